@@ -1,0 +1,2 @@
+//! The `injerto` binary.
+fn main() {}
