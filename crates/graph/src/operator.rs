@@ -1,0 +1,317 @@
+use serde::{Deserialize, Serialize};
+
+use crate::PerChannel;
+
+/// What a layer does. Classes and options are Keras's; on the wire `{"class": "Conv2D", "config": {…}}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "class", content = "config", deny_unknown_fields)]
+pub enum Operator {
+    /// Where images enter; `shape` is `[height, width, channels]`.
+    InputLayer {
+        /// Shape of one sample.
+        shape: Vec<usize>,
+    },
+    /// `x * scale + offset`.
+    Rescaling {
+        /// One factor, or one a channel.
+        scale: PerChannel,
+        /// One summand, or one a channel.
+        #[serde(default)]
+        offset: PerChannel,
+    },
+    /// `(x - mean) / max(sqrt(variance), 1e-7)` with a mean and a variance a channel, which are parameters (not trained).
+    Normalization {},
+    /// Two-dimensional convolution.
+    Conv2D {
+        /// Output channels.
+        filters: usize,
+        /// `[height, width]`.
+        kernel_size: [usize; 2],
+        /// `[vertical, horizontal]`.
+        #[serde(default = "ones")]
+        strides: [usize; 2],
+        /// Rule for the border.
+        #[serde(default)]
+        padding: Padding,
+        /// `[vertical, horizontal]`.
+        #[serde(default = "ones")]
+        dilation_rate: [usize; 2],
+        /// Groups of channels that do not mix.
+        #[serde(default = "one")]
+        groups: usize,
+        /// Whether a bias is added.
+        #[serde(default = "yes")]
+        use_bias: bool,
+        /// Applied to the output.
+        #[serde(default)]
+        activation: Activation,
+    },
+    /// A convolution that keeps channels apart.
+    DepthwiseConv2D {
+        /// `[height, width]`.
+        kernel_size: [usize; 2],
+        /// `[vertical, horizontal]`.
+        #[serde(default = "ones")]
+        strides: [usize; 2],
+        /// Rule for the border.
+        #[serde(default)]
+        padding: Padding,
+        /// `[vertical, horizontal]`.
+        #[serde(default = "ones")]
+        dilation_rate: [usize; 2],
+        /// Output channels for each input channel.
+        #[serde(default = "one")]
+        depth_multiplier: usize,
+        /// Whether a bias is added.
+        #[serde(default = "yes")]
+        use_bias: bool,
+        /// Applied to the output.
+        #[serde(default)]
+        activation: Activation,
+    },
+    /// Batch normalisation over the last axis.
+    BatchNormalization {
+        /// Added to the variance.
+        #[serde(default = "keras_epsilon")]
+        epsilon: f64,
+        /// How much of the old moving statistic is kept at each step.
+        #[serde(default = "keras_momentum")]
+        momentum: f64,
+        /// Whether there is a beta.
+        #[serde(default = "yes")]
+        center: bool,
+        /// Whether there is a gamma.
+        #[serde(default = "yes")]
+        scale: bool,
+    },
+    /// `min(max(x, 0), max_value)`.
+    ReLU {
+        /// Upper limit, if any.
+        #[serde(default)]
+        max_value: Option<f64>,
+    },
+    /// An activation as a layer of its own.
+    Activation {
+        /// Which one.
+        activation: Activation,
+    },
+    /// Softmax over the last axis.
+    Softmax {},
+    /// Zeros around the image.
+    ZeroPadding2D {
+        /// `[[top, bottom], [left, right]]`.
+        padding: [[usize; 2]; 2],
+    },
+    /// Largest value of each window. Padding never wins.
+    MaxPooling2D(Window),
+    /// Mean of each window; padding is left out of the mean unless `count_include_pad`.
+    AveragePooling2D(Window),
+    /// Mean over height and width.
+    GlobalAveragePooling2D {
+        /// Keep height and width as 1.
+        #[serde(default)]
+        keepdims: bool,
+    },
+    /// Largest value over height and width.
+    GlobalMaxPooling2D {
+        /// Keep height and width as 1.
+        #[serde(default)]
+        keepdims: bool,
+    },
+    /// Joins inputs along the channels.
+    Concatenate {},
+    /// Sum of inputs of equal shape.
+    Add {},
+    /// Product of inputs; a side of length 1 is repeated.
+    Multiply {},
+    /// `x · kernel + bias` over the last axis.
+    Dense {
+        /// Output features.
+        units: usize,
+        /// Whether a bias is added.
+        #[serde(default = "yes")]
+        use_bias: bool,
+        /// Applied to the output.
+        #[serde(default)]
+        activation: Activation,
+    },
+    /// Zeroes a fraction of its inputs in training and scales the rest by `1 / (1 - rate)`; nothing in inference.
+    Dropout {
+        /// The fraction, 0.0 to 1.0 (1.0 excluded).
+        rate: f64,
+        /// Drop whole samples (Keras's `noise_shape = (None, 1, 1, 1)`), known as stochastic depth.
+        #[serde(default)]
+        per_sample: bool,
+    },
+    /// All axes into one.
+    Flatten {},
+    /// The same values in another shape.
+    Reshape {
+        /// Shape of one sample.
+        target_shape: Vec<usize>,
+    },
+}
+
+/// A pooling window.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    /// `[height, width]`.
+    pub pool_size: [usize; 2],
+    /// `[vertical, horizontal]`.
+    pub strides: [usize; 2],
+    /// Rule for the border.
+    #[serde(default)]
+    pub padding: Padding,
+    /// Count padding in an average, as PyTorch does by default. Keras never does.
+    #[serde(default)]
+    pub count_include_pad: bool,
+}
+
+/// Rule for the border of a window that slides over an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "PaddingSpec", into = "PaddingSpec")]
+pub enum Padding {
+    /// No padding: windows lie wholly in the image.
+    #[default]
+    Valid,
+    /// TensorFlow's rule: output is `ceil(input / stride)`, an odd rest goes to the bottom and to the right.
+    Same,
+    /// `[[top, bottom], [left, right]]` zeros, as PyTorch's.
+    Explicit([[usize; 2]; 2]),
+}
+
+impl Padding {
+    /// `amount` zeros on every side, PyTorch's `padding = amount`.
+    pub fn around(amount: usize) -> Self {
+        if amount == 0 {
+            Self::Valid
+        } else {
+            Self::Explicit([[amount, amount], [amount, amount]])
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum PaddingSpec {
+    Named(PaddingName),
+    Explicit([[usize; 2]; 2]),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum PaddingName {
+    Valid,
+    Same,
+}
+
+impl From<PaddingSpec> for Padding {
+    fn from(spec: PaddingSpec) -> Self {
+        match spec {
+            PaddingSpec::Named(PaddingName::Valid) => Self::Valid,
+            PaddingSpec::Named(PaddingName::Same) => Self::Same,
+            PaddingSpec::Explicit(sides) => Self::Explicit(sides),
+        }
+    }
+}
+
+impl From<Padding> for PaddingSpec {
+    fn from(padding: Padding) -> Self {
+        match padding {
+            Padding::Valid => Self::Named(PaddingName::Valid),
+            Padding::Same => Self::Named(PaddingName::Same),
+            Padding::Explicit(sides) => Self::Explicit(sides),
+        }
+    }
+}
+
+/// An element-wise function (softmax: over the last axis).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `x`.
+    #[default]
+    Linear,
+    /// `max(x, 0)`.
+    Relu,
+    /// `min(max(x, 0), 6)`.
+    Relu6,
+    /// `x * sigmoid(x)`.
+    #[serde(alias = "silu")]
+    Swish,
+    /// `x * relu6(x + 3) / 6`.
+    HardSwish,
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// `exp(x) / sum(exp(x))` over the last axis.
+    Softmax,
+}
+
+impl Activation {
+    /// Keras's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Linear => "linear",
+            Self::Relu => "relu",
+            Self::Relu6 => "relu6",
+            Self::Swish => "swish",
+            Self::HardSwish => "hard_swish",
+            Self::Sigmoid => "sigmoid",
+            Self::Tanh => "tanh",
+            Self::Softmax => "softmax",
+        }
+    }
+}
+
+impl Operator {
+    /// Keras's class name.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::InputLayer { .. } => "InputLayer",
+            Self::Rescaling { .. } => "Rescaling",
+            Self::Normalization {} => "Normalization",
+            Self::Conv2D { .. } => "Conv2D",
+            Self::DepthwiseConv2D { .. } => "DepthwiseConv2D",
+            Self::BatchNormalization { .. } => "BatchNormalization",
+            Self::ReLU { .. } => "ReLU",
+            Self::Activation { .. } => "Activation",
+            Self::Softmax {} => "Softmax",
+            Self::ZeroPadding2D { .. } => "ZeroPadding2D",
+            Self::MaxPooling2D(_) => "MaxPooling2D",
+            Self::AveragePooling2D(_) => "AveragePooling2D",
+            Self::GlobalAveragePooling2D { .. } => "GlobalAveragePooling2D",
+            Self::GlobalMaxPooling2D { .. } => "GlobalMaxPooling2D",
+            Self::Concatenate {} => "Concatenate",
+            Self::Add {} => "Add",
+            Self::Multiply {} => "Multiply",
+            Self::Dense { .. } => "Dense",
+            Self::Dropout { .. } => "Dropout",
+            Self::Flatten {} => "Flatten",
+            Self::Reshape { .. } => "Reshape",
+        }
+    }
+
+    /// Whether training draws random numbers in it.
+    pub fn is_random(&self) -> bool {
+        matches!(self, Self::Dropout { rate, .. } if *rate > 0.0)
+    }
+}
+
+fn one() -> usize {
+    1
+}
+fn ones() -> [usize; 2] {
+    [1, 1]
+}
+fn yes() -> bool {
+    true
+}
+fn keras_epsilon() -> f64 {
+    1e-3
+}
+fn keras_momentum() -> f64 {
+    0.99
+}

@@ -1,0 +1,417 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{GraphError, Layer, Operator, Padding, Window};
+
+/// Shape of one sample: `[height, width, channels]` or `[features]`, without the batch.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Shape(pub Vec<usize>);
+
+impl Shape {
+    /// Number of values.
+    pub fn count(&self) -> usize {
+        self.0.iter().product()
+    }
+
+    /// `[height, width, channels]`, if it is an image.
+    pub fn image(&self) -> Option<[usize; 3]> {
+        self.0.as_slice().try_into().ok()
+    }
+
+    /// Length of the last axis.
+    pub fn channels(&self) -> usize {
+        self.0.last().copied().unwrap_or(1)
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sides: Vec<String> = self.0.iter().map(usize::to_string).collect();
+        write!(f, "[{}]", sides.join(", "))
+    }
+}
+
+/// What a parameter is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Convolution kernel, `[height, width, in / groups, out]`.
+    ConvolutionKernel,
+    /// Depthwise kernel, `[height, width, in, multiplier]`.
+    DepthwiseKernel,
+    /// Dense kernel, `[in, out]`.
+    DenseKernel,
+    /// Added at the end.
+    Bias,
+    /// Scale of a batch normalisation.
+    Gamma,
+    /// Shift of a batch normalisation.
+    Beta,
+    /// Running mean of a batch normalisation.
+    MovingMean,
+    /// Running variance of a batch normalisation.
+    MovingVariance,
+    /// Mean of a `Normalization` layer.
+    Mean,
+    /// Variance of a `Normalization` layer.
+    Variance,
+    /// How many images a `Normalization` layer has seen; kept because Keras counts it.
+    Count,
+}
+
+/// A named tensor of a layer, in Keras's axes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parameter {
+    /// What it is for.
+    pub role: Role,
+    /// Its shape, channels last, kernels `[height, width, in, out]`.
+    pub shape: Vec<usize>,
+}
+
+impl Parameter {
+    fn new(role: Role, shape: &[usize]) -> Self {
+        Self {
+            role,
+            shape: shape.to_vec(),
+        }
+    }
+
+    /// Keras's name: `kernel`, `bias`, `gamma`, `beta`, `moving_mean`, `moving_variance`, …
+    pub fn name(&self) -> &'static str {
+        match self.role {
+            Role::ConvolutionKernel | Role::DepthwiseKernel | Role::DenseKernel => "kernel",
+            Role::Bias => "bias",
+            Role::Gamma => "gamma",
+            Role::Beta => "beta",
+            Role::MovingMean => "moving_mean",
+            Role::MovingVariance => "moving_variance",
+            Role::Mean => "mean",
+            Role::Variance => "variance",
+            Role::Count => "count",
+        }
+    }
+
+    /// Number of values.
+    pub fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether an optimiser may ever change it. Statistics are moved by the forward pass instead.
+    pub fn trainable(&self) -> bool {
+        matches!(
+            self.role,
+            Role::ConvolutionKernel
+                | Role::DepthwiseKernel
+                | Role::DenseKernel
+                | Role::Bias
+                | Role::Gamma
+                | Role::Beta
+        )
+    }
+}
+
+/// Padding of one axis, `(before, after)`, and the length of the output; `None` where no window fits.
+///
+/// `same` is TensorFlow's rule (<https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2>): the total is
+/// `max((ceil(n / stride) - 1) * stride + window - n, 0)`, the smaller half in front.
+pub fn window_padding(
+    padding: Padding,
+    axis: usize,
+    length: usize,
+    window: usize,
+    stride: usize,
+    dilation: usize,
+) -> Option<((usize, usize), usize)> {
+    let window = (window.checked_sub(1)?)
+        .checked_mul(dilation)?
+        .checked_add(1)?;
+    let (before, after) = match padding {
+        Padding::Valid => (0, 0),
+        Padding::Same => {
+            let total = ((length.div_ceil(stride).checked_sub(1)?) * stride + window)
+                .saturating_sub(length);
+            (total / 2, total - total / 2)
+        }
+        Padding::Explicit(sides) => (sides[axis][0], sides[axis][1]),
+    };
+    let padded = length.checked_add(before)?.checked_add(after)?;
+    Some(((before, after), padded.checked_sub(window)? / stride + 1))
+}
+
+/// Largest side, channel count or unit count that is taken for meant: beyond it a description is broken, and sums of
+/// products of such numbers stay far from overflow.
+const LARGEST: usize = 1 << 20;
+
+/// Shape of a layer's output and its parameters, from the shapes of its inputs.
+pub(crate) fn infer(
+    index: usize,
+    layer: &Layer,
+    inputs: &[&Shape],
+) -> Result<(Shape, Vec<Parameter>), GraphError> {
+    let class = layer.operator.class();
+    let expect_inputs = |ok: bool, expected: &'static str| {
+        if ok {
+            return Ok(());
+        }
+        Err(GraphError::InputCount {
+            index,
+            layer: layer.name.clone(),
+            class,
+            expected,
+            found: inputs.len(),
+        })
+    };
+    match layer.operator {
+        Operator::InputLayer { .. } => expect_inputs(inputs.is_empty(), "no input")?,
+        Operator::Concatenate {} | Operator::Add {} | Operator::Multiply {} => {
+            expect_inputs(inputs.len() >= 2, "two inputs or more")?;
+        }
+        _ => expect_inputs(inputs.len() == 1, "one input")?,
+    }
+    let fail = |reason: String| GraphError::Shape {
+        index,
+        layer: layer.name.clone(),
+        class,
+        input: inputs
+            .first()
+            .map_or_else(|| Shape(Vec::new()), |&shape| shape.clone()),
+        reason,
+    };
+    let (shape, parameters) = output(&layer.operator, inputs).map_err(fail)?;
+    if shape.0.is_empty() || shape.0.iter().any(|&side| side == 0 || side > LARGEST) {
+        return Err(fail(format!("its output would be {shape}")));
+    }
+    // Products of four sides of up to 2^20 could overflow: a tensor of 2^40 values is no backbone either.
+    let size = |sides: &[usize]| {
+        sides
+            .iter()
+            .try_fold(1_usize, |n, &side| n.checked_mul(side))
+    };
+    let sane = |sides: &[usize]| size(sides).is_some_and(|n| n <= 1 << 40);
+    if !sane(&shape.0) || parameters.iter().any(|p| !sane(&p.shape)) {
+        return Err(fail(format!(
+            "its output {shape} or its parameters are too large to be meant"
+        )));
+    }
+    Ok((shape, parameters))
+}
+
+fn output(operator: &Operator, inputs: &[&Shape]) -> Result<(Shape, Vec<Parameter>), String> {
+    let plain = |shape: Shape| Ok((shape, Vec::new()));
+    let image = || {
+        inputs[0]
+            .image()
+            .ok_or_else(|| "expected [height, width, channels]".to_owned())
+    };
+    match operator {
+        Operator::InputLayer { shape } => plain(Shape(shape.clone())),
+        Operator::Rescaling { scale, offset } => {
+            let channels = inputs[0].channels();
+            for values in [scale, offset] {
+                if values.len().is_some_and(|n| n != channels) {
+                    return Err(format!(
+                        "{} values for {channels} channels",
+                        values.len().unwrap_or(1)
+                    ));
+                }
+            }
+            plain(inputs[0].clone())
+        }
+        Operator::Normalization {} => {
+            let c = [inputs[0].channels()];
+            let parameters = vec![
+                Parameter::new(Role::Mean, &c),
+                Parameter::new(Role::Variance, &c),
+                Parameter::new(Role::Count, &[]),
+            ];
+            Ok((inputs[0].clone(), parameters))
+        }
+        Operator::Conv2D {
+            filters,
+            kernel_size,
+            strides,
+            padding,
+            dilation_rate,
+            groups,
+            use_bias,
+            ..
+        } => {
+            let [h, w, c] = image()?;
+            if *groups == 0 || c % groups != 0 || filters % groups != 0 {
+                return Err(format!(
+                    "{groups} groups divide neither or not both of {c} channels and {filters} filters"
+                ));
+            }
+            let [oh, ow] = slide([h, w], *kernel_size, *strides, *padding, *dilation_rate)?;
+            let kernel = [kernel_size[0], kernel_size[1], c / groups, *filters];
+            let mut parameters = vec![Parameter::new(Role::ConvolutionKernel, &kernel)];
+            parameters.extend(use_bias.then(|| Parameter::new(Role::Bias, &[*filters])));
+            Ok((Shape(vec![oh, ow, *filters]), parameters))
+        }
+        Operator::DepthwiseConv2D {
+            kernel_size,
+            strides,
+            padding,
+            dilation_rate,
+            depth_multiplier,
+            use_bias,
+            ..
+        } => {
+            let [h, w, c] = image()?;
+            let [oh, ow] = slide([h, w], *kernel_size, *strides, *padding, *dilation_rate)?;
+            let out = c
+                .checked_mul(*depth_multiplier)
+                .ok_or("too many channels")?;
+            let kernel = [kernel_size[0], kernel_size[1], c, *depth_multiplier];
+            let mut parameters = vec![Parameter::new(Role::DepthwiseKernel, &kernel)];
+            parameters.extend(use_bias.then(|| Parameter::new(Role::Bias, &[out])));
+            Ok((Shape(vec![oh, ow, out]), parameters))
+        }
+        Operator::BatchNormalization {
+            center,
+            scale,
+            epsilon,
+            momentum,
+        } => {
+            if !(*epsilon >= 0.0 && (0.0..=1.0).contains(momentum)) {
+                return Err("epsilon must not be negative, momentum must be 0 to 1".to_owned());
+            }
+            let c = [inputs[0].channels()];
+            let mut parameters = Vec::with_capacity(4);
+            parameters.extend(scale.then(|| Parameter::new(Role::Gamma, &c)));
+            parameters.extend(center.then(|| Parameter::new(Role::Beta, &c)));
+            parameters.push(Parameter::new(Role::MovingMean, &c));
+            parameters.push(Parameter::new(Role::MovingVariance, &c));
+            Ok((inputs[0].clone(), parameters))
+        }
+        Operator::ReLU { .. } | Operator::Activation { .. } | Operator::Softmax {} => {
+            plain(inputs[0].clone())
+        }
+        Operator::Dropout { rate, .. } => {
+            if !(0.0..1.0).contains(rate) {
+                return Err(format!("rate {rate} is not in 0.0 to 1.0"));
+            }
+            plain(inputs[0].clone())
+        }
+        Operator::ZeroPadding2D {
+            padding: [[top, bottom], [left, right]],
+        } => {
+            let [h, w, c] = image()?;
+            let side = |n: usize, a: usize, b: usize| n.checked_add(a)?.checked_add(b);
+            let sides = (side(h, *top, *bottom), side(w, *left, *right));
+            let (Some(h), Some(w)) = sides else {
+                return Err("padding overflows".to_owned());
+            };
+            plain(Shape(vec![h, w, c]))
+        }
+        Operator::MaxPooling2D(window) | Operator::AveragePooling2D(window) => {
+            let Window {
+                pool_size,
+                strides,
+                padding,
+                ..
+            } = window;
+            let [h, w, c] = image()?;
+            let [oh, ow] = slide([h, w], *pool_size, *strides, *padding, [1, 1])?;
+            plain(Shape(vec![oh, ow, c]))
+        }
+        Operator::GlobalAveragePooling2D { keepdims }
+        | Operator::GlobalMaxPooling2D { keepdims } => {
+            let [_, _, c] = image()?;
+            plain(Shape(if *keepdims { vec![1, 1, c] } else { vec![c] }))
+        }
+        Operator::Concatenate {} => {
+            let rank = inputs[0].0.len();
+            let front = &inputs[0].0[..rank - 1];
+            if let Some(other) = inputs
+                .iter()
+                .find(|s| s.0.len() != rank || s.0[..rank - 1] != *front)
+            {
+                return Err(format!(
+                    "another input is {other}: all axes but the last must agree"
+                ));
+            }
+            let mut shape = front.to_vec();
+            shape.push(inputs.iter().map(|s| s.channels()).sum());
+            plain(Shape(shape))
+        }
+        Operator::Add {} => match inputs.iter().find(|s| **s != inputs[0]) {
+            Some(other) => Err(format!("another input is {other}: shapes must be equal")),
+            None => plain(inputs[0].clone()),
+        },
+        Operator::Multiply {} => {
+            let mut shape = inputs[0].0.clone();
+            for other in &inputs[1..] {
+                let fits = other.0.len() == shape.len()
+                    && shape
+                        .iter()
+                        .zip(&other.0)
+                        .all(|(a, b)| a == b || *a == 1 || *b == 1);
+                if !fits {
+                    return Err(format!(
+                        "another input is {other}: sides must be equal or 1"
+                    ));
+                }
+                shape
+                    .iter_mut()
+                    .zip(&other.0)
+                    .for_each(|(a, b)| *a = (*a).max(*b));
+            }
+            plain(Shape(shape))
+        }
+        Operator::Dense {
+            units, use_bias, ..
+        } => {
+            if inputs[0].0.is_empty() {
+                return Err("expected at least one axis".to_owned());
+            }
+            let mut shape = inputs[0].0.clone();
+            let features = inputs[0].channels();
+            *shape.last_mut().expect("checked above") = *units;
+            let mut parameters = vec![Parameter::new(Role::DenseKernel, &[features, *units])];
+            parameters.extend(use_bias.then(|| Parameter::new(Role::Bias, &[*units])));
+            Ok((Shape(shape), parameters))
+        }
+        Operator::Flatten {} => plain(Shape(vec![inputs[0].count()])),
+        Operator::Reshape { target_shape } => {
+            let target = target_shape
+                .iter()
+                .try_fold(1_usize, |n, &side| n.checked_mul(side));
+            if target != Some(inputs[0].count()) {
+                return Err(format!(
+                    "{} values do not fill {}",
+                    inputs[0].count(),
+                    Shape(target_shape.clone())
+                ));
+            }
+            plain(Shape(target_shape.clone()))
+        }
+    }
+}
+
+/// Output height and width of a window that slides over an image.
+fn slide(
+    [h, w]: [usize; 2],
+    window: [usize; 2],
+    strides: [usize; 2],
+    padding: Padding,
+    dilation: [usize; 2],
+) -> Result<[usize; 2], String> {
+    if window.contains(&0) || strides.contains(&0) || dilation.contains(&0) {
+        return Err("window, strides and dilation must be at least 1".to_owned());
+    }
+    let axis = |axis: usize, length: usize| {
+        window_padding(
+            padding,
+            axis,
+            length,
+            window[axis],
+            strides[axis],
+            dilation[axis],
+        )
+        .map(|(_, out)| out)
+        .ok_or_else(|| format!("a window of {} does not fit in {length}", window[axis]))
+    };
+    Ok([axis(0, h)?, axis(1, w)?])
+}
