@@ -1,1 +1,5 @@
-//! backbones
+//! Backbones: finding and loading plugins, fetching and checking weights, and turning a graph into something that runs.
+
+pub mod network;
+pub mod plugin;
+pub mod weights;

@@ -1,1 +1,237 @@
-//! heads
+//! What is grafted on a backbone: pooling, hidden dense layers, dropout, and the output layer.
+//!
+//! A [`Head`] is a few more layers of the same [`Graph`]; it has no machinery of its own, so whatever runs, freezes, saves
+//! or draws a backbone does the same with its head.
+//!
+//! *Architecture invariant:* a head knows neither data nor loss; whether its output fits a loss is the loss's business.
+
+use injerto_graph::{Activation, Graph, GraphError, Layer, Operator};
+use serde::{Deserialize, Serialize};
+
+/// A classification head.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Head {
+    /// How `[height, width, channels]` becomes `[features]`. A backbone that already ends in `[features]` needs none.
+    #[serde(default)]
+    pub pooling: Pooling,
+    /// Hidden layers, in order.
+    #[serde(default)]
+    pub dense: Vec<Hidden>,
+    /// Fraction of the features dropped in front of the output layer in training; 0 for none.
+    #[serde(default)]
+    pub dropout: f64,
+    /// Outputs of the last layer.
+    pub units: usize,
+    /// Applied to the outputs.
+    #[serde(default)]
+    pub activation: Activation,
+}
+
+/// How an image of features becomes a vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pooling {
+    /// Mean over height and width.
+    #[default]
+    Avg,
+    /// Largest value over height and width.
+    Max,
+    /// All values, one after the other.
+    Flatten,
+}
+
+/// A hidden dense layer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hidden {
+    /// Outputs.
+    pub units: usize,
+    /// Applied to the outputs.
+    #[serde(default = "relu")]
+    pub activation: Activation,
+}
+
+fn relu() -> Activation {
+    Activation::Relu
+}
+
+impl Head {
+    /// Joins this head to `backbone`: the whole network, whose first layers are the backbone's in their order.
+    ///
+    /// Layers are named as Keras names fresh ones (`global_average_pooling2d`, `dense`, `dropout`, `dense_1`, …), with the
+    /// next free number where the backbone has such a name already.
+    ///
+    /// # Errors
+    /// [`GraphError`], for no units, a dropout that is no fraction, or a backbone whose output cannot be pooled.
+    pub fn graft(&self, backbone: &Graph) -> Result<Graph, GraphError> {
+        let mut names = Names {
+            taken: backbone
+                .nodes()
+                .iter()
+                .map(|node| node.name().to_owned())
+                .collect(),
+        };
+        let mut layers: Vec<Layer> = Vec::new();
+        let mut from = backbone.nodes()[backbone.len() - 1].name().to_owned();
+        let mut add = |base: &str, operator: Operator| {
+            let name = names.fresh(base);
+            let inputs = vec![std::mem::replace(&mut from, name.clone())];
+            layers.push(Layer {
+                name,
+                operator,
+                inputs,
+            });
+        };
+        if backbone.output_shape().image().is_some() {
+            match self.pooling {
+                Pooling::Avg => add(
+                    "global_average_pooling2d",
+                    Operator::GlobalAveragePooling2D { keepdims: false },
+                ),
+                Pooling::Max => add(
+                    "global_max_pooling2d",
+                    Operator::GlobalMaxPooling2D { keepdims: false },
+                ),
+                Pooling::Flatten => add("flatten", Operator::Flatten {}),
+            }
+        }
+        let dense = |units, activation| Operator::Dense {
+            units,
+            use_bias: true,
+            activation,
+        };
+        for hidden in &self.dense {
+            add("dense", dense(hidden.units, hidden.activation));
+        }
+        if self.dropout != 0.0 {
+            add(
+                "dropout",
+                Operator::Dropout {
+                    rate: self.dropout,
+                    per_sample: false,
+                },
+            );
+        }
+        add("dense", dense(self.units, self.activation));
+        backbone.graft(backbone.name(), layers)
+    }
+}
+
+/// Gives out names that are not taken, numbered as Keras numbers them.
+struct Names {
+    taken: Vec<String>,
+}
+
+impl Names {
+    fn fresh(&mut self, base: &str) -> String {
+        let numbered = (0..).map(|n| {
+            if n == 0 {
+                base.to_owned()
+            } else {
+                format!("{base}_{n}")
+            }
+        });
+        let name = numbered
+            .into_iter()
+            .find(|name| !self.taken.contains(name))
+            .expect("numbers do not run out");
+        self.taken.push(name.clone());
+        name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use injerto_graph::Builder;
+
+    use super::*;
+
+    fn backbone() -> Graph {
+        let mut net = Builder::new("tiny");
+        let x = net.input([8, 8, 3]);
+        net.add(
+            "dense",
+            Operator::Dense {
+                units: 4,
+                use_bias: true,
+                activation: Activation::Relu,
+            },
+            &[x],
+        );
+        net.finish().expect("a graph")
+    }
+
+    fn check(head: Head, names: &[&str], parameters: usize) {
+        let graph = head.graft(&backbone()).expect("fits");
+        let grafted: Vec<&str> = graph.nodes()[2..].iter().map(|node| node.name()).collect();
+        assert_eq!(grafted, names);
+        assert_eq!(
+            graph.parameter_count() - backbone().parameter_count(),
+            parameters
+        );
+    }
+
+    #[test]
+    fn layers_are_named_as_keras_names_them() {
+        let plain = Head {
+            pooling: Pooling::Avg,
+            dense: vec![],
+            dropout: 0.0,
+            units: 1,
+            activation: Activation::Sigmoid,
+        };
+        check(plain.clone(), &["global_average_pooling2d", "dense_1"], 5);
+        let hidden = vec![Hidden {
+            units: 6,
+            activation: Activation::Relu,
+        }];
+        let deep = Head {
+            dense: hidden,
+            dropout: 0.5,
+            units: 3,
+            ..plain.clone()
+        };
+        check(
+            deep,
+            &["global_average_pooling2d", "dense_1", "dropout", "dense_2"],
+            4 * 6 + 6 + 6 * 3 + 3,
+        );
+        check(
+            Head {
+                pooling: Pooling::Flatten,
+                ..plain
+            },
+            &["flatten", "dense_1"],
+            8 * 8 * 4 + 1,
+        );
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_the_layer_named() {
+        let head = Head {
+            pooling: Pooling::Max,
+            dense: vec![],
+            dropout: 1.0,
+            units: 2,
+            activation: Activation::Softmax,
+        };
+        let error = head
+            .graft(&backbone())
+            .expect_err("drops everything")
+            .to_string();
+        assert!(
+            error.contains("'dropout'") && error.contains("rate 1"),
+            "{error}"
+        );
+        let error = Head {
+            dropout: 0.0,
+            units: 0,
+            ..head
+        }
+        .graft(&backbone())
+        .expect_err("no units")
+        .to_string();
+        assert!(error.contains("dense_1"), "{error}");
+    }
+}

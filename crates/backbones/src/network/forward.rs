@@ -1,0 +1,365 @@
+use std::collections::BTreeMap;
+
+use burn::tensor::activation;
+use burn::tensor::module::{avg_pool2d, conv2d, max_pool2d};
+use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
+use burn::tensor::{Device, Tensor, TensorData};
+use injerto_graph::{Activation, Node, Operator, Padding, Role, Window, window_padding};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::Rng;
+
+use super::{Network, ParameterId, ParameterTensor, TrainingPass};
+
+/// What a layer puts out.
+#[derive(Debug, Clone)]
+pub enum Value {
+    /// `[batch, channels, height, width]`.
+    Image(Tensor<4>),
+    /// `[batch, features]`.
+    Features(Tensor<2>),
+}
+
+impl Value {
+    /// Features as they are; an image flattened as Keras does, `[batch, height * width * channels]`.
+    pub fn into_features(self) -> Tensor<2> {
+        match self {
+            Self::Features(features) => features,
+            Self::Image(image) => image.permute([0, 2, 3, 1]).flatten(1, 3),
+        }
+    }
+
+    /// The values channels-last, as Keras orders them: `[batch, height, width, channels]` or `[batch, features]`.
+    pub fn to_host(&self) -> Vec<f32> {
+        let data = match self {
+            Self::Image(image) => image.clone().permute([0, 2, 3, 1]).into_data(),
+            Self::Features(features) => features.to_data(),
+        };
+        data.iter::<f32>().collect()
+    }
+
+    /// From values as [`Value::to_host`] gives them; `shape` is one sample's, channels last.
+    pub fn from_host(values: Vec<f32>, batch: usize, shape: &[usize], device: &Device) -> Self {
+        match *shape {
+            [h, w, c] => {
+                let data = TensorData::new(values, [batch, h, w, c]);
+                Self::Image(Tensor::<4>::from_data(data, device).permute([0, 3, 1, 2]))
+            }
+            _ => {
+                let features = values.len() / batch.max(1);
+                Self::Features(Tensor::from_data(TensorData::new(values, [batch, features]), device))
+            }
+        }
+    }
+
+    fn image(self) -> Tensor<4> {
+        match self {
+            Self::Image(image) => image,
+            Self::Features(_) => unreachable!("shape inference gives an image here"),
+        }
+    }
+
+    fn each(self, image: impl Fn(Tensor<4>) -> Tensor<4>, features: impl Fn(Tensor<2>) -> Tensor<2>) -> Self {
+        match self {
+            Self::Image(tensor) => Self::Image(image(tensor)),
+            Self::Features(tensor) => Self::Features(features(tensor)),
+        }
+    }
+}
+
+/// Applies the same expression to a value of either rank.
+macro_rules! each {
+    ($value:expr, $x:ident => $body:expr) => {
+        $value.each(|$x| $body, |$x| $body)
+    };
+}
+
+impl Network {
+    /// Computes `layers`, in order, from what is `known`, and leaves the outputs of `wanted` in it.
+    /// Every other output is dropped after its last use.
+    pub(super) fn run(
+        &self,
+        layers: &[usize],
+        known: &mut BTreeMap<usize, Value>,
+        wanted: &[usize],
+        mut training: Option<&mut TrainingPass<'_>>,
+    ) {
+        let nodes = self.graph.nodes();
+        let mut last_use: BTreeMap<usize, usize> = BTreeMap::new();
+        for &layer in layers {
+            last_use.extend(nodes[layer].inputs.iter().map(|&input| (input, layer)));
+        }
+        for &layer in layers {
+            let node = &nodes[layer];
+            if matches!(node.operator(), Operator::InputLayer { .. }) {
+                continue;
+            }
+            let take = |input: usize, known: &mut BTreeMap<usize, Value>| {
+                let done = last_use[&input] == layer && !wanted.contains(&input);
+                // An input that occurs twice in one layer (`Add` of x and x) must still be there the second time.
+                let once = node.inputs.iter().filter(|&&other| other == input).count() == 1;
+                if done && once { known.remove(&input) } else { known.get(&input).cloned() }
+                    .expect("layers come after their inputs")
+            };
+            let inputs: Vec<Value> = node.inputs.iter().map(|&input| take(input, known)).collect();
+            let output = self.layer(layer, node, inputs, training.as_deref_mut());
+            known.insert(layer, output);
+        }
+    }
+
+    fn layer(&self, at: usize, node: &Node, mut inputs: Vec<Value>, training: Option<&mut TrainingPass<'_>>) -> Value {
+        let parameter = |role: Role, training: Option<&TrainingPass<'_>>| {
+            let place = node.parameters.iter().position(|p| p.role == role)?;
+            let leaf = training.and_then(|pass| pass.leaves.get(&(at, place)));
+            Some(leaf.unwrap_or(&self.parameters[at][place]).clone())
+        };
+        let vector = |role, training| parameter(role, training).map(|p: ParameterTensor| p.vector());
+        let first = if inputs.len() == 1 { inputs.pop() } else { None };
+        let x = || first.clone().expect("shape inference counted one input");
+        let pass = training.as_deref();
+        match node.operator() {
+            Operator::InputLayer { .. } => unreachable!("the input is given, not computed"),
+            Operator::Rescaling { scale, offset } => {
+                let channels = node.shape.channels();
+                let row = |values: Vec<f64>| {
+                    let values: Vec<f32> = values.into_iter().map(|v| v as f32).collect();
+                    Tensor::<1>::from_data(TensorData::new(values, [channels]), &self.device)
+                };
+                affine(x(), row(scale.values(channels)), row(offset.values(channels)))
+            }
+            Operator::Normalization {} => {
+                let mean = vector(Role::Mean, pass).expect("has a mean");
+                let variance = vector(Role::Variance, pass).expect("has a variance");
+                let scale = variance.sqrt().clamp_min(1e-7).recip();
+                affine(x(), scale.clone(), mean.mul(scale).neg())
+            }
+            Operator::Conv2D { strides, padding, dilation_rate, groups, activation, kernel_size, .. } => {
+                let geometry = Geometry { window: *kernel_size, strides: *strides, padding: *padding, dilation: *dilation_rate };
+                let kernel = parameter(Role::ConvolutionKernel, pass).expect("has a kernel").kernel();
+                let y = convolve(x().image(), kernel, vector(Role::Bias, pass), &geometry, *groups);
+                activate(Value::Image(y), *activation)
+            }
+            Operator::DepthwiseConv2D { strides, padding, dilation_rate, activation, kernel_size, .. } => {
+                let geometry = Geometry { window: *kernel_size, strides: *strides, padding: *padding, dilation: *dilation_rate };
+                let kernel = parameter(Role::DepthwiseKernel, pass).expect("has a kernel").kernel();
+                let image = x().image();
+                let channels = image.dims()[1];
+                let y = convolve(image, kernel, vector(Role::Bias, pass), &geometry, channels);
+                activate(Value::Image(y), *activation)
+            }
+            Operator::BatchNormalization { epsilon, momentum, .. } => {
+                let (gamma, beta) = (vector(Role::Gamma, pass), vector(Role::Beta, pass));
+                let stored = (
+                    vector(Role::MovingMean, pass).expect("has a mean"),
+                    vector(Role::MovingVariance, pass).expect("has a variance"),
+                );
+                let x = x();
+                let (mean, variance) = match training.filter(|pass| pass.moving.contains(&at)) {
+                    Some(pass) => {
+                        let (mean, variance) = batch_statistics(&x);
+                        let moved = |role, old: Tensor<1>, new: Tensor<1>| {
+                            let place = node.parameters.iter().position(|p| p.role == role).expect("has statistics");
+                            let kept = old.mul_scalar(*momentum) + new.inner().mul_scalar(1.0 - momentum);
+                            ((at, place) as ParameterId, ParameterTensor::Vector(kept))
+                        };
+                        pass.statistics.push(moved(Role::MovingMean, stored.0, mean.clone()));
+                        pass.statistics.push(moved(Role::MovingVariance, stored.1, variance.clone()));
+                        (mean, variance)
+                    }
+                    None => stored,
+                };
+                let mut scale = variance.add_scalar(*epsilon).sqrt().recip();
+                if let Some(gamma) = gamma {
+                    scale = scale * gamma;
+                }
+                let shift = (mean * scale.clone()).neg();
+                let shift = match beta {
+                    Some(beta) => shift + beta,
+                    None => shift,
+                };
+                affine(x, scale, shift)
+            }
+            Operator::ReLU { max_value: Some(top) } => each!(x(), t => t.clamp(0.0, *top)),
+            Operator::ReLU { max_value: None } => activate(x(), Activation::Relu),
+            Operator::Activation { activation } => activate(x(), *activation),
+            Operator::Softmax {} => activate(x(), Activation::Softmax),
+            Operator::ZeroPadding2D { padding } => {
+                let [[top, bottom], [left, right]] = *padding;
+                Value::Image(x().image().pad([(top, bottom), (left, right)], 0.0))
+            }
+            Operator::MaxPooling2D(window) => {
+                let (window, image) = (Geometry::of(window), x().image());
+                let mut options = MaxPoolOptions::new(window.window);
+                options.stride = window.strides;
+                options.padding = window.padding_of(&image);
+                Value::Image(max_pool2d(image, options))
+            }
+            Operator::AveragePooling2D(window) => {
+                let (geometry, image) = (Geometry::of(window), x().image());
+                let mut options = AvgPoolOptions::new(geometry.window);
+                options.stride = geometry.strides;
+                options.padding = geometry.padding_of(&image);
+                options.count_include_pad = window.count_include_pad;
+                Value::Image(avg_pool2d(image, options))
+            }
+            Operator::GlobalAveragePooling2D { keepdims } => global(x().image(), *keepdims, |image| image.mean_dim(2)),
+            Operator::GlobalMaxPooling2D { keepdims } => global(x().image(), *keepdims, |image| image.max_dim(2)),
+            Operator::Concatenate {} => match inputs[0] {
+                Value::Image(_) => Value::Image(Tensor::cat(inputs.into_iter().map(Value::image).collect(), 1)),
+                Value::Features(_) => {
+                    Value::Features(Tensor::cat(inputs.into_iter().map(Value::into_features).collect(), 1))
+                }
+            },
+            Operator::Add {} => combine(inputs, |a, b| a + b, |a, b| a + b),
+            Operator::Multiply {} => combine(inputs, |a, b| a * b, |a, b| a * b),
+            Operator::Dense { activation, .. } => {
+                let kernel = parameter(Role::DenseKernel, pass).expect("has a kernel").matrix();
+                let bias = vector(Role::Bias, pass);
+                let dense = |rows: Tensor<2>| {
+                    let y = rows.matmul(kernel.clone());
+                    bias.clone().map_or_else(|| y.clone(), |bias| y.clone() + bias.unsqueeze())
+                };
+                let y = match x() {
+                    Value::Features(rows) => Value::Features(dense(rows)),
+                    Value::Image(image) => {
+                        let [b, c, h, w] = image.dims();
+                        let rows = dense(image.permute([0, 2, 3, 1]).reshape([b * h * w, c]));
+                        let units = rows.dims()[1];
+                        Value::Image(rows.reshape([b, h, w, units]).permute([0, 3, 1, 2]))
+                    }
+                };
+                activate(y, *activation)
+            }
+            Operator::Dropout { rate, per_sample } => match training {
+                Some(pass) if *rate > 0.0 => dropout(x(), *rate, *per_sample, pass.random, &self.device),
+                _ => x(),
+            },
+            Operator::Flatten {} => Value::Features(x().into_features()),
+            Operator::Reshape { target_shape } => {
+                let rows = x().into_features();
+                match *target_shape.as_slice() {
+                    [h, w, c] => {
+                        let batch = rows.dims()[0];
+                        Value::Image(rows.reshape([batch, h, w, c]).permute([0, 3, 1, 2]))
+                    }
+                    _ => Value::Features(rows),
+                }
+            }
+        }
+    }
+}
+
+/// A window that slides over an image.
+struct Geometry {
+    window: [usize; 2],
+    strides: [usize; 2],
+    padding: Padding,
+    dilation: [usize; 2],
+}
+
+impl Geometry {
+    fn of(window: &Window) -> Self {
+        Self { window: window.pool_size, strides: window.strides, padding: window.padding, dilation: [1, 1] }
+    }
+
+    /// Zeros around `image`, `(before, after)` of height and width.
+    fn padding_of(&self, image: &Tensor<4>) -> [(usize, usize); 2] {
+        let [_, _, h, w] = image.dims();
+        let axis = |axis: usize, length: usize| {
+            window_padding(self.padding, axis, length, self.window[axis], self.strides[axis], self.dilation[axis])
+                .map_or((0, 0), |(padding, _)| padding)
+        };
+        [axis(0, h), axis(1, w)]
+    }
+}
+
+fn convolve(image: Tensor<4>, kernel: Tensor<4>, bias: Option<Tensor<1>>, how: &Geometry, groups: usize) -> Tensor<4> {
+    let padding = how.padding_of(&image);
+    let options = ConvOptions { stride: how.strides, padding, dilation: how.dilation, groups };
+    conv2d(image, kernel, bias, options)
+}
+
+/// `x * scale + shift`, one scale and one shift a channel.
+fn affine(x: Value, scale: Tensor<1>, shift: Tensor<1>) -> Value {
+    let channels = scale.dims()[0];
+    match x {
+        Value::Image(image) => {
+            let side = [1, channels, 1, 1];
+            Value::Image(image * scale.reshape(side) + shift.reshape(side))
+        }
+        Value::Features(rows) => Value::Features(rows * scale.reshape([1, channels]) + shift.reshape([1, channels])),
+    }
+}
+
+/// Mean and variance (not Bessel's) of each channel over batch, height and width.
+fn batch_statistics(x: &Value) -> (Tensor<1>, Tensor<1>) {
+    let rows = match x {
+        Value::Image(image) => {
+            let [b, c, h, w] = image.dims();
+            image.clone().permute([1, 0, 2, 3]).reshape([c, b * h * w])
+        }
+        Value::Features(rows) => rows.clone().transpose(),
+    };
+    let channels = rows.dims()[0];
+    let mean = rows.clone().mean_dim(1);
+    let variance = (rows - mean.clone()).powi_scalar(2).mean_dim(1);
+    (mean.reshape([channels]), variance.reshape([channels]))
+}
+
+fn global(image: Tensor<4>, keepdims: bool, reduce: impl Fn(Tensor<3>) -> Tensor<3>) -> Value {
+    let [b, c, h, w] = image.dims();
+    let pooled = reduce(image.reshape([b, c, h * w]));
+    if keepdims { Value::Image(pooled.reshape([b, c, 1, 1])) } else { Value::Features(pooled.reshape([b, c])) }
+}
+
+fn combine(
+    inputs: Vec<Value>,
+    image: impl Fn(Tensor<4>, Tensor<4>) -> Tensor<4>,
+    features: impl Fn(Tensor<2>, Tensor<2>) -> Tensor<2>,
+) -> Value {
+    inputs
+        .into_iter()
+        .reduce(|a, b| match (a, b) {
+            (Value::Image(a), Value::Image(b)) => Value::Image(image(a, b)),
+            (Value::Features(a), Value::Features(b)) => Value::Features(features(a, b)),
+            _ => unreachable!("shape inference compared the ranks"),
+        })
+        .expect("shape inference counted two inputs or more")
+}
+
+fn activate(x: Value, function: Activation) -> Value {
+    match function {
+        Activation::Linear => x,
+        Activation::Relu => each!(x, t => activation::relu(t)),
+        Activation::Relu6 => each!(x, t => activation::relu6(t)),
+        Activation::Swish => each!(x, t => activation::silu(t)),
+        Activation::HardSwish => each!(x, t => activation::hard_swish(t)),
+        Activation::Sigmoid => each!(x, t => activation::sigmoid(t)),
+        Activation::Tanh => each!(x, t => activation::tanh(t)),
+        // Channels are axis 1 of both forms.
+        Activation::Softmax => each!(x, t => activation::softmax(t, 1)),
+    }
+}
+
+/// Zeroes each value (or each sample) with probability `rate` and scales what is left by `1 / (1 - rate)`.
+fn dropout(x: Value, rate: f64, per_sample: bool, random: &mut ChaCha8Rng, device: &Device) -> Value {
+    let mut mask = |count: usize| -> Vec<f32> {
+        let keep = (1.0 / (1.0 - rate)) as f32;
+        // 32 random bits against the rate, without a float in between.
+        let threshold = (rate * (1_u64 << 32) as f64) as u64;
+        (0..count).map(|_| if u64::from(random.next_u32()) < threshold { 0.0 } else { keep }).collect()
+    };
+    match x {
+        Value::Image(image) => {
+            let [b, c, h, w] = image.dims();
+            let side = if per_sample { [b, 1, 1, 1] } else { [b, c, h, w] };
+            let mask = mask(side.iter().product());
+            Value::Image(image * Tensor::<4>::from_data(TensorData::new(mask, side), device))
+        }
+        Value::Features(rows) => {
+            let [b, c] = rows.dims();
+            let side = if per_sample { [b, 1] } else { [b, c] };
+            let mask = mask(side.iter().product());
+            Value::Features(rows * Tensor::<2>::from_data(TensorData::new(mask, side), device))
+        }
+    }
+}

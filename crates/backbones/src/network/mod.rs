@@ -1,0 +1,187 @@
+//! A graph with its parameters on a device: what runs.
+//!
+//! Tensors are channels-first here, `[batch, channels, height, width]` for images and `[batch, features]` for vectors,
+//! while the graph speaks Keras's channels-last; the conversion happens when parameters go to the device and come back.
+
+mod forward;
+mod parameters;
+mod preprocess;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use injerto_graph::{Graph, Split};
+use rand_chacha::ChaCha8Rng;
+
+pub use forward::Value;
+pub use parameters::ParameterTensor;
+pub use preprocess::to_input;
+
+use crate::weights::Weights;
+
+/// Why a graph and its weights cannot be run.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum NetworkError {
+    /// A parameter of the graph without values.
+    #[error("no weights for '{parameter}', which '{graph}' needs with shape {expected:?}")]
+    Missing {
+        /// `LAYER/PARAMETER`.
+        parameter: String,
+        /// Name of the graph.
+        graph: String,
+        /// Shape in Keras's axes.
+        expected: Vec<usize>,
+    },
+    /// Values of another shape.
+    #[error("weights for '{parameter}' have shape {found:?}, '{graph}' needs {expected:?}")]
+    Shape {
+        /// `LAYER/PARAMETER`.
+        parameter: String,
+        /// Name of the graph.
+        graph: String,
+        /// Shape in Keras's axes.
+        expected: Vec<usize>,
+        /// Shape that was given.
+        found: Vec<usize>,
+    },
+    /// A layer whose output is neither an image nor a vector.
+    #[error("layer '{layer}' has output shape {shape:?}: only [height, width, channels] and [features] can be run")]
+    Rank {
+        /// Name of the layer.
+        layer: String,
+        /// Its shape.
+        shape: Vec<usize>,
+    },
+}
+
+/// Position of a parameter: layer, and place in that layer's list.
+pub type ParameterId = (usize, usize);
+
+/// A graph with its parameters on a device.
+#[derive(Debug, Clone)]
+pub struct Network {
+    graph: Arc<Graph>,
+    parameters: Vec<Vec<ParameterTensor>>,
+    device: Device,
+}
+
+/// What a training pass needs beyond an inference: which parameters want gradients, and random numbers.
+#[derive(Debug)]
+pub struct TrainingPass<'a> {
+    /// Parameters that are leaves of the autodiff graph, made by [`Network::leaves`].
+    pub leaves: &'a BTreeMap<ParameterId, ParameterTensor>,
+    /// Source of dropout's masks.
+    pub random: &'a mut ChaCha8Rng,
+    /// Batch normalisations (by layer) that use the batch's statistics and move their own towards them.
+    pub moving: &'a [usize],
+    /// New moving statistics, to be given to [`Network::set`] after the step.
+    pub statistics: Vec<(ParameterId, ParameterTensor)>,
+}
+
+impl Network {
+    /// Puts the parameters of `graph` on `device`.
+    ///
+    /// # Errors
+    /// Values that are missing or misshapen, and layers of a rank that cannot be run.
+    pub fn new(graph: Arc<Graph>, weights: &Weights, device: &Device) -> Result<Self, NetworkError> {
+        let device = device.clone().inner();
+        let mut parameters = Vec::with_capacity(graph.len());
+        for node in graph.nodes() {
+            if !matches!(node.shape.0.len(), 1 | 3) {
+                return Err(NetworkError::Rank { layer: node.name().to_owned(), shape: node.shape.0.clone() });
+            }
+            let mut own = Vec::with_capacity(node.parameters.len());
+            for parameter in &node.parameters {
+                let name = format!("{}/{}", node.name(), parameter.name());
+                let (graph, expected) = (graph.name().to_owned(), parameter.shape.clone());
+                let Some(values) = weights.get(&name) else {
+                    return Err(NetworkError::Missing { parameter: name, graph, expected });
+                };
+                if values.shape != expected {
+                    return Err(NetworkError::Shape { parameter: name, graph, expected, found: values.shape.clone() });
+                }
+                own.push(ParameterTensor::to_device(parameter.role, &values.shape, &values.data, &device));
+            }
+            parameters.push(own);
+        }
+        Ok(Self { graph, parameters, device })
+    }
+
+    /// The network.
+    pub fn graph(&self) -> &Arc<Graph> {
+        &self.graph
+    }
+
+    /// The device, without autodiff.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Copies all parameters back to the host, in Keras's names and axes.
+    pub fn weights(&self) -> Weights {
+        let mut weights = Weights::default();
+        for (node, own) in self.graph.nodes().iter().zip(&self.parameters) {
+            for (parameter, tensor) in node.parameters.iter().zip(own) {
+                let data = tensor.to_host(parameter.role, &parameter.shape);
+                weights.insert(format!("{}/{}", node.name(), parameter.name()), parameter.shape.clone(), data);
+            }
+        }
+        weights
+    }
+
+    /// One parameter on the device.
+    pub fn get(&self, (layer, at): ParameterId) -> &ParameterTensor {
+        &self.parameters[layer][at]
+    }
+
+    /// Replaces a parameter on the device by a tensor of the same shape, such as an optimiser's result.
+    pub fn set(&mut self, (layer, at): ParameterId, tensor: ParameterTensor) {
+        debug_assert_eq!(self.parameters[layer][at].dims(), tensor.dims());
+        self.parameters[layer][at] = tensor.inner();
+    }
+
+    /// Trainable parameters of the given layers as leaves of a new autodiff graph.
+    pub fn leaves(&self, layers: impl IntoIterator<Item = usize>) -> BTreeMap<ParameterId, ParameterTensor> {
+        let mut leaves = BTreeMap::new();
+        for layer in layers {
+            for (at, parameter) in self.graph.nodes()[layer].parameters.iter().enumerate() {
+                if parameter.trainable() {
+                    leaves.insert((layer, at), self.parameters[layer][at].clone().require_grad());
+                }
+            }
+        }
+        leaves
+    }
+
+    /// Runs the whole network in inference. Images are `[batch, channels, height, width]`, prepared by [`to_input`].
+    pub fn forward(&self, images: burn::tensor::Tensor<4>) -> Value {
+        let everything: Vec<usize> = (1..self.graph.len()).collect();
+        let mut known = BTreeMap::from([(0, Value::Image(images))]);
+        self.run(&everything, &mut known, &[self.graph.len() - 1], None);
+        known.remove(&(self.graph.len() - 1)).expect("the last layer was asked for")
+    }
+
+    /// Runs the prefix in inference: the tensors that cross into the tail, in the order of [`Split::crossing`].
+    pub fn prefix(&self, split: &Split, images: burn::tensor::Tensor<4>) -> Vec<Value> {
+        let mut known = BTreeMap::from([(0, Value::Image(images))]);
+        self.run(&split.prefix, &mut known, &split.crossing, None);
+        split.crossing.iter().map(|at| known[at].clone()).collect()
+    }
+
+    /// Runs the tail on what crossed from the prefix; with a [`TrainingPass`], in training.
+    pub fn tail(&self, split: &Split, crossing: Vec<Value>, training: Option<&mut TrainingPass<'_>>) -> Value {
+        let last = self.graph.len() - 1;
+        let mut known: BTreeMap<usize, Value> = split.crossing.iter().copied().zip(crossing).collect();
+        self.run(&split.tail, &mut known, &[last], training);
+        known.remove(&last).expect("the last layer is in the tail or is what crosses")
+    }
+
+    /// Runs in inference and returns the outputs of the layers in `wanted`, in that order.
+    pub fn outputs(&self, images: burn::tensor::Tensor<4>, wanted: &[usize]) -> Vec<Value> {
+        let upto: Vec<usize> = (1..=wanted.iter().copied().max().unwrap_or(0)).collect();
+        let mut known = BTreeMap::from([(0, Value::Image(images))]);
+        self.run(&upto, &mut known, wanted, None);
+        wanted.iter().map(|at| known[at].clone()).collect()
+    }
+}

@@ -1,0 +1,101 @@
+use burn::tensor::{Device, Tensor, TensorData};
+use injerto_graph::Role;
+
+/// A parameter on a device, in Burn's axes.
+#[derive(Debug, Clone)]
+pub enum ParameterTensor {
+    /// Bias, gamma, beta, statistics: `[channels]`.
+    Vector(Tensor<1>),
+    /// Dense kernel: `[in, out]`.
+    Matrix(Tensor<2>),
+    /// Convolution kernel: `[out, in / groups, height, width]`.
+    Kernel(Tensor<4>),
+}
+
+/// Applies one expression to the tensor inside, whatever its rank, and wraps the result again.
+macro_rules! map {
+    ($value:expr, $tensor:ident => $body:expr) => {
+        match $value {
+            ParameterTensor::Vector($tensor) => ParameterTensor::Vector($body),
+            ParameterTensor::Matrix($tensor) => ParameterTensor::Matrix($body),
+            ParameterTensor::Kernel($tensor) => ParameterTensor::Kernel($body),
+        }
+    };
+}
+
+impl ParameterTensor {
+    /// From Keras's axes on the host. `shape` and `data` have been checked to agree with the graph.
+    pub(super) fn to_device(role: Role, shape: &[usize], data: &[f32], device: &Device) -> Self {
+        // A scalar is a vector of one.
+        let rows = if shape.is_empty() { vec![1] } else { shape.to_vec() };
+        let data = TensorData::new(data.to_vec(), rows);
+        match role {
+            Role::ConvolutionKernel => Self::Kernel(Tensor::<4>::from_data(data, device).permute([3, 2, 0, 1])),
+            Role::DepthwiseKernel => {
+                let [h, w, channels, multiplier] = [shape[0], shape[1], shape[2], shape[3]];
+                let kernel = Tensor::<4>::from_data(data, device).permute([2, 3, 0, 1]);
+                Self::Kernel(kernel.reshape([channels * multiplier, 1, h, w]))
+            }
+            Role::DenseKernel => Self::Matrix(Tensor::from_data(data, device)),
+            _ => Self::Vector(Tensor::from_data(data, device)),
+        }
+    }
+
+    /// Back to Keras's axes on the host.
+    pub(super) fn to_host(&self, role: Role, shape: &[usize]) -> Vec<f32> {
+        let data = match (self, role) {
+            (Self::Kernel(kernel), Role::DepthwiseKernel) => {
+                let [h, w, channels, multiplier] = [shape[0], shape[1], shape[2], shape[3]];
+                kernel.clone().reshape([channels, multiplier, h, w]).permute([2, 3, 0, 1]).into_data()
+            }
+            (Self::Kernel(kernel), _) => kernel.clone().permute([2, 3, 1, 0]).into_data(),
+            (Self::Matrix(matrix), _) => matrix.to_data(),
+            (Self::Vector(vector), _) => vector.to_data(),
+        };
+        data.iter::<f32>().collect()
+    }
+
+    /// Sides of the tensor, in Burn's order.
+    pub fn dims(&self) -> Vec<usize> {
+        match self {
+            Self::Vector(tensor) => tensor.dims().to_vec(),
+            Self::Matrix(tensor) => tensor.dims().to_vec(),
+            Self::Kernel(tensor) => tensor.dims().to_vec(),
+        }
+    }
+
+    /// As a leaf of a new autodiff graph.
+    pub(super) fn require_grad(self) -> Self {
+        map!(self, tensor => tensor.autodiff().require_grad())
+    }
+
+    /// Without its place in an autodiff graph.
+    pub(super) fn inner(self) -> Self {
+        map!(self, tensor => tensor.inner())
+    }
+
+    /// The vector inside.
+    ///
+    /// # Panics
+    /// If it is none; shape inference has made sure which parameter is what.
+    pub(super) fn vector(&self) -> Tensor<1> {
+        match self {
+            Self::Vector(tensor) => tensor.clone(),
+            _ => unreachable!("shape inference gives vectors here"),
+        }
+    }
+
+    pub(super) fn matrix(&self) -> Tensor<2> {
+        match self {
+            Self::Matrix(tensor) => tensor.clone(),
+            _ => unreachable!("shape inference gives a matrix here"),
+        }
+    }
+
+    pub(super) fn kernel(&self) -> Tensor<4> {
+        match self {
+            Self::Kernel(tensor) => tensor.clone(),
+            _ => unreachable!("shape inference gives a kernel here"),
+        }
+    }
+}
