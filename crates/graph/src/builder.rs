@@ -26,39 +26,18 @@ pub struct Builder {
 impl Builder {
     /// An empty network.
     pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            layers: Vec::new(),
-        }
+        Self { name: name.into(), layers: Vec::new() }
     }
 
     /// The input, under Keras's name `input_layer`; `shape` is `[height, width, channels]`.
     pub fn input(&mut self, shape: [usize; 3]) -> LayerId {
-        self.add(
-            "input_layer",
-            Operator::InputLayer {
-                shape: shape.to_vec(),
-            },
-            &[],
-        )
+        self.add("input_layer", Operator::InputLayer { shape: shape.to_vec() }, &[])
     }
 
     /// Adds a layer that takes the outputs of `inputs`.
-    pub fn add(
-        &mut self,
-        name: impl Into<String>,
-        operator: Operator,
-        inputs: &[LayerId],
-    ) -> LayerId {
-        let inputs = inputs
-            .iter()
-            .map(|id| self.layers[id.0].name.clone())
-            .collect();
-        self.layers.push(Layer {
-            name: name.into(),
-            operator,
-            inputs,
-        });
+    pub fn add(&mut self, name: impl Into<String>, operator: Operator, inputs: &[LayerId]) -> LayerId {
+        let inputs = inputs.iter().map(|id| self.layers[id.0].name.clone()).collect();
+        self.layers.push(Layer { name: name.into(), operator, inputs });
         LayerId(self.layers.len() - 1)
     }
 
@@ -67,9 +46,6 @@ impl Builder {
     /// # Errors
     /// As [`Graph::new`]'s.
     pub fn finish(self) -> Result<Graph, GraphError> {
-        Graph::new(GraphSpec {
-            name: self.name,
-            layers: self.layers,
-        })
+        Graph::new(GraphSpec { name: self.name, layers: self.layers })
     }
 }

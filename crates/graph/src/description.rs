@@ -53,16 +53,9 @@ impl Descriptor {
                 ));
             }
         }
-        let mut all: Map<String, Value> = self
-            .parameters
-            .iter()
-            .map(|(key, known)| (key.clone(), known.default.clone()))
-            .collect();
-        all.extend(
-            given
-                .iter()
-                .map(|(key, value)| (key.clone(), value.clone())),
-        );
+        let mut all: Map<String, Value> =
+            self.parameters.iter().map(|(key, known)| (key.clone(), known.default.clone())).collect();
+        all.extend(given.iter().map(|(key, value)| (key.clone(), value.clone())));
         Ok(all)
     }
 }
@@ -134,20 +127,11 @@ impl Preprocessing {
 
     /// Blue first, ImageNet's mean subtracted: Keras's mode `caffe`.
     pub fn caffe() -> Self {
-        Self {
-            channel_order: ChannelOrder::Bgr,
-            ..Self::new(1.0, [103.939, 116.779, 123.68], [1.0; 3])
-        }
+        Self { channel_order: ChannelOrder::Bgr, ..Self::new(1.0, [103.939, 116.779, 123.68], [1.0; 3]) }
     }
 
     fn new(scale: f64, mean: [f64; 3], deviation: [f64; 3]) -> Self {
-        Self {
-            scale,
-            mean,
-            deviation,
-            channel_order: ChannelOrder::default(),
-            interpolation: Interpolation::default(),
-        }
+        Self { scale, mean, deviation, channel_order: ChannelOrder::default(), interpolation: Interpolation::default() }
     }
 }
 

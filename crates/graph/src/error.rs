@@ -115,8 +115,5 @@ pub enum GraphError {
 }
 
 fn suggestion(nearest: &Option<String>) -> String {
-    nearest
-        .as_ref()
-        .map(|name| format!("; did you mean '{name}'?"))
-        .unwrap_or_default()
+    nearest.as_ref().map(|name| format!("; did you mean '{name}'?")).unwrap_or_default()
 }

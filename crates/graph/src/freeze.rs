@@ -20,11 +20,9 @@ impl LayerRef {
     pub fn resolve(&self, graph: &Graph) -> Result<usize, GraphError> {
         match self {
             Self::Index(at) if *at < graph.len() => Ok(*at),
-            Self::Index(at) => Err(GraphError::IndexOutOfRange {
-                at: *at,
-                graph: graph.name().to_owned(),
-                layers: graph.len(),
-            }),
+            Self::Index(at) => {
+                Err(GraphError::IndexOutOfRange { at: *at, graph: graph.name().to_owned(), layers: graph.len() })
+            }
             Self::Name(name) => graph.position(name),
         }
     }
@@ -71,9 +69,7 @@ impl FreezePlan {
             Selection::Last(count) => from(n.saturating_sub(*count)),
             Selection::Fraction(fraction) => {
                 if !(0.0..=1.0).contains(fraction) {
-                    return Err(GraphError::Fraction {
-                        fraction: *fraction,
-                    });
+                    return Err(GraphError::Fraction { fraction: *fraction });
                 }
                 from(n - (n as f64 * fraction).round() as usize)
             }
@@ -111,11 +107,7 @@ impl FreezePlan {
 
     /// Number of values that train, and of all others, in a graph that the plan was made for.
     pub fn counts(&self, graph: &Graph) -> (usize, usize) {
-        let trainable = graph
-            .nodes()
-            .iter()
-            .enumerate()
-            .filter(|(i, _)| self.trains(*i));
+        let trainable = graph.nodes().iter().enumerate().filter(|(i, _)| self.trains(*i));
         let trainable = trainable.map(|(_, node)| node.trainable_count()).sum();
         (trainable, graph.parameter_count() - trainable)
     }
@@ -123,8 +115,7 @@ impl FreezePlan {
 
 /// Whether `name` is matched by `pattern`, in which `*` stands for any text and `?` for one character.
 pub fn matches_pattern(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) =
-        (pattern.chars().collect(), name.chars().collect());
+    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
     let (mut p, mut n) = (0, 0);
     // Where the last star stood and how much of the name it has taken so far.
     let mut star: Option<(usize, usize)> = None;

@@ -26,8 +26,8 @@ pub mod summary;
 
 pub use builder::{Builder, LayerId};
 pub use description::{
-    ChannelOrder, Checksum, Description, Descriptor, Format, Interpolation, Layout, ParameterDoc,
-    PerChannel, Preprocessing, Source, TensorMap, TensorName, WeightSet,
+    ChannelOrder, Checksum, Description, Descriptor, Format, Interpolation, Layout, ParameterDoc, PerChannel,
+    Preprocessing, Source, TensorMap, TensorName, WeightSet,
 };
 pub use error::GraphError;
 pub use freeze::{FreezePlan, LayerRef, Selection, matches_pattern};

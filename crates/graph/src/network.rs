@@ -58,11 +58,7 @@ impl Node {
 
     /// Number of values that an optimiser may change.
     pub fn trainable_count(&self) -> usize {
-        self.parameters
-            .iter()
-            .filter(|p| p.trainable())
-            .map(Parameter::count)
-            .sum()
+        self.parameters.iter().filter(|p| p.trainable()).map(Parameter::count).sum()
     }
 }
 
@@ -91,46 +87,27 @@ impl Graph {
         let mut used = vec![false; layers.len()];
         for (index, layer) in layers.into_iter().enumerate() {
             if matches!(layer.operator, Operator::InputLayer { .. }) != (index == 0) {
-                return Err(GraphError::Input {
-                    index,
-                    layer: layer.name,
-                });
+                return Err(GraphError::Input { index, layer: layer.name });
             }
             let mut inputs = Vec::with_capacity(layer.inputs.len());
             for input in &layer.inputs {
                 let Some(&at) = position.get(input) else {
-                    return Err(GraphError::UnknownInput {
-                        index,
-                        layer: layer.name,
-                        input: input.clone(),
-                    });
+                    return Err(GraphError::UnknownInput { index, layer: layer.name, input: input.clone() });
                 };
                 used[at] = true;
                 inputs.push(at);
             }
             if let Some(&first) = position.get(&layer.name) {
-                return Err(GraphError::DuplicateName {
-                    index,
-                    layer: layer.name,
-                    first,
-                });
+                return Err(GraphError::DuplicateName { index, layer: layer.name, first });
             }
             position.insert(layer.name.clone(), index);
             let input_shapes: Vec<&Shape> = inputs.iter().map(|&at| &nodes[at].shape).collect();
             let (shape, parameters) = shape::infer(index, &layer, &input_shapes)?;
-            nodes.push(Node {
-                layer,
-                inputs,
-                shape,
-                parameters,
-            });
+            nodes.push(Node { layer, inputs, shape, parameters });
         }
         let last = nodes.len() - 1;
         if let Some(index) = used[..last].iter().position(|used| !used) {
-            return Err(GraphError::Unused {
-                index,
-                layer: nodes[index].name().to_owned(),
-            });
+            return Err(GraphError::Unused { index, layer: nodes[index].name().to_owned() });
         }
         Ok(Self { name, nodes })
     }
@@ -146,10 +123,7 @@ impl Graph {
     }
 
     /// Number of layers.
-    #[expect(
-        clippy::len_without_is_empty,
-        reason = "a graph has at least its input"
-    )]
+    #[expect(clippy::len_without_is_empty, reason = "a graph has at least its input")]
     pub fn len(&self) -> usize {
         self.nodes.len()
     }
@@ -169,14 +143,11 @@ impl Graph {
     /// # Errors
     /// [`GraphError::NoSuchLayer`], with the nearest name.
     pub fn position(&self, name: &str) -> Result<usize, GraphError> {
-        self.nodes
-            .iter()
-            .position(|node| node.name() == name)
-            .ok_or_else(|| GraphError::NoSuchLayer {
-                name: name.to_owned(),
-                graph: self.name.clone(),
-                nearest: nearest(name, self.nodes.iter().map(Node::name)),
-            })
+        self.nodes.iter().position(|node| node.name() == name).ok_or_else(|| GraphError::NoSuchLayer {
+            name: name.to_owned(),
+            graph: self.name.clone(),
+            nearest: nearest(name, self.nodes.iter().map(Node::name)),
+        })
     }
 
     /// Number of values in all parameters.
@@ -190,30 +161,17 @@ impl Graph {
     /// [`GraphError::IndexOutOfRange`].
     pub fn truncate(&self, last: usize) -> Result<Self, GraphError> {
         if last >= self.len() {
-            return Err(GraphError::IndexOutOfRange {
-                at: last,
-                graph: self.name.clone(),
-                layers: self.len(),
-            });
+            return Err(GraphError::IndexOutOfRange { at: last, graph: self.name.clone(), layers: self.len() });
         }
         let mut needed = vec![false; last + 1];
         needed[last] = true;
         for index in (0..=last).rev() {
             if needed[index] {
-                self.nodes[index]
-                    .inputs
-                    .iter()
-                    .for_each(|&input| needed[input] = true);
+                self.nodes[index].inputs.iter().for_each(|&input| needed[input] = true);
             }
         }
-        let layers = (0..=last)
-            .filter(|&i| needed[i])
-            .map(|i| self.nodes[i].layer.clone())
-            .collect();
-        Self::new(GraphSpec {
-            name: self.name.clone(),
-            layers,
-        })
+        let layers = (0..=last).filter(|&i| needed[i]).map(|i| self.nodes[i].layer.clone()).collect();
+        Self::new(GraphSpec { name: self.name.clone(), layers })
     }
 
     /// This network with more layers behind it. The first of them is fed by this network's output where it names no input.
@@ -222,16 +180,11 @@ impl Graph {
     /// As [`Graph::new`]'s: a name already taken, shapes that do not fit.
     pub fn graft(&self, name: &str, mut layers: Vec<Layer>) -> Result<Self, GraphError> {
         if let Some(first) = layers.first_mut().filter(|layer| layer.inputs.is_empty()) {
-            first
-                .inputs
-                .push(self.nodes[self.len() - 1].name().to_owned());
+            first.inputs.push(self.nodes[self.len() - 1].name().to_owned());
         }
         let mut all: Vec<Layer> = self.nodes.iter().map(|node| node.layer.clone()).collect();
         all.append(&mut layers);
-        Self::new(GraphSpec {
-            name: name.to_owned(),
-            layers: all,
-        })
+        Self::new(GraphSpec { name: name.to_owned(), layers: all })
     }
 }
 
@@ -244,10 +197,7 @@ impl TryFrom<GraphSpec> for Graph {
 
 impl From<Graph> for GraphSpec {
     fn from(graph: Graph) -> Self {
-        Self {
-            name: graph.name,
-            layers: graph.nodes.into_iter().map(|node| node.layer).collect(),
-        }
+        Self { name: graph.name, layers: graph.nodes.into_iter().map(|node| node.layer).collect() }
     }
 }
 
@@ -266,11 +216,7 @@ fn common(a: &str, b: &str) -> usize {
         let mut diagonal = 0;
         for (j, y) in b.bytes().enumerate() {
             let above = row[j + 1];
-            row[j + 1] = if x.eq_ignore_ascii_case(&y) {
-                diagonal + 1
-            } else {
-                above.max(row[j])
-            };
+            row[j + 1] = if x.eq_ignore_ascii_case(&y) { diagonal + 1 } else { above.max(row[j]) };
             diagonal = above;
         }
     }

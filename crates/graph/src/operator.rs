@@ -184,11 +184,7 @@ pub enum Padding {
 impl Padding {
     /// `amount` zeros on every side, PyTorch's `padding = amount`.
     pub fn around(amount: usize) -> Self {
-        if amount == 0 {
-            Self::Valid
-        } else {
-            Self::Explicit([[amount, amount], [amount, amount]])
-        }
+        if amount == 0 { Self::Valid } else { Self::Explicit([[amount, amount], [amount, amount]]) }
     }
 }
 

@@ -71,10 +71,7 @@ pub struct Parameter {
 
 impl Parameter {
     fn new(role: Role, shape: &[usize]) -> Self {
-        Self {
-            role,
-            shape: shape.to_vec(),
-        }
+        Self { role, shape: shape.to_vec() }
     }
 
     /// Keras's name: `kernel`, `bias`, `gamma`, `beta`, `moving_mean`, `moving_variance`, …
@@ -101,12 +98,7 @@ impl Parameter {
     pub fn trainable(&self) -> bool {
         matches!(
             self.role,
-            Role::ConvolutionKernel
-                | Role::DepthwiseKernel
-                | Role::DenseKernel
-                | Role::Bias
-                | Role::Gamma
-                | Role::Beta
+            Role::ConvolutionKernel | Role::DepthwiseKernel | Role::DenseKernel | Role::Bias | Role::Gamma | Role::Beta
         )
     }
 }
@@ -123,14 +115,11 @@ pub fn window_padding(
     stride: usize,
     dilation: usize,
 ) -> Option<((usize, usize), usize)> {
-    let window = (window.checked_sub(1)?)
-        .checked_mul(dilation)?
-        .checked_add(1)?;
+    let window = (window.checked_sub(1)?).checked_mul(dilation)?.checked_add(1)?;
     let (before, after) = match padding {
         Padding::Valid => (0, 0),
         Padding::Same => {
-            let total = ((length.div_ceil(stride).checked_sub(1)?) * stride + window)
-                .saturating_sub(length);
+            let total = ((length.div_ceil(stride).checked_sub(1)?) * stride + window).saturating_sub(length);
             (total / 2, total - total / 2)
         }
         Padding::Explicit(sides) => (sides[axis][0], sides[axis][1]),
@@ -144,23 +133,13 @@ pub fn window_padding(
 const LARGEST: usize = 1 << 20;
 
 /// Shape of a layer's output and its parameters, from the shapes of its inputs.
-pub(crate) fn infer(
-    index: usize,
-    layer: &Layer,
-    inputs: &[&Shape],
-) -> Result<(Shape, Vec<Parameter>), GraphError> {
+pub(crate) fn infer(index: usize, layer: &Layer, inputs: &[&Shape]) -> Result<(Shape, Vec<Parameter>), GraphError> {
     let class = layer.operator.class();
     let expect_inputs = |ok: bool, expected: &'static str| {
         if ok {
             return Ok(());
         }
-        Err(GraphError::InputCount {
-            index,
-            layer: layer.name.clone(),
-            class,
-            expected,
-            found: inputs.len(),
-        })
+        Err(GraphError::InputCount { index, layer: layer.name.clone(), class, expected, found: inputs.len() })
     };
     match layer.operator {
         Operator::InputLayer { .. } => expect_inputs(inputs.is_empty(), "no input")?,
@@ -173,9 +152,7 @@ pub(crate) fn infer(
         index,
         layer: layer.name.clone(),
         class,
-        input: inputs
-            .first()
-            .map_or_else(|| Shape(Vec::new()), |&shape| shape.clone()),
+        input: inputs.first().map_or_else(|| Shape(Vec::new()), |&shape| shape.clone()),
         reason,
     };
     let (shape, parameters) = output(&layer.operator, inputs).map_err(fail)?;
@@ -183,37 +160,24 @@ pub(crate) fn infer(
         return Err(fail(format!("its output would be {shape}")));
     }
     // Products of four sides of up to 2^20 could overflow: a tensor of 2^40 values is no backbone either.
-    let size = |sides: &[usize]| {
-        sides
-            .iter()
-            .try_fold(1_usize, |n, &side| n.checked_mul(side))
-    };
+    let size = |sides: &[usize]| sides.iter().try_fold(1_usize, |n, &side| n.checked_mul(side));
     let sane = |sides: &[usize]| size(sides).is_some_and(|n| n <= 1 << 40);
     if !sane(&shape.0) || parameters.iter().any(|p| !sane(&p.shape)) {
-        return Err(fail(format!(
-            "its output {shape} or its parameters are too large to be meant"
-        )));
+        return Err(fail(format!("its output {shape} or its parameters are too large to be meant")));
     }
     Ok((shape, parameters))
 }
 
 fn output(operator: &Operator, inputs: &[&Shape]) -> Result<(Shape, Vec<Parameter>), String> {
     let plain = |shape: Shape| Ok((shape, Vec::new()));
-    let image = || {
-        inputs[0]
-            .image()
-            .ok_or_else(|| "expected [height, width, channels]".to_owned())
-    };
+    let image = || inputs[0].image().ok_or_else(|| "expected [height, width, channels]".to_owned());
     match operator {
         Operator::InputLayer { shape } => plain(Shape(shape.clone())),
         Operator::Rescaling { scale, offset } => {
             let channels = inputs[0].channels();
             for values in [scale, offset] {
                 if values.len().is_some_and(|n| n != channels) {
-                    return Err(format!(
-                        "{} values for {channels} channels",
-                        values.len().unwrap_or(1)
-                    ));
+                    return Err(format!("{} values for {channels} channels", values.len().unwrap_or(1)));
                 }
             }
             plain(inputs[0].clone())
@@ -227,16 +191,7 @@ fn output(operator: &Operator, inputs: &[&Shape]) -> Result<(Shape, Vec<Paramete
             ];
             Ok((inputs[0].clone(), parameters))
         }
-        Operator::Conv2D {
-            filters,
-            kernel_size,
-            strides,
-            padding,
-            dilation_rate,
-            groups,
-            use_bias,
-            ..
-        } => {
+        Operator::Conv2D { filters, kernel_size, strides, padding, dilation_rate, groups, use_bias, .. } => {
             let [h, w, c] = image()?;
             if *groups == 0 || c % groups != 0 || filters % groups != 0 {
                 return Err(format!(
@@ -250,30 +205,17 @@ fn output(operator: &Operator, inputs: &[&Shape]) -> Result<(Shape, Vec<Paramete
             Ok((Shape(vec![oh, ow, *filters]), parameters))
         }
         Operator::DepthwiseConv2D {
-            kernel_size,
-            strides,
-            padding,
-            dilation_rate,
-            depth_multiplier,
-            use_bias,
-            ..
+            kernel_size, strides, padding, dilation_rate, depth_multiplier, use_bias, ..
         } => {
             let [h, w, c] = image()?;
             let [oh, ow] = slide([h, w], *kernel_size, *strides, *padding, *dilation_rate)?;
-            let out = c
-                .checked_mul(*depth_multiplier)
-                .ok_or("too many channels")?;
+            let out = c.checked_mul(*depth_multiplier).ok_or("too many channels")?;
             let kernel = [kernel_size[0], kernel_size[1], c, *depth_multiplier];
             let mut parameters = vec![Parameter::new(Role::DepthwiseKernel, &kernel)];
             parameters.extend(use_bias.then(|| Parameter::new(Role::Bias, &[out])));
             Ok((Shape(vec![oh, ow, out]), parameters))
         }
-        Operator::BatchNormalization {
-            center,
-            scale,
-            epsilon,
-            momentum,
-        } => {
+        Operator::BatchNormalization { center, scale, epsilon, momentum } => {
             if !(*epsilon >= 0.0 && (0.0..=1.0).contains(momentum)) {
                 return Err("epsilon must not be negative, momentum must be 0 to 1".to_owned());
             }
@@ -285,18 +227,14 @@ fn output(operator: &Operator, inputs: &[&Shape]) -> Result<(Shape, Vec<Paramete
             parameters.push(Parameter::new(Role::MovingVariance, &c));
             Ok((inputs[0].clone(), parameters))
         }
-        Operator::ReLU { .. } | Operator::Activation { .. } | Operator::Softmax {} => {
-            plain(inputs[0].clone())
-        }
+        Operator::ReLU { .. } | Operator::Activation { .. } | Operator::Softmax {} => plain(inputs[0].clone()),
         Operator::Dropout { rate, .. } => {
             if !(0.0..1.0).contains(rate) {
                 return Err(format!("rate {rate} is not in 0.0 to 1.0"));
             }
             plain(inputs[0].clone())
         }
-        Operator::ZeroPadding2D {
-            padding: [[top, bottom], [left, right]],
-        } => {
+        Operator::ZeroPadding2D { padding: [[top, bottom], [left, right]] } => {
             let [h, w, c] = image()?;
             let side = |n: usize, a: usize, b: usize| n.checked_add(a)?.checked_add(b);
             let sides = (side(h, *top, *bottom), side(w, *left, *right));
@@ -306,31 +244,20 @@ fn output(operator: &Operator, inputs: &[&Shape]) -> Result<(Shape, Vec<Paramete
             plain(Shape(vec![h, w, c]))
         }
         Operator::MaxPooling2D(window) | Operator::AveragePooling2D(window) => {
-            let Window {
-                pool_size,
-                strides,
-                padding,
-                ..
-            } = window;
+            let Window { pool_size, strides, padding, .. } = window;
             let [h, w, c] = image()?;
             let [oh, ow] = slide([h, w], *pool_size, *strides, *padding, [1, 1])?;
             plain(Shape(vec![oh, ow, c]))
         }
-        Operator::GlobalAveragePooling2D { keepdims }
-        | Operator::GlobalMaxPooling2D { keepdims } => {
+        Operator::GlobalAveragePooling2D { keepdims } | Operator::GlobalMaxPooling2D { keepdims } => {
             let [_, _, c] = image()?;
             plain(Shape(if *keepdims { vec![1, 1, c] } else { vec![c] }))
         }
         Operator::Concatenate {} => {
             let rank = inputs[0].0.len();
             let front = &inputs[0].0[..rank - 1];
-            if let Some(other) = inputs
-                .iter()
-                .find(|s| s.0.len() != rank || s.0[..rank - 1] != *front)
-            {
-                return Err(format!(
-                    "another input is {other}: all axes but the last must agree"
-                ));
+            if let Some(other) = inputs.iter().find(|s| s.0.len() != rank || s.0[..rank - 1] != *front) {
+                return Err(format!("another input is {other}: all axes but the last must agree"));
             }
             let mut shape = front.to_vec();
             shape.push(inputs.iter().map(|s| s.channels()).sum());
@@ -344,25 +271,15 @@ fn output(operator: &Operator, inputs: &[&Shape]) -> Result<(Shape, Vec<Paramete
             let mut shape = inputs[0].0.clone();
             for other in &inputs[1..] {
                 let fits = other.0.len() == shape.len()
-                    && shape
-                        .iter()
-                        .zip(&other.0)
-                        .all(|(a, b)| a == b || *a == 1 || *b == 1);
+                    && shape.iter().zip(&other.0).all(|(a, b)| a == b || *a == 1 || *b == 1);
                 if !fits {
-                    return Err(format!(
-                        "another input is {other}: sides must be equal or 1"
-                    ));
+                    return Err(format!("another input is {other}: sides must be equal or 1"));
                 }
-                shape
-                    .iter_mut()
-                    .zip(&other.0)
-                    .for_each(|(a, b)| *a = (*a).max(*b));
+                shape.iter_mut().zip(&other.0).for_each(|(a, b)| *a = (*a).max(*b));
             }
             plain(Shape(shape))
         }
-        Operator::Dense {
-            units, use_bias, ..
-        } => {
+        Operator::Dense { units, use_bias, .. } => {
             if inputs[0].0.is_empty() {
                 return Err("expected at least one axis".to_owned());
             }
@@ -375,15 +292,9 @@ fn output(operator: &Operator, inputs: &[&Shape]) -> Result<(Shape, Vec<Paramete
         }
         Operator::Flatten {} => plain(Shape(vec![inputs[0].count()])),
         Operator::Reshape { target_shape } => {
-            let target = target_shape
-                .iter()
-                .try_fold(1_usize, |n, &side| n.checked_mul(side));
+            let target = target_shape.iter().try_fold(1_usize, |n, &side| n.checked_mul(side));
             if target != Some(inputs[0].count()) {
-                return Err(format!(
-                    "{} values do not fill {}",
-                    inputs[0].count(),
-                    Shape(target_shape.clone())
-                ));
+                return Err(format!("{} values do not fill {}", inputs[0].count(), Shape(target_shape.clone())));
             }
             plain(Shape(target_shape.clone()))
         }
@@ -402,16 +313,9 @@ fn slide(
         return Err("window, strides and dilation must be at least 1".to_owned());
     }
     let axis = |axis: usize, length: usize| {
-        window_padding(
-            padding,
-            axis,
-            length,
-            window[axis],
-            strides[axis],
-            dilation[axis],
-        )
-        .map(|(_, out)| out)
-        .ok_or_else(|| format!("a window of {} does not fit in {length}", window[axis]))
+        window_padding(padding, axis, length, window[axis], strides[axis], dilation[axis])
+            .map(|(_, out)| out)
+            .ok_or_else(|| format!("a window of {} does not fit in {length}", window[axis]))
     };
     Ok([axis(0, h)?, axis(1, w)?])
 }

@@ -24,28 +24,17 @@ impl Split {
                 || node.operator().is_random()
                 || node.inputs.iter().any(|&input| in_tail[input]);
         }
-        let (tail, prefix): (Vec<usize>, Vec<usize>) =
-            (0..graph.len()).partition(|&index| in_tail[index]);
-        let crosses = |&index: &usize| {
-            tail.iter()
-                .any(|&t| graph.nodes()[t].inputs.contains(&index))
-        };
+        let (tail, prefix): (Vec<usize>, Vec<usize>) = (0..graph.len()).partition(|&index| in_tail[index]);
+        let crosses = |&index: &usize| tail.iter().any(|&t| graph.nodes()[t].inputs.contains(&index));
         let crossing = match tail.is_empty() {
             true => vec![graph.len() - 1],
             false => prefix.iter().copied().filter(crosses).collect(),
         };
-        Self {
-            prefix,
-            tail,
-            crossing,
-        }
+        Self { prefix, tail, crossing }
     }
 
     /// Number of values that cross for one image.
     pub fn crossing_values(&self, graph: &Graph) -> usize {
-        self.crossing
-            .iter()
-            .map(|&index| graph.nodes()[index].shape.count())
-            .sum()
+        self.crossing.iter().map(|&index| graph.nodes()[index].shape.count()).sum()
     }
 }

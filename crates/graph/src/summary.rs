@@ -51,11 +51,7 @@ impl Summary {
             class: node.operator().class().to_owned(),
             output_shape: node.shape.0.clone(),
             params: node.parameter_count(),
-            trainable: if plan.trains(index) {
-                node.trainable_count()
-            } else {
-                0
-            },
+            trainable: if plan.trains(index) { node.trainable_count() } else { 0 },
             frozen: !plan.trains(index),
             inputs: node.layer.inputs.clone(),
         };
@@ -71,24 +67,9 @@ impl Summary {
 
     /// The table as text, one line a layer, ending with the counts.
     pub fn to_text(&self) -> String {
-        let header = [
-            "#",
-            "Layer (type)",
-            "Output shape",
-            "Params",
-            "Connected to",
-            "State",
-        ]
-        .map(str::to_owned);
-        let rows: Vec<[String; 6]> = std::iter::once(header)
-            .chain(self.layers.iter().map(cells))
-            .collect();
-        let width = |column: usize| {
-            rows.iter()
-                .map(|row| row[column].chars().count())
-                .max()
-                .unwrap_or(0)
-        };
+        let header = ["#", "Layer (type)", "Output shape", "Params", "Connected to", "State"].map(str::to_owned);
+        let rows: Vec<[String; 6]> = std::iter::once(header).chain(self.layers.iter().map(cells)).collect();
+        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..6).map(width).collect();
         let rule = "─".repeat(widths.iter().sum::<usize>() + 10);
         let mut text = format!("{}\n{rule}\n", self.name);
@@ -97,11 +78,8 @@ impl Summary {
             for (column, cell) in row.iter().enumerate() {
                 let pad = " ".repeat(widths[column] - cell.chars().count());
                 // Numbers to the right, words to the left.
-                let _ = if matches!(column, 0 | 3) {
-                    write!(line, "{pad}{cell}  ")
-                } else {
-                    write!(line, "{cell}{pad}  ")
-                };
+                let _ =
+                    if matches!(column, 0 | 3) { write!(line, "{pad}{cell}  ") } else { write!(line, "{cell}{pad}  ") };
             }
             text.push_str(line.trim_end());
             text.push('\n');

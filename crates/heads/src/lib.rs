@@ -65,53 +65,27 @@ impl Head {
     /// # Errors
     /// [`GraphError`], for no units, a dropout that is no fraction, or a backbone whose output cannot be pooled.
     pub fn graft(&self, backbone: &Graph) -> Result<Graph, GraphError> {
-        let mut names = Names {
-            taken: backbone
-                .nodes()
-                .iter()
-                .map(|node| node.name().to_owned())
-                .collect(),
-        };
+        let mut names = Names { taken: backbone.nodes().iter().map(|node| node.name().to_owned()).collect() };
         let mut layers: Vec<Layer> = Vec::new();
         let mut from = backbone.nodes()[backbone.len() - 1].name().to_owned();
         let mut add = |base: &str, operator: Operator| {
             let name = names.fresh(base);
             let inputs = vec![std::mem::replace(&mut from, name.clone())];
-            layers.push(Layer {
-                name,
-                operator,
-                inputs,
-            });
+            layers.push(Layer { name, operator, inputs });
         };
         if backbone.output_shape().image().is_some() {
             match self.pooling {
-                Pooling::Avg => add(
-                    "global_average_pooling2d",
-                    Operator::GlobalAveragePooling2D { keepdims: false },
-                ),
-                Pooling::Max => add(
-                    "global_max_pooling2d",
-                    Operator::GlobalMaxPooling2D { keepdims: false },
-                ),
+                Pooling::Avg => add("global_average_pooling2d", Operator::GlobalAveragePooling2D { keepdims: false }),
+                Pooling::Max => add("global_max_pooling2d", Operator::GlobalMaxPooling2D { keepdims: false }),
                 Pooling::Flatten => add("flatten", Operator::Flatten {}),
             }
         }
-        let dense = |units, activation| Operator::Dense {
-            units,
-            use_bias: true,
-            activation,
-        };
+        let dense = |units, activation| Operator::Dense { units, use_bias: true, activation };
         for hidden in &self.dense {
             add("dense", dense(hidden.units, hidden.activation));
         }
         if self.dropout != 0.0 {
-            add(
-                "dropout",
-                Operator::Dropout {
-                    rate: self.dropout,
-                    per_sample: false,
-                },
-            );
+            add("dropout", Operator::Dropout { rate: self.dropout, per_sample: false });
         }
         add("dense", dense(self.units, self.activation));
         backbone.graft(backbone.name(), layers)
@@ -125,17 +99,8 @@ struct Names {
 
 impl Names {
     fn fresh(&mut self, base: &str) -> String {
-        let numbered = (0..).map(|n| {
-            if n == 0 {
-                base.to_owned()
-            } else {
-                format!("{base}_{n}")
-            }
-        });
-        let name = numbered
-            .into_iter()
-            .find(|name| !self.taken.contains(name))
-            .expect("numbers do not run out");
+        let numbered = (0..).map(|n| if n == 0 { base.to_owned() } else { format!("{base}_{n}") });
+        let name = numbered.into_iter().find(|name| !self.taken.contains(name)).expect("numbers do not run out");
         self.taken.push(name.clone());
         name
     }
@@ -150,15 +115,7 @@ mod tests {
     fn backbone() -> Graph {
         let mut net = Builder::new("tiny");
         let x = net.input([8, 8, 3]);
-        net.add(
-            "dense",
-            Operator::Dense {
-                units: 4,
-                use_bias: true,
-                activation: Activation::Relu,
-            },
-            &[x],
-        );
+        net.add("dense", Operator::Dense { units: 4, use_bias: true, activation: Activation::Relu }, &[x]);
         net.finish().expect("a graph")
     }
 
@@ -166,72 +123,27 @@ mod tests {
         let graph = head.graft(&backbone()).expect("fits");
         let grafted: Vec<&str> = graph.nodes()[2..].iter().map(|node| node.name()).collect();
         assert_eq!(grafted, names);
-        assert_eq!(
-            graph.parameter_count() - backbone().parameter_count(),
-            parameters
-        );
+        assert_eq!(graph.parameter_count() - backbone().parameter_count(), parameters);
     }
 
     #[test]
     fn layers_are_named_as_keras_names_them() {
-        let plain = Head {
-            pooling: Pooling::Avg,
-            dense: vec![],
-            dropout: 0.0,
-            units: 1,
-            activation: Activation::Sigmoid,
-        };
+        let plain =
+            Head { pooling: Pooling::Avg, dense: vec![], dropout: 0.0, units: 1, activation: Activation::Sigmoid };
         check(plain.clone(), &["global_average_pooling2d", "dense_1"], 5);
-        let hidden = vec![Hidden {
-            units: 6,
-            activation: Activation::Relu,
-        }];
-        let deep = Head {
-            dense: hidden,
-            dropout: 0.5,
-            units: 3,
-            ..plain.clone()
-        };
-        check(
-            deep,
-            &["global_average_pooling2d", "dense_1", "dropout", "dense_2"],
-            4 * 6 + 6 + 6 * 3 + 3,
-        );
-        check(
-            Head {
-                pooling: Pooling::Flatten,
-                ..plain
-            },
-            &["flatten", "dense_1"],
-            8 * 8 * 4 + 1,
-        );
+        let hidden = vec![Hidden { units: 6, activation: Activation::Relu }];
+        let deep = Head { dense: hidden, dropout: 0.5, units: 3, ..plain.clone() };
+        check(deep, &["global_average_pooling2d", "dense_1", "dropout", "dense_2"], 4 * 6 + 6 + 6 * 3 + 3);
+        check(Head { pooling: Pooling::Flatten, ..plain }, &["flatten", "dense_1"], 8 * 8 * 4 + 1);
     }
 
     #[test]
     fn nonsense_is_refused_with_the_layer_named() {
-        let head = Head {
-            pooling: Pooling::Max,
-            dense: vec![],
-            dropout: 1.0,
-            units: 2,
-            activation: Activation::Softmax,
-        };
-        let error = head
-            .graft(&backbone())
-            .expect_err("drops everything")
-            .to_string();
-        assert!(
-            error.contains("'dropout'") && error.contains("rate 1"),
-            "{error}"
-        );
-        let error = Head {
-            dropout: 0.0,
-            units: 0,
-            ..head
-        }
-        .graft(&backbone())
-        .expect_err("no units")
-        .to_string();
+        let head =
+            Head { pooling: Pooling::Max, dense: vec![], dropout: 1.0, units: 2, activation: Activation::Softmax };
+        let error = head.graft(&backbone()).expect_err("drops everything").to_string();
+        assert!(error.contains("'dropout'") && error.contains("rate 1"), "{error}");
+        let error = Head { dropout: 0.0, units: 0, ..head }.graft(&backbone()).expect_err("no units").to_string();
         assert!(error.contains("dense_1"), "{error}");
     }
 }

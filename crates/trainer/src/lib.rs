@@ -1,1 +1,4 @@
-//! trainer
+//! Training.
+
+pub mod metrics;
+pub mod optimizer;

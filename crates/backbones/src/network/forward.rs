@@ -133,13 +133,15 @@ impl Network {
                 affine(x(), scale.clone(), mean.mul(scale).neg())
             }
             Operator::Conv2D { strides, padding, dilation_rate, groups, activation, kernel_size, .. } => {
-                let geometry = Geometry { window: *kernel_size, strides: *strides, padding: *padding, dilation: *dilation_rate };
+                let geometry =
+                    Geometry { window: *kernel_size, strides: *strides, padding: *padding, dilation: *dilation_rate };
                 let kernel = parameter(Role::ConvolutionKernel, pass).expect("has a kernel").kernel();
                 let y = convolve(x().image(), kernel, vector(Role::Bias, pass), &geometry, *groups);
                 activate(Value::Image(y), *activation)
             }
             Operator::DepthwiseConv2D { strides, padding, dilation_rate, activation, kernel_size, .. } => {
-                let geometry = Geometry { window: *kernel_size, strides: *strides, padding: *padding, dilation: *dilation_rate };
+                let geometry =
+                    Geometry { window: *kernel_size, strides: *strides, padding: *padding, dilation: *dilation_rate };
                 let kernel = parameter(Role::DepthwiseKernel, pass).expect("has a kernel").kernel();
                 let image = x().image();
                 let channels = image.dims()[1];
