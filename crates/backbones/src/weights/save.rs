@@ -1,0 +1,83 @@
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write as _;
+use std::path::Path;
+
+use injerto_graph::{Format, Graph, Layout, TensorMap};
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+
+use super::{WeightError, Weights};
+
+/// Number type of a saved file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// 16 bits, for files that must be small.
+    F16,
+}
+
+impl Weights {
+    /// Writes safetensors in Keras's names and axes. The file appears whole or not at all.
+    ///
+    /// # Errors
+    /// A folder that cannot be written to, a full disk.
+    pub fn save(
+        &self,
+        path: &Path,
+        metadata: &BTreeMap<String, String>,
+        precision: Precision,
+    ) -> Result<(), WeightError> {
+        let bytes = self.to_safetensors(metadata, precision);
+        write_atomically(path, &bytes).map_err(|source| WeightError::Io { path: path.to_owned(), source })
+    }
+
+    fn to_safetensors(&self, metadata: &BTreeMap<String, String>, precision: Precision) -> Vec<u8> {
+        let (dtype, bytes): (_, fn(&f32) -> Vec<u8>) = match precision {
+            Precision::F32 => (Dtype::F32, |x| x.to_le_bytes().to_vec()),
+            Precision::F16 => (Dtype::F16, |x| half::f16::from_f32(*x).to_le_bytes().to_vec()),
+        };
+        let raw: Vec<(&str, &[usize], Vec<u8>)> =
+            self.iter().map(|(name, v)| (name, v.shape.as_slice(), v.data.iter().flat_map(bytes).collect())).collect();
+        let views = raw.iter().map(|(name, shape, bytes)| {
+            (*name, TensorView::new(dtype, shape.to_vec(), bytes).expect("data fills its shape"))
+        });
+        let metadata: HashMap<String, String> = metadata.clone().into_iter().collect();
+        safetensors::serialize(views, Some(metadata)).expect("names and views are sound")
+    }
+
+    /// Metadata of a safetensors file.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is no safetensors.
+    pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>, WeightError> {
+        let bytes = std::fs::read(path).map_err(|source| WeightError::Io { path: path.to_owned(), source })?;
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| WeightError::Format {
+            origin: path.display().to_string(),
+            format: "safetensors",
+            reason: error.to_string(),
+        })?;
+        Ok(header.metadata().clone().unwrap_or_default().into_iter().collect())
+    }
+
+    /// Reads a file that [`Weights::save`] wrote, or any in Keras's names and axes. Tensors that `graph` does not have
+    /// are an error, like every mismatch.
+    ///
+    /// # Errors
+    /// As [`Weights::read`]'s.
+    pub fn load_own(path: &Path, graph: &Graph) -> Result<Self, WeightError> {
+        let map = TensorMap { layout: Layout::Keras, names: Vec::new(), ignore: Vec::new() };
+        Self::read(path, Format::Safetensors, &map, graph)
+    }
+}
+
+/// Writes to a new file beside `path`, flushes it to the disk, and renames it.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".partial-").tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}

@@ -1,0 +1,57 @@
+use burn::tensor::Tensor;
+use burn::tensor::activation::log_softmax;
+
+use crate::EPSILON;
+
+/// Binary cross-entropy of each row, `[batch]`; `outputs` and `targets` are `[batch, units]`, and units are averaged.
+///
+/// From logits: `max(z, 0) - z * y + log(1 + exp(-|z|))`, as TensorFlow computes
+/// `sigmoid_cross_entropy_with_logits`. From probabilities: `-(y log p + (1 - y) log(1 - p))` with `p` clipped.
+pub fn binary_crossentropy(
+    outputs: Tensor<2>,
+    targets: Tensor<2>,
+    from_logits: bool,
+    label_smoothing: f64,
+) -> Tensor<1> {
+    let y = if label_smoothing > 0.0 {
+        targets.mul_scalar(1.0 - label_smoothing).add_scalar(0.5 * label_smoothing)
+    } else {
+        targets
+    };
+    let loss = if from_logits {
+        // The logarithm of a sum of 1 and a number in 0 to 1 neither overflows nor loses digits that matter; the gradient
+        // of relu and abs at 0 is chosen so that their sum is sigmoid(0) - y there too.
+        let linear = outputs.clone().clamp_min(0.0) - outputs.clone() * y;
+        linear + outputs.abs().neg().exp().log1p()
+    } else {
+        let p = outputs.clamp(EPSILON, 1.0 - EPSILON);
+        let positive = y.clone() * p.clone().log();
+        let negative = y.neg().add_scalar(1.0) * p.neg().add_scalar(1.0).log();
+        (positive + negative).neg()
+    };
+    loss.mean_dim(1).squeeze_dim(1)
+}
+
+/// Categorical cross-entropy of each row, `[batch]`; `targets` is one-hot or any distribution, `[batch, classes]`.
+///
+/// From logits: `-sum(y * log_softmax(z))`. From probabilities: rows are divided by their sum and clipped first.
+pub fn categorical_crossentropy(
+    outputs: Tensor<2>,
+    targets: Tensor<2>,
+    from_logits: bool,
+    label_smoothing: f64,
+) -> Tensor<1> {
+    let classes = outputs.dims()[1] as f64;
+    let y = if label_smoothing > 0.0 {
+        targets.mul_scalar(1.0 - label_smoothing).add_scalar(label_smoothing / classes)
+    } else {
+        targets
+    };
+    let logarithms = if from_logits {
+        log_softmax(outputs, 1)
+    } else {
+        let sums = outputs.clone().sum_dim(1);
+        (outputs / sums).clamp(EPSILON, 1.0 - EPSILON).log()
+    };
+    (y * logarithms).sum_dim(1).squeeze_dim(1).neg()
+}

@@ -1,0 +1,177 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::table::{Sink, Status, Str};
+
+/// What [`export_plugin!`](crate::export_plugin) turns into a table.
+#[doc(hidden)]
+pub struct Export;
+
+impl Export {
+    /// Runs `body` on the texts of a call and writes its result or its error; no panic leaves it.
+    ///
+    /// # Safety
+    /// Texts and sinks must be the ones of the current call.
+    pub unsafe fn run<const N: usize, T: AsRef<[u8]>>(
+        texts: [Str; N],
+        out: Sink,
+        error: Sink,
+        body: impl FnOnce([&str; N]) -> Result<T, String>,
+    ) -> Status {
+        let work = || {
+            // SAFETY: the caller vouches for the texts.
+            let texts = texts.map(|text| unsafe { text.as_str() });
+            if texts.contains(&None) {
+                return Err((Status::BAD_PARAMETERS, "an argument is not UTF-8".to_owned()));
+            }
+            body(texts.map(Option::unwrap_or_default)).map_err(|text| (Status::FAILED, text))
+        };
+        // SAFETY: the caller vouches for the sinks.
+        match guarded(work) {
+            Ok(Ok(output)) => unsafe { out.put(output.as_ref()) },
+            Ok(Err((status, text))) => {
+                // SAFETY: as above.
+                unsafe { error.put(text.as_bytes()) };
+                status
+            }
+            Err(text) => {
+                // SAFETY: as above.
+                unsafe { error.put(text.as_bytes()) };
+                Status::PANICKED
+            }
+        }
+    }
+}
+
+/// Runs `body`; a panic becomes its message.
+///
+/// # Errors
+/// The panic's message.
+#[doc(hidden)]
+pub fn guarded<T>(body: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        format!("the plugin panicked: {}", text.unwrap_or_else(|| "no message".to_owned()))
+    })
+}
+
+/// Exports a Rust plugin: defines the entry symbol and its table.
+///
+/// - `descriptors`: `fn() -> Result<String, String>`, a JSON array of descriptors;
+/// - `describe`: `fn(name: &str, parameters: &str) -> Result<String, String>`, both JSON;
+/// - `score` (optional): `fn(name: &str, machine: &str) -> u32`;
+/// - `weights` (optional): `fn(id: &str) -> Result<impl AsRef<[u8]>, String>`, the weight files that the library carries.
+///
+/// An `Err` becomes the error text of the call, and so does a panic.
+///
+/// ```
+/// injerto_plugin_abi::export_plugin! {
+///     name: "empty",
+///     version: "0.1.0",
+///     descriptors: || Ok("[]".to_owned()),
+///     describe: |name, _parameters| Err::<String, _>(format!("no backbone '{name}'")),
+/// }
+/// # fn main() {
+/// // SAFETY: the entry symbol of this very program.
+/// let table = unsafe { injerto_plugin_abi::check_table(injerto_plugin_entry()) }.unwrap();
+/// assert_eq!(unsafe { table.name.as_str() }, Some("empty"));
+/// # }
+/// ```
+#[macro_export]
+macro_rules! export_plugin {
+    (
+        name: $name:expr,
+        version: $version:expr,
+        descriptors: $descriptors:expr,
+        describe: $describe:expr
+        $(, score: $score:expr)?
+        $(, weights: $weights:expr)?
+        $(,)?
+    ) => {
+        /// The table of this plugin; see `injerto_plugin.h`.
+        #[unsafe(no_mangle)]
+        pub extern "C" fn injerto_plugin_entry() -> *const $crate::Table {
+            unsafe extern "C" fn injerto_descriptors(out: $crate::Sink, error: $crate::Sink) -> $crate::Status {
+                // SAFETY: these are the sinks of this call.
+                unsafe { $crate::Export::run([], out, error, |[]: [&str; 0]| ($descriptors)()) }
+            }
+            unsafe extern "C" fn injerto_describe(
+                name: $crate::Str,
+                parameters: $crate::Str,
+                out: $crate::Sink,
+                error: $crate::Sink,
+            ) -> $crate::Status {
+                // SAFETY: these are the texts and the sinks of this call.
+                unsafe {
+                    $crate::Export::run([name, parameters], out, error, |[name, parameters]: [&str; 2]| {
+                        ($describe)(name, parameters)
+                    })
+                }
+            }
+            #[allow(unused_mut, unused_assignments)]
+            static TABLE: $crate::Table = {
+                let mut score: Option<$crate::ScoreFn> = None;
+                let mut extension: Option<$crate::ExtensionFn> = None;
+                $(
+                    unsafe extern "C" fn injerto_score(
+                        name: $crate::Str,
+                        machine: $crate::Str,
+                        score: *mut u32,
+                    ) -> $crate::Status {
+                        // SAFETY: these are the texts of this call.
+                        let (name, machine) = unsafe { (name.as_str(), machine.as_str()) };
+                        let (Some(name), Some(machine)) = (name, machine) else {
+                            return $crate::Status::BAD_PARAMETERS;
+                        };
+                        match $crate::guarded(|| ($score)(name, machine)) {
+                            Ok(value) if !score.is_null() => {
+                                // SAFETY: not null, and the host's for this call.
+                                unsafe { score.write(value) };
+                                $crate::Status::OK
+                            }
+                            Ok(_) => $crate::Status::BAD_PARAMETERS,
+                            Err(_) => $crate::Status::PANICKED,
+                        }
+                    }
+                    score = Some(injerto_score);
+                )?
+                $(
+                    unsafe extern "C" fn injerto_read(
+                        id: $crate::Str,
+                        out: $crate::Sink,
+                        error: $crate::Sink,
+                    ) -> $crate::Status {
+                        // SAFETY: these are the text and the sinks of this call.
+                        unsafe { $crate::Export::run([id], out, error, |[id]: [&str; 1]| ($weights)(id)) }
+                    }
+                    static WEIGHTS: $crate::WeightsExtension = $crate::WeightsExtension {
+                        size: ::core::mem::size_of::<$crate::WeightsExtension>(),
+                        read: Some(injerto_read),
+                    };
+                    unsafe extern "C" fn injerto_extension(id: $crate::Str) -> *const ::core::ffi::c_void {
+                        // SAFETY: this is the text of this call.
+                        match unsafe { id.as_str() } {
+                            Some($crate::WEIGHTS_EXTENSION) => (&raw const WEIGHTS).cast(),
+                            _ => ::core::ptr::null(),
+                        }
+                    }
+                    extension = Some(injerto_extension);
+                )?
+                $crate::Table {
+                    magic: $crate::MAGIC,
+                    // The last field ends with the struct; see the golden offsets.
+                    size: ::core::mem::size_of::<$crate::Table>(),
+                    abi_major: $crate::ABI_MAJOR,
+                    abi_minor: $crate::ABI_MINOR,
+                    name: $crate::Str::new($name),
+                    version: $crate::Str::new($version),
+                    descriptors: Some(injerto_descriptors),
+                    describe: Some(injerto_describe),
+                    score,
+                    extension,
+                }
+            };
+            &raw const TABLE
+        }
+    };
+}

@@ -1,0 +1,141 @@
+//! Keeps `include/injerto_plugin.h` and the Rust types the same.
+
+use std::mem::{offset_of, size_of};
+use std::process::Command;
+
+use injerto_plugin_abi::{
+    ABI_MAJOR, ABI_MINOR, MAGIC, Sink, Status, Str, Table, TableError, WEIGHTS_EXTENSION, WeightsExtension, check_table,
+};
+
+/// Name in C, and what Rust has for it. The golden numbers below are for 64-bit machines.
+fn layout() -> Vec<(&'static str, usize)> {
+    vec![
+        ("sizeof(injerto_str)", size_of::<Str>()),
+        ("offsetof(injerto_str, len)", offset_of!(Str, len)),
+        ("sizeof(injerto_sink)", size_of::<Sink>()),
+        ("offsetof(injerto_sink, write)", offset_of!(Sink, write)),
+        ("sizeof(injerto_status)", size_of::<Status>()),
+        ("offsetof(injerto_table, magic)", offset_of!(Table, magic)),
+        ("offsetof(injerto_table, size)", offset_of!(Table, size)),
+        ("offsetof(injerto_table, abi_major)", offset_of!(Table, abi_major)),
+        ("offsetof(injerto_table, abi_minor)", offset_of!(Table, abi_minor)),
+        ("offsetof(injerto_table, name)", offset_of!(Table, name)),
+        ("offsetof(injerto_table, version)", offset_of!(Table, version)),
+        ("offsetof(injerto_table, descriptors)", offset_of!(Table, descriptors)),
+        ("offsetof(injerto_table, describe)", offset_of!(Table, describe)),
+        ("offsetof(injerto_table, score)", offset_of!(Table, score)),
+        ("offsetof(injerto_table, extension)", offset_of!(Table, extension)),
+        ("sizeof(injerto_table)", size_of::<Table>()),
+        ("offsetof(injerto_weights_extension, read)", offset_of!(WeightsExtension, read)),
+        ("sizeof(injerto_weights_extension)", size_of::<WeightsExtension>()),
+    ]
+}
+
+/// Written down once: a change here is a change of the ABI, and belongs in CHANGELOG.md.
+#[cfg(target_pointer_width = "64")]
+#[test]
+fn offsets_are_as_published() {
+    let found: Vec<usize> = layout().into_iter().map(|(_, number)| number).collect();
+    assert_eq!(found, [16, 8, 16, 8, 4, 0, 8, 16, 20, 24, 40, 56, 64, 72, 80, 88, 8, 16]);
+}
+
+#[test]
+fn the_header_says_what_rust_says() {
+    let folder = std::env::temp_dir().join(format!("injerto-header-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a temporary folder");
+    let prints = |(expression, _): &(&str, usize)| format!("  printf(\"%zu\\n\", (size_t)({expression}));\n");
+    let lines: String = layout().iter().map(prints).collect();
+    let program = format!(
+        "#include <stdio.h>\n#include <inttypes.h>\n#include \"injerto_plugin.h\"\nint main(void) {{\n{lines}  \
+         printf(\"%\" PRIu64 \" %d %d %s %d %d %d %d %d %d\\n\", INJERTO_MAGIC, INJERTO_ABI_MAJOR, INJERTO_ABI_MINOR,\n\
+         INJERTO_WEIGHTS_EXTENSION, INJERTO_OK, INJERTO_FAILED, INJERTO_NOT_FOUND, INJERTO_BAD_PARAMETERS,\n\
+         INJERTO_SINK_FULL, INJERTO_PANICKED);\n  return 0;\n}}\n"
+    );
+    let (source, binary) = (folder.join("layout.c"), folder.join("layout"));
+    std::fs::write(&source, program).expect("written");
+    let include = concat!(env!("CARGO_MANIFEST_DIR"), "/include");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-std=c11", "-Wall", "-Werror", "-I", include, "-o"]).arg(&binary).arg(&source);
+    match compiler.status() {
+        Ok(status) => assert!(status.success(), "the header does not compile"),
+        Err(_) if std::env::var("CI").as_deref() == Ok("true") => panic!("no C compiler"),
+        Err(_) => return eprintln!("skipped: no C compiler"),
+    }
+    let output = Command::new(&binary).output().expect("runs").stdout;
+    let mut expected: String = layout().iter().map(|(_, number)| format!("{number}\n")).collect();
+    expected += &format!("{MAGIC} {ABI_MAJOR} {ABI_MINOR} {WEIGHTS_EXTENSION} 0 1 2 3 4 5\n");
+    assert_eq!(String::from_utf8_lossy(&output), expected);
+    std::fs::remove_dir_all(&folder).expect("removed");
+}
+
+mod plugin {
+    injerto_plugin_abi::export_plugin! {
+        name: "test",
+        version: "1.2.3",
+        descriptors: || Ok("[]".to_owned()),
+        describe: |name: &str, parameters: &str| match name {
+            "panics" => panic!("out of ideas"),
+            "echo" => Ok(parameters.to_owned()),
+            other => Err(format!("no backbone '{other}'")),
+        },
+        weights: |id: &str| if id == "one" { Ok(&b"bytes"[..]) } else { Err("no such weights".to_owned()) },
+    }
+}
+
+/// A sink into a string.
+fn sink(text: &mut Vec<u8>) -> Sink {
+    unsafe extern "C" fn write(context: *mut std::ffi::c_void, data: *const u8, len: usize) -> Status {
+        // SAFETY: the context is the vector below, the bytes are the plugin's.
+        unsafe { (*context.cast::<Vec<u8>>()).extend_from_slice(std::slice::from_raw_parts(data, len)) };
+        Status::OK
+    }
+    Sink { context: std::ptr::from_mut(text).cast(), write }
+}
+
+#[test]
+fn a_rust_plugin_answers_refuses_and_panics_through_the_border() {
+    // SAFETY: the entry symbol of this test.
+    let table = unsafe { check_table(plugin::injerto_plugin_entry()) }.expect("a good table");
+    let check = |name: &str, status: Status, output: &str, error: &str| {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let describe = table.describe.expect("offered");
+        // SAFETY: strings and sinks live during the call.
+        let found = unsafe { describe(Str::new(name), Str::new("{}"), sink(&mut out), sink(&mut err)) };
+        assert_eq!(found, status);
+        assert_eq!((String::from_utf8_lossy(&out), String::from_utf8_lossy(&err)), (output.into(), error.into()));
+    };
+    check("echo", Status::OK, "{}", "");
+    check("other", Status::FAILED, "", "no backbone 'other'");
+    check("panics", Status::PANICKED, "", "the plugin panicked: out of ideas");
+    // SAFETY: the extension's table is static.
+    let weights = unsafe {
+        let table = (table.extension.expect("offered"))(Str::new(WEIGHTS_EXTENSION));
+        *table.cast::<WeightsExtension>()
+    };
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    // SAFETY: as above.
+    let status = unsafe { (weights.read.expect("offered"))(Str::new("one"), sink(&mut out), sink(&mut err)) };
+    assert_eq!((status, out.as_slice()), (Status::OK, &b"bytes"[..]));
+}
+
+#[test]
+fn a_table_is_read_no_further_than_its_size() {
+    // SAFETY: the entry symbol of this test.
+    let good = unsafe { *plugin::injerto_plugin_entry() };
+    let check = |table: Table, expected: Result<(), TableError>| {
+        // SAFETY: a table on the stack.
+        assert_eq!(unsafe { check_table(&table) }.map(drop), expected);
+    };
+    check(good, Ok(()));
+    check(Table { magic: 7, ..good }, Err(TableError::Magic(7)));
+    check(Table { abi_major: 2, ..good }, Err(TableError::Major { found: (2, 0) }));
+    check(Table { abi_minor: 9, size: good.size + 64, ..good }, Ok(()));
+    check(Table { size: 60, ..good }, Err(TableError::Truncated { size: 60, field: "descriptors" }));
+    check(Table { size: 0, ..good }, Err(TableError::Truncated { size: 0, field: "abi_major" }));
+    check(Table { describe: None, ..good }, Err(TableError::Empty("describe")));
+    // Slots behind the size are not read, whatever is there.
+    let short = Table { size: offset_of!(Table, score), ..good };
+    // SAFETY: a table on the stack.
+    let read = unsafe { check_table(&short) }.expect("old and short, but good");
+    assert!(read.score.is_none() && read.extension.is_none());
+}

@@ -1,0 +1,178 @@
+//! What each epoch brought.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+/// One epoch, as Keras's `History` holds it, with where it belongs and how long it took.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// Counted from 1 over the whole run, so that phases make one curve.
+    pub epoch: usize,
+    /// Name of the phase.
+    pub phase: String,
+    /// Mean loss over the training images, in training mode, while the weights moved.
+    pub loss: f64,
+    /// Share of the training images predicted right, measured the same way.
+    pub accuracy: f64,
+    /// Mean loss over the validation images after the epoch.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub val_loss: Option<f64>,
+    /// Share of the validation images predicted right after the epoch.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub val_accuracy: Option<f64>,
+    /// Learning rate of the epoch's last step.
+    pub learning_rate: f64,
+    /// Wall-clock seconds, validation included.
+    pub seconds: f64,
+}
+
+/// The columns of `history.csv`.
+pub const CSV_HEADER: &str = "epoch,phase,loss,accuracy,val_loss,val_accuracy,learning_rate,seconds";
+
+impl EpochRecord {
+    /// A line of `history.csv`, without its end; figures that the run does not have stay empty.
+    pub fn to_csv(&self) -> String {
+        let phase = if self.phase.contains([',', '"', '\n']) {
+            format!("\"{}\"", self.phase.replace('"', "\"\""))
+        } else {
+            self.phase.clone()
+        };
+        let mut line = format!("{},{phase},{},{}", self.epoch, self.loss, self.accuracy);
+        for value in [self.val_loss, self.val_accuracy] {
+            let _ = match value {
+                Some(value) => write!(line, ",{value}"),
+                None => write!(line, ","),
+            };
+        }
+        let _ = write!(line, ",{},{:.3}", self.learning_rate, self.seconds);
+        line
+    }
+}
+
+/// A figure of an epoch that checkpoints and callbacks watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Training loss.
+    Loss,
+    /// Training accuracy.
+    Accuracy,
+    /// Validation loss.
+    ValLoss,
+    /// Validation accuracy.
+    ValAccuracy,
+}
+
+impl Metric {
+    /// Keras's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Loss => "loss",
+            Self::Accuracy => "accuracy",
+            Self::ValLoss => "val_loss",
+            Self::ValAccuracy => "val_accuracy",
+        }
+    }
+
+    /// Whether it takes validation images.
+    pub fn needs_validation(self) -> bool {
+        matches!(self, Self::ValLoss | Self::ValAccuracy)
+    }
+
+    /// Its value in an epoch.
+    pub fn of(self, record: &EpochRecord) -> Option<f64> {
+        match self {
+            Self::Loss => Some(record.loss),
+            Self::Accuracy => Some(record.accuracy),
+            Self::ValLoss => record.val_loss,
+            Self::ValAccuracy => record.val_accuracy,
+        }
+    }
+}
+
+/// Which direction is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Accuracies are better when larger, losses when smaller.
+    #[default]
+    Auto,
+    /// Larger is better.
+    Max,
+    /// Smaller is better.
+    Min,
+}
+
+/// The memory of a checkpoint callback: what it watches and the best it has seen. It goes on over phases and resumes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// The figure.
+    pub monitor: Metric,
+    /// Which direction is better.
+    pub mode: Mode,
+    /// The best value so far.
+    pub value: Option<f64>,
+    /// The epoch that brought it; 0 before there is one.
+    pub epoch: usize,
+}
+
+impl Best {
+    /// Nothing seen yet.
+    pub fn new(monitor: Metric, mode: Mode) -> Self {
+        Self { monitor, mode, value: None, epoch: 0 }
+    }
+
+    /// Takes an epoch in; whether it is the best so far. As in Keras, an equal value is no improvement.
+    pub fn improve(&mut self, record: &EpochRecord) -> bool {
+        let Some(value) = self.monitor.of(record).filter(|value| !value.is_nan()) else { return false };
+        let larger = match self.mode {
+            Mode::Max => true,
+            Mode::Min => false,
+            Mode::Auto => matches!(self.monitor, Metric::Accuracy | Metric::ValAccuracy),
+        };
+        let better = self.value.is_none_or(|best| if larger { value > best } else { value < best });
+        if better {
+            (self.value, self.epoch) = (Some(value), record.epoch);
+        }
+        better
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(epoch: usize, val_loss: f64, val_accuracy: f64) -> EpochRecord {
+        EpochRecord {
+            epoch,
+            phase: "head, frozen".to_owned(),
+            loss: 0.5,
+            accuracy: 0.75,
+            val_loss: Some(val_loss),
+            val_accuracy: Some(val_accuracy),
+            learning_rate: 1e-3,
+            seconds: 1.0,
+        }
+    }
+
+    #[test]
+    fn the_best_is_remembered_and_ties_do_not_count() {
+        let epochs = [record(1, 0.5, 0.8), record(2, 0.6, 0.9), record(3, 0.4, 0.9), record(4, 0.3, f64::NAN)];
+        let check = |monitor, mode, expected: [bool; 4], at| {
+            let mut best = Best::new(monitor, mode);
+            assert_eq!(epochs.each_ref().map(|epoch| best.improve(epoch)), expected);
+            assert_eq!(best.epoch, at);
+        };
+        check(Metric::ValAccuracy, Mode::Auto, [true, true, false, false], 2);
+        check(Metric::ValLoss, Mode::Auto, [true, false, true, true], 4);
+        check(Metric::ValLoss, Mode::Max, [true, true, false, false], 2);
+    }
+
+    #[test]
+    fn a_line_of_csv_has_the_headers_columns() {
+        let line = EpochRecord { val_loss: None, ..record(1, 0.0, 0.5) }.to_csv();
+        assert_eq!(line, "1,\"head, frozen\",0.5,0.75,,0.5,0.001,1.000");
+        assert_eq!(CSV_HEADER.split(',').count(), 8);
+    }
+}

@@ -1,0 +1,37 @@
+//! Figures that are summed up over an epoch.
+
+use injerto_losses::Loss;
+use burn::tensor::Tensor;
+
+/// Mean loss and accuracy over batches, each image counted once, so that a last, smaller batch counts as much as it
+/// should (Keras's `Mean` metric).
+#[derive(Debug, Clone, Default)]
+pub struct Accumulator {
+    loss: f64,
+    right: usize,
+    count: usize,
+}
+
+impl Accumulator {
+    /// Takes a batch in: its mean loss, its outputs `[batch, units]` and its labels.
+    pub fn add(&mut self, loss: &Loss, value: f64, outputs: &Tensor<2>, labels: &[u32]) {
+        self.loss += value * labels.len() as f64;
+        self.count += labels.len();
+        self.right += loss.predictions(outputs).iter().zip(labels).filter(|(predicted, label)| predicted == label).count();
+    }
+
+    /// Images so far.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Mean loss so far; 0 before the first image.
+    pub fn loss(&self) -> f64 {
+        self.loss / self.count.max(1) as f64
+    }
+
+    /// Share predicted right so far; 0 before the first image.
+    pub fn accuracy(&self) -> f64 {
+        self.right as f64 / self.count.max(1) as f64
+    }
+}

@@ -1,0 +1,92 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor};
+use injerto_backbones::network::{Network, to_input};
+use injerto_backbones::weights::Weights;
+use injerto_graph::{Graph, Preprocessing};
+use injerto_losses::Loss;
+use serde::{Deserialize, Serialize};
+
+use crate::TrainError;
+
+/// All that is needed to run a trained network beside its weights: it travels in the checkpoint's metadata, so that a
+/// checkpoint alone can predict, without the plugin that described the backbone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelCard {
+    /// Backbone and head in one.
+    pub graph: Graph,
+    /// How many of the first layers are the backbone's.
+    pub backbone_layers: usize,
+    /// How pixels become input.
+    pub preprocessing: Preprocessing,
+    /// Cut images to the network's aspect ratio instead of squeezing them.
+    #[serde(default)]
+    pub crop_to_aspect_ratio: bool,
+    /// Names of the classes, in the order of the labels.
+    pub classes: Vec<String>,
+    /// What it was trained with; says how outputs are read.
+    pub loss: Loss,
+}
+
+impl ModelCard {
+    /// Key of the card in a checkpoint's metadata.
+    const KEY: &str = "injerto.model";
+
+    /// Height and width of the images that the network takes.
+    pub fn image_size(&self) -> [usize; 2] {
+        let shape = &self.graph.input_shape().0;
+        [shape[0], shape[1]]
+    }
+}
+
+/// A backbone with its head, on a device.
+#[derive(Debug, Clone)]
+pub struct Model {
+    /// What runs.
+    pub network: Network,
+    /// What it is.
+    pub card: ModelCard,
+}
+
+impl Model {
+    /// Puts a network on a device.
+    ///
+    /// # Errors
+    /// Weights that do not fit the card's graph.
+    pub fn new(card: ModelCard, weights: &Weights, device: &Device) -> Result<Self, TrainError> {
+        let network = Network::new(Arc::new(card.graph.clone()), weights, device)?;
+        Ok(Self { network, card })
+    }
+
+    /// Reads a checkpoint that [`Model::save`] wrote.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is no checkpoint, or whose weights do not fit its graph.
+    pub fn load(path: &Path, device: &Device) -> Result<Self, TrainError> {
+        let bad = |reason: String| TrainError::Checkpoint { path: path.to_owned(), reason };
+        let metadata = Weights::metadata(path)?;
+        let card = metadata.get(ModelCard::KEY).ok_or_else(|| bad(format!("no '{}' in its metadata", ModelCard::KEY)))?;
+        let card: ModelCard = serde_json::from_str(card).map_err(|error| bad(error.to_string()))?;
+        let weights = Weights::load_own(path, &card.graph)?;
+        Self::new(card, &weights, device)
+    }
+
+    /// Writes weights and card as safetensors, atomically: at no moment is there half a file under that name.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), TrainError> {
+        let card = serde_json::to_string(&self.card).expect("a card is plain data");
+        let metadata = BTreeMap::from([(ModelCard::KEY.to_owned(), card)]);
+        Ok(self.network.weights().save(path, &metadata)?)
+    }
+
+    /// Raw outputs `[batch, units]` for RGB pixels `[batch, height, width, 3]` with values 0 to 255.
+    pub fn outputs(&self, pixels: &[f32], batch: usize) -> Tensor<2> {
+        let [height, width] = self.card.image_size();
+        let input = to_input(pixels, [batch, height, width], &self.card.preprocessing, self.network.device());
+        self.network.forward(input).into_features()
+    }
+}

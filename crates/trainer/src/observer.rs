@@ -1,0 +1,82 @@
+use crate::history::EpochRecord;
+
+/// What happens during a run, for whoever shows or records it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A phase begins.
+    PhaseBegan {
+        /// Its name.
+        name: &'a str,
+        /// Its place among the phases, from 0, and how many there are.
+        place: (usize, usize),
+        /// Epochs that it has.
+        epochs: usize,
+        /// Values that train.
+        trainable: usize,
+        /// Values that do not.
+        non_trainable: usize,
+        /// Layers in the frozen prefix and in the trainable tail.
+        layers: (usize, usize),
+        /// Values that cross from prefix to tail for one image.
+        crossing: usize,
+    },
+    /// The frozen prefix has run over this many images; it runs once an image, not once an epoch.
+    Prefix {
+        /// Images done.
+        done: usize,
+        /// All images.
+        total: usize,
+    },
+    /// A training step is done.
+    Batch {
+        /// Epoch, from 1 over the whole run.
+        epoch: usize,
+        /// Steps done in this epoch.
+        done: usize,
+        /// Steps in this epoch.
+        total: usize,
+        /// Mean loss of the epoch so far.
+        loss: f64,
+        /// Accuracy of the epoch so far.
+        accuracy: f64,
+    },
+    /// An epoch is over and its checkpoint is written.
+    EpochEnded {
+        /// What it brought.
+        record: &'a EpochRecord,
+        /// Whether it is the best so far.
+        best: bool,
+    },
+}
+
+/// Somebody who is told what happens: a progress bar, a history file.
+pub trait Observer {
+    /// Something happened. An observer that can fail keeps its error until it is asked.
+    fn observe(&mut self, event: &Event<'_>);
+}
+
+/// Tells nobody.
+impl Observer for () {
+    fn observe(&mut self, _: &Event<'_>) {}
+}
+
+/// Tells the first, then the second.
+impl<A: Observer, B: Observer> Observer for (A, B) {
+    fn observe(&mut self, event: &Event<'_>) {
+        self.0.observe(event);
+        self.1.observe(event);
+    }
+}
+
+impl<T: Observer + ?Sized> Observer for &mut T {
+    fn observe(&mut self, event: &Event<'_>) {
+        (**self).observe(event);
+    }
+}
+
+impl<T: Observer + ?Sized> Observer for Box<T> {
+    fn observe(&mut self, event: &Event<'_>) {
+        (**self).observe(event);
+    }
+}
