@@ -1,7 +1,7 @@
 //! Where in a file something is wrong, and how to say so.
 
 use std::cell::RefCell;
-use std::fmt::{self, Display, Write as _};
+use std::fmt::{self, Display};
 use std::path::PathBuf;
 
 /// Why an experiment's file cannot be used.
@@ -32,14 +32,21 @@ fn list(diagnostics: &[Diagnostic]) -> String {
 pub struct Diagnostic {
     /// The file, or `--set`.
     pub file: String,
-    /// Line and column, counted from 1; `None` for something that is missing in the file as a whole.
+    /// Line and column in the file, counted from 1; `None` for a `--set`, and for what is missing in the file as a whole.
     pub position: Option<(usize, usize)>,
     /// What is wrong.
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
-    /// The line, and how many of its characters from the column on are meant.
-    snippet: Option<(String, usize)>,
+    snippet: Option<Snippet>,
+}
+
+/// A line, and which of its characters are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Snippet {
+    line: String,
+    skip: usize,
+    width: usize,
 }
 
 impl Display for Diagnostic {
@@ -49,12 +56,12 @@ impl Display for Diagnostic {
             write!(f, ":{line}:{column}")?;
         }
         write!(f, ": {}", self.message)?;
-        let margin = self.position.map_or(0, |(line, _)| line.to_string().len());
-        if let (Some((line, column)), Some((text, width))) = (self.position, &self.snippet) {
+        let number = self.position.map_or(String::new(), |(line, _)| line.to_string());
+        let margin = number.len();
+        if let Some(Snippet { line, skip, width }) = &self.snippet {
             // A tab under a tab keeps the caret in its column.
-            let indent: String =
-                text.chars().take(column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-            write!(f, "\n{:margin$} |\n{line} | {text}\n{:margin$} | {indent}{}", "", "", "^".repeat(*width))?;
+            let indent: String = line.chars().take(*skip).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+            write!(f, "\n{:margin$} |\n{number} | {line}\n{:margin$} | {indent}{}", "", "", "^".repeat(*width))?;
         }
         match &self.help {
             Some(help) => write!(f, "\n{:margin$} = help: {help}", ""),
@@ -97,12 +104,13 @@ impl Problem {
         let Source { name, text } = &sources[place.source];
         let start = floor(text, place.start);
         let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
-        let line = text[line_start..].lines().next().unwrap_or("");
-        let before = text[line_start..start].chars().count();
+        let line = text[line_start..].lines().next().unwrap_or("").to_owned();
+        let skip = text[line_start..start].chars().count();
         // What reaches over the end of the line is marked up to it; at least one caret, even behind the last character.
         let meant = text[start..floor(text, place.end).max(start)].lines().next().unwrap_or("").chars().count();
-        let position = Some((text[..start].matches('\n').count() + 1, before + 1));
-        Diagnostic { file: name.clone(), position, message, help, snippet: Some((line.to_owned(), meant.max(1))) }
+        let position = (place.source == 0).then(|| (text[..start].matches('\n').count() + 1, skip + 1));
+        let snippet = Some(Snippet { line, skip, width: meant.max(1) });
+        Diagnostic { file: name.clone(), position, message, help, snippet }
     }
 }
 
@@ -131,25 +139,27 @@ impl Problems {
     }
 }
 
-/// `did you mean …?`, or all that is allowed.
+/// `did you mean …?`, where the name is at home, or all that is allowed.
 pub(super) fn suggestion(wrong: &str, allowed: &[&str], what: &str) -> Option<String> {
     if let Some(near) = nearest(wrong, allowed) {
         return Some(format!("did you mean `{near}`?"));
     }
-    let (last, others) = allowed.split_last()?;
-    let mut text = format!("{what} ");
-    for name in others {
-        let _ = write!(text, "`{name}`, ");
-    }
-    text.truncate(text.trim_end_matches(", ").len());
-    Some(if others.is_empty() { format!("{text}`{last}`") } else { format!("{text} and `{last}`") })
+    let names: Vec<String> = allowed.iter().map(|name| format!("`{name}`")).collect();
+    let (last, others) = names.split_last()?;
+    Some(if others.is_empty() { format!("{what} {last}") } else { format!("{what} {} and {last}", others.join(", ")) })
+}
+
+/// Where a key that does not belong in one table belongs.
+pub(super) fn home(key: &str) -> Option<String> {
+    let key = ours(&key.to_lowercase());
+    let (_, home) = HOMES.iter().find(|(name, _)| *name == key)?;
+    Some(format!("`{key}` belongs {home}"))
 }
 
 /// The allowed name that a typing error or another framework's habit has most likely turned into `wrong`.
 pub(super) fn nearest<'n>(wrong: &str, allowed: &[&'n str]) -> Option<&'n str> {
     let wrong = wrong.to_lowercase().replace(['-', ' '], "_");
-    let habits = HABITS.iter().filter(|(habit, _)| *habit == wrong).map(|(_, ours)| *ours);
-    if let Some(known) = habits.into_iter().find_map(|ours| allowed.iter().find(|name| **name == ours)) {
+    if let Some(known) = allowed.iter().find(|name| **name == ours(&wrong)) {
         return Some(known);
     }
     let score = |name: &str| {
@@ -159,6 +169,38 @@ pub(super) fn nearest<'n>(wrong: &str, allowed: &[&'n str]) -> Option<&'n str> {
     let best = allowed.iter().map(|name| (score(name), *name)).max_by(|a, b| a.0.total_cmp(&b.0))?;
     (best.0 > 0.84).then_some(best.1)
 }
+
+/// What `name` is called here.
+fn ours(name: &str) -> String {
+    HABITS.iter().find(|(habit, _)| *habit == name).map_or(name, |(_, ours)| *ours).to_owned()
+}
+
+/// Keys that are often looked for in the wrong table.
+const HOMES: &[(&str, &str)] = &[
+    ("seed", "at the top of the file, before the first [table]"),
+    ("device", "at the top of the file, before the first [table]"),
+    ("root", "in [data]"),
+    ("image_size", "in [data]"),
+    ("batch_size", "in [data]"),
+    ("validation_split", "in [data]"),
+    ("plugin", "in [backbone]"),
+    ("weights", "in [backbone]"),
+    ("parameters", "in [backbone]"),
+    ("pooling", "in [head]"),
+    ("dense", "in [head]"),
+    ("dropout", "in [head]"),
+    ("units", "in [head]"),
+    ("activation", "in [head]"),
+    ("from_logits", "in [loss]"),
+    ("label_smoothing", "in [loss]"),
+    ("epochs", "in [[phases]]"),
+    ("unfreeze", "in [[phases]]"),
+    ("optimizer", "in [[phases]]"),
+    ("learning_rate", "in a phase's `optimizer`: optimizer = { name = \"adam\", learning_rate = 1e-3 }"),
+    ("monitor", "in [checkpoint]"),
+    ("save_best_only", "in [checkpoint]"),
+    ("seeds", "in [transfer_gain]"),
+];
 
 /// What other frameworks and tutorials call things.
 const HABITS: &[(&str, &str)] = &[
@@ -176,21 +218,14 @@ const HABITS: &[(&str, &str)] = &[
     ("path", "root"),
     ("directory", "root"),
     ("folder", "root"),
-    ("classes", "units"),
-    ("num_classes", "units"),
     ("hidden", "dense"),
     ("pool", "pooling"),
     ("bce", "binary_crossentropy"),
     ("cross_entropy", "categorical_crossentropy"),
-    ("metric", "monitor"),
-    ("gpu", "cuda"),
     ("vulkan", "wgpu"),
     ("metal", "wgpu"),
     ("average", "avg"),
     ("mean", "avg"),
     ("gap", "avg"),
-    ("true", "all"),
-    ("false", "none"),
     ("cubic", "bicubic"),
-    ("linear", "bilinear"),
 ];

@@ -191,8 +191,8 @@ impl Config {
     /// # Errors
     /// [`ConfigError`]: a file that cannot be read, or all that is wrong in it.
     pub fn load(path: &Path, sets: &[String]) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         Self::parse(&text, path, sets)
     }
 
@@ -225,7 +225,8 @@ impl Config {
     pub fn to_toml(&self) -> String {
         let table = toml::Table::try_from(self).expect("an experiment is plain data with names for keys");
         // Two levels of headers, then values in one line each, as one writes it by hand.
-        let lines = |table: &toml::Table| table.iter().map(|(key, value)| format!("{key} = {value}\n")).collect::<String>();
+        let lines =
+            |table: &toml::Table| table.iter().map(|(key, value)| format!("{key} = {value}\n")).collect::<String>();
         let (mut top, mut sections) = (String::new(), String::new());
         for (key, value) in &table {
             match value {

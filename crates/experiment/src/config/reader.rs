@@ -2,7 +2,7 @@
 //!
 //! Reading a key makes it known, so the list of allowed keys cannot drift from the keys that do something.
 
-use super::diagnostic::{Place, Problems, nearest, suggestion};
+use super::diagnostic::{Place, Problems, home, nearest, suggestion};
 use super::tree::{Entry, Node, Value};
 
 /// A value, under the path that `--set` would use for it.
@@ -115,7 +115,9 @@ impl<'n> Section<'n> {
     pub fn finish(self) {
         for entry in self.entries.iter().filter(|entry| !self.known.contains(&entry.key.as_str())) {
             let place = if self.path.is_empty() { String::new() } else { format!(" in `{}`", self.path) };
-            let help = suggestion(&entry.key, &self.known, "the keys here are");
+            let near = nearest(&entry.key, &self.known).map(|near| format!("did you mean `{near}`?"));
+            let help = near.or_else(|| home(&entry.key));
+            let help = help.or_else(|| suggestion(&entry.key, &self.known, "the keys here are"));
             self.problems.note::<()>(entry.at, format!("unknown key `{}`{place}", entry.key), help);
         }
         let unknown = || self.entries.iter().map(|entry| entry.key.as_str()).filter(|key| !self.known.contains(key));
@@ -216,7 +218,8 @@ pub(super) fn list<'n, T>(rule: impl Fn(&Field<'n>) -> Option<T>) -> impl Fn(&Fi
     move |field| match &field.node.value {
         Value::Array(items) => {
             // Every entry is looked at, even behind a wrong one.
-            let values: Vec<Option<T>> = items.iter().enumerate().map(|(i, item)| rule(&field.child(i, item))).collect();
+            let values: Vec<Option<T>> =
+                items.iter().enumerate().map(|(i, item)| rule(&field.child(i, item))).collect();
             values.into_iter().collect()
         }
         _ => field.must_be("a list", None),

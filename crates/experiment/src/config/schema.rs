@@ -6,13 +6,12 @@ use injerto_graph::{Activation, Interpolation, LayerRef, Selection};
 use injerto_heads::{Hidden, Pooling};
 
 use super::diagnostic::Problems;
-use super::reader::{
-    Field, Section, boolean, choice, count, integer, json, list, number, one_or_more, pair, text,
-};
+use super::reader::{Field, Section, boolean, choice, count, integer, json, list, number, one_or_more, pair, text};
 use super::tree::{Node, Value};
 use super::{
-    BackboneConfig, BatchNorm, CheckpointConfig, Config, DataConfig, Device, ExifOrientation, Generated, HeadConfig, Images,
-    LossConfig, LossName, Metric, Mode, OnCorrupt, OptimizerConfig, PhaseConfig, ScratchConfig, TransferGainConfig,
+    BackboneConfig, BatchNorm, CheckpointConfig, Config, DataConfig, Device, ExifOrientation, Generated, HeadConfig,
+    Images, LossConfig, LossName, Metric, Mode, OnCorrupt, OptimizerConfig, PhaseConfig, ScratchConfig,
+    TransferGainConfig,
 };
 
 const DEVICES: &[(&str, Device)] =
@@ -109,8 +108,7 @@ fn run_name(field: &Field<'_>) -> Option<String> {
 
 fn data(mut s: Section<'_>) -> Option<DataConfig> {
     let images = images(&mut s);
-    let image_size =
-        s.optional("image_size", pair("[height, width], such as [160, 160]", count(MAX_SIDE)));
+    let image_size = s.optional("image_size", pair("[height, width], such as [160, 160]", count(MAX_SIDE)));
     let batch_size = s.or("batch_size", 32, count(65_536));
     let drawn = matches!(images, Some(Images::Drawn { .. }));
     let validation_split = s.optional("validation_split", |field| {
@@ -184,13 +182,7 @@ fn head(mut s: Section<'_>) -> Option<HeadConfig> {
     let units = s.optional("units", count(MAX_COUNT));
     let activation = s.optional("activation", choice(OUTPUT_ACTIVATIONS));
     s.finish();
-    Some(HeadConfig {
-        pooling: pooling?,
-        dense: dense?,
-        dropout: dropout?,
-        units: units?,
-        activation: activation?,
-    })
+    Some(HeadConfig { pooling: pooling?, dense: dense?, dropout: dropout?, units: units?, activation: activation? })
 }
 
 /// `128`, or `{ units = 128, activation = "relu" }`.

@@ -1,3 +1,5 @@
+mod diagnostics;
+
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
@@ -16,68 +18,231 @@ fn good(text: &str, sets: &[&str]) -> Config {
     parse(text, sets).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// What is said about `SHORTEST` behind `top`, with `section` in front of its first table, under `sets`.
-#[track_caller]
-fn check(text: &str, sets: &[&str], expected: &str) {
-    let error = parse(text, sets).expect_err("nothing was wrong").to_string();
-    if error != expected.trim_matches('\n') { println!("ZZZ<<<{}\nZZZ---\n{}\nZZZ>>>", expected, error); }
-}
-
-/// `SHORTEST` with lines added to `[data]`, the first phase, or the end.
+/// `SHORTEST` with lines behind it, which begin in its phase.
 fn with(lines: &str) -> String {
     format!("{SHORTEST}{lines}")
 }
 
 #[test]
-fn a_misspelt_key() {
-    check(&with("optimizer = { name = \"adam\", learning_rat = 1e-3 }"), &[], "1");
-    check("sed = 1\n[data]\nrot = \"a\"\n[backbone]\nmodel = \"x\"\n[[phases]]\nepoch = 3\nlr = 1\n", &[], "2");
-    check(&with("[augmentation]\n"), &[], "3");
+fn a_file_that_is_not_there() {
+    let error = Config::load(Path::new("no/such.toml"), &[]).expect_err("there is none").to_string();
+    assert!(error.starts_with("no/such.toml: cannot read the experiment's file: "), "{error}");
 }
 
 #[test]
-fn a_wrong_type() {
-    check(&with("optimizer = { learning_rate = \"1e-3\" }"), &[], "4");
-    check(&with("[head]\ndense = [128, \"64\", { units = 3.0 }]\ndropout = true\n"), &[], "5");
-    check(&with("[transfer_gain]\nseeds = [1, 2, 1]\n"), &[], "6");
-    check(&SHORTEST.replace("[[phases]]", "[phases]"), &[], "7");
+fn the_shortest_experiment_is_keras_with_its_defaults() {
+    let expected = r#"name = "cats"
+seed = 123
+device = "flex"
+
+[data]
+root = ["photos"]
+batch_size = 32
+crop_to_aspect_ratio = false
+on_corrupt = "error"
+exif_orientation = "ignore"
+shuffle = true
+
+[backbone]
+plugin = "small_cnn"
+weights = "imagenet"
+parameters = {}
+
+[head]
+pooling = "avg"
+dense = []
+dropout = 0.0
+
+[loss]
+from_logits = false
+label_smoothing = 0.0
+
+[[phases]]
+name = "phase-0"
+epochs = 1
+unfreeze = "none"
+batch_norm = "frozen"
+optimizer = { name = "adam", learning_rate = 0.001, beta_1 = 0.9, beta_2 = 0.999, epsilon = 0.0000001 }
+
+[checkpoint]
+monitor = "val_accuracy"
+mode = "auto"
+save_best_only = true
+"#;
+    assert_eq!(good(SHORTEST, &[]).to_toml(), expected);
+}
+
+/// Every key there is, none with its default.
+const LONGEST: &str = r#"
+name = "Näme with 'quotes'"
+seed = 4_294_967_295
+device = "cpu"
+data = { generated = "flowers", train_per_class = 7, validation_per_class = 3, image_size = [96, 128], batch_size = 8,
+         crop_to_aspect_ratio = true, interpolation = "bicubic", on_corrupt = "skip", exif_orientation = "apply",
+         shuffle = false }
+backbone.plugin = "./libmine.so"
+backbone.weights = "mine.safetensors"
+[backbone.parameters]
+alpha = 1.0
+depth = 3
+nested = { list = [1, 2.5, "x", [true]], "odd key.here" = {} }
+[head]
+pooling = "flatten"
+dense = [128, { units = 64, activation = "silu" }]
+dropout = 0.5
+units = 5
+activation = "linear"
+[loss]
+name = "categorical_crossentropy"
+from_logits = true
+label_smoothing = 0.1
+[[phases]]
+name = "head"
+epochs = 2
+optimizer = "rmsprop"
+[[phases]]
+epochs = 0x3
+unfreeze.from_layer = "block_13_expand"
+batch_norm = "update"
+optimizer = { name = "sgd", learning_rate = 1, momentum = 0.9, nesterov = true }
+[[phases]]
+epochs = 1
+unfreeze = { patterns = ["block_16_*", "Conv_1*"] }
+optimizer = { name = "adamw", weight_decay = 0, beta_1 = 0.8, beta_2 = 0.99, epsilon = 1e-300 }
+[checkpoint]
+monitor = "loss"
+mode = "min"
+save_best_only = false
+[transfer_gain]
+seeds = 7
+scratch = { learning_rate = 1e-2 }
+"#;
+
+#[test]
+fn what_is_written_out_is_read_as_the_same_experiment() {
+    let selections = ["all", "none", "{from_layer=0}", "{last=3}", "{fraction=0.25}", "{patterns='a*'}"];
+    let phases = selections.map(|selection| format!("phases.0.unfreeze={selection}"));
+    for config in phases.iter().map(|set| good(LONGEST, &[set])).chain([good(LONGEST, &[]), good(SHORTEST, &[])]) {
+        let written = config.to_toml();
+        let read =
+            Config::parse(&written, Path::new("experiment.toml"), &[]).unwrap_or_else(|e| panic!("{e}\n{written}"));
+        assert_eq!(read, config, "{written}");
+        let mut complete = config;
+        complete.complete(5, [224, 224], Interpolation::Bilinear);
+        assert_eq!(good(&complete.to_toml(), &[]), complete);
+    }
 }
 
 #[test]
-fn a_value_out_of_range() {
-    let text = "seed = -1\ndevice = \"gpu\"\n[data]\nroot = []\nbatch_size = 0\nvalidation_split = 1\nimage_size = 160\n\
-        [backbone]\nplugin = \"\"\n[head]\ndropout = 1.0\nactivation = \"relu\"\n[loss]\nname = \"mse\"\nlabel_smoothing = 1\n\
-        [[phases]]\nepochs = 0\nunfreeze = 100\noptimizer = { name = \"adam\", learning_rate = 0 }\n";
-    check(text, &[], "8");
+fn overrides_reach_every_place() {
+    let sets = [
+        "name=from the shell",
+        "data.root=elsewhere",
+        "head.dense=[64]",
+        "head.dense.0=32",
+        "phases.0.epochs=3",
+        "phases.0.optimizer.learning_rate=1e-5",
+        "phases.0.unfreeze={ from_layer = 100 }",
+        "backbone.parameters.alpha=0.5",
+        "loss.from_logits = true",
+        "seed=5",
+        "seed=6",
+    ];
+    let config = good(SHORTEST, &sets);
+    assert_eq!(config.name, "from the shell");
+    assert_eq!(config.data.images, Images::Folder { root: vec![PathBuf::from("elsewhere")] });
+    assert_eq!(config.head.dense[0].units, 32);
+    assert_eq!(config.phases[0].epochs, 3);
+    assert_eq!(config.phases[0].optimizer.learning_rate(), 1e-5);
+    assert_eq!(config.phases[0].unfreeze, Selection::FromLayer(injerto_graph::LayerRef::Index(100)));
+    assert_eq!(config.backbone.parameters["alpha"], 0.5);
+    assert!(config.loss.from_logits);
+    assert_eq!(config.seed, 6, "the last one holds");
 }
 
 #[test]
-fn keys_that_exclude_each_other() {
-    check(&SHORTEST.replace("[backbone]", "generated = \"flowers\"\n[backbone]"), &[], "9");
-    check(&SHORTEST.replace("[backbone]", "train_per_class = 3\n[backbone]"), &[], "10");
-    check(&with("unfreeze = { last = 3, fraction = 0.5 }\n"), &[], "11");
-    check(&with("batch_norm = \"update\"\n[loss]\nname = \"sparse_categorical_crossentropy\"\nlabel_smoothing = 0.1\n"), &[], "12");
-    check(&with("name = \"a\"\n[[phases]]\nname = \"a\"\nepochs = 1\n"), &[], "13");
-    check(&with("[transfer_gain]\n"), &["backbone.weights=none"], "14");
-    check(&with(""), &["backbone.parameters.input_shape=[96, 96]"], "15");
+fn classes_and_head_say_what_the_output_is() {
+    let check = |sets: &[&str], classes, loss, units, activation| {
+        let mut config = good(SHORTEST, sets);
+        config.complete(classes, [160, 160], Interpolation::Bilinear);
+        assert_eq!(config.data.image_size, Some([160, 160]));
+        let head = config.head.head().expect("complete");
+        assert_eq!((config.loss.name, head.units, head.activation), (Some(loss), units, activation), "{sets:?}");
+    };
+    let (binary, categorical) = (LossName::BinaryCrossentropy, LossName::CategoricalCrossentropy);
+    let sparse = LossName::SparseCategoricalCrossentropy;
+    check(&[], 2, binary, 1, Activation::Sigmoid);
+    check(&["loss.from_logits=true"], 2, binary, 1, Activation::Linear);
+    check(&["head.units=2"], 2, sparse, 2, Activation::Softmax);
+    check(&["head.activation=softmax"], 2, sparse, 2, Activation::Softmax);
+    check(&[], 5, sparse, 5, Activation::Softmax);
+    check(&["loss.label_smoothing=0.1"], 5, categorical, 5, Activation::Softmax);
+    check(&["loss.name=categorical_crossentropy", "loss.from_logits=true"], 5, categorical, 5, Activation::Linear);
 }
 
 #[test]
-fn what_is_missing() {
-    check("", &[], "16");
+fn scratch_learns_as_fast_as_the_first_phase_unless_it_says_so() {
+    let text = with("optimizer = { learning_rate = 0.5 }\n[transfer_gain]\n");
+    let gain = good(&text, &[]).transfer_gain.expect("asked for");
+    assert_eq!((gain.seeds, gain.scratch.learning_rate), (vec![1, 2, 3], 0.5));
+    let gain = good(&text, &["transfer_gain.scratch.learning_rate=2"]).transfer_gain.expect("asked for");
+    assert_eq!(gain.scratch.learning_rate, 2.0);
 }
 
 #[test]
-fn no_toml() {
-    check("[data\nroot = 3\n", &[], "17");
-    check(&with("name = \"ñandú\" optimizer = 3\n"), &[], "18");
+fn every_experiment_of_the_repository_is_one() {
+    let mut folders = vec![PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs"))];
+    let mut read = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("configs/ can be listed") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "toml") {
+                let config = Config::load(&path, &[]).unwrap_or_else(|error| panic!("{error}"));
+                assert_eq!(Config::parse(&config.to_toml(), &path, &[]).expect("written out"), config);
+                read += 1;
+            }
+        }
+    }
+    assert!(read > 0, "configs/ holds no experiment");
 }
 
 #[test]
-fn a_wrong_override() {
-    check(SHORTEST, &["data.batchsize=16", "phases.0.epochs=0", "optimizer.learning_rate=3"], "19");
-    check(SHORTEST, &["phases.1.epochs=3"], "20");
-    check(SHORTEST, &["name.first=x"], "21");
-    check(SHORTEST, &["data.image_size=[160"], "22");
-    check(SHORTEST, &["seed", "..=3"], "23");
+fn nesting_without_end_is_an_error() {
+    for bracket in ["[", "{a=", "a."] {
+        let endless = bracket.repeat(50_000);
+        assert!(parse(&endless, &[]).is_err());
+        assert!(parse(&format!("a = {endless}"), &[]).is_err());
+        assert!(parse(SHORTEST, &[&format!("a={endless}"), &format!("{endless}=1")]).is_err());
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in ".*", set in ".*") {
+        let _ = parse(&text, &[&set]).map_err(|error| error.to_string());
+        let _ = parse(SHORTEST, &[&set]).map_err(|error| error.to_string());
+    }
+
+    /// Valid text with a piece cut out and another put in, which gets past the parser far more often.
+    #[test]
+    fn no_damage_panics(from in 0..LONGEST.len(), cut in 0..12_usize, put in "[\\[\\]{}=.,\"'#\n\t\r0-9a-zé]{0,6}") {
+        let end = (from + cut).min(LONGEST.len());
+        let (Some(before), Some(after)) = (LONGEST.get(..from), LONGEST.get(end..)) else { return Ok(()) };
+        match parse(&format!("{before}{put}{after}"), &[]) {
+            Ok(config) => prop_assert_eq!(good(&config.to_toml(), &[]), config),
+            Err(error) => prop_assert!(!error.to_string().is_empty()),
+        }
+    }
+
+    #[test]
+    fn no_override_panics(
+        path in prop::sample::select(vec!["seed", "data", "data.generated", "phases", "phases.0", "phases.1.unfreeze",
+            "phases.0.optimizer", "head.dense", "head.dense.1", "backbone.parameters", "loss.name", "transfer_gain"]),
+        value in prop::sample::select(vec!["", "0", "-1", "nan", "1e400", "99999999999999999999", "[]", "{}", "{a=1}",
+            "[[[]]]", "1979-05-27", "\"\"", "'adam'", "true", "adam", "[1,'x',{}]", "{ name = 3 }"]),
+    ) {
+        let _ = parse(LONGEST, &[&format!("{path}={value}")]).map_err(|error| error.to_string());
+    }
 }
