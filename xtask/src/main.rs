@@ -1,2 +1,63 @@
-//! `cargo xtask`.
-fn main() {}
+//! `cargo xtask`: the project's commands. It builds and runs; everything else is in the `injerto` binary.
+//!
+//! *Architecture invariant:* no dependencies, so that the first `cargo xtask` of a clean clone answers in seconds.
+
+mod bench;
+mod ci;
+mod experiment;
+mod plugins;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+/// What a command ends with: the exit code of what it ran, or why it could not run anything.
+type Outcome = Result<ExitCode, String>;
+
+const HELP: &str = "\
+Injerto's commands.
+
+  cargo xtask experiment FILE [--set KEY=VALUE]…   build what FILE needs and run it
+  cargo xtask plugins [list | validate PATH]       build the backbones and list or check them
+  cargo xtask test [ARGUMENTS OF CARGO TEST]       build the backbones and run all tests
+  cargo xtask ci                                   format, lints, documentation and tests, as CI checks them
+  cargo xtask bench [CRATE]                        benchmarks, of all crates or of one
+
+Begin with:
+
+  cargo xtask experiment configs/quickstart.toml
+
+Each command says more with --help. A Rust toolchain is all it takes.";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (command, arguments) = match arguments.split_first() {
+        Some((command, arguments)) => (command.as_str(), arguments),
+        None => ("help", &[][..]),
+    };
+    // Behind `--` it is another command's `--help`.
+    let asks = arguments.iter().take_while(|argument| *argument != "--").any(|a| a == "--help" || a == "-h");
+    let (help, run): (&str, fn(&[String]) -> Outcome) = match command {
+        "experiment" => (experiment::HELP, experiment::run),
+        "plugins" => (plugins::HELP, plugins::run),
+        "test" => (test::HELP, test::run),
+        "ci" => (ci::HELP, ci::run),
+        "bench" => (bench::HELP, bench::run),
+        "help" | "--help" | "-h" => (HELP, |_| {
+            println!("{HELP}");
+            Ok(ExitCode::SUCCESS)
+        }),
+        unknown => {
+            eprintln!("error: there is no command '{unknown}'\n\n{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    if asks {
+        println!("{help}");
+        return ExitCode::SUCCESS;
+    }
+    run(arguments).unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::from(2)
+    })
+}

@@ -1,0 +1,87 @@
+//! `cargo xtask experiment FILE`.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::Outcome;
+use crate::workspace::{Profile, build, code, experiments, hand_over, top_level_string};
+
+/// What `--help` says.
+pub const HELP: &str = "\
+Builds the backbones and the binary, with what the experiment's device needs, and runs the experiment.
+
+Usage: cargo xtask experiment FILE [OPTIONS] [OPTIONS OF injerto train]
+
+  --release          build with full optimisation of the project's own code too, which compiles everything again
+  --profile NAME     build with another profile; the default is dev, which optimises dependencies in full
+  --                 everything behind it goes to `injerto train` as it is
+
+All other options go to `injerto train`, among them:
+
+  --set KEY=VALUE    change a key of the experiment; can be given several times
+  --dry-run          show the plan: data, layers, parameters, phases
+  --run-dir DIR      write the results there
+
+Examples:
+
+  cargo xtask experiment configs/quickstart.toml
+  cargo xtask experiment configs/cats_vs_dogs/feature_extraction.toml --set phases.0.epochs=3
+  cargo xtask experiment configs/cats_vs_dogs/feature_extraction.toml --set device=wgpu --dry-run";
+
+/// Runs the command.
+///
+/// # Errors
+/// No file, or a program that cannot be started.
+pub fn run(arguments: &[String]) -> Outcome {
+    let mut arguments = arguments.to_vec();
+    let profile = Profile::take(&mut arguments)?;
+    if let Some(border) = arguments.iter().position(|argument| argument == "--") {
+        arguments.remove(border);
+    }
+    let known = || format!("the project's own are:\n  {}", experiments().join("\n  "));
+    let file = match arguments.first() {
+        Some(file) if !file.starts_with('-') => file.clone(),
+        Some(option) => return Err(format!("the experiment's file comes first, before {option}; {}", known())),
+        None => return Err(format!("which experiment? Name its file; {}", known())),
+    };
+    let text = std::fs::read_to_string(Path::new(&file)).map_err(|error| format!("{file}: {error}; {}", known()))?;
+    let features: Vec<&str> = feature(&text, &arguments[1..]).into_iter().collect();
+    let Some(binary) = build(&profile, &features)? else { return Ok(code(false)) };
+    hand_over(Command::new(binary).arg("train").args(arguments))
+}
+
+/// The feature of the binary that the experiment's device takes: the last `--set device=…` counts, else the file.
+fn feature(toml: &str, arguments: &[String]) -> Option<&'static str> {
+    let follows = |i: usize| i > 0 && arguments[i - 1] == "--set";
+    let mut set = arguments.iter().enumerate().filter_map(|(i, argument)| {
+        let set = argument.strip_prefix("--set=").or(follows(i).then_some(argument.as_str()))?;
+        let (key, value) = set.split_once('=')?;
+        (key.trim() == "device").then(|| value.trim().trim_matches(['"', '\'']))
+    });
+    match set.next_back().or_else(|| top_level_string(toml, "device")) {
+        Some("wgpu") => Some("wgpu"),
+        Some("cuda") => Some("cuda"),
+        // The CPU is in every build, and an unknown device is for the binary to explain.
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_device_names_the_feature() {
+        let check = |toml: &str, arguments: &[&str], expected| {
+            let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+            assert_eq!(feature(toml, &arguments), expected, "{toml} {arguments:?}");
+        };
+        check("[data]\n", &[], None);
+        check("device = \"cpu\"", &[], None);
+        check("device = \"cuda\"\n[data]\n", &["--dry-run"], Some("cuda"));
+        check("device = \"cuda\"", &["--set", "device=flex"], None);
+        check("", &["--set", "seed=1", "--set=device = \"wgpu\""], Some("wgpu"));
+        check("", &["--set", "device=wgpu", "--set", "device=cuda"], Some("cuda"));
+        check("", &["--run-dir", "device=wgpu"], None);
+    }
+}

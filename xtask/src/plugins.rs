@@ -1,0 +1,31 @@
+//! `cargo xtask plugins`.
+
+use std::process::Command;
+
+use crate::Outcome;
+use crate::workspace::{Profile, build, code, hand_over};
+
+/// What `--help` says.
+pub const HELP: &str = "\
+Builds the backbones in plugins/ and the binary, and runs `injerto plugins` with the arguments.
+
+Usage: cargo xtask plugins [--release | --profile NAME] [list | validate PATH]
+
+  list             every backbone that is found, with its weight sets (the default)
+  validate PATH    every check that a plugin must pass, in a process of its own
+
+A new crate in plugins/ with crate-type = [\"cdylib\"] is built from then on; nothing else is compiled again.";
+
+/// Runs the command.
+///
+/// # Errors
+/// A program that cannot be started.
+pub fn run(arguments: &[String]) -> Outcome {
+    let mut arguments = arguments.to_vec();
+    let profile = Profile::take(&mut arguments)?;
+    if arguments.is_empty() {
+        arguments.push("list".to_owned());
+    }
+    let Some(binary) = build(&profile, &[])? else { return Ok(code(false)) };
+    hand_over(Command::new(binary).arg("plugins").args(arguments))
+}

@@ -1,0 +1,115 @@
+//! `cargo xtask test`.
+
+use std::io::{BufRead, BufReader, IsTerminal};
+use std::process::Stdio;
+
+use crate::Outcome;
+use crate::workspace::{Profile, build, cargo, code};
+
+/// What `--help` says.
+pub const HELP: &str = "\
+Builds the backbones, which tests load, then runs all tests, and says at the end which of them skipped something and why.
+
+Usage: cargo xtask test [--release | --profile NAME] [ARGUMENTS OF CARGO TEST] [-- ARGUMENTS OF THE TESTS]
+
+Examples:
+
+  cargo xtask test
+  cargo xtask test -p injerto-data
+  cargo xtask test resize -- --nocapture";
+
+/// Runs the command.
+///
+/// # Errors
+/// A program that cannot be started.
+pub fn run(arguments: &[String]) -> Outcome {
+    let border = arguments.iter().position(|argument| argument == "--").unwrap_or(arguments.len());
+    let (for_cargo, for_tests) = arguments.split_at(border);
+    let mut for_cargo = for_cargo.to_vec();
+    let profile = Profile::take(&mut for_cargo)?;
+    if build(&profile, &[])?.is_none() {
+        return Ok(code(false));
+    }
+    let mut command = cargo("test");
+    // Cargo's own profile for tests shares its dependencies with `dev`.
+    if profile != Profile::default() {
+        command.args(["--profile", profile.name()]);
+    }
+    if !for_cargo.iter().any(|a| a == "--package" || a.starts_with("--package=") || a.starts_with("-p")) {
+        command.arg("--workspace");
+    }
+    // Tests say what they skip on their standard output, which is shown for good ones only if asked for.
+    command.args(for_cargo).args(["--", "--show-output"]);
+    if std::io::stdout().is_terminal() {
+        command.args(["--color", "always"]);
+    }
+    command.args(for_tests.iter().skip(1)).stdout(Stdio::piped());
+
+    let mut child = command.spawn().map_err(|error| format!("cannot start cargo: {error}"))?;
+    let output = child.stdout.take().ok_or("cargo has no output")?;
+    let mut filter = Filter::default();
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line.map_err(|error| format!("cannot read what the tests say: {error}"))?;
+        if let Some(line) = filter.take(&String::from_utf8_lossy(&line)) {
+            println!("{line}");
+        }
+    }
+    let status = child.wait().map_err(|error| format!("cannot wait for cargo: {error}"))?;
+    if !filter.skipped.is_empty() {
+        println!("skipped, in part or in whole:");
+        for (test, why) in &filter.skipped {
+            println!("  {test}: {why}");
+        }
+    }
+    Ok(code(status.success()))
+}
+
+/// Lets the output of tests through, without what good ones printed, and keeps what they skipped.
+#[derive(Default)]
+struct Filter {
+    /// Between `successes:` and what comes behind it.
+    inside: bool,
+    /// The test whose output this is.
+    test: String,
+    /// Test, and its reason.
+    skipped: Vec<(String, String)>,
+}
+
+impl Filter {
+    /// The line, if it is to be shown.
+    fn take<'l>(&mut self, line: &'l str) -> Option<&'l str> {
+        match line {
+            "successes:" => self.inside = true,
+            "failures:" => self.inside = false,
+            _ if line.starts_with("test result: ") => self.inside = false,
+            _ => {}
+        }
+        if !self.inside {
+            return Some(line);
+        }
+        if let Some(test) = line.strip_prefix("---- ").and_then(|line| line.strip_suffix(" stdout ----")) {
+            test.clone_into(&mut self.test);
+        } else if let Some(why) = line.strip_prefix("skipped: ") {
+            self.skipped.push((self.test.clone(), why.to_owned()));
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_of_good_tests_is_left_out_but_for_what_they_skip() {
+        let output = "running 2 tests\ntest a ... ok\ntest b ... FAILED\n\nsuccesses:\n\n---- a stdout ----\nchatter\n\
+            skipped: no photos\n\nsuccesses:\n    a\n\nfailures:\n\n---- b stdout ----\nskipped: not this\n\n\
+            failures:\n    b\n\ntest result: FAILED. 1 passed; 1 failed";
+        let mut filter = Filter::default();
+        let shown: Vec<&str> = output.lines().filter_map(|line| filter.take(line)).collect();
+        let expected = "running 2 tests\ntest a ... ok\ntest b ... FAILED\n\nfailures:\n\n---- b stdout ----\n\
+            skipped: not this\n\nfailures:\n    b\n\ntest result: FAILED. 1 passed; 1 failed";
+        assert_eq!(shown.join("\n"), expected);
+        assert_eq!(filter.skipped, [("a".to_owned(), "no photos".to_owned())]);
+    }
+}
