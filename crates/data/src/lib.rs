@@ -1,1 +1,21 @@
-//! data
+//! From image folders to batches of pixels.
+//!
+//! - [`folder`]: classes and files of an image folder, and Keras's split into training and validation;
+//! - [`decode`]: bytes to RGB, by content and never by extension;
+//! - [`resize`]: RGB to `f32` at the size of a network, with TensorFlow's numbers;
+//! - [`Dataset`], [`Loader`]: batches, decoded in parallel and ahead of use, with bounded memory;
+//! - [`generated`]: images that are drawn instead of read, so that a first experiment needs no download.
+//!
+//! *Architecture invariant:* no Burn and no other crate of the project: pixels are `Vec<f32>`, `[height, width, 3]`, 0 to 255.
+
+mod dataset;
+pub mod decode;
+mod error;
+pub mod folder;
+pub mod generated;
+mod loader;
+pub mod resize;
+
+pub use dataset::{Dataset, Origin, Sample};
+pub use error::DataError;
+pub use loader::{Batch, Batches, Loader, LoaderOptions, OnCorrupt, Skipped};

@@ -1,0 +1,183 @@
+use std::ffi::c_void;
+use std::path::{Path, PathBuf};
+
+use injerto_graph::{Description, Descriptor};
+use injerto_plugin_abi::{
+    ENTRY_SYMBOL, EntryFn, Sink, Status, Str, Table, WEIGHTS_EXTENSION, WeightsExtension, check_table,
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::PluginError;
+
+/// More than any description, and more than any weights that belong inside a library.
+const LARGEST_OUTPUT: usize = 256 << 20;
+
+/// A plugin in this process.
+///
+/// Libraries are never unloaded: a plugin may have started threads or handed out static data, and neither survives it.
+#[derive(Debug)]
+pub struct Library {
+    path: PathBuf,
+    table: Table,
+}
+
+impl Library {
+    /// Loads a library, trusting nothing that has not been checked: symbol, magic, size, versions, slots.
+    ///
+    /// Loading runs the library's initialisers; use [`Probe`](super::Probe) to have that happen elsewhere.
+    ///
+    /// # Errors
+    /// [`PluginError::Load`], [`PluginError::Symbol`], [`PluginError::Table`].
+    pub fn load(path: &Path) -> Result<Self, PluginError> {
+        let library = path.to_owned();
+        // SAFETY: initialisers of a foreign library run; that is what loading means, and why hosts ask in a child process.
+        let handle = match unsafe { libloading::Library::new(path) } {
+            Ok(handle) => std::mem::ManuallyDrop::new(handle),
+            Err(error) => return Err(PluginError::Load { library, reason: error.to_string() }),
+        };
+        // SAFETY: the symbol's type is what the ABI says; a plugin that lies is one that crashes its process.
+        let Ok(entry) = (unsafe { handle.get::<EntryFn>(ENTRY_SYMBOL) }) else {
+            return Err(PluginError::Symbol { library });
+        };
+        // SAFETY: as above; the table is checked before it is used.
+        let table = unsafe { check_table(entry()) };
+        let table = table.map_err(|reason| PluginError::Table { library: library.clone(), reason })?;
+        Ok(Self { path: library, table })
+    }
+
+    /// Name and version of the library.
+    pub fn identity(&self) -> (&str, &str) {
+        // SAFETY: the strings of a table live as long as the process; `check_table` has read them.
+        unsafe { (self.table.name.as_str().unwrap_or_default(), self.table.version.as_str().unwrap_or_default()) }
+    }
+
+    /// Major and minor version of the ABI that it was built for.
+    pub fn abi(&self) -> (u32, u32) {
+        (self.table.abi_major, self.table.abi_minor)
+    }
+
+    /// The backbones that it offers; builds nothing.
+    ///
+    /// # Errors
+    /// [`PluginError::Call`], [`PluginError::Answer`].
+    pub fn descriptors(&self) -> Result<Vec<Descriptor>, PluginError> {
+        let call = self.table.descriptors.expect("check_table refuses a table without");
+        // SAFETY: sinks live during the call.
+        let bytes = self.collect("list its backbones", |out, error| unsafe { call(out, error) })?;
+        self.parse("list its backbones", &bytes)
+    }
+
+    /// One backbone for these parameters.
+    ///
+    /// # Errors
+    /// [`PluginError::Call`]; [`PluginError::Answer`], also for a graph that does not hold together.
+    pub fn describe(&self, name: &str, parameters: &Map<String, Value>) -> Result<Description, PluginError> {
+        let question = format!("describe '{name}'");
+        let json = Value::Object(parameters.clone()).to_string();
+        let call = self.table.describe.expect("check_table refuses a table without");
+        // SAFETY: strings and sinks live during the call.
+        let ask = |out, error| unsafe { call(Str::new(name), Str::new(&json), out, error) };
+        let bytes = self.collect(&question, ask)?;
+        self.parse(&question, &bytes)
+    }
+
+    /// How well a backbone suits a machine: 0 is "not at all", 100 the usual, which is also taken where the plugin has
+    /// no opinion.
+    ///
+    /// # Errors
+    /// [`PluginError::Call`].
+    pub fn score(&self, name: &str, machine: &Value) -> Result<u32, PluginError> {
+        let Some(call) = self.table.score else { return Ok(100) };
+        let (machine, mut score) = (machine.to_string(), 0);
+        // SAFETY: strings and the number live during the call.
+        match unsafe { call(Str::new(name), Str::new(&machine), &raw mut score) } {
+            Status::OK => Ok(score),
+            status => Err(self.failed(&format!("score '{name}'"), status, &[])),
+        }
+    }
+
+    /// The bytes of a weight file that the library carries, through its extension `injerto.weights/1`.
+    ///
+    /// # Errors
+    /// [`PluginError::Call`], also where the library carries none.
+    pub fn weights(&self, id: &str) -> Result<Vec<u8>, PluginError> {
+        let question = format!("read weights '{id}'");
+        // SAFETY: the string lives during the call.
+        let table = self.table.extension.map(|extension| unsafe { extension(Str::new(WEIGHTS_EXTENSION)) });
+        let table = table.unwrap_or(std::ptr::null()).cast::<WeightsExtension>();
+        let covered = size_of::<WeightsExtension>();
+        // SAFETY: an extension's table begins with its size; `read` is read only where the size covers it.
+        let read = match !table.is_null() && unsafe { (*table).size } >= covered {
+            true => unsafe { (*table).read },
+            false => None,
+        };
+        let Some(read) = read else {
+            let reason = "it carries no weights (no extension injerto.weights/1)".to_owned();
+            return Err(PluginError::Call { library: self.path.clone(), question, reason });
+        };
+        // SAFETY: string and sinks live during the call.
+        self.collect(&question, |out, error| unsafe { read(Str::new(id), out, error) })
+    }
+
+    /// Makes a call with two sinks and returns what went into the first.
+    fn collect(&self, question: &str, call: impl FnOnce(Sink, Sink) -> Status) -> Result<Vec<u8>, PluginError> {
+        let (mut output, mut error) = (Collected::new(LARGEST_OUTPUT), Collected::new(64 << 10));
+        match call(output.sink(), error.sink()) {
+            Status::OK if !output.full => Ok(output.bytes),
+            _ if output.full => {
+                let reason = format!("it wrote more than {} MiB", LARGEST_OUTPUT >> 20);
+                Err(PluginError::Answer { library: self.path.clone(), question: question.to_owned(), reason })
+            }
+            status => Err(self.failed(question, status, &error.bytes)),
+        }
+    }
+
+    fn failed(&self, question: &str, status: Status, text: &[u8]) -> PluginError {
+        let reason = match String::from_utf8_lossy(text).trim() {
+            "" => format!("it failed with status {} and no word why", status.0),
+            text => text.to_owned(),
+        };
+        PluginError::Call { library: self.path.clone(), question: question.to_owned(), reason }
+    }
+
+    fn parse<T: DeserializeOwned>(&self, question: &str, bytes: &[u8]) -> Result<T, PluginError> {
+        serde_json::from_slice(bytes).map_err(|error| PluginError::Answer {
+            library: self.path.clone(),
+            question: question.to_owned(),
+            reason: error.to_string(),
+        })
+    }
+}
+
+/// What a sink has taken, up to a limit.
+struct Collected {
+    bytes: Vec<u8>,
+    limit: usize,
+    full: bool,
+}
+
+impl Collected {
+    fn new(limit: usize) -> Self {
+        Self { bytes: Vec::new(), limit, full: false }
+    }
+
+    fn sink(&mut self) -> Sink {
+        Sink { context: std::ptr::from_mut(self).cast(), write: take }
+    }
+}
+
+unsafe extern "C" fn take(context: *mut c_void, data: *const u8, len: usize) -> Status {
+    // SAFETY: the context is the `Collected` of this call, which nobody else touches meanwhile.
+    let collected = unsafe { &mut *context.cast::<Collected>() };
+    if len == 0 {
+        return Status::OK;
+    }
+    if data.is_null() || len > collected.limit - collected.bytes.len() {
+        collected.full = true;
+        return Status::SINK_FULL;
+    }
+    // SAFETY: not null, and the plugin vouches for the bytes.
+    collected.bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(data, len) });
+    Status::OK
+}

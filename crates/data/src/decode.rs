@@ -1,0 +1,84 @@
+//! Bytes to RGB.
+//!
+//! The format is found by content. Colours become what TensorFlow's `decode_image(channels=3)` makes of them: grey is
+//! repeated, transparency dropped (not blended), 16 bits cut to 8, of an animation the first frame is taken. Like
+//! Keras's loader, which calls it, the EXIF orientation is ignored unless asked for: a network trained by Keras on
+//! photos that lie on their side expects them so.
+
+use std::io::Cursor;
+
+use image::{DynamicImage, ImageDecoder as _, ImageReader, Limits};
+
+/// Sides and memory beyond which a file is taken for a decompression bomb.
+const LARGEST_SIDE: u32 = 32_768;
+const LARGEST_BYTES: u64 = 1 << 30;
+
+/// An image of 8 bits a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rgb {
+    /// Rows of pixels.
+    pub height: usize,
+    /// Pixels in a row.
+    pub width: usize,
+    /// `[height, width, 3]`.
+    pub pixels: Vec<u8>,
+}
+
+/// What to do with an EXIF orientation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Orientation {
+    /// Leave the pixels as they are stored, as Keras does.
+    #[default]
+    Ignore,
+    /// Turn them the way the camera was held.
+    Apply,
+}
+
+/// Decodes an image of any format that is read: JPEG, PNG, GIF, BMP, WebP.
+///
+/// # Errors
+/// In words, without the file's name.
+pub fn decode(bytes: &[u8], orientation: Orientation) -> Result<Rgb, String> {
+    if bytes.is_empty() {
+        return Err("the file is empty".to_owned());
+    }
+    // Decoders are well tested, but a photo from anywhere must not end a night's training: a panic is a bad image too.
+    std::panic::catch_unwind(|| decode_any(bytes, orientation)).unwrap_or_else(|_| Err("the decoder failed".to_owned()))
+}
+
+fn decode_any(bytes: &[u8], orientation: Orientation) -> Result<Rgb, String> {
+    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| error.to_string())?;
+    if reader.format().is_none() {
+        return Err("it is none of JPEG, PNG, GIF, BMP and WebP".to_owned());
+    }
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(LARGEST_SIDE);
+    limits.max_image_height = Some(LARGEST_SIDE);
+    limits.max_alloc = Some(LARGEST_BYTES);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(|error| error.to_string())?;
+    let turn = match orientation {
+        Orientation::Ignore => None,
+        Orientation::Apply => decoder.orientation().ok(),
+    };
+    let mut image = DynamicImage::from_decoder(decoder).map_err(|error| error.to_string())?;
+    if let Some(turn) = turn {
+        image.apply_orientation(turn);
+    }
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    Ok(Rgb { height, width, pixels: rgb8(image) })
+}
+
+fn rgb8(image: DynamicImage) -> Vec<u8> {
+    // `to_rgb8` rounds 16 bits to 8; TensorFlow keeps the upper byte.
+    let upper = |x: u16| (x >> 8) as u8;
+    match image {
+        DynamicImage::ImageLuma16(image) => image.pixels().flat_map(|p| [upper(p.0[0]); 3]).collect(),
+        DynamicImage::ImageLumaA16(image) => image.pixels().flat_map(|p| [upper(p.0[0]); 3]).collect(),
+        DynamicImage::ImageRgb16(image) => image.pixels().flat_map(|p| p.0.map(upper)).collect(),
+        DynamicImage::ImageRgba16(image) => {
+            image.pixels().flat_map(|p| [upper(p.0[0]), upper(p.0[1]), upper(p.0[2])]).collect()
+        }
+        image => image.into_rgb8().into_raw(),
+    }
+}
