@@ -4,12 +4,13 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use crate::workspace::{cargo, code, root, succeeds};
-use crate::{Outcome, test};
+use crate::{Outcome, features, test};
 
 /// What `--help` says.
 pub const HELP: &str = "\
-Everything that must hold before a change goes in: format, tests, lints and documentation, in this order, up to the first
-that does not hold, and how long each took.
+Everything that must hold before a change goes in: format, features (experiments and tests build each dependency alike, so
+that Burn is compiled once), tests, lints and documentation, in this order, up to the first that does not hold, and how long
+each took.
 
 Usage: cargo xtask ci
 
@@ -18,7 +19,13 @@ It takes the toolchain's components rustfmt and clippy.";
 /// A step's name, and whether it holds.
 type Step = (&'static str, fn() -> Result<bool, String>);
 
-const STEPS: &[Step] = &[("format", format), ("tests", tests), ("lints", lints), ("documentation", documentation)];
+const STEPS: &[Step] = &[
+    ("format", format),
+    ("features", features::agree),
+    ("tests", tests),
+    ("lints", lints),
+    ("documentation", documentation),
+];
 
 fn format() -> Result<bool, String> {
     succeeds(cargo("fmt").args(["--all", "--check"]))

@@ -5,6 +5,7 @@
 mod bench;
 mod ci;
 mod experiment;
+mod features;
 mod plugins;
 mod test;
 mod workspace;

@@ -11,7 +11,7 @@ use crate::Outcome;
 const DEFAULT_PROFILE: &str = "dev";
 
 /// The package of the `injerto` binary.
-const BINARY_PACKAGE: &str = "injerto-cli";
+pub const BINARY_PACKAGE: &str = "injerto-cli";
 
 /// A build profile of Cargo's.
 #[derive(Debug, PartialEq, Eq)]
