@@ -20,6 +20,18 @@ pub enum Device {
 pub enum Generated {
     /// Five kinds of flowers on varied backgrounds.
     Flowers,
+    /// Ten plain figures, which the shipped backbone learnt from.
+    Shapes,
+}
+
+impl Generated {
+    /// What users call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Flowers => "flowers",
+            Self::Shapes => "shapes",
+        }
+    }
 }
 
 /// What an unreadable image is.

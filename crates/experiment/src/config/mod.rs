@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use injerto_graph::{Activation, Interpolation, Selection};
 use injerto_heads::{Head, Hidden, Pooling};
+use injerto_losses::{Loss, OutputActivation};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -273,5 +274,27 @@ impl HeadConfig {
     pub fn head(&self) -> Option<Head> {
         let (pooling, dense, dropout) = (self.pooling, self.dense.clone(), self.dropout);
         Some(Head { pooling, dense, dropout, units: self.units?, activation: self.activation? })
+    }
+
+    /// What its outputs are, for the loss to check, once [`Config::complete`] has said it.
+    pub fn output(&self) -> Option<OutputActivation> {
+        match self.activation? {
+            Activation::Sigmoid => Some(OutputActivation::Sigmoid),
+            Activation::Softmax => Some(OutputActivation::Softmax),
+            Activation::Linear => Some(OutputActivation::Linear),
+            _ => None,
+        }
+    }
+}
+
+impl LossConfig {
+    /// The loss, once [`Config::complete`] has said which.
+    pub fn loss(&self) -> Option<Loss> {
+        let (from_logits, label_smoothing) = (self.from_logits, self.label_smoothing);
+        Some(match self.name? {
+            LossName::BinaryCrossentropy => Loss::BinaryCrossentropy { from_logits, label_smoothing },
+            LossName::CategoricalCrossentropy => Loss::CategoricalCrossentropy { from_logits, label_smoothing },
+            LossName::SparseCategoricalCrossentropy => Loss::SparseCategoricalCrossentropy { from_logits },
+        })
     }
 }

@@ -16,7 +16,7 @@ use super::{
 
 const DEVICES: &[(&str, Device)] =
     &[("flex", Device::Flex), ("cpu", Device::Flex), ("wgpu", Device::Wgpu), ("cuda", Device::Cuda)];
-const GENERATED: &[(&str, Generated)] = &[("flowers", Generated::Flowers)];
+const GENERATED: &[(&str, Generated)] = &[("flowers", Generated::Flowers), ("shapes", Generated::Shapes)];
 const INTERPOLATIONS: &[(&str, Interpolation)] = &[
     ("bilinear", Interpolation::Bilinear),
     ("nearest", Interpolation::Nearest),

@@ -168,6 +168,9 @@ fn classes_and_head_say_what_the_output_is() {
         assert_eq!(config.data.image_size, Some([160, 160]));
         let head = config.head.head().expect("complete");
         assert_eq!((config.loss.name, head.units, head.activation), (Some(loss), units, activation), "{sets:?}");
+        let (loss, output) =
+            (config.loss.loss().expect("complete"), config.head.output().expect("an output's activation"));
+        assert_eq!(loss.check(output, head.units, classes), Ok(()), "defaults belong together");
     };
     let (binary, categorical) = (LossName::BinaryCrossentropy, LossName::CategoricalCrossentropy);
     let sparse = LossName::SparseCategoricalCrossentropy;
