@@ -1,11 +1,12 @@
 //! What a run leaves after each epoch: the best weights, and all that is needed to go on from the last.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use injerto_backbones::weights::{Precision, Weights};
 use serde::{Deserialize, Serialize};
 
 use crate::history::{Best, EpochRecord};
-use crate::optimizer::{Optimizer, OptimizerState};
+use crate::optimizer::{Optimizer, OptimizerState, Slot};
 use crate::{Model, TrainError};
 
 /// How far a run has come. Epochs are never half done: an epoch that was stopped begins again.
@@ -15,7 +16,8 @@ pub struct Progress {
     pub history: Vec<EpochRecord>,
     /// The checkpoint callback's memory.
     pub best: Best,
-    /// State of the optimiser; `None` at the beginning of a phase.
+    /// State of the optimiser of the phase that the last epoch belongs to. Its vectors are tensors of the checkpoint.
+    #[serde(skip)]
     pub optimizer: Option<OptimizerState>,
 }
 
@@ -27,6 +29,9 @@ impl Progress {
 }
 
 /// The checkpoint files of a run's folder.
+///
+/// Each file is written beside its name and renamed, so a kill at any moment leaves the old one or the new one. All that
+/// a resumed run needs stands in one file, so that its parts cannot disagree.
 #[derive(Debug, Clone)]
 pub struct Checkpoints {
     folder: PathBuf,
@@ -34,20 +39,21 @@ pub struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Name of the best weights.
+    /// The weights of the best epoch.
     pub const BEST: &str = "best.safetensors";
-    /// Name of the last weights.
+    /// The weights of the last epoch, with the state of the optimiser and the history.
     pub const LAST: &str = "last.safetensors";
-    /// Name of the last state beside the weights.
-    const STATE: &str = "last.json";
+
+    /// Keys of [`Checkpoints::LAST`]'s metadata.
+    const PROGRESS: &str = "injerto.progress";
+    const STEP: &str = "injerto.optimizer.step";
 
     /// Checkpoints in `folder`. Unless `save_best_only`, every epoch's weights are kept as `epoch-NNN.safetensors`.
     pub fn new(folder: impl Into<PathBuf>, save_best_only: bool) -> Self {
         Self { folder: folder.into(), save_best_only }
     }
 
-    /// Writes the files of an epoch, each atomically. The state is written last and counts the epochs: a run killed
-    /// between two files resumes with weights and state that may differ by one epoch, which `resume` detects.
+    /// Writes the files of an epoch.
     pub(crate) fn write(
         &self,
         model: &Model,
@@ -55,22 +61,54 @@ impl Checkpoints {
         optimizer: &Optimizer,
         best: bool,
     ) -> Result<(), TrainError> {
-        let epoch = progress.history.len();
-        model.save(&self.folder.join(Self::LAST))?;
+        let mut weights = model.network.weights();
+        let mut metadata = model.metadata();
         if best {
-            copy(&self.folder.join(Self::LAST), &self.folder.join(Self::BEST))?;
+            weights.save(&self.folder.join(Self::BEST), &metadata, Precision::F32)?;
         }
         if !self.save_best_only {
-            copy(&self.folder.join(Self::LAST), &self.folder.join(format!("epoch-{epoch:03}.safetensors")))?;
+            let name = format!("epoch-{:03}.safetensors", progress.history.len());
+            weights.save(&self.folder.join(name), &metadata, Precision::F32)?;
         }
-        let _ = optimizer;
-        Ok(())
+        for (name, slot) in &optimizer.state().slots {
+            for (part, values) in [("first", &slot.first), ("second", &slot.second)] {
+                weights.insert(format!("{}{part}:{name}", Model::OPTIMIZER), vec![values.len()], values.clone());
+            }
+        }
+        let json = serde_json::to_string(progress).expect("progress is plain data");
+        metadata.insert(Self::PROGRESS.to_owned(), json);
+        metadata.insert(Self::STEP.to_owned(), optimizer.state().step.to_string());
+        Ok(weights.save(&self.folder.join(Self::LAST), &metadata, Precision::F32)?)
     }
-}
 
-/// Copies to a new name that appears whole or not at all.
-fn copy(from: &Path, to: &Path) -> Result<(), TrainError> {
-    let partial = to.with_extension("partial");
-    let result = std::fs::copy(from, &partial).and_then(|_| std::fs::rename(&partial, to));
-    result.map_err(|source| TrainError::Io { path: to.to_owned(), source })
+    /// Puts `model` back to the end of the last epoch and says how far the run had come; `None` if no epoch was done.
+    ///
+    /// # Errors
+    /// A checkpoint that cannot be read, or that belongs to another network.
+    pub fn resume(&self, model: &mut Model) -> Result<Option<Progress>, TrainError> {
+        let path = self.folder.join(Self::LAST);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let bad = |reason: String| TrainError::Checkpoint { path: path.clone(), reason };
+        let found = Model::load(&path, model.network.device())?;
+        if found.card != model.card {
+            return Err(bad("it belongs to another experiment: network, classes or loss differ".to_owned()));
+        }
+        let metadata = Weights::metadata(&path)?;
+        let field = |key: &str| metadata.get(key).ok_or_else(|| bad(format!("no '{key}' in its metadata")));
+        let mut progress: Progress =
+            serde_json::from_str(field(Self::PROGRESS)?).map_err(|error| bad(error.to_string()))?;
+        let step = field(Self::STEP)?.parse().map_err(|_| bad("its step is no number".to_owned()))?;
+        let mut state = OptimizerState { step, ..OptimizerState::default() };
+        for (name, values) in Weights::load_named(&path, &format!("{}*", Model::OPTIMIZER))?.iter() {
+            let Some((part, name)) = name[Model::OPTIMIZER.len()..].split_once(':') else { continue };
+            let slot: &mut Slot = state.slots.entry(name.to_owned()).or_default();
+            let place = if part == "first" { &mut slot.first } else { &mut slot.second };
+            place.clone_from(&values.data);
+        }
+        progress.optimizer = Some(state);
+        *model = found;
+        Ok(Some(progress))
+    }
 }

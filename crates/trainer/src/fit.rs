@@ -1,6 +1,5 @@
 //! The training loop: phases, epochs, batches.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -85,74 +84,78 @@ pub struct Fitted {
     pub interrupted: bool,
 }
 
-/// Trains `model` through all `phases`; at the end it holds the weights of the last epoch (the best ones are in the
-/// checkpoint).
-///
-/// With `checkpoints` each epoch ends with its files written; a run that is stopped, by `stop` or by a kill, goes on from
-/// [`Checkpoints::resume`]'s `progress` with the same numbers as if it had never stopped.
-///
-/// # Errors
-/// Images, weights or loss that do not fit; divergence; files that cannot be written.
-pub fn fit(
-    model: &mut Model,
-    train: &Loader,
-    validation: Option<&Loader>,
-    phases: &[Phase],
-    settings: &Settings,
-    checkpoints: Option<&Checkpoints>,
-    progress: Option<Progress>,
-    observer: &mut dyn Observer,
-    stop: &AtomicBool,
-) -> Result<Fitted, TrainError> {
-    if settings.best.monitor.needs_validation() && validation.is_none() {
-        return Err(TrainError::NothingToMonitor { monitor: settings.best.monitor.name().to_owned() });
-    }
-    let began = Instant::now();
-    let mut run = Run { model, train, validation, settings, observer, stop, seconds: Seconds::default(), images: 0 };
-    let mut progress = progress.unwrap_or_else(|| Progress::new(settings.best.clone()));
-    let mut features: Option<(Split, Cached)> = None;
-    let mut finished = 0;
-    for (place, phase) in phases.iter().enumerate() {
-        let epochs = finished..finished + phase.epochs;
-        finished = epochs.end;
-        if progress.history.len() >= finished {
-            continue;
+/// A training that has not begun.
+pub struct Fit<'a> {
+    /// Images to learn from.
+    pub train: &'a Loader,
+    /// Images to judge by after each epoch.
+    pub validation: Option<&'a Loader>,
+    /// One after the other.
+    pub phases: &'a [Phase],
+    /// How.
+    pub settings: &'a Settings,
+    /// Where each epoch's files go; `None` keeps nothing.
+    pub checkpoints: Option<&'a Checkpoints>,
+    /// Who is told.
+    pub observer: &'a mut dyn Observer,
+    /// Set from outside, it ends the training after the current batch.
+    pub stop: &'a AtomicBool,
+}
+
+impl Fit<'_> {
+    /// Trains `model` through all phases; at the end it holds the weights of the last epoch (the best ones are in the
+    /// checkpoint).
+    ///
+    /// A run that was stopped or killed goes on from the `progress` that [`Checkpoints::resume`] gives, with the same
+    /// numbers as if it had never stopped.
+    ///
+    /// # Errors
+    /// Images, weights or loss that do not fit; divergence; files that cannot be written.
+    pub fn run(self, model: &mut Model, progress: Option<Progress>) -> Result<Fitted, TrainError> {
+        let Self { train, validation, phases, settings, checkpoints, observer, stop } = self;
+        if settings.best.monitor.needs_validation() && validation.is_none() {
+            return Err(TrainError::NothingToMonitor { monitor: settings.best.monitor.name().to_owned() });
         }
-        let split = Split::new(run.model.network.graph(), &phase.plan);
-        run.announce(phase, (place, phases.len()), &split);
-        let mut optimizer = Optimizer::new(phase.optimizer.clone());
-        if let Some(state) = progress.optimizer.take() {
-            optimizer.restore(state, run.model.network.device());
-        }
-        if features.as_ref().is_none_or(|(cached, _)| cached.crossing != split.crossing) {
-            // Two phases with the same cut share their features: the layers before it have not changed.
-            drop(features.take());
-            match run.cache(&split)? {
-                Some(cached) => features = Some((split.clone(), cached)),
-                None if run.stopped() => break,
-                None => {}
+        let began = Instant::now();
+        let mut run =
+            Run { model, train, validation, settings, observer, stop, seconds: Seconds::default(), images: 0 };
+        let mut progress = progress.unwrap_or_else(|| Progress::new(settings.best.clone()));
+        let mut features: Option<Cached> = None;
+        let mut finished = 0;
+        for (place, phase) in phases.iter().enumerate() {
+            let epochs = finished..finished + phase.epochs;
+            finished = epochs.end;
+            if progress.history.len() >= finished || run.stopped() {
+                continue;
+            }
+            let split = Split::new(run.model.network.graph(), &phase.plan);
+            run.announce(phase, (place, phases.len()), &split);
+            // The state belongs to a phase that had begun; the next begins afresh.
+            let state = progress.optimizer.take().filter(|_| progress.history.len() > epochs.start);
+            let mut optimizer = Optimizer::resume(phase.optimizer.clone(), state.unwrap_or_default());
+            if features.as_ref().is_none_or(|cached| cached.crossing != split.crossing) {
+                // Two phases with the same cut share their features: the layers before it have not changed.
+                drop(features.take());
+                features = run.cache(&split)?;
+            }
+            for epoch in epochs.start.max(progress.history.len())..epochs.end {
+                let Some(record) = run.epoch(epoch, phase, &split, features.as_ref(), &mut optimizer)? else { break };
+                let best = progress.best.improve(&record);
+                progress.history.push(record);
+                if let Some(checkpoints) = checkpoints {
+                    checkpoints.write(run.model, &progress, &optimizer, best)?;
+                }
+                let record = &progress.history[progress.history.len() - 1];
+                run.observer.observe(&Event::EpochEnded { record, best });
             }
         }
-        let cached = features.as_ref().map(|(_, cached)| cached);
-        for epoch in epochs.skip_while(|epoch| *epoch < progress.history.len()) {
-            let Some(record) = run.epoch(epoch, phase, &split, cached, &mut optimizer)? else { break };
-            let best = progress.best.improve(&record);
-            progress.history.push(record);
-            if let Some(checkpoints) = checkpoints {
-                checkpoints.write(run.model, &progress, &optimizer, best)?;
-            }
-            let record = &progress.history[progress.history.len() - 1];
-            run.observer.observe(&Event::EpochEnded { record, best });
-        }
-        if run.stopped() {
-            break;
-        }
+        let mut seconds = run.seconds;
+        seconds.total = began.elapsed().as_secs_f64();
+        let decode = train.decode_time() + validation.map_or(Duration::ZERO, Loader::decode_time);
+        seconds.decode = decode.as_secs_f64();
+        let interrupted = progress.history.len() < finished;
+        Ok(Fitted { history: progress.history, best: progress.best, seconds, images: run.images, interrupted })
     }
-    let mut seconds = run.seconds;
-    seconds.total = began.elapsed().as_secs_f64();
-    seconds.decode = (train.decode_time() + validation.map_or(Duration::ZERO, Loader::decode_time)).as_secs_f64();
-    let interrupted = progress.history.len() < finished || run.stopped();
-    Ok(Fitted { history: progress.history, best: progress.best, seconds, images: run.images, interrupted })
 }
 
 /// Features of both sets.
@@ -193,7 +196,7 @@ impl Run<'_> {
         });
     }
 
-    /// Runs the prefix over all images, if it does anything and its output fits the budget.
+    /// Runs the prefix over all images, if it does anything and its output fits the budget; `None` also if it was stopped.
     fn cache(&mut self, split: &Split) -> Result<Option<Cached>, TrainError> {
         let graph = self.model.network.graph().clone();
         let shapes: Vec<Vec<usize>> = split.crossing.iter().map(|&at| graph.nodes()[at].shape.0.clone()).collect();
@@ -307,7 +310,8 @@ impl Run<'_> {
         self.batches(split, train, &order, cached.map(|c| &c.train), |run, total, crossing, labels| {
             let step = Instant::now();
             let leaves = run.model.network.leaves(split.tail.iter().copied().filter(trains));
-            let mut pass = TrainingPass { leaves: &leaves, random: &mut random, moving: &moving, statistics: Vec::new() };
+            let mut pass =
+                TrainingPass { leaves: &leaves, random: &mut random, moving: &moving, statistics: Vec::new() };
             let outputs = run.model.network.tail(split, crossing, Some(&mut pass)).into_features();
             let statistics = pass.statistics;
             let value = loss.forward(outputs.clone(), labels, None)?;

@@ -1,6 +1,6 @@
 //! Training: phases, freezing, features of the frozen prefix, optimisers, checkpoints, history.
 //!
-//! - [`fit`] trains a [`Model`] (a backbone with its head) through [`Phase`]s;
+//! - [`Fit`] trains a [`Model`] (a backbone with its head) through [`Phase`]s;
 //! - [`optimizer`]: Adam and others with Keras's formulas;
 //! - [`history`]: what each epoch brought, and the memory of the best;
 //! - [`Checkpoints`]: what is written after each epoch, and how a run goes on;

@@ -1,7 +1,7 @@
 //! Figures that are summed up over an epoch.
 
-use injerto_losses::Loss;
 use burn::tensor::Tensor;
+use injerto_losses::Loss;
 
 /// Mean loss and accuracy over batches, each image counted once, so that a last, smaller batch counts as much as it
 /// should (Keras's `Mean` metric).
@@ -17,7 +17,8 @@ impl Accumulator {
     pub fn add(&mut self, loss: &Loss, value: f64, outputs: &Tensor<2>, labels: &[u32]) {
         self.loss += value * labels.len() as f64;
         self.count += labels.len();
-        self.right += loss.predictions(outputs).iter().zip(labels).filter(|(predicted, label)| predicted == label).count();
+        self.right +=
+            loss.predictions(outputs).iter().zip(labels).filter(|(predicted, label)| predicted == label).count();
     }
 
     /// Images so far.

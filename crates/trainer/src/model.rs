@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 use injerto_backbones::network::{Network, to_input};
-use injerto_backbones::weights::Weights;
+use injerto_backbones::weights::{Precision, Weights};
 use injerto_graph::{Graph, Preprocessing};
 use injerto_losses::Loss;
 use serde::{Deserialize, Serialize};
@@ -51,6 +51,9 @@ pub struct Model {
 }
 
 impl Model {
+    /// What the names of tensors that belong to an optimiser's state begin with.
+    pub(crate) const OPTIMIZER: &str = "optimizer:";
+
     /// Puts a network on a device.
     ///
     /// # Errors
@@ -67,9 +70,10 @@ impl Model {
     pub fn load(path: &Path, device: &Device) -> Result<Self, TrainError> {
         let bad = |reason: String| TrainError::Checkpoint { path: path.to_owned(), reason };
         let metadata = Weights::metadata(path)?;
-        let card = metadata.get(ModelCard::KEY).ok_or_else(|| bad(format!("no '{}' in its metadata", ModelCard::KEY)))?;
+        let card =
+            metadata.get(ModelCard::KEY).ok_or_else(|| bad(format!("no '{}' in its metadata", ModelCard::KEY)))?;
         let card: ModelCard = serde_json::from_str(card).map_err(|error| bad(error.to_string()))?;
-        let weights = Weights::load_own(path, &card.graph)?;
+        let weights = Weights::load_own(path, &card.graph, &[&format!("{}*", Self::OPTIMIZER)])?;
         Self::new(card, &weights, device)
     }
 
@@ -77,10 +81,14 @@ impl Model {
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub fn save(&self, path: &Path) -> Result<(), TrainError> {
+    pub fn save(&self, path: &Path, precision: Precision) -> Result<(), TrainError> {
+        Ok(self.network.weights().save(path, &self.metadata(), precision)?)
+    }
+
+    /// The card, as a checkpoint carries it.
+    pub(crate) fn metadata(&self) -> BTreeMap<String, String> {
         let card = serde_json::to_string(&self.card).expect("a card is plain data");
-        let metadata = BTreeMap::from([(ModelCard::KEY.to_owned(), card)]);
-        Ok(self.network.weights().save(path, &metadata)?)
+        BTreeMap::from([(ModelCard::KEY.to_owned(), card)])
     }
 
     /// Raw outputs `[batch, units]` for RGB pixels `[batch, height, width, 3]` with values 0 to 255.

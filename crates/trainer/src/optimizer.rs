@@ -243,7 +243,7 @@ impl Optimizer {
 
 fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     let data = tensor.into_data();
-    data.to_vec::<f32>().unwrap_or_else(|_| data.iter::<f32>().collect())
+    data.try_to_vec::<f32>().unwrap_or_else(|_| data.iter::<f32>().collect())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use injerto_graph::Role;
 
 /// A parameter on a device, in Burn's axes.
@@ -67,6 +67,15 @@ impl ParameterTensor {
     /// As a leaf of a new autodiff graph.
     pub(super) fn require_grad(self) -> Self {
         map!(self, tensor => tensor.autodiff().require_grad())
+    }
+
+    /// Takes the gradient of this leaf out of the result of a backward pass; `None` if no gradient reached it.
+    pub fn gradient(&self, gradients: &mut Gradients) -> Option<Self> {
+        match self {
+            Self::Vector(tensor) => tensor.grad_remove(gradients).map(Self::Vector),
+            Self::Matrix(tensor) => tensor.grad_remove(gradients).map(Self::Matrix),
+            Self::Kernel(tensor) => tensor.grad_remove(gradients).map(Self::Kernel),
+        }
     }
 
     /// Without its place in an autodiff graph.

@@ -8,10 +8,10 @@ use safetensors::tensor::Dtype;
 use super::{WeightError, Weights, names};
 
 /// A tensor as it stands in a file.
-struct Raw {
-    shape: Vec<usize>,
+pub(super) struct Raw {
+    pub(super) shape: Vec<usize>,
     /// Not read before it is known to be wanted.
-    data: Box<dyn Fn() -> Result<Vec<f32>, String>>,
+    pub(super) data: Box<dyn Fn() -> Result<Vec<f32>, String>>,
 }
 
 impl Weights {
@@ -123,7 +123,7 @@ fn to_keras(role: Role, shape: &[usize], layout: Layout, data: Vec<f32>) -> Vec<
     (0..columns).flat_map(|c| (0..rows).map(move |r| (r, c))).map(|(r, c)| data[r * columns + c]).collect()
 }
 
-fn safetensors(bytes: Vec<u8>) -> Result<BTreeMap<String, Raw>, String> {
+pub(super) fn safetensors(bytes: Vec<u8>) -> Result<BTreeMap<String, Raw>, String> {
     let file = SafeTensors::deserialize(&bytes).map_err(|error| error.to_string())?;
     let raw = |(name, view): (String, safetensors::tensor::TensorView<'_>)| {
         let (dtype, data) = (view.dtype(), view.data().to_vec());

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
 use std::path::Path;
 
-use injerto_graph::{Format, Graph, Layout, TensorMap};
+use injerto_graph::{Format, Graph, Layout, TensorMap, matches_pattern};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -61,14 +61,31 @@ impl Weights {
         Ok(header.metadata().clone().unwrap_or_default().into_iter().collect())
     }
 
-    /// Reads a file that [`Weights::save`] wrote, or any in Keras's names and axes. Tensors that `graph` does not have
-    /// are an error, like every mismatch.
+    /// Reads a file that [`Weights::save`] wrote, or any in Keras's names and axes. Tensors that `graph` does not have and
+    /// that match no pattern of `ignore` are an error, like every mismatch.
     ///
     /// # Errors
     /// As [`Weights::read`]'s.
-    pub fn load_own(path: &Path, graph: &Graph) -> Result<Self, WeightError> {
-        let map = TensorMap { layout: Layout::Keras, names: Vec::new(), ignore: Vec::new() };
+    pub fn load_own(path: &Path, graph: &Graph, ignore: &[&str]) -> Result<Self, WeightError> {
+        let ignore = ignore.iter().map(|pattern| (*pattern).to_owned()).collect();
+        let map = TensorMap { layout: Layout::Keras, names: Vec::new(), ignore };
         Self::read(path, Format::Safetensors, &map, graph)
+    }
+
+    /// Reads the tensors of a safetensors file whose names match `pattern`, whatever they are.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is no safetensors.
+    pub fn load_named(path: &Path, pattern: &str) -> Result<Self, WeightError> {
+        let bytes = std::fs::read(path).map_err(|source| WeightError::Io { path: path.to_owned(), source })?;
+        let bad = |reason| WeightError::Format { origin: path.display().to_string(), format: "safetensors", reason };
+        let mut weights = Self::default();
+        for (name, raw) in super::read::safetensors(bytes).map_err(bad)? {
+            if matches_pattern(pattern, &name) {
+                weights.insert(name, raw.shape, (raw.data)().map_err(bad)?);
+            }
+        }
+        Ok(weights)
     }
 }
 

@@ -1,0 +1,1 @@
+//! Plugins that are good, bad, dropped in later, or written in C.
