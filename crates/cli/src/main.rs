@@ -1,2 +1,82 @@
-//! The `injerto` binary.
-fn main() {}
+//! The `injerto` binary: trains, describes, lists, predicts.
+
+mod curves;
+mod generate;
+mod plugins;
+mod predict;
+mod progress;
+mod summary;
+mod train;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use injerto_backbones::plugin::{Catalog, Probe, SearchPath, answer_if_asked};
+
+/// Transfer learning on your own photos: a new head on a pre-trained backbone.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true, after_help = "\
+A first experiment, with nothing to download:
+
+  injerto train configs/quickstart.toml
+
+Backbones are plugins: shared libraries named libinjerto_plugin_NAME, looked for in --plugin-dir, INJERTO_PLUGIN_PATH,
+beside this program, and in the user's data folder. `injerto plugins list` shows what is found.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// What every command takes.
+#[derive(Args)]
+struct Common {
+    /// Look for plugins here first (may be given several times)
+    #[arg(long, global = true, value_name = "FOLDER")]
+    plugin_dir: Vec<PathBuf>,
+    /// Say more about what is done
+    #[arg(long, short, global = true)]
+    verbose: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the experiment that a TOML file describes
+    Train(train::Arguments),
+    /// Show a backbone's layers, shapes and parameters, as Keras's model.summary() does
+    Summary(summary::Arguments),
+    /// List the backbones that are found, or check a plugin
+    #[command(subcommand)]
+    Plugins(plugins::Arguments),
+    /// Say what is on photos, with a trained checkpoint
+    Predict(predict::Arguments),
+    /// Write the drawn images of the quickstart into a folder, to look at
+    Generate(generate::Arguments),
+}
+
+impl Common {
+    fn catalog(&self) -> Result<Catalog> {
+        Ok(Catalog::scan(SearchPath::usual(self.plugin_dir.clone()), Probe::this_program()?))
+    }
+}
+
+fn main() -> ExitCode {
+    answer_if_asked();
+    let Cli { command, common } = Cli::parse();
+    let level = if common.verbose { tracing::Level::DEBUG } else { tracing::Level::WARN };
+    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).without_time().with_target(false).init();
+    let done = match command {
+        Command::Train(arguments) => train::run(arguments, &common),
+        Command::Summary(arguments) => summary::run(arguments, &common),
+        Command::Plugins(arguments) => plugins::run(arguments, &common),
+        Command::Predict(arguments) => predict::run(arguments),
+        Command::Generate(arguments) => generate::run(arguments),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(1)
+    })
+}

@@ -1,5 +1,23 @@
 //! The TOML file that describes an experiment, and the run that it describes.
 //!
-//! - [`config`]: the schema, its diagnostics, `--set`, and the resolved file.
+//! - [`config`]: the schema, its diagnostics, `--set`, and the resolved file;
+//! - [`Prepared`]: everything found and checked: images, plugin, weights, head, loss, phases. Nothing has been trained;
+//! - [`run`]: the training, and the folder that it leaves;
+//! - [`Predictor`]: a checkpoint put to use;
+//! - [`gain`]: how much transfer helped, against training from scratch.
+//!
+//! *Architecture invariant:* nothing is printed here; who watches is told through [`injerto_trainer::Observer`].
 
 pub mod config;
+mod environment;
+mod error;
+pub mod gain;
+mod predict;
+mod prepare;
+mod record;
+mod run;
+
+pub use error::ExperimentError;
+pub use predict::Predictor;
+pub use prepare::{Prepared, device};
+pub use run::{Outcome, RunFolder, Summary, Watch, run};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 use injerto_backbones::network::{Network, to_input};
 use injerto_backbones::weights::{Precision, Weights};
-use injerto_graph::{Graph, Preprocessing};
+use injerto_graph::{Graph, Interpolation, Preprocessing};
 use injerto_losses::Loss;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,9 @@ pub struct ModelCard {
     /// Cut images to the network's aspect ratio instead of squeezing them.
     #[serde(default)]
     pub crop_to_aspect_ratio: bool,
+    /// How images are resized.
+    #[serde(default)]
+    pub interpolation: Interpolation,
     /// Names of the classes, in the order of the labels.
     pub classes: Vec<String>,
     /// What it was trained with; says how outputs are read.

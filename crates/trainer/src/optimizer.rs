@@ -76,11 +76,16 @@ pub enum OptimizerConfig {
 
 impl Default for OptimizerConfig {
     fn default() -> Self {
-        Self::Adam { learning_rate: rate_adam(), beta_1: beta_1(), beta_2: beta_2(), epsilon: epsilon() }
+        Self::adam(rate_adam())
     }
 }
 
 impl OptimizerConfig {
+    /// Adam with this step size and Keras's defaults for the rest.
+    pub fn adam(learning_rate: f64) -> Self {
+        Self::Adam { learning_rate, beta_1: beta_1(), beta_2: beta_2(), epsilon: epsilon() }
+    }
+
     /// The step size.
     pub fn learning_rate(&self) -> f64 {
         match self {

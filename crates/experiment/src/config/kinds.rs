@@ -14,6 +14,17 @@ pub enum Device {
     Cuda,
 }
 
+impl Device {
+    /// What users call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Flex => "flex",
+            Self::Wgpu => "wgpu",
+            Self::Cuda => "cuda",
+        }
+    }
+}
+
 /// What can be drawn instead of read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -64,102 +75,4 @@ pub enum LossName {
     CategoricalCrossentropy,
     /// One unit a class, labels as indices.
     SparseCategoricalCrossentropy,
-}
-
-/// A figure that a checkpoint watches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Metric {
-    /// Training loss.
-    Loss,
-    /// Training accuracy.
-    Accuracy,
-    /// Validation loss.
-    ValLoss,
-    /// Validation accuracy.
-    ValAccuracy,
-}
-
-/// Which direction is better.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// Accuracies are better when larger, losses when smaller.
-    Auto,
-    /// Larger is better.
-    Max,
-    /// Smaller is better.
-    Min,
-}
-
-/// What a batch normalisation that trains does with its moving statistics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum BatchNorm {
-    /// Uses them as they are, while gamma and beta train: Keras's `base_model(x, training=False)`.
-    Frozen,
-    /// Normalises by the batch and moves them.
-    Update,
-}
-
-/// An optimiser with its options.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(tag = "name", rename_all = "lowercase")]
-pub enum OptimizerConfig {
-    /// Adam.
-    Adam {
-        /// Step size.
-        learning_rate: f64,
-        /// Decay of the mean of gradients.
-        beta_1: f64,
-        /// Decay of the mean of squared gradients.
-        beta_2: f64,
-        /// Added to the root of the mean of squared gradients.
-        epsilon: f64,
-    },
-    /// Adam with decoupled weight decay.
-    AdamW {
-        /// Step size.
-        learning_rate: f64,
-        /// Share of the weight that each step takes off, times the step size.
-        weight_decay: f64,
-        /// Decay of the mean of gradients.
-        beta_1: f64,
-        /// Decay of the mean of squared gradients.
-        beta_2: f64,
-        /// Added to the root of the mean of squared gradients.
-        epsilon: f64,
-    },
-    /// Gradient descent with momentum.
-    Sgd {
-        /// Step size.
-        learning_rate: f64,
-        /// Share of the last step that is added to this one.
-        momentum: f64,
-        /// Nesterov's look ahead.
-        nesterov: bool,
-    },
-    /// Steps divided by the root of a running mean of squared gradients.
-    RmsProp {
-        /// Step size.
-        learning_rate: f64,
-        /// Decay of the mean of squared gradients.
-        rho: f64,
-        /// Share of the last step that is added to this one.
-        momentum: f64,
-        /// Added to the mean of squared gradients.
-        epsilon: f64,
-    },
-}
-
-impl OptimizerConfig {
-    /// The step size.
-    pub fn learning_rate(&self) -> f64 {
-        match self {
-            Self::Adam { learning_rate, .. }
-            | Self::AdamW { learning_rate, .. }
-            | Self::Sgd { learning_rate, .. }
-            | Self::RmsProp { learning_rate, .. } => *learning_rate,
-        }
-    }
 }

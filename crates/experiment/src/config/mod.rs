@@ -29,7 +29,10 @@ use diagnostic::{Problems, Source};
 use tree::Node;
 
 pub use diagnostic::{ConfigError, Diagnostic};
-pub use kinds::{BatchNorm, Device, ExifOrientation, Generated, LossName, Metric, Mode, OnCorrupt, OptimizerConfig};
+pub use injerto_trainer::BatchNorm;
+pub use injerto_trainer::history::{Metric, Mode};
+pub use injerto_trainer::optimizer::OptimizerConfig;
+pub use kinds::{Device, ExifOrientation, Generated, LossName, OnCorrupt};
 
 /// An experiment.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -1,0 +1,71 @@
+//! How a run shows itself: a bar where there is a terminal, a line an epoch everywhere.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use injerto_graph::summary::grouped;
+use injerto_trainer::{Event, Observer};
+
+/// Shows progress on the terminal.
+pub struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    /// Nothing to show yet.
+    pub fn new() -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+        Self { bar }
+    }
+
+    /// Shows `done` of `total`, beginning a new bar where the last one was about something else.
+    fn show(&mut self, what: &str, done: usize, total: usize, message: String) {
+        if self.bar.prefix() != what || self.bar.is_finished() {
+            self.bar.finish_and_clear();
+            let template = "{prefix:>12} {bar:32} {pos}/{len} {msg} {eta}";
+            let style = ProgressStyle::with_template(template).expect("a valid template").progress_chars("━╸ ");
+            self.bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr_with_hz(10));
+            self.bar.set_style(style);
+            self.bar.set_prefix(what.to_owned());
+            self.bar.enable_steady_tick(Duration::from_millis(250));
+        }
+        self.bar.set_message(message);
+        self.bar.set_position(done as u64);
+    }
+
+    fn line(&mut self, text: &str) {
+        self.bar.finish_and_clear();
+        println!("{text}");
+    }
+}
+
+impl Observer for Progress {
+    fn observe(&mut self, event: &Event<'_>) {
+        match event {
+            Event::PhaseBegan { name, trainable, non_trainable, epochs, .. } => self.line(&format!(
+                "{name}: {epochs} epochs, trainable {} / non-trainable {}",
+                grouped(*trainable),
+                grouped(*non_trainable),
+            )),
+            Event::Prefix { done, total } => {
+                self.show("features", *done, *total, "images through the frozen prefix, once each".to_owned());
+            }
+            Event::Batch { epoch, done, total, loss, accuracy } => {
+                let message = format!("loss {loss:.4} accuracy {accuracy:.4}");
+                self.show(&format!("epoch {epoch}"), *done, *total, message);
+            }
+            Event::EpochEnded { record, best } => {
+                let validation = match (record.val_loss, record.val_accuracy) {
+                    (Some(loss), Some(accuracy)) => format!("  val_loss {loss:.4}  val_accuracy {accuracy:.4}"),
+                    _ => String::new(),
+                };
+                let best = if *best { "  *" } else { "" };
+                self.line(&format!(
+                    "epoch {:>3}  {:>6.1} s  loss {:.4}  accuracy {:.4}{validation}{best}",
+                    record.epoch, record.seconds, record.loss, record.accuracy,
+                ));
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! `injerto train`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Result;
+use clap::Args;
+use injerto_backbones::weights::Cache;
+use injerto_experiment::config::Config;
+use injerto_experiment::{Prepared, RunFolder, Summary, Watch, device};
+use injerto_graph::Split;
+use injerto_graph::summary::grouped;
+
+use crate::Common;
+use crate::curves;
+use crate::progress::Progress;
+
+/// What `injerto train` takes.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+
+  injerto train configs/quickstart.toml
+  injerto train my.toml --set data.root=photos --set phases.0.epochs=3
+  injerto train my.toml --dry-run
+  injerto train --resume runs/my-20260101-120000
+
+Ctrl-C ends the run after the current batch; --resume goes on from the last finished epoch.")]
+pub struct Arguments {
+    /// The experiment
+    #[arg(value_name = "FILE", required_unless_present = "resume")]
+    file: Option<PathBuf>,
+    /// Override any key, such as data.batch_size=16 or phases.0.epochs=3 (may be given several times)
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Resolve everything, print the plan, train nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// The folder that the run leaves [default: runs/NAME-TIME]
+    #[arg(long, value_name = "FOLDER")]
+    run_dir: Option<PathBuf>,
+    /// Go on with a run that was stopped, from its last finished epoch
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["file", "set", "run_dir", "dry_run"])]
+    resume: Option<PathBuf>,
+}
+
+/// Runs the command.
+pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
+    let resumed = arguments.resume.as_deref().map(RunFolder::open).transpose()?;
+    let file = resumed.as_ref().map(RunFolder::experiment).or(arguments.file).expect("clap requires one of the two");
+    let config = Config::load(&file, &arguments.set)?;
+    let device = device(config.device)?;
+    let prepared = Prepared::new(config, &mut common.catalog()?, &Cache::of_user())?;
+    println!("{}", plan(&prepared));
+    if arguments.dry_run {
+        println!("\n# The experiment, with every default\n{}", prepared.config.to_toml());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let folder = match &resumed {
+        Some(folder) => folder.clone(),
+        None => RunFolder::create(arguments.run_dir.as_deref(), &prepared.config.name)?,
+    };
+    println!("folder     {}\n", folder.path().display());
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = stop.clone();
+    ctrlc::set_handler(move || {
+        // The second time somebody means it.
+        if asked.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping after this batch (Ctrl-C again stops at once)");
+    })?;
+    let mut progress = Progress::new();
+    let mut announce = |what: &str| println!("\n{what}");
+    let mut watch = Watch { observer: &mut progress, announce: &mut announce, stop: &stop };
+    let outcome = injerto_experiment::run(&prepared, &device, &folder, resumed.is_some(), &mut watch)?;
+    report(&outcome.summary, &folder);
+    Ok(if outcome.summary.interrupted { ExitCode::from(130) } else { ExitCode::SUCCESS })
+}
+
+/// What will be done, in a few lines.
+fn plan(prepared: &Prepared) -> String {
+    let Prepared { config, train, validation, card, .. } = prepared;
+    let counts: Vec<String> =
+        train.classes.iter().zip(train.counts()).map(|(class, count)| format!("{class} {}", grouped(count))).collect();
+    let held = validation.as_ref().map_or(0, |dataset| dataset.samples.len());
+    let [height, width] = card.image_size();
+    let mut lines = vec![
+        format!("experiment {} (seed {}, device {})", config.name, config.seed, config.device.name()),
+        format!("images     {} to train ({}), {} to validate", grouped(train.samples.len()), counts.join(", "), grouped(held)),
+        format!("backbone   {} at {height}x{width}, {} layers", config.backbone.plugin, card.backbone_layers),
+        format!("weights    {}", prepared.origin),
+        format!(
+            "head       {}",
+            card.graph.nodes()[card.backbone_layers..].iter().map(|node| node.name()).collect::<Vec<_>>().join(", ")
+        ),
+        format!("loss       {}{}", card.loss.name(), if card.loss.from_logits() { " from logits" } else { "" }),
+    ];
+    for (at, phase) in prepared.phases.iter().enumerate() {
+        let (trainable, rest) = phase.plan.counts(&card.graph);
+        let split = Split::new(&card.graph, &phase.plan);
+        lines.push(format!(
+            "phase {}    {}: {} epochs, trainable {} / non-trainable {}",
+            at + 1,
+            phase.name,
+            phase.epochs,
+            grouped(trainable),
+            grouped(rest),
+        ));
+        lines.push(format!(
+            "           frozen prefix {} layers, trained tail {} layers, {} values an image between them",
+            split.prefix.len(),
+            split.tail.len(),
+            grouped(split.crossing_values(&card.graph)),
+        ));
+    }
+    lines.join("\n")
+}
+
+fn report(summary: &Summary, folder: &RunFolder) {
+    if !summary.skipped.is_empty() {
+        println!("\n{} file(s) left out:", summary.skipped.len());
+        for (path, reason) in summary.skipped.iter().take(10) {
+            println!("  {}: {reason}", path.display());
+        }
+    }
+    if let Some(gain) = &summary.transfer_gain {
+        println!("\n{}", curves::draw(&[("by transfer", &gain.transfer), ("from scratch", &gain.scratch)]));
+        let seeds = gain.seeds.len();
+        println!("What transfer gained, validation accuracy over {seeds} seeds:");
+        println!("  higher start      {:+.3}  after the first epoch", gain.start);
+        println!("  higher slope      {:+.3}  an epoch, on the way up", gain.slope);
+        println!("  higher asymptote  {:+.3}  at the end", gain.asymptote);
+    }
+    if summary.interrupted {
+        let at = folder.path().display();
+        println!("\nstopped; every finished epoch is kept. To go on: injerto train --resume {at}");
+        return;
+    }
+    if let Some(value) = summary.best.value {
+        println!("\nbest {} {value:.4} in epoch {}", summary.best.monitor, summary.best.epoch);
+    }
+    println!("{:.1} s, everything is in {}", summary.seconds.total, folder.path().display());
+}

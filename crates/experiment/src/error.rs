@@ -1,0 +1,72 @@
+use std::path::PathBuf;
+
+/// Why an experiment cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum ExperimentError {
+    /// The TOML.
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
+    /// The images.
+    #[error(transparent)]
+    Data(#[from] injerto_data::DataError),
+    /// None of the folders in `data.root` is there.
+    #[error(
+        "data.root: none of these folders is there: {}\nput the images there, or name another folder with \
+         `--set data.root=FOLDER`",
+        tried.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    )]
+    NoRoot {
+        /// What was tried.
+        tried: Vec<PathBuf>,
+    },
+    /// The backbone's plugin.
+    #[error(transparent)]
+    Plugin(#[from] injerto_backbones::plugin::PluginError),
+    /// The backbone's weights.
+    #[error(transparent)]
+    Weights(#[from] injerto_backbones::weights::WeightError),
+    /// The network.
+    #[error(transparent)]
+    Graph(#[from] injerto_graph::GraphError),
+    /// The head and the loss do not belong together.
+    #[error(transparent)]
+    Mismatch(#[from] injerto_losses::Mismatch),
+    /// The training.
+    #[error(transparent)]
+    Train(#[from] injerto_trainer::TrainError),
+    /// The device is not in this build, or not in this machine.
+    #[error("device '{device}': {reason}")]
+    Device {
+        /// What was asked for.
+        device: &'static str,
+        /// Why it is not to be had.
+        reason: String,
+    },
+    /// An image size that the backbone does not take.
+    #[error(
+        "backbone '{backbone}' takes images of {height}x{width} only (it has no parameter input_shape); \
+         leave data.image_size out"
+    )]
+    FixedSize {
+        /// Its name.
+        backbone: String,
+        /// Rows.
+        height: usize,
+        /// Columns.
+        width: usize,
+    },
+    /// A file of the run cannot be written or read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: std::io::Error,
+    },
+    /// A folder that holds another run.
+    #[error("{}: there is a run in this folder already; `--resume` goes on with it, or name another folder", path.display())]
+    Occupied {
+        /// The folder.
+        path: PathBuf,
+    },
+}

@@ -1,0 +1,227 @@
+use std::path::Path;
+
+use burn::tensor::Device;
+use injerto_backbones::plugin::Catalog;
+use injerto_backbones::weights::{Cache, Choice, Weights, choose};
+use injerto_data::decode::Orientation;
+use injerto_data::generated::Task;
+use injerto_data::{Dataset, Loader, LoaderOptions, folder, resize};
+use injerto_graph::{FreezePlan, Graph, Interpolation, Selection};
+use injerto_losses::Loss;
+use injerto_trainer::history::Best;
+use injerto_trainer::optimizer::OptimizerConfig;
+use injerto_trainer::{BatchNorm, Model, ModelCard, Phase};
+use serde_json::json;
+
+use crate::ExperimentError;
+use crate::config::{self, Config, ExifOrientation, Generated, Images, OnCorrupt};
+
+/// An experiment in which everything has been found and fits together; nothing has been trained yet.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The experiment, with all that data and backbone had to say filled in.
+    pub config: Config,
+    /// Training images.
+    pub train: Dataset,
+    /// Validation images.
+    pub validation: Option<Dataset>,
+    /// What is trained, without its weights.
+    pub card: ModelCard,
+    /// The backbone alone.
+    pub backbone: Graph,
+    /// Where the backbone's weights are from, in words.
+    pub origin: String,
+    /// The backbone's weights.
+    pub weights: Weights,
+    /// Stretches of training.
+    pub phases: Vec<Phase>,
+}
+
+impl Prepared {
+    /// Finds images, plugin and weights, grafts the head, and checks that all of it belongs together.
+    ///
+    /// # Errors
+    /// [`ExperimentError`], the first thing that is missing or does not fit.
+    pub fn new(mut config: Config, catalog: &mut Catalog, cache: &Cache) -> Result<Self, ExperimentError> {
+        let (train, validation) = images(&config)?;
+        let found = catalog.find(&config.backbone.plugin)?;
+        let mut given = config.backbone.parameters.clone();
+        let sized = found.descriptor.parameters.contains_key("input_shape");
+        if let Some(size) = config.data.image_size.filter(|_| sized) {
+            given.insert("input_shape".to_owned(), json!(size));
+        }
+        let plain = catalog.describe(&found, &given)?;
+        let choice = choose(&config.backbone.weights, &plain.weights)?;
+        let description = match &choice {
+            Choice::Set(_) => catalog.describe(&found, &choice.parameters(&given)?)?,
+            _ => plain,
+        };
+        let shape = &description.graph.input_shape().0;
+        let own = [shape[0], shape[1]];
+        if config.data.image_size.is_some_and(|size| size != own) {
+            let backbone = found.descriptor.name;
+            return Err(ExperimentError::FixedSize { backbone, height: own[0], width: own[1] });
+        }
+        config.complete(train.classes.len(), own, description.preprocessing.interpolation);
+        let head = config.head.head().expect("the head is complete");
+        let loss = config.loss.loss().expect("the loss is complete");
+        let output = config.head.output().expect("the schema allows no other activation");
+        loss.check(output, head.units, train.classes.len())?;
+        let graph = head.graft(&description.graph)?;
+        let phases = phases(&config, &description.graph, graph.len())?;
+        let embedded = |id: &str| catalog.weights(&found, id).map_err(|error| error.to_string());
+        let weights =
+            choice.load(&description.graph, &description.weights, cache, u64::from(config.seed), &embedded)?;
+        let origin = match &choice {
+            Choice::None => "fresh".to_owned(),
+            Choice::Set(set) => format!("{}: {} ({})", set.id, set.summary, set.licence),
+            Choice::File(path) => path.display().to_string(),
+        };
+        let card = ModelCard {
+            backbone_layers: description.graph.len(),
+            preprocessing: description.preprocessing,
+            crop_to_aspect_ratio: config.data.crop_to_aspect_ratio,
+            interpolation: config.data.interpolation.unwrap_or_default(),
+            classes: train.classes.clone(),
+            loss,
+            graph,
+        };
+        Ok(Self { config, train, validation, card, backbone: description.graph, origin, weights, phases })
+    }
+
+    /// The network with the backbone's weights and a fresh head.
+    ///
+    /// # Errors
+    /// Weights that cannot be put on the device.
+    pub fn model(&self, seed: u32, device: &Device) -> Result<Model, ExperimentError> {
+        let mut weights = Weights::initialise(&self.card.graph, u64::from(seed));
+        weights.extend(self.weights.clone());
+        Ok(Model::new(self.card.clone(), &weights, device)?)
+    }
+
+    /// The same network with fresh weights throughout.
+    ///
+    /// # Errors
+    /// As [`Prepared::model`]'s.
+    pub fn scratch_model(&self, seed: u32, device: &Device) -> Result<Model, ExperimentError> {
+        let weights = Weights::initialise(&self.card.graph, u64::from(seed));
+        Ok(Model::new(self.card.clone(), &weights, device)?)
+    }
+
+    /// One phase as long as all phases together, in which everything trains.
+    ///
+    /// # Errors
+    /// None in practice: a plan for all layers always resolves.
+    pub fn scratch_phase(&self, learning_rate: f64) -> Result<Phase, ExperimentError> {
+        Ok(Phase {
+            name: "scratch".to_owned(),
+            epochs: self.phases.iter().map(|phase| phase.epochs).sum(),
+            plan: FreezePlan::new(&self.card.graph, &Selection::All)?,
+            optimizer: OptimizerConfig::adam(learning_rate),
+            batch_norm: BatchNorm::Update,
+        })
+    }
+
+    /// Loaders of the training and the validation images.
+    pub fn loaders(&self, seed: u32) -> (Loader, Option<Loader>) {
+        let data = &self.config.data;
+        let validating = LoaderOptions {
+            image_size: self.card.image_size(),
+            batch_size: data.batch_size,
+            interpolation: interpolation(self.card.interpolation),
+            crop_to_aspect_ratio: data.crop_to_aspect_ratio,
+            orientation: match data.exif_orientation {
+                ExifOrientation::Ignore => Orientation::Ignore,
+                ExifOrientation::Apply => Orientation::Apply,
+            },
+            on_corrupt: match data.on_corrupt {
+                OnCorrupt::Error => injerto_data::OnCorrupt::Error,
+                OnCorrupt::Skip => injerto_data::OnCorrupt::Skip,
+            },
+            shuffle: None,
+        };
+        let training = LoaderOptions { shuffle: data.shuffle.then_some(u64::from(seed)), ..validating.clone() };
+        let validation = self.validation.clone().map(|dataset| Loader::new(dataset, validating));
+        (Loader::new(self.train.clone(), training), validation)
+    }
+
+    /// The checkpoint callback's memory, empty.
+    pub fn best(&self) -> Best {
+        Best::new(self.config.checkpoint.monitor, self.config.checkpoint.mode)
+    }
+
+    /// The loss.
+    pub fn loss(&self) -> &Loss {
+        &self.card.loss
+    }
+}
+
+/// `graph`'s interpolation as `data` calls it: the two crates do not know each other.
+pub(crate) fn interpolation(how: Interpolation) -> resize::Interpolation {
+    match how {
+        Interpolation::Bilinear => resize::Interpolation::Bilinear,
+        Interpolation::Nearest => resize::Interpolation::Nearest,
+        Interpolation::Bicubic => resize::Interpolation::Bicubic,
+        Interpolation::Area => resize::Interpolation::Area,
+    }
+}
+
+fn images(config: &Config) -> Result<(Dataset, Option<Dataset>), ExperimentError> {
+    match &config.data.images {
+        Images::Folder { root } => {
+            let Some(root) = root.iter().find(|root| Path::is_dir(root)) else {
+                return Err(ExperimentError::NoRoot { tried: root.clone() });
+            };
+            Ok(folder::open(root, config.data.validation_split, config.seed)?)
+        }
+        Images::Drawn { generated, train_per_class, validation_per_class } => {
+            let task = match generated {
+                Generated::Flowers => Task::Flowers,
+                Generated::Shapes => Task::Shapes,
+            };
+            let seed = u64::from(config.seed);
+            let validation = task.dataset(*validation_per_class, seed, 1);
+            Ok((task.dataset(*train_per_class, seed, 0), Some(validation)))
+        }
+    }
+}
+
+/// Phases over the whole network: what the experiment says of the backbone, and the head, which always trains.
+fn phases(config: &Config, backbone: &Graph, layers: usize) -> Result<Vec<Phase>, ExperimentError> {
+    let phase = |phase: &config::PhaseConfig| {
+        Ok(Phase {
+            name: phase.name.clone(),
+            epochs: phase.epochs,
+            plan: FreezePlan::new(backbone, &phase.unfreeze)?.extended(layers - backbone.len()),
+            optimizer: phase.optimizer.clone(),
+            batch_norm: phase.batch_norm,
+        })
+    };
+    config.phases.iter().map(phase).collect()
+}
+
+/// The device that an experiment names.
+///
+/// # Errors
+/// A device that this build does not have.
+pub fn device(wanted: config::Device) -> Result<Device, ExperimentError> {
+    match wanted {
+        config::Device::Flex => Ok(Device::flex()),
+        #[cfg(feature = "wgpu")]
+        config::Device::Wgpu => Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
+        #[cfg(feature = "cuda")]
+        config::Device::Cuda => Ok(Device::cuda(0)),
+        #[cfg(not(feature = "wgpu"))]
+        config::Device::Wgpu => Err(not_built("wgpu")),
+        #[cfg(not(feature = "cuda"))]
+        config::Device::Cuda => Err(not_built("cuda")),
+    }
+}
+
+#[cfg(not(all(feature = "wgpu", feature = "cuda")))]
+fn not_built(device: &'static str) -> ExperimentError {
+    let reason = format!(
+        "this binary was built without it; `cargo xtask experiment` builds it in, or add `--features {device}`"
+    );
+    ExperimentError::Device { device, reason }
+}
