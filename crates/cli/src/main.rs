@@ -17,13 +17,17 @@ use injerto_backbones::plugin::{Catalog, Probe, SearchPath, answer_if_asked};
 
 /// Transfer learning on your own photos: a new head on a pre-trained backbone.
 #[derive(Parser)]
-#[command(version, arg_required_else_help = true, after_help = "\
+#[command(
+    version,
+    arg_required_else_help = true,
+    after_help = "\
 A first experiment, with nothing to download:
 
   injerto train configs/quickstart.toml
 
 Backbones are plugins: shared libraries named libinjerto_plugin_NAME, looked for in --plugin-dir, INJERTO_PLUGIN_PATH,
-beside this program, and in the user's data folder. `injerto plugins list` shows what is found.")]
+beside this program, and in the user's data folder. `injerto plugins list` shows what is found."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -67,7 +71,12 @@ fn main() -> ExitCode {
     answer_if_asked();
     let Cli { command, common } = Cli::parse();
     let level = if common.verbose { tracing::Level::DEBUG } else { tracing::Level::WARN };
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).without_time().with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .without_time()
+        .with_target(false)
+        .init();
     let done = match command {
         Command::Train(arguments) => train::run(arguments, &common),
         Command::Summary(arguments) => summary::run(arguments, &common),

@@ -90,7 +90,12 @@ fn plan(prepared: &Prepared) -> String {
     let [height, width] = card.image_size();
     let mut lines = vec![
         format!("experiment {} (seed {}, device {})", config.name, config.seed, config.device.name()),
-        format!("images     {} to train ({}), {} to validate", grouped(train.samples.len()), counts.join(", "), grouped(held)),
+        format!(
+            "images     {} to train ({}), {} to validate",
+            grouped(train.samples.len()),
+            counts.join(", "),
+            grouped(held)
+        ),
         format!("backbone   {} at {height}x{width}, {} layers", config.backbone.plugin, card.backbone_layers),
         format!("weights    {}", prepared.origin),
         format!(

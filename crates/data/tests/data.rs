@@ -90,7 +90,8 @@ fn the_split_is_keras_split() {
             }
         }
         let seed = case["seed"].as_u64().expect("a number") as u32;
-        let (training, validation) = folder::open(root.path(), case["validation_split"].as_f64(), seed).expect("splits");
+        let (training, validation) =
+            folder::open(root.path(), case["validation_split"].as_f64(), seed).expect("splits");
         for (subset, dataset) in [("training", training), ("validation", validation.expect("there"))] {
             let names = case["class_names"].as_array().expect("a list");
             assert_eq!(names, &dataset.classes.iter().map(|c| Value::from(c.as_str())).collect::<Vec<_>>());
@@ -102,7 +103,8 @@ fn the_split_is_keras_split() {
                 files.push(relative.to_owned());
             }
             files.sort();
-            let expected: Vec<&str> = case[subset].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+            let expected: Vec<&str> =
+                case[subset].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
             assert_eq!(files, expected, "{subset}, seed {seed}");
         }
     }
@@ -123,7 +125,10 @@ fn folders_are_read_as_keras_reads_them_or_refused_by_name() {
         fs::write(root.path().join(file), b"").expect("written");
     }
     let (all, none) = folder::open(root.path(), None, 0).expect("opens");
-    assert_eq!((all.classes.clone(), all.counts(), none), (vec!["cats".to_owned(), "dogs".to_owned()], vec![2, 1], None));
+    assert_eq!(
+        (all.classes.clone(), all.counts(), none),
+        (vec!["cats".to_owned(), "dogs".to_owned()], vec![2, 1], None)
+    );
     // The folder's own files come before those of its sub-folders.
     let Origin::File(first) = &all.samples[0].origin else { panic!("a file") };
     assert!(first.ends_with("cats/z.jpg"));
@@ -283,7 +288,8 @@ fn all_real_photos_decode() {
     let check = |root: &str, counts: &[usize]| {
         let Some(root) = shared(root) else { return };
         let (training, validation) = folder::open(&root, None, 0).expect("opens");
-        let all = validation.iter().fold(training.counts(), |a, b| a.iter().zip(b.counts()).map(|(a, b)| a + b).collect());
+        let all =
+            validation.iter().fold(training.counts(), |a, b| a.iter().zip(b.counts()).map(|(a, b)| a + b).collect());
         assert_eq!(all, counts);
         for dataset in [Some(training), validation].into_iter().flatten() {
             let loader = Loader::new(dataset, LoaderOptions { batch_size: 32, ..options([64, 64]) });
