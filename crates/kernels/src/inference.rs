@@ -1,0 +1,1 @@
+//! A frozen prefix compiled for the CPU.

@@ -1,0 +1,1 @@
+//! A trainable tail compiled for the CPU, forward and backward.
