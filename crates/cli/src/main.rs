@@ -1,6 +1,7 @@
 //! The `injerto` binary: trains, describes, lists, predicts.
 
 mod curves;
+mod export;
 mod generate;
 mod plugins;
 mod predict;
@@ -57,6 +58,8 @@ enum Command {
     Plugins(plugins::Arguments),
     /// Say what is on photos, with a trained checkpoint
     Predict(predict::Arguments),
+    /// Write a trained network, or its backbone alone, into one file
+    Export(export::Arguments),
     /// Write the drawn images of the quickstart into a folder, to look at
     Generate(generate::Arguments),
 }
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
         Command::Summary(arguments) => summary::run(arguments, &common),
         Command::Plugins(arguments) => plugins::run(arguments, &common),
         Command::Predict(arguments) => predict::run(arguments),
+        Command::Export(arguments) => export::run(arguments),
         Command::Generate(arguments) => generate::run(arguments),
     };
     done.unwrap_or_else(|error| {

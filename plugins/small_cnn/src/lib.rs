@@ -5,8 +5,8 @@
 //! 4,649,345 parameters. Without top it is a backbone like any other.
 
 use injerto_graph::{
-    Activation, Builder, Description, Descriptor, Graph, GraphError, Operator, Padding, ParameterDoc, Preprocessing,
-    Window,
+    Activation, Builder, Checksum, Description, Descriptor, Format, Graph, GraphError, Layout, Operator, Padding,
+    ParameterDoc, Preprocessing, Source, TensorMap, WeightSet, Window,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -16,15 +16,41 @@ injerto_plugin_abi::export_plugin! {
     version: env!("CARGO_PKG_VERSION"),
     descriptors: descriptors,
     describe: describe,
+    weights: weights,
 }
 
 const NAME: &str = "small_cnn";
+
+/// The weights that this library carries: what `configs/quickstart_source.toml` says how to make.
+const SHAPES: &[u8] = include_bytes!("../weights/shapes.safetensors");
+
+fn weights(id: &str) -> Result<&'static [u8], String> {
+    match id {
+        "shapes" => Ok(SHAPES),
+        _ => Err(format!("no weights '{id}' in this library (it has 'shapes')")),
+    }
+}
+
+fn weight_sets() -> Vec<WeightSet> {
+    let requires = [("filters", json!([16, 32, 64])), ("include_top", json!(false))];
+    vec![WeightSet {
+        id: "shapes".to_owned(),
+        summary: "ten plain drawn figures, by configs/quickstart_source.toml".to_owned(),
+        licence: "MIT OR Apache-2.0".to_owned(),
+        source: Source::Embedded,
+        checksum: Some(Checksum::Sha256(include_str!("../weights/shapes.sha256").trim().to_owned())),
+        format: Format::Safetensors,
+        tensors: TensorMap { layout: Layout::Keras, names: Vec::new(), ignore: Vec::new() },
+        requires: requires.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+    }]
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Parameters {
     input_shape: [usize; 2],
     filters: Vec<usize>,
+    momentum: f64,
     include_top: bool,
     dense_units: usize,
     classes: usize,
@@ -36,6 +62,7 @@ impl Default for Parameters {
         Self {
             input_shape: [160, 160],
             filters: vec![128, 256, 512],
+            momentum: 0.99,
             include_top: false,
             dense_units: 128,
             classes: 1,
@@ -57,13 +84,18 @@ fn descriptors() -> Result<String, String> {
                 json!([128, 256, 512]),
                 "filters of each stage; pooling halves the image between them",
             ),
+            parameter(
+                "momentum",
+                json!(0.99),
+                "how much of its old statistics a batch normalisation keeps at each step; less where there are few steps",
+            ),
             parameter("include_top", json!(false), "end in a classifier of its own"),
             parameter("dense_units", json!(128), "units of the top's hidden layer"),
             parameter("classes", json!(1), "outputs of the top"),
             parameter("classifier_activation", json!("sigmoid"), "what the top applies to its outputs"),
         ]
         .into(),
-        weights: Vec::new(),
+        weights: weight_sets().into_iter().map(|set| set.id).collect(),
     };
     serde_json::to_string(&[descriptor]).map_err(|error| error.to_string())
 }
@@ -77,7 +109,7 @@ fn describe(name: &str, parameters: &str) -> Result<String, String> {
         return Err(format!("filters must name 1 to 8 stages, not {}", parameters.filters.len()));
     }
     let graph = network(&parameters).map_err(|error| error.to_string())?;
-    let description = Description { graph, preprocessing: Preprocessing::zero_to_one(), weights: Vec::new() };
+    let description = Description { graph, preprocessing: Preprocessing::zero_to_one(), weights: weight_sets() };
     serde_json::to_string(&description).map_err(|error| error.to_string())
 }
 
@@ -101,7 +133,7 @@ fn network(parameters: &Parameters) -> Result<Graph, GraphError> {
             };
             let n = 2 * stage + half;
             x = net.add(numbered("conv2d", n), conv, &[x]);
-            let norm = Operator::BatchNormalization { epsilon: 1e-3, momentum: 0.99, center: true, scale: true };
+            let norm = Operator::BatchNormalization { epsilon: 1e-3, momentum: parameters.momentum, center: true, scale: true };
             x = net.add(numbered("batch_normalization", n), norm, &[x]);
         }
         if stage + 1 < parameters.filters.len() {
