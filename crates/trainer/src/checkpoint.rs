@@ -16,6 +16,10 @@ pub struct Progress {
     pub history: Vec<EpochRecord>,
     /// The checkpoint callback's memory.
     pub best: Best,
+    /// Phases that are over.
+    pub phases_done: usize,
+    /// Epochs that are done of the phase behind them.
+    pub epochs_done: usize,
     /// State of the optimiser of the phase that the last epoch belongs to. Its vectors are tensors of the checkpoint.
     #[serde(skip)]
     pub optimizer: Option<OptimizerState>,
@@ -24,7 +28,16 @@ pub struct Progress {
 impl Progress {
     /// Nothing done yet.
     pub fn new(best: Best) -> Self {
-        Self { history: Vec::new(), best, optimizer: None }
+        Self { history: Vec::new(), best, phases_done: 0, epochs_done: 0, optimizer: None }
+    }
+
+    /// Takes in an epoch of a phase that has `epochs`.
+    pub(crate) fn record(&mut self, record: EpochRecord, epochs: usize) {
+        self.history.push(record);
+        self.epochs_done += 1;
+        if self.epochs_done >= epochs {
+            (self.phases_done, self.epochs_done) = (self.phases_done + 1, 0);
+        }
     }
 }
 
@@ -53,23 +66,25 @@ impl Checkpoints {
         Self { folder: folder.into(), save_best_only }
     }
 
-    /// Writes the files of an epoch.
-    pub(crate) fn write(
+    /// Writes the weights of an epoch, if it is the best or every epoch's are kept.
+    pub(crate) fn write_epoch(&self, model: &Model, progress: &Progress, best: bool) -> Result<(), TrainError> {
+        let every = format!("epoch-{:03}.safetensors", progress.history.len());
+        let names = [(best, Self::BEST), (!self.save_best_only, &every)];
+        for (_, name) in names.into_iter().filter(|(wanted, _)| *wanted) {
+            model.save(&self.folder.join(name), Precision::F32)?;
+        }
+        Ok(())
+    }
+
+    /// Writes all that is needed to go on from here.
+    pub(crate) fn write_last(
         &self,
         model: &Model,
         progress: &Progress,
         optimizer: &Optimizer,
-        best: bool,
     ) -> Result<(), TrainError> {
         let mut weights = model.network.weights();
         let mut metadata = model.metadata();
-        if best {
-            weights.save(&self.folder.join(Self::BEST), &metadata, Precision::F32)?;
-        }
-        if !self.save_best_only {
-            let name = format!("epoch-{:03}.safetensors", progress.history.len());
-            weights.save(&self.folder.join(name), &metadata, Precision::F32)?;
-        }
         for (name, slot) in &optimizer.state().slots {
             for (part, values) in [("first", &slot.first), ("second", &slot.second)] {
                 weights.insert(format!("{}{part}:{name}", Model::OPTIMIZER), vec![values.len()], values.clone());

@@ -121,29 +121,27 @@ impl Fit<'_> {
             Run { model, train, validation, settings, observer, stop, seconds: Seconds::default(), images: 0 };
         let mut progress = progress.unwrap_or_else(|| Progress::new(settings.best.clone()));
         let mut features: Option<Cached> = None;
-        let mut finished = 0;
-        for (place, phase) in phases.iter().enumerate() {
-            let epochs = finished..finished + phase.epochs;
-            finished = epochs.end;
-            if progress.history.len() >= finished || run.stopped() {
-                continue;
-            }
+        while progress.phases_done < phases.len() && !run.stopped() {
+            let phase = &phases[progress.phases_done];
             let split = Split::new(run.model.network.graph(), &phase.plan);
-            run.announce(phase, (place, phases.len()), &split);
+            run.announce(phase, (progress.phases_done, phases.len()), &split);
             // The state belongs to a phase that had begun; the next begins afresh.
-            let state = progress.optimizer.take().filter(|_| progress.history.len() > epochs.start);
+            let state = progress.optimizer.take().filter(|_| progress.epochs_done > 0);
             let mut optimizer = Optimizer::resume(phase.optimizer.clone(), state.unwrap_or_default());
             if features.as_ref().is_none_or(|cached| cached.crossing != split.crossing) {
                 // Two phases with the same cut share their features: the layers before it have not changed.
                 drop(features.take());
                 features = run.cache(&split)?;
             }
-            for epoch in epochs.start.max(progress.history.len())..epochs.end {
+            let here = progress.phases_done;
+            while progress.phases_done == here {
+                let epoch = progress.history.len();
                 let Some(record) = run.epoch(epoch, phase, &split, features.as_ref(), &mut optimizer)? else { break };
                 let best = progress.best.improve(&record);
-                progress.history.push(record);
+                progress.record(record, phase.epochs);
                 if let Some(checkpoints) = checkpoints {
-                    checkpoints.write(run.model, &progress, &optimizer, best)?;
+                    checkpoints.write_epoch(run.model, &progress, best)?;
+                    checkpoints.write_last(run.model, &progress, &optimizer)?;
                 }
                 let record = &progress.history[progress.history.len() - 1];
                 run.observer.observe(&Event::EpochEnded { record, best });
@@ -153,7 +151,7 @@ impl Fit<'_> {
         seconds.total = began.elapsed().as_secs_f64();
         let decode = train.decode_time() + validation.map_or(Duration::ZERO, Loader::decode_time);
         seconds.decode = decode.as_secs_f64();
-        let interrupted = progress.history.len() < finished;
+        let interrupted = progress.phases_done < phases.len();
         Ok(Fitted { history: progress.history, best: progress.best, seconds, images: run.images, interrupted })
     }
 }
@@ -163,6 +161,22 @@ struct Cached {
     crossing: Vec<usize>,
     train: Features,
     validation: Option<Features>,
+}
+
+/// What the steps of an epoch share.
+struct Pass<'a> {
+    epoch: usize,
+    phase: &'a Phase,
+    split: &'a Split,
+    /// Batch normalisations that move their statistics.
+    moving: Vec<usize>,
+    random: ChaCha8Rng,
+    optimizer: &'a mut Optimizer,
+    /// Of the last step.
+    learning_rate: f64,
+    running: Accumulator,
+    /// Steps.
+    done: usize,
 }
 
 /// One run's borrowed parts and counters.
@@ -292,58 +306,36 @@ impl Run<'_> {
         optimizer: &mut Optimizer,
     ) -> Result<Option<EpochRecord>, TrainError> {
         let began = Instant::now();
-        let loss = self.model.card.loss.clone();
-        let graph = self.model.network.graph().clone();
-        let trains = |layer: &usize| phase.plan.trains(*layer);
+        let graph = self.model.network.graph();
         let moving: Vec<usize> = match phase.batch_norm {
             BatchNorm::Frozen => Vec::new(),
             BatchNorm::Update => {
                 let is_norm = |&at: &usize| matches!(graph.nodes()[at].operator(), Operator::BatchNormalization { .. });
-                split.tail.iter().copied().filter(trains).filter(is_norm).collect()
+                split.tail.iter().copied().filter(|&at| phase.plan.trains(at)).filter(is_norm).collect()
             }
         };
         // From seed and epoch, so that a resumed run draws what the first would have drawn.
-        let mut random = ChaCha8Rng::seed_from_u64(self.settings.seed ^ ((epoch as u64 + 1) << 32));
+        let random = ChaCha8Rng::seed_from_u64(self.settings.seed ^ ((epoch as u64 + 1) << 32));
         let learning_rate = optimizer.learning_rate();
-        let (train, mut running, mut done) = (self.train, Accumulator::default(), 0);
+        let running = Accumulator::default();
+        let mut pass = Pass { epoch, phase, split, moving, random, optimizer, learning_rate, running, done: 0 };
+        let train = self.train;
         let order = train.order(epoch as u64);
         self.batches(split, train, &order, cached.map(|c| &c.train), |run, total, crossing, labels| {
-            let step = Instant::now();
-            let leaves = run.model.network.leaves(split.tail.iter().copied().filter(trains));
-            let mut pass =
-                TrainingPass { leaves: &leaves, random: &mut random, moving: &moving, statistics: Vec::new() };
-            let outputs = run.model.network.tail(split, crossing, Some(&mut pass)).into_features();
-            let statistics = pass.statistics;
-            let value = loss.forward(outputs.clone(), labels, None)?;
-            let scalar = f64::from(value.clone().inner().into_scalar::<f32>());
-            if !scalar.is_finite() {
-                return Err(TrainError::Diverged { epoch: epoch + 1, batch: done + 1, loss: scalar, learning_rate });
-            }
-            running.add(&loss, scalar, &outputs.inner(), labels);
-            let mut gradients = value.backward();
-            optimizer.begin_step();
-            for ((layer, at), leaf) in leaves {
-                let Some(gradient) = leaf.gradient(&mut gradients) else { continue };
-                let node = &graph.nodes()[layer];
-                let name = format!("{}/{}", node.name(), node.parameters[at].name());
-                let updated = step_parameter(optimizer, &name, leaf, gradient, learning_rate);
-                run.model.network.set((layer, at), updated);
-            }
-            statistics.into_iter().for_each(|(id, tensor): (ParameterId, _)| run.model.network.set(id, tensor));
-            done += 1;
-            run.seconds.train += step.elapsed().as_secs_f64();
-            let (loss, accuracy) = (running.loss(), running.accuracy());
+            run.step(&mut pass, crossing, labels)?;
+            let (done, loss, accuracy) = (pass.done, pass.running.loss(), pass.running.accuracy());
             run.observer.observe(&Event::Batch { epoch: epoch + 1, done, total, loss, accuracy });
             Ok(!run.stopped())
         })?;
         if self.stopped() {
             return Ok(None);
         }
+        let Pass { learning_rate, running, .. } = pass;
         if running.count() == 0 {
             return Err(TrainError::NoImages { subset: "training" });
         }
         let validated = match self.validation {
-            Some(loader) => Some(self.validate(split, loader, cached.and_then(|c| c.validation.as_ref()), &loss)?),
+            Some(loader) => Some(self.validate(split, loader, cached.and_then(|c| c.validation.as_ref()))?),
             None => None,
         };
         if self.stopped() {
@@ -361,14 +353,48 @@ impl Run<'_> {
         }))
     }
 
+    /// One batch forward, backward, and into the optimiser.
+    fn step(&mut self, pass: &mut Pass<'_>, crossing: Vec<Value>, labels: &[u32]) -> Result<(), TrainError> {
+        let began = Instant::now();
+        let (network, loss) = (&mut self.model.network, &self.model.card.loss);
+        let graph = network.graph().clone();
+        let trains = pass.split.tail.iter().copied().filter(|&at| pass.phase.plan.trains(at));
+        let leaves = network.leaves(trains);
+        let mut training =
+            TrainingPass { leaves: &leaves, random: &mut pass.random, moving: &pass.moving, statistics: Vec::new() };
+        let outputs = network.tail(pass.split, crossing, Some(&mut training)).into_features();
+        let statistics = training.statistics;
+        let value = loss.forward(outputs.clone(), labels, None)?;
+        let scalar = f64::from(value.clone().inner().into_scalar::<f32>());
+        let learning_rate = pass.learning_rate;
+        if !scalar.is_finite() {
+            let (epoch, batch) = (pass.epoch + 1, pass.done + 1);
+            return Err(TrainError::Diverged { epoch, batch, loss: scalar, learning_rate });
+        }
+        pass.running.add(loss, scalar, &outputs.inner(), labels);
+        let mut gradients = value.backward();
+        pass.optimizer.begin_step();
+        for ((layer, at), leaf) in leaves {
+            let Some(gradient) = leaf.gradient(&mut gradients) else { continue };
+            let node = &graph.nodes()[layer];
+            let name = format!("{}/{}", node.name(), node.parameters[at].name());
+            let updated = step_parameter(pass.optimizer, &name, leaf, gradient, learning_rate);
+            network.set((layer, at), updated);
+        }
+        statistics.into_iter().for_each(|(id, tensor): (ParameterId, _)| network.set(id, tensor));
+        pass.done += 1;
+        self.seconds.train += began.elapsed().as_secs_f64();
+        Ok(())
+    }
+
     fn validate(
         &mut self,
         split: &Split,
         loader: &Loader,
         features: Option<&Features>,
-        loss: &injerto_losses::Loss,
     ) -> Result<Accumulator, TrainError> {
         let (began, prefix) = (Instant::now(), self.seconds.prefix);
+        let loss = &self.model.card.loss.clone();
         let mut running = Accumulator::default();
         let order: Vec<usize> = (0..loader.len()).collect();
         self.batches(split, loader, &order, features, |run, _, crossing, labels| {
