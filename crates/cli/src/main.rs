@@ -1,5 +1,6 @@
 //! The `injerto` binary: trains, describes, lists, predicts.
 
+mod cache;
 mod curves;
 mod export;
 mod generate;
@@ -58,6 +59,9 @@ enum Command {
     Plugins(plugins::Arguments),
     /// Say what is on photos, with a trained checkpoint
     Predict(predict::Arguments),
+    /// List or delete kept features of frozen prefixes
+    #[command(subcommand)]
+    Cache(cache::Arguments),
     /// Write a trained network, or its backbone alone, into one file
     Export(export::Arguments),
     /// Write the drawn images of the quickstart into a folder, to look at
@@ -85,6 +89,7 @@ fn main() -> ExitCode {
         Command::Summary(arguments) => summary::run(arguments, &common),
         Command::Plugins(arguments) => plugins::run(arguments, &common),
         Command::Predict(arguments) => predict::run(arguments),
+        Command::Cache(arguments) => cache::run(&arguments),
         Command::Export(arguments) => export::run(arguments),
         Command::Generate(arguments) => generate::run(arguments),
     };

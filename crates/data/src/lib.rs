@@ -11,6 +11,7 @@
 mod dataset;
 pub mod decode;
 mod error;
+mod fingerprint;
 pub mod folder;
 pub mod generated;
 mod loader;
@@ -18,4 +19,5 @@ pub mod resize;
 
 pub use dataset::{Dataset, Origin, Sample};
 pub use error::DataError;
+pub use fingerprint::Fingerprint;
 pub use loader::{Batch, Batches, Loader, LoaderOptions, OnCorrupt, Skipped};

@@ -93,6 +93,11 @@ impl Loader {
         &self.shared.dataset
     }
 
+    /// How images become batches.
+    pub fn options(&self) -> &LoaderOptions {
+        &self.shared.options
+    }
+
     /// Number of images.
     pub fn len(&self) -> usize {
         self.shared.dataset.samples.len()

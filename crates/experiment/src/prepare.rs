@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use injerto_backbones::plugin::Catalog;
@@ -8,9 +8,10 @@ use injerto_data::generated::Task;
 use injerto_data::{Dataset, Loader, LoaderOptions, folder, resize};
 use injerto_graph::{FreezePlan, Graph, Interpolation, Selection};
 use injerto_losses::Loss;
+use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::history::Best;
 use injerto_trainer::optimizer::OptimizerConfig;
-use injerto_trainer::{BatchNorm, Model, ModelCard, Phase};
+use injerto_trainer::{BatchNorm, Model, ModelCard, Phase, Settings};
 use serde_json::json;
 
 use crate::ExperimentError;
@@ -35,6 +36,8 @@ pub struct Prepared {
     pub weights: Weights,
     /// Stretches of training.
     pub phases: Vec<Phase>,
+    /// Where features are kept.
+    features: PathBuf,
 }
 
 impl Prepared {
@@ -86,7 +89,8 @@ impl Prepared {
             loss,
             graph,
         };
-        Ok(Self { config, train, validation, card, backbone: description.graph, origin, weights, phases })
+        let features = cache.features();
+        Ok(Self { config, train, validation, card, backbone: description.graph, origin, weights, phases, features })
     }
 
     /// The network with the backbone's weights and a fresh head.
@@ -145,9 +149,18 @@ impl Prepared {
         (Loader::new(self.train.clone(), training), validation)
     }
 
-    /// The checkpoint callback's memory, empty.
-    pub fn best(&self) -> Best {
-        Best::new(self.config.checkpoint.monitor, self.config.checkpoint.mode)
+    /// How to train, beside what.
+    pub fn settings(&self, seed: u32) -> Settings {
+        let (checkpoint, cache) = (&self.config.checkpoint, &self.config.cache);
+        Settings {
+            seed: u64::from(seed),
+            best: Best::new(checkpoint.monitor, checkpoint.mode),
+            cache: CacheSettings {
+                folder: cache.keep.then(|| self.features.clone()),
+                memory: cache.memory_mb << 20,
+                precision: cache.precision,
+            },
+        }
     }
 
     /// The loss.

@@ -5,16 +5,13 @@ use std::time::Instant;
 use burn::tensor::Device;
 use injerto_data::Skipped;
 use injerto_trainer::history::EpochRecord;
-use injerto_trainer::{Checkpoints, Fit, Fitted, Model, Observer, Phase, Progress, Seconds, Settings};
+use injerto_trainer::{Checkpoints, Fit, Fitted, Model, Observer, Phase, Progress, Seconds};
 use serde::{Deserialize, Serialize};
 
 use crate::environment::{environment, peak_memory};
 use crate::gain::{Gain, compare};
 use crate::record::History;
 use crate::{ExperimentError, Prepared};
-
-/// Features of the frozen prefix are kept in memory up to this many bytes.
-const FEATURE_BUDGET: usize = 1 << 30;
 
 /// The folder that a run leaves.
 #[derive(Debug, Clone)]
@@ -187,7 +184,7 @@ pub fn run(
     let progress = if resume { checkpoints.resume(&mut model)? } else { None };
     let mut history = History::begin(folder.path(), progress.as_ref().map_or(&[], |done| &done.history))?;
     let (train, validation) = prepared.loaders(config.seed);
-    let settings = Settings { seed: u64::from(config.seed), best: prepared.best(), feature_budget: FEATURE_BUDGET };
+    let settings = prepared.settings(config.seed);
     let fitted = Fit {
         train: &train,
         validation: validation.as_ref(),
@@ -231,7 +228,7 @@ fn transfer_gain(
     for &seed in &asked.seeds {
         let mut curve = |mut model: Model, phases: &[Phase]| -> Result<Option<Vec<f64>>, ExperimentError> {
             let (train, validation) = prepared.loaders(seed);
-            let settings = Settings { seed: u64::from(seed), best: prepared.best(), feature_budget: FEATURE_BUDGET };
+            let settings = prepared.settings(seed);
             let fitted = Fit {
                 train: &train,
                 validation: validation.as_ref(),

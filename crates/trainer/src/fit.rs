@@ -3,14 +3,14 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use injerto_backbones::network::{ParameterId, ParameterTensor, TrainingPass, Value, to_input};
+use injerto_backbones::network::{Network, ParameterId, ParameterTensor, TrainingPass, Value, to_input};
 use injerto_data::{Batch, Loader};
 use injerto_graph::{FreezePlan, Operator, Split};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use serde::{Deserialize, Serialize};
 
-use crate::features::Features;
+use crate::cache::{CacheSettings, Features, Space};
 use crate::history::{Best, EpochRecord};
 use crate::metrics::Accumulator;
 use crate::observer::{Event, Observer};
@@ -50,8 +50,8 @@ pub struct Settings {
     pub seed: u64,
     /// What the best checkpoint is judged by.
     pub best: Best,
-    /// Features of the frozen prefix are kept in memory up to this many bytes; beyond it the prefix runs every epoch.
-    pub feature_budget: usize,
+    /// Whether and how features of the frozen prefix are kept.
+    pub cache: CacheSettings,
 }
 
 /// Where the seconds went.
@@ -210,29 +210,27 @@ impl Run<'_> {
         });
     }
 
-    /// Runs the prefix over all images, if it does anything and its output fits the budget; `None` also if it was stopped.
+    /// Features of all images, if the prefix does anything and they can be kept; `None` also if the run was stopped.
     fn cache(&mut self, split: &Split) -> Result<Option<Cached>, TrainError> {
-        let graph = self.model.network.graph().clone();
-        let shapes: Vec<Vec<usize>> = split.crossing.iter().map(|&at| graph.nodes()[at].shape.0.clone()).collect();
-        let total = self.train.len() + self.validation.map_or(0, Loader::len);
-        if split.prefix.len() < 2 || Features::bytes_per_image(&shapes) * total > self.settings.feature_budget {
+        if split.prefix.len() < 2 {
             return Ok(None);
         }
-        let mut done = 0;
-        let mut all = |run: &mut Self, loader: &Loader| -> Result<Option<Features>, TrainError> {
-            let mut features = Features::new(shapes.clone(), loader.len());
-            let order: Vec<usize> = (0..loader.len()).collect();
-            for batch in loader.batches(&order) {
-                let batch = batch?;
-                let crossing = run.prefix(split, &batch);
-                features.push(&batch.indices, &batch.labels, &crossing);
-                done = (done + loader.batch_size()).min(total);
-                run.observer.observe(&Event::Prefix { done, total });
-                if run.stopped() {
-                    return Ok(None);
-                }
-            }
-            Ok(Some(features))
+        let total = self.train.len() + self.validation.map_or(0, Loader::len);
+        let mut before = 0;
+        let mut all = |run: &mut Self, loader: &Loader| {
+            let card = &run.model.card;
+            let (settings, network) = (&run.settings.cache, &run.model.network);
+            let space = Space::new(settings, network, split, &card.preprocessing, loader.options(), "burn");
+            let (observer, stop) = (&mut *run.observer, run.stop);
+            let (model, seconds, images) = (&*run.model, &mut run.seconds, &mut run.images);
+            let mut compute = |batch: &Batch| Ok(prefix(model, split, batch, seconds, images));
+            let mut tell = |done: usize| {
+                observer.observe(&Event::Prefix { done: before + done, total });
+                !stop.load(Ordering::Relaxed)
+            };
+            let features = Features::gather_all(space, loader, &mut compute, &mut tell);
+            before += loader.len();
+            features
         };
         let Some(train) = all(self, self.train)? else { return Ok(None) };
         let validation = match self.validation {
@@ -245,18 +243,6 @@ impl Run<'_> {
         Ok(Some(Cached { crossing: split.crossing.clone(), train, validation }))
     }
 
-    fn prefix(&mut self, split: &Split, batch: &Batch) -> Vec<Value> {
-        let began = Instant::now();
-        let network = &self.model.network;
-        let [height, width] = self.model.card.image_size();
-        let size = [batch.labels.len(), height, width];
-        let input = to_input(&batch.pixels, size, &self.model.card.preprocessing, network.device());
-        let crossing = network.prefix(split, input);
-        self.seconds.prefix += began.elapsed().as_secs_f64();
-        self.images += batch.labels.len();
-        crossing
-    }
-
     /// Calls `each` with the number of batches, then the tail's input and labels of every batch in `order`, from the
     /// features where there are some; stops early where `each` says so.
     fn batches(
@@ -265,14 +251,14 @@ impl Run<'_> {
         loader: &Loader,
         order: &[usize],
         features: Option<&Features>,
-        mut each: impl FnMut(&mut Self, usize, Vec<Value>, &[u32]) -> Result<bool, TrainError>,
+        mut each: impl FnMut(&mut Self, usize, Vec<Vec<f32>>, &[u32]) -> Result<bool, TrainError>,
     ) -> Result<(), TrainError> {
         match features {
             Some(features) => {
                 let order = features.usable(order);
                 let total = order.len().div_ceil(loader.batch_size());
                 for images in order.chunks(loader.batch_size()) {
-                    let (crossing, labels) = features.gather(images, self.model.network.device());
+                    let (crossing, labels) = features.gather(images)?;
                     self.images += labels.len();
                     if !each(self, total, crossing, &labels)? {
                         break;
@@ -286,7 +272,7 @@ impl Run<'_> {
                     if batch.labels.is_empty() {
                         continue;
                     }
-                    let crossing = self.prefix(split, &batch);
+                    let crossing = prefix(self.model, split, &batch, &mut self.seconds, &mut self.images);
                     if !each(self, total, crossing, &batch.labels)? {
                         break;
                     }
@@ -354,7 +340,7 @@ impl Run<'_> {
     }
 
     /// One batch forward, backward, and into the optimiser.
-    fn step(&mut self, pass: &mut Pass<'_>, crossing: Vec<Value>, labels: &[u32]) -> Result<(), TrainError> {
+    fn step(&mut self, pass: &mut Pass<'_>, crossing: Vec<Vec<f32>>, labels: &[u32]) -> Result<(), TrainError> {
         let began = Instant::now();
         let (network, loss) = (&mut self.model.network, &self.model.card.loss);
         let graph = network.graph().clone();
@@ -362,6 +348,7 @@ impl Run<'_> {
         let leaves = network.leaves(trains);
         let mut training =
             TrainingPass { leaves: &leaves, random: &mut pass.random, moving: &pass.moving, statistics: Vec::new() };
+        let crossing = values(network, pass.split, crossing, labels.len());
         let outputs = network.tail(pass.split, crossing, Some(&mut training)).into_features();
         let statistics = training.statistics;
         let value = loss.forward(outputs.clone(), labels, None)?;
@@ -398,7 +385,9 @@ impl Run<'_> {
         let mut running = Accumulator::default();
         let order: Vec<usize> = (0..loader.len()).collect();
         self.batches(split, loader, &order, features, |run, _, crossing, labels| {
-            let outputs = run.model.network.tail(split, crossing, None).into_features();
+            let network = &run.model.network;
+            let crossing = values(network, split, crossing, labels.len());
+            let outputs = network.tail(split, crossing, None).into_features();
             let value = loss.forward(outputs.clone(), labels, None)?;
             running.add(loss, f64::from(value.into_scalar::<f32>()), &outputs, labels);
             Ok(!run.stopped())
@@ -409,6 +398,25 @@ impl Run<'_> {
         self.seconds.validate += began.elapsed().as_secs_f64() - (self.seconds.prefix - prefix);
         Ok(running)
     }
+}
+
+/// What crosses from the prefix for a batch, one vector a tensor, channels last.
+fn prefix(model: &Model, split: &Split, batch: &Batch, seconds: &mut Seconds, images: &mut usize) -> Vec<Vec<f32>> {
+    let began = Instant::now();
+    let [height, width] = model.card.image_size();
+    let size = [batch.labels.len(), height, width];
+    let input = to_input(&batch.pixels, size, &model.card.preprocessing, model.network.device());
+    let crossing = model.network.prefix(split, input).iter().map(Value::to_host).collect();
+    seconds.prefix += began.elapsed().as_secs_f64();
+    *images += batch.labels.len();
+    crossing
+}
+
+/// What crossed, on the network's device.
+fn values(network: &Network, split: &Split, crossing: Vec<Vec<f32>>, batch: usize) -> Vec<Value> {
+    let shape = |&at: &usize| &network.graph().nodes()[at].shape.0;
+    let shapes = split.crossing.iter().map(shape);
+    shapes.zip(crossing).map(|(shape, values)| Value::from_host(values, batch, shape, network.device())).collect()
 }
 
 fn step_parameter(

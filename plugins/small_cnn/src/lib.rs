@@ -133,7 +133,12 @@ fn network(parameters: &Parameters) -> Result<Graph, GraphError> {
             };
             let n = 2 * stage + half;
             x = net.add(numbered("conv2d", n), conv, &[x]);
-            let norm = Operator::BatchNormalization { epsilon: 1e-3, momentum: parameters.momentum, center: true, scale: true };
+            let norm = Operator::BatchNormalization {
+                epsilon: 1e-3,
+                momentum: parameters.momentum,
+                center: true,
+                scale: true,
+            };
             x = net.add(numbered("batch_normalization", n), norm, &[x]);
         }
         if stage + 1 < parameters.filters.len() {

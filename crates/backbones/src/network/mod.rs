@@ -130,6 +130,19 @@ impl Network {
         weights
     }
 
+    /// Parameters of some layers on the host, in the graph's axes: layer, place in that layer's list, values.
+    pub fn parameters_of(&self, layers: &[usize]) -> Vec<(usize, usize, Vec<f32>)> {
+        let mut values = Vec::new();
+        for &layer in layers {
+            let node = &self.graph.nodes()[layer];
+            for (at, parameter) in node.parameters.iter().enumerate() {
+                let data = self.parameters[layer][at].to_host(parameter.role, &parameter.shape);
+                values.push((layer, at, data));
+            }
+        }
+        values
+    }
+
     /// One parameter on the device.
     pub fn get(&self, (layer, at): ParameterId) -> &ParameterTensor {
         &self.parameters[layer][at]

@@ -13,7 +13,7 @@ use super::save::write_atomically;
 /// Larger than any published file of weights; an answer beyond it is not one.
 const LARGEST_FILE: u64 = 4 << 30;
 
-/// The folder where fetched weights are kept.
+/// The folder where fetched weights and computed features are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cache {
     folder: PathBuf,
@@ -40,6 +40,11 @@ impl Cache {
             base.join("injerto")
         });
         Self::new(folder)
+    }
+
+    /// Where features of frozen prefixes are kept.
+    pub fn features(&self) -> PathBuf {
+        self.folder.join("features")
     }
 
     /// Where the file of `set` is kept.

@@ -9,6 +9,7 @@
 //! *Architecture invariant:* no file but the experiment's own is opened here; whether a folder, a plugin or a layer exists is
 //! for others to find out.
 
+mod cache;
 mod diagnostic;
 mod kinds;
 mod reader;
@@ -28,6 +29,7 @@ use serde_json::{Map, Value};
 use diagnostic::{Problems, Source};
 use tree::Node;
 
+pub use cache::CacheConfig;
 pub use diagnostic::{ConfigError, Diagnostic};
 pub use injerto_trainer::BatchNorm;
 pub use injerto_trainer::history::{Metric, Mode};
@@ -55,6 +57,8 @@ pub struct Config {
     pub phases: Vec<PhaseConfig>,
     /// `[checkpoint]`: which epoch is kept.
     pub checkpoint: CheckpointConfig,
+    /// `[cache]`: whether features of the frozen prefix are kept.
+    pub cache: CacheConfig,
     /// `[transfer_gain]`: whether the experiment also compares with training from scratch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transfer_gain: Option<TransferGainConfig>,

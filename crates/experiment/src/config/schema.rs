@@ -72,6 +72,7 @@ pub(super) fn experiment(document: &Node, stem: &str, problems: &Problems) -> Op
     let loss = loss(root.table("loss"));
     let phases = root.required("phases", EXAMPLE_PHASE, phases);
     let checkpoint = checkpoint(root.table("checkpoint"));
+    let cache = super::cache::cache(root.table("cache"));
     let rate = phases.as_ref().and_then(|phases| phases.first()).map(|phase| phase.optimizer.learning_rate());
     let from_scratch = backbone.as_ref().is_some_and(|backbone| backbone.weights == "none");
     let gain = root.optional("transfer_gain", |field| {
@@ -92,6 +93,7 @@ pub(super) fn experiment(document: &Node, stem: &str, problems: &Problems) -> Op
         loss: loss?,
         phases: phases?,
         checkpoint: checkpoint?,
+        cache: cache?,
         transfer_gain: gain?,
     })
 }

@@ -68,6 +68,11 @@ optimizer = { name = "adam", learning_rate = 0.001, beta_1 = 0.9, beta_2 = 0.999
 monitor = "val_accuracy"
 mode = "auto"
 save_best_only = true
+
+[cache]
+keep = true
+precision = "f32"
+memory_mb = 256
 "#;
     assert_eq!(good(SHORTEST, &[]).to_toml(), expected);
 }
@@ -113,6 +118,10 @@ optimizer = { name = "adamw", weight_decay = 0, beta_1 = 0.8, beta_2 = 0.99, eps
 monitor = "loss"
 mode = "min"
 save_best_only = false
+[cache]
+keep = false
+precision = "bf16"
+memory_mb = 1
 [transfer_gain]
 seeds = 7
 scratch = { learning_rate = 1e-2 }

@@ -1,0 +1,99 @@
+//! `injerto cache`.
+
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Result, bail};
+use clap::Subcommand;
+use injerto_backbones::weights::Cache;
+use injerto_trainer::cache::{CachedSpace, clear, list, prune};
+use serde_json::json;
+
+/// What `injerto cache` takes.
+#[derive(Subcommand)]
+#[command(after_help = "\
+Features of frozen prefixes are computed once an image and kept, so that the next experiment with the same prefix starts at
+once. Deleting them costs time and nothing else.")]
+pub enum Arguments {
+    /// List what is kept, the newest first
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delete what is old, or the oldest of what is too much
+    Prune {
+        /// Delete features that were not added to for this many days
+        #[arg(long, value_name = "DAYS", required_unless_present = "max_size")]
+        older_than: Option<u64>,
+        /// Delete the oldest until no more is left than this, such as 500MB or 10GB
+        #[arg(long, value_name = "SIZE", value_parser = size)]
+        max_size: Option<u64>,
+    },
+    /// Delete all features
+    Clear,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let folder = Cache::of_user().features();
+    let removed = match arguments {
+        Arguments::List { json } => {
+            show(&list(&folder)?, *json)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Arguments::Prune { older_than, max_size } => {
+            let age = older_than.map(|days| Duration::from_secs(days.saturating_mul(24 * 60 * 60)));
+            prune(&folder, age, *max_size)?
+        }
+        Arguments::Clear => clear(&folder)?,
+    };
+    let bytes = removed.iter().map(|space| space.bytes).sum();
+    println!("{} deleted, {}", removed.len(), readable(bytes));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(spaces: &[CachedSpace], as_json: bool) -> Result<()> {
+    if as_json {
+        let seconds = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let space = |space: &CachedSpace| {
+            json!({
+                "folder": space.folder, "network": space.network, "shapes": space.shapes, "images": space.images,
+                "bytes": space.bytes, "modified": seconds(space.modified),
+            })
+        };
+        println!("{}", serde_json::to_string_pretty(&spaces.iter().map(space).collect::<Vec<_>>())?);
+        return Ok(());
+    }
+    if spaces.is_empty() {
+        println!("no features are kept");
+    }
+    for space in spaces {
+        let side = |shape: &Vec<usize>| shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
+        let shapes: Vec<String> = space.shapes.iter().map(side).collect();
+        let (bytes, shapes) = (readable(space.bytes), shapes.join(" + "));
+        let hours = space.modified.elapsed().unwrap_or_default().as_secs() / 3600;
+        let age = if hours < 48 { format!("{hours} hours old") } else { format!("{} days old", hours / 24) };
+        println!("{bytes:>9}  {:>8} images  {:<16} {shapes:<16} {age}", space.images, space.network);
+        println!("           {}", space.folder.display());
+    }
+    let total = spaces.iter().map(|space| space.bytes).sum();
+    println!("{:>9}  in all", readable(total));
+    Ok(())
+}
+
+const UNITS: [(&str, u64); 4] = [("GB", 1_000_000_000), ("MB", 1_000_000), ("KB", 1_000), ("B", 1)];
+
+fn readable(bytes: u64) -> String {
+    let unit = UNITS.iter().find(|(_, factor)| bytes >= *factor);
+    unit.map_or("0 B".to_owned(), |(unit, factor)| format!("{:.1} {unit}", bytes as f64 / *factor as f64))
+}
+
+fn size(text: &str) -> Result<u64> {
+    let upper = text.trim().to_uppercase();
+    let (unit, factor) = UNITS.iter().find(|(unit, _)| upper.ends_with(unit)).unwrap_or(&("", 1));
+    match upper.trim_end_matches(unit).trim().parse::<f64>() {
+        Ok(number) if number >= 0.0 && number.is_finite() => Ok((number * *factor as f64) as u64),
+        _ => bail!("expected a size such as 500MB or 10GB"),
+    }
+}

@@ -1,0 +1,241 @@
+use std::collections::HashMap;
+
+use injerto_data::{Batch, Fingerprint, Loader};
+
+use super::Space;
+use super::part::{Part, Writer};
+use super::space::damaged;
+use crate::TrainError;
+
+/// A part is finished when it has this many bytes: what a killed run loses at most.
+const PART_BYTES: usize = 64 << 20;
+
+/// What crossed from the frozen prefix for each image of a dataset.
+#[derive(Debug)]
+pub(crate) struct Features {
+    space: Space,
+    /// Row of each image of the dataset; `None` for one that could not be used.
+    rows: Vec<Option<Row>>,
+    labels: Vec<u32>,
+    memory: Option<Vec<u8>>,
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Row {
+    /// In memory.
+    Held(usize),
+    /// In a part: which, and where.
+    Kept(usize, usize),
+}
+
+impl Features {
+    /// Features of all images of a loader: read where they are kept, computed by `compute` (one vector a tensor that
+    /// crosses, `[batch, …]` channels last) where they are not. `tell` hears how many images are done and says whether to
+    /// go on. `None` if it said no, or if features can be kept nowhere.
+    pub(crate) fn gather_all(
+        space: Space,
+        loader: &Loader,
+        compute: &mut dyn FnMut(&Batch) -> Result<Vec<Vec<f32>>, TrainError>,
+        tell: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Option<Self>, TrainError> {
+        let row_bytes = space.header.row_bytes();
+        let holds = loader.len().saturating_mul(row_bytes) <= space.memory;
+        if !holds && space.folder.is_none() {
+            return Ok(None);
+        }
+        let prints = loader.dataset().fingerprints();
+        let labels = loader.dataset().samples.iter().map(|sample| sample.label).collect();
+        let memory = holds.then(|| Vec::with_capacity(loader.len() * row_bytes));
+        let rows = vec![None; loader.len()];
+        let mut features = Self { space, rows, labels, memory, parts: Vec::new() };
+        features.find(&prints);
+        let missing: Vec<usize> = (0..loader.len()).filter(|&image| features.rows[image].is_none()).collect();
+        let mut done = loader.len() - missing.len();
+        if !tell(done) {
+            return Ok(None);
+        }
+        let mut output = Output::new(&features.space);
+        for batch in loader.batches(&missing) {
+            let batch = batch?;
+            let crossing = compute(&batch)?;
+            for (at, &image) in batch.indices.iter().enumerate() {
+                let row = features.encode(&crossing, at);
+                output.push(prints[image].as_ref(), &row);
+                match &mut features.memory {
+                    Some(memory) => {
+                        features.rows[image] = Some(Row::Held(memory.len() / row_bytes));
+                        memory.extend(row);
+                    }
+                    None => features.rows[image] = output.last(features.parts.len()),
+                }
+            }
+            done = (done + loader.batch_size()).min(loader.len());
+            if !tell(done) {
+                // What is done so far is kept for the next time.
+                output.finish();
+                return Ok(None);
+            }
+        }
+        let (parts, broken) = output.finish();
+        if features.memory.is_none() {
+            if broken {
+                return Ok(None);
+            }
+            features.parts.extend(parts);
+        }
+        Ok(Some(features))
+    }
+
+    /// Finds rows in the parts of the space, checks them, and takes them into memory where they are held there.
+    fn find(&mut self, prints: &[Option<Fingerprint>]) {
+        let row_bytes = self.space.header.row_bytes();
+        let mut wanted: HashMap<Fingerprint, Vec<usize>> = HashMap::new();
+        for (image, print) in prints.iter().enumerate() {
+            if let Some(print) = print {
+                wanted.entry(*print).or_default().push(image);
+            }
+        }
+        let mut row = vec![0; row_bytes];
+        for part in self.space.parts() {
+            let mut found: Vec<(usize, Vec<usize>)> = Vec::new();
+            for (at, (print, _)) in part.index.iter().enumerate() {
+                if let Some(images) = wanted.remove(print) {
+                    found.push((at, images));
+                }
+            }
+            let held = self.memory.as_ref().map_or(0, Vec::len);
+            let mut good = true;
+            for (at, images) in &found {
+                if let Err(error) = part.read(*at, &mut row) {
+                    damaged(&part.path, &error.to_string());
+                    good = false;
+                    break;
+                }
+                let place = match &mut self.memory {
+                    Some(memory) => {
+                        memory.extend(&row);
+                        Row::Held(memory.len() / row_bytes.max(1) - 1)
+                    }
+                    None => Row::Kept(self.parts.len(), *at),
+                };
+                images.iter().for_each(|&image| self.rows[image] = Some(place));
+            }
+            if !good {
+                // Not one row of a damaged part is trusted.
+                if let Some(memory) = &mut self.memory {
+                    memory.truncate(held);
+                }
+                for (at, images) in found {
+                    images.iter().for_each(|&image| self.rows[image] = None);
+                    wanted.insert(part.index[at].0, images);
+                }
+            } else if self.memory.is_none() && !found.is_empty() {
+                self.parts.push(part);
+            }
+        }
+    }
+
+    fn encode(&self, crossing: &[Vec<f32>], at: usize) -> Vec<u8> {
+        let mut row = Vec::with_capacity(self.space.header.row_bytes());
+        for (shape, values) in self.space.shapes().iter().zip(crossing) {
+            let width: usize = shape.iter().product();
+            self.space.precision().encode(&values[at * width..(at + 1) * width], &mut row);
+        }
+        row
+    }
+
+    /// The images that have features, in the given order.
+    pub(crate) fn usable(&self, order: &[usize]) -> Vec<usize> {
+        order.iter().copied().filter(|&image| self.rows[image].is_some()).collect()
+    }
+
+    /// Features, one vector a tensor that crosses, and labels of these images, all of which must be
+    /// [usable](Self::usable).
+    ///
+    /// # Errors
+    /// A part that has been damaged since it was checked.
+    pub(crate) fn gather(&self, images: &[usize]) -> Result<(Vec<Vec<f32>>, Vec<u32>), TrainError> {
+        let header = &self.space.header;
+        let widths: Vec<usize> = header.shapes.iter().map(|shape| shape.iter().product()).collect();
+        let mut blocks: Vec<Vec<f32>> = widths.iter().map(|width| Vec::with_capacity(width * images.len())).collect();
+        let mut buffer = vec![0; header.row_bytes()];
+        for &image in images {
+            let mut row: &[u8] = match (self.rows[image], &self.memory) {
+                (Some(Row::Held(at)), Some(memory)) => &memory[at * buffer.len()..(at + 1) * buffer.len()],
+                (Some(Row::Kept(part, at)), _) => {
+                    let part = &self.parts[part];
+                    let failed = |source| TrainError::Io { path: part.path.clone(), source };
+                    part.read(at, &mut buffer).map_err(failed)?;
+                    &buffer
+                }
+                _ => unreachable!("only usable images are asked for"),
+            };
+            for (width, block) in widths.iter().zip(&mut blocks) {
+                let (values, rest) = row.split_at(width * header.precision.bytes());
+                header.precision.decode(values, block);
+                row = rest;
+            }
+        }
+        Ok((blocks, images.iter().map(|&image| self.labels[image]).collect()))
+    }
+}
+
+/// Writes new rows into parts; a disk that takes no more ends the writing and not the run.
+struct Output<'a> {
+    space: &'a Space,
+    writer: Option<Writer>,
+    parts: Vec<Part>,
+    /// Part and place of the row that was pushed last.
+    last: Option<(usize, usize)>,
+    broken: bool,
+}
+
+impl<'a> Output<'a> {
+    fn new(space: &'a Space) -> Self {
+        Self { space, writer: None, parts: Vec::new(), last: None, broken: space.folder.is_none() }
+    }
+
+    fn push(&mut self, print: Option<&Fingerprint>, row: &[u8]) {
+        self.last = None;
+        let (Some(print), Some(folder), false) = (print, &self.space.folder, self.broken) else { return };
+        let mut write = || {
+            let mut writer = match self.writer.take() {
+                Some(writer) => writer,
+                None => Writer::new(folder, &self.space.header)?,
+            };
+            writer.push(print, row)?;
+            self.last = Some((self.parts.len(), writer.rows - 1));
+            match writer.rows * row.len() >= PART_BYTES {
+                true => self.parts.push(writer.finish()?),
+                false => self.writer = Some(writer),
+            }
+            Ok(())
+        };
+        if let Err(error) = write() {
+            self.give_up(&error);
+        }
+    }
+
+    /// Where the last row is, given how many parts there are before these.
+    fn last(&self, before: usize) -> Option<Row> {
+        self.last.map(|(part, at)| Row::Kept(before + part, at))
+    }
+
+    fn give_up(&mut self, error: &std::io::Error) {
+        let folder = self.space.folder.as_deref().unwrap_or_else(|| std::path::Path::new("")).display();
+        tracing::warn!("{folder}: features cannot be kept: {error}");
+        (self.broken, self.last) = (true, None);
+    }
+
+    /// The finished parts, and whether some row could not be kept.
+    fn finish(mut self) -> (Vec<Part>, bool) {
+        if let Some(writer) = self.writer.take() {
+            match writer.finish() {
+                Ok(part) => self.parts.push(part),
+                Err(error) => self.give_up(&error),
+            }
+        }
+        (self.parts, self.broken)
+    }
+}

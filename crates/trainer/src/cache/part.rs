@@ -1,0 +1,221 @@
+//! A part: some rows of a space in one file that never changes.
+//!
+//! ```text
+//! magic  header length (u64)  header (JSON)  rows …  index: fingerprint (32 bytes) and CRC-32 of each row  footer
+//! footer: number of rows (u64), CRC-32 of header and index, magic
+//! ```
+//!
+//! Numbers are little-endian. The index stands at the end, so that rows are written as they come; a file without a sound
+//! footer was never finished, or is damaged.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use half::slice::HalfFloatSliceExt as _;
+use injerto_data::Fingerprint;
+use serde::{Deserialize, Serialize};
+
+const MAGIC: &[u8; 8] = b"INJFEAT1";
+const END: &[u8; 8] = b"INJFEND1";
+const FOOTER: usize = 8 + 4 + 8;
+const ENTRY: usize = 32 + 4;
+/// What a part's file is called.
+pub(super) const EXTENSION: &str = "features";
+
+/// Number type of stored features.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FeaturePrecision {
+    /// 32 bits: training with the cache equals training without it, bit for bit.
+    #[default]
+    F32,
+    /// IEEE half precision: half the size, three to four digits.
+    F16,
+    /// The upper half of 32 bits: half the size, two to three digits, the same range.
+    BF16,
+}
+
+impl FeaturePrecision {
+    /// Bytes of a value.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::BF16 => 2,
+        }
+    }
+
+    pub(super) fn encode(self, values: &[f32], out: &mut Vec<u8>) {
+        match self {
+            Self::F32 => out.extend(values.iter().flat_map(|x| x.to_le_bytes())),
+            Self::F16 => {
+                let mut halves = vec![half::f16::ZERO; values.len()];
+                halves.convert_from_f32_slice(values);
+                out.extend(halves.iter().flat_map(|x| x.to_le_bytes()));
+            }
+            Self::BF16 => {
+                let mut halves = vec![half::bf16::ZERO; values.len()];
+                halves.convert_from_f32_slice(values);
+                out.extend(halves.iter().flat_map(|x| x.to_le_bytes()));
+            }
+        }
+    }
+
+    pub(super) fn decode(self, bytes: &[u8], out: &mut Vec<f32>) {
+        match self {
+            Self::F32 => out.extend(bytes.as_chunks().0.iter().map(|x| f32::from_le_bytes(*x))),
+            Self::F16 => out.extend(bytes.as_chunks().0.iter().map(|x| half::f16::from_le_bytes(*x).to_f32())),
+            Self::BF16 => out.extend(bytes.as_chunks().0.iter().map(|x| half::bf16::from_le_bytes(*x).to_f32())),
+        }
+    }
+}
+
+/// What a part is about, for whoever lists the cache.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Header {
+    /// Hash of the space.
+    pub space: String,
+    /// Name of the network.
+    pub network: String,
+    /// Shape of each tensor that crosses, for one image.
+    pub shapes: Vec<Vec<usize>>,
+    pub precision: FeaturePrecision,
+}
+
+impl Header {
+    pub fn row_bytes(&self) -> usize {
+        self.shapes.iter().map(|shape| shape.iter().product::<usize>()).sum::<usize>() * self.precision.bytes()
+    }
+}
+
+/// A finished part.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub path: PathBuf,
+    file: File,
+    pub header: Header,
+    /// Where rows begin.
+    begin: u64,
+    pub index: Vec<(Fingerprint, u32)>,
+}
+
+fn bad(reason: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason.to_owned())
+}
+
+impl Part {
+    /// Reads header and index; rows are checked when they are read.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        let mut start = [0; 16];
+        file.read_exact(&mut start)?;
+        let (magic, header_length) = start.split_at(8);
+        let header_length = u64::from_le_bytes(header_length.try_into().expect("eight bytes"));
+        if magic != MAGIC || header_length > 1 << 20 {
+            return Err(bad("it does not begin as a part of the feature cache"));
+        }
+        let mut header_bytes = vec![0; header_length as usize];
+        file.read_exact(&mut header_bytes)?;
+        let header: Header = serde_json::from_slice(&header_bytes).map_err(|error| bad(&error.to_string()))?;
+        let begin = 16 + header_length;
+        let footer_at = length.checked_sub(FOOTER as u64).ok_or_else(|| bad("it is cut short"))?;
+        file.seek(SeekFrom::Start(footer_at))?;
+        let mut footer = [0; FOOTER];
+        file.read_exact(&mut footer)?;
+        let rows = u64::from_le_bytes(footer[..8].try_into().expect("eight bytes"));
+        let sum = u32::from_le_bytes(footer[8..12].try_into().expect("four bytes"));
+        let sizes = (header.row_bytes() as u64 + ENTRY as u64).checked_mul(rows);
+        if &footer[12..] != END || sizes.and_then(|sizes| sizes.checked_add(begin)) != Some(footer_at) {
+            return Err(bad("it is cut short"));
+        }
+        let mut index_bytes = vec![0; ENTRY * rows as usize];
+        file.seek(SeekFrom::Start(footer_at - index_bytes.len() as u64))?;
+        file.read_exact(&mut index_bytes)?;
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&header_bytes);
+        hasher.update(&index_bytes);
+        if hasher.finalize() != sum {
+            return Err(bad("its index is damaged"));
+        }
+        let entry = |entry: &[u8; ENTRY]| {
+            let (print, sum) = entry.split_at(32);
+            (print.try_into().expect("32 bytes"), u32::from_le_bytes(sum.try_into().expect("four bytes")))
+        };
+        let index = index_bytes.as_chunks().0.iter().map(entry).collect();
+        Ok(Self { path: path.to_owned(), file, header, begin, index })
+    }
+
+    /// Reads one row into `row`, which has the row's size, and checks it.
+    pub fn read(&self, at: usize, row: &mut [u8]) -> io::Result<()> {
+        read_at(&self.file, row, self.begin + at as u64 * row.len() as u64)?;
+        if crc32fast::hash(row) == self.index[at].1 { Ok(()) } else { Err(bad("a row is damaged")) }
+    }
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, mut bytes: &mut [u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, bytes, offset)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            n => (bytes, offset) = (&mut bytes[n..], offset + n as u64),
+        }
+    }
+    Ok(())
+}
+
+/// A part that is being written, under a name that nobody looks for.
+#[derive(Debug)]
+pub(super) struct Writer {
+    file: BufWriter<tempfile::NamedTempFile>,
+    header: Vec<u8>,
+    index: Vec<u8>,
+    pub rows: usize,
+}
+
+impl Writer {
+    pub fn new(folder: &Path, header: &Header) -> io::Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let mut builder = tempfile::Builder::new();
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut file = BufWriter::new(builder.prefix(".partial-").tempfile_in(folder)?);
+        let header = serde_json::to_vec(header).expect("a header is plain data");
+        file.write_all(MAGIC)?;
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        Ok(Self { file, header, index: Vec::new(), rows: 0 })
+    }
+
+    pub fn push(&mut self, print: &Fingerprint, row: &[u8]) -> io::Result<()> {
+        self.file.write_all(row)?;
+        self.index.extend(print);
+        self.index.extend(crc32fast::hash(row).to_le_bytes());
+        self.rows += 1;
+        Ok(())
+    }
+
+    /// Ends the part and gives it its name.
+    pub fn finish(mut self) -> io::Result<Part> {
+        self.file.write_all(&self.index)?;
+        self.file.write_all(&(self.rows as u64).to_le_bytes())?;
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&self.header);
+        hasher.update(&self.index);
+        self.file.write_all(&hasher.finalize().to_le_bytes())?;
+        self.file.write_all(END)?;
+        let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.as_file().sync_all()?;
+        // The random part of the temporary name keeps runs at the same time apart.
+        let name = file.path().file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = format!("{}.{EXTENSION}", name.trim_start_matches(".partial-"));
+        let path = file.path().with_file_name(name);
+        file.persist_noclobber(&path).map_err(|error| error.error)?;
+        Part::open(&path)
+    }
+}

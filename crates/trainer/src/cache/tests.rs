@@ -1,0 +1,188 @@
+use std::fs;
+use std::path::Path;
+
+use injerto_data::decode::Orientation;
+use injerto_data::generated::Task;
+use injerto_data::resize::Interpolation;
+use injerto_data::{Batch, Dataset, Loader, LoaderOptions, OnCorrupt};
+
+use super::part::Header;
+use super::*;
+
+/// Six drawn images of ten classes.
+fn images(per_class: usize) -> Dataset {
+    Task::Shapes.dataset(per_class, 1, 0)
+}
+
+fn loader(dataset: Dataset) -> Loader {
+    let options = LoaderOptions {
+        image_size: [8, 8],
+        batch_size: 4,
+        interpolation: Interpolation::Bilinear,
+        crop_to_aspect_ratio: false,
+        orientation: Orientation::Ignore,
+        on_corrupt: OnCorrupt::Skip,
+        shuffle: None,
+    };
+    Loader::new(dataset, options)
+}
+
+fn space(folder: Option<&Path>, memory: usize) -> Space {
+    let (space, network) = ("space".to_owned(), "net".to_owned());
+    let header = Header { space, network, shapes: vec![vec![2], vec![1, 1, 3]], precision: FeaturePrecision::F32 };
+    Space { header, folder: folder.map(|folder| folder.join("space")), memory }
+}
+
+/// Features that say which image they are of: five values beginning with the first pixel.
+fn values(batch: &Batch) -> Vec<Vec<f32>> {
+    let of = |image: usize, at: usize| batch.pixels[image * 192 + at];
+    let count = batch.labels.len();
+    let two = (0..count).flat_map(|image| [of(image, 0), of(image, 1)]).collect();
+    let three = (0..count).flat_map(|image| [of(image, 2), of(image, 3), of(image, 4)]).collect();
+    vec![two, three]
+}
+
+/// All features, and how many images were computed for them.
+fn all(space: Space, loader: &Loader) -> (Option<Features>, usize) {
+    let mut computed = 0;
+    let mut compute = |batch: &Batch| {
+        computed += batch.labels.len();
+        Ok(values(batch))
+    };
+    let features = Features::gather_all(space, loader, &mut compute, &mut |_| true).expect("computed");
+    (features, computed)
+}
+
+fn check(features: &Features, loader: &Loader) {
+    let order: Vec<usize> = (0..loader.len()).rev().collect();
+    assert_eq!(features.usable(&order), order);
+    let (blocks, labels) = features.gather(&order).expect("read");
+    let expected: Vec<Batch> = loader.batches(&order).collect::<Result<_, _>>().expect("batches");
+    let expected: Vec<Vec<Vec<f32>>> = expected.iter().map(values).collect();
+    for (at, block) in blocks.iter().enumerate() {
+        let whole: Vec<f32> = expected.iter().flat_map(|batch| batch[at].clone()).collect();
+        assert_eq!(block, &whole);
+    }
+    let own: Vec<u32> = order.iter().map(|&image| loader.dataset().samples[image].label).collect();
+    assert_eq!(labels, own);
+}
+
+fn parts(folder: &Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(folder.join("space")).expect("a space").flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+#[test]
+fn an_image_is_computed_once_for_all_runs() {
+    for memory in [0, 1 << 20] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let small = loader(images(2));
+        for expected in [20, 0] {
+            let (features, computed) = all(space(Some(folder.path()), memory), &small);
+            assert_eq!(computed, expected);
+            check(&features.expect("kept"), &small);
+        }
+        // A dataset that has grown computes what is new; order, labels and names do not matter.
+        let mut grown = images(3);
+        grown.samples.reverse();
+        let grown = loader(grown);
+        let (features, computed) = all(space(Some(folder.path()), memory), &grown);
+        assert_eq!(computed, 10);
+        check(&features.expect("kept"), &grown);
+        assert_eq!(list(folder.path()).expect("listed")[0].images, 30);
+    }
+}
+
+#[test]
+fn what_was_computed_before_a_stop_is_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let loader = loader(images(2));
+    let mut compute = |batch: &Batch| Ok(values(batch));
+    let stopped = Features::gather_all(space(Some(folder.path()), 0), &loader, &mut compute, &mut |done| done < 8);
+    assert!(stopped.expect("stopped").is_none());
+    assert_eq!(all(space(Some(folder.path()), 0), &loader).1, 12);
+}
+
+#[test]
+fn a_damaged_part_is_removed_and_computed_again() {
+    for memory in [0, 1 << 20] {
+        // Somewhere in the header, in a row, in the index, in the footer; and cut short.
+        for place in [20, 200, 700, usize::MAX, 0] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let loader = loader(images(2));
+            all(space(Some(folder.path()), memory), &loader);
+            let part = parts(folder.path()).remove(0);
+            let mut bytes = fs::read(&part).expect("read");
+            match place {
+                0 => bytes.truncate(300),
+                usize::MAX => *bytes.last_mut().expect("not empty") ^= 1,
+                at => bytes[at] ^= 1,
+            }
+            fs::write(&part, bytes).expect("written");
+            let (features, computed) = all(space(Some(folder.path()), memory), &loader);
+            assert_eq!(computed, 20, "byte {place}");
+            check(&features.expect("kept"), &loader);
+            assert!(!part.exists(), "byte {place}");
+            assert_eq!(all(space(Some(folder.path()), memory), &loader).1, 0);
+        }
+    }
+}
+
+#[test]
+fn without_a_folder_features_live_in_memory_or_not_at_all() {
+    let loader = loader(images(2));
+    let (features, computed) = all(space(None, 400), &loader);
+    assert_eq!(computed, 20);
+    check(&features.expect("they fit"), &loader);
+    assert!(all(space(None, 399), &loader).0.is_none());
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_does_not_end_the_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("file");
+    fs::write(&file, b"not a folder").expect("written");
+    let loader = loader(images(2));
+    check(&all(space(Some(&file), 1 << 20), &loader).0.expect("in memory"), &loader);
+    assert!(all(space(Some(&file), 0), &loader).0.is_none());
+}
+
+#[test]
+fn runs_at_the_same_time_do_not_meet() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let loader = loader(images(2));
+                check(&all(space(Some(folder.path()), 0), &loader).0.expect("kept"), &loader);
+            });
+        }
+    });
+    assert_eq!(all(space(Some(folder.path()), 0), &loader(images(2))).1, 0);
+}
+
+#[test]
+fn halves_keep_what_their_digits_hold() {
+    for precision in [FeaturePrecision::F16, FeaturePrecision::BF16, FeaturePrecision::F32] {
+        let values = [0.0, 1.0, -2.5, 1e-3, 100.0];
+        let (mut bytes, mut back) = (Vec::new(), Vec::new());
+        precision.encode(&values, &mut bytes);
+        precision.decode(&bytes, &mut back);
+        assert_eq!(bytes.len(), 5 * precision.bytes());
+        for (a, b) in values.iter().zip(back) {
+            let digits = if precision == FeaturePrecision::BF16 { 4e-3 } else { 5e-4 };
+            assert!((a - b).abs() <= digits * a.abs(), "{precision:?}: {a} became {b}");
+        }
+    }
+}
+
+#[test]
+fn old_and_large_spaces_are_pruned() {
+    let folder = tempfile::tempdir().expect("a folder");
+    all(space(Some(folder.path()), 0), &loader(images(2)));
+    assert!(prune(folder.path(), None, Some(1 << 20)).expect("pruned").is_empty());
+    assert!(prune(folder.path(), Some(std::time::Duration::from_secs(3600)), None).expect("pruned").is_empty());
+    assert_eq!(clear(folder.path()).expect("cleared").len(), 1);
+    assert!(list(folder.path()).expect("listed").is_empty());
+    assert!(list(&folder.path().join("nowhere")).expect("an empty cache").is_empty());
+}
