@@ -54,6 +54,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     let device = device(config.device)?;
     let prepared = Prepared::new(config, &mut common.catalog()?, &Cache::of_user())?;
     println!("{}", plan(&prepared));
+    prepared.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     if arguments.dry_run {
         println!("\n# The experiment, with every default\n{}", prepared.config.to_toml());
         return Ok(ExitCode::SUCCESS);

@@ -36,6 +36,8 @@ pub struct Prepared {
     pub weights: Weights,
     /// Stretches of training.
     pub phases: Vec<Phase>,
+    /// What is allowed and probably not meant.
+    pub warnings: Vec<String>,
     /// Where features are kept.
     features: PathBuf,
 }
@@ -70,18 +72,24 @@ impl Prepared {
         let loss = config.loss.loss().expect("the loss is complete");
         let output = config.head.output().expect("the schema allows no other activation");
         loss.check(output, head.units, train.classes.len())?;
-        let graph = head.graft(&description.graph)?;
-        let phases = phases(&config, &description.graph, graph.len())?;
+        let backbone = match &config.backbone.last_layer {
+            Some(layer) => description.graph.truncate(description.graph.position(layer)?)?,
+            None => description.graph.clone(),
+        };
+        let graph = head.graft(&backbone)?;
+        let phases = phases(&config, &backbone, graph.len())?;
         let embedded = |id: &str| catalog.weights(&found, id).map_err(|error| error.to_string());
         let weights =
             choice.load(&description.graph, &description.weights, cache, u64::from(config.seed), &embedded)?;
+        let weights = weights.restricted_to(&backbone);
+        let warnings = warnings(&config);
         let origin = match &choice {
             Choice::None => "fresh".to_owned(),
             Choice::Set(set) => format!("{}: {} ({})", set.id, set.summary, set.licence),
             Choice::File(path) => path.display().to_string(),
         };
         let card = ModelCard {
-            backbone_layers: description.graph.len(),
+            backbone_layers: backbone.len(),
             preprocessing: description.preprocessing,
             crop_to_aspect_ratio: config.data.crop_to_aspect_ratio,
             interpolation: config.data.interpolation.unwrap_or_default(),
@@ -90,7 +98,7 @@ impl Prepared {
             graph,
         };
         let features = cache.features();
-        Ok(Self { config, train, validation, card, backbone: description.graph, origin, weights, phases, features })
+        Ok(Self { config, train, validation, card, backbone, origin, weights, phases, warnings, features })
     }
 
     /// The network with the backbone's weights and a fresh head.
@@ -211,6 +219,19 @@ fn phases(config: &Config, backbone: &Graph, layers: usize) -> Result<Vec<Phase>
         })
     };
     config.phases.iter().map(phase).collect()
+}
+
+fn warnings(config: &Config) -> Vec<String> {
+    let first = &config.phases[0];
+    let mut warnings = Vec::new();
+    if config.backbone.weights != "none" && first.unfreeze != Selection::None {
+        warnings.push(format!(
+            "phase '{}' trains layers of the backbone under a head that was never trained: the gradients of random weights \
+             are large, and the backbone may forget what it was pre-trained for; put a phase with unfreeze = \"none\" first",
+            first.name
+        ));
+    }
+    warnings
 }
 
 /// The device that an experiment names.

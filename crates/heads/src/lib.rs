@@ -15,6 +15,9 @@ pub struct Head {
     /// How `[height, width, channels]` becomes `[features]`. A backbone that already ends in `[features]` needs none.
     #[serde(default)]
     pub pooling: Pooling,
+    /// Whether a batch normalisation stands behind the pooling: features of very different size train better so.
+    #[serde(default)]
+    pub batch_norm: bool,
     /// Hidden layers, in order.
     #[serde(default)]
     pub dense: Vec<Hidden>,
@@ -80,6 +83,10 @@ impl Head {
                 Pooling::Flatten => add("flatten", Operator::Flatten {}),
             }
         }
+        if self.batch_norm {
+            let norm = Operator::BatchNormalization { epsilon: 1e-3, momentum: 0.99, center: true, scale: true };
+            add("batch_normalization", norm);
+        }
         let dense = |units, activation| Operator::Dense { units, use_bias: true, activation };
         for hidden in &self.dense {
             add("dense", dense(hidden.units, hidden.activation));
@@ -128,19 +135,33 @@ mod tests {
 
     #[test]
     fn layers_are_named_as_keras_names_them() {
-        let plain =
-            Head { pooling: Pooling::Avg, dense: vec![], dropout: 0.0, units: 1, activation: Activation::Sigmoid };
+        let plain = Head {
+            pooling: Pooling::Avg,
+            batch_norm: false,
+            dense: vec![],
+            dropout: 0.0,
+            units: 1,
+            activation: Activation::Sigmoid,
+        };
         check(plain.clone(), &["global_average_pooling2d", "dense_1"], 5);
         let hidden = vec![Hidden { units: 6, activation: Activation::Relu }];
         let deep = Head { dense: hidden, dropout: 0.5, units: 3, ..plain.clone() };
         check(deep, &["global_average_pooling2d", "dense_1", "dropout", "dense_2"], 4 * 6 + 6 + 6 * 3 + 3);
+        let normal = ["global_average_pooling2d", "batch_normalization", "dense_1"];
+        check(Head { batch_norm: true, ..plain.clone() }, &normal, 16 + 5);
         check(Head { pooling: Pooling::Flatten, ..plain }, &["flatten", "dense_1"], 8 * 8 * 4 + 1);
     }
 
     #[test]
     fn nonsense_is_refused_with_the_layer_named() {
-        let head =
-            Head { pooling: Pooling::Max, dense: vec![], dropout: 1.0, units: 2, activation: Activation::Softmax };
+        let head = Head {
+            pooling: Pooling::Max,
+            batch_norm: false,
+            dense: vec![],
+            dropout: 1.0,
+            units: 2,
+            activation: Activation::Softmax,
+        };
         let error = head.graft(&backbone()).expect_err("drops everything").to_string();
         assert!(error.contains("'dropout'") && error.contains("rate 1"), "{error}");
         let error = Head { dropout: 0.0, units: 0, ..head }.graft(&backbone()).expect_err("no units").to_string();

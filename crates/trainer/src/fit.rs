@@ -293,13 +293,11 @@ impl Run<'_> {
     ) -> Result<Option<EpochRecord>, TrainError> {
         let began = Instant::now();
         let graph = self.model.network.graph();
-        let moving: Vec<usize> = match phase.batch_norm {
-            BatchNorm::Frozen => Vec::new(),
-            BatchNorm::Update => {
-                let is_norm = |&at: &usize| matches!(graph.nodes()[at].operator(), Operator::BatchNormalization { .. });
-                split.tail.iter().copied().filter(|&at| phase.plan.trains(at)).filter(is_norm).collect()
-            }
-        };
+        // A normalisation in the head is new, and its statistics with it.
+        let moves = |at: usize| phase.batch_norm == BatchNorm::Update || at >= self.model.card.backbone_layers;
+        let is_norm = |at: usize| matches!(graph.nodes()[at].operator(), Operator::BatchNormalization { .. });
+        let moving =
+            split.tail.iter().copied().filter(|&at| phase.plan.trains(at) && is_norm(at) && moves(at)).collect();
         // From seed and epoch, so that a resumed run draws what the first would have drawn.
         let random = ChaCha8Rng::seed_from_u64(self.settings.seed ^ ((epoch as u64 + 1) << 32));
         let learning_rate = optimizer.learning_rate();

@@ -14,6 +14,7 @@ mod diagnostic;
 mod kinds;
 mod reader;
 mod schema;
+mod strategy;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -35,6 +36,7 @@ pub use injerto_trainer::BatchNorm;
 pub use injerto_trainer::history::{Metric, Mode};
 pub use injerto_trainer::optimizer::OptimizerConfig;
 pub use kinds::{Device, ExifOrientation, Generated, LossName, OnCorrupt};
+pub use strategy::Strategy;
 
 /// An experiment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -45,6 +47,9 @@ pub struct Config {
     pub seed: u32,
     /// Where tensors live.
     pub device: Device,
+    /// What the file left out of backbone, head and phases was filled in by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
     /// `[data]`: the images.
     pub data: DataConfig,
     /// `[backbone]`: what the head is grafted on.
@@ -120,6 +125,9 @@ pub struct BackboneConfig {
     pub weights: String,
     /// Handed to the plugin, which says which there are. Without `input_shape`, which is `data.image_size`.
     pub parameters: Map<String, Value>,
+    /// The last layer that is kept: what stands behind it is cut off, the head is grafted there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_layer: Option<String>,
 }
 
 /// `[head]`.
@@ -127,6 +135,8 @@ pub struct BackboneConfig {
 pub struct HeadConfig {
     /// How an image of features becomes a vector.
     pub pooling: Pooling,
+    /// Whether a batch normalisation stands behind the pooling; it always uses the batch's statistics in training.
+    pub batch_norm: bool,
     /// Hidden layers.
     pub dense: Vec<Hidden>,
     /// Fraction dropped in front of the output layer, from 0 to below 1.
@@ -279,8 +289,8 @@ impl Config {
 impl HeadConfig {
     /// The head, once [`Config::complete`] has said what it ends in.
     pub fn head(&self) -> Option<Head> {
-        let (pooling, dense, dropout) = (self.pooling, self.dense.clone(), self.dropout);
-        Some(Head { pooling, dense, dropout, units: self.units?, activation: self.activation? })
+        let Self { pooling, batch_norm, dense, dropout, units, activation } = self.clone();
+        Some(Head { pooling, batch_norm, dense, dropout, units: units?, activation: activation? })
     }
 
     /// What its outputs are, for the loss to check, once [`Config::complete`] has said it.

@@ -7,6 +7,7 @@ use injerto_heads::{Hidden, Pooling};
 
 use super::diagnostic::Problems;
 use super::reader::{Field, Section, boolean, choice, count, integer, json, list, number, one_or_more, pair, text};
+use super::strategy::{STRATEGIES, Strategy};
 use super::tree::{Node, Value};
 use super::{
     BackboneConfig, BatchNorm, CheckpointConfig, Config, DataConfig, Device, ExifOrientation, Generated, HeadConfig,
@@ -66,11 +67,21 @@ pub(super) fn experiment(document: &Node, stem: &str, problems: &Problems) -> Op
     let name = root.or("name", stem.to_owned(), run_name);
     let seed = root.or("seed", 123, integer(0, MAX_SEED));
     let device = root.or("device", Device::Flex, choice(DEVICES));
+    let strategy_field = root.field("strategy");
+    let strategy = strategy_field.as_ref().map(choice(STRATEGIES));
+    let known = strategy.flatten();
     let data = data(root.table("data"));
     let backbone = backbone(root.table("backbone"));
-    let head = head(root.table("head"));
+    let head = head(root.table("head"), known);
     let loss = loss(root.table("loss"));
-    let phases = root.required("phases", EXAMPLE_PHASE, phases);
+    let phases = match (known, root.field("phases")) {
+        (Some(strategy), None) => Some(strategy.phases()),
+        (_, Some(field)) => phases(&field, &known.map_or(Selection::None, Strategy::unfreeze)),
+        (None, None) => root.required("phases", EXAMPLE_PHASE, |_| None),
+    };
+    if let (Some(strategy), Some(field), Some(backbone), Some(phases)) = (known, &strategy_field, &backbone, &phases) {
+        strategy.check(field, backbone, phases);
+    }
     let checkpoint = checkpoint(root.table("checkpoint"));
     let cache = super::cache::cache(root.table("cache"));
     let rate = phases.as_ref().and_then(|phases| phases.first()).map(|phase| phase.optimizer.learning_rate());
@@ -87,6 +98,7 @@ pub(super) fn experiment(document: &Node, stem: &str, problems: &Problems) -> Op
         name: name?,
         seed: seed?,
         device: device?,
+        strategy: strategy.map_or(Some(None), |strategy| strategy.map(Some))?,
         data: data?,
         backbone: backbone?,
         head: head?,
@@ -173,18 +185,27 @@ fn backbone(mut s: Section<'_>) -> Option<BackboneConfig> {
         }
         json(field)
     });
+    let last_layer = s.optional("last_layer", text);
     s.finish();
-    Some(BackboneConfig { plugin: plugin?, weights: weights?, parameters: parameters? })
+    Some(BackboneConfig { plugin: plugin?, weights: weights?, parameters: parameters?, last_layer: last_layer? })
 }
 
-fn head(mut s: Section<'_>) -> Option<HeadConfig> {
+fn head(mut s: Section<'_>, strategy: Option<Strategy>) -> Option<HeadConfig> {
     let pooling = s.or("pooling", Pooling::Avg, choice(POOLING));
-    let dense = s.or("dense", Vec::new(), list(hidden));
+    let batch_norm = s.or("batch_norm", false, boolean);
+    let dense = s.or("dense", strategy.map(Strategy::dense).unwrap_or_default(), list(hidden));
     let dropout = s.or("dropout", 0.0, number("a number from 0 to below 1", |rate| (0.0..1.0).contains(&rate)));
     let units = s.optional("units", count(MAX_COUNT));
     let activation = s.optional("activation", choice(OUTPUT_ACTIVATIONS));
     s.finish();
-    Some(HeadConfig { pooling: pooling?, dense: dense?, dropout: dropout?, units: units?, activation: activation? })
+    Some(HeadConfig {
+        pooling: pooling?,
+        batch_norm: batch_norm?,
+        dense: dense?,
+        dropout: dropout?,
+        units: units?,
+        activation: activation?,
+    })
 }
 
 /// `128`, or `{ units = 128, activation = "relu" }`.
@@ -215,12 +236,12 @@ fn loss(mut s: Section<'_>) -> Option<LossConfig> {
     Some(LossConfig { name: name?, from_logits: from_logits?, label_smoothing: label_smoothing? })
 }
 
-fn phases(field: &Field<'_>) -> Option<Vec<PhaseConfig>> {
+fn phases(field: &Field<'_>, default: &Selection) -> Option<Vec<PhaseConfig>> {
     match &field.node.value {
         Value::Array(items) if items.is_empty() => field.must_be("a list of phases", format!("add {EXAMPLE_PHASE}")),
         Value::Table(_) => field.must_be("a list of phases", "write `[[phases]]`, in two pairs of brackets".to_owned()),
         Value::Array(items) => {
-            let phases = list(phase)(field)?;
+            let phases = list(|field: &Field<'_>| phase(field, default))(field)?;
             for (i, phase) in phases.iter().enumerate() {
                 if let Some(first) = phases[..i].iter().position(|earlier| earlier.name == phase.name) {
                     let message = format!("phases {first} and {i} are both called {:?}", phase.name);
@@ -233,12 +254,13 @@ fn phases(field: &Field<'_>) -> Option<Vec<PhaseConfig>> {
     }
 }
 
-fn phase(field: &Field<'_>) -> Option<PhaseConfig> {
+/// `default` is what it unfreezes where it does not say.
+fn phase(field: &Field<'_>, default: &Selection) -> Option<PhaseConfig> {
     let default_name = field.path.replace("phases.", "phase-");
     let mut s = field.section()?;
     let name = s.or("name", default_name, text);
     let epochs = s.required("epochs", "`epochs = 10`", count(MAX_COUNT));
-    let unfreeze = s.or("unfreeze", Selection::None, unfreeze);
+    let unfreeze = s.or("unfreeze", default.clone(), unfreeze);
     let frozen = unfreeze == Some(Selection::None);
     let batch_norm = s.or("batch_norm", BatchNorm::Frozen, |field| {
         let batch_norm = choice(BATCH_NORM)(field)?;

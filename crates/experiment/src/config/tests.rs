@@ -50,6 +50,7 @@ parameters = {}
 
 [head]
 pooling = "avg"
+batch_norm = false
 dense = []
 dropout = 0.0
 
@@ -93,6 +94,7 @@ depth = 3
 nested = { list = [1, 2.5, "x", [true]], "odd key.here" = {} }
 [head]
 pooling = "flatten"
+batch_norm = true
 dense = [128, { units = 64, activation = "silu" }]
 dropout = 0.5
 units = 5
@@ -257,4 +259,23 @@ proptest! {
     ) {
         let _ = parse(LONGEST, &[&format!("{path}={value}")]).map_err(|error| error.to_string());
     }
+}
+
+#[test]
+fn a_strategy_fills_in_what_the_file_leaves_out() {
+    let base = |strategy: &str, more: &str| {
+        format!("strategy = \"{strategy}\"\n[data]\nroot = \"photos\"\n[backbone]\nplugin = \"inception_v3\"\n{more}")
+    };
+    let check = |strategy: &str, more: &str, dense: usize, unfrozen: &[Selection]| {
+        let config = good(&base(strategy, more), &[]);
+        assert_eq!(config.head.dense.len(), dense, "{strategy}");
+        let phases: Vec<Selection> = config.phases.iter().map(|phase| phase.unfreeze.clone()).collect();
+        assert_eq!(phases, unfrozen, "{strategy}");
+        assert_eq!(good(&config.to_toml(), &[]), Config { name: "cats".to_owned(), ..config });
+    };
+    check("retrain-all", "", 0, &[Selection::None, Selection::All]);
+    check("retrain-all", "[[phases]]\nepochs = 1\n", 0, &[Selection::All]);
+    check("feature-extractor", "", 1, &[Selection::None]);
+    check("feature-extractor", "[head]\ndense = []\n[[phases]]\nepochs = 1\n", 0, &[Selection::None]);
+    check("early-layers", "last_layer = \"mixed5\"\n", 1, &[Selection::None]);
 }

@@ -71,7 +71,7 @@ cats.toml:8:2: unknown key `augmentation`
   |
 8 | [augmentation]
   |  ^^^^^^^^^^^^
-  = help: the keys here are `name`, `seed`, `device`, `data`, `backbone`, `head`, `loss`, `phases`, `checkpoint` and `transfer_gain`
+  = help: the keys here are `name`, `seed`, `device`, `strategy`, `data`, `backbone`, `head`, `loss`, `phases`, `checkpoint`, `cache` and `transfer_gain`
 ",
     );
 }
@@ -420,5 +420,31 @@ fn a_wrong_override() {
  | ^^
  = help: keys are separated by dots, such as `data.batch_size`
 ",
+    );
+}
+
+#[test]
+fn a_file_that_contradicts_its_strategy() {
+    check(
+        "strategy = \"early-layers\"\n[data]\nroot = \"a\"\n[backbone]\nplugin = \"x\"\n",
+        &[],
+        r#"
+cats.toml:1:12: `strategy = "early-layers"` needs the last layer that is kept
+  |
+1 | strategy = "early-layers"
+  |            ^^^^^^^^^^^^^^
+  = help: add `last_layer = "…"` to [backbone]; `injerto summary` lists the layers, `injerto advise` recommends one
+"#,
+    );
+    check(
+        &format!("strategy = \"feature-extractor\"\n{}", with("unfreeze = \"all\"")),
+        &[],
+        r#"
+cats.toml:1:12: `strategy = "feature-extractor"` keeps the backbone frozen, but phase "phase-0" unfreezes layers
+  |
+1 | strategy = "feature-extractor"
+  |            ^^^^^^^^^^^^^^^^^^^
+  = help: leave `unfreeze` out, or leave `strategy` out
+"#,
     );
 }
