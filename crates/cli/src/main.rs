@@ -1,5 +1,6 @@
 //! The `injerto` binary: trains, describes, lists, predicts.
 
+mod advise;
 mod cache;
 mod curves;
 mod export;
@@ -59,6 +60,8 @@ enum Command {
     Plugins(plugins::Arguments),
     /// Say what is on photos, with a trained checkpoint
     Predict(predict::Arguments),
+    /// Look at your images through a backbone and recommend a strategy, with a ready experiment
+    Advise(advise::Arguments),
     /// List or delete kept features of frozen prefixes
     #[command(subcommand)]
     Cache(cache::Arguments),
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
         Command::Summary(arguments) => summary::run(arguments, &common),
         Command::Plugins(arguments) => plugins::run(arguments, &common),
         Command::Predict(arguments) => predict::run(arguments),
+        Command::Advise(arguments) => advise::run(&arguments, &common),
         Command::Cache(arguments) => cache::run(&arguments),
         Command::Export(arguments) => export::run(arguments),
         Command::Generate(arguments) => generate::run(arguments),

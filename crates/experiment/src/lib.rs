@@ -4,10 +4,12 @@
 //! - [`Prepared`]: everything found and checked: images, plugin, weights, head, loss, phases. Nothing has been trained;
 //! - [`run`]: the training, and the folder that it leaves;
 //! - [`Predictor`]: a checkpoint put to use;
+//! - [`advise`]: which strategy suits a dataset and a backbone;
 //! - [`gain`]: how much transfer helped, against training from scratch.
 //!
 //! *Architecture invariant:* nothing is printed here; who watches is told through [`injerto_trainer::Observer`].
 
+pub mod advise;
 pub mod config;
 mod environment;
 mod error;

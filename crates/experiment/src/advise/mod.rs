@@ -1,0 +1,199 @@
+//! Which strategy suits a dataset and a backbone: how many images there are, and at which depth of the backbone the
+//! features tell the classes apart best.
+
+mod logme;
+
+use burn::tensor::Device;
+use injerto_backbones::network::{Value, to_input};
+use injerto_graph::Graph;
+use serde::Serialize;
+
+use crate::config::Strategy;
+use crate::{ExperimentError, Prepared};
+
+/// From about so many images a class on, training everything is worth its while.
+const MANY: usize = 1000;
+
+/// Images that features are computed of, at most: the score's cost grows with their cube.
+const SAMPLE: usize = 600;
+
+/// Depths that are compared, at most.
+const DEPTHS: usize = 6;
+
+/// A score by so much better at an earlier layer means that the last layers serve another task. (On flowers, InceptionV3
+/// with its upper layers trained for another task scores 0.1 and more higher in its middle than at its end; MobileNetV2
+/// with ImageNet's weights scores highest at its end.)
+const MARGIN: f64 = 0.02;
+
+/// How well the features of one layer tell the classes apart.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LayerScore {
+    /// Position in the backbone.
+    pub index: usize,
+    /// Name.
+    pub layer: String,
+    /// Values of the pooled features.
+    pub features: usize,
+    /// LogME; higher is better.
+    pub logme: f64,
+}
+
+/// A recommendation.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Advice {
+    /// Images of each class.
+    pub classes: Vec<(String, usize)>,
+    /// From the front to the back of the backbone.
+    pub layers: Vec<LayerScore>,
+    /// What to do.
+    pub strategy: Strategy,
+    /// The last layer to keep, for [`Strategy::EarlyLayers`].
+    pub last_layer: Option<String>,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// Looks at the training images of a prepared experiment through its backbone; `tell` hears how many of how many images
+/// are done.
+///
+/// # Errors
+/// Images that cannot be read, weights that cannot be put on the device.
+pub fn advise(
+    prepared: &Prepared,
+    device: &Device,
+    tell: &mut dyn FnMut(usize, usize),
+) -> Result<Advice, ExperimentError> {
+    let dataset = &prepared.train;
+    let counts = dataset.counts();
+    let (loader, _) = prepared.loaders(prepared.config.seed);
+    // The same number of each class, in the order of the first epoch.
+    let per_class = (SAMPLE / counts.len()).max(2);
+    let mut taken = vec![0; counts.len()];
+    let sample: Vec<usize> = loader
+        .order(0)
+        .into_iter()
+        .filter(|&image| {
+            let taken = &mut taken[dataset.samples[image].label as usize];
+            *taken += 1;
+            *taken <= per_class
+        })
+        .collect();
+    let depths = depths(&prepared.backbone);
+    let model = prepared.model(prepared.config.seed, device)?;
+    let [height, width] = model.card.image_size();
+    let (mut features, mut labels) = (vec![Vec::new(); depths.len()], Vec::new());
+    for batch in loader.batches(&sample) {
+        let batch = batch?;
+        let size = [batch.labels.len(), height, width];
+        let input = to_input(&batch.pixels, size, &model.card.preprocessing, model.network.device());
+        for (rows, output) in features.iter_mut().zip(model.network.outputs(input, &depths)) {
+            rows.extend(pooled(output));
+        }
+        labels.extend(batch.labels);
+        tell(labels.len(), sample.len());
+    }
+    let nodes = prepared.backbone.nodes();
+    let score = |(&index, rows): (&usize, &Vec<f32>)| {
+        let features = nodes[index].shape.channels();
+        let logme = logme::logme(rows, features, &labels, counts.len());
+        LayerScore { index, layer: nodes[index].name().to_owned(), features, logme }
+    };
+    let layers: Vec<LayerScore> = depths.iter().zip(&features).map(score).collect();
+    let classes = dataset.classes.iter().cloned().zip(counts).collect();
+    Ok(decide(classes, layers))
+}
+
+/// The rule of the course: much or little data, like or unlike the source's.
+fn decide(classes: Vec<(String, usize)>, layers: Vec<LayerScore>) -> Advice {
+    let fewest = classes.iter().map(|(_, count)| *count).min().unwrap_or(0);
+    let last = &layers[layers.len() - 1];
+    let best = layers.iter().max_by(|a, b| a.logme.total_cmp(&b.logme)).unwrap_or(last);
+    let unlike = best.logme - last.logme > MARGIN;
+    let where_best = format!("{:.3} at '{}', {:.3} at the end", best.logme, best.layer, last.logme);
+    let (strategy, last_layer, reason) = match (fewest >= MANY, unlike) {
+        (true, _) => {
+            let reason = format!("{fewest} images and more of each class are enough to train everything");
+            (Strategy::RetrainAll, None, reason)
+        }
+        (false, true) => {
+            let reason = format!(
+                "{fewest} images of a class are few, and the last layers serve another task: features tell the classes \
+                 apart better further in front ({where_best})"
+            );
+            (Strategy::EarlyLayers, Some(best.layer.clone()), reason)
+        }
+        (false, false) => {
+            let reason = format!(
+                "{fewest} images of a class are few, and the backbone's last features tell them apart as well as any \
+                 ({where_best})"
+            );
+            (Strategy::FeatureExtractor, None, reason)
+        }
+    };
+    Advice { classes, layers, strategy, last_layer, reason }
+}
+
+/// Layers behind which everything flows through one tensor, spread over the last three quarters of the backbone; the last
+/// layer is always one of them.
+fn depths(backbone: &Graph) -> Vec<usize> {
+    let nodes = backbone.nodes();
+    let end = nodes.len() - 1;
+    // The last layer that reads each layer's output.
+    let mut read_until: Vec<usize> = (0..nodes.len()).collect();
+    for (at, node) in nodes.iter().enumerate() {
+        node.inputs.iter().for_each(|&input| read_until[input] = at);
+    }
+    let alone = |at: usize| read_until[..at].iter().all(|&until| until <= at);
+    // Of a run of such layers (convolution, normalisation, activation) the last is the one that is meant.
+    let cuts: Vec<usize> = (1..nodes.len()).filter(|&at| alone(at)).collect();
+    let ends: Vec<usize> = cuts
+        .iter()
+        .copied()
+        .filter(|&at| at == end || !(cuts.contains(&(at + 1)) && nodes[at + 1].operator().class() != "Conv2D"))
+        .filter(|&at| at >= end / 4)
+        .collect();
+    let count = ends.len().min(DEPTHS);
+    let mut chosen: Vec<usize> = (1..=count).map(|i| ends[(i * ends.len()).div_ceil(count) - 1]).collect();
+    if chosen.last() != Some(&end) {
+        chosen.push(end);
+    }
+    chosen
+}
+
+/// Mean over height and width, `[batch, channels]`.
+fn pooled(output: Value) -> Vec<f32> {
+    let features = match output {
+        Value::Features(features) => features,
+        Value::Image(image) => {
+            let [batch, channels, height, width] = image.dims();
+            image.reshape([batch, channels, height * width]).mean_dim(2).reshape([batch, channels])
+        }
+    };
+    features.into_data().iter::<f32>().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rule() {
+        let check = |count: usize, scores: &[f64], strategy: Strategy, last_layer: Option<&str>| {
+            let layer = |(index, &logme): (usize, &f64)| LayerScore {
+                index,
+                layer: format!("layer_{index}"),
+                features: 8,
+                logme,
+            };
+            let advice = decide(
+                vec![("a".to_owned(), 5000), ("b".to_owned(), count)],
+                scores.iter().enumerate().map(layer).collect(),
+            );
+            assert_eq!((advice.strategy, advice.last_layer.as_deref()), (strategy, last_layer), "{}", advice.reason);
+        };
+        check(100, &[-0.2, 0.1, 0.3], Strategy::FeatureExtractor, None);
+        check(100, &[-0.2, 0.31, 0.3], Strategy::FeatureExtractor, None);
+        check(100, &[-0.2, 0.4, 0.3], Strategy::EarlyLayers, Some("layer_1"));
+        check(2000, &[-0.2, 0.4, 0.3], Strategy::RetrainAll, None);
+    }
+}
