@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use injerto_backbones::network::{ParameterId, ParameterTensor, TrainingPass, Value, to_input};
 use injerto_data::{Batch, Loader};
-use injerto_graph::{FreezePlan, Operator, Split};
+use injerto_graph::{CutOptions, FreezePlan, Operator, Split};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use serde::{Deserialize, Serialize};
@@ -128,7 +128,7 @@ impl Fit<'_> {
             if progress.history.len() >= finished || run.stopped() {
                 continue;
             }
-            let split = Split::new(run.model.network.graph(), &phase.plan);
+            let split = Split::planned(run.model.network.graph(), &phase.plan, CutOptions::default());
             run.announce(phase, (place, phases.len()), &split);
             // The state belongs to a phase that had begun; the next begins afresh.
             let state = progress.optimizer.take().filter(|_| progress.history.len() > epochs.start);
