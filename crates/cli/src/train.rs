@@ -10,8 +10,8 @@ use clap::Args;
 use injerto_backbones::weights::Cache;
 use injerto_experiment::config::Config;
 use injerto_experiment::{Prepared, RunFolder, Summary, Watch, device};
-use injerto_graph::Split;
 use injerto_graph::summary::grouped;
+use injerto_graph::{Cut, CutOptions};
 
 use crate::Common;
 use crate::curves;
@@ -107,7 +107,7 @@ fn plan(prepared: &Prepared) -> String {
     ];
     for (at, phase) in prepared.phases.iter().enumerate() {
         let (trainable, rest) = phase.plan.counts(&card.graph);
-        let split = Split::new(&card.graph, &phase.plan);
+        let cut = Cut::new(&card.graph, &phase.plan, CutOptions::default());
         lines.push(format!(
             "phase {}    {}: {} epochs, trainable {} / non-trainable {}",
             at + 1,
@@ -117,11 +117,12 @@ fn plan(prepared: &Prepared) -> String {
             grouped(rest),
         ));
         lines.push(format!(
-            "           frozen prefix {} layers, trained tail {} layers, {} values an image between them",
-            split.prefix.len(),
-            split.tail.len(),
-            grouped(split.crossing_values(&card.graph)),
+            "           frozen prefix {} layers, tail {} layers, {} values an image between them",
+            cut.split.prefix.len(),
+            cut.split.tail.len(),
+            grouped(cut.split.crossing_values(&card.graph)),
         ));
+        lines.push(format!("           {cut}"));
     }
     lines.join("\n")
 }

@@ -9,12 +9,13 @@
 //! - [`Shape`], [`Parameter`]: what shape inference finds;
 //! - [`Description`], [`Preprocessing`], [`WeightSet`], [`Descriptor`]: what a plugin says about a backbone;
 //! - [`Selection`], [`FreezePlan`]: which layers train, as plain data;
-//! - [`Split`]: the frozen prefix and the trainable tail;
+//! - [`Split`], [`Cut`]: the frozen prefix and the trainable tail, and where it pays to cut;
 //! - [`summary`]: the table that Keras users know.
 //!
 //! *Architecture invariant:* this crate has no tensors, no Burn, no files and no network.
 
 mod builder;
+mod cut;
 mod description;
 mod error;
 mod freeze;
@@ -25,6 +26,7 @@ mod split;
 pub mod summary;
 
 pub use builder::{Builder, LayerId};
+pub use cut::{Cut, CutOptions};
 pub use description::{
     ChannelOrder, Checksum, Description, Descriptor, Format, Interpolation, Layout, ParameterDoc, PerChannel,
     Preprocessing, Source, TensorMap, TensorName, WeightSet,

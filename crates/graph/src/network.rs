@@ -38,6 +38,7 @@ pub struct Node {
     pub shape: Shape,
     /// Its parameters in Keras's order.
     pub parameters: Vec<Parameter>,
+    multiply_adds: u64,
 }
 
 impl Node {
@@ -54,6 +55,12 @@ impl Node {
     /// Number of values in its parameters.
     pub fn parameter_count(&self) -> usize {
         self.parameters.iter().map(Parameter::count).sum()
+    }
+
+    /// Multiply-adds of a forward pass for one sample: those of its kernel, of its window, or one for each value that an
+    /// element-wise layer reads. Layers that only move values count none.
+    pub fn multiply_adds(&self) -> u64 {
+        self.multiply_adds
     }
 
     /// Number of values that an optimiser may change.
@@ -103,7 +110,8 @@ impl Graph {
             position.insert(layer.name.clone(), index);
             let input_shapes: Vec<&Shape> = inputs.iter().map(|&at| &nodes[at].shape).collect();
             let (shape, parameters) = shape::infer(index, &layer, &input_shapes)?;
-            nodes.push(Node { layer, inputs, shape, parameters });
+            let multiply_adds = shape::multiply_adds(&layer.operator, &input_shapes, &shape, &parameters);
+            nodes.push(Node { layer, inputs, shape, parameters, multiply_adds });
         }
         let last = nodes.len() - 1;
         if let Some(index) = used[..last].iter().position(|used| !used) {
@@ -148,6 +156,11 @@ impl Graph {
             graph: self.name.clone(),
             nearest: nearest(name, self.nodes.iter().map(Node::name)),
         })
+    }
+
+    /// Multiply-adds of a forward pass of the whole network for one sample.
+    pub fn multiply_adds(&self) -> u64 {
+        self.nodes.iter().map(Node::multiply_adds).fold(0, u64::saturating_add)
     }
 
     /// Number of values in all parameters.

@@ -119,7 +119,8 @@ pub fn window_padding(
     let (before, after) = match padding {
         Padding::Valid => (0, 0),
         Padding::Same => {
-            let total = ((length.div_ceil(stride).checked_sub(1)?) * stride + window).saturating_sub(length);
+            let covered = length.div_ceil(stride).checked_sub(1)?.checked_mul(stride)?.checked_add(window)?;
+            let total = covered.saturating_sub(length);
             (total / 2, total - total / 2)
         }
         Padding::Explicit(sides) => (sides[axis][0], sides[axis][1]),
@@ -301,6 +302,38 @@ fn output(operator: &Operator, inputs: &[&Shape]) -> Result<(Shape, Vec<Paramete
     }
 }
 
+/// Multiply-adds of one forward pass, as `Node::multiply_adds` says.
+pub(crate) fn multiply_adds(operator: &Operator, inputs: &[&Shape], output: &Shape, parameters: &[Parameter]) -> u64 {
+    let read = || inputs.iter().map(|shape| shape.count() as u64).sum::<u64>();
+    let outputs = output.count() as u64;
+    match operator {
+        // Each output channel of a kernel's last axis reads all its other axes.
+        Operator::Conv2D { filters, .. } => outputs.saturating_mul((parameters[0].count() / (*filters).max(1)) as u64),
+        Operator::DepthwiseConv2D { kernel_size: [h, w], .. } => outputs.saturating_mul((h * w) as u64),
+        Operator::Dense { .. } => outputs.saturating_mul(inputs[0].channels() as u64),
+        Operator::MaxPooling2D(window) | Operator::AveragePooling2D(window) => {
+            let [h, w] = window.pool_size;
+            outputs.saturating_mul((h * w) as u64)
+        }
+        Operator::Rescaling { .. }
+        | Operator::Normalization {}
+        | Operator::BatchNormalization { .. }
+        | Operator::ReLU { .. }
+        | Operator::Activation { .. }
+        | Operator::Softmax {}
+        | Operator::GlobalAveragePooling2D { .. }
+        | Operator::GlobalMaxPooling2D { .. }
+        | Operator::Add {}
+        | Operator::Multiply {} => read(),
+        Operator::InputLayer { .. }
+        | Operator::ZeroPadding2D { .. }
+        | Operator::Concatenate {}
+        | Operator::Dropout { .. }
+        | Operator::Flatten {}
+        | Operator::Reshape { .. } => 0,
+    }
+}
+
 /// Output height and width of a window that slides over an image.
 fn slide(
     [h, w]: [usize; 2],
@@ -311,6 +344,13 @@ fn slide(
 ) -> Result<[usize; 2], String> {
     if window.contains(&0) || strides.contains(&0) || dilation.contains(&0) {
         return Err("window, strides and dilation must be at least 1".to_owned());
+    }
+    let sides = match padding {
+        Padding::Explicit(sides) => sides,
+        Padding::Valid | Padding::Same => [[0, 0]; 2],
+    };
+    if [window, strides, dilation, sides[0], sides[1]].as_flattened().iter().any(|&n| n > LARGEST) {
+        return Err("window, strides, dilation or padding are too large to be meant".to_owned());
     }
     let axis = |axis: usize, length: usize| {
         window_padding(padding, axis, length, window[axis], strides[axis], dilation[axis])

@@ -1,10 +1,9 @@
-use crate::{FreezePlan, Graph};
+use crate::{Cut, CutOptions, FreezePlan, Graph};
 
-/// A network in two: the frozen prefix, which depends on the image alone, and the trainable tail.
+/// A network in two: the frozen prefix, which depends on the image alone, and the tail with all that trains.
 ///
-/// A layer belongs to the tail if it trains, draws random numbers, or takes the output of such a layer; every other layer
-/// is prefix: no gradient reaches it and its output for an image never changes. What crosses from one to the other can
-/// be computed once an image.
+/// No gradient reaches the prefix and no randomness touches it: its output for an image never changes, so what crosses
+/// can be computed once an image. The tail may begin with frozen layers ([`Split::planned`]); they run in inference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Split {
     /// Layers of the prefix, in order. The input layer is always one of them.
@@ -16,7 +15,8 @@ pub struct Split {
 }
 
 impl Split {
-    /// Splits `graph` where `plan` lets gradients in.
+    /// Splits `graph` as late as `plan` allows: a layer belongs to the tail only if it trains, draws random numbers, or
+    /// takes the output of such a layer.
     pub fn new(graph: &Graph, plan: &FreezePlan) -> Self {
         let mut in_tail = vec![false; graph.len()];
         for (index, node) in graph.nodes().iter().enumerate() {
@@ -24,11 +24,22 @@ impl Split {
                 || node.operator().is_random()
                 || node.inputs.iter().any(|&input| in_tail[input]);
         }
+        Self::along(graph, in_tail)
+    }
+
+    /// Splits `graph` where bytes kept and work done again cost least together; [`Cut`] says which it is and why.
+    pub fn planned(graph: &Graph, plan: &FreezePlan, options: CutOptions) -> Self {
+        Cut::new(graph, plan, options).split
+    }
+
+    /// The split with these layers in the tail, which must hold the readers of all its layers.
+    pub(crate) fn along(graph: &Graph, in_tail: Vec<bool>) -> Self {
         let (tail, prefix): (Vec<usize>, Vec<usize>) = (0..graph.len()).partition(|&index| in_tail[index]);
-        let crosses = |&index: &usize| tail.iter().any(|&t| graph.nodes()[t].inputs.contains(&index));
+        let mut read = vec![false; graph.len()];
+        tail.iter().flat_map(|&layer| &graph.nodes()[layer].inputs).for_each(|&input| read[input] = true);
         let crossing = match tail.is_empty() {
             true => vec![graph.len() - 1],
-            false => prefix.iter().copied().filter(crosses).collect(),
+            false => prefix.iter().copied().filter(|&index| read[index]).collect(),
         };
         Self { prefix, tail, crossing }
     }

@@ -19,10 +19,12 @@ pub fn binary_crossentropy(
         targets
     };
     let loss = if from_logits {
-        // The logarithm of a sum of 1 and a number in 0 to 1 neither overflows nor loses digits that matter; the gradient
-        // of relu and abs at 0 is chosen so that their sum is sigmoid(0) - y there too.
-        let linear = outputs.clone().clamp_min(0.0) - outputs.clone() * y;
-        linear + outputs.abs().neg().exp().log1p()
+        // The logarithm of a sum of 1 and a number in 0 to 1 neither overflows nor loses digits that matter. max(z, 0) is
+        // written as (z + |z|) / 2: the same number, but its slope at 0 is one half, so that the gradient is
+        // sigmoid(0) - y there too.
+        let size = outputs.clone().abs();
+        let linear = (outputs.clone() + size.clone()).mul_scalar(0.5) - outputs * y;
+        linear + size.neg().exp().log1p()
     } else {
         let p = outputs.clamp(EPSILON, 1.0 - EPSILON);
         let positive = y.clone() * p.clone().log();

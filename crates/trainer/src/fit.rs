@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use injerto_backbones::network::{Network, ParameterId, ParameterTensor, TrainingPass, Value, to_input};
 use injerto_data::{Batch, Loader};
-use injerto_graph::{FreezePlan, Operator, Split};
+use injerto_graph::{CutOptions, FreezePlan, Operator, Split};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use serde::{Deserialize, Serialize};
@@ -123,7 +123,7 @@ impl Fit<'_> {
         let mut features: Option<Cached> = None;
         while progress.phases_done < phases.len() && !run.stopped() {
             let phase = &phases[progress.phases_done];
-            let split = Split::new(run.model.network.graph(), &phase.plan);
+            let split = Split::planned(run.model.network.graph(), &phase.plan, CutOptions::default());
             run.announce(phase, (progress.phases_done, phases.len()), &split);
             // The state belongs to a phase that had begun; the next begins afresh.
             let state = progress.optimizer.take().filter(|_| progress.epochs_done > 0);

@@ -2,6 +2,9 @@
 
 mod border;
 mod golden;
+mod split;
+#[path = "../../../graph/tests/graph/strategy.rs"]
+mod strategy;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,0 +1,198 @@
+use std::collections::VecDeque;
+use std::fmt;
+
+use crate::{FreezePlan, Graph, Split};
+
+/// What a cut is judged by: bytes that are kept for an image against work that is done again in each epoch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CutOptions {
+    /// Bytes of one kept value: 4 for `f32`, 2 for half precision.
+    pub bytes_per_value: usize,
+    /// How many multiply-adds in each epoch one kept byte is worth; 0 keeps as little work as possible.
+    pub multiply_adds_per_byte: f64,
+}
+
+impl Default for CutOptions {
+    /// `f32`, and 32 multiply-adds a byte: about what a CPU core computes (32 thousand million a second) while a byte is
+    /// read from a memory-mapped file (a thousand million a second). Images enough to fill the memory make a byte dearer.
+    fn default() -> Self {
+        Self { bytes_per_value: size_of::<f32>(), multiply_adds_per_byte: 32.0 }
+    }
+}
+
+/// A chosen [`Split`], and why.
+///
+/// [`Split::new`] cuts as late as it can, often in the middle of a block where the tensors are widest. Frozen layers just
+/// below may go to the tail instead, where they run in inference again in each epoch. Of all cuts this is the one that
+/// minimises, for one image,
+///
+/// `bytes that cross * multiply_adds_per_byte + multiply-adds of the frozen layers in the tail`,
+///
+/// and of equal ones the latest. It is exact on every graph, branches included: a minimum cut of a flow network.
+/// Its text is the plan's line about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// Prefix and tail.
+    pub split: Split,
+    /// Frozen layers that the tail computes again, in order.
+    pub recomputed: Vec<usize>,
+    /// Multiply-adds of [`Cut::recomputed`] for one image.
+    pub multiply_adds: u64,
+    /// Bytes that cross for one image.
+    pub bytes: u64,
+    /// Bytes that would cross at the latest cut.
+    pub latest_bytes: u64,
+    /// Name of the first layer of the tail, if there is a tail.
+    before: Option<String>,
+}
+
+impl Cut {
+    /// Chooses where to cut `graph` under `plan`.
+    pub fn new(graph: &Graph, plan: &FreezePlan, options: CutOptions) -> Self {
+        let latest = Split::new(graph, plan);
+        let bytes = |split: &Split| split.crossing_values(graph).saturating_mul(options.bytes_per_value) as u64;
+        let latest_bytes = bytes(&latest);
+        let split = if latest.tail.is_empty() { latest.clone() } else { cheapest(graph, &latest, options) };
+        let recomputed: Vec<usize> = latest.prefix.iter().copied().filter(|at| split.tail.contains(at)).collect();
+        Self {
+            multiply_adds: recomputed.iter().map(|&at| graph.nodes()[at].multiply_adds()).fold(0, u64::saturating_add),
+            recomputed,
+            bytes: bytes(&split),
+            latest_bytes,
+            before: split.tail.first().map(|&at| graph.nodes()[at].name().to_owned()),
+            split,
+        }
+    }
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(before) = &self.before else {
+            return write!(f, "nothing trains: {} an image", kilobytes(self.bytes));
+        };
+        write!(f, "cut before {before}: {} an image", kilobytes(self.bytes))?;
+        if self.recomputed.is_empty() {
+            return write!(f, "; nothing is computed twice");
+        }
+        let (latest, again) = (kilobytes(self.latest_bytes), millions(self.multiply_adds));
+        write!(f, " instead of {latest}; recomputes {again} multiply-adds an image each epoch")
+    }
+}
+
+/// Bytes in thousands, as files are measured.
+fn kilobytes(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..10_000 => format!("{:.1} KB", bytes as f64 / 1e3),
+        10_000..1_000_000 => format!("{:.0} KB", bytes as f64 / 1e3),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}
+
+fn millions(number: u64) -> String {
+    if number < 100_000 { crate::summary::grouped(number as usize) } else { format!("{:.1} M", number as f64 / 1e6) }
+}
+
+/// The cheapest prefix within the latest one.
+///
+/// A prefix is a set of layers that holds the inputs of all its layers. Layers on the source's side of the flow network
+/// are the prefix. A layer that is not pays for its work (an edge from the source); one that is, and that is read from
+/// outside, pays for its bytes (an edge to a gate which belongs to the prefix only if all readers do).
+fn cheapest(graph: &Graph, latest: &Split, options: CutOptions) -> Split {
+    let n = graph.len();
+    let (source, sink, gate) = (2 * n, 2 * n + 1, |layer: usize| n + layer);
+    let mut flow = Flow::new(2 * n + 2);
+    let mut frozen = vec![false; n];
+    latest.prefix.iter().for_each(|&layer| frozen[layer] = true);
+    for (layer, node) in graph.nodes().iter().enumerate() {
+        for &input in node.inputs.iter().filter(|&&input| frozen[input]) {
+            if frozen[layer] {
+                flow.edge(layer, input, ENDLESS);
+                flow.edge(gate(input), layer, ENDLESS);
+            } else {
+                flow.edge(gate(input), sink, ENDLESS);
+            }
+        }
+        if frozen[layer] {
+            let bytes = node.shape.count() as f64 * options.bytes_per_value as f64;
+            // The input is given, not computed: it is always in front of the cut.
+            let work = if layer == 0 { ENDLESS } else { u128::from(node.multiply_adds()) * SCALE };
+            flow.edge(source, layer, work);
+            flow.edge(layer, gate(layer), (bytes * options.multiply_adds_per_byte.max(0.0) * SCALE as f64) as u128);
+        }
+    }
+    let behind = flow.reaching(source, sink);
+    Split::along(graph, (0..n).map(|layer| !frozen[layer] || behind[layer]).collect())
+}
+
+/// More than any sum of costs: those are at most 2^40 values, some bytes each, a layer.
+const ENDLESS: u128 = 1 << 120;
+
+/// Costs are whole numbers of this part of a multiply-add, so that fractional weights keep their meaning.
+const SCALE: u128 = 1 << 10;
+
+/// A network of edges with capacities. An edge and its reverse are neighbours in the list.
+struct Flow {
+    to: Vec<usize>,
+    capacity: Vec<u128>,
+    out: Vec<Vec<usize>>,
+}
+
+impl Flow {
+    fn new(nodes: usize) -> Self {
+        Self { to: Vec::new(), capacity: Vec::new(), out: vec![Vec::new(); nodes] }
+    }
+
+    fn edge(&mut self, from: usize, to: usize, capacity: u128) {
+        for (from, to, capacity) in [(from, to, capacity.min(ENDLESS)), (to, from, 0)] {
+            self.out[from].push(self.to.len());
+            self.to.push(to);
+            self.capacity.push(capacity);
+        }
+    }
+
+    /// Sends as much as fits from `source` to `sink`, on shortest paths first (Edmonds and Karp), and says which nodes
+    /// more could reach the sink from: the smallest sink's side of a minimum cut.
+    fn reaching(mut self, source: usize, sink: usize) -> Vec<bool> {
+        loop {
+            let mut by: Vec<Option<usize>> = vec![None; self.out.len()];
+            let mut queue = VecDeque::from([source]);
+            while let Some(node) = queue.pop_front() {
+                if node == sink {
+                    break;
+                }
+                for &edge in &self.out[node] {
+                    let next = self.to[edge];
+                    if self.capacity[edge] > 0 && by[next].is_none() && next != source {
+                        by[next] = Some(edge);
+                        queue.push_back(next);
+                    }
+                }
+            }
+            let mut path = Vec::new();
+            let mut node = sink;
+            while let Some(edge) = by[node] {
+                path.push(edge);
+                node = self.to[edge ^ 1];
+            }
+            let Some(least) = path.iter().map(|&edge| self.capacity[edge]).min() else { break };
+            for edge in path {
+                self.capacity[edge] -= least;
+                self.capacity[edge ^ 1] += least;
+            }
+        }
+        let mut reaching = vec![false; self.out.len()];
+        reaching[sink] = true;
+        let mut stack = vec![sink];
+        while let Some(node) = stack.pop() {
+            for &edge in &self.out[node] {
+                let before = self.to[edge];
+                if self.capacity[edge ^ 1] > 0 && !reaching[before] {
+                    reaching[before] = true;
+                    stack.push(before);
+                }
+            }
+        }
+        reaching
+    }
+}

@@ -1,0 +1,148 @@
+//! Where it pays to cut.
+
+use injerto_graph::{
+    Activation, Builder, Cut, CutOptions, FreezePlan, Graph, LayerId, LayerRef, Operator, Padding, Selection, Split,
+};
+use proptest::prelude::*;
+
+use crate::properties::check_split;
+use crate::strategy::{graphs, selection};
+
+/// Blocks of MobileNetV2's kind at 10×10: expand, depthwise, project, and a sum around them.
+fn inverted_residuals() -> Graph {
+    let mut net = Builder::new("blocks");
+    let conv = |filters| Operator::Conv2D {
+        filters,
+        kernel_size: [1, 1],
+        strides: [1, 1],
+        padding: Padding::Same,
+        dilation_rate: [1, 1],
+        groups: 1,
+        use_bias: false,
+        activation: Activation::Linear,
+    };
+    let depthwise = || Operator::DepthwiseConv2D {
+        kernel_size: [3, 3],
+        strides: [1, 1],
+        padding: Padding::Same,
+        dilation_rate: [1, 1],
+        depth_multiplier: 1,
+        use_bias: false,
+        activation: Activation::Linear,
+    };
+    let input = net.input([10, 10, 3]);
+    let mut x: LayerId = net.add("stem", conv(96), &[input]);
+    for block in 1..=2 {
+        let expanded = net.add(format!("block_{block}_expand"), conv(576), &[x]);
+        let relu = net.add(format!("block_{block}_relu"), Operator::ReLU { max_value: Some(6.0) }, &[expanded]);
+        let filtered = net.add(format!("block_{block}_depthwise"), depthwise(), &[relu]);
+        let projected = net.add(format!("block_{block}_project"), conv(96), &[filtered]);
+        x = net.add(format!("block_{block}_add"), Operator::Add {}, &[x, projected]);
+    }
+    net.finish().expect("holds together")
+}
+
+fn from(graph: &Graph, layer: &str) -> FreezePlan {
+    let wish = Selection::FromLayer(LayerRef::Name(layer.to_owned()));
+    FreezePlan::new(graph, &wish).expect("a layer")
+}
+
+fn names<'a>(graph: &'a Graph, layers: &[usize]) -> Vec<&'a str> {
+    layers.iter().map(|&at| graph.nodes()[at].name()).collect()
+}
+
+#[test]
+fn a_wide_block_is_computed_again() {
+    let graph = inverted_residuals();
+    let plan = from(&graph, "block_2_depthwise");
+    let latest = Split::new(&graph, &plan);
+    assert_eq!(names(&graph, &latest.crossing), ["block_1_add", "block_2_relu"]);
+    let cut = Cut::new(&graph, &plan, CutOptions::default());
+    assert_eq!(names(&graph, &cut.split.crossing), ["block_1_add"]);
+    assert_eq!(names(&graph, &cut.recomputed), ["block_2_expand", "block_2_relu"]);
+    assert_eq!((cut.bytes, cut.latest_bytes), (38_400, 268_800));
+    assert_eq!(cut.multiply_adds, 100 * 576 * 96 + 100 * 576);
+    assert_eq!(cut.split, Split::planned(&graph, &plan, CutOptions::default()));
+    assert_eq!(
+        cut.to_string(),
+        "cut before block_2_expand: 38 KB an image instead of 269 KB; recomputes 5.6 M multiply-adds an image each epoch"
+    );
+}
+
+#[test]
+fn the_weight_decides() {
+    let graph = inverted_residuals();
+    let plan = from(&graph, "block_2_depthwise");
+    let crossing = |bytes_per_value, multiply_adds_per_byte| {
+        let cut = Cut::new(&graph, &plan, CutOptions { bytes_per_value, multiply_adds_per_byte });
+        names(&graph, &cut.split.crossing).join(" ")
+    };
+    // 230,400 bytes against 5,587,200 multiply-adds: 24.25 a byte, or twice that for half precision.
+    assert_eq!(crossing(4, 24.0), "block_1_add block_2_relu");
+    assert_eq!(crossing(4, 24.5), "block_1_add");
+    assert_eq!(crossing(2, 48.0), "block_1_add block_2_relu");
+    assert_eq!(crossing(2, 49.0), "block_1_add");
+    assert_eq!(crossing(4, 0.0), "block_1_add block_2_relu");
+    // Where bytes are all that counts, the image itself is the least.
+    assert_eq!(crossing(4, 1e9), "input_layer");
+}
+
+#[test]
+fn without_a_reason_the_latest() {
+    let graph = inverted_residuals();
+    let at_block = Cut::new(&graph, &from(&graph, "block_2_expand"), CutOptions::default());
+    assert_eq!(at_block.to_string(), "cut before block_2_expand: 38 KB an image; nothing is computed twice");
+    let none = Cut::new(&graph, &FreezePlan::new(&graph, &Selection::None).expect("a plan"), CutOptions::default());
+    assert_eq!(none.to_string(), "nothing trains: 38 KB an image");
+    assert_eq!(none.split.crossing, [graph.len() - 1]);
+    let all = Cut::new(&graph, &FreezePlan::new(&graph, &Selection::All).expect("a plan"), CutOptions::default());
+    assert_eq!(all.to_string(), "cut before stem: 1.2 KB an image; nothing is computed twice");
+}
+
+/// Cost of a split in multiply-adds, as [`Cut`] states it.
+fn cost(graph: &Graph, split: &Split, latest: &Split, options: CutOptions) -> f64 {
+    let again = latest.prefix.iter().filter(|at| split.tail.contains(at));
+    let work: u64 = again.map(|&at| graph.nodes()[at].multiply_adds()).sum();
+    let bytes = split.crossing_values(graph) * options.bytes_per_value;
+    bytes as f64 * options.multiply_adds_per_byte + work as f64
+}
+
+/// Every prefix within the latest one, by trying all sets of layers.
+fn every_split(graph: &Graph, latest: &Split) -> Vec<Split> {
+    let free = &latest.prefix[1..];
+    let mut all = Vec::new();
+    for bits in 0_u32..1 << free.len() {
+        let chosen = |at: usize| at == 0 || free.iter().position(|&f| f == at).is_some_and(|p| bits >> p & 1 == 1);
+        let prefix: Vec<usize> = (0..graph.len()).filter(|&at| chosen(at)).collect();
+        if prefix.iter().all(|&at| graph.nodes()[at].inputs.iter().all(|&input| chosen(input))) {
+            let tail: Vec<usize> = (0..graph.len()).filter(|&at| !chosen(at)).collect();
+            let read = |at: &usize| tail.iter().any(|&reader| graph.nodes()[reader].inputs.contains(at));
+            let crossing = prefix.iter().copied().filter(read).collect();
+            all.push(Split { prefix, tail, crossing });
+        }
+    }
+    all
+}
+
+proptest! {
+    #[test]
+    fn no_cut_is_cheaper(graph in graphs(9), wish in any::<[u8; 3]>(), weight in 0_u8..40) {
+        let plan = FreezePlan::new(&graph, &selection(&graph, wish)).expect("made from the graph");
+        let options = CutOptions { multiply_adds_per_byte: f64::from(weight) / 8.0, ..CutOptions::default() };
+        let (latest, cut) = (Split::new(&graph, &plan), Cut::new(&graph, &plan, options));
+        check_split(&graph, &plan, &cut.split)?;
+        prop_assert_eq!(cut.latest_bytes, 4 * latest.crossing_values(&graph) as u64);
+        if latest.tail.is_empty() {
+            prop_assert_eq!(cut.split, latest);
+            return Ok(());
+        }
+        prop_assume!(latest.prefix.len() <= 13);
+        let found = cost(&graph, &cut.split, &latest, options);
+        for other in every_split(&graph, &latest) {
+            let other_cost = cost(&graph, &other, &latest, options);
+            prop_assert!(found <= other_cost, "{found} is more than {other_cost} of {other:?}");
+            // Of equal ones the latest.
+            prop_assert!(found < other_cost || other.prefix.len() <= cut.split.prefix.len(), "{other:?} is later");
+        }
+    }
+}

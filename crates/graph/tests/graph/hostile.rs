@@ -1,0 +1,147 @@
+//! Descriptions that mean harm: whatever they say, they get an error or a network, never a panic.
+
+use injerto_graph::summary::Summary;
+use injerto_graph::{Cut, CutOptions, Description, FreezePlan, Graph, Preprocessing, Selection};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::strategy::graphs;
+
+/// Values that stand where they should not.
+fn poison() -> impl Strategy<Value = Value> {
+    let nested = |depth: usize| (0..depth).fold(json!(1), |inner, _| json!([inner]));
+    prop_oneof![
+        Just(Value::Null),
+        Just(json!(0)),
+        Just(json!(-1)),
+        Just(json!(1e308)),
+        Just(json!(u64::MAX)),
+        Just(json!(1_u64 << 40)),
+        Just(json!((1_u64 << 20) + 1)),
+        Just(json!(1_u64 << 20)),
+        Just(json!([u64::MAX, u64::MAX])),
+        Just(json!([1_u64 << 32, 1_u64 << 32])),
+        Just(json!([[u64::MAX, u64::MAX], [u64::MAX, u64::MAX]])),
+        Just(json!([1_u64 << 20, 1_u64 << 20, 1_u64 << 20])),
+        Just(json!([])),
+        Just(json!({})),
+        Just(json!("same")),
+        Just(json!("")),
+        Just(json!("input_layer")),
+        Just(nested(60)),
+        any::<i64>().prop_map(Value::from),
+        ".{0,8}".prop_map(Value::from),
+    ]
+}
+
+/// How many places a value has, itself included.
+fn places(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(items) => items.iter().map(places).sum::<usize>(),
+        Value::Object(fields) => fields.values().map(places).sum(),
+        _ => 0,
+    }
+}
+
+/// The place number `at`, counted from the outside in.
+fn place(value: &mut Value, at: usize) -> &mut Value {
+    if at == 0 {
+        return value;
+    }
+    let mut left = at - 1;
+    let inner: Vec<&mut Value> = match value {
+        Value::Array(items) => items.iter_mut().collect(),
+        Value::Object(fields) => fields.values_mut().collect(),
+        _ => Vec::new(),
+    };
+    for item in inner {
+        let inside = places(item);
+        if left < inside {
+            return place(item, left);
+        }
+        left -= inside;
+    }
+    unreachable!("there are that many places")
+}
+
+/// All that is done with a graph before a tensor exists.
+fn use_it(graph: &Graph) {
+    for selection in [Selection::None, Selection::All, Selection::Last(1), Selection::Fraction(0.5)] {
+        let plan = FreezePlan::new(graph, &selection).expect("fits every graph");
+        assert!(Summary::new(graph, &plan).to_text().contains("Total params"));
+        let cut = Cut::new(graph, &plan, CutOptions::default());
+        assert!(!cut.to_string().is_empty() && cut.split.prefix.contains(&0));
+    }
+    assert!(graph.truncate(graph.len() / 2).expect("a layer").multiply_adds() <= graph.multiply_adds());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn spoilt_descriptions(
+        graph in graphs(8),
+        spoilt in prop::collection::vec((any::<prop::sample::Index>(), poison()), 1..4),
+    ) {
+        let description = Description { graph, preprocessing: Preprocessing::imagenet(), weights: Vec::new() };
+        let mut json = serde_json::to_value(&description).expect("plain data");
+        for (at, value) in spoilt {
+            let at = at.index(places(&json));
+            *place(&mut json, at) = value;
+        }
+        // As it comes from a plugin: through text.
+        if let Ok(read) = serde_json::from_str::<Description>(&json.to_string()) {
+            use_it(&read.graph);
+        }
+    }
+
+    #[test]
+    fn broken_text(graph in graphs(4), at in any::<prop::sample::Index>(), with in ".{0,4}") {
+        let text = serde_json::to_string(&graph).expect("plain data");
+        let mut cut = at.index(text.len());
+        while !text.is_char_boundary(cut) {
+            cut -= 1;
+        }
+        if let Ok(read) = serde_json::from_str::<Graph>(&format!("{}{with}{}", &text[..cut], &text[cut..])) {
+            use_it(&read);
+        }
+        prop_assert!(serde_json::from_str::<Graph>(&text[..cut]).is_err());
+    }
+}
+
+#[test]
+fn deep_nesting_is_an_error() {
+    for open in ["[", "{\"graph\":", "{\"name\":\"a\",\"layers\":[{\"name\":\"b\",\"config\":"] {
+        let error = serde_json::from_str::<Description>(&open.repeat(100_000)).expect_err("never ends");
+        assert!(!error.to_string().is_empty());
+    }
+}
+
+#[test]
+fn numbers_at_the_limits() {
+    let layers = |config: Value, class: &str| {
+        json!({"name": "net", "layers": [
+            {"name": "in", "class": "InputLayer", "config": {"shape": [4, 4, 3]}},
+            {"name": "x", "class": class, "config": config, "inputs": ["in"]},
+        ]})
+    };
+    let max = u64::MAX;
+    for (class, config) in [
+        ("Conv2D", json!({"filters": 1, "kernel_size": [max, max], "padding": "same"})),
+        ("Conv2D", json!({"filters": max, "kernel_size": [1, 1]})),
+        ("Conv2D", json!({"filters": 1, "kernel_size": [2, 2], "dilation_rate": [max, max], "padding": "same"})),
+        ("Conv2D", json!({"filters": 1, "kernel_size": [1, 1], "strides": [max, max], "padding": "same"})),
+        ("Conv2D", json!({"filters": 1, "kernel_size": [1, 1], "padding": [[max, max], [1, 1]]})),
+        ("DepthwiseConv2D", json!({"kernel_size": [1, 1], "depth_multiplier": max})),
+        ("MaxPooling2D", json!({"pool_size": [max, max], "strides": [1, 1], "padding": "same"})),
+        ("MaxPooling2D", json!({"pool_size": [1, 1], "strides": [1, 1], "padding": [[max / 2, 1], [0, 0]]})),
+        ("ZeroPadding2D", json!({"padding": [[max, max], [max, max]]})),
+        ("Reshape", json!({"target_shape": [max, max, 2]})),
+        ("Reshape", json!({"target_shape": []})),
+        ("Dense", json!({"units": max})),
+        ("InputLayer", json!({"shape": [max]})),
+    ] {
+        let error = serde_json::from_value::<Graph>(layers(config, class)).expect_err(class).to_string();
+        assert!(error.contains("layer 1 'x'"), "{class}: {error}");
+    }
+}

@@ -1,0 +1,267 @@
+//! The losses against Keras, at their limits, and what is said where they do not fit.
+
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use injerto_losses::{Loss, LossError, OutputActivation, binary_crossentropy, categorical_crossentropy};
+use proptest::prelude::*;
+use serde_json::Value;
+
+/// Rows as a tensor whose gradient is asked for.
+fn leaf(rows: &[Vec<f32>]) -> Tensor<2> {
+    let sides = [rows.len(), rows[0].len()];
+    Tensor::from_data(TensorData::new(rows.concat(), sides), &Device::flex().autodiff()).require_grad()
+}
+
+fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}
+
+/// Value and gradient of a loss.
+fn value_and_gradient(loss: &Loss, outputs: &[Vec<f32>], labels: &[u32]) -> (f32, Vec<f32>) {
+    let outputs = leaf(outputs);
+    let value = loss.forward(outputs.clone(), labels, None).expect("fits");
+    let mut gradients = value.backward();
+    (value.inner().into_scalar::<f32>(), host(outputs.grad_remove(&mut gradients).expect("reaches the outputs")))
+}
+
+/// Every loss, from logits and from probabilities.
+fn losses() -> [Loss; 6] {
+    let both = |make: fn(bool) -> Loss| [make(true), make(false)];
+    let [a, b] = both(|from_logits| Loss::BinaryCrossentropy { from_logits, label_smoothing: 0.0 });
+    let [c, d] = both(|from_logits| Loss::CategoricalCrossentropy { from_logits, label_smoothing: 0.0 });
+    let [e, f] = both(|from_logits| Loss::SparseCategoricalCrossentropy { from_logits });
+    [a, b, c, d, e, f]
+}
+
+fn golden() -> Option<Vec<Value>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden/keras_losses.json");
+    if !path.exists() {
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{} is missing", path.display());
+        eprintln!("skipped: {} is missing", path.display());
+        return None;
+    }
+    let text = std::fs::read_to_string(path).expect("a golden file");
+    Some(serde_json::from_str(&text).expect("golden files are JSON"))
+}
+
+fn rows(value: &Value) -> Vec<Vec<f32>> {
+    serde_json::from_value(value.clone()).expect("rows of numbers")
+}
+
+/// Keras's labels as class indices: they are one column of 0 and 1, one-hot rows, or indices already.
+fn labels(value: &Value) -> Vec<u32> {
+    if value[0].is_number() {
+        return serde_json::from_value(value.clone()).expect("indices");
+    }
+    let index = |row: &Vec<f32>| match row[..] {
+        [only] => only as u32,
+        _ => row.iter().position(|&y| y == 1.0).expect("one-hot") as u32,
+    };
+    rows(value).iter().map(index).collect()
+}
+
+#[test]
+fn values_and_gradients_are_keras() {
+    let Some(cases) = golden() else { return };
+    assert!(cases.len() >= 16);
+    for (at, case) in cases.iter().enumerate() {
+        let from_logits = case["options"]["from_logits"].as_bool().expect("given");
+        let label_smoothing = case["options"]["label_smoothing"].as_f64().unwrap_or(0.0);
+        let loss = match case["loss"].as_str().expect("a name") {
+            "BinaryCrossentropy" => Loss::BinaryCrossentropy { from_logits, label_smoothing },
+            "CategoricalCrossentropy" => Loss::CategoricalCrossentropy { from_logits, label_smoothing },
+            "SparseCategoricalCrossentropy" => Loss::SparseCategoricalCrossentropy { from_logits },
+            other => panic!("no loss {other}"),
+        };
+        let (value, gradient) = value_and_gradient(&loss, &rows(&case["y_pred"]), &labels(&case["y_true"]));
+        let expected = case["value"].as_f64().expect("a number");
+        let near = |ours: f32, keras: f64| (f64::from(ours) - keras).abs() <= 1e-6 + 2e-5 * keras.abs();
+        assert!(near(value, expected), "case {at}, {loss:?}: {value} is not {expected}");
+        let expected = rows(&case["grad"]).concat();
+        assert_eq!(gradient.len(), expected.len());
+        for (place, (&ours, &keras)) in gradient.iter().zip(&expected).enumerate() {
+            assert!(near(ours, keras.into()), "case {at}, {loss:?}, gradient {place}: {ours} is not {keras}");
+        }
+    }
+}
+
+#[test]
+fn a_row_of_targets_need_not_be_one_hot() {
+    let outputs = [vec![0.2, 0.5, 0.3]];
+    let targets = Tensor::<2>::from_data([[0.5, 0.25, 0.25]], &Device::flex());
+    let value = host(categorical_crossentropy(leaf(&outputs).inner(), targets.clone(), false, 0.0))[0];
+    let expected = -(0.5 * 0.2_f32.ln() + 0.25 * 0.5_f32.ln() + 0.25 * 0.3_f32.ln());
+    assert!((value - expected).abs() < 1e-6, "{value} is not {expected}");
+    // Several units of a binary loss are averaged.
+    let value = host(binary_crossentropy(leaf(&outputs).inner(), targets, false, 0.0))[0];
+    let one = |y: f32, p: f32| -(y * p.ln() + (1.0 - y) * (1.0 - p).ln());
+    let expected = (one(0.5, 0.2) + one(0.25, 0.5) + one(0.25, 0.3)) / 3.0;
+    assert!((value - expected).abs() < 1e-6, "{value} is not {expected}");
+}
+
+#[test]
+fn sample_weights_multiply_before_a_mean_over_the_batch() {
+    let loss = Loss::SparseCategoricalCrossentropy { from_logits: true };
+    let outputs = [vec![1.0, -1.0], vec![0.5, 2.0], vec![0.0, 0.0]];
+    let labels = [0, 0, 1];
+    let alone = |row: usize| value_and_gradient(&loss, &outputs[row..=row], &labels[row..=row]).0;
+    let weights = Tensor::<1>::from_data([2.0, 0.0, 1.0], &Device::flex());
+    let value = loss.forward(leaf(&outputs).inner(), &labels, Some(weights)).expect("fits").into_scalar::<f32>();
+    let expected = (2.0 * alone(0) + alone(2)) / 3.0;
+    assert!((value - expected).abs() < 1e-6, "{value} is not {expected}");
+}
+
+#[test]
+fn labels_that_do_not_fit() {
+    for loss in losses() {
+        let three = [vec![0.2, 0.3, 0.5], vec![0.6, 0.2, 0.2]];
+        let error = loss.forward(leaf(&three), &[0], None).expect_err("one label for two rows");
+        assert_eq!(error, LossError::Batch { outputs: 2, labels: 1 });
+        assert_eq!(error.to_string(), "2 outputs but 1 labels");
+        let error = loss.forward(leaf(&three), &[0, 3], None).expect_err("no fourth class");
+        assert_eq!(error, LossError::Label { label: 3, units: 3 });
+        assert_eq!(error.to_string(), "label 3 does not fit 3 output unit(s)");
+    }
+    let binary = Loss::BinaryCrossentropy { from_logits: false, label_smoothing: 0.0 };
+    assert!(binary.forward(leaf(&[vec![0.5]]), &[1], None).is_ok());
+    let error = binary.forward(leaf(&[vec![0.5]]), &[2], None).expect_err("one unit tells two classes apart");
+    assert_eq!(error, LossError::Label { label: 2, units: 1 });
+}
+
+/// A loss from its TOML words.
+fn loss(name: &str, from_logits: bool) -> Loss {
+    serde_json::from_value(serde_json::json!({"name": name, "from_logits": from_logits})).expect("a loss")
+}
+
+#[test]
+fn what_does_not_belong_together_is_refused_with_the_fix() {
+    use OutputActivation::{Linear, Sigmoid, Softmax};
+    let (binary, categorical, sparse) =
+        ("binary_crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy");
+    let three = "set loss.name = \"sparse_categorical_crossentropy\", head.activation = \"softmax\" and leave \
+                 head.units out";
+    let table: &[(&str, bool, OutputActivation, usize, usize, &str)] = &[
+        (binary, false, Sigmoid, 1, 2, ""),
+        (binary, true, Linear, 1, 2, ""),
+        (categorical, false, Softmax, 3, 3, ""),
+        (categorical, true, Linear, 3, 3, ""),
+        (sparse, false, Softmax, 2, 2, ""),
+        (sparse, true, Linear, 2, 2, ""),
+        (sparse, false, Sigmoid, 3, 3, "set head.activation = \"softmax\""),
+        (categorical, false, Sigmoid, 3, 3, "set head.activation = \"softmax\""),
+        (binary, false, Softmax, 1, 2, "set head.activation = \"sigmoid\""),
+        (sparse, true, Softmax, 3, 3, "set loss.from_logits = false, or head.activation = \"linear\""),
+        (categorical, true, Softmax, 3, 3, "set loss.from_logits = false, or head.activation = \"linear\""),
+        (binary, true, Sigmoid, 1, 2, "set loss.from_logits = false, or head.activation = \"linear\""),
+        (binary, false, Linear, 1, 2, "set loss.from_logits = true, or head.activation = \"sigmoid\""),
+        (sparse, false, Linear, 3, 3, "set loss.from_logits = true, or head.activation = \"softmax\""),
+        (categorical, false, Softmax, 1, 2, "set head.units = 2, or loss.name = \"binary_crossentropy\""),
+        (sparse, false, Softmax, 1, 3, "set head.units = 3"),
+        (sparse, true, Linear, 5, 3, "set head.units = 3"),
+        (binary, false, Sigmoid, 2, 2, "set head.units = 1"),
+        (binary, false, Sigmoid, 1, 3, three),
+        (binary, false, Sigmoid, 3, 3, three),
+        (binary, false, Sigmoid, 1, 1, "1 class(es) found, at least 2 needed"),
+        (sparse, true, Linear, 0, 0, "0 class(es) found, at least 2 needed"),
+    ];
+    for &(name, from_logits, activation, units, classes, fix) in table {
+        let what = format!("{name}, from_logits = {from_logits}, {activation:?}, {units} units, {classes} classes");
+        match loss(name, from_logits).check(activation, units, classes) {
+            Ok(()) => assert_eq!(fix, "", "{what} was taken"),
+            Err(mismatch) => {
+                let message = mismatch.to_string();
+                assert!(!fix.is_empty() && message.ends_with(fix), "{what}: {message}");
+                let named = message.contains(name) || classes < 2;
+                assert!(named, "{what}: {message}");
+            }
+        }
+    }
+    for loss in losses() {
+        let binary = matches!(loss, Loss::BinaryCrossentropy { .. });
+        let units = if binary { 1 } else { 2 };
+        assert_eq!(loss.check(loss.natural_activation(), units, 2), Ok(()));
+    }
+}
+
+#[test]
+fn unknown_words_in_a_loss_are_named() {
+    for (text, word) in [
+        (r#"{"name": "hinge"}"#, "hinge"),
+        (r#"{"name": "binary_crossentropy", "logits": true}"#, "logits"),
+        (r#"{"name": "sparse_categorical_crossentropy", "label_smoothing": 0.1}"#, "label_smoothing"),
+    ] {
+        let error = serde_json::from_str::<Loss>(text).expect_err(word).to_string();
+        assert!(error.contains(word), "{error}");
+    }
+}
+
+#[test]
+fn probabilities_and_predictions() {
+    let one = leaf(&[vec![0.0], vec![2.0], vec![-2.0]]).inner();
+    let binary = loss("binary_crossentropy", true);
+    assert_eq!(binary.predictions(&one), [0, 1, 0]);
+    assert_eq!(
+        loss("binary_crossentropy", false).predictions(&one.clone().mul_scalar(0.25).add_scalar(0.5)),
+        [0, 1, 0]
+    );
+    let probabilities = host(binary.probabilities(one));
+    for (row, expected) in probabilities.chunks(2).zip([0.5, 0.880_797, 0.119_203]) {
+        assert!((row[1] - expected).abs() < 1e-6 && (row[0] + row[1] - 1.0).abs() < 1e-6, "{row:?}");
+    }
+    let three = leaf(&[vec![1.0, 3.0, 2.0], vec![5.0, 5.0, 0.0]]).inner();
+    let sparse = loss("sparse_categorical_crossentropy", true);
+    // Of equal outputs the first, as argmax has it.
+    assert_eq!(sparse.predictions(&three), [1, 0]);
+    let probabilities = host(sparse.probabilities(three));
+    assert!(probabilities.chunks(3).all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-6), "{probabilities:?}");
+}
+
+proptest! {
+    #[test]
+    fn extreme_outputs_stay_finite(
+        logits in prop::collection::vec(
+            prop_oneof![-20.0_f32..20.0, Just(0.0), Just(1e4), Just(-1e4), Just(1e30), Just(-1e30)],
+            6,
+        ),
+        label in 0_u32..2,
+    ) {
+        let two: Vec<Vec<f32>> = logits.chunks(2).map(<[f32]>::to_vec).collect();
+        let one: Vec<Vec<f32>> = logits.chunks(1).map(<[f32]>::to_vec).collect();
+        for loss in losses() {
+            let binary = matches!(loss, Loss::BinaryCrossentropy { .. });
+            let mut outputs = if binary { one.clone() } else { two.clone() };
+            if !loss.from_logits() {
+                // What a sigmoid or a softmax of such logits gives: often exactly 0 or 1.
+                let probability = |z: f32| 1.0 / (1.0 + (-z).exp());
+                for row in &mut outputs {
+                    match row[..] {
+                        [z] => *row = vec![probability(z)],
+                        _ => *row = vec![probability(row[0] - row[1]), probability(row[1] - row[0])],
+                    }
+                }
+            }
+            let labels = vec![label; outputs.len()];
+            let (value, gradient) = value_and_gradient(&loss, &outputs, &labels);
+            prop_assert!(value.is_finite() && value >= 0.0, "{loss:?} of {outputs:?} is {value}");
+            prop_assert!(gradient.iter().all(|g| g.is_finite()), "{loss:?} of {outputs:?} has gradient {gradient:?}");
+        }
+    }
+
+    #[test]
+    fn gradients_are_the_slope(logits in prop::collection::vec(-3.0_f32..3.0, 4), label in 0_u32..2) {
+        let loss = Loss::CategoricalCrossentropy { from_logits: true, label_smoothing: 0.1 };
+        let outputs: Vec<Vec<f32>> = logits.chunks(2).map(<[f32]>::to_vec).collect();
+        let labels = [label, 1 - label];
+        let (_, gradient) = value_and_gradient(&loss, &outputs, &labels);
+        for at in 0..4 {
+            let moved = |by: f32| {
+                let mut outputs = outputs.clone();
+                outputs[at / 2][at % 2] += by;
+                value_and_gradient(&loss, &outputs, &labels).0
+            };
+            let slope = (moved(0.01) - moved(-0.01)) / 0.02;
+            prop_assert!((slope - gradient[at]).abs() < 1e-3, "{at}: {slope}, {}", gradient[at]);
+        }
+    }
+}

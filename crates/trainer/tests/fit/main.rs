@@ -1,0 +1,222 @@
+//! Training a tiny network on drawn images: it learns, goes on where it stopped, and leaves alone what is frozen.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use burn::tensor::Device;
+use injerto_backbones::weights::Weights;
+use injerto_data::decode::Orientation;
+use injerto_data::generated::Task;
+use injerto_data::{Dataset, Loader, LoaderOptions, OnCorrupt, resize};
+use injerto_graph::{
+    Activation, Builder, FreezePlan, Graph, Interpolation, LayerRef, Operator, Padding, Preprocessing, Selection,
+};
+use injerto_losses::Loss;
+use injerto_trainer::history::{Best, EpochRecord, Metric, Mode};
+use injerto_trainer::optimizer::OptimizerConfig;
+use injerto_trainer::{BatchNorm, Checkpoints, Event, Fit, Fitted, Model, ModelCard, Observer, Phase, Settings};
+
+const CLASSES: u32 = 3;
+
+/// Two convolutions with batch normalisation, dropout and a dense layer.
+fn graph() -> Graph {
+    let conv = |filters, strides| Operator::Conv2D {
+        filters,
+        kernel_size: [3, 3],
+        strides: [strides, strides],
+        padding: Padding::Same,
+        dilation_rate: [1, 1],
+        groups: 1,
+        use_bias: false,
+        activation: Activation::Linear,
+    };
+    let bn = || Operator::BatchNormalization { epsilon: 1e-3, momentum: 0.9, center: true, scale: true };
+    let relu = || Operator::ReLU { max_value: None };
+    let mut net = Builder::new("tiny");
+    let x = net.input([12, 12, 3]);
+    let x = net.add("conv_1", conv(8, 2), &[x]);
+    let x = net.add("bn_1", bn(), &[x]);
+    let x = net.add("relu_1", relu(), &[x]);
+    let x = net.add("conv_2", conv(8, 2), &[x]);
+    let x = net.add("bn_2", bn(), &[x]);
+    let x = net.add("relu_2", relu(), &[x]);
+    let x = net.add("flatten", Operator::Flatten {}, &[x]);
+    let x = net.add("dropout", Operator::Dropout { rate: 0.1, per_sample: false }, &[x]);
+    let dense = Operator::Dense { units: CLASSES as usize, use_bias: true, activation: Activation::Linear };
+    net.add("output", dense, &[x]);
+    net.finish().expect("holds together")
+}
+
+fn model() -> Model {
+    let graph = graph();
+    let weights = Weights::initialise(&graph, 11);
+    let card = ModelCard {
+        backbone_layers: 7,
+        preprocessing: Preprocessing::minus_one_to_one(),
+        crop_to_aspect_ratio: false,
+        interpolation: Interpolation::Bilinear,
+        classes: Task::Flowers.classes()[..CLASSES as usize].iter().map(|class| (*class).to_owned()).collect(),
+        loss: Loss::SparseCategoricalCrossentropy { from_logits: true },
+        graph,
+    };
+    Model::new(card, &weights, &Device::flex()).expect("fits")
+}
+
+fn loader(per_class: usize, series: u32) -> Loader {
+    let Dataset { mut classes, mut samples } = Task::Flowers.dataset(per_class, 5, series);
+    classes.truncate(CLASSES as usize);
+    samples.retain(|sample| sample.label < CLASSES);
+    let options = LoaderOptions {
+        image_size: [12, 12],
+        batch_size: 5,
+        interpolation: resize::Interpolation::Bilinear,
+        crop_to_aspect_ratio: false,
+        orientation: Orientation::default(),
+        on_corrupt: OnCorrupt::Error,
+        shuffle: Some(9),
+    };
+    Loader::new(Dataset { classes, samples }, options)
+}
+
+fn phase(name: &str, epochs: usize, selection: Selection, batch_norm: BatchNorm) -> Phase {
+    let plan = FreezePlan::new(&graph(), &selection).expect("fits");
+    Phase { name: name.to_owned(), epochs, plan, optimizer: OptimizerConfig::adam(1e-2), batch_norm }
+}
+
+fn settings(feature_budget: usize) -> Settings {
+    Settings { seed: 3, best: Best::new(Metric::ValLoss, Mode::Auto), feature_budget }
+}
+
+fn from(layer: &str) -> Selection {
+    Selection::FromLayer(LayerRef::Name(layer.to_owned()))
+}
+
+/// Stops a run after so many epochs, as Ctrl-C would.
+struct StopAfter<'a> {
+    epochs: usize,
+    stop: &'a AtomicBool,
+}
+
+impl Observer for StopAfter<'_> {
+    fn observe(&mut self, event: &Event<'_>) {
+        if let Event::Batch { epoch, done, .. } = event
+            && *epoch > self.epochs
+            && *done == 2
+        {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Runs `phases` on `model`, from the checkpoint in `folder` if there is one, and stops in the epoch behind `epochs`.
+fn run(model: &mut Model, phases: &[Phase], budget: usize, folder: Option<&Path>, epochs: usize) -> Fitted {
+    let checkpoints = folder.map(|folder| Checkpoints::new(folder, true));
+    let progress = checkpoints.as_ref().and_then(|checkpoints| checkpoints.resume(model).expect("can be read"));
+    let stop = AtomicBool::new(false);
+    let fit = Fit {
+        train: &loader(6, 0),
+        validation: Some(&loader(3, 1)),
+        phases,
+        settings: &settings(budget),
+        checkpoints: checkpoints.as_ref(),
+        observer: &mut StopAfter { epochs, stop: &stop },
+        stop: &stop,
+    };
+    fit.run(model, progress).expect("trains")
+}
+
+/// The whole of `phases` on a fresh model.
+fn train(phases: &[Phase], budget: usize) -> (Model, Vec<EpochRecord>) {
+    let mut model = model();
+    let fitted = run(&mut model, phases, budget, None, usize::MAX);
+    assert!(!fitted.interrupted);
+    (model, timeless(fitted.history))
+}
+
+/// Records without what a clock measured.
+fn timeless(records: Vec<EpochRecord>) -> Vec<EpochRecord> {
+    records.into_iter().map(|record| EpochRecord { seconds: 0.0, ..record }).collect()
+}
+
+/// Equal records, but for the last digit of a figure, which is all that JSON may lose of it.
+fn assert_alike(found: &[EpochRecord], expected: &[EpochRecord]) {
+    let figures = |record: &EpochRecord| {
+        let of = |metric: Metric| metric.of(record).expect("there are validation images");
+        [Metric::Loss, Metric::Accuracy, Metric::ValLoss, Metric::ValAccuracy].map(of)
+    };
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(expected) {
+        assert_eq!((found.epoch, &found.phase), (expected.epoch, &expected.phase));
+        let near = |(a, b): (f64, f64)| (a - b).abs() <= 2.0 * f64::EPSILON * b.abs();
+        assert!(figures(found).into_iter().zip(figures(expected)).all(near), "{found:?} is not {expected:?}");
+    }
+}
+
+/// Whether a parameter is, bit for bit, what it was before training.
+fn untouched(model: &Model, parameter: &str) -> bool {
+    let (new, old) = (model.network.weights(), self::model().network.weights());
+    new.get(parameter).expect("a parameter") == old.get(parameter).expect("a parameter")
+}
+
+#[test]
+fn a_tiny_network_learns_its_images_by_heart() {
+    let (model, history) = train(&[phase("all", 30, Selection::All, BatchNorm::Update)], 0);
+    let (first, last) = (&history[0], &history[29]);
+    assert!(last.accuracy >= 0.9 && last.loss < 0.5 * first.loss, "{first:?}, {last:?}");
+    assert!(!untouched(&model, "conv_1/kernel"));
+}
+
+#[test]
+fn a_run_that_was_stopped_goes_on_as_if_it_never_had() {
+    let phases =
+        [phase("head", 2, from("output"), BatchNorm::Frozen), phase("tuning", 3, from("conv_2"), BatchNorm::Update)];
+    let (whole, history) = train(&phases, 1 << 20);
+    for stops in [vec![1], vec![2], vec![1, 3], vec![4]] {
+        let folder = tempfile::tempdir().expect("a folder");
+        for &epochs in &stops {
+            let stopped = run(&mut model(), &phases, 1 << 20, Some(folder.path()), epochs);
+            assert!(stopped.interrupted && stopped.history.len() == epochs, "{stops:?}");
+        }
+        let mut resumed = model();
+        let fitted = run(&mut resumed, &phases, 1 << 20, Some(folder.path()), usize::MAX);
+        assert_alike(&timeless(fitted.history), &history);
+        assert_eq!(resumed.network.weights(), whole.network.weights(), "{stops:?}");
+    }
+}
+
+#[test]
+fn features_kept_and_features_computed_again_train_alike() {
+    for selection in [from("output"), from("relu_2"), from("bn_2"), from("conv_2")] {
+        let phases = [phase("phase", 2, selection.clone(), BatchNorm::Frozen)];
+        let (kept, with) = train(&phases, 1 << 20);
+        let (computed, without) = train(&phases, 0);
+        assert_eq!(with, without, "{selection:?}");
+        assert_eq!(kept.network.weights(), computed.network.weights(), "{selection:?}");
+    }
+}
+
+#[test]
+fn only_what_trains_moves() {
+    let (model, _) = train(&[phase("tuning", 1, from("conv_2"), BatchNorm::Frozen)], 1 << 20);
+    for parameter in ["conv_1/kernel", "bn_1/gamma", "bn_1/beta", "bn_1/moving_mean", "bn_1/moving_variance"] {
+        assert!(untouched(&model, parameter), "{parameter} is frozen");
+    }
+    for parameter in ["conv_2/kernel", "bn_2/gamma", "bn_2/beta", "output/kernel", "output/bias"] {
+        assert!(!untouched(&model, parameter), "{parameter} trains");
+    }
+    // Keras's `training=False`: gamma and beta train, statistics stay.
+    for parameter in ["bn_2/moving_mean", "bn_2/moving_variance"] {
+        assert!(untouched(&model, parameter), "{parameter} moved");
+    }
+}
+
+#[test]
+fn update_moves_the_statistics_of_what_trains() {
+    let (model, _) = train(&[phase("tuning", 1, from("conv_2"), BatchNorm::Update)], 1 << 20);
+    for parameter in ["bn_2/moving_mean", "bn_2/moving_variance"] {
+        assert!(!untouched(&model, parameter), "{parameter} stayed");
+    }
+    for parameter in ["bn_1/moving_mean", "bn_1/moving_variance"] {
+        assert!(untouched(&model, parameter), "{parameter} is frozen");
+    }
+}
