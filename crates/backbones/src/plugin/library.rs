@@ -124,12 +124,14 @@ impl Library {
     fn collect(&self, question: &str, call: impl FnOnce(Sink, Sink) -> Status) -> Result<Vec<u8>, PluginError> {
         let (mut output, mut error) = (Collected::new(LARGEST_OUTPUT), Collected::new(64 << 10));
         match call(output.sink(), error.sink()) {
-            Status::OK if !output.full => Ok(output.bytes),
-            _ if output.full => {
-                let reason = format!("it wrote more than {} MiB", LARGEST_OUTPUT >> 20);
-                Err(PluginError::Answer { library: self.path.clone(), question: question.to_owned(), reason })
-            }
-            status => Err(self.failed(question, status, &error.bytes)),
+            Status::OK if output.problem.is_none() => Ok(output.bytes),
+            status => match output.problem {
+                Some(reason) => {
+                    let (library, question) = (self.path.clone(), question.to_owned());
+                    Err(PluginError::Answer { library, question, reason })
+                }
+                None => Err(self.failed(question, status, &error.bytes)),
+            },
         }
     }
 
@@ -154,12 +156,13 @@ impl Library {
 struct Collected {
     bytes: Vec<u8>,
     limit: usize,
-    full: bool,
+    /// Why it took no more, if it did not.
+    problem: Option<String>,
 }
 
 impl Collected {
     fn new(limit: usize) -> Self {
-        Self { bytes: Vec::new(), limit, full: false }
+        Self { bytes: Vec::new(), limit, problem: None }
     }
 
     fn sink(&mut self) -> Sink {
@@ -173,8 +176,12 @@ unsafe extern "C" fn take(context: *mut c_void, data: *const u8, len: usize) -> 
     if len == 0 {
         return Status::OK;
     }
-    if data.is_null() || len > collected.limit - collected.bytes.len() {
-        collected.full = true;
+    if data.is_null() {
+        collected.problem = Some("it wrote no readable bytes".to_owned());
+        return Status::FAILED;
+    }
+    if len > collected.limit - collected.bytes.len() {
+        collected.problem = Some(format!("it wrote more than {} MiB", collected.limit >> 20));
         return Status::SINK_FULL;
     }
     // SAFETY: not null, and the plugin vouches for the bytes.
