@@ -32,9 +32,14 @@ impl Library {
     pub fn load(path: &Path) -> Result<Self, PluginError> {
         let library = path.to_owned();
         // SAFETY: initialisers of a foreign library run; that is what loading means, and why hosts ask in a child process.
-        let handle = match unsafe { libloading::Library::new(path) } {
+        let handle = match unsafe { open(path) } {
             Ok(handle) => std::mem::ManuallyDrop::new(handle),
-            Err(error) => return Err(PluginError::Load { library, reason: error.to_string() }),
+            Err(error) => {
+                // The system's own word, such as the symbol that is missing, is the source.
+                let said = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+                let reason = said.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&said).to_owned();
+                return Err(PluginError::Load { library, reason });
+            }
         };
         // SAFETY: the symbol's type is what the ABI says; a plugin that lies is one that crashes its process.
         let Ok(entry) = (unsafe { handle.get::<EntryFn>(ENTRY_SYMBOL) }) else {
@@ -149,6 +154,25 @@ impl Library {
             question: question.to_owned(),
             reason: error.to_string(),
         })
+    }
+}
+
+/// Loads a library with all that it needs, so that a symbol that nobody offers is named now and does not end the process
+/// later.
+///
+/// # Safety
+/// The library's initialisers run.
+unsafe fn open(path: &Path) -> Result<libloading::Library, libloading::Error> {
+    #[cfg(unix)]
+    {
+        use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+        // SAFETY: the caller's.
+        unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map(Into::into)
+    }
+    #[cfg(not(unix))]
+    {
+        // SAFETY: the caller's.
+        unsafe { libloading::Library::new(path) }
     }
 }
 
