@@ -112,11 +112,10 @@ impl Library {
         let table = self.table.extension.map(|extension| unsafe { extension(Str::new(WEIGHTS_EXTENSION)) });
         let table = table.unwrap_or(std::ptr::null()).cast::<WeightsExtension>();
         let covered = size_of::<WeightsExtension>();
-        // SAFETY: an extension's table begins with its size; `read` is read only where the size covers it.
-        let read = match !table.is_null() && unsafe { (*table).size } >= covered {
-            true => unsafe { (*table).read },
-            false => None,
-        };
+        // SAFETY: an extension's table begins with its size.
+        let offered = !table.is_null() && unsafe { (*table).size } >= covered;
+        // SAFETY: the size covers it.
+        let read = if offered { unsafe { (*table).read } } else { None };
         let Some(read) = read else {
             let reason = "it carries no weights (no extension injerto.weights/1)".to_owned();
             return Err(PluginError::Call { library: self.path.clone(), question, reason });

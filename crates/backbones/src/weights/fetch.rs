@@ -60,6 +60,9 @@ pub struct Fetched {
     pub origin: String,
 }
 
+/// A way to a file's bytes, or in words why it is closed.
+type Get<'a> = Box<dyn Fn() -> Result<Vec<u8>, String> + 'a>;
+
 /// Gets the file of a weight set: from the cache if it is there and whole, else from its source. Whatever comes is checked
 /// against the set's checksum before it is used or kept.
 ///
@@ -77,7 +80,7 @@ pub fn fetch(
         reason,
         alternatives: alternatives(set, sets),
     };
-    let (origin, get): (String, Box<dyn Fn() -> Result<Vec<u8>, String> + '_>) = match &set.source {
+    let (origin, get): (String, Get<'_>) = match &set.source {
         Source::Path { path } => {
             let bytes = std::fs::read(path).map_err(|source| WeightError::Io { path: path.into(), source })?;
             verify(&bytes, path, set.checksum.as_ref())?;
