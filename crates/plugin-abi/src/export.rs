@@ -25,8 +25,8 @@ impl Export {
             }
             body(texts.map(Option::unwrap_or_default)).map_err(|text| (Status::FAILED, text))
         };
-        // SAFETY: the caller vouches for the sinks.
         match guarded(work) {
+            // SAFETY: the caller vouches for the sinks.
             Ok(Ok(output)) => unsafe { out.put(output.as_ref()) },
             Ok(Err((status, text))) => {
                 // SAFETY: as above.

@@ -132,6 +132,9 @@ impl Catalog {
         // Something with a folder in it is meant as a path.
         if Path::new(path).is_file() || path.contains(['/', '\\']) {
             let library = std::path::absolute(path).unwrap_or_else(|_| path.into());
+            if !library.is_file() {
+                return Err(PluginError::Load { library, reason: "there is no such file".to_owned() });
+            }
             let descriptors = self.probe.descriptors(&library)?;
             let wanted = |descriptor: &&Descriptor| name.is_none_or(|name| descriptor.name == name);
             let candidates: Vec<&Descriptor> = descriptors.iter().filter(wanted).collect();

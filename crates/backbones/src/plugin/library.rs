@@ -32,9 +32,14 @@ impl Library {
     pub fn load(path: &Path) -> Result<Self, PluginError> {
         let library = path.to_owned();
         // SAFETY: initialisers of a foreign library run; that is what loading means, and why hosts ask in a child process.
-        let handle = match unsafe { libloading::Library::new(path) } {
+        let handle = match unsafe { open(path) } {
             Ok(handle) => std::mem::ManuallyDrop::new(handle),
-            Err(error) => return Err(PluginError::Load { library, reason: error.to_string() }),
+            Err(error) => {
+                // The system's own word, such as the symbol that is missing, is the source.
+                let said = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+                let reason = said.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&said).to_owned();
+                return Err(PluginError::Load { library, reason });
+            }
         };
         // SAFETY: the symbol's type is what the ABI says; a plugin that lies is one that crashes its process.
         let Ok(entry) = (unsafe { handle.get::<EntryFn>(ENTRY_SYMBOL) }) else {
@@ -107,11 +112,10 @@ impl Library {
         let table = self.table.extension.map(|extension| unsafe { extension(Str::new(WEIGHTS_EXTENSION)) });
         let table = table.unwrap_or(std::ptr::null()).cast::<WeightsExtension>();
         let covered = size_of::<WeightsExtension>();
-        // SAFETY: an extension's table begins with its size; `read` is read only where the size covers it.
-        let read = match !table.is_null() && unsafe { (*table).size } >= covered {
-            true => unsafe { (*table).read },
-            false => None,
-        };
+        // SAFETY: an extension's table begins with its size.
+        let offered = !table.is_null() && unsafe { (*table).size } >= covered;
+        // SAFETY: the size covers it.
+        let read = if offered { unsafe { (*table).read } } else { None };
         let Some(read) = read else {
             let reason = "it carries no weights (no extension injerto.weights/1)".to_owned();
             return Err(PluginError::Call { library: self.path.clone(), question, reason });
@@ -124,12 +128,14 @@ impl Library {
     fn collect(&self, question: &str, call: impl FnOnce(Sink, Sink) -> Status) -> Result<Vec<u8>, PluginError> {
         let (mut output, mut error) = (Collected::new(LARGEST_OUTPUT), Collected::new(64 << 10));
         match call(output.sink(), error.sink()) {
-            Status::OK if !output.full => Ok(output.bytes),
-            _ if output.full => {
-                let reason = format!("it wrote more than {} MiB", LARGEST_OUTPUT >> 20);
-                Err(PluginError::Answer { library: self.path.clone(), question: question.to_owned(), reason })
-            }
-            status => Err(self.failed(question, status, &error.bytes)),
+            Status::OK if output.problem.is_none() => Ok(output.bytes),
+            status => match output.problem {
+                Some(reason) => {
+                    let (library, question) = (self.path.clone(), question.to_owned());
+                    Err(PluginError::Answer { library, question, reason })
+                }
+                None => Err(self.failed(question, status, &error.bytes)),
+            },
         }
     }
 
@@ -150,16 +156,36 @@ impl Library {
     }
 }
 
+/// Loads a library with all that it needs, so that a symbol that nobody offers is named now and does not end the process
+/// later.
+///
+/// # Safety
+/// The library's initialisers run.
+unsafe fn open(path: &Path) -> Result<libloading::Library, libloading::Error> {
+    #[cfg(unix)]
+    {
+        use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+        // SAFETY: the caller's.
+        unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map(Into::into)
+    }
+    #[cfg(not(unix))]
+    {
+        // SAFETY: the caller's.
+        unsafe { libloading::Library::new(path) }
+    }
+}
+
 /// What a sink has taken, up to a limit.
 struct Collected {
     bytes: Vec<u8>,
     limit: usize,
-    full: bool,
+    /// Why it took no more, if it did not.
+    problem: Option<String>,
 }
 
 impl Collected {
     fn new(limit: usize) -> Self {
-        Self { bytes: Vec::new(), limit, full: false }
+        Self { bytes: Vec::new(), limit, problem: None }
     }
 
     fn sink(&mut self) -> Sink {
@@ -173,8 +199,12 @@ unsafe extern "C" fn take(context: *mut c_void, data: *const u8, len: usize) -> 
     if len == 0 {
         return Status::OK;
     }
-    if data.is_null() || len > collected.limit - collected.bytes.len() {
-        collected.full = true;
+    if data.is_null() {
+        collected.problem = Some("it wrote no readable bytes".to_owned());
+        return Status::FAILED;
+    }
+    if len > collected.limit - collected.bytes.len() {
+        collected.problem = Some(format!("it wrote more than {} MiB", collected.limit >> 20));
         return Status::SINK_FULL;
     }
     // SAFETY: not null, and the plugin vouches for the bytes.

@@ -37,6 +37,7 @@ enum Ask {
     Identity,
     Descriptors,
     Describe { name: String, parameters: Map<String, Value> },
+    Score { name: String, machine: Value },
     Weights { id: String },
 }
 
@@ -51,8 +52,11 @@ pub struct Identity {
     pub abi: (u32, u32),
 }
 
-/// Exit code of a child whose answer is an error text.
+/// Exit code of a child whose answer is an error text: the plugin's own, or one about its library.
 const REFUSED: i32 = 7;
+
+/// Exit code of a child whose answer is what is wrong with the plugin's answer.
+const INVALID: i32 = 8;
 
 impl Probe {
     /// Asks through this very program, whose `main` must call [`answer_if_asked`].
@@ -93,6 +97,15 @@ impl Probe {
     ) -> Result<Description, PluginError> {
         let ask = Ask::Describe { name: name.to_owned(), parameters: parameters.clone() };
         self.parsed(library, &format!("describe '{name}'"), ask)
+    }
+
+    /// As [`Library::score`].
+    ///
+    /// # Errors
+    /// As [`Library::score`]'s, or a plugin that crashes or hangs.
+    pub fn score(&self, library: &Path, name: &str, machine: &Value) -> Result<u32, PluginError> {
+        let ask = Ask::Score { name: name.to_owned(), machine: machine.clone() };
+        self.parsed(library, &format!("score '{name}'"), ask)
     }
 
     /// As [`Library::weights`].
@@ -140,19 +153,21 @@ impl Probe {
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(20));
         };
-        match status.code() {
-            Some(0) => std::fs::read(&answer).map_err(child_error),
-            Some(REFUSED) => {
+        // A plugin that ends the process itself leaves no answer, whatever its exit code says.
+        match (status.code(), std::fs::read(&answer)) {
+            (Some(0), Ok(bytes)) => Ok(bytes),
+            (Some(code @ (REFUSED | INVALID)), Ok(text)) => {
                 // The child's own message names the library and the question already.
-                let text = std::fs::read_to_string(&answer).map_err(child_error)?;
-                let names = format!("{}: ", library.display());
-                let reason = text.strip_prefix(&names).unwrap_or(&text).to_owned();
-                let asked = format!("{question}: ");
-                let reason = reason.strip_prefix(&asked).map_or(reason.clone(), str::to_owned);
-                Err(PluginError::Call { library, question, reason })
+                let text = String::from_utf8_lossy(&text);
+                let reason = text.strip_prefix(&format!("{}: ", library.display())).unwrap_or(&text);
+                let reason = reason.strip_prefix(&format!("{question}: ")).unwrap_or(reason).to_owned();
+                Err(match code {
+                    INVALID => PluginError::Answer { library, question, reason },
+                    _ => PluginError::Call { library, question, reason },
+                })
             }
-            code => {
-                let how = code.map_or_else(|| died(status), |code| format!("exit code {code}"));
+            (code, _) => {
+                let how = code.map_or_else(|| died(status), |code| format!("exit code {code}, no answer"));
                 Err(PluginError::Crashed { library, question, how })
             }
         }
@@ -186,6 +201,7 @@ pub fn answer_if_asked() {
     let Ok(question) = serde_json::from_str::<Question>(&text) else { std::process::exit(2) };
     let (code, answer) = match answer(&question) {
         Ok(bytes) => (0, bytes),
+        Err(PluginError::Answer { reason, .. }) => (INVALID, reason.into_bytes()),
         Err(error) => (REFUSED, error.to_string().into_bytes()),
     };
     let written = std::fs::write(&question.answer, answer);
@@ -203,6 +219,7 @@ fn answer(question: &Question) -> Result<Vec<u8>, PluginError> {
         }
         Ask::Descriptors => json(serde_json::to_vec(&library.descriptors()?)),
         Ask::Describe { name, parameters } => json(serde_json::to_vec(&library.describe(name, parameters)?)),
+        Ask::Score { name, machine } => json(serde_json::to_vec(&library.score(name, machine)?)),
         Ask::Weights { id } => library.weights(id),
     }
 }

@@ -1,12 +1,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use injerto_graph::{Checksum, Description, Descriptor, Source};
+use injerto_graph::{Checksum, Description, Descriptor, FreezePlan, LayerRef, Selection, Source, Split};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::Probe;
+use super::{PluginError, Probe};
 
 /// One thing that was checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -52,6 +52,7 @@ pub fn validate(library: &Path, probe: &Probe) -> Report {
     let names: BTreeSet<&str> = descriptors.iter().map(|descriptor| descriptor.name.as_str()).collect();
     let unique = if names.len() == descriptors.len() { Ok(()) } else { Err("two backbones of one name".to_owned()) };
     report.check("names are unique", unique);
+    report.check("names are plain words", descriptors.iter().try_for_each(|descriptor| word(&descriptor.name)));
     let stranger = probe.describe(library, "no-such-backbone", &Map::new());
     report.check("refuses an unknown backbone", refused(stranger.map(drop)));
     descriptors.iter().for_each(|descriptor| backbone(&mut report, library, probe, descriptor));
@@ -63,11 +64,80 @@ fn some(descriptors: Vec<Descriptor>) -> Result<Vec<Descriptor>, String> {
 }
 
 /// A refusal is right; an answer, a crash or a hang is not.
-fn refused(result: Result<(), super::PluginError>) -> Result<(), String> {
+fn refused(result: Result<(), PluginError>) -> Result<(), String> {
     match result {
-        Err(super::PluginError::Call { .. }) => Ok(()),
+        Err(PluginError::Call { .. }) => Ok(()),
         Err(error) => Err(error.to_string()),
         Ok(()) => Err("it answered".to_owned()),
+    }
+}
+
+/// What users write in a TOML file and on a command line: letters, digits, `_` and `-`.
+fn word(name: &str) -> Result<(), String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    if !name.is_empty() && name.chars().all(plain) { Ok(()) } else { Err(format!("{name:?} is none")) }
+}
+
+/// Values that a parameter hardly takes: of another type, and of the right one but absurd.
+fn odd_values(default: &Value) -> Vec<Value> {
+    match default {
+        Value::Number(_) => vec![json!("many"), json!(0), json!(-1), json!(1e18)],
+        Value::Array(_) => vec![json!(1), json!([]), json!([0, 0]), json!([-1, -1]), json!([u32::MAX, u32::MAX])],
+        Value::String(_) => vec![json!(1), json!(""), json!("no-such-word")],
+        Value::Bool(_) => vec![json!("perhaps")],
+        Value::Null | Value::Object(_) => vec![json!([1]), json!("no-such-word")],
+    }
+}
+
+/// A refusal is right and so is an answer that holds; a crash, a hang or a graph that does not hold is not.
+fn survives(library: &Path, probe: &Probe, descriptor: &Descriptor) -> Result<(), String> {
+    for (key, known) in &descriptor.parameters {
+        for value in odd_values(&known.default) {
+            let given = Map::from_iter([(key.clone(), value)]);
+            match probe.describe(library, &descriptor.name, &given) {
+                Ok(_) | Err(PluginError::Call { .. }) => {}
+                Err(error) => return Err(format!("asked with {}: {error}", Value::Object(given))),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every layer can be the last one, and every layer the first that trains.
+fn cuts(description: &Description) -> Result<(), String> {
+    let graph = &description.graph;
+    let mut before = usize::MAX;
+    for (index, node) in graph.nodes().iter().enumerate() {
+        let cut = graph.truncate(index).map_err(|error| format!("cut behind '{}': {error}", node.name()))?;
+        if cut.output_shape() != &node.shape {
+            return Err(format!("cut behind '{}', it puts out {}", node.name(), cut.output_shape()));
+        }
+        let from = Selection::FromLayer(LayerRef::Name(node.name().to_owned()));
+        let plan = FreezePlan::new(graph, &from).map_err(|error| error.to_string())?;
+        let (trainable, rest) = plan.counts(graph);
+        let split = Split::new(graph, &plan);
+        let whole = trainable + rest == graph.parameter_count() && split.prefix.len() + split.tail.len() == graph.len();
+        if trainable > before || !whole || split.crossing.is_empty() {
+            return Err(format!("unfrozen from '{}', {trainable} values train and {rest} do not", node.name()));
+        }
+        before = trainable;
+    }
+    Ok(())
+}
+
+/// Numbers that make an image an input.
+fn preprocessing(description: &Description) -> Result<(), String> {
+    let how = &description.preprocessing;
+    let numbers = how.mean.iter().chain(&how.deviation).chain([&how.scale]);
+    let usable = numbers.into_iter().all(|x| x.is_finite()) && how.scale != 0.0 && !how.deviation.contains(&0.0);
+    if usable { Ok(()) } else { Err(format!("{how:?} loses the image")) }
+}
+
+/// The input is an RGB image.
+fn image(description: &Description) -> Result<(), String> {
+    match description.graph.input_shape().0[..] {
+        [_, _, 3] => Ok(()),
+        _ => Err(format!("its input is {}, expected [height, width, 3]", description.graph.input_shape())),
     }
 }
 
@@ -78,6 +148,12 @@ fn backbone(report: &mut Report, library: &Path, probe: &Probe, descriptor: &Des
     let Some(plain) = report.check(format!("{name}: describes itself, and the graph holds"), ask(&Map::new())) else {
         return;
     };
+    report.check(format!("{name}: takes RGB images"), image(&plain));
+    report.check(format!("{name}: can be cut and unfrozen at every layer"), cuts(&plain));
+    report.check(format!("{name}: its preprocessing keeps the image"), preprocessing(&plain));
+    let machine = json!({ "os": std::env::consts::OS, "architecture": std::env::consts::ARCH, "threads": 1 });
+    let score = probe.score(library, name, &machine).map_err(|error| error.to_string());
+    report.check(format!("{name}: says how well it suits a machine, or has no opinion"), score);
     let same = |other: Description| if other == plain { Ok(()) } else { Err("the answers differ".to_owned()) };
     report.check(format!("{name}: equal questions get equal answers"), ask(&Map::new()).and_then(same));
     let defaults = descriptor.resolve(&Map::new()).unwrap_or_default();
@@ -85,12 +161,14 @@ fn backbone(report: &mut Report, library: &Path, probe: &Probe, descriptor: &Des
     let unknown = Map::from_iter([("no-such-parameter".to_owned(), json!(1))]);
     let stranger = probe.describe(library, name, &unknown).map(drop);
     report.check(format!("{name}: refuses an unknown parameter"), refused(stranger));
+    report.check(format!("{name}: refuses odd values, or answers"), survives(library, probe, descriptor));
 
     let listed: BTreeSet<&str> = descriptor.weights.iter().map(String::as_str).collect();
     let described: BTreeSet<&str> = plain.weights.iter().map(|set| set.id.as_str()).collect();
     let agree = if listed == described { Ok(()) } else { Err(format!("{listed:?} listed, {described:?} described")) };
     report.check(format!("{name}: lists the weight sets that it describes"), agree);
     for set in &plain.weights {
+        report.check(format!("{name}: weights '{}' have a name that is a plain word", set.id), word(&set.id));
         let fits = ask(&set.requires).and_then(|description| {
             let parameters: BTreeSet<String> = description
                 .graph

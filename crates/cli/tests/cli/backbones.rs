@@ -1,0 +1,156 @@
+//! `injerto --help`, `plugins` and `summary`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::{contains, file_name, injerto, plugin, run};
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+#[test]
+fn help_teaches() {
+    let at = folder();
+    let help = run(at.path(), &["--help"]).succeeds();
+    contains(&help, &["train", "summary", "plugins", "predict", "INJERTO_PLUGIN_PATH", "injerto train configs/"]);
+    for command in ["train", "summary", "predict", "generate"] {
+        contains(&run(at.path(), &[command, "--help"]).succeeds(), &["Usage: injerto", "--plugin-dir"]);
+    }
+    contains(&run(at.path(), &["train", "--help"]).succeeds(), &["--set", "--dry-run", "--resume", "Ctrl-C"]);
+    // What is no command is a mistake of its own kind, with exit code 2 as everywhere.
+    let mistake = run(at.path(), &["trian"]);
+    assert_eq!(mistake.code, Some(2));
+    contains(&mistake.err, &["train"]);
+}
+
+#[test]
+fn backbones_are_listed_with_where_was_searched() {
+    let at = folder();
+    let text = run(at.path(), &["plugins", "list"]).succeeds();
+    contains(&text, &["found:\n", "mobilenet_v2 ", "small_cnn ", "searched:\n", "(not there)"]);
+    let json = run(at.path(), &["plugins", "list", "--json"]).json();
+    let names: Vec<&str> = found(&json).iter().map(|(name, ..)| *name).collect();
+    assert!(names.contains(&"mobilenet_v2") && names.contains(&"small_cnn"), "{names:?}");
+    assert_eq!(json["refused"], serde_json::json!([]));
+    let descriptor =
+        &json["found"][names.iter().position(|name| *name == "mobilenet_v2").expect("there")]["descriptor"];
+    assert_eq!(descriptor["parameters"]["alpha"]["default"], 1.0);
+    assert_eq!(descriptor["weights"][0], "imagenet");
+}
+
+/// Name, library and shadow of all that was found.
+fn found(json: &Value) -> Vec<(&str, PathBuf, Option<PathBuf>)> {
+    let path = |value: &Value| value.as_str().map(PathBuf::from);
+    let all = json["found"].as_array().expect("a list").iter();
+    all.map(|found| {
+        let name = found["descriptor"]["name"].as_str().expect("a name");
+        (name, path(&found["library"]).expect("a path"), path(&found["shadowed_by"]))
+    })
+    .collect()
+}
+
+#[test]
+fn folders_are_searched_in_order_and_the_first_of_a_name_wins() {
+    let at = folder();
+    let data = if cfg!(target_os = "macos") { "home/Library/Application Support" } else { "home" };
+    let folders = ["given", "path-1", "path-2", &format!("{data}/injerto/plugins")].map(|name| at.path().join(name));
+    for folder in &folders {
+        std::fs::create_dir_all(folder).expect("made");
+        std::fs::copy(plugin("small_cnn"), folder.join(file_name("small_cnn"))).expect("copied");
+    }
+    // A library that is none is refused and named, and takes nothing else with it.
+    std::fs::write(folders[1].join(file_name("broken")), b"not a library").expect("written");
+    let path = std::env::join_paths(&folders[1..3]).expect("joined");
+    let mut command = injerto(at.path());
+    command.args(["plugins", "list", "--json", "--plugin-dir"]).arg(&folders[0]).env("INJERTO_PLUGIN_PATH", path);
+    let output = command.output().expect("it starts");
+    let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let small: Vec<_> = found(&json).into_iter().filter(|(name, ..)| *name == "small_cnn").collect();
+    let own = plugin("small_cnn").parent().expect("a folder").to_owned();
+    let expected = [&folders[0], &folders[1], &folders[2], &own, &folders[3]];
+    let libraries: Vec<PathBuf> = small.iter().map(|(_, library, _)| library.clone()).collect();
+    assert_eq!(libraries, expected.map(|folder| folder.join(file_name("small_cnn"))));
+    assert_eq!(small[0].2, None);
+    assert!(small[1..].iter().all(|(_, _, shadow)| shadow.as_ref() == Some(&libraries[0])), "{small:?}");
+    let refused = json["refused"].as_array().expect("a list");
+    assert_eq!(refused.len(), 1);
+    contains(refused[0]["reason"].as_str().expect("a text"), &["broken", "cannot be loaded as a library"]);
+}
+
+#[test]
+fn a_good_plugin_passes_and_a_crashing_one_is_a_result() {
+    let at = folder();
+    let library = plugin("small_cnn").display().to_string();
+    let text = run(at.path(), &["plugins", "validate", &library]).succeeds();
+    contains(&text, &["ok      loads", "ok      small_cnn: can be cut and unfrozen at every layer"]);
+    assert!(!text.contains("FAILED"), "{text}");
+    let report = run(at.path(), &["plugins", "validate", "--json", &library]).json();
+    assert!(report["checks"].as_array().expect("a list").iter().all(|check| check["problem"].is_null()));
+    contains(&run(at.path(), &["plugins", "validate", "no/such.so"]).fails(), &["error: no/such.so: no such file"]);
+
+    let source = at.path().join("crash.c");
+    let code = "#include <stdlib.h>\nconst void *injerto_plugin_entry(void) { abort(); }\n";
+    std::fs::write(&source, code).expect("written");
+    let crash = at.path().join(file_name("crash"));
+    match Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&crash, &source]).status() {
+        Ok(status) => assert!(status.success()),
+        Err(_) if std::env::var("CI").as_deref() == Ok("true") => panic!("no C compiler"),
+        Err(_) => return eprintln!("skipped: no C compiler"),
+    }
+    let ran = run(at.path(), &["plugins", "validate", &crash.display().to_string()]);
+    assert_eq!(ran.code, Some(1));
+    contains(&ran.out, &["FAILED  loads, and its table is sound\n", "the plugin crashed (signal 6, abort)"]);
+    // In the search path it is refused, and the others work.
+    let folder = at.path().display().to_string();
+    let ran = run(at.path(), &["summary", "small_cnn", "--plugin-dir", &folder]);
+    contains(&ran.succeeds(), &["conv2d (Conv2D)"]);
+}
+
+#[test]
+fn a_summary_has_keras_counts() {
+    let at = folder();
+    let arguments = ["summary", "mobilenet_v2", "--param", "input_shape=[160,160]", "--json"];
+    let json = run(at.path(), &arguments).json();
+    assert_eq!((&json["total"], &json["trainable"]), (&2_257_984.into(), &2_223_872.into()));
+    let layers = json["layers"].as_array().expect("a list");
+    assert_eq!(layers.len(), 154);
+    let shown = |index: usize| {
+        let keys = ["index", "name", "class", "output_shape", "params", "trainable"];
+        keys.map(|key| layers[index].get(key).cloned().expect(key))
+    };
+    let expected = serde_json::json!([1, "Conv1", "Conv2D", [80, 80, 32], 864, 864]);
+    assert_eq!(Value::from(shown(1).to_vec()), expected);
+    let expected = serde_json::json!([153, "out_relu", "ReLU", [5, 5, 1280], 0, 0]);
+    assert_eq!(Value::from(shown(153).to_vec()), expected);
+    let from_100 = run(at.path(), &[&arguments[..], &["--from-layer", "100"]].concat()).json();
+    assert_eq!(from_100["trainable"], 1_861_440);
+    assert_eq!(from_100["layers"][1]["trainable"], 0);
+    let text = run(at.path(), &["summary", "mobilenet_v2", "--from-layer", "block_16_project"]).succeeds();
+    contains(&text, &["Total params:            2,257,984\n", "block_16_project (Conv2D)", "frozen", "trains"]);
+}
+
+#[test]
+fn a_summary_of_what_is_not_there_says_what_is() {
+    let at = folder();
+    let check = |arguments: &[&str], parts: &[&str]| {
+        contains(&run(at.path(), &[&["summary"], arguments].concat()).fails(), parts);
+    };
+    check(
+        &["mobilenet_v3"],
+        &["error: no backbone 'mobilenet_v3'; did you mean 'mobilenet_v2'?\nfound:\n", "searched:"],
+    );
+    check(
+        &["small_cnn", "--param", "depth=3"],
+        &["backbone 'small_cnn' has no parameter 'depth' (it has: ", "filters"],
+    );
+    check(&["small_cnn", "--param", "filters=3"], &["parameter 'filters' of backbone 'small_cnn' must be a list"]);
+    check(&["small_cnn", "--param", "filters"], &["--param filters: expected KEY=VALUE"]);
+    check(&["small_cnn", "--param", "filters=[]"], &["filters must name 1 to 8 stages, not 0"]);
+    check(&["small_cnn", "--from-layer", "conv2d_9"], &["no layer 'conv2d_9' in 'small_cnn'; did you mean 'conv2d_"]);
+    check(&["small_cnn", "--from-layer", "99"], &["no layer 99 in 'small_cnn': it has "]);
+    check(&["./no_such.so"], &["no_such.so: cannot be loaded as a library: there is no such file"]);
+    assert!(!Path::new("home").exists(), "nothing is written where the user did not ask for it");
+}

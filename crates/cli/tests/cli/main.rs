@@ -1,0 +1,71 @@
+//! The `injerto` binary as users meet it: what it prints, writes and exits with.
+
+mod backbones;
+mod train;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// How a command ended and what it printed.
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    #[track_caller]
+    fn succeeds(self) -> String {
+        assert_eq!(self.code, Some(0), "{}{}", self.out, self.err);
+        self.out
+    }
+
+    /// What it says on its standard error, after failing with exit code 1.
+    #[track_caller]
+    fn fails(self) -> String {
+        assert_eq!(self.code, Some(1), "{}{}", self.out, self.err);
+        self.err
+    }
+
+    #[track_caller]
+    fn json(self) -> Value {
+        serde_json::from_str(&self.succeeds()).expect("it prints JSON")
+    }
+}
+
+/// The binary in a folder, with nothing of the user's own: only the plugins beside it are found.
+fn injerto(folder: &Path) -> Command {
+    let binary = Path::new(env!("CARGO_BIN_EXE_injerto"));
+    assert!(plugin("small_cnn").is_file(), "plugins are not built: run `cargo xtask plugins` (or `cargo xtask test`)");
+    let mut command = Command::new(binary);
+    command.current_dir(folder).env_remove("INJERTO_PLUGIN_PATH");
+    for variable in ["HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "INJERTO_CACHE_DIR"] {
+        command.env(variable, folder.join("home"));
+    }
+    command
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> Ran {
+    let output = injerto(folder).args(arguments).output().expect("it starts");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// File name of a plugin.
+fn file_name(name: &str) -> String {
+    format!("{}injerto_plugin_{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX)
+}
+
+/// A plugin of the workspace, beside the binary.
+fn plugin(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_injerto")).with_file_name(file_name(name))
+}
+
+#[track_caller]
+fn contains(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "no {part:?} in:\n{text}");
+    }
+}

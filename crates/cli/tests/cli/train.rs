@@ -1,0 +1,300 @@
+//! `injerto train`, `predict` and `generate`.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::{contains, run};
+
+/// Two phases on a few drawn images, with everything that draws random numbers: shuffling, dropout, fresh weights.
+const TINY: &str = r#"
+name = "tiny"
+seed = 7
+
+[data]
+generated = "flowers"
+train_per_class = 12
+validation_per_class = 4
+image_size = [32, 32]
+batch_size = 8
+
+[backbone]
+plugin = "small_cnn"
+weights = "none"
+parameters = { filters = [4, 8] }
+
+[head]
+dropout = 0.2
+
+[[phases]]
+name = "head"
+epochs = 2
+
+[[phases]]
+name = "all"
+epochs = 4
+unfreeze = "all"
+batch_norm = "update"
+"#;
+
+/// A folder with the experiment in it.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("tiny.toml"), TINY).expect("written");
+    folder
+}
+
+/// The lines of `history.jsonl`, without what a clock says.
+fn history(run: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(run.join("history.jsonl")).unwrap_or_default();
+    // A line that is being written may be half there.
+    let records = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    records
+        .map(|mut record| {
+            let seconds = record.as_object_mut().expect("a record").shift_remove("seconds");
+            assert!(seconds.is_some_and(|seconds| seconds.is_number()));
+            record
+        })
+        .collect()
+}
+
+/// A checkpoint's table of tensors and its numbers, without the metadata, which holds what a clock says.
+fn checkpoint(run: &Path, file: &str) -> (Value, Vec<u8>) {
+    let bytes = std::fs::read(run.join(file)).expect("a checkpoint");
+    let (length, rest) = bytes.split_at(8);
+    let length = u64::from_le_bytes(length.try_into().expect("eight bytes")) as usize;
+    let mut header: Value = serde_json::from_slice(&rest[..length]).expect("a header");
+    assert!(header.as_object_mut().expect("a table").shift_remove("__metadata__").is_some());
+    (header, rest[length..].to_vec())
+}
+
+/// Two runs have the same weights, best and last, and the same state of the optimiser, bit for bit.
+#[track_caller]
+fn assert_same_weights(a: &Path, b: &Path) {
+    for file in ["best.safetensors", "last.safetensors"] {
+        assert!(checkpoint(a, file) == checkpoint(b, file), "{}, {}: {file} differs", a.display(), b.display());
+    }
+}
+
+#[test]
+fn mistakes_in_the_file_are_shown_with_line_and_fix() {
+    let at = folder();
+    let check = |from: &str, to: &str, parts: &[&str]| {
+        std::fs::write(at.path().join("bad.toml"), TINY.replacen(from, to, 1)).expect("written");
+        contains(&run(at.path(), &["train", "bad.toml", "--run-dir", "out"]).fails(), parts);
+        assert!(!at.path().join("out").exists(), "nothing is left of an experiment that did not begin");
+    };
+    check("batch_size", "batchsize", &["bad.toml:10:1: unknown key `batchsize`", "did you mean `batch_size`?"]);
+    check("epochs = 2", "epochs = \"two\"", &["bad.toml:22:10: ", "phases.0.epochs", "^^^^^"]);
+    check("seed = 7", "seed = ", &["bad.toml:3:"]);
+    check("\"small_cnn\"", "\"small_cn\"", &["no backbone 'small_cn'; did you mean 'small_cnn'?", "searched:"]);
+    check("filters = [4, 8]", "filter = [4]", &["backbone 'small_cnn' has no parameter 'filter' (it has: "]);
+    check("\"none\"", "\"imagenet\"", &["no weights 'imagenet' for this backbone", "none "]);
+    check("unfreeze = \"all\"", "unfreeze = { from_layer = \"conv\" }", &["no layer 'conv' in 'small_cnn'"]);
+    contains(&run(at.path(), &["train", "none.toml"]).fails(), &["none.toml"]);
+}
+
+#[test]
+fn set_overrides_any_key_and_a_dry_run_leaves_nothing() {
+    let at = folder();
+    let set = ["--set", "phases.0.epochs=9", "--set", "data.batch_size=5"];
+    let text = run(at.path(), &[&["train", "tiny.toml", "--dry-run"], &set[..]].concat()).succeeds();
+    contains(
+        &text,
+        &[
+            "experiment tiny (seed 7, device flex)\n",
+            "images     60 to train",
+            "backbone   small_cnn at 32x32",
+            "phase 1    head: 9 epochs, trainable 45 / non-trainable ",
+            "batch_size = 5",
+            "epochs = 9",
+        ],
+    );
+    // What it prints is the experiment again, with every default.
+    let resolved = text.split_once("# The experiment, with every default\n").expect("the experiment").1;
+    std::fs::write(at.path().join("again.toml"), resolved).expect("written");
+    let again = run(at.path(), &["train", "again.toml", "--dry-run"]).succeeds();
+    assert_eq!(again, text);
+    assert!(!at.path().join("runs").exists() && !at.path().join("home").exists());
+    let bad = run(at.path(), &["train", "tiny.toml", "--dry-run", "--set", "data.batch_siz=5"]);
+    contains(&bad.fails(), &["--set", "data.batch_siz", "did you mean `batch_size`?"]);
+    let bad = run(at.path(), &["train", "tiny.toml", "--dry-run", "--set", "seed"]);
+    contains(&bad.fails(), &["--set", "seed"]);
+}
+
+#[test]
+fn a_head_and_a_loss_that_do_not_belong_together_are_refused_before_training() {
+    let at = folder();
+    let check = |set: &[&str], parts: &[&str]| {
+        let set = set.iter().flat_map(|set| ["--set", *set]);
+        let arguments: Vec<&str> = ["train", "tiny.toml", "--run-dir", "out"].into_iter().chain(set).collect();
+        let ran = run(at.path(), &arguments);
+        assert!(!ran.out.contains("epoch   1"), "{}", ran.out);
+        contains(&ran.fails(), parts);
+        assert!(!at.path().join("out").exists());
+    };
+    check(
+        &["loss.name=\"binary_crossentropy\"", "head.activation=\"sigmoid\"", "head.units=1"],
+        &["there are 5 classes and 1 unit(s): set loss.name = \"sparse_categorical_crossentropy\""],
+    );
+    check(&["head.activation=\"sigmoid\""], &["does not go with a sigmoid output: set head.activation = \"softmax\""]);
+    check(
+        &["head.activation=\"softmax\"", "loss.from_logits=true"],
+        &["softmax already makes probabilities: set loss.from_logits = false, or head.activation = \"linear\""],
+    );
+    check(&["head.units=3"], &["5 classes and 3 unit(s): set head.units = 5"]);
+}
+
+#[test]
+fn folders_that_are_missing_or_taken_are_named() {
+    let at = folder();
+    let text = TINY.replace("generated = \"flowers\"", "root = [\"here\", \"there\"]");
+    let text = text.replace("train_per_class = 12\nvalidation_per_class = 4\n", "");
+    std::fs::write(at.path().join("photos.toml"), text).expect("written");
+    let error = run(at.path(), &["train", "photos.toml"]).fails();
+    contains(&error, &["data.root: none of these folders is there: here, there\n", "--set data.root=FOLDER"]);
+    std::fs::create_dir(at.path().join("taken")).expect("made");
+    std::fs::write(at.path().join("taken/experiment.toml"), "name = \"other\"").expect("written");
+    let error = run(at.path(), &["train", "tiny.toml", "--run-dir", "taken"]).fails();
+    contains(&error, &["taken: there is a run in this folder already", "--resume"]);
+    assert_eq!(std::fs::read_dir(at.path().join("taken")).expect("readable").count(), 1);
+    contains(&run(at.path(), &["train", "--resume", "nowhere"]).fails(), &["nowhere", "this is not a run's folder"]);
+}
+
+#[test]
+fn a_run_leaves_its_folder_and_a_network_that_predicts() {
+    let at = folder();
+    let text = run(at.path(), &["train", "tiny.toml", "--run-dir", "out"]).succeeds();
+    contains(&text, &["head: 2 epochs, trainable 45 / ", "all: 4 epochs", "epoch   6", "best val_accuracy", "in out"]);
+    let out = at.path().join("out");
+    for file in ["experiment.toml", "environment.json", "history.csv", "history.jsonl", "last.safetensors"] {
+        assert!(out.join(file).metadata().is_ok_and(|file| file.len() > 0), "{file}");
+    }
+    let csv = std::fs::read_to_string(out.join("history.csv")).expect("there");
+    assert_eq!(csv.lines().count(), 7);
+    assert!(csv.starts_with("epoch,phase,loss,accuracy,val_loss,val_accuracy,"), "{csv}");
+
+    let summary: Value =
+        serde_json::from_slice(&std::fs::read(out.join("summary.json")).expect("there")).expect("JSON");
+    assert_eq!((&summary["name"], &summary["device"], &summary["seed"]), (&"tiny".into(), &"flex".into(), &7.into()));
+    assert_eq!(summary["classes"].as_array().expect("a list").len(), 5);
+    let phases = summary["phases"].as_array().expect("a list");
+    let shape = |phase: &Value| {
+        let epochs = phase["epochs"].as_u64().expect("a count");
+        assert_eq!(phase["history"].as_array().expect("a list").len() as u64, epochs);
+        (phase["name"].as_str().expect("a name").to_owned(), epochs, phase["trainable_params"].as_u64())
+    };
+    // 8 features to 5 classes; then also the convolutions' 112, 148, 296 and 584, and the normalisations' 8, 8, 16 and 16.
+    let shapes: Vec<_> = phases.iter().map(shape).collect();
+    assert_eq!(shapes, [("head".to_owned(), 2, Some(45)), ("all".to_owned(), 4, Some(1233))]);
+    assert_eq!(phases[0]["non_trainable_params"].as_u64(), Some(1140 + 96));
+    assert_eq!(phases[1]["non_trainable_params"], 48);
+    for key in ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"] {
+        assert!(phases[1]["history"][3][key].is_number(), "{key}");
+    }
+    assert_eq!(phases[1]["history"][3]["epoch"], 6);
+    for key in ["total", "decode", "prefix", "train", "validate"] {
+        assert!(summary["seconds"][key].as_f64().is_some_and(|seconds| seconds >= 0.0), "{key}");
+    }
+    let best = summary["best"]["epoch"].as_u64().expect("an epoch") as usize;
+    let records: Vec<&Value> = phases.iter().flat_map(|phase| phase["history"].as_array().expect("a list")).collect();
+    let accuracy = |record: &Value| record["val_accuracy"].as_f64().expect("a number");
+    let highest = records.iter().map(|record| accuracy(record)).fold(0.0, f64::max);
+    assert_eq!((accuracy(records[best - 1]), summary["best"]["value"].as_f64()), (highest, Some(highest)));
+    assert_eq!(
+        (&summary["best"]["monitor"], &summary["best"]["checkpoint"]),
+        (&"val_accuracy".into(), &"best.safetensors".into())
+    );
+    assert!(summary["images_per_second"].as_f64().expect("a number") > 0.0);
+    assert!(summary["peak_memory_bytes"].as_u64().is_some() && summary.get("interrupted").is_none());
+
+    run(at.path(), &["generate", "flowers", "drawn", "--train", "1", "--validation", "1", "--size", "40"]).succeeds();
+    let classes = std::fs::read_dir(at.path().join("drawn/validation")).expect("drawn").flatten();
+    let image = std::fs::read_dir(classes.last().expect("a class").path()).expect("drawn").flatten().next();
+    let image = image.expect("an image").path().display().to_string();
+    let json: Value = run(at.path(), &["predict", &image, "--run", "out", "--json"]).json();
+    let classes = json["classes"].as_array().expect("a list");
+    let probability = |class: &Value| class["probability"].as_f64().expect("a number");
+    assert!((classes.iter().map(probability).sum::<f64>() - 1.0).abs() < 1e-5, "{json}");
+    assert!(classes.is_sorted_by(|a, b| probability(a) >= probability(b)) && classes.len() == 5, "{json}");
+    let checkpoint = out.join("best.safetensors").display().to_string();
+    std::fs::write(at.path().join("bad.jpg"), b"no image").expect("written");
+    let ran = run(at.path(), &["predict", "bad.jpg", &image, "--run", &checkpoint]);
+    contains(&ran.out, &[&format!("{image}: {} ", classes[0]["class"].as_str().expect("a name")), " %"]);
+    contains(&ran.fails(), &["bad.jpg"]);
+    contains(&run(at.path(), &["predict", &image]).fails(), &["no run in runs/; name one with --run"]);
+}
+
+#[cfg(unix)]
+mod stopped {
+    use std::path::Path;
+    use std::process::{Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    use super::{assert_same_weights, folder, history};
+    use crate::{contains, injerto, run};
+
+    /// Long enough to be stopped on the way; the folder comes behind it.
+    const LONG: [&str; 5] = ["train", "tiny.toml", "--set", "phases.1.epochs=8", "--run-dir"];
+
+    /// Begins the experiment, sends `signal` when two epochs are done, and says how it ended.
+    fn stopped_by(signal: &str, at: &Path, out: &str) -> std::process::ExitStatus {
+        let mut command = injerto(at);
+        command.args(LONG).arg(out).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("it starts");
+        let began = Instant::now();
+        while history(&at.join(out)).len() < 2 {
+            assert!(child.try_wait().expect("a child").is_none(), "it ended by itself");
+            assert!(began.elapsed() < Duration::from_secs(60), "no epoch ends");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let sent = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
+        assert!(sent.expect("kill is there").success());
+        child.wait().expect("a child")
+    }
+
+    #[test]
+    fn a_run_that_was_stopped_goes_on_to_what_it_would_have_been() {
+        let at = folder();
+        let at = at.path();
+        run(at, &[&LONG[..], &["whole"]].concat()).succeeds();
+        let whole = history(&at.join("whole"));
+        assert_eq!(whole.len(), 10);
+        let resume = |out: &str| {
+            let before = history(&at.join(out));
+            assert!((2..10).contains(&before.len()), "{out} was stopped between epochs 2 and 10: {}", before.len());
+            assert_eq!(before, whole[..before.len()], "{out}, up to where it was stopped");
+            run(at, &["train", "--resume", out]).succeeds();
+            assert_eq!(history(&at.join(out)), whole, "{out}");
+            assert_same_weights(&at.join(out), &at.join("whole"));
+            let csv = std::fs::read_to_string(at.join(out).join("history.csv")).expect("there");
+            assert_eq!(csv.lines().count(), 11);
+        };
+
+        let killed = stopped_by("KILL", at, "killed");
+        assert_eq!(killed.code(), None);
+        resume("killed");
+
+        let interrupted = stopped_by("INT", at, "interrupted");
+        assert_eq!(interrupted.code(), Some(130));
+        let summary = std::fs::read_to_string(at.join("interrupted/summary.json")).expect("there");
+        contains(&summary, &["\"interrupted\": true"]);
+        resume("interrupted");
+        let summary = std::fs::read_to_string(at.join("interrupted/summary.json")).expect("there");
+        assert!(!summary.contains("interrupted"), "{summary}");
+    }
+}
+
+#[test]
+fn equal_seeds_give_equal_runs_and_others_do_not() {
+    let at = folder();
+    let short = ["--set", "phases.0.epochs=1", "--set", "phases.1.epochs=1"];
+    for (out, seed) in [("a", "seed=3"), ("b", "seed=3"), ("c", "seed=4")] {
+        let arguments = [&["train", "tiny.toml", "--run-dir", out, "--set", seed], &short[..]].concat();
+        run(at.path(), &arguments).succeeds();
+    }
+    let [a, b, c] = ["a", "b", "c"].map(|out| at.path().join(out));
+    assert_eq!(history(&a), history(&b));
+    assert_same_weights(&a, &b);
+    assert_ne!(history(&a), history(&c));
+}
