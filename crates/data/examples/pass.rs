@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use injerto_data::augment::MixOptions;
 use injerto_data::decode::Orientation;
 use injerto_data::resize::Interpolation;
 use injerto_data::{Loader, LoaderOptions, OnCorrupt, folder};
@@ -26,6 +27,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 orientation: Orientation::Ignore,
                 on_corrupt: OnCorrupt::Error,
                 shuffle: None,
+                augment: Vec::new(),
+                mix: MixOptions::default(),
+                seed: 0,
+                cache_bytes: 0,
             };
             Loader::new(dataset, options)
         })

@@ -66,6 +66,9 @@ fn decode_any(bytes: &[u8], orientation: Orientation) -> Result<Rgb, String> {
         image.apply_orientation(turn);
     }
     let (width, height) = (image.width() as usize, image.height() as usize);
+    if width == 0 || height == 0 {
+        return Err("it has no pixels".to_owned());
+    }
     Ok(Rgb { height, width, pixels: rgb8(image) })
 }
 

@@ -10,6 +10,7 @@
 //! *Architecture invariant:* no Burn and no other crate of the project: pixels are `Vec<f32>`, `[height, width, 3]`, 0 to 255.
 
 pub mod augment;
+mod cache;
 mod dataset;
 pub mod decode;
 mod error;
