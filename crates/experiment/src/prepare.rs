@@ -145,7 +145,12 @@ impl Prepared {
             seed: u64::from(seed),
             cache_bytes: 0,
         };
-        let training = LoaderOptions { shuffle: data.shuffle.then_some(u64::from(seed)), ..validating.clone() };
+        let training = LoaderOptions {
+            shuffle: data.shuffle.then_some(u64::from(seed)),
+            augment: data.augment.clone(),
+            mix: MixOptions { mixup: data.mixup.unwrap_or(0.0), cutmix: data.cutmix.unwrap_or(0.0) },
+            ..validating.clone()
+        };
         let validation = self.validation.clone().map(|dataset| Loader::new(dataset, validating));
         (Loader::new(self.train.clone(), training), validation)
     }
