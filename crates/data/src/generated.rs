@@ -310,7 +310,7 @@ fn shape(class: u32, dice: &mut Dice) -> Figure {
         5 => Box::new(move |x, y| {
             let (r, a) = polar(x, y);
             let edge = if wave(a, many) < 0.5 { 0.95 } else { 0.95 - 0.6 * thin };
-            (r < edge).then(|| if r < deep { second } else { color })
+            (r < edge).then_some(if r < deep { second } else { color })
         }),
         6 => Box::new(move |x, y| {
             let (r, a) = polar(x, y);

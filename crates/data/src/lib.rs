@@ -3,11 +3,14 @@
 //! - [`folder`]: classes and files of an image folder, and Keras's split into training and validation;
 //! - [`decode`]: bytes to RGB, by content and never by extension;
 //! - [`resize`]: RGB to `f32` at the size of a network, with TensorFlow's numbers;
+//! - [`augment`](mod@augment): random changes of training images, as Keras's layers define them;
 //! - [`Dataset`], [`Loader`]: batches, decoded in parallel and ahead of use, with bounded memory;
 //! - [`generated`]: images that are drawn instead of read, so that a first experiment needs no download.
 //!
 //! *Architecture invariant:* no Burn and no other crate of the project: pixels are `Vec<f32>`, `[height, width, 3]`, 0 to 255.
 
+pub mod augment;
+mod cache;
 mod dataset;
 pub mod decode;
 mod error;

@@ -1,4 +1,6 @@
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -10,8 +12,10 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
 
+use crate::augment::{Augmentation, Mix, MixOptions, augment, generator};
+use crate::cache::PixelCache;
 use crate::decode::{Orientation, decode};
-use crate::resize::{Interpolation, resize};
+use crate::resize::{Interpolation, resize_into};
 use crate::{DataError, Dataset, Origin, Sample};
 
 /// What to do with a file that is no image.
@@ -41,6 +45,16 @@ pub struct LoaderOptions {
     pub on_corrupt: OnCorrupt,
     /// A new order every epoch, from this seed; `None` keeps the dataset's.
     pub shuffle: Option<u64>,
+    /// Random changes, in this order. [`Loader::augmented`] and [`Loader::views`] make them, [`Loader::batches`] does not.
+    pub augment: Vec<Augmentation>,
+    /// How the images of a batch are mixed; [`Loader::augmented`] alone does it.
+    pub mix: MixOptions,
+    /// Of what `augment` and `mix` draw.
+    pub seed: u64,
+    /// Decoded and resized images are kept up to this many bytes, so that later epochs need not decode them again; 0
+    /// keeps none. The first that come stay: in epochs that run over all images, dropping the oldest would drop each
+    /// one just before its turn.
+    pub cache_bytes: usize,
 }
 
 /// Some images, ready for a network.
@@ -52,6 +66,10 @@ pub struct Batch {
     pub labels: Vec<u32>,
     /// Places of the images in the dataset.
     pub indices: Vec<usize>,
+    /// Which view of its image each is; 0 except in [`Loader::views`].
+    pub views: Vec<u32>,
+    /// What was mixed into the images; then `labels` are only a part of the targets.
+    pub mix: Option<Mix>,
 }
 
 /// A file that was left out.
@@ -74,8 +92,27 @@ pub struct Loader {
 struct Shared {
     dataset: Dataset,
     options: LoaderOptions,
+    cache: PixelCache,
     nanoseconds: AtomicU64,
     skipped: Mutex<BTreeMap<usize, String>>,
+}
+
+/// What becomes of the images on their way.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    /// Nothing.
+    Plain,
+    /// They are changed as in this epoch, and mixed.
+    Epoch(u64),
+    /// Each comes as often, changed each time.
+    Views(usize),
+}
+
+/// An image of a batch, or consecutive views of it, and where its pixels go.
+struct Slot<'a> {
+    index: usize,
+    views: Range<usize>,
+    pixels: &'a mut [f32],
 }
 
 /// Batches decoded ahead of use.
@@ -84,7 +121,8 @@ const AHEAD: usize = 2;
 impl Loader {
     /// A loader; nothing is read yet.
     pub fn new(dataset: Dataset, options: LoaderOptions) -> Self {
-        let shared = Shared { dataset, options, nanoseconds: AtomicU64::new(0), skipped: Mutex::default() };
+        let cache = PixelCache::new(options.cache_bytes, dataset.samples.len());
+        let shared = Shared { dataset, options, cache, nanoseconds: AtomicU64::new(0), skipped: Mutex::default() };
         Self { shared: Arc::new(shared) }
     }
 
@@ -131,12 +169,34 @@ impl Loader {
     /// Batches of these images, in this order, decoded by all cores ahead of use. Two batches wait at most, so memory
     /// does not grow with the dataset. Dropping the iterator ends the work.
     pub fn batches(&self, order: &[usize]) -> Batches {
+        self.start(order, Way::Plain)
+    }
+
+    /// [`batches`](Self::batches) to train on in this epoch: changed by [`LoaderOptions::augment`], then mixed by
+    /// [`LoaderOptions::mix`]. Without either they are the same as there.
+    ///
+    /// Nothing in front of a cut may be cached that comes from here: it is another image each epoch.
+    pub fn augmented(&self, order: &[usize], epoch: u64) -> Batches {
+        self.start(order, Way::Epoch(epoch))
+    }
+
+    /// `views` changed versions of each image, to be cached in place of endless ones: first all of the first image in
+    /// `order`, then all of the second. View `n` is what [`augmented`](Self::augmented) makes of the image in epoch `n`,
+    /// without mixing, which is an affair of the batch. An image is decoded once for all its views in a batch.
+    pub fn views(&self, order: &[usize], views: usize) -> Batches {
+        self.start(order, Way::Views(views))
+    }
+
+    fn start(&self, order: &[usize], way: Way) -> Batches {
         let (send, receive) = sync_channel(AHEAD);
         let stop = Arc::new(AtomicBool::new(false));
         let (shared, order, stopped) = (self.shared.clone(), order.to_vec(), stop.clone());
         let thread = std::thread::spawn(move || {
-            for indices in order.chunks(shared.options.batch_size.max(1)) {
-                if stopped.load(Ordering::Relaxed) || send.send(shared.batch(indices)).is_err() {
+            let places = order.len() * way.views();
+            let size = shared.options.batch_size.max(1);
+            for (number, first) in (0..places).step_by(size).enumerate() {
+                let batch = || shared.batch(&order, first..(first + size).min(places), way, number);
+                if stopped.load(Ordering::Relaxed) || send.send(batch()).is_err() {
                     break;
                 }
             }
@@ -166,36 +226,81 @@ impl LoaderOptions {
     /// # Errors
     /// [`DataError::Corrupt`], also for a file that cannot be read.
     pub fn load(&self, sample: &Sample) -> Result<Vec<f32>, DataError> {
-        let image = match &sample.origin {
-            Origin::File(path) => {
-                let corrupt = |reason: String| DataError::Corrupt { path: path.clone(), reason };
-                let bytes = std::fs::read(path).map_err(|error| corrupt(error.to_string()))?;
-                decode(&bytes, self.orientation).map_err(corrupt)?
-            }
-            Origin::Drawn(drawing) => drawing.draw(self.image_size),
+        let mut pixels = vec![0.0; self.values()];
+        self.load_into(sample, &mut pixels)?;
+        Ok(pixels)
+    }
+
+    /// [`load`](Self::load), straight to where the pixels are wanted. Whatever a file holds, it is an error and no panic.
+    fn load_into(&self, sample: &Sample, pixels: &mut [f32]) -> Result<(), DataError> {
+        let load = || {
+            let image = match &sample.origin {
+                Origin::File(path) => {
+                    let corrupt = |reason: String| DataError::Corrupt { path: path.clone(), reason };
+                    let bytes = std::fs::read(path).map_err(|error| corrupt(error.to_string()))?;
+                    decode(&bytes, self.orientation).map_err(corrupt)?
+                }
+                Origin::Drawn(drawing) => drawing.draw(self.image_size),
+            };
+            resize_into(&image, self.image_size, self.interpolation, self.crop_to_aspect_ratio, pixels);
+            Ok(())
         };
-        Ok(resize(&image, self.image_size, self.interpolation, self.crop_to_aspect_ratio))
+        catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|_| match &sample.origin {
+            Origin::File(path) => {
+                Err(DataError::Corrupt { path: path.clone(), reason: "reading it failed".to_owned() })
+            }
+            Origin::Drawn(_) => Err(DataError::Stopped),
+        })
+    }
+
+    /// Numbers that make up an image.
+    fn values(&self) -> usize {
+        self.image_size.iter().product::<usize>() * 3
+    }
+}
+
+impl Way {
+    /// How often an image comes.
+    fn views(self) -> usize {
+        match self {
+            Self::Plain | Self::Epoch(_) => 1,
+            Self::Views(views) => views,
+        }
     }
 }
 
 impl Shared {
-    fn batch(&self, indices: &[usize]) -> Result<Batch, DataError> {
-        let one = |&index: &usize| {
-            let began = Instant::now();
-            let loaded = self.options.load(&self.dataset.samples[index]);
-            self.nanoseconds.fetch_add(began.elapsed().as_nanos() as u64, Ordering::Relaxed);
-            loaded
-        };
-        let loaded: Vec<Result<Vec<f32>, DataError>> = indices.par_iter().map(one).collect();
-        let size: usize = self.options.image_size.iter().product::<usize>() * 3;
-        let pixels = Vec::with_capacity(indices.len() * size);
-        let mut batch = Batch { pixels, labels: Vec::new(), indices: Vec::new() };
-        for (&index, pixels) in indices.iter().zip(loaded) {
-            match pixels {
-                Ok(pixels) => {
-                    batch.pixels.extend_from_slice(&pixels);
-                    batch.labels.push(self.dataset.samples[index].label);
-                    batch.indices.push(index);
+    /// The batch of these places, where an image of `order` has as many places as there are views of it.
+    fn batch(&self, order: &[usize], places: Range<usize>, way: Way, number: usize) -> Result<Batch, DataError> {
+        let (views, values) = (way.views(), self.options.values());
+        let mut pixels = vec![0.0_f32; places.len() * values];
+        let (mut slots, mut rest, mut at) = (Vec::new(), pixels.as_mut_slice(), places.start);
+        while at < places.end {
+            let image = at / views;
+            let end = places.end.min((image + 1) * views);
+            let (pixels, others) = rest.split_at_mut((end - at) * values);
+            slots.push(Slot { index: order[image], views: at - image * views..end - image * views, pixels });
+            (rest, at) = (others, end);
+        }
+        let one = |slot: Slot<'_>| (slot.index, slot.views.clone(), self.fill(slot, way));
+        // One at a time: images differ in size, and threads that take half a batch each wait for each other.
+        let filled: Vec<_> = slots.into_par_iter().with_max_len(1).map(one).collect();
+        let mut batch = Batch { pixels, labels: Vec::new(), indices: Vec::new(), views: Vec::new(), mix: None };
+        let mut read = 0;
+        for (index, views, result) in filled {
+            let from = read * values..(read + views.len()) * values;
+            read += views.len();
+            match result {
+                Ok(()) => {
+                    // Others close the gap of an image that was left out.
+                    if batch.labels.len() * values < from.start {
+                        batch.pixels.copy_within(from, batch.labels.len() * values);
+                    }
+                    for view in views {
+                        batch.labels.push(self.dataset.samples[index].label);
+                        batch.indices.push(index);
+                        batch.views.push(view as u32);
+                    }
                 }
                 Err(DataError::Corrupt { reason, .. }) if self.options.on_corrupt == OnCorrupt::Skip => {
                     self.skipped.lock().unwrap_or_else(PoisonError::into_inner).insert(index, reason);
@@ -203,7 +308,40 @@ impl Shared {
                 Err(error) => return Err(error),
             }
         }
+        batch.pixels.truncate(batch.labels.len() * values);
+        if let Way::Epoch(epoch) = way {
+            let LoaderOptions { mix, seed, image_size, .. } = &self.options;
+            batch.mix = mix.mix(&mut batch.pixels, &batch.labels, *image_size, (*seed, epoch, number as u64));
+        }
         Ok(batch)
+    }
+
+    /// Loads an image, and makes its views.
+    fn fill(&self, slot: Slot<'_>, way: Way) -> Result<(), DataError> {
+        let values = self.options.values();
+        let (first, others) = slot.pixels.split_at_mut(values);
+        if !self.cache.read(slot.index, first) {
+            let began = Instant::now();
+            let loaded = self.options.load_into(&self.dataset.samples[slot.index], first);
+            self.nanoseconds.fetch_add(began.elapsed().as_nanos() as u64, Ordering::Relaxed);
+            loaded?;
+            self.cache.offer(slot.index, first);
+        }
+        let epoch = match way {
+            Way::Plain => return Ok(()),
+            Way::Epoch(epoch) => epoch,
+            Way::Views(_) => slot.views.start as u64,
+        };
+        let LoaderOptions { augment: layers, seed, image_size, .. } = &self.options;
+        let change = |pixels: &mut [f32], epoch: u64| {
+            augment(layers, pixels, *image_size, &mut generator(*seed, epoch, slot.index as u64));
+        };
+        for (other, epoch) in others.chunks_exact_mut(values.max(1)).zip(epoch + 1..) {
+            other.copy_from_slice(first);
+            change(other, epoch);
+        }
+        change(first, epoch);
+        Ok(())
     }
 }
 

@@ -23,7 +23,23 @@ pub enum Interpolation {
 ///
 /// With `crop_to_aspect_ratio` the largest central part of the image with the target's aspect ratio is used, as by
 /// Keras's `smart_resize`; otherwise the image is squeezed.
-pub fn resize(image: &Rgb, [height, width]: [usize; 2], how: Interpolation, crop_to_aspect_ratio: bool) -> Vec<f32> {
+pub fn resize(image: &Rgb, size: [usize; 2], how: Interpolation, crop_to_aspect_ratio: bool) -> Vec<f32> {
+    let mut output = vec![0.0_f32; size[0] * size[1] * 3];
+    resize_into(image, size, how, crop_to_aspect_ratio, &mut output);
+    output
+}
+
+/// [`resize`], into `output`, which holds `height * width * 3` values.
+///
+/// # Panics
+/// If it holds fewer, or the image has no pixels.
+pub fn resize_into(
+    image: &Rgb,
+    [height, width]: [usize; 2],
+    how: Interpolation,
+    crop_to_aspect_ratio: bool,
+    output: &mut [f32],
+) {
     let (mut top, mut left, mut rows, mut columns) = (0, 0, image.height, image.width);
     if crop_to_aspect_ratio {
         rows = image.height.min((image.width * height) / width.max(1)).max(1);
@@ -32,24 +48,45 @@ pub fn resize(image: &Rgb, [height, width]: [usize; 2], how: Interpolation, crop
     }
     let vertical = Taps::new(rows, height, how);
     let horizontal = Taps::new(columns, width, how);
-    // Rows that are needed, first resized along their length.
-    let mut place = vec![usize::MAX; rows];
-    let mut narrow: Vec<f32> = Vec::with_capacity(rows * width * 3);
-    for &row in &vertical.sources {
-        if place[row] == usize::MAX {
-            place[row] = narrow.len();
-            let from = ((top + row) * image.width + left) * 3;
-            horizontal.along_row(&image.pixels[from..from + columns * 3], &mut narrow);
-        }
+    let source = |row: usize| &image.pixels[((top + row) * image.width + left) * 3..][..columns * 3];
+    // Down the columns first: those loops run over whole rows, which the compiler turns into vector instructions.
+    let mut blend = vec![0.0_f32; columns * 3];
+    for (y, out) in output[..height * width * 3].chunks_exact_mut(width * 3).enumerate() {
+        let (first, weights) = vertical.of(y);
+        vertically(first, weights, source, &mut blend);
+        horizontal.along(&blend, out);
     }
+}
+
+/// Resizes floats, bilinearly: what follows a crop in a chain of augmentations.
+pub(crate) fn resize_floats(pixels: &[f32], [rows, columns]: [usize; 2], [height, width]: [usize; 2]) -> Vec<f32> {
+    let vertical = Taps::new(rows, height, Interpolation::Bilinear);
+    let horizontal = Taps::new(columns, width, Interpolation::Bilinear);
     let mut output = vec![0.0_f32; height * width * 3];
+    let mut blend = vec![0.0_f32; columns * 3];
     for (y, out) in output.chunks_exact_mut(width * 3).enumerate() {
-        for (&row, &weight) in vertical.of(y) {
-            let source = &narrow[place[row]..place[row] + width * 3];
-            out.iter_mut().zip(source).for_each(|(out, &x)| *out += weight * x);
-        }
+        let (first, weights) = vertical.of(y);
+        vertically(first, weights, |row| &pixels[row * columns * 3..][..columns * 3], &mut blend);
+        horizontal.along(&blend, out);
     }
     output
+}
+
+/// The weighted sum of the rows from `first` on.
+fn vertically<'a, T: Copy + 'a>(first: usize, weights: &[f32], row: impl Fn(usize) -> &'a [T], out: &mut [f32])
+where
+    f32: From<T>,
+{
+    if let &[a, b] = weights {
+        for ((out, &x), &y) in out.iter_mut().zip(row(first)).zip(row(first + 1)) {
+            *out = a * f32::from(x) + b * f32::from(y);
+        }
+        return;
+    }
+    out.fill(0.0);
+    for (at, &weight) in weights.iter().enumerate().filter(|(_, weight)| **weight != 0.0) {
+        out.iter_mut().zip(row(first + at)).for_each(|(out, &x)| *out += weight * f32::from(x));
+    }
 }
 
 /// Cuts the central square of `fraction` of the shorter side out of an image: what ImageNet's evaluation does.
@@ -61,10 +98,10 @@ pub fn center_crop(image: &Rgb, fraction: f64) -> Rgb {
     Rgb { height: side, width: side, pixels: (0..side).flat_map(row).copied().collect() }
 }
 
-/// For each output position along one axis, the input positions that make it up and their weights.
+/// For each output position along one axis, the input positions that make it up (a run of `count`) and their weights.
 struct Taps {
     count: usize,
-    sources: Vec<usize>,
+    first: Vec<usize>,
     weights: Vec<f32>,
 }
 
@@ -72,58 +109,91 @@ impl Taps {
     fn new(input: usize, output: usize, how: Interpolation) -> Self {
         let scale = input as f32 / output as f32;
         let last = input - 1;
-        let pairs: Vec<Vec<(usize, f32)>> = (0..output)
-            .map(|at| {
-                let center = (at as f32 + 0.5) * scale - 0.5;
-                match how {
-                    Interpolation::Nearest => vec![((((at as f32 + 0.5) * scale) as usize).min(last), 1.0)],
-                    Interpolation::Bilinear => {
-                        let part = center - center.floor();
-                        let low = (center.floor().max(0.0) as usize).min(last);
-                        let high = (center.ceil().max(0.0) as usize).min(last);
-                        vec![(low, 1.0 - part), (high, part)]
+        let most = match how {
+            Interpolation::Nearest => 1,
+            Interpolation::Bilinear => 2,
+            Interpolation::Bicubic => 4,
+            Interpolation::Area => scale.ceil() as usize + 1,
+        };
+        let count = most.min(input);
+        let mut taps = Self { count, first: Vec::with_capacity(output), weights: vec![0.0; output * count] };
+        for (at, weights) in (0..output).zip(taps.weights.chunks_exact_mut(count)) {
+            let center = (at as f32 + 0.5) * scale - 0.5;
+            let place = |position: f32| (position.max(0.0) as usize).min(last);
+            // Near an edge the run is moved inwards; what is outside counts for the edge, or has no weight.
+            let start = |position: f32| place(position).min(input - count);
+            let first = match how {
+                Interpolation::Nearest => {
+                    weights[0] = 1.0;
+                    place((at as f32 + 0.5) * scale)
+                }
+                Interpolation::Bilinear => {
+                    let (floor, first) = (center.floor(), start(center.floor()));
+                    weights[place(floor) - first] += 1.0 - (center - floor);
+                    weights[place(center.ceil()) - first] += center - floor;
+                    first
+                }
+                Interpolation::Bicubic => {
+                    let first = start(center.floor() - 1.0);
+                    cubic(center, last).for_each(|(place, weight)| weights[place - first] += weight);
+                    first
+                }
+                Interpolation::Area => {
+                    let (from, to) = (at as f32 * scale, (at as f32 + 1.0) * scale);
+                    let first = start(from);
+                    // Rounding must not reach beyond the run.
+                    for cell in place(from)..(to.ceil() as usize).min(first + count) {
+                        let covered = (to.min(cell as f32 + 1.0) - from.max(cell as f32)) / scale;
+                        weights[cell - first] += covered;
                     }
-                    Interpolation::Bicubic => cubic(center, last),
-                    Interpolation::Area => {
-                        let (from, to) = (at as f32 * scale, (at as f32 + 1.0) * scale);
-                        let cells = from.floor() as usize..(to.ceil() as usize).min(input);
-                        let covered = |cell: usize| (to.min(cell as f32 + 1.0) - from.max(cell as f32)) / scale;
-                        cells.map(|cell| (cell, covered(cell))).collect()
+                    first
+                }
+            };
+            taps.first.push(first);
+        }
+        taps
+    }
+
+    fn of(&self, at: usize) -> (usize, &[f32]) {
+        (self.first[at], &self.weights[at * self.count..(at + 1) * self.count])
+    }
+
+    /// Resizes a row of RGB pixels along its length.
+    fn along(&self, row: &[f32], out: &mut [f32]) {
+        match self.count {
+            1 => self.along_by::<1>(row, out),
+            2 => self.along_by::<2>(row, out),
+            4 => self.along_by::<4>(row, out),
+            count => {
+                for (out, (&first, weights)) in
+                    out.chunks_exact_mut(3).zip(self.first.iter().zip(self.weights.chunks_exact(count)))
+                {
+                    out.fill(0.0);
+                    for (pixel, weight) in row[first * 3..][..count * 3].chunks_exact(3).zip(weights) {
+                        out.iter_mut().zip(pixel).for_each(|(out, x)| *out += weight * x);
                     }
                 }
-            })
-            .collect();
-        // The same number everywhere, filled up with weights of nothing, so that loops have a fixed length.
-        let count = pairs.iter().map(Vec::len).max().unwrap_or(1);
-        let filled = pairs.iter().flat_map(|taps| {
-            let padding = (taps[0].0, 0.0);
-            taps.iter().copied().chain(std::iter::repeat_n(padding, count - taps.len()))
-        });
-        let (sources, weights) = filled.unzip();
-        Self { count, sources, weights }
-    }
-
-    fn of(&self, at: usize) -> impl Iterator<Item = (&usize, &f32)> {
-        let range = at * self.count..(at + 1) * self.count;
-        self.sources[range.clone()].iter().zip(&self.weights[range])
-    }
-
-    /// Appends a row of RGB pixels, resized.
-    fn along_row(&self, row: &[u8], out: &mut Vec<f32>) {
-        for (sources, weights) in self.sources.chunks_exact(self.count).zip(self.weights.chunks_exact(self.count)) {
-            let mut sum = [0.0_f32; 3];
-            for (&source, &weight) in sources.iter().zip(weights) {
-                let pixel = &row[source * 3..source * 3 + 3];
-                sum.iter_mut().zip(pixel).for_each(|(sum, &x)| *sum += weight * f32::from(x));
             }
-            out.extend(sum);
+        }
+    }
+
+    /// The same with a length that the compiler knows.
+    fn along_by<const N: usize>(&self, row: &[f32], out: &mut [f32]) {
+        let (pixels, _) = row.as_chunks::<3>();
+        let ((out, _), (weights, _)) = (out.as_chunks_mut::<3>(), self.weights.as_chunks::<N>());
+        for (out, (&first, weights)) in out.iter_mut().zip(self.first.iter().zip(weights)) {
+            let mut sum = [0.0_f32; 3];
+            for (pixel, weight) in pixels[first..first + N].iter().zip(weights) {
+                sum.iter_mut().zip(pixel).for_each(|(sum, x)| *sum += weight * x);
+            }
+            *out = sum;
         }
     }
 }
 
 /// TensorFlow's bicubic weights (`resize_bicubic_op.cc`): coefficients from a table of 1,024 steps, positions outside the
 /// image left out and the rest scaled to sum to one.
-fn cubic(center: f32, last: usize) -> Vec<(usize, f32)> {
+fn cubic(center: f32, last: usize) -> impl Iterator<Item = (usize, f32)> {
     const STEPS: f32 = 1024.0;
     const A: f32 = -0.5;
     let near = |x: f32| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;
@@ -132,9 +202,8 @@ fn cubic(center: f32, last: usize) -> Vec<(usize, f32)> {
     let part = ((center - base) * STEPS).round_ties_even() / STEPS;
     let weights = [far(part + 1.0), near(part), near(1.0 - part), far(2.0 - part)];
     let places = [-1.0, 0.0, 1.0, 2.0].map(|step| base + step);
-    let inside = |place: f32| place >= 0.0 && place <= last as f32;
-    let taps: Vec<(usize, f32)> =
-        places.into_iter().zip(weights).filter(|(place, _)| inside(*place)).map(|(p, w)| (p as usize, w)).collect();
-    let sum: f32 = taps.iter().map(|(_, weight)| weight).sum();
-    taps.into_iter().map(|(place, weight)| (place, weight / sum)).collect()
+    let inside = move |place: f32| place >= 0.0 && place <= last as f32;
+    let taps = places.into_iter().zip(weights).filter(move |(place, _)| inside(*place));
+    let sum: f32 = taps.clone().map(|(_, weight)| weight).sum();
+    taps.map(move |(place, weight)| (place as usize, weight / sum))
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use injerto_data::augment::MixOptions;
 use injerto_data::decode::{Orientation, Rgb, decode};
 use injerto_data::generated::{Task, export};
 use injerto_data::resize::{Interpolation, center_crop, resize};
@@ -42,6 +43,10 @@ fn options(size: [usize; 2]) -> LoaderOptions {
         orientation: Orientation::Ignore,
         on_corrupt: OnCorrupt::Error,
         shuffle: None,
+        augment: Vec::new(),
+        mix: MixOptions::default(),
+        seed: 0,
+        cache_bytes: 0,
     }
 }
 

@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use injerto_data::augment::MixOptions;
 use injerto_data::decode::Orientation;
 use injerto_data::{LoaderOptions, OnCorrupt, Origin, Sample};
 use injerto_trainer::Model;
@@ -29,6 +30,10 @@ impl Predictor {
             orientation: Orientation::Ignore,
             on_corrupt: OnCorrupt::Error,
             shuffle: None,
+            augment: Vec::new(),
+            mix: MixOptions::default(),
+            seed: 0,
+            cache_bytes: 0,
         };
         Ok(Self { model, options })
     }

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::weights::{Cache, Choice, Weights, choose};
+use injerto_data::augment::MixOptions;
 use injerto_data::decode::Orientation;
 use injerto_data::generated::Task;
 use injerto_data::{Dataset, Loader, LoaderOptions, folder, resize};
@@ -151,8 +152,17 @@ impl Prepared {
                 OnCorrupt::Skip => injerto_data::OnCorrupt::Skip,
             },
             shuffle: None,
+            augment: Vec::new(),
+            mix: MixOptions::default(),
+            seed: u64::from(seed),
+            cache_bytes: 0,
         };
-        let training = LoaderOptions { shuffle: data.shuffle.then_some(u64::from(seed)), ..validating.clone() };
+        let training = LoaderOptions {
+            shuffle: data.shuffle.then_some(u64::from(seed)),
+            augment: data.augment.clone(),
+            mix: MixOptions { mixup: data.mixup.unwrap_or(0.0), cutmix: data.cutmix.unwrap_or(0.0) },
+            ..validating.clone()
+        };
         let validation = self.validation.clone().map(|dataset| Loader::new(dataset, validating));
         (Loader::new(self.train.clone(), training), validation)
     }

@@ -10,6 +10,7 @@
 //! for others to find out.
 
 mod cache;
+mod augment;
 mod diagnostic;
 mod kinds;
 mod reader;
@@ -21,6 +22,7 @@ mod tree;
 
 use std::path::{Path, PathBuf};
 
+use injerto_data::augment::Augmentation;
 use injerto_graph::{Activation, Interpolation, Selection};
 use injerto_heads::{Head, Hidden, Pooling};
 use injerto_losses::{Loss, OutputActivation};
@@ -94,6 +96,22 @@ pub struct DataConfig {
     pub exif_orientation: ExifOrientation,
     /// Whether training images come in a new order each epoch.
     pub shuffle: bool,
+    /// Random changes of training images, one after the other, with the names and options of Keras's layers.
+    ///
+    /// They come before the network, so that a frozen prefix sees another image each epoch: its features are either
+    /// those of `cached_views` fixed views, or not cached at all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub augment: Vec<Augmentation>,
+    /// Alpha of mixup, at least 0, which is off. Features of mixed images are never cached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mixup: Option<f64>,
+    /// Alpha of cutmix, as `mixup`. With both, a coin decides for each batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cutmix: Option<f64>,
+    /// How many augmented views of each image the feature cache holds, of which each epoch takes one; `None`: the prefix
+    /// runs on fresh ones every epoch. Only with `augment`, and without `mixup` and `cutmix`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cached_views: Option<usize>,
 }
 
 /// Where images come from: `root`, or `generated`.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use injerto_graph::{Activation, Interpolation, LayerRef, Selection};
 use injerto_heads::{Hidden, Pooling};
 
+use super::augment::augmenting;
 use super::diagnostic::Problems;
 use super::reader::{Field, Section, boolean, choice, count, integer, json, list, number, one_or_more, pair, text};
 use super::strategy::{STRATEGIES, Strategy};
@@ -137,7 +138,9 @@ fn data(mut s: Section<'_>) -> Option<DataConfig> {
     let on_corrupt = s.or("on_corrupt", OnCorrupt::Error, choice(ON_CORRUPT));
     let exif_orientation = s.or("exif_orientation", ExifOrientation::Ignore, choice(EXIF_ORIENTATION));
     let shuffle = s.or("shuffle", true, boolean);
+    let augmenting = augmenting(&mut s);
     s.finish();
+    let augmenting = augmenting?;
     Some(DataConfig {
         images: images?,
         image_size: image_size?,
@@ -148,6 +151,10 @@ fn data(mut s: Section<'_>) -> Option<DataConfig> {
         on_corrupt: on_corrupt?,
         exif_orientation: exif_orientation?,
         shuffle: shuffle?,
+        augment: augmenting.augment,
+        mixup: augmenting.mixup,
+        cutmix: augmenting.cutmix,
+        cached_views: augmenting.cached_views,
     })
 }
 

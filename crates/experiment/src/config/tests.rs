@@ -85,7 +85,13 @@ seed = 4_294_967_295
 device = "cpu"
 data = { generated = "flowers", train_per_class = 7, validation_per_class = 3, image_size = [96, 128], batch_size = 8,
          crop_to_aspect_ratio = true, interpolation = "bicubic", on_corrupt = "skip", exif_orientation = "apply",
-         shuffle = false }
+         shuffle = false, cached_views = 4, augment = [
+           "random_flip", { name = "random_flip", mode = "vertical" },
+           { name = "random_rotation", factor = 0.1, fill_mode = "constant", interpolation = "nearest", fill_value = 7 },
+           { name = "random_zoom", height_factor = [-0.2, 0.3], width_factor = 0.1, fill_mode = "wrap" },
+           { name = "random_translation", height_factor = 0.1, width_factor = [0, 0.1], fill_mode = "nearest" },
+           { name = "random_contrast", factor = [0.1, 0.3] }, { name = "random_brightness", factor = -0.2 },
+           { name = "random_crop", height = 80, width = 100 }] }
 backbone.plugin = "./libmine.so"
 backbone.weights = "mine.safetensors"
 [backbone.parameters]
@@ -142,6 +148,15 @@ fn what_is_written_out_is_read_as_the_same_experiment() {
         complete.complete(5, [224, 224], Interpolation::Bilinear);
         assert_eq!(good(&complete.to_toml(), &[]), complete);
     }
+}
+
+#[test]
+fn mixing_and_views_are_read() {
+    let config = good(SHORTEST, &["data.mixup=0.2", "data.cutmix=1"]);
+    assert_eq!((config.data.mixup, config.data.cutmix, config.data.cached_views), (Some(0.2), Some(1.0), None));
+    assert_eq!(good(&config.to_toml(), &[]).data, config.data);
+    let config = good(SHORTEST, &["data.augment=['random_flip']", "data.cached_views=3", "data.mixup=0"]);
+    assert_eq!((config.data.augment.len(), config.data.cached_views), (1, Some(3)), "a mixup of 0 is none");
 }
 
 #[test]

@@ -448,3 +448,82 @@ cats.toml:1:12: `strategy = "feature-extractor"` keeps the backbone frozen, but 
 "#,
     );
 }
+
+#[test]
+fn what_cannot_be_augmented() {
+    let set = "data.augment=[{ name = 'random_flop' }, { name = 'random_rotation', factor = 30 }, 'random_zoom', { factor = 1 }]";
+    check(
+        SHORTEST,
+        &[set],
+        r#"
+--set: `data.augment.0.name` cannot be "random_flop"
+ |
+ | data.augment=[{ name = 'random_flop' }, { name = 'random_rotation', factor = 30 }, 'random_zoom', { factor = 1 }]
+ |                        ^^^^^^^^^^^^^
+ = help: did you mean `random_flip`?
+
+--set: `data.augment.1.factor` must be a number from -1 to 1, or a pair of them, but is 30
+ |
+ | data.augment=[{ name = 'random_flop' }, { name = 'random_rotation', factor = 30 }, 'random_zoom', { factor = 1 }]
+ |                                                                              ^^
+
+--set: `data.augment.2` needs its options
+ |
+ | data.augment=[{ name = 'random_flop' }, { name = 'random_rotation', factor = 30 }, 'random_zoom', { factor = 1 }]
+ |                                                                                    ^^^^^^^^^^^^^
+ = help: write { name = "random_zoom", height_factor = 0.2 }, with the options of the Keras layer
+
+--set: `data.augment.3` has no `name`
+ |
+ | data.augment=[{ name = 'random_flop' }, { name = 'random_rotation', factor = 30 }, 'random_zoom', { factor = 1 }]
+ |                                                                                                   ^^^^^^^^^^^^^^
+ = help: add name = "random_flip"
+"#,
+    );
+    check(
+        SHORTEST,
+        &[
+            "data.augment=[{ name = 'random_contrast', factor = [0.1, 2], mode = 'x' }, { name = 'random_translation', height_factor = 0 }]",
+        ],
+        r#"
+--set: `data.augment.0.factor.1` must be a number from 0 to 1, or a pair of them, but is 2
+ |
+ | data.augment=[{ name = 'random_contrast', factor = [0.1, 2], mode = 'x' }, { name = 'random_translation', height_factor = 0 }]
+ |                                                          ^
+
+--set: unknown key `mode` in `data.augment.0`
+ |
+ | data.augment=[{ name = 'random_contrast', factor = [0.1, 2], mode = 'x' }, { name = 'random_translation', height_factor = 0 }]
+ |                                                              ^^^^
+ = help: the keys here are `name` and `factor`
+
+--set: `data.augment.1.width_factor` is missing
+ |
+ | data.augment=[{ name = 'random_contrast', factor = [0.1, 2], mode = 'x' }, { name = 'random_translation', height_factor = 0 }]
+ |                                                                            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+ = help: add `width_factor = 0.1`
+"#,
+    );
+    check(
+        SHORTEST,
+        &["data.cached_views=4"],
+        r"
+--set: `data.cached_views` does nothing without `data.augment`
+ |
+ | data.cached_views=4
+ |                   ^
+ = help: all views of an image would be the same: leave it out
+",
+    );
+    check(
+        SHORTEST,
+        &["data.augment=['random_flip']", "data.mixup=0.2", "data.cached_views=4"],
+        r"
+--set: `data.cached_views` keeps features, but `mixup` and `cutmix` mix pixels
+ |
+ | data.cached_views=4
+ |                   ^
+ = help: leave one of them out
+",
+    );
+}

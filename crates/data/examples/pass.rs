@@ -1,0 +1,55 @@
+//! Reads, decodes and resizes every image of a folder, as training does, and says how fast:
+//! `cargo run -p injerto-data --example pass photos 160 3` (folder, side, passes).
+
+use std::path::Path;
+use std::time::Instant;
+
+use injerto_data::augment::MixOptions;
+use injerto_data::decode::Orientation;
+use injerto_data::resize::Interpolation;
+use injerto_data::{Loader, LoaderOptions, OnCorrupt, folder};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let root = arguments.next().ok_or("which folder?")?;
+    let side: usize = arguments.next().map_or(Ok(160), |side| side.parse())?;
+    let passes: usize = arguments.next().map_or(Ok(1), |passes| passes.parse())?;
+    let (training, validation) = folder::open(Path::new(&root), None, 0)?;
+    let loaders: Vec<Loader> = [Some(training), validation]
+        .into_iter()
+        .flatten()
+        .map(|dataset| {
+            let options = LoaderOptions {
+                image_size: [side, side],
+                batch_size: 32,
+                interpolation: Interpolation::Bilinear,
+                crop_to_aspect_ratio: false,
+                orientation: Orientation::Ignore,
+                on_corrupt: OnCorrupt::Error,
+                shuffle: None,
+                augment: Vec::new(),
+                mix: MixOptions::default(),
+                seed: 0,
+                cache_bytes: 0,
+            };
+            Loader::new(dataset, options)
+        })
+        .collect();
+    for pass in 1..=passes {
+        let (began, before) = (Instant::now(), loaders.iter().map(Loader::decode_time).sum::<std::time::Duration>());
+        let mut images = 0;
+        for loader in &loaders {
+            for batch in loader.batches(&loader.order(0)) {
+                images += batch?.labels.len();
+            }
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        let busy = loaders.iter().map(Loader::decode_time).sum::<std::time::Duration>() - before;
+        println!(
+            "pass {pass}: {images} images in {seconds:.2} s, {:.0} a second; {:.2} ms of a core each",
+            images as f64 / seconds,
+            busy.as_secs_f64() * 1e3 / images as f64
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! What a loader makes of an order: augmented epochs, views, mixed batches, cached pixels.
+
+use std::fs;
+
+use injerto_data::augment::{Augmentation, Factor, Fill, FlipMode, MixOptions, augment, generator};
+use injerto_data::decode::Orientation;
+use injerto_data::generated::{Task, export};
+use injerto_data::resize::Interpolation;
+use injerto_data::{Batch, Batches, DataError, Loader, LoaderOptions, OnCorrupt, Origin, folder};
+
+const SIZE: [usize; 2] = [12, 10];
+const VALUES: usize = 12 * 10 * 3;
+
+fn options(batch_size: usize) -> LoaderOptions {
+    LoaderOptions {
+        image_size: SIZE,
+        batch_size,
+        interpolation: Interpolation::Bilinear,
+        crop_to_aspect_ratio: false,
+        orientation: Orientation::Ignore,
+        on_corrupt: OnCorrupt::Error,
+        shuffle: None,
+        augment: vec![
+            Augmentation::RandomFlip { mode: FlipMode::Horizontal },
+            Augmentation::RandomRotation { factor: Factor::Symmetric(0.1), fill: Fill::default() },
+        ],
+        mix: MixOptions::default(),
+        seed: 3,
+        cache_bytes: 0,
+    }
+}
+
+fn drawn(options: LoaderOptions) -> Loader {
+    Loader::new(Task::Shapes.dataset(2, 1, 0), options)
+}
+
+fn all(batches: Batches) -> Vec<Batch> {
+    batches.collect::<Result<_, _>>().expect("batches")
+}
+
+/// Image, view and pixels of every place.
+fn rows(batches: &[Batch]) -> Vec<(usize, u32, Vec<f32>)> {
+    let row = |batch: &Batch| -> Vec<(usize, u32, Vec<f32>)> {
+        let pixels = batch.pixels.chunks_exact(VALUES).map(<[f32]>::to_vec);
+        let places = batch.indices.iter().copied().zip(batch.views.iter().copied());
+        assert_eq!(batch.pixels.len(), batch.labels.len() * VALUES);
+        places.zip(pixels).map(|((index, view), pixels)| (index, view, pixels)).collect()
+    };
+    batches.iter().flat_map(row).collect()
+}
+
+#[test]
+fn augmentation_depends_neither_on_order_nor_on_batches() {
+    let order: Vec<usize> = (0..20).collect();
+    let backwards: Vec<usize> = (0..20).rev().collect();
+    let (a, b) = (drawn(options(4)), drawn(options(7)));
+    let forwards = rows(&all(a.augmented(&order, 5)));
+    let mut other = rows(&all(b.augmented(&backwards, 5)));
+    other.reverse();
+    assert_eq!(forwards, other);
+    assert_ne!(forwards, rows(&all(a.augmented(&order, 6))), "another epoch");
+
+    // It is the plain image, changed with the generator of seed, epoch and image.
+    let plain = rows(&all(a.batches(&order)));
+    for ((index, _, mut pixels), (_, _, changed)) in plain.into_iter().zip(forwards) {
+        assert_ne!(pixels, changed);
+        augment(&options(1).augment, &mut pixels, SIZE, &mut generator(3, 5, index as u64));
+        assert_eq!(pixels, changed);
+    }
+    let nothing = drawn(LoaderOptions { augment: Vec::new(), ..options(4) });
+    assert_eq!(all(nothing.augmented(&order, 1)), all(nothing.batches(&order)));
+}
+
+#[test]
+fn views_are_the_first_epochs_image_by_image() {
+    let loader = drawn(options(5));
+    let order = [7, 0, 12, 3];
+    let views = rows(&all(loader.views(&order, 3)));
+    let places: Vec<_> = views.iter().map(|(index, view, _)| (*index, *view)).collect();
+    let expected: Vec<_> = order.iter().flat_map(|&index| (0..3).map(move |view| (index, view))).collect();
+    assert_eq!(places, expected);
+    for epoch in 0..3 {
+        let augmented = rows(&all(loader.augmented(&order, epoch as u64)));
+        for (at, (_, _, pixels)) in augmented.iter().enumerate() {
+            assert_eq!(*pixels, views[at * 3 + epoch].2, "image {at}, view {epoch}");
+        }
+    }
+    assert!(all(loader.views(&order, 0)).is_empty());
+}
+
+#[test]
+fn only_augmented_batches_are_mixed() {
+    let mix = MixOptions { mixup: 0.5, cutmix: 0.0 };
+    let loader = drawn(LoaderOptions { mix, augment: Vec::new(), ..options(4) });
+    let order: Vec<usize> = (0..10).collect();
+    let plain = all(loader.batches(&order));
+    assert!(plain.iter().chain(&all(loader.views(&order, 2))).all(|batch| batch.mix.is_none()));
+    let mixed = all(loader.augmented(&order, 0));
+    for (plain, mixed) in plain.iter().zip(&mixed) {
+        assert_eq!(plain.labels, mixed.labels);
+        let mix = mixed.mix.as_ref().expect("mixed");
+        let count = plain.labels.len();
+        for at in 0..count {
+            let image = |at: usize| &plain.pixels[at * VALUES..(at + 1) * VALUES];
+            let (own, other, part) = (image(at), image(count - 1 - at), mix.parts[at]);
+            assert_eq!(mix.labels[at], plain.labels[count - 1 - at]);
+            let expected = own.iter().zip(other).map(|(x, y)| part * x + (1.0 - part) * y);
+            let worst = expected.zip(&mixed.pixels[at * VALUES..]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 1e-3);
+        }
+    }
+    assert_eq!(all(loader.augmented(&order, 0)), mixed);
+    assert_ne!(all(loader.augmented(&order, 1)), mixed);
+}
+
+#[test]
+fn a_bad_file_leaves_no_gap_among_views() {
+    let root = tempfile::tempdir().expect("a folder");
+    export(&Task::Flowers.dataset(1, 5, 0), root.path(), [16, 16]).expect("written");
+    let (dataset, _) = folder::open(root.path(), None, 0).expect("opens");
+    let Origin::File(second) = &dataset.samples[1].origin else { panic!("a file") };
+    fs::write(second, b"no image").expect("written");
+    let loader = Loader::new(dataset, LoaderOptions { on_corrupt: OnCorrupt::Skip, ..options(4) });
+    let found = rows(&all(loader.views(&[0, 1, 2], 2)));
+    assert_eq!(found.iter().map(|row| (row.0, row.1)).collect::<Vec<_>>(), [(0, 0), (0, 1), (2, 0), (2, 1)]);
+    assert_eq!(found[2..], rows(&all(loader.views(&[2], 2))));
+    assert_eq!(loader.skipped().len(), 1);
+}
+
+#[test]
+fn cached_pixels_are_the_same_and_bounded() {
+    let root = tempfile::tempdir().expect("a folder");
+    export(&Task::Flowers.dataset(1, 5, 0), root.path(), [16, 16]).expect("written");
+    let (dataset, _) = folder::open(root.path(), None, 0).expect("opens");
+    let order = [0, 1, 2, 3, 4];
+    let room_for_three = 3 * VALUES * size_of::<f32>() + 1;
+    let loader = Loader::new(dataset.clone(), LoaderOptions { cache_bytes: room_for_three, ..options(1) });
+    let fresh = Loader::new(dataset.clone(), options(1));
+    let expected = all(fresh.augmented(&order, 1));
+    all(loader.augmented(&order, 0));
+    assert_eq!(all(loader.augmented(&order, 1)), expected, "what is cached is not augmented");
+    // Without its files, what was kept is all there is.
+    fs::remove_dir_all(root.path()).expect("removed");
+    assert_eq!(all(loader.augmented(&order[..3], 1)), expected[..3]);
+    let gone = loader.batches(&order).find_map(Result::err).expect("an error");
+    assert!(matches!(gone, DataError::Corrupt { .. }), "{gone}");
+}

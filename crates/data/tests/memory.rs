@@ -1,0 +1,42 @@
+//! Memory is bounded by the batches that wait, not by the dataset. One test alone, since it measures the whole process.
+
+#![cfg(target_os = "linux")]
+
+use injerto_data::augment::{Augmentation, Factor, Fill, MixOptions};
+use injerto_data::decode::Orientation;
+use injerto_data::generated::Task;
+use injerto_data::resize::Interpolation;
+use injerto_data::{Loader, LoaderOptions, OnCorrupt};
+
+/// The most memory that this process has had, in bytes.
+fn peak() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux has it");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
+    line.trim().trim_end_matches(" kB").parse::<usize>().expect("kilobytes") * 1024
+}
+
+#[test]
+fn the_peak_does_not_grow_with_the_dataset() {
+    let pass = |per_class: usize| {
+        let options = LoaderOptions {
+            image_size: [32, 32],
+            batch_size: 32,
+            interpolation: Interpolation::Bilinear,
+            crop_to_aspect_ratio: false,
+            orientation: Orientation::Ignore,
+            on_corrupt: OnCorrupt::Error,
+            shuffle: Some(1),
+            augment: vec![Augmentation::RandomRotation { factor: Factor::Symmetric(0.1), fill: Fill::default() }],
+            mix: MixOptions { mixup: 0.2, cutmix: 0.0 },
+            seed: 1,
+            cache_bytes: 0,
+        };
+        let loader = Loader::new(Task::Shapes.dataset(per_class, 1, 0), options);
+        loader.augmented(&loader.order(0), 0).map(|batch| batch.expect("a batch").labels.len()).sum::<usize>()
+    };
+    assert_eq!(pass(100), 1_000);
+    let before = peak();
+    assert_eq!(pass(1_000), 10_000);
+    let (grown, pixels) = (peak() - before, 10_000 * 32 * 32 * 3 * size_of::<f32>());
+    assert!(grown < pixels / 10, "the peak grew by {grown} bytes over {pixels} bytes of pixels");
+}
