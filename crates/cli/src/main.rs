@@ -1,10 +1,12 @@
 //! The `injerto` binary: trains, describes, lists, predicts.
 
+mod compare;
 mod curves;
 mod generate;
 mod plugins;
 mod predict;
 mod progress;
+mod report;
 mod summary;
 mod train;
 
@@ -57,6 +59,10 @@ enum Command {
     Plugins(plugins::Arguments),
     /// Say what is on photos, with a trained checkpoint
     Predict(predict::Arguments),
+    /// Draw several runs together, and say what the first gains over the others
+    Compare(compare::Arguments),
+    /// Draw a run's curves and its report.html again
+    Report(report::Arguments),
     /// Write the drawn images of the quickstart into a folder, to look at
     Generate(generate::Arguments),
 }
@@ -82,6 +88,8 @@ fn main() -> ExitCode {
         Command::Summary(arguments) => summary::run(arguments, &common),
         Command::Plugins(arguments) => plugins::run(arguments, &common),
         Command::Predict(arguments) => predict::run(arguments),
+        Command::Compare(arguments) => compare::run(arguments),
+        Command::Report(arguments) => report::run(arguments),
         Command::Generate(arguments) => generate::run(arguments),
     };
     done.unwrap_or_else(|error| {
