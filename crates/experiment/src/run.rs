@@ -216,7 +216,6 @@ pub fn run(
     }
     .run(&mut model, progress)?;
     history.finish()?;
-    board.finish()?;
     let mut skipped = train.skipped();
     skipped.extend(validation.iter().flat_map(injerto_data::Loader::skipped));
     let mut summary = summarise(prepared, &fitted, skipped);
@@ -229,6 +228,8 @@ pub fn run(
     summary.seconds.total = began.elapsed().as_secs_f64();
     summary.peak_memory_bytes = peak_memory();
     folder.write("summary.json", &serde_json::to_string_pretty(&summary).expect("plain data"))?;
+    // The least of the files: everything else is there if it is not.
+    board.finish()?;
     Ok(Outcome { summary, model })
 }
 

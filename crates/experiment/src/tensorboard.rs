@@ -150,3 +150,64 @@ fn crc32c(data: &[u8]) -> u32 {
     let step = |crc: u32| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
     !data.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), |crc, _| step(crc)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn epoch(epoch: usize) -> EpochRecord {
+        EpochRecord {
+            epoch,
+            phase: "head".to_owned(),
+            loss: 0.5,
+            accuracy: 0.75,
+            val_loss: Some(0.625),
+            val_accuracy: Some(0.875),
+            learning_rate: 1e-3,
+            seconds: 1.0,
+        }
+    }
+
+    /// What TensorBoard's own `RecordWriter` and `event_pb2` write for the same events.
+    #[test]
+    fn the_bytes_are_tensorboards() {
+        let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        assert_eq!(
+            hex(record(&version_event(1.7e9))),
+            "1800000000000000a37f4b220900000040fc54d9411a0d627261696e2e4576656e743a32eced8f9d"
+        );
+        assert_eq!(
+            hex(record(&epoch_event(1.7e9 + 0.5, &epoch(300)))),
+            "6800000000000000fe9c7ad40900002040fc54d94110ac022a5a0a0b0a046c6f7373150000003f0a0f0a086163637572616379150000403f\
+             0a0f0a0876616c5f6c6f7373150000203f0a130a0c76616c5f6163637572616379150000603f0a140a0d6c6561726e696e675f726174651\
+             56f12833ae92ea08f"
+        );
+    }
+
+    #[test]
+    fn a_resumed_run_begins_another_file() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 1..=2 {
+            let mut board = TensorBoard::begin(folder.path()).unwrap();
+            board.observe(&Event::EpochEnded { record: &epoch(number), best: true });
+            board.finish().unwrap();
+        }
+        let mut files: Vec<_> =
+            std::fs::read_dir(folder.path().join("tensorboard")).unwrap().map(|file| file.unwrap().path()).collect();
+        files.sort();
+        assert_eq!(files.len(), 2);
+        for file in files {
+            assert_eq!(
+                std::fs::read(file).unwrap().len(),
+                record(&version_event(0.0)).len() + record(&epoch_event(0.0, &epoch(1))).len()
+            );
+        }
+    }
+
+    #[test]
+    fn figures_that_a_run_does_not_have_are_left_out() {
+        let blind = EpochRecord { val_loss: None, val_accuracy: None, ..epoch(1) };
+        let text = String::from_utf8_lossy(&epoch_event(0.0, &blind)).into_owned();
+        assert!(text.contains("accuracy") && !text.contains("val_"), "{text}");
+    }
+}
