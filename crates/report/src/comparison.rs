@@ -3,10 +3,10 @@ use std::path::{Path, PathBuf};
 use injerto_experiment::gain::{Curve, measure};
 
 use crate::curves::comparison_figure;
-use crate::page::{page, section, table};
+use crate::page::{figure, page, section, table};
 use crate::run::Run;
 use crate::scene::Ink;
-use crate::svg::{Colours, escaped, to_svg};
+use crate::svg::escaped;
 use crate::write::{write_figure, write_file};
 use crate::{Kept, ReportError};
 
@@ -15,10 +15,12 @@ use crate::{Kept, ReportError};
 pub struct Comparison {
     /// Each with a name that no other has.
     pub runs: Vec<(String, Run)>,
-    /// Start, slope and asymptote of each, its slope on the way to 95 % of its own asymptote.
+    /// Start, slope and asymptote of each.
     pub measures: Vec<Curve>,
     /// The accuracy of guessing.
     pub chance: f64,
+    /// The accuracy that all slopes are measured up to: 95 % of the way from chance to the lowest asymptote.
+    pub target: f64,
 }
 
 impl Comparison {
@@ -34,25 +36,23 @@ impl Comparison {
         let curves: Vec<Vec<f64>> = runs.iter().map(Run::accuracies).collect();
         // Two, where no run came far enough to say how many.
         let chance = runs.iter().find_map(Run::chance).unwrap_or(0.5);
-        let measures = curves.iter().map(|curve| measure(curve, chance, target(&[curve], chance))).collect();
-        Ok(Self { runs: labels(&runs).into_iter().zip(runs).collect(), measures, chance })
+        let lowest = curves.iter().map(|curve| measure(curve, chance, 1.0).asymptote).fold(1.0, f64::min);
+        // A run that never left chance sets no target.
+        let target = chance + 0.95 * (lowest - chance).max(0.05 * (1.0 - chance));
+        let measures = curves.iter().map(|curve| measure(curve, chance, target)).collect();
+        Ok(Self { runs: labels(&runs).into_iter().zip(runs).collect(), measures, chance, target })
     }
 
-    /// How far the first run is ahead of each of the others, both slopes on the way to the same accuracy: the same figures
-    /// as an experiment's transfer gain.
+    /// How far the first run is ahead of each of the others. For two runs these are the figures that an experiment's
+    /// transfer gain would have.
     pub fn gains(&self) -> Vec<(&str, Curve)> {
-        let first = self.runs[0].1.accuracies();
-        let ahead = |run: &Run| {
-            let other = run.accuracies();
-            let target = target(&[&first, &other], self.chance);
-            let [ours, theirs] = [&first, &other].map(|curve| measure(curve, self.chance, target));
-            Curve {
-                start: ours.start - theirs.start,
-                slope: ours.slope - theirs.slope,
-                asymptote: ours.asymptote - theirs.asymptote,
-            }
+        let first = self.measures[0];
+        let ahead = |other: &Curve| Curve {
+            start: first.start - other.start,
+            slope: first.slope - other.slope,
+            asymptote: first.asymptote - other.asymptote,
         };
-        self.runs[1..].iter().map(|(label, run)| (label.as_str(), ahead(run))).collect()
+        self.runs.iter().zip(&self.measures).skip(1).map(|((label, _), other)| (label.as_str(), ahead(other))).collect()
     }
 
     /// What keeps the runs from being compared fairly, in words.
@@ -90,7 +90,7 @@ impl Comparison {
     fn page(&self) -> String {
         let names: Vec<&str> = self.runs.iter().map(|(label, _)| label.as_str()).collect();
         let mut body = format!("<h1>Runs compared</h1>\n<p class=\"muted\">{}</p>\n", escaped(&names.join(", ")));
-        body += &section("Learning curves", &to_svg(&comparison_figure(&self.runs, false), Colours::Page));
+        body += &section("Learning curves", &figure(&comparison_figure(&self.runs, false)));
         let rows = self.runs.iter().zip(&self.measures).enumerate().map(|(place, ((label, run), measured))| {
             let Kept { epoch, monitor, value } = &run.best;
             let key = format!("<span class=\"key\" style=\"background:var({})\"></span>", Ink::Run(place).variable());
@@ -106,9 +106,9 @@ impl Comparison {
         let headings = ["run", "#epochs", "#start", "#slope", "#asymptote", "best"];
         let words = format!(
             "<p class=\"muted\">Of the validation accuracy: the start is its value after the first epoch, the slope what it \
-             gains an epoch on the way from chance ({:.3}) to 95 % of its asymptote, the asymptote its mean over the last \
-             quarter of the epochs.</p>\n",
-            self.chance
+             gains an epoch on the way from {:.3} (chance) to {:.3} (95 % of the way to the lowest asymptote), the asymptote its \
+             mean over the last quarter of the epochs.</p>\n",
+            self.chance, self.target
         );
         body += &section("Start, slope, asymptote", &(words + &table(&headings, &rows.collect::<Vec<_>>())));
         let gains = self.gains().into_iter().map(|(label, gain)| {
@@ -117,11 +117,7 @@ impl Comparison {
         });
         let gains: Vec<Vec<String>> = gains.collect();
         let heading = format!("What {} gains", self.runs[0].0);
-        let mut gained = table(&["over", "#start", "#slope", "#asymptote"], &gains);
-        if !gained.is_empty() {
-            gained += "<p class=\"muted\">Both slopes are measured on the way to the same accuracy, 95 % of the lower asymptote.</p>";
-        }
-        body += &section(&heading, &gained);
+        body += &section(&heading, &table(&["over", "#start", "#slope", "#asymptote"], &gains));
         let warnings: String =
             self.warnings().iter().map(|warning| format!("<li>{}</li>\n", escaped(warning))).collect();
         if !warnings.is_empty() {
@@ -129,12 +125,6 @@ impl Comparison {
         }
         page("Runs compared", &body)
     }
-}
-
-/// 95 % of the way from chance to the lowest asymptote; a run that never left chance sets no target.
-fn target(curves: &[&Vec<f64>], chance: f64) -> f64 {
-    let lowest = curves.iter().map(|curve| measure(curve, chance, 1.0).asymptote).fold(1.0, f64::min);
-    chance + 0.95 * (lowest - chance).max(0.05 * (1.0 - chance))
 }
 
 /// The experiments' names, with the folders' where two are the same, and a number where that does not help either.

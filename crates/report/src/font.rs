@@ -1,4 +1,6 @@
 //! Noto Sans, which the program carries with it: a fresh machine may have no font at all.
+//!
+//! The font is Google's, under the SIL Open Font License 1.1; the text of the licence is in the crate `notosans`.
 
 use std::sync::LazyLock;
 

@@ -8,9 +8,9 @@ use injerto_experiment::gain::Gain;
 use serde_json::Value;
 
 use crate::curves::{gain_figure, run_figure};
-use crate::page::{duration, grouped, page, section, table, tile};
+use crate::page::{duration, figure, grouped, page, section, table, tile};
 use crate::run::Run;
-use crate::svg::{Colours, escaped, to_svg};
+use crate::svg::escaped;
 use crate::verdict::{State, Verdict, verdict};
 
 /// Files that were left out, named up to this many.
@@ -21,7 +21,7 @@ pub fn report(run: &Run) -> String {
     let summary = run.summary.as_ref();
     let verdict = verdict(&run.history, run.best.epoch, run.chance());
     let mut body = header(run, &verdict);
-    body += &section("Learning curves", &to_svg(&run_figure(run, false), Colours::Page));
+    body += &section("Learning curves", &figure(&run_figure(run, false)));
     body += &section("What the curves say", &words(&verdict));
     body += &section("Phases", &phases(run));
     body += &section("Classes", &classes(run));
@@ -170,7 +170,7 @@ fn classes(run: &Run) -> String {
         let found = per_class?.iter().find(|row| row["class"] == class).or_else(|| per_class?.get(place));
         found.cloned()
     };
-    let figure = |value: &Value| value.as_f64().map_or("–".to_owned(), |value| format!("{value:.3}"));
+    let number = |value: &Value| value.as_f64().map_or("–".to_owned(), |value| format!("{value:.3}"));
     let mut headings = vec!["class"];
     if summary.images.is_some() {
         headings.extend(["#images to train on", "#to validate on"]);
@@ -189,7 +189,7 @@ fn classes(run: &Run) -> String {
         }
         if per_class.is_some() {
             let own = of_class(class, place).unwrap_or(Value::Null);
-            row.extend(["precision", "recall", "f1"].map(|name| figure(&own[name])));
+            row.extend(["precision", "recall", "f1"].map(|name| number(&own[name])));
             row.push(own["support"].as_u64().map_or("–".to_owned(), |count| grouped(count as usize)));
         }
         row
@@ -264,7 +264,7 @@ fn transfer(gain: &Gain) -> String {
         "<p>The same network, once by transfer and once from scratch: validation accuracy, the mean over {seeds} seed{}.</p>\n",
         if seeds == 1 { "" } else { "s" }
     );
-    words + &table(&["benefit", "#difference", ""], &rows) + &to_svg(&gain_figure(gain), Colours::Page)
+    words + &table(&["benefit", "#difference", ""], &rows) + &figure(&gain_figure(gain))
 }
 
 fn plan(run: &Run) -> String {

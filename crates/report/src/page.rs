@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::scene::Ink;
-use crate::svg::escaped;
+use crate::scene::{Ink, Scene};
+use crate::svg::{Colours, escaped, to_svg};
 
 /// Colours of a page beside those of its figures: light, then dark.
 const COLOURS: [(&str, &str, &str); 4] = [
@@ -43,7 +43,12 @@ pub fn section(heading: &str, body: &str) -> String {
     format!("<section>\n<h2>{}</h2>\n{body}\n</section>\n", escaped(heading))
 }
 
-/// One figure in large.
+/// A figure that can be moved sideways where the screen is narrower than it.
+pub fn figure(scene: &Scene) -> String {
+    format!("<div class=\"scroll\">\n{}</div>\n", to_svg(scene, Colours::Page))
+}
+
+/// One number in large.
 pub fn tile(value: &str, what: &str) -> String {
     format!("<div class=\"tile\"><b>{}</b><span>{}</span></div>\n", escaped(value), escaped(what))
 }

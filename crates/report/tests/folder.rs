@@ -161,7 +161,7 @@ fn runs_are_compared() {
     let runs = [
         put(&folder.path().join("good"), "summary.json", &summary("cats", 0.97)),
         put(&folder.path().join("bad"), "summary.json", &other),
-        put(&folder.path().join("same"), "summary.json", &summary("alone", 0.97)),
+        put(&folder.path().join("other"), "summary.json", &summary("alone", 0.91)),
     ];
     let comparison = Comparison::load(&runs).unwrap();
     // Folders name runs of one experiment.
@@ -176,7 +176,12 @@ fn runs_are_compared() {
     assert_eq!(gains[0].0, "bad");
     assert!((gains[0].1.start - 0.22).abs() < 1e-9 && (gains[0].1.asymptote - 0.22).abs() < 1e-9, "{gains:?}");
     assert!(gains[0].1.slope > 0.0, "{gains:?}");
-    assert!(gains[1].1.start.abs() < 1e-12 && gains[1].1.slope.abs() < 1e-12, "{gains:?}");
+    assert!((gains[1].1.start - 0.06).abs() < 1e-9, "{gains:?}");
+    // The same as an experiment's transfer gain.
+    let two = Comparison::load(&[runs[0].clone(), runs[2].clone()]).unwrap();
+    let [ours, theirs] = [0, 1].map(|at: usize| two.runs[at].1.accuracies());
+    let expected = injerto_experiment::gain::compare(&[(1, ours, theirs)], 2);
+    assert!((two.gains()[0].1.slope - expected.slope).abs() < 1e-12, "{expected:?}");
     assert!(comparison.warnings().iter().any(|warning| warning.starts_with("bad has other classes than good")));
     let page = comparison.write(&folder.path().join("out")).unwrap();
     let html = std::fs::read_to_string(page).unwrap();
