@@ -2,12 +2,14 @@
 
 mod advise;
 mod cache;
+mod compare;
 mod curves;
 mod export;
 mod generate;
 mod plugins;
 mod predict;
 mod progress;
+mod report;
 mod summary;
 mod train;
 
@@ -67,6 +69,10 @@ enum Command {
     Cache(cache::Arguments),
     /// Write a trained network, or its backbone alone, into one file
     Export(export::Arguments),
+    /// Draw several runs together, and say what the first gains over the others
+    Compare(compare::Arguments),
+    /// Draw a run's curves and its report.html again
+    Report(report::Arguments),
     /// Write the drawn images of the quickstart into a folder, to look at
     Generate(generate::Arguments),
 }
@@ -95,6 +101,8 @@ fn main() -> ExitCode {
         Command::Advise(arguments) => advise::run(&arguments, &common),
         Command::Cache(arguments) => cache::run(&arguments),
         Command::Export(arguments) => export::run(arguments),
+        Command::Compare(arguments) => compare::run(arguments),
+        Command::Report(arguments) => report::run(arguments),
         Command::Generate(arguments) => generate::run(arguments),
     };
     done.unwrap_or_else(|error| {

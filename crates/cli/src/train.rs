@@ -12,6 +12,7 @@ use injerto_experiment::config::Config;
 use injerto_experiment::{Prepared, RunFolder, Summary, Watch, device};
 use injerto_graph::summary::grouped;
 use injerto_graph::{Cut, CutOptions};
+use injerto_report::ReportError;
 
 use crate::Common;
 use crate::curves;
@@ -77,7 +78,13 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     let mut progress = Progress::new();
     let mut announce = |what: &str| println!("\n{what}");
     let mut watch = Watch { observer: &mut progress, announce: &mut announce, stop: &stop };
-    let outcome = injerto_experiment::run(&prepared, &device, &folder, resumed.is_some(), &mut watch)?;
+    let outcome = injerto_experiment::run(&prepared, &device, &folder, resumed.is_some(), &mut watch);
+    // Of a run that failed, the epochs before are drawn. No run is lost because it cannot be drawn.
+    match injerto_report::write(folder.path()) {
+        Err(ReportError::NothingToDraw { .. }) | Ok(_) => {}
+        Err(error) => tracing::warn!("no report: {error}"),
+    }
+    let outcome = outcome?;
     report(&outcome.summary, &folder);
     Ok(if outcome.summary.interrupted { ExitCode::from(130) } else { ExitCode::SUCCESS })
 }

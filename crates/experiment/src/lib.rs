@@ -18,8 +18,9 @@ mod predict;
 mod prepare;
 mod record;
 mod run;
+mod tensorboard;
 
 pub use error::ExperimentError;
 pub use predict::Predictor;
 pub use prepare::{Prepared, device};
-pub use run::{Outcome, RunFolder, Summary, Watch, run};
+pub use run::{BestSummary, ImageCounts, Outcome, PhaseSummary, RunFolder, Summary, Watch, run};

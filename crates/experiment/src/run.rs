@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::environment::{environment, peak_memory};
 use crate::gain::{Gain, compare};
 use crate::record::History;
+use crate::tensorboard::TensorBoard;
 use crate::{ExperimentError, Prepared};
 
 /// The folder that a run leaves.
@@ -90,6 +91,12 @@ pub struct Summary {
     pub seed: u32,
     /// Names of the classes.
     pub classes: Vec<String>,
+    /// Images of each class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<ImageCounts>,
+    /// Where the backbone's weights are from, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
     /// Stretches of training.
     pub phases: Vec<PhaseSummary>,
     /// The epoch that was kept.
@@ -109,6 +116,15 @@ pub struct Summary {
     /// How much transfer helped, where the experiment asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer_gain: Option<Gain>,
+}
+
+/// How many images a run had of each class, in the order of [`Summary::classes`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageCounts {
+    /// To learn from.
+    pub train: Vec<usize>,
+    /// To judge by.
+    pub validation: Vec<usize>,
 }
 
 /// One phase of a [`Summary`].
@@ -160,7 +176,7 @@ pub struct Watch<'a> {
     pub stop: &'a AtomicBool,
 }
 
-/// Trains, and leaves the folder: resolved experiment, environment, history, checkpoints, summary.
+/// Trains, and leaves the folder: resolved experiment, environment, history, TensorBoard events, checkpoints, summary.
 ///
 /// # Errors
 /// Whatever training meets. Files of finished epochs are there all the same.
@@ -183,6 +199,7 @@ pub fn run(
     let checkpoints = Checkpoints::new(folder.path(), config.checkpoint.save_best_only);
     let progress = if resume { checkpoints.resume(&mut model)? } else { None };
     let mut history = History::begin(folder.path(), progress.as_ref().map_or(&[], |done| &done.history))?;
+    let mut board = TensorBoard::begin(folder.path())?;
     let (train, validation) = prepared.loaders(config.seed);
     let settings = prepared.settings(config.seed);
     let fitted = Fit {
@@ -191,7 +208,7 @@ pub fn run(
         phases: &prepared.phases,
         settings: &settings,
         checkpoints: Some(&checkpoints),
-        observer: &mut (&mut history, &mut *watch.observer),
+        observer: &mut (&mut history, (&mut board, &mut *watch.observer)),
         stop: watch.stop,
     }
     .run(&mut model, progress)?;
@@ -208,6 +225,8 @@ pub fn run(
     summary.seconds.total = began.elapsed().as_secs_f64();
     summary.peak_memory_bytes = peak_memory();
     folder.write("summary.json", &serde_json::to_string_pretty(&summary).expect("plain data"))?;
+    // The least of the files: everything else is there if it is not.
+    board.finish()?;
     Ok(Outcome { summary, model })
 }
 
@@ -276,6 +295,11 @@ fn summarise(prepared: &Prepared, fitted: &Fitted, skipped: Vec<Skipped>) -> Sum
         device: config.device.name().to_owned(),
         seed: config.seed,
         classes: prepared.card.classes.clone(),
+        images: Some(ImageCounts {
+            train: prepared.train.counts(),
+            validation: prepared.validation.as_ref().map_or_else(Vec::new, injerto_data::Dataset::counts),
+        }),
+        weights: Some(prepared.origin.clone()),
         phases: prepared.phases.iter().map(phase).collect(),
         best: BestSummary {
             epoch: fitted.best.epoch,

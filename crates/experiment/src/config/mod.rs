@@ -9,8 +9,8 @@
 //! *Architecture invariant:* no file but the experiment's own is opened here; whether a folder, a plugin or a layer exists is
 //! for others to find out.
 
-mod cache;
 mod augment;
+mod cache;
 mod diagnostic;
 mod kinds;
 mod reader;

@@ -1,0 +1,63 @@
+//! `injerto compare`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use injerto_report::Comparison;
+
+use crate::curves;
+
+/// What `injerto compare` takes.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+
+  injerto compare runs/fine-tuning-20260101-120000 runs/baseline-20260101-130000
+  injerto compare runs/* --out comparison
+
+The gain is the first run's over each of the others.")]
+pub struct Arguments {
+    /// Folders of the runs
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// Write compare.svg, compare.png and compare.html into this folder
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+}
+
+/// Runs the command.
+pub fn run(arguments: Arguments) -> Result<ExitCode> {
+    if arguments.runs.len() > Comparison::MOST {
+        let most = Comparison::MOST;
+        bail!("{} runs: more than {most} cannot be told apart; name the {most} that matter", arguments.runs.len());
+    }
+    let comparison = Comparison::load(&arguments.runs)?;
+    let accuracies: Vec<Vec<f64>> = comparison.runs.iter().map(|(_, run)| run.accuracies()).collect();
+    let labels = || comparison.runs.iter().map(|(label, _)| label.as_str());
+    let drawn: Vec<(&str, &[f64])> = labels().zip(accuracies.iter().map(Vec::as_slice)).collect();
+    println!("{}", curves::draw(&drawn));
+    let width = labels().map(|label| label.chars().count()).max().unwrap_or(0);
+    let header = |first: &str| println!("{first:<width$}  {:>7}  {:>7}  {:>9}", "start", "slope", "asymptote");
+    header("");
+    for (label, measured) in labels().zip(&comparison.measures) {
+        let (start, slope, asymptote) = (measured.start, measured.slope, measured.asymptote);
+        println!("{label:<width$}  {start:>7.3}  {slope:>7.3}  {asymptote:>9.3}");
+    }
+    let gains = comparison.gains();
+    if !gains.is_empty() {
+        println!("\nGain of {} over", comparison.runs[0].0);
+        header("");
+        for (label, gain) in gains {
+            println!("{label:<width$}  {:>+7.3}  {:>+7.3}  {:>+9.3}", gain.start, gain.slope, gain.asymptote);
+        }
+    }
+    for warning in comparison.warnings() {
+        tracing::warn!("{warning}");
+    }
+    if let Some(folder) = arguments.out {
+        println!("\n{}", comparison.write(&folder)?.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,249 @@
+//! A panel with axes, curves, and labels where the curves end.
+
+use crate::font::{self, Weight};
+use crate::run::Stretch;
+use crate::scene::{Anchor, Ink, Item, Pen, Scene};
+
+/// Height of most words.
+const SMALL: f64 = 11.5;
+/// Height of what is above the curves: the title, then the names of the phases.
+const ABOVE: f64 = 46.0;
+/// Height of what is below: the epochs and their title.
+const BELOW: f64 = 38.0;
+/// Width of the values at the left.
+const LEFT: f64 = 42.0;
+/// Distance of labels from each other.
+const APART: f64 = 15.0;
+/// Labels are cut at this width.
+const LABEL: f64 = 150.0;
+
+/// What a panel's values are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Shares of one: never above 1.
+    Share,
+    /// Losses.
+    Loss,
+}
+
+/// One curve.
+#[derive(Debug, Clone)]
+pub struct Series {
+    /// What it is called where it ends.
+    pub name: String,
+    /// Its colour.
+    pub ink: Ink,
+    /// Width of its line.
+    pub width: f64,
+    /// Epochs with their values.
+    pub points: Vec<(usize, f64)>,
+}
+
+/// An epoch that is pointed at.
+#[derive(Debug, Clone)]
+pub struct Mark {
+    /// Which.
+    pub epoch: usize,
+    /// Its value.
+    pub value: f64,
+    /// Colour of the curve that it lies on.
+    pub ink: Ink,
+    /// What is said of it.
+    pub text: String,
+}
+
+/// A set of axes with curves.
+#[derive(Debug, Clone)]
+pub struct Panel {
+    /// What is shown.
+    pub title: String,
+    /// What the values are.
+    pub unit: Unit,
+    /// The curves, the first behind the rest.
+    pub series: Vec<Series>,
+    /// Phases, shown where there are several.
+    pub phases: Vec<Stretch>,
+    /// The best epoch.
+    pub mark: Option<Mark>,
+}
+
+/// Round values from at most `low` to at least `high`, four to seven of them, and the decimals that they need.
+fn ticks(low: f64, high: f64) -> (Vec<f64>, usize) {
+    let span = (high - low).max(1e-6);
+    let rough = span / 5.0;
+    let power = 10f64.powf(rough.log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0].map(|times| times * power).into_iter().find(|step| *step >= rough * 0.999);
+    let step = step.unwrap_or(10.0 * power);
+    let (first, last) = ((low / step + 1e-9).floor() as i64, (high / step - 1e-9).ceil() as i64);
+    let decimals = (-(step.log10() + 1e-9).floor()).max(0.0) as usize;
+    ((first..=last.max(first + 1)).map(|at| at as f64 * step).collect(), decimals)
+}
+
+/// Epochs to write below an axis of `width`, not closer than a number is wide.
+fn epoch_ticks(first: usize, last: usize, width: f64) -> Vec<usize> {
+    let fits = (width / 26.0).floor().max(1.0) as usize;
+    let epochs = last - first + 1;
+    let steps = (0..).flat_map(|power| [1, 2, 5].map(|times: usize| times * 10usize.pow(power)));
+    let step = steps.into_iter().find(|step| epochs.div_ceil(*step) <= fits).expect("some step is large enough");
+    match step {
+        1 => (first..=last).collect(),
+        _ => (first..=last).filter(|epoch| epoch % step == 0).collect(),
+    }
+}
+
+/// Moves places that are closer than `gap` apart, keeping their order, within `low..=high` where there is room.
+fn spread(wanted: &[f64], gap: f64, (low, high): (f64, f64)) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..wanted.len()).collect();
+    order.sort_by(|&a, &b| wanted[a].total_cmp(&wanted[b]));
+    let mut placed = wanted.to_vec();
+    let mut floor = low;
+    for &at in &order {
+        placed[at] = placed[at].max(floor);
+        floor = placed[at] + gap;
+    }
+    let mut ceiling = high;
+    for &at in order.iter().rev() {
+        placed[at] = placed[at].min(ceiling);
+        ceiling = placed[at] - gap;
+    }
+    placed
+}
+
+impl Panel {
+    /// Draws it into `area`: left, top, width, height.
+    pub fn draw(&self, scene: &mut Scene, area: [f64; 4]) {
+        let [left, top, width, height] = area;
+        scene.heading((left, top + 13.0), self.title.clone(), 13.0);
+        let finite: Vec<Vec<(usize, f64)>> = self
+            .series
+            .iter()
+            .map(|series| series.points.iter().copied().filter(|(_, value)| value.is_finite()).collect())
+            .collect();
+        let all = || finite.iter().flatten();
+        let (Some(first), Some(last)) = (all().map(|p| p.0).min(), all().map(|p| p.0).max()) else {
+            scene.text((left, top + ABOVE), "no validation images", SMALL, Ink::Muted, Anchor::Start);
+            return;
+        };
+        let labels: Vec<String> = self.series.iter().map(|series| font::fitted(&series.name, SMALL, LABEL)).collect();
+        let widest = labels.iter().map(|label| font::width(label, SMALL, Weight::Regular)).fold(0.0, f64::max);
+        let plot = [left + LEFT, top + ABOVE, width - LEFT - widest - 12.0, height - ABOVE - BELOW];
+        let (right, bottom) = (plot[0] + plot[2], plot[1] + plot[3]);
+
+        let low = all().map(|p| p.1).fold(f64::INFINITY, f64::min);
+        let high = all().map(|p| p.1).fold(f64::NEG_INFINITY, f64::max);
+        // Losses and shares that come near zero begin there.
+        let low = if low > 0.0 && low < 0.4 * high && self.unit == Unit::Loss { 0.0 } else { low };
+        let (mut values, decimals) = ticks(low, high);
+        if self.unit == Unit::Share {
+            values.retain(|value| (-1e-9..=1.0 + 1e-9).contains(value));
+            if values.len() < 2 {
+                values = vec![0.0, 1.0];
+            }
+        }
+        let (bottom_value, top_value) = (values[0], values[values.len() - 1]);
+        let x = |epoch: f64| plot[0] + (epoch - first as f64 + 0.5) / (last - first + 1) as f64 * plot[2];
+        let y = |value: f64| bottom - (value - bottom_value) / (top_value - bottom_value) * plot[3];
+
+        self.draw_phases(scene, plot, x);
+        for value in &values {
+            let pen = Pen { ink: Ink::Grid, width: 1.0, dashed: false };
+            scene.line(vec![(plot[0], y(*value)), (right, y(*value))], pen);
+            let text = format!("{value:.decimals$}");
+            scene.text((plot[0] - 8.0, y(*value) + 4.0), text, SMALL, Ink::Muted, Anchor::End);
+        }
+        let marked = self.mark.as_ref().map(|mark| mark.epoch);
+        let clear = |epoch: &usize| marked.is_none_or(|marked| (x(marked as f64) - x(*epoch as f64)).abs() > 20.0);
+        for epoch in epoch_ticks(first, last, plot[2]).into_iter().filter(clear) {
+            scene.text((x(epoch as f64), bottom + 17.0), epoch.to_string(), SMALL, Ink::Muted, Anchor::Middle);
+        }
+        scene.text((plot[0] + plot[2] / 2.0, bottom + 34.0), "epoch", SMALL, Ink::Muted, Anchor::Middle);
+        if let Some(mark) = &self.mark {
+            let pen = Pen { ink: Ink::Muted, width: 1.0, dashed: true };
+            let at = x(mark.epoch as f64);
+            scene.line(vec![(at, plot[1]), (at, bottom)], pen);
+            let (text, weight, anchor) = (mark.epoch.to_string(), Weight::Bold, Anchor::Middle);
+            scene.items.push(Item::Text { at: (at, bottom + 17.0), text, size: SMALL, weight, ink: Ink::Text, anchor });
+        }
+        for (series, points) in self.series.iter().zip(&finite) {
+            let places: Vec<(f64, f64)> = points.iter().map(|&(epoch, value)| (x(epoch as f64), y(value))).collect();
+            if last - first < 30 {
+                let dot = |&centre| Item::Circle { centre, radius: series.width * 1.2, ink: series.ink, ring: false };
+                scene.items.extend(places.iter().map(dot));
+            }
+            if places.len() > 1 {
+                scene.line(places, Pen { ink: series.ink, width: series.width, dashed: false });
+            }
+        }
+        let ends: Vec<f64> = finite.iter().map(|points| points.last().map_or(bottom, |p| y(p.1) + 4.0)).collect();
+        let ends = spread(&ends, APART, (plot[1] + 4.0, bottom + 4.0));
+        for ((series, label), end) in self.series.iter().zip(labels).zip(ends) {
+            scene.text((right + 10.0, end), label, SMALL, series.ink, Anchor::Start);
+        }
+        if let Some(Mark { epoch, value, ink, text }) = &self.mark {
+            let at = x(*epoch as f64);
+            scene.items.push(Item::Circle { centre: (at, y(*value)), radius: 4.5, ink: *ink, ring: true });
+            // Accuracies leave the lower edge free, losses the upper.
+            let line = if self.unit == Unit::Share { bottom - 8.0 } else { plot[1] + 16.0 };
+            let beside = font::width(text, SMALL, Weight::Regular) + 8.0;
+            match at + beside < right {
+                true => scene.text((at + 7.0, line), text.clone(), SMALL, Ink::Text, Anchor::Start),
+                false => scene.text((at - 7.0, line), text.clone(), SMALL, Ink::Text, Anchor::End),
+            }
+        }
+    }
+
+    fn draw_phases(&self, scene: &mut Scene, plot: [f64; 4], x: impl Fn(f64) -> f64) {
+        if self.phases.len() < 2 {
+            return;
+        }
+        let strip = 20.0;
+        for (place, phase) in self.phases.iter().enumerate() {
+            let (from, to) = (x(phase.first as f64 - 0.5), x(phase.last as f64 + 0.5));
+            if place % 2 == 1 {
+                let area = [from, plot[1] - strip, to - from, plot[3] + strip];
+                scene.items.push(Item::Rectangle { area, ink: Ink::Band });
+            }
+            if place > 0 {
+                let pen = Pen { ink: Ink::Muted, width: 1.0, dashed: false };
+                scene.line(vec![(from, plot[1] - strip), (from, plot[1] + plot[3])], pen);
+            }
+            let name = font::fitted(&phase.name, 11.0, to - from - 8.0);
+            scene.text((from + 6.0, plot[1] - 7.0), name, 11.0, Ink::Muted, Anchor::Start);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_round_and_cover_the_values() {
+        let check = |low, high, expected: &[f64], decimals| {
+            let (found, places) = ticks(low, high);
+            assert_eq!(places, decimals, "{low} to {high}: {found:?}");
+            assert_eq!(found.len(), expected.len(), "{low} to {high}: {found:?}");
+            assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-9), "{low} to {high}: {found:?}");
+        };
+        check(0.0, 1.0, &[0.0, 0.2, 0.4, 0.6, 0.8, 1.0], 1);
+        check(0.91, 0.98, &[0.90, 0.92, 0.94, 0.96, 0.98], 2);
+        check(0.0, 7.3, &[0.0, 2.0, 4.0, 6.0, 8.0], 0);
+        // One value has an axis too.
+        assert!(ticks(0.5, 0.5).0.len() >= 2);
+    }
+
+    #[test]
+    fn epochs_are_numbered_as_far_as_they_fit() {
+        assert_eq!(epoch_ticks(1, 5, 300.0), [1, 2, 3, 4, 5]);
+        assert_eq!(epoch_ticks(1, 15, 300.0), [2, 4, 6, 8, 10, 12, 14]);
+        assert_eq!(epoch_ticks(1, 100, 300.0), [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]);
+        assert_eq!(epoch_ticks(7, 7, 10.0), [7]);
+    }
+
+    #[test]
+    fn labels_do_not_overlap() {
+        assert_eq!(spread(&[10.0, 50.0], 15.0, (0.0, 100.0)), [10.0, 50.0]);
+        assert_eq!(spread(&[50.0, 48.0, 49.0], 15.0, (0.0, 100.0)), [78.0, 48.0, 63.0]);
+        assert_eq!(spread(&[99.0, 98.0], 15.0, (0.0, 100.0)), [100.0, 85.0]);
+    }
+}

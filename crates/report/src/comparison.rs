@@ -1,0 +1,146 @@
+use std::path::{Path, PathBuf};
+
+use injerto_experiment::gain::{Curve, measure};
+
+use crate::curves::comparison_figure;
+use crate::page::{figure, page, section, table};
+use crate::run::Run;
+use crate::scene::Ink;
+use crate::svg::escaped;
+use crate::write::{write_figure, write_file};
+use crate::{Kept, ReportError};
+
+/// Several runs together.
+#[derive(Debug, Clone)]
+pub struct Comparison {
+    /// Each with a name that no other has.
+    pub runs: Vec<(String, Run)>,
+    /// Start, slope and asymptote of each.
+    pub measures: Vec<Curve>,
+    /// The accuracy of guessing.
+    pub chance: f64,
+    /// The accuracy that all slopes are measured up to: 95 % of the way from chance to the lowest asymptote.
+    pub target: f64,
+}
+
+impl Comparison {
+    /// How many runs can be told apart by colour.
+    pub const MOST: usize = 6;
+
+    /// Reads the folders of at least one run.
+    ///
+    /// # Errors
+    /// A folder that is no run's.
+    pub fn load(folders: &[PathBuf]) -> Result<Self, ReportError> {
+        let runs: Vec<Run> = folders.iter().map(|folder| Run::load(folder)).collect::<Result<_, _>>()?;
+        let curves: Vec<Vec<f64>> = runs.iter().map(Run::accuracies).collect();
+        // Two, where no run came far enough to say how many.
+        let chance = runs.iter().find_map(Run::chance).unwrap_or(0.5);
+        let lowest = curves.iter().map(|curve| measure(curve, chance, 1.0).asymptote).fold(1.0, f64::min);
+        // A run that never left chance sets no target.
+        let target = chance + 0.95 * (lowest - chance).max(0.05 * (1.0 - chance));
+        let measures = curves.iter().map(|curve| measure(curve, chance, target)).collect();
+        Ok(Self { runs: labels(&runs).into_iter().zip(runs).collect(), measures, chance, target })
+    }
+
+    /// How far the first run is ahead of each of the others. For two runs these are the figures that an experiment's
+    /// transfer gain would have.
+    pub fn gains(&self) -> Vec<(&str, Curve)> {
+        let first = self.measures[0];
+        let ahead = |other: &Curve| Curve {
+            start: first.start - other.start,
+            slope: first.slope - other.slope,
+            asymptote: first.asymptote - other.asymptote,
+        };
+        self.runs.iter().zip(&self.measures).skip(1).map(|((label, _), other)| (label.as_str(), ahead(other))).collect()
+    }
+
+    /// What keeps the runs from being compared fairly, in words.
+    pub fn warnings(&self) -> Vec<String> {
+        let (first_label, first) = &self.runs[0];
+        let mut warnings = Vec::new();
+        for (label, run) in &self.runs {
+            match (&first.summary, &run.summary) {
+                (Some(ours), Some(theirs)) if ours.classes != theirs.classes => warnings.push(format!(
+                    "{label} has other classes than {first_label} ({} and {}): their accuracies do not compare",
+                    theirs.classes.len(),
+                    ours.classes.len()
+                )),
+                (Some(ours), Some(theirs)) if ours.images != theirs.images => {
+                    warnings.push(format!("{label} has another number of images than {first_label}"));
+                }
+                (_, None) => warnings.push(format!("{label} did not end")),
+                _ => {}
+            }
+        }
+        warnings
+    }
+
+    /// Writes `compare.svg`, `compare.png` and `compare.html`, and returns the path of the page.
+    ///
+    /// # Errors
+    /// Files that cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<PathBuf, ReportError> {
+        write_figure(&comparison_figure(&self.runs, true), folder, "compare")?;
+        let path = folder.join("compare.html");
+        write_file(&path, self.page().as_bytes())?;
+        Ok(path)
+    }
+
+    fn page(&self) -> String {
+        let names: Vec<&str> = self.runs.iter().map(|(label, _)| label.as_str()).collect();
+        let mut body = format!("<h1>Runs compared</h1>\n<p class=\"muted\">{}</p>\n", escaped(&names.join(", ")));
+        body += &section("Learning curves", &figure(&comparison_figure(&self.runs, false)));
+        let rows = self.runs.iter().zip(&self.measures).enumerate().map(|(place, ((label, run), measured))| {
+            let Kept { epoch, monitor, value } = &run.best;
+            let key = format!("<span class=\"key\" style=\"background:var({})\"></span>", Ink::Run(place).variable());
+            vec![
+                key + &escaped(label),
+                run.history.len().to_string(),
+                format!("{:.3}", measured.start),
+                format!("{:.3}", measured.slope),
+                format!("{:.3}", measured.asymptote),
+                value.map_or("–".to_owned(), |value| format!("{} {value:.4}, epoch {epoch}", escaped(monitor))),
+            ]
+        });
+        let headings = ["run", "#epochs", "#start", "#slope", "#asymptote", "best"];
+        let words = format!(
+            "<p class=\"muted\">Of the validation accuracy: the start is its value after the first epoch, the slope what it \
+             gains an epoch on the way from {:.3} (chance) to {:.3} (95 % of the way to the lowest asymptote), the asymptote its \
+             mean over the last quarter of the epochs.</p>\n",
+            self.chance, self.target
+        );
+        body += &section("Start, slope, asymptote", &(words + &table(&headings, &rows.collect::<Vec<_>>())));
+        let gains = self.gains().into_iter().map(|(label, gain)| {
+            let figures = [gain.start, gain.slope, gain.asymptote].map(|value| format!("{value:+.3}"));
+            std::iter::once(escaped(label)).chain(figures).collect()
+        });
+        let gains: Vec<Vec<String>> = gains.collect();
+        let heading = format!("What {} gains", self.runs[0].0);
+        body += &section(&heading, &table(&["over", "#start", "#slope", "#asymptote"], &gains));
+        let warnings: String =
+            self.warnings().iter().map(|warning| format!("<li>{}</li>\n", escaped(warning))).collect();
+        if !warnings.is_empty() {
+            body += &section("With care", &format!("<ul>\n{warnings}</ul>"));
+        }
+        page("Runs compared", &body)
+    }
+}
+
+/// The experiments' names, with the folders' where two are the same, and a number where that does not help either.
+fn labels(runs: &[Run]) -> Vec<String> {
+    let folder = |run: &Run| run.folder.file_name().map(|name| name.to_string_lossy().into_owned());
+    let mut labels: Vec<String> = Vec::new();
+    for run in runs {
+        let alone = runs.iter().filter(|other| other.name == run.name).count() == 1;
+        let label = if alone { run.name.clone() } else { folder(run).unwrap_or_else(|| run.name.clone()) };
+        let mut numbered = label.clone();
+        let mut number = 2;
+        while labels.contains(&numbered) {
+            numbered = format!("{label} ({number})");
+            number += 1;
+        }
+        labels.push(numbered);
+    }
+    labels
+}

@@ -1,0 +1,191 @@
+//! Runs' folders, whole and in pieces, and what is drawn of them.
+
+use std::path::{Path, PathBuf};
+
+use injerto_report::verdict::{State, verdict};
+use injerto_report::{Comparison, ReportError, Run, report, write};
+use serde_json::{Value, json};
+
+/// An epoch's line of the history; its accuracies rise to `top`.
+fn epoch(number: usize, phase: &str, top: f64) -> Value {
+    let rest = 0.5f64.powi(number as i32);
+    json!({ "epoch": number, "phase": phase, "loss": 0.2 + rest, "accuracy": top - 0.4 * rest, "val_loss": 0.3 + rest,
+        "val_accuracy": top - 0.02 - 0.4 * rest, "learning_rate": 1e-3, "seconds": 1.5 })
+}
+
+/// `summary.json` of a run with two phases.
+fn summary(name: &str, top: f64) -> Value {
+    let phase = |name: &str, epochs: std::ops::RangeInclusive<usize>, trainable: usize| {
+        let history: Vec<Value> = epochs.map(|number| epoch(number, name, top)).collect();
+        json!({ "name": name, "epochs": history.len(), "trainable_params": trainable, "non_trainable_params": 2257984,
+            "seconds": 6.0, "history": history })
+    };
+    json!({ "name": name, "device": "flex", "seed": 123, "classes": ["cats", "dogs"],
+        "phases": [phase("head", 1..=4, 1281), phase("fine-tuning", 5..=8, 1862721)],
+        "best": { "epoch": 8, "monitor": "val_accuracy", "value": top - 0.02 - 0.4 * 0.5f64.powi(8), "checkpoint": "best.safetensors" },
+        "seconds": { "total": 12.0, "decode": 1.0, "prefix": 2.0, "train": 8.0, "validate": 1.0 },
+        "images_per_second": 500.0, "peak_memory_bytes": 1 << 30 })
+}
+
+fn put(folder: &Path, name: &str, value: &Value) -> PathBuf {
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(folder.join(name), serde_json::to_string_pretty(value).unwrap()).unwrap();
+    folder.to_owned()
+}
+
+/// What begins with `<` and is no tag of ours would be read as one by a browser: tags must close in their order.
+fn well_formed(html: &str) {
+    let alone = ["!doctype", "meta", "rect", "circle", "polyline"];
+    let mut open: Vec<&str> = Vec::new();
+    for piece in html.split('<').skip(1) {
+        let tag = piece.split('>').next().unwrap();
+        let name = tag.split_whitespace().next().unwrap().trim_end_matches('/');
+        match name.strip_prefix('/') {
+            Some(closed) => assert_eq!(open.pop(), Some(closed), "in {piece}"),
+            None if alone.contains(&name) => {}
+            None => open.push(name),
+        }
+    }
+    assert!(open.is_empty(), "{open:?}");
+}
+
+#[test]
+fn a_runs_folder_gets_its_plots_and_its_page() {
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), "summary.json", &summary("cats", 0.97));
+    let page = write(folder.path()).unwrap();
+    assert_eq!(page, folder.path().join("report.html"));
+    let svg = std::fs::read_to_string(folder.path().join("plots/curves.svg")).unwrap();
+    well_formed(&svg);
+    // Two panels with two curves each, their names, the phases' names and the best epoch.
+    for (part, times) in
+        [("training ", 2), ("validation ", 2), (">head<", 2), (">fine-tuning<", 2), (">best epoch: ", 2)]
+    {
+        assert_eq!(svg.matches(part).count(), times, "{part}");
+    }
+    let png = std::fs::read(folder.path().join("plots/curves.png")).unwrap();
+    assert_eq!(&png[..8], b"\x89PNG\r\n\x1a\n");
+    let side = |at: usize| u32::from_be_bytes(png[at..at + 4].try_into().unwrap());
+    assert_eq!((side(16), side(20)), (1960, 776));
+    // Twice the same bytes.
+    write(folder.path()).unwrap();
+    assert_eq!(std::fs::read(folder.path().join("plots/curves.png")).unwrap(), png);
+}
+
+#[test]
+fn the_page_needs_nothing_beside_itself_and_says_it_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut whole = summary("cats <b>& dogs", 0.97);
+    whole["classes"] = json!(["cats", "<script>dogs"]);
+    whole["images"] = json!({ "train": [1000, 999], "validation": [500, 498] });
+    whole["weights"] = json!("imagenet: 1,000 classes");
+    whole["skipped"] = json!([["photos/broken.jpg", "not a JPEG"]]);
+    whole["transfer_gain"] = json!({ "start": 0.31, "slope": 0.12, "asymptote": 0.05, "seeds": [1, 2],
+        "transfer": [0.8, 0.9], "scratch": [0.5, 0.6] });
+    whole["metrics"] = json!({ "accuracy": 0.95, "macro_f1": 0.9423, "top_5": 1.0, "confusion": [[480, 20], [29, 469]],
+        "per_class": [{ "class": "cats", "precision": 0.943, "recall": 0.96, "f1": 0.951, "support": 500 },
+            { "class": "<script>dogs", "precision": 0.959, "recall": 0.942, "f1": 0.95, "support": 498 }] });
+    put(folder.path(), "summary.json", &whole);
+    put(folder.path(), "environment.json", &json!({ "cpu": "a processor", "command": ["injerto", "train"] }));
+    let experiment = "name = \"cats\" # <odd>\n[data]\nroot = \"photos\"\nbatch_size = 16\n[backbone]\n\
+        plugin = \"mobilenet_v2\"\nweights = \"imagenet\"\n[[phases]]\nname = \"head\"\nepochs = 4\n";
+    std::fs::write(folder.path().join("experiment.toml"), experiment).unwrap();
+    let html = report(&Run::load(folder.path()).unwrap());
+    well_formed(&html);
+    assert!(!html.contains("<script") && !html.contains("<odd>"), "names are not markup");
+    for outside in ["src=", "href=", "url(", "@import", "<link"] {
+        assert!(!html.contains(outside), "{outside}");
+    }
+    for part in [
+        "cats &lt;b&gt;&amp; dogs",
+        "1,862,721",
+        "1,999",
+        "photos/broken.jpg",
+        "+0.310",
+        "0.9423",
+        "0.959",
+        ">469</td>",
+        "imagenet: 1,000 classes",
+        "a processor",
+        "injerto train",
+        "&lt;odd&gt;",
+        "Still improving when it ended.",
+        "photos, 16 a step",
+        "prefers-color-scheme: dark",
+    ] {
+        assert!(html.contains(part), "{part}");
+    }
+}
+
+#[test]
+fn a_killed_run_is_drawn_as_far_as_it_came() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines: String = (1..=3).map(|number| epoch(number, "head", 0.9).to_string() + "\n").collect();
+    std::fs::write(folder.path().join("history.jsonl"), lines + "{\"epoch\": 4, \"pha").unwrap();
+    let run = Run::load(folder.path()).unwrap();
+    assert_eq!((run.history.len(), run.best.epoch, run.best.monitor.as_str()), (3, 3, "val_accuracy"));
+    assert_eq!(verdict(&run.history, run.best.epoch, run.chance()).state, State::Improving);
+    assert!(report(&run).contains("not finished"));
+    write(folder.path()).unwrap();
+}
+
+#[test]
+fn what_is_no_run_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(matches!(Run::load(folder.path()), Err(ReportError::NothingToDraw { .. })));
+    put(folder.path(), "summary.json", &json!({ "name": "half" }));
+    let error = write(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("summary.json") && error.contains("missing field"), "{error}");
+}
+
+#[test]
+fn a_run_without_validation_images_is_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut whole = summary("blind", 0.9);
+    for phase in whole["phases"].as_array_mut().unwrap() {
+        for record in phase["history"].as_array_mut().unwrap() {
+            record.as_object_mut().unwrap().retain(|name, _| !name.starts_with("val_"));
+        }
+    }
+    put(folder.path(), "summary.json", &whole);
+    write(folder.path()).unwrap();
+    let svg = std::fs::read_to_string(folder.path().join("plots/curves.svg")).unwrap();
+    assert!(svg.contains("training ") && !svg.contains("validation "));
+}
+
+#[test]
+fn runs_are_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut other = summary("cats", 0.75);
+    other["classes"] = json!(["cats", "dogs", "foxes"]);
+    let runs = [
+        put(&folder.path().join("good"), "summary.json", &summary("cats", 0.97)),
+        put(&folder.path().join("bad"), "summary.json", &other),
+        put(&folder.path().join("other"), "summary.json", &summary("alone", 0.91)),
+    ];
+    let comparison = Comparison::load(&runs).unwrap();
+    // Folders name runs of one experiment.
+    let labels: Vec<&str> = comparison.runs.iter().map(|(label, _)| label.as_str()).collect();
+    assert_eq!(labels, ["good", "bad", "alone"]);
+    let first = comparison.measures[0];
+    assert!(
+        (first.start - 0.75).abs() < 1e-9 && (first.asymptote - 0.95 + 0.4 * 3.0 / 512.0).abs() < 1e-9,
+        "{first:?}"
+    );
+    let gains = comparison.gains();
+    assert_eq!(gains[0].0, "bad");
+    assert!((gains[0].1.start - 0.22).abs() < 1e-9 && (gains[0].1.asymptote - 0.22).abs() < 1e-9, "{gains:?}");
+    assert!(gains[0].1.slope > 0.0, "{gains:?}");
+    assert!((gains[1].1.start - 0.06).abs() < 1e-9, "{gains:?}");
+    // The same as an experiment's transfer gain.
+    let two = Comparison::load(&[runs[0].clone(), runs[2].clone()]).unwrap();
+    let [ours, theirs] = [0, 1].map(|at: usize| two.runs[at].1.accuracies());
+    let expected = injerto_experiment::gain::compare(&[(1, ours, theirs)], 2);
+    assert!((two.gains()[0].1.slope - expected.slope).abs() < 1e-12, "{expected:?}");
+    assert!(comparison.warnings().iter().any(|warning| warning.starts_with("bad has other classes than good")));
+    let page = comparison.write(&folder.path().join("out")).unwrap();
+    let html = std::fs::read_to_string(page).unwrap();
+    well_formed(&html);
+    assert!(html.contains("What good gains") && html.contains("+0.220"), "{html}");
+    assert!(folder.path().join("out/compare.png").is_file() && folder.path().join("out/compare.svg").is_file());
+}
