@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use crate::{Graph, GraphError, GraphSpec, Layer, Operator};
 
 /// A handle on a layer of a [`Builder`].
@@ -47,5 +49,60 @@ impl Builder {
     /// As [`Graph::new`]'s.
     pub fn finish(self) -> Result<Graph, GraphError> {
         Graph::new(GraphSpec { name: self.name, layers: self.layers })
+    }
+
+    /// Checks the network, with its layers put in the order of Keras's `model.layers`: by the longest way to the output,
+    /// and at equal distance in the order in which a walk from the output through all inputs meets them.
+    /// Where branches run side by side this is not the order in which they were written down.
+    ///
+    /// # Errors
+    /// As [`Graph::new`]'s.
+    pub fn finish_in_keras_order(self) -> Result<Graph, GraphError> {
+        let Self { name, layers } = self;
+        let position: HashMap<&str, usize> =
+            layers.iter().enumerate().map(|(at, layer)| (layer.name.as_str(), at)).collect();
+        let inputs: Vec<Vec<usize>> = layers
+            .iter()
+            .map(|layer| layer.inputs.iter().filter_map(|input| position.get(input.as_str()).copied()).collect())
+            .collect();
+        // Inputs are written down before their users, so one sweep from the end finds the longest ways.
+        let mut distance = vec![0_usize; layers.len()];
+        for at in (0..layers.len()).rev() {
+            inputs[at].iter().for_each(|&input| distance[input] = distance[input].max(distance[at] + 1));
+        }
+        let mut met = vec![usize::MAX; layers.len()];
+        let (mut waiting, mut count) = (vec![layers.len().saturating_sub(1)], 0);
+        while let Some(at) = waiting.pop() {
+            if let Some(met) = met.get_mut(at).filter(|met| **met == usize::MAX) {
+                *met = count;
+                count += 1;
+                waiting.extend(inputs[at].iter().rev());
+            }
+        }
+        let mut order: Vec<usize> = (0..layers.len()).collect();
+        order.sort_by_key(|&at| (std::cmp::Reverse(distance[at]), met[at]));
+        let mut taken: Vec<Option<Layer>> = layers.into_iter().map(Some).collect();
+        let layers = order.into_iter().filter_map(|at| taken[at].take()).collect();
+        Graph::new(GraphSpec { name, layers })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Activation;
+
+    #[test]
+    fn branches_are_ordered_as_keras_does() {
+        let mut net = Builder::new("net");
+        let input = net.input([4, 4, 3]);
+        let relu = || Operator::Activation { activation: Activation::Relu };
+        let short = net.add("short", relu(), &[input]);
+        let a = net.add("a", relu(), &[input]);
+        let b = net.add("b", relu(), &[a]);
+        net.add("sum", Operator::Add {}, &[short, b]);
+        let graph = net.finish_in_keras_order().expect("a graph");
+        let names: Vec<&str> = graph.nodes().iter().map(crate::Node::name).collect();
+        assert_eq!(names, ["input_layer", "a", "short", "b", "sum"]);
     }
 }

@@ -102,6 +102,10 @@ pub struct Preprocessing {
     /// How images are resized for it.
     #[serde(default)]
     pub interpolation: Interpolation,
+    /// Where its published accuracy was measured on the middle of each photo: the share of the shorter side that was left,
+    /// cut out as a square before resizing. Only evaluation on ImageNet's classes looks at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crop: Option<f64>,
 }
 
 impl Preprocessing {
@@ -131,7 +135,8 @@ impl Preprocessing {
     }
 
     fn new(scale: f64, mean: [f64; 3], deviation: [f64; 3]) -> Self {
-        Self { scale, mean, deviation, channel_order: ChannelOrder::default(), interpolation: Interpolation::default() }
+        let (channel_order, interpolation) = (ChannelOrder::default(), Interpolation::default());
+        Self { scale, mean, deviation, channel_order, interpolation, crop: None }
     }
 }
 
@@ -280,6 +285,43 @@ pub struct TensorMap {
     /// Names of tensors in the file that are no parameters; `*` stands for anything.
     #[serde(default)]
     pub ignore: Vec<String>,
+}
+
+impl TensorMap {
+    /// A Keras file: tensors are found by the graph's own names.
+    pub fn keras() -> Self {
+        Self { layout: Layout::Keras, names: Vec::new(), ignore: Vec::new() }
+    }
+
+    /// A PyTorch file whose tensors are still to be named. PyTorch's count of batches is no parameter.
+    pub fn torch() -> Self {
+        Self { layout: Layout::Torch, names: Vec::new(), ignore: vec!["*.num_batches_tracked".to_owned()] }
+    }
+
+    /// Adds PyTorch's `MODULE.weight` as the kernel of `layer` (convolution or dense), and `MODULE.bias` if it has one.
+    pub fn kernel(&mut self, module: &str, layer: &str, bias: bool) {
+        self.name(format!("{module}.weight"), format!("{layer}/kernel"));
+        if bias {
+            self.name(format!("{module}.bias"), format!("{layer}/bias"));
+        }
+    }
+
+    /// Adds the four tensors of PyTorch's batch normalisation `module` as those of `layer`.
+    pub fn normalization(&mut self, module: &str, layer: &str) {
+        let parts = [
+            ("weight", "gamma"),
+            ("bias", "beta"),
+            ("running_mean", "moving_mean"),
+            ("running_var", "moving_variance"),
+        ];
+        for (theirs, ours) in parts {
+            self.name(format!("{module}.{theirs}"), format!("{layer}/{ours}"));
+        }
+    }
+
+    fn name(&mut self, tensor: String, parameter: String) {
+        self.names.push(TensorName { tensor, parameter });
+    }
 }
 
 /// A tensor's name in the file, and the parameter that it is.

@@ -22,17 +22,8 @@ pub enum WeightError {
         /// What the reader said.
         reason: String,
     },
-    /// A format that is known but not read.
-    #[error(
-        "{origin}: Keras HDF5 files cannot be read yet; save the model's weights as safetensors with tensors named \
-         LAYER/PARAMETER (`conv2d/kernel`) and set backbone.weights to that file"
-    )]
-    Hdf5 {
-        /// The file.
-        origin: String,
-    },
     /// A path whose extension says nothing.
-    #[error("{}: unknown kind of weight file; expected .safetensors, .pt or .pth", path.display())]
+    #[error("{}: unknown kind of weight file; expected .safetensors, .pt, .pth, .h5, .hdf5 or .keras", path.display())]
     Extension {
         /// The file.
         path: PathBuf,

@@ -11,7 +11,7 @@ use super::WeightError;
 use super::save::write_atomically;
 
 /// Larger than any published file of weights; an answer beyond it is not one.
-const LARGEST_FILE: u64 = 4 << 30;
+pub(super) const LARGEST_FILE: u64 = 4 << 30;
 
 /// The folder where fetched weights and computed features are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 
 mod error;
 mod fetch;
+mod hdf5;
 mod initialise;
 mod read;
 mod save;

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use injerto_graph::{Format, Graph, Layout, Role, TensorMap, matches_pattern};
+use injerto_graph::{Format, Graph, Layout, Operator, Role, TensorMap, matches_pattern};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 
@@ -40,7 +40,7 @@ impl Weights {
         let tensors = match format {
             Format::Safetensors => safetensors(bytes).map_err(|reason| bad("safetensors", reason))?,
             Format::Pytorch => pytorch(&bytes).map_err(|reason| bad("a PyTorch file", reason))?,
-            Format::KerasHdf5 => return Err(WeightError::Hdf5 { origin: origin.to_owned() }),
+            Format::KerasHdf5 => super::hdf5::tensors(bytes, graph).map_err(|reason| bad("Keras HDF5", reason))?,
         };
         assemble(&tensors, origin, map, graph)
     }
@@ -54,6 +54,7 @@ fn assemble(
     graph: &Graph,
 ) -> Result<Weights, WeightError> {
     let wanted = names(graph);
+    let flattened = flattened(graph);
     // Name of each parameter's tensor in the file.
     let in_file: BTreeMap<&str, &str> = match map.names.is_empty() {
         true => wanted.keys().map(|name| (name.as_str(), name.as_str())).collect(),
@@ -79,7 +80,11 @@ fn assemble(
         if !data.iter().all(|x| x.is_finite()) {
             return Err(WeightError::NotFinite { origin: origin.to_owned(), tensor: tensor.to_owned() });
         }
-        weights.insert(name.clone(), shape.clone(), to_keras(*role, shape, map.layout, data));
+        let mut data = to_keras(*role, shape, map.layout, data);
+        if let Some(image) = flattened.get(name).filter(|_| map.layout == Layout::Torch) {
+            data = channels_last(*image, &data);
+        }
+        weights.insert(name.clone(), shape.clone(), data);
     }
     let ignored = |name: &str| map.ignore.iter().any(|pattern| matches_pattern(pattern, name));
     let surplus: Vec<String> =
@@ -89,6 +94,26 @@ fn assemble(
     }
     let (origin, graph) = (origin.to_owned(), graph.name().to_owned());
     Err(WeightError::Mismatch { origin, graph, missing, surplus, misshapen })
+}
+
+/// Dense kernels whose input is a flattened image, and that image's shape.
+fn flattened(graph: &Graph) -> BTreeMap<String, [usize; 3]> {
+    let mut found = BTreeMap::new();
+    for node in graph.nodes().iter().filter(|node| matches!(node.operator(), Operator::Dense { .. })) {
+        let flatten = &graph.nodes()[node.inputs[0]];
+        if matches!(flatten.operator(), Operator::Flatten {}) {
+            let image = graph.nodes()[flatten.inputs[0]].shape.image();
+            found.extend(image.map(|image| (format!("{}/kernel", node.name()), image)));
+        }
+    }
+    found
+}
+
+/// Puts a dense kernel's rows, in PyTorch's order of a flattened image (channel by channel), into Keras's (pixel by pixel).
+fn channels_last([h, w, c]: [usize; 3], kernel: &[f32]) -> Vec<f32> {
+    let units = kernel.len() / (h * w * c);
+    let rows = (0..h * w).flat_map(|pixel| (0..c).map(move |channel| channel * h * w + pixel));
+    rows.flat_map(|row| &kernel[row * units..(row + 1) * units]).copied().collect()
 }
 
 /// Shape that a parameter has in a file of this layout.

@@ -82,7 +82,7 @@ impl Choice {
             Self::File(path) => match path.extension().and_then(|extension| extension.to_str()) {
                 Some("safetensors") => {
                     // A checkpoint of ours also holds its head: only the backbone's part is wanted.
-                    let map = TensorMap { layout: Layout::Keras, names: Vec::new(), ignore: checkpoint_surplus(path)? };
+                    let map = TensorMap { ignore: checkpoint_surplus(path)?, ..TensorMap::keras() };
                     Weights::read(path, Format::Safetensors, &map, graph)
                 }
                 Some("pt" | "pth") => {
@@ -94,7 +94,7 @@ impl Choice {
                     let first = attempts.next().expect("there is the plain one");
                     first.or_else(|error| attempts.find_map(Result::ok).ok_or(error))
                 }
-                Some("h5" | "hdf5" | "keras") => Err(WeightError::Hdf5 { origin: path.display().to_string() }),
+                Some("h5" | "hdf5" | "keras") => Weights::read(path, Format::KerasHdf5, &TensorMap::keras(), graph),
                 _ => Err(WeightError::Extension { path: path.clone() }),
             },
         }

@@ -13,12 +13,17 @@ use serde_json::{Map, Value, json};
 use crate::{missing, probe, shared, workspace_plugins};
 
 /// The networks of the golden files that have a plugin.
-fn networks() -> [(&'static str, &'static str, Value); 4] {
+fn networks() -> [(&'static str, &'static str, Value); 9] {
     [
         ("mobilenet_v2_1.00_160", "mobilenet_v2", json!({"input_shape": [160, 160]})),
         ("mobilenet_v2_1.00_224_top", "mobilenet_v2", json!({"include_top": true})),
         ("mobilenet_v2_0.35_96", "mobilenet_v2", json!({"input_shape": [96, 96], "alpha": 0.35})),
         ("small_cnn_160", "small_cnn", json!({"include_top": true})),
+        ("inception_v3_224", "inception_v3", json!({"input_shape": [224, 224]})),
+        ("inception_v3_299_top", "inception_v3", json!({"include_top": true})),
+        ("resnet50_224", "resnet", json!({})),
+        ("vgg16_224", "vgg", json!({})),
+        ("efficientnet_b0_224", "efficientnet", json!({})),
     ]
 }
 
@@ -94,8 +99,10 @@ fn formula(graph: &Graph) -> Weights {
                         (3.0 / fan_in as f64).sqrt() * s
                     }
                     Role::Gamma => 1.0 + 0.1 * s,
-                    Role::MovingVariance | Role::Variance => 1.0 + 0.5 * s * s,
-                    Role::Count => 0.0,
+                    Role::MovingVariance => 1.0 + 0.5 * s * s,
+                    // Keras's `set_weights` does not reach the constants that a Normalization layer computes with.
+                    Role::Variance => 1.0,
+                    Role::Mean | Role::Count => 0.0,
                     _ => 0.1 * s,
                 }
             };

@@ -1,0 +1,191 @@
+use injerto_graph::{Activation, Builder, Graph, GraphError, LayerId, Operator, Padding, Window};
+
+use crate::{Parameters, Variant};
+
+/// A convolution as the tables below write it: torchvision's name in its module, filters, `[height, width]`.
+type Step = (&'static str, usize, [usize; 2]);
+
+/// torchvision's modules of the convolutions, the n-th one of Keras's `conv2d_n`.
+pub(crate) type Modules = Vec<String>;
+
+/// The network with Keras's names and order.
+pub(crate) fn build(parameters: &Parameters) -> Result<(Graph, Modules), GraphError> {
+    let [height, width] = parameters.input_shape;
+    let mut net = Net::new(parameters.variant);
+    let mut x = net.builder.input([height, width, 3]);
+
+    x = net.conv("Conv2d_1a_3x3", x, 32, [3, 3], 2, Padding::Valid);
+    x = net.conv("Conv2d_2a_3x3", x, 32, [3, 3], 1, Padding::Valid);
+    x = net.conv("Conv2d_2b_3x3", x, 64, [3, 3], 1, Padding::Same);
+    x = net.max_pool(x);
+    x = net.conv("Conv2d_3b_1x1", x, 80, [1, 1], 1, Padding::Valid);
+    x = net.conv("Conv2d_4a_3x3", x, 192, [3, 3], 1, Padding::Valid);
+    x = net.max_pool(x);
+
+    for (at, (module, pooled)) in [("Mixed_5b", 32), ("Mixed_5c", 64), ("Mixed_5d", 64)].into_iter().enumerate() {
+        let branches: [&[Step]; 3] = [
+            &[("branch1x1", 64, [1, 1])],
+            &[("branch5x5_1", 48, [1, 1]), ("branch5x5_2", 64, [5, 5])],
+            &[("branch3x3dbl_1", 64, [1, 1]), ("branch3x3dbl_2", 96, [3, 3]), ("branch3x3dbl_3", 96, [3, 3])],
+        ];
+        x = net.mixed(&format!("mixed{at}"), module, x, &branches, pooled);
+    }
+    let branches: [&[Step]; 2] = [
+        &[("branch3x3", 384, [3, 3])],
+        &[("branch3x3dbl_1", 64, [1, 1]), ("branch3x3dbl_2", 96, [3, 3]), ("branch3x3dbl_3", 96, [3, 3])],
+    ];
+    x = net.reduction("mixed3", "Mixed_6a", x, &branches);
+    let modules = [("Mixed_6b", 128), ("Mixed_6c", 160), ("Mixed_6d", 160), ("Mixed_6e", 192)];
+    for (at, (module, c)) in modules.into_iter().enumerate() {
+        let branches: [&[Step]; 3] = [
+            &[("branch1x1", 192, [1, 1])],
+            &[("branch7x7_1", c, [1, 1]), ("branch7x7_2", c, [1, 7]), ("branch7x7_3", 192, [7, 1])],
+            &[
+                ("branch7x7dbl_1", c, [1, 1]),
+                ("branch7x7dbl_2", c, [7, 1]),
+                ("branch7x7dbl_3", c, [1, 7]),
+                ("branch7x7dbl_4", c, [7, 1]),
+                ("branch7x7dbl_5", 192, [1, 7]),
+            ],
+        ];
+        x = net.mixed(&format!("mixed{}", at + 4), module, x, &branches, 192);
+    }
+    let branches: [&[Step]; 2] = [
+        &[("branch3x3_1", 192, [1, 1]), ("branch3x3_2", 320, [3, 3])],
+        &[
+            ("branch7x7x3_1", 192, [1, 1]),
+            ("branch7x7x3_2", 192, [1, 7]),
+            ("branch7x7x3_3", 192, [7, 1]),
+            ("branch7x7x3_4", 192, [3, 3]),
+        ],
+    ];
+    x = net.reduction("mixed8", "Mixed_7a", x, &branches);
+    for (at, module) in ["Mixed_7b", "Mixed_7c"].into_iter().enumerate() {
+        x = net.wide(at, module, x);
+    }
+    if parameters.include_top {
+        x = net.builder.add("avg_pool", Operator::GlobalAveragePooling2D { keepdims: false }, &[x]);
+        let activation = parameters.classifier_activation;
+        net.builder.add("predictions", Operator::Dense { units: parameters.classes, use_bias: true, activation }, &[x]);
+    }
+    Ok((net.builder.finish_in_keras_order()?, net.modules))
+}
+
+struct Net {
+    builder: Builder,
+    variant: Variant,
+    modules: Modules,
+    max_pools: usize,
+    average_pools: usize,
+}
+
+impl Net {
+    fn new(variant: Variant) -> Self {
+        let builder = Builder::new("inception_v3");
+        Self { builder, variant, modules: Vec::new(), max_pools: 0, average_pools: 0 }
+    }
+
+    /// Convolution, batch normalisation and ReLU, under Keras's running number.
+    fn conv(
+        &mut self,
+        module: &str,
+        x: LayerId,
+        filters: usize,
+        kernel_size: [usize; 2],
+        stride: usize,
+        padding: Padding,
+    ) -> LayerId {
+        let number = self.modules.len();
+        self.modules.push(module.to_owned());
+        let conv = Operator::Conv2D {
+            filters,
+            kernel_size,
+            strides: [stride, stride],
+            padding,
+            dilation_rate: [1, 1],
+            groups: 1,
+            use_bias: false,
+            activation: Activation::Linear,
+        };
+        // torchvision's epsilon is Keras's here.
+        let (scale, momentum) = match self.variant {
+            Variant::Keras => (false, 0.99),
+            Variant::Torch => (true, 0.9),
+        };
+        let norm = Operator::BatchNormalization { epsilon: 1e-3, momentum, center: true, scale };
+        let x = self.builder.add(numbered("conv2d", number), conv, &[x]);
+        let x = self.builder.add(numbered("batch_normalization", number), norm, &[x]);
+        self.builder.add(numbered("activation", number), Operator::Activation { activation: Activation::Relu }, &[x])
+    }
+
+    fn max_pool(&mut self, x: LayerId) -> LayerId {
+        let window = Window { pool_size: [3, 3], strides: [2, 2], padding: Padding::Valid, count_include_pad: false };
+        let name = numbered("max_pooling2d", self.max_pools);
+        self.max_pools += 1;
+        self.builder.add(name, Operator::MaxPooling2D(window), &[x])
+    }
+
+    fn average_pool(&mut self, x: LayerId) -> LayerId {
+        let count_include_pad = self.variant == Variant::Torch;
+        let window = Window { pool_size: [3, 3], strides: [1, 1], padding: Padding::Same, count_include_pad };
+        let name = numbered("average_pooling2d", self.average_pools);
+        self.average_pools += 1;
+        self.builder.add(name, Operator::AveragePooling2D(window), &[x])
+    }
+
+    /// Convolutions one after the other, the last one with `stride`.
+    fn branch(&mut self, module: &str, x: LayerId, steps: &[Step], stride: usize) -> LayerId {
+        let last = steps.len() - 1;
+        steps.iter().enumerate().fold(x, |x, (at, &(name, filters, kernel))| {
+            let (stride, padding) = match at == last && stride > 1 {
+                true => (stride, Padding::Valid),
+                false => (1, Padding::Same),
+            };
+            self.conv(&format!("{module}.{name}"), x, filters, kernel, stride, padding)
+        })
+    }
+
+    /// Pooled branch of the modules that keep the size.
+    fn pooled(&mut self, module: &str, x: LayerId, filters: usize) -> LayerId {
+        let pool = self.average_pool(x);
+        self.conv(&format!("{module}.branch_pool"), pool, filters, [1, 1], 1, Padding::Same)
+    }
+
+    /// Branches side by side and a pooled one.
+    fn mixed(&mut self, name: &str, module: &str, x: LayerId, branches: &[&[Step]], pooled: usize) -> LayerId {
+        let mut ends: Vec<LayerId> = branches.iter().map(|steps| self.branch(module, x, steps, 1)).collect();
+        ends.push(self.pooled(module, x, pooled));
+        self.builder.add(name, Operator::Concatenate {}, &ends)
+    }
+
+    /// The same at half the size.
+    fn reduction(&mut self, name: &str, module: &str, x: LayerId, branches: &[&[Step]]) -> LayerId {
+        let mut ends: Vec<LayerId> = branches.iter().map(|steps| self.branch(module, x, steps, 2)).collect();
+        ends.push(self.max_pool(x));
+        self.builder.add(name, Operator::Concatenate {}, &ends)
+    }
+
+    /// The last modules, whose 3×3 convolutions are a row and a column side by side.
+    fn wide(&mut self, at: usize, module: &str, x: LayerId) -> LayerId {
+        let plain = self.branch(module, x, &[("branch1x1", 320, [1, 1])], 1);
+        let once = self.branch(module, x, &[("branch3x3_1", 384, [1, 1])], 1);
+        let once = self.fork(&format!("mixed9_{at}"), module, once, ["branch3x3_2a", "branch3x3_2b"]);
+        let steps = [("branch3x3dbl_1", 448, [1, 1]), ("branch3x3dbl_2", 384, [3, 3])];
+        let twice = self.branch(module, x, &steps, 1);
+        let name = numbered("concatenate", at);
+        let twice = self.fork(&name, module, twice, ["branch3x3dbl_3a", "branch3x3dbl_3b"]);
+        let pooled = self.pooled(module, x, 192);
+        self.builder.add(format!("mixed{}", 9 + at), Operator::Concatenate {}, &[plain, once, twice, pooled])
+    }
+
+    fn fork(&mut self, name: &str, module: &str, x: LayerId, [row, column]: [&str; 2]) -> LayerId {
+        let row = self.conv(&format!("{module}.{row}"), x, 384, [1, 3], 1, Padding::Same);
+        let column = self.conv(&format!("{module}.{column}"), x, 384, [3, 1], 1, Padding::Same);
+        self.builder.add(name, Operator::Concatenate {}, &[row, column])
+    }
+}
+
+/// Keras's name of the `number`-th layer of a class that has no name of its own.
+pub(crate) fn numbered(class: &str, number: usize) -> String {
+    if number == 0 { class.to_owned() } else { format!("{class}_{number}") }
+}
