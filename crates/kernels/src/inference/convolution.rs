@@ -1,7 +1,7 @@
 //! Convolutions and dense layers as matrix products without the matrix: a tile of pixels by a panel of filters stays in
 //! registers while taps and channels go by; pixels are read where they lie, through one address each.
 
-use super::simd::{Isa, Simd};
+use super::simd::{Isa, Simd, per_isa};
 use super::view::{Post, Region, View};
 
 /// Pixels whose addresses are found at once; their inputs stay near while the panels go by.
@@ -153,6 +153,41 @@ pub(crate) unsafe fn run(isa: Isa, job: &Job<'_>) {
                 unsafe { run_tile(isa, &tile, end - first) };
             }
         }
+        if !matches!(convolution.post, Post::None | Post::Clamp(..)) {
+            let filters = convolution.panels.iter().map(|panel| panel.filters).sum();
+            // SAFETY: the caller's; the pixels were just written.
+            unsafe { finish(isa, &Finish { pixels: &output[..count], filters, post: convolution.post }) };
+        }
+    }
+}
+
+/// Pixels that a function is still to be applied to.
+pub(crate) struct Finish<'a> {
+    pixels: &'a [*mut f32],
+    filters: usize,
+    post: Post,
+}
+
+per_isa! {
+    /// Applies it.
+    finish = finish_kernel(Finish<'_>)
+}
+
+#[inline(always)]
+unsafe fn finish_kernel<S: Simd>(job: &Finish<'_>) {
+    for &pixel in job.pixels {
+        let mut c = 0;
+        while c < job.filters {
+            let count = S::LANES.min(job.filters - c);
+            // SAFETY: the caller's; nothing is read or written behind the pixel.
+            unsafe {
+                let at = pixel.add(c);
+                let mut values = [0.0; 16];
+                std::ptr::copy_nonoverlapping(at, values.as_mut_ptr(), count);
+                S::store_up_to(at, job.post.apply::<S>(S::load(values.as_ptr())), count);
+            }
+            c += S::LANES;
+        }
     }
 }
 
@@ -203,7 +238,7 @@ unsafe fn tile_portable<const P: usize, const W: usize>(tile: &Tile<'_>) {
 /// `P` pixels by `W` vectors of filters: every sum is one chain over taps and channels, whatever the tile, so that a
 /// result does not depend on where its pixel falls.
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "pixels and vectors index several arrays alike")]
+#[expect(clippy::needless_range_loop, reason = "iterators over the sums would keep them in memory")]
 unsafe fn kernel<S: Simd, const P: usize, const W: usize>(tile: &Tile<'_>) {
     let Tile { convolution, panel, .. } = *tile;
     // SAFETY: a tile has P addresses, the panel W vectors for each weight, and stores are cut to its filters.
@@ -212,8 +247,8 @@ unsafe fn kernel<S: Simd, const P: usize, const W: usize>(tile: &Tile<'_>) {
         let mut weights = panel.values.as_ptr();
         for w in 0..W {
             let bias = S::load(weights.add(w * S::LANES));
-            for sum in &mut sums {
-                sum[w] = bias;
+            for p in 0..P {
+                sums[p][w] = bias;
             }
         }
         weights = weights.add(W * S::LANES);
@@ -238,13 +273,14 @@ unsafe fn kernel<S: Simd, const P: usize, const W: usize>(tile: &Tile<'_>) {
                 }
             }
         }
-        match convolution.post {
-            Post::None => {}
-            Post::Clamp(low, high) => {
-                let (low, high) = (S::splat(low), S::splat(high));
-                sums.iter_mut().flatten().for_each(|sum| *sum = S::min(S::max(*sum, low), high));
+        // Other functions follow when the block's pixels are whole: here they would push the sums out of the registers.
+        if let Post::Clamp(low, high) = convolution.post {
+            let (low, high) = (S::splat(low), S::splat(high));
+            for p in 0..P {
+                for w in 0..W {
+                    sums[p][w] = S::min(S::max(sums[p][w], low), high);
+                }
             }
-            post => sums.iter_mut().flatten().for_each(|sum| *sum = post.apply::<S>(*sum)),
         }
         let full = panel.filters == W * S::LANES;
         for p in 0..P {

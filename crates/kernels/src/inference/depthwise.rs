@@ -102,6 +102,7 @@ unsafe fn columns<S: Simd, const H: usize, const W: usize, const STRIDE: usize, 
 }
 
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "iterators over the sums would keep them in memory")]
 unsafe fn block<S: Simd, const H: usize, const W: usize, const STRIDE: usize, const X: usize>(
     job: &Job<'_>,
     image: usize,
@@ -121,15 +122,15 @@ unsafe fn block<S: Simd, const H: usize, const W: usize, const STRIDE: usize, co
             // Every column of the input is read once. Each sum takes its taps from left to right.
             for column in 0..(X - 1) * STRIDE + W {
                 let value = S::load(row.add(column * job.input.pixel));
-                for (o, sum) in sums.iter_mut().enumerate() {
+                for o in 0..X {
                     if column >= o * STRIDE && column - o * STRIDE < W {
-                        *sum = S::fma(value, weights[column - o * STRIDE], *sum);
+                        sums[o] = S::fma(value, weights[column - o * STRIDE], sums[o]);
                     }
                 }
             }
         }
-        for (o, sum) in sums.into_iter().enumerate() {
-            store::<S>(job, image, [y, x + o, channel], sum);
+        for o in 0..X {
+            store::<S>(job, image, [y, x + o, channel], sums[o]);
         }
     }
 }
