@@ -1,0 +1,75 @@
+//! Images a second of whole networks: `cargo run --profile bench -p injerto-kernels --example throughput -- NETWORK [SECONDS]`.
+//!
+//! NETWORK is `mobilenet_v2` (160×160, batch 32) or `inception_v3` (224×224, batch 8); `--profile` after it prints where the time goes.
+
+#[path = "../tests/inference/networks.rs"]
+mod networks;
+
+use std::borrow::Cow;
+use std::time::{Duration, Instant};
+
+use injerto_kernels::inference::{Input, Program};
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let network = arguments.first().map_or("mobilenet_v2", String::as_str);
+    let (graph, batch) = match network {
+        "mobilenet_v2" => (networks::mobilenet_v2(160), 32),
+        "inception_v3" => (networks::inception_v3(224), 8),
+        other => {
+            eprintln!("no network '{other}': take mobilenet_v2 or inception_v3");
+            std::process::exit(2);
+        }
+    };
+    let parameters = networks::parameters(&graph, 1);
+    let layers: Vec<usize> = (0..graph.len()).collect();
+    let given = |layer: usize, place: usize| Cow::Borrowed(parameters[layer][place].as_slice());
+    let program = match Program::compile(&graph, &layers, &[graph.len() - 1], &given, &Input::default()) {
+        Ok(program) => program,
+        Err(error) => {
+            eprintln!("{error}");
+            std::process::exit(1);
+        }
+    };
+    let pixels = networks::Random::new(2).values(batch * graph.input_shape().count(), 0.0, 1.0);
+    if arguments.get(1).is_some_and(|argument| argument == "--profile") {
+        return profile(&program, &pixels);
+    }
+    let seconds = arguments.get(1).and_then(|text| text.parse().ok()).unwrap_or(3.0);
+    let mut times = Vec::new();
+    let start = Instant::now();
+    program.run(&pixels, batch);
+    while times.len() < 3 || start.elapsed() < Duration::from_secs_f64(seconds) {
+        let start = Instant::now();
+        program.run(&pixels, batch);
+        times.push(start.elapsed().as_secs_f64());
+    }
+    times.sort_by(f64::total_cmp);
+    println!(
+        "{network}: best {:.1}, median {:.1} images/s ({} KiB an image)",
+        batch as f64 / times[0],
+        batch as f64 / times[times.len() / 2],
+        program.bytes_per_image() / 1024,
+    );
+}
+
+/// The best of some runs for each step.
+fn profile(program: &Program, pixels: &[f32]) {
+    let mut best = program.profile(pixels, 4);
+    for _ in 0..20 {
+        for (best, step) in best.iter_mut().zip(program.profile(pixels, 4)) {
+            best.seconds = best.seconds.min(step.seconds);
+        }
+    }
+    let total: f64 = best.iter().map(|step| step.seconds).sum();
+    for step in &best {
+        println!(
+            "{:<24} {:8.1} us {:5.1} % {:7.1} GFLOP/s",
+            step.name,
+            step.seconds * 1e6,
+            100.0 * step.seconds / total,
+            2e-9 * step.products as f64 / step.seconds,
+        );
+    }
+    println!("{:<24} {:8.1} us for 4 images in one thread: {:.1} images/s", "all", total * 1e6, 4.0 / total);
+}

@@ -1,1 +1,0 @@
-//! A frozen prefix compiled for the CPU.

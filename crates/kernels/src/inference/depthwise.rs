@@ -1,0 +1,188 @@
+//! Depthwise convolutions: a vector of channels at a time, several columns of the output in registers.
+
+use super::simd::{Simd, per_isa};
+use super::view::{Post, Region, View};
+
+/// A depthwise convolution.
+#[derive(Debug, Clone)]
+pub(crate) struct Depthwise {
+    /// `[height, width]`.
+    pub kernel: [usize; 2],
+    /// `[vertical, horizontal]`.
+    pub strides: [usize; 2],
+    /// `[vertical, horizontal]`.
+    pub dilation: [usize; 2],
+    /// Zeros in front, `[top, left]`; the input's halo has them.
+    pub front: [usize; 2],
+    /// Columns of the output.
+    pub width: usize,
+    /// Channels of the input.
+    pub channels: usize,
+    /// Output channels for each of the input.
+    pub multiplier: usize,
+    /// `[height, width, output channel]`, one row of zeros-padded channels a tap.
+    pub weights: Vec<f32>,
+    /// One value an output channel.
+    pub bias: Vec<f32>,
+    /// Applied last.
+    pub post: Post,
+}
+
+impl Depthwise {
+    /// Channels of the output, with room for a vector read beyond them.
+    pub fn pitch(&self) -> usize {
+        pitch(self.channels * self.multiplier)
+    }
+}
+
+/// `channels` in whole vectors of any instruction set.
+pub(crate) fn pitch(channels: usize) -> usize {
+    channels.next_multiple_of(16)
+}
+
+/// Work of one depthwise convolution.
+pub(crate) struct Job<'a> {
+    pub depthwise: &'a Depthwise,
+    pub input: View,
+    pub output: View,
+    /// Added before the last function.
+    pub residual: Option<View>,
+    pub region: Region,
+}
+
+per_isa! {
+    /// Computes the region of the output.
+    run = kernel(Job<'_>)
+}
+
+#[inline(always)]
+unsafe fn kernel<S: Simd>(job: &Job<'_>) {
+    let d = job.depthwise;
+    // SAFETY: the caller's.
+    unsafe {
+        match (d.multiplier, d.kernel, d.strides[1], d.dilation[1]) {
+            (1, [3, 3], 1, 1) => columns::<S, 3, 3, 1, 6>(job),
+            (1, [3, 3], 2, 1) => columns::<S, 3, 3, 2, 4>(job),
+            (1, [5, 5], 1, 1) => columns::<S, 5, 5, 1, 4>(job),
+            (1, [5, 5], 2, 1) => columns::<S, 5, 5, 2, 4>(job),
+            _ => any::<S>(job),
+        }
+    }
+}
+
+/// Rows of the region.
+#[inline(always)]
+fn rows(region: &Region) -> impl Iterator<Item = (usize, usize)> {
+    let rows = region.rows.clone();
+    region.images.clone().flat_map(move |image| rows.clone().map(move |y| (image, y)))
+}
+
+/// Kernels of a known size: `X` columns at once.
+#[inline(always)]
+unsafe fn columns<S: Simd, const H: usize, const W: usize, const STRIDE: usize, const X: usize>(job: &Job<'_>) {
+    let d = job.depthwise;
+    for (image, y) in rows(&job.region) {
+        let mut channel = 0;
+        while channel < d.channels {
+            let mut x = 0;
+            // SAFETY: the caller's; the last columns are done one by one.
+            unsafe {
+                while x + X <= d.width {
+                    block::<S, H, W, STRIDE, X>(job, image, [y, x, channel]);
+                    x += X;
+                }
+                while x < d.width {
+                    block::<S, H, W, STRIDE, 1>(job, image, [y, x, channel]);
+                    x += 1;
+                }
+            }
+            channel += S::LANES;
+        }
+    }
+}
+
+#[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "iterators over the sums would keep them in memory")]
+unsafe fn block<S: Simd, const H: usize, const W: usize, const STRIDE: usize, const X: usize>(
+    job: &Job<'_>,
+    image: usize,
+    [y, x, channel]: [usize; 3],
+) {
+    let d = job.depthwise;
+    let in_y = (y * d.strides[0]) as isize - d.front[0] as isize;
+    let in_x = (x * STRIDE) as isize - d.front[1] as isize;
+    let pitch = d.pitch();
+    // SAFETY: the caller's.
+    unsafe {
+        let mut sums = [S::load(d.bias.as_ptr().add(channel)); X];
+        for i in 0..H {
+            let row = job.input.at(image, in_y + (i * d.dilation[0]) as isize, in_x).add(channel);
+            let weights: [S::V; W] =
+                std::array::from_fn(|j| S::load(d.weights.as_ptr().add((i * W + j) * pitch + channel)));
+            // Every column of the input is read once. Each sum takes its taps from left to right.
+            for column in 0..(X - 1) * STRIDE + W {
+                let value = S::load(row.add(column * job.input.pixel));
+                for o in 0..X {
+                    if column >= o * STRIDE && column - o * STRIDE < W {
+                        sums[o] = S::fma(value, weights[column - o * STRIDE], sums[o]);
+                    }
+                }
+            }
+        }
+        for o in 0..X {
+            store::<S>(job, image, [y, x + o, channel], sums[o]);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn store<S: Simd>(job: &Job<'_>, image: usize, [y, x, channel]: [usize; 3], mut sum: S::V) {
+    let d = job.depthwise;
+    // SAFETY: the caller's; the store is cut to the channels.
+    unsafe {
+        if let Some(residual) = job.residual {
+            sum = S::add(sum, S::load(residual.at(image, y as isize, x as isize).add(channel)));
+        }
+        let to = job.output.at(image, y as isize, x as isize).add(channel);
+        S::store_up_to(to, d.post.apply::<S>(sum), d.channels * d.multiplier - channel);
+    }
+}
+
+/// Kernels of any size, and several outputs a channel.
+#[inline(always)]
+unsafe fn any<S: Simd>(job: &Job<'_>) {
+    let d = job.depthwise;
+    let out = d.channels * d.multiplier;
+    for (image, y) in rows(&job.region) {
+        let in_y = (y * d.strides[0]) as isize - d.front[0] as isize;
+        for x in 0..d.width {
+            let in_x = (x * d.strides[1]) as isize - d.front[1] as isize;
+            let mut channel = 0;
+            while channel < out {
+                // SAFETY: the caller's.
+                unsafe {
+                    let mut sum = S::load(d.bias.as_ptr().add(channel));
+                    for i in 0..d.kernel[0] {
+                        for j in 0..d.kernel[1] {
+                            let (dy, dx) = ((i * d.dilation[0]) as isize, (j * d.dilation[1]) as isize);
+                            let pixel = job.input.at(image, in_y + dy, in_x + dx);
+                            let weight = S::load(d.weights.as_ptr().add((i * d.kernel[1] + j) * d.pitch() + channel));
+                            let value = if d.multiplier == 1 {
+                                S::load(pixel.add(channel))
+                            } else {
+                                let mut lanes = [0.0; 16];
+                                for (lane, value) in lanes[..S::LANES.min(out - channel)].iter_mut().enumerate() {
+                                    *value = *pixel.add((channel + lane) / d.multiplier);
+                                }
+                                S::load(lanes.as_ptr())
+                            };
+                            sum = S::fma(value, weight, sum);
+                        }
+                    }
+                    store::<S>(job, image, [y, x, channel], sum);
+                }
+                channel += S::LANES;
+            }
+        }
+    }
+}

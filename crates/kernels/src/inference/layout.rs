@@ -1,0 +1,239 @@
+//! Where values lie: one arena an image, planned once, a value's place given to the next as soon as its last reader is done.
+
+use super::convolution::Convolution;
+use super::depthwise::{Depthwise, pitch};
+use super::draft::{Draft, Plan, Value, Weights, Work};
+use super::simd::Isa;
+use super::simple::{Map, Simple};
+use super::view::{Post, View};
+
+/// Values behind each buffer that a vector may read.
+const SLACK: usize = 16;
+
+/// Where a value lies in an image's arena.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Placed {
+    /// Its first value.
+    pub offset: usize,
+    pub row: usize,
+    pub pixel: usize,
+    pub shape: [usize; 3],
+}
+
+/// A buffer's zeros, as `(offset, length)` of runs.
+pub(crate) type Zeros = Vec<(usize, usize)>;
+
+/// A step that can be run.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub name: String,
+    pub work: Ready,
+    pub inputs: Vec<usize>,
+    pub residual: Option<usize>,
+    pub output: usize,
+    /// Halos to be written before.
+    pub zeros: Zeros,
+    /// Multiplications for one image.
+    pub products: usize,
+}
+
+/// What a step does.
+#[derive(Debug)]
+pub(crate) enum Ready {
+    Convolution(Convolution),
+    Depthwise(Depthwise),
+    Simple(Simple),
+}
+
+/// Steps, where their values lie, and how much room an image takes.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    pub steps: Vec<Step>,
+    pub values: Vec<Placed>,
+    /// Values of an image's arena.
+    pub size: usize,
+}
+
+impl Placed {
+    /// Its view in arenas of `size` values that begin at `base`.
+    pub fn view(&self, base: *mut f32, size: usize) -> View {
+        View { base: base.wrapping_add(self.offset), image: size, row: self.row, pixel: self.pixel }
+    }
+}
+
+/// The value that holds `value`, and from which channel on.
+fn root(values: &[Value], value: usize) -> (usize, usize) {
+    match values[value].parent {
+        Some((parent, channel)) => {
+            let (root, from) = root(values, parent);
+            (root, from + channel)
+        }
+        None => (value, 0),
+    }
+}
+
+/// Lays a plan out.
+pub(crate) fn lay_out(isa: Isa, plan: Plan) -> Layout {
+    let Plan { drafts, values, outputs } = plan;
+    let roots: Vec<(usize, usize)> = (0..values.len()).map(|value| root(&values, value)).collect();
+    let mut life = vec![(usize::MAX, 0); values.len()];
+    for (at, draft) in drafts.iter().enumerate() {
+        for &value in draft.inputs.iter().chain(&draft.residual).chain([&draft.output]) {
+            let life = &mut life[roots[value].0];
+            *life = (life.0.min(at), life.1.max(at));
+        }
+    }
+    outputs.iter().for_each(|&value| life[roots[value].0].1 = drafts.len());
+
+    let mut taken: Vec<(usize, usize, (usize, usize))> = Vec::new();
+    let mut offsets = vec![0; values.len()];
+    let mut size = 0;
+    let mut order: Vec<usize> = (0..values.len()).filter(|&v| roots[v].0 == v && life[v].0 != usize::MAX).collect();
+    // Large buffers first: small ones fit in between.
+    order.sort_by_key(|&v| (std::cmp::Reverse(buffer(&values[v])), v));
+    for value in order {
+        let length = buffer(&values[value]);
+        let mut others: Vec<(usize, usize)> = taken
+            .iter()
+            .filter(|(_, _, other)| other.0 <= life[value].1 && life[value].0 <= other.1)
+            .map(|&(start, end, _)| (start, end))
+            .collect();
+        others.sort_unstable();
+        let mut start = 0;
+        for (from, to) in others {
+            if start + length <= from {
+                break;
+            }
+            start = start.max(to);
+        }
+        offsets[value] = start;
+        taken.push((start, start + length, life[value]));
+        size = size.max(start + length);
+    }
+
+    let placed: Vec<Placed> = (0..values.len())
+        .map(|value| {
+            let (root, channel) = roots[value];
+            let Value { shape: [_, width, pixel], halo: [[top, _], [left, right]], .. } = values[root];
+            let row = (width + left + right) * pixel;
+            let offset = offsets[root] + top * row + left * pixel + channel;
+            Placed { offset, row, pixel, shape: values[value].shape }
+        })
+        .collect();
+    let steps = drafts
+        .into_iter()
+        .enumerate()
+        .map(|(at, draft)| {
+            let root = roots[draft.output].0;
+            let zeros = if life[root].0 == at { zeros(&values[root], offsets[root]) } else { Vec::new() };
+            step(isa, draft, &placed, zeros)
+        })
+        .collect();
+    Layout { steps, values: placed, size }
+}
+
+/// Room that a value takes with its halo, in whole cache lines.
+fn buffer(value: &Value) -> usize {
+    let [height, width, channels] = value.shape;
+    let [[top, bottom], [left, right]] = value.halo;
+    ((height + top + bottom) * (width + left + right) * channels + SLACK).next_multiple_of(16)
+}
+
+/// Runs of zeros around a value that begins at `offset`.
+fn zeros(value: &Value, offset: usize) -> Zeros {
+    let [height, width, channels] = value.shape;
+    let [[top, bottom], [left, right]] = value.halo;
+    let row = (width + left + right) * channels;
+    let mut runs = Vec::new();
+    // From the left of one row back to the right of the one above.
+    let mut start = 0;
+    for y in 0..height {
+        let end = (top + y) * row + left * channels;
+        runs.push((offset + start, end - start));
+        start = end + width * channels;
+    }
+    runs.push((offset + start, (height + top + bottom) * row - start));
+    debug_assert!(bottom > 0 || runs.last().is_some_and(|run| run.1 == right * channels));
+    runs.retain(|run| run.1 > 0);
+    runs
+}
+
+fn step(isa: Isa, draft: Draft, placed: &[Placed], zeros: Zeros) -> Step {
+    let [height, width, channels] = placed[draft.output].shape;
+    let post = draft.post;
+    let input = draft.inputs.first().map(|&value| placed[value]);
+    let (work, each) = match draft.work {
+        Work::Convolution(weights) => {
+            let input = input.expect("a convolution has an input");
+            let depth = weights.kernel_size[0] * weights.kernel_size[1] * input.shape[2] / weights.groups;
+            (Ready::Convolution(convolution(isa, weights, input, [width, channels], post)), depth)
+        }
+        Work::Depthwise(weights) => {
+            let input = input.expect("a convolution has an input").shape[2];
+            let depth = weights.kernel_size[0] * weights.kernel_size[1];
+            (Ready::Depthwise(depthwise(weights, [width, input, channels], post)), depth)
+        }
+        Work::Map { affine, reverse } => {
+            let map = affine.map_or_else(|| Map::post(post), |(scale, shift)| Map::affine(&scale, &shift, post));
+            (Ready::Simple(Simple::Map(Map { reverse, ..map })), 0)
+        }
+        Work::Add => (Ready::Simple(Simple::Add(post)), 0),
+        Work::Multiply(factors) => (Ready::Simple(Simple::Multiply(factors, post)), 0),
+        Work::Pool(pool) => (Ready::Simple(Simple::Pool(pool)), 0),
+        Work::Softmax => (Ready::Simple(Simple::Softmax), 0),
+        Work::Place(at) => (Ready::Simple(Simple::Place(at)), 0),
+        Work::Reshape => (Ready::Simple(Simple::Reshape), 0),
+    };
+    Step {
+        name: draft.name,
+        work,
+        inputs: draft.inputs,
+        residual: draft.residual,
+        output: draft.output,
+        zeros,
+        products: each * height * width * channels,
+    }
+}
+
+fn convolution(isa: Isa, weights: Weights, input: Placed, [width, filters]: [usize; 2], post: Post) -> Convolution {
+    let Weights { kernel_size: [kh, kw], strides, dilation, front, groups, kernel, scale, bias } = weights;
+    let channels = input.shape[2];
+    let inner = channels / groups;
+    // Columns of a window that follow one another are one run.
+    let joined = groups == 1 && dilation[1] == 1 && input.pixel == channels;
+    let (taps, run) = if joined {
+        ((0..kh).map(|i| i * dilation[0] * input.row).collect(), kw * channels)
+    } else {
+        let tap = |i: usize, j: usize| i * dilation[0] * input.row + j * dilation[1] * input.pixel;
+        ((0..kh).flat_map(|i| (0..kw).map(move |j| tap(i, j))).collect(), inner)
+    };
+    let bias: Vec<f32> = bias.into_iter().map(|x| x as f32).collect();
+    let weight = |k: usize, filter: usize| (f64::from(kernel[k * filters + filter]) * scale[filter]) as f32;
+    let panels = Convolution::pack(isa, [groups, channels, filters, kh * kw * inner], &bias, weight);
+    Convolution { strides, front, width, taps, run, panels, post }
+}
+
+fn depthwise(weights: Weights, [width, channels, out]: [usize; 3], post: Post) -> Depthwise {
+    let Weights { kernel_size, strides, dilation, front, kernel, scale, bias, .. } = weights;
+    let mut rows = vec![0.0; kernel_size[0] * kernel_size[1] * pitch(out)];
+    for (row, kernel) in rows.chunks_exact_mut(pitch(out)).zip(kernel.chunks_exact(out)) {
+        for c in 0..out {
+            row[c] = (f64::from(kernel[c]) * scale[c]) as f32;
+        }
+    }
+    let mut padded = vec![0.0; pitch(out)];
+    padded.iter_mut().zip(bias).for_each(|(to, from)| *to = from as f32);
+    let multiplier = out / channels;
+    Depthwise {
+        kernel: kernel_size,
+        strides,
+        dilation,
+        front,
+        width,
+        channels,
+        multiplier,
+        weights: rows,
+        bias: padded,
+        post,
+    }
+}

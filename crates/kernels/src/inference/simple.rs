@@ -1,0 +1,296 @@
+//! Pooling, element-wise functions, and moving values about.
+
+use super::simd::{Simd, per_isa};
+use super::view::{Post, Region, View};
+
+/// What a job does with its inputs.
+#[derive(Debug, Clone)]
+pub(crate) enum Simple {
+    /// An affine function of each channel, then a function.
+    Map(Map),
+    /// The sum of all inputs, then a function.
+    Add(Post),
+    /// The product of all inputs, then a function.
+    Multiply(Vec<Factor>, Post),
+    /// Mean or maximum of windows.
+    Pool(Pool),
+    /// Softmax over the channels.
+    Softmax,
+    /// The input at `[y, x]` in the output, zeros around it.
+    Place([usize; 2]),
+    /// The same values in another shape.
+    Reshape,
+}
+
+/// `x * scale + shift` for each channel, then a function.
+#[derive(Debug, Clone)]
+pub(crate) struct Map {
+    /// One a channel, repeated up to whole vectors; empty for 1.
+    pub scale: Vec<f32>,
+    /// One a channel, repeated likewise.
+    pub shift: Vec<f32>,
+    /// Read the channels backwards.
+    pub reverse: bool,
+    /// Applied last.
+    pub post: Post,
+}
+
+impl Map {
+    /// With factors and summands for each channel.
+    pub fn affine(scale: &[f64], shift: &[f64], post: Post) -> Self {
+        let length = (1..=16).map(|n| n * scale.len()).find(|n| n % 16 == 0).unwrap_or(16 * scale.len());
+        let repeat = |values: &[f64]| values.iter().cycle().take(length).map(|&x| x as f32).collect();
+        Self { scale: repeat(scale), shift: repeat(shift), reverse: false, post }
+    }
+
+    /// Only the function.
+    pub fn post(post: Post) -> Self {
+        Self { scale: Vec::new(), shift: Vec::new(), reverse: false, post }
+    }
+}
+
+/// An input of a product.
+#[derive(Debug, Clone)]
+pub(crate) struct Factor {
+    /// Where it is smaller than the product: `[y, x]` of its pixel for each of the product's.
+    pub pixels: Option<Vec<[u32; 2]>>,
+    /// One channel for all.
+    pub single: bool,
+}
+
+/// Windows.
+#[derive(Debug, Clone)]
+pub(crate) struct Pool {
+    /// Largest value, or mean.
+    pub largest: bool,
+    /// `[height, width]`.
+    pub window: [usize; 2],
+    /// `[vertical, horizontal]`.
+    pub strides: [usize; 2],
+    /// Padding in front, `[top, left]`.
+    pub front: [usize; 2],
+    /// Count padding in a mean.
+    pub include_padding: bool,
+}
+
+/// Work of one simple step.
+pub(crate) struct Job<'a> {
+    pub simple: &'a Simple,
+    /// View and `[height, width, channels]` of each input.
+    pub inputs: &'a [(View, [usize; 3])],
+    pub output: View,
+    /// `[height, width, channels]`.
+    pub shape: [usize; 3],
+    pub region: Region,
+}
+
+per_isa! {
+    /// Computes the region of the output.
+    run = kernel(Job<'_>)
+}
+
+#[inline(always)]
+unsafe fn kernel<S: Simd>(job: &Job<'_>) {
+    for image in job.region.images.clone() {
+        for y in job.region.rows.clone() {
+            // SAFETY: the caller's: views hold the region and what it needs, and a vector beyond.
+            unsafe {
+                match job.simple {
+                    Simple::Map(m) => map::<S>(job, m, image, y),
+                    Simple::Add(post) => add::<S>(job, *post, image, y),
+                    Simple::Multiply(factors, post) => multiply::<S>(job, factors, *post, image, y),
+                    Simple::Pool(p) => pool::<S>(job, p, image, y),
+                    Simple::Softmax => softmax(job, image, y),
+                    Simple::Place(at) => place(job, *at, image, y),
+                    Simple::Reshape => reshape(job, image, y),
+                }
+            }
+        }
+    }
+}
+
+/// Pixels of row `y`, as addresses of input 0 and output.
+#[inline(always)]
+fn pixels(job: &Job<'_>, image: usize, y: usize) -> impl Iterator<Item = (*const f32, *mut f32)> {
+    let (input, output) = (job.inputs[0].0, job.output);
+    (0..job.shape[1] as isize)
+        .map(move |x| (input.at(image, y as isize, x).cast_const(), output.at(image, y as isize, x)))
+}
+
+#[inline(always)]
+unsafe fn map<S: Simd>(job: &Job<'_>, m: &Map, image: usize, y: usize) {
+    let [_, width, channels] = job.shape;
+    // SAFETY: the caller's; stores are cut to the row, or to the channels.
+    unsafe {
+        if m.reverse {
+            for (from, to) in pixels(job, image, y) {
+                for c in 0..channels {
+                    let x = *from.add(channels - 1 - c);
+                    *to.add(c) = if m.scale.is_empty() { x } else { x * m.scale[c] + m.shift[c] };
+                }
+            }
+        } else if job.inputs[0].0.pixel == channels && job.output.pixel == channels {
+            let (from, to) = (job.inputs[0].0.at(image, y as isize, 0), job.output.at(image, y as isize, 0));
+            line::<S>(m, from, to, width * channels);
+        } else {
+            for (from, to) in pixels(job, image, y) {
+                line::<S>(m, from, to, channels);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn line<S: Simd>(m: &Map, from: *const f32, to: *mut f32, length: usize) {
+    let (mut i, mut at) = (0, 0);
+    while i < length {
+        // SAFETY: the caller's.
+        unsafe {
+            // The last vector is read value by value: the input may be the caller's, with nothing behind it.
+            let mut x = if i + S::LANES <= length {
+                S::load(from.add(i))
+            } else {
+                let mut rest = [0.0; 16];
+                std::ptr::copy_nonoverlapping(from.add(i), rest.as_mut_ptr(), length - i);
+                S::load(rest.as_ptr())
+            };
+            if !m.scale.is_empty() {
+                x = S::fma(x, S::load(m.scale.as_ptr().add(at)), S::load(m.shift.as_ptr().add(at)));
+            }
+            S::store_up_to(to.add(i), m.post.apply::<S>(x), length - i);
+        }
+        i += S::LANES;
+        at += S::LANES;
+        if at >= m.scale.len() {
+            at = 0;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn add<S: Simd>(job: &Job<'_>, post: Post, image: usize, y: usize) {
+    for x in 0..job.shape[1] as isize {
+        let mut c = 0;
+        while c < job.shape[2] {
+            // SAFETY: the caller's.
+            unsafe {
+                let mut sum = S::load(job.inputs[0].0.at(image, y as isize, x).add(c));
+                for (input, _) in &job.inputs[1..] {
+                    sum = S::add(sum, S::load(input.at(image, y as isize, x).add(c)));
+                }
+                let to = job.output.at(image, y as isize, x).add(c);
+                S::store_up_to(to, post.apply::<S>(sum), job.shape[2] - c);
+            }
+            c += S::LANES;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn multiply<S: Simd>(job: &Job<'_>, factors: &[Factor], post: Post, image: usize, y: usize) {
+    for x in 0..job.shape[1] {
+        let pixel = |i: usize| {
+            let table = factors[i].pixels.as_ref();
+            let [y, x] = table.map_or([y, x], |table| table[y * job.shape[1] + x].map(|n| n as usize));
+            job.inputs[i].0.at(image, y as isize, x as isize)
+        };
+        let mut c = 0;
+        while c < job.shape[2] {
+            // SAFETY: the caller's.
+            unsafe {
+                let value = |i: usize| if factors[i].single { S::splat(*pixel(i)) } else { S::load(pixel(i).add(c)) };
+                let product = (1..job.inputs.len()).fold(value(0), |product, i| S::mul(product, value(i)));
+                let to = job.output.at(image, y as isize, x as isize).add(c);
+                S::store_up_to(to, post.apply::<S>(product), job.shape[2] - c);
+            }
+            c += S::LANES;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn pool<S: Simd>(job: &Job<'_>, p: &Pool, image: usize, y: usize) {
+    let (input, [height, width, channels]) = job.inputs[0];
+    let clip = |at: usize, front: usize, window: usize, side: usize| {
+        (at.saturating_sub(front).min(side), (at + window).saturating_sub(front).min(side))
+    };
+    let (top, bottom) = clip(y * p.strides[0], p.front[0], p.window[0], height);
+    for x in 0..job.shape[1] {
+        let (left, right) = clip(x * p.strides[1], p.front[1], p.window[1], width);
+        let count = if p.include_padding { p.window[0] * p.window[1] } else { (bottom - top) * (right - left) };
+        let share = 1.0 / count.max(1) as f32;
+        let to = job.output.at(image, y as isize, x as isize);
+        let mut c = 0;
+        while c < channels {
+            // SAFETY: the caller's.
+            unsafe {
+                let mut all = S::splat(if p.largest { f32::NEG_INFINITY } else { 0.0 });
+                for i in top..bottom {
+                    let row = input.at(image, i as isize, left as isize).add(c);
+                    for j in 0..right - left {
+                        let value = S::load(row.add(j * input.pixel));
+                        all = if p.largest { S::max(all, value) } else { S::add(all, value) };
+                    }
+                }
+                if !p.largest {
+                    all = S::mul(all, S::splat(share));
+                }
+                S::store_up_to(to.add(c), all, channels - c);
+            }
+            c += S::LANES;
+        }
+    }
+}
+
+unsafe fn softmax(job: &Job<'_>, image: usize, y: usize) {
+    for (from, to) in pixels(job, image, y) {
+        // SAFETY: the caller's: channels lie one after the other. Input and output may be the same.
+        unsafe {
+            let channels = job.shape[2];
+            let largest = (0..channels).map(|c| *from.add(c)).fold(f32::NEG_INFINITY, f32::max);
+            let mut sum = 0.0;
+            for c in 0..channels {
+                *to.add(c) = (*from.add(c) - largest).exp();
+                sum += *to.add(c);
+            }
+            (0..channels).for_each(|c| *to.add(c) /= sum);
+        }
+    }
+}
+
+unsafe fn place(job: &Job<'_>, [top, left]: [usize; 2], image: usize, y: usize) {
+    let (input, [height, width, channels]) = job.inputs[0];
+    for x in 0..job.shape[1] {
+        let to = job.output.at(image, y as isize, x as isize);
+        let inside = (top..top + height).contains(&y) && (left..left + width).contains(&x);
+        // SAFETY: the caller's.
+        unsafe {
+            if inside {
+                let from = input.at(image, (y - top) as isize, (x - left) as isize);
+                std::ptr::copy_nonoverlapping(from, to, channels);
+            } else {
+                std::ptr::write_bytes(to, 0, channels);
+            }
+        }
+    }
+}
+
+unsafe fn reshape(job: &Job<'_>, image: usize, y: usize) {
+    let (input, [_, in_width, in_channels]) = job.inputs[0];
+    let [_, width, channels] = job.shape;
+    for x in 0..width {
+        let to = job.output.at(image, y as isize, x as isize);
+        let mut c = 0;
+        while c < channels {
+            let flat = (y * width + x) * channels + c;
+            let (pixel, from) = (flat / in_channels, flat % in_channels);
+            let count = (in_channels - from).min(channels - c);
+            // SAFETY: the caller's; both shapes have as many values.
+            unsafe {
+                let pixel = input.at(image, (pixel / in_width) as isize, (pixel % in_width) as isize);
+                std::ptr::copy_nonoverlapping(pixel.add(from), to.add(c), count);
+            }
+            c += count;
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Where a value lies while a program runs.
+
+/// An image in memory, channels last: channel `c` of pixel `(y, x)` of image `i` is at
+/// `base + i * image + y * row + x * pixel + c`.
+///
+/// Around it there may be zeros (its halo), so that windows need no checks at the border; behind it there is room for a
+/// vector read beyond the last value.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct View {
+    /// First value of the first pixel.
+    pub base: *mut f32,
+    /// From one image to the next.
+    pub image: usize,
+    /// From one row to the next.
+    pub row: usize,
+    /// From one pixel to the next.
+    pub pixel: usize,
+}
+
+// SAFETY: a view is an address and steps; who runs jobs in parallel gives each its own rows or images to write.
+unsafe impl Send for View {}
+// SAFETY: as above.
+unsafe impl Sync for View {}
+
+impl View {
+    /// Address of a pixel, which may lie in the halo.
+    #[inline(always)]
+    pub fn at(&self, image: usize, y: isize, x: isize) -> *mut f32 {
+        let offset = (image * self.image) as isize + y * self.row as isize + x * self.pixel as isize;
+        self.base.wrapping_offset(offset)
+    }
+}
+
+/// Which part of a step's output is to be computed.
+#[derive(Debug, Clone)]
+pub(crate) struct Region {
+    /// Images.
+    pub images: std::ops::Range<usize>,
+    /// Rows of each.
+    pub rows: std::ops::Range<usize>,
+}
+
+/// An element-wise function at the end of a kernel.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Post {
+    /// Nothing.
+    None,
+    /// Not below the first, not above the second.
+    Clamp(f32, f32),
+    /// `x * sigmoid(x)`.
+    Swish,
+    /// `x * relu6(x + 3) / 6`.
+    HardSwish,
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// Hyperbolic tangent.
+    Tanh,
+}
+
+impl Post {
+    /// Applies it to a vector.
+    ///
+    /// # Safety
+    /// As of [`super::simd::Simd`].
+    #[inline(always)]
+    pub unsafe fn apply<S: super::simd::Simd>(self, x: S::V) -> S::V {
+        // SAFETY: the caller's.
+        unsafe {
+            match self {
+                Self::None => x,
+                Self::Clamp(low, high) => S::min(S::max(x, S::splat(low)), S::splat(high)),
+                Self::Swish => S::div(x, S::add(S::splat(1.0), S::exp(S::mul(x, S::splat(-1.0))))),
+                Self::Sigmoid => S::div(S::splat(1.0), S::add(S::splat(1.0), S::exp(S::mul(x, S::splat(-1.0))))),
+                Self::HardSwish => {
+                    let gate = S::min(S::max(S::add(x, S::splat(3.0)), S::splat(0.0)), S::splat(6.0));
+                    S::mul(S::mul(x, gate), S::splat(1.0 / 6.0))
+                }
+                Self::Tanh => {
+                    let mut values = [0.0; 16];
+                    S::store(values.as_mut_ptr(), x);
+                    values.iter_mut().for_each(|value| *value = value.tanh());
+                    S::load(values.as_ptr())
+                }
+            }
+        }
+    }
+}
