@@ -1,1 +1,0 @@
-//! A trainable tail compiled for the CPU, forward and backward.

@@ -1,0 +1,268 @@
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::fold::{Fold, clip_and_sum};
+use super::matmul::{Finish, Packed, Scale, gram, multiply};
+use super::parameters::Parameters;
+use super::scratch;
+use super::step::{Inputs, Pass, Step};
+
+/// A window that slides over an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Geometry {
+    /// Height, width and channels of the input.
+    pub(super) input: [usize; 3],
+    /// Height and width of the output.
+    pub(super) output: [usize; 2],
+    pub(super) window: [usize; 2],
+    pub(super) strides: [usize; 2],
+    pub(super) dilation: [usize; 2],
+    /// Zeros above and to the left.
+    pub(super) before: [usize; 2],
+}
+
+impl Geometry {
+    /// Rows of values, for a dense layer or a pointwise convolution.
+    pub(super) fn pointwise(rows: usize, channels: usize) -> Self {
+        Self {
+            input: [rows, 1, channels],
+            output: [rows, 1],
+            window: [1, 1],
+            strides: [1, 1],
+            dilation: [1, 1],
+            before: [0, 0],
+        }
+    }
+
+    /// Whether output pixels are input pixels.
+    fn is_pointwise(&self) -> bool {
+        self.window == [1, 1] && self.before == [0, 0] && self.strides == [1, 1] && self.output == self.input[..2]
+    }
+
+    /// Input row of tap `tap` at output row `at`, or column on axis 1.
+    #[inline(always)]
+    pub(super) fn source(&self, axis: usize, at: usize, tap: usize) -> Option<usize> {
+        let place = (at * self.strides[axis] + tap * self.dilation[axis]).checked_sub(self.before[axis])?;
+        (place < self.input[axis]).then_some(place)
+    }
+
+    pub(super) fn pixels(&self) -> usize {
+        self.output[0] * self.output[1]
+    }
+
+    fn input_values(&self) -> usize {
+        self.input.iter().product()
+    }
+
+    /// Writes, for output pixels `rows` (of the whole batch), the values under the window that make up `part` of a row of
+    /// the kernel's matrix; `channels` are those of one group.
+    fn gather(&self, x: &[f32], rows: Range<usize>, part: &Range<usize>, channels: &Range<usize>, out: &mut [f32]) {
+        let (pixels, width, count) = (self.pixels(), self.input[2], channels.len());
+        for (row, out) in rows.zip(out.chunks_exact_mut(part.len().max(1))) {
+            let (image, pixel) = (row / pixels, row % pixels);
+            let x = &x[image * self.input_values()..][..self.input_values()];
+            let (oy, ox) = (pixel / self.output[1], pixel % self.output[1]);
+            let mut at = part.start;
+            while at < part.end {
+                let (tap, c) = (at / count, at % count);
+                let length = (count - c).min(part.end - at);
+                let out = &mut out[at - part.start..][..length];
+                let (y, x_at) = (self.source(0, oy, tap / self.window[1]), self.source(1, ox, tap % self.window[1]));
+                match (y, x_at) {
+                    (Some(y), Some(x_at)) => {
+                        let from = (y * self.input[1] + x_at) * width + channels.start + c;
+                        out.copy_from_slice(&x[from..from + length]);
+                    }
+                    _ => out.fill(0.0),
+                }
+                at += length;
+            }
+        }
+    }
+
+    /// Adds to one image's gradient what [`Geometry::gather`] would have read.
+    fn scatter(&self, dx: &mut [f32], rows: Range<usize>, channels: &Range<usize>, values: &[f32]) {
+        let (width, count) = (self.input[2], channels.len());
+        let inner = count * self.window[0] * self.window[1];
+        for (pixel, values) in rows.zip(values.chunks_exact(inner)) {
+            let (oy, ox) = (pixel / self.output[1], pixel % self.output[1]);
+            for (tap, values) in values.chunks_exact(count).enumerate() {
+                let y = self.source(0, oy, tap / self.window[1]);
+                let x_at = self.source(1, ox, tap % self.window[1]);
+                if let (Some(y), Some(x_at)) = (y, x_at) {
+                    let from = (y * self.input[1] + x_at) * width + channels.start;
+                    dx[from..from + count].iter_mut().zip(values).for_each(|(dx, value)| *dx += value);
+                }
+            }
+        }
+    }
+}
+
+/// A convolution or a dense layer, with what is folded into it.
+#[derive(Debug)]
+pub(super) struct Convolution {
+    geometry: Geometry,
+    groups: usize,
+    filters: usize,
+    kernel: usize,
+    fold: Fold,
+    /// Whether the input wants a gradient.
+    input_wants: bool,
+    /// For each group, the kernel for going forward and for going backward.
+    packed: Vec<(Packed, Packed)>,
+    version: Option<u64>,
+    sums: Vec<f32>,
+    partial: Vec<f32>,
+    /// Where the kernel's gradient goes when only gamma wants it.
+    spare: Vec<f32>,
+}
+
+impl Convolution {
+    pub(super) fn new(geometry: Geometry, groups: usize, kernel: usize, fold: Fold, input_wants: bool) -> Self {
+        let filters = fold.channels;
+        Self {
+            geometry,
+            groups,
+            filters,
+            kernel,
+            fold,
+            input_wants,
+            packed: vec![(Packed::default(), Packed::default()); groups],
+            version: None,
+            sums: vec![0.0; filters],
+            partial: Vec::new(),
+            spare: Vec::new(),
+        }
+    }
+
+    /// Length of a row of one group's matrix.
+    fn inner(&self) -> usize {
+        self.geometry.window[0] * self.geometry.window[1] * self.geometry.input[2] / self.groups
+    }
+
+    fn channels(&self, group: usize) -> Range<usize> {
+        let each = self.geometry.input[2] / self.groups;
+        group * each..(group + 1) * each
+    }
+
+    fn refresh(&mut self, parameters: &Parameters) {
+        if self.version == Some(parameters.version()) {
+            return;
+        }
+        self.version = Some(parameters.version());
+        self.fold.refresh(parameters);
+        let (inner, filters, each) = (self.inner(), self.filters, self.filters / self.groups);
+        let (kernel, scale, wants) = (parameters.values(self.kernel), &self.fold.scale, self.input_wants);
+        let has_scale = self.fold.norm.is_some();
+        self.packed.par_iter_mut().enumerate().for_each(|(group, (forward, backward))| {
+            let kernel = &kernel[group * each..];
+            let scale = &scale[group * each..][..each];
+            let (columns, rows) =
+                if has_scale { (Scale::Columns(scale), Scale::Rows(scale)) } else { (Scale::One, Scale::One) };
+            forward.pack([inner, each], kernel, [filters, 1], columns);
+            if wants {
+                backward.pack([each, inner], kernel, [1, filters], rows);
+            }
+        });
+    }
+
+    /// Rows that one task takes: whole tiles, few enough that its part of the gathered matrix stays in the second cache.
+    fn rows_each(&self, rows: usize) -> usize {
+        let fitting =
+            if self.geometry.is_pointwise() { 224 } else { (128 * 1024 / self.inner().max(1)).clamp(14, 224) };
+        fitting.min(rows.div_ceil(8)).next_multiple_of(14)
+    }
+}
+
+impl Step for Convolution {
+    fn forward(&mut self, parameters: &mut Parameters, x: &Inputs<'_>, y: &mut [f32], _: &mut Pass<'_>) {
+        self.refresh(parameters);
+        let (geometry, filters, each, inner) = (&self.geometry, self.filters, self.filters / self.groups, self.inner());
+        let x = x.get(0);
+        let rows = y.len() / filters;
+        let block = self.rows_each(rows);
+        y.par_chunks_mut(block * filters).enumerate().for_each(|(task, y)| {
+            let rows = y.len() / filters;
+            for (group, (packed, _)) in self.packed.iter().enumerate() {
+                let bias = self.fold.shift().map(|shift| &shift[group * each..][..each]);
+                let finish = Finish { accumulate: false, bias, clip: self.fold.clip };
+                let y = &mut y[group * each..];
+                if geometry.is_pointwise() {
+                    let from = task * block * geometry.input[2] + self.channels(group).start;
+                    multiply(rows, &x[from..], geometry.input[2], packed, y, filters, finish);
+                } else {
+                    scratch(rows * inner, |values| {
+                        let pixels = task * block..task * block + rows;
+                        geometry.gather(x, pixels, &(0..inner), &self.channels(group), values);
+                        multiply(rows, values, inner, packed, y, filters, finish);
+                    });
+                }
+            }
+        });
+    }
+
+    fn backward(&mut self, parameters: &mut Parameters, x: &Inputs<'_>, y: &[f32], d: &mut [f32]) {
+        if self.fold.clip.is_some() || self.fold.needs_sums(parameters) {
+            clip_and_sum(d, y, self.fold.clip, &mut self.sums, &mut self.partial);
+        }
+        let needs_kernel = self.fold.needs_kernel(parameters, self.kernel);
+        let trains = parameters.trains(self.kernel);
+        let mut gradient = if trains { parameters.take(self.kernel) } else { std::mem::take(&mut self.spare) };
+        if needs_kernel {
+            gradient.resize(parameters.values(self.kernel).len(), 0.0);
+            let (rows, each, x) = (d.len() / self.filters, self.filters / self.groups, x.get(0));
+            for group in 0..self.groups {
+                let channels = self.channels(group);
+                let fill = |rows: Range<usize>, part: Range<usize>, out: &mut [f32]| {
+                    self.geometry.gather(x, rows, &part, &channels, out);
+                };
+                let (right, result) = (&d[group * each..], &mut gradient[group * each..]);
+                gram(rows, self.inner(), &fill, (right, self.filters), each, (result, self.filters));
+            }
+        }
+        self.fold.finish(parameters, self.kernel, &mut gradient, &self.sums);
+        if trains { parameters.give(self.kernel, gradient) } else { self.spare = gradient }
+    }
+
+    fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, _: &[f32], d: &[f32], dx: &mut [f32], accumulate: bool) {
+        let (geometry, filters, each, inner) = (&self.geometry, self.filters, self.filters / self.groups, self.inner());
+        let width = geometry.input[2];
+        if geometry.is_pointwise() {
+            let block = self.rows_each(d.len() / filters);
+            dx.par_chunks_mut(block * width).zip(d.par_chunks(block * filters)).for_each(|(dx, d)| {
+                for (group, (_, packed)) in self.packed.iter().enumerate() {
+                    let dx = &mut dx[self.channels(group).start..];
+                    let rows = d.len() / filters;
+                    multiply(rows, &d[group * each..], filters, packed, dx, width, Finish::plain(accumulate));
+                }
+            });
+            return;
+        }
+        let (pixels, values) = (geometry.pixels(), geometry.input_values());
+        let block = self.rows_each(pixels);
+        dx.par_chunks_mut(values).zip(d.par_chunks(pixels * filters)).for_each(|(dx, d)| {
+            if !accumulate {
+                dx.fill(0.0);
+            }
+            for (group, (_, packed)) in self.packed.iter().enumerate() {
+                for first in (0..pixels).step_by(block) {
+                    let rows = block.min(pixels - first);
+                    scratch(rows * inner, |values| {
+                        let d = &d[first * filters + group * each..];
+                        multiply(rows, d, filters, packed, values, inner, Finish::plain(false));
+                        geometry.scatter(dx, first..first + rows, &self.channels(group), values);
+                    });
+                }
+            }
+        });
+    }
+
+    fn keeps_inputs(&self, parameters: &Parameters) -> bool {
+        self.fold.needs_kernel(parameters, self.kernel)
+    }
+
+    fn keeps_output(&self) -> bool {
+        self.fold.clip.is_some()
+    }
+}

@@ -1,0 +1,174 @@
+use rayon::prelude::*;
+
+use super::parameters::Parameters;
+use super::simd::vectorised;
+
+/// What follows a convolution or a dense layer and is computed with it: bias, a batch normalisation with its moving
+/// statistics, and a clip.
+///
+/// With `scale = gamma / sqrt(variance + epsilon)` the output is `clip(x · (kernel * scale) + shift)`. Going backward,
+/// gamma's gradient follows from the gradient of the scaled kernel, because the sum over all positions of `d * (x · kernel)`
+/// is the sum over the kernel of `kernel * (xᵀ d)`: what lies between the convolution and the clip need not be kept.
+#[derive(Debug, Clone)]
+pub(super) struct Fold {
+    pub(super) channels: usize,
+    pub(super) bias: Option<usize>,
+    pub(super) norm: Option<Norm>,
+    pub(super) clip: Option<(f32, f32)>,
+    pub(super) scale: Vec<f32>,
+    pub(super) shift: Vec<f32>,
+}
+
+/// Places of a batch normalisation's parameters.
+#[derive(Debug, Clone)]
+pub(super) struct Norm {
+    pub(super) gamma: Option<usize>,
+    pub(super) beta: Option<usize>,
+    pub(super) mean: usize,
+    pub(super) variance: usize,
+    pub(super) epsilon: f64,
+}
+
+impl Norm {
+    /// `1 / sqrt(variance + epsilon)` of channel `c`.
+    pub(super) fn inverse(&self, parameters: &Parameters, c: usize) -> f32 {
+        (1.0 / (f64::from(parameters.values(self.variance)[c]) + self.epsilon).sqrt()) as f32
+    }
+
+    /// Scale and shift of channel `c` with the moving statistics.
+    pub(super) fn affine(&self, parameters: &Parameters, c: usize) -> (f32, f32) {
+        let scale = self.inverse(parameters, c) * parameters.optional(self.gamma).map_or(1.0, |gamma| gamma[c]);
+        let beta = parameters.optional(self.beta).map_or(0.0, |beta| beta[c]);
+        (scale, beta - parameters.values(self.mean)[c] * scale)
+    }
+}
+
+impl Fold {
+    pub(super) fn new(channels: usize, bias: Option<usize>) -> Self {
+        Self { channels, bias, norm: None, clip: None, scale: vec![1.0; channels], shift: vec![0.0; channels] }
+    }
+
+    /// Computes scale and shift anew.
+    pub(super) fn refresh(&mut self, parameters: &Parameters) {
+        let bias = parameters.optional(self.bias);
+        for c in 0..self.channels {
+            let bias = bias.map_or(0.0, |bias| bias[c]);
+            let (scale, shift) = self.norm.as_ref().map_or((1.0, 0.0), |norm| norm.affine(parameters, c));
+            (self.scale[c], self.shift[c]) = (scale, shift + bias * scale);
+        }
+    }
+
+    /// The shift, unless there is neither bias nor normalisation.
+    pub(super) fn shift(&self) -> Option<&[f32]> {
+        (self.bias.is_some() || self.norm.is_some()).then_some(&self.shift)
+    }
+
+    /// Whether the gradient of the scaled kernel is needed.
+    pub(super) fn needs_kernel(&self, parameters: &Parameters, kernel: usize) -> bool {
+        let gamma = self.norm.as_ref().and_then(|norm| norm.gamma);
+        parameters.trains(kernel) || gamma.is_some_and(|gamma| parameters.trains(gamma))
+    }
+
+    /// Whether the sums of [`clip_and_sum`] are needed.
+    pub(super) fn needs_sums(&self, parameters: &Parameters) -> bool {
+        let norm = self.norm.iter().flat_map(|norm| [norm.gamma, norm.beta]);
+        norm.chain([self.bias]).flatten().any(|at| parameters.trains(at))
+    }
+
+    /// Gradients of all parameters from the gradient of the scaled kernel, `[.., channels]`, and the sums of the output's
+    /// gradient a channel. Leaves the kernel's gradient in `kernel_gradient`.
+    pub(super) fn finish(&self, parameters: &mut Parameters, kernel: usize, gradient: &mut [f32], sums: &[f32]) {
+        if let Some(bias) = self.bias.filter(|&bias| parameters.trains(bias)) {
+            let (_, out) = parameters.pair(bias);
+            out.iter_mut().zip(sums).zip(&self.scale).for_each(|((out, sum), scale)| *out = sum * scale);
+        }
+        let Some(norm) = &self.norm else {
+            return;
+        };
+        if let Some(beta) = norm.beta.filter(|&beta| parameters.trains(beta)) {
+            parameters.pair(beta).1.copy_from_slice(sums);
+        }
+        if let Some(gamma) = norm.gamma.filter(|&gamma| parameters.trains(gamma)) {
+            let mut out = parameters.take(gamma);
+            let values = parameters.values(kernel);
+            out.fill(0.0);
+            for (values, gradient) in values.chunks_exact(self.channels).zip(gradient.chunks_exact(self.channels)) {
+                for ((out, value), gradient) in out.iter_mut().zip(values).zip(gradient) {
+                    *out += value * gradient;
+                }
+            }
+            let (bias, mean) = (parameters.optional(self.bias), parameters.values(norm.mean));
+            for (c, out) in out.iter_mut().enumerate() {
+                let bias = bias.map_or(0.0, |bias| bias[c]);
+                *out = norm.inverse(parameters, c) * (*out + (bias - mean[c]) * sums[c]);
+            }
+            parameters.give(gamma, out);
+        }
+        if parameters.trains(kernel) {
+            for row in gradient.chunks_exact_mut(self.channels) {
+                row.iter_mut().zip(&self.scale).for_each(|(value, scale)| *value *= scale);
+            }
+        }
+    }
+}
+
+/// Parts that sums over a batch are taken in; fixed, so that the order of additions is too.
+const PARTS: usize = 16;
+
+/// Zeroes the gradient where the output lies at a limit, and sums it a channel.
+pub(super) fn clip_and_sum(
+    d: &mut [f32],
+    y: &[f32],
+    clip: Option<(f32, f32)>,
+    sums: &mut [f32],
+    partial: &mut Vec<f32>,
+) {
+    let channels = sums.len();
+    let rows = d.len() / channels.max(1);
+    let each = rows.div_ceil(PARTS).max(1);
+    partial.clear();
+    partial.resize(PARTS * channels, 0.0);
+    let parts = d.par_chunks_mut(each * channels).zip(partial.par_chunks_mut(channels));
+    match clip {
+        Some((least, most)) => {
+            let parts = parts.zip(y.par_chunks(each * channels));
+            parts.for_each(|((d, sums), y)| clip_rows(d, y, sums, least, most));
+        }
+        None => parts.for_each(|(d, sums)| sum_rows(d, sums)),
+    }
+    reduce(partial, sums);
+}
+
+/// Sums the parts in order.
+pub(super) fn reduce(partial: &[f32], sums: &mut [f32]) {
+    sums.fill(0.0);
+    for part in partial.chunks_exact(sums.len().max(1)) {
+        sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+    }
+}
+
+vectorised! {
+    fn clip_rows(d: &mut [f32], y: &[f32], sums: &mut [f32], least: f32, most: f32) => clip_rows_body
+}
+
+#[inline(always)]
+fn clip_rows_body<const FUSED: bool>(d: &mut [f32], y: &[f32], sums: &mut [f32], least: f32, most: f32) {
+    let channels = sums.len();
+    for (d, y) in d.chunks_exact_mut(channels).zip(y.chunks_exact(channels)) {
+        for ((d, y), sum) in d.iter_mut().zip(y).zip(sums.iter_mut()) {
+            *d = if *y > least && *y < most { *d } else { 0.0 };
+            *sum += *d;
+        }
+    }
+}
+
+vectorised! {
+    fn sum_rows(d: &[f32], sums: &mut [f32]) => sum_rows_body
+}
+
+#[inline(always)]
+fn sum_rows_body<const FUSED: bool>(d: &[f32], sums: &mut [f32]) {
+    for d in d.chunks_exact(sums.len()) {
+        d.iter().zip(sums.iter_mut()).for_each(|(d, sum)| *sum += d);
+    }
+}

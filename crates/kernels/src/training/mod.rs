@@ -1,0 +1,277 @@
+//! A trainable tail compiled for the CPU, forward and backward.
+//!
+//! The tail is a static graph, so a [`Program`] plans everything once: frozen batch normalisations and clipped ReLUs are
+//! computed with the convolution before them, forward and backward; only gradients that a trainable parameter needs are
+//! computed; values and gradients share buffers. Images are channels last, parameters have Keras's axes.
+//!
+//! *Architecture invariant:* equal inputs give equal bits on one machine. Sums over a batch are taken in parts that do not depend
+//! on threads or time, and parts are added in order.
+
+mod convolution;
+mod depthwise;
+mod elementwise;
+mod fold;
+mod matmul;
+mod normalise;
+mod parameters;
+mod plan;
+mod pool;
+mod simd;
+mod step;
+
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+use injerto_graph::Graph;
+
+pub use parameters::ParameterId;
+
+use parameters::Parameters;
+use plan::Plan;
+use step::{Inputs, Pass};
+
+/// Why a tail cannot be compiled or its parameters not be set.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A layer takes what is neither in the tail nor given to it.
+    #[error("layer '{layer}' takes the output of '{input}', which is neither in the tail nor one of its inputs")]
+    MissingInput {
+        /// Name of the layer.
+        layer: String,
+        /// Name of the layer that feeds it.
+        input: String,
+    },
+    /// A parameter that the tail does not have.
+    #[error("layer {layer} of the tail has no parameter {place}")]
+    NoSuchParameter {
+        /// Position of the layer in the graph.
+        layer: usize,
+        /// Place in the layer's list.
+        place: usize,
+    },
+    /// Values of another number than the parameter's.
+    #[error("'{parameter}' has {expected} values, not {found}")]
+    Length {
+        /// `LAYER/PARAMETER`.
+        parameter: String,
+        /// How many it has.
+        expected: usize,
+        /// How many were given.
+        found: usize,
+    },
+}
+
+/// Time spent in one step of a program since [`Program::profile`] was turned on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StepTime {
+    /// Name of the (first) layer that the step computes.
+    pub layer: String,
+    /// Going forward.
+    pub forward: Duration,
+    /// Gradients of the parameters.
+    pub parameters: Duration,
+    /// Gradients of the inputs.
+    pub inputs: Duration,
+}
+
+/// A tail that can be trained: layers, parameters, gradients, buffers.
+#[derive(Debug)]
+pub struct Program {
+    plan: Plan,
+    parameters: Parameters,
+    buffers: Vec<Vec<f32>>,
+    batch: usize,
+    /// Whether the values of a training pass are there, for [`Program::backward`].
+    trained: bool,
+    times: Option<Vec<StepTime>>,
+}
+
+impl Program {
+    /// Compiles `layers` of `graph` ([`Split::tail`]), which take the outputs of the layers `inputs` ([`Split::crossing`]).
+    ///
+    /// Layers for which `trains` says so get gradients for their trainable parameters; the batch normalisations in
+    /// `batch_statistics` use the batch's statistics in training and move their own.
+    ///
+    /// [`Split::tail`]: injerto_graph::Split::tail
+    /// [`Split::crossing`]: injerto_graph::Split::crossing
+    ///
+    /// # Errors
+    /// [`Error::MissingInput`] if `layers` and `inputs` do not hold together.
+    pub fn compile(
+        graph: &Graph,
+        layers: &[usize],
+        inputs: &[usize],
+        trains: &dyn Fn(usize) -> bool,
+        batch_statistics: &[usize],
+    ) -> Result<Self, Error> {
+        let parameters = Parameters::new(graph, layers, trains);
+        let plan = plan::compile(graph, layers, inputs, batch_statistics, &parameters)?;
+        let buffers = vec![Vec::new(); plan.buffers.len()];
+        Ok(Self { plan, parameters, buffers, batch: 0, trained: false, times: None })
+    }
+
+    /// All parameters of the tail, trainable or not: position of the layer, place in [`Node::parameters`].
+    ///
+    /// [`Node::parameters`]: injerto_graph::Node::parameters
+    pub fn parameters(&self) -> impl Iterator<Item = ParameterId> {
+        self.parameters.ids()
+    }
+
+    /// Sets a parameter, in Keras's axes.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchParameter`], [`Error::Length`].
+    pub fn set(&mut self, id: ParameterId, values: &[f32]) -> Result<(), Error> {
+        self.trained = false;
+        self.parameters.set(id, values)
+    }
+
+    /// A parameter, in Keras's axes. Moving statistics are those after the last training pass.
+    pub fn get(&self, id: ParameterId) -> Option<&[f32]> {
+        self.parameters.get(id)
+    }
+
+    /// Every parameter that trains with its gradient, in order, for an optimiser to change in place.
+    pub fn trained_mut(&mut self) -> impl Iterator<Item = (ParameterId, &mut [f32], &mut [f32])> {
+        self.trained = false;
+        self.parameters.trained_mut()
+    }
+
+    /// Gradients of the last [`Program::backward`], in order.
+    pub fn gradients(&self) -> impl Iterator<Item = (ParameterId, &[f32])> {
+        self.parameters.gradients()
+    }
+
+    /// Runs in inference, for validation: moving statistics, no dropout. `inputs` in the order given to
+    /// [`Program::compile`], channels last; the last layer's output for `batch` samples.
+    ///
+    /// # Panics
+    /// If a parameter has not been set, or an input's length is not that of `batch` samples.
+    pub fn forward(&mut self, inputs: &[&[f32]], batch: usize) -> &[f32] {
+        self.trained = false;
+        self.run(inputs, batch, &mut Pass::Inference)
+    }
+
+    /// Runs in training: batch statistics where asked for, dropout with masks from `random`'s bits.
+    ///
+    /// # Panics
+    /// As [`Program::forward`]'s.
+    pub fn forward_train(&mut self, inputs: &[&[f32]], batch: usize, random: &mut dyn FnMut() -> u32) -> &[f32] {
+        self.run(inputs, batch, &mut Pass::Training(random));
+        self.trained = true;
+        self.output()
+    }
+
+    /// Computes the gradient of every parameter that trains from that of the output of the last
+    /// [`Program::forward_train`]; then [`Program::gradients`] and [`Program::trained_mut`] have them.
+    ///
+    /// # Panics
+    /// If no training pass came directly before it, or `output` is not as long as that pass's output.
+    pub fn backward(&mut self, output: &[f32]) {
+        assert!(std::mem::take(&mut self.trained), "a backward pass must follow a training pass");
+        let (values, batch) = (&self.plan.values, self.batch);
+        let last = &values[self.plan.output];
+        assert_eq!(output.len(), last.count * batch, "the gradient is not as long as the output");
+        let Some(at) = last.gradient else {
+            return;
+        };
+        self.buffers[at][..output.len()].copy_from_slice(output);
+        for (index, operation) in self.plan.operations.iter_mut().enumerate().rev() {
+            let value = &values[operation.output];
+            let Some(gradient) = value.gradient else {
+                continue;
+            };
+            let started = self.times.is_some().then(Instant::now);
+            let length = value.count * batch;
+            let mut d = std::mem::take(&mut self.buffers[gradient]);
+            // A value that is not kept is not read.
+            let kept = if operation.step.keeps_output() { length } else { 0 };
+            let x = Inputs { buffers: &self.buffers, places: &operation.places, batch };
+            let y = &self.buffers[value.buffer][..kept];
+            operation.step.backward(&mut self.parameters, &x, y, &mut d[..length]);
+            let between = started.map(|started| started.elapsed());
+            for (place, wants) in operation.wants.iter().enumerate() {
+                let Some(accumulate) = *wants else {
+                    continue;
+                };
+                let input = &values[operation.inputs[place]];
+                let to = input.gradient.expect("an input that wants a gradient has a buffer for it");
+                let mut dx = std::mem::take(&mut self.buffers[to]);
+                let x = Inputs { buffers: &self.buffers, places: &operation.places, batch };
+                let y = &self.buffers[value.buffer][..kept];
+                let target = &mut dx[..input.count * batch];
+                operation.step.input_gradient(place, &x, y, &d[..length], target, accumulate);
+                self.buffers[to] = dx;
+            }
+            self.buffers[gradient] = d;
+            if let (Some(times), Some(started), Some(between)) = (&mut self.times, started, between) {
+                times[index].parameters += between;
+                times[index].inputs += started.elapsed() - between;
+            }
+        }
+    }
+
+    /// Turns the measuring of steps on (from zero) or off.
+    pub fn profile(&mut self, on: bool) {
+        let names = self.plan.operations.iter().map(|operation| operation.name.clone());
+        self.times = on.then(|| names.map(|layer| StepTime { layer, ..StepTime::default() }).collect());
+    }
+
+    /// Time spent in each step; empty unless [`Program::profile`] is on.
+    pub fn times(&self) -> &[StepTime] {
+        self.times.as_deref().unwrap_or_default()
+    }
+
+    /// Bytes that values and gradients take for a batch.
+    pub fn buffer_bytes(&self, batch: usize) -> usize {
+        self.plan.buffers.iter().sum::<usize>() * batch * size_of::<f32>()
+    }
+
+    fn output(&self) -> &[f32] {
+        let last = &self.plan.values[self.plan.output];
+        &self.buffers[last.buffer][..last.count * self.batch]
+    }
+
+    fn run(&mut self, inputs: &[&[f32]], batch: usize, pass: &mut Pass<'_>) -> &[f32] {
+        if let Some(name) = self.parameters.unset() {
+            panic!("parameter '{name}' has not been set");
+        }
+        assert_eq!(inputs.len(), self.plan.inputs.len(), "another number of inputs than compiled for");
+        self.batch = batch;
+        for (buffer, length) in self.buffers.iter_mut().zip(&self.plan.buffers) {
+            if buffer.len() < length * batch {
+                buffer.resize(length * batch, 0.0);
+            }
+        }
+        let values = &self.plan.values;
+        for (&at, input) in self.plan.inputs.iter().zip(inputs) {
+            assert_eq!(input.len(), values[at].count * batch, "an input's length is not that of {batch} samples");
+            self.buffers[values[at].buffer][..input.len()].copy_from_slice(input);
+        }
+        for (index, operation) in self.plan.operations.iter_mut().enumerate() {
+            let started = self.times.is_some().then(Instant::now);
+            let value = &values[operation.output];
+            let mut y = std::mem::take(&mut self.buffers[value.buffer]);
+            let x = Inputs { buffers: &self.buffers, places: &operation.places, batch };
+            operation.step.forward(&mut self.parameters, &x, &mut y[..value.count * batch], pass);
+            self.buffers[value.buffer] = y;
+            if let (Some(times), Some(started)) = (&mut self.times, started) {
+                times[index].forward += started.elapsed();
+            }
+        }
+        self.output()
+    }
+}
+
+/// Lends a thread's own memory, `length` values that hold anything.
+fn scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    thread_local! {
+        static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    }
+    SCRATCH.with_borrow_mut(|buffer| {
+        if buffer.len() < length {
+            buffer.resize(length, 0.0);
+        }
+        work(&mut buffer[..length])
+    })
+}

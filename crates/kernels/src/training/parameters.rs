@@ -1,0 +1,129 @@
+use std::collections::BTreeMap;
+
+use injerto_graph::{Graph, Role};
+
+use super::Error;
+
+/// Position of a parameter: layer, and place in that layer's list.
+pub type ParameterId = (usize, usize);
+
+/// The parameters of a program on the host, in Keras's axes, each with its gradient if it trains.
+#[derive(Debug, Clone)]
+pub(super) struct Parameters {
+    index: BTreeMap<ParameterId, usize>,
+    entries: Vec<Entry>,
+    /// Counts changes of values, so that packed forms know when they are old.
+    version: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    id: ParameterId,
+    name: String,
+    values: Vec<f32>,
+    trains: bool,
+    /// Empty where the parameter does not train.
+    gradient: Vec<f32>,
+    set: bool,
+}
+
+impl Parameters {
+    pub(super) fn new(graph: &Graph, layers: &[usize], trains: &dyn Fn(usize) -> bool) -> Self {
+        let (mut index, mut entries) = (BTreeMap::new(), Vec::new());
+        for &layer in layers {
+            let node = &graph.nodes()[layer];
+            for (place, parameter) in node.parameters.iter().enumerate() {
+                let trains = trains(layer) && parameter.trainable();
+                index.insert((layer, place), entries.len());
+                entries.push(Entry {
+                    id: (layer, place),
+                    name: format!("{}/{}", node.name(), parameter.name()),
+                    values: vec![0.0; parameter.count()],
+                    trains,
+                    gradient: vec![0.0; if trains { parameter.count() } else { 0 }],
+                    // Nothing computes with how many images a normalisation has seen.
+                    set: parameter.role == Role::Count,
+                });
+            }
+        }
+        Self { index, entries, version: 0 }
+    }
+
+    pub(super) fn find(&self, id: ParameterId) -> Option<usize> {
+        self.index.get(&id).copied()
+    }
+
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    pub(super) fn values(&self, at: usize) -> &[f32] {
+        &self.entries[at].values
+    }
+
+    pub(super) fn optional(&self, at: Option<usize>) -> Option<&[f32]> {
+        at.map(|at| self.values(at))
+    }
+
+    /// Moving statistics change without packed forms growing old in training, which uses the batch's.
+    pub(super) fn values_mut(&mut self, at: usize) -> &mut [f32] {
+        self.version += 1;
+        &mut self.entries[at].values
+    }
+
+    pub(super) fn trains(&self, at: usize) -> bool {
+        self.entries[at].trains
+    }
+
+    /// Values and gradient of one parameter; the gradient is empty where it does not train.
+    pub(super) fn pair(&mut self, at: usize) -> (&[f32], &mut [f32]) {
+        let entry = &mut self.entries[at];
+        (&entry.values, &mut entry.gradient)
+    }
+
+    /// Takes a gradient out, to be filled and [`Parameters::give`]n back.
+    pub(super) fn take(&mut self, at: usize) -> Vec<f32> {
+        std::mem::take(&mut self.entries[at].gradient)
+    }
+
+    pub(super) fn give(&mut self, at: usize, gradient: Vec<f32>) {
+        self.entries[at].gradient = gradient;
+    }
+
+    pub(super) fn set(&mut self, id: ParameterId, values: &[f32]) -> Result<(), Error> {
+        let at = self.find(id).ok_or(Error::NoSuchParameter { layer: id.0, place: id.1 })?;
+        let entry = &mut self.entries[at];
+        if entry.values.len() != values.len() {
+            let (expected, found) = (entry.values.len(), values.len());
+            return Err(Error::Length { parameter: entry.name.clone(), expected, found });
+        }
+        entry.values.copy_from_slice(values);
+        entry.set = true;
+        self.version += 1;
+        Ok(())
+    }
+
+    pub(super) fn get(&self, id: ParameterId) -> Option<&[f32]> {
+        self.find(id).map(|at| self.values(at))
+    }
+
+    /// Name of the first parameter that has no values yet.
+    pub(super) fn unset(&self) -> Option<&str> {
+        self.entries.iter().find(|entry| !entry.set).map(|entry| entry.name.as_str())
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = ParameterId> {
+        self.entries.iter().map(|entry| entry.id)
+    }
+
+    pub(super) fn gradients(&self) -> impl Iterator<Item = (ParameterId, &[f32])> {
+        let trained = self.entries.iter().filter(|entry| entry.trains);
+        trained.map(|entry| (entry.id, entry.gradient.as_slice()))
+    }
+
+    pub(super) fn trained_mut(&mut self) -> impl Iterator<Item = (ParameterId, &mut [f32], &mut [f32])> {
+        self.version += 1;
+        let trained = self.entries.iter_mut().filter(|entry| entry.trains);
+        trained.map(|entry| (entry.id, entry.values.as_mut_slice(), entry.gradient.as_mut_slice()))
+    }
+}

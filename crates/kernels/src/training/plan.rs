@@ -1,0 +1,434 @@
+//! From a graph to steps: what is computed together, which gradients are needed, and which values share a buffer.
+
+use std::collections::BTreeMap;
+
+use injerto_graph::{Activation, Graph, Node, Operator, Padding, Role, Window, window_padding};
+
+use super::Error;
+use super::convolution::{Convolution, Geometry};
+use super::depthwise::Depthwise;
+use super::elementwise::{Activate, Add, Clip, Concatenate, Dropout, Multiply, ZeroPad};
+use super::fold::{Fold, Norm};
+use super::normalise::{Affine, AffineSource, Normalise};
+use super::parameters::Parameters;
+use super::pool::{AveragePool, GlobalAverage, MaxPool};
+use super::step::Step;
+
+/// A step with its place among the values.
+#[derive(Debug)]
+pub(super) struct Operation {
+    pub(super) name: String,
+    pub(super) step: Box<dyn Step>,
+    pub(super) inputs: Vec<usize>,
+    pub(super) output: usize,
+    /// For each input that wants a gradient, whether it is added to one that is there.
+    pub(super) wants: Vec<Option<bool>>,
+    /// For each input, its buffer and its length.
+    pub(super) places: Vec<(usize, usize)>,
+}
+
+/// A value of the program: its length for one sample, its buffer and its gradient's.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Value {
+    pub(super) count: usize,
+    pub(super) buffer: usize,
+    /// `None` where no gradient is needed.
+    pub(super) gradient: Option<usize>,
+}
+
+/// Steps in order, and their values.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) operations: Vec<Operation>,
+    pub(super) values: Vec<Value>,
+    pub(super) inputs: Vec<usize>,
+    pub(super) output: usize,
+    /// Length of each buffer for one sample.
+    pub(super) buffers: Vec<usize>,
+}
+
+struct Compiler<'a> {
+    graph: &'a Graph,
+    layers: &'a [usize],
+    batch_statistics: &'a [usize],
+    parameters: &'a Parameters,
+    /// How often each layer's output is taken by layers of the program.
+    uses: Vec<usize>,
+    absorbed: Vec<bool>,
+    value_of: BTreeMap<usize, usize>,
+    values: Vec<Value>,
+    needs: Vec<bool>,
+    operations: Vec<Operation>,
+}
+
+pub(super) fn compile(
+    graph: &Graph,
+    layers: &[usize],
+    inputs: &[usize],
+    batch_statistics: &[usize],
+    parameters: &Parameters,
+) -> Result<Plan, Error> {
+    let mut uses = vec![0; graph.len()];
+    for &layer in layers {
+        graph.nodes()[layer].inputs.iter().for_each(|&input| uses[input] += 1);
+    }
+    let mut compiler = Compiler {
+        graph,
+        layers,
+        batch_statistics,
+        parameters,
+        uses,
+        absorbed: vec![false; graph.len()],
+        value_of: BTreeMap::new(),
+        values: Vec::new(),
+        needs: Vec::new(),
+        operations: Vec::new(),
+    };
+    let given: Vec<usize> = inputs
+        .iter()
+        .map(|&layer| {
+            let value = compiler.value(graph.nodes()[layer].shape.count(), false);
+            compiler.value_of.insert(layer, value);
+            value
+        })
+        .collect();
+    for &layer in layers {
+        if !compiler.absorbed[layer] && !compiler.value_of.contains_key(&layer) {
+            compiler.layer(layer)?;
+        }
+    }
+    let last = graph.len() - 1;
+    let output = *compiler.value_of.get(&last).ok_or_else(|| compiler.missing(last, last))?;
+    let Compiler { mut operations, mut values, needs, .. } = compiler;
+    contributions(&mut operations, &needs);
+    let buffers = assign(&mut operations, &mut values, &needs, parameters, &given, output);
+    Ok(Plan { operations, values, inputs: given, output, buffers })
+}
+
+impl<'a> Compiler<'a> {
+    fn node(&self, layer: usize) -> &'a Node {
+        &self.graph.nodes()[layer]
+    }
+
+    fn missing(&self, layer: usize, input: usize) -> Error {
+        let name = |at: usize| self.node(at).name().to_owned();
+        Error::MissingInput { layer: name(layer), input: name(input) }
+    }
+
+    fn value(&mut self, count: usize, needs: bool) -> usize {
+        self.values.push(Value { count, ..Value::default() });
+        self.needs.push(needs);
+        self.values.len() - 1
+    }
+
+    /// The layer that alone takes the output of `layer`.
+    fn only_user(&self, layer: usize) -> Option<usize> {
+        let alone = self.uses[layer] == 1 && layer + 1 != self.graph.len();
+        self.layers.iter().copied().find(|&other| alone && self.node(other).inputs.contains(&layer))
+    }
+
+    fn parameter(&self, layer: usize, role: Role) -> Option<usize> {
+        let place = self.node(layer).parameters.iter().position(|p| p.role == role)?;
+        self.parameters.find((layer, place))
+    }
+
+    fn needed(&self, layer: usize, role: Role) -> usize {
+        self.parameter(layer, role).expect("shape inference lists this operator's parameters")
+    }
+
+    fn norm(&self, layer: usize, epsilon: f64) -> Norm {
+        Norm {
+            gamma: self.parameter(layer, Role::Gamma),
+            beta: self.parameter(layer, Role::Beta),
+            mean: self.needed(layer, Role::MovingMean),
+            variance: self.needed(layer, Role::MovingVariance),
+            epsilon,
+        }
+    }
+
+    /// Takes a clip behind `end` along.
+    fn absorb_clip(&mut self, end: &mut usize) -> Option<(f32, f32)> {
+        let next = self.only_user(*end)?;
+        let clip = clip_of(self.node(next).operator())?;
+        self.absorbed[next] = true;
+        *end = next;
+        Some(clip)
+    }
+
+    /// A fold for `layer`, with the normalisation and the clip behind it; what is left of its own activation.
+    fn fold(&mut self, layer: usize, channels: usize, activation: Activation, end: &mut usize) -> (Fold, Activation) {
+        let mut fold = Fold::new(channels, self.parameter(layer, Role::Bias));
+        match activation {
+            Activation::Relu => fold.clip = Some((0.0, f32::INFINITY)),
+            Activation::Relu6 => fold.clip = Some((0.0, 6.0)),
+            Activation::Linear => {
+                let next = self.only_user(layer).filter(|next| !self.batch_statistics.contains(next));
+                if let Some(next) = next
+                    && let Operator::BatchNormalization { epsilon, .. } = self.node(next).operator()
+                {
+                    fold.norm = Some(self.norm(next, *epsilon));
+                    self.absorbed[next] = true;
+                    *end = next;
+                }
+                fold.clip = self.absorb_clip(end);
+            }
+            other => return (fold, other),
+        }
+        (fold, Activation::Linear)
+    }
+
+    /// Whether a parameter of the layers that a fold is made of trains.
+    fn trains(&self, layers: &[usize]) -> bool {
+        layers.iter().any(|&layer| {
+            let places = 0..self.node(layer).parameters.len();
+            places.filter_map(|place| self.parameters.find((layer, place))).any(|at| self.parameters.trains(at))
+        })
+    }
+
+    fn push(&mut self, layer: usize, end: usize, step: Box<dyn Step>, inputs: Vec<usize>, needs: bool) -> usize {
+        let output = self.value(self.node(end).shape.count(), needs);
+        let name = self.node(layer).name().to_owned();
+        self.operations.push(Operation { name, step, inputs, output, wants: Vec::new(), places: Vec::new() });
+        output
+    }
+
+    fn layer(&mut self, layer: usize) -> Result<(), Error> {
+        let node = self.node(layer);
+        let mut inputs = Vec::with_capacity(node.inputs.len());
+        for &input in &node.inputs {
+            inputs.push(*self.value_of.get(&input).ok_or_else(|| self.missing(layer, input))?);
+        }
+        let mut end = layer;
+        let channels = node.shape.channels();
+        let wants = inputs.iter().any(|&input| self.needs[input]);
+        let image = || node.inputs.first().and_then(|&input| self.node(input).shape.image());
+        // The step; an activation that is a step of its own after it.
+        let mut after = Activation::Linear;
+        let step: Box<dyn Step> = match node.operator() {
+            Operator::InputLayer { .. } => return Err(self.missing(layer, layer)),
+            Operator::Flatten {} | Operator::Reshape { .. } => {
+                self.value_of.insert(layer, inputs[0]);
+                return Ok(());
+            }
+            Operator::Activation { activation: Activation::Linear } => {
+                self.value_of.insert(layer, inputs[0]);
+                return Ok(());
+            }
+            Operator::Dropout { .. } if !node.operator().is_random() => {
+                self.value_of.insert(layer, inputs[0]);
+                return Ok(());
+            }
+            Operator::Dropout { rate, per_sample } => {
+                let shape = node.shape.0.clone();
+                Box::new(Dropout { rate: *rate, per_sample: *per_sample, shape, mask: Vec::new() })
+            }
+            Operator::Rescaling { scale, offset } => {
+                let row = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();
+                let (scale, shift) = (row(scale.values(channels)), row(offset.values(channels)));
+                Box::new(Affine { source: AffineSource::Constant, scale, shift })
+            }
+            Operator::Normalization {} => {
+                let source = AffineSource::Statistics {
+                    mean: self.needed(layer, Role::Mean),
+                    variance: self.needed(layer, Role::Variance),
+                };
+                Box::new(Affine { source, scale: vec![0.0; channels], shift: vec![0.0; channels] })
+            }
+            Operator::Conv2D { kernel_size, strides, padding, dilation_rate, groups, activation, .. } => {
+                let input = image().expect("shape inference has seen an image");
+                let (geometry, _) = geometry(input, *kernel_size, *strides, *padding, *dilation_rate);
+                let kernel = self.needed(layer, Role::ConvolutionKernel);
+                let (fold, rest) = self.fold(layer, channels, *activation, &mut end);
+                after = rest;
+                Box::new(Convolution::new(geometry, *groups, kernel, fold, wants))
+            }
+            Operator::DepthwiseConv2D {
+                kernel_size,
+                strides,
+                padding,
+                dilation_rate,
+                depth_multiplier,
+                activation,
+                ..
+            } => {
+                let input = image().expect("shape inference has seen an image");
+                let (geometry, _) = geometry(input, *kernel_size, *strides, *padding, *dilation_rate);
+                let kernel = self.needed(layer, Role::DepthwiseKernel);
+                let (fold, rest) = self.fold(layer, channels, *activation, &mut end);
+                after = rest;
+                Box::new(Depthwise::new(geometry, *depth_multiplier, kernel, fold))
+            }
+            Operator::Dense { activation, .. } => {
+                let features = self.node(node.inputs[0]).shape.channels();
+                let geometry = Geometry::pointwise(node.shape.count() / channels, features);
+                let kernel = self.needed(layer, Role::DenseKernel);
+                let (fold, rest) = self.fold(layer, channels, *activation, &mut end);
+                after = rest;
+                Box::new(Convolution::new(geometry, 1, kernel, fold, wants))
+            }
+            Operator::BatchNormalization { epsilon, momentum, .. } => {
+                let moves = self.batch_statistics.contains(&layer).then_some(*momentum);
+                let mut step = Normalise::new(channels, self.norm(layer, *epsilon), moves);
+                step.clip = self.absorb_clip(&mut end);
+                Box::new(step)
+            }
+            Operator::ReLU { .. } => Box::new(Clip(clip_of(node.operator()).expect("it is a clip"))),
+            Operator::Activation { activation } => Box::new(Activate { function: *activation, channels }),
+            Operator::Softmax {} => Box::new(Activate { function: Activation::Softmax, channels }),
+            Operator::ZeroPadding2D { padding } => {
+                let [height, width, _] = node.shape.image().expect("shape inference gives an image");
+                let input = image().expect("shape inference has seen an image");
+                let before = [padding[0][0], padding[1][0]];
+                Box::new(ZeroPad { input, output: [height, width], before })
+            }
+            Operator::MaxPooling2D(window) => {
+                let (geometry, _) = of_window(image().expect("shape inference has seen an image"), window);
+                Box::new(MaxPool { geometry, winners: Vec::new() })
+            }
+            Operator::AveragePooling2D(window) => {
+                let (geometry, after) = of_window(image().expect("shape inference has seen an image"), window);
+                Box::new(AveragePool { geometry, after, count_include_pad: window.count_include_pad })
+            }
+            Operator::GlobalAveragePooling2D { .. } => {
+                let [height, width, channels] = image().expect("shape inference has seen an image");
+                Box::new(GlobalAverage { pixels: height * width, channels })
+            }
+            Operator::GlobalMaxPooling2D { .. } => {
+                let input = image().expect("shape inference has seen an image");
+                let (geometry, _) = geometry(input, [input[0], input[1]], [1, 1], Padding::Valid, [1, 1]);
+                Box::new(MaxPool { geometry, winners: Vec::new() })
+            }
+            Operator::Concatenate {} => {
+                let widths = node.inputs.iter().map(|&input| self.node(input).shape.channels()).collect();
+                Box::new(Concatenate { widths })
+            }
+            Operator::Add {} => Box::new(Add),
+            Operator::Multiply {} => {
+                let inputs = node.inputs.iter().map(|&input| self.node(input).shape.0.clone()).collect();
+                Box::new(Multiply { shape: node.shape.0.clone(), inputs })
+            }
+        };
+        let parts: Vec<usize> = (layer..=end).filter(|&at| at == layer || self.absorbed[at]).collect();
+        let needs = wants || self.trains(&parts);
+        let mut output = self.push(layer, end, step, inputs, needs);
+        if after != Activation::Linear {
+            output = self.push(layer, end, Box::new(Activate { function: after, channels }), vec![output], needs);
+        }
+        self.value_of.insert(end, output);
+        Ok(())
+    }
+}
+
+/// The limits, if the operator is a clip.
+fn clip_of(operator: &Operator) -> Option<(f32, f32)> {
+    match operator {
+        Operator::ReLU { max_value } => Some((0.0, max_value.map_or(f32::INFINITY, |most| most as f32))),
+        Operator::Activation { activation: Activation::Relu } => Some((0.0, f32::INFINITY)),
+        Operator::Activation { activation: Activation::Relu6 } => Some((0.0, 6.0)),
+        _ => None,
+    }
+}
+
+/// The geometry, and the zeros below and to the right.
+fn geometry(
+    input: [usize; 3],
+    window: [usize; 2],
+    strides: [usize; 2],
+    padding: Padding,
+    dilation: [usize; 2],
+) -> (Geometry, [usize; 2]) {
+    let axis = |axis: usize| {
+        window_padding(padding, axis, input[axis], window[axis], strides[axis], dilation[axis])
+            .expect("shape inference has fitted the window")
+    };
+    let [(vertical, height), (horizontal, width)] = [axis(0), axis(1)];
+    let before = [vertical.0, horizontal.0];
+    (Geometry { input, output: [height, width], window, strides, dilation, before }, [vertical.1, horizontal.1])
+}
+
+fn of_window(input: [usize; 3], window: &Window) -> (Geometry, [usize; 2]) {
+    geometry(input, window.pool_size, window.strides, window.padding, [1, 1])
+}
+
+/// Finds out which inputs want gradients, and which contribution to each comes first.
+fn contributions(operations: &mut [Operation], needs: &[bool]) {
+    let mut seen = vec![false; needs.len()];
+    for operation in operations.iter_mut().rev() {
+        for &input in &operation.inputs {
+            let wanted = needs[input] && needs[operation.output];
+            operation.wants.push(wanted.then_some(seen[input]));
+            seen[input] |= wanted;
+        }
+    }
+}
+
+/// What must be in a buffer from one moment to another.
+struct Lifetime {
+    value: usize,
+    is_gradient: bool,
+    from: usize,
+    to: usize,
+}
+
+/// Gives buffers to values and gradients whose lifetimes do not overlap, and tells the operations.
+fn assign(
+    operations: &mut [Operation],
+    values: &mut [Value],
+    needs: &[bool],
+    parameters: &Parameters,
+    inputs: &[usize],
+    output: usize,
+) -> Vec<usize> {
+    // Inputs come at 0, operation i runs forward at i + 1, the output is read at `middle`, and backward in reverse order.
+    let n = operations.len();
+    let (middle, backward) = (n + 1, |at: usize| 2 * n + 1 - at);
+    let mut lives: Vec<Lifetime> = Vec::new();
+    for value in 0..values.len() {
+        let producer = operations.iter().position(|operation| operation.output == value);
+        let users = || operations.iter().enumerate().filter(|(_, operation)| operation.inputs.contains(&value));
+        let mut to = producer.map_or(0, |at| at + 1);
+        for (at, user) in users() {
+            to = to.max(at + 1);
+            if needs[user.output] && user.step.keeps_inputs(parameters) {
+                to = to.max(backward(at));
+            }
+        }
+        if value == output {
+            to = to.max(middle);
+        }
+        if let Some(at) = producer.filter(|&at| needs[value] && operations[at].step.keeps_output()) {
+            to = to.max(backward(at));
+        }
+        // An input lives from the beginning, together with all others.
+        let from = if inputs.contains(&value) { 0 } else { producer.map_or(0, |at| at + 1) };
+        lives.push(Lifetime { value, is_gradient: false, from, to });
+        if let Some(producer) = producer.filter(|_| needs[value]) {
+            let first = users().map(|(at, _)| backward(at)).min().unwrap_or(middle);
+            let from = if value == output { middle } else { first };
+            lives.push(Lifetime { value, is_gradient: true, from, to: backward(producer) });
+        }
+    }
+    lives.sort_by_key(|life| (life.from, life.value, life.is_gradient));
+    // Length and end of each buffer.
+    let mut buffers: Vec<(usize, usize)> = Vec::new();
+    for life in lives {
+        let count = values[life.value].count;
+        let free = buffers.iter().enumerate().filter(|(_, (_, to))| *to < life.from);
+        // The smallest that is large enough, else the largest.
+        let best = free.min_by_key(|(_, (length, _))| (*length < count, length.abs_diff(count))).map(|(at, _)| at);
+        let at = best.unwrap_or_else(|| {
+            buffers.push((0, 0));
+            buffers.len() - 1
+        });
+        buffers[at] = (buffers[at].0.max(count), life.to);
+        if life.is_gradient {
+            values[life.value].gradient = Some(at);
+        } else {
+            values[life.value].buffer = at;
+        }
+    }
+    for operation in operations {
+        operation.places = operation.inputs.iter().map(|&at| (values[at].buffer, values[at].count)).collect();
+    }
+    buffers.into_iter().map(|(length, _)| length).collect()
+}

@@ -1,0 +1,176 @@
+use rayon::prelude::*;
+
+use super::convolution::Geometry;
+use super::parameters::Parameters;
+use super::step::{Inputs, Pass, Step, put};
+
+/// Largest value of each window, or of the whole image.
+#[derive(Debug)]
+pub(super) struct MaxPool {
+    pub(super) geometry: Geometry,
+    /// Which tap won.
+    pub(super) winners: Vec<u32>,
+}
+
+impl Step for MaxPool {
+    fn forward(&mut self, _: &mut Parameters, x: &Inputs<'_>, y: &mut [f32], _: &mut Pass<'_>) {
+        let geometry = &self.geometry;
+        let channels = geometry.input[2];
+        let (size, line) = (geometry.input.iter().product::<usize>(), geometry.output[1] * channels);
+        self.winners.resize(y.len(), 0);
+        let x = x.get(0);
+        y.par_chunks_mut(line).zip(self.winners.par_chunks_mut(line)).enumerate().for_each(|(at, (y, winners))| {
+            let (image, row) = (at / geometry.output[0], at % geometry.output[0]);
+            let x = &x[image * size..][..size];
+            let pixels = y.chunks_exact_mut(channels).zip(winners.chunks_exact_mut(channels));
+            for (column, (y, winners)) in pixels.enumerate() {
+                y.fill(f32::NEG_INFINITY);
+                winners.fill(u32::MAX);
+                for tap in 0..geometry.window[0] * geometry.window[1] {
+                    let from = geometry.source(0, row, tap / geometry.window[1]);
+                    let at = geometry.source(1, column, tap % geometry.window[1]);
+                    let (Some(from), Some(at)) = (from, at) else {
+                        continue;
+                    };
+                    let x = &x[(from * geometry.input[1] + at) * channels..][..channels];
+                    for ((y, winner), x) in y.iter_mut().zip(winners.iter_mut()).zip(x) {
+                        // The first of equals; what is not a number wins.
+                        let wins = *x > *y || x.is_nan();
+                        *y = if wins { *x } else { *y };
+                        *winner = if wins || *winner == u32::MAX { tap as u32 } else { *winner };
+                    }
+                }
+            }
+        });
+    }
+
+    fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, _: &[f32], d: &[f32], dx: &mut [f32], accumulate: bool) {
+        let geometry = &self.geometry;
+        let channels = geometry.input[2];
+        let (size, pooled) = (geometry.input.iter().product::<usize>(), geometry.pixels() * channels);
+        let parts = dx.par_chunks_mut(size).zip(d.par_chunks(pooled)).zip(self.winners.par_chunks(pooled));
+        parts.for_each(|((dx, d), winners)| {
+            if !accumulate {
+                dx.fill(0.0);
+            }
+            for (at, (d, winner)) in d.iter().zip(winners).enumerate() {
+                let (pixel, c, tap) = (at / channels, at % channels, *winner as usize);
+                let from = geometry.source(0, pixel / geometry.output[1], tap / geometry.window[1]);
+                let to = geometry.source(1, pixel % geometry.output[1], tap % geometry.window[1]);
+                // A window that lies wholly in the padding has no winner.
+                if let (Some(from), Some(to)) = (from, to) {
+                    dx[(from * geometry.input[1] + to) * channels + c] += d;
+                }
+            }
+        });
+    }
+}
+
+/// Mean of each window.
+#[derive(Debug)]
+pub(super) struct AveragePool {
+    pub(super) geometry: Geometry,
+    /// Zeros below and to the right.
+    pub(super) after: [usize; 2],
+    pub(super) count_include_pad: bool,
+}
+
+impl AveragePool {
+    /// One over the number of values that the mean is of.
+    fn share(&self, row: usize, column: usize) -> f32 {
+        let covered = |axis: usize, at: usize| {
+            let geometry = &self.geometry;
+            (0..geometry.window[axis])
+                .filter(|&tap| {
+                    let place = at * geometry.strides[axis] + tap;
+                    let (before, length) = (geometry.before[axis], geometry.input[axis]);
+                    let (least, most) = if self.count_include_pad {
+                        (0, before + length + self.after[axis])
+                    } else {
+                        (before, before + length)
+                    };
+                    (least..most).contains(&place)
+                })
+                .count()
+        };
+        1.0 / (covered(0, row) * covered(1, column)).max(1) as f32
+    }
+}
+
+impl Step for AveragePool {
+    fn forward(&mut self, _: &mut Parameters, x: &Inputs<'_>, y: &mut [f32], _: &mut Pass<'_>) {
+        let geometry = &self.geometry;
+        let channels = geometry.input[2];
+        let (size, line) = (geometry.input.iter().product::<usize>(), geometry.output[1] * channels);
+        let x = x.get(0);
+        y.par_chunks_mut(line).enumerate().for_each(|(at, y)| {
+            let (image, row) = (at / geometry.output[0], at % geometry.output[0]);
+            let x = &x[image * size..][..size];
+            for (column, y) in y.chunks_exact_mut(channels).enumerate() {
+                y.fill(0.0);
+                for tap in 0..geometry.window[0] * geometry.window[1] {
+                    let from = geometry.source(0, row, tap / geometry.window[1]);
+                    let at = geometry.source(1, column, tap % geometry.window[1]);
+                    if let (Some(from), Some(at)) = (from, at) {
+                        let x = &x[(from * geometry.input[1] + at) * channels..][..channels];
+                        y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
+                    }
+                }
+                let share = self.share(row, column);
+                y.iter_mut().for_each(|y| *y *= share);
+            }
+        });
+    }
+
+    fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, _: &[f32], d: &[f32], dx: &mut [f32], accumulate: bool) {
+        let geometry = &self.geometry;
+        let channels = geometry.input[2];
+        let (size, pooled) = (geometry.input.iter().product::<usize>(), geometry.pixels() * channels);
+        dx.par_chunks_mut(size).zip(d.par_chunks(pooled)).for_each(|(dx, d)| {
+            if !accumulate {
+                dx.fill(0.0);
+            }
+            for (pixel, d) in d.chunks_exact(channels).enumerate() {
+                let (row, column) = (pixel / geometry.output[1], pixel % geometry.output[1]);
+                let share = self.share(row, column);
+                for tap in 0..geometry.window[0] * geometry.window[1] {
+                    let from = geometry.source(0, row, tap / geometry.window[1]);
+                    let at = geometry.source(1, column, tap % geometry.window[1]);
+                    if let (Some(from), Some(at)) = (from, at) {
+                        let dx = &mut dx[(from * geometry.input[1] + at) * channels..][..channels];
+                        dx.iter_mut().zip(d).for_each(|(dx, d)| *dx += d * share);
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// Mean over height and width.
+#[derive(Debug)]
+pub(super) struct GlobalAverage {
+    pub(super) pixels: usize,
+    pub(super) channels: usize,
+}
+
+impl Step for GlobalAverage {
+    fn forward(&mut self, _: &mut Parameters, x: &Inputs<'_>, y: &mut [f32], _: &mut Pass<'_>) {
+        let (channels, share) = (self.channels, 1.0 / self.pixels as f32);
+        y.par_chunks_mut(channels).zip(x.get(0).par_chunks(self.pixels * channels)).for_each(|(y, x)| {
+            y.fill(0.0);
+            for x in x.chunks_exact(channels) {
+                y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
+            }
+            y.iter_mut().for_each(|y| *y *= share);
+        });
+    }
+
+    fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, _: &[f32], d: &[f32], dx: &mut [f32], accumulate: bool) {
+        let (channels, share) = (self.channels, 1.0 / self.pixels as f32);
+        dx.par_chunks_mut(self.pixels * channels).zip(d.par_chunks(channels)).for_each(|(dx, d)| {
+            for dx in dx.chunks_exact_mut(channels) {
+                dx.iter_mut().zip(d).for_each(|(dx, d)| put(dx, d * share, accumulate));
+            }
+        });
+    }
+}
