@@ -13,6 +13,8 @@ use injerto_experiment::{Prepared, RunFolder, Summary, Watch, device};
 use injerto_graph::summary::grouped;
 use injerto_graph::{Cut, CutOptions};
 use injerto_report::ReportError;
+use injerto_report::verdict::{State, verdict};
+use injerto_trainer::history::EpochRecord;
 
 use crate::Common;
 use crate::curves;
@@ -156,6 +158,11 @@ fn report(summary: &Summary, folder: &RunFolder) {
     }
     if let Some(value) = summary.best.value {
         println!("\nbest {} {value:.4} in epoch {}", summary.best.monitor, summary.best.epoch);
+    }
+    let history: Vec<EpochRecord> = summary.phases.iter().flat_map(|phase| phase.history.clone()).collect();
+    let verdict = verdict(&history, summary.best.epoch, Some(1.0 / summary.classes.len().max(1) as f64));
+    if verdict.state != State::Unknown {
+        println!("{}: {}", verdict.headline, verdict.advice);
     }
     println!("{:.1} s, everything is in {}", summary.seconds.total, folder.path().display());
 }

@@ -15,6 +15,10 @@ use crate::verdict::{State, Verdict, verdict};
 
 /// Files that were left out, named up to this many.
 const SKIPPED: usize = 200;
+/// Up to this many classes are shown at once; of more, the table is folded and only the worst confusions are named.
+const CLASSES: usize = 30;
+/// How many of those.
+const CONFUSIONS: usize = 20;
 
 /// A run's page.
 pub fn report(run: &Run) -> String {
@@ -195,6 +199,9 @@ fn classes(run: &Run) -> String {
         row
     });
     let mut html = table(&headings, &rows.collect::<Vec<_>>());
+    if summary.classes.len() > CLASSES {
+        html = format!("<details><summary>{} classes</summary>\n{html}</details>\n", grouped(summary.classes.len()));
+    }
     let whole: Vec<Vec<String>> = run
         .metrics
         .as_object()
@@ -226,6 +233,9 @@ fn metric(name: &str) -> String {
 /// Rows are what the images are, columns what they were taken for; the shade is the share of the row.
 fn confusion(classes: &[String], matrix: &Value) -> String {
     let Some(rows) = matrix.as_array().filter(|rows| rows.len() == classes.len()) else { return String::new() };
+    if classes.len() > CLASSES {
+        return worst_confusions(classes, rows);
+    }
     let mut html = "<h3>Taken for</h3>\n<p class=\"muted\">Rows: what the validation images are. Columns: what they were \
          taken for. The shade is the share of the row.</p>\n<div class=\"scroll\"><table class=\"matrix\">\n<tr><th></th>".to_owned();
     for class in classes {
@@ -247,6 +257,27 @@ fn confusion(classes: &[String], matrix: &Value) -> String {
         html += "</tr>\n";
     }
     html + "</table></div>\n"
+}
+
+/// The pairs that are taken for each other most often.
+fn worst_confusions(classes: &[String], rows: &[Value]) -> String {
+    let mut pairs: Vec<(u64, &str, &str)> = Vec::new();
+    for (is, row) in classes.iter().zip(rows) {
+        for (taken_for, count) in classes.iter().zip(row.as_array().into_iter().flatten()) {
+            let count = count.as_u64().unwrap_or(0);
+            if is != taken_for && count > 0 {
+                pairs.push((count, is, taken_for));
+            }
+        }
+    }
+    pairs.sort_by_key(|pair| std::cmp::Reverse(pair.0));
+    let row =
+        |&(count, is, taken_for): &(u64, &str, &str)| vec![escaped(is), escaped(taken_for), grouped(count as usize)];
+    let rows: Vec<_> = pairs.iter().take(CONFUSIONS).map(row).collect();
+    match rows.is_empty() {
+        true => String::new(),
+        false => "<h3>Most often confused</h3>\n".to_owned() + &table(&["is", "taken for", "#images"], &rows),
+    }
 }
 
 fn transfer(gain: &Gain) -> String {

@@ -118,6 +118,27 @@ fn the_page_needs_nothing_beside_itself_and_says_it_all() {
 }
 
 #[test]
+fn many_classes_are_folded() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut whole = summary("many", 0.9);
+    let confusion: Vec<Vec<usize>> = (0..40)
+        .map(|is| {
+            (0..40)
+                .map(|taken_for| if (is, taken_for) == (3, 38) { 17 } else { usize::from(is == taken_for) })
+                .collect()
+        })
+        .collect();
+    whole["classes"] = (0..40).map(|class| json!(format!("class {class}"))).collect();
+    whole["images"] = json!({ "train": vec![10; 40], "validation": vec![5; 40] });
+    whole["metrics"] = json!({ "confusion": confusion });
+    put(folder.path(), "summary.json", &whole);
+    let html = report(&Run::load(folder.path()).unwrap());
+    well_formed(&html);
+    assert!(html.contains("<summary>40 classes</summary>") && !html.contains("class=\"matrix\""));
+    assert!(html.contains("<td>class 3</td><td>class 38</td><td class=\"number\">17</td>"));
+}
+
+#[test]
 fn a_killed_run_is_drawn_as_far_as_it_came() {
     let folder = tempfile::tempdir().unwrap();
     let lines: String = (1..=3).map(|number| epoch(number, "head", 0.9).to_string() + "\n").collect();
