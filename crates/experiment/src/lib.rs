@@ -12,6 +12,7 @@ pub mod config;
 mod environment;
 mod error;
 pub mod gain;
+mod phases;
 mod predict;
 mod prepare;
 mod record;

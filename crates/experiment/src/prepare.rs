@@ -10,11 +10,12 @@ use injerto_graph::{FreezePlan, Graph, Interpolation, Selection};
 use injerto_losses::Loss;
 use injerto_trainer::history::Best;
 use injerto_trainer::optimizer::OptimizerConfig;
-use injerto_trainer::{BatchNorm, Model, ModelCard, Phase};
+use injerto_trainer::{BatchNorm, Model, ModelCard, Phase, Settings};
 use serde_json::json;
 
 use crate::ExperimentError;
 use crate::config::{self, Config, ExifOrientation, Generated, Images, OnCorrupt};
+use crate::phases::{class_weights, phases};
 
 /// An experiment in which everything has been found and fits together; nothing has been trained yet.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub struct Prepared {
     pub weights: Weights,
     /// Stretches of training.
     pub phases: Vec<Phase>,
+    /// What the loss of each class is multiplied by, where the experiment says it.
+    pub class_weights: Option<Vec<f32>>,
 }
 
 impl Prepared {
@@ -68,7 +71,10 @@ impl Prepared {
         let output = config.head.output().expect("the schema allows no other activation");
         loss.check(output, head.units, train.classes.len())?;
         let graph = head.graft(&description.graph)?;
-        let phases = phases(&config, &description.graph, graph.len())?;
+        let phases = phases(&config.phases, &config.callbacks, &description.graph, graph.len())?;
+        let weights_asked = config.loss.class_weights.as_ref();
+        let class_weights =
+            weights_asked.map(|asked| class_weights(asked, &train.classes, &train.counts())).transpose()?;
         let embedded = |id: &str| catalog.weights(&found, id).map_err(|error| error.to_string());
         let weights =
             choice.load(&description.graph, &description.weights, cache, u64::from(config.seed), &embedded)?;
@@ -86,7 +92,17 @@ impl Prepared {
             loss,
             graph,
         };
-        Ok(Self { config, train, validation, card, backbone: description.graph, origin, weights, phases })
+        Ok(Self {
+            config,
+            train,
+            validation,
+            card,
+            backbone: description.graph,
+            origin,
+            weights,
+            phases,
+            class_weights,
+        })
     }
 
     /// The network with the backbone's weights and a fresh head.
@@ -113,13 +129,10 @@ impl Prepared {
     /// # Errors
     /// None in practice: a plan for all layers always resolves.
     pub fn scratch_phase(&self, learning_rate: f64) -> Result<Phase, ExperimentError> {
-        Ok(Phase {
-            name: "scratch".to_owned(),
-            epochs: self.phases.iter().map(|phase| phase.epochs).sum(),
-            plan: FreezePlan::new(&self.card.graph, &Selection::All)?,
-            optimizer: OptimizerConfig::adam(learning_rate),
-            batch_norm: BatchNorm::Update,
-        })
+        let epochs = self.phases.iter().map(|phase| phase.epochs).sum();
+        let plan = FreezePlan::new(&self.card.graph, &Selection::All)?;
+        let phase = Phase::new("scratch", epochs, plan, OptimizerConfig::adam(learning_rate));
+        Ok(Phase { batch_norm: BatchNorm::Update, ..phase })
     }
 
     /// Loaders of the training and the validation images.
@@ -143,6 +156,12 @@ impl Prepared {
         let training = LoaderOptions { shuffle: data.shuffle.then_some(u64::from(seed)), ..validating.clone() };
         let validation = self.validation.clone().map(|dataset| Loader::new(dataset, validating));
         (Loader::new(self.train.clone(), training), validation)
+    }
+
+    /// How to train with this seed, features taking at most `feature_budget` bytes.
+    pub fn settings(&self, seed: u32, feature_budget: usize) -> Settings {
+        let class_weights = self.class_weights.clone();
+        Settings { seed: u64::from(seed), best: self.best(), class_weights, feature_budget }
     }
 
     /// The checkpoint callback's memory, empty.
@@ -184,20 +203,6 @@ fn images(config: &Config) -> Result<(Dataset, Option<Dataset>), ExperimentError
             Ok((task.dataset(*train_per_class, seed, 0), Some(validation)))
         }
     }
-}
-
-/// Phases over the whole network: what the experiment says of the backbone, and the head, which always trains.
-fn phases(config: &Config, backbone: &Graph, layers: usize) -> Result<Vec<Phase>, ExperimentError> {
-    let phase = |phase: &config::PhaseConfig| {
-        Ok(Phase {
-            name: phase.name.clone(),
-            epochs: phase.epochs,
-            plan: FreezePlan::new(backbone, &phase.unfreeze)?.extended(layers - backbone.len()),
-            optimizer: phase.optimizer.clone(),
-            batch_norm: phase.batch_norm,
-        })
-    };
-    config.phases.iter().map(phase).collect()
 }
 
 /// The device that an experiment names.

@@ -3,9 +3,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use burn::tensor::Device;
-use injerto_data::Skipped;
+use injerto_data::{Loader, Skipped};
 use injerto_trainer::history::EpochRecord;
-use injerto_trainer::{Checkpoints, Fit, Fitted, Model, Observer, Phase, Progress, Seconds, Settings};
+use injerto_trainer::metrics::Report;
+use injerto_trainer::{Checkpoints, Fit, Fitted, Model, Observer, Phase, Progress, Seconds};
 use serde::{Deserialize, Serialize};
 
 use crate::environment::{environment, peak_memory};
@@ -109,6 +110,9 @@ pub struct Summary {
     /// Whether it was stopped before its end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub interrupted: bool,
+    /// What the network of the best epoch makes of the validation images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Report>,
     /// How much transfer helped, where the experiment asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer_gain: Option<Gain>,
@@ -187,7 +191,7 @@ pub fn run(
     let progress = if resume { checkpoints.resume(&mut model)? } else { None };
     let mut history = History::begin(folder.path(), progress.as_ref().map_or(&[], |done| &done.history))?;
     let (train, validation) = prepared.loaders(config.seed);
-    let settings = Settings { seed: u64::from(config.seed), best: prepared.best(), feature_budget: FEATURE_BUDGET };
+    let settings = prepared.settings(config.seed, FEATURE_BUDGET);
     let fitted = Fit {
         train: &train,
         validation: validation.as_ref(),
@@ -200,8 +204,9 @@ pub fn run(
     .run(&mut model, progress)?;
     history.finish()?;
     let mut skipped = train.skipped();
-    skipped.extend(validation.iter().flat_map(injerto_data::Loader::skipped));
+    skipped.extend(validation.iter().flat_map(Loader::skipped));
     let mut summary = summarise(prepared, &fitted, skipped);
+    summary.metrics = metrics(prepared, &fitted, validation.as_ref(), device, folder, watch)?;
     folder.write("summary.json", &serde_json::to_string_pretty(&summary).expect("plain data"))?;
     if let Some(asked) = config.transfer_gain.as_ref().filter(|_| !fitted.interrupted) {
         let own = accuracies(&fitted.history);
@@ -212,6 +217,30 @@ pub fn run(
     summary.peak_memory_bytes = peak_memory();
     folder.write("summary.json", &serde_json::to_string_pretty(&summary).expect("plain data"))?;
     Ok(Outcome { summary, model })
+}
+
+/// What is known of the validation images under the best epoch's weights. A resumed run whose best epoch lies before the
+/// resume asks its checkpoint again.
+fn metrics(
+    prepared: &Prepared,
+    fitted: &Fitted,
+    validation: Option<&Loader>,
+    device: &Device,
+    folder: &RunFolder,
+    watch: &mut Watch<'_>,
+) -> Result<Option<Report>, ExperimentError> {
+    let Some(best) = fitted.history.iter().find(|record| record.epoch == fitted.best.epoch) else { return Ok(None) };
+    match (&fitted.predictions, validation) {
+        (Some(predictions), _) => {
+            let report = Report::new(predictions, &prepared.card.classes);
+            Ok(report.map(|report| Report { loss: best.val_loss, ..report }))
+        }
+        (None, Some(loader)) if !fitted.interrupted => {
+            let model = Model::load(&folder.path().join(Checkpoints::BEST), device)?;
+            Ok(model.report(loader, watch.observer, watch.stop)?)
+        }
+        (None, _) => Ok(None),
+    }
 }
 
 fn accuracies(history: &[EpochRecord]) -> Vec<f64> {
@@ -231,7 +260,7 @@ fn transfer_gain(
     for &seed in &asked.seeds {
         let mut curve = |mut model: Model, phases: &[Phase]| -> Result<Option<Vec<f64>>, ExperimentError> {
             let (train, validation) = prepared.loaders(seed);
-            let settings = Settings { seed: u64::from(seed), best: prepared.best(), feature_budget: FEATURE_BUDGET };
+            let settings = prepared.settings(seed, FEATURE_BUDGET);
             let fitted = Fit {
                 train: &train,
                 validation: validation.as_ref(),
@@ -260,10 +289,9 @@ fn transfer_gain(
 
 fn summarise(prepared: &Prepared, fitted: &Fitted, skipped: Vec<Skipped>) -> Summary {
     let config = &prepared.config;
-    let mut rest = fitted.history.as_slice();
     let phase = |phase: &Phase| {
-        let (own, after) = rest.split_at(phase.epochs.min(rest.len()));
-        rest = after;
+        let own: Vec<EpochRecord> =
+            fitted.history.iter().filter(|record| record.phase == phase.name).cloned().collect();
         let (trainable_params, non_trainable_params) = phase.plan.counts(&prepared.card.graph);
         PhaseSummary {
             name: phase.name.clone(),
@@ -271,7 +299,7 @@ fn summarise(prepared: &Prepared, fitted: &Fitted, skipped: Vec<Skipped>) -> Sum
             trainable_params,
             non_trainable_params,
             seconds: own.iter().map(|record| record.seconds).sum(),
-            history: own.to_vec(),
+            history: own,
         }
     };
     Summary {
@@ -291,6 +319,7 @@ fn summarise(prepared: &Prepared, fitted: &Fitted, skipped: Vec<Skipped>) -> Sum
         peak_memory_bytes: peak_memory(),
         skipped: skipped.into_iter().map(|skipped| (skipped.path, skipped.reason)).collect(),
         interrupted: fitted.interrupted,
+        metrics: None,
         transfer_gain: None,
     }
 }

@@ -3,18 +3,23 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use injerto_backbones::network::{ParameterId, ParameterTensor, TrainingPass, Value, to_input};
+use burn::tensor::Tensor;
+use injerto_backbones::network::{ParameterId, TrainingPass, Value, to_input};
 use injerto_data::{Batch, Loader};
 use injerto_graph::{FreezePlan, Operator, Split};
+use injerto_losses::sample_weights;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use serde::{Deserialize, Serialize};
 
+use crate::callbacks::Callbacks;
 use crate::features::Features;
 use crate::history::{Best, EpochRecord};
-use crate::metrics::Accumulator;
+use crate::host::{self, put, swap_averages, tail_weights};
+use crate::metrics::{Accumulator, Predictions};
 use crate::observer::{Event, Observer};
-use crate::optimizer::{Optimizer, OptimizerConfig};
+use crate::optimizer::{Optimizer, OptimizerConfig, Pace, Update};
+use crate::schedule::{Course, Schedule};
 use crate::{Checkpoints, Model, Progress, TrainError};
 
 /// A stretch of training in which the same layers train with the same optimiser.
@@ -30,6 +35,31 @@ pub struct Phase {
     pub optimizer: OptimizerConfig,
     /// What batch normalisations that train do with their statistics.
     pub batch_norm: BatchNorm,
+    /// How the optimiser's learning rate moves from step to step.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// What watches the phase and steps in.
+    #[serde(default)]
+    pub callbacks: Callbacks,
+    /// What the learning rate is multiplied by, for each layer of the whole network; empty: by 1 everywhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub multipliers: Vec<f64>,
+}
+
+impl Phase {
+    /// A phase without anything special: frozen statistics, constant learning rate, no callbacks.
+    pub fn new(name: impl Into<String>, epochs: usize, plan: FreezePlan, optimizer: OptimizerConfig) -> Self {
+        Self {
+            name: name.into(),
+            epochs,
+            plan,
+            optimizer,
+            batch_norm: BatchNorm::Frozen,
+            schedule: Schedule::default(),
+            callbacks: Callbacks::default(),
+            multipliers: Vec::new(),
+        }
+    }
 }
 
 /// What a batch normalisation that trains does with its moving statistics. A frozen one always uses them as they are.
@@ -50,6 +80,8 @@ pub struct Settings {
     pub seed: u64,
     /// What the best checkpoint is judged by.
     pub best: Best,
+    /// What the loss of a training image of each class is multiplied by; `None`: by 1. The mean is still over the batch.
+    pub class_weights: Option<Vec<f32>>,
     /// Features of the frozen prefix are kept in memory up to this many bytes; beyond it the prefix runs every epoch.
     pub feature_budget: usize,
 }
@@ -82,6 +114,9 @@ pub struct Fitted {
     pub images: usize,
     /// Whether it was stopped before its end.
     pub interrupted: bool,
+    /// What the network of the best epoch said of the validation images; `None` without any, or if that epoch was before a
+    /// resume.
+    pub predictions: Option<Predictions>,
 }
 
 /// A training that has not begun.
@@ -113,14 +148,24 @@ impl Fit<'_> {
     /// Images, weights or loss that do not fit; divergence; files that cannot be written.
     pub fn run(self, model: &mut Model, progress: Option<Progress>) -> Result<Fitted, TrainError> {
         let Self { train, validation, phases, settings, checkpoints, observer, stop } = self;
-        if settings.best.monitor.needs_validation() && validation.is_none() {
-            return Err(TrainError::NothingToMonitor { monitor: settings.best.monitor.name().to_owned() });
+        let monitors = phases.iter().flat_map(|phase| phase.callbacks.monitors()).chain([settings.best.monitor]);
+        if let Some(monitor) = { monitors }.find(|monitor| monitor.needs_validation() && validation.is_none()) {
+            return Err(TrainError::NothingToMonitor { monitor: monitor.name().to_owned() });
         }
         let began = Instant::now();
-        let mut run =
-            Run { model, train, validation, settings, observer, stop, seconds: Seconds::default(), images: 0 };
+        let mut run = Run {
+            model,
+            train,
+            validation,
+            settings,
+            observer,
+            stop,
+            seconds: Seconds::default(),
+            images: 0,
+            predictions: None,
+        };
         let mut progress = progress.unwrap_or_else(|| Progress::new(settings.best.clone()));
-        let mut features: Option<Cached> = None;
+        let (mut features, mut predictions): (Option<Cached>, Option<Predictions>) = (None, None);
         while progress.phases_done < phases.len() && !run.stopped() {
             let phase = &phases[progress.phases_done];
             let split = Split::new(run.model.network.graph(), &phase.plan);
@@ -135,16 +180,40 @@ impl Fit<'_> {
             }
             let here = progress.phases_done;
             while progress.phases_done == here {
-                let epoch = progress.history.len();
-                let Some(record) = run.epoch(epoch, phase, &split, features.as_ref(), &mut optimizer)? else { break };
+                let begun = Begun { phase, split: &split, epoch: progress.history.len() };
+                let learning_rate = progress.callbacks.learning_rate().unwrap_or(phase.optimizer.learning_rate());
+                let Some(record) = run.epoch(begun, learning_rate, features.as_ref(), &mut optimizer)? else { break };
                 let best = progress.best.improve(&record);
-                progress.record(record, phase.epochs);
+                if best {
+                    predictions = run.predictions.take();
+                }
+                let (memory, at) = (&mut progress.callbacks, progress.epochs_done);
+                let decision = phase.callbacks.epoch_ended(memory, at, &record, phase.optimizer.learning_rate());
+                progress.history.push(record.clone());
+                if decision.snapshot {
+                    progress.snapshot = Some(tail_weights(run.model, &split));
+                }
                 if let Some(checkpoints) = checkpoints {
                     checkpoints.write_epoch(run.model, &progress, best)?;
-                    checkpoints.write_last(run.model, &progress, &optimizer)?;
                 }
-                let record = &progress.history[progress.history.len() - 1];
-                run.observer.observe(&Event::EpochEnded { record, best });
+                let over = decision.stop || progress.epochs_done + 1 >= phase.epochs;
+                match progress.snapshot.take_if(|_| over) {
+                    Some(weights) => put(run.model, &weights)?,
+                    // What was judged were the averages: they stay at the end, and the weights go on before.
+                    None if !over => swap_averages(&mut run.model.network, &mut optimizer),
+                    None => {}
+                }
+                progress.turn(over);
+                if let Some(checkpoints) = checkpoints {
+                    checkpoints.write_last(run.model, &progress, &mut optimizer)?;
+                }
+                run.observer.observe(&Event::EpochEnded { record: &record, best });
+                if let Some(learning_rate) = progress.callbacks.learning_rate().filter(|_| decision.reduced) {
+                    run.observer.observe(&Event::RateReduced { epoch: record.epoch, learning_rate });
+                }
+                if decision.stop {
+                    run.observer.observe(&Event::StoppedEarly { epoch: record.epoch, phase: &phase.name });
+                }
             }
         }
         let mut seconds = run.seconds;
@@ -152,7 +221,8 @@ impl Fit<'_> {
         let decode = train.decode_time() + validation.map_or(Duration::ZERO, Loader::decode_time);
         seconds.decode = decode.as_secs_f64();
         let interrupted = progress.phases_done < phases.len();
-        Ok(Fitted { history: progress.history, best: progress.best, seconds, images: run.images, interrupted })
+        let Progress { history, best, .. } = progress;
+        Ok(Fitted { history, best, seconds, images: run.images, interrupted, predictions })
     }
 }
 
@@ -163,20 +233,36 @@ struct Cached {
     validation: Option<Features>,
 }
 
-/// What the steps of an epoch share.
-struct Pass<'a> {
-    epoch: usize,
+/// A phase, and the epoch of the whole run that begins in it, from 0.
+#[derive(Clone, Copy)]
+struct Begun<'a> {
     phase: &'a Phase,
     split: &'a Split,
+    epoch: usize,
+}
+
+/// What the steps of an epoch share.
+struct Pass<'a> {
+    begun: Begun<'a>,
     /// Batch normalisations that move their statistics.
     moving: Vec<usize>,
     random: ChaCha8Rng,
     optimizer: &'a mut Optimizer,
-    /// Of the last step.
+    /// What the schedule starts from.
     learning_rate: f64,
+    /// Of the last step.
+    pace: Pace,
     running: Accumulator,
     /// Steps.
     done: usize,
+}
+
+/// A parameter on its way through the optimiser.
+struct Moved {
+    id: ParameterId,
+    name: String,
+    values: Vec<f32>,
+    gradient: Vec<f32>,
 }
 
 /// One run's borrowed parts and counters.
@@ -189,6 +275,8 @@ struct Run<'a> {
     stop: &'a AtomicBool,
     seconds: Seconds,
     images: usize,
+    /// Of the last validation.
+    predictions: Option<Predictions>,
 }
 
 impl Run<'_> {
@@ -299,12 +387,12 @@ impl Run<'_> {
     /// One pass over the training images and one over the validation images; `None` if it was stopped on the way.
     fn epoch(
         &mut self,
-        epoch: usize,
-        phase: &Phase,
-        split: &Split,
+        begun: Begun<'_>,
+        learning_rate: f64,
         cached: Option<&Cached>,
         optimizer: &mut Optimizer,
     ) -> Result<Option<EpochRecord>, TrainError> {
+        let Begun { phase, split, epoch } = begun;
         let began = Instant::now();
         let graph = self.model.network.graph();
         let moving: Vec<usize> = match phase.batch_norm {
@@ -316,13 +404,12 @@ impl Run<'_> {
         };
         // From seed and epoch, so that a resumed run draws what the first would have drawn.
         let random = ChaCha8Rng::seed_from_u64(self.settings.seed ^ ((epoch as u64 + 1) << 32));
-        let learning_rate = optimizer.learning_rate();
-        let running = Accumulator::default();
-        let mut pass = Pass { epoch, phase, split, moving, random, optimizer, learning_rate, running, done: 0 };
+        let (running, pace) = (Accumulator::default(), Pace { learning_rate, momentum: None });
+        let mut pass = Pass { begun, moving, random, optimizer, learning_rate, pace, running, done: 0 };
         let train = self.train;
         let order = train.order(epoch as u64);
         self.batches(split, train, &order, cached.map(|c| &c.train), |run, total, crossing, labels| {
-            run.step(&mut pass, crossing, labels)?;
+            run.step(&mut pass, total, crossing, labels)?;
             let (done, loss, accuracy) = (pass.done, pass.running.loss(), pass.running.accuracy());
             run.observer.observe(&Event::Batch { epoch: epoch + 1, done, total, loss, accuracy });
             Ok(!run.stopped())
@@ -330,10 +417,11 @@ impl Run<'_> {
         if self.stopped() {
             return Ok(None);
         }
-        let Pass { learning_rate, running, .. } = pass;
+        let Pass { pace: Pace { learning_rate, .. }, running, .. } = pass;
         if running.count() == 0 {
             return Err(TrainError::NoImages { subset: "training" });
         }
+        swap_averages(&mut self.model.network, optimizer);
         let validated = match self.validation {
             Some(loader) => Some(self.validate(split, loader, cached.and_then(|c| c.validation.as_ref()))?),
             None => None,
@@ -354,32 +442,53 @@ impl Run<'_> {
     }
 
     /// One batch forward, backward, and into the optimiser.
-    fn step(&mut self, pass: &mut Pass<'_>, crossing: Vec<Value>, labels: &[u32]) -> Result<(), TrainError> {
+    fn step(
+        &mut self,
+        pass: &mut Pass<'_>,
+        steps_per_epoch: usize,
+        crossing: Vec<Value>,
+        labels: &[u32],
+    ) -> Result<(), TrainError> {
         let began = Instant::now();
+        let Begun { phase, split, epoch } = pass.begun;
         let (network, loss) = (&mut self.model.network, &self.model.card.loss);
         let graph = network.graph().clone();
-        let trains = pass.split.tail.iter().copied().filter(|&at| pass.phase.plan.trains(at));
+        let trains = split.tail.iter().copied().filter(|&at| phase.plan.trains(at));
         let leaves = network.leaves(trains);
         let mut training =
             TrainingPass { leaves: &leaves, random: &mut pass.random, moving: &pass.moving, statistics: Vec::new() };
-        let outputs = network.tail(pass.split, crossing, Some(&mut training)).into_features();
+        let outputs = network.tail(split, crossing, Some(&mut training)).into_features();
         let statistics = training.statistics;
-        let value = loss.forward(outputs.clone(), labels, None)?;
+        let weights = self.settings.class_weights.as_deref().map(|weights| sample_weights(weights, labels));
+        let weights = weights.map(|weights| Tensor::<1>::from_floats(weights.as_slice(), network.device()));
+        let value = loss.forward(outputs.clone(), labels, weights)?;
         let scalar = f64::from(value.clone().inner().into_scalar::<f32>());
-        let learning_rate = pass.learning_rate;
+        let steps_per_epoch = steps_per_epoch as u64;
+        let course = Course { steps_per_epoch, total: steps_per_epoch * phase.epochs as u64 };
+        pass.pace = phase.schedule.pace(pass.learning_rate, pass.optimizer.state().step, course);
         if !scalar.is_finite() {
-            let (epoch, batch) = (pass.epoch + 1, pass.done + 1);
+            let (epoch, batch, learning_rate) = (epoch + 1, pass.done + 1, pass.pace.learning_rate);
             return Err(TrainError::Diverged { epoch, batch, loss: scalar, learning_rate });
         }
         pass.running.add(loss, scalar, &outputs.inner(), labels);
         let mut gradients = value.backward();
-        pass.optimizer.begin_step();
-        for ((layer, at), leaf) in leaves {
+        let mut moved: Vec<Moved> = Vec::with_capacity(leaves.len());
+        for (id, leaf) in leaves {
             let Some(gradient) = leaf.gradient(&mut gradients) else { continue };
-            let node = &graph.nodes()[layer];
-            let name = format!("{}/{}", node.name(), node.parameters[at].name());
-            let updated = step_parameter(pass.optimizer, &name, leaf, gradient, learning_rate);
-            network.set((layer, at), updated);
+            let (values, gradient) = (host::values(network.get(id)), host::values(&gradient));
+            moved.push(Moved { id, name: host::name(&graph, id), values, gradient });
+        }
+        let multiplier = |(layer, _): ParameterId| phase.multipliers.get(layer).copied().unwrap_or(1.0);
+        let updates = moved.iter_mut().map(|Moved { id, name, values, gradient }| Update {
+            name,
+            values,
+            gradient,
+            multiplier: multiplier(*id),
+        });
+        pass.optimizer.step(pass.pace, &mut updates.collect::<Vec<_>>());
+        for Moved { id, values, .. } in moved {
+            let tensor = host::with_values(network.get(id), values);
+            network.set(id, tensor);
         }
         statistics.into_iter().for_each(|(id, tensor): (ParameterId, _)| network.set(id, tensor));
         pass.done += 1;
@@ -395,34 +504,20 @@ impl Run<'_> {
     ) -> Result<Accumulator, TrainError> {
         let (began, prefix) = (Instant::now(), self.seconds.prefix);
         let loss = &self.model.card.loss.clone();
-        let mut running = Accumulator::default();
+        let (mut running, mut predictions) = (Accumulator::default(), Predictions::new(self.model.card.classes.len()));
         let order: Vec<usize> = (0..loader.len()).collect();
         self.batches(split, loader, &order, features, |run, _, crossing, labels| {
             let outputs = run.model.network.tail(split, crossing, None).into_features();
             let value = loss.forward(outputs.clone(), labels, None)?;
             running.add(loss, f64::from(value.into_scalar::<f32>()), &outputs, labels);
+            predictions.take(loss, outputs, labels);
             Ok(!run.stopped())
         })?;
         if running.count() == 0 && !self.stopped() {
             return Err(TrainError::NoImages { subset: "validation" });
         }
+        self.predictions = Some(predictions);
         self.seconds.validate += began.elapsed().as_secs_f64() - (self.seconds.prefix - prefix);
         Ok(running)
-    }
-}
-
-fn step_parameter(
-    optimizer: &mut Optimizer,
-    name: &str,
-    value: ParameterTensor,
-    gradient: ParameterTensor,
-    learning_rate: f64,
-) -> ParameterTensor {
-    use ParameterTensor::{Kernel, Matrix, Vector};
-    match (value, gradient) {
-        (Vector(value), Vector(gradient)) => Vector(optimizer.update(name, value.inner(), gradient, learning_rate)),
-        (Matrix(value), Matrix(gradient)) => Matrix(optimizer.update(name, value.inner(), gradient, learning_rate)),
-        (Kernel(value), Kernel(gradient)) => Kernel(optimizer.update(name, value.inner(), gradient, learning_rate)),
-        _ => unreachable!("a gradient has its parameter's rank"),
     }
 }
