@@ -65,6 +65,10 @@ impl Observer for Progress {
                     record.epoch, record.seconds, record.loss, record.accuracy,
                 ));
             }
+            Event::RateReduced { learning_rate, .. } => {
+                self.line(&format!("           no progress: the learning rate is {learning_rate:e} from here"));
+            }
+            Event::StoppedEarly { phase, .. } => self.line(&format!("           no progress: {phase} ends early")),
             _ => {}
         }
     }

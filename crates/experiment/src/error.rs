@@ -31,6 +31,14 @@ pub enum ExperimentError {
     /// The head and the loss do not belong together.
     #[error(transparent)]
     Mismatch(#[from] injerto_losses::Mismatch),
+    /// A weight for a class that there is none of.
+    #[error("loss.class_weights: there is no class '{class}'; the classes are {}", classes.join(", "))]
+    NoSuchClass {
+        /// The name.
+        class: String,
+        /// The names that there are.
+        classes: Vec<String>,
+    },
     /// The training.
     #[error(transparent)]
     Train(#[from] injerto_trainer::TrainError),

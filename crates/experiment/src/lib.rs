@@ -14,6 +14,7 @@ pub mod config;
 mod environment;
 mod error;
 pub mod gain;
+mod phases;
 mod predict;
 mod prepare;
 mod record;

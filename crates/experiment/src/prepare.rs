@@ -17,6 +17,7 @@ use serde_json::json;
 
 use crate::ExperimentError;
 use crate::config::{self, Config, ExifOrientation, Generated, Images, OnCorrupt};
+use crate::phases::{class_weights, phases};
 
 /// An experiment in which everything has been found and fits together; nothing has been trained yet.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub struct Prepared {
     pub weights: Weights,
     /// Stretches of training.
     pub phases: Vec<Phase>,
+    /// What the loss of each class is multiplied by, where the experiment says it.
+    pub class_weights: Option<Vec<f32>>,
     /// What is allowed and probably not meant.
     pub warnings: Vec<String>,
     /// Where features are kept.
@@ -78,7 +81,10 @@ impl Prepared {
             None => description.graph.clone(),
         };
         let graph = head.graft(&backbone)?;
-        let phases = phases(&config, &backbone, graph.len())?;
+        let phases = phases(&config.phases, &config.callbacks, &backbone, graph.len())?;
+        let weights_asked = config.loss.class_weights.as_ref();
+        let class_weights =
+            weights_asked.map(|asked| class_weights(asked, &train.classes, &train.counts())).transpose()?;
         let embedded = |id: &str| catalog.weights(&found, id).map_err(|error| error.to_string());
         let weights =
             choice.load(&description.graph, &description.weights, cache, u64::from(config.seed), &embedded)?;
@@ -99,7 +105,19 @@ impl Prepared {
             graph,
         };
         let features = cache.features();
-        Ok(Self { config, train, validation, card, backbone, origin, weights, phases, warnings, features })
+        Ok(Self {
+            config,
+            train,
+            validation,
+            card,
+            backbone,
+            origin,
+            weights,
+            phases,
+            class_weights,
+            warnings,
+            features,
+        })
     }
 
     /// The network with the backbone's weights and a fresh head.
@@ -126,13 +144,10 @@ impl Prepared {
     /// # Errors
     /// None in practice: a plan for all layers always resolves.
     pub fn scratch_phase(&self, learning_rate: f64) -> Result<Phase, ExperimentError> {
-        Ok(Phase {
-            name: "scratch".to_owned(),
-            epochs: self.phases.iter().map(|phase| phase.epochs).sum(),
-            plan: FreezePlan::new(&self.card.graph, &Selection::All)?,
-            optimizer: OptimizerConfig::adam(learning_rate),
-            batch_norm: BatchNorm::Update,
-        })
+        let epochs = self.phases.iter().map(|phase| phase.epochs).sum();
+        let plan = FreezePlan::new(&self.card.graph, &Selection::All)?;
+        let phase = Phase::new("scratch", epochs, plan, OptimizerConfig::adam(learning_rate));
+        Ok(Phase { batch_norm: BatchNorm::Update, ..phase })
     }
 
     /// Loaders of the training and the validation images.
@@ -167,17 +182,19 @@ impl Prepared {
         (Loader::new(self.train.clone(), training), validation)
     }
 
-    /// How to train, beside what.
+    /// How to train with this seed, beside what.
     pub fn settings(&self, seed: u32) -> Settings {
         let (checkpoint, cache) = (&self.config.checkpoint, &self.config.cache);
         Settings {
             seed: u64::from(seed),
             best: Best::new(checkpoint.monitor, checkpoint.mode),
+            class_weights: self.class_weights.clone(),
             cache: CacheSettings {
                 folder: cache.keep.then(|| self.features.clone()),
                 memory: cache.memory_mb << 20,
                 precision: cache.precision,
             },
+            kernels: self.config.kernels && self.config.device == config::Device::Flex,
         }
     }
 
@@ -215,20 +232,6 @@ fn images(config: &Config) -> Result<(Dataset, Option<Dataset>), ExperimentError
             Ok((task.dataset(*train_per_class, seed, 0), Some(validation)))
         }
     }
-}
-
-/// Phases over the whole network: what the experiment says of the backbone, and the head, which always trains.
-fn phases(config: &Config, backbone: &Graph, layers: usize) -> Result<Vec<Phase>, ExperimentError> {
-    let phase = |phase: &config::PhaseConfig| {
-        Ok(Phase {
-            name: phase.name.clone(),
-            epochs: phase.epochs,
-            plan: FreezePlan::new(backbone, &phase.unfreeze)?.extended(layers - backbone.len()),
-            optimizer: phase.optimizer.clone(),
-            batch_norm: phase.batch_norm,
-        })
-    };
-    config.phases.iter().map(phase).collect()
 }
 
 fn warnings(config: &Config) -> Vec<String> {

@@ -3,8 +3,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use burn::tensor::Device;
-use injerto_data::Skipped;
+use injerto_data::{Loader, Skipped};
 use injerto_trainer::history::EpochRecord;
+use injerto_trainer::metrics::Report;
 use injerto_trainer::{Checkpoints, Fit, Fitted, Model, Observer, Phase, Progress, Seconds};
 use serde::{Deserialize, Serialize};
 
@@ -113,6 +114,9 @@ pub struct Summary {
     /// Whether it was stopped before its end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub interrupted: bool,
+    /// What the network of the best epoch makes of the validation images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Report>,
     /// How much transfer helped, where the experiment asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer_gain: Option<Gain>,
@@ -214,8 +218,9 @@ pub fn run(
     .run(&mut model, progress)?;
     history.finish()?;
     let mut skipped = train.skipped();
-    skipped.extend(validation.iter().flat_map(injerto_data::Loader::skipped));
+    skipped.extend(validation.iter().flat_map(Loader::skipped));
     let mut summary = summarise(prepared, &fitted, skipped);
+    summary.metrics = metrics(prepared, &fitted, validation.as_ref(), device, folder, watch)?;
     folder.write("summary.json", &serde_json::to_string_pretty(&summary).expect("plain data"))?;
     if let Some(asked) = config.transfer_gain.as_ref().filter(|_| !fitted.interrupted) {
         let own = accuracies(&fitted.history);
@@ -228,6 +233,30 @@ pub fn run(
     // The least of the files: everything else is there if it is not.
     board.finish()?;
     Ok(Outcome { summary, model })
+}
+
+/// What is known of the validation images under the best epoch's weights. A resumed run whose best epoch lies before the
+/// resume asks its checkpoint again.
+fn metrics(
+    prepared: &Prepared,
+    fitted: &Fitted,
+    validation: Option<&Loader>,
+    device: &Device,
+    folder: &RunFolder,
+    watch: &mut Watch<'_>,
+) -> Result<Option<Report>, ExperimentError> {
+    let Some(best) = fitted.history.iter().find(|record| record.epoch == fitted.best.epoch) else { return Ok(None) };
+    match (&fitted.predictions, validation) {
+        (Some(predictions), _) => {
+            let report = Report::new(predictions, &prepared.card.classes);
+            Ok(report.map(|report| Report { loss: best.val_loss, ..report }))
+        }
+        (None, Some(loader)) if !fitted.interrupted => {
+            let model = Model::load(&folder.path().join(Checkpoints::BEST), device)?;
+            Ok(model.report(loader, watch.observer, watch.stop)?)
+        }
+        (None, _) => Ok(None),
+    }
 }
 
 fn accuracies(history: &[EpochRecord]) -> Vec<f64> {
@@ -276,10 +305,9 @@ fn transfer_gain(
 
 fn summarise(prepared: &Prepared, fitted: &Fitted, skipped: Vec<Skipped>) -> Summary {
     let config = &prepared.config;
-    let mut rest = fitted.history.as_slice();
     let phase = |phase: &Phase| {
-        let (own, after) = rest.split_at(phase.epochs.min(rest.len()));
-        rest = after;
+        let own: Vec<EpochRecord> =
+            fitted.history.iter().filter(|record| record.phase == phase.name).cloned().collect();
         let (trainable_params, non_trainable_params) = phase.plan.counts(&prepared.card.graph);
         PhaseSummary {
             name: phase.name.clone(),
@@ -287,7 +315,7 @@ fn summarise(prepared: &Prepared, fitted: &Fitted, skipped: Vec<Skipped>) -> Sum
             trainable_params,
             non_trainable_params,
             seconds: own.iter().map(|record| record.seconds).sum(),
-            history: own.to_vec(),
+            history: own,
         }
     };
     Summary {
@@ -312,6 +340,7 @@ fn summarise(prepared: &Prepared, fitted: &Fitted, skipped: Vec<Skipped>) -> Sum
         peak_memory_bytes: peak_memory(),
         skipped: skipped.into_iter().map(|skipped| (skipped.path, skipped.reason)).collect(),
         interrupted: fitted.interrupted,
+        metrics: None,
         transfer_gain: None,
     }
 }

@@ -7,13 +7,17 @@
 //! *Architecture invariant:* no network, no data: outputs and labels come in as tensors and class indices.
 
 mod agreement;
+mod class_weights;
 mod cross_entropy;
+#[cfg(test)]
+mod tests;
 
 use burn::tensor::activation::{sigmoid, softmax};
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 pub use agreement::{Mismatch, OutputActivation};
+pub use class_weights::{balanced, sample_weights};
 pub use cross_entropy::{binary_crossentropy, categorical_crossentropy};
 
 /// Probabilities are kept this far from 0 and 1 before their logarithm is taken: Keras's `epsilon()`.
@@ -37,6 +41,14 @@ pub enum LossError {
         label: u32,
         /// Columns of the outputs.
         units: usize,
+    },
+    /// Soft targets of another shape than the outputs ask for.
+    #[error("soft targets are {found:?}, but {expected:?} is needed: a row an output, a column a class")]
+    Targets {
+        /// Shape of the targets.
+        found: [usize; 2],
+        /// Shape that fits the outputs.
+        expected: [usize; 2],
     },
 }
 
@@ -111,25 +123,50 @@ impl Loss {
             return Err(LossError::Label { label, units });
         }
         let device = outputs.device().inner();
+        let targets = if units == 1 { column(labels, &device) } else { one_hot(labels, units, &device) };
+        Ok(self.mean(outputs, targets, sample_weights))
+    }
+
+    /// The same for targets that are distributions over the classes, `[batch, classes]`, as mixing images makes them. One
+    /// unit takes two columns, of which the second counts.
+    ///
+    /// # Errors
+    /// Targets that do not fit the outputs.
+    pub fn forward_soft(
+        &self,
+        outputs: Tensor<2>,
+        targets: Tensor<2>,
+        sample_weights: Option<Tensor<1>>,
+    ) -> Result<Tensor<1>, LossError> {
+        let [batch, units] = outputs.dims();
+        let (found, expected) = (targets.dims(), [batch, units.max(2)]);
+        if found != expected {
+            return Err(LossError::Targets { found, expected });
+        }
+        let targets = if units == 1 { targets.narrow(1, 1, 1) } else { targets };
+        Ok(self.mean(outputs, targets, sample_weights))
+    }
+
+    /// Mean over the batch; `targets` has the outputs' shape.
+    fn mean(&self, outputs: Tensor<2>, targets: Tensor<2>, sample_weights: Option<Tensor<1>>) -> Tensor<1> {
         let rows = match self {
             Self::BinaryCrossentropy { from_logits, label_smoothing } => {
-                let targets = if units == 1 { column(labels, &device) } else { one_hot(labels, units, &device) };
                 binary_crossentropy(outputs, targets, *from_logits, *label_smoothing)
             }
             Self::CategoricalCrossentropy { from_logits, label_smoothing } => {
-                categorical_crossentropy(outputs, one_hot(labels, units, &device), *from_logits, *label_smoothing)
+                categorical_crossentropy(outputs, targets, *from_logits, *label_smoothing)
             }
             Self::SparseCategoricalCrossentropy { from_logits } => {
                 // From probabilities, Keras takes the logarithm of the clipped values for logits.
                 let logits = if *from_logits { outputs } else { outputs.clamp(EPSILON, 1.0 - EPSILON).log() };
-                categorical_crossentropy(logits, one_hot(labels, units, &device), true, 0.0)
+                categorical_crossentropy(logits, targets, true, 0.0)
             }
         };
         let rows = match sample_weights {
             Some(weights) => rows * weights,
             None => rows,
         };
-        Ok(rows.mean())
+        rows.mean()
     }
 
     /// Probabilities `[batch, classes]` from outputs `[batch, units]`; one unit gives two columns.

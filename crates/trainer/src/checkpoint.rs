@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use injerto_backbones::weights::{Precision, Weights};
 use serde::{Deserialize, Serialize};
 
+use crate::callbacks::CallbackState;
 use crate::history::{Best, EpochRecord};
 use crate::optimizer::{Optimizer, OptimizerState, Slot};
 use crate::{Model, TrainError};
@@ -20,6 +21,11 @@ pub struct Progress {
     pub phases_done: usize,
     /// Epochs that are done of the phase behind them.
     pub epochs_done: usize,
+    /// What the callbacks of that phase remember.
+    pub callbacks: CallbackState,
+    /// Weights to go back to at the end of that phase. They are tensors of the checkpoint.
+    #[serde(skip)]
+    pub snapshot: Option<Weights>,
     /// State of the optimiser of the phase that the last epoch belongs to. Its vectors are tensors of the checkpoint.
     #[serde(skip)]
     pub optimizer: Option<OptimizerState>,
@@ -28,15 +34,23 @@ pub struct Progress {
 impl Progress {
     /// Nothing done yet.
     pub fn new(best: Best) -> Self {
-        Self { history: Vec::new(), best, phases_done: 0, epochs_done: 0, optimizer: None }
+        Self {
+            history: Vec::new(),
+            best,
+            phases_done: 0,
+            epochs_done: 0,
+            callbacks: CallbackState::default(),
+            snapshot: None,
+            optimizer: None,
+        }
     }
 
-    /// Takes in an epoch of a phase that has `epochs`.
-    pub(crate) fn record(&mut self, record: EpochRecord, epochs: usize) {
-        self.history.push(record);
+    /// Counts an epoch of the current phase, which may have been its last.
+    pub(crate) fn turn(&mut self, over: bool) {
         self.epochs_done += 1;
-        if self.epochs_done >= epochs {
+        if over {
             (self.phases_done, self.epochs_done) = (self.phases_done + 1, 0);
+            (self.callbacks, self.snapshot) = (CallbackState::default(), None);
         }
     }
 }
@@ -81,14 +95,19 @@ impl Checkpoints {
         &self,
         model: &Model,
         progress: &Progress,
-        optimizer: &Optimizer,
+        optimizer: &mut Optimizer,
     ) -> Result<(), TrainError> {
         let mut weights = model.network.weights();
         let mut metadata = model.metadata();
-        for (name, slot) in &optimizer.state().slots {
-            for (part, values) in [("first", &slot.first), ("second", &slot.second)] {
-                weights.insert(format!("{}{part}:{name}", Model::OPTIMIZER), vec![values.len()], values.clone());
+        for (name, slot) in optimizer.slots() {
+            for (part, values) in slot.parts() {
+                if !values.is_empty() {
+                    weights.insert(format!("{}{part}:{name}", Model::OPTIMIZER), vec![values.len()], values.clone());
+                }
             }
+        }
+        for (name, values) in progress.snapshot.iter().flat_map(Weights::iter) {
+            weights.insert(format!("{}{name}", Model::SNAPSHOT), values.shape.clone(), values.data.clone());
         }
         let json = serde_json::to_string(progress).expect("progress is plain data");
         metadata.insert(Self::PROGRESS.to_owned(), json);
@@ -119,8 +138,14 @@ impl Checkpoints {
         for (name, values) in Weights::load_named(&path, &format!("{}*", Model::OPTIMIZER))?.iter() {
             let Some((part, name)) = name[Model::OPTIMIZER.len()..].split_once(':') else { continue };
             let slot: &mut Slot = state.slots.entry(name.to_owned()).or_default();
-            let place = if part == "first" { &mut slot.first } else { &mut slot.second };
-            place.clone_from(&values.data);
+            if let Some((_, place)) = slot.parts().into_iter().find(|(name, _)| *name == part) {
+                place.clone_from(&values.data);
+            }
+        }
+        for (name, values) in Weights::load_named(&path, &format!("{}*", Model::SNAPSHOT))?.iter() {
+            let name = &name[Model::SNAPSHOT.len()..];
+            let kept = progress.snapshot.get_or_insert_default();
+            kept.insert(name, values.shape.clone(), values.data.clone());
         }
         progress.optimizer = Some(state);
         *model = found;

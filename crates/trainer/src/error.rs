@@ -9,6 +9,12 @@ pub enum TrainError {
     /// The weights do not fit the network.
     #[error(transparent)]
     Network(#[from] injerto_backbones::network::NetworkError),
+    /// The frozen prefix cannot be compiled.
+    #[error(transparent)]
+    Prefix(#[from] injerto_kernels::inference::Error),
+    /// The trainable tail cannot be compiled.
+    #[error(transparent)]
+    Tail(#[from] injerto_kernels::training::Error),
     /// Weights cannot be read or written.
     #[error(transparent)]
     Weights(#[from] injerto_backbones::weights::WeightError),

@@ -3,18 +3,24 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use injerto_backbones::network::{Network, ParameterId, ParameterTensor, TrainingPass, Value, to_input};
+use burn::tensor::{Tensor, TensorData};
+use injerto_data::augment::Mix;
 use injerto_data::{Batch, Loader};
 use injerto_graph::{CutOptions, FreezePlan, Operator, Split};
+use injerto_losses::sample_weights;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{CacheSettings, Features, Space};
+use crate::callbacks::Callbacks;
+use crate::engine::{Engine, Step};
 use crate::history::{Best, EpochRecord};
-use crate::metrics::Accumulator;
+use crate::host::{put, swap_averages, tail_weights};
+use crate::metrics::{Accumulator, Predictions};
 use crate::observer::{Event, Observer};
-use crate::optimizer::{Optimizer, OptimizerConfig};
+use crate::optimizer::{Optimizer, OptimizerConfig, Pace};
+use crate::schedule::{Course, Schedule};
 use crate::{Checkpoints, Model, Progress, TrainError};
 
 /// A stretch of training in which the same layers train with the same optimiser.
@@ -30,6 +36,31 @@ pub struct Phase {
     pub optimizer: OptimizerConfig,
     /// What batch normalisations that train do with their statistics.
     pub batch_norm: BatchNorm,
+    /// How the optimiser's learning rate moves from step to step.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// What watches the phase and steps in.
+    #[serde(default)]
+    pub callbacks: Callbacks,
+    /// What the learning rate is multiplied by, for each layer of the whole network; empty: by 1 everywhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub multipliers: Vec<f64>,
+}
+
+impl Phase {
+    /// A phase without anything special: frozen statistics, constant learning rate, no callbacks.
+    pub fn new(name: impl Into<String>, epochs: usize, plan: FreezePlan, optimizer: OptimizerConfig) -> Self {
+        Self {
+            name: name.into(),
+            epochs,
+            plan,
+            optimizer,
+            batch_norm: BatchNorm::Frozen,
+            schedule: Schedule::default(),
+            callbacks: Callbacks::default(),
+            multipliers: Vec::new(),
+        }
+    }
 }
 
 /// What a batch normalisation that trains does with its moving statistics. A frozen one always uses them as they are.
@@ -50,8 +81,12 @@ pub struct Settings {
     pub seed: u64,
     /// What the best checkpoint is judged by.
     pub best: Best,
+    /// What the loss of a training image of each class is multiplied by; `None`: by 1. The mean is still over the batch.
+    pub class_weights: Option<Vec<f32>>,
     /// Whether and how features of the frozen prefix are kept.
     pub cache: CacheSettings,
+    /// Compute with the project's kernels instead of Burn's operators; for networks on the CPU.
+    pub kernels: bool,
 }
 
 /// Where the seconds went.
@@ -82,6 +117,9 @@ pub struct Fitted {
     pub images: usize,
     /// Whether it was stopped before its end.
     pub interrupted: bool,
+    /// What the network of the best epoch said of the validation images; `None` without any, or if that epoch was before a
+    /// resume.
+    pub predictions: Option<Predictions>,
 }
 
 /// A training that has not begun.
@@ -113,14 +151,24 @@ impl Fit<'_> {
     /// Images, weights or loss that do not fit; divergence; files that cannot be written.
     pub fn run(self, model: &mut Model, progress: Option<Progress>) -> Result<Fitted, TrainError> {
         let Self { train, validation, phases, settings, checkpoints, observer, stop } = self;
-        if settings.best.monitor.needs_validation() && validation.is_none() {
-            return Err(TrainError::NothingToMonitor { monitor: settings.best.monitor.name().to_owned() });
+        let monitors = phases.iter().flat_map(|phase| phase.callbacks.monitors()).chain([settings.best.monitor]);
+        if let Some(monitor) = { monitors }.find(|monitor| monitor.needs_validation() && validation.is_none()) {
+            return Err(TrainError::NothingToMonitor { monitor: monitor.name().to_owned() });
         }
         let began = Instant::now();
-        let mut run =
-            Run { model, train, validation, settings, observer, stop, seconds: Seconds::default(), images: 0 };
+        let mut run = Run {
+            model,
+            train,
+            validation,
+            settings,
+            observer,
+            stop,
+            seconds: Seconds::default(),
+            images: 0,
+            predictions: None,
+        };
         let mut progress = progress.unwrap_or_else(|| Progress::new(settings.best.clone()));
-        let mut features: Option<Cached> = None;
+        let (mut features, mut predictions): (Option<Cached>, Option<Predictions>) = (None, None);
         while progress.phases_done < phases.len() && !run.stopped() {
             let phase = &phases[progress.phases_done];
             let split = Split::planned(run.model.network.graph(), &phase.plan, CutOptions::default());
@@ -128,23 +176,51 @@ impl Fit<'_> {
             // The state belongs to a phase that had begun; the next begins afresh.
             let state = progress.optimizer.take().filter(|_| progress.epochs_done > 0);
             let mut optimizer = Optimizer::resume(phase.optimizer.clone(), state.unwrap_or_default());
+            let moving = run.moving(phase, &split);
+            let trains = |layer: usize| phase.plan.trains(layer);
+            let mut engine = Engine::new(settings.kernels, run.model, &split, &trains, &moving)?;
             if features.as_ref().is_none_or(|cached| cached.crossing != split.crossing) {
                 // Two phases with the same cut share their features: the layers before it have not changed.
                 drop(features.take());
-                features = run.cache(&split)?;
+                features = run.cache(&split, &engine)?;
             }
             let here = progress.phases_done;
             while progress.phases_done == here {
-                let epoch = progress.history.len();
-                let Some(record) = run.epoch(epoch, phase, &split, features.as_ref(), &mut optimizer)? else { break };
+                let begun = Begun { phase, split: &split, moving: &moving, epoch: progress.history.len() };
+                let learning_rate = progress.callbacks.learning_rate().unwrap_or(phase.optimizer.learning_rate());
+                let state = (&mut engine, &mut optimizer);
+                let Some(record) = run.epoch(begun, learning_rate, features.as_ref(), state)? else { break };
                 let best = progress.best.improve(&record);
-                progress.record(record, phase.epochs);
+                if best {
+                    predictions = run.predictions.take();
+                }
+                let (memory, at) = (&mut progress.callbacks, progress.epochs_done);
+                let decision = phase.callbacks.epoch_ended(memory, at, &record, phase.optimizer.learning_rate());
+                progress.history.push(record.clone());
+                if decision.snapshot {
+                    progress.snapshot = Some(tail_weights(run.model, &split));
+                }
                 if let Some(checkpoints) = checkpoints {
                     checkpoints.write_epoch(run.model, &progress, best)?;
-                    checkpoints.write_last(run.model, &progress, &optimizer)?;
                 }
-                let record = &progress.history[progress.history.len() - 1];
-                run.observer.observe(&Event::EpochEnded { record, best });
+                let over = decision.stop || progress.epochs_done + 1 >= phase.epochs;
+                match progress.snapshot.take_if(|_| over) {
+                    Some(weights) => put(run.model, &weights)?,
+                    // What was judged were the averages: they stay at the end, and the weights go on before.
+                    None if !over => drop(swap_averages(&mut run.model.network, &mut optimizer)),
+                    None => {}
+                }
+                progress.turn(over);
+                if let Some(checkpoints) = checkpoints {
+                    checkpoints.write_last(run.model, &progress, &mut optimizer)?;
+                }
+                run.observer.observe(&Event::EpochEnded { record: &record, best });
+                if let Some(learning_rate) = progress.callbacks.learning_rate().filter(|_| decision.reduced) {
+                    run.observer.observe(&Event::RateReduced { epoch: record.epoch, learning_rate });
+                }
+                if decision.stop {
+                    run.observer.observe(&Event::StoppedEarly { epoch: record.epoch, phase: &phase.name });
+                }
             }
         }
         let mut seconds = run.seconds;
@@ -152,7 +228,8 @@ impl Fit<'_> {
         let decode = train.decode_time() + validation.map_or(Duration::ZERO, Loader::decode_time);
         seconds.decode = decode.as_secs_f64();
         let interrupted = progress.phases_done < phases.len();
-        Ok(Fitted { history: progress.history, best: progress.best, seconds, images: run.images, interrupted })
+        let Progress { history, best, .. } = progress;
+        Ok(Fitted { history, best, seconds, images: run.images, interrupted, predictions })
     }
 }
 
@@ -163,17 +240,41 @@ struct Cached {
     validation: Option<Features>,
 }
 
-/// What the steps of an epoch share.
-struct Pass<'a> {
-    epoch: usize,
+/// A phase, and the epoch of the whole run that begins in it, from 0.
+#[derive(Clone, Copy)]
+struct Begun<'a> {
     phase: &'a Phase,
     split: &'a Split,
     /// Batch normalisations that move their statistics.
-    moving: Vec<usize>,
+    moving: &'a [usize],
+    epoch: usize,
+}
+
+/// Images to go over: in a new order each training epoch, changed by augmentation; in their own order to validate.
+#[derive(Clone, Copy)]
+struct Set<'a> {
+    loader: &'a Loader,
+    /// `None` to validate.
+    epoch: Option<u64>,
+    features: Option<&'a Features>,
+}
+
+/// What a batch is meant to be.
+#[derive(Clone, Copy)]
+struct Targets<'a> {
+    labels: &'a [u32],
+    mix: Option<&'a Mix>,
+}
+
+/// What the steps of an epoch share.
+struct Pass<'a> {
+    begun: Begun<'a>,
     random: ChaCha8Rng,
     optimizer: &'a mut Optimizer,
-    /// Of the last step.
+    /// What the schedule starts from.
     learning_rate: f64,
+    /// Of the last step.
+    pace: Pace,
     running: Accumulator,
     /// Steps.
     done: usize,
@@ -189,6 +290,8 @@ struct Run<'a> {
     stop: &'a AtomicBool,
     seconds: Seconds,
     images: usize,
+    /// Of the last validation.
+    predictions: Option<Predictions>,
 }
 
 impl Run<'_> {
@@ -210,9 +313,20 @@ impl Run<'_> {
         });
     }
 
+    /// Batch normalisations of the tail that use the batch's statistics and move their own.
+    fn moving(&self, phase: &Phase, split: &Split) -> Vec<usize> {
+        let nodes = self.model.network.graph().nodes();
+        // A normalisation in the head is new, and its statistics with it.
+        let moves = |at: usize| phase.batch_norm == BatchNorm::Update || at >= self.model.card.backbone_layers;
+        let is_norm = |at: usize| matches!(nodes[at].operator(), Operator::BatchNormalization { .. });
+        split.tail.iter().copied().filter(|&at| phase.plan.trains(at) && is_norm(at) && moves(at)).collect()
+    }
+
     /// Features of all images, if the prefix does anything and they can be kept; `None` also if the run was stopped.
-    fn cache(&mut self, split: &Split) -> Result<Option<Cached>, TrainError> {
-        if split.prefix.len() < 2 {
+    fn cache(&mut self, split: &Split, engine: &Engine) -> Result<Option<Cached>, TrainError> {
+        // Another image each epoch has other features each epoch.
+        let options = self.train.options();
+        if split.prefix.len() < 2 || !options.augment.is_empty() || options.mix.is_on() {
             return Ok(None);
         }
         let total = self.train.len() + self.validation.map_or(0, Loader::len);
@@ -220,10 +334,11 @@ impl Run<'_> {
         let mut all = |run: &mut Self, loader: &Loader| {
             let card = &run.model.card;
             let (settings, network) = (&run.settings.cache, &run.model.network);
-            let space = Space::new(settings, network, split, &card.preprocessing, loader.options(), "burn");
+            let kernels = engine.identity();
+            let space = Space::new(settings, network, split, &card.preprocessing, loader.options(), &kernels);
             let (observer, stop) = (&mut *run.observer, run.stop);
             let (model, seconds, images) = (&*run.model, &mut run.seconds, &mut run.images);
-            let mut compute = |batch: &Batch| Ok(prefix(model, split, batch, seconds, images));
+            let mut compute = |batch: &Batch| Ok(prefix(engine, model, split, batch, seconds, images));
             let mut tell = |done: usize| {
                 observer.observe(&Event::Prefix { done: before + done, total });
                 !stop.load(Ordering::Relaxed)
@@ -243,40 +358,43 @@ impl Run<'_> {
         Ok(Some(Cached { crossing: split.crossing.clone(), train, validation }))
     }
 
-    /// Calls `each` with the number of batches, then the tail's input and labels of every batch in `order`, from the
-    /// features where there are some; stops early where `each` says so.
+    /// Calls `each` with the number of batches, then the tail's input and targets of every batch of `set`; stops early where
+    /// `each` says so.
     fn batches(
         &mut self,
         split: &Split,
-        loader: &Loader,
-        order: &[usize],
-        features: Option<&Features>,
-        mut each: impl FnMut(&mut Self, usize, Vec<Vec<f32>>, &[u32]) -> Result<bool, TrainError>,
+        set: Set<'_>,
+        engine: &mut Engine,
+        mut each: impl FnMut(&mut Self, &mut Engine, usize, Vec<Vec<f32>>, Targets<'_>) -> Result<bool, TrainError>,
     ) -> Result<(), TrainError> {
-        match features {
-            Some(features) => {
-                let order = features.usable(order);
-                let total = order.len().div_ceil(loader.batch_size());
-                for images in order.chunks(loader.batch_size()) {
-                    let (crossing, labels) = features.gather(images)?;
-                    self.images += labels.len();
-                    if !each(self, total, crossing, &labels)? {
-                        break;
-                    }
+        let Set { loader, epoch, features } = set;
+        let order = epoch.map_or_else(|| (0..loader.len()).collect(), |epoch| loader.order(epoch));
+        if let Some(features) = features {
+            let order = features.usable(&order);
+            let total = order.len().div_ceil(loader.batch_size());
+            for images in order.chunks(loader.batch_size()) {
+                let (crossing, labels) = features.gather(images)?;
+                self.images += labels.len();
+                if !each(self, engine, total, crossing, Targets { labels: &labels, mix: None })? {
+                    break;
                 }
             }
-            None => {
-                let total = order.len().div_ceil(loader.batch_size());
-                for batch in loader.batches(order) {
-                    let batch = batch?;
-                    if batch.labels.is_empty() {
-                        continue;
-                    }
-                    let crossing = prefix(self.model, split, &batch, &mut self.seconds, &mut self.images);
-                    if !each(self, total, crossing, &batch.labels)? {
-                        break;
-                    }
-                }
+            return Ok(());
+        }
+        let total = order.len().div_ceil(loader.batch_size());
+        let batches = match epoch {
+            Some(epoch) => loader.augmented(&order, epoch),
+            None => loader.batches(&order),
+        };
+        for batch in batches {
+            let batch = batch?;
+            if batch.labels.is_empty() {
+                continue;
+            }
+            let crossing = prefix(engine, self.model, split, &batch, &mut self.seconds, &mut self.images);
+            let targets = Targets { labels: &batch.labels, mix: batch.mix.as_ref() };
+            if !each(self, engine, total, crossing, targets)? {
+                break;
             }
         }
         Ok(())
@@ -285,28 +403,21 @@ impl Run<'_> {
     /// One pass over the training images and one over the validation images; `None` if it was stopped on the way.
     fn epoch(
         &mut self,
-        epoch: usize,
-        phase: &Phase,
-        split: &Split,
+        begun: Begun<'_>,
+        learning_rate: f64,
         cached: Option<&Cached>,
-        optimizer: &mut Optimizer,
+        (engine, optimizer): (&mut Engine, &mut Optimizer),
     ) -> Result<Option<EpochRecord>, TrainError> {
+        let Begun { phase, split, epoch, .. } = begun;
         let began = Instant::now();
-        let graph = self.model.network.graph();
-        // A normalisation in the head is new, and its statistics with it.
-        let moves = |at: usize| phase.batch_norm == BatchNorm::Update || at >= self.model.card.backbone_layers;
-        let is_norm = |at: usize| matches!(graph.nodes()[at].operator(), Operator::BatchNormalization { .. });
-        let moving =
-            split.tail.iter().copied().filter(|&at| phase.plan.trains(at) && is_norm(at) && moves(at)).collect();
         // From seed and epoch, so that a resumed run draws what the first would have drawn.
         let random = ChaCha8Rng::seed_from_u64(self.settings.seed ^ ((epoch as u64 + 1) << 32));
-        let learning_rate = optimizer.learning_rate();
-        let running = Accumulator::default();
-        let mut pass = Pass { epoch, phase, split, moving, random, optimizer, learning_rate, running, done: 0 };
-        let train = self.train;
-        let order = train.order(epoch as u64);
-        self.batches(split, train, &order, cached.map(|c| &c.train), |run, total, crossing, labels| {
-            run.step(&mut pass, crossing, labels)?;
+        let (running, pace) = (Accumulator::default(), Pace { learning_rate, momentum: None });
+        let mut pass = Pass { begun, random, optimizer, learning_rate, pace, running, done: 0 };
+        engine.load(&self.model.network, split)?;
+        let set = Set { loader: self.train, epoch: Some(epoch as u64), features: cached.map(|c| &c.train) };
+        self.batches(split, set, engine, |run, engine, total, crossing, targets| {
+            run.step(&mut pass, engine, total, crossing, targets)?;
             let (done, loss, accuracy) = (pass.done, pass.running.loss(), pass.running.accuracy());
             run.observer.observe(&Event::Batch { epoch: epoch + 1, done, total, loss, accuracy });
             Ok(!run.stopped())
@@ -314,12 +425,19 @@ impl Run<'_> {
         if self.stopped() {
             return Ok(None);
         }
-        let Pass { learning_rate, running, .. } = pass;
+        let Pass { pace: Pace { learning_rate, .. }, running, .. } = pass;
         if running.count() == 0 {
             return Err(TrainError::NoImages { subset: "training" });
         }
+        engine.store(&mut self.model.network);
+        if swap_averages(&mut self.model.network, optimizer) {
+            engine.load(&self.model.network, split)?;
+        }
         let validated = match self.validation {
-            Some(loader) => Some(self.validate(split, loader, cached.and_then(|c| c.validation.as_ref()))?),
+            Some(loader) => {
+                let features = cached.and_then(|c| c.validation.as_ref());
+                Some(self.validate(split, Set { loader, epoch: None, features }, engine)?)
+            }
             None => None,
         };
         if self.stopped() {
@@ -338,97 +456,89 @@ impl Run<'_> {
     }
 
     /// One batch forward, backward, and into the optimiser.
-    fn step(&mut self, pass: &mut Pass<'_>, crossing: Vec<Vec<f32>>, labels: &[u32]) -> Result<(), TrainError> {
+    fn step(
+        &mut self,
+        pass: &mut Pass<'_>,
+        engine: &mut Engine,
+        steps_per_epoch: usize,
+        crossing: Vec<Vec<f32>>,
+        targets: Targets<'_>,
+    ) -> Result<(), TrainError> {
         let began = Instant::now();
-        let (network, loss) = (&mut self.model.network, &self.model.card.loss);
-        let graph = network.graph().clone();
-        let trains = pass.split.tail.iter().copied().filter(|&at| pass.phase.plan.trains(at));
-        let leaves = network.leaves(trains);
-        let mut training =
-            TrainingPass { leaves: &leaves, random: &mut pass.random, moving: &pass.moving, statistics: Vec::new() };
-        let crossing = values(network, pass.split, crossing, labels.len());
-        let outputs = network.tail(pass.split, crossing, Some(&mut training)).into_features();
-        let statistics = training.statistics;
-        let value = loss.forward(outputs.clone(), labels, None)?;
-        let scalar = f64::from(value.clone().inner().into_scalar::<f32>());
-        let learning_rate = pass.learning_rate;
-        if !scalar.is_finite() {
-            let (epoch, batch) = (pass.epoch + 1, pass.done + 1);
-            return Err(TrainError::Diverged { epoch, batch, loss: scalar, learning_rate });
-        }
-        pass.running.add(loss, scalar, &outputs.inner(), labels);
-        let mut gradients = value.backward();
-        pass.optimizer.begin_step();
-        for ((layer, at), leaf) in leaves {
-            let Some(gradient) = leaf.gradient(&mut gradients) else { continue };
-            let node = &graph.nodes()[layer];
-            let name = format!("{}/{}", node.name(), node.parameters[at].name());
-            let updated = step_parameter(pass.optimizer, &name, leaf, gradient, learning_rate);
-            network.set((layer, at), updated);
-        }
-        statistics.into_iter().for_each(|(id, tensor): (ParameterId, _)| network.set(id, tensor));
+        let Pass { begun: Begun { phase, split, moving, epoch }, random, optimizer, .. } = pass;
+        let (card, device) = (&self.model.card, self.model.network.device().clone());
+        let (loss, labels, epoch) = (&card.loss, targets.labels, *epoch);
+        let steps_per_epoch = steps_per_epoch as u64;
+        let course = Course { steps_per_epoch, total: steps_per_epoch * phase.epochs as u64 };
+        let pace = phase.schedule.pace(pass.learning_rate, optimizer.state().step, course);
+        let weights = self.settings.class_weights.as_deref().map(|weights| sample_weights(weights, labels));
+        let (running, batch) = (&mut pass.running, pass.done + 1);
+        let mut loss_of = |outputs: Tensor<2>| {
+            let weights = weights.as_ref().map(|weights| Tensor::<1>::from_floats(weights.as_slice(), &device));
+            let value = match targets.mix {
+                Some(mix) => {
+                    let (rows, classes) = (labels.len(), card.classes.len());
+                    let soft = TensorData::new(mix.targets(labels, classes), [rows, classes]);
+                    loss.forward_soft(outputs.clone(), Tensor::<2>::from_data(soft, &device), weights)?
+                }
+                None => loss.forward(outputs.clone(), labels, weights)?,
+            };
+            let scalar = f64::from(value.clone().inner().into_scalar::<f32>());
+            if !scalar.is_finite() {
+                let learning_rate = pace.learning_rate;
+                return Err(TrainError::Diverged { epoch: epoch + 1, batch, loss: scalar, learning_rate });
+            }
+            running.add(loss, scalar, &outputs.inner(), labels);
+            Ok(value)
+        };
+        let step = Step {
+            split,
+            trains: &|layer| phase.plan.trains(layer),
+            multiplier: &|layer| phase.multipliers.get(layer).copied().unwrap_or(1.0),
+            crossing,
+            batch: labels.len(),
+            moving,
+            random,
+        };
+        engine.step(&mut self.model.network, step, &mut loss_of, &mut |updates| optimizer.step(pace, updates))?;
+        pass.pace = pace;
         pass.done += 1;
         self.seconds.train += began.elapsed().as_secs_f64();
         Ok(())
     }
 
-    fn validate(
-        &mut self,
-        split: &Split,
-        loader: &Loader,
-        features: Option<&Features>,
-    ) -> Result<Accumulator, TrainError> {
+    fn validate(&mut self, split: &Split, set: Set<'_>, engine: &mut Engine) -> Result<Accumulator, TrainError> {
         let (began, prefix) = (Instant::now(), self.seconds.prefix);
         let loss = &self.model.card.loss.clone();
-        let mut running = Accumulator::default();
-        let order: Vec<usize> = (0..loader.len()).collect();
-        self.batches(split, loader, &order, features, |run, _, crossing, labels| {
-            let network = &run.model.network;
-            let crossing = values(network, split, crossing, labels.len());
-            let outputs = network.tail(split, crossing, None).into_features();
+        let (mut running, mut predictions) = (Accumulator::default(), Predictions::new(self.model.card.classes.len()));
+        self.batches(split, set, engine, |run, engine, _, crossing, Targets { labels, .. }| {
+            let outputs = engine.forward(&run.model.network, split, crossing, labels.len());
             let value = loss.forward(outputs.clone(), labels, None)?;
             running.add(loss, f64::from(value.into_scalar::<f32>()), &outputs, labels);
+            predictions.take(loss, outputs, labels);
             Ok(!run.stopped())
         })?;
         if running.count() == 0 && !self.stopped() {
             return Err(TrainError::NoImages { subset: "validation" });
         }
+        self.predictions = Some(predictions);
         self.seconds.validate += began.elapsed().as_secs_f64() - (self.seconds.prefix - prefix);
         Ok(running)
     }
 }
 
 /// What crosses from the prefix for a batch, one vector a tensor, channels last.
-fn prefix(model: &Model, split: &Split, batch: &Batch, seconds: &mut Seconds, images: &mut usize) -> Vec<Vec<f32>> {
+fn prefix(
+    engine: &Engine,
+    model: &Model,
+    split: &Split,
+    batch: &Batch,
+    seconds: &mut Seconds,
+    images: &mut usize,
+) -> Vec<Vec<f32>> {
     let began = Instant::now();
-    let [height, width] = model.card.image_size();
-    let size = [batch.labels.len(), height, width];
-    let input = to_input(&batch.pixels, size, &model.card.preprocessing, model.network.device());
-    let crossing = model.network.prefix(split, input).iter().map(Value::to_host).collect();
+    let crossing = engine.prefix(model, split, batch);
     seconds.prefix += began.elapsed().as_secs_f64();
     *images += batch.labels.len();
     crossing
-}
-
-/// What crossed, on the network's device.
-fn values(network: &Network, split: &Split, crossing: Vec<Vec<f32>>, batch: usize) -> Vec<Value> {
-    let shape = |&at: &usize| &network.graph().nodes()[at].shape.0;
-    let shapes = split.crossing.iter().map(shape);
-    shapes.zip(crossing).map(|(shape, values)| Value::from_host(values, batch, shape, network.device())).collect()
-}
-
-fn step_parameter(
-    optimizer: &mut Optimizer,
-    name: &str,
-    value: ParameterTensor,
-    gradient: ParameterTensor,
-    learning_rate: f64,
-) -> ParameterTensor {
-    use ParameterTensor::{Kernel, Matrix, Vector};
-    match (value, gradient) {
-        (Vector(value), Vector(gradient)) => Vector(optimizer.update(name, value.inner(), gradient, learning_rate)),
-        (Matrix(value), Matrix(gradient)) => Matrix(optimizer.update(name, value.inner(), gradient, learning_rate)),
-        (Kernel(value), Kernel(gradient)) => Kernel(optimizer.update(name, value.inner(), gradient, learning_rate)),
-        _ => unreachable!("a gradient has its parameter's rank"),
-    }
 }

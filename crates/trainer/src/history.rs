@@ -80,6 +80,15 @@ impl Metric {
         matches!(self, Self::ValLoss | Self::ValAccuracy)
     }
 
+    /// Which direction is better.
+    pub fn larger_is_better(self, mode: Mode) -> bool {
+        match mode {
+            Mode::Max => true,
+            Mode::Min => false,
+            Mode::Auto => matches!(self, Self::Accuracy | Self::ValAccuracy),
+        }
+    }
+
     /// Its value in an epoch.
     pub fn of(self, record: &EpochRecord) -> Option<f64> {
         match self {
@@ -112,6 +121,7 @@ pub struct Best {
     /// Which direction is better.
     pub mode: Mode,
     /// The best value so far.
+    #[serde(with = "crate::exact")]
     pub value: Option<f64>,
     /// The epoch that brought it; 0 before there is one.
     pub epoch: usize,
@@ -126,11 +136,7 @@ impl Best {
     /// Takes an epoch in; whether it is the best so far. As in Keras, an equal value is no improvement.
     pub fn improve(&mut self, record: &EpochRecord) -> bool {
         let Some(value) = self.monitor.of(record).filter(|value| !value.is_nan()) else { return false };
-        let larger = match self.mode {
-            Mode::Max => true,
-            Mode::Min => false,
-            Mode::Auto => matches!(self.monitor, Metric::Accuracy | Metric::ValAccuracy),
-        };
+        let larger = self.monitor.larger_is_better(self.mode);
         let better = self.value.is_none_or(|best| if larger { value > best } else { value < best });
         if better {
             (self.value, self.epoch) = (Some(value), record.epoch);

@@ -2,22 +2,31 @@
 //!
 //! - [`Fit`] trains a [`Model`] (a backbone with its head) through [`Phase`]s;
 //! - [`optimizer`]: Adam and others with Keras's formulas;
+//! - [`schedule`]: learning rates that move from step to step;
+//! - [`callbacks`]: early stopping and falling learning rates;
 //! - [`history`]: what each epoch brought, and the memory of the best;
 //! - [`cache`]: features of the frozen prefix, computed once an image and kept;
+//! - [`metrics`]: what a network's predictions are worth;
 //! - [`Checkpoints`]: what is written after each epoch, and how a run goes on;
 //! - [`Observer`]: how progress is shown and recorded.
 //!
 //! *Architecture invariant:* nothing is printed here, and no configuration file is read.
 
 pub mod cache;
+pub mod callbacks;
 mod checkpoint;
+mod engine;
 mod error;
+mod evaluate;
+mod exact;
 mod fit;
 pub mod history;
+mod host;
 pub mod metrics;
 mod model;
 mod observer;
 pub mod optimizer;
+pub mod schedule;
 
 pub use checkpoint::{Checkpoints, Progress};
 pub use error::TrainError;

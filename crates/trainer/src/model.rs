@@ -56,6 +56,8 @@ pub struct Model {
 impl Model {
     /// What the names of tensors that belong to an optimiser's state begin with.
     pub(crate) const OPTIMIZER: &str = "optimizer:";
+    /// What the names of weights begin with that early stopping may go back to.
+    pub(crate) const SNAPSHOT: &str = "snapshot:";
 
     /// Puts a network on a device.
     ///
@@ -76,7 +78,8 @@ impl Model {
         let card =
             metadata.get(ModelCard::KEY).ok_or_else(|| bad(format!("no '{}' in its metadata", ModelCard::KEY)))?;
         let card: ModelCard = serde_json::from_str(card).map_err(|error| bad(error.to_string()))?;
-        let weights = Weights::load_own(path, &card.graph, &[&format!("{}*", Self::OPTIMIZER)])?;
+        let weights =
+            Weights::load_own(path, &card.graph, &[&format!("{}*", Self::OPTIMIZER), &format!("{}*", Self::SNAPSHOT)])?;
         Self::new(card, &weights, device)
     }
 

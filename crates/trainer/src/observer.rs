@@ -48,6 +48,20 @@ pub enum Event<'a> {
         /// Whether it is the best so far.
         best: bool,
     },
+    /// The learning rate has fallen, because the watched figure did not move.
+    RateReduced {
+        /// After this epoch.
+        epoch: usize,
+        /// What it is now.
+        learning_rate: f64,
+    },
+    /// A phase ended before its last epoch, because the watched figure did not move.
+    StoppedEarly {
+        /// After this epoch.
+        epoch: usize,
+        /// Name of the phase.
+        phase: &'a str,
+    },
 }
 
 /// Somebody who is told what happens: a progress bar, a history file.

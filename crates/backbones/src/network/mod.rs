@@ -143,6 +143,28 @@ impl Network {
         values
     }
 
+    /// Values of a parameter on the host, in the graph's axes.
+    pub fn values(&self, id: ParameterId) -> Vec<f32> {
+        self.to_values(id, self.get(id))
+    }
+
+    /// Values of a tensor that belongs to a parameter, such as its gradient, on the host in the graph's axes.
+    pub fn to_values(&self, (layer, at): ParameterId, tensor: &ParameterTensor) -> Vec<f32> {
+        let parameter = &self.graph.nodes()[layer].parameters[at];
+        tensor.to_host(parameter.role, &parameter.shape)
+    }
+
+    /// Sets a parameter from the host, in the graph's axes.
+    ///
+    /// # Panics
+    /// If there are not as many values as the parameter has.
+    pub fn set_values(&mut self, (layer, at): ParameterId, values: &[f32]) {
+        let parameter = &self.graph.nodes()[layer].parameters[at];
+        assert_eq!(values.len(), parameter.count(), "values of '{}'", parameter.name());
+        let tensor = ParameterTensor::to_device(parameter.role, &parameter.shape, values, &self.device);
+        self.parameters[layer][at] = tensor;
+    }
+
     /// One parameter on the device.
     pub fn get(&self, (layer, at): ParameterId) -> &ParameterTensor {
         &self.parameters[layer][at]

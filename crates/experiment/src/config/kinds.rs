@@ -1,6 +1,8 @@
 //! What a key can be chosen from.
 
-use serde::Serialize;
+use std::collections::BTreeMap;
+
+use serde::{Serialize, Serializer};
 
 /// Where tensors live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -75,4 +77,43 @@ pub enum LossName {
     CategoricalCrossentropy,
     /// One unit a class, labels as indices.
     SparseCategoricalCrossentropy,
+}
+
+/// What the loss of each class is multiplied by.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ClassWeights {
+    /// So that all classes count the same, however many images each has.
+    Balanced,
+    /// By the class's name; a class without one has 1.
+    Table(BTreeMap<String, f64>),
+}
+
+impl Serialize for ClassWeights {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Balanced => "balanced".serialize(serializer),
+            Self::Table(weights) => weights.serialize(serializer),
+        }
+    }
+}
+
+/// What the learning rate of layers is multiplied by: patterns of the backbone's layer names, or `head`, in the order of the
+/// file. Where several match a layer the last one holds; where none does it is 1.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LearningRates(pub Vec<(String, f64)>);
+
+impl LearningRates {
+    /// What stands for all layers of the head.
+    pub const HEAD: &str = "head";
+
+    /// Whether every layer learns at the same rate.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for LearningRates {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(pattern, multiplier)| (pattern, multiplier)))
+    }
 }

@@ -18,6 +18,7 @@ mod schema;
 mod strategy;
 #[cfg(test)]
 mod tests;
+mod training;
 mod tree;
 
 use std::path::{Path, PathBuf};
@@ -35,9 +36,11 @@ use tree::Node;
 pub use cache::CacheConfig;
 pub use diagnostic::{ConfigError, Diagnostic};
 pub use injerto_trainer::BatchNorm;
+pub use injerto_trainer::callbacks::{Callbacks, EarlyStopping, ReduceOnPlateau};
 pub use injerto_trainer::history::{Metric, Mode};
 pub use injerto_trainer::optimizer::OptimizerConfig;
-pub use kinds::{Device, ExifOrientation, Generated, LossName, OnCorrupt};
+pub use injerto_trainer::schedule::Schedule;
+pub use kinds::{ClassWeights, Device, ExifOrientation, Generated, LearningRates, LossName, OnCorrupt};
 pub use strategy::Strategy;
 
 /// An experiment.
@@ -49,6 +52,8 @@ pub struct Config {
     pub seed: u32,
     /// Where tensors live.
     pub device: Device,
+    /// Compute on the CPU with the project's own kernels; `false`: with Burn's operators, as on every other device.
+    pub kernels: bool,
     /// What the file left out of backbone, head and phases was filled in by.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
@@ -62,6 +67,9 @@ pub struct Config {
     pub loss: LossConfig,
     /// `[[phases]]`: stretches of training, one after the other. Never empty; names differ.
     pub phases: Vec<PhaseConfig>,
+    /// `[callbacks]`: what watches each phase and steps in.
+    #[serde(skip_serializing_if = "no_callbacks")]
+    pub callbacks: Callbacks,
     /// `[checkpoint]`: which epoch is kept.
     pub checkpoint: CheckpointConfig,
     /// `[cache]`: whether features of the frozen prefix are kept.
@@ -69,6 +77,10 @@ pub struct Config {
     /// `[transfer_gain]`: whether the experiment also compares with training from scratch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transfer_gain: Option<TransferGainConfig>,
+}
+
+fn no_callbacks(callbacks: &Callbacks) -> bool {
+    *callbacks == Callbacks::default()
 }
 
 /// `[data]`.
@@ -177,6 +189,9 @@ pub struct LossConfig {
     pub from_logits: bool,
     /// How far labels are moved towards uniform, from 0 to below 1; 0 for the sparse loss.
     pub label_smoothing: f64,
+    /// What the loss of a training image of each class is multiplied by; `None`: by 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class_weights: Option<ClassWeights>,
 }
 
 /// An entry of `[[phases]]`.
@@ -192,6 +207,27 @@ pub struct PhaseConfig {
     pub batch_norm: BatchNorm,
     /// A fresh one for each phase.
     pub optimizer: OptimizerConfig,
+    /// How its learning rate moves from step to step.
+    #[serde(skip_serializing_if = "Schedule::is_constant")]
+    pub schedule: Schedule,
+    /// What the learning rate of some layers is multiplied by.
+    #[serde(skip_serializing_if = "LearningRates::is_empty")]
+    pub learning_rates: LearningRates,
+    /// Unfreezes step by step instead of all at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gradual: Option<GradualConfig>,
+}
+
+/// `gradual` of a phase: the layers that `unfreeze` names are parted into as many groups as there are stages, equally many
+/// layers with weights in each. The first stage trains the last group (with the head), each further stage one more.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct GradualConfig {
+    /// How many steps, at least 2.
+    pub stages: usize,
+    /// Epochs of each stage; the last has all that remain of the phase's `epochs`.
+    pub epochs_per_stage: usize,
+    /// What the learning rate is multiplied by from stage to stage.
+    pub factor: f64,
 }
 
 /// `[checkpoint]`.

@@ -25,7 +25,8 @@ impl<'n> Field<'n> {
         self.problems.note(self.node.at, message, help)
     }
 
-    fn child(&self, key: impl std::fmt::Display, node: &'n Node) -> Self {
+    /// A value inside this one.
+    pub fn child(&self, key: impl std::fmt::Display, node: &'n Node) -> Self {
         Self { path: format!("{}.{key}", self.path), node, problems: self.problems }
     }
 

@@ -9,11 +9,12 @@ use super::augment::augmenting;
 use super::diagnostic::Problems;
 use super::reader::{Field, Section, boolean, choice, count, integer, json, list, number, one_or_more, pair, text};
 use super::strategy::{STRATEGIES, Strategy};
+use super::training::{callbacks, class_weights, gradual, multipliers, optimizer, positive, schedule};
 use super::tree::{Node, Value};
 use super::{
-    BackboneConfig, BatchNorm, CheckpointConfig, Config, DataConfig, Device, ExifOrientation, Generated, HeadConfig,
-    Images, LossConfig, LossName, Metric, Mode, OnCorrupt, OptimizerConfig, PhaseConfig, ScratchConfig,
-    TransferGainConfig,
+    BackboneConfig, BatchNorm, Callbacks, CheckpointConfig, Config, DataConfig, Device, ExifOrientation, Generated,
+    HeadConfig, Images, LearningRates, LossConfig, LossName, Metric, Mode, OnCorrupt, OptimizerConfig, PhaseConfig,
+    Schedule, ScratchConfig, TransferGainConfig,
 };
 
 const DEVICES: &[(&str, Device)] =
@@ -47,18 +48,18 @@ const LOSSES: &[(&str, LossName)] = &[
     ("sparse_categorical_crossentropy", LossName::SparseCategoricalCrossentropy),
 ];
 const BATCH_NORM: &[(&str, BatchNorm)] = &[("frozen", BatchNorm::Frozen), ("update", BatchNorm::Update)];
-const METRICS: &[(&str, Metric)] = &[
+pub(super) const METRICS: &[(&str, Metric)] = &[
     ("val_accuracy", Metric::ValAccuracy),
     ("val_loss", Metric::ValLoss),
     ("accuracy", Metric::Accuracy),
     ("loss", Metric::Loss),
 ];
-const MODES: &[(&str, Mode)] = &[("auto", Mode::Auto), ("max", Mode::Max), ("min", Mode::Min)];
+pub(super) const MODES: &[(&str, Mode)] = &[("auto", Mode::Auto), ("max", Mode::Max), ("min", Mode::Min)];
 
 /// NumPy's generator, whose split Keras's users expect, takes seeds of 32 bits.
 const MAX_SEED: i64 = u32::MAX as i64;
 const MAX_SIDE: i64 = 16_384;
-const MAX_COUNT: i64 = 1_000_000;
+pub(super) const MAX_COUNT: i64 = 1_000_000;
 
 const EXAMPLE_PHASE: &str = "`[[phases]]` with `epochs = 10`";
 
@@ -68,6 +69,7 @@ pub(super) fn experiment(document: &Node, stem: &str, problems: &Problems) -> Op
     let name = root.or("name", stem.to_owned(), run_name);
     let seed = root.or("seed", 123, integer(0, MAX_SEED));
     let device = root.or("device", Device::Flex, choice(DEVICES));
+    let kernels = root.or("kernels", true, boolean);
     let strategy_field = root.field("strategy");
     let strategy = strategy_field.as_ref().map(choice(STRATEGIES));
     let known = strategy.flatten();
@@ -83,6 +85,8 @@ pub(super) fn experiment(document: &Node, stem: &str, problems: &Problems) -> Op
     if let (Some(strategy), Some(field), Some(backbone), Some(phases)) = (known, &strategy_field, &backbone, &phases) {
         strategy.check(field, backbone, phases);
     }
+    let callbacks =
+        root.or("callbacks", Callbacks::default(), |field| callbacks(field, phases.as_deref().unwrap_or_default()));
     let checkpoint = checkpoint(root.table("checkpoint"));
     let cache = super::cache::cache(root.table("cache"));
     let rate = phases.as_ref().and_then(|phases| phases.first()).map(|phase| phase.optimizer.learning_rate());
@@ -99,12 +103,14 @@ pub(super) fn experiment(document: &Node, stem: &str, problems: &Problems) -> Op
         name: name?,
         seed: seed?,
         device: device?,
+        kernels: kernels?,
         strategy: strategy.map_or(Some(None), |strategy| strategy.map(Some))?,
         data: data?,
         backbone: backbone?,
         head: head?,
         loss: loss?,
         phases: phases?,
+        callbacks: callbacks?,
         checkpoint: checkpoint?,
         cache: cache?,
         transfer_gain: gain?,
@@ -239,8 +245,14 @@ fn loss(mut s: Section<'_>) -> Option<LossConfig> {
         }
         Some(smoothing)
     });
+    let class_weights = s.optional("class_weights", class_weights);
     s.finish();
-    Some(LossConfig { name: name?, from_logits: from_logits?, label_smoothing: label_smoothing? })
+    Some(LossConfig {
+        name: name?,
+        from_logits: from_logits?,
+        label_smoothing: label_smoothing?,
+        class_weights: class_weights?,
+    })
 }
 
 fn phases(field: &Field<'_>, default: &Selection) -> Option<Vec<PhaseConfig>> {
@@ -277,8 +289,10 @@ fn phase(field: &Field<'_>, default: &Selection) -> Option<PhaseConfig> {
         }
         Some(batch_norm)
     });
-    let adam = || OptimizerConfig::Adam { learning_rate: 1e-3, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-7 };
-    let optimizer = s.or("optimizer", adam(), optimizer);
+    let optimizer = s.or("optimizer", OptimizerConfig::default(), optimizer);
+    let schedule = s.or("schedule", Schedule::default(), schedule);
+    let learning_rates = s.or("learning_rates", LearningRates::default(), multipliers);
+    let gradual = s.optional("gradual", |field| gradual(field, epochs, frozen));
     s.finish();
     Some(PhaseConfig {
         name: name?,
@@ -286,6 +300,9 @@ fn phase(field: &Field<'_>, default: &Selection) -> Option<PhaseConfig> {
         unfreeze: unfreeze?,
         batch_norm: batch_norm?,
         optimizer: optimizer?,
+        schedule: schedule?,
+        learning_rates: learning_rates?,
+        gradual: gradual?,
     })
 }
 
@@ -328,67 +345,6 @@ fn layer(field: &Field<'_>) -> Option<LayerRef> {
         Value::Integer(_) => integer(0, MAX_COUNT)(field).map(LayerRef::Index),
         _ => field.must_be("a layer's number or its name", None),
     }
-}
-
-/// `"adam"`, or `{ name = "adam", learning_rate = 1e-3 }`.
-fn optimizer(field: &Field<'_>) -> Option<OptimizerConfig> {
-    #[derive(Clone, Copy)]
-    enum Name {
-        Adam,
-        AdamW,
-        Sgd,
-        RmsProp,
-    }
-    let names = choice(&[("adam", Name::Adam), ("adamw", Name::AdamW), ("sgd", Name::Sgd), ("rmsprop", Name::RmsProp)]);
-    let decay = || number("a number from 0 to below 1", |decay| (0.0..1.0).contains(&decay));
-    let (mut s, name) = match &field.node.value {
-        Value::String(_) => (Section::root(&[], field.problems), names(field)?),
-        _ => {
-            let mut s = field.section()?;
-            // Which other keys there are depends on the name, so a wrong one ends the reading.
-            let name = s.or("name", Name::Adam, names)?;
-            (s, name)
-        }
-    };
-    let rate = if matches!(name, Name::Sgd) { 1e-2 } else { 1e-3 };
-    let learning_rate = s.or("learning_rate", rate, positive());
-    let adam = |s: &mut Section<'_>| {
-        let [beta_1, beta_2] = [("beta_1", 0.9), ("beta_2", 0.999)].map(|(key, value)| s.or(key, value, decay()));
-        (beta_1, beta_2, s.or("epsilon", 1e-7, positive()))
-    };
-    match name {
-        Name::Adam => {
-            let (beta_1, beta_2, epsilon) = adam(&mut s);
-            s.finish();
-            let (beta_1, beta_2, epsilon) = (beta_1?, beta_2?, epsilon?);
-            Some(OptimizerConfig::Adam { learning_rate: learning_rate?, beta_1, beta_2, epsilon })
-        }
-        Name::AdamW => {
-            let (beta_1, beta_2, epsilon) = adam(&mut s);
-            let weight_decay = s.or("weight_decay", 4e-3, number("a number of at least 0", |decay| decay >= 0.0));
-            s.finish();
-            let (weight_decay, beta_1, beta_2, epsilon) = (weight_decay?, beta_1?, beta_2?, epsilon?);
-            Some(OptimizerConfig::AdamW { learning_rate: learning_rate?, weight_decay, beta_1, beta_2, epsilon })
-        }
-        Name::Sgd => {
-            let momentum = s.or("momentum", 0.0, decay());
-            let nesterov = s.or("nesterov", false, boolean);
-            s.finish();
-            Some(OptimizerConfig::Sgd { learning_rate: learning_rate?, momentum: momentum?, nesterov: nesterov? })
-        }
-        Name::RmsProp => {
-            let rho = s.or("rho", 0.9, decay());
-            let momentum = s.or("momentum", 0.0, decay());
-            let epsilon = s.or("epsilon", 1e-7, positive());
-            s.finish();
-            let (rho, momentum, epsilon) = (rho?, momentum?, epsilon?);
-            Some(OptimizerConfig::RmsProp { learning_rate: learning_rate?, rho, momentum, epsilon })
-        }
-    }
-}
-
-fn positive() -> impl Fn(&Field<'_>) -> Option<f64> {
-    number("a number above 0", |value| value > 0.0)
 }
 
 fn checkpoint(mut s: Section<'_>) -> Option<CheckpointConfig> {

@@ -5,7 +5,7 @@ use injerto_heads::Hidden;
 use serde::Serialize;
 
 use super::reader::Field;
-use super::{BackboneConfig, BatchNorm, OptimizerConfig, PhaseConfig};
+use super::{BackboneConfig, BatchNorm, LearningRates, OptimizerConfig, PhaseConfig, Schedule};
 
 /// How much of the backbone is kept, and how much of it trains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -60,6 +60,9 @@ impl Strategy {
             unfreeze,
             batch_norm: BatchNorm::Frozen,
             optimizer: OptimizerConfig::adam(learning_rate),
+            schedule: Schedule::default(),
+            learning_rates: LearningRates::default(),
+            gradual: None,
         };
         match self {
             Self::RetrainAll => {

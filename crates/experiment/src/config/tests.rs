@@ -34,6 +34,7 @@ fn the_shortest_experiment_is_keras_with_its_defaults() {
     let expected = r#"name = "cats"
 seed = 123
 device = "flex"
+kernels = true
 
 [data]
 root = ["photos"]
@@ -83,6 +84,7 @@ const LONGEST: &str = r#"
 name = "Näme with 'quotes'"
 seed = 4_294_967_295
 device = "cpu"
+kernels = false
 data = { generated = "flowers", train_per_class = 7, validation_per_class = 3, image_size = [96, 128], batch_size = 8,
          crop_to_aspect_ratio = true, interpolation = "bicubic", on_corrupt = "skip", exif_orientation = "apply",
          shuffle = false, cached_views = 4, augment = [
@@ -109,19 +111,29 @@ activation = "linear"
 name = "categorical_crossentropy"
 from_logits = true
 label_smoothing = 0.1
+class_weights = { cats = 2, "a dog" = 0.5 }
 [[phases]]
 name = "head"
 epochs = 2
 optimizer = "rmsprop"
+schedule = { name = "cosine", warmup = { epochs = 0.5 }, warmup_start = 1e-6, alpha = 0.01 }
 [[phases]]
 epochs = 0x3
 unfreeze.from_layer = "block_13_expand"
 batch_norm = "update"
-optimizer = { name = "sgd", learning_rate = 1, momentum = 0.9, nesterov = true }
+optimizer = { name = "sgd", learning_rate = 1, momentum = 0.9, nesterov = true, clipnorm = 1, ema_momentum = 0.99 }
+schedule = { name = "one_cycle", pct_start = 0.25, anneal = "linear", three_phase = true, max_momentum = 0.9 }
+learning_rates = { "block_1*" = 0.1, "block_16_*" = 1, head = 10 }
+gradual = { stages = 2, epochs_per_stage = 2, factor = 0.5 }
 [[phases]]
 epochs = 1
 unfreeze = { patterns = ["block_16_*", "Conv_1*"] }
-optimizer = { name = "adamw", weight_decay = 0, beta_1 = 0.8, beta_2 = 0.99, epsilon = 1e-300 }
+optimizer = { name = "adamw", weight_decay = 0, beta_1 = 0.8, beta_2 = 0.99, epsilon = 1e-300,
+              exclude_from_weight_decay = "bias" }
+schedule = { name = "piecewise", boundaries = [10, { epochs = 0.5 }], values = [1e-4, 1] }
+[callbacks]
+early_stopping = { monitor = "val_accuracy", mode = "max", patience = 3, min_delta = 0.001, baseline = 0.5,
+                   restore_best_weights = true, start_from_epoch = 2 }
 [checkpoint]
 monitor = "loss"
 mode = "min"
@@ -157,6 +169,32 @@ fn mixing_and_views_are_read() {
     assert_eq!(good(&config.to_toml(), &[]).data, config.data);
     let config = good(SHORTEST, &["data.augment=['random_flip']", "data.cached_views=3", "data.mixup=0"]);
     assert_eq!((config.data.augment.len(), config.data.cached_views), (1, Some(3)), "a mixup of 0 is none");
+}
+
+#[test]
+fn schedules_and_callbacks_are_kerass_with_their_defaults() {
+    let text = with(
+        "schedule = \"cosine\"\noptimizer = { name = \"rmsprop\", centered = true, clipvalue = 0.5 }\n\
+         [callbacks.early_stopping]\n[loss]\nclass_weights = \"balanced\"\n",
+    );
+    let written = good(&text, &[]).to_toml();
+    for line in [
+        "class_weights = \"balanced\"\n",
+        "optimizer = { name = \"rmsprop\", learning_rate = 0.001, rho = 0.9, momentum = 0.0, epsilon = 0.0000001, \
+         centered = true, clipvalue = 0.5 }\n",
+        "schedule = { name = \"cosine\", alpha = 0.0 }\n",
+        "\n[callbacks]\nearly_stopping = { monitor = \"val_loss\", mode = \"auto\", patience = 0, min_delta = 0.0, \
+         restore_best_weights = false, start_from_epoch = 0 }\n",
+    ] {
+        assert!(written.contains(line), "{line} is not in\n{written}");
+    }
+    let config = good(&with("[callbacks]\nreduce_lr_on_plateau = {}\n"), &["phases.0.schedule={ warmup = 10 }"]);
+    let written = config.to_toml();
+    assert!(
+        written.contains("factor = 0.1, patience = 10, min_delta = 0.0001, cooldown = 0, min_lr = 0.0"),
+        "{written}"
+    );
+    assert_eq!(good(&written, &["name=cats"]), config);
 }
 
 #[test]
@@ -268,7 +306,8 @@ proptest! {
     #[test]
     fn no_override_panics(
         path in prop::sample::select(vec!["seed", "data", "data.generated", "phases", "phases.0", "phases.1.unfreeze",
-            "phases.0.optimizer", "head.dense", "head.dense.1", "backbone.parameters", "loss.name", "transfer_gain"]),
+            "phases.0.optimizer", "phases.0.schedule", "phases.1.gradual", "phases.1.learning_rates", "callbacks",
+            "callbacks.early_stopping", "loss.class_weights", "head.dense", "head.dense.1", "backbone.parameters", "loss.name", "transfer_gain"]),
         value in prop::sample::select(vec!["", "0", "-1", "nan", "1e400", "99999999999999999999", "[]", "{}", "{a=1}",
             "[[[]]]", "1979-05-27", "\"\"", "'adam'", "true", "adam", "[1,'x',{}]", "{ name = 3 }"]),
     ) {

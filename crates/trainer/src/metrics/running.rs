@@ -1,7 +1,7 @@
-//! Figures that are summed up over an epoch.
-
 use burn::tensor::Tensor;
 use injerto_losses::Loss;
+
+use super::Predictions;
 
 /// Mean loss and accuracy over batches, each image counted once, so that a last, smaller batch counts as much as it
 /// should (Keras's `Mean` metric).
@@ -34,5 +34,14 @@ impl Accumulator {
     /// Share predicted right so far; 0 before the first image.
     pub fn accuracy(&self) -> f64 {
         self.right as f64 / self.count.max(1) as f64
+    }
+}
+
+impl Predictions {
+    /// Takes in a batch's outputs `[batch, units]`, which `loss` says how to read.
+    pub fn take(&mut self, loss: &Loss, outputs: Tensor<2>, labels: &[u32]) {
+        let predicted = loss.predictions(&outputs);
+        let probabilities: Vec<f32> = loss.probabilities(outputs).into_data().iter::<f32>().collect();
+        self.push(&probabilities, &predicted, labels);
     }
 }

@@ -1,0 +1,67 @@
+//! An optimiser's step over as many values as fine-tuning MobileNetV2 from layer 100 moves, and the report of an epoch.
+//!
+//!     cargo xtask bench trainer
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use injerto_trainer::metrics::{Predictions, Report};
+use injerto_trainer::optimizer::{Optimizer, OptimizerConfig, Update};
+
+/// Sizes of parameters with 1.86 million values in all, large ones and small ones.
+const SIZES: [usize; 6] = [960 * 320, 320 * 1280, 160 * 960, 960 * 160, 576 * 1440, 1280];
+
+/// Numbers without any order that matters.
+fn numbers(count: usize) -> Vec<f32> {
+    let mut state = 1_u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 24) as f32 - 0.5
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+fn optimizers(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("optimizer step");
+    group.throughput(Throughput::Elements(SIZES.iter().sum::<usize>() as u64));
+    for (name, config) in [
+        ("adam", r#"{"name": "adam"}"#),
+        ("adam, clipped globally", r#"{"name": "adam", "global_clipnorm": 1.0}"#),
+        ("adamw with an average", r#"{"name": "adamw", "ema_momentum": 0.99}"#),
+        ("sgd with momentum", r#"{"name": "sgd", "momentum": 0.9}"#),
+        ("rmsprop", r#"{"name": "rmsprop"}"#),
+    ] {
+        let config: OptimizerConfig = serde_json::from_str(config).expect("an optimiser");
+        let mut optimizer = Optimizer::new(config);
+        let names: Vec<String> = (0..SIZES.len()).map(|at| format!("layer_{at}/kernel")).collect();
+        let mut values = SIZES.map(numbers);
+        let gradients = SIZES.map(numbers);
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let parameters = names.iter().zip(&mut values).zip(&gradients);
+                let updates =
+                    parameters.map(|((name, values), gradient)| Update { name, values, gradient, multiplier: 1.0 });
+                let pace = optimizer.pace();
+                optimizer.step(pace, &mut updates.collect::<Vec<_>>());
+            });
+        });
+    }
+}
+
+fn metrics(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("metrics");
+    for (classes, images) in [(2, 1_000), (1_000, 500)] {
+        let mut predictions = Predictions::new(classes);
+        let labels: Vec<u32> = (0..images).map(|image| (image % classes) as u32).collect();
+        let rows = numbers(images * classes);
+        let probabilities: Vec<f32> = rows.iter().map(|x| (x + 0.5) / classes as f32).collect();
+        predictions.push(&probabilities, &labels, &labels);
+        let names: Vec<String> = (0..classes).map(|class| format!("class {class}")).collect();
+        group.bench_function(format!("report of {images} images, {classes} classes"), |bencher| {
+            bencher.iter(|| Report::new(black_box(&predictions), &names));
+        });
+    }
+}
+
+criterion_group!(benches, optimizers, metrics);
+criterion_main!(benches);

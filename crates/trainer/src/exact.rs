@@ -1,0 +1,13 @@
+//! Floating-point numbers in JSON, bit by bit: a reader of decimals may be off by the last bit, and there is no NaN.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Writes the number's bits.
+pub fn serialize<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    value.map(f64::to_bits).serialize(serializer)
+}
+
+/// Reads what [`serialize`] wrote.
+pub fn deserialize<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    Ok(Option::<u64>::deserialize(deserializer)?.map(f64::from_bits))
+}

@@ -1,0 +1,175 @@
+use serde::{Deserialize, Serialize};
+
+use super::Predictions;
+
+/// How well images were told apart: what `summary.json` has under `metrics`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Number of images.
+    pub images: usize,
+    /// Mean loss over them, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<f64>,
+    /// Share taken for what they are.
+    pub accuracy: f64,
+    /// Share whose class is among the five most probable, where there are more classes than that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_5: Option<f64>,
+    /// Each class by itself.
+    pub per_class: Vec<ClassReport>,
+    /// Mean over classes, each counted once.
+    #[serde(rename = "macro")]
+    pub macro_mean: Mean,
+    /// Mean over classes, each counted by its images.
+    #[serde(rename = "weighted")]
+    pub weighted_mean: Mean,
+    /// The macro mean's F1 under a name of its own.
+    pub macro_f1: f64,
+    /// Images of each class (rows) taken for each (columns).
+    pub confusion: Vec<Vec<usize>>,
+    /// Area under the ROC curve; see [`Predictions::roc_auc`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roc_auc: Option<f64>,
+    /// Expected calibration error over [`Report::BINS`] bins; see [`Predictions::calibration_error`].
+    pub ece: f64,
+}
+
+/// One class of a [`Report`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClassReport {
+    /// Its name.
+    pub class: String,
+    /// Of the images taken for it, the share that is; 0 where there are none.
+    pub precision: f64,
+    /// Of its images, the share taken for it; 0 where there are none.
+    pub recall: f64,
+    /// Harmonic mean of the two.
+    pub f1: f64,
+    /// Its images.
+    pub support: usize,
+}
+
+/// A mean over classes.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Mean {
+    /// Of precisions.
+    pub precision: f64,
+    /// Of recalls.
+    pub recall: f64,
+    /// Of F1.
+    pub f1: f64,
+}
+
+impl Report {
+    /// Bins of the calibration error.
+    pub const BINS: usize = 15;
+
+    /// All that can be said of `predictions`; `classes` are the names. `None` without images.
+    ///
+    /// # Panics
+    /// If there are not as many names as classes.
+    pub fn new(predictions: &Predictions, classes: &[String]) -> Option<Self> {
+        assert_eq!(predictions.classes(), classes.len(), "a name for each class");
+        if predictions.is_empty() {
+            return None;
+        }
+        let confusion = predictions.confusion();
+        let per_class: Vec<ClassReport> = (0..classes.len())
+            .map(|at| {
+                let support: usize = confusion[at].iter().sum();
+                let taken: usize = confusion.iter().map(|row| row[at]).sum();
+                let right = confusion[at][at] as f64;
+                let share = |of: usize| if of == 0 { 0.0 } else { right / of as f64 };
+                // 2PR / (P + R), which is 2 right / (support + taken).
+                let f1 = if support + taken == 0 { 0.0 } else { 2.0 * right / (support + taken) as f64 };
+                ClassReport { class: classes[at].clone(), precision: share(taken), recall: share(support), f1, support }
+            })
+            .collect();
+        let mean = |weight: fn(&ClassReport) -> f64| {
+            let total: f64 = per_class.iter().map(weight).sum();
+            let of = |figure: fn(&ClassReport) -> f64| {
+                per_class.iter().map(|class| weight(class) * figure(class)).sum::<f64>() / total
+            };
+            Mean { precision: of(|class| class.precision), recall: of(|class| class.recall), f1: of(|class| class.f1) }
+        };
+        let macro_mean = mean(|_| 1.0);
+        let weighted_mean = mean(|class| class.support as f64);
+        Some(Self {
+            images: predictions.len(),
+            loss: None,
+            accuracy: predictions.accuracy(),
+            top_5: (classes.len() > 5).then(|| predictions.top_k(5)),
+            macro_f1: macro_mean.f1,
+            per_class,
+            macro_mean,
+            weighted_mean,
+            confusion,
+            roc_auc: predictions.roc_auc(),
+            ece: predictions.calibration_error(Self::BINS),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[track_caller]
+    fn close(ours: f64, theirs: &Value, tolerance: f64, what: &str) {
+        let theirs = theirs.as_f64().expect("a number");
+        assert!((ours - theirs).abs() < tolerance, "{what}: {ours} is not {theirs}");
+    }
+
+    #[test]
+    fn every_figure_is_scikit_learns() {
+        let golden: Value = serde_json::from_str(include_str!("../../tests/golden/metrics.json")).expect("JSON");
+        for case in golden["cases"].as_array().expect("a list") {
+            let name = case["name"].as_str().expect("a name");
+            let rows: Vec<Vec<f32>> = serde_json::from_value(case["probabilities"].clone()).expect("rows");
+            let labels: Vec<u32> = serde_json::from_value(case["labels"].clone()).expect("labels");
+            let classes = rows[0].len();
+            let first_largest = |row: &Vec<f32>| (0..classes).rev().max_by(|&a, &b| row[a].total_cmp(&row[b]));
+            let predicted: Vec<u32> = rows.iter().filter_map(first_largest).map(|class| class as u32).collect();
+            let mut predictions = Predictions::new(classes);
+            // In two batches.
+            let half = rows.len() / 2;
+            predictions.push(&rows[..half].concat(), &predicted[..half], &labels[..half]);
+            predictions.push(&rows[half..].concat(), &predicted[half..], &labels[half..]);
+            let names: Vec<String> = (0..classes).map(|class| class.to_string()).collect();
+            let report = Report::new(&predictions, &names).expect("there are images");
+            close(report.accuracy, &case["accuracy"], 1e-12, name);
+            assert_eq!(serde_json::to_value(&report.confusion).expect("plain data"), case["confusion"], "{name}");
+            for (at, class) in report.per_class.iter().enumerate() {
+                close(class.precision, &case["precision"][at], 1e-12, name);
+                close(class.recall, &case["recall"][at], 1e-12, name);
+                close(class.f1, &case["f1"][at], 1e-12, name);
+                assert_eq!(serde_json::json!(class.support), case["support"][at], "{name}");
+            }
+            for (mean, key) in [(report.macro_mean, "macro"), (report.weighted_mean, "weighted")] {
+                close(mean.precision, &case[key]["precision"], 1e-12, name);
+                close(mean.recall, &case[key]["recall"], 1e-12, name);
+                close(mean.f1, &case[key]["f1"], 1e-12, name);
+            }
+            for k in [1, 2, 3, 5] {
+                if let Some(theirs) = case.get(format!("top_{k}")) {
+                    close(predictions.top_k(k), theirs, 1e-12, name);
+                }
+            }
+            assert_eq!(report.top_5.is_some(), classes > 5);
+            assert_eq!(report.roc_auc.is_none(), case["roc_auc"].is_null(), "{name}");
+            if let Some(area) = report.roc_auc {
+                close(area, &case["roc_auc"], 1e-12, name);
+            }
+            // Probabilities went through decimals.
+            close(report.ece, &case["ece"], 1e-7, name);
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_of_no_images() {
+        assert_eq!(Report::new(&Predictions::new(2), &["a".to_owned(), "b".to_owned()]), None);
+        assert_eq!((Predictions::new(2).accuracy(), Predictions::new(2).calibration_error(15)), (0.0, 0.0));
+    }
+}

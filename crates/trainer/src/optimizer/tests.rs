@@ -1,0 +1,114 @@
+//! Against Keras, step by step.
+
+use serde_json::Value;
+
+use super::*;
+
+/// Reads a golden file of the shared folder, or says that it is skipped.
+fn shared(name: &str) -> Option<Value> {
+    let path = format!("{}/../../../shared/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Some(serde_json::from_str(&text).expect("golden files are JSON")),
+        Err(_) if std::env::var("CI").as_deref() == Ok("true") => panic!("{path} is missing"),
+        Err(_) => {
+            eprintln!("skipped: {path} is missing");
+            None
+        }
+    }
+}
+
+fn floats(value: &Value) -> Vec<f32> {
+    value.as_array().expect("a list").iter().map(|x| x.as_f64().expect("a number") as f32).collect()
+}
+
+#[track_caller]
+fn close(ours: &[f32], theirs: &[f32], what: &dyn std::fmt::Debug) {
+    let near = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-6 * b.abs().max(1.0);
+    assert!(ours.len() == theirs.len() && ours.iter().zip(theirs).all(near), "{what:?}: {ours:?} is not {theirs:?}");
+}
+
+/// One step of one parameter.
+fn step(optimizer: &mut Optimizer, values: &mut [f32], gradient: &[f32], learning_rate: f64) {
+    let pace = Pace { learning_rate, momentum: None };
+    optimizer.step(pace, &mut [Update { name: "w", values, gradient, multiplier: 1.0 }]);
+}
+
+#[test]
+fn adam_is_keras_adam_at_every_step() {
+    let Some(cases) = shared("keras_adam.json") else { return };
+    for case in cases.as_array().expect("a list") {
+        let learning_rate = case["learning_rate"].as_f64().expect("a number");
+        let mut adam = Optimizer::new(OptimizerConfig::default());
+        let mut values = floats(&case["start"]);
+        for (t, golden) in case["steps"].as_array().expect("a list").iter().enumerate() {
+            step(&mut adam, &mut values, &floats(&golden["grad"]), learning_rate);
+            close(&values, &floats(&golden["value"]), &t);
+        }
+    }
+}
+
+#[test]
+fn every_optimiser_is_keras_at_every_step() {
+    let golden: Value = serde_json::from_str(include_str!("../../tests/golden/optimizers.json")).expect("JSON");
+    let list = |value: &Value| value.as_array().expect("a list").clone();
+    for case in list(&golden["cases"]) {
+        let config: OptimizerConfig = serde_json::from_value(case["config"].clone()).expect("an optimiser");
+        let mut optimizer = Optimizer::new(config.clone());
+        let [mut kernel, mut bias] = ["kernel", "bias"].map(|name| floats(&golden["start"][name]));
+        for (gradients, expected) in list(&golden["gradients"]).iter().zip(list(&case["values"])) {
+            let [kernels, biases] = ["kernel", "bias"].map(|name| floats(&gradients[name]));
+            let pace = optimizer.pace();
+            let kernel_update = Update { name: "l/kernel", values: &mut kernel, gradient: &kernels, multiplier: 1.0 };
+            let bias_update = Update { name: "l/bias", values: &mut bias, gradient: &biases, multiplier: 1.0 };
+            optimizer.step(pace, &mut [kernel_update, bias_update]);
+            close(&kernel, &floats(&expected["kernel"]), &(&config, optimizer.state().step));
+            close(&bias, &floats(&expected["bias"]), &(&config, optimizer.state().step));
+        }
+        if let Some(averages) = case.get("averages") {
+            let ours: Vec<Vec<f32>> = optimizer.averages().map(|(_, values)| values.clone()).collect();
+            close(&ours[0], &floats(&averages["bias"]), &config);
+            close(&ours[1], &floats(&averages["kernel"]), &config);
+        }
+    }
+}
+
+#[test]
+fn a_layer_may_learn_at_a_rate_of_its_own() {
+    let config = OptimizerConfig { weight_decay: Some(0.5), ..OptimizerConfig::adam(1e-2) };
+    let (mut slow, mut half) = (Optimizer::new(config.clone()), Optimizer::new(config));
+    let (mut a, mut b) = ([1.0_f32, -2.0], [1.0_f32, -2.0]);
+    for gradient in [[0.5, 0.25], [-1.0, 3.0]] {
+        step(&mut half, &mut a, &gradient, 1e-2 * 0.1);
+        let update = Update { name: "w", values: &mut b, gradient: &gradient, multiplier: 0.1 };
+        slow.step(Pace { learning_rate: 1e-2, momentum: None }, &mut [update]);
+    }
+    assert_eq!(a, b);
+}
+
+#[test]
+fn a_resumed_optimiser_goes_on_with_the_same_bits() {
+    let gradients: Vec<[f32; 3]> = (0..6).map(|t| [t as f32 - 2.0, 0.5, -0.1 * t as f32]).collect();
+    let run = |optimizer: &mut Optimizer, w: &mut [f32; 3], part: &[[f32; 3]]| {
+        part.iter().for_each(|gradient| step(optimizer, w, gradient, 1e-2));
+    };
+    let centered = r#"{"name": "rmsprop", "centered": true, "momentum": 0.5, "ema_momentum": 0.9}"#;
+    for config in [OptimizerConfig::default(), serde_json::from_str(centered).expect("a config")] {
+        let (mut whole, mut a) = (Optimizer::new(config.clone()), [1.0, 2.0, 3.0]);
+        run(&mut whole, &mut a, &gradients);
+        let (mut first, mut b) = (Optimizer::new(config.clone()), [1.0, 2.0, 3.0]);
+        run(&mut first, &mut b, &gradients[..3]);
+        let mut second = Optimizer::resume(config, first.state().clone());
+        run(&mut second, &mut b, &gradients[3..]);
+        assert_eq!((a, whole.state()), (b, second.state()));
+    }
+}
+
+#[test]
+fn what_is_written_out_is_read_as_the_same_optimiser() {
+    let text = r#"{"name":"adamw","learning_rate":0.01,"beta_1":0.9,"beta_2":0.999,"epsilon":1e-7,"clipnorm":1.0,
+        "weight_decay":0.1,"exclude_from_weight_decay":["bias"],"ema_momentum":0.99}"#;
+    let config: OptimizerConfig = serde_json::from_str(text).expect("an optimiser");
+    assert_eq!((config.clip, config.weight_decay()), (Some(Clip::Norm(1.0)), 0.1));
+    let written = serde_json::to_string(&config).expect("plain data");
+    assert_eq!(serde_json::from_str::<OptimizerConfig>(&written).expect("the same"), config);
+}

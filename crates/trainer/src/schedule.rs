@@ -1,0 +1,293 @@
+//! How the learning rate moves from step to step.
+//!
+//! A schedule is plain data and a function of the step: a resumed run needs nothing but its step. Curves are Keras's
+//! (`keras/src/optimizers/schedules`), one-cycle is PyTorch's `OneCycleLR`; the optimiser's learning rate is what Keras calls
+//! `initial_learning_rate` (with a warm-up: `warmup_target`) and PyTorch `max_lr`.
+
+use std::f64::consts::PI;
+
+use serde::{Deserialize, Serialize};
+
+use crate::optimizer::Pace;
+
+/// A length of training: so many steps, or so many epochs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Span {
+    /// Steps.
+    Steps(u64),
+    /// Epochs, which may be broken; as many steps as come nearest.
+    Epochs {
+        /// How many.
+        epochs: f64,
+    },
+}
+
+impl Span {
+    fn steps(self, course: Course) -> f64 {
+        match self {
+            Self::Steps(steps) => steps as f64,
+            Self::Epochs { epochs } => (epochs * course.steps_per_epoch as f64).round(),
+        }
+    }
+}
+
+/// How long the phase is that a schedule is stretched over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Course {
+    /// Steps of an epoch.
+    pub steps_per_epoch: u64,
+    /// Steps of the whole phase.
+    pub total: u64,
+}
+
+/// A curve, and how it is led up to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// What comes after the warm-up.
+    #[serde(flatten)]
+    pub curve: Curve,
+    /// So long the learning rate rises in a straight line; the curve begins behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup: Option<Span>,
+    /// Where the warm-up begins.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub warmup_start: f64,
+}
+
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
+}
+
+/// A curve of learning rates.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
+pub enum Curve {
+    /// The same at every step.
+    Constant,
+    /// Half a cosine down to `alpha` times the learning rate, then constant: `CosineDecay`.
+    Cosine {
+        /// Length of the descent; `None`: the rest of the phase.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        decay: Option<Span>,
+        /// The share that remains.
+        #[serde(default)]
+        alpha: f64,
+    },
+    /// Multiplied by `rate` each `every`: `ExponentialDecay`.
+    Exponential {
+        /// The factor.
+        rate: f64,
+        /// How long it takes to take effect; `None`: an epoch.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        every: Option<Span>,
+        /// All at once instead of little by little (PyTorch's `StepLR`).
+        #[serde(default)]
+        staircase: bool,
+    },
+    /// The optimiser's learning rate up to the first boundary, then the first value, and so on: `PiecewiseConstantDecay`.
+    Piecewise {
+        /// In rising order. The step at a boundary still belongs to what lies before it.
+        boundaries: Vec<Span>,
+        /// One for each boundary.
+        values: Vec<f64>,
+    },
+    /// Up and down again over the whole phase, while momentum goes the other way: `OneCycleLR`, fastai's `fit_one_cycle`.
+    OneCycle(OneCycle),
+}
+
+/// The shape of [`Curve::OneCycle`], with PyTorch's names and defaults.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OneCycle {
+    /// Share of the steps that go up.
+    pub pct_start: f64,
+    /// It begins at the learning rate divided by this.
+    pub div_factor: f64,
+    /// It ends at where it began divided by this.
+    pub final_div_factor: f64,
+    /// Along what.
+    pub anneal: Anneal,
+    /// Down as slowly as up, then a third stretch to the end, instead of down to the end at once.
+    pub three_phase: bool,
+    /// Whether momentum (Adam's `beta_1`) goes the other way.
+    pub cycle_momentum: bool,
+    /// Momentum at the ends.
+    pub max_momentum: f64,
+    /// Momentum where the learning rate is highest.
+    pub base_momentum: f64,
+}
+
+/// Along what a one-cycle schedule moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Anneal {
+    /// Half a cosine.
+    Cos,
+    /// A straight line.
+    Linear,
+}
+
+impl Default for OneCycle {
+    fn default() -> Self {
+        Self {
+            pct_start: 0.3,
+            div_factor: 25.0,
+            final_div_factor: 1e4,
+            anneal: Anneal::Cos,
+            three_phase: false,
+            cycle_momentum: true,
+            max_momentum: 0.95,
+            base_momentum: 0.85,
+        }
+    }
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Curve::Constant.into()
+    }
+}
+
+impl From<Curve> for Schedule {
+    fn from(curve: Curve) -> Self {
+        Self { curve, warmup: None, warmup_start: 0.0 }
+    }
+}
+
+impl Schedule {
+    /// Whether every step has the optimiser's own learning rate.
+    pub fn is_constant(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Learning rate and momentum of a step, counted from 0, where `learning_rate` is the optimiser's.
+    pub fn pace(&self, learning_rate: f64, step: u64, course: Course) -> Pace {
+        let warmup = self.warmup.map_or(0.0, |warmup| warmup.steps(course));
+        let step = step as f64;
+        if step < warmup {
+            let risen = (learning_rate - self.warmup_start) * step / warmup;
+            return Pace { learning_rate: risen + self.warmup_start, momentum: None };
+        }
+        let (step, rest) = (step - warmup, (course.total as f64 - warmup).max(1.0));
+        let constant = |learning_rate| Pace { learning_rate, momentum: None };
+        match &self.curve {
+            Curve::Constant => constant(learning_rate),
+            Curve::Cosine { decay, alpha } => {
+                let length = decay.map_or(rest, |decay| decay.steps(course)).max(1.0);
+                let cosine = 0.5 * (1.0 + (PI * step.min(length) / length).cos());
+                constant(learning_rate * ((1.0 - alpha) * cosine + alpha))
+            }
+            Curve::Exponential { rate, every, staircase } => {
+                let every = every.unwrap_or(Span::Epochs { epochs: 1.0 }).steps(course).max(1.0);
+                let times = step / every;
+                constant(learning_rate * rate.powf(if *staircase { times.floor() } else { times }))
+            }
+            Curve::Piecewise { boundaries, values } => {
+                let passed = boundaries.iter().zip(values).take_while(|(boundary, _)| step > boundary.steps(course));
+                constant(passed.last().map_or(learning_rate, |(_, value)| *value))
+            }
+            Curve::OneCycle(cycle) => cycle.pace(learning_rate, step, rest),
+        }
+    }
+}
+
+impl OneCycle {
+    fn pace(&self, highest: f64, step: f64, total: f64) -> Pace {
+        let first = highest / self.div_factor;
+        let last = first / self.final_div_factor;
+        let (many, few) = (self.max_momentum, self.base_momentum);
+        let up = self.pct_start * total - 1.0;
+        // Where each stretch ends, and how far rate and momentum go in it.
+        let up_there = (up, (first, highest), (many, few));
+        let stretches = match self.three_phase {
+            false => vec![up_there, (total - 1.0, (highest, last), (few, many))],
+            true => vec![
+                up_there,
+                (2.0 * self.pct_start * total - 2.0, (highest, first), (few, many)),
+                (total - 1.0, (first, last), (many, many)),
+            ],
+        };
+        let at = stretches.iter().position(|(end, ..)| step <= *end).unwrap_or(stretches.len() - 1);
+        let begin = if at == 0 { 0.0 } else { stretches[at - 1].0 };
+        let (end, rate, momentum) = stretches[at];
+        // A stretch of no length is over at once.
+        let part = if end > begin { ((step - begin) / (end - begin)).min(1.0) } else { 1.0 };
+        let between = |(from, to): (f64, f64)| match self.anneal {
+            Anneal::Cos => to + (from - to) / 2.0 * (1.0 + (PI * part).cos()),
+            Anneal::Linear => (to - from) * part + from,
+        };
+        Pace { learning_rate: between(rate), momentum: self.cycle_momentum.then(|| between(momentum)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Every step of every case of a golden file.
+    fn check(golden: &str) {
+        let golden: Value = serde_json::from_str(golden).expect("JSON");
+        for case in golden["cases"].as_array().expect("a list") {
+            let schedule: Schedule = serde_json::from_value(case["schedule"].clone()).expect("a schedule");
+            let whole = |key: &str| case[key].as_u64().expect("a number");
+            let course = Course { steps_per_epoch: whole("steps_per_epoch"), total: whole("total") };
+            let base = case["learning_rate"].as_f64().expect("a number");
+            for (step, rate) in case["rates"].as_array().expect("a list").iter().enumerate() {
+                let pace = schedule.pace(base, step as u64, course);
+                // Keras computes in single precision.
+                let rate = rate.as_f64().expect("a number");
+                let near = (pace.learning_rate - rate).abs() < 1e-6 * base;
+                assert!(near, "{schedule:?}, step {step}: {} is not {rate}", pace.learning_rate);
+                let momentum = case.get("momenta").map(|momenta| momenta[step].as_f64().expect("a number"));
+                assert_eq!(pace.momentum.is_some(), momentum.is_some());
+                let near = pace.momentum.zip(momentum).is_none_or(|(ours, theirs)| (ours - theirs).abs() < 1e-9);
+                assert!(near, "{schedule:?}, step {step}: momentum {:?} is not {momentum:?}", pace.momentum);
+            }
+        }
+    }
+
+    #[test]
+    fn curves_are_keras_at_every_step() {
+        check(include_str!("../tests/golden/schedules.json"));
+    }
+
+    #[test]
+    fn one_cycle_is_pytorch_at_every_step() {
+        check(include_str!("../tests/golden/one_cycle.json"));
+    }
+
+    #[test]
+    fn no_schedule_makes_nonsense_of_a_short_phase() {
+        let names = [r#"{"name":"cosine","warmup":9}"#, r#"{"name":"one_cycle"}"#, r#"{"name":"cosine","decay":0}"#];
+        let more = [
+            r#"{"name":"one_cycle","three_phase":true}"#,
+            r#"{"name":"exponential","rate":0.5,"every":0}"#,
+            r#"{"name":"constant","warmup":{"epochs":0.1}}"#,
+        ];
+        for name in names.into_iter().chain(more) {
+            let schedule: Schedule = serde_json::from_str(name).expect("a schedule");
+            for total in 1..4 {
+                for step in 0..12 {
+                    let pace = schedule.pace(0.1, step, Course { steps_per_epoch: 1, total });
+                    assert!((0.0..=0.1 + 1e-12).contains(&pace.learning_rate), "{name} {total} {step}: {pace:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_written_out_is_read_as_the_same_schedule() {
+        for text in [
+            r#"{"name":"constant","warmup":{"epochs":0.5},"warmup_start":0.01}"#,
+            r#"{"name":"piecewise","boundaries":[3,{"epochs":2.0}],"values":[0.1,0.01]}"#,
+            r#"{"name":"one_cycle","pct_start":0.25}"#,
+        ] {
+            let schedule: Schedule = serde_json::from_str(text).expect("a schedule");
+            let written = serde_json::to_string(&schedule).expect("plain data");
+            assert_eq!(serde_json::from_str::<Schedule>(&written).expect("the same"), schedule);
+        }
+    }
+}

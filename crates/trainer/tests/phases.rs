@@ -1,0 +1,268 @@
+//! A small network through phases with schedules, callbacks, averages and weights of classes.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use burn::tensor::Device;
+use injerto_backbones::weights::Weights;
+use injerto_data::decode::Orientation;
+use injerto_data::generated::Task;
+use injerto_data::resize::Interpolation;
+use injerto_data::{Dataset, Loader, LoaderOptions, OnCorrupt};
+use injerto_graph::{Activation, Builder, FreezePlan, Graph, Operator, Preprocessing, Selection};
+use injerto_losses::Loss;
+use injerto_trainer::callbacks::{Callbacks, EarlyStopping, ReduceOnPlateau};
+use injerto_trainer::history::{Best, Metric, Mode};
+use injerto_trainer::metrics::Report;
+use injerto_trainer::optimizer::OptimizerConfig;
+use injerto_trainer::schedule::Schedule;
+use injerto_trainer::{BatchNorm, Checkpoints, Event, Fit, Fitted, Model, ModelCard, Observer, Phase, Settings};
+
+const CLASSES: usize = 3;
+
+fn graph() -> Graph {
+    let mut net = Builder::new("tiny");
+    let x = net.input([12, 12, 3]);
+    let conv = r#"{"class": "Conv2D", "config": {"filters": 4, "kernel_size": [3, 3], "strides": [2, 2]}}"#;
+    let norm = r#"{"class": "BatchNormalization", "config": {"momentum": 0.9}}"#;
+    let x = net.add("conv", serde_json::from_str(conv).expect("an operator"), &[x]);
+    let x = net.add("norm", serde_json::from_str(norm).expect("an operator"), &[x]);
+    let x = net.add("relu", Operator::ReLU { max_value: None }, &[x]);
+    let x = net.add("pool", Operator::GlobalAveragePooling2D { keepdims: false }, &[x]);
+    let x =
+        net.add("drop", serde_json::from_str(r#"{"class": "Dropout", "config": {"rate": 0.2}}"#).expect("one"), &[x]);
+    net.add("dense", Operator::Dense { units: CLASSES, use_bias: true, activation: Activation::Softmax }, &[x]);
+    net.finish().expect("a graph")
+}
+
+fn model() -> Model {
+    let graph = graph();
+    let card = ModelCard {
+        backbone_layers: 5,
+        preprocessing: Preprocessing::zero_to_one(),
+        crop_to_aspect_ratio: false,
+        interpolation: injerto_graph::Interpolation::Bilinear,
+        classes: (0..CLASSES).map(|class| format!("class {class}")).collect(),
+        loss: Loss::SparseCategoricalCrossentropy { from_logits: false },
+        graph,
+    };
+    let weights = Weights::initialise(&card.graph, 5);
+    Model::new(card, &weights, &Device::flex()).expect("they fit")
+}
+
+/// Drawn images of the first three classes.
+fn loader(series: u32, shuffle: Option<u64>) -> Loader {
+    let Dataset { classes, samples } = Task::Shapes.dataset(5, 3, series);
+    let samples = samples.into_iter().filter(|sample| (sample.label as usize) < CLASSES).collect();
+    let dataset = Dataset { classes: classes[..CLASSES].to_vec(), samples };
+    let options = LoaderOptions {
+        image_size: [12, 12],
+        batch_size: 4,
+        interpolation: Interpolation::Bilinear,
+        crop_to_aspect_ratio: false,
+        orientation: Orientation::Ignore,
+        on_corrupt: OnCorrupt::Error,
+        shuffle,
+    };
+    Loader::new(dataset, options)
+}
+
+fn phase(name: &str, epochs: usize, selection: &Selection, optimizer: &str) -> Phase {
+    let plan = FreezePlan::new(&graph(), selection).expect("a plan");
+    let optimizer: OptimizerConfig = serde_json::from_str(optimizer).expect("an optimiser");
+    Phase { batch_norm: BatchNorm::Update, ..Phase::new(name, epochs, plan, optimizer) }
+}
+
+/// Ends the training after so many epochs, and counts what callbacks did.
+struct Watcher<'a> {
+    epochs: Option<usize>,
+    stop: &'a AtomicBool,
+    stopped_early: usize,
+    reduced: usize,
+}
+
+impl Observer for Watcher<'_> {
+    fn observe(&mut self, event: &Event<'_>) {
+        match event {
+            Event::EpochEnded { .. } => {
+                self.epochs = self.epochs.map(|epochs| epochs - 1);
+                self.stop.store(self.epochs == Some(0), Ordering::Relaxed);
+            }
+            Event::StoppedEarly { .. } => self.stopped_early += 1,
+            Event::RateReduced { .. } => self.reduced += 1,
+            _ => {}
+        }
+    }
+}
+
+/// What a run brought, the network after it, and how often callbacks ended a phase and lowered the learning rate.
+struct Ran {
+    fitted: Fitted,
+    model: Model,
+    stopped_early: usize,
+    reduced: usize,
+}
+
+/// Begins or goes on with the run in `folder`, for `epochs` or to its end.
+fn run(phases: &[Phase], folder: &Path, class_weights: Option<Vec<f32>>, epochs: Option<usize>) -> Ran {
+    let (train, validation) = (loader(0, Some(9)), loader(1, None));
+    let best = Best::new(Metric::ValLoss, Mode::Auto);
+    let settings = Settings { seed: 1, best, class_weights, feature_budget: 1 << 20 };
+    let checkpoints = Checkpoints::new(folder, false);
+    let mut model = model();
+    let progress = checkpoints.resume(&mut model).expect("a checkpoint");
+    let stop = AtomicBool::new(false);
+    let mut watcher = Watcher { epochs, stop: &stop, stopped_early: 0, reduced: 0 };
+    let fit = Fit {
+        train: &train,
+        validation: Some(&validation),
+        phases,
+        settings: &settings,
+        checkpoints: Some(&checkpoints),
+        observer: &mut watcher,
+        stop: &stop,
+    };
+    let fitted = fit.run(&mut model, progress).expect("it trains");
+    Ran { fitted, model, stopped_early: watcher.stopped_early, reduced: watcher.reduced }
+}
+
+/// A run of its own from beginning to end.
+fn whole(phases: &[Phase]) -> Ran {
+    run(phases, tempfile::tempdir().expect("a folder").path(), None, None)
+}
+
+fn early_stopping(monitor: Metric, mode: Mode, patience: usize) -> Callbacks {
+    let early = EarlyStopping {
+        monitor,
+        mode,
+        patience,
+        min_delta: 0.0,
+        baseline: None,
+        restore_best_weights: true,
+        start_from_epoch: 0,
+    };
+    Callbacks { early_stopping: Some(early), reduce_lr_on_plateau: None }
+}
+
+#[test]
+fn a_run_that_is_stopped_after_every_epoch_ends_with_the_same_bits() {
+    let schedule: Schedule =
+        serde_json::from_str(r#"{"name": "cosine", "warmup": 4, "alpha": 0.1}"#).expect("a schedule");
+    let plateau = ReduceOnPlateau {
+        monitor: Metric::Loss,
+        mode: Mode::Max,
+        factor: 0.5,
+        patience: 2,
+        min_delta: 0.0,
+        cooldown: 1,
+        min_lr: 0.0,
+    };
+    let averaged = r#"{"name": "rmsprop", "learning_rate": 0.01, "centered": true, "ema_momentum": 0.7}"#;
+    let phases = [
+        Phase {
+            callbacks: Callbacks { reduce_lr_on_plateau: Some(plateau), ..early_stopping(Metric::Loss, Mode::Max, 3) },
+            ..phase("one", 6, &Selection::Last(2), r#"{"name": "adamw", "learning_rate": 0.02, "clipnorm": 1.0}"#)
+        },
+        Phase { schedule, ..phase("two", 3, &Selection::All, averaged) },
+    ];
+    let [at_once, stopped] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+    let weights = Some(vec![1.0, 0.5, 2.0]);
+    let expected = run(&phases, at_once.path(), weights.clone(), None);
+    assert!(!expected.fitted.interrupted && expected.stopped_early == 1 && expected.reduced > 0);
+    let mut found = run(&phases, stopped.path(), weights.clone(), Some(1));
+    let mut begun = 1;
+    while found.fitted.interrupted {
+        found = run(&phases, stopped.path(), weights.clone(), Some(1));
+        begun += 1;
+    }
+    assert_eq!(begun, expected.fitted.history.len(), "an epoch each time");
+    assert_eq!(found.model.network.weights(), expected.model.network.weights());
+    for (ours, theirs) in found.fitted.history.iter().zip(&expected.fitted.history) {
+        // Reading decimals may cost the last bit.
+        assert!((ours.loss - theirs.loss).abs() < 1e-12 && (ours.learning_rate - theirs.learning_rate).abs() < 1e-12);
+    }
+    assert_eq!(found.fitted.best.value, expected.fitted.best.value);
+}
+
+#[test]
+fn early_stopping_ends_the_phase_with_its_best_weights_and_the_next_begins() {
+    // The loss falls, so that the first epoch has the largest.
+    let optimizer = r#"{"name": "adam", "learning_rate": 0.01}"#;
+    let first = Phase {
+        callbacks: early_stopping(Metric::Loss, Mode::Max, 2),
+        ..phase("first", 9, &Selection::All, optimizer)
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let ran = run(std::slice::from_ref(&first), folder.path(), None, None);
+    assert_eq!((ran.fitted.history.len(), ran.stopped_early, ran.fitted.interrupted), (3, 1, false));
+    let best = Model::load(&folder.path().join("epoch-001.safetensors"), &Device::flex()).expect("a checkpoint");
+    assert_eq!(ran.model.network.weights(), best.network.weights());
+    let ran = whole(&[first, phase("second", 2, &Selection::All, optimizer)]);
+    let phases: Vec<&str> = ran.fitted.history.iter().map(|record| record.phase.as_str()).collect();
+    assert_eq!(phases, ["first", "first", "first", "second", "second"]);
+    assert_eq!(ran.fitted.history.last().expect("epochs").epoch, 5);
+}
+
+#[test]
+fn the_learning_rate_follows_the_schedule_and_the_history_has_the_last_steps() {
+    let schedule: Schedule =
+        serde_json::from_str(r#"{"name": "piecewise", "boundaries": [{"epochs": 1}], "values": [0.001]}"#)
+            .expect("one");
+    let ran = whole(&[Phase {
+        schedule,
+        ..phase("one", 2, &Selection::All, r#"{"name": "sgd", "learning_rate": 0.01, "momentum": 0.5}"#)
+    }]);
+    let rates: Vec<f64> = ran.fitted.history.iter().map(|record| record.learning_rate).collect();
+    assert_eq!(rates, [0.01, 0.001]);
+}
+
+#[test]
+fn a_layer_with_a_learning_rate_of_nothing_stays_as_it_is() {
+    let optimizer = r#"{"name": "adam", "learning_rate": 0.01}"#;
+    let multipliers = (0..graph().len()).map(|layer| if layer == 1 { 0.0 } else { 1.0 }).collect();
+    let ran = whole(&[Phase { multipliers, ..phase("one", 1, &Selection::All, optimizer) }]);
+    let (before, after) = (model().network.weights(), ran.model.network.weights());
+    assert_eq!(before.get("conv/kernel"), after.get("conv/kernel"));
+    assert_ne!(before.get("dense/kernel"), after.get("dense/kernel"));
+}
+
+#[test]
+fn averages_take_the_place_of_weights_at_the_end() {
+    let optimizer = |rest: &str| format!(r#"{{"name": "sgd", "learning_rate": 0.1{rest}}}"#);
+    let plain = whole(&[phase("one", 2, &Selection::All, &optimizer(""))]);
+    // An average that forgets at once is the weights themselves.
+    let same = whole(&[phase("one", 2, &Selection::All, &optimizer(r#", "ema_momentum": 0.0"#))]);
+    assert_eq!(plain.model.network.weights(), same.model.network.weights());
+    let slow = whole(&[phase("one", 2, &Selection::All, &optimizer(r#", "ema_momentum": 0.99"#))]);
+    assert_ne!(plain.model.network.weights(), slow.model.network.weights());
+    // Training itself does not see the averages; what is judged does.
+    assert_eq!(plain.fitted.history[1].loss, slow.fitted.history[1].loss);
+    assert_ne!(plain.fitted.history[1].val_loss, slow.fitted.history[1].val_loss);
+}
+
+#[test]
+fn class_weights_multiply_the_loss_of_training_alone() {
+    let still = [phase("one", 1, &Selection::Last(1), r#"{"name": "sgd", "learning_rate": 1e-12}"#)];
+    let weighted = |weights: Option<Vec<f32>>| {
+        run(&still, tempfile::tempdir().expect("a folder").path(), weights, None).fitted.history[0].clone()
+    };
+    let (plain, double) = (weighted(None), weighted(Some(vec![2.0; CLASSES])));
+    assert!((double.loss - 2.0 * plain.loss).abs() < 1e-6, "{} is not twice {}", double.loss, plain.loss);
+    assert_eq!((double.val_loss, double.accuracy), (plain.val_loss, plain.accuracy));
+    assert_eq!(weighted(Some(vec![0.0; CLASSES])).loss, 0.0);
+}
+
+#[test]
+fn predictions_are_those_of_the_best_epochs_checkpoint() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let phases = [phase("one", 3, &Selection::All, r#"{"name": "adam", "learning_rate": 0.01}"#)];
+    let ran = run(&phases, folder.path(), None, None);
+    let predictions = ran.fitted.predictions.expect("there are validation images");
+    let best = Model::load(&folder.path().join(Checkpoints::BEST), &Device::flex()).expect("a checkpoint");
+    let report = best.report(&loader(1, None), &mut (), &AtomicBool::new(false)).expect("images").expect("not stopped");
+    let own = Report::new(&predictions, &best.card.classes).expect("images");
+    assert_eq!((own.images, &own.confusion), (15, &report.confusion));
+    let record = &ran.fitted.history[ran.fitted.best.epoch - 1];
+    assert_eq!(Some(own.accuracy), record.val_accuracy);
+    assert!((report.loss.expect("known") - record.val_loss.expect("validated")).abs() < 1e-6);
+}
