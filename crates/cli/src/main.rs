@@ -1,6 +1,7 @@
 //! The `injerto` binary: trains, describes, lists, predicts.
 
 mod curves;
+mod evaluate;
 mod generate;
 mod plugins;
 mod predict;
@@ -55,8 +56,10 @@ enum Command {
     /// List the backbones that are found, or check a plugin
     #[command(subcommand)]
     Plugins(plugins::Arguments),
-    /// Say what is on photos, with a trained checkpoint
+    /// Say what is on photos, with a trained checkpoint or a backbone's own classifier
     Predict(predict::Arguments),
+    /// Measure a backbone's own classifier on photos of ImageNet's classes
+    Evaluate(evaluate::Arguments),
     /// Write the drawn images of the quickstart into a folder, to look at
     Generate(generate::Arguments),
 }
@@ -81,7 +84,8 @@ fn main() -> ExitCode {
         Command::Train(arguments) => train::run(arguments, &common),
         Command::Summary(arguments) => summary::run(arguments, &common),
         Command::Plugins(arguments) => plugins::run(arguments, &common),
-        Command::Predict(arguments) => predict::run(arguments),
+        Command::Predict(arguments) => predict::run(arguments, &common),
+        Command::Evaluate(arguments) => evaluate::run(arguments, &common),
         Command::Generate(arguments) => generate::run(arguments),
     };
     done.unwrap_or_else(|error| {

@@ -4,6 +4,7 @@
 //! - [`Prepared`]: everything found and checked: images, plugin, weights, head, loss, phases. Nothing has been trained;
 //! - [`run`]: the training, and the folder that it leaves;
 //! - [`Predictor`]: a checkpoint put to use;
+//! - [`evaluate`], [`Classifier`]: a backbone with its own classifier on photos of ImageNet's classes;
 //! - [`gain`]: how much transfer helped, against training from scratch.
 //!
 //! *Architecture invariant:* nothing is printed here; who watches is told through [`injerto_trainer::Observer`].
@@ -11,6 +12,7 @@
 pub mod config;
 mod environment;
 mod error;
+mod evaluate;
 pub mod gain;
 mod predict;
 mod prepare;
@@ -18,6 +20,7 @@ mod record;
 mod run;
 
 pub use error::ExperimentError;
+pub use evaluate::{Classifier, Evaluation, evaluate, imagenet_classes, labelled};
 pub use predict::Predictor;
 pub use prepare::{Prepared, device};
 pub use run::{Outcome, RunFolder, Summary, Watch, run};

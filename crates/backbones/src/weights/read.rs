@@ -175,10 +175,17 @@ fn numbers(dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>, String> {
 
 fn pytorch(bytes: &[u8]) -> Result<BTreeMap<String, Raw>, String> {
     use pytorch_reader::{DType, PytorchReader};
-    let reader = PytorchReader::from_reader(bytes, None).map_err(|error| error.to_string())?;
+    // The reader knows all of PyTorch's containers, the one from before 1.6 among them, only in files.
+    let file = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
+    std::fs::write(file.path(), bytes).map_err(|error| error.to_string())?;
+    let reader = PytorchReader::new(file.path()).map_err(|error| error.to_string())?;
+    // Tensors are read when they are wanted, from the file.
+    let file = std::rc::Rc::new(file);
     let raw = |(name, tensor): (String, pytorch_reader::Tensor)| {
         let shape = tensor.shape().to_vec();
+        let file = file.clone();
         let data = move || {
+            let _open = &file;
             let bytes = tensor.read().map_err(|error| error.to_string())?;
             let dtype = match tensor.dtype() {
                 DType::F32 => Dtype::F32,
