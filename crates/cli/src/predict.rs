@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use injerto_backbones::weights::Cache;
-use injerto_experiment::{Classifier, ExperimentError, Predictor, config};
+use injerto_experiment::{Classifier, Predictor, config};
 use serde_json::json;
 
 use crate::Common;
@@ -48,9 +48,12 @@ struct Top {
     weights: String,
 }
 
+/// Classes of an image with their probabilities, the most probable first.
+type Predict = Box<dyn Fn(&PathBuf) -> Result<Vec<(String, f32)>>>;
+
 /// Runs the command.
 pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
-    let predict: Box<dyn Fn(&PathBuf) -> Result<Vec<(String, f32)>, ExperimentError>> = match &arguments.top.backbone {
+    let predict: Predict = match &arguments.top.backbone {
         Some(backbone) => {
             let Top { param, weights, .. } = &arguments.top;
             let (mut catalog, cache) = (common.catalog()?, Cache::of_user());
@@ -70,7 +73,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
             };
             let checkpoint = if run.is_dir() { run.join("best.safetensors") } else { run };
             let predictor = Predictor::load(&checkpoint, config::Device::Flex)?;
-            Box::new(move |image| predictor.predict(image))
+            Box::new(move |image| Ok(predictor.predict(image)?))
         }
     };
     let mut failed = false;
@@ -89,7 +92,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
             // One bad file does not keep the others from their answer.
             Err(error) => {
                 failed = true;
-                eprintln!("error: {error}");
+                eprintln!("error: {error:#}");
             }
         }
     }

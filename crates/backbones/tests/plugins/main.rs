@@ -2,6 +2,7 @@
 
 mod border;
 mod golden;
+mod published;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
