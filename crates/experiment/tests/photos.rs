@@ -8,7 +8,8 @@ use burn::tensor::Device;
 use injerto_backbones::network::{Network, to_input};
 use injerto_backbones::plugin::{Catalog, Probe, SearchPath, answer_if_asked};
 use injerto_backbones::weights::{Cache, choose};
-use injerto_data::{LoaderOptions, OnCorrupt, Origin, Sample};
+use injerto_data::decode::{Orientation, decode};
+use injerto_data::resize::{Interpolation, resize};
 use injerto_experiment::{Classifier, ExperimentError, config, evaluate};
 use serde_json::{Map, Value, json};
 
@@ -63,20 +64,13 @@ fn inception_v3_sees_in_photos_what_keras_sees() {
     let weights = choice.load(&graph, &[], &Cache::new("nowhere"), 0, &|_| Err(String::new())).expect("fits");
     assert_eq!(weights.count(), 21_802_784);
     let network = Network::new(graph.clone(), &weights, &Device::flex()).expect("fits");
-    let options = LoaderOptions {
-        image_size: [224, 224],
-        batch_size: 1,
-        interpolation: Default::default(),
-        crop_to_aspect_ratio: false,
-        orientation: Default::default(),
-        on_corrupt: OnCorrupt::Error,
-        shuffle: None,
-    };
     let golden = include_str!("../../backbones/tests/golden/inception_v3_photos.json");
     let golden: Value = serde_json::from_str(golden).expect("golden files are JSON");
     for row in golden.as_array().expect("a list") {
         let name = row["photo"].as_str().expect("a name");
-        let pixels = options.load(&Sample { origin: Origin::File(photos.join(name)), label: 0 }).expect("a photo");
+        let photo = std::fs::read(photos.join(name)).expect("a photo");
+        let photo = decode(&photo, Orientation::Ignore).expect("a photo");
+        let pixels = resize(&photo, [224, 224], Interpolation::Bilinear, false);
         let input = to_input(&pixels, [1, 224, 224], &description.preprocessing, &Device::flex());
         let layers = row["layers"].as_object().expect("a table");
         let wanted: Vec<usize> = layers.keys().map(|layer| graph.position(layer).expect("a layer")).collect();
