@@ -52,12 +52,11 @@ pub fn resize(image: &Rgb, [height, width]: [usize; 2], how: Interpolation, crop
     output
 }
 
-/// Cuts the central square of `fraction` of the shorter side out of an image, as torchvision's `CenterCrop`: what
-/// ImageNet's evaluation does.
+/// Cuts the central square of `fraction` of the shorter side out of an image: what ImageNet's evaluation does.
 pub fn center_crop(image: &Rgb, fraction: f64) -> Rgb {
     let side =
         ((image.height.min(image.width) as f64 * fraction).round() as usize).clamp(1, image.height.min(image.width));
-    // torchvision rounds an odd rest to the even half.
+    // As torchvision's `CenterCrop`, which rounds an odd rest to the even half.
     let offset = |length: usize| ((length - side) as f64 / 2.0).round_ties_even() as usize;
     let (top, left) = (offset(image.height), offset(image.width));
     let row = |y: usize| &image.pixels[((top + y) * image.width + left) * 3..][..side * 3];
