@@ -4,6 +4,7 @@ mod advise;
 mod cache;
 mod compare;
 mod curves;
+mod evaluate;
 mod export;
 mod generate;
 mod plugins;
@@ -60,7 +61,7 @@ enum Command {
     /// List the backbones that are found, or check a plugin
     #[command(subcommand)]
     Plugins(plugins::Arguments),
-    /// Say what is on photos, with a trained checkpoint
+    /// Say what is on photos, with a trained checkpoint or a backbone's own classifier
     Predict(predict::Arguments),
     /// Look at your images through a backbone and recommend a strategy, with a ready experiment
     Advise(advise::Arguments),
@@ -73,6 +74,8 @@ enum Command {
     Compare(compare::Arguments),
     /// Draw a run's curves and its report.html again
     Report(report::Arguments),
+    /// Measure a backbone's own classifier on photos of ImageNet's classes
+    Evaluate(evaluate::Arguments),
     /// Write the drawn images of the quickstart into a folder, to look at
     Generate(generate::Arguments),
 }
@@ -103,6 +106,8 @@ fn main() -> ExitCode {
         Command::Export(arguments) => export::run(arguments),
         Command::Compare(arguments) => compare::run(arguments),
         Command::Report(arguments) => report::run(arguments),
+        Command::Predict(arguments) => predict::run(arguments, &common),
+        Command::Evaluate(arguments) => evaluate::run(arguments, &common),
         Command::Generate(arguments) => generate::run(arguments),
     };
     done.unwrap_or_else(|error| {

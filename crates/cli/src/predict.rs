@@ -5,8 +5,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use injerto_experiment::{Predictor, config};
+use injerto_backbones::weights::Cache;
+use injerto_experiment::{Classifier, Predictor, config};
 use serde_json::json;
+
+use crate::Common;
+use crate::summary::parameters;
 
 /// What `injerto predict` takes.
 #[derive(Args)]
@@ -14,7 +18,8 @@ use serde_json::json;
 Examples:
 
   injerto predict photo.jpg --run runs/cats-20260101-120000
-  injerto predict *.jpg --run model.safetensors --json")]
+  injerto predict *.jpg --run model.safetensors --json
+  injerto predict photo.jpg --backbone efficientnet --param variant=lite0")]
 pub struct Arguments {
     /// The photos
     #[arg(required = true, value_name = "IMAGE")]
@@ -22,22 +27,58 @@ pub struct Arguments {
     /// A run's folder (its best checkpoint is taken) or a checkpoint; by default the newest run in runs/
     #[arg(long, value_name = "PATH")]
     run: Option<PathBuf>,
+    #[command(flatten)]
+    top: Top,
     /// Print one line of JSON an image
     #[arg(long)]
     json: bool,
 }
 
+/// A backbone instead of a run.
+#[derive(Args)]
+struct Top {
+    /// Name ImageNet's classes with this backbone's own classifier, no training needed
+    #[arg(long, value_name = "NAME", conflicts_with = "run")]
+    backbone: Option<String>,
+    /// A parameter of the backbone as JSON, such as variant=lite0 (may be given several times)
+    #[arg(long, value_name = "KEY=VALUE", requires = "backbone")]
+    param: Vec<String>,
+    /// A weight set of the backbone, or a file
+    #[arg(long, default_value = "imagenet", requires = "backbone")]
+    weights: String,
+}
+
+/// Classes of an image with their probabilities, the most probable first.
+type Predict = Box<dyn Fn(&PathBuf) -> Result<Vec<(String, f32)>>>;
+
 /// Runs the command.
-pub fn run(arguments: Arguments) -> Result<ExitCode> {
-    let run = match arguments.run {
-        Some(run) => run,
-        None => newest(Path::new("runs")).context("no run in runs/; name one with --run")?,
+pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
+    let predict: Predict = match &arguments.top.backbone {
+        Some(backbone) => {
+            let Top { param, weights, .. } = &arguments.top;
+            let (mut catalog, cache) = (common.catalog()?, Cache::of_user());
+            let parameters = parameters(param)?;
+            let on = config::Device::Flex;
+            let classifier = Classifier::new(&mut catalog, backbone, &parameters, weights, &cache, on)?;
+            Box::new(move |image| {
+                let rows = classifier.predict(std::slice::from_ref(image), usize::MAX)?;
+                Ok(rows.into_iter().flatten().map(|(class, p)| (class.to_owned(), p)).collect())
+            })
+        }
+        None => {
+            let run = match &arguments.run {
+                Some(run) => run.clone(),
+                None => newest(Path::new("runs"))
+                    .context("no run in runs/; name one with --run, or a backbone with --backbone")?,
+            };
+            let checkpoint = if run.is_dir() { run.join("best.safetensors") } else { run };
+            let predictor = Predictor::load(&checkpoint, config::Device::Flex)?;
+            Box::new(move |image| Ok(predictor.predict(image)?))
+        }
     };
-    let checkpoint = if run.is_dir() { run.join("best.safetensors") } else { run };
-    let predictor = Predictor::load(&checkpoint, config::Device::Flex)?;
     let mut failed = false;
     for image in &arguments.images {
-        match predictor.predict(image) {
+        match predict(image) {
             Ok(prediction) if arguments.json => {
                 let probabilities: Vec<_> =
                     prediction.iter().map(|(class, p)| json!({ "class": class, "probability": p })).collect();
@@ -51,7 +92,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
             // One bad file does not keep the others from their answer.
             Err(error) => {
                 failed = true;
-                eprintln!("error: {error}");
+                eprintln!("error: {error:#}");
             }
         }
     }

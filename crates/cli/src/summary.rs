@@ -36,13 +36,7 @@ pub struct Arguments {
 pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     let mut catalog = common.catalog()?;
     let found = catalog.find(&arguments.backbone)?;
-    let mut parameters = Map::new();
-    for parameter in &arguments.param {
-        let Some((key, value)) = parameter.split_once('=') else { bail!("--param {parameter}: expected KEY=VALUE") };
-        // What is no JSON is a word.
-        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
-        parameters.insert(key.to_owned(), value);
-    }
+    let parameters = parameters(&arguments.param)?;
     let graph = catalog.describe(&found, &parameters)?.graph;
     let selection = arguments.from_layer.map_or(Selection::All, |layer| {
         Selection::FromLayer(layer.parse().map_or(LayerRef::Name(layer), LayerRef::Index))
@@ -53,4 +47,16 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
         false => print!("{}", summary.to_text()),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Parameters of a backbone from `KEY=VALUE`.
+pub fn parameters(given: &[String]) -> Result<Map<String, Value>> {
+    let mut parameters = Map::new();
+    for parameter in given {
+        let Some((key, value)) = parameter.split_once('=') else { bail!("--param {parameter}: expected KEY=VALUE") };
+        // What is no JSON is a word.
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+        parameters.insert(key.to_owned(), value);
+    }
+    Ok(parameters)
 }

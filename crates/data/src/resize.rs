@@ -93,7 +93,9 @@ where
 pub fn center_crop(image: &Rgb, fraction: f64) -> Rgb {
     let side =
         ((image.height.min(image.width) as f64 * fraction).round() as usize).clamp(1, image.height.min(image.width));
-    let (top, left) = ((image.height - side) / 2, (image.width - side) / 2);
+    // As torchvision's `CenterCrop`, which rounds an odd rest to the even half.
+    let offset = |length: usize| ((length - side) as f64 / 2.0).round_ties_even() as usize;
+    let (top, left) = (offset(image.height), offset(image.width));
     let row = |y: usize| &image.pixels[((top + y) * image.width + left) * 3..][..side * 3];
     Rgb { height: side, width: side, pixels: (0..side).flat_map(row).copied().collect() }
 }

@@ -77,4 +77,25 @@ pub enum ExperimentError {
         /// The folder.
         path: PathBuf,
     },
+    /// A backbone that does not tell ImageNet's classes apart.
+    #[error(
+        "'{backbone}' has no classifier with ImageNet's classes: {problem}; {}",
+        if with.is_empty() { "take another backbone".to_owned() } else { format!("weights with one: {}", with.join(", ")) }
+    )]
+    NoTop {
+        /// What was asked for.
+        backbone: String,
+        /// Why it has none.
+        problem: String,
+        /// Weight sets that have one.
+        with: Vec<String>,
+    },
+    /// A photo or a folder whose name does not tell its class.
+    #[error("{}: {reason}", path.display())]
+    NoLabel {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was expected.
+        reason: String,
+    },
 }

@@ -5,6 +5,7 @@
 //! - [`run`]: the training, and the folder that it leaves;
 //! - [`Predictor`]: a checkpoint put to use;
 //! - [`advise`]: which strategy suits a dataset and a backbone;
+//! - [`evaluate`], [`Classifier`]: a backbone with its own classifier on photos of ImageNet's classes;
 //! - [`gain`]: how much transfer helped, against training from scratch.
 //!
 //! *Architecture invariant:* nothing is printed here; who watches is told through [`injerto_trainer::Observer`].
@@ -13,6 +14,7 @@ pub mod advise;
 pub mod config;
 mod environment;
 mod error;
+mod evaluate;
 pub mod gain;
 mod phases;
 mod predict;
@@ -22,6 +24,7 @@ mod run;
 mod tensorboard;
 
 pub use error::ExperimentError;
+pub use evaluate::{Classifier, Evaluation, evaluate, imagenet_classes, labelled};
 pub use predict::Predictor;
 pub use prepare::{Prepared, device};
 pub use run::{BestSummary, ImageCounts, Outcome, PhaseSummary, RunFolder, Summary, Watch, run};

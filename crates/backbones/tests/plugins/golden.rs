@@ -32,13 +32,13 @@ fn golden(name: &str) -> Option<Value> {
     Some(serde_json::from_str(&text).expect("golden files are JSON"))
 }
 
-fn describe(plugin: &str, parameters: &Value) -> Description {
+pub(crate) fn describe(plugin: &str, parameters: &Value) -> Description {
     let mut catalog = Catalog::scan(workspace_plugins(), probe());
     let found = catalog.find(plugin).expect("built");
     catalog.describe(&found, parameters.as_object().expect("a table")).expect("describes")
 }
 
-fn numbers(value: &Value) -> Vec<f64> {
+pub(crate) fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().expect("a list").iter().map(|x| x.as_f64().expect("a number")).collect()
 }
 
@@ -114,7 +114,7 @@ fn formula(graph: &Graph) -> Weights {
 }
 
 /// Two images of a sine, as `make_golden.py` makes them.
-fn formula_images(height: usize, width: usize, how: &Preprocessing) -> burn::tensor::Tensor<4> {
+pub(crate) fn formula_images(height: usize, width: usize, how: &Preprocessing) -> burn::tensor::Tensor<4> {
     let pixels: Vec<f32> =
         (0..2 * height * width * 3).map(|i| (127.5 + 127.5 * (0.013 * i as f64).sin()) as f32).collect();
     to_input(&pixels, [2, height, width], how, &Device::flex())

@@ -2,6 +2,7 @@
 
 mod border;
 mod golden;
+mod published;
 mod split;
 #[path = "../../../graph/tests/graph/strategy.rs"]
 mod strategy;

@@ -1,0 +1,129 @@
+//! Published weights on real photos, against what Keras and PyTorch make of the same.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use burn::tensor::Device;
+use injerto_backbones::network::{Network, to_input};
+use injerto_backbones::plugin::{Catalog, Probe, SearchPath, answer_if_asked};
+use injerto_backbones::weights::{Cache, choose};
+use injerto_data::decode::{Orientation, decode};
+use injerto_data::resize::{Interpolation, resize};
+use injerto_experiment::{Classifier, ExperimentError, config, evaluate};
+use serde_json::{Map, Value, json};
+
+/// The child end of every question that these tests ask: this very program, told to run this test alone.
+#[test]
+fn answers_a_plugin_question() {
+    answer_if_asked();
+}
+
+fn catalog() -> Catalog {
+    let arguments = ["answers_a_plugin_question", "--exact", "--nocapture"].map(Into::into).to_vec();
+    let program = std::env::current_exe().expect("this program");
+    // Cargo puts the workspace's plugins beside the `deps` folder that this program lies in.
+    let folder = program.ancestors().nth(2).expect("target/PROFILE").to_owned();
+    let library = format!("{}injerto_plugin_resnet{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    assert!(folder.join(library).is_file(), "plugins are not built: run `cargo xtask plugins` (or `cargo xtask test`)");
+    Catalog::scan(SearchPath::of([folder]), Probe { program, arguments, timeout: Duration::from_secs(20) })
+}
+
+/// A file or folder of `../shared`, or a word that the test is skipped (in CI it must be there).
+fn shared(name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared").join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    missing(&format!("{} is missing", path.display()))
+}
+
+/// Says that a test is skipped; in CI nothing may be missing.
+fn missing<T>(what: &str) -> Option<T> {
+    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{what}");
+    eprintln!("skipped: {what}");
+    None
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().expect("a list").iter().map(|x| x.as_f64().expect("a number")).collect()
+}
+
+#[test]
+fn inception_v3_sees_in_photos_what_keras_sees() {
+    let (Some(file), Some(photos)) = (shared("data/inception_v3_keras_f16.safetensors"), shared("data/flower_photos"))
+    else {
+        return;
+    };
+    let mut catalog = catalog();
+    let found = catalog.find("inception_v3").expect("built");
+    let given = Map::from_iter([("input_shape".to_owned(), json!([224, 224]))]);
+    let description = catalog.describe(&found, &given).expect("describes");
+    let graph = Arc::new(description.graph);
+    let choice = choose(file.to_str().expect("a path"), &description.weights).expect("a file");
+    let weights = choice.load(&graph, &[], &Cache::new("nowhere"), 0, &|_| Err(String::new())).expect("fits");
+    assert_eq!(weights.count(), 21_802_784);
+    let network = Network::new(graph.clone(), &weights, &Device::flex()).expect("fits");
+    let golden = include_str!("../../backbones/tests/golden/inception_v3_photos.json");
+    let golden: Value = serde_json::from_str(golden).expect("golden files are JSON");
+    for row in golden.as_array().expect("a list") {
+        let name = row["photo"].as_str().expect("a name");
+        let photo = std::fs::read(photos.join(name)).expect("a photo");
+        let photo = decode(&photo, Orientation::Ignore).expect("a photo");
+        let pixels = resize(&photo, [224, 224], Interpolation::Bilinear, false);
+        let input = to_input(&pixels, [1, 224, 224], &description.preprocessing, &Device::flex());
+        let layers = row["layers"].as_object().expect("a table");
+        let wanted: Vec<usize> = layers.keys().map(|layer| graph.position(layer).expect("a layer")).collect();
+        for ((layer, expected), output) in layers.iter().zip(network.outputs(input, &wanted)) {
+            let ours = output.to_host();
+            let stride = expected["stride"].as_u64().expect("a stride") as usize;
+            let deviation = expected["std"].as_f64().expect("a std");
+            let (mut off, values) = (0.0_f64, numbers(&expected["values"]));
+            for (at, value) in values.iter().enumerate() {
+                off += (f64::from(ours[at * stride]) - value).powi(2) / values.len() as f64;
+            }
+            let mean = ours.iter().map(|x| f64::from(*x)).sum::<f64>() / ours.len() as f64;
+            // Two JPEG decoders differ by a step here and there.
+            let (off, mean_off) = (off.sqrt() / deviation, (mean - expected["mean"].as_f64().expect("a mean")).abs());
+            assert!(off < 0.05 && mean_off < 0.005 * deviation, "{name}, {layer}: {off}, {mean_off} of {deviation}");
+        }
+    }
+}
+
+/// EfficientNet-Lite0 by name, on 500 photos: PyTorch's top-1 is 0.850, its top-5 0.970.
+#[test]
+fn efficientnet_lite0_names_imagenets_classes_as_often_as_in_pytorch() {
+    let Some(folder) = shared("data/imagenet_sample") else { return };
+    let parameters = Map::from_iter([("variant".to_owned(), json!("lite0"))]);
+    let cache = Cache::of_user();
+    let made = Classifier::new(&mut catalog(), "efficientnet", &parameters, "imagenet", &cache, config::Device::Flex);
+    let classifier = match made {
+        Ok(classifier) => classifier,
+        Err(ExperimentError::Weights(error)) => {
+            let _: Option<()> = missing(&error.to_string());
+            return;
+        }
+        Err(error) => panic!("{error}"),
+    };
+    let found = evaluate(&classifier, &folder, 10, &mut |_, _| {}).expect("evaluated");
+    assert_eq!(found.images, 500);
+    let near = |found: f64, expected: f64| (found - expected).abs() <= 0.01;
+    assert!(near(found.top_1, 0.850) && near(found.top_5, 0.970), "{found:?}");
+    let named = classifier.predict(&[folder.join("000_n01440764_tench.jpg")], 1).expect("predicted");
+    assert_eq!(named[0][0].0, "tench");
+}
+
+#[test]
+fn weights_without_a_classifier_are_refused_with_those_that_have_one() {
+    let ask = |backbone: &str, parameters: Value, weights: &str| {
+        let parameters = parameters.as_object().expect("a table");
+        let cache = Cache::new("nowhere");
+        Classifier::new(&mut catalog(), backbone, parameters, weights, &cache, config::Device::Flex)
+            .expect_err("no classifier")
+            .to_string()
+    };
+    let error = ask("mobilenet_v2", json!({}), "imagenet");
+    assert!(error.contains("'imagenet' come without one") && error.contains("imagenet-torchvision-top"), "{error}");
+    let error = ask("resnet", json!({"classes": 5}), "none");
+    assert!(error.contains("its output is [5], not [1000]"), "{error}");
+}
