@@ -12,8 +12,9 @@
 //! and the greatest 9; between TensorFlow's own two transforms it is 0.98.
 //!
 //! # What is not done
-//! Decoding at 1/2, 1/4 or 1/8 of the size, from the low frequencies alone, would save time on photos far larger than the
-//! network's input. No decoder in pure Rust that is as fast as this one offers it, so that every image is decoded whole.
+//! Decoding at 1/2, 1/4 or 1/8 of the size, from the low frequencies alone. The bilinear resizing that follows does not
+//! average, so that a smoothed image gives other pixels: on 55 photos of flowers at half the size, resized to 100×100 with
+//! libjpeg and TensorFlow, 5.4 levels off in the mean, while decoding was 1.24 times as fast.
 
 use std::io::Cursor;
 

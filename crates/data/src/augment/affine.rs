@@ -55,19 +55,29 @@ impl Affine {
 
     /// The image of `[height, width]` in `from`, mapped, into `to`.
     pub(super) fn apply(&self, from: &[f32], to: &mut [f32], [height, width]: [usize; 2], fill: &Fill) {
-        let [a0, a1, a2, b0, b1, b2] = self.0;
         let source = Source { pixels: from.as_chunks().0, height, width, beyond: [fill.fill_value as f32; 3] };
-        let map = place(fill.fill_mode);
         let (to, _) = to.as_chunks_mut::<3>();
-        for (y, row) in to.chunks_exact_mut(width).enumerate() {
+        // Chosen once an image, so that the loop over the pixels is compiled for each.
+        match fill.fill_mode {
+            FillMode::Reflect => self.fill(&source, to, reflect, fill.interpolation),
+            FillMode::Wrap => self.fill(&source, to, wrap, fill.interpolation),
+            FillMode::Constant => self.fill(&source, to, |at, _| at, fill.interpolation),
+            FillMode::Nearest => self.fill(&source, to, nearest, fill.interpolation),
+        }
+    }
+
+    fn fill(&self, from: &Source<'_>, to: &mut [[f32; 3]], place: impl Fn(f32, f32) -> f32, how: Sampling) {
+        let [a0, a1, a2, b0, b1, b2] = self.0;
+        let (height, width) = (from.height as f32, from.width as f32);
+        for (y, row) in to.chunks_exact_mut(from.width).enumerate() {
             let y = y as f32;
             for (x, out) in row.iter_mut().enumerate() {
                 let x = x as f32;
-                let across = map(a0 * x + a1 * y + a2, width);
-                let down = map(b0 * x + b1 * y + b2, height);
-                *out = match fill.interpolation {
-                    Sampling::Bilinear => source.between(across, down),
-                    Sampling::Nearest => source.at(across.round(), down.round()),
+                let across = place(a0 * x + a1 * y + a2, width);
+                let down = place(b0 * x + b1 * y + b2, height);
+                *out = match how {
+                    Sampling::Bilinear => from.between(across, down),
+                    Sampling::Nearest => from.at(across.round(), down.round()),
                 };
             }
         }
@@ -90,61 +100,68 @@ impl Source<'_> {
         self.beyond
     }
 
+    #[inline]
     fn between(&self, x: f32, y: f32) -> [f32; 3] {
-        let (left, top) = (x.floor(), y.floor());
+        let (left, top) = (floor(x), floor(y));
         let (right, down) = (x - left, y - top);
-        let corners = if left >= 0.0 && top >= 0.0 && left + 1.0 < self.width as f32 && top + 1.0 < self.height as f32 {
+        let weights = [(1.0 - right) * (1.0 - down), right * (1.0 - down), (1.0 - right) * down, right * down];
+        let blend = |[a, b, c, d]: [&[f32; 3]; 4]| {
+            let [p, q, r, s] = weights;
+            std::array::from_fn(|at| p * a[at] + q * b[at] + r * c[at] + s * d[at])
+        };
+        if left >= 0.0 && top >= 0.0 && left + 1.0 < self.width as f32 && top + 1.0 < self.height as f32 {
             let first = top as usize * self.width + left as usize;
             let (above, below) = (&self.pixels[first..first + 2], &self.pixels[first + self.width..][..2]);
-            [above[0], above[1], below[0], below[1]]
-        } else {
-            [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)].map(|(dx, dy)| self.at(left + dx, top + dy))
-        };
-        let [a, b, c, d] = corners;
-        std::array::from_fn(|channel| {
-            let above = (1.0 - right) * a[channel] + right * b[channel];
-            let below = (1.0 - right) * c[channel] + right * d[channel];
-            (1.0 - down) * above + down * below
-        })
+            return blend([&above[0], &above[1], &below[0], &below[1]]);
+        }
+        let corner = |dx: f32, dy: f32| self.at(left + dx, top + dy);
+        blend([&corner(0.0, 0.0), &corner(1.0, 0.0), &corner(0.0, 1.0), &corner(1.0, 1.0)])
     }
 }
 
-/// Brings a coordinate along an axis of this length into the image, if the mode does so.
-fn place(mode: FillMode) -> fn(f32, usize) -> f32 {
-    match mode {
-        FillMode::Constant => |at, _| at,
-        FillMode::Nearest => |at, length| at.clamp(0.0, (length - 1) as f32),
-        FillMode::Reflect => |at, length| {
-            let (last, length) = ((length - 1) as f32, length as f32);
-            if last <= 0.0 {
-                return 0.0;
-            }
-            // Two images, one of them mirrored, repeat without end.
-            let period = 2.0 * length;
-            let folded = if at < 0.0 {
-                let at = at + period * (-at / period).trunc();
-                if at < -length { at + period } else { -at - 1.0 }
-            } else if at > last {
-                let at = at - period * (at / period).trunc();
-                if at >= length { period - at - 1.0 } else { at }
-            } else {
-                at
-            };
-            folded.clamp(0.0, last)
-        },
-        FillMode::Wrap => |at, length| {
-            let (last, length) = ((length - 1) as f32, length as f32);
-            if last <= 0.0 {
-                return 0.0;
-            }
-            let folded = if at < 0.0 {
-                at + length * ((-at / last).trunc() + 1.0)
-            } else if at > last {
-                at - length * (at / last).trunc()
-            } else {
-                at
-            };
-            folded.clamp(0.0, last)
-        },
+/// `f32::floor`, which is a call of a function where a processor may lack the instruction.
+fn floor(x: f32) -> f32 {
+    let whole = whole(x);
+    if whole > x { whole - 1.0 } else { whole }
+}
+
+/// `f32::trunc`, for numbers of pixels.
+fn whole(x: f32) -> f32 {
+    x as i32 as f32
+}
+
+/// Brings a coordinate into an axis of this length, for [`FillMode::Nearest`].
+fn nearest(at: f32, length: f32) -> f32 {
+    at.clamp(0.0, length - 1.0)
+}
+
+/// The same for [`FillMode::Reflect`]: two images, one of them mirrored, repeat without end.
+fn reflect(at: f32, length: f32) -> f32 {
+    let (last, period) = (length - 1.0, 2.0 * length);
+    let folded = if at < 0.0 {
+        let at = at + period * whole(-at / period);
+        if at < -length { at + period } else { -at - 1.0 }
+    } else if at > last {
+        let at = at - period * whole(at / period);
+        if at >= length { period - at - 1.0 } else { at }
+    } else {
+        at
+    };
+    folded.clamp(0.0, last)
+}
+
+/// The same for [`FillMode::Wrap`].
+fn wrap(at: f32, length: f32) -> f32 {
+    let last = length - 1.0;
+    if last <= 0.0 {
+        return 0.0;
     }
+    let folded = if at < 0.0 {
+        at + length * (whole(-at / last) + 1.0)
+    } else if at > last {
+        at - length * whole(at / last)
+    } else {
+        at
+    };
+    folded.clamp(0.0, last)
 }
