@@ -6,6 +6,7 @@ use super::draft::{Draft, Plan, Value, Weights, Work};
 use super::simd::Isa;
 use super::simple::{Map, Simple};
 use super::view::{Post, View};
+use super::winograd::Winograd;
 
 /// Values behind each buffer that a vector may read.
 const SLACK: usize = 16;
@@ -41,6 +42,7 @@ pub(crate) struct Step {
 #[derive(Debug)]
 pub(crate) enum Ready {
     Convolution(Convolution),
+    Winograd(Winograd),
     Depthwise(Depthwise),
     Simple(Simple),
 }
@@ -166,7 +168,10 @@ fn step(isa: Isa, draft: Draft, placed: &[Placed], zeros: Zeros) -> Step {
         Work::Convolution(weights) => {
             let input = input.expect("a convolution has an input");
             let depth = weights.kernel_size[0] * weights.kernel_size[1] * input.shape[2] / weights.groups;
-            (Ready::Convolution(convolution(isa, weights, input, [width, channels], post)), depth)
+            match weights.winograd {
+                true => (Ready::Winograd(winograd(isa, weights, [width, input.shape[2], channels], post)), depth),
+                false => (Ready::Convolution(convolution(isa, weights, input, [width, channels], post)), depth),
+            }
         }
         Work::Depthwise(weights) => {
             let input = input.expect("a convolution has an input").shape[2];
@@ -196,7 +201,7 @@ fn step(isa: Isa, draft: Draft, placed: &[Placed], zeros: Zeros) -> Step {
 }
 
 fn convolution(isa: Isa, weights: Weights, input: Placed, [width, filters]: [usize; 2], post: Post) -> Convolution {
-    let Weights { kernel_size: [kh, kw], strides, dilation, front, groups, kernel, scale, bias } = weights;
+    let Weights { kernel_size: [kh, kw], strides, dilation, front, groups, kernel, scale, bias, .. } = weights;
     let channels = input.shape[2];
     let inner = channels / groups;
     // Columns of a window that follow one another are one run.
@@ -211,6 +216,15 @@ fn convolution(isa: Isa, weights: Weights, input: Placed, [width, filters]: [usi
     let weight = |k: usize, filter: usize| (f64::from(kernel[k * filters + filter]) * scale[filter]) as f32;
     let panels = Convolution::pack(isa, [groups, channels, filters, kh * kw * inner], &bias, weight);
     Convolution { strides, front, width, taps, run, panels, post }
+}
+
+fn winograd(isa: Isa, weights: Weights, [width, channels, filters]: [usize; 3], post: Post) -> Winograd {
+    let Weights { front, kernel, scale, bias, .. } = weights;
+    let kernel = |tap: usize, c: usize, filter: usize| {
+        f64::from(kernel[(tap * channels + c) * filters + filter]) * scale[filter]
+    };
+    let bias: Vec<f32> = bias.into_iter().map(|x| x as f32).collect();
+    Winograd::new(isa, [width, channels, filters], front, kernel, &bias, post)
 }
 
 fn depthwise(weights: Weights, [width, channels, out]: [usize; 3], post: Post) -> Depthwise {

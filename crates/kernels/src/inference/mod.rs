@@ -9,7 +9,7 @@
 //! wherever its tile falls.
 //!
 //! - `draft`: layers to steps; `layout`: steps to memory;
-//! - `convolution`, `depthwise`, `simple`: kernels, generic over the vectors in `simd`.
+//! - `convolution`, `winograd`, `depthwise`, `simple`: kernels, generic over the vectors in `simd`.
 
 mod convolution;
 mod depthwise;
@@ -18,6 +18,7 @@ mod layout;
 mod simd;
 mod simple;
 mod view;
+mod winograd;
 
 use std::borrow::Cow;
 use std::sync::Mutex;
@@ -270,6 +271,10 @@ impl Program {
                 Ready::Convolution(convolution) => {
                     let input = view(step.inputs[0]);
                     convolution::run(self.isa, &convolution::Job { convolution, input, output, residual, region });
+                }
+                Ready::Winograd(winograd) => {
+                    let input = view(step.inputs[0]);
+                    winograd::run(self.isa, &winograd::Job { winograd, input, output, residual, region });
                 }
                 Ready::Depthwise(depthwise) => {
                     let input = view(step.inputs[0]);
