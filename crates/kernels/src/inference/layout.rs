@@ -12,6 +12,9 @@ use super::winograd::Winograd;
 /// Bytes from which on a value between two steps is worth keeping in the cache.
 const LARGE: usize = 96 << 10;
 
+/// Bytes of weights that a chain may have: they are read again for every strip, and are to stay in the cache too.
+const MOST_WEIGHTS: usize = 256 << 10;
+
 /// Values behind each buffer that a vector may read.
 const SLACK: usize = 16;
 
@@ -193,10 +196,14 @@ fn chains(drafts: &[Draft], values: &[Value], outputs: &[usize]) -> Vec<Chain> {
             && reach(&drafts[at - 1], values).is_some()
     };
     let mut chains = Vec::new();
-    let mut start = 0;
+    let (mut start, mut weights) = (0, weight(&drafts[0]));
     for end in 1..=drafts.len() {
-        if end < drafts.len() && joins(end) {
-            continue;
+        if let Some(draft) = drafts.get(end) {
+            weights += weight(draft);
+            if weights <= MOST_WEIGHTS && joins(end) {
+                continue;
+            }
+            weights = weight(draft);
         }
         let inner = (start..end - 1)
             .map(|at| {
@@ -210,6 +217,15 @@ fn chains(drafts: &[Draft], values: &[Value], outputs: &[usize]) -> Vec<Chain> {
         start = end;
     }
     chains
+}
+
+/// Bytes of a step's weights.
+fn weight(draft: &Draft) -> usize {
+    match &draft.work {
+        Work::Convolution(weights) if weights.winograd => weights.kernel.len() * size_of::<f32>() * 16 / 9,
+        Work::Convolution(weights) | Work::Depthwise(weights) => weights.kernel.len() * size_of::<f32>(),
+        _ => 0,
+    }
 }
 
 /// How a step reaches for rows of its one input; `None` where it is not so simple.
