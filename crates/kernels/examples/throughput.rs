@@ -36,21 +36,33 @@ fn main() {
         return profile(&program, &pixels);
     }
     let seconds = arguments.get(1).and_then(|text| text.parse().ok()).unwrap_or(3.0);
-    let mut times = Vec::new();
-    let start = Instant::now();
     program.run(&pixels, batch);
+    let start = Instant::now();
+    let (mut times, mut processor) = (Vec::new(), Vec::new());
     while times.len() < 3 || start.elapsed() < Duration::from_secs_f64(seconds) {
-        let start = Instant::now();
+        let (start, cpu) = (Instant::now(), cpu_seconds());
         program.run(&pixels, batch);
         times.push(start.elapsed().as_secs_f64());
+        processor.extend(cpu.zip(cpu_seconds()).map(|(start, end)| end - start));
     }
-    times.sort_by(f64::total_cmp);
-    println!(
-        "{network}: best {:.1}, median {:.1} images/s ({} KiB an image)",
-        batch as f64 / times[0],
-        batch as f64 / times[times.len() / 2],
-        program.bytes_per_image() / 1024,
-    );
+    let rates = |times: &mut Vec<f64>| {
+        times.sort_by(f64::total_cmp);
+        format!("best {:.1}, median {:.1}", batch as f64 / times[0], batch as f64 / times[times.len() / 2])
+    };
+    println!("{network}: {} images/s ({} KiB an image)", rates(&mut times), program.bytes_per_image() / 1024);
+    if !processor.is_empty() {
+        println!("{network}: {} images for each second of a processor", rates(&mut processor));
+    }
+}
+
+/// Time that this process has had a processor, where the system says: a figure that others on the machine disturb less.
+fn cpu_seconds() -> Option<f64> {
+    let mut nanoseconds = 0;
+    for task in std::fs::read_dir("/proc/self/task").ok()? {
+        let text = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+        nanoseconds += text.split_whitespace().next()?.parse::<u64>().ok()?;
+    }
+    Some(nanoseconds as f64 / 1e9)
 }
 
 /// The best of some runs for each step.

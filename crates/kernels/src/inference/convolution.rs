@@ -7,8 +7,13 @@ use super::view::{Post, Region, View};
 /// Pixels whose addresses are found at once; their inputs stay near while the panels go by.
 const BLOCK: usize = 128;
 
-/// Largest tile of any instruction set, in pixels.
-const MOST_PIXELS: usize = 8;
+/// Pixels of the largest tile: with three vectors of filters it fills the registers.
+pub(super) fn most_pixels(isa: Isa) -> usize {
+    match isa {
+        Isa::Avx512 => 8,
+        Isa::Avx2 | Isa::Portable => 4,
+    }
+}
 
 /// A convolution with its weights in the order in which they are read.
 #[derive(Debug, Clone)]
@@ -93,12 +98,13 @@ pub(crate) struct Job<'a> {
 }
 
 /// Addresses of a tile's pixels and what happens to them.
-struct Tile<'a> {
-    convolution: &'a Convolution,
-    panel: &'a Panel,
-    input: *const *const f32,
-    output: *const *mut f32,
-    residual: *const *const f32,
+pub(super) struct Tile<'a> {
+    pub convolution: &'a Convolution,
+    pub panel: &'a Panel,
+    pub input: *const *const f32,
+    pub output: *const *mut f32,
+    /// Null for none.
+    pub residual: *const *const f32,
 }
 
 /// Computes the region of the output.
@@ -108,10 +114,7 @@ struct Tile<'a> {
 pub(crate) unsafe fn run(isa: Isa, job: &Job<'_>) {
     let rows = job.region.rows.len() * job.convolution.width;
     let pixels = job.region.images.len() * rows;
-    let most = match isa {
-        Isa::Avx512 => MOST_PIXELS,
-        Isa::Avx2 | Isa::Portable => 4,
-    };
+    let most = most_pixels(isa);
     let mut input = [std::ptr::null::<f32>(); BLOCK];
     let mut output = [std::ptr::null_mut::<f32>(); BLOCK];
     let mut residual = [std::ptr::null::<f32>(); BLOCK];
@@ -203,7 +206,11 @@ macro_rules! sizes {
     };
 }
 
-unsafe fn run_tile(isa: Isa, tile: &Tile<'_>, pixels: usize) {
+/// Computes a tile of up to [`most_pixels`] pixels.
+///
+/// # Safety
+/// As [`run`]'s.
+pub(super) unsafe fn run_tile(isa: Isa, tile: &Tile<'_>, pixels: usize) {
     // SAFETY: the caller's.
     unsafe {
         match isa {

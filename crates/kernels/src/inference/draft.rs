@@ -6,7 +6,7 @@ use injerto_graph::{Activation, Graph, Operator, Padding, Window, window_padding
 
 use super::simple::{Factor, Pool};
 use super::view::Post;
-use super::{Error, Input};
+use super::{Error, Input, winograd};
 
 /// Gives the values of a layer's parameter: position of the layer in the graph, position of the parameter in its list.
 pub(crate) type Parameters<'p, 'a> = &'p dyn Fn(usize, usize) -> Cow<'a, [f32]>;
@@ -62,6 +62,8 @@ pub(crate) struct Weights {
     pub dilation: [usize; 2],
     pub front: [usize; 2],
     pub groups: usize,
+    /// By Winograd's algorithm; the halo is wide enough.
+    pub winograd: bool,
     /// `[height, width, in, out]`; depthwise `[height, width, in, multiplier]`.
     pub kernel: Vec<f32>,
     /// Multiplies the weights of each output channel.
@@ -394,14 +396,18 @@ impl Planner<'_, '_, '_> {
             Some(Seen::Padded(value, sides)) => (value, sides),
             _ => (self.value(node.inputs[0]), [[0; 2]; 2]),
         };
-        let [height, width, _] = self.plan.values[value].shape;
+        let [height, width, channels] = self.plan.values[value].shape;
         let mut front = [0; 2];
+        let node = &self.graph.nodes()[at];
+        let full = groups == 1 && matches!(node.operator(), Operator::Conv2D { .. });
+        let winograd = full && winograd::pays([kernel_size, strides, dilation], channels, as_image(&node.shape.0));
         for (axis, length) in [height, width].into_iter().enumerate() {
             let padded = length + outer[axis][0] + outer[axis][1];
             let (kernel, stride, dilation) = (kernel_size[axis], strides[axis], dilation[axis]);
             let ((before, _), out) = window_padding(padding, axis, padded, kernel, stride, dilation)
                 .unwrap_or_else(|| unreachable!("a graph's windows fit"));
             front[axis] = outer[axis][0] + before;
+            let out = if winograd { out.next_multiple_of(2) } else { out };
             let end = (out - 1) * stride + (kernel - 1) * dilation + 1;
             let halo = &mut self.plan.values[value].halo[axis];
             *halo = [halo[0].max(front[axis]), halo[1].max(end.saturating_sub(front[axis] + length))];
@@ -413,7 +419,7 @@ impl Planner<'_, '_, '_> {
         };
         let kernel = self.parameter(at, 0)?.into_owned();
         let scale = vec![1.0; channels];
-        Ok((Weights { kernel_size, strides, dilation, front, groups, kernel, scale, bias }, value))
+        Ok((Weights { kernel_size, strides, dilation, front, groups, winograd, kernel, scale, bias }, value))
     }
 
     fn pool(&mut self, at: usize, largest: bool, window: &Window) {

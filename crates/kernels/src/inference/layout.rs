@@ -5,7 +5,15 @@ use super::depthwise::{Depthwise, pitch};
 use super::draft::{Draft, Plan, Value, Weights, Work};
 use super::simd::Isa;
 use super::simple::{Map, Simple};
+use super::strips::{Chain, Inner, Reach};
 use super::view::{Post, View};
+use super::winograd::Winograd;
+
+/// Bytes from which on a value between two steps is worth keeping in the cache.
+const LARGE: usize = 96 << 10;
+
+/// Bytes of weights that a chain may have: they are read again for every strip, and are to stay in the cache too.
+const MOST_WEIGHTS: usize = 256 << 10;
 
 /// Values behind each buffer that a vector may read.
 const SLACK: usize = 16;
@@ -18,6 +26,8 @@ pub(crate) struct Placed {
     pub row: usize,
     pub pixel: usize,
     pub shape: [usize; 3],
+    /// Only some rows of it exist at a time, and of one image: it is inside a chain.
+    pub strip: bool,
 }
 
 /// A buffer's zeros, as `(offset, length)` of runs.
@@ -41,6 +51,7 @@ pub(crate) struct Step {
 #[derive(Debug)]
 pub(crate) enum Ready {
     Convolution(Convolution),
+    Winograd(Winograd),
     Depthwise(Depthwise),
     Simple(Simple),
 }
@@ -52,6 +63,8 @@ pub(crate) struct Layout {
     pub values: Vec<Placed>,
     /// Values of an image's arena.
     pub size: usize,
+    /// All steps in order: alone, or several that run strip by strip.
+    pub chains: Vec<Chain>,
 }
 
 impl Placed {
@@ -75,6 +88,7 @@ fn root(values: &[Value], value: usize) -> (usize, usize) {
 /// Lays a plan out.
 pub(crate) fn lay_out(isa: Isa, plan: Plan) -> Layout {
     let Plan { drafts, values, outputs } = plan;
+    let chains = chains(&drafts, &values, &outputs);
     let roots: Vec<(usize, usize)> = (0..values.len()).map(|value| root(&values, value)).collect();
     let mut life = vec![(usize::MAX, 0); values.len()];
     for (at, draft) in drafts.iter().enumerate() {
@@ -84,15 +98,30 @@ pub(crate) fn lay_out(isa: Isa, plan: Plan) -> Layout {
         }
     }
     outputs.iter().for_each(|&value| life[roots[value].0].1 = drafts.len());
+    let first: Vec<usize> = life.iter().map(|life| life.0).collect();
+    let mut rows: Vec<Option<usize>> = vec![None; values.len()];
+    for chain in &chains {
+        // Steps of a chain take turns: what one of them touches lives as long as all.
+        for draft in &drafts[chain.steps.clone()] {
+            for &value in draft.inputs.iter().chain(&draft.residual).chain([&draft.output]) {
+                let life = &mut life[roots[value].0];
+                *life = (life.0.min(chain.steps.start), life.1.max(chain.steps.end - 1));
+            }
+        }
+        for (draft, capacity) in drafts[chain.steps.clone()].iter().zip(chain.capacities()) {
+            rows[draft.output] = Some(capacity);
+        }
+    }
+    let buffer = |value: usize| buffer(&values[value], rows[value]);
 
     let mut taken: Vec<(usize, usize, (usize, usize))> = Vec::new();
     let mut offsets = vec![0; values.len()];
     let mut size = 0;
     let mut order: Vec<usize> = (0..values.len()).filter(|&v| roots[v].0 == v && life[v].0 != usize::MAX).collect();
     // Large buffers first: small ones fit in between.
-    order.sort_by_key(|&v| (std::cmp::Reverse(buffer(&values[v])), v));
+    order.sort_by_key(|&v| (std::cmp::Reverse(buffer(v)), v));
     for value in order {
-        let length = buffer(&values[value]);
+        let length = buffer(value);
         let mut others: Vec<(usize, usize)> = taken
             .iter()
             .filter(|(_, _, other)| other.0 <= life[value].1 && life[value].0 <= other.1)
@@ -116,8 +145,9 @@ pub(crate) fn lay_out(isa: Isa, plan: Plan) -> Layout {
             let (root, channel) = roots[value];
             let Value { shape: [_, width, pixel], halo: [[top, _], [left, right]], .. } = values[root];
             let row = (width + left + right) * pixel;
-            let offset = offsets[root] + top * row + left * pixel + channel;
-            Placed { offset, row, pixel, shape: values[value].shape }
+            let strip = rows[value].is_some();
+            let offset = offsets[root] + if strip { 0 } else { top * row } + left * pixel + channel;
+            Placed { offset, row, pixel, shape: values[value].shape, strip }
         })
         .collect();
     let steps = drafts
@@ -125,18 +155,99 @@ pub(crate) fn lay_out(isa: Isa, plan: Plan) -> Layout {
         .enumerate()
         .map(|(at, draft)| {
             let root = roots[draft.output].0;
-            let zeros = if life[root].0 == at { zeros(&values[root], offsets[root]) } else { Vec::new() };
+            let zeros = if first[root] == at && rows[root].is_none() {
+                zeros(&values[root], offsets[root])
+            } else {
+                Vec::new()
+            };
             step(isa, draft, &placed, zeros)
         })
         .collect();
-    Layout { steps, values: placed, size }
+    Layout { steps, values: placed, size, chains }
 }
 
-/// Room that a value takes with its halo, in whole cache lines.
-fn buffer(value: &Value) -> usize {
-    let [height, width, channels] = value.shape;
-    let [[top, bottom], [left, right]] = value.halo;
-    ((height + top + bottom) * (width + left + right) * channels + SLACK).next_multiple_of(16)
+/// Room that a value (or `rows` of it) takes with its halo, in whole cache lines.
+fn buffer(value: &Value, rows: Option<usize>) -> usize {
+    let [[top, bottom], _] = value.halo;
+    (rows.unwrap_or(value.shape[0] + top + bottom) * row(value) + SLACK).next_multiple_of(16)
+}
+
+/// Values of a row with its halo.
+fn row(value: &Value) -> usize {
+    (value.shape[1] + value.halo[1][0] + value.halo[1][1]) * value.shape[2]
+}
+
+/// Groups steps: a step joins the one before where it alone reads its output, row by row, and the output is large.
+fn chains(drafts: &[Draft], values: &[Value], outputs: &[usize]) -> Vec<Chain> {
+    let mut readers = vec![0; values.len()];
+    for draft in drafts {
+        draft.inputs.iter().chain(&draft.residual).for_each(|&value| readers[value] += 1);
+    }
+    outputs.iter().for_each(|&value| readers[value] += 1);
+    values.iter().filter_map(|value| value.parent).for_each(|(parent, _)| readers[parent] += 2);
+    let joins = |at: usize| {
+        let value = drafts[at - 1].output;
+        let large = buffer(&values[value], None) * size_of::<f32>() >= LARGE;
+        large
+            && readers[value] == 1
+            && drafts[at].inputs == [value]
+            && values[value].parent.is_none()
+            && reach(&drafts[at], values).is_some()
+            && reach(&drafts[at - 1], values).is_some()
+    };
+    let mut chains = Vec::new();
+    let (mut start, mut weights) = (0, weight(&drafts[0]));
+    for end in 1..=drafts.len() {
+        if let Some(draft) = drafts.get(end) {
+            weights += weight(draft);
+            if weights <= MOST_WEIGHTS && joins(end) {
+                continue;
+            }
+            weights = weight(draft);
+        }
+        let inner = (start..end - 1)
+            .map(|at| {
+                let value = &values[drafts[at].output];
+                let reach = reach(&drafts[at + 1], values).expect("checked as it joined");
+                let left = value.halo[1][0] * value.shape[2];
+                Inner { height: value.shape[0], halo: value.halo[0], reach, row: row(value), left }
+            })
+            .collect();
+        chains.push(Chain::new(start..end, inner, values[drafts[end - 1].output].shape[0]));
+        start = end;
+    }
+    chains
+}
+
+/// Bytes of a step's weights.
+fn weight(draft: &Draft) -> usize {
+    match &draft.work {
+        Work::Convolution(weights) if weights.winograd => weights.kernel.len() * size_of::<f32>() * 16 / 9,
+        Work::Convolution(weights) | Work::Depthwise(weights) => weights.kernel.len() * size_of::<f32>(),
+        _ => 0,
+    }
+}
+
+/// How a step reaches for rows of its one input; `None` where it is not so simple.
+fn reach(draft: &Draft, values: &[Value]) -> Option<Reach> {
+    let same = Reach { stride: 1, front: 0, window: 1, pairs: false };
+    match &draft.work {
+        Work::Convolution(weights) | Work::Depthwise(weights) => Some(Reach {
+            stride: weights.strides[0],
+            front: weights.front[0],
+            window: (weights.kernel_size[0] - 1) * weights.dilation[0] + 1,
+            pairs: weights.winograd,
+        }),
+        // One window over all rows would hold them all.
+        Work::Pool(pool) => (values[draft.output].shape[0] > 1).then_some(Reach {
+            stride: pool.strides[0],
+            front: pool.front[0],
+            window: pool.window[0],
+            pairs: false,
+        }),
+        Work::Map { .. } | Work::Softmax => Some(same),
+        Work::Add | Work::Multiply(_) | Work::Place(_) | Work::Reshape => None,
+    }
 }
 
 /// Runs of zeros around a value that begins at `offset`.
@@ -166,7 +277,10 @@ fn step(isa: Isa, draft: Draft, placed: &[Placed], zeros: Zeros) -> Step {
         Work::Convolution(weights) => {
             let input = input.expect("a convolution has an input");
             let depth = weights.kernel_size[0] * weights.kernel_size[1] * input.shape[2] / weights.groups;
-            (Ready::Convolution(convolution(isa, weights, input, [width, channels], post)), depth)
+            match weights.winograd {
+                true => (Ready::Winograd(winograd(isa, weights, [width, input.shape[2], channels], post)), depth),
+                false => (Ready::Convolution(convolution(isa, weights, input, [width, channels], post)), depth),
+            }
         }
         Work::Depthwise(weights) => {
             let input = input.expect("a convolution has an input").shape[2];
@@ -196,7 +310,7 @@ fn step(isa: Isa, draft: Draft, placed: &[Placed], zeros: Zeros) -> Step {
 }
 
 fn convolution(isa: Isa, weights: Weights, input: Placed, [width, filters]: [usize; 2], post: Post) -> Convolution {
-    let Weights { kernel_size: [kh, kw], strides, dilation, front, groups, kernel, scale, bias } = weights;
+    let Weights { kernel_size: [kh, kw], strides, dilation, front, groups, kernel, scale, bias, .. } = weights;
     let channels = input.shape[2];
     let inner = channels / groups;
     // Columns of a window that follow one another are one run.
@@ -211,6 +325,15 @@ fn convolution(isa: Isa, weights: Weights, input: Placed, [width, filters]: [usi
     let weight = |k: usize, filter: usize| (f64::from(kernel[k * filters + filter]) * scale[filter]) as f32;
     let panels = Convolution::pack(isa, [groups, channels, filters, kh * kw * inner], &bias, weight);
     Convolution { strides, front, width, taps, run, panels, post }
+}
+
+fn winograd(isa: Isa, weights: Weights, [width, channels, filters]: [usize; 3], post: Post) -> Winograd {
+    let Weights { front, kernel, scale, bias, .. } = weights;
+    let kernel = |tap: usize, c: usize, filter: usize| {
+        f64::from(kernel[(tap * channels + c) * filters + filter]) * scale[filter]
+    };
+    let bias: Vec<f32> = bias.into_iter().map(|x| x as f32).collect();
+    Winograd::new(isa, [width, channels, filters], front, kernel, &bias, post)
 }
 
 fn depthwise(weights: Weights, [width, channels, out]: [usize; 3], post: Post) -> Depthwise {

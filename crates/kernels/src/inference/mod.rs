@@ -8,8 +8,8 @@
 //! An image's result is the same bit for bit in any batch and with any number of threads: every sum is one chain in one order,
 //! wherever its tile falls.
 //!
-//! - `draft`: layers to steps; `layout`: steps to memory;
-//! - `convolution`, `depthwise`, `simple`: kernels, generic over the vectors in `simd`.
+//! - `draft`: layers to steps; `layout`: steps to memory; `strips`: which run together, a few rows at a time;
+//! - `convolution`, `winograd`, `depthwise`, `simple`: kernels, generic over the vectors in `simd`.
 
 mod convolution;
 mod depthwise;
@@ -17,7 +17,9 @@ mod draft;
 mod layout;
 mod simd;
 mod simple;
+mod strips;
 mod view;
+mod winograd;
 
 use std::borrow::Cow;
 use std::sync::Mutex;
@@ -28,6 +30,7 @@ use rayon::prelude::*;
 
 use layout::{Layout, Ready, Step};
 pub use simd::Isa;
+use strips::{Chain, Progress};
 use view::{Region, View};
 
 /// Images that go through a step together in one thread: enough that weights are used again while they are near.
@@ -120,6 +123,25 @@ pub struct Program {
 #[derive(Debug)]
 struct Arena(Vec<Line>);
 
+/// Where a step finds its values.
+struct Memory {
+    /// Arenas of the images.
+    base: *mut f32,
+    /// Input of the images.
+    pixels: *const f32,
+    /// The arena for values inside a chain.
+    strips: *mut f32,
+    /// First row in the buffer of the input and of the output, where they are inside a chain.
+    first: [isize; 2],
+}
+
+impl Memory {
+    /// For a step alone.
+    fn plain(base: *mut f32, pixels: *const f32) -> Self {
+        Self { base, pixels, strips: base, first: [0, 0] }
+    }
+}
+
 /// A cache line, read and written through its address alone.
 #[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
@@ -190,26 +212,16 @@ impl Program {
                 let first = at * group;
                 let count = group.min(batch - first);
                 self.with_arena(count, |base| {
-                    for step in &self.layout.steps {
-                        self.clear(step, base, count);
-                        let region = Region { images: 0..count, rows: 0..self.layout.values[step.output].shape[0] };
-                        self.step(step, base, pixels[first * image..].as_ptr(), region);
+                    for chain in &self.layout.chains {
+                        self.together(chain, base, pixels[first * image..].as_ptr(), count);
                     }
                     self.copy_out(base, count, &to, first);
                 });
             });
         } else if batch > 0 {
             self.with_arena(batch, |base| {
-                for step in &self.layout.steps {
-                    self.clear(step, base, batch);
-                    let rows = self.layout.values[step.output].shape[0];
-                    let parts = threads.min(rows);
-                    let base = view_of(base);
-                    (0..batch * parts).into_par_iter().for_each(|part| {
-                        let (at, part) = (part / parts, part % parts);
-                        let rows = part * rows / parts..(part + 1) * rows / parts;
-                        self.step(step, base.at(0, 0, 0), pixels.as_ptr(), Region { images: at..at + 1, rows });
-                    });
+                for chain in &self.layout.chains {
+                    self.apart(chain, base, pixels.as_ptr(), batch);
                 }
                 self.copy_out(base, batch, &to, 0);
             });
@@ -217,22 +229,112 @@ impl Program {
         outputs
     }
 
-    /// Runs up to four images in this thread and says how long each step took.
+    /// Runs up to four images in this thread and says how long each step, or chain of steps, took.
     ///
     /// # Panics
     /// As [`Program::run`].
     pub fn profile(&self, pixels: &[f32], batch: usize) -> Vec<StepProfile> {
         let batch = batch.min(GROUP);
         assert!(pixels.len() >= batch * self.input.iter().product::<usize>(), "too few values for {batch} images");
-        let time = |(base, step): (*mut f32, &Step)| {
+        let time = |base: *mut f32, chain: &Chain| {
             let start = Instant::now();
-            self.clear(step, base, batch);
-            let region = Region { images: 0..batch, rows: 0..self.layout.values[step.output].shape[0] };
-            self.step(step, base, pixels.as_ptr(), region);
+            self.together(chain, base, pixels.as_ptr(), batch);
             let seconds = start.elapsed().as_secs_f64();
-            StepProfile { name: step.name.clone(), seconds, products: step.products * batch }
+            let steps = &self.layout.steps[chain.steps.clone()];
+            let names: Vec<&str> = steps.iter().map(|step| step.name.as_str()).collect();
+            let products = steps.iter().map(|step| step.products * batch).sum();
+            StepProfile { name: names.join(" + "), seconds, products }
         };
-        self.with_arena(batch, |base| self.layout.steps.iter().map(|step| time((base, step))).collect())
+        self.with_arena(batch, |base| self.layout.chains.iter().map(|chain| time(base, chain)).collect())
+    }
+
+    /// Runs steps on `images` images in this thread.
+    fn together(&self, chain: &Chain, base: *mut f32, pixels: *const f32, images: usize) {
+        self.clear(chain, base, images);
+        let last = &self.layout.steps[chain.steps.end - 1];
+        let rows = 0..self.layout.values[last.output].shape[0];
+        if chain.inner.is_empty() {
+            return self.step(last, &Memory::plain(base, pixels), Region { images: 0..images, rows });
+        }
+        for image in 0..images {
+            self.strips(chain, [base, base], pixels, Region { images: image..image + 1, rows: rows.clone() });
+        }
+    }
+
+    /// Runs steps on fewer images than there are threads: each takes some rows.
+    fn apart(&self, chain: &Chain, base: *mut f32, pixels: *const f32, images: usize) {
+        self.clear(chain, base, images);
+        let last = &self.layout.steps[chain.steps.end - 1];
+        let rows = self.layout.values[last.output].shape[0];
+        let parts = rayon::current_num_threads().min(rows);
+        let (base, pixels) = (view_of(base), view_of(pixels.cast_mut()));
+        (0..images * parts).into_par_iter().for_each(|part| {
+            let (image, part) = (part / parts, part % parts);
+            let region = Region { images: image..image + 1, rows: part * rows / parts..(part + 1) * rows / parts };
+            let (base, pixels) = (base.at(0, 0, 0), pixels.at(0, 0, 0).cast_const());
+            if chain.inner.is_empty() {
+                self.step(last, &Memory::plain(base, pixels), region);
+            } else {
+                // Strips of their own for each thread.
+                self.with_arena(1, |strips| self.strips(chain, [base, strips], pixels, region));
+            }
+        });
+    }
+
+    /// Runs a chain on rows of one image, strip by strip. `strips` is the arena in which the values inside the chain lie.
+    fn strips(&self, chain: &Chain, [base, strips]: [*mut f32; 2], pixels: *const f32, region: Region) {
+        let steps = &self.layout.steps[chain.steps.clone()];
+        let mut progress = Progress::new(chain);
+        let mut memory = Memory { base, pixels, strips, first: [0, 0] };
+        // First row in the buffer of each inner value.
+        let mut starts = vec![0; chain.inner.len()];
+        let mut from = region.rows.start;
+        while from < region.rows.end {
+            let to = (from + chain.strip).min(region.rows.end);
+            let fills = progress.next(from..to);
+            for (at, (step, fill)) in steps.iter().zip(&fills).enumerate() {
+                let Some(fill) = fill else { continue };
+                // SAFETY: the buffer holds as many rows as the chain's capacity, which no fill exceeds.
+                unsafe { self.shift(step, chain.inner[at], fill, strips) };
+                starts[at] = fill.start;
+                memory.first = [if at == 0 { 0 } else { starts[at - 1] }, starts[at]];
+                let rows = fill.new.start.clamp(0, chain.inner[at].height as isize) as usize
+                    ..fill.new.end.clamp(0, chain.inner[at].height as isize) as usize;
+                if !rows.is_empty() {
+                    self.step(step, &memory, Region { images: region.images.clone(), rows });
+                }
+            }
+            memory.first = [starts[chain.inner.len() - 1], 0];
+            self.step(&steps[steps.len() - 1], &memory, Region { images: region.images.clone(), rows: from..to });
+            from = to;
+        }
+    }
+
+    /// Moves the rows of an inner value that are still needed to the front of its buffer and writes the zeros of the new ones.
+    ///
+    /// # Safety
+    /// The buffer must hold the rows from `fill.start` to `fill.new.end`.
+    unsafe fn shift(&self, step: &Step, inner: strips::Inner, fill: &strips::Fill, arena: *mut f32) {
+        let placed = self.layout.values[step.output];
+        let width = placed.shape[1] * placed.pixel;
+        let start = arena.wrapping_add(placed.offset - inner.left);
+        let at = |row: isize| start.wrapping_add((row - fill.start) as usize * inner.row);
+        // SAFETY: the caller's.
+        unsafe {
+            if fill.start > fill.held && fill.start < fill.new.start {
+                let kept = (fill.new.start - fill.start) as usize * inner.row;
+                let from = start.wrapping_add((fill.start - fill.held) as usize * inner.row);
+                std::ptr::copy(from, start, kept);
+            }
+            for row in fill.new.clone() {
+                if (0..inner.height as isize).contains(&row) {
+                    std::ptr::write_bytes(at(row), 0, inner.left);
+                    std::ptr::write_bytes(at(row).add(inner.left + width), 0, inner.row - inner.left - width);
+                } else {
+                    std::ptr::write_bytes(at(row), 0, inner.row);
+                }
+            }
+        }
     }
 
     /// Lends memory for `images` images.
@@ -248,10 +350,10 @@ impl Program {
         result
     }
 
-    /// Writes the zeros that must lie around a step's output.
-    fn clear(&self, step: &Step, base: *mut f32, images: usize) {
+    /// Writes the zeros that must lie around the steps' outputs.
+    fn clear(&self, chain: &Chain, base: *mut f32, images: usize) {
         for image in 0..images {
-            for &(offset, length) in &step.zeros {
+            for &(offset, length) in self.layout.steps[chain.steps.clone()].iter().flat_map(|step| &step.zeros) {
                 // SAFETY: runs lie in an image's arena, and `base` is that of `images` arenas.
                 unsafe { std::ptr::write_bytes(base.add(image * self.layout.size + offset), 0, length) };
             }
@@ -259,10 +361,18 @@ impl Program {
     }
 
     /// Runs a step on a region of its output.
-    fn step(&self, step: &Step, base: *mut f32, pixels: *const f32, region: Region) {
-        let view = |value: usize| self.layout.values[value].view(base, self.layout.size);
-        let output = view(step.output);
-        let residual = step.residual.map(view);
+    fn step(&self, step: &Step, memory: &Memory, region: Region) {
+        let view = |value: usize, first: isize| {
+            let placed = self.layout.values[value];
+            if !placed.strip {
+                return placed.view(memory.base, self.layout.size);
+            }
+            let base = memory.strips.wrapping_add(placed.offset).wrapping_offset(-first * placed.row as isize);
+            View { base, image: 0, row: placed.row, pixel: placed.pixel }
+        };
+        let output = view(step.output, memory.first[1]);
+        let residual = step.residual.map(|value| view(value, 0));
+        let view = |value: usize| view(value, memory.first[0]);
         // SAFETY: the layout gives every value room for all its images, its halo and a vector beyond, and no two living
         // values the same room; `compile_for` has checked the instructions.
         unsafe {
@@ -270,6 +380,10 @@ impl Program {
                 Ready::Convolution(convolution) => {
                     let input = view(step.inputs[0]);
                     convolution::run(self.isa, &convolution::Job { convolution, input, output, residual, region });
+                }
+                Ready::Winograd(winograd) => {
+                    let input = view(step.inputs[0]);
+                    winograd::run(self.isa, &winograd::Job { winograd, input, output, residual, region });
                 }
                 Ready::Depthwise(depthwise) => {
                     let input = view(step.inputs[0]);
@@ -280,7 +394,7 @@ impl Program {
                         step.inputs.iter().map(|&value| (view(value), self.layout.values[value].shape)).collect();
                     if inputs.is_empty() {
                         let [height, width, pixel] = self.input;
-                        let base = pixels.cast_mut();
+                        let base = memory.pixels.cast_mut();
                         let image = height * width * pixel;
                         inputs.push((View { base, image, row: width * pixel, pixel }, self.input));
                     }

@@ -64,6 +64,7 @@ pub(crate) trait Simd: Copy {
     /// `a * b + c`.
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
@@ -151,6 +152,10 @@ impl Simd for Portable {
         each(a, b, |x, y| x + y)
     }
     #[inline(always)]
+    unsafe fn sub(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        each(a, b, |x, y| x - y)
+    }
+    #[inline(always)]
     unsafe fn mul(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
         each(a, b, |x, y| x * y)
     }
@@ -231,6 +236,7 @@ mod x86 {
         intrinsics! { __m512;
             fma(a, b, c) = _mm512_fmadd_ps(a, b, c);
             add(a, b) = _mm512_add_ps(a, b);
+            sub(a, b) = _mm512_sub_ps(a, b);
             mul(a, b) = _mm512_mul_ps(a, b);
             div(a, b) = _mm512_div_ps(a, b);
             max(a, b) = _mm512_max_ps(a, b);
@@ -270,6 +276,7 @@ mod x86 {
         intrinsics! { __m256;
             fma(a, b, c) = _mm256_fmadd_ps(a, b, c);
             add(a, b) = _mm256_add_ps(a, b);
+            sub(a, b) = _mm256_sub_ps(a, b);
             mul(a, b) = _mm256_mul_ps(a, b);
             div(a, b) = _mm256_div_ps(a, b);
             max(a, b) = _mm256_max_ps(a, b);

@@ -242,7 +242,7 @@ fn choice() -> impl Strategy<Value = Choice> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
     fn random_graphs_compute_what_their_layers_do(
@@ -290,6 +290,31 @@ proptest! {
         net.add("relu", Operator::ReLU { max_value: Some(6.0) }, &[x]);
         let graph = net.finish().unwrap();
         check(&graph, &[3], seed);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20))]
+
+    #[test]
+    fn square_convolutions_of_many_channels(
+        shape in [7_usize..14, 7..14, 45..70],
+        padding in padding(),
+        filters in 45_usize..110,
+        sum in any::<bool>(),
+        activation in proptest::sample::select(ACTIVATIONS[..7].to_vec()),
+        seed in 0_u64..1_000_000,
+    ) {
+        let mut net = Builder::new("square");
+        let x = net.input(shape);
+        let mut x = net.add("conv", conv(filters, [3, 3], [1, 1], padding), &[x]);
+        if sum {
+            let y = net.add("other", conv(filters, [3, 3], [1, 1], Padding::Same), &[x]);
+            x = net.add("sum", Operator::Add {}, &[x, y]);
+        }
+        net.add("end", Operator::Activation { activation }, &[x]);
+        let graph = net.finish().unwrap();
+        check(&graph, &[graph.len() - 1], seed);
     }
 }
 
