@@ -100,7 +100,6 @@ fn main() -> ExitCode {
         Command::Train(arguments) => train::run(arguments, &common),
         Command::Summary(arguments) => summary::run(arguments, &common),
         Command::Plugins(arguments) => plugins::run(arguments, &common),
-        Command::Predict(arguments) => predict::run(arguments),
         Command::Advise(arguments) => advise::run(&arguments, &common),
         Command::Cache(arguments) => cache::run(&arguments),
         Command::Export(arguments) => export::run(arguments),

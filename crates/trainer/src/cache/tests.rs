@@ -1,6 +1,7 @@
 use std::fs;
 use std::path::Path;
 
+use injerto_data::augment::MixOptions;
 use injerto_data::decode::Orientation;
 use injerto_data::generated::Task;
 use injerto_data::resize::Interpolation;
@@ -23,6 +24,10 @@ fn loader(dataset: Dataset) -> Loader {
         orientation: Orientation::Ignore,
         on_corrupt: OnCorrupt::Skip,
         shuffle: None,
+        seed: 1,
+        augment: Vec::new(),
+        mix: MixOptions::default(),
+        cache_bytes: 0,
     };
     Loader::new(dataset, options)
 }

@@ -1,10 +1,13 @@
 //! Training a tiny network on drawn images: it learns, goes on where it stopped, and leaves alone what is frozen.
 
+mod phases;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::Device;
 use injerto_backbones::weights::Weights;
+use injerto_data::augment::MixOptions;
 use injerto_data::decode::Orientation;
 use injerto_data::generated::Task;
 use injerto_data::{Dataset, Loader, LoaderOptions, OnCorrupt, resize};
@@ -12,6 +15,7 @@ use injerto_graph::{
     Activation, Builder, FreezePlan, Graph, Interpolation, LayerRef, Operator, Padding, Preprocessing, Selection,
 };
 use injerto_losses::Loss;
+use injerto_trainer::cache::{CacheSettings, FeaturePrecision};
 use injerto_trainer::history::{Best, EpochRecord, Metric, Mode};
 use injerto_trainer::optimizer::OptimizerConfig;
 use injerto_trainer::{BatchNorm, Checkpoints, Event, Fit, Fitted, Model, ModelCard, Observer, Phase, Settings};
@@ -74,17 +78,22 @@ fn loader(per_class: usize, series: u32) -> Loader {
         orientation: Orientation::default(),
         on_corrupt: OnCorrupt::Error,
         shuffle: Some(9),
+        seed: 1,
+        augment: Vec::new(),
+        mix: MixOptions::default(),
+        cache_bytes: 0,
     };
     Loader::new(Dataset { classes, samples }, options)
 }
 
 fn phase(name: &str, epochs: usize, selection: Selection, batch_norm: BatchNorm) -> Phase {
     let plan = FreezePlan::new(&graph(), &selection).expect("fits");
-    Phase { name: name.to_owned(), epochs, plan, optimizer: OptimizerConfig::adam(1e-2), batch_norm }
+    Phase { batch_norm, ..Phase::new(name, epochs, plan, OptimizerConfig::adam(1e-2)) }
 }
 
 fn settings(feature_budget: usize) -> Settings {
-    Settings { seed: 3, best: Best::new(Metric::ValLoss, Mode::Auto), feature_budget }
+    let cache = CacheSettings { folder: None, memory: feature_budget, precision: FeaturePrecision::F32 };
+    Settings { seed: 3, best: Best::new(Metric::ValLoss, Mode::Auto), class_weights: None, cache, kernels: true }
 }
 
 fn from(layer: &str) -> Selection {
@@ -218,5 +227,34 @@ fn update_moves_the_statistics_of_what_trains() {
     }
     for parameter in ["bn_1/moving_mean", "bn_1/moving_variance"] {
         assert!(untouched(&model, parameter), "{parameter} is frozen");
+    }
+}
+
+#[test]
+fn kernels_train_as_burns_operators_do() {
+    let phases =
+        [phase("head", 1, from("output"), BatchNorm::Frozen), phase("tuning", 2, from("conv_2"), BatchNorm::Update)];
+    let (ours, ours_history) = train(&phases, 1 << 20);
+    let mut burns = model();
+    let stop = AtomicBool::new(false);
+    let fit = Fit {
+        train: &loader(6, 0),
+        validation: Some(&loader(3, 1)),
+        phases: &phases,
+        settings: &Settings { kernels: false, ..settings(1 << 20) },
+        checkpoints: None,
+        observer: &mut (),
+        stop: &stop,
+    };
+    let fitted = fit.run(&mut burns, None).expect("trains");
+    for (a, b) in ours_history.iter().zip(&fitted.history) {
+        assert!((a.loss - b.loss).abs() < 1e-3 * b.loss, "{a:?} is not {b:?}");
+        assert_eq!(a.val_accuracy, b.val_accuracy, "{a:?} is not {b:?}");
+    }
+    let (ours, burns) = (ours.network.weights(), burns.network.weights());
+    for (name, values) in ours.iter() {
+        let other = &burns.get(name).expect("the same network").data;
+        let worst = values.data.iter().zip(other).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst < 2e-3, "{name} differs by {worst}");
     }
 }

@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::Device;
 use injerto_backbones::weights::Weights;
+use injerto_data::augment::MixOptions;
 use injerto_data::decode::Orientation;
 use injerto_data::generated::Task;
 use injerto_data::resize::Interpolation;
 use injerto_data::{Dataset, Loader, LoaderOptions, OnCorrupt};
 use injerto_graph::{Activation, Builder, FreezePlan, Graph, Operator, Preprocessing, Selection};
 use injerto_losses::Loss;
+use injerto_trainer::cache::{CacheSettings, FeaturePrecision};
 use injerto_trainer::callbacks::{Callbacks, EarlyStopping, ReduceOnPlateau};
 use injerto_trainer::history::{Best, Metric, Mode};
 use injerto_trainer::metrics::Report;
@@ -63,6 +65,10 @@ fn loader(series: u32, shuffle: Option<u64>) -> Loader {
         orientation: Orientation::Ignore,
         on_corrupt: OnCorrupt::Error,
         shuffle,
+        seed: 1,
+        augment: Vec::new(),
+        mix: MixOptions::default(),
+        cache_bytes: 0,
     };
     Loader::new(dataset, options)
 }
@@ -107,7 +113,8 @@ struct Ran {
 fn run(phases: &[Phase], folder: &Path, class_weights: Option<Vec<f32>>, epochs: Option<usize>) -> Ran {
     let (train, validation) = (loader(0, Some(9)), loader(1, None));
     let best = Best::new(Metric::ValLoss, Mode::Auto);
-    let settings = Settings { seed: 1, best, class_weights, feature_budget: 1 << 20 };
+    let cache = CacheSettings { folder: None, memory: 1 << 20, precision: FeaturePrecision::F32 };
+    let settings = Settings { seed: 1, best, class_weights, cache, kernels: true };
     let checkpoints = Checkpoints::new(folder, false);
     let mut model = model();
     let progress = checkpoints.resume(&mut model).expect("a checkpoint");
