@@ -1,4 +1,4 @@
-//! An optimiser's step over as many values as fine-tuning MobileNetV2 from layer 100 moves, and the report of an epoch.
+//! An optimiser's step over about as many values as fine-tuning MobileNetV2 from layer 100 moves, and the report of an epoch.
 //!
 //!     cargo xtask bench trainer
 
@@ -8,7 +8,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use injerto_trainer::metrics::{Predictions, Report};
 use injerto_trainer::optimizer::{Optimizer, OptimizerConfig, Update};
 
-/// Sizes of parameters with 1.86 million values in all, large ones and small ones.
+/// Sizes of parameters with 1.85 million values in all, large ones and small ones.
 const SIZES: [usize; 6] = [960 * 320, 320 * 1280, 160 * 960, 960 * 160, 576 * 1440, 1280];
 
 /// Numbers without any order that matters.
