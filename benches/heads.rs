@@ -10,7 +10,14 @@ use injerto_heads::{Head, Hidden, Pooling};
 
 fn heads(criterion: &mut Criterion) {
     let backbone = networks::mobilenet_v2(160);
-    let plain = Head { pooling: Pooling::Avg, dense: vec![], dropout: 0.0, units: 1, activation: Activation::Sigmoid };
+    let plain = Head {
+        pooling: Pooling::Avg,
+        batch_norm: false,
+        dense: vec![],
+        dropout: 0.0,
+        units: 1,
+        activation: Activation::Sigmoid,
+    };
     let dense = vec![Hidden { units: 256, activation: Activation::Relu }; 3];
     let deep = Head { dense, dropout: 0.5, units: 10, activation: Activation::Softmax, ..plain.clone() };
     for (name, head) in [("one unit", plain), ("three hidden layers", deep)] {

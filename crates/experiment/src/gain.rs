@@ -31,11 +31,14 @@ pub struct Gain {
     pub scratch: Vec<f64>,
 }
 
+/// A seed, and its curves of validation accuracy with transfer and from scratch.
+pub type Pair = (u32, Vec<f64>, Vec<f64>);
+
 /// Compares curves of validation accuracy, one pair for each seed; `classes` says what chance is worth.
 ///
 /// # Panics
 /// If there is no seed, or a curve is empty.
-pub fn compare(pairs: &[(u32, Vec<f64>, Vec<f64>)], classes: usize) -> Gain {
+pub fn compare(pairs: &[Pair], classes: usize) -> Gain {
     let chance = 1.0 / classes as f64;
     let mut sums = [0.0; 3];
     for (_, transfer, scratch) in pairs {
@@ -44,7 +47,7 @@ pub fn compare(pairs: &[(u32, Vec<f64>, Vec<f64>)], classes: usize) -> Gain {
         let parts = [a.start - b.start, a.slope - b.slope, a.asymptote - b.asymptote];
         sums.iter_mut().zip(parts).for_each(|(sum, part)| *sum += part / pairs.len() as f64);
     }
-    let mean = |curve: fn(&(u32, Vec<f64>, Vec<f64>)) -> &Vec<f64>| -> Vec<f64> {
+    let mean = |curve: fn(&Pair) -> &Vec<f64>| -> Vec<f64> {
         let epochs = pairs.iter().map(|pair| curve(pair).len()).min().unwrap_or(0);
         let at = |epoch: usize| pairs.iter().map(|pair| curve(pair)[epoch]).sum::<f64>() / pairs.len() as f64;
         (0..epochs).map(at).collect()

@@ -82,7 +82,9 @@ fn the_page_needs_nothing_beside_itself_and_says_it_all() {
     whole["skipped"] = json!([["photos/broken.jpg", "not a JPEG"]]);
     whole["transfer_gain"] = json!({ "start": 0.31, "slope": 0.12, "asymptote": 0.05, "seeds": [1, 2],
         "transfer": [0.8, 0.9], "scratch": [0.5, 0.6] });
-    whole["metrics"] = json!({ "accuracy": 0.95, "macro_f1": 0.9423, "top_5": 1.0, "confusion": [[480, 20], [29, 469]],
+    let mean = json!({ "precision": 0.951, "recall": 0.951, "f1": 0.9505 });
+    whole["metrics"] = json!({ "images": 998, "macro": mean, "weighted": mean, "ece": 0.02,
+        "accuracy": 0.95, "macro_f1": 0.9423, "top_5": 1.0, "confusion": [[480, 20], [29, 469]],
         "per_class": [{ "class": "cats", "precision": 0.943, "recall": 0.96, "f1": 0.951, "support": 500 },
             { "class": "<script>dogs", "precision": 0.959, "recall": 0.942, "f1": 0.95, "support": 498 }] });
     put(folder.path(), "summary.json", &whole);
@@ -130,7 +132,9 @@ fn many_classes_are_folded() {
         .collect();
     whole["classes"] = (0..40).map(|class| json!(format!("class {class}"))).collect();
     whole["images"] = json!({ "train": vec![10; 40], "validation": vec![5; 40] });
-    whole["metrics"] = json!({ "confusion": confusion });
+    let mean = json!({ "precision": 0.7, "recall": 0.7, "f1": 0.7 });
+    whole["metrics"] = json!({ "images": 56, "accuracy": 0.7, "per_class": [], "macro": mean, "weighted": mean,
+        "macro_f1": 0.7, "confusion": confusion, "ece": 0.1 });
     put(folder.path(), "summary.json", &whole);
     let html = report(&Run::load(folder.path()).unwrap());
     well_formed(&html);

@@ -111,7 +111,8 @@ fn rmsprop(s: &mut Section<'_>, learning_rate: Option<f64>) -> Option<Rule> {
 
 /// One of Keras's three keys, or none.
 fn clip(s: &mut Section<'_>) -> Option<Option<Clip>> {
-    let keys: [(&'static str, fn(f64) -> Clip); 3] =
+    type Make = fn(f64) -> Clip;
+    let keys: [(&'static str, Make); 3] =
         [("clipnorm", Clip::Norm), ("global_clipnorm", Clip::GlobalNorm), ("clipvalue", Clip::Value)];
     let mut given: Option<Option<Clip>> = Some(None);
     for (key, make) in keys {

@@ -7,6 +7,9 @@ use super::part::{Part, Writer};
 use super::space::damaged;
 use crate::TrainError;
 
+/// Gives one vector for each tensor that crosses, `[batch, …]`, channels last.
+type Compute<'a> = dyn FnMut(&Batch) -> Result<Vec<Vec<f32>>, TrainError> + 'a;
+
 /// A part is finished when it has this many bytes: what a killed run loses at most.
 const PART_BYTES: usize = 64 << 20;
 
@@ -30,13 +33,13 @@ enum Row {
 }
 
 impl Features {
-    /// Features of all images of a loader: read where they are kept, computed by `compute` (one vector a tensor that
-    /// crosses, `[batch, …]` channels last) where they are not. `tell` hears how many images are done and says whether to
+    /// Features of all images of a loader: read where they are kept, computed by `compute` where
+    /// they are not. `tell` hears how many images are done and says whether to
     /// go on. `None` if it said no, or if features can be kept nowhere.
     pub(crate) fn gather_all(
         space: Space,
         loader: &Loader,
-        compute: &mut dyn FnMut(&Batch) -> Result<Vec<Vec<f32>>, TrainError>,
+        compute: &mut Compute<'_>,
         tell: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Option<Self>, TrainError> {
         let row_bytes = space.header.row_bytes();
