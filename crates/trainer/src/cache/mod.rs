@@ -1,7 +1,7 @@
 //! Features of the frozen prefix: what crosses from it, computed once an image and kept.
 //!
 //! A *space* is all that features depend on beside the image: how pixels are made, the prefix, its weights, where it is cut,
-//! the precision, the kernels. Each space has a folder, in which immutable *parts* ([`part`]) hold rows by the fingerprint of
+//! the precision, the kernels. Each space has a folder, in which immutable *parts* hold rows by the fingerprint of
 //! their image. So nothing depends on names, order or labels of images: another experiment with the same prefix finds its
 //! rows, a dataset that has grown computes what is new, and a pass that was killed goes on behind its last finished part.
 //! Runs at the same time write parts of their own and do not meet.
