@@ -30,7 +30,7 @@ pub struct Arguments {
     /// A weight set of the backbone, or a file
     #[arg(long, default_value = "imagenet")]
     weights: String,
-    /// Any key of an experiment, such as data.image_size=[160,160] (may be given several times)
+    /// Any key of an experiment, such as seed=7 (may be given several times)
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Write the recommended experiment here
