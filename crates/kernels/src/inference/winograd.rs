@@ -101,7 +101,7 @@ impl Winograd {
 }
 
 /// Three taps as four: at 0, 1, -1 and infinity.
-fn spread([a, b, c]: [f64; 3]) -> [f64; 4] {
+pub(super) fn spread([a, b, c]: [f64; 3]) -> [f64; 4] {
     [a, (a + b + c) / 2.0, (a - b + c) / 2.0, c]
 }
 

@@ -321,6 +321,31 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(10))]
 
+    /// Some have channels enough for Winograd's algorithm, and some of them an odd length.
+    #[test]
+    fn lines_of_seven_taps(
+        shape in [8_usize..14, 8..14, 40_usize..70],
+        vertical in any::<bool>(),
+        whole in any::<bool>(),
+        padding in prop_oneof![Just(Padding::Same), Just(Padding::around(3))],
+        filters in 45_usize..110,
+        activation in proptest::sample::select(ACTIVATIONS[..7].to_vec()),
+        seed in 0_u64..1_000_000,
+    ) {
+        let shape = [shape[0], shape[1], if whole { 48 } else { shape[2] }];
+        let kernel = if vertical { [7, 1] } else { [1, 7] };
+        let mut net = Builder::new("line");
+        let x = net.input(shape);
+        let x = net.add("conv", conv(filters, kernel, [1, 1], padding), &[x]);
+        let x = net.add("more", conv(64, [1, 1], [1, 1], Padding::Valid), &[x]);
+        let x = net.add("line", conv(filters, kernel, [1, 1], Padding::Same), &[x]);
+        let y = net.add("point", conv(filters, [1, 1], [1, 1], Padding::Valid), &[x]);
+        let x = net.add("sum", Operator::Add {}, &[x, y]);
+        net.add("end", Operator::Activation { activation }, &[x]);
+        let graph = net.finish().unwrap();
+        check(&graph, &[graph.len() - 1], seed);
+    }
+
     /// Values this large stay in the cache strip by strip.
     #[test]
     fn large_values_run_in_strips(
