@@ -61,10 +61,10 @@ unsafe fn kernel<S: Simd>(job: &Job<'_>) {
     // SAFETY: the caller's.
     unsafe {
         match (d.multiplier, d.kernel, d.strides[1], d.dilation[1]) {
-            (1, [3, 3], 1, 1) => columns::<S, 3, 3, 1, 6>(job),
-            (1, [3, 3], 2, 1) => columns::<S, 3, 3, 2, 4>(job),
-            (1, [5, 5], 1, 1) => columns::<S, 5, 5, 1, 4>(job),
-            (1, [5, 5], 2, 1) => columns::<S, 5, 5, 2, 4>(job),
+            (1, [3, 3], 1, 1) => columns::<S, 3, 3, 1>(job),
+            (1, [3, 3], 2, 1) => columns::<S, 3, 3, 2>(job),
+            (1, [5, 5], 1, 1) => columns::<S, 5, 5, 1>(job),
+            (1, [5, 5], 2, 1) => columns::<S, 5, 5, 2>(job),
             _ => any::<S>(job),
         }
     }
@@ -77,27 +77,47 @@ fn rows(region: &Region) -> impl Iterator<Item = (usize, usize)> {
     region.images.clone().flat_map(move |image| rows.clone().map(move |y| (image, y)))
 }
 
-/// Kernels of a known size: `X` columns at once.
+/// Most columns of the output at once: their sums, a row of weights and an input fill less than 32 registers.
+const COLUMNS: usize = 8;
+
+/// Kernels of a known size, up to [`COLUMNS`] columns at once, as evenly as they go.
 #[inline(always)]
-unsafe fn columns<S: Simd, const H: usize, const W: usize, const STRIDE: usize, const X: usize>(job: &Job<'_>) {
-    let d = job.depthwise;
+unsafe fn columns<S: Simd, const H: usize, const W: usize, const STRIDE: usize>(job: &Job<'_>) {
+    let width = job.depthwise.width;
+    let parts = width.div_ceil(COLUMNS);
     for (image, y) in rows(&job.region) {
-        let mut channel = 0;
-        while channel < d.channels {
-            let mut x = 0;
-            // SAFETY: the caller's; the last columns are done one by one.
+        for part in 0..parts {
+            let (x, end) = (part * width / parts, (part + 1) * width / parts);
+            // SAFETY: the caller's.
             unsafe {
-                while x + X <= d.width {
-                    block::<S, H, W, STRIDE, X>(job, image, [y, x, channel]);
-                    x += X;
-                }
-                while x < d.width {
-                    block::<S, H, W, STRIDE, 1>(job, image, [y, x, channel]);
-                    x += 1;
+                match end - x {
+                    8 => channels::<S, H, W, STRIDE, 8>(job, image, y, x),
+                    7 => channels::<S, H, W, STRIDE, 7>(job, image, y, x),
+                    6 => channels::<S, H, W, STRIDE, 6>(job, image, y, x),
+                    5 => channels::<S, H, W, STRIDE, 5>(job, image, y, x),
+                    4 => channels::<S, H, W, STRIDE, 4>(job, image, y, x),
+                    3 => channels::<S, H, W, STRIDE, 3>(job, image, y, x),
+                    2 => channels::<S, H, W, STRIDE, 2>(job, image, y, x),
+                    _ => channels::<S, H, W, STRIDE, 1>(job, image, y, x),
                 }
             }
-            channel += S::LANES;
         }
+    }
+}
+
+/// All channels of `X` columns.
+#[inline(always)]
+unsafe fn channels<S: Simd, const H: usize, const W: usize, const STRIDE: usize, const X: usize>(
+    job: &Job<'_>,
+    image: usize,
+    y: usize,
+    x: usize,
+) {
+    let mut channel = 0;
+    while channel < job.depthwise.channels {
+        // SAFETY: the caller's.
+        unsafe { block::<S, H, W, STRIDE, X>(job, image, [y, x, channel]) };
+        channel += S::LANES;
     }
 }
 

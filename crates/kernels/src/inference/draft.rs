@@ -6,7 +6,7 @@ use injerto_graph::{Activation, Graph, Operator, Padding, Window, window_padding
 
 use super::simple::{Factor, Pool};
 use super::view::Post;
-use super::{Error, Input, winograd};
+use super::{Error, Input, line, winograd};
 
 /// Gives the values of a layer's parameter: position of the layer in the graph, position of the parameter in its list.
 pub(crate) type Parameters<'p, 'a> = &'p dyn Fn(usize, usize) -> Cow<'a, [f32]>;
@@ -62,13 +62,43 @@ pub(crate) struct Weights {
     pub dilation: [usize; 2],
     pub front: [usize; 2],
     pub groups: usize,
-    /// By Winograd's algorithm; the halo is wide enough.
-    pub winograd: bool,
+    /// Where it makes outputs in pairs, the halo is wide enough.
+    pub algorithm: Algorithm,
     /// `[height, width, in, out]`; depthwise `[height, width, in, multiplier]`.
     pub kernel: Vec<f32>,
     /// Multiplies the weights of each output channel.
     pub scale: Vec<f64>,
     pub bias: Vec<f64>,
+}
+
+/// How a convolution is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Algorithm {
+    /// By its definition.
+    Direct,
+    /// Two by two pixels of a 3×3 window.
+    Square,
+    /// Two pixels of a line of seven taps, downwards if `vertical`.
+    Line { vertical: bool },
+}
+
+impl Algorithm {
+    fn choose(window: [[usize; 2]; 3], channels: usize, output: [usize; 3]) -> Self {
+        match line::pays(window, channels, output) {
+            Some(vertical) => Self::Line { vertical },
+            None if winograd::pays(window, channels, output) => Self::Square,
+            None => Self::Direct,
+        }
+    }
+
+    /// Whether outputs are made in pairs along an axis.
+    pub fn pairs(self, axis: usize) -> bool {
+        match self {
+            Self::Direct => false,
+            Self::Square => true,
+            Self::Line { vertical } => vertical == (axis == 0),
+        }
+    }
 }
 
 /// What a layer's output is.
@@ -400,14 +430,17 @@ impl Planner<'_, '_, '_> {
         let mut front = [0; 2];
         let node = &self.graph.nodes()[at];
         let full = groups == 1 && matches!(node.operator(), Operator::Conv2D { .. });
-        let winograd = full && winograd::pays([kernel_size, strides, dilation], channels, as_image(&node.shape.0));
+        let algorithm = match full {
+            true => Algorithm::choose([kernel_size, strides, dilation], channels, as_image(&node.shape.0)),
+            false => Algorithm::Direct,
+        };
         for (axis, length) in [height, width].into_iter().enumerate() {
             let padded = length + outer[axis][0] + outer[axis][1];
             let (kernel, stride, dilation) = (kernel_size[axis], strides[axis], dilation[axis]);
             let ((before, _), out) = window_padding(padding, axis, padded, kernel, stride, dilation)
                 .unwrap_or_else(|| unreachable!("a graph's windows fit"));
             front[axis] = outer[axis][0] + before;
-            let out = if winograd { out.next_multiple_of(2) } else { out };
+            let out = if algorithm.pairs(axis) { out.next_multiple_of(2) } else { out };
             let end = (out - 1) * stride + (kernel - 1) * dilation + 1;
             let halo = &mut self.plan.values[value].halo[axis];
             *halo = [halo[0].max(front[axis]), halo[1].max(end.saturating_sub(front[axis] + length))];
@@ -419,7 +452,7 @@ impl Planner<'_, '_, '_> {
         };
         let kernel = self.parameter(at, 0)?.into_owned();
         let scale = vec![1.0; channels];
-        Ok((Weights { kernel_size, strides, dilation, front, groups, winograd, kernel, scale, bias }, value))
+        Ok((Weights { kernel_size, strides, dilation, front, groups, algorithm, kernel, scale, bias }, value))
     }
 
     fn pool(&mut self, at: usize, largest: bool, window: &Window) {

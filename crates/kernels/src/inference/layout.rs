@@ -2,7 +2,8 @@
 
 use super::convolution::Convolution;
 use super::depthwise::{Depthwise, pitch};
-use super::draft::{Draft, Plan, Value, Weights, Work};
+use super::draft::{Algorithm, Draft, Plan, Value, Weights, Work};
+use super::line::Line;
 use super::simd::Isa;
 use super::simple::{Map, Simple};
 use super::strips::{Chain, Inner, Reach};
@@ -52,6 +53,7 @@ pub(crate) struct Step {
 pub(crate) enum Ready {
     Convolution(Convolution),
     Winograd(Winograd),
+    Line(Box<Line>),
     Depthwise(Depthwise),
     Simple(Simple),
 }
@@ -222,7 +224,9 @@ fn chains(drafts: &[Draft], values: &[Value], outputs: &[usize]) -> Vec<Chain> {
 /// Bytes of a step's weights.
 fn weight(draft: &Draft) -> usize {
     match &draft.work {
-        Work::Convolution(weights) if weights.winograd => weights.kernel.len() * size_of::<f32>() * 16 / 9,
+        Work::Convolution(weights) if weights.algorithm == Algorithm::Square => {
+            weights.kernel.len() * size_of::<f32>() * 16 / 9
+        }
         Work::Convolution(weights) | Work::Depthwise(weights) => weights.kernel.len() * size_of::<f32>(),
         _ => 0,
     }
@@ -236,7 +240,7 @@ fn reach(draft: &Draft, values: &[Value]) -> Option<Reach> {
             stride: weights.strides[0],
             front: weights.front[0],
             window: (weights.kernel_size[0] - 1) * weights.dilation[0] + 1,
-            pairs: weights.winograd,
+            pairs: weights.algorithm.pairs(0),
         }),
         // One window over all rows would hold them all.
         Work::Pool(pool) => (values[draft.output].shape[0] > 1).then_some(Reach {
@@ -277,9 +281,15 @@ fn step(isa: Isa, draft: Draft, placed: &[Placed], zeros: Zeros) -> Step {
         Work::Convolution(weights) => {
             let input = input.expect("a convolution has an input");
             let depth = weights.kernel_size[0] * weights.kernel_size[1] * input.shape[2] / weights.groups;
-            match weights.winograd {
-                true => (Ready::Winograd(winograd(isa, weights, [width, input.shape[2], channels], post)), depth),
-                false => (Ready::Convolution(convolution(isa, weights, input, [width, channels], post)), depth),
+            let shape = [width, input.shape[2], channels];
+            match weights.algorithm {
+                Algorithm::Direct => {
+                    (Ready::Convolution(convolution(isa, weights, input, [width, channels], post)), depth)
+                }
+                Algorithm::Square => (Ready::Winograd(winograd(isa, weights, shape, post)), depth),
+                Algorithm::Line { vertical } => {
+                    (Ready::Line(Box::new(line(isa, vertical, weights, shape, post))), depth)
+                }
             }
         }
         Work::Depthwise(weights) => {
@@ -334,6 +344,16 @@ fn winograd(isa: Isa, weights: Weights, [width, channels, filters]: [usize; 3], 
     };
     let bias: Vec<f32> = bias.into_iter().map(|x| x as f32).collect();
     Winograd::new(isa, [width, channels, filters], front, kernel, &bias, post)
+}
+
+fn line(isa: Isa, vertical: bool, weights: Weights, shape: [usize; 3], post: Post) -> Line {
+    let Weights { front, kernel, scale, bias, .. } = weights;
+    let [_, channels, filters] = shape;
+    let kernel = |tap: usize, c: usize, filter: usize| {
+        f64::from(kernel[(tap * channels + c) * filters + filter]) * scale[filter]
+    };
+    let bias: Vec<f32> = bias.into_iter().map(|x| x as f32).collect();
+    Line::new(isa, vertical, shape, front, kernel, &bias, post)
 }
 
 fn depthwise(weights: Weights, [width, channels, out]: [usize; 3], post: Post) -> Depthwise {

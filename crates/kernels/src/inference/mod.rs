@@ -9,12 +9,13 @@
 //! wherever its tile falls.
 //!
 //! - `draft`: layers to steps; `layout`: steps to memory; `strips`: which run together, a few rows at a time;
-//! - `convolution`, `winograd`, `depthwise`, `simple`: kernels, generic over the vectors in `simd`.
+//! - `convolution`, `winograd`, `line`, `depthwise`, `simple`: kernels, generic over the vectors in `simd`.
 
 mod convolution;
 mod depthwise;
 mod draft;
 mod layout;
+mod line;
 mod simd;
 mod simple;
 mod strips;
@@ -384,6 +385,10 @@ impl Program {
                 Ready::Winograd(winograd) => {
                     let input = view(step.inputs[0]);
                     winograd::run(self.isa, &winograd::Job { winograd, input, output, residual, region });
+                }
+                Ready::Line(line) => {
+                    let input = view(step.inputs[0]);
+                    line::run(self.isa, &line::Job { line, input, output, residual, region });
                 }
                 Ready::Depthwise(depthwise) => {
                     let input = view(step.inputs[0]);

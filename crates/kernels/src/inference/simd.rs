@@ -106,6 +106,18 @@ pub(crate) trait Simd: Copy {
     }
 }
 
+/// Asks for a line of the cache that is soon written.
+#[inline(always)]
+pub(crate) fn prefetch(p: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every 64-bit x86 has the instruction, and it reads and writes nothing.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(p.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
+}
+
 /// Arrays of 4.
 #[derive(Clone, Copy)]
 pub(crate) struct Portable;

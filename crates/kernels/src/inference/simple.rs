@@ -224,21 +224,34 @@ unsafe fn pool<S: Simd>(job: &Job<'_>, p: &Pool, image: usize, y: usize) {
         while c < channels {
             // SAFETY: the caller's.
             unsafe {
-                let mut all = S::splat(if p.largest { f32::NEG_INFINITY } else { 0.0 });
-                for i in top..bottom {
-                    let row = input.at(image, i as isize, left as isize).add(c);
-                    for j in 0..right - left {
-                        let value = S::load(row.add(j * input.pixel));
-                        all = if p.largest { S::max(all, value) } else { S::add(all, value) };
-                    }
-                }
-                if !p.largest {
-                    all = S::mul(all, S::splat(share));
-                }
+                let corner = input.at(image, top as isize, left as isize).add(c);
+                let all = match (p.largest, bottom - top, right - left) {
+                    (true, 3, 3) => window::<S, true>(corner, input, 3, 3),
+                    (false, 3, 3) => window::<S, false>(corner, input, 3, 3),
+                    (true, rows, columns) => window::<S, true>(corner, input, rows, columns),
+                    (false, rows, columns) => window::<S, false>(corner, input, rows, columns),
+                };
+                let all = if p.largest { all } else { S::mul(all, S::splat(share)) };
                 S::store_up_to(to.add(c), all, channels - c);
             }
             c += S::LANES;
         }
+    }
+}
+
+/// Largest value or sum of a window.
+#[inline(always)]
+unsafe fn window<S: Simd, const LARGEST: bool>(corner: *const f32, input: View, rows: usize, columns: usize) -> S::V {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut all = S::splat(if LARGEST { f32::NEG_INFINITY } else { 0.0 });
+        for i in 0..rows {
+            for j in 0..columns {
+                let value = S::load(corner.add(i * input.row + j * input.pixel));
+                all = if LARGEST { S::max(all, value) } else { S::add(all, value) };
+            }
+        }
+        all
     }
 }
 

@@ -8,7 +8,7 @@ use std::cell::Cell;
 
 use super::convolution::{Convolution, Panel, Tile, most_pixels, run_tile};
 use super::depthwise::pitch;
-use super::simd::{Isa, Simd, per_isa};
+use super::simd::{Isa, Simd, per_isa, prefetch};
 use super::view::{Post, Region, View};
 
 /// Tiles that are transformed together.
@@ -101,7 +101,7 @@ impl Winograd {
 }
 
 /// Three taps as four: at 0, 1, -1 and infinity.
-fn spread([a, b, c]: [f64; 3]) -> [f64; 4] {
+pub(super) fn spread([a, b, c]: [f64; 3]) -> [f64; 4] {
     [a, (a + b + c) / 2.0, (a - b + c) / 2.0, c]
 }
 
@@ -154,6 +154,13 @@ pub(crate) unsafe fn run(isa: Isa, job: &Job<'_>) {
         unsafe {
             spread_input(isa, &Values { job, places, values, depth, plane: plane_in });
             for panels in &w.panels {
+                // Lines of the output come while the products are made.
+                for &[image, y, x] in places {
+                    let first = job.output.at(image, y as isize, x as isize).wrapping_add(from);
+                    for offset in [0, job.output.pixel, job.output.row, job.output.row + job.output.pixel] {
+                        (0..WIDEST).step_by(16).for_each(|c| prefetch(first.wrapping_add(offset + c)));
+                    }
+                }
                 for (plane, panel) in panels.iter().enumerate() {
                     let (values, products) = (values.add(plane * plane_in), products.add(plane * plane_out));
                     let input: [*const f32; BLOCK] = std::array::from_fn(|i| values.add(i * depth).cast_const());
@@ -254,15 +261,19 @@ unsafe fn gather_kernel<S: Simd>(p: &Products<'_>) {
                     columns[1][k] = S::sub(S::sub(m[1], m[2]), m[3]);
                 }
                 let bias = S::load(w.bias.as_ptr().add(p.from + c));
+                let mut sums = [[S::splat(0.0); 2]; 2];
                 for dy in 0..2 {
                     let m = columns[dy];
-                    let pair = [S::add(S::add(m[0], m[1]), m[2]), S::sub(S::sub(m[1], m[2]), m[3])];
-                    for (dx, sum) in pair.into_iter().enumerate() {
+                    sums[dy][0] = S::add(S::add(S::add(m[0], m[1]), m[2]), bias);
+                    sums[dy][1] = S::add(S::sub(S::sub(m[1], m[2]), m[3]), bias);
+                }
+                for dy in 0..2 {
+                    for dx in 0..2 {
                         if !rows.contains(&(y + dy)) || x + dx >= w.width {
                             continue;
                         }
                         let (y, x) = ((y + dy) as isize, (x + dx) as isize);
-                        let mut sum = S::add(sum, bias);
+                        let mut sum = sums[dy][dx];
                         if let Some(residual) = p.job.residual {
                             sum = S::add(sum, S::load(residual.at(image, y, x).add(p.from + c)));
                         }

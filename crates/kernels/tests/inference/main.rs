@@ -318,6 +318,83 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10))]
+
+    /// Some have channels enough for Winograd's algorithm, and some of them an odd length.
+    #[test]
+    fn lines_of_seven_taps(
+        shape in [8_usize..14, 8..14, 40_usize..70],
+        vertical in any::<bool>(),
+        whole in any::<bool>(),
+        padding in prop_oneof![Just(Padding::Same), Just(Padding::around(3))],
+        filters in 45_usize..110,
+        activation in proptest::sample::select(ACTIVATIONS[..7].to_vec()),
+        seed in 0_u64..1_000_000,
+    ) {
+        let shape = [shape[0], shape[1], if whole { 48 } else { shape[2] }];
+        let kernel = if vertical { [7, 1] } else { [1, 7] };
+        let mut net = Builder::new("line");
+        let x = net.input(shape);
+        let x = net.add("conv", conv(filters, kernel, [1, 1], padding), &[x]);
+        let x = net.add("more", conv(64, [1, 1], [1, 1], Padding::Valid), &[x]);
+        let x = net.add("line", conv(filters, kernel, [1, 1], Padding::Same), &[x]);
+        let y = net.add("point", conv(filters, [1, 1], [1, 1], Padding::Valid), &[x]);
+        let x = net.add("sum", Operator::Add {}, &[x, y]);
+        net.add("end", Operator::Activation { activation }, &[x]);
+        let graph = net.finish().unwrap();
+        check(&graph, &[graph.len() - 1], seed);
+    }
+
+    /// Values this large stay in the cache strip by strip.
+    #[test]
+    fn large_values_run_in_strips(
+        sides in [45_usize..60, 45..60],
+        layers in proptest::collection::vec((0_usize..6, 1_usize..3, padding(), 17_usize..30, any::<bool>()), 2..5),
+        seed in 0_u64..1_000_000,
+    ) {
+        let mut net = Builder::new("large");
+        let mut x = net.input([sides[0], sides[1], 3]);
+        x = net.add("first", conv(20, [3, 3], [1, 1], Padding::Same), &[x]);
+        for (at, (kind, stride, padding, filters, relu)) in layers.into_iter().enumerate() {
+            let window = Window { pool_size: [3, 3], strides: [stride, 1], padding: Padding::Same, count_include_pad: false };
+            let operator = match kind {
+                0 => conv(filters, [1, 1], [1, 1], Padding::Valid),
+                1 => conv(filters, [3, 2], [stride, 1], padding),
+                2 => conv(50 + filters, [3, 3], [1, 1], padding),
+                3 => depthwise([3, 3], [stride, stride], padding, 1),
+                4 => Operator::MaxPooling2D(window),
+                _ => Operator::AveragePooling2D(window),
+            };
+            x = net.add(format!("layer_{at}"), operator, &[x]);
+            if relu {
+                x = net.add(format!("norm_{at}"), norm(), &[x]);
+                x = net.add(format!("relu_{at}"), Operator::ReLU { max_value: Some(6.0) }, &[x]);
+            }
+        }
+        let graph = net.finish().unwrap();
+        let parameters = networks::parameters(&graph, seed);
+        let program = compile(Isa::detect(), &graph, &[graph.len() - 1], &parameters, &Input::default());
+        let steps = program.profile(&vec![0.5; graph.input_shape().count()], 1);
+        prop_assert!(steps.iter().any(|step| step.name.contains(" + ")), "{steps:?}");
+        check_within(1e-4, &graph, &[graph.len() - 1], seed);
+    }
+}
+
+#[test]
+fn a_program_serves_many_threads_at_once() {
+    let graph = networks::mobilenet_v2(32);
+    let parameters = networks::parameters(&graph, 4);
+    let program = compile(Isa::detect(), &graph, &[graph.len() - 1], &parameters, &Input::default());
+    let pixels = Random::new(9).values(6 * graph.input_shape().count(), -1.0, 1.0);
+    let expected = bits(&program.run(&pixels, 6));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..5).for_each(|_| assert_eq!(bits(&program.run(&pixels, 6)), expected)));
+        }
+    });
+}
+
 #[test]
 fn mobilenet_v2_as_a_whole() {
     let graph = networks::mobilenet_v2(32);
