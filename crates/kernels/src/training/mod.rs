@@ -18,8 +18,10 @@ mod plan;
 mod pool;
 mod simd;
 mod step;
+mod winograd;
 
 use std::cell::RefCell;
+use std::thread::LocalKey;
 use std::time::{Duration, Instant};
 
 use injerto_graph::Graph;
@@ -61,8 +63,8 @@ pub enum Error {
     },
 }
 
-/// Time spent in one step of a program since [`Program::profile`] was turned on.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// The shortest times that one step of a program has taken since [`Program::profile`] was turned on.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepTime {
     /// Name of the (first) layer that the step computes.
     pub layer: String,
@@ -205,19 +207,21 @@ impl Program {
             }
             self.buffers[gradient] = d;
             if let (Some(times), Some(started), Some(between)) = (&mut self.times, started, between) {
-                times[index].parameters += between;
-                times[index].inputs += started.elapsed() - between;
+                times[index].parameters = times[index].parameters.min(between);
+                times[index].inputs = times[index].inputs.min(started.elapsed() - between);
             }
         }
     }
 
-    /// Turns the measuring of steps on (from zero) or off.
+    /// Turns the measuring of steps on (anew) or off.
     pub fn profile(&mut self, on: bool) {
         let names = self.plan.operations.iter().map(|operation| operation.name.clone());
-        self.times = on.then(|| names.map(|layer| StepTime { layer, ..StepTime::default() }).collect());
+        let never = Duration::MAX;
+        let time = |layer| StepTime { layer, forward: never, parameters: never, inputs: never };
+        self.times = on.then(|| names.map(time).collect());
     }
 
-    /// Time spent in each step; empty unless [`Program::profile`] is on.
+    /// The shortest times of each step, [`Duration::MAX`] where it has not run; empty unless [`Program::profile`] is on.
     pub fn times(&self) -> &[StepTime] {
         self.times.as_deref().unwrap_or_default()
     }
@@ -256,7 +260,7 @@ impl Program {
             operation.step.forward(&mut self.parameters, &x, &mut y[..value.count * batch], pass);
             self.buffers[value.buffer] = y;
             if let (Some(times), Some(started)) = (&mut self.times, started) {
-                times[index].forward += started.elapsed();
+                times[index].forward = times[index].forward.min(started.elapsed());
             }
         }
         self.output()
@@ -268,10 +272,24 @@ fn scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     thread_local! {
         static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
     }
-    SCRATCH.with_borrow_mut(|buffer| {
-        if buffer.len() < length {
-            buffer.resize(length, 0.0);
-        }
-        work(&mut buffer[..length])
-    })
+    lend(&SCRATCH, length, work)
+}
+
+/// As [`scratch`], for work that goes on in other threads.
+fn workspace<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    thread_local! {
+        static WORKSPACE: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    }
+    lend(&WORKSPACE, length, work)
+}
+
+/// Takes the memory out while it is lent: whoever asks in the meantime gets new memory.
+fn lend<R>(own: &'static LocalKey<RefCell<Vec<f32>>>, length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    let mut buffer = own.take();
+    if buffer.len() < length {
+        buffer.resize(length, 0.0);
+    }
+    let result = work(&mut buffer[..length]);
+    own.set(buffer);
+    result
 }
