@@ -27,7 +27,7 @@ pub(super) struct Depthwise {
 /// Channels that are computed together.
 const LANES: usize = 16;
 /// Channels of one task of the kernel's gradient.
-const BLOCK: usize = 32;
+const BLOCK: usize = 64;
 
 impl Depthwise {
     pub(super) fn new(geometry: Geometry, multiplier: usize, kernel: usize, fold: Fold) -> Self {
@@ -288,8 +288,24 @@ fn kernel_block_body<const FUSED: bool>(
 ) {
     let width = geometry.input[2];
     let size: usize = geometry.input.iter().product();
-    if geometry.window == [3, 3] && multiplier == 1 && count == BLOCK {
-        return kernel_block_3::<FUSED>(geometry, x, d, first, sums);
+    if multiplier == 1 {
+        let images = x.chunks_exact(size).zip(d.chunks_exact(geometry.pixels() * channels));
+        for (x, d) in images {
+            for (tap, sums) in sums.chunks_exact_mut(BLOCK).enumerate() {
+                if count == BLOCK {
+                    sum_tap::<FUSED, BLOCK>(geometry, x, d, tap, first, sums);
+                    continue;
+                }
+                let narrow = count / LANES * LANES;
+                for at in (0..narrow).step_by(LANES) {
+                    sum_tap::<FUSED, LANES>(geometry, x, d, tap, first + at, &mut sums[at..]);
+                }
+                for at in narrow..count {
+                    sum_tap::<FUSED, 1>(geometry, x, d, tap, first + at, &mut sums[at..]);
+                }
+            }
+        }
+        return;
     }
     for (pixel, d) in d.chunks_exact(channels).enumerate() {
         let (image, pixel) = (pixel / geometry.pixels(), pixel % geometry.pixels());
@@ -315,34 +331,40 @@ fn kernel_block_body<const FUSED: bool>(
     }
 }
 
-/// The same for whole blocks and windows of 3×3, whose sums fit in the registers.
+/// Adds one image's part to one tap's gradient, the sums in registers, the image's part of the channels in the first cache.
 #[inline(always)]
-fn kernel_block_3<const FUSED: bool>(geometry: &Geometry, x: &[f32], d: &[f32], first: usize, sums: &mut [f32]) {
-    let [height, width, channels] = geometry.input;
-    let size = height * width * channels;
-    let mut own = [[[0.0_f32; BLOCK]; 3]; 3];
-    for (x, d) in x.chunks_exact(size).zip(d.chunks_exact(geometry.pixels() * channels)) {
-        for (pixel, d) in d.chunks_exact(channels).enumerate() {
-            let d: &[f32; BLOCK] = d[first..first + BLOCK].try_into().expect("as long as it is cut");
-            let (row, column) = (pixel / geometry.output[1], pixel % geometry.output[1]);
-            let columns = [0, 1, 2].map(|tap| geometry.source(1, column, tap));
-            for (ky, own) in own.iter_mut().enumerate() {
-                let Some(from) = geometry.source(0, row, ky) else {
-                    continue;
-                };
-                for (own, at) in own.iter_mut().zip(columns) {
-                    let Some(at) = at else {
-                        continue;
-                    };
-                    let x = &x[(from * width + at) * channels + first..][..BLOCK];
-                    for ((sum, x), d) in own.iter_mut().zip(x).zip(d) {
-                        *sum = fma::<FUSED>(*x, *d, *sum);
-                    }
-                }
+fn sum_tap<const FUSED: bool, const WIDTH: usize>(
+    geometry: &Geometry,
+    x: &[f32],
+    d: &[f32],
+    tap: usize,
+    first: usize,
+    sums: &mut [f32],
+) {
+    let [_, width, channels] = geometry.input;
+    let out: &mut [f32; WIDTH] = (&mut sums[..WIDTH]).try_into().expect("as long as it is cut");
+    let mut sums = *out;
+    // Columns whose window's tap lies in the image.
+    let inside = |column: &usize| geometry.source(1, *column, tap % geometry.window[1]).is_some();
+    let start = (0..geometry.output[1]).find(inside).unwrap_or(0);
+    let end = (0..geometry.output[1]).rfind(inside).map_or(start, |last| last + 1);
+    for row in 0..geometry.output[0] {
+        let Some(from) = geometry.source(0, row, tap / geometry.window[1]) else {
+            continue;
+        };
+        let Some(left) = geometry.source(1, start, tap % geometry.window[1]) else {
+            continue;
+        };
+        let x = &x[(from * width + left) * channels..];
+        let d = &d[(row * geometry.output[1] + start) * channels..];
+        let x = x.chunks(geometry.strides[1] * channels);
+        for (x, d) in x.zip(d.chunks(channels)).take(end - start) {
+            let x: &[f32; WIDTH] = x[first..first + WIDTH].try_into().expect("as long as it is cut");
+            let d: &[f32; WIDTH] = d[first..first + WIDTH].try_into().expect("as long as it is cut");
+            for ((sum, x), d) in sums.iter_mut().zip(x).zip(d) {
+                *sum = fma::<FUSED>(*x, *d, *sum);
             }
         }
     }
-    for (sums, own) in sums.chunks_exact_mut(BLOCK).zip(own.iter().flatten()) {
-        sums.copy_from_slice(own);
-    }
+    *out = sums;
 }

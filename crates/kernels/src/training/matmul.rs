@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::aligned::Aligned;
 use super::scratch;
 use super::simd::{Level, PLAIN_FUSED, fma, level};
 
@@ -20,7 +21,7 @@ const DEPTH: usize = 320;
 /// The right side of a product, `[inner, columns]`, in panels.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Packed {
-    data: Vec<f32>,
+    data: Aligned,
     inner: usize,
     columns: usize,
 }
@@ -35,7 +36,7 @@ impl Packed {
         scale: Scale,
     ) {
         (self.inner, self.columns) = (inner, columns);
-        self.data.resize(columns.div_ceil(PANEL) * inner * PANEL, 0.0);
+        self.data.resize(columns.div_ceil(PANEL) * inner * PANEL);
         for (panel, out) in self.data.chunks_exact_mut((inner * PANEL).max(1)).enumerate() {
             let first = panel * PANEL;
             let width = PANEL.min(columns - first);
@@ -65,7 +66,7 @@ impl Packed {
     /// Makes room for a matrix, whose panels the caller fills: `[panel][inner][PANEL]`.
     pub(super) fn room(&mut self, [inner, columns]: [usize; 2]) -> &mut [f32] {
         (self.inner, self.columns) = (inner, columns);
-        self.data.resize(columns.div_ceil(PANEL) * inner * PANEL, 0.0);
+        self.data.resize(columns.div_ceil(PANEL) * inner * PANEL);
         &mut self.data
     }
 }
@@ -256,8 +257,9 @@ unsafe fn gram_part(
     let (tiles, panels) = (part.len().div_ceil(TILE), width.div_ceil(PANEL));
     let depth = DEPTH.min(rows).max(1);
     scratch(depth * (part.len() + TILE * tiles + PANEL * panels), |buffer| {
-        let (lines, buffer) = buffer.split_at_mut(depth * part.len());
-        let (left, packed) = buffer.split_at_mut(depth * TILE * tiles);
+        // The panels first, so that they begin with a line of the cache.
+        let (packed, buffer) = buffer.split_at_mut(depth * PANEL * panels);
+        let (left, lines) = buffer.split_at_mut(depth * TILE * tiles);
         // No rows: one turn that writes zeros.
         for first in (0..rows.max(1)).step_by(depth) {
             let steps = depth.min(rows - first);

@@ -7,6 +7,7 @@
 //! *Architecture invariant:* equal inputs give equal bits on one machine. Sums over a batch are taken in parts that do not depend
 //! on threads or time, and parts are added in order.
 
+mod aligned;
 mod convolution;
 mod depthwise;
 mod elementwise;
@@ -28,6 +29,7 @@ use injerto_graph::Graph;
 
 pub use parameters::ParameterId;
 
+use aligned::Aligned;
 use parameters::Parameters;
 use plan::Plan;
 use step::{Inputs, Pass};
@@ -81,7 +83,7 @@ pub struct StepTime {
 pub struct Program {
     plan: Plan,
     parameters: Parameters,
-    buffers: Vec<Vec<f32>>,
+    buffers: Vec<Aligned>,
     batch: usize,
     /// Whether the values of a training pass are there, for [`Program::backward`].
     trained: bool,
@@ -108,7 +110,7 @@ impl Program {
     ) -> Result<Self, Error> {
         let parameters = Parameters::new(graph, layers, trains);
         let plan = plan::compile(graph, layers, inputs, batch_statistics, &parameters)?;
-        let buffers = vec![Vec::new(); plan.buffers.len()];
+        let buffers = vec![Aligned::default(); plan.buffers.len()];
         Ok(Self { plan, parameters, buffers, batch: 0, trained: false, times: None })
     }
 
@@ -244,7 +246,7 @@ impl Program {
         self.batch = batch;
         for (buffer, length) in self.buffers.iter_mut().zip(&self.plan.buffers) {
             if buffer.len() < length * batch {
-                buffer.resize(length * batch, 0.0);
+                buffer.resize(length * batch);
             }
         }
         let values = &self.plan.values;
@@ -270,7 +272,7 @@ impl Program {
 /// Lends a thread's own memory, `length` values that hold anything.
 fn scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     thread_local! {
-        static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+        static SCRATCH: RefCell<Aligned> = RefCell::default();
     }
     lend(&SCRATCH, length, work)
 }
@@ -278,16 +280,16 @@ fn scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
 /// As [`scratch`], for work that goes on in other threads.
 fn workspace<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     thread_local! {
-        static WORKSPACE: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+        static WORKSPACE: RefCell<Aligned> = RefCell::default();
     }
     lend(&WORKSPACE, length, work)
 }
 
 /// Takes the memory out while it is lent: whoever asks in the meantime gets new memory.
-fn lend<R>(own: &'static LocalKey<RefCell<Vec<f32>>>, length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+fn lend<R>(own: &'static LocalKey<RefCell<Aligned>>, length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     let mut buffer = own.take();
     if buffer.len() < length {
-        buffer.resize(length, 0.0);
+        buffer.resize(length);
     }
     let result = work(&mut buffer[..length]);
     own.set(buffer);
