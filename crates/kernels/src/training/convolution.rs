@@ -3,10 +3,11 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::fold::{Fold, clip_and_sum};
-use super::matmul::{Finish, Packed, Scale, gram, multiply};
+use super::matmul::{Finish, Packed, Scale, TILE, gram, multiply};
 use super::parameters::Parameters;
 use super::scratch;
 use super::step::{Inputs, Pass, Step};
+use super::winograd::{self, Kernels};
 
 /// A window that slides over an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +112,10 @@ pub(super) struct Convolution {
     input_wants: bool,
     /// For each group, the kernel for going forward and for going backward.
     packed: Vec<(Packed, Packed)>,
+    /// The same for a convolution that Winograd's method suits, instead.
+    winograd: Option<(Kernels, Kernels)>,
+    /// A copy of the kernel, scaled or turned.
+    copy: Vec<f32>,
     version: Option<u64>,
     sums: Vec<f32>,
     partial: Vec<f32>,
@@ -128,6 +133,8 @@ impl Convolution {
             kernel,
             fold,
             input_wants,
+            winograd: winograd::suits(&geometry, groups, filters).then(Default::default),
+            copy: Vec::new(),
             packed: vec![(Packed::default(), Packed::default()); groups],
             version: None,
             sums: vec![0.0; filters],
@@ -155,6 +162,25 @@ impl Convolution {
         let (inner, filters, each) = (self.inner(), self.filters, self.filters / self.groups);
         let (kernel, scale, wants) = (parameters.values(self.kernel), &self.fold.scale, self.input_wants);
         let has_scale = self.fold.norm.is_some();
+        if let Some((forward, backward)) = &mut self.winograd {
+            let sides = [self.geometry.input[2], filters];
+            let mut scaled = Vec::new();
+            let mut kernel = kernel;
+            if has_scale {
+                scaled.extend_from_slice(kernel);
+                for row in scaled.chunks_exact_mut(filters) {
+                    row.iter_mut().zip(scale).for_each(|(value, scale)| *value *= scale);
+                }
+                kernel = &scaled;
+            }
+            forward.transform(kernel, sides);
+            if wants {
+                self.copy.resize(kernel.len(), 0.0);
+                winograd::turn(kernel, sides, &mut self.copy);
+                backward.transform(&self.copy, [sides[1], sides[0]]);
+            }
+            return;
+        }
         self.packed.par_iter_mut().enumerate().for_each(|(group, (forward, backward))| {
             let kernel = &kernel[group * each..];
             let scale = &scale[group * each..][..each];
@@ -170,8 +196,8 @@ impl Convolution {
     /// Rows that one task takes: whole tiles, few enough that its part of the gathered matrix stays in the second cache.
     fn rows_each(&self, rows: usize) -> usize {
         let fitting =
-            if self.geometry.is_pointwise() { 224 } else { (128 * 1024 / self.inner().max(1)).clamp(14, 224) };
-        fitting.min(rows.div_ceil(8)).next_multiple_of(14)
+            if self.geometry.is_pointwise() { 192 } else { (128 * 1024 / self.inner().max(1)).clamp(TILE, 192) };
+        fitting.min(rows.div_ceil(8)).next_multiple_of(TILE)
     }
 }
 
@@ -180,6 +206,11 @@ impl Step for Convolution {
         self.refresh(parameters);
         let (geometry, filters, each, inner) = (&self.geometry, self.filters, self.filters / self.groups, self.inner());
         let x = x.get(0);
+        if let Some((kernels, _)) = &self.winograd {
+            let finish = Finish { accumulate: false, bias: self.fold.shift(), clip: self.fold.clip };
+            winograd::convolve(geometry, x, kernels, filters, y, finish);
+            return;
+        }
         let rows = y.len() / filters;
         let block = self.rows_each(rows);
         y.par_chunks_mut(block * filters).enumerate().for_each(|(task, y)| {
@@ -212,7 +243,10 @@ impl Step for Convolution {
         if needs_kernel {
             gradient.resize(parameters.values(self.kernel).len(), 0.0);
             let (rows, each, x) = (d.len() / self.filters, self.filters / self.groups, x.get(0));
-            for group in 0..self.groups {
+            if self.winograd.is_some() {
+                winograd::kernel_gradient(&self.geometry, x, d, self.filters, &mut gradient);
+            }
+            for group in (0..self.groups).filter(|_| self.winograd.is_none()) {
                 let channels = self.channels(group);
                 let fill = |rows: Range<usize>, part: Range<usize>, out: &mut [f32]| {
                     self.geometry.gather(x, rows, &part, &channels, out);
@@ -228,6 +262,11 @@ impl Step for Convolution {
     fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, _: &[f32], d: &[f32], dx: &mut [f32], accumulate: bool) {
         let (geometry, filters, each, inner) = (&self.geometry, self.filters, self.filters / self.groups, self.inner());
         let width = geometry.input[2];
+        if let Some((_, kernels)) = &self.winograd {
+            let turned = winograd::turned(geometry, filters);
+            winograd::convolve(&turned, d, kernels, width, dx, Finish::plain(accumulate));
+            return;
+        }
         if geometry.is_pointwise() {
             let block = self.rows_each(d.len() / filters);
             dx.par_chunks_mut(block * width).zip(d.par_chunks(block * filters)).for_each(|(dx, d)| {

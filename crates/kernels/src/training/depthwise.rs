@@ -24,8 +24,10 @@ pub(super) struct Depthwise {
     blocks: Vec<f32>,
 }
 
+/// Channels that are computed together.
+const LANES: usize = 16;
 /// Channels of one task of the kernel's gradient.
-const BLOCK: usize = 32;
+const BLOCK: usize = 64;
 
 impl Depthwise {
     pub(super) fn new(geometry: Geometry, multiplier: usize, kernel: usize, fold: Fold) -> Self {
@@ -147,26 +149,77 @@ fn forward_row_body<const FUSED: bool>(
     y: &mut [f32],
 ) {
     let (channels, width) = (shift.len(), geometry.input[2]);
+    let mut taps = Vec::with_capacity(geometry.window[0] * geometry.window[1]);
     for (column, y) in y.chunks_exact_mut(channels).enumerate() {
-        y.copy_from_slice(shift);
-        for (tap, kernel) in kernel.chunks_exact(channels).enumerate() {
+        taps.clear();
+        for tap in 0..geometry.window[0] * geometry.window[1] {
             let from = geometry.source(0, row, tap / geometry.window[1]);
             let at = geometry.source(1, column, tap % geometry.window[1]);
-            let (Some(from), Some(at)) = (from, at) else {
-                continue;
-            };
-            let x = &x[(from * geometry.input[1] + at) * width..][..width];
-            if multiplier == 1 {
-                for ((y, x), kernel) in y.iter_mut().zip(x).zip(kernel) {
-                    *y = fma::<FUSED>(*x, *kernel, *y);
-                }
-            } else {
-                for (c, (y, kernel)) in y.iter_mut().zip(kernel).enumerate() {
-                    *y = fma::<FUSED>(x[c / multiplier], *kernel, *y);
-                }
+            if let (Some(from), Some(at)) = (from, at) {
+                taps.push(((from * geometry.input[1] + at) * width, tap * channels));
             }
         }
-        y.iter_mut().for_each(|y| *y = limit(*y, clip));
+        if multiplier == 1 {
+            gather::<FUSED>(x, kernel, &taps, Some(shift), clip, y);
+            continue;
+        }
+        for (c, y) in y.iter_mut().enumerate() {
+            let sum = taps.iter().fold(shift[c], |sum, (x_at, kernel_at)| {
+                fma::<FUSED>(x[x_at + c / multiplier], kernel[kernel_at + c], sum)
+            });
+            *y = limit(sum, clip);
+        }
+    }
+}
+
+/// `out = clip(start + sum of source * kernel over the taps)`, channel by channel; without a start, added to `out`.
+#[inline(always)]
+fn gather<const FUSED: bool>(
+    source: &[f32],
+    kernel: &[f32],
+    taps: &[(usize, usize)],
+    start: Option<&[f32]>,
+    clip: (f32, f32),
+    out: &mut [f32],
+) {
+    let channels = out.len();
+    let wide = channels / (4 * LANES) * (4 * LANES);
+    for first in (0..wide).step_by(4 * LANES) {
+        gather_block::<FUSED, { 4 * LANES }>(source, kernel, taps, start, clip, first, out);
+    }
+    let narrow = channels / LANES * LANES;
+    for first in (wide..narrow).step_by(LANES) {
+        gather_block::<FUSED, LANES>(source, kernel, taps, start, clip, first, out);
+    }
+    for first in narrow..channels {
+        gather_block::<FUSED, 1>(source, kernel, taps, start, clip, first, out);
+    }
+}
+
+#[inline(always)]
+fn gather_block<const FUSED: bool, const WIDTH: usize>(
+    source: &[f32],
+    kernel: &[f32],
+    taps: &[(usize, usize)],
+    start: Option<&[f32]>,
+    clip: (f32, f32),
+    first: usize,
+    out: &mut [f32],
+) {
+    let out: &mut [f32; WIDTH] = (&mut out[first..first + WIDTH]).try_into().expect("as long as it is cut");
+    let mut sums: [f32; WIDTH] = match start {
+        Some(start) => start[first..first + WIDTH].try_into().expect("as long as it is cut"),
+        None => *out,
+    };
+    for (source_at, kernel_at) in taps {
+        let source: &[f32; WIDTH] = source[source_at + first..][..WIDTH].try_into().expect("as long as it is cut");
+        let kernel: &[f32; WIDTH] = kernel[kernel_at + first..][..WIDTH].try_into().expect("as long as it is cut");
+        for ((sum, source), kernel) in sums.iter_mut().zip(source).zip(kernel) {
+            *sum = fma::<FUSED>(*source, *kernel, *sum);
+        }
+    }
+    for (out, sum) in out.iter_mut().zip(sums) {
+        *out = limit(sum, clip);
     }
 }
 
@@ -193,22 +246,23 @@ fn backward_row_body<const FUSED: bool>(
         let to = place / geometry.strides[axis];
         (place % geometry.strides[axis] == 0 && to < geometry.output[axis]).then_some(to)
     };
+    let mut taps = Vec::with_capacity(geometry.window[0] * geometry.window[1]);
     for (column, dx) in dx.chunks_exact_mut(width).enumerate() {
-        for (tap, kernel) in kernel.chunks_exact(channels).enumerate() {
+        taps.clear();
+        for tap in 0..geometry.window[0] * geometry.window[1] {
             let to = target(0, row, tap / geometry.window[1]);
             let at = target(1, column, tap % geometry.window[1]);
-            let (Some(to), Some(at)) = (to, at) else {
-                continue;
-            };
-            let d = &d[(to * geometry.output[1] + at) * channels..][..channels];
-            if multiplier == 1 {
-                for ((dx, d), kernel) in dx.iter_mut().zip(d).zip(kernel) {
-                    *dx = fma::<FUSED>(*d, *kernel, *dx);
-                }
-            } else {
-                for (c, (d, kernel)) in d.iter().zip(kernel).enumerate() {
-                    dx[c / multiplier] = fma::<FUSED>(*d, *kernel, dx[c / multiplier]);
-                }
+            if let (Some(to), Some(at)) = (to, at) {
+                taps.push(((to * geometry.output[1] + at) * channels, tap * channels));
+            }
+        }
+        if multiplier == 1 {
+            gather::<FUSED>(d, kernel, &taps, None, (f32::NEG_INFINITY, f32::INFINITY), dx);
+            continue;
+        }
+        for (d_at, kernel_at) in &taps {
+            for c in 0..channels {
+                dx[c / multiplier] = fma::<FUSED>(d[d_at + c], kernel[kernel_at + c], dx[c / multiplier]);
             }
         }
     }
@@ -234,6 +288,25 @@ fn kernel_block_body<const FUSED: bool>(
 ) {
     let width = geometry.input[2];
     let size: usize = geometry.input.iter().product();
+    if multiplier == 1 {
+        let images = x.chunks_exact(size).zip(d.chunks_exact(geometry.pixels() * channels));
+        for (x, d) in images {
+            for (tap, sums) in sums.chunks_exact_mut(BLOCK).enumerate() {
+                if count == BLOCK {
+                    sum_tap::<FUSED, BLOCK>(geometry, x, d, tap, first, sums);
+                    continue;
+                }
+                let narrow = count / LANES * LANES;
+                for at in (0..narrow).step_by(LANES) {
+                    sum_tap::<FUSED, LANES>(geometry, x, d, tap, first + at, &mut sums[at..]);
+                }
+                for at in narrow..count {
+                    sum_tap::<FUSED, 1>(geometry, x, d, tap, first + at, &mut sums[at..]);
+                }
+            }
+        }
+        return;
+    }
     for (pixel, d) in d.chunks_exact(channels).enumerate() {
         let (image, pixel) = (pixel / geometry.pixels(), pixel % geometry.pixels());
         let (row, column) = (pixel / geometry.output[1], pixel % geometry.output[1]);
@@ -256,4 +329,42 @@ fn kernel_block_body<const FUSED: bool>(
             }
         }
     }
+}
+
+/// Adds one image's part to one tap's gradient, the sums in registers, the image's part of the channels in the first cache.
+#[inline(always)]
+fn sum_tap<const FUSED: bool, const WIDTH: usize>(
+    geometry: &Geometry,
+    x: &[f32],
+    d: &[f32],
+    tap: usize,
+    first: usize,
+    sums: &mut [f32],
+) {
+    let [_, width, channels] = geometry.input;
+    let out: &mut [f32; WIDTH] = (&mut sums[..WIDTH]).try_into().expect("as long as it is cut");
+    let mut sums = *out;
+    // Columns whose window's tap lies in the image.
+    let inside = |column: &usize| geometry.source(1, *column, tap % geometry.window[1]).is_some();
+    let start = (0..geometry.output[1]).find(inside).unwrap_or(0);
+    let end = (0..geometry.output[1]).rfind(inside).map_or(start, |last| last + 1);
+    for row in 0..geometry.output[0] {
+        let Some(from) = geometry.source(0, row, tap / geometry.window[1]) else {
+            continue;
+        };
+        let Some(left) = geometry.source(1, start, tap % geometry.window[1]) else {
+            continue;
+        };
+        let x = &x[(from * width + left) * channels..];
+        let d = &d[(row * geometry.output[1] + start) * channels..];
+        let x = x.chunks(geometry.strides[1] * channels);
+        for (x, d) in x.zip(d.chunks(channels)).take(end - start) {
+            let x: &[f32; WIDTH] = x[first..first + WIDTH].try_into().expect("as long as it is cut");
+            let d: &[f32; WIDTH] = d[first..first + WIDTH].try_into().expect("as long as it is cut");
+            for ((sum, x), d) in sums.iter_mut().zip(x).zip(d) {
+                *sum = fma::<FUSED>(*x, *d, *sum);
+            }
+        }
+    }
+    *out = sums;
 }

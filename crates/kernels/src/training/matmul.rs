@@ -7,20 +7,21 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::aligned::Aligned;
 use super::scratch;
 use super::simd::{Level, PLAIN_FUSED, fma, level};
 
 /// Columns of a panel.
 pub(super) const PANEL: usize = 32;
 /// Most rows of a tile of the result that one call of the innermost kernel computes.
-const TILE: usize = 14;
+pub(super) const TILE: usize = 14;
 /// Most steps along the inner dimension in one go: a panel of as many rows stays in the first cache.
 const DEPTH: usize = 320;
 
 /// The right side of a product, `[inner, columns]`, in panels.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Packed {
-    data: Vec<f32>,
+    data: Aligned,
     inner: usize,
     columns: usize,
 }
@@ -35,7 +36,7 @@ impl Packed {
         scale: Scale,
     ) {
         (self.inner, self.columns) = (inner, columns);
-        self.data.resize(columns.div_ceil(PANEL) * inner * PANEL, 0.0);
+        self.data.resize(columns.div_ceil(PANEL) * inner * PANEL);
         for (panel, out) in self.data.chunks_exact_mut((inner * PANEL).max(1)).enumerate() {
             let first = panel * PANEL;
             let width = PANEL.min(columns - first);
@@ -58,6 +59,15 @@ impl Packed {
                 out[width..].fill(0.0);
             }
         }
+    }
+}
+
+impl Packed {
+    /// Makes room for a matrix, whose panels the caller fills: `[panel][inner][PANEL]`.
+    pub(super) fn room(&mut self, [inner, columns]: [usize; 2]) -> &mut [f32] {
+        (self.inner, self.columns) = (inner, columns);
+        self.data.resize(columns.div_ceil(PANEL) * inner * PANEL);
+        &mut self.data
     }
 }
 
@@ -206,53 +216,91 @@ pub(super) fn gram(
         }
         let part = row..inner.min(row + tiles_each * TILE);
         let width = columns.min(column + panels_each * PANEL) - column;
-        let (tiles, panels) = (part.len().div_ceil(TILE), width.div_ceil(PANEL));
-        let depth = DEPTH.min(rows).max(1);
-        scratch(depth * (part.len() + TILE * tiles + PANEL * panels), |buffer| {
-            let (lines, buffer) = buffer.split_at_mut(depth * part.len());
-            let (left, packed) = buffer.split_at_mut(depth * TILE * tiles);
-            // No rows: one turn that writes zeros.
-            for first in (0..rows.max(1)).step_by(depth) {
-                let steps = depth.min(rows - first);
-                fill(first..first + steps, part.clone(), &mut lines[..steps * part.len()]);
-                for (t, out) in left.chunks_exact_mut(depth * TILE).enumerate() {
-                    let height = TILE.min(part.len() - t * TILE);
-                    let lines = lines.chunks_exact(part.len());
-                    for (out, line) in out.chunks_exact_mut(TILE).zip(lines).take(steps) {
-                        out[..height].copy_from_slice(&line[t * TILE..][..height]);
-                        out[height..].fill(0.0);
-                    }
-                }
-                for (panel, out) in packed.chunks_exact_mut(depth * PANEL).enumerate() {
-                    let from = column + panel * PANEL;
-                    let width = PANEL.min(column + width - from);
-                    for (p, out) in out.chunks_exact_mut(PANEL).take(steps).enumerate() {
-                        out[..width].copy_from_slice(&right[(first + p) * right_row + from..][..width]);
-                        out[width..].fill(0.0);
-                    }
-                }
-                for panel in 0..panels {
-                    let from = column + panel * PANEL;
-                    let right = &packed[panel * depth * PANEL..][..steps * PANEL];
-                    for t in 0..tiles {
-                        let tile = Tile {
-                            rows: TILE.min(part.len() - t * TILE),
-                            width: PANEL.min(column + width - from),
-                            steps,
-                            left_row: 1,
-                            left_step: TILE,
-                            result_row,
-                            accumulate: first > 0,
-                            bias: &[0.0; PANEL],
-                            clip: (f32::NEG_INFINITY, f32::INFINITY),
-                        };
-                        let out = shared.at((part.start + t * TILE) * result_row + from);
-                        // SAFETY: the rows and columns of this tile lie in the result and are this task's alone.
-                        unsafe { tile.run(&left[t * depth * TILE..][..steps * TILE], right, out) };
-                    }
+        // SAFETY: rows and columns of the result that are this task's alone; its length has been checked.
+        unsafe { gram_part(rows, part, fill, (right, right_row), column..column + width, (shared, result_row), false) };
+    });
+}
+
+/// As [`gram`] for contiguous sides and all of the result in one task: `result (+)= leftᵀ right`.
+pub(super) fn gram_whole(
+    rows: usize,
+    left: &[f32],
+    inner: usize,
+    right: &[f32],
+    columns: usize,
+    result: &mut [f32],
+    add: bool,
+) {
+    assert!(left.len() >= rows * inner && right.len() >= rows * columns && result.len() >= inner * columns);
+    let fill = |rows: Range<usize>, part: Range<usize>, out: &mut [f32]| {
+        for (row, out) in rows.zip(out.chunks_exact_mut(part.len())) {
+            out.copy_from_slice(&left[row * inner..][part.clone()]);
+        }
+    };
+    let shared = Shared(result.as_mut_ptr());
+    // SAFETY: the whole result is this call's.
+    unsafe { gram_part(rows, 0..inner, &fill, (right, columns), 0..columns, (shared, columns), add) };
+}
+
+/// # Safety
+/// `result` has the rows `part` and the columns `columns`, `result_row` values apart, and nobody else touches them.
+unsafe fn gram_part(
+    rows: usize,
+    part: Range<usize>,
+    fill: &Fill<'_>,
+    (right, right_row): (&[f32], usize),
+    columns: Range<usize>,
+    (result, result_row): (Shared, usize),
+    add: bool,
+) {
+    let (column, width) = (columns.start, columns.len());
+    let (tiles, panels) = (part.len().div_ceil(TILE), width.div_ceil(PANEL));
+    let depth = DEPTH.min(rows).max(1);
+    scratch(depth * (part.len() + TILE * tiles + PANEL * panels), |buffer| {
+        // The panels first, so that they begin with a line of the cache.
+        let (packed, buffer) = buffer.split_at_mut(depth * PANEL * panels);
+        let (left, lines) = buffer.split_at_mut(depth * TILE * tiles);
+        // No rows: one turn that writes zeros.
+        for first in (0..rows.max(1)).step_by(depth) {
+            let steps = depth.min(rows - first);
+            fill(first..first + steps, part.clone(), &mut lines[..steps * part.len()]);
+            for (t, out) in left.chunks_exact_mut(depth * TILE).enumerate() {
+                let height = TILE.min(part.len() - t * TILE);
+                let lines = lines.chunks_exact(part.len());
+                for (out, line) in out.chunks_exact_mut(TILE).zip(lines).take(steps) {
+                    out[..height].copy_from_slice(&line[t * TILE..][..height]);
+                    out[height..].fill(0.0);
                 }
             }
-        });
+            for (panel, out) in packed.chunks_exact_mut(depth * PANEL).enumerate() {
+                let from = column + panel * PANEL;
+                let width = PANEL.min(columns.end - from);
+                for (p, out) in out.chunks_exact_mut(PANEL).take(steps).enumerate() {
+                    out[..width].copy_from_slice(&right[(first + p) * right_row + from..][..width]);
+                    out[width..].fill(0.0);
+                }
+            }
+            for panel in 0..panels {
+                let from = column + panel * PANEL;
+                let right = &packed[panel * depth * PANEL..][..steps * PANEL];
+                for t in 0..tiles {
+                    let tile = Tile {
+                        rows: TILE.min(part.len() - t * TILE),
+                        width: PANEL.min(columns.end - from),
+                        steps,
+                        left_row: 1,
+                        left_step: TILE,
+                        result_row,
+                        accumulate: add || first > 0,
+                        bias: &[0.0; PANEL],
+                        clip: (f32::NEG_INFINITY, f32::INFINITY),
+                    };
+                    let out = result.at((part.start + t * TILE) * result_row + from);
+                    // SAFETY: the rows and columns of this tile lie in the caller's part of the result.
+                    unsafe { tile.run(&left[t * depth * TILE..][..steps * TILE], right, out) };
+                }
+            }
+        }
     });
 }
 
@@ -337,49 +385,183 @@ impl Tile<'_> {
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f")]
     unsafe fn v4(&self, left: *const f32, right: *const f32, result: *mut f32) {
-        let packed = self.left_row == 1 && self.left_step == TILE;
-        debug_assert!(packed || self.left_step == 1);
-        macro_rules! by_rows {
-            ($($rows:literal)*) => {
-                match self.rows {
-                    // SAFETY: as this function's.
-                    $($rows if packed => unsafe { self.v4_rows::<$rows, true>(left, right, result) },)*
-                    // SAFETY: as this function's.
-                    $($rows => unsafe { self.v4_rows::<$rows, false>(left, right, result) },)*
-                    _ => unreachable!("a tile has 1 to 14 rows"),
-                }
-            };
+        let mut row = 0;
+        while row < self.rows {
+            // SAFETY: `row` is one of the rows of both sides, and the functions take no more than there are.
+            unsafe {
+                let (left, result) = (left.add(row * self.left_row), result.add(row * self.result_row));
+                row += match self.rows - row {
+                    TILE.. => self.v4_tile(left, right, result),
+                    7.. => self.v4_rows::<7>(left, right, result),
+                    4.. => self.v4_rows::<4>(left, right, result),
+                    2.. => self.v4_rows::<2>(left, right, result),
+                    _ => self.v4_rows::<1>(left, right, result),
+                };
+            }
         }
-        by_rows!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    }
+
+    /// A whole tile. Its 28 sums, two values of the right side and two of the left just fit in the registers, which the compiler
+    /// does not find out by itself.
+    ///
+    /// # Safety
+    /// As [`Tile::v4`]'s, with a whole tile's rows.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f")]
+    #[rustfmt::skip]
+    unsafe fn v4_tile(&self, left: *const f32, right: *const f32, result: *mut f32) -> usize {
+        use std::arch::x86_64::_mm512_setzero_ps;
+        let mut sums = [[_mm512_setzero_ps(); 2]; TILE];
+        let row = self.left_row * size_of::<f32>();
+        if self.steps > 0 {
+        // SAFETY: reads `steps` lines of a panel from `right` and `steps` values of 14 rows from `left`; writes registers only.
+        unsafe {
+            std::arch::asm!(
+                "vpxord zmm0, zmm0, zmm0",
+                "vpxord zmm1, zmm1, zmm1",
+                "vpxord zmm2, zmm2, zmm2",
+                "vpxord zmm3, zmm3, zmm3",
+                "vpxord zmm4, zmm4, zmm4",
+                "vpxord zmm5, zmm5, zmm5",
+                "vpxord zmm6, zmm6, zmm6",
+                "vpxord zmm7, zmm7, zmm7",
+                "vpxord zmm8, zmm8, zmm8",
+                "vpxord zmm9, zmm9, zmm9",
+                "vpxord zmm10, zmm10, zmm10",
+                "vpxord zmm11, zmm11, zmm11",
+                "vpxord zmm12, zmm12, zmm12",
+                "vpxord zmm13, zmm13, zmm13",
+                "vpxord zmm14, zmm14, zmm14",
+                "vpxord zmm15, zmm15, zmm15",
+                "vpxord zmm16, zmm16, zmm16",
+                "vpxord zmm17, zmm17, zmm17",
+                "vpxord zmm18, zmm18, zmm18",
+                "vpxord zmm19, zmm19, zmm19",
+                "vpxord zmm20, zmm20, zmm20",
+                "vpxord zmm21, zmm21, zmm21",
+                "vpxord zmm22, zmm22, zmm22",
+                "vpxord zmm23, zmm23, zmm23",
+                "vpxord zmm24, zmm24, zmm24",
+                "vpxord zmm25, zmm25, zmm25",
+                "vpxord zmm26, zmm26, zmm26",
+                "vpxord zmm27, zmm27, zmm27",
+                "2:",
+                "vmovups zmm28, zmmword ptr [{b}]",
+                "vmovups zmm29, zmmword ptr [{b} + 64]",
+                "vbroadcastss zmm30, dword ptr [{a}]",
+                "vfmadd231ps zmm0, zmm28, zmm30",
+                "vfmadd231ps zmm1, zmm29, zmm30",
+                "vbroadcastss zmm31, dword ptr [{a} + {r}]",
+                "vfmadd231ps zmm2, zmm28, zmm31",
+                "vfmadd231ps zmm3, zmm29, zmm31",
+                "vbroadcastss zmm30, dword ptr [{a} + 2 * {r}]",
+                "vfmadd231ps zmm4, zmm28, zmm30",
+                "vfmadd231ps zmm5, zmm29, zmm30",
+                "vbroadcastss zmm31, dword ptr [{a} + {r3}]",
+                "vfmadd231ps zmm6, zmm28, zmm31",
+                "vfmadd231ps zmm7, zmm29, zmm31",
+                "vbroadcastss zmm30, dword ptr [{a} + 4 * {r}]",
+                "vfmadd231ps zmm8, zmm28, zmm30",
+                "vfmadd231ps zmm9, zmm29, zmm30",
+                "vbroadcastss zmm31, dword ptr [{a} + {r5}]",
+                "vfmadd231ps zmm10, zmm28, zmm31",
+                "vfmadd231ps zmm11, zmm29, zmm31",
+                "vbroadcastss zmm30, dword ptr [{a} + 2 * {r3}]",
+                "vfmadd231ps zmm12, zmm28, zmm30",
+                "vfmadd231ps zmm13, zmm29, zmm30",
+                "vbroadcastss zmm31, dword ptr [{h}]",
+                "vfmadd231ps zmm14, zmm28, zmm31",
+                "vfmadd231ps zmm15, zmm29, zmm31",
+                "vbroadcastss zmm30, dword ptr [{h} + {r}]",
+                "vfmadd231ps zmm16, zmm28, zmm30",
+                "vfmadd231ps zmm17, zmm29, zmm30",
+                "vbroadcastss zmm31, dword ptr [{h} + 2 * {r}]",
+                "vfmadd231ps zmm18, zmm28, zmm31",
+                "vfmadd231ps zmm19, zmm29, zmm31",
+                "vbroadcastss zmm30, dword ptr [{h} + {r3}]",
+                "vfmadd231ps zmm20, zmm28, zmm30",
+                "vfmadd231ps zmm21, zmm29, zmm30",
+                "vbroadcastss zmm31, dword ptr [{h} + 4 * {r}]",
+                "vfmadd231ps zmm22, zmm28, zmm31",
+                "vfmadd231ps zmm23, zmm29, zmm31",
+                "vbroadcastss zmm30, dword ptr [{h} + {r5}]",
+                "vfmadd231ps zmm24, zmm28, zmm30",
+                "vfmadd231ps zmm25, zmm29, zmm30",
+                "vbroadcastss zmm31, dword ptr [{h} + 2 * {r3}]",
+                "vfmadd231ps zmm26, zmm28, zmm31",
+                "vfmadd231ps zmm27, zmm29, zmm31",
+                "add {a}, {step}",
+                "add {h}, {step}",
+                "add {b}, 128",
+                "dec {count}",
+                "jnz 2b",
+                a = inout(reg) left => _,
+                h = inout(reg) left.byte_add(7 * row) => _,
+                b = inout(reg) right => _,
+                count = inout(reg) self.steps => _,
+                r = in(reg) row,
+                r3 = in(reg) 3 * row,
+                r5 = in(reg) 5 * row,
+                step = in(reg) self.left_step * size_of::<f32>(),
+                out("zmm0") sums[0][0], out("zmm1") sums[0][1],
+                out("zmm2") sums[1][0], out("zmm3") sums[1][1],
+                out("zmm4") sums[2][0], out("zmm5") sums[2][1],
+                out("zmm6") sums[3][0], out("zmm7") sums[3][1],
+                out("zmm8") sums[4][0], out("zmm9") sums[4][1],
+                out("zmm10") sums[5][0], out("zmm11") sums[5][1],
+                out("zmm12") sums[6][0], out("zmm13") sums[6][1],
+                out("zmm14") sums[7][0], out("zmm15") sums[7][1],
+                out("zmm16") sums[8][0], out("zmm17") sums[8][1],
+                out("zmm18") sums[9][0], out("zmm19") sums[9][1],
+                out("zmm20") sums[10][0], out("zmm21") sums[10][1],
+                out("zmm22") sums[11][0], out("zmm23") sums[11][1],
+                out("zmm24") sums[12][0], out("zmm25") sums[12][1],
+                out("zmm26") sums[13][0], out("zmm27") sums[13][1],
+                out("zmm28") _, out("zmm29") _, out("zmm30") _, out("zmm31") _,
+                options(nostack, readonly),
+            );
+        }
+        }
+        // SAFETY: as this function's.
+        unsafe { self.v4_store(&sums, result) }
+        TILE
     }
 
     /// # Safety
     /// As [`Tile::v4`]'s, with `ROWS` rows.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f")]
-    unsafe fn v4_rows<const ROWS: usize, const PACKED: bool>(
-        &self,
-        left: *const f32,
-        mut right: *const f32,
-        result: *mut f32,
-    ) {
-        use std::arch::x86_64::{
-            _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
-            _mm512_max_ps, _mm512_min_ps, _mm512_set1_ps, _mm512_setzero_ps,
-        };
+    unsafe fn v4_rows<const ROWS: usize>(&self, left: *const f32, mut right: *const f32, result: *mut f32) -> usize {
+        use std::arch::x86_64::{_mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps};
         let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
         for p in 0..self.steps {
             // SAFETY: `right` has `steps` lines of a panel, `left` has `ROWS` rows of `steps` values.
             unsafe {
                 let (low, high) = (_mm512_loadu_ps(right), _mm512_loadu_ps(right.add(16)));
                 for (i, sums) in sums.iter_mut().enumerate() {
-                    let value = _mm512_set1_ps(*left.add(if PACKED { p * TILE + i } else { i * self.left_row + p }));
+                    let value = _mm512_set1_ps(*left.add(i * self.left_row + p * self.left_step));
                     sums[0] = _mm512_fmadd_ps(value, low, sums[0]);
                     sums[1] = _mm512_fmadd_ps(value, high, sums[1]);
                 }
                 right = right.add(PANEL);
             }
         }
+        // SAFETY: as this function's.
+        unsafe { self.v4_store(&sums, result) }
+        ROWS
+    }
+
+    /// Finishes sums and stores them.
+    ///
+    /// # Safety
+    /// AVX-512; `result` has `ROWS` rows.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn v4_store<const ROWS: usize>(&self, sums: &[[std::arch::x86_64::__m512; 2]; ROWS], result: *mut f32) {
+        use std::arch::x86_64::{
+            _mm512_add_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps,
+            _mm512_set1_ps,
+        };
         let mask = (1_u64 << self.width) - 1;
         let masks = [mask as u16, (mask >> 16) as u16];
         let (least, most) = (_mm512_set1_ps(self.clip.0), _mm512_set1_ps(self.clip.1));
@@ -388,7 +570,7 @@ impl Tile<'_> {
             unsafe {
                 let bias = _mm512_loadu_ps(self.bias.as_ptr().add(16 * half));
                 for (i, sums) in sums.iter().enumerate() {
-                    let out = result.add(i * self.result_row + 16 * half);
+                    let out = result.wrapping_add(i * self.result_row + 16 * half);
                     let mut sum = _mm512_add_ps(sums[half], bias);
                     if self.accumulate {
                         sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(masks[half], out));

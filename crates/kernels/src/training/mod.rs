@@ -7,6 +7,7 @@
 //! *Architecture invariant:* equal inputs give equal bits on one machine. Sums over a batch are taken in parts that do not depend
 //! on threads or time, and parts are added in order.
 
+mod aligned;
 mod convolution;
 mod depthwise;
 mod elementwise;
@@ -18,14 +19,17 @@ mod plan;
 mod pool;
 mod simd;
 mod step;
+mod winograd;
 
 use std::cell::RefCell;
+use std::thread::LocalKey;
 use std::time::{Duration, Instant};
 
 use injerto_graph::Graph;
 
 pub use parameters::ParameterId;
 
+use aligned::Aligned;
 use parameters::Parameters;
 use plan::Plan;
 use step::{Inputs, Pass};
@@ -61,8 +65,8 @@ pub enum Error {
     },
 }
 
-/// Time spent in one step of a program since [`Program::profile`] was turned on.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// The shortest times that one step of a program has taken since [`Program::profile`] was turned on.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepTime {
     /// Name of the (first) layer that the step computes.
     pub layer: String,
@@ -79,7 +83,7 @@ pub struct StepTime {
 pub struct Program {
     plan: Plan,
     parameters: Parameters,
-    buffers: Vec<Vec<f32>>,
+    buffers: Vec<Aligned>,
     batch: usize,
     /// Whether the values of a training pass are there, for [`Program::backward`].
     trained: bool,
@@ -106,7 +110,7 @@ impl Program {
     ) -> Result<Self, Error> {
         let parameters = Parameters::new(graph, layers, trains);
         let plan = plan::compile(graph, layers, inputs, batch_statistics, &parameters)?;
-        let buffers = vec![Vec::new(); plan.buffers.len()];
+        let buffers = vec![Aligned::default(); plan.buffers.len()];
         Ok(Self { plan, parameters, buffers, batch: 0, trained: false, times: None })
     }
 
@@ -205,19 +209,21 @@ impl Program {
             }
             self.buffers[gradient] = d;
             if let (Some(times), Some(started), Some(between)) = (&mut self.times, started, between) {
-                times[index].parameters += between;
-                times[index].inputs += started.elapsed() - between;
+                times[index].parameters = times[index].parameters.min(between);
+                times[index].inputs = times[index].inputs.min(started.elapsed() - between);
             }
         }
     }
 
-    /// Turns the measuring of steps on (from zero) or off.
+    /// Turns the measuring of steps on (anew) or off.
     pub fn profile(&mut self, on: bool) {
         let names = self.plan.operations.iter().map(|operation| operation.name.clone());
-        self.times = on.then(|| names.map(|layer| StepTime { layer, ..StepTime::default() }).collect());
+        let never = Duration::MAX;
+        let time = |layer| StepTime { layer, forward: never, parameters: never, inputs: never };
+        self.times = on.then(|| names.map(time).collect());
     }
 
-    /// Time spent in each step; empty unless [`Program::profile`] is on.
+    /// The shortest times of each step, [`Duration::MAX`] where it has not run; empty unless [`Program::profile`] is on.
     pub fn times(&self) -> &[StepTime] {
         self.times.as_deref().unwrap_or_default()
     }
@@ -240,7 +246,7 @@ impl Program {
         self.batch = batch;
         for (buffer, length) in self.buffers.iter_mut().zip(&self.plan.buffers) {
             if buffer.len() < length * batch {
-                buffer.resize(length * batch, 0.0);
+                buffer.resize(length * batch);
             }
         }
         let values = &self.plan.values;
@@ -256,7 +262,7 @@ impl Program {
             operation.step.forward(&mut self.parameters, &x, &mut y[..value.count * batch], pass);
             self.buffers[value.buffer] = y;
             if let (Some(times), Some(started)) = (&mut self.times, started) {
-                times[index].forward += started.elapsed();
+                times[index].forward = times[index].forward.min(started.elapsed());
             }
         }
         self.output()
@@ -266,12 +272,26 @@ impl Program {
 /// Lends a thread's own memory, `length` values that hold anything.
 fn scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     thread_local! {
-        static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+        static SCRATCH: RefCell<Aligned> = RefCell::default();
     }
-    SCRATCH.with_borrow_mut(|buffer| {
-        if buffer.len() < length {
-            buffer.resize(length, 0.0);
-        }
-        work(&mut buffer[..length])
-    })
+    lend(&SCRATCH, length, work)
+}
+
+/// As [`scratch`], for work that goes on in other threads.
+fn workspace<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    thread_local! {
+        static WORKSPACE: RefCell<Aligned> = RefCell::default();
+    }
+    lend(&WORKSPACE, length, work)
+}
+
+/// Takes the memory out while it is lent: whoever asks in the meantime gets new memory.
+fn lend<R>(own: &'static LocalKey<RefCell<Aligned>>, length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    let mut buffer = own.take();
+    if buffer.len() < length {
+        buffer.resize(length);
+    }
+    let result = work(&mut buffer[..length]);
+    own.set(buffer);
+    result
 }

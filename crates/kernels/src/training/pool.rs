@@ -2,6 +2,7 @@ use rayon::prelude::*;
 
 use super::convolution::Geometry;
 use super::parameters::Parameters;
+use super::simd::vectorised;
 use super::step::{Inputs, Pass, Step, put};
 
 /// Largest value of each window, or of the whole image.
@@ -29,15 +30,9 @@ impl Step for MaxPool {
                 for tap in 0..geometry.window[0] * geometry.window[1] {
                     let from = geometry.source(0, row, tap / geometry.window[1]);
                     let at = geometry.source(1, column, tap % geometry.window[1]);
-                    let (Some(from), Some(at)) = (from, at) else {
-                        continue;
-                    };
-                    let x = &x[(from * geometry.input[1] + at) * channels..][..channels];
-                    for ((y, winner), x) in y.iter_mut().zip(winners.iter_mut()).zip(x) {
-                        // The first of equals; what is not a number wins.
-                        let wins = *x > *y || x.is_nan();
-                        *y = if wins { *x } else { *y };
-                        *winner = if wins || *winner == u32::MAX { tap as u32 } else { *winner };
+                    if let (Some(from), Some(at)) = (from, at) {
+                        let x = &x[(from * geometry.input[1] + at) * channels..][..channels];
+                        challenge(x, tap as u32, y, winners);
                     }
                 }
             }
@@ -53,16 +48,45 @@ impl Step for MaxPool {
             if !accumulate {
                 dx.fill(0.0);
             }
-            for (at, (d, winner)) in d.iter().zip(winners).enumerate() {
-                let (pixel, c, tap) = (at / channels, at % channels, *winner as usize);
-                let from = geometry.source(0, pixel / geometry.output[1], tap / geometry.window[1]);
-                let to = geometry.source(1, pixel % geometry.output[1], tap % geometry.window[1]);
-                // A window that lies wholly in the padding has no winner.
-                if let (Some(from), Some(to)) = (from, to) {
-                    dx[(from * geometry.input[1] + to) * channels + c] += d;
+            let pixels = d.chunks_exact(channels).zip(winners.chunks_exact(channels));
+            for (pixel, (d, winners)) in pixels.enumerate() {
+                let (row, column) = (pixel / geometry.output[1], pixel % geometry.output[1]);
+                for tap in 0..geometry.window[0] * geometry.window[1] {
+                    let from = geometry.source(0, row, tap / geometry.window[1]);
+                    let to = geometry.source(1, column, tap % geometry.window[1]);
+                    if let (Some(from), Some(to)) = (from, to) {
+                        let dx = &mut dx[(from * geometry.input[1] + to) * channels..][..channels];
+                        reward(d, winners, tap as u32, dx);
+                    }
                 }
             }
         });
+    }
+}
+
+vectorised! {
+    /// Lets a tap's values win: the first of equals, and what is not a number.
+    fn challenge(x: &[f32], tap: u32, y: &mut [f32], winners: &mut [u32]) => challenge_body
+}
+
+#[inline(always)]
+fn challenge_body<const FUSED: bool>(x: &[f32], tap: u32, y: &mut [f32], winners: &mut [u32]) {
+    for ((y, winner), x) in y.iter_mut().zip(winners.iter_mut()).zip(x) {
+        let wins = *x > *y || x.is_nan();
+        *y = if wins { *x } else { *y };
+        *winner = if wins || *winner == u32::MAX { tap } else { *winner };
+    }
+}
+
+vectorised! {
+    /// Hands the gradient to a tap where it has won.
+    fn reward(d: &[f32], winners: &[u32], tap: u32, dx: &mut [f32]) => reward_body
+}
+
+#[inline(always)]
+fn reward_body<const FUSED: bool>(d: &[f32], winners: &[u32], tap: u32, dx: &mut [f32]) {
+    for ((dx, d), winner) in dx.iter_mut().zip(d).zip(winners) {
+        *dx += if *winner == tap { *d } else { 0.0 };
     }
 }
 

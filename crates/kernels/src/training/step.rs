@@ -1,8 +1,9 @@
+use super::aligned::Aligned;
 use super::parameters::Parameters;
 
 /// Values that a step takes.
 pub(super) struct Inputs<'a> {
-    pub(super) buffers: &'a [Vec<f32>],
+    pub(super) buffers: &'a [Aligned],
     /// For each input, its buffer and how many values of it are used.
     pub(super) places: &'a [(usize, usize)],
     pub(super) batch: usize,

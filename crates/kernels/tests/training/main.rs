@@ -155,7 +155,7 @@ fn training_twice_gives_the_same_bits() {
     let train = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let mut program = program(&graph, &parameters, &|_| true, &[2]);
+            let mut program = program(&graph, &parameters, &|_| true, &[2, 4]);
             let mut draws = Random::new(9);
             let mut bits = Vec::new();
             for _ in 0..3 {
@@ -191,6 +191,12 @@ fn wide() -> Graph {
     let x = net.input([19, 23, 3]);
     let x = net.add("stem", conv(48, 3, 1, 1, true, Activation::Relu), &[x]);
     let x = net.add("stem_norm", norm(), &[x]);
+    // Two for Winograd's method, with and without something folded in.
+    let x = net.add("square", conv(64, 3, 1, 1, true, Activation::Relu), &[x]);
+    let x = net.add("square_norm", norm(), &[x]);
+    let x = net.add("narrow", conv(48, 3, 1, 1, false, Activation::Linear), &[x]);
+    let x = net.add("narrow_norm", norm(), &[x]);
+    let x = net.add("narrow_relu", Operator::ReLU { max_value: Some(6.0) }, &[x]);
     let x = net.add("expand", conv(100, 1, 1, 1, false, Activation::Linear), &[x]);
     let x = net.add("expand_norm", norm(), &[x]);
     let x = net.add("expand_relu", Operator::ReLU { max_value: Some(6.0) }, &[x]);
@@ -206,8 +212,8 @@ fn wide() -> Graph {
     let x = net.add("depthwise", depthwise, &[x]);
     let x = net.add("depthwise_norm", norm(), &[x]);
     let x = net.add("depthwise_relu", Operator::ReLU { max_value: Some(6.0) }, &[x]);
-    let x = net.add("square", conv(64, 3, 1, 1, true, Activation::Relu), &[x]);
-    let x = net.add("square_norm", norm(), &[x]);
+    let x = net.add("small", conv(64, 3, 1, 1, true, Activation::Relu), &[x]);
+    let x = net.add("small_norm", norm(), &[x]);
     let x = net.add("large", conv(70, 5, 2, 2, true, Activation::Swish), &[x]);
     let x = net.add("drop", Operator::Dropout { rate: 0.2, per_sample: false }, &[x]);
     let x = net.add("pool", Operator::GlobalAveragePooling2D { keepdims: false }, &[x]);
@@ -220,7 +226,7 @@ fn wide_layers_agree_with_the_reference() {
     let graph = wide();
     let mut random = Random::new(11);
     let mut parameters = parameters(&graph, &mut random);
-    let (batch, statistics) = (2, [2, 11]);
+    let (batch, statistics) = (2, [2, 4, 16]);
     let input: Vec<f64> = (0..batch * graph.input_shape().count()).map(|_| f64::from(random.value() as f32)).collect();
     let training = Pass { bits: Some(&|_| u32::MAX), batch_statistics: &statistics };
     let mut program = program(&graph, &parameters, &|_| true, &statistics);
@@ -258,7 +264,7 @@ fn a_tiny_batch_is_learnt() {
     let mut random = Random::new(3);
     let parameters = parameters(&graph, &mut random);
     let input: Vec<f32> = (0..6 * graph.input_shape().count()).map(|_| random.value() as f32).collect();
-    let mut program = program(&graph, &parameters, &|_| true, &[2, 11]);
+    let mut program = program(&graph, &parameters, &|_| true, &[2, 4, 16]);
     let mut draws = Random::new(2);
     let mut losses = Vec::new();
     let mut moments = vec![Vec::new(); program.gradients().count()];
@@ -289,9 +295,9 @@ fn what_does_not_fit_is_an_error() {
     let error = Program::compile(&graph, &all[2..], &[0], &|_| true, &[]).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "layer 'expand' takes the output of 'stem_norm', which is neither in the tail nor one of its inputs"
+        "layer 'square' takes the output of 'stem_norm', which is neither in the tail nor one of its inputs"
     );
     let mut program = Program::compile(&graph, &all[2..], &[2], &|_| true, &[]).unwrap();
-    assert_eq!(program.set((3, 0), &[1.0]).unwrap_err().to_string(), "'expand/kernel' has 4800 values, not 1");
+    assert_eq!(program.set((3, 0), &[1.0]).unwrap_err().to_string(), "'square/kernel' has 27648 values, not 1");
     assert_eq!(program.set((0, 0), &[1.0]).unwrap_err().to_string(), "layer 0 of the tail has no parameter 0");
 }
