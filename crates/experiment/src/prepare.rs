@@ -7,7 +7,7 @@ use injerto_data::augment::MixOptions;
 use injerto_data::decode::Orientation;
 use injerto_data::generated::Task;
 use injerto_data::{Dataset, Loader, LoaderOptions, folder, resize};
-use injerto_graph::{FreezePlan, Graph, Interpolation, Selection};
+use injerto_graph::{FreezePlan, Graph, Interpolation, Preprocessing, Selection};
 use injerto_losses::Loss;
 use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::history::Best;
@@ -61,10 +61,14 @@ impl Prepared {
         }
         let plain = catalog.describe(&found, &given)?;
         let choice = choose(&config.backbone.weights, &plain.weights)?;
-        let description = match &choice {
+        let mut description = match &choice {
             Choice::Set(_) => catalog.describe(&found, &choice.parameters(&given)?)?,
             _ => plain,
         };
+        if let Some(scale) = config.backbone.preprocessing {
+            let interpolation = description.preprocessing.interpolation;
+            description.preprocessing = Preprocessing { interpolation, ..scale.preprocessing() };
+        }
         let shape = &description.graph.input_shape().0;
         let own = [shape[0], shape[1]];
         if config.data.image_size.is_some_and(|size| size != own) {
@@ -194,6 +198,7 @@ impl Prepared {
                 memory: cache.memory_mb << 20,
                 precision: cache.precision,
             },
+            cached_views: self.config.data.cached_views,
             kernels: self.config.kernels && self.config.device == config::Device::Flex,
         }
     }

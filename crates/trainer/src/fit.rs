@@ -85,6 +85,9 @@ pub struct Settings {
     pub class_weights: Option<Vec<f32>>,
     /// Whether and how features of the frozen prefix are kept.
     pub cache: CacheSettings,
+    /// Where the training images are changed at random: keep the features of so many views of each, in place of a new one
+    /// each epoch; `None` keeps none.
+    pub cached_views: Option<usize>,
     /// Compute with the project's kernels instead of Burn's operators; for networks on the CPU.
     pub kernels: bool,
 }
@@ -324,14 +327,15 @@ impl Run<'_> {
 
     /// Features of all images, if the prefix does anything and they can be kept; `None` also if the run was stopped.
     fn cache(&mut self, split: &Split, engine: &Engine) -> Result<Option<Cached>, TrainError> {
-        // Another image each epoch has other features each epoch.
         let options = self.train.options();
-        if split.prefix.len() < 2 || !options.augment.is_empty() || options.mix.is_on() {
+        // Another image each epoch has other features each epoch, unless a few views stand for all of them.
+        let views = self.settings.cached_views.filter(|_| !options.augment.is_empty());
+        if split.prefix.len() < 2 || options.mix.is_on() || (!options.augment.is_empty() && views.is_none()) {
             return Ok(None);
         }
         let total = self.train.len() + self.validation.map_or(0, Loader::len);
         let mut before = 0;
-        let mut all = |run: &mut Self, loader: &Loader| {
+        let mut all = |run: &mut Self, loader: &Loader, views: Option<usize>| {
             let card = &run.model.card;
             let (settings, network) = (&run.settings.cache, &run.model.network);
             let kernels = engine.identity();
@@ -343,13 +347,13 @@ impl Run<'_> {
                 observer.observe(&Event::Prefix { done: before + done, total });
                 !stop.load(Ordering::Relaxed)
             };
-            let features = Features::gather_all(space, loader, &mut compute, &mut tell);
+            let features = Features::gather_all(space, loader, views, &mut compute, &mut tell);
             before += loader.len();
             features
         };
-        let Some(train) = all(self, self.train)? else { return Ok(None) };
+        let Some(train) = all(self, self.train, views)? else { return Ok(None) };
         let validation = match self.validation {
-            Some(loader) => match all(self, loader)? {
+            Some(loader) => match all(self, loader, None)? {
                 Some(features) => Some(features),
                 None => return Ok(None),
             },
@@ -373,7 +377,7 @@ impl Run<'_> {
             let order = features.usable(&order);
             let total = order.len().div_ceil(loader.batch_size());
             for images in order.chunks(loader.batch_size()) {
-                let (crossing, labels) = features.gather(images)?;
+                let (crossing, labels) = features.gather(images, epoch.unwrap_or(0))?;
                 self.images += labels.len();
                 if !each(self, engine, total, crossing, Targets { labels: &labels, mix: None })? {
                     break;

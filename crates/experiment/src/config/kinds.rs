@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use injerto_graph::Preprocessing;
 use serde::{Serialize, Serializer};
 
 /// Where tensors live.
@@ -43,6 +44,35 @@ impl Generated {
         match self {
             Self::Flowers => "flowers",
             Self::Shapes => "shapes",
+        }
+    }
+}
+
+/// How pixels become a network's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InputScale {
+    /// `x / 127.5 - 1`.
+    MinusOneToOne,
+    /// `x / 255`.
+    ZeroToOne,
+    /// `x / 255`, then ImageNet's mean and deviation.
+    Imagenet,
+    /// Blue first, ImageNet's mean subtracted.
+    Caffe,
+    /// Pixels as they are.
+    None,
+}
+
+impl InputScale {
+    /// The same in numbers.
+    pub fn preprocessing(self) -> Preprocessing {
+        match self {
+            Self::MinusOneToOne => Preprocessing::minus_one_to_one(),
+            Self::ZeroToOne => Preprocessing::zero_to_one(),
+            Self::Imagenet => Preprocessing::imagenet(),
+            Self::Caffe => Preprocessing::caffe(),
+            Self::None => Preprocessing::none(),
         }
     }
 }

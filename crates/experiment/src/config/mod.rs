@@ -40,7 +40,7 @@ pub use injerto_trainer::callbacks::{Callbacks, EarlyStopping, ReduceOnPlateau};
 pub use injerto_trainer::history::{Metric, Mode};
 pub use injerto_trainer::optimizer::OptimizerConfig;
 pub use injerto_trainer::schedule::Schedule;
-pub use kinds::{ClassWeights, Device, ExifOrientation, Generated, LearningRates, LossName, OnCorrupt};
+pub use kinds::{ClassWeights, Device, ExifOrientation, Generated, InputScale, LearningRates, LossName, OnCorrupt};
 pub use strategy::Strategy;
 
 /// An experiment.
@@ -158,6 +158,9 @@ pub struct BackboneConfig {
     /// The last layer that is kept: what stands behind it is cut off, the head is grafted there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_layer: Option<String>,
+    /// How pixels become its input, for weights that were trained otherwise than the backbone says; `None`: as it says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preprocessing: Option<InputScale>,
 }
 
 /// `[head]`.

@@ -13,8 +13,8 @@ use super::training::{callbacks, class_weights, gradual, multipliers, optimizer,
 use super::tree::{Node, Value};
 use super::{
     BackboneConfig, BatchNorm, Callbacks, CheckpointConfig, Config, DataConfig, Device, ExifOrientation, Generated,
-    HeadConfig, Images, LearningRates, LossConfig, LossName, Metric, Mode, OnCorrupt, OptimizerConfig, PhaseConfig,
-    Schedule, ScratchConfig, TransferGainConfig,
+    HeadConfig, Images, InputScale, LearningRates, LossConfig, LossName, Metric, Mode, OnCorrupt, OptimizerConfig,
+    PhaseConfig, Schedule, ScratchConfig, TransferGainConfig,
 };
 
 const DEVICES: &[(&str, Device)] =
@@ -25,6 +25,13 @@ const INTERPOLATIONS: &[(&str, Interpolation)] = &[
     ("nearest", Interpolation::Nearest),
     ("bicubic", Interpolation::Bicubic),
     ("area", Interpolation::Area),
+];
+const INPUT_SCALES: &[(&str, InputScale)] = &[
+    ("minus_one_to_one", InputScale::MinusOneToOne),
+    ("zero_to_one", InputScale::ZeroToOne),
+    ("imagenet", InputScale::Imagenet),
+    ("caffe", InputScale::Caffe),
+    ("none", InputScale::None),
 ];
 const ON_CORRUPT: &[(&str, OnCorrupt)] = &[("error", OnCorrupt::Error), ("skip", OnCorrupt::Skip)];
 const EXIF_ORIENTATION: &[(&str, ExifOrientation)] =
@@ -199,8 +206,15 @@ fn backbone(mut s: Section<'_>) -> Option<BackboneConfig> {
         json(field)
     });
     let last_layer = s.optional("last_layer", text);
+    let preprocessing = s.optional("preprocessing", choice(INPUT_SCALES));
     s.finish();
-    Some(BackboneConfig { plugin: plugin?, weights: weights?, parameters: parameters?, last_layer: last_layer? })
+    Some(BackboneConfig {
+        plugin: plugin?,
+        weights: weights?,
+        parameters: parameters?,
+        last_layer: last_layer?,
+        preprocessing: preprocessing?,
+    })
 }
 
 fn head(mut s: Section<'_>, strategy: Option<Strategy>) -> Option<HeadConfig> {

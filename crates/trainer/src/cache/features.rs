@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 
 use injerto_data::{Batch, Fingerprint, Loader};
+use sha2::{Digest, Sha256};
 
 use super::Space;
 use super::part::{Part, Writer};
@@ -17,7 +18,9 @@ const PART_BYTES: usize = 64 << 20;
 #[derive(Debug)]
 pub(crate) struct Features {
     space: Space,
-    /// Row of each image of the dataset; `None` for one that could not be used.
+    /// Rows of each image of the dataset.
+    views: usize,
+    /// Row of each view of each image of the dataset; `None` for one that could not be used.
     rows: Vec<Option<Row>>,
     labels: Vec<u32>,
     memory: Option<Vec<u8>>,
@@ -36,45 +39,55 @@ impl Features {
     /// Features of all images of a loader: read where they are kept, computed by `compute` where
     /// they are not. `tell` hears how many images are done and says whether to
     /// go on. `None` if it said no, or if features can be kept nowhere.
+    ///
+    /// With `views`, features are of so many randomly changed versions of each image ([`Loader::views`]) and not of the image
+    /// itself.
     pub(crate) fn gather_all(
         space: Space,
         loader: &Loader,
+        views: Option<usize>,
         compute: &mut Compute<'_>,
         tell: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Option<Self>, TrainError> {
         let row_bytes = space.header.row_bytes();
-        let holds = loader.len().saturating_mul(row_bytes) <= space.memory;
+        let (each, count) = (views.unwrap_or(1), loader.len() * views.unwrap_or(1));
+        let holds = count.saturating_mul(row_bytes) <= space.memory;
         if !holds && space.folder.is_none() {
             return Ok(None);
         }
-        let prints = loader.dataset().fingerprints();
+        let prints = prints(loader, views);
         let labels = loader.dataset().samples.iter().map(|sample| sample.label).collect();
-        let memory = holds.then(|| Vec::with_capacity(loader.len() * row_bytes));
-        let rows = vec![None; loader.len()];
-        let mut features = Self { space, rows, labels, memory, parts: Vec::new() };
+        let memory = holds.then(|| Vec::with_capacity(count * row_bytes));
+        let mut features = Self { space, views: each, rows: vec![None; count], labels, memory, parts: Vec::new() };
         features.find(&prints);
-        let missing: Vec<usize> = (0..loader.len()).filter(|&image| features.rows[image].is_none()).collect();
-        let mut done = loader.len() - missing.len();
-        if !tell(done) {
+        let whole = |image: &usize| features.rows[image * each..(image + 1) * each].iter().all(Option::is_some);
+        let missing: Vec<usize> = (0..loader.len()).filter(|image| !whole(image)).collect();
+        let mut done = (loader.len() - missing.len()) * each;
+        if !tell(done / each) {
             return Ok(None);
         }
         let mut output = Output::new(&features.space);
-        for batch in loader.batches(&missing) {
+        let batches = match views {
+            Some(views) => loader.views(&missing, views),
+            None => loader.batches(&missing),
+        };
+        for batch in batches {
             let batch = batch?;
             let crossing = compute(&batch)?;
-            for (at, &image) in batch.indices.iter().enumerate() {
+            for (at, (&image, &view)) in batch.indices.iter().zip(&batch.views).enumerate() {
+                let place = image * each + view as usize;
                 let row = features.encode(&crossing, at);
-                output.push(prints[image].as_ref(), &row);
+                output.push(prints[place].as_ref(), &row);
                 match &mut features.memory {
                     Some(memory) => {
-                        features.rows[image] = Some(Row::Held(memory.len() / row_bytes));
+                        features.rows[place] = Some(Row::Held(memory.len() / row_bytes));
                         memory.extend(row);
                     }
-                    None => features.rows[image] = output.last(features.parts.len()),
+                    None => features.rows[place] = output.last(features.parts.len()),
                 }
             }
-            done = (done + loader.batch_size()).min(loader.len());
-            if !tell(done) {
+            done = (done + loader.batch_size()).min(count);
+            if !tell(done / each) {
                 // What is done so far is kept for the next time.
                 output.finish();
                 return Ok(None);
@@ -150,21 +163,23 @@ impl Features {
 
     /// The images that have features, in the given order.
     pub(crate) fn usable(&self, order: &[usize]) -> Vec<usize> {
-        order.iter().copied().filter(|&image| self.rows[image].is_some()).collect()
+        let whole = |image: &usize| self.rows[image * self.views..(image + 1) * self.views].iter().all(Option::is_some);
+        order.iter().copied().filter(whole).collect()
     }
 
     /// Features, one vector a tensor that crosses, and labels of these images, all of which must be
-    /// [usable](Self::usable).
+    /// [usable](Self::usable); where there are several views of each, of another one each `epoch`.
     ///
     /// # Errors
     /// A part that has been damaged since it was checked.
-    pub(crate) fn gather(&self, images: &[usize]) -> Result<(Vec<Vec<f32>>, Vec<u32>), TrainError> {
+    pub(crate) fn gather(&self, images: &[usize], epoch: u64) -> Result<(Vec<Vec<f32>>, Vec<u32>), TrainError> {
         let header = &self.space.header;
         let widths: Vec<usize> = header.shapes.iter().map(|shape| shape.iter().product()).collect();
         let mut blocks: Vec<Vec<f32>> = widths.iter().map(|width| Vec::with_capacity(width * images.len())).collect();
         let mut buffer = vec![0; header.row_bytes()];
         for &image in images {
-            let mut row: &[u8] = match (self.rows[image], &self.memory) {
+            let place = image * self.views + (epoch % self.views as u64) as usize;
+            let mut row: &[u8] = match (self.rows[place], &self.memory) {
                 (Some(Row::Held(at)), Some(memory)) => &memory[at * buffer.len()..(at + 1) * buffer.len()],
                 (Some(Row::Kept(part, at)), _) => {
                     let part = &self.parts[part];
@@ -182,6 +197,18 @@ impl Features {
         }
         Ok((blocks, images.iter().map(|&image| self.labels[image]).collect()))
     }
+}
+
+/// Fingerprints of all views of all images: of the image, or of the image and what changes it.
+fn prints(loader: &Loader, views: Option<usize>) -> Vec<Option<Fingerprint>> {
+    let images = loader.dataset().fingerprints();
+    let Some(views) = views else { return images };
+    let options = loader.options();
+    let of_view = |print: Option<Fingerprint>, view: usize| {
+        let about = format!("{:?} {} {view}", options.augment, options.seed);
+        Some(Sha256::new_with_prefix(print?).chain_update(about).finalize().into())
+    };
+    images.into_iter().flat_map(|print| (0..views).map(move |view| of_view(print, view))).collect()
 }
 
 /// Writes new rows into parts; a disk that takes no more ends the writing and not the run.

@@ -54,14 +54,14 @@ fn all(space: Space, loader: &Loader) -> (Option<Features>, usize) {
         computed += batch.labels.len();
         Ok(values(batch))
     };
-    let features = Features::gather_all(space, loader, &mut compute, &mut |_| true).expect("computed");
+    let features = Features::gather_all(space, loader, None, &mut compute, &mut |_| true).expect("computed");
     (features, computed)
 }
 
 fn check(features: &Features, loader: &Loader) {
     let order: Vec<usize> = (0..loader.len()).rev().collect();
     assert_eq!(features.usable(&order), order);
-    let (blocks, labels) = features.gather(&order).expect("read");
+    let (blocks, labels) = features.gather(&order, 0).expect("read");
     let expected: Vec<Batch> = loader.batches(&order).collect::<Result<_, _>>().expect("batches");
     let expected: Vec<Vec<Vec<f32>>> = expected.iter().map(values).collect();
     for (at, block) in blocks.iter().enumerate() {
@@ -103,7 +103,8 @@ fn what_was_computed_before_a_stop_is_kept() {
     let folder = tempfile::tempdir().expect("a folder");
     let loader = loader(images(2));
     let mut compute = |batch: &Batch| Ok(values(batch));
-    let stopped = Features::gather_all(space(Some(folder.path()), 0), &loader, &mut compute, &mut |done| done < 8);
+    let stopped =
+        Features::gather_all(space(Some(folder.path()), 0), &loader, None, &mut compute, &mut |done| done < 8);
     assert!(stopped.expect("stopped").is_none());
     assert_eq!(all(space(Some(folder.path()), 0), &loader).1, 12);
 }
@@ -190,4 +191,31 @@ fn old_and_large_spaces_are_pruned() {
     assert_eq!(clear(folder.path()).expect("cleared").len(), 1);
     assert!(list(folder.path()).expect("listed").is_empty());
     assert!(list(&folder.path().join("nowhere")).expect("an empty cache").is_empty());
+}
+
+#[test]
+fn views_are_kept_each_by_itself() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let flip = serde_json::from_str(r#"{"name": "random_brightness", "factor": 0.5}"#).expect("an augmentation");
+    let plain = loader(images(1));
+    let options = LoaderOptions { augment: vec![flip], ..plain.options().clone() };
+    let changing = Loader::new(images(1), options);
+    let mut computed = 0;
+    let mut all_views = |views: usize| {
+        let mut compute = |batch: &Batch| {
+            computed += batch.labels.len();
+            Ok(values(batch))
+        };
+        let space = space(Some(folder.path()), 0);
+        Features::gather_all(space, &changing, Some(views), &mut compute, &mut |_| true)
+            .expect("computed")
+            .expect("kept")
+    };
+    let features = all_views(3);
+    let order: Vec<usize> = (0..10).collect();
+    let of_epoch = |epoch| features.gather(&order, epoch).expect("read").0;
+    assert_eq!(of_epoch(1), of_epoch(4));
+    assert!(of_epoch(0) != of_epoch(1) && of_epoch(1) != of_epoch(2));
+    all_views(3);
+    assert_eq!(computed, 30, "each view is computed once");
 }

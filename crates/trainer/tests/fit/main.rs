@@ -93,7 +93,14 @@ fn phase(name: &str, epochs: usize, selection: Selection, batch_norm: BatchNorm)
 
 fn settings(feature_budget: usize) -> Settings {
     let cache = CacheSettings { folder: None, memory: feature_budget, precision: FeaturePrecision::F32 };
-    Settings { seed: 3, best: Best::new(Metric::ValLoss, Mode::Auto), class_weights: None, cache, kernels: true }
+    Settings {
+        seed: 3,
+        best: Best::new(Metric::ValLoss, Mode::Auto),
+        class_weights: None,
+        cache,
+        cached_views: None,
+        kernels: true,
+    }
 }
 
 fn from(layer: &str) -> Selection {

@@ -114,7 +114,7 @@ fn run(phases: &[Phase], folder: &Path, class_weights: Option<Vec<f32>>, epochs:
     let (train, validation) = (loader(0, Some(9)), loader(1, None));
     let best = Best::new(Metric::ValLoss, Mode::Auto);
     let cache = CacheSettings { folder: None, memory: 1 << 20, precision: FeaturePrecision::F32 };
-    let settings = Settings { seed: 1, best, class_weights, cache, kernels: true };
+    let settings = Settings { seed: 1, best, class_weights, cache, cached_views: None, kernels: true };
     let checkpoints = Checkpoints::new(folder, false);
     let mut model = model();
     let progress = checkpoints.resume(&mut model).expect("a checkpoint");
