@@ -181,13 +181,11 @@ impl Catalog {
         for Found { library, descriptor, shadowed_by } in &self.found {
             let shadow = shadowed_by.as_ref().map(|first| format!(" (shadowed by {})", first.display()));
             let shadow = shadow.unwrap_or_default();
-            lines.push(format!(
-                "  {:<16} {}{shadow}\n  {:<16} {}",
-                descriptor.name,
-                descriptor.summary,
-                "",
-                library.display()
-            ));
+            lines.push(format!("  {:<16} {}{shadow}", descriptor.name, descriptor.summary));
+            if !descriptor.weights.is_empty() {
+                lines.push(format!("  {:<16} weights: {}", "", descriptor.weights.join(", ")));
+            }
+            lines.push(format!("  {:<16} {}", "", library.display()));
         }
         if !self.refused.is_empty() {
             lines.push("refused:".to_owned());

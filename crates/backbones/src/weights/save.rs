@@ -18,6 +18,21 @@ pub enum Precision {
     F16,
 }
 
+impl Precision {
+    /// Values as they stand in a file.
+    fn bytes(self, values: &[f32]) -> Vec<u8> {
+        fn each<const N: usize>(values: &[f32], write: impl Fn(f32) -> [u8; N]) -> Vec<u8> {
+            let mut bytes = vec![0; values.len() * N];
+            bytes.as_chunks_mut().0.iter_mut().zip(values).for_each(|(bytes, &value)| *bytes = write(value));
+            bytes
+        }
+        match self {
+            Self::F32 => each(values, f32::to_le_bytes),
+            Self::F16 => each(values, |value| half::f16::from_f32(value).to_le_bytes()),
+        }
+    }
+}
+
 impl Weights {
     /// Writes safetensors in Keras's names and axes. The file appears whole or not at all.
     ///
@@ -34,12 +49,12 @@ impl Weights {
     }
 
     fn to_safetensors(&self, metadata: &BTreeMap<String, String>, precision: Precision) -> Vec<u8> {
-        let (dtype, bytes): (_, fn(&f32) -> Vec<u8>) = match precision {
-            Precision::F32 => (Dtype::F32, |x| x.to_le_bytes().to_vec()),
-            Precision::F16 => (Dtype::F16, |x| half::f16::from_f32(*x).to_le_bytes().to_vec()),
+        let dtype = match precision {
+            Precision::F32 => Dtype::F32,
+            Precision::F16 => Dtype::F16,
         };
         let raw: Vec<(&str, &[usize], Vec<u8>)> =
-            self.iter().map(|(name, v)| (name, v.shape.as_slice(), v.data.iter().flat_map(bytes).collect())).collect();
+            self.iter().map(|(name, v)| (name, v.shape.as_slice(), precision.bytes(&v.data))).collect();
         let views = raw.iter().map(|(name, shape, bytes)| {
             (*name, TensorView::new(dtype, shape.to_vec(), bytes).expect("data fills its shape"))
         });

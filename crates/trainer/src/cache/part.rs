@@ -47,7 +47,12 @@ impl FeaturePrecision {
 
     pub(super) fn encode(self, values: &[f32], out: &mut Vec<u8>) {
         match self {
-            Self::F32 => out.extend(values.iter().flat_map(|x| x.to_le_bytes())),
+            Self::F32 => {
+                let from = out.len();
+                out.resize(from + values.len() * 4, 0);
+                let bytes = out[from..].as_chunks_mut().0;
+                bytes.iter_mut().zip(values).for_each(|(bytes, value)| *bytes = value.to_le_bytes());
+            }
             Self::F16 => {
                 let mut halves = vec![half::f16::ZERO; values.len()];
                 halves.convert_from_f32_slice(values);

@@ -37,7 +37,9 @@ impl Space {
         let mut hash = Sha256::new_with_prefix(about.to_string());
         for (layer, place, values) in network.parameters_of(&split.prefix) {
             hash.update(format!("{layer} {place} {}", values.len()));
-            values.iter().for_each(|x| hash.update(x.to_le_bytes()));
+            let mut bytes = Vec::new();
+            FeaturePrecision::F32.encode(&values, &mut bytes);
+            hash.update(bytes);
         }
         let space: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         let folder = settings.folder.as_ref().map(|folder| folder.join(&space[..32]));
