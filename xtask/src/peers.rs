@@ -22,9 +22,12 @@ Usage: cargo xtask bench peers [DATA] [OPTIONS]
   --budget SECONDS no further run of what has used this much; the default is no limit
   --only NAME,…    of the peers, only these: keras, torch-plain, torch-tuned, torch-cached, onnxruntime, torch
   --work NAME,…    of the work, only this: feature_extraction, fine_tuning, mobilenet_v2, inception_v3
+  --threads N      threads of the forward passes; the default is one for each core
   --weights FILE   a .pt of MobileNetV2 without its top, for PyTorch; without it its weights are random, for the same work
 
-Peak memory is the largest single process's, where /usr/bin/time is there. A peer that fails is named in the table with why.";
+Peak memory is the largest single process's, where /usr/bin/time is there. A peer that fails is named in the table with why. Keep the machine
+idle: on Linux the page says how much of it other programs took, and libraries whose threads wait for each other by spinning
+(PyTorch's, ONNX Runtime's) lose far more by it than they would lose alone.";
 
 const EXPERIMENTS: [&str; 2] = ["feature_extraction", "fine_tuning"];
 const NETWORKS: [&str; 2] = ["mobilenet_v2", "inception_v3"];
@@ -38,6 +41,7 @@ struct Options {
     python: Option<String>,
     runs: usize,
     budget: f64,
+    threads: Option<usize>,
     only: Vec<String>,
     work: Vec<String>,
     weights: Option<String>,
@@ -52,14 +56,16 @@ struct Contender {
     values: Vec<f64>,
     seconds: f64,
     peak_kib: Option<u64>,
+    /// Shares of the machine that other programs took meanwhile.
+    others: Vec<f64>,
     failed: Option<String>,
 }
 
 impl Contender {
     fn new(name: &str, command: impl Fn() -> Result<Command, String> + 'static) -> Self {
         let (version, values) = (String::new(), Vec::new());
-        let (seconds, peak_kib, failed) = (0.0, None, None);
-        Self { name: name.to_owned(), version, command: Box::new(command), values, seconds, peak_kib, failed }
+        let (seconds, peak_kib, others, failed) = (0.0, None, Vec::new(), None);
+        Self { name: name.to_owned(), version, command: Box::new(command), values, seconds, peak_kib, others, failed }
     }
 }
 
@@ -104,17 +110,18 @@ pub fn run(arguments: &[String]) -> Outcome {
     // After each piece of work, so that a run which is stopped leaves what it has.
     let file = root().join("docs/benchmarks.md");
     let write = |page: &str| std::fs::write(&file, page).map_err(|error| format!("{}: {error}", file.display()));
+    let threads = options.threads.unwrap_or_else(cores).to_string();
     for network in NETWORKS.into_iter().filter(|work| chosen(&options.work, work)) {
         let throughput = binary.with_file_name("examples").join(format!("throughput{}", std::env::consts::EXE_SUFFIX));
+        let ours = threads.clone();
         let mut all = vec![Contender::new("injerto", move || {
             let mut command = Command::new(&throughput);
-            command.args([network, "3"]);
+            command.args([network, "3"]).env("RAYON_NUM_THREADS", &ours);
             Ok(command)
         })];
         for engine in ENGINES.into_iter().filter(|name| chosen(&options.only, name)) {
-            let python = python.clone();
+            let (python, threads) = (python.clone(), threads.clone());
             all.push(Contender::new(engine, move || {
-                let threads = std::thread::available_parallelism().map_or(2, usize::from).to_string();
                 let mut command = Command::new(&python);
                 command.arg(root().join("benches/peers/onnx_forward.py"));
                 command.args([network, "--engine", engine, "--threads", &threads]);
@@ -150,19 +157,17 @@ fn parse(arguments: &[String]) -> Result<Options, String> {
             None => Ok(names),
         };
         let number = |text: String| text.parse().map_err(|_| format!("{argument}: '{text}' is no number"));
+        let count = |text: String| {
+            let count = text.parse().ok().filter(|count| *count > 0);
+            count.ok_or(format!("{argument}: '{text}' is no number from 1 on"))
+        };
         match argument.as_str() {
             "--setup" => options.setup = true,
             "--python" => options.python = Some(value()?),
             "--weights" => options.weights = Some(value()?),
             "--budget" => options.budget = number(value()?)?,
-            "--runs" => {
-                let text = value()?;
-                options.runs = text
-                    .parse()
-                    .ok()
-                    .filter(|runs| *runs > 0)
-                    .ok_or(format!("--runs: '{text}' is no number of runs"))?;
-            }
+            "--threads" => options.threads = Some(count(value()?)?),
+            "--runs" => options.runs = count(value()?)?,
             "--only" => options.only = known(names(value()?), &[&TRAINERS[..], &ENGINES[..]].concat())?,
             "--work" => options.work = known(names(value()?), &[EXPERIMENTS, NETWORKS].concat())?,
             option if option.starts_with('-') => return Err(format!("unknown option {option}\n\n{HELP}")),
@@ -258,7 +263,7 @@ fn measure(one: &mut Contender, folder: &Path, rate: bool) -> Result<f64, String
     } else {
         inner
     };
-    let start = Instant::now();
+    let (start, busy) = (Instant::now(), busy_seconds());
     let output = command.stdin(Stdio::null()).output().map_err(|error| format!("cannot be started: {error}"))?;
     let seconds = start.elapsed().as_secs_f64();
     one.seconds += seconds;
@@ -267,8 +272,13 @@ fn measure(one: &mut Contender, folder: &Path, rate: bool) -> Result<f64, String
         let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
         return Err(format!("{} ({})", last.trim(), output.status));
     }
-    let peak = std::fs::read_to_string(&note).ok().and_then(|text| peak_kib(&text));
-    one.peak_kib = one.peak_kib.max(peak);
+    let busy = busy.zip(busy_seconds()).map(|(start, end)| end - start);
+    let noted = std::fs::read_to_string(&note).unwrap_or_default();
+    one.peak_kib = one.peak_kib.max(noted_value(&noted, "Maximum resident set size (kbytes): ").map(|kib| kib as u64));
+    let own = noted_value(&noted, "User time (seconds): ").zip(noted_value(&noted, "System time (seconds): "));
+    if let Some((busy, (user, system))) = busy.zip(own) {
+        one.others.push(((busy - user - system) / seconds / cores() as f64).max(0.0));
+    }
     let said = String::from_utf8_lossy(&output.stdout);
     let last = said.lines().rev().find(|line| line.starts_with('{')).unwrap_or_default();
     if let Some(version) = field(last, "version") {
@@ -299,9 +309,22 @@ fn median_rate(text: &str) -> Option<f64> {
     line.split_once("median ")?.1.split_whitespace().next()?.parse().ok()
 }
 
-/// The peak in what `/usr/bin/time -v` notes.
-fn peak_kib(text: &str) -> Option<u64> {
-    text.lines().find_map(|line| line.trim().strip_prefix("Maximum resident set size (kbytes): ")?.parse().ok())
+/// A number in what `/usr/bin/time -v` notes.
+fn noted_value(text: &str, name: &str) -> Option<f64> {
+    text.lines().find_map(|line| line.trim().strip_prefix(name)?.parse().ok())
+}
+
+/// Seconds that the machine's processors have worked, for whomever; Linux says so, in hundredths.
+fn busy_seconds() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/stat").ok()?;
+    let times = text.lines().next()?.strip_prefix("cpu ")?;
+    let times: Vec<f64> = times.split_whitespace().filter_map(|time| time.parse().ok()).collect();
+    // User, nice, system; then idle and waiting; then interrupts and what the hypervisor gave to others.
+    Some((times.get(..3)?.iter().sum::<f64>() + times.get(5..8)?.iter().sum::<f64>()) / 100.0)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn median(values: &[f64]) -> Option<f64> {
@@ -320,24 +343,30 @@ fn table(work: &str, all: &[Contender], rates: bool) -> String {
         _ => "Forward pass, InceptionV3 without top, 224×224, batch 8",
     };
     let unit = if rates { "images/s" } else { "seconds" };
-    let mut page =
-        format!("\n## {title}\n\n| | runs | {unit} (median) | spread | peak memory | Injerto is faster by |\n");
-    page += "|---|---|---|---|---|---|\n";
+    let mut page = format!(
+        "\n## {title}\n\n| | runs | {unit} (median) | spread | peak memory | load of others | Injerto is faster by |\n"
+    );
+    page += "|---|---|---|---|---|---|---|\n";
     let ours = all.first().and_then(|first| median(&first.values));
     for one in all {
         let name = if one.version.is_empty() { one.name.clone() } else { format!("{} ({})", one.name, one.version) };
         let Some(value) = median(&one.values) else {
             let why = one.failed.as_deref().unwrap_or("no run").replace('|', "/");
-            let _ = writeln!(page, "| {name} | 0 | not run: {why} | | | |");
+            let _ = writeln!(page, "| {name} | 0 | not run: {why} | | | | |");
             continue;
         };
         let least = one.values.iter().copied().fold(f64::INFINITY, f64::min);
         let most = one.values.iter().copied().fold(0.0, f64::max);
         let peak = one.peak_kib.map_or_else(|| "?".to_owned(), |kib| format!("{} MiB", kib / 1024));
+        let load = median(&one.others).map_or_else(|| "?".to_owned(), |share| format!("{:.0} %", share * 100.0));
         let ratio =
             ours.map_or_else(String::new, |ours| format!("{:.2}×", if rates { ours / value } else { value / ours }));
         let runs = one.values.len();
-        let _ = writeln!(page, "| {name} | {runs} | {value:.1} | {least:.1}–{most:.1} | {peak} | {ratio} |");
+        let _ = writeln!(page, "| {name} | {runs} | {value:.1} | {least:.1}–{most:.1} | {peak} | {load} | {ratio} |");
+    }
+    if all.iter().filter_map(|one| median(&one.others)).any(|share| share > 0.05) {
+        page +=
+            "\n**The machine was not idle: these figures show that the work runs, and are no measure of how fast.**\n";
     }
     page
 }
@@ -350,7 +379,7 @@ fn head(arguments: &[String]) -> String {
         .lines()
         .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
         .map_or("unknown", |(_, cpu)| cpu);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = cores();
     let git = Command::new("git").arg("-C").arg(root()).args(["rev-parse", "--short", "HEAD"]).output();
     let commit = git.map_or_else(|_| String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     format!(
@@ -359,7 +388,7 @@ fn head(arguments: &[String]) -> String {
         *injerto* starts without computed features, *injerto, again* is the same command a second time. The peers are\n\
         `benches/peers/*.py`: *plain* as a beginner writes it, *tuned* channels-last with two workers and no gradients in the\n\
         frozen part, *cached* with features that are computed once. All in fp32. Seconds are those of the whole process, its\n\
-        start included. Peak memory is the largest single process's. Load from other programs shows in the spread.\n",
+        start included. Peak memory is the largest single process's. *Load of others* is\n        the share of all cores that other programs took meanwhile (median).\n",
         as_shown(arguments),
         std::env::consts::OS,
         std::env::consts::ARCH,
@@ -421,7 +450,7 @@ mod tests {
             let error = parse(&owned(arguments)).expect_err(says);
             assert!(error.contains(says), "{error}");
         };
-        check(&["--runs", "0"], "'0' is no number of runs");
+        check(&["--runs", "0"], "'0' is no number from 1 on");
         check(&["--runs"], "--runs needs a value");
         check(&["--only", "kera"], "no 'kera'; there are keras");
         check(&["a", "b"], "also b");
@@ -435,7 +464,7 @@ mod tests {
         assert_eq!(field(line, "images_per_second"), Some("12.5"));
         assert_eq!(field(line, "seconds"), None);
         assert_eq!(median_rate("mobilenet_v2: best 9.0, median 8.5 images/s (3 KiB an image)\n"), Some(8.5));
-        assert_eq!(peak_kib("\tExit status: 0\n\tMaximum resident set size (kbytes): 2048\n"), Some(2048));
+        assert_eq!(noted_value("\tExit status: 0\n\tUser time (seconds): 2.5\n", "User time (seconds): "), Some(2.5));
         assert_eq!((median(&[3.0, 1.0, 2.0]), median(&[1.0, 2.0]), median(&[])), (Some(2.0), Some(1.5), None));
     }
 
@@ -456,7 +485,7 @@ mod tests {
             [Contender::new("injerto", || Err(String::new())), Contender::new("keras", || Err(String::new()))];
         all[0].values = vec![2.0];
         all[1].values = vec![30.0, 10.0, 20.0];
-        assert!(table("fine_tuning", &all, false).contains("| keras | 3 | 20.0 | 10.0–30.0 | ? | 10.00× |"));
+        assert!(table("fine_tuning", &all, false).contains("| keras | 3 | 20.0 | 10.0–30.0 | ? | ? | 10.00× |"));
         assert!(table("mobilenet_v2", &all, true).contains("| 0.10× |"));
         all[1].values.clear();
         all[1].failed = Some("no module".to_owned());
