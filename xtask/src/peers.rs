@@ -34,6 +34,9 @@ const NETWORKS: [&str; 2] = ["mobilenet_v2", "inception_v3"];
 const TRAINERS: [&str; 4] = ["keras", "torch-cached", "torch-tuned", "torch-plain"];
 const ENGINES: [&str; 2] = ["onnxruntime", "torch"];
 
+/// A share of the machine for other programs from which figures are no measure.
+const BUSY: f64 = 0.05;
+
 #[derive(Debug, Default, PartialEq)]
 struct Options {
     data: Option<String>,
@@ -357,14 +360,15 @@ fn table(work: &str, all: &[Contender], rates: bool) -> String {
         };
         let least = one.values.iter().copied().fold(f64::INFINITY, f64::min);
         let most = one.values.iter().copied().fold(0.0, f64::max);
-        let peak = one.peak_kib.map_or_else(|| "?".to_owned(), |kib| format!("{} MiB", kib / 1024));
-        let load = median(&one.others).map_or_else(|| "?".to_owned(), |share| format!("{:.0} %", share * 100.0));
+        // The forward passes of the peers carry what exports the network, which would be no fair figure.
+        let peak = one.peak_kib.filter(|_| !rates).map_or_else(|| "–".to_owned(), |kib| format!("{} MiB", kib / 1024));
+        let load = median(&one.others).map_or_else(|| "–".to_owned(), |share| format!("{:.0} %", share * 100.0));
         let ratio =
             ours.map_or_else(String::new, |ours| format!("{:.2}×", if rates { ours / value } else { value / ours }));
         let runs = one.values.len();
         let _ = writeln!(page, "| {name} | {runs} | {value:.1} | {least:.1}–{most:.1} | {peak} | {load} | {ratio} |");
     }
-    if all.iter().filter_map(|one| median(&one.others)).any(|share| share > 0.05) {
+    if all.iter().filter_map(|one| median(&one.others)).any(|share| share > BUSY) {
         page +=
             "\n**The machine was not idle: these figures show that the work runs, and are no measure of how fast.**\n";
     }
@@ -388,7 +392,9 @@ fn head(arguments: &[String]) -> String {
         *injerto* starts without computed features, *injerto, again* is the same command a second time. The peers are\n\
         `benches/peers/*.py`: *plain* as a beginner writes it, *tuned* channels-last with two workers and no gradients in the\n\
         frozen part, *cached* with features that are computed once. All in fp32. Seconds are those of the whole process, its\n\
-        start included. Peak memory is the largest single process's. *Load of others* is\n        the share of all cores that other programs took meanwhile (median).\n",
+        start included. Peak memory is the largest single process's. *Load of others* is\n\
+        the share of all cores that other programs took meanwhile (median).\n\
+        Keras's weights are random, and so are PyTorch's without `--weights`: the work is the same, no download is measured.\n",
         as_shown(arguments),
         std::env::consts::OS,
         std::env::consts::ARCH,
@@ -485,7 +491,7 @@ mod tests {
             [Contender::new("injerto", || Err(String::new())), Contender::new("keras", || Err(String::new()))];
         all[0].values = vec![2.0];
         all[1].values = vec![30.0, 10.0, 20.0];
-        assert!(table("fine_tuning", &all, false).contains("| keras | 3 | 20.0 | 10.0–30.0 | ? | ? | 10.00× |"));
+        assert!(table("fine_tuning", &all, false).contains("| keras | 3 | 20.0 | 10.0–30.0 | – | – | 10.00× |"));
         assert!(table("mobilenet_v2", &all, true).contains("| 0.10× |"));
         all[1].values.clear();
         all[1].failed = Some("no module".to_owned());
