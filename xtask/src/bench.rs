@@ -8,6 +8,7 @@ pub const HELP: &str = "\
 Runs the benchmarks of all crates, or of one. Criterion keeps the figures and compares with the run before.
 
 Usage: cargo xtask bench [CRATE] [-- ARGUMENTS OF CRITERION]
+       cargo xtask bench peers [DATA] [OPTIONS]     the same work in other frameworks; --help says more
 
 Examples:
 

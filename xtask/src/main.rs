@@ -6,7 +6,9 @@ mod bench;
 mod ci;
 mod experiment;
 mod features;
+mod peers;
 mod plugins;
+mod profile;
 mod test;
 mod workspace;
 
@@ -23,6 +25,8 @@ Injerto's commands.
   cargo xtask test [ARGUMENTS OF CARGO TEST]       build the backbones and run all tests
   cargo xtask ci                                   format, lints, documentation and tests, as CI checks them
   cargo xtask bench [CRATE]                        benchmarks, of all crates or of one
+  cargo xtask bench peers [DATA]                   the same work in Keras, PyTorch and ONNX Runtime
+  cargo xtask profile CRATE                        a crate's benchmarks under a profiler
 
 Begin with:
 
@@ -43,6 +47,10 @@ fn main() -> ExitCode {
         "plugins" => (plugins::HELP, plugins::run),
         "test" => (test::HELP, test::run),
         "ci" => (ci::HELP, ci::run),
+        "bench" if arguments.first().is_some_and(|first| first == "peers") => {
+            (peers::HELP, |arguments| peers::run(&arguments[1..]))
+        }
+        "profile" => (profile::HELP, profile::run),
         "bench" => (bench::HELP, bench::run),
         "help" | "--help" | "-h" => (HELP, |_| {
             println!("{HELP}");

@@ -1,0 +1,500 @@
+//! `cargo xtask bench peers`: the same work in other frameworks, on the same photos, in alternation with ours.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::Outcome;
+use crate::workspace::{Profile, build, cargo, code, root, succeeds};
+
+/// What `--help` says.
+pub const HELP: &str = "\
+Runs two experiments and two forward passes in Injerto, Keras, PyTorch and ONNX Runtime, in alternation, and writes
+docs/benchmarks.md: medians, peak memory, ratios.
+
+Usage: cargo xtask bench peers [DATA] [OPTIONS]
+
+  DATA             a folder with train/ and validation/; the default is the one that the experiments name
+  --setup          make a Python environment in target/peers with what the peers need, and stop
+  --python PATH    the Python to run peers with; the default is the one in target/peers
+  --runs N         runs of each; the default is 5
+  --budget SECONDS no further run of what has used this much; the default is no limit
+  --only NAME,…    of the peers, only these: keras, torch-plain, torch-tuned, torch-cached, onnxruntime, torch
+  --work NAME,…    of the work, only this: feature_extraction, fine_tuning, mobilenet_v2, inception_v3
+  --threads N      threads of the forward passes; the default is one for each core
+  --weights FILE   a .pt of MobileNetV2 without its top, for PyTorch; without it its weights are random, for the same work
+
+Peak memory is the largest single process's, where /usr/bin/time is there. A peer that fails is named in the table with why. Keep the machine
+idle: on Linux the page says how much of it other programs took, and libraries whose threads wait for each other by spinning
+(PyTorch's, ONNX Runtime's) lose far more by it than they would lose alone.";
+
+const EXPERIMENTS: [&str; 2] = ["feature_extraction", "fine_tuning"];
+const NETWORKS: [&str; 2] = ["mobilenet_v2", "inception_v3"];
+const TRAINERS: [&str; 4] = ["keras", "torch-cached", "torch-tuned", "torch-plain"];
+const ENGINES: [&str; 2] = ["onnxruntime", "torch"];
+
+/// A share of the machine for other programs from which figures are no measure.
+const BUSY: f64 = 0.05;
+
+#[derive(Debug, Default, PartialEq)]
+struct Options {
+    data: Option<String>,
+    setup: bool,
+    python: Option<String>,
+    runs: usize,
+    budget: f64,
+    threads: Option<usize>,
+    only: Vec<String>,
+    work: Vec<String>,
+    weights: Option<String>,
+}
+
+/// One who does the work, and what was measured of it.
+struct Contender {
+    name: String,
+    version: String,
+    command: Box<dyn Fn() -> Result<Command, String>>,
+    /// Seconds of whole commands, or images a second.
+    values: Vec<f64>,
+    seconds: f64,
+    peak_kib: Option<u64>,
+    /// Shares of the machine that other programs took meanwhile.
+    others: Vec<f64>,
+    failed: Option<String>,
+}
+
+impl Contender {
+    fn new(name: &str, command: impl Fn() -> Result<Command, String> + 'static) -> Self {
+        let (version, values) = (String::new(), Vec::new());
+        let (seconds, peak_kib, others, failed) = (0.0, None, Vec::new(), None);
+        Self { name: name.to_owned(), version, command: Box::new(command), values, seconds, peak_kib, others, failed }
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Arguments that are not understood, no Python, or a folder that cannot be written.
+pub fn run(arguments: &[String]) -> Outcome {
+    let options = parse(arguments)?;
+    let folder = own_target()?.join("peers");
+    let own_python = folder.join("venv").join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
+    if options.setup {
+        let system = options.python.as_deref().unwrap_or("python3");
+        let requirements = root().join("benches/peers/requirements.txt");
+        let made = succeeds(Command::new(system).args(["-m", "venv"]).arg(folder.join("venv")))?
+            && succeeds(Command::new(own_python).args(["-m", "pip", "install", "-r"]).arg(requirements))?;
+        return Ok(code(made));
+    }
+    let python = options.python.as_ref().map_or(own_python, PathBuf::from);
+    if !python.is_file() {
+        let setup = "`cargo xtask bench peers --setup` makes it, or name yours with --python";
+        return Err(format!("{}: no Python there; {setup}", python.display()));
+    }
+    let data = match &options.data {
+        Some(data) => PathBuf::from(data),
+        None => ["data", "../shared/data"]
+            .map(|folder| root().join(folder).join("cats_and_dogs_filtered"))
+            .into_iter()
+            .find(|folder| folder.is_dir())
+            .ok_or("no photos in data/cats_and_dogs_filtered; name their folder")?,
+    };
+    let data = data.canonicalize().map_err(|error| format!("{}: {error}", data.display()))?;
+    let Some(binary) = build(&Profile::default(), &[])? else { return Ok(code(false)) };
+    // One more package than it needs, so that dependencies are built with the features that they have already.
+    if !succeeds(cargo("build").args(["-p", "injerto-cli", "-p", "injerto-kernels", "--example", "throughput"]))? {
+        return Ok(code(false));
+    }
+    let cache = folder.join("cache");
+    copy_weights(&cache)?;
+    let chosen = |names: &[String], name: &str| names.is_empty() || names.iter().any(|chosen| chosen == name);
+    let mut page = head(arguments);
+    // After each piece of work, so that a run which is stopped leaves what it has.
+    let file = root().join("docs/benchmarks.md");
+    let write = |page: &str| std::fs::write(&file, page).map_err(|error| format!("{}: {error}", file.display()));
+    let threads = options.threads.unwrap_or_else(cores).to_string();
+    for network in NETWORKS.into_iter().filter(|work| chosen(&options.work, work)) {
+        let throughput = binary.with_file_name("examples").join(format!("throughput{}", std::env::consts::EXE_SUFFIX));
+        let ours = threads.clone();
+        let mut all = vec![Contender::new("injerto", move || {
+            let mut command = Command::new(&throughput);
+            command.args([network, "3"]).env("RAYON_NUM_THREADS", &ours);
+            Ok(command)
+        })];
+        for engine in ENGINES.into_iter().filter(|name| chosen(&options.only, name)) {
+            let (python, threads) = (python.clone(), threads.clone());
+            all.push(Contender::new(engine, move || {
+                let mut command = Command::new(&python);
+                command.arg(root().join("benches/peers/onnx_forward.py"));
+                command.args([network, "--engine", engine, "--threads", &threads]);
+                Ok(command)
+            }));
+        }
+        alternate(network, &mut all, &options, &folder, true);
+        page += &table(network, &all, true);
+        write(&page)?;
+    }
+    for work in EXPERIMENTS.into_iter().filter(|work| chosen(&options.work, work)) {
+        let mut all = ours(work, &binary, &data, &cache, &folder);
+        for name in TRAINERS.into_iter().filter(|name| chosen(&options.only, name)) {
+            all.push(trainer(name, work, &python, &data, options.weights.as_deref()));
+        }
+        alternate(work, &mut all, &options, &folder, false);
+        page += &table(work, &all, false);
+        write(&page)?;
+    }
+    println!("written: {}", file.display());
+    Ok(code(true))
+}
+
+fn parse(arguments: &[String]) -> Result<Options, String> {
+    let mut options = Options { runs: 5, budget: f64::INFINITY, ..Options::default() };
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let mut value = || rest.next().cloned().ok_or(format!("{argument} needs a value"));
+        let names = |text: String| text.split(',').map(str::to_owned).collect::<Vec<_>>();
+        let known = |names: Vec<String>, known: &[&str]| match names.iter().find(|name| !known.contains(&name.as_str()))
+        {
+            Some(name) => Err(format!("{argument}: no '{name}'; there are {}", known.join(", "))),
+            None => Ok(names),
+        };
+        let number = |text: String| text.parse().map_err(|_| format!("{argument}: '{text}' is no number"));
+        let count = |text: String| {
+            let count = text.parse().ok().filter(|count| *count > 0);
+            count.ok_or(format!("{argument}: '{text}' is no number from 1 on"))
+        };
+        match argument.as_str() {
+            "--setup" => options.setup = true,
+            "--python" => options.python = Some(value()?),
+            "--weights" => options.weights = Some(value()?),
+            "--budget" => options.budget = number(value()?)?,
+            "--threads" => options.threads = Some(count(value()?)?),
+            "--runs" => options.runs = count(value()?)?,
+            "--only" => options.only = known(names(value()?), &[&TRAINERS[..], &ENGINES[..]].concat())?,
+            "--work" => options.work = known(names(value()?), &[EXPERIMENTS, NETWORKS].concat())?,
+            option if option.starts_with('-') => return Err(format!("unknown option {option}\n\n{HELP}")),
+            folder if options.data.is_none() => options.data = Some(folder.to_owned()),
+            more => return Err(format!("one folder of photos is enough, but there is also {more}")),
+        }
+    }
+    Ok(options)
+}
+
+/// The target folder, in which this program lies too.
+fn own_target() -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|error| format!("cannot find this program's own path: {error}"))?;
+    Ok(own.parent().and_then(Path::parent).ok_or("this program is in no target folder")?.to_owned())
+}
+
+/// Takes the user's fetched weights over, so that no download is measured.
+fn copy_weights(cache: &Path) -> Result<(), String> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home =
+        || variable("HOME").map(|home| home.join(if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" }));
+    let users = variable("INJERTO_CACHE_DIR")
+        .or_else(|| variable("XDG_CACHE_HOME").or_else(home).map(|base| base.join("injerto")))
+        .unwrap_or_default();
+    let to = cache.join("weights");
+    let failed = |error: std::io::Error| format!("{}: {error}", to.display());
+    std::fs::create_dir_all(&to).map_err(failed)?;
+    for entry in std::fs::read_dir(users.join("weights")).into_iter().flatten().flatten() {
+        std::fs::copy(entry.path(), to.join(entry.file_name())).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Our experiment without features in the cache, and once more with them.
+fn ours(work: &str, binary: &Path, data: &Path, cache: &Path, folder: &Path) -> Vec<Contender> {
+    let make = |cold: bool| {
+        let experiment = root().join(format!("configs/cats_vs_dogs/{work}.toml"));
+        let (binary, data, cache, run) = (binary.to_owned(), data.to_owned(), cache.to_owned(), folder.join("run"));
+        move || {
+            for gone in [Some(run.clone()), cold.then(|| cache.join("features"))].into_iter().flatten() {
+                if gone.exists() {
+                    std::fs::remove_dir_all(&gone).map_err(|error| format!("{}: {error}", gone.display()))?;
+                }
+            }
+            let mut command = Command::new(&binary);
+            command.arg("train").arg(&experiment).arg("--set").arg(format!("data.root=\"{}\"", data.display()));
+            command.arg("--run-dir").arg(&run).env("INJERTO_CACHE_DIR", &cache);
+            Ok(command)
+        }
+    };
+    vec![Contender::new("injerto", make(true)), Contender::new("injerto, again", make(false))]
+}
+
+fn trainer(name: &'static str, work: &str, python: &Path, data: &Path, weights: Option<&str>) -> Contender {
+    let (python, data, weights) = (python.to_owned(), data.to_owned(), weights.map(str::to_owned));
+    let epochs = if work == "fine_tuning" { "5" } else { "0" };
+    Contender::new(name, move || {
+        let mut command = Command::new(&python);
+        let script = if name == "keras" { "keras_transfer.py" } else { "torch_transfer.py" };
+        command.arg(root().join("benches/peers").join(script)).arg(&data).args(["--fine-tuning", epochs]);
+        if let Some(mode) = name.strip_prefix("torch-") {
+            command.args(["--mode", mode]);
+            command.args(weights.iter().flat_map(|file| ["--weights", file]));
+        }
+        Ok(command)
+    })
+}
+
+/// Runs all, one after the other, and again, so that what else the machine does disturbs all alike.
+fn alternate(work: &str, all: &mut [Contender], options: &Options, folder: &Path, rates: bool) {
+    for round in 1..=options.runs {
+        for one in all.iter_mut().filter(|one| one.failed.is_none() && one.seconds < options.budget) {
+            match measure(one, folder, rates) {
+                Ok(value) => println!("{work} {round}/{}: {} {value:.2}", options.runs, one.name),
+                Err(why) => {
+                    println!("{work}: {} not run: {why}", one.name);
+                    one.failed = Some(why);
+                }
+            }
+        }
+    }
+}
+
+fn measure(one: &mut Contender, folder: &Path, rate: bool) -> Result<f64, String> {
+    let inner = (one.command)()?;
+    let note = folder.join("time.txt");
+    let timer = Path::new("/usr/bin/time");
+    let mut command = if cfg!(target_os = "linux") && timer.is_file() {
+        let mut outer = Command::new(timer);
+        outer.arg("-v").arg("-o").arg(&note).arg(inner.get_program()).args(inner.get_args());
+        outer.envs(inner.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        outer
+    } else {
+        inner
+    };
+    let (start, busy) = (Instant::now(), busy_seconds());
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("cannot be started: {error}"))?;
+    let seconds = start.elapsed().as_secs_f64();
+    one.seconds += seconds;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+        return Err(format!("{} ({})", last.trim(), output.status));
+    }
+    let busy = busy.zip(busy_seconds()).map(|(start, end)| end - start);
+    let noted = std::fs::read_to_string(&note).unwrap_or_default();
+    one.peak_kib = one.peak_kib.max(noted_value(&noted, "Maximum resident set size (kbytes): ").map(|kib| kib as u64));
+    let own = noted_value(&noted, "User time (seconds): ").zip(noted_value(&noted, "System time (seconds): "));
+    if let Some((busy, (user, system))) = busy.zip(own) {
+        one.others.push(((busy - user - system) / seconds / cores() as f64).max(0.0));
+    }
+    let said = String::from_utf8_lossy(&output.stdout);
+    let last = said.lines().rev().find(|line| line.starts_with('{')).unwrap_or_default();
+    if let Some(version) = field(last, "version") {
+        version.clone_into(&mut one.version);
+    }
+    let value = match rate {
+        false => seconds,
+        true => (field(last, "images_per_second").and_then(|text| text.parse().ok()))
+            .or_else(|| median_rate(&said))
+            .ok_or("it does not say how many images a second")?,
+    };
+    one.values.push(value);
+    Ok(value)
+}
+
+/// A string or number of a flat JSON object; enough for the lines that the scripts beside this print.
+fn field<'t>(json: &'t str, key: &str) -> Option<&'t str> {
+    let value = json.split_once(&format!("\"{key}\":"))?.1.trim_start();
+    match value.strip_prefix('"') {
+        Some(text) => text.split_once('"').map(|(text, _)| text),
+        None => value.split([',', '}']).next().map(str::trim),
+    }
+}
+
+/// The rate in what the example `throughput` prints.
+fn median_rate(text: &str) -> Option<f64> {
+    let line = text.lines().find(|line| line.contains(" images/s"))?;
+    line.split_once("median ")?.1.split_whitespace().next()?.parse().ok()
+}
+
+/// A number in what `/usr/bin/time -v` notes.
+fn noted_value(text: &str, name: &str) -> Option<f64> {
+    text.lines().find_map(|line| line.trim().strip_prefix(name)?.parse().ok())
+}
+
+/// Seconds that the machine's processors have worked, for whomever; Linux says so, in hundredths.
+fn busy_seconds() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/stat").ok()?;
+    let times = text.lines().next()?.strip_prefix("cpu ")?;
+    let times: Vec<f64> = times.split_whitespace().filter_map(|time| time.parse().ok()).collect();
+    // User, nice, system; then idle and waiting; then interrupts and what the hypervisor gave to others.
+    Some((times.get(..3)?.iter().sum::<f64>() + times.get(5..8)?.iter().sum::<f64>()) / 100.0)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn median(values: &[f64]) -> Option<f64> {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    let upper = *values.get(values.len() / 2)?;
+    Some(if values.len().is_multiple_of(2) { f64::midpoint(values[values.len() / 2 - 1], upper) } else { upper })
+}
+
+/// One table: the first is ours, and ratios are against it.
+fn table(work: &str, all: &[Contender], rates: bool) -> String {
+    let title = match work {
+        "feature_extraction" => "Feature extraction: 10 epochs, whole command from JPEGs to checkpoint",
+        "fine_tuning" => "Feature extraction and fine-tuning: 10 epochs, then 5 from layer 100, whole command",
+        "mobilenet_v2" => "Forward pass, MobileNetV2 without top, 160×160, batch 32",
+        _ => "Forward pass, InceptionV3 without top, 224×224, batch 8",
+    };
+    let unit = if rates { "images/s" } else { "seconds" };
+    let mut page = format!(
+        "\n## {title}\n\n| | runs | {unit} (median) | spread | peak memory | load of others | Injerto is faster by |\n"
+    );
+    page += "|---|---|---|---|---|---|---|\n";
+    let ours = all.first().and_then(|first| median(&first.values));
+    for one in all {
+        let name = if one.version.is_empty() { one.name.clone() } else { format!("{} ({})", one.name, one.version) };
+        let Some(value) = median(&one.values) else {
+            let why = one.failed.as_deref().unwrap_or("no run").replace('|', "/");
+            let _ = writeln!(page, "| {name} | 0 | not run: {why} | | | | |");
+            continue;
+        };
+        let least = one.values.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = one.values.iter().copied().fold(0.0, f64::max);
+        // The forward passes of the peers carry what exports the network, which would be no fair figure.
+        let peak = one.peak_kib.filter(|_| !rates).map_or_else(|| "–".to_owned(), |kib| format!("{} MiB", kib / 1024));
+        let load = median(&one.others).map_or_else(|| "–".to_owned(), |share| format!("{:.0} %", share * 100.0));
+        let ratio =
+            ours.map_or_else(String::new, |ours| format!("{:.2}×", if rates { ours / value } else { value / ours }));
+        let runs = one.values.len();
+        let _ = writeln!(page, "| {name} | {runs} | {value:.1} | {least:.1}–{most:.1} | {peak} | {load} | {ratio} |");
+    }
+    if all.iter().filter_map(|one| median(&one.others)).any(|share| share > BUSY) {
+        page +=
+            "\n**The machine was not idle: these figures show that the work runs, and are no measure of how fast.**\n";
+    }
+    page
+}
+
+fn head(arguments: &[String]) -> String {
+    let days = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() / 86_400);
+    let (year, month, day) = date(days);
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let cpu = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("unknown", |(_, cpu)| cpu);
+    let cores = cores();
+    let git = Command::new("git").arg("-C").arg(root()).args(["rev-parse", "--short", "HEAD"]).output();
+    let commit = git.map_or_else(|_| String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    format!(
+        "# Benchmarks\n\nThe same work in Injerto and in other frameworks, on the same photos, run in alternation.\n\n\
+        - Command: `{}`\n- Date: {year}-{month:02}-{day:02}\n- Machine: {cpu}, {cores} cores, {} {}\n- Injerto at commit {commit}\n\n\
+        *injerto* starts without computed features, *injerto, again* is the same command a second time. The peers are\n\
+        `benches/peers/*.py`: *plain* as a beginner writes it, *tuned* channels-last with two workers and no gradients in the\n\
+        frozen part, *cached* with features that are computed once. All in fp32. Seconds are those of the whole process, its\n\
+        start included. Peak memory is the largest single process's. *Load of others* is\n\
+        the share of all cores that other programs took meanwhile (median).\n\
+        Keras's weights are random, and so are PyTorch's without `--weights`: the work is the same, no download is measured.\n",
+        as_shown(arguments),
+        std::env::consts::OS,
+        std::env::consts::ARCH,
+    )
+}
+
+/// The command as others would write it: without paths of this machine.
+fn as_shown(arguments: &[String]) -> String {
+    let mut shown = "cargo xtask bench peers".to_owned();
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        match argument.as_str() {
+            "--python" => drop(rest.next()),
+            "--weights" => {
+                rest.next();
+                shown += " --weights FILE.pt";
+            }
+            option if option.starts_with("--") => {
+                let _ = write!(shown, " {option} {}", rest.next().map_or("", String::as_str));
+            }
+            _ => shown += " DATA",
+        }
+    }
+    shown
+}
+
+/// Year, month and day of a number of days since 1970, in the Gregorian calendar.
+fn date(mut days: u64) -> (u64, u64, u64) {
+    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let mut year = 1970;
+    while days >= 365 + u64::from(leap(year)) {
+        days -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let lengths = [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let mut month = 0;
+    while days >= lengths[month] {
+        days -= lengths[month];
+        month += 1;
+    }
+    (year, month as u64 + 1, days + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owned(arguments: &[&str]) -> Vec<String> {
+        arguments.iter().map(|argument| (*argument).to_owned()).collect()
+    }
+
+    #[test]
+    fn arguments() {
+        let options = parse(&owned(&["photos", "--runs", "3", "--only", "keras,torch", "--budget", "60"]))
+            .expect("they are good");
+        assert_eq!((options.data.as_deref(), options.runs, options.budget), (Some("photos"), 3, 60.0));
+        assert_eq!(options.only, ["keras", "torch"]);
+        let check = |arguments: &[&str], says: &str| {
+            let error = parse(&owned(arguments)).expect_err(says);
+            assert!(error.contains(says), "{error}");
+        };
+        check(&["--runs", "0"], "'0' is no number from 1 on");
+        check(&["--runs"], "--runs needs a value");
+        check(&["--only", "kera"], "no 'kera'; there are keras");
+        check(&["a", "b"], "also b");
+        check(&["--fast"], "unknown option --fast");
+    }
+
+    #[test]
+    fn what_programs_print() {
+        let line = r#"{"peer": "keras", "version": "Keras 3, TensorFlow 2", "images_per_second": 12.5}"#;
+        assert_eq!(field(line, "version"), Some("Keras 3, TensorFlow 2"));
+        assert_eq!(field(line, "images_per_second"), Some("12.5"));
+        assert_eq!(field(line, "seconds"), None);
+        assert_eq!(median_rate("mobilenet_v2: best 9.0, median 8.5 images/s (3 KiB an image)\n"), Some(8.5));
+        assert_eq!(noted_value("\tExit status: 0\n\tUser time (seconds): 2.5\n", "User time (seconds): "), Some(2.5));
+        assert_eq!((median(&[3.0, 1.0, 2.0]), median(&[1.0, 2.0]), median(&[])), (Some(2.0), Some(1.5), None));
+    }
+
+    #[test]
+    fn paths_of_this_machine_are_not_shown() {
+        let arguments = owned(&["/home/me/photos", "--python", "/opt/python", "--runs", "3"]);
+        assert_eq!(as_shown(&arguments), "cargo xtask bench peers DATA --runs 3");
+    }
+
+    #[test]
+    fn days_since_1970() {
+        assert_eq!((date(0), date(11_016), date(20_454)), ((1970, 1, 1), (2000, 2, 29), (2026, 1, 1)));
+    }
+
+    #[test]
+    fn ratios_are_against_ours() {
+        let mut all =
+            [Contender::new("injerto", || Err(String::new())), Contender::new("keras", || Err(String::new()))];
+        all[0].values = vec![2.0];
+        all[1].values = vec![30.0, 10.0, 20.0];
+        assert!(table("fine_tuning", &all, false).contains("| keras | 3 | 20.0 | 10.0–30.0 | – | – | 10.00× |"));
+        assert!(table("mobilenet_v2", &all, true).contains("| 0.10× |"));
+        all[1].values.clear();
+        all[1].failed = Some("no module".to_owned());
+        assert!(table("fine_tuning", &all, false).contains("| keras | 0 | not run: no module |"));
+    }
+}
