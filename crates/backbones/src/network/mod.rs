@@ -132,15 +132,8 @@ impl Network {
 
     /// Parameters of some layers on the host, in the graph's axes: layer, place in that layer's list, values.
     pub fn parameters_of(&self, layers: &[usize]) -> Vec<(usize, usize, Vec<f32>)> {
-        let mut values = Vec::new();
-        for &layer in layers {
-            let node = &self.graph.nodes()[layer];
-            for (at, parameter) in node.parameters.iter().enumerate() {
-                let data = self.parameters[layer][at].to_host(parameter.role, &parameter.shape);
-                values.push((layer, at, data));
-            }
-        }
-        values
+        let of_layer = |&layer: &usize| (0..self.parameters[layer].len()).map(move |at| (layer, at));
+        layers.iter().flat_map(of_layer).map(|(layer, at)| (layer, at, self.values((layer, at)))).collect()
     }
 
     /// Values of a parameter on the host, in the graph's axes.
