@@ -7,11 +7,20 @@ use super::view::{Post, Region, View};
 /// Pixels whose addresses are found at once; their inputs stay near while the panels go by.
 const BLOCK: usize = 128;
 
-/// Pixels of the largest tile: with three vectors of filters it fills the registers.
+/// Pixels of the largest tile: with as many filters as [`most_vectors`] hold it fills the registers.
 pub(super) fn most_pixels(isa: Isa) -> usize {
     match isa {
         Isa::Avx512 => 8,
-        Isa::Avx2 | Isa::Portable => 4,
+        Isa::Avx2 => 6,
+        Isa::Portable => 4,
+    }
+}
+
+/// Vectors of filters of the widest panel.
+fn most_vectors(isa: Isa) -> usize {
+    match isa {
+        Isa::Avx512 | Isa::Portable => 3,
+        Isa::Avx2 => 2,
     }
 }
 
@@ -49,12 +58,12 @@ pub(crate) struct Panel {
     pub values: Vec<f32>,
 }
 
-/// Widths of panels, in vectors, that make up `vectors`: threes, and twos where a one would be left.
-pub(crate) fn panel_widths(vectors: usize) -> Vec<usize> {
+/// Widths of panels, in vectors, that make up `vectors`: as wide as may be, and none of one vector beside one of three.
+fn panel_widths(vectors: usize, most: usize) -> Vec<usize> {
     match vectors {
-        0..=3 => vec![vectors],
+        _ if vectors <= most => vec![vectors],
         4 => vec![2, 2],
-        _ => [vec![3], panel_widths(vectors - 3)].concat(),
+        _ => [vec![most], panel_widths(vectors - most, most)].concat(),
     }
 }
 
@@ -70,7 +79,7 @@ impl Convolution {
         let mut panels = Vec::new();
         for group in 0..groups {
             let mut first = 0;
-            for vectors in panel_widths((filters / groups).div_ceil(lanes)) {
+            for vectors in panel_widths((filters / groups).div_ceil(lanes), most_vectors(isa)) {
                 let count = (vectors * lanes).min(filters / groups - first);
                 let to = group * (filters / groups) + first;
                 let mut values = vec![0.0; (depth + 1) * vectors * lanes];
@@ -217,7 +226,7 @@ pub(super) unsafe fn run_tile(isa: Isa, tile: &Tile<'_>, pixels: usize) {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => sizes!(tile_avx512, tile, pixels; 1 2 3 4 5 6 7 8),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => sizes!(tile_avx2, tile, pixels; 1 2 3 4),
+            Isa::Avx2 => sizes!(tile_avx2, tile, pixels; 1 2 3 4 5 6),
             _ => sizes!(tile_portable, tile, pixels; 1 2 3 4),
         }
     }

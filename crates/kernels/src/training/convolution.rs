@@ -3,10 +3,11 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::fold::{Fold, clip_and_sum};
-use super::matmul::{Finish, Packed, Scale, TILE, gram, multiply};
+use super::matmul::{Finish, Packed, Scale, gram, multiply};
 use super::parameters::Parameters;
 use super::scratch;
 use super::step::{Inputs, Pass, Step};
+use super::tile::blocking;
 use super::winograd::{self, Kernels};
 
 /// A window that slides over an image.
@@ -195,9 +196,10 @@ impl Convolution {
 
     /// Rows that one task takes: whole tiles, few enough that its part of the gathered matrix stays in the second cache.
     fn rows_each(&self, rows: usize) -> usize {
+        let tile = blocking().rows;
         let fitting =
-            if self.geometry.is_pointwise() { 192 } else { (128 * 1024 / self.inner().max(1)).clamp(TILE, 192) };
-        fitting.min(rows.div_ceil(8)).next_multiple_of(TILE)
+            if self.geometry.is_pointwise() { 192 } else { (128 * 1024 / self.inner().max(1)).clamp(tile, 192) };
+        fitting.min(rows.div_ceil(8)).next_multiple_of(tile)
     }
 }
 

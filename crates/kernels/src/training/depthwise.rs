@@ -2,9 +2,8 @@ use rayon::prelude::*;
 
 use super::convolution::Geometry;
 use super::fold::{Fold, clip_and_sum};
-use super::matmul::limit;
 use super::parameters::Parameters;
-use super::simd::{fma, vectorised};
+use super::simd::{fma, limit, vectorised};
 use super::step::{Inputs, Pass, Step};
 
 /// A convolution that keeps channels apart, with what is folded into it.

@@ -1,9 +1,8 @@
 use injerto_graph::Activation;
 use rayon::prelude::*;
 
-use super::matmul::limit;
 use super::parameters::Parameters;
-use super::simd::vectorised;
+use super::simd::{limit, vectorised};
 use super::step::{Inputs, Pass, Step, put};
 
 /// Values of one task.

@@ -19,6 +19,7 @@ mod plan;
 mod pool;
 mod simd;
 mod step;
+mod tile;
 mod winograd;
 
 use std::cell::RefCell;

@@ -1,9 +1,8 @@
 use rayon::prelude::*;
 
 use super::fold::{Norm, reduce};
-use super::matmul::limit;
 use super::parameters::Parameters;
-use super::simd::vectorised;
+use super::simd::{limit, vectorised};
 use super::step::{Inputs, Pass, Step};
 
 /// Rows whose statistics are taken together: they stay in a near cache between mean and deviation.

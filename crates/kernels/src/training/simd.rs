@@ -42,6 +42,18 @@ pub(super) fn fma<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 
+/// `x` within limits; what is not a number stays so.
+#[inline(always)]
+pub(super) fn limit(x: f32, (least, most): (f32, f32)) -> f32 {
+    if x < least {
+        least
+    } else if x > most {
+        most
+    } else {
+        x
+    }
+}
+
 /// Whether the plain level of this target multiplies and adds in one instruction.
 pub(super) const PLAIN_FUSED: bool = cfg!(target_arch = "aarch64");
 

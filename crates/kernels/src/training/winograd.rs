@@ -6,8 +6,9 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::convolution::Geometry;
-use super::matmul::{Finish, PANEL, Packed, gram_whole, limit, multiply};
-use super::simd::vectorised;
+use super::matmul::{Finish, Packed, gram_whole, multiply};
+use super::simd::{limit, vectorised};
+use super::tile::blocking;
 use super::{scratch, workspace};
 
 /// Outputs of a tile along one axis.
@@ -265,7 +266,7 @@ fn transform_kernel_body<const FUSED: bool>(
     columns: usize,
     rooms: &mut [&mut [f32]],
 ) {
-    let factors = KERNEL[line];
+    let (factors, wide) = (KERNEL[line], blocking().columns);
     for p in 0..inner {
         for first in (0..columns).step_by(LANES) {
             let tap = |tap: usize| lanes(kernel, (tap * inner + p) * columns + first);
@@ -276,14 +277,14 @@ fn transform_kernel_body<const FUSED: bool>(
                     sums[l] = factors[0] * low[l] + factors[1] * middle[l] + factors[2] * high[l];
                 }
             }
-            let to = (first / PANEL * inner + p) * PANEL + first % PANEL;
+            let to = (first / wide * inner + p) * wide + first % wide;
             for (room, factors) in rooms.iter_mut().zip(KERNEL) {
                 let out = &mut room[to..to + LANES];
                 for (l, out) in out.iter_mut().enumerate() {
                     *out = factors[0] * sums[0][l] + factors[1] * sums[1][l] + factors[2] * sums[2][l];
                 }
                 // The last panel may be half full.
-                if first + LANES == columns && !columns.is_multiple_of(PANEL) {
+                if first + LANES == columns && !columns.is_multiple_of(wide) {
                     room[to + LANES..to + 2 * LANES].fill(0.0);
                 }
             }
