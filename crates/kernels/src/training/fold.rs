@@ -1,7 +1,7 @@
 use rayon::prelude::*;
 
 use super::parameters::Parameters;
-use super::simd::vectorised;
+use super::simd::{fma, vectorised};
 
 /// What follows a convolution or a dense layer and is computed with it: bias, a batch normalisation with its moving
 /// statistics, and a clip.
@@ -91,12 +91,11 @@ impl Fold {
         if let Some(gamma) = norm.gamma.filter(|&gamma| parameters.trains(gamma)) {
             let mut out = parameters.take(gamma);
             let values = parameters.values(kernel);
-            out.fill(0.0);
-            for (values, gradient) in values.chunks_exact(self.channels).zip(gradient.chunks_exact(self.channels)) {
-                for ((out, value), gradient) in out.iter_mut().zip(values).zip(gradient) {
-                    *out += value * gradient;
-                }
-            }
+            let each = part(values.len() / self.channels) * self.channels;
+            let mut partial = vec![0.0; PARTS * self.channels];
+            let parts = values.par_chunks(each).zip(gradient.par_chunks(each));
+            parts.zip(partial.par_chunks_mut(self.channels)).for_each(|((x, d), sums)| multiply_and_sum(x, d, sums));
+            reduce(&partial, &mut out);
             let (bias, mean) = (parameters.optional(self.bias), parameters.values(norm.mean));
             for (c, out) in out.iter_mut().enumerate() {
                 let bias = bias.map_or(0.0, |bias| bias[c]);
@@ -105,15 +104,19 @@ impl Fold {
             parameters.give(gamma, out);
         }
         if parameters.trains(kernel) {
-            for row in gradient.chunks_exact_mut(self.channels) {
-                row.iter_mut().zip(&self.scale).for_each(|(value, scale)| *value *= scale);
-            }
+            let each = part(gradient.len() / self.channels) * self.channels;
+            gradient.par_chunks_mut(each).for_each(|rows| scale_rows(rows, &self.scale));
         }
     }
 }
 
 /// Parts that sums over a batch are taken in; fixed, so that the order of additions is too.
 const PARTS: usize = 16;
+
+/// Rows of a part.
+fn part(rows: usize) -> usize {
+    rows.div_ceil(PARTS).max(1)
+}
 
 /// Zeroes the gradient where the output lies at a limit, and sums it a channel.
 pub(super) fn clip_and_sum(
@@ -124,8 +127,7 @@ pub(super) fn clip_and_sum(
     partial: &mut Vec<f32>,
 ) {
     let channels = sums.len();
-    let rows = d.len() / channels.max(1);
-    let each = rows.div_ceil(PARTS).max(1);
+    let each = part(d.len() / channels.max(1));
     partial.clear();
     partial.resize(PARTS * channels, 0.0);
     let parts = d.par_chunks_mut(each * channels).zip(partial.par_chunks_mut(channels));
@@ -170,5 +172,29 @@ vectorised! {
 fn sum_rows_body<const FUSED: bool>(d: &[f32], sums: &mut [f32]) {
     for d in d.chunks_exact(sums.len()) {
         d.iter().zip(sums.iter_mut()).for_each(|(d, sum)| *sum += d);
+    }
+}
+
+vectorised! {
+    fn multiply_and_sum(x: &[f32], d: &[f32], sums: &mut [f32]) => multiply_and_sum_body
+}
+
+#[inline(always)]
+fn multiply_and_sum_body<const FUSED: bool>(x: &[f32], d: &[f32], sums: &mut [f32]) {
+    for (x, d) in x.chunks_exact(sums.len()).zip(d.chunks_exact(sums.len())) {
+        for ((sum, x), d) in sums.iter_mut().zip(x).zip(d) {
+            *sum = fma::<FUSED>(*x, *d, *sum);
+        }
+    }
+}
+
+vectorised! {
+    fn scale_rows(rows: &mut [f32], scale: &[f32]) => scale_rows_body
+}
+
+#[inline(always)]
+fn scale_rows_body<const FUSED: bool>(rows: &mut [f32], scale: &[f32]) {
+    for row in rows.chunks_exact_mut(scale.len()) {
+        row.iter_mut().zip(scale).for_each(|(value, scale)| *value *= scale);
     }
 }

@@ -13,6 +13,8 @@ use super::tile::{Tile, WIDEST, blocking};
 
 /// Most steps along the inner dimension in one go: a panel of as many rows stays in the first cache.
 const DEPTH: usize = 320;
+/// Rows that are packed together where the source is turned.
+const BLOCK: usize = 16;
 
 /// The right side of a product, `[inner, columns]`, in panels.
 #[derive(Debug, Clone, Default)]
@@ -34,28 +36,36 @@ impl Packed {
         let wide = blocking().columns;
         (self.inner, self.columns) = (inner, columns);
         self.data.resize(columns.div_ceil(wide) * inner * wide);
-        for (panel, out) in self.data.chunks_exact_mut((inner * wide).max(1)).enumerate() {
+        self.data.par_chunks_mut((inner * wide).max(1)).enumerate().for_each(|(panel, out)| {
             let first = panel * wide;
             let width = wide.min(columns - first);
             let mut line = [1.0_f32; WIDEST];
             if let Scale::Columns(scale) = scale {
                 line[..width].copy_from_slice(&scale[first..first + width]);
             }
-            for (p, out) in out.chunks_exact_mut(wide).enumerate() {
-                let factor = if let Scale::Rows(scale) = scale { scale[p] } else { 1.0 };
-                if column == 1 {
+            let factor = |p: usize| if let Scale::Rows(scale) = scale { scale[p] } else { 1.0 };
+            if column == 1 {
+                for (p, out) in out.chunks_exact_mut(wide).enumerate() {
+                    let factor = factor(p);
                     let source = &source[p * row + first..][..width];
                     for ((out, value), line) in out.iter_mut().zip(source).zip(&line) {
                         *out = value * line * factor;
                     }
-                } else {
-                    for (j, out) in out[..width].iter_mut().enumerate() {
-                        *out = source[p * row + (first + j) * column] * line[j] * factor;
+                    out[width..].fill(0.0);
+                }
+                return;
+            }
+            // Blocks that stay in the first cache on both sides.
+            for (block, out) in out.chunks_mut(BLOCK * wide).enumerate() {
+                for j in 0..width {
+                    let source = &source[(first + j) * column + block * BLOCK * row..];
+                    for (p, out) in out.chunks_exact_mut(wide).enumerate() {
+                        out[j] = source[p * row] * line[j] * factor(block * BLOCK + p);
                     }
                 }
-                out[width..].fill(0.0);
+                out.chunks_exact_mut(wide).for_each(|out| out[width..].fill(0.0));
             }
-        }
+        });
     }
 }
 

@@ -13,6 +13,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use injerto_graph::matches_pattern;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 pub use clip::Clip;
@@ -66,6 +67,29 @@ impl OptimizerConfig {
     /// Share of a weight that a step takes off, times the step size.
     pub fn weight_decay(&self) -> f64 {
         self.weight_decay.unwrap_or(if matches!(self.rule, Rule::AdamW { .. }) { 4e-3 } else { 0.0 })
+    }
+
+    /// Moves one parameter.
+    fn move_one(&self, step: u64, pace: Pace, global: f32, update: &mut Update<'_>, slot: &mut Slot) {
+        let Update { name, values, gradient, multiplier } = update;
+        assert_eq!(values.len(), gradient.len(), "gradient of '{name}'");
+        let gradient = self.clip.map_or(Cow::Borrowed(*gradient), |clip| clip.apply(gradient, global));
+        let pace = Pace { learning_rate: pace.learning_rate * *multiplier, ..pace };
+        if self.decays(name) {
+            let keep = 1.0 - (self.weight_decay() * pace.learning_rate) as f32;
+            values.iter_mut().for_each(|w| *w *= keep);
+        }
+        self.rule.apply(step, pace, values, &gradient, slot);
+        if let Some(momentum) = self.ema_momentum {
+            let momentum = momentum as f32;
+            match slot.average.is_empty() {
+                true => slot.average.extend_from_slice(values),
+                false => {
+                    let both = slot.average.iter_mut().zip(values.iter());
+                    both.for_each(|(average, w)| *average = momentum * *average + (1.0 - momentum) * w);
+                }
+            }
+        }
     }
 
     fn decays(&self, name: &str) -> bool {
@@ -167,30 +191,16 @@ impl Optimizer {
         *step += 1;
         let clip = self.config.clip;
         let global = clip.map_or(1.0, |clip| clip.global(updates.iter().map(|update| update.gradient)));
-        for Update { name, values, gradient, multiplier } in updates {
-            assert_eq!(values.len(), gradient.len(), "gradient of '{name}'");
-            if !slots.contains_key(*name) {
-                slots.insert((*name).to_owned(), Slot::default());
-            }
-            let slot = slots.get_mut(*name).expect("inserted above");
-            let gradient = clip.map_or(Cow::Borrowed(*gradient), |clip| clip.apply(gradient, global));
-            let pace = Pace { learning_rate: pace.learning_rate * *multiplier, ..pace };
-            if self.config.decays(name) {
-                let keep = 1.0 - (self.config.weight_decay() * pace.learning_rate) as f32;
-                values.iter_mut().for_each(|w| *w *= keep);
-            }
-            self.config.rule.apply(*step, pace, values, &gradient, slot);
-            if let Some(momentum) = self.config.ema_momentum {
-                let momentum = momentum as f32;
-                match slot.average.is_empty() {
-                    true => slot.average.extend_from_slice(values),
-                    false => {
-                        let both = slot.average.iter_mut().zip(values.iter());
-                        both.for_each(|(average, w)| *average = momentum * *average + (1.0 - momentum) * w);
-                    }
-                }
-            }
-        }
+        let mut work: Vec<(&mut Update<'_>, Slot)> = updates
+            .iter_mut()
+            .map(|update| {
+                let slot = slots.remove(update.name).unwrap_or_default();
+                (update, slot)
+            })
+            .collect();
+        // Parameters do not know of each other, so the order does not matter.
+        work.par_iter_mut().for_each(|(update, slot)| self.config.move_one(*step, pace, global, update, slot));
+        slots.extend(work.into_iter().map(|(update, slot)| (update.name.to_owned(), slot)));
     }
 
     /// What it remembers of each parameter, by name.
