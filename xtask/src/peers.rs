@@ -10,7 +10,7 @@ use crate::workspace::{Profile, build, cargo, code, root, succeeds};
 
 /// What `--help` says.
 pub const HELP: &str = "\
-Runs two experiments and two forward passes in Injerto, Keras, PyTorch and ONNX Runtime, in alternation, and writes
+Runs two experiments, two forward passes and a training step in Injerto, Keras, PyTorch and ONNX Runtime, in alternation, and writes
 docs/benchmarks.md: medians, peak memory, ratios.
 
 Usage: cargo xtask bench peers [DATA] [OPTIONS]
@@ -21,8 +21,8 @@ Usage: cargo xtask bench peers [DATA] [OPTIONS]
   --runs N         runs of each; the default is 5
   --budget SECONDS no further run of what has used this much; the default is no limit
   --only NAME,…    of the peers, only these: keras, torch-plain, torch-tuned, torch-cached, onnxruntime, torch
-  --work NAME,…    of the work, only this: feature_extraction, fine_tuning, mobilenet_v2, inception_v3
-  --threads N      threads of the forward passes; the default is one for each core
+  --work NAME,…    of the work, only this: feature_extraction, fine_tuning, mobilenet_v2, inception_v3, small_cnn
+  --threads N      threads of passes and steps; the default is one for each core
   --weights FILE   a .pt of MobileNetV2 without its top, for PyTorch; without it its weights are random, for the same work
 
 Peak memory is the largest single process's, where /usr/bin/time is there. A peer that fails is named in the table with why. Keep the machine
@@ -30,7 +30,7 @@ idle: on Linux the page says how much of it other programs took, and libraries w
 (PyTorch's, ONNX Runtime's) lose far more by it than they would lose alone.";
 
 const EXPERIMENTS: [&str; 2] = ["feature_extraction", "fine_tuning"];
-const NETWORKS: [&str; 2] = ["mobilenet_v2", "inception_v3"];
+const RATES: [&str; 3] = ["mobilenet_v2", "inception_v3", "small_cnn"];
 const TRAINERS: [&str; 4] = ["keras", "torch-cached", "torch-tuned", "torch-plain"];
 const ENGINES: [&str; 2] = ["onnxruntime", "torch"];
 
@@ -103,7 +103,7 @@ pub fn run(arguments: &[String]) -> Outcome {
     let data = data.canonicalize().map_err(|error| format!("{}: {error}", data.display()))?;
     let Some(binary) = build(&Profile::default(), &[])? else { return Ok(code(false)) };
     // One more package than it needs, so that dependencies are built with the features that they have already.
-    if !succeeds(cargo("build").args(["-p", "injerto-cli", "-p", "injerto-kernels", "--example", "throughput"]))? {
+    if !succeeds(cargo("build").args(["-p", "injerto-cli", "-p", "injerto-kernels", "--examples"]))? {
         return Ok(code(false));
     }
     let cache = folder.join("cache");
@@ -114,20 +114,27 @@ pub fn run(arguments: &[String]) -> Outcome {
     let file = root().join("docs/benchmarks.md");
     let write = |page: &str| std::fs::write(&file, page).map_err(|error| format!("{}: {error}", file.display()));
     let threads = options.threads.unwrap_or_else(cores).to_string();
-    for network in NETWORKS.into_iter().filter(|work| chosen(&options.work, work)) {
-        let throughput = binary.with_file_name("examples").join(format!("throughput{}", std::env::consts::EXE_SUFFIX));
+    for network in RATES.into_iter().filter(|work| chosen(&options.work, work)) {
+        let trains = network == "small_cnn";
+        let example = if trains { "training_step" } else { "throughput" };
+        let example = binary.with_file_name("examples").join(format!("{example}{}", std::env::consts::EXE_SUFFIX));
         let ours = threads.clone();
         let mut all = vec![Contender::new("injerto", move || {
-            let mut command = Command::new(&throughput);
-            command.args([network, "3"]).env("RAYON_NUM_THREADS", &ours);
+            let mut command = Command::new(&example);
+            command.arg(network).args(if trains { &["--steps", "4"][..] } else { &["3"] });
+            command.env("RAYON_NUM_THREADS", &ours);
             Ok(command)
         })];
-        for engine in ENGINES.into_iter().filter(|name| chosen(&options.only, name)) {
+        let engines = ENGINES.into_iter().filter(|name| chosen(&options.only, name));
+        for engine in engines.filter(|name| !trains || *name == "torch") {
             let (python, threads) = (python.clone(), threads.clone());
             all.push(Contender::new(engine, move || {
                 let mut command = Command::new(&python);
-                command.arg(root().join("benches/peers/onnx_forward.py"));
-                command.args([network, "--engine", engine, "--threads", &threads]);
+                let script = if trains { "torch_step.py" } else { "onnx_forward.py" };
+                command.arg(root().join("benches/peers").join(script)).args(["--threads", &threads]);
+                if !trains {
+                    command.args([network, "--engine", engine]);
+                }
                 Ok(command)
             }));
         }
@@ -172,7 +179,7 @@ fn parse(arguments: &[String]) -> Result<Options, String> {
             "--threads" => options.threads = Some(count(value()?)?),
             "--runs" => options.runs = count(value()?)?,
             "--only" => options.only = known(names(value()?), &[&TRAINERS[..], &ENGINES[..]].concat())?,
-            "--work" => options.work = known(names(value()?), &[EXPERIMENTS, NETWORKS].concat())?,
+            "--work" => options.work = known(names(value()?), &[&EXPERIMENTS[..], &RATES[..]].concat())?,
             option if option.starts_with('-') => return Err(format!("unknown option {option}\n\n{HELP}")),
             folder if options.data.is_none() => options.data = Some(folder.to_owned()),
             more => return Err(format!("one folder of photos is enough, but there is also {more}")),
@@ -207,7 +214,10 @@ fn copy_weights(cache: &Path) -> Result<(), String> {
 /// Our experiment without features in the cache, and once more with them.
 fn ours(work: &str, binary: &Path, data: &Path, cache: &Path, folder: &Path) -> Vec<Contender> {
     let make = |cold: bool| {
-        let experiment = root().join(format!("configs/cats_vs_dogs/{work}.toml"));
+        let experiment = root().join(match work {
+            "fine_tuning" => "benches/peers/fine_tuning.toml".to_owned(),
+            work => format!("configs/cats_vs_dogs/{work}.toml"),
+        });
         let (binary, data, cache, run) = (binary.to_owned(), data.to_owned(), cache.to_owned(), folder.join("run"));
         move || {
             for gone in [Some(run.clone()), cold.then(|| cache.join("features"))].into_iter().flatten() {
@@ -226,11 +236,12 @@ fn ours(work: &str, binary: &Path, data: &Path, cache: &Path, folder: &Path) -> 
 
 fn trainer(name: &'static str, work: &str, python: &Path, data: &Path, weights: Option<&str>) -> Contender {
     let (python, data, weights) = (python.to_owned(), data.to_owned(), weights.map(str::to_owned));
-    let epochs = if work == "fine_tuning" { "5" } else { "0" };
+    let [first, second] = if work == "fine_tuning" { ["0", "5"] } else { ["10", "0"] };
     Contender::new(name, move || {
         let mut command = Command::new(&python);
         let script = if name == "keras" { "keras_transfer.py" } else { "torch_transfer.py" };
-        command.arg(root().join("benches/peers").join(script)).arg(&data).args(["--fine-tuning", epochs]);
+        command.arg(root().join("benches/peers").join(script)).arg(&data);
+        command.args(["--feature-extraction", first, "--fine-tuning", second]);
         if let Some(mode) = name.strip_prefix("torch-") {
             command.args(["--mode", mode]);
             command.args(weights.iter().flat_map(|file| ["--weights", file]));
@@ -341,8 +352,9 @@ fn median(values: &[f64]) -> Option<f64> {
 fn table(work: &str, all: &[Contender], rates: bool) -> String {
     let title = match work {
         "feature_extraction" => "Feature extraction: 10 epochs, whole command from JPEGs to checkpoint",
-        "fine_tuning" => "Feature extraction and fine-tuning: 10 epochs, then 5 from layer 100, whole command",
+        "fine_tuning" => "Fine-tuning: 5 epochs from layer 100, whole command from JPEGs to checkpoint",
         "mobilenet_v2" => "Forward pass, MobileNetV2 without top, 160×160, batch 32",
+        "small_cnn" => "Training step, small CNN, 160×160, batch 8",
         _ => "Forward pass, InceptionV3 without top, 224×224, batch 8",
     };
     let unit = if rates { "images/s" } else { "seconds" };
@@ -378,17 +390,19 @@ fn table(work: &str, all: &[Contender], rates: bool) -> String {
 fn head(arguments: &[String]) -> String {
     let days = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() / 86_400);
     let (year, month, day) = date(days);
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let cpu = cpu
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let cpu = cpuinfo
         .lines()
         .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
         .map_or("unknown", |(_, cpu)| cpu);
     let cores = cores();
+    let vectors = ["avx512f", "avx2"].into_iter().find(|name| cpuinfo.contains(name));
+    let vectors = vectors.map_or_else(String::new, |name| format!(" with {name}"));
     let git = Command::new("git").arg("-C").arg(root()).args(["rev-parse", "--short", "HEAD"]).output();
     let commit = git.map_or_else(|_| String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     format!(
         "# Benchmarks\n\nThe same work in Injerto and in other frameworks, on the same photos, run in alternation.\n\n\
-        - Command: `{}`\n- Date: {year}-{month:02}-{day:02}\n- Machine: {cpu}, {cores} cores, {} {}\n- Injerto at commit {commit}\n\n\
+        - Command: `{}`\n- Date: {year}-{month:02}-{day:02}\n- Machine: {cpu}, {cores} cores{vectors}, {} {}\n- Injerto at commit {commit}\n\n\
         *injerto* starts without computed features, *injerto, again* is the same command a second time. The peers are\n\
         `benches/peers/*.py`: *plain* as a beginner writes it, *tuned* channels-last with two workers and no gradients in the\n\
         frozen part, *cached* with features that are computed once. All in fp32. Seconds are those of the whole process, its\n\

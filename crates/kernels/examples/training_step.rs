@@ -84,11 +84,10 @@ fn time(
     }
     times.sort_by(f64::total_cmp);
     let megabytes = program.buffer_bytes(batch) / 1_000_000;
-    println!(
-        "{name}: {:.1} ms a step (fastest {:.1}, {steps} steps of {batch}, {megabytes} MB of buffers)",
-        times[times.len() / 2],
-        times[0]
-    );
+    let (best, median) = (times[0], times[times.len() / 2]);
+    println!("{name}: {median:.1} ms a step (fastest {best:.1}, {steps} steps of {batch}, {megabytes} MB of buffers)");
+    let rate = |milliseconds: f64| batch as f64 * 1e3 / milliseconds;
+    println!("{name}: best {:.2}, median {:.2} images/s", rate(best), rate(median));
     if let (Some(before), Some(after)) = (before, processor_time()) {
         println!("{name}: {:.1} ms of processor time a step", (after - before).as_secs_f64() * 1e3 / steps as f64);
     }
