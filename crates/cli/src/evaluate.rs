@@ -1,45 +1,56 @@
 //! `injerto evaluate`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Args;
 use indicatif::ProgressBar;
 use injerto_backbones::weights::Cache;
-use injerto_experiment::{Classifier, config, evaluate};
+use injerto_experiment::{Classifier, Predictor, config, evaluate};
+use injerto_graph::summary::grouped;
 use serde_json::json;
 
 use crate::Common;
+use crate::predict::checkpoint;
+use crate::progress::Progress;
 use crate::summary::parameters;
 
 /// What `injerto evaluate` takes.
 #[derive(Args)]
 #[command(after_help = "\
-The class of a photo is read from its name (207_golden_retriever.jpg), or from the name of its folder (207, n02099601 or
-golden_retriever). Each photo is cut, resized and scaled as the backbone's weights ask.
+A run is asked about photos in one folder a class, by the names that it was trained with: accuracy, loss, what each class is
+worth, area under the ROC curve, calibration error.
+
+A backbone's own classifier is asked about ImageNet's classes. The class of a photo is read from its name
+(207_golden_retriever.jpg), or from the name of its folder (207, n02099601 or golden_retriever). Each photo is cut, resized and
+scaled as the backbone's weights ask.
 
 Examples:
 
+  injerto evaluate photos/test --run runs/cats-20260101-120000
   injerto evaluate photos --backbone efficientnet --param variant=lite0
   injerto evaluate photos --backbone mobilenet_v2 --weights imagenet-torchvision-top --crop 0.875 --json")]
 pub struct Arguments {
     /// The photos: a folder of them, or one folder a class
     folder: PathBuf,
-    /// Name of the backbone, or path of its library
-    #[arg(long, value_name = "NAME")]
-    backbone: String,
+    /// A run's folder (its best checkpoint is taken) or a checkpoint; by default the newest run in runs/
+    #[arg(long, value_name = "PATH")]
+    run: Option<PathBuf>,
+    /// Instead of a run, a backbone with its own classifier: its name, or the path of its library
+    #[arg(long, value_name = "NAME", conflicts_with = "run")]
+    backbone: Option<String>,
     /// A parameter of the backbone as JSON, such as variant=lite0 (may be given several times)
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", requires = "backbone")]
     param: Vec<String>,
     /// A weight set of the backbone, or a file
-    #[arg(long, default_value = "imagenet")]
+    #[arg(long, default_value = "imagenet", requires = "backbone")]
     weights: String,
     /// Look at the middle of each photo only: a square of this share of its shorter side
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", requires = "backbone")]
     crop: Option<f64>,
     /// Photos at a time
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 16, requires = "backbone")]
     batch_size: usize,
     /// Print JSON
     #[arg(long)]
@@ -48,7 +59,8 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
-    let Arguments { folder, backbone, param, weights, crop, batch_size, json } = arguments;
+    let Arguments { folder, run, backbone, param, weights, crop, batch_size, json } = arguments;
+    let Some(backbone) = backbone else { return of_run(&folder, run.as_deref(), json) };
     if let Some(share) = crop.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
         bail!("--crop {share}: expected a share of the shorter side, more than 0 and at most 1");
     }
@@ -80,6 +92,33 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
             "{} photos in {:.1} s: top-1 {:.3}, top-5 {:.3}",
             found.images, found.seconds, found.top_1, found.top_5
         );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a trained network makes of a folder's photos.
+fn of_run(folder: &Path, run: Option<&Path>, json: bool) -> Result<ExitCode> {
+    let predictor = Predictor::load(&checkpoint(run)?, config::Device::Flex)?;
+    let report = predictor.evaluate(folder, &mut Progress::new())?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let figure = |name: &str, value: Option<f64>| value.map_or_else(String::new, |value| format!(", {name} {value:.4}"));
+    println!(
+        "{} photos: accuracy {:.4}{}{}{}, calibration error {:.4}",
+        grouped(report.images),
+        report.accuracy,
+        figure("top-5", report.top_5),
+        figure("loss", report.loss),
+        figure("ROC AUC", report.roc_auc),
+        report.ece
+    );
+    let width = report.per_class.iter().map(|class| class.class.chars().count()).max().unwrap_or(0).max(5);
+    println!("{:width$}  {:>7}  precision  recall      F1", "class", "photos");
+    for class in &report.per_class {
+        let (name, photos) = (&class.class, grouped(class.support));
+        println!("{name:width$}  {photos:>7}     {:.4}  {:.4}  {:.4}", class.precision, class.recall, class.f1);
     }
     Ok(ExitCode::SUCCESS)
 }

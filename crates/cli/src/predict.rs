@@ -66,13 +66,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
             })
         }
         None => {
-            let run = match &arguments.run {
-                Some(run) => run.clone(),
-                None => newest(Path::new("runs"))
-                    .context("no run in runs/; name one with --run, or a backbone with --backbone")?,
-            };
-            let checkpoint = if run.is_dir() { run.join("best.safetensors") } else { run };
-            let predictor = Predictor::load(&checkpoint, config::Device::Flex)?;
+            let predictor = Predictor::load(&checkpoint(arguments.run.as_deref())?, config::Device::Flex)?;
             Box::new(move |image| Ok(predictor.predict(image)?))
         }
     };
@@ -97,6 +91,15 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
         }
     }
     Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+/// The best checkpoint of a run's folder, or that file itself; without one, of the newest run.
+pub fn checkpoint(run: Option<&Path>) -> Result<PathBuf> {
+    let run = match run {
+        Some(run) => run.to_owned(),
+        None => newest(Path::new("runs")).context("no run in runs/; name one with --run, or a backbone with --backbone")?,
+    };
+    Ok(if run.is_dir() { run.join("best.safetensors") } else { run })
 }
 
 /// The run that was written to last.

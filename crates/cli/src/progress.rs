@@ -1,21 +1,28 @@
-//! How a run shows itself: a bar where there is a terminal, a line an epoch everywhere.
+//! How a run shows itself: a bar where there is a terminal, a line now and then where there is none, a line an epoch everywhere.
 
-use std::time::Duration;
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use injerto_graph::summary::grouped;
 use injerto_trainer::{Event, Observer};
 
-/// Shows progress on the terminal.
+/// How often a log gets a line of what goes on.
+const LOG_EVERY: Duration = Duration::from_secs(30);
+
+/// Shows progress on the terminal, or in a log.
 pub struct Progress {
     bar: ProgressBar,
+    /// Where there is no terminal: when the work shown began, and the last line.
+    log: Option<[Instant; 2]>,
 }
 
 impl Progress {
     /// Nothing to show yet.
     pub fn new() -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-        Self { bar }
+        let now = Instant::now();
+        Self { bar, log: (!std::io::stderr().is_terminal()).then_some([now, now]) }
     }
 
     /// Shows `done` of `total`, beginning a new bar where the last one was about something else.
@@ -28,6 +35,15 @@ impl Progress {
             self.bar.set_style(style);
             self.bar.set_prefix(what.to_owned());
             self.bar.enable_steady_tick(Duration::from_millis(250));
+            self.log = self.log.map(|_| [Instant::now(); 2]);
+        }
+        if let Some([began, last]) = &mut self.log
+            && last.elapsed() >= LOG_EVERY
+            && done > 0
+        {
+            *last = Instant::now();
+            let left = began.elapsed().as_secs_f64() * (total as f64 / done as f64 - 1.0);
+            eprintln!("{what:>12} {} of {}, {left:.0} s left", grouped(done), grouped(total));
         }
         self.bar.set_message(message);
         self.bar.set_position(done as u64);

@@ -39,6 +39,14 @@ pub enum ExperimentError {
         /// The names that there are.
         classes: Vec<String>,
     },
+    /// A folder of photos of a class that the network was not trained for.
+    #[error("the network does not know the class '{class}'; it was trained for {}", known.join(", "))]
+    UnknownClass {
+        /// Name of the folder.
+        class: String,
+        /// The network's classes.
+        known: Vec<String>,
+    },
     /// The training.
     #[error(transparent)]
     Train(#[from] injerto_trainer::TrainError),

@@ -2,13 +2,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use injerto_backbones::network::{Network, to_input};
+use injerto_backbones::network::Network;
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::weights::{Cache, Choice, choose};
 use injerto_data::decode::{Orientation, decode};
 use injerto_data::folder::EXTENSIONS;
 use injerto_data::{DataError, resize};
 use injerto_graph::{Activation, Graph, Operator, Preprocessing};
+use injerto_trainer::Runner;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -26,7 +27,7 @@ pub fn imagenet_classes() -> Vec<(&'static str, &'static str)> {
 /// A backbone with its own classifier, which tells ImageNet's classes apart.
 #[derive(Debug)]
 pub struct Classifier {
-    network: Network,
+    runner: Runner,
     preprocessing: Preprocessing,
     /// Where its weights are from, in words.
     pub origin: String,
@@ -77,7 +78,8 @@ impl Classifier {
         };
         let graph = Arc::new(with_softmax(description.graph)?);
         let network = Network::new(graph, &values, &device(on)?).map_err(injerto_trainer::TrainError::from)?;
-        Ok(Self { network, preprocessing: description.preprocessing, origin })
+        let preprocessing = description.preprocessing;
+        Ok(Self { runner: Runner::new(network, preprocessing.clone())?, preprocessing, origin })
     }
 
     /// Share of the shorter side of a photo that it looks at, cut out of the middle; `None` for the whole photo, squeezed.
@@ -95,7 +97,7 @@ impl Classifier {
     /// # Errors
     /// A file that is no readable image.
     pub fn probabilities(&self, images: &[PathBuf]) -> Result<Vec<Vec<f32>>, ExperimentError> {
-        let shape = &self.network.graph().input_shape().0;
+        let shape = &self.runner.network().graph().input_shape().0;
         let size = [shape[0], shape[1]];
         let mut pixels = Vec::with_capacity(images.len() * size[0] * size[1] * 3);
         for path in images {
@@ -107,8 +109,7 @@ impl Classifier {
             }
             pixels.extend(resize::resize(&image, size, interpolation(self.preprocessing.interpolation), false));
         }
-        let input = to_input(&pixels, [images.len(), size[0], size[1]], &self.preprocessing, self.network.device());
-        let outputs = self.network.forward(input).to_host();
+        let outputs: Vec<f32> = self.runner.outputs(&pixels, images.len()).into_data().iter().collect();
         Ok(outputs.chunks_exact(outputs.len() / images.len().max(1)).map(<[f32]>::to_vec).collect())
     }
 

@@ -1,17 +1,20 @@
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use injerto_data::augment::MixOptions;
 use injerto_data::decode::Orientation;
-use injerto_data::{LoaderOptions, OnCorrupt, Origin, Sample};
-use injerto_trainer::Model;
+use injerto_data::{Loader, LoaderOptions, OnCorrupt, Origin, Sample};
+use injerto_trainer::metrics::Report;
+use injerto_trainer::{Model, Observer, Runner};
 
 use crate::prepare::interpolation;
 use crate::{ExperimentError, config, device};
 
-/// A trained network that names what is on photos. It needs its checkpoint alone: neither plugin nor experiment.
+/// A trained network that names what is on photos, and says how well it does. It needs its checkpoint alone: neither plugin nor experiment.
 #[derive(Debug)]
 pub struct Predictor {
     model: Model,
+    runner: Runner,
     options: LoaderOptions,
 }
 
@@ -24,7 +27,7 @@ impl Predictor {
         let model = Model::load(checkpoint, &device(on)?)?;
         let options = LoaderOptions {
             image_size: model.card.image_size(),
-            batch_size: 1,
+            batch_size: 32,
             interpolation: interpolation(model.card.interpolation),
             crop_to_aspect_ratio: model.card.crop_to_aspect_ratio,
             orientation: Orientation::Ignore,
@@ -35,7 +38,7 @@ impl Predictor {
             seed: 0,
             cache_bytes: 0,
         };
-        Ok(Self { model, options })
+        Ok(Self { runner: model.runner()?, model, options })
     }
 
     /// Classes of an image with their probabilities, the most probable first.
@@ -44,11 +47,35 @@ impl Predictor {
     /// A file that is no readable image.
     pub fn predict(&self, image: &Path) -> Result<Vec<(String, f32)>, ExperimentError> {
         let sample = Sample { origin: Origin::File(image.to_owned()), label: 0 };
-        let outputs = self.model.outputs(&self.options.load(&sample)?, 1);
+        let outputs = self.runner.outputs(&self.options.load(&sample)?, 1);
         let probabilities = self.model.card.loss.probabilities(outputs).into_data();
         let named = self.model.card.classes.iter().cloned().zip(probabilities.iter::<f32>());
         let mut named: Vec<(String, f32)> = named.collect();
         named.sort_by(|a, b| b.1.total_cmp(&a.1));
         Ok(named)
+    }
+
+    /// How well it tells the photos of a folder with one sub-folder a class apart. The classes may be some of those that it
+    /// was trained for. The observer is told as of the frozen prefix: so many images of so many.
+    ///
+    /// # Errors
+    /// A folder that cannot be read or has no photos, a class that the network does not know, a file that is no image.
+    pub fn evaluate(&self, folder: &Path, observer: &mut dyn Observer) -> Result<Report, ExperimentError> {
+        let mut dataset = injerto_data::folder::scan(folder)?;
+        let known = &self.model.card.classes;
+        let labels: Vec<u32> = dataset
+            .classes
+            .iter()
+            .map(|class| {
+                let at = known.iter().position(|known| known == class);
+                at.map(|at| at as u32)
+                    .ok_or_else(|| ExperimentError::UnknownClass { class: class.clone(), known: known.clone() })
+            })
+            .collect::<Result<_, _>>()?;
+        dataset.samples.iter_mut().for_each(|sample| sample.label = labels[sample.label as usize]);
+        dataset.classes.clone_from(known);
+        let loader = Loader::new(dataset, self.options.clone());
+        let report = self.model.report(&loader, observer, &AtomicBool::new(false))?;
+        Ok(report.expect("nobody stops it, and there are images"))
     }
 }

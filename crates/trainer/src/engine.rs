@@ -1,8 +1,5 @@
 //! What computes: the project's own kernels on the CPU, or Burn's operators, on every device.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-
 use burn::tensor::{Tensor, TensorData};
 use injerto_backbones::network::{Network, ParameterId, TrainingPass, Value, to_input};
 use injerto_data::Batch;
@@ -13,6 +10,7 @@ use rand_chacha::rand_core::Rng as _;
 
 use crate::host::name;
 use crate::optimizer::Update;
+use crate::runner::compile;
 use crate::{Model, TrainError};
 
 /// Computes the prefix and the tail of one phase.
@@ -47,17 +45,7 @@ impl Engine {
         let graph = model.network.graph();
         let prefix = match split.prefix.len() {
             0 | 1 => None,
-            _ => {
-                let own: BTreeMap<ParameterId, Vec<f32>> = model
-                    .network
-                    .parameters_of(&split.prefix)
-                    .into_iter()
-                    .map(|(layer, place, values)| ((layer, place), values))
-                    .collect();
-                let parameters = |layer, place| Cow::Borrowed(own[&(layer, place)].as_slice());
-                let input = inference::Input::from(&model.card.preprocessing);
-                Some(inference::Program::compile(graph, &split.prefix, &split.crossing, &parameters, &input)?)
-            }
+            _ => Some(compile(&model.network, &model.card.preprocessing, &split.prefix, &split.crossing)?),
         };
         let tail = training::Program::compile(graph, &split.tail, &split.crossing, trains, moving)?;
         Ok(Self::Kernels(Box::new(Kernels { prefix, tail })))

@@ -17,7 +17,7 @@ impl Model {
         observer: &mut dyn Observer,
         stop: &AtomicBool,
     ) -> Result<Option<(f64, Predictions)>, TrainError> {
-        let loss = &self.card.loss;
+        let (loss, runner) = (&self.card.loss, self.runner()?);
         let (mut running, mut predictions) = (Accumulator::default(), Predictions::new(self.card.classes.len()));
         let (total, mut done) = (loader.len(), 0);
         let order: Vec<usize> = (0..total).collect();
@@ -27,7 +27,7 @@ impl Model {
                 return Ok(None);
             }
             if !batch.labels.is_empty() {
-                let outputs = self.outputs(&batch.pixels, batch.labels.len());
+                let outputs = runner.outputs(&batch.pixels, batch.labels.len());
                 let value = loss.forward(outputs.clone(), &batch.labels, None)?;
                 running.add(loss, f64::from(value.into_scalar::<f32>()), &outputs, &batch.labels);
                 predictions.take(loss, outputs, &batch.labels);

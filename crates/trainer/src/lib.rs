@@ -1,6 +1,7 @@
 //! Training: phases, freezing, features of the frozen prefix, optimisers, checkpoints, history.
 //!
 //! - [`Fit`] trains a [`Model`] (a backbone with its head) through [`Phase`]s;
+//! - [`Runner`] answers with a trained one;
 //! - [`optimizer`]: Adam and others with Keras's formulas;
 //! - [`schedule`]: learning rates that move from step to step;
 //! - [`callbacks`]: early stopping and falling learning rates;
@@ -26,6 +27,7 @@ pub mod metrics;
 mod model;
 mod observer;
 pub mod optimizer;
+mod runner;
 pub mod schedule;
 
 pub use checkpoint::{Checkpoints, Progress};
@@ -33,3 +35,4 @@ pub use error::TrainError;
 pub use fit::{BatchNorm, Fit, Fitted, Phase, Seconds, Settings};
 pub use model::{Model, ModelCard};
 pub use observer::{Event, Observer};
+pub use runner::Runner;

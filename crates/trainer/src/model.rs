@@ -2,14 +2,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor};
-use injerto_backbones::network::{Network, to_input};
+use burn::tensor::Device;
+use injerto_backbones::network::Network;
 use injerto_backbones::weights::{Precision, Weights};
 use injerto_graph::{Graph, Interpolation, Preprocessing};
 use injerto_losses::Loss;
 use serde::{Deserialize, Serialize};
 
-use crate::TrainError;
+use crate::{Runner, TrainError};
 
 /// All that is needed to run a trained network beside its weights: it travels in the checkpoint's metadata, so that a
 /// checkpoint alone can predict, without the plugin that described the backbone.
@@ -97,10 +97,11 @@ impl Model {
         BTreeMap::from([(ModelCard::KEY.to_owned(), card)])
     }
 
-    /// Raw outputs `[batch, units]` for RGB pixels `[batch, height, width, 3]` with values 0 to 255.
-    pub fn outputs(&self, pixels: &[f32], batch: usize) -> Tensor<2> {
-        let [height, width] = self.card.image_size();
-        let input = to_input(pixels, [batch, height, width], &self.card.preprocessing, self.network.device());
-        self.network.forward(input).into_features()
+    /// The network as something that answers.
+    ///
+    /// # Errors
+    /// As [`Runner::new`]'s.
+    pub fn runner(&self) -> Result<Runner, TrainError> {
+        Runner::new(self.network.clone(), self.card.preprocessing.clone())
     }
 }
