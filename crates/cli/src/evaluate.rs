@@ -104,7 +104,8 @@ fn of_run(folder: &Path, run: Option<&Path>, json: bool) -> Result<ExitCode> {
         println!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(ExitCode::SUCCESS);
     }
-    let figure = |name: &str, value: Option<f64>| value.map_or_else(String::new, |value| format!(", {name} {value:.4}"));
+    let figure =
+        |name: &str, value: Option<f64>| value.map_or_else(String::new, |value| format!(", {name} {value:.4}"));
     println!(
         "{} photos: accuracy {:.4}{}{}{}, calibration error {:.4}",
         grouped(report.images),

@@ -97,7 +97,9 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
 pub fn checkpoint(run: Option<&Path>) -> Result<PathBuf> {
     let run = match run {
         Some(run) => run.to_owned(),
-        None => newest(Path::new("runs")).context("no run in runs/; name one with --run, or a backbone with --backbone")?,
+        None => {
+            newest(Path::new("runs")).context("no run in runs/; name one with --run, or a backbone with --backbone")?
+        }
     };
     Ok(if run.is_dir() { run.join("best.safetensors") } else { run })
 }

@@ -65,11 +65,8 @@ pub(crate) fn compile(
     layers: &[usize],
     outputs: &[usize],
 ) -> Result<Program, TrainError> {
-    let own: BTreeMap<ParameterId, Vec<f32>> = network
-        .parameters_of(layers)
-        .into_iter()
-        .map(|(layer, place, values)| ((layer, place), values))
-        .collect();
+    let own: BTreeMap<ParameterId, Vec<f32>> =
+        network.parameters_of(layers).into_iter().map(|(layer, place, values)| ((layer, place), values)).collect();
     let parameters = |layer, place| Cow::Borrowed(own[&(layer, place)].as_slice());
     Ok(Program::compile(network.graph(), layers, outputs, &parameters, &Input::from(preprocessing))?)
 }

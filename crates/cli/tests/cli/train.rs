@@ -223,6 +223,25 @@ fn a_run_leaves_its_folder_and_a_network_that_predicts() {
     contains(&ran.out, &[&format!("{image}: {} ", classes[0]["class"].as_str().expect("a name")), " %"]);
     contains(&ran.fails(), &["bad.jpg"]);
     contains(&run(at.path(), &["predict", &image]).fails(), &["no run in runs/; name one with --run"]);
+
+    // What `evaluate` counts is what `predict` says of each photo.
+    let mut right = 0;
+    for folder in std::fs::read_dir(at.path().join("drawn/train")).expect("drawn").flatten() {
+        let class = folder.file_name().into_string().expect("a name");
+        for image in std::fs::read_dir(folder.path()).expect("drawn").flatten() {
+            let image = image.path().display().to_string();
+            let json: Value = run(at.path(), &["predict", &image, "--run", "out", "--json"]).json();
+            right += usize::from(json["classes"][0]["class"] == class.as_str());
+        }
+    }
+    let report: Value = run(at.path(), &["evaluate", "drawn/train", "--run", "out", "--json"]).json();
+    assert_eq!((report["images"].as_u64(), report["accuracy"].as_f64()), (Some(5), Some(right as f64 / 5.0)));
+    let text = run(at.path(), &["evaluate", "drawn/train", "--run", "out"]).succeeds();
+    contains(&text, &["5 photos: accuracy ", "loss ", "calibration error ", "precision  recall      F1", "tulips"]);
+    let class = at.path().join("drawn/train/tulips");
+    std::fs::rename(&class, class.with_file_name("trucks")).expect("renamed");
+    let error = run(at.path(), &["evaluate", "drawn/train", "--run", "out"]).fails();
+    contains(&error, &["the network does not know the class 'trucks'; it was trained for ", "tulips"]);
 }
 
 #[cfg(unix)]
