@@ -244,6 +244,25 @@ fn a_run_leaves_its_folder_and_a_network_that_predicts() {
     contains(&error, &["the network does not know the class 'trucks'; it was trained for ", "tulips"]);
 }
 
+#[test]
+fn the_large_baseline_trains_for_a_few_batches() {
+    let at = tempfile::tempdir().expect("a folder");
+    run(at.path(), &["generate", "flowers", "two", "--train", "8", "--validation", "4", "--size", "160"]).succeeds();
+    for folder in ["two/train", "two/validation"] {
+        let classes = std::fs::read_dir(at.path().join(folder)).expect("drawn").flatten().map(|entry| entry.path());
+        let mut classes: Vec<_> = classes.collect();
+        classes.sort();
+        classes[2..].iter().for_each(|class| std::fs::remove_dir_all(class).expect("removed"));
+    }
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/cats_vs_dogs/baseline.toml");
+    let set = ["data.root=two", "data.batch_size=8", "phases.0.epochs=1"].into_iter().flat_map(|set| ["--set", set]);
+    let arguments: Vec<&str> = ["train", file, "--run-dir", "out"].into_iter().chain(set).collect();
+    let text = run(at.path(), &arguments).succeeds();
+    contains(&text, &["trainable 4,645,761 / non-trainable 3,584", "epoch   1"]);
+    let history = history(&at.path().join("out"));
+    assert!(history.len() == 1 && history[0]["loss"].as_f64().is_some_and(f64::is_finite), "{history:?}");
+}
+
 #[cfg(unix)]
 mod stopped {
     use std::path::Path;
