@@ -2,18 +2,19 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use injerto_backbones::network::{Network, ParameterId, to_input};
+use injerto_backbones::network::{Network, ParameterId, Value, to_input};
 use injerto_graph::Preprocessing;
 use injerto_kernels::inference::{Input, Program};
 
 use crate::TrainError;
 
-/// A whole network that only answers: compiled for the CPU with the project's kernels, or run by Burn's operators on another
+/// A network that only answers: compiled for the CPU with the project's kernels, or run by Burn's operators on another
 /// device.
 #[derive(Debug)]
 pub struct Runner {
     network: Network,
     preprocessing: Preprocessing,
+    wanted: Vec<usize>,
     program: Option<Program>,
 }
 
@@ -23,13 +24,22 @@ impl Runner {
     /// # Errors
     /// A network that the kernels cannot compile.
     pub fn new(network: Network, preprocessing: Preprocessing) -> Result<Self, TrainError> {
+        let last = network.graph().len() - 1;
+        Self::at(network, preprocessing, vec![last])
+    }
+
+    /// One that says what the layers `wanted` (positions in the graph) put out, instead of the last layer.
+    ///
+    /// # Errors
+    /// As [`Runner::new`]'s.
+    pub fn at(network: Network, preprocessing: Preprocessing, wanted: Vec<usize>) -> Result<Self, TrainError> {
         let program = if *network.device() == Device::flex() {
-            let layers: Vec<usize> = (0..network.graph().len()).collect();
-            Some(compile(&network, &preprocessing, &layers, &layers[layers.len() - 1..])?)
+            let layers: Vec<usize> = (0..=wanted.iter().copied().max().unwrap_or(0)).collect();
+            Some(compile(&network, &preprocessing, &layers, &wanted)?)
         } else {
             None
         };
-        Ok(Self { network, preprocessing, program })
+        Ok(Self { network, preprocessing, wanted, program })
     }
 
     /// What runs.
@@ -37,24 +47,28 @@ impl Runner {
         &self.network
     }
 
-    /// Raw outputs `[batch, units]` for RGB pixels `[batch, height, width, 3]` with values 0 to 255.
+    /// What each wanted layer puts out for RGB pixels `[batch, height, width, 3]` with values 0 to 255: channels last.
     ///
     /// # Panics
     /// If there are not as many pixels as `batch` images have.
-    pub fn outputs(&self, pixels: &[f32], batch: usize) -> Tensor<2> {
-        let device = self.network.device();
-        match &self.program {
-            Some(program) => {
-                let values = program.run(pixels, batch).swap_remove(0);
-                let units = values.len() / batch.max(1);
-                Tensor::from_data(TensorData::new(values, [batch, units]), device)
-            }
-            None => {
-                let shape = &self.network.graph().input_shape().0;
-                let input = to_input(pixels, [batch, shape[0], shape[1]], &self.preprocessing, device);
-                self.network.forward(input).into_features()
-            }
+    pub fn values(&self, pixels: &[f32], batch: usize) -> Vec<Vec<f32>> {
+        if let Some(program) = &self.program {
+            return program.run(pixels, batch);
         }
+        let shape = &self.network.graph().input_shape().0;
+        let size = [batch, shape[0], shape[1]];
+        let input = to_input(pixels, size, &self.preprocessing, self.network.device());
+        self.network.outputs(input, &self.wanted).iter().map(Value::to_host).collect()
+    }
+
+    /// What the first wanted layer puts out, `[batch, units]`.
+    ///
+    /// # Panics
+    /// As [`Runner::values`]'s.
+    pub fn outputs(&self, pixels: &[f32], batch: usize) -> Tensor<2> {
+        let values = self.values(pixels, batch).swap_remove(0);
+        let units = values.len() / batch.max(1);
+        Tensor::from_data(TensorData::new(values, [batch, units]), self.network.device())
     }
 }
 

@@ -4,8 +4,8 @@
 mod logme;
 
 use burn::tensor::Device;
-use injerto_backbones::network::{Value, to_input};
 use injerto_graph::Graph;
+use injerto_trainer::Runner;
 use serde::Serialize;
 
 use crate::config::Strategy;
@@ -80,19 +80,20 @@ pub fn advise(
         .collect();
     let depths = depths(&prepared.backbone);
     let model = prepared.model(prepared.config.seed, device)?;
-    let [height, width] = model.card.image_size();
+    let runner = Runner::at(model.network, model.card.preprocessing, depths.clone())?;
+    let nodes = prepared.backbone.nodes();
     let (mut features, mut labels) = (vec![Vec::new(); depths.len()], Vec::new());
     for batch in loader.batches(&sample) {
         let batch = batch?;
-        let size = [batch.labels.len(), height, width];
-        let input = to_input(&batch.pixels, size, &model.card.preprocessing, model.network.device());
-        for (rows, output) in features.iter_mut().zip(model.network.outputs(input, &depths)) {
-            rows.extend(pooled(output));
+        for ((rows, &at), values) in
+            features.iter_mut().zip(&depths).zip(runner.values(&batch.pixels, batch.labels.len()))
+        {
+            let shape = &nodes[at].shape;
+            rows.extend(values.chunks_exact(shape.count()).flat_map(|image| pooled(image, shape.channels())));
         }
         labels.extend(batch.labels);
         tell(labels.len(), sample.len());
     }
-    let nodes = prepared.backbone.nodes();
     let score = |(&index, rows): (&usize, &Vec<f32>)| {
         let features = nodes[index].shape.channels();
         let logme = logme::logme(rows, features, &labels, counts.len());
@@ -160,16 +161,15 @@ fn depths(backbone: &Graph) -> Vec<usize> {
     chosen
 }
 
-/// Mean over height and width, `[batch, channels]`.
-fn pooled(output: Value) -> Vec<f32> {
-    let features = match output {
-        Value::Features(features) => features,
-        Value::Image(image) => {
-            let [batch, channels, height, width] = image.dims();
-            image.reshape([batch, channels, height * width]).mean_dim(2).reshape([batch, channels])
-        }
-    };
-    features.into_data().iter::<f32>().collect()
+/// Mean over height and width, one value a channel.
+fn pooled(image: &[f32], channels: usize) -> Vec<f32> {
+    let mut means = vec![0.0; channels];
+    for pixel in image.chunks_exact(channels) {
+        means.iter_mut().zip(pixel).for_each(|(mean, value)| *mean += value);
+    }
+    let pixels = (image.len() / channels) as f32;
+    means.iter_mut().for_each(|mean| *mean /= pixels);
+    means
 }
 
 #[cfg(test)]
