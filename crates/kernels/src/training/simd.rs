@@ -15,10 +15,10 @@ pub(super) enum Level {
     V4,
 }
 
-/// The best level of this machine, asked once.
-pub(super) fn level() -> Level {
-    static LEVEL: OnceLock<Level> = OnceLock::new();
-    *LEVEL.get_or_init(|| {
+impl Level {
+    /// All that this machine has, the best first.
+    pub(super) fn available() -> Vec<Self> {
+        let mut all = Vec::with_capacity(3);
         #[cfg(target_arch = "x86_64")]
         {
             if is_x86_feature_detected!("avx512f")
@@ -26,14 +26,21 @@ pub(super) fn level() -> Level {
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl")
             {
-                return Level::V4;
+                all.push(Self::V4);
             }
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                return Level::V3;
+                all.push(Self::V3);
             }
         }
-        Level::Plain
-    })
+        all.push(Self::Plain);
+        all
+    }
+}
+
+/// The best level of this machine, asked once.
+pub(super) fn level() -> Level {
+    static LEVEL: OnceLock<Level> = OnceLock::new();
+    *LEVEL.get_or_init(|| Level::available()[0])
 }
 
 /// `a * b + c`, rounded once where `FUSED`.

@@ -1,8 +1,6 @@
 //! The innermost kernel of products of matrices: a tile of the result stays in registers while the inner dimension goes by.
 
-#[cfg(target_arch = "x86_64")]
-use super::simd::Level;
-use super::simd::{PLAIN_FUSED, fma, level, limit};
+use super::simd::{Level, PLAIN_FUSED, fma, level, limit};
 
 /// How products are cut so that they fit registers and the first cache.
 #[derive(Debug, Clone, Copy)]
@@ -23,10 +21,16 @@ pub(super) const WIDEST: usize = 32;
 
 /// This machine's.
 pub(super) fn blocking() -> Blocking {
-    match level() {
-        #[cfg(target_arch = "x86_64")]
-        Level::V4 => WIDE,
-        _ => NARROW,
+    Blocking::of(level())
+}
+
+impl Blocking {
+    fn of(level: Level) -> Self {
+        match level {
+            #[cfg(target_arch = "x86_64")]
+            Level::V4 => WIDE,
+            _ => NARROW,
+        }
     }
 }
 
@@ -58,16 +62,23 @@ impl Tile<'_> {
     /// # Safety
     /// `result` points at `rows` rows of `width` values, `result_row` apart, that nobody else touches.
     pub(super) unsafe fn run(&self, left: &[f32], right: &[f32], result: *mut f32) {
+        // SAFETY: as this function's; `level` has asked the processor.
+        unsafe { self.run_at(level(), left, right, result) }
+    }
+
+    /// # Safety
+    /// As [`Tile::run`]'s, with the level's instructions.
+    unsafe fn run_at(&self, level: Level, left: &[f32], right: &[f32], result: *mut f32) {
         assert!(left.len() > (self.rows - 1) * self.left_row + self.steps.saturating_sub(1) * self.left_step);
-        let columns = blocking().columns;
+        let columns = Blocking::of(level).columns;
         assert!(right.len() >= self.steps * columns && self.width <= columns && self.width > 0);
-        match level() {
+        match level {
             // SAFETY: as this function's.
             Level::Plain => unsafe { self.portable::<PLAIN_FUSED>(left, right, result) },
-            // SAFETY: `level` has asked the processor; the lengths have been checked above.
+            // SAFETY: as this function's; the lengths have been checked above.
             #[cfg(target_arch = "x86_64")]
             Level::V3 => unsafe { self.v3(left.as_ptr(), right.as_ptr(), result) },
-            // SAFETY: `level` has asked the processor; the lengths have been checked above.
+            // SAFETY: as this function's; the lengths have been checked above.
             #[cfg(target_arch = "x86_64")]
             Level::V4 => unsafe { self.v4(left.as_ptr(), right.as_ptr(), result) },
         }
@@ -374,6 +385,60 @@ impl Tile<'_> {
                     // In this order of operands what is not a number stays so.
                     let sum = _mm512_min_ps(most, _mm512_max_ps(least, sum));
                     _mm512_mask_storeu_ps(out, masks[half], sum);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every height and some widths and depths, at each level that this machine has, with values around the tile that must stay.
+    #[test]
+    fn every_level_computes_every_tile() {
+        let value = |seed: usize| ((seed * 7919 + 13) % 101) as f32 / 50.0 - 1.0;
+        for level in Level::available() {
+            let Blocking { rows: most, columns } = Blocking::of(level);
+            for rows in 1..=most {
+                for (width, steps, accumulate) in [(columns, 37, false), (columns - 1, 5, true), (3, 1, false)] {
+                    let left: Vec<f32> = (0..rows * steps).map(value).collect();
+                    let right: Vec<f32> = (0..steps * columns).map(|at| value(at + 5)).collect();
+                    let mut bias = [0.0; WIDEST];
+                    bias.iter_mut().enumerate().for_each(|(at, bias)| *bias = value(at + 9));
+                    let (result_row, clip) = (columns + 2, (-1.5, 2.5));
+                    let before: Vec<f32> = (0..rows * result_row).map(|at| value(at + 17)).collect();
+                    let tile = Tile {
+                        rows,
+                        width,
+                        steps,
+                        left_row: steps,
+                        left_step: 1,
+                        result_row,
+                        accumulate,
+                        bias: &bias,
+                        clip,
+                    };
+                    let mut result = before.clone();
+                    // SAFETY: the result has the rows; the machine has the level.
+                    unsafe { tile.run_at(level, &left, &right, result.as_mut_ptr()) };
+                    for (at, (found, before)) in result.iter().zip(&before).enumerate() {
+                        let (row, column) = (at / result_row, at % result_row);
+                        if column >= width {
+                            assert_eq!(found, before, "{level:?} {rows}x{width}, beside the tile");
+                            continue;
+                        }
+                        let product =
+                            |p: usize| f64::from(left[row * steps + p]) * f64::from(right[p * columns + column]);
+                        let start = if accumulate { f64::from(*before) } else { 0.0 } + f64::from(bias[column]);
+                        let expected = (0..steps).map(product).sum::<f64>() + start;
+                        let expected = expected.clamp(f64::from(clip.0), f64::from(clip.1));
+                        assert!(
+                            (f64::from(*found) - expected).abs() < 1e-5,
+                            "{level:?} {rows}x{width}: {found} for {expected}"
+                        );
+                    }
                 }
             }
         }
