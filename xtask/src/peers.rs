@@ -144,7 +144,9 @@ pub fn run(arguments: &[String]) -> Outcome {
     }
     for work in EXPERIMENTS.into_iter().filter(|work| chosen(&options.work, work)) {
         let mut all = ours(work, &binary, &data, &cache, &folder);
-        for name in TRAINERS.into_iter().filter(|name| chosen(&options.only, name)) {
+        // What never changes is all that is kept, and in fine-tuning that is what "tuned" keeps.
+        let others = TRAINERS.into_iter().filter(|name| *name != "torch-cached" || work != "fine_tuning");
+        for name in others.filter(|name| chosen(&options.only, name)) {
             all.push(trainer(name, work, &python, &data, options.weights.as_deref()));
         }
         alternate(work, &mut all, &options, &folder, false);
