@@ -6,6 +6,7 @@ mod bench;
 mod ci;
 mod experiment;
 mod features;
+mod page;
 mod peers;
 mod plugins;
 mod profile;

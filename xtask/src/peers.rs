@@ -1,17 +1,17 @@
 //! `cargo xtask bench peers`: the same work in other frameworks, on the same photos, in alternation with ours.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use crate::Outcome;
+use crate::page::with_section;
 use crate::workspace::{Profile, build, cargo, code, root, succeeds};
 
 /// What `--help` says.
 pub const HELP: &str = "\
 Runs two experiments, two forward passes and a training step in Injerto, Keras, PyTorch and ONNX Runtime, in alternation, and writes
-docs/benchmarks.md: medians, peak memory, ratios.
+docs/benchmarks.md: medians, peak memory, ratios. Sections of work that is not asked for stay as they are.
 
 Usage: cargo xtask bench peers [DATA] [OPTIONS]
 
@@ -34,9 +34,6 @@ const RATES: [&str; 3] = ["mobilenet_v2", "inception_v3", "small_cnn"];
 const TRAINERS: [&str; 4] = ["keras", "torch-cached", "torch-tuned", "torch-plain"];
 const ENGINES: [&str; 2] = ["onnxruntime", "torch"];
 
-/// A share of the machine for other programs from which figures are no measure.
-const BUSY: f64 = 0.05;
-
 #[derive(Debug, Default, PartialEq)]
 struct Options {
     data: Option<String>,
@@ -51,21 +48,21 @@ struct Options {
 }
 
 /// One who does the work, and what was measured of it.
-struct Contender {
-    name: String,
-    version: String,
+pub(crate) struct Contender {
+    pub(crate) name: String,
+    pub(crate) version: String,
     command: Box<dyn Fn() -> Result<Command, String>>,
     /// Seconds of whole commands, or images a second.
-    values: Vec<f64>,
+    pub(crate) values: Vec<f64>,
     seconds: f64,
-    peak_kib: Option<u64>,
+    pub(crate) peak_kib: Option<u64>,
     /// Shares of the machine that other programs took meanwhile.
-    others: Vec<f64>,
-    failed: Option<String>,
+    pub(crate) others: Vec<f64>,
+    pub(crate) failed: Option<String>,
 }
 
 impl Contender {
-    fn new(name: &str, command: impl Fn() -> Result<Command, String> + 'static) -> Self {
+    pub(crate) fn new(name: &str, command: impl Fn() -> Result<Command, String> + 'static) -> Self {
         let (version, values) = (String::new(), Vec::new());
         let (seconds, peak_kib, others, failed) = (0.0, None, Vec::new(), None);
         Self { name: name.to_owned(), version, command: Box::new(command), values, seconds, peak_kib, others, failed }
@@ -109,10 +106,13 @@ pub fn run(arguments: &[String]) -> Outcome {
     let cache = folder.join("cache");
     copy_weights(&cache)?;
     let chosen = |names: &[String], name: &str| names.is_empty() || names.iter().any(|chosen| chosen == name);
-    let mut page = head(arguments);
     // After each piece of work, so that a run which is stopped leaves what it has.
     let file = root().join("docs/benchmarks.md");
-    let write = |page: &str| std::fs::write(&file, page).map_err(|error| format!("{}: {error}", file.display()));
+    let write = |work: &str, all: &[Contender], rates: bool| {
+        let old = std::fs::read_to_string(&file).unwrap_or_default();
+        let page = with_section(&old, work, all, rates, arguments);
+        std::fs::write(&file, page).map_err(|error| format!("{}: {error}", file.display()))
+    };
     let threads = options.threads.unwrap_or_else(cores).to_string();
     for network in RATES.into_iter().filter(|work| chosen(&options.work, work)) {
         let trains = network == "small_cnn";
@@ -139,8 +139,7 @@ pub fn run(arguments: &[String]) -> Outcome {
             }));
         }
         alternate(network, &mut all, &options, &folder, true);
-        page += &table(network, &all, true);
-        write(&page)?;
+        write(network, &all, true)?;
     }
     for work in EXPERIMENTS.into_iter().filter(|work| chosen(&options.work, work)) {
         let mut all = ours(work, &binary, &data, &cache, &folder);
@@ -150,8 +149,7 @@ pub fn run(arguments: &[String]) -> Outcome {
             all.push(trainer(name, work, &python, &data, options.weights.as_deref()));
         }
         alternate(work, &mut all, &options, &folder, false);
-        page += &table(work, &all, false);
-        write(&page)?;
+        write(work, &all, false)?;
     }
     println!("written: {}", file.display());
     Ok(code(true))
@@ -339,119 +337,15 @@ fn busy_seconds() -> Option<f64> {
     Some((times.get(..3)?.iter().sum::<f64>() + times.get(5..8)?.iter().sum::<f64>()) / 100.0)
 }
 
-fn cores() -> usize {
+pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn median(values: &[f64]) -> Option<f64> {
+pub(crate) fn median(values: &[f64]) -> Option<f64> {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     let upper = *values.get(values.len() / 2)?;
     Some(if values.len().is_multiple_of(2) { f64::midpoint(values[values.len() / 2 - 1], upper) } else { upper })
-}
-
-/// One table: the first is ours, and ratios are against it.
-fn table(work: &str, all: &[Contender], rates: bool) -> String {
-    let title = match work {
-        "feature_extraction" => "Feature extraction: 10 epochs, whole command from JPEGs to checkpoint",
-        "fine_tuning" => "Fine-tuning: 5 epochs from layer 100, whole command from JPEGs to checkpoint",
-        "mobilenet_v2" => "Forward pass, MobileNetV2 without top, 160×160, batch 32",
-        "small_cnn" => "Training step, small CNN, 160×160, batch 8",
-        _ => "Forward pass, InceptionV3 without top, 224×224, batch 8",
-    };
-    let unit = if rates { "images/s" } else { "seconds" };
-    let mut page = format!(
-        "\n## {title}\n\n| | runs | {unit} (median) | spread | peak memory | load of others | Injerto is faster by |\n"
-    );
-    page += "|---|---|---|---|---|---|---|\n";
-    let ours = all.first().and_then(|first| median(&first.values));
-    for one in all {
-        let name = if one.version.is_empty() { one.name.clone() } else { format!("{} ({})", one.name, one.version) };
-        let Some(value) = median(&one.values) else {
-            let why = one.failed.as_deref().unwrap_or("no run").replace('|', "/");
-            let _ = writeln!(page, "| {name} | 0 | not run: {why} | | | | |");
-            continue;
-        };
-        let least = one.values.iter().copied().fold(f64::INFINITY, f64::min);
-        let most = one.values.iter().copied().fold(0.0, f64::max);
-        // The forward passes of the peers carry what exports the network, which would be no fair figure.
-        let peak = one.peak_kib.filter(|_| !rates).map_or_else(|| "–".to_owned(), |kib| format!("{} MiB", kib / 1024));
-        let load = median(&one.others).map_or_else(|| "–".to_owned(), |share| format!("{:.0} %", share * 100.0));
-        let ratio =
-            ours.map_or_else(String::new, |ours| format!("{:.2}×", if rates { ours / value } else { value / ours }));
-        let runs = one.values.len();
-        let _ = writeln!(page, "| {name} | {runs} | {value:.1} | {least:.1}–{most:.1} | {peak} | {load} | {ratio} |");
-    }
-    if all.iter().filter_map(|one| median(&one.others)).any(|share| share > BUSY) {
-        page +=
-            "\n**The machine was not idle: these figures show that the work runs, and are no measure of how fast.**\n";
-    }
-    page
-}
-
-fn head(arguments: &[String]) -> String {
-    let days = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() / 86_400);
-    let (year, month, day) = date(days);
-    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let cpu = cpuinfo
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
-        .map_or("unknown", |(_, cpu)| cpu);
-    let cores = cores();
-    let vectors = ["avx512f", "avx2"].into_iter().find(|name| cpuinfo.contains(name));
-    let vectors = vectors.map_or_else(String::new, |name| format!(" with {name}"));
-    let git = Command::new("git").arg("-C").arg(root()).args(["rev-parse", "--short", "HEAD"]).output();
-    let commit = git.map_or_else(|_| String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    format!(
-        "# Benchmarks\n\nThe same work in Injerto and in other frameworks, on the same photos, run in alternation.\n\n\
-        - Command: `{}`\n- Date: {year}-{month:02}-{day:02}\n- Machine: {cpu}, {cores} cores{vectors}, {} {}\n- Injerto at commit {commit}\n\n\
-        *injerto* starts without computed features, *injerto, again* is the same command a second time. The peers are\n\
-        `benches/peers/*.py`: *plain* as a beginner writes it, *tuned* channels-last with two workers and no gradients in the\n\
-        frozen part, *cached* with features that are computed once. All in fp32. Seconds are those of the whole process, its\n\
-        start included. Peak memory is the largest single process's. *Load of others* is\n\
-        the share of all cores that other programs took meanwhile (median).\n\
-        Keras's weights are random, and so are PyTorch's without `--weights`: the work is the same, no download is measured.\n",
-        as_shown(arguments),
-        std::env::consts::OS,
-        std::env::consts::ARCH,
-    )
-}
-
-/// The command as others would write it: without paths of this machine.
-fn as_shown(arguments: &[String]) -> String {
-    let mut shown = "cargo xtask bench peers".to_owned();
-    let mut rest = arguments.iter();
-    while let Some(argument) = rest.next() {
-        match argument.as_str() {
-            "--python" => drop(rest.next()),
-            "--weights" => {
-                rest.next();
-                shown += " --weights FILE.pt";
-            }
-            option if option.starts_with("--") => {
-                let _ = write!(shown, " {option} {}", rest.next().map_or("", String::as_str));
-            }
-            _ => shown += " DATA",
-        }
-    }
-    shown
-}
-
-/// Year, month and day of a number of days since 1970, in the Gregorian calendar.
-fn date(mut days: u64) -> (u64, u64, u64) {
-    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let mut year = 1970;
-    while days >= 365 + u64::from(leap(year)) {
-        days -= 365 + u64::from(leap(year));
-        year += 1;
-    }
-    let lengths = [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let mut month = 0;
-    while days >= lengths[month] {
-        days -= lengths[month];
-        month += 1;
-    }
-    (year, month as u64 + 1, days + 1)
 }
 
 #[cfg(test)]
@@ -488,29 +382,5 @@ mod tests {
         assert_eq!(median_rate("mobilenet_v2: best 9.0, median 8.5 images/s (3 KiB an image)\n"), Some(8.5));
         assert_eq!(noted_value("\tExit status: 0\n\tUser time (seconds): 2.5\n", "User time (seconds): "), Some(2.5));
         assert_eq!((median(&[3.0, 1.0, 2.0]), median(&[1.0, 2.0]), median(&[])), (Some(2.0), Some(1.5), None));
-    }
-
-    #[test]
-    fn paths_of_this_machine_are_not_shown() {
-        let arguments = owned(&["/home/me/photos", "--python", "/opt/python", "--runs", "3"]);
-        assert_eq!(as_shown(&arguments), "cargo xtask bench peers DATA --runs 3");
-    }
-
-    #[test]
-    fn days_since_1970() {
-        assert_eq!((date(0), date(11_016), date(20_454)), ((1970, 1, 1), (2000, 2, 29), (2026, 1, 1)));
-    }
-
-    #[test]
-    fn ratios_are_against_ours() {
-        let mut all =
-            [Contender::new("injerto", || Err(String::new())), Contender::new("keras", || Err(String::new()))];
-        all[0].values = vec![2.0];
-        all[1].values = vec![30.0, 10.0, 20.0];
-        assert!(table("fine_tuning", &all, false).contains("| keras | 3 | 20.0 | 10.0–30.0 | – | – | 10.00× |"));
-        assert!(table("mobilenet_v2", &all, true).contains("| 0.10× |"));
-        all[1].values.clear();
-        all[1].failed = Some("no module".to_owned());
-        assert!(table("fine_tuning", &all, false).contains("| keras | 0 | not run: no module |"));
     }
 }

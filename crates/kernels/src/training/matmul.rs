@@ -240,6 +240,25 @@ pub(super) fn gram_whole(
     unsafe { gram_part(rows, 0..inner, &fill, (right, columns), 0..columns, (shared, columns), add) };
 }
 
+/// Copies a line of a tile, and fills up with zeros. Whole lines have few lengths, for which no function is called.
+#[inline(always)]
+fn copy_line(out: &mut [f32], line: &[f32]) {
+    fn whole<const N: usize>(out: &mut [f32], line: &[f32]) -> bool {
+        match (out.as_mut_array::<N>(), line.as_array::<N>()) {
+            (Some(out), Some(line)) => {
+                *out = *line;
+                true
+            }
+            _ => false,
+        }
+    }
+    if whole::<12>(out, line) || whole::<16>(out, line) || whole::<14>(out, line) || whole::<32>(out, line) {
+        return;
+    }
+    out[..line.len()].copy_from_slice(line);
+    out[line.len()..].fill(0.0);
+}
+
 /// # Safety
 /// `result` has the rows `part` and the columns `columns`, `result_row` values apart, and nobody else touches them.
 unsafe fn gram_part(
@@ -267,16 +286,14 @@ unsafe fn gram_part(
                 let height = high.min(part.len() - t * high);
                 let lines = lines.chunks_exact(part.len());
                 for (out, line) in out.chunks_exact_mut(high).zip(lines).take(steps) {
-                    out[..height].copy_from_slice(&line[t * high..][..height]);
-                    out[height..].fill(0.0);
+                    copy_line(out, &line[t * high..][..height]);
                 }
             }
             for (panel, out) in packed.chunks_exact_mut(depth * wide).enumerate() {
                 let from = column + panel * wide;
                 let width = wide.min(columns.end - from);
                 for (p, out) in out.chunks_exact_mut(wide).take(steps).enumerate() {
-                    out[..width].copy_from_slice(&right[(first + p) * right_row + from..][..width]);
-                    out[width..].fill(0.0);
+                    copy_line(out, &right[(first + p) * right_row + from..][..width]);
                 }
             }
             for panel in 0..panels {

@@ -149,7 +149,7 @@ impl Tile<'_> {
         use std::arch::x86_64::{
             _mm256_add_ps, _mm256_cmpgt_epi32, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_maskload_ps,
             _mm256_maskstore_ps, _mm256_max_ps, _mm256_min_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32,
-            _mm256_setzero_ps,
+            _mm256_setzero_ps, _mm256_storeu_ps,
         };
         let mut sums = [[_mm256_setzero_ps(); 2]; ROWS];
         let mut at: [*const f32; ROWS] = std::array::from_fn(|i| left.wrapping_add(i * self.left_row));
@@ -169,18 +169,28 @@ impl Tile<'_> {
         let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
         let (least, most) = (_mm256_set1_ps(self.clip.0), _mm256_set1_ps(self.clip.1));
         for half in 0..2 {
-            let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(self.width as i32 - 8 * half as i32), lane);
+            let left_over = self.width as i32 - 8 * half as i32;
+            let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(left_over), lane);
             // SAFETY: the mask keeps to the `width` values of each of the result's rows; `WIDEST` values of bias are there.
             unsafe {
                 let bias = _mm256_loadu_ps(self.bias.as_ptr().add(8 * half));
+                // In this order of operands what is not a number stays so.
+                let finish = |sum| _mm256_min_ps(most, _mm256_max_ps(least, sum));
                 for i in 0..ROWS {
                     let out = result.wrapping_add(i * self.result_row + 8 * half);
                     let mut sum = _mm256_add_ps(sums[i][half], bias);
-                    if self.accumulate {
-                        sum = _mm256_add_ps(sum, _mm256_maskload_ps(out, mask));
+                    // Masked stores take many times as long as whole ones on some processors.
+                    if left_over >= 8 {
+                        if self.accumulate {
+                            sum = _mm256_add_ps(sum, _mm256_loadu_ps(out));
+                        }
+                        _mm256_storeu_ps(out, finish(sum));
+                    } else {
+                        if self.accumulate {
+                            sum = _mm256_add_ps(sum, _mm256_maskload_ps(out, mask));
+                        }
+                        _mm256_maskstore_ps(out, mask, finish(sum));
                     }
-                    // In this order of operands what is not a number stays so.
-                    _mm256_maskstore_ps(out, mask, _mm256_min_ps(most, _mm256_max_ps(least, sum)));
                 }
             }
         }

@@ -1,0 +1,190 @@
+//! `docs/benchmarks.md`: a section for each piece of work.
+
+use std::fmt::Write as _;
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::peers::{Contender, cores, median};
+use crate::workspace::root;
+
+/// A share of the machine for other programs from which figures are no measure.
+const BUSY: f64 = 0.05;
+
+/// What stands above all sections.
+const HEAD: &str = "\
+# Benchmarks
+
+The same work in Injerto and in other frameworks, on the same photos, run in alternation. Each section says when, where and by which
+command.
+
+*injerto* starts without computed features, *injerto, again* is the same command a second time. The peers are
+`benches/peers/*.py`: *plain* as a beginner writes it, *tuned* channels-last with two workers and no gradients in the
+frozen part, *cached* with features that are computed once. All in fp32. Seconds are those of the whole process, its
+start included. Peak memory is the largest single process's. *Load of others* is
+the share of all cores that other programs took meanwhile (median).
+Keras's weights are random, and so are PyTorch's without `--weights`: the work is the same, no download is measured.
+";
+
+/// Every piece of work and its title, in the order of the page.
+const SECTIONS: [(&str, &str); 5] = [
+    ("mobilenet_v2", "Forward pass, MobileNetV2 without top, 160×160, batch 32"),
+    ("inception_v3", "Forward pass, InceptionV3 without top, 224×224, batch 8"),
+    ("small_cnn", "Training step, small CNN, 160×160, batch 8"),
+    ("feature_extraction", "Feature extraction: 10 epochs, whole command from JPEGs to checkpoint"),
+    ("fine_tuning", "Fine-tuning: 5 epochs from layer 100, whole command from JPEGs to checkpoint"),
+];
+
+/// The page `old` with a new section for `work`; sections of other work stay.
+pub(crate) fn with_section(old: &str, work: &str, all: &[Contender], rates: bool, arguments: &[String]) -> String {
+    let mut page = HEAD.to_owned();
+    for (name, title) in SECTIONS {
+        let heading = format!("\n## {title}\n\n");
+        if name == work {
+            let _ = write!(page, "{heading}{}\n\n{}", note(arguments), table(all, rates));
+        } else if let Some((_, rest)) = old.split_once(&heading) {
+            let own = rest.split("\n## ").next().unwrap_or_default();
+            let _ = write!(page, "{heading}{}\n", own.trim_end());
+        }
+    }
+    page
+}
+
+/// One table: the first is ours, and ratios are against it.
+fn table(all: &[Contender], rates: bool) -> String {
+    let unit = if rates { "images/s" } else { "seconds" };
+    let mut page =
+        format!("| | runs | {unit} (median) | spread | peak memory | load of others | Injerto is faster by |\n");
+    page += "|---|---|---|---|---|---|---|\n";
+    let ours = all.first().and_then(|first| median(&first.values));
+    for one in all {
+        let name = if one.version.is_empty() { one.name.clone() } else { format!("{} ({})", one.name, one.version) };
+        let Some(value) = median(&one.values) else {
+            let why = one.failed.as_deref().unwrap_or("no run").replace('|', "/");
+            let _ = writeln!(page, "| {name} | 0 | not run: {why} | | | | |");
+            continue;
+        };
+        let least = one.values.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = one.values.iter().copied().fold(0.0, f64::max);
+        // The forward passes of the peers carry what exports the network, which would be no fair figure.
+        let peak = one.peak_kib.filter(|_| !rates).map_or_else(|| "–".to_owned(), |kib| format!("{} MiB", kib / 1024));
+        let load = median(&one.others).map_or_else(|| "–".to_owned(), |share| format!("{:.0} %", share * 100.0));
+        let ratio =
+            ours.map_or_else(String::new, |ours| format!("{:.2}×", if rates { ours / value } else { value / ours }));
+        let runs = one.values.len();
+        let _ = writeln!(page, "| {name} | {runs} | {value:.1} | {least:.1}–{most:.1} | {peak} | {load} | {ratio} |");
+    }
+    if all.iter().filter_map(|one| median(&one.others)).any(|share| share > BUSY) {
+        page +=
+            "\n**The machine was not idle: these figures show that the work runs, and are no measure of how fast.**\n";
+    }
+    page
+}
+
+/// When, where, with what.
+fn note(arguments: &[String]) -> String {
+    let days = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() / 86_400);
+    let (year, month, day) = date(days);
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let cpu = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("unknown", |(_, cpu)| cpu);
+    let vectors = ["avx512f", "avx2"].into_iter().find(|name| cpuinfo.contains(name));
+    let vectors = vectors.map_or_else(String::new, |name| format!(" with {name}"));
+    let git = Command::new("git").arg("-C").arg(root()).args(["rev-parse", "--short", "HEAD"]).output();
+    let commit = git.map_or_else(|_| String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    format!(
+        "{year}-{month:02}-{day:02}, commit {commit}, {cpu}, {} cores{vectors}, {} {}: `{}`",
+        cores(),
+        std::env::consts::OS,
+        std::env::consts::ARCH,
+        as_shown(arguments),
+    )
+}
+
+/// The command as others would write it: without paths of this machine.
+fn as_shown(arguments: &[String]) -> String {
+    let mut shown = "cargo xtask bench peers".to_owned();
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        match argument.as_str() {
+            "--python" => drop(rest.next()),
+            "--weights" => {
+                rest.next();
+                shown += " --weights FILE.pt";
+            }
+            option if option.starts_with("--") => {
+                let _ = write!(shown, " {option} {}", rest.next().map_or("", String::as_str));
+            }
+            _ => shown += " DATA",
+        }
+    }
+    shown
+}
+
+/// Year, month and day of a number of days since 1970, in the Gregorian calendar.
+fn date(mut days: u64) -> (u64, u64, u64) {
+    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let mut year = 1970;
+    while days >= 365 + u64::from(leap(year)) {
+        days -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let lengths = [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let mut month = 0;
+    while days >= lengths[month] {
+        days -= lengths[month];
+        month += 1;
+    }
+    (year, month as u64 + 1, days + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owned(arguments: &[&str]) -> Vec<String> {
+        arguments.iter().map(|argument| (*argument).to_owned()).collect()
+    }
+
+    #[test]
+    fn paths_of_this_machine_are_not_shown() {
+        let arguments = owned(&["/home/me/photos", "--python", "/opt/python", "--runs", "3"]);
+        assert_eq!(as_shown(&arguments), "cargo xtask bench peers DATA --runs 3");
+    }
+
+    #[test]
+    fn days_since_1970() {
+        assert_eq!((date(0), date(11_016), date(20_454)), ((1970, 1, 1), (2000, 2, 29), (2026, 1, 1)));
+    }
+
+    #[test]
+    fn ratios_are_against_ours() {
+        let mut all =
+            [Contender::new("injerto", || Err(String::new())), Contender::new("keras", || Err(String::new()))];
+        all[0].values = vec![2.0];
+        all[1].values = vec![30.0, 10.0, 20.0];
+        assert!(table(&all, false).contains("| keras | 3 | 20.0 | 10.0–30.0 | – | – | 10.00× |"));
+        assert!(table(&all, true).contains("| 0.10× |"));
+        all[1].values.clear();
+        all[1].failed = Some("no module".to_owned());
+        assert!(table(&all, false).contains("| keras | 0 | not run: no module |"));
+    }
+
+    #[test]
+    fn sections_of_other_work_stay() {
+        let of = |seconds: f64| {
+            let mut one = Contender::new("injerto", || Err(String::new()));
+            one.values = vec![seconds];
+            [one]
+        };
+        let first = with_section("", "fine_tuning", &of(7.0), false, &[]);
+        let both = with_section(&first, "small_cnn", &of(3.0), true, &[]);
+        let changed = with_section(&both, "fine_tuning", &of(8.0), false, &[]);
+        assert_eq!(changed, both.replace("7.0", "8.0"));
+        assert!(
+            changed.find("## Training step") < changed.find("## Fine-tuning") && changed.contains("| 3.0 |"),
+            "{changed}"
+        );
+    }
+}
