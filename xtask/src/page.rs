@@ -43,7 +43,7 @@ pub(crate) fn with_section(old: &str, work: &str, all: &[Contender], rates: bool
             let _ = write!(page, "{heading}{}\n\n{}", note(arguments), table(all, rates));
         } else if let Some((_, rest)) = old.split_once(&heading) {
             let own = rest.split("\n## ").next().unwrap_or_default();
-            let _ = write!(page, "{heading}{}\n", own.trim_end());
+            let _ = writeln!(page, "{heading}{}", own.trim_end());
         }
     }
     page
