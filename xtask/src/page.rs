@@ -143,13 +143,9 @@ fn date(mut days: u64) -> (u64, u64, u64) {
 mod tests {
     use super::*;
 
-    fn owned(arguments: &[&str]) -> Vec<String> {
-        arguments.iter().map(|argument| (*argument).to_owned()).collect()
-    }
-
     #[test]
     fn paths_of_this_machine_are_not_shown() {
-        let arguments = owned(&["/home/me/photos", "--python", "/opt/python", "--runs", "3"]);
+        let arguments = ["/home/me/photos", "--python", "/opt/python", "--runs", "3"].map(str::to_owned);
         assert_eq!(as_shown(&arguments), "cargo xtask bench peers DATA --runs 3");
     }
 

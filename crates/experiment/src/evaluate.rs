@@ -79,7 +79,7 @@ impl Classifier {
         let graph = Arc::new(with_softmax(description.graph)?);
         let network = Network::new(graph, &values, &device(on)?).map_err(injerto_trainer::TrainError::from)?;
         let preprocessing = description.preprocessing;
-        Ok(Self { runner: Runner::new(network, preprocessing.clone())?, preprocessing, origin })
+        Ok(Self { runner: Runner::new(network, preprocessing.clone(), on.has_kernels())?, preprocessing, origin })
     }
 
     /// Share of the shorter side of a photo that it looks at, cut out of the middle; `None` for the whole photo, squeezed.
@@ -109,7 +109,7 @@ impl Classifier {
             }
             pixels.extend(resize::resize(&image, size, interpolation(self.preprocessing.interpolation), false));
         }
-        let outputs: Vec<f32> = self.runner.outputs(&pixels, images.len()).into_data().iter().collect();
+        let outputs = self.runner.values(&pixels, images.len()).swap_remove(0);
         Ok(outputs.chunks_exact(outputs.len() / images.len().max(1)).map(<[f32]>::to_vec).collect())
     }
 

@@ -10,7 +10,8 @@ use injerto_trainer::{Model, Observer, Runner};
 use crate::prepare::interpolation;
 use crate::{ExperimentError, config, device};
 
-/// A trained network that names what is on photos, and says how well it does. It needs its checkpoint alone: neither plugin nor experiment.
+/// A trained network that names what is on photos, and says how well it does. It needs its checkpoint alone: neither plugin
+/// nor experiment.
 #[derive(Debug)]
 pub struct Predictor {
     model: Model,
@@ -38,7 +39,7 @@ impl Predictor {
             seed: 0,
             cache_bytes: 0,
         };
-        Ok(Self { runner: model.runner()?, model, options })
+        Ok(Self { runner: model.runner(on.has_kernels())?, model, options })
     }
 
     /// Classes of an image with their probabilities, the most probable first.
@@ -75,7 +76,7 @@ impl Predictor {
         dataset.samples.iter_mut().for_each(|sample| sample.label = labels[sample.label as usize]);
         dataset.classes.clone_from(known);
         let loader = Loader::new(dataset, self.options.clone());
-        let report = self.model.report(&loader, observer, &AtomicBool::new(false))?;
+        let report = self.model.report(&self.runner, &loader, observer, &AtomicBool::new(false))?;
         Ok(report.expect("nobody stops it, and there are images"))
     }
 }

@@ -199,7 +199,7 @@ impl Prepared {
                 precision: cache.precision,
             },
             cached_views: self.config.data.cached_views,
-            kernels: self.config.kernels && self.config.device == config::Device::Flex,
+            kernels: self.config.uses_kernels(),
         }
     }
 

@@ -253,7 +253,8 @@ fn metrics(
         }
         (None, Some(loader)) if !fitted.interrupted => {
             let model = Model::load(&folder.path().join(Checkpoints::BEST), device)?;
-            Ok(model.report(loader, watch.observer, watch.stop)?)
+            let runner = model.runner(prepared.config.uses_kernels())?;
+            Ok(model.report(&runner, loader, watch.observer, watch.stop)?)
         }
         (None, _) => Ok(None),
     }

@@ -3,21 +3,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use injerto_data::Loader;
 
 use crate::metrics::{Accumulator, Predictions, Report};
-use crate::{Event, Model, Observer, TrainError};
+use crate::{Event, Model, Observer, Runner, TrainError};
 
 impl Model {
-    /// What the network says of all images of `loader`, in inference, with the mean loss; `None` if it was stopped. The
+    /// What the network, as `runner`, says of all images of `loader`, in inference, with the mean loss; `None` if it was stopped. The
     /// observer is told as of the frozen prefix: so many images of so many.
     ///
     /// # Errors
     /// Images that cannot be read, labels that do not fit.
     pub fn evaluate(
         &self,
+        runner: &Runner,
         loader: &Loader,
         observer: &mut dyn Observer,
         stop: &AtomicBool,
     ) -> Result<Option<(f64, Predictions)>, TrainError> {
-        let (loss, runner) = (&self.card.loss, self.runner()?);
+        let loss = &self.card.loss;
         let (mut running, mut predictions) = (Accumulator::default(), Predictions::new(self.card.classes.len()));
         let (total, mut done) = (loader.len(), 0);
         let order: Vec<usize> = (0..total).collect();
@@ -47,11 +48,12 @@ impl Model {
     /// As [`Model::evaluate`]'s.
     pub fn report(
         &self,
+        runner: &Runner,
         loader: &Loader,
         observer: &mut dyn Observer,
         stop: &AtomicBool,
     ) -> Result<Option<Report>, TrainError> {
-        let found = self.evaluate(loader, observer, stop)?;
+        let found = self.evaluate(runner, loader, observer, stop)?;
         Ok(found.and_then(|(loss, predictions)| {
             let report = Report::new(&predictions, &self.card.classes)?;
             Some(Report { loss: Some(loss), ..report })

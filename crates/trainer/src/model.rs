@@ -97,11 +97,11 @@ impl Model {
         BTreeMap::from([(ModelCard::KEY.to_owned(), card)])
     }
 
-    /// The network as something that answers.
+    /// The network as something that answers; `kernels` for a network on the CPU.
     ///
     /// # Errors
     /// As [`Runner::new`]'s.
-    pub fn runner(&self) -> Result<Runner, TrainError> {
-        Runner::new(self.network.clone(), self.card.preprocessing.clone())
+    pub fn runner(&self, kernels: bool) -> Result<Runner, TrainError> {
+        Runner::new(self.network.clone(), self.card.preprocessing.clone(), kernels)
     }
 }

@@ -1,15 +1,14 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use injerto_backbones::network::{Network, ParameterId, Value, to_input};
 use injerto_graph::Preprocessing;
 use injerto_kernels::inference::{Input, Program};
 
 use crate::TrainError;
 
-/// A network that only answers: compiled for the CPU with the project's kernels, or run by Burn's operators on another
-/// device.
+/// A network that only answers: compiled for the CPU with the project's kernels, or run by Burn's operators on any device.
 #[derive(Debug)]
 pub struct Runner {
     network: Network,
@@ -19,21 +18,26 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// With the network's weights of now.
+    /// With the network's weights of now; `kernels` for a network on the CPU.
     ///
     /// # Errors
     /// A network that the kernels cannot compile.
-    pub fn new(network: Network, preprocessing: Preprocessing) -> Result<Self, TrainError> {
+    pub fn new(network: Network, preprocessing: Preprocessing, kernels: bool) -> Result<Self, TrainError> {
         let last = network.graph().len() - 1;
-        Self::at(network, preprocessing, vec![last])
+        Self::at(network, preprocessing, vec![last], kernels)
     }
 
     /// One that says what the layers `wanted` (positions in the graph) put out, instead of the last layer.
     ///
     /// # Errors
     /// As [`Runner::new`]'s.
-    pub fn at(network: Network, preprocessing: Preprocessing, wanted: Vec<usize>) -> Result<Self, TrainError> {
-        let program = if *network.device() == Device::flex() {
+    pub fn at(
+        network: Network,
+        preprocessing: Preprocessing,
+        wanted: Vec<usize>,
+        kernels: bool,
+    ) -> Result<Self, TrainError> {
+        let program = if kernels {
             let layers: Vec<usize> = (0..=wanted.iter().copied().max().unwrap_or(0)).collect();
             Some(compile(&network, &preprocessing, &layers, &wanted)?)
         } else {

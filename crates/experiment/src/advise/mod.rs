@@ -80,7 +80,7 @@ pub fn advise(
         .collect();
     let depths = depths(&prepared.backbone);
     let model = prepared.model(prepared.config.seed, device)?;
-    let runner = Runner::at(model.network, model.card.preprocessing, depths.clone())?;
+    let runner = Runner::at(model.network, model.card.preprocessing, depths.clone(), prepared.config.uses_kernels())?;
     let nodes = prepared.backbone.nodes();
     let (mut features, mut labels) = (vec![Vec::new(); depths.len()], Vec::new());
     for batch in loader.batches(&sample) {

@@ -18,6 +18,11 @@ pub enum Device {
 }
 
 impl Device {
+    /// Whether the project's own kernels run there.
+    pub fn has_kernels(self) -> bool {
+        self == Self::Flex
+    }
+
     /// What users call it.
     pub fn name(self) -> &'static str {
         match self {

@@ -261,6 +261,11 @@ pub struct ScratchConfig {
 }
 
 impl Config {
+    /// Whether the project's kernels compute, instead of Burn's operators.
+    pub fn uses_kernels(&self) -> bool {
+        self.kernels && self.device.has_kernels()
+    }
+
     /// Reads the file at `path`, with each `KEY.PATH=VALUE` of `sets` written over it.
     ///
     /// # Errors

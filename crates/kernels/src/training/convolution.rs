@@ -169,9 +169,7 @@ impl Convolution {
             let mut kernel = kernel;
             if has_scale {
                 scaled.extend_from_slice(kernel);
-                for row in scaled.chunks_exact_mut(filters) {
-                    row.iter_mut().zip(scale).for_each(|(value, scale)| *value *= scale);
-                }
+                self.fold.scale_rows(&mut scaled);
                 kernel = &scaled;
             }
             forward.transform(kernel, sides);

@@ -54,9 +54,7 @@ impl Depthwise {
         self.scaled.clear();
         self.scaled.extend_from_slice(parameters.values(self.kernel));
         if self.fold.norm.is_some() {
-            for row in self.scaled.chunks_exact_mut(self.fold.channels) {
-                row.iter_mut().zip(&self.fold.scale).for_each(|(value, scale)| *value *= scale);
-            }
+            self.fold.scale_rows(&mut self.scaled);
         }
     }
 }

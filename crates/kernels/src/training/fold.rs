@@ -104,17 +104,22 @@ impl Fold {
             parameters.give(gamma, out);
         }
         if parameters.trains(kernel) {
-            let each = part(gradient.len() / self.channels) * self.channels;
-            gradient.par_chunks_mut(each).for_each(|rows| scale_rows(rows, &self.scale));
+            self.scale_rows(gradient);
         }
+    }
+
+    /// Multiplies rows of channels by the scale.
+    pub(super) fn scale_rows(&self, rows: &mut [f32]) {
+        let each = part(rows.len() / self.channels) * self.channels;
+        rows.par_chunks_mut(each).for_each(|rows| scale_rows(rows, &self.scale));
     }
 }
 
 /// Parts that sums over a batch are taken in; fixed, so that the order of additions is too.
-const PARTS: usize = 16;
+pub(super) const PARTS: usize = 16;
 
 /// Rows of a part.
-fn part(rows: usize) -> usize {
+pub(super) fn part(rows: usize) -> usize {
     rows.div_ceil(PARTS).max(1)
 }
 

@@ -34,9 +34,7 @@ impl Packed {
         scale: Scale,
     ) {
         let wide = blocking().columns;
-        (self.inner, self.columns) = (inner, columns);
-        self.data.resize(columns.div_ceil(wide) * inner * wide);
-        self.data.par_chunks_mut((inner * wide).max(1)).enumerate().for_each(|(panel, out)| {
+        self.room([inner, columns]).par_chunks_mut((inner * wide).max(1)).enumerate().for_each(|(panel, out)| {
             let first = panel * wide;
             let width = wide.min(columns - first);
             let mut line = [1.0_f32; WIDEST];
@@ -67,9 +65,7 @@ impl Packed {
             }
         });
     }
-}
 
-impl Packed {
     /// Makes room for a matrix, whose panels the caller fills: `[panel][inner][columns of a panel]`.
     pub(super) fn room(&mut self, [inner, columns]: [usize; 2]) -> &mut [f32] {
         let wide = blocking().columns;

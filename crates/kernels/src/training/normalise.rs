@@ -1,14 +1,12 @@
 use rayon::prelude::*;
 
-use super::fold::{Norm, reduce};
+use super::fold::{Norm, PARTS, part, reduce};
 use super::parameters::Parameters;
 use super::simd::{limit, vectorised};
 use super::step::{Inputs, Pass, Step};
 
 /// Rows whose statistics are taken together: they stay in a near cache between mean and deviation.
 const ROWS: usize = 64;
-/// Most blocks that are summed by one task; fixed, so that the order of additions is too.
-const PARTS: usize = 16;
 
 /// A batch normalisation of its own, or any other scale and shift a channel, with a clip.
 #[derive(Debug)]
@@ -126,7 +124,7 @@ impl Step for Normalise {
             return;
         }
         let rows = d.len() / channels;
-        let each = rows.div_ceil(PARTS).max(1) * channels;
+        let each = part(rows) * channels;
         self.state.partial.clear();
         self.state.partial.resize(PARTS * 2 * channels, 0.0);
         let clip = self.clip;

@@ -191,16 +191,12 @@ impl Optimizer {
         *step += 1;
         let clip = self.config.clip;
         let global = clip.map_or(1.0, |clip| clip.global(updates.iter().map(|update| update.gradient)));
-        let mut work: Vec<(&mut Update<'_>, Slot)> = updates
-            .iter_mut()
-            .map(|update| {
-                let slot = slots.remove(update.name).unwrap_or_default();
-                (update, slot)
-            })
-            .collect();
+        let slot = |name: &str| slots.remove_entry(name).unwrap_or_else(|| (name.to_owned(), Slot::default()));
+        let mut own: Vec<(String, Slot)> = updates.iter().map(|update| update.name).map(slot).collect();
         // Parameters do not know of each other, so the order does not matter.
-        work.par_iter_mut().for_each(|(update, slot)| self.config.move_one(*step, pace, global, update, slot));
-        slots.extend(work.into_iter().map(|(update, slot)| (update.name.to_owned(), slot)));
+        let work = updates.par_iter_mut().zip(&mut own);
+        work.for_each(|(update, (_, slot))| self.config.move_one(*step, pace, global, update, slot));
+        slots.extend(own);
     }
 
     /// What it remembers of each parameter, by name.

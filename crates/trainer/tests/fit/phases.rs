@@ -266,7 +266,9 @@ fn predictions_are_those_of_the_best_epochs_checkpoint() {
     let ran = run(&phases, folder.path(), None, None);
     let predictions = ran.fitted.predictions.expect("there are validation images");
     let best = Model::load(&folder.path().join(Checkpoints::BEST), &Device::flex()).expect("a checkpoint");
-    let report = best.report(&loader(1, None), &mut (), &AtomicBool::new(false)).expect("images").expect("not stopped");
+    let runner = best.runner(true).expect("compiled");
+    let report =
+        best.report(&runner, &loader(1, None), &mut (), &AtomicBool::new(false)).expect("images").expect("not stopped");
     let own = Report::new(&predictions, &best.card.classes).expect("images");
     assert_eq!((own.images, &own.confusion), (15, &report.confusion));
     let record = &ran.fitted.history[ran.fitted.best.epoch - 1];
