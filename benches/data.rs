@@ -4,16 +4,20 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use injerto_data::augment::{Augmentation, Factor, Fill, FlipMode, MixOptions, augment, generator};
-use injerto_data::decode::{Orientation, Rgb, decode};
+use injerto_data::decode::{Orientation, Rgb, decode, decode_scaled};
 use injerto_data::generated::Task;
 use injerto_data::resize::{Interpolation, resize};
-use injerto_data::{Loader, LoaderOptions, OnCorrupt, Origin, folder};
+use injerto_data::{Loader, LoaderOptions, Origin, folder};
 
 /// A drawn picture of the size of a common photo.
 fn picture() -> Rgb {
+    drawn([375, 500])
+}
+
+fn drawn(size: [usize; 2]) -> Rgb {
     let dataset = Task::Flowers.dataset(1, 1, 0);
     let Origin::Drawn(drawing) = &dataset.samples[0].origin else { unreachable!("it is drawn") };
-    drawing.draw([375, 500])
+    drawing.draw(size)
 }
 
 fn jpeg(picture: &Rgb) -> Vec<u8> {
@@ -30,6 +34,12 @@ fn images(criterion: &mut Criterion) {
     let bytes = jpeg(&picture);
     let mut group = criterion.benchmark_group("decode");
     group.bench_function("jpeg 500x375", |b| b.iter(|| decode(black_box(&bytes), Orientation::Ignore)));
+    let bytes = jpeg(&drawn([3024, 4032]));
+    group.sample_size(20);
+    group.bench_function("jpeg 4032x3024", |b| b.iter(|| decode(black_box(&bytes), Orientation::Ignore)));
+    group.bench_function("jpeg 4032x3024 for 160x160", |b| {
+        b.iter(|| decode_scaled(black_box(&bytes), Orientation::Ignore, [160, 160]));
+    });
     group.finish();
     let mut group = criterion.benchmark_group("resize 500x375 to 160x160");
     for how in [Interpolation::Bilinear, Interpolation::Nearest, Interpolation::Bicubic, Interpolation::Area] {
@@ -80,17 +90,11 @@ fn batches(criterion: &mut Criterion) {
     }
     let (dataset, _) = folder::open(folder.path(), None, 0).expect("opens");
     let options = LoaderOptions {
-        image_size: [160, 160],
-        batch_size: 32,
-        interpolation: Interpolation::Bilinear,
-        crop_to_aspect_ratio: false,
-        orientation: Orientation::Ignore,
-        on_corrupt: OnCorrupt::Error,
         shuffle: Some(1),
         augment: layers().into_iter().map(|(_, layer)| layer).collect(),
         mix: MixOptions { mixup: 0.2, cutmix: 1.0 },
         seed: 1,
-        cache_bytes: 0,
+        ..LoaderOptions::new([160, 160], 32)
     };
     let loader = Loader::new(dataset.clone(), options.clone());
     let cached = Loader::new(dataset, LoaderOptions { cache_bytes: 1 << 30, ..options });

@@ -4,10 +4,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use injerto_data::augment::MixOptions;
-use injerto_data::decode::Orientation;
-use injerto_data::resize::Interpolation;
-use injerto_data::{Loader, LoaderOptions, OnCorrupt, folder};
+use injerto_data::{Loader, LoaderOptions, folder};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -19,19 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .into_iter()
         .flatten()
         .map(|dataset| {
-            let options = LoaderOptions {
-                image_size: [side, side],
-                batch_size: 32,
-                interpolation: Interpolation::Bilinear,
-                crop_to_aspect_ratio: false,
-                orientation: Orientation::Ignore,
-                on_corrupt: OnCorrupt::Error,
-                shuffle: None,
-                augment: Vec::new(),
-                mix: MixOptions::default(),
-                seed: 0,
-                cache_bytes: 0,
-            };
+            let options = LoaderOptions::new([side, side], 32);
             Loader::new(dataset, options)
         })
         .collect();

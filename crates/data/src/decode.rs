@@ -11,14 +11,20 @@
 //! in the mean. On 50 photos (cats and dogs, flowers, ImageNet) the mean absolute difference to the default is 1.14 levels
 //! and the greatest 9; between TensorFlow's own two transforms it is 0.98.
 //!
-//! # What is not done
-//! Decoding at 1/2, 1/4 or 1/8 of the size, from the low frequencies alone. The bilinear resizing that follows does not
-//! average, so that a smoothed image gives other pixels: on 55 photos of flowers at half the size, resized to 100×100 with
-//! libjpeg and TensorFlow, 5.4 levels off in the mean, while decoding was 1.24 times as fast.
+//! # Scaled decoding
+//! [`decode_scaled`] makes a large JPEG at a quarter or an eighth of its size, from its low frequencies alone. The resizing
+//! that follows takes single pixels where it has a large image, and averages where it has a small one, so that the results
+//! differ: that is why it has to be asked for. Decoding and resizing a JPEG of 12 million pixels to 160×160 to 299×299 is
+//! 1.5 to 1.6 times as fast where it is full of detail, 2.2 to 2.4 times where it is smooth. On 200 photos of ImageNet, resized
+//! to 64×64, the mean absolute difference to the usual result is 8.5 of 255 levels, and 4.3 to the mean of what each pixel
+//! covers ([`Interpolation::Area`](crate::resize::Interpolation::Area)), which both stand for.
 
 use std::io::Cursor;
 
+use image::metadata::Orientation as Turn;
 use image::{DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, Limits};
+use jpeg_decoder::PixelFormat;
+use serde::{Deserialize, Serialize};
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
@@ -40,7 +46,8 @@ pub struct Rgb {
 }
 
 /// What to do with an EXIF orientation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Orientation {
     /// Leave the pixels as they are stored, as Keras does.
     #[default]
@@ -54,14 +61,28 @@ pub enum Orientation {
 /// # Errors
 /// In words, without the file's name.
 pub fn decode(bytes: &[u8], orientation: Orientation) -> Result<Rgb, String> {
+    guarded(bytes, orientation, None)
+}
+
+/// [`decode`], where an image of `enough` (`[height, width]`) will do: a JPEG of at least four times that size comes at a
+/// quarter or an eighth of its own, never smaller than `enough`.
+///
+/// # Errors
+/// As [`decode`]'s.
+pub fn decode_scaled(bytes: &[u8], orientation: Orientation, enough: [usize; 2]) -> Result<Rgb, String> {
+    guarded(bytes, orientation, Some(enough))
+}
+
+fn guarded(bytes: &[u8], orientation: Orientation, enough: Option<[usize; 2]>) -> Result<Rgb, String> {
     if bytes.is_empty() {
         return Err("the file is empty".to_owned());
     }
     // Decoders are well tested, but a photo from anywhere must not end a night's training: a panic is a bad image too.
-    std::panic::catch_unwind(|| decode_any(bytes, orientation)).unwrap_or_else(|_| Err("the decoder failed".to_owned()))
+    std::panic::catch_unwind(|| decode_any(bytes, orientation, enough))
+        .unwrap_or_else(|_| Err("the decoder failed".to_owned()))
 }
 
-fn decode_any(bytes: &[u8], orientation: Orientation) -> Result<Rgb, String> {
+fn decode_any(bytes: &[u8], orientation: Orientation, enough: Option<[usize; 2]>) -> Result<Rgb, String> {
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| error.to_string())?;
     if reader.format().is_none() {
         return Err("it is none of JPEG, PNG, GIF, BMP and WebP".to_owned());
@@ -71,13 +92,20 @@ fn decode_any(bytes: &[u8], orientation: Orientation) -> Result<Rgb, String> {
     limits.max_image_height = Some(LARGEST_SIDE);
     limits.max_alloc = Some(LARGEST_BYTES);
     reader.limits(limits);
-    let plain_cmyk = reader.format() == Some(ImageFormat::Jpeg) && is_plain_cmyk(bytes);
+    let is_jpeg = reader.format() == Some(ImageFormat::Jpeg);
+    let plain_cmyk = is_jpeg && is_plain_cmyk(bytes);
     let mut decoder = reader.into_decoder().map_err(|error| error.to_string())?;
     let turn = match orientation {
         Orientation::Ignore => None,
         Orientation::Apply => decoder.orientation().ok(),
     };
-    let mut image = if plain_cmyk {
+    let enough = enough.filter(|_| is_jpeg).map(|[height, width]| match turn {
+        Some(Turn::Rotate90 | Turn::Rotate270 | Turn::Rotate90FlipH | Turn::Rotate270FlipH) => [width, height],
+        _ => [height, width],
+    });
+    let mut image = if let Some(image) = enough.and_then(|enough| scaled(bytes, decoder.dimensions(), enough)) {
+        image
+    } else if plain_cmyk {
         let ((width, height), pixels) = (decoder.dimensions(), cmyk(bytes)?);
         let image = image::RgbImage::from_raw(width, height, pixels).ok_or("it ends too early")?;
         DynamicImage::ImageRgb8(image)
@@ -92,6 +120,26 @@ fn decode_any(bytes: &[u8], orientation: Orientation) -> Result<Rgb, String> {
         return Err("it has no pixels".to_owned());
     }
     Ok(Rgb { height, width, pixels: rgb8(image) })
+}
+
+/// A JPEG at a quarter or an eighth of its size; `None` if it is too small for that, of other colours, or damaged.
+fn scaled(bytes: &[u8], (width, height): (u32, u32), enough: [usize; 2]) -> Option<DynamicImage> {
+    // At half the size this decoder is slower than the usual one at the whole.
+    let side = |whole: u32, part: u32| u16::try_from(whole.div_ceil(part)).ok();
+    let suffices =
+        |&part: &u32| height.div_ceil(part) as usize >= enough[0] && width.div_ceil(part) as usize >= enough[1];
+    let part = [8, 4].into_iter().find(suffices)?;
+    let mut decoder = jpeg_decoder::Decoder::new(bytes);
+    decoder.set_max_decoding_buffer_size(LARGEST_BYTES as usize);
+    let (width, height) = decoder.scale(side(width, part)?, side(height, part)?).ok()?;
+    let colours = decoder.info()?.pixel_format;
+    let pixels = decoder.decode().ok()?;
+    let (width, height) = (u32::from(width), u32::from(height));
+    match colours {
+        PixelFormat::L8 => image::GrayImage::from_raw(width, height, pixels).map(DynamicImage::ImageLuma8),
+        PixelFormat::RGB24 => image::RgbImage::from_raw(width, height, pixels).map(DynamicImage::ImageRgb8),
+        _ => None,
+    }
 }
 
 fn rgb8(image: DynamicImage) -> Vec<u8> {

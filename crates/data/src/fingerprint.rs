@@ -29,7 +29,8 @@ impl Dataset {
 impl LoaderOptions {
     /// All that a file's pixels in a batch depend on beside the file, as text.
     pub fn pixels_key(&self) -> String {
-        let Self { image_size, interpolation, crop_to_aspect_ratio, orientation, .. } = self;
-        format!("{image_size:?} {interpolation:?} {crop_to_aspect_ratio} {orientation:?}")
+        let Self { image_size, interpolation, crop_to_aspect_ratio, orientation, scaled_decoding, .. } = self;
+        let scaled = if *scaled_decoding { " scaled" } else { "" };
+        format!("{image_size:?} {interpolation:?} {crop_to_aspect_ratio} {orientation:?}{scaled}")
     }
 }

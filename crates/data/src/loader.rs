@@ -11,15 +11,17 @@ use std::time::{Duration, Instant};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
+use serde::Serialize;
 
 use crate::augment::{Augmentation, Mix, MixOptions, augment, generator};
 use crate::cache::PixelCache;
-use crate::decode::{Orientation, decode};
+use crate::decode::{Orientation, decode, decode_scaled};
 use crate::resize::{Interpolation, resize_into};
 use crate::{DataError, Dataset, Origin, Sample};
 
 /// What to do with a file that is no image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum OnCorrupt {
     /// Stop and name it.
     #[default]
@@ -41,6 +43,8 @@ pub struct LoaderOptions {
     pub crop_to_aspect_ratio: bool,
     /// Whether photos are turned as their EXIF data says.
     pub orientation: Orientation,
+    /// Whether large JPEGs are decoded at a part of their size: [`decode_scaled`].
+    pub scaled_decoding: bool,
     /// What to do with a file that is no image.
     pub on_corrupt: OnCorrupt,
     /// A new order every epoch, from this seed; `None` keeps the dataset's.
@@ -221,6 +225,24 @@ impl Loader {
 }
 
 impl LoaderOptions {
+    /// Images of this size (`[height, width]`) in batches of so many, as Keras reads them, in the dataset's order, unchanged.
+    pub fn new(image_size: [usize; 2], batch_size: usize) -> Self {
+        Self {
+            image_size,
+            batch_size,
+            interpolation: Interpolation::default(),
+            crop_to_aspect_ratio: false,
+            orientation: Orientation::default(),
+            scaled_decoding: false,
+            on_corrupt: OnCorrupt::default(),
+            shuffle: None,
+            augment: Vec::new(),
+            mix: MixOptions::default(),
+            seed: 0,
+            cache_bytes: 0,
+        }
+    }
+
     /// One image as it would stand in a batch: `[height, width, 3]`, 0 to 255.
     ///
     /// # Errors
@@ -238,7 +260,12 @@ impl LoaderOptions {
                 Origin::File(path) => {
                     let corrupt = |reason: String| DataError::Corrupt { path: path.clone(), reason };
                     let bytes = std::fs::read(path).map_err(|error| corrupt(error.to_string()))?;
-                    decode(&bytes, self.orientation).map_err(corrupt)?
+                    let image = if self.scaled_decoding {
+                        decode_scaled(&bytes, self.orientation, self.image_size)
+                    } else {
+                        decode(&bytes, self.orientation)
+                    };
+                    image.map_err(corrupt)?
                 }
                 Origin::Drawn(drawing) => drawing.draw(self.image_size),
             };

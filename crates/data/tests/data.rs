@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use injerto_data::augment::MixOptions;
 use injerto_data::decode::{Orientation, Rgb, decode};
 use injerto_data::generated::{Task, export};
 use injerto_data::resize::{Interpolation, center_crop, resize};
@@ -35,19 +34,7 @@ fn numbers(value: &Value) -> Vec<f64> {
 }
 
 fn options(size: [usize; 2]) -> LoaderOptions {
-    LoaderOptions {
-        image_size: size,
-        batch_size: 4,
-        interpolation: Interpolation::Bilinear,
-        crop_to_aspect_ratio: false,
-        orientation: Orientation::Ignore,
-        on_corrupt: OnCorrupt::Error,
-        shuffle: None,
-        augment: Vec::new(),
-        mix: MixOptions::default(),
-        seed: 0,
-        cache_bytes: 0,
-    }
+    LoaderOptions::new(size, 4)
 }
 
 /// A small picture as a file.

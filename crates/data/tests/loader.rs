@@ -3,9 +3,7 @@
 use std::fs;
 
 use injerto_data::augment::{Augmentation, Factor, Fill, FlipMode, MixOptions, augment, generator};
-use injerto_data::decode::Orientation;
 use injerto_data::generated::{Task, export};
-use injerto_data::resize::Interpolation;
 use injerto_data::{Batch, Batches, DataError, Loader, LoaderOptions, OnCorrupt, Origin, folder};
 
 const SIZE: [usize; 2] = [12, 10];
@@ -13,20 +11,12 @@ const VALUES: usize = 12 * 10 * 3;
 
 fn options(batch_size: usize) -> LoaderOptions {
     LoaderOptions {
-        image_size: SIZE,
-        batch_size,
-        interpolation: Interpolation::Bilinear,
-        crop_to_aspect_ratio: false,
-        orientation: Orientation::Ignore,
-        on_corrupt: OnCorrupt::Error,
-        shuffle: None,
         augment: vec![
             Augmentation::RandomFlip { mode: FlipMode::Horizontal },
             Augmentation::RandomRotation { factor: Factor::Symmetric(0.1), fill: Fill::default() },
         ],
-        mix: MixOptions::default(),
         seed: 3,
-        cache_bytes: 0,
+        ..LoaderOptions::new(SIZE, batch_size)
     }
 }
 

@@ -3,10 +3,8 @@
 #![cfg(target_os = "linux")]
 
 use injerto_data::augment::{Augmentation, Factor, Fill, MixOptions};
-use injerto_data::decode::Orientation;
 use injerto_data::generated::Task;
-use injerto_data::resize::Interpolation;
-use injerto_data::{Loader, LoaderOptions, OnCorrupt};
+use injerto_data::{Loader, LoaderOptions};
 
 /// The most memory that this process has had, in bytes.
 fn peak() -> usize {
@@ -19,17 +17,11 @@ fn peak() -> usize {
 fn the_peak_does_not_grow_with_the_dataset() {
     let pass = |per_class: usize| {
         let options = LoaderOptions {
-            image_size: [32, 32],
-            batch_size: 32,
-            interpolation: Interpolation::Bilinear,
-            crop_to_aspect_ratio: false,
-            orientation: Orientation::Ignore,
-            on_corrupt: OnCorrupt::Error,
             shuffle: Some(1),
             augment: vec![Augmentation::RandomRotation { factor: Factor::Symmetric(0.1), fill: Fill::default() }],
             mix: MixOptions { mixup: 0.2, cutmix: 0.0 },
             seed: 1,
-            cache_bytes: 0,
+            ..LoaderOptions::new([32, 32], 32)
         };
         let loader = Loader::new(Task::Shapes.dataset(per_class, 1, 0), options);
         loader.augmented(&loader.order(0), 0).map(|batch| batch.expect("a batch").labels.len()).sum::<usize>()

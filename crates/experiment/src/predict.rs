@@ -1,9 +1,7 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use injerto_data::augment::MixOptions;
-use injerto_data::decode::Orientation;
-use injerto_data::{Loader, LoaderOptions, OnCorrupt, Origin, Sample};
+use injerto_data::{Loader, LoaderOptions, Origin, Sample};
 use injerto_trainer::metrics::Report;
 use injerto_trainer::{Model, Observer, Runner};
 
@@ -27,17 +25,11 @@ impl Predictor {
     pub fn load(checkpoint: &Path, on: config::Device) -> Result<Self, ExperimentError> {
         let model = Model::load(checkpoint, &device(on)?)?;
         let options = LoaderOptions {
-            image_size: model.card.image_size(),
-            batch_size: 32,
             interpolation: interpolation(model.card.interpolation),
             crop_to_aspect_ratio: model.card.crop_to_aspect_ratio,
-            orientation: Orientation::Ignore,
-            on_corrupt: OnCorrupt::Error,
-            shuffle: None,
-            augment: Vec::new(),
-            mix: MixOptions::default(),
-            seed: 0,
-            cache_bytes: 0,
+            orientation: model.card.exif_orientation,
+            scaled_decoding: model.card.scaled_decoding,
+            ..LoaderOptions::new(model.card.image_size(), 32)
         };
         Ok(Self { runner: model.runner(on.has_kernels())?, model, options })
     }

@@ -4,7 +4,6 @@ use burn::tensor::Device;
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::weights::{Cache, Choice, Weights, choose};
 use injerto_data::augment::MixOptions;
-use injerto_data::decode::Orientation;
 use injerto_data::generated::Task;
 use injerto_data::{Dataset, Loader, LoaderOptions, folder, resize};
 use injerto_graph::{FreezePlan, Graph, Interpolation, Preprocessing, Selection};
@@ -16,7 +15,7 @@ use injerto_trainer::{BatchNorm, Model, ModelCard, Phase, Settings};
 use serde_json::json;
 
 use crate::ExperimentError;
-use crate::config::{self, Config, ExifOrientation, Generated, Images, OnCorrupt};
+use crate::config::{self, Config, Generated, Images};
 use crate::phases::{class_weights, phases};
 
 /// An experiment in which everything has been found and fits together; nothing has been trained yet.
@@ -104,6 +103,8 @@ impl Prepared {
             preprocessing: description.preprocessing,
             crop_to_aspect_ratio: config.data.crop_to_aspect_ratio,
             interpolation: config.data.interpolation.unwrap_or_default(),
+            exif_orientation: config.data.exif_orientation,
+            scaled_decoding: config.data.scaled_decoding,
             classes: train.classes.clone(),
             loss,
             graph,
@@ -157,29 +158,27 @@ impl Prepared {
     /// Loaders of the training and the validation images.
     pub fn loaders(&self, seed: u32) -> (Loader, Option<Loader>) {
         let data = &self.config.data;
+        let images = |dataset: Option<&Dataset>| dataset.map_or(0, |dataset| dataset.samples.len());
+        // Each set has as much of the room as it has of the images.
+        let room = |of: usize| {
+            let all = images(Some(&self.train)) + images(self.validation.as_ref());
+            (self.config.cache.images_mb << 20) / all.max(1) * of
+        };
         let validating = LoaderOptions {
-            image_size: self.card.image_size(),
-            batch_size: data.batch_size,
             interpolation: interpolation(self.card.interpolation),
             crop_to_aspect_ratio: data.crop_to_aspect_ratio,
-            orientation: match data.exif_orientation {
-                ExifOrientation::Ignore => Orientation::Ignore,
-                ExifOrientation::Apply => Orientation::Apply,
-            },
-            on_corrupt: match data.on_corrupt {
-                OnCorrupt::Error => injerto_data::OnCorrupt::Error,
-                OnCorrupt::Skip => injerto_data::OnCorrupt::Skip,
-            },
-            shuffle: None,
-            augment: Vec::new(),
-            mix: MixOptions::default(),
+            orientation: data.exif_orientation,
+            scaled_decoding: data.scaled_decoding,
+            on_corrupt: data.on_corrupt,
             seed: u64::from(seed),
-            cache_bytes: 0,
+            cache_bytes: room(images(self.validation.as_ref())),
+            ..LoaderOptions::new(self.card.image_size(), data.batch_size)
         };
         let training = LoaderOptions {
             shuffle: data.shuffle.then_some(u64::from(seed)),
             augment: data.augment.clone(),
             mix: MixOptions { mixup: data.mixup.unwrap_or(0.0), cutmix: data.cutmix.unwrap_or(0.0) },
+            cache_bytes: room(images(Some(&self.train))),
             ..validating.clone()
         };
         let validation = self.validation.clone().map(|dataset| Loader::new(dataset, validating));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use injerto_backbones::network::Network;
 use injerto_backbones::weights::{Precision, Weights};
+use injerto_data::decode::Orientation;
 use injerto_graph::{Graph, Interpolation, Preprocessing};
 use injerto_losses::Loss;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,12 @@ pub struct ModelCard {
     /// How images are resized.
     #[serde(default)]
     pub interpolation: Interpolation,
+    /// Whether photos are turned as their EXIF data says.
+    #[serde(default)]
+    pub exif_orientation: Orientation,
+    /// Whether large JPEGs are decoded at a part of their size.
+    #[serde(default)]
+    pub scaled_decoding: bool,
     /// Names of the classes, in the order of the labels.
     pub classes: Vec<String>,
     /// What it was trained with; says how outputs are read.

@@ -244,6 +244,42 @@ fn a_run_leaves_its_folder_and_a_network_that_predicts() {
     contains(&error, &["the network does not know the class 'trucks'; it was trained for ", "tulips"]);
 }
 
+/// Marks a PNG file as one that a camera took on its side.
+fn lay_on_its_side(path: &Path) {
+    // A TIFF header and one entry: the orientation (0x112), a short (3), once, 6.
+    const SIDEWAYS: [u8; 26] = [b'I', b'I', 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 1, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0];
+    let image = image::open(path).expect("an image").into_rgb8();
+    let mut encoder = image::codecs::png::PngEncoder::new(std::fs::File::create(path).expect("created"));
+    image::ImageEncoder::set_exif_metadata(&mut encoder, SIDEWAYS.to_vec()).expect("it can");
+    image.write_with_encoder(encoder).expect("written");
+}
+
+#[test]
+fn a_trained_network_sees_photos_as_it_was_trained_to() {
+    let at = folder();
+    run(at.path(), &["generate", "flowers", "photos", "--train", "4", "--validation", "4", "--size", "40"]).succeeds();
+    for class in std::fs::read_dir(at.path().join("photos/validation")).expect("drawn").flatten() {
+        let photos = std::fs::read_dir(class.path()).expect("drawn").flatten();
+        photos.for_each(|photo| lay_on_its_side(&photo.path()));
+    }
+    let text =
+        TINY.replace("generated = \"flowers\"\ntrain_per_class = 12\nvalidation_per_class = 4", "root = \"photos\"");
+    std::fs::write(at.path().join("photos.toml"), text).expect("written");
+    let loss_of = |orientation: &str| {
+        let set = format!("data.exif_orientation={orientation}");
+        let arguments =
+            ["train", "photos.toml", "--run-dir", orientation, "--set", &set, "--set", "checkpoint.monitor=val_loss"];
+        run(at.path(), &arguments).succeeds();
+        let history = history(&at.path().join(orientation));
+        let best = history.iter().map(|record| record["val_loss"].as_f64().expect("a number")).fold(f64::MAX, f64::min);
+        let report: Value = run(at.path(), &["evaluate", "photos/validation", "--run", orientation, "--json"]).json();
+        let loss = report["loss"].as_f64().expect("a number");
+        assert!((loss - best).abs() < 1e-5, "{orientation}: {loss} in `evaluate`, {best} in the run");
+        loss
+    };
+    assert_ne!(loss_of("ignore"), loss_of("apply"));
+}
+
 #[test]
 fn the_large_baseline_trains_for_a_few_batches() {
     let at = tempfile::tempdir().expect("a folder");

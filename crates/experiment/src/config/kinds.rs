@@ -82,26 +82,6 @@ impl InputScale {
     }
 }
 
-/// What an unreadable image is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnCorrupt {
-    /// The end of the experiment.
-    Error,
-    /// Left out, counted and listed.
-    Skip,
-}
-
-/// What is done with a camera's note of which side is up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ExifOrientation {
-    /// Nothing, as in Keras.
-    Ignore,
-    /// The image is turned.
-    Apply,
-}
-
 /// A loss by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -35,12 +35,14 @@ use tree::Node;
 
 pub use cache::CacheConfig;
 pub use diagnostic::{ConfigError, Diagnostic};
+pub use injerto_data::OnCorrupt;
+pub use injerto_data::decode::Orientation;
 pub use injerto_trainer::BatchNorm;
 pub use injerto_trainer::callbacks::{Callbacks, EarlyStopping, ReduceOnPlateau};
 pub use injerto_trainer::history::{Metric, Mode};
 pub use injerto_trainer::optimizer::OptimizerConfig;
 pub use injerto_trainer::schedule::Schedule;
-pub use kinds::{ClassWeights, Device, ExifOrientation, Generated, InputScale, LearningRates, LossName, OnCorrupt};
+pub use kinds::{ClassWeights, Device, Generated, InputScale, LearningRates, LossName};
 pub use strategy::Strategy;
 
 /// An experiment.
@@ -105,7 +107,10 @@ pub struct DataConfig {
     /// What an unreadable image is.
     pub on_corrupt: OnCorrupt,
     /// What is done with a camera's note of which side is up.
-    pub exif_orientation: ExifOrientation,
+    pub exif_orientation: Orientation,
+    /// Whether JPEGs of at least four times the network's size are decoded at a quarter or an eighth of theirs, which is
+    /// faster and gives other pixels.
+    pub scaled_decoding: bool,
     /// Whether training images come in a new order each epoch.
     pub shuffle: bool,
     /// Random changes of training images, one after the other, with the names and options of Keras's layers.

@@ -12,8 +12,8 @@ use super::strategy::{STRATEGIES, Strategy};
 use super::training::{callbacks, class_weights, gradual, multipliers, optimizer, positive, schedule};
 use super::tree::{Node, Value};
 use super::{
-    BackboneConfig, BatchNorm, Callbacks, CheckpointConfig, Config, DataConfig, Device, ExifOrientation, Generated,
-    HeadConfig, Images, InputScale, LearningRates, LossConfig, LossName, Metric, Mode, OnCorrupt, OptimizerConfig,
+    BackboneConfig, BatchNorm, Callbacks, CheckpointConfig, Config, DataConfig, Device, Generated, HeadConfig, Images,
+    InputScale, LearningRates, LossConfig, LossName, Metric, Mode, OnCorrupt, OptimizerConfig, Orientation,
     PhaseConfig, Schedule, ScratchConfig, TransferGainConfig,
 };
 
@@ -34,8 +34,7 @@ const INPUT_SCALES: &[(&str, InputScale)] = &[
     ("none", InputScale::None),
 ];
 const ON_CORRUPT: &[(&str, OnCorrupt)] = &[("error", OnCorrupt::Error), ("skip", OnCorrupt::Skip)];
-const EXIF_ORIENTATION: &[(&str, ExifOrientation)] =
-    &[("ignore", ExifOrientation::Ignore), ("apply", ExifOrientation::Apply)];
+const EXIF_ORIENTATION: &[(&str, Orientation)] = &[("ignore", Orientation::Ignore), ("apply", Orientation::Apply)];
 const POOLING: &[(&str, Pooling)] = &[("avg", Pooling::Avg), ("max", Pooling::Max), ("flatten", Pooling::Flatten)];
 const HIDDEN_ACTIVATIONS: &[(&str, Activation)] = &[
     ("relu", Activation::Relu),
@@ -149,7 +148,8 @@ fn data(mut s: Section<'_>) -> Option<DataConfig> {
     let crop_to_aspect_ratio = s.or("crop_to_aspect_ratio", false, boolean);
     let interpolation = s.optional("interpolation", choice(INTERPOLATIONS));
     let on_corrupt = s.or("on_corrupt", OnCorrupt::Error, choice(ON_CORRUPT));
-    let exif_orientation = s.or("exif_orientation", ExifOrientation::Ignore, choice(EXIF_ORIENTATION));
+    let exif_orientation = s.or("exif_orientation", Orientation::Ignore, choice(EXIF_ORIENTATION));
+    let scaled_decoding = s.or("scaled_decoding", false, boolean);
     let shuffle = s.or("shuffle", true, boolean);
     let augmenting = augmenting(&mut s);
     s.finish();
@@ -163,6 +163,7 @@ fn data(mut s: Section<'_>) -> Option<DataConfig> {
         interpolation: interpolation?,
         on_corrupt: on_corrupt?,
         exif_orientation: exif_orientation?,
+        scaled_decoding: scaled_decoding?,
         shuffle: shuffle?,
         augment: augmenting.augment,
         mixup: augmenting.mixup,

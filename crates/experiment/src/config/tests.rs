@@ -42,6 +42,7 @@ batch_size = 32
 crop_to_aspect_ratio = false
 on_corrupt = "error"
 exif_orientation = "ignore"
+scaled_decoding = false
 shuffle = true
 
 [backbone]
@@ -75,6 +76,7 @@ save_best_only = true
 keep = true
 precision = "f32"
 memory_mb = 256
+images_mb = 0
 "#;
     assert_eq!(good(SHORTEST, &[]).to_toml(), expected);
 }
@@ -87,6 +89,7 @@ device = "cpu"
 kernels = false
 data = { generated = "flowers", train_per_class = 7, validation_per_class = 3, image_size = [96, 128], batch_size = 8,
          crop_to_aspect_ratio = true, interpolation = "bicubic", on_corrupt = "skip", exif_orientation = "apply",
+         scaled_decoding = true,
          shuffle = false, cached_views = 4, augment = [
            "random_flip", { name = "random_flip", mode = "vertical" },
            { name = "random_rotation", factor = 0.1, fill_mode = "constant", interpolation = "nearest", fill_value = 7 },
@@ -142,6 +145,7 @@ save_best_only = false
 keep = false
 precision = "bf16"
 memory_mb = 1
+images_mb = 2
 [transfer_gain]
 seeds = 7
 scratch = { learning_rate = 1e-2 }

@@ -1,10 +1,7 @@
 use std::fs;
 use std::path::Path;
 
-use injerto_data::augment::MixOptions;
-use injerto_data::decode::Orientation;
 use injerto_data::generated::Task;
-use injerto_data::resize::Interpolation;
 use injerto_data::{Batch, Dataset, Loader, LoaderOptions, OnCorrupt};
 
 use super::part::Header;
@@ -16,19 +13,7 @@ fn images(per_class: usize) -> Dataset {
 }
 
 fn loader(dataset: Dataset) -> Loader {
-    let options = LoaderOptions {
-        image_size: [8, 8],
-        batch_size: 4,
-        interpolation: Interpolation::Bilinear,
-        crop_to_aspect_ratio: false,
-        orientation: Orientation::Ignore,
-        on_corrupt: OnCorrupt::Skip,
-        shuffle: None,
-        seed: 1,
-        augment: Vec::new(),
-        mix: MixOptions::default(),
-        cache_bytes: 0,
-    };
+    let options = LoaderOptions { on_corrupt: OnCorrupt::Skip, seed: 1, ..LoaderOptions::new([8, 8], 4) };
     Loader::new(dataset, options)
 }
 

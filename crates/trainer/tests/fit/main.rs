@@ -7,10 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::Device;
 use injerto_backbones::weights::Weights;
-use injerto_data::augment::MixOptions;
 use injerto_data::decode::Orientation;
 use injerto_data::generated::Task;
-use injerto_data::{Dataset, Loader, LoaderOptions, OnCorrupt, resize};
+use injerto_data::{Dataset, Loader, LoaderOptions};
 use injerto_graph::{
     Activation, Builder, FreezePlan, Graph, Interpolation, LayerRef, Operator, Padding, Preprocessing, Selection,
 };
@@ -59,6 +58,8 @@ fn model() -> Model {
         preprocessing: Preprocessing::minus_one_to_one(),
         crop_to_aspect_ratio: false,
         interpolation: Interpolation::Bilinear,
+        exif_orientation: Orientation::Ignore,
+        scaled_decoding: false,
         classes: Task::Flowers.classes()[..CLASSES as usize].iter().map(|class| (*class).to_owned()).collect(),
         loss: Loss::SparseCategoricalCrossentropy { from_logits: true },
         graph,
@@ -70,19 +71,7 @@ fn loader(per_class: usize, series: u32) -> Loader {
     let Dataset { mut classes, mut samples } = Task::Flowers.dataset(per_class, 5, series);
     classes.truncate(CLASSES as usize);
     samples.retain(|sample| sample.label < CLASSES);
-    let options = LoaderOptions {
-        image_size: [12, 12],
-        batch_size: 5,
-        interpolation: resize::Interpolation::Bilinear,
-        crop_to_aspect_ratio: false,
-        orientation: Orientation::default(),
-        on_corrupt: OnCorrupt::Error,
-        shuffle: Some(9),
-        seed: 1,
-        augment: Vec::new(),
-        mix: MixOptions::default(),
-        cache_bytes: 0,
-    };
+    let options = LoaderOptions { shuffle: Some(9), seed: 1, ..LoaderOptions::new([12, 12], 5) };
     Loader::new(Dataset { classes, samples }, options)
 }
 

@@ -5,11 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::Device;
 use injerto_backbones::weights::Weights;
-use injerto_data::augment::MixOptions;
 use injerto_data::decode::Orientation;
 use injerto_data::generated::Task;
-use injerto_data::resize::Interpolation;
-use injerto_data::{Dataset, Loader, LoaderOptions, OnCorrupt};
+use injerto_data::{Dataset, Loader, LoaderOptions};
 use injerto_graph::{Activation, Builder, FreezePlan, Graph, Operator, Preprocessing, Selection};
 use injerto_losses::Loss;
 use injerto_trainer::cache::{CacheSettings, FeaturePrecision};
@@ -44,6 +42,8 @@ fn model() -> Model {
         preprocessing: Preprocessing::zero_to_one(),
         crop_to_aspect_ratio: false,
         interpolation: injerto_graph::Interpolation::Bilinear,
+        exif_orientation: Orientation::Ignore,
+        scaled_decoding: false,
         classes: (0..CLASSES).map(|class| format!("class {class}")).collect(),
         loss: Loss::SparseCategoricalCrossentropy { from_logits: false },
         graph,
@@ -57,19 +57,7 @@ fn loader(series: u32, shuffle: Option<u64>) -> Loader {
     let Dataset { classes, samples } = Task::Shapes.dataset(5, 3, series);
     let samples = samples.into_iter().filter(|sample| (sample.label as usize) < CLASSES).collect();
     let dataset = Dataset { classes: classes[..CLASSES].to_vec(), samples };
-    let options = LoaderOptions {
-        image_size: [12, 12],
-        batch_size: 4,
-        interpolation: Interpolation::Bilinear,
-        crop_to_aspect_ratio: false,
-        orientation: Orientation::Ignore,
-        on_corrupt: OnCorrupt::Error,
-        shuffle,
-        seed: 1,
-        augment: Vec::new(),
-        mix: MixOptions::default(),
-        cache_bytes: 0,
-    };
+    let options = LoaderOptions { shuffle, seed: 1, ..LoaderOptions::new([12, 12], 4) };
     Loader::new(dataset, options)
 }
 
