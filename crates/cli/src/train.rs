@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Result;
 use clap::Args;
 use injerto_backbones::weights::Cache;
-use injerto_experiment::config::Config;
+use injerto_experiment::config::{Config, DataConfig};
 use injerto_experiment::{Prepared, RunFolder, Summary, Watch, device};
 use injerto_graph::summary::grouped;
 use injerto_graph::{Cut, CutOptions};
@@ -132,8 +132,26 @@ fn plan(prepared: &Prepared) -> String {
             grouped(cut.split.crossing_values(&card.graph)),
         ));
         lines.push(format!("           {cut}"));
+        if let Some(line) = changing(&config.data).filter(|_| cut.split.prefix.len() > 1) {
+            lines.push(format!("           {line}"));
+        }
     }
     lines.join("\n")
+}
+
+/// What becomes of training images that change, at the frozen prefix; `None` if they do not.
+fn changing(data: &DataConfig) -> Option<String> {
+    let mixes = [data.mixup, data.cutmix].into_iter().flatten().any(|alpha| alpha > 0.0);
+    match data.cached_views {
+        Some(views) => Some(format!("{views} changed views of each training image pass the prefix once")),
+        None if mixes => Some("training images are mixed anew, and pass the prefix in every epoch".to_owned()),
+        None if data.augment.is_empty() => None,
+        None => Some(
+            "training images are changed anew, and pass the prefix in every epoch; data.cached_views = 4 would keep four \
+             views of each"
+                .to_owned(),
+        ),
+    }
 }
 
 fn report(summary: &Summary, folder: &RunFolder) {

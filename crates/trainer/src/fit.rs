@@ -185,7 +185,7 @@ impl Fit<'_> {
             if features.as_ref().is_none_or(|cached| cached.crossing != split.crossing) {
                 // Two phases with the same cut share their features: the layers before it have not changed.
                 drop(features.take());
-                features = run.cache(&split, &engine)?;
+                features = Some(run.cache(&split, &engine)?);
             }
             let here = progress.phases_done;
             while progress.phases_done == here {
@@ -236,10 +236,10 @@ impl Fit<'_> {
     }
 }
 
-/// Features of both sets.
+/// Features of the sets that are looked at unchanged more than once.
 struct Cached {
     crossing: Vec<usize>,
-    train: Features,
+    train: Option<Features>,
     validation: Option<Features>,
 }
 
@@ -325,16 +325,17 @@ impl Run<'_> {
         split.tail.iter().copied().filter(|&at| phase.plan.trains(at) && is_norm(at) && moves(at)).collect()
     }
 
-    /// Features of all images, if the prefix does anything and they can be kept; `None` also if the run was stopped.
-    fn cache(&mut self, split: &Split, engine: &Engine) -> Result<Option<Cached>, TrainError> {
+    /// Features of all images that can be kept, if the prefix does anything; fewer if the run was stopped.
+    fn cache(&mut self, split: &Split, engine: &Engine) -> Result<Cached, TrainError> {
         let options = self.train.options();
+        let mut cached = Cached { crossing: split.crossing.clone(), train: None, validation: None };
+        if split.prefix.len() < 2 {
+            return Ok(cached);
+        }
         // Another image each epoch has other features each epoch, unless a few views stand for all of them.
         let views = self.settings.cached_views.filter(|_| !options.augment.is_empty());
-        if split.prefix.len() < 2 || options.mix.is_on() || (!options.augment.is_empty() && views.is_none()) {
-            return Ok(None);
-        }
-        let total = self.train.len() + self.validation.map_or(0, Loader::len);
-        let mut before = 0;
+        let train = (!options.mix.is_on() && (options.augment.is_empty() || views.is_some())).then_some(self.train);
+        let (mut before, total) = (0, [train, self.validation].iter().flatten().map(|loader| loader.len()).sum());
         let mut all = |run: &mut Self, loader: &Loader, views: Option<usize>| {
             let card = &run.model.card;
             let (settings, network) = (&run.settings.cache, &run.model.network);
@@ -351,15 +352,13 @@ impl Run<'_> {
             before += loader.len();
             features
         };
-        let Some(train) = all(self, self.train, views)? else { return Ok(None) };
-        let validation = match self.validation {
-            Some(loader) => match all(self, loader, None)? {
-                Some(features) => Some(features),
-                None => return Ok(None),
-            },
-            None => None,
-        };
-        Ok(Some(Cached { crossing: split.crossing.clone(), train, validation }))
+        for (loader, views, features) in
+            [(train, views, &mut cached.train), (self.validation, None, &mut cached.validation)]
+        {
+            let Some(loader) = loader.filter(|_| !self.stopped()) else { continue };
+            *features = all(self, loader, views)?;
+        }
+        Ok(cached)
     }
 
     /// Calls `each` with the number of batches, then the tail's input and targets of every batch of `set`; stops early where
@@ -419,7 +418,8 @@ impl Run<'_> {
         let (running, pace) = (Accumulator::default(), Pace { learning_rate, momentum: None });
         let mut pass = Pass { begun, random, optimizer, learning_rate, pace, running, done: 0 };
         engine.load(&self.model.network, split)?;
-        let set = Set { loader: self.train, epoch: Some(epoch as u64), features: cached.map(|c| &c.train) };
+        let set =
+            Set { loader: self.train, epoch: Some(epoch as u64), features: cached.and_then(|c| c.train.as_ref()) };
         self.batches(split, set, engine, |run, engine, total, crossing, targets| {
             run.step(&mut pass, engine, total, crossing, targets)?;
             let (done, loss, accuracy) = (pass.done, pass.running.loss(), pass.running.accuracy());

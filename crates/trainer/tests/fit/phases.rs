@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::Device;
 use injerto_backbones::weights::Weights;
+use injerto_data::augment::{Augmentation, FlipMode};
 use injerto_data::decode::Orientation;
 use injerto_data::generated::Task;
 use injerto_data::{Dataset, Loader, LoaderOptions};
@@ -262,4 +263,47 @@ fn predictions_are_those_of_the_best_epochs_checkpoint() {
     let record = &ran.fitted.history[ran.fitted.best.epoch - 1];
     assert_eq!(Some(own.accuracy), record.val_accuracy);
     assert!((report.loss.expect("known") - record.val_loss.expect("validated")).abs() < 1e-6);
+}
+
+/// The last that was said of the frozen prefix.
+#[derive(Default)]
+struct PrefixWatcher(Option<(usize, usize)>);
+
+impl Observer for PrefixWatcher {
+    fn observe(&mut self, event: &Event<'_>) {
+        if let Event::Prefix { done, total } = event {
+            self.0 = Some((*done, *total));
+        }
+    }
+}
+
+#[test]
+fn only_images_that_change_pass_the_prefix_in_every_epoch() {
+    let flip = Augmentation::RandomFlip { mode: FlipMode::Horizontal };
+    let (plain, validation) = (loader(0, Some(9)), loader(1, None));
+    let options = LoaderOptions { augment: vec![flip], ..plain.options().clone() };
+    let changing = Loader::new(plain.dataset().clone(), options);
+    let last = [phase("one", 3, &Selection::Last(1), r#"{"name": "adam", "learning_rate": 0.01}"#)];
+    for (train, kept) in [(&plain, 30), (&changing, 15)] {
+        let cache = CacheSettings { folder: None, memory: 1 << 20, precision: FeaturePrecision::F32 };
+        let best = Best::new(Metric::ValLoss, Mode::Auto);
+        let settings = Settings { seed: 1, best, class_weights: None, cache, cached_views: None, kernels: true };
+        let (mut model, mut watcher, stop) = (model(), PrefixWatcher::default(), AtomicBool::new(false));
+        let fit = Fit {
+            train,
+            validation: Some(&validation),
+            phases: &last,
+            settings: &settings,
+            checkpoints: None,
+            observer: &mut watcher,
+            stop: &stop,
+        };
+        let fitted = fit.run(&mut model, None).expect("it trains");
+        assert_eq!(watcher.0, Some((kept, kept)));
+        // Three epochs look at 30 images each, whether anew or at what was kept.
+        assert_eq!(fitted.images, kept + 3 * 30);
+        let runner = model.runner(true).expect("compiled");
+        let (loss, _) = model.evaluate(&runner, &validation, &mut (), &stop).expect("images").expect("not stopped");
+        assert!((loss - fitted.history[2].val_loss.expect("validated")).abs() < 1e-6);
+    }
 }
