@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::peers::{Contender, cores, median};
+use crate::peers::{Contender, WORK, Work, cores, median};
 use crate::workspace::root;
 
 /// A share of the machine for other programs from which figures are no measure.
@@ -25,22 +25,13 @@ the share of all cores that other programs took meanwhile (median).
 Keras's weights are random, and so are PyTorch's without `--weights`: the work is the same, no download is measured.
 ";
 
-/// Every piece of work and its title, in the order of the page.
-const SECTIONS: [(&str, &str); 5] = [
-    ("mobilenet_v2", "Forward pass, MobileNetV2 without top, 160×160, batch 32"),
-    ("inception_v3", "Forward pass, InceptionV3 without top, 224×224, batch 8"),
-    ("small_cnn", "Training step, small CNN, 160×160, batch 8"),
-    ("feature_extraction", "Feature extraction: 10 epochs, whole command from JPEGs to checkpoint"),
-    ("fine_tuning", "Fine-tuning: 5 epochs from layer 100, whole command from JPEGs to checkpoint"),
-];
-
 /// The page `old` with a new section for `work`; sections of other work stay.
-pub(crate) fn with_section(old: &str, work: &str, all: &[Contender], rates: bool, arguments: &[String]) -> String {
+pub(crate) fn with_section(old: &str, work: &Work, all: &[Contender], arguments: &[String]) -> String {
     let mut page = HEAD.to_owned();
-    for (name, title) in SECTIONS {
+    for Work { name, title, .. } in WORK {
         let heading = format!("\n## {title}\n\n");
-        if name == work {
-            let _ = write!(page, "{heading}{}\n\n{}", note(arguments), table(all, rates));
+        if name == work.name {
+            let _ = write!(page, "{heading}{}\n\n{}", note(arguments), table(all, work.rates));
         } else if let Some((_, rest)) = old.split_once(&heading) {
             let own = rest.split("\n## ").next().unwrap_or_default();
             let _ = writeln!(page, "{heading}{}", own.trim_end());
@@ -174,9 +165,12 @@ mod tests {
             one.values = vec![seconds];
             [one]
         };
-        let first = with_section("", "fine_tuning", &of(7.0), false, &[]);
-        let both = with_section(&first, "small_cnn", &of(3.0), true, &[]);
-        let changed = with_section(&both, "fine_tuning", &of(8.0), false, &[]);
+        let section = |old: &str, name: &str, seconds: f64| {
+            let work = WORK.iter().find(|work| work.name == name).expect("it is there");
+            with_section(old, work, &of(seconds), &[])
+        };
+        let both = section(&section("", "fine_tuning", 7.0), "small_cnn", 3.0);
+        let changed = section(&both, "fine_tuning", 8.0);
         assert_eq!(changed, both.replace("7.0", "8.0"));
         assert!(
             changed.find("## Training step") < changed.find("## Fine-tuning") && changed.contains("| 3.0 |"),

@@ -29,8 +29,31 @@ Peak memory is the largest single process's, where /usr/bin/time is there. A pee
 idle: on Linux the page says how much of it other programs took, and libraries whose threads wait for each other by spinning
 (PyTorch's, ONNX Runtime's) lose far more by it than they would lose alone.";
 
-const EXPERIMENTS: [&str; 2] = ["feature_extraction", "fine_tuning"];
-const RATES: [&str; 3] = ["mobilenet_v2", "inception_v3", "small_cnn"];
+/// A piece of work.
+pub(crate) struct Work {
+    pub(crate) name: &'static str,
+    /// Of its section on the page.
+    pub(crate) title: &'static str,
+    /// Whether it is measured in images a second; otherwise in seconds of a whole command.
+    pub(crate) rates: bool,
+}
+
+/// All work, in the order of the page.
+pub(crate) const WORK: [Work; 5] = [
+    Work { name: "mobilenet_v2", title: "Forward pass, MobileNetV2 without top, 160×160, batch 32", rates: true },
+    Work { name: "inception_v3", title: "Forward pass, InceptionV3 without top, 224×224, batch 8", rates: true },
+    Work { name: "small_cnn", title: "Training step, small CNN, 160×160, batch 8", rates: true },
+    Work {
+        name: "feature_extraction",
+        title: "Feature extraction: 10 epochs, whole command from JPEGs to checkpoint",
+        rates: false,
+    },
+    Work {
+        name: "fine_tuning",
+        title: "Fine-tuning: 5 epochs from layer 100, whole command from JPEGs to checkpoint",
+        rates: false,
+    },
+];
 const TRAINERS: [&str; 4] = ["keras", "torch-cached", "torch-tuned", "torch-plain"];
 const ENGINES: [&str; 2] = ["onnxruntime", "torch"];
 
@@ -105,51 +128,15 @@ pub fn run(arguments: &[String]) -> Outcome {
     }
     let cache = folder.join("cache");
     copy_weights(&cache)?;
-    let chosen = |names: &[String], name: &str| names.is_empty() || names.iter().any(|chosen| chosen == name);
-    // After each piece of work, so that a run which is stopped leaves what it has.
     let file = root().join("docs/benchmarks.md");
-    let write = |work: &str, all: &[Contender], rates: bool| {
+    let bench = Bench { options: &options, python, data, binary, cache, folder };
+    for work in WORK.iter().filter(|work| chosen(&options.work, work.name)) {
+        let mut all = if work.rates { bench.engines(work.name) } else { bench.trainers(work.name) };
+        bench.alternate(work, &mut all);
+        // After each piece of work, so that a run which is stopped leaves what it has.
         let old = std::fs::read_to_string(&file).unwrap_or_default();
-        let page = with_section(&old, work, all, rates, arguments);
-        std::fs::write(&file, page).map_err(|error| format!("{}: {error}", file.display()))
-    };
-    let threads = options.threads.unwrap_or_else(cores).to_string();
-    for network in RATES.into_iter().filter(|work| chosen(&options.work, work)) {
-        let trains = network == "small_cnn";
-        let example = if trains { "training_step" } else { "throughput" };
-        let example = binary.with_file_name("examples").join(format!("{example}{}", std::env::consts::EXE_SUFFIX));
-        let ours = threads.clone();
-        let mut all = vec![Contender::new("injerto", move || {
-            let mut command = Command::new(&example);
-            command.arg(network).args(if trains { &["--steps", "4"][..] } else { &["3"] });
-            command.env("RAYON_NUM_THREADS", &ours);
-            Ok(command)
-        })];
-        let engines = ENGINES.into_iter().filter(|name| chosen(&options.only, name));
-        for engine in engines.filter(|name| !trains || *name == "torch") {
-            let (python, threads) = (python.clone(), threads.clone());
-            all.push(Contender::new(engine, move || {
-                let mut command = Command::new(&python);
-                let script = if trains { "torch_step.py" } else { "onnx_forward.py" };
-                command.arg(root().join("benches/peers").join(script)).args(["--threads", &threads]);
-                if !trains {
-                    command.args([network, "--engine", engine]);
-                }
-                Ok(command)
-            }));
-        }
-        alternate(network, &mut all, &options, &folder, true);
-        write(network, &all, true)?;
-    }
-    for work in EXPERIMENTS.into_iter().filter(|work| chosen(&options.work, work)) {
-        let mut all = ours(work, &binary, &data, &cache, &folder);
-        // What never changes is all that is kept, and in fine-tuning that is what "tuned" keeps.
-        let others = TRAINERS.into_iter().filter(|name| *name != "torch-cached" || work != "fine_tuning");
-        for name in others.filter(|name| chosen(&options.only, name)) {
-            all.push(trainer(name, work, &python, &data, options.weights.as_deref()));
-        }
-        alternate(work, &mut all, &options, &folder, false);
-        write(work, &all, false)?;
+        std::fs::write(&file, with_section(&old, work, &all, arguments))
+            .map_err(|error| format!("{}: {error}", file.display()))?;
     }
     println!("written: {}", file.display());
     Ok(code(true))
@@ -179,7 +166,7 @@ fn parse(arguments: &[String]) -> Result<Options, String> {
             "--threads" => options.threads = Some(count(value()?)?),
             "--runs" => options.runs = count(value()?)?,
             "--only" => options.only = known(names(value()?), &[&TRAINERS[..], &ENGINES[..]].concat())?,
-            "--work" => options.work = known(names(value()?), &[&EXPERIMENTS[..], &RATES[..]].concat())?,
+            "--work" => options.work = known(names(value()?), &WORK.map(|work| work.name))?,
             option if option.starts_with('-') => return Err(format!("unknown option {option}\n\n{HELP}")),
             folder if options.data.is_none() => options.data = Some(folder.to_owned()),
             more => return Err(format!("one folder of photos is enough, but there is also {more}")),
@@ -211,15 +198,77 @@ fn copy_weights(cache: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Our experiment without features in the cache, and once more with them.
-fn ours(work: &str, binary: &Path, data: &Path, cache: &Path, folder: &Path) -> Vec<Contender> {
-    let make = |cold: bool| {
+/// Whether a name is among those asked for; none means all.
+fn chosen(names: &[String], name: &str) -> bool {
+    names.is_empty() || names.iter().any(|chosen| chosen == name)
+}
+
+/// What all work shares.
+struct Bench<'a> {
+    options: &'a Options,
+    python: PathBuf,
+    /// Photos.
+    data: PathBuf,
+    /// Ours.
+    binary: PathBuf,
+    /// Of our weights and features.
+    cache: PathBuf,
+    /// Where runs go.
+    folder: PathBuf,
+}
+
+impl Bench<'_> {
+    /// Of those who can do it, the peers that were asked for.
+    fn peers(&self, names: &[&'static str]) -> impl Iterator<Item = &'static str> {
+        names.iter().copied().filter(|name| chosen(&self.options.only, name))
+    }
+
+    /// A network's forward passes, or the small CNN's training step.
+    fn engines(&self, network: &'static str) -> Vec<Contender> {
+        let threads = self.options.threads.unwrap_or_else(cores).to_string();
+        let trains = network == "small_cnn";
+        let example = if trains { "training_step" } else { "throughput" };
+        let example = self.binary.with_file_name("examples").join(format!("{example}{}", std::env::consts::EXE_SUFFIX));
+        let ours = threads.clone();
+        let mut all = vec![Contender::new("injerto", move || {
+            let mut command = Command::new(&example);
+            command.arg(network).args(if trains { &["--steps", "4"][..] } else { &["3"] });
+            command.env("RAYON_NUM_THREADS", &ours);
+            Ok(command)
+        })];
+        for engine in self.peers(if trains { &["torch"] } else { &ENGINES }) {
+            let (python, threads) = (self.python.clone(), threads.clone());
+            all.push(Contender::new(engine, move || {
+                let mut command = Command::new(&python);
+                let script = if trains { "torch_step.py" } else { "onnx_forward.py" };
+                command.arg(root().join("benches/peers").join(script)).args(["--threads", &threads]);
+                if !trains {
+                    command.args([network, "--engine", engine]);
+                }
+                Ok(command)
+            }));
+        }
+        all
+    }
+
+    /// An experiment: ours without features in the cache, ours once more with them, the peers'.
+    fn trainers(&self, work: &'static str) -> Vec<Contender> {
+        let ours = [("injerto", true), ("injerto, again", false)];
+        let mut all: Vec<Contender> = ours.into_iter().map(|(name, cold)| self.ours(name, work, cold)).collect();
+        // What never changes is all that is kept, and in fine-tuning that is what "tuned" keeps.
+        let others = self.peers(&TRAINERS).filter(|name| *name != "torch-cached" || work != "fine_tuning");
+        all.extend(others.map(|name| self.trainer(name, work)));
+        all
+    }
+
+    fn ours(&self, name: &str, work: &str, cold: bool) -> Contender {
         let experiment = root().join(match work {
             "fine_tuning" => "benches/peers/fine_tuning.toml".to_owned(),
             work => format!("configs/cats_vs_dogs/{work}.toml"),
         });
-        let (binary, data, cache, run) = (binary.to_owned(), data.to_owned(), cache.to_owned(), folder.join("run"));
-        move || {
+        let (binary, data, cache) = (self.binary.clone(), self.data.clone(), self.cache.clone());
+        let run = self.folder.join("run");
+        Contender::new(name, move || {
             for gone in [Some(run.clone()), cold.then(|| cache.join("features"))].into_iter().flatten() {
                 if gone.exists() {
                     std::fs::remove_dir_all(&gone).map_err(|error| format!("{}: {error}", gone.display()))?;
@@ -229,36 +278,36 @@ fn ours(work: &str, binary: &Path, data: &Path, cache: &Path, folder: &Path) -> 
             command.arg("train").arg(&experiment).arg("--set").arg(format!("data.root=\"{}\"", data.display()));
             command.arg("--run-dir").arg(&run).env("INJERTO_CACHE_DIR", &cache);
             Ok(command)
-        }
-    };
-    vec![Contender::new("injerto", make(true)), Contender::new("injerto, again", make(false))]
-}
+        })
+    }
 
-fn trainer(name: &'static str, work: &str, python: &Path, data: &Path, weights: Option<&str>) -> Contender {
-    let (python, data, weights) = (python.to_owned(), data.to_owned(), weights.map(str::to_owned));
-    let [first, second] = if work == "fine_tuning" { ["0", "5"] } else { ["10", "0"] };
-    Contender::new(name, move || {
-        let mut command = Command::new(&python);
-        let script = if name == "keras" { "keras_transfer.py" } else { "torch_transfer.py" };
-        command.arg(root().join("benches/peers").join(script)).arg(&data);
-        command.args(["--feature-extraction", first, "--fine-tuning", second]);
-        if let Some(mode) = name.strip_prefix("torch-") {
-            command.args(["--mode", mode]);
-            command.args(weights.iter().flat_map(|file| ["--weights", file]));
-        }
-        Ok(command)
-    })
-}
+    fn trainer(&self, name: &'static str, work: &str) -> Contender {
+        let (python, data, weights) = (self.python.clone(), self.data.clone(), self.options.weights.clone());
+        let [first, second] = if work == "fine_tuning" { ["0", "5"] } else { ["10", "0"] };
+        Contender::new(name, move || {
+            let mut command = Command::new(&python);
+            let script = if name == "keras" { "keras_transfer.py" } else { "torch_transfer.py" };
+            command.arg(root().join("benches/peers").join(script)).arg(&data);
+            command.args(["--feature-extraction", first, "--fine-tuning", second]);
+            if let Some(mode) = name.strip_prefix("torch-") {
+                command.args(["--mode", mode]);
+                command.args(weights.iter().flat_map(|file| ["--weights", file]));
+            }
+            Ok(command)
+        })
+    }
 
-/// Runs all, one after the other, and again, so that what else the machine does disturbs all alike.
-fn alternate(work: &str, all: &mut [Contender], options: &Options, folder: &Path, rates: bool) {
-    for round in 1..=options.runs {
-        for one in all.iter_mut().filter(|one| one.failed.is_none() && one.seconds < options.budget) {
-            match measure(one, folder, rates) {
-                Ok(value) => println!("{work} {round}/{}: {} {value:.2}", options.runs, one.name),
-                Err(why) => {
-                    println!("{work}: {} not run: {why}", one.name);
-                    one.failed = Some(why);
+    /// Runs all, one after the other, and again, so that what else the machine does disturbs all alike.
+    fn alternate(&self, work: &Work, all: &mut [Contender]) {
+        let (runs, budget, name) = (self.options.runs, self.options.budget, work.name);
+        for round in 1..=runs {
+            for one in all.iter_mut().filter(|one| one.failed.is_none() && one.seconds < budget) {
+                match measure(one, &self.folder, work.rates) {
+                    Ok(value) => println!("{name} {round}/{runs}: {} {value:.2}", one.name),
+                    Err(why) => {
+                        println!("{name}: {} not run: {why}", one.name);
+                        one.failed = Some(why);
+                    }
                 }
             }
         }
