@@ -8,7 +8,7 @@ use injerto_graph::{Activation, Node, Operator, Padding, Role, Window, window_pa
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
-use super::{Network, ParameterId, ParameterTensor, TrainingPass};
+use super::{Network, ParameterId, ParameterTensor, TrainingPass, floats};
 
 /// What a layer puts out.
 #[derive(Debug, Clone)]
@@ -34,7 +34,7 @@ impl Value {
             Self::Image(image) => image.clone().permute([0, 2, 3, 1]).into_data(),
             Self::Features(features) => features.to_data(),
         };
-        data.iter::<f32>().collect()
+        floats(data)
     }
 
     /// From values as [`Value::to_host`] gives them; `shape` is one sample's, channels last.

@@ -10,7 +10,7 @@ mod preprocess;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, TensorData};
 use injerto_graph::{Graph, Split};
 use rand_chacha::ChaCha8Rng;
 
@@ -212,4 +212,9 @@ impl Network {
         self.run(&upto, &mut known, wanted, None);
         wanted.iter().map(|at| known[at].clone()).collect()
     }
+}
+
+/// The values, whatever their type on the device. An iterator would ask for the type at each of them.
+fn floats(data: TensorData) -> Vec<f32> {
+    data.convert::<f32>().try_into_vec().expect("they were made f32")
 }

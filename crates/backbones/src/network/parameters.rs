@@ -1,6 +1,8 @@
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use injerto_graph::Role;
 
+use super::floats;
+
 /// A parameter on a device, in Burn's axes.
 #[derive(Debug, Clone)]
 pub enum ParameterTensor {
@@ -52,7 +54,7 @@ impl ParameterTensor {
             (Self::Matrix(matrix), _) => matrix.to_data(),
             (Self::Vector(vector), _) => vector.to_data(),
         };
-        data.iter::<f32>().collect()
+        floats(data)
     }
 
     /// Sides of the tensor, in Burn's order.

@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use injerto_graph::{Description, Descriptor};
+use rayon::prelude::*;
 use serde_json::{Map, Value};
 
 use super::{PluginError, Probe};
@@ -101,13 +102,15 @@ impl Catalog {
     /// Asks every library in the search path what it offers.
     pub fn scan(path: SearchPath, probe: Probe) -> Self {
         let libraries = path.libraries();
+        // Each answer comes from a process of its own, and most of the time is its start.
+        let answers: Vec<_> = libraries.par_iter().map(|library| probe.descriptors(library)).collect();
         let mut catalog = Self { probe, path, found: Vec::new(), refused: Vec::new() };
-        libraries.into_iter().for_each(|library| catalog.add(library));
+        libraries.into_iter().zip(answers).for_each(|(library, answer)| catalog.add(library, answer));
         catalog
     }
 
-    fn add(&mut self, library: PathBuf) {
-        match self.probe.descriptors(&library) {
+    fn add(&mut self, library: PathBuf, answer: Result<Vec<Descriptor>, PluginError>) {
+        match answer {
             Ok(descriptors) => {
                 for descriptor in descriptors {
                     let first = self.found.iter().find(|found| found.descriptor.name == descriptor.name);
