@@ -141,10 +141,9 @@ fn plan(prepared: &Prepared) -> String {
 
 /// What becomes of training images that change, at the frozen prefix; `None` if they do not.
 fn changing(data: &DataConfig) -> Option<String> {
-    let mixes = [data.mixup, data.cutmix].into_iter().flatten().any(|alpha| alpha > 0.0);
     match data.cached_views {
         Some(views) => Some(format!("{views} changed views of each training image pass the prefix once")),
-        None if mixes => Some("training images are mixed anew, and pass the prefix in every epoch".to_owned()),
+        None if data.mix().is_on() => Some("training images are mixed anew, and pass the prefix in every epoch".to_owned()),
         None if data.augment.is_empty() => None,
         None => Some(
             "training images are changed anew, and pass the prefix in every epoch; data.cached_views = 4 would keep four \

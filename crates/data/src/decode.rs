@@ -133,13 +133,15 @@ fn scaled(bytes: &[u8], (width, height): (u32, u32), enough: [usize; 2]) -> Opti
     decoder.set_max_decoding_buffer_size(LARGEST_BYTES as usize);
     let (width, height) = decoder.scale(side(width, part)?, side(height, part)?).ok()?;
     let colours = decoder.info()?.pixel_format;
+    if !matches!(colours, PixelFormat::L8 | PixelFormat::RGB24) {
+        return None;
+    }
     let pixels = decoder.decode().ok()?;
     let (width, height) = (u32::from(width), u32::from(height));
-    match colours {
-        PixelFormat::L8 => image::GrayImage::from_raw(width, height, pixels).map(DynamicImage::ImageLuma8),
-        PixelFormat::RGB24 => image::RgbImage::from_raw(width, height, pixels).map(DynamicImage::ImageRgb8),
-        _ => None,
+    if colours == PixelFormat::L8 {
+        return image::GrayImage::from_raw(width, height, pixels).map(DynamicImage::ImageLuma8);
     }
+    image::RgbImage::from_raw(width, height, pixels).map(DynamicImage::ImageRgb8)
 }
 
 fn rgb8(image: DynamicImage) -> Vec<u8> {

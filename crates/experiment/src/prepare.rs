@@ -3,7 +3,6 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::weights::{Cache, Choice, Weights, choose};
-use injerto_data::augment::MixOptions;
 use injerto_data::generated::Task;
 use injerto_data::{Dataset, Loader, LoaderOptions, folder, resize};
 use injerto_graph::{FreezePlan, Graph, Interpolation, Preprocessing, Selection};
@@ -177,7 +176,7 @@ impl Prepared {
         let training = LoaderOptions {
             shuffle: data.shuffle.then_some(u64::from(seed)),
             augment: data.augment.clone(),
-            mix: MixOptions { mixup: data.mixup.unwrap_or(0.0), cutmix: data.cutmix.unwrap_or(0.0) },
+            mix: data.mix(),
             cache_bytes: room(images(Some(&self.train))),
             ..validating.clone()
         };

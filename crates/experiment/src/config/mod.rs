@@ -23,7 +23,7 @@ mod tree;
 
 use std::path::{Path, PathBuf};
 
-use injerto_data::augment::Augmentation;
+use injerto_data::augment::{Augmentation, MixOptions};
 use injerto_graph::{Activation, Interpolation, Selection};
 use injerto_heads::{Head, Hidden, Pooling};
 use injerto_losses::{Loss, OutputActivation};
@@ -263,6 +263,13 @@ pub struct TransferGainConfig {
 pub struct ScratchConfig {
     /// Step size; by default the first phase's.
     pub learning_rate: f64,
+}
+
+impl DataConfig {
+    /// How the images of a batch are mixed.
+    pub fn mix(&self) -> MixOptions {
+        MixOptions { mixup: self.mixup.unwrap_or(0.0), cutmix: self.cutmix.unwrap_or(0.0) }
+    }
 }
 
 impl Config {
