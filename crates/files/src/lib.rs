@@ -1,0 +1,17 @@
+//! Files that survive a crash, folders of the user, and names that are fit for a terminal.
+//!
+//! - [`write`], [`Partial`]: a file appears whole, on the disk, or not at all;
+//! - [`Lock`]: one process at a time in a folder;
+//! - [`user`]: where this platform keeps a user's caches and data;
+//! - [`shown`], [`printable`]: a path or a name, as it may be printed.
+//!
+//! *Architecture invariant:* this crate knows no other crate of the project and no format of a file.
+
+mod lock;
+mod shown;
+pub mod user;
+mod write;
+
+pub use lock::{Lock, LockError};
+pub use shown::{Printable, printable, shown};
+pub use write::{Partial, remove_partial, write};

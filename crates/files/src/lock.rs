@@ -1,0 +1,70 @@
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The right to write into a folder, for one process at a time. It ends when this is dropped, and when the process ends in
+/// whatever way.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Why a folder could not be locked.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process has the lock.
+    #[error("another process is writing into this folder")]
+    Taken,
+    /// The file of the lock cannot be opened.
+    #[error("{}: {source}", crate::shown(path))]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Lock {
+    /// Name of the file that is locked. It stays in the folder: removing it would let two processes lock two files of that
+    /// name.
+    pub const FILE: &str = ".lock";
+
+    /// Locks `folder`, which must be there.
+    ///
+    /// On a file system without locks the folder counts as locked: there is no better answer than to go on.
+    ///
+    /// # Errors
+    /// [`LockError::Taken`] at once, without waiting; [`LockError::Io`].
+    pub fn take(folder: &Path) -> Result<Self, LockError> {
+        let path = folder.join(Self::FILE);
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(|source| LockError::Io { path: path.clone(), source })?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(LockError::Taken),
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(Self { _file: file }),
+            Err(TryLockError::Error(source)) => Err(LockError::Io { path, source }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_locked_once_and_free_again_afterwards() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let lock = Lock::take(folder.path()).expect("it is free");
+        assert!(matches!(Lock::take(folder.path()), Err(LockError::Taken)));
+        drop(lock);
+        Lock::take(folder.path()).expect("it is free again");
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_named() {
+        let error = Lock::take(Path::new("no/such")).expect_err("there is none").to_string();
+        assert!(error.starts_with("no/such/.lock: "), "{error}");
+    }
+}
