@@ -151,9 +151,6 @@ fn backbone(report: &mut Report, library: &Path, probe: &Probe, descriptor: &Des
     report.check(format!("{name}: takes RGB images"), image(&plain));
     report.check(format!("{name}: can be cut and unfrozen at every layer"), cuts(&plain));
     report.check(format!("{name}: its preprocessing keeps the image"), preprocessing(&plain));
-    let machine = json!({ "os": std::env::consts::OS, "architecture": std::env::consts::ARCH, "threads": 1 });
-    let score = probe.score(library, name, &machine).map_err(|error| error.to_string());
-    report.check(format!("{name}: says how well it suits a machine, or has no opinion"), score);
     let same = |other: Description| if other == plain { Ok(()) } else { Err("the answers differ".to_owned()) };
     report.check(format!("{name}: equal questions get equal answers"), ask(&Map::new()).and_then(same));
     let defaults = descriptor.resolve(&Map::new()).unwrap_or_default();
