@@ -1,6 +1,6 @@
 /* A backbone written in C: one convolution of four fixed filters and one pooling layer.
  *
- * It shows all that a plugin may offer: descriptors, a description with parameters, a score, and weights that the library
+ * It shows all that a plugin may offer: descriptors, a description with parameters, and weights that the library
  * carries. Built with `cc`; it needs nothing but injerto_plugin.h and the C library. */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -104,13 +104,6 @@ static injerto_status describe(injerto_str name, injerto_str parameters, injerto
                   " \"format\": \"safetensors\", \"tensors\": {\"layout\": \"keras\"}}]}");
 }
 
-static injerto_status score(injerto_str name, injerto_str machine, uint32_t *score) {
-  (void)machine;
-  if (!equal(name, NAME)) return INJERTO_NOT_FOUND;
-  *score = 100;
-  return INJERTO_OK;
-}
-
 /* --- weights ------------------------------------------------------------------------------------------------------- */
 
 /* What each filter makes of a 3x3 window of brightness, in eighths. */
@@ -159,7 +152,7 @@ static const void *extension(injerto_str id) {
 const injerto_table *injerto_plugin_entry(void) {
   static const injerto_table table = {
       INJERTO_MAGIC, sizeof table, INJERTO_ABI_MAJOR, INJERTO_ABI_MINOR, TEXT(NAME), TEXT("0.1.0"), descriptors, describe,
-      score,         extension,
+      NULL /* reserved */, extension,
   };
   return &table;
 }

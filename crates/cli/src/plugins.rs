@@ -1,14 +1,17 @@
 //! `injerto plugins`.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Subcommand;
-use injerto_backbones::plugin::{Probe, validate};
+use injerto_backbones::plugin::{BackboneFile, Probe, validate};
+use injerto_files::printable;
 use serde_json::json;
 
 use crate::Common;
+use crate::summary::parameters;
 
 /// What `injerto plugins` takes.
 #[derive(Subcommand)]
@@ -19,13 +22,34 @@ pub enum Arguments {
         #[arg(long)]
         json: bool,
     },
-    /// Check a plugin, each question in a process of its own, so that a crash is a result
+    /// Check a plugin, each question in a process of its own, so that a crash is a result; or a backbone file
     Validate {
-        /// The library
+        /// The library, or NAME.backbone.json
         path: PathBuf,
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Write a backbone as a file, which is found, summarised and trained like a plugin, and needs none
+    #[command(after_help = "\
+Examples:
+
+  injerto plugins dump vgg --param include_top=true > my_vgg.backbone.json
+  injerto plugins dump small_cnn --weights shapes --param input_shape=[64,64] --out plugins/shapes.backbone.json
+
+The name of the file is the backbone's: NAME.backbone.json in a plugin folder is the backbone NAME.")]
+    Dump {
+        /// Name of the backbone, or path of its library
+        backbone: String,
+        /// A parameter of the backbone as JSON, such as alpha=0.35 (may be given several times)
+        #[arg(long, value_name = "KEY=VALUE")]
+        param: Vec<String>,
+        /// Set the parameters that these weights require
+        #[arg(long, value_name = "ID")]
+        weights: Option<String>,
+        /// Write NAME.backbone.json here, and the weights that the library carries beside it, instead of printing it
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
 }
 
@@ -65,6 +89,26 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
                 }
             }
             return Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::from(1) });
+        }
+        Arguments::Dump { backbone, param, weights, out } => {
+            let mut catalog = common.catalog()?;
+            let found = catalog.find(&backbone)?;
+            let name = out.as_deref().map_or(Ok(found.descriptor.name.as_str()), BackboneFile::name)?;
+            let dump = catalog.dump(&found, &parameters(&param)?, weights.as_deref(), name)?;
+            let dump = match &out {
+                Some(path) => {
+                    dump.write(path)?;
+                    dump
+                }
+                None => {
+                    let dump = dump.alone();
+                    std::io::stdout().write_all(dump.file.to_json().as_bytes())?;
+                    dump
+                }
+            };
+            for reason in &dump.left_out {
+                eprintln!("left out: {}", printable(reason));
+            }
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -8,27 +8,36 @@ pub struct LayerId(usize);
 
 /// Writes a graph down, layer by layer; checks happen in [`Builder::finish`].
 ///
+/// Layers follow each other with [`then`](Self::then). Where the network branches, [`from`](Self::from) goes back to a
+/// layer, and [`add`](Self::add) joins several.
+///
 /// ```
+/// use injerto_graph::layers::{Conv2D, Dense, GlobalAveragePooling2D};
 /// use injerto_graph::{Activation, Builder, Operator};
 ///
 /// let mut net = Builder::new("tiny");
-/// let x = net.input([8, 8, 3]);
-/// let x = net.add("pool", Operator::GlobalAveragePooling2D { keepdims: false }, &[x]);
-/// net.add("dense", Operator::Dense { units: 2, use_bias: true, activation: Activation::Softmax }, &[x]);
+/// let input = net.image([8, 8]);
+/// let wide = net.then("wide", Conv2D::new(3, 5).same().relu());
+/// let small = net.from(input).then("small", Conv2D::new(3, 1).relu());
+/// net.add("sum", Operator::Add {}, &[wide, small]);
+/// net.then("pool", GlobalAveragePooling2D::new());
+/// net.then("dense", Dense::new(2).activation(Activation::Softmax));
 /// let graph = net.finish()?;
-/// assert_eq!(graph.parameter_count(), 8);
+/// assert_eq!(graph.parameter_count(), 3 * 3 * 25 + 3 + 3 * 3 + 3 + 3 * 2 + 2);
 /// # Ok::<(), injerto_graph::GraphError>(())
 /// ```
 #[derive(Debug)]
 pub struct Builder {
     name: String,
     layers: Vec<Layer>,
+    /// What the next layer of [`Builder::then`] takes.
+    here: Option<LayerId>,
 }
 
 impl Builder {
     /// An empty network.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), layers: Vec::new() }
+        Self { name: name.into(), layers: Vec::new(), here: None }
     }
 
     /// The input, under Keras's name `input_layer`; `shape` is `[height, width, channels]`.
@@ -36,11 +45,30 @@ impl Builder {
         self.add("input_layer", Operator::InputLayer { shape: shape.to_vec() }, &[])
     }
 
-    /// Adds a layer that takes the outputs of `inputs`.
-    pub fn add(&mut self, name: impl Into<String>, operator: Operator, inputs: &[LayerId]) -> LayerId {
+    /// The input for RGB images of `[height, width]`.
+    pub fn image(&mut self, [height, width]: [usize; 2]) -> LayerId {
+        self.input([height, width, 3])
+    }
+
+    /// Adds a layer that takes the outputs of `inputs`, such as a sum or a concatenation.
+    pub fn add(&mut self, name: impl Into<String>, layer: impl Into<Operator>, inputs: &[LayerId]) -> LayerId {
         let inputs = inputs.iter().map(|id| self.layers[id.0].name.clone()).collect();
-        self.layers.push(Layer { name: name.into(), operator, inputs });
-        LayerId(self.layers.len() - 1)
+        self.layers.push(Layer { name: name.into(), operator: layer.into(), inputs });
+        let id = LayerId(self.layers.len() - 1);
+        self.here = Some(id);
+        id
+    }
+
+    /// Adds a layer that takes the output of the last one, or of the one that [`Builder::from`] went back to.
+    pub fn then(&mut self, name: impl Into<String>, layer: impl Into<Operator>) -> LayerId {
+        let here = self.here;
+        self.add(name, layer, here.as_slice())
+    }
+
+    /// Goes back to a layer: the next one follows it.
+    pub fn from(&mut self, layer: LayerId) -> &mut Self {
+        self.here = Some(layer);
+        self
     }
 
     /// Checks the network.
@@ -58,7 +86,7 @@ impl Builder {
     /// # Errors
     /// As [`Graph::new`]'s.
     pub fn finish_in_keras_order(self) -> Result<Graph, GraphError> {
-        let Self { name, layers } = self;
+        let Self { name, layers, .. } = self;
         let position: HashMap<&str, usize> =
             layers.iter().enumerate().map(|(at, layer)| (layer.name.as_str(), at)).collect();
         let inputs: Vec<Vec<usize>> = layers
@@ -85,6 +113,11 @@ impl Builder {
         let layers = order.into_iter().filter_map(|at| taken[at].take()).collect();
         Graph::new(GraphSpec { name, layers })
     }
+}
+
+/// Keras's name of the `number`-th layer of a class, counted from 0, that was given no name: `conv2d`, `conv2d_1`, ….
+pub fn numbered(class: &str, number: usize) -> String {
+    if number == 0 { class.to_owned() } else { format!("{class}_{number}") }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::Graph;
+use crate::network::nearest;
 
 /// One backbone that a plugin offers, readable without building anything.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,6 +28,9 @@ pub struct ParameterDoc {
     pub default: Value,
     /// One line.
     pub doc: String,
+    /// The words that it may be, where it is one of a few.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<String>,
 }
 
 impl Descriptor {
@@ -38,10 +42,12 @@ impl Descriptor {
         for (key, value) in given {
             let Some(known) = self.parameters.get(key) else {
                 let names: Vec<&str> = self.parameters.keys().map(String::as_str).collect();
+                let suggestion = nearest(key, names.iter().copied())
+                    .map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
+                let listing = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
                 return Err(format!(
-                    "backbone '{}' has no parameter '{key}' (it has: {})",
-                    self.name,
-                    names.join(", ")
+                    "backbone '{}' has no parameter '{key}' (it has: {listing}){suggestion}",
+                    self.name
                 ));
             };
             if kind(value) != kind(&known.default) && !known.default.is_null() {
@@ -182,6 +188,18 @@ impl Default for PerChannel {
     }
 }
 
+impl From<f64> for PerChannel {
+    fn from(value: f64) -> Self {
+        Self::One(value)
+    }
+}
+
+impl From<[f64; 3]> for PerChannel {
+    fn from(values: [f64; 3]) -> Self {
+        Self::Each(values.to_vec())
+    }
+}
+
 impl PerChannel {
     /// How many channels it is for, if it says.
     pub(crate) fn len(&self) -> Option<usize> {
@@ -222,6 +240,39 @@ pub struct WeightSet {
     /// Parameters that the backbone must be described with for these weights, such as `{"variant": "torch"}`.
     #[serde(default)]
     pub requires: Map<String, Value>,
+}
+
+impl WeightSet {
+    /// The same set under another identifier.
+    pub fn named(self, id: &str) -> Self {
+        Self { id: id.to_owned(), ..self }
+    }
+
+    /// Sets its one line.
+    pub fn summary(self, summary: impl Into<String>) -> Self {
+        Self { summary: summary.into(), ..self }
+    }
+
+    /// Sets its licence: an SPDX identifier, or words.
+    pub fn licence(self, licence: &str) -> Self {
+        Self { licence: licence.to_owned(), ..self }
+    }
+
+    /// Sets the SHA-256 that its file must have, or the first digits of it.
+    pub fn sha256(self, digits: &str) -> Self {
+        Self { checksum: Some(Checksum::Sha256(digits.trim().to_owned())), ..self }
+    }
+
+    /// Sets the MD5 that its file must have.
+    pub fn md5(self, digits: &str) -> Self {
+        Self { checksum: Some(Checksum::Md5(digits.to_owned())), ..self }
+    }
+
+    /// Adds a parameter that the backbone must be described with for it.
+    pub fn requires(mut self, parameter: &str, value: impl Into<Value>) -> Self {
+        self.requires.insert(parameter.to_owned(), value.into());
+        self
+    }
 }
 
 /// Where a file of weights is.

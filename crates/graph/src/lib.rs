@@ -6,6 +6,7 @@
 //!
 //! - [`Graph`], [`Layer`], [`Node`], [`Builder`]: the network and how to write one down;
 //! - [`Operator`], [`Activation`], [`Padding`]: what a layer does, with its options in Keras's spelling;
+//! - [`layers`]: constructors of operators, with Keras's defaults;
 //! - [`Shape`], [`Parameter`]: what shape inference finds;
 //! - [`Description`], [`Preprocessing`], [`WeightSet`], [`Descriptor`]: what a plugin says about a backbone;
 //! - [`Selection`], [`FreezePlan`]: which layers train, as plain data;
@@ -19,13 +20,14 @@ mod cut;
 mod description;
 mod error;
 mod freeze;
+pub mod layers;
 mod network;
 mod operator;
 mod shape;
 mod split;
 pub mod summary;
 
-pub use builder::{Builder, LayerId};
+pub use builder::{Builder, LayerId, numbered};
 pub use cut::{Cut, CutOptions};
 pub use description::{
     ChannelOrder, Checksum, Description, Descriptor, Format, Interpolation, Layout, ParameterDoc, PerChannel,

@@ -215,7 +215,7 @@ impl From<Graph> for GraphSpec {
 }
 
 /// The candidate that shares the longest common subsequence with `name`, if that is most of it.
-fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
+pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
     candidates
         .map(|candidate| (common(name, candidate), candidate))
         .filter(|&(score, candidate)| score * 3 >= 2 * name.len().max(candidate.len()))

@@ -154,18 +154,33 @@ pub enum Operator {
 
 /// A pooling window.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "WindowSpec")]
 pub struct Window {
     /// `[height, width]`.
     pub pool_size: [usize; 2],
-    /// `[vertical, horizontal]`.
+    /// `[vertical, horizontal]`; as long as the window where a description leaves it out.
     pub strides: [usize; 2],
     /// Rule for the border.
-    #[serde(default)]
     pub padding: Padding,
     /// Count padding in an average, as PyTorch does by default. Keras never does.
-    #[serde(default)]
     pub count_include_pad: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename = "Window", deny_unknown_fields)]
+struct WindowSpec {
+    pool_size: [usize; 2],
+    strides: Option<[usize; 2]>,
+    #[serde(default)]
+    padding: Padding,
+    #[serde(default)]
+    count_include_pad: bool,
+}
+
+impl From<WindowSpec> for Window {
+    fn from(WindowSpec { pool_size, strides, padding, count_include_pad }: WindowSpec) -> Self {
+        Self { pool_size, strides: strides.unwrap_or(pool_size), padding, count_include_pad }
+    }
 }
 
 /// Rule for the border of a window that slides over an image.
@@ -247,6 +262,10 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// Every one of them.
+    pub const ALL: [Self; 8] =
+        [Self::Linear, Self::Relu, Self::Relu6, Self::Swish, Self::HardSwish, Self::Sigmoid, Self::Tanh, Self::Softmax];
+
     /// Keras's name.
     pub fn name(self) -> &'static str {
         match self {
@@ -296,18 +315,20 @@ impl Operator {
     }
 }
 
-fn one() -> usize {
+// Keras's defaults, for descriptions that leave an option out and for the constructors in `layers`.
+
+pub(crate) fn one() -> usize {
     1
 }
-fn ones() -> [usize; 2] {
+pub(crate) fn ones() -> [usize; 2] {
     [1, 1]
 }
-fn yes() -> bool {
+pub(crate) fn yes() -> bool {
     true
 }
-fn keras_epsilon() -> f64 {
+pub(crate) fn keras_epsilon() -> f64 {
     1e-3
 }
-fn keras_momentum() -> f64 {
+pub(crate) fn keras_momentum() -> f64 {
     0.99
 }

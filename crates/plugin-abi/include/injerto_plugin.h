@@ -64,7 +64,7 @@ typedef struct injerto_table {
   injerto_status (*descriptors)(injerto_sink out, injerto_sink error);
   /* Writes the JSON description of one backbone for a JSON object of parameters. Must be offered. Since 1.0. */
   injerto_status (*describe)(injerto_str name, injerto_str parameters, injerto_sink out, injerto_sink error);
-  /* How well a backbone suits a machine (a JSON object): 0 is "not at all", 100 the usual. Since 1.0. */
+  /* Reserved: leave it null. No host calls it. Since 1.0. */
   injerto_status (*score)(injerto_str name, injerto_str machine, uint32_t *score);
   /* The table of an extension, or null. Since 1.0. */
   const void *(*extension)(injerto_str id);

@@ -120,6 +120,7 @@ pub unsafe fn check_table(table: *const Table) -> Result<Table, TableError> {
     if describe.is_none() {
         return Err(TableError::Empty("describe"));
     }
-    let (score, extension) = (optional!(score), optional!(extension));
-    Ok(Table { magic, size, abi_major, abi_minor, name, version, descriptors, describe, score, extension })
+    let extension = optional!(extension);
+    // The slot `score` is reserved and not read.
+    Ok(Table { magic, size, abi_major, abi_minor, name, version, descriptors, describe, score: None, extension })
 }

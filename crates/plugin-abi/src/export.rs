@@ -59,7 +59,6 @@ pub fn guarded<T>(body: impl FnOnce() -> T) -> Result<T, String> {
 ///
 /// - `descriptors`: `fn() -> Result<String, String>`, a JSON array of descriptors;
 /// - `describe`: `fn(name: &str, parameters: &str) -> Result<String, String>`, both JSON;
-/// - `score` (optional): `fn(name: &str, machine: &str) -> u32`;
 /// - `weights` (optional): `fn(id: &str) -> Result<impl AsRef<[u8]>, String>`, the weight files that the library carries.
 ///
 /// An `Err` becomes the error text of the call, and so does a panic.
@@ -84,7 +83,6 @@ macro_rules! export_plugin {
         version: $version:expr,
         descriptors: $descriptors:expr,
         describe: $describe:expr
-        $(, score: $score:expr)?
         $(, weights: $weights:expr)?
         $(,)?
     ) => {
@@ -110,31 +108,7 @@ macro_rules! export_plugin {
             }
             #[allow(unused_mut, unused_assignments)]
             static TABLE: $crate::Table = {
-                let mut score: Option<$crate::ScoreFn> = None;
                 let mut extension: Option<$crate::ExtensionFn> = None;
-                $(
-                    unsafe extern "C" fn injerto_score(
-                        name: $crate::Str,
-                        machine: $crate::Str,
-                        score: *mut u32,
-                    ) -> $crate::Status {
-                        // SAFETY: these are the texts of this call.
-                        let (name, machine) = unsafe { (name.as_str(), machine.as_str()) };
-                        let (Some(name), Some(machine)) = (name, machine) else {
-                            return $crate::Status::BAD_PARAMETERS;
-                        };
-                        match $crate::guarded(|| ($score)(name, machine)) {
-                            Ok(value) if !score.is_null() => {
-                                // SAFETY: not null, and the host's for this call.
-                                unsafe { score.write(value) };
-                                $crate::Status::OK
-                            }
-                            Ok(_) => $crate::Status::BAD_PARAMETERS,
-                            Err(_) => $crate::Status::PANICKED,
-                        }
-                    }
-                    score = Some(injerto_score);
-                )?
                 $(
                     unsafe extern "C" fn injerto_read(
                         id: $crate::Str,
@@ -167,7 +141,7 @@ macro_rules! export_plugin {
                     version: $crate::Str::new($version),
                     descriptors: Some(injerto_descriptors),
                     describe: Some(injerto_describe),
-                    score,
+                    score: None,
                     extension,
                 }
             };

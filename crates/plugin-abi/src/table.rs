@@ -108,8 +108,7 @@ pub type DescriptorsFn = unsafe extern "C" fn(out: Sink, error: Sink) -> Status;
 /// May be called from any thread, by several at once.
 pub type DescribeFn = unsafe extern "C" fn(name: Str, parameters: Str, out: Sink, error: Sink) -> Status;
 
-/// Writes to `score` how well the backbone `name` suits the machine described by `machine`, a JSON object; 0 is "not at
-/// all", 100 the usual. May be called from any thread.
+/// The type of the reserved slot [`Table::score`].
 pub type ScoreFn = unsafe extern "C" fn(name: Str, machine: Str, score: *mut u32) -> Status;
 
 /// The table of an extension such as [`WEIGHTS_EXTENSION`], or null. The plugin owns it and it lives as long as the
@@ -139,7 +138,7 @@ pub struct Table {
     pub descriptors: Option<DescriptorsFn>,
     /// Must be offered. Since 1.0.
     pub describe: Option<DescribeFn>,
-    /// May be empty. Since 1.0.
+    /// Reserved: a plugin leaves it empty, and no host calls it. Since 1.0.
     pub score: Option<ScoreFn>,
     /// May be empty. Since 1.0.
     pub extension: Option<ExtensionFn>,

@@ -7,96 +7,65 @@
 mod network;
 mod weights;
 
-use injerto_graph::{Activation, Description, Descriptor, Interpolation, ParameterDoc, Preprocessing};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use injerto_plugin_sdk::{
+    Activation, Backbone, Graph, GraphError, Interpolation, Preprocessing, WeightSet, at_least, choice, export,
+    parameters,
+};
 
-injerto_plugin_abi::export_plugin! {
-    name: "efficientnet",
-    version: env!("CARGO_PKG_VERSION"),
-    descriptors: descriptors,
-    describe: describe,
+choice! {
+    /// Which network, and whose padding and normalisation.
+    enum Variant { Keras = "keras", Torch = "torch", Lite0 = "lite0" }
 }
 
-const NAME: &str = "efficientnet";
-
-/// Which network, and whose padding and normalisation.
-#[derive(Clone, Copy, PartialEq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Variant {
-    Keras,
-    Torch,
-    Lite0,
+parameters! {
+    struct Parameters {
+        /// height and width of the images, at least 32
+        input_shape: [usize; 2] = [224, 224],
+        /// keep the classifier
+        include_top: bool = false,
+        /// outputs of the classifier
+        classes: usize = 1000,
+        /// what the classifier applies to its outputs
+        classifier_activation: Activation = Activation::Softmax,
+        /// "keras" or "torch" for B0, or "lite0"
+        variant: Variant = Variant::Keras,
+        /// the second rescaling that Keras adds for its ImageNet weights (set by them)
+        imagenet_rescaling: bool = false,
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Parameters {
-    input_shape: [usize; 2],
-    include_top: bool,
-    classes: usize,
-    classifier_activation: Activation,
-    variant: Variant,
-    imagenet_rescaling: bool,
-}
+struct EfficientNet;
 
-impl Default for Parameters {
-    fn default() -> Self {
-        Self {
-            input_shape: [224, 224],
-            include_top: false,
-            classes: 1000,
-            classifier_activation: Activation::Softmax,
-            variant: Variant::Keras,
-            imagenet_rescaling: false,
+impl Backbone for EfficientNet {
+    const NAME: &str = "efficientnet";
+    const SUMMARY: &str = "EfficientNet-B0: 237 layers, 4.0 million parameters without its top; and Lite0";
+    type Parameters = Parameters;
+
+    fn check(parameters: &Parameters) -> Result<(), String> {
+        at_least("input_shape", parameters.input_shape, 32)?;
+        match parameters.imagenet_rescaling && parameters.variant != Variant::Keras {
+            true => Err("imagenet_rescaling belongs to variant \"keras\"".to_owned()),
+            false => Ok(()),
         }
     }
-}
 
-fn descriptors() -> Result<String, String> {
-    let parameter =
-        |key: &str, default: Value, doc: &str| (key.to_owned(), ParameterDoc { default, doc: doc.to_owned() });
-    let descriptor = Descriptor {
-        name: NAME.to_owned(),
-        summary: "EfficientNet-B0: 237 layers, 4.0 million parameters without its top; and Lite0".to_owned(),
-        parameters: [
-            parameter("input_shape", json!([224, 224]), "height and width of the images, at least 32"),
-            parameter("include_top", json!(false), "keep the classifier"),
-            parameter("classes", json!(1000), "outputs of the classifier"),
-            parameter("classifier_activation", json!("softmax"), "what the classifier applies to its outputs"),
-            parameter("variant", json!("keras"), "\"keras\" or \"torch\" for B0, or \"lite0\""),
-            parameter(
-                "imagenet_rescaling",
-                json!(false),
-                "the second rescaling that Keras adds for its ImageNet weights (set by them)",
-            ),
-        ]
-        .into(),
-        weights: weights::sets(&Parameters::default()).into_iter().map(|set| set.id).collect(),
-    };
-    serde_json::to_string(&[descriptor]).map_err(|error| error.to_string())
-}
+    fn graph(parameters: &Parameters) -> Result<Graph, GraphError> {
+        network::build(parameters)
+    }
 
-fn describe(name: &str, parameters: &str) -> Result<String, String> {
-    if name != NAME {
-        return Err(format!("no backbone '{name}' in this library (it has '{NAME}')"));
-    }
-    let parameters: Parameters = serde_json::from_str(parameters).map_err(|error| error.to_string())?;
-    if parameters.input_shape.iter().any(|side| *side < 32) {
-        return Err(format!("input_shape must be at least [32, 32], not {:?}", parameters.input_shape));
-    }
-    if parameters.imagenet_rescaling && parameters.variant != Variant::Keras {
-        return Err("imagenet_rescaling belongs to variant \"keras\"".to_owned());
-    }
-    let (plain, interpolation) = (Preprocessing::none(), Interpolation::Bicubic);
-    let preprocessing = match parameters.variant {
-        Variant::Keras => plain,
-        Variant::Torch => Preprocessing { interpolation, crop: Some(0.875), ..plain },
-        Variant::Lite0 => {
-            Preprocessing { mean: [127.0; 3], deviation: [128.0; 3], interpolation, crop: Some(0.875), ..plain }
+    fn preprocessing(parameters: &Parameters) -> Preprocessing {
+        let published =
+            Preprocessing { interpolation: Interpolation::Bicubic, crop: Some(0.875), ..Preprocessing::none() };
+        match parameters.variant {
+            Variant::Keras => Preprocessing::none(),
+            Variant::Torch => published,
+            Variant::Lite0 => Preprocessing { mean: [127.0; 3], deviation: [128.0; 3], ..published },
         }
-    };
-    let graph = network::build(&parameters).map_err(|error| error.to_string())?;
-    serde_json::to_string(&Description { graph, preprocessing, weights: weights::sets(&parameters) })
-        .map_err(|error| error.to_string())
+    }
+
+    fn weights(parameters: &Parameters) -> Vec<WeightSet> {
+        weights::sets(parameters)
+    }
 }
+
+export![EfficientNet];

@@ -1,4 +1,7 @@
-use injerto_graph::{Activation, Builder, Graph, GraphError, LayerId, Operator, Padding, PerChannel};
+use injerto_plugin_sdk::{
+    Activation, BatchNormalization, Builder, Conv2D, Dense, DepthwiseConv2D, Dropout, GlobalAveragePooling2D, Graph,
+    GraphError, LayerId, Operator, Rescaling, ZeroPadding2D,
+};
 
 use crate::{Parameters, Variant};
 
@@ -42,13 +45,13 @@ pub(crate) fn build(parameters: &Parameters) -> Result<Graph, GraphError> {
     let Parameters { input_shape: size, variant, .. } = *parameters;
     let name = if variant == Variant::Lite0 { "efficientnet_lite0" } else { "efficientnetb0" };
     let mut net = Net { builder: Builder::new(name), variant, size };
-    let mut x = net.builder.input([size[0], size[1], 3]);
-    x = net.rescaled(x, parameters.imagenet_rescaling);
+    net.builder.image(size);
+    net.rescale(parameters.imagenet_rescaling);
 
-    x = net.pad("stem_conv_pad", x, 3);
-    x = net.conv("stem_conv", x, 32, 3, 2);
-    x = net.norm("stem_bn", x);
-    x = net.activation("stem_activation", x);
+    net.pad("stem_conv_pad", 3);
+    net.conv("stem_conv", Conv2D::new(32, 3).strides(2));
+    net.norm("stem_bn");
+    let mut x = net.activation("stem_activation");
     let (mut channels, mut number) = (32, 0);
     let blocks: usize = STAGES.iter().map(|stage| stage.blocks).sum();
     for (at, stage) in STAGES.iter().enumerate() {
@@ -60,14 +63,14 @@ pub(crate) fn build(parameters: &Parameters) -> Result<Graph, GraphError> {
             number += 1;
         }
     }
-    x = net.conv("top_conv", x, 1280, 1, 1);
-    x = net.norm("top_bn", x);
-    x = net.activation("top_activation", x);
+    net.conv("top_conv", Conv2D::new(1280, 1).same());
+    net.norm("top_bn");
+    net.activation("top_activation");
     if parameters.include_top {
-        x = net.builder.add("avg_pool", Operator::GlobalAveragePooling2D { keepdims: false }, &[x]);
-        x = net.builder.add("top_dropout", Operator::Dropout { rate: 0.2, per_sample: false }, &[x]);
-        let activation = parameters.classifier_activation;
-        net.builder.add("predictions", Operator::Dense { units: parameters.classes, use_bias: true, activation }, &[x]);
+        net.builder.then("avg_pool", GlobalAveragePooling2D::new());
+        net.builder.then("top_dropout", Dropout::new(0.2));
+        let top = Dense::new(parameters.classes).activation(parameters.classifier_activation);
+        net.builder.then("predictions", top);
     }
     net.builder.finish_in_keras_order()
 }
@@ -81,25 +84,25 @@ struct Net {
 
 impl Net {
     /// From 0 to 255 to what the weights expect. Lite0's images come scaled.
-    fn rescaled(&mut self, x: LayerId, second: bool) -> LayerId {
-        let scaled = |scale: [f64; 3], offset: [f64; 3]| Operator::Rescaling {
-            scale: PerChannel::Each(scale.to_vec()),
-            offset: PerChannel::Each(offset.to_vec()),
-        };
+    fn rescale(&mut self, second: bool) {
         if self.variant == Variant::Lite0 {
-            return x;
+            return;
         }
-        let to_one = Operator::Rescaling { scale: PerChannel::One(1.0 / 255.0), offset: PerChannel::One(0.0) };
-        let x = self.builder.add("rescaling", to_one, &[x]);
+        self.builder.then("rescaling", Rescaling::new(1.0 / 255.0));
         // Keras's statistics are weights; torchvision's are constants.
-        let normalization = match self.variant {
-            Variant::Torch => scaled(DEVIATION.map(f64::recip), std::array::from_fn(|c| -MEAN[c] / DEVIATION[c])),
+        let normalization: Operator = match self.variant {
+            Variant::Torch => {
+                let offset: [f64; 3] = std::array::from_fn(|c| -MEAN[c] / DEVIATION[c]);
+                Rescaling::new(DEVIATION.map(f64::recip)).offset(offset).into()
+            }
             _ => Operator::Normalization {},
         };
-        let x = self.builder.add("normalization", normalization, &[x]);
-        // Keras's weights were trained on `(x - mean) / variance`, where the layer before divides by the root only.
-        let root = DEVIATION.map(|deviation| deviation.sqrt().recip());
-        if second { self.builder.add("rescaling_1", scaled(root, [0.0; 3]), &[x]) } else { x }
+        self.builder.then("normalization", normalization);
+        if second {
+            // Keras's weights were trained on `(x - mean) / variance`, where the layer before divides by the root only.
+            let root = DEVIATION.map(|deviation| deviation.sqrt().recip());
+            self.builder.then("rescaling_1", Rescaling::new(root).offset([0.0; 3]));
+        }
     }
 
     /// An inverted residual block.
@@ -113,37 +116,30 @@ impl Net {
         dropped: f64,
     ) -> LayerId {
         let wide = channels * stage.expansion;
-        let mut x = entry;
         if stage.expansion > 1 {
-            x = self.conv(&format!("{prefix}expand_conv"), x, wide, 1, 1);
-            x = self.norm(&format!("{prefix}expand_bn"), x);
-            x = self.activation(&format!("{prefix}expand_activation"), x);
+            self.conv(&format!("{prefix}expand_conv"), Conv2D::new(wide, 1).same());
+            self.norm(&format!("{prefix}expand_bn"));
+            self.activation(&format!("{prefix}expand_activation"));
         }
-        if stride == 2 {
-            x = self.pad(&format!("{prefix}dwconv_pad"), x, stage.kernel);
-        }
-        let depthwise = Operator::DepthwiseConv2D {
-            kernel_size: [stage.kernel; 2],
-            strides: [stride, stride],
+        let depthwise = DepthwiseConv2D::new(stage.kernel).use_bias(false);
+        let depthwise = if stride == 2 {
+            self.pad(&format!("{prefix}dwconv_pad"), stage.kernel);
+            depthwise.strides(2)
+        } else {
             // An odd window of stride 1 is padded alike by all.
-            padding: if stride == 2 { Padding::Valid } else { Padding::Same },
-            dilation_rate: [1, 1],
-            depth_multiplier: 1,
-            use_bias: false,
-            activation: Activation::Linear,
+            depthwise.same()
         };
-        x = self.builder.add(format!("{prefix}dwconv"), depthwise, &[x]);
-        x = self.norm(&format!("{prefix}bn"), x);
-        x = self.activation(&format!("{prefix}activation"), x);
+        self.builder.then(format!("{prefix}dwconv"), depthwise);
+        self.norm(&format!("{prefix}bn"));
+        let x = self.activation(&format!("{prefix}activation"));
         if self.variant != Variant::Lite0 {
-            x = self.squeeze_and_excite(prefix, x, wide, channels / 4);
+            self.squeeze_and_excite(prefix, x, wide, channels / 4);
         }
-        x = self.conv(&format!("{prefix}project_conv"), x, stage.filters, 1, 1);
-        x = self.norm(&format!("{prefix}project_bn"), x);
+        self.conv(&format!("{prefix}project_conv"), Conv2D::new(stage.filters, 1).same());
+        let mut x = self.norm(&format!("{prefix}project_bn"));
         if stride == 1 && channels == stage.filters {
             if dropped > 0.0 {
-                let drop = Operator::Dropout { rate: dropped, per_sample: true };
-                x = self.builder.add(format!("{prefix}drop"), drop, &[x]);
+                x = self.builder.then(format!("{prefix}drop"), Dropout::new(dropped).per_sample(true));
             }
             x = self.builder.add(format!("{prefix}add"), Operator::Add {}, &[x, entry]);
         }
@@ -151,65 +147,44 @@ impl Net {
     }
 
     /// Scales each channel by what a small network makes of all channels' means.
-    fn squeeze_and_excite(&mut self, prefix: &str, x: LayerId, wide: usize, narrow: usize) -> LayerId {
-        let dense = |filters, activation| Operator::Conv2D {
-            filters,
-            kernel_size: [1, 1],
-            strides: [1, 1],
-            padding: Padding::Same,
-            dilation_rate: [1, 1],
-            groups: 1,
-            use_bias: true,
-            activation,
-        };
-        let squeeze = Operator::GlobalAveragePooling2D { keepdims: false };
-        let mut y = self.builder.add(format!("{prefix}se_squeeze"), squeeze, &[x]);
-        let shape = Operator::Reshape { target_shape: vec![1, 1, wide] };
-        y = self.builder.add(format!("{prefix}se_reshape"), shape, &[y]);
-        y = self.builder.add(format!("{prefix}se_reduce"), dense(narrow, Activation::Swish), &[y]);
-        y = self.builder.add(format!("{prefix}se_expand"), dense(wide, Activation::Sigmoid), &[y]);
-        self.builder.add(format!("{prefix}se_excite"), Operator::Multiply {}, &[x, y])
+    fn squeeze_and_excite(&mut self, prefix: &str, x: LayerId, wide: usize, narrow: usize) {
+        let dense = |filters, activation| Conv2D::new(filters, 1).same().activation(activation);
+        self.builder.then(format!("{prefix}se_squeeze"), GlobalAveragePooling2D::new());
+        self.builder.then(format!("{prefix}se_reshape"), Operator::Reshape { target_shape: vec![1, 1, wide] });
+        self.builder.then(format!("{prefix}se_reduce"), dense(narrow, Activation::Swish));
+        let y = self.builder.then(format!("{prefix}se_expand"), dense(wide, Activation::Sigmoid));
+        self.builder.add(format!("{prefix}se_excite"), Operator::Multiply {}, &[x, y]);
     }
 
-    fn conv(&mut self, name: &str, x: LayerId, filters: usize, kernel: usize, stride: usize) -> LayerId {
-        let conv = Operator::Conv2D {
-            filters,
-            kernel_size: [kernel, kernel],
-            strides: [stride, stride],
-            padding: if stride == 2 { Padding::Valid } else { Padding::Same },
-            dilation_rate: [1, 1],
-            groups: 1,
-            use_bias: false,
-            activation: Activation::Linear,
-        };
-        self.builder.add(name, conv, &[x])
+    fn conv(&mut self, name: &str, conv: Conv2D) {
+        self.builder.then(name, conv.use_bias(false));
     }
 
-    /// Zeros in front of a window of stride 2, which halves the size. Keras and TensorFlow put the smaller half first
+    /// Zeros before a window of stride 2, which halves the size. Keras and TensorFlow put the smaller half first
     /// (`correct_pad` in `imagenet_utils.py`); PyTorch pads all sides.
-    fn pad(&mut self, name: &str, x: LayerId, kernel: usize) -> LayerId {
+    fn pad(&mut self, name: &str, kernel: usize) {
         let half = kernel / 2;
         let padding = match self.variant {
-            Variant::Torch => [[half, half], [half, half]],
-            Variant::Keras | Variant::Lite0 => self.size.map(|side| [half - (1 - side % 2), half]),
+            Variant::Torch => ZeroPadding2D::around(half),
+            Variant::Keras | Variant::Lite0 => ZeroPadding2D::new(self.size.map(|side| [half - (1 - side % 2), half])),
         };
         self.size = self.size.map(|side| side.div_ceil(2));
-        self.builder.add(name, Operator::ZeroPadding2D { padding }, &[x])
+        self.builder.then(name, padding);
     }
 
-    fn norm(&mut self, name: &str, x: LayerId) -> LayerId {
-        let (epsilon, momentum) = match self.variant {
-            Variant::Keras | Variant::Lite0 => (1e-3, 0.99),
-            Variant::Torch => (1e-5, 0.9),
+    fn norm(&mut self, name: &str) -> LayerId {
+        let norm = match self.variant {
+            Variant::Keras | Variant::Lite0 => BatchNormalization::new(),
+            Variant::Torch => BatchNormalization::new().epsilon(1e-5).momentum(0.9),
         };
-        self.builder.add(name, Operator::BatchNormalization { epsilon, momentum, center: true, scale: true }, &[x])
+        self.builder.then(name, norm)
     }
 
-    fn activation(&mut self, name: &str, x: LayerId) -> LayerId {
+    fn activation(&mut self, name: &str) -> LayerId {
         let activation = match self.variant {
             Variant::Lite0 => Activation::Relu6,
             Variant::Keras | Variant::Torch => Activation::Swish,
         };
-        self.builder.add(name, Operator::Activation { activation }, &[x])
+        self.builder.then(name, activation)
     }
 }

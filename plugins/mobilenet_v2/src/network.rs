@@ -1,4 +1,7 @@
-use injerto_graph::{Activation, Builder, Graph, GraphError, LayerId, Operator, Padding};
+use injerto_plugin_sdk::{
+    BatchNormalization, Builder, Conv2D, Dense, DepthwiseConv2D, GlobalAveragePooling2D, Graph, GraphError, Operator,
+    Padding, ReLU, ZeroPadding2D,
+};
 
 use crate::{Parameters, Variant};
 
@@ -23,126 +26,76 @@ pub(crate) const BLOCKS: [(usize, usize, usize); 17] = [
     (320, 1, 6),
 ];
 
+/// The prefix of Keras's names for the layers of a block.
+pub(crate) fn prefix(block: usize) -> String {
+    if block == 0 { "expanded_conv_".to_owned() } else { format!("block_{block}_") }
+}
+
 /// The network with Keras's names and order.
 pub(crate) fn build(parameters: &Parameters) -> Result<Graph, GraphError> {
-    let [height, width] = parameters.input_shape;
-    let mut net = Net { builder: Builder::new("mobilenet_v2"), variant: parameters.variant };
-    let filters = |base: usize| divisible(base as f64 * parameters.alpha);
-
-    let mut x = net.builder.input([height, width, 3]);
-    let first = divisible(32.0 * parameters.alpha);
-    let stem = match parameters.variant {
+    let Parameters { alpha, input_shape, variant, .. } = *parameters;
+    let norm = match variant {
+        Variant::Keras => BatchNormalization::new().momentum(0.999),
+        Variant::Torch => BatchNormalization::new().momentum(0.9).epsilon(1e-5),
+    };
+    // An odd window of stride 1 keeps the size in both, and so does the stem in Keras.
+    let same = match variant {
         Variant::Keras => Padding::Same,
         Variant::Torch => Padding::around(1),
     };
-    x = net.conv("Conv1", x, first, 3, 2, stem);
-    x = net.norm("bn_Conv1", x);
-    x = net.relu("Conv1_relu", x);
-    let (mut channels, mut size) = (first, [height.div_ceil(2), width.div_ceil(2)]);
+    let norm = || norm.clone();
+    let relu = || ReLU::new().max_value(6.0);
+    let conv = |filters, kernel| Conv2D::new(filters, kernel).use_bias(false);
+
+    let mut net = Builder::new("mobilenet_v2");
+    net.image(input_shape);
+    let mut channels = divisible(32.0 * alpha);
+    net.then("Conv1", conv(channels, 3).strides(2).padding(same));
+    net.then("bn_Conv1", norm());
+    let mut x = net.then("Conv1_relu", relu());
+    let mut size = input_shape.map(|side| side.div_ceil(2));
 
     for (block, (base, stride, expansion)) in BLOCKS.into_iter().enumerate() {
-        let prefix = if block == 0 { "expanded_conv_".to_owned() } else { format!("block_{block}_") };
-        let (entry, out) = (x, filters(base));
+        let (prefix, entry, out) = (prefix(block), x, divisible(base as f64 * alpha));
         if expansion > 1 {
-            x = net.conv(&format!("{prefix}expand"), x, channels * expansion, 1, 1, Padding::Valid);
-            x = net.norm(&format!("{prefix}expand_BN"), x);
-            x = net.relu(&format!("{prefix}expand_relu"), x);
+            net.then(format!("{prefix}expand"), conv(channels * expansion, 1));
+            net.then(format!("{prefix}expand_BN"), norm());
+            net.then(format!("{prefix}expand_relu"), relu());
         }
         if stride == 2 {
-            let padding = net.stride_padding(size);
-            x = net.builder.add(format!("{prefix}pad"), Operator::ZeroPadding2D { padding }, &[x]);
+            net.then(format!("{prefix}pad"), ZeroPadding2D::new(stride_padding(variant, size)));
             size = size.map(|side| side.div_ceil(2));
         }
-        let padding = match (stride, parameters.variant) {
-            (2, _) => Padding::Valid,
-            (_, Variant::Keras) => Padding::Same,
-            (_, Variant::Torch) => Padding::around(1),
-        };
-        x = net.depthwise(&format!("{prefix}depthwise"), x, stride, padding);
-        x = net.norm(&format!("{prefix}depthwise_BN"), x);
-        x = net.relu(&format!("{prefix}depthwise_relu"), x);
-        x = net.conv(&format!("{prefix}project"), x, out, 1, 1, Padding::Valid);
-        x = net.norm(&format!("{prefix}project_BN"), x);
+        let padding = if stride == 2 { Padding::Valid } else { same };
+        let depthwise = DepthwiseConv2D::new(3).strides(stride).padding(padding).use_bias(false);
+        net.then(format!("{prefix}depthwise"), depthwise);
+        net.then(format!("{prefix}depthwise_BN"), norm());
+        net.then(format!("{prefix}depthwise_relu"), relu());
+        net.then(format!("{prefix}project"), conv(out, 1));
+        x = net.then(format!("{prefix}project_BN"), norm());
         if stride == 1 && channels == out {
-            x = net.builder.add(format!("{prefix}add"), Operator::Add {}, &[entry, x]);
+            x = net.add(format!("{prefix}add"), Operator::Add {}, &[entry, x]);
         }
         channels = out;
     }
 
-    let last = if parameters.alpha > 1.0 { filters(1280) } else { 1280 };
-    x = net.conv("Conv_1", x, last, 1, 1, Padding::Valid);
-    x = net.norm("Conv_1_bn", x);
-    x = net.relu("out_relu", x);
+    let last = if alpha > 1.0 { divisible(1280.0 * alpha) } else { 1280 };
+    net.then("Conv_1", conv(last, 1));
+    net.then("Conv_1_bn", norm());
+    net.then("out_relu", relu());
     if parameters.include_top {
-        let pool = Operator::GlobalAveragePooling2D { keepdims: false };
-        x = net.builder.add("global_average_pooling2d", pool, &[x]);
-        let activation = parameters.classifier_activation;
-        let dense = Operator::Dense { units: parameters.classes, use_bias: true, activation };
-        net.builder.add("predictions", dense, &[x]);
+        net.then("global_average_pooling2d", GlobalAveragePooling2D::new());
+        net.then("predictions", Dense::new(parameters.classes).activation(parameters.classifier_activation));
     }
-    net.builder.finish()
+    net.finish()
 }
 
-struct Net {
-    builder: Builder,
-    variant: Variant,
-}
-
-impl Net {
-    fn conv(
-        &mut self,
-        name: &str,
-        x: LayerId,
-        filters: usize,
-        kernel: usize,
-        stride: usize,
-        padding: Padding,
-    ) -> LayerId {
-        let conv = Operator::Conv2D {
-            filters,
-            kernel_size: [kernel, kernel],
-            strides: [stride, stride],
-            padding,
-            dilation_rate: [1, 1],
-            groups: 1,
-            use_bias: false,
-            activation: Activation::Linear,
-        };
-        self.builder.add(name, conv, &[x])
-    }
-
-    fn depthwise(&mut self, name: &str, x: LayerId, stride: usize, padding: Padding) -> LayerId {
-        let conv = Operator::DepthwiseConv2D {
-            kernel_size: [3, 3],
-            strides: [stride, stride],
-            padding,
-            dilation_rate: [1, 1],
-            depth_multiplier: 1,
-            use_bias: false,
-            activation: Activation::Linear,
-        };
-        self.builder.add(name, conv, &[x])
-    }
-
-    fn norm(&mut self, name: &str, x: LayerId) -> LayerId {
-        let (epsilon, momentum) = match self.variant {
-            Variant::Keras => (1e-3, 0.999),
-            Variant::Torch => (1e-5, 0.9),
-        };
-        self.builder.add(name, Operator::BatchNormalization { epsilon, momentum, center: true, scale: true }, &[x])
-    }
-
-    fn relu(&mut self, name: &str, x: LayerId) -> LayerId {
-        self.builder.add(name, Operator::ReLU { max_value: Some(6.0) }, &[x])
-    }
-
-    /// Zeros in front of a 3×3 convolution of stride 2. Keras puts the smaller half first (`correct_pad` in
-    /// `imagenet_utils.py`); PyTorch pads all sides.
-    fn stride_padding(&self, size: [usize; 2]) -> [[usize; 2]; 2] {
-        match self.variant {
-            Variant::Keras => size.map(|side| [side % 2, 1]),
-            Variant::Torch => [[1, 1], [1, 1]],
-        }
+/// Zeros before a 3×3 convolution of stride 2. Keras puts the smaller half first (`correct_pad` in
+/// `imagenet_utils.py`); PyTorch pads all sides.
+fn stride_padding(variant: Variant, size: [usize; 2]) -> [[usize; 2]; 2] {
+    match variant {
+        Variant::Keras => size.map(|side| [side % 2, 1]),
+        Variant::Torch => [[1, 1], [1, 1]],
     }
 }
 

@@ -6,87 +6,61 @@
 mod network;
 mod weights;
 
-use injerto_graph::{Activation, Description, Descriptor, ParameterDoc, Preprocessing};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use injerto_plugin_sdk::{
+    Activation, Backbone, Graph, GraphError, Preprocessing, WeightSet, at_least, choice, export, parameters,
+};
 
-injerto_plugin_abi::export_plugin! {
-    name: "resnet",
-    version: env!("CARGO_PKG_VERSION"),
-    descriptors: descriptors,
-    describe: describe,
+choice! {
+    /// Whose strides and biases.
+    enum Variant { Keras = "keras", Torch = "torch" }
 }
 
-const NAME: &str = "resnet";
-
-/// Whose strides and biases.
-#[derive(Clone, Copy, PartialEq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Variant {
-    Keras,
-    Torch,
+parameters! {
+    struct Parameters {
+        /// 50, 101 or 152
+        depth: usize = 50,
+        /// height and width of the images, at least 32
+        input_shape: [usize; 2] = [224, 224],
+        /// keep the classifier
+        include_top: bool = false,
+        /// outputs of the classifier
+        classes: usize = 1000,
+        /// what the classifier applies to its outputs
+        classifier_activation: Activation = Activation::Softmax,
+        /// whose strides and biases: "keras" or "torch"
+        variant: Variant = Variant::Keras,
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Parameters {
-    depth: usize,
-    input_shape: [usize; 2],
-    include_top: bool,
-    classes: usize,
-    classifier_activation: Activation,
-    variant: Variant,
-}
+struct ResNet;
 
-impl Default for Parameters {
-    fn default() -> Self {
-        Self {
-            depth: 50,
-            input_shape: [224, 224],
-            include_top: false,
-            classes: 1000,
-            classifier_activation: Activation::Softmax,
-            variant: Variant::Keras,
+impl Backbone for ResNet {
+    const NAME: &str = "resnet";
+    const SUMMARY: &str = "ResNet-50: 175 layers, 23.6 million parameters without its top (also 101 and 152)";
+    type Parameters = Parameters;
+
+    fn check(parameters: &Parameters) -> Result<(), String> {
+        at_least("input_shape", parameters.input_shape, 32)?;
+        match network::stacks(parameters.depth) {
+            Some(_) => Ok(()),
+            None => Err(format!("depth must be 50, 101 or 152, not {}", parameters.depth)),
         }
     }
+
+    fn graph(parameters: &Parameters) -> Result<Graph, GraphError> {
+        network::build(parameters)
+    }
+
+    fn preprocessing(parameters: &Parameters) -> Preprocessing {
+        match parameters.variant {
+            Variant::Keras => Preprocessing::caffe(),
+            Variant::Torch => Preprocessing { crop: Some(0.875), ..Preprocessing::imagenet() },
+        }
+    }
+
+    fn weights(parameters: &Parameters) -> Vec<WeightSet> {
+        weights::sets(parameters)
+    }
 }
 
-fn descriptors() -> Result<String, String> {
-    let parameter =
-        |key: &str, default: Value, doc: &str| (key.to_owned(), ParameterDoc { default, doc: doc.to_owned() });
-    let descriptor = Descriptor {
-        name: NAME.to_owned(),
-        summary: "ResNet-50: 175 layers, 23.6 million parameters without its top (also 101 and 152)".to_owned(),
-        parameters: [
-            parameter("depth", json!(50), "50, 101 or 152"),
-            parameter("input_shape", json!([224, 224]), "height and width of the images, at least 32"),
-            parameter("include_top", json!(false), "keep the classifier"),
-            parameter("classes", json!(1000), "outputs of the classifier"),
-            parameter("classifier_activation", json!("softmax"), "what the classifier applies to its outputs"),
-            parameter("variant", json!("keras"), "whose strides and biases: \"keras\" or \"torch\""),
-        ]
-        .into(),
-        weights: weights::sets(&Parameters::default()).into_iter().map(|set| set.id).collect(),
-    };
-    serde_json::to_string(&[descriptor]).map_err(|error| error.to_string())
-}
-
-fn describe(name: &str, parameters: &str) -> Result<String, String> {
-    if name != NAME {
-        return Err(format!("no backbone '{name}' in this library (it has '{NAME}')"));
-    }
-    let parameters: Parameters = serde_json::from_str(parameters).map_err(|error| error.to_string())?;
-    if parameters.input_shape.iter().any(|side| *side < 32) {
-        return Err(format!("input_shape must be at least [32, 32], not {:?}", parameters.input_shape));
-    }
-    let Some(stacks) = network::stacks(parameters.depth) else {
-        return Err(format!("depth must be 50, 101 or 152, not {}", parameters.depth));
-    };
-    let preprocessing = match parameters.variant {
-        Variant::Keras => Preprocessing::caffe(),
-        Variant::Torch => Preprocessing { crop: Some(0.875), ..Preprocessing::imagenet() },
-    };
-    let graph = network::build(&parameters, stacks).map_err(|error| error.to_string())?;
-    serde_json::to_string(&Description { graph, preprocessing, weights: weights::sets(&parameters) })
-        .map_err(|error| error.to_string())
-}
+export![ResNet];

@@ -1,36 +1,26 @@
-use injerto_graph::{Checksum, Format, Source, TensorMap, WeightSet};
-use serde_json::{Map, Value, json};
+use injerto_plugin_sdk::{TensorMap, WeightSet, published};
 
 use crate::network::stacks;
 use crate::{Parameters, Variant};
 
 /// The published weights with or without top, as `parameters` ask: `imagenet` is the variant's own for its depth.
 pub(crate) fn sets(parameters: &Parameters) -> Vec<WeightSet> {
-    let (depth, top) = (parameters.depth, parameters.include_top);
+    let Parameters { depth, include_top: top, .. } = *parameters;
     let own = match parameters.variant {
-        Variant::Keras => keras("imagenet", depth, top),
-        Variant::Torch => torchvision("imagenet", 1, depth, top),
+        Variant::Keras => keras(depth, top),
+        Variant::Torch => torchvision(1, depth, top),
     };
-    let others = [
-        keras("imagenet-keras", depth, top),
-        torchvision("imagenet-torchvision", 1, depth, top),
-        torchvision("imagenet-torchvision-v2", 2, depth, top),
-    ];
-    [own].into_iter().chain(others).flatten().collect()
+    let second = torchvision(2, depth, top).map(|set| set.named("imagenet-torchvision-v2"));
+    let sets = [own.map(|set| set.named("imagenet")), keras(depth, top), torchvision(1, depth, top), second];
+    sets.into_iter().flatten().collect()
 }
 
-fn requires(variant: &str, top: bool) -> Map<String, Value> {
-    let classes = top.then(|| ("classes", json!(1000)));
-    let pairs = [("variant", json!(variant)), ("include_top", json!(top))].into_iter().chain(classes);
-    pairs.map(|(key, value)| (key.to_owned(), value)).collect()
+fn requiring(set: WeightSet, variant: &str, top: bool) -> WeightSet {
+    let set = set.requires("variant", variant).requires("include_top", top);
+    if top { set.requires("classes", 1000) } else { set }
 }
 
-fn with(top: bool) -> &'static str {
-    if top { "with" } else { "without" }
-}
-
-fn keras(id: &str, depth: usize, top: bool) -> Option<WeightSet> {
-    let base = "https://storage.googleapis.com/tensorflow/keras-applications/resnet";
+fn keras(depth: usize, top: bool) -> Option<WeightSet> {
     let (ending, md5) = match (depth, top) {
         (50, true) => ("", "2cb95161c43110f7111970584f804107"),
         (50, false) => ("_notop", "4d473c1dd8becc155b73f8504c6f6626"),
@@ -40,21 +30,13 @@ fn keras(id: &str, depth: usize, top: bool) -> Option<WeightSet> {
         (152, false) => ("_notop", "ee4c566cf9a93f14d82f913c2dc6dd0c"),
         _ => return None,
     };
-    Some(WeightSet {
-        id: id.to_owned(),
-        summary: format!("ImageNet-1k, Keras's own file, {} top", with(top)),
-        licence: "MIT".to_owned(),
-        source: Source::Url { url: format!("{base}/resnet{depth}_weights_tf_dim_ordering_tf_kernels{ending}.h5") },
-        checksum: Some(Checksum::Md5(md5.to_owned())),
-        format: Format::KerasHdf5,
-        tensors: TensorMap::keras(),
-        requires: requires("keras", top),
-    })
+    let file = format!("resnet/resnet{depth}_weights_tf_dim_ordering_tf_kernels{ending}.h5");
+    let set = published::keras(&format!("tensorflow/keras-applications/{file}"), top).md5(md5).licence("MIT");
+    Some(requiring(set, "keras", top))
 }
 
-fn torchvision(id: &str, version: usize, depth: usize, top: bool) -> Option<WeightSet> {
-    // torchvision publishes the first digits of the hash, in the file's name.
-    let sha256 = match (depth, version) {
+fn torchvision(version: usize, depth: usize, top: bool) -> Option<WeightSet> {
+    let hash = match (depth, version) {
         (50, 1) => "0676ba61",
         (50, 2) => "11ad3fa6",
         (101, 1) => "63fe2227",
@@ -84,14 +66,6 @@ fn torchvision(id: &str, version: usize, depth: usize, top: bool) -> Option<Weig
         true => tensors.kernel("fc", "predictions", true),
         false => tensors.ignore.push("fc.*".to_owned()),
     }
-    Some(WeightSet {
-        id: id.to_owned(),
-        summary: format!("ImageNet-1k, torchvision's IMAGENET1K_V{version}, {} top", with(top)),
-        licence: "BSD-3-Clause".to_owned(),
-        source: Source::Url { url: format!("https://download.pytorch.org/models/resnet{depth}-{sha256}.pth") },
-        checksum: Some(Checksum::Sha256(sha256.to_owned())),
-        format: Format::Pytorch,
-        tensors,
-        requires: requires("torch", top),
-    })
+    let model = format!("resnet{depth}");
+    Some(requiring(published::torchvision(&model, version, hash, top, tensors), "torch", top))
 }

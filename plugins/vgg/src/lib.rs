@@ -6,81 +6,55 @@
 mod network;
 mod weights;
 
-use injerto_graph::{Activation, Description, Descriptor, ParameterDoc, Preprocessing};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use injerto_plugin_sdk::{
+    Activation, Backbone, Graph, GraphError, Preprocessing, WeightSet, at_least, choice, export, parameters,
+};
 
-injerto_plugin_abi::export_plugin! {
-    name: "vgg",
-    version: env!("CARGO_PKG_VERSION"),
-    descriptors: descriptors,
-    describe: describe,
+choice! {
+    /// Whose preprocessing.
+    enum Variant { Keras = "keras", Torch = "torch" }
 }
 
-const NAME: &str = "vgg";
-
-/// Whose preprocessing.
-#[derive(Clone, Copy, PartialEq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Variant {
-    Keras,
-    Torch,
+parameters! {
+    struct Parameters {
+        /// height and width of the images, at least 32
+        input_shape: [usize; 2] = [224, 224],
+        /// keep the classifier
+        include_top: bool = false,
+        /// outputs of the classifier
+        classes: usize = 1000,
+        /// what the classifier applies to its outputs
+        classifier_activation: Activation = Activation::Softmax,
+        /// whose preprocessing: "keras" or "torch"
+        variant: Variant = Variant::Keras,
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Parameters {
-    input_shape: [usize; 2],
-    include_top: bool,
-    classes: usize,
-    classifier_activation: Activation,
-    variant: Variant,
-}
+struct Vgg16;
 
-impl Default for Parameters {
-    fn default() -> Self {
-        Self {
-            input_shape: [224, 224],
-            include_top: false,
-            classes: 1000,
-            classifier_activation: Activation::Softmax,
-            variant: Variant::Keras,
+impl Backbone for Vgg16 {
+    const NAME: &str = "vgg";
+    const SUMMARY: &str = "VGG16: 19 layers, 14.7 million parameters without its top";
+    type Parameters = Parameters;
+
+    fn check(parameters: &Parameters) -> Result<(), String> {
+        at_least("input_shape", parameters.input_shape, 32)
+    }
+
+    fn graph(parameters: &Parameters) -> Result<Graph, GraphError> {
+        network::build(parameters)
+    }
+
+    fn preprocessing(parameters: &Parameters) -> Preprocessing {
+        match parameters.variant {
+            Variant::Keras => Preprocessing::caffe(),
+            Variant::Torch => Preprocessing { crop: Some(0.875), ..Preprocessing::imagenet() },
         }
     }
+
+    fn weights(parameters: &Parameters) -> Vec<WeightSet> {
+        weights::sets(parameters)
+    }
 }
 
-fn descriptors() -> Result<String, String> {
-    let parameter =
-        |key: &str, default: Value, doc: &str| (key.to_owned(), ParameterDoc { default, doc: doc.to_owned() });
-    let descriptor = Descriptor {
-        name: NAME.to_owned(),
-        summary: "VGG16: 19 layers, 14.7 million parameters without its top".to_owned(),
-        parameters: [
-            parameter("input_shape", json!([224, 224]), "height and width of the images, at least 32"),
-            parameter("include_top", json!(false), "keep the classifier"),
-            parameter("classes", json!(1000), "outputs of the classifier"),
-            parameter("classifier_activation", json!("softmax"), "what the classifier applies to its outputs"),
-            parameter("variant", json!("keras"), "whose preprocessing: \"keras\" or \"torch\""),
-        ]
-        .into(),
-        weights: weights::sets(&Parameters::default()).into_iter().map(|set| set.id).collect(),
-    };
-    serde_json::to_string(&[descriptor]).map_err(|error| error.to_string())
-}
-
-fn describe(name: &str, parameters: &str) -> Result<String, String> {
-    if name != NAME {
-        return Err(format!("no backbone '{name}' in this library (it has '{NAME}')"));
-    }
-    let parameters: Parameters = serde_json::from_str(parameters).map_err(|error| error.to_string())?;
-    if parameters.input_shape.iter().any(|side| *side < 32) {
-        return Err(format!("input_shape must be at least [32, 32], not {:?}", parameters.input_shape));
-    }
-    let preprocessing = match parameters.variant {
-        Variant::Keras => Preprocessing::caffe(),
-        Variant::Torch => Preprocessing { crop: Some(0.875), ..Preprocessing::imagenet() },
-    };
-    let graph = network::build(&parameters).map_err(|error| error.to_string())?;
-    serde_json::to_string(&Description { graph, preprocessing, weights: weights::sets(&parameters) })
-        .map_err(|error| error.to_string())
-}
+export![Vgg16];

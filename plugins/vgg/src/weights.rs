@@ -1,5 +1,4 @@
-use injerto_graph::{Checksum, Format, Source, TensorMap, WeightSet};
-use serde_json::{Map, Value, json};
+use injerto_plugin_sdk::{TensorMap, WeightSet, json, published};
 
 use crate::network::BLOCKS;
 use crate::{Parameters, Variant};
@@ -8,44 +7,35 @@ use crate::{Parameters, Variant};
 pub(crate) fn sets(parameters: &Parameters) -> Vec<WeightSet> {
     let top = parameters.include_top;
     let own = match parameters.variant {
-        Variant::Keras => keras("imagenet", top),
-        Variant::Torch => torchvision("imagenet", top),
+        Variant::Keras => keras(top),
+        Variant::Torch => torchvision(top),
     };
-    vec![own, keras("imagenet-keras", top), torchvision("imagenet-torchvision", top)]
+    vec![own.named("imagenet"), keras(top), torchvision(top)]
 }
 
-fn requires(variant: &str, top: bool) -> Map<String, Value> {
+fn requiring(set: WeightSet, variant: &str, top: bool) -> WeightSet {
+    let set = set.requires("variant", variant).requires("include_top", top);
     // The classifier is dense over all places of the image, so its weights fit one size only.
-    let of_top = top.then(|| [("classes", json!(1000)), ("input_shape", json!([224, 224]))]);
-    let pairs = [("variant", json!(variant)), ("include_top", json!(top))];
-    let pairs = pairs.into_iter().chain(of_top.into_iter().flatten());
-    pairs.map(|(key, value)| (key.to_owned(), value)).collect()
+    if top { set.requires("classes", 1000).requires("input_shape", json!([224, 224])) } else { set }
 }
 
-fn keras(id: &str, top: bool) -> WeightSet {
-    let base = "https://storage.googleapis.com/tensorflow/keras-applications/vgg16";
-    let (ending, with, md5) = match top {
-        true => ("", "with", "64373286793e3c8b2b4e3219cbf3544b"),
-        false => ("_notop", "without", "6d6bbae143d832006294945121d1f1fc"),
+fn keras(top: bool) -> WeightSet {
+    let (ending, md5) = match top {
+        true => ("", "64373286793e3c8b2b4e3219cbf3544b"),
+        false => ("_notop", "6d6bbae143d832006294945121d1f1fc"),
     };
-    WeightSet {
-        id: id.to_owned(),
-        summary: format!("ImageNet-1k, the authors' weights in Keras's file, {with} top"),
-        licence: "CC-BY-4.0".to_owned(),
-        source: Source::Url { url: format!("{base}/vgg16_weights_tf_dim_ordering_tf_kernels{ending}.h5") },
-        checksum: Some(Checksum::Md5(md5.to_owned())),
-        format: Format::KerasHdf5,
-        tensors: TensorMap::keras(),
-        requires: requires("keras", top),
-    }
+    let file = format!("tensorflow/keras-applications/vgg16/vgg16_weights_tf_dim_ordering_tf_kernels{ending}.h5");
+    let summary = format!("ImageNet-1k, the authors' weights in Keras's file, {} top", published::with(top));
+    let set = published::keras(&file, top).md5(md5).licence("CC-BY-4.0").summary(summary);
+    requiring(set, "keras", top)
 }
 
-fn torchvision(id: &str, top: bool) -> WeightSet {
+fn torchvision(top: bool) -> WeightSet {
     let mut tensors = TensorMap::torch();
     let mut module = 0;
-    for (block, (convolutions, _)) in BLOCKS.into_iter().enumerate() {
+    for (block, (convolutions, _)) in (1..).zip(BLOCKS) {
         for at in 1..=convolutions {
-            tensors.kernel(&format!("features.{module}"), &format!("block{}_conv{at}", block + 1), true);
+            tensors.kernel(&format!("features.{module}"), &format!("block{block}_conv{at}"), true);
             // A ReLU is a module of its own,
             module += 2;
         }
@@ -60,15 +50,5 @@ fn torchvision(id: &str, top: bool) -> WeightSet {
         }
         false => tensors.ignore.push("classifier.*".to_owned()),
     }
-    WeightSet {
-        id: id.to_owned(),
-        summary: format!("ImageNet-1k, torchvision's IMAGENET1K_V1, {} top", if top { "with" } else { "without" }),
-        licence: "BSD-3-Clause".to_owned(),
-        source: Source::Url { url: "https://download.pytorch.org/models/vgg16-397923af.pth".to_owned() },
-        // torchvision publishes the first digits of the hash, in the file's name.
-        checksum: Some(Checksum::Sha256("397923af".to_owned())),
-        format: Format::Pytorch,
-        tensors,
-        requires: requires("torch", top),
-    }
+    requiring(published::torchvision("vgg16", 1, "397923af", top, tensors), "torch", top)
 }

@@ -4,7 +4,8 @@ use injerto_graph::{Description, Descriptor};
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 
-use super::{PluginError, Probe};
+use super::provider::Provider;
+use super::{BackboneFile, PluginError, Probe};
 
 /// Folders in which plugins are looked for, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -46,8 +47,8 @@ impl SearchPath {
         &self.folders
     }
 
-    /// Files that are named as plugins are: `libinjerto_plugin_NAME.so` (`.dylib`, `.dll`). Other libraries in the same
-    /// folder are left alone.
+    /// Files that are named as plugins are: `libinjerto_plugin_NAME.so` (`.dylib`, `.dll`), and after them those of each
+    /// folder that are named `NAME.backbone.json`. Other files in the same folder are left alone.
     fn libraries(&self) -> Vec<PathBuf> {
         let prefix = format!("{}injerto_plugin_", std::env::consts::DLL_PREFIX);
         let mut all: Vec<PathBuf> = Vec::new();
@@ -55,10 +56,11 @@ impl SearchPath {
             let Ok(entries) = std::fs::read_dir(folder) else { continue };
             let named = |path: &PathBuf| {
                 let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-                name.starts_with(&prefix) && name.ends_with(std::env::consts::DLL_SUFFIX)
+                let library = name.starts_with(&prefix) && name.ends_with(std::env::consts::DLL_SUFFIX);
+                library || BackboneFile::is_named_so(path)
             };
             let mut here: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(named).collect();
-            here.sort();
+            here.sort_by_cached_key(|path| (BackboneFile::is_named_so(path), path.clone()));
             // The same folder may stand in the path twice.
             here.retain(|path| !all.contains(path));
             all.append(&mut here);
@@ -67,21 +69,21 @@ impl SearchPath {
     }
 }
 
-/// A backbone in a library.
+/// A backbone in a library, or as a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
-    /// The library.
+    /// The library, or the backbone file.
     pub library: PathBuf,
     /// What it says of the backbone.
     pub descriptor: Descriptor,
-    /// The library that comes earlier in the search path and offers the same name, if there is one.
+    /// The library or file that comes earlier in the search path and offers the same name, if there is one.
     pub shadowed_by: Option<PathBuf>,
 }
 
-/// A library that cannot be used.
+/// A library or a backbone file that cannot be used.
 #[derive(Debug)]
 pub struct Refused {
-    /// The library.
+    /// The library, or the backbone file.
     pub library: PathBuf,
     /// Why.
     pub error: PluginError,
@@ -99,11 +101,11 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Asks every library in the search path what it offers.
+    /// Asks every library in the search path what it offers, and reads every backbone file.
     pub fn scan(path: SearchPath, probe: Probe) -> Self {
         let libraries = path.libraries();
         // Each answer comes from a process of its own, and most of the time is its start.
-        let answers: Vec<_> = libraries.par_iter().map(|library| probe.descriptors(library)).collect();
+        let answers: Vec<_> = libraries.par_iter().map(|library| Provider::of(library).descriptors(&probe)).collect();
         let mut catalog = Self { probe, path, found: Vec::new(), refused: Vec::new() };
         libraries.into_iter().zip(answers).for_each(|(library, answer)| catalog.add(library, answer));
         catalog
@@ -123,7 +125,7 @@ impl Catalog {
     }
 
     /// The backbone that `plugin` names: by its name, or by the path of its library (`path/to/lib.so`, or
-    /// `path/to/lib.so:name` where the library has several).
+    /// `path/to/lib.so:name` where the library has several), or by the path of its file (`path/to/NAME.backbone.json`).
     ///
     /// # Errors
     /// [`PluginError::Unknown`] with all that was found; for a path, why the library is refused.
@@ -138,7 +140,7 @@ impl Catalog {
             if !library.is_file() {
                 return Err(PluginError::Load { library, reason: "there is no such file".to_owned() });
             }
-            let descriptors = self.probe.descriptors(&library)?;
+            let descriptors = Provider::of(&library).descriptors(&self.probe)?;
             let wanted = |descriptor: &&Descriptor| name.is_none_or(|name| descriptor.name == name);
             let candidates: Vec<&Descriptor> = descriptors.iter().filter(wanted).collect();
             if let [descriptor] = candidates[..] {
@@ -164,7 +166,7 @@ impl Catalog {
     /// An unknown parameter, or the plugin's own refusal.
     pub fn describe(&self, found: &Found, parameters: &Map<String, Value>) -> Result<Description, PluginError> {
         let all = found.descriptor.resolve(parameters).map_err(|reason| PluginError::Parameter { reason })?;
-        self.probe.describe(&found.library, &found.descriptor.name, &all)
+        Provider::of(&found.library).describe(&self.probe, &found.descriptor.name, &all)
     }
 
     /// The bytes of a weight file that the backbone's library carries.
@@ -172,7 +174,7 @@ impl Catalog {
     /// # Errors
     /// As [`Library::weights`](super::Library::weights)'s.
     pub fn weights(&self, found: &Found, id: &str) -> Result<Vec<u8>, PluginError> {
-        self.probe.weights(&found.library, id)
+        Provider::of(&found.library).weights(&self.probe, id)
     }
 
     /// What was found, what was refused and where was searched, as text.

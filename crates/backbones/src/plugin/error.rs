@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use injerto_files::shown;
 use injerto_plugin_abi::TableError;
 
 /// Why a plugin cannot be used. Every message names the library.
@@ -76,6 +77,24 @@ pub enum PluginError {
         /// The program that should have asked.
         program: PathBuf,
         /// Why it does not start.
+        source: std::io::Error,
+    },
+
+    // --- backbone files --------------------------------------------------------------------------------------------
+    /// A backbone file that cannot be used.
+    #[error("{}: cannot be used as a backbone file: {reason}", shown(.file))]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file that cannot be read or written.
+    #[error("{}: {source}", shown(.path))]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
         source: std::io::Error,
     },
 

@@ -87,21 +87,6 @@ impl Library {
         self.parse(&question, &bytes)
     }
 
-    /// How well a backbone suits a machine: 0 is "not at all", 100 the usual, which is also taken where the plugin has
-    /// no opinion.
-    ///
-    /// # Errors
-    /// [`PluginError::Call`].
-    pub fn score(&self, name: &str, machine: &Value) -> Result<u32, PluginError> {
-        let Some(call) = self.table.score else { return Ok(100) };
-        let (machine, mut score) = (machine.to_string(), 0);
-        // SAFETY: strings and the number live during the call.
-        match unsafe { call(Str::new(name), Str::new(&machine), &raw mut score) } {
-            Status::OK => Ok(score),
-            status => Err(self.failed(&format!("score '{name}'"), status, &[])),
-        }
-    }
-
     /// The bytes of a weight file that the library carries, through its extension `injerto.weights/1`.
     ///
     /// # Errors

@@ -37,7 +37,6 @@ enum Ask {
     Identity,
     Descriptors,
     Describe { name: String, parameters: Map<String, Value> },
-    Score { name: String, machine: Value },
     Weights { id: String },
 }
 
@@ -97,15 +96,6 @@ impl Probe {
     ) -> Result<Description, PluginError> {
         let ask = Ask::Describe { name: name.to_owned(), parameters: parameters.clone() };
         self.parsed(library, &format!("describe '{name}'"), ask)
-    }
-
-    /// As [`Library::score`].
-    ///
-    /// # Errors
-    /// As [`Library::score`]'s, or a plugin that crashes or hangs.
-    pub fn score(&self, library: &Path, name: &str, machine: &Value) -> Result<u32, PluginError> {
-        let ask = Ask::Score { name: name.to_owned(), machine: machine.clone() };
-        self.parsed(library, &format!("score '{name}'"), ask)
     }
 
     /// As [`Library::weights`].
@@ -219,7 +209,6 @@ fn answer(question: &Question) -> Result<Vec<u8>, PluginError> {
         }
         Ask::Descriptors => json(serde_json::to_vec(&library.descriptors()?)),
         Ask::Describe { name, parameters } => json(serde_json::to_vec(&library.describe(name, parameters)?)),
-        Ask::Score { name, machine } => json(serde_json::to_vec(&library.score(name, machine)?)),
         Ask::Weights { id } => library.weights(id),
     }
 }

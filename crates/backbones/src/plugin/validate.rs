@@ -1,12 +1,14 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use injerto_graph::{Checksum, Description, Descriptor, FreezePlan, LayerRef, Selection, Source, Split};
+use injerto_files::shown;
+use injerto_graph::{Checksum, Description, Descriptor, FreezePlan, LayerRef, Selection, Source, Split, WeightSet};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{PluginError, Probe};
+use super::{BackboneFile, PluginError, Probe};
+use crate::weights::Weights;
 
 /// One thing that was checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -40,9 +42,14 @@ impl Report {
     }
 }
 
-/// Checks a plugin as a host would meet it, each question in a process of its own, so that a crash is a result.
+/// Checks a plugin as a host would meet it, each question in a process of its own, so that a crash is a result; or a
+/// backbone file, with the weights beside it.
 pub fn validate(library: &Path, probe: &Probe) -> Report {
     let mut report = Report { checks: Vec::new() };
+    if library.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
+        file(&mut report, library);
+        return report;
+    }
     let identity = probe.identity(library).map_err(|error| error.to_string());
     if report.check("loads, and its table is sound", identity).is_none() {
         return report;
@@ -72,8 +79,8 @@ fn refused(result: Result<(), PluginError>) -> Result<(), String> {
     }
 }
 
-/// What users write in a TOML file and on a command line: letters, digits, `_` and `-`.
-fn word(name: &str) -> Result<(), String> {
+/// What users write in a TOML file and on a command line: letters, digits, `_`, `-` and `.`.
+pub(super) fn word(name: &str) -> Result<(), String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     if !name.is_empty() && name.chars().all(plain) { Ok(()) } else { Err(format!("{name:?} is none")) }
 }
@@ -126,7 +133,7 @@ fn cuts(description: &Description) -> Result<(), String> {
 }
 
 /// Numbers that make an image an input.
-fn preprocessing(description: &Description) -> Result<(), String> {
+pub(super) fn preprocessing(description: &Description) -> Result<(), String> {
     let how = &description.preprocessing;
     let numbers = how.mean.iter().chain(&how.deviation).chain([&how.scale]);
     let usable = numbers.into_iter().all(|x| x.is_finite()) && how.scale != 0.0 && !how.deviation.contains(&0.0);
@@ -134,10 +141,59 @@ fn preprocessing(description: &Description) -> Result<(), String> {
 }
 
 /// The input is an RGB image.
-fn image(description: &Description) -> Result<(), String> {
+pub(super) fn image(description: &Description) -> Result<(), String> {
     match description.graph.input_shape().0[..] {
         [_, _, 3] => Ok(()),
         _ => Err(format!("its input is {}, expected [height, width, 3]", description.graph.input_shape())),
+    }
+}
+
+/// The set's tensors are the graph's parameters.
+fn names_all(set: &WeightSet, description: &Description) -> Result<(), String> {
+    let of = |node: &injerto_graph::Node| -> Vec<String> {
+        node.parameters.iter().map(|parameter| format!("{}/{}", node.name(), parameter.name())).collect()
+    };
+    let parameters: BTreeSet<String> = description.graph.nodes().iter().flat_map(of).collect();
+    let mapped: BTreeSet<String> = set.tensors.names.iter().map(|name| name.parameter.clone()).collect();
+    // An empty map stands for the graph's own names.
+    if mapped.is_empty() || mapped == parameters {
+        return Ok(());
+    }
+    let odd: Vec<&String> = mapped.symmetric_difference(&parameters).take(5).collect();
+    Err(format!("its tensor map and the graph disagree about {odd:?}"))
+}
+
+/// A weight file has the set's hash.
+fn whole(set: &WeightSet, bytes: &[u8]) -> Result<(), String> {
+    match &set.checksum {
+        Some(Checksum::Sha256(expected)) => {
+            let found: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            if found.starts_with(expected.as_str()) { Ok(()) } else { Err(format!("its SHA-256 is {found}")) }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks a backbone file.
+fn file(report: &mut Report, path: &Path) {
+    let read = BackboneFile::read(path).map_err(|error| error.to_string());
+    let Some(BackboneFile { description, .. }) = report.check("can be read, and the graph holds", read) else { return };
+    report.check("takes RGB images", image(&description));
+    report.check("can be cut and unfrozen at every layer", cuts(&description));
+    report.check("its preprocessing keeps the image", preprocessing(&description));
+    for set in &description.weights {
+        let fits = names_all(set, &description);
+        report.check(format!("weights '{}' name every parameter of the graph", set.id), fits);
+        if let Source::Path { path } = &set.source {
+            let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", shown(Path::new(path))));
+            report.check(
+                format!("weights '{}' are beside the file and whole", set.id),
+                bytes.and_then(|b| whole(set, &b)),
+            );
+            let loaded = Weights::read(Path::new(path), set.format, &set.tensors, &description.graph);
+            let loaded = loaded.map(drop).map_err(|error| error.to_string());
+            report.check(format!("weights '{}' can be read and fit the graph", set.id), loaded);
+        }
     }
 }
 
@@ -151,9 +207,6 @@ fn backbone(report: &mut Report, library: &Path, probe: &Probe, descriptor: &Des
     report.check(format!("{name}: takes RGB images"), image(&plain));
     report.check(format!("{name}: can be cut and unfrozen at every layer"), cuts(&plain));
     report.check(format!("{name}: its preprocessing keeps the image"), preprocessing(&plain));
-    let machine = json!({ "os": std::env::consts::OS, "architecture": std::env::consts::ARCH, "threads": 1 });
-    let score = probe.score(library, name, &machine).map_err(|error| error.to_string());
-    report.check(format!("{name}: says how well it suits a machine, or has no opinion"), score);
     let same = |other: Description| if other == plain { Ok(()) } else { Err("the answers differ".to_owned()) };
     report.check(format!("{name}: equal questions get equal answers"), ask(&Map::new()).and_then(same));
     let defaults = descriptor.resolve(&Map::new()).unwrap_or_default();
@@ -169,31 +222,11 @@ fn backbone(report: &mut Report, library: &Path, probe: &Probe, descriptor: &Des
     report.check(format!("{name}: lists the weight sets that it describes"), agree);
     for set in &plain.weights {
         report.check(format!("{name}: weights '{}' have a name that is a plain word", set.id), word(&set.id));
-        let fits = ask(&set.requires).and_then(|description| {
-            let parameters: BTreeSet<String> = description
-                .graph
-                .nodes()
-                .iter()
-                .flat_map(|node| node.parameters.iter().map(move |p| format!("{}/{}", node.name(), p.name())))
-                .collect();
-            let mapped: BTreeSet<String> = set.tensors.names.iter().map(|name| name.parameter.clone()).collect();
-            // An empty map stands for the graph's own names.
-            if mapped.is_empty() || mapped == parameters {
-                return Ok(());
-            }
-            let odd: Vec<&String> = mapped.symmetric_difference(&parameters).take(5).collect();
-            Err(format!("its tensor map and the graph disagree about {odd:?}"))
-        });
+        let fits = ask(&set.requires).and_then(|description| names_all(set, &description));
         report.check(format!("{name}: weights '{}' name every parameter of the graph", set.id), fits);
         if set.source == Source::Embedded {
             let bytes = probe.weights(library, &set.id).map_err(|error| error.to_string());
-            let whole = bytes.and_then(|bytes| match &set.checksum {
-                Some(Checksum::Sha256(expected)) => {
-                    let found: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-                    if found.starts_with(expected.as_str()) { Ok(()) } else { Err(format!("its SHA-256 is {found}")) }
-                }
-                _ => Ok(()),
-            });
+            let whole = bytes.and_then(|bytes| whole(set, &bytes));
             report.check(format!("{name}: weights '{}' are in the library and whole", set.id), whole);
         }
     }

@@ -199,7 +199,7 @@ fn a_newer_minor_with_more_fields_and_an_older_table_with_fewer_are_welcome() {
     // What lies behind its size would crash if it were called.
     let fields = "SIZE(offsetof(injerto_table, score)), .score = (void *)8, .extension = (void *)8";
     let older = C { fields, ..SOUND }.library(folder.path(), "older").expect("there is a compiler");
-    assert_eq!(probe().score(&older, "tiny", &json!({})).expect("no opinion"), 100);
+    assert_eq!(probe().describe(&older, "tiny", &Map::new()).expect("describes").graph.len(), 2);
     let error = probe().weights(&older, "any").expect_err("carries none").to_string();
     assert!(error.ends_with("it carries no weights (no extension injerto.weights/1)"), "{error}");
 }
@@ -299,27 +299,51 @@ fn an_unknown_name_lists_what_was_found_refused_and_searched() {
 
 /// A plugin in Rust, outside the workspace.
 const LATECOMER: &str = r##"
-use injerto_graph::{Builder, Description, Operator, Preprocessing};
+use injerto_plugin_sdk::{Backbone, Builder, GlobalAveragePooling2D, Graph, GraphError, Preprocessing, export, parameters};
 
-injerto_plugin_abi::export_plugin! {
-    name: "latecomer",
-    version: "0.1.0",
-    descriptors: || Ok(r#"[{"name": "latecomer", "summary": "came later"}, {"name": "clumsy", "summary": "panics"}]"#.to_owned()),
-    describe: describe,
-    score: |name, _machine| if name == "clumsy" { 0 } else { 150 },
-}
-
-fn describe(name: &str, _parameters: &str) -> Result<String, String> {
-    if name != "latecomer" {
-        panic!("'{name}' slipped");
+parameters! {
+    struct Parameters {
+        /// height and width of the images
+        input_shape: [usize; 2] = [8, 8],
     }
-    let mut net = Builder::new(name);
-    let input = net.input([8, 8, 3]);
-    net.add("mean", Operator::GlobalAveragePooling2D { keepdims: false }, &[input]);
-    let graph = net.finish().map_err(|error| error.to_string())?;
-    let description = Description { graph, preprocessing: Preprocessing::none(), weights: Vec::new() };
-    serde_json::to_string(&description).map_err(|error| error.to_string())
 }
+
+struct Latecomer;
+
+impl Backbone for Latecomer {
+    const NAME: &str = "latecomer";
+    const SUMMARY: &str = "came later";
+    type Parameters = Parameters;
+
+    fn graph(parameters: &Parameters) -> Result<Graph, GraphError> {
+        let mut net = Builder::new(Self::NAME);
+        net.image(parameters.input_shape);
+        net.then("mean", GlobalAveragePooling2D::new());
+        net.finish()
+    }
+
+    fn preprocessing(_: &Parameters) -> Preprocessing {
+        Preprocessing::none()
+    }
+}
+
+struct Clumsy;
+
+impl Backbone for Clumsy {
+    const NAME: &str = "clumsy";
+    const SUMMARY: &str = "panics";
+    type Parameters = Parameters;
+
+    fn graph(_: &Parameters) -> Result<Graph, GraphError> {
+        panic!("'clumsy' slipped")
+    }
+
+    fn preprocessing(_: &Parameters) -> Preprocessing {
+        Preprocessing::none()
+    }
+}
+
+export![Latecomer, Clumsy];
 "##;
 
 #[test]
@@ -329,10 +353,9 @@ fn a_plugin_built_outside_the_workspace_after_the_host_is_found_by_name() {
     let root = Path::new(ROOT).canonicalize().expect("the workspace");
     let manifest = format!(
         "[package]\nname = \"latecomer\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[lib]\ncrate-type = [\"cdylib\"]\n\n\
-         [dependencies]\ninjerto-plugin-abi = {{ path = {:?} }}\ninjerto-graph = {{ path = {:?} }}\nserde_json = \"1\"\n\n\
+         [dependencies]\ninjerto-plugin-sdk = {{ path = {:?} }}\n\n\
          [profile.dev]\ndebug = false\n\n[workspace]\n",
-        root.join("crates/plugin-abi"),
-        root.join("crates/graph"),
+        root.join("crates/plugin-sdk"),
     );
     std::fs::create_dir(at("src")).expect("made");
     std::fs::write(at("src/lib.rs"), LATECOMER).expect("written");
@@ -362,7 +385,6 @@ fn a_plugin_built_outside_the_workspace_after_the_host_is_found_by_name() {
     let found = catalog.find("latecomer").expect("found by name");
     let description = catalog.describe(&found, &Map::new()).expect("describes");
     assert_eq!(description.graph.output_shape().0, [3]);
-    assert_eq!(probe().score(&dropped, "latecomer", &json!({})).expect("scores"), 150);
     let clumsy = catalog.find("clumsy").expect("found");
     let error = catalog.describe(&clumsy, &Map::new()).expect_err("panics").to_string();
     assert!(error.ends_with("describe 'clumsy': the plugin panicked: 'clumsy' slipped"), "{error}");

@@ -1,0 +1,56 @@
+use std::path::Path;
+
+use injerto_graph::{Description, Descriptor};
+use serde_json::{Map, Value};
+
+use super::{BackboneFile, PluginError, Probe};
+
+/// Who describes a backbone.
+pub(super) enum Provider<'a> {
+    /// A library, asked in a child process.
+    Library(&'a Path),
+    /// A backbone file, read in this process: there is nothing to run.
+    File(&'a Path),
+}
+
+impl<'a> Provider<'a> {
+    /// The one at `path`. Whatever is JSON is meant as a backbone file, also under a name that it may not have.
+    pub(super) fn of(path: &'a Path) -> Self {
+        match path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
+            true => Self::File(path),
+            false => Self::Library(path),
+        }
+    }
+
+    /// The backbones that it offers.
+    pub(super) fn descriptors(&self, probe: &Probe) -> Result<Vec<Descriptor>, PluginError> {
+        match self {
+            Self::Library(path) => probe.descriptors(path),
+            Self::File(path) => Ok(vec![BackboneFile::read(path)?.descriptor(BackboneFile::name(path)?)]),
+        }
+    }
+
+    /// One of them for these parameters; a file has none.
+    pub(super) fn describe(
+        &self,
+        probe: &Probe,
+        name: &str,
+        parameters: &Map<String, Value>,
+    ) -> Result<Description, PluginError> {
+        match self {
+            Self::Library(path) => probe.describe(path, name, parameters),
+            Self::File(path) => Ok(BackboneFile::read(path)?.description),
+        }
+    }
+
+    /// The bytes of a weight file that it carries.
+    pub(super) fn weights(&self, probe: &Probe, id: &str) -> Result<Vec<u8>, PluginError> {
+        match self {
+            Self::Library(path) => probe.weights(path, id),
+            Self::File(path) => {
+                let reason = "only a library carries weights".to_owned();
+                Err(PluginError::File { file: (*path).to_owned(), reason })
+            }
+        }
+    }
+}

