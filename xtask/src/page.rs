@@ -43,8 +43,9 @@ pub(crate) fn with_section(old: &str, work: &Work, all: &[Contender], arguments:
 /// One table: the first is ours, and ratios are against it.
 fn table(all: &[Contender], rates: bool) -> String {
     let unit = if rates { "images/s" } else { "seconds" };
-    let mut page =
-        format!("| | runs | {unit} (median) | spread | peak memory | load of others | Injerto is faster by |\n");
+    let mut page = format!(
+        "| | runs | {unit} (median) | spread | peak memory | load of others | speed of *injerto* relative to it |\n"
+    );
     page += "|---|---|---|---|---|---|---|\n";
     let ours = all.first().and_then(|first| median(&first.values));
     for one in all {

@@ -6,8 +6,11 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Result, bail};
 use clap::Subcommand;
 use injerto_backbones::weights::Cache;
+use injerto_files::{printable, shown, to_text};
 use injerto_trainer::cache::{CachedSpace, clear, list, prune};
 use serde_json::json;
+
+use crate::output::{self, out};
 
 /// What `injerto cache` takes.
 #[derive(Subcommand)]
@@ -49,7 +52,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         Arguments::Clear => clear(&folder)?,
     };
     let bytes = removed.iter().map(|space| space.bytes).sum();
-    println!("{} deleted, {}", removed.len(), readable(bytes));
+    out!("{} deleted, {}", removed.len(), readable(bytes))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -58,15 +61,14 @@ fn show(spaces: &[CachedSpace], as_json: bool) -> Result<()> {
         let seconds = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let space = |space: &CachedSpace| {
             json!({
-                "folder": space.folder, "network": space.network, "shapes": space.shapes, "images": space.images,
+                "folder": to_text(space.folder.as_os_str()), "network": space.network, "shapes": space.shapes, "images": space.images,
                 "bytes": space.bytes, "modified": seconds(space.modified),
             })
         };
-        println!("{}", serde_json::to_string_pretty(&spaces.iter().map(space).collect::<Vec<_>>())?);
-        return Ok(());
+        return Ok(output::json(&spaces.iter().map(space).collect::<Vec<_>>())?);
     }
     if spaces.is_empty() {
-        println!("no features are kept");
+        out!("no features are kept")?;
     }
     for space in spaces {
         let side = |shape: &Vec<usize>| shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
@@ -74,12 +76,12 @@ fn show(spaces: &[CachedSpace], as_json: bool) -> Result<()> {
         let (bytes, shapes) = (readable(space.bytes), shapes.join(" + "));
         let hours = space.modified.elapsed().unwrap_or_default().as_secs() / 3600;
         let age = if hours < 48 { format!("{hours} hours old") } else { format!("{} days old", hours / 24) };
-        println!("{bytes:>9}  {:>8} images  {:<16} {shapes:<16} {age}", space.images, space.network);
-        println!("           {}", space.folder.display());
+        let network = printable(&space.network).to_string();
+        out!("{bytes:>9}  {:>8} images  {network:<16} {shapes:<16} {age}", space.images)?;
+        out!("           {}", shown(&space.folder))?;
     }
     let total = spaces.iter().map(|space| space.bytes).sum();
-    println!("{:>9}  in all", readable(total));
-    Ok(())
+    Ok(out!("{:>9}  in all", readable(total))?)
 }
 
 const UNITS: [(&str, u64); 4] = [("GB", 1_000_000_000), ("MB", 1_000_000), ("KB", 1_000), ("B", 1)];

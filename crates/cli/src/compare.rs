@@ -5,9 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use injerto_files::{printable, shown};
 use injerto_report::Comparison;
 
 use crate::curves;
+use crate::output::{self, out};
 
 /// What `injerto compare` takes.
 #[derive(Args)]
@@ -35,29 +37,31 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     }
     let comparison = Comparison::load(&arguments.runs)?;
     let accuracies: Vec<Vec<f64>> = comparison.runs.iter().map(|(_, run)| run.accuracies()).collect();
-    let labels = || comparison.runs.iter().map(|(label, _)| label.as_str());
+    let names: Vec<String> = comparison.runs.iter().map(|(label, _)| printable(label).to_string()).collect();
+    let labels = || names.iter().map(String::as_str);
     let drawn: Vec<(&str, &[f64])> = labels().zip(accuracies.iter().map(Vec::as_slice)).collect();
-    println!("{}", curves::draw(&drawn));
+    out!("{}", curves::draw(&drawn))?;
     let width = labels().map(|label| label.chars().count()).max().unwrap_or(0);
-    let header = |first: &str| println!("{first:<width$}  {:>7}  {:>7}  {:>9}", "start", "slope", "asymptote");
-    header("");
+    let header = || out!("{:<width$}  {:>7}  {:>7}  {:>9}", "", "start", "slope", "asymptote");
+    header()?;
     for (label, measured) in labels().zip(&comparison.measures) {
         let (start, slope, asymptote) = (measured.start, measured.slope, measured.asymptote);
-        println!("{label:<width$}  {start:>7.3}  {slope:>7.3}  {asymptote:>9.3}");
+        out!("{label:<width$}  {start:>7.3}  {slope:>7.3}  {asymptote:>9.3}")?;
     }
     let gains = comparison.gains();
     if !gains.is_empty() {
-        println!("\nGain of {} over", comparison.runs[0].0);
-        header("");
+        out!("\nGain of {} over", names[0])?;
+        header()?;
         for (label, gain) in gains {
-            println!("{label:<width$}  {:>+7.3}  {:>+7.3}  {:>+9.3}", gain.start, gain.slope, gain.asymptote);
+            let label = printable(label).to_string();
+            out!("{label:<width$}  {:>+7.3}  {:>+7.3}  {:>+9.3}", gain.start, gain.slope, gain.asymptote)?;
         }
     }
     for warning in comparison.warnings() {
-        tracing::warn!("{warning}");
+        output::warning(&warning.to_string());
     }
     if let Some(folder) = arguments.out {
-        println!("\n{}", comparison.write(&folder)?.display());
+        out!("\n{}", shown(&comparison.write(&folder)?))?;
     }
     Ok(ExitCode::SUCCESS)
 }

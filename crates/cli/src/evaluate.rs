@@ -5,13 +5,14 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use indicatif::ProgressBar;
 use injerto_backbones::weights::Cache;
 use injerto_experiment::{Classifier, Predictor, config, evaluate};
+use injerto_files::printable;
 use injerto_graph::summary::grouped;
 use serde_json::json;
 
 use crate::Common;
+use crate::output::{self, out};
 use crate::predict::checkpoint;
 use crate::progress::Progress;
 use crate::summary::parameters;
@@ -38,13 +39,13 @@ pub struct Arguments {
     #[arg(long, value_name = "PATH")]
     run: Option<PathBuf>,
     /// Instead of a run, a backbone with its own classifier: its name, or the path of its library
-    #[arg(long, value_name = "NAME", conflicts_with = "run")]
+    #[arg(long, value_name = "NAME", conflicts_with = "run", value_parser = crate::text())]
     backbone: Option<String>,
     /// A parameter of the backbone as JSON, such as variant=lite0 (may be given several times)
-    #[arg(long, value_name = "KEY=VALUE", requires = "backbone")]
+    #[arg(long, value_name = "KEY=VALUE", requires = "backbone", value_parser = crate::text())]
     param: Vec<String>,
     /// A weight set of the backbone, or a file
-    #[arg(long, default_value = "imagenet", requires = "backbone")]
+    #[arg(long, default_value = "imagenet", requires = "backbone", value_parser = crate::text())]
     weights: String,
     /// Look at the middle of each photo only: a square of this share of its shorter side
     #[arg(long, value_name = "SHARE", requires = "backbone")]
@@ -69,7 +70,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     if let Some(share) = crop {
         classifier.set_crop(share);
     }
-    let bar = ProgressBar::new(0);
+    let bar = output::bar("photos", Some(0), output::COUNTING);
     let found = evaluate(&classifier, &folder, batch_size, &mut |done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
@@ -85,13 +86,10 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
             "top_5": found.top_5,
             "seconds": found.seconds,
         });
-        println!("{}", serde_json::to_string_pretty(&line)?);
+        output::json(&line)?;
     } else {
-        println!("{backbone}, {}", classifier.origin);
-        println!(
-            "{} photos in {:.1} s: top-1 {:.3}, top-5 {:.3}",
-            found.images, found.seconds, found.top_1, found.top_5
-        );
+        out!("{}, {}", printable(&backbone), printable(&classifier.origin.to_string()))?;
+        out!("{} photos in {:.1} s: top-1 {:.3}, top-5 {:.3}", found.images, found.seconds, found.top_1, found.top_5)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -101,12 +99,12 @@ fn of_run(folder: &Path, run: Option<&Path>, json: bool) -> Result<ExitCode> {
     let predictor = Predictor::load(&checkpoint(run)?, config::Device::Flex)?;
     let report = predictor.evaluate(folder, &mut Progress::new())?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        output::json(&report)?;
         return Ok(ExitCode::SUCCESS);
     }
     let figure =
         |name: &str, value: Option<f64>| value.map_or_else(String::new, |value| format!(", {name} {value:.4}"));
-    println!(
+    out!(
         "{} photos: accuracy {:.4}{}{}{}, calibration error {:.4}",
         grouped(report.images),
         report.accuracy,
@@ -114,12 +112,13 @@ fn of_run(folder: &Path, run: Option<&Path>, json: bool) -> Result<ExitCode> {
         figure("loss", report.loss),
         figure("ROC AUC", report.roc_auc),
         report.ece
-    );
-    let width = report.per_class.iter().map(|class| class.class.chars().count()).max().unwrap_or(0).max(5);
-    println!("{:width$}  {:>7}  precision  recall      F1", "class", "photos");
-    for class in &report.per_class {
-        let (name, photos) = (&class.class, grouped(class.support));
-        println!("{name:width$}  {photos:>7}     {:.4}  {:.4}  {:.4}", class.precision, class.recall, class.f1);
+    )?;
+    let names: Vec<String> = report.per_class.iter().map(|class| printable(&class.class).to_string()).collect();
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(5);
+    out!("{:width$}  {:>7}  precision  recall      F1", "class", "photos")?;
+    for (name, class) in names.iter().zip(&report.per_class) {
+        let photos = grouped(class.support);
+        out!("{name:width$}  {photos:>7}     {:.4}  {:.4}  {:.4}", class.precision, class.recall, class.f1)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -8,7 +8,10 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use injerto_backbones::weights::Precision;
 use injerto_experiment::{config, device};
+use injerto_files::shown;
 use injerto_trainer::{Checkpoints, Model};
+
+use crate::output::out;
 
 /// What `injerto export` takes.
 #[derive(Args)]
@@ -43,7 +46,7 @@ enum Numbers {
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let Arguments { run, file, backbone, precision } = arguments;
     if file.extension().is_none_or(|extension| extension != "safetensors") {
-        bail!("{}: expected a name that ends in .safetensors", file.display());
+        bail!("{}: expected a name that ends in .safetensors", shown(&file));
     }
     let checkpoint = if run.is_dir() { run.join(Checkpoints::BEST) } else { run };
     let model = Model::load(&checkpoint, &device(config::Device::Flex)?)?;
@@ -60,6 +63,6 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         model.save(&file, precision)?;
         model.card.graph.parameter_count()
     };
-    println!("{count} values in {}", file.display());
+    out!("{count} values in {}", shown(&file))?;
     Ok(ExitCode::SUCCESS)
 }

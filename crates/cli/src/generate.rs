@@ -6,6 +6,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 use injerto_data::generated::{Task, export};
+use injerto_files::shown;
+
+use crate::output::out;
 
 /// What `injerto generate` takes.
 #[derive(Args)]
@@ -35,6 +38,6 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     for (series, (name, per_class)) in [("train", train), ("validation", validation)].into_iter().enumerate() {
         export(&task.dataset(per_class, seed, series as u32), &folder.join(name), [size, size])?;
     }
-    println!("{} images in {}", task.classes().len() * (train + validation), folder.display());
+    out!("{} images in {}", task.classes().len() * (train + validation), shown(&folder))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,7 @@ mod curves;
 mod evaluate;
 mod export;
 mod generate;
+mod output;
 mod plugins;
 mod predict;
 mod progress;
@@ -14,25 +15,34 @@ mod report;
 mod summary;
 mod train;
 
+use std::ffi::OsString;
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use injerto_backbones::plugin::{Catalog, Probe, SearchPath, answer_if_asked};
+
+use crate::output::{Unsaid, note};
 
 /// Transfer learning on your own photos: a new head on a pre-trained backbone.
 #[derive(Parser)]
 #[command(
+    name = "injerto",
     version,
     arg_required_else_help = true,
+    max_term_width = 100,
     after_help = "\
 A first experiment, with nothing to download:
 
   injerto train configs/quickstart.toml
 
-Backbones are plugins: shared libraries named libinjerto_plugin_NAME, looked for in --plugin-dir, INJERTO_PLUGIN_PATH,
-beside this program, and in the user's data folder. `injerto plugins list` shows what is found."
+Backbones are plugins: shared libraries named libinjerto_plugin_NAME, looked
+for in --plugin-dir, INJERTO_PLUGIN_PATH, beside this program, and in the
+user's data folder. `injerto plugins list` shows what is found."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -86,13 +96,50 @@ impl Common {
     }
 }
 
+/// Any argument as text; what in it is not UTF-8 is written `\xNN`, as in an experiment's file.
+fn text() -> impl TypedValueParser<Value = String> {
+    OsStringValueParser::new().map(|argument: OsString| injerto_files::to_text(&argument).into_owned())
+}
+
 fn main() -> ExitCode {
     answer_if_asked();
-    let Cli { command, common } = Cli::parse();
+    std::panic::set_hook(Box::new(remember));
+    catch_unwind(AssertUnwindSafe(command)).unwrap_or_else(|_| {
+        let what = PANIC.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+        note!(
+            "error: this is a defect of injerto, not of your files: {what}\n\
+             please report it, with this message and the command; RUST_BACKTRACE=1 adds the calls that led there"
+        );
+        ExitCode::from(101)
+    })
+}
+
+/// What the last panic said and where. A panic that is caught, in a decoder for example, is told by whoever catches it.
+static PANIC: Mutex<Option<String>> = Mutex::new(None);
+
+fn remember(panic: &PanicHookInfo<'_>) {
+    let said = panic.payload_as_str().unwrap_or("it panicked");
+    let place = panic.location().map_or(String::new(), |place| format!(" ({place})"));
+    *PANIC.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{said}{place}"));
+    if std::env::var_os("RUST_BACKTRACE").is_some_and(|wanted| wanted != "0") {
+        note!("{said}{place}\n{}", std::backtrace::Backtrace::capture());
+    }
+}
+
+fn command() -> ExitCode {
+    let Cli { command, common } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(said) => {
+            let code = ExitCode::from(u8::try_from(said.exit_code()).unwrap_or(2));
+            return output::usage(&said).map_or_else(|error| ended(&error.into()), |()| code);
+        }
+    };
     let level = if common.verbose { tracing::Level::DEBUG } else { tracing::Level::WARN };
     tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(std::io::stderr)
+        .with_writer(output::Log)
+        .with_ansi(false)
+        .with_level(false)
         .without_time()
         .with_target(false)
         .init();
@@ -109,8 +156,14 @@ fn main() -> ExitCode {
         Command::Evaluate(arguments) => evaluate::run(arguments, &common),
         Command::Generate(arguments) => generate::run(arguments),
     };
-    done.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::from(1)
-    })
+    done.unwrap_or_else(|error| ended(&error))
+}
+
+/// The end of a command that could not do all that it was asked for. Whoever stops reading has all that they want.
+fn ended(error: &anyhow::Error) -> ExitCode {
+    if matches!(error.downcast_ref(), Some(Unsaid::NoReader)) {
+        return ExitCode::SUCCESS;
+    }
+    output::error(error);
+    ExitCode::from(1)
 }

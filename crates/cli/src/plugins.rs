@@ -1,16 +1,16 @@
 //! `injerto plugins`.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Subcommand;
 use injerto_backbones::plugin::{BackboneFile, Probe, validate};
-use injerto_files::printable;
+use injerto_files::{printable, shown, to_text};
 use serde_json::json;
 
 use crate::Common;
+use crate::output::{self, note, out};
 use crate::summary::parameters;
 
 /// What `injerto plugins` takes.
@@ -56,35 +56,39 @@ The name of the file is the backbone's: NAME.backbone.json in a plugin folder is
 /// Runs the command.
 pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     match arguments {
-        Arguments::List { json: false } => println!("{}", common.catalog()?.listing()),
+        Arguments::List { json: false } => out!("{}", common.catalog()?.listing())?,
         Arguments::List { json: true } => {
             let catalog = common.catalog()?;
             let found: Vec<_> = catalog
                 .found
                 .iter()
                 .map(|found| {
-                    json!({ "library": found.library, "descriptor": found.descriptor, "shadowed_by": found.shadowed_by })
+                    json!({
+                        "library": to_text(found.library.as_os_str()),
+                        "descriptor": found.descriptor,
+                        "shadowed_by": found.shadowed_by.as_ref().map(|first| to_text(first.as_os_str())),
+                    })
                 })
                 .collect();
             let refused: Vec<_> = catalog
                 .refused
                 .iter()
-                .map(|refused| json!({ "library": refused.library, "reason": refused.error.to_string() }))
+                .map(|refused| json!({ "library": to_text(refused.library.as_os_str()), "reason": refused.error.to_string() }))
                 .collect();
-            println!("{}", serde_json::to_string_pretty(&json!({ "found": found, "refused": refused }))?);
+            output::json(&json!({ "found": found, "refused": refused }))?;
         }
         Arguments::Validate { path, json } => {
             if !path.is_file() {
-                bail!("{}: no such file", path.display());
+                bail!("{}: no such file", shown(&path));
             }
             let report = validate(&path, &Probe::this_program()?);
             if json {
-                println!("{}", serde_json::to_string_pretty(&report)?);
+                output::json(&report)?;
             } else {
                 for check in &report.checks {
                     match &check.problem {
-                        None => println!("ok      {}", check.name),
-                        Some(problem) => println!("FAILED  {}\n        {problem}", check.name),
+                        None => out!("ok      {}", check.name)?,
+                        Some(problem) => out!("FAILED  {}\n        {}", check.name, printable(problem))?,
                     }
                 }
             }
@@ -102,12 +106,12 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
                 }
                 None => {
                     let dump = dump.alone();
-                    std::io::stdout().write_all(dump.file.to_json().as_bytes())?;
+                    out!("{}", dump.file.to_json().trim_end())?;
                     dump
                 }
             };
             for reason in &dump.left_out {
-                eprintln!("left out: {}", printable(reason));
+                note!("left out: {}", printable(reason));
             }
         }
     }

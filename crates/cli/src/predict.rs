@@ -7,9 +7,11 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use injerto_backbones::weights::Cache;
 use injerto_experiment::{Classifier, Predictor, config};
+use injerto_files::{printable, shown, to_text};
 use serde_json::json;
 
 use crate::Common;
+use crate::output::{self, note, out};
 use crate::summary::parameters;
 
 /// What `injerto predict` takes.
@@ -38,13 +40,13 @@ pub struct Arguments {
 #[derive(Args)]
 struct Top {
     /// Name ImageNet's classes with this backbone's own classifier, no training needed
-    #[arg(long, value_name = "NAME", conflicts_with = "run")]
+    #[arg(long, value_name = "NAME", conflicts_with = "run", value_parser = crate::text())]
     backbone: Option<String>,
     /// A parameter of the backbone as JSON, such as variant=lite0 (may be given several times)
-    #[arg(long, value_name = "KEY=VALUE", requires = "backbone")]
+    #[arg(long, value_name = "KEY=VALUE", requires = "backbone", value_parser = crate::text())]
     param: Vec<String>,
     /// A weight set of the backbone, or a file
-    #[arg(long, default_value = "imagenet", requires = "backbone")]
+    #[arg(long, default_value = "imagenet", requires = "backbone", value_parser = crate::text())]
     weights: String,
 }
 
@@ -76,29 +78,32 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
             Ok(prediction) if arguments.json => {
                 let probabilities: Vec<_> =
                     prediction.iter().map(|(class, p)| json!({ "class": class, "probability": p })).collect();
-                println!("{}", json!({ "image": image, "classes": probabilities }));
+                out!("{}", json!({ "image": to_text(image.as_os_str()), "classes": probabilities }))?;
             }
             Ok(prediction) => {
-                let words: Vec<String> =
-                    prediction.iter().take(5).map(|(class, p)| format!("{class} {:.1} %", p * 100.0)).collect();
-                println!("{}: {}", image.display(), words.join(", "));
+                let word = |(class, p): &(String, f32)| format!("{} {:.1} %", printable(class), p * 100.0);
+                let words: Vec<String> = prediction.iter().take(5).map(word).collect();
+                out!("{}: {}", shown(image), words.join(", "))?;
             }
             // One bad file does not keep the others from their answer.
             Err(error) => {
                 failed = true;
-                eprintln!("error: {error:#}");
+                output::error(&error);
             }
         }
     }
     Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
-/// The best checkpoint of a run's folder, or that file itself; without one, of the newest run.
+/// The best checkpoint of a run's folder, or that file itself; without one, of the newest run, which is told.
 pub fn checkpoint(run: Option<&Path>) -> Result<PathBuf> {
     let run = match run {
         Some(run) => run.to_owned(),
         None => {
-            newest(Path::new("runs")).context("no run in runs/; name one with --run, or a backbone with --backbone")?
+            let newest = newest(Path::new("runs"));
+            let newest = newest.context("no run in runs/; name one with --run, or a backbone with --backbone")?;
+            note!("with the newest run, {} (--run names another)", shown(&newest));
+            newest
         }
     };
     Ok(if run.is_dir() { run.join("best.safetensors") } else { run })

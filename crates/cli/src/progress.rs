@@ -1,11 +1,14 @@
 //! How a run shows itself: a bar where there is a terminal, a line now and then where there is none, a line an epoch everywhere.
 
-use std::io::IsTerminal;
+use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
+use injerto_files::printable;
 use injerto_graph::summary::grouped;
 use injerto_trainer::{Event, Observer};
+
+use crate::output::{self, note, tell};
 
 /// How often a log gets a line of what goes on.
 const LOG_EVERY: Duration = Duration::from_secs(30);
@@ -15,25 +18,24 @@ pub struct Progress {
     bar: ProgressBar,
     /// Where there is no terminal: when the work shown began, and the last line.
     log: Option<[Instant; 2]>,
+    /// Whether a phase has begun, and when its features were first heard of: their time belongs to no epoch.
+    phase_began: bool,
+    features_began: Option<Instant>,
 }
 
 impl Progress {
     /// Nothing to show yet.
     pub fn new() -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
         let now = Instant::now();
-        Self { bar, log: (!std::io::stderr().is_terminal()).then_some([now, now]) }
+        let log = (!std::io::stderr().is_terminal()).then_some([now, now]);
+        Self { bar: output::bar("", None, output::COUNTING), log, phase_began: false, features_began: None }
     }
 
     /// Shows `done` of `total`, beginning a new bar where the last one was about something else.
     fn show(&mut self, what: &str, done: usize, total: usize, message: String) {
         if self.bar.prefix() != what || self.bar.is_finished() {
             self.bar.finish_and_clear();
-            let template = "{prefix:>12} {bar:32} {pos}/{len} {msg} {eta}";
-            let style = ProgressStyle::with_template(template).expect("a valid template").progress_chars("━╸ ");
-            self.bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr_with_hz(10));
-            self.bar.set_style(style);
-            self.bar.set_prefix(what.to_owned());
+            self.bar = output::bar(what, Some(total as u64), "{prefix:>12} {bar:32} {pos}/{len} {msg} {eta}");
             self.bar.enable_steady_tick(Duration::from_millis(250));
             self.log = self.log.map(|_| [Instant::now(); 2]);
         }
@@ -43,7 +45,7 @@ impl Progress {
         {
             *last = Instant::now();
             let left = began.elapsed().as_secs_f64() * (total as f64 / done as f64 - 1.0);
-            eprintln!("{what:>12} {} of {}, {left:.0} s left", grouped(done), grouped(total));
+            note!("{what:>12} {} of {}, {left:.0} s left", grouped(done), grouped(total));
         }
         self.bar.set_message(message);
         self.bar.set_position(done as u64);
@@ -51,22 +53,34 @@ impl Progress {
 
     fn line(&mut self, text: &str) {
         self.bar.finish_and_clear();
-        println!("{text}");
+        tell!("{text}");
     }
 }
 
 impl Observer for Progress {
     fn observe(&mut self, event: &Event<'_>) {
         match event {
-            Event::PhaseBegan { name, trainable, non_trainable, epochs, .. } => self.line(&format!(
-                "{name}: {epochs} epochs, trainable {} / non-trainable {}",
-                grouped(*trainable),
-                grouped(*non_trainable),
-            )),
+            Event::PhaseBegan { name, trainable, non_trainable, epochs, .. } => {
+                (self.phase_began, self.features_began) = (true, None);
+                self.line(&format!(
+                    "{}: {epochs} epochs, trainable {} / non-trainable {}",
+                    printable(name),
+                    grouped(*trainable),
+                    grouped(*non_trainable),
+                ));
+            }
             Event::Prefix { done, total } => {
+                if self.phase_began {
+                    self.features_began.get_or_insert_with(Instant::now);
+                }
                 self.show("features", *done, *total, "images through the frozen prefix, once each".to_owned());
             }
             Event::Batch { epoch, done, total, loss, accuracy } => {
+                self.phase_began = false;
+                if let Some(began) = self.features_began.take() {
+                    let seconds = began.elapsed().as_secs_f64();
+                    self.line(&format!("features   {seconds:>6.1} s  once each, before the epochs"));
+                }
                 let message = format!("loss {loss:.4} accuracy {accuracy:.4}");
                 self.show(&format!("epoch {epoch}"), *done, *total, message);
             }
@@ -84,7 +98,9 @@ impl Observer for Progress {
             Event::RateReduced { learning_rate, .. } => {
                 self.line(&format!("           no progress: the learning rate is {learning_rate:e} from here"));
             }
-            Event::StoppedEarly { phase, .. } => self.line(&format!("           no progress: {phase} ends early")),
+            Event::StoppedEarly { phase, .. } => {
+                self.line(&format!("           no progress: {} ends early", printable(phase)))
+            }
             _ => {}
         }
     }

@@ -5,6 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
+use injerto_files::shown;
+
+use crate::output::out;
 
 /// What `injerto report` takes.
 #[derive(Args)]
@@ -23,7 +26,7 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     for folder in arguments.runs {
-        println!("{}", injerto_report::write(&folder)?.display());
+        out!("{}", shown(&injerto_report::write(&folder)?))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -9,6 +9,7 @@ use injerto_graph::{FreezePlan, LayerRef, Selection};
 use serde_json::{Map, Value};
 
 use crate::Common;
+use crate::output::{self, out};
 
 /// What `injerto summary` takes.
 #[derive(Args)]
@@ -20,12 +21,13 @@ Examples:
   injerto summary mobilenet_v2 --param alpha=0.35 --json")]
 pub struct Arguments {
     /// Name of the backbone, or path of its library
+    #[arg(value_parser = crate::text())]
     backbone: String,
     /// A parameter of the backbone as JSON, such as alpha=0.35 (may be given several times)
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = crate::text())]
     param: Vec<String>,
     /// Freeze everything before this layer (its index or its name)
-    #[arg(long, value_name = "LAYER")]
+    #[arg(long, value_name = "LAYER", value_parser = crate::text())]
     from_layer: Option<String>,
     /// Print JSON
     #[arg(long)]
@@ -43,8 +45,8 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     });
     let summary = Summary::new(&graph, &FreezePlan::new(&graph, &selection)?);
     match arguments.json {
-        true => println!("{}", serde_json::to_string_pretty(&summary)?),
-        false => print!("{}", summary.to_text()),
+        true => output::json(&summary)?,
+        false => out!("{}", summary.to_text().trim_end_matches('\n'))?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -10,14 +10,17 @@ use clap::Args;
 use injerto_backbones::weights::Cache;
 use injerto_experiment::config::{Config, DataConfig};
 use injerto_experiment::{Prepared, RunFolder, Summary, Watch, device};
+use injerto_files::{printable, shell_word, shown};
 use injerto_graph::summary::grouped;
 use injerto_graph::{Cut, CutOptions};
 use injerto_report::ReportError;
 use injerto_report::verdict::{State, verdict};
+use injerto_trainer::Checkpoints;
 use injerto_trainer::history::EpochRecord;
 
 use crate::Common;
 use crate::curves;
+use crate::output::{self, note, out, tell};
 use crate::progress::Progress;
 
 /// What `injerto train` takes.
@@ -36,7 +39,7 @@ pub struct Arguments {
     #[arg(value_name = "FILE", required_unless_present = "resume")]
     file: Option<PathBuf>,
     /// Override any key, such as data.batch_size=16 or phases.0.epochs=3 (may be given several times)
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = crate::text())]
     set: Vec<String>,
     /// Resolve everything, print the plan, train nothing
     #[arg(long)]
@@ -56,17 +59,17 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     let config = Config::load(&file, &arguments.set)?;
     let device = device(config.device)?;
     let prepared = Prepared::new(config, &mut common.catalog()?, &Cache::of_user())?;
-    println!("{}", plan(&prepared));
-    prepared.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    output::prose(&plan(&prepared)).or_else(|unsaid| if arguments.dry_run { Err(unsaid) } else { Ok(()) })?;
+    prepared.warnings.iter().for_each(|warning| output::warning(warning));
     if arguments.dry_run {
-        println!("\n# The experiment, with every default\n{}", prepared.config.to_toml());
+        out!("\n# The experiment, with every default\n{}", prepared.config.to_toml())?;
         return Ok(ExitCode::SUCCESS);
     }
     let folder = match &resumed {
         Some(folder) => folder.clone(),
         None => RunFolder::create(arguments.run_dir.as_deref(), &prepared.config.name)?,
     };
-    println!("folder     {}\n", folder.path().display());
+    tell!("folder     {}\n", shown(folder.path()));
 
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
@@ -75,39 +78,59 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
         if asked.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("\nstopping after this batch (Ctrl-C again stops at once)");
+        note!("\nstopping after this batch (Ctrl-C again stops at once)");
     })?;
     let mut progress = Progress::new();
-    let mut announce = |what: &str| println!("\n{what}");
+    let mut announce = |what: &str| tell!("\n{what}");
     let mut watch = Watch { observer: &mut progress, announce: &mut announce, stop: &stop };
     let outcome = injerto_experiment::run(&prepared, &device, &folder, resumed.is_some(), &mut watch);
     // Of a run that failed, the epochs before are drawn. No run is lost because it cannot be drawn.
     match injerto_report::write(folder.path()) {
         Err(ReportError::NothingToDraw { .. }) | Ok(_) => {}
-        Err(error) => tracing::warn!("no report: {error}"),
+        Err(error) => output::warning(&format!("no report: {error}")),
     }
-    let outcome = outcome?;
+    let outcome = outcome.map_err(|error| with_what_is_kept(error.into(), &folder))?;
     report(&outcome.summary, &folder);
     Ok(if outcome.summary.interrupted { ExitCode::from(130) } else { ExitCode::SUCCESS })
+}
+
+/// Of a full disk, the error also says what is kept and how to go on.
+fn with_what_is_kept(error: anyhow::Error, folder: &RunFolder) -> anyhow::Error {
+    if !output::is_full_disk(&error) || !folder.path().join(Checkpoints::LAST).is_file() {
+        return error;
+    }
+    let at = shell_word(folder.path());
+    anyhow::anyhow!(
+        "{}\nevery finished epoch is kept; with room on that disk, go on: injerto train --resume {at}",
+        output::in_words(&error)
+    )
 }
 
 /// What will be done, in a few lines.
 fn plan(prepared: &Prepared) -> String {
     let Prepared { config, train, validation, card, .. } = prepared;
-    let counts: Vec<String> =
-        train.classes.iter().zip(train.counts()).map(|(class, count)| format!("{class} {}", grouped(count))).collect();
+    let counts: Vec<String> = train
+        .classes
+        .iter()
+        .zip(train.counts())
+        .map(|(class, count)| format!("{} {}", printable(class), grouped(count)))
+        .collect();
     let held = validation.as_ref().map_or(0, |dataset| dataset.samples.len());
     let [height, width] = card.image_size();
     let mut lines = vec![
-        format!("experiment {} (seed {}, device {})", config.name, config.seed, config.device.name()),
+        format!("experiment {} (seed {}, device {})", printable(&config.name), config.seed, config.device.name()),
         format!(
             "images     {} to train ({}), {} to validate",
             grouped(train.samples.len()),
             counts.join(", "),
             grouped(held)
         ),
-        format!("backbone   {} at {height}x{width}, {} layers", config.backbone.plugin, card.backbone_layers),
-        format!("weights    {}", prepared.origin),
+        format!(
+            "backbone   {} at {height}x{width}, {} layers",
+            printable(&config.backbone.plugin),
+            card.backbone_layers
+        ),
+        format!("weights    {}", printable(&prepared.origin.to_string())),
         format!(
             "head       {}",
             card.graph.nodes()[card.backbone_layers..].iter().map(|node| node.name()).collect::<Vec<_>>().join(", ")
@@ -120,7 +143,7 @@ fn plan(prepared: &Prepared) -> String {
         lines.push(format!(
             "phase {}    {}: {} epochs, trainable {} / non-trainable {}",
             at + 1,
-            phase.name,
+            printable(&phase.name),
             phase.epochs,
             grouped(trainable),
             grouped(rest),
@@ -155,31 +178,33 @@ fn changing(data: &DataConfig) -> Option<String> {
 
 fn report(summary: &Summary, folder: &RunFolder) {
     if !summary.skipped.is_empty() {
-        println!("\n{} file(s) left out:", summary.skipped.len());
+        tell!("\n{} file(s) left out:", summary.skipped.len());
         for (path, reason) in summary.skipped.iter().take(10) {
-            println!("  {}: {reason}", path.display());
+            tell!("  {}: {}", shown(path), printable(reason));
         }
     }
     if let Some(gain) = &summary.transfer_gain {
-        println!("\n{}", curves::draw(&[("by transfer", &gain.transfer), ("from scratch", &gain.scratch)]));
+        tell!("\n{}", curves::draw(&[("by transfer", &gain.transfer), ("from scratch", &gain.scratch)]));
         let seeds = gain.seeds.len();
-        println!("What transfer gained, validation accuracy over {seeds} seeds:");
-        println!("  higher start      {:+.3}  after the first epoch", gain.start);
-        println!("  higher slope      {:+.3}  an epoch, on the way up", gain.slope);
-        println!("  higher asymptote  {:+.3}  at the end", gain.asymptote);
+        tell!("What transfer gained, validation accuracy over {seeds} seeds:");
+        tell!("  higher start      {:+.3}  after the first epoch", gain.start);
+        tell!("  higher slope      {:+.3}  an epoch, on the way up", gain.slope);
+        tell!("  higher asymptote  {:+.3}  at the end", gain.asymptote);
     }
     if summary.interrupted {
-        let at = folder.path().display();
-        println!("\nstopped; every finished epoch is kept. To go on: injerto train --resume {at}");
+        let at = shell_word(folder.path());
+        tell!("\nstopped; every finished epoch is kept. To go on: injerto train --resume {at}");
         return;
     }
     if let Some(value) = summary.best.value {
-        println!("\nbest {} {value:.4} in epoch {}", summary.best.monitor, summary.best.epoch);
+        tell!("\nbest {} {value:.4} in epoch {}", summary.best.monitor, summary.best.epoch);
     }
     let history: Vec<EpochRecord> = summary.phases.iter().flat_map(|phase| phase.history.clone()).collect();
     let verdict = verdict(&history, summary.best.epoch, Some(1.0 / summary.classes.len().max(1) as f64));
     if verdict.state != State::Unknown {
-        println!("{}: {}", verdict.headline, verdict.advice);
+        tell!("{}: {}", verdict.headline, verdict.advice);
     }
-    println!("{:.1} s, everything is in {}", summary.seconds.total, folder.path().display());
+    tell!("{:.1} s, everything is in {}", summary.seconds.total, shown(folder.path()));
+    tell!("look at    {}", shown(&folder.path().join("report.html")));
+    tell!("use it     injerto predict PHOTO --run {}", shell_word(folder.path()));
 }

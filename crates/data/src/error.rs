@@ -5,13 +5,13 @@ use std::path::PathBuf;
 pub enum DataError {
     // --- folders ---------------------------------------------------------------------------------------------------
     /// The folder is not there.
-    #[error("{}: no such folder", path.display())]
+    #[error("{}: no such folder", injerto_files::shown(path))]
     NoFolder {
         /// The folder.
         path: PathBuf,
     },
     /// A folder cannot be listed.
-    #[error("{}: cannot be read: {reason}", path.display())]
+    #[error("{}: cannot be read: {reason}", injerto_files::shown(path))]
     Unreadable {
         /// The folder.
         path: PathBuf,
@@ -19,13 +19,13 @@ pub enum DataError {
         reason: String,
     },
     /// A folder without sub-folders.
-    #[error("{}: no classes found: expected one sub-folder a class, with images in each", path.display())]
+    #[error("{}: no classes found: expected one sub-folder a class, with images in each", injerto_files::shown(path))]
     NoClasses {
         /// The folder.
         path: PathBuf,
     },
     /// A class without images.
-    #[error("{}: class '{class}' has no images ({})", path.display(), crate::folder::EXTENSIONS.join(", "))]
+    #[error("{}: class '{class}' has no images ({})", injerto_files::shown(path), crate::folder::EXTENSIONS.join(", "))]
     EmptyClass {
         /// The class's folder.
         path: PathBuf,
@@ -35,7 +35,7 @@ pub enum DataError {
     /// Training and validation with different classes.
     #[error(
         "{}: classes differ between training ({}) and validation ({})",
-        path.display(), training.join(", "), validation.join(", ")
+        injerto_files::shown(path), training.join(", "), validation.join(", ")
     )]
     ClassesDiffer {
         /// The root.
@@ -58,7 +58,7 @@ pub enum DataError {
 
     // --- images ----------------------------------------------------------------------------------------------------
     /// A file that is no readable image.
-    #[error("{}: not a readable image: {reason}", path.display())]
+    #[error("{}: not a readable image: {reason}", injerto_files::shown(path))]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -79,7 +79,7 @@ pub enum DataError {
         known: Vec<&'static str>,
     },
     /// A file cannot be written.
-    #[error("{}: cannot be written: {reason}", path.display())]
+    #[error("{}: cannot be written: {reason}", injerto_files::shown(path))]
     Write {
         /// The file.
         path: PathBuf,

@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use injerto_files::{printable, shown};
+
 /// Why an experiment cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum ExperimentError {
@@ -13,7 +15,7 @@ pub enum ExperimentError {
     #[error(
         "data.root: none of these folders is there: {}\nput the images there, or name another folder with \
          `--set data.root=FOLDER`",
-        tried.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+        tried.iter().map(|path| shown(path).to_string()).collect::<Vec<_>>().join(", ")
     )]
     NoRoot {
         /// What was tried.
@@ -32,7 +34,7 @@ pub enum ExperimentError {
     #[error(transparent)]
     Mismatch(#[from] injerto_losses::Mismatch),
     /// A weight for a class that there is none of.
-    #[error("loss.class_weights: there is no class '{class}'; the classes are {}", classes.join(", "))]
+    #[error("loss.class_weights: there is no class '{}'; the classes are {}", printable(class), some(classes))]
     NoSuchClass {
         /// The name.
         class: String,
@@ -40,7 +42,7 @@ pub enum ExperimentError {
         classes: Vec<String>,
     },
     /// A folder of photos of a class that the network was not trained for.
-    #[error("the network does not know the class '{class}'; it was trained for {}", known.join(", "))]
+    #[error("the network does not know the class '{}'; it was trained for {}", printable(class), some(known))]
     UnknownClass {
         /// Name of the folder.
         class: String,
@@ -72,7 +74,7 @@ pub enum ExperimentError {
         width: usize,
     },
     /// A file of the run cannot be written or read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", shown(path))]
     Io {
         /// The file.
         path: PathBuf,
@@ -80,7 +82,10 @@ pub enum ExperimentError {
         source: std::io::Error,
     },
     /// A folder that holds another run.
-    #[error("{}: there is a run in this folder already; `--resume` goes on with it, or name another folder", path.display())]
+    #[error(
+        "{}: there is a run in this folder already; `--resume` goes on with it, or name another folder",
+        shown(path)
+    )]
     Occupied {
         /// The folder.
         path: PathBuf,
@@ -99,11 +104,21 @@ pub enum ExperimentError {
         with: Vec<String>,
     },
     /// A photo or a folder whose name does not tell its class.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {reason}", shown(path))]
     NoLabel {
         /// The file or folder.
         path: PathBuf,
         /// What was expected.
         reason: String,
     },
+}
+
+/// Names, up to a number that a reader takes in.
+fn some(names: &[String]) -> String {
+    const MOST: usize = 20;
+    let mut list: Vec<String> = names.iter().take(MOST).map(|name| printable(name).to_string()).collect();
+    if names.len() > MOST {
+        list.push(format!("… and {} more", names.len() - MOST));
+    }
+    list.join(", ")
 }

@@ -221,7 +221,7 @@ pub fn run(
     skipped.extend(validation.iter().flat_map(Loader::skipped));
     let mut summary = summarise(prepared, &fitted, skipped);
     summary.metrics = metrics(prepared, &fitted, validation.as_ref(), device, folder, watch)?;
-    folder.write("summary.json", &serde_json::to_string_pretty(&summary).expect("plain data"))?;
+    folder.write("summary.json", &crate::json::pretty(&summary))?;
     if let Some(asked) = config.transfer_gain.as_ref().filter(|_| !fitted.interrupted) {
         let own = accuracies(&fitted.history);
         summary.transfer_gain = transfer_gain(prepared, device, asked, (config.seed, own), watch)?;
@@ -229,7 +229,7 @@ pub fn run(
     }
     summary.seconds.total = began.elapsed().as_secs_f64();
     summary.peak_memory_bytes = peak_memory();
-    folder.write("summary.json", &serde_json::to_string_pretty(&summary).expect("plain data"))?;
+    folder.write("summary.json", &crate::json::pretty(&summary))?;
     // The least of the files: everything else is there if it is not.
     board.finish()?;
     Ok(Outcome { summary, model })

@@ -3,15 +3,18 @@
 //! - [`write`], [`Partial`]: a file appears whole, on the disk, or not at all;
 //! - [`Lock`]: one process at a time in a folder;
 //! - [`user`]: where this platform keeps a user's caches and data;
-//! - [`shown`], [`printable`]: a path or a name, as it may be printed.
+//! - [`shown`], [`printable`]: a path or a name, as it may be printed;
+//! - [`to_text`], [`from_text`], [`shell_word`]: a path as text that is read back, also where it is not UTF-8.
 //!
 //! *Architecture invariant:* this crate knows no other crate of the project and no format of a file.
 
 mod lock;
 mod shown;
+mod text;
 pub mod user;
 mod write;
 
 pub use lock::{Lock, LockError};
-pub use shown::{Printable, printable, shown};
+pub use shown::{Printable, is_plain, printable, shown};
+pub use text::{from_text, shell_word, to_text};
 pub use write::{Partial, remove_partial, write};

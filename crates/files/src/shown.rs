@@ -37,9 +37,9 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
-/// Whether a character only shows itself. Control characters do more, and so do the marks that turn the direction of reading
+/// Whether a character of a terminal only shows itself. Control characters do more, and so do the marks that turn the direction of reading
 /// (Unicode's Bidi_Control) and line and paragraph separators.
-fn is_plain(c: char) -> bool {
+pub fn is_plain(c: char) -> bool {
     let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     !c.is_control() && !turns && !matches!(c, '\u{2028}' | '\u{2029}')
 }

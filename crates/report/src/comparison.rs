@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use injerto_experiment::gain::{Curve, measure};
 
 use crate::curves::comparison_figure;
-use crate::page::{figure, page, section, table};
+use crate::page::{figures, page, section, table};
 use crate::run::Run;
 use crate::scene::Ink;
 use crate::svg::escaped;
@@ -81,7 +81,7 @@ impl Comparison {
     /// # Errors
     /// Files that cannot be written.
     pub fn write(&self, folder: &Path) -> Result<PathBuf, ReportError> {
-        write_figure(&comparison_figure(&self.runs, true), folder, "compare")?;
+        write_figure(&comparison_figure(&self.runs).beside(), folder, "compare")?;
         let path = folder.join("compare.html");
         write_file(&path, self.page().as_bytes())?;
         Ok(path)
@@ -90,7 +90,7 @@ impl Comparison {
     fn page(&self) -> String {
         let names: Vec<&str> = self.runs.iter().map(|(label, _)| label.as_str()).collect();
         let mut body = format!("<h1>Runs compared</h1>\n<p class=\"muted\">{}</p>\n", escaped(&names.join(", ")));
-        body += &section("Learning curves", &figure(&comparison_figure(&self.runs, false)));
+        body += &section("Learning curves", &figures(&comparison_figure(&self.runs).each()));
         let rows = self.runs.iter().zip(&self.measures).enumerate().map(|(place, ((label, run), measured))| {
             let Kept { epoch, monitor, value } = &run.best;
             let key = format!("<span class=\"key\" style=\"background:var({})\"></span>", Ink::Run(place).variable());

@@ -7,20 +7,30 @@ use crate::chart::{Mark, Panel, Series, Unit};
 use crate::run::Run;
 use crate::scene::{Anchor, Ink, Scene};
 
-/// Width of a figure.
+/// Width of a figure whose panels stand beside each other.
 const WIDTH: f64 = 980.0;
-/// Height of its panels.
+/// Width of a panel by itself: such that its words can be read when it is as narrow as a phone.
+const ALONE: f64 = 460.0;
+/// Height of panels.
 const HEIGHT: f64 = 320.0;
 /// Distance between its panels, and from its edges.
 const MARGIN: f64 = 24.0;
 
-/// Loss and accuracy of a run, training and validation, with its phases and its best epoch; `titled` names the run above.
-pub fn run_figure(run: &Run, titled: bool) -> Scene {
-    let title = titled.then(|| {
-        let facts = run.summary.as_ref().map_or(String::new(), |summary| {
-            format!("seed {}, {}, {} classes", summary.seed, summary.device, summary.classes.len())
-        });
-        (run.name.as_str(), facts)
+/// Panels that belong together: beside each other in a file, one by one on a page, where they find their place by the width of
+/// the screen.
+#[derive(Debug, Clone)]
+pub struct Figure {
+    /// What stands above them in a file, at the left and at the right.
+    title: [String; 2],
+    /// What they show, for those who cannot see it.
+    description: String,
+    panels: Vec<Panel>,
+}
+
+/// Loss and accuracy of a run, training and validation, with its phases and its best epoch.
+pub fn run_figure(run: &Run) -> Figure {
+    let facts = run.summary.as_ref().map_or(String::new(), |summary| {
+        format!("seed {}, {}, {} classes", summary.seed, summary.device, summary.classes.len())
     });
     let panel = |title: &str, unit, training: Metric, validation: Metric| {
         let points = |metric: Metric| {
@@ -45,7 +55,7 @@ pub fn run_figure(run: &Run, titled: bool) -> Scene {
         });
         Panel { title: title.to_owned(), unit, series, phases: run.stretches(), mark }
     };
-    let panels = [
+    let panels = vec![
         panel("Accuracy", Unit::Share, Metric::Accuracy, Metric::ValAccuracy),
         panel("Loss", Unit::Loss, Metric::Loss, Metric::ValLoss),
     ];
@@ -55,11 +65,11 @@ pub fn run_figure(run: &Run, titled: bool) -> Scene {
     };
     let description =
         format!("Learning curves of {}: accuracy and loss over {} epochs{best}", run.name, run.history.len());
-    side_by_side(title, description, &panels)
+    Figure { title: [run.name.clone(), facts], description, panels }
 }
 
 /// Validation accuracy and loss of several runs, each called by its label.
-pub fn comparison_figure(runs: &[(String, Run)], titled: bool) -> Scene {
+pub fn comparison_figure(runs: &[(String, Run)]) -> Figure {
     let panel = |title: &str, unit, metric: Metric, instead: Metric| {
         let series = runs.iter().enumerate().map(|(place, (label, run))| {
             let value = |record: &EpochRecord| metric.of(record).or_else(|| instead.of(record));
@@ -72,18 +82,17 @@ pub fn comparison_figure(runs: &[(String, Run)], titled: bool) -> Scene {
         series.reverse();
         Panel { title: title.to_owned(), unit, series, phases: Vec::new(), mark: None }
     };
-    let panels = [
+    let panels = vec![
         panel("Validation accuracy", Unit::Share, Metric::ValAccuracy, Metric::Accuracy),
         panel("Validation loss", Unit::Loss, Metric::ValLoss, Metric::Loss),
     ];
     let names: Vec<&str> = runs.iter().map(|(label, _)| label.as_str()).collect();
     let description = format!("Validation accuracy and loss of {}", names.join(", "));
-    let title = titled.then(|| ("Runs compared", format!("{} runs", runs.len())));
-    side_by_side(title, description, &panels)
+    Figure { title: ["Runs compared".to_owned(), format!("{} runs", runs.len())], description, panels }
 }
 
 /// The mean curves behind a transfer gain.
-pub fn gain_figure(gain: &Gain) -> Scene {
+pub fn gain_figure(gain: &Gain) -> Figure {
     let series = |name: &str, ink, width, curve: &[f64]| {
         let points = curve.iter().enumerate().map(|(at, &value)| (at + 1, value)).collect();
         Series { name: name.to_owned(), ink, width, points }
@@ -100,21 +109,38 @@ pub fn gain_figure(gain: &Gain) -> Scene {
     };
     let seeds = gain.seeds.len();
     let description = format!("Mean validation accuracy by transfer and from scratch over {seeds} seeds");
-    let mut scene = Scene { width: 640.0, height: HEIGHT + MARGIN, description, items: Vec::new() };
-    panel.draw(&mut scene, [MARGIN, MARGIN / 2.0, 640.0 - 2.0 * MARGIN, HEIGHT]);
-    scene
+    Figure { title: ["Transfer gain".to_owned(), format!("{seeds} seeds")], description, panels: vec![panel] }
 }
 
-fn side_by_side(title: Option<(&str, String)>, description: String, panels: &[Panel; 2]) -> Scene {
-    let above = if title.is_some() { 56.0 } else { MARGIN / 2.0 };
-    let mut scene = Scene { width: WIDTH, height: above + HEIGHT + MARGIN / 2.0, description, items: Vec::new() };
-    if let Some((name, facts)) = title {
+impl Figure {
+    /// All panels beside each other, with their title above.
+    pub fn beside(&self) -> Scene {
+        let above = 56.0;
+        let mut scene = Scene {
+            width: WIDTH,
+            height: above + HEIGHT + MARGIN / 2.0,
+            description: self.description.clone(),
+            items: Vec::new(),
+        };
+        let [name, facts] = &self.title;
         scene.heading((MARGIN, 28.0), crate::font::fitted(name, 16.0, WIDTH / 2.0), 16.0);
-        scene.text((WIDTH - MARGIN, 28.0), facts, 11.5, Ink::Muted, Anchor::End);
+        scene.text((WIDTH - MARGIN, 28.0), facts.clone(), 11.5, Ink::Muted, Anchor::End);
+        let count = self.panels.len() as f64;
+        let width = (WIDTH - (count + 1.0) * MARGIN) / count;
+        for (place, panel) in self.panels.iter().enumerate() {
+            panel.draw(&mut scene, [MARGIN + place as f64 * (width + MARGIN), above, width, HEIGHT]);
+        }
+        scene
     }
-    let width = (WIDTH - 3.0 * MARGIN) / 2.0;
-    for (place, panel) in panels.iter().enumerate() {
-        panel.draw(&mut scene, [MARGIN + place as f64 * (width + MARGIN), above, width, HEIGHT]);
+
+    /// Each panel by itself, without a title.
+    pub fn each(&self) -> Vec<Scene> {
+        let scene = |panel: &Panel| {
+            let description = format!("{}. {}", panel.title, self.description);
+            let mut scene = Scene { width: ALONE, height: HEIGHT + MARGIN / 2.0, description, items: Vec::new() };
+            panel.draw(&mut scene, [0.0, MARGIN / 2.0, ALONE, HEIGHT]);
+            scene
+        };
+        self.panels.iter().map(scene).collect()
     }
-    scene
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     /// A file of the run cannot be read, or one of the report cannot be written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", injerto_files::shown(path))]
     Io {
         /// The file.
         path: PathBuf,
@@ -12,7 +12,7 @@ pub enum ReportError {
         source: std::io::Error,
     },
     /// A file of the run that is not what a run writes.
-    #[error("{}: {source}; was it written by `injerto train`?", path.display())]
+    #[error("{}: {source}; was it written by `injerto train`?", injerto_files::shown(path))]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -22,14 +22,14 @@ pub enum ReportError {
     /// A folder in which no epoch has ended.
     #[error(
         "{}: no finished epoch to draw; expected summary.json or history.jsonl in it, as `injerto train` writes them",
-        path.display()
+        injerto_files::shown(path)
     )]
     NothingToDraw {
         /// The folder.
         path: PathBuf,
     },
     /// A picture that cannot be encoded.
-    #[error("{}: cannot be encoded as PNG: {reason}", path.display())]
+    #[error("{}: cannot be encoded as PNG: {reason}", injerto_files::shown(path))]
     Png {
         /// The file that it was for.
         path: PathBuf,

@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use injerto_experiment::Summary;
 use injerto_experiment::config::{Config, Images};
 use injerto_experiment::gain::Gain;
+use injerto_files::shown;
 use serde_json::Value;
 
 use crate::curves::{gain_figure, run_figure};
-use crate::page::{duration, figure, grouped, page, section, table, tile};
+use crate::page::{duration, figures, grouped, page, section, table, tile};
 use crate::run::Run;
 use crate::svg::escaped;
 use crate::verdict::{State, Verdict, verdict};
@@ -25,7 +26,7 @@ pub fn report(run: &Run) -> String {
     let summary = run.summary.as_ref();
     let verdict = verdict(&run.history, run.best.epoch, run.chance());
     let mut body = header(run, &verdict);
-    body += &section("Learning curves", &figure(&run_figure(run, false)));
+    body += &section("Learning curves", &figures(&run_figure(run).each()));
     body += &section("What the curves say", &words(&verdict));
     body += &section("Phases", &phases(run));
     body += &section("Classes", &classes(run));
@@ -295,7 +296,7 @@ fn transfer(gain: &Gain) -> String {
         "<p>The same network, once by transfer and once from scratch: validation accuracy, the mean over {seeds} seed{}.</p>\n",
         if seeds == 1 { "" } else { "s" }
     );
-    words + &table(&["benefit", "#difference", ""], &rows) + &figure(&gain_figure(gain))
+    words + &table(&["benefit", "#difference", ""], &rows) + &figures(&gain_figure(gain).each())
 }
 
 fn plan(run: &Run) -> String {
@@ -305,7 +306,7 @@ fn plan(run: &Run) -> String {
         return String::new();
     };
     let images = match &config.data.images {
-        Images::Folder { root } => root.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" or "),
+        Images::Folder { root } => root.iter().map(|path| shown(path).to_string()).collect::<Vec<_>>().join(" or "),
         Images::Drawn { generated, .. } => format!("drawn: {generated:?}").to_lowercase(),
     };
     let size = config.data.image_size.map_or(String::new(), |[height, width]| format!(", {height}×{width}"));
@@ -350,8 +351,7 @@ fn time(summary: &Summary) -> String {
 }
 
 fn skipped(summary: &Summary) -> String {
-    let row =
-        |(path, reason): &(std::path::PathBuf, String)| vec![escaped(&path.display().to_string()), escaped(reason)];
+    let row = |(path, reason): &(std::path::PathBuf, String)| vec![escaped(&shown(path).to_string()), escaped(reason)];
     let rows: Vec<_> = summary.skipped.iter().take(SKIPPED).map(row).collect();
     let more = summary.skipped.len().saturating_sub(SKIPPED);
     let html = table(&["file", "reason"], &rows);

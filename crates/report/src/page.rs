@@ -43,9 +43,10 @@ pub fn section(heading: &str, body: &str) -> String {
     format!("<section>\n<h2>{}</h2>\n{body}\n</section>\n", escaped(heading))
 }
 
-/// A figure that can be moved sideways where the screen is narrower than it.
-pub fn figure(scene: &Scene) -> String {
-    format!("<div class=\"scroll\">\n{}</div>\n", to_svg(scene, Colours::Page))
+/// Figures beside each other, or below each other where the screen is narrow.
+pub fn figures(scenes: &[Scene]) -> String {
+    let drawn: String = scenes.iter().map(|scene| to_svg(scene, Colours::Page)).collect();
+    format!("<div class=\"figures\">\n{drawn}</div>\n")
 }
 
 /// One number in large.
@@ -53,13 +54,17 @@ pub fn tile(value: &str, what: &str) -> String {
     format!("<div class=\"tile\"><b>{}</b><span>{}</span></div>\n", escaped(value), escaped(what))
 }
 
+/// Tables of more columns than this become a list where the screen is narrow.
+const COLUMNS: usize = 4;
+
 /// A table; columns whose heading begins with `#` hold numbers. Cells are HTML already.
 pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     if rows.is_empty() {
         return String::new();
     }
     let class = |at: usize| if headings[at].starts_with('#') { " class=\"number\"" } else { "" };
-    let mut table = "<div class=\"scroll\"><table>\n<tr>".to_owned();
+    let wide = if headings.len() > COLUMNS { " class=\"wide\"" } else { "" };
+    let mut table = format!("<div class=\"scroll\"><table{wide}>\n<tr>");
     for (at, heading) in headings.iter().enumerate() {
         let _ = write!(table, "<th{}>{}</th>", class(at), escaped(heading.trim_start_matches('#')));
     }
@@ -67,7 +72,9 @@ pub fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     for row in rows {
         table += "<tr>";
         for (at, cell) in row.iter().enumerate() {
-            let _ = write!(table, "<td{}>{cell}</td>", class(at));
+            let label = escaped(headings[at].trim_start_matches('#'));
+            let label = if wide.is_empty() { String::new() } else { format!(" data-label=\"{label}\"") };
+            let _ = write!(table, "<td{}{label}>{cell}</td>", class(at));
         }
         table += "</tr>\n";
     }

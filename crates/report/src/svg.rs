@@ -47,9 +47,8 @@ pub fn to_svg(scene: &Scene, colours: Colours) -> String {
     };
     let (width, height) = (short(scene.width), short(scene.height));
     let description = escaped(&scene.description);
-    let limit = if colours == Colours::Page { format!(" style=\"max-width:{width}px\"") } else { String::new() };
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\"{limit} \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
          role=\"img\" font-family=\"'Noto Sans', system-ui, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif\">\n\
          <title>{description}</title>\n"
     );

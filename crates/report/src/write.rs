@@ -14,7 +14,7 @@ use crate::{ReportError, raster};
 /// A folder that is no run's; files that cannot be written.
 pub fn write(folder: &Path) -> Result<PathBuf, ReportError> {
     let run = Run::load(folder)?;
-    write_figure(&run_figure(&run, true), &folder.join("plots"), "curves")?;
+    write_figure(&run_figure(&run).beside(), &folder.join("plots"), "curves")?;
     let page = folder.join("report.html");
     write_file(&page, report(&run).as_bytes())?;
     Ok(page)

@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 
+use injerto_files::{from_text, shown};
 use injerto_graph::{Description, Descriptor};
 use rayon::prelude::*;
 use serde_json::{Map, Value};
@@ -131,12 +132,13 @@ impl Catalog {
     /// [`PluginError::Unknown`] with all that was found; for a path, why the library is refused.
     pub fn find(&mut self, plugin: &str) -> Result<Found, PluginError> {
         let (path, name) = match plugin.rsplit_once(':') {
-            Some((path, name)) if Path::new(path).is_file() => (path, Some(name)),
+            Some((path, name)) if from_text(path).is_file() => (path, Some(name)),
             _ => (plugin, None),
         };
         // Something with a folder in it is meant as a path.
-        if Path::new(path).is_file() || path.contains(['/', '\\']) {
-            let library = std::path::absolute(path).unwrap_or_else(|_| path.into());
+        let file = from_text(path);
+        if file.is_file() || path.contains(['/', '\\']) {
+            let library = std::path::absolute(&file).unwrap_or(file);
             if !library.is_file() {
                 return Err(PluginError::Load { library, reason: "there is no such file".to_owned() });
             }
@@ -184,13 +186,13 @@ impl Catalog {
             lines.push("found:".to_owned());
         }
         for Found { library, descriptor, shadowed_by } in &self.found {
-            let shadow = shadowed_by.as_ref().map(|first| format!(" (shadowed by {})", first.display()));
+            let shadow = shadowed_by.as_ref().map(|first| format!(" (shadowed by {})", shown(first)));
             let shadow = shadow.unwrap_or_default();
             lines.push(format!("  {:<16} {}{shadow}", descriptor.name, descriptor.summary));
             if !descriptor.weights.is_empty() {
                 lines.push(format!("  {:<16} weights: {}", "", descriptor.weights.join(", ")));
             }
-            lines.push(format!("  {:<16} {}", "", library.display()));
+            lines.push(format!("  {:<16} {}", "", shown(library)));
         }
         if !self.refused.is_empty() {
             lines.push("refused:".to_owned());
@@ -199,7 +201,7 @@ impl Catalog {
         lines.push("searched:".to_owned());
         lines.extend(self.path.folders().iter().map(|folder| {
             let missing = if folder.is_dir() { "" } else { " (not there)" };
-            format!("  {}{missing}", folder.display())
+            format!("  {}{missing}", shown(folder))
         }));
         lines.join("\n")
     }

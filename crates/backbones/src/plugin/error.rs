@@ -8,7 +8,7 @@ use injerto_plugin_abi::TableError;
 pub enum PluginError {
     // --- loading ---------------------------------------------------------------------------------------------------
     /// The system cannot load the file.
-    #[error("{}: cannot be loaded as a library: {reason}", library.display())]
+    #[error("{}: cannot be loaded as a library: {reason}", injerto_files::shown(library))]
     Load {
         /// The library.
         library: PathBuf,
@@ -16,13 +16,13 @@ pub enum PluginError {
         reason: String,
     },
     /// The entry symbol is missing.
-    #[error("{}: not an Injerto plugin: it exports no 'injerto_plugin_entry'", library.display())]
+    #[error("{}: not an Injerto plugin: it exports no 'injerto_plugin_entry'", injerto_files::shown(library))]
     Symbol {
         /// The library.
         library: PathBuf,
     },
     /// The table is refused.
-    #[error("{}: refused: {reason}", library.display())]
+    #[error("{}: refused: {reason}", injerto_files::shown(library))]
     Table {
         /// The library.
         library: PathBuf,
@@ -32,7 +32,7 @@ pub enum PluginError {
 
     // --- asking ----------------------------------------------------------------------------------------------------
     /// A call failed.
-    #[error("{}: {question}: {reason}", library.display())]
+    #[error("{}: {question}: {reason}", injerto_files::shown(library))]
     Call {
         /// The library.
         library: PathBuf,
@@ -42,7 +42,7 @@ pub enum PluginError {
         reason: String,
     },
     /// An answer that cannot be understood.
-    #[error("{}: {question}: its answer is not valid: {reason}", library.display())]
+    #[error("{}: {question}: its answer is not valid: {reason}", injerto_files::shown(library))]
     Answer {
         /// The library.
         library: PathBuf,
@@ -52,7 +52,7 @@ pub enum PluginError {
         reason: String,
     },
     /// The child process that asked the plugin died.
-    #[error("{}: {question}: the plugin crashed ({how}); nothing else was harmed", library.display())]
+    #[error("{}: {question}: the plugin crashed ({how}); nothing else was harmed", injerto_files::shown(library))]
     Crashed {
         /// The library.
         library: PathBuf,
@@ -62,7 +62,10 @@ pub enum PluginError {
         how: String,
     },
     /// The plugin did not answer in time.
-    #[error("{}: {question}: no answer within {seconds} seconds; the plugin was stopped", library.display())]
+    #[error(
+        "{}: {question}: no answer within {seconds} seconds; the plugin was stopped",
+        injerto_files::shown(library)
+    )]
     Hangs {
         /// The library.
         library: PathBuf,
@@ -72,7 +75,7 @@ pub enum PluginError {
         seconds: u64,
     },
     /// The child process could not be started.
-    #[error("cannot ask plugins: {program}: {source}", program = .program.display())]
+    #[error("cannot ask plugins: {program}: {source}", program = injerto_files::shown(program))]
     Child {
         /// The program that should have asked.
         program: PathBuf,

@@ -1,6 +1,7 @@
 //! Which strategy suits a dataset and a backbone: how many images there are, and at which depth of the backbone the
 //! features tell the classes apart best.
 
+mod ask;
 mod logme;
 
 use burn::tensor::Device;
@@ -10,6 +11,8 @@ use serde::Serialize;
 
 use crate::config::Strategy;
 use crate::{ExperimentError, Prepared};
+
+pub use ask::Ask;
 
 /// From about so many images a class on, training everything is worth its while.
 const MANY: usize = 1000;

@@ -21,6 +21,7 @@ mod tests;
 mod training;
 mod tree;
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use injerto_data::augment::{Augmentation, MixOptions};
@@ -81,6 +82,11 @@ pub struct Config {
     pub transfer_gain: Option<TransferGainConfig>,
 }
 
+/// Paths as an experiment's file has them: what is not UTF-8 is written `\xNN`.
+fn paths<S: serde::Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(paths.iter().map(|path| injerto_files::to_text(path.as_os_str())))
+}
+
 fn no_callbacks(callbacks: &Callbacks) -> bool {
     *callbacks == Callbacks::default()
 }
@@ -138,6 +144,7 @@ pub enum Images {
     /// Folders.
     Folder {
         /// The first that exists is taken; relative to the current folder. Never empty.
+        #[serde(serialize_with = "paths")]
         root: Vec<PathBuf>,
     },
     /// Drawn by this project.
@@ -283,8 +290,21 @@ impl Config {
     /// # Errors
     /// [`ConfigError`]: a file that cannot be read, or all that is wrong in it.
     pub fn load(path: &Path, sets: &[String]) -> Result<Self, ConfigError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let named = |source| ConfigError::Read { path: path.to_owned(), source };
+        if path.is_dir() {
+            return Err(ConfigError::Folder { path: path.to_owned() });
+        }
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(path).map_err(named)?;
+        file.take(diagnostic::MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(named)?;
+        if bytes.len() > diagnostic::MAX_BYTES {
+            return Err(ConfigError::TooLarge { path: path.to_owned() });
+        }
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let whole = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = whole.iter().filter(|byte| **byte == b'\n').count() + 1;
+            ConfigError::NotText { path: path.to_owned(), line }
+        })?;
         Self::parse(&text, path, sets)
     }
 
@@ -293,7 +313,9 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Invalid`] with all that is wrong.
     pub fn parse(text: &str, path: &Path, sets: &[String]) -> Result<Self, ConfigError> {
-        let file = Source { name: path.display().to_string(), text };
+        // What some editors of Windows begin a file with.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let file = Source { name: injerto_files::shown(path).to_string(), text };
         let overrides = sets.iter().map(|set| Source { name: "--set".to_owned(), text: set });
         let sources: Vec<Source<'_>> = std::iter::once(file).chain(overrides).collect();
         let problems = Problems::default();
@@ -302,8 +324,7 @@ impl Config {
             let applied: Vec<Option<()>> =
                 sets.iter().enumerate().map(|(i, set)| document.set(i + 1, set, &problems)).collect();
             applied.into_iter().collect::<Option<()>>()?;
-            let stem = path.file_stem().map_or_else(|| "experiment".into(), |stem| stem.to_string_lossy());
-            schema::experiment(&document, &stem, &problems)
+            schema::experiment(&document, &schema::name_of_file(path), &problems)
         };
         let config = read();
         match (problems.into_error(&sources), config) {

@@ -115,13 +115,19 @@ impl<'n> Section<'n> {
     /// Notes keys that were never read, and keys that had to be there.
     pub fn finish(self) {
         for entry in self.entries.iter().filter(|entry| !self.known.contains(&entry.key.as_str())) {
+            if self.problems.are_enough() {
+                return;
+            }
             let place = if self.path.is_empty() { String::new() } else { format!(" in `{}`", self.path) };
             let near = nearest(&entry.key, &self.known).map(|near| format!("did you mean `{near}`?"));
             let help = near.or_else(|| home(&entry.key));
             let help = help.or_else(|| suggestion(&entry.key, &self.known, "the keys here are"));
             self.problems.note::<()>(entry.at, format!("unknown key `{}`{place}", entry.key), help);
         }
-        let unknown = || self.entries.iter().map(|entry| entry.key.as_str()).filter(|key| !self.known.contains(key));
+        let unknown = || {
+            let keys = self.entries.iter().map(|entry| entry.key.as_str());
+            keys.filter(|key| !self.known.contains(key)).take(MAX_LIST)
+        };
         for (key, example) in &self.missing {
             // A misspelt key is one mistake, not two.
             if unknown().any(|wrong| nearest(wrong, &self.known) == Some(key)) {
@@ -214,9 +220,16 @@ pub(super) fn choice<T: Clone>(choices: &[(&'static str, T)]) -> impl Fn(&Field<
     }
 }
 
+/// The most entries that a list may have: phases, layers, augmentations, boundaries.
+pub(super) const MAX_LIST: usize = 1000;
+
 /// A list, each entry by `rule`.
 pub(super) fn list<'n, T>(rule: impl Fn(&Field<'n>) -> Option<T>) -> impl Fn(&Field<'n>) -> Option<Vec<T>> {
     move |field| match &field.node.value {
+        Value::Array(items) if items.len() > MAX_LIST => {
+            let message = format!("`{}` has {} entries, and {MAX_LIST} are the most", field.path, items.len());
+            field.wrong(message, None)
+        }
         Value::Array(items) => {
             // Every entry is looked at, even behind a wrong one.
             let values: Vec<Option<T>> =

@@ -1,6 +1,6 @@
 //! The keys: what each may be, and what it is by default.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use injerto_graph::{Activation, Interpolation, LayerRef, Selection};
 use injerto_heads::{Hidden, Pooling};
@@ -123,11 +123,22 @@ pub(super) fn experiment(document: &Node, stem: &str, problems: &Problems) -> Op
     })
 }
 
+/// Whether a character cannot be part of a folder's name everywhere, or does not show what it is.
+fn no_name(c: char) -> bool {
+    !injerto_files::is_plain(c) || "/\\:*?\"<>|".contains(c)
+}
+
+/// What an experiment is called by default: its file's name without the ending, as far as [`run_name`] allows it.
+pub(super) fn name_of_file(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let name = stem.trim_start_matches('.').replace(no_name, "-").replace(char::REPLACEMENT_CHARACTER, "-");
+    if name.trim().is_empty() { "experiment".to_owned() } else { name }
+}
+
 /// A name that can be part of a folder's name everywhere.
 fn run_name(field: &Field<'_>) -> Option<String> {
     let name = text(field)?;
-    let bad = |c: char| c.is_control() || "/\\:*?\"<>|".contains(c);
-    if name.contains(bad) || name.starts_with('.') {
+    if name.contains(no_name) || name.starts_with('.') {
         return field.must_be("a name that a folder can have", "use letters, digits, `-` and `_`".to_owned());
     }
     Some(name)
@@ -181,7 +192,7 @@ fn images(s: &mut Section<'_>) -> Option<Images> {
             field.wrong::<()>(format!("`{}` does nothing without `data.generated`", field.path), help);
         }
         let example = "`root = \"path/to/images\"`, a folder with one sub-folder a class";
-        let path = |field: &Field<'_>| text(field).map(PathBuf::from);
+        let path = |field: &Field<'_>| text(field).map(|path| injerto_files::from_text(&path));
         return s.required("root", example, one_or_more(path)).map(|root| Images::Folder { root });
     };
     if let Some(root) = s.field("root") {

@@ -1,0 +1,347 @@
+//! The way out: whatever the program says, on either stream, goes through here.
+//!
+//! - [`out!`]: what a command was asked for, on standard output. It is an error when nobody takes it;
+//! - [`tell!`]: what a training says on the way, on standard output. It is never an error: a training does not end because
+//!   its words are not read;
+//! - [`note!`], [`warning`], [`error`]: on standard error, never an error.
+//!
+//! *Architecture invariant:* no text reaches a terminal but by [`write`], which lets nothing through that would move the
+//! cursor, change colours or turn the direction of reading. The program's own colours are added there, behind that wall.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use injerto_files::is_plain;
+use serde::Serialize;
+
+/// Writes a line of a command's answer to standard output, as `println!` does, and returns an [`Unsaid`] where it cannot.
+macro_rules! out {
+    ($($text:tt)*) => { $crate::output::answer(&format!($($text)*)) };
+}
+
+/// Writes a line of a training's words to standard output; whoever does not read them does not disturb it.
+macro_rules! tell {
+    ($($text:tt)*) => { $crate::output::told(&format!($($text)*)) };
+}
+
+/// Writes a line to standard error.
+macro_rules! note {
+    ($($text:tt)*) => { $crate::output::noted(&format!($($text)*)) };
+}
+
+pub(crate) use {note, out, tell};
+
+/// Why an answer did not reach standard output.
+#[derive(Debug, thiserror::Error)]
+pub enum Unsaid {
+    /// The reader has gone away, as `head` does when it has enough. A command ends then, quietly and with success.
+    #[error("nobody reads standard output any more")]
+    NoReader,
+    /// It cannot be written, for example because the disk below it is full.
+    #[error("standard output cannot be written")]
+    Io(#[source] io::Error),
+}
+
+impl From<io::Error> for Unsaid {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == ErrorKind::BrokenPipe { Self::NoReader } else { Self::Io(error) }
+    }
+}
+
+/// Writes a line of a command's answer; [`out!`] is shorter.
+///
+/// # Errors
+/// [`Unsaid`].
+pub fn answer(line: &str) -> Result<(), Unsaid> {
+    Ok(write(&mut io::stdout().lock(), None, line)?)
+}
+
+/// Writes sentences as [`answer`] does. On a terminal, what is longer than a line is folded between words.
+///
+/// # Errors
+/// [`Unsaid`].
+pub fn prose(text: &str) -> Result<(), Unsaid> {
+    answer(&if io::stdout().is_terminal() { fold(text, width()) } else { text.into() })
+}
+
+/// Writes a value as JSON on lines of its own.
+///
+/// # Errors
+/// [`Unsaid`].
+pub fn json(value: &impl Serialize) -> Result<(), Unsaid> {
+    answer(&serde_json::to_string_pretty(value).expect("what is printed is plain data with names for keys"))
+}
+
+/// Writes a line of a training's words; [`tell!`] is shorter. On a terminal, what is longer than a line is folded between
+/// words.
+pub fn told(line: &str) {
+    /// Whether the reader has gone away, and whether a word was said of a full disk.
+    static GONE: AtomicBool = AtomicBool::new(false);
+    static WARNED: AtomicBool = AtomicBool::new(false);
+    if GONE.load(Ordering::Relaxed) {
+        return;
+    }
+    let stdout = io::stdout();
+    let line = if stdout.is_terminal() { fold(line, width()) } else { line.into() };
+    match write(&mut stdout.lock(), None, &line).map_err(Unsaid::from) {
+        Ok(()) => {}
+        Err(Unsaid::NoReader) => GONE.store(true, Ordering::Relaxed),
+        Err(Unsaid::Io(error)) if !WARNED.swap(true, Ordering::Relaxed) => {
+            warning(&format!("standard output cannot be written: {error}; the training goes on without its words"));
+        }
+        Err(Unsaid::Io(_)) => {}
+    }
+}
+
+/// Writes a line to standard error; [`note!`] is shorter.
+pub fn noted(line: &str) {
+    say(None, line);
+}
+
+/// Writes a warning to standard error.
+pub fn warning(text: &str) {
+    say(Some(("warning", "33")), text);
+}
+
+/// Writes why a command failed to standard error.
+pub fn error(error: &anyhow::Error) {
+    say(Some(("error", "31")), &in_words(error));
+}
+
+/// Writes what the command line was wrong about, or the help that was asked for.
+///
+/// # Errors
+/// [`Unsaid`], of the help.
+pub fn usage(said: &clap::Error) -> Result<(), Unsaid> {
+    let text = said.render();
+    if said.use_stderr() {
+        // It repeats what was typed, and a shell puts names of files there.
+        noted(text.to_string().trim_end());
+        return Ok(());
+    }
+    let mut stdout = io::stdout().lock();
+    let text = if has_colours(&stdout) { text.ansi().to_string() } else { text.to_string() };
+    Ok(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())?)
+}
+
+/// An error and its causes, each said once: many errors have their cause in their own words already.
+pub fn in_words(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for said in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = said;
+        } else if !text.contains(&said) {
+            let _ = write!(text, ": {said}");
+        }
+    }
+    text
+}
+
+/// Whether an error comes from a full disk, or from a user who may fill no more of it.
+pub fn is_full_disk(error: &anyhow::Error) -> bool {
+    let full = |error: &io::Error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(full))
+}
+
+fn say(label: Option<(&str, &str)>, text: &str) {
+    let stderr = io::stderr();
+    let text = if stderr.is_terminal() && !text.contains('\n') { fold(text, width()) } else { text.into() };
+    let label = label.map(|(word, colour)| match has_colours(&stderr) {
+        true => format!("\u{1b}[1;{colour}m{word}:\u{1b}[0m "),
+        false => format!("{word}: "),
+    });
+    // There is nobody else to tell.
+    let _ = write(&mut stderr.lock(), label.as_deref(), &text);
+}
+
+/// Writes `label`, which is the program's own, and a line of text, from which everything is taken that is not for reading.
+fn write(stream: &mut impl Write, label: Option<&str>, line: &str) -> io::Result<()> {
+    stream.write_all(format!("{}{}\n", label.unwrap_or_default(), readable(line)).as_bytes())?;
+    stream.flush()
+}
+
+/// The text with escapes for whatever is not plain, but for line breaks and tabs: the second wall, after the places where
+/// names are put into messages. It writes `\u001b`, which means the same character in a string of JSON and of TOML.
+fn readable(text: &str) -> Cow<'_, str> {
+    let passes = |c: char| matches!(c, '\n' | '\t') || is_plain(c);
+    if text.chars().all(passes) {
+        return text.into();
+    }
+    let mut clean = String::with_capacity(text.len());
+    for c in text.chars() {
+        if passes(c) {
+            clean.push(c);
+        } else {
+            let _ = write!(clean, "\\u{:04x}", u32::from(c));
+        }
+    }
+    clean.into()
+}
+
+/// Whether a stream takes colours: a terminal that is not a simple one, and a user who has nothing against them. (On Windows
+/// a terminal must be asked first, and nobody does.)
+fn has_colours(stream: &impl IsTerminal) -> bool {
+    let term = std::env::var_os("TERM").unwrap_or_default();
+    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    cfg!(unix) && wanted && !term.is_empty() && term != "dumb" && stream.is_terminal()
+}
+
+/// Columns of the terminal.
+fn width() -> usize {
+    terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0))
+}
+
+/// Breaks each line that is longer than `width` between words. What follows stands below the line's second column, where it
+/// has one (`backbone   mobilenet_v2 …`), else below its first.
+fn fold(text: &str, width: usize) -> Cow<'_, str> {
+    if width < 40 || text.lines().all(|line| line.chars().count() <= width) {
+        return text.into();
+    }
+    text.split('\n').map(|line| fold_line(line, width)).collect::<Vec<_>>().join("\n").into()
+}
+
+fn fold_line(line: &str, width: usize) -> String {
+    if line.chars().count() <= width {
+        return line.to_owned();
+    }
+    let first = line.len() - line.trim_start().len();
+    let second = line[first..].find("  ").map(|gap| {
+        let gap = first + gap;
+        gap + (line[gap..].len() - line[gap..].trim_start().len())
+    });
+    let indent = second.filter(|at| *at <= width / 3).unwrap_or(first.min(width / 3));
+    let (mut folded, mut column) = (line[..indent].to_owned(), line[..indent].chars().count());
+    for (at, word) in line[indent..].split(' ').enumerate() {
+        let length = word.chars().count();
+        if at > 0 && column + 1 + length > width {
+            folded = folded.trim_end().to_owned() + "\n" + &" ".repeat(indent);
+            column = indent;
+        } else if at > 0 {
+            folded.push(' ');
+            column += 1;
+        }
+        folded.push_str(word);
+        column += length;
+    }
+    folded
+}
+
+/// The template of a bar that counts photos.
+pub const COUNTING: &str = "{prefix:>12} {bar:32} {pos}/{len} {eta}";
+
+/// A bar on standard error that counts `what`; nothing is drawn where that is no terminal, or a simple one.
+pub fn bar(what: &str, total: Option<u64>, template: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr_with_hz(10));
+    let style = ProgressStyle::with_template(template).expect("a valid template").progress_chars("━╸ ");
+    bar.with_style(style).with_prefix(what.to_owned())
+}
+
+/// Takes the log's lines of one event and says them as [`warning`] and [`note!`] do.
+pub struct LogLine {
+    level: tracing::Level,
+    text: Vec<u8>,
+}
+
+/// Gives each event of the log a [`LogLine`].
+pub struct Log;
+
+impl tracing_subscriber::fmt::MakeWriter<'_> for Log {
+    type Writer = LogLine;
+
+    fn make_writer(&self) -> LogLine {
+        LogLine { level: tracing::Level::INFO, text: Vec::new() }
+    }
+
+    fn make_writer_for(&self, event: &tracing::Metadata<'_>) -> LogLine {
+        LogLine { level: *event.level(), text: Vec::new() }
+    }
+}
+
+impl Write for LogLine {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for LogLine {
+    fn drop(&mut self) {
+        let text = String::from_utf8_lossy(&self.text);
+        let text = text.trim();
+        match self.level {
+            _ if text.is_empty() => {}
+            tracing::Level::ERROR | tracing::Level::WARN => warning(text),
+            _ => noted(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn nothing_reaches_the_terminal_but_characters_lines_and_tabs() {
+        let check = |text: &str, expected: &str| {
+            let mut stream = Vec::new();
+            write(&mut stream, None, text).expect("memory takes everything");
+            assert_eq!(String::from_utf8(stream).expect("text"), format!("{expected}\n"));
+        };
+        check("café\tone\ntwo 猫", "café\tone\ntwo 猫");
+        check("a\u{1b}]0;owned\u{7}", "a\\u001b]0;owned\\u0007");
+        check("\u{9b}31m \u{202e}gpj \r over", "\\u009b31m \\u202egpj \\u000d over");
+    }
+
+    #[test]
+    fn json_stays_json_behind_the_wall() {
+        let value = serde_json::json!({ "class": "a\u{9b}b\u{7f}\u{202e}\u{1b}" });
+        let text = value.to_string();
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&readable(&text)).expect("JSON"), value);
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let cause = || io::Error::new(ErrorKind::PermissionDenied, "Permission denied");
+        let check = |error: anyhow::Error, expected: &str| assert_eq!(in_words(&error), expected);
+        check(cause().into(), "Permission denied");
+        check(anyhow::Error::from(cause()).context("photos: Permission denied"), "photos: Permission denied");
+        check(anyhow::Error::from(cause()).context("photos"), "photos: Permission denied");
+        let read: Result<(), _> = Err(cause());
+        check(
+            read.context("a.toml").context("the experiment").unwrap_err(),
+            "the experiment: a.toml: Permission denied",
+        );
+    }
+
+    #[test]
+    fn long_lines_break_between_words_below_their_second_column() {
+        let check = |line: &str, expected: &str| assert_eq!(fold(line, 40), expected);
+        check("short", "short");
+        check(
+            "backbone   small_cnn with words that go on beyond it",
+            "backbone   small_cnn with words that go\n           on beyond it",
+        );
+        check(
+            "a sentence without columns that goes on beyond forty characters",
+            "a sentence without columns that goes on\nbeyond forty characters",
+        );
+        check(
+            "  indented, and longer than forty characters are",
+            "  indented, and longer than forty\n  characters are",
+        );
+        // A word without a place to break stays whole: a path can be copied.
+        check(
+            "see /a/very/long/path/that/does/not/fit/into/forty",
+            "see\n/a/very/long/path/that/does/not/fit/into/forty",
+        );
+    }
+}
