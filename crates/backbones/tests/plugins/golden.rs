@@ -10,7 +10,7 @@ use injerto_graph::summary::Summary;
 use injerto_graph::{Description, FreezePlan, Graph, LayerRef, Preprocessing, Role, Selection};
 use serde_json::{Map, Value, json};
 
-use crate::{missing, probe, shared, workspace_plugins};
+use crate::{missing, probe, workspace_plugins};
 
 /// The networks of the golden files that have a plugin.
 fn networks() -> [(&'static str, &'static str, Value); 9] {
@@ -27,9 +27,8 @@ fn networks() -> [(&'static str, &'static str, Value); 9] {
     ]
 }
 
-fn golden(name: &str) -> Option<Value> {
-    let text = std::fs::read_to_string(shared("golden")?.join(name)).expect("a golden file");
-    Some(serde_json::from_str(&text).expect("golden files are JSON"))
+fn golden(text: &str) -> Value {
+    serde_json::from_str(text).expect("golden files are JSON")
 }
 
 pub(crate) fn describe(plugin: &str, parameters: &Value) -> Description {
@@ -48,7 +47,7 @@ fn count(value: &Value) -> usize {
 
 #[test]
 fn every_layer_is_keras_layer() {
-    let Some(golden) = golden("keras_layers.json") else { return };
+    let golden = golden(include_str!("../../../../golden/keras_layers.json"));
     for (row, plugin, parameters) in networks() {
         let (expected, graph) = (&golden[row], describe(plugin, &parameters).graph);
         let all = FreezePlan::new(&graph, &Selection::All).expect("a plan");
@@ -82,7 +81,7 @@ fn every_layer_is_keras_layer() {
     }
 }
 
-/// The weights of `make_golden.py`, so that no file is needed: a sine of position, layer and parameter.
+/// The weights of `golden/keras_values.py`, so that no file is needed: a sine of position, layer and parameter.
 fn formula(graph: &Graph) -> Weights {
     let mut weights = Weights::default();
     for (layer, node) in graph.nodes().iter().enumerate() {
@@ -113,7 +112,7 @@ fn formula(graph: &Graph) -> Weights {
     weights
 }
 
-/// Two images of a sine, as `make_golden.py` makes them.
+/// Two images of a sine, as `golden/keras_values.py` makes them.
 pub(crate) fn formula_images(height: usize, width: usize, how: &Preprocessing) -> burn::tensor::Tensor<4> {
     let pixels: Vec<f32> =
         (0..2 * height * width * 3).map(|i| (127.5 + 127.5 * (0.013 * i as f64).sin()) as f32).collect();
@@ -140,7 +139,7 @@ fn check(what: &str, output: &Output, mean: f64, deviation: f64, stride_997: &[f
 
 #[test]
 fn every_block_puts_out_what_keras_does() {
-    let Some(golden) = golden("keras_forward.json") else { return };
+    let golden = golden(include_str!("../../../../golden/keras_forward.json"));
     for (row, plugin, parameters) in networks() {
         let description = describe(plugin, &parameters);
         let graph = Arc::new(description.graph);
@@ -175,7 +174,7 @@ fn imagenet(input_shape: [usize; 2]) -> Option<(Description, Weights)> {
 
 #[test]
 fn published_weights_give_pytorchs_features_block_by_block() {
-    let Some(golden) = golden("torch_mobilenet_v2_imagenet.json") else { return };
+    let golden = golden(include_str!("../../../../golden/torch_mobilenet_v2_imagenet.json"));
     let Some((description, weights)) = imagenet([160, 160]) else { return };
     assert_eq!(weights.count(), 2_257_984);
     let graph = Arc::new(description.graph);

@@ -8,7 +8,7 @@ mod split;
 mod strategy;
 mod weights;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use injerto_backbones::plugin::{Probe, SearchPath, answer_if_asked};
@@ -37,15 +37,6 @@ fn workspace_plugins() -> SearchPath {
         format!("{}injerto_plugin_mobilenet_v2{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
     assert!(folder.join(library).is_file(), "plugins are not built: run `cargo xtask plugins` (or `cargo xtask test`)");
     SearchPath::of([folder])
-}
-
-/// A file or folder of `../shared`, or a word that the test is skipped (in CI it must be there).
-fn shared(name: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared").join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    missing(&format!("{} is missing", path.display()))
 }
 
 /// Says that a test is skipped; in CI nothing may be missing.

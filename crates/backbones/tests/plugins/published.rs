@@ -15,7 +15,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Map, Value, json};
 
 use crate::golden::{describe, formula_images, numbers};
-use crate::{missing, shared};
+use crate::missing;
 
 fn committed(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -26,8 +26,9 @@ fn read_json(path: &Path) -> Value {
 }
 
 /// Names and shapes of the tensors in each of torchvision's files.
-fn state_dicts() -> Option<Value> {
-    Some(read_json(&shared("golden")?.join("torchvision_state_dicts.json")))
+fn state_dicts() -> Value {
+    let text = include_str!("../../../../golden/torchvision_state_dicts.json");
+    serde_json::from_str(text).expect("golden files are JSON")
 }
 
 /// torchvision's name of a network, and the plugin that has it.
@@ -61,7 +62,7 @@ fn shape_of(tensor: &Value) -> (&str, Vec<usize>) {
 
 #[test]
 fn every_tensor_of_torchvisions_files_has_its_place() {
-    let Some(dicts) = state_dicts() else { return };
+    let dicts = state_dicts();
     for (name, plugin) in TORCHVISION {
         let file: BTreeMap<&str, Vec<usize>> = dicts[name].as_array().expect("a list").iter().map(shape_of).collect();
         let tops =
@@ -161,7 +162,7 @@ fn check(what: &str, output: &Output, expected: &Value, tolerance: f64) {
 
 #[test]
 fn torch_variants_give_torchvisions_features() {
-    let Some(dicts) = state_dicts() else { return };
+    let dicts = state_dicts();
     let golden = read_json(&committed("torchvision_features.json"));
     for (name, plugin) in &TORCHVISION[1..] {
         let size = golden[name]["size"].as_u64().expect("a size") as usize;

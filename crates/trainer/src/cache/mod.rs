@@ -18,7 +18,7 @@ mod tests;
 
 pub use clean::{CachedSpace, clear, list, prune};
 pub(crate) use features::Features;
-pub use part::FeaturePrecision;
+pub use part::{FeaturePrecision, verify};
 pub(crate) use space::Space;
 
 use std::path::PathBuf;

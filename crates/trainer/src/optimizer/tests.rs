@@ -4,19 +4,6 @@ use serde_json::Value;
 
 use super::*;
 
-/// Reads a golden file of the shared folder, or says that it is skipped.
-fn shared(name: &str) -> Option<Value> {
-    let path = format!("{}/../../../shared/golden/{name}", env!("CARGO_MANIFEST_DIR"));
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Some(serde_json::from_str(&text).expect("golden files are JSON")),
-        Err(_) if std::env::var("CI").as_deref() == Ok("true") => panic!("{path} is missing"),
-        Err(_) => {
-            eprintln!("skipped: {path} is missing");
-            None
-        }
-    }
-}
-
 fn floats(value: &Value) -> Vec<f32> {
     value.as_array().expect("a list").iter().map(|x| x.as_f64().expect("a number") as f32).collect()
 }
@@ -35,7 +22,7 @@ fn step(optimizer: &mut Optimizer, values: &mut [f32], gradient: &[f32], learnin
 
 #[test]
 fn adam_is_keras_adam_at_every_step() {
-    let Some(cases) = shared("keras_adam.json") else { return };
+    let cases: Value = serde_json::from_str(include_str!("../../../../golden/keras_adam.json")).expect("JSON");
     for case in cases.as_array().expect("a list") {
         let learning_rate = case["learning_rate"].as_f64().expect("a number");
         let mut adam = Optimizer::new(OptimizerConfig::default());

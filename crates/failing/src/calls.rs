@@ -1,0 +1,230 @@
+//! The C library's functions that this library stands in for. Each asks [`step`] and then calls the one that it replaces.
+
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::sync::OnceLock;
+
+use libc::{AT_FDCWD, iovec, mode_t, off64_t, size_t, ssize_t};
+
+use crate::orders::{Step, of_file, resolve, step};
+
+/// The address of the function that comes after this library's own.
+fn address(found: &OnceLock<usize>, name: &CStr) -> usize {
+    // SAFETY: the name ends with a zero byte.
+    let address = *found.get_or_init(|| unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) } as usize);
+    assert!(address != 0, "the C library has no {name:?}");
+    address
+}
+
+/// The C library's function of this name, which this library's own hides. The type must be the one that its manual states.
+macro_rules! next {
+    ($name:ident as $type:ty) => {{
+        static FOUND: OnceLock<usize> = OnceLock::new();
+        let name = CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes());
+        std::mem::transmute::<usize, $type>(address(&FOUND, name.unwrap_or_default()))
+    }};
+}
+
+type Open = unsafe extern "C" fn(*const c_char, c_int, mode_t) -> c_int;
+type Openat = unsafe extern "C" fn(c_int, *const c_char, c_int, mode_t) -> c_int;
+type Write = unsafe extern "C" fn(c_int, *const c_void, size_t) -> ssize_t;
+
+/// Opens the log.
+pub fn append(path: &CStr) -> c_int {
+    let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_CLOEXEC;
+    // SAFETY: the type is the function's, and the path ends with a zero byte.
+    unsafe { next!(open64 as Open)(path.as_ptr(), flags, 0o644) }
+}
+
+/// Appends a line to the log.
+pub fn write_log(file: c_int, line: &[u8]) {
+    // SAFETY: the type is the function's, and the buffer is the line's.
+    unsafe { next!(write as Write)(file, line.as_ptr().cast(), line.len()) };
+}
+
+fn fail(error: c_int) {
+    // SAFETY: it points to this thread's `errno`.
+    unsafe { *libc::__errno_location() = error };
+}
+
+fn die() -> ! {
+    // SAFETY: the process sends itself a signal that cannot be caught.
+    unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+/// Does an operation on `path` as ordered.
+fn done(operation: &str, path: &[u8], grows: bool, real: impl FnOnce() -> c_int) -> c_int {
+    match step(operation, path, grows) {
+        Step::Go | Step::Half => real(),
+        Step::Fail(error, _) => {
+            fail(error);
+            -1
+        }
+        Step::Kill => die(),
+        Step::Torn => {
+            real();
+            die()
+        }
+    }
+}
+
+/// Writes `length` bytes to a file as ordered. `real` writes as many as it is told.
+fn written(operation: &str, file: c_int, length: size_t, real: impl Fn(size_t) -> ssize_t) -> ssize_t {
+    match step(operation, &of_file(file), true) {
+        Step::Go => real(length),
+        Step::Half => real(length.div_ceil(2)),
+        Step::Fail(error, half) => {
+            if half {
+                real(length / 2);
+            }
+            fail(error);
+            -1
+        }
+        Step::Kill => die(),
+        Step::Torn => {
+            real(length / 2);
+            die()
+        }
+    }
+}
+
+// `open` and `openat` take their last argument only where a file may be made. Both of Linux's 64-bit calling conventions hand
+// it over in the same register whether it is declared or not, and nobody reads it in the other case.
+
+/// Defines a function that opens.
+macro_rules! opens {
+    ($($name:ident),*) => {$(
+        /// Stands in for the C library's.
+        ///
+        /// # Safety
+        /// As the C library's.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name(path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
+            // SAFETY: the type is the function's, and the caller's arguments go on as they came.
+            let real = || unsafe { next!($name as Open)(path, flags, mode) };
+            done("open", &resolve(AT_FDCWD, path), flags & libc::O_CREAT != 0, real)
+        }
+    )*};
+}
+opens!(open, open64);
+
+/// Defines a function that opens in a folder.
+macro_rules! opens_at {
+    ($($name:ident),*) => {$(
+        /// Stands in for the C library's.
+        ///
+        /// # Safety
+        /// As the C library's.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name(folder: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
+            // SAFETY: the type is the function's, and the caller's arguments go on as they came.
+            let real = || unsafe { next!($name as Openat)(folder, path, flags, mode) };
+            done("open", &resolve(folder, path), flags & libc::O_CREAT != 0, real)
+        }
+    )*};
+}
+opens_at!(openat, openat64);
+
+/// Stands in for the C library's.
+///
+/// # Safety
+/// As the C library's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn write(file: c_int, bytes: *const c_void, length: size_t) -> ssize_t {
+    // SAFETY: the type is the function's, and the caller's arguments go on, with a length that is no greater.
+    written("write", file, length, |length| unsafe { next!(write as Write)(file, bytes, length) })
+}
+
+/// Stands in for the C library's.
+///
+/// # Safety
+/// As the C library's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn writev(file: c_int, parts: *const iovec, count: c_int) -> ssize_t {
+    type Writev = unsafe extern "C" fn(c_int, *const iovec, c_int) -> ssize_t;
+    if count < 1 {
+        // SAFETY: the type is the function's, and the caller's arguments go on as they came.
+        return unsafe { next!(writev as Writev)(file, parts, count) };
+    }
+    // SAFETY: there is at least one part.
+    let first = unsafe { *parts };
+    written("write", file, first.iov_len, |length| match length == first.iov_len {
+        // SAFETY: the type is the function's, and the caller's arguments go on as they came.
+        true => unsafe { next!(writev as Writev)(file, parts, count) },
+        // SAFETY: the type is the function's, and it is the beginning of the first part.
+        false => unsafe { next!(write as Write)(file, first.iov_base, length) },
+    })
+}
+
+/// Defines a function that writes at a place.
+macro_rules! writes_at {
+    ($($name:ident),*) => {$(
+        /// Stands in for the C library's.
+        ///
+        /// # Safety
+        /// As the C library's.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name(file: c_int, bytes: *const c_void, length: size_t, at: off64_t) -> ssize_t {
+            type Pwrite = unsafe extern "C" fn(c_int, *const c_void, size_t, off64_t) -> ssize_t;
+            // SAFETY: the type is the function's, and the caller's arguments go on, with a length that is no greater.
+            written("write", file, length, |length| unsafe { next!($name as Pwrite)(file, bytes, length, at) })
+        }
+    )*};
+}
+writes_at!(pwrite, pwrite64);
+
+/// Defines a function of an open file.
+macro_rules! of_open_file {
+    ($($name:ident, $called:literal, $grows:literal, ($($argument:ident: $type:ty),*);)*) => {$(
+        /// Stands in for the C library's.
+        ///
+        /// # Safety
+        /// As the C library's.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name(file: c_int, $($argument: $type),*) -> c_int {
+            // SAFETY: the type is the function's, and the caller's arguments go on as they came.
+            let real = || unsafe { next!($name as unsafe extern "C" fn(c_int, $($type),*) -> c_int)(file, $($argument),*) };
+            done($called, &of_file(file), $grows, real)
+        }
+    )*};
+}
+of_open_file! {
+    fsync, "fsync", true, ();
+    fdatasync, "fsync", true, ();
+    ftruncate, "truncate", false, (length: off64_t);
+    ftruncate64, "truncate", false, (length: off64_t);
+    fallocate, "allocate", true, (mode: c_int, at: off64_t, length: off64_t);
+    fallocate64, "allocate", true, (mode: c_int, at: off64_t, length: off64_t);
+    fchmod, "chmod", false, (mode: mode_t);
+}
+
+/// Defines a function of a path. What comes first in the parentheses tells where the path is.
+macro_rules! of_path {
+    ($($name:ident, $called:literal, $grows:literal, [$folder:expr, $path:ident], ($($argument:ident: $type:ty),*);)*) => {$(
+        /// Stands in for the C library's.
+        ///
+        /// # Safety
+        /// As the C library's.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name($($argument: $type),*) -> c_int {
+            // SAFETY: the type is the function's, and the caller's arguments go on as they came.
+            let real = || unsafe { next!($name as unsafe extern "C" fn($($type),*) -> c_int)($($argument),*) };
+            done($called, &resolve($folder, $path), $grows, real)
+        }
+    )*};
+}
+of_path! {
+    rename, "rename", false, [AT_FDCWD, to], (from: *const c_char, to: *const c_char);
+    renameat, "rename", false, [new, to], (old: c_int, from: *const c_char, new: c_int, to: *const c_char);
+    renameat2, "rename", false, [new, to], (old: c_int, from: *const c_char, new: c_int, to: *const c_char, flags: c_uint);
+    link, "link", true, [AT_FDCWD, to], (from: *const c_char, to: *const c_char);
+    linkat, "link", true, [new, to], (old: c_int, from: *const c_char, new: c_int, to: *const c_char, flags: c_int);
+    symlink, "link", true, [AT_FDCWD, to], (from: *const c_char, to: *const c_char);
+    unlink, "unlink", false, [AT_FDCWD, path], (path: *const c_char);
+    unlinkat, "unlink", false, [folder, path], (folder: c_int, path: *const c_char, flags: c_int);
+    rmdir, "rmdir", false, [AT_FDCWD, path], (path: *const c_char);
+    mkdir, "mkdir", true, [AT_FDCWD, path], (path: *const c_char, mode: mode_t);
+    mkdirat, "mkdir", true, [folder, path], (folder: c_int, path: *const c_char, mode: mode_t);
+}

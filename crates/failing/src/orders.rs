@@ -1,0 +1,130 @@
+//! What shall fail, and how.
+
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::os::unix::ffi::OsStringExt as _;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::calls;
+
+/// How an operation fails. The names in the environment are those in the comments.
+#[derive(Clone, Copy)]
+pub enum How {
+    /// `ENOSPC`, `EACCES`, `EIO`: this operation alone returns the error.
+    Error(c_int),
+    /// `full`: from here on nothing can be created or written; of this write the first half arrives.
+    Full,
+    /// `short`: of this write the first half arrives, and the operation says so. That is no failure: the rest must follow.
+    Short,
+    /// `kill`: the process is killed before the operation.
+    Kill,
+    /// `torn`: the process is killed after the operation, or after the first half of a write.
+    Torn,
+}
+
+impl How {
+    fn of(name: &str) -> Option<Self> {
+        Some(match name {
+            "ENOSPC" => Self::Error(libc::ENOSPC),
+            "EACCES" => Self::Error(libc::EACCES),
+            "EIO" => Self::Error(libc::EIO),
+            "full" => Self::Full,
+            "short" => Self::Short,
+            "kill" => Self::Kill,
+            "torn" => Self::Torn,
+            _ => return None,
+        })
+    }
+}
+
+/// What the environment asks for.
+struct Orders {
+    folder: Vec<u8>,
+    at: usize,
+    how: How,
+    log: Option<c_int>,
+}
+
+/// Operations so far.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// The orders; `None` if nothing is to be counted.
+fn orders() -> Option<&'static Orders> {
+    static ORDERS: OnceLock<Option<Orders>> = OnceLock::new();
+    let read = || {
+        let folder = std::env::var_os("INJERTO_FAILING_FOLDER")?.into_vec();
+        let text = |name| std::env::var(name).unwrap_or_default();
+        let log = std::env::var_os("INJERTO_FAILING_LOG").and_then(|path| CString::new(path.into_vec()).ok());
+        let log = log.map(|path| calls::append(&path)).filter(|&file| file >= 0);
+        let at = text("INJERTO_FAILING_AT").parse().unwrap_or(0);
+        Some(Orders { folder, at, how: How::of(&text("INJERTO_FAILING_HOW")).unwrap_or(How::Kill), log })
+    };
+    ORDERS.get_or_init(read).as_ref()
+}
+
+/// What an operation is to do.
+pub enum Step {
+    /// Do as always.
+    Go,
+    /// Return this error; a write does half its work before if `true`.
+    Fail(c_int, bool),
+    /// Write half.
+    Half,
+    /// Die before.
+    Kill,
+    /// Die after, or after half of a write.
+    Torn,
+}
+
+/// Counts an operation on `path` and says what it is to do. `grows` holds for what a full disk refuses.
+pub fn step(operation: &str, path: &[u8], grows: bool) -> Step {
+    let Some(orders) = orders() else { return Step::Go };
+    let inside = path.strip_prefix(&orders.folder[..]).is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
+    if !inside {
+        return Step::Go;
+    }
+    let number = COUNT.fetch_add(1, Ordering::SeqCst) + 1;
+    if let Some(log) = orders.log {
+        let line = [format!("{number}\t{operation}\t").as_bytes(), path, b"\n"].concat();
+        calls::write_log(log, &line);
+    }
+    match orders.how {
+        How::Full if orders.at != 0 && number >= orders.at && grows => Step::Fail(libc::ENOSPC, number == orders.at),
+        _ if number != orders.at => Step::Go,
+        How::Error(error) => Step::Fail(error, false),
+        How::Full => Step::Go,
+        How::Short => Step::Half,
+        How::Kill => Step::Kill,
+        How::Torn => Step::Torn,
+    }
+}
+
+/// A path as an absolute one; `folder` is what it is relative to.
+pub fn resolve(folder: c_int, path: *const c_char) -> Vec<u8> {
+    if path.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: callers of the C library hand over a string that ends with a zero byte, and it is not null.
+    let path = unsafe { CStr::from_ptr(path) }.to_bytes();
+    if path.first() == Some(&b'/') {
+        return path.to_vec();
+    }
+    let mut whole = if folder == libc::AT_FDCWD { link(c"/proc/self/cwd") } else { of_file(folder) };
+    whole.push(b'/');
+    whole.extend(path);
+    whole
+}
+
+/// The path of an open file.
+pub fn of_file(file: c_int) -> Vec<u8> {
+    CString::new(format!("/proc/self/fd/{file}")).map(|name| link(&name)).unwrap_or_default()
+}
+
+/// Where a link leads.
+fn link(name: &CStr) -> Vec<u8> {
+    let mut target = vec![0_u8; 4096];
+    // SAFETY: the name ends with a zero byte, and as many bytes may be written as the buffer has.
+    let length = unsafe { libc::readlink(name.as_ptr(), target.as_mut_ptr().cast(), target.len()) };
+    target.truncate(usize::try_from(length).unwrap_or(0));
+    target
+}

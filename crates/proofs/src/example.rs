@@ -1,0 +1,177 @@
+//! A small experiment, run by the real binary.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+/// Two phases on a few drawn images, with everything that draws random numbers: shuffling, dropout, fresh weights. The first
+/// keeps features of its frozen prefix.
+pub const EXPERIMENT: &str = r#"
+name = "example"
+seed = 7
+
+[data]
+generated = "flowers"
+train_per_class = 4
+validation_per_class = 2
+image_size = [16, 16]
+batch_size = 8
+
+[backbone]
+plugin = "small_cnn"
+weights = "none"
+parameters = { filters = [4, 8] }
+
+[head]
+dropout = 0.2
+
+[[phases]]
+name = "head"
+epochs = 1
+
+[[phases]]
+name = "all"
+epochs = 2
+unfreeze = "all"
+batch_norm = "update"
+"#;
+
+/// The folder of this build: `injerto`, this program and the plugins lie there.
+///
+/// # Errors
+/// A program that does not know where it is.
+pub fn built() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("where is this program?")?;
+    let folder = own.parent().context("this program is in no folder")?;
+    // Tests lie one deeper.
+    let folder = if folder.ends_with("deps") { folder.parent().context("deps has a parent")? } else { folder };
+    Ok(folder.to_owned())
+}
+
+/// `injerto` in a folder, with nothing of the user's own: its home and its cache are in that folder too.
+///
+/// # Errors
+/// A build without it.
+pub fn injerto(folder: &Path) -> Result<Command> {
+    let binary = built()?.join(format!("injerto{}", std::env::consts::EXE_SUFFIX));
+    ensure!(binary.is_file(), "{}: not built; run `cargo xtask prove`, which builds it", binary.display());
+    let mut command = Command::new(binary);
+    command.current_dir(folder).env_remove("INJERTO_PLUGIN_PATH").env("INJERTO_CACHE_DIR", folder.join("cache"));
+    for variable in ["HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"] {
+        command.env(variable, folder.join("home"));
+    }
+    Ok(command)
+}
+
+/// How a command ended.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// Its exit code; nothing after a signal.
+    pub code: Option<i32>,
+    /// What it said on its standard error.
+    pub said: String,
+}
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// A command that cannot be started.
+pub fn ended(command: &mut Command) -> Result<Ended> {
+    let output = command.output().context("cannot start injerto")?;
+    Ok(Ended { code: output.status.code(), said: String::from_utf8_lossy(&output.stderr).into_owned() })
+}
+
+/// Puts the experiment into a folder.
+///
+/// # Errors
+/// A folder that cannot be written.
+pub fn begin(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder)?;
+    Ok(std::fs::write(folder.join("example.toml"), EXPERIMENT)?)
+}
+
+/// The command that trains into `out` from the beginning.
+///
+/// # Errors
+/// As [`injerto`]'s.
+pub fn train(folder: &Path) -> Result<Command> {
+    let mut command = injerto(folder)?;
+    command.args(["train", "example.toml", "--run-dir", "out"]);
+    Ok(command)
+}
+
+/// Trains in `folder` and gives the run's folder.
+///
+/// # Errors
+/// A run that fails.
+pub fn finished(folder: &Path) -> Result<PathBuf> {
+    begin(folder)?;
+    let ended = ended(&mut train(folder)?)?;
+    ensure!(ended.code == Some(0), "the example does not train: {}", ended.said);
+    Ok(folder.join("out"))
+}
+
+/// What a clock or the machine says, under whatever key it stands.
+const OF_THE_MOMENT: [&str; 3] = ["seconds", "images_per_second", "peak_memory_bytes"];
+
+fn timeless(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let stays = |(key, _): &(String, Value)| !OF_THE_MOMENT.contains(&key.as_str());
+            Value::Object(fields.into_iter().filter(stays).map(|(key, value)| (key, timeless(value))).collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(timeless).collect()),
+        other => other,
+    }
+}
+
+/// A file of a run, as far as no clock decides what is in it.
+fn content(run: &Path, file: &str) -> Result<Vec<u8>> {
+    let bytes = std::fs::read(run.join(file)).with_context(|| format!("{file} is not there"))?;
+    if file.ends_with(".safetensors") {
+        let (length, rest) = bytes.split_at_checked(8).context("a checkpoint begins with eight bytes")?;
+        let length = u64::from_le_bytes(length.try_into()?) as usize;
+        let (header, data) = rest.split_at_checked(length).context("a checkpoint has its header")?;
+        let mut header: Value = serde_json::from_slice(header)?;
+        // The metadata holds the history, which holds seconds.
+        header.as_object_mut().context("a table")?.shift_remove("__metadata__");
+        return Ok([header.to_string().as_bytes(), data].concat());
+    }
+    let text = String::from_utf8(bytes).with_context(|| format!("{file} is text"))?;
+    let lines: Vec<String> = match file {
+        "history.csv" => {
+            let mut rows = text.lines().map(|line| line.split(',').collect::<Vec<_>>());
+            let names = rows.next().context("history.csv has a first line")?;
+            let stays: Vec<bool> = names.iter().map(|name| !OF_THE_MOMENT.contains(name)).collect();
+            let keep = |row: Vec<&str>| {
+                row.iter().zip(&stays).filter(|(_, stays)| **stays).map(|(cell, _)| *cell).collect::<Vec<_>>().join(",")
+            };
+            std::iter::once(keep(names.clone())).chain(rows.map(keep)).collect()
+        }
+        "history.jsonl" => text
+            .lines()
+            .map(|line| Ok(timeless(serde_json::from_str(line)?).to_string()))
+            .collect::<Result<_>>()
+            .with_context(|| format!("{file} is not JSON in each line"))?,
+        _ => vec![timeless(serde_json::from_str(&text).with_context(|| format!("{file} is not JSON"))?).to_string()],
+    };
+    Ok(lines.join("\n").into_bytes())
+}
+
+/// What two runs of one experiment must have alike, bit for bit.
+const ALIKE: [&str; 5] = ["best.safetensors", "last.safetensors", "history.jsonl", "history.csv", "summary.json"];
+
+/// Two runs have equal weights, state of the optimiser, history and summary, but for what a clock says.
+///
+/// # Errors
+/// The first file that differs.
+pub fn equal(run: &Path, expected: &Path) -> Result<()> {
+    for file in ALIKE {
+        if content(run, file)? != content(expected, file)? {
+            bail!("{file} differs from that of the run that nothing interrupted");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! The process that reads the inputs of one target.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+
+use super::{Fault, Findings, Random, Target, limit, mutate};
+
+/// An input by its number.
+pub fn input(corpus: &[Vec<u8>], seed: u64, number: u64) -> Vec<u8> {
+    mutate(corpus, &mut Random::new(seed, number))
+}
+
+thread_local! {
+    /// Where and why this thread has panicked.
+    static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Reads inputs `from..to` of a target. Before each, its number is written to `place`.
+///
+/// # Errors
+/// A target that cannot be made ready.
+pub fn work(
+    target: &Target,
+    seed: u64,
+    numbers: std::ops::Range<u64>,
+    memory: u64,
+    run: &Path,
+    place: &Path,
+) -> Result<Findings> {
+    let scratch = tempfile::tempdir()?;
+    let mut ready = (target.ready)(run, scratch.path())?;
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(|at| format!("{}:{}", at.file(), at.line())).unwrap_or_default();
+        let payload = panic.payload();
+        let why =
+            payload.downcast_ref::<String>().cloned().or_else(|| payload.downcast_ref::<&str>().map(|&s| s.to_owned()));
+        let why = why.unwrap_or_default();
+        // Numbers in the message would make each panic a fault of its own.
+        let why: String = why.chars().take(160).map(|c| if c.is_ascii_digit() { '#' } else { c }).collect();
+        PANIC.with_borrow_mut(|text| *text = format!("panics at {place}: {}", why.replace('\n', " ")));
+    }));
+    // Threads of pools begin with memory of their own, before the limit counts.
+    (ready.read)(&ready.corpus[0].clone());
+    limit::memory(memory)?;
+    let mut place = File::options().write(true).open(place).context("where the number goes")?;
+    let mut findings = Findings::default();
+    for number in numbers {
+        place.seek(SeekFrom::Start(0))?;
+        place.write_all(&number.to_le_bytes())?;
+        let bytes = input(&ready.corpus, seed, number);
+        let began = Instant::now();
+        let read = catch_unwind(AssertUnwindSafe(|| (ready.read)(&bytes)));
+        let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        findings.inputs += 1;
+        if took > findings.slowest_ms {
+            (findings.slowest_ms, findings.slowest) = (took, number);
+        }
+        match read {
+            Ok(accepted) => findings.accepted += u64::from(accepted),
+            Err(_) => {
+                let what = PANIC.with_borrow(String::clone);
+                findings.harmful += 1;
+                if findings.faults.len() < 20 && findings.faults.iter().all(|fault| fault.what != what) {
+                    findings.faults.push(Fault { number, what });
+                }
+            }
+        }
+    }
+    Ok(findings)
+}

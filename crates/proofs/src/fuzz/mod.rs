@@ -1,0 +1,246 @@
+//! Damaged input for everything that reads.
+//!
+//! A series of inputs is made from good ones by a seed, so that each can be made again from its number. Each target has a
+//! process of its own, whose memory is limited: a size from a file that nobody checked ends it, and so do a stack that
+//! overflows and memory that is not its own. The process above it sees where it ended, begins another after that input,
+//! and tells what happened.
+
+mod child;
+mod limit;
+mod mutate;
+mod seeds;
+mod targets;
+
+use std::fmt;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
+
+pub use child::{input, work};
+pub use mutate::{Random, mutate};
+pub use targets::{Ready, TARGETS, Target};
+
+/// How much is tried.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Inputs for each target.
+    pub inputs: u64,
+    /// Where the series begins.
+    pub seed: u64,
+    /// Names of targets; all if there are none.
+    pub only: Vec<String>,
+    /// Megabytes of address space for a target beyond what it begins with.
+    pub memory: u64,
+    /// After so long on one input it hangs.
+    pub patience: Duration,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { inputs: 1_000_000, seed: 1, only: Vec::new(), memory: 1024, patience: Duration::from_secs(20) }
+    }
+}
+
+/// An input that did harm.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fault {
+    /// Its number in the series.
+    pub number: u64,
+    /// What it did.
+    pub what: String,
+}
+
+/// What a target made of its inputs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Findings {
+    /// How many were read.
+    pub inputs: u64,
+    /// How many of them were accepted.
+    pub accepted: u64,
+    /// The longest that one took.
+    pub slowest_ms: u64,
+    /// The number of that one.
+    pub slowest: u64,
+    /// Different faults, with the first input of each.
+    pub faults: Vec<Fault>,
+    /// Inputs that did harm, in all.
+    pub harmful: u64,
+}
+
+impl Findings {
+    fn add(&mut self, other: Self) {
+        self.inputs += other.inputs;
+        self.accepted += other.accepted;
+        if other.slowest_ms > self.slowest_ms {
+            (self.slowest_ms, self.slowest) = (other.slowest_ms, other.slowest);
+        }
+        self.harmful += other.harmful;
+        for fault in other.faults {
+            if self.faults.iter().all(|known| known.what != fault.what) {
+                self.faults.push(fault);
+            }
+        }
+    }
+}
+
+/// A line of the table.
+#[derive(Debug)]
+pub struct Row {
+    /// The target's name.
+    pub target: &'static str,
+    /// What it found.
+    pub findings: Findings,
+    /// How long all of it took.
+    pub seconds: f64,
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Findings { inputs, accepted, slowest_ms, slowest, faults, harmful } = &self.findings;
+        let (target, seconds) = (self.target, self.seconds);
+        write!(f, "| {target:<12} | {inputs:>9} | {accepted:>9} | {harmful:>7} | {slowest_ms:>6} | {seconds:>7.1} |")?;
+        for Fault { number, what } in faults {
+            write!(f, "\n  {target}, input {number}: {what}")?;
+        }
+        if *slowest_ms > 1000 {
+            write!(f, "\n  {target}, input {slowest} took {slowest_ms} ms")?;
+        }
+        Ok(())
+    }
+}
+
+/// The head of the table.
+pub const HEAD: &str = "\
+| target       |    inputs |  accepted | harmful |     ms | seconds |
+| ------------ | --------: | --------: | ------: | -----: | ------: |";
+
+/// Feeds all targets of a plan. `program` is this project's `injerto-prove`; each row is told when it is there.
+///
+/// # Errors
+/// A target that does not exist or cannot be made ready.
+pub fn feed(program: &Path, plan: &Plan, tell: &mut dyn FnMut(&Row)) -> Result<Vec<Row>> {
+    let unknown = plan.only.iter().find(|name| TARGETS.iter().all(|target| target.name != name.as_str()));
+    if let Some(name) = unknown {
+        let known: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
+        bail!("no target '{name}'; there are {}", known.join(", "));
+    }
+    let folder = tempfile::tempdir()?;
+    let run = crate::example::finished(folder.path())?;
+    let mut rows = Vec::new();
+    for target in
+        TARGETS.iter().filter(|target| plan.only.is_empty() || plan.only.iter().any(|name| name == target.name))
+    {
+        let began = Instant::now();
+        let findings =
+            one(program, plan, target, &run, folder.path()).with_context(|| format!("target {}", target.name))?;
+        let row = Row { target: target.name, findings, seconds: began.elapsed().as_secs_f64() };
+        tell(&row);
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+/// How many processes of a target may die before it is enough.
+const DEATHS: usize = 8;
+
+fn one(program: &Path, plan: &Plan, target: &Target, run: &Path, folder: &Path) -> Result<Findings> {
+    let (mut all, mut from) = (Findings::default(), 0);
+    for _ in 0..DEATHS {
+        if from >= plan.inputs {
+            break;
+        }
+        let place = folder.join(format!("{}.number", target.name));
+        std::fs::write(&place, from.to_le_bytes())?;
+        let mut command = Command::new(program);
+        command.args([
+            "fuzz-child",
+            target.name,
+            "--seed",
+            &plan.seed.to_string(),
+            "--memory",
+            &plan.memory.to_string(),
+        ]);
+        command.args(["--from", &from.to_string(), "--to", &plan.inputs.to_string()]);
+        command.arg("--run").arg(run).arg("--place").arg(&place);
+        let Died { how, findings } = match watched(&mut command, &place, plan.patience)? {
+            Ended::Done(findings) => {
+                all.add(findings);
+                return Ok(all);
+            }
+            Ended::Died(died) => died,
+        };
+        let number = reached(&place)?;
+        all.add(Findings {
+            inputs: number + 1 - from,
+            harmful: 1,
+            faults: vec![Fault { number, what: how }],
+            ..findings
+        });
+        from = number + 1;
+    }
+    Ok(all)
+}
+
+fn reached(place: &Path) -> Result<u64> {
+    let bytes: [u8; 8] = std::fs::read(place)?.try_into().ok().context("eight bytes say where it is")?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+struct Died {
+    how: String,
+    findings: Findings,
+}
+
+enum Ended {
+    Done(Findings),
+    Died(Died),
+}
+
+/// Runs a child until it is done, dies, or stands still.
+fn watched(command: &mut Command, place: &PathBuf, patience: Duration) -> Result<Ended> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let (mut out, mut err) = (child.stdout.take().context("a pipe")?, child.stderr.take().context("a pipe")?);
+    // What it says is read while it runs, since a pipe that is full would stop it.
+    let out = std::thread::spawn(move || {
+        let mut text = String::new();
+        let _ = out.read_to_string(&mut text);
+        text
+    });
+    let err = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        let _ = err.read_to_end(&mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    });
+    let (mut last, mut since) = (u64::MAX, Instant::now());
+    let mut hung = false;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        let now = reached(place).unwrap_or(last);
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+        if since.elapsed() > patience {
+            hung = true;
+            child.kill()?;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let out = out.join().unwrap_or_default();
+    let err = err.join().unwrap_or_default();
+    if status.success() {
+        return Ok(Ended::Done(serde_json::from_str(&out).context("a child ends with its findings")?));
+    }
+    let said = err.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no word").to_owned();
+    let how = if hung {
+        format!("hangs for more than {} s", patience.as_secs())
+    } else {
+        format!("ends the process ({status}): {said}")
+    };
+    Ok(Ended::Died(Died { how, findings: Findings::default() }))
+}

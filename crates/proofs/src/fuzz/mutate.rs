@@ -1,0 +1,152 @@
+//! Inputs that are nearly right: pieces of good files, changed here and there.
+
+/// Numbers that depend on a seed alone: SplitMix64.
+#[derive(Debug, Clone)]
+pub struct Random(u64);
+
+impl Random {
+    /// Of a seed, and of an input's number in its series.
+    pub fn new(seed: u64, number: u64) -> Self {
+        let mut random = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number);
+        random.next();
+        random
+    }
+
+    /// The next 64 bits.
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// One of `0..end`; 0 if that is empty.
+    pub fn below(&mut self, end: usize) -> usize {
+        (self.next() % (end.max(1) as u64)) as usize
+    }
+
+    /// One of these.
+    fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        &all[self.below(all.len())]
+    }
+}
+
+/// Counts, sizes and offsets that programs stumble over.
+const NUMBERS: [u64; 17] = [
+    0,
+    1,
+    2,
+    7,
+    0x7f,
+    0x80,
+    0xff,
+    0x7fff,
+    0xffff,
+    0x0001_0000,
+    0x7fff_ffff,
+    0x8000_0000,
+    0xffff_ffff,
+    0x0001_0000_0000,
+    0x7fff_ffff_ffff_ffff,
+    0x8000_0000_0000_0000,
+    0xffff_ffff_ffff_ffff,
+];
+
+/// The same where numbers are written out, and what is no number.
+const WORDS: [&str; 16] = [
+    "0",
+    "-1",
+    "1",
+    "1.5",
+    "1e308",
+    "-1e308",
+    "1e-320",
+    "1048576",
+    "4294967296",
+    "18446744073709551615",
+    "99999999999999999999",
+    "null",
+    "true",
+    "\"\"",
+    "[]",
+    "{}",
+];
+
+/// The longest input.
+const LONGEST: usize = 1 << 17;
+
+/// One of the corpus, changed in one to six places (or, seldom, not at all).
+pub fn mutate(corpus: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
+    let mut bytes = random.of(corpus).clone();
+    let changes = if random.below(64) == 0 { 0 } else { 1 + random.below(6).min(random.below(6)) };
+    for _ in 0..changes {
+        change(&mut bytes, corpus, random);
+    }
+    bytes.truncate(LONGEST);
+    bytes
+}
+
+fn change(bytes: &mut Vec<u8>, corpus: &[Vec<u8>], random: &mut Random) {
+    let at = random.below(bytes.len());
+    match random.below(12) {
+        _ if bytes.is_empty() => bytes.extend(random.next().to_le_bytes()),
+        0 | 1 => bytes[at] ^= 1 << random.below(8),
+        2 => bytes[at] = random.next() as u8,
+        3 | 4 => {
+            let (number, width) = (*random.of(&NUMBERS), *random.of(&[1, 2, 4, 8]));
+            let little = number.to_le_bytes();
+            let mut written = little[..width].to_vec();
+            if random.below(2) == 0 {
+                written.reverse();
+            }
+            let end = (at + width).min(bytes.len());
+            bytes[at..end].copy_from_slice(&written[..end - at]);
+        }
+        5 | 6 => {
+            // Around a digit, all of its number.
+            let digit = |byte: &u8| byte.is_ascii_digit() || b".-+e".contains(byte);
+            let Some(first) = bytes[at..].iter().position(u8::is_ascii_digit).map(|first| at + first) else { return };
+            let begin = bytes[..first].iter().rposition(|byte| !digit(byte)).map_or(0, |last| last + 1);
+            let end = bytes[first..].iter().position(|byte| !digit(byte)).map_or(bytes.len(), |length| first + length);
+            bytes.splice(begin..end, random.of(&WORDS).bytes());
+        }
+        7 => {
+            let length = random.below(32).min(bytes.len() - at);
+            bytes.drain(at..at + length);
+        }
+        8 => {
+            let length = random.below(64).min(bytes.len() - at);
+            let piece = bytes[at..at + length].to_vec();
+            let to = random.below(bytes.len());
+            bytes.splice(to..to, piece);
+        }
+        9 => {
+            let other = random.of(corpus);
+            let from = random.below(other.len());
+            let length = random.below(256).min(other.len() - from);
+            let end = (at + length * random.below(2)).min(bytes.len());
+            bytes.splice(at..end, other[from..from + length].iter().copied());
+        }
+        10 => bytes.truncate(at),
+        _ => {
+            let other = random.below(bytes.len());
+            bytes.swap(at, other);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_input_depends_on_its_seed_and_number_alone_and_most_are_changed() {
+        let corpus = [b"{\"layers\": [1, 2, 3]}".to_vec(), vec![0; 40]];
+        let all = |seed| (0..200).map(|number| mutate(&corpus, &mut Random::new(seed, number))).collect::<Vec<_>>();
+        assert_eq!(all(1), all(1));
+        assert_ne!(all(1), all(2));
+        let changed = all(1).iter().filter(|input| !corpus.contains(input)).count();
+        assert!((150..200).contains(&changed), "{changed} of 200");
+    }
+}

@@ -1,0 +1,243 @@
+//! What is fed with damaged input: everything that reads what may come from elsewhere.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use injerto_backbones::plugin::Identity;
+use injerto_backbones::weights::Weights;
+use injerto_data::decode::{Orientation, decode, decode_scaled};
+use injerto_experiment::{Predictor, config};
+use injerto_graph::summary::Summary;
+use injerto_graph::{Cut, CutOptions, Description, Descriptor, Format, FreezePlan, Graph, Selection, TensorMap};
+use injerto_kernels::inference::{Input, Program};
+use injerto_report::{Comparison, Run};
+use injerto_trainer::{Checkpoints, Model, cache};
+
+use super::seeds;
+
+/// A target with what it needs: good inputs, and what reads one.
+pub struct Ready {
+    /// Good inputs, which are changed.
+    pub corpus: Vec<Vec<u8>>,
+    /// Reads an input; whether it was accepted. It may refuse, but not panic, and must hold what it promises.
+    pub read: Box<dyn FnMut(&[u8]) -> bool>,
+}
+
+/// Something that reads.
+pub struct Target {
+    /// Its name in commands and tables.
+    pub name: &'static str,
+    /// What it reads.
+    pub what: &'static str,
+    /// Makes it ready. The first folder is a finished run's, the second one to write into.
+    pub ready: fn(&Path, &Path) -> Result<Ready>,
+}
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    Target { name: "toml", what: "an experiment's file", ready: toml },
+    Target { name: "graph", what: "a graph in JSON, compiled and run where it is small", ready: graph },
+    Target { name: "description", what: "a backbone's description in JSON", ready: description },
+    Target { name: "answer", what: "a plugin's answers: identity and descriptors", ready: answer },
+    Target { name: "safetensors", what: "weights in safetensors", ready: safetensors },
+    Target { name: "pickle", what: "weights as PyTorch saves them", ready: pickle },
+    Target { name: "hdf5", what: "weights in HDF5, and in Keras's archives", ready: hdf5 },
+    Target { name: "features", what: "a part of the feature cache", ready: features },
+    Target { name: "report", what: "a run's folder with one damaged file, drawn", ready: report },
+    Target { name: "compare", what: "the same, compared with a good one", ready: compare },
+    Target { name: "predict", what: "a checkpoint, put to use", ready: predict },
+    Target { name: "resume", what: "a checkpoint, to go on from", ready: resume },
+    Target { name: "jpeg", what: "JPEG", ready: |_, _| pictures(seeds::jpeg()) },
+    Target { name: "png", what: "PNG", ready: |_, _| pictures(seeds::pictures(image::ImageFormat::Png)) },
+    Target { name: "gif", what: "GIF", ready: |_, _| pictures(seeds::pictures(image::ImageFormat::Gif)) },
+    Target { name: "bmp", what: "BMP", ready: |_, _| pictures(seeds::pictures(image::ImageFormat::Bmp)) },
+    Target { name: "webp", what: "WebP", ready: |_, _| pictures(seeds::pictures(image::ImageFormat::WebP)) },
+];
+
+fn ready(corpus: Vec<Vec<u8>>, read: impl FnMut(&[u8]) -> bool + 'static) -> Result<Ready> {
+    Ok(Ready { corpus, read: Box::new(read) })
+}
+
+fn toml(_: &Path, _: &Path) -> Result<Ready> {
+    ready(seeds::experiments(), |bytes| {
+        let (text, path) = (String::from_utf8_lossy(bytes), Path::new("experiment.toml"));
+        let Ok(config) = config::Config::parse(&text, path, &[]) else { return false };
+        // What is written out reads as what was read.
+        let written = config.to_toml();
+        let again = config::Config::parse(&written, path, &[]).expect("what a run writes down can be read");
+        assert_eq!(again.to_toml(), written);
+        true
+    })
+}
+
+fn graph(_: &Path, _: &Path) -> Result<Ready> {
+    ready(seeds::graphs(), |bytes| {
+        let Ok(graph) = serde_json::from_slice::<Graph>(bytes) else { return false };
+        let all = FreezePlan::new(&graph, &Selection::All).expect("everything can train");
+        let summary = Summary::new(&graph, &all);
+        let none = FreezePlan::new(&graph, &Selection::None).expect("nothing need train");
+        let _ = Cut::new(&graph, &none, CutOptions::default());
+        let values =
+            graph.nodes().iter().map(|node| node.shape.0.iter().product::<usize>()).fold(0, usize::saturating_add);
+        if values < 1 << 16 && summary.total < 1 << 16 {
+            run(&graph);
+        }
+        true
+    })
+}
+
+/// Compiles a graph and runs it on one image.
+fn run(graph: &Graph) {
+    let parameters = |layer: usize, at: usize| -> Cow<'_, [f32]> {
+        Cow::Owned(vec![0.5; graph.nodes()[layer].parameters[at].count()])
+    };
+    let input = &graph.input_shape().0;
+    let channels = input.last().copied().unwrap_or(1);
+    let plain = Input { scale: vec![1.0; channels], shift: vec![0.0; channels], reverse_channels: false };
+    let (layers, last) = ((0..graph.len()).collect::<Vec<_>>(), graph.len() - 1);
+    let Ok(program) = Program::compile(graph, &layers, &[last], &parameters, &plain) else { return };
+    let pixels = vec![1.0; input.iter().product()];
+    let outputs = program.run(&pixels, 1);
+    assert_eq!(outputs[0].len(), graph.nodes()[last].shape.0.iter().product::<usize>());
+}
+
+fn description(_: &Path, _: &Path) -> Result<Ready> {
+    ready(seeds::descriptions(), |bytes| {
+        let Ok(description) = serde_json::from_slice::<Description>(bytes) else { return false };
+        let written = serde_json::to_vec(&description).expect("plain data");
+        serde_json::from_slice::<Description>(&written).expect("what is written can be read");
+        true
+    })
+}
+
+fn answer(_: &Path, _: &Path) -> Result<Ready> {
+    ready(seeds::answers(), |bytes| {
+        let identity = serde_json::from_slice::<Identity>(bytes).is_ok();
+        let Ok(descriptors) = serde_json::from_slice::<Vec<Descriptor>>(bytes) else { return identity };
+        for descriptor in descriptors {
+            let defaults = descriptor.resolve(&serde_json::Map::new());
+            let _ = defaults.map(|defaults| descriptor.resolve(&defaults));
+        }
+        true
+    })
+}
+
+/// Weights of the same small network in any format.
+fn weights(corpus: Vec<Vec<u8>>, formats: &'static [Format], map: TensorMap) -> Result<Ready> {
+    let graph = seeds::network();
+    let expected: usize = graph.nodes().iter().flat_map(|node| &node.parameters).map(|p| p.count()).sum();
+    ready(corpus, move |bytes| {
+        let read = |format: &Format| Weights::read_bytes(bytes.to_vec(), "input", *format, &map, &graph);
+        formats
+            .iter()
+            .filter_map(|format| read(format).ok())
+            .inspect(|weights| assert_eq!(weights.count(), expected))
+            .count()
+            > 0
+    })
+}
+
+fn safetensors(_: &Path, scratch: &Path) -> Result<Ready> {
+    weights(seeds::safetensors(scratch)?, &[Format::Safetensors], TensorMap::keras())
+}
+
+fn pickle(_: &Path, _: &Path) -> Result<Ready> {
+    weights(seeds::pickles()?, &[Format::Pytorch], TensorMap::keras())
+}
+
+fn hdf5(_: &Path, _: &Path) -> Result<Ready> {
+    weights(seeds::hdf5(), &[Format::KerasHdf5], TensorMap::keras())
+}
+
+fn features(run: &Path, scratch: &Path) -> Result<Ready> {
+    let path = scratch.join("input.features");
+    ready(seeds::features(run)?, move |bytes| {
+        std::fs::write(&path, bytes).expect("the scratch folder can be written");
+        cache::verify(&path).is_ok()
+    })
+}
+
+/// Text files of a run that reports are made of.
+const OF_REPORTS: [&str; 5] = ["history.jsonl", "summary.json", "environment.json", "experiment.toml", "history.csv"];
+
+/// A run's text files, each as an input of its own that begins with its place in [`OF_REPORTS`].
+fn text_files(run: &Path) -> Result<Vec<Vec<u8>>> {
+    let read = |(at, name): (usize, &&str)| Some([vec![at as u8], std::fs::read(run.join(name)).ok()?].concat());
+    let corpus: Vec<Vec<u8>> = OF_REPORTS.iter().enumerate().filter_map(read).collect();
+    (!corpus.is_empty()).then_some(corpus).context("the run left no files")
+}
+
+/// A copy of a run in which an input replaces one file; the copy is good again when this is called once more.
+fn damage(run: &Path, copy: &Path, bytes: &[u8]) {
+    let Some((&first, bytes)) = bytes.split_first() else { return };
+    let damaged = OF_REPORTS[usize::from(first) % OF_REPORTS.len()];
+    for name in OF_REPORTS {
+        let good = run.join(name);
+        if name == damaged {
+            std::fs::write(copy.join(name), bytes).expect("the scratch folder can be written");
+        } else if good.is_file() {
+            let _ = std::fs::copy(good, copy.join(name)).expect("the scratch folder can be written");
+        }
+    }
+}
+
+fn report(run: &Path, scratch: &Path) -> Result<Ready> {
+    let (run, copy) = (run.to_owned(), scratch.join("report"));
+    std::fs::create_dir_all(&copy)?;
+    ready(text_files(&run)?, move |bytes| {
+        damage(&run, &copy, bytes);
+        Run::load(&copy).map(|run| assert!(injerto_report::report(&run).ends_with("</html>\n"))).is_ok()
+    })
+}
+
+fn compare(run: &Path, scratch: &Path) -> Result<Ready> {
+    let (run, copy) = (run.to_owned(), scratch.join("compare"));
+    std::fs::create_dir_all(&copy)?;
+    ready(text_files(&run)?, move |bytes| {
+        damage(&run, &copy, bytes);
+        let Ok(comparison) = Comparison::load(&[run.clone(), copy.clone()]) else { return false };
+        let _ = (comparison.gains(), comparison.warnings());
+        true
+    })
+}
+
+/// An input as a file of this name.
+fn as_file(path: &PathBuf, bytes: &[u8]) {
+    std::fs::write(path, bytes).expect("the scratch folder can be written");
+}
+
+fn predict(run: &Path, scratch: &Path) -> Result<Ready> {
+    let corpus = vec![std::fs::read(run.join(Checkpoints::BEST))?];
+    let (checkpoint, picture) = (scratch.join("input.safetensors"), scratch.join("picture.png"));
+    as_file(&picture, &seeds::pictures(image::ImageFormat::Png)[0]);
+    ready(corpus, move |bytes| {
+        as_file(&checkpoint, bytes);
+        let Ok(predictor) = Predictor::load(&checkpoint, config::Device::Flex) else { return false };
+        predictor.predict(&picture).is_ok()
+    })
+}
+
+fn resume(run: &Path, scratch: &Path) -> Result<Ready> {
+    let corpus = vec![std::fs::read(run.join(Checkpoints::LAST))?];
+    let good = Model::load(&run.join(Checkpoints::BEST), &burn::tensor::Device::flex())?;
+    let folder = scratch.join("resume");
+    std::fs::create_dir_all(&folder)?;
+    ready(corpus, move |bytes| {
+        as_file(&folder.join(Checkpoints::LAST), bytes);
+        let mut model = good.clone();
+        Checkpoints::new(&folder, true).resume(&mut model).is_ok()
+    })
+}
+
+fn pictures(corpus: Vec<Vec<u8>>) -> Result<Ready> {
+    ready(corpus, |bytes| {
+        let whole = decode(bytes, Orientation::Apply);
+        let scaled = decode_scaled(bytes, Orientation::Apply, [4, 4]);
+        for image in [&whole, &scaled].into_iter().flatten() {
+            assert_eq!(image.pixels.len(), image.height * image.width * 3);
+        }
+        assert_eq!(whole.is_ok(), scaled.is_ok(), "{:?}, but scaled {:?}", whole.err(), scaled.err());
+        whole.is_ok()
+    })
+}
