@@ -21,7 +21,7 @@ fn inference(c: &mut Criterion) {
             .expect("all layers and parameters are given");
         let pixels = networks::Random::new(2).values(batch * graph.input_shape().count(), 0.0, 1.0);
         group.throughput(Throughput::Elements(batch as u64));
-        group.bench_function(name, |b| b.iter(|| program.run(black_box(&pixels), batch)));
+        group.bench_function(name, |b| b.iter(|| program.run(black_box(&pixels), batch).expect("there is memory")));
     };
     network("MobileNetV2 at 160, batch 32", &networks::mobilenet_v2(160), 32);
     network("MobileNetV2 at 160, one image", &networks::mobilenet_v2(160), 1);

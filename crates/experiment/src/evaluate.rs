@@ -97,8 +97,7 @@ impl Classifier {
     /// # Errors
     /// A file that is no readable image.
     pub fn probabilities(&self, images: &[PathBuf]) -> Result<Vec<Vec<f32>>, ExperimentError> {
-        let shape = &self.runner.network().graph().input_shape().0;
-        let size = [shape[0], shape[1]];
+        let size = self.runner.image_size();
         let mut pixels = Vec::with_capacity(images.len() * size[0] * size[1] * 3);
         for path in images {
             let corrupt = |reason: String| DataError::Corrupt { path: path.clone(), reason };
@@ -109,7 +108,7 @@ impl Classifier {
             }
             pixels.extend(resize::resize(&image, size, interpolation(self.preprocessing.interpolation), false));
         }
-        let outputs = self.runner.values(&pixels, images.len()).swap_remove(0);
+        let outputs = self.runner.values(&pixels, images.len())?.swap_remove(0);
         Ok(outputs.chunks_exact(outputs.len() / images.len().max(1)).map(<[f32]>::to_vec).collect())
     }
 

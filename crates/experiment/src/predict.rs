@@ -40,7 +40,7 @@ impl Predictor {
     /// A file that is no readable image.
     pub fn predict(&self, image: &Path) -> Result<Vec<(String, f32)>, ExperimentError> {
         let sample = Sample { origin: Origin::File(image.to_owned()), label: 0 };
-        let outputs = self.runner.outputs(&self.options.load(&sample)?, 1);
+        let outputs = self.runner.outputs(&self.options.load(&sample)?, 1)?;
         let probabilities = self.model.card.loss.probabilities(outputs).into_data();
         let named = self.model.card.classes.iter().cloned().zip(probabilities.iter::<f32>());
         let mut named: Vec<(String, f32)> = named.collect();

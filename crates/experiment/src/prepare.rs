@@ -67,8 +67,7 @@ impl Prepared {
             let interpolation = description.preprocessing.interpolation;
             description.preprocessing = Preprocessing { interpolation, ..scale.preprocessing() };
         }
-        let shape = &description.graph.input_shape().0;
-        let own = [shape[0], shape[1]];
+        let own = description.graph.image_size()?;
         if config.data.image_size.is_some_and(|size| size != own) {
             let backbone = found.descriptor.name;
             return Err(ExperimentError::FixedSize { backbone, height: own[0], width: own[1] });

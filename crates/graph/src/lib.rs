@@ -11,7 +11,8 @@
 //! - [`Description`], [`Preprocessing`], [`WeightSet`], [`Descriptor`]: what a plugin says about a backbone;
 //! - [`Selection`], [`FreezePlan`]: which layers train, as plain data;
 //! - [`Split`], [`Cut`]: the frozen prefix and the trainable tail, and where it pays to cut;
-//! - [`summary`]: the table that Keras users know.
+//! - [`summary`]: the table that Keras users know;
+//! - [`limits`]: how large a network may be.
 //!
 //! *Architecture invariant:* this crate has no tensors, no Burn, no files and no network.
 
@@ -21,6 +22,7 @@ mod description;
 mod error;
 mod freeze;
 pub mod layers;
+pub mod limits;
 mod network;
 mod operator;
 mod shape;
@@ -31,7 +33,7 @@ pub use builder::{Builder, LayerId, numbered};
 pub use cut::{Cut, CutOptions};
 pub use description::{
     ChannelOrder, Checksum, Description, Descriptor, Format, Interpolation, Layout, ParameterDoc, PerChannel,
-    Preprocessing, Source, TensorMap, TensorName, WeightSet,
+    Preprocessing, Source, TensorMap, TensorName, WeightSet, of_images,
 };
 pub use error::GraphError;
 pub use freeze::{FreezePlan, LayerRef, Selection, matches_pattern};

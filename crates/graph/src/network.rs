@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{GraphError, Operator, Parameter, Shape, shape};
+use crate::{GraphError, Operator, Parameter, Shape, limits, shape};
 
 /// One layer as it is written down.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -86,13 +86,19 @@ impl Graph {
     /// The first thing that does not hold together, with the layer's name and position.
     pub fn new(spec: GraphSpec) -> Result<Self, GraphError> {
         let GraphSpec { name, layers } = spec;
+        limits::check_name(&name).map_err(|reason| GraphError::GraphName { reason })?;
         if layers.is_empty() {
             return Err(GraphError::Empty { graph: name });
         }
+        if layers.len() > limits::MOST_LAYERS {
+            return Err(GraphError::Layers { graph: name, found: layers.len() });
+        }
+        let mut size = Size::default();
         let mut position: HashMap<String, usize> = HashMap::with_capacity(layers.len());
         let mut nodes: Vec<Node> = Vec::with_capacity(layers.len());
         let mut used = vec![false; layers.len()];
         for (index, layer) in layers.into_iter().enumerate() {
+            limits::check_name(&layer.name).map_err(|reason| GraphError::Name { index, reason })?;
             if matches!(layer.operator, Operator::InputLayer { .. }) != (index == 0) {
                 return Err(GraphError::Input { index, layer: layer.name });
             }
@@ -110,7 +116,14 @@ impl Graph {
             position.insert(layer.name.clone(), index);
             let input_shapes: Vec<&Shape> = inputs.iter().map(|&at| &nodes[at].shape).collect();
             let (shape, parameters) = shape::infer(index, &layer, &input_shapes)?;
+            let too_large = |reason: String| {
+                let class = layer.operator.class();
+                GraphError::TooLarge { index, layer: layer.name.clone(), class, reason }
+            };
+            let around = shape::padding_values(&layer.operator, &input_shapes);
+            size.add_memory(around, &shape, &parameters).map_err(too_large)?;
             let multiply_adds = shape::multiply_adds(&layer.operator, &input_shapes, &shape, &parameters);
+            size.add_work(multiply_adds, inputs.len()).map_err(too_large)?;
             nodes.push(Node { layer, inputs, shape, parameters, multiply_adds });
         }
         let last = nodes.len() - 1;
@@ -139,6 +152,18 @@ impl Graph {
     /// Shape of one input sample, `[height, width, channels]`.
     pub fn input_shape(&self) -> &Shape {
         &self.nodes[0].shape
+    }
+
+    /// Height and width of the images that the network takes.
+    ///
+    /// # Errors
+    /// [`GraphError::NotImages`] for an input that is not `[height, width, 3]`, or of more pixels than
+    /// [`limits::MOST_PIXELS`].
+    pub fn image_size(&self) -> Result<[usize; 2], GraphError> {
+        match self.input_shape().0[..] {
+            [height, width, 3] if height * width <= limits::MOST_PIXELS => Ok([height, width]),
+            _ => Err(GraphError::NotImages { graph: self.name.clone(), shape: self.input_shape().clone() }),
+        }
     }
 
     /// Shape of one output sample.
@@ -198,6 +223,44 @@ impl Graph {
         let mut all: Vec<Layer> = self.nodes.iter().map(|node| node.layer.clone()).collect();
         all.append(&mut layers);
         Self::new(GraphSpec { name: name.to_owned(), layers: all })
+    }
+}
+
+/// What the layers of a network come to, so far.
+#[derive(Default)]
+struct Size {
+    values: usize,
+    parameters: usize,
+    multiply_adds: u64,
+    connections: usize,
+}
+
+impl Size {
+    /// Adds a layer's memory: the zeros around its input, its output and its parameters. Says which limit is passed, if one is.
+    fn add_memory(&mut self, around: Option<usize>, shape: &Shape, parameters: &[Parameter]) -> Result<(), String> {
+        self.values = around
+            .and_then(|around| self.values.checked_add(around)?.checked_add(limits::values(&shape.0)?))
+            .filter(|&values| values <= limits::MOST_VALUES)
+            .ok_or_else(|| format!("the most values per image are {}, padding included", limits::MOST_VALUES))?;
+        let own = parameters.iter().try_fold(0_usize, |all, one| all.checked_add(limits::product(&one.shape)?));
+        self.parameters = own
+            .and_then(|own| self.parameters.checked_add(own))
+            .filter(|&parameters| parameters <= limits::MOST_PARAMETERS)
+            .ok_or_else(|| format!("the most values of all parameters are {}", limits::MOST_PARAMETERS))?;
+        Ok(())
+    }
+
+    /// Adds a layer's work and how many inputs it has, as [`Size::add_memory`] does.
+    fn add_work(&mut self, multiply_adds: u64, inputs: usize) -> Result<(), String> {
+        self.multiply_adds = self.multiply_adds.saturating_add(multiply_adds);
+        if self.multiply_adds > limits::MOST_MULTIPLY_ADDS {
+            return Err(format!("the most multiply-adds per image are {}", limits::MOST_MULTIPLY_ADDS));
+        }
+        self.connections = self.connections.saturating_add(inputs);
+        if self.connections > limits::MOST_CONNECTIONS {
+            return Err(format!("the most inputs of all layers are {}", limits::MOST_CONNECTIONS));
+        }
+        Ok(())
     }
 }
 

@@ -135,7 +135,8 @@ pub enum Operator {
         #[serde(default)]
         activation: Activation,
     },
-    /// Zeroes a fraction of its inputs in training and scales the rest by `1 / (1 - rate)`; nothing in inference.
+    /// Zeroes a fraction of its inputs in training and scales the rest by `1 / (1 - rate)`; nothing in inference, nor where
+    /// the layer is frozen.
     Dropout {
         /// The fraction, 0.0 to 1.0 (1.0 excluded).
         rate: f64,
@@ -309,7 +310,42 @@ impl Operator {
         }
     }
 
-    /// Whether training draws random numbers in it.
+    /// What is wrong with its numbers, whatever its input is, if something is: each must be finite, also in single precision,
+    /// and in its range.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let all_finite = |values: &[f64]| values.iter().all(|&value| (value as f32).is_finite());
+        match self {
+            Self::Rescaling { scale, offset } => {
+                for (what, values) in [("scale", scale), ("offset", offset)] {
+                    let finite = match values {
+                        PerChannel::One(value) => all_finite(&[*value]),
+                        PerChannel::Each(values) => all_finite(values),
+                    };
+                    if !finite {
+                        return Err(format!("{what} must be finite"));
+                    }
+                }
+            }
+            Self::BatchNormalization { epsilon, momentum, .. } => {
+                if !(all_finite(&[*epsilon]) && *epsilon >= 0.0) {
+                    return Err(format!("epsilon must be finite and not negative, not {epsilon}"));
+                }
+                if !(0.0..=1.0).contains(momentum) {
+                    return Err(format!("momentum must be 0.0 to 1.0, not {momentum}"));
+                }
+            }
+            Self::ReLU { max_value: Some(most) } if !(all_finite(&[*most]) && *most >= 0.0) => {
+                return Err(format!("max_value must be finite and not negative, not {most}"));
+            }
+            Self::Dropout { rate, .. } if !(0.0..1.0).contains(rate) => {
+                return Err(format!("rate must be 0.0 to 1.0 (1.0 excluded), not {rate}"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether it draws random numbers where it trains.
     pub fn is_random(&self) -> bool {
         matches!(self, Self::Dropout { rate, .. } if *rate > 0.0)
     }

@@ -2,6 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::{self, LARGEST_SIDE, MOST_AXES};
 use crate::{GraphError, Layer, Operator, Padding, Window};
 
 /// Shape of one sample: `[height, width, channels]` or `[features]`, without the batch.
@@ -129,10 +130,6 @@ pub fn window_padding(
     Some(((before, after), padded.checked_sub(window)? / stride + 1))
 }
 
-/// Largest side, channel count or unit count that is taken for meant: beyond it a description is broken, and sums of
-/// products of such numbers stay far from overflow.
-const LARGEST: usize = 1 << 20;
-
 /// Shape of a layer's output and its parameters, from the shapes of its inputs.
 pub(crate) fn infer(index: usize, layer: &Layer, inputs: &[&Shape]) -> Result<(Shape, Vec<Parameter>), GraphError> {
     let class = layer.operator.class();
@@ -156,15 +153,14 @@ pub(crate) fn infer(index: usize, layer: &Layer, inputs: &[&Shape]) -> Result<(S
         input: inputs.first().map_or_else(|| Shape(Vec::new()), |&shape| shape.clone()),
         reason,
     };
+    let option = |reason: String| GraphError::Option { index, layer: layer.name.clone(), class, reason };
+    layer.operator.check().map_err(option)?;
     let (shape, parameters) = output(&layer.operator, inputs).map_err(fail)?;
-    if shape.0.is_empty() || shape.0.iter().any(|&side| side == 0 || side > LARGEST) {
-        return Err(fail(format!("its output would be {shape}")));
+    if shape.0.len() > MOST_AXES {
+        return Err(fail(format!("its output would have {} axes, the most are {MOST_AXES}", shape.0.len())));
     }
-    // Products of four sides of up to 2^20 could overflow: a tensor of 2^40 values is no backbone either.
-    let size = |sides: &[usize]| sides.iter().try_fold(1_usize, |n, &side| n.checked_mul(side));
-    let sane = |sides: &[usize]| size(sides).is_some_and(|n| n <= 1 << 40);
-    if !sane(&shape.0) || parameters.iter().any(|p| !sane(&p.shape)) {
-        return Err(fail(format!("its output {shape} or its parameters are too large to be meant")));
+    if shape.0.is_empty() || shape.0.iter().any(|&side| side == 0 || side > LARGEST_SIDE) {
+        return Err(fail(format!("its output would be {shape}")));
     }
     Ok((shape, parameters))
 }
@@ -216,10 +212,7 @@ fn output(operator: &Operator, inputs: &[&Shape]) -> Result<(Shape, Vec<Paramete
             parameters.extend(use_bias.then(|| Parameter::new(Role::Bias, &[out])));
             Ok((Shape(vec![oh, ow, out]), parameters))
         }
-        Operator::BatchNormalization { center, scale, epsilon, momentum } => {
-            if !(*epsilon >= 0.0 && (0.0..=1.0).contains(momentum)) {
-                return Err("epsilon must not be negative, momentum must be 0 to 1".to_owned());
-            }
+        Operator::BatchNormalization { center, scale, .. } => {
             let c = [inputs[0].channels()];
             let mut parameters = Vec::with_capacity(4);
             parameters.extend(scale.then(|| Parameter::new(Role::Gamma, &c)));
@@ -228,11 +221,7 @@ fn output(operator: &Operator, inputs: &[&Shape]) -> Result<(Shape, Vec<Paramete
             parameters.push(Parameter::new(Role::MovingVariance, &c));
             Ok((inputs[0].clone(), parameters))
         }
-        Operator::ReLU { .. } | Operator::Activation { .. } | Operator::Softmax {} => plain(inputs[0].clone()),
-        Operator::Dropout { rate, .. } => {
-            if !(0.0..1.0).contains(rate) {
-                return Err(format!("rate {rate} is not in 0.0 to 1.0"));
-            }
+        Operator::ReLU { .. } | Operator::Activation { .. } | Operator::Softmax {} | Operator::Dropout { .. } => {
             plain(inputs[0].clone())
         }
         Operator::ZeroPadding2D { padding: [[top, bottom], [left, right]] } => {
@@ -261,7 +250,8 @@ fn output(operator: &Operator, inputs: &[&Shape]) -> Result<(Shape, Vec<Paramete
                 return Err(format!("another input is {other}: all axes but the last must agree"));
             }
             let mut shape = front.to_vec();
-            shape.push(inputs.iter().map(|s| s.channels()).sum());
+            // Each is at most a large side, and there are not as many inputs as would overflow.
+            shape.push(inputs.iter().map(|s| s.channels()).fold(0, usize::saturating_add));
             plain(Shape(shape))
         }
         Operator::Add {} => match inputs.iter().find(|s| **s != inputs[0]) {
@@ -334,6 +324,29 @@ pub(crate) fn multiply_adds(operator: &Operator, inputs: &[&Shape], output: &Sha
     }
 }
 
+/// How many zeros a layer wants around its input: the room that a window's padding takes beyond the image. `None` where that
+/// cannot be told.
+pub(crate) fn padding_values(operator: &Operator, inputs: &[&Shape]) -> Option<usize> {
+    let (window, strides, padding, dilation) = match operator {
+        Operator::Conv2D { kernel_size, strides, padding, dilation_rate, .. }
+        | Operator::DepthwiseConv2D { kernel_size, strides, padding, dilation_rate, .. } => {
+            (kernel_size, strides, padding, *dilation_rate)
+        }
+        Operator::MaxPooling2D(window) | Operator::AveragePooling2D(window) => {
+            (&window.pool_size, &window.strides, &window.padding, [1, 1])
+        }
+        _ => return Some(0),
+    };
+    let [height, width, channels] = inputs[0].image()?;
+    let side = |axis: usize, length: usize| {
+        let ((before, after), _) =
+            window_padding(*padding, axis, length, window[axis], strides[axis], dilation[axis])?;
+        length.checked_add(before)?.checked_add(after)
+    };
+    let padded = limits::product(&[side(0, height)?, side(1, width)?, channels])?;
+    padded.checked_sub(inputs[0].count())
+}
+
 /// Output height and width of a window that slides over an image.
 fn slide(
     [h, w]: [usize; 2],
@@ -349,7 +362,7 @@ fn slide(
         Padding::Explicit(sides) => sides,
         Padding::Valid | Padding::Same => [[0, 0]; 2],
     };
-    if [window, strides, dilation, sides[0], sides[1]].as_flattened().iter().any(|&n| n > LARGEST) {
+    if [window, strides, dilation, sides[0], sides[1]].as_flattened().iter().any(|&n| n > LARGEST_SIDE) {
         return Err("window, strides, dilation or padding are too large to be meant".to_owned());
     }
     let axis = |axis: usize, length: usize| {

@@ -3,7 +3,7 @@ use crate::{Cut, CutOptions, FreezePlan, Graph};
 /// A network in two: the frozen prefix, which depends on the image alone, and the tail with all that trains.
 ///
 /// No gradient reaches the prefix and no randomness touches it: its output for an image never changes, so what crosses
-/// can be computed once an image. The tail may begin with frozen layers ([`Split::planned`]); they run in inference.
+/// can be computed once per image: a frozen layer draws no random numbers ([`FreezePlan`]). The tail may begin with frozen layers ([`Split::planned`]); they run in inference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Split {
     /// Layers of the prefix, in order. The input layer is always one of them.
@@ -15,13 +15,13 @@ pub struct Split {
 }
 
 impl Split {
-    /// Splits `graph` as late as `plan` allows: a layer belongs to the tail only if it trains, draws random numbers, or
-    /// takes the output of such a layer.
+    /// Splits `graph` as late as `plan` allows: a layer belongs to the tail only if it has parameters that train, trains and draws
+    /// random numbers, or takes the output of such a layer.
     pub fn new(graph: &Graph, plan: &FreezePlan) -> Self {
         let mut in_tail = vec![false; graph.len()];
         for (index, node) in graph.nodes().iter().enumerate() {
             in_tail[index] = (plan.trains(index) && node.trainable_count() > 0)
-                || node.operator().is_random()
+                || plan.draws(graph, index)
                 || node.inputs.iter().any(|&input| in_tail[input]);
         }
         Self::along(graph, in_tail)

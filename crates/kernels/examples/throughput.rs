@@ -36,12 +36,12 @@ fn main() {
         return profile(&program, &pixels);
     }
     let seconds = arguments.get(1).and_then(|text| text.parse().ok()).unwrap_or(3.0);
-    program.run(&pixels, batch);
+    program.run(&pixels, batch).expect("there is memory");
     let start = Instant::now();
     let (mut times, mut processor) = (Vec::new(), Vec::new());
     while times.len() < 3 || start.elapsed() < Duration::from_secs_f64(seconds) {
         let (start, cpu) = (Instant::now(), cpu_seconds());
-        program.run(&pixels, batch);
+        program.run(&pixels, batch).expect("there is memory");
         times.push(start.elapsed().as_secs_f64());
         processor.extend(cpu.zip(cpu_seconds()).map(|(start, end)| end - start));
     }
@@ -67,9 +67,9 @@ fn cpu_seconds() -> Option<f64> {
 
 /// The best of some runs for each step.
 fn profile(program: &Program, pixels: &[f32]) {
-    let mut best = program.profile(pixels, 4);
+    let mut best = program.profile(pixels, 4).expect("there is memory");
     for _ in 0..20 {
-        for (best, step) in best.iter_mut().zip(program.profile(pixels, 4)) {
+        for (best, step) in best.iter_mut().zip(program.profile(pixels, 4).expect("there is memory")) {
             best.seconds = best.seconds.min(step.seconds);
         }
     }

@@ -72,7 +72,7 @@ fn time(
             before = processor_time();
         }
         let started = Instant::now();
-        let output = program.forward_train(&[&input], batch, &mut random).to_vec();
+        let output = program.forward_train(&[&input], batch, &mut random).unwrap().to_vec();
         let slope: Vec<f32> = output.iter().map(|y| (y - 0.5) / batch as f32).collect();
         program.backward(&slope);
         for (_, values, gradient) in program.trained_mut() {

@@ -7,4 +7,11 @@
 //! over a slice of it.
 
 pub mod inference;
+mod memory;
 pub mod training;
+
+pub use memory::OutOfMemory;
+
+/// Names what the kernels compute, to the last bit. Raise the number with each change after which a frozen prefix may put out
+/// other bits, so that features that were kept before are not mixed with those that are computed after.
+pub const REVISION: &str = "kernels 1";

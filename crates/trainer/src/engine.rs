@@ -55,22 +55,27 @@ impl Engine {
     pub(crate) fn identity(&self) -> String {
         match self {
             Self::Burn => "burn".to_owned(),
-            Self::Kernels(_) => format!("kernels 1 {:?}", inference::Isa::detect()),
+            Self::Kernels(_) => format!("{} {:?}", injerto_kernels::REVISION, inference::Isa::detect()),
         }
     }
 
-    /// What crosses from the prefix for a batch: one vector a tensor, channels last.
-    pub(crate) fn prefix(&self, model: &Model, split: &Split, batch: &Batch) -> Vec<Vec<f32>> {
+    /// What crosses from the prefix for a batch: one vector per tensor, channels last.
+    pub(crate) fn prefix(
+        &self,
+        model: &Model,
+        split: &Split,
+        batch: &Batch,
+    ) -> Result<Vec<Vec<f32>>, TrainError> {
         let count = batch.labels.len();
         if let Self::Kernels(kernels) = self
             && let Some(prefix) = &kernels.prefix
         {
-            return prefix.run(&batch.pixels, count);
+            return Ok(prefix.run(&batch.pixels, count)?);
         }
         let [height, width] = model.card.image_size();
         let network = &model.network;
         let input = to_input(&batch.pixels, [count, height, width], &model.card.preprocessing, network.device());
-        network.prefix(split, input).iter().map(Value::to_host).collect()
+        Ok(network.prefix(split, input).iter().map(Value::to_host).collect())
     }
 
     /// Takes the tail's parameters from the network.
@@ -99,14 +104,14 @@ impl Engine {
         split: &Split,
         crossing: Vec<Vec<f32>>,
         batch: usize,
-    ) -> Tensor<2> {
-        match self {
+    ) -> Result<Tensor<2>, TrainError> {
+        Ok(match self {
             Self::Burn => network.tail(split, values(network, split, crossing, batch), None).into_features(),
             Self::Kernels(kernels) => {
                 let inputs: Vec<&[f32]> = crossing.iter().map(Vec::as_slice).collect();
-                outputs(kernels.tail.forward(&inputs, batch), batch, network)
+                outputs(kernels.tail.forward(&inputs, batch)?, batch, network)
             }
-        }
+        })
     }
 
     /// One training step: forward, `loss`, backward, and `update` with every parameter that trains.
@@ -122,7 +127,9 @@ impl Engine {
         match self {
             Self::Burn => {
                 let leaves = network.leaves(split.tail.iter().copied().filter(|&at| trains(at)));
-                let mut pass = TrainingPass { leaves: &leaves, random, moving, statistics: Vec::new() };
+                let drawing: Vec<usize> = split.tail.iter().copied().filter(|&at| trains(at)).collect();
+                let mut pass =
+                    TrainingPass { leaves: &leaves, random, drawing: &drawing, moving, statistics: Vec::new() };
                 let crossing = values(network, split, crossing, batch);
                 let outputs = network.tail(split, crossing, Some(&mut pass)).into_features();
                 let statistics = pass.statistics;
@@ -142,8 +149,8 @@ impl Engine {
             }
             Self::Kernels(kernels) => {
                 let inputs: Vec<&[f32]> = crossing.iter().map(Vec::as_slice).collect();
-                let outputs =
-                    outputs(kernels.tail.forward_train(&inputs, batch, &mut || random.next_u32()), batch, network);
+                let outputs = kernels.tail.forward_train(&inputs, batch, &mut || random.next_u32())?;
+                let outputs = self::outputs(outputs, batch, network);
                 // Burn differentiates the loss with respect to the outputs; the kernels go on from there.
                 let outputs = outputs.autodiff().require_grad();
                 let mut gradients = loss(outputs.clone())?.backward();

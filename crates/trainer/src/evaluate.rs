@@ -28,7 +28,7 @@ impl Model {
                 return Ok(None);
             }
             if !batch.labels.is_empty() {
-                let outputs = runner.outputs(&batch.pixels, batch.labels.len());
+                let outputs = runner.outputs(&batch.pixels, batch.labels.len())?;
                 let value = loss.forward(outputs.clone(), &batch.labels, None)?;
                 running.add(loss, f64::from(value.into_scalar::<f32>()), &outputs, &batch.labels);
                 predictions.take(loss, outputs, &batch.labels);

@@ -343,7 +343,7 @@ impl Run<'_> {
             let space = Space::new(settings, network, split, &card.preprocessing, loader.options(), &kernels);
             let (observer, stop) = (&mut *run.observer, run.stop);
             let (model, seconds, images) = (&*run.model, &mut run.seconds, &mut run.images);
-            let mut compute = |batch: &Batch| Ok(prefix(engine, model, split, batch, seconds, images));
+            let mut compute = |batch: &Batch| prefix(engine, model, split, batch, seconds, images);
             let mut tell = |done: usize| {
                 observer.observe(&Event::Prefix { done: before + done, total });
                 !stop.load(Ordering::Relaxed)
@@ -394,7 +394,7 @@ impl Run<'_> {
             if batch.labels.is_empty() {
                 continue;
             }
-            let crossing = prefix(engine, self.model, split, &batch, &mut self.seconds, &mut self.images);
+            let crossing = prefix(engine, self.model, split, &batch, &mut self.seconds, &mut self.images)?;
             let targets = Targets { labels: &batch.labels, mix: batch.mix.as_ref() };
             if !each(self, engine, total, crossing, targets)? {
                 break;
@@ -516,7 +516,7 @@ impl Run<'_> {
         let loss = &self.model.card.loss.clone();
         let (mut running, mut predictions) = (Accumulator::default(), Predictions::new(self.model.card.classes.len()));
         self.batches(split, set, engine, |run, engine, _, crossing, Targets { labels, .. }| {
-            let outputs = engine.forward(&run.model.network, split, crossing, labels.len());
+            let outputs = engine.forward(&run.model.network, split, crossing, labels.len())?;
             let value = loss.forward(outputs.clone(), labels, None)?;
             running.add(loss, f64::from(value.into_scalar::<f32>()), &outputs, labels);
             predictions.take(loss, outputs, labels);
@@ -539,10 +539,10 @@ fn prefix(
     batch: &Batch,
     seconds: &mut Seconds,
     images: &mut usize,
-) -> Vec<Vec<f32>> {
+) -> Result<Vec<Vec<f32>>, TrainError> {
     let began = Instant::now();
-    let crossing = engine.prefix(model, split, batch);
+    let crossing = engine.prefix(model, split, batch)?;
     seconds.prefix += began.elapsed().as_secs_f64();
     *images += batch.labels.len();
-    crossing
+    Ok(crossing)
 }

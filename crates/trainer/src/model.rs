@@ -16,7 +16,8 @@ use crate::{Runner, TrainError};
 /// checkpoint alone can predict, without the plugin that described the backbone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelCard {
-    /// Backbone and head in one.
+    /// Backbone and head in one. A card that was read has a network that takes RGB images.
+    #[serde(deserialize_with = "injerto_graph::of_images")]
     pub graph: Graph,
     /// How many of the first layers are the backbone's.
     pub backbone_layers: usize,
@@ -45,9 +46,11 @@ impl ModelCard {
     const KEY: &str = "injerto.model";
 
     /// Height and width of the images that the network takes.
+    ///
+    /// # Panics
+    /// If the network does not take RGB images, which neither a card nor a description that was read allows.
     pub fn image_size(&self) -> [usize; 2] {
-        let shape = &self.graph.input_shape().0;
-        [shape[0], shape[1]]
+        self.graph.image_size().expect("a card's network takes RGB images")
     }
 }
 
@@ -69,8 +72,10 @@ impl Model {
     /// Puts a network on a device.
     ///
     /// # Errors
-    /// Weights that do not fit the card's graph.
+    /// A graph that does not take RGB images, preprocessing that is no use, and weights that do not fit the card's graph.
     pub fn new(card: ModelCard, weights: &Weights, device: &Device) -> Result<Self, TrainError> {
+        card.graph.image_size()?;
+        card.preprocessing.check()?;
         let network = Network::new(Arc::new(card.graph.clone()), weights, device)?;
         Ok(Self { network, card })
     }

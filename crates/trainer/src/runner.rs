@@ -15,13 +15,15 @@ pub struct Runner {
     preprocessing: Preprocessing,
     wanted: Vec<usize>,
     program: Option<Program>,
+    /// Height and width of the images that it takes.
+    image_size: [usize; 2],
 }
 
 impl Runner {
     /// With the network's weights of now; `kernels` for a network on the CPU.
     ///
     /// # Errors
-    /// A network that the kernels cannot compile.
+    /// A network that does not take RGB images, or that the kernels cannot compile; preprocessing that is no use.
     pub fn new(network: Network, preprocessing: Preprocessing, kernels: bool) -> Result<Self, TrainError> {
         let last = network.graph().len() - 1;
         Self::at(network, preprocessing, vec![last], kernels)
@@ -37,13 +39,15 @@ impl Runner {
         wanted: Vec<usize>,
         kernels: bool,
     ) -> Result<Self, TrainError> {
+        let image_size = network.graph().image_size()?;
+        preprocessing.check()?;
         let program = if kernels {
             let layers: Vec<usize> = (0..=wanted.iter().copied().max().unwrap_or(0)).collect();
             Some(compile(&network, &preprocessing, &layers, &wanted)?)
         } else {
             None
         };
-        Ok(Self { network, preprocessing, wanted, program })
+        Ok(Self { network, preprocessing, wanted, program, image_size })
     }
 
     /// What runs.
@@ -51,28 +55,38 @@ impl Runner {
         &self.network
     }
 
+    /// Height and width of the images that it takes.
+    pub fn image_size(&self) -> [usize; 2] {
+        self.image_size
+    }
+
     /// What each wanted layer puts out for RGB pixels `[batch, height, width, 3]` with values 0 to 255: channels last.
+    ///
+    /// # Errors
+    /// A batch that there is no memory for.
     ///
     /// # Panics
     /// If there are not as many pixels as `batch` images have.
-    pub fn values(&self, pixels: &[f32], batch: usize) -> Vec<Vec<f32>> {
+    pub fn values(&self, pixels: &[f32], batch: usize) -> Result<Vec<Vec<f32>>, TrainError> {
         if let Some(program) = &self.program {
-            return program.run(pixels, batch);
+            return Ok(program.run(pixels, batch)?);
         }
-        let shape = &self.network.graph().input_shape().0;
-        let size = [batch, shape[0], shape[1]];
-        let input = to_input(pixels, size, &self.preprocessing, self.network.device());
-        self.network.outputs(input, &self.wanted).iter().map(Value::to_host).collect()
+        let [height, width] = self.image_size;
+        let input = to_input(pixels, [batch, height, width], &self.preprocessing, self.network.device());
+        Ok(self.network.outputs(input, &self.wanted).iter().map(Value::to_host).collect())
     }
 
     /// What the first wanted layer puts out, `[batch, units]`.
     ///
+    /// # Errors
+    /// As [`Runner::values`]'s.
+    ///
     /// # Panics
     /// As [`Runner::values`]'s.
-    pub fn outputs(&self, pixels: &[f32], batch: usize) -> Tensor<2> {
-        let values = self.values(pixels, batch).swap_remove(0);
+    pub fn outputs(&self, pixels: &[f32], batch: usize) -> Result<Tensor<2>, TrainError> {
+        let values = self.values(pixels, batch)?.swap_remove(0);
         let units = values.len() / batch.max(1);
-        Tensor::from_data(TensorData::new(values, [batch, units]), self.network.device())
+        Ok(Tensor::from_data(TensorData::new(values, [batch, units]), self.network.device()))
     }
 }
 

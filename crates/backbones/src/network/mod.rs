@@ -73,6 +73,8 @@ pub struct TrainingPass<'a> {
     pub leaves: &'a BTreeMap<ParameterId, ParameterTensor>,
     /// Source of dropout's masks.
     pub random: &'a mut ChaCha8Rng,
+    /// Layers that are in training mode: dropout among them drops, and in all others it is the identity.
+    pub drawing: &'a [usize],
     /// Batch normalisations (by layer) that use the batch's statistics and move their own towards them.
     pub moving: &'a [usize],
     /// New moving statistics, to be given to [`Network::set`] after the step.

@@ -88,9 +88,8 @@ pub fn advise(
     let (mut features, mut labels) = (vec![Vec::new(); depths.len()], Vec::new());
     for batch in loader.batches(&sample) {
         let batch = batch?;
-        for ((rows, &at), values) in
-            features.iter_mut().zip(&depths).zip(runner.values(&batch.pixels, batch.labels.len()))
-        {
+        let values = runner.values(&batch.pixels, batch.labels.len())?;
+        for ((rows, &at), values) in features.iter_mut().zip(&depths).zip(values) {
             let shape = &nodes[at].shape;
             rows.extend(values.chunks_exact(shape.count()).flat_map(|image| pooled(image, shape.channels())));
         }

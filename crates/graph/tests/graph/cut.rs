@@ -8,10 +8,8 @@ use proptest::prelude::*;
 use crate::properties::check_split;
 use crate::strategy::{graphs, selection};
 
-/// Blocks of MobileNetV2's kind at 10×10: expand, depthwise, project, and a sum around them.
-fn inverted_residuals() -> Graph {
-    let mut net = Builder::new("blocks");
-    let conv = |filters| Operator::Conv2D {
+fn pointwise(filters: usize) -> Operator {
+    Operator::Conv2D {
         filters,
         kernel_size: [1, 1],
         strides: [1, 1],
@@ -20,7 +18,12 @@ fn inverted_residuals() -> Graph {
         groups: 1,
         use_bias: false,
         activation: Activation::Linear,
-    };
+    }
+}
+
+/// Blocks of MobileNetV2's kind at 10×10: expand, depthwise, project, and a sum around them.
+fn inverted_residuals() -> Graph {
+    let mut net = Builder::new("blocks");
     let depthwise = || Operator::DepthwiseConv2D {
         kernel_size: [3, 3],
         strides: [1, 1],
@@ -31,12 +34,12 @@ fn inverted_residuals() -> Graph {
         activation: Activation::Linear,
     };
     let input = net.input([10, 10, 3]);
-    let mut x: LayerId = net.add("stem", conv(96), &[input]);
+    let mut x: LayerId = net.add("stem", pointwise(96), &[input]);
     for block in 1..=2 {
-        let expanded = net.add(format!("block_{block}_expand"), conv(576), &[x]);
+        let expanded = net.add(format!("block_{block}_expand"), pointwise(576), &[x]);
         let relu = net.add(format!("block_{block}_relu"), Operator::ReLU { max_value: Some(6.0) }, &[expanded]);
         let filtered = net.add(format!("block_{block}_depthwise"), depthwise(), &[relu]);
-        let projected = net.add(format!("block_{block}_project"), conv(96), &[filtered]);
+        let projected = net.add(format!("block_{block}_project"), pointwise(96), &[filtered]);
         x = net.add(format!("block_{block}_add"), Operator::Add {}, &[x, projected]);
     }
     net.finish().expect("holds together")
@@ -85,6 +88,32 @@ fn the_weight_decides() {
     assert_eq!(crossing(4, 0.0), "block_1_add block_2_relu");
     // Where bytes are all that counts, the image itself is the least.
     assert_eq!(crossing(4, 1e9), "input_layer");
+}
+
+#[test]
+fn a_frozen_layer_draws_no_random_numbers() {
+    // As in EfficientNet: each block ends with stochastic depth, the head begins with dropout.
+    let mut net = Builder::new("net");
+    let input = net.input([8, 8, 3]);
+    let stem = net.add("stem", pointwise(16), &[input]);
+    let x = net.add("block_conv", pointwise(16), &[stem]);
+    let x = net.add("block_drop", Operator::Dropout { rate: 0.2, per_sample: true }, &[x]);
+    let x = net.add("block_add", Operator::Add {}, &[x, stem]);
+    let x = net.add("pool", Operator::GlobalAveragePooling2D { keepdims: false }, &[x]);
+    let x = net.add("head_dropout", Operator::Dropout { rate: 0.5, per_sample: false }, &[x]);
+    net.add("head", Operator::Dense { units: 2, use_bias: true, activation: Activation::Softmax }, &[x]);
+    let graph = net.finish().expect("holds together");
+    let crossing = |selection: Selection| {
+        let backbone = graph.truncate(5).expect("a layer");
+        let plan = FreezePlan::new(&backbone, &selection).expect("fits").extended(2);
+        names(&graph, &Split::new(&graph, &plan).crossing).join(" ")
+    };
+    let pattern = |pattern: &str| Selection::Patterns(vec![pattern.to_owned()]);
+    assert_eq!(crossing(Selection::None), "pool");
+    assert_eq!(crossing(pattern("block_drop")), "stem block_conv");
+    assert_eq!(crossing(pattern("block_conv")), "stem");
+    assert_eq!(crossing(pattern("block_add")), "pool");
+    assert_eq!(crossing(Selection::All), "input_layer");
 }
 
 #[test]

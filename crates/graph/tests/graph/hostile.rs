@@ -1,7 +1,7 @@
 //! Descriptions that mean harm: whatever they say, they get an error or a network, never a panic.
 
 use injerto_graph::summary::Summary;
-use injerto_graph::{Cut, CutOptions, Description, FreezePlan, Graph, Preprocessing, Selection};
+use injerto_graph::{Cut, CutOptions, Description, FreezePlan, Graph, Preprocessing, Selection, limits};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -92,6 +92,11 @@ proptest! {
         // As it comes from a plugin: through text.
         if let Ok(read) = serde_json::from_str::<Description>(&json.to_string()) {
             use_it(&read.graph);
+            prop_assert!(read.graph.image_size().is_ok() && read.preprocessing.check().is_ok());
+        }
+        // And as a checkpoint's card has it: a network that need not take photos.
+        if let Ok(read) = serde_json::from_str::<Graph>(&json["graph"].to_string()) {
+            use_it(&read);
         }
     }
 
@@ -115,6 +120,28 @@ fn deep_nesting_is_an_error() {
         let error = serde_json::from_str::<Description>(&open.repeat(100_000)).expect_err("never ends");
         assert!(!error.to_string().is_empty());
     }
+}
+
+/// A network of an image `[4, 4, 3]` and, one after the other, `count` layers, as `layer` writes each of them down.
+fn long(count: usize, layer: impl Fn(usize, &str) -> Value) -> serde_json::Result<Graph> {
+    let mut layers = vec![json!({"name": "0", "class": "InputLayer", "config": {"shape": [4, 4, 3]}})];
+    layers.extend((1..=count).map(|at| {
+        let mut layer = layer(at, &(at - 1).to_string());
+        layer["name"] = json!(at.to_string());
+        layer
+    }));
+    serde_json::from_value(json!({"name": "long", "layers": layers}))
+}
+
+#[test]
+fn the_longest_networks_are_used_at_once_and_longer_ones_are_refused() {
+    let relu = |_, before: &str| json!({"class": "ReLU", "config": {}, "inputs": [before]});
+    use_it(&long(limits::MOST_LAYERS - 1, relu).expect("it is short enough"));
+    let error = long(limits::MOST_LAYERS, relu).expect_err("one too many").to_string();
+    assert_eq!(error, "'long' has 16385 layers, the most are 16384");
+    let sum = |_, before: &str| json!({"class": "Add", "config": {}, "inputs": vec![before; 1 << 16]});
+    let error = long(3, sum).expect_err("too many inputs").to_string();
+    assert_eq!(error, "layer 3 '3' (Add): the network is too large: the most inputs of all layers are 131072");
 }
 
 #[test]

@@ -70,7 +70,7 @@ proptest! {
             let node = &graph.nodes()[at];
             let trains = plan.trains(at) && node.trainable_count() > 0;
             let reads = node.inputs.iter().any(|input| split.tail.contains(input));
-            prop_assert!(trains || node.operator().is_random() || reads, "{} is in the tail", node.name());
+            prop_assert!(trains || plan.draws(&graph, at) || reads, "{} is in the tail", node.name());
         }
     }
 }
@@ -84,7 +84,7 @@ pub fn check_split(graph: &Graph, plan: &FreezePlan, split: &Split) -> Result<()
     for &at in &split.prefix {
         let node = &graph.nodes()[at];
         prop_assert!(!plan.trains(at) || node.trainable_count() == 0, "{} trains in the prefix", node.name());
-        prop_assert!(!node.operator().is_random(), "{} draws in the prefix", node.name());
+        prop_assert!(!plan.draws(graph, at), "{} draws in the prefix", node.name());
         prop_assert!(node.inputs.iter().all(|input| split.prefix.contains(input)), "{} reads the tail", node.name());
     }
     let read = |at: &usize| split.tail.iter().any(|&reader| graph.nodes()[reader].inputs.contains(at));

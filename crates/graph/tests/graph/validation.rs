@@ -1,6 +1,9 @@
 //! What a description that is no network is told.
 
-use injerto_graph::{FreezePlan, Graph, GraphSpec, LayerRef, Selection};
+use injerto_graph::{
+    Activation, Builder, Description, Descriptor, FreezePlan, Graph, GraphSpec, LayerRef, Operator, Padding, PerChannel,
+    Selection, Window, limits,
+};
 use serde_json::{Value, json};
 
 use crate::{graph, one_layer};
@@ -60,8 +63,6 @@ fn options_that_do_not_fit_the_input() {
         ("DepthwiseConv2D", json!({"kernel_size": [1, 7]}), "a window of 7 does not fit in 6"),
         ("MaxPooling2D", window([0, 1]), "window, strides and dilation must be at least 1"),
         ("AveragePooling2D", window([1 << 40, 1]), "window, strides, dilation or padding are too large to be meant"),
-        ("Dropout", json!({"rate": 1.0}), "rate 1 is not in 0.0 to 1.0"),
-        ("BatchNormalization", json!({"momentum": 2.0}), "epsilon must not be negative, momentum must be 0 to 1"),
         ("Rescaling", json!({"scale": [1.0, 2.0]}), "2 values for 4 channels"),
         ("Reshape", json!({"target_shape": [5, 5]}), "192 values do not fill [5, 5]"),
         ("Dense", json!({"units": 0}), "its output would be [8, 6, 0]"),
@@ -82,6 +83,163 @@ fn options_that_do_not_fit_the_input() {
     let error = graph(&[input(), pool(), ("conv", "Conv2D", json!({"filters": 1, "kernel_size": [1, 1]}), &["pool"])]);
     let error = error.expect_err("not an image").to_string();
     assert!(error.starts_with("layer 2 'conv' (Conv2D): ") && error.ends_with("[height, width, channels]"), "{error}");
+}
+
+#[test]
+fn numbers_out_of_their_range() {
+    let check = |operator: Operator, reason: &str| {
+        let mut net = Builder::new("net");
+        let input = net.input([8, 6, 4]);
+        net.add("layer", operator, &[input]);
+        let error = net.finish().expect_err(reason).to_string();
+        assert!(error.starts_with("layer 1 'layer' (") && error.ends_with(&format!("): {reason}")), "{error}");
+    };
+    let norm = |epsilon, momentum| Operator::BatchNormalization { epsilon, momentum, center: true, scale: true };
+    let rescaling = |scale| Operator::Rescaling { scale, offset: PerChannel::One(0.0) };
+    check(Operator::Dropout { rate: 1.0, per_sample: false }, "rate must be 0.0 to 1.0 (1.0 excluded), not 1");
+    check(Operator::Dropout { rate: f64::NAN, per_sample: true }, "rate must be 0.0 to 1.0 (1.0 excluded), not NaN");
+    check(norm(-1.0, 0.9), "epsilon must be finite and not negative, not -1");
+    check(norm(f64::INFINITY, 0.9), "epsilon must be finite and not negative, not inf");
+    check(norm(f64::NAN, 0.9), "epsilon must be finite and not negative, not NaN");
+    check(norm(1e-3, 2.0), "momentum must be 0.0 to 1.0, not 2");
+    check(norm(1e-3, f64::NAN), "momentum must be 0.0 to 1.0, not NaN");
+    check(Operator::ReLU { max_value: Some(-1.0) }, "max_value must be finite and not negative, not -1");
+    check(Operator::ReLU { max_value: Some(f64::NAN) }, "max_value must be finite and not negative, not NaN");
+    check(rescaling(PerChannel::One(f64::NAN)), "scale must be finite");
+    // Finite, but not in the precision that is computed in.
+    check(rescaling(PerChannel::Each(vec![1.0, 1.0, 1e39, 1.0])), "scale must be finite");
+}
+
+#[test]
+fn names_that_are_more_than_letters() {
+    let check = |name: &str, message: &str| {
+        let error = graph(&[input(), (name, "ReLU", json!({}), &["input"])]).expect_err(message);
+        assert_eq!(error.to_string(), format!("layer 1: its name cannot be used: {message}"));
+    };
+    check("", "a name is needed");
+    check("a\u{1b}]0;owned\u{7}", "'a\\u{1b}]0;owned\\u{7}' has characters that are not printed");
+    check("two\nlines", "'two\\nlines' has characters that are not printed");
+    check("right\u{202e}tfel", "'right\\u{202e}tfel' has characters that are not printed");
+    check(&"n".repeat(257), &format!("'{}…' is longer than 256 bytes", "n".repeat(64)));
+    let spec = |name: &str| json!({"name": name, "layers": [{"name": "a", "class": "InputLayer", "config": {"shape": [1]}}]});
+    let error = serde_json::from_value::<Graph>(spec("\u{9b}31m")).expect_err("colours").to_string();
+    assert_eq!(error, "the graph's name cannot be used: '\\u{9b}31m' has characters that are not printed");
+    // Names that are only unusual are as good as any.
+    for name in ["café 猫", "block1/conv:0", &"n".repeat(256)] {
+        assert!(graph(&[input(), (name, "ReLU", json!({}), &["input"])]).is_ok(), "{name}");
+    }
+    // A name that a layer asks for is escaped as well.
+    let error = graph(&[input(), ("a", "ReLU", json!({}), &["\u{1b}[2J"])]).expect_err("not there").to_string();
+    assert_eq!(error, "layer 1 'a': its input '\\u{1b}[2J' is not a layer before it");
+}
+
+#[test]
+fn networks_that_no_machine_holds() {
+    let check = |input: [usize; 3], class: &str, config: Value, limit: &str| {
+        let layers: [(&str, &str, Value, &[&str]); 2] =
+            [("input", "InputLayer", json!({"shape": input}), &[]), ("layer", class, config, &["input"])];
+        let error = graph(&layers).expect_err(limit).to_string();
+        assert!(error.contains(": the network is too large: ") && error.ends_with(limit), "{error}");
+    };
+    let values = "the most values per image are 4294967296, padding included";
+    let parameters = "the most values of all parameters are 4294967296";
+    let (side, same) = (1_usize << 20, "same");
+    check([1 << 19, 1 << 19, 3], "ReLU", json!({}), values);
+    check([8, 6, 3], "ZeroPadding2D", json!({"padding": [[100_000, 0], [0, 100_000]]}), values);
+    // Outputs and parameters are small, and the zeros around the image are not.
+    let dilated = json!({"filters": 1, "kernel_size": [1058, 1], "dilation_rate": [side, 1], "padding": same});
+    check([8, 6, 3], "Conv2D", dilated.clone(), values);
+    check([8, 6, 3], "DepthwiseConv2D", json!({"kernel_size": [3, 3], "dilation_rate": [side, side], "padding": same}), values);
+    check([8, 6, 3], "Conv2D", json!({"filters": 1, "kernel_size": [1, 1], "padding": [[side, 0], [side, 0]], "strides": [side, side]}), values);
+    check([8, 6, 3], "MaxPooling2D", json!({"pool_size": [side, side], "strides": [1, 1], "padding": same}), values);
+    check([8, 6, 8192], "Dense", json!({"units": side}), parameters);
+    check([8, 6, 3], "Conv2D", json!({"filters": side, "kernel_size": [1 << 12, 1], "padding": same}), parameters);
+    check([8, 6, 3], "Conv2D", json!({"filters": side, "kernel_size": [side, side], "padding": same}), values);
+    // Each layer is small enough, and all together are not.
+    let relu = |at: usize| json!({"name": at.to_string(), "class": "ReLU", "config": {}, "inputs": [(at - 1).to_string()]});
+    let first = json!({"name": "0", "class": "InputLayer", "config": {"shape": [1 << 13, 1 << 13, 3]}});
+    let layers: Vec<Value> = std::iter::once(first).chain((1..40).map(relu)).collect();
+    let error = serde_json::from_value::<Graph>(json!({"name": "net", "layers": layers})).expect_err(values);
+    assert_eq!(error.to_string(), format!("layer 21 '21' (ReLU): the network is too large: {values}"));
+}
+
+#[test]
+fn the_largest_networks_in_use_are_far_from_the_limits() {
+    // VGG16 with its top for images of 1024×1024.
+    let mut net = Builder::new("vgg16");
+    let mut x = net.input([1024, 1024, 3]);
+    for (block, (convolutions, filters)) in [(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)].into_iter().enumerate() {
+        for at in 0..convolutions {
+            let operator = Operator::Conv2D {
+                filters,
+                kernel_size: [3, 3],
+                strides: [1, 1],
+                padding: Padding::Same,
+                dilation_rate: [1, 1],
+                groups: 1,
+                use_bias: true,
+                activation: Activation::Relu,
+            };
+            x = net.add(format!("block{block}_conv{at}"), operator, &[x]);
+        }
+        let window = Window { pool_size: [2, 2], strides: [2, 2], padding: Padding::Valid, count_include_pad: false };
+        x = net.add(format!("block{block}_pool"), Operator::MaxPooling2D(window), &[x]);
+    }
+    x = net.add("flatten", Operator::Flatten {}, &[x]);
+    for (name, units) in [("fc1", 4096), ("fc2", 4096), ("predictions", 1000)] {
+        x = net.add(name, Operator::Dense { units, use_bias: true, activation: Activation::Relu }, &[x]);
+    }
+    let graph = net.finish().expect("it is large, and in use");
+    let values: usize = graph.nodes().iter().map(|node| node.shape.count()).sum();
+    assert!(values * 10 < limits::MOST_VALUES, "{values}");
+    assert!(graph.parameter_count() < limits::MOST_PARAMETERS, "{}", graph.parameter_count());
+    assert!(graph.multiply_adds() * 100 < limits::MOST_MULTIPLY_ADDS, "{}", graph.multiply_adds());
+}
+
+#[test]
+fn inputs_and_preprocessing_that_are_no_photos() {
+    let description = |shape: &[usize], preprocessing: Value| {
+        let layers = json!([{"name": "in", "class": "InputLayer", "config": {"shape": shape}}]);
+        json!({"graph": {"name": "net", "layers": layers}, "preprocessing": preprocessing})
+    };
+    let plain = || json!({"scale": 1.0, "mean": [0, 0, 0], "deviation": [1, 1, 1]});
+    let check = |description: Value, message: &str| {
+        let error = serde_json::from_value::<Description>(description).expect_err(message).to_string();
+        assert_eq!(error, message);
+    };
+    assert!(serde_json::from_value::<Description>(description(&[8, 6, 3], plain())).is_ok());
+    for shape in [&[8][..], &[8, 6], &[8, 6, 1], &[1, 8, 6, 3], &[1 << 14, 1 << 13, 3]] {
+        let sides = shape.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+        let message = "and only [height, width, 3] with at most 67108864 pixels is an image";
+        check(description(shape, plain()), &format!("'net' takes inputs of shape [{sides}], {message}"));
+    }
+    for (key, value, reason) in [
+        ("scale", json!(0.0), "scale must be finite and not 0, not 0"),
+        ("deviation", json!([1, 0, 1]), "each deviation must be finite and greater than 0, not 0"),
+        ("deviation", json!([1, -2, 1]), "each deviation must be finite and greater than 0, not -2"),
+        ("scale", json!(1e300), "mean 0 and deviation 1 lose the image in single precision"),
+        ("crop", json!(1.5), "crop must be above 0.0 and at most 1.0, not 1.5"),
+    ] {
+        let mut preprocessing = plain();
+        preprocessing[key] = value;
+        check(description(&[8, 6, 3], preprocessing), &format!("its preprocessing cannot be used: {reason}"));
+    }
+}
+
+#[test]
+fn texts_of_a_descriptor_that_do_more_than_show_themselves() {
+    let plain = json!({"name": "tiny", "summary": "small", "weights": ["own"],
+                       "parameters": {"width": {"default": 1, "doc": "multiplies"}}});
+    assert!(serde_json::from_value::<Descriptor>(plain.clone()).is_ok());
+    for place in ["/name", "/summary", "/weights/0", "/parameters/width/doc"] {
+        let mut spoilt = plain.clone();
+        *spoilt.pointer_mut(place).expect("a place") = json!("red \u{1b}[31m");
+        let error = serde_json::from_value::<Descriptor>(spoilt).expect_err(place).to_string();
+        assert_eq!(error, "'red \\u{1b}[31m' has characters that are not printed", "{place}");
+    }
+    let spoilt = json!({"name": "tiny", "summary": "x".repeat(5000)});
+    let error = serde_json::from_value::<Descriptor>(spoilt).expect_err("endless").to_string();
+    assert!(error.ends_with("…' is longer than 4096 bytes"), "{error}");
 }
 
 #[test]

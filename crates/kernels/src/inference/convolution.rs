@@ -3,6 +3,7 @@
 
 use super::simd::{Isa, Simd, per_isa};
 use super::view::{Post, Region, View};
+use crate::memory::{OutOfMemory, filled};
 
 /// Pixels whose addresses are found at once; their inputs stay near while the panels go by.
 const BLOCK: usize = 128;
@@ -60,11 +61,16 @@ pub(crate) struct Panel {
 
 /// Widths of panels, in vectors, that make up `vectors`: as wide as may be, and none of one vector beside one of three.
 fn panel_widths(vectors: usize, most: usize) -> Vec<usize> {
-    match vectors {
-        _ if vectors <= most => vec![vectors],
-        4 => vec![2, 2],
-        _ => [vec![most], panel_widths(vectors - most, most)].concat(),
+    let (mut widths, mut left) = (Vec::with_capacity(vectors.div_ceil(most)), vectors);
+    while left > most && left != 4 {
+        widths.push(most);
+        left -= most;
     }
+    match left {
+        4 if most < 4 => widths.extend([2, 2]),
+        _ => widths.push(left),
+    }
+    widths
 }
 
 impl Convolution {
@@ -74,7 +80,7 @@ impl Convolution {
         [groups, channels, filters, depth]: [usize; 4],
         bias: &[f32],
         weight: impl Fn(usize, usize) -> f32,
-    ) -> Vec<Panel> {
+    ) -> Result<Vec<Panel>, OutOfMemory> {
         let lanes = isa.lanes();
         let mut panels = Vec::new();
         for group in 0..groups {
@@ -82,7 +88,7 @@ impl Convolution {
             for vectors in panel_widths((filters / groups).div_ceil(lanes), most_vectors(isa)) {
                 let count = (vectors * lanes).min(filters / groups - first);
                 let to = group * (filters / groups) + first;
-                let mut values = vec![0.0; (depth + 1) * vectors * lanes];
+                let mut values = filled(0.0, (depth + 1) * vectors * lanes, "weights")?;
                 for (k, row) in values.chunks_exact_mut(vectors * lanes).enumerate() {
                     for (filter, value) in row[..count].iter_mut().enumerate() {
                         *value = if k == 0 { bias[to + filter] } else { weight(k - 1, to + filter) };
@@ -92,7 +98,7 @@ impl Convolution {
                 first += count;
             }
         }
-        panels
+        Ok(panels)
     }
 }
 
@@ -157,17 +163,18 @@ pub(crate) unsafe fn run(isa: Isa, job: &Job<'_>) {
                 let tile = Tile {
                     convolution,
                     panel,
-                    input: &input[first],
-                    output: &output[first],
-                    residual: if job.residual.is_some() { &residual[first] } else { std::ptr::null() },
+                    input: input[first..end].as_ptr(),
+                    output: output[first..end].as_ptr(),
+                    residual: if job.residual.is_some() { residual[first..end].as_ptr() } else { std::ptr::null() },
                 };
-                // SAFETY: the caller's.
+                // SAFETY: the caller's views hold the region, the windows in its halo and a vector beyond (see `View`), and the caller has the
+                // instructions.
                 unsafe { run_tile(isa, &tile, end - first) };
             }
         }
         if !matches!(convolution.post, Post::None | Post::Clamp(..)) {
             let filters = convolution.panels.iter().map(|panel| panel.filters).sum();
-            // SAFETY: the caller's; the pixels were just written.
+            // SAFETY: the pixels lie in the output's region and were just written; the caller has the instructions.
             unsafe { finish(isa, &Finish { pixels: &output[..count], filters, post: convolution.post }) };
         }
     }
@@ -191,7 +198,7 @@ unsafe fn finish_kernel<S: Simd>(job: &Finish<'_>) {
         let mut c = 0;
         while c < job.filters {
             let count = S::LANES.min(job.filters - c);
-            // SAFETY: the caller's; nothing is read or written behind the pixel.
+            // SAFETY: each pixel has `filters` values, and nothing is read or written after them; the caller has the instructions.
             unsafe {
                 let at = pixel.add(c);
                 let mut values = [0.0; 16];
@@ -220,7 +227,8 @@ macro_rules! sizes {
 /// # Safety
 /// As [`run`]'s.
 pub(super) unsafe fn run_tile(isa: Isa, tile: &Tile<'_>, pixels: usize) {
-    // SAFETY: the caller's.
+    // SAFETY: the caller's views hold the region, the windows in its halo and a vector beyond (see `View`), and the caller has the
+    // instructions.
     unsafe {
         match isa {
             #[cfg(target_arch = "x86_64")]
@@ -235,19 +243,19 @@ pub(super) unsafe fn run_tile(isa: Isa, tile: &Tile<'_>, pixels: usize) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 unsafe fn tile_avx512<const P: usize, const W: usize>(tile: &Tile<'_>) {
-    // SAFETY: this function has the instructions; pointers are the caller's.
+    // SAFETY: this function has the instructions; the caller's tile has as many addresses as pixels, each with its window.
     unsafe { kernel::<super::simd::Avx512, P, W>(tile) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn tile_avx2<const P: usize, const W: usize>(tile: &Tile<'_>) {
-    // SAFETY: this function has the instructions; pointers are the caller's.
+    // SAFETY: this function has the instructions; the caller's tile has as many addresses as pixels, each with its window.
     unsafe { kernel::<super::simd::Avx2, P, W>(tile) }
 }
 
 unsafe fn tile_portable<const P: usize, const W: usize>(tile: &Tile<'_>) {
-    // SAFETY: pointers are the caller's.
+    // SAFETY: no instructions are needed; the caller's tile has as many addresses as pixels, each with its window.
     unsafe { kernel::<super::simd::Portable, P, W>(tile) }
 }
 

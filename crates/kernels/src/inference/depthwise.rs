@@ -58,7 +58,8 @@ per_isa! {
 #[inline(always)]
 unsafe fn kernel<S: Simd>(job: &Job<'_>) {
     let d = job.depthwise;
-    // SAFETY: the caller's.
+    // SAFETY: the job's views hold the region, the windows in its halo and a vector beyond (see `View`), weights and bias are
+    // whole vectors (`pitch`), and the caller has the instructions.
     unsafe {
         match (d.multiplier, d.kernel, d.strides[1], d.dilation[1]) {
             (1, [3, 3], 1, 1) => columns::<S, 3, 3, 1>(job),
@@ -88,7 +89,8 @@ unsafe fn columns<S: Simd, const H: usize, const W: usize, const STRIDE: usize>(
     for (image, y) in rows(&job.region) {
         for part in 0..parts {
             let (x, end) = (part * width / parts, (part + 1) * width / parts);
-            // SAFETY: the caller's.
+            // SAFETY: the job's views hold the region, the windows in its halo and a vector beyond (see `View`), weights and bias are
+            // whole vectors (`pitch`), and the caller has the instructions.
             unsafe {
                 match end - x {
                     8 => channels::<S, H, W, STRIDE, 8>(job, image, y, x),
@@ -115,7 +117,8 @@ unsafe fn channels<S: Simd, const H: usize, const W: usize, const STRIDE: usize,
 ) {
     let mut channel = 0;
     while channel < job.depthwise.channels {
-        // SAFETY: the caller's.
+        // SAFETY: the job's views hold the region, the windows in its halo and a vector beyond (see `View`), weights and bias are
+        // whole vectors (`pitch`), and the caller has the instructions.
         unsafe { block::<S, H, W, STRIDE, X>(job, image, [y, x, channel]) };
         channel += S::LANES;
     }
@@ -132,7 +135,8 @@ unsafe fn block<S: Simd, const H: usize, const W: usize, const STRIDE: usize, co
     let in_y = (y * d.strides[0]) as isize - d.front[0] as isize;
     let in_x = (x * STRIDE) as isize - d.front[1] as isize;
     let pitch = d.pitch();
-    // SAFETY: the caller's.
+    // SAFETY: the job's views hold the region, the windows in its halo and a vector beyond (see `View`), weights and bias are
+    // whole vectors (`pitch`), and the caller has the instructions.
     unsafe {
         let mut sums = [S::load(d.bias.as_ptr().add(channel)); X];
         for i in 0..H {
@@ -158,7 +162,7 @@ unsafe fn block<S: Simd, const H: usize, const W: usize, const STRIDE: usize, co
 #[inline(always)]
 unsafe fn store<S: Simd>(job: &Job<'_>, image: usize, [y, x, channel]: [usize; 3], mut sum: S::V) {
     let d = job.depthwise;
-    // SAFETY: the caller's; the store is cut to the channels.
+    // SAFETY: the pixel lies in the region of output and residual, which have a vector beyond; the store is cut to the channels.
     unsafe {
         if let Some(residual) = job.residual {
             sum = S::add(sum, S::load(residual.at(image, y as isize, x as isize).add(channel)));
@@ -179,7 +183,8 @@ unsafe fn any<S: Simd>(job: &Job<'_>) {
             let in_x = (x * d.strides[1]) as isize - d.front[1] as isize;
             let mut channel = 0;
             while channel < out {
-                // SAFETY: the caller's.
+                // SAFETY: the job's views hold the region, the windows in its halo and a vector beyond (see `View`), weights and bias are
+                // whole vectors (`pitch`), and the caller has the instructions.
                 unsafe {
                     let mut sum = S::load(d.bias.as_ptr().add(channel));
                     for i in 0..d.kernel[0] {

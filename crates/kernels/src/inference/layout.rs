@@ -1,5 +1,8 @@
 //! Where values lie: one arena an image, planned once, a value's place given to the next as soon as its last reader is done.
 
+use injerto_graph::limits::MOST_VALUES;
+
+use super::Error;
 use super::convolution::Convolution;
 use super::depthwise::{Depthwise, pitch};
 use super::draft::{Algorithm, Draft, Plan, Value, Weights, Work};
@@ -9,6 +12,7 @@ use super::simple::{Map, Simple};
 use super::strips::{Chain, Inner, Reach};
 use super::view::{Post, View};
 use super::winograd::Winograd;
+use crate::memory::{OutOfMemory, filled};
 
 /// Bytes from which on a value between two steps is worth keeping in the cache.
 const LARGE: usize = 96 << 10;
@@ -76,22 +80,35 @@ impl Placed {
     }
 }
 
-/// The value that holds `value`, and from which channel on.
-fn root(values: &[Value], value: usize) -> (usize, usize) {
-    match values[value].parent {
-        Some((parent, channel)) => {
-            let (root, from) = root(values, parent);
-            (root, from + channel)
+/// For each value the one that holds it, and from which channel on. A concatenation comes after its parts.
+fn roots(values: &[Value]) -> Vec<(usize, usize)> {
+    let mut roots: Vec<(usize, usize)> = (0..values.len()).map(|value| (value, 0)).collect();
+    for value in (0..values.len()).rev() {
+        if let Some((parent, channel)) = values[value].parent {
+            let (root, from) = roots[parent];
+            roots[value] = (root, from + channel);
         }
-        None => (value, 0),
     }
+    roots
 }
 
+/// Values that an image's arena may have: as many as a network, and some for whole lines of the cache.
+const LARGEST_ARENA: usize = 2 * MOST_VALUES;
+
 /// Lays a plan out.
-pub(crate) fn lay_out(isa: Isa, plan: Plan) -> Layout {
+///
+/// # Errors
+/// [`Error::Size`] for a value that takes more room with its halo than a network may have: a graph's own limits do not see what
+/// several readers want around one value. After that no size here can overflow.
+pub(crate) fn lay_out(isa: Isa, plan: Plan) -> Result<Layout, Error> {
     let Plan { drafts, values, outputs } = plan;
+    let roots = roots(&values);
+    for draft in &drafts {
+        if checked_buffer(&values[roots[draft.output].0]).is_none() {
+            return Err(Error::Size { layer: draft.name.clone() });
+        }
+    }
     let chains = chains(&drafts, &values, &outputs);
-    let roots: Vec<(usize, usize)> = (0..values.len()).map(|value| root(&values, value)).collect();
     let mut life = vec![(usize::MAX, 0); values.len()];
     for (at, draft) in drafts.iter().enumerate() {
         for &value in draft.inputs.iter().chain(&draft.residual).chain([&draft.output]) {
@@ -116,6 +133,7 @@ pub(crate) fn lay_out(isa: Isa, plan: Plan) -> Layout {
     }
     let buffer = |value: usize| buffer(&values[value], rows[value]);
 
+    // What has its place already, from the front to the back: first value, end, and its life.
     let mut taken: Vec<(usize, usize, (usize, usize))> = Vec::new();
     let mut offsets = vec![0; values.len()];
     let mut size = 0;
@@ -124,21 +142,23 @@ pub(crate) fn lay_out(isa: Isa, plan: Plan) -> Layout {
     order.sort_by_key(|&v| (std::cmp::Reverse(buffer(v)), v));
     for value in order {
         let length = buffer(value);
-        let mut others: Vec<(usize, usize)> = taken
-            .iter()
-            .filter(|(_, _, other)| other.0 <= life[value].1 && life[value].0 <= other.1)
-            .map(|&(start, end, _)| (start, end))
-            .collect();
-        others.sort_unstable();
         let mut start = 0;
-        for (from, to) in others {
+        for &(from, to, other) in &taken {
             if start + length <= from {
                 break;
             }
-            start = start.max(to);
+            if other.0 <= life[value].1 && life[value].0 <= other.1 {
+                start = start.max(to);
+            }
+        }
+        if start + length > LARGEST_ARENA {
+            let holds = |draft: &&Draft| roots[draft.output].0 == value;
+            let layer = drafts.iter().find(holds).map_or_else(String::new, |draft| draft.name.clone());
+            return Err(Error::Size { layer });
         }
         offsets[value] = start;
-        taken.push((start, start + length, life[value]));
+        let place = taken.partition_point(|&(from, to, _)| (from, to) < (start, start + length));
+        taken.insert(place, (start, start + length, life[value]));
         size = size.max(start + length);
     }
 
@@ -164,8 +184,17 @@ pub(crate) fn lay_out(isa: Isa, plan: Plan) -> Layout {
             };
             step(isa, draft, &placed, zeros)
         })
-        .collect();
-    Layout { steps, values: placed, size, chains }
+        .collect::<Result<_, _>>()?;
+    Ok(Layout { steps, values: placed, size, chains })
+}
+
+/// [`buffer`] of a whole value, if that is no more than a network may have.
+fn checked_buffer(value: &Value) -> Option<usize> {
+    let [[top, bottom], [left, right]] = value.halo;
+    let [height, width, channels] = value.shape;
+    let row = width.checked_add(left)?.checked_add(right)?.checked_mul(channels)?;
+    let all = height.checked_add(top)?.checked_add(bottom)?.checked_mul(row)?;
+    (all <= MOST_VALUES).then(|| buffer(value, None))
 }
 
 /// Room that a value (or `rows` of it) takes with its halo, in whole cache lines.
@@ -273,7 +302,7 @@ fn zeros(value: &Value, offset: usize) -> Zeros {
     runs
 }
 
-fn step(isa: Isa, draft: Draft, placed: &[Placed], zeros: Zeros) -> Step {
+fn step(isa: Isa, draft: Draft, placed: &[Placed], zeros: Zeros) -> Result<Step, OutOfMemory> {
     let [height, width, channels] = placed[draft.output].shape;
     let post = draft.post;
     let input = draft.inputs.first().map(|&value| placed[value]);
@@ -284,18 +313,18 @@ fn step(isa: Isa, draft: Draft, placed: &[Placed], zeros: Zeros) -> Step {
             let shape = [width, input.shape[2], channels];
             match weights.algorithm {
                 Algorithm::Direct => {
-                    (Ready::Convolution(convolution(isa, weights, input, [width, channels], post)), depth)
+                    (Ready::Convolution(convolution(isa, weights, input, [width, channels], post)?), depth)
                 }
-                Algorithm::Square => (Ready::Winograd(winograd(isa, weights, shape, post)), depth),
+                Algorithm::Square => (Ready::Winograd(winograd(isa, weights, shape, post)?), depth),
                 Algorithm::Line { vertical } => {
-                    (Ready::Line(Box::new(line(isa, vertical, weights, shape, post))), depth)
+                    (Ready::Line(Box::new(line(isa, vertical, weights, shape, post)?)), depth)
                 }
             }
         }
         Work::Depthwise(weights) => {
             let input = input.expect("a convolution has an input").shape[2];
             let depth = weights.kernel_size[0] * weights.kernel_size[1];
-            (Ready::Depthwise(depthwise(weights, [width, input, channels], post)), depth)
+            (Ready::Depthwise(depthwise(weights, [width, input, channels], post)?), depth)
         }
         Work::Map { affine, reverse } => {
             let map = affine.map_or_else(|| Map::post(post), |(scale, shift)| Map::affine(&scale, &shift, post));
@@ -308,7 +337,7 @@ fn step(isa: Isa, draft: Draft, placed: &[Placed], zeros: Zeros) -> Step {
         Work::Place(at) => (Ready::Simple(Simple::Place(at)), 0),
         Work::Reshape => (Ready::Simple(Simple::Reshape), 0),
     };
-    Step {
+    Ok(Step {
         name: draft.name,
         work,
         inputs: draft.inputs,
@@ -316,10 +345,16 @@ fn step(isa: Isa, draft: Draft, placed: &[Placed], zeros: Zeros) -> Step {
         output: draft.output,
         zeros,
         products: each * height * width * channels,
-    }
+    })
 }
 
-fn convolution(isa: Isa, weights: Weights, input: Placed, [width, filters]: [usize; 2], post: Post) -> Convolution {
+fn convolution(
+    isa: Isa,
+    weights: Weights,
+    input: Placed,
+    [width, filters]: [usize; 2],
+    post: Post,
+) -> Result<Convolution, OutOfMemory> {
     let Weights { kernel_size: [kh, kw], strides, dilation, front, groups, kernel, scale, bias, .. } = weights;
     let channels = input.shape[2];
     let inner = channels / groups;
@@ -333,11 +368,16 @@ fn convolution(isa: Isa, weights: Weights, input: Placed, [width, filters]: [usi
     };
     let bias: Vec<f32> = bias.into_iter().map(|x| x as f32).collect();
     let weight = |k: usize, filter: usize| (f64::from(kernel[k * filters + filter]) * scale[filter]) as f32;
-    let panels = Convolution::pack(isa, [groups, channels, filters, kh * kw * inner], &bias, weight);
-    Convolution { strides, front, width, taps, run, panels, post }
+    let panels = Convolution::pack(isa, [groups, channels, filters, kh * kw * inner], &bias, weight)?;
+    Ok(Convolution { strides, front, width, taps, run, panels, post })
 }
 
-fn winograd(isa: Isa, weights: Weights, [width, channels, filters]: [usize; 3], post: Post) -> Winograd {
+fn winograd(
+    isa: Isa,
+    weights: Weights,
+    [width, channels, filters]: [usize; 3],
+    post: Post,
+) -> Result<Winograd, OutOfMemory> {
     let Weights { front, kernel, scale, bias, .. } = weights;
     let kernel = |tap: usize, c: usize, filter: usize| {
         f64::from(kernel[(tap * channels + c) * filters + filter]) * scale[filter]
@@ -346,7 +386,7 @@ fn winograd(isa: Isa, weights: Weights, [width, channels, filters]: [usize; 3], 
     Winograd::new(isa, [width, channels, filters], front, kernel, &bias, post)
 }
 
-fn line(isa: Isa, vertical: bool, weights: Weights, shape: [usize; 3], post: Post) -> Line {
+fn line(isa: Isa, vertical: bool, weights: Weights, shape: [usize; 3], post: Post) -> Result<Line, OutOfMemory> {
     let Weights { front, kernel, scale, bias, .. } = weights;
     let [_, channels, filters] = shape;
     let kernel = |tap: usize, c: usize, filter: usize| {
@@ -356,9 +396,13 @@ fn line(isa: Isa, vertical: bool, weights: Weights, shape: [usize; 3], post: Pos
     Line::new(isa, vertical, shape, front, kernel, &bias, post)
 }
 
-fn depthwise(weights: Weights, [width, channels, out]: [usize; 3], post: Post) -> Depthwise {
+fn depthwise(
+    weights: Weights,
+    [width, channels, out]: [usize; 3],
+    post: Post,
+) -> Result<Depthwise, OutOfMemory> {
     let Weights { kernel_size, strides, dilation, front, kernel, scale, bias, .. } = weights;
-    let mut rows = vec![0.0; kernel_size[0] * kernel_size[1] * pitch(out)];
+    let mut rows = filled(0.0, kernel_size[0] * kernel_size[1] * pitch(out), "weights")?;
     for (row, kernel) in rows.chunks_exact_mut(pitch(out)).zip(kernel.chunks_exact(out)) {
         for c in 0..out {
             row[c] = (f64::from(kernel[c]) * scale[c]) as f32;
@@ -367,7 +411,7 @@ fn depthwise(weights: Weights, [width, channels, out]: [usize; 3], post: Post) -
     let mut padded = vec![0.0; pitch(out)];
     padded.iter_mut().zip(bias).for_each(|(to, from)| *to = from as f32);
     let multiplier = out / channels;
-    Depthwise {
+    Ok(Depthwise {
         kernel: kernel_size,
         strides,
         dilation,
@@ -378,5 +422,5 @@ fn depthwise(weights: Weights, [width, channels, out]: [usize; 3], post: Post) -
         weights: rows,
         bias: padded,
         post,
-    }
+    })
 }

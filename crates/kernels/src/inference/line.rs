@@ -9,6 +9,7 @@ use super::convolution::{Convolution, Panel, Tile, most_pixels, run_tile};
 use super::depthwise::pitch;
 use super::simd::{Isa, Simd, per_isa};
 use super::view::{Post, Region, View};
+use crate::memory::OutOfMemory;
 use super::winograd::spread;
 
 /// Pairs of pixels that are transformed together.
@@ -68,9 +69,9 @@ impl Line {
         kernel: impl Fn(usize, usize, usize) -> f64,
         bias: &[f32],
         post: Post,
-    ) -> Self {
+    ) -> Result<Self, OutOfMemory> {
         let zeros = vec![0.0; filters];
-        let mut planes: Vec<std::vec::IntoIter<Panel>> = (0..4)
+        let planes: Result<Vec<std::vec::IntoIter<Panel>>, OutOfMemory> = (0..4)
             .map(|plane| {
                 let weight = |k: usize, filter: usize| {
                     let tap = |tap: usize| kernel(tap, k % channels, filter);
@@ -82,9 +83,10 @@ impl Line {
                     spread(three)[plane] as f32
                 };
                 let shape = [1, channels, filters, depth(plane) * channels];
-                Convolution::pack(isa, shape, &zeros, weight).into_iter()
+                Ok(Convolution::pack(isa, shape, &zeros, weight)?.into_iter())
             })
             .collect();
+        let mut planes = planes?;
         let mut panels = Vec::new();
         loop {
             let mut panel: Vec<Panel> = planes.iter_mut().filter_map(Iterator::next).collect();
@@ -106,7 +108,7 @@ impl Line {
         });
         let mut padded = vec![0.0; pitch(filters)];
         padded[..filters].copy_from_slice(bias);
-        Self { vertical, width, front, channels, products, panels, bias: padded, post }
+        Ok(Self { vertical, width, front, channels, products, panels, bias: padded, post })
     }
 }
 
@@ -163,7 +165,7 @@ pub(crate) unsafe fn run(isa: Isa, job: &Job<'_>) {
         }
         let places = &places[..count];
         let mut from = 0;
-        // SAFETY: the caller's; the scratch holds a block's values and one panel's products.
+        // SAFETY: the input's halo holds whole pairs (the caller's promise); the scratch holds a block's values and one panel's products.
         unsafe {
             spread_input(isa, &Values { job, places, values, row, plane: plane_in });
             for panels in &line.panels {
@@ -174,7 +176,7 @@ pub(crate) unsafe fn run(isa: Isa, job: &Job<'_>) {
                     let parts = count.div_ceil(most);
                     for part in 0..parts {
                         let (start, end) = (part * count / parts, (part + 1) * count / parts);
-                        let (input, output) = (&input[start], &output[start]);
+                        let (input, output) = (input[start..end].as_ptr(), output[start..end].as_ptr());
                         let convolution = &line.products[plane];
                         let tile = Tile { convolution, panel, input, output, residual: std::ptr::null() };
                         run_tile(isa, &tile, end - start);
@@ -213,7 +215,7 @@ unsafe fn spread_kernel<S: Simd>(v: &Values<'_>) {
         let mut c = 0;
         // Channels are whole vectors.
         while c < line.channels {
-            // SAFETY: the caller's.
+            // SAFETY: the input's halo holds whole pairs and a vector beyond (see `View`), and the caller has the instructions.
             unsafe {
                 let d: [S::V; 8] = std::array::from_fn(|k| S::load(corner.add(k * step + c)));
                 let to = v.values.add(i * v.row + c);
@@ -255,7 +257,7 @@ unsafe fn gather_kernel<S: Simd>(p: &Products<'_>) {
     for (i, &[image, y, x]) in p.places.iter().enumerate() {
         let mut c = 0;
         while c < p.filters {
-            // SAFETY: the caller's; stores are cut to the region and the filters.
+            // SAFETY: products and bias are whole vectors, the residual has a vector beyond; stores are cut to the region and the filters.
             unsafe {
                 let at = p.products.add(i * WIDEST + c);
                 let m: [S::V; 4] = std::array::from_fn(|k| S::load(at.add(k * p.plane)));

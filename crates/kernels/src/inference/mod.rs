@@ -29,6 +29,8 @@ use std::time::Instant;
 use injerto_graph::{ChannelOrder, Graph, Preprocessing};
 use rayon::prelude::*;
 
+use crate::memory::{OutOfMemory, filled};
+
 use layout::{Layout, Ready, Step};
 pub use simd::Isa;
 use strips::{Chain, Progress};
@@ -66,6 +68,15 @@ pub enum Error {
         /// What was given.
         found: usize,
     },
+    /// A value that takes more room than any network's: the zeros that several layers want around it add up.
+    #[error("layer '{layer}' puts out values that take more room than there is, with the zeros that other layers want around them")]
+    Size {
+        /// Name of the layer.
+        layer: String,
+    },
+    /// Memory that this machine does not give.
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
     /// Instructions that this machine does not have.
     #[error("this machine has no {isa:?} instructions; take Isa::detect()")]
     Instructions {
@@ -154,7 +165,7 @@ impl Program {
     /// list, in Keras's axes.
     ///
     /// # Errors
-    /// A layer that is needed and not given, or a parameter of a wrong length.
+    /// A layer that is needed and not given, a parameter of a wrong length, or values that take more room than there is.
     pub fn compile<'a>(
         graph: &Graph,
         layers: &[usize],
@@ -182,7 +193,7 @@ impl Program {
         }
         let plan = draft::plan(graph, layers, outputs, parameters, input)?;
         let outputs = plan.outputs.clone();
-        let layout = layout::lay_out(isa, plan);
+        let layout = layout::lay_out(isa, plan)?;
         let input = draft::as_image(&graph.input_shape().0);
         Ok(Self { isa, layout, outputs, input, arenas: Mutex::new(Vec::new()) })
     }
@@ -199,17 +210,23 @@ impl Program {
 
     /// Runs `batch` images, `[batch, height, width, channels]`, and gives each output as `[batch, …]`, channels last.
     ///
+    /// # Errors
+    /// [`Error::Memory`] where there is no room for the images' values.
+    ///
     /// # Panics
     /// If `pixels` has not as many values as `batch` images have.
-    pub fn run(&self, pixels: &[f32], batch: usize) -> Vec<Vec<f32>> {
+    pub fn run(&self, pixels: &[f32], batch: usize) -> Result<Vec<Vec<f32>>, Error> {
         let image = self.input.iter().product::<usize>();
         assert_eq!(pixels.len(), batch * image, "{batch} images have {} values", batch * image);
-        let mut outputs: Vec<Vec<f32>> = self.output_sizes().iter().map(|size| vec![0.0; size * batch]).collect();
+        // A network's outputs are at most 2^32 values per image, and the images are there: no product overflows.
+        let sizes = self.output_sizes().into_iter();
+        let mut outputs: Vec<Vec<f32>> =
+            sizes.map(|size| filled(0.0, size * batch, "outputs")).collect::<Result<_, _>>()?;
         let to: Vec<View> = outputs.iter_mut().map(|output| view_of(output.as_mut_ptr())).collect();
         let threads = rayon::current_num_threads();
         if batch >= threads {
             let group = batch.div_ceil(threads).min(GROUP);
-            (0..batch.div_ceil(group)).into_par_iter().for_each(|at| {
+            (0..batch.div_ceil(group)).into_par_iter().try_for_each(|at| {
                 let first = at * group;
                 let count = group.min(batch - first);
                 self.with_arena(count, |base| {
@@ -217,24 +234,27 @@ impl Program {
                         self.together(chain, base, pixels[first * image..].as_ptr(), count);
                     }
                     self.copy_out(base, count, &to, first);
-                });
-            });
+                })
+            })?;
         } else if batch > 0 {
             self.with_arena(batch, |base| {
-                for chain in &self.layout.chains {
-                    self.apart(chain, base, pixels.as_ptr(), batch);
-                }
+                let mut chains = self.layout.chains.iter();
+                chains.try_for_each(|chain| self.apart(chain, base, pixels.as_ptr(), batch))?;
                 self.copy_out(base, batch, &to, 0);
-            });
+                Ok::<_, OutOfMemory>(())
+            })??;
         }
-        outputs
+        Ok(outputs)
     }
 
     /// Runs up to four images in this thread and says how long each step, or chain of steps, took.
     ///
+    /// # Errors
+    /// As [`Program::run`]'s.
+    ///
     /// # Panics
     /// As [`Program::run`].
-    pub fn profile(&self, pixels: &[f32], batch: usize) -> Vec<StepProfile> {
+    pub fn profile(&self, pixels: &[f32], batch: usize) -> Result<Vec<StepProfile>, Error> {
         let batch = batch.min(GROUP);
         assert!(pixels.len() >= batch * self.input.iter().product::<usize>(), "too few values for {batch} images");
         let time = |base: *mut f32, chain: &Chain| {
@@ -246,7 +266,7 @@ impl Program {
             let products = steps.iter().map(|step| step.products * batch).sum();
             StepProfile { name: names.join(" + "), seconds, products }
         };
-        self.with_arena(batch, |base| self.layout.chains.iter().map(|chain| time(base, chain)).collect())
+        Ok(self.with_arena(batch, |base| self.layout.chains.iter().map(|chain| time(base, chain)).collect())?)
     }
 
     /// Runs steps on `images` images in this thread.
@@ -263,23 +283,23 @@ impl Program {
     }
 
     /// Runs steps on fewer images than there are threads: each takes some rows.
-    fn apart(&self, chain: &Chain, base: *mut f32, pixels: *const f32, images: usize) {
+    fn apart(&self, chain: &Chain, base: *mut f32, pixels: *const f32, images: usize) -> Result<(), OutOfMemory> {
         self.clear(chain, base, images);
         let last = &self.layout.steps[chain.steps.end - 1];
         let rows = self.layout.values[last.output].shape[0];
         let parts = rayon::current_num_threads().min(rows);
         let (base, pixels) = (view_of(base), view_of(pixels.cast_mut()));
-        (0..images * parts).into_par_iter().for_each(|part| {
+        (0..images * parts).into_par_iter().try_for_each(|part| {
             let (image, part) = (part / parts, part % parts);
             let region = Region { images: image..image + 1, rows: part * rows / parts..(part + 1) * rows / parts };
             let (base, pixels) = (base.at(0, 0, 0), pixels.at(0, 0, 0).cast_const());
             if chain.inner.is_empty() {
                 self.step(last, &Memory::plain(base, pixels), region);
-            } else {
-                // Strips of their own for each thread.
-                self.with_arena(1, |strips| self.strips(chain, [base, strips], pixels, region));
+                return Ok(());
             }
-        });
+            // Strips of their own for each thread.
+            self.with_arena(1, |strips| self.strips(chain, [base, strips], pixels, region))
+        })
     }
 
     /// Runs a chain on rows of one image, strip by strip. `strips` is the arena in which the values inside the chain lie.
@@ -320,7 +340,8 @@ impl Program {
         let width = placed.shape[1] * placed.pixel;
         let start = arena.wrapping_add(placed.offset - inner.left);
         let at = |row: isize| start.wrapping_add((row - fill.start) as usize * inner.row);
-        // SAFETY: the caller's.
+        // SAFETY: the buffer holds the rows from `fill.start` to `fill.new.end` (the caller's promise), and those that were held
+        // before it, of which the ones from `fill.start` on are moved to its front.
         unsafe {
             if fill.start > fill.held && fill.start < fill.new.start {
                 let kept = (fill.new.start - fill.start) as usize * inner.row;
@@ -339,16 +360,18 @@ impl Program {
     }
 
     /// Lends memory for `images` images.
-    fn with_arena<T>(&self, images: usize, work: impl FnOnce(*mut f32) -> T) -> T {
+    fn with_arena<T>(&self, images: usize, work: impl FnOnce(*mut f32) -> T) -> Result<T, OutOfMemory> {
         let lines = (images * self.layout.size).div_ceil(16) + 1;
         let arenas = || self.arenas.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut arena = arenas().pop().unwrap_or(Arena(Vec::new()));
         if arena.0.len() < lines {
-            arena.0 = vec![Line([0.0; 16]); lines];
+            // The old one goes first: both together may be more than there is.
+            arena.0 = Vec::new();
+            arena.0 = filled(Line([0.0; 16]), lines, "values between layers")?;
         }
         let result = work(arena.0.as_mut_ptr().cast());
         arenas().push(arena);
-        result
+        Ok(result)
     }
 
     /// Writes the zeros that must lie around the steps' outputs.

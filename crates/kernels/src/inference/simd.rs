@@ -80,7 +80,7 @@ pub(crate) trait Simd: Copy {
     /// As the trait's.
     #[inline(always)]
     unsafe fn store_up_to(p: *mut f32, v: Self::V, n: usize) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller gives the values at the pointer, and the instructions.
         unsafe { if n >= Self::LANES { Self::store(p, v) } else { Self::store_first(p, v, n) } }
     }
 
@@ -90,7 +90,7 @@ pub(crate) trait Simd: Copy {
     /// As the trait's.
     #[inline(always)]
     unsafe fn exp(x: Self::V) -> Self::V {
-        // SAFETY: the caller's.
+        // SAFETY: the caller has the instructions; there are no pointers.
         unsafe {
             let x = Self::max(Self::min(x, Self::splat(88.0)), Self::splat(-87.0));
             let n = Self::round(Self::mul(x, Self::splat(std::f32::consts::LOG2_E)));
@@ -127,7 +127,7 @@ fn each(a: [f32; 4], b: [f32; 4], f: impl Fn(f32, f32) -> f32) -> [f32; 4] {
     [f(a[0], b[0]), f(a[1], b[1]), f(a[2], b[2]), f(a[3], b[3])]
 }
 
-// SAFETY of all functions: pointers are the caller's; nothing else is unsafe here.
+// SAFETY of all functions: the caller gives the values at the pointers; no instructions are needed.
 impl Simd for Portable {
     const LANES: usize = 4;
     type V = [f32; 4];
@@ -138,18 +138,18 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn load(p: *const f32) -> [f32; 4] {
-        // SAFETY: the caller's.
+        // SAFETY: the caller gives the values at the pointer, and the instructions.
         unsafe { p.cast::<[f32; 4]>().read_unaligned() }
     }
     #[inline(always)]
     unsafe fn store(p: *mut f32, v: [f32; 4]) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller gives the values at the pointer, and the instructions.
         unsafe { p.cast::<[f32; 4]>().write_unaligned(v) }
     }
     #[inline(always)]
     unsafe fn store_first(p: *mut f32, v: [f32; 4], n: usize) {
         for (i, x) in v.into_iter().enumerate().take(n) {
-            // SAFETY: the caller's, for n values.
+            // SAFETY: the caller gives `n` values at the pointer, and the instructions.
             unsafe { *p.add(i) = x };
         }
     }
@@ -232,17 +232,17 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn load(p: *const f32) -> __m512 {
-            // SAFETY: the caller's.
+            // SAFETY: the caller gives the values at the pointer, and the instructions.
             unsafe { _mm512_loadu_ps(p) }
         }
         #[inline(always)]
         unsafe fn store(p: *mut f32, v: __m512) {
-            // SAFETY: the caller's.
+            // SAFETY: the caller gives the values at the pointer, and the instructions.
             unsafe { _mm512_storeu_ps(p, v) }
         }
         #[inline(always)]
         unsafe fn store_first(p: *mut f32, v: __m512, n: usize) {
-            // SAFETY: the caller's, for n values: masked lanes are not touched.
+            // SAFETY: the caller gives `n` values at the pointer, and the instructions: masked lanes are not touched.
             unsafe { _mm512_mask_storeu_ps(p, ((1_u32 << n) - 1) as __mmask16, v) }
         }
         intrinsics! { __m512;
@@ -269,17 +269,17 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn load(p: *const f32) -> __m256 {
-            // SAFETY: the caller's.
+            // SAFETY: the caller gives the values at the pointer, and the instructions.
             unsafe { _mm256_loadu_ps(p) }
         }
         #[inline(always)]
         unsafe fn store(p: *mut f32, v: __m256) {
-            // SAFETY: the caller's.
+            // SAFETY: the caller gives the values at the pointer, and the instructions.
             unsafe { _mm256_storeu_ps(p, v) }
         }
         #[inline(always)]
         unsafe fn store_first(p: *mut f32, v: __m256, n: usize) {
-            // SAFETY: the caller's, for n values: masked lanes are not touched.
+            // SAFETY: the caller gives `n` values at the pointer, and the instructions: masked lanes are not touched.
             unsafe {
                 let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
                 _mm256_maskstore_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), lane), v);
@@ -315,16 +315,17 @@ macro_rules! per_isa {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f")]
             unsafe fn avx512(job: &$job) {
-                // SAFETY: this function has the instructions; pointers are the caller's.
+                // SAFETY: this function has the instructions; the caller's job has the memory that the kernel wants.
                 unsafe { $kernel::<simd::Avx512>(job) }
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             unsafe fn avx2(job: &$job) {
-                // SAFETY: this function has the instructions; pointers are the caller's.
+                // SAFETY: this function has the instructions; the caller's job has the memory that the kernel wants.
                 unsafe { $kernel::<simd::Avx2>(job) }
             }
-            // SAFETY: `Isa` comes from `Isa::available`, which asks the machine; pointers are the caller's.
+            // SAFETY: `Isa` comes from `Isa::available`, which asks the machine; the caller's job has
+            // the memory that the kernel wants.
             unsafe {
                 match isa {
                     #[cfg(target_arch = "x86_64")]

@@ -93,7 +93,7 @@ per_isa! {
 unsafe fn kernel<S: Simd>(job: &Job<'_>) {
     for image in job.region.images.clone() {
         for y in job.region.rows.clone() {
-            // SAFETY: the caller's: views hold the region and what it needs, and a vector beyond.
+            // SAFETY: the views hold the region and what it needs, and a vector beyond; the caller has the instructions.
             unsafe {
                 match job.simple {
                     Simple::Map(m) => map::<S>(job, m, image, y),
@@ -120,7 +120,7 @@ fn pixels(job: &Job<'_>, image: usize, y: usize) -> impl Iterator<Item = (*const
 #[inline(always)]
 unsafe fn map<S: Simd>(job: &Job<'_>, m: &Map, image: usize, y: usize) {
     let [_, width, channels] = job.shape;
-    // SAFETY: the caller's; stores are cut to the row, or to the channels.
+    // SAFETY: the views hold row `y`; stores are cut to the row, or to the channels.
     unsafe {
         if m.reverse {
             for (from, to) in pixels(job, image, y) {
@@ -144,7 +144,8 @@ unsafe fn map<S: Simd>(job: &Job<'_>, m: &Map, image: usize, y: usize) {
 unsafe fn line<S: Simd>(m: &Map, from: *const f32, to: *mut f32, length: usize) {
     let (mut i, mut at) = (0, 0);
     while i < length {
-        // SAFETY: the caller's.
+        // SAFETY: the job's views hold the region, what it reads of the inputs, and a vector beyond (see `View`); the caller has the
+        // instructions.
         unsafe {
             // The last vector is read value by value: the input may be the caller's, with nothing behind it.
             let mut x = if i + S::LANES <= length {
@@ -172,7 +173,8 @@ unsafe fn add<S: Simd>(job: &Job<'_>, post: Post, image: usize, y: usize) {
     for x in 0..job.shape[1] as isize {
         let mut c = 0;
         while c < job.shape[2] {
-            // SAFETY: the caller's.
+            // SAFETY: the job's views hold the region, what it reads of the inputs, and a vector beyond (see `View`); the caller has the
+            // instructions.
             unsafe {
                 let mut sum = S::load(job.inputs[0].0.at(image, y as isize, x).add(c));
                 for (input, _) in &job.inputs[1..] {
@@ -196,7 +198,8 @@ unsafe fn multiply<S: Simd>(job: &Job<'_>, factors: &[Factor], post: Post, image
         };
         let mut c = 0;
         while c < job.shape[2] {
-            // SAFETY: the caller's.
+            // SAFETY: the job's views hold the region, what it reads of the inputs, and a vector beyond (see `View`); the caller has the
+            // instructions.
             unsafe {
                 let value = |i: usize| if factors[i].single { S::splat(*pixel(i)) } else { S::load(pixel(i).add(c)) };
                 let product = (1..job.inputs.len()).fold(value(0), |product, i| S::mul(product, value(i)));
@@ -222,7 +225,8 @@ unsafe fn pool<S: Simd>(job: &Job<'_>, p: &Pool, image: usize, y: usize) {
         let to = job.output.at(image, y as isize, x as isize);
         let mut c = 0;
         while c < channels {
-            // SAFETY: the caller's.
+            // SAFETY: the job's views hold the region, what it reads of the inputs, and a vector beyond (see `View`); the caller has the
+            // instructions.
             unsafe {
                 let corner = input.at(image, top as isize, left as isize).add(c);
                 let all = match (p.largest, bottom - top, right - left) {
@@ -242,7 +246,8 @@ unsafe fn pool<S: Simd>(job: &Job<'_>, p: &Pool, image: usize, y: usize) {
 /// Largest value or sum of a window.
 #[inline(always)]
 unsafe fn window<S: Simd, const LARGEST: bool>(corner: *const f32, input: View, rows: usize, columns: usize) -> S::V {
-    // SAFETY: the caller's.
+    // SAFETY: the job's views hold the region, what it reads of the inputs, and a vector beyond (see `View`); the caller has the
+    // instructions.
     unsafe {
         let mut all = S::splat(if LARGEST { f32::NEG_INFINITY } else { 0.0 });
         for i in 0..rows {
@@ -257,7 +262,7 @@ unsafe fn window<S: Simd, const LARGEST: bool>(corner: *const f32, input: View, 
 
 unsafe fn softmax(job: &Job<'_>, image: usize, y: usize) {
     for (from, to) in pixels(job, image, y) {
-        // SAFETY: the caller's: channels lie one after the other. Input and output may be the same.
+        // SAFETY: both pixels have their channels one after the other. Input and output may be the same.
         unsafe {
             let channels = job.shape[2];
             let largest = (0..channels).map(|c| *from.add(c)).fold(f32::NEG_INFINITY, f32::max);
@@ -276,7 +281,8 @@ unsafe fn place(job: &Job<'_>, [top, left]: [usize; 2], image: usize, y: usize) 
     for x in 0..job.shape[1] {
         let to = job.output.at(image, y as isize, x as isize);
         let inside = (top..top + height).contains(&y) && (left..left + width).contains(&x);
-        // SAFETY: the caller's.
+        // SAFETY: the job's views hold the region, what it reads of the inputs, and a vector beyond (see `View`); the caller has the
+        // instructions.
         unsafe {
             if inside {
                 let from = input.at(image, (y - top) as isize, (x - left) as isize);
@@ -298,7 +304,7 @@ unsafe fn reshape(job: &Job<'_>, image: usize, y: usize) {
             let flat = (y * width + x) * channels + c;
             let (pixel, from) = (flat / in_channels, flat % in_channels);
             let count = (in_channels - from).min(channels - c);
-            // SAFETY: the caller's; both shapes have as many values.
+            // SAFETY: both shapes have as many values, so the pixel lies in the input, and `count` values lie in both pixels.
             unsafe {
                 let pixel = input.at(image, (pixel / in_width) as isize, (pixel % in_width) as isize);
                 std::ptr::copy_nonoverlapping(pixel.add(from), to.add(c), count);

@@ -64,7 +64,7 @@ impl Post {
     /// As of [`super::simd::Simd`].
     #[inline(always)]
     pub unsafe fn apply<S: super::simd::Simd>(self, x: S::V) -> S::V {
-        // SAFETY: the caller's.
+        // SAFETY: the caller has the instructions; no address but those of local arrays is used.
         unsafe {
             match self {
                 Self::None => x,

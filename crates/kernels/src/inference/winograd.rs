@@ -10,6 +10,7 @@ use super::convolution::{Convolution, Panel, Tile, most_pixels, run_tile};
 use super::depthwise::pitch;
 use super::simd::{Isa, Simd, per_isa, prefetch};
 use super::view::{Post, Region, View};
+use crate::memory::{OutOfMemory, filled};
 
 /// Tiles that are transformed together.
 const BLOCK: usize = 32;
@@ -56,8 +57,8 @@ impl Winograd {
         kernel: impl Fn(usize, usize, usize) -> f64,
         bias: &[f32],
         post: Post,
-    ) -> Self {
-        let mut transformed = vec![0.0_f32; 16 * channels * filters];
+    ) -> Result<Self, OutOfMemory> {
+        let mut transformed = filled(0.0_f32, 16 * channels * filters, "weights")?;
         for c in 0..channels {
             for filter in 0..filters {
                 let rows: [[f64; 4]; 3] = [0, 1, 2].map(|i| spread([0, 1, 2].map(|j| kernel(i * 3 + j, c, filter))));
@@ -69,12 +70,13 @@ impl Winograd {
             }
         }
         let zeros = vec![0.0; filters];
-        let mut planes: Vec<std::vec::IntoIter<Panel>> = (0..16)
+        let planes: Result<Vec<std::vec::IntoIter<Panel>>, OutOfMemory> = (0..16)
             .map(|plane| {
                 let weight = |k: usize, filter: usize| transformed[(plane * channels + k) * filters + filter];
-                Convolution::pack(isa, [1, channels, filters, channels], &zeros, weight).into_iter()
+                Ok(Convolution::pack(isa, [1, channels, filters, channels], &zeros, weight)?.into_iter())
             })
             .collect();
+        let mut planes = planes?;
         let mut panels = Vec::new();
         loop {
             let mut panel: Vec<Panel> = planes.iter_mut().filter_map(Iterator::next).collect();
@@ -96,7 +98,7 @@ impl Winograd {
         };
         let mut padded = vec![0.0; pitch(filters)];
         padded[..filters].copy_from_slice(bias);
-        Self { width, front, channels, product, panels, bias: padded, post }
+        Ok(Self { width, front, channels, product, panels, bias: padded, post })
     }
 }
 
@@ -150,7 +152,7 @@ pub(crate) unsafe fn run(isa: Isa, job: &Job<'_>) {
         }
         let places = &places[..count];
         let mut from = 0;
-        // SAFETY: the caller's; the scratch holds a block's values and one panel's products.
+        // SAFETY: the input's halo holds whole tiles (the caller's promise); the scratch holds a block's values and one panel's products.
         unsafe {
             spread_input(isa, &Values { job, places, values, depth, plane: plane_in });
             for panels in &w.panels {
@@ -168,7 +170,7 @@ pub(crate) unsafe fn run(isa: Isa, job: &Job<'_>) {
                     let parts = count.div_ceil(most);
                     for part in 0..parts {
                         let (start, end) = (part * count / parts, (part + 1) * count / parts);
-                        let (input, output) = (&input[start], &output[start]);
+                        let (input, output) = (input[start..end].as_ptr(), output[start..end].as_ptr());
                         let convolution = &w.product;
                         let tile = Tile { convolution, panel, input, output, residual: std::ptr::null() };
                         run_tile(isa, &tile, end - start);
@@ -206,7 +208,7 @@ unsafe fn spread_kernel<S: Simd>(v: &Values<'_>) {
         let corner = v.job.input.at(image, y, x);
         let mut c = 0;
         while c < w.channels {
-            // SAFETY: the caller's.
+            // SAFETY: the input's halo holds whole tiles and a vector beyond (see `View`), and the caller has the instructions.
             unsafe {
                 let mut rows = [[S::splat(0.0); 4]; 4];
                 for r in 0..4 {
@@ -250,7 +252,7 @@ unsafe fn gather_kernel<S: Simd>(p: &Products<'_>) {
     for (i, &[image, y, x]) in p.places.iter().enumerate() {
         let mut c = 0;
         while c < p.filters {
-            // SAFETY: the caller's; stores are cut to the region and the filters.
+            // SAFETY: products and bias are whole vectors, the residual has a vector beyond; stores are cut to the region and the filters.
             unsafe {
                 let at = p.products.add(i * WIDEST + c);
                 let load = |k: usize| S::load(at.add(k * p.plane));

@@ -1,5 +1,7 @@
 use std::ops::{Deref, DerefMut};
 
+use crate::memory::{OutOfMemory, grow};
+
 /// A line of a cache, and a vector of the widest kind.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
@@ -13,10 +15,11 @@ pub(super) struct Aligned {
 }
 
 impl Aligned {
-    /// Makes it as long as this; new values are zeros.
-    pub(super) fn resize(&mut self, length: usize) {
-        self.lines.resize(length.div_ceil(16), Line([0.0; 16]));
-        self.length = length;
+    /// Makes it at least as long as this; new values are zeros.
+    pub(super) fn grow(&mut self, length: usize, what: &'static str) -> Result<(), OutOfMemory> {
+        grow(&mut self.lines, Line([0.0; 16]), length.div_ceil(16), what)?;
+        self.length = self.length.max(length);
+        Ok(())
     }
 }
 

@@ -315,14 +315,8 @@ fn kernel_block_body<const FUSED: bool>(
                 continue;
             };
             let x = &x[(from * geometry.input[1] + at) * width..][..width];
-            if multiplier == 1 {
-                for ((sum, x), d) in sums.iter_mut().zip(&x[first..first + count]).zip(d) {
-                    *sum = fma::<FUSED>(*x, *d, *sum);
-                }
-            } else {
-                for (c, (sum, d)) in sums.iter_mut().zip(d).enumerate() {
-                    *sum = fma::<FUSED>(x[(first + c) / multiplier], *d, *sum);
-                }
+            for (c, (sum, d)) in sums.iter_mut().zip(d).enumerate() {
+                *sum = fma::<FUSED>(x[(first + c) / multiplier], *d, *sum);
             }
         }
     }

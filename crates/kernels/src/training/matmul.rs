@@ -70,8 +70,9 @@ impl Packed {
     pub(super) fn room(&mut self, [inner, columns]: [usize; 2]) -> &mut [f32] {
         let wide = blocking().columns;
         (self.inner, self.columns) = (inner, columns);
-        self.data.resize(columns.div_ceil(wide) * inner * wide);
-        &mut self.data
+        let length = columns.div_ceil(wide) * inner * wide;
+        self.data.grow(length, "weights").unwrap_or_else(|error| panic!("{error}"));
+        &mut self.data[..length]
     }
 }
 

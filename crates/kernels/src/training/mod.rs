@@ -30,6 +30,7 @@ use injerto_graph::Graph;
 
 pub use parameters::ParameterId;
 
+use crate::memory::OutOfMemory;
 use aligned::Aligned;
 use parameters::Parameters;
 use plan::Plan;
@@ -64,6 +65,9 @@ pub enum Error {
         /// How many were given.
         found: usize,
     },
+    /// Memory that this machine does not give.
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
 }
 
 /// The shortest times that one step of a program has taken since [`Program::profile`] was turned on.
@@ -94,14 +98,16 @@ pub struct Program {
 impl Program {
     /// Compiles `layers` of `graph` ([`Split::tail`]), which take the outputs of the layers `inputs` ([`Split::crossing`]).
     ///
-    /// Layers for which `trains` says so get gradients for their trainable parameters; the batch normalisations in
-    /// `batch_statistics` use the batch's statistics in training and move their own.
+    /// Layers for which `trains` says so get gradients for their trainable parameters, and drop values where they are dropout;
+    /// a dropout that does not train is the identity. The batch normalisations in `batch_statistics` use the batch's statistics
+    /// in training and move their own.
     ///
     /// [`Split::tail`]: injerto_graph::Split::tail
     /// [`Split::crossing`]: injerto_graph::Split::crossing
     ///
     /// # Errors
-    /// [`Error::MissingInput`] if `layers` and `inputs` do not hold together.
+    /// [`Error::MissingInput`] if `layers` and `inputs` do not hold together, [`Error::Memory`] where there is no room for the
+    /// parameters.
     pub fn compile(
         graph: &Graph,
         layers: &[usize],
@@ -109,8 +115,8 @@ impl Program {
         trains: &dyn Fn(usize) -> bool,
         batch_statistics: &[usize],
     ) -> Result<Self, Error> {
-        let parameters = Parameters::new(graph, layers, trains);
-        let plan = plan::compile(graph, layers, inputs, batch_statistics, &parameters)?;
+        let parameters = Parameters::new(graph, layers, trains)?;
+        let plan = plan::compile(graph, layers, inputs, trains, batch_statistics, &parameters)?;
         let buffers = vec![Aligned::default(); plan.buffers.len()];
         Ok(Self { plan, parameters, buffers, batch: 0, trained: false, times: None })
     }
@@ -150,21 +156,33 @@ impl Program {
     /// Runs in inference, for validation: moving statistics, no dropout. `inputs` in the order given to
     /// [`Program::compile`], channels last; the last layer's output for `batch` samples.
     ///
+    /// # Errors
+    /// [`Error::Memory`] where there is no room for the batch.
+    ///
     /// # Panics
     /// If a parameter has not been set, or an input's length is not that of `batch` samples.
-    pub fn forward(&mut self, inputs: &[&[f32]], batch: usize) -> &[f32] {
+    pub fn forward(&mut self, inputs: &[&[f32]], batch: usize) -> Result<&[f32], Error> {
         self.trained = false;
         self.run(inputs, batch, &mut Pass::Inference)
     }
 
     /// Runs in training: batch statistics where asked for, dropout with masks from `random`'s bits.
     ///
+    /// # Errors
+    /// As [`Program::forward`]'s.
+    ///
     /// # Panics
     /// As [`Program::forward`]'s.
-    pub fn forward_train(&mut self, inputs: &[&[f32]], batch: usize, random: &mut dyn FnMut() -> u32) -> &[f32] {
-        self.run(inputs, batch, &mut Pass::Training(random));
+    pub fn forward_train(
+        &mut self,
+        inputs: &[&[f32]],
+        batch: usize,
+        random: &mut dyn FnMut() -> u32,
+    ) -> Result<&[f32], Error> {
+        self.trained = false;
+        self.run(inputs, batch, &mut Pass::Training(random))?;
         self.trained = true;
-        self.output()
+        Ok(self.output())
     }
 
     /// Computes the gradient of every parameter that trains from that of the output of the last
@@ -239,15 +257,16 @@ impl Program {
         &self.buffers[last.buffer][..last.count * self.batch]
     }
 
-    fn run(&mut self, inputs: &[&[f32]], batch: usize, pass: &mut Pass<'_>) -> &[f32] {
+    fn run(&mut self, inputs: &[&[f32]], batch: usize, pass: &mut Pass<'_>) -> Result<&[f32], Error> {
         if let Some(name) = self.parameters.unset() {
             panic!("parameter '{name}' has not been set");
         }
         assert_eq!(inputs.len(), self.plan.inputs.len(), "another number of inputs than compiled for");
         self.batch = batch;
         for (buffer, length) in self.buffers.iter_mut().zip(&self.plan.buffers) {
+            // A value has at most 2^32 values per image, and the images of a batch are there: no product overflows.
             if buffer.len() < length * batch {
-                buffer.resize(length * batch);
+                buffer.grow(length * batch, "values and gradients")?;
             }
         }
         let values = &self.plan.values;
@@ -266,7 +285,7 @@ impl Program {
                 times[index].forward = times[index].forward.min(started.elapsed());
             }
         }
-        self.output()
+        Ok(self.output())
     }
 }
 
@@ -290,7 +309,7 @@ fn workspace<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
 fn lend<R>(own: &'static LocalKey<RefCell<Aligned>>, length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     let mut buffer = own.take();
     if buffer.len() < length {
-        buffer.resize(length);
+        buffer.grow(length, "one thread's work").unwrap_or_else(|error| panic!("{error}"));
     }
     let result = work(&mut buffer[..length]);
     own.set(buffer);

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use injerto_graph::{Graph, Role};
 
 use super::Error;
+use crate::memory::filled;
 
 /// Position of a parameter: layer, and place in that layer's list.
 pub type ParameterId = (usize, usize);
@@ -28,7 +29,7 @@ struct Entry {
 }
 
 impl Parameters {
-    pub(super) fn new(graph: &Graph, layers: &[usize], trains: &dyn Fn(usize) -> bool) -> Self {
+    pub(super) fn new(graph: &Graph, layers: &[usize], trains: &dyn Fn(usize) -> bool) -> Result<Self, Error> {
         let (mut index, mut entries) = (BTreeMap::new(), Vec::new());
         for &layer in layers {
             let node = &graph.nodes()[layer];
@@ -38,15 +39,15 @@ impl Parameters {
                 entries.push(Entry {
                     id: (layer, place),
                     name: format!("{}/{}", node.name(), parameter.name()),
-                    values: vec![0.0; parameter.count()],
+                    values: filled(0.0, parameter.count(), "parameters")?,
                     trains,
-                    gradient: vec![0.0; if trains { parameter.count() } else { 0 }],
+                    gradient: filled(0.0, if trains { parameter.count() } else { 0 }, "gradients")?,
                     // Nothing computes with how many images a normalisation has seen.
                     set: parameter.role == Role::Count,
                 });
             }
         }
-        Self { index, entries, version: 0 }
+        Ok(Self { index, entries, version: 0 })
     }
 
     pub(super) fn find(&self, id: ParameterId) -> Option<usize> {

@@ -49,11 +49,11 @@ pub(super) struct Plan {
 
 struct Compiler<'a> {
     graph: &'a Graph,
-    layers: &'a [usize],
+    trains: &'a dyn Fn(usize) -> bool,
     batch_statistics: &'a [usize],
     parameters: &'a Parameters,
-    /// How often each layer's output is taken by layers of the program.
-    uses: Vec<usize>,
+    /// How often each layer's output is taken by layers of the program, and by which last.
+    uses: Vec<(usize, usize)>,
     absorbed: Vec<bool>,
     value_of: BTreeMap<usize, usize>,
     values: Vec<Value>,
@@ -65,16 +65,17 @@ pub(super) fn compile(
     graph: &Graph,
     layers: &[usize],
     inputs: &[usize],
+    trains: &dyn Fn(usize) -> bool,
     batch_statistics: &[usize],
     parameters: &Parameters,
 ) -> Result<Plan, Error> {
-    let mut uses = vec![0; graph.len()];
+    let mut uses = vec![(0, 0); graph.len()];
     for &layer in layers {
-        graph.nodes()[layer].inputs.iter().for_each(|&input| uses[input] += 1);
+        graph.nodes()[layer].inputs.iter().for_each(|&input| uses[input] = (uses[input].0 + 1, layer));
     }
     let mut compiler = Compiler {
         graph,
-        layers,
+        trains,
         batch_statistics,
         parameters,
         uses,
@@ -123,8 +124,8 @@ impl<'a> Compiler<'a> {
 
     /// The layer that alone takes the output of `layer`.
     fn only_user(&self, layer: usize) -> Option<usize> {
-        let alone = self.uses[layer] == 1 && layer + 1 != self.graph.len();
-        self.layers.iter().copied().find(|&other| alone && self.node(other).inputs.contains(&layer))
+        let (uses, user) = self.uses[layer];
+        (uses == 1 && layer + 1 != self.graph.len()).then_some(user)
     }
 
     fn parameter(&self, layer: usize, role: Role) -> Option<usize> {
@@ -178,7 +179,7 @@ impl<'a> Compiler<'a> {
     }
 
     /// Whether a parameter of the layers that a fold is made of trains.
-    fn trains(&self, layers: &[usize]) -> bool {
+    fn any_trains(&self, layers: &[usize]) -> bool {
         layers.iter().any(|&layer| {
             let places = 0..self.node(layer).parameters.len();
             places.filter_map(|place| self.parameters.find((layer, place))).any(|at| self.parameters.trains(at))
@@ -214,7 +215,8 @@ impl<'a> Compiler<'a> {
                 self.value_of.insert(layer, inputs[0]);
                 return Ok(());
             }
-            Operator::Dropout { .. } if !node.operator().is_random() => {
+            // A frozen layer draws no random numbers.
+            Operator::Dropout { .. } if !(node.operator().is_random() && (self.trains)(layer)) => {
                 self.value_of.insert(layer, inputs[0]);
                 return Ok(());
             }
@@ -309,7 +311,7 @@ impl<'a> Compiler<'a> {
             }
         };
         let parts: Vec<usize> = (layer..=end).filter(|&at| at == layer || self.absorbed[at]).collect();
-        let needs = wants || self.trains(&parts);
+        let needs = wants || self.any_trains(&parts);
         let mut output = self.push(layer, end, step, inputs, needs);
         if after != Activation::Linear {
             output = self.push(layer, end, Box::new(Activate { function: after, channels }), vec![output], needs);
@@ -382,12 +384,20 @@ fn assign(
     // Inputs come at 0, operation i runs forward at i + 1, the output is read at `middle`, and backward in reverse order.
     let n = operations.len();
     let (middle, backward) = (n + 1, |at: usize| 2 * n + 1 - at);
+    let mut producers: Vec<Option<usize>> = vec![None; values.len()];
+    let mut users: Vec<Vec<usize>> = vec![Vec::new(); values.len()];
+    for (at, operation) in operations.iter().enumerate() {
+        producers[operation.output] = Some(at);
+        operation.inputs.iter().for_each(|&input| users[input].push(at));
+    }
+    let mut given = vec![false; values.len()];
+    inputs.iter().for_each(|&value| given[value] = true);
     let mut lives: Vec<Lifetime> = Vec::new();
     for value in 0..values.len() {
-        let producer = operations.iter().position(|operation| operation.output == value);
-        let users = || operations.iter().enumerate().filter(|(_, operation)| operation.inputs.contains(&value));
+        let producer = producers[value];
         let mut to = producer.map_or(0, |at| at + 1);
-        for (at, user) in users() {
+        for &at in &users[value] {
+            let user = &operations[at];
             to = to.max(at + 1);
             if needs[user.output] && user.step.keeps_inputs(parameters) {
                 to = to.max(backward(at));
@@ -400,10 +410,10 @@ fn assign(
             to = to.max(backward(at));
         }
         // An input lives from the beginning, together with all others.
-        let from = if inputs.contains(&value) { 0 } else { producer.map_or(0, |at| at + 1) };
+        let from = if given[value] { 0 } else { producer.map_or(0, |at| at + 1) };
         lives.push(Lifetime { value, is_gradient: false, from, to });
         if let Some(producer) = producer.filter(|_| needs[value]) {
-            let first = users().map(|(at, _)| backward(at)).min().unwrap_or(middle);
+            let first = users[value].iter().map(|&at| backward(at)).min().unwrap_or(middle);
             let from = if value == output { middle } else { first };
             lives.push(Lifetime { value, is_gradient: true, from, to: backward(producer) });
         }

@@ -31,7 +31,7 @@ fn check_within(tolerance: f64, graph: &Graph, outputs: &[usize], seed: u64) {
         .collect();
     for isa in Isa::available() {
         let program = compile(isa, graph, outputs, &parameters, &Input::default());
-        let whole = in_threads(1, || program.run(&pixels, BATCH));
+        let whole = in_threads(1, || program.run(&pixels, BATCH).unwrap());
         for (place, &output) in outputs.iter().enumerate() {
             let size = program.output_sizes()[place];
             for (image, expected) in expected.iter().enumerate() {
@@ -52,9 +52,9 @@ fn check_within(tolerance: f64, graph: &Graph, outputs: &[usize], seed: u64) {
         }
         for threads in [1, 2, 7] {
             in_threads(threads, || {
-                assert_eq!(bits(&program.run(&pixels, BATCH)), bits(&whole), "{isa:?} in {threads} threads");
+                assert_eq!(bits(&program.run(&pixels, BATCH).unwrap()), bits(&whole), "{isa:?} in {threads} threads");
                 for image in 0..BATCH {
-                    let alone = program.run(&pixels[image * size..(image + 1) * size], 1);
+                    let alone = program.run(&pixels[image * size..(image + 1) * size], 1).unwrap();
                     for (alone, (whole, size)) in alone.iter().zip(whole.iter().zip(program.output_sizes())) {
                         let whole = &whole[image * size..(image + 1) * size];
                         assert!(
@@ -375,7 +375,7 @@ proptest! {
         let graph = net.finish().unwrap();
         let parameters = networks::parameters(&graph, seed);
         let program = compile(Isa::detect(), &graph, &[graph.len() - 1], &parameters, &Input::default());
-        let steps = program.profile(&vec![0.5; graph.input_shape().count()], 1);
+        let steps = program.profile(&vec![0.5; graph.input_shape().count()], 1).unwrap();
         prop_assert!(steps.iter().any(|step| step.name.contains(" + ")), "{steps:?}");
         check_within(1e-4, &graph, &[graph.len() - 1], seed);
     }
@@ -387,10 +387,10 @@ fn a_program_serves_many_threads_at_once() {
     let parameters = networks::parameters(&graph, 4);
     let program = compile(Isa::detect(), &graph, &[graph.len() - 1], &parameters, &Input::default());
     let pixels = Random::new(9).values(6 * graph.input_shape().count(), -1.0, 1.0);
-    let expected = bits(&program.run(&pixels, 6));
+    let expected = bits(&program.run(&pixels, 6).unwrap());
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| (0..5).for_each(|_| assert_eq!(bits(&program.run(&pixels, 6)), expected)));
+            scope.spawn(|| (0..5).for_each(|_| assert_eq!(bits(&program.run(&pixels, 6).unwrap()), expected)));
         }
     });
 }
@@ -430,7 +430,7 @@ fn pixels_are_prepared_first() {
         let expected = reference::evaluate(&graph, &parameters, &prepared).pop().unwrap();
         for isa in Isa::available() {
             let program = compile(isa, &graph, &[1], &parameters, &Input::from(&preprocessing));
-            let found = program.run(&pixels, 1).pop().unwrap();
+            let found = program.run(&pixels, 1).unwrap().pop().unwrap();
             let largest = expected.values.iter().fold(1.0_f64, |largest, x| largest.max(x.abs()));
             for (found, expected) in found.iter().zip(&expected.values) {
                 assert!(

@@ -72,7 +72,7 @@ fn check(seed: u64) -> Result<(), TestCaseError> {
     let mut program = program(&graph, &parameters, &trains, &normalisations);
 
     let inputs = singles(&input);
-    let found = program.forward(&[&inputs], BATCH).to_vec();
+    let found = program.forward(&[&inputs], BATCH).unwrap().to_vec();
     let (outputs, _) = reference::run(&graph, &parameters, &input, BATCH, &inference);
     for (found, expected) in found.iter().zip(outputs.last().unwrap()) {
         prop_assert!(close(f64::from(*found), *expected, 1.0), "inference {found} {expected}");
@@ -83,7 +83,7 @@ fn check(seed: u64) -> Result<(), TestCaseError> {
         drawn += 1;
         bit(drawn - 1)
     };
-    let found = program.forward_train(&[&inputs], BATCH, &mut draw).to_vec();
+    let found = program.forward_train(&[&inputs], BATCH, &mut draw).unwrap().to_vec();
     let (outputs, moved) = reference::run(&graph, &parameters, &input, BATCH, &training);
     for (found, expected) in found.iter().zip(outputs.last().unwrap()) {
         prop_assert!(close(f64::from(*found), *expected, 1.0), "training {found} {expected}");
@@ -159,7 +159,7 @@ fn training_twice_gives_the_same_bits() {
             let mut draws = Random::new(9);
             let mut bits = Vec::new();
             for _ in 0..3 {
-                let output = program.forward_train(&[&input], 4, &mut || draws.bits()).to_vec();
+                let output = program.forward_train(&[&input], 4, &mut || draws.bits()).unwrap().to_vec();
                 bits.extend(output.iter().map(|value| value.to_bits()));
                 program.backward(&output);
                 for (_, values, gradient) in program.trained_mut() {
@@ -230,7 +230,7 @@ fn wide_layers_agree_with_the_reference() {
     let input: Vec<f64> = (0..batch * graph.input_shape().count()).map(|_| f64::from(random.value() as f32)).collect();
     let training = Pass { bits: Some(&|_| u32::MAX), batch_statistics: &statistics };
     let mut program = program(&graph, &parameters, &|_| true, &statistics);
-    let found = program.forward_train(&[&singles(&input)], batch, &mut || u32::MAX).to_vec();
+    let found = program.forward_train(&[&singles(&input)], batch, &mut || u32::MAX).unwrap().to_vec();
     let (outputs, _) = reference::run(&graph, &parameters, &input, batch, &training);
     for (found, expected) in found.iter().zip(outputs.last().unwrap()) {
         assert!(close(f64::from(*found), *expected, 1.0), "{found} {expected}");
@@ -269,7 +269,7 @@ fn a_tiny_batch_is_learnt() {
     let mut losses = Vec::new();
     let mut moments = vec![Vec::new(); program.gradients().count()];
     for _ in 0..60 {
-        let output = program.forward_train(&[&input], 6, &mut || draws.bits()).to_vec();
+        let output = program.forward_train(&[&input], 6, &mut || draws.bits()).unwrap().to_vec();
         // Cross-entropy; sample i is of class i modulo 3.
         let truth = |at: usize| at % 3 == at / 3 % 3;
         losses.push((0..18).filter(|&at| truth(at)).map(|at| -output[at].ln()).sum::<f32>() / 6.0);
