@@ -53,7 +53,8 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
     );
     let config = Config::parse(&text, "advise".as_ref(), &arguments.set)?;
     let on = device(config.device)?;
-    let prepared = Prepared::new(config, &mut common.catalog()?, &Cache::of_user())?;
+    let prepared = Prepared::new(config, &mut common.catalog()?, &Cache::of_user()?)?;
+    prepared.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     let style = ProgressStyle::with_template("{prefix:>12} {bar:32} {pos}/{len} images {eta}")?;
     let bar = ProgressBar::new(0).with_style(style.progress_chars("━╸ ")).with_prefix("features");
     let advice = advise(&prepared, &on, &mut |done, total| {

@@ -1,6 +1,5 @@
 //! `injerto export`.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -43,7 +42,7 @@ enum Numbers {
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let Arguments { run, file, backbone, precision } = arguments;
     if file.extension().is_none_or(|extension| extension != "safetensors") {
-        bail!("{}: expected a name that ends in .safetensors", file.display());
+        bail!("{}: expected a name that ends in .safetensors", injerto_files::shown(&file));
     }
     let checkpoint = if run.is_dir() { run.join(Checkpoints::BEST) } else { run };
     let model = Model::load(&checkpoint, &device(config::Device::Flex)?)?;
@@ -52,14 +51,14 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         Numbers::F16 => Precision::F16,
     };
     let count = if backbone {
-        let graph = model.card.graph.truncate(model.card.backbone_layers - 1)?;
-        let weights = model.network.weights().restricted_to(&graph);
-        weights.save(&file, &BTreeMap::new(), precision)?;
+        let card = model.card.backbone_card()?;
+        let weights = model.network.weights().restricted_to(&card.graph);
+        weights.save(&file, &card.metadata(), precision)?;
         weights.count()
     } else {
         model.save(&file, precision)?;
         model.card.graph.parameter_count()
     };
-    println!("{count} values in {}", file.display());
+    println!("{count} values in {}", injerto_files::shown(&file));
     Ok(ExitCode::SUCCESS)
 }

@@ -16,6 +16,7 @@ mod environment;
 mod error;
 mod evaluate;
 pub mod gain;
+mod guard;
 mod phases;
 mod predict;
 mod prepare;
