@@ -2,4 +2,5 @@
 
 pub mod network;
 pub mod plugin;
+pub mod resolve;
 pub mod weights;

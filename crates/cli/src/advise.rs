@@ -49,7 +49,7 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
     let ask = Ask { root: data, backbone, weights, sets: set, file };
     let config = ask.experiment()?;
     let on = device(config.device)?;
-    let prepared = Prepared::new(config, &mut common.catalog()?, &Cache::of_user())?;
+    let prepared = Prepared::new(config, &mut common.catalog()?, &Cache::of_user()?)?;
     prepared.warnings.iter().for_each(|warning| output::warning(&warning.to_string()));
     let bar = output::bar("features", Some(0), "{prefix:>12} {bar:32} {pos}/{len} images {eta}");
     let advice = advise(&prepared, &on, &mut |done, total| {

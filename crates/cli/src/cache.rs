@@ -39,7 +39,7 @@ pub enum Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let folder = Cache::of_user().features();
+    let folder = Cache::of_user()?.features();
     let removed = match arguments {
         Arguments::List { json } => {
             show(&list(&folder)?, *json)?;

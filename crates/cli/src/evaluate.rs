@@ -65,8 +65,9 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     if let Some(share) = crop.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
         bail!("--crop {share}: expected a share of the shorter side, more than 0 and at most 1");
     }
-    let (mut catalog, cache, on) = (common.catalog()?, Cache::of_user(), config::Device::Flex);
+    let (mut catalog, cache, on) = (common.catalog()?, Cache::of_user()?, config::Device::Flex);
     let mut classifier = Classifier::new(&mut catalog, &backbone, &parameters(&param)?, &weights, &cache, on)?;
+    classifier.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     if let Some(share) = crop {
         classifier.set_crop(share);
     }

@@ -1,6 +1,5 @@
 //! `injerto export`.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -55,9 +54,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         Numbers::F16 => Precision::F16,
     };
     let count = if backbone {
-        let graph = model.card.graph.truncate(model.card.backbone_layers - 1)?;
-        let weights = model.network.weights().restricted_to(&graph);
-        weights.save(&file, &BTreeMap::new(), precision)?;
+        let card = model.card.backbone_card()?;
+        let weights = model.network.weights().restricted_to(&card.graph);
+        weights.save(&file, &card.metadata(), precision)?;
         weights.count()
     } else {
         model.save(&file, precision)?;

@@ -58,10 +58,11 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     let predict: Predict = match &arguments.top.backbone {
         Some(backbone) => {
             let Top { param, weights, .. } = &arguments.top;
-            let (mut catalog, cache) = (common.catalog()?, Cache::of_user());
+            let (mut catalog, cache) = (common.catalog()?, Cache::of_user()?);
             let parameters = parameters(param)?;
             let on = config::Device::Flex;
             let classifier = Classifier::new(&mut catalog, backbone, &parameters, weights, &cache, on)?;
+            classifier.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
             Box::new(move |image| {
                 let rows = classifier.predict(std::slice::from_ref(image), usize::MAX)?;
                 Ok(rows.into_iter().flatten().map(|(class, p)| (class.to_owned(), p)).collect())

@@ -58,7 +58,13 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     let file = resumed.as_ref().map(RunFolder::experiment).or(arguments.file).expect("clap requires one of the two");
     let config = Config::load(&file, &arguments.set)?;
     let device = device(config.device)?;
-    let prepared = Prepared::new(config, &mut common.catalog()?, &Cache::of_user())?;
+    let (mut catalog, cache) = (common.catalog()?, Cache::of_user()?);
+    let prepared = match &resumed {
+        Some(folder) => {
+            Prepared::resumed(config, &mut catalog, &cache, &folder.path().join(injerto_trainer::Checkpoints::LAST))?
+        }
+        None => Prepared::new(config, &mut catalog, &cache)?,
+    };
     output::prose(&plan(&prepared)).or_else(|unsaid| if arguments.dry_run { Err(unsaid) } else { Ok(()) })?;
     prepared.warnings.iter().for_each(|warning| output::warning(warning));
     if arguments.dry_run {

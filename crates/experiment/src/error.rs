@@ -122,3 +122,14 @@ fn some(names: &[String]) -> String {
     }
     list.join(", ")
 }
+
+impl From<injerto_backbones::resolve::ResolveError> for ExperimentError {
+    fn from(error: injerto_backbones::resolve::ResolveError) -> Self {
+        use injerto_backbones::resolve::ResolveError;
+        match error {
+            ResolveError::Plugin(error) => Self::Plugin(error),
+            ResolveError::Weights(error) => Self::Weights(error),
+            ResolveError::Graph(error) => Self::Graph(error),
+        }
+    }
+}

@@ -4,11 +4,12 @@ use std::time::Instant;
 
 use injerto_backbones::network::Network;
 use injerto_backbones::plugin::Catalog;
-use injerto_backbones::weights::{Cache, Choice, choose};
+use injerto_backbones::resolve::Ask;
+use injerto_backbones::weights::Cache;
 use injerto_data::decode::{Orientation, decode};
 use injerto_data::folder::EXTENSIONS;
 use injerto_data::{DataError, resize};
-use injerto_graph::{Activation, Graph, Operator, Preprocessing};
+use injerto_graph::{Activation, Graph, Operator, Preprocessing, WeightSet};
 use injerto_trainer::Runner;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -31,6 +32,8 @@ pub struct Classifier {
     preprocessing: Preprocessing,
     /// Where its weights are from, in words.
     pub origin: String,
+    /// What is probably not meant.
+    pub warnings: Vec<String>,
 }
 
 impl Classifier {
@@ -51,35 +54,40 @@ impl Classifier {
         if found.descriptor.parameters.contains_key("include_top") {
             given.entry("include_top").or_insert(json!(true));
         }
-        let plain = catalog.describe(&found, &given)?;
-        let choice = choose(weights, &plain.weights)?;
-        let has_top = |requires: &Map<String, Value>| requires.get("include_top") != Some(&json!(false));
+        let sets = catalog.describe(&found, &given)?.weights;
+        let has_top = |set: &&WeightSet| set.requires.get("include_top") != Some(&json!(false));
         let no_top = |problem: String| {
-            let with = plain.weights.iter().filter(|set| has_top(&set.requires)).map(|set| set.id.clone()).collect();
+            let with = sets.iter().filter(has_top).map(|set| set.id.clone()).collect();
             ExperimentError::NoTop { backbone: backbone.to_owned(), problem, with }
         };
-        let description = match &choice {
-            Choice::Set(set) if !has_top(&set.requires) => {
-                return Err(no_top(format!("its weights '{weights}' come without one")));
-            }
-            Choice::Set(_) => catalog.describe(&found, &choice.parameters(&given)?)?,
-            _ => plain.clone(),
-        };
-        let (outputs, classes) = (description.graph.output_shape(), imagenet_classes().len());
+        if sets.iter().any(|set| set.id == weights && !has_top(&set)) {
+            return Err(no_top(format!("its weights '{weights}' come without one")));
+        }
+        let resolved = catalog.resolve(&Ask {
+            backbone,
+            parameters: &given,
+            image_size: None,
+            last_layer: None,
+            preprocessing: None,
+            weights,
+            instead: None,
+            seed: 0,
+        })?;
+        let (outputs, classes) = (resolved.description.graph.output_shape(), imagenet_classes().len());
         if outputs.0 != [classes] {
             return Err(no_top(format!("its output is {outputs}, not [{classes}]")));
         }
-        let embedded = |id: &str| catalog.weights(&found, id).map_err(|error| error.to_string());
-        let values = choice.load(&description.graph, &description.weights, cache, 0, &embedded)?;
-        let origin = match &choice {
-            Choice::None => "fresh".to_owned(),
-            Choice::Set(set) => format!("{}: {} ({})", set.id, set.summary, set.licence),
-            Choice::File(path) => path.display().to_string(),
-        };
+        let values = resolved.weights(catalog, cache)?;
+        let (description, origin, warnings) = (resolved.description, resolved.origin.to_string(), resolved.warnings);
         let graph = Arc::new(with_softmax(description.graph)?);
         let network = Network::new(graph, &values, &device(on)?).map_err(injerto_trainer::TrainError::from)?;
         let preprocessing = description.preprocessing;
-        Ok(Self { runner: Runner::new(network, preprocessing.clone(), on.has_kernels())?, preprocessing, origin })
+        Ok(Self {
+            runner: Runner::new(network, preprocessing.clone(), on.has_kernels())?,
+            preprocessing,
+            origin,
+            warnings,
+        })
     }
 
     /// Share of the shorter side of a photo that it looks at, cut out of the middle; `None` for the whole photo, squeezed.

@@ -16,6 +16,7 @@ mod environment;
 mod error;
 mod evaluate;
 pub mod gain;
+mod guard;
 mod json;
 mod phases;
 mod predict;

@@ -2,19 +2,20 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use injerto_backbones::plugin::Catalog;
-use injerto_backbones::weights::{Cache, Choice, Weights, choose};
+use injerto_backbones::resolve::Ask;
+use injerto_backbones::weights::{Cache, Weights};
 use injerto_data::generated::Task;
 use injerto_data::{Dataset, Loader, LoaderOptions, folder, resize};
-use injerto_graph::{FreezePlan, Graph, Interpolation, Preprocessing, Selection};
+use injerto_graph::{FreezePlan, Graph, Interpolation, Selection};
 use injerto_losses::Loss;
 use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::history::Best;
 use injerto_trainer::optimizer::OptimizerConfig;
 use injerto_trainer::{BatchNorm, Model, ModelCard, Phase, Settings};
-use serde_json::json;
 
 use crate::ExperimentError;
-use crate::config::{self, Config, Generated, Images};
+use crate::config::{self, Config, Generated, Images, InputScale};
+use crate::guard;
 use crate::phases::{class_weights, phases};
 
 /// An experiment in which everything has been found and fits together; nothing has been trained yet.
@@ -49,27 +50,47 @@ impl Prepared {
     ///
     /// # Errors
     /// [`ExperimentError`], the first thing that is missing or does not fit.
-    pub fn new(mut config: Config, catalog: &mut Catalog, cache: &Cache) -> Result<Self, ExperimentError> {
+    pub fn new(config: Config, catalog: &mut Catalog, cache: &Cache) -> Result<Self, ExperimentError> {
+        Self::with(config, catalog, cache, None)
+    }
+
+    /// The same, to go on with a run. Its `checkpoint` stands in for a file of weights that is gone: all that a resumed run
+    /// needs is in it. Not so for a comparison of seeds, each of which begins from the weights as they were.
+    ///
+    /// # Errors
+    /// As [`Prepared::new`]'s.
+    pub fn resumed(
+        config: Config,
+        catalog: &mut Catalog,
+        cache: &Cache,
+        checkpoint: &Path,
+    ) -> Result<Self, ExperimentError> {
+        let instead = config.transfer_gain.is_none().then_some(checkpoint);
+        Self::with(config, catalog, cache, instead)
+    }
+
+    fn with(
+        mut config: Config,
+        catalog: &mut Catalog,
+        cache: &Cache,
+        instead: Option<&Path>,
+    ) -> Result<Self, ExperimentError> {
         let (train, validation) = images(&config)?;
-        let found = catalog.find(&config.backbone.plugin)?;
-        let mut given = config.backbone.parameters.clone();
-        let sized = found.descriptor.parameters.contains_key("input_shape");
-        if let Some(size) = config.data.image_size.filter(|_| sized) {
-            given.insert("input_shape".to_owned(), json!(size));
-        }
-        let plain = catalog.describe(&found, &given)?;
-        let choice = choose(&config.backbone.weights, &plain.weights)?;
-        let mut description = match &choice {
-            Choice::Set(_) => catalog.describe(&found, &choice.parameters(&given)?)?,
-            _ => plain,
-        };
-        if let Some(scale) = config.backbone.preprocessing {
-            let interpolation = description.preprocessing.interpolation;
-            description.preprocessing = Preprocessing { interpolation, ..scale.preprocessing() };
-        }
+        let scale = config.backbone.preprocessing.map(InputScale::preprocessing);
+        let resolved = catalog.resolve(&Ask {
+            backbone: &config.backbone.plugin,
+            parameters: &config.backbone.parameters,
+            image_size: config.data.image_size,
+            last_layer: config.backbone.last_layer.as_deref(),
+            preprocessing: scale.as_ref(),
+            weights: &config.backbone.weights,
+            instead,
+            seed: u64::from(config.seed),
+        })?;
+        let description = &resolved.description;
         let own = description.graph.image_size()?;
         if config.data.image_size.is_some_and(|size| size != own) {
-            let backbone = found.descriptor.name;
+            let backbone = resolved.name.name;
             return Err(ExperimentError::FixedSize { backbone, height: own[0], width: own[1] });
         }
         config.complete(train.classes.len(), own, description.preprocessing.interpolation);
@@ -77,28 +98,19 @@ impl Prepared {
         let loss = config.loss.loss().expect("the loss is complete");
         let output = config.head.output().expect("the schema allows no other activation");
         loss.check(output, head.units, train.classes.len())?;
-        let backbone = match &config.backbone.last_layer {
-            Some(layer) => description.graph.truncate(description.graph.position(layer)?)?,
-            None => description.graph.clone(),
-        };
+        let backbone = resolved.backbone.clone();
         let graph = head.graft(&backbone)?;
         let phases = phases(&config.phases, &config.callbacks, &backbone, graph.len())?;
         let weights_asked = config.loss.class_weights.as_ref();
         let class_weights =
             weights_asked.map(|asked| class_weights(asked, &train.classes, &train.counts())).transpose()?;
-        let embedded = |id: &str| catalog.weights(&found, id).map_err(|error| error.to_string());
-        let weights =
-            choice.load(&description.graph, &description.weights, cache, u64::from(config.seed), &embedded)?;
-        let weights = weights.restricted_to(&backbone);
-        let warnings = warnings(&config);
-        let origin = match &choice {
-            Choice::None => "fresh".to_owned(),
-            Choice::Set(set) => format!("{}: {} ({})", set.id, set.summary, set.licence),
-            Choice::File(path) => path.display().to_string(),
-        };
+        let weights = resolved.weights(catalog, cache)?;
+        let mut warnings = warnings(&config);
+        warnings.extend(resolved.warnings.iter().cloned());
         let card = ModelCard {
             backbone_layers: backbone.len(),
-            preprocessing: description.preprocessing,
+            backbone: Some(resolved.name.clone()),
+            preprocessing: description.preprocessing.clone(),
             crop_to_aspect_ratio: config.data.crop_to_aspect_ratio,
             interpolation: config.data.interpolation.unwrap_or_default(),
             exif_orientation: config.data.exif_orientation,
@@ -108,19 +120,21 @@ impl Prepared {
             graph,
         };
         let features = cache.features();
-        Ok(Self {
+        let mut prepared = Self {
             config,
             train,
             validation,
             card,
             backbone,
-            origin,
+            origin: resolved.origin.to_string(),
             weights,
             phases,
             class_weights,
             warnings,
             features,
-        })
+        };
+        prepared.warnings.extend(guard::warning(&prepared, &resolved));
+        Ok(prepared)
     }
 
     /// The network with the backbone's weights and a fresh head.

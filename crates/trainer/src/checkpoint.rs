@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::callbacks::CallbackState;
 use crate::history::{Best, EpochRecord};
 use crate::optimizer::{Optimizer, OptimizerState, Slot};
-use crate::{Model, TrainError};
+use crate::{Model, ModelCard, TrainError};
 
 /// How far a run has come. Epochs are never half done: an epoch that was stopped begins again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -126,7 +126,9 @@ impl Checkpoints {
         }
         let bad = |reason: String| TrainError::Checkpoint { path: path.clone(), reason };
         let found = Model::load(&path, model.network.device())?;
-        if found.card != model.card {
+        // Which parameters made the graph is known of newer checkpoints only; the graph itself is compared.
+        if (ModelCard { backbone: None, ..found.card.clone() }) != (ModelCard { backbone: None, ..model.card.clone() })
+        {
             return Err(bad("it belongs to another experiment: network, classes or loss differ".to_owned()));
         }
         let metadata = Weights::metadata(&path)?;

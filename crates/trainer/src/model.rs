@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use injerto_backbones::network::Network;
-use injerto_backbones::weights::{Precision, Weights};
+use injerto_backbones::weights::{BackboneCard, BackboneName, Precision, WeightFile, Weights};
 use injerto_data::decode::Orientation;
-use injerto_graph::{Graph, Interpolation, Preprocessing};
+use injerto_graph::{Format, Graph, GraphError, Interpolation, Preprocessing};
 use injerto_losses::Loss;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,9 @@ pub struct ModelCard {
     /// Backbone and head in one. A card that was read has a network that takes RGB images.
     #[serde(deserialize_with = "injerto_graph::of_images")]
     pub graph: Graph,
+    /// Which backbone it is, and of which parameters; checkpoints from before this was written do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backbone: Option<BackboneName>,
     /// How many of the first layers are the backbone's.
     pub backbone_layers: usize,
     /// How pixels become input.
@@ -43,7 +46,19 @@ pub struct ModelCard {
 
 impl ModelCard {
     /// Key of the card in a checkpoint's metadata.
-    const KEY: &str = "injerto.model";
+    const KEY: &str = BackboneCard::MODEL;
+
+    /// What a file that holds the backbone alone says of it.
+    ///
+    /// # Errors
+    /// A graph of fewer layers than the backbone is said to have.
+    pub fn backbone_card(&self) -> Result<BackboneCard, GraphError> {
+        Ok(BackboneCard {
+            backbone: self.backbone.clone(),
+            graph: self.graph.truncate(self.backbone_layers.saturating_sub(1))?,
+            preprocessing: self.preprocessing.clone(),
+        })
+    }
 
     /// Height and width of the images that the network takes.
     ///
@@ -86,12 +101,13 @@ impl Model {
     /// A file that cannot be read, is no checkpoint, or whose weights do not fit its graph.
     pub fn load(path: &Path, device: &Device) -> Result<Self, TrainError> {
         let bad = |reason: String| TrainError::Checkpoint { path: path.to_owned(), reason };
-        let metadata = Weights::metadata(path)?;
-        let card =
-            metadata.get(ModelCard::KEY).ok_or_else(|| bad(format!("no '{}' in its metadata", ModelCard::KEY)))?;
+        let file = WeightFile::open_as(path, Format::Safetensors)?;
+        let card = file
+            .metadata()
+            .get(ModelCard::KEY)
+            .ok_or_else(|| bad(format!("no '{}' in its metadata", ModelCard::KEY)))?;
         let card: ModelCard = serde_json::from_str(card).map_err(|error| bad(error.to_string()))?;
-        let weights =
-            Weights::load_own(path, &card.graph, &[&format!("{}*", Self::OPTIMIZER), &format!("{}*", Self::SNAPSHOT)])?;
+        let weights = file.own(&card.graph, &[&format!("{}*", Self::OPTIMIZER), &format!("{}*", Self::SNAPSHOT)])?;
         Self::new(card, &weights, device)
     }
 

@@ -6,6 +6,7 @@
 mod forward;
 mod parameters;
 mod preprocess;
+mod statistics;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use rand_chacha::ChaCha8Rng;
 pub use forward::Value;
 pub use parameters::ParameterTensor;
 pub use preprocess::to_input;
+pub use statistics::distance_from_training;
 
 use crate::weights::Weights;
 

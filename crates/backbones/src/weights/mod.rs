@@ -2,23 +2,34 @@
 //!
 //! Everything is in Keras's names (`LAYER/PARAMETER`) and axes; files in other conventions are converted when they are
 //! read. Weights are data: a pickle is read as a table of tensors and nothing in it is executed.
+//!
+//! - [`WeightFile`]: a file that is open, of whatever format its contents are, read once;
+//! - [`Fit`]: which of its tensors is which parameter, and what is wrong;
+//! - [`BackboneCard`]: what a file of this program says of the backbone in it;
+//! - [`fetch`], [`Cache`]: published files.
 
+mod axes;
+mod card;
+mod checksum;
 mod error;
 mod fetch;
+mod file;
 mod hdf5;
 mod initialise;
 mod read;
 mod save;
-mod select;
+mod table;
 
 use std::collections::BTreeMap;
 
 use injerto_graph::Graph;
 
-pub use error::WeightError;
+pub use card::{BackboneCard, BackboneName};
+pub use error::{Problems, WeightError};
 pub use fetch::{Cache, Fetched, fetch};
+pub use file::WeightFile;
 pub use save::Precision;
-pub use select::{Choice, choose};
+pub use table::{Fit, Rest};
 
 /// Values of one parameter in Keras's axes.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,11 +1,14 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
 
-use injerto_graph::{Format, Graph, Layout, TensorMap, matches_pattern};
-use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView};
+use injerto_files::Partial;
+use injerto_graph::{Format, Graph, TensorMap};
+use serde_json::{Map, json};
 
+use super::checksum::{self, Hasher};
+use super::file::WeightFile;
+use super::table::Rest;
 use super::{WeightError, Weights};
 
 /// Number type of a saved file.
@@ -19,47 +22,89 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// Values as they stand in a file.
-    fn bytes(self, values: &[f32]) -> Vec<u8> {
+    /// Name of the number type in safetensors.
+    fn dtype(self) -> &'static str {
+        match self {
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+        }
+    }
+
+    /// Bytes of a number.
+    fn size(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 => 2,
+        }
+    }
+
+    /// Values as they stand in a file; `None` if one is finite and beyond this precision's numbers.
+    fn bytes(self, values: &[f32]) -> Option<Vec<u8>> {
         fn each<const N: usize>(values: &[f32], write: impl Fn(f32) -> [u8; N]) -> Vec<u8> {
             let mut bytes = vec![0; values.len() * N];
             bytes.as_chunks_mut().0.iter_mut().zip(values).for_each(|(bytes, &value)| *bytes = write(value));
             bytes
         }
         match self {
-            Self::F32 => each(values, f32::to_le_bytes),
-            Self::F16 => each(values, |value| half::f16::from_f32(value).to_le_bytes()),
+            Self::F32 => Some(each(values, f32::to_le_bytes)),
+            Self::F16 => {
+                let fits = |value: &f32| !value.is_finite() || half::f16::from_f32(*value).is_finite();
+                values.iter().all(fits).then(|| each(values, |value| half::f16::from_f32(value).to_le_bytes()))
+            }
         }
     }
 }
 
 impl Weights {
-    /// Writes safetensors in Keras's names and axes. The file appears whole or not at all.
+    /// Writes safetensors in Keras's names and axes, with a checksum. The file appears whole or not at all, and equal weights
+    /// and metadata give equal bytes.
     ///
     /// # Errors
-    /// A folder that cannot be written to, a full disk.
+    /// [`WeightError::Overflow`], for values that are no numbers of this precision; a folder that cannot be written to, a
+    /// full disk.
     pub fn save(
         &self,
         path: &Path,
         metadata: &BTreeMap<String, String>,
         precision: Precision,
     ) -> Result<(), WeightError> {
-        let bytes = self.to_safetensors(metadata, precision);
-        write_atomically(path, &bytes).map_err(|source| WeightError::Io { path: path.to_owned(), source })
+        let (header, numbers) = self.to_safetensors(metadata, precision)?;
+        let write = || {
+            let mut file = Partial::beside(path)?;
+            file.write_all(&(header.len() as u64).to_le_bytes())?;
+            file.write_all(&header)?;
+            file.write_all(&numbers)?;
+            file.persist(path)
+        };
+        write().map_err(|source| WeightError::Io { path: path.to_owned(), source })
     }
 
-    fn to_safetensors(&self, metadata: &BTreeMap<String, String>, precision: Precision) -> Vec<u8> {
-        let dtype = match precision {
-            Precision::F32 => Dtype::F32,
-            Precision::F16 => Dtype::F16,
-        };
-        let raw: Vec<(&str, &[usize], Vec<u8>)> =
-            self.iter().map(|(name, v)| (name, v.shape.as_slice(), precision.bytes(&v.data))).collect();
-        let views = raw.iter().map(|(name, shape, bytes)| {
-            (*name, TensorView::new(dtype, shape.to_vec(), bytes).expect("data fills its shape"))
-        });
-        let metadata: HashMap<String, String> = metadata.clone().into_iter().collect();
-        safetensors::serialize(views, Some(metadata)).expect("names and views are sound")
+    /// Header and numbers of a safetensors file.
+    fn to_safetensors(
+        &self,
+        metadata: &BTreeMap<String, String>,
+        precision: Precision,
+    ) -> Result<(Vec<u8>, Vec<u8>), WeightError> {
+        let (mut metadata, dtype) = (metadata.clone(), precision.dtype());
+        let mut hasher = Hasher::new(&metadata);
+        let mut numbers = Vec::with_capacity(self.count() * precision.size());
+        // It stands first; its checksum is known last.
+        let mut table = Map::from_iter([("__metadata__".to_owned(), json!({}))]);
+        for (name, values) in self.iter() {
+            let bytes = precision.bytes(&values.data);
+            let bytes = bytes.ok_or_else(|| WeightError::Overflow { tensor: name.to_owned() })?;
+            hasher.tensor(name, dtype, &values.shape, &bytes);
+            let begin = numbers.len();
+            numbers.extend(bytes);
+            let entry = json!({ "dtype": dtype, "shape": values.shape, "data_offsets": [begin, numbers.len()] });
+            table.insert(name.to_owned(), entry);
+        }
+        metadata.insert(checksum::KEY.to_owned(), hasher.finish());
+        table.insert("__metadata__".to_owned(), json!(metadata));
+        let mut header = serde_json::to_vec(&table).expect("plain data");
+        // Numbers begin at a multiple of eight bytes.
+        header.resize(header.len().next_multiple_of(8), b' ');
+        Ok((header, numbers))
     }
 
     /// Metadata of a safetensors file.
@@ -67,13 +112,7 @@ impl Weights {
     /// # Errors
     /// A file that cannot be read or is no safetensors.
     pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>, WeightError> {
-        let bytes = std::fs::read(path).map_err(|source| WeightError::Io { path: path.to_owned(), source })?;
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| WeightError::Format {
-            origin: path.display().to_string(),
-            format: "safetensors",
-            reason: error.to_string(),
-        })?;
-        Ok(header.metadata().clone().unwrap_or_default().into_iter().collect())
+        Ok(WeightFile::open_as(path, Format::Safetensors)?.metadata().clone())
     }
 
     /// Reads a file that [`Weights::save`] wrote, or any in Keras's names and axes. Tensors that `graph` does not have and
@@ -82,9 +121,7 @@ impl Weights {
     /// # Errors
     /// As [`Weights::read`]'s.
     pub fn load_own(path: &Path, graph: &Graph, ignore: &[&str]) -> Result<Self, WeightError> {
-        let ignore = ignore.iter().map(|pattern| (*pattern).to_owned()).collect();
-        let map = TensorMap { layout: Layout::Keras, names: Vec::new(), ignore };
-        Self::read(path, Format::Safetensors, &map, graph)
+        WeightFile::open_as(path, Format::Safetensors)?.own(graph, ignore)
     }
 
     /// Reads the tensors of a safetensors file whose names match `pattern`, whatever they are.
@@ -92,28 +129,32 @@ impl Weights {
     /// # Errors
     /// A file that cannot be read or is no safetensors.
     pub fn load_named(path: &Path, pattern: &str) -> Result<Self, WeightError> {
-        let bytes = std::fs::read(path).map_err(|source| WeightError::Io { path: path.to_owned(), source })?;
-        let bad = |reason| WeightError::Format { origin: path.display().to_string(), format: "safetensors", reason };
-        let mut weights = Self::default();
-        for (name, raw) in super::read::safetensors(bytes).map_err(bad)? {
-            if matches_pattern(pattern, &name) {
-                weights.insert(name, raw.shape, (raw.data)().map_err(bad)?);
-            }
-        }
-        Ok(weights)
+        WeightFile::open_as(path, Format::Safetensors)?.named(pattern)
     }
-}
 
-/// Writes to a new file beside `path`, flushes it to the disk, and renames it.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    // Others may read a checkpoint as they may read any file that the user makes.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.prefix(".partial-").tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
+    /// Reads a file of weights for `graph` under the names of `map`.
+    ///
+    /// # Errors
+    /// A file that cannot be read, tensors that are missing, left over, misshapen or not finite, each named.
+    pub fn read(path: &Path, format: Format, map: &TensorMap, graph: &Graph) -> Result<Self, WeightError> {
+        Self::of(&WeightFile::open_as(path, format)?, map, graph)
+    }
+
+    /// The same from memory; `origin` names the source in errors.
+    ///
+    /// # Errors
+    /// As [`Weights::read`]'s.
+    pub fn read_bytes(
+        bytes: Vec<u8>,
+        origin: &str,
+        format: Format,
+        map: &TensorMap,
+        graph: &Graph,
+    ) -> Result<Self, WeightError> {
+        Self::of(&WeightFile::parse(bytes, origin.to_owned(), format, None)?, map, graph)
+    }
+
+    fn of(file: &WeightFile, map: &TensorMap, graph: &Graph) -> Result<Self, WeightError> {
+        file.take(&file.fit(map, graph, graph, Rest::Refused), graph)
+    }
 }

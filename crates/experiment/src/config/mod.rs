@@ -44,6 +44,7 @@ pub use injerto_trainer::history::{Metric, Mode};
 pub use injerto_trainer::optimizer::OptimizerConfig;
 pub use injerto_trainer::schedule::Schedule;
 pub use kinds::{ClassWeights, Device, Generated, InputScale, LearningRates, LossName};
+pub(crate) use schema::INPUT_SCALES;
 pub use strategy::Strategy;
 
 /// An experiment.

@@ -26,7 +26,7 @@ const INTERPOLATIONS: &[(&str, Interpolation)] = &[
     ("bicubic", Interpolation::Bicubic),
     ("area", Interpolation::Area),
 ];
-const INPUT_SCALES: &[(&str, InputScale)] = &[
+pub(crate) const INPUT_SCALES: &[(&str, InputScale)] = &[
     ("minus_one_to_one", InputScale::MinusOneToOne),
     ("zero_to_one", InputScale::ZeroToOne),
     ("imagenet", InputScale::Imagenet),

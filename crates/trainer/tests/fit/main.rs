@@ -54,6 +54,7 @@ fn model() -> Model {
     let graph = graph();
     let weights = Weights::initialise(&graph, 11);
     let card = ModelCard {
+        backbone: None,
         backbone_layers: 7,
         preprocessing: Preprocessing::minus_one_to_one(),
         crop_to_aspect_ratio: false,

@@ -39,6 +39,7 @@ fn graph() -> Graph {
 fn model() -> Model {
     let graph = graph();
     let card = ModelCard {
+        backbone: None,
         backbone_layers: 5,
         preprocessing: Preprocessing::zero_to_one(),
         crop_to_aspect_ratio: false,

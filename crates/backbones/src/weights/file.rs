@@ -1,0 +1,224 @@
+//! A file of weights that is open: its tensors, its metadata, and its bytes, which are read once.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use injerto_files::shown;
+use injerto_graph::{Checksum, Format, Graph, Layout, TensorMap, WeightSet, matches_pattern};
+
+use super::card::BackboneCard;
+use super::fetch::{LARGEST_FILE, verify};
+use super::hdf5::KerasFile;
+use super::read::{self, Raw};
+use super::table::{Fit, Rest, fit};
+use super::{WeightError, Weights, checksum};
+
+/// A file of weights: what it holds is known, and no number of it has been converted yet.
+pub struct WeightFile {
+    origin: String,
+    format: Format,
+    contents: Contents,
+    metadata: BTreeMap<String, String>,
+    /// Sets whose published file it is, by id.
+    published: Vec<String>,
+}
+
+/// Tensors by name, or what a graph has to be known for to give them names.
+enum Contents {
+    Named(BTreeMap<String, Raw>),
+    Keras(KerasFile),
+}
+
+impl std::fmt::Debug for WeightFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WeightFile").field("origin", &self.origin).field("format", &self.format).finish_non_exhaustive()
+    }
+}
+
+impl WeightFile {
+    /// Opens a file of any format that is known, whatever its name ends in. Its contents tell the format, and whether it is
+    /// the file of one of the `known` sets.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is of no known format, is damaged, or whose checksum does not fit.
+    pub fn open(path: &Path, known: &[WeightSet]) -> Result<Self, WeightError> {
+        let bytes = bounded(path)?;
+        let origin = shown(path).to_string();
+        let format = sniff(&bytes).map_err(|reason| WeightError::Unreadable { origin: origin.clone(), reason })?;
+        let published = published(&bytes, known);
+        Ok(Self { published, ..Self::parse(bytes, origin, format, Some(path.to_owned()))? })
+    }
+
+    /// Opens a file that is of this format, such as a checkpoint.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is damaged, or whose checksum does not fit.
+    pub fn open_as(path: &Path, format: Format) -> Result<Self, WeightError> {
+        Self::parse(bounded(path)?, shown(path).to_string(), format, Some(path.to_owned()))
+    }
+
+    /// The same from memory; `origin` names the source in errors, and `path` is where the bytes lie, if they do.
+    pub(super) fn parse(
+        bytes: Vec<u8>,
+        origin: String,
+        format: Format,
+        path: Option<PathBuf>,
+    ) -> Result<Self, WeightError> {
+        let bad = |format, reason| WeightError::Format { origin: origin.clone(), format, reason };
+        let (contents, metadata) = match format {
+            Format::Safetensors => {
+                let (tensors, metadata) = read::safetensors(bytes).map_err(|reason| bad("safetensors", reason))?;
+                checksum::verify(&tensors, &metadata)
+                    .map_err(|found| WeightError::Damaged { origin: origin.clone(), found })?;
+                (Contents::Named(tensors), metadata)
+            }
+            Format::Pytorch => {
+                let tensors = read::pytorch(bytes, path).map_err(|reason| bad("a PyTorch file", reason))?;
+                (Contents::Named(tensors), BTreeMap::new())
+            }
+            Format::KerasHdf5 => {
+                let file = KerasFile::open(bytes).map_err(|reason| bad("Keras HDF5", reason))?;
+                (Contents::Keras(file), BTreeMap::new())
+            }
+        };
+        Ok(Self { origin, format, contents, metadata, published: Vec::new() })
+    }
+
+    /// The file, for messages.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// What its contents are.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Metadata of a safetensors file; nothing for other formats.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// What a file that this program wrote says of its backbone.
+    ///
+    /// # Errors
+    /// A description that cannot be read.
+    pub fn card(&self) -> Result<Option<BackboneCard>, WeightError> {
+        BackboneCard::of(&self.metadata).map_err(|reason| WeightError::Format {
+            origin: self.origin.clone(),
+            format: "a checkpoint",
+            reason,
+        })
+    }
+
+    /// Whether its bytes are those that `set` publishes.
+    pub fn is(&self, set: &WeightSet) -> bool {
+        self.published.contains(&set.id)
+    }
+
+    /// How well the file holds the weights of `wanted`, the first layers of `graph`, under the names of `table`.
+    pub fn fit(&self, table: &TensorMap, graph: &Graph, wanted: &Graph, rest: Rest) -> Fit {
+        match &self.contents {
+            Contents::Named(tensors) => fit(tensors, table, graph, wanted, rest),
+            Contents::Keras(file) => fit(&file.tensors(graph), &TensorMap::keras(), graph, wanted, Rest::Refused),
+        }
+    }
+
+    /// The weights that `fit` found.
+    ///
+    /// # Errors
+    /// [`WeightError::Mismatch`] where it did not find all; tensors that cannot be read or are not finite, each named.
+    pub fn take(&self, fit: &Fit, graph: &Graph) -> Result<Weights, WeightError> {
+        match &self.contents {
+            Contents::Named(tensors) => fit.take(tensors, graph, &self.origin),
+            Contents::Keras(file) => fit.take(&file.tensors(graph), graph, &self.origin),
+        }
+    }
+
+    /// The weights of `graph` from a file that [`Weights::save`] wrote, or any in Keras's names and axes. Tensors that
+    /// `graph` does not have and that match no pattern of `ignore` are an error, like every mismatch.
+    ///
+    /// # Errors
+    /// As [`WeightFile::take`]'s.
+    pub fn own(&self, graph: &Graph, ignore: &[&str]) -> Result<Weights, WeightError> {
+        let ignore = ignore.iter().map(|pattern| (*pattern).to_owned()).collect();
+        let table = TensorMap { layout: Layout::Keras, names: Vec::new(), ignore };
+        self.take(&self.fit(&table, graph, graph, Rest::Refused), graph)
+    }
+
+    /// The tensors whose names match `pattern`, whatever they are.
+    ///
+    /// # Errors
+    /// Tensors that cannot be read.
+    pub fn named(&self, pattern: &str) -> Result<Weights, WeightError> {
+        let mut weights = Weights::default();
+        let Contents::Named(tensors) = &self.contents else { return Ok(weights) };
+        for (name, raw) in tensors.iter().filter(|(name, _)| matches_pattern(pattern, name)) {
+            let data = raw.read().map_err(|reason| WeightError::Format {
+                origin: format!("{}, tensor '{}'", self.origin, injerto_files::printable(name)),
+                format: "numbers",
+                reason,
+            })?;
+            weights.insert(name, raw.shape.clone(), data);
+        }
+        Ok(weights)
+    }
+}
+
+/// Ids of the sets whose published file these bytes are. Each hash is made once.
+fn published(bytes: &[u8], sets: &[WeightSet]) -> Vec<String> {
+    let mut verdicts: Vec<(&Checksum, bool)> = Vec::new();
+    let mut is = |checksum| match verdicts.iter().find(|(known, _)| *known == checksum) {
+        Some((_, verdict)) => *verdict,
+        None => {
+            let verdict = verify(bytes, "", Some(checksum)).is_ok();
+            verdicts.push((checksum, verdict));
+            verdict
+        }
+    };
+    sets.iter().filter(|set| set.checksum.as_ref().is_some_and(&mut is)).map(|set| set.id.clone()).collect()
+}
+
+/// All bytes of a file, unless it is larger than any file of weights.
+fn bounded(path: &Path) -> Result<Vec<u8>, WeightError> {
+    let io = |source| WeightError::Io { path: path.to_owned(), source };
+    let file = std::fs::File::open(path).map_err(io)?;
+    let length = file.metadata().map_err(io)?.len();
+    let mut bytes = Vec::new();
+    if length <= LARGEST_FILE {
+        // A device has no length, and may have no end.
+        file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(io)?;
+    }
+    if length.max(bytes.len() as u64) > LARGEST_FILE {
+        let reason = format!("it is larger than {} GiB, the most that is read", LARGEST_FILE >> 30);
+        return Err(WeightError::Unreadable { origin: shown(path).to_string(), reason });
+    }
+    Ok(bytes)
+}
+
+/// The format of a file, as its first bytes tell it; what else it is, where they tell something else.
+fn sniff(bytes: &[u8]) -> Result<Format, String> {
+    const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
+    // A user block may lie before the signature.
+    let hdf5 = [0, 512, 1024, 2048].iter().any(|&at| bytes.get(at..).is_some_and(|rest| rest.starts_with(HDF5)));
+    let header = bytes.first_chunk().map(|length| u64::from_le_bytes(*length));
+    let safetensors = bytes.get(8) == Some(&b'{') && header.is_some_and(|length| length <= bytes.len() as u64 - 8);
+    let pickle = matches!(bytes, [0x80, 0..=5, ..] | [b'(' | b'}' | b']', ..]);
+    let tar = bytes.get(257..262) == Some(b"ustar");
+    match bytes {
+        _ if hdf5 => Ok(Format::KerasHdf5),
+        _ if safetensors => Ok(Format::Safetensors),
+        _ if bytes.starts_with(b"PK") => {
+            Ok(if read::has_keras_weights(bytes) { Format::KerasHdf5 } else { Format::Pytorch })
+        }
+        _ if pickle || tar => Ok(Format::Pytorch),
+        [] => Err("it is empty".to_owned()),
+        [0x1f, 0x8b, ..] => Err("it is compressed by gzip; unpack it first".to_owned()),
+        _ if bytes.starts_with(b"version https://git-lfs") => {
+            Err("it is a Git LFS pointer, not the file itself; fetch that with `git lfs pull`".to_owned())
+        }
+        [b'<', ..] => Err("it is a web page, not a file of weights; download the file itself".to_owned()),
+        _ => Err("it is none of safetensors, a PyTorch file, Keras HDF5 and .keras, or it is cut short".to_owned()),
+    }
+}
