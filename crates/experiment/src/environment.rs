@@ -1,3 +1,4 @@
+use injerto_files::shown;
 use serde_json::{Value, json};
 
 /// What a run was made with and on, for whoever wants to make it again.
@@ -9,7 +10,7 @@ pub(crate) fn environment(device: &str) -> Value {
         "cpu": cpu(),
         "threads": std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         "device": device,
-        "command": std::env::args().collect::<Vec<_>>(),
+        "command": std::env::args_os().map(|word| shown(word.as_ref()).to_string()).collect::<Vec<_>>(),
         "started": jiff::Timestamp::now().to_string(),
     })
 }

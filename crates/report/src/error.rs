@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use injerto_files::shown;
+
 /// Why nothing can be drawn.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
@@ -12,12 +14,12 @@ pub enum ReportError {
         source: std::io::Error,
     },
     /// A file of the run that is not what a run writes.
-    #[error("{}: {source}; was it written by `injerto train`?", path.display())]
+    #[error("{}: {reason}; was it written by `injerto train`?", shown(path))]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
-        source: serde_json::Error,
+        /// What is wrong with it, and where.
+        reason: String,
     },
     /// A folder in which no epoch has ended.
     #[error(

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -6,8 +6,9 @@ use burn::tensor::Device;
 use injerto_backbones::network::Network;
 use injerto_backbones::weights::{Precision, Weights};
 use injerto_data::decode::Orientation;
-use injerto_graph::{Graph, Interpolation, Preprocessing};
-use injerto_losses::Loss;
+use injerto_files::printable;
+use injerto_graph::{Activation, Graph, Interpolation, Operator, Preprocessing};
+use injerto_losses::{Loss, OutputActivation};
 use serde::{Deserialize, Serialize};
 
 use crate::{Runner, TrainError};
@@ -44,6 +45,55 @@ impl ModelCard {
     /// Key of the card in a checkpoint's metadata.
     const KEY: &str = "injerto.model";
 
+    /// The card in a checkpoint's metadata, if there is one and its parts agree.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn of(metadata: &BTreeMap<String, String>) -> Result<Self, String> {
+        let text = metadata.get(Self::KEY).ok_or_else(|| format!("no '{}' in its metadata", Self::KEY))?;
+        let card: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        card.check()?;
+        Ok(card)
+    }
+
+    /// Whether its parts agree: a network that takes images and gives one output a class, in the way that the loss reads it.
+    ///
+    /// # Errors
+    /// What contradicts what, in words.
+    pub fn check(&self) -> Result<(), String> {
+        let nodes = self.graph.nodes();
+        let input = &self.graph.input_shape().0;
+        if input.len() != 3 || input[2] != 3 || input.contains(&0) {
+            return Err(format!("its network takes {input:?}, and no images of [height, width, 3]"));
+        }
+        if self.backbone_layers == 0 || self.backbone_layers > nodes.len() {
+            return Err(format!("its backbone has {} of {} layers", self.backbone_layers, nodes.len()));
+        }
+        let Preprocessing { scale, mean, deviation, .. } = &self.preprocessing;
+        let finite = [*scale].iter().chain(mean).chain(deviation).all(|value| value.is_finite());
+        if !finite || *scale == 0.0 || deviation.contains(&0.0) {
+            return Err("its preprocessing divides by zero, or makes all images the same".to_owned());
+        }
+        let mut seen = BTreeSet::new();
+        if let Some(class) = self.classes.iter().find(|class| class.is_empty() || !seen.insert(*class)) {
+            return Err(format!("its classes have the name '{}' twice, or one without a name", printable(class)));
+        }
+        let last = nodes.last().expect("a graph has an input");
+        let [units] = last.shape.0[..] else {
+            return Err(format!("its output is {:?}, and no row of classes", last.shape.0));
+        };
+        let activation = match last.operator() {
+            Operator::Dense { activation, .. } | Operator::Activation { activation } => activation,
+            _ => &Activation::Linear,
+        };
+        let output = match activation {
+            Activation::Sigmoid => OutputActivation::Sigmoid,
+            Activation::Softmax => OutputActivation::Softmax,
+            _ => OutputActivation::Linear,
+        };
+        self.loss.check(output, units, self.classes.len()).map_err(|error| error.to_string())
+    }
+
     /// Height and width of the images that the network takes.
     pub fn image_size(&self) -> [usize; 2] {
         let shape = &self.graph.input_shape().0;
@@ -65,6 +115,8 @@ impl Model {
     pub(crate) const OPTIMIZER: &str = "optimizer:";
     /// What the names of weights begin with that early stopping may go back to.
     pub(crate) const SNAPSHOT: &str = "snapshot:";
+    /// What the names of weights begin with that were those of the last epoch when early stopping went back to others.
+    pub(crate) const LEFT: &str = "left:";
 
     /// Puts a network on a device.
     ///
@@ -82,11 +134,9 @@ impl Model {
     pub fn load(path: &Path, device: &Device) -> Result<Self, TrainError> {
         let bad = |reason: String| TrainError::Checkpoint { path: path.to_owned(), reason };
         let metadata = Weights::metadata(path)?;
-        let card =
-            metadata.get(ModelCard::KEY).ok_or_else(|| bad(format!("no '{}' in its metadata", ModelCard::KEY)))?;
-        let card: ModelCard = serde_json::from_str(card).map_err(|error| bad(error.to_string()))?;
-        let weights =
-            Weights::load_own(path, &card.graph, &[&format!("{}*", Self::OPTIMIZER), &format!("{}*", Self::SNAPSHOT)])?;
+        let card = ModelCard::of(&metadata).map_err(bad)?;
+        let others = [Self::OPTIMIZER, Self::SNAPSHOT, Self::LEFT].map(|prefix| format!("{prefix}*"));
+        let weights = Weights::load_own(path, &card.graph, &others.each_ref().map(String::as_str))?;
         Self::new(card, &weights, device)
     }
 
