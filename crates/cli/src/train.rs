@@ -14,7 +14,7 @@ use injerto_files::{printable, shell_word, shown};
 use injerto_graph::summary::grouped;
 use injerto_graph::{Cut, CutOptions};
 use injerto_report::ReportError;
-use injerto_report::verdict::{State, verdict};
+use injerto_report::verdict::{Guessing, State, verdict};
 use injerto_trainer::Checkpoints;
 use injerto_trainer::history::EpochRecord;
 
@@ -32,8 +32,11 @@ Examples:
   injerto train my.toml --set data.root=photos --set phases.0.epochs=3
   injerto train my.toml --dry-run
   injerto train --resume runs/my-20260101-120000
+  injerto train --resume runs/my-20260101-120000 --set phases.1.epochs=12
 
-Ctrl-C ends the run after the current batch; --resume goes on from the last finished epoch.")]
+Ctrl-C ends the run after the current batch; --resume goes on from the last finished epoch, from whatever folder it is called
+in. With --set it takes more epochs for the phase under way or the last one, another place of the images, and caches; what
+decides what is trained stays as it was when the run began.")]
 pub struct Arguments {
     /// The experiment
     #[arg(value_name = "FILE", required_unless_present = "resume")]
@@ -48,26 +51,33 @@ pub struct Arguments {
     #[arg(long, value_name = "FOLDER")]
     run_dir: Option<PathBuf>,
     /// Go on with a run that was stopped, from its last finished epoch
-    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["file", "set", "run_dir", "dry_run"])]
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["file", "run_dir"])]
     resume: Option<PathBuf>,
+    /// With --resume: go on although images were added, removed or replaced. Those that are still there keep their side
+    #[arg(long, requires = "resume")]
+    changed_data: bool,
 }
 
 /// Runs the command.
 pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
+    let cache = Cache::of_user()?;
     let resumed = arguments.resume.as_deref().map(RunFolder::open).transpose()?;
-    let file = resumed.as_ref().map(RunFolder::experiment).or(arguments.file).expect("clap requires one of the two");
-    let config = Config::load(&file, &arguments.set)?;
-    let device = device(config.device)?;
-    let (mut catalog, cache) = (common.catalog()?, Cache::of_user()?);
     let prepared = match &resumed {
         Some(folder) => {
-            Prepared::resumed(config, &mut catalog, &cache, &folder.path().join(injerto_trainer::Checkpoints::LAST))?
+            Prepared::resume(folder, &arguments.set, arguments.changed_data, &mut common.catalog()?, &cache)?
         }
-        None => Prepared::new(config, &mut catalog, &cache)?,
+        None => {
+            let file = arguments.file.expect("clap requires one of the two");
+            Prepared::new(Config::load(&file, &arguments.set)?, &mut common.catalog()?, &cache)?
+        }
     };
+    let device = device(prepared.config.device)?;
     output::prose(&plan(&prepared)).or_else(|unsaid| if arguments.dry_run { Err(unsaid) } else { Ok(()) })?;
     prepared.warnings.iter().for_each(|warning| output::warning(warning));
     if arguments.dry_run {
+        // Whatever a start would be refused for is refused here.
+        arguments.run_dir.as_deref().map_or(Ok(()), RunFolder::is_free)?;
+        prepared.rehearse(&device)?;
         out!("\n# The experiment, with every default\n{}", prepared.config.to_toml())?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -186,7 +196,7 @@ fn report(summary: &Summary, folder: &RunFolder) {
     if !summary.skipped.is_empty() {
         tell!("\n{} file(s) left out:", summary.skipped.len());
         for (path, reason) in summary.skipped.iter().take(10) {
-            tell!("  {}: {}", shown(path), printable(reason));
+            tell!("  {path}: {}", printable(reason));
         }
     }
     if let Some(gain) = &summary.transfer_gain {
@@ -206,7 +216,9 @@ fn report(summary: &Summary, folder: &RunFolder) {
         tell!("\nbest {} {value:.4} in epoch {}", summary.best.monitor, summary.best.epoch);
     }
     let history: Vec<EpochRecord> = summary.phases.iter().flat_map(|phase| phase.history.clone()).collect();
-    let verdict = verdict(&history, summary.best.epoch, Some(1.0 / summary.classes.len().max(1) as f64));
+    let validation = summary.images.as_ref().map_or(&[][..], |images| &images.validation);
+    let guessing = Guessing::new(Some(summary.classes.len()), validation);
+    let verdict = verdict(&history, summary.best.epoch, &guessing);
     if verdict.state != State::Unknown {
         tell!("{}: {}", verdict.headline, verdict.advice);
     }

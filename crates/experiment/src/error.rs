@@ -2,6 +2,22 @@ use std::path::PathBuf;
 
 use injerto_files::{printable, shown};
 
+use crate::resume::ChangedKey;
+use crate::split::DataChange;
+
+/// The first few keys with what they were and are.
+fn changed_in_words(changed: &[ChangedKey]) -> String {
+    let key = |ChangedKey { key, was, is }: &ChangedKey| {
+        let short = |text: &str| text.chars().take(60).collect::<String>();
+        format!("{} was {} and is {} now", printable(key), printable(&short(was)), printable(&short(is)))
+    };
+    let mut words: Vec<String> = changed.iter().take(5).map(key).collect();
+    if changed.len() > words.len() {
+        words.push(format!("and {} more", changed.len() - words.len()));
+    }
+    words.join(", ")
+}
+
 /// Why an experiment cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum ExperimentError {
@@ -89,6 +105,46 @@ pub enum ExperimentError {
     Occupied {
         /// The folder.
         path: PathBuf,
+    },
+    /// A folder that another process is writing to.
+    #[error(
+        "{0}: another process is training in this folder; wait until it has ended, or stop it, and then go on with \
+         `injerto train --resume {0}`",
+        shown(path)
+    )]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The experiment of a run that goes on is not the one that it began with.
+    #[error(
+        "{}: the run cannot go on as another experiment: {}; put the value back, or begin a new run",
+        shown(path),
+        changed_in_words(changed)
+    )]
+    OtherExperiment {
+        /// The folder.
+        path: PathBuf,
+        /// What differs.
+        changed: Vec<ChangedKey>,
+    },
+    /// The images of a run that goes on are not those that it began with.
+    #[error(
+        "{}: the images have changed since the run began: {change}. Put them back, or go on all the same with \
+         `--changed-data`: an image that is still there stays on its side, so that none validates that was trained on",
+        shown(path)
+    )]
+    DataChanged {
+        /// The folder.
+        path: PathBuf,
+        /// How.
+        change: DataChange,
+    },
+    /// The backbone's weights are not to be had, and the checkpoint cannot stand in for them.
+    #[error("{reason}")]
+    Lost {
+        /// What is missing.
+        reason: String,
     },
     /// A backbone that does not tell ImageNet's classes apart.
     #[error(

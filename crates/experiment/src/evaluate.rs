@@ -70,7 +70,6 @@ impl Classifier {
             last_layer: None,
             preprocessing: None,
             weights,
-            instead: None,
             seed: 0,
         })?;
         let (outputs, classes) = (resolved.description.graph.output_shape(), imagenet_classes().len());

@@ -2,7 +2,7 @@
 //!
 //! - [`config`]: the schema, its diagnostics, `--set`, and the resolved file;
 //! - [`Prepared`]: everything found and checked: images, plugin, weights, head, loss, phases. Nothing has been trained;
-//! - [`run`]: the training, and the folder that it leaves;
+//! - [`run`]: the training, in the [`RunFolder`] that it leaves, and [`Prepared::resume`]: how it goes on;
 //! - [`Predictor`]: a checkpoint put to use;
 //! - [`advise`]: which strategy suits a dataset and a backbone;
 //! - [`evaluate`], [`Classifier`]: a backbone with its own classifier on photos of ImageNet's classes;
@@ -15,6 +15,7 @@ pub mod config;
 mod environment;
 mod error;
 mod evaluate;
+mod folder;
 pub mod gain;
 mod guard;
 mod json;
@@ -22,11 +23,16 @@ mod phases;
 mod predict;
 mod prepare;
 mod record;
+mod resume;
 mod run;
+mod split;
 mod tensorboard;
 
 pub use error::ExperimentError;
 pub use evaluate::{Classifier, Evaluation, evaluate, imagenet_classes, labelled};
+pub use folder::RunFolder;
 pub use predict::Predictor;
 pub use prepare::{Prepared, device};
-pub use run::{BestSummary, ImageCounts, Outcome, PhaseSummary, RunFolder, Summary, Watch, run};
+pub use resume::ChangedKey;
+pub use run::{BestSummary, ImageCounts, Outcome, PhaseSummary, Summary, Watch, run};
+pub use split::DataChange;

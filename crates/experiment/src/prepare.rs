@@ -6,17 +6,18 @@ use injerto_backbones::resolve::Ask;
 use injerto_backbones::weights::{Cache, Weights};
 use injerto_data::generated::Task;
 use injerto_data::{Dataset, Loader, LoaderOptions, folder, resize};
-use injerto_graph::{FreezePlan, Graph, Interpolation, Selection};
+use injerto_graph::{CutOptions, FreezePlan, Graph, Interpolation, Selection, Split};
 use injerto_losses::Loss;
 use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::history::Best;
 use injerto_trainer::optimizer::OptimizerConfig;
-use injerto_trainer::{BatchNorm, Model, ModelCard, Phase, Settings};
+use injerto_trainer::{BatchNorm, Model, ModelCard, Phase, Settings, check_compiles, check_monitors};
 
 use crate::ExperimentError;
 use crate::config::{self, Config, Generated, Images, InputScale};
 use crate::guard;
 use crate::phases::{class_weights, phases};
+use crate::split::SplitList;
 
 /// An experiment in which everything has been found and fits together; nothing has been trained yet.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub struct Prepared {
     pub class_weights: Option<Vec<f32>>,
     /// What is allowed and probably not meant.
     pub warnings: Vec<String>,
+    /// Which image is on which side, once the files have been read for it.
+    pub(crate) split: Option<SplitList>,
     /// Where features are kept.
     features: PathBuf,
 }
@@ -50,31 +53,7 @@ impl Prepared {
     ///
     /// # Errors
     /// [`ExperimentError`], the first thing that is missing or does not fit.
-    pub fn new(config: Config, catalog: &mut Catalog, cache: &Cache) -> Result<Self, ExperimentError> {
-        Self::with(config, catalog, cache, None)
-    }
-
-    /// The same, to go on with a run. Its `checkpoint` stands in for a file of weights that is gone: all that a resumed run
-    /// needs is in it. Not so for a comparison of seeds, each of which begins from the weights as they were.
-    ///
-    /// # Errors
-    /// As [`Prepared::new`]'s.
-    pub fn resumed(
-        config: Config,
-        catalog: &mut Catalog,
-        cache: &Cache,
-        checkpoint: &Path,
-    ) -> Result<Self, ExperimentError> {
-        let instead = config.transfer_gain.is_none().then_some(checkpoint);
-        Self::with(config, catalog, cache, instead)
-    }
-
-    fn with(
-        mut config: Config,
-        catalog: &mut Catalog,
-        cache: &Cache,
-        instead: Option<&Path>,
-    ) -> Result<Self, ExperimentError> {
+    pub fn new(mut config: Config, catalog: &mut Catalog, cache: &Cache) -> Result<Self, ExperimentError> {
         let (train, validation) = images(&config)?;
         let scale = config.backbone.preprocessing.map(InputScale::preprocessing);
         let resolved = catalog.resolve(&Ask {
@@ -84,7 +63,6 @@ impl Prepared {
             last_layer: config.backbone.last_layer.as_deref(),
             preprocessing: scale.as_ref(),
             weights: &config.backbone.weights,
-            instead,
             seed: u64::from(config.seed),
         })?;
         let description = &resolved.description;
@@ -101,12 +79,15 @@ impl Prepared {
         let backbone = resolved.backbone.clone();
         let graph = head.graft(&backbone)?;
         let phases = phases(&config.phases, &config.callbacks, &backbone, graph.len())?;
+        let best = Best::new(config.checkpoint.monitor, config.checkpoint.mode);
+        check_monitors(&phases, &best, validation.is_some())?;
         let weights_asked = config.loss.class_weights.as_ref();
         let class_weights =
             weights_asked.map(|asked| class_weights(asked, &train.classes, &train.counts())).transpose()?;
         let weights = resolved.weights(catalog, cache)?;
         let mut warnings = warnings(&config);
         warnings.extend(resolved.warnings.iter().cloned());
+        warnings.extend(homeless_features(&config, &phases, &graph, &train, validation.as_ref()));
         let card = ModelCard {
             backbone_layers: backbone.len(),
             backbone: Some(resolved.name.clone()),
@@ -131,6 +112,7 @@ impl Prepared {
             phases,
             class_weights,
             warnings,
+            split: None,
             features,
         };
         prepared.warnings.extend(guard::warning(&prepared, &resolved));
@@ -145,6 +127,15 @@ impl Prepared {
         let mut weights = Weights::initialise(&self.card.graph, u64::from(seed));
         weights.extend(self.weights.clone());
         Ok(Model::new(self.card.clone(), &weights, device)?)
+    }
+
+    /// Makes the network on the device and compiles every phase, so that a start cannot fail at what is known now.
+    ///
+    /// # Errors
+    /// As [`Prepared::model`]'s, and a network that the kernels cannot compile.
+    pub fn rehearse(&self, device: &Device) -> Result<(), ExperimentError> {
+        let model = self.model(self.config.seed, device)?;
+        Ok(check_compiles(&model, &self.phases, self.config.uses_kernels())?)
     }
 
     /// The same network with fresh weights throughout.
@@ -261,6 +252,38 @@ fn warnings(config: &Config) -> Vec<String> {
         ));
     }
     warnings
+}
+
+/// A word on features that have no place: they fit into neither memory nor, as the experiment wants it, the cache.
+fn homeless_features(
+    config: &Config,
+    phases: &[Phase],
+    graph: &Graph,
+    train: &Dataset,
+    validation: Option<&Dataset>,
+) -> Option<String> {
+    if config.cache.keep {
+        return None;
+    }
+    let views = config.data.cached_views.filter(|_| !config.data.augment.is_empty());
+    let fresh = config.data.mix().is_on() || (!config.data.augment.is_empty() && views.is_none());
+    let trained = if fresh { 0 } else { train.samples.len() * views.unwrap_or(1) };
+    let rows = trained.max(validation.map_or(0, |validation| validation.samples.len()));
+    let bytes_of = |phase: &Phase| {
+        let split = Split::planned(graph, &phase.plan, CutOptions::default());
+        let values = if split.prefix.len() < 2 { 0 } else { split.crossing_values(graph) };
+        rows.saturating_mul(values).saturating_mul(config.cache.precision.bytes())
+    };
+    let (phase, bytes) = phases.iter().map(|phase| (phase, bytes_of(phase))).max_by_key(|(_, bytes)| *bytes)?;
+    (bytes > config.cache.memory_mb << 20).then(|| {
+        format!(
+            "the features of phase '{}' take {} MiB, more than cache.memory_mb = {}, and cache.keep = false keeps them nowhere \
+             else: they are computed anew in every epoch, which takes longer and trains the same",
+            phase.name,
+            bytes >> 20,
+            config.cache.memory_mb
+        )
+    })
 }
 
 /// The device that an experiment names.

@@ -17,18 +17,18 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// Begins both files anew with the epochs that a resumed run has behind it.
+    /// Begins both files with the epochs that a resumed run has done; at no moment is there less than before.
     pub(crate) fn begin(folder: &Path, done: &[EpochRecord]) -> Result<Self, ExperimentError> {
-        let create = |name: &str| {
+        let begin = |name: &str, text: String| {
             let path = folder.join(name);
-            let file = OpenOptions::new().create(true).write(true).truncate(true).open(&path);
+            let file =
+                injerto_files::write(&path, text.as_bytes()).and_then(|()| OpenOptions::new().append(true).open(&path));
             file.map(|file| (path.clone(), file)).map_err(|source| ExperimentError::Io { path, source })
         };
-        let mut history = Self { csv: create("history.csv")?, jsonl: create("history.jsonl")?, failed: None };
-        history.write_csv(CSV_HEADER);
-        done.iter().for_each(|record| history.write(record));
-        history.finish()?;
-        Ok(history)
+        let csv: String =
+            std::iter::once(CSV_HEADER.to_owned()).chain(done.iter().map(EpochRecord::to_csv)).map(line).collect();
+        let jsonl: String = done.iter().map(json).map(line).collect();
+        Ok(Self { csv: begin("history.csv", csv)?, jsonl: begin("history.jsonl", jsonl)?, failed: None })
     }
 
     /// The first error, if there was one.
@@ -37,20 +37,21 @@ impl History {
     }
 
     fn write(&mut self, record: &EpochRecord) {
-        self.write_csv(&record.to_csv());
-        let line = serde_json::to_string(record).expect("a record is plain data");
-        let (path, file) = &mut self.jsonl;
-        if let Err(source) = writeln!(file, "{line}").and_then(|()| file.flush()) {
-            self.failed.get_or_insert(ExperimentError::Io { path: path.clone(), source });
+        let lines = [(&mut self.csv, record.to_csv()), (&mut self.jsonl, json(record))];
+        for ((path, file), text) in lines {
+            if let Err(source) = file.write_all(line(text).as_bytes()).and_then(|()| file.flush()) {
+                self.failed.get_or_insert(ExperimentError::Io { path: path.clone(), source });
+            }
         }
     }
+}
 
-    fn write_csv(&mut self, line: &str) {
-        let (path, file) = &mut self.csv;
-        if let Err(source) = writeln!(file, "{line}").and_then(|()| file.flush()) {
-            self.failed.get_or_insert(ExperimentError::Io { path: path.clone(), source });
-        }
-    }
+fn json(record: &EpochRecord) -> String {
+    serde_json::to_string(record).expect("a record is plain data")
+}
+
+fn line(text: String) -> String {
+    text + "\n"
 }
 
 impl Observer for History {

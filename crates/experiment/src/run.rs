@@ -1,85 +1,21 @@
-use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use burn::tensor::Device;
-use injerto_data::{Loader, Skipped};
+use injerto_data::Loader;
 use injerto_trainer::history::EpochRecord;
 use injerto_trainer::metrics::Report;
-use injerto_trainer::{Checkpoints, Fit, Fitted, Model, Observer, Phase, Progress, Seconds};
+use injerto_trainer::{Checkpoints, Event, Fit, Fitted, Model, Observer, Phase, Progress, Seconds};
 use serde::{Deserialize, Serialize};
 
+use crate::config::Config;
 use crate::environment::{environment, peak_memory};
 use crate::gain::{Gain, compare};
 use crate::record::History;
+use crate::resume::{anchored, notes};
+use crate::split::SplitList;
 use crate::tensorboard::TensorBoard;
-use crate::{ExperimentError, Prepared};
-
-/// The folder that a run leaves.
-#[derive(Debug, Clone)]
-pub struct RunFolder {
-    path: PathBuf,
-}
-
-impl RunFolder {
-    /// A new folder: `wanted`, or `runs/NAME-TIME`.
-    ///
-    /// # Errors
-    /// A folder that holds a run already, or cannot be made.
-    pub fn create(wanted: Option<&Path>, name: &str) -> Result<Self, ExperimentError> {
-        let path = wanted.map_or_else(
-            || {
-                let safe = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' };
-                let time = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string();
-                let base = format!("{}-{time}", name.chars().map(safe).collect::<String>());
-                // Two runs may begin in one second.
-                let candidates = (1..).map(|n| if n == 1 { base.clone() } else { format!("{base}-{n}") });
-                let mut free = candidates.map(|name| Path::new("runs").join(name)).filter(|path| !path.exists());
-                free.next().expect("numbers do not run out")
-            },
-            Path::to_owned,
-        );
-        if path.join("experiment.toml").exists() {
-            return Err(ExperimentError::Occupied { path });
-        }
-        std::fs::create_dir_all(&path).map_err(|source| ExperimentError::Io { path: path.clone(), source })?;
-        Ok(Self { path })
-    }
-
-    /// The folder of a run that has begun, to go on with.
-    ///
-    /// # Errors
-    /// A folder without an experiment in it.
-    pub fn open(path: &Path) -> Result<Self, ExperimentError> {
-        let folder = Self { path: path.to_owned() };
-        match folder.experiment().is_file() {
-            true => Ok(folder),
-            false => {
-                let source =
-                    std::io::Error::new(std::io::ErrorKind::NotFound, "no such file; this is not a run's folder");
-                Err(ExperimentError::Io { path: folder.experiment(), source })
-            }
-        }
-    }
-
-    /// The folder.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The resolved experiment in it.
-    pub fn experiment(&self) -> PathBuf {
-        self.path.join("experiment.toml")
-    }
-
-    fn write(&self, name: &str, text: &str) -> Result<(), ExperimentError> {
-        let path = self.path.join(name);
-        // Beside its name and then renamed, so that a script never reads half a file.
-        let partial = self.path.join(format!(".{name}.partial"));
-        let written = std::fs::write(&partial, text).and_then(|()| std::fs::rename(&partial, &path));
-        written.map_err(|source| ExperimentError::Io { path, source })
-    }
-}
+use crate::{ExperimentError, Prepared, RunFolder};
 
 /// `summary.json`: what scripts read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -108,9 +44,9 @@ pub struct Summary {
     pub images_per_second: f64,
     /// The most memory that was held.
     pub peak_memory_bytes: u64,
-    /// Files that were left out, with the reason.
+    /// Files that were left out, with the reason. What is not UTF-8 in a name, or would not show on a terminal, is escaped.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub skipped: Vec<(PathBuf, String)>,
+    pub skipped: Vec<(String, String)>,
     /// Whether it was stopped before its end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub interrupted: bool,
@@ -120,6 +56,36 @@ pub struct Summary {
     /// How much transfer helped, where the experiment asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer_gain: Option<Gain>,
+}
+
+impl Summary {
+    /// Whether its parts agree: it may come from a file that somebody has edited.
+    ///
+    /// # Errors
+    /// What contradicts what, in words.
+    pub fn check(&self) -> Result<(), String> {
+        let history = self.phases.iter().flat_map(|phase| &phase.history);
+        for (at, record) in history.clone().enumerate() {
+            if record.epoch != at + 1 {
+                return Err(format!("epoch {} is in place {} of its phases", record.epoch, at + 1));
+            }
+        }
+        let epochs = history.count();
+        if self.best.epoch > epochs {
+            return Err(format!("the best epoch is {}, but there are {epochs}", self.best.epoch));
+        }
+        let classes = self.classes.len();
+        let counted = self.images.iter().flat_map(|images| [&images.train, &images.validation]);
+        if let Some(counts) = { counted }.find(|counts| !counts.is_empty() && counts.len() != classes) {
+            return Err(format!("{} counts of images for {classes} classes", counts.len()));
+        }
+        let Some(metrics) = &self.metrics else { return Ok(()) };
+        let square = metrics.confusion.len() == classes && metrics.confusion.iter().all(|row| row.len() == classes);
+        if !square || metrics.per_class.len() != classes {
+            return Err(format!("its metrics are not those of {classes} classes"));
+        }
+        Ok(())
+    }
 }
 
 /// How many images a run had of each class, in the order of [`Summary::classes`].
@@ -180,10 +146,11 @@ pub struct Watch<'a> {
     pub stop: &'a AtomicBool,
 }
 
-/// Trains, and leaves the folder: resolved experiment, environment, history, TensorBoard events, checkpoints, summary.
+/// Trains, and leaves the folder: resolved experiment, environment, list of images, history, TensorBoard events, checkpoints,
+/// summary. A run that was complete before is not touched.
 ///
 /// # Errors
-/// Whatever training meets. Files of finished epochs are there all the same.
+/// Whatever training meets. Files of finished epochs are there all the same; a folder in which no batch was trained is not.
 pub fn run(
     prepared: &Prepared,
     device: &Device,
@@ -193,50 +160,100 @@ pub fn run(
 ) -> Result<Outcome, ExperimentError> {
     let began = Instant::now();
     let config = &prepared.config;
-    let name = config.device.name();
+    let experiment = anchored(config).to_toml();
+    if folder.read(RunFolder::EXPERIMENT)?.as_deref() != Some(&experiment) {
+        folder.write(RunFolder::EXPERIMENT, &experiment)?;
+    }
     if !resume {
-        folder.write("experiment.toml", &config.to_toml())?;
-        let environment = serde_json::to_string_pretty(&environment(name)).expect("plain data");
-        folder.write("environment.json", &environment)?;
+        let environment = serde_json::to_string_pretty(&environment(config.device.name())).expect("plain data");
+        folder.write(RunFolder::ENVIRONMENT, &environment)?;
     }
     let mut model = prepared.model(config.seed, device)?;
-    let checkpoints = Checkpoints::new(folder.path(), config.checkpoint.save_best_only);
+    let split = prepared.split_list();
+    let checkpoints =
+        Checkpoints::new(folder.path(), config.checkpoint.save_best_only).with_notes(notes(prepared, split.as_ref()));
     let progress = if resume { checkpoints.resume(&mut model)? } else { None };
+    if let Some(progress) = progress.as_ref().filter(|progress| progress.is_complete(&prepared.phases))
+        && let Some(summary) = whole_summary(folder, config, progress)
+    {
+        return Ok(Outcome { summary, model });
+    }
+    let split = split.as_ref().map(SplitList::to_csv);
+    if let Some(split) = split.as_ref().filter(|_| progress.is_none()) {
+        folder.write(RunFolder::SPLIT, split)?;
+    }
+    let seconds_before = progress.as_ref().map_or(0.0, |progress| progress.seconds.total);
     let mut history = History::begin(folder.path(), progress.as_ref().map_or(&[], |done| &done.history))?;
     let mut board = TensorBoard::begin(folder.path())?;
     let (train, validation) = prepared.loaders(config.seed);
     let settings = prepared.settings(config.seed);
+    let mut keeper = Keeper { folder, split: split.filter(|_| progress.is_some()), first: true, failed: None };
     let fitted = Fit {
         train: &train,
         validation: validation.as_ref(),
         phases: &prepared.phases,
         settings: &settings,
         checkpoints: Some(&checkpoints),
-        observer: &mut (&mut history, (&mut board, &mut *watch.observer)),
+        observer: &mut (&mut keeper, (&mut history, (&mut board, &mut *watch.observer))),
         stop: watch.stop,
     }
     .run(&mut model, progress)?;
+    folder.keep();
     history.finish()?;
-    let mut skipped = train.skipped();
-    skipped.extend(validation.iter().flat_map(Loader::skipped));
-    let mut summary = summarise(prepared, &fitted, skipped);
+    keeper.failed.map_or(Ok(()), Err)?;
+    let mut summary = summarise(prepared, &fitted);
     summary.metrics = metrics(prepared, &fitted, validation.as_ref(), device, folder, watch)?;
-    folder.write("summary.json", &crate::json::pretty(&summary))?;
+    folder.write(RunFolder::SUMMARY, &crate::json::pretty(&summary))?;
     if let Some(asked) = config.transfer_gain.as_ref().filter(|_| !fitted.interrupted) {
         let own = accuracies(&fitted.history);
         summary.transfer_gain = transfer_gain(prepared, device, asked, (config.seed, own), watch)?;
         summary.interrupted = summary.transfer_gain.is_none();
     }
-    summary.seconds.total = began.elapsed().as_secs_f64();
+    summary.seconds.total = seconds_before + began.elapsed().as_secs_f64();
     summary.peak_memory_bytes = peak_memory();
-    folder.write("summary.json", &crate::json::pretty(&summary))?;
+    folder.write(RunFolder::SUMMARY, &crate::json::pretty(&summary))?;
     // The least of the files: everything else is there if it is not.
     board.finish()?;
     Ok(Outcome { summary, model })
 }
 
-/// What is known of the validation images under the best epoch's weights. A resumed run whose best epoch lies before the
-/// resume asks its checkpoint again.
+/// The summary in the folder, where it says all that there is to say of a run that is complete.
+fn whole_summary(folder: &RunFolder, config: &Config, progress: &Progress) -> Option<Summary> {
+    let text = folder.read(RunFolder::SUMMARY).ok()??;
+    let summary: Summary = serde_json::from_str(&text).ok()?;
+    let epochs: usize = summary.phases.iter().map(|phase| phase.history.len()).sum();
+    let seeds = |gain: &Gain| config.transfer_gain.as_ref().is_some_and(|asked| asked.seeds == gain.seeds);
+    let compared = summary.transfer_gain.as_ref().map_or(config.transfer_gain.is_none(), seeds);
+    (!summary.interrupted && epochs == progress.history.len() && compared).then_some(summary)
+}
+
+/// Looks after the run's folder while it trains.
+struct Keeper<'a> {
+    folder: &'a RunFolder,
+    /// A list of images that has changed, to be written once a checkpoint knows of it.
+    split: Option<String>,
+    /// Whether no epoch has ended.
+    first: bool,
+    failed: Option<ExperimentError>,
+}
+
+impl Observer for Keeper<'_> {
+    fn observe(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Batch { .. } => self.folder.keep(),
+            Event::EpochEnded { .. } if std::mem::take(&mut self.first) => {
+                // What an earlier part of the run wrote is no longer true of it.
+                let _ = std::fs::remove_file(self.folder.path().join(RunFolder::SUMMARY));
+                let written = self.split.take().map_or(Ok(()), |split| self.folder.write(RunFolder::SPLIT, &split));
+                self.failed = written.err();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What is known of the validation images under the best epoch's weights. Of a run that an older version began, its
+/// checkpoint is asked.
 fn metrics(
     prepared: &Prepared,
     fitted: &Fitted,
@@ -245,13 +262,9 @@ fn metrics(
     folder: &RunFolder,
     watch: &mut Watch<'_>,
 ) -> Result<Option<Report>, ExperimentError> {
-    let Some(best) = fitted.history.iter().find(|record| record.epoch == fitted.best.epoch) else { return Ok(None) };
-    match (&fitted.predictions, validation) {
-        (Some(predictions), _) => {
-            let report = Report::new(predictions, &prepared.card.classes);
-            Ok(report.map(|report| Report { loss: best.val_loss, ..report }))
-        }
-        (None, Some(loader)) if !fitted.interrupted => {
+    match (&fitted.report, validation) {
+        (Some(report), _) => Ok(Some(report.clone())),
+        (None, Some(loader)) if !fitted.interrupted && fitted.best.epoch > 0 => {
             let model = Model::load(&folder.path().join(Checkpoints::BEST), device)?;
             let runner = model.runner(prepared.config.uses_kernels())?;
             Ok(model.report(&runner, loader, watch.observer, watch.stop)?)
@@ -304,7 +317,7 @@ fn transfer_gain(
     Ok(Some(compare(&pairs, prepared.card.classes.len())))
 }
 
-fn summarise(prepared: &Prepared, fitted: &Fitted, skipped: Vec<Skipped>) -> Summary {
+fn summarise(prepared: &Prepared, fitted: &Fitted) -> Summary {
     let config = &prepared.config;
     let phase = |phase: &Phase| {
         let own: Vec<EpochRecord> =
@@ -339,7 +352,7 @@ fn summarise(prepared: &Prepared, fitted: &Fitted, skipped: Vec<Skipped>) -> Sum
         seconds: fitted.seconds,
         images_per_second: fitted.images as f64 / fitted.seconds.total.max(1e-9),
         peak_memory_bytes: peak_memory(),
-        skipped: skipped.into_iter().map(|skipped| (skipped.path, skipped.reason)).collect(),
+        skipped: fitted.skipped.clone(),
         interrupted: fitted.interrupted,
         metrics: None,
         transfer_gain: None,

@@ -24,7 +24,7 @@ const CONFUSIONS: usize = 20;
 /// A run's page.
 pub fn report(run: &Run) -> String {
     let summary = run.summary.as_ref();
-    let verdict = verdict(&run.history, run.best.epoch, run.chance());
+    let verdict = verdict(&run.history, run.best.epoch, &run.guessing());
     let mut body = header(run, &verdict);
     body += &section("Learning curves", &figures(&run_figure(run).each()));
     body += &section("What the curves say", &words(&verdict));
@@ -92,8 +92,8 @@ fn header(run: &Run, verdict: &Verdict) -> String {
 fn chip(verdict: &Verdict) -> String {
     let class = match verdict.state {
         State::Converged => "good",
-        State::Improving => "fair",
-        State::Overfitting { .. } | State::Worsening { .. } => "bad",
+        State::Improving | State::Stalled => "fair",
+        State::Overfitting { .. } | State::Worsening { .. } | State::Guessing => "bad",
         State::Unknown => return String::new(),
     };
     format!("<span class=\"chip {class}\">{}</span>", escaped(&verdict.headline))
@@ -208,7 +208,10 @@ fn classes(run: &Run) -> String {
         .as_object()
         .into_iter()
         .flatten()
-        .filter_map(|(name, value)| Some(vec![metric(name), format!("{:.4}", value.as_f64()?)]))
+        .filter_map(|(name, value)| {
+            let figure = value.as_u64().map(|count| grouped(count as usize));
+            Some(vec![metric(name), figure.or_else(|| Some(format!("{:.4}", value.as_f64()?)))?])
+        })
         .collect();
     if !whole.is_empty() {
         html += "<h3>All classes together</h3>\n";
@@ -221,7 +224,7 @@ fn classes(run: &Run) -> String {
 fn metric(name: &str) -> String {
     match name {
         "accuracy" => "accuracy".to_owned(),
-        "macro_f1" => "F1, the mean over the classes".to_owned(),
+        "macro_f1" => "F1, the mean over the classes that occur".to_owned(),
         "roc_auc" => "area under the ROC curve".to_owned(),
         "ece" => "expected calibration error".to_owned(),
         other => match other.strip_prefix("top_") {
@@ -351,7 +354,7 @@ fn time(summary: &Summary) -> String {
 }
 
 fn skipped(summary: &Summary) -> String {
-    let row = |(path, reason): &(std::path::PathBuf, String)| vec![escaped(&shown(path).to_string()), escaped(reason)];
+    let row = |(path, reason): &(String, String)| vec![escaped(path), escaped(reason)];
     let rows: Vec<_> = summary.skipped.iter().take(SKIPPED).map(row).collect();
     let more = summary.skipped.len().saturating_sub(SKIPPED);
     let html = table(&["file", "reason"], &rows);

@@ -6,6 +6,7 @@ use injerto_trainer::history::{Best, EpochRecord, Metric, Mode};
 use serde_json::Value;
 
 use crate::ReportError;
+use crate::verdict::Guessing;
 
 /// What a run's folder says.
 ///
@@ -60,14 +61,15 @@ impl Run {
     /// # Errors
     /// Files that are not what a run writes; a folder without a finished epoch.
     pub fn load(folder: &Path) -> Result<Self, ReportError> {
-        let summary: Option<Value> = optional(&folder.join("summary.json"))?
-            .map(|text| json(&folder.join("summary.json"), &text))
-            .transpose()?;
-        let metrics = summary.as_ref().map_or(Value::Null, |summary| summary["metrics"].clone());
         let at = folder.join("summary.json");
+        let summary: Option<Value> = optional(&at)?.map(|text| json(&at, 0, &text)).transpose()?;
+        let metrics = summary.as_ref().map_or(Value::Null, |summary| summary["metrics"].clone());
         let summary: Option<Summary> = summary
-            .map(|value| serde_json::from_value(value).map_err(|source| ReportError::Malformed { path: at, source }))
+            .map(|value| serde_json::from_value(value).map_err(|error| malformed(&at, error.to_string())))
             .transpose()?;
+        if let Some(Err(reason)) = summary.as_ref().map(Summary::check) {
+            return Err(malformed(&at, reason));
+        }
         let history: Vec<EpochRecord> = match &summary {
             Some(summary) => summary.phases.iter().flat_map(|phase| phase.history.clone()).collect(),
             None => {
@@ -75,7 +77,13 @@ impl Run {
                 let text = optional(&path)?.unwrap_or_default();
                 // A line that was cut off when the run was killed has no end.
                 let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-                whole.lines().map(|line| json(&path, line)).collect::<Result<_, _>>()?
+                let records: Vec<EpochRecord> =
+                    whole.lines().enumerate().map(|(at, line)| json(&path, at, line)).collect::<Result<_, _>>()?;
+                let misplaced = records.iter().enumerate().find(|(at, record)| record.epoch != at + 1);
+                if let Some((at, record)) = misplaced {
+                    return Err(malformed(&path, format!("line {}: epoch {} is out of place", at + 1, record.epoch)));
+                }
+                records
             }
         };
         if history.is_empty() {
@@ -125,6 +133,12 @@ impl Run {
         self.history.iter().map(|record| record.val_accuracy.unwrap_or(record.accuracy)).collect()
     }
 
+    /// What guessing would reach, as far as the run says it.
+    pub fn guessing(&self) -> Guessing {
+        let images = self.summary.as_ref().and_then(|summary| summary.images.as_ref());
+        Guessing::new(self.classes, images.map_or(&[], |images| &images.validation))
+    }
+
     /// The accuracy of guessing, if the run says how many classes there are.
     pub fn chance(&self) -> Option<f64> {
         self.classes.map(|classes| 1.0 / classes.max(1) as f64)
@@ -144,6 +158,16 @@ fn optional(path: &Path) -> Result<Option<String>, ReportError> {
     }
 }
 
-fn json<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T, ReportError> {
-    serde_json::from_str(text).map_err(|source| ReportError::Malformed { path: path.to_owned(), source })
+/// Reads the line `at` of a file, counted from 0, or all from there.
+fn json<T: serde::de::DeserializeOwned>(path: &Path, at: usize, text: &str) -> Result<T, ReportError> {
+    serde_json::from_str(text).map_err(|error| {
+        // It counts lines from the beginning of the text, and says where at the end of its message.
+        let message = error.to_string();
+        let what = message.rsplit_once(" at line ").map_or(message.as_str(), |(what, _)| what);
+        malformed(path, format!("line {}, column {}: {what}", at + error.line().max(1), error.column()))
+    })
+}
+
+fn malformed(path: &Path, reason: String) -> ReportError {
+    ReportError::Malformed { path: path.to_owned(), reason }
 }

@@ -9,6 +9,51 @@ const FALL: f64 = 0.02;
 /// Training accuracy this far above validation accuracy is worth a word.
 const GAP: f64 = 0.05;
 
+/// A training loss of so many times that of guessing has gone the wrong way.
+const LOST: f64 = 1.5;
+
+/// What guessing reaches: a run that does no better has learnt nothing, however quietly its curves end.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Guessing {
+    /// Accuracy of who always names the most frequent class.
+    pub accuracy: Option<f64>,
+    /// Loss of who gives all classes the same probability.
+    pub loss: Option<f64>,
+    /// Images that accuracy is measured on, which say how far it can be trusted.
+    pub images: Option<usize>,
+}
+
+impl Guessing {
+    /// Among so many classes, of which there are so many validation images each (none: it is not known).
+    pub fn new(classes: Option<usize>, images: &[usize]) -> Self {
+        let total: usize = images.iter().sum();
+        let even = classes.map(|classes| 1.0 / classes.max(1) as f64);
+        let most = images.iter().max().filter(|_| total > 0).map(|&most| most as f64 / total as f64);
+        let loss = classes.map(|classes| (classes.max(2) as f64).ln());
+        Self { accuracy: most.or(even), loss, images: (total > 0).then_some(total) }
+    }
+
+    /// The 95 % interval of an accuracy (Wilson, 1927), as far as it is known on how many images it was measured.
+    pub fn interval(&self, accuracy: f64) -> Option<(f64, f64)> {
+        const Z: f64 = 1.959_964;
+        let n = self.images? as f64;
+        let middle = (accuracy + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
+        let half = Z / (1.0 + Z * Z / n) * (accuracy * (1.0 - accuracy) / n + Z * Z / (4.0 * n * n)).sqrt();
+        Some((middle - half, middle + half))
+    }
+
+    /// Whether an accuracy may be that of guessing.
+    fn is_enough_for(&self, accuracy: f64) -> bool {
+        let lowest = self.interval(accuracy).map_or(accuracy, |(lowest, _)| lowest);
+        self.accuracy.is_some_and(|guessed| lowest <= guessed)
+    }
+
+    /// Whether an accuracy is nearer to guessing than to being right always.
+    fn is_near(&self, accuracy: f64) -> bool {
+        self.accuracy.is_some_and(|guessed| accuracy < guessed + 0.5 * (1.0 - guessed))
+    }
+}
+
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -16,8 +61,12 @@ pub enum State {
     Unknown,
     /// The validation loss was still falling at the end.
     Improving,
-    /// The validation loss stands still.
+    /// The validation loss stands still, where most images are told apart.
     Converged,
+    /// The validation loss stands still, nearer to guessing than to telling the images apart.
+    Stalled,
+    /// The validation loss stands still, and guessing would do as well.
+    Guessing,
     /// The validation loss rises while training goes on to improve.
     Overfitting {
         /// The first epoch after the lowest validation loss.
@@ -43,8 +92,8 @@ pub struct Verdict {
     pub advice: String,
 }
 
-/// Judges a history. `best` is the epoch that was kept, `chance` the accuracy of guessing.
-pub fn verdict(history: &[EpochRecord], best: usize, chance: Option<f64>) -> Verdict {
+/// Judges a history. `best` is the epoch that was kept.
+pub fn verdict(history: &[EpochRecord], best: usize, guessing: &Guessing) -> Verdict {
     let validated: Vec<(&EpochRecord, f64)> =
         history.iter().filter_map(|record| Some((record, record.val_loss.filter(|loss| loss.is_finite())?))).collect();
     let mut evidence = Vec::new();
@@ -107,8 +156,31 @@ pub fn verdict(history: &[EpochRecord], best: usize, chance: Option<f64>) -> Ver
         let headline = "still improving when it ended".to_owned();
         return Verdict { state: State::Improving, headline, evidence, advice: advice.to_owned() };
     }
-    let halfway = chance.map(|chance| chance + 0.5 * (1.0 - chance));
-    let advice = if halfway.is_some_and(|halfway| last.accuracy < halfway) {
+    let kept = history.iter().find(|record| record.epoch == best).unwrap_or(last);
+    let reached = kept.val_accuracy.unwrap_or(kept.accuracy);
+    // Whoever guesses is better off: the steps have thrown the weights far away.
+    let lost = guessing.loss.is_some_and(|loss| last.loss > LOST * loss);
+    let (state, headline) = match reached {
+        accuracy if guessing.is_enough_for(accuracy) => {
+            if let (Some(guessed), Some((low, high))) = (guessing.accuracy, guessing.interval(accuracy)) {
+                evidence.push(format!(
+                    "Always naming the most frequent class would be right in {guessed:.3}; the 95 % interval of the best \
+                     epoch's accuracy is {low:.3} to {high:.3}."
+                ));
+            }
+            (State::Guessing, format!("no better than guessing: it stands still at {accuracy:.3}"))
+        }
+        accuracy if guessing.is_near(accuracy) => (State::Stalled, format!("it stands still at {accuracy:.3}")),
+        _ => (State::Converged, "converged".to_owned()),
+    };
+    let advice = if lost {
+        evidence.push(format!(
+            "The training loss, {:.3}, is higher than that of guessing, {:.3}.",
+            last.loss,
+            guessing.loss.unwrap_or_default()
+        ));
+        "The steps are too large: try a tenth of the learning rate."
+    } else if guessing.is_near(last.accuracy) {
         "It has not learnt the training images either: unfreeze more layers, give the head a hidden layer, or raise the \
          learning rate."
     } else if gap > GAP {
@@ -117,7 +189,7 @@ pub fn verdict(history: &[EpochRecord], best: usize, chance: Option<f64>) -> Ver
     } else {
         "More epochs will not help. To go further, unfreeze more layers at a low learning rate, or take a larger backbone."
     };
-    Verdict { state: State::Converged, headline: "converged".to_owned(), evidence, advice: advice.to_owned() }
+    Verdict { state, headline, evidence, advice: advice.to_owned() }
 }
 
 fn overfitting_advice(best: usize, lowest: usize) -> String {
@@ -208,7 +280,7 @@ mod tests {
     #[test]
     fn a_run_is_judged_by_its_validation_loss() {
         let check = |rows: &[(f64, f64, f64, f64)], best, state, word: &str| {
-            let verdict = verdict(&history(rows), best, Some(0.5));
+            let verdict = verdict(&history(rows), best, &Guessing::new(Some(2), &[50, 50]));
             assert_eq!(verdict.state, state, "{verdict:?}");
             assert!(verdict.advice.contains(word), "{verdict:?}");
         };
@@ -219,7 +291,7 @@ mod tests {
         let flat = [0.9, 0.5, 0.402, 0.4, 0.401, 0.4].map(|loss| (loss, 0.9, loss, 0.89));
         check(&flat, 4, State::Converged, "larger backbone");
         check(&flat.map(|row| (row.0, 0.99, row.2, row.3)), 4, State::Converged, "narrow the gap");
-        check(&flat.map(|row| (row.0, 0.6, row.2, 0.6)), 4, State::Converged, "has not learnt");
+        check(&flat.map(|row| (row.0, 0.7, row.2, 0.7)), 4, State::Stalled, "has not learnt");
         // It turns after the third epoch while training goes on.
         let turning = [(0.9, 0.9), (0.6, 0.7), (0.4, 0.6), (0.3, 0.65), (0.2, 0.7), (0.1, 0.8)];
         let turning = turning.map(|(loss, val_loss)| (loss, 0.95, val_loss, 0.8));
@@ -238,9 +310,35 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_stands_still_is_compared_with_guessing() {
+        let check = |accuracy: f64, loss: f64, guessing: Guessing, state: State, advice: &str| {
+            let rows = [1.1, 1.0, 1.01, 1.0, 1.01, 1.0].map(|part| (part * loss, accuracy, part * loss, accuracy));
+            let verdict = verdict(&history(&rows), 4, &guessing);
+            assert_eq!(verdict.state, state, "{verdict:?}");
+            assert!(verdict.advice.contains(advice), "{verdict:?}");
+        };
+        let four = |images: usize| Guessing::new(Some(4), &[images; 4]);
+        // 0.36 of four classes: on 40 images it may be luck, on 4,000 it is something, and nowhere is it good.
+        check(0.36, 1.3, four(10), State::Guessing, "raise the learning rate");
+        check(0.36, 1.3, four(1000), State::Stalled, "raise the learning rate");
+        check(0.9, 0.4, four(10), State::Converged, "larger backbone");
+        // Nine of ten images are of one class: 0.9 is nothing.
+        check(0.9, 0.4, Guessing::new(Some(2), &[90, 10]), State::Guessing, "learnt");
+        // The loss sits at its clip: whatever raised it there, it was no small step.
+        check(0.5, 8.06, Guessing::new(Some(2), &[50, 50]), State::Guessing, "a tenth of the learning rate");
+    }
+
+    #[test]
+    fn the_interval_of_an_accuracy_is_wilsons() {
+        // Brown, Cai and DasGupta, "Interval Estimation for a Binomial Proportion" (2001), formula 4, for 8 of 10.
+        let (low, high) = Guessing::new(Some(2), &[5, 5]).interval(0.8).expect("ten images");
+        assert!((low - 0.490_2).abs() < 1e-4 && (high - 0.943_3).abs() < 1e-4, "{low} to {high}");
+    }
+
+    #[test]
     fn the_numbers_are_in_the_words() {
         let rows = [(0.9, 0.6, 0.9, 0.58), (0.5, 0.8, 0.6, 0.75), (0.3, 0.95, 0.7, 0.74), (0.1, 0.99, 0.9, 0.73)];
-        let verdict = verdict(&history(&rows), 2, None);
+        let verdict = verdict(&history(&rows), 2, &Guessing::default());
         assert_eq!(verdict.headline, "overfitting since epoch 3");
         let text = verdict.evidence.join("\n");
         for part in
@@ -252,12 +350,12 @@ mod tests {
 
     #[test]
     fn too_little_is_not_judged() {
-        assert_eq!(verdict(&history(&[(1.0, 0.5, 1.0, 0.5); 2]), 1, None).state, State::Unknown);
+        assert_eq!(verdict(&history(&[(1.0, 0.5, 1.0, 0.5); 2]), 1, &Guessing::default()).state, State::Unknown);
         let blind: Vec<_> = history(&[(1.0, 0.5, 1.0, 0.5); 9])
             .into_iter()
             .map(|record| EpochRecord { val_loss: None, val_accuracy: None, ..record })
             .collect();
-        let found = verdict(&blind, 0, None);
+        let found = verdict(&blind, 0, &Guessing::default());
         assert!(found.state == State::Unknown && found.advice.contains("validation_split"), "{found:?}");
     }
 
@@ -268,7 +366,7 @@ mod tests {
             record.phase = "fine-tuning".to_owned();
             record.val_loss = Some(0.5 - 0.05 * (at - 8) as f64);
         }
-        let found = verdict(&epochs, 12, None);
+        let found = verdict(&epochs, 12, &Guessing::default());
         assert_eq!(found.state, State::Improving, "{found:?}");
         assert!(found.evidence.iter().any(|line| line.starts_with("From epoch 10 to 12")), "{found:?}");
     }

@@ -133,7 +133,9 @@ fn many_classes_are_folded() {
     whole["classes"] = (0..40).map(|class| json!(format!("class {class}"))).collect();
     whole["images"] = json!({ "train": vec![10; 40], "validation": vec![5; 40] });
     let mean = json!({ "precision": 0.7, "recall": 0.7, "f1": 0.7 });
-    whole["metrics"] = json!({ "images": 56, "accuracy": 0.7, "per_class": [], "macro": mean, "weighted": mean,
+    let class = |class: usize| json!({ "class": format!("class {class}"), "precision": 0.7, "recall": 0.7, "f1": 0.7, "support": 1 });
+    let per_class: Vec<Value> = (0..40).map(class).collect();
+    whole["metrics"] = json!({ "images": 56, "accuracy": 0.7, "per_class": per_class, "macro": mean, "weighted": mean,
         "macro_f1": 0.7, "confusion": confusion, "ece": 0.1 });
     put(folder.path(), "summary.json", &whole);
     let html = report(&Run::load(folder.path()).unwrap());
@@ -149,7 +151,7 @@ fn a_killed_run_is_drawn_as_far_as_it_came() {
     std::fs::write(folder.path().join("history.jsonl"), lines + "{\"epoch\": 4, \"pha").unwrap();
     let run = Run::load(folder.path()).unwrap();
     assert_eq!((run.history.len(), run.best.epoch, run.best.monitor.as_str()), (3, 3, "val_accuracy"));
-    assert_eq!(verdict(&run.history, run.best.epoch, run.chance()).state, State::Improving);
+    assert_eq!(verdict(&run.history, run.best.epoch, &run.guessing()).state, State::Improving);
     assert!(report(&run).contains("not finished"));
     write(folder.path()).unwrap();
 }
@@ -161,6 +163,35 @@ fn what_is_no_run_is_named() {
     put(folder.path(), "summary.json", &json!({ "name": "half" }));
     let error = write(folder.path()).unwrap_err().to_string();
     assert!(error.contains("summary.json") && error.contains("missing field"), "{error}");
+}
+
+#[test]
+fn a_damaged_file_is_named_with_its_line() {
+    let check = |file: &str, text: &str, parts: &[&str]| {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(file), text).unwrap();
+        let error = Run::load(folder.path()).unwrap_err().to_string();
+        for part in [file, "was it written by `injerto train`?"].iter().chain(parts) {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+    };
+    let line = |number: usize| epoch(number, "head", 0.9).to_string() + "\n";
+    check("history.jsonl", &(line(1) + "{\"epoch\": 2, \"pha\n" + &line(3)), &["line 2"]);
+    check("history.jsonl", &(line(1) + &line(1)), &["line 2: epoch 1 is out of place"]);
+    check("summary.json", "{\n\"name\": \"a\",\n", &["line 3"]);
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut whole = summary("cats", 0.97);
+        change(&mut whole);
+        whole.to_string()
+    };
+    check("summary.json", &with(&|whole| whole["best"]["epoch"] = json!(9)), &["the best epoch is 9, but there are 8"]);
+    check(
+        "summary.json",
+        &with(&|whole| whole["phases"][0]["history"][1]["epoch"] = json!(7)),
+        &["epoch 7 is in place 2"],
+    );
+    let counts = json!({ "train": [1, 2, 3], "validation": [1, 2, 3] });
+    check("summary.json", &with(&|whole| whole["images"] = counts.clone()), &["3 counts of images for 2 classes"]);
 }
 
 #[test]

@@ -1,59 +1,13 @@
 //! What a run leaves after each epoch: the best weights, and all that is needed to go on from the last.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use injerto_backbones::weights::{Precision, Weights};
-use serde::{Deserialize, Serialize};
 
-use crate::callbacks::CallbackState;
-use crate::history::{Best, EpochRecord};
 use crate::optimizer::{Optimizer, OptimizerState, Slot};
-use crate::{Model, ModelCard, TrainError};
-
-/// How far a run has come. Epochs are never half done: an epoch that was stopped begins again.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
-    /// One record for each epoch that is done.
-    pub history: Vec<EpochRecord>,
-    /// The checkpoint callback's memory.
-    pub best: Best,
-    /// Phases that are over.
-    pub phases_done: usize,
-    /// Epochs that are done of the phase behind them.
-    pub epochs_done: usize,
-    /// What the callbacks of that phase remember.
-    pub callbacks: CallbackState,
-    /// Weights to go back to at the end of that phase. They are tensors of the checkpoint.
-    #[serde(skip)]
-    pub snapshot: Option<Weights>,
-    /// State of the optimiser of the phase that the last epoch belongs to. Its vectors are tensors of the checkpoint.
-    #[serde(skip)]
-    pub optimizer: Option<OptimizerState>,
-}
-
-impl Progress {
-    /// Nothing done yet.
-    pub fn new(best: Best) -> Self {
-        Self {
-            history: Vec::new(),
-            best,
-            phases_done: 0,
-            epochs_done: 0,
-            callbacks: CallbackState::default(),
-            snapshot: None,
-            optimizer: None,
-        }
-    }
-
-    /// Counts an epoch of the current phase, which may have been its last.
-    pub(crate) fn turn(&mut self, over: bool) {
-        self.epochs_done += 1;
-        if over {
-            (self.phases_done, self.epochs_done) = (self.phases_done + 1, 0);
-            (self.callbacks, self.snapshot) = (CallbackState::default(), None);
-        }
-    }
-}
+use crate::{Model, ModelCard, Progress, TrainError};
 
 /// The checkpoint files of a run's folder.
 ///
@@ -63,6 +17,7 @@ impl Progress {
 pub struct Checkpoints {
     folder: PathBuf,
     save_best_only: bool,
+    notes: BTreeMap<String, String>,
 }
 
 impl Checkpoints {
@@ -71,13 +26,36 @@ impl Checkpoints {
     /// The weights of the last epoch, with the state of the optimiser and the history.
     pub const LAST: &str = "last.safetensors";
 
-    /// Keys of [`Checkpoints::LAST`]'s metadata.
-    const PROGRESS: &str = "injerto.progress";
+    /// Key of the optimiser's step in [`Checkpoints::LAST`]'s metadata.
     const STEP: &str = "injerto.optimizer.step";
 
     /// Checkpoints in `folder`. Unless `save_best_only`, every epoch's weights are kept as `epoch-NNN.safetensors`.
     pub fn new(folder: impl Into<PathBuf>, save_best_only: bool) -> Self {
-        Self { folder: folder.into(), save_best_only }
+        Self { folder: folder.into(), save_best_only, notes: BTreeMap::new() }
+    }
+
+    /// The same, with notes that [`Checkpoints::LAST`] carries beside what training needs, for whoever
+    /// [reads them](Checkpoints::notes).
+    #[must_use]
+    pub fn with_notes(self, notes: BTreeMap<String, String>) -> Self {
+        Self { notes, ..self }
+    }
+
+    /// The last epoch's file.
+    pub fn last(&self) -> PathBuf {
+        self.folder.join(Self::LAST)
+    }
+
+    /// What the last epoch's file says about itself, the notes among it; `None` if there is no such file.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn notes(&self) -> Result<Option<BTreeMap<String, String>>, TrainError> {
+        let path = self.last();
+        if !is_there(&path).map_err(|reason| self.lost(reason))? {
+            return Ok(None);
+        }
+        Ok(Some(Weights::metadata(&path).map_err(|error| self.lost(error.to_string()))?))
     }
 
     /// Writes the weights of an epoch, if it is the best or every epoch's are kept.
@@ -106,13 +84,16 @@ impl Checkpoints {
                 }
             }
         }
-        for (name, values) in progress.snapshot.iter().flat_map(Weights::iter) {
-            weights.insert(format!("{}{name}", Model::SNAPSHOT), values.shape.clone(), values.data.clone());
+        for (prefix, kept) in [(Model::SNAPSHOT, &progress.snapshot), (Model::LEFT, &progress.left)] {
+            for (name, values) in kept.iter().flat_map(Weights::iter) {
+                weights.insert(format!("{prefix}{name}"), values.shape.clone(), values.data.clone());
+            }
         }
         let json = serde_json::to_string(progress).expect("progress is plain data");
-        metadata.insert(Self::PROGRESS.to_owned(), json);
+        metadata.extend(self.notes.clone());
+        metadata.insert(Progress::KEY.to_owned(), json);
         metadata.insert(Self::STEP.to_owned(), optimizer.state().step.to_string());
-        Ok(weights.save(&self.folder.join(Self::LAST), &metadata, Precision::F32)?)
+        Ok(weights.save(&self.last(), &metadata, Precision::F32)?)
     }
 
     /// Puts `model` back to the end of the last epoch and says how far the run had come; `None` if no epoch was done.
@@ -120,37 +101,56 @@ impl Checkpoints {
     /// # Errors
     /// A checkpoint that cannot be read, or that belongs to another network.
     pub fn resume(&self, model: &mut Model) -> Result<Option<Progress>, TrainError> {
-        let path = self.folder.join(Self::LAST);
-        if !path.is_file() {
-            return Ok(None);
+        let path = self.last();
+        let Some(metadata) = self.notes()? else { return Ok(None) };
+        let lost = |reason: String| self.lost(reason);
+        let card = ModelCard::of(&metadata).map_err(lost)?;
+        if !card.agrees_with(&model.card) {
+            let reason = "it belongs to another experiment: network, classes or loss differ".to_owned();
+            return Err(TrainError::Checkpoint { path, reason });
         }
-        let bad = |reason: String| TrainError::Checkpoint { path: path.clone(), reason };
-        let found = Model::load(&path, model.network.device())?;
-        // Which parameters made the graph is known of newer checkpoints only; the graph itself is compared.
-        if (ModelCard { backbone: None, ..found.card.clone() }) != (ModelCard { backbone: None, ..model.card.clone() })
-        {
-            return Err(bad("it belongs to another experiment: network, classes or loss differ".to_owned()));
-        }
-        let metadata = Weights::metadata(&path)?;
-        let field = |key: &str| metadata.get(key).ok_or_else(|| bad(format!("no '{key}' in its metadata")));
-        let mut progress: Progress =
-            serde_json::from_str(field(Self::PROGRESS)?).map_err(|error| bad(error.to_string()))?;
-        let step = field(Self::STEP)?.parse().map_err(|_| bad("its step is no number".to_owned()))?;
+        let found = Model::load(&path, model.network.device()).map_err(|error| lost(error.to_string()))?;
+        let field = |key: &str| metadata.get(key).ok_or_else(|| lost(format!("no '{key}' in its metadata")));
+        let mut progress = Progress::of(&metadata).map_err(lost)?;
+        let step = field(Self::STEP)?.parse().map_err(|_| lost("its step is no number".to_owned()))?;
+        let named = |prefix: &str| -> Result<Vec<(String, _)>, TrainError> {
+            let found = Weights::load_named(&path, &format!("{prefix}*")).map_err(|error| lost(error.to_string()))?;
+            Ok(found.iter().map(|(name, values)| (name[prefix.len()..].to_owned(), values.clone())).collect())
+        };
         let mut state = OptimizerState { step, ..OptimizerState::default() };
-        for (name, values) in Weights::load_named(&path, &format!("{}*", Model::OPTIMIZER))?.iter() {
-            let Some((part, name)) = name[Model::OPTIMIZER.len()..].split_once(':') else { continue };
+        for (name, values) in named(Model::OPTIMIZER)? {
+            let Some((part, name)) = name.split_once(':') else { continue };
             let slot: &mut Slot = state.slots.entry(name.to_owned()).or_default();
             if let Some((_, place)) = slot.parts().into_iter().find(|(name, _)| *name == part) {
-                place.clone_from(&values.data);
+                *place = values.data;
             }
         }
-        for (name, values) in Weights::load_named(&path, &format!("{}*", Model::SNAPSHOT))?.iter() {
-            let name = &name[Model::SNAPSHOT.len()..];
-            let kept = progress.snapshot.get_or_insert_default();
-            kept.insert(name, values.shape.clone(), values.data.clone());
+        for (prefix, kept) in [(Model::SNAPSHOT, &mut progress.snapshot), (Model::LEFT, &mut progress.left)] {
+            for (name, values) in named(prefix)? {
+                kept.get_or_insert_default().insert(name, values.shape, values.data);
+            }
         }
         progress.optimizer = Some(state);
         *model = found;
         Ok(Some(progress))
+    }
+
+    /// The error for a last epoch's file that is not to be had, with what can be done instead.
+    pub fn lost(&self, reason: impl Into<String>) -> TrainError {
+        TrainError::Lost { path: self.last(), reason: reason.into(), best: self.folder.join(Self::BEST).is_file() }
+    }
+}
+
+/// Whether the file of that name is there; the reason why it cannot be used, if something else is.
+fn is_there(path: &Path) -> Result<bool, String> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error.to_string()),
+        Ok(_) => match std::fs::metadata(path) {
+            Ok(found) if found.is_file() => Ok(true),
+            Ok(found) if found.is_dir() => Err("it is a folder".to_owned()),
+            Ok(_) => Err("it is no file".to_owned()),
+            Err(error) => Err(error.to_string()),
+        },
     }
 }

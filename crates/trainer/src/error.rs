@@ -24,18 +24,19 @@ pub enum TrainError {
     /// The loss cannot take the network's outputs.
     #[error(transparent)]
     Loss(#[from] injerto_losses::LossError),
-    /// The loss is infinite or not a number.
+    /// A loss, an output or a weight is infinite or not a number.
     #[error(
-        "the loss became {loss} in epoch {epoch}, batch {batch}: training has diverged; \
-         try a learning rate ten times smaller (it is {learning_rate})"
+        "{what} in epoch {epoch}{}: training has diverged; {}try a learning rate ten times smaller (it is {learning_rate})",
+        batch.map_or(String::new(), |batch| format!(", batch {batch}")),
+        if *epoch > 1 { "the epochs before are kept; " } else { "" }
     )]
     Diverged {
         /// Epoch, counted from 1.
         epoch: usize,
-        /// Batch of the epoch, counted from 1.
-        batch: usize,
-        /// The loss.
-        loss: f64,
+        /// Batch of the epoch, counted from 1; `None` where it was seen after the last.
+        batch: Option<usize>,
+        /// What was seen, such as `the loss became NaN`.
+        what: String,
         /// Learning rate of that step.
         learning_rate: f64,
     },
@@ -52,7 +53,7 @@ pub enum TrainError {
         subset: &'static str,
     },
     /// A file of the run cannot be written or read.
-    #[error("{path}: {source}", path = .path.display())]
+    #[error("{path}: {source}", path = injerto_files::shown(path))]
     Io {
         /// The file.
         path: PathBuf,
@@ -60,11 +61,38 @@ pub enum TrainError {
         source: std::io::Error,
     },
     /// A checkpoint that is not one of ours.
-    #[error("{path}: not a checkpoint of Injerto: {reason}", path = .path.display())]
+    #[error("{path}: not a checkpoint of Injerto: {reason}", path = injerto_files::shown(path))]
     Checkpoint {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// The last epoch's checkpoint of a run is missing, damaged, or something else than a file.
+    #[error(
+        "{}: {reason}; the run cannot go on from it. Put a copy of that file back{}, or begin anew in another folder",
+        injerto_files::shown(path),
+        if *best {
+            "; or go on in another way with best.safetensors beside it, which has the weights of the best epoch: \
+             `injerto predict --run` uses it, and a new experiment can begin with it as `backbone.weights`"
+        } else {
+            ""
+        }
+    )]
+    Lost {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+        /// Whether the best epoch's weights are beside it.
+        best: bool,
+    },
+    /// A run that goes on with a phase that is not the one it began with.
+    #[error("phase '{}' cannot go on: {reason}", injerto_files::printable(phase))]
+    OtherPhase {
+        /// Its name.
+        phase: String,
+        /// What differs.
         reason: String,
     },
 }

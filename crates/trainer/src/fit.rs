@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::{Tensor, TensorData};
 use injerto_data::augment::Mix;
-use injerto_data::{Batch, Loader};
+use injerto_data::{Batch, Batches, Loader, Skipped};
 use injerto_graph::{CutOptions, FreezePlan, Operator, Split};
 use injerto_losses::sample_weights;
 use rand_chacha::ChaCha8Rng;
@@ -17,7 +17,7 @@ use crate::callbacks::Callbacks;
 use crate::engine::{Engine, Step};
 use crate::history::{Best, EpochRecord};
 use crate::host::{put, swap_averages, tail_weights};
-use crate::metrics::{Accumulator, Predictions};
+use crate::metrics::{Accumulator, Predictions, Report};
 use crate::observer::{Event, Observer};
 use crate::optimizer::{Optimizer, OptimizerConfig, Pace};
 use crate::schedule::{Course, Schedule};
@@ -107,7 +107,20 @@ pub struct Seconds {
     pub validate: f64,
 }
 
-/// What training brought.
+impl Seconds {
+    /// These and those.
+    fn plus(self, other: Self) -> Self {
+        Self {
+            total: self.total + other.total,
+            decode: self.decode + other.decode,
+            prefix: self.prefix + other.prefix,
+            train: self.train + other.train,
+            validate: self.validate + other.validate,
+        }
+    }
+}
+
+/// What training brought, with all that came before a resume.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fitted {
     /// One record an epoch.
@@ -120,9 +133,44 @@ pub struct Fitted {
     pub images: usize,
     /// Whether it was stopped before its end.
     pub interrupted: bool,
-    /// What the network of the best epoch said of the validation images; `None` without any, or if that epoch was before a
-    /// resume.
-    pub predictions: Option<Predictions>,
+    /// Files that were left out, fit to be printed, with the reason.
+    pub skipped: Vec<(String, String)>,
+    /// What the network of the best epoch said of the validation images; `None` without any.
+    pub report: Option<Report>,
+}
+
+/// Whether all that a run watches is there to be watched.
+///
+/// # Errors
+/// A figure of validation images where there are none.
+pub fn check_monitors(phases: &[Phase], best: &Best, validates: bool) -> Result<(), TrainError> {
+    let mut monitors = phases.iter().flat_map(|phase| phase.callbacks.monitors()).chain([best.monitor]);
+    match monitors.find(|monitor| monitor.needs_validation() && !validates) {
+        Some(monitor) => Err(TrainError::NothingToMonitor { monitor: monitor.name().to_owned() }),
+        None => Ok(()),
+    }
+}
+
+/// Whether every phase can be compiled, before the first of them trains.
+///
+/// # Errors
+/// A network that the kernels cannot compile.
+pub fn check_compiles(model: &Model, phases: &[Phase], kernels: bool) -> Result<(), TrainError> {
+    for phase in phases {
+        let split = Split::planned(model.network.graph(), &phase.plan, CutOptions::default());
+        let moving = moving(model, phase, &split);
+        Engine::new(kernels, model, &split, &|layer| phase.plan.trains(layer), &moving)?;
+    }
+    Ok(())
+}
+
+/// Batch normalisations of the tail that use the batch's statistics and move their own.
+fn moving(model: &Model, phase: &Phase, split: &Split) -> Vec<usize> {
+    let nodes = model.network.graph().nodes();
+    // A normalisation in the head is new, and its statistics with it.
+    let moves = |at: usize| phase.batch_norm == BatchNorm::Update || at >= model.card.backbone_layers;
+    let is_norm = |at: usize| matches!(nodes[at].operator(), Operator::BatchNormalization { .. });
+    split.tail.iter().copied().filter(|&at| phase.plan.trains(at) && is_norm(at) && moves(at)).collect()
 }
 
 /// A training that has not begun.
@@ -154,10 +202,7 @@ impl Fit<'_> {
     /// Images, weights or loss that do not fit; divergence; files that cannot be written.
     pub fn run(self, model: &mut Model, progress: Option<Progress>) -> Result<Fitted, TrainError> {
         let Self { train, validation, phases, settings, checkpoints, observer, stop } = self;
-        let monitors = phases.iter().flat_map(|phase| phase.callbacks.monitors()).chain([settings.best.monitor]);
-        if let Some(monitor) = { monitors }.find(|monitor| monitor.needs_validation() && validation.is_none()) {
-            return Err(TrainError::NothingToMonitor { monitor: monitor.name().to_owned() });
-        }
+        check_monitors(phases, &settings.best, validation.is_some())?;
         let began = Instant::now();
         let mut run = Run {
             model,
@@ -171,7 +216,14 @@ impl Fit<'_> {
             predictions: None,
         };
         let mut progress = progress.unwrap_or_else(|| Progress::new(settings.best.clone()));
-        let (mut features, mut predictions): (Option<Cached>, Option<Predictions>) = (None, None);
+        let mut reopened = progress.go_on_with(phases)?;
+        let (seconds_before, images_before) = (progress.seconds, progress.images);
+        let spent = |run: &Run<'_>| {
+            let decode = train.decode_time() + validation.map_or(Duration::ZERO, Loader::decode_time);
+            let (total, decode) = (began.elapsed().as_secs_f64(), decode.as_secs_f64());
+            seconds_before.plus(Seconds { total, decode, ..run.seconds })
+        };
+        let mut features: Option<Cached> = None;
         while progress.phases_done < phases.len() && !run.stopped() {
             let phase = &phases[progress.phases_done];
             let split = Split::planned(run.model.network.graph(), &phase.plan, CutOptions::default());
@@ -179,7 +231,15 @@ impl Fit<'_> {
             // The state belongs to a phase that had begun; the next begins afresh.
             let state = progress.optimizer.take().filter(|_| progress.epochs_done > 0);
             let mut optimizer = Optimizer::resume(phase.optimizer.clone(), state.unwrap_or_default());
-            let moving = run.moving(phase, &split);
+            if std::mem::take(&mut reopened) {
+                // The end of the phase is undone: the weights to go back to, and the averages in place of the weights.
+                if let Some(left) = progress.left.take() {
+                    progress.snapshot = Some(tail_weights(run.model, &split));
+                    put(run.model, &left)?;
+                }
+                swap_averages(&mut run.model.network, &mut optimizer);
+            }
+            let moving = moving(run.model, phase, &split);
             let trains = |layer: usize| phase.plan.trains(layer);
             let mut engine = Engine::new(settings.kernels, run.model, &split, &trains, &moving)?;
             if features.as_ref().is_none_or(|cached| cached.crossing != split.crossing) {
@@ -195,7 +255,9 @@ impl Fit<'_> {
                 let Some(record) = run.epoch(begun, learning_rate, features.as_ref(), state)? else { break };
                 let best = progress.best.improve(&record);
                 if best {
-                    predictions = run.predictions.take();
+                    let said = run.predictions.take();
+                    let report = said.and_then(|said| Report::new(&said, &run.model.card.classes));
+                    progress.report = report.map(|report| Report { loss: record.val_loss, ..report });
                 }
                 let (memory, at) = (&mut progress.callbacks, progress.epochs_done);
                 let decision = phase.callbacks.epoch_ended(memory, at, &record, phase.optimizer.learning_rate());
@@ -207,13 +269,20 @@ impl Fit<'_> {
                     checkpoints.write_epoch(run.model, &progress, best)?;
                 }
                 let over = decision.stop || progress.epochs_done + 1 >= phase.epochs;
+                progress.left = None;
                 match progress.snapshot.take_if(|_| over) {
-                    Some(weights) => put(run.model, &weights)?,
+                    Some(weights) => {
+                        progress.left = Some(tail_weights(run.model, &split));
+                        put(run.model, &weights)?;
+                    }
                     // What was judged were the averages: they stay at the end, and the weights go on before.
                     None if !over => drop(swap_averages(&mut run.model.network, &mut optimizer)),
                     None => {}
                 }
-                progress.turn(over);
+                progress.turn(over, decision.stop);
+                progress.seconds = spent(&run);
+                progress.images = images_before + run.images;
+                take_skipped(&mut progress.skipped, train, validation);
                 if let Some(checkpoints) = checkpoints {
                     checkpoints.write_last(run.model, &progress, &mut optimizer)?;
                 }
@@ -226,13 +295,22 @@ impl Fit<'_> {
                 }
             }
         }
-        let mut seconds = run.seconds;
-        seconds.total = began.elapsed().as_secs_f64();
-        let decode = train.decode_time() + validation.map_or(Duration::ZERO, Loader::decode_time);
-        seconds.decode = decode.as_secs_f64();
+        take_skipped(&mut progress.skipped, train, validation);
+        let (seconds, images) = (spent(&run), images_before + run.images);
         let interrupted = progress.phases_done < phases.len();
-        let Progress { history, best, .. } = progress;
-        Ok(Fitted { history, best, seconds, images: run.images, interrupted, predictions })
+        let Progress { history, best, report, skipped, .. } = progress;
+        Ok(Fitted { history, best, seconds, images, interrupted, skipped, report })
+    }
+}
+
+/// Adds the files that the loaders have left out to those that are known.
+fn take_skipped(known: &mut Vec<(String, String)>, train: &Loader, validation: Option<&Loader>) {
+    let found = train.skipped().into_iter().chain(validation.iter().flat_map(|loader| loader.skipped()));
+    for Skipped { path, reason } in found {
+        let entry = (injerto_files::shown(&path).to_string(), reason);
+        if !known.contains(&entry) {
+            known.push(entry);
+        }
     }
 }
 
@@ -316,15 +394,6 @@ impl Run<'_> {
         });
     }
 
-    /// Batch normalisations of the tail that use the batch's statistics and move their own.
-    fn moving(&self, phase: &Phase, split: &Split) -> Vec<usize> {
-        let nodes = self.model.network.graph().nodes();
-        // A normalisation in the head is new, and its statistics with it.
-        let moves = |at: usize| phase.batch_norm == BatchNorm::Update || at >= self.model.card.backbone_layers;
-        let is_norm = |at: usize| matches!(nodes[at].operator(), Operator::BatchNormalization { .. });
-        split.tail.iter().copied().filter(|&at| phase.plan.trains(at) && is_norm(at) && moves(at)).collect()
-    }
-
     /// Features of all images that can be kept, if the prefix does anything; fewer if the run was stopped.
     fn cache(&mut self, split: &Split, engine: &Engine) -> Result<Cached, TrainError> {
         let options = self.train.options();
@@ -372,11 +441,21 @@ impl Run<'_> {
     ) -> Result<(), TrainError> {
         let Set { loader, epoch, features } = set;
         let order = epoch.map_or_else(|| (0..loader.len()).collect(), |epoch| loader.order(epoch));
-        if let Some(features) = features {
-            let order = features.usable(&order);
-            let total = order.len().div_ceil(loader.batch_size());
+        let order = match features {
+            Some(features) => features.usable(&order),
+            None => order,
+        };
+        let total = order.len().div_ceil(loader.batch_size());
+        if let Some(features) = features.filter(|features| features.are_kept()) {
             for images in order.chunks(loader.batch_size()) {
-                let (crossing, labels) = features.gather(images, epoch.unwrap_or(0))?;
+                let (crossing, labels) = match features.gather(images, epoch.unwrap_or(0)) {
+                    Ok(found) => found,
+                    // A part that was sound when it was looked at has been damaged or taken away.
+                    Err(error) => {
+                        tracing::warn!("{error}; the features of these images are computed again");
+                        self.again(engine, split, loader, features, images, epoch)?
+                    }
+                };
                 self.images += labels.len();
                 if !each(self, engine, total, crossing, Targets { labels: &labels, mix: None })? {
                     break;
@@ -384,23 +463,39 @@ impl Run<'_> {
             }
             return Ok(());
         }
-        let total = order.len().div_ceil(loader.batch_size());
-        let batches = match epoch {
-            Some(epoch) => loader.augmented(&order, epoch),
-            None => loader.batches(&order),
-        };
-        for batch in batches {
+        for batch in images_of(loader, &order, epoch, features) {
             let batch = batch?;
             if batch.labels.is_empty() {
                 continue;
             }
-            let crossing = prefix(engine, self.model, split, &batch, &mut self.seconds, &mut self.images)?;
+            let mut crossing = prefix(engine, self.model, split, &batch, &mut self.seconds, &mut self.images)?;
+            if let Some(features) = features {
+                features.round(&mut crossing);
+            }
             let targets = Targets { labels: &batch.labels, mix: batch.mix.as_ref() };
             if !each(self, engine, total, crossing, targets)? {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// The features of a batch and its labels, computed as if they had never been kept.
+    fn again(
+        &mut self,
+        engine: &Engine,
+        split: &Split,
+        loader: &Loader,
+        features: &Features,
+        images: &[usize],
+        epoch: Option<u64>,
+    ) -> Result<(Vec<Vec<f32>>, Vec<u32>), TrainError> {
+        let subset = if epoch.is_some() { "training" } else { "validation" };
+        let batch = images_of(loader, images, epoch, Some(features)).next();
+        let batch = batch.ok_or(TrainError::NoImages { subset })??;
+        let mut crossing = prefix(engine, self.model, split, &batch, &mut self.seconds, &mut 0)?;
+        features.round(&mut crossing);
+        Ok((crossing, batch.labels))
     }
 
     /// One pass over the training images and one over the validation images; `None` if it was stopped on the way.
@@ -434,6 +529,10 @@ impl Run<'_> {
             return Err(TrainError::NoImages { subset: "training" });
         }
         engine.store(&mut self.model.network);
+        let diverged = |what: String| TrainError::Diverged { epoch: epoch + 1, batch: None, what, learning_rate };
+        if let Some(layer) = broken_layer(self.model, split) {
+            return Err(diverged(format!("the weights of layer '{layer}' became infinite or not a number")));
+        }
         if swap_averages(&mut self.model.network, optimizer) {
             engine.load(&self.model.network, split)?;
         }
@@ -446,6 +545,13 @@ impl Run<'_> {
         };
         if self.stopped() {
             return Ok(None);
+        }
+        if let Some(validated) = validated.as_ref().filter(|validated| !validated.is_finite()) {
+            let what = match validated.loss() {
+                loss if loss.is_finite() => "the network's outputs became infinite or not a number".to_owned(),
+                loss => format!("the validation loss became {loss}"),
+            };
+            return Err(diverged(what));
         }
         Ok(Some(EpochRecord {
             epoch: epoch + 1,
@@ -488,12 +594,16 @@ impl Run<'_> {
                 None => loss.forward(outputs.clone(), labels, weights)?,
             };
             let scalar = f64::from(value.clone().inner().into_scalar::<f32>());
-            if !scalar.is_finite() {
-                let learning_rate = pace.learning_rate;
-                return Err(TrainError::Diverged { epoch: epoch + 1, batch, loss: scalar, learning_rate });
-            }
             running.add(loss, scalar, &outputs.inner(), labels);
-            Ok(value)
+            if running.is_finite() {
+                return Ok(value);
+            }
+            let what = match scalar.is_finite() {
+                true => "the network's outputs became infinite or not a number".to_owned(),
+                false => format!("the loss became {scalar}"),
+            };
+            let (batch, learning_rate) = (Some(batch), pace.learning_rate);
+            Err(TrainError::Diverged { epoch: epoch + 1, batch, what, learning_rate })
         };
         let step = Step {
             split,
@@ -528,6 +638,22 @@ impl Run<'_> {
         self.predictions = Some(predictions);
         self.seconds.validate += began.elapsed().as_secs_f64() - (self.seconds.prefix - prefix);
         Ok(running)
+    }
+}
+
+/// Name of a layer of the tail with a weight that is no number.
+fn broken_layer(model: &Model, split: &Split) -> Option<String> {
+    let all = model.network.parameters_of(&split.tail);
+    let broken = all.into_iter().find(|(_, _, values)| values.iter().any(|value| !value.is_finite()));
+    broken.map(|(layer, ..)| model.network.graph().nodes()[layer].name().to_owned())
+}
+
+/// Batches of these images: changed as in this training epoch, or, where `features` stand for a few views of each, as in
+/// the view that is the epoch's.
+fn images_of(loader: &Loader, order: &[usize], epoch: Option<u64>, features: Option<&Features>) -> Batches {
+    match epoch {
+        Some(epoch) => loader.augmented(order, features.map_or(epoch, |features| features.view(epoch))),
+        None => loader.batches(order),
     }
 }
 

@@ -31,6 +31,13 @@ pub struct EpochRecord {
 pub const CSV_HEADER: &str = "epoch,phase,loss,accuracy,val_loss,val_accuracy,learning_rate,seconds";
 
 impl EpochRecord {
+    /// Whether every figure is a number. An epoch of which that is not true has diverged: it is never the best, and a run
+    /// ends with it.
+    pub fn is_finite(&self) -> bool {
+        let figures = [Some(self.loss), Some(self.accuracy), self.val_loss, self.val_accuracy];
+        figures.into_iter().flatten().all(f64::is_finite)
+    }
+
     /// A line of `history.csv`, without its end; figures that the run does not have stay empty.
     pub fn to_csv(&self) -> String {
         let phase = if self.phase.contains([',', '"', '\n']) {
@@ -80,6 +87,11 @@ impl Metric {
         matches!(self, Self::ValLoss | Self::ValAccuracy)
     }
 
+    /// Whether `mode` asks for what is worse: the smallest accuracy, or the largest loss.
+    pub fn is_worse_by(self, mode: Mode) -> bool {
+        self.larger_is_better(mode) != self.larger_is_better(Mode::Auto)
+    }
+
     /// Which direction is better.
     pub fn larger_is_better(self, mode: Mode) -> bool {
         match mode {
@@ -123,6 +135,9 @@ pub struct Best {
     /// The best value so far.
     #[serde(with = "crate::exact")]
     pub value: Option<f64>,
+    /// Its loss, which decides between epochs with the same value.
+    #[serde(default, with = "crate::exact")]
+    pub loss: Option<f64>,
     /// The epoch that brought it; 0 before there is one.
     pub epoch: usize,
 }
@@ -130,16 +145,26 @@ pub struct Best {
 impl Best {
     /// Nothing seen yet.
     pub fn new(monitor: Metric, mode: Mode) -> Self {
-        Self { monitor, mode, value: None, epoch: 0 }
+        Self { monitor, mode, value: None, loss: None, epoch: 0 }
     }
 
-    /// Takes an epoch in; whether it is the best so far. As in Keras, an equal value is no improvement.
+    /// Takes an epoch in; whether it is the best so far.
+    ///
+    /// Of epochs with the same value the one with the lowest validation loss is the best (without validation images: the
+    /// lowest training loss), and of those the first. Keras keeps the first whatever its loss; but accuracies of a few
+    /// hundred images are often equal, while the loss still tells the epochs apart.
+    ///
+    /// An epoch in which any figure is not a number is never the best.
     pub fn improve(&mut self, record: &EpochRecord) -> bool {
-        let Some(value) = self.monitor.of(record).filter(|value| !value.is_nan()) else { return false };
+        let Some(value) = self.monitor.of(record).filter(|_| record.is_finite()) else { return false };
+        let loss = record.val_loss.unwrap_or(record.loss);
         let larger = self.monitor.larger_is_better(self.mode);
-        let better = self.value.is_none_or(|best| if larger { value > best } else { value < best });
+        let better = self.value.is_none_or(|best| match value == best {
+            true => self.loss.is_some_and(|lowest| loss < lowest),
+            false => (value > best) == larger,
+        });
         if better {
-            (self.value, self.epoch) = (Some(value), record.epoch);
+            (self.value, self.loss, self.epoch) = (Some(value), Some(loss), record.epoch);
         }
         better
     }
@@ -163,16 +188,39 @@ mod tests {
     }
 
     #[test]
-    fn the_best_is_remembered_and_ties_do_not_count() {
-        let epochs = [record(1, 0.5, 0.8), record(2, 0.6, 0.9), record(3, 0.4, 0.9), record(4, 0.3, f64::NAN)];
+    fn the_best_is_remembered_and_ties_go_to_the_lower_loss() {
+        let epochs = [record(1, 0.5, 0.8), record(2, 0.6, 0.9), record(3, 0.4, 0.9), record(4, 0.4, 0.9)];
         let check = |monitor, mode, expected: [bool; 4], at| {
             let mut best = Best::new(monitor, mode);
             assert_eq!(epochs.each_ref().map(|epoch| best.improve(epoch)), expected);
             assert_eq!(best.epoch, at);
         };
-        check(Metric::ValAccuracy, Mode::Auto, [true, true, false, false], 2);
-        check(Metric::ValLoss, Mode::Auto, [true, false, true, true], 4);
+        check(Metric::ValAccuracy, Mode::Auto, [true, true, true, false], 3);
+        check(Metric::ValLoss, Mode::Auto, [true, false, true, false], 3);
         check(Metric::ValLoss, Mode::Max, [true, true, false, false], 2);
+        // All have the same training figures: the validation loss decides.
+        check(Metric::Accuracy, Mode::Auto, [true, false, true, false], 3);
+    }
+
+    #[test]
+    fn without_validation_images_ties_go_to_the_lower_training_loss() {
+        let mut best = Best::new(Metric::Accuracy, Mode::Auto);
+        let epochs = [0.5, 0.6, 0.4].map(|loss| EpochRecord { loss, val_loss: None, ..record(1, 0.0, 0.5) });
+        assert_eq!(epochs.each_ref().map(|epoch| best.improve(epoch)), [true, false, true]);
+    }
+
+    #[test]
+    fn an_epoch_with_a_figure_that_is_no_number_is_never_the_best() {
+        let check = |monitor, epoch: &EpochRecord| {
+            let mut best = Best::new(monitor, Mode::Auto);
+            assert!(!best.improve(epoch) && best.value.is_none(), "{monitor:?} of {epoch:?}");
+        };
+        for monitor in [Metric::Loss, Metric::Accuracy, Metric::ValLoss, Metric::ValAccuracy] {
+            for wrong in [f64::NAN, f64::INFINITY] {
+                check(monitor, &record(1, wrong, 0.5));
+                check(monitor, &EpochRecord { loss: wrong, ..record(1, 0.5, 0.5) });
+            }
+        }
     }
 
     #[test]

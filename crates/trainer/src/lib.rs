@@ -8,7 +8,7 @@
 //! - [`history`]: what each epoch brought, and the memory of the best;
 //! - [`cache`]: features of the frozen prefix, computed once an image and kept;
 //! - [`metrics`]: what a network's predictions are worth;
-//! - [`Checkpoints`]: what is written after each epoch, and how a run goes on;
+//! - [`Checkpoints`]: what is written after each epoch, and [`Progress`]: how a run goes on from it;
 //! - [`Observer`]: how progress is shown and recorded.
 //!
 //! *Architecture invariant:* nothing is printed here, and no configuration file is read.
@@ -27,12 +27,14 @@ pub mod metrics;
 mod model;
 mod observer;
 pub mod optimizer;
+mod progress;
 mod runner;
 pub mod schedule;
 
-pub use checkpoint::{Checkpoints, Progress};
+pub use checkpoint::Checkpoints;
 pub use error::TrainError;
-pub use fit::{BatchNorm, Fit, Fitted, Phase, Seconds, Settings};
+pub use fit::{BatchNorm, Fit, Fitted, Phase, Seconds, Settings, check_compiles, check_monitors};
 pub use model::{Model, ModelCard};
 pub use observer::{Event, Observer};
+pub use progress::{Asked, Ended, Lengthened, Progress};
 pub use runner::Runner;

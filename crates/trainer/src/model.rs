@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -6,8 +6,9 @@ use burn::tensor::Device;
 use injerto_backbones::network::Network;
 use injerto_backbones::weights::{BackboneCard, BackboneName, Precision, WeightFile, Weights};
 use injerto_data::decode::Orientation;
-use injerto_graph::{Format, Graph, GraphError, Interpolation, Preprocessing};
-use injerto_losses::Loss;
+use injerto_files::printable;
+use injerto_graph::{Activation, Format, Graph, GraphError, Interpolation, Operator, Preprocessing};
+use injerto_losses::{Loss, OutputActivation};
 use serde::{Deserialize, Serialize};
 
 use crate::{Runner, TrainError};
@@ -60,6 +61,55 @@ impl ModelCard {
         })
     }
 
+    /// The card in a checkpoint's metadata, if there is one and its parts agree.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn of(metadata: &BTreeMap<String, String>) -> Result<Self, String> {
+        let text = metadata.get(Self::KEY).ok_or_else(|| format!("no '{}' in its metadata", Self::KEY))?;
+        let card: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        card.check()?;
+        Ok(card)
+    }
+
+    /// Whether its parts agree: a network that takes images and gives one output a class, in the way that the loss reads it.
+    ///
+    /// # Errors
+    /// What contradicts what, in words.
+    pub fn check(&self) -> Result<(), String> {
+        let nodes = self.graph.nodes();
+        self.graph.image_size().map_err(|error| error.to_string())?;
+        if self.backbone_layers == 0 || self.backbone_layers > nodes.len() {
+            return Err(format!("its backbone has {} of {} layers", self.backbone_layers, nodes.len()));
+        }
+        self.preprocessing.check().map_err(|error| error.to_string())?;
+        let mut seen = BTreeSet::new();
+        if let Some(class) = self.classes.iter().find(|class| class.is_empty() || !seen.insert(*class)) {
+            return Err(format!("its classes have the name '{}' twice, or one without a name", printable(class)));
+        }
+        let last = nodes.last().expect("a graph has an input");
+        let [units] = last.shape.0[..] else {
+            return Err(format!("its output is {:?}, and no row of classes", last.shape.0));
+        };
+        let activation = match last.operator() {
+            Operator::Dense { activation, .. } | Operator::Activation { activation } => activation,
+            _ => &Activation::Linear,
+        };
+        let output = match activation {
+            Activation::Sigmoid => OutputActivation::Sigmoid,
+            Activation::Softmax => OutputActivation::Softmax,
+            _ => OutputActivation::Linear,
+        };
+        self.loss.check(output, units, self.classes.len()).map_err(|error| error.to_string())
+    }
+
+    /// Whether both describe the same model. Which parameters made the graph is known of newer checkpoints only, and the
+    /// graph itself is compared.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let unnamed = |card: &Self| Self { backbone: None, ..card.clone() };
+        unnamed(self) == unnamed(other)
+    }
+
     /// Height and width of the images that the network takes.
     ///
     /// # Panics
@@ -83,6 +133,8 @@ impl Model {
     pub(crate) const OPTIMIZER: &str = "optimizer:";
     /// What the names of weights begin with that early stopping may go back to.
     pub(crate) const SNAPSHOT: &str = "snapshot:";
+    /// What the names of weights begin with that were those of the last epoch when early stopping went back to others.
+    pub(crate) const LEFT: &str = "left:";
 
     /// Puts a network on a device.
     ///
@@ -102,12 +154,9 @@ impl Model {
     pub fn load(path: &Path, device: &Device) -> Result<Self, TrainError> {
         let bad = |reason: String| TrainError::Checkpoint { path: path.to_owned(), reason };
         let file = WeightFile::open_as(path, Format::Safetensors)?;
-        let card = file
-            .metadata()
-            .get(ModelCard::KEY)
-            .ok_or_else(|| bad(format!("no '{}' in its metadata", ModelCard::KEY)))?;
-        let card: ModelCard = serde_json::from_str(card).map_err(|error| bad(error.to_string()))?;
-        let weights = file.own(&card.graph, &[&format!("{}*", Self::OPTIMIZER), &format!("{}*", Self::SNAPSHOT)])?;
+        let card = ModelCard::of(file.metadata()).map_err(bad)?;
+        let others = [Self::OPTIMIZER, Self::SNAPSHOT, Self::LEFT].map(|prefix| format!("{prefix}*"));
+        let weights = file.own(&card.graph, &others.each_ref().map(String::as_str))?;
         Self::new(card, &weights, device)
     }
 

@@ -161,6 +161,11 @@ impl Schedule {
         *self == Self::default()
     }
 
+    /// Whether its learning rates depend on how many epochs the phase has.
+    pub fn is_stretched(&self) -> bool {
+        matches!(self.curve, Curve::Cosine { decay: None, .. } | Curve::OneCycle(_))
+    }
+
     /// Learning rate and momentum of a step, counted from 0, where `learning_rate` is the optimiser's.
     pub fn pace(&self, learning_rate: f64, step: u64, course: Course) -> Pace {
         let warmup = self.warmup.map_or(0.0, |warmup| warmup.steps(course));

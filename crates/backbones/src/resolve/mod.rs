@@ -26,8 +26,6 @@ pub struct Ask<'a> {
     pub preprocessing: Option<&'a Preprocessing>,
     /// A weight set's id, `none`, or the path of a file.
     pub weights: &'a str,
-    /// A checkpoint that holds the same backbone, for where the file of the weights is gone.
-    pub instead: Option<&'a Path>,
     /// Of fresh weights.
     pub seed: u64,
 }
@@ -148,18 +146,7 @@ impl Catalog {
                 self.without_file(&found, merged, description, origin, source)?
             }
             _ if path.exists() => file::resolve(self, &found, &given, plain, ask, path)?,
-            _ => match ask.instead.filter(|checkpoint| checkpoint.is_file()) {
-                Some(checkpoint) => {
-                    let mut resolved = file::resolve(self, &found, &given, plain, ask, checkpoint)?;
-                    resolved.warnings.push(format!(
-                        "{} is not there any more; the backbone's weights are those of {}",
-                        injerto_files::shown(path),
-                        injerto_files::shown(checkpoint)
-                    ));
-                    resolved
-                }
-                None => return Err(unknown(ask.weights, &plain.weights).into()),
-            },
+            _ => return Err(unknown(ask.weights, &plain.weights).into()),
         };
         resolved.backbone = cut(&resolved.description.graph, ask.last_layer)?;
         if let Some(preprocessing) = ask.preprocessing {

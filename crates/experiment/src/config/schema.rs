@@ -373,9 +373,25 @@ fn layer(field: &Field<'_>) -> Option<LayerRef> {
     }
 }
 
+/// A direction that makes sense for the figure: nobody looks for the worst epoch.
+pub(super) fn mode_for(monitor: Option<Metric>) -> impl Fn(&Field<'_>) -> Option<Mode> {
+    move |field| {
+        let mode = choice(MODES)(field)?;
+        match monitor.filter(|monitor| monitor.is_worse_by(mode)) {
+            Some(monitor) => {
+                let (name, kind) = (monitor.name(), if mode == Mode::Min { "lowest" } else { "highest" });
+                let better = if mode == Mode::Min { "max" } else { "min" };
+                let message = format!("`{}` would take the epoch with the {kind} {name} for the best", field.path);
+                field.wrong(message, format!("set it to \"{better}\", or leave it out"))
+            }
+            None => Some(mode),
+        }
+    }
+}
+
 fn checkpoint(mut s: Section<'_>) -> Option<CheckpointConfig> {
     let monitor = s.or("monitor", Metric::ValAccuracy, choice(METRICS));
-    let mode = s.or("mode", Mode::Auto, choice(MODES));
+    let mode = s.or("mode", Mode::Auto, mode_for(monitor));
     let save_best_only = s.or("save_best_only", true, boolean);
     s.finish();
     Some(CheckpointConfig { monitor: monitor?, mode: mode?, save_best_only: save_best_only? })

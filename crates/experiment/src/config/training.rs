@@ -4,7 +4,7 @@ use injerto_trainer::optimizer::{Clip, Rule};
 use injerto_trainer::schedule::{Anneal, Curve, OneCycle, Span};
 
 use super::reader::{Field, Section, boolean, choice, count, integer, list, number, one_or_more, text};
-use super::schema::{MAX_COUNT, METRICS, MODES};
+use super::schema::{MAX_COUNT, METRICS, mode_for};
 use super::tree::Value;
 use super::{
     Callbacks, ClassWeights, EarlyStopping, GradualConfig, LearningRates, Metric, Mode, OptimizerConfig, PhaseConfig,
@@ -291,7 +291,7 @@ pub(super) fn callbacks(field: &Field<'_>, phases: &[PhaseConfig]) -> Option<Cal
 fn early_stopping(field: &Field<'_>) -> Option<EarlyStopping> {
     let mut s = field.section()?;
     let monitor = s.or("monitor", Metric::ValLoss, choice(METRICS));
-    let mode = s.or("mode", Mode::Auto, choice(MODES));
+    let mode = s.or("mode", Mode::Auto, mode_for(monitor));
     let patience = s.or("patience", 0, integer(0, MAX_COUNT));
     let min_delta = s.or("min_delta", 0.0, not_negative());
     let baseline = s.optional("baseline", number("a number", |_| true));
@@ -312,7 +312,7 @@ fn early_stopping(field: &Field<'_>) -> Option<EarlyStopping> {
 fn reduce_on_plateau(field: &Field<'_>) -> Option<ReduceOnPlateau> {
     let mut s = field.section()?;
     let monitor = s.or("monitor", Metric::ValLoss, choice(METRICS));
-    let mode = s.or("mode", Mode::Auto, choice(MODES));
+    let mode = s.or("mode", Mode::Auto, mode_for(monitor));
     let factor = s.or("factor", 0.1, number("a number between 0 and 1", |factor| factor > 0.0 && factor < 1.0));
     let patience = s.or("patience", 10, integer(0, MAX_COUNT));
     let min_delta = s.or("min_delta", 1e-4, not_negative());

@@ -396,11 +396,7 @@ fn line(isa: Isa, vertical: bool, weights: Weights, shape: [usize; 3], post: Pos
     Line::new(isa, vertical, shape, front, kernel, &bias, post)
 }
 
-fn depthwise(
-    weights: Weights,
-    [width, channels, out]: [usize; 3],
-    post: Post,
-) -> Result<Depthwise, OutOfMemory> {
+fn depthwise(weights: Weights, [width, channels, out]: [usize; 3], post: Post) -> Result<Depthwise, OutOfMemory> {
     let Weights { kernel_size, strides, dilation, front, kernel, scale, bias, .. } = weights;
     let mut rows = filled(0.0, kernel_size[0] * kernel_size[1] * pitch(out), "weights")?;
     for (row, kernel) in rows.chunks_exact_mut(pitch(out)).zip(kernel.chunks_exact(out)) {

@@ -1,7 +1,10 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use injerto_files::remove_partial;
+
 use super::part::{EXTENSION, Part};
+use super::space::UNFINISHED;
 use crate::TrainError;
 
 /// A space in the cache, for whoever looks after it.
@@ -15,7 +18,7 @@ pub struct CachedSpace {
     pub shapes: Vec<Vec<usize>>,
     /// Images that it has features of.
     pub images: usize,
-    /// Bytes of its files.
+    /// Bytes of its parts.
     pub bytes: u64,
     /// When it was last written to.
     pub modified: SystemTime,
@@ -43,11 +46,13 @@ fn space(folder: &Path) -> Option<CachedSpace> {
         CachedSpace { folder: folder.to_owned(), network, shapes: Vec::new(), images: 0, bytes: 0, modified };
     for entry in std::fs::read_dir(folder).ok()?.flatten() {
         let Ok(metadata) = entry.metadata() else { continue };
-        space.bytes += metadata.len();
         space.modified = space.modified.max(metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH));
-        if entry.path().extension().is_some_and(|extension| extension == EXTENSION)
-            && let Ok(part) = Part::open(&entry.path())
-        {
+        // Whatever has another ending is being written, or was left by a process that was killed.
+        if entry.path().extension().is_none_or(|extension| extension != EXTENSION) {
+            continue;
+        }
+        space.bytes += metadata.len();
+        if let Ok(part) = Part::open(&entry.path()) {
             space.images += part.index.len();
             (space.network, space.shapes) = (part.header.network, part.header.shapes);
         }
@@ -56,7 +61,8 @@ fn space(folder: &Path) -> Option<CachedSpace> {
 }
 
 /// Removes spaces that were not written to for `age`, then the oldest until no more than `bytes` are left; what was
-/// removed. A run that reads them meanwhile computes again what it misses.
+/// removed. A run that reads them meanwhile computes again what it misses. In the spaces that stay, unfinished parts of
+/// killed processes are removed too.
 ///
 /// # Errors
 /// As [`list`]'s, or a folder that cannot be removed.
@@ -72,6 +78,8 @@ pub fn prune(folder: &Path, age: Option<Duration>, bytes: Option<u64>) -> Result
             let failed = |source| TrainError::Io { path: space.folder.clone(), source };
             std::fs::remove_dir_all(&space.folder).map_err(failed)?;
             removed.push(space);
+        } else {
+            remove_partial(&space.folder, UNFINISHED);
         }
     }
     Ok(removed)

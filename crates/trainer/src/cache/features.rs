@@ -1,11 +1,11 @@
 use std::collections::HashMap;
 
-use injerto_data::{Batch, Fingerprint, Loader};
+use injerto_data::{Batch, Fingerprint, Loader, OnCorrupt};
 use sha2::{Digest, Sha256};
 
-use super::Space;
 use super::part::{Part, Writer};
 use super::space::damaged;
+use super::{FeaturePrecision, Space};
 use crate::TrainError;
 
 /// Gives one vector for each tensor that crosses, `[batch, …]`, channels last.
@@ -15,6 +15,9 @@ type Compute<'a> = dyn FnMut(&Batch) -> Result<Vec<Vec<f32>>, TrainError> + 'a;
 const PART_BYTES: usize = 64 << 20;
 
 /// What crossed from the frozen prefix for each image of a dataset.
+///
+/// Where features can be kept nowhere, they are still those of a few views and of a precision: what is computed anew in every
+/// epoch then is, bit for bit, what would have been kept. So room on a disk decides how long a run takes, and nothing else.
 #[derive(Debug)]
 pub(crate) struct Features {
     space: Space,
@@ -22,6 +25,8 @@ pub(crate) struct Features {
     views: usize,
     /// Row of each view of each image of the dataset; `None` for one that could not be used.
     rows: Vec<Option<Row>>,
+    /// Whether rows are held or kept, and not computed whenever they are wanted.
+    kept: bool,
     labels: Vec<u32>,
     memory: Option<Vec<u8>>,
     parts: Vec<Part>,
@@ -33,12 +38,13 @@ enum Row {
     Held(usize),
     /// In a part: which, and where.
     Kept(usize, usize),
+    /// Nowhere.
+    Computed,
 }
 
 impl Features {
     /// Features of all images of a loader: read where they are kept, computed by `compute` where
-    /// they are not. `tell` hears how many images are done and says whether to
-    /// go on. `None` if it said no, or if features can be kept nowhere.
+    /// they are not. `tell` hears how many images are done and says whether to go on. `None` if it said no.
     ///
     /// With `views`, features are of so many randomly changed versions of each image ([`Loader::views`]) and not of the image
     /// itself.
@@ -52,13 +58,15 @@ impl Features {
         let row_bytes = space.header.row_bytes();
         let (each, count) = (views.unwrap_or(1), loader.len() * views.unwrap_or(1));
         let holds = count.saturating_mul(row_bytes) <= space.memory;
-        if !holds && space.folder.is_none() {
-            return Ok(None);
-        }
-        let prints = prints(loader, views);
+        let homeless = !holds && space.folder.is_none();
         let labels = loader.dataset().samples.iter().map(|sample| sample.label).collect();
         let memory = holds.then(|| Vec::with_capacity(count * row_bytes));
-        let mut features = Self { space, views: each, rows: vec![None; count], labels, memory, parts: Vec::new() };
+        let (rows, parts) = (vec![None; count], Vec::new());
+        let mut features = Self { space, views: each, rows, kept: !homeless, labels, memory, parts };
+        if homeless {
+            return Ok(features.keep_nothing(loader, tell)?.then_some(features));
+        }
+        let prints = prints(loader, views);
         features.find(&prints);
         let whole = |image: &usize| features.rows[image * each..(image + 1) * each].iter().all(Option::is_some);
         let missing: Vec<usize> = (0..loader.len()).filter(|image| !whole(image)).collect();
@@ -92,15 +100,62 @@ impl Features {
                 output.finish();
                 return Ok(None);
             }
+            if output.broken && features.memory.is_none() {
+                break;
+            }
         }
         let (parts, broken) = output.finish();
         if features.memory.is_none() {
             if broken {
-                return Ok(None);
+                tracing::warn!("features are computed anew in every epoch, which takes longer and trains the same");
+                return Ok(features.keep_nothing(loader, tell)?.then_some(features));
             }
             features.parts.extend(parts);
         }
         Ok(Some(features))
+    }
+
+    /// Keeps no row, but knows which images can be used. Whether `tell` let it.
+    fn keep_nothing(&mut self, loader: &Loader, tell: &mut dyn FnMut(usize) -> bool) -> Result<bool, TrainError> {
+        (self.kept, self.memory) = (false, None);
+        self.parts.clear();
+        if loader.options().on_corrupt == OnCorrupt::Error {
+            self.rows.fill(Some(Row::Computed));
+            return Ok(true);
+        }
+        // Batches are made of usable images, so that it must be known which are before the first.
+        self.rows.fill(None);
+        let order: Vec<usize> = (0..loader.len()).collect();
+        for batch in loader.batches(&order) {
+            for image in batch?.indices {
+                self.rows[image * self.views..(image + 1) * self.views].fill(Some(Row::Computed));
+            }
+            if !tell(0) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether [`Features::gather`] has them; they are computed whenever they are wanted otherwise.
+    pub(crate) fn are_kept(&self) -> bool {
+        self.kept
+    }
+
+    /// Which view of each image an epoch sees.
+    pub(crate) fn view(&self, epoch: u64) -> u64 {
+        epoch % self.views as u64
+    }
+
+    /// What is left of features that were just computed once they have been kept.
+    pub(crate) fn round(&self, crossing: &mut [Vec<f32>]) {
+        let precision = self.space.precision();
+        for values in crossing.iter_mut().filter(|_| precision != FeaturePrecision::F32) {
+            let mut bytes = Vec::with_capacity(values.len() * precision.bytes());
+            precision.encode(values, &mut bytes);
+            values.clear();
+            precision.decode(&bytes, values);
+        }
     }
 
     /// Finds rows in the parts of the space, checks them, and takes them into memory where they are held there.
@@ -178,7 +233,7 @@ impl Features {
         let mut blocks: Vec<Vec<f32>> = widths.iter().map(|width| Vec::with_capacity(width * images.len())).collect();
         let mut buffer = vec![0; header.row_bytes()];
         for &image in images {
-            let place = image * self.views + (epoch % self.views as u64) as usize;
+            let place = image * self.views + self.view(epoch) as usize;
             let mut row: &[u8] = match (self.rows[place], &self.memory) {
                 (Some(Row::Held(at)), Some(memory)) => &memory[at * buffer.len()..(at + 1) * buffer.len()],
                 (Some(Row::Kept(part, at)), _) => {
@@ -187,7 +242,7 @@ impl Features {
                     part.read(at, &mut buffer).map_err(failed)?;
                     &buffer
                 }
-                _ => unreachable!("only usable images are asked for"),
+                _ => unreachable!("only usable images of features that are kept are asked for"),
             };
             for (width, block) in widths.iter().zip(&mut blocks) {
                 let (values, rest) = row.split_at(width * header.precision.bytes());
@@ -253,8 +308,8 @@ impl<'a> Output<'a> {
     }
 
     fn give_up(&mut self, error: &std::io::Error) {
-        let folder = self.space.folder.as_deref().unwrap_or_else(|| std::path::Path::new("")).display();
-        tracing::warn!("{folder}: features cannot be kept: {error}");
+        let folder = self.space.folder.as_deref().unwrap_or_else(|| std::path::Path::new(""));
+        tracing::warn!("{}: features cannot be kept: {error}", injerto_files::shown(folder));
         (self.broken, self.last) = (true, None);
     }
 

@@ -9,11 +9,12 @@
 //! footer was never finished, or is damaged.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use half::slice::HalfFloatSliceExt as _;
 use injerto_data::Fingerprint;
+use injerto_files::Partial;
 use serde::{Deserialize, Serialize};
 
 const MAGIC: &[u8; 8] = b"INJFEAT1";
@@ -88,8 +89,16 @@ pub(super) struct Header {
 }
 
 impl Header {
+    /// Bytes of a row, for a network that has passed shape inference.
     pub fn row_bytes(&self) -> usize {
-        self.shapes.iter().map(|shape| shape.iter().product::<usize>()).sum::<usize>() * self.precision.bytes()
+        self.checked_row_bytes().expect("a network's shapes are small enough to multiply")
+    }
+
+    /// Bytes of a row; `None` for shapes from a file whose product no machine can count.
+    fn checked_row_bytes(&self) -> Option<usize> {
+        let values = |shape: &Vec<usize>| shape.iter().try_fold(1_usize, |size, &side| size.checked_mul(side));
+        let total = self.shapes.iter().try_fold(0_usize, |sum, shape| sum.checked_add(values(shape)?))?;
+        total.checked_mul(self.precision.bytes())
     }
 }
 
@@ -130,7 +139,10 @@ impl Part {
         file.read_exact(&mut footer)?;
         let rows = u64::from_le_bytes(footer[..8].try_into().expect("eight bytes"));
         let sum = u32::from_le_bytes(footer[8..12].try_into().expect("four bytes"));
-        let sizes = (header.row_bytes() as u64 + ENTRY as u64).checked_mul(rows);
+        // Whatever the file says, it says it before its checksum is looked at: nothing is multiplied unchecked, and no more is
+        // asked for than the file has.
+        let row = header.checked_row_bytes().and_then(|bytes| (bytes as u64).checked_add(ENTRY as u64));
+        let sizes = row.and_then(|row| row.checked_mul(rows));
         if &footer[12..] != END || sizes.and_then(|sizes| sizes.checked_add(begin)) != Some(footer_at) {
             return Err(bad("it is cut short"));
         }
@@ -192,7 +204,8 @@ fn read_at(file: &File, mut bytes: &mut [u8], mut offset: u64) -> io::Result<()>
 /// A part that is being written, under a name that nobody looks for.
 #[derive(Debug)]
 pub(super) struct Writer {
-    file: BufWriter<tempfile::NamedTempFile>,
+    file: Partial,
+    folder: PathBuf,
     header: Vec<u8>,
     index: Vec<u8>,
     pub rows: usize,
@@ -201,15 +214,12 @@ pub(super) struct Writer {
 impl Writer {
     pub fn new(folder: &Path, header: &Header) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
-        let mut builder = tempfile::Builder::new();
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = BufWriter::new(builder.prefix(".partial-").tempfile_in(folder)?);
+        let mut file = Partial::beside(&folder.join(EXTENSION))?;
         let header = serde_json::to_vec(header).expect("a header is plain data");
         file.write_all(MAGIC)?;
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(&header)?;
-        Ok(Self { file, header, index: Vec::new(), rows: 0 })
+        Ok(Self { file, folder: folder.to_owned(), header, index: Vec::new(), rows: 0 })
     }
 
     pub fn push(&mut self, print: &Fingerprint, row: &[u8]) -> io::Result<()> {
@@ -229,13 +239,9 @@ impl Writer {
         hasher.update(&self.index);
         self.file.write_all(&hasher.finalize().to_le_bytes())?;
         self.file.write_all(END)?;
-        let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.as_file().sync_all()?;
         // The random part of the temporary name keeps runs at the same time apart.
-        let name = file.path().file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let name = format!("{}.{EXTENSION}", name.trim_start_matches(".partial-"));
-        let path = file.path().with_file_name(name);
-        file.persist_noclobber(&path).map_err(|error| error.error)?;
+        let path = self.folder.join(format!("{}.{EXTENSION}", self.file.token()));
+        self.file.persist(&path)?;
         Part::open(&path)
     }
 }

@@ -1,13 +1,18 @@
 use std::path::PathBuf;
+use std::time::Duration;
 
 use injerto_backbones::network::Network;
 use injerto_data::LoaderOptions;
+use injerto_files::{remove_partial, shown};
 use injerto_graph::{Preprocessing, Split};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::part::{EXTENSION, Header, Part};
 use super::{CacheSettings, FeaturePrecision};
+
+/// An unfinished part that was not written to for so long was left by a process that was killed.
+pub(super) const UNFINISHED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// All that features depend on beside the image.
 #[derive(Debug, Clone)]
@@ -60,6 +65,7 @@ impl Space {
 
     /// Finished parts of this space. One that is damaged is told, removed, and computed again.
     pub(super) fn parts(&self) -> Vec<Part> {
+        self.folder.iter().for_each(|folder| drop(remove_partial(folder, UNFINISHED)));
         let entries = self.folder.as_ref().and_then(|folder| std::fs::read_dir(folder).ok());
         let mut paths: Vec<PathBuf> = entries
             .into_iter()
@@ -88,7 +94,7 @@ impl Space {
 
 /// Tells of a damaged part and removes it.
 pub(super) fn damaged(path: &std::path::Path, reason: &str) {
-    tracing::warn!("{}: {reason}; these features are computed again", path.display());
+    tracing::warn!("{}: {reason}; these features are computed again", shown(path));
     // If it cannot be removed, the next run says so again.
     let _ = std::fs::remove_file(path);
 }

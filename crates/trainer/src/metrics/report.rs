@@ -17,7 +17,8 @@ pub struct Report {
     pub top_5: Option<f64>,
     /// Each class by itself.
     pub per_class: Vec<ClassReport>,
-    /// Mean over classes, each counted once.
+    /// Mean over the classes that occur, each counted once. A class occurs if an image bears it or was taken for it, as in
+    /// scikit-learn, whose `labels` are by default those "in `y_true` and `y_pred`" (`precision_recall_fscore_support`).
     #[serde(rename = "macro")]
     pub macro_mean: Mean,
     /// Mean over classes, each counted by its images.
@@ -85,10 +86,15 @@ impl Report {
                 ClassReport { class: classes[at].clone(), precision: share(taken), recall: share(support), f1, support }
             })
             .collect();
+        let occurs = |at: usize| {
+            confusion.iter().enumerate().any(|(is, row)| row[at] > 0 || is == at && row.iter().any(|&n| n > 0))
+        };
+        let occurring: Vec<usize> = (0..classes.len()).filter(|&at| occurs(at)).collect();
         let mean = |weight: fn(&ClassReport) -> f64| {
-            let total: f64 = per_class.iter().map(weight).sum();
+            let per_class = || occurring.iter().map(|&at| &per_class[at]);
+            let total: f64 = per_class().map(weight).sum();
             let of = |figure: fn(&ClassReport) -> f64| {
-                per_class.iter().map(|class| weight(class) * figure(class)).sum::<f64>() / total
+                per_class().map(|class| weight(class) * figure(class)).sum::<f64>() / total
             };
             Mean { precision: of(|class| class.precision), recall: of(|class| class.recall), f1: of(|class| class.f1) }
         };
@@ -165,6 +171,20 @@ mod tests {
             // Probabilities went through decimals.
             close(report.ece, &case["ece"], 1e-7, name);
         }
+    }
+
+    #[test]
+    fn classes_that_do_not_occur_do_not_count() {
+        // The photos of two of four classes, all of them right.
+        let mut predictions = Predictions::new(4);
+        predictions.push(&[0.9, 0.1, 0.0, 0.0, 0.0, 0.2, 0.8, 0.0], &[0, 2], &[0, 2]);
+        let names = ["a", "b", "c", "d"].map(str::to_owned);
+        let report = Report::new(&predictions, &names).expect("there are images");
+        assert_eq!((report.accuracy, report.macro_f1, report.macro_mean.recall), (1.0, 1.0, 1.0));
+        // One more is taken for a class that no image bears: that class occurs.
+        predictions.push(&[0.1, 0.9, 0.0, 0.0], &[1], &[0]);
+        let report = Report::new(&predictions, &names).expect("there are images");
+        assert!((report.macro_f1 - (2.0 / 3.0 + 0.0 + 1.0) / 3.0).abs() < 1e-12, "{report:?}");
     }
 
     #[test]

@@ -10,6 +10,8 @@ pub struct Accumulator {
     loss: f64,
     right: usize,
     count: usize,
+    /// Some output or loss was infinite or not a number. A loss that clips its input does not show it.
+    broken: bool,
 }
 
 impl Accumulator {
@@ -17,8 +19,14 @@ impl Accumulator {
     pub fn add(&mut self, loss: &Loss, value: f64, outputs: &Tensor<2>, labels: &[u32]) {
         self.loss += value * labels.len() as f64;
         self.count += labels.len();
+        self.broken |= !value.is_finite() || outputs.to_data().iter::<f32>().any(|output| !output.is_finite());
         self.right +=
             loss.predictions(outputs).iter().zip(labels).filter(|(predicted, label)| predicted == label).count();
+    }
+
+    /// Whether every loss and every output so far was a number.
+    pub fn is_finite(&self) -> bool {
+        !self.broken
     }
 
     /// Images so far.

@@ -1,0 +1,324 @@
+//! Which image is on which side: the list that a run keeps, so that a run that goes on can tell what has changed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::{self, Write as _};
+use std::path::Path;
+
+use injerto_data::{Dataset, Origin, Sample};
+use injerto_files::shown;
+use sha2::{Digest, Sha256};
+
+/// The images of a run, in the order in which they are read: `split.csv`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct SplitList {
+    rows: Vec<Row>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Row {
+    /// Below the root, fit to be printed.
+    path: String,
+    class: String,
+    side: Side,
+    /// The first half of the SHA-256 of the file, in hexadecimal; empty for a file that cannot be read.
+    content: String,
+}
+
+/// What an image is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Side {
+    Train,
+    Validation,
+}
+
+impl Side {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+        }
+    }
+}
+
+const HEADER: &str = "path,class,side,sha256";
+
+/// What has become of a run's images since it began.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DataChange {
+    /// Files that were not there.
+    pub added: usize,
+    /// Files that are gone.
+    pub removed: usize,
+    /// Files of the same name with another content.
+    pub replaced: usize,
+    /// Files that are in another class.
+    pub relabelled: usize,
+    /// Images that would be validated on, after having been trained on.
+    pub to_validation: usize,
+    /// Images that would be trained on, after having been validated on.
+    pub to_training: usize,
+    /// Whether what has changed cannot be told: the run's `split.csv` is missing or not its own.
+    pub unknown: bool,
+}
+
+impl fmt::Display for DataChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.unknown {
+            return f.write_str(
+                "the lists differ, and split.csv, which would say in what, is missing or not the run's own",
+            );
+        }
+        let counts = [
+            (self.added, "added"),
+            (self.removed, "removed"),
+            (self.replaced, "replaced by others of the same name"),
+            (self.relabelled, "moved to another class"),
+        ];
+        let mut parts: Vec<String> = counts
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} file{} {what}", if count == 1 { "" } else { "s" }))
+            .collect();
+        if self.to_validation + self.to_training > 0 {
+            parts.push(format!(
+                "the split moved: {} image{} that it was trained on would validate now, and {} that validated would be \
+                 trained on",
+                self.to_validation,
+                if self.to_validation == 1 { "" } else { "s" },
+                self.to_training
+            ));
+        }
+        match parts.is_empty() {
+            true => f.write_str("the images come in another order"),
+            false => f.write_str(&parts.join(", ")),
+        }
+    }
+}
+
+impl SplitList {
+    /// The list of these images below `root`. Every file is read.
+    pub fn new(root: &Path, train: &Dataset, validation: Option<&Dataset>) -> Self {
+        let sides = [(Side::Train, Some(train)), (Side::Validation, validation)];
+        let rows =
+            sides.into_iter().filter_map(|(side, dataset)| Some((side, dataset?))).flat_map(|(side, dataset)| {
+                let contents = dataset.fingerprints();
+                dataset.samples.iter().zip(contents).map(move |(sample, content)| Row {
+                    path: path(root, sample),
+                    class: dataset.classes[sample.label as usize].clone(),
+                    side,
+                    content: content.map_or_else(String::new, |content| hex(&content[..16])),
+                })
+            });
+        Self { rows: rows.collect() }
+    }
+
+    /// `split.csv`.
+    pub fn to_csv(&self) -> String {
+        let mut text = format!("{HEADER}\n");
+        for Row { path, class, side, content } in &self.rows {
+            let _ = writeln!(text, "{},{},{},{content}", quoted(path), quoted(class), side.name());
+        }
+        text
+    }
+
+    /// Reads what [`SplitList::to_csv`] wrote; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let rows = text.strip_prefix(HEADER)?.strip_prefix('\n')?;
+        let row = |line: &str| {
+            let [path, class, side, content] = <[String; 4]>::try_from(fields(line)?).ok()?;
+            let side = [Side::Train, Side::Validation].into_iter().find(|known| known.name() == side)?;
+            Some(Row { path, class, side, content })
+        };
+        Some(Self { rows: rows.lines().map(row).collect::<Option<_>>()? })
+    }
+
+    /// What a checkpoint carries of it.
+    pub fn digest(&self) -> String {
+        hex(&Sha256::digest(self.to_csv()))
+    }
+
+    /// What has changed from `before` to this.
+    pub fn change_since(&self, before: &Self) -> DataChange {
+        let old: BTreeMap<&str, &Row> = before.rows.iter().map(|row| (row.path.as_str(), row)).collect();
+        let new: BTreeSet<&str> = self.rows.iter().map(|row| row.path.as_str()).collect();
+        let sides = before.sides();
+        let mut change =
+            DataChange { removed: old.keys().filter(|path| !new.contains(*path)).count(), ..DataChange::default() };
+        for row in &self.rows {
+            match old.get(row.path.as_str()) {
+                None => change.added += 1,
+                Some(old) if old.class != row.class => change.relabelled += 1,
+                Some(old) if old.content != row.content => change.replaced += 1,
+                Some(_) => {}
+            }
+            match sides.get(row.content.as_str()) {
+                Some(Side::Train) if row.side == Side::Validation => change.to_validation += 1,
+                Some(Side::Validation) if row.side == Side::Train => change.to_training += 1,
+                _ => {}
+            }
+        }
+        change
+    }
+
+    /// Where each content was; in training, if any image of that content was.
+    fn sides(&self) -> HashMap<&str, Side> {
+        let mut sides = HashMap::new();
+        for row in self.rows.iter().filter(|row| !row.content.is_empty()) {
+            let side = sides.entry(row.content.as_str()).or_insert(row.side);
+            *side = row.side.min(*side);
+        }
+        sides
+    }
+
+    /// Puts the images of both sets, of which this is the list, back to the sides that they had `before`, wherever they lie
+    /// and whatever they are called now. An image that is new stays where the split put it.
+    pub fn keep_sides(&self, before: &Self, train: &mut Dataset, validation: &mut Dataset) {
+        let sides = before.sides();
+        let all = std::mem::take(&mut train.samples).into_iter().chain(std::mem::take(&mut validation.samples));
+        for (row, sample) in self.rows.iter().zip(all) {
+            match sides.get(row.content.as_str()).copied().unwrap_or(row.side) {
+                Side::Train => train.samples.push(sample),
+                Side::Validation => validation.samples.push(sample),
+            }
+        }
+    }
+
+    /// The list after [`SplitList::keep_sides`], without reading the files again.
+    pub fn with_sides_of(&self, before: &Self) -> Self {
+        let sides = before.sides();
+        let moved =
+            |row: &Row| Row { side: sides.get(row.content.as_str()).copied().unwrap_or(row.side), ..row.clone() };
+        let mut rows: Vec<Row> = self.rows.iter().map(moved).collect();
+        rows.sort_by_key(|row| row.side);
+        Self { rows }
+    }
+}
+
+fn path(root: &Path, sample: &Sample) -> String {
+    match &sample.origin {
+        Origin::File(path) => shown(path.strip_prefix(root).unwrap_or(path)).to_string(),
+        Origin::Drawn(drawing) => format!("{drawing:?}"),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A field of CSV.
+fn quoted(field: &str) -> String {
+    match field.contains([',', '"']) {
+        true => format!("\"{}\"", field.replace('"', "\"\"")),
+        false => field.to_owned(),
+    }
+}
+
+/// The fields of a line of CSV; `None` for quotes that do not end.
+fn fields(line: &str) -> Option<Vec<String>> {
+    let (mut fields, mut rest) = (Vec::new(), line);
+    loop {
+        let Some(inner) = rest.strip_prefix('"') else {
+            let (field, after) = rest.split_once(',').map_or((rest, None), |(field, after)| (field, Some(after)));
+            fields.push(field.to_owned());
+            rest = match after {
+                Some(after) => after,
+                None => return Some(fields),
+            };
+            continue;
+        };
+        let (mut field, mut inner) = (String::new(), inner);
+        loop {
+            let (part, after) = inner.split_once('"')?;
+            field += part;
+            match after.strip_prefix('"') {
+                Some(after) => (field, inner) = (field + "\"", after),
+                None => {
+                    inner = after;
+                    break;
+                }
+            }
+        }
+        fields.push(field);
+        match inner.strip_prefix(',') {
+            Some(after) => rest = after,
+            None => return inner.is_empty().then_some(fields),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(rows: &[(&str, &str, Side, &str)]) -> SplitList {
+        let row = |&(path, class, side, content): &(&str, &str, Side, &str)| Row {
+            path: path.to_owned(),
+            class: class.to_owned(),
+            side,
+            content: content.to_owned(),
+        };
+        SplitList { rows: rows.iter().map(row).collect() }
+    }
+
+    #[test]
+    fn a_list_is_read_as_it_was_written() {
+        let odd = list(&[
+            ("cats/a, b.jpg", "cats, large", Side::Train, "01"),
+            ("cats/\"x\".jpg", "cats", Side::Validation, ""),
+            ("", "", Side::Train, "ff"),
+        ]);
+        assert_eq!(SplitList::parse(&odd.to_csv()), Some(odd.clone()));
+        for damaged in
+            ["", "path,class\n", "path,class,side,sha256\na,b,test,00\n", "path,class,side,sha256\n\"a,b,c\n"]
+        {
+            assert_eq!(SplitList::parse(damaged), None, "{damaged:?}");
+        }
+        assert_ne!(odd.digest(), list(&[]).digest());
+    }
+
+    #[test]
+    fn a_change_is_told_by_what_happened_to_each_file() {
+        use Side::{Train, Validation};
+        let before = list(&[
+            ("a.jpg", "cats", Train, "01"),
+            ("b.jpg", "cats", Train, "02"),
+            ("c.jpg", "dogs", Validation, "03"),
+            ("d.jpg", "dogs", Validation, "04"),
+        ]);
+        assert_eq!(before.change_since(&before), DataChange::default());
+        // One is gone, one is new, one is another photo, one changed its class; and two changed their sides.
+        let after = list(&[
+            ("c.jpg", "cats", Train, "03"),
+            ("a.jpg", "cats", Validation, "01"),
+            ("d.jpg", "dogs", Validation, "14"),
+            ("e.jpg", "dogs", Validation, "05"),
+        ]);
+        let expected = DataChange {
+            added: 1,
+            removed: 1,
+            replaced: 1,
+            relabelled: 1,
+            to_validation: 1,
+            to_training: 1,
+            unknown: false,
+        };
+        assert_eq!(after.change_since(&before), expected);
+        let told = expected.to_string();
+        for part in
+            ["1 file added", "1 file removed", "1 file replaced", "the split moved: 1 image that it was trained on"]
+        {
+            assert!(told.contains(part), "{told}");
+        }
+        // What was trained on stays in training, and what validated goes on to; what is new stays where it was put.
+        let sides: Vec<(String, Side)> =
+            after.with_sides_of(&before).rows.into_iter().map(|row| (row.path, row.side)).collect();
+        let expected = [("a.jpg", Train), ("c.jpg", Validation), ("d.jpg", Validation), ("e.jpg", Validation)];
+        assert_eq!(sides, expected.map(|(path, side)| (path.to_owned(), side)));
+    }
+
+    #[test]
+    fn a_photo_that_is_on_both_sides_was_trained_on() {
+        let before = list(&[("a.jpg", "cats", Side::Validation, "01"), ("copy.jpg", "cats", Side::Train, "01")]);
+        assert_eq!(before.sides()["01"], Side::Train);
+    }
+}
