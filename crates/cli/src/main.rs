@@ -40,9 +40,10 @@ A first experiment, with nothing to download:
 
   injerto train configs/quickstart.toml
 
-Backbones are plugins: shared libraries named libinjerto_plugin_NAME, looked
-for in --plugin-dir, INJERTO_PLUGIN_PATH, beside this program, and in the
-user's data folder. `injerto plugins list` shows what is found."
+Backbones are plugins: shared libraries named libinjerto_plugin_NAME, or files
+named NAME.backbone.json. They are looked for in --plugin-dir,
+INJERTO_PLUGIN_PATH, beside this program, and in the user's data folder.
+`injerto plugins list` shows what is found."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -68,7 +69,7 @@ enum Command {
     Train(train::Arguments),
     /// Show a backbone's layers, shapes and parameters, as Keras's model.summary() does
     Summary(summary::Arguments),
-    /// List the backbones that are found, or check a plugin
+    /// List the backbones that are found, check a plugin, or write a backbone as a file
     #[command(subcommand)]
     Plugins(plugins::Arguments),
     /// Say what is on photos, with a trained checkpoint or a backbone's own classifier

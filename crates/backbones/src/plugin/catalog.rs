@@ -140,7 +140,7 @@ impl Catalog {
         if file.is_file() || path.contains(['/', '\\']) {
             let library = std::path::absolute(&file).unwrap_or(file);
             if !library.is_file() {
-                return Err(PluginError::Load { library, reason: "there is no such file".to_owned() });
+                return Err(Provider::of(&library).missing());
             }
             let descriptors = Provider::of(&library).descriptors(&self.probe)?;
             let wanted = |descriptor: &&Descriptor| name.is_none_or(|name| descriptor.name == name);

@@ -22,6 +22,15 @@ impl<'a> Provider<'a> {
         }
     }
 
+    /// What is said where there is no such file.
+    pub(super) fn missing(&self) -> PluginError {
+        let reason = "there is no such file".to_owned();
+        match self {
+            Self::Library(path) => PluginError::Load { library: (*path).to_owned(), reason },
+            Self::File(path) => PluginError::File { file: (*path).to_owned(), reason },
+        }
+    }
+
     /// The backbones that it offers.
     pub(super) fn descriptors(&self, probe: &Probe) -> Result<Vec<Descriptor>, PluginError> {
         match self {

@@ -110,6 +110,55 @@ fn a_good_plugin_passes_and_a_crashing_one_is_a_result() {
 }
 
 #[test]
+fn a_backbone_is_dumped_into_a_folder_and_is_one_more() {
+    let at = folder();
+    std::fs::create_dir(at.path().join("here")).expect("made");
+    let dump = ["plugins", "dump", "small_cnn", "--weights", "shapes", "--param", "input_shape=[64,64]"];
+    let ran = run(at.path(), &[&dump[..], &["--out", "here/figures.backbone.json"]].concat());
+    assert_eq!((ran.err.as_str(), ran.succeeds().as_str()), ("", ""));
+    assert!(at.path().join("here/figures.shapes.safetensors").is_file());
+    let text = run(at.path(), &["plugins", "validate", "here/figures.backbone.json"]).succeeds();
+    contains(&text, &["ok      can be read", "ok      weights 'shapes' can be read and fit the graph"]);
+    let text = run(at.path(), &["plugins", "list", "--plugin-dir", "here"]).succeeds();
+    contains(&text, &["  figures ", "(filters = [16,32,64], input_shape = [64,64])\n", "weights: shapes\n"]);
+    let given = ["--param", "filters=[16,32,64]", "--param", "input_shape=[64,64]"];
+    let plugin = run(at.path(), &[&["summary", "small_cnn"], &given[..]].concat()).succeeds();
+    assert_eq!(run(at.path(), &["summary", "figures", "--plugin-dir", "here"]).succeeds(), plugin);
+    assert_eq!(run(at.path(), &["summary", "here/figures.backbone.json"]).succeeds(), plugin);
+    contains(
+        &run(at.path(), &["summary", "here/figures.backbone.json", "--param", "filters=[4]"]).fails(),
+        &["backbone 'figures' has no parameter 'filters' (it has: none)"],
+    );
+}
+
+#[test]
+fn what_a_dumped_file_cannot_hold_is_said() {
+    let at = folder();
+    // Weights inside the library need a folder; printed, only published ones stay.
+    let ran = run(at.path(), &["plugins", "dump", "small_cnn", "--weights", "shapes"]);
+    contains(&ran.err, &["left out: weights 'shapes' are a file, which would have to be beside this one\n"]);
+    assert_eq!(ran.json()["description"]["weights"], serde_json::json!([]));
+    let ran = run(at.path(), &["plugins", "dump", "mobilenet_v2", "--weights", "imagenet-keras"]);
+    contains(&ran.err, &["left out: weights 'imagenet' need variant = \"torch\", and it is \"keras\"\n"]);
+    let weights = ran.json()["description"]["weights"].clone();
+    assert_eq!((weights.as_array().map(Vec::len), &weights[0]["id"]), (Some(1), &"imagenet-keras".into()));
+    assert_eq!(weights[0]["requires"], serde_json::json!({}));
+
+    let check = |arguments: &[&str], parts: &[&str]| {
+        contains(&run(at.path(), &[&["plugins", "dump"], arguments].concat()).fails(), parts);
+    };
+    check(&["small_cnn", "--out", "mine.json"], &["mine.json: ", "a backbone file is named NAME.backbone.json"]);
+    check(&["small_cnn", "--out", "my net.backbone.json"], &["must be a plain word", "not 'my net'"]);
+    check(&["small_cnn", "--weights", "faces"], &["backbone 'small_cnn' has no weights 'faces' (it has: shapes)"]);
+    check(
+        &["small_cnn", "--weights", "shapes", "--param", "filters=[4]"],
+        &["weights 'shapes' need filters = [16,32,64], and it is [4]"],
+    );
+    check(&["small_cnn", "--param", "filter=[4]"], &["has no parameter 'filter' (it has: ", "did you mean 'filters'?"]);
+    check(&["small_cnn", "--out", "nowhere/a.backbone.json"], &["nowhere/a.backbone.json: "]);
+}
+
+#[test]
 fn a_summary_has_keras_counts() {
     let at = folder();
     let arguments = ["summary", "mobilenet_v2", "--param", "input_shape=[160,160]", "--json"];

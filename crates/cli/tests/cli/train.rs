@@ -77,6 +77,45 @@ fn assert_same_weights(a: &Path, b: &Path) {
 }
 
 #[test]
+fn a_backbone_as_a_file_trains_as_its_plugin_does() {
+    let at = folder();
+    let plugin = TINY
+        .replacen("\"none\"", "\"shapes\"", 1)
+        .replacen("filters = [4, 8]", "filters = [16, 32, 64], momentum = 0.8", 1)
+        .replacen("epochs = 4", "epochs = 1", 1);
+    std::fs::write(at.path().join("plugin.toml"), &plugin).expect("written");
+    let file = plugin.replacen("parameters = { filters = [16, 32, 64], momentum = 0.8 }", "", 1);
+    let by_name = file.replacen("\"small_cnn\"", "\"mine\"", 1);
+    let by_path = file.replacen("\"small_cnn\"", "\"plugins/mine.backbone.json\"", 1);
+    std::fs::write(at.path().join("by_name.toml"), by_name).expect("written");
+    std::fs::write(at.path().join("by_path.toml"), by_path).expect("written");
+    std::fs::create_dir(at.path().join("plugins")).expect("made");
+    let parameters = ["--weights", "shapes", "--param", "momentum=0.8", "--param", "input_shape=[32,32]"];
+    let out = ["--out", "plugins/mine.backbone.json"];
+    run(at.path(), &[&["plugins", "dump", "small_cnn"], &parameters[..], &out[..]].concat()).succeeds();
+
+    run(at.path(), &["train", "plugin.toml", "--run-dir", "plugin"]).succeeds();
+    run(at.path(), &["train", "by_name.toml", "--run-dir", "by_name", "--plugin-dir", "plugins"]).succeeds();
+    run(at.path(), &["train", "by_path.toml", "--run-dir", "by_path"]).succeeds();
+    for other in ["by_name", "by_path"] {
+        assert_eq!(numbers(&at.path().join(other)), numbers(&at.path().join("plugin")), "{other}");
+        assert_eq!(history(&at.path().join(other)), history(&at.path().join("plugin")), "{other}");
+        assert_same_weights(&at.path().join(other), &at.path().join("plugin"));
+    }
+    // It takes images of one size, and says so.
+    let ran = run(at.path(), &["train", "by_path.toml", "--run-dir", "larger", "--set", "data.image_size=[48,48]"]);
+    contains(&ran.fails(), &["takes images of 32x32 only"]);
+}
+
+/// The figures of `summary.json`.
+fn numbers(run: &Path) -> Value {
+    let text = std::fs::read_to_string(run.join("summary.json")).expect("a summary");
+    let summary: Value = serde_json::from_str(&text).expect("JSON");
+    assert!(!summary["metrics"].is_null() && !summary["best"].is_null(), "{summary}");
+    serde_json::json!([summary["metrics"], summary["best"]])
+}
+
+#[test]
 fn mistakes_in_the_file_are_shown_with_line_and_fix() {
     let at = folder();
     let check = |from: &str, to: &str, parts: &[&str]| {

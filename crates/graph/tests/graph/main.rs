@@ -2,6 +2,7 @@
 
 mod cut;
 mod hostile;
+mod layers;
 mod properties;
 mod shapes;
 mod strategy;
