@@ -10,7 +10,9 @@ mod page;
 mod peers;
 mod plugins;
 mod profile;
+mod prove;
 mod test;
+mod unsafe_blocks;
 mod workspace;
 
 use std::process::ExitCode;
@@ -28,6 +30,8 @@ Injerto's commands.
   cargo xtask bench [CRATE]                        benchmarks, of all crates or of one
   cargo xtask bench peers [DATA]                   the same work in Keras, PyTorch and ONNX Runtime
   cargo xtask profile CRATE                        a crate's benchmarks under a profiler
+  cargo xtask prove fuzz|kills|soak|memory         try to break it: damaged input, killed runs, long use, unsafe code
+  cargo xtask unsafe                               check the list of all unsafe code
 
 Begin with:
 
@@ -52,6 +56,8 @@ fn main() -> ExitCode {
             (peers::HELP, |arguments| peers::run(&arguments[1..]))
         }
         "profile" => (profile::HELP, profile::run),
+        "prove" => (prove::HELP, prove::run),
+        "unsafe" => (unsafe_blocks::HELP, unsafe_blocks::run),
         "bench" => (bench::HELP, bench::run),
         "help" | "--help" | "-h" => (HELP, |_| {
             println!("{HELP}");

@@ -4,11 +4,12 @@ use std::io::{BufRead, BufReader, IsTerminal};
 use std::process::Stdio;
 
 use crate::Outcome;
-use crate::workspace::{Profile, build, cargo, code};
+use crate::workspace::{PROOFS, Profile, build_with, cargo, code};
 
 /// What `--help` says.
 pub const HELP: &str = "\
 Builds the backbones, which tests load, then runs all tests, and says at the end which of them skipped something and why.
+Only tests on real photos and large published weights may skip; another one that does is a failure.
 
 Usage: cargo xtask test [--release | --profile NAME] [ARGUMENTS OF CARGO TEST] [-- ARGUMENTS OF THE TESTS]
 
@@ -27,7 +28,8 @@ pub fn run(arguments: &[String]) -> Outcome {
     let (for_cargo, for_tests) = arguments.split_at(border);
     let mut for_cargo = for_cargo.to_vec();
     let profile = Profile::take(&mut for_cargo)?;
-    if build(&profile, &[])?.is_none() {
+    // The proofs' own program is built with their tests.
+    if build_with(&profile, &[], &PROOFS[..1])?.is_none() {
         return Ok(code(false));
     }
     let mut command = cargo("test");
@@ -61,7 +63,31 @@ pub fn run(arguments: &[String]) -> Outcome {
             println!("  {test}: {why}");
         }
     }
-    Ok(code(status.success()))
+    let wrong = wrongly(&filter.skipped);
+    for test in &wrong {
+        println!(
+            "error: {test} skips, and needs neither real photos nor large weights (see MAY_SKIP in xtask/src/test.rs)"
+        );
+    }
+    Ok(code(status.success() && wrong.is_empty()))
+}
+
+/// The tests that may skip, for lack of what is too large for the repository or of a tool that not every machine has.
+const MAY_SKIP: &[&str] = &[
+    // Real photos.
+    "all_real_photos_decode",
+    "inception_v3_sees_in_photos_what_keras_sees",
+    "efficientnet_lite0_names_imagenets_classes_as_often_as_in_pytorch",
+    // Published weights, which are fetched.
+    "golden::published_weights_give_pytorchs_features_block_by_block",
+    "published::a_model_that_someone_trained_and_saved_gives_its_backbone",
+    // A C compiler.
+    "the_header_is_c",
+];
+
+/// Those that skipped and may not.
+fn wrongly(skipped: &[(String, String)]) -> Vec<&str> {
+    skipped.iter().map(|(test, _)| test.as_str()).filter(|test| !MAY_SKIP.contains(test)).collect()
 }
 
 /// Lets the output of tests through, without what good ones printed, and keeps what they skipped.
@@ -99,6 +125,13 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_tests_on_photos_and_large_weights_may_skip() {
+        let skipped =
+            ["all_real_photos_decode", "resizing_is_tensorflows"].map(|test| (test.to_owned(), "x".to_owned()));
+        assert_eq!(wrongly(&skipped), ["resizing_is_tensorflows"]);
+    }
 
     #[test]
     fn output_of_good_tests_is_left_out_but_for_what_they_skip() {

@@ -13,6 +13,9 @@ const DEFAULT_PROFILE: &str = "dev";
 /// The package of the `injerto` binary.
 pub const BINARY_PACKAGE: &str = "injerto-cli";
 
+/// The packages of the proofs: the library that fails file operations, and what tries to break the project.
+pub const PROOFS: [&str; 2] = ["injerto-failing", "injerto-proofs"];
+
 /// A build profile of Cargo's.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Profile(String);
@@ -113,8 +116,19 @@ fn not_started(command: &Command, error: &std::io::Error) -> String {
 /// # Errors
 /// Folders that cannot be read, or no Cargo.
 pub fn build(profile: &Profile, features: &[&str]) -> Result<Option<PathBuf>, String> {
+    build_with(profile, features, &[])
+}
+
+/// As [`build`], and some packages more.
+///
+/// # Errors
+/// As [`build`]'s.
+pub fn build_with(profile: &Profile, features: &[&str], more: &[&str]) -> Result<Option<PathBuf>, String> {
     let mut command = cargo("build");
     command.args(["--profile", profile.name(), "--package", BINARY_PACKAGE]);
+    for package in more {
+        command.args(["--package", package]);
+    }
     for plugin in packages(&root().join("plugins"))? {
         command.args(["--package", &plugin.name]);
     }

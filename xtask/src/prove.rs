@@ -1,0 +1,137 @@
+//! `cargo xtask prove`: the long forms of the proofs.
+
+use std::process::{Command, Stdio};
+
+use crate::Outcome;
+use crate::workspace::{PROOFS, Profile, build_with, cargo, code, root, succeeds};
+
+/// What `--help` says.
+pub const HELP: &str = "\
+Tries to break the project, for as long as you like. Short forms of the first three are among the tests; docs/reliability.md
+says what was tried how often.
+
+Usage: cargo xtask prove fuzz [--inputs N] [--seed N] [--only TARGET]…
+       cargo xtask prove fuzz-input TARGET NUMBER FILE [--seed N]
+       cargo xtask prove kills [--every N] [--how KIND]… [--random N]
+       cargo xtask prove soak [--runs N] [--predictions N]
+       cargo xtask prove memory
+
+  fuzz         damaged input for everything that reads, 1,000,000 of each target unless --inputs says otherwise; a table of
+               what was accepted, what did harm, and the slowest. Each harmful input is named by its number
+  fuzz-input   writes one of these inputs into a file
+  kills        fails a run at each of its file operations, in seven ways (kill, torn, ENOSPC, full, EACCES, EIO, short), and
+               at 50 random instants; resumes it, and compares with the run that nothing interrupted. Linux only
+  soak         200 runs and 1,000 predictions in one process, whose memory must not grow
+  memory       Miri and AddressSanitizer on what holds `unsafe`, where a nightly toolchain with them is installed
+
+`--release` or `--profile NAME` builds otherwise; as it is, dependencies are optimised and the project's own arithmetic is
+checked for overflow, which is what these proofs want.
+
+Examples:
+
+  cargo xtask prove fuzz --inputs 10000 --only pickle
+  cargo xtask prove kills --every 10 --how full
+  cargo xtask prove soak --runs 20";
+
+/// Runs the command.
+///
+/// # Errors
+/// No proof of this name, or a program that cannot be started.
+pub fn run(arguments: &[String]) -> Outcome {
+    let mut arguments = arguments.to_vec();
+    let profile = Profile::take(&mut arguments)?;
+    match arguments.first().map(String::as_str) {
+        Some("memory") if arguments.len() == 1 => memory(),
+        Some("fuzz" | "fuzz-input" | "kills" | "soak") => {
+            let Some(binary) = build_with(&profile, &[], &PROOFS)? else { return Ok(code(false)) };
+            let program = binary.with_file_name(format!("injerto-prove{}", std::env::consts::EXE_SUFFIX));
+            Ok(code(succeeds(Command::new(program).args(arguments))?))
+        }
+        Some(other) => Err(format!("no proof '{other}': fuzz, fuzz-input, kills, soak or memory")),
+        None => Err("which proof? fuzz, fuzz-input, kills, soak or memory; --help says more".to_owned()),
+    }
+}
+
+/// A check of memory: its name, what must be installed, and the arguments of cargo with variables of the environment.
+struct Check {
+    name: &'static str,
+    /// `cargo +nightly …` that succeeds where the tool is there.
+    there: &'static [&'static str],
+    arguments: &'static [&'static str],
+    flags: (&'static str, &'static str),
+}
+
+/// The border of the plugins, and the kernels as they are without vector instructions of one processor.
+const CHECKS: &[Check] = &[
+    Check {
+        name: "Miri, plugin border",
+        there: &["miri", "--version"],
+        arguments: &["miri", "test", "--package", "injerto-plugin-abi", "--lib"],
+        flags: ("MIRIFLAGS", "-Zmiri-disable-isolation"),
+    },
+    Check {
+        name: "Miri, portable kernels",
+        there: &["miri", "--version"],
+        arguments: &["miri", "test", "--package", "injerto-kernels", "--lib"],
+        flags: ("MIRIFLAGS", "-Zmiri-disable-isolation -Zmiri-ignore-leaks"),
+    },
+    Check {
+        name: "AddressSanitizer, kernels",
+        there: &["--version"],
+        arguments: &["test", "--package", "injerto-kernels", "--target", HOST],
+        flags: ("RUSTFLAGS", "-Zsanitizer=address"),
+    },
+    Check {
+        name: "AddressSanitizer, plugin border",
+        there: &["--version"],
+        arguments: &["test", "--package", "injerto-plugin-abi", "--target", HOST],
+        flags: ("RUSTFLAGS", "-Zsanitizer=address"),
+    },
+];
+
+/// The machine that sanitizers are tried on.
+const HOST: &str = "x86_64-unknown-linux-gnu";
+
+/// `cargo` of the nightly toolchain, in a target folder of its own: its artefacts do not go with those of stable.
+fn nightly(arguments: &[&str]) -> Command {
+    // The variable names the toolchain that runs this program.
+    let mut command = Command::new("cargo");
+    command.current_dir(root()).env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
+    command.arg("+nightly").args(arguments).env("CARGO_TARGET_DIR", root().join("target/nightly"));
+    command
+}
+
+fn memory() -> Outcome {
+    let mut report = Vec::new();
+    let mut good = true;
+    for check in CHECKS {
+        let quiet = nightly(check.there).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        if !quiet.is_ok_and(|status| status.success()) {
+            report.push(format!("{:<32} not at hand: rustup toolchain install nightly --component miri", check.name));
+            continue;
+        }
+        println!("== {}", check.name);
+        let holds = succeeds(nightly(check.arguments).env(check.flags.0, check.flags.1))?;
+        good &= holds;
+        report.push(format!("{:<32} {}", check.name, if holds { "ok" } else { "FAILED" }));
+    }
+    println!("\n{}", report.join("\n"));
+    Ok(code(good))
+}
+
+/// Licences, sources and duplicates of dependencies, as `deny.toml` has them.
+///
+/// # Errors
+/// A program that cannot be started.
+pub fn dependencies() -> Result<bool, String> {
+    let there = Command::new("cargo-deny").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if !there.is_ok_and(|status| status.success()) {
+        println!(
+            "cargo-deny is not installed, so licences and sources are not checked: cargo install cargo-deny --locked"
+        );
+        return Ok(true);
+    }
+    // Advisories lie in a database elsewhere; `cargo deny check advisories` asks for it where the network reaches it.
+    let mut command = cargo("deny");
+    succeeds(command.args(["check", "--hide-inclusion-graph", "bans", "licenses", "sources"]))
+}
