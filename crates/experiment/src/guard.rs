@@ -11,7 +11,7 @@ use crate::config::{INPUT_SCALES, InputScale};
 const IMAGES: usize = 16;
 
 /// A distance beyond which images are probably scaled otherwise than in training.
-const FAR: f64 = 0.45;
+const FAR: f64 = 0.6;
 
 /// What another scaling must come to, as a share of the distance, to be the one that was meant.
 const CLOSER: f64 = 0.5;

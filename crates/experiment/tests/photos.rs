@@ -7,10 +7,11 @@ use std::time::Duration;
 use burn::tensor::Device;
 use injerto_backbones::network::{Network, to_input};
 use injerto_backbones::plugin::{Catalog, Probe, SearchPath, answer_if_asked};
-use injerto_backbones::weights::{Cache, choose};
+use injerto_backbones::resolve::Ask;
+use injerto_backbones::weights::Cache;
 use injerto_data::decode::{Orientation, decode};
 use injerto_data::resize::{Interpolation, resize};
-use injerto_experiment::{Classifier, ExperimentError, config, evaluate};
+use injerto_experiment::{Classifier, ExperimentError, Prepared, config, evaluate};
 use serde_json::{Map, Value, json};
 
 /// The child end of every question that these tests ask: this very program, told to run this test alone.
@@ -56,12 +57,20 @@ fn inception_v3_sees_in_photos_what_keras_sees() {
         return;
     };
     let mut catalog = catalog();
-    let found = catalog.find("inception_v3").expect("built");
-    let given = Map::from_iter([("input_shape".to_owned(), json!([224, 224]))]);
-    let description = catalog.describe(&found, &given).expect("describes");
+    let ask = Ask {
+        backbone: "inception_v3",
+        parameters: &Map::new(),
+        image_size: Some([224, 224]),
+        last_layer: None,
+        preprocessing: None,
+        weights: file.to_str().expect("a path"),
+        instead: None,
+        seed: 0,
+    };
+    let resolved = catalog.resolve(&ask).expect("a file");
+    let weights = resolved.weights(&catalog, &Cache::new("nowhere")).expect("fits");
+    let description = resolved.description;
     let graph = Arc::new(description.graph);
-    let choice = choose(file.to_str().expect("a path"), &description.weights).expect("a file");
-    let weights = choice.load(&graph, &[], &Cache::new("nowhere"), 0, &|_| Err(String::new())).expect("fits");
     assert_eq!(weights.count(), 21_802_784);
     let network = Network::new(graph.clone(), &weights, &Device::flex()).expect("fits");
     let golden = include_str!("../../backbones/tests/golden/inception_v3_photos.json");
@@ -90,12 +99,48 @@ fn inception_v3_sees_in_photos_what_keras_sees() {
     }
 }
 
+/// Weights whose pixels were scaled to 0…1, under a backbone that says -1…1.
+#[test]
+fn a_batch_of_photos_tells_that_its_pixels_are_scaled_otherwise_than_in_training() {
+    let (Some(file), Some(photos)) = (shared("data/inception_v3_keras_f16.safetensors"), shared("data/flower_photos"))
+    else {
+        return;
+    };
+    let warnings = |backbone: &str| {
+        let text = format!(
+            "[data]\nroot = {photos:?}\nvalidation_split = 0.2\nimage_size = [224, 224]\n[backbone]\n{backbone}\n[[phases]]\nepochs = 1\n"
+        );
+        let config = config::Config::parse(&text, "test".as_ref(), &[]).expect("an experiment");
+        let cache = Cache::of_user().expect("a cache");
+        Prepared::new(config, &mut catalog(), &cache).map(|prepared| prepared.warnings.join("\n"))
+    };
+    let inception = format!("plugin = \"inception_v3\"\nweights = {file:?}\n");
+    let found = warnings(&inception).expect("prepared");
+    assert!(
+        found.contains("scaled otherwise") && found.contains("with backbone.preprocessing = \"zero_to_one\""),
+        "{found}"
+    );
+    let right = format!("{inception}preprocessing = \"zero_to_one\"\nlast_layer = \"mixed5\"\n");
+    assert_eq!(warnings(&right).expect("prepared"), "");
+    // Published weights under their own scaling, said as if it were another.
+    for (backbone, scaling) in
+        [("mobilenet_v2", "imagenet"), ("efficientnet\"\nparameters = { variant = \"lite0\" }#", "minus_one_to_one")]
+    {
+        let backbone = format!("plugin = \"{backbone}\"\npreprocessing = \"{scaling}\"\n");
+        match warnings(&backbone) {
+            Ok(found) => assert_eq!(found, "", "{backbone}"),
+            Err(ExperimentError::Weights(error)) => drop(missing::<()>(&error.to_string())),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
 /// EfficientNet-Lite0 by name, on 500 photos: PyTorch's top-1 is 0.850, its top-5 0.970.
 #[test]
 fn efficientnet_lite0_names_imagenets_classes_as_often_as_in_pytorch() {
     let Some(folder) = shared("data/imagenet_sample") else { return };
     let parameters = Map::from_iter([("variant".to_owned(), json!("lite0"))]);
-    let cache = Cache::of_user();
+    let cache = Cache::of_user().expect("a cache");
     let made = Classifier::new(&mut catalog(), "efficientnet", &parameters, "imagenet", &cache, config::Device::Flex);
     let classifier = match made {
         Ok(classifier) => classifier,

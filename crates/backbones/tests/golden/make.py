@@ -73,6 +73,16 @@ def hdf5():
     whole.compile("adam", "mse")
     whole.fit(np.zeros((2, 8, 8, 3)), np.zeros((2, 2)), verbose=0, epochs=0)
     whole.save(path("whole.h5"))
+    # Keras 3's whole models: the backbone as a layer, and its layers beside those of a head.
+    whole.save(path("nested.keras"))
+    whole.save_weights(path("nested.weights.h5"))
+    x = layers.GlobalAveragePooling2D()(backbone.output)
+    flat = keras.Model(backbone.input, layers.Dense(2)(layers.BatchNormalization()(x)))
+    flat.compile("adam", "mse")
+    backbone.trainable = False
+    flat.fit(np.zeros((2, 8, 8, 3)), np.zeros((2, 2)), verbose=0, epochs=1)
+    flat.save(path("whole.keras"))
+    flat.save_weights(path("whole.weights.h5"))
     # As Keras 1 wrote its published files: other names, so that only the order tells.
     with h5py.File(path("keras1.h5"), "w") as file:
         names = [f"layer_{10 - at}" for at in range(len(backbone.layers))]

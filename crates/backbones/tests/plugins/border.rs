@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use injerto_backbones::plugin::{BackboneFile, Catalog, Probe, SearchPath, validate};
-use injerto_backbones::weights::{Cache, choose};
+use injerto_backbones::weights::Cache;
 use injerto_graph::Source;
 use serde_json::{Map, Value, json};
 
@@ -109,10 +109,8 @@ fn a_plugin_in_c_loads_passes_every_check_and_carries_weights() {
     let given = Map::from_iter([("input_shape".to_owned(), json!([8, 6]))]);
     let description = catalog.describe(&found, &given).expect("describes");
     assert_eq!(description.graph.input_shape().0, [8, 6, 3]);
-    let choice = choose("edges", &description.weights).expect("its own weights");
-    let embedded = |id: &str| catalog.weights(&found, id).map_err(|error| error.to_string());
-    let cache = Cache::new(folder.path());
-    let weights = choice.load(&description.graph, &description.weights, &cache, 0, &embedded).expect("loads");
+    let resolved = catalog.resolve(&crate::files::ask("example_c", &given, "edges")).expect("its own weights");
+    let weights = resolved.weights(&catalog, &Cache::new(folder.path())).expect("loads");
     assert_eq!(weights.count(), 112);
     // A grey image has no edges: the second filter's weights cancel out.
     let kernel = &weights.get("edges/kernel").expect("there").data;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use injerto_backbones::network::{Network, Value as Output, to_input};
 use injerto_backbones::plugin::Catalog;
-use injerto_backbones::weights::{Cache, Weights, choose};
+use injerto_backbones::weights::{Cache, Weights};
 use injerto_graph::summary::Summary;
 use injerto_graph::{Description, FreezePlan, Graph, LayerRef, Preprocessing, Role, Selection};
 use serde_json::{Map, Value, json};
@@ -159,15 +159,10 @@ fn every_block_puts_out_what_keras_does() {
 /// The published ImageNet weights, fetched or from the user's cache.
 fn imagenet(input_shape: [usize; 2]) -> Option<(Description, Weights)> {
     let mut catalog = Catalog::scan(workspace_plugins(), probe());
-    let found = catalog.find("mobilenet_v2").expect("built");
     let given = Map::from_iter([("input_shape".to_owned(), json!(input_shape))]);
-    let plain = catalog.describe(&found, &given).expect("describes");
-    let choice = choose("imagenet", &plain.weights).expect("a set");
-    let description =
-        catalog.describe(&found, &choice.parameters(&given).expect("no contradiction")).expect("describes");
-    let none = |_: &str| Err("carries none".to_owned());
-    match choice.load(&description.graph, &description.weights, &Cache::of_user(), 0, &none) {
-        Ok(weights) => Some((description, weights)),
+    let resolved = catalog.resolve(&crate::files::ask("mobilenet_v2", &given, "imagenet")).expect("a set");
+    match resolved.weights(&catalog, &Cache::of_user().expect("a cache")) {
+        Ok(weights) => Some((resolved.description, weights)),
         Err(error) => missing(&format!("{error}")),
     }
 }

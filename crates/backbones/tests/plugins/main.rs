@@ -1,6 +1,7 @@
 //! Plugins through their border, and the networks they describe against Keras and PyTorch.
 
 mod border;
+mod files;
 mod golden;
 mod published;
 mod split;

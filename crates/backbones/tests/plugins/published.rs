@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use burn::tensor::Device;
 use injerto_backbones::network::{Network, Value as Output};
-use injerto_backbones::weights::{Cache, Choice, Weights, choose, fetch};
+use injerto_backbones::weights::{Cache, Rest, WeightFile, Weights, fetch};
 use injerto_graph::{
     Activation, Builder, Checksum, Format, Graph, Operator, Padding, Role, Source, TensorMap, WeightSet,
     matches_pattern,
@@ -45,8 +45,7 @@ fn torchvision_sets(plugin: &str, given: &Value) -> Vec<(WeightSet, Graph)> {
         |set: &WeightSet| matches!(&set.source, Source::Url { url } if url.contains("download.pytorch.org"));
     let sets = describe(plugin, given).weights;
     let with_graph = |set: WeightSet| {
-        let parameters = Choice::Set(Box::new(set.clone())).parameters(&Map::new()).expect("nothing was set");
-        let mut parameters = Value::Object(parameters);
+        let mut parameters = Value::Object(set.requires.clone());
         if let (Some(given), Some(all)) = (given.as_object(), parameters.as_object_mut()) {
             all.extend(given.iter().map(|(key, value)| (key.clone(), value.clone())));
         }
@@ -168,8 +167,7 @@ fn torch_variants_give_torchvisions_features() {
         let size = golden[name]["size"].as_u64().expect("a size") as usize;
         let given = json!({"input_shape": [size, size], "variant": "torch"});
         let description = describe(plugin, &given);
-        let set = choose("imagenet", &description.weights).expect("a set");
-        let Choice::Set(set) = set else { panic!("imagenet is a weight set") };
+        let set = description.weights.iter().find(|set| set.id == "imagenet").expect("a set");
         let bytes = torchvision_file(&dicts[name]);
         let graph = Arc::new(description.graph);
         let weights = Weights::read_bytes(bytes, name, Format::Safetensors, &set.tensors, &graph).expect("fits");
@@ -197,7 +195,7 @@ fn a_dense_layer_behind_an_image_takes_its_rows_in_pytorchs_order() {
 }
 
 /// The network that `make.py` saved.
-fn small() -> Graph {
+pub(crate) fn small() -> Graph {
     let conv = |filters, side, padding, use_bias| Operator::Conv2D {
         filters,
         kernel_size: [side, side],
@@ -236,10 +234,23 @@ fn every_layout_of_keras_files_is_read() {
         let data = wave(parameter.count(), number).map(|s| (0.1 * s) as f32).collect();
         expected.insert(format!("{layer}/{}", parameter.name()), parameter.shape.clone(), data);
     }
-    let files = ["keras1.h5", "keras2.h5", "keras3.weights.h5", "keras3.keras", "whole.h5"];
-    for file in files {
-        let read = Choice::File(committed(file)).load(&graph, &[], &Cache::new("nowhere"), 0, &|_| Err(String::new()));
-        assert_eq!(read.expect(file), expected, "{file}");
+    // Of the whole models, those of Keras 3 among them, only the backbone's part is wanted: they have a head, and one an
+    // optimiser's state.
+    let files = [
+        "keras1.h5",
+        "keras2.h5",
+        "keras3.weights.h5",
+        "keras3.keras",
+        "whole.h5",
+        "whole.keras",
+        "whole.weights.h5",
+        "nested.keras",
+        "nested.weights.h5",
+    ];
+    for name in files {
+        let file = WeightFile::open(&committed(name), &[]).expect(name);
+        let fit = file.fit(&TensorMap::keras(), &graph, &graph, Rest::Beside);
+        assert_eq!(file.take(&fit, &graph).expect(name), expected, "{name}");
     }
 }
 
@@ -282,7 +293,7 @@ fn a_model_that_someone_trained_and_saved_gives_its_backbone() {
         tensors: TensorMap::keras(),
         requires: Map::new(),
     };
-    let file = match fetch(&set, &[], &Cache::of_user(), &|_| Err("carries none".to_owned())) {
+    let file = match fetch(&set, &[], &Cache::of_user().expect("a cache"), &|_| Err("carries none".to_owned())) {
         Ok(file) => file,
         Err(error) => {
             let _: Option<()> = missing(&error.to_string());

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use injerto_backbones::weights::{WeightError, Weights};
+use injerto_backbones::weights::{Precision, Rest, WeightError, WeightFile, Weights};
 use injerto_graph::{Activation, Builder, Format, Graph, Layout, Operator, TensorMap};
 use proptest::prelude::*;
 
@@ -49,15 +49,15 @@ fn call(module: &str, name: &str, arguments: &[u8]) -> Vec<u8> {
     [format!("c{module}\n{name}\n(").as_bytes(), arguments, b"tR"].concat()
 }
 
-/// A pickled dictionary of these entries, keys as text, values already pickled.
+/// A dictionary of these entries, keys as text, values already pickled.
+fn inner(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let entries = entries.iter().flat_map(|(key, value)| [pickled(key), value.clone()].concat());
+    b"}(".iter().copied().chain(entries).chain([b'u']).collect()
+}
+
+/// A whole pickle of a dictionary.
 fn dictionary(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
-    let mut pickle = b"\x80\x02}(".to_vec();
-    for (key, value) in entries {
-        pickle.extend(pickled(key));
-        pickle.extend(value);
-    }
-    pickle.extend(b"u.");
-    pickle
+    [b"\x80\x02", &inner(entries)[..], b"."].concat()
 }
 
 /// A file as `torch.save` writes it: an archive with a pickle and the numbers.
@@ -78,7 +78,8 @@ fn archive(pickle: &[u8], storages: &[&[f32]]) -> Vec<u8> {
     zip.finish().expect("finished").into_inner()
 }
 
-fn pytorch(tensors: Tensors<'_>) -> Vec<u8> {
+/// Tensors as a pickle refers to them.
+fn entries<'a>(tensors: Tensors<'a>) -> Vec<(&'a str, Vec<u8>)> {
     let entry = |(at, &(name, shape, values)): (usize, &(_, &[usize], &[f32]))| {
         let strides: Vec<usize> = (0..shape.len()).map(|axis| shape[axis + 1..].iter().product()).collect();
         let count = [b'K', u8::try_from(values.len()).expect("small")];
@@ -88,14 +89,25 @@ fn pytorch(tensors: Tensors<'_>) -> Vec<u8> {
         let arguments = [&storage.concat()[..], b"K\0", &tuple(shape), &tuple(&strides), b"\x89", &hooks].concat();
         (name, call("torch._utils", "_rebuild_tensor_v2", &arguments))
     };
-    let entries: Vec<(&str, Vec<u8>)> = tensors.iter().enumerate().map(entry).collect();
-    let storages: Vec<&[f32]> = tensors.iter().map(|(_, _, values)| *values).collect();
-    archive(&dictionary(&entries), &storages)
+    tensors.iter().enumerate().map(entry).collect()
+}
+
+fn storages<'a>(tensors: Tensors<'a>) -> Vec<&'a [f32]> {
+    tensors.iter().map(|(_, _, values)| *values).collect()
+}
+
+fn pytorch(tensors: Tensors<'_>) -> Vec<u8> {
+    archive(&dictionary(&entries(tensors)), &storages(tensors))
 }
 
 fn read(bytes: Vec<u8>, format: Format) -> Result<Weights, WeightError> {
     let map = TensorMap { layout: Layout::Keras, names: Vec::new(), ignore: Vec::new() };
-    Weights::read_bytes(bytes, "the file", format, &map, &graph())
+    Weights::read_bytes(bytes, "the file", format, &map, &network(format))
+}
+
+/// The network whose weights the test's files of a format hold.
+fn network(format: Format) -> Graph {
+    if format == Format::KerasHdf5 { crate::published::small() } else { graph() }
 }
 
 fn both(tensors: Tensors<'_>) -> [(Vec<u8>, Format); 2] {
@@ -117,6 +129,109 @@ fn good_files_hold_what_was_put_into_them() {
 }
 
 #[test]
+fn a_dictionary_around_the_weights_is_taken_off() {
+    const TORCH: Tensors<'_> = &[
+        ("net.dense.bias", &[2], &[0.5, -0.5]),
+        ("net.dense.weight", &[2, 3], &[1.0, 3.0, 5.0, 2.0, 4.0, 6.0]),
+        ("net.head.weight", &[1, 2], &[7.0, 8.0]),
+    ];
+    let mut map = TensorMap { layout: Layout::Torch, names: Vec::new(), ignore: Vec::new() };
+    map.kernel("dense", "dense", true);
+    let folder = tempfile::tempdir().expect("a folder");
+    let optimizer = || inner(&[("state", inner(&[("lr", b"K\x01".to_vec())]))]);
+    let epoch = || ("epoch", b"K\x07".to_vec());
+    let containers = [
+        dictionary(&entries(TORCH)),
+        dictionary(&[epoch(), ("state_dict", inner(&entries(TORCH)))]),
+        dictionary(&[("model", inner(&entries(TORCH))), ("optimizer", optimizer()), epoch()]),
+        dictionary(&[("checkpoint", inner(&[("model_state_dict", inner(&entries(TORCH)))]))]),
+    ];
+    for (at, pickle) in containers.into_iter().enumerate() {
+        // The ending says nothing.
+        let path = folder.path().join(["w.PTH", "w.bin", "w.ckpt", "w"][at]);
+        std::fs::write(&path, archive(&pickle, &storages(TORCH))).expect("written");
+        let (file, graph) = (WeightFile::open(&path, &[]).expect("opened"), graph());
+        let fit = file.fit(&map, &graph, &graph, Rest::Beside);
+        let weights = file.take(&fit, &graph).expect("it fits");
+        assert_eq!(weights.get("dense/kernel").expect("there").data, KERNEL, "{at}");
+    }
+}
+
+#[test]
+fn a_flipped_bit_anywhere_in_a_file_of_ours_is_found() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("best.safetensors");
+    let mut weights = Weights::default();
+    weights.insert("dense/bias", vec![2], vec![0.5, -0.5]);
+    weights.insert("dense/kernel", vec![3, 2], KERNEL.to_vec());
+    let metadata = [("injerto.model".to_owned(), "what it is".to_owned())].into();
+    weights.save(&path, &metadata, Precision::F32).expect("written");
+    let whole = std::fs::read(&path).expect("read");
+    let open = || -> Result<Weights, WeightError> {
+        let file = WeightFile::open(&path, &[])?;
+        assert_eq!(file.metadata()["injerto.model"], "what it is");
+        file.own(&graph(), &[])
+    };
+    assert_eq!(open().expect("whole"), weights);
+    for bit in 0..whole.len() * 8 {
+        let mut damaged = whole.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        std::fs::write(&path, &damaged).expect("written");
+        // Only blanks behind the header, and the key of the checksum itself, whose absence is no error, say nothing.
+        let harmless = || -> bool {
+            WeightFile::open(&path, &[]).is_ok_and(|file| {
+                let same = file.own(&graph(), &[]).is_ok_and(|found| found == weights);
+                same && file.metadata().get("injerto.model").is_some_and(|model| model == "what it is")
+                    || !file.metadata().contains_key("injerto.sha256")
+            })
+        };
+        assert!(WeightFile::open(&path, &[]).is_err() || harmless(), "bit {bit}");
+    }
+    let mut damaged = whole.clone();
+    *damaged.last_mut().expect("bytes") ^= 1;
+    std::fs::write(&path, &damaged).expect("written");
+    let error = WeightFile::open(&path, &[]).expect_err("damaged").to_string();
+    assert!(
+        error.contains("best.safetensors is damaged: its checksum is ") && error.contains("restore a copy"),
+        "{error}"
+    );
+}
+
+#[test]
+fn equal_weights_give_equal_bytes() {
+    assert_eq!(safetensors(GOOD), safetensors(GOOD));
+}
+
+#[test]
+fn values_that_16_bits_cannot_hold_are_refused_by_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("half.safetensors");
+    let mut weights = Weights::default();
+    weights.insert("bn/moving_variance", vec![2], vec![1.0, 1e5]);
+    let error = weights.save(&path, &Default::default(), Precision::F16).expect_err("too large").to_string();
+    assert!(error.starts_with("tensor 'bn/moving_variance' holds values beyond 65504"), "{error}");
+    assert!(!path.exists());
+    weights.save(&path, &Default::default(), Precision::F32).expect("written");
+}
+
+/// An archive with one file of so many zeros in it.
+fn bomb(name: &str, megabytes: usize) -> Vec<u8> {
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
+    zip.start_file(name, options).expect("begun");
+    (0..megabytes).for_each(|_| zip.write_all(&[0; 1 << 20]).expect("written"));
+    zip.finish().expect("finished").into_inner()
+}
+
+#[test]
+fn archives_that_unpack_to_far_more_than_weights_are_refused_before_they_are_unpacked() {
+    let error = read(bomb("model.weights.h5", 64), Format::KerasHdf5).expect_err("zeros").to_string();
+    assert!(error.contains("unpacked it is larger than "), "{error}");
+    let error = read(bomb("archive/data.pkl", 64), Format::Pytorch).expect_err("zeros").to_string();
+    assert!(error.contains("its table of tensors has 67108864 bytes, at most "), "{error}");
+}
+
+#[test]
 fn missing_surplus_misshapen_and_infinite_tensors_are_named() {
     let check = |tensors: Tensors<'_>, expected: &str| {
         for (bytes, format) in both(tensors) {
@@ -126,7 +241,7 @@ fn missing_surplus_misshapen_and_infinite_tensors_are_named() {
     };
     check(
         &[("dense/kernel", &[2, 3], &KERNEL), ("extra", &[1], &[1.0])],
-        "the file does not hold the weights of 'net':\n  1 missing: dense/bias\n  \
+        "the file does not hold the weights of 'net':\n  1 missing: dense/bias [2]\n  \
          1 of another shape: dense/kernel is [2, 3], expected [3, 2]\n  1 not needed: extra",
     );
     check(
@@ -190,18 +305,30 @@ fn nothing_in_a_pickle_is_executed() {
     }
 }
 
+/// Files of each format, to be damaged.
+fn files() -> &'static [(Vec<u8>, Format); 5] {
+    static FILES: std::sync::OnceLock<[(Vec<u8>, Format); 5]> = std::sync::OnceLock::new();
+    FILES.get_or_init(|| {
+        let committed = |name: &str| {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+            (std::fs::read(path).expect("a golden file"), Format::KerasHdf5)
+        };
+        let [safetensors, pytorch] = both(GOOD);
+        [safetensors, pytorch, committed("keras2.h5"), committed("whole.h5"), committed("keras3.keras")]
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
 
     /// Whatever a file holds, reading it ends in weights that fit or in an error.
     #[test]
     fn a_mutated_file_never_panics(
-        torch: bool,
+        which in 0..5_usize,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         cut in prop::option::weighted(0.2, any::<prop::sample::Index>()),
     ) {
-        static FILES: std::sync::OnceLock<[(Vec<u8>, Format); 2]> = std::sync::OnceLock::new();
-        let (mut bytes, format) = FILES.get_or_init(|| both(GOOD))[usize::from(torch)].clone();
+        let (mut bytes, format) = files()[which].clone();
         for (at, value) in changes {
             let at = at.index(bytes.len());
             bytes[at] = value;
@@ -210,7 +337,21 @@ proptest! {
             bytes.truncate(cut.index(bytes.len()));
         }
         if let Ok(weights) = read(bytes, format) {
-            prop_assert_eq!(weights.count(), 8);
+            prop_assert_eq!(weights.count(), network(format).parameter_count());
+        }
+    }
+
+    /// Any bytes behind the beginning of any format.
+    #[test]
+    fn arbitrary_bytes_never_panic(
+        which in 0..5_usize,
+        keep in 0..64_usize,
+        bytes in prop::collection::vec(any::<u8>(), 0..512),
+    ) {
+        let (whole, format) = &files()[which];
+        let bytes = [&whole[..keep.min(whole.len())], &bytes].concat();
+        if let Ok(weights) = read(bytes, *format) {
+            prop_assert_eq!(weights.count(), network(*format).parameter_count());
         }
     }
 }

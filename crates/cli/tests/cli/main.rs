@@ -2,6 +2,7 @@
 
 mod backbones;
 mod train;
+mod weights;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,0 +1,150 @@
+//! Weights between one experiment and the next, as users hand them on.
+
+use std::path::Path;
+
+use crate::{contains, run};
+
+/// A backbone with parameters that are not its defaults, and pixels scaled in a way that is not its own.
+const FIRST: &str = r#"
+name = "first"
+[data]
+generated = "shapes"
+train_per_class = 4
+validation_per_class = 2
+image_size = [32, 32]
+[backbone]
+plugin = "small_cnn"
+weights = "none"
+preprocessing = "minus_one_to_one"
+parameters = { filters = [4, 8] }
+[[phases]]
+epochs = 1
+unfreeze = "all"
+batch_norm = "update"
+"#;
+
+/// The next experiment, which says nothing but the file.
+const NEXT: &str = r#"
+name = "next"
+[data]
+generated = "flowers"
+train_per_class = 4
+validation_per_class = 2
+image_size = [48, 48]
+[backbone]
+plugin = "small_cnn"
+weights = "handed.on"
+[[phases]]
+epochs = 2
+"#;
+
+/// A folder with a run of the first experiment, and the next one's file.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("first.toml"), FIRST).expect("written");
+    std::fs::write(folder.path().join("next.toml"), NEXT).expect("written");
+    run(folder.path(), &["train", "first.toml", "--run-dir", "first"]).succeeds();
+    folder
+}
+
+#[test]
+fn what_a_run_leaves_brings_its_parameters_and_scaling_to_the_next() {
+    let at = folder();
+    let export = |file: &str, more: &[&str]| {
+        run(at.path(), &[&["export", "first", file], more].concat()).succeeds();
+    };
+    export("whole.safetensors", &[]);
+    export("backbone.safetensors", &["--backbone"]);
+    export("half.safetensors", &["--backbone", "--precision", "f16"]);
+    let files = [
+        "whole.safetensors",
+        "backbone.safetensors",
+        "half.safetensors",
+        "first/best.safetensors",
+        "first/last.safetensors",
+    ];
+    for file in files {
+        std::fs::copy(at.path().join(file), at.path().join("handed.on")).expect("copied");
+        let plan = run(at.path(), &["train", "next.toml", "--dry-run"]).succeeds();
+        contains(&plan, &["weights    handed.on: a file of injerto, with filters = [4,8]\n"]);
+        let set = "backbone.parameters={filters=[8,16]}";
+        let error = run(at.path(), &["train", "next.toml", "--dry-run", "--set", set]).fails();
+        contains(&error, &["need backbone.parameters.filters = [4,8], but it is set to [8,16]"]);
+        let run_dir = format!("next-{}", file.replace('/', "-"));
+        run(at.path(), &["train", "next.toml", "--run-dir", &run_dir]).succeeds();
+        let card = std::fs::read(at.path().join(run_dir).join("best.safetensors")).expect("a checkpoint");
+        let text = String::from_utf8_lossy(&card);
+        assert!(text.contains(r#"\"mean\":[1.0,1.0,1.0]"#), "{file}: the scaling of the first run");
+    }
+}
+
+#[test]
+fn a_run_goes_on_without_the_file_that_it_began_with() {
+    let at = folder();
+    std::fs::copy(at.path().join("first/best.safetensors"), at.path().join("handed.on")).expect("copied");
+    run(at.path(), &["train", "next.toml", "--run-dir", "next"]).succeeds();
+    std::fs::remove_file(at.path().join("handed.on")).expect("removed");
+    let ran = run(at.path(), &["train", "--resume", "next"]);
+    contains(
+        &ran.err,
+        &["warning: handed.on is not there any more; the backbone's weights are those of next/last.safetensors"],
+    );
+    ran.succeeds();
+    contains(
+        &run(at.path(), &["train", "next.toml"]).fails(),
+        &["no weights 'handed.on' for this backbone: it is not a file"],
+    );
+}
+
+/// Changes one bit in the middle of a file's numbers.
+fn damage(path: &Path) {
+    let mut bytes = std::fs::read(path).expect("a file");
+    let at = bytes.len() - 100;
+    bytes[at] ^= 1;
+    std::fs::write(path, bytes).expect("written");
+}
+
+#[test]
+fn a_damaged_checkpoint_is_refused_wherever_it_is_used() {
+    let at = folder();
+    damage(&at.path().join("first/best.safetensors"));
+    damage(&at.path().join("first/last.safetensors"));
+    std::fs::copy(at.path().join("first/best.safetensors"), at.path().join("handed.on")).expect("copied");
+    std::fs::write(at.path().join("x.png"), "").expect("written");
+    let commands: [&[&str]; 4] = [
+        &["predict", "x.png", "--run", "first"],
+        &["train", "--resume", "first"],
+        &["export", "first", "x.safetensors"],
+        &["train", "next.toml", "--dry-run"],
+    ];
+    for command in commands {
+        let error = run(at.path(), command).fails();
+        contains(&error, &[" is damaged: its checksum is ", "restore a copy"]);
+    }
+}
+
+#[test]
+fn pixels_scaled_otherwise_than_in_training_are_told_before_training() {
+    let at = tempfile::tempdir().expect("a folder");
+    let text = NEXT.replace("handed.on", "shapes").replace("flowers", "shapes").replace("48", "32");
+    std::fs::write(at.path().join("shapes.toml"), text).expect("written");
+    let dry = |set: &[&str]| run(at.path(), &[&["train", "shapes.toml", "--dry-run"], set].concat());
+    let right = dry(&[]);
+    assert!(!right.err.contains("scaled otherwise"), "{}", right.err);
+    for wrong in ["caffe", "none", "imagenet"] {
+        let ran = dry(&["--set", &format!("backbone.preprocessing={wrong}")]);
+        contains(
+            &ran.err,
+            &["warning: the weights were probably trained on pixels that were scaled otherwise", "zero_to_one"],
+        );
+    }
+}
+
+#[test]
+fn a_user_without_a_home_is_asked_for_a_folder() {
+    let at = folder();
+    let mut command = crate::injerto(at.path());
+    command.env_remove("INJERTO_CACHE_DIR").env("XDG_CACHE_HOME", at.path().join("caches"));
+    let output = command.args(["cache", "list"]).output().expect("it starts");
+    assert!(output.status.success(), "the platform's folder does");
+}
