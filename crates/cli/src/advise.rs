@@ -20,10 +20,10 @@ use crate::output::{self, out};
 Examples:
 
   injerto advise photos --backbone mobilenet_v2
-  injerto advise photos --backbone inception_v3 --weights my.safetensors \
+  injerto advise photos --backbone inception_v3 --weights my.safetensors \\
       --set data.image_size=[224,224] --out my.toml")]
 pub struct Arguments {
-    /// Folder of the images: train/ and validation/, or one sub-folder a class
+    /// Folder of the images: train/ and validation/, or one sub-folder per class
     data: PathBuf,
     /// Name of the backbone, or path of its library
     #[arg(long, value_parser = crate::text())]

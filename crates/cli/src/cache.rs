@@ -15,8 +15,8 @@ use crate::output::{self, out};
 /// What `injerto cache` takes.
 #[derive(Subcommand)]
 #[command(after_help = "\
-Features of frozen prefixes are computed once an image and kept, so that the next experiment with the same prefix starts at
-once. Deleting them costs time and nothing else.")]
+Features of frozen prefixes are computed once per image and kept, so that the next experiment with the same prefix \
+starts at once. Deleting them costs time and nothing else.")]
 pub enum Arguments {
     /// List what is kept, the newest first
     List {

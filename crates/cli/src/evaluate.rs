@@ -20,20 +20,21 @@ use crate::summary::parameters;
 /// What `injerto evaluate` takes.
 #[derive(Args)]
 #[command(after_help = "\
-A run is asked about photos in one folder a class, by the names that it was trained with: accuracy, loss, what each class is
-worth, area under the ROC curve, calibration error.
+A run is asked about photos in one folder per class, by the names that it was trained with: accuracy, loss, what each \
+class is worth, area under the ROC curve, calibration error.
 
-A backbone's own classifier is asked about ImageNet's classes. The class of a photo is read from its name
-(207_golden_retriever.jpg), or from the name of its folder (207, n02099601 or golden_retriever). Each photo is cut, resized and
-scaled as the backbone's weights ask.
+A backbone's own classifier is asked about ImageNet's classes. The class of a photo is read from its \
+name (207_golden_retriever.jpg), or from the name of its folder (207, n02099601 or golden_retriever). Each photo is \
+cut, resized and scaled as the backbone's weights ask.
 
 Examples:
 
   injerto evaluate photos/test --run runs/cats-20260101-120000
   injerto evaluate photos --backbone efficientnet --param variant=lite0
-  injerto evaluate photos --backbone mobilenet_v2 --weights imagenet-torchvision-top --crop 0.875 --json")]
+  injerto evaluate photos --backbone mobilenet_v2 \\
+      --weights imagenet-torchvision-top --crop 0.875 --json")]
 pub struct Arguments {
-    /// The photos: a folder of them, or one folder a class
+    /// The photos: a folder of them, or one folder per class
     folder: PathBuf,
     /// A run's folder (its best checkpoint is taken) or a checkpoint; by default the newest run in runs/
     #[arg(long, value_name = "PATH")]

@@ -20,8 +20,8 @@ Examples:
   injerto export runs/cats-20260101-120000 cats.safetensors --precision f16
   injerto export runs/shapes-20260101-120000 shapes.safetensors --backbone
 
-The first is a model that `injerto predict --run cats.safetensors` takes; the second holds weights for the next experiment:
-backbone.weights = \"shapes.safetensors\".")]
+The first is a model that `injerto predict --run cats.safetensors` takes; the second holds weights for the next \
+experiment: backbone.weights = \"shapes.safetensors\".")]
 pub struct Arguments {
     /// A run's folder (its best checkpoint is taken) or a checkpoint
     run: PathBuf,

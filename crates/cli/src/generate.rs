@@ -15,7 +15,7 @@ use crate::output::out;
 pub struct Arguments {
     /// What to draw: flowers or shapes
     task: String,
-    /// The folder; train/ and validation/ are made in it, one folder a class
+    /// The folder; train/ and validation/ are made in it, one folder per class
     folder: PathBuf,
     /// Images of each class to train on
     #[arg(long, default_value_t = 100)]

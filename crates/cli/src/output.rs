@@ -6,7 +6,7 @@
 //! - [`note!`], [`warning`], [`error`]: on standard error, never an error.
 //!
 //! *Architecture invariant:* no text reaches a terminal but by [`write`], which lets nothing through that would move the
-//! cursor, change colours or turn the direction of reading. The program's own colours are added there, behind that wall.
+//! cursor, change colours or turn the direction of reading. The program's own colours are added after that.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn json_stays_json_behind_the_wall() {
+    fn json_stays_json() {
         let value = serde_json::json!({ "class": "a\u{9b}b\u{7f}\u{202e}\u{1b}" });
         let text = value.to_string();
         assert_eq!(serde_json::from_str::<serde_json::Value>(&readable(&text)).expect("JSON"), value);

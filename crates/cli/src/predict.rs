@@ -23,7 +23,7 @@ Examples:
   injerto predict *.jpg --run model.safetensors --json
   injerto predict photo.jpg --backbone efficientnet --param variant=lite0")]
 pub struct Arguments {
-    /// The photos
+    /// The photos; `-` is standard input
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
     /// A run's folder (its best checkpoint is taken) or a checkpoint; by default the newest run in runs/
@@ -31,7 +31,7 @@ pub struct Arguments {
     run: Option<PathBuf>,
     #[command(flatten)]
     top: Top,
-    /// Print one line of JSON an image
+    /// Print one line of JSON per image
     #[arg(long)]
     json: bool,
 }
@@ -75,7 +75,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     };
     let mut failed = false;
     for image in &arguments.images {
-        match predict(image) {
+        match predict(&file(image)) {
             Ok(prediction) if arguments.json => {
                 let probabilities: Vec<_> =
                     prediction.iter().map(|(class, p)| json!({ "class": class, "probability": p })).collect();
@@ -94,6 +94,12 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
         }
     }
     Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+/// Where a photo is read: `-` is standard input, where the system has a file for it.
+fn file(image: &Path) -> PathBuf {
+    let stdin = Path::new("/dev/stdin");
+    if image.as_os_str() == "-" && stdin.exists() { stdin.to_owned() } else { image.to_owned() }
 }
 
 /// The best checkpoint of a run's folder, or that file itself; without one, of the newest run, which is told.

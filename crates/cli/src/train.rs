@@ -165,7 +165,7 @@ fn plan(prepared: &Prepared) -> String {
             grouped(rest),
         ));
         lines.push(format!(
-            "           frozen prefix {} layers, tail {} layers, {} values an image between them",
+            "           frozen prefix {} layers, tail {} layers, {} values per image between them",
             cut.split.prefix.len(),
             cut.split.tail.len(),
             grouped(cut.split.crossing_values(&card.graph)),

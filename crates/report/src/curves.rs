@@ -138,7 +138,7 @@ impl Figure {
         let scene = |panel: &Panel| {
             let description = format!("{}. {}", panel.title, self.description);
             let mut scene = Scene { width: ALONE, height: HEIGHT + MARGIN / 2.0, description, items: Vec::new() };
-            panel.draw(&mut scene, [0.0, MARGIN / 2.0, ALONE, HEIGHT]);
+            panel.draw(&mut scene, [0.0, MARGIN / 2.0, ALONE - MARGIN, HEIGHT]);
             scene
         };
         self.panels.iter().map(scene).collect()

@@ -1,6 +1,8 @@
 //! The `injerto` binary as users meet it: what it prints, writes and exits with.
 
 mod backbones;
+#[cfg(unix)]
+mod output;
 mod train;
 mod weights;
 

@@ -45,7 +45,7 @@ fn folder() -> tempfile::TempDir {
 }
 
 /// The lines of `history.jsonl`, without what a clock says.
-fn history(run: &Path) -> Vec<Value> {
+pub fn history(run: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(run.join("history.jsonl")).unwrap_or_default();
     // A line that is being written may be half there.
     let records = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -70,7 +70,7 @@ fn checkpoint(run: &Path, file: &str) -> (Value, Vec<u8>) {
 
 /// Two runs have the same weights, best and last, and the same state of the optimiser, bit for bit.
 #[track_caller]
-fn assert_same_weights(a: &Path, b: &Path) {
+pub fn assert_same_weights(a: &Path, b: &Path) {
     for file in ["best.safetensors", "last.safetensors"] {
         assert!(checkpoint(a, file) == checkpoint(b, file), "{}, {}: {file} differs", a.display(), b.display());
     }
