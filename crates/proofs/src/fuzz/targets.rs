@@ -98,7 +98,7 @@ fn run(graph: &Graph) {
     let (layers, last) = ((0..graph.len()).collect::<Vec<_>>(), graph.len() - 1);
     let Ok(program) = Program::compile(graph, &layers, &[last], &parameters, &plain) else { return };
     let pixels = vec![1.0; input.iter().product()];
-    let outputs = program.run(&pixels, 1);
+    let Ok(outputs) = program.run(&pixels, 1) else { return };
     assert_eq!(outputs[0].len(), graph.nodes()[last].shape.0.iter().product::<usize>());
 }
 
