@@ -64,7 +64,6 @@ fn inception_v3_sees_in_photos_what_keras_sees() {
         last_layer: None,
         preprocessing: None,
         weights: file.to_str().expect("a path"),
-        instead: None,
         seed: 0,
     };
     let resolved = catalog.resolve(&ask).expect("a file");
