@@ -21,7 +21,6 @@ pub(crate) fn ask<'a>(backbone: &'a str, parameters: &'a Map<String, Value>, wei
         last_layer: None,
         preprocessing: None,
         weights,
-        instead: None,
         seed: 0,
     }
 }
@@ -301,17 +300,11 @@ fn a_published_file_is_that_set_wherever_it_lies() {
 }
 
 #[test]
-fn a_file_that_is_gone_is_replaced_by_the_checkpoint_of_its_run() {
+fn a_file_that_is_gone_is_said_to_be_no_file() {
     let mut bench = Bench::new();
     let path = bench.path("gone.h5").display().to_string();
-    bench.weights.save(&bench.path("last"), &Default::default(), Precision::F32).expect("written");
-    let (checkpoint, parameters) = (bench.path("last"), small());
-    let gone = ask("mobilenet_v2", &parameters, &path);
-    let error = bench.catalog.resolve(&gone).expect_err("gone").to_string();
+    let error = bench.catalog.resolve(&ask("mobilenet_v2", &small(), &path)).expect_err("gone").to_string();
     assert!(error.starts_with(&format!("no weights '{path}' for this backbone: it is not a file")), "{error}");
-    let resolved = bench.catalog.resolve(&Ask { instead: Some(&checkpoint), ..gone }).expect("it is there");
-    assert!(resolved.warnings.join("\n").contains("is not there any more"), "{:?}", resolved.warnings);
-    assert!(resolved.weights(&bench.catalog, &Cache::new("nowhere")).expect("readable") == bench.weights);
 }
 
 #[test]
