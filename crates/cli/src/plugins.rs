@@ -1,11 +1,12 @@
 //! `injerto plugins`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Subcommand;
 use injerto_backbones::plugin::{Probe, validate};
+use injerto_files::shown;
 use serde_json::json;
 
 use crate::Common;
@@ -29,6 +30,11 @@ pub enum Arguments {
     },
 }
 
+/// A path in JSON, which takes no name that is not UTF-8.
+fn text(path: &Path) -> String {
+    shown(path).to_string()
+}
+
 /// Runs the command.
 pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     match arguments {
@@ -39,19 +45,22 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
                 .found
                 .iter()
                 .map(|found| {
-                    json!({ "library": found.library, "descriptor": found.descriptor, "shadowed_by": found.shadowed_by })
+                    let shadowed_by = found.shadowed_by.as_deref().map(text);
+                    json!({ "library": text(&found.library), "descriptor": found.descriptor, "shadowed_by": shadowed_by })
                 })
                 .collect();
             let refused: Vec<_> = catalog
                 .refused
                 .iter()
-                .map(|refused| json!({ "library": refused.library, "reason": refused.error.to_string() }))
+                .map(|refused| json!({ "library": text(&refused.library), "reason": refused.error.to_string() }))
                 .collect();
-            println!("{}", serde_json::to_string_pretty(&json!({ "found": found, "refused": refused }))?);
+            let passed_over: Vec<String> = catalog.passed_over.iter().map(|library| text(library)).collect();
+            let all = json!({ "found": found, "refused": refused, "passed_over": passed_over });
+            println!("{}", serde_json::to_string_pretty(&all)?);
         }
         Arguments::Validate { path, json } => {
             if !path.is_file() {
-                bail!("{}: no such file", path.display());
+                bail!("{}: no such file", shown(&path));
             }
             let report = validate(&path, &Probe::this_program()?);
             if json {

@@ -149,7 +149,9 @@ impl Preprocessing {
             }
         }
         match self.crop {
-            Some(crop) if !(crop > 0.0 && crop <= 1.0) => fail(format!("crop must be above 0.0 and at most 1.0, not {crop}")),
+            Some(crop) if !(crop > 0.0 && crop <= 1.0) => {
+                fail(format!("crop must be above 0.0 and at most 1.0, not {crop}"))
+            }
             _ => Ok(()),
         }
     }

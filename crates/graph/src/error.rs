@@ -115,7 +115,10 @@ pub enum GraphError {
 
     // --- images ----------------------------------------------------------------------------------------------------
     /// A network that does not take RGB images.
-    #[error("'{graph}' takes inputs of shape {shape}, and only [height, width, 3] with at most {} pixels is an image", limits::MOST_PIXELS)]
+    #[error(
+        "'{graph}' takes inputs of shape {shape}, and only [height, width, 3] with at most {} pixels is an image",
+        limits::MOST_PIXELS
+    )]
     NotImages {
         /// Name of the graph.
         graph: String,

@@ -339,8 +339,7 @@ pub(crate) fn padding_values(operator: &Operator, inputs: &[&Shape]) -> Option<u
     };
     let [height, width, channels] = inputs[0].image()?;
     let side = |axis: usize, length: usize| {
-        let ((before, after), _) =
-            window_padding(*padding, axis, length, window[axis], strides[axis], dilation[axis])?;
+        let ((before, after), _) = window_padding(*padding, axis, length, window[axis], strides[axis], dilation[axis])?;
         length.checked_add(before)?.checked_add(after)
     };
     let padded = limits::product(&[side(0, height)?, side(1, width)?, channels])?;

@@ -60,12 +60,7 @@ impl Engine {
     }
 
     /// What crosses from the prefix for a batch: one vector per tensor, channels last.
-    pub(crate) fn prefix(
-        &self,
-        model: &Model,
-        split: &Split,
-        batch: &Batch,
-    ) -> Result<Vec<Vec<f32>>, TrainError> {
+    pub(crate) fn prefix(&self, model: &Model, split: &Split, batch: &Batch) -> Result<Vec<Vec<f32>>, TrainError> {
         let count = batch.labels.len();
         if let Self::Kernels(kernels) = self
             && let Some(prefix) = &kernels.prefix

@@ -232,7 +232,9 @@ impl Network {
                 activate(y, *activation)
             }
             Operator::Dropout { rate, per_sample } => match training {
-                Some(pass) if *rate > 0.0 && pass.drawing.contains(&at) => dropout(x(), *rate, *per_sample, pass.random, &self.device),
+                Some(pass) if *rate > 0.0 && pass.drawing.contains(&at) => {
+                    dropout(x(), *rate, *per_sample, pass.random, &self.device)
+                }
                 _ => x(),
             },
             Operator::Flatten {} => Value::Features(x().into_features()),

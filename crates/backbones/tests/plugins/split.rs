@@ -40,13 +40,8 @@ fn step(network: &Network, plan: &FreezePlan, split: &Split) -> (Vec<u32>, BTree
     let mut random = ChaCha8Rng::seed_from_u64(5);
     let crossing = network.prefix(split, images(network.graph()));
     let drawing: Vec<usize> = (0..network.graph().len()).filter(|&layer| plan.draws(network.graph(), layer)).collect();
-    let mut pass = TrainingPass {
-        leaves: &leaves,
-        random: &mut random,
-        drawing: &drawing,
-        moving: &[],
-        statistics: Vec::new(),
-    };
+    let mut pass =
+        TrainingPass { leaves: &leaves, random: &mut random, drawing: &drawing, moving: &[], statistics: Vec::new() };
     let output = network.tail(split, crossing, Some(&mut pass)).into_features();
     let values = output.to_data().iter::<f32>().map(f32::to_bits).collect();
     let mut found = BTreeMap::new();

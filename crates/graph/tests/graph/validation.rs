@@ -1,8 +1,8 @@
 //! What a description that is no network is told.
 
 use injerto_graph::{
-    Activation, Builder, Description, Descriptor, FreezePlan, Graph, GraphSpec, LayerRef, Operator, Padding, PerChannel,
-    Selection, Window, limits,
+    Activation, Builder, Description, Descriptor, FreezePlan, Graph, GraphSpec, LayerRef, Operator, Padding,
+    PerChannel, Selection, Window, limits,
 };
 use serde_json::{Value, json};
 
@@ -121,7 +121,8 @@ fn names_that_are_more_than_letters() {
     check("two\nlines", "'two\\nlines' has characters that are not printed");
     check("right\u{202e}tfel", "'right\\u{202e}tfel' has characters that are not printed");
     check(&"n".repeat(257), &format!("'{}…' is longer than 256 bytes", "n".repeat(64)));
-    let spec = |name: &str| json!({"name": name, "layers": [{"name": "a", "class": "InputLayer", "config": {"shape": [1]}}]});
+    let spec =
+        |name: &str| json!({"name": name, "layers": [{"name": "a", "class": "InputLayer", "config": {"shape": [1]}}]});
     let error = serde_json::from_value::<Graph>(spec("\u{9b}31m")).expect_err("colours").to_string();
     assert_eq!(error, "the graph's name cannot be used: '\\u{9b}31m' has characters that are not printed");
     // Names that are only unusual are as good as any.
@@ -149,14 +150,25 @@ fn networks_that_no_machine_holds() {
     // Outputs and parameters are small, and the zeros around the image are not.
     let dilated = json!({"filters": 1, "kernel_size": [1058, 1], "dilation_rate": [side, 1], "padding": same});
     check([8, 6, 3], "Conv2D", dilated.clone(), values);
-    check([8, 6, 3], "DepthwiseConv2D", json!({"kernel_size": [3, 3], "dilation_rate": [side, side], "padding": same}), values);
-    check([8, 6, 3], "Conv2D", json!({"filters": 1, "kernel_size": [1, 1], "padding": [[side, 0], [side, 0]], "strides": [side, side]}), values);
+    check(
+        [8, 6, 3],
+        "DepthwiseConv2D",
+        json!({"kernel_size": [3, 3], "dilation_rate": [side, side], "padding": same}),
+        values,
+    );
+    check(
+        [8, 6, 3],
+        "Conv2D",
+        json!({"filters": 1, "kernel_size": [1, 1], "padding": [[side, 0], [side, 0]], "strides": [side, side]}),
+        values,
+    );
     check([8, 6, 3], "MaxPooling2D", json!({"pool_size": [side, side], "strides": [1, 1], "padding": same}), values);
     check([8, 6, 8192], "Dense", json!({"units": side}), parameters);
     check([8, 6, 3], "Conv2D", json!({"filters": side, "kernel_size": [1 << 12, 1], "padding": same}), parameters);
     check([8, 6, 3], "Conv2D", json!({"filters": side, "kernel_size": [side, side], "padding": same}), values);
     // Each layer is small enough, and all together are not.
-    let relu = |at: usize| json!({"name": at.to_string(), "class": "ReLU", "config": {}, "inputs": [(at - 1).to_string()]});
+    let relu =
+        |at: usize| json!({"name": at.to_string(), "class": "ReLU", "config": {}, "inputs": [(at - 1).to_string()]});
     let first = json!({"name": "0", "class": "InputLayer", "config": {"shape": [1 << 13, 1 << 13, 3]}});
     let layers: Vec<Value> = std::iter::once(first).chain((1..40).map(relu)).collect();
     let error = serde_json::from_value::<Graph>(json!({"name": "net", "layers": layers})).expect_err(values);

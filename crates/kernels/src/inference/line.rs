@@ -9,8 +9,8 @@ use super::convolution::{Convolution, Panel, Tile, most_pixels, run_tile};
 use super::depthwise::pitch;
 use super::simd::{Isa, Simd, per_isa};
 use super::view::{Post, Region, View};
-use crate::memory::OutOfMemory;
 use super::winograd::spread;
+use crate::memory::OutOfMemory;
 
 /// Pairs of pixels that are transformed together.
 const BLOCK: usize = 48;

@@ -69,7 +69,9 @@ pub enum Error {
         found: usize,
     },
     /// A value that takes more room than any network's: the zeros that several layers want around it add up.
-    #[error("layer '{layer}' puts out values that take more room than there is, with the zeros that other layers want around them")]
+    #[error(
+        "layer '{layer}' puts out values that take more room than there is, with the zeros that other layers want around them"
+    )]
     Size {
         /// Name of the layer.
         layer: String,
