@@ -1,6 +1,6 @@
 //! `injerto plugins`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -75,7 +75,9 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
                 .iter()
                 .map(|refused| json!({ "library": to_text(refused.library.as_os_str()), "reason": refused.error.to_string() }))
                 .collect();
-            output::json(&json!({ "found": found, "refused": refused }))?;
+            let passed_over: Vec<_> =
+                catalog.passed_over.iter().map(|library| to_text(library.as_os_str())).collect();
+            output::json(&json!({ "found": found, "refused": refused, "passed_over": passed_over }))?;
         }
         Arguments::Validate { path, json } => {
             if !path.is_file() {

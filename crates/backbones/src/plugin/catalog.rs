@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use injerto_files::{from_text, shown};
+use injerto_files::{from_text, shown, user};
 use injerto_graph::{Description, Descriptor};
 use rayon::prelude::*;
 use serde_json::{Map, Value};
@@ -8,7 +8,12 @@ use serde_json::{Map, Value};
 use super::provider::Provider;
 use super::{BackboneFile, PluginError, Probe};
 
-/// Folders in which plugins are looked for, in order.
+/// What the file name of a plugin begins with: `libinjerto_plugin_` (`injerto_plugin_` on Windows).
+fn prefix() -> String {
+    format!("{}injerto_plugin_", std::env::consts::DLL_PREFIX)
+}
+
+/// Folders in which plugins are looked for, in order, each of them once.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SearchPath {
     folders: Vec<PathBuf>,
@@ -17,7 +22,18 @@ pub struct SearchPath {
 impl SearchPath {
     /// These folders and no others.
     pub fn of(folders: impl IntoIterator<Item = PathBuf>) -> Self {
-        Self { folders: folders.into_iter().collect() }
+        let mut path = Self::default();
+        let mut known = Vec::new();
+        for folder in folders {
+            // A folder may be named twice, also through links.
+            let itself = folder.canonicalize().or_else(|_| std::path::absolute(&folder));
+            let itself = itself.unwrap_or_else(|_| folder.clone());
+            if !known.contains(&itself) {
+                known.push(itself);
+                path.folders.push(folder);
+            }
+        }
+        path
     }
 
     /// `first`, then the folders of `INJERTO_PLUGIN_PATH`, then where this program lies (and `plugins` beside it), then
@@ -31,16 +47,8 @@ impl SearchPath {
         if let Some(own) = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned)) {
             folders.extend([own.join("plugins"), own]);
         }
-        let home = || variable("HOME").or_else(|| variable("USERPROFILE")).map(PathBuf::from);
-        let data = if cfg!(windows) {
-            variable("APPDATA").map(PathBuf::from)
-        } else if cfg!(target_os = "macos") {
-            home().map(|home| home.join("Library/Application Support"))
-        } else {
-            variable("XDG_DATA_HOME").map(PathBuf::from).or_else(|| home().map(|home| home.join(".local/share")))
-        };
-        folders.extend(data.map(|data| data.join("injerto").join("plugins")));
-        Self { folders }
+        folders.extend(user::data().map(|data| data.join("injerto").join("plugins")));
+        Self::of(folders)
     }
 
     /// The folders.
@@ -49,24 +57,26 @@ impl SearchPath {
     }
 
     /// Files that are named as plugins are: `libinjerto_plugin_NAME.so` (`.dylib`, `.dll`), and after them those of each
-    /// folder that are named `NAME.backbone.json`. Other files in the same folder are left alone.
-    fn libraries(&self) -> Vec<PathBuf> {
-        let prefix = format!("{}injerto_plugin_", std::env::consts::DLL_PREFIX);
-        let mut all: Vec<PathBuf> = Vec::new();
+    /// folder that are named `NAME.backbone.json`; and the other libraries in the same folders, which are left alone.
+    fn libraries(&self) -> (Vec<PathBuf>, Vec<PathBuf>) {
+        let prefix = prefix();
+        let (mut named, mut others) = (Vec::new(), Vec::new());
         for folder in &self.folders {
             let Ok(entries) = std::fs::read_dir(folder) else { continue };
-            let named = |path: &PathBuf| {
-                let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-                let library = name.starts_with(&prefix) && name.ends_with(std::env::consts::DLL_SUFFIX);
-                library || BackboneFile::is_named_so(path)
-            };
-            let mut here: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(named).collect();
+            let mut here: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
             here.sort_by_cached_key(|path| (BackboneFile::is_named_so(path), path.clone()));
-            // The same folder may stand in the path twice.
-            here.retain(|path| !all.contains(path));
-            all.append(&mut here);
+            for path in here {
+                // A name need not be UTF-8.
+                let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+                let is_library = name.ends_with(std::env::consts::DLL_SUFFIX.as_bytes());
+                match BackboneFile::is_named_so(&path) || (is_library && name.starts_with(prefix.as_bytes())) {
+                    true => named.push(path),
+                    false if is_library => others.push(path),
+                    false => {}
+                }
+            }
         }
-        all
+        (named, others)
     }
 }
 
@@ -99,15 +109,17 @@ pub struct Catalog {
     pub found: Vec<Found>,
     /// What was refused.
     pub refused: Vec<Refused>,
+    /// Libraries in the same folders whose names are not those of plugins.
+    pub passed_over: Vec<PathBuf>,
 }
 
 impl Catalog {
     /// Asks every library in the search path what it offers, and reads every backbone file.
     pub fn scan(path: SearchPath, probe: Probe) -> Self {
-        let libraries = path.libraries();
+        let (libraries, passed_over) = path.libraries();
         // Each answer comes from a process of its own, and most of the time is its start.
         let answers: Vec<_> = libraries.par_iter().map(|library| Provider::of(library).descriptors(&probe)).collect();
-        let mut catalog = Self { probe, path, found: Vec::new(), refused: Vec::new() };
+        let mut catalog = Self { probe, path, found: Vec::new(), refused: Vec::new(), passed_over };
         libraries.into_iter().zip(answers).for_each(|(library, answer)| catalog.add(library, answer));
         catalog
     }
@@ -155,6 +167,10 @@ impl Catalog {
         if let Some(found) = self.found.iter().find(|found| found.descriptor.name == plugin) {
             return Ok(found.clone());
         }
+        // Where no plugin could be asked, that is the reason.
+        if let Some(at) = self.refused.iter().position(|refused| refused.error.concerns_all()) {
+            return Err(self.refused.swap_remove(at).error);
+        }
         let near = |found: &&Found| strsim::jaro_winkler(plugin, &found.descriptor.name) > 0.8;
         let suggestion =
             self.found.iter().find(near).map(|found| format!("; did you mean '{}'?", found.descriptor.name));
@@ -179,7 +195,7 @@ impl Catalog {
         Provider::of(&found.library).weights(&self.probe, id)
     }
 
-    /// What was found, what was refused and where was searched, as text.
+    /// What was found, what was refused or passed over and where was searched, as text.
     pub fn listing(&self) -> String {
         let mut lines = Vec::new();
         if !self.found.is_empty() {
@@ -197,7 +213,24 @@ impl Catalog {
         if !self.refused.is_empty() {
             lines.push("refused:".to_owned());
         }
-        lines.extend(self.refused.iter().map(|refused| format!("  {}", refused.error)));
+        for refused in &self.refused {
+            let line = format!("  {}", refused.error);
+            // What concerns all is said once.
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
+        if !self.passed_over.is_empty() {
+            lines.push(format!(
+                "passed over (a plugin is found by name only as {}NAME{}; another library can be given by its path):",
+                prefix(),
+                std::env::consts::DLL_SUFFIX
+            ));
+        }
+        lines.extend(self.passed_over.iter().take(MOST_PASSED_OVER).map(|library| format!("  {}", shown(library))));
+        if let Some(more) = self.passed_over.len().checked_sub(MOST_PASSED_OVER).filter(|&more| more > 0) {
+            lines.push(format!("  and {more} more"));
+        }
         lines.push("searched:".to_owned());
         lines.extend(self.path.folders().iter().map(|folder| {
             let missing = if folder.is_dir() { "" } else { " (not there)" };
@@ -206,3 +239,6 @@ impl Catalog {
         lines.join("\n")
     }
 }
+
+/// Libraries of others that are listed; a system's folder holds hundreds.
+const MOST_PASSED_OVER: usize = 10;

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use injerto_files::shown;
+use injerto_files::{printable, shown};
 use injerto_plugin_abi::TableError;
 
 /// Why a plugin cannot be used. Every message names the library.
@@ -8,7 +8,7 @@ use injerto_plugin_abi::TableError;
 pub enum PluginError {
     // --- loading ---------------------------------------------------------------------------------------------------
     /// The system cannot load the file.
-    #[error("{}: cannot be loaded as a library: {reason}", injerto_files::shown(library))]
+    #[error("{}: cannot be loaded as a library: {}", shown(library), printable(reason))]
     Load {
         /// The library.
         library: PathBuf,
@@ -16,13 +16,13 @@ pub enum PluginError {
         reason: String,
     },
     /// The entry symbol is missing.
-    #[error("{}: not an Injerto plugin: it exports no 'injerto_plugin_entry'", injerto_files::shown(library))]
+    #[error("{}: not an Injerto plugin: it exports no 'injerto_plugin_entry'", shown(library))]
     Symbol {
         /// The library.
         library: PathBuf,
     },
     /// The table is refused.
-    #[error("{}: refused: {reason}", injerto_files::shown(library))]
+    #[error("{}: refused: {reason}", shown(library))]
     Table {
         /// The library.
         library: PathBuf,
@@ -32,7 +32,7 @@ pub enum PluginError {
 
     // --- asking ----------------------------------------------------------------------------------------------------
     /// A call failed.
-    #[error("{}: {question}: {reason}", injerto_files::shown(library))]
+    #[error("{}: {question}: {}", shown(library), printable(reason))]
     Call {
         /// The library.
         library: PathBuf,
@@ -42,7 +42,7 @@ pub enum PluginError {
         reason: String,
     },
     /// An answer that cannot be understood.
-    #[error("{}: {question}: its answer is not valid: {reason}", injerto_files::shown(library))]
+    #[error("{}: {question}: its answer is not valid: {}", shown(library), printable(reason))]
     Answer {
         /// The library.
         library: PathBuf,
@@ -52,7 +52,7 @@ pub enum PluginError {
         reason: String,
     },
     /// The child process that asked the plugin died.
-    #[error("{}: {question}: the plugin crashed ({how}); nothing else was harmed", injerto_files::shown(library))]
+    #[error("{}: {question}: the plugin crashed ({how}); nothing else was harmed", shown(library))]
     Crashed {
         /// The library.
         library: PathBuf,
@@ -62,10 +62,7 @@ pub enum PluginError {
         how: String,
     },
     /// The plugin did not answer in time.
-    #[error(
-        "{}: {question}: no answer within {seconds} seconds; the plugin was stopped",
-        injerto_files::shown(library)
-    )]
+    #[error("{}: {question}: no answer within {seconds} seconds; the plugin was stopped", shown(library))]
     Hangs {
         /// The library.
         library: PathBuf,
@@ -74,13 +71,34 @@ pub enum PluginError {
         /// How long it was waited for.
         seconds: u64,
     },
+    /// The system ended the child process, or did not let it answer: the plugin is not to blame.
+    #[error("{}: {question}: it could not answer: {how}", shown(library))]
+    Limited {
+        /// The library.
+        library: PathBuf,
+        /// What was asked.
+        question: String,
+        /// Which limit, and what sets it.
+        how: String,
+    },
     /// The child process could not be started.
-    #[error("cannot ask plugins: {program}: {source}", program = injerto_files::shown(program))]
+    #[error("cannot ask plugins: {} does not start: {reason}", shown(program))]
     Child {
         /// The program that should have asked.
         program: PathBuf,
         /// Why it does not start.
-        source: std::io::Error,
+        reason: std::io::Error,
+    },
+    /// There is no place for a plugin's answer.
+    #[error(
+        "cannot ask plugins: no folder can be made in {} ({reason}); set TMPDIR to a folder that can be written to",
+        shown(folder)
+    )]
+    Folder {
+        /// The folder for temporary files.
+        folder: PathBuf,
+        /// Why nothing can be made in it.
+        reason: std::io::ErrorKind,
     },
 
     // --- backbone files --------------------------------------------------------------------------------------------
@@ -103,7 +121,7 @@ pub enum PluginError {
 
     // --- choosing --------------------------------------------------------------------------------------------------
     /// No library has a backbone of that name.
-    #[error("no backbone '{name}'{suggestion}\n{listing}")]
+    #[error("no backbone '{}'{}\n{listing}", printable(name), printable(suggestion))]
     Unknown {
         /// What was asked for.
         name: String,
@@ -113,9 +131,16 @@ pub enum PluginError {
         listing: String,
     },
     /// A parameter that the backbone does not have, or of the wrong type.
-    #[error("{reason}")]
+    #[error("{}", printable(reason))]
     Parameter {
         /// What is wrong, with the backbone's name.
         reason: String,
     },
+}
+
+impl PluginError {
+    /// Whether no plugin at all can be asked, whichever it is.
+    pub(crate) fn concerns_all(&self) -> bool {
+        matches!(self, Self::Child { .. } | Self::Folder { .. })
+    }
 }

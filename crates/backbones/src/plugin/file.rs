@@ -7,7 +7,7 @@ use injerto_graph::{Description, Descriptor, Source, WeightSet};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::PluginError;
-use super::validate::{image, preprocessing, word};
+use super::validate::word;
 
 /// How the name of a backbone file ends; what is before it is the backbone's name.
 pub(super) const ENDING: &str = ".backbone.json";
@@ -91,8 +91,6 @@ impl BackboneFile {
             return Err(format!("it is larger than {} MiB", LARGEST >> 20));
         }
         let mut file: Self = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
-        image(&file.description)?;
-        preprocessing(&file.description)?;
         if file.summary.chars().any(char::is_control) {
             return Err(format!("its summary is not one line of text: '{}'", printable(&file.summary)));
         }

@@ -10,8 +10,14 @@ use serde_json::{Map, Value};
 
 use super::PluginError;
 
-/// More than any description, and more than any weights that belong inside a library.
-const LARGEST_OUTPUT: usize = 256 << 20;
+/// More than any description of as many layers as there may be.
+const LARGEST_JSON: usize = 64 << 20;
+
+/// More than any weights that belong inside a library.
+pub(super) const LARGEST_WEIGHTS: usize = 256 << 20;
+
+/// Characters of an error text that are shown.
+const LONGEST_ERROR: usize = 2000;
 
 /// A plugin in this process.
 ///
@@ -69,7 +75,7 @@ impl Library {
     pub fn descriptors(&self) -> Result<Vec<Descriptor>, PluginError> {
         let call = self.table.descriptors.expect("check_table refuses a table without");
         // SAFETY: sinks live during the call.
-        let bytes = self.collect("list its backbones", |out, error| unsafe { call(out, error) })?;
+        let bytes = self.collect("list its backbones", LARGEST_JSON, |out, error| unsafe { call(out, error) })?;
         self.parse("list its backbones", &bytes)
     }
 
@@ -83,7 +89,7 @@ impl Library {
         let call = self.table.describe.expect("check_table refuses a table without");
         // SAFETY: strings and sinks live during the call.
         let ask = |out, error| unsafe { call(Str::new(name), Str::new(&json), out, error) };
-        let bytes = self.collect(&question, ask)?;
+        let bytes = self.collect(&question, LARGEST_JSON, ask)?;
         self.parse(&question, &bytes)
     }
 
@@ -106,12 +112,17 @@ impl Library {
             return Err(PluginError::Call { library: self.path.clone(), question, reason });
         };
         // SAFETY: string and sinks live during the call.
-        self.collect(&question, |out, error| unsafe { read(Str::new(id), out, error) })
+        self.collect(&question, LARGEST_WEIGHTS, |out, error| unsafe { read(Str::new(id), out, error) })
     }
 
     /// Makes a call with two sinks and returns what went into the first.
-    fn collect(&self, question: &str, call: impl FnOnce(Sink, Sink) -> Status) -> Result<Vec<u8>, PluginError> {
-        let (mut output, mut error) = (Collected::new(LARGEST_OUTPUT), Collected::new(64 << 10));
+    fn collect(
+        &self,
+        question: &str,
+        largest: usize,
+        call: impl FnOnce(Sink, Sink) -> Status,
+    ) -> Result<Vec<u8>, PluginError> {
+        let (mut output, mut error) = (Collected::new(largest), Collected::new(64 << 10));
         match call(output.sink(), error.sink()) {
             Status::OK if output.problem.is_none() => Ok(output.bytes),
             status => match output.problem {
@@ -127,7 +138,7 @@ impl Library {
     fn failed(&self, question: &str, status: Status, text: &[u8]) -> PluginError {
         let reason = match String::from_utf8_lossy(text).trim() {
             "" => format!("it failed with status {} and no word why", status.0),
-            text => text.to_owned(),
+            text => text.chars().take(LONGEST_ERROR).collect(),
         };
         PluginError::Call { library: self.path.clone(), question: question.to_owned(), reason }
     }
@@ -150,12 +161,12 @@ unsafe fn open(path: &Path) -> Result<libloading::Library, libloading::Error> {
     #[cfg(unix)]
     {
         use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
-        // SAFETY: the caller's.
+        // SAFETY: the caller lets the library's initialisers run.
         unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map(Into::into)
     }
     #[cfg(not(unix))]
     {
-        // SAFETY: the caller's.
+        // SAFETY: the caller lets the library's initialisers run.
         unsafe { libloading::Library::new(path) }
     }
 }

@@ -1,17 +1,25 @@
 use std::ffi::OsString;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use injerto_files::shown;
 use injerto_graph::{Description, Descriptor};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::library::LARGEST_WEIGHTS;
 use super::{Library, PluginError};
 
 /// The environment variable that makes a program answer a question instead of doing its work.
-const VARIABLE: &str = "INJERTO_PLUGIN_QUESTION";
+const QUESTION: &str = "INJERTO_PLUGIN_QUESTION";
+
+/// The one that holds the library's path, and the one that holds the file for the answer. They are apart from the question
+/// because a path need not be UTF-8.
+const LIBRARY: &str = "INJERTO_PLUGIN_LIBRARY";
+const ANSWER: &str = "INJERTO_PLUGIN_ANSWER";
 
 /// Asks plugins in child processes.
 #[derive(Debug, Clone)]
@@ -24,12 +32,12 @@ pub struct Probe {
     pub timeout: Duration,
 }
 
-/// One question to one library; the answer goes into a file, because a plugin may print what it likes.
+/// One question; the answer goes into a file, because a plugin may print what it likes.
 #[derive(Debug, Serialize, Deserialize)]
 struct Question {
-    library: PathBuf,
-    answer: PathBuf,
     ask: Ask,
+    /// How long whoever asks waits for the answer.
+    seconds: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -57,6 +65,12 @@ const REFUSED: i32 = 7;
 /// Exit code of a child whose answer is what is wrong with the plugin's answer.
 const INVALID: i32 = 8;
 
+/// Exit code of a child that cannot write its answer.
+const UNWRITTEN: i32 = 74;
+
+/// The largest answer: weights, or a description as the host writes it.
+const LARGEST_ANSWER: u64 = 2 * LARGEST_WEIGHTS as u64;
+
 impl Probe {
     /// Asks through this very program, whose `main` must call [`answer_if_asked`].
     ///
@@ -64,7 +78,7 @@ impl Probe {
     /// A program that does not know where it is.
     pub fn this_program() -> Result<Self, PluginError> {
         let program = std::env::current_exe()
-            .map_err(|source| PluginError::Child { program: PathBuf::from("this program"), source })?;
+            .map_err(|reason| PluginError::Child { program: PathBuf::from("this program"), reason })?;
         Ok(Self { program, arguments: Vec::new(), timeout: Duration::from_secs(30) })
     }
 
@@ -116,40 +130,37 @@ impl Probe {
     }
 
     fn ask(&self, library: &Path, question: &str, ask: Ask) -> Result<Vec<u8>, PluginError> {
-        let child_error = |source| PluginError::Child { program: self.program.clone(), source };
-        let folder = tempfile::tempdir().map_err(child_error)?;
+        let child_error = |reason| PluginError::Child { program: self.program.clone(), reason };
+        let folder = tempfile::Builder::new().prefix("injerto-plugin-").tempdir();
+        let folder =
+            folder.map_err(|error| PluginError::Folder { folder: std::env::temp_dir(), reason: error.kind() })?;
         let answer = folder.path().join("answer");
-        let asked = Question { library: library.to_owned(), answer: answer.clone(), ask };
-        let mut child = Command::new(&self.program)
+        let asked = Question { ask, seconds: self.timeout.as_secs() };
+        let mut command = Command::new(&self.program);
+        command
             .args(&self.arguments)
-            .env(VARIABLE, serde_json::to_string(&asked).expect("a question is plain data"))
+            .env(QUESTION, serde_json::to_string(&asked).expect("a question is plain data"))
+            .env(LIBRARY, library)
+            .env(ANSWER, &answer)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(child_error)?;
+            .stderr(Stdio::null());
+        let mut family = Family::start(&mut command).map_err(child_error)?;
+        let status = family.wait(self.timeout).map_err(child_error)?;
         let (library, question) = (library.to_owned(), question.to_owned());
-        let deadline = Instant::now() + self.timeout;
-        let mut pause = Duration::from_millis(1);
-        let status = loop {
-            if let Some(status) = child.try_wait().map_err(child_error)? {
-                break status;
-            }
-            if Instant::now() > deadline {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(PluginError::Hangs { library, question, seconds: self.timeout.as_secs() });
-            }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(20));
+        let Some(status) = status else {
+            return Err(PluginError::Hangs { library, question, seconds: self.timeout.as_secs() });
         };
+        if let Some(how) = limited(status) {
+            return Err(PluginError::Limited { library, question, how });
+        }
         // A plugin that ends the process itself leaves no answer, whatever its exit code says.
-        match (status.code(), std::fs::read(&answer)) {
+        match (status.code(), read(&answer)) {
             (Some(0), Ok(bytes)) => Ok(bytes),
             (Some(code @ (REFUSED | INVALID)), Ok(text)) => {
                 // The child's own message names the library and the question already.
                 let text = String::from_utf8_lossy(&text);
-                let reason = text.strip_prefix(&format!("{}: ", library.display())).unwrap_or(&text);
+                let reason = text.strip_prefix(&format!("{}: ", shown(&library))).unwrap_or(&text);
                 let reason = reason.strip_prefix(&format!("{question}: ")).unwrap_or(reason).to_owned();
                 Err(match code {
                     INVALID => PluginError::Answer { library, question, reason },
@@ -164,12 +175,102 @@ impl Probe {
     }
 }
 
+/// Reads an answer, which the plugin's process may have written itself and made as long as it likes.
+fn read(answer: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(answer)?.take(LARGEST_ANSWER + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST_ANSWER { Err(std::io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+}
+
+/// A child process and all that it starts. No one of them outlives the question, unless it leaves the group on purpose.
+struct Family {
+    child: Child,
+}
+
+impl Family {
+    fn start(command: &mut Command) -> std::io::Result<Self> {
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(command, 0);
+        Ok(Self { child: command.spawn()? })
+    }
+
+    /// Waits for the child itself and then ends all that it has started; `None` if it took too long and was ended.
+    fn wait(&mut self, timeout: Duration) -> std::io::Result<Option<ExitStatus>> {
+        let deadline = Instant::now() + timeout;
+        let mut pause = Duration::from_millis(1);
+        let in_time = loop {
+            if self.has_ended()? {
+                break true;
+            }
+            if Instant::now() > deadline {
+                break false;
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(20));
+        };
+        self.end();
+        let status = self.child.wait()?;
+        Ok(in_time.then_some(status))
+    }
+
+    /// Whether the child has ended. Its number stays taken until it is waited for, so that its group is certainly its own.
+    #[cfg(target_os = "linux")]
+    fn has_ended(&mut self) -> std::io::Result<bool> {
+        use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+        let options = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        Ok(waitid(Id::Pid(group(&self.child)), options)? != WaitStatus::StillAlive)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn has_ended(&mut self) -> std::io::Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
+    /// Ends whoever is left. That nobody is left is no error.
+    fn end(&mut self) {
+        #[cfg(unix)]
+        let _ = nix::sys::signal::killpg(group(&self.child), nix::sys::signal::Signal::SIGKILL);
+        #[cfg(not(unix))]
+        let _ = self.child.kill();
+    }
+}
+
+/// The process group that a child leads.
 #[cfg(unix)]
-fn died(status: std::process::ExitStatus) -> String {
+fn group(child: &Child) -> nix::unistd::Pid {
+    nix::unistd::Pid::from_raw(child.id().cast_signed())
+}
+
+impl Drop for Family {
+    /// Also where waiting failed.
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            self.end();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// The limit that kept a child from answering, if one did.
+fn limited(status: ExitStatus) -> Option<String> {
+    #[cfg(unix)]
+    match std::os::unix::process::ExitStatusExt::signal(&status) {
+        Some(24) => return Some("it took more processor time than is allowed here (`ulimit -t`)".to_owned()),
+        Some(25) => return Some("its answer is larger than a file may be here (`ulimit -f`)".to_owned()),
+        _ => {}
+    }
+    let folder = std::env::temp_dir();
+    (status.code() == Some(UNWRITTEN))
+        .then(|| format!("its answer cannot be written into {}: is the disk full?", shown(&folder)))
+}
+
+#[cfg(unix)]
+fn died(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt as _;
     match status.signal() {
         Some(4) => "signal 4, illegal instruction".to_owned(),
         Some(6) => "signal 6, abort".to_owned(),
+        Some(9) => "signal 9, ended from outside, perhaps for want of memory".to_owned(),
         Some(11) => "signal 11, invalid memory access".to_owned(),
         Some(signal) => format!("signal {signal}"),
         None => "no exit code".to_owned(),
@@ -177,31 +278,49 @@ fn died(status: std::process::ExitStatus) -> String {
 }
 
 #[cfg(not(unix))]
-fn died(_: std::process::ExitStatus) -> String {
+fn died(_: ExitStatus) -> String {
     "no exit code".to_owned()
 }
 
 /// Answers the question that a [`Probe`] put to this process and ends it; returns at once if there is none. Call it first
 /// thing in `main`.
 pub fn answer_if_asked() {
-    let Ok(text) = std::env::var(VARIABLE) else { return };
+    let Ok(text) = std::env::var(QUESTION) else { return };
+    let (library, file) = (std::env::var_os(LIBRARY), std::env::var_os(ANSWER));
     // A plugin that starts this program again must not be asked the same question for ever.
-    // SAFETY: first thing in `main`, no other thread runs.
-    unsafe { std::env::remove_var(VARIABLE) };
-    let Ok(question) = serde_json::from_str::<Question>(&text) else { std::process::exit(2) };
-    let (code, answer) = match answer(&question) {
+    for name in [QUESTION, LIBRARY, ANSWER] {
+        // SAFETY: first thing in `main`, no other thread runs.
+        unsafe { std::env::remove_var(name) };
+    }
+    let (Ok(question), Some(library), Some(file)) = (serde_json::from_str::<Question>(&text), library, file) else {
+        std::process::exit(2)
+    };
+    end_after(Duration::from_secs(question.seconds + 5));
+    let (code, answer) = match answer(Path::new(&library), &question.ask) {
         Ok(bytes) => (0, bytes),
         Err(PluginError::Answer { reason, .. }) => (INVALID, reason.into_bytes()),
         Err(error) => (REFUSED, error.to_string().into_bytes()),
     };
-    let written = std::fs::write(&question.answer, answer);
-    std::process::exit(if written.is_ok() { code } else { 2 });
+    let written = std::fs::write(file, answer);
+    std::process::exit(if written.is_ok() { code } else { UNWRITTEN });
 }
 
-fn answer(question: &Question) -> Result<Vec<u8>, PluginError> {
-    let library = Library::load(&question.library)?;
+/// Ends this process and all that it has started after a time. Who asked ends them sooner, unless it was ended itself.
+fn end_after(time: Duration) {
+    std::thread::spawn(move || {
+        std::thread::sleep(time);
+        #[cfg(unix)]
+        if nix::unistd::getpgrp() == nix::unistd::getpid() {
+            let _ = nix::sys::signal::killpg(nix::unistd::getpid(), nix::sys::signal::Signal::SIGKILL);
+        }
+        std::process::abort();
+    });
+}
+
+fn answer(library: &Path, ask: &Ask) -> Result<Vec<u8>, PluginError> {
+    let library = Library::load(library)?;
     let json = |value: serde_json::Result<Vec<u8>>| Ok(value.expect("plain data"));
-    match &question.ask {
+    match ask {
         Ask::Identity => {
             let (name, version) = library.identity();
             let (name, version) = (name.to_owned(), version.to_owned());

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use injerto_backbones::plugin::{BackboneFile, Catalog, Probe, SearchPath, validate};
 use injerto_backbones::weights::Cache;
-use injerto_graph::Source;
+use injerto_graph::{Description, Descriptor, Source};
 use serde_json::{Map, Value, json};
 
 use crate::{built, missing, probe};
@@ -239,7 +239,7 @@ fn answers_that_are_bad_crash_hang_or_never_end_are_errors_and_nothing_else() {
         "static char megabyte[1 << 20]; write(1, \"noise\", 5);
          for (;;) { injerto_status status = out.write(out.context, (uint8_t *)megabyte, sizeof megabyte);
                     if (status != INJERTO_OK) return status; }",
-        "its answer is not valid: it wrote more than 256 MiB",
+        "its answer is not valid: it wrote more than 64 MiB",
     );
     check("null_bytes", "return out.write(out.context, 0, 9);", "its answer is not valid: it wrote no readable bytes");
     check_within(1, "hangs", "for (;;) sleep(9);", "no answer within 1 seconds; the plugin was stopped");
@@ -271,7 +271,8 @@ fn an_unknown_name_lists_what_was_found_refused_and_searched() {
     SOUND.library(folders[1].path(), "tiny").expect("there is a compiler");
     C { entry: "return 0;", ..SOUND }.library(folders[1].path(), "broken").expect("there is a compiler");
     // Libraries of other programs are left alone.
-    std::fs::write(folders[0].path().join("libother.so"), b"not ours").expect("written");
+    let other = folders[0].path().join(format!("libother{}", std::env::consts::DLL_SUFFIX));
+    std::fs::write(&other, b"not ours").expect("written");
     let nowhere = folders[0].path().join("nowhere");
     let path = folders.iter().map(|folder| folder.path().to_owned()).chain([nowhere.clone()]);
     let mut catalog = Catalog::scan(SearchPath::of(path), probe());
@@ -284,10 +285,15 @@ fn an_unknown_name_lists_what_was_found_refused_and_searched() {
         format!("(shadowed by {})", first.display()),
         "its entry symbol returned no table".to_owned(),
         format!("{} (not there)", nowhere.display()),
+        format!(
+            "found by name only as {}; another library can be given by its path):\n  {}",
+            file_name("NAME"),
+            other.display()
+        ),
     ] {
         assert!(error.contains(&part), "{part} in {error}");
     }
-    assert!(!error.contains("libother"), "{error}");
+    assert_eq!(catalog.passed_over, [other]);
     // A path is looked at itself, wherever it is; a path that is not there is said to be so.
     assert_eq!(catalog.find(&first.display().to_string()).expect("by path").library, first);
     let named = format!("{}:tiny", first.display());
@@ -434,28 +440,17 @@ impl Backbone for Clumsy {
 export![Latecomer, Clumsy];
 "##;
 
-#[test]
-fn a_plugin_built_outside_the_workspace_after_the_host_is_found_by_name() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let at = |name: &str| folder.path().join(name);
-    let root = Path::new(ROOT).canonicalize().expect("the workspace");
-    let manifest = format!(
-        "[package]\nname = \"latecomer\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[lib]\ncrate-type = [\"cdylib\"]\n\n\
-         [dependencies]\ninjerto-plugin-sdk = {{ path = {:?} }}\n\n\
-         [profile.dev]\ndebug = false\n\n[workspace]\n",
-        root.join("crates/plugin-sdk"),
-    );
+/// Builds a library in Rust outside the workspace, in `folder`, from its manifest and its code.
+fn build_outside(folder: &Path, manifest: &str, code: &str) {
+    let at = |name: &str| folder.join(name);
     std::fs::create_dir(at("src")).expect("made");
-    std::fs::write(at("src/lib.rs"), LATECOMER).expect("written");
-    std::fs::write(at("Cargo.toml"), manifest).expect("written");
+    std::fs::write(at("src/lib.rs"), code).expect("written");
+    std::fs::write(at("Cargo.toml"), format!("{manifest}\n[profile.dev]\ndebug = false\n\n[workspace]\n"))
+        .expect("written");
     // The same versions as the workspace's, which are on this machine.
-    std::fs::copy(root.join("Cargo.lock"), at("Cargo.lock")).expect("copied");
-    let host = std::env::current_exe().expect("this program");
-    let modified = |path: &Path| path.metadata().and_then(|file| file.modified()).expect("a time");
-    let before = modified(&host);
-
+    std::fs::copy(root().join("Cargo.lock"), at("Cargo.lock")).expect("copied");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--offline", "--quiet", "--target-dir"]).arg(at("target")).current_dir(folder.path());
+    cargo.args(["build", "--offline", "--quiet", "--target-dir"]).arg(at("target")).current_dir(folder);
     // Flags and settings of the build that runs this test are not the plugin's.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_")) {
         if name != "CARGO_HOME" {
@@ -464,6 +459,25 @@ fn a_plugin_built_outside_the_workspace_after_the_host_is_found_by_name() {
     }
     let output = cargo.output().expect("cargo starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn root() -> PathBuf {
+    Path::new(ROOT).canonicalize().expect("the workspace")
+}
+
+#[test]
+fn a_plugin_built_outside_the_workspace_after_the_host_is_found_by_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let manifest = format!(
+        "[package]\nname = \"latecomer\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[lib]\ncrate-type = [\"cdylib\"]\n\n\
+         [dependencies]\ninjerto-plugin-sdk = {{ path = {:?} }}\n",
+        root().join("crates/plugin-sdk"),
+    );
+    let host = std::env::current_exe().expect("this program");
+    let modified = |path: &Path| path.metadata().and_then(|file| file.modified()).expect("a time");
+    let before = modified(&host);
+    build_outside(folder.path(), &manifest, LATECOMER);
     let name = |stem: &str| format!("{}{stem}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
     let dropped = at(&file_name("latecomer"));
     std::fs::copy(at("target/debug").join(name("latecomer")), &dropped).expect("copied");
@@ -498,4 +512,164 @@ fn every_plugin_of_the_workspace_conforms() {
         assert!(library.is_file(), "{name} is not built: run `cargo xtask plugins` (or `cargo xtask test`)");
         assert_conforms(&library);
     }
+}
+
+/// Blocks of a language in the page about plugins, in order.
+fn examples(language: &str) -> Vec<String> {
+    let page = std::fs::read_to_string(root().join("docs/plugins.md")).expect("the page");
+    let blocks = page.split("```").skip(1).step_by(2);
+    blocks.filter_map(|block| block.strip_prefix(&format!("{language}\n")).map(str::to_owned)).collect()
+}
+
+#[test]
+fn the_documented_answers_are_answers() {
+    let [descriptors, description] = &examples("json")[..] else { panic!("two examples") };
+    let descriptors: Vec<Descriptor> = serde_json::from_str(descriptors).expect("descriptors");
+    let description: Description = serde_json::from_str(description).expect("a description");
+    assert_eq!(descriptors[0].name, description.graph.name());
+}
+
+#[test]
+fn the_documented_plugin_in_c_is_found_and_passes_every_check() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [code] = &examples("c")[..] else { panic!("one example") };
+    std::fs::write(folder.path().join("tiny.c"), code).expect("written");
+    let commands = examples("sh");
+    let command = commands.iter().find(|command| command.starts_with("cc ")).expect("how it is compiled");
+    let include = root().join("crates/plugin-abi/include");
+    let mut words: Vec<&str> = command.split_whitespace().collect();
+    words.iter_mut().filter(|word| **word == "crates/plugin-abi/include").for_each(|word| {
+        *word = include.to_str().expect("a path of plain letters");
+    });
+    let Ok(output) = Command::new(words[0]).args(&words[1..]).current_dir(folder.path()).output() else {
+        let _: Option<()> = missing("no C compiler");
+        return;
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // The page names the library as Linux does.
+    if cfg!(target_os = "linux") {
+        let found = Catalog::scan(SearchPath::of([folder.path().to_owned()]), probe()).find("tiny").expect("found");
+        assert_conforms(&found.library);
+    }
+}
+
+#[test]
+fn the_documented_plugin_in_rust_is_found_and_passes_every_check() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [code] = &examples("rust")[..] else { panic!("one example") };
+    let manifests = examples("toml");
+    let manifest = manifests.iter().find(|toml| toml.starts_with("[package]")).expect("its manifest");
+    let sdk = format!("injerto-plugin-sdk = {{ path = {:?} }}", root().join("crates/plugin-sdk"));
+    let manifest = manifest.replace("injerto-plugin-sdk = { git = \"…\" }", &sdk);
+    build_outside(folder.path(), &manifest, code);
+    let path = SearchPath::of([folder.path().join("target/debug")]);
+    assert_conforms(&Catalog::scan(path, probe()).find("stages").expect("found by name").library);
+}
+
+#[test]
+fn a_folder_that_is_named_twice_is_searched_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let plugins = folder.path().join("plugins");
+    std::fs::create_dir(&plugins).expect("made");
+    let mut names = vec![plugins.clone(), plugins.join("."), folder.path().join("plugins/../plugins")];
+    #[cfg(unix)]
+    {
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&plugins, &link).expect("linked");
+        names.push(link);
+    }
+    names.extend([folder.path().join("nowhere"), folder.path().join("nowhere")]);
+    assert_eq!(SearchPath::of(names).folders(), [plugins, folder.path().join("nowhere")]);
+}
+
+#[test]
+fn texts_of_a_plugin_reach_the_terminal_as_characters_only() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let check = |name: &str, plugin: C<'_>, expected: &str| {
+        let Some(library) = plugin.library(folder.path(), name) else { return };
+        let error = probe().descriptors(&library).err();
+        let error = error.or_else(|| probe().describe(&library, "tiny", &Map::new()).err()).expect(name).to_string();
+        assert!(error.contains(expected) && !error.contains('\u{1b}'), "{name}: {error}");
+    };
+    let descriptors = r#"return say(out, "[{\"name\": \"tiny\", \"summary\": \"\\u001b[31mred\"}]");"#;
+    check("red", C { descriptors, ..SOUND }, "'\\u{1b}[31mred' has characters that are not printed");
+    let describe = r#"say(error, "no\x1b[2J today"); return INJERTO_FAILED;"#;
+    check("clears", C { describe, ..SOUND }, "describe 'tiny': no\\u{1b}[2J today");
+    let describe = r#"return say(out, "{\"graph\": \"\\u001b[2J\"}");"#;
+    check("odd_type", C { describe, ..SOUND }, "its answer is not valid: ");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_plugin_with_a_name_that_is_not_utf_8_is_used_like_any_other() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let folder = tempfile::tempdir().expect("a folder");
+    let odd = folder.path().join(std::ffi::OsStr::from_bytes(b"plug\xef"));
+    std::fs::create_dir(&odd).expect("made");
+    let Some(plain) = SOUND.library(folder.path(), "tiny") else { return };
+    let library = odd.join(std::ffi::OsStr::from_bytes(b"libinjerto_plugin_t\xefny.so"));
+    std::fs::rename(plain, &library).expect("moved");
+    let mut catalog = Catalog::scan(SearchPath::of([odd]), probe());
+    let found = catalog.find("tiny").expect("found by name");
+    assert_eq!(found.library, library);
+    assert_eq!(catalog.describe(&found, &Map::new()).expect("describes").graph.len(), 2);
+    assert!(catalog.listing().contains("plug\\xef/libinjerto_plugin_t\\xefny.so"), "{}", catalog.listing());
+}
+
+#[cfg(unix)]
+#[test]
+fn what_a_plugin_has_started_ends_with_the_question() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // The child of the plugin writes its number into a file and goes on for a minute.
+    let fork = |then: &str| {
+        format!(
+            "if (fork() == 0) {{ FILE *file = fopen(PLACE, \"w\"); fprintf(file, \"%d\", getpid()); fclose(file);
+             for (int i = 0; i < 60; i++) sleep(1); _exit(0); }}
+             for (int i = 0; i < 500 && access(PLACE, F_OK) != 0; i++) usleep(10000); {then}"
+        )
+    };
+    for (name, then) in [("hangs", "for (;;) sleep(9);"), ("answers", r#"return say(out, GRAPH("2"));"#)] {
+        let place = folder.path().join(format!("{name}.pid"));
+        let code = format!("#include <stdio.h>\n#define PLACE {place:?}");
+        let plugin = C { code: &code, describe: &fork(then), ..SOUND };
+        let Some(library) = plugin.library(folder.path(), name) else { return };
+        let probe = Probe { timeout: Duration::from_secs(3), ..probe() };
+        let answer = probe.describe(&library, "tiny", &Map::new());
+        assert_eq!(answer.is_ok(), name == "answers", "{answer:?}");
+        let number = std::fs::read_to_string(&place).expect("the child wrote its number");
+        // Who has ended and is not yet collected is a zombie.
+        let ended = || {
+            let state = Command::new("ps").args(["-o", "stat=", "-p", &number]).output().expect("ps starts").stdout;
+            state.is_empty() || state.starts_with(b"Z")
+        };
+        assert!(
+            (0..200).any(|_| ended() || {
+                std::thread::sleep(Duration::from_millis(10));
+                false
+            }),
+            "{name}: {number} goes on"
+        );
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_keeps_a_plugin_from_answering_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(library) = SOUND.library(folder.path(), "tiny") else { return };
+    let Probe { program, arguments, timeout } = probe();
+    // A shell sets the limit or the folder and becomes this program.
+    let under = |limit: &str| {
+        let script = format!("{limit}; exec \"$0\" \"$@\"");
+        let mut all = vec!["-c".into(), script.into(), program.clone().into_os_string()];
+        all.extend(arguments.clone());
+        Probe { program: "/bin/sh".into(), arguments: all, timeout }
+    };
+    let error = under("ulimit -f 0").descriptors(&library).expect_err("no room").to_string();
+    let expected =
+        "list its backbones: it could not answer: its answer is larger than a file may be here (`ulimit -f`)";
+    assert!(error.ends_with(expected), "{error}");
+    let error = under("INJERTO_PLUGIN_ANSWER=/nowhere/at/all; export INJERTO_PLUGIN_ANSWER").descriptors(&library);
+    let error = error.expect_err("no place").to_string();
+    assert!(error.contains("it could not answer: its answer cannot be written into "), "{error}");
 }

@@ -203,3 +203,14 @@ fn a_summary_of_what_is_not_there_says_what_is() {
     check(&["./no_such.so"], &["no_such.so: cannot be loaded as a library: there is no such file"]);
     assert!(!Path::new("home").exists(), "nothing is written where the user did not ask for it");
 }
+
+#[test]
+fn a_temporary_folder_that_is_not_there_is_to_blame_and_nothing_else() {
+    let at = folder();
+    let mut command = injerto(at.path());
+    command.args(["summary", "small_cnn"]).env("TMPDIR", at.path().join("nowhere"));
+    let output = command.output().expect("it starts");
+    let error = String::from_utf8_lossy(&output.stderr);
+    contains(&error, &["cannot ask plugins: no folder can be made in ", "nowhere", "set TMPDIR to a folder"]);
+    assert!(!error.contains("no backbone") && !output.status.success(), "{error}");
+}

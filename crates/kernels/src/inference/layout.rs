@@ -80,16 +80,30 @@ impl Placed {
     }
 }
 
-/// For each value the one that holds it, and from which channel on. A concatenation comes after its parts.
+/// For each value the one that holds it, and from which channel on.
 fn roots(values: &[Value]) -> Vec<(usize, usize)> {
-    let mut roots: Vec<(usize, usize)> = (0..values.len()).map(|value| (value, 0)).collect();
-    for value in (0..values.len()).rev() {
-        if let Some((parent, channel)) = values[value].parent {
-            let (root, from) = roots[parent];
-            roots[value] = (root, from + channel);
+    let mut roots: Vec<Option<(usize, usize)>> = vec![None; values.len()];
+    let mut way = Vec::new();
+    for value in 0..values.len() {
+        let mut at = value;
+        // Concatenations of concatenations may be as many as layers: what was found once is not walked again.
+        let mut found = loop {
+            if let Some(found) = roots[at] {
+                break found;
+            }
+            let Some((parent, channel)) = values[at].parent else {
+                roots[at] = Some((at, 0));
+                break (at, 0);
+            };
+            way.push((at, channel));
+            at = parent;
+        };
+        while let Some((part, channel)) = way.pop() {
+            found.1 += channel;
+            roots[part] = Some(found);
         }
     }
-    roots
+    roots.into_iter().flatten().collect()
 }
 
 /// Values that an image's arena may have: as many as a network, and some for whole lines of the cache.

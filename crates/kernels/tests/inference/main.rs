@@ -1,5 +1,6 @@
 //! Compiled programs against what layers compute by the book, for all vectors that this machine has.
 
+mod hostile;
 mod networks;
 mod reference;
 

@@ -66,9 +66,9 @@ fn check(seed: u64) -> Result<(), TestCaseError> {
     let frozen: Vec<bool> = (0..graph.len()).map(|at| at > 1 && random.below(4) == 0).collect();
     let bits: Vec<u32> = (0..20_000).map(|_| random.bits()).collect();
     let bit = |at: usize| bits[at % bits.len()];
-    let training = Pass { bits: Some(&bit), batch_statistics: &normalisations };
-    let inference = Pass { bits: None, batch_statistics: &normalisations };
     let trains = |at: usize| !frozen[at];
+    let training = Pass { bits: Some(&bit), trains: &trains, batch_statistics: &normalisations };
+    let inference = Pass { bits: None, trains: &trains, batch_statistics: &normalisations };
     let mut program = program(&graph, &parameters, &trains, &normalisations);
 
     let inputs = singles(&input);
@@ -143,6 +143,31 @@ fn random_networks_agree_with_the_reference() {
     let random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = TestRunner::new_with_rng(Config { cases: 200, ..Config::default() }, random);
     runner.run(&any::<u64>(), check).unwrap();
+}
+
+#[test]
+fn a_frozen_dropout_is_the_identity_and_draws_nothing() {
+    let mut net = Builder::new("net");
+    let mut x = net.input([2, 2, 3]);
+    for (name, per_sample) in [("dropout", false), ("depth", true)] {
+        x = net.add(name, Operator::Dropout { rate: 0.5, per_sample }, &[x]);
+    }
+    let graph = net.finish().unwrap();
+    let input: Vec<f32> = (1..=12).map(|value| value as f32).collect();
+    let drawn = |trains: &dyn Fn(usize) -> bool| {
+        let mut program = Program::compile(&graph, &[1, 2], &[0], trains, &[]).unwrap();
+        let mut drawn = 0;
+        let mut draw = || {
+            drawn += 1;
+            u32::MAX
+        };
+        let output = program.forward_train(&[&input], 1, &mut draw).unwrap().to_vec();
+        (drawn, output[0])
+    };
+    assert_eq!(drawn(&|_| false), (0, 1.0));
+    assert_eq!(drawn(&|layer| layer == 1), (12, 2.0));
+    assert_eq!(drawn(&|layer| layer == 2), (1, 2.0));
+    assert_eq!(drawn(&|_| true), (13, 4.0));
 }
 
 /// Another way through the same code: a network whose every size is beyond a tile, a panel and a block.
@@ -228,7 +253,7 @@ fn wide_layers_agree_with_the_reference() {
     let mut parameters = parameters(&graph, &mut random);
     let (batch, statistics) = (2, [2, 4, 16]);
     let input: Vec<f64> = (0..batch * graph.input_shape().count()).map(|_| f64::from(random.value() as f32)).collect();
-    let training = Pass { bits: Some(&|_| u32::MAX), batch_statistics: &statistics };
+    let training = Pass { bits: Some(&|_| u32::MAX), trains: &|_| true, batch_statistics: &statistics };
     let mut program = program(&graph, &parameters, &|_| true, &statistics);
     let found = program.forward_train(&[&singles(&input)], batch, &mut || u32::MAX).unwrap().to_vec();
     let (outputs, _) = reference::run(&graph, &parameters, &input, batch, &training);

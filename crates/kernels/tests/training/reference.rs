@@ -11,6 +11,8 @@ pub type Parameters = BTreeMap<(usize, usize), Vec<f64>>;
 pub struct Pass<'a> {
     /// In training: the bits that dropout draws, from the first.
     pub bits: Option<&'a dyn Fn(usize) -> u32>,
+    /// Which layers train: dropout among them drops.
+    pub trains: &'a dyn Fn(usize) -> bool,
     /// Batch normalisations that use the batch's statistics in training.
     pub batch_statistics: &'a [usize],
 }
@@ -30,7 +32,7 @@ pub fn run(
         let shapes: Vec<&[usize]> = node.inputs.iter().map(|&input| graph.nodes()[input].shape.0.as_slice()).collect();
         let y = match node.operator() {
             Operator::InputLayer { .. } => input.to_vec(),
-            Operator::Dropout { rate, per_sample } => match pass.bits.filter(|_| *rate > 0.0) {
+            Operator::Dropout { rate, per_sample } => match pass.bits.filter(|_| *rate > 0.0 && (pass.trains)(at)) {
                 Some(bits) => dropout(x[0], batch, &node.shape.0, (*rate, *per_sample), bits, &mut drawn),
                 None => x[0].to_vec(),
             },
