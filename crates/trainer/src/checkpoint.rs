@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use injerto_backbones::weights::{Precision, Weights};
+use injerto_backbones::weights::{Precision, WeightFile, Weights};
+use injerto_graph::Format;
 use serde::{Deserialize, Serialize};
 
 use crate::callbacks::CallbackState;
@@ -125,26 +126,26 @@ impl Checkpoints {
             return Ok(None);
         }
         let bad = |reason: String| TrainError::Checkpoint { path: path.clone(), reason };
-        let found = Model::load(&path, model.network.device())?;
+        let file = WeightFile::open_as(&path, Format::Safetensors)?;
+        let found = Model::read(&file, &path, model.network.device())?;
         // Which parameters made the graph is known of newer checkpoints only; the graph itself is compared.
         if (ModelCard { backbone: None, ..found.card.clone() }) != (ModelCard { backbone: None, ..model.card.clone() })
         {
             return Err(bad("it belongs to another experiment: network, classes or loss differ".to_owned()));
         }
-        let metadata = Weights::metadata(&path)?;
-        let field = |key: &str| metadata.get(key).ok_or_else(|| bad(format!("no '{key}' in its metadata")));
+        let field = |key: &str| file.metadata().get(key).ok_or_else(|| bad(format!("no '{key}' in its metadata")));
         let mut progress: Progress =
             serde_json::from_str(field(Self::PROGRESS)?).map_err(|error| bad(error.to_string()))?;
         let step = field(Self::STEP)?.parse().map_err(|_| bad("its step is no number".to_owned()))?;
         let mut state = OptimizerState { step, ..OptimizerState::default() };
-        for (name, values) in Weights::load_named(&path, &format!("{}*", Model::OPTIMIZER))?.iter() {
+        for (name, values) in file.named(&format!("{}*", Model::OPTIMIZER))?.iter() {
             let Some((part, name)) = name[Model::OPTIMIZER.len()..].split_once(':') else { continue };
             let slot: &mut Slot = state.slots.entry(name.to_owned()).or_default();
             if let Some((_, place)) = slot.parts().into_iter().find(|(name, _)| *name == part) {
                 place.clone_from(&values.data);
             }
         }
-        for (name, values) in Weights::load_named(&path, &format!("{}*", Model::SNAPSHOT))?.iter() {
+        for (name, values) in file.named(&format!("{}*", Model::SNAPSHOT))?.iter() {
             let name = &name[Model::SNAPSHOT.len()..];
             let kept = progress.snapshot.get_or_insert_default();
             kept.insert(name, values.shape.clone(), values.data.clone());

@@ -95,12 +95,14 @@ impl Model {
     /// # Errors
     /// A file that cannot be read, is no checkpoint, or whose weights do not fit its graph.
     pub fn load(path: &Path, device: &Device) -> Result<Self, TrainError> {
+        Self::read(&WeightFile::open_as(path, Format::Safetensors)?, path, device)
+    }
+
+    /// The same from a checkpoint that is open; `path` names it in errors.
+    pub(crate) fn read(file: &WeightFile, path: &Path, device: &Device) -> Result<Self, TrainError> {
         let bad = |reason: String| TrainError::Checkpoint { path: path.to_owned(), reason };
-        let file = WeightFile::open_as(path, Format::Safetensors)?;
-        let card = file
-            .metadata()
-            .get(ModelCard::KEY)
-            .ok_or_else(|| bad(format!("no '{}' in its metadata", ModelCard::KEY)))?;
+        let card = file.metadata().get(ModelCard::KEY);
+        let card = card.ok_or_else(|| bad(format!("no '{}' in its metadata", ModelCard::KEY)))?;
         let card: ModelCard = serde_json::from_str(card).map_err(|error| bad(error.to_string()))?;
         let weights = file.own(&card.graph, &[&format!("{}*", Self::OPTIMIZER), &format!("{}*", Self::SNAPSHOT)])?;
         Self::new(card, &weights, device)

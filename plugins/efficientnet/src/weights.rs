@@ -12,7 +12,13 @@ pub(crate) fn sets(parameters: &Parameters) -> Vec<WeightSet> {
         Variant::Torch => torchvision("imagenet", top),
         Variant::Lite0 => lite0("imagenet", top),
     };
-    vec![own, keras("imagenet-keras", top), torchvision("imagenet-torchvision", top), lite0("imagenet-lite0", top)]
+    vec![
+        own,
+        keras("imagenet-keras", top),
+        torchvision("imagenet-torchvision", top),
+        timm("imagenet-timm", top),
+        lite0("imagenet-lite0", top),
+    ]
 }
 
 fn requires(variant: &str, top: bool) -> Map<String, Value> {
@@ -89,6 +95,49 @@ fn torchvision(id: &str, top: bool) -> WeightSet {
         },
         // torchvision publishes the first digits of the hash, in the file's name.
         checksum: Some(Checksum::Sha256("7f5810bc".to_owned())),
+        format: Format::Pytorch,
+        tensors,
+        requires: requires("torch", top),
+    }
+}
+
+fn timm(id: &str, top: bool) -> WeightSet {
+    let mut tensors = TensorMap::torch();
+    tensors.kernel("conv_stem", "stem_conv", false);
+    tensors.normalization("bn1", "stem_bn");
+    for (at, stage) in STAGES.iter().enumerate() {
+        for block in 0..stage.blocks {
+            let (module, layer) = (format!("blocks.{at}.{block}"), prefix(at, block));
+            let steps: &[(&str, &str, &str)] = match stage.expansion > 1 {
+                true => &[
+                    ("conv_pw", "expand_conv", "expand_bn"),
+                    ("conv_dw", "dwconv", "bn"),
+                    ("conv_pwl", "project_conv", "project_bn"),
+                ],
+                false => &[("conv_dw", "dwconv", "bn"), ("conv_pw", "project_conv", "project_bn")],
+            };
+            for (number, (theirs, conv, norm)) in steps.iter().enumerate() {
+                tensors.kernel(&format!("{module}.{theirs}"), &format!("{layer}{conv}"), false);
+                tensors.normalization(&format!("{module}.bn{}", number + 1), &format!("{layer}{norm}"));
+            }
+            tensors.kernel(&format!("{module}.se.conv_reduce"), &format!("{layer}se_reduce"), true);
+            tensors.kernel(&format!("{module}.se.conv_expand"), &format!("{layer}se_expand"), true);
+        }
+    }
+    tensors.kernel("conv_head", "top_conv", false);
+    tensors.normalization("bn2", "top_bn");
+    match top {
+        true => tensors.kernel("classifier", "predictions", true),
+        false => tensors.ignore.push("classifier.*".to_owned()),
+    }
+    let base = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights";
+    WeightSet {
+        id: id.to_owned(),
+        summary: format!("B0, ImageNet-1k, timm's efficientnet_b0.ra_in1k, {} top", with(top)),
+        licence: "Apache-2.0".to_owned(),
+        source: Source::Url { url: format!("{base}/efficientnet_b0_ra-3dd342df.pth") },
+        // timm publishes the first digits of the hash, in the file's name.
+        checksum: Some(Checksum::Sha256("3dd342df".to_owned())),
         format: Format::Pytorch,
         tensors,
         requires: requires("torch", top),

@@ -25,6 +25,8 @@ pub(crate) fn sets() -> Vec<WeightSet> {
         },
         torchvision("imagenet-torchvision", false),
         torchvision("imagenet-torchvision-top", true),
+        timm("imagenet-timm", false),
+        timm("imagenet-timm-top", true),
         keras("imagenet-keras", false),
         keras("imagenet-keras-top", true),
     ]
@@ -47,6 +49,49 @@ fn torchvision(id: &str, top: bool) -> WeightSet {
         source: Source::Url { url: "https://download.pytorch.org/models/mobilenet_v2-b0353104.pth".to_owned() },
         // torchvision publishes the first digits of the hash, in the file's name.
         checksum: Some(Checksum::Sha256("b0353104".to_owned())),
+        format: Format::Pytorch,
+        tensors,
+        requires: requires("torch", top),
+    }
+}
+
+fn timm(id: &str, top: bool) -> WeightSet {
+    let mut tensors = TensorMap::torch();
+    let mut pair = |conv: &str, norm: &str, layer: &str, norm_layer: &str| {
+        tensors.kernel(conv, layer, false);
+        tensors.normalization(norm, norm_layer);
+    };
+    pair("conv_stem", "bn1", "Conv1", "bn_Conv1");
+    let (mut stage, mut at) = (0, 0);
+    for (block, (filters, _, expansion)) in BLOCKS.into_iter().enumerate() {
+        // Blocks of as many filters are a stage.
+        if block > 0 {
+            (stage, at) = if filters == BLOCKS[block - 1].0 { (stage, at + 1) } else { (stage + 1, 0) };
+        }
+        let prefix = if block == 0 { "expanded_conv_".to_owned() } else { format!("block_{block}_") };
+        let steps: &[(&str, &str)] = match expansion > 1 {
+            true => &[("conv_pw", "expand"), ("conv_dw", "depthwise"), ("conv_pwl", "project")],
+            false => &[("conv_dw", "depthwise"), ("conv_pw", "project")],
+        };
+        for (number, (conv, step)) in steps.iter().enumerate() {
+            let module = format!("blocks.{stage}.{at}");
+            let (conv, norm) = (format!("{module}.{conv}"), format!("{module}.bn{}", number + 1));
+            pair(&conv, &norm, &format!("{prefix}{step}"), &format!("{prefix}{step}_BN"));
+        }
+    }
+    pair("conv_head", "bn2", "Conv_1", "Conv_1_bn");
+    match top {
+        true => tensors.kernel("classifier", "predictions", true),
+        false => tensors.ignore.push("classifier.*".to_owned()),
+    }
+    let base = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights";
+    WeightSet {
+        id: id.to_owned(),
+        summary: format!("ImageNet-1k, timm's mobilenetv2_100.ra_in1k, {} top", if top { "with" } else { "without" }),
+        licence: "Apache-2.0".to_owned(),
+        source: Source::Url { url: format!("{base}/mobilenetv2_100_ra-b33bc2c4.pth") },
+        // timm publishes the first digits of the hash, in the file's name.
+        checksum: Some(Checksum::Sha256("b33bc2c4".to_owned())),
         format: Format::Pytorch,
         tensors,
         requires: requires("torch", top),
