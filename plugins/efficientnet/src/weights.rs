@@ -11,7 +11,7 @@ pub(crate) fn sets(parameters: &Parameters) -> Vec<WeightSet> {
         Variant::Torch => torchvision(top),
         Variant::Lite0 => lite0(top),
     };
-    vec![own.named("imagenet"), keras(top), torchvision(top), lite0(top).named("imagenet-lite0")]
+    vec![own.named("imagenet"), keras(top), torchvision(top), timm(top), lite0(top).named("imagenet-lite0")]
 }
 
 fn requiring(set: WeightSet, variant: &str, top: bool) -> WeightSet {
@@ -71,6 +71,39 @@ fn torchvision(top: bool) -> WeightSet {
         false => tensors.ignore.push("classifier.*".to_owned()),
     }
     let set = published::torchvision("efficientnet_b0_rwightman", 1, "7f5810bc", top, tensors);
+    requiring(b0(set), "torch", top)
+}
+
+fn timm(top: bool) -> WeightSet {
+    let mut tensors = TensorMap::torch();
+    tensors.kernel("conv_stem", "stem_conv", false);
+    tensors.normalization("bn1", "stem_bn");
+    for (at, stage) in STAGES.iter().enumerate() {
+        for block in 0..stage.blocks {
+            let (module, layer) = (format!("blocks.{at}.{block}"), prefix(at, block));
+            let steps: &[(&str, &str, &str)] = match stage.expansion > 1 {
+                true => &[
+                    ("conv_pw", "expand_conv", "expand_bn"),
+                    ("conv_dw", "dwconv", "bn"),
+                    ("conv_pwl", "project_conv", "project_bn"),
+                ],
+                false => &[("conv_dw", "dwconv", "bn"), ("conv_pw", "project_conv", "project_bn")],
+            };
+            for (number, (theirs, conv, norm)) in steps.iter().enumerate() {
+                tensors.kernel(&format!("{module}.{theirs}"), &format!("{layer}{conv}"), false);
+                tensors.normalization(&format!("{module}.bn{}", number + 1), &format!("{layer}{norm}"));
+            }
+            tensors.kernel(&format!("{module}.se.conv_reduce"), &format!("{layer}se_reduce"), true);
+            tensors.kernel(&format!("{module}.se.conv_expand"), &format!("{layer}se_expand"), true);
+        }
+    }
+    tensors.kernel("conv_head", "top_conv", false);
+    tensors.normalization("bn2", "top_bn");
+    match top {
+        true => tensors.kernel("classifier", "predictions", true),
+        false => tensors.ignore.push("classifier.*".to_owned()),
+    }
+    let set = published::timm("efficientnet_b0.ra_in1k", "efficientnet_b0_ra", "3dd342df", top, tensors);
     requiring(b0(set), "torch", top)
 }
 

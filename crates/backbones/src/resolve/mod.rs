@@ -5,6 +5,7 @@ mod file;
 
 use std::path::Path;
 
+use injerto_files::printable;
 use injerto_graph::{Description, Graph, GraphError, Preprocessing, WeightSet};
 use serde_json::{Map, Value, json};
 
@@ -93,7 +94,9 @@ impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Fresh => f.write_str("fresh"),
-            Self::Set { id, summary, licence } => write!(f, "{id}: {summary} ({licence})"),
+            Self::Set { id, summary, licence } => {
+                write!(f, "{}: {} ({})", printable(id), printable(summary), printable(licence))
+            }
             Self::File { path, known } if known.is_empty() => f.write_str(path),
             Self::File { path, known } => write!(f, "{path}: {known}"),
         }
@@ -218,7 +221,7 @@ fn unknown(asked: &str, sets: &[WeightSet]) -> WeightError {
     let line = |set: &WeightSet| format!("  {:<26} {} ({})", set.id, set.summary, set.licence);
     let mut known: Vec<String> = sets.iter().map(line).collect();
     known.push(format!("  {:<26} fresh weights, to train from scratch", "none"));
-    WeightError::Unknown { asked: injerto_files::printable(asked).to_string(), known: known.join("\n") }
+    WeightError::Unknown { asked: printable(asked).to_string(), known: known.join("\n") }
 }
 
 /// Parameters that weights need, over those that the user gave.

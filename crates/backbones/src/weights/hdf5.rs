@@ -23,6 +23,9 @@ const DEEPEST: usize = 32;
 /// many ways.
 const MOST_ENTRIES: usize = 100_000;
 
+/// Values in a chunk, where a dataset has fewer: HDF5's libraries make chunks of about a thousandth of this.
+const LARGEST_CHUNK: u64 = 1 << 24;
+
 /// Path in the file of each wanted parameter, as far as it is found.
 type Places = BTreeMap<String, String>;
 
@@ -83,7 +86,7 @@ impl KerasFile {
             };
             let dataset = dataset.clone();
             let data = move || {
-                let read = || dataset.read_f32().map_err(|error| error.to_string());
+                let read = || values(&dataset);
                 std::panic::catch_unwind(AssertUnwindSafe(read))
                     .unwrap_or_else(|_| Err("the reader failed on it".to_owned()))
             };
@@ -91,6 +94,19 @@ impl KerasFile {
         }
         tensors
     }
+}
+
+/// The values of a dataset whose shape is one that a graph has. Its chunks, which are unpacked whole, may say another size.
+fn values(dataset: &Dataset) -> Result<Vec<f32>, String> {
+    let say = |error: hdf5_pure::Error| error.to_string();
+    let count = |sides: &[u64]| sides.iter().try_fold(1_u64, |count, &side| count.checked_mul(side));
+    let own = count(&dataset.shape().map_err(say)?).unwrap_or(u64::MAX);
+    if let Some(chunk) = dataset.chunk_shape().map_err(say)?
+        && count(&chunk).is_none_or(|chunk| chunk > LARGEST_CHUNK.max(own))
+    {
+        return Err(format!("it comes in chunks of {chunk:?}, far more than it has itself"));
+    }
+    dataset.read_f32().map_err(say)
 }
 
 /// The layer that a dataset belongs to.

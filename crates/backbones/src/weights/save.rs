@@ -107,14 +107,6 @@ impl Weights {
         Ok((header, numbers))
     }
 
-    /// Metadata of a safetensors file.
-    ///
-    /// # Errors
-    /// A file that cannot be read or is no safetensors.
-    pub fn metadata(path: &Path) -> Result<BTreeMap<String, String>, WeightError> {
-        Ok(WeightFile::open_as(path, Format::Safetensors)?.metadata().clone())
-    }
-
     /// Reads a file that [`Weights::save`] wrote, or any in Keras's names and axes. Tensors that `graph` does not have and
     /// that match no pattern of `ignore` are an error, like every mismatch.
     ///
@@ -122,14 +114,6 @@ impl Weights {
     /// As [`Weights::read`]'s.
     pub fn load_own(path: &Path, graph: &Graph, ignore: &[&str]) -> Result<Self, WeightError> {
         WeightFile::open_as(path, Format::Safetensors)?.own(graph, ignore)
-    }
-
-    /// Reads the tensors of a safetensors file whose names match `pattern`, whatever they are.
-    ///
-    /// # Errors
-    /// A file that cannot be read or is no safetensors.
-    pub fn load_named(path: &Path, pattern: &str) -> Result<Self, WeightError> {
-        WeightFile::open_as(path, Format::Safetensors)?.named(pattern)
     }
 
     /// Reads a file of weights for `graph` under the names of `map`.

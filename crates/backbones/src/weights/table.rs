@@ -90,7 +90,14 @@ pub(super) fn fit(
     fits.sort_by_key(|fit| (fit.problems.count(), fit.is_aside(), fit.prefix.added.len()));
     let mut fits = fits.into_iter();
     let best = fits.next().unwrap_or_else(|| of(Prefix::default()));
-    let others = fits.filter(|other| other.problems.is_empty() && best.problems.is_empty() && !other.is_optimizer());
+    // The same place may be meant by two prefixes, one of which leaves out what the other adds.
+    let is_other = |other: &Fit| {
+        other.problems.is_empty()
+            && best.problems.is_empty()
+            && !other.is_optimizer()
+            && other.places.first_key_value() != best.places.first_key_value()
+    };
+    let others = fits.filter(is_other);
     let others = others.map(|other| other.prefix.added).collect();
     Fit { others, ..best }
 }
@@ -233,8 +240,6 @@ fn prefixes(tensors: &BTreeMap<String, Raw>, wanted: &[&str]) -> Vec<Prefix> {
     let hits = |prefix: &Prefix| wanted.iter().filter(|name| tensors.contains_key(&prefix.apply(name))).count();
     let mut counted: Vec<(usize, Prefix)> = found.into_iter().map(|prefix| (hits(&prefix), prefix)).collect();
     let most = counted.iter().map(|(hits, _)| *hits).max().unwrap_or(0);
-    // The same names with their beginning and without, where the prefix makes up for it, are one.
-    let mut seen = BTreeSet::new();
-    counted.retain(|(hits, prefix)| hits * 2 > most && seen.insert(prefix.apply(first)));
+    counted.retain(|(hits, _)| hits * 2 > most);
     if counted.is_empty() { vec![Prefix::default()] } else { counted.into_iter().map(|(_, prefix)| prefix).collect() }
 }

@@ -523,7 +523,7 @@ fn examples(language: &str) -> Vec<String> {
 
 #[test]
 fn the_documented_answers_are_answers() {
-    let [descriptors, description] = &examples("json")[..] else { panic!("two examples") };
+    let [descriptors, description, ..] = &examples("json")[..] else { panic!("two examples") };
     let descriptors: Vec<Descriptor> = serde_json::from_str(descriptors).expect("descriptors");
     let description: Description = serde_json::from_str(description).expect("a description");
     assert_eq!(descriptors[0].name, description.graph.name());
