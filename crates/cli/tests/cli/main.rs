@@ -1,6 +1,7 @@
 //! The `injerto` binary as users meet it: what it prints, writes and exits with.
 
 mod backbones;
+mod resume;
 mod train;
 
 use std::path::{Path, PathBuf};

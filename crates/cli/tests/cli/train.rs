@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{contains, run};
 
 /// Two phases on a few drawn images, with everything that draws random numbers: shuffling, dropout, fresh weights.
-const TINY: &str = r#"
+pub const TINY: &str = r#"
 name = "tiny"
 seed = 7
 
@@ -38,14 +38,14 @@ batch_norm = "update"
 "#;
 
 /// A folder with the experiment in it.
-fn folder() -> tempfile::TempDir {
+pub fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("tiny.toml"), TINY).expect("written");
     folder
 }
 
 /// The lines of `history.jsonl`, without what a clock says.
-fn history(run: &Path) -> Vec<Value> {
+pub fn history(run: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(run.join("history.jsonl")).unwrap_or_default();
     // A line that is being written may be half there.
     let records = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -70,7 +70,7 @@ fn checkpoint(run: &Path, file: &str) -> (Value, Vec<u8>) {
 
 /// Two runs have the same weights, best and last, and the same state of the optimiser, bit for bit.
 #[track_caller]
-fn assert_same_weights(a: &Path, b: &Path) {
+pub fn assert_same_weights(a: &Path, b: &Path) {
     for file in ["best.safetensors", "last.safetensors"] {
         assert!(checkpoint(a, file) == checkpoint(b, file), "{}, {}: {file} differs", a.display(), b.display());
     }
