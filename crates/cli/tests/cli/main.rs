@@ -3,6 +3,7 @@
 mod backbones;
 #[cfg(unix)]
 mod output;
+mod resume;
 mod train;
 mod weights;
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{contains, run};
 
 /// Two phases on a few drawn images, with everything that draws random numbers: shuffling, dropout, fresh weights.
-const TINY: &str = r#"
+pub const TINY: &str = r#"
 name = "tiny"
 seed = 7
 
@@ -38,7 +38,7 @@ batch_norm = "update"
 "#;
 
 /// A folder with the experiment in it.
-fn folder() -> tempfile::TempDir {
+pub fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("tiny.toml"), TINY).expect("written");
     folder

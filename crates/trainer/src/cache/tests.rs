@@ -2,7 +2,7 @@ use std::fs;
 use std::path::Path;
 
 use injerto_data::generated::Task;
-use injerto_data::{Batch, Dataset, Loader, LoaderOptions, OnCorrupt};
+use injerto_data::{Batch, Dataset, Loader, LoaderOptions, OnCorrupt, Origin};
 
 use super::part::Header;
 use super::*;
@@ -125,7 +125,7 @@ fn without_a_folder_features_live_in_memory_or_not_at_all() {
     let (features, computed) = all(space(None, 400), &loader);
     assert_eq!(computed, 20);
     check(&features.expect("they fit"), &loader);
-    assert!(all(space(None, 399), &loader).0.is_none());
+    assert!(!all(space(None, 399), &loader).0.expect("nobody stops it").are_kept());
 }
 
 #[test]
@@ -135,7 +135,73 @@ fn a_folder_that_cannot_be_written_does_not_end_the_run() {
     fs::write(&file, b"not a folder").expect("written");
     let loader = loader(images(2));
     check(&all(space(Some(&file), 1 << 20), &loader).0.expect("in memory"), &loader);
-    assert!(all(space(Some(&file), 0), &loader).0.is_none());
+    assert!(!all(space(Some(&file), 0), &loader).0.expect("nobody stops it").are_kept());
+}
+
+#[test]
+fn features_without_a_place_are_those_of_the_images_that_can_be_used() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut dataset = images(1);
+    let broken = folder.path().join("broken.png");
+    fs::write(&broken, b"no image").expect("written");
+    dataset.samples[3].origin = Origin::File(broken);
+    let loader = loader(dataset);
+    let features = all(space(None, 0), &loader).0.expect("nobody stops it");
+    assert_eq!(features.usable(&[5, 3, 1]), [5, 1]);
+    assert_eq!(loader.skipped().len(), 1);
+    let mut values = vec![vec![0.1_f32, 1.0, 1e-9]];
+    features.round(&mut values);
+    assert_eq!(values, [[0.1, 1.0, 1e-9]], "single precision stays as it is");
+}
+
+/// A part whose header says what `header` says, with a sound checksum, and `rows` rows of nothing.
+fn crafted(folder: &Path, header: &str, rows: u64) {
+    fs::create_dir_all(folder.join("space")).expect("made");
+    let mut bytes = b"INJFEAT1".to_vec();
+    bytes.extend((header.len() as u64).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(rows.to_le_bytes());
+    bytes.extend(crc32fast::hash(header.as_bytes()).to_le_bytes());
+    bytes.extend(b"INJFEND1");
+    fs::write(folder.join("space/crafted.features"), bytes).expect("written");
+}
+
+#[test]
+fn a_part_that_speaks_of_more_than_can_be_is_damaged() {
+    let max = usize::MAX;
+    for shapes in [format!("[[{max}, {max}]]"), format!("[[{max}], [1]]"), format!("[[{}]]", max / 4), "[]".to_owned()]
+    {
+        for rows in [0, 1, 1 << 60, u64::MAX] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let header = format!(r#"{{"space": "space", "network": "net", "shapes": {shapes}, "precision": "f32"}}"#);
+            crafted(folder.path(), &header, rows);
+            assert_eq!(list(folder.path()).expect("listed")[0].images, 0, "{shapes} {rows}");
+            let loader = loader(images(1));
+            check(&all(space(Some(folder.path()), 1 << 20), &loader).0.expect("computed"), &loader);
+        }
+    }
+}
+
+#[test]
+fn what_a_killed_process_left_is_neither_counted_nor_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    all(space(Some(folder.path()), 0), &loader(images(1)));
+    let before = list(folder.path()).expect("listed")[0].bytes;
+    let left = |name: &str, age: u64| {
+        let path = folder.path().join("space").join(name);
+        fs::write(&path, vec![0; 1000]).expect("written");
+        let then = std::time::SystemTime::now() - std::time::Duration::from_secs(age);
+        fs::File::options().write(true).open(&path).expect("open").set_modified(then).expect("aged");
+        path
+    };
+    let [old, young] = [left(".partial-old", 2 * 24 * 3600), left(".partial-young", 60)];
+    assert_eq!(list(folder.path()).expect("listed")[0].bytes, before);
+    prune(folder.path(), None, Some(1 << 40)).expect("pruned");
+    // The younger one may be being written.
+    assert!(!old.exists() && young.exists());
+    let old = left(".partial-old", 2 * 24 * 3600);
+    all(space(Some(folder.path()), 0), &loader(images(1)));
+    assert!(!old.exists(), "the next run removes it too");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::Device;
-use injerto_backbones::weights::Weights;
+use injerto_backbones::weights::{Precision, Weights};
 use injerto_data::augment::{Augmentation, FlipMode};
 use injerto_data::decode::Orientation;
 use injerto_data::generated::Task;
@@ -13,11 +13,13 @@ use injerto_graph::{Activation, Builder, FreezePlan, Graph, Operator, Preprocess
 use injerto_losses::Loss;
 use injerto_trainer::cache::{CacheSettings, FeaturePrecision};
 use injerto_trainer::callbacks::{Callbacks, EarlyStopping, ReduceOnPlateau};
-use injerto_trainer::history::{Best, Metric, Mode};
+use injerto_trainer::history::{Best, EpochRecord, Metric, Mode};
 use injerto_trainer::metrics::Report;
 use injerto_trainer::optimizer::OptimizerConfig;
 use injerto_trainer::schedule::Schedule;
-use injerto_trainer::{BatchNorm, Checkpoints, Event, Fit, Fitted, Model, ModelCard, Observer, Phase, Settings};
+use injerto_trainer::{
+    BatchNorm, Checkpoints, Event, Fit, Fitted, Model, ModelCard, Observer, Phase, Progress, Settings, TrainError,
+};
 
 const CLASSES: usize = 3;
 
@@ -26,7 +28,7 @@ fn graph() -> Graph {
     let x = net.input([12, 12, 3]);
     let conv = r#"{"class": "Conv2D", "config": {"filters": 4, "kernel_size": [3, 3], "strides": [2, 2]}}"#;
     let norm = r#"{"class": "BatchNormalization", "config": {"momentum": 0.9}}"#;
-    let x = net.add("conv", serde_json::from_str(conv).expect("an operator"), &[x]);
+    let x = net.add("conv", serde_json::from_str::<Operator>(conv).expect("an operator"), &[x]);
     let x = net.add("norm", serde_json::from_str(norm).expect("an operator"), &[x]);
     let x = net.add("relu", Operator::ReLU { max_value: None }, &[x]);
     let x = net.add("pool", Operator::GlobalAveragePooling2D { keepdims: false }, &[x]);
@@ -123,6 +125,11 @@ fn run(phases: &[Phase], folder: &Path, class_weights: Option<Vec<f32>>, epochs:
     Ran { fitted, model, stopped_early: watcher.stopped_early, reduced: watcher.reduced }
 }
 
+/// The history without what a clock measured.
+fn timeless(fitted: &Fitted) -> Vec<EpochRecord> {
+    fitted.history.iter().map(|record| EpochRecord { seconds: 0.0, ..record.clone() }).collect()
+}
+
 /// A run of its own from beginning to end.
 fn whole(phases: &[Phase]) -> Ran {
     run(phases, tempfile::tempdir().expect("a folder").path(), None, None)
@@ -174,11 +181,187 @@ fn a_run_that_is_stopped_after_every_epoch_ends_with_the_same_bits() {
     }
     assert_eq!(begun, expected.fitted.history.len(), "an epoch each time");
     assert_eq!(found.model.network.weights(), expected.model.network.weights());
-    for (ours, theirs) in found.fitted.history.iter().zip(&expected.fitted.history) {
-        // Reading decimals may cost the last bit.
-        assert!((ours.loss - theirs.loss).abs() < 1e-12 && (ours.learning_rate - theirs.learning_rate).abs() < 1e-12);
+    assert_eq!(timeless(&found.fitted), timeless(&expected.fitted));
+    assert_eq!((&found.fitted.best, &found.fitted.report), (&expected.fitted.best, &expected.fitted.report));
+    assert!(found.fitted.seconds.train > 0.0 && found.fitted.images >= expected.fitted.images);
+}
+
+#[test]
+fn a_run_that_gets_more_epochs_ends_as_one_that_was_longer_from_the_start() {
+    let adam = r#"{"name": "adam", "learning_rate": 0.01}"#;
+    let averaged = r#"{"name": "sgd", "learning_rate": 0.1, "momentum": 0.5, "ema_momentum": 0.7}"#;
+    let plateau = ReduceOnPlateau {
+        monitor: Metric::Loss,
+        mode: Mode::Max,
+        factor: 0.5,
+        patience: 1,
+        min_delta: 0.0,
+        cooldown: 0,
+        min_lr: 0.0,
+    };
+    let reduces = Callbacks { early_stopping: None, reduce_lr_on_plateau: Some(plateau) };
+    // Patience that does not run out, with weights to go back to at the end of either length.
+    let restores = early_stopping(Metric::ValLoss, Mode::Max, 9);
+    for (optimizer, callbacks) in [
+        (adam, Callbacks::default()),
+        (adam, reduces),
+        (adam, restores.clone()),
+        (averaged, Callbacks::default()),
+        (averaged, restores),
+    ] {
+        let phases = |epochs: usize| {
+            let last = Phase { callbacks: callbacks.clone(), ..phase("two", epochs, &Selection::All, optimizer) };
+            [phase("one", 1, &Selection::Last(1), adam), last]
+        };
+        let [longer, extended] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+        let expected = run(&phases(5), longer.path(), None, None);
+        let first = run(&phases(2), extended.path(), None, None);
+        assert!(!first.fitted.interrupted && first.fitted.history.len() == 3);
+        // Once more to the end of a longer one, and from there in two steps.
+        run(&phases(3), extended.path(), None, None);
+        run(&phases(5), extended.path(), None, Some(1));
+        let found = run(&phases(5), extended.path(), None, None);
+        assert_eq!(timeless(&found.fitted), timeless(&expected.fitted), "{optimizer} {callbacks:?}");
+        assert_eq!(found.model.network.weights(), expected.model.network.weights(), "{optimizer} {callbacks:?}");
+        assert_eq!(found.fitted.report, expected.fitted.report);
     }
-    assert_eq!(found.fitted.best.value, expected.fitted.best.value);
+}
+
+#[test]
+fn what_has_been_trained_stays_what_it_was() {
+    let adam = r#"{"name": "adam", "learning_rate": 0.01}"#;
+    let phases = |epochs: [usize; 2], optimizer: &str| {
+        [phase("one", epochs[0], &Selection::Last(1), adam), phase("two", epochs[1], &Selection::All, optimizer)]
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    run(&phases([2, 3], adam), folder.path(), None, Some(3));
+    let progress = Checkpoints::new(folder.path(), true).resume(&mut model()).expect("a checkpoint").expect("epochs");
+    let check = |phases: &[Phase], part: &str| {
+        let error = progress.lengthened(phases).expect_err(part).to_string();
+        assert!(error.contains(part), "{error}");
+    };
+    check(&phases([3, 3], adam), "phase 'one' cannot go on: it is over, and had 2 epochs, not 3");
+    check(&phases([2, 1], adam), "phase 'two' cannot go on: it has 1 epochs now, but 1 are done");
+    check(&phases([2, 3], r#"{"name": "adam", "learning_rate": 0.02}"#), "it is not what it was (optimizer)");
+    check(&phases([2, 3], adam)[..1], "phase 'two' cannot go on: it is gone");
+    let lengthened = |phases: &[Phase]| progress.lengthened(phases).expect("it goes on");
+    assert_eq!(lengthened(&phases([2, 9], adam)).stretched, [""; 0]);
+    let [one, two] = phases([2, 2], adam);
+    lengthened(&[one, two.clone(), Phase { name: "three".to_owned(), ..two }]);
+}
+
+#[test]
+fn a_phase_that_early_stopping_ended_is_over_however_long_it_is() {
+    let adam = r#"{"name": "adam", "learning_rate": 0.01}"#;
+    let stopped = |epochs| Phase {
+        callbacks: early_stopping(Metric::Loss, Mode::Max, 2),
+        ..phase("one", epochs, &Selection::All, adam)
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    assert_eq!(run(&[stopped(9)], folder.path(), None, None).stopped_early, 1);
+    let progress = Checkpoints::new(folder.path(), true).resume(&mut model()).expect("a checkpoint").expect("epochs");
+    assert!(progress.is_complete(&[stopped(9)]));
+    let error = progress.lengthened(&[stopped(12)]).expect_err("it was stopped").to_string();
+    assert!(error.contains("early stopping ended it after 3 epochs"), "{error}");
+}
+
+#[test]
+fn a_longer_phase_under_a_schedule_that_is_stretched_over_it_is_told() {
+    let schedule: Schedule = serde_json::from_str(r#"{"name": "cosine"}"#).expect("a schedule");
+    let falling = |epochs| Phase {
+        schedule: schedule.clone(),
+        ..phase("one", epochs, &Selection::All, r#"{"name": "adam", "learning_rate": 0.01}"#)
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    run(&[falling(2)], folder.path(), None, None);
+    let progress = Checkpoints::new(folder.path(), true).resume(&mut model()).expect("a checkpoint").expect("epochs");
+    assert_eq!(progress.lengthened(&[falling(4)]).expect("it goes on").stretched, ["one"]);
+}
+
+#[test]
+fn a_checkpoint_that_is_damaged_or_no_file_says_what_can_be_done() {
+    let phases = [phase("one", 2, &Selection::All, r#"{"name": "adam", "learning_rate": 0.01}"#)];
+    let folder = tempfile::tempdir().expect("a folder");
+    run(&phases, folder.path(), None, None);
+    let last = folder.path().join(Checkpoints::LAST);
+    let check = |parts: &[&str]| {
+        let error = Checkpoints::new(folder.path(), true).resume(&mut model()).expect_err("no checkpoint").to_string();
+        for part in ["last.safetensors: ", "best.safetensors", "backbone.weights"].iter().chain(parts) {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+    };
+    let whole = std::fs::read(&last).expect("read");
+    std::fs::write(&last, &whole[..whole.len() / 2]).expect("written");
+    check(&[]);
+    std::fs::write(&last, b"").expect("written");
+    check(&[]);
+    std::fs::remove_file(&last).expect("removed");
+    std::fs::create_dir(&last).expect("made");
+    check(&["it is a folder"]);
+    std::fs::remove_dir(&last).expect("removed");
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(&last, &last).expect("a link to itself");
+        check(&[]);
+    }
+}
+
+#[test]
+fn training_ends_where_it_diverges_and_the_best_epoch_stays() {
+    // The first phase is sound, the second throws the weights out of the world.
+    let phases = |rate: &str| {
+        let wild = format!(r#"{{"name": "sgd", "learning_rate": {rate}}}"#);
+        let adam = r#"{"name": "adam", "learning_rate": 0.01}"#;
+        [phase("one", 1, &Selection::All, adam), phase("two", 2, &Selection::All, &wild)]
+    };
+    for rate in ["1e30", "1e38"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let before = run(&phases(rate), folder.path(), None, Some(1));
+        let mut model = model();
+        let checkpoints = Checkpoints::new(folder.path(), true);
+        let progress = checkpoints.resume(&mut model).expect("a checkpoint");
+        let error = fit(&phases(rate), &mut model, progress).expect_err("it diverges").to_string();
+        for part in ["in epoch 2", "training has diverged; the epochs before are kept", "ten times smaller"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        let best = Model::load(&folder.path().join(Checkpoints::BEST), &Device::flex()).expect("a checkpoint");
+        assert_eq!(best.network.weights(), before.model.network.weights());
+    }
+}
+
+/// Trains without keeping anything.
+fn fit(phases: &[Phase], model: &mut Model, progress: Option<Progress>) -> Result<Fitted, TrainError> {
+    let (train, validation, stop) = (loader(0, Some(9)), loader(1, None), AtomicBool::new(false));
+    let cache = CacheSettings { folder: None, memory: 1 << 20, precision: FeaturePrecision::F32 };
+    let best = Best::new(Metric::ValLoss, Mode::Auto);
+    let settings = Settings { seed: 1, best, class_weights: None, cache, cached_views: None, kernels: true };
+    let (train, validation) = (&train, Some(&validation));
+    let observer = &mut ();
+    Fit { train, validation, phases, settings: &settings, checkpoints: None, observer, stop: &stop }
+        .run(model, progress)
+}
+
+#[test]
+fn a_card_that_contradicts_itself_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("model.safetensors");
+    let check = |change: &dyn Fn(&mut ModelCard), part: &str| {
+        let mut model = model();
+        change(&mut model.card);
+        model.save(&path, Precision::F32).expect("saved");
+        let error = Model::load(&path, &Device::flex()).expect_err(part).to_string();
+        assert!(error.contains("model.safetensors") && error.contains(part), "{error}");
+    };
+    let named = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    check(&|card| card.classes = named(&["a", "b"]), "2 classes and 3 unit(s)");
+    check(&|card| card.classes.clear(), "0 class(es)");
+    check(&|card| card.classes = named(&["a", "b", "a"]), "the name 'a' twice");
+    check(&|card| card.classes = named(&["a", "", "b"]), "one without a name");
+    check(&|card| card.backbone_layers = 99, "99 of 7 layers");
+    check(&|card| card.preprocessing.deviation[1] = 0.0, "divides by zero");
+    let logits = Loss::SparseCategoricalCrossentropy { from_logits: true };
+    check(&|card| card.loss = logits.clone(), "softmax already makes probabilities");
+    check(&|card| card.loss = Loss::BinaryCrossentropy { from_logits: false, label_smoothing: 0.0 }, "3 classes");
 }
 
 #[test]
@@ -250,16 +433,15 @@ fn class_weights_multiply_the_loss_of_training_alone() {
 }
 
 #[test]
-fn predictions_are_those_of_the_best_epochs_checkpoint() {
+fn the_report_is_that_of_the_best_epochs_checkpoint() {
     let folder = tempfile::tempdir().expect("a folder");
     let phases = [phase("one", 3, &Selection::All, r#"{"name": "adam", "learning_rate": 0.01}"#)];
     let ran = run(&phases, folder.path(), None, None);
-    let predictions = ran.fitted.predictions.expect("there are validation images");
     let best = Model::load(&folder.path().join(Checkpoints::BEST), &Device::flex()).expect("a checkpoint");
     let runner = best.runner(true).expect("compiled");
     let report =
         best.report(&runner, &loader(1, None), &mut (), &AtomicBool::new(false)).expect("images").expect("not stopped");
-    let own = Report::new(&predictions, &best.card.classes).expect("images");
+    let own: Report = ran.fitted.report.expect("there are validation images");
     assert_eq!((own.images, &own.confusion), (15, &report.confusion));
     let record = &ran.fitted.history[ran.fitted.best.epoch - 1];
     assert_eq!(Some(own.accuracy), record.val_accuracy);
@@ -306,5 +488,86 @@ fn only_images_that_change_pass_the_prefix_in_every_epoch() {
         let runner = model.runner(true).expect("compiled");
         let (loss, _) = model.evaluate(&runner, &validation, &mut (), &stop).expect("images").expect("not stopped");
         assert!((loss - fitted.history[2].val_loss.expect("validated")).abs() < 1e-6);
+    }
+}
+
+/// Where features cannot be kept, and why.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum NoPlace {
+    /// `keep = false`, and they do not fit into memory.
+    NotWanted,
+    /// The folder cannot be made or written to.
+    NotWritable,
+    /// The folder is removed while they are computed.
+    Cleared,
+    /// Their parts are removed or damaged after they were computed.
+    Damaged,
+}
+
+/// Does to the cache what somebody might do to it while a run computes features or trains.
+struct Meddler<'a> {
+    folder: &'a Path,
+    how: Option<NoPlace>,
+}
+
+impl Observer for Meddler<'_> {
+    fn observe(&mut self, event: &Event<'_>) {
+        let spaces = || std::fs::read_dir(self.folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        match (event, self.how) {
+            (Event::Prefix { .. }, Some(NoPlace::Cleared)) => {
+                spaces().for_each(|space| std::fs::remove_dir_all(space).expect("removed"));
+            }
+            (Event::Batch { epoch: 2, done: 1, .. }, Some(NoPlace::Damaged)) => {
+                let parts = spaces().flat_map(|space| std::fs::read_dir(space).expect("a space").flatten());
+                for part in parts.map(|entry| entry.path()) {
+                    let length = part.metadata().expect("a part").len();
+                    let file = std::fs::OpenOptions::new().write(true).open(part).expect("a part");
+                    file.set_len(length / 3).expect("cut short");
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_cached_trains_the_same() {
+    let flip = Augmentation::RandomFlip { mode: FlipMode::Horizontal };
+    let last = [phase("one", 4, &Selection::Last(1), r#"{"name": "adam", "learning_rate": 0.01}"#)];
+    for (precision, views) in
+        [(FeaturePrecision::F16, Some(3)), (FeaturePrecision::F32, Some(2)), (FeaturePrecision::BF16, None)]
+    {
+        let trained = |how: Option<NoPlace>| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let file = folder.path().join("file");
+            std::fs::write(&file, "no folder").expect("written");
+            let place = match how {
+                Some(NoPlace::NotWanted) => None,
+                Some(NoPlace::NotWritable) => Some(file),
+                _ => Some(folder.path().join("cache")),
+            };
+            let (plain, validation) = (loader(0, Some(9)), loader(1, None));
+            let augment = if views.is_some() { vec![flip.clone()] } else { Vec::new() };
+            let train = Loader::new(plain.dataset().clone(), LoaderOptions { augment, ..plain.options().clone() });
+            let best = Best::new(Metric::ValLoss, Mode::Auto);
+            let cache = CacheSettings { folder: place, memory: 0, precision };
+            let settings = Settings { seed: 1, best, class_weights: None, cache, cached_views: views, kernels: true };
+            let (mut model, stop) = (model(), AtomicBool::new(false));
+            let fit = Fit {
+                train: &train,
+                validation: Some(&validation),
+                phases: &last,
+                settings: &settings,
+                checkpoints: None,
+                observer: &mut Meddler { folder: &folder.path().join("cache"), how },
+                stop: &stop,
+            };
+            let fitted = fit.run(&mut model, None).expect("it trains");
+            (timeless(&fitted), model.network.weights())
+        };
+        let kept = trained(None);
+        for how in [NoPlace::NotWanted, NoPlace::NotWritable, NoPlace::Cleared, NoPlace::Damaged] {
+            assert!(trained(Some(how)) == kept, "{precision:?}, {views:?} views: {how:?}");
+        }
     }
 }
