@@ -299,7 +299,7 @@ fn what_is_advised_runs_as_it_is_printed() {
     contains(&text, &["name = \"my\"\n", "validation_split = 0.2\n", "filters = [4, 8]", "epochs = 2\n"]);
     let odd = "it's \"my\" photos";
     std::fs::rename(at.join("photos"), at.join(odd)).expect("renamed");
-    assert_eq!(advised(at, odd.as_ref(), "-my $exp.toml".as_ref()), "injerto train './-my $exp.toml'");
+    assert_eq!(advised(at, odd.as_ref(), "my $exp.toml".as_ref()), "injerto train 'my $exp.toml'");
     let latin_1 = latin("fotosé");
     std::fs::rename(at.join(odd), at.join(&latin_1)).expect("renamed");
     advised(at, latin_1.as_ref(), latin("é.toml").as_ref());
