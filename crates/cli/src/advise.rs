@@ -79,9 +79,15 @@ fn command(file: &Path, common: &Common) -> String {
     format!("injerto train {}{}", shell_word(file), folders.collect::<String>())
 }
 
+/// Classes that are named, at most.
+const CLASSES: usize = 20;
+
 fn show(advice: &Advice) -> Result<()> {
-    let counts: Vec<String> =
-        advice.classes.iter().map(|(class, count)| format!("{} {count}", printable(class))).collect();
+    let count = |(class, count): &(String, usize)| format!("{} {count}", printable(class));
+    let mut counts: Vec<String> = advice.classes.iter().take(CLASSES).map(count).collect();
+    if advice.classes.len() > CLASSES {
+        counts.push(format!("… and {} more classes", advice.classes.len() - CLASSES));
+    }
     output::prose(&format!("images   {}\n", counts.join(", ")))?;
     output::prose("How well the features of each depth tell the classes apart (LogME, higher is better):")?;
     for layer in &advice.layers {

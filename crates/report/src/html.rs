@@ -278,10 +278,11 @@ fn worst_confusions(classes: &[String], rows: &[Value]) -> String {
     let row =
         |&(count, is, taken_for): &(u64, &str, &str)| vec![escaped(is), escaped(taken_for), grouped(count as usize)];
     let rows: Vec<_> = pairs.iter().take(CONFUSIONS).map(row).collect();
-    match rows.is_empty() {
-        true => String::new(),
-        false => "<h3>Most often confused</h3>\n".to_owned() + &table(&["is", "taken for", "#images"], &rows),
-    }
+    let found = match rows.is_empty() {
+        true => "<p>Every validation image was taken for what it is.</p>\n".to_owned(),
+        false => table(&["is", "taken for", "#images"], &rows),
+    };
+    format!("<h3>Most often confused</h3>\n{found}")
 }
 
 fn transfer(gain: &Gain) -> String {

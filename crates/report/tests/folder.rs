@@ -95,6 +95,9 @@ fn the_page_needs_nothing_beside_itself_and_says_it_all() {
     let html = report(&Run::load(folder.path()).unwrap());
     well_formed(&html);
     assert!(!html.contains("<script") && !html.contains("<odd>"), "names are not markup");
+    // Panels by themselves find their place on a narrow screen, and wide tables become lists that name each figure.
+    assert_eq!(html.matches("<svg ").count(), 3);
+    assert!(html.contains("data-label=\"val_loss\""), "{html}");
     for outside in ["src=", "href=", "url(", "@import", "<link"] {
         assert!(!html.contains(outside), "{outside}");
     }

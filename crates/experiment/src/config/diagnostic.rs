@@ -54,7 +54,7 @@ const LOOKED_FOR: usize = 1000;
 /// A message is cut behind this many characters.
 const MESSAGE: usize = 600;
 /// A line is cut to this many characters around the place that is meant.
-const LINE: usize = 120;
+const LINE: usize = 160;
 
 fn list(diagnostics: &[Diagnostic]) -> String {
     let mut lines: Vec<String> = diagnostics.iter().take(SHOWN).map(Diagnostic::to_string).collect();

@@ -30,6 +30,28 @@ fn a_file_that_is_not_there() {
 }
 
 #[test]
+fn a_name_that_is_not_utf_8_comes_back_from_the_file_that_is_written() {
+    let config = good(&SHORTEST.replace("\"photos\"", r"'caf\xe9'"), &[]);
+    let Images::Folder { root } = &config.data.images else { panic!("a folder") };
+    #[cfg(unix)]
+    assert_eq!(root[0].as_os_str().as_encoded_bytes(), b"caf\xe9");
+    assert_eq!(good(&config.to_toml(), &[]).data.images, Images::Folder { root: root.clone() });
+}
+
+#[test]
+fn what_a_file_is_called_is_a_name_that_a_folder_can_have() {
+    let check = |path: &str, name: &str| {
+        let config = Config::parse(SHORTEST, Path::new(path), &[]).expect("an experiment");
+        assert_eq!(config.name, name);
+        assert_eq!(good(&config.to_toml(), &[]).name, name);
+    };
+    check("my exp.toml", "my exp");
+    check("a:b\u{1b}[31m?.toml", "a-b-[31m-");
+    check("..hidden.toml", "hidden");
+    check("..", "experiment");
+}
+
+#[test]
 fn the_shortest_experiment_is_keras_with_its_defaults() {
     let expected = r#"name = "cats"
 seed = 123

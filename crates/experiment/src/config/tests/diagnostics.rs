@@ -10,6 +10,20 @@ fn check(text: &str, sets: &[&str], expected: &str) {
 }
 
 #[test]
+fn of_a_long_line_the_place_that_is_meant_is_shown() {
+    let before = "1, ".repeat(80);
+    let error = parse(&with(&format!("[head]\ndense = [{before}\"x\", {before}]\n")), &[])
+        .expect_err("nothing was wrong")
+        .to_string();
+    let lines: Vec<&str> = error.lines().collect();
+    let (line, caret) = (lines[2], lines[3]);
+    assert!(line.chars().count() < 180 && line.contains("| …") && line.ends_with('…'), "{error}");
+    let at = caret.find('^').expect("a caret");
+    let meant: String = line.chars().skip(caret[..at].chars().count()).take(3).collect();
+    assert_eq!(meant, "\"x\"", "{error}");
+}
+
+#[test]
 fn a_misspelt_key() {
     check(
         &with("optimizer = { name = \"adam\", learning_rat = 1e-3 }"),
