@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Result;
 use clap::Args;
 use injerto_backbones::weights::Cache;
+use injerto_data::Skipped;
 use injerto_experiment::config::{Config, DataConfig};
 use injerto_experiment::{Prepared, RunFolder, Summary, Watch, device};
 use injerto_graph::summary::grouped;
@@ -18,7 +19,8 @@ use injerto_trainer::history::EpochRecord;
 
 use crate::Common;
 use crate::curves;
-use crate::progress::Progress;
+use crate::inventory;
+use crate::progress::{Looking, Progress};
 
 /// What `injerto train` takes.
 #[derive(Args)]
@@ -55,8 +57,13 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     let file = resumed.as_ref().map(RunFolder::experiment).or(arguments.file).expect("clap requires one of the two");
     let config = Config::load(&file, &arguments.set)?;
     let device = device(config.device)?;
-    let prepared = Prepared::new(config, &mut common.catalog()?, &Cache::of_user())?;
+    let looking = Looking::new();
+    let prepared =
+        Prepared::watched(config, &mut common.catalog()?, &Cache::of_user(), &|done, all| looking.show(done, all));
+    looking.end();
+    let prepared = prepared?;
     println!("{}", plan(&prepared));
+    inventory::warnings(&prepared).iter().for_each(|warning| eprintln!("warning: {warning}"));
     prepared.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     if arguments.dry_run {
         println!("\n# The experiment, with every default\n{}", prepared.config.to_toml());
@@ -93,19 +100,11 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
 
 /// What will be done, in a few lines.
 fn plan(prepared: &Prepared) -> String {
-    let Prepared { config, train, validation, card, .. } = prepared;
-    let counts: Vec<String> =
-        train.classes.iter().zip(train.counts()).map(|(class, count)| format!("{class} {}", grouped(count))).collect();
-    let held = validation.as_ref().map_or(0, |dataset| dataset.samples.len());
+    let Prepared { config, card, .. } = prepared;
     let [height, width] = card.image_size();
-    let mut lines = vec![
-        format!("experiment {} (seed {}, device {})", config.name, config.seed, config.device.name()),
-        format!(
-            "images     {} to train ({}), {} to validate",
-            grouped(train.samples.len()),
-            counts.join(", "),
-            grouped(held)
-        ),
+    let mut lines = vec![format!("experiment {} (seed {}, device {})", config.name, config.seed, config.device.name())];
+    lines.extend(inventory::lines(prepared));
+    lines.extend([
         format!("backbone   {} at {height}x{width}, {} layers", config.backbone.plugin, card.backbone_layers),
         format!("weights    {}", prepared.origin),
         format!(
@@ -113,7 +112,7 @@ fn plan(prepared: &Prepared) -> String {
             card.graph.nodes()[card.backbone_layers..].iter().map(|node| node.name()).collect::<Vec<_>>().join(", ")
         ),
         format!("loss       {}{}", card.loss.name(), if card.loss.from_logits() { " from logits" } else { "" }),
-    ];
+    ]);
     for (at, phase) in prepared.phases.iter().enumerate() {
         let (trainable, rest) = phase.plan.counts(&card.graph);
         let cut = Cut::new(&card.graph, &phase.plan, CutOptions::default());
@@ -156,9 +155,9 @@ fn changing(data: &DataConfig) -> Option<String> {
 fn report(summary: &Summary, folder: &RunFolder) {
     if !summary.skipped.is_empty() {
         println!("\n{} file(s) left out:", summary.skipped.len());
-        for (path, reason) in summary.skipped.iter().take(10) {
-            println!("  {}: {reason}", path.display());
-        }
+        let skipped =
+            summary.skipped.iter().map(|(path, reason)| Skipped { path: path.clone(), reason: reason.clone() });
+        inventory::files(&skipped.collect::<Vec<_>>()).iter().for_each(|line| println!("  {line}"));
     }
     if let Some(gain) = &summary.transfer_gain {
         println!("\n{}", curves::draw(&[("by transfer", &gain.transfer), ("from scratch", &gain.scratch)]));

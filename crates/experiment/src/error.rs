@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use injerto_data::folder::listed;
+
 /// Why an experiment cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum ExperimentError {
@@ -32,7 +34,10 @@ pub enum ExperimentError {
     #[error(transparent)]
     Mismatch(#[from] injerto_losses::Mismatch),
     /// A weight for a class that there is none of.
-    #[error("loss.class_weights: there is no class '{class}'; the classes are {}", classes.join(", "))]
+    #[error(
+        "loss.class_weights: there is no class '{}'; the classes are {}",
+        injerto_files::printable(class), listed(classes.iter().map(String::as_str))
+    )]
     NoSuchClass {
         /// The name.
         class: String,
@@ -40,7 +45,10 @@ pub enum ExperimentError {
         classes: Vec<String>,
     },
     /// A folder of photos of a class that the network was not trained for.
-    #[error("the network does not know the class '{class}'; it was trained for {}", known.join(", "))]
+    #[error(
+        "the network does not know the class '{}'; it was trained for {}",
+        injerto_files::printable(class), listed(known.iter().map(String::as_str))
+    )]
     UnknownClass {
         /// Name of the folder.
         class: String,

@@ -217,7 +217,8 @@ pub fn run(
     }
     .run(&mut model, progress)?;
     history.finish()?;
-    let mut skipped = train.skipped();
+    let mut skipped = prepared.looked.unreadable.clone();
+    skipped.extend(train.skipped());
     skipped.extend(validation.iter().flat_map(Loader::skipped));
     let mut summary = summarise(prepared, &fitted, skipped);
     summary.metrics = metrics(prepared, &fitted, validation.as_ref(), device, folder, watch)?;
@@ -304,6 +305,11 @@ fn transfer_gain(
     Ok(Some(compare(&pairs, prepared.card.classes.len())))
 }
 
+/// A path as JSON can hold it: each byte that is not UTF-8 as `\xNN`.
+fn in_json(path: PathBuf) -> PathBuf {
+    if path.to_str().is_some() { path } else { PathBuf::from(injerto_files::shown(&path).to_string()) }
+}
+
 fn summarise(prepared: &Prepared, fitted: &Fitted, skipped: Vec<Skipped>) -> Summary {
     let config = &prepared.config;
     let phase = |phase: &Phase| {
@@ -339,7 +345,7 @@ fn summarise(prepared: &Prepared, fitted: &Fitted, skipped: Vec<Skipped>) -> Sum
         seconds: fitted.seconds,
         images_per_second: fitted.images as f64 / fitted.seconds.total.max(1e-9),
         peak_memory_bytes: peak_memory(),
-        skipped: skipped.into_iter().map(|skipped| (skipped.path, skipped.reason)).collect(),
+        skipped: skipped.into_iter().map(|skipped| (in_json(skipped.path), skipped.reason)).collect(),
         interrupted: fitted.interrupted,
         metrics: None,
         transfer_gain: None,
