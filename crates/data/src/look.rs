@@ -127,7 +127,7 @@ fn hex(bytes: &[u8]) -> String {
 
 impl Folder {
     /// Looks at every file, by all cores: whether it can be decoded, and how the camera was held. Of ordinary JPEGs no pixels
-    /// are made, so that this takes a fifth of the time of decoding them; with a `memory`, files that were seen before cost
+    /// are made, so that this takes a third of the time of decoding them; with a `memory`, files that were seen before cost
     /// nothing. `progress` is told how many files are done.
     ///
     /// Then [`OnCorrupt::Skip`] takes out of the datasets what cannot be read.

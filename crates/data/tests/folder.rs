@@ -133,6 +133,7 @@ fn classes_may_be_called_train_or_test() {
     let layout = Options { layout: Layout::Classes, ..Options::default() };
     let found = opened(&["bus/1.jpg", "train/steam/1.jpg", "train/diesel/2.jpg"], layout);
     assert_eq!(counts(&found.train), [("bus", 1), ("train", 2)]);
+    assert!(refused(&["train/1.jpg"], layout).contains("'train' is the only folder with images"));
 }
 
 #[test]

@@ -393,7 +393,7 @@ fn the_plan_says_what_was_found_and_what_was_left_out() {
     write("train/tulips/text\u{1b}[31m.jpg", b"no photo");
     write("test/1.jpg", b"");
     let dry = |set: &[&str]| {
-        let set = set.iter().flat_map(|set| ["--set", set]);
+        let set = set.iter().flat_map(|&set| ["--set", set]);
         let arguments: Vec<&str> = ["train", "photos.toml", "--dry-run"].into_iter().chain(set).collect();
         run(at.path(), &arguments)
     };

@@ -171,7 +171,7 @@ impl<'b> Opened<'b> {
             return Err("it has no pixels".to_owned());
         }
         if pixels > LARGEST_PIXELS {
-            return Err(format!("{width}x{height} is too large: an image may have {LARGEST_PIXELS} pixels"));
+            return Err(format!("{width}x{height} is too large: an image may have {LARGEST_PIXELS} pixels at most"));
         }
         let (own, colours) = (self.decoder.total_bytes(), self.decoder.color_type());
         let converted = if colours == ColorType::Rgb8 { 0 } else { pixels * 3 };
@@ -229,11 +229,13 @@ impl<'b> Opened<'b> {
 
 /// A decoder's complaint. All formats say alike that a file ends too early.
 fn in_words(error: ImageError) -> String {
-    match error {
-        ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            "it ends too early".to_owned()
-        }
+    let said = match &error {
+        ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => String::new(),
         error => error.to_string(),
+    };
+    match said.is_empty() || said.to_lowercase().contains("unexpected end of file") {
+        true => "it ends too early".to_owned(),
+        false => said,
     }
 }
 

@@ -92,7 +92,14 @@ pub fn open(root: &Path, options: Options) -> Result<Folder, DataError> {
     };
     let mut inventory = Inventory::default();
     let (train, validation) = match decision {
-        Decision::Classes => (dataset(&tree, &mut inventory)?, None),
+        Decision::Classes => {
+            let classes = dataset(&tree, &mut inventory)?;
+            // Whatever the layout, one class is none.
+            match roles::doubts(&tree).filter(|_| classes.classes.len() == 1) {
+                Some(reason) => return Err(in_doubt(root, reason)),
+                None => (classes, None),
+            }
+        }
         Decision::Halves { training, validation, alone } => {
             tree.tell_own(&mut inventory.left_out);
             tree.tell_unlabelled(&mut inventory.left_out);
