@@ -88,7 +88,7 @@ fn batches(criterion: &mut Criterion) {
             std::fs::write(folder.path().join(class).join(format!("{at}.jpg")), &bytes).expect("written");
         }
     }
-    let (dataset, _) = folder::open(folder.path(), None, 0).expect("opens");
+    let dataset = folder::scan(folder.path()).expect("opens");
     let options = LoaderOptions {
         shuffle: Some(1),
         augment: layers().into_iter().map(|(_, layer)| layer).collect(),

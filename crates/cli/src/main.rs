@@ -7,6 +7,7 @@ mod curves;
 mod evaluate;
 mod export;
 mod generate;
+mod inventory;
 mod output;
 mod plugins;
 mod predict;

@@ -75,8 +75,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
                 .iter()
                 .map(|refused| json!({ "library": to_text(refused.library.as_os_str()), "reason": refused.error.to_string() }))
                 .collect();
-            let passed_over: Vec<_> =
-                catalog.passed_over.iter().map(|library| to_text(library.as_os_str())).collect();
+            let passed_over: Vec<_> = catalog.passed_over.iter().map(|library| to_text(library.as_os_str())).collect();
             output::json(&json!({ "found": found, "refused": refused, "passed_over": passed_over }))?;
         }
         Arguments::Validate { path, json } => {

@@ -13,6 +13,36 @@ use crate::output::{self, note, tell};
 /// How often a log gets a line of what goes on.
 const LOG_EVERY: Duration = Duration::from_secs(30);
 
+/// Shows the look at the images' files before training, where it takes a while and there is a terminal.
+pub struct Looking {
+    bar: ProgressBar,
+}
+
+impl Looking {
+    /// Nothing to show yet.
+    pub fn new() -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+        let style = ProgressStyle::with_template("{prefix:>12} {bar:32} {pos}/{len} files looked at {eta}");
+        bar.set_style(style.expect("a valid template").progress_chars("━╸ "));
+        bar.set_prefix("images");
+        Self { bar }
+    }
+
+    /// So many files of so many are done; all threads may say so.
+    pub fn show(&self, done: usize, all: usize) {
+        if self.bar.length() != Some(all as u64) {
+            self.bar.set_length(all as u64);
+        }
+        self.bar.inc(1);
+        debug_assert!(done <= all, "no file is looked at twice");
+    }
+
+    /// Takes the bar away.
+    pub fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
 /// Shows progress on the terminal, or in a log.
 pub struct Progress {
     bar: ProgressBar,

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Result;
 use clap::Args;
 use injerto_backbones::weights::Cache;
+use injerto_data::Skipped;
 use injerto_experiment::config::{Config, DataConfig};
 use injerto_experiment::{Prepared, RunFolder, Summary, Watch, device};
-use injerto_files::{printable, shell_word, shown};
+use injerto_files::{from_text, printable, shell_word, shown};
 use injerto_graph::summary::grouped;
 use injerto_graph::{Cut, CutOptions};
 use injerto_report::ReportError;
@@ -20,8 +21,9 @@ use injerto_trainer::history::EpochRecord;
 
 use crate::Common;
 use crate::curves;
+use crate::inventory;
 use crate::output::{self, note, out, tell};
-use crate::progress::Progress;
+use crate::progress::{Looking, Progress};
 
 /// What `injerto train` takes.
 #[derive(Args)]
@@ -62,18 +64,23 @@ pub struct Arguments {
 pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     let cache = Cache::of_user()?;
     let resumed = arguments.resume.as_deref().map(RunFolder::open).transpose()?;
+    let looking = Looking::new();
+    let look = |done, all| looking.show(done, all);
     let prepared = match &resumed {
         Some(folder) => {
-            Prepared::resume(folder, &arguments.set, arguments.changed_data, &mut common.catalog()?, &cache)?
+            Prepared::resume(folder, &arguments.set, arguments.changed_data, &mut common.catalog()?, &cache, &look)
         }
         None => {
             let file = arguments.file.expect("clap requires one of the two");
-            Prepared::new(Config::load(&file, &arguments.set)?, &mut common.catalog()?, &cache)?
+            Prepared::watched(Config::load(&file, &arguments.set)?, &mut common.catalog()?, &cache, &look)
         }
     };
+    looking.end();
+    let prepared = prepared?;
     let device = device(prepared.config.device)?;
     output::prose(&plan(&prepared)).or_else(|unsaid| if arguments.dry_run { Err(unsaid) } else { Ok(()) })?;
-    prepared.warnings.iter().for_each(|warning| output::warning(warning));
+    let warnings = inventory::warnings(&prepared);
+    warnings.iter().chain(&prepared.warnings).for_each(|warning| output::warning(warning));
     if arguments.dry_run {
         // Whatever a start would be refused for is refused here.
         arguments.run_dir.as_deref().map_or(Ok(()), RunFolder::is_free)?;
@@ -124,35 +131,21 @@ fn with_what_is_kept(error: anyhow::Error, folder: &RunFolder) -> anyhow::Error 
 
 /// What will be done, in a few lines.
 fn plan(prepared: &Prepared) -> String {
-    let Prepared { config, train, validation, card, .. } = prepared;
-    let counts: Vec<String> = train
-        .classes
-        .iter()
-        .zip(train.counts())
-        .map(|(class, count)| format!("{} {}", printable(class), grouped(count)))
-        .collect();
-    let held = validation.as_ref().map_or(0, |dataset| dataset.samples.len());
+    let Prepared { config, card, .. } = prepared;
     let [height, width] = card.image_size();
-    let mut lines = vec![
-        format!("experiment {} (seed {}, device {})", printable(&config.name), config.seed, config.device.name()),
-        format!(
-            "images     {} to train ({}), {} to validate",
-            grouped(train.samples.len()),
-            counts.join(", "),
-            grouped(held)
-        ),
-        format!(
-            "backbone   {} at {height}x{width}, {} layers",
-            printable(&config.backbone.plugin),
-            card.backbone_layers
-        ),
-        format!("weights    {}", printable(&prepared.origin.to_string())),
+    let name = printable(&config.name);
+    let mut lines = vec![format!("experiment {name} (seed {}, device {})", config.seed, config.device.name())];
+    lines.extend(inventory::lines(prepared));
+    let plugin = printable(&config.backbone.plugin);
+    lines.extend([
+        format!("backbone   {plugin} at {height}x{width}, {} layers", card.backbone_layers),
+        format!("weights    {}", printable(&prepared.origin)),
         format!(
             "head       {}",
             card.graph.nodes()[card.backbone_layers..].iter().map(|node| node.name()).collect::<Vec<_>>().join(", ")
         ),
         format!("loss       {}{}", card.loss.name(), if card.loss.from_logits() { " from logits" } else { "" }),
-    ];
+    ]);
     for (at, phase) in prepared.phases.iter().enumerate() {
         let (trainable, rest) = phase.plan.counts(&card.graph);
         let cut = Cut::new(&card.graph, &phase.plan, CutOptions::default());
@@ -195,9 +188,9 @@ fn changing(data: &DataConfig) -> Option<String> {
 fn report(summary: &Summary, folder: &RunFolder) {
     if !summary.skipped.is_empty() {
         tell!("\n{} file(s) left out:", summary.skipped.len());
-        for (path, reason) in summary.skipped.iter().take(10) {
-            tell!("  {path}: {}", printable(reason));
-        }
+        let skipped = summary.skipped.iter();
+        let skipped = skipped.map(|(path, reason)| Skipped { path: from_text(path), reason: reason.clone() });
+        inventory::files(&skipped.collect::<Vec<_>>()).iter().for_each(|line| tell!("  {line}"));
     }
     if let Some(gain) = &summary.transfer_gain {
         tell!("\n{}", curves::draw(&[("by transfer", &gain.transfer), ("from scratch", &gain.scratch)]));

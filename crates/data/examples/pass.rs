@@ -4,15 +4,23 @@
 use std::path::Path;
 use std::time::Instant;
 
-use injerto_data::{Loader, LoaderOptions, folder};
+use injerto_data::{Loader, LoaderOptions, OnCorrupt, folder};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let root = arguments.next().ok_or("which folder?")?;
     let side: usize = arguments.next().map_or(Ok(160), |side| side.parse())?;
     let passes: usize = arguments.next().map_or(Ok(1), |passes| passes.parse())?;
-    let (training, validation) = folder::open(Path::new(&root), None, 0)?;
-    let loaders: Vec<Loader> = [Some(training), validation]
+    let mut found = folder::open(Path::new(&root), folder::Options::default())?;
+    let began = Instant::now();
+    let looked = found.look(OnCorrupt::Skip, None, &|_| {})?;
+    println!(
+        "a look: {} files in {:.2} s, {} of them unreadable",
+        looked.files,
+        began.elapsed().as_secs_f64(),
+        looked.unreadable.len()
+    );
+    let loaders: Vec<Loader> = [Some(found.train), found.validation]
         .into_iter()
         .flatten()
         .map(|dataset| {

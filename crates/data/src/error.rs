@@ -1,17 +1,23 @@
+use std::fmt::Write as _;
 use std::path::PathBuf;
+
+use injerto_files::{printable, shown};
+
+use crate::Skipped;
+use crate::folder::listed;
 
 /// Why images cannot be had. Every message names the folder or the file.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum DataError {
     // --- folders ---------------------------------------------------------------------------------------------------
     /// The folder is not there.
-    #[error("{}: no such folder", injerto_files::shown(path))]
+    #[error("{}: no such folder", shown(path))]
     NoFolder {
         /// The folder.
         path: PathBuf,
     },
     /// A folder cannot be listed.
-    #[error("{}: cannot be read: {reason}", injerto_files::shown(path))]
+    #[error("{}: cannot be read: {reason}", shown(path))]
     Unreadable {
         /// The folder.
         path: PathBuf,
@@ -19,31 +25,65 @@ pub enum DataError {
         reason: String,
     },
     /// A folder without sub-folders.
-    #[error("{}: no classes found: expected one sub-folder a class, with images in each", injerto_files::shown(path))]
+    #[error("{}: no classes found: expected one sub-folder per class, with images in each{}", shown(path), loose(*images))]
     NoClasses {
         /// The folder.
         path: PathBuf,
+        /// Images that lie in it.
+        images: usize,
     },
-    /// A class without images.
-    #[error("{}: class '{class}' has no images ({})", injerto_files::shown(path), crate::folder::EXTENSIONS.join(", "))]
-    EmptyClass {
-        /// The class's folder.
+    /// Classes without images.
+    #[error(
+        "{}: no images in {}{}; put some in, or remove the folder (images are files that end in {})",
+        shown(path), listed(classes.iter().map(String::as_str)), in_them(endings), crate::folder::EXTENSIONS.join(", ")
+    )]
+    EmptyClasses {
+        /// The folder of the classes.
         path: PathBuf,
-        /// Its name.
-        class: String,
+        /// Their names.
+        classes: Vec<String>,
+        /// Endings of the files that are in them.
+        endings: Vec<String>,
+    },
+    /// It cannot be told what the sub-folders are.
+    #[error("{}: {reason}", shown(path))]
+    Layout {
+        /// The folder.
+        path: PathBuf,
+        /// What cannot be told, and what to do.
+        reason: String,
+    },
+    /// Two folders with names that are equal to the eye.
+    #[error(
+        "{}: two folders are called '{}': their names differ in how letters with accents are written (Unicode's composed and \
+         decomposed form); put their images into one",
+        shown(path), printable(&classes[0])
+    )]
+    SameClass {
+        /// The folder that they are in.
+        path: PathBuf,
+        /// Their names.
+        classes: [String; 2],
     },
     /// Training and validation with different classes.
-    #[error(
-        "{}: classes differ between training ({}) and validation ({})",
-        injerto_files::shown(path), training.join(", "), validation.join(", ")
-    )]
+    #[error("{}: {}", shown(path), differences(only_training, only_validation))]
     ClassesDiffer {
         /// The root.
         path: PathBuf,
-        /// Classes of the training folder.
-        training: Vec<String>,
-        /// Classes of the validation folder.
-        validation: Vec<String>,
+        /// Classes that only the training folder has.
+        only_training: Vec<String>,
+        /// Classes that only the validation folder has.
+        only_validation: Vec<String>,
+    },
+    /// A fraction to keep for validation where there are images for it.
+    #[error(
+        "data.validation_split has no effect: {} holds the images to validate by; leave the key out, or set data.root to the \
+         folder of the training images",
+        shown(path)
+    )]
+    SplitTwice {
+        /// The folder of validation images.
+        path: PathBuf,
     },
     /// A split that cannot be made.
     #[error("validation_split {fraction} leaves {training} images to train and {validation} to validate: {}", split_fix(*fraction))]
@@ -58,12 +98,32 @@ pub enum DataError {
 
     // --- images ----------------------------------------------------------------------------------------------------
     /// A file that is no readable image.
-    #[error("{}: not a readable image: {reason}", injerto_files::shown(path))]
+    #[error("{}: not a readable image: {reason}", shown(path))]
     Corrupt {
         /// The file.
         path: PathBuf,
         /// What the decoder said.
         reason: String,
+    },
+    /// Files that are no readable images.
+    #[error(
+        "{} of {total} files are not readable images:{}\nremove or replace them, or set data.on_corrupt = \"skip\" to leave \
+         them out",
+        files.len(), each(files)
+    )]
+    CorruptFiles {
+        /// The files.
+        files: Vec<Skipped>,
+        /// Number of files that were looked at.
+        total: usize,
+    },
+    /// Classes of which no image is left.
+    #[error("no readable images in {}:{}", listed(classes.iter().map(String::as_str)), each(files))]
+    NoneReadable {
+        /// Their names.
+        classes: Vec<String>,
+        /// The files that cannot be read.
+        files: Vec<Skipped>,
     },
     /// The thread that decodes has died.
     #[error("decoding stopped unexpectedly")]
@@ -79,7 +139,7 @@ pub enum DataError {
         known: Vec<&'static str>,
     },
     /// A file cannot be written.
-    #[error("{}: cannot be written: {reason}", injerto_files::shown(path))]
+    #[error("{}: cannot be written: {reason}", shown(path))]
     Write {
         /// The file.
         path: PathBuf,
@@ -90,4 +150,47 @@ pub enum DataError {
 
 fn split_fix(fraction: f64) -> &'static str {
     if fraction > 0.0 && fraction < 1.0 { "there are too few images" } else { "expected a number between 0 and 1" }
+}
+
+fn loose(images: usize) -> String {
+    match images {
+        0 => String::new(),
+        images => format!("; the {images} images in it belong to none"),
+    }
+}
+
+fn in_them(endings: &[String]) -> String {
+    match endings {
+        [] => String::new(),
+        endings => format!(", but files that end in {}", listed(endings.iter().map(String::as_str))),
+    }
+}
+
+/// A line for each of the first files, and how many more there are.
+fn each(files: &[Skipped]) -> String {
+    const MOST: usize = 20;
+    let mut lines = String::new();
+    for Skipped { path, reason } in files.iter().take(MOST) {
+        write!(lines, "\n  {}: {}", shown(path), printable(reason)).expect("a string takes everything");
+    }
+    if files.len() > MOST {
+        write!(lines, "\n  … and {} more", files.len() - MOST).expect("a string takes everything");
+    }
+    lines
+}
+
+fn differences(training: &[String], validation: &[String]) -> String {
+    let only = |half: &str, classes: &[String]| match classes {
+        [] => None,
+        classes => Some(format!("only {half} has {}", listed(classes.iter().map(String::as_str)))),
+    };
+    let both: Vec<String> =
+        [only("training", training), only("validation", validation)].into_iter().flatten().collect();
+    let lower = |classes: &[String]| classes.iter().map(|class| class.to_lowercase()).collect::<Vec<_>>();
+    let hint = if !training.is_empty() && lower(training) == lower(validation) {
+        "; they differ in upper and lower case alone: rename the folders"
+    } else {
+        ""
+    };
+    format!("the classes to train on and to validate by differ: {}{hint}", both.join("; "))
 }

@@ -13,7 +13,7 @@ impl Sample {
     /// SHA-256 of the file's bytes, or of what is drawn; `None` for a file that cannot be read.
     pub fn fingerprint(&self) -> Option<Fingerprint> {
         match &self.origin {
-            Origin::File(path) => Some(Sha256::digest(std::fs::read(path).ok()?).into()),
+            Origin::File(path) => Some(Sha256::digest(&*crate::read::read(path).ok()?).into()),
             Origin::Drawn(drawing) => Some(Sha256::digest(format!("{DRAWING_VERSION} {drawing:?}")).into()),
         }
     }

@@ -10,6 +10,7 @@
 //! *Architecture invariant:* no Burn and no other crate of the project: pixels are `Vec<f32>`, `[height, width, 3]`, 0 to 255.
 
 pub mod augment;
+mod budget;
 mod cache;
 mod dataset;
 pub mod decode;
@@ -18,9 +19,12 @@ mod fingerprint;
 pub mod folder;
 pub mod generated;
 mod loader;
+pub mod look;
+mod read;
 pub mod resize;
 
 pub use dataset::{Dataset, Origin, Sample};
 pub use error::DataError;
 pub use fingerprint::Fingerprint;
 pub use loader::{Batch, Batches, Loader, LoaderOptions, OnCorrupt, Skipped};
+pub use read::{Content, read};

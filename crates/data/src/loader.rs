@@ -15,7 +15,8 @@ use serde::Serialize;
 
 use crate::augment::{Augmentation, Mix, MixOptions, augment, generator};
 use crate::cache::PixelCache;
-use crate::decode::{Orientation, decode, decode_scaled};
+use crate::decode::{Orientation, decode_held};
+use crate::read::read;
 use crate::resize::{Interpolation, resize_into};
 use crate::{DataError, Dataset, Origin, Sample};
 
@@ -256,18 +257,15 @@ impl LoaderOptions {
     /// [`load`](Self::load), straight to where the pixels are wanted. Whatever a file holds, it is an error and no panic.
     fn load_into(&self, sample: &Sample, pixels: &mut [f32]) -> Result<(), DataError> {
         let load = || {
-            let image = match &sample.origin {
+            let (image, _permit) = match &sample.origin {
                 Origin::File(path) => {
                     let corrupt = |reason: String| DataError::Corrupt { path: path.clone(), reason };
-                    let bytes = std::fs::read(path).map_err(|error| corrupt(error.to_string()))?;
-                    let image = if self.scaled_decoding {
-                        decode_scaled(&bytes, self.orientation, self.image_size)
-                    } else {
-                        decode(&bytes, self.orientation)
-                    };
-                    image.map_err(corrupt)?
+                    let bytes = read(path).map_err(corrupt)?;
+                    let enough = self.scaled_decoding.then_some(self.image_size);
+                    let (image, permit) = decode_held(&bytes, self.orientation, enough).map_err(corrupt)?;
+                    (image, Some(permit))
                 }
-                Origin::Drawn(drawing) => drawing.draw(self.image_size),
+                Origin::Drawn(drawing) => (drawing.draw(self.image_size), None),
             };
             resize_into(&image, self.image_size, self.interpolation, self.crop_to_aspect_ratio, pixels);
             Ok(())

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use injerto_data::decode::{Orientation, Rgb, decode};
+use injerto_data::decode::{Orientation, Rgb, decode, examine};
 use injerto_data::generated::{Task, export};
 use injerto_data::resize::{Interpolation, center_crop, resize};
-use injerto_data::{DataError, Loader, LoaderOptions, OnCorrupt, Origin, folder};
+use injerto_data::{Loader, LoaderOptions, OnCorrupt, Origin, folder};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -81,9 +81,10 @@ fn the_split_is_keras_split() {
             }
         }
         let seed = case["seed"].as_u64().expect("a number") as u32;
-        let (training, validation) =
-            folder::open(root.path(), case["validation_split"].as_f64(), seed).expect("splits");
-        for (subset, dataset) in [("training", training), ("validation", validation.expect("there"))] {
+        let options =
+            folder::Options { validation_split: case["validation_split"].as_f64(), seed, ..Default::default() };
+        let found = folder::open(root.path(), options).expect("splits");
+        for (subset, dataset) in [("training", found.train), ("validation", found.validation.expect("there"))] {
             let names = case["class_names"].as_array().expect("a list");
             assert_eq!(names, &dataset.classes.iter().map(|c| Value::from(c.as_str())).collect::<Vec<_>>());
             let mut files: Vec<String> = Vec::new();
@@ -99,41 +100,6 @@ fn the_split_is_keras_split() {
             assert_eq!(files, expected, "{subset}, seed {seed}");
         }
     }
-}
-
-#[test]
-fn folders_are_read_as_keras_reads_them_or_refused_by_name() {
-    let root = tempfile::tempdir().expect("a folder");
-    let check = |expected: &str| {
-        let error = folder::open(root.path(), None, 0).expect_err("refused").to_string();
-        assert!(error.contains(expected), "{error:?} does not say {expected:?}");
-    };
-    check("no classes found");
-    fs::create_dir_all(root.path().join("cats/deep")).expect("made");
-    check("class 'cats' has no images");
-    for file in ["cats/deep/b.PNG", "cats/z.jpg", "cats/notes.txt", "dogs/a.webp", ".hidden/x.png"] {
-        fs::create_dir_all(root.path().join(file).parent().expect("a folder")).expect("made");
-        fs::write(root.path().join(file), b"").expect("written");
-    }
-    let (all, none) = folder::open(root.path(), None, 0).expect("opens");
-    assert_eq!(
-        (all.classes.clone(), all.counts(), none),
-        (vec!["cats".to_owned(), "dogs".to_owned()], vec![2, 1], None)
-    );
-    // The folder's own files come before those of its sub-folders.
-    let Origin::File(first) = &all.samples[0].origin else { panic!("a file") };
-    assert!(first.ends_with("cats/z.jpg"));
-    for fraction in [0.0, 1.0, -1.0, f64::NAN, 0.1] {
-        assert!(matches!(folder::open(root.path(), Some(fraction), 0), Err(DataError::Split { .. })), "{fraction}");
-    }
-    for file in ["halves/train/a/1.png", "halves/train/b/1.png", "halves/val/a/1.png"] {
-        fs::create_dir_all(root.path().join(file).parent().expect("a folder")).expect("made");
-        fs::write(root.path().join(file), b"").expect("written");
-    }
-    let error = folder::open(&root.path().join("halves"), None, 0).expect_err("classes differ").to_string();
-    assert!(error.contains("training (a, b) and validation (a)"), "{error}");
-    let error = folder::open(&root.path().join("nowhere"), None, 0).expect_err("not there").to_string();
-    assert!(error.ends_with("nowhere: no such folder"), "{error}");
 }
 
 #[test]
@@ -179,7 +145,7 @@ fn a_bad_file_stops_the_work_or_is_skipped_and_listed() {
     let whole = fs::read(root.path().join("b/1.png")).expect("read");
     fs::write(root.path().join("b/1.png"), &whole[..whole.len() / 2]).expect("written");
 
-    let (dataset, _) = folder::open(root.path(), None, 0).expect("opens");
+    let dataset = folder::scan(root.path()).expect("opens");
     let strict = Loader::new(dataset.clone(), options([8, 8]));
     let error = strict.batches(&[0, 1, 2]).find_map(Result::err).expect("an error").to_string();
     assert!(error.contains("2.png") && error.contains("the file is empty"), "{error}");
@@ -258,7 +224,7 @@ fn an_exported_dataset_reads_back_as_the_same_images() {
     let root = tempfile::tempdir().expect("a folder");
     let drawn = Task::Flowers.dataset(2, 5, 0);
     export(&drawn, root.path(), [24, 24]).expect("written");
-    let (read, _) = folder::open(root.path(), None, 0).expect("opens");
+    let read = folder::scan(root.path()).expect("opens");
     assert_eq!((&read.classes, read.counts()), (&drawn.classes, drawn.counts()));
     let how = options([24, 24]);
     for (a, b) in drawn.samples.iter().zip(&read.samples) {
@@ -278,7 +244,8 @@ fn the_central_square_is_cut() {
 fn all_real_photos_decode() {
     let check = |root: &str, counts: &[usize]| {
         let Some(root) = shared(root) else { return };
-        let (training, validation) = folder::open(&root, None, 0).expect("opens");
+        let folder::Folder { train: training, validation, .. } =
+            folder::open(&root, folder::Options::default()).expect("opens");
         let all =
             validation.iter().fold(training.counts(), |a, b| a.iter().zip(b.counts()).map(|(a, b)| a + b).collect());
         assert_eq!(all, counts);
@@ -293,18 +260,151 @@ fn all_real_photos_decode() {
     check("data/flower_photos", &[633, 898, 641, 699, 799]);
 }
 
+/// A drawn picture in each format, larger than a block of any of them.
+fn encoded() -> Vec<(image::ImageFormat, Vec<u8>)> {
+    use image::ImageFormat::{Bmp, Gif, Jpeg, Png, WebP};
+    let picture = image::RgbImage::from_fn(40, 30, |x, y| image::Rgb([(x * 6) as u8, (y * 8) as u8, (x * y) as u8]));
+    let encode = |format| {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        picture.write_to(&mut bytes, format).expect("written");
+        (format, bytes.into_inner())
+    };
+    [Bmp, Gif, Jpeg, Png, WebP].map(encode).into()
+}
+
+#[test]
+fn a_file_that_ends_early_is_refused_in_every_format_wherever_it_ends() {
+    for (format, whole) in encoded() {
+        let expected = decode(&whole, Orientation::Ignore).expect("decodes");
+        for length in 0..whole.len() {
+            let cut = &whole[..length];
+            match decode(cut, Orientation::Ignore) {
+                // What comes after the last pixel may be missing: an end marker, a checksum.
+                Ok(image) => {
+                    assert!(whole.len() - length <= 16, "{format:?}: {length} of {} bytes", whole.len());
+                    assert_eq!(image, expected, "{format:?}: {length} of {} bytes", whole.len());
+                    assert!(examine(cut).is_ok());
+                }
+                Err(reason) => {
+                    assert!(!reason.is_empty());
+                    assert_eq!(examine(cut).expect_err("the look sees it too"), reason);
+                }
+            }
+        }
+    }
+}
+
+/// A header that promises more than there is.
+fn bomb(name: &str) -> Vec<u8> {
+    let side = 30_000_u32;
+    match name {
+        "gif" => {
+            let canvas = [b"GIF89a".as_slice(), &(side as u16).to_le_bytes(), &(side as u16).to_le_bytes(), &[0, 0, 0]];
+            [
+                &canvas.concat()[..],
+                &[0x2c, 0, 0, 0, 0, 1, 0, 1, 0, 0x80, 0, 0, 0, 255, 255, 255, 2, 2, 0x44, 1, 0, 0x3b],
+            ]
+            .concat()
+        }
+        "bmp" => {
+            let mut bytes = encoded().swap_remove(0).1;
+            bytes[18..22].copy_from_slice(&side.to_le_bytes());
+            bytes[22..26].copy_from_slice(&side.to_le_bytes());
+            bytes
+        }
+        "png" => {
+            let picture = image::GrayImage::new(side, 8_000);
+            let mut bytes = std::io::Cursor::new(Vec::new());
+            picture.write_to(&mut bytes, image::ImageFormat::Png).expect("written");
+            bytes.into_inner()
+        }
+        "jpeg" => {
+            let mut bytes = encoded().swap_remove(2).1;
+            let frame = bytes.windows(2).position(|pair| pair == [0xff, 0xc0]).expect("a frame");
+            bytes[frame + 5..frame + 9].copy_from_slice(&[0x75, 0x30, 0x75, 0x30]);
+            bytes
+        }
+        _ => unreachable!("no such bomb"),
+    }
+}
+
+#[test]
+fn an_image_of_too_many_pixels_is_refused_before_memory_is_asked_for() {
+    for name in ["gif", "bmp", "png", "jpeg"] {
+        let bytes = bomb(name);
+        for said in [decode(&bytes, Orientation::Ignore).expect_err(name), examine(&bytes).expect_err(name)] {
+            assert!(said.contains("is too large"), "{name}: {said}");
+        }
+    }
+}
+
+#[test]
+fn an_image_of_few_pixels_that_needs_much_memory_is_refused() {
+    // 150 million pixels are few enough; their eight bytes each are not.
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    image::ImageBuffer::<image::Rgba<u16>, _>::from_pixel(1, 1, image::Rgba([1, 2, 3, 4]))
+        .write_to(&mut bytes, image::ImageFormat::Png)
+        .expect("written");
+    let mut bytes = bytes.into_inner();
+    bytes[16..24].copy_from_slice(&[0, 0, 0x27, 0x10, 0, 0, 0x3a, 0x98]);
+    let sum = crc(&bytes[12..29]).to_be_bytes();
+    bytes[29..33].copy_from_slice(&sum);
+    let said = decode(&bytes, Orientation::Ignore).expect_err("refused");
+    assert_eq!(said, "10000x15000 is too large: decoding it takes 1573 MiB of memory");
+}
+
+/// The checksum of a PNG's chunk.
+fn crc(bytes: &[u8]) -> u32 {
+    let step = |sum: u32| (0..8).fold(sum, |sum, _| if sum & 1 == 1 { sum >> 1 ^ 0xedb8_8320 } else { sum >> 1 });
+    !bytes.iter().fold(!0, |sum, &byte| step(sum ^ u32::from(byte)))
+}
+
+#[test]
+fn what_is_no_image_is_told_in_words() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = options([8, 8]);
+    let check = |path: &Path, expected: &str| {
+        let sample = injerto_data::Sample { origin: Origin::File(path.to_owned()), label: 0 };
+        let error = options.load(&sample).expect_err("refused").to_string();
+        assert!(error.ends_with(expected), "{error:?} does not end with {expected:?}");
+    };
+    check(folder.path(), "not a readable image: it is a folder");
+    check(&folder.path().join("none.jpg"), "not a readable image: there is no such file");
+    for (name, content, expected) in [
+        ("empty.jpg", b"".as_slice(), "the file is empty"),
+        ("text.png", b"no image", "it is none of JPEG, PNG, GIF, BMP and WebP"),
+        ("short.jpg", b"\xff\xd8\xff", "it ends too early"),
+    ] {
+        let path = folder.path().join(name);
+        fs::write(&path, content).expect("written");
+        check(&path, expected);
+    }
+    // A file with a hole of a terabyte takes no room on the disk, and must take none in memory.
+    let path = folder.path().join("huge.jpg");
+    if fs::File::create(&path).and_then(|file| file.set_len(1 << 40)).is_ok() {
+        check(&path, "it is too large: a file may have 512 MiB");
+    }
+}
+
 proptest! {
     #[test]
-    fn hostile_bytes_are_errors_and_never_panics(at in 0.0_f64..1.0, flip in 1_u8.., cut in 0.0_f64..1.0, kind in 0_usize..5) {
-        use image::ImageFormat::{Bmp, Gif, Jpeg, Png, WebP};
-        let mut bytes = std::io::Cursor::new(Vec::new());
-        let picture = image::RgbImage::from_fn(9, 7, |x, y| image::Rgb([(x * 28) as u8, (y * 36) as u8, 90]));
-        picture.write_to(&mut bytes, [Bmp, Gif, Jpeg, Png, WebP][kind]).expect("written");
-        let mut bytes = bytes.into_inner();
-        let place = (at * bytes.len() as f64) as usize;
-        bytes[place] ^= flip;
-        bytes.truncate((cut * 1.3 * bytes.len() as f64) as usize);
-        if let Ok(image) = decode(&bytes, Orientation::Apply) {
+    fn hostile_bytes_are_errors_and_never_panics(
+        kind in 0_usize..5,
+        damages in proptest::collection::vec((0.0_f64..1.0, any::<u8>(), 0_usize..4), 1..6),
+    ) {
+        let (format, mut bytes) = encoded().swap_remove(kind);
+        for (at, value, what) in damages {
+            let at = (at * bytes.len() as f64) as usize;
+            match what {
+                0 => { bytes.get_mut(at).into_iter().for_each(|byte| *byte ^= value); }
+                1 => bytes.insert(at, value),
+                2 => bytes.truncate(at + 1),
+                _ => { bytes.drain(at..(at + usize::from(value)).min(bytes.len())); }
+            }
+        }
+        let (decoded, seen) = (decode(&bytes, Orientation::Apply), examine(&bytes));
+        prop_assert_eq!(decoded.is_ok(), seen.is_ok(), "{:?}: {:?}, but looked at {:?}", format, decoded.err(), seen);
+        if let Ok(image) = decoded {
             prop_assert_eq!(image.pixels.len(), image.height * image.width * 3);
         }
     }

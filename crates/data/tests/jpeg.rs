@@ -1,6 +1,6 @@
 //! JPEG files of every kind against TensorFlow's pixels.
 
-use injerto_data::decode::{Orientation, Rgb, decode, decode_scaled};
+use injerto_data::decode::{Orientation, Rgb, decode, decode_scaled, examine};
 use injerto_data::generated::Task;
 use injerto_data::{LoaderOptions, Origin, Sample};
 use serde_json::Value;
@@ -106,14 +106,108 @@ fn every_kind_of_jpeg_is_scaled_or_decoded_whole() {
     assert!(small > 0, "none was scaled");
 }
 
+/// What both ways of decoding, and the look beforehand, say of a file.
+fn refusals(bytes: &[u8]) -> [Option<String>; 3] {
+    let (usual, scaled) =
+        (decode(bytes, Orientation::Ignore).err(), decode_scaled(bytes, Orientation::Ignore, [2, 2]).err());
+    [usual, scaled, examine(bytes).err()]
+}
+
+/// Where the data of the last scan begins, and where the end marker is.
+fn last_scan(bytes: &[u8]) -> (usize, usize) {
+    let scan = bytes.windows(2).rposition(|pair| pair == [0xff, 0xda]).expect("a scan");
+    (scan + 2, bytes.windows(2).rposition(|pair| pair == [0xff, 0xd9]).expect("an end"))
+}
+
 #[test]
-fn a_photo_that_ends_too_early_is_no_better_when_scaled() {
-    let whole = photo([64, 64]);
-    for length in (1..whole.len()).step_by(7) {
-        let cut = &whole[..length];
-        let (usual, scaled) = (decode(cut, Orientation::Ignore), decode_scaled(cut, Orientation::Ignore, [8, 8]));
-        assert_eq!(usual.is_err(), scaled.is_err(), "{length} of {} bytes: {usual:?}", whole.len());
+fn every_kind_of_jpeg_that_ends_early_is_refused_wherever_it_ends() {
+    let mut files: Vec<(String, Vec<u8>)> =
+        cases().iter().map(|case| (case["name"].as_str().expect("a name").to_owned(), bytes(&case["file"]))).collect();
+    files.push(("photo".to_owned(), photo([64, 64])));
+    for (name, whole) in files {
+        assert_eq!(refusals(&whole), [None, None, None], "{name}");
+        let (_, end) = last_scan(&whole);
+        for length in 1..end {
+            let cut = &whole[..length];
+            assert!(refusals(cut).iter().all(Option::is_some), "{name}: {length} of {} bytes", whole.len());
+        }
+        // Pillow takes a file without its end marker too.
+        for length in end..=whole.len() {
+            assert_eq!(refusals(&whole[..length]), [None, None, None], "{name}: {length} of {} bytes", whole.len());
+        }
     }
+}
+
+#[test]
+fn half_the_data_with_an_end_marker_after_it_is_refused_all_the_same() {
+    for case in cases() {
+        let (name, whole) = (case["name"].as_str().expect("a name"), bytes(&case["file"]));
+        let (scan, end) = last_scan(&whole);
+        let mut mended = whole[..(scan + end) / 2].to_vec();
+        mended.extend([0xff, 0xd9]);
+        assert!(refusals(&mended).iter().all(Option::is_some), "{name}");
+        // A download that made room for the whole file, and got half of it.
+        let mut filled = whole.clone();
+        filled[(scan + end) / 2..].fill(0);
+        assert!(refusals(&filled).iter().all(Option::is_some), "{name}, filled with zeros");
+    }
+}
+
+/// A grey picture of five blocks, one after each restart marker.
+fn restarting() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let encoder = image::codecs::jpeg::JpegEncoder::new(&mut bytes);
+    image::ImageEncoder::write_image(encoder, &[128; 40 * 8], 40, 8, image::ExtendedColorType::L8).expect("encodes");
+    let (scan, _) = last_scan(&bytes);
+    let header = usize::from(u16::from_be_bytes([bytes[scan], bytes[scan + 1]]));
+    let interval = [0xff, 0xdd, 0, 4, 0, 1];
+    // A block of zeros: no change of the mean, no coefficients, filled up with ones.
+    let blocks = [0x2b, 0xff, 0xd0, 0x2b, 0xff, 0xd1, 0x2b, 0xff, 0xd2, 0x2b, 0xff, 0xd3, 0x2b, 0xff, 0xd9];
+    [&bytes[..scan - 2], &interval, &bytes[scan - 2..scan + header], &blocks].concat()
+}
+
+#[test]
+fn restart_markers_are_no_end_and_what_is_missing_between_them_is_missed() {
+    let whole = restarting();
+    assert_eq!(decode(&whole, Orientation::Ignore).expect("decodes").pixels, vec![128; 40 * 8 * 3]);
+    assert_eq!(refusals(&whole), [None, None, None]);
+    for length in 1..whole.len() - 2 {
+        assert!(refusals(&whole[..length]).iter().all(Option::is_some), "{length} of {} bytes", whole.len());
+    }
+    // Without one of the blocks, with and without its marker.
+    let data = whole.len() - 15;
+    for gap in [data + 3..data + 6, data + 3..data + 4] {
+        let mut damaged = whole.clone();
+        damaged.drain(gap.clone());
+        assert!(refusals(&damaged).iter().all(Option::is_some), "without {gap:?}");
+    }
+}
+
+#[test]
+fn what_stands_after_the_end_does_not_matter() {
+    for case in cases() {
+        let whole = bytes(&case["file"]);
+        let expected = decode(&whole, Orientation::Ignore).expect("decodes");
+        // A second picture, as in panoramas and in photos of high dynamic range, and rubbish that looks like markers.
+        for tail in [whole.clone(), vec![0; 300], vec![0xff; 5], vec![0xff, 0xda, 0, 1], b"...".to_vec()] {
+            let long = [whole.clone(), tail].concat();
+            assert_eq!(decode(&long, Orientation::Ignore).expect("decodes"), expected, "{}", case["name"]);
+            assert_eq!(refusals(&long), [None, None, None], "{}", case["name"]);
+        }
+    }
+}
+
+#[test]
+fn a_thumbnail_in_the_exif_data_is_not_taken_for_the_photo() {
+    let (whole, small) = (photo([64, 64]), photo([16, 16]));
+    let mut exif = b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0".to_vec();
+    exif.extend(&small);
+    let length = u16::try_from(exif.len() + 2).expect("it is small").to_be_bytes();
+    let with = [&whole[..2], &[0xff, 0xe1], &length, &exif, &whole[2..]].concat();
+    assert_eq!(decode(&with, Orientation::Ignore), decode(&whole, Orientation::Ignore));
+    // The thumbnail has an end marker; that does not make the photo whole.
+    let cut = &with[..with.len() - whole.len() / 3];
+    assert!(refusals(cut).iter().all(Option::is_some));
 }
 
 #[test]

@@ -107,7 +107,7 @@ fn only_augmented_batches_are_mixed() {
 fn a_bad_file_leaves_no_gap_among_views() {
     let root = tempfile::tempdir().expect("a folder");
     export(&Task::Flowers.dataset(1, 5, 0), root.path(), [16, 16]).expect("written");
-    let (dataset, _) = folder::open(root.path(), None, 0).expect("opens");
+    let dataset = folder::scan(root.path()).expect("opens");
     let Origin::File(second) = &dataset.samples[1].origin else { panic!("a file") };
     fs::write(second, b"no image").expect("written");
     let loader = Loader::new(dataset, LoaderOptions { on_corrupt: OnCorrupt::Skip, ..options(4) });
@@ -121,7 +121,7 @@ fn a_bad_file_leaves_no_gap_among_views() {
 fn cached_pixels_are_the_same_and_bounded() {
     let root = tempfile::tempdir().expect("a folder");
     export(&Task::Flowers.dataset(1, 5, 0), root.path(), [16, 16]).expect("written");
-    let (dataset, _) = folder::open(root.path(), None, 0).expect("opens");
+    let dataset = folder::scan(root.path()).expect("opens");
     let order = [0, 1, 2, 3, 4];
     let room_for_three = 3 * VALUES * size_of::<f32>() + 1;
     let loader = Loader::new(dataset.clone(), LoaderOptions { cache_bytes: room_for_three, ..options(1) });

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use injerto_data::folder::listed;
 use injerto_files::{printable, shown};
 
 use crate::resume::ChangedKey;
@@ -50,7 +51,10 @@ pub enum ExperimentError {
     #[error(transparent)]
     Mismatch(#[from] injerto_losses::Mismatch),
     /// A weight for a class that there is none of.
-    #[error("loss.class_weights: there is no class '{}'; the classes are {}", printable(class), some(classes))]
+    #[error(
+        "loss.class_weights: there is no class '{}'; the classes are {}",
+        printable(class), listed(classes.iter().map(String::as_str))
+    )]
     NoSuchClass {
         /// The name.
         class: String,
@@ -58,7 +62,10 @@ pub enum ExperimentError {
         classes: Vec<String>,
     },
     /// A folder of photos of a class that the network was not trained for.
-    #[error("the network does not know the class '{}'; it was trained for {}", printable(class), some(known))]
+    #[error(
+        "the network does not know the class '{}'; it was trained for {}",
+        printable(class), listed(known.iter().map(String::as_str))
+    )]
     UnknownClass {
         /// Name of the folder.
         class: String,
@@ -167,16 +174,6 @@ pub enum ExperimentError {
         /// What was expected.
         reason: String,
     },
-}
-
-/// Names, up to a number that a reader takes in.
-fn some(names: &[String]) -> String {
-    const MOST: usize = 20;
-    let mut list: Vec<String> = names.iter().take(MOST).map(|name| printable(name).to_string()).collect();
-    if names.len() > MOST {
-        list.push(format!("… and {} more", names.len() - MOST));
-    }
-    list.join(", ")
 }
 
 impl From<injerto_backbones::resolve::ResolveError> for ExperimentError {

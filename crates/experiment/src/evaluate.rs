@@ -108,7 +108,7 @@ impl Classifier {
         let mut pixels = Vec::with_capacity(images.len() * size[0] * size[1] * 3);
         for path in images {
             let corrupt = |reason: String| DataError::Corrupt { path: path.clone(), reason };
-            let bytes = std::fs::read(path).map_err(|error| corrupt(error.to_string()))?;
+            let bytes = injerto_data::read(path).map_err(corrupt)?;
             let mut image = decode(&bytes, Orientation::Ignore).map_err(corrupt)?;
             if let Some(share) = self.preprocessing.crop {
                 image = resize::center_crop(&image, share);

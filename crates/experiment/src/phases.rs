@@ -112,7 +112,15 @@ pub(crate) fn class_weights(
     counts: &[usize],
 ) -> Result<Vec<f32>, ExperimentError> {
     let weights: Vec<f64> = match asked {
-        ClassWeights::Balanced => balanced(counts),
+        // A class without images to train on counts as if it had one: a weight of 0 would say that it does not matter.
+        ClassWeights::Balanced => {
+            let most = counts.iter().sum::<usize>() as f64 / counts.len().max(1) as f64;
+            balanced(counts)
+                .into_iter()
+                .zip(counts)
+                .map(|(weight, &count)| if count == 0 { most } else { weight })
+                .collect()
+        }
         ClassWeights::Table(weights) => {
             if let Some(class) = weights.keys().find(|class| !classes.contains(class)) {
                 return Err(ExperimentError::NoSuchClass { class: class.clone(), classes: classes.to_vec() });
@@ -193,6 +201,8 @@ mod tests {
     fn class_weights_go_by_name() {
         let classes = ["cats".to_owned(), "dogs".to_owned()];
         assert_eq!(class_weights(&ClassWeights::Balanced, &classes, &[1, 3]).expect("weights"), [2.0, 2.0 / 3.0]);
+        // A class without images has the weight of a class with one.
+        assert_eq!(class_weights(&ClassWeights::Balanced, &classes, &[4, 0]).expect("weights"), [0.5, 2.0]);
         let table = |name: &str| ClassWeights::Table([(name.to_owned(), 3.0)].into());
         assert_eq!(class_weights(&table("dogs"), &classes, &[1, 3]).expect("weights"), [1.0, 3.0]);
         let error = class_weights(&table("cows"), &classes, &[1, 3]).expect_err("no cows").to_string();

@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use injerto_data::{Loader, LoaderOptions, Origin, Sample};
+use injerto_data::{Loader, LoaderOptions, Origin, Sample, folder};
 use injerto_trainer::metrics::Report;
 use injerto_trainer::{Model, Observer, Runner};
 
@@ -53,14 +53,16 @@ impl Predictor {
     ///
     /// # Errors
     /// A folder that cannot be read or has no photos, a class that the network does not know, a file that is no image.
-    pub fn evaluate(&self, folder: &Path, observer: &mut dyn Observer) -> Result<Report, ExperimentError> {
-        let mut dataset = injerto_data::folder::scan(folder)?;
+    pub fn evaluate(&self, root: &Path, observer: &mut dyn Observer) -> Result<Report, ExperimentError> {
+        let mut dataset = folder::scan(root)?;
         let known = &self.model.card.classes;
         let labels: Vec<u32> = dataset
             .classes
             .iter()
             .map(|class| {
-                let at = known.iter().position(|known| known == class);
+                // A Mac writes accents otherwise, and it is the same class.
+                let same = |known: &String| folder::composed(known) == folder::composed(class);
+                let at = known.iter().position(same);
                 at.map(|at| at as u32)
                     .ok_or_else(|| ExperimentError::UnknownClass { class: class.clone(), known: known.clone() })
             })

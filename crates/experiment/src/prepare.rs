@@ -4,8 +4,10 @@ use burn::tensor::Device;
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::resolve::Ask;
 use injerto_backbones::weights::{Cache, Weights};
+use injerto_data::folder::{self, Folder, Inventory};
 use injerto_data::generated::Task;
-use injerto_data::{Dataset, Loader, LoaderOptions, folder, resize};
+use injerto_data::look::{Looked, Memory};
+use injerto_data::{Dataset, Loader, LoaderOptions, resize};
 use injerto_graph::{CutOptions, FreezePlan, Graph, Interpolation, Selection, Split};
 use injerto_losses::Loss;
 use injerto_trainer::cache::CacheSettings;
@@ -28,6 +30,10 @@ pub struct Prepared {
     pub train: Dataset,
     /// Validation images.
     pub validation: Option<Dataset>,
+    /// How the images were found; `None` for drawn ones.
+    pub inventory: Option<Inventory>,
+    /// What was seen of the images' files.
+    pub looked: Looked,
     /// What is trained, without its weights.
     pub card: ModelCard,
     /// The backbone alone.
@@ -49,12 +55,26 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Finds images, plugin and weights, grafts the head, and checks that all of it belongs together.
+    /// Finds images, plugin and weights, looks at every image, grafts the head, and checks that all of it belongs together.
     ///
     /// # Errors
     /// [`ExperimentError`], the first thing that is missing or does not fit.
-    pub fn new(mut config: Config, catalog: &mut Catalog, cache: &Cache) -> Result<Self, ExperimentError> {
-        let (train, validation) = images(&config)?;
+    pub fn new(config: Config, catalog: &mut Catalog, cache: &Cache) -> Result<Self, ExperimentError> {
+        Self::watched(config, catalog, cache, &|_, _| {})
+    }
+
+    /// [`Prepared::new`], where `looking` is told how many files of how many have been looked at.
+    ///
+    /// # Errors
+    /// As [`Prepared::new`]'s.
+    pub fn watched(
+        mut config: Config,
+        catalog: &mut Catalog,
+        cache: &Cache,
+        looking: &(dyn Fn(usize, usize) + Sync),
+    ) -> Result<Self, ExperimentError> {
+        let (mut found_images, root) = images(&config)?;
+        let train = &found_images.train;
         let scale = config.backbone.preprocessing.map(InputScale::preprocessing);
         let resolved = catalog.resolve(&Ask {
             backbone: &config.backbone.plugin,
@@ -80,7 +100,18 @@ impl Prepared {
         let graph = head.graft(&backbone)?;
         let phases = phases(&config.phases, &config.callbacks, &backbone, graph.len())?;
         let best = Best::new(config.checkpoint.monitor, config.checkpoint.mode);
-        check_monitors(&phases, &best, validation.is_some())?;
+        check_monitors(&phases, &best, found_images.validation.is_some())?;
+        // Last of what needs no weights: it takes the longest.
+        let looked = match &root {
+            Some(root) => {
+                let memory = Memory::new(&cache.features().with_file_name("looked"), root);
+                let total = train.samples.len() + found_images.validation.as_ref().map_or(0, |held| held.samples.len());
+                found_images.look(config.data.on_corrupt, Some(&memory), &|done| looking(done, total))?
+            }
+            None => Looked::default(),
+        };
+        let inventory = root.is_some().then_some(found_images.inventory);
+        let Folder { train, validation, .. } = found_images;
         let weights_asked = config.loss.class_weights.as_ref();
         let class_weights =
             weights_asked.map(|asked| class_weights(asked, &train.classes, &train.counts())).transpose()?;
@@ -105,6 +136,8 @@ impl Prepared {
             config,
             train,
             validation,
+            inventory,
+            looked,
             card,
             backbone,
             origin: resolved.origin.to_string(),
@@ -221,13 +254,19 @@ pub(crate) fn interpolation(how: Interpolation) -> resize::Interpolation {
     }
 }
 
-fn images(config: &Config) -> Result<(Dataset, Option<Dataset>), ExperimentError> {
+/// The images, and the folder that they are from.
+fn images(config: &Config) -> Result<(Folder, Option<PathBuf>), ExperimentError> {
     match &config.data.images {
         Images::Folder { root } => {
             let Some(root) = root.iter().find(|root| Path::is_dir(root)) else {
                 return Err(ExperimentError::NoRoot { tried: root.clone() });
             };
-            Ok(folder::open(root, config.data.validation_split, config.seed)?)
+            let options = folder::Options {
+                layout: config.data.layout.unwrap_or_default(),
+                validation_split: config.data.validation_split,
+                seed: config.seed,
+            };
+            Ok((folder::open(root, options)?, Some(root.clone())))
         }
         Images::Drawn { generated, train_per_class, validation_per_class } => {
             let task = match generated {
@@ -235,8 +274,9 @@ fn images(config: &Config) -> Result<(Dataset, Option<Dataset>), ExperimentError
                 Generated::Shapes => Task::Shapes,
             };
             let seed = u64::from(config.seed);
-            let validation = task.dataset(*validation_per_class, seed, 1);
-            Ok((task.dataset(*train_per_class, seed, 0), Some(validation)))
+            let validation = Some(task.dataset(*validation_per_class, seed, 1));
+            let train = task.dataset(*train_per_class, seed, 0);
+            Ok((Folder { train, validation, inventory: Inventory::default() }, None))
         }
     }
 }

@@ -95,7 +95,7 @@ impl Prepared {
         known.or_else(|| Some(SplitList::new(root(&self.config)?, &self.train, self.validation.as_ref())))
     }
 
-    /// As [`Prepared::new`], for a run that goes on: its experiment with `sets` written over it.
+    /// As [`Prepared::watched`], for a run that goes on: its experiment with `sets` written over it.
     ///
     /// Refused is whatever would make the rest of the run another than the one that began: another value of a key that
     /// decides what is trained, and images that have changed, unless `changed_data` allows them. Then an image that is still
@@ -111,6 +111,7 @@ impl Prepared {
         changed_data: bool,
         catalog: &mut Catalog,
         cache: &Cache,
+        looking: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<Self, ExperimentError> {
         let config = Config::load(&folder.experiment(), sets)?;
         let checkpoints = Checkpoints::new(folder.path(), true);
@@ -118,7 +119,7 @@ impl Prepared {
             let history = folder.read("history.jsonl")?.unwrap_or_default();
             return match history.lines().count() {
                 // Nothing has been trained, so that nothing can have changed.
-                0 => Self::new(config, catalog, cache),
+                0 => Self::watched(config, catalog, cache, looking),
                 epochs => {
                     let s = if epochs == 1 { "" } else { "s" };
                     let reason = format!("it is missing, although history.jsonl speaks of {epochs} finished epoch{s}");
@@ -136,7 +137,7 @@ impl Prepared {
                 return Err(ExperimentError::OtherExperiment { path: folder.path().to_owned(), changed });
             }
         }
-        let mut prepared = match Self::new(config.clone(), catalog, cache) {
+        let mut prepared = match Self::watched(config.clone(), catalog, cache, looking) {
             Err(error @ ExperimentError::Weights(_)) => {
                 let found = Self::from_checkpoint(&config, &checkpoints, &card, catalog, cache);
                 let mut prepared = found.ok_or_else(|| ExperimentError::Lost { reason: error.to_string() })?;

@@ -3,6 +3,7 @@ use std::time::Instant;
 
 use burn::tensor::Device;
 use injerto_data::Loader;
+use injerto_files::to_text;
 use injerto_trainer::history::EpochRecord;
 use injerto_trainer::metrics::Report;
 use injerto_trainer::{Checkpoints, Event, Fit, Fitted, Model, Observer, Phase, Progress, Seconds};
@@ -319,6 +320,8 @@ fn transfer_gain(
 
 fn summarise(prepared: &Prepared, fitted: &Fitted) -> Summary {
     let config = &prepared.config;
+    let unreadable = prepared.looked.unreadable.iter();
+    let unreadable = unreadable.map(|file| (to_text(file.path.as_os_str()).into_owned(), file.reason.clone()));
     let phase = |phase: &Phase| {
         let own: Vec<EpochRecord> =
             fitted.history.iter().filter(|record| record.phase == phase.name).cloned().collect();
@@ -352,7 +355,7 @@ fn summarise(prepared: &Prepared, fitted: &Fitted) -> Summary {
         seconds: fitted.seconds,
         images_per_second: fitted.images as f64 / fitted.seconds.total.max(1e-9),
         peak_memory_bytes: peak_memory(),
-        skipped: fitted.skipped.clone(),
+        skipped: unreadable.chain(fitted.skipped.iter().cloned()).collect(),
         interrupted: fitted.interrupted,
         metrics: None,
         transfer_gain: None,

@@ -307,7 +307,7 @@ impl Fit<'_> {
 fn take_skipped(known: &mut Vec<(String, String)>, train: &Loader, validation: Option<&Loader>) {
     let found = train.skipped().into_iter().chain(validation.iter().flat_map(|loader| loader.skipped()));
     for Skipped { path, reason } in found {
-        let entry = (injerto_files::shown(&path).to_string(), reason);
+        let entry = (injerto_files::to_text(path.as_os_str()).into_owned(), reason);
         if !known.contains(&entry) {
             known.push(entry);
         }

@@ -161,7 +161,11 @@ fn whole(set: &WeightSet, bytes: &[u8]) -> Result<(), String> {
 /// Checks a backbone file.
 fn file(report: &mut Report, path: &Path) {
     let read = BackboneFile::read(path).map_err(|error| error.to_string());
-    let Some(BackboneFile { description, .. }) = report.check("can be read, and describes a network of RGB images that holds", read) else { return };
+    let Some(BackboneFile { description, .. }) =
+        report.check("can be read, and describes a network of RGB images that holds", read)
+    else {
+        return;
+    };
     report.check("can be cut and unfrozen at every layer", cuts(&description));
     for set in &description.weights {
         let fits = names_all(set, &description);

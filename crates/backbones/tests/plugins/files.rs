@@ -14,15 +14,7 @@ use crate::{probe, workspace_plugins};
 
 /// A plain question.
 pub(crate) fn ask<'a>(backbone: &'a str, parameters: &'a Map<String, Value>, weights: &'a str) -> Ask<'a> {
-    Ask {
-        backbone,
-        parameters,
-        image_size: None,
-        last_layer: None,
-        preprocessing: None,
-        weights,
-        seed: 0,
-    }
+    Ask { backbone, parameters, image_size: None, last_layer: None, preprocessing: None, weights, seed: 0 }
 }
 
 /// MobileNetV2 at a third of its width, in a folder for files.

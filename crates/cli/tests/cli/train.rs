@@ -411,3 +411,73 @@ fn equal_seeds_give_equal_runs_and_others_do_not() {
     assert_same_weights(&a, &b);
     assert_ne!(history(&a), history(&c));
 }
+
+#[test]
+fn the_plan_says_what_was_found_and_what_was_left_out() {
+    let at = folder();
+    run(at.path(), &["generate", "flowers", "photos", "--train", "4", "--validation", "2", "--size", "40"]).succeeds();
+    let text =
+        TINY.replace("generated = \"flowers\"\ntrain_per_class = 12\nvalidation_per_class = 4", "root = \"photos\"");
+    std::fs::write(at.path().join("photos.toml"), text).expect("written");
+    let write = |name: &str, bytes: &[u8]| {
+        let path = at.path().join("photos").join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(path, bytes).expect("written");
+    };
+    write("__MACOSX/train/roses/._1.jpg", b"");
+    write("train/roses/.DS_Store", b"");
+    write("train/roses/1.HEIC", b"");
+    write("train/roses/2.heic", b"");
+    write("train/tulips/broken.jpg", b"\xff\xd8\xff\xe0 a photo once");
+    write("train/tulips/text\u{1b}[31m.jpg", b"no photo");
+    write("test/1.jpg", b"");
+    let dry = |set: &[&str]| {
+        let set = set.iter().flat_map(|&set| ["--set", set]);
+        let arguments: Vec<&str> = ["train", "photos.toml", "--dry-run"].into_iter().chain(set).collect();
+        run(at.path(), &arguments)
+    };
+    let error = dry(&[]).fails();
+    contains(
+        &error,
+        &[
+            "2 of 32 files are not readable images:\n",
+            "photos/train/tulips/broken.jpg: it ends too early\n",
+            "text\\u{1b}[31m.jpg: it is none of JPEG",
+            "set data.on_corrupt = \"skip\"",
+        ],
+    );
+    let skipping = dry(&["data.on_corrupt=skip"]);
+    contains(
+        &skipping.err,
+        &["warning: images that are not read: 2 .heic (the first is photos/train/roses/1.HEIC); convert them to .bmp"],
+    );
+    contains(
+        &skipping.succeeds(),
+        &[
+            "images     20 to train (",
+            "tulips 4), 10 to validate",
+            "training images from photos/train, validation images from photos/validation",
+            "photos/test is left alone (1 images)",
+            "left out   2 .heic, 1 hidden file or folder, 1 file or folder of the system",
+            "skipped    2 of 32 files are not readable images:\n           photos/train/tulips/broken.jpg: it ends",
+        ],
+    );
+    let error = dry(&["data.on_corrupt=skip", "data.validation_split=0.2"]).fails();
+    contains(&error, &["data.validation_split has no effect: photos/validation holds the images to validate by"]);
+    let error = dry(&["data.root=."]).fails();
+    contains(
+        &error,
+        &["'photos' is the only folder with images", "(test, train, validation)", "data.root to './photos'"],
+    );
+    let run_of = ["train", "photos.toml", "--run-dir", "out", "--set", "data.on_corrupt=skip"];
+    contains(&run(at.path(), &run_of).succeeds(), &["2 file(s) left out:\n  photos/train/tulips/broken.jpg: it ends"]);
+    let summary: Value =
+        serde_json::from_str(&std::fs::read_to_string(at.path().join("out/summary.json")).expect("there"))
+            .expect("JSON");
+    assert_eq!(summary["images"]["train"], serde_json::json!([4, 4, 4, 4, 4]));
+    assert_eq!(summary["skipped"].as_array().expect("a list").len(), 2);
+    contains(
+        &run(at.path(), &["predict", "photos", "--run", "out"]).fails(),
+        &["photos: not a readable image: it is a folder"],
+    );
+}

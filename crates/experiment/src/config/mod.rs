@@ -38,6 +38,7 @@ pub use cache::CacheConfig;
 pub use diagnostic::{ConfigError, Diagnostic};
 pub use injerto_data::OnCorrupt;
 pub use injerto_data::decode::Orientation;
+pub use injerto_data::folder::Layout;
 pub use injerto_trainer::BatchNorm;
 pub use injerto_trainer::callbacks::{Callbacks, EarlyStopping, ReduceOnPlateau};
 pub use injerto_trainer::history::{Metric, Mode};
@@ -103,9 +104,12 @@ pub struct DataConfig {
     pub image_size: Option<[usize; 2]>,
     /// Images a step.
     pub batch_size: usize,
-    /// The part that is held out of one root without `train` and `validation` folders, between 0 and 1.
+    /// The part that is held out of the training images where there are no validation images, between 0 and 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation_split: Option<f64>,
+    /// What the sub-folders of the root are; `None`: whatever their names and what is in them say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layout: Option<Layout>,
     /// Cut images to the aspect ratio of `image_size` instead of distorting them.
     pub crop_to_aspect_ratio: bool,
     /// How images are resized; `None`: as the backbone was trained.

@@ -13,7 +13,7 @@ use super::training::{callbacks, class_weights, gradual, multipliers, optimizer,
 use super::tree::{Node, Value};
 use super::{
     BackboneConfig, BatchNorm, Callbacks, CheckpointConfig, Config, DataConfig, Device, Generated, HeadConfig, Images,
-    InputScale, LearningRates, LossConfig, LossName, Metric, Mode, OnCorrupt, OptimizerConfig, Orientation,
+    InputScale, Layout, LearningRates, LossConfig, LossName, Metric, Mode, OnCorrupt, OptimizerConfig, Orientation,
     PhaseConfig, Schedule, ScratchConfig, TransferGainConfig,
 };
 
@@ -33,6 +33,7 @@ pub(crate) const INPUT_SCALES: &[(&str, InputScale)] = &[
     ("caffe", InputScale::Caffe),
     ("none", InputScale::None),
 ];
+const LAYOUTS: &[(&str, Layout)] = &[("auto", Layout::Auto), ("classes", Layout::Classes)];
 const ON_CORRUPT: &[(&str, OnCorrupt)] = &[("error", OnCorrupt::Error), ("skip", OnCorrupt::Skip)];
 const EXIF_ORIENTATION: &[(&str, Orientation)] = &[("ignore", Orientation::Ignore), ("apply", Orientation::Apply)];
 const POOLING: &[(&str, Pooling)] = &[("avg", Pooling::Avg), ("max", Pooling::Max), ("flatten", Pooling::Flatten)];
@@ -156,6 +157,13 @@ fn data(mut s: Section<'_>) -> Option<DataConfig> {
         }
         number("a number between 0 and 1", |part| part > 0.0 && part < 1.0)(field)
     });
+    let layout = s.optional("layout", |field| {
+        if drawn {
+            let message = format!("`{}` does nothing beside `data.generated`", field.path);
+            return field.wrong(message, "leave it out".to_owned());
+        }
+        choice(LAYOUTS)(field)
+    });
     let crop_to_aspect_ratio = s.or("crop_to_aspect_ratio", false, boolean);
     let interpolation = s.optional("interpolation", choice(INTERPOLATIONS));
     let on_corrupt = s.or("on_corrupt", OnCorrupt::Error, choice(ON_CORRUPT));
@@ -170,6 +178,7 @@ fn data(mut s: Section<'_>) -> Option<DataConfig> {
         image_size: image_size?,
         batch_size: batch_size?,
         validation_split: validation_split?,
+        layout: layout?,
         crop_to_aspect_ratio: crop_to_aspect_ratio?,
         interpolation: interpolation?,
         on_corrupt: on_corrupt?,

@@ -189,6 +189,17 @@ fn what_is_written_out_is_read_as_the_same_experiment() {
 }
 
 #[test]
+fn the_layout_of_a_folder_is_read_and_of_drawn_images_is_an_error() {
+    assert_eq!(good(SHORTEST, &[]).data.layout, None);
+    let config = good(SHORTEST, &["data.layout=classes"]);
+    assert_eq!(config.data.layout, Some(Layout::Classes));
+    assert_eq!(good(&config.to_toml(), &[]), config);
+    let drawn = SHORTEST.replace("root = \"photos\"", "generated = \"flowers\"");
+    let error = parse(&drawn, &["data.layout=classes"]).expect_err("it does nothing").to_string();
+    assert!(error.contains("`data.layout` does nothing beside `data.generated`"), "{error}");
+}
+
+#[test]
 fn mixing_and_views_are_read() {
     let config = good(SHORTEST, &["data.mixup=0.2", "data.cutmix=1"]);
     assert_eq!((config.data.mixup, config.data.cutmix, config.data.cached_views), (Some(0.2), Some(1.0), None));

@@ -1,0 +1,178 @@
+//! What is said of the images before training: how many there are, what was left out, and what is probably not meant.
+
+use injerto_data::decode::Orientation;
+use injerto_data::folder::{AllLeftOut, EXTENSIONS, Inventory, Reason, listed};
+use injerto_data::{Dataset, Skipped};
+use injerto_experiment::Prepared;
+use injerto_experiment::config::ClassWeights;
+use injerto_files::{printable, shown};
+use injerto_graph::summary::grouped;
+
+/// Files that are named; of the others it is said how many they are.
+const MOST_FILES: usize = 10;
+
+/// The lines of the plan that are about images.
+pub fn lines(prepared: &Prepared) -> Vec<String> {
+    let Prepared { train, validation, inventory, looked, .. } = prepared;
+    let counts = train.classes.iter().zip(train.counts());
+    let counts: Vec<String> = counts.map(|(class, count)| format!("{class} {}", grouped(count))).collect();
+    let held = validation.as_ref().map_or(0, |dataset| dataset.samples.len());
+    let mut lines = vec![format!(
+        "images     {} to train ({}), {} to validate",
+        grouped(train.samples.len()),
+        listed(counts.iter().map(String::as_str)),
+        grouped(held)
+    )];
+    let Some(inventory) = inventory else { return lines };
+    if let Some((training, validation)) = &inventory.halves {
+        let validation =
+            validation.as_ref().map_or(String::new(), |path| format!(", validation images from {}", shown(path)));
+        lines.push(format!("           training images from {}{validation}", shown(training)));
+    }
+    for (path, images) in &inventory.alone {
+        lines.push(format!("           {} is left alone ({} images)", shown(path), grouped(*images)));
+    }
+    lines.extend(uneven(prepared).map(|line| format!("           {line}")));
+    let left_out = left_out(&inventory.left_out);
+    if !left_out.is_empty() {
+        lines.push(format!("left out   {left_out}"));
+    }
+    if !looked.unreadable.is_empty() {
+        let count = looked.unreadable.len();
+        lines.push(format!(
+            "skipped    {} of {} files are not readable images:",
+            grouped(count),
+            grouped(looked.files)
+        ));
+        lines.extend(files(&looked.unreadable).into_iter().map(|line| format!("           {line}")));
+    }
+    lines
+}
+
+/// A line for each of the first files, and how many more there are.
+pub fn files(skipped: &[Skipped]) -> Vec<String> {
+    let line = |Skipped { path, reason }: &Skipped| format!("{}: {}", shown(path), printable(reason));
+    let mut lines: Vec<String> = skipped.iter().take(MOST_FILES).map(line).collect();
+    if skipped.len() > MOST_FILES {
+        lines.push(format!("… and {} more", grouped(skipped.len() - MOST_FILES)));
+    }
+    lines
+}
+
+/// Of which classes the split keeps far more or far less than its fraction.
+fn uneven(prepared: &Prepared) -> Option<String> {
+    let (fraction, validation) = (prepared.config.data.validation_split?, prepared.validation.as_ref()?);
+    let (train, held) = (prepared.train.counts(), validation.counts());
+    // By more than a third of the fraction, and by more than one image.
+    let is_far = |train: usize, held: usize| {
+        let expected = fraction * (train + held) as f64;
+        let off = (held as f64 - expected).abs();
+        off > expected / 3.0 && off > 1.0
+    };
+    let classes = prepared.train.classes.iter().zip(train.iter().zip(&held));
+    let far: Vec<String> = classes
+        .filter(|(_, (train, held))| is_far(**train, **held))
+        .map(|(class, (train, held))| format!("{class} {} of {}", grouped(*held), grouped(train + held)))
+        .collect();
+    (!far.is_empty()).then(|| {
+        format!(
+            "the split is by chance and not by class: data.validation_split = {fraction}, but to validate are {}",
+            listed(far.iter().map(String::as_str))
+        )
+    })
+}
+
+/// What was left out, in one line.
+fn left_out(all: &AllLeftOut) -> String {
+    let several =
+        |count: usize, one: &str, more: &str| format!("{} {}", grouped(count), if count == 1 { one } else { more });
+    let part = |(reason, count): (&Reason, usize)| match reason {
+        Reason::Ending(ending) => format!("{} {}", grouped(count), printable(ending)),
+        Reason::NoEnding => several(count, "file without an ending", "files without an ending"),
+        Reason::Hidden => several(count, "hidden file or folder", "hidden files or folders"),
+        Reason::Service => several(count, "file or folder of the system", "files or folders of the system"),
+        Reason::BrokenLink => several(count, "broken link", "broken links"),
+        Reason::LinkedFolder => several(count, "linked folder", "linked folders"),
+        Reason::Unlabelled => several(count, "image beside the classes", "images beside the classes"),
+        Reason::Special => several(count, "entry that is no file", "entries that are no files"),
+    };
+    let parts: Vec<String> = all.iter().map(|(reason, left)| part((reason, left.count))).collect();
+    listed(parts.iter().map(String::as_str))
+}
+
+/// What is allowed and probably not meant.
+pub fn warnings(prepared: &Prepared) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let Prepared { train, validation, inventory, looked, config, .. } = prepared;
+    if let Some(Inventory { left_out, not_utf8, .. }) = inventory {
+        let images: Vec<_> = left_out.iter().filter(|(reason, _)| reason.is_image()).collect();
+        if !images.is_empty() {
+            let name = |reason: &Reason| match reason {
+                Reason::Ending(ending) => ending.clone(),
+                _ => String::new(),
+            };
+            let parts: Vec<String> =
+                images.iter().map(|(r, left)| format!("{} {}", grouped(left.count), name(r))).collect();
+            warnings.push(format!(
+                "images that are not read: {} (the first is {}); convert them to {}",
+                listed(parts.iter().map(String::as_str)),
+                shown(&images[0].1.first),
+                EXTENSIONS.join(", ")
+            ));
+        }
+        for (reason, what) in [
+            (Reason::BrokenLink, "links lead to nothing, and are left out"),
+            (Reason::Unlabelled, "images lie beside the folders of the classes, and are not used"),
+            (
+                Reason::LinkedFolder,
+                "linked folders inside classes are not followed; link the images, or move them there",
+            ),
+        ] {
+            if let Some(left) = left_out.get(&reason) {
+                warnings.push(format!("{} {what} (the first is {})", grouped(left.count), shown(&left.first)));
+            }
+        }
+        if *not_utf8 > 0 {
+            warnings.push(format!(
+                "the names of {} images or of their classes are not UTF-8; they are taken all the same, and each byte that is not \
+                 is shown as \\xNN",
+                grouped(*not_utf8)
+            ));
+        }
+    }
+    if looked.turned > 0 && config.data.exif_orientation == Orientation::Ignore {
+        warnings.push(format!(
+            "{} of {} photos were taken with the camera turned, and are used lying on their sides as Keras does; \
+             data.exif_orientation = \"apply\" turns them",
+            grouped(looked.turned),
+            grouped(looked.files)
+        ));
+    }
+    let without = |dataset: &Dataset| -> Vec<String> {
+        let counts = dataset.classes.iter().zip(dataset.counts());
+        counts.filter(|(_, count)| *count == 0).map(|(class, _)| class.clone()).collect()
+    };
+    let untrained = without(train);
+    if !untrained.is_empty() {
+        let weights = match &config.loss.class_weights {
+            Some(ClassWeights::Balanced) => "; loss.class_weights = \"balanced\" counts each as if it had one image",
+            _ => "",
+        };
+        warnings.push(format!(
+            "{} of {} classes have no image to train on: {}{weights}",
+            grouped(untrained.len()),
+            grouped(train.classes.len()),
+            listed(untrained.iter().map(String::as_str))
+        ));
+    }
+    let unjudged = validation.as_ref().map(without).unwrap_or_default();
+    if !unjudged.is_empty() {
+        warnings.push(format!(
+            "{} of {} classes have no image to validate by: {}",
+            grouped(unjudged.len()),
+            grouped(train.classes.len()),
+            listed(unjudged.iter().map(String::as_str))
+        ));
+    }
+    warnings
+}

@@ -1,0 +1,38 @@
+//! Panics that are caught, and of which nothing is printed.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The work's result, or `None` if it panics. The program's panic hook goes on saying what happens elsewhere.
+pub(super) fn catch<T>(work: impl FnOnce() -> T) -> Option<T> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !QUIET.get() {
+                usual(panic);
+            }
+        }));
+    });
+    let before = QUIET.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(work));
+    QUIET.set(before);
+    result.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_no_result_and_the_next_one_elsewhere_is_told() {
+        assert_eq!(catch(|| -> u8 { panic!("of a decoder") }), None);
+        assert_eq!(catch(|| 7), Some(7));
+        assert!(!QUIET.get());
+    }
+}

@@ -1,0 +1,208 @@
+//! A folder as it is found, before anything is decided.
+
+use std::collections::BTreeMap;
+use std::fs::FileType;
+use std::path::{Path, PathBuf};
+
+use injerto_files::shown;
+
+use super::EXTENSIONS;
+use crate::DataError;
+
+/// Why a file or a folder is not looked into.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// Its ending is not that of an image that is read; in lower case, with its dot.
+    Ending(String),
+    /// It has no ending.
+    NoEnding,
+    /// Its name begins with a dot.
+    Hidden,
+    /// A file system, an archive or a program keeps it for itself.
+    Service,
+    /// A link to nothing.
+    BrokenLink,
+    /// A link to a folder inside a class: it may lead round in circles, or to images that are there already.
+    LinkedFolder,
+    /// Neither a file nor a folder.
+    Special,
+    /// An image that lies beside the classes.
+    Unlabelled,
+}
+
+impl Reason {
+    /// Whether it is an ending of images, so that somebody may miss them.
+    pub fn is_image(&self) -> bool {
+        const IMAGES: [&str; 22] = [
+            ".heic", ".heif", ".hif", ".avif", ".tif", ".tiff", ".jfif", ".jpe", ".jp2", ".jxl", ".dng", ".cr2",
+            ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".tga", ".ppm", ".pgm", ".psd",
+        ];
+        matches!(self, Self::Ending(ending) if IMAGES.contains(&ending.as_str()))
+    }
+}
+
+/// Files and folders that were left out for the same reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// How many.
+    pub count: usize,
+    /// The first of them.
+    pub first: PathBuf,
+}
+
+/// What was left out, by reason.
+pub type AllLeftOut = BTreeMap<Reason, LeftOut>;
+
+/// Folders that nobody put photos into, in lower case. Those that begin with a dot are left out anyway.
+const SERVICE: [&str; 15] = [
+    "__macosx",
+    "@eadir",
+    "@recycle",
+    "@tmp",
+    "#recycle",
+    "#snapshot",
+    "$recycle.bin",
+    "recycler",
+    "lost+found",
+    "system volume information",
+    "network trash folder",
+    "temporary items",
+    "__pycache__",
+    "found.000",
+    "icon\r",
+];
+/// Files of that kind.
+const SERVICE_FILES: [&str; 4] = ["thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"];
+
+/// A folder with all that is in it.
+#[derive(Debug)]
+pub(super) struct Tree {
+    pub path: PathBuf,
+    /// Images that lie in it, sorted.
+    pub images: Vec<PathBuf>,
+    /// Folders in it, sorted.
+    pub folders: Vec<Tree>,
+    /// Links to folders in it. Whoever takes them for classes or for the halves of a split follows them.
+    linked: Vec<PathBuf>,
+    left_out: Vec<(Reason, PathBuf)>,
+}
+
+impl Tree {
+    /// Reads a folder and its sub-folders.
+    pub fn read(path: PathBuf) -> Result<Self, DataError> {
+        let unreadable =
+            |error: std::io::Error| DataError::Unreadable { path: path.clone(), reason: error.to_string() };
+        let mut entries = Vec::new();
+        for entry in std::fs::read_dir(&path).map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
+            entries.push((entry.path(), entry.file_type().map_err(unreadable)?));
+        }
+        entries.sort_by(|a, b| a.0.cmp(&b.0));
+        let (mut images, mut folders, mut linked, mut left_out) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (entry, kind) in entries {
+            match role(&entry, kind) {
+                Ok(Entry::Image) => images.push(entry),
+                Ok(Entry::Folder) => folders.push(Self::read(entry)?),
+                Ok(Entry::Linked) => linked.push(entry),
+                Err(reason) => left_out.push((reason, entry)),
+            }
+        }
+        Ok(Self { path, images, folders, linked, left_out })
+    }
+
+    /// Follows the links to folders in this folder. Those in the folders below stay what they are.
+    pub fn follow(&mut self) -> Result<(), DataError> {
+        for linked in std::mem::take(&mut self.linked) {
+            self.folders.push(Self::read(linked)?);
+        }
+        self.folders.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(())
+    }
+
+    /// The folder's name; a byte that is not UTF-8 stands in it as `\xNN`.
+    pub fn name(&self) -> String {
+        let name = self.path.file_name().unwrap_or_default();
+        name.to_str().map_or_else(|| shown(Path::new(name)).to_string(), str::to_owned)
+    }
+
+    /// Number of images at any depth.
+    pub fn count(&self) -> usize {
+        self.images.len() + self.folders.iter().map(Self::count).sum::<usize>()
+    }
+
+    /// Images at any depth, in Keras's order: the folders sorted by their whole paths, and the files in each.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let (mut folders, mut waiting) = (Vec::new(), vec![self]);
+        while let Some(tree) = waiting.pop() {
+            waiting.extend(&tree.folders);
+            folders.push(tree);
+        }
+        folders.sort_by(|a, b| a.path.as_os_str().cmp(b.path.as_os_str()));
+        folders.into_iter().flat_map(|tree| tree.images.iter().cloned()).collect()
+    }
+
+    /// Adds what was left out, at any depth.
+    pub fn tell(&self, all: &mut AllLeftOut) {
+        self.tell_own(all);
+        self.folders.iter().for_each(|folder| folder.tell(all));
+    }
+
+    /// Adds what was left out in the folder itself.
+    pub fn tell_own(&self, all: &mut AllLeftOut) {
+        self.left_out.iter().for_each(|(reason, path)| add(all, reason.clone(), path));
+        self.linked.iter().for_each(|path| add(all, Reason::LinkedFolder, path));
+    }
+
+    /// Adds the images that lie in the folder itself, where its sub-folders are the classes.
+    pub fn tell_unlabelled(&self, all: &mut AllLeftOut) {
+        self.images.iter().for_each(|path| add(all, Reason::Unlabelled, path));
+    }
+}
+
+fn add(all: &mut AllLeftOut, reason: Reason, path: &Path) {
+    all.entry(reason).or_insert_with(|| LeftOut { count: 0, first: path.to_owned() }).count += 1;
+}
+
+enum Entry {
+    Image,
+    Folder,
+    Linked,
+}
+
+fn role(path: &Path, kind: FileType) -> Result<Entry, Reason> {
+    let name = path.file_name().unwrap_or_default();
+    let lower = name.to_string_lossy().to_lowercase();
+    if name.as_encoded_bytes().starts_with(b".") {
+        return Err(Reason::Hidden);
+    }
+    // A link is what it leads to.
+    let target = if kind.is_symlink() { std::fs::metadata(path).ok() } else { None };
+    let (is_folder, is_file) = match &target {
+        Some(target) => (target.is_dir(), target.is_file()),
+        None if kind.is_symlink() => return Err(Reason::BrokenLink),
+        None => (kind.is_dir(), kind.is_file()),
+    };
+    if is_folder {
+        return match SERVICE.contains(&lower.as_str()) {
+            true => Err(Reason::Service),
+            false if kind.is_symlink() => Ok(Entry::Linked),
+            false => Ok(Entry::Folder),
+        };
+    }
+    if !is_file {
+        return Err(Reason::Special);
+    }
+    if SERVICE_FILES.contains(&lower.as_str()) {
+        return Err(Reason::Service);
+    }
+    if EXTENSIONS.iter().any(|extension| lower.ends_with(extension)) {
+        return Ok(Entry::Image);
+    }
+    // What is longer than this is a part of a name.
+    match lower.rsplit_once('.') {
+        Some((_, ending)) if !ending.is_empty() && ending.chars().count() <= 12 => {
+            Err(Reason::Ending(format!(".{ending}")))
+        }
+        _ => Err(Reason::NoEnding),
+    }
+}

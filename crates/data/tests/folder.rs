@@ -1,0 +1,406 @@
+//! What a folder is taken for, what of it is left out, and what a look at its files finds.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use injerto_data::folder::{Folder, Layout, Options, Reason, open};
+use injerto_data::look::Memory;
+use injerto_data::{DataError, Dataset, OnCorrupt, Origin};
+
+/// A root with these files, all empty; a name that ends with `/` is a folder.
+fn root(files: &[&str]) -> tempfile::TempDir {
+    let root = tempfile::tempdir().expect("a folder");
+    for file in files {
+        let path = root.path().join(file);
+        let folder = if file.ends_with('/') { &path } else { path.parent().expect("a folder") };
+        fs::create_dir_all(folder).expect("made");
+        if !file.ends_with('/') {
+            fs::write(&path, b"").expect("written");
+        }
+    }
+    root
+}
+
+fn split(fraction: f64) -> Options {
+    Options { validation_split: Some(fraction), ..Options::default() }
+}
+
+fn opened(files: &[&str], options: Options) -> Folder {
+    open(root(files).path(), options).unwrap_or_else(|error| panic!("{files:?}: {error}"))
+}
+
+fn refused(files: &[&str], options: Options) -> String {
+    let root = root(files);
+    let error = open(root.path(), options).expect_err("refused").to_string();
+    error.replace(&root.path().display().to_string(), "ROOT")
+}
+
+fn counts(dataset: &Dataset) -> Vec<(&str, usize)> {
+    dataset.classes.iter().map(String::as_str).zip(dataset.counts()).collect()
+}
+
+/// Ten photos of two classes in each of these folders.
+fn halves(names: &[&str]) -> Vec<String> {
+    let classes = |half: &&str| {
+        let half = (*half).to_owned();
+        (0..10).map(move |at| format!("{half}/{}/{at}.jpg", ["cats", "dogs"][at % 2]))
+    };
+    names.iter().flat_map(classes).collect()
+}
+
+fn with(files: Vec<String>, more: &[&str]) -> Vec<String> {
+    files.into_iter().chain(more.iter().map(|&file| file.to_owned())).collect()
+}
+
+fn strs(files: &[String]) -> Vec<&str> {
+    files.iter().map(String::as_str).collect()
+}
+
+#[test]
+fn sub_folders_are_classes_and_each_is_searched_in_depth() {
+    let found = opened(&["cats/deep/b.PNG", "cats/z.jpg", "cats/notes.txt", "dogs/a.webp"], Options::default());
+    assert_eq!((counts(&found.train), found.validation), (vec![("cats", 2), ("dogs", 1)], None));
+    // The folder's own files come before those of its sub-folders.
+    let Origin::File(first) = &found.train.samples[0].origin else { panic!("a file") };
+    assert!(first.ends_with("cats/z.jpg"));
+}
+
+#[test]
+fn a_split_that_leaves_a_side_empty_is_refused() {
+    for fraction in [0.0, 1.0, -1.0, f64::NAN, 0.1] {
+        let error = open(root(&["a/1.jpg", "b/1.jpg"]).path(), split(fraction)).expect_err("refused");
+        assert!(matches!(error, DataError::Split { .. }), "{fraction}: {error}");
+    }
+}
+
+#[test]
+fn halves_go_by_many_names_in_any_case() {
+    for [training, validation] in [
+        ["train", "validation"],
+        ["Train", "Test"],
+        ["TRAINING", "Valid"],
+        ["training_set", "test_set"],
+        ["train", "dev"],
+        ["trn", "val"],
+        ["train", "Eval"],
+        ["train", "hold-out"],
+        ["seg_train", "seg_test"],
+        ["entrenamiento", "validación"],
+    ] {
+        let found = opened(&strs(&halves(&[training, validation])), Options::default());
+        assert_eq!(counts(&found.train), [("cats", 5), ("dogs", 5)], "{training}, {validation}");
+        assert_eq!(counts(&found.validation.expect(validation)), [("cats", 5), ("dogs", 5)]);
+        let (train, held) = found.inventory.halves.expect("halves");
+        assert!(train.ends_with(training) && held.expect("there").ends_with(validation));
+    }
+}
+
+#[test]
+fn a_test_folder_beside_validation_images_is_left_alone() {
+    for test in ["test", "holdout"] {
+        let found = opened(&strs(&halves(&["train", "val", test])), Options::default());
+        assert_eq!(found.validation.expect("there").samples.len(), 10);
+        assert!(found.inventory.alone[0].0.ends_with(test));
+        assert_eq!(found.inventory.alone[0].1, 10);
+    }
+    // Without labels it cannot validate either.
+    for test in ["test/1.jpg", "test/unknown/1.jpg"] {
+        let found = opened(&strs(&with(halves(&["train"]), &[test])), split(0.2));
+        assert_eq!(found.validation.expect("split").samples.len(), 2);
+        assert_eq!(found.inventory.alone.len(), 1);
+        assert_eq!(opened(&strs(&with(halves(&["train"]), &[test])), Options::default()).validation, None);
+    }
+}
+
+#[test]
+fn a_split_divides_training_images_and_is_refused_where_there_are_others_to_validate_by() {
+    let found = opened(&strs(&halves(&["train"])), split(0.2));
+    assert_eq!((found.train.samples.len(), found.validation.expect("split").samples.len()), (8, 2));
+    let said = refused(&strs(&halves(&["train", "val"])), split(0.2));
+    assert!(said.starts_with("data.validation_split has no effect: ROOT/val holds"), "{said}");
+    // Images for a test are not those to validate by, as long as there are others.
+    let found = opened(&strs(&halves(&["train", "test"])), split(0.2));
+    assert_eq!((found.train.samples.len(), found.inventory.alone.len()), (8, 1));
+}
+
+#[test]
+fn classes_may_be_called_train_or_test() {
+    let found = opened(&["bus/1.jpg", "car/1.jpg", "train/1.jpg"], Options::default());
+    assert_eq!(found.train.classes, ["bus", "car", "train"]);
+    let found = opened(&["exam/1.jpg", "test/1.jpg"], Options::default());
+    assert_eq!(found.train.classes, ["exam", "test"]);
+    let layout = Options { layout: Layout::Classes, ..Options::default() };
+    let found = opened(&["bus/1.jpg", "train/steam/1.jpg", "train/diesel/2.jpg"], layout);
+    assert_eq!(counts(&found.train), [("bus", 1), ("train", 2)]);
+    assert!(refused(&["train/1.jpg"], layout).contains("'train' is the only folder with images"));
+}
+
+#[test]
+fn what_cannot_be_told_is_refused_with_what_to_do() {
+    let check = |files: &[&str], expected: &[&str]| {
+        let said = refused(files, Options::default());
+        for part in expected {
+            assert!(said.contains(part), "{files:?}: {said:?} does not say {part:?}");
+        }
+    };
+    check(
+        &strs(&halves(&["part1", "part2"])),
+        &["'train' and 'validation'", "same folders (cats, dogs)", "ROOT/part1"],
+    );
+    check(&strs(&halves(&["learn", "check", "more"])), &["check, learn, more hold no images but the same folders"]);
+    check(&strs(&halves(&["train", "check"])), &["'check' has the classes of 'train'", "'validation'"]);
+    check(
+        &strs(&halves(&["data/train", "data/val"])),
+        &["'data' is the only folder", "train, val", "data.root to 'ROOT/data'"],
+    );
+    check(&strs(&halves(&["data"])), &["'data' is the only folder", "(cats, dogs)", "data.root to 'ROOT/data'"]);
+    check(&strs(&halves(&["train", "Training"])), &["Training, train could each be"]);
+    check(&strs(&halves(&["train", "val", "dev"])), &["dev, val could each be"]);
+    check(
+        &strs(&with(halves(&["old"]), &["cats/1.jpg", "dogs/1.jpg"])),
+        &["'old' holds no images", "cats, dogs", "move it"],
+    );
+    check(&["bus/1.jpg", "train/a/1.jpg", "train/b/1.jpg"], &["ROOT/train", "data.layout = \"classes\""]);
+    check(&["train/1.jpg", "test/1.jpg"], &["test, train hold images, and no folders of classes"]);
+    check(&["a/train/1.jpg", "a/val/1.jpg", "b/train/1.jpg", "b/val/1.jpg"], &["a, b are each split into train, val"]);
+    check(&["cats/1.jpg"], &["'cats' is the only folder with images"]);
+    check(&["train/a/1.jpg", "val/a/1.jpg"], &["ROOT/train: there is nothing to tell apart: 'a'"]);
+    check(&["1.jpg", "2.jpg"], &["no classes found", "the 2 images in it belong to none"]);
+    check(
+        &["train/a/1.jpg", "train/b/1.jpg", "val/b/1.jpg", "val/c/1.jpg"],
+        &["only training has a; only validation has c"],
+    );
+    check(&["train/Cats/1.jpg", "train/b/1.jpg", "val/b/1.jpg", "val/cats/1.jpg"], &["upper and lower case alone"]);
+}
+
+#[test]
+fn empty_classes_are_named_together_with_what_is_in_them() {
+    let said = refused(&["a/1.jpg", "b/x.heic", "c/", "d/1.png", "e/deep/y.HEIC"], Options::default());
+    assert!(said.starts_with("ROOT: no images in b, c, e, but files that end in .heic; put some in"), "{said}");
+}
+
+#[test]
+fn archives_that_hold_a_half_in_a_folder_of_its_name_are_understood() {
+    let found = opened(&strs(&halves(&["seg_train/seg_train", "seg_test/seg_test"])), Options::default());
+    assert_eq!(counts(&found.train), [("cats", 5), ("dogs", 5)]);
+    assert_eq!(found.validation.expect("there").samples.len(), 10);
+}
+
+#[test]
+fn what_file_systems_and_archives_leave_is_no_class_and_no_photo() {
+    let found = opened(
+        &[
+            "__MACOSX/cats/._1.jpg",
+            ".hidden/1.jpg",
+            "@eaDir/1.jpg",
+            "$RECYCLE.BIN/1.jpg",
+            "System Volume Information/1.jpg",
+            "lost+found/",
+            ".ipynb_checkpoints/1.jpg",
+            ".Trash-1000/files/1.jpg",
+            "Thumbs.db",
+            ".DS_Store",
+            "cats/1.jpg",
+            "cats/._1.jpg",
+            "cats/@eaDir/1.jpg/thumb.jpg",
+            "cats/.AppleDouble/1.jpg",
+            "cats/Thumbs.db",
+            "cats/.ipynb_checkpoints/1-checkpoint.jpg",
+            "cats/.jpg",
+            "dogs/1.jpg",
+            "dogs/__MACOSX/1.jpg",
+        ],
+        Options::default(),
+    );
+    assert_eq!(counts(&found.train), [("cats", 1), ("dogs", 1)]);
+    let left_out = |reason| found.inventory.left_out.get(&reason).map_or(0, |left| left.count);
+    assert_eq!((left_out(Reason::Hidden), left_out(Reason::Service)), (8, 9));
+}
+
+#[test]
+fn images_beside_the_classes_are_counted() {
+    let beside = |files: &[&str]| {
+        let found = opened(files, Options::default());
+        found.inventory.left_out.get(&Reason::Unlabelled).map_or(0, |left| left.count)
+    };
+    assert_eq!(beside(&["1.jpg", "2.jpg", "a/1.jpg", "b/1.jpg"]), 2);
+    assert_eq!(beside(&strs(&with(halves(&["train", "val"]), &["1.jpg", "train/x.jpg", "val/x.jpg"]))), 3);
+}
+
+#[test]
+fn validation_images_of_which_none_is_read_are_an_error() {
+    let files = with(halves(&["train"]), &["val/cats/1.heic", "val/dogs/1.heic"]);
+    for options in [Options::default(), split(0.2)] {
+        let said = refused(&strs(&files), options);
+        assert!(said.contains("there are no images in 'val' to validate by"), "{said}");
+    }
+}
+
+#[test]
+fn what_is_left_out_is_counted_by_ending_and_reason() {
+    let found = opened(
+        &["a/1.jpg", "a/2.HEIC", "a/3.heic", "a/deep/4.heic", "b/1.jpg", "b/readme.txt", "b/IMG_7", "labels.csv"],
+        Options::default(),
+    );
+    let left_out: Vec<_> = found.inventory.left_out.iter().map(|(reason, left)| (reason.clone(), left.count)).collect();
+    let ending = |ending: &str| Reason::Ending(ending.to_owned());
+    assert_eq!(left_out, [(ending(".csv"), 1), (ending(".heic"), 3), (ending(".txt"), 1), (Reason::NoEnding, 1)]);
+    assert!(ending(".heic").is_image() && !ending(".txt").is_image());
+}
+
+#[cfg(unix)]
+#[test]
+fn links_to_images_and_classes_are_followed_and_other_links_are_counted() {
+    use std::os::unix::fs::symlink;
+    let elsewhere = root(&["photos/1.jpg", "photos/2.jpg", "one.png"]);
+    let root = root(&["cats/1.jpg", "dogs/1.jpg"]);
+    let link = |to: &str, name: &str| symlink(elsewhere.path().join(to), root.path().join(name)).expect("linked");
+    link("one.png", "cats/linked.png");
+    link("nowhere.jpg", "cats/broken.jpg");
+    link("photos", "cats/more");
+    link("photos", "owls");
+    symlink(root.path(), root.path().join("dogs/round")).expect("linked");
+    let halves = tempfile::tempdir().expect("a folder");
+    for (half, class) in [("train", "a"), ("train", "b"), ("val", "a"), ("val", "b")] {
+        fs::create_dir_all(halves.path().join(half)).expect("made");
+        symlink(elsewhere.path().join("photos"), halves.path().join(half).join(class)).expect("linked");
+    }
+    let linked = open(halves.path(), Options::default()).expect("opens");
+    assert_eq!((linked.train.counts(), linked.validation.expect("there").counts()), (vec![2, 2], vec![2, 2]));
+    let found = open(root.path(), Options::default()).expect("opens");
+    assert_eq!(counts(&found.train), [("cats", 2), ("dogs", 1), ("owls", 2)]);
+    let left_out: Vec<_> = found.inventory.left_out.iter().map(|(reason, left)| (reason.clone(), left.count)).collect();
+    assert_eq!(left_out, [(Reason::BrokenLink, 1), (Reason::LinkedFolder, 2)]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_are_not_utf_8_are_kept_and_told_apart() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+    let root = root(&["cats/1.jpg"]);
+    for class in [b"ni\xf1o".as_slice(), b"ni\xf2o"] {
+        let folder = root.path().join(OsStr::from_bytes(class));
+        fs::create_dir(&folder).expect("made");
+        fs::write(folder.join(OsStr::from_bytes(b"\xe91.jpg")), b"").expect("written");
+    }
+    let found = open(root.path(), Options::default()).expect("opens");
+    assert_eq!(counts(&found.train), [("cats", 1), ("ni\\xf1o", 1), ("ni\\xf2o", 1)]);
+    assert_eq!(found.inventory.not_utf8, 2);
+}
+
+#[test]
+fn a_class_is_the_same_however_its_accents_are_written() {
+    let (composed, decomposed) = ("caf\u{e9}", "cafe\u{301}");
+    let file = |half: &str, class: &str| format!("{half}/{class}/1.jpg");
+    let files = [file("train", composed), file("train", "tea"), file("val", decomposed), file("val", "tea")];
+    let found = opened(&strs(&files), Options::default());
+    let validation = found.validation.expect("there");
+    assert_eq!(
+        (&found.train.classes, &validation.classes),
+        (&vec![composed.to_owned(), "tea".to_owned()], &found.train.classes)
+    );
+    assert_eq!(validation.counts(), [1, 1]);
+    let both = [file(".", composed), file(".", decomposed), file(".", "tea")];
+    let said = refused(&strs(&both), Options::default());
+    assert!(said.contains("two folders are called") && said.contains("composed"), "{said}");
+}
+
+#[test]
+fn an_error_about_a_thousand_classes_is_short() {
+    let mut files: Vec<String> =
+        (0..1000).flat_map(|at| [format!("train/{at:04}/1.jpg"), format!("val/{at:04}/1.jpg")]).collect();
+    files.extend((0..100).map(|at| format!("val/new{at:03}/1.jpg")));
+    let said = refused(&strs(&files), Options::default());
+    assert!(
+        said.ends_with(
+            "only validation has new000, new001, new002, new003, new004, new005, new006, new007 … and 92 more"
+        )
+    );
+}
+
+// --- a look ------------------------------------------------------------------------------------------------------------
+
+fn picture(path: &Path) {
+    let picture = image::RgbImage::from_fn(20, 16, |x, y| image::Rgb([(x * 9) as u8, (y * 9) as u8, 7]));
+    fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+    picture.save(path).expect("written");
+}
+
+/// Three photos of each of two classes; `a/2.jpg` is cut short and `b/1.jpg` is a text.
+fn photos() -> tempfile::TempDir {
+    let root = tempfile::tempdir().expect("a folder");
+    for class in ["a", "b"] {
+        (1..=3).for_each(|at| picture(&root.path().join(format!("{class}/{at}.jpg"))));
+    }
+    let cut = root.path().join("a/2.jpg");
+    let whole = fs::read(&cut).expect("read");
+    fs::write(&cut, &whole[..whole.len() - 20]).expect("written");
+    fs::write(root.path().join("b/1.jpg"), "no photo").expect("written");
+    root
+}
+
+fn nothing(_: usize) {}
+
+#[test]
+fn all_files_that_are_no_images_are_listed_together() {
+    let root = photos();
+    let mut folder = open(root.path(), Options::default()).expect("opens");
+    let seen = AtomicUsize::new(0);
+    let progress = |done: usize| {
+        seen.fetch_max(done, Ordering::Relaxed);
+    };
+    let said = folder.look(OnCorrupt::Error, None, &progress).expect_err("two are bad").to_string();
+    assert_eq!(seen.into_inner(), 6);
+    for part in ["2 of 6 files", "a/2.jpg: it ends too early", "b/1.jpg: it is none of", "data.on_corrupt = \"skip\""] {
+        assert!(said.contains(part), "{said:?} does not say {part:?}");
+    }
+}
+
+#[test]
+fn skipped_files_are_in_no_count() {
+    let root = photos();
+    let mut folder = open(root.path(), Options::default()).expect("opens");
+    let looked = folder.look(OnCorrupt::Skip, None, &nothing).expect("looked");
+    assert_eq!((looked.files, looked.unreadable.len(), folder.train.counts()), (6, 2, vec![2, 2]));
+}
+
+#[test]
+fn a_class_of_which_nothing_can_be_read_is_an_error() {
+    let root = photos();
+    (1..=3).for_each(|at| fs::write(root.path().join(format!("b/{at}.jpg")), "no photo").expect("written"));
+    let mut folder = open(root.path(), Options::default()).expect("opens");
+    let said = folder.look(OnCorrupt::Skip, None, &nothing).expect_err("nothing is left of b").to_string();
+    assert!(said.starts_with("no readable images in b:"), "{said}");
+}
+
+#[test]
+fn what_was_seen_is_remembered_until_a_file_changes() {
+    let (root, cache) = (photos(), tempfile::tempdir().expect("a folder"));
+    let memory = Memory::new(cache.path(), root.path());
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    let look = || {
+        let mut folder = open(root.path(), Options::default()).expect("opens");
+        folder.look(OnCorrupt::Skip, Some(&memory), &nothing).expect("looked").unreadable.len()
+    };
+    // What was written a moment ago is not remembered.
+    assert_eq!(look(), 2);
+    assert_eq!(fs::read_dir(cache.path()).expect("read").count(), 0);
+    let entry = |name: &str| root.path().join(name);
+    let age = |name: &str| fs::File::options().write(true).open(entry(name)).and_then(|file| file.set_modified(old));
+    ["a/1.jpg", "a/2.jpg", "a/3.jpg", "b/1.jpg", "b/2.jpg", "b/3.jpg"].iter().for_each(|name| age(name).expect("set"));
+    std::thread::sleep(std::time::Duration::from_millis(2_100));
+    assert_eq!((look(), look()), (2, 2));
+    assert_eq!(fs::read_dir(cache.path()).expect("read").count(), 1);
+    // The same size and the same time of writing: the time of the change still tells.
+    let (length, damaged) = (fs::metadata(entry("a/1.jpg")).expect("there").len(), entry("a/1.jpg"));
+    fs::write(&damaged, vec![0; length as usize]).expect("written");
+    age("a/1.jpg").expect("set");
+    assert_eq!(look(), 3);
+    // A memory that was damaged is none.
+    let kept = fs::read_dir(cache.path()).expect("read").next().expect("one").expect("there").path();
+    let text = fs::read_to_string(&kept).expect("read").replace(" no ", " yes ");
+    fs::write(&kept, text).expect("written");
+    assert_eq!(look(), 3);
+}
