@@ -633,7 +633,7 @@ fn what_a_plugin_has_started_ends_with_the_question() {
         let code = format!("#include <stdio.h>\n#define PLACE {place:?}");
         let plugin = C { code: &code, describe: &fork(then), ..SOUND };
         let Some(library) = plugin.library(folder.path(), name) else { return };
-        let probe = Probe { timeout: Duration::from_secs(3), ..probe() };
+        let probe = Probe { timeout: Duration::from_secs(10), ..probe() };
         let answer = probe.describe(&library, "tiny", &Map::new());
         assert_eq!(answer.is_ok(), name == "answers", "{answer:?}");
         let number = std::fs::read_to_string(&place).expect("the child wrote its number");
