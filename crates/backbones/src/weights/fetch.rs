@@ -358,7 +358,7 @@ mod tests {
         assert!(error.contains("the origin: its SHA-256 is a52d159f") && error.contains(sha), "{error}");
         assert!(!kept.exists());
         assert_eq!(get(b"abc").expect("the published one").origin, "the origin");
-        assert_eq!(get(b"abd").expect("not asked for").origin, shown(kept).to_string());
+        assert_eq!(get(b"abd").expect("not asked for").origin, shown(&kept).to_string());
         std::fs::write(&kept, b"ab").expect("written");
         assert_eq!(get(b"abc").expect("fetched again").origin, "the origin");
         assert_eq!(std::fs::read(&kept).expect("kept"), b"abc");
