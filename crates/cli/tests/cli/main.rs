@@ -1,5 +1,7 @@
 //! The `injerto` binary as users meet it: what it prints, writes and exits with.
 
+#![allow(clippy::disallowed_macros, reason = "a test may say on its standard error what it skips")]
+
 mod backbones;
 #[cfg(unix)]
 mod output;

@@ -110,13 +110,41 @@ fn spoken(at: &Path, arguments: &[&OsStr], streams: Streams) -> Output {
     child.wait_with_output().expect("it ends")
 }
 
+/// Gives a command all streams in turn; `photo` stands in for `PHOTO` in its words.
+fn speaks_everywhere(at: &Path, photo: &Path, words: &[&str], expected: i32) {
+    let small = plugin("small_cnn");
+    let arguments: Vec<&OsStr> = words
+        .iter()
+        .map(|word| match *word {
+            "PHOTO" => photo.as_os_str(),
+            "PLUGIN" => small.as_os_str(),
+            word => OsStr::new(word),
+        })
+        .collect();
+    for streams in STREAMS {
+        let of = format!("{words:?}, {streams:?}");
+        let output = spoken(at, &arguments, streams);
+        is_readable(&output.stdout, &of);
+        is_readable(&output.stderr, &of);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!said.contains("panicked") && !said.contains("defect"), "{of}: {said}");
+        // What has nothing to say but its error does not notice.
+        let full = streams == Streams::Full;
+        let trains = words[0] == "train" && !words.contains(&"--dry-run");
+        let expected = if full && expected == 0 && (!trains || words.contains(&"--help")) { 1 } else { expected };
+        assert_eq!(output.status.code(), Some(expected), "{of}: {said}");
+        if full && words[0] == "predict" && words[1] == "PHOTO" {
+            assert!(said.contains("standard output cannot be written: No space left on device"), "{said}");
+        }
+    }
+}
+
 #[test]
 fn no_command_panics_whatever_becomes_of_its_words_and_whatever_names_it_meets() {
     let at = photos(&HOSTILE);
     let at = at.path();
     run(at, &["train", "exp.toml", "--run-dir", "run"]).succeeds();
     let photo = photo(at);
-    let small = plugin("small_cnn");
     std::fs::write(at.join("bad.toml"), "\u{1b}]0;a\u{7} = 1\n[b\"\u{9b}\"]\n").expect("written");
     std::fs::write(at.join("x\u{1b}[31m.jpg"), "no image").expect("written");
     let commands: &[(&[&str], i32)] = &[
@@ -150,32 +178,12 @@ fn no_command_panics_whatever_becomes_of_its_words_and_whatever_names_it_meets()
         (&["advise", "photos", "--backbone", "small_cnn", "--weights", "none"], 0),
         (&["generate", "shapes", "shapes", "--train", "1", "--validation", "0", "--size", "32"], 0),
     ];
-    for (words, expected) in commands {
-        let arguments: Vec<&OsStr> = words
-            .iter()
-            .map(|word| match *word {
-                "PHOTO" => photo.as_os_str(),
-                "PLUGIN" => small.as_os_str(),
-                word => OsStr::new(word),
-            })
-            .collect();
-        for streams in STREAMS {
-            let of = format!("{words:?}, {streams:?}");
-            let output = spoken(at, &arguments, streams);
-            is_readable(&output.stdout, &of);
-            is_readable(&output.stderr, &of);
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(!said.contains("panicked") && !said.contains("defect"), "{of}: {said}");
-            // What has nothing to say but its error does not notice.
-            let full = streams == Streams::Full;
-            let trains = words[0] == "train" && !words.contains(&"--dry-run");
-            let expected = if full && *expected == 0 && (!trains || words.contains(&"--help")) { 1 } else { *expected };
-            assert_eq!(output.status.code(), Some(expected), "{of}: {said}");
-            if full && words[0] == "predict" && words[1] == "PHOTO" {
-                assert!(said.contains("standard output cannot be written: No space left on device"), "{said}");
-            }
+    // Several at a time: most of them wait for each other's processes.
+    std::thread::scope(|scope| {
+        for some in commands.chunks(6) {
+            scope.spawn(|| some.iter().for_each(|(words, expected)| speaks_everywhere(at, &photo, words, *expected)));
         }
-    }
+    });
     // JSON gives names as they are.
     let json = run(at, &["evaluate", "photos", "--run", "run", "--json"]).json();
     let classes: Vec<&str> =
