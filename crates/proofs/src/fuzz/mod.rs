@@ -236,7 +236,9 @@ fn watched(command: &mut Command, place: &PathBuf, patience: Duration) -> Result
     if status.success() {
         return Ok(Ended::Done(serde_json::from_str(&out).context("a child ends with its findings")?));
     }
-    let said = err.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no word").to_owned();
+    let telling = |line: &&str| line.contains("memory allocation of") || line.contains("overflowed its stack");
+    let said = err.lines().find(telling).or_else(|| err.lines().rev().find(|line| !line.trim().is_empty()));
+    let said = said.unwrap_or("no word");
     let how = if hung {
         format!("hangs for more than {} s", patience.as_secs())
     } else {
