@@ -137,11 +137,30 @@ pub fn feed(program: &Path, plan: &Plan, tell: &mut dyn FnMut(&Row)) -> Result<V
         let began = Instant::now();
         let findings =
             one(program, plan, target, &run, folder.path()).with_context(|| format!("target {}", target.name))?;
+        let mut findings = findings;
+        keep(&mut findings, target, plan.seed, &run, folder.path())?;
         let row = Row { target: target.name, findings, seconds: began.elapsed().as_secs_f64() };
         tell(&row);
         rows.push(row);
     }
     Ok(rows)
+}
+
+/// Keeps harmful inputs in the folder for what is temporary, and says where: those made from a run's files hold its times, and
+/// so cannot be made again from their numbers.
+fn keep(findings: &mut Findings, target: &Target, seed: u64, run: &Path, scratch: &Path) -> Result<()> {
+    if findings.faults.is_empty() {
+        return Ok(());
+    }
+    let kept = std::env::temp_dir().join("injerto-fuzz");
+    std::fs::create_dir_all(&kept)?;
+    let ready = (target.ready)(run, scratch)?;
+    for fault in &mut findings.faults {
+        let path = kept.join(format!("{}-{seed}-{}", target.name, fault.number));
+        std::fs::write(&path, input(&ready.corpus, seed, fault.number))?;
+        fault.what += &format!(" (kept as {})", path.display());
+    }
+    Ok(())
 }
 
 /// How many processes of a target may die before it is enough.
