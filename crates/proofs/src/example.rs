@@ -169,9 +169,20 @@ const ALIKE: [&str; 5] = ["best.safetensors", "last.safetensors", "history.jsonl
 /// The first file that differs.
 pub fn equal(run: &Path, expected: &Path) -> Result<()> {
     for file in ALIKE {
-        if content(run, file)? != content(expected, file)? {
-            bail!("{file} differs from that of the run that nothing interrupted");
+        let (found, expected) = (content(run, file)?, content(expected, file)?);
+        if found != expected {
+            bail!("{file} is not that of the run that nothing interrupted: {}", first_difference(&found, &expected));
         }
     }
     Ok(())
+}
+
+/// Where two files part, with a little of what stands before and after it.
+fn first_difference(found: &[u8], expected: &[u8]) -> String {
+    let at = found.iter().zip(expected).position(|(a, b)| a != b).unwrap_or(found.len().min(expected.len()));
+    let around = |bytes: &[u8]| {
+        let piece = &bytes[at.saturating_sub(40).min(bytes.len())..(at + 30).min(bytes.len())];
+        piece.escape_ascii().to_string()
+    };
+    format!("at byte {at} it has `{}`, not `{}`", around(found), around(expected))
 }

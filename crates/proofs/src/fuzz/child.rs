@@ -21,7 +21,8 @@ thread_local! {
     static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// Reads inputs `from..to` of a target. Before each, its number is written to `place`.
+/// Reads inputs `from..to` of a target. Before each, its number and how many were accepted are written to
+/// `place`.
 ///
 /// # Errors
 /// A target that cannot be made ready.
@@ -52,7 +53,7 @@ pub fn work(
     let mut findings = Findings::default();
     for number in numbers {
         place.seek(SeekFrom::Start(0))?;
-        place.write_all(&number.to_le_bytes())?;
+        place.write_all(&[number.to_le_bytes(), findings.accepted.to_le_bytes()].concat())?;
         let bytes = input(&ready.corpus, seed, number);
         let began = Instant::now();
         let read = catch_unwind(AssertUnwindSafe(|| (ready.read)(&bytes)));

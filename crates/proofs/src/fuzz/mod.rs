@@ -137,11 +137,30 @@ pub fn feed(program: &Path, plan: &Plan, tell: &mut dyn FnMut(&Row)) -> Result<V
         let began = Instant::now();
         let findings =
             one(program, plan, target, &run, folder.path()).with_context(|| format!("target {}", target.name))?;
+        let mut findings = findings;
+        keep(&mut findings, target, plan.seed, &run, folder.path())?;
         let row = Row { target: target.name, findings, seconds: began.elapsed().as_secs_f64() };
         tell(&row);
         rows.push(row);
     }
     Ok(rows)
+}
+
+/// Keeps harmful inputs in the folder for what is temporary, and says where: those made from a run's files hold its times, and
+/// so cannot be made again from their numbers.
+fn keep(findings: &mut Findings, target: &Target, seed: u64, run: &Path, scratch: &Path) -> Result<()> {
+    if findings.faults.is_empty() {
+        return Ok(());
+    }
+    let kept = std::env::temp_dir().join("injerto-fuzz");
+    std::fs::create_dir_all(&kept)?;
+    let ready = (target.ready)(run, scratch)?;
+    for fault in &mut findings.faults {
+        let path = kept.join(format!("{}-{seed}-{}", target.name, fault.number));
+        std::fs::write(&path, input(&ready.corpus, seed, fault.number))?;
+        fault.what += &format!(" (kept as {})", path.display());
+    }
+    Ok(())
 }
 
 /// How many processes of a target may die before it is enough.
@@ -154,7 +173,7 @@ fn one(program: &Path, plan: &Plan, target: &Target, run: &Path, folder: &Path) 
             break;
         }
         let place = folder.join(format!("{}.number", target.name));
-        std::fs::write(&place, from.to_le_bytes())?;
+        std::fs::write(&place, [from.to_le_bytes(), 0_u64.to_le_bytes()].concat())?;
         let mut command = Command::new(program);
         command.args([
             "fuzz-child",
@@ -166,38 +185,31 @@ fn one(program: &Path, plan: &Plan, target: &Target, run: &Path, folder: &Path) 
         ]);
         command.args(["--from", &from.to_string(), "--to", &plan.inputs.to_string()]);
         command.arg("--run").arg(run).arg("--place").arg(&place);
-        let Died { how, findings } = match watched(&mut command, &place, plan.patience)? {
+        let what = match watched(&mut command, &place, plan.patience)? {
             Ended::Done(findings) => {
                 all.add(findings);
                 return Ok(all);
             }
-            Ended::Died(died) => died,
+            Ended::Died(how) => how,
         };
-        let number = reached(&place)?;
-        all.add(Findings {
-            inputs: number + 1 - from,
-            harmful: 1,
-            faults: vec![Fault { number, what: how }],
-            ..findings
-        });
+        let [number, accepted] = reached(&place)?;
+        let faults = vec![Fault { number, what }];
+        all.add(Findings { inputs: number + 1 - from, accepted, harmful: 1, faults, ..Findings::default() });
         from = number + 1;
     }
     Ok(all)
 }
 
-fn reached(place: &Path) -> Result<u64> {
-    let bytes: [u8; 8] = std::fs::read(place)?.try_into().ok().context("eight bytes say where it is")?;
-    Ok(u64::from_le_bytes(bytes))
-}
-
-struct Died {
-    how: String,
-    findings: Findings,
+/// The number that a child has reached, and how many inputs before it were accepted.
+fn reached(place: &Path) -> Result<[u64; 2]> {
+    let bytes: [u8; 16] = std::fs::read(place)?.try_into().ok().context("sixteen bytes say where it is")?;
+    let (number, accepted) = bytes.split_at(8);
+    Ok([u64::from_le_bytes(number.try_into()?), u64::from_le_bytes(accepted.try_into()?)])
 }
 
 enum Ended {
     Done(Findings),
-    Died(Died),
+    Died(String),
 }
 
 /// Runs a child until it is done, dies, or stands still.
@@ -221,7 +233,7 @@ fn watched(command: &mut Command, place: &PathBuf, patience: Duration) -> Result
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        let now = reached(place).unwrap_or(last);
+        let now = reached(place).map_or(last, |[number, _]| number);
         if now != last {
             (last, since) = (now, Instant::now());
         }
@@ -236,11 +248,13 @@ fn watched(command: &mut Command, place: &PathBuf, patience: Duration) -> Result
     if status.success() {
         return Ok(Ended::Done(serde_json::from_str(&out).context("a child ends with its findings")?));
     }
-    let said = err.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no word").to_owned();
+    let telling = |line: &&str| line.contains("memory allocation of") || line.contains("overflowed its stack");
+    let said = err.lines().find(telling).or_else(|| err.lines().rev().find(|line| !line.trim().is_empty()));
+    let said = said.unwrap_or("no word");
     let how = if hung {
         format!("hangs for more than {} s", patience.as_secs())
     } else {
         format!("ends the process ({status}): {said}")
     };
-    Ok(Ended::Died(Died { how, findings: Findings::default() }))
+    Ok(Ended::Died(how))
 }

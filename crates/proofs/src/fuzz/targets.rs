@@ -168,42 +168,54 @@ fn text_files(run: &Path) -> Result<Vec<Vec<u8>>> {
     (!corpus.is_empty()).then_some(corpus).context("the run left no files")
 }
 
-/// A copy of a run in which an input replaces one file; the copy is good again when this is called once more.
-fn damage(run: &Path, copy: &Path, bytes: &[u8]) {
-    let Some((&first, bytes)) = bytes.split_first() else { return };
-    let damaged = OF_REPORTS[usize::from(first) % OF_REPORTS.len()];
-    for name in OF_REPORTS {
-        let good = run.join(name);
-        if name == damaged {
-            std::fs::write(copy.join(name), bytes).expect("the scratch folder can be written");
-        } else if good.is_file() {
-            let _ = std::fs::copy(good, copy.join(name)).expect("the scratch folder can be written");
+/// A copy of a run in which one file at a time is damaged.
+struct Copy {
+    run: PathBuf,
+    folder: PathBuf,
+    damaged: Option<&'static str>,
+}
+
+impl Copy {
+    fn new(run: &Path, folder: PathBuf) -> Result<Self> {
+        std::fs::create_dir_all(&folder)?;
+        for name in OF_REPORTS.into_iter().filter(|name| run.join(name).is_file()) {
+            std::fs::copy(run.join(name), folder.join(name))?;
         }
+        Ok(Self { run: run.to_owned(), folder, damaged: None })
+    }
+
+    /// Mends the last damage and replaces another file.
+    fn damage(&mut self, bytes: &[u8]) {
+        let Some((&first, bytes)) = bytes.split_first() else { return };
+        if let Some(name) = self.damaged {
+            std::fs::copy(self.run.join(name), self.folder.join(name)).expect("the scratch folder can be written");
+        }
+        let name = OF_REPORTS[usize::from(first) % OF_REPORTS.len()];
+        as_file(&self.folder.join(name), bytes);
+        self.damaged = Some(name);
     }
 }
 
 fn report(run: &Path, scratch: &Path) -> Result<Ready> {
-    let (run, copy) = (run.to_owned(), scratch.join("report"));
-    std::fs::create_dir_all(&copy)?;
-    ready(text_files(&run)?, move |bytes| {
-        damage(&run, &copy, bytes);
-        Run::load(&copy).map(|run| assert!(injerto_report::report(&run).ends_with("</html>\n"))).is_ok()
+    let mut copy = Copy::new(run, scratch.join("report"))?;
+    ready(text_files(run)?, move |bytes| {
+        copy.damage(bytes);
+        Run::load(&copy.folder).map(|run| assert!(injerto_report::report(&run).ends_with("</html>\n"))).is_ok()
     })
 }
 
 fn compare(run: &Path, scratch: &Path) -> Result<Ready> {
-    let (run, copy) = (run.to_owned(), scratch.join("compare"));
-    std::fs::create_dir_all(&copy)?;
-    ready(text_files(&run)?, move |bytes| {
-        damage(&run, &copy, bytes);
-        let Ok(comparison) = Comparison::load(&[run.clone(), copy.clone()]) else { return false };
+    let mut copy = Copy::new(run, scratch.join("compare"))?;
+    ready(text_files(run)?, move |bytes| {
+        copy.damage(bytes);
+        let Ok(comparison) = Comparison::load(&[copy.run.clone(), copy.folder.clone()]) else { return false };
         let _ = (comparison.gains(), comparison.warnings());
         true
     })
 }
 
 /// An input as a file of this name.
-fn as_file(path: &PathBuf, bytes: &[u8]) {
+fn as_file(path: &Path, bytes: &[u8]) {
     std::fs::write(path, bytes).expect("the scratch folder can be written");
 }
 
@@ -237,7 +249,6 @@ fn pictures(corpus: Vec<Vec<u8>>) -> Result<Ready> {
         for image in [&whole, &scaled].into_iter().flatten() {
             assert_eq!(image.pixels.len(), image.height * image.width * 3);
         }
-        assert_eq!(whole.is_ok(), scaled.is_ok(), "{:?}, but scaled {:?}", whole.err(), scaled.err());
         whole.is_ok()
     })
 }
