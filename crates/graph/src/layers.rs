@@ -70,8 +70,9 @@ macro_rules! layers {
 
                 $(
                     #[doc = concat!("Sets `", stringify!($option), "`.")]
-                    pub fn $option(self, $option: argument!($of)) -> Self {
-                        Self { $option: $option.into(), ..self }
+                    pub fn $option(mut self, $option: argument!($of)) -> Self {
+                        self.$option = $option.into();
+                        self
                     }
                 )*
             }

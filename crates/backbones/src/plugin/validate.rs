@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use super::provider::Provider;
 use super::{BackboneFile, PluginError, Probe};
 use crate::weights::Weights;
 
@@ -46,8 +47,8 @@ impl Report {
 /// backbone file, with the weights beside it.
 pub fn validate(library: &Path, probe: &Probe) -> Report {
     let mut report = Report { checks: Vec::new() };
-    if library.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
-        file(&mut report, library);
+    if let Provider::File(path) = Provider::of(library) {
+        file(&mut report, path);
         return report;
     }
     let identity = probe.identity(library).map_err(|error| error.to_string());

@@ -32,8 +32,11 @@ fn graph() -> Graph {
     let x = net.add("norm", serde_json::from_str::<Operator>(norm).expect("an operator"), &[x]);
     let x = net.add("relu", Operator::ReLU { max_value: None }, &[x]);
     let x = net.add("pool", Operator::GlobalAveragePooling2D { keepdims: false }, &[x]);
-    let x =
-        net.add("drop", serde_json::from_str::<Operator>(r#"{"class": "Dropout", "config": {"rate": 0.2}}"#).expect("one"), &[x]);
+    let x = net.add(
+        "drop",
+        serde_json::from_str::<Operator>(r#"{"class": "Dropout", "config": {"rate": 0.2}}"#).expect("one"),
+        &[x],
+    );
     net.add("dense", Operator::Dense { units: CLASSES, use_bias: true, activation: Activation::Softmax }, &[x]);
     net.finish().expect("a graph")
 }
