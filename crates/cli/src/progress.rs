@@ -21,11 +21,7 @@ pub struct Looking {
 impl Looking {
     /// Nothing to show yet.
     pub fn new() -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-        let style = ProgressStyle::with_template("{prefix:>12} {bar:32} {pos}/{len} files looked at {eta}");
-        bar.set_style(style.expect("a valid template").progress_chars("━╸ "));
-        bar.set_prefix("images");
-        Self { bar }
+        Self { bar: output::bar("images", None, "{prefix:>12} {bar:32} {pos}/{len} files looked at {eta}") }
     }
 
     /// So many files of so many are done; all threads may say so.
