@@ -157,15 +157,14 @@ impl Search<'_> {
             }
         }
         if parameters.is_none() {
-            for merged in merged.iter().filter(|merged| !merged.conflicts.is_empty()) {
-                if self.is_of(&card, &merged.by_weights) {
-                    let guilty = (0..merged.conflicts.len()).find(|&at| {
-                        let (key, needed, _) = &merged.conflicts[at];
-                        let mut parameters = merged.by_user.clone();
-                        parameters.insert(key.clone(), needed.clone());
-                        self.is_of(&card, &parameters)
-                    });
-                    return Err(merged.contradiction(&what, guilty.unwrap_or(0)).into());
+            for merged in &merged {
+                for (at, parameters) in merged.corrected().into_iter().enumerate() {
+                    if self.is_of(&card, &parameters) {
+                        return Err(merged.contradiction(&what, at).into());
+                    }
+                }
+                if !merged.conflicts.is_empty() && self.is_of(&card, &merged.by_weights) {
+                    return Err(merged.contradiction(&what, 0).into());
                 }
             }
             warnings.push(format!(
@@ -247,9 +246,11 @@ impl Search<'_> {
                     better(&mut best, description, fit);
                 }
             }
-            if fits[1] {
+            // What the names prove and the shapes do not show: either value of the parameter fits.
+            let proved = fits[0] && self.guilty(candidate, &merged)?.is_some();
+            if fits[1] || proved {
                 let what = format!("the weights in {} {} and", self.file.origin(), self.named_as(candidate));
-                let at = self.guilty(candidate, &merged)?;
+                let at = self.guilty(candidate, &merged)?.unwrap_or(0);
                 refused.get_or_insert((fits[0], merged.contradiction(&what, at)));
             }
         }
@@ -281,7 +282,7 @@ impl Search<'_> {
                 if let Some((_, fit)) = self.attempt(&candidate.table, &merged.by_weights, Rest::Beside)?
                     && fit.problems.is_empty()
                 {
-                    let at = self.guilty(candidate, &merged)?;
+                    let at = self.guilty(candidate, &merged)?.unwrap_or(0);
                     let what = format!("the weights in {}", self.file.origin());
                     return Err(merged.contradiction(&what, at).into());
                 }
@@ -378,18 +379,16 @@ impl Search<'_> {
         written(&parameters.iter().filter(is_new).map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
-    /// Which of the contradictions it is, if leaving one of the user's parameters out is enough.
-    fn guilty(&mut self, candidate: &Candidate, merged: &Merged) -> Result<usize, ResolveError> {
-        for (at, (key, needed, _)) in merged.conflicts.iter().enumerate() {
-            let mut parameters = merged.by_user.clone();
-            parameters.insert(key.clone(), needed.clone());
-            if let Some((_, fit)) = self.attempt(&candidate.table, &parameters, Rest::Beside)?
+    /// The first of the contradictions whose correction alone makes the file fit.
+    fn guilty(&mut self, candidate: &Candidate, merged: &Merged) -> Result<Option<usize>, ResolveError> {
+        for (at, parameters) in merged.corrected().iter().enumerate() {
+            if let Some((_, fit)) = self.attempt(&candidate.table, parameters, Rest::Beside)?
                 && fit.problems.is_empty()
             {
-                return Ok(at);
+                return Ok(Some(at));
             }
         }
-        Ok(0)
+        Ok(None)
     }
 
     /// A switch of the plugin that would make the file fit, in words.

@@ -256,6 +256,16 @@ impl Merged {
         }
     }
 
+    /// The user's parameters with one of the contradictions corrected, for each of them.
+    fn corrected(&self) -> Vec<Map<String, Value>> {
+        let correct = |(key, needed, _): &(String, Value, Value)| {
+            let mut parameters = self.by_user.clone();
+            parameters.insert(key.clone(), needed.clone());
+            parameters
+        };
+        self.conflicts.iter().map(correct).collect()
+    }
+
     fn contradiction(&self, weights: &str, at: usize) -> WeightError {
         let (key, needed, given) = self.conflicts[at].clone();
         WeightError::Contradiction {
