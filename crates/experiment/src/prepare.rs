@@ -317,10 +317,10 @@ fn homeless_features(
     let (phase, bytes) = phases.iter().map(|phase| (phase, bytes_of(phase))).max_by_key(|(_, bytes)| *bytes)?;
     (bytes > config.cache.memory_mb << 20).then(|| {
         format!(
-            "the features of phase '{}' take {} MiB, more than cache.memory_mb = {}, and cache.keep = false keeps them nowhere \
+            "the features of phase '{}' take {} KiB, more than cache.memory_mb = {}, and cache.keep = false keeps them nowhere \
              else: they are computed anew in every epoch, which takes longer and trains the same",
             phase.name,
-            bytes >> 20,
+            bytes.div_ceil(1 << 10),
             config.cache.memory_mb
         )
     })

@@ -168,9 +168,9 @@ pub fn verdict(history: &[EpochRecord], best: usize, guessing: &Guessing) -> Ver
                      epoch's accuracy is {low:.3} to {high:.3}."
                 ));
             }
-            (State::Guessing, format!("no better than guessing: it stands still at {accuracy:.3}"))
+            (State::Guessing, format!("no better than guessing, at {accuracy:.3}"))
         }
-        accuracy if guessing.is_near(accuracy) => (State::Stalled, format!("it stands still at {accuracy:.3}")),
+        accuracy if guessing.is_near(accuracy) => (State::Stalled, format!("standing still at {accuracy:.3}")),
         _ => (State::Converged, "converged".to_owned()),
     };
     let advice = if lost {
