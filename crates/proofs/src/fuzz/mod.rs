@@ -13,7 +13,7 @@ mod targets;
 
 use std::fmt;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -213,7 +213,7 @@ enum Ended {
 }
 
 /// Runs a child until it is done, dies, or stands still.
-fn watched(command: &mut Command, place: &PathBuf, patience: Duration) -> Result<Ended> {
+fn watched(command: &mut Command, place: &Path, patience: Duration) -> Result<Ended> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let (mut out, mut err) = (child.stdout.take().context("a pipe")?, child.stderr.take().context("a pipe")?);
     // What it says is read while it runs, since a pipe that is full would stop it.

@@ -8,12 +8,12 @@ impl Random {
     /// Of a seed, and of an input's number in its series.
     pub fn new(seed: u64, number: u64) -> Self {
         let mut random = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number);
-        random.next();
+        random.bits();
         random
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -23,7 +23,7 @@ impl Random {
 
     /// One of `0..end`; 0 if that is empty.
     pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % (end.max(1) as u64)) as usize
+        (self.bits() % (end.max(1) as u64)) as usize
     }
 
     /// One of these.
@@ -90,9 +90,9 @@ pub fn mutate(corpus: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
 fn change(bytes: &mut Vec<u8>, corpus: &[Vec<u8>], random: &mut Random) {
     let at = random.below(bytes.len());
     match random.below(12) {
-        _ if bytes.is_empty() => bytes.extend(random.next().to_le_bytes()),
+        _ if bytes.is_empty() => bytes.extend(random.bits().to_le_bytes()),
         0 | 1 => bytes[at] ^= 1 << random.below(8),
-        2 => bytes[at] = random.next() as u8,
+        2 => bytes[at] = random.bits() as u8,
         3 | 4 => {
             let (number, width) = (*random.of(&NUMBERS), *random.of(&[1, 2, 4, 8]));
             let little = number.to_le_bytes();

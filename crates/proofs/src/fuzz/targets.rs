@@ -16,12 +16,15 @@ use injerto_trainer::{Checkpoints, Model, cache};
 
 use super::seeds;
 
+/// Reads an input and says whether it is accepted.
+pub type Reader = Box<dyn FnMut(&[u8]) -> bool>;
+
 /// A target with what it needs: good inputs, and what reads one.
 pub struct Ready {
     /// Good inputs, which are changed.
     pub corpus: Vec<Vec<u8>>,
     /// Reads an input; whether it was accepted. It may refuse, but not panic, and must hold what it promises.
-    pub read: Box<dyn FnMut(&[u8]) -> bool>,
+    pub read: Reader,
 }
 
 /// Something that reads.
