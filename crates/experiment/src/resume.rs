@@ -6,6 +6,7 @@ use std::path::Path;
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::weights::Cache;
 use injerto_data::Dataset;
+use injerto_files::shown;
 use injerto_trainer::{Checkpoints, ModelCard, Progress};
 use serde_json::Value;
 
@@ -141,7 +142,11 @@ impl Prepared {
             Err(error @ ExperimentError::Weights(_)) => {
                 let found = Self::from_checkpoint(&config, &checkpoints, &card, catalog, cache);
                 let mut prepared = found.ok_or_else(|| ExperimentError::Lost { reason: error.to_string() })?;
-                prepared.warnings.push(format!("{error}; the run goes on with the weights of its checkpoint"));
+                // Of an error that lists what there is instead, the first line says what is missing.
+                let missing = error.to_string();
+                let missing = missing.lines().next().unwrap_or_default().trim_end_matches(", and the weight sets are:");
+                let last = checkpoints.last();
+                prepared.warnings.push(format!("{missing}; the run goes on with the backbone's weights of {}", shown(&last)));
                 prepared
             }
             prepared => prepared?,

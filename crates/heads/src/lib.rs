@@ -163,7 +163,7 @@ mod tests {
             activation: Activation::Softmax,
         };
         let error = head.graft(&backbone()).expect_err("drops everything").to_string();
-        assert!(error.contains("'dropout'") && error.contains("rate 1"), "{error}");
+        assert!(error.contains("'dropout'") && error.contains("not 1"), "{error}");
         let error = Head { dropout: 0.0, units: 0, ..head }.graft(&backbone()).expect_err("no units").to_string();
         assert!(error.contains("dense_1"), "{error}");
     }

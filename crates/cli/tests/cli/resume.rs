@@ -198,7 +198,7 @@ fn a_run_goes_on_without_the_weight_file_that_it_began_with() {
     resume(at, "with", &["--set", "phases.1.epochs=3"]).succeeds();
     std::fs::remove_file(at.join("w.safetensors")).expect("removed");
     let ran = resume(at, "without", &["--set", "phases.1.epochs=3"]);
-    contains(&ran.err, &["the run goes on with the weights of its checkpoint"]);
+    contains(&ran.err, &["the run goes on with the backbone's weights of "]);
     ran.succeeds();
     assert_same_weights(&at.join("with"), &at.join("without"));
     assert_eq!(summary(&at.join("with")), summary(&at.join("without")));

@@ -37,6 +37,9 @@ impl Ask<'_> {
         // Never trained: as many as any strategy has, so that `sets` may speak of them.
         let phase = |_| Value::Table(Table::from_iter([("epochs".to_owned(), Value::Integer(1))]));
         table.insert("phases".to_owned(), (0..2).map(phase).collect::<Vec<_>>().into());
+        // So that images are looked at which nobody has held out yet.
+        let monitor = Table::from_iter([("monitor".to_owned(), Value::String("loss".to_owned()))]);
+        table.insert("checkpoint".to_owned(), monitor.into());
         Config::parse(&table.to_string(), self.file, self.sets)
     }
 
