@@ -5,7 +5,7 @@
 //!   its words are not read;
 //! - [`note!`], [`warning`], [`error`]: on standard error, never an error.
 //!
-//! *Architecture invariant:* no text reaches a terminal but by [`write`], which lets nothing through that would move the
+//! *Architecture invariant:* no text reaches a terminal but by [`write()`], which lets nothing through that would move the
 //! cursor, change colours or turn the direction of reading. The program's own colours are added after that.
 
 use std::borrow::Cow;

@@ -146,7 +146,9 @@ impl Prepared {
                 let missing = error.to_string();
                 let missing = missing.lines().next().unwrap_or_default().trim_end_matches(", and the weight sets are:");
                 let last = checkpoints.last();
-                prepared.warnings.push(format!("{missing}; the run goes on with the backbone's weights of {}", shown(&last)));
+                prepared
+                    .warnings
+                    .push(format!("{missing}; the run goes on with the backbone's weights of {}", shown(&last)));
                 prepared
             }
             prepared => prepared?,
