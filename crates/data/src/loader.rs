@@ -44,7 +44,7 @@ pub struct LoaderOptions {
     pub crop_to_aspect_ratio: bool,
     /// Whether photos are turned as their EXIF data says.
     pub orientation: Orientation,
-    /// Whether large JPEGs are decoded at a part of their size: [`decode_scaled`].
+    /// Whether large JPEGs are decoded at a part of their size: [`decode_scaled`](crate::decode::decode_scaled).
     pub scaled_decoding: bool,
     /// What to do with a file that is no image.
     pub on_corrupt: OnCorrupt,

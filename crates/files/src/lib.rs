@@ -1,6 +1,6 @@
 //! Files that survive a crash, folders of the user, and names that are fit for a terminal.
 //!
-//! - [`write`], [`Partial`]: a file appears whole, on the disk, or not at all;
+//! - [`write()`], [`Partial`]: a file appears whole, on the disk, or not at all;
 //! - [`Lock`]: one process at a time in a folder;
 //! - [`user`]: where this platform keeps a user's caches and data;
 //! - [`shown`], [`printable`]: a path or a name, as it may be printed;
