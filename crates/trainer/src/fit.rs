@@ -644,8 +644,8 @@ impl Run<'_> {
 /// Name of a layer of the tail with a weight that is no number.
 fn broken_layer(model: &Model, split: &Split) -> Option<String> {
     let all = model.network.parameters_of(&split.tail);
-    let broken = all.into_iter().find(|(_, _, values)| values.iter().any(|value| !value.is_finite()));
-    broken.map(|(layer, ..)| model.network.graph().nodes()[layer].name().to_owned())
+    let broken = all.into_iter().find(|(_, values)| values.iter().any(|value| !value.is_finite()));
+    broken.map(|(id, _)| model.network.graph().nodes()[id.layer()].name().to_owned())
 }
 
 /// Batches of these images: changed as in this training epoch, or, where `features` stand for a few views of each, as in
