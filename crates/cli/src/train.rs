@@ -9,13 +9,12 @@ use anyhow::Result;
 use clap::Args;
 use injerto_backbones::weights::Cache;
 use injerto_data::Skipped;
-use injerto_experiment::config::{Config, DataConfig};
+use injerto_experiment::config::Config;
 use injerto_experiment::{Prepared, RunFolder, Summary, Watch, device};
 use injerto_files::{from_text, printable, shell_word, shown};
 use injerto_graph::summary::grouped;
-use injerto_graph::{Cut, CutOptions};
-use injerto_report::ReportError;
 use injerto_report::verdict::{Guessing, State, verdict};
+use injerto_report::{ReportError, plan as words};
 use injerto_trainer::Checkpoints;
 use injerto_trainer::history::EpochRecord;
 
@@ -33,6 +32,7 @@ Examples:
   injerto train configs/quickstart.toml
   injerto train my.toml --set data.root=photos --set phases.0.epochs=3
   injerto train my.toml --dry-run
+  injerto train my.toml --dry-run --json
   injerto train --resume runs/my-20260101-120000
   injerto train --resume runs/my-20260101-120000 --set phases.1.epochs=12
 
@@ -49,6 +49,9 @@ pub struct Arguments {
     /// Resolve everything, print the plan, train nothing
     #[arg(long)]
     dry_run: bool,
+    /// With --dry-run: print what is decided about the phases as JSON, as a run writes it to plan.json
+    #[arg(long, requires = "dry_run")]
+    json: bool,
     /// The folder that the run leaves [default: runs/NAME-TIME]
     #[arg(long, value_name = "FOLDER")]
     run_dir: Option<PathBuf>,
@@ -78,13 +81,19 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     looking.end();
     let prepared = prepared?;
     let device = device(prepared.config.device)?;
-    output::prose(&plan(&prepared)).or_else(|unsaid| if arguments.dry_run { Err(unsaid) } else { Ok(()) })?;
+    if !arguments.json {
+        output::prose(&plan(&prepared)).or_else(|unsaid| if arguments.dry_run { Err(unsaid) } else { Ok(()) })?;
+    }
     let warnings = inventory::warnings(&prepared);
     warnings.iter().chain(&prepared.warnings).for_each(|warning| output::warning(warning));
     if arguments.dry_run {
         // Whatever a start would be refused for is refused here.
         arguments.run_dir.as_deref().map_or(Ok(()), RunFolder::is_free)?;
         prepared.rehearse(&device)?;
+        if arguments.json {
+            output::answer(&prepared.plan.to_json())?;
+            return Ok(ExitCode::SUCCESS);
+        }
         out!("\n# The experiment, with every default\n{}", prepared.config.to_toml())?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -146,43 +155,19 @@ fn plan(prepared: &Prepared) -> String {
         ),
         format!("loss       {}{}", card.loss.name(), if card.loss.from_logits() { " from logits" } else { "" }),
     ]);
-    for (at, phase) in prepared.phases.iter().enumerate() {
-        let (trainable, rest) = phase.plan.counts(&card.graph);
-        let cut = Cut::new(&card.graph, &phase.plan, CutOptions::default());
+    for (at, plan) in prepared.plan.phases.iter().enumerate() {
         lines.push(format!(
             "phase {}    {}: {} epochs, trainable {} / non-trainable {}",
             at + 1,
-            printable(&phase.name),
-            phase.epochs,
-            grouped(trainable),
-            grouped(rest),
+            printable(&plan.phase.name),
+            plan.phase.epochs,
+            grouped(plan.trainable),
+            grouped(plan.non_trainable),
         ));
-        lines.push(format!(
-            "           frozen prefix {} layers, tail {} layers, {} values per image between them",
-            cut.split.prefix.len(),
-            cut.split.tail.len(),
-            grouped(cut.split.crossing_values(&card.graph)),
-        ));
-        lines.push(format!("           {cut}"));
-        if let Some(line) = changing(&config.data).filter(|_| cut.split.prefix.len() > 1) {
-            lines.push(format!("           {line}"));
-        }
+        let further = [words::parts(plan), words::cut(plan)].into_iter().chain(words::keeps(plan));
+        lines.extend(further.map(|line| format!("           {line}")));
     }
     lines.join("\n")
-}
-
-/// What becomes of training images that change, at the frozen prefix; `None` if they do not.
-fn changing(data: &DataConfig) -> Option<String> {
-    match data.cached_views {
-        Some(views) => Some(format!("{views} changed views of each training image pass the prefix once")),
-        None if data.mix().is_on() => Some("training images are mixed anew, and pass the prefix in every epoch".to_owned()),
-        None if data.augment.is_empty() => None,
-        None => Some(
-            "training images are changed anew, and pass the prefix in every epoch; data.cached_views = 4 would keep four \
-             views of each"
-                .to_owned(),
-        ),
-    }
 }
 
 fn report(summary: &Summary, folder: &RunFolder) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use injerto_files::{Lock, LockError, remove_partial};
 use injerto_trainer::Checkpoints;
 
-use crate::ExperimentError;
+use crate::{ExperimentError, Plan};
 
 /// The folder that a run leaves. Whoever has one may write into it: no other process does meanwhile.
 ///
@@ -38,6 +38,8 @@ impl RunFolder {
     pub(crate) const SPLIT: &str = "split.csv";
     /// What scripts read.
     pub(crate) const SUMMARY: &str = "summary.json";
+    /// What was decided before the first batch.
+    pub(crate) const PLAN: &str = Plan::FILE;
     /// What the run was made with and on.
     pub(crate) const ENVIRONMENT: &str = "environment.json";
 

@@ -32,7 +32,7 @@ pub use error::ExperimentError;
 pub use evaluate::{Classifier, Evaluation, evaluate, imagenet_classes, labelled};
 pub use folder::RunFolder;
 pub use predict::Predictor;
-pub use prepare::{Prepared, device};
+pub use prepare::{Plan, Prepared, device};
 pub use resume::ChangedKey;
 pub use run::{BestSummary, ImageCounts, Outcome, PhaseSummary, Summary, Watch, run};
 pub use split::DataChange;

@@ -1,7 +1,7 @@
 //! What an experiment says of its phases, put into layers: over the whole network, stage by stage, with a learning rate for
 //! each layer.
 
-use injerto_graph::{FreezePlan, Graph, GraphError, Selection, matches_pattern};
+use injerto_graph::{FreezePlan, Graph, GraphError, matches_pattern};
 use injerto_losses::balanced;
 use injerto_trainer::Phase;
 use injerto_trainer::callbacks::Callbacks;
@@ -32,7 +32,7 @@ pub(crate) fn phases(
             multipliers: multipliers(&config.learning_rates, backbone, layers)?,
         };
         match &config.gradual {
-            Some(gradual) => phases.extend(stages(&phase, gradual, &plan, backbone, layers)?),
+            Some(gradual) => phases.extend(stages(&phase, gradual, &plan, backbone, layers)),
             None => phases.push(phase),
         }
     }
@@ -61,13 +61,7 @@ fn multipliers(rates: &LearningRates, backbone: &Graph, layers: usize) -> Result
 }
 
 /// `phase` in stages, each of which trains one more group of the layers of `plan`, from the last to the first.
-fn stages(
-    phase: &Phase,
-    gradual: &GradualConfig,
-    plan: &FreezePlan,
-    backbone: &Graph,
-    layers: usize,
-) -> Result<Vec<Phase>, GraphError> {
+fn stages(phase: &Phase, gradual: &GradualConfig, plan: &FreezePlan, backbone: &Graph, layers: usize) -> Vec<Phase> {
     let trains: Vec<usize> = (0..backbone.len()).filter(|&at| plan.trains(at)).collect();
     let weighted: Vec<usize> =
         trains.iter().copied().filter(|&at| backbone.nodes()[at].trainable_count() > 0).collect();
@@ -76,20 +70,16 @@ fn stages(
         // The last stage is the plan itself; an earlier one begins where its share of the layers with weights begins.
         let begin = weighted.len() - (weighted.len() * number).div_ceil(stages);
         let first = if number == stages { Some(0) } else { weighted.get(begin).copied() };
-        let names: Vec<String> = trains
-            .iter()
-            .filter(|&&at| first.is_some_and(|first| at >= first))
-            .map(|&at| backbone.nodes()[at].name().to_owned())
-            .collect();
+        let trained = trains.iter().copied().filter(|&at| first.is_some_and(|first| at >= first));
         let before = (stages - 1) * gradual.epochs_per_stage;
         let epochs = if number == stages { phase.epochs - before } else { gradual.epochs_per_stage };
-        Ok(Phase {
+        Phase {
             name: format!("{} {number}/{stages}", phase.name),
             epochs,
-            plan: FreezePlan::new(backbone, &Selection::Patterns(names))?.extended(layers - backbone.len()),
+            plan: FreezePlan::from_layers(backbone.len(), trained).extended(layers - backbone.len()),
             optimizer: slower(&phase.optimizer, gradual.factor.powi(number as i32 - 1)),
             ..phase.clone()
-        })
+        }
     };
     (1..=stages).map(stage).collect()
 }
@@ -133,7 +123,7 @@ pub(crate) fn class_weights(
 
 #[cfg(test)]
 mod tests {
-    use injerto_graph::{Activation, Builder, Operator};
+    use injerto_graph::{Activation, Builder, Operator, Selection};
 
     use super::*;
     use crate::config::{BatchNorm, Schedule};
@@ -183,6 +173,22 @@ mod tests {
         assert_eq!(trained(&phases[0], layers), (8..14).collect::<Vec<_>>());
         assert_eq!(trained(&phases[1], layers), (6..14).collect::<Vec<_>>());
         assert_eq!(trained(&phases[2], layers), (4..14).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_layer_whose_name_looks_like_a_pattern_trains_alone() {
+        let mut net = Builder::new("stars");
+        let input = net.input([2, 2, 1]);
+        let input = net.add("flatten", Operator::Flatten {}, &[input]);
+        let dense = || Operator::Dense { units: 4, use_bias: true, activation: Activation::Linear };
+        let x = ["dense_1", "dense_2", "dense_*"].into_iter().fold(input, |x, name| net.add(name, dense(), &[x]));
+        net.add("d?nse_1", dense(), &[x]);
+        let graph = net.finish().expect("a graph");
+        let gradual = Some(GradualConfig { stages: 4, epochs_per_stage: 1, factor: 1.0 });
+        let config = PhaseConfig { gradual, ..config(Selection::All) };
+        let phases = phases(&[config], &Callbacks::default(), &graph, 7).expect("phases");
+        assert_eq!(trained(&phases[0], 7), [5, 6]);
+        assert_eq!(trained(&phases[1], 7), [4, 5, 6]);
     }
 
     #[test]

@@ -8,18 +8,39 @@ use injerto_data::folder::{self, Folder, Inventory};
 use injerto_data::generated::Task;
 use injerto_data::look::{Looked, Memory};
 use injerto_data::{Dataset, Loader, LoaderOptions, resize};
-use injerto_graph::{CutOptions, FreezePlan, Graph, Interpolation, Selection, Split};
+use injerto_graph::{FreezePlan, Graph, Interpolation, Selection};
 use injerto_losses::Loss;
 use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::history::Best;
 use injerto_trainer::optimizer::OptimizerConfig;
-use injerto_trainer::{BatchNorm, Model, ModelCard, Phase, Settings, check_compiles, check_monitors};
+use injerto_trainer::plan::{Kept, Place};
+use injerto_trainer::{
+    BatchNorm, Feeding, Model, ModelCard, Phase, PhasePlan, Settings, check_compiles, check_monitors,
+};
+use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
 use crate::config::{self, Config, Generated, Images, InputScale};
 use crate::guard;
 use crate::phases::{class_weights, phases};
 use crate::split::SplitList;
+
+/// `plan.json`: what is decided before the first batch, and trained from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The phases, in order.
+    pub phases: Vec<PhasePlan>,
+}
+
+impl Plan {
+    /// Name of its file in a run's folder.
+    pub const FILE: &str = "plan.json";
+
+    /// As its file has it.
+    pub fn to_json(&self) -> String {
+        crate::json::pretty(self)
+    }
+}
 
 /// An experiment in which everything has been found and fits together; nothing has been trained yet.
 #[derive(Debug)]
@@ -42,8 +63,8 @@ pub struct Prepared {
     pub origin: String,
     /// The backbone's weights.
     pub weights: Weights,
-    /// Stretches of training.
-    pub phases: Vec<Phase>,
+    /// What is decided about each phase.
+    pub plan: Plan,
     /// What the loss of each class is multiplied by, where the experiment says it.
     pub class_weights: Option<Vec<f32>>,
     /// What is allowed and probably not meant.
@@ -118,7 +139,6 @@ impl Prepared {
         let weights = resolved.weights(catalog, cache)?;
         let mut warnings = warnings(&config);
         warnings.extend(resolved.warnings.iter().cloned());
-        warnings.extend(homeless_features(&config, &phases, &graph, &train, validation.as_ref()));
         let card = ModelCard {
             backbone_layers: backbone.len(),
             backbone: Some(resolved.name.clone()),
@@ -142,14 +162,42 @@ impl Prepared {
             backbone,
             origin: resolved.origin.to_string(),
             weights,
-            phases,
+            plan: Plan { phases: Vec::new() },
             class_weights,
             warnings,
             split: None,
             features,
         };
+        prepared.decide(&phases);
+        prepared.warnings.extend(homeless_features(&prepared));
         prepared.warnings.extend(guard::warning(&prepared, &resolved));
         Ok(prepared)
+    }
+
+    /// Decides about the phases, for the images that there are.
+    pub(crate) fn decide(&mut self, phases: &[Phase]) {
+        self.plan = self.plan_of(phases);
+    }
+
+    /// What these phases mean for the network and the images.
+    pub fn plan_of(&self, phases: &[Phase]) -> Plan {
+        let data = &self.config.data;
+        let feeding = Feeding {
+            training: self.train.samples.len(),
+            validation: self.validation.as_ref().map(|dataset| dataset.samples.len()),
+            augments: !data.augment.is_empty(),
+            mixes: data.mix().is_on(),
+            views: data.cached_views,
+            cache: self.settings(self.config.seed).cache,
+        };
+        let ModelCard { graph, backbone_layers, .. } = &self.card;
+        let phases = phases.iter().map(|phase| PhasePlan::resolve(phase, graph, *backbone_layers, &feeding));
+        Plan { phases: phases.collect() }
+    }
+
+    /// The phases as the experiment asks for them.
+    pub fn phases(&self) -> Vec<Phase> {
+        self.plan.phases.iter().map(|plan| plan.phase.clone()).collect()
     }
 
     /// The network with the backbone's weights and a fresh head.
@@ -168,7 +216,7 @@ impl Prepared {
     /// As [`Prepared::model`]'s, and a network that the kernels cannot compile.
     pub fn rehearse(&self, device: &Device) -> Result<(), ExperimentError> {
         let model = self.model(self.config.seed, device)?;
-        Ok(check_compiles(&model, &self.phases, self.config.uses_kernels())?)
+        Ok(check_compiles(&model, &self.plan.phases, self.config.uses_kernels())?)
     }
 
     /// The same network with fresh weights throughout.
@@ -184,11 +232,11 @@ impl Prepared {
     ///
     /// # Errors
     /// None in practice: a plan for all layers always resolves.
-    pub fn scratch_phase(&self, learning_rate: f64) -> Result<Phase, ExperimentError> {
-        let epochs = self.phases.iter().map(|phase| phase.epochs).sum();
+    pub fn scratch_plan(&self, learning_rate: f64) -> Result<Plan, ExperimentError> {
+        let epochs = self.plan.phases.iter().map(|plan| plan.phase.epochs).sum();
         let plan = FreezePlan::new(&self.card.graph, &Selection::All)?;
         let phase = Phase::new("scratch", epochs, plan, OptimizerConfig::adam(learning_rate));
-        Ok(Phase { batch_norm: BatchNorm::Update, ..phase })
+        Ok(self.plan_of(&[Phase { batch_norm: BatchNorm::Update, ..phase }]))
     }
 
     /// Loaders of the training and the validation images.
@@ -233,7 +281,6 @@ impl Prepared {
                 memory: cache.memory_mb << 20,
                 precision: cache.precision,
             },
-            cached_views: self.config.data.cached_views,
             kernels: self.config.uses_kernels(),
         }
     }
@@ -295,33 +342,25 @@ fn warnings(config: &Config) -> Vec<String> {
 }
 
 /// A word on features that have no place: they fit into neither memory nor, as the experiment wants it, the cache.
-fn homeless_features(
-    config: &Config,
-    phases: &[Phase],
-    graph: &Graph,
-    train: &Dataset,
-    validation: Option<&Dataset>,
-) -> Option<String> {
-    if config.cache.keep {
-        return None;
-    }
-    let views = config.data.cached_views.filter(|_| !config.data.augment.is_empty());
-    let fresh = config.data.mix().is_on() || (!config.data.augment.is_empty() && views.is_none());
-    let trained = if fresh { 0 } else { train.samples.len() * views.unwrap_or(1) };
-    let rows = trained.max(validation.map_or(0, |validation| validation.samples.len()));
-    let bytes_of = |phase: &Phase| {
-        let split = Split::planned(graph, &phase.plan, CutOptions::default());
-        let values = if split.prefix.len() < 2 { 0 } else { split.crossing_values(graph) };
-        rows.saturating_mul(values).saturating_mul(config.cache.precision.bytes())
+fn homeless_features(prepared: &Prepared) -> Option<String> {
+    let bytes_of = |plan: &PhasePlan| {
+        let rows = |kept: Kept, images: usize| match kept {
+            Kept::Features { views, place: Place::Nowhere } => images.saturating_mul(views.unwrap_or(1)),
+            Kept::Features { .. } | Kept::Nothing(_) => 0,
+        };
+        let training = rows(plan.keeps.training, prepared.train.samples.len());
+        let validation = prepared.validation.as_ref().map_or(0, |dataset| dataset.samples.len());
+        (training.max(rows(plan.keeps.validation, validation)) as u64).saturating_mul(plan.cut.bytes)
     };
-    let (phase, bytes) = phases.iter().map(|phase| (phase, bytes_of(phase))).max_by_key(|(_, bytes)| *bytes)?;
-    (bytes > config.cache.memory_mb << 20).then(|| {
+    let phases = &prepared.plan.phases;
+    let (plan, bytes) = phases.iter().map(|plan| (plan, bytes_of(plan))).max_by_key(|(_, bytes)| *bytes)?;
+    (bytes > 0).then(|| {
         format!(
             "the features of phase '{}' take {} KiB, more than cache.memory_mb = {}, and cache.keep = false keeps them nowhere \
              else: they are computed anew in every epoch, which takes longer and trains the same",
-            phase.name,
+            plan.phase.name,
             bytes.div_ceil(1 << 10),
-            config.cache.memory_mb
+            prepared.config.cache.memory_mb
         )
     })
 }

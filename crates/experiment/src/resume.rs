@@ -158,8 +158,10 @@ impl Prepared {
         }
         if let Some(digest) = notes.get(DATA) {
             prepared.keep_split(folder, digest, changed_data)?;
+            // Other images may have other room for their features.
+            prepared.decide(&prepared.phases());
         }
-        for name in progress.lengthened(&prepared.phases)?.stretched {
+        for name in progress.lengthened(&prepared.phases())?.stretched {
             prepared.warnings.push(format!(
                 "the schedule of phase '{name}' is stretched over its epochs: from here its learning rate is that of the \
                  longer phase, while its epochs so far had others than a phase of this length would have had"

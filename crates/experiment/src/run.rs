@@ -6,7 +6,7 @@ use injerto_data::Loader;
 use injerto_files::to_text;
 use injerto_trainer::history::EpochRecord;
 use injerto_trainer::metrics::Report;
-use injerto_trainer::{Checkpoints, Event, Fit, Fitted, Model, Observer, Phase, Progress, Seconds};
+use injerto_trainer::{Checkpoints, Event, Fit, Fitted, Model, Observer, PhasePlan, Progress, Seconds};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
@@ -16,7 +16,7 @@ use crate::record::History;
 use crate::resume::{anchored, notes};
 use crate::split::SplitList;
 use crate::tensorboard::TensorBoard;
-use crate::{ExperimentError, Prepared, RunFolder};
+use crate::{ExperimentError, Plan, Prepared, RunFolder};
 
 /// `summary.json`: what scripts read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -147,7 +147,7 @@ pub struct Watch<'a> {
     pub stop: &'a AtomicBool,
 }
 
-/// Trains, and leaves the folder: resolved experiment, environment, list of images, history, TensorBoard events, checkpoints,
+/// Trains, and leaves the folder: resolved experiment, plan, environment, list of images, history, TensorBoard events, checkpoints,
 /// summary. A run that was complete before is not touched.
 ///
 /// # Errors
@@ -165,6 +165,7 @@ pub fn run(
     if folder.read(RunFolder::EXPERIMENT)?.as_deref() != Some(&experiment) {
         folder.write(RunFolder::EXPERIMENT, &experiment)?;
     }
+    folder.write(RunFolder::PLAN, &prepared.plan.to_json())?;
     if !resume {
         let environment = serde_json::to_string_pretty(&environment(config.device.name())).expect("plain data");
         folder.write(RunFolder::ENVIRONMENT, &environment)?;
@@ -174,7 +175,7 @@ pub fn run(
     let checkpoints =
         Checkpoints::new(folder.path(), config.checkpoint.save_best_only).with_notes(notes(prepared, split.as_ref()));
     let progress = if resume { checkpoints.resume(&mut model)? } else { None };
-    if let Some(progress) = progress.as_ref().filter(|progress| progress.is_complete(&prepared.phases))
+    if let Some(progress) = progress.as_ref().filter(|progress| progress.is_complete(&prepared.phases()))
         && let Some(summary) = whole_summary(folder, config, progress)
     {
         return Ok(Outcome { summary, model });
@@ -192,7 +193,7 @@ pub fn run(
     let fitted = Fit {
         train: &train,
         validation: validation.as_ref(),
-        phases: &prepared.phases,
+        plans: &prepared.plan.phases,
         settings: &settings,
         checkpoints: Some(&checkpoints),
         observer: &mut (&mut keeper, (&mut history, (&mut board, &mut *watch.observer))),
@@ -286,16 +287,16 @@ fn transfer_gain(
     own: (u32, Vec<f64>),
     watch: &mut Watch<'_>,
 ) -> Result<Option<Gain>, ExperimentError> {
-    let scratch = [prepared.scratch_phase(asked.scratch.learning_rate)?];
+    let scratch = prepared.scratch_plan(asked.scratch.learning_rate)?;
     let mut pairs = Vec::new();
     for &seed in &asked.seeds {
-        let mut curve = |mut model: Model, phases: &[Phase]| -> Result<Option<Vec<f64>>, ExperimentError> {
+        let mut curve = |mut model: Model, plan: &Plan| -> Result<Option<Vec<f64>>, ExperimentError> {
             let (train, validation) = prepared.loaders(seed);
             let settings = prepared.settings(seed);
             let fitted = Fit {
                 train: &train,
                 validation: validation.as_ref(),
-                phases,
+                plans: &plan.phases,
                 settings: &settings,
                 checkpoints: None,
                 observer: &mut *watch.observer,
@@ -308,7 +309,7 @@ fn transfer_gain(
             Some(own.1.clone())
         } else {
             (watch.announce)(&format!("seed {seed}, by transfer"));
-            curve(prepared.model(seed, device)?, &prepared.phases)?
+            curve(prepared.model(seed, device)?, &prepared.plan)?
         };
         let Some(transfer) = transfer else { return Ok(None) };
         (watch.announce)(&format!("seed {seed}, from scratch"));
@@ -322,15 +323,14 @@ fn summarise(prepared: &Prepared, fitted: &Fitted) -> Summary {
     let config = &prepared.config;
     let unreadable = prepared.looked.unreadable.iter();
     let unreadable = unreadable.map(|file| (to_text(file.path.as_os_str()).into_owned(), file.reason.clone()));
-    let phase = |phase: &Phase| {
+    let phase = |plan: &PhasePlan| {
         let own: Vec<EpochRecord> =
-            fitted.history.iter().filter(|record| record.phase == phase.name).cloned().collect();
-        let (trainable_params, non_trainable_params) = phase.plan.counts(&prepared.card.graph);
+            fitted.history.iter().filter(|record| record.phase == plan.phase.name).cloned().collect();
         PhaseSummary {
-            name: phase.name.clone(),
+            name: plan.phase.name.clone(),
             epochs: own.len(),
-            trainable_params,
-            non_trainable_params,
+            trainable_params: plan.trainable,
+            non_trainable_params: plan.non_trainable,
             seconds: own.iter().map(|record| record.seconds).sum(),
             history: own,
         }
@@ -345,7 +345,7 @@ fn summarise(prepared: &Prepared, fitted: &Fitted) -> Summary {
             validation: prepared.validation.as_ref().map_or_else(Vec::new, injerto_data::Dataset::counts),
         }),
         weights: Some(prepared.origin.clone()),
-        phases: prepared.phases.iter().map(phase).collect(),
+        phases: prepared.plan.phases.iter().map(phase).collect(),
         best: BestSummary {
             epoch: fitted.best.epoch,
             monitor: fitted.best.monitor.name().to_owned(),

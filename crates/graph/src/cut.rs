@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
-use std::fmt;
+
+use serde::{Deserialize, Serialize};
 
 use crate::{FreezePlan, Graph, Split};
 
@@ -29,8 +30,7 @@ impl Default for CutOptions {
 /// `bytes that cross * multiply_adds_per_byte + multiply-adds of the frozen layers in the tail`,
 ///
 /// and of equal ones the latest. It is exact on every graph, branches included: a minimum cut of a flow network.
-/// Its text is the plan's line about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cut {
     /// Prefix and tail.
     pub split: Split,
@@ -43,7 +43,7 @@ pub struct Cut {
     /// Bytes that would cross at the latest cut.
     pub latest_bytes: u64,
     /// Name of the first layer of the tail, if there is a tail.
-    before: Option<String>,
+    pub before: Option<String>,
 }
 
 impl Cut {
@@ -63,34 +63,6 @@ impl Cut {
             split,
         }
     }
-}
-
-impl fmt::Display for Cut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(before) = &self.before else {
-            return write!(f, "nothing trains: {} an image", kilobytes(self.bytes));
-        };
-        write!(f, "cut before {before}: {} an image", kilobytes(self.bytes))?;
-        if self.recomputed.is_empty() {
-            return write!(f, "; nothing is computed twice");
-        }
-        let (latest, again) = (kilobytes(self.latest_bytes), millions(self.multiply_adds));
-        write!(f, " instead of {latest}; recomputes {again} multiply-adds an image each epoch")
-    }
-}
-
-/// Bytes in thousands, as files are measured.
-fn kilobytes(bytes: u64) -> String {
-    match bytes {
-        0..1_000 => format!("{bytes} B"),
-        1_000..10_000 => format!("{:.1} KB", bytes as f64 / 1e3),
-        10_000..1_000_000 => format!("{:.0} KB", bytes as f64 / 1e3),
-        _ => format!("{:.1} MB", bytes as f64 / 1e6),
-    }
-}
-
-fn millions(number: u64) -> String {
-    if number < 100_000 { crate::summary::grouped(number as usize) } else { format!("{:.1} M", number as f64 / 1e6) }
 }
 
 /// The cheapest prefix within the latest one.

@@ -99,6 +99,13 @@ impl FreezePlan {
         Ok(Self { trainable })
     }
 
+    /// The plan for a network of `layers` layers, of which those at these positions train.
+    pub fn from_layers(layers: usize, trained: impl IntoIterator<Item = usize>) -> Self {
+        let mut trainable = vec![false; layers];
+        trained.into_iter().for_each(|at| trainable[at] = true);
+        Self { trainable }
+    }
+
     /// The plan for this plan's network with `layers` more behind it, which all train.
     pub fn extended(&self, layers: usize) -> Self {
         let mut trainable = self.trainable.clone();

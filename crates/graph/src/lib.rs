@@ -39,5 +39,5 @@ pub use error::GraphError;
 pub use freeze::{FreezePlan, LayerRef, Selection, matches_pattern};
 pub use network::{Graph, GraphSpec, Layer, Node};
 pub use operator::{Activation, Operator, Padding, Window};
-pub use shape::{Parameter, Role, Shape, window_padding};
+pub use shape::{Parameter, ParameterId, Role, Shape, window_padding};
 pub use split::Split;

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{GraphError, Operator, Parameter, Shape, limits, shape};
+use crate::{GraphError, Operator, Parameter, ParameterId, Shape, limits, shape};
 
 /// One layer as it is written down.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -191,6 +191,34 @@ impl Graph {
     /// Number of values in all parameters.
     pub fn parameter_count(&self) -> usize {
         self.nodes.iter().map(Node::parameter_count).sum()
+    }
+
+    /// One parameter.
+    ///
+    /// # Panics
+    /// If the graph has no such parameter.
+    pub fn parameter(&self, id: ParameterId) -> &Parameter {
+        &self.nodes[id.layer()].parameters[id.place()]
+    }
+
+    /// `LAYER/PARAMETER`, the name of a parameter in files.
+    ///
+    /// # Panics
+    /// If the graph has no such parameter.
+    pub fn parameter_name(&self, id: ParameterId) -> String {
+        format!("{}/{}", self.nodes[id.layer()].name(), self.parameter(id).name())
+    }
+
+    /// All parameters of these layers, in order.
+    ///
+    /// # Panics
+    /// If the graph has no such layer.
+    pub fn parameters_of<'a>(&'a self, layers: &'a [usize]) -> impl Iterator<Item = ParameterId> + 'a {
+        let of_layer = |&layer: &usize| {
+            let places = 0..self.nodes[layer].parameters.len();
+            places.map(move |place| ParameterId::new(layer, place))
+        };
+        layers.iter().flat_map(of_layer)
     }
 
     /// The network up to and with the layer at `last`: all that this layer needs, in the same order.

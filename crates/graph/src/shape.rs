@@ -104,6 +104,43 @@ impl Parameter {
     }
 }
 
+/// Which parameter of a graph: the position of its layer, and its place in the layer's list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ParameterId {
+    /// Position of the layer in [`Graph::nodes`](crate::Graph::nodes).
+    pub layer: u32,
+    /// Place in [`Node::parameters`](crate::Node::parameters).
+    pub place: u32,
+}
+
+impl ParameterId {
+    /// The parameter at `place` of the layer at `layer`.
+    ///
+    /// # Panics
+    /// Beyond what 32 bits count, which is far more layers than [`limits`] allow.
+    pub fn new(layer: usize, place: usize) -> Self {
+        let narrow = |number: usize| u32::try_from(number).expect("a graph has far fewer layers and parameters");
+        Self { layer: narrow(layer), place: narrow(place) }
+    }
+
+    /// Position of the layer, as an index.
+    pub fn layer(self) -> usize {
+        self.layer as usize
+    }
+
+    /// Place in the layer's list, as an index.
+    pub fn place(self) -> usize {
+        self.place as usize
+    }
+}
+
+impl From<(usize, usize)> for ParameterId {
+    /// From layer and place.
+    fn from((layer, place): (usize, usize)) -> Self {
+        Self::new(layer, place)
+    }
+}
+
 /// Padding of one axis, `(before, after)`, and the length of the output; `None` where no window fits.
 ///
 /// `same` is TensorFlow's rule (<https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2>): the total is

@@ -1,16 +1,19 @@
+use serde::{Deserialize, Serialize};
+
 use crate::{Cut, CutOptions, FreezePlan, Graph};
 
 /// A network in two: the frozen prefix, which depends on the image alone, and the tail with all that trains.
 ///
 /// No gradient reaches the prefix and no randomness touches it: its output for an image never changes, so what crosses
 /// can be computed once per image: a frozen layer draws no random numbers ([`FreezePlan`]). The tail may begin with frozen layers ([`Split::planned`]); they run in inference.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Split {
     /// Layers of the prefix, in order. The input layer is always one of them.
     pub prefix: Vec<usize>,
     /// Layers of the tail, in order.
     pub tail: Vec<usize>,
     /// Layers of the prefix whose outputs the tail takes (or, where there is no tail, the last layer).
+    #[serde(rename = "boundary")]
     pub crossing: Vec<usize>,
 }
 

@@ -6,10 +6,12 @@ use injerto_experiment::Summary;
 use injerto_experiment::config::{Config, Images};
 use injerto_experiment::gain::Gain;
 use injerto_files::shown;
+use injerto_trainer::PhasePlan;
 use serde_json::Value;
 
 use crate::curves::{gain_figure, run_figure};
 use crate::page::{duration, figures, grouped, page, section, table, tile};
+use crate::plan as words;
 use crate::run::Run;
 use crate::svg::escaped;
 use crate::verdict::{State, Verdict, verdict};
@@ -33,7 +35,7 @@ pub fn report(run: &Run) -> String {
     if let Some(gain) = summary.and_then(|summary| summary.transfer_gain.as_ref()) {
         body += &section("What transfer gained", &transfer(gain));
     }
-    body += &section("Plan", &plan(run));
+    body += &section("Plan", &(plan(run) + &plans(run)));
     if let Some(summary) = summary {
         body += &section("Where the time went", &time(summary));
         body += &section("Files left out", &skipped(summary));
@@ -337,6 +339,23 @@ fn plan(run: &Run) -> String {
     ];
     let rows: Vec<Vec<String>> = rows.iter().map(|(what, value)| vec![(*what).to_owned(), escaped(value)]).collect();
     table(&["", ""], &rows).replace("<tr><th></th><th></th></tr>\n", "")
+}
+
+/// What was decided about each phase before it began.
+fn plans(run: &Run) -> String {
+    let row = |plan: &PhasePlan| {
+        let mut words = vec![words::parts(plan), words::cut(plan)];
+        words.extend(words::keeps(plan));
+        vec![
+            escaped(&plan.phase.name),
+            plan.phase.epochs.to_string(),
+            grouped(plan.trainable),
+            grouped(plan.non_trainable),
+            words.iter().map(|line| escaped(line)).collect::<Vec<_>>().join("<br>"),
+        ]
+    };
+    let rows: Vec<Vec<String>> = run.plan.iter().flat_map(|plan| &plan.phases).map(row).collect();
+    table(&["phase", "#epochs", "#trainable", "#non-trainable", "network"], &rows)
 }
 
 fn time(summary: &Summary) -> String {

@@ -2,6 +2,7 @@
 //!
 //! - [`Run`]: what a run's folder says;
 //! - [`verdict`]: whether it still improves, has converged or overfits, in words with the numbers;
+//! - [`plan`]: what is decided about a phase, in words;
 //! - [`write()`]: `plots/` and `report.html`;
 //! - [`Comparison`]: several runs together.
 //!
@@ -14,6 +15,7 @@ mod error;
 mod font;
 mod html;
 mod page;
+pub mod plan;
 mod raster;
 mod run;
 pub mod scene;

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
-use injerto_experiment::Summary;
 use injerto_experiment::config::Config;
+use injerto_experiment::{Plan, Summary};
 use injerto_trainer::history::{Best, EpochRecord, Metric, Mode};
 use serde_json::Value;
 
@@ -29,6 +29,8 @@ pub struct Run {
     pub metrics: Value,
     /// `environment.json`.
     pub environment: Value,
+    /// `plan.json`; a run of another version may have none that this one reads.
+    pub plan: Option<Plan>,
     /// `experiment.toml`.
     pub experiment: Option<String>,
 }
@@ -110,10 +112,12 @@ impl Run {
         let folder_name =
             || folder.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());
         let name = summary.as_ref().map(|summary| summary.name.clone()).or(config.map(|config| config.name));
+        let plan = optional(&folder.join(Plan::FILE))?.and_then(|text| serde_json::from_str(&text).ok());
         let environment = optional(&folder.join("environment.json"))?;
         let environment = environment.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(Value::Null);
         let name = name.unwrap_or_else(folder_name);
-        Ok(Self { folder: folder.to_owned(), name, history, best, classes, summary, metrics, environment, experiment })
+        let folder = folder.to_owned();
+        Ok(Self { folder, name, history, best, classes, summary, metrics, environment, plan, experiment })
     }
 
     /// Consecutive epochs of one phase, in their order.

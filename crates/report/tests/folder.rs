@@ -248,3 +248,32 @@ fn runs_are_compared() {
     assert!(html.contains("What good gains") && html.contains("+0.220"), "{html}");
     assert!(folder.path().join("out/compare.png").is_file() && folder.path().join("out/compare.svg").is_file());
 }
+
+#[test]
+fn the_plan_is_told_as_it_was_made() {
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), "summary.json", &summary("cats", 0.97));
+    let layer = json!({ "name": "stem", "trains": false });
+    let phase = json!({ "name": "fine-tuning", "epochs": 4, "plan": [false], "batch_norm": "frozen",
+        "optimizer": { "name": "adam", "learning_rate": 1e-3 } });
+    let cut = json!({ "split": { "prefix": [0], "tail": [1], "boundary": [0] }, "recomputed": [1], "multiply_adds": 5_587_200,
+        "bytes": 38_400, "latest_bytes": 268_800, "before": "block_2_expand" });
+    let keeps = json!({ "training": { "features": { "views": 4, "place": "folder" } }, "validation": { "nothing": "no_images" } });
+    let plan = json!({ "phase": phase, "layers": [layer], "cut": cut, "precision": "f32", "boundary_values": 9_600,
+        "keeps": keeps, "trainable": 1_862_721, "non_trainable": 2_257_984 });
+    put(folder.path(), "plan.json", &json!({ "phases": [plan] }));
+    let html = report(&Run::load(folder.path()).unwrap());
+    well_formed(&html.replace("<br>", ""));
+    for words in [
+        "<td>fine-tuning</td>",
+        "2,257,984",
+        "frozen prefix 1 layers, tail 1 layers, 9,600 values per image between them",
+        "cut before block_2_expand: 38 KB per image instead of 269 KB; recomputes 5.6 M multiply-adds per image in each epoch",
+        "4 changed views of each training image pass the prefix once",
+    ] {
+        assert!(html.contains(words), "{words}");
+    }
+    // A plan of another version is left out, and the rest is drawn.
+    put(folder.path(), "plan.json", &json!({ "phases": [{ "phase": "another" }] }));
+    assert!(!report(&Run::load(folder.path()).unwrap()).contains("frozen prefix 1 layers"));
+}

@@ -1,14 +1,13 @@
 //! What computes: the project's own kernels on the CPU, or Burn's operators, on every device.
 
 use burn::tensor::{Tensor, TensorData};
-use injerto_backbones::network::{Network, ParameterId, TrainingPass, Value, to_input};
+use injerto_backbones::network::{Network, TrainingPass, Value, to_input};
 use injerto_data::Batch;
-use injerto_graph::Split;
+use injerto_graph::{ParameterId, Split};
 use injerto_kernels::{inference, training};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng as _;
 
-use crate::host::name;
 use crate::optimizer::Update;
 use crate::runner::compile;
 use crate::{Model, TrainError};
@@ -76,8 +75,8 @@ impl Engine {
     /// Takes the tail's parameters from the network.
     pub(crate) fn load(&mut self, network: &Network, split: &Split) -> Result<(), TrainError> {
         let Self::Kernels(kernels) = self else { return Ok(()) };
-        for (layer, place, values) in network.parameters_of(&split.tail) {
-            kernels.tail.set((layer, place), &values)?;
+        for (id, values) in network.parameters_of(&split.tail) {
+            kernels.tail.set(id, &values)?;
         }
         Ok(())
     }
@@ -132,11 +131,16 @@ impl Engine {
                 let mut moved: Vec<(ParameterId, String, Vec<f32>, Vec<f32>)> = Vec::with_capacity(leaves.len());
                 for (id, leaf) in leaves {
                     let Some(gradient) = leaf.gradient(&mut gradients) else { continue };
-                    moved.push((id, name(&graph, id), network.values(id), network.to_values(id, &gradient)));
+                    moved.push((id, graph.parameter_name(id), network.values(id), network.to_values(id, &gradient)));
                 }
                 let mut updates: Vec<Update<'_>> = moved
                     .iter_mut()
-                    .map(|(id, name, values, gradient)| Update { name, values, gradient, multiplier: multiplier(id.0) })
+                    .map(|(id, name, values, gradient)| Update {
+                        name,
+                        values,
+                        gradient,
+                        multiplier: multiplier(id.layer()),
+                    })
                     .collect();
                 update(&mut updates);
                 moved.iter().for_each(|(id, _, values, _)| network.set_values(*id, values));
@@ -153,7 +157,7 @@ impl Engine {
                 let gradient = gradient.map(|gradient| gradient.into_data().iter::<f32>().collect());
                 kernels.tail.backward(&gradient.unwrap_or_else(|| vec![0.0; outputs.shape().num_elements()]));
                 let trained: Vec<(ParameterId, &mut [f32], &mut [f32])> = kernels.tail.trained_mut().collect();
-                let names: Vec<String> = trained.iter().map(|(id, ..)| name(&graph, *id)).collect();
+                let names: Vec<String> = trained.iter().map(|(id, ..)| graph.parameter_name(*id)).collect();
                 let mut updates: Vec<Update<'_>> = trained
                     .into_iter()
                     .zip(&names)
@@ -161,7 +165,7 @@ impl Engine {
                         name,
                         values,
                         gradient,
-                        multiplier: multiplier(id.0),
+                        multiplier: multiplier(id.layer()),
                     })
                     .collect();
                 update(&mut updates);

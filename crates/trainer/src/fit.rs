@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use burn::tensor::{Tensor, TensorData};
 use injerto_data::augment::Mix;
 use injerto_data::{Batch, Batches, Loader, Skipped};
-use injerto_graph::{CutOptions, FreezePlan, Operator, Split};
+use injerto_graph::{FreezePlan, Split};
 use injerto_losses::sample_weights;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -20,6 +20,7 @@ use crate::host::{put, swap_averages, tail_weights};
 use crate::metrics::{Accumulator, Predictions, Report};
 use crate::observer::{Event, Observer};
 use crate::optimizer::{Optimizer, OptimizerConfig, Pace};
+use crate::plan::{Kept, PhasePlan};
 use crate::schedule::{Course, Schedule};
 use crate::{Checkpoints, Model, Progress, TrainError};
 
@@ -85,9 +86,6 @@ pub struct Settings {
     pub class_weights: Option<Vec<f32>>,
     /// Whether and how features of the frozen prefix are kept.
     pub cache: CacheSettings,
-    /// Where the training images are changed at random: keep the features of so many views of each, in place of a new one
-    /// each epoch; `None` keeps none.
-    pub cached_views: Option<usize>,
     /// Compute with the project's kernels instead of Burn's operators; for networks on the CPU.
     pub kernels: bool,
 }
@@ -155,22 +153,11 @@ pub fn check_monitors(phases: &[Phase], best: &Best, validates: bool) -> Result<
 ///
 /// # Errors
 /// A network that the kernels cannot compile.
-pub fn check_compiles(model: &Model, phases: &[Phase], kernels: bool) -> Result<(), TrainError> {
-    for phase in phases {
-        let split = Split::planned(model.network.graph(), &phase.plan, CutOptions::default());
-        let moving = moving(model, phase, &split);
-        Engine::new(kernels, model, &split, &|layer| phase.plan.trains(layer), &moving)?;
+pub fn check_compiles(model: &Model, plans: &[PhasePlan], kernels: bool) -> Result<(), TrainError> {
+    for plan in plans {
+        Engine::new(kernels, model, plan.split(), &|layer| plan.trains(layer), &plan.updates_statistics())?;
     }
     Ok(())
-}
-
-/// Batch normalisations of the tail that use the batch's statistics and move their own.
-fn moving(model: &Model, phase: &Phase, split: &Split) -> Vec<usize> {
-    let nodes = model.network.graph().nodes();
-    // A normalisation in the head is new, and its statistics with it.
-    let moves = |at: usize| phase.batch_norm == BatchNorm::Update || at >= model.card.backbone_layers;
-    let is_norm = |at: usize| matches!(nodes[at].operator(), Operator::BatchNormalization { .. });
-    split.tail.iter().copied().filter(|&at| phase.plan.trains(at) && is_norm(at) && moves(at)).collect()
 }
 
 /// A training that has not begun.
@@ -179,8 +166,8 @@ pub struct Fit<'a> {
     pub train: &'a Loader,
     /// Images to judge by after each epoch.
     pub validation: Option<&'a Loader>,
-    /// One after the other.
-    pub phases: &'a [Phase],
+    /// One after the other, made for this model and these images.
+    pub plans: &'a [PhasePlan],
     /// How.
     pub settings: &'a Settings,
     /// Where each epoch's files go; `None` keeps nothing.
@@ -201,8 +188,9 @@ impl Fit<'_> {
     /// # Errors
     /// Images, weights or loss that do not fit; divergence; files that cannot be written.
     pub fn run(self, model: &mut Model, progress: Option<Progress>) -> Result<Fitted, TrainError> {
-        let Self { train, validation, phases, settings, checkpoints, observer, stop } = self;
-        check_monitors(phases, &settings.best, validation.is_some())?;
+        let Self { train, validation, plans, settings, checkpoints, observer, stop } = self;
+        let phases: Vec<Phase> = plans.iter().map(|plan| plan.phase.clone()).collect();
+        check_monitors(&phases, &settings.best, validation.is_some())?;
         let began = Instant::now();
         let mut run = Run {
             model,
@@ -216,7 +204,7 @@ impl Fit<'_> {
             predictions: None,
         };
         let mut progress = progress.unwrap_or_else(|| Progress::new(settings.best.clone()));
-        let mut reopened = progress.go_on_with(phases)?;
+        let mut reopened = progress.go_on_with(&phases)?;
         let (seconds_before, images_before) = (progress.seconds, progress.images);
         let spent = |run: &Run<'_>| {
             let decode = train.decode_time() + validation.map_or(Duration::ZERO, Loader::decode_time);
@@ -224,32 +212,31 @@ impl Fit<'_> {
             seconds_before.plus(Seconds { total, decode, ..run.seconds })
         };
         let mut features: Option<Cached> = None;
-        while progress.phases_done < phases.len() && !run.stopped() {
-            let phase = &phases[progress.phases_done];
-            let split = Split::planned(run.model.network.graph(), &phase.plan, CutOptions::default());
-            run.announce(phase, (progress.phases_done, phases.len()), &split);
+        while progress.phases_done < plans.len() && !run.stopped() {
+            let plan = &plans[progress.phases_done];
+            let (phase, split) = (&plan.phase, plan.split());
+            run.announce(plan, (progress.phases_done, plans.len()));
             // The state belongs to a phase that had begun; the next begins afresh.
             let state = progress.optimizer.take().filter(|_| progress.epochs_done > 0);
             let mut optimizer = Optimizer::resume(phase.optimizer.clone(), state.unwrap_or_default());
             if std::mem::take(&mut reopened) {
                 // The end of the phase is undone: the weights to go back to, and the averages in place of the weights.
                 if let Some(left) = progress.left.take() {
-                    progress.snapshot = Some(tail_weights(run.model, &split));
+                    progress.snapshot = Some(tail_weights(run.model, split));
                     put(run.model, &left)?;
                 }
                 swap_averages(&mut run.model.network, &mut optimizer);
             }
-            let moving = moving(run.model, phase, &split);
-            let trains = |layer: usize| phase.plan.trains(layer);
-            let mut engine = Engine::new(settings.kernels, run.model, &split, &trains, &moving)?;
+            let moving = plan.updates_statistics();
+            let mut engine = Engine::new(settings.kernels, run.model, split, &|layer| plan.trains(layer), &moving)?;
             if features.as_ref().is_none_or(|cached| cached.crossing != split.crossing) {
                 // Two phases with the same cut share their features: the layers before it have not changed.
                 drop(features.take());
-                features = Some(run.cache(&split, &engine)?);
+                features = Some(run.cache(plan, &engine)?);
             }
             let here = progress.phases_done;
             while progress.phases_done == here {
-                let begun = Begun { phase, split: &split, moving: &moving, epoch: progress.history.len() };
+                let begun = Begun { plan, split, moving: &moving, epoch: progress.history.len() };
                 let learning_rate = progress.callbacks.learning_rate().unwrap_or(phase.optimizer.learning_rate());
                 let state = (&mut engine, &mut optimizer);
                 let Some(record) = run.epoch(begun, learning_rate, features.as_ref(), state)? else { break };
@@ -263,7 +250,7 @@ impl Fit<'_> {
                 let decision = phase.callbacks.epoch_ended(memory, at, &record, phase.optimizer.learning_rate());
                 progress.history.push(record.clone());
                 if decision.snapshot {
-                    progress.snapshot = Some(tail_weights(run.model, &split));
+                    progress.snapshot = Some(tail_weights(run.model, split));
                 }
                 if let Some(checkpoints) = checkpoints {
                     checkpoints.write_epoch(run.model, &progress, best)?;
@@ -272,7 +259,7 @@ impl Fit<'_> {
                 progress.left = None;
                 match progress.snapshot.take_if(|_| over) {
                     Some(weights) => {
-                        progress.left = Some(tail_weights(run.model, &split));
+                        progress.left = Some(tail_weights(run.model, split));
                         put(run.model, &weights)?;
                     }
                     // What was judged were the averages: they stay at the end, and the weights go on before.
@@ -297,7 +284,7 @@ impl Fit<'_> {
         }
         take_skipped(&mut progress.skipped, train, validation);
         let (seconds, images) = (spent(&run), images_before + run.images);
-        let interrupted = progress.phases_done < phases.len();
+        let interrupted = progress.phases_done < plans.len();
         let Progress { history, best, report, skipped, .. } = progress;
         Ok(Fitted { history, best, seconds, images, interrupted, skipped, report })
     }
@@ -314,6 +301,14 @@ fn take_skipped(known: &mut Vec<(String, String)>, train: &Loader, validation: O
     }
 }
 
+/// The images whose features are kept, and how many random views of each.
+fn kept(loader: Option<&Loader>, kept: Kept) -> Option<(&Loader, Option<usize>)> {
+    match kept {
+        Kept::Features { views, .. } => loader.map(|loader| (loader, views)),
+        Kept::Nothing(_) => None,
+    }
+}
+
 /// Features of the sets that are looked at unchanged more than once.
 struct Cached {
     crossing: Vec<usize>,
@@ -324,7 +319,7 @@ struct Cached {
 /// A phase, and the epoch of the whole run that begins in it, from 0.
 #[derive(Clone, Copy)]
 struct Begun<'a> {
-    phase: &'a Phase,
+    plan: &'a PhasePlan,
     split: &'a Split,
     /// Batch normalisations that move their statistics.
     moving: &'a [usize],
@@ -380,31 +375,25 @@ impl Run<'_> {
         self.stop.load(Ordering::Relaxed)
     }
 
-    fn announce(&mut self, phase: &Phase, place: (usize, usize), split: &Split) {
-        let graph = self.model.network.graph();
-        let (trainable, non_trainable) = phase.plan.counts(graph);
+    fn announce(&mut self, plan: &PhasePlan, place: (usize, usize)) {
         self.observer.observe(&Event::PhaseBegan {
-            name: &phase.name,
+            name: &plan.phase.name,
             place,
-            epochs: phase.epochs,
-            trainable,
-            non_trainable,
-            layers: (split.prefix.len(), split.tail.len()),
-            crossing: split.crossing_values(graph),
+            epochs: plan.phase.epochs,
+            trainable: plan.trainable,
+            non_trainable: plan.non_trainable,
+            layers: (plan.split().prefix.len(), plan.split().tail.len()),
+            crossing: plan.boundary_values,
         });
     }
 
-    /// Features of all images that can be kept, if the prefix does anything; fewer if the run was stopped.
-    fn cache(&mut self, split: &Split, engine: &Engine) -> Result<Cached, TrainError> {
-        let options = self.train.options();
+    /// Features of all images that the plan keeps; fewer if the run was stopped.
+    fn cache(&mut self, plan: &PhasePlan, engine: &Engine) -> Result<Cached, TrainError> {
+        let split = plan.split();
         let mut cached = Cached { crossing: split.crossing.clone(), train: None, validation: None };
-        if split.prefix.len() < 2 {
-            return Ok(cached);
-        }
-        // Another image each epoch has other features each epoch, unless a few views stand for all of them.
-        let views = self.settings.cached_views.filter(|_| !options.augment.is_empty());
-        let train = (!options.mix.is_on() && (options.augment.is_empty() || views.is_some())).then_some(self.train);
-        let (mut before, total) = (0, [train, self.validation].iter().flatten().map(|loader| loader.len()).sum());
+        let train = kept(Some(self.train), plan.keeps.training);
+        let validation = kept(self.validation, plan.keeps.validation);
+        let (mut before, total) = (0, [train, validation].iter().flatten().map(|(loader, _)| loader.len()).sum());
         let mut all = |run: &mut Self, loader: &Loader, views: Option<usize>| {
             let card = &run.model.card;
             let (settings, network) = (&run.settings.cache, &run.model.network);
@@ -421,10 +410,8 @@ impl Run<'_> {
             before += loader.len();
             features
         };
-        for (loader, views, features) in
-            [(train, views, &mut cached.train), (self.validation, None, &mut cached.validation)]
-        {
-            let Some(loader) = loader.filter(|_| !self.stopped()) else { continue };
+        for (set, features) in [(train, &mut cached.train), (validation, &mut cached.validation)] {
+            let Some((loader, views)) = set.filter(|_| !self.stopped()) else { continue };
             *features = all(self, loader, views)?;
         }
         Ok(cached)
@@ -506,7 +493,7 @@ impl Run<'_> {
         cached: Option<&Cached>,
         (engine, optimizer): (&mut Engine, &mut Optimizer),
     ) -> Result<Option<EpochRecord>, TrainError> {
-        let Begun { phase, split, epoch, .. } = begun;
+        let Begun { plan, split, epoch, .. } = begun;
         let began = Instant::now();
         // From seed and epoch, so that a resumed run draws what the first would have drawn.
         let random = ChaCha8Rng::seed_from_u64(self.settings.seed ^ ((epoch as u64 + 1) << 32));
@@ -555,7 +542,7 @@ impl Run<'_> {
         }
         Ok(Some(EpochRecord {
             epoch: epoch + 1,
-            phase: phase.name.clone(),
+            phase: plan.phase.name.clone(),
             loss: running.loss(),
             accuracy: running.accuracy(),
             val_loss: validated.as_ref().map(Accumulator::loss),
@@ -575,12 +562,12 @@ impl Run<'_> {
         targets: Targets<'_>,
     ) -> Result<(), TrainError> {
         let began = Instant::now();
-        let Pass { begun: Begun { phase, split, moving, epoch }, random, optimizer, .. } = pass;
+        let Pass { begun: Begun { plan, split, moving, epoch }, random, optimizer, .. } = pass;
         let (card, device) = (&self.model.card, self.model.network.device().clone());
         let (loss, labels, epoch) = (&card.loss, targets.labels, *epoch);
         let steps_per_epoch = steps_per_epoch as u64;
-        let course = Course { steps_per_epoch, total: steps_per_epoch * phase.epochs as u64 };
-        let pace = phase.schedule.pace(pass.learning_rate, optimizer.state().step, course);
+        let course = Course { steps_per_epoch, total: steps_per_epoch * plan.phase.epochs as u64 };
+        let pace = plan.phase.schedule.pace(pass.learning_rate, optimizer.state().step, course);
         let weights = self.settings.class_weights.as_deref().map(|weights| sample_weights(weights, labels));
         let (running, batch) = (&mut pass.running, pass.done + 1);
         let mut loss_of = |outputs: Tensor<2>| {
@@ -607,8 +594,8 @@ impl Run<'_> {
         };
         let step = Step {
             split,
-            trains: &|layer| phase.plan.trains(layer),
-            multiplier: &|layer| phase.multipliers.get(layer).copied().unwrap_or(1.0),
+            trains: &|layer| plan.trains(layer),
+            multiplier: &|layer| plan.layers[layer].learning_rate_multiplier,
             crossing,
             batch: labels.len(),
             moving,
@@ -644,8 +631,8 @@ impl Run<'_> {
 /// Name of a layer of the tail with a weight that is no number.
 fn broken_layer(model: &Model, split: &Split) -> Option<String> {
     let all = model.network.parameters_of(&split.tail);
-    let broken = all.into_iter().find(|(_, _, values)| values.iter().any(|value| !value.is_finite()));
-    broken.map(|(layer, ..)| model.network.graph().nodes()[layer].name().to_owned())
+    let broken = all.into_iter().find(|(_, values)| values.iter().any(|value| !value.is_finite()));
+    broken.map(|(id, _)| model.network.graph().nodes()[id.layer()].name().to_owned())
 }
 
 /// Batches of these images: changed as in this training epoch, or, where `features` stand for a few views of each, as in

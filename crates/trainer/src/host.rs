@@ -1,17 +1,11 @@
 //! Parameters between the device and the host, where optimisers work.
 
-use injerto_backbones::network::{Network, ParameterId};
+use injerto_backbones::network::Network;
 use injerto_backbones::weights::Weights;
-use injerto_graph::{Graph, Split};
+use injerto_graph::{ParameterId, Split};
 
 use crate::optimizer::Optimizer;
 use crate::{Model, TrainError};
-
-/// `LAYER/PARAMETER`.
-pub(crate) fn name(graph: &Graph, (layer, at): ParameterId) -> String {
-    let node = &graph.nodes()[layer];
-    format!("{}/{}", node.name(), node.parameters[at].name())
-}
 
 /// Lets the weights and their moving averages, where there are some, change places; calling it twice changes nothing.
 /// Whether anything changed.
@@ -23,7 +17,7 @@ pub(crate) fn swap_averages(network: &mut Network, optimizer: &mut Optimizer) ->
         let found = name.rsplit_once('/').and_then(|(layer, parameter)| {
             let layer = graph.position(layer).ok()?;
             let at = graph.nodes()[layer].parameters.iter().position(|own| own.name() == parameter)?;
-            Some((layer, at))
+            Some(ParameterId::new(layer, at))
         });
         let id = found.expect("the optimiser knows the network's parameters only");
         let raw = std::mem::replace(average, network.values(id));
@@ -36,12 +30,10 @@ pub(crate) fn swap_averages(network: &mut Network, optimizer: &mut Optimizer) ->
 pub(crate) fn tail_weights(model: &Model, split: &Split) -> Weights {
     let (graph, all) = (model.network.graph(), model.network.weights());
     let mut tail = Weights::default();
-    for &layer in &split.tail {
-        for at in 0..graph.nodes()[layer].parameters.len() {
-            let name = name(graph, (layer, at));
-            if let Some(values) = all.get(&name) {
-                tail.insert(name, values.shape.clone(), values.data.clone());
-            }
+    for id in graph.parameters_of(&split.tail) {
+        let name = graph.parameter_name(id);
+        if let Some(values) = all.get(&name) {
+            tail.insert(name, values.shape.clone(), values.data.clone());
         }
     }
     tail

@@ -1,6 +1,7 @@
 //! Training: phases, freezing, features of the frozen prefix, optimisers, checkpoints, history.
 //!
-//! - [`Fit`] trains a [`Model`] (a backbone with its head) through [`Phase`]s;
+//! - [`Fit`] trains a [`Model`] (a backbone with its head) through phases;
+//! - [`PhasePlan`]: all that is decided about a phase before its first batch;
 //! - [`Runner`] answers with a trained one;
 //! - [`optimizer`]: Adam and others with Keras's formulas;
 //! - [`schedule`]: learning rates that move from step to step;
@@ -27,6 +28,7 @@ pub mod metrics;
 mod model;
 mod observer;
 pub mod optimizer;
+pub mod plan;
 mod progress;
 mod runner;
 pub mod schedule;
@@ -36,5 +38,6 @@ pub use error::TrainError;
 pub use fit::{BatchNorm, Fit, Fitted, Phase, Seconds, Settings, check_compiles, check_monitors};
 pub use model::{Model, ModelCard};
 pub use observer::{Event, Observer};
+pub use plan::{Feeding, PhasePlan};
 pub use progress::{Asked, Ended, Lengthened, Progress};
 pub use runner::Runner;

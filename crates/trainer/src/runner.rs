@@ -2,8 +2,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, TensorData};
-use injerto_backbones::network::{Network, ParameterId, Value, to_input};
-use injerto_graph::Preprocessing;
+use injerto_backbones::network::{Network, Value, to_input};
+use injerto_graph::{ParameterId, Preprocessing};
 use injerto_kernels::inference::{Input, Program};
 
 use crate::TrainError;
@@ -97,8 +97,7 @@ pub(crate) fn compile(
     layers: &[usize],
     outputs: &[usize],
 ) -> Result<Program, TrainError> {
-    let own: BTreeMap<ParameterId, Vec<f32>> =
-        network.parameters_of(layers).into_iter().map(|(layer, place, values)| ((layer, place), values)).collect();
-    let parameters = |layer, place| Cow::Borrowed(own[&(layer, place)].as_slice());
+    let own: BTreeMap<ParameterId, Vec<f32>> = network.parameters_of(layers).into_iter().collect();
+    let parameters = |layer, place| Cow::Borrowed(own[&ParameterId::new(layer, place)].as_slice());
     Ok(Program::compile(network.graph(), layers, outputs, &parameters, &Input::from(preprocessing))?)
 }

@@ -4,11 +4,11 @@ use burn::tensor::activation;
 use burn::tensor::module::{avg_pool2d, conv2d, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor, TensorData};
-use injerto_graph::{Activation, Node, Operator, Padding, Role, Window, window_padding};
+use injerto_graph::{Activation, Node, Operator, Padding, ParameterId, Role, Window, window_padding};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
-use super::{Network, ParameterId, ParameterTensor, TrainingPass, floats};
+use super::{Network, ParameterTensor, TrainingPass, floats};
 
 /// What a layer puts out.
 #[derive(Debug, Clone)]
@@ -109,7 +109,7 @@ impl Network {
     fn layer(&self, at: usize, node: &Node, mut inputs: Vec<Value>, training: Option<&mut TrainingPass<'_>>) -> Value {
         let parameter = |role: Role, training: Option<&TrainingPass<'_>>| {
             let place = node.parameters.iter().position(|p| p.role == role)?;
-            let leaf = training.and_then(|pass| pass.leaves.get(&(at, place)));
+            let leaf = training.and_then(|pass| pass.leaves.get(&ParameterId::new(at, place)));
             Some(leaf.unwrap_or(&self.parameters[at][place]).clone())
         };
         let vector = |role, training| parameter(role, training).map(|p: ParameterTensor| p.vector());
@@ -161,7 +161,7 @@ impl Network {
                         let moved = |role, old: Tensor<1>, new: Tensor<1>| {
                             let place = node.parameters.iter().position(|p| p.role == role).expect("has statistics");
                             let kept = old.mul_scalar(*momentum) + new.inner().mul_scalar(1.0 - momentum);
-                            ((at, place) as ParameterId, ParameterTensor::Vector(kept))
+                            (ParameterId::new(at, place), ParameterTensor::Vector(kept))
                         };
                         pass.statistics.push(moved(Role::MovingMean, stored.0, mean.clone()));
                         pass.statistics.push(moved(Role::MovingVariance, stored.1, variance.clone()));

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use burn::tensor::{Device, TensorData};
-use injerto_graph::{Graph, Split};
+use injerto_graph::{Graph, ParameterId, Split};
 use rand_chacha::ChaCha8Rng;
 
 pub use forward::Value;
@@ -56,9 +56,6 @@ pub enum NetworkError {
         shape: Vec<usize>,
     },
 }
-
-/// Position of a parameter: layer, and place in that layer's list.
-pub type ParameterId = (usize, usize);
 
 /// A graph with its parameters on a device.
 #[derive(Debug, Clone)]
@@ -134,10 +131,9 @@ impl Network {
         weights
     }
 
-    /// Parameters of some layers on the host, in the graph's axes: layer, place in that layer's list, values.
-    pub fn parameters_of(&self, layers: &[usize]) -> Vec<(usize, usize, Vec<f32>)> {
-        let of_layer = |&layer: &usize| (0..self.parameters[layer].len()).map(move |at| (layer, at));
-        layers.iter().flat_map(of_layer).map(|(layer, at)| (layer, at, self.values((layer, at)))).collect()
+    /// Parameters of some layers on the host, in the graph's axes.
+    pub fn parameters_of(&self, layers: &[usize]) -> Vec<(ParameterId, Vec<f32>)> {
+        self.graph.parameters_of(layers).map(|id| (id, self.values(id))).collect()
     }
 
     /// Values of a parameter on the host, in the graph's axes.
@@ -146,8 +142,8 @@ impl Network {
     }
 
     /// Values of a tensor that belongs to a parameter, such as its gradient, on the host in the graph's axes.
-    pub fn to_values(&self, (layer, at): ParameterId, tensor: &ParameterTensor) -> Vec<f32> {
-        let parameter = &self.graph.nodes()[layer].parameters[at];
+    pub fn to_values(&self, id: ParameterId, tensor: &ParameterTensor) -> Vec<f32> {
+        let parameter = self.graph.parameter(id);
         tensor.to_host(parameter.role, &parameter.shape)
     }
 
@@ -155,22 +151,22 @@ impl Network {
     ///
     /// # Panics
     /// If there are not as many values as the parameter has.
-    pub fn set_values(&mut self, (layer, at): ParameterId, values: &[f32]) {
-        let parameter = &self.graph.nodes()[layer].parameters[at];
+    pub fn set_values(&mut self, id: ParameterId, values: &[f32]) {
+        let parameter = self.graph.parameter(id);
         assert_eq!(values.len(), parameter.count(), "values of '{}'", parameter.name());
         let tensor = ParameterTensor::to_device(parameter.role, &parameter.shape, values, &self.device);
-        self.parameters[layer][at] = tensor;
+        self.parameters[id.layer()][id.place()] = tensor;
     }
 
     /// One parameter on the device.
-    pub fn get(&self, (layer, at): ParameterId) -> &ParameterTensor {
-        &self.parameters[layer][at]
+    pub fn get(&self, id: ParameterId) -> &ParameterTensor {
+        &self.parameters[id.layer()][id.place()]
     }
 
     /// Replaces a parameter on the device by a tensor of the same shape, such as an optimiser's result.
-    pub fn set(&mut self, (layer, at): ParameterId, tensor: ParameterTensor) {
-        debug_assert_eq!(self.parameters[layer][at].dims(), tensor.dims());
-        self.parameters[layer][at] = tensor.inner();
+    pub fn set(&mut self, id: ParameterId, tensor: ParameterTensor) {
+        debug_assert_eq!(self.get(id).dims(), tensor.dims());
+        self.parameters[id.layer()][id.place()] = tensor.inner();
     }
 
     /// Trainable parameters of the given layers as leaves of a new autodiff graph.
@@ -179,7 +175,7 @@ impl Network {
         for layer in layers {
             for (at, parameter) in self.graph.nodes()[layer].parameters.iter().enumerate() {
                 if parameter.trainable() {
-                    leaves.insert((layer, at), self.parameters[layer][at].clone().require_grad());
+                    leaves.insert(ParameterId::new(layer, at), self.parameters[layer][at].clone().require_grad());
                 }
             }
         }

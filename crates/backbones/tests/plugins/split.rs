@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use injerto_backbones::network::{Network, ParameterId, ParameterTensor, TrainingPass};
+use injerto_backbones::network::{Network, ParameterTensor, TrainingPass};
 use injerto_backbones::weights::Weights;
-use injerto_graph::{Cut, CutOptions, FreezePlan, Graph, Split};
+use injerto_graph::{Cut, CutOptions, FreezePlan, Graph, ParameterId, Split};
 use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;

@@ -134,6 +134,34 @@ fn mistakes_in_the_file_are_shown_with_line_and_fix() {
 }
 
 #[test]
+fn what_a_dry_run_plans_is_what_a_run_trains_from() {
+    let at = folder();
+    let half =
+        ["--set", "cache.precision=f16", "--set", "phases.1.epochs=1", "--set", "phases.1.unfreeze={ last = 2 }"];
+    let text = run(at.path(), &[&["train", "tiny.toml", "--dry-run", "--json"], &half[..]].concat()).succeeds();
+    run(at.path(), &[&["train", "tiny.toml", "--run-dir", "run"], &half[..]].concat()).succeeds();
+    let written = std::fs::read_to_string(at.path().join("run/plan.json")).expect("a plan");
+    assert_eq!(text.trim_end(), written.trim_end());
+    let plan: Value = serde_json::from_str(&text).expect("JSON");
+    let phases = plan["phases"].as_array().expect("a list");
+    assert_eq!(
+        phases.iter().map(|phase| phase["phase"]["name"].as_str()).collect::<Vec<_>>(),
+        [Some("head"), Some("all")]
+    );
+    // The other text says the same in words, and so does the report.
+    let words = run(at.path(), &[&["train", "tiny.toml", "--dry-run"], &half[..]].concat()).succeeds();
+    let report = std::fs::read_to_string(at.path().join("run/report.html")).expect("a report");
+    for phase in phases {
+        let cut = phase["cut"]["before"].as_str().expect("something trains");
+        contains(&words, &[&format!("cut before {cut}: "), " per image"]);
+        contains(&report, &[&format!("cut before {cut}: "), " per image"]);
+        let values = phase["boundary_values"].as_u64().expect("a number");
+        assert_eq!(phase["cut"]["bytes"].as_u64(), Some(2 * values), "half precision takes two bytes a value");
+    }
+    contains(&run(at.path(), &["train", "tiny.toml", "--json"]).fails(), &["--dry-run"]);
+}
+
+#[test]
 fn set_overrides_any_key_and_a_dry_run_leaves_nothing() {
     let at = folder();
     let set = ["--set", "phases.0.epochs=9", "--set", "data.batch_size=5"];

@@ -70,7 +70,7 @@ fn use_it(graph: &Graph) {
         let plan = FreezePlan::new(graph, &selection).expect("fits every graph");
         assert!(Summary::new(graph, &plan).to_text().contains("Total params"));
         let cut = Cut::new(graph, &plan, CutOptions::default());
-        assert!(!cut.to_string().is_empty() && cut.split.prefix.contains(&0));
+        assert!(cut.bytes <= cut.latest_bytes && cut.split.prefix.contains(&0));
     }
     assert!(graph.truncate(graph.len() / 2).expect("a layer").multiply_adds() <= graph.multiply_adds());
 }

@@ -26,9 +26,7 @@ use std::cell::RefCell;
 use std::thread::LocalKey;
 use std::time::{Duration, Instant};
 
-use injerto_graph::Graph;
-
-pub use parameters::ParameterId;
+use injerto_graph::{Graph, ParameterId};
 
 use crate::memory::OutOfMemory;
 use aligned::Aligned;
@@ -121,9 +119,7 @@ impl Program {
         Ok(Self { plan, parameters, buffers, batch: 0, trained: false, times: None })
     }
 
-    /// All parameters of the tail, trainable or not: position of the layer, place in [`Node::parameters`].
-    ///
-    /// [`Node::parameters`]: injerto_graph::Node::parameters
+    /// All parameters of the tail, trainable or not, in order.
     pub fn parameters(&self) -> impl Iterator<Item = ParameterId> {
         self.parameters.ids()
     }
@@ -132,14 +128,14 @@ impl Program {
     ///
     /// # Errors
     /// [`Error::NoSuchParameter`], [`Error::Length`].
-    pub fn set(&mut self, id: ParameterId, values: &[f32]) -> Result<(), Error> {
+    pub fn set(&mut self, id: impl Into<ParameterId>, values: &[f32]) -> Result<(), Error> {
         self.trained = false;
-        self.parameters.set(id, values)
+        self.parameters.set(id.into(), values)
     }
 
     /// A parameter, in Keras's axes. Moving statistics are those after the last training pass.
-    pub fn get(&self, id: ParameterId) -> Option<&[f32]> {
-        self.parameters.get(id)
+    pub fn get(&self, id: impl Into<ParameterId>) -> Option<&[f32]> {
+        self.parameters.get(id.into())
     }
 
     /// Every parameter that trains with its gradient, in order, for an optimiser to change in place.

@@ -1,12 +1,9 @@
 use std::collections::BTreeMap;
 
-use injerto_graph::{Graph, Role};
+use injerto_graph::{Graph, ParameterId, Role};
 
 use super::Error;
 use crate::memory::filled;
-
-/// Position of a parameter: layer, and place in that layer's list.
-pub type ParameterId = (usize, usize);
 
 /// The parameters of a program on the host, in Keras's axes, each with its gradient if it trains.
 #[derive(Debug, Clone)]
@@ -35,10 +32,11 @@ impl Parameters {
             let node = &graph.nodes()[layer];
             for (place, parameter) in node.parameters.iter().enumerate() {
                 let trains = trains(layer) && parameter.trainable();
-                index.insert((layer, place), entries.len());
+                let id = ParameterId::new(layer, place);
+                index.insert(id, entries.len());
                 entries.push(Entry {
-                    id: (layer, place),
-                    name: format!("{}/{}", node.name(), parameter.name()),
+                    id,
+                    name: graph.parameter_name(id),
                     values: filled(0.0, parameter.count(), "parameters")?,
                     trains,
                     gradient: filled(0.0, if trains { parameter.count() } else { 0 }, "gradients")?,
@@ -92,7 +90,7 @@ impl Parameters {
     }
 
     pub(super) fn set(&mut self, id: ParameterId, values: &[f32]) -> Result<(), Error> {
-        let at = self.find(id).ok_or(Error::NoSuchParameter { layer: id.0, place: id.1 })?;
+        let at = self.find(id).ok_or(Error::NoSuchParameter { layer: id.layer(), place: id.place() })?;
         let entry = &mut self.entries[at];
         if entry.values.len() != values.len() {
             let (expected, found) = (entry.values.len(), values.len());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use injerto_graph::{Activation, Graph, Node, Operator, Padding, Role, Window, window_padding};
+use injerto_graph::{Activation, Graph, Node, Operator, Padding, ParameterId, Role, Window, window_padding};
 
 use super::Error;
 use super::convolution::{Convolution, Geometry};
@@ -130,7 +130,7 @@ impl<'a> Compiler<'a> {
 
     fn parameter(&self, layer: usize, role: Role) -> Option<usize> {
         let place = self.node(layer).parameters.iter().position(|p| p.role == role)?;
-        self.parameters.find((layer, place))
+        self.parameters.find(ParameterId::new(layer, place))
     }
 
     fn needed(&self, layer: usize, role: Role) -> usize {
@@ -182,7 +182,9 @@ impl<'a> Compiler<'a> {
     fn any_trains(&self, layers: &[usize]) -> bool {
         layers.iter().any(|&layer| {
             let places = 0..self.node(layer).parameters.len();
-            places.filter_map(|place| self.parameters.find((layer, place))).any(|at| self.parameters.trains(at))
+            places
+                .filter_map(|place| self.parameters.find(ParameterId::new(layer, place)))
+                .any(|at| self.parameters.trains(at))
         })
     }
 

@@ -100,7 +100,8 @@ fn check(seed: u64) -> Result<(), TestCaseError> {
         let (outputs, _) = reference::run(&graph, parameters, &input, BATCH, &training);
         outputs.last().unwrap().iter().zip(&weights).map(|(y, weight)| y * weight).sum::<f64>()
     };
-    let gradients: Vec<_> = program.gradients().map(|(id, values)| (id, values.to_vec())).collect();
+    let gradients: Vec<_> =
+        program.gradients().map(|(id, values)| ((id.layer(), id.place()), values.to_vec())).collect();
     let expected: Vec<_> = parameters
         .keys()
         .copied()
@@ -262,7 +263,8 @@ fn wide_layers_agree_with_the_reference() {
     }
     let weights: Vec<f64> = (0..found.len()).map(|_| f64::from(random.value() as f32)).collect();
     program.backward(&singles(&weights));
-    let gradients: Vec<_> = program.gradients().map(|(id, values)| (id, values.to_vec())).collect();
+    let gradients: Vec<_> =
+        program.gradients().map(|(id, values)| ((id.layer(), id.place()), values.to_vec())).collect();
     for (id, found) in gradients {
         let size = found.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
         // Along a random direction, so that every value of the gradient takes part.

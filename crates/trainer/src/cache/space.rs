@@ -40,8 +40,8 @@ impl Space {
         let crossing: Vec<&str> = split.crossing.iter().map(|&at| nodes[at].name()).collect();
         let about = json!([1, kernels, preprocessing, pixels.pixels_key(), layers, crossing, settings.precision]);
         let mut hash = Sha256::new_with_prefix(about.to_string());
-        for (layer, place, values) in network.parameters_of(&split.prefix) {
-            hash.update(format!("{layer} {place} {}", values.len()));
+        for (id, values) in network.parameters_of(&split.prefix) {
+            hash.update(format!("{} {} {}", id.layer, id.place, values.len()));
             let mut bytes = Vec::new();
             FeaturePrecision::F32.encode(&values, &mut bytes);
             hash.update(bytes);

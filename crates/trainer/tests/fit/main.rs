@@ -1,6 +1,7 @@
 //! Training a tiny network on drawn images: it learns, goes on where it stopped, and leaves alone what is frozen.
 
 mod phases;
+mod plan;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +18,9 @@ use injerto_losses::Loss;
 use injerto_trainer::cache::{CacheSettings, FeaturePrecision};
 use injerto_trainer::history::{Best, EpochRecord, Metric, Mode};
 use injerto_trainer::optimizer::OptimizerConfig;
-use injerto_trainer::{BatchNorm, Checkpoints, Event, Fit, Fitted, Model, ModelCard, Observer, Phase, Settings};
+use injerto_trainer::{
+    BatchNorm, Checkpoints, Event, Feeding, Fit, Fitted, Model, ModelCard, Observer, Phase, PhasePlan, Settings,
+};
 
 const CLASSES: u32 = 3;
 
@@ -83,14 +86,7 @@ fn phase(name: &str, epochs: usize, selection: Selection, batch_norm: BatchNorm)
 
 fn settings(feature_budget: usize) -> Settings {
     let cache = CacheSettings { folder: None, memory: feature_budget, precision: FeaturePrecision::F32 };
-    Settings {
-        seed: 3,
-        best: Best::new(Metric::ValLoss, Mode::Auto),
-        class_weights: None,
-        cache,
-        cached_views: None,
-        kernels: true,
-    }
+    Settings { seed: 3, best: Best::new(Metric::ValLoss, Mode::Auto), class_weights: None, cache, kernels: true }
 }
 
 fn from(layer: &str) -> Selection {
@@ -114,16 +110,30 @@ impl Observer for StopAfter<'_> {
     }
 }
 
+/// What `phases` mean for `model` and these images.
+fn plans(
+    phases: &[Phase],
+    model: &Model,
+    images: (&Loader, Option<&Loader>),
+    views: Option<usize>,
+    settings: &Settings,
+) -> Vec<PhasePlan> {
+    let feeding = Feeding::new(images.0, images.1, views, &settings.cache);
+    let (graph, backbone_layers) = (&model.card.graph, model.card.backbone_layers);
+    phases.iter().map(|phase| PhasePlan::resolve(phase, graph, backbone_layers, &feeding)).collect()
+}
+
 /// Runs `phases` on `model`, from the checkpoint in `folder` if there is one, and stops in the epoch behind `epochs`.
 fn run(model: &mut Model, phases: &[Phase], budget: usize, folder: Option<&Path>, epochs: usize) -> Fitted {
     let checkpoints = folder.map(|folder| Checkpoints::new(folder, true));
     let progress = checkpoints.as_ref().and_then(|checkpoints| checkpoints.resume(model).expect("can be read"));
     let stop = AtomicBool::new(false);
+    let (train, validation, settings) = (loader(6, 0), loader(3, 1), settings(budget));
     let fit = Fit {
-        train: &loader(6, 0),
-        validation: Some(&loader(3, 1)),
-        phases,
-        settings: &settings(budget),
+        train: &train,
+        validation: Some(&validation),
+        plans: &plans(phases, model, (&train, Some(&validation)), None, &settings),
+        settings: &settings,
         checkpoints: checkpoints.as_ref(),
         observer: &mut StopAfter { epochs, stop: &stop },
         stop: &stop,
@@ -220,11 +230,13 @@ fn kernels_train_as_burns_operators_do() {
     let (ours, ours_history) = train(&phases, 1 << 20);
     let mut burns = model();
     let stop = AtomicBool::new(false);
+    let settings = Settings { kernels: false, ..settings(1 << 20) };
+    let (train, validation) = (loader(6, 0), loader(3, 1));
     let fit = Fit {
-        train: &loader(6, 0),
-        validation: Some(&loader(3, 1)),
-        phases: &phases,
-        settings: &Settings { kernels: false, ..settings(1 << 20) },
+        train: &train,
+        validation: Some(&validation),
+        plans: &plans(&phases, &burns, (&train, Some(&validation)), None, &settings),
+        settings: &settings,
         checkpoints: None,
         observer: &mut (),
         stop: &stop,

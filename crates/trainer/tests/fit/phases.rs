@@ -21,6 +21,8 @@ use injerto_trainer::{
     BatchNorm, Checkpoints, Event, Fit, Fitted, Model, ModelCard, Observer, Phase, Progress, Settings, TrainError,
 };
 
+use super::plans;
+
 const CLASSES: usize = 3;
 
 fn graph() -> Graph {
@@ -109,7 +111,7 @@ fn run(phases: &[Phase], folder: &Path, class_weights: Option<Vec<f32>>, epochs:
     let (train, validation) = (loader(0, Some(9)), loader(1, None));
     let best = Best::new(Metric::ValLoss, Mode::Auto);
     let cache = CacheSettings { folder: None, memory: 1 << 20, precision: FeaturePrecision::F32 };
-    let settings = Settings { seed: 1, best, class_weights, cache, cached_views: None, kernels: true };
+    let settings = Settings { seed: 1, best, class_weights, cache, kernels: true };
     let checkpoints = Checkpoints::new(folder, false);
     let mut model = model();
     let progress = checkpoints.resume(&mut model).expect("a checkpoint");
@@ -118,7 +120,7 @@ fn run(phases: &[Phase], folder: &Path, class_weights: Option<Vec<f32>>, epochs:
     let fit = Fit {
         train: &train,
         validation: Some(&validation),
-        phases,
+        plans: &plans(phases, &model, (&train, Some(&validation)), None, &settings),
         settings: &settings,
         checkpoints: Some(&checkpoints),
         observer: &mut watcher,
@@ -337,11 +339,11 @@ fn fit(phases: &[Phase], model: &mut Model, progress: Option<Progress>) -> Resul
     let (train, validation, stop) = (loader(0, Some(9)), loader(1, None), AtomicBool::new(false));
     let cache = CacheSettings { folder: None, memory: 1 << 20, precision: FeaturePrecision::F32 };
     let best = Best::new(Metric::ValLoss, Mode::Auto);
-    let settings = Settings { seed: 1, best, class_weights: None, cache, cached_views: None, kernels: true };
+    let settings = Settings { seed: 1, best, class_weights: None, cache, kernels: true };
     let (train, validation) = (&train, Some(&validation));
     let observer = &mut ();
-    Fit { train, validation, phases, settings: &settings, checkpoints: None, observer, stop: &stop }
-        .run(model, progress)
+    let plans = &plans(phases, model, (train, validation), None, &settings);
+    Fit { train, validation, plans, settings: &settings, checkpoints: None, observer, stop: &stop }.run(model, progress)
 }
 
 #[test]
@@ -473,12 +475,12 @@ fn only_images_that_change_pass_the_prefix_in_every_epoch() {
     for (train, kept) in [(&plain, 30), (&changing, 15)] {
         let cache = CacheSettings { folder: None, memory: 1 << 20, precision: FeaturePrecision::F32 };
         let best = Best::new(Metric::ValLoss, Mode::Auto);
-        let settings = Settings { seed: 1, best, class_weights: None, cache, cached_views: None, kernels: true };
+        let settings = Settings { seed: 1, best, class_weights: None, cache, kernels: true };
         let (mut model, mut watcher, stop) = (model(), PrefixWatcher::default(), AtomicBool::new(false));
         let fit = Fit {
             train,
             validation: Some(&validation),
-            phases: &last,
+            plans: &plans(&last, &model, (train, Some(&validation)), None, &settings),
             settings: &settings,
             checkpoints: None,
             observer: &mut watcher,
@@ -554,12 +556,12 @@ fn what_cannot_be_cached_trains_the_same() {
             let train = Loader::new(plain.dataset().clone(), LoaderOptions { augment, ..plain.options().clone() });
             let best = Best::new(Metric::ValLoss, Mode::Auto);
             let cache = CacheSettings { folder: place, memory: 0, precision };
-            let settings = Settings { seed: 1, best, class_weights: None, cache, cached_views: views, kernels: true };
+            let settings = Settings { seed: 1, best, class_weights: None, cache, kernels: true };
             let (mut model, stop) = (model(), AtomicBool::new(false));
             let fit = Fit {
                 train: &train,
                 validation: Some(&validation),
-                phases: &last,
+                plans: &plans(&last, &model, (&train, Some(&validation)), views, &settings),
                 settings: &settings,
                 checkpoints: None,
                 observer: &mut Meddler { folder: &folder.path().join("cache"), how },
