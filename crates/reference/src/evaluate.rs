@@ -1,0 +1,134 @@
+use std::collections::BTreeMap;
+
+use injerto_graph::Graph;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use crate::operators::{Backward, Context, layer};
+use crate::tensor::Tensor;
+
+/// Position of a parameter: layer, and place in that layer's list.
+pub type ParameterId = (usize, usize);
+
+/// How a pass is made.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Pass {
+    /// In training, the seed of the numbers that dropout draws ([`Pass::random`]). `None` is inference.
+    pub seed: Option<u64>,
+    /// Layers that train: dropout among them drops in training.
+    pub trains: Vec<usize>,
+    /// Batch normalisations that use the batch's statistics in training, and move their own.
+    pub batch_statistics: Vec<usize>,
+}
+
+impl Pass {
+    /// Inference.
+    pub fn inference() -> Self {
+        Self::default()
+    }
+
+    /// The generator whose 32-bit numbers dropout draws, layer by layer, sample by sample, channel by channel.
+    pub fn random(&self) -> ChaCha8Rng {
+        ChaCha8Rng::seed_from_u64(self.seed.unwrap_or_default())
+    }
+
+    /// Whether dropout of layer `at` drops.
+    pub(crate) fn drops(&self, at: usize) -> bool {
+        self.seed.is_some() && self.trains.contains(&at)
+    }
+
+    /// Whether the batch normalisation at `at` uses the batch's statistics.
+    pub(crate) fn uses_batch(&self, at: usize) -> bool {
+        self.seed.is_some() && self.batch_statistics.contains(&at)
+    }
+}
+
+/// What a network computes for a batch.
+pub struct Values {
+    /// The output of each layer, `[batch, …]`, channels last.
+    pub outputs: Vec<Vec<f64>>,
+    /// Running statistics after the pass, of the batch normalisations that moved them.
+    pub statistics: BTreeMap<ParameterId, Vec<f64>>,
+    /// How near a value came to a point at which a slope changes (0 of a ReLU, two values of a pooling window that are nearly
+    /// equal): where it is within rounding, single precision may take the slope of the other side.
+    pub nearest_kink: f64,
+    tensors: Vec<Tensor>,
+    backward: Vec<Backward>,
+    inputs: Vec<Vec<usize>>,
+}
+
+/// Gradients of a network.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gradients {
+    /// Of each parameter that has one, whether its layer trains or not.
+    pub parameters: BTreeMap<ParameterId, Vec<f64>>,
+    /// Of the network's input.
+    pub input: Vec<f64>,
+}
+
+/// Computes a network in double precision. `parameters` are in Keras's axes, by layer and place in the layer's list.
+///
+/// # Panics
+/// If `input` is not as long as `batch` samples, or an output has not the shape that the graph says.
+pub fn evaluate(graph: &Graph, parameters: &[Vec<Vec<f64>>], input: &[f64], batch: usize, pass: &Pass) -> Values {
+    let mut random = pass.random();
+    let (mut statistics, mut nearest_kink) = (BTreeMap::new(), f64::INFINITY);
+    let mut tensors: Vec<Tensor> = Vec::with_capacity(graph.len());
+    let mut backward = Vec::with_capacity(graph.len());
+    for (at, node) in graph.nodes().iter().enumerate() {
+        let inputs: Vec<&Tensor> = node.inputs.iter().map(|&input| &tensors[input]).collect();
+        let mut context = Context {
+            node,
+            parameters: &parameters[at],
+            drops: pass.drops(at),
+            uses_batch: pass.uses_batch(at),
+            random: &mut random,
+            moved: Vec::new(),
+            nearest_kink: &mut nearest_kink,
+        };
+        let (output, slopes) = match inputs.is_empty() {
+            true => (Tensor::new(batch, &node.shape.0, input.to_vec()), Backward::constant()),
+            false => layer(&inputs, &mut context),
+        };
+        assert_eq!(output.shape, node.shape.0, "layer '{}': shape inference and its values disagree", node.name());
+        statistics.extend(context.moved.into_iter().map(|(place, values)| ((at, place), values)));
+        tensors.push(output);
+        backward.push(slopes);
+    }
+    Values {
+        outputs: tensors.iter().map(|tensor| tensor.values.clone()).collect(),
+        statistics,
+        nearest_kink,
+        tensors,
+        backward,
+        inputs: graph.nodes().iter().map(|node| node.inputs.clone()).collect(),
+    }
+}
+
+impl Values {
+    /// Gradients of `sum(output * dy)`, where the output is the last layer's.
+    ///
+    /// # Panics
+    /// If `dy` is not as long as the output.
+    pub fn backward(&self, dy: &[f64]) -> Gradients {
+        let mut slopes: Vec<Option<Tensor>> = vec![None; self.tensors.len()];
+        let last = self.tensors.len() - 1;
+        slopes[last] = Some(Tensor::new(self.tensors[last].batch, &self.tensors[last].shape, dy.to_vec()));
+        let (mut parameters, mut input) = (BTreeMap::new(), Vec::new());
+        for at in (0..self.tensors.len()).rev() {
+            let Some(dy) = slopes[at].take() else { continue };
+            let (of_inputs, of_parameters) = self.backward[at].apply(&dy);
+            parameters.extend(of_parameters.into_iter().map(|(place, values)| ((at, place), values)));
+            for (&to, dx) in self.inputs[at].iter().zip(of_inputs) {
+                slopes[to] = Some(match slopes[to].take() {
+                    Some(sum) => sum.with(&dx, |a, b| a + b),
+                    None => dx,
+                });
+            }
+            if at == 0 {
+                input = dy.values;
+            }
+        }
+        Gradients { parameters, input }
+    }
+}

@@ -1,0 +1,23 @@
+//! What every operator computes, and the suite that everything that computes operators must pass. For tests only.
+//!
+//! - [`evaluate`]: the specification. Plain loops in double precision, forward and backward, one arm per operator, with the
+//!   semantics of Keras; nothing is folded, fused or reordered;
+//! - [`examples`]: every operator alone, over the grid of its attributes;
+//! - [`strategy`]: random networks that hold together, and random wishes about which of their layers train;
+//! - [`networks`]: whole networks of the literature, their parameters, and random numbers;
+//! - [`conformance`]: what an executor (an inference, a training, Burn's network, …) must do to be right. An executor computes
+//!   an operator as the specification says, or refuses a layer by its name; nothing else passes.
+//!
+//! *Architecture invariant:* no other crate depends on it except for tests, benchmarks and examples, and it knows `graph` alone:
+//! what computes a network says so to the suite through the traits of [`conformance`].
+
+pub mod conformance;
+mod evaluate;
+mod examples;
+pub mod networks;
+mod operators;
+pub mod strategy;
+mod tensor;
+
+pub use evaluate::{Gradients, ParameterId, Pass, Values, evaluate};
+pub use examples::{Example, classes, examples};
