@@ -45,20 +45,35 @@ pub fn run(arguments: &[String]) -> Outcome {
         None => return Err(format!("which experiment? Name its file; {}", known())),
     };
     let text = std::fs::read_to_string(Path::new(&file)).map_err(|error| format!("{file}: {error}; {}", known()))?;
-    let features: Vec<&str> = feature(&text, &arguments[1..]).into_iter().collect();
+    let device = device(text, Path::new(&file));
+    let features: Vec<&str> = feature(device.as_deref(), &arguments[1..]).into_iter().collect();
     let Some(binary) = build(&profile, &features)? else { return Ok(code(false)) };
     hand_over(Command::new(binary).arg("train").args(arguments))
 }
 
+/// The device that an experiment's file names, or the first of the files that it extends which does.
+fn device(mut text: String, path: &Path) -> Option<String> {
+    let mut path = path.to_owned();
+    // A longer chain, or one without an end, is for the binary to refuse.
+    for _ in 0..16 {
+        if let Some(device) = top_level_string(&text, "device") {
+            return Some(device.to_owned());
+        }
+        path = path.parent()?.join(top_level_string(&text, "extends")?);
+        text = std::fs::read_to_string(&path).ok()?;
+    }
+    None
+}
+
 /// The feature of the binary that the experiment's device takes: the last `--set device=…` counts, else the file.
-fn feature(toml: &str, arguments: &[String]) -> Option<&'static str> {
+fn feature(device: Option<&str>, arguments: &[String]) -> Option<&'static str> {
     let follows = |i: usize| i > 0 && arguments[i - 1] == "--set";
     let mut set = arguments.iter().enumerate().filter_map(|(i, argument)| {
         let set = argument.strip_prefix("--set=").or(follows(i).then_some(argument.as_str()))?;
         let (key, value) = set.split_once('=')?;
         (key.trim() == "device").then(|| value.trim().trim_matches(['"', '\'']))
     });
-    match set.next_back().or_else(|| top_level_string(toml, "device")) {
+    match set.next_back().or(device) {
         Some("wgpu") => Some("wgpu"),
         Some("cuda") => Some("cuda"),
         // The CPU is in every build, and an unknown device is for the binary to explain.
@@ -74,7 +89,8 @@ mod tests {
     fn the_device_names_the_feature() {
         let check = |toml: &str, arguments: &[&str], expected| {
             let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-            assert_eq!(feature(toml, &arguments), expected, "{toml} {arguments:?}");
+            let device = device(toml.to_owned(), Path::new("experiment.toml"));
+            assert_eq!(feature(device.as_deref(), &arguments), expected, "{toml} {arguments:?}");
         };
         check("[data]\n", &[], None);
         check("device = \"cpu\"", &[], None);
@@ -83,5 +99,20 @@ mod tests {
         check("", &["--set", "seed=1", "--set=device = \"wgpu\""], Some("wgpu"));
         check("", &["--set", "device=wgpu", "--set", "device=cuda"], Some("cuda"));
         check("", &["--run-dir", "device=wgpu"], None);
+    }
+
+    #[test]
+    fn the_device_may_stand_in_the_file_below() {
+        let folder = std::env::temp_dir().join(format!("injerto-xtask-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("made");
+        std::fs::write(folder.join("below.toml"), "device = \"wgpu\"\n").expect("written");
+        let path = folder.join("experiment.toml");
+        let check = |toml: &str, expected: Option<&str>| {
+            assert_eq!(device(toml.to_owned(), &path).as_deref(), expected, "{toml}");
+        };
+        check("extends = \"below.toml\"", Some("wgpu"));
+        check("device = \"flex\"\nextends = \"below.toml\"", Some("flex"));
+        check("extends = \"nowhere.toml\"", None);
+        std::fs::remove_dir_all(&folder).expect("removed");
     }
 }

@@ -154,6 +154,8 @@ pub(super) struct Source<'t> {
     pub name: String,
     /// All of it.
     pub text: &'t str,
+    /// Whether it is a file, whose lines have numbers.
+    pub is_file: bool,
 }
 
 /// Bytes `start..end` of the source at an index.
@@ -179,14 +181,14 @@ impl Problem {
         let Some(place) = at else {
             return Diagnostic { file: sources[0].name.clone(), position: None, message, help, snippet: None };
         };
-        let Source { name, text } = &sources[place.source];
+        let Source { name, text, is_file } = &sources[place.source];
         let start = floor(text, place.start);
         let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
         let line = text[line_start..].lines().next().unwrap_or("");
         let skip = text[line_start..start].chars().count();
         // What reaches over the end of the line is marked up to it; at least one caret, even behind the last character.
         let meant = text[start..floor(text, place.end).max(start)].lines().next().unwrap_or("").chars().count();
-        let position = (place.source == 0).then(|| (text[..start].matches('\n').count() + 1, skip + 1));
+        let position = is_file.then(|| (text[..start].matches('\n').count() + 1, skip + 1));
         let snippet = Some(Snippet::around(line, skip, meant.max(1)));
         Diagnostic { file: name.clone(), position, message, help, snippet }
     }

@@ -6,12 +6,13 @@
 //! Names and defaults are Keras's where Keras has the thing. What only data and backbone can tell (the number of classes,
 //! the size of an image) stays `None` until [`Config::complete`].
 //!
-//! *Architecture invariant:* no file but the experiment's own is opened here; whether a folder, a plugin or a layer exists is
+//! *Architecture invariant:* no file but the experiment's own and those it extends is opened here; whether a folder, a plugin or a layer exists is
 //! for others to find out.
 
 mod augment;
 mod cache;
 mod diagnostic;
+mod extends;
 mod kinds;
 mod reader;
 mod schema;
@@ -21,7 +22,6 @@ mod tests;
 mod training;
 mod tree;
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use injerto_data::augment::{Augmentation, MixOptions};
@@ -32,7 +32,6 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use diagnostic::{Problems, Source};
-use tree::Node;
 
 pub use cache::CacheConfig;
 pub use diagnostic::{ConfigError, Diagnostic};
@@ -295,21 +294,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`]: a file that cannot be read, or all that is wrong in it.
     pub fn load(path: &Path, sets: &[String]) -> Result<Self, ConfigError> {
-        let named = |source| ConfigError::Read { path: path.to_owned(), source };
-        if path.is_dir() {
-            return Err(ConfigError::Folder { path: path.to_owned() });
-        }
-        let mut bytes = Vec::new();
-        let file = std::fs::File::open(path).map_err(named)?;
-        file.take(diagnostic::MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(named)?;
-        if bytes.len() > diagnostic::MAX_BYTES {
-            return Err(ConfigError::TooLarge { path: path.to_owned() });
-        }
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let whole = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-            let line = whole.iter().filter(|byte| **byte == b'\n').count() + 1;
-            ConfigError::NotText { path: path.to_owned(), line }
-        })?;
+        let text = extends::read(path)?;
         Self::parse(&text, path, sets)
     }
 
@@ -318,16 +303,14 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Invalid`] with all that is wrong.
     pub fn parse(text: &str, path: &Path, sets: &[String]) -> Result<Self, ConfigError> {
-        // What some editors of Windows begin a file with.
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let file = Source { name: injerto_files::shown(path).to_string(), text };
-        let overrides = sets.iter().map(|set| Source { name: "--set".to_owned(), text: set });
-        let sources: Vec<Source<'_>> = std::iter::once(file).chain(overrides).collect();
         let problems = Problems::default();
+        let (files, document) = extends::document(extends::without_mark(text), path, &problems);
+        let overrides = sets.iter().map(|set| Source { name: "--set".to_owned(), text: set, is_file: false });
+        let sources: Vec<Source<'_>> = files.iter().map(extends::File::source).chain(overrides).collect();
         let read = || {
-            let mut document = Node::document(text, &problems)?;
+            let mut document = document?;
             let applied: Vec<Option<()>> =
-                sets.iter().enumerate().map(|(i, set)| document.set(i + 1, set, &problems)).collect();
+                sets.iter().enumerate().map(|(i, set)| document.set(files.len() + i, set, &problems)).collect();
             applied.into_iter().collect::<Option<()>>()?;
             schema::experiment(&document, &schema::name_of_file(path), &problems)
         };

@@ -33,18 +33,43 @@ pub(super) struct Entry {
 }
 
 impl Node {
-    /// The document `text`, which is the source with index 0. Of several errors of syntax the first is noted: the others are
+    /// The document `text`, which is the source with index `source`. Of several errors of syntax the first is noted: the others are
     /// often its consequences.
-    pub fn document(text: &str, problems: &Problems) -> Option<Self> {
+    pub fn document(text: &str, source: usize, problems: &Problems) -> Option<Self> {
         let (table, errors) = DeTable::parse_recoverable(text);
         let start = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
         if let Some(error) = errors.iter().min_by_key(|error| start(error)) {
             let span = error.span().unwrap_or(0..0);
-            let at = Place { source: 0, start: span.start, end: span.end };
+            let at = Place { source, start: span.start, end: span.end };
             return problems.note(at, format!("this is not TOML: {}", error.message()), None);
         }
-        let at = Place { source: 0, start: 0, end: 0 };
+        let at = Place { source, start: 0, end: 0 };
         Some(Self { value: Value::Table(entries(table.get_ref(), at, problems)), at })
+    }
+
+    /// Takes the value of a key out of this table.
+    pub fn take(&mut self, key: &str) -> Option<Self> {
+        let Value::Table(entries) = &mut self.value else { return None };
+        let at = entries.iter().position(|entry| entry.key == key)?;
+        Some(entries.remove(at).node)
+    }
+
+    /// Writes `over` over this: tables merge key by key, every other value takes the place of what was there.
+    pub fn overlay(&mut self, over: Self) {
+        match (&mut self.value, over.value) {
+            (Value::Table(entries), Value::Table(others)) => {
+                for other in others {
+                    match entries.iter_mut().find(|entry| entry.key == other.key) {
+                        Some(entry) => {
+                            entry.at = other.at;
+                            entry.node.overlay(other.node);
+                        }
+                        None => entries.push(other),
+                    }
+                }
+            }
+            (_, value) => *self = Self { value, at: over.at },
+        }
     }
 
     /// Writes what `--set text` says into this document; the text is the source with index `source`.
