@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use injerto_trainer::metrics::{Predictions, Report};
-use injerto_trainer::optimizer::{Optimizer, OptimizerConfig, Update};
+use injerto_trainer::optimizer::{Optimizer, OptimizerConfig, Trained, Update};
 
 /// Sizes of parameters with 1.85 million values in all, large ones and small ones.
 const SIZES: [usize; 6] = [960 * 320, 320 * 1280, 160 * 960, 960 * 160, 576 * 1440, 1280];
@@ -32,17 +32,16 @@ fn optimizers(criterion: &mut Criterion) {
         ("rmsprop", r#"{"name": "rmsprop"}"#),
     ] {
         let config: OptimizerConfig = serde_json::from_str(config).expect("an optimiser");
-        let mut optimizer = Optimizer::new(config);
-        let names: Vec<String> = (0..SIZES.len()).map(|at| format!("layer_{at}/kernel")).collect();
+        let named = |at| Trained { name: format!("layer_{at}/kernel"), multiplier: 1.0 };
+        let mut optimizer = Optimizer::new(config, (0..SIZES.len()).map(named).collect());
         let mut values = SIZES.map(numbers);
         let gradients = SIZES.map(numbers);
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let parameters = names.iter().zip(&mut values).zip(&gradients);
-                let updates =
-                    parameters.map(|((name, values), gradient)| Update { name, values, gradient, multiplier: 1.0 });
-                let pace = optimizer.pace();
-                optimizer.step(pace, &mut updates.collect::<Vec<_>>());
+                let parameters = values.iter_mut().zip(&gradients);
+                let updates = parameters.map(|(values, gradient)| Some(Update { values, gradient }));
+                let size = optimizer.step_size();
+                optimizer.step(size, &mut updates.collect::<Vec<_>>());
             });
         });
     }

@@ -265,7 +265,7 @@ fn the_plan_is_told_as_it_was_made() {
     let html = report(&Run::load(folder.path()).unwrap());
     well_formed(&html.replace("<br>", ""));
     for words in [
-        "<td>fine-tuning</td>",
+        ">fine-tuning</td>",
         "2,257,984",
         "frozen prefix 1 layers, tail 1 layers, 9,600 values per image between them",
         "cut before block_2_expand: 38 KB per image instead of 269 KB; recomputes 5.6 M multiply-adds per image in each epoch",

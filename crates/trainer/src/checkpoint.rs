@@ -80,7 +80,7 @@ impl Checkpoints {
         &self,
         model: &Model,
         progress: &Progress,
-        optimizer: &mut Optimizer,
+        optimizer: &Optimizer,
     ) -> Result<(), TrainError> {
         let mut weights = model.network.weights();
         let mut metadata = model.metadata();
@@ -99,7 +99,7 @@ impl Checkpoints {
         let json = serde_json::to_string(progress).expect("progress is plain data");
         metadata.extend(self.notes.clone());
         metadata.insert(Progress::KEY.to_owned(), json);
-        metadata.insert(Self::STEP.to_owned(), optimizer.state().step.to_string());
+        metadata.insert(Self::STEP.to_owned(), optimizer.steps().to_string());
         Ok(weights.save(&self.last(), &metadata, Precision::F32)?)
     }
 
@@ -129,7 +129,7 @@ impl Checkpoints {
         for (name, values) in named(Model::OPTIMIZER)? {
             let Some((part, name)) = name.split_once(':') else { continue };
             let slot: &mut Slot = state.slots.entry(name.to_owned()).or_default();
-            if let Some((_, place)) = slot.parts().into_iter().find(|(name, _)| *name == part) {
+            if let Some(place) = slot.part_mut(part) {
                 *place = values.data;
             }
         }

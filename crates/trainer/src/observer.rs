@@ -18,8 +18,8 @@ pub enum Event<'a> {
         non_trainable: usize,
         /// Layers in the frozen prefix and in the trainable tail.
         layers: (usize, usize),
-        /// Values that cross from prefix to tail for one image.
-        crossing: usize,
+        /// Values that cross from prefix to tail per image.
+        boundary: usize,
     },
     /// The frozen prefix has run over this many images; it runs once an image, not once an epoch.
     Prefix {

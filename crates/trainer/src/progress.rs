@@ -6,9 +6,10 @@ use injerto_backbones::weights::Weights;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::Phase;
 use crate::TrainError;
 use crate::callbacks::CallbackState;
-use crate::fit::{Phase, Seconds};
+use crate::fit::Seconds;
 use crate::history::{Best, EpochRecord};
 use crate::metrics::Report;
 use crate::optimizer::OptimizerState;

@@ -8,7 +8,7 @@ use std::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
 
-use crate::optimizer::Pace;
+use crate::optimizer::StepSize;
 
 /// A length of training: so many steps, or so many epochs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -24,17 +24,17 @@ pub enum Span {
 }
 
 impl Span {
-    fn steps(self, course: Course) -> f64 {
+    fn steps(self, count: StepCount) -> f64 {
         match self {
             Self::Steps(steps) => steps as f64,
-            Self::Epochs { epochs } => (epochs * course.steps_per_epoch as f64).round(),
+            Self::Epochs { epochs } => (epochs * count.steps_per_epoch as f64).round(),
         }
     }
 }
 
 /// How long the phase is that a schedule is stretched over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Course {
+pub struct StepCount {
     /// Steps of an epoch.
     pub steps_per_epoch: u64,
     /// Steps of the whole phase.
@@ -167,38 +167,38 @@ impl Schedule {
     }
 
     /// Learning rate and momentum of a step, counted from 0, where `learning_rate` is the optimiser's.
-    pub fn pace(&self, learning_rate: f64, step: u64, course: Course) -> Pace {
-        let warmup = self.warmup.map_or(0.0, |warmup| warmup.steps(course));
+    pub fn step_size(&self, learning_rate: f64, step: u64, count: StepCount) -> StepSize {
+        let warmup = self.warmup.map_or(0.0, |warmup| warmup.steps(count));
         let step = step as f64;
         if step < warmup {
             let risen = (learning_rate - self.warmup_start) * step / warmup;
-            return Pace { learning_rate: risen + self.warmup_start, momentum: None };
+            return StepSize { learning_rate: risen + self.warmup_start, momentum: None };
         }
-        let (step, rest) = (step - warmup, (course.total as f64 - warmup).max(1.0));
-        let constant = |learning_rate| Pace { learning_rate, momentum: None };
+        let (step, rest) = (step - warmup, (count.total as f64 - warmup).max(1.0));
+        let constant = |learning_rate| StepSize { learning_rate, momentum: None };
         match &self.curve {
             Curve::Constant => constant(learning_rate),
             Curve::Cosine { decay, alpha } => {
-                let length = decay.map_or(rest, |decay| decay.steps(course)).max(1.0);
+                let length = decay.map_or(rest, |decay| decay.steps(count)).max(1.0);
                 let cosine = 0.5 * (1.0 + (PI * step.min(length) / length).cos());
                 constant(learning_rate * ((1.0 - alpha) * cosine + alpha))
             }
             Curve::Exponential { rate, every, staircase } => {
-                let every = every.unwrap_or(Span::Epochs { epochs: 1.0 }).steps(course).max(1.0);
+                let every = every.unwrap_or(Span::Epochs { epochs: 1.0 }).steps(count).max(1.0);
                 let times = step / every;
                 constant(learning_rate * rate.powf(if *staircase { times.floor() } else { times }))
             }
             Curve::Piecewise { boundaries, values } => {
-                let passed = boundaries.iter().zip(values).take_while(|(boundary, _)| step > boundary.steps(course));
+                let passed = boundaries.iter().zip(values).take_while(|(boundary, _)| step > boundary.steps(count));
                 constant(passed.last().map_or(learning_rate, |(_, value)| *value))
             }
-            Curve::OneCycle(cycle) => cycle.pace(learning_rate, step, rest),
+            Curve::OneCycle(cycle) => cycle.step_size(learning_rate, step, rest),
         }
     }
 }
 
 impl OneCycle {
-    fn pace(&self, highest: f64, step: f64, total: f64) -> Pace {
+    fn step_size(&self, highest: f64, step: f64, total: f64) -> StepSize {
         let first = highest / self.div_factor;
         let last = first / self.final_div_factor;
         let (many, few) = (self.max_momentum, self.base_momentum);
@@ -222,7 +222,7 @@ impl OneCycle {
             Anneal::Cos => to + (from - to) / 2.0 * (1.0 + (PI * part).cos()),
             Anneal::Linear => (to - from) * part + from,
         };
-        Pace { learning_rate: between(rate), momentum: self.cycle_momentum.then(|| between(momentum)) }
+        StepSize { learning_rate: between(rate), momentum: self.cycle_momentum.then(|| between(momentum)) }
     }
 }
 
@@ -238,18 +238,18 @@ mod tests {
         for case in golden["cases"].as_array().expect("a list") {
             let schedule: Schedule = serde_json::from_value(case["schedule"].clone()).expect("a schedule");
             let whole = |key: &str| case[key].as_u64().expect("a number");
-            let course = Course { steps_per_epoch: whole("steps_per_epoch"), total: whole("total") };
+            let count = StepCount { steps_per_epoch: whole("steps_per_epoch"), total: whole("total") };
             let base = case["learning_rate"].as_f64().expect("a number");
             for (step, rate) in case["rates"].as_array().expect("a list").iter().enumerate() {
-                let pace = schedule.pace(base, step as u64, course);
+                let size = schedule.step_size(base, step as u64, count);
                 // Keras computes in single precision.
                 let rate = rate.as_f64().expect("a number");
-                let near = (pace.learning_rate - rate).abs() < 1e-6 * base;
-                assert!(near, "{schedule:?}, step {step}: {} is not {rate}", pace.learning_rate);
+                let near = (size.learning_rate - rate).abs() < 1e-6 * base;
+                assert!(near, "{schedule:?}, step {step}: {} is not {rate}", size.learning_rate);
                 let momentum = case.get("momenta").map(|momenta| momenta[step].as_f64().expect("a number"));
-                assert_eq!(pace.momentum.is_some(), momentum.is_some());
-                let near = pace.momentum.zip(momentum).is_none_or(|(ours, theirs)| (ours - theirs).abs() < 1e-9);
-                assert!(near, "{schedule:?}, step {step}: momentum {:?} is not {momentum:?}", pace.momentum);
+                assert_eq!(size.momentum.is_some(), momentum.is_some());
+                let near = size.momentum.zip(momentum).is_none_or(|(ours, theirs)| (ours - theirs).abs() < 1e-9);
+                assert!(near, "{schedule:?}, step {step}: momentum {:?} is not {momentum:?}", size.momentum);
             }
         }
     }
@@ -276,8 +276,8 @@ mod tests {
             let schedule: Schedule = serde_json::from_str(name).expect("a schedule");
             for total in 1..4 {
                 for step in 0..12 {
-                    let pace = schedule.pace(0.1, step, Course { steps_per_epoch: 1, total });
-                    assert!((0.0..=0.1 + 1e-12).contains(&pace.learning_rate), "{name} {total} {step}: {pace:?}");
+                    let size = schedule.step_size(0.1, step, StepCount { steps_per_epoch: 1, total });
+                    assert!((0.0..=0.1 + 1e-12).contains(&size.learning_rate), "{name} {total} {step}: {size:?}");
                 }
             }
         }

@@ -117,7 +117,8 @@ pub(super) struct Convolution {
     winograd: Option<(Kernels, Kernels)>,
     /// A copy of the kernel, scaled or turned.
     copy: Vec<f32>,
-    version: Option<u64>,
+    /// Of the parameters that the packed forms are made of, when they were.
+    stamp: Option<u64>,
     sums: Vec<f32>,
     partial: Vec<f32>,
     /// Where the kernel's gradient goes when only gamma wants it.
@@ -137,7 +138,7 @@ impl Convolution {
             winograd: winograd::suits(&geometry, groups, filters).then(Default::default),
             copy: Vec::new(),
             packed: vec![(Packed::default(), Packed::default()); groups],
-            version: None,
+            stamp: None,
             sums: vec![0.0; filters],
             partial: Vec::new(),
             spare: Vec::new(),
@@ -154,11 +155,12 @@ impl Convolution {
         group * each..(group + 1) * each
     }
 
-    fn refresh(&mut self, parameters: &Parameters) {
-        if self.version == Some(parameters.version()) {
+    fn refresh(&mut self, parameters: &mut Parameters) {
+        let stamp = self.fold.stamp(parameters, self.kernel);
+        if self.stamp.replace(stamp) == Some(stamp) {
             return;
         }
-        self.version = Some(parameters.version());
+        parameters.count_packing();
         self.fold.refresh(parameters);
         let (inner, filters, each) = (self.inner(), self.filters, self.filters / self.groups);
         let (kernel, scale, wants) = (parameters.values(self.kernel), &self.fold.scale, self.input_wants);

@@ -16,7 +16,8 @@ pub(super) struct Depthwise {
     fold: Fold,
     /// The kernel times the fold's scale, `[tap, channel]`.
     scaled: Vec<f32>,
-    version: Option<u64>,
+    /// Of the parameters that the packed forms are made of, when they were.
+    stamp: Option<u64>,
     sums: Vec<f32>,
     partial: Vec<f32>,
     spare: Vec<f32>,
@@ -37,7 +38,7 @@ impl Depthwise {
             kernel,
             fold,
             scaled: Vec::new(),
-            version: None,
+            stamp: None,
             sums,
             partial: Vec::new(),
             spare: Vec::new(),
@@ -45,11 +46,12 @@ impl Depthwise {
         }
     }
 
-    fn refresh(&mut self, parameters: &Parameters) {
-        if self.version == Some(parameters.version()) {
+    fn refresh(&mut self, parameters: &mut Parameters) {
+        let stamp = self.fold.stamp(parameters, self.kernel);
+        if self.stamp.replace(stamp) == Some(stamp) {
             return;
         }
-        self.version = Some(parameters.version());
+        parameters.count_packing();
         self.fold.refresh(parameters);
         self.scaled.clear();
         self.scaled.extend_from_slice(parameters.values(self.kernel));

@@ -48,6 +48,12 @@ impl Fold {
         Self { channels, bias, norm: None, clip: None, scale: vec![1.0; channels], shift: vec![0.0; channels] }
     }
 
+    /// When the kernel or what is folded into it changed last.
+    pub(super) fn stamp(&self, parameters: &Parameters, kernel: usize) -> u64 {
+        let norm = self.norm.iter().flat_map(|norm| [norm.gamma, norm.beta, Some(norm.mean), Some(norm.variance)]);
+        parameters.stamp([Some(kernel), self.bias].into_iter().chain(norm).flatten())
+    }
+
     /// Computes scale and shift anew.
     pub(super) fn refresh(&mut self, parameters: &Parameters) {
         let bias = parameters.optional(self.bias);

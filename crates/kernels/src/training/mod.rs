@@ -243,6 +243,12 @@ impl Program {
         self.times.as_deref().unwrap_or_default()
     }
 
+    /// How often kernels have been packed, transformed or scaled since the program was compiled: once for a frozen layer, and
+    /// once in each step for one that trains.
+    pub fn packings(&self) -> u64 {
+        self.parameters.packings()
+    }
+
     /// Bytes that values and gradients take for a batch.
     pub fn buffer_bytes(&self, batch: usize) -> usize {
         self.plan.buffers.iter().sum::<usize>() * batch * size_of::<f32>()

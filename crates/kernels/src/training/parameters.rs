@@ -10,8 +10,9 @@ use crate::memory::filled;
 pub(super) struct Parameters {
     index: BTreeMap<ParameterId, usize>,
     entries: Vec<Entry>,
-    /// Counts changes of values, so that packed forms know when they are old.
-    version: u64,
+    /// Counts changes of values: the time of each entry's stamp.
+    clock: u64,
+    packings: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ struct Entry {
     /// Empty where the parameter does not train.
     gradient: Vec<f32>,
     set: bool,
+    /// When the values changed last, so that packed forms of them know when they are old.
+    stamp: u64,
 }
 
 impl Parameters {
@@ -42,18 +45,30 @@ impl Parameters {
                     gradient: filled(0.0, if trains { parameter.count() } else { 0 }, "gradients")?,
                     // Nothing computes with how many images a normalisation has seen.
                     set: parameter.role == Role::Count,
+                    stamp: 0,
                 });
             }
         }
-        Ok(Self { index, entries, version: 0 })
+        Ok(Self { index, entries, clock: 0, packings: 0 })
     }
 
     pub(super) fn find(&self, id: ParameterId) -> Option<usize> {
         self.index.get(&id).copied()
     }
 
-    pub(super) fn version(&self) -> u64 {
-        self.version
+    /// When one of these parameters changed last.
+    pub(super) fn stamp(&self, parameters: impl IntoIterator<Item = usize>) -> u64 {
+        parameters.into_iter().map(|at| self.entries[at].stamp).max().unwrap_or(0)
+    }
+
+    /// Counts a kernel that is packed, transformed or scaled anew.
+    pub(super) fn count_packing(&mut self) {
+        self.packings += 1;
+    }
+
+    /// How often kernels have been packed, transformed or scaled.
+    pub(super) fn packings(&self) -> u64 {
+        self.packings
     }
 
     pub(super) fn values(&self, at: usize) -> &[f32] {
@@ -64,10 +79,11 @@ impl Parameters {
         at.map(|at| self.values(at))
     }
 
-    /// Moving statistics change without packed forms growing old in training, which uses the batch's.
     pub(super) fn values_mut(&mut self, at: usize) -> &mut [f32] {
-        self.version += 1;
-        &mut self.entries[at].values
+        self.clock += 1;
+        let entry = &mut self.entries[at];
+        entry.stamp = self.clock;
+        &mut entry.values
     }
 
     pub(super) fn trains(&self, at: usize) -> bool {
@@ -98,7 +114,8 @@ impl Parameters {
         }
         entry.values.copy_from_slice(values);
         entry.set = true;
-        self.version += 1;
+        self.clock += 1;
+        entry.stamp = self.clock;
         Ok(())
     }
 
@@ -121,8 +138,11 @@ impl Parameters {
     }
 
     pub(super) fn trained_mut(&mut self) -> impl Iterator<Item = (ParameterId, &mut [f32], &mut [f32])> {
-        self.version += 1;
-        let trained = self.entries.iter_mut().filter(|entry| entry.trains);
-        trained.map(|entry| (entry.id, entry.values.as_mut_slice(), entry.gradient.as_mut_slice()))
+        self.clock += 1;
+        let (trained, clock) = (self.entries.iter_mut().filter(|entry| entry.trains), self.clock);
+        trained.map(move |entry| {
+            entry.stamp = clock;
+            (entry.id, entry.values.as_mut_slice(), entry.gradient.as_mut_slice())
+        })
     }
 }

@@ -328,3 +328,43 @@ fn what_does_not_fit_is_an_error() {
     assert_eq!(program.set((3, 0), &[1.0]).unwrap_err().to_string(), "'square/kernel' has 27648 values, not 1");
     assert_eq!(program.set((0, 0), &[1.0]).unwrap_err().to_string(), "layer 0 of the tail has no parameter 0");
 }
+
+#[test]
+fn a_frozen_kernel_is_packed_once_and_one_that_trains_in_every_step() {
+    let conv = |kernel: usize| Operator::Conv2D {
+        filters: 16,
+        kernel_size: [kernel, kernel],
+        strides: [1, 1],
+        padding: Padding::Same,
+        dilation_rate: [1, 1],
+        groups: 1,
+        use_bias: true,
+        activation: Activation::Linear,
+    };
+    let norm = || Operator::BatchNormalization { epsilon: 1e-3, momentum: 0.9, center: true, scale: true };
+    let mut net = Builder::new("tail");
+    let x = net.input([8, 8, 16]);
+    let x = net.add("frozen", conv(3), &[x]);
+    let x = net.add("frozen_norm", norm(), &[x]);
+    let x = net.add("trained", conv(1), &[x]);
+    // The statistics of this one move in every step, and no kernel is made of them.
+    let x = net.add("moving_norm", norm(), &[x]);
+    net.add("pool", Operator::GlobalAveragePooling2D { keepdims: false }, &[x]);
+    let graph = net.finish().unwrap();
+    let mut random = Random::new(3);
+    let parameters = parameters(&graph, &mut random);
+    let mut program = program(&graph, &parameters, &|layer| layer >= 3, &[4]);
+    let input: Vec<f32> = (0..2 * 8 * 8 * 16).map(|_| random.value() as f32).collect();
+    for step in 1..=5 {
+        program.forward_train(&[&input], 2, &mut || 0).unwrap();
+        program.backward(&[0.1; 32]);
+        program.trained_mut().for_each(|(_, values, _)| values[0] += 0.01);
+        assert_eq!(program.packings(), 1 + step);
+    }
+    // A kernel that is set is packed anew, and only that.
+    program.set((1, 0), &vec![0.5; 3 * 3 * 16 * 16]).unwrap();
+    program.forward(&[&input], 2).unwrap();
+    assert_eq!(program.packings(), 1 + 5 + 2, "the frozen kernel, and the trained one after its last step");
+    program.forward(&[&input], 2).unwrap();
+    assert_eq!(program.packings(), 8);
+}

@@ -81,10 +81,10 @@ impl Features {
         };
         for batch in batches {
             let batch = batch?;
-            let crossing = compute(&batch)?;
+            let boundary = compute(&batch)?;
             for (at, (&image, &view)) in batch.indices.iter().zip(&batch.views).enumerate() {
                 let place = image * each + view as usize;
-                let row = features.encode(&crossing, at);
+                let row = features.encode(&boundary, at);
                 output.push(prints[place].as_ref(), &row);
                 match &mut features.memory {
                     Some(memory) => {
@@ -148,9 +148,9 @@ impl Features {
     }
 
     /// What is left of features that were just computed once they have been kept.
-    pub(crate) fn round(&self, crossing: &mut [Vec<f32>]) {
+    pub(crate) fn round(&self, boundary: &mut [Vec<f32>]) {
         let precision = self.space.precision();
-        for values in crossing.iter_mut().filter(|_| precision != FeaturePrecision::F32) {
+        for values in boundary.iter_mut().filter(|_| precision != FeaturePrecision::F32) {
             let mut bytes = Vec::with_capacity(values.len() * precision.bytes());
             precision.encode(values, &mut bytes);
             values.clear();
@@ -207,9 +207,9 @@ impl Features {
         }
     }
 
-    fn encode(&self, crossing: &[Vec<f32>], at: usize) -> Vec<u8> {
+    fn encode(&self, boundary: &[Vec<f32>], at: usize) -> Vec<u8> {
         let mut row = Vec::with_capacity(self.space.header.row_bytes());
-        for (shape, values) in self.space.shapes().iter().zip(crossing) {
+        for (shape, values) in self.space.shapes().iter().zip(boundary) {
             let width: usize = shape.iter().product();
             self.space.precision().encode(&values[at * width..(at + 1) * width], &mut row);
         }

@@ -70,16 +70,15 @@ impl OptimizerConfig {
     }
 
     /// Moves one parameter.
-    fn move_one(&self, step: u64, pace: Pace, global: f32, update: &mut Update<'_>, slot: &mut Slot) {
-        let Update { name, values, gradient, multiplier } = update;
-        assert_eq!(values.len(), gradient.len(), "gradient of '{name}'");
+    fn move_one(&self, step: u64, size: StepSize, global: f32, decays: bool, update: &mut Update<'_>, slot: &mut Slot) {
+        let Update { values, gradient } = update;
+        assert_eq!(values.len(), gradient.len(), "a gradient is as long as its values");
         let gradient = self.clip.map_or(Cow::Borrowed(*gradient), |clip| clip.apply(gradient, global));
-        let pace = Pace { learning_rate: pace.learning_rate * *multiplier, ..pace };
-        if self.decays(name) {
-            let keep = 1.0 - (self.weight_decay() * pace.learning_rate) as f32;
+        if decays {
+            let keep = 1.0 - (self.weight_decay() * size.learning_rate) as f32;
             values.iter_mut().for_each(|w| *w *= keep);
         }
-        self.rule.apply(step, pace, values, &gradient, slot);
+        self.rule.apply(step, size, values, &gradient, slot);
         if let Some(momentum) = self.ema_momentum {
             let momentum = momentum as f32;
             match slot.average.is_empty() {
@@ -113,13 +112,19 @@ pub struct Slot {
 
 impl Slot {
     /// Its vectors by name, for a checkpoint.
-    pub(crate) fn parts(&mut self) -> [(&'static str, &mut Vec<f32>); 4] {
-        [
-            ("first", &mut self.first),
-            ("second", &mut self.second),
-            ("third", &mut self.third),
-            ("average", &mut self.average),
-        ]
+    pub(crate) fn parts(&self) -> [(&'static str, &Vec<f32>); 4] {
+        [("first", &self.first), ("second", &self.second), ("third", &self.third), ("average", &self.average)]
+    }
+
+    /// The vector of that name.
+    pub(crate) fn part_mut(&mut self, name: &str) -> Option<&mut Vec<f32>> {
+        match name {
+            "first" => Some(&mut self.first),
+            "second" => Some(&mut self.second),
+            "third" => Some(&mut self.third),
+            "average" => Some(&mut self.average),
+            _ => None,
+        }
     }
 }
 
@@ -132,81 +137,102 @@ pub struct OptimizerState {
     pub slots: BTreeMap<String, Slot>,
 }
 
-/// How far, and with which momentum, one step goes.
+/// Learning rate and momentum of one step.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Pace {
-    /// Step size.
+pub struct StepSize {
+    /// Learning rate, before a layer's own multiplier.
     pub learning_rate: f64,
     /// In place of the rule's own: Adam's `beta_1`, the others' `momentum`.
     pub momentum: Option<f64>,
 }
 
+/// What an optimiser knows of a parameter that trains.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trained {
+    /// `LAYER/PARAMETER`, its name in a checkpoint.
+    pub name: String,
+    /// The learning rate is multiplied by this: 1 unless its layer has a learning rate of its own.
+    pub multiplier: f64,
+}
+
 /// A parameter in a step.
 #[derive(Debug)]
 pub struct Update<'a> {
-    /// `LAYER/PARAMETER`.
-    pub name: &'a str,
     /// Its values, which the step moves.
     pub values: &'a mut [f32],
     /// As long as the values and in the same order.
     pub gradient: &'a [f32],
-    /// The step size is multiplied by this: 1 unless its layer has a learning rate of its own.
-    pub multiplier: f64,
 }
 
-/// An optimiser at work.
+/// An optimiser at work on the parameters of a phase, which it knows by their places.
 #[derive(Debug, Clone)]
 pub struct Optimizer {
     config: OptimizerConfig,
-    state: OptimizerState,
+    trained: Vec<Trained>,
+    /// Whether each of them decays.
+    decays: Vec<bool>,
+    step: u64,
+    /// Running means of each of them.
+    slots: Vec<Slot>,
 }
 
 impl Optimizer {
     /// A fresh one.
-    pub fn new(config: OptimizerConfig) -> Self {
-        Self::resume(config, OptimizerState::default())
+    pub fn new(config: OptimizerConfig, trained: Vec<Trained>) -> Self {
+        Self::resume(config, trained, OptimizerState::default())
     }
 
     /// One that goes on from `state`.
-    pub fn resume(config: OptimizerConfig, state: OptimizerState) -> Self {
-        Self { config, state }
+    pub fn resume(config: OptimizerConfig, trained: Vec<Trained>, mut state: OptimizerState) -> Self {
+        let slots = trained.iter().map(|own| state.slots.remove(&own.name).unwrap_or_default()).collect();
+        let decays = trained.iter().map(|own| config.decays(&own.name)).collect();
+        Self { config, trained, decays, step: state.step, slots }
     }
 
     /// What [`Optimizer::resume`] needs.
-    pub fn state(&self) -> &OptimizerState {
-        &self.state
+    pub fn state(&self) -> OptimizerState {
+        let slots = self.slots().map(|(name, slot)| (name.to_owned(), slot.clone())).collect();
+        OptimizerState { step: self.step, slots }
     }
 
-    /// The step size and momentum that the experiment names.
-    pub fn pace(&self) -> Pace {
-        Pace { learning_rate: self.config.learning_rate(), momentum: None }
+    /// Steps taken.
+    pub fn steps(&self) -> u64 {
+        self.step
     }
 
-    /// One step of all parameters of a batch.
+    /// The learning rate and momentum that the experiment names.
+    pub fn step_size(&self) -> StepSize {
+        StepSize { learning_rate: self.config.learning_rate(), momentum: None }
+    }
+
+    /// One step of all parameters of a batch, in their order; `None` for one that no gradient reached.
     ///
     /// # Panics
-    /// If values and gradient of a parameter differ in length, or a parameter changed its size.
-    pub fn step(&mut self, pace: Pace, updates: &mut [Update<'_>]) {
-        let OptimizerState { step, slots } = &mut self.state;
+    /// If there are not as many updates as parameters, values and gradient of a parameter differ in length, or a parameter
+    /// changed its size.
+    pub fn step(&mut self, size: StepSize, updates: &mut [Option<Update<'_>>]) {
+        let Self { config, trained, decays, step, slots } = self;
+        assert_eq!(updates.len(), trained.len(), "one update for each parameter that trains");
         *step += 1;
-        let clip = self.config.clip;
-        let global = clip.map_or(1.0, |clip| clip.global(updates.iter().map(|update| update.gradient)));
-        let slot = |name: &str| slots.remove_entry(name).unwrap_or_else(|| (name.to_owned(), Slot::default()));
-        let mut own: Vec<(String, Slot)> = updates.iter().map(|update| update.name).map(slot).collect();
+        let gradients = updates.iter().flatten().map(|update| update.gradient);
+        let global = config.clip.map_or(1.0, |clip| clip.global(gradients));
+        let known = trained.par_iter().zip(decays);
         // Parameters do not know of each other, so the order does not matter.
-        let work = updates.par_iter_mut().zip(&mut own);
-        work.for_each(|(update, (_, slot))| self.config.move_one(*step, pace, global, update, slot));
-        slots.extend(own);
+        updates.par_iter_mut().zip(slots).zip(known).for_each(|((update, slot), (own, decays))| {
+            let Some(update) = update else { return };
+            let size = StepSize { learning_rate: size.learning_rate * own.multiplier, ..size };
+            config.move_one(*step, size, global, *decays, update, slot);
+        });
     }
 
-    /// What it remembers of each parameter, by name.
-    pub(crate) fn slots(&mut self) -> impl Iterator<Item = (&str, &mut Slot)> {
-        self.state.slots.iter_mut().map(|(name, slot)| (name.as_str(), slot))
+    /// What it remembers of each parameter, by the parameter's name.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = (&str, &Slot)> {
+        self.trained.iter().map(|own| own.name.as_str()).zip(&self.slots)
     }
 
-    /// The moving averages of weights by the parameter's name, for them to change places; none without `ema_momentum`.
-    pub(crate) fn averages(&mut self) -> impl Iterator<Item = (&str, &mut Vec<f32>)> {
-        let kept = self.state.slots.iter_mut().filter(|(_, slot)| !slot.average.is_empty());
-        kept.map(|(name, slot)| (name.as_str(), &mut slot.average))
+    /// The moving averages of weights by the parameter's place, for them to change places; none without `ema_momentum`.
+    pub(crate) fn averages(&mut self) -> impl Iterator<Item = (usize, &mut Vec<f32>)> {
+        let slots = self.slots.iter_mut().map(|slot| &mut slot.average).enumerate();
+        slots.filter(|(_, average)| !average.is_empty())
     }
 }

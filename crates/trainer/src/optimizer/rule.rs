@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Pace, Slot};
+use super::{Slot, StepSize};
 
 /// The rule by which an optimiser turns a gradient into a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -104,15 +104,15 @@ impl Rule {
     }
 
     /// Moves `values` in step number `t`, counted from 1.
-    pub(super) fn apply(&self, t: u64, pace: Pace, values: &mut [f32], gradient: &[f32], slot: &mut Slot) {
+    pub(super) fn apply(&self, t: u64, size: StepSize, values: &mut [f32], gradient: &[f32], slot: &mut Slot) {
         let n = values.len();
-        let lr = pace.learning_rate as f32;
+        let lr = size.learning_rate as f32;
         // Each rule is one loop over equally long slices, which the compiler can vectorise.
         match *self {
             Self::Adam { beta_1, beta_2, epsilon, .. } | Self::AdamW { beta_1, beta_2, epsilon, .. } => {
-                let beta_1 = pace.momentum.unwrap_or(beta_1);
+                let beta_1 = size.momentum.unwrap_or(beta_1);
                 let t = t.max(1) as i32;
-                let alpha = (pace.learning_rate * (1.0 - beta_2.powi(t)).sqrt() / (1.0 - beta_1.powi(t))) as f32;
+                let alpha = (size.learning_rate * (1.0 - beta_2.powi(t)).sqrt() / (1.0 - beta_1.powi(t))) as f32;
                 let (rest_1, rest_2, epsilon) = ((1.0 - beta_1) as f32, (1.0 - beta_2) as f32, epsilon as f32);
                 slot.first.resize(n, 0.0);
                 slot.second.resize(n, 0.0);
@@ -123,7 +123,7 @@ impl Rule {
                 }
             }
             Self::Sgd { momentum, nesterov, .. } => {
-                let momentum = pace.momentum.unwrap_or(momentum) as f32;
+                let momentum = size.momentum.unwrap_or(momentum) as f32;
                 if momentum == 0.0 && slot.first.is_empty() {
                     return values.iter_mut().zip(gradient).for_each(|(w, &g)| *w -= lr * g);
                 }
@@ -134,7 +134,7 @@ impl Rule {
                 }
             }
             Self::RmsProp { rho, momentum, epsilon, centered, .. } => {
-                let momentum = pace.momentum.unwrap_or(momentum) as f32;
+                let momentum = size.momentum.unwrap_or(momentum) as f32;
                 let (rho, rest, epsilon) = (rho as f32, (1.0 - rho) as f32, epsilon as f32);
                 slot.first.resize(n, 0.0);
                 slot.second.resize(n, 0.0);

@@ -1,0 +1,119 @@
+use burn::tensor::{Device, Tensor, TensorData};
+use injerto_backbones::network::{Network, Value, to_input};
+use injerto_data::Batch;
+use injerto_graph::Preprocessing;
+use injerto_kernels::{inference, training};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::Rng as _;
+
+use super::{Boundary, Executor, LossOf, are_finite};
+use crate::optimizer::{Optimizer, StepSize, Update};
+use crate::plan::PhasePlan;
+use crate::runner::compile;
+use crate::{Model, TrainError};
+
+/// Prefix and tail compiled for this CPU. Only the loss is Burn's: it is differentiated with respect to the outputs, and the
+/// kernels go on from there.
+pub(super) struct KernelExecutor {
+    preprocessing: Preprocessing,
+    /// Height and width of the images.
+    image_size: [usize; 2],
+    device: Device,
+    /// `None` where the prefix is the input alone.
+    prefix: Option<inference::Program>,
+    tail: training::Program,
+    optimizer: Optimizer,
+}
+
+impl KernelExecutor {
+    pub(super) fn new(model: &Model, plan: &PhasePlan, optimizer: Optimizer) -> Result<Self, TrainError> {
+        let (graph, split) = (model.network.graph(), plan.split());
+        let preprocessing = model.card.preprocessing.clone();
+        let prefix = match split.prefix.len() {
+            0 | 1 => None,
+            _ => Some(compile(&model.network, &preprocessing, &split.prefix, &split.crossing)?),
+        };
+        let trains = |layer: usize| plan.trains(layer);
+        let statistics = plan.updates_statistics();
+        let mut tail = training::Program::compile(graph, &split.tail, &split.crossing, &trains, &statistics)?;
+        for (id, values) in model.network.parameters_of(&split.tail) {
+            tail.set(id, &values)?;
+        }
+        let (image_size, device) = (model.card.image_size(), model.network.device().clone());
+        Ok(Self { preprocessing, image_size, device, prefix, tail, optimizer })
+    }
+
+    fn outputs(device: &Device, values: &[f32], images: usize) -> Tensor<2> {
+        Tensor::from_data(TensorData::new(values.to_vec(), [images, values.len() / images.max(1)]), device)
+    }
+}
+
+impl Executor for KernelExecutor {
+    fn identity(&self) -> String {
+        format!("{} {:?}", injerto_kernels::REVISION, inference::Isa::detect())
+    }
+
+    fn prefix(&self, batch: &Batch) -> Result<Boundary, TrainError> {
+        let images = batch.labels.len();
+        if let Some(prefix) = &self.prefix {
+            return Ok(prefix.run(&batch.pixels, images)?);
+        }
+        let [height, width] = self.image_size;
+        let input = to_input(&batch.pixels, [images, height, width], &self.preprocessing, &self.device);
+        Ok(vec![Value::Image(input).to_host()])
+    }
+
+    fn forward(&mut self, boundary: &Boundary, images: usize) -> Result<Tensor<2>, TrainError> {
+        let inputs: Vec<&[f32]> = boundary.iter().map(Vec::as_slice).collect();
+        Ok(Self::outputs(&self.device, self.tail.forward(&inputs, images)?, images))
+    }
+
+    fn step(
+        &mut self,
+        boundary: &Boundary,
+        images: usize,
+        loss: &mut LossOf<'_>,
+        size: StepSize,
+        random: &mut ChaCha8Rng,
+    ) -> Result<(), TrainError> {
+        let inputs: Vec<&[f32]> = boundary.iter().map(Vec::as_slice).collect();
+        let outputs = self.tail.forward_train(&inputs, images, &mut || random.next_u32())?;
+        let outputs = Self::outputs(&self.device, outputs, images).autodiff().require_grad();
+        let mut gradients = loss(outputs.clone())?.backward();
+        let gradient = outputs.grad_remove(&mut gradients);
+        let gradient = gradient.map(|gradient| gradient.into_data().iter::<f32>().collect());
+        self.tail.backward(&gradient.unwrap_or_else(|| vec![0.0; outputs.shape().num_elements()]));
+        let trained = self.tail.trained_mut();
+        let mut updates: Vec<_> = trained.map(|(_, values, gradient)| Some(Update { values, gradient })).collect();
+        self.optimizer.step(size, &mut updates);
+        Ok(())
+    }
+
+    fn swap_averages(&mut self) -> bool {
+        let mut changed = false;
+        let mut trained: Vec<_> = self.tail.trained_mut().map(|(_, values, _)| values).collect();
+        for (at, average) in self.optimizer.averages() {
+            changed = true;
+            trained[at].swap_with_slice(average);
+        }
+        changed
+    }
+
+    fn store(&self, network: &mut Network) {
+        for id in self.tail.parameters() {
+            if let Some(values) = self.tail.get(id) {
+                network.set_values(id, values);
+            }
+        }
+    }
+
+    fn broken_layer(&self) -> Option<usize> {
+        let mut all = self.tail.parameters();
+        let broken = all.find(|&id| self.tail.get(id).is_some_and(|values| !are_finite(values)));
+        broken.map(|id| id.layer())
+    }
+
+    fn optimizer(&self) -> &Optimizer {
+        &self.optimizer
+    }
+}

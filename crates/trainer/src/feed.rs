@@ -1,0 +1,184 @@
+//! What a tail is fed with: kept features, or fresh batches that have passed the prefix.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use injerto_data::augment::Mix;
+use injerto_data::{Batch, Batches, Loader};
+
+use crate::cache::{CacheSettings, Features, Space};
+use crate::executor::{Boundary, Executor};
+use crate::plan::{Kept, PhasePlan};
+use crate::{Event, Model, Observer, TrainError};
+
+/// A batch for the tail.
+pub(crate) struct Portion {
+    /// What crosses the cut.
+    pub(crate) boundary: Boundary,
+    /// The class of each image.
+    pub(crate) labels: Vec<u32>,
+    /// How the images are mixed, if they are.
+    pub(crate) mix: Option<Mix>,
+}
+
+/// What feeding has cost so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Spent {
+    /// Images that passed the network.
+    pub(crate) images: usize,
+    /// Seconds in the prefix.
+    pub(crate) prefix: f64,
+}
+
+impl Spent {
+    /// What crosses from the prefix for a batch.
+    fn prefix(&mut self, executor: &dyn Executor, batch: &Batch) -> Result<Boundary, TrainError> {
+        let began = Instant::now();
+        let boundary = executor.prefix(batch)?;
+        self.prefix += began.elapsed().as_secs_f64();
+        self.images += batch.labels.len();
+        Ok(boundary)
+    }
+}
+
+/// The features that a plan keeps.
+pub(crate) struct KeptFeatures {
+    /// Layers whose outputs they are.
+    boundary: Vec<usize>,
+    pub(crate) training: Option<Features>,
+    pub(crate) validation: Option<Features>,
+}
+
+impl KeptFeatures {
+    /// Computes or finds what `plan` keeps; less if `stop` was set meanwhile.
+    pub(crate) fn gather(
+        plan: &PhasePlan,
+        (train, validation): (&Loader, Option<&Loader>),
+        (model, executor): (&Model, &dyn Executor),
+        settings: &CacheSettings,
+        observer: &mut dyn Observer,
+        stop: &AtomicBool,
+        spent: &mut Spent,
+    ) -> Result<Self, TrainError> {
+        let sets = [kept(Some(train), plan.keeps.training), kept(validation, plan.keeps.validation)];
+        let total = sets.iter().flatten().map(|(loader, _)| loader.len()).sum();
+        let (mut before, mut found) = (0, [None, None]);
+        for (set, features) in sets.into_iter().zip(&mut found) {
+            let Some((loader, views)) = set.filter(|_| !stop.load(Ordering::Relaxed)) else { continue };
+            let (network, preprocessing) = (&model.network, &model.card.preprocessing);
+            let identity = executor.identity();
+            let space = Space::new(settings, network, plan.split(), preprocessing, loader.options(), &identity);
+            let mut compute = |batch: &Batch| spent.prefix(executor, batch);
+            let mut tell = |done: usize| {
+                observer.observe(&Event::Prefix { done: before + done, total });
+                !stop.load(Ordering::Relaxed)
+            };
+            *features = Features::gather_all(space, loader, views, &mut compute, &mut tell)?;
+            before += loader.len();
+        }
+        let [training, validation] = found;
+        Ok(Self { boundary: plan.split().crossing.clone(), training, validation })
+    }
+
+    /// Whether they are also those of `plan`: two phases with the same cut share their features, because the layers before
+    /// it have not changed.
+    pub(crate) fn are_of(&self, plan: &PhasePlan) -> bool {
+        self.boundary == plan.split().crossing
+    }
+}
+
+/// The images whose features are kept, and how many random views of each.
+fn kept(loader: Option<&Loader>, kept: Kept) -> Option<(&Loader, Option<usize>)> {
+    match kept {
+        Kept::Features { views, .. } => loader.map(|loader| (loader, views)),
+        Kept::Nothing(_) => None,
+    }
+}
+
+/// One pass over a set of images, batch by batch: in a new order in each training epoch, in their own order to validate.
+pub(crate) struct Feed<'a> {
+    loader: &'a Loader,
+    /// `None` to validate.
+    epoch: Option<u64>,
+    features: Option<&'a Features>,
+    source: Source,
+    /// Number of batches, as far as no image is left out.
+    pub(crate) batches: usize,
+    pub(crate) spent: Spent,
+}
+
+enum Source {
+    /// Features of these images, from the place of the next.
+    Kept(Vec<usize>, usize),
+    Fresh(Batches),
+}
+
+impl<'a> Feed<'a> {
+    /// Over the images of `loader`: a training epoch, counted from 0 over the whole run, or `None` to validate.
+    pub(crate) fn new(loader: &'a Loader, epoch: Option<u64>, features: Option<&'a Features>) -> Self {
+        let order = epoch.map_or_else(|| (0..loader.len()).collect(), |epoch| loader.order(epoch));
+        let order = match features {
+            Some(features) => features.usable(&order),
+            None => order,
+        };
+        let batches = order.len().div_ceil(loader.batch_size());
+        let source = match features.is_some_and(Features::are_kept) {
+            true => Source::Kept(order, 0),
+            false => Source::Fresh(images_of(loader, &order, epoch, features)),
+        };
+        Self { loader, epoch, features, source, batches, spent: Spent::default() }
+    }
+
+    /// The next batch, whose images pass the prefix of `executor` unless their features are kept; `None` after the last.
+    pub(crate) fn next(&mut self, executor: &dyn Executor) -> Result<Option<Portion>, TrainError> {
+        match (&mut self.source, self.features) {
+            (Source::Kept(order, at), Some(features)) => {
+                let images = &order[*at..order.len().min(*at + self.loader.batch_size())];
+                if images.is_empty() {
+                    return Ok(None);
+                }
+                *at += images.len();
+                let (boundary, labels) = match features.gather(images, self.epoch.unwrap_or(0)) {
+                    Ok(found) => found,
+                    // A part that was sound when it was looked at has been damaged or taken away.
+                    Err(error) => {
+                        tracing::warn!("{error}; the features of these images are computed again");
+                        let subset = if self.epoch.is_some() { "training" } else { "validation" };
+                        let batch = images_of(self.loader, images, self.epoch, self.features).next();
+                        let batch = batch.ok_or(TrainError::NoImages { subset })??;
+                        let mut boundary = self.spent.prefix(executor, &batch)?;
+                        self.spent.images -= batch.labels.len();
+                        features.round(&mut boundary);
+                        (boundary, batch.labels)
+                    }
+                };
+                self.spent.images += labels.len();
+                Ok(Some(Portion { boundary, labels, mix: None }))
+            }
+            (Source::Fresh(batches), features) => {
+                for batch in batches {
+                    let batch = batch?;
+                    if batch.labels.is_empty() {
+                        continue;
+                    }
+                    let mut boundary = self.spent.prefix(executor, &batch)?;
+                    if let Some(features) = features {
+                        features.round(&mut boundary);
+                    }
+                    return Ok(Some(Portion { boundary, labels: batch.labels, mix: batch.mix }));
+                }
+                Ok(None)
+            }
+            (Source::Kept(..), None) => unreachable!("kept features are there"),
+        }
+    }
+}
+
+/// Batches of these images: changed as in this training epoch, or, where `features` stand for a few views of each, as in
+/// the view that is the epoch's.
+fn images_of(loader: &Loader, order: &[usize], epoch: Option<u64>, features: Option<&Features>) -> Batches {
+    match epoch {
+        Some(epoch) => loader.augmented(order, features.map_or(epoch, |features| features.view(epoch))),
+        None => loader.batches(order),
+    }
+}
