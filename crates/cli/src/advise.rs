@@ -11,8 +11,8 @@ use injerto_experiment::{Prepared, device};
 use injerto_files::{printable, shell_word, shown};
 use serde_json::json;
 
-use crate::Common;
-use crate::output::{self, out};
+use crate::output::{self, note, out};
+use crate::{Common, inventory};
 
 /// What `injerto advise` takes.
 #[derive(Args)]
@@ -50,7 +50,9 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
     let config = ask.experiment()?;
     let on = device(config.device)?;
     let prepared = Prepared::new(config, &mut common.catalog()?, &Cache::of_user()?)?;
-    prepared.warnings.iter().for_each(|warning| output::warning(&warning.to_string()));
+    inventory::skipped(&prepared).iter().for_each(|line| note!("{line}"));
+    let warnings = inventory::warnings(&prepared);
+    warnings.iter().chain(&prepared.warnings).for_each(|warning| output::warning(warning));
     let bar = output::bar("features", Some(0), "{prefix:>12} {bar:32} {pos}/{len} images {eta}");
     let advice = advise(&prepared, &on, &mut |done, total| {
         bar.set_length(total as u64);

@@ -1,11 +1,13 @@
 //! `injerto cache`.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
 use injerto_backbones::weights::Cache;
+use injerto_data::look::{Kept, kept};
 use injerto_files::{printable, shown, to_text};
 use injerto_trainer::cache::{CachedSpace, clear, list, prune};
 use serde_json::json;
@@ -16,7 +18,7 @@ use crate::output::{self, out};
 #[derive(Subcommand)]
 #[command(after_help = "\
 Features of frozen prefixes are computed once per image and kept, so that the next experiment with the same prefix \
-starts at once. Deleting them costs time and nothing else.")]
+starts at once; so is what a look at the images' files found. Deleting them costs time and nothing else.")]
 pub enum Arguments {
     /// List what is kept, the newest first
     List {
@@ -33,30 +35,53 @@ pub enum Arguments {
         #[arg(long, value_name = "SIZE", value_parser = size)]
         max_size: Option<u64>,
     },
-    /// Delete all features
+    /// Delete all of it
     Clear,
 }
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let folder = Cache::of_user()?.features();
-    let removed = match arguments {
+    let cache = Cache::of_user()?;
+    let (folder, looked) = (cache.features(), cache.looked());
+    // How old, and how much in all, what stays may be.
+    let (age, most) = match arguments {
         Arguments::List { json } => {
-            show(&list(&folder)?, *json)?;
+            show(&list(&folder)?, &kept(&looked)?, *json)?;
             return Ok(ExitCode::SUCCESS);
         }
         Arguments::Prune { older_than, max_size } => {
-            let age = older_than.map(|days| Duration::from_secs(days.saturating_mul(24 * 60 * 60)));
-            prune(&folder, age, *max_size)?
+            (older_than.map(|days| Duration::from_secs(days.saturating_mul(24 * 60 * 60))), *max_size)
         }
-        Arguments::Clear => clear(&folder)?,
+        Arguments::Clear => (None, Some(0)),
     };
-    let bytes = removed.iter().map(|space| space.bytes).sum();
-    out!("{} deleted, {}", removed.len(), readable(bytes))?;
+    let removed = match arguments {
+        Arguments::Clear => clear(&folder)?,
+        _ => prune(&folder, age, most)?,
+    };
+    let features = list(&folder)?.iter().map(|space| space.bytes).sum();
+    let verdicts = forget(&looked, age, most.map(|most| most.saturating_sub(features)))?;
+    let bytes =
+        removed.iter().map(|space| space.bytes).sum::<u64>() + verdicts.iter().map(|file| file.bytes).sum::<u64>();
+    out!("{} deleted, {}", removed.len() + verdicts.len(), readable(bytes))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(spaces: &[CachedSpace], as_json: bool) -> Result<()> {
+/// Deletes verdicts on images' files that are older, or more in all; the oldest go first.
+fn forget(folder: &Path, age: Option<Duration>, most: Option<u64>) -> Result<Vec<Kept>> {
+    let (now, mut total, mut removed) = (SystemTime::now(), 0_u64, Vec::new());
+    for file in kept(folder)? {
+        let old = age.is_some_and(|age| now.duration_since(file.modified).is_ok_and(|since| since > age));
+        total += file.bytes;
+        if old || most.is_some_and(|most| total > most) {
+            total -= file.bytes;
+            std::fs::remove_file(&file.path).with_context(|| shown(&file.path).to_string())?;
+            removed.push(file);
+        }
+    }
+    Ok(removed)
+}
+
+fn show(spaces: &[CachedSpace], looked: &[Kept], as_json: bool) -> Result<()> {
     if as_json {
         let seconds = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let space = |space: &CachedSpace| {
@@ -65,7 +90,8 @@ fn show(spaces: &[CachedSpace], as_json: bool) -> Result<()> {
                 "bytes": space.bytes, "modified": seconds(space.modified),
             })
         };
-        return Ok(output::json(&spaces.iter().map(space).collect::<Vec<_>>())?);
+        let file = |file: &Kept| json!({ "looked": to_text(file.path.as_os_str()), "bytes": file.bytes, "modified": seconds(file.modified) });
+        return Ok(output::json(&spaces.iter().map(space).chain(looked.iter().map(file)).collect::<Vec<_>>())?);
     }
     if spaces.is_empty() {
         out!("no features are kept")?;
@@ -80,7 +106,12 @@ fn show(spaces: &[CachedSpace], as_json: bool) -> Result<()> {
         out!("{bytes:>9}  {:>8} images  {network:<16} {shapes:<16} {age}", space.images)?;
         out!("           {}", shown(&space.folder))?;
     }
-    let total = spaces.iter().map(|space| space.bytes).sum();
+    let verdicts: u64 = looked.iter().map(|file| file.bytes).sum();
+    if let Some(file) = looked.first() {
+        out!("{:>9}  of what was seen of the images' files of {} folders", readable(verdicts), looked.len())?;
+        out!("           {}", shown(file.path.parent().unwrap_or(Path::new(""))))?;
+    }
+    let total = verdicts + spaces.iter().map(|space| space.bytes).sum::<u64>();
     Ok(out!("{:>9}  in all", readable(total))?)
 }
 

@@ -4,24 +4,28 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use injerto_backbones::weights::Cache;
-use injerto_experiment::{Classifier, Predictor, config, evaluate};
-use injerto_files::printable;
+use injerto_data::{OnCorrupt, Skipped};
+use injerto_experiment::{Asked, Classifier, Predictor, config, evaluate};
+use injerto_files::{printable, to_text};
 use injerto_graph::summary::grouped;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::Common;
-use crate::output::{self, out};
+use crate::output::{self, note, out};
 use crate::predict::checkpoint;
 use crate::progress::Progress;
 use crate::summary::parameters;
+use crate::{Common, inventory};
 
 /// What `injerto evaluate` takes.
 #[derive(Args)]
 #[command(after_help = "\
 A run is asked about photos in one folder per class, by the names that it was trained with: accuracy, loss, what each \
 class is worth, area under the ROC curve, calibration error.
+
+Every file is looked at first. What is no readable image ends the command with a list of all such files, or is left out \
+with --on-corrupt skip.
 
 A backbone's own classifier is asked about ImageNet's classes. The class of a photo is read from its \
 name (207_golden_retriever.jpg), or from the name of its folder (207, n02099601 or golden_retriever). Each photo is \
@@ -54,15 +58,30 @@ pub struct Arguments {
     /// Photos at a time
     #[arg(long, default_value_t = 16, requires = "backbone")]
     batch_size: usize,
+    /// What to do with files that are no readable images: end with a list of all of them, or leave them out and list them
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
+    on_corrupt: Corrupt,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
+/// `data.on_corrupt`, as a word of the command line.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum Corrupt {
+    #[default]
+    Error,
+    Skip,
+}
+
 /// Runs the command.
 pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
-    let Arguments { folder, run, backbone, param, weights, crop, batch_size, json } = arguments;
-    let Some(backbone) = backbone else { return of_run(&folder, run.as_deref(), json) };
+    let Arguments { folder, run, backbone, param, weights, crop, batch_size, on_corrupt, json } = arguments;
+    let on_corrupt = match on_corrupt {
+        Corrupt::Error => OnCorrupt::Error,
+        Corrupt::Skip => OnCorrupt::Skip,
+    };
+    let Some(backbone) = backbone else { return of_run(&folder, run.as_deref(), on_corrupt, json) };
     if let Some(share) = crop.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
         bail!("--crop {share}: expected a share of the shorter side, more than 0 and at most 1");
     }
@@ -73,11 +92,12 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
         classifier.set_crop(share);
     }
     let bar = output::bar("photos", Some(0), output::COUNTING);
-    let found = evaluate(&classifier, &folder, batch_size, &mut |done, all| {
+    let found = evaluate(&classifier, &folder, batch_size, on_corrupt, &mut |done, all| {
         bar.set_length(all as u64);
         bar.set_position(done as u64);
     })?;
     bar.finish_and_clear();
+    tell_skipped(&found.skipped);
     if json {
         let line = json!({
             "backbone": backbone,
@@ -87,6 +107,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
             "top_1": found.top_1,
             "top_5": found.top_5,
             "seconds": found.seconds,
+            "skipped": skipped(&found.skipped),
         });
         output::json(&line)?;
     } else {
@@ -97,11 +118,20 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
 }
 
 /// What a trained network makes of a folder's photos.
-fn of_run(folder: &Path, run: Option<&Path>, json: bool) -> Result<ExitCode> {
+fn of_run(folder: &Path, run: Option<&Path>, on_corrupt: OnCorrupt, json: bool) -> Result<ExitCode> {
     let predictor = Predictor::load(&checkpoint(run)?, config::Device::Flex)?;
-    let report = predictor.evaluate(folder, &mut Progress::new())?;
+    let Asked { report, inventory, looked, orientation } =
+        predictor.evaluate(folder, on_corrupt, &mut Progress::new())?;
+    let left_out = inventory::left_out(&inventory.left_out);
+    if !left_out.is_empty() {
+        note!("left out   {left_out}");
+    }
+    tell_skipped(&looked.unreadable);
+    inventory::of_files(&inventory, &looked, orientation).iter().for_each(|warning| output::warning(warning));
     if json {
-        output::json(&report)?;
+        let mut line = serde_json::to_value(&report)?;
+        line["skipped"] = skipped(&looked.unreadable);
+        output::json(&line)?;
         return Ok(ExitCode::SUCCESS);
     }
     let figure =
@@ -123,4 +153,18 @@ fn of_run(folder: &Path, run: Option<&Path>, json: bool) -> Result<ExitCode> {
         out!("{name:width$}  {photos:>7}     {:.4}  {:.4}  {:.4}", class.precision, class.recall, class.f1)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says which files were left out.
+fn tell_skipped(skipped: &[Skipped]) {
+    if !skipped.is_empty() {
+        note!("skipped    {} files that are not readable images:", grouped(skipped.len()));
+        inventory::files(skipped).iter().for_each(|line| note!("           {line}"));
+    }
+}
+
+/// The same as JSON.
+fn skipped(skipped: &[Skipped]) -> Value {
+    let file = |file: &Skipped| json!({ "path": to_text(file.path.as_os_str()), "reason": file.reason });
+    skipped.iter().map(file).collect()
 }

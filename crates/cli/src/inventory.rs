@@ -2,6 +2,7 @@
 
 use injerto_data::decode::Orientation;
 use injerto_data::folder::{AllLeftOut, EXTENSIONS, Inventory, Reason, listed};
+use injerto_data::look::Looked;
 use injerto_data::{Dataset, Skipped};
 use injerto_experiment::Prepared;
 use injerto_experiment::config::ClassWeights;
@@ -13,7 +14,7 @@ const MOST_FILES: usize = 10;
 
 /// The lines of the plan that are about images.
 pub fn lines(prepared: &Prepared) -> Vec<String> {
-    let Prepared { train, validation, inventory, looked, .. } = prepared;
+    let Prepared { train, validation, inventory, .. } = prepared;
     let counts = train.classes.iter().zip(train.counts());
     let counts: Vec<String> = counts.map(|(class, count)| format!("{class} {}", grouped(count))).collect();
     let held = validation.as_ref().map_or(0, |dataset| dataset.samples.len());
@@ -33,7 +34,15 @@ pub fn lines(prepared: &Prepared) -> Vec<String> {
         lines.push(format!("           {} is left alone ({} images)", shown(path), grouped(*images)));
     }
     lines.extend(uneven(prepared).map(|line| format!("           {line}")));
-    let left_out = left_out(&inventory.left_out);
+    lines.extend(skipped(prepared));
+    lines
+}
+
+/// The lines about what was left out and skipped.
+pub fn skipped(prepared: &Prepared) -> Vec<String> {
+    let Prepared { inventory, looked, .. } = prepared;
+    let mut lines = Vec::new();
+    let left_out = inventory.as_ref().map_or(String::new(), |inventory| left_out(&inventory.left_out));
     if !left_out.is_empty() {
         lines.push(format!("left out   {left_out}"));
     }
@@ -83,7 +92,7 @@ fn uneven(prepared: &Prepared) -> Option<String> {
 }
 
 /// What was left out, in one line.
-fn left_out(all: &AllLeftOut) -> String {
+pub fn left_out(all: &AllLeftOut) -> String {
     let several =
         |count: usize, one: &str, more: &str| format!("{} {}", grouped(count), if count == 1 { one } else { more });
     let part = |(reason, count): (&Reason, usize)| match reason {
@@ -102,52 +111,10 @@ fn left_out(all: &AllLeftOut) -> String {
 
 /// What is allowed and probably not meant.
 pub fn warnings(prepared: &Prepared) -> Vec<String> {
-    let mut warnings = Vec::new();
     let Prepared { train, validation, inventory, looked, config, .. } = prepared;
-    if let Some(Inventory { left_out, not_utf8, .. }) = inventory {
-        let images: Vec<_> = left_out.iter().filter(|(reason, _)| reason.is_image()).collect();
-        if !images.is_empty() {
-            let name = |reason: &Reason| match reason {
-                Reason::Ending(ending) => ending.clone(),
-                _ => String::new(),
-            };
-            let parts: Vec<String> =
-                images.iter().map(|(r, left)| format!("{} {}", grouped(left.count), name(r))).collect();
-            warnings.push(format!(
-                "images that are not read: {} (the first is {}); convert them to {}",
-                listed(parts.iter().map(String::as_str)),
-                shown(&images[0].1.first),
-                EXTENSIONS.join(", ")
-            ));
-        }
-        for (reason, what) in [
-            (Reason::BrokenLink, "links lead to nothing, and are left out"),
-            (Reason::Unlabelled, "images lie beside the folders of the classes, and are not used"),
-            (
-                Reason::LinkedFolder,
-                "linked folders inside classes are not followed; link the images, or move them there",
-            ),
-        ] {
-            if let Some(left) = left_out.get(&reason) {
-                warnings.push(format!("{} {what} (the first is {})", grouped(left.count), shown(&left.first)));
-            }
-        }
-        if *not_utf8 > 0 {
-            warnings.push(format!(
-                "the names of {} images or of their classes are not UTF-8; they are taken all the same, and each byte that is not \
-                 is shown as \\xNN",
-                grouped(*not_utf8)
-            ));
-        }
-    }
-    if looked.turned > 0 && config.data.exif_orientation == Orientation::Ignore {
-        warnings.push(format!(
-            "{} of {} photos were taken with the camera turned, and are used lying on their sides as Keras does; \
-             data.exif_orientation = \"apply\" turns them",
-            grouped(looked.turned),
-            grouped(looked.files)
-        ));
-    }
+    let inventory = inventory.as_ref();
+    let mut warnings =
+        inventory.map_or(Vec::new(), |inventory| of_files(inventory, looked, config.data.exif_orientation));
     let without = |dataset: &Dataset| -> Vec<String> {
         let counts = dataset.classes.iter().zip(dataset.counts());
         counts.filter(|(_, count)| *count == 0).map(|(class, _)| class.clone()).collect()
@@ -172,6 +139,52 @@ pub fn warnings(prepared: &Prepared) -> Vec<String> {
             grouped(unjudged.len()),
             grouped(train.classes.len()),
             listed(unjudged.iter().map(String::as_str))
+        ));
+    }
+    warnings
+}
+
+/// What is said of files that were left out, have odd names, or lie on their sides.
+pub fn of_files(inventory: &Inventory, looked: &Looked, orientation: Orientation) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let Inventory { left_out, not_utf8, .. } = inventory;
+    let images: Vec<_> = left_out.iter().filter(|(reason, _)| reason.is_image()).collect();
+    if !images.is_empty() {
+        let name = |reason: &Reason| match reason {
+            Reason::Ending(ending) => ending.clone(),
+            _ => String::new(),
+        };
+        let parts: Vec<String> =
+            images.iter().map(|(r, left)| format!("{} {}", grouped(left.count), name(r))).collect();
+        warnings.push(format!(
+            "images that are not read: {} (the first is {}); convert them to {}",
+            listed(parts.iter().map(String::as_str)),
+            shown(&images[0].1.first),
+            EXTENSIONS.join(", ")
+        ));
+    }
+    for (reason, what) in [
+        (Reason::BrokenLink, "links lead to nothing, and are left out"),
+        (Reason::Unlabelled, "images lie beside the folders of the classes, and are not used"),
+        (Reason::LinkedFolder, "linked folders inside classes are not followed; link the images, or move them there"),
+    ] {
+        if let Some(left) = left_out.get(&reason) {
+            warnings.push(format!("{} {what} (the first is {})", grouped(left.count), shown(&left.first)));
+        }
+    }
+    if *not_utf8 > 0 {
+        warnings.push(format!(
+            "the names of {} images or of their classes are not UTF-8; they are taken all the same, and each byte that is not \
+             is shown as \\xNN",
+            grouped(*not_utf8)
+        ));
+    }
+    if looked.turned > 0 && orientation == Orientation::Ignore {
+        warnings.push(format!(
+            "{} of {} photos were taken with the camera turned, and are used lying on their sides as Keras does; \
+             data.exif_orientation = \"apply\" turns them",
+            grouped(looked.turned),
+            grouped(looked.files)
         ));
     }
     warnings

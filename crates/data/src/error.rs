@@ -107,8 +107,8 @@ pub enum DataError {
     },
     /// Files that are no readable images.
     #[error(
-        "{} of {total} files are not readable images:{}\nremove or replace them, or set data.on_corrupt = \"skip\" to leave \
-         them out",
+        "{} of {total} files are not readable images:{}\nremove or replace them, or set data.on_corrupt = \"skip\" \
+         (in `injerto evaluate`, --on-corrupt skip) to leave them out",
         files.len(), each(files)
     )]
     CorruptFiles {

@@ -109,6 +109,38 @@ impl Memory {
     }
 }
 
+/// A file of verdicts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The file.
+    pub path: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+    /// When it was written.
+    pub modified: SystemTime,
+}
+
+/// The files of verdicts in a folder of the user's caches, the newest first; none where there is no such folder.
+///
+/// # Errors
+/// A folder that cannot be listed.
+pub fn kept(cache: &Path) -> std::io::Result<Vec<Kept>> {
+    let entries = match std::fs::read_dir(cache) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut kept = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        if metadata.is_file() {
+            kept.push(Kept { path: entry.path(), bytes: metadata.len(), modified: metadata.modified()? });
+        }
+    }
+    kept.sort_by(|a, b| b.modified.cmp(&a.modified).then_with(|| a.path.cmp(&b.path)));
+    Ok(kept)
+}
+
 #[cfg(unix)]
 fn changed(metadata: &Metadata) -> (Duration, u64) {
     use std::os::unix::fs::MetadataExt as _;
@@ -125,12 +157,53 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-impl Folder {
-    /// Looks at every file, by all cores: whether it can be decoded, and how the camera was held. Of ordinary JPEGs no pixels
-    /// are made, so that this takes a third of the time of decoding them; with a `memory`, files that were seen before cost
-    /// nothing. `progress` is told how many files are done.
+/// Looks at every file, by all cores: whether it can be decoded, and how the camera was held. Of ordinary JPEGs no pixels
+/// are made, so that this takes a third of the time of decoding them; with a `memory`, files that were seen before cost
+/// nothing. `progress` is told how many files are done.
+pub fn look(files: &[&PathBuf], memory: Option<&Memory>, progress: &(dyn Fn(usize) + Sync)) -> Looked {
+    let kept = memory.map(Memory::read).unwrap_or_default();
+    let (now, done) = (SystemTime::now(), AtomicUsize::new(0));
+    let verdicts: Vec<(Option<Key>, Verdict, bool)> = files
+        .par_iter()
+        .with_max_len(1)
+        .map(|file| {
+            let key = memory.and_then(|memory| memory.key(file, now));
+            let known = key.and_then(|key| kept.get(&key)).cloned();
+            let is_new = known.is_none();
+            let verdict = known.unwrap_or_else(|| read(file).and_then(|bytes| examine(&bytes)));
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+            (key, verdict, is_new)
+        })
+        .collect();
+    if let Some(memory) = memory.filter(|_| verdicts.iter().any(|(key, _, is_new)| key.is_some() && *is_new)) {
+        let lines: Vec<_> = verdicts.iter().filter_map(|(key, verdict, _)| Some(((*key)?, verdict))).collect();
+        memory.write(&lines);
+    }
+    let mut looked = Looked { files: files.len(), ..Looked::default() };
+    for (&file, (_, verdict, _)) in files.iter().zip(verdicts) {
+        match verdict {
+            Ok(Examined { turned }) => looked.turned += usize::from(turned),
+            Err(reason) => looked.unreadable.push(Skipped { path: file.clone(), reason }),
+        }
+    }
+    looked
+}
+
+impl Looked {
+    /// Itself, if it is so that work can go on.
     ///
-    /// Then [`OnCorrupt::Skip`] takes out of the datasets what cannot be read.
+    /// # Errors
+    /// [`DataError::CorruptFiles`] with [`OnCorrupt::Error`], all of them together.
+    pub fn accepted(self, on_corrupt: OnCorrupt) -> Result<Self, DataError> {
+        match on_corrupt == OnCorrupt::Error && !self.unreadable.is_empty() {
+            true => Err(DataError::CorruptFiles { files: self.unreadable, total: self.files }),
+            false => Ok(self),
+        }
+    }
+}
+
+impl Folder {
+    /// Takes a [`look`] at every file. Then [`OnCorrupt::Skip`] takes out of the datasets what cannot be read.
     ///
     /// # Errors
     /// [`DataError::CorruptFiles`] with [`OnCorrupt::Error`], all of them together; [`DataError::NoneReadable`] for classes, or a half,
@@ -143,38 +216,10 @@ impl Folder {
     ) -> Result<Looked, DataError> {
         let datasets = [Some(&self.train), self.validation.as_ref()];
         let files: Vec<&PathBuf> = datasets.into_iter().flatten().flat_map(files).collect();
-        let kept = memory.map(Memory::read).unwrap_or_default();
-        let (now, done) = (SystemTime::now(), AtomicUsize::new(0));
-        let verdicts: Vec<(Option<Key>, Verdict, bool)> = files
-            .par_iter()
-            .with_max_len(1)
-            .map(|file| {
-                let key = memory.and_then(|memory| memory.key(file, now));
-                let known = key.and_then(|key| kept.get(&key)).cloned();
-                let is_new = known.is_none();
-                let verdict = known.unwrap_or_else(|| read(file).and_then(|bytes| examine(&bytes)));
-                progress(done.fetch_add(1, Ordering::Relaxed) + 1);
-                (key, verdict, is_new)
-            })
-            .collect();
-        if let Some(memory) = memory.filter(|_| verdicts.iter().any(|(key, _, is_new)| key.is_some() && *is_new)) {
-            let lines: Vec<_> = verdicts.iter().filter_map(|(key, verdict, _)| Some(((*key)?, verdict))).collect();
-            memory.write(&lines);
+        let looked = look(&files, memory, progress).accepted(on_corrupt)?;
+        if !looked.unreadable.is_empty() {
+            self.leave_out(&looked.unreadable)?;
         }
-        let mut looked = Looked { files: files.len(), ..Looked::default() };
-        for (&file, (_, verdict, _)) in files.iter().zip(verdicts) {
-            match verdict {
-                Ok(Examined { turned }) => looked.turned += usize::from(turned),
-                Err(reason) => looked.unreadable.push(Skipped { path: file.clone(), reason }),
-            }
-        }
-        if looked.unreadable.is_empty() {
-            return Ok(looked);
-        }
-        if on_corrupt == OnCorrupt::Error {
-            return Err(DataError::CorruptFiles { files: looked.unreadable, total: looked.files });
-        }
-        self.leave_out(&looked.unreadable)?;
         Ok(looked)
     }
 

@@ -353,6 +353,52 @@ fn an_image_of_few_pixels_that_needs_much_memory_is_refused() {
     assert_eq!(said, "10000x15000 is too large: decoding it takes 1573 MiB of memory");
 }
 
+/// A WebP file of these chunks.
+fn webp(chunks: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
+    let chunk = |(name, data): &(&[u8; 4], &[u8])| [&name[..], &(data.len() as u32).to_le_bytes(), data].concat();
+    let chunks: Vec<u8> = chunks.iter().flat_map(chunk).collect();
+    [b"RIFF", &(chunks.len() as u32 + 4).to_le_bytes()[..], b"WEBP", &chunks].concat()
+}
+
+#[test]
+fn a_file_that_contradicts_itself_is_refused_before_memory_is_asked_for() {
+    let check = |name: &str, bytes: &[u8], expected: &str| {
+        assert_eq!(decode(bytes, Orientation::Ignore).expect_err(name), expected, "{name}");
+        assert_eq!(examine(bytes).expect_err(name), expected, "{name}, looked at");
+    };
+    let early = "it ends too early";
+    let memory = "it takes more memory than its size explains";
+    let gif = |frame: u8| {
+        let frame = [&[0x2c, 0, 0, 0, 0, 8, 0, frame, 0, 0x80, 0, 0, 0, 255, 255, 255], &[2, 2, 0x44, 1, 0, 0x3b][..]];
+        [b"GIF89a\x08\0\x08\0\0\0\0", &frame.concat()[..]].concat()
+    };
+    check("a GIF of 8x8 with a frame of 8x8 that is not there", &gif(8), early);
+    check("a GIF of 8x8 with a frame of 8x16", &gif(16), memory);
+
+    // A lossy WebP image of 16383x16383 on a canvas of 8x8, alone and as the frame of an animation.
+    let canvas = [0, 0, 0, 0, 7, 0, 0, 7, 0, 0];
+    let lossy = [0x10, 0, 0, 0x9d, 0x01, 0x2a, 0xff, 0x3f, 0xff, 0x3f];
+    let sizes = "it says that it has 8x8 pixels, and holds an image of 16383x16383";
+    check("a still image", &webp(&[(b"VP8X", &canvas), (b"VP8 ", &lossy)]), sizes);
+    let frame = [&[0, 0, 0, 0, 0, 0, 7, 0, 0, 7, 0, 0, 0, 0, 0, 0], &webp(&[(b"VP8 ", &lossy)])[12..]].concat();
+    let animated = [2, 0, 0, 0, 7, 0, 0, 7, 0, 0];
+    check("a frame", &webp(&[(b"VP8X", &animated), (b"ANIM", &[0; 6]), (b"ANMF", &frame)]), sizes);
+
+    // EXIF data of four gigabytes, of which there are four bytes.
+    let good = encoded().swap_remove(4).1;
+    let mut exif = webp(&[(b"VP8X", &[8, 0, 0, 0, 39, 0, 0, 29, 0, 0])]);
+    exif.extend_from_slice(&good[12..]);
+    exif.extend_from_slice(b"EXIF\xf0\xff\xff\xffMM\0*");
+    check("EXIF data", &exif, early);
+
+    // A colour profile of nothing but zeros, which are compressed well.
+    let mut png = Vec::new();
+    let mut encoder = image::codecs::png::PngEncoder::new(&mut png);
+    image::ImageEncoder::set_icc_profile(&mut encoder, vec![0; 40 << 20]).expect("PNG has profiles");
+    image::ImageEncoder::write_image(encoder, &[7; 12], 2, 2, image::ExtendedColorType::Rgb8).expect("written");
+    check("a colour profile", &png, memory);
+}
+
 /// The checksum of a PNG's chunk.
 fn crc(bytes: &[u8]) -> u32 {
     let step = |sum: u32| (0..8).fold(sum, |sum, _| if sum & 1 == 1 { sum >> 1 ^ 0xedb8_8320 } else { sum >> 1 });

@@ -8,10 +8,10 @@ use injerto_backbones::resolve::Ask;
 use injerto_backbones::weights::Cache;
 use injerto_data::decode::{Orientation, decode};
 use injerto_data::folder::EXTENSIONS;
-use injerto_data::{DataError, resize};
+use injerto_data::look::{Looked, look};
+use injerto_data::{DataError, OnCorrupt, Skipped, resize};
 use injerto_graph::{Activation, Graph, Operator, Preprocessing, WeightSet};
 use injerto_trainer::Runner;
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::prepare::interpolation;
@@ -131,7 +131,7 @@ impl Classifier {
 }
 
 /// How often a classifier was right.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation {
     /// Photos.
     pub images: usize,
@@ -141,21 +141,31 @@ pub struct Evaluation {
     pub top_5: f64,
     /// Time that it took.
     pub seconds: f64,
+    /// Files that are no readable images, and were left out.
+    pub skipped: Vec<Skipped>,
 }
 
 /// Has every photo of a folder classified. The right classes are read from names: see [`labelled`]. `progress` is told how
-/// many photos are done, of how many.
+/// many photos are done, of how many. Every file is looked at first; with [`OnCorrupt::Skip`], those that are no images are left
+/// out and listed.
 ///
 /// # Errors
-/// Photos whose class cannot be told, and files that are no readable images.
+/// Photos whose class cannot be told, and files that are no readable images: all of them together, or all there are.
 pub fn evaluate(
     classifier: &Classifier,
     folder: &Path,
     batch_size: usize,
+    on_corrupt: OnCorrupt,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Evaluation, ExperimentError> {
     let began = Instant::now();
-    let photos = labelled(folder)?;
+    let mut photos = labelled(folder)?;
+    let files: Vec<&PathBuf> = photos.iter().map(|(path, _)| path).collect();
+    let Looked { files: all, unreadable: skipped, .. } = look(&files, None, &|_| {}).accepted(on_corrupt)?;
+    photos.retain(|(path, _)| !skipped.iter().any(|skipped| skipped.path == *path));
+    if photos.is_empty() {
+        return Err(DataError::CorruptFiles { files: skipped, total: all }.into());
+    }
     let (mut first, mut five, mut done) = (0, 0, 0);
     for batch in photos.chunks(batch_size.max(1)) {
         let paths: Vec<PathBuf> = batch.iter().map(|(path, _)| path.clone()).collect();
@@ -169,7 +179,7 @@ pub fn evaluate(
     }
     let share = |right: usize| right as f64 / photos.len() as f64;
     let seconds = began.elapsed().as_secs_f64();
-    Ok(Evaluation { images: photos.len(), top_1: share(first), top_5: share(five), seconds })
+    Ok(Evaluation { images: photos.len(), top_1: share(first), top_5: share(five), seconds, skipped })
 }
 
 /// Photos and their classes by position among ImageNet's. In a folder with sub-folders, the sub-folder's name tells: a

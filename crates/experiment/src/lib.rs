@@ -31,7 +31,7 @@ mod tensorboard;
 pub use error::ExperimentError;
 pub use evaluate::{Classifier, Evaluation, evaluate, imagenet_classes, labelled};
 pub use folder::RunFolder;
-pub use predict::Predictor;
+pub use predict::{Asked, Predictor};
 pub use prepare::{Plan, Prepared, device};
 pub use resume::ChangedKey;
 pub use run::{BestSummary, ImageCounts, Outcome, PhaseSummary, Summary, Watch, run};

@@ -1,7 +1,10 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use injerto_data::{Loader, LoaderOptions, Origin, Sample, folder};
+use injerto_data::decode::Orientation;
+use injerto_data::folder::{self, Inventory};
+use injerto_data::look::Looked;
+use injerto_data::{Loader, LoaderOptions, OnCorrupt, Origin, Sample};
 use injerto_trainer::metrics::Report;
 use injerto_trainer::{Model, Observer, Runner};
 
@@ -15,6 +18,19 @@ pub struct Predictor {
     model: Model,
     runner: Runner,
     options: LoaderOptions,
+}
+
+/// How well a network tells the photos of a folder apart, and what of the folder it was not asked about.
+#[derive(Debug)]
+pub struct Asked {
+    /// How well.
+    pub report: Report,
+    /// What was left out of the folder.
+    pub inventory: Inventory,
+    /// What was seen of the photos' files.
+    pub looked: Looked,
+    /// What is done with photos that the camera was turned for.
+    pub orientation: Orientation,
 }
 
 impl Predictor {
@@ -49,12 +65,20 @@ impl Predictor {
     }
 
     /// How well it tells the photos of a folder with one sub-folder a class apart. The classes may be some of those that it
-    /// was trained for. The observer is told as of the frozen prefix: so many images of so many.
+    /// was trained for. Every file is looked at first; with [`OnCorrupt::Skip`], those that are no images are left out and
+    /// listed. The observer is told as of the frozen prefix: so many images of so many.
     ///
     /// # Errors
-    /// A folder that cannot be read or has no photos, a class that the network does not know, a file that is no image.
-    pub fn evaluate(&self, root: &Path, observer: &mut dyn Observer) -> Result<Report, ExperimentError> {
-        let mut dataset = folder::scan(root)?;
+    /// A folder that cannot be read or has no photos, a class that the network does not know, files that are no images.
+    pub fn evaluate(
+        &self,
+        root: &Path,
+        on_corrupt: OnCorrupt,
+        observer: &mut dyn Observer,
+    ) -> Result<Asked, ExperimentError> {
+        let mut found = folder::classes(root)?;
+        let looked = found.look(on_corrupt, None, &|_| {})?;
+        let mut dataset = found.train;
         let known = &self.model.card.classes;
         let labels: Vec<u32> = dataset
             .classes
@@ -71,6 +95,7 @@ impl Predictor {
         dataset.classes.clone_from(known);
         let loader = Loader::new(dataset, self.options.clone());
         let report = self.model.report(&self.runner, &loader, observer, &AtomicBool::new(false))?;
-        Ok(report.expect("nobody stops it, and there are images"))
+        let report = report.expect("nobody stops it, and there are images");
+        Ok(Asked { report, inventory: found.inventory, looked, orientation: self.options.orientation })
     }
 }

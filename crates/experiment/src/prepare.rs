@@ -125,7 +125,7 @@ impl Prepared {
         // Last of what needs no weights: it takes the longest.
         let looked = match &root {
             Some(root) => {
-                let memory = Memory::new(&cache.features().with_file_name("looked"), root);
+                let memory = Memory::new(&cache.looked(), root);
                 let total = train.samples.len() + found_images.validation.as_ref().map_or(0, |held| held.samples.len());
                 found_images.look(config.data.on_corrupt, Some(&memory), &|done| looking(done, total))?
             }

@@ -150,7 +150,7 @@ fn efficientnet_lite0_names_imagenets_classes_as_often_as_in_pytorch() {
         }
         Err(error) => panic!("{error}"),
     };
-    let found = evaluate(&classifier, &folder, 10, &mut |_, _| {}).expect("evaluated");
+    let found = evaluate(&classifier, &folder, 10, injerto_data::OnCorrupt::Error, &mut |_, _| {}).expect("evaluated");
     assert_eq!(found.images, 500);
     let near = |found: f64, expected: f64| (found - expected).abs() <= 0.01;
     assert!(near(found.top_1, 0.850) && near(found.top_5, 0.970), "{found:?}");

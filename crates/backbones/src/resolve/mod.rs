@@ -3,9 +3,7 @@
 
 mod file;
 
-use std::path::Path;
-
-use injerto_files::printable;
+use injerto_files::{from_text, printable};
 use injerto_graph::{Description, Graph, GraphError, Preprocessing, WeightSet};
 use serde_json::{Map, Value, json};
 
@@ -139,7 +137,7 @@ impl Catalog {
         }
         let plain = self.describe(&found, &given)?;
         let set = plain.weights.iter().find(|set| set.id == ask.weights).cloned();
-        let path = Path::new(ask.weights);
+        let path = &from_text(ask.weights);
         let mut resolved = match (ask.weights, set) {
             ("none", _) => self.without_file(&found, given, plain, Origin::Fresh, Source::Fresh)?,
             (_, Some(set)) => {

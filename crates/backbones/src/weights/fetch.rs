@@ -43,6 +43,11 @@ impl Cache {
         self.folder.join("features")
     }
 
+    /// Where it is kept which files are readable images.
+    pub fn looked(&self) -> PathBuf {
+        self.folder.join("looked")
+    }
+
     /// Where the file of `set` is kept.
     pub fn path(&self, set: &WeightSet) -> PathBuf {
         let source = serde_json::to_string(&(&set.source, &set.checksum)).expect("a source is plain data");

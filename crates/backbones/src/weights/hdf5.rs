@@ -9,9 +9,9 @@
 //! and so does this.
 
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
 
 use hdf5_pure::{Dataset, File, Group};
+use injerto_files::catch_quietly;
 use injerto_graph::{Graph, Node};
 
 use super::read::{self, Raw};
@@ -52,7 +52,7 @@ impl KerasFile {
             Ok(Self { contents, layers })
         };
         // The reader is checked against broken files, but a file from anywhere must not end the program.
-        std::panic::catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|_| Err("the reader failed on it".to_owned()))
+        catch_quietly(open).unwrap_or_else(|| Err("the reader failed on it".to_owned()))
     }
 
     /// Tensors under the names that `graph` has for them. Of what it has no use for, only what a network of another depth
@@ -87,8 +87,7 @@ impl KerasFile {
             let dataset = dataset.clone();
             let data = move || {
                 let read = || values(&dataset);
-                std::panic::catch_unwind(AssertUnwindSafe(read))
-                    .unwrap_or_else(|_| Err("the reader failed on it".to_owned()))
+                catch_quietly(read).unwrap_or_else(|| Err("the reader failed on it".to_owned()))
             };
             tensors.insert(name, Raw::lazy(shape.clone(), data));
         }

@@ -102,8 +102,8 @@ pub(super) fn pytorch(bytes: Vec<u8>, path: Option<PathBuf>) -> Result<BTreeMap<
     };
     let place = path.or_else(|| copy.as_ref().map(|file| file.path().to_owned())).unwrap_or_default();
     // The reader is checked against broken files, but a file from anywhere must not end the program.
-    let reader = std::panic::catch_unwind(|| PytorchReader::new(&place))
-        .map_err(|_| "the reader failed on it".to_owned())?
+    let reader = injerto_files::catch_quietly(|| PytorchReader::new(&place))
+        .ok_or("the reader failed on it")?
         .map_err(|error| error.to_string())?;
     // Tensors are read when they are wanted, from the file.
     let raw = |(name, tensor): (String, pytorch_reader::Tensor)| {

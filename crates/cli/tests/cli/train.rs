@@ -308,6 +308,27 @@ fn a_run_leaves_its_folder_and_a_network_that_predicts() {
     let text = run(at.path(), &["evaluate", "drawn/train", "--run", "out"]).succeeds();
     contains(&text, &["5 photos: accuracy ", "loss ", "calibration error ", "precision  recall      F1", "tulips"]);
     let class = at.path().join("drawn/train/tulips");
+    // Files that are no images are listed all together, and left out when that is asked for.
+    for bad in ["bad-1.jpg", "bad-2.jpg"] {
+        std::fs::write(class.join(bad), b"no image").expect("written");
+    }
+    std::fs::write(class.join("phone.heic"), b"").expect("written");
+    let error = run(at.path(), &["evaluate", "drawn/train", "--run", "out"]).fails();
+    contains(&error, &["2 of 7 files are not readable images", "bad-1.jpg", "bad-2.jpg", "--on-corrupt skip"]);
+    let skip = ["evaluate", "drawn/train", "--run", "out", "--on-corrupt", "skip", "--json"];
+    let ran = run(at.path(), &skip);
+    contains(
+        &ran.err,
+        &[
+            "left out   1 .heic",
+            "2 files that are not readable images",
+            "bad-1.jpg",
+            "images that are not read: 1 .heic",
+        ],
+    );
+    let skipped: Value = ran.json();
+    assert_eq!((&skipped["accuracy"], &skipped["images"]), (&report["accuracy"], &report["images"]));
+    assert_eq!(skipped["skipped"][1]["reason"], "it is none of JPEG, PNG, GIF, BMP and WebP");
     std::fs::rename(&class, class.with_file_name("trucks")).expect("renamed");
     let error = run(at.path(), &["evaluate", "drawn/train", "--run", "out"]).fails();
     contains(&error, &["the network does not know the class 'trucks'; it was trained for ", "tulips"]);

@@ -27,10 +27,11 @@
 
 mod bits;
 mod jpeg;
-mod quiet;
+mod webp;
 
 use std::io::Cursor;
 
+use image::error::LimitErrorKind;
 use image::metadata::Orientation as Turn;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 use jpeg_decoder::PixelFormat;
@@ -48,6 +49,9 @@ const LARGEST_SIDE: u32 = 65_535;
 
 /// Bytes that may be filled at one time with images under decoding, by all threads together.
 const MEMORY: u64 = 1 << 30;
+
+/// Bytes that may be filled with what stands in front of the pixels, such as a colour profile, which a PNG holds compressed.
+const HEADER: u64 = 32 << 20;
 
 static IMAGES: Budget = Budget::new(MEMORY);
 
@@ -133,7 +137,7 @@ pub fn examine(bytes: &[u8]) -> Result<Examined, String> {
 
 /// Decoders are well tested, but a photo from anywhere must not end a night's training: a panic is a bad image too.
 fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    quiet::catch(work).unwrap_or_else(|| Err("the decoder failed".to_owned()))
+    injerto_files::catch_quietly(work).unwrap_or_else(|| Err("the decoder failed".to_owned()))
 }
 
 /// An image whose header was read.
@@ -158,9 +162,14 @@ impl<'b> Opened<'b> {
         let mut limits = Limits::default();
         limits.max_image_width = Some(LARGEST_SIDE);
         limits.max_image_height = Some(LARGEST_SIDE);
-        limits.max_alloc = Some(MEMORY);
+        limits.max_alloc = Some(HEADER);
         reader.limits(limits);
-        Ok(Self { decoder: Box::new(reader.into_decoder().map_err(in_words)?), format, jpeg })
+        let decoder: Box<dyn ImageDecoder> = Box::new(reader.into_decoder().map_err(in_words)?);
+        if format == ImageFormat::WebP {
+            let (width, height) = decoder.dimensions();
+            webp::check(bytes, [height, width])?;
+        }
+        Ok(Self { decoder, format, jpeg })
     }
 
     /// Leave to decode: the image's part of the memory. It waits until other images are done with theirs.
@@ -184,9 +193,9 @@ impl<'b> Opened<'b> {
         };
         let turned = if self.turn() == Turn::NoTransforms { 0 } else { own };
         let needed = own + beside + converted.max(turned);
-        // A frame of a GIF may be larger than the GIF.
+        // A frame of a GIF may be larger than the GIF: its buffer is what the decoder needs beside the image.
         let mut limits = Limits::default();
-        limits.max_alloc = Some(own + beside);
+        limits.max_alloc = Some(if self.format == ImageFormat::Gif { beside } else { own + beside });
         self.decoder.set_limits(limits).map_err(in_words)?;
         let too_large = || format!("{width}x{height} is too large: decoding it takes {} MiB of memory", needed >> 20);
         IMAGES.take(needed).ok_or_else(too_large)
@@ -230,10 +239,14 @@ impl<'b> Opened<'b> {
 /// A decoder's complaint. All formats say alike that a file ends too early.
 fn in_words(error: ImageError) -> String {
     let said = match &error {
+        ImageError::Limits(limit) if matches!(limit.kind(), LimitErrorKind::InsufficientMemory) => {
+            "it takes more memory than its size explains".to_owned()
+        }
         ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => String::new(),
         error => error.to_string(),
     };
-    match said.is_empty() || said.to_lowercase().contains("unexpected end of file") {
+    let early = ["unexpected end of file", "image truncated"];
+    match said.is_empty() || early.iter().any(|early| said.to_lowercase().contains(early)) {
         true => "it ends too early".to_owned(),
         false => said,
     }

@@ -143,7 +143,16 @@ pub fn open(root: &Path, options: Options) -> Result<Folder, DataError> {
 /// # Errors
 /// A folder that cannot be read, no classes, a class without images.
 pub fn scan(root: &Path) -> Result<Dataset, DataError> {
-    dataset(&root_of(root)?, &mut Inventory::default())
+    classes(root).map(|folder| folder.train)
+}
+
+/// [`scan`], with what was left out. One class is enough.
+///
+/// # Errors
+/// As [`scan`]'s.
+pub fn classes(root: &Path) -> Result<Folder, DataError> {
+    let mut inventory = Inventory::default();
+    Ok(Folder { train: dataset(&root_of(root)?, &mut inventory)?, validation: None, inventory })
 }
 
 fn root_of(root: &Path) -> Result<Tree, DataError> {

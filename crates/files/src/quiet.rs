@@ -1,4 +1,4 @@
-//! Panics that are caught, and of which nothing is printed.
+//! Panics of other people's readers, that are caught and of which nothing is printed.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,8 +8,9 @@ thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The work's result, or `None` if it panics. The program's panic hook goes on saying what happens elsewhere.
-pub(super) fn catch<T>(work: impl FnOnce() -> T) -> Option<T> {
+/// The work's result, or `None` if it panics. Nothing of that panic is printed; the program's panic hook goes on saying what
+/// happens elsewhere.
+pub fn catch_quietly<T>(work: impl FnOnce() -> T) -> Option<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let usual = std::panic::take_hook();
@@ -31,8 +32,8 @@ mod tests {
 
     #[test]
     fn a_panic_is_no_result_and_the_next_one_elsewhere_is_told() {
-        assert_eq!(catch(|| -> u8 { panic!("of a decoder") }), None);
-        assert_eq!(catch(|| 7), Some(7));
+        assert_eq!(catch_quietly(|| -> u8 { panic!("of a reader") }), None);
+        assert_eq!(catch_quietly(|| 7), Some(7));
         assert!(!QUIET.get());
     }
 }
