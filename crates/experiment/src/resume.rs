@@ -73,7 +73,7 @@ pub(crate) fn anchored(config: &Config) -> Config {
 }
 
 /// The folder of the images, where there is one.
-fn root(config: &Config) -> Option<&Path> {
+pub(crate) fn root(config: &Config) -> Option<&Path> {
     match &config.data.images {
         Images::Folder { root } => root.iter().map(AsRef::as_ref).find(|root: &&Path| root.is_dir()),
         Images::Drawn { .. } => None,
@@ -116,15 +116,10 @@ impl Prepared {
         let config = Config::load(&folder.experiment(), sets)?;
         let checkpoints = Checkpoints::new(folder.path(), true);
         let Some(notes) = checkpoints.notes()? else {
-            let history = folder.read("history.jsonl")?.unwrap_or_default();
-            return match history.lines().count() {
+            return match folder.trained() {
                 // Nothing has been trained, so that nothing can have changed.
-                0 => Self::watched(config, catalog, cache, looking),
-                epochs => {
-                    let s = if epochs == 1 { "" } else { "s" };
-                    let reason = format!("it is missing, although history.jsonl speaks of {epochs} finished epoch{s}");
-                    Err(checkpoints.lost(reason).into())
-                }
+                None => Self::watched(config, catalog, cache, looking),
+                Some(sign) => Err(checkpoints.lost(format!("it is missing, although {sign}")).into()),
             };
         };
         let card = ModelCard::of(&notes).map_err(|reason| checkpoints.lost(reason))?;
@@ -146,11 +141,26 @@ impl Prepared {
             }
             prepared => prepared?,
         };
+        let without = |names: &[String], others: &[String]| -> Vec<String> {
+            names.iter().filter(|name| !others.contains(name)).cloned().collect()
+        };
+        let (was, is) = (&card.classes, &prepared.card.classes);
+        if was != is {
+            let path = folder.path().to_owned();
+            return Err(ExperimentError::OtherClasses { path, missing: without(was, is), new: without(is, was) });
+        }
         if let Some(origin) = notes.get(ORIGIN) {
             prepared.origin.clone_from(origin);
         }
         if let Some(digest) = notes.get(DATA) {
             prepared.keep_split(folder, digest, changed_data)?;
+        }
+        if let Some(epoch) = checkpoints.lacks_best(&progress) {
+            prepared.warnings.push(format!(
+                "{} is missing: the weights of epoch {epoch}, the best so far, are gone; unless a later epoch is better, the \
+                 run ends without them",
+                injerto_files::shown(&folder.path().join(Checkpoints::BEST))
+            ));
         }
         for name in progress.lengthened(&prepared.phases)?.stretched {
             prepared.warnings.push(format!(
