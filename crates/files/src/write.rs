@@ -32,7 +32,8 @@ impl Partial {
     /// # Errors
     /// A folder that is not there or cannot be written to.
     pub fn beside(path: &Path) -> io::Result<Self> {
-        // Others may read the file as they may read any file that the user makes.
+        // Others may read the file as they may read any file that the user makes. `tempfile` would name the random name in
+        // every error, and nobody has heard of that.
         let mut code = None;
         let open = |path: &Path| {
             let file = File::options().read(true).write(true).create_new(true).open(path);
@@ -40,7 +41,6 @@ impl Partial {
         };
         let file = tempfile::Builder::new().prefix(PREFIX).make_in(folder_of(path), open);
         let file = file.map_err(|error| code.map_or(error, io::Error::from_raw_os_error))?;
-        // `tempfile` would name the random name in every error, and nobody has heard of that.
         let (file, path) = file.into_parts();
         Ok(Self { file: BufWriter::new(file), path })
     }
