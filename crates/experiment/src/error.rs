@@ -173,8 +173,13 @@ pub enum ExperimentError {
     /// The images of a run that goes on are not those that it began with.
     #[error(
         "{}: the images have changed since the run began: {change}. Put them back, or go on all the same with \
-         `--changed-data`: an image that is still there stays on its side, so that none validates that was trained on",
-        shown(path)
+         `--changed-data`: {}",
+        shown(path),
+        if change.unknown {
+            "the images are divided anew, and some that were trained on may validate"
+        } else {
+            "an image that is still there stays on its side, so that none validates that was trained on"
+        }
     )]
     DataChanged {
         /// The folder.

@@ -216,7 +216,14 @@ impl Prepared {
                 self.validation = Some(validation).filter(|validation| !validation.samples.is_empty());
                 kept
             }
-            _ => now,
+            _ => {
+                self.warnings.push(
+                    "the images have changed, and no split.csv says which were trained on: they are divided anew, and some \
+                     of those may validate now, which makes the validation figures look better than they are"
+                        .to_owned(),
+                );
+                now
+            }
         });
         let asked = self.config.loss.class_weights.as_ref();
         let counts = self.train.counts();

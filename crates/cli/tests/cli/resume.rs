@@ -168,10 +168,18 @@ fn images_that_have_changed_are_told_and_taken_only_if_allowed() {
     contains(&resume(at, "out", &[]).fails(), &["data.root", "photos"]);
     resume(at, "out", &["--set", "phases.1.epochs=4", "--set", "data.root=moved"]).succeeds();
     assert_eq!(sides(&out), after);
+    // Without the list nobody knows what was trained on: that is said before and after.
+    std::fs::rename(out.join("split.csv"), at.join("split.csv")).expect("moved");
+    std::fs::copy(&new, at.join("moved/roses/newer.png")).expect("copied");
+    let further = ["--set", "phases.1.epochs=5"];
+    contains(&resume(at, "out", &further).fails(), &["some that were trained on may validate"]);
+    let ran = resume(at, "out", &[&further[..], &["--changed-data"]].concat());
+    contains(&ran.err, &["warning: the images have changed, and no split.csv says which were trained on"]);
+    ran.succeeds();
     // Other classes are another task, whatever is allowed.
     std::fs::rename(at.join("moved/roses"), at.join("moved/rose")).expect("renamed");
     for rest in [&[][..], &["--changed-data"]] {
-        let error = resume(at, "out", &[&["--set", "phases.1.epochs=5"], rest].concat()).fails();
+        let error = resume(at, "out", &[&["--set", "phases.1.epochs=6"], rest].concat()).fails();
         contains(&error, &["out: the run cannot go on with other classes: missing roses, new rose; give the folders"]);
     }
 }
