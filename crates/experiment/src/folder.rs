@@ -136,7 +136,8 @@ impl RunFolder {
         let epochs = lines("history.jsonl").max(lines("history.csv").saturating_sub(1));
         let there = |name: &&&str| self.path().join(name).symlink_metadata().is_ok();
         match epochs {
-            0 => [Checkpoints::BEST, Self::SUMMARY].iter().find(there).map(|name| format!("{name} is there")),
+            // The best weights alone say nothing: they are written first, and the process may have been killed then.
+            0 => [Self::SUMMARY, "report.html"].iter().find(there).map(|name| format!("{name} is there")),
             1 => Some("the history speaks of 1 finished epoch".to_owned()),
             _ => Some(format!("the history speaks of {epochs} finished epochs")),
         }

@@ -201,7 +201,7 @@ fn a_run_whose_last_checkpoint_is_gone_does_not_begin_anew() {
     std::fs::remove_file(at.join("out/history.jsonl")).expect("removed");
     check("the history speaks of 2 finished epochs");
     std::fs::remove_file(at.join("out/history.csv")).expect("removed");
-    check("best.safetensors is there");
+    check("summary.json is there");
     // One that is not whole is named once.
     std::fs::write(at.join("out/last.safetensors"), "").expect("written");
     let error = resume(at, "out", &[]).fails();
