@@ -68,7 +68,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     }
     let (mut catalog, cache, on) = (common.catalog()?, Cache::of_user()?, config::Device::Flex);
     let mut classifier = Classifier::new(&mut catalog, &backbone, &parameters(&param)?, &weights, &cache, on)?;
-    classifier.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    classifier.warnings.iter().for_each(|warning| output::warning(warning));
     if let Some(share) = crop {
         classifier.set_crop(share);
     }

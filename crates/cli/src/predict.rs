@@ -62,7 +62,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
             let parameters = parameters(param)?;
             let on = config::Device::Flex;
             let classifier = Classifier::new(&mut catalog, backbone, &parameters, weights, &cache, on)?;
-            classifier.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+            classifier.warnings.iter().for_each(|warning| output::warning(warning));
             Box::new(move |image| {
                 let rows = classifier.predict(std::slice::from_ref(image), usize::MAX)?;
                 Ok(rows.into_iter().flatten().map(|(class, p)| (class.to_owned(), p)).collect())

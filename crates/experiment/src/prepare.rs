@@ -170,7 +170,7 @@ impl Prepared {
             let hidden = |part: &std::ffi::OsStr| part.as_encoded_bytes().starts_with(b".");
             inside.iter().next().is_none_or(|first| !hidden(first)).then(|| images.to_owned())
         };
-        match images.into_iter().find_map(|images| holds(images)) {
+        match images.into_iter().find_map(holds) {
             Some(images) => Err(ExperimentError::AmongImages { path: path.to_owned(), images }),
             None => Ok(()),
         }

@@ -421,7 +421,8 @@ impl Search<'_> {
             Some((description, fit)) => (description.graph.name().to_owned(), fit.problems),
             None => (self.found.descriptor.name.clone(), Default::default()),
         };
-        WeightError::Mismatch { origin: self.file.origin().to_owned(), graph, problems, hint }.into()
+        WeightError::Mismatch { origin: self.file.origin().to_owned(), graph, problems: Box::new(problems), hint }
+            .into()
     }
 
     fn resolved(self, chosen: Chosen, mut warnings: Vec<String>) -> Result<Resolved, ResolveError> {

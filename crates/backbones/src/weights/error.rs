@@ -59,7 +59,7 @@ pub enum WeightError {
         /// Name of the graph.
         graph: String,
         /// The tensors.
-        problems: Problems,
+        problems: Box<Problems>,
         /// What would make it fit, on a line of its own; nothing where that is not known.
         hint: String,
     },

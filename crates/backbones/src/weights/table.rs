@@ -152,7 +152,12 @@ impl Fit {
     ) -> Result<Weights, WeightError> {
         if !self.problems.is_empty() {
             let (origin, graph) = (origin.to_owned(), graph.name().to_owned());
-            return Err(WeightError::Mismatch { origin, graph, problems: self.problems.clone(), hint: String::new() });
+            return Err(WeightError::Mismatch {
+                origin,
+                graph,
+                problems: Box::new(self.problems.clone()),
+                hint: String::new(),
+            });
         }
         let (all, flattened) = (names(graph), flattened(graph));
         let mut weights = Weights::default();

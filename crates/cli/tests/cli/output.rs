@@ -218,7 +218,7 @@ fn beyond_the_limit_on_files_a_training_ends_with_a_message() {
     let at = at.path();
     // In blocks of 512 or 1024 bytes: room for what plugins answer, and none for checkpoints.
     let mut command = injerto(at);
-    command.env("INJERTO", command.get_program().to_owned());
+    command.env("INJERTO", env!("CARGO_BIN_EXE_injerto"));
     let line =
         "ulimit -f 48; exec \"$INJERTO\" train exp.toml --run-dir out --set 'backbone.parameters.filters=[8, 64]'";
     let output = shell(&command, line).output().expect("there is a shell");

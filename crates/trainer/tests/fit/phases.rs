@@ -550,7 +550,7 @@ fn what_cannot_be_cached_trains_the_same() {
                 _ => Some(folder.path().join("cache")),
             };
             let (plain, validation) = (loader(0, Some(9)), loader(1, None));
-            let augment = if views.is_some() { vec![flip.clone()] } else { Vec::new() };
+            let augment = if views.is_some() { vec![flip] } else { Vec::new() };
             let train = Loader::new(plain.dataset().clone(), LoaderOptions { augment, ..plain.options().clone() });
             let best = Best::new(Metric::ValLoss, Mode::Auto);
             let cache = CacheSettings { folder: place, memory: 0, precision };
