@@ -106,6 +106,7 @@ fn text() -> impl TypedValueParser<Value = String> {
 fn main() -> ExitCode {
     answer_if_asked();
     std::panic::set_hook(Box::new(remember));
+    let_large_files_fail();
     catch_unwind(AssertUnwindSafe(command)).unwrap_or_else(|_| {
         let what = PANIC.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
         note!(
@@ -114,6 +115,16 @@ fn main() -> ExitCode {
         );
         ExitCode::from(101)
     })
+}
+
+/// Beyond `ulimit -f`, a write becomes an error with a message, as on a full disk, and not the end of the process. A handler,
+/// and not an ignored signal, so that child processes do not inherit it.
+fn let_large_files_fail() {
+    #[cfg(unix)]
+    {
+        // Without it the process ends there, as it would have.
+        let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Default::default());
+    }
 }
 
 /// What the last panic said and where. A panic that is caught, in a decoder for example, is told by whoever catches it.

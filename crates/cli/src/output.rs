@@ -9,9 +9,11 @@
 //! cursor, change colours or turn the direction of reading. The program's own colours are added after that.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use injerto_files::is_plain;
@@ -101,9 +103,12 @@ pub fn noted(line: &str) {
     say(None, line);
 }
 
-/// Writes a warning to standard error.
+/// Writes a warning to standard error. What has been said is not said again.
 pub fn warning(text: &str) {
-    say(Some(("warning", "33")), text);
+    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(text.to_owned()) {
+        say(Some(("warning", "33")), text);
+    }
 }
 
 /// Writes why a command failed to standard error.
@@ -140,9 +145,10 @@ pub fn in_words(error: &anyhow::Error) -> String {
     text
 }
 
-/// Whether an error comes from a full disk, or from a user who may fill no more of it.
+/// Whether an error comes from a full disk, or from a user who may fill no more of it or of a file.
 pub fn is_full_disk(error: &anyhow::Error) -> bool {
-    let full = |error: &io::Error| matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+    use ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    let full = |error: &io::Error| matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge);
     error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(full))
 }
 

@@ -1,6 +1,6 @@
 //! `injerto train`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,8 +87,10 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     let warnings = inventory::warnings(&prepared);
     warnings.iter().chain(&prepared.warnings).for_each(|warning| output::warning(warning));
     if arguments.dry_run {
-        // Whatever a start would be refused for is refused here.
-        arguments.run_dir.as_deref().map_or(Ok(()), RunFolder::is_free)?;
+        // Whatever a start would be refused for is refused here; a folder that nothing is put into disappears again.
+        if resumed.is_none() {
+            begin(&prepared, arguments.run_dir.as_deref())?;
+        }
         prepared.rehearse(&device)?;
         if arguments.json {
             output::answer(&prepared.plan.to_json())?;
@@ -99,7 +101,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     }
     let folder = match &resumed {
         Some(folder) => folder.clone(),
-        None => RunFolder::create(arguments.run_dir.as_deref(), &prepared.config.name)?,
+        None => begin(&prepared, arguments.run_dir.as_deref())?,
     };
     tell!("folder     {}\n", shown(folder.path()));
 
@@ -126,6 +128,12 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     Ok(if outcome.summary.interrupted { ExitCode::from(130) } else { ExitCode::SUCCESS })
 }
 
+/// The folder of a new run.
+fn begin(prepared: &Prepared, wanted: Option<&Path>) -> Result<RunFolder> {
+    prepared.check_folder(wanted.unwrap_or(Path::new("runs")))?;
+    Ok(RunFolder::create(wanted, &prepared.config.name)?)
+}
+
 /// Of a full disk, the error also says what is kept and how to go on.
 fn with_what_is_kept(error: anyhow::Error, folder: &RunFolder) -> anyhow::Error {
     if !output::is_full_disk(&error) || !folder.path().join(Checkpoints::LAST).is_file() {
@@ -133,7 +141,7 @@ fn with_what_is_kept(error: anyhow::Error, folder: &RunFolder) -> anyhow::Error 
     }
     let at = shell_word(folder.path());
     anyhow::anyhow!(
-        "{}\nevery finished epoch is kept; with room on that disk, go on: injerto train --resume {at}",
+        "{}\nevery finished epoch is kept; once there is room for files of that size, go on: injerto train --resume {at}",
         output::in_words(&error)
     )
 }

@@ -113,6 +113,41 @@ pub enum ExperimentError {
         /// The folder.
         path: PathBuf,
     },
+    /// A file that a run would write over, in a folder that holds no run.
+    #[error("{}: it is there already, and a run would write over it; name another folder", shown(path))]
+    WouldReplace {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A run's folder among the classes.
+    #[error(
+        "{}: this folder lies where the folders of the classes are, in {}, and would be taken for a class; name one \
+         elsewhere with `--run-dir`",
+        shown(path),
+        shown(images)
+    )]
+    AmongImages {
+        /// The run's folder.
+        path: PathBuf,
+        /// The folder of the classes.
+        images: PathBuf,
+    },
+    /// The folders of the classes have other names than when the run began.
+    #[error(
+        "{}: the run cannot go on with other classes: {}; give the folders their old names, or begin a new run",
+        shown(path),
+        [("missing", missing), ("new", new)].iter().filter(|(_, names)| !names.is_empty())
+            .map(|(word, names)| format!("{word} {}", listed(names.iter().map(String::as_str))))
+            .collect::<Vec<_>>().join(", ")
+    )]
+    OtherClasses {
+        /// The run's folder.
+        path: PathBuf,
+        /// Classes that are no longer there.
+        missing: Vec<String>,
+        /// Classes that were not there.
+        new: Vec<String>,
+    },
     /// A folder that another process is writing to.
     #[error(
         "{0}: another process is training in this folder; wait until it has ended, or stop it, and then go on with \
@@ -138,8 +173,13 @@ pub enum ExperimentError {
     /// The images of a run that goes on are not those that it began with.
     #[error(
         "{}: the images have changed since the run began: {change}. Put them back, or go on all the same with \
-         `--changed-data`: an image that is still there stays on its side, so that none validates that was trained on",
-        shown(path)
+         `--changed-data`: {}",
+        shown(path),
+        if change.unknown {
+            "the images are divided anew, and some that were trained on may validate"
+        } else {
+            "an image that is still there stays on its side, so that none validates that was trained on"
+        }
     )]
     DataChanged {
         /// The folder.

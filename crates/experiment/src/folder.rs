@@ -31,6 +31,10 @@ struct Inner {
 const SIGNS: [&str; 6] =
     [RunFolder::EXPERIMENT, "history.jsonl", "history.csv", "summary.json", Checkpoints::BEST, Checkpoints::LAST];
 
+/// What else a run writes. Of such a name there may be something of the user's own in a folder.
+const OTHERS: [&str; 5] =
+    [RunFolder::SPLIT, RunFolder::ENVIRONMENT, "report.html", "plots/curves.svg", "plots/curves.png"];
+
 impl RunFolder {
     /// The resolved experiment.
     pub(crate) const EXPERIMENT: &str = "experiment.toml";
@@ -88,16 +92,19 @@ impl RunFolder {
     /// Whether a new run may begin in `path`.
     ///
     /// # Errors
-    /// A folder that holds a run, or a file.
-    pub fn is_free(path: &Path) -> Result<(), ExperimentError> {
+    /// A folder that holds a run or a file that a run would write over, or a file.
+    fn is_free(path: &Path) -> Result<(), ExperimentError> {
         if path.exists() && !path.is_dir() {
             let source =
                 std::io::Error::new(std::io::ErrorKind::NotADirectory, "it is a file, and no folder for a run");
             return Err(ExperimentError::Io { path: path.to_owned(), source });
         }
-        match SIGNS.iter().any(|name| path.join(name).exists()) {
-            true => Err(ExperimentError::Occupied { path: path.to_owned() }),
-            false => Ok(()),
+        if SIGNS.iter().any(|name| path.join(name).exists()) {
+            return Err(ExperimentError::Occupied { path: path.to_owned() });
+        }
+        match OTHERS.iter().map(|name| path.join(name)).find(|path| path.symlink_metadata().is_ok()) {
+            Some(path) => Err(ExperimentError::WouldReplace { path }),
+            None => Ok(()),
         }
     }
 
@@ -122,6 +129,20 @@ impl RunFolder {
         })?;
         let inner = Inner { path: path.to_owned(), _lock: lock, made, kept: AtomicBool::new(kept) };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// What in the folder says that epochs were finished, in words; `None` where nothing does.
+    pub(crate) fn trained(&self) -> Option<String> {
+        let lines = |name| std::fs::read_to_string(self.path().join(name)).map_or(0, |text| text.lines().count());
+        // The first line of the table is its head.
+        let epochs = lines("history.jsonl").max(lines("history.csv").saturating_sub(1));
+        let there = |name: &&&str| self.path().join(name).symlink_metadata().is_ok();
+        match epochs {
+            // The best weights alone say nothing: they are written first, and the process may have been killed then.
+            0 => [Self::SUMMARY, "report.html"].iter().find(there).map(|name| format!("{name} is there")),
+            1 => Some("the history speaks of 1 finished epoch".to_owned()),
+            _ => Some(format!("the history speaks of {epochs} finished epochs")),
+        }
     }
 
     /// The folder.

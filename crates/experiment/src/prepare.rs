@@ -23,6 +23,7 @@ use crate::ExperimentError;
 use crate::config::{self, Config, Generated, Images, InputScale};
 use crate::guard;
 use crate::phases::{class_weights, phases};
+use crate::resume::root;
 use crate::split::SplitList;
 
 /// `plan.json`: what is decided before the first batch, and trained from.
@@ -200,6 +201,29 @@ impl Prepared {
         self.plan.phases.iter().map(|plan| plan.phase.clone()).collect()
     }
 
+    /// Whether a run may have this folder: it must not lie where it would be taken for a class.
+    ///
+    /// # Errors
+    /// A folder among those of the classes.
+    pub fn check_folder(&self, path: &Path) -> Result<(), ExperimentError> {
+        let Some(inventory) = &self.inventory else { return Ok(()) };
+        let images: Vec<&Path> = match &inventory.halves {
+            Some((train, validation)) => std::iter::once(train).chain(validation).map(PathBuf::as_path).collect(),
+            None => root(&self.config).into_iter().collect(),
+        };
+        let place = settled(path);
+        let holds = |images: &Path| {
+            let inside = place.strip_prefix(settled(images)).ok()?;
+            // What is hidden is no class.
+            let hidden = |part: &std::ffi::OsStr| part.as_encoded_bytes().starts_with(b".");
+            inside.iter().next().is_none_or(|first| !hidden(first)).then(|| images.to_owned())
+        };
+        match images.into_iter().find_map(holds) {
+            Some(images) => Err(ExperimentError::AmongImages { path: path.to_owned(), images }),
+            None => Ok(()),
+        }
+    }
+
     /// The network with the backbone's weights and a fresh head.
     ///
     /// # Errors
@@ -289,6 +313,15 @@ impl Prepared {
     pub fn loss(&self) -> &Loss {
         &self.card.loss
     }
+}
+
+/// The absolute path without links; what is not there yet stays as it is.
+fn settled(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let found = absolute.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+    found.map_or(absolute.clone(), |(above, settled)| {
+        settled.join(absolute.strip_prefix(above).expect("it is an ancestor"))
+    })
 }
 
 /// `graph`'s interpolation as `data` calls it: the two crates do not know each other.

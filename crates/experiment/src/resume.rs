@@ -74,7 +74,7 @@ pub(crate) fn anchored(config: &Config) -> Config {
 }
 
 /// The folder of the images, where there is one.
-fn root(config: &Config) -> Option<&Path> {
+pub(crate) fn root(config: &Config) -> Option<&Path> {
     match &config.data.images {
         Images::Folder { root } => root.iter().map(AsRef::as_ref).find(|root: &&Path| root.is_dir()),
         Images::Drawn { .. } => None,
@@ -117,15 +117,10 @@ impl Prepared {
         let config = Config::load(&folder.experiment(), sets)?;
         let checkpoints = Checkpoints::new(folder.path(), true);
         let Some(notes) = checkpoints.notes()? else {
-            let history = folder.read("history.jsonl")?.unwrap_or_default();
-            return match history.lines().count() {
+            return match folder.trained() {
                 // Nothing has been trained, so that nothing can have changed.
-                0 => Self::watched(config, catalog, cache, looking),
-                epochs => {
-                    let s = if epochs == 1 { "" } else { "s" };
-                    let reason = format!("it is missing, although history.jsonl speaks of {epochs} finished epoch{s}");
-                    Err(checkpoints.lost(reason).into())
-                }
+                None => Self::watched(config, catalog, cache, looking),
+                Some(sign) => Err(checkpoints.lost(format!("it is missing, although {sign}")).into()),
             };
         };
         let card = ModelCard::of(&notes).map_err(|reason| checkpoints.lost(reason))?;
@@ -153,6 +148,14 @@ impl Prepared {
             }
             prepared => prepared?,
         };
+        let without = |names: &[String], others: &[String]| -> Vec<String> {
+            names.iter().filter(|name| !others.contains(name)).cloned().collect()
+        };
+        let (was, is) = (&card.classes, &prepared.card.classes);
+        if was != is {
+            let path = folder.path().to_owned();
+            return Err(ExperimentError::OtherClasses { path, missing: without(was, is), new: without(is, was) });
+        }
         if let Some(origin) = notes.get(ORIGIN) {
             prepared.origin.clone_from(origin);
         }
@@ -160,6 +163,13 @@ impl Prepared {
             prepared.keep_split(folder, digest, changed_data)?;
             // Other images may have other room for their features.
             prepared.decide(&prepared.phases());
+        }
+        if let Some(epoch) = checkpoints.lacks_best(&progress) {
+            prepared.warnings.push(format!(
+                "{} is missing: the weights of epoch {epoch}, the best so far, are gone; unless a later epoch is better, the \
+                 run ends without them",
+                shown(&folder.path().join(Checkpoints::BEST))
+            ));
         }
         for name in progress.lengthened(&prepared.phases())?.stretched {
             prepared.warnings.push(format!(
@@ -215,7 +225,14 @@ impl Prepared {
                 self.validation = Some(validation).filter(|validation| !validation.samples.is_empty());
                 kept
             }
-            _ => now,
+            _ => {
+                self.warnings.push(
+                    "the images have changed, and no split.csv says which were trained on: they are divided anew, and some \
+                     of those may validate now, which makes the validation figures look better than they are"
+                        .to_owned(),
+                );
+                now
+            }
         });
         let asked = self.config.loss.class_weights.as_ref();
         let counts = self.train.counts();

@@ -77,8 +77,15 @@ impl Summary {
         }
         let classes = self.classes.len();
         let counted = self.images.iter().flat_map(|images| [&images.train, &images.validation]);
-        if let Some(counts) = { counted }.find(|counts| !counts.is_empty() && counts.len() != classes) {
+        if let Some(counts) = counted.clone().find(|counts| !counts.is_empty() && counts.len() != classes) {
             return Err(format!("{} counts of images for {classes} classes", counts.len()));
+        }
+        let metrics = self.metrics.iter();
+        let all = counted.chain(metrics.clone().flat_map(|metrics| &metrics.confusion)).flatten();
+        let supports = metrics.flat_map(|metrics| &metrics.per_class).map(|class| &class.support);
+        // Whoever adds them up need not ask whether the sum is a number.
+        if let Some(count) = all.chain(supports).find(|count| **count > MOST_IMAGES) {
+            return Err(format!("it counts {count} images, and no run has more than {MOST_IMAGES}"));
         }
         let Some(metrics) = &self.metrics else { return Ok(()) };
         let square = metrics.confusion.len() == classes && metrics.confusion.iter().all(|row| row.len() == classes);
@@ -88,6 +95,10 @@ impl Summary {
         Ok(())
     }
 }
+
+/// The most images that a summary may count in one place: with as many classes as a graph may have outputs, their sum is
+/// still a number.
+const MOST_IMAGES: usize = 1 << 31;
 
 /// How many images a run had of each class, in the order of [`Summary::classes`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -223,6 +234,7 @@ pub fn run(
 fn whole_summary(folder: &RunFolder, config: &Config, progress: &Progress) -> Option<Summary> {
     let text = folder.read(RunFolder::SUMMARY).ok()??;
     let summary: Summary = serde_json::from_str(&text).ok()?;
+    summary.check().ok()?;
     let epochs: usize = summary.phases.iter().map(|phase| phase.history.len()).sum();
     let seeds = |gain: &Gain| config.transfer_gain.as_ref().is_some_and(|asked| asked.seeds == gain.seeds);
     let compared = summary.transfer_gain.as_ref().map_or(config.transfer_gain.is_none(), seeds);

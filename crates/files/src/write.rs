@@ -3,7 +3,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use tempfile::NamedTempFile;
+use tempfile::TempPath;
 
 /// What the names of unfinished files begin with. Nobody reads a file of such a name.
 const PREFIX: &str = ".partial-";
@@ -22,7 +22,8 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// [`remove_partial`] clears it away.
 #[derive(Debug)]
 pub struct Partial {
-    file: BufWriter<NamedTempFile>,
+    file: BufWriter<File>,
+    path: TempPath,
 }
 
 impl Partial {
@@ -31,17 +32,22 @@ impl Partial {
     /// # Errors
     /// A folder that is not there or cannot be written to.
     pub fn beside(path: &Path) -> io::Result<Self> {
-        let mut builder = tempfile::Builder::new();
-        // Others may read the file as they may read any file that the user makes.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let file = builder.prefix(PREFIX).tempfile_in(folder_of(path))?;
-        Ok(Self { file: BufWriter::new(file) })
+        // Others may read the file as they may read any file that the user makes. `tempfile` would name the random name in
+        // every error, and nobody has heard of that.
+        let mut code = None;
+        let open = |path: &Path| {
+            let file = File::options().read(true).write(true).create_new(true).open(path);
+            file.inspect_err(|error| code = error.raw_os_error())
+        };
+        let file = tempfile::Builder::new().prefix(PREFIX).make_in(folder_of(path), open);
+        let file = file.map_err(|error| code.map_or(error, io::Error::from_raw_os_error))?;
+        let (file, path) = file.into_parts();
+        Ok(Self { file: BufWriter::new(file), path })
     }
 
     /// The random part of its name, which no other unfinished file in the folder has.
     pub fn token(&self) -> String {
-        let name = self.file.get_ref().path().file_name().unwrap_or_default().to_string_lossy();
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         name.trim_start_matches(PREFIX).to_owned()
     }
 
@@ -51,8 +57,9 @@ impl Partial {
     /// A full disk, a folder that was removed meanwhile. Nothing is left then.
     pub fn persist(self, path: &Path) -> io::Result<()> {
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
+        file.sync_all()?;
+        drop(file);
+        self.path.persist(path).map_err(|error| error.error)?;
         sync_folder(folder_of(path))
     }
 }
@@ -105,6 +112,17 @@ mod tests {
         write(&path, b"two")?;
         assert_eq!(std::fs::read(&path)?, b"two");
         assert_eq!(std::fs::read_dir(folder.path())?.count(), 1, "nothing is left beside it");
+        Ok(())
+    }
+
+    #[test]
+    fn an_error_does_not_name_the_file_that_nobody_reads() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let error = write(&folder.path().join("gone/summary.json"), b"one").expect_err("there is no such folder");
+        assert_eq!(
+            error.to_string(),
+            io::Error::from_raw_os_error(error.raw_os_error().expect("the system's")).to_string()
+        );
         Ok(())
     }
 

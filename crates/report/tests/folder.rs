@@ -195,6 +195,9 @@ fn a_damaged_file_is_named_with_its_line() {
     );
     let counts = json!({ "train": [1, 2, 3], "validation": [1, 2, 3] });
     check("summary.json", &with(&|whole| whole["images"] = counts.clone()), &["3 counts of images for 2 classes"]);
+    let counts = json!({ "train": [u64::MAX, 1], "validation": [1, 1] });
+    let said = format!("it counts {} images", u64::MAX);
+    check("summary.json", &with(&|whole| whole["images"] = counts.clone()), &[&said]);
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl Checkpoints {
             return Ok(None);
         }
         let file = WeightFile::open_as(&path, Format::Safetensors);
-        Ok(Some(file.map_err(|error| self.lost(error.to_string()))?))
+        Ok(Some(file.map_err(|error| self.unreadable(&error))?))
     }
 
     /// Writes the weights of an epoch, if it is the best or every epoch's are kept.
@@ -113,11 +113,10 @@ impl Checkpoints {
         let (metadata, lost) = (file.metadata(), |reason: String| self.lost(reason));
         let card = ModelCard::of(metadata).map_err(lost)?;
         if !card.agrees_with(&model.card) {
-            let reason = "it belongs to another experiment: network, classes or loss differ".to_owned();
-            return Err(TrainError::Checkpoint { path, reason });
+            return Err(TrainError::OtherCheckpoint { path, what: card.differs_from(&model.card) });
         }
-        let read = |error: WeightError| lost(error.to_string());
-        let found = Model::read(&file, &path, model.network.device()).map_err(|error| lost(error.to_string()))?;
+        let read = |error: WeightError| self.unreadable(&error);
+        let found = Model::read(&file, &path, model.network.device()).map_err(|error| self.unreadable(&error))?;
         let field = |key: &str| metadata.get(key).ok_or_else(|| lost(format!("no '{key}' in its metadata")));
         let mut progress = Progress::of(metadata).map_err(lost)?;
         let step = field(Self::STEP)?.parse().map_err(|_| lost("its step is no number".to_owned()))?;
@@ -141,6 +140,18 @@ impl Checkpoints {
         progress.optimizer = Some(state);
         *model = found;
         Ok(Some(progress))
+    }
+
+    /// [`Checkpoints::lost`] for an error that names the file itself.
+    fn unreadable(&self, error: &dyn std::error::Error) -> TrainError {
+        let (said, name) = (error.to_string(), format!("{}", injerto_files::shown(&self.last())));
+        self.lost(said.strip_prefix(&name).map_or(said.as_str(), |rest| rest.trim_start_matches([':', ' '])))
+    }
+
+    /// The best epoch, if the file of its weights is gone.
+    pub fn lacks_best(&self, progress: &Progress) -> Option<usize> {
+        let epoch = progress.best.epoch;
+        (epoch > 0 && !self.folder.join(Self::BEST).is_file()).then_some(epoch)
     }
 
     /// The error for a last epoch's file that is not to be had, with what can be done instead.

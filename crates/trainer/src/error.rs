@@ -26,7 +26,7 @@ pub enum TrainError {
     Loss(#[from] injerto_losses::LossError),
     /// A loss, an output or a weight is infinite or not a number.
     #[error(
-        "{what} in epoch {epoch}{}: training has diverged; {}try a learning rate ten times smaller (it is {learning_rate})",
+        "{what} in epoch {epoch}{}: training has diverged; {}try a learning rate ten times smaller (it is {learning_rate:?})",
         batch.map_or(String::new(), |batch| format!(", batch {batch}")),
         if *epoch > 1 { "the epochs before are kept; " } else { "" }
     )]
@@ -41,7 +41,10 @@ pub enum TrainError {
         learning_rate: f64,
     },
     /// `monitor` names a figure that the run does not have.
-    #[error("cannot monitor '{monitor}': there are no validation images; monitor 'loss' or 'accuracy' instead")]
+    #[error(
+        "cannot monitor '{monitor}': there are no validation images; \
+         hold some out with `data.validation_split = 0.2`, or monitor 'loss' or 'accuracy'"
+    )]
     NothingToMonitor {
         /// Such as `val_accuracy`.
         monitor: String,
@@ -67,6 +70,18 @@ pub enum TrainError {
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
+    },
+    /// A checkpoint of another network or loss than the experiment's.
+    #[error(
+        "{}: it has another {what} than the experiment; if a new version of injerto or of the plugin made the difference, go \
+         on with the old one, or begin a new run",
+        injerto_files::shown(path)
+    )]
+    OtherCheckpoint {
+        /// The file.
+        path: PathBuf,
+        /// What differs, such as `network`.
+        what: &'static str,
     },
     /// The last epoch's checkpoint of a run is missing, damaged, or something else than a file.
     #[error(

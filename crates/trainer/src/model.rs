@@ -110,6 +110,16 @@ impl ModelCard {
         unnamed(self) == unnamed(other)
     }
 
+    /// The first thing in which it is another model, in a word or two.
+    pub(crate) fn differs_from(&self, other: &Self) -> &'static str {
+        let differs = [
+            (self.classes != other.classes, "list of classes"),
+            (self.graph != other.graph || self.backbone_layers != other.backbone_layers, "network"),
+            (self.loss != other.loss, "loss"),
+        ];
+        differs.iter().find(|(differs, _)| *differs).map_or("preprocessing", |(_, what)| what)
+    }
+
     /// Height and width of the images that the network takes.
     ///
     /// # Panics

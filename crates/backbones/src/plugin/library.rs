@@ -161,8 +161,10 @@ unsafe fn open(path: &Path) -> Result<libloading::Library, libloading::Error> {
     #[cfg(unix)]
     {
         use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+        // A name without a folder would be looked for where the system keeps its libraries, and not here.
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         // SAFETY: the caller lets the library's initialisers run.
-        unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map(Into::into)
+        unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_LOCAL) }.map(Into::into)
     }
     #[cfg(not(unix))]
     {

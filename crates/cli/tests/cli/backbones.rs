@@ -87,6 +87,9 @@ fn a_good_plugin_passes_and_a_crashing_one_is_a_result() {
     let text = run(at.path(), &["plugins", "validate", &library]).succeeds();
     contains(&text, &["ok      loads", "ok      small_cnn: can be cut and unfrozen at every layer"]);
     assert!(!text.contains("FAILED"), "{text}");
+    // A name without a folder is a file of this folder.
+    std::fs::copy(&library, at.path().join("mine.so")).expect("copied");
+    run(at.path(), &["plugins", "validate", "mine.so"]).succeeds();
     let report = run(at.path(), &["plugins", "validate", "--json", &library]).json();
     assert!(report["checks"].as_array().expect("a list").iter().all(|check| check["problem"].is_null()));
     contains(&run(at.path(), &["plugins", "validate", "no/such.so"]).fails(), &["error: no/such.so: no such file"]);

@@ -213,6 +213,21 @@ fn a_training_that_nobody_reads_trains_the_same() {
 }
 
 #[test]
+fn beyond_the_limit_on_files_a_training_ends_with_a_message() {
+    let at = photos(&["cats", "dogs"]);
+    let at = at.path();
+    // In blocks of 512 or 1024 bytes: room for what plugins answer, and none for checkpoints.
+    let mut command = injerto(at);
+    command.env("INJERTO", env!("CARGO_BIN_EXE_injerto"));
+    let line =
+        "ulimit -f 48; exec \"$INJERTO\" train exp.toml --run-dir out --set 'backbone.parameters.filters=[8, 64]'";
+    let output = shell(&command, line).output().expect("there is a shell");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    contains(&said, &["error: out/", "File too large"]);
+}
+
+#[test]
 fn without_a_terminal_there_are_no_colours() {
     let at = photos(&["cats", "dogs"]);
     let mut command = injerto(at.path());

@@ -168,6 +168,20 @@ fn images_that_have_changed_are_told_and_taken_only_if_allowed() {
     contains(&resume(at, "out", &[]).fails(), &["data.root", "photos"]);
     resume(at, "out", &["--set", "phases.1.epochs=4", "--set", "data.root=moved"]).succeeds();
     assert_eq!(sides(&out), after);
+    // Without the list nobody knows what was trained on: that is said before and after.
+    std::fs::rename(out.join("split.csv"), at.join("split.csv")).expect("moved");
+    std::fs::copy(&new, at.join("moved/roses/newer.png")).expect("copied");
+    let further = ["--set", "phases.1.epochs=5"];
+    contains(&resume(at, "out", &further).fails(), &["some that were trained on may validate"]);
+    let ran = resume(at, "out", &[&further[..], &["--changed-data"]].concat());
+    contains(&ran.err, &["warning: the images have changed, and no split.csv says which were trained on"]);
+    ran.succeeds();
+    // Other classes are another task, whatever is allowed.
+    std::fs::rename(at.join("moved/roses"), at.join("moved/rose")).expect("renamed");
+    for rest in [&[][..], &["--changed-data"]] {
+        let error = resume(at, "out", &[&["--set", "phases.1.epochs=6"], rest].concat()).fails();
+        contains(&error, &["out: the run cannot go on with other classes: missing roses, new rose; give the folders"]);
+    }
 }
 
 #[test]
@@ -176,13 +190,33 @@ fn a_run_whose_last_checkpoint_is_gone_does_not_begin_anew() {
     let at = at.path();
     trained(at, "tiny.toml", "out", [1, 1]);
     let kept = std::fs::read(at.join("out/best.safetensors")).expect("there");
-    std::fs::remove_file(at.join("out/last.safetensors")).expect("removed");
-    let error = resume(at, "out", &[]).fails();
-    let parts =
-        ["last.safetensors: it is missing, although history.jsonl speaks of 2 finished epochs", "best.safetensors"];
-    contains(&error, &parts);
+    std::fs::rename(at.join("out/last.safetensors"), at.join("last.safetensors")).expect("moved");
+    let check = |part: &str| {
+        contains(&resume(at, "out", &[]).fails(), &["last.safetensors: it is missing, although ", part]);
+        assert!(std::fs::read(at.join("out/best.safetensors")).expect("there") == kept);
+    };
+    check("the history speaks of 2 finished epochs; the run cannot go on from it");
     assert!(history(&at.join("out")).len() == 2);
-    assert!(std::fs::read(at.join("out/best.safetensors")).expect("there") == kept);
+    // Whatever is left of the run says that there was one.
+    std::fs::remove_file(at.join("out/history.jsonl")).expect("removed");
+    check("the history speaks of 2 finished epochs");
+    std::fs::remove_file(at.join("out/history.csv")).expect("removed");
+    check("summary.json is there");
+    // One that is not whole is named once.
+    std::fs::write(at.join("out/last.safetensors"), "").expect("written");
+    let error = resume(at, "out", &[]).fails();
+    assert_eq!(error.matches("last.safetensors").count(), 1, "{error}");
+}
+
+#[test]
+fn a_run_whose_best_checkpoint_is_gone_says_so() {
+    let at = folder();
+    let at = at.path();
+    trained(at, "tiny.toml", "out", [1, 1]);
+    std::fs::remove_file(at.join("out/best.safetensors")).expect("removed");
+    let ran = resume(at, "out", &[]);
+    contains(&ran.err, &["out/best.safetensors is missing: the weights of epoch ", "unless a later epoch is better"]);
+    ran.succeeds();
 }
 
 #[test]
@@ -255,6 +289,22 @@ fn a_start_that_fails_leaves_nothing_and_a_dry_run_refuses_it_too() {
         true,
     );
     check("photos.toml", &[], &["broken.jpg"], false);
+    // A folder that cannot be made, one that would be taken for a class, and one with a file that a run would write over.
+    std::fs::create_dir_all(at.join("mine")).expect("made");
+    std::fs::write(at.join("mine/split.csv"), "my own").expect("written");
+    for (out, part) in [
+        ("tiny.toml/out", "tiny.toml/out: "),
+        ("blind", "blind: this folder lies where the folders of the classes are, in "),
+        ("blind/runs/a", "would be taken for a class; name one elsewhere with `--run-dir`"),
+        ("mine", "mine/split.csv: it is there already, and a run would write over it"),
+    ] {
+        for rest in [&[][..], &["--dry-run"]] {
+            let begin = ["train", "blind.toml", "--set", "checkpoint.monitor=loss", "--run-dir", out];
+            contains(&run(at, &[&begin, rest].concat()).fails(), &[part]);
+        }
+    }
+    assert_eq!(std::fs::read_to_string(at.join("mine/split.csv")).expect("there"), "my own");
+    assert_eq!(photos(&at.join("blind")).len(), 2, "two classes");
     // The corrected one begins where the other failed.
     run(at, &["train", "blind.toml", "--run-dir", "a/b/out", "--set", "checkpoint.monitor=loss"]).succeeds();
     let taken = run(at, &["train", "tiny.toml", "--run-dir", "a/b/out", "--dry-run"]);

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use injerto_files::{from_text, to_text};
+use injerto_trainer::callbacks::Callbacks;
+use injerto_trainer::history::{Metric, Mode};
 use toml::{Table, Value};
 
 use super::Advice;
@@ -37,10 +39,11 @@ impl Ask<'_> {
         // Never trained: as many as any strategy has, so that `sets` may speak of them.
         let phase = |_| Value::Table(Table::from_iter([("epochs".to_owned(), Value::Integer(1))]));
         table.insert("phases".to_owned(), (0..2).map(phase).collect::<Vec<_>>().into());
-        // So that images are looked at which nobody has held out yet.
-        let monitor = Table::from_iter([("monitor".to_owned(), Value::String("loss".to_owned()))]);
-        table.insert("checkpoint".to_owned(), monitor.into());
-        Config::parse(&table.to_string(), self.file, self.sets)
+        let mut config = Config::parse(&table.to_string(), self.file, self.sets)?;
+        // What only training asks for: the images need not be divided yet.
+        config.callbacks = Callbacks::default();
+        (config.checkpoint.monitor, config.checkpoint.mode) = (Metric::Loss, Mode::Auto);
+        Ok(config)
     }
 
     /// The experiment that the advice recommends, with every default written out. It runs as it stands, from every folder:
