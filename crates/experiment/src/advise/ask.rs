@@ -37,6 +37,9 @@ impl Ask<'_> {
         // Never trained: as many as any strategy has, so that `sets` may speak of them.
         let phase = |_| Value::Table(Table::from_iter([("epochs".to_owned(), Value::Integer(1))]));
         table.insert("phases".to_owned(), (0..2).map(phase).collect::<Vec<_>>().into());
+        // There may be no validation images yet, and nothing is judged by them here.
+        let monitor = Table::from_iter([("monitor".to_owned(), Value::from("loss"))]);
+        table.insert("checkpoint".to_owned(), Value::Table(monitor));
         Config::parse(&table.to_string(), self.file, self.sets)
     }
 
