@@ -77,10 +77,9 @@ impl Predictor {
         observer: &mut dyn Observer,
     ) -> Result<Asked, ExperimentError> {
         let mut found = folder::classes(root)?;
-        let looked = found.look(on_corrupt, None, &|_| {})?;
-        let mut dataset = found.train;
         let known = &self.model.card.classes;
-        let labels: Vec<u32> = dataset
+        let labels: Vec<u32> = found
+            .train
             .classes
             .iter()
             .map(|class| {
@@ -91,6 +90,8 @@ impl Predictor {
                     .ok_or_else(|| ExperimentError::UnknownClass { class: class.clone(), known: known.clone() })
             })
             .collect::<Result<_, _>>()?;
+        let looked = found.look(on_corrupt, None, &|_| {})?;
+        let mut dataset = found.train;
         dataset.samples.iter_mut().for_each(|sample| sample.label = labels[sample.label as usize]);
         dataset.classes.clone_from(known);
         let loader = Loader::new(dataset, self.options.clone());
