@@ -111,7 +111,10 @@ fn memory() -> Outcome {
             continue;
         }
         println!("== {}", check.name);
-        let holds = succeeds(nightly(check.arguments).env(check.flags.0, check.flags.1))?;
+        // Memory that no machine has is an error of ours, which tests ask for; AddressSanitizer would end the process.
+        let mut command = nightly(check.arguments);
+        command.env("ASAN_OPTIONS", "allocator_may_return_null=1");
+        let holds = succeeds(command.env(check.flags.0, check.flags.1))?;
         good &= holds;
         report.push(format!("{:<32} {}", check.name, if holds { "ok" } else { "FAILED" }));
     }
