@@ -328,8 +328,7 @@ fn training_ends_where_it_diverges_and_the_best_epoch_stays() {
         // On Burn's operators losses are read with a delay; the epoch ends in an error all the same.
         for kernels in [true, false] {
             let mut model = model.clone();
-            let error =
-                fit_with(kernels, &phases(rate), &mut model, progress.clone()).expect_err("it diverges").to_string();
+            let error = fit(kernels, &phases(rate), &mut model, progress.clone()).expect_err("it diverges").to_string();
             for part in ["in epoch 2", "training has diverged; the epochs before are kept", "ten times smaller"] {
                 assert!(error.contains(part), "{part}: {error}");
             }
@@ -339,18 +338,8 @@ fn training_ends_where_it_diverges_and_the_best_epoch_stays() {
     }
 }
 
-/// Trains without keeping anything.
-fn fit(phases: &[Phase], model: &mut Model, progress: Option<Progress>) -> Result<Fitted, TrainError> {
-    fit_with(true, phases, model, progress)
-}
-
-/// The same with the project's kernels or with Burn's operators.
-fn fit_with(
-    kernels: bool,
-    phases: &[Phase],
-    model: &mut Model,
-    progress: Option<Progress>,
-) -> Result<Fitted, TrainError> {
+/// Trains without keeping anything, with the project's kernels or with Burn's operators.
+fn fit(kernels: bool, phases: &[Phase], model: &mut Model, progress: Option<Progress>) -> Result<Fitted, TrainError> {
     let (train, validation, stop) = (loader(0, Some(9)), loader(1, None), AtomicBool::new(false));
     let cache = CacheSettings { folder: None, memory: 1 << 20, precision: FeaturePrecision::F32 };
     let best = Best::new(Metric::ValLoss, Mode::Auto);
