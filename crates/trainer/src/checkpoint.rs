@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use injerto_backbones::weights::{Precision, WeightError, WeightFile, Weights};
 use injerto_graph::Format;
 
-use crate::optimizer::{Optimizer, OptimizerState, Slot};
+use crate::optimizer::{OptimizerState, Slot};
 use crate::{Model, ModelCard, Progress, TrainError};
 
 /// The checkpoint files of a run's folder.
@@ -80,14 +80,14 @@ impl Checkpoints {
         &self,
         model: &Model,
         progress: &Progress,
-        optimizer: &Optimizer,
+        optimizer: OptimizerState,
     ) -> Result<(), TrainError> {
         let mut weights = model.network.weights();
         let mut metadata = model.metadata();
-        for (name, slot) in optimizer.slots() {
-            for (part, values) in slot.parts() {
+        for (name, slot) in optimizer.slots {
+            for (part, values) in slot.into_parts() {
                 if !values.is_empty() {
-                    weights.insert(format!("{}{part}:{name}", Model::OPTIMIZER), vec![values.len()], values.clone());
+                    weights.insert(format!("{}{part}:{name}", Model::OPTIMIZER), vec![values.len()], values);
                 }
             }
         }
@@ -99,7 +99,7 @@ impl Checkpoints {
         let json = serde_json::to_string(progress).expect("progress is plain data");
         metadata.extend(self.notes.clone());
         metadata.insert(Progress::KEY.to_owned(), json);
-        metadata.insert(Self::STEP.to_owned(), optimizer.steps().to_string());
+        metadata.insert(Self::STEP.to_owned(), optimizer.step.to_string());
         Ok(weights.save(&self.last(), &metadata, Precision::F32)?)
     }
 

@@ -297,7 +297,7 @@ impl Run<'_> {
         (progress.seconds, progress.images) = self.spent();
         take_skipped(&mut progress.skipped, self.train, self.validation);
         if let Some(checkpoints) = checkpoints {
-            checkpoints.write_last(self.model, progress, executor.optimizer())?;
+            checkpoints.write_last(self.model, progress, executor.optimizer_state())?;
         }
         self.observer.observe(&Event::EpochEnded { record: &record, best });
         if let Some(learning_rate) = progress.callbacks.learning_rate().filter(|_| decision.reduced) {
@@ -326,13 +326,14 @@ impl Run<'_> {
         let total = feed.batches;
         let mut pass = TrainingEpoch::new(plan, &judge, self.settings.seed, epoch, total, learning_rate);
         while let Some(portion) = feed.next(executor)? {
-            pass.step(executor, &portion)?;
+            pass.step(executor, portion)?;
             let (done, loss, accuracy) = (pass.done, pass.running.loss(), pass.running.accuracy());
             self.observer.observe(&Event::Batch { epoch: epoch + 1, done, total, loss, accuracy });
             if self.stopped() {
                 break;
             }
         }
+        pass.read()?;
         self.count(feed.spent);
         self.seconds.train += pass.seconds;
         if self.stopped() {

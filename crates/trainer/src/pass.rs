@@ -27,6 +27,16 @@ pub(crate) struct Judge {
     pub(crate) class_weights: Option<Vec<f32>>,
 }
 
+/// What a step has left where it was computed.
+struct Unread {
+    /// Number of the step in its epoch, from 1.
+    batch: usize,
+    loss: Tensor<1>,
+    outputs: Tensor<2>,
+    labels: Vec<u32>,
+    learning_rate: f64,
+}
+
 /// The steps of an epoch.
 pub(crate) struct TrainingEpoch<'a> {
     plan: &'a PhasePlan,
@@ -40,8 +50,10 @@ pub(crate) struct TrainingEpoch<'a> {
     steps_per_epoch: u64,
     /// Of the last step.
     pub(crate) size: StepSize,
-    /// Mean loss and accuracy so far.
+    /// Mean loss and accuracy of the steps that have been read.
     pub(crate) running: Accumulator,
+    /// Steps that have not been read: where their losses and outputs are on a device, reading them would wait for it.
+    unread: Vec<Unread>,
     /// Steps done.
     pub(crate) done: usize,
     /// Seconds in steps.
@@ -68,47 +80,64 @@ impl<'a> TrainingEpoch<'a> {
             steps_per_epoch: steps as u64,
             size: StepSize { learning_rate, momentum: None },
             running: Accumulator::default(),
+            unread: Vec::new(),
             done: 0,
             seconds: 0.0,
         }
     }
 
     /// One batch forward, backward, and into the optimiser.
-    pub(crate) fn step(&mut self, executor: &mut dyn Executor, portion: &Portion) -> Result<(), TrainError> {
+    pub(crate) fn step(&mut self, executor: &mut dyn Executor, portion: Portion) -> Result<(), TrainError> {
         let began = Instant::now();
         let Judge { loss, classes, device, class_weights } = self.judge;
-        let labels = portion.labels.as_slice();
+        let Portion { boundary, labels, mix } = portion;
         let count = StepCount {
             steps_per_epoch: self.steps_per_epoch,
             total: self.steps_per_epoch * self.plan.phase.epochs as u64,
         };
-        let size = self.plan.phase.schedule.step_size(self.learning_rate, executor.optimizer().steps(), count);
-        let weights = class_weights.as_deref().map(|weights| sample_weights(weights, labels));
-        let (running, epoch, batch) = (&mut self.running, self.epoch + 1, self.done + 1);
+        let size = self.plan.phase.schedule.step_size(self.learning_rate, executor.steps(), count);
+        let weights = class_weights.as_deref().map(|weights| sample_weights(weights, &labels));
+        let mut left = None;
         let mut loss_of = |outputs: Tensor<2>| {
             let weights = weights.as_ref().map(|weights| Tensor::<1>::from_floats(weights.as_slice(), device));
-            let value = match &portion.mix {
+            let value = match &mix {
                 Some(mix) => {
-                    let soft = TensorData::new(mix.targets(labels, *classes), [labels.len(), *classes]);
+                    let soft = TensorData::new(mix.targets(&labels, *classes), [labels.len(), *classes]);
                     loss.forward_soft(outputs.clone(), Tensor::<2>::from_data(soft, device), weights)?
                 }
-                None => loss.forward(outputs.clone(), labels, weights)?,
+                None => loss.forward(outputs.clone(), &labels, weights)?,
             };
-            let scalar = f64::from(value.clone().inner().into_scalar::<f32>());
-            running.add(loss, scalar, &outputs.inner(), labels);
-            if running.is_finite() {
-                return Ok(value);
-            }
-            let what = match scalar.is_finite() {
-                true => "the network's outputs became infinite or not a number".to_owned(),
-                false => format!("the loss became {scalar}"),
-            };
-            Err(TrainError::Diverged { epoch, batch: Some(batch), what, learning_rate: size.learning_rate })
+            left = Some((value.clone().inner(), outputs.inner()));
+            Ok(value)
         };
-        executor.step(&portion.boundary, labels.len(), &mut loss_of, size, &mut self.random)?;
+        executor.step(&boundary, labels.len(), &mut loss_of, size, &mut self.random)?;
         self.size = size;
         self.done += 1;
+        let (loss, outputs) = left.expect("an executor asks for the loss in each step");
+        self.unread.push(Unread { batch: self.done, loss, outputs, labels, learning_rate: size.learning_rate });
+        if self.unread.len() >= executor.steps_between_readings() {
+            self.read()?;
+        }
         self.seconds += began.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    /// Reads the losses and outputs of the steps that have not been read.
+    ///
+    /// # Errors
+    /// A step whose loss or outputs are infinite or not a number.
+    pub(crate) fn read(&mut self) -> Result<(), TrainError> {
+        for Unread { batch, loss, outputs, labels, learning_rate } in self.unread.drain(..) {
+            let scalar = f64::from(loss.into_scalar::<f32>());
+            self.running.add(&self.judge.loss, scalar, &outputs, &labels);
+            if !self.running.is_finite() {
+                let what = match scalar.is_finite() {
+                    true => "the network's outputs became infinite or not a number".to_owned(),
+                    false => format!("the loss became {scalar}"),
+                };
+                return Err(TrainError::Diverged { epoch: self.epoch + 1, batch: Some(batch), what, learning_rate });
+            }
+        }
         Ok(())
     }
 }

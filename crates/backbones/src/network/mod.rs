@@ -147,15 +147,22 @@ impl Network {
         tensor.to_host(parameter.role, &parameter.shape)
     }
 
+    /// A tensor that belongs to a parameter, such as its moving average, on the device; from the host in the graph's axes.
+    ///
+    /// # Panics
+    /// If there are not as many values as the parameter has.
+    pub fn to_tensor(&self, id: ParameterId, values: &[f32]) -> ParameterTensor {
+        let parameter = self.graph.parameter(id);
+        assert_eq!(values.len(), parameter.count(), "values of '{}'", parameter.name());
+        ParameterTensor::to_device(parameter.role, &parameter.shape, values, &self.device)
+    }
+
     /// Sets a parameter from the host, in the graph's axes.
     ///
     /// # Panics
     /// If there are not as many values as the parameter has.
     pub fn set_values(&mut self, id: ParameterId, values: &[f32]) {
-        let parameter = self.graph.parameter(id);
-        assert_eq!(values.len(), parameter.count(), "values of '{}'", parameter.name());
-        let tensor = ParameterTensor::to_device(parameter.role, &parameter.shape, values, &self.device);
-        self.parameters[id.layer()][id.place()] = tensor;
+        self.parameters[id.layer()][id.place()] = self.to_tensor(id, values);
     }
 
     /// One parameter on the device.

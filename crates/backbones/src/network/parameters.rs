@@ -57,6 +57,25 @@ impl ParameterTensor {
         floats(data)
     }
 
+    /// All its values in one row, in Burn's order: what element-wise arithmetic such as an optimiser's works on.
+    pub fn flat(&self) -> Tensor<1> {
+        match self {
+            Self::Vector(tensor) => tensor.clone(),
+            Self::Matrix(tensor) => tensor.clone().flatten(0, 1),
+            Self::Kernel(tensor) => tensor.clone().flatten(0, 3),
+        }
+    }
+
+    /// A tensor of the same shape with the values of this row.
+    #[must_use]
+    pub fn with_flat(&self, row: Tensor<1>) -> Self {
+        match self {
+            Self::Vector(_) => Self::Vector(row),
+            Self::Matrix(tensor) => Self::Matrix(row.reshape(tensor.dims())),
+            Self::Kernel(tensor) => Self::Kernel(row.reshape(tensor.dims())),
+        }
+    }
+
     /// Sides of the tensor, in Burn's order.
     pub fn dims(&self) -> Vec<usize> {
         match self {

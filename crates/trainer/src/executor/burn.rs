@@ -5,11 +5,15 @@ use injerto_graph::{ParameterId, Preprocessing, Split};
 use rand_chacha::ChaCha8Rng;
 
 use super::{Boundary, Executor, LossOf, are_finite};
-use crate::optimizer::{Optimizer, StepSize, Update};
+use crate::optimizer::{DeviceOptimizer, DeviceSlot, DeviceUpdate, OptimizerState, Slot, StepSize, Trained};
 use crate::plan::PhasePlan;
 use crate::{Model, TrainError};
 
-/// Burn's operators on the network's device. The optimiser works on the host.
+/// Losses and outputs that stay on the device before they are read.
+const READING: usize = 16;
+
+/// Burn's operators on the network's device. Parameters, gradients and the optimiser's state stay there; they are fetched for
+/// checkpoints.
 pub(super) struct BurnExecutor {
     network: Network,
     preprocessing: Preprocessing,
@@ -22,11 +26,24 @@ pub(super) struct BurnExecutor {
     updates_statistics: Vec<usize>,
     /// Parameters that train, in the order of the optimiser.
     trained: Vec<ParameterId>,
-    optimizer: Optimizer,
+    optimizer: DeviceOptimizer,
 }
 
 impl BurnExecutor {
-    pub(super) fn new(model: &Model, plan: &PhasePlan, trained: Vec<ParameterId>, optimizer: Optimizer) -> Self {
+    pub(super) fn new(
+        model: &Model,
+        plan: &PhasePlan,
+        (trained, described): (Vec<ParameterId>, Vec<Trained>),
+        mut state: OptimizerState,
+    ) -> Self {
+        let network = &model.network;
+        let to_device = |(&id, own): (&ParameterId, &Trained)| {
+            let Slot { first, second, third, average } = state.slots.remove(&own.name).unwrap_or_default();
+            let row = |values: Vec<f32>| (!values.is_empty()).then(|| network.to_tensor(id, &values).flat());
+            DeviceSlot { first: row(first), second: row(second), third: row(third), average: row(average) }
+        };
+        let slots = trained.iter().zip(&described).map(to_device).collect();
+        let optimizer = DeviceOptimizer::resume(plan.phase.optimizer.clone(), described, state.step, slots);
         let split = plan.split().clone();
         Self {
             network: model.network.clone(),
@@ -84,20 +101,18 @@ impl Executor for BurnExecutor {
         let outputs = self.network.tail(&self.split, boundary, Some(&mut pass)).into_features();
         let statistics = pass.statistics;
         let mut gradients = loss(outputs)?.backward();
+        let network = &self.network;
         // Values and gradient of each parameter that trains, unless no gradient reached it.
-        let mut moved: Vec<Option<(Vec<f32>, Vec<f32>)>> = Vec::with_capacity(self.trained.len());
-        for &id in &self.trained {
-            let gradient = leaves[&id].gradient(&mut gradients);
-            moved.push(gradient.map(|found| (self.network.values(id), self.network.to_values(id, &found))));
-        }
-        let updates = moved.iter_mut().map(|moved| {
-            let (values, gradient) = moved.as_mut()?;
-            Some(Update { values, gradient })
-        });
-        self.optimizer.step(size, &mut updates.collect::<Vec<_>>());
-        for (&id, moved) in self.trained.iter().zip(&moved) {
-            if let Some((values, _)) = moved {
-                self.network.set_values(id, values);
+        let update = |id: &ParameterId| {
+            let gradient = leaves[id].gradient(&mut gradients)?.flat();
+            Some(DeviceUpdate { values: network.get(*id).flat(), gradient })
+        };
+        let mut updates: Vec<Option<DeviceUpdate>> = self.trained.iter().map(update).collect();
+        self.optimizer.step(size, &mut updates);
+        for (&id, update) in self.trained.iter().zip(updates) {
+            if let Some(DeviceUpdate { values, .. }) = update {
+                let moved = self.network.get(id).with_flat(values);
+                self.network.set(id, moved);
             }
         }
         statistics.into_iter().for_each(|(id, tensor)| self.network.set(id, tensor));
@@ -109,8 +124,9 @@ impl Executor for BurnExecutor {
         for (at, average) in self.optimizer.averages() {
             changed = true;
             let id = self.trained[at];
-            let raw = std::mem::replace(average, self.network.values(id));
-            self.network.set_values(id, &raw);
+            let judged = self.network.get(id).with_flat(average.clone());
+            *average = self.network.get(id).flat();
+            self.network.set(id, judged);
         }
         changed
     }
@@ -126,7 +142,25 @@ impl Executor for BurnExecutor {
         all.into_iter().find(|(_, values)| !are_finite(values)).map(|(id, _)| id.layer())
     }
 
-    fn optimizer(&self) -> &Optimizer {
-        &self.optimizer
+    fn steps(&self) -> u64 {
+        self.optimizer.steps()
+    }
+
+    fn optimizer_state(&self) -> OptimizerState {
+        let network = &self.network;
+        let fetch = |(&id, (name, slot)): (&ParameterId, (&str, &DeviceSlot))| {
+            let row = |row: &Option<Tensor<1>>| {
+                let tensor = row.as_ref().map(|row| network.get(id).with_flat(row.clone()));
+                tensor.map_or_else(Vec::new, |tensor| network.to_values(id, &tensor))
+            };
+            let DeviceSlot { first, second, third, average } = slot;
+            (name.to_owned(), Slot { first: row(first), second: row(second), third: row(third), average: row(average) })
+        };
+        let slots = self.trained.iter().zip(self.optimizer.slots()).map(fetch).collect();
+        OptimizerState { step: self.steps(), slots }
+    }
+
+    fn steps_between_readings(&self) -> usize {
+        READING
     }
 }

@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng as _;
 
 use super::{Boundary, Executor, LossOf, are_finite};
-use crate::optimizer::{Optimizer, StepSize, Update};
+use crate::optimizer::{Optimizer, OptimizerState, StepSize, Trained, Update};
 use crate::plan::PhasePlan;
 use crate::runner::compile;
 use crate::{Model, TrainError};
@@ -26,7 +26,13 @@ pub(super) struct KernelExecutor {
 }
 
 impl KernelExecutor {
-    pub(super) fn new(model: &Model, plan: &PhasePlan, optimizer: Optimizer) -> Result<Self, TrainError> {
+    pub(super) fn new(
+        model: &Model,
+        plan: &PhasePlan,
+        trained: Vec<Trained>,
+        state: OptimizerState,
+    ) -> Result<Self, TrainError> {
+        let optimizer = Optimizer::resume(plan.phase.optimizer.clone(), trained, state);
         let (graph, split) = (model.network.graph(), plan.split());
         let preprocessing = model.card.preprocessing.clone();
         let prefix = match split.prefix.len() {
@@ -113,7 +119,15 @@ impl Executor for KernelExecutor {
         broken.map(|id| id.layer())
     }
 
-    fn optimizer(&self) -> &Optimizer {
-        &self.optimizer
+    fn steps(&self) -> u64 {
+        self.optimizer.steps()
+    }
+
+    fn optimizer_state(&self) -> OptimizerState {
+        self.optimizer.state()
+    }
+
+    fn steps_between_readings(&self) -> usize {
+        1
     }
 }

@@ -13,7 +13,7 @@ use injerto_data::Batch;
 use injerto_graph::{Graph, ParameterId};
 use rand_chacha::ChaCha8Rng;
 
-use crate::optimizer::{Optimizer, OptimizerState, StepSize, Trained};
+use crate::optimizer::{OptimizerState, StepSize, Trained};
 use crate::plan::PhasePlan;
 use crate::{Model, TrainError};
 
@@ -55,8 +55,15 @@ pub(crate) trait Executor {
     /// Position of a layer of the tail with a parameter that is infinite or not a number.
     fn broken_layer(&self) -> Option<usize>;
 
-    /// The optimiser, for its step and for what a checkpoint keeps of it.
-    fn optimizer(&self) -> &Optimizer;
+    /// Steps that the optimiser has taken.
+    fn steps(&self) -> u64;
+
+    /// What a checkpoint keeps of the optimiser.
+    fn optimizer_state(&self) -> OptimizerState;
+
+    /// After how many steps losses and outputs are read: 1 where they are on the host anyway. Where reading them would wait
+    /// for a device, divergence is noticed with this delay.
+    fn steps_between_readings(&self) -> usize;
 }
 
 /// An executor for the phase of `plan`, with the model's parameters and with an optimiser that goes on from `state`;
@@ -72,14 +79,14 @@ pub(crate) fn build(
 ) -> Result<Box<dyn Executor>, TrainError> {
     let graph = model.network.graph();
     let trained = trained(graph, plan);
-    let described = trained.iter().map(|&id| Trained {
+    let describe = |&id: &ParameterId| Trained {
         name: graph.parameter_name(id),
         multiplier: plan.layers[id.layer()].learning_rate_multiplier,
-    });
-    let optimizer = Optimizer::resume(plan.phase.optimizer.clone(), described.collect(), state);
+    };
+    let described: Vec<Trained> = trained.iter().map(describe).collect();
     Ok(match kernels {
-        true => Box::new(kernels::KernelExecutor::new(model, plan, optimizer)?),
-        false => Box::new(burn::BurnExecutor::new(model, plan, trained, optimizer)),
+        true => Box::new(kernels::KernelExecutor::new(model, plan, described, state)?),
+        false => Box::new(burn::BurnExecutor::new(model, plan, (trained, described), state)),
     })
 }
 

@@ -1,10 +1,12 @@
 //! Optimisers with Keras's formulas and defaults (`keras/src/optimizers/*.py`, Keras 3).
 //!
-//! A step is one pass over the values of each parameter on the host: state is plain vectors that a checkpoint can hold, and
-//! a step gives the same bits on every device. Its order is Keras's: gradients are clipped, weights decay, the rule moves
-//! them, and the moving average follows.
+//! [`Optimizer`] makes a step in one pass over the values of each parameter on the host: it gives the same bits every time.
+//! Where parameters live on a device, the same rules work on tensors there (`device`), and running means are fetched for
+//! checkpoints only. The order of a step is Keras's: gradients are clipped, weights decay, the rule moves them, and the moving
+//! average follows.
 
 mod clip;
+mod device;
 mod rule;
 #[cfg(test)]
 mod tests;
@@ -17,6 +19,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 pub use clip::Clip;
+pub(crate) use device::{DeviceOptimizer, DeviceSlot, DeviceUpdate};
 pub use rule::Rule;
 
 /// An optimiser as an experiment names it.
@@ -112,8 +115,8 @@ pub struct Slot {
 
 impl Slot {
     /// Its vectors by name, for a checkpoint.
-    pub(crate) fn parts(&self) -> [(&'static str, &Vec<f32>); 4] {
-        [("first", &self.first), ("second", &self.second), ("third", &self.third), ("average", &self.average)]
+    pub(crate) fn into_parts(self) -> [(&'static str, Vec<f32>); 4] {
+        [("first", self.first), ("second", self.second), ("third", self.third), ("average", self.average)]
     }
 
     /// The vector of that name.
@@ -226,7 +229,7 @@ impl Optimizer {
     }
 
     /// What it remembers of each parameter, by the parameter's name.
-    pub(crate) fn slots(&self) -> impl Iterator<Item = (&str, &Slot)> {
+    fn slots(&self) -> impl Iterator<Item = (&str, &Slot)> {
         self.trained.iter().map(|own| own.name.as_str()).zip(&self.slots)
     }
 

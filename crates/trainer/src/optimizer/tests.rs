@@ -1,5 +1,6 @@
 //! Against Keras, step by step.
 
+use burn::tensor::Tensor;
 use serde_json::Value;
 
 use super::*;
@@ -60,6 +61,39 @@ fn every_optimiser_is_keras_at_every_step() {
             let ours: Vec<Vec<f32>> = optimizer.averages().map(|(_, values)| values.clone()).collect();
             close(&ours[1], &floats(&averages["bias"]), &config);
             close(&ours[0], &floats(&averages["kernel"]), &config);
+        }
+    }
+}
+
+#[test]
+fn on_a_device_the_same_rules_make_the_same_weights() {
+    let golden: Value = serde_json::from_str(include_str!("../../tests/golden/optimizers.json")).expect("JSON");
+    let list = |value: &Value| value.as_array().expect("a list").clone();
+    let device = burn::tensor::Device::flex();
+    let tensor = |values: &[f32]| Tensor::<1>::from_floats(values, &device);
+    let host = |tensor: &Tensor<1>| tensor.to_data().iter::<f32>().collect::<Vec<f32>>();
+    for case in list(&golden["cases"]) {
+        let config: OptimizerConfig = serde_json::from_value(case["config"].clone()).expect("an optimiser");
+        let trained = named(&["l/kernel", "l/bias"]);
+        let size = Optimizer::new(config.clone(), trained.clone()).step_size();
+        let mut optimizer = DeviceOptimizer::resume(config.clone(), trained, 0, vec![DeviceSlot::default(); 2]);
+        let mut values = ["kernel", "bias"].map(|name| tensor(&floats(&golden["start"][name])));
+        for (gradients, expected) in list(&golden["gradients"]).iter().zip(list(&case["values"])) {
+            let mut updates = ["kernel", "bias"].map(|name| tensor(&floats(&gradients[name]))).into_iter().zip(&values);
+            let mut updates: Vec<_> = updates
+                .by_ref()
+                .map(|(gradient, values)| Some(DeviceUpdate { values: values.clone(), gradient }))
+                .collect();
+            optimizer.step(size, &mut updates);
+            for ((values, update), name) in values.iter_mut().zip(updates).zip(["kernel", "bias"]) {
+                *values = update.expect("it had a gradient").values;
+                close(&host(values), &floats(&expected[name]), &(&config, optimizer.steps(), name));
+            }
+        }
+        if let Some(averages) = case.get("averages") {
+            for ((_, average), name) in optimizer.averages().zip(["kernel", "bias"]) {
+                close(&host(average), &floats(&averages[name]), &(&config, name));
+            }
         }
     }
 }
