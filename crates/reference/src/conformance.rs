@@ -160,7 +160,10 @@ pub fn trains_random_networks(trainer: &dyn Trainer, cases: u32) {
         let options = CutOptions { multiply_adds_per_byte: f64::from(weight) / 4.0, ..CutOptions::default() };
         let planned = Cut::new(&graph, &plan, options).split;
         let trained = |at: &usize| plan.trains(*at) && graph.nodes()[*at].trainable_count() > 0;
-        prop_assert!((0..graph.len()).filter(trained).all(|at| planned.tail.contains(&at)), "what trains is in the tail");
+        prop_assert!(
+            (0..graph.len()).filter(trained).all(|at| planned.tail.contains(&at)),
+            "what trains is in the tail"
+        );
         let mut random = Random::new(seed);
         let statistics = normalisations(&graph).into_iter().filter(|at| latest.tail.contains(at));
         let batch_statistics = statistics.filter(|_| random.below(2) == 0).collect();
@@ -248,9 +251,7 @@ pub fn check_step(trainer: &dyn Trainer, case: &Case, splits: &[Split], pass: &P
     let output = &expected.outputs[case.graph.len() - 1];
     let dy = Random::new(case.batch as u64 + 99).values(output.len(), -1.0, 1.0);
     let trains = |(layer, place): &ParameterId| {
-        pass.seed.is_some()
-            && pass.trains.contains(layer)
-            && case.graph.nodes()[*layer].parameters[*place].trainable()
+        pass.seed.is_some() && pass.trains.contains(layer) && case.graph.nodes()[*layer].parameters[*place].trainable()
     };
     let slopes = expected.backward(&dy.iter().map(|&dy| f64::from(dy)).collect::<Vec<_>>());
     let gradients: BTreeMap<_, _> = slopes.parameters.into_iter().filter(|(id, _)| trains(id)).collect();
@@ -288,13 +289,7 @@ pub fn check_step(trainer: &dyn Trainer, case: &Case, splits: &[Split], pass: &P
     Ok(())
 }
 
-fn step(
-    trainer: &dyn Trainer,
-    case: &Case,
-    split: &Split,
-    pass: &Pass,
-    dy: &[f32],
-) -> Result<Step, TestCaseError> {
+fn step(trainer: &dyn Trainer, case: &Case, split: &Split, pass: &Pass, dy: &[f32]) -> Result<Step, TestCaseError> {
     trainer.step(case, split, pass, dy).map_err(TestCaseError::fail)
 }
 

@@ -115,7 +115,8 @@ pub(crate) fn layer(inputs: &[&Tensor], context: &mut Context<'_>) -> (Tensor, B
         } => {
             let slide = Slide::new(x, *kernel_size, *strides, *padding, *dilation_rate);
             let (kernel, groups) = (context.needed(Role::DepthwiseKernel), x.channels());
-            let (y, back) = convolve(x, slide, kernel, context.parameter(Role::Bias), groups, groups * depth_multiplier);
+            let (y, back) =
+                convolve(x, slide, kernel, context.parameter(Role::Bias), groups, groups * depth_multiplier);
             let (y, last) = activate(&y, *activation, context);
             (y, back.then(last))
         }
@@ -298,7 +299,8 @@ fn normalise(x: &Tensor, epsilon: f64, momentum: f64, context: &mut Context<'_>)
                 *dx -= scale[c] * inverse[c] * (of_beta[c] + normal * of_gamma[c]) / rows;
             }
         }
-        let of = |parameter: &Option<(usize, Vec<f64>)>, gradient| parameter.as_ref().map(|(place, _)| (*place, gradient));
+        let of =
+            |parameter: &Option<(usize, Vec<f64>)>, gradient| parameter.as_ref().map(|(place, _)| (*place, gradient));
         let parameters = [of(&gamma, of_gamma), of(&beta, of_beta)];
         (vec![dx], parameters.into_iter().flatten().collect())
     };
@@ -327,9 +329,7 @@ fn activate(x: &Tensor, function: Activation, context: &mut Context<'_>) -> (Ten
         Activation::Linear => each(x, |x| x, |_| 1.0),
         Activation::Relu => clip(x, f64::INFINITY, context),
         Activation::Relu6 => clip(x, 6.0, context),
-        Activation::Swish => {
-            each(x, |x| x * sigmoid(x), |x| sigmoid(x) * (1.0 + x * (1.0 - sigmoid(x))))
-        }
+        Activation::Swish => each(x, |x| x * sigmoid(x), |x| sigmoid(x) * (1.0 + x * (1.0 - sigmoid(x)))),
         Activation::HardSwish => {
             context.kinks(&x.values, &[-3.0, 3.0]);
             each(
@@ -503,7 +503,11 @@ enum Pool {
 
 fn pool(x: &Tensor, slide: Slide, how: Pool) -> (Tensor, Backward) {
     let channels = x.channels();
-    let counts = if how == Pool::Sum { vec![1.0; slide.output[0] * slide.output[1]] } else { slide.counts(how == Pool::MeanOfAll) };
+    let counts = if how == Pool::Sum {
+        vec![1.0; slide.output[0] * slide.output[1]]
+    } else {
+        slide.counts(how == Pool::MeanOfAll)
+    };
     let shape = [slide.output[0], slide.output[1], channels];
     let mut y = Tensor::zeros(x.batch, &shape);
     let (from_size, to_size) = (x.count(), y.count());

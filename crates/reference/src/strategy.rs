@@ -56,8 +56,11 @@ struct Choice {
 fn choice() -> impl Strategy<Value = Choice> {
     // Mostly the newest value, so that chains grow long enough to be fused.
     let from = || prop_oneof![3 => Just(usize::MAX), 1 => any::<usize>()];
-    let one = (operator(), from(), vec(any::<usize>(), 1..3))
-        .prop_map(|(operator, from, others)| Choice { operators: vec![operator], from, others });
+    let one = (operator(), from(), vec(any::<usize>(), 1..3)).prop_map(|(operator, from, others)| Choice {
+        operators: vec![operator],
+        from,
+        others,
+    });
     let block = (block(), from()).prop_map(|(operators, from)| Choice { operators, from, others: vec![0] });
     prop_oneof![8 => one, 1 => block]
 }
@@ -91,8 +94,8 @@ fn operator() -> impl Strategy<Value = Operator> {
             layer.groups(groups).use_bias(use_bias).activation(activation).into()
         },
     );
-    let pointwise = (1_usize..9, any::<bool>())
-        .prop_map(|(filters, use_bias)| Conv2D::new(filters, 1).use_bias(use_bias).into());
+    let pointwise =
+        (1_usize..9, any::<bool>()).prop_map(|(filters, use_bias)| Conv2D::new(filters, 1).use_bias(use_bias).into());
     let depthwise = (sizes, 1_usize..3, any::<bool>(), activation()).prop_map(
         |((kernel, strides, padding, dilation), multiplier, use_bias, activation)| {
             let layer = DepthwiseConv2D::new(kernel).strides(strides).padding(padding).dilation_rate(dilation);

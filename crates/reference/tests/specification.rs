@@ -30,9 +30,8 @@ fn check_slopes(case: &Case, pass: &Pass) -> Result<(), TestCaseError> {
         prop_assert!((along - expected).abs() <= 1e-5 * size, "{what}: {along}, by differences {expected}");
         Ok(())
     };
-    let loss_of = |values: injerto_reference::Values| {
-        values.outputs[last].iter().zip(&dy).map(|(y, dy)| y * dy).sum::<f64>()
-    };
+    let loss_of =
+        |values: injerto_reference::Values| values.outputs[last].iter().zip(&dy).map(|(y, dy)| y * dy).sum::<f64>();
     let moved = |from: &[f64], direction: &[f64], step: f64| -> Vec<f64> {
         from.iter().zip(direction).map(|(from, direction)| from + step * direction).collect()
     };
