@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use injerto_graph::{Activation, Builder, Graph, Node, Operator, Padding, Role, Split};
+use injerto_kernels::Isa;
 use injerto_kernels::inference::{self, Input};
 use injerto_kernels::training::Program;
 use injerto_reference::Pass;
@@ -11,14 +12,19 @@ use injerto_reference::conformance::{self, Case, Executor, Promises, Step, Train
 use injerto_reference::networks::Random;
 use rand_chacha::rand_core::Rng;
 
-/// A prefix compiled for inference and a tail for training, as a phase runs them.
-struct Training;
+/// A prefix compiled for inference and a tail for training, as a phase runs them, for one kind of instructions.
+struct Training(Isa);
+
+/// One for all instructions that this machine has.
+fn trainers() -> Vec<Training> {
+    Isa::available().into_iter().map(Training).collect()
+}
 
 impl Training {
     /// A program for `layers`, which take the values of `inputs`, with the case's parameters.
     fn compile(&self, case: &Case, layers: &[usize], inputs: &[usize], pass: &Pass) -> Result<Program, String> {
         let trains = |layer: usize| pass.trains.contains(&layer);
-        let program = Program::compile(&case.graph, layers, inputs, &trains, &pass.batch_statistics);
+        let program = Program::compile_for(self.0, &case.graph, layers, inputs, &trains, &pass.batch_statistics);
         let mut program = program.map_err(|error| error.to_string())?;
         for (layer, place) in program.parameters().collect::<Vec<_>>() {
             program.set((layer, place), &case.parameters[layer][place]).map_err(|error| error.to_string())?;
@@ -33,15 +39,15 @@ impl Training {
         }
         let given = |layer: usize, place: usize| Cow::Borrowed(case.parameters[layer][place].as_slice());
         let (graph, prefix) = (&case.graph, &split.prefix);
-        inference::Program::compile(graph, prefix, &split.crossing, &given, &Input::default())
-            .and_then(|program| Ok(program.run(&case.input, case.batch)?))
+        inference::Program::compile_for(self.0, graph, prefix, &split.crossing, &given, &Input::default())
+            .and_then(|program| program.run(&case.input, case.batch))
             .map_err(|error| error.to_string())
     }
 }
 
 impl Executor for Training {
     fn name(&self) -> String {
-        "training".to_owned()
+        format!("training with {:?}", self.0)
     }
 
     fn promises(&self) -> Promises {
@@ -96,14 +102,18 @@ impl Trainer for Training {
 
 #[test]
 fn every_operator_is_computed_or_refused_by_name() {
-    conformance::computes_every_operator(&Training);
-    conformance::trains_every_operator(&Training);
+    for trainer in trainers() {
+        conformance::computes_every_operator(&trainer);
+        conformance::trains_every_operator(&trainer);
+    }
 }
 
 #[test]
 fn random_networks_train_as_their_layers_do_wherever_they_are_cut() {
-    conformance::computes_random_networks(&Training, 50);
-    conformance::trains_random_networks(&Training, 200);
+    for trainer in trainers() {
+        conformance::computes_random_networks(&trainer, 50);
+        conformance::trains_random_networks(&trainer, 200);
+    }
 }
 
 #[test]
@@ -134,12 +144,16 @@ fn a_frozen_dropout_is_the_identity_and_draws_nothing() {
 /// Another way through the same code: a network whose every size is beyond a tile, a panel and a block.
 #[test]
 fn training_twice_gives_the_same_bits() {
+    trainers().iter().for_each(same_bits);
+}
+
+fn same_bits(trainer: &Training) {
     let case = Case::new(wide(), 4, 5);
     let pass = everything(&case.graph, &[2, 4]);
     let train = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let mut program = Training.compile(&case, &uncut(&case.graph).tail, &[0], &pass).unwrap();
+            let mut program = trainer.compile(&case, &uncut(&case.graph).tail, &[0], &pass).unwrap();
             let mut draws = Random::new(9);
             let mut bits = Vec::new();
             for _ in 0..3 {
@@ -217,20 +231,26 @@ fn wide_layers_agree_with_the_specification() {
     let expected = case.evaluate(&pass);
     let output = &expected.outputs[case.graph.len() - 1];
     let dy = Random::new(12).values(output.len(), -1.0, 1.0);
-    let found = Training.step(&case, &uncut(&case.graph), &pass, &dy).unwrap();
-    for (found, expected) in found.output.iter().zip(output) {
-        assert!((f64::from(*found) - expected).abs() <= 3e-4, "{found} {expected}");
-    }
     let slopes = expected.backward(&dy.iter().map(|&dy| f64::from(dy)).collect::<Vec<_>>()).parameters;
-    assert_eq!(found.gradients.keys().collect::<Vec<_>>(), slopes.keys().collect::<Vec<_>>());
-    for (id, found) in &found.gradients {
-        let expected = &slopes[id];
-        // As vectors: among so many values some lie on a kink by chance, and take the slope of its other side.
-        let length = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
-        let off = length(&mut found.iter().zip(expected).map(|(&found, expected)| f64::from(found) - expected));
-        let size = length(&mut expected.iter().copied());
-        let name = case.graph.nodes()[id.0].name();
-        assert!(off <= 1e-3 * size.max(1e-3), "gradient of {name} {id:?}: off by {off} of {size}");
+    for trainer in trainers() {
+        let found = trainer.step(&case, &uncut(&case.graph), &pass, &dy).unwrap();
+        for (found, expected) in found.output.iter().zip(output) {
+            assert!((f64::from(*found) - expected).abs() <= 3e-4, "{found} {expected}");
+        }
+        assert_eq!(found.gradients.keys().collect::<Vec<_>>(), slopes.keys().collect::<Vec<_>>());
+        for (id, found) in &found.gradients {
+            let expected = &slopes[id];
+            // As vectors: among so many values some lie on a kink by chance, and take the slope of its other side.
+            let length = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+            let off = length(&mut found.iter().zip(expected).map(|(&found, expected)| f64::from(found) - expected));
+            let size = length(&mut expected.iter().copied());
+            let name = case.graph.nodes()[id.0].name();
+            assert!(
+                off <= 1e-3 * size.max(1e-3),
+                "{}: gradient of {name} {id:?}: off by {off} of {size}",
+                trainer.name()
+            );
+        }
     }
 }
 
@@ -238,7 +258,7 @@ fn wide_layers_agree_with_the_specification() {
 fn a_tiny_batch_is_learnt() {
     let case = Case::new(wide(), 6, 3);
     let pass = everything(&case.graph, &[2, 4, 16]);
-    let mut program = Training.compile(&case, &uncut(&case.graph).tail, &[0], &pass).unwrap();
+    let mut program = Training(Isa::detect()).compile(&case, &uncut(&case.graph).tail, &[0], &pass).unwrap();
     let mut draws = Random::new(2);
     let mut losses = Vec::new();
     let mut moments = vec![Vec::new(); program.gradients().count()];
