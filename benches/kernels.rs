@@ -1,14 +1,12 @@
 //! `cargo xtask bench kernels`: whole networks compiled for inference, images a second.
 
-#[path = "../crates/kernels/tests/inference/networks.rs"]
-mod networks;
-
 use std::borrow::Cow;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use injerto_graph::Graph;
 use injerto_kernels::inference::{Input, Program};
+use injerto_reference::networks;
 
 fn inference(c: &mut Criterion) {
     let mut group = c.benchmark_group("inference");

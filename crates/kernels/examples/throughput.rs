@@ -2,13 +2,11 @@
 //!
 //! NETWORK is `mobilenet_v2` (160×160, batch 32) or `inception_v3` (224×224, batch 8); `--profile` after it prints where the time goes.
 
-#[path = "../tests/inference/networks.rs"]
-mod networks;
-
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use injerto_kernels::inference::{Input, Program};
+use injerto_reference::networks;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

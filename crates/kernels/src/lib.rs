@@ -6,10 +6,13 @@
 //! *Architecture invariant:* no Burn and no files: values are `f32` slices, channels last, and whoever owns a tensor hands
 //! over a slice of it.
 
+mod geometry;
 pub mod inference;
+mod isa;
 mod memory;
 pub mod training;
 
+pub use isa::Isa;
 pub use memory::OutOfMemory;
 
 /// Names what the kernels compute, to the last bit. Raise the number with each change after which a frozen prefix may put out

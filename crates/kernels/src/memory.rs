@@ -1,5 +1,7 @@
 //! Memory whose size comes from a network: asked for so that a refusal is an error.
 
+use std::ops::{Deref, DerefMut};
+
 /// Memory that this machine does not give.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("there is no memory for {length} values of {what}; a smaller batch or smaller images take less")]
@@ -31,6 +33,52 @@ pub(crate) fn grow<T: Clone>(
     }
     values.resize(count.max(values.len()), element);
     Ok(())
+}
+
+/// A line of a cache, and a vector of the widest kind.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
+
+/// Values that begin with a line: no vector of a row of them lies in two lines where one would do.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Aligned {
+    lines: Vec<Line>,
+    length: usize,
+}
+
+impl Aligned {
+    /// Makes it at least as long as this; new values are zeros.
+    pub(crate) fn grow(&mut self, length: usize, what: &'static str) -> Result<(), OutOfMemory> {
+        grow(&mut self.lines, Line([0.0; 16]), length.div_ceil(16), what)?;
+        self.length = self.length.max(length);
+        Ok(())
+    }
+
+    /// Makes it at least as long as this; what it held is lost, so that never both are there.
+    pub(crate) fn replace(&mut self, length: usize, what: &'static str) -> Result<(), OutOfMemory> {
+        if self.length < length {
+            *self = Self::default();
+            self.grow(length, what)?;
+        }
+        Ok(())
+    }
+}
+
+impl Deref for Aligned {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        // SAFETY: a line is 16 values without a gap, and there are lines enough for `length`.
+        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.length) }
+    }
+}
+
+impl DerefMut for Aligned {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        // SAFETY: a line is 16 values without a gap, there are lines enough for `length`, and they are borrowed for as long.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.length) }
+    }
 }
 
 #[cfg(test)]

@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::OnceLock;
 
-use injerto_graph::{Cut, CutOptions, FreezePlan, Graph, Node, Operator, Split};
+use injerto_graph::{Cut, CutOptions, FreezePlan, Graph, Node, Operator, ParameterId, Split};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::networks::{self, Random};
 use crate::strategy::{graphs, selection};
-use crate::{Example, ParameterId, Pass, Values, evaluate, examples};
+use crate::{Example, Pass, Values, evaluate, examples};
 
 /// A network with its parameters, and a batch of images.
 #[derive(Debug, Clone)]
@@ -250,8 +250,9 @@ pub fn check_step(trainer: &dyn Trainer, case: &Case, splits: &[Split], pass: &P
     let expected = case.evaluate(pass);
     let output = &expected.outputs[case.graph.len() - 1];
     let dy = Random::new(case.batch as u64 + 99).values(output.len(), -1.0, 1.0);
-    let trains = |(layer, place): &ParameterId| {
-        pass.seed.is_some() && pass.trains.contains(layer) && case.graph.nodes()[*layer].parameters[*place].trainable()
+    let trains = |id: &ParameterId| {
+        let parameter = &case.graph.nodes()[id.layer()].parameters[id.place()];
+        pass.seed.is_some() && pass.trains.contains(&id.layer()) && parameter.trainable()
     };
     let slopes = expected.backward(&dy.iter().map(|&dy| f64::from(dy)).collect::<Vec<_>>());
     let gradients: BTreeMap<_, _> = slopes.parameters.into_iter().filter(|(id, _)| trains(id)).collect();
@@ -267,8 +268,9 @@ pub fn check_step(trainer: &dyn Trainer, case: &Case, splits: &[Split], pass: &P
             let (ids, wanted): (Vec<_>, Vec<_>) = (found.keys().collect(), expected.keys().collect());
             prop_assert_eq!(ids, wanted, "{}{}: which {} there are", name, cut, what);
             for ((id, found), expected) in found.iter().zip(expected.values()) {
-                let node = &case.graph.nodes()[id.0];
-                let what = || format!("{name}{cut}: {what} of '{}/{}'", node.name(), node.parameters[id.1].name());
+                let node = &case.graph.nodes()[id.layer()];
+                let what =
+                    || format!("{name}{cut}: {what} of '{}/{}'", node.name(), node.parameters[id.place()].name());
                 near(what, found, expected, tolerance)?;
             }
         }

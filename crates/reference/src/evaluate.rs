@@ -1,14 +1,11 @@
 use std::collections::BTreeMap;
 
-use injerto_graph::Graph;
+use injerto_graph::{Graph, ParameterId};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::operators::{Backward, Context, layer};
 use crate::tensor::Tensor;
-
-/// Position of a parameter: layer, and place in that layer's list.
-pub type ParameterId = (usize, usize);
 
 /// How a pass is made.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -91,7 +88,7 @@ pub fn evaluate(graph: &Graph, parameters: &[Vec<Vec<f64>>], input: &[f64], batc
             false => layer(&inputs, &mut context),
         };
         assert_eq!(output.shape, node.shape.0, "layer '{}': shape inference and its values disagree", node.name());
-        statistics.extend(context.moved.into_iter().map(|(place, values)| ((at, place), values)));
+        statistics.extend(context.moved.into_iter().map(|(place, values)| (ParameterId::new(at, place), values)));
         tensors.push(output);
         backward.push(slopes);
     }
@@ -118,7 +115,7 @@ impl Values {
         for at in (0..self.tensors.len()).rev() {
             let Some(dy) = slopes[at].take() else { continue };
             let (of_inputs, of_parameters) = self.backward[at].apply(&dy);
-            parameters.extend(of_parameters.into_iter().map(|(place, values)| ((at, place), values)));
+            parameters.extend(of_parameters.into_iter().map(|(place, values)| (ParameterId::new(at, place), values)));
             for (&to, dx) in self.inputs[at].iter().zip(of_inputs) {
                 slopes[to] = Some(match slopes[to].take() {
                     Some(sum) => sum.with(&dx, |a, b| a + b),

@@ -19,5 +19,5 @@ mod operators;
 pub mod strategy;
 mod tensor;
 
-pub use evaluate::{Gradients, ParameterId, Pass, Values, evaluate};
+pub use evaluate::{Gradients, Pass, Values, evaluate};
 pub use examples::{Example, classes, examples};

@@ -40,7 +40,8 @@ fn check_slopes(case: &Case, pass: &Pass) -> Result<(), TestCaseError> {
         input = moved(&start, direction, step);
         loss_of(run(&parameters, &input))
     })?;
-    for (&(layer, place), slope) in &found.parameters {
+    for (id, slope) in &found.parameters {
+        let (layer, place) = (id.layer(), id.place());
         let start = parameters[layer][place].clone();
         check(case.graph.nodes()[layer].name(), slope, &mut |direction, step| {
             parameters[layer][place] = moved(&start, direction, step);

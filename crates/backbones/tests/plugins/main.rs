@@ -1,12 +1,10 @@
 //! Plugins through their border, and the networks they describe against Keras and PyTorch.
 
 mod border;
+mod conformance;
 mod files;
 mod golden;
 mod published;
-mod split;
-#[path = "../../../graph/tests/graph/strategy.rs"]
-mod strategy;
 mod weights;
 
 use std::path::PathBuf;

@@ -3,10 +3,10 @@
 use injerto_graph::{
     Activation, Builder, Cut, CutOptions, FreezePlan, Graph, LayerId, LayerRef, Operator, Padding, Selection, Split,
 };
+use injerto_reference::strategy::{graphs, selection};
 use proptest::prelude::*;
 
 use crate::properties::check_split;
-use crate::strategy::{graphs, selection};
 
 fn pointwise(filters: usize) -> Operator {
     Operator::Conv2D {

@@ -2,10 +2,9 @@
 
 use injerto_graph::summary::Summary;
 use injerto_graph::{Cut, CutOptions, Description, FreezePlan, Graph, Preprocessing, Selection, limits};
+use injerto_reference::strategy::graphs;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-
-use crate::strategy::graphs;
 
 /// Values that stand where they should not.
 fn poison() -> impl Strategy<Value = Value> {

@@ -5,7 +5,6 @@ mod hostile;
 mod layers;
 mod properties;
 mod shapes;
-mod strategy;
 mod summary;
 mod validation;
 

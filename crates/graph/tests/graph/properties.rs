@@ -2,9 +2,8 @@
 
 use injerto_graph::summary::Summary;
 use injerto_graph::{Activation, FreezePlan, Graph, Layer, Operator, Split};
+use injerto_reference::strategy::{graphs, selection};
 use proptest::prelude::*;
-
-use crate::strategy::{graphs, selection};
 
 proptest! {
     #[test]

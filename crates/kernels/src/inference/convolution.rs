@@ -1,8 +1,9 @@
 //! Convolutions and dense layers as matrix products without the matrix: a tile of pixels by a panel of filters stays in
 //! registers while taps and channels go by; pixels are read where they lie, through one address each.
 
-use super::simd::{Isa, Simd, per_isa};
-use super::view::{Post, Region, View};
+use super::simd::{Simd, per_isa};
+use super::view::{Epilogue, Region, View};
+use crate::isa::Isa;
 use crate::memory::{OutOfMemory, filled};
 
 /// Pixels whose addresses are found at once; their inputs stay near while the panels go by.
@@ -41,7 +42,7 @@ pub(crate) struct Convolution {
     /// Panels of filters.
     pub panels: Vec<Panel>,
     /// Applied last.
-    pub post: Post,
+    pub epilogue: Epilogue,
 }
 
 /// Filters that are computed together.
@@ -172,10 +173,10 @@ pub(crate) unsafe fn run(isa: Isa, job: &Job<'_>) {
                 unsafe { run_tile(isa, &tile, end - first) };
             }
         }
-        if !matches!(convolution.post, Post::None | Post::Clamp(..)) {
+        if !matches!(convolution.epilogue, Epilogue::None | Epilogue::Clamp(..)) {
             let filters = convolution.panels.iter().map(|panel| panel.filters).sum();
             // SAFETY: the pixels lie in the output's region and were just written; the caller has the instructions.
-            unsafe { finish(isa, &Finish { pixels: &output[..count], filters, post: convolution.post }) };
+            unsafe { finish(isa, &Finish { pixels: &output[..count], filters, epilogue: convolution.epilogue }) };
         }
     }
 }
@@ -184,7 +185,7 @@ pub(crate) unsafe fn run(isa: Isa, job: &Job<'_>) {
 pub(crate) struct Finish<'a> {
     pixels: &'a [*mut f32],
     filters: usize,
-    post: Post,
+    epilogue: Epilogue,
 }
 
 per_isa! {
@@ -203,7 +204,7 @@ unsafe fn finish_kernel<S: Simd>(job: &Finish<'_>) {
                 let at = pixel.add(c);
                 let mut values = [0.0; 16];
                 std::ptr::copy_nonoverlapping(at, values.as_mut_ptr(), count);
-                S::store_up_to(at, job.post.apply::<S>(S::load(values.as_ptr())), count);
+                S::store_up_to(at, job.epilogue.apply::<S>(S::load(values.as_ptr())), count);
             }
             c += S::LANES;
         }
@@ -298,7 +299,7 @@ unsafe fn kernel<S: Simd, const P: usize, const W: usize>(tile: &Tile<'_>) {
             }
         }
         // Other functions follow when the block's pixels are whole: here they would push the sums out of the registers.
-        if let Post::Clamp(low, high) = convolution.post {
+        if let Epilogue::Clamp(low, high) = convolution.epilogue {
             let (low, high) = (S::splat(low), S::splat(high));
             for p in 0..P {
                 for w in 0..W {

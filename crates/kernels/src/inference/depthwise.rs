@@ -1,7 +1,7 @@
 //! Depthwise convolutions: a vector of channels at a time, several columns of the output in registers.
 
 use super::simd::{Simd, per_isa};
-use super::view::{Post, Region, View};
+use super::view::{Epilogue, Region, View};
 
 /// A depthwise convolution.
 #[derive(Debug, Clone)]
@@ -25,7 +25,7 @@ pub(crate) struct Depthwise {
     /// One value an output channel.
     pub bias: Vec<f32>,
     /// Applied last.
-    pub post: Post,
+    pub epilogue: Epilogue,
 }
 
 impl Depthwise {
@@ -168,7 +168,7 @@ unsafe fn store<S: Simd>(job: &Job<'_>, image: usize, [y, x, channel]: [usize; 3
             sum = S::add(sum, S::load(residual.at(image, y as isize, x as isize).add(channel)));
         }
         let to = job.output.at(image, y as isize, x as isize).add(channel);
-        S::store_up_to(to, d.post.apply::<S>(sum), d.channels * d.multiplier - channel);
+        S::store_up_to(to, d.epilogue.apply::<S>(sum), d.channels * d.multiplier - channel);
     }
 }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use injerto_graph::{Activation, Graph, Operator, Padding, Window, window_padding};
 
 use super::simple::{Factor, Pool};
-use super::view::Post;
+use super::view::Epilogue;
 use super::{Error, Input, line, winograd};
 
 /// Gives the values of a layer's parameter: position of the layer in the graph, position of the parameter in its list.
@@ -33,7 +33,7 @@ pub(crate) struct Draft {
     /// Added before the last function.
     pub residual: Option<usize>,
     pub output: usize,
-    pub post: Post,
+    pub epilogue: Epilogue,
 }
 
 /// What a step does.
@@ -211,7 +211,7 @@ impl Planner<'_, '_, '_> {
 
     fn push(&mut self, at: usize, work: Work, inputs: Vec<usize>, output: usize) {
         let name = self.graph.nodes()[at].name().to_owned();
-        self.plan.drafts.push(Draft { name, work, inputs, residual: None, output, post: Post::None });
+        self.plan.drafts.push(Draft { name, work, inputs, residual: None, output, epilogue: Epilogue::None });
     }
 
     /// Layer `at` gives what `value` holds.
@@ -241,7 +241,7 @@ impl Planner<'_, '_, '_> {
         if self.plan.values[value].uses != 1 {
             return None;
         }
-        self.plan.drafts.iter_mut().rev().find(|d| d.output == value).filter(|d| d.post == Post::None)
+        self.plan.drafts.iter_mut().rev().find(|d| d.output == value).filter(|d| d.epilogue == Epilogue::None)
     }
 
     fn parameter(&self, at: usize, place: usize) -> Result<Cow<'_, [f32]>, Error> {
@@ -311,10 +311,10 @@ impl Planner<'_, '_, '_> {
             }
             Operator::ReLU { max_value } => {
                 let high = max_value.map_or(f32::INFINITY, |x| x as f32);
-                self.function(at, Post::Clamp(0.0, high));
+                self.function(at, Epilogue::Clamp(0.0, high));
             }
-            Operator::Activation { activation } => match post(*activation) {
-                Some(post) => self.function(at, post),
+            Operator::Activation { activation } => match epilogue(*activation) {
+                Some(epilogue) => self.function(at, epilogue),
                 None => self.plain(at, Work::Softmax),
             },
             Operator::Softmax {} => self.plain(at, Work::Softmax),
@@ -358,8 +358,8 @@ impl Planner<'_, '_, '_> {
     /// The activation that a layer has inside.
     fn finish(&mut self, at: usize, activation: Activation) {
         let draft = self.plan.drafts.last_mut().expect("a step was just added");
-        match post(activation) {
-            Some(post) => draft.post = post,
+        match epilogue(activation) {
+            Some(epilogue) => draft.epilogue = epilogue,
             None => {
                 let before = draft.output;
                 let shape = self.plan.values[before].shape;
@@ -371,18 +371,18 @@ impl Planner<'_, '_, '_> {
         }
     }
 
-    fn function(&mut self, at: usize, post: Post) {
+    fn function(&mut self, at: usize, epilogue: Epilogue) {
         let value = self.value(self.graph.nodes()[at].inputs[0]);
-        if post == Post::None {
+        if epilogue == Epilogue::None {
             return self.same(at, value);
         }
         let fusible = |work: &Work| !matches!(work, Work::Pool(_) | Work::Softmax | Work::Place(_) | Work::Reshape);
         if let Some(draft) = self.fusible(value).filter(|draft| fusible(&draft.work)) {
-            draft.post = post;
+            draft.epilogue = epilogue;
             return self.same(at, value);
         }
         self.step(at, Work::Map { affine: None, reverse: false }, vec![value]);
-        self.plan.drafts.last_mut().expect("a step was just added").post = post;
+        self.plan.drafts.last_mut().expect("a step was just added").epilogue = epilogue;
     }
 
     fn affine(&mut self, at: usize, scale: Vec<f64>, shift: Vec<f64>) {
@@ -552,15 +552,15 @@ impl Planner<'_, '_, '_> {
 }
 
 /// An activation as the end of a kernel; `None` for softmax, which is a step.
-fn post(activation: Activation) -> Option<Post> {
+fn epilogue(activation: Activation) -> Option<Epilogue> {
     Some(match activation {
-        Activation::Linear => Post::None,
-        Activation::Relu => Post::Clamp(0.0, f32::INFINITY),
-        Activation::Relu6 => Post::Clamp(0.0, 6.0),
-        Activation::Swish => Post::Swish,
-        Activation::HardSwish => Post::HardSwish,
-        Activation::Sigmoid => Post::Sigmoid,
-        Activation::Tanh => Post::Tanh,
+        Activation::Linear => Epilogue::None,
+        Activation::Relu => Epilogue::Clamp(0.0, f32::INFINITY),
+        Activation::Relu6 => Epilogue::Clamp(0.0, 6.0),
+        Activation::Swish => Epilogue::Swish,
+        Activation::HardSwish => Epilogue::HardSwish,
+        Activation::Sigmoid => Epilogue::Sigmoid,
+        Activation::Tanh => Epilogue::Tanh,
         Activation::Softmax => return None,
     })
 }

@@ -7,11 +7,11 @@ use super::convolution::Convolution;
 use super::depthwise::{Depthwise, pitch};
 use super::draft::{Algorithm, Draft, Plan, Value, Weights, Work};
 use super::line::Line;
-use super::simd::Isa;
 use super::simple::{Map, Simple};
 use super::strips::{Chain, Inner, Reach};
-use super::view::{Post, View};
+use super::view::{Epilogue, View};
 use super::winograd::Winograd;
+use crate::isa::Isa;
 use crate::memory::{OutOfMemory, filled};
 
 /// Bytes from which on a value between two steps is worth keeping in the cache.
@@ -318,7 +318,7 @@ fn zeros(value: &Value, offset: usize) -> Zeros {
 
 fn step(isa: Isa, draft: Draft, placed: &[Placed], zeros: Zeros) -> Result<Step, OutOfMemory> {
     let [height, width, channels] = placed[draft.output].shape;
-    let post = draft.post;
+    let epilogue = draft.epilogue;
     let input = draft.inputs.first().map(|&value| placed[value]);
     let (work, each) = match draft.work {
         Work::Convolution(weights) => {
@@ -327,25 +327,26 @@ fn step(isa: Isa, draft: Draft, placed: &[Placed], zeros: Zeros) -> Result<Step,
             let shape = [width, input.shape[2], channels];
             match weights.algorithm {
                 Algorithm::Direct => {
-                    (Ready::Convolution(convolution(isa, weights, input, [width, channels], post)?), depth)
+                    (Ready::Convolution(convolution(isa, weights, input, [width, channels], epilogue)?), depth)
                 }
-                Algorithm::Square => (Ready::Winograd(winograd(isa, weights, shape, post)?), depth),
+                Algorithm::Square => (Ready::Winograd(winograd(isa, weights, shape, epilogue)?), depth),
                 Algorithm::Line { vertical } => {
-                    (Ready::Line(Box::new(line(isa, vertical, weights, shape, post)?)), depth)
+                    (Ready::Line(Box::new(line(isa, vertical, weights, shape, epilogue)?)), depth)
                 }
             }
         }
         Work::Depthwise(weights) => {
             let input = input.expect("a convolution has an input").shape[2];
             let depth = weights.kernel_size[0] * weights.kernel_size[1];
-            (Ready::Depthwise(depthwise(weights, [width, input, channels], post)?), depth)
+            (Ready::Depthwise(depthwise(weights, [width, input, channels], epilogue)?), depth)
         }
         Work::Map { affine, reverse } => {
-            let map = affine.map_or_else(|| Map::post(post), |(scale, shift)| Map::affine(&scale, &shift, post));
+            let map =
+                affine.map_or_else(|| Map::epilogue(epilogue), |(scale, shift)| Map::affine(&scale, &shift, epilogue));
             (Ready::Simple(Simple::Map(Map { reverse, ..map })), 0)
         }
-        Work::Add => (Ready::Simple(Simple::Add(post)), 0),
-        Work::Multiply(factors) => (Ready::Simple(Simple::Multiply(factors, post)), 0),
+        Work::Add => (Ready::Simple(Simple::Add(epilogue)), 0),
+        Work::Multiply(factors) => (Ready::Simple(Simple::Multiply(factors, epilogue)), 0),
         Work::Pool(pool) => (Ready::Simple(Simple::Pool(pool)), 0),
         Work::Softmax => (Ready::Simple(Simple::Softmax), 0),
         Work::Place(at) => (Ready::Simple(Simple::Place(at)), 0),
@@ -367,7 +368,7 @@ fn convolution(
     weights: Weights,
     input: Placed,
     [width, filters]: [usize; 2],
-    post: Post,
+    epilogue: Epilogue,
 ) -> Result<Convolution, OutOfMemory> {
     let Weights { kernel_size: [kh, kw], strides, dilation, front, groups, kernel, scale, bias, .. } = weights;
     let channels = input.shape[2];
@@ -383,34 +384,44 @@ fn convolution(
     let bias: Vec<f32> = bias.into_iter().map(|x| x as f32).collect();
     let weight = |k: usize, filter: usize| (f64::from(kernel[k * filters + filter]) * scale[filter]) as f32;
     let panels = Convolution::pack(isa, [groups, channels, filters, kh * kw * inner], &bias, weight)?;
-    Ok(Convolution { strides, front, width, taps, run, panels, post })
+    Ok(Convolution { strides, front, width, taps, run, panels, epilogue })
 }
 
 fn winograd(
     isa: Isa,
     weights: Weights,
     [width, channels, filters]: [usize; 3],
-    post: Post,
+    epilogue: Epilogue,
 ) -> Result<Winograd, OutOfMemory> {
     let Weights { front, kernel, scale, bias, .. } = weights;
     let kernel = |tap: usize, c: usize, filter: usize| {
         f64::from(kernel[(tap * channels + c) * filters + filter]) * scale[filter]
     };
     let bias: Vec<f32> = bias.into_iter().map(|x| x as f32).collect();
-    Winograd::new(isa, [width, channels, filters], front, kernel, &bias, post)
+    Winograd::new(isa, [width, channels, filters], front, kernel, &bias, epilogue)
 }
 
-fn line(isa: Isa, vertical: bool, weights: Weights, shape: [usize; 3], post: Post) -> Result<Line, OutOfMemory> {
+fn line(
+    isa: Isa,
+    vertical: bool,
+    weights: Weights,
+    shape: [usize; 3],
+    epilogue: Epilogue,
+) -> Result<Line, OutOfMemory> {
     let Weights { front, kernel, scale, bias, .. } = weights;
     let [_, channels, filters] = shape;
     let kernel = |tap: usize, c: usize, filter: usize| {
         f64::from(kernel[(tap * channels + c) * filters + filter]) * scale[filter]
     };
     let bias: Vec<f32> = bias.into_iter().map(|x| x as f32).collect();
-    Line::new(isa, vertical, shape, front, kernel, &bias, post)
+    Line::new(isa, vertical, shape, front, kernel, &bias, epilogue)
 }
 
-fn depthwise(weights: Weights, [width, channels, out]: [usize; 3], post: Post) -> Result<Depthwise, OutOfMemory> {
+fn depthwise(
+    weights: Weights,
+    [width, channels, out]: [usize; 3],
+    epilogue: Epilogue,
+) -> Result<Depthwise, OutOfMemory> {
     let Weights { kernel_size, strides, dilation, front, kernel, scale, bias, .. } = weights;
     let mut rows = filled(0.0, kernel_size[0] * kernel_size[1] * pitch(out), "weights")?;
     for (row, kernel) in rows.chunks_exact_mut(pitch(out)).zip(kernel.chunks_exact(out)) {
@@ -431,6 +442,6 @@ fn depthwise(weights: Weights, [width, channels, out]: [usize; 3], post: Post) -
         multiplier,
         weights: rows,
         bias: padded,
-        post,
+        epilogue,
     })
 }

@@ -7,9 +7,10 @@ use std::cell::Cell;
 
 use super::convolution::{Convolution, Panel, Tile, most_pixels, run_tile};
 use super::depthwise::pitch;
-use super::simd::{Isa, Simd, per_isa};
-use super::view::{Post, Region, View};
+use super::simd::{Simd, per_isa};
+use super::view::{Epilogue, Region, View};
 use super::winograd::spread;
+use crate::isa::Isa;
 use crate::memory::OutOfMemory;
 
 /// Pairs of pixels that are transformed together.
@@ -41,7 +42,7 @@ pub(crate) struct Line {
     /// For each panel of filters, the four panels of the transformed ones.
     panels: Vec<Vec<Panel>>,
     bias: Vec<f32>,
-    post: Post,
+    epilogue: Epilogue,
 }
 
 /// Whether the algorithm is to be used along an axis, given `[kernel, strides, dilation]`, input channels, and the output's shape.
@@ -68,7 +69,7 @@ impl Line {
         front: [usize; 2],
         kernel: impl Fn(usize, usize, usize) -> f64,
         bias: &[f32],
-        post: Post,
+        epilogue: Epilogue,
     ) -> Result<Self, OutOfMemory> {
         let zeros = vec![0.0; filters];
         let planes: Result<Vec<std::vec::IntoIter<Panel>>, OutOfMemory> = (0..4)
@@ -104,11 +105,11 @@ impl Line {
             taps: vec![0],
             run: depth(plane) * channels,
             panels: Vec::new(),
-            post: Post::None,
+            epilogue: Epilogue::None,
         });
         let mut padded = vec![0.0; pitch(filters)];
         padded[..filters].copy_from_slice(bias);
-        Ok(Self { vertical, width, front, channels, products, panels, bias: padded, post })
+        Ok(Self { vertical, width, front, channels, products, panels, bias: padded, epilogue })
     }
 }
 
@@ -274,7 +275,7 @@ unsafe fn gather_kernel<S: Simd>(p: &Products<'_>) {
                         sum = S::add(sum, S::load(residual.at(image, y, x).add(p.from + c)));
                     }
                     let to = p.job.output.at(image, y, x).add(p.from + c);
-                    S::store_up_to(to, line.post.apply::<S>(sum), p.filters - c);
+                    S::store_up_to(to, line.epilogue.apply::<S>(sum), p.filters - c);
                 }
             }
             c += S::LANES;

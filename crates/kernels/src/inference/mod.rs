@@ -29,10 +29,10 @@ use std::time::Instant;
 use injerto_graph::{ChannelOrder, Graph, Preprocessing};
 use rayon::prelude::*;
 
-use crate::memory::{OutOfMemory, filled};
+use crate::memory::{Aligned, OutOfMemory, filled};
 
+pub use crate::isa::Isa;
 use layout::{Layout, Ready, Step};
-pub use simd::Isa;
 use strips::{Chain, Progress};
 use view::{Region, View};
 
@@ -130,12 +130,9 @@ pub struct Program {
     layout: Layout,
     outputs: Vec<usize>,
     input: [usize; 3],
-    arenas: Mutex<Vec<Arena>>,
+    /// Memory for the values of some images, that no run is using.
+    arenas: Mutex<Vec<Aligned>>,
 }
-
-/// Memory for the values of some images.
-#[derive(Debug)]
-struct Arena(Vec<Line>);
 
 /// Where a step finds its values.
 struct Memory {
@@ -155,11 +152,6 @@ impl Memory {
         Self { base, pixels, strips: base, first: [0, 0] }
     }
 }
-
-/// A cache line, read and written through its address alone.
-#[derive(Debug, Clone, Copy)]
-#[repr(align(64))]
-struct Line(#[expect(dead_code, reason = "only its address is used")] [f32; 16]);
 
 impl Program {
     /// Compiles `layers` (positions in `graph`, such as [`injerto_graph::Split`]'s prefix) for this machine. `outputs` are the
@@ -363,15 +355,12 @@ impl Program {
 
     /// Lends memory for `images` images.
     fn with_arena<T>(&self, images: usize, work: impl FnOnce(*mut f32) -> T) -> Result<T, OutOfMemory> {
-        let lines = (images * self.layout.size).div_ceil(16) + 1;
+        // A vector may be read beyond the last value.
+        let length = (images * self.layout.size).next_multiple_of(16) + 16;
         let arenas = || self.arenas.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut arena = arenas().pop().unwrap_or(Arena(Vec::new()));
-        if arena.0.len() < lines {
-            // The old one goes first: both together may be more than there is.
-            arena.0 = Vec::new();
-            arena.0 = filled(Line([0.0; 16]), lines, "values between layers")?;
-        }
-        let result = work(arena.0.as_mut_ptr().cast());
+        let mut arena = arenas().pop().unwrap_or_default();
+        arena.replace(length, "values between layers")?;
+        let result = work(arena.as_mut_ptr());
         arenas().push(arena);
         Ok(result)
     }

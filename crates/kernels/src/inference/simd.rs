@@ -1,50 +1,7 @@
 //! Vectors of `f32` under one name: AVX-512, AVX2 with FMA, and plain arrays.
 //!
-//! Kernels are generic over [`Simd`], inlined into functions that switch the instructions on ([`per_isa`]), and chosen once a
-//! program by [`Isa::detect`].
-
-/// Instructions that a program is compiled for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Isa {
-    /// 16 lanes, 32 registers.
-    Avx512,
-    /// 8 lanes, 16 registers, fused multiply-add.
-    Avx2,
-    /// Arrays of 4 that every target's compiler turns into what it has (NEON on 64-bit Arm).
-    Portable,
-}
-
-impl Isa {
-    /// The best that this machine has.
-    pub fn detect() -> Self {
-        Self::available()[0]
-    }
-
-    /// All that this machine has, best first.
-    pub fn available() -> Vec<Self> {
-        let mut all = Vec::with_capacity(3);
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f") {
-                all.push(Self::Avx512);
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                all.push(Self::Avx2);
-            }
-        }
-        all.push(Self::Portable);
-        all
-    }
-
-    /// `f32`s in a vector.
-    pub(crate) const fn lanes(self) -> usize {
-        match self {
-            Self::Avx512 => 16,
-            Self::Avx2 => 8,
-            Self::Portable => 4,
-        }
-    }
-}
+//! Kernels are generic over [`Simd`], inlined into functions that switch the instructions on ([`per_isa`]), and chosen by the
+//! [`Isa`](crate::isa::Isa) of a program.
 
 /// A vector of `f32`.
 ///
@@ -306,35 +263,25 @@ mod x86 {
 /// `#[inline(always)]`.
 ///
 /// # Safety
-/// That of the kernel's pointers is the caller's.
+/// The instructions are this machine's, and the job has the memory that the kernel wants.
 macro_rules! per_isa {
     ($(#[$doc:meta])* $name:ident = $kernel:ident($job:ty)) => {
         $(#[$doc])*
-        pub(crate) unsafe fn $name(isa: $crate::inference::simd::Isa, job: &$job) {
+        pub(crate) unsafe fn $name(isa: $crate::isa::Isa, job: &$job) {
             use $crate::inference::simd;
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx512f")]
-            unsafe fn avx512(job: &$job) {
-                // SAFETY: this function has the instructions; the caller's job has the memory that the kernel wants.
-                unsafe { $kernel::<simd::Avx512>(job) }
-            }
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma")]
-            unsafe fn avx2(job: &$job) {
-                // SAFETY: this function has the instructions; the caller's job has the memory that the kernel wants.
-                unsafe { $kernel::<simd::Avx2>(job) }
-            }
-            // SAFETY: `Isa` comes from `Isa::available`, which asks the machine; the caller's job has
-            // the memory that the kernel wants.
-            unsafe {
-                match isa {
-                    #[cfg(target_arch = "x86_64")]
-                    simd::Isa::Avx512 => avx512(job),
-                    #[cfg(target_arch = "x86_64")]
-                    simd::Isa::Avx2 => avx2(job),
-                    _ => $kernel::<simd::Portable>(job),
-                }
-            }
+            $crate::isa::dispatch!(isa, (job: &$job),
+                "avx512f" => {
+                    // SAFETY: this body is compiled for the instructions of its vectors; the caller's job has the memory.
+                    unsafe { $kernel::<simd::Avx512>(job) }
+                },
+                avx2 => {
+                    // SAFETY: this body is compiled for the instructions of its vectors; the caller's job has the memory.
+                    unsafe { $kernel::<simd::Avx2>(job) }
+                },
+                portable => {
+                    // SAFETY: no instructions are needed; the caller's job has the memory.
+                    unsafe { $kernel::<simd::Portable>(job) }
+                });
         }
     };
 }

@@ -1,7 +1,7 @@
 //! Pooling, element-wise functions, and moving values about.
 
 use super::simd::{Simd, per_isa};
-use super::view::{Post, Region, View};
+use super::view::{Epilogue, Region, View};
 
 /// What a job does with its inputs.
 #[derive(Debug, Clone)]
@@ -9,9 +9,9 @@ pub(crate) enum Simple {
     /// An affine function of each channel, then a function.
     Map(Map),
     /// The sum of all inputs, then a function.
-    Add(Post),
+    Add(Epilogue),
     /// The product of all inputs, then a function.
-    Multiply(Vec<Factor>, Post),
+    Multiply(Vec<Factor>, Epilogue),
     /// Mean or maximum of windows.
     Pool(Pool),
     /// Softmax over the channels.
@@ -32,20 +32,20 @@ pub(crate) struct Map {
     /// Read the channels backwards.
     pub reverse: bool,
     /// Applied last.
-    pub post: Post,
+    pub epilogue: Epilogue,
 }
 
 impl Map {
     /// With factors and summands for each channel.
-    pub fn affine(scale: &[f64], shift: &[f64], post: Post) -> Self {
+    pub fn affine(scale: &[f64], shift: &[f64], epilogue: Epilogue) -> Self {
         let length = (1..=16).map(|n| n * scale.len()).find(|n| n % 16 == 0).unwrap_or(16 * scale.len());
         let repeat = |values: &[f64]| values.iter().cycle().take(length).map(|&x| x as f32).collect();
-        Self { scale: repeat(scale), shift: repeat(shift), reverse: false, post }
+        Self { scale: repeat(scale), shift: repeat(shift), reverse: false, epilogue }
     }
 
     /// Only the function.
-    pub fn post(post: Post) -> Self {
-        Self { scale: Vec::new(), shift: Vec::new(), reverse: false, post }
+    pub fn epilogue(epilogue: Epilogue) -> Self {
+        Self { scale: Vec::new(), shift: Vec::new(), reverse: false, epilogue }
     }
 }
 
@@ -97,8 +97,8 @@ unsafe fn kernel<S: Simd>(job: &Job<'_>) {
             unsafe {
                 match job.simple {
                     Simple::Map(m) => map::<S>(job, m, image, y),
-                    Simple::Add(post) => add::<S>(job, *post, image, y),
-                    Simple::Multiply(factors, post) => multiply::<S>(job, factors, *post, image, y),
+                    Simple::Add(epilogue) => add::<S>(job, *epilogue, image, y),
+                    Simple::Multiply(factors, epilogue) => multiply::<S>(job, factors, *epilogue, image, y),
                     Simple::Pool(p) => pool::<S>(job, p, image, y),
                     Simple::Softmax => softmax(job, image, y),
                     Simple::Place(at) => place(job, *at, image, y),
@@ -158,7 +158,7 @@ unsafe fn line<S: Simd>(m: &Map, from: *const f32, to: *mut f32, length: usize) 
             if !m.scale.is_empty() {
                 x = S::fma(x, S::load(m.scale.as_ptr().add(at)), S::load(m.shift.as_ptr().add(at)));
             }
-            S::store_up_to(to.add(i), m.post.apply::<S>(x), length - i);
+            S::store_up_to(to.add(i), m.epilogue.apply::<S>(x), length - i);
         }
         i += S::LANES;
         at += S::LANES;
@@ -169,7 +169,7 @@ unsafe fn line<S: Simd>(m: &Map, from: *const f32, to: *mut f32, length: usize) 
 }
 
 #[inline(always)]
-unsafe fn add<S: Simd>(job: &Job<'_>, post: Post, image: usize, y: usize) {
+unsafe fn add<S: Simd>(job: &Job<'_>, epilogue: Epilogue, image: usize, y: usize) {
     for x in 0..job.shape[1] as isize {
         let mut c = 0;
         while c < job.shape[2] {
@@ -181,7 +181,7 @@ unsafe fn add<S: Simd>(job: &Job<'_>, post: Post, image: usize, y: usize) {
                     sum = S::add(sum, S::load(input.at(image, y as isize, x).add(c)));
                 }
                 let to = job.output.at(image, y as isize, x).add(c);
-                S::store_up_to(to, post.apply::<S>(sum), job.shape[2] - c);
+                S::store_up_to(to, epilogue.apply::<S>(sum), job.shape[2] - c);
             }
             c += S::LANES;
         }
@@ -189,7 +189,7 @@ unsafe fn add<S: Simd>(job: &Job<'_>, post: Post, image: usize, y: usize) {
 }
 
 #[inline(always)]
-unsafe fn multiply<S: Simd>(job: &Job<'_>, factors: &[Factor], post: Post, image: usize, y: usize) {
+unsafe fn multiply<S: Simd>(job: &Job<'_>, factors: &[Factor], epilogue: Epilogue, image: usize, y: usize) {
     for x in 0..job.shape[1] {
         let pixel = |i: usize| {
             let table = factors[i].pixels.as_ref();
@@ -204,7 +204,7 @@ unsafe fn multiply<S: Simd>(job: &Job<'_>, factors: &[Factor], post: Post, image
                 let value = |i: usize| if factors[i].single { S::splat(*pixel(i)) } else { S::load(pixel(i).add(c)) };
                 let product = (1..job.inputs.len()).fold(value(0), |product, i| S::mul(product, value(i)));
                 let to = job.output.at(image, y as isize, x as isize).add(c);
-                S::store_up_to(to, post.apply::<S>(product), job.shape[2] - c);
+                S::store_up_to(to, epilogue.apply::<S>(product), job.shape[2] - c);
             }
             c += S::LANES;
         }

@@ -42,7 +42,7 @@ pub(crate) struct Region {
 
 /// An element-wise function at the end of a kernel.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Post {
+pub(crate) enum Epilogue {
     /// Nothing.
     None,
     /// Not below the first, not above the second.
@@ -57,7 +57,7 @@ pub(crate) enum Post {
     Tanh,
 }
 
-impl Post {
+impl Epilogue {
     /// Applies it to a vector.
     ///
     /// # Safety

@@ -8,8 +8,9 @@ use std::cell::Cell;
 
 use super::convolution::{Convolution, Panel, Tile, most_pixels, run_tile};
 use super::depthwise::pitch;
-use super::simd::{Isa, Simd, per_isa, prefetch};
-use super::view::{Post, Region, View};
+use super::simd::{Simd, per_isa, prefetch};
+use super::view::{Epilogue, Region, View};
+use crate::isa::Isa;
 use crate::memory::{OutOfMemory, filled};
 
 /// Tiles that are transformed together.
@@ -39,7 +40,7 @@ pub(crate) struct Winograd {
     /// For each panel of filters, the 16 panels of the transformed ones.
     panels: Vec<Vec<Panel>>,
     bias: Vec<f32>,
-    post: Post,
+    epilogue: Epilogue,
 }
 
 /// Whether the algorithm is to be used, given `[kernel, strides, dilation]`, input channels and the output's shape: there must
@@ -56,7 +57,7 @@ impl Winograd {
         front: [usize; 2],
         kernel: impl Fn(usize, usize, usize) -> f64,
         bias: &[f32],
-        post: Post,
+        epilogue: Epilogue,
     ) -> Result<Self, OutOfMemory> {
         let mut transformed = filled(0.0_f32, 16 * channels * filters, "weights")?;
         for c in 0..channels {
@@ -94,11 +95,11 @@ impl Winograd {
             taps: vec![0],
             run: channels,
             panels: Vec::new(),
-            post: Post::None,
+            epilogue: Epilogue::None,
         };
         let mut padded = vec![0.0; pitch(filters)];
         padded[..filters].copy_from_slice(bias);
-        Ok(Self { width, front, channels, product, panels, bias: padded, post })
+        Ok(Self { width, front, channels, product, panels, bias: padded, epilogue })
     }
 }
 
@@ -280,7 +281,7 @@ unsafe fn gather_kernel<S: Simd>(p: &Products<'_>) {
                             sum = S::add(sum, S::load(residual.at(image, y, x).add(p.from + c)));
                         }
                         let to = p.job.output.at(image, y, x).add(p.from + c);
-                        S::store_up_to(to, w.post.apply::<S>(sum), p.filters - c);
+                        S::store_up_to(to, w.epilogue.apply::<S>(sum), p.filters - c);
                     }
                 }
             }

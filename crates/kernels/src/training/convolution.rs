@@ -3,60 +3,15 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::fold::{Fold, clip_and_sum};
-use super::matmul::{Finish, Packed, Scale, gram, multiply};
+use super::matmul::{Epilogue, Packed, Scale, matmul_at_b, multiply};
 use super::parameters::Parameters;
 use super::scratch;
 use super::step::{Inputs, Pass, Step};
-use super::tile::blocking;
+use super::tile::Blocking;
 use super::winograd::{self, Kernels};
-
-/// A window that slides over an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Geometry {
-    /// Height, width and channels of the input.
-    pub(super) input: [usize; 3],
-    /// Height and width of the output.
-    pub(super) output: [usize; 2],
-    pub(super) window: [usize; 2],
-    pub(super) strides: [usize; 2],
-    pub(super) dilation: [usize; 2],
-    /// Zeros above and to the left.
-    pub(super) before: [usize; 2],
-}
+use crate::geometry::Geometry;
 
 impl Geometry {
-    /// Rows of values, for a dense layer or a pointwise convolution.
-    pub(super) fn pointwise(rows: usize, channels: usize) -> Self {
-        Self {
-            input: [rows, 1, channels],
-            output: [rows, 1],
-            window: [1, 1],
-            strides: [1, 1],
-            dilation: [1, 1],
-            before: [0, 0],
-        }
-    }
-
-    /// Whether output pixels are input pixels.
-    fn is_pointwise(&self) -> bool {
-        self.window == [1, 1] && self.before == [0, 0] && self.strides == [1, 1] && self.output == self.input[..2]
-    }
-
-    /// Input row of tap `tap` at output row `at`, or column on axis 1.
-    #[inline(always)]
-    pub(super) fn source(&self, axis: usize, at: usize, tap: usize) -> Option<usize> {
-        let place = (at * self.strides[axis] + tap * self.dilation[axis]).checked_sub(self.before[axis])?;
-        (place < self.input[axis]).then_some(place)
-    }
-
-    pub(super) fn pixels(&self) -> usize {
-        self.output[0] * self.output[1]
-    }
-
-    fn input_values(&self) -> usize {
-        self.input.iter().product()
-    }
-
     /// Writes, for output pixels `rows` (of the whole batch), the values under the window that make up `part` of a row of
     /// the kernel's matrix; `channels` are those of one group.
     fn gather(&self, x: &[f32], rows: Range<usize>, part: &Range<usize>, channels: &Range<usize>, out: &mut [f32]) {
@@ -127,17 +82,17 @@ pub(super) struct Convolution {
 
 impl Convolution {
     pub(super) fn new(geometry: Geometry, groups: usize, kernel: usize, fold: Fold, input_wants: bool) -> Self {
-        let filters = fold.channels;
+        let (isa, filters) = (fold.isa, fold.channels);
         Self {
             geometry,
             groups,
             filters,
             kernel,
+            winograd: winograd::suits(&geometry, groups, filters).then(|| (Kernels::new(isa), Kernels::new(isa))),
+            packed: vec![(Packed::new(isa), Packed::new(isa)); groups],
             fold,
             input_wants,
-            winograd: winograd::suits(&geometry, groups, filters).then(Default::default),
             copy: Vec::new(),
-            packed: vec![(Packed::default(), Packed::default()); groups],
             stamp: None,
             sums: vec![0.0; filters],
             partial: Vec::new(),
@@ -196,7 +151,7 @@ impl Convolution {
 
     /// Rows that one task takes: whole tiles, few enough that its part of the gathered matrix stays in the second cache.
     fn rows_each(&self, rows: usize) -> usize {
-        let tile = blocking().rows;
+        let tile = Blocking::of(self.fold.isa).rows;
         let fitting =
             if self.geometry.is_pointwise() { 192 } else { (128 * 1024 / self.inner().max(1)).clamp(tile, 192) };
         fitting.min(rows.div_ceil(8)).next_multiple_of(tile)
@@ -209,8 +164,8 @@ impl Step for Convolution {
         let (geometry, filters, each, inner) = (&self.geometry, self.filters, self.filters / self.groups, self.inner());
         let x = x.get(0);
         if let Some((kernels, _)) = &self.winograd {
-            let finish = Finish { accumulate: false, bias: self.fold.shift(), clip: self.fold.clip };
-            winograd::convolve(geometry, x, kernels, filters, y, finish);
+            let epilogue = Epilogue { accumulate: false, bias: self.fold.shift(), clip: self.fold.clip };
+            winograd::convolve(geometry, x, kernels, filters, y, epilogue);
             return;
         }
         let rows = y.len() / filters;
@@ -219,70 +174,78 @@ impl Step for Convolution {
             let rows = y.len() / filters;
             for (group, (packed, _)) in self.packed.iter().enumerate() {
                 let bias = self.fold.shift().map(|shift| &shift[group * each..][..each]);
-                let finish = Finish { accumulate: false, bias, clip: self.fold.clip };
+                let epilogue = Epilogue { accumulate: false, bias, clip: self.fold.clip };
                 let y = &mut y[group * each..];
                 if geometry.is_pointwise() {
                     let from = task * block * geometry.input[2] + self.channels(group).start;
-                    multiply(rows, &x[from..], geometry.input[2], packed, y, filters, finish);
+                    multiply(rows, &x[from..], geometry.input[2], packed, y, filters, epilogue);
                 } else {
                     scratch(rows * inner, |values| {
                         let pixels = task * block..task * block + rows;
                         geometry.gather(x, pixels, &(0..inner), &self.channels(group), values);
-                        multiply(rows, values, inner, packed, y, filters, finish);
+                        multiply(rows, values, inner, packed, y, filters, epilogue);
                     });
                 }
             }
         });
     }
 
-    fn backward(&mut self, parameters: &mut Parameters, x: &Inputs<'_>, y: &[f32], d: &mut [f32]) {
+    fn backward(&mut self, parameters: &mut Parameters, x: &Inputs<'_>, y: &[f32], dy: &mut [f32]) {
         if self.fold.clip.is_some() || self.fold.needs_sums(parameters) {
-            clip_and_sum(d, y, self.fold.clip, &mut self.sums, &mut self.partial);
+            clip_and_sum(self.fold.isa, dy, y, self.fold.clip, &mut self.sums, &mut self.partial);
         }
         let needs_kernel = self.fold.needs_kernel(parameters, self.kernel);
         let trains = parameters.trains(self.kernel);
         let mut gradient = if trains { parameters.take(self.kernel) } else { std::mem::take(&mut self.spare) };
         if needs_kernel {
             gradient.resize(parameters.values(self.kernel).len(), 0.0);
-            let (rows, each, x) = (d.len() / self.filters, self.filters / self.groups, x.get(0));
+            let (rows, each, x) = (dy.len() / self.filters, self.filters / self.groups, x.get(0));
             if self.winograd.is_some() {
-                winograd::kernel_gradient(&self.geometry, x, d, self.filters, &mut gradient);
+                winograd::kernel_gradient(self.fold.isa, &self.geometry, x, dy, self.filters, &mut gradient);
             }
             for group in (0..self.groups).filter(|_| self.winograd.is_none()) {
                 let channels = self.channels(group);
                 let fill = |rows: Range<usize>, part: Range<usize>, out: &mut [f32]| {
                     self.geometry.gather(x, rows, &part, &channels, out);
                 };
-                let (right, result) = (&d[group * each..], &mut gradient[group * each..]);
-                gram(rows, self.inner(), &fill, (right, self.filters), each, (result, self.filters));
+                let (right, result) = (&dy[group * each..], &mut gradient[group * each..]);
+                matmul_at_b(
+                    self.fold.isa,
+                    rows,
+                    self.inner(),
+                    &fill,
+                    (right, self.filters),
+                    each,
+                    (result, self.filters),
+                );
             }
         }
         self.fold.finish(parameters, self.kernel, &mut gradient, &self.sums);
         if trains { parameters.give(self.kernel, gradient) } else { self.spare = gradient }
     }
 
-    fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, _: &[f32], d: &[f32], dx: &mut [f32], accumulate: bool) {
+    fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, _: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
         let (geometry, filters, each, inner) = (&self.geometry, self.filters, self.filters / self.groups, self.inner());
         let width = geometry.input[2];
         if let Some((_, kernels)) = &self.winograd {
             let turned = winograd::turned(geometry, filters);
-            winograd::convolve(&turned, d, kernels, width, dx, Finish::plain(accumulate));
+            winograd::convolve(&turned, dy, kernels, width, dx, Epilogue::plain(accumulate));
             return;
         }
         if geometry.is_pointwise() {
-            let block = self.rows_each(d.len() / filters);
-            dx.par_chunks_mut(block * width).zip(d.par_chunks(block * filters)).for_each(|(dx, d)| {
+            let block = self.rows_each(dy.len() / filters);
+            dx.par_chunks_mut(block * width).zip(dy.par_chunks(block * filters)).for_each(|(dx, dy)| {
                 for (group, (_, packed)) in self.packed.iter().enumerate() {
                     let dx = &mut dx[self.channels(group).start..];
-                    let rows = d.len() / filters;
-                    multiply(rows, &d[group * each..], filters, packed, dx, width, Finish::plain(accumulate));
+                    let rows = dy.len() / filters;
+                    multiply(rows, &dy[group * each..], filters, packed, dx, width, Epilogue::plain(accumulate));
                 }
             });
             return;
         }
         let (pixels, values) = (geometry.pixels(), geometry.input_values());
         let block = self.rows_each(pixels);
-        dx.par_chunks_mut(values).zip(d.par_chunks(pixels * filters)).for_each(|(dx, d)| {
+        dx.par_chunks_mut(values).zip(dy.par_chunks(pixels * filters)).for_each(|(dx, dy)| {
             if !accumulate {
                 dx.fill(0.0);
             }
@@ -290,8 +253,8 @@ impl Step for Convolution {
                 for first in (0..pixels).step_by(block) {
                     let rows = block.min(pixels - first);
                     scratch(rows * inner, |values| {
-                        let d = &d[first * filters + group * each..];
-                        multiply(rows, d, filters, packed, values, inner, Finish::plain(false));
+                        let dy = &dy[first * filters + group * each..];
+                        multiply(rows, dy, filters, packed, values, inner, Epilogue::plain(false));
                         geometry.scatter(dx, first..first + rows, &self.channels(group), values);
                     });
                 }

@@ -1,10 +1,10 @@
 use rayon::prelude::*;
 
-use super::convolution::Geometry;
 use super::fold::{Fold, clip_and_sum};
 use super::parameters::Parameters;
 use super::simd::{fma, limit, vectorised};
 use super::step::{Inputs, Pass, Step};
+use crate::geometry::Geometry;
 
 /// A convolution that keeps channels apart, with what is folded into it.
 #[derive(Debug)]
@@ -71,13 +71,13 @@ impl Step for Depthwise {
             let (image, row) = (at / geometry.output[0], at % geometry.output[0]);
             let clip = self.fold.clip.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
             let x = &x[image * size..][..size];
-            forward_row(geometry, self.multiplier, x, row, &self.scaled, &self.fold.shift, clip, y);
+            forward_row(self.fold.isa, geometry, self.multiplier, x, row, &self.scaled, &self.fold.shift, clip, y);
         });
     }
 
-    fn backward(&mut self, parameters: &mut Parameters, x: &Inputs<'_>, y: &[f32], d: &mut [f32]) {
+    fn backward(&mut self, parameters: &mut Parameters, x: &Inputs<'_>, y: &[f32], dy: &mut [f32]) {
         if self.fold.clip.is_some() || self.fold.needs_sums(parameters) {
-            clip_and_sum(d, y, self.fold.clip, &mut self.sums, &mut self.partial);
+            clip_and_sum(self.fold.isa, dy, y, self.fold.clip, &mut self.sums, &mut self.partial);
         }
         let needs_kernel = self.fold.needs_kernel(parameters, self.kernel);
         let trains = parameters.trains(self.kernel);
@@ -88,12 +88,12 @@ impl Step for Depthwise {
             gradient.resize(self.scaled.len(), 0.0);
             // Each task sums one block of channels over the whole batch, in one order.
             self.blocks.resize(channels.div_ceil(BLOCK) * taps * BLOCK, 0.0);
-            let (geometry, multiplier) = (&self.geometry, self.multiplier);
+            let (isa, geometry, multiplier) = (self.fold.isa, &self.geometry, self.multiplier);
             self.blocks.par_chunks_mut(taps * BLOCK).enumerate().for_each(|(block, sums)| {
                 sums.fill(0.0);
                 let first = block * BLOCK;
                 let width = BLOCK.min(channels - first);
-                kernel_block(geometry, multiplier, x, d, channels, first, width, sums);
+                kernel_block(isa, geometry, multiplier, x, dy, channels, first, width, sums);
             });
             for (block, sums) in self.blocks.chunks_exact(taps * BLOCK).enumerate() {
                 let first = block * BLOCK;
@@ -107,7 +107,7 @@ impl Step for Depthwise {
         if trains { parameters.give(self.kernel, gradient) } else { self.spare = gradient }
     }
 
-    fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, _: &[f32], d: &[f32], dx: &mut [f32], accumulate: bool) {
+    fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, _: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
         let geometry = &self.geometry;
         let line = geometry.input[1] * geometry.input[2];
         let size = geometry.pixels() * self.fold.channels;
@@ -116,7 +116,7 @@ impl Step for Depthwise {
             if !accumulate {
                 dx.fill(0.0);
             }
-            backward_row(geometry, self.multiplier, &d[image * size..][..size], row, &self.scaled, dx);
+            backward_row(self.fold.isa, geometry, self.multiplier, &dy[image * size..][..size], row, &self.scaled, dx);
         });
     }
 
@@ -224,7 +224,7 @@ fn gather_block<const FUSED: bool, const WIDTH: usize>(
 
 vectorised! {
     /// Adds to one row of one image's input gradient.
-    fn backward_row(geometry: &Geometry, multiplier: usize, d: &[f32], row: usize, kernel: &[f32], dx: &mut [f32])
+    fn backward_row(geometry: &Geometry, multiplier: usize, dy: &[f32], row: usize, kernel: &[f32], dx: &mut [f32])
         => backward_row_body
 }
 
@@ -232,7 +232,7 @@ vectorised! {
 fn backward_row_body<const FUSED: bool>(
     geometry: &Geometry,
     multiplier: usize,
-    d: &[f32],
+    dy: &[f32],
     row: usize,
     kernel: &[f32],
     dx: &mut [f32],
@@ -256,12 +256,12 @@ fn backward_row_body<const FUSED: bool>(
             }
         }
         if multiplier == 1 {
-            gather::<FUSED>(d, kernel, &taps, None, (f32::NEG_INFINITY, f32::INFINITY), dx);
+            gather::<FUSED>(dy, kernel, &taps, None, (f32::NEG_INFINITY, f32::INFINITY), dx);
             continue;
         }
         for (d_at, kernel_at) in &taps {
             for c in 0..channels {
-                dx[c / multiplier] = fma::<FUSED>(d[d_at + c], kernel[kernel_at + c], dx[c / multiplier]);
+                dx[c / multiplier] = fma::<FUSED>(dy[d_at + c], kernel[kernel_at + c], dx[c / multiplier]);
             }
         }
     }
@@ -269,7 +269,7 @@ fn backward_row_body<const FUSED: bool>(
 
 vectorised! {
     /// The kernel's gradient for some channels, over the whole batch.
-    fn kernel_block(geometry: &Geometry, multiplier: usize, x: &[f32], d: &[f32], channels: usize, first: usize,
+    fn kernel_block(geometry: &Geometry, multiplier: usize, x: &[f32], dy: &[f32], channels: usize, first: usize,
         count: usize, sums: &mut [f32]) => kernel_block_body
 }
 
@@ -279,7 +279,7 @@ fn kernel_block_body<const FUSED: bool>(
     geometry: &Geometry,
     multiplier: usize,
     x: &[f32],
-    d: &[f32],
+    dy: &[f32],
     channels: usize,
     first: usize,
     count: usize,
@@ -288,28 +288,28 @@ fn kernel_block_body<const FUSED: bool>(
     let width = geometry.input[2];
     let size: usize = geometry.input.iter().product();
     if multiplier == 1 {
-        let images = x.chunks_exact(size).zip(d.chunks_exact(geometry.pixels() * channels));
-        for (x, d) in images {
+        let images = x.chunks_exact(size).zip(dy.chunks_exact(geometry.pixels() * channels));
+        for (x, dy) in images {
             for (tap, sums) in sums.chunks_exact_mut(BLOCK).enumerate() {
                 if count == BLOCK {
-                    sum_tap::<FUSED, BLOCK>(geometry, x, d, tap, first, sums);
+                    sum_tap::<FUSED, BLOCK>(geometry, x, dy, tap, first, sums);
                     continue;
                 }
                 let narrow = count / LANES * LANES;
                 for at in (0..narrow).step_by(LANES) {
-                    sum_tap::<FUSED, LANES>(geometry, x, d, tap, first + at, &mut sums[at..]);
+                    sum_tap::<FUSED, LANES>(geometry, x, dy, tap, first + at, &mut sums[at..]);
                 }
                 for at in narrow..count {
-                    sum_tap::<FUSED, 1>(geometry, x, d, tap, first + at, &mut sums[at..]);
+                    sum_tap::<FUSED, 1>(geometry, x, dy, tap, first + at, &mut sums[at..]);
                 }
             }
         }
         return;
     }
-    for (pixel, d) in d.chunks_exact(channels).enumerate() {
+    for (pixel, dy) in dy.chunks_exact(channels).enumerate() {
         let (image, pixel) = (pixel / geometry.pixels(), pixel % geometry.pixels());
         let (row, column) = (pixel / geometry.output[1], pixel % geometry.output[1]);
-        let (x, d) = (&x[image * size..][..size], &d[first..first + count]);
+        let (x, dy) = (&x[image * size..][..size], &dy[first..first + count]);
         for (tap, sums) in sums.chunks_exact_mut(BLOCK).enumerate() {
             let from = geometry.source(0, row, tap / geometry.window[1]);
             let at = geometry.source(1, column, tap % geometry.window[1]);
@@ -317,8 +317,8 @@ fn kernel_block_body<const FUSED: bool>(
                 continue;
             };
             let x = &x[(from * geometry.input[1] + at) * width..][..width];
-            for (c, (sum, d)) in sums.iter_mut().zip(d).enumerate() {
-                *sum = fma::<FUSED>(x[(first + c) / multiplier], *d, *sum);
+            for (c, (sum, dy)) in sums.iter_mut().zip(dy).enumerate() {
+                *sum = fma::<FUSED>(x[(first + c) / multiplier], *dy, *sum);
             }
         }
     }
@@ -329,7 +329,7 @@ fn kernel_block_body<const FUSED: bool>(
 fn sum_tap<const FUSED: bool, const WIDTH: usize>(
     geometry: &Geometry,
     x: &[f32],
-    d: &[f32],
+    dy: &[f32],
     tap: usize,
     first: usize,
     sums: &mut [f32],
@@ -349,13 +349,13 @@ fn sum_tap<const FUSED: bool, const WIDTH: usize>(
             continue;
         };
         let x = &x[(from * width + left) * channels..];
-        let d = &d[(row * geometry.output[1] + start) * channels..];
+        let dy = &dy[(row * geometry.output[1] + start) * channels..];
         let x = x.chunks(geometry.strides[1] * channels);
-        for (x, d) in x.zip(d.chunks(channels)).take(end - start) {
+        for (x, dy) in x.zip(dy.chunks(channels)).take(end - start) {
             let x: &[f32; WIDTH] = x[first..first + WIDTH].try_into().expect("as long as it is cut");
-            let d: &[f32; WIDTH] = d[first..first + WIDTH].try_into().expect("as long as it is cut");
-            for ((sum, x), d) in sums.iter_mut().zip(x).zip(d) {
-                *sum = fma::<FUSED>(*x, *d, *sum);
+            let dy: &[f32; WIDTH] = dy[first..first + WIDTH].try_into().expect("as long as it is cut");
+            for ((sum, x), dy) in sums.iter_mut().zip(x).zip(dy) {
+                *sum = fma::<FUSED>(*x, *dy, *sum);
             }
         }
     }

@@ -4,23 +4,27 @@ use rayon::prelude::*;
 use super::parameters::Parameters;
 use super::simd::{limit, vectorised};
 use super::step::{Inputs, Pass, Step, put};
+use crate::isa::Isa;
 
 /// Values of one task.
 const BLOCK: usize = 16 * 1024;
 
 /// `min(max(x, least), most)`.
 #[derive(Debug)]
-pub(super) struct Clip(pub(super) (f32, f32));
+pub(super) struct Clip {
+    pub(super) isa: Isa,
+    pub(super) limits: (f32, f32),
+}
 
 impl Step for Clip {
     fn forward(&mut self, _: &mut Parameters, x: &Inputs<'_>, y: &mut [f32], _: &mut Pass<'_>) {
         let parts = y.par_chunks_mut(BLOCK).zip(x.get(0).par_chunks(BLOCK));
-        parts.for_each(|(y, x)| y.iter_mut().zip(x).for_each(|(y, x)| *y = limit(*x, self.0)));
+        parts.for_each(|(y, x)| y.iter_mut().zip(x).for_each(|(y, x)| *y = limit(*x, self.limits)));
     }
 
-    fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, y: &[f32], d: &[f32], dx: &mut [f32], accumulate: bool) {
-        let parts = dx.par_chunks_mut(BLOCK).zip(d.par_chunks(BLOCK)).zip(y.par_chunks(BLOCK));
-        parts.for_each(|((dx, d), y)| clip_back(d, y, self.0, accumulate, dx));
+    fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, y: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
+        let parts = dx.par_chunks_mut(BLOCK).zip(dy.par_chunks(BLOCK)).zip(y.par_chunks(BLOCK));
+        parts.for_each(|((dx, dy), y)| clip_back(self.isa, dy, y, self.limits, accumulate, dx));
     }
 
     fn keeps_output(&self) -> bool {
@@ -29,19 +33,19 @@ impl Step for Clip {
 }
 
 vectorised! {
-    fn clip_back(d: &[f32], y: &[f32], clip: (f32, f32), accumulate: bool, dx: &mut [f32]) => clip_back_body
+    fn clip_back(dy: &[f32], y: &[f32], clip: (f32, f32), accumulate: bool, dx: &mut [f32]) => clip_back_body
 }
 
 #[inline(always)]
 fn clip_back_body<const FUSED: bool>(
-    d: &[f32],
+    dy: &[f32],
     y: &[f32],
     (least, most): (f32, f32),
     accumulate: bool,
     dx: &mut [f32],
 ) {
-    for ((dx, d), y) in dx.iter_mut().zip(d).zip(y) {
-        let value = if *y > least && *y < most { *d } else { 0.0 };
+    for ((dx, dy), y) in dx.iter_mut().zip(dy).zip(y) {
+        let value = if *y > least && *y < most { *dy } else { 0.0 };
         *dx = if accumulate { *dx + value } else { value };
     }
 }
@@ -90,22 +94,22 @@ impl Step for Activate {
         });
     }
 
-    fn input_gradient(&mut self, _: usize, x: &Inputs<'_>, y: &[f32], d: &[f32], dx: &mut [f32], accumulate: bool) {
+    fn input_gradient(&mut self, _: usize, x: &Inputs<'_>, y: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
         let rows = self.rows();
         // What does not read one of them may have lost it: the other stands in.
         let (x, y) = if self.keeps_x() { (x.get(0), x.get(0)) } else { (y, y) };
-        let parts = dx.par_chunks_mut(rows).zip(d.par_chunks(rows)).zip(x.par_chunks(rows)).zip(y.par_chunks(rows));
-        parts.for_each(|(((dx, d), x), y)| {
+        let parts = dx.par_chunks_mut(rows).zip(dy.par_chunks(rows)).zip(x.par_chunks(rows)).zip(y.par_chunks(rows));
+        parts.for_each(|(((dx, dy), x), y)| {
             if self.function == Activation::Softmax {
                 let n = self.channels;
-                let lines = dx.chunks_exact_mut(n).zip(d.chunks_exact(n)).zip(y.chunks_exact(n));
-                for ((dx, d), y) in lines {
-                    let dot: f32 = d.iter().zip(y).map(|(d, y)| d * y).sum();
-                    dx.iter_mut().zip(d).zip(y).for_each(|((dx, d), y)| put(dx, (d - dot) * y, accumulate));
+                let lines = dx.chunks_exact_mut(n).zip(dy.chunks_exact(n)).zip(y.chunks_exact(n));
+                for ((dx, dy), y) in lines {
+                    let dot: f32 = dy.iter().zip(y).map(|(dy, y)| dy * y).sum();
+                    dx.iter_mut().zip(dy).zip(y).for_each(|((dx, dy), y)| put(dx, (dy - dot) * y, accumulate));
                 }
                 return;
             }
-            for (((dx, &d), &x), &y) in dx.iter_mut().zip(d).zip(x).zip(y) {
+            for (((dx, &dy), &x), &y) in dx.iter_mut().zip(dy).zip(x).zip(y) {
                 let inside = |inside: bool| if inside { 1.0 } else { 0.0 };
                 let slope = match self.function {
                     Activation::Linear | Activation::Softmax => 1.0,
@@ -119,7 +123,7 @@ impl Step for Activate {
                     Activation::Sigmoid => y * (1.0 - y),
                     Activation::Tanh => 1.0 - y * y,
                 };
-                put(dx, d * slope, accumulate);
+                put(dx, dy * slope, accumulate);
             }
         });
     }
@@ -157,17 +161,17 @@ impl Step for Add {
         });
     }
 
-    fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, _: &[f32], d: &[f32], dx: &mut [f32], accumulate: bool) {
-        pass_on(d, dx, accumulate);
+    fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, _: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
+        pass_on(dy, dx, accumulate);
     }
 }
 
-fn pass_on(d: &[f32], dx: &mut [f32], accumulate: bool) {
-    dx.par_chunks_mut(BLOCK).zip(d.par_chunks(BLOCK)).for_each(|(dx, d)| {
+fn pass_on(dy: &[f32], dx: &mut [f32], accumulate: bool) {
+    dx.par_chunks_mut(BLOCK).zip(dy.par_chunks(BLOCK)).for_each(|(dx, dy)| {
         if accumulate {
-            dx.iter_mut().zip(d).for_each(|(dx, d)| *dx += d);
+            dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx += dy);
         } else {
-            dx.copy_from_slice(d);
+            dx.copy_from_slice(dy);
         }
     });
 }
@@ -221,17 +225,25 @@ impl Step for Multiply {
         });
     }
 
-    fn input_gradient(&mut self, place: usize, x: &Inputs<'_>, _: &[f32], d: &[f32], dx: &mut [f32], accumulate: bool) {
+    fn input_gradient(
+        &mut self,
+        place: usize,
+        x: &Inputs<'_>,
+        _: &[f32],
+        dy: &[f32],
+        dx: &mut [f32],
+        accumulate: bool,
+    ) {
         let (size, length) = (self.shape.iter().product(), self.shape.last().copied().unwrap_or(1));
         let own: usize = self.inputs[place].iter().product();
-        dx.par_chunks_mut(own).zip(d.par_chunks(size)).enumerate().for_each(|(sample, (dx, d))| {
+        dx.par_chunks_mut(own).zip(dy.par_chunks(size)).enumerate().for_each(|(sample, (dx, dy))| {
             if !accumulate {
                 dx.fill(0.0);
             }
-            for (run, d) in d.chunks_exact(length).enumerate() {
+            for (run, dy) in dy.chunks_exact(length).enumerate() {
                 let (to, sums) = self.run(place, run);
-                for (i, d) in d.iter().enumerate() {
-                    let mut value = *d;
+                for (i, dy) in dy.iter().enumerate() {
+                    let mut value = *dy;
                     for other in (0..x.count()).filter(|&other| other != place) {
                         let (from, repeated) = self.run(other, run);
                         let own: usize = self.inputs[other].iter().product();
@@ -271,13 +283,21 @@ impl Step for Concatenate {
         });
     }
 
-    fn input_gradient(&mut self, place: usize, _: &Inputs<'_>, _: &[f32], d: &[f32], dx: &mut [f32], accumulate: bool) {
+    fn input_gradient(
+        &mut self,
+        place: usize,
+        _: &Inputs<'_>,
+        _: &[f32],
+        dy: &[f32],
+        dx: &mut [f32],
+        accumulate: bool,
+    ) {
         let (channels, width): (usize, usize) = (self.widths.iter().sum(), self.widths[place]);
         let first: usize = self.widths[..place].iter().sum();
         let rows = (BLOCK / channels).max(1);
-        dx.par_chunks_mut(rows * width).zip(d.par_chunks(rows * channels)).for_each(|(dx, d)| {
-            for (dx, d) in dx.chunks_exact_mut(width).zip(d.chunks_exact(channels)) {
-                dx.iter_mut().zip(&d[first..]).for_each(|(dx, d)| put(dx, *d, accumulate));
+        dx.par_chunks_mut(rows * width).zip(dy.par_chunks(rows * channels)).for_each(|(dx, dy)| {
+            for (dx, dy) in dx.chunks_exact_mut(width).zip(dy.chunks_exact(channels)) {
+                dx.iter_mut().zip(&dy[first..]).for_each(|(dx, dy)| put(dx, *dy, accumulate));
             }
         });
     }
@@ -311,13 +331,13 @@ impl Step for ZeroPad {
         });
     }
 
-    fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, _: &[f32], d: &[f32], dx: &mut [f32], accumulate: bool) {
+    fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, _: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
         let [height, width, channels] = self.input;
         let line = width * channels;
         let padded = self.output[0] * self.output[1] * channels;
-        dx.par_chunks_mut(height * line).zip(d.par_chunks(padded)).for_each(|(dx, d)| {
+        dx.par_chunks_mut(height * line).zip(dy.par_chunks(padded)).for_each(|(dx, dy)| {
             for (row, dx) in dx.chunks_exact_mut(line).enumerate() {
-                dx.iter_mut().zip(&d[self.place(row)..]).for_each(|(dx, d)| put(dx, *d, accumulate));
+                dx.iter_mut().zip(&dy[self.place(row)..]).for_each(|(dx, dy)| put(dx, *dy, accumulate));
             }
         });
     }
@@ -377,7 +397,7 @@ impl Step for Dropout {
         self.apply(x.get(0), y, false);
     }
 
-    fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, _: &[f32], d: &[f32], dx: &mut [f32], accumulate: bool) {
-        self.apply(d, dx, accumulate);
+    fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, _: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
+        self.apply(dy, dx, accumulate);
     }
 }

@@ -2,15 +2,18 @@ use rayon::prelude::*;
 
 use super::parameters::Parameters;
 use super::simd::{fma, vectorised};
+use crate::isa::Isa;
 
 /// What follows a convolution or a dense layer and is computed with it: bias, a batch normalisation with its moving
 /// statistics, and a clip.
 ///
 /// With `scale = gamma / sqrt(variance + epsilon)` the output is `clip(x · (kernel * scale) + shift)`. Going backward,
-/// gamma's gradient follows from the gradient of the scaled kernel, because the sum over all positions of `d * (x · kernel)`
-/// is the sum over the kernel of `kernel * (xᵀ d)`: what lies between the convolution and the clip need not be kept.
+/// gamma's gradient follows from the gradient of the scaled kernel, because the sum over all positions of `dy * (x · kernel)`
+/// is the sum over the kernel of `kernel * (xᵀ dy)`: what lies between the convolution and the clip need not be kept.
 #[derive(Debug, Clone)]
 pub(super) struct Fold {
+    /// The program's instructions.
+    pub(super) isa: Isa,
     pub(super) channels: usize,
     pub(super) bias: Option<usize>,
     pub(super) norm: Option<Norm>,
@@ -44,8 +47,8 @@ impl Norm {
 }
 
 impl Fold {
-    pub(super) fn new(channels: usize, bias: Option<usize>) -> Self {
-        Self { channels, bias, norm: None, clip: None, scale: vec![1.0; channels], shift: vec![0.0; channels] }
+    pub(super) fn new(isa: Isa, channels: usize, bias: Option<usize>) -> Self {
+        Self { isa, channels, bias, norm: None, clip: None, scale: vec![1.0; channels], shift: vec![0.0; channels] }
     }
 
     /// When the kernel or what is folded into it changed last.
@@ -100,7 +103,9 @@ impl Fold {
             let each = part(values.len() / self.channels) * self.channels;
             let mut partial = vec![0.0; PARTS * self.channels];
             let parts = values.par_chunks(each).zip(gradient.par_chunks(each));
-            parts.zip(partial.par_chunks_mut(self.channels)).for_each(|((x, d), sums)| multiply_and_sum(x, d, sums));
+            parts
+                .zip(partial.par_chunks_mut(self.channels))
+                .for_each(|((x, dy), sums)| multiply_and_sum(self.isa, x, dy, sums));
             reduce(&partial, &mut out);
             let (bias, mean) = (parameters.optional(self.bias), parameters.values(norm.mean));
             for (c, out) in out.iter_mut().enumerate() {
@@ -117,7 +122,7 @@ impl Fold {
     /// Multiplies rows of channels by the scale.
     pub(super) fn scale_rows(&self, rows: &mut [f32]) {
         let each = part(rows.len() / self.channels) * self.channels;
-        rows.par_chunks_mut(each).for_each(|rows| scale_rows(rows, &self.scale));
+        rows.par_chunks_mut(each).for_each(|rows| scale_rows(self.isa, rows, &self.scale));
     }
 }
 
@@ -131,23 +136,24 @@ pub(super) fn part(rows: usize) -> usize {
 
 /// Zeroes the gradient where the output lies at a limit, and sums it a channel.
 pub(super) fn clip_and_sum(
-    d: &mut [f32],
+    isa: Isa,
+    dy: &mut [f32],
     y: &[f32],
     clip: Option<(f32, f32)>,
     sums: &mut [f32],
     partial: &mut Vec<f32>,
 ) {
     let channels = sums.len();
-    let each = part(d.len() / channels.max(1));
+    let each = part(dy.len() / channels.max(1));
     partial.clear();
     partial.resize(PARTS * channels, 0.0);
-    let parts = d.par_chunks_mut(each * channels).zip(partial.par_chunks_mut(channels));
+    let parts = dy.par_chunks_mut(each * channels).zip(partial.par_chunks_mut(channels));
     match clip {
         Some((least, most)) => {
             let parts = parts.zip(y.par_chunks(each * channels));
-            parts.for_each(|((d, sums), y)| clip_rows(d, y, sums, least, most));
+            parts.for_each(|((dy, sums), y)| clip_rows(isa, dy, y, sums, least, most));
         }
-        None => parts.for_each(|(d, sums)| sum_rows(d, sums)),
+        None => parts.for_each(|(dy, sums)| sum_rows(isa, dy, sums)),
     }
     reduce(partial, sums);
 }
@@ -161,40 +167,40 @@ pub(super) fn reduce(partial: &[f32], sums: &mut [f32]) {
 }
 
 vectorised! {
-    fn clip_rows(d: &mut [f32], y: &[f32], sums: &mut [f32], least: f32, most: f32) => clip_rows_body
+    fn clip_rows(dy: &mut [f32], y: &[f32], sums: &mut [f32], least: f32, most: f32) => clip_rows_body
 }
 
 #[inline(always)]
-fn clip_rows_body<const FUSED: bool>(d: &mut [f32], y: &[f32], sums: &mut [f32], least: f32, most: f32) {
+fn clip_rows_body<const FUSED: bool>(dy: &mut [f32], y: &[f32], sums: &mut [f32], least: f32, most: f32) {
     let channels = sums.len();
-    for (d, y) in d.chunks_exact_mut(channels).zip(y.chunks_exact(channels)) {
-        for ((d, y), sum) in d.iter_mut().zip(y).zip(sums.iter_mut()) {
-            *d = if *y > least && *y < most { *d } else { 0.0 };
-            *sum += *d;
+    for (dy, y) in dy.chunks_exact_mut(channels).zip(y.chunks_exact(channels)) {
+        for ((dy, y), sum) in dy.iter_mut().zip(y).zip(sums.iter_mut()) {
+            *dy = if *y > least && *y < most { *dy } else { 0.0 };
+            *sum += *dy;
         }
     }
 }
 
 vectorised! {
-    fn sum_rows(d: &[f32], sums: &mut [f32]) => sum_rows_body
+    fn sum_rows(dy: &[f32], sums: &mut [f32]) => sum_rows_body
 }
 
 #[inline(always)]
-fn sum_rows_body<const FUSED: bool>(d: &[f32], sums: &mut [f32]) {
-    for d in d.chunks_exact(sums.len()) {
-        d.iter().zip(sums.iter_mut()).for_each(|(d, sum)| *sum += d);
+fn sum_rows_body<const FUSED: bool>(dy: &[f32], sums: &mut [f32]) {
+    for dy in dy.chunks_exact(sums.len()) {
+        dy.iter().zip(sums.iter_mut()).for_each(|(dy, sum)| *sum += dy);
     }
 }
 
 vectorised! {
-    fn multiply_and_sum(x: &[f32], d: &[f32], sums: &mut [f32]) => multiply_and_sum_body
+    fn multiply_and_sum(x: &[f32], dy: &[f32], sums: &mut [f32]) => multiply_and_sum_body
 }
 
 #[inline(always)]
-fn multiply_and_sum_body<const FUSED: bool>(x: &[f32], d: &[f32], sums: &mut [f32]) {
-    for (x, d) in x.chunks_exact(sums.len()).zip(d.chunks_exact(sums.len())) {
-        for ((sum, x), d) in sums.iter_mut().zip(x).zip(d) {
-            *sum = fma::<FUSED>(*x, *d, *sum);
+fn multiply_and_sum_body<const FUSED: bool>(x: &[f32], dy: &[f32], sums: &mut [f32]) {
+    for (x, dy) in x.chunks_exact(sums.len()).zip(dy.chunks_exact(sums.len())) {
+        for ((sum, x), dy) in sums.iter_mut().zip(x).zip(dy) {
+            *sum = fma::<FUSED>(*x, *dy, *sum);
         }
     }
 }

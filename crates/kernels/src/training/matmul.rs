@@ -7,9 +7,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::aligned::Aligned;
 use super::scratch;
-use super::tile::{Tile, WIDEST, blocking};
+use super::tile::{Blocking, Tile, WIDEST};
+use crate::isa::Isa;
+use crate::memory::Aligned;
 
 /// Most steps along the inner dimension in one go: a panel of as many rows stays in the first cache.
 const DEPTH: usize = 320;
@@ -17,14 +18,20 @@ const DEPTH: usize = 320;
 const BLOCK: usize = 16;
 
 /// The right side of a product, `[inner, columns]`, in panels.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Packed {
+    isa: Isa,
     data: Aligned,
     inner: usize,
     columns: usize,
 }
 
 impl Packed {
+    /// No matrix yet; what will be packed is for these instructions.
+    pub(super) fn new(isa: Isa) -> Self {
+        Self { isa, data: Aligned::default(), inner: 0, columns: 0 }
+    }
+
     /// Packs `value(p, j) = source[p * row + j * column]`, each value times `scale[p]` or `scale[j]`.
     pub(super) fn pack(
         &mut self,
@@ -33,7 +40,7 @@ impl Packed {
         [row, column]: [usize; 2],
         scale: Scale,
     ) {
-        let wide = blocking().columns;
+        let wide = Blocking::of(self.isa).columns;
         self.room([inner, columns]).par_chunks_mut((inner * wide).max(1)).enumerate().for_each(|(panel, out)| {
             let first = panel * wide;
             let width = wide.min(columns - first);
@@ -68,7 +75,7 @@ impl Packed {
 
     /// Makes room for a matrix, whose panels the caller fills: `[panel][inner][columns of a panel]`.
     pub(super) fn room(&mut self, [inner, columns]: [usize; 2]) -> &mut [f32] {
-        let wide = blocking().columns;
+        let wide = Blocking::of(self.isa).columns;
         (self.inner, self.columns) = (inner, columns);
         let length = columns.div_ceil(wide) * inner * wide;
         self.data.grow(length, "weights").unwrap_or_else(|error| panic!("{error}"));
@@ -89,7 +96,7 @@ pub(super) enum Scale<'a> {
 
 /// What happens to a result.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Finish<'a> {
+pub(super) struct Epilogue<'a> {
     /// Whether it is added to what is there.
     pub(super) accumulate: bool,
     /// Added, one a column.
@@ -98,7 +105,7 @@ pub(super) struct Finish<'a> {
     pub(super) clip: Option<(f32, f32)>,
 }
 
-impl Finish<'_> {
+impl Epilogue<'_> {
     /// Neither bias nor limits.
     pub(super) fn plain(accumulate: bool) -> Self {
         Self { accumulate, bias: None, clip: None }
@@ -113,10 +120,10 @@ pub(super) fn multiply(
     right: &Packed,
     result: &mut [f32],
     result_row: usize,
-    finish: Finish<'_>,
+    epilogue: Epilogue<'_>,
 ) {
-    let (inner, columns) = (right.inner, right.columns);
-    let (high, wide) = (blocking().rows, blocking().columns);
+    let (isa, inner, columns) = (right.isa, right.inner, right.columns);
+    let Blocking { rows: high, columns: wide } = Blocking::of(isa);
     if rows == 0 || columns == 0 {
         return;
     }
@@ -131,12 +138,12 @@ pub(super) fn multiply(
         for panel in 0..columns.div_ceil(wide) {
             let column = panel * wide;
             let width = wide.min(columns - column);
-            let bias = if last { finish.bias } else { None };
+            let bias = if last { epilogue.bias } else { None };
             let mut bias_line = [0.0; WIDEST];
             if let Some(bias) = bias {
                 bias_line[..width].copy_from_slice(&bias[column..column + width]);
             }
-            let clip = if last { finish.clip } else { None }.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
+            let clip = if last { epilogue.clip } else { None }.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
             let right = &right.data[(panel * inner + first) * wide..][..steps * wide];
             for row in (0..rows).step_by(high) {
                 let tile = Tile {
@@ -146,14 +153,15 @@ pub(super) fn multiply(
                     left_row,
                     left_step: 1,
                     result_row,
-                    accumulate: finish.accumulate || part > 0,
+                    accumulate: epilogue.accumulate || part > 0,
                     bias: &bias_line,
                     clip,
                 };
                 let left = &left[row * left_row + first..];
                 let result = &mut result[row * result_row + column..];
-                // SAFETY: the result has been found long enough for all rows.
-                unsafe { tile.run(left, right, result.as_mut_ptr()) };
+                // SAFETY: the result has been found long enough for all rows, and is borrowed for this call alone; a program's `isa` is
+                // one that the machine has.
+                unsafe { tile.run(isa, left, right, result.as_mut_ptr()) };
             }
         }
     }
@@ -163,26 +171,27 @@ pub(super) fn multiply(
 #[derive(Clone, Copy)]
 struct Shared(*mut f32);
 
-// SAFETY: `gram` gives each task rows and columns of its own.
+// SAFETY: `matmul_at_b` gives each task rows and columns of its own.
 unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
 
 impl Shared {
     fn at(self, offset: usize) -> *mut f32 {
-        // SAFETY: `gram` has checked that the result has `count` rows.
+        // SAFETY: `matmul_at_b` has checked that the result has `count` rows.
         unsafe { self.0.add(offset) }
     }
 }
 
-/// Writes rows and columns of the left side of a [`gram`], row by row.
+/// Writes rows and columns of the left side of a [`matmul_at_b`], row by row.
 pub(super) type Fill<'a> = dyn Fn(Range<usize>, Range<usize>, &mut [f32]) + Sync + 'a;
 
 /// The sum over all rows of `left[row]ᵀ right[row]`: a kernel's gradient, `[inner, columns]`.
 ///
 /// `fill(rows, inner, out)` writes those values of the left side row by row. Tasks own parts of the result, so that each sum is
 /// taken in one order whatever the number of threads.
-pub(super) fn gram(
+pub(super) fn matmul_at_b(
+    isa: Isa,
     rows: usize,
     inner: usize,
     fill: &Fill<'_>,
@@ -193,7 +202,7 @@ pub(super) fn gram(
     if inner == 0 || columns == 0 {
         return;
     }
-    let (high, wide) = (blocking().rows, blocking().columns);
+    let Blocking { rows: high, columns: wide } = Blocking::of(isa);
     assert!(result.len() >= (inner - 1) * result_row + columns, "the result is too short");
     let (tiles, panels) = (inner.div_ceil(high), columns.div_ceil(wide));
     // About eight tasks, in parts as square as may be.
@@ -212,17 +221,18 @@ pub(super) fn gram(
         let part = row..inner.min(row + tiles_each * high);
         let width = columns.min(column + panels_each * wide) - column;
         // SAFETY: rows and columns of the result that are this task's alone; its length has been checked.
-        unsafe { gram_part(rows, part, fill, (right, right_row), column..column + width, (shared, result_row), false) };
+        unsafe {
+            part_at_b(isa, rows, [part, column..column + width], fill, (right, right_row), (shared, result_row), false)
+        };
     });
 }
 
-/// As [`gram`] for contiguous sides and all of the result in one task: `result (+)= leftᵀ right`.
-pub(super) fn gram_whole(
+/// As [`matmul_at_b`] for contiguous sides and all of the result in one task: `result (+)= leftᵀ right`.
+pub(super) fn matmul_at_b_whole(
+    isa: Isa,
     rows: usize,
-    left: &[f32],
-    inner: usize,
-    right: &[f32],
-    columns: usize,
+    (left, inner): (&[f32], usize),
+    (right, columns): (&[f32], usize),
     result: &mut [f32],
     add: bool,
 ) {
@@ -233,8 +243,8 @@ pub(super) fn gram_whole(
         }
     };
     let shared = Shared(result.as_mut_ptr());
-    // SAFETY: the whole result is this call's.
-    unsafe { gram_part(rows, 0..inner, &fill, (right, columns), 0..columns, (shared, columns), add) };
+    // SAFETY: the whole result is borrowed for this call alone, and its length has been checked.
+    unsafe { part_at_b(isa, rows, [0..inner, 0..columns], &fill, (right, columns), (shared, columns), add) };
 }
 
 /// Copies a line of a tile, and fills up with zeros. Whole lines have few lengths, for which no function is called.
@@ -258,17 +268,17 @@ fn copy_line(out: &mut [f32], line: &[f32]) {
 
 /// # Safety
 /// `result` has the rows `part` and the columns `columns`, `result_row` values apart, and nobody else touches them.
-unsafe fn gram_part(
+unsafe fn part_at_b(
+    isa: Isa,
     rows: usize,
-    part: Range<usize>,
+    [part, columns]: [Range<usize>; 2],
     fill: &Fill<'_>,
     (right, right_row): (&[f32], usize),
-    columns: Range<usize>,
     (result, result_row): (Shared, usize),
     add: bool,
 ) {
     let (column, width) = (columns.start, columns.len());
-    let (high, wide) = (blocking().rows, blocking().columns);
+    let Blocking { rows: high, columns: wide } = Blocking::of(isa);
     let (tiles, panels) = (part.len().div_ceil(high), width.div_ceil(wide));
     let depth = DEPTH.min(rows).max(1);
     scratch(depth * (part.len() + high * tiles + wide * panels), |buffer| {
@@ -309,8 +319,9 @@ unsafe fn gram_part(
                         clip: (f32::NEG_INFINITY, f32::INFINITY),
                     };
                     let out = result.at((part.start + t * high) * result_row + from);
-                    // SAFETY: the rows and columns of this tile lie in the caller's part of the result.
-                    unsafe { tile.run(&left[t * depth * high..][..steps * high], right, out) };
+                    // SAFETY: the rows and columns of this tile lie in the part of the result that nobody else touches; a program's
+                    // `isa` is one that the machine has.
+                    unsafe { tile.run(isa, &left[t * depth * high..][..steps * high], right, out) };
                 }
             }
         }

@@ -7,7 +7,6 @@
 //! *Architecture invariant:* equal inputs give equal bits on one machine. Sums over a batch are taken in parts that do not depend
 //! on threads or time, and parts are added in order.
 
-mod aligned;
 mod convolution;
 mod depthwise;
 mod elementwise;
@@ -28,8 +27,8 @@ use std::time::{Duration, Instant};
 
 use injerto_graph::{Graph, ParameterId};
 
-use crate::memory::OutOfMemory;
-use aligned::Aligned;
+use crate::isa::Isa;
+use crate::memory::{Aligned, OutOfMemory};
 use parameters::Parameters;
 use plan::Plan;
 use step::{Inputs, Pass};
@@ -66,6 +65,12 @@ pub enum Error {
     /// Memory that this machine does not give.
     #[error(transparent)]
     Memory(#[from] OutOfMemory),
+    /// Instructions that this machine does not have.
+    #[error("this machine has no {isa:?} instructions; take Isa::detect()")]
+    Instructions {
+        /// What was asked for.
+        isa: Isa,
+    },
 }
 
 /// The shortest times that one step of a program has taken since [`Program::profile`] was turned on.
@@ -113,8 +118,27 @@ impl Program {
         trains: &dyn Fn(usize) -> bool,
         batch_statistics: &[usize],
     ) -> Result<Self, Error> {
+        Self::compile_for(Isa::detect(), graph, layers, inputs, trains, batch_statistics)
+    }
+
+    /// As [`Program::compile`], for given instructions.
+    ///
+    /// # Errors
+    /// As there, or [`Error::Instructions`].
+    pub fn compile_for(
+        isa: Isa,
+        graph: &Graph,
+        layers: &[usize],
+        inputs: &[usize],
+        trains: &dyn Fn(usize) -> bool,
+        batch_statistics: &[usize],
+    ) -> Result<Self, Error> {
+        if !Isa::available().contains(&isa) {
+            return Err(Error::Instructions { isa });
+        }
         let parameters = Parameters::new(graph, layers, trains)?;
-        let plan = plan::compile(graph, layers, inputs, trains, batch_statistics, &parameters)?;
+        let isa = isa.for_loops();
+        let plan = plan::compile(isa, graph, layers, inputs, trains, batch_statistics, &parameters)?;
         let buffers = vec![Aligned::default(); plan.buffers.len()];
         Ok(Self { plan, parameters, buffers, batch: 0, trained: false, times: None })
     }
@@ -202,12 +226,12 @@ impl Program {
             };
             let started = self.times.is_some().then(Instant::now);
             let length = value.count * batch;
-            let mut d = std::mem::take(&mut self.buffers[gradient]);
+            let mut dy = std::mem::take(&mut self.buffers[gradient]);
             // A value that is not kept is not read.
             let kept = if operation.step.keeps_output() { length } else { 0 };
             let x = Inputs { buffers: &self.buffers, places: &operation.places, batch };
             let y = &self.buffers[value.buffer][..kept];
-            operation.step.backward(&mut self.parameters, &x, y, &mut d[..length]);
+            operation.step.backward(&mut self.parameters, &x, y, &mut dy[..length]);
             let between = started.map(|started| started.elapsed());
             for (place, wants) in operation.wants.iter().enumerate() {
                 let Some(accumulate) = *wants else {
@@ -219,10 +243,10 @@ impl Program {
                 let x = Inputs { buffers: &self.buffers, places: &operation.places, batch };
                 let y = &self.buffers[value.buffer][..kept];
                 let target = &mut dx[..input.count * batch];
-                operation.step.input_gradient(place, &x, y, &d[..length], target, accumulate);
+                operation.step.input_gradient(place, &x, y, &dy[..length], target, accumulate);
                 self.buffers[to] = dx;
             }
-            self.buffers[gradient] = d;
+            self.buffers[gradient] = dy;
             if let (Some(times), Some(started), Some(between)) = (&mut self.times, started, between) {
                 times[index].parameters = times[index].parameters.min(between);
                 times[index].inputs = times[index].inputs.min(started.elapsed() - between);

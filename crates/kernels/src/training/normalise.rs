@@ -4,6 +4,7 @@ use super::fold::{Norm, PARTS, part, reduce};
 use super::parameters::Parameters;
 use super::simd::{limit, vectorised};
 use super::step::{Inputs, Pass, Step};
+use crate::isa::Isa;
 
 /// Rows whose statistics are taken together: they stay in a near cache between mean and deviation.
 const ROWS: usize = 64;
@@ -11,6 +12,7 @@ const ROWS: usize = 64;
 /// A batch normalisation of its own, or any other scale and shift a channel, with a clip.
 #[derive(Debug)]
 pub(super) struct Normalise {
+    isa: Isa,
     pub(super) channels: usize,
     pub(super) norm: Norm,
     pub(super) clip: Option<(f32, f32)>,
@@ -29,12 +31,12 @@ struct State {
     sums: Vec<f32>,
     /// Whether the last forward pass used the batch's statistics.
     batch: bool,
-    /// `dx = first * d + second * x + third`.
+    /// `dx = first * dy + second * x + third`.
     back: [Vec<f32>; 3],
 }
 
 impl Normalise {
-    pub(super) fn new(channels: usize, norm: Norm, moves: Option<f64>) -> Self {
+    pub(super) fn new(isa: Isa, channels: usize, norm: Norm, moves: Option<f64>) -> Self {
         let zeros = || vec![0.0; channels];
         let state = State {
             scale: zeros(),
@@ -46,7 +48,7 @@ impl Normalise {
             batch: false,
             back: [zeros(), zeros(), zeros()],
         };
-        Self { channels, norm, clip: None, moves, state }
+        Self { isa, channels, norm, clip: None, moves, state }
     }
 
     /// Mean and variance of the batch, a block of rows at a time, joined in order.
@@ -58,7 +60,7 @@ impl Normalise {
         let partial = self.state.partial.par_chunks_mut(2 * channels);
         x.par_chunks(ROWS * channels).zip(partial).for_each(|(x, out)| {
             let (mean, deviation) = out.split_at_mut(channels);
-            moments(x, mean, deviation);
+            moments(self.isa, x, mean, deviation);
         });
         let (mut mean, mut squares) = (vec![0.0_f64; channels], vec![0.0_f64; channels]);
         let mut seen = 0.0_f64;
@@ -111,10 +113,12 @@ impl Step for Normalise {
         let clip = self.clip.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
         let (scale, shift) = (&self.state.scale, &self.state.shift);
         let block = ROWS * self.channels;
-        y.par_chunks_mut(block).zip(x.par_chunks(block)).for_each(|(y, x)| affine_rows(x, scale, shift, clip, y));
+        y.par_chunks_mut(block)
+            .zip(x.par_chunks(block))
+            .for_each(|(y, x)| affine_rows(self.isa, x, scale, shift, clip, y));
     }
 
-    fn backward(&mut self, parameters: &mut Parameters, x: &Inputs<'_>, y: &[f32], d: &mut [f32]) {
+    fn backward(&mut self, parameters: &mut Parameters, x: &Inputs<'_>, y: &[f32], dy: &mut [f32]) {
         let channels = self.channels;
         let trains = |at: Option<usize>| at.filter(|&at| parameters.trains(at));
         let (gamma, beta) = (trains(self.norm.gamma), trains(self.norm.beta));
@@ -123,7 +127,7 @@ impl Step for Normalise {
             self.state.back[0].copy_from_slice(&self.state.scale);
             return;
         }
-        let rows = d.len() / channels;
+        let rows = dy.len() / channels;
         let each = part(rows) * channels;
         self.state.partial.clear();
         self.state.partial.resize(PARTS * 2 * channels, 0.0);
@@ -132,10 +136,10 @@ impl Step for Normalise {
         // What is not read may be gone: input and output stand in for each other.
         let x = if needs_sums { x.get(0) } else { y };
         let y = if self.clip.is_some() { y } else { x };
-        let parts = d.par_chunks_mut(each).zip(x.par_chunks(each)).zip(y.par_chunks(each));
-        parts.zip(self.state.partial.par_chunks_mut(2 * channels)).for_each(|(((d, x), y), sums)| {
+        let parts = dy.par_chunks_mut(each).zip(x.par_chunks(each)).zip(y.par_chunks(each));
+        parts.zip(self.state.partial.par_chunks_mut(2 * channels)).for_each(|(((dy, x), y), sums)| {
             let (plain, scaled) = sums.split_at_mut(channels);
-            backward_sums(d, x, y, mean, inverse, clip, plain, scaled);
+            backward_sums(self.isa, dy, x, y, mean, inverse, clip, plain, scaled);
         });
         reduce(&self.state.partial, &mut self.state.sums);
         let (plain, scaled) = self.state.sums.split_at(channels);
@@ -149,7 +153,7 @@ impl Step for Normalise {
         first.copy_from_slice(&self.state.scale);
         if self.state.batch {
             for c in 0..channels {
-                // d - mean(d) - normalised * mean(d * normalised), all times the scale.
+                // dy - mean(dy) - normalised * mean(dy * normalised), all times the scale.
                 let slope = scaled[c] / rows as f32 * self.state.inverse[c];
                 second[c] = -first[c] * slope;
                 third[c] = first[c] * (slope * self.state.mean[c] - plain[c] / rows as f32);
@@ -157,15 +161,15 @@ impl Step for Normalise {
         }
     }
 
-    fn input_gradient(&mut self, _: usize, x: &Inputs<'_>, _: &[f32], d: &[f32], dx: &mut [f32], accumulate: bool) {
+    fn input_gradient(&mut self, _: usize, x: &Inputs<'_>, _: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
         let block = ROWS * self.channels;
         let [first, second, third] = &self.state.back;
         if self.state.batch {
-            let parts = dx.par_chunks_mut(block).zip(d.par_chunks(block)).zip(x.get(0).par_chunks(block));
-            parts.for_each(|((dx, d), x)| combine_rows(d, x, first, second, third, accumulate, dx));
+            let parts = dx.par_chunks_mut(block).zip(dy.par_chunks(block)).zip(x.get(0).par_chunks(block));
+            parts.for_each(|((dx, dy), x)| combine_rows(self.isa, dy, x, first, second, third, accumulate, dx));
         } else {
-            let parts = dx.par_chunks_mut(block).zip(d.par_chunks(block));
-            parts.for_each(|(dx, d)| scale_rows(d, first, accumulate, dx));
+            let parts = dx.par_chunks_mut(block).zip(dy.par_chunks(block));
+            parts.for_each(|(dx, dy)| scale_rows(self.isa, dy, first, accumulate, dx));
         }
     }
 
@@ -182,6 +186,7 @@ impl Step for Normalise {
 /// A constant scale and shift a channel.
 #[derive(Debug)]
 pub(super) struct Affine {
+    pub(super) isa: Isa,
     /// The scale and the shift, or places of a mean and a variance.
     pub(super) source: AffineSource,
     pub(super) scale: Vec<f32>,
@@ -208,13 +213,13 @@ impl Step for Affine {
         let block = ROWS * self.scale.len();
         let clip = (f32::NEG_INFINITY, f32::INFINITY);
         let parts = y.par_chunks_mut(block).zip(x.get(0).par_chunks(block));
-        parts.for_each(|(y, x)| affine_rows(x, &self.scale, &self.shift, clip, y));
+        parts.for_each(|(y, x)| affine_rows(self.isa, x, &self.scale, &self.shift, clip, y));
     }
 
-    fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, _: &[f32], d: &[f32], dx: &mut [f32], accumulate: bool) {
+    fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, _: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
         let block = ROWS * self.scale.len();
-        let parts = dx.par_chunks_mut(block).zip(d.par_chunks(block));
-        parts.for_each(|(dx, d)| scale_rows(d, &self.scale, accumulate, dx));
+        let parts = dx.par_chunks_mut(block).zip(dy.par_chunks(block));
+        parts.for_each(|(dx, dy)| scale_rows(self.isa, dy, &self.scale, accumulate, dx));
     }
 }
 
@@ -255,29 +260,29 @@ fn affine_rows_body<const FUSED: bool>(x: &[f32], scale: &[f32], shift: &[f32], 
 }
 
 vectorised! {
-    fn scale_rows(d: &[f32], scale: &[f32], accumulate: bool, dx: &mut [f32]) => scale_rows_body
+    fn scale_rows(dy: &[f32], scale: &[f32], accumulate: bool, dx: &mut [f32]) => scale_rows_body
 }
 
 #[inline(always)]
-fn scale_rows_body<const FUSED: bool>(d: &[f32], scale: &[f32], accumulate: bool, dx: &mut [f32]) {
+fn scale_rows_body<const FUSED: bool>(dy: &[f32], scale: &[f32], accumulate: bool, dx: &mut [f32]) {
     let channels = scale.len();
-    for (dx, d) in dx.chunks_exact_mut(channels).zip(d.chunks_exact(channels)) {
-        for ((dx, d), scale) in dx.iter_mut().zip(d).zip(scale) {
-            *dx = d * scale + if accumulate { *dx } else { 0.0 };
+    for (dx, dy) in dx.chunks_exact_mut(channels).zip(dy.chunks_exact(channels)) {
+        for ((dx, dy), scale) in dx.iter_mut().zip(dy).zip(scale) {
+            *dx = dy * scale + if accumulate { *dx } else { 0.0 };
         }
     }
 }
 
 vectorised! {
     /// Clips the gradient and sums it, plain and times the normalised input.
-    fn backward_sums(d: &mut [f32], x: &[f32], y: &[f32], mean: &[f32], inverse: &[f32], clip: Option<(f32, f32)>,
+    fn backward_sums(dy: &mut [f32], x: &[f32], y: &[f32], mean: &[f32], inverse: &[f32], clip: Option<(f32, f32)>,
         plain: &mut [f32], scaled: &mut [f32]) => backward_sums_body
 }
 
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 fn backward_sums_body<const FUSED: bool>(
-    d: &mut [f32],
+    dy: &mut [f32],
     x: &[f32],
     y: &[f32],
     mean: &[f32],
@@ -287,22 +292,22 @@ fn backward_sums_body<const FUSED: bool>(
     scaled: &mut [f32],
 ) {
     let channels = mean.len();
-    let rows = d.chunks_exact_mut(channels).zip(x.chunks_exact(channels)).zip(y.chunks_exact(channels));
+    let rows = dy.chunks_exact_mut(channels).zip(x.chunks_exact(channels)).zip(y.chunks_exact(channels));
     let (mean, inverse) = (&mean[..channels], &inverse[..channels]);
     let (plain, scaled) = (&mut plain[..channels], &mut scaled[..channels]);
     let Some((least, most)) = clip else {
-        for ((d, x), _) in rows {
+        for ((dy, x), _) in rows {
             for c in 0..channels {
-                plain[c] += d[c];
-                scaled[c] += d[c] * ((x[c] - mean[c]) * inverse[c]);
+                plain[c] += dy[c];
+                scaled[c] += dy[c] * ((x[c] - mean[c]) * inverse[c]);
             }
         }
         return;
     };
-    for ((d, x), y) in rows {
+    for ((dy, x), y) in rows {
         for c in 0..channels {
-            let value = if y[c] > least && y[c] < most { d[c] } else { 0.0 };
-            d[c] = value;
+            let value = if y[c] > least && y[c] < most { dy[c] } else { 0.0 };
+            dy[c] = value;
             plain[c] += value;
             scaled[c] += value * ((x[c] - mean[c]) * inverse[c]);
         }
@@ -310,14 +315,14 @@ fn backward_sums_body<const FUSED: bool>(
 }
 
 vectorised! {
-    /// `d * first + x * second + third`.
-    fn combine_rows(d: &[f32], x: &[f32], first: &[f32], second: &[f32], third: &[f32], accumulate: bool,
+    /// `dy * first + x * second + third`.
+    fn combine_rows(dy: &[f32], x: &[f32], first: &[f32], second: &[f32], third: &[f32], accumulate: bool,
         dx: &mut [f32]) => combine_rows_body
 }
 
 #[inline(always)]
 fn combine_rows_body<const FUSED: bool>(
-    d: &[f32],
+    dy: &[f32],
     x: &[f32],
     first: &[f32],
     second: &[f32],
@@ -327,10 +332,10 @@ fn combine_rows_body<const FUSED: bool>(
 ) {
     let channels = first.len();
     let (first, second, third) = (&first[..channels], &second[..channels], &third[..channels]);
-    let rows = dx.chunks_exact_mut(channels).zip(d.chunks_exact(channels)).zip(x.chunks_exact(channels));
-    for ((dx, d), x) in rows {
+    let rows = dx.chunks_exact_mut(channels).zip(dy.chunks_exact(channels)).zip(x.chunks_exact(channels));
+    for ((dx, dy), x) in rows {
         for c in 0..channels {
-            let value = d[c] * first[c] + x[c] * second[c] + third[c];
+            let value = dy[c] * first[c] + x[c] * second[c] + third[c];
             dx[c] = if accumulate { dx[c] + value } else { value };
         }
     }

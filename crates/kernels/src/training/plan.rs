@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use injerto_graph::{Activation, Graph, Node, Operator, Padding, ParameterId, Role, Window, window_padding};
+use injerto_graph::{Activation, Graph, Node, Operator, Padding, ParameterId, Role};
 
 use super::Error;
-use super::convolution::{Convolution, Geometry};
+use super::convolution::Convolution;
 use super::depthwise::Depthwise;
 use super::elementwise::{Activate, Add, Clip, Concatenate, Dropout, Multiply, ZeroPad};
 use super::fold::{Fold, Norm};
@@ -13,6 +13,8 @@ use super::normalise::{Affine, AffineSource, Normalise};
 use super::parameters::Parameters;
 use super::pool::{AveragePool, GlobalAverage, MaxPool};
 use super::step::Step;
+use crate::geometry::Geometry;
+use crate::isa::Isa;
 
 /// A step with its place among the values.
 #[derive(Debug)]
@@ -48,6 +50,7 @@ pub(super) struct Plan {
 }
 
 struct Compiler<'a> {
+    isa: Isa,
     graph: &'a Graph,
     trains: &'a dyn Fn(usize) -> bool,
     batch_statistics: &'a [usize],
@@ -62,6 +65,7 @@ struct Compiler<'a> {
 }
 
 pub(super) fn compile(
+    isa: Isa,
     graph: &Graph,
     layers: &[usize],
     inputs: &[usize],
@@ -74,6 +78,7 @@ pub(super) fn compile(
         graph.nodes()[layer].inputs.iter().for_each(|&input| uses[input] = (uses[input].0 + 1, layer));
     }
     let mut compiler = Compiler {
+        isa,
         graph,
         trains,
         batch_statistics,
@@ -158,7 +163,7 @@ impl<'a> Compiler<'a> {
 
     /// A fold for `layer`, with the normalisation and the clip behind it; what is left of its own activation.
     fn fold(&mut self, layer: usize, channels: usize, activation: Activation, end: &mut usize) -> (Fold, Activation) {
-        let mut fold = Fold::new(channels, self.parameter(layer, Role::Bias));
+        let mut fold = Fold::new(self.isa, channels, self.parameter(layer, Role::Bias));
         match activation {
             Activation::Relu => fold.clip = Some((0.0, f32::INFINITY)),
             Activation::Relu6 => fold.clip = Some((0.0, 6.0)),
@@ -229,18 +234,18 @@ impl<'a> Compiler<'a> {
             Operator::Rescaling { scale, offset } => {
                 let row = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();
                 let (scale, shift) = (row(scale.values(channels)), row(offset.values(channels)));
-                Box::new(Affine { source: AffineSource::Constant, scale, shift })
+                Box::new(Affine { isa: self.isa, source: AffineSource::Constant, scale, shift })
             }
             Operator::Normalization {} => {
                 let source = AffineSource::Statistics {
                     mean: self.needed(layer, Role::Mean),
                     variance: self.needed(layer, Role::Variance),
                 };
-                Box::new(Affine { source, scale: vec![0.0; channels], shift: vec![0.0; channels] })
+                Box::new(Affine { isa: self.isa, source, scale: vec![0.0; channels], shift: vec![0.0; channels] })
             }
             Operator::Conv2D { kernel_size, strides, padding, dilation_rate, groups, activation, .. } => {
                 let input = image().expect("shape inference has seen an image");
-                let (geometry, _) = geometry(input, *kernel_size, *strides, *padding, *dilation_rate);
+                let geometry = Geometry::new(input, *kernel_size, *strides, *padding, *dilation_rate);
                 let kernel = self.needed(layer, Role::ConvolutionKernel);
                 let (fold, rest) = self.fold(layer, channels, *activation, &mut end);
                 after = rest;
@@ -256,7 +261,7 @@ impl<'a> Compiler<'a> {
                 ..
             } => {
                 let input = image().expect("shape inference has seen an image");
-                let (geometry, _) = geometry(input, *kernel_size, *strides, *padding, *dilation_rate);
+                let geometry = Geometry::new(input, *kernel_size, *strides, *padding, *dilation_rate);
                 let kernel = self.needed(layer, Role::DepthwiseKernel);
                 let (fold, rest) = self.fold(layer, channels, *activation, &mut end);
                 after = rest;
@@ -272,11 +277,13 @@ impl<'a> Compiler<'a> {
             }
             Operator::BatchNormalization { epsilon, momentum, .. } => {
                 let moves = self.batch_statistics.contains(&layer).then_some(*momentum);
-                let mut step = Normalise::new(channels, self.norm(layer, *epsilon), moves);
+                let mut step = Normalise::new(self.isa, channels, self.norm(layer, *epsilon), moves);
                 step.clip = self.absorb_clip(&mut end);
                 Box::new(step)
             }
-            Operator::ReLU { .. } => Box::new(Clip(clip_of(node.operator()).expect("it is a clip"))),
+            Operator::ReLU { .. } => {
+                Box::new(Clip { isa: self.isa, limits: clip_of(node.operator()).expect("it is a clip") })
+            }
             Operator::Activation { activation } => Box::new(Activate { function: *activation, channels }),
             Operator::Softmax {} => Box::new(Activate { function: Activation::Softmax, channels }),
             Operator::ZeroPadding2D { padding } => {
@@ -286,12 +293,12 @@ impl<'a> Compiler<'a> {
                 Box::new(ZeroPad { input, output: [height, width], before })
             }
             Operator::MaxPooling2D(window) => {
-                let (geometry, _) = of_window(image().expect("shape inference has seen an image"), window);
-                Box::new(MaxPool { geometry, winners: Vec::new() })
+                let geometry = Geometry::of_window(image().expect("shape inference has seen an image"), window);
+                Box::new(MaxPool { isa: self.isa, geometry, winners: Vec::new() })
             }
             Operator::AveragePooling2D(window) => {
-                let (geometry, after) = of_window(image().expect("shape inference has seen an image"), window);
-                Box::new(AveragePool { geometry, after, count_include_pad: window.count_include_pad })
+                let geometry = Geometry::of_window(image().expect("shape inference has seen an image"), window);
+                Box::new(AveragePool { geometry, count_include_pad: window.count_include_pad })
             }
             Operator::GlobalAveragePooling2D { .. } => {
                 let [height, width, channels] = image().expect("shape inference has seen an image");
@@ -299,8 +306,8 @@ impl<'a> Compiler<'a> {
             }
             Operator::GlobalMaxPooling2D { .. } => {
                 let input = image().expect("shape inference has seen an image");
-                let (geometry, _) = geometry(input, [input[0], input[1]], [1, 1], Padding::Valid, [1, 1]);
-                Box::new(MaxPool { geometry, winners: Vec::new() })
+                let geometry = Geometry::new(input, [input[0], input[1]], [1, 1], Padding::Valid, [1, 1]);
+                Box::new(MaxPool { isa: self.isa, geometry, winners: Vec::new() })
             }
             Operator::Concatenate {} => {
                 let widths = node.inputs.iter().map(|&input| self.node(input).shape.channels()).collect();
@@ -331,27 +338,6 @@ fn clip_of(operator: &Operator) -> Option<(f32, f32)> {
         Operator::Activation { activation: Activation::Relu6 } => Some((0.0, 6.0)),
         _ => None,
     }
-}
-
-/// The geometry, and the zeros below and to the right.
-fn geometry(
-    input: [usize; 3],
-    window: [usize; 2],
-    strides: [usize; 2],
-    padding: Padding,
-    dilation: [usize; 2],
-) -> (Geometry, [usize; 2]) {
-    let axis = |axis: usize| {
-        window_padding(padding, axis, input[axis], window[axis], strides[axis], dilation[axis])
-            .expect("shape inference has fitted the window")
-    };
-    let [(vertical, height), (horizontal, width)] = [axis(0), axis(1)];
-    let before = [vertical.0, horizontal.0];
-    (Geometry { input, output: [height, width], window, strides, dilation, before }, [vertical.1, horizontal.1])
-}
-
-fn of_window(input: [usize; 3], window: &Window) -> (Geometry, [usize; 2]) {
-    geometry(input, window.pool_size, window.strides, window.padding, [1, 1])
 }
 
 /// Finds out which inputs want gradients, and which contribution to each comes first.

@@ -1,13 +1,15 @@
 use rayon::prelude::*;
 
-use super::convolution::Geometry;
 use super::parameters::Parameters;
 use super::simd::vectorised;
 use super::step::{Inputs, Pass, Step, put};
+use crate::geometry::Geometry;
+use crate::isa::Isa;
 
 /// Largest value of each window, or of the whole image.
 #[derive(Debug)]
 pub(super) struct MaxPool {
+    pub(super) isa: Isa,
     pub(super) geometry: Geometry,
     /// Which tap won.
     pub(super) winners: Vec<u32>,
@@ -32,31 +34,31 @@ impl Step for MaxPool {
                     let at = geometry.source(1, column, tap % geometry.window[1]);
                     if let (Some(from), Some(at)) = (from, at) {
                         let x = &x[(from * geometry.input[1] + at) * channels..][..channels];
-                        challenge(x, tap as u32, y, winners);
+                        challenge(self.isa, x, tap as u32, y, winners);
                     }
                 }
             }
         });
     }
 
-    fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, _: &[f32], d: &[f32], dx: &mut [f32], accumulate: bool) {
+    fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, _: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
         let geometry = &self.geometry;
         let channels = geometry.input[2];
         let (size, pooled) = (geometry.input.iter().product::<usize>(), geometry.pixels() * channels);
-        let parts = dx.par_chunks_mut(size).zip(d.par_chunks(pooled)).zip(self.winners.par_chunks(pooled));
-        parts.for_each(|((dx, d), winners)| {
+        let parts = dx.par_chunks_mut(size).zip(dy.par_chunks(pooled)).zip(self.winners.par_chunks(pooled));
+        parts.for_each(|((dx, dy), winners)| {
             if !accumulate {
                 dx.fill(0.0);
             }
-            let pixels = d.chunks_exact(channels).zip(winners.chunks_exact(channels));
-            for (pixel, (d, winners)) in pixels.enumerate() {
+            let pixels = dy.chunks_exact(channels).zip(winners.chunks_exact(channels));
+            for (pixel, (dy, winners)) in pixels.enumerate() {
                 let (row, column) = (pixel / geometry.output[1], pixel % geometry.output[1]);
                 for tap in 0..geometry.window[0] * geometry.window[1] {
                     let from = geometry.source(0, row, tap / geometry.window[1]);
                     let to = geometry.source(1, column, tap % geometry.window[1]);
                     if let (Some(from), Some(to)) = (from, to) {
                         let dx = &mut dx[(from * geometry.input[1] + to) * channels..][..channels];
-                        reward(d, winners, tap as u32, dx);
+                        reward(self.isa, dy, winners, tap as u32, dx);
                     }
                 }
             }
@@ -80,13 +82,13 @@ fn challenge_body<const FUSED: bool>(x: &[f32], tap: u32, y: &mut [f32], winners
 
 vectorised! {
     /// Hands the gradient to a tap where it has won.
-    fn reward(d: &[f32], winners: &[u32], tap: u32, dx: &mut [f32]) => reward_body
+    fn reward(dy: &[f32], winners: &[u32], tap: u32, dx: &mut [f32]) => reward_body
 }
 
 #[inline(always)]
-fn reward_body<const FUSED: bool>(d: &[f32], winners: &[u32], tap: u32, dx: &mut [f32]) {
-    for ((dx, d), winner) in dx.iter_mut().zip(d).zip(winners) {
-        *dx += if *winner == tap { *d } else { 0.0 };
+fn reward_body<const FUSED: bool>(dy: &[f32], winners: &[u32], tap: u32, dx: &mut [f32]) {
+    for ((dx, dy), winner) in dx.iter_mut().zip(dy).zip(winners) {
+        *dx += if *winner == tap { *dy } else { 0.0 };
     }
 }
 
@@ -94,8 +96,6 @@ fn reward_body<const FUSED: bool>(d: &[f32], winners: &[u32], tap: u32, dx: &mut
 #[derive(Debug)]
 pub(super) struct AveragePool {
     pub(super) geometry: Geometry,
-    /// Zeros below and to the right.
-    pub(super) after: [usize; 2],
     pub(super) count_include_pad: bool,
 }
 
@@ -109,7 +109,7 @@ impl AveragePool {
                     let place = at * geometry.strides[axis] + tap;
                     let (before, length) = (geometry.before[axis], geometry.input[axis]);
                     let (least, most) = if self.count_include_pad {
-                        (0, before + length + self.after[axis])
+                        (0, before + length + geometry.after[axis])
                     } else {
                         (before, before + length)
                     };
@@ -146,15 +146,15 @@ impl Step for AveragePool {
         });
     }
 
-    fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, _: &[f32], d: &[f32], dx: &mut [f32], accumulate: bool) {
+    fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, _: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
         let geometry = &self.geometry;
         let channels = geometry.input[2];
         let (size, pooled) = (geometry.input.iter().product::<usize>(), geometry.pixels() * channels);
-        dx.par_chunks_mut(size).zip(d.par_chunks(pooled)).for_each(|(dx, d)| {
+        dx.par_chunks_mut(size).zip(dy.par_chunks(pooled)).for_each(|(dx, dy)| {
             if !accumulate {
                 dx.fill(0.0);
             }
-            for (pixel, d) in d.chunks_exact(channels).enumerate() {
+            for (pixel, dy) in dy.chunks_exact(channels).enumerate() {
                 let (row, column) = (pixel / geometry.output[1], pixel % geometry.output[1]);
                 let share = self.share(row, column);
                 for tap in 0..geometry.window[0] * geometry.window[1] {
@@ -162,7 +162,7 @@ impl Step for AveragePool {
                     let at = geometry.source(1, column, tap % geometry.window[1]);
                     if let (Some(from), Some(at)) = (from, at) {
                         let dx = &mut dx[(from * geometry.input[1] + at) * channels..][..channels];
-                        dx.iter_mut().zip(d).for_each(|(dx, d)| *dx += d * share);
+                        dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx += dy * share);
                     }
                 }
             }
@@ -189,11 +189,11 @@ impl Step for GlobalAverage {
         });
     }
 
-    fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, _: &[f32], d: &[f32], dx: &mut [f32], accumulate: bool) {
+    fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, _: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
         let (channels, share) = (self.channels, 1.0 / self.pixels as f32);
-        dx.par_chunks_mut(self.pixels * channels).zip(d.par_chunks(channels)).for_each(|(dx, d)| {
+        dx.par_chunks_mut(self.pixels * channels).zip(dy.par_chunks(channels)).for_each(|(dx, dy)| {
             for dx in dx.chunks_exact_mut(channels) {
-                dx.iter_mut().zip(d).for_each(|(dx, d)| put(dx, d * share, accumulate));
+                dx.iter_mut().zip(dy).for_each(|(dx, dy)| put(dx, dy * share, accumulate));
             }
         });
     }

@@ -1,5 +1,5 @@
-use super::aligned::Aligned;
 use super::parameters::Parameters;
+use crate::memory::Aligned;
 
 /// Values that a step takes.
 pub(super) struct Inputs<'a> {
@@ -37,8 +37,8 @@ pub(super) trait Step: Send + Sync + std::fmt::Debug {
     /// of its parameters.
     fn backward(&mut self, _parameters: &mut Parameters, _x: &Inputs<'_>, _y: &[f32], _d: &mut [f32]) {}
 
-    /// Writes, or adds, the gradient of the input at `place`, after [`Step::backward`] has seen `d`.
-    fn input_gradient(&mut self, place: usize, x: &Inputs<'_>, y: &[f32], d: &[f32], dx: &mut [f32], accumulate: bool);
+    /// Writes, or adds, the gradient of the input at `place`, after [`Step::backward`] has seen `dy`.
+    fn input_gradient(&mut self, place: usize, x: &Inputs<'_>, y: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool);
 
     /// Whether going backward reads the inputs.
     fn keeps_inputs(&self, _parameters: &Parameters) -> bool {

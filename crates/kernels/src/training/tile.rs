@@ -1,6 +1,7 @@
 //! The innermost kernel of products of matrices: a tile of the result stays in registers while the inner dimension goes by.
 
-use super::simd::{Level, PLAIN_FUSED, fma, level, limit};
+use super::simd::{PLAIN_FUSED, fma, limit};
+use crate::isa::Isa;
 
 /// How products are cut so that they fit registers and the first cache.
 #[derive(Debug, Clone, Copy)]
@@ -19,16 +20,12 @@ const NARROW: Blocking = Blocking { rows: 12, columns: 16 };
 /// Columns of the widest tile.
 pub(super) const WIDEST: usize = 32;
 
-/// This machine's.
-pub(super) fn blocking() -> Blocking {
-    Blocking::of(level())
-}
-
 impl Blocking {
-    fn of(level: Level) -> Self {
-        match level {
+    /// That of a program's instructions.
+    pub(super) fn of(isa: Isa) -> Self {
+        match isa {
             #[cfg(target_arch = "x86_64")]
-            Level::V4 => WIDE,
+            Isa::Avx512 => WIDE,
             _ => NARROW,
         }
     }
@@ -60,27 +57,21 @@ impl Tile<'_> {
     /// `right` is a panel: [`Blocking::columns`] values for each step.
     ///
     /// # Safety
-    /// `result` points at `rows` rows of `width` values, `result_row` apart, that nobody else touches.
-    pub(super) unsafe fn run(&self, left: &[f32], right: &[f32], result: *mut f32) {
-        // SAFETY: as this function's; `level` has asked the processor.
-        unsafe { self.run_at(level(), left, right, result) }
-    }
-
-    /// # Safety
-    /// As [`Tile::run`]'s, with the level's instructions.
-    unsafe fn run_at(&self, level: Level, left: &[f32], right: &[f32], result: *mut f32) {
+    /// This machine has the instructions of `isa`, and `result` points at `rows` rows of `width` values, `result_row` apart, that
+    /// nobody else touches.
+    pub(super) unsafe fn run(&self, isa: Isa, left: &[f32], right: &[f32], result: *mut f32) {
         assert!(left.len() > (self.rows - 1) * self.left_row + self.steps.saturating_sub(1) * self.left_step);
-        let columns = Blocking::of(level).columns;
+        let columns = Blocking::of(isa).columns;
         assert!(right.len() >= self.steps * columns && self.width <= columns && self.width > 0);
-        match level {
-            // SAFETY: as this function's.
-            Level::Plain => unsafe { self.portable::<PLAIN_FUSED>(left, right, result) },
-            // SAFETY: as this function's; the lengths have been checked above.
+        match isa {
+            // SAFETY: the caller has the instructions and the result's rows; the lengths of both sides have been checked above.
             #[cfg(target_arch = "x86_64")]
-            Level::V3 => unsafe { self.v3(left.as_ptr(), right.as_ptr(), result) },
-            // SAFETY: as this function's; the lengths have been checked above.
+            Isa::Avx512 => unsafe { self.avx512(left.as_ptr(), right.as_ptr(), result) },
+            // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Level::V4 => unsafe { self.v4(left.as_ptr(), right.as_ptr(), result) },
+            Isa::Avx2 => unsafe { self.avx2(left.as_ptr(), right.as_ptr(), result) },
+            // SAFETY: the caller has the result's rows; both sides are read through slices.
+            _ => unsafe { self.portable::<PLAIN_FUSED>(left, right, result) },
         }
     }
 
@@ -120,19 +111,19 @@ impl Tile<'_> {
     /// AVX2 and FMA; `left`, `right` and `result` as long as [`Tile::run`] asserts.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn v3(&self, left: *const f32, right: *const f32, result: *mut f32) {
+    unsafe fn avx2(&self, left: *const f32, right: *const f32, result: *mut f32) {
         let mut row = 0;
         while row < self.rows {
             // SAFETY: `row` is one of the rows of both sides, and the functions take no more than there are.
             unsafe {
                 let (left, result) = (left.add(row * self.left_row), result.add(row * self.result_row));
                 row += match self.rows - row {
-                    6.. => self.v3_rows::<6>(left, right, result),
-                    5 => self.v3_rows::<5>(left, right, result),
-                    4 => self.v3_rows::<4>(left, right, result),
-                    3 => self.v3_rows::<3>(left, right, result),
-                    2 => self.v3_rows::<2>(left, right, result),
-                    _ => self.v3_rows::<1>(left, right, result),
+                    6.. => self.avx2_rows::<6>(left, right, result),
+                    5 => self.avx2_rows::<5>(left, right, result),
+                    4 => self.avx2_rows::<4>(left, right, result),
+                    3 => self.avx2_rows::<3>(left, right, result),
+                    2 => self.avx2_rows::<2>(left, right, result),
+                    _ => self.avx2_rows::<1>(left, right, result),
                 };
             }
         }
@@ -141,11 +132,11 @@ impl Tile<'_> {
     /// Six rows' 12 sums, two values of the right side and one or two of the left fill the 16 registers.
     ///
     /// # Safety
-    /// As [`Tile::v3`]'s, with `ROWS` rows.
+    /// As [`Tile::avx2`]'s, with `ROWS` rows.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma")]
     #[expect(clippy::needless_range_loop, reason = "iterators over the sums would keep them in memory")]
-    unsafe fn v3_rows<const ROWS: usize>(&self, left: *const f32, mut right: *const f32, result: *mut f32) -> usize {
+    unsafe fn avx2_rows<const ROWS: usize>(&self, left: *const f32, mut right: *const f32, result: *mut f32) -> usize {
         use std::arch::x86_64::{
             _mm256_add_ps, _mm256_cmpgt_epi32, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_maskload_ps,
             _mm256_maskstore_ps, _mm256_max_ps, _mm256_min_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32,
@@ -201,18 +192,18 @@ impl Tile<'_> {
     /// AVX-512; `left`, `right` and `result` as long as [`Tile::run`] asserts.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f")]
-    unsafe fn v4(&self, left: *const f32, right: *const f32, result: *mut f32) {
+    unsafe fn avx512(&self, left: *const f32, right: *const f32, result: *mut f32) {
         let mut row = 0;
         while row < self.rows {
             // SAFETY: `row` is one of the rows of both sides, and the functions take no more than there are.
             unsafe {
                 let (left, result) = (left.add(row * self.left_row), result.add(row * self.result_row));
                 row += match self.rows - row {
-                    14.. => self.v4_tile(left, right, result),
-                    7.. => self.v4_rows::<7>(left, right, result),
-                    4.. => self.v4_rows::<4>(left, right, result),
-                    2.. => self.v4_rows::<2>(left, right, result),
-                    _ => self.v4_rows::<1>(left, right, result),
+                    14.. => self.avx512_tile(left, right, result),
+                    7.. => self.avx512_rows::<7>(left, right, result),
+                    4.. => self.avx512_rows::<4>(left, right, result),
+                    2.. => self.avx512_rows::<2>(left, right, result),
+                    _ => self.avx512_rows::<1>(left, right, result),
                 };
             }
         }
@@ -222,11 +213,11 @@ impl Tile<'_> {
     /// does not find out by itself.
     ///
     /// # Safety
-    /// As [`Tile::v4`]'s, with a whole tile's rows.
+    /// As [`Tile::avx512`]'s, with a whole tile's rows.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f")]
     #[rustfmt::skip]
-    unsafe fn v4_tile(&self, left: *const f32, right: *const f32, result: *mut f32) -> usize {
+    unsafe fn avx512_tile(&self, left: *const f32, right: *const f32, result: *mut f32) -> usize {
         use std::arch::x86_64::_mm512_setzero_ps;
         let mut sums = [[_mm512_setzero_ps(); 2]; WIDE.rows];
         let row = self.left_row * size_of::<f32>();
@@ -340,15 +331,20 @@ impl Tile<'_> {
         }
         }
         // SAFETY: as this function's.
-        unsafe { self.v4_store(&sums, result) }
+        unsafe { self.avx512_store(&sums, result) }
         WIDE.rows
     }
 
     /// # Safety
-    /// As [`Tile::v4`]'s, with `ROWS` rows.
+    /// As [`Tile::avx512`]'s, with `ROWS` rows.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f")]
-    unsafe fn v4_rows<const ROWS: usize>(&self, left: *const f32, mut right: *const f32, result: *mut f32) -> usize {
+    unsafe fn avx512_rows<const ROWS: usize>(
+        &self,
+        left: *const f32,
+        mut right: *const f32,
+        result: *mut f32,
+    ) -> usize {
         use std::arch::x86_64::{_mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps};
         let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
         for p in 0..self.steps {
@@ -364,7 +360,7 @@ impl Tile<'_> {
             }
         }
         // SAFETY: as this function's.
-        unsafe { self.v4_store(&sums, result) }
+        unsafe { self.avx512_store(&sums, result) }
         ROWS
     }
 
@@ -374,7 +370,7 @@ impl Tile<'_> {
     /// AVX-512; `result` has `ROWS` rows.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f")]
-    unsafe fn v4_store<const ROWS: usize>(&self, sums: &[[std::arch::x86_64::__m512; 2]; ROWS], result: *mut f32) {
+    unsafe fn avx512_store<const ROWS: usize>(&self, sums: &[[std::arch::x86_64::__m512; 2]; ROWS], result: *mut f32) {
         use std::arch::x86_64::{
             _mm512_add_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps,
             _mm512_set1_ps,
@@ -405,12 +401,12 @@ impl Tile<'_> {
 mod tests {
     use super::*;
 
-    /// Every height and some widths and depths, at each level that this machine has, with values around the tile that must stay.
+    /// Every height and some widths and depths, with all instructions that this machine has, with values around the tile that must stay.
     #[test]
-    fn every_level_computes_every_tile() {
+    fn every_kind_of_instructions_computes_every_tile() {
         let value = |seed: usize| ((seed * 7919 + 13) % 101) as f32 / 50.0 - 1.0;
-        for level in Level::available() {
-            let Blocking { rows: most, columns } = Blocking::of(level);
+        for isa in Isa::available().into_iter().map(Isa::for_loops) {
+            let Blocking { rows: most, columns } = Blocking::of(isa);
             for rows in 1..=most {
                 for (width, steps, accumulate) in [(columns, 37, false), (columns - 1, 5, true), (3, 1, false)] {
                     let left: Vec<f32> = (0..rows * steps).map(value).collect();
@@ -431,12 +427,12 @@ mod tests {
                         clip,
                     };
                     let mut result = before.clone();
-                    // SAFETY: the result has the rows; the machine has the level.
-                    unsafe { tile.run_at(level, &left, &right, result.as_mut_ptr()) };
+                    // SAFETY: the result has the rows; `isa` is one that the machine has.
+                    unsafe { tile.run(isa, &left, &right, result.as_mut_ptr()) };
                     for (at, (found, before)) in result.iter().zip(&before).enumerate() {
                         let (row, column) = (at / result_row, at % result_row);
                         if column >= width {
-                            assert_eq!(found, before, "{level:?} {rows}x{width}, beside the tile");
+                            assert_eq!(found, before, "{isa:?} {rows}x{width}, beside the tile");
                             continue;
                         }
                         let product =
@@ -446,7 +442,7 @@ mod tests {
                         let expected = expected.clamp(f64::from(clip.0), f64::from(clip.1));
                         assert!(
                             (f64::from(*found) - expected).abs() < 1e-5,
-                            "{level:?} {rows}x{width}: {found} for {expected}"
+                            "{isa:?} {rows}x{width}: {found} for {expected}"
                         );
                     }
                 }

@@ -5,11 +5,12 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::convolution::Geometry;
-use super::matmul::{Finish, Packed, gram_whole, multiply};
+use super::matmul::{Epilogue, Packed, matmul_at_b_whole, multiply};
 use super::simd::{limit, vectorised};
-use super::tile::blocking;
+use super::tile::Blocking;
 use super::{scratch, workspace};
+use crate::geometry::Geometry;
+use crate::isa::Isa;
 
 /// Outputs of a tile along one axis.
 const OUT: usize = 4;
@@ -42,16 +43,25 @@ pub(super) fn suits(geometry: &Geometry, groups: usize, filters: usize) -> bool 
 }
 
 /// A kernel transformed and packed, one matrix for each point of a tile.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Kernels(Vec<Packed>);
+#[derive(Debug, Clone)]
+pub(super) struct Kernels {
+    isa: Isa,
+    points: Vec<Packed>,
+}
 
 impl Kernels {
+    /// No kernel yet.
+    pub(super) fn new(isa: Isa) -> Self {
+        Self { isa, points: vec![Packed::new(isa); POINTS] }
+    }
+
     /// Transforms a kernel `[3, 3, inner, columns]`.
     pub(super) fn transform(&mut self, kernel: &[f32], [inner, columns]: [usize; 2]) {
-        self.0.resize_with(POINTS, Packed::default);
-        self.0.par_chunks_mut(IN).enumerate().for_each(|(line, packed)| {
+        let isa = self.isa;
+        self.points.par_chunks_mut(IN).enumerate().for_each(|(line, packed)| {
             let mut rooms: Vec<&mut [f32]> = packed.iter_mut().map(|packed| packed.room([inner, columns])).collect();
-            transform_kernel(kernel, line, inner, columns, &mut rooms);
+            let wide = Blocking::of(isa).columns;
+            transform_kernel(isa, kernel, line, inner, columns, wide, &mut rooms);
         });
     }
 }
@@ -79,6 +89,7 @@ pub(super) fn turned(geometry: &Geometry, filters: usize) -> Geometry {
         input: [geometry.output[0], geometry.output[1], filters],
         output: [height, width],
         before: [2 - above, 2 - left],
+        after: geometry.after.map(|after| 2_usize.saturating_sub(after)),
         ..*geometry
     }
 }
@@ -113,7 +124,7 @@ pub(super) fn convolve(
     kernels: &Kernels,
     filters: usize,
     y: &mut [f32],
-    finish: Finish<'_>,
+    epilogue: Epilogue<'_>,
 ) {
     let split = Split::new(geometry);
     let channels = geometry.input[2];
@@ -130,18 +141,25 @@ pub(super) fn convolve(
         let (inner, outer) = (plane(tiles, channels), plane(tiles, filters));
         scratch(POINTS * (inner + outer), |buffer| {
             let (values, products) = buffer.split_at_mut(POINTS * inner);
-            transform_input(geometry, x, first..first + rows, split.tiles[1], values, inner);
+            transform_input(kernels.isa, geometry, x, first..first + rows, split.tiles[1], values, inner);
             let points = values.chunks_exact(inner).zip(products.chunks_exact_mut(outer));
-            for ((values, products), packed) in points.zip(&kernels.0) {
-                multiply(tiles, values, channels, packed, products, filters, Finish::plain(false));
+            for ((values, products), packed) in points.zip(&kernels.points) {
+                multiply(tiles, values, channels, packed, products, filters, Epilogue::plain(false));
             }
-            transform_output(products, outer, filters, geometry.output[1], y, &finish);
+            transform_output(kernels.isa, products, outer, filters, geometry.output[1], y, &epilogue);
         });
     });
 }
 
 /// The kernel's gradient, `[3, 3, channels, filters]`.
-pub(super) fn kernel_gradient(geometry: &Geometry, x: &[f32], d: &[f32], filters: usize, gradient: &mut [f32]) {
+pub(super) fn kernel_gradient(
+    isa: Isa,
+    geometry: &Geometry,
+    x: &[f32],
+    dy: &[f32],
+    filters: usize,
+    gradient: &mut [f32],
+) {
     let split = Split::new(geometry);
     let channels = geometry.input[2];
     let size: usize = geometry.input.iter().product();
@@ -164,19 +182,28 @@ pub(super) fn kernel_gradient(geometry: &Geometry, x: &[f32], d: &[f32], filters
                 let rows = task * split.rows..(task + 1) * split.rows;
                 let (values, slopes) = buffer.split_at_mut(POINTS * inner);
                 // Rows beyond the image are zeros in both.
-                transform_input(geometry, &x[image * size..][..size], rows.clone(), split.tiles[1], values, inner);
-                transform_slope(geometry, &d[image * pixels..][..pixels], filters, rows, split.tiles[1], slopes, outer);
+                transform_input(isa, geometry, &x[image * size..][..size], rows.clone(), split.tiles[1], values, inner);
+                transform_slope(
+                    isa,
+                    geometry,
+                    &dy[image * pixels..][..pixels],
+                    filters,
+                    rows,
+                    split.tiles[1],
+                    slopes,
+                    outer,
+                );
             });
             sums.par_chunks_mut(channels * filters).enumerate().for_each(|(point, sums)| {
                 for (task, buffer) in tasks.chunks_exact(task_values).enumerate() {
                     let (values, slopes) = buffer.split_at(POINTS * inner);
                     let (values, slopes) = (&values[point * inner..], &slopes[point * outer..]);
-                    gram_whole(tiles, values, channels, slopes, filters, sums, start + task > 0);
+                    matmul_at_b_whole(isa, tiles, (values, channels), (slopes, filters), sums, start + task > 0);
                 }
             });
         }
         gradient.par_chunks_mut(3 * channels * filters).enumerate().for_each(|(row, out)| {
-            gather_kernel(sums, row, out);
+            gather_kernel(isa, sums, row, out);
         });
     });
 }
@@ -254,7 +281,8 @@ fn column<const N: usize, const M: usize>(square: &[[Lanes; M]; N], at: usize) -
 
 vectorised! {
     /// One line of points of a kernel into their panels.
-    fn transform_kernel(kernel: &[f32], line: usize, inner: usize, columns: usize, rooms: &mut [&mut [f32]])
+    fn transform_kernel(kernel: &[f32], line: usize, inner: usize, columns: usize, wide: usize,
+        rooms: &mut [&mut [f32]])
         => transform_kernel_body
 }
 
@@ -264,9 +292,10 @@ fn transform_kernel_body<const FUSED: bool>(
     line: usize,
     inner: usize,
     columns: usize,
+    wide: usize,
     rooms: &mut [&mut [f32]],
 ) {
-    let (factors, wide) = (KERNEL[line], blocking().columns);
+    let factors = KERNEL[line];
     for p in 0..inner {
         for first in (0..columns).step_by(LANES) {
             let tap = |tap: usize| lanes(kernel, (tap * inner + p) * columns + first);
@@ -371,14 +400,14 @@ fn transform_input_body<const FUSED: bool>(
 
 vectorised! {
     /// Points of the gradient of the output in the rows of tiles `rows` of one image.
-    fn transform_slope(geometry: &Geometry, d: &[f32], filters: usize, rows: Range<usize>, across: usize,
+    fn transform_slope(geometry: &Geometry, dy: &[f32], filters: usize, rows: Range<usize>, across: usize,
         out: &mut [f32], plane: usize) => transform_slope_body
 }
 
 #[inline(always)]
 fn transform_slope_body<const FUSED: bool>(
     geometry: &Geometry,
-    d: &[f32],
+    dy: &[f32],
     filters: usize,
     rows: Range<usize>,
     across: usize,
@@ -396,7 +425,7 @@ fn transform_slope_body<const FUSED: bool>(
                     for (i, values) in values.iter_mut().enumerate() {
                         let (top, left) = (row * OUT + i, tile * OUT + j);
                         if top < height && left < width {
-                            *values = lanes(d, (top * width + left) * filters + c);
+                            *values = lanes(dy, (top * width + left) * filters + c);
                         }
                     }
                     *half = points_of_outputs(values);
@@ -416,7 +445,7 @@ fn transform_slope_body<const FUSED: bool>(
 vectorised! {
     /// Outputs of rows of tiles from the products at their points.
     fn transform_output(products: &[f32], plane: usize, filters: usize, width: usize, y: &mut [f32],
-        finish: &Finish<'_>) => transform_output_body
+        epilogue: &Epilogue<'_>) => transform_output_body
 }
 
 #[inline(always)]
@@ -426,11 +455,11 @@ fn transform_output_body<const FUSED: bool>(
     filters: usize,
     width: usize,
     y: &mut [f32],
-    finish: &Finish<'_>,
+    epilogue: &Epilogue<'_>,
 ) {
     let height = y.len() / (width * filters);
     let across = width.div_ceil(OUT);
-    let clip = finish.clip.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
+    let clip = epilogue.clip.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
     for row in 0..height.div_ceil(OUT) {
         for tile in 0..across {
             for c in (0..filters).step_by(LANES) {
@@ -443,13 +472,13 @@ fn transform_output_body<const FUSED: bool>(
                     }
                     *half = outputs_of_points(values);
                 }
-                let bias = finish.bias.map_or([0.0; LANES], |bias| lanes(bias, c));
+                let bias = epilogue.bias.map_or([0.0; LANES], |bias| lanes(bias, c));
                 for i in 0..OUT.min(height - row * OUT) {
                     let line = outputs_of_points(column(&half, i));
                     for (j, values) in line.iter().enumerate().take(width - tile * OUT) {
                         let out = &mut y[((row * OUT + i) * width + tile * OUT + j) * filters + c..][..LANES];
                         for (l, out) in out.iter_mut().enumerate() {
-                            let old = if finish.accumulate { *out } else { 0.0 };
+                            let old = if epilogue.accumulate { *out } else { 0.0 };
                             *out = limit(old + (values[l] + bias[l]), clip);
                         }
                     }

@@ -8,7 +8,7 @@ use injerto_kernels::{inference, training};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::networks::Random;
+use injerto_reference::networks::Random;
 
 /// Numbers that a layer is written down with: most of them small, so that many networks hold together.
 const NUMBERS: [usize; 16] = [1, 2, 3, 1, 2, 3, 4, 5, 7, 16, 33, 0, 1 << 10, (1 << 20) - 3, 1 << 20, usize::MAX / 2];

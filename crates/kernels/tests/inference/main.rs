@@ -1,71 +1,66 @@
 //! Compiled programs against what layers compute by the book, for all vectors that this machine has.
 
 mod hostile;
-mod networks;
-mod reference;
 
 use std::borrow::Cow;
 
-use injerto_graph::{Activation, Builder, Graph, LayerId, Operator, Padding, PerChannel, Preprocessing, Window};
+use injerto_graph::{Activation, Builder, Graph, Operator, Padding, Preprocessing, Window};
 use injerto_kernels::inference::{Error, Input, Isa, Program};
-use networks::Random;
+use injerto_reference::conformance::{self, Case, Executor, Promises};
+use injerto_reference::networks::{self, Random};
+use injerto_reference::strategy::padding;
+use injerto_reference::{Pass, evaluate};
 use proptest::prelude::*;
 
 const BATCH: usize = 5;
 
-/// Compiles all layers.
-fn compile(isa: Isa, graph: &Graph, outputs: &[usize], parameters: &[Vec<Vec<f32>>], input: &Input) -> Program {
-    let layers: Vec<usize> = (0..graph.len()).collect();
-    let parameters = |layer: usize, place: usize| Cow::Borrowed(parameters[layer][place].as_slice());
-    Program::compile_for(isa, graph, &layers, outputs, &parameters, input).unwrap()
+/// Programs for one kind of instructions.
+struct Inference(Isa);
+
+impl Executor for Inference {
+    fn name(&self) -> String {
+        format!("inference with {:?}", self.0)
+    }
+
+    fn promises(&self) -> Promises {
+        Promises { any_batch: true, any_threads: true, any_cut: false }
+    }
+
+    fn infer(&self, case: &Case, layers: &[usize]) -> Result<Vec<Vec<f32>>, String> {
+        let program = compile(self.0, &case.graph, layers, &case.parameters, &Input::default());
+        let program = program.map_err(|error| error.to_string())?;
+        let outputs = program.run(&case.input, case.batch).map_err(|error| error.to_string())?;
+        let sizes: Vec<usize> = outputs.iter().map(|output| output.len() / case.batch).collect();
+        assert_eq!(program.output_sizes(), sizes);
+        Ok(outputs)
+    }
 }
 
-/// Every output of every image is the reference's within `tolerance` (of the largest value), and the same bits in every
+/// One for all instructions that this machine has.
+fn executors() -> Vec<Inference> {
+    Isa::available().into_iter().map(Inference).collect()
+}
+
+/// Compiles all layers.
+fn compile(
+    isa: Isa,
+    graph: &Graph,
+    outputs: &[usize],
+    parameters: &[Vec<Vec<f32>>],
+    input: &Input,
+) -> Result<Program, Error> {
+    let layers: Vec<usize> = (0..graph.len()).collect();
+    let parameters = |layer: usize, place: usize| Cow::Borrowed(parameters[layer][place].as_slice());
+    Program::compile_for(isa, graph, &layers, outputs, &parameters, input)
+}
+
+/// Every output of every image is the specification's within `tolerance` (of the largest value), and the same bits in every
 /// batch and with every number of threads.
 fn check_within(tolerance: f64, graph: &Graph, outputs: &[usize], seed: u64) {
-    let parameters = networks::parameters(graph, seed);
-    let size = graph.input_shape().count();
-    let pixels = Random::new(seed + 1).values(BATCH * size, -1.0, 1.0);
-    let expected: Vec<Vec<reference::Tensor>> = pixels
-        .chunks_exact(size)
-        .map(|image| reference::evaluate(graph, &parameters, &image.iter().map(|&x| f64::from(x)).collect::<Vec<_>>()))
-        .collect();
-    for isa in Isa::available() {
-        let program = compile(isa, graph, outputs, &parameters, &Input::default());
-        let whole = in_threads(1, || program.run(&pixels, BATCH).unwrap());
-        for (place, &output) in outputs.iter().enumerate() {
-            let size = program.output_sizes()[place];
-            for (image, expected) in expected.iter().enumerate() {
-                let expected = &expected[output].values;
-                let largest = expected.iter().fold(1.0_f64, |largest, x| largest.max(x.abs()));
-                let found = &whole[place][image * size..(image + 1) * size];
-                assert_eq!(found.len(), expected.len());
-                for (i, (&found, expected)) in found.iter().zip(expected).enumerate() {
-                    let off = (f64::from(found) - expected).abs();
-                    assert!(
-                        off <= tolerance * largest,
-                        "{isa:?}, image {image}, layer {} '{}', value {i}: {found}, expected {expected}",
-                        output,
-                        graph.nodes()[output].name(),
-                    );
-                }
-            }
-        }
-        for threads in [1, 2, 7] {
-            in_threads(threads, || {
-                assert_eq!(bits(&program.run(&pixels, BATCH).unwrap()), bits(&whole), "{isa:?} in {threads} threads");
-                for image in 0..BATCH {
-                    let alone = program.run(&pixels[image * size..(image + 1) * size], 1).unwrap();
-                    for (alone, (whole, size)) in alone.iter().zip(whole.iter().zip(program.output_sizes())) {
-                        let whole = &whole[image * size..(image + 1) * size];
-                        assert!(
-                            alone.iter().zip(whole).all(|(a, b)| a.to_bits() == b.to_bits()),
-                            "{isa:?}: image {image} alone, {threads} threads"
-                        );
-                    }
-                }
-            });
-        }
+    let case = Case::new(graph.clone(), BATCH, seed);
+    for executor in executors() {
+        let check = conformance::check_values(&executor, &case, outputs, tolerance);
+        check.unwrap_or_else(|error| panic!("{error}"));
     }
 }
 
@@ -77,20 +72,15 @@ fn bits(outputs: &[Vec<f32>]) -> Vec<Vec<u32>> {
     outputs.iter().map(|output| output.iter().map(|x| x.to_bits()).collect()).collect()
 }
 
-fn in_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
+#[test]
+fn every_operator_is_computed_or_refused_by_name() {
+    executors().iter().for_each(|executor| conformance::computes_every_operator(executor));
 }
 
-const ACTIVATIONS: [Activation; 8] = [
-    Activation::Linear,
-    Activation::Relu,
-    Activation::Relu6,
-    Activation::Swish,
-    Activation::HardSwish,
-    Activation::Sigmoid,
-    Activation::Tanh,
-    Activation::Softmax,
-];
+#[test]
+fn random_networks_compute_what_their_layers_do() {
+    executors().iter().for_each(|executor| conformance::computes_random_networks(executor, 100));
+}
 
 fn conv(filters: usize, kernel_size: [usize; 2], strides: [usize; 2], padding: Padding) -> Operator {
     Operator::Conv2D {
@@ -121,141 +111,8 @@ fn norm() -> Operator {
     Operator::BatchNormalization { epsilon: 1e-3, momentum: 0.99, center: true, scale: true }
 }
 
-fn padding() -> impl Strategy<Value = Padding> + Clone {
-    prop_oneof![
-        Just(Padding::Valid),
-        Just(Padding::Same),
-        [[0_usize..3, 0..3], [0..3, 0..3]].prop_map(Padding::Explicit),
-    ]
-}
-
-/// Grows a graph layer by layer: each choice takes a layer seen before and adds what fits it.
-fn grow(shape: [usize; 3], choices: &[Choice]) -> Graph {
-    let mut layers: Vec<(Operator, Vec<usize>)> = vec![(Operator::InputLayer { shape: shape.to_vec() }, Vec::new())];
-    let build = |layers: &[(Operator, Vec<usize>)], close: bool| {
-        let mut net = Builder::new("grown");
-        let mut ids: Vec<LayerId> = Vec::new();
-        let mut used = vec![false; layers.len()];
-        for (at, (operator, inputs)) in layers.iter().enumerate() {
-            inputs.iter().for_each(|&input| used[input] = true);
-            let inputs: Vec<LayerId> = inputs.iter().map(|&input| ids[input]).collect();
-            ids.push(net.add(format!("layer_{at}"), operator.clone(), &inputs));
-        }
-        // What nobody reads is flattened and joined at the end.
-        let loose: Vec<LayerId> = ids.iter().zip(&used).filter(|(_, used)| !**used).map(|(&id, _)| id).collect();
-        if close && loose.len() > 1 {
-            let flat: Vec<LayerId> = loose
-                .iter()
-                .enumerate()
-                .map(|(i, &id)| net.add(format!("flat_{i}"), Operator::Flatten {}, &[id]))
-                .collect();
-            net.add("joined", Operator::Concatenate {}, &flat);
-        }
-        net.finish()
-    };
-    for choice in choices {
-        let from = choice.from % layers.len();
-        let at = |index: usize| choice.others[index] % layers.len();
-        let more: Vec<usize> = match choice.operator {
-            Operator::Add {} | Operator::Concatenate {} | Operator::Multiply {} => vec![from, at(0)],
-            _ => vec![from],
-        };
-        layers.push((choice.operator.clone(), more));
-        // A layer that does not fit its input (or an unused one, which is closed at the end) is left out.
-        if build(&layers, true).is_err() {
-            layers.pop();
-        }
-    }
-    build(&layers, true).unwrap()
-}
-
-#[derive(Debug, Clone)]
-struct Choice {
-    operator: Operator,
-    from: usize,
-    others: [usize; 1],
-}
-
-fn operator() -> impl Strategy<Value = Operator> {
-    let side = 1_usize..4;
-    let sizes = ([side.clone(), side.clone()], [1_usize..3, 1..3], padding(), [1_usize..3, 1..3]);
-    let activation = || proptest::sample::select(ACTIVATIONS.to_vec());
-    let convolution = (sizes.clone(), 1_usize..70, 1_usize..4, any::<bool>(), activation()).prop_map(
-        |((kernel_size, strides, padding, dilation_rate), filters, groups, use_bias, activation)| Operator::Conv2D {
-            filters: filters * groups,
-            kernel_size,
-            strides,
-            padding,
-            dilation_rate,
-            groups,
-            use_bias,
-            activation,
-        },
-    );
-    let depthwise = (sizes.clone(), 1_usize..3, any::<bool>(), activation()).prop_map(
-        |((kernel_size, strides, padding, dilation_rate), depth_multiplier, use_bias, activation)| {
-            Operator::DepthwiseConv2D {
-                kernel_size,
-                strides,
-                padding,
-                dilation_rate,
-                depth_multiplier,
-                use_bias,
-                activation,
-            }
-        },
-    );
-    let window = ([side.clone(), side], [1_usize..3, 1..3], any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
-        |(pool_size, strides, same, count_include_pad, largest)| {
-            let padding = if same { Padding::Same } else { Padding::Valid };
-            let window = Window { pool_size, strides, padding, count_include_pad };
-            if largest { Operator::MaxPooling2D(window) } else { Operator::AveragePooling2D(window) }
-        },
-    );
-    prop_oneof![
-        4 => convolution,
-        3 => depthwise,
-        3 => (any::<bool>(), any::<bool>())
-            .prop_map(|(center, scale)| Operator::BatchNormalization { epsilon: 1e-3, momentum: 0.9, center, scale }),
-        2 => proptest::option::of(0.5_f64..6.0).prop_map(|max_value| Operator::ReLU { max_value }),
-        2 => activation().prop_map(|activation| Operator::Activation { activation }),
-        2 => window,
-        2 => [[0_usize..3, 0..3], [0..3, 0..3]].prop_map(|padding| Operator::ZeroPadding2D { padding }),
-        2 => Just(Operator::Add {}),
-        2 => Just(Operator::Concatenate {}),
-        2 => Just(Operator::Multiply {}),
-        1 => (1_usize..40, any::<bool>(), activation())
-            .prop_map(|(units, use_bias, activation)| Operator::Dense { units, use_bias, activation }),
-        1 => any::<bool>().prop_map(|keepdims| Operator::GlobalAveragePooling2D { keepdims }),
-        1 => any::<bool>().prop_map(|keepdims| Operator::GlobalMaxPooling2D { keepdims }),
-        1 => Just(Operator::Softmax {}),
-        1 => Just(Operator::Flatten {}),
-        1 => Just(Operator::Normalization {}),
-        1 => Just(Operator::Dropout { rate: 0.3, per_sample: false }),
-        1 => (-2.0_f64..2.0).prop_map(|x| Operator::Rescaling { scale: PerChannel::One(x), offset: PerChannel::One(0.5) }),
-    ]
-}
-
-fn choice() -> impl Strategy<Value = Choice> {
-    // Mostly the newest layer, so that chains grow long enough to be fused.
-    let from = prop_oneof![3 => Just(usize::MAX), 1 => any::<usize>()];
-    (operator(), from, any::<usize>()).prop_map(|(operator, from, other)| Choice { operator, from, others: [other] })
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
-
-    #[test]
-    fn random_graphs_compute_what_their_layers_do(
-        shape in [1_usize..10, 1..10, 1..40],
-        choices in proptest::collection::vec(choice(), 1..9),
-        seed in 0_u64..1_000_000,
-        also in any::<usize>(),
-    ) {
-        let graph = grow(shape, &choices);
-        // Sums of products grow with depth; f32 with them.
-        check_within(1e-4, &graph, &[graph.len() - 1, also % graph.len()], seed);
-    }
 
     #[test]
     fn convolutions_of_any_window_and_padding(
@@ -303,7 +160,7 @@ proptest! {
         padding in padding(),
         filters in 45_usize..110,
         sum in any::<bool>(),
-        activation in proptest::sample::select(ACTIVATIONS[..7].to_vec()),
+        activation in proptest::sample::select(Activation::ALL[..7].to_vec()),
         seed in 0_u64..1_000_000,
     ) {
         let mut net = Builder::new("square");
@@ -330,7 +187,7 @@ proptest! {
         whole in any::<bool>(),
         padding in prop_oneof![Just(Padding::Same), Just(Padding::around(3))],
         filters in 45_usize..110,
-        activation in proptest::sample::select(ACTIVATIONS[..7].to_vec()),
+        activation in proptest::sample::select(Activation::ALL[..7].to_vec()),
         seed in 0_u64..1_000_000,
     ) {
         let shape = [shape[0], shape[1], if whole { 48 } else { shape[2] }];
@@ -375,7 +232,7 @@ proptest! {
         }
         let graph = net.finish().unwrap();
         let parameters = networks::parameters(&graph, seed);
-        let program = compile(Isa::detect(), &graph, &[graph.len() - 1], &parameters, &Input::default());
+        let program = compile(Isa::detect(), &graph, &[graph.len() - 1], &parameters, &Input::default()).unwrap();
         let steps = program.profile(&vec![0.5; graph.input_shape().count()], 1).unwrap();
         prop_assert!(steps.iter().any(|step| step.name.contains(" + ")), "{steps:?}");
         check_within(1e-4, &graph, &[graph.len() - 1], seed);
@@ -386,7 +243,7 @@ proptest! {
 fn a_program_serves_many_threads_at_once() {
     let graph = networks::mobilenet_v2(32);
     let parameters = networks::parameters(&graph, 4);
-    let program = compile(Isa::detect(), &graph, &[graph.len() - 1], &parameters, &Input::default());
+    let program = compile(Isa::detect(), &graph, &[graph.len() - 1], &parameters, &Input::default()).unwrap();
     let pixels = Random::new(9).values(6 * graph.input_shape().count(), -1.0, 1.0);
     let expected = bits(&program.run(&pixels, 6).unwrap());
     std::thread::scope(|scope| {
@@ -428,12 +285,14 @@ fn pixels_are_prepared_first() {
                 (f64::from(pixels[from]) * preprocessing.scale - preprocessing.mean[c]) / preprocessing.deviation[c]
             })
             .collect();
-        let expected = reference::evaluate(&graph, &parameters, &prepared).pop().unwrap();
+        let double = |values: &Vec<f32>| values.iter().map(|&value| f64::from(value)).collect::<Vec<f64>>();
+        let double: Vec<Vec<Vec<f64>>> = parameters.iter().map(|layer| layer.iter().map(double).collect()).collect();
+        let expected = evaluate(&graph, &double, &prepared, 1, &Pass::inference()).outputs.pop().unwrap();
         for isa in Isa::available() {
-            let program = compile(isa, &graph, &[1], &parameters, &Input::from(&preprocessing));
+            let program = compile(isa, &graph, &[1], &parameters, &Input::from(&preprocessing)).unwrap();
             let found = program.run(&pixels, 1).unwrap().pop().unwrap();
-            let largest = expected.values.iter().fold(1.0_f64, |largest, x| largest.max(x.abs()));
-            for (found, expected) in found.iter().zip(&expected.values) {
+            let largest = expected.iter().fold(1.0_f64, |largest, x| largest.max(x.abs()));
+            for (found, expected) in found.iter().zip(&expected) {
                 assert!(
                     (f64::from(*found) - expected).abs() <= 2e-5 * largest,
                     "{isa:?}: {found}, expected {expected}"

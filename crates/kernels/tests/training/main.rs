@@ -1,149 +1,120 @@
-//! Programs against a plain reference in double precision: values, gradients, statistics, determinism, learning.
+//! Programs against the specification: values, gradients, statistics; and determinism, and learning.
 
-mod random;
-mod reference;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
-use injerto_graph::{Activation, Builder, Graph, Operator, Padding, Role};
+use injerto_graph::layers::Conv2D;
+use injerto_graph::{Activation, Builder, Graph, Node, Operator, Padding, ParameterId, Role, Split};
+use injerto_kernels::Isa;
+use injerto_kernels::inference::{self, Input};
 use injerto_kernels::training::Program;
-use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use injerto_reference::Pass;
+use injerto_reference::conformance::{self, Case, Executor, Promises, Step, Trainer, uncut};
+use injerto_reference::networks::Random;
+use rand_chacha::rand_core::Rng;
 
-use random::Random;
-use reference::{Parameters, Pass};
+/// A prefix compiled for inference and a tail for training, as a phase runs them, for one kind of instructions.
+struct Training(Isa);
 
-const BATCH: usize = 3;
+/// One for all instructions that this machine has.
+fn trainers() -> Vec<Training> {
+    Isa::available().into_iter().map(Training).collect()
+}
 
-/// Draws values for all parameters.
-fn parameters(graph: &Graph, random: &mut Random) -> Parameters {
-    let mut all = Parameters::new();
-    for (layer, node) in graph.nodes().iter().enumerate() {
-        for (place, parameter) in node.parameters.iter().enumerate() {
-            let fan: usize = parameter.shape.iter().rev().skip(1).product::<usize>().max(1);
-            let mut value = || match parameter.role {
-                Role::Gamma => 1.0 + 0.3 * random.value(),
-                Role::MovingVariance | Role::Variance => 0.7 + 0.3 * random.value(),
-                Role::ConvolutionKernel | Role::DepthwiseKernel | Role::DenseKernel => {
-                    random.value() * 1.5 / (fan as f64).sqrt()
+impl Training {
+    /// A program for `layers`, which take the values of `inputs`, with the case's parameters.
+    fn compile(&self, case: &Case, layers: &[usize], inputs: &[usize], pass: &Pass) -> Result<Program, String> {
+        let trains = |layer: usize| pass.trains.contains(&layer);
+        let program = Program::compile_for(self.0, &case.graph, layers, inputs, &trains, &pass.batch_statistics);
+        let mut program = program.map_err(|error| error.to_string())?;
+        for id in program.parameters().collect::<Vec<_>>() {
+            program.set(id, &case.parameters[id.layer()][id.place()]).map_err(|error| error.to_string())?;
+        }
+        Ok(program)
+    }
+
+    /// What crosses from the prefix.
+    fn crossing(&self, case: &Case, split: &Split) -> Result<Vec<Vec<f32>>, String> {
+        if split.crossing == [0] {
+            return Ok(vec![case.input.clone()]);
+        }
+        let given = |layer: usize, place: usize| Cow::Borrowed(case.parameters[layer][place].as_slice());
+        let (graph, prefix) = (&case.graph, &split.prefix);
+        inference::Program::compile_for(self.0, graph, prefix, &split.crossing, &given, &Input::default())
+            .and_then(|program| program.run(&case.input, case.batch))
+            .map_err(|error| error.to_string())
+    }
+}
+
+impl Executor for Training {
+    fn name(&self) -> String {
+        format!("training with {:?}", self.0)
+    }
+
+    fn promises(&self) -> Promises {
+        Promises { any_threads: true, ..Promises::default() }
+    }
+
+    fn infer(&self, case: &Case, layers: &[usize]) -> Result<Vec<Vec<f32>>, String> {
+        let output = |&layer: &usize| {
+            if layer == 0 {
+                return Ok(case.input.clone());
+            }
+            // A program puts out its graph's last layer.
+            let graph = case.graph.truncate(layer).map_err(|error| error.to_string())?;
+            let place = |node: &Node| case.graph.position(node.name()).expect("a layer of the whole");
+            let parameters = graph.nodes().iter().map(|node| case.parameters[place(node)].clone()).collect();
+            let case = Case { graph, parameters, ..case.clone() };
+            Ok(self.step(&case, &uncut(&case.graph), &Pass::inference(), &[])?.output)
+        };
+        layers.iter().map(output).collect()
+    }
+}
+
+impl Trainer for Training {
+    fn step(&self, case: &Case, split: &Split, pass: &Pass, dy: &[f32]) -> Result<Step, String> {
+        let crossing = self.crossing(case, split)?;
+        if split.tail.is_empty() {
+            return Ok(Step { output: crossing[0].clone(), ..Step::default() });
+        }
+        let mut program = self.compile(case, &split.tail, &split.crossing, pass)?;
+        let inputs: Vec<&[f32]> = crossing.iter().map(Vec::as_slice).collect();
+        if pass.seed.is_none() {
+            let output = program.forward(&inputs, case.batch).map_err(|error| error.to_string())?.to_vec();
+            return Ok(Step { output, ..Step::default() });
+        }
+        let mut random = pass.random();
+        let output = program.forward_train(&inputs, case.batch, &mut || random.next_u32());
+        let output = output.map_err(|error| error.to_string())?.to_vec();
+        program.backward(dy);
+        let gradients = program.gradients().map(|(id, values)| (id, values.to_vec())).collect();
+        let mut statistics = BTreeMap::new();
+        for &layer in &pass.batch_statistics {
+            for (place, parameter) in case.graph.nodes()[layer].parameters.iter().enumerate() {
+                if matches!(parameter.role, Role::MovingMean | Role::MovingVariance) {
+                    let id = ParameterId::new(layer, place);
+                    statistics.insert(id, program.get(id).ok_or("a statistic is missing")?.to_vec());
                 }
-                _ => 0.3 * random.value(),
-            };
-            // As precise as the program has them.
-            all.insert((layer, place), (0..parameter.count()).map(|_| f64::from(value() as f32)).collect());
+            }
         }
+        Ok(Step { output, gradients, statistics })
     }
-    all
-}
-
-fn singles(values: &[f64]) -> Vec<f32> {
-    values.iter().map(|&value| value as f32).collect()
-}
-
-/// A program for everything behind the input, with those parameters.
-fn program(graph: &Graph, parameters: &Parameters, trains: &dyn Fn(usize) -> bool, statistics: &[usize]) -> Program {
-    let layers: Vec<usize> = (1..graph.len()).collect();
-    let mut program = Program::compile(graph, &layers, &[0], trains, statistics).unwrap();
-    for (id, values) in parameters {
-        program.set(*id, &singles(values)).unwrap();
-    }
-    program
-}
-
-/// Whether two numbers agree, for sums whose terms are about as large as `size`.
-fn close(a: f64, b: f64, size: f64) -> bool {
-    (a - b).abs() <= 3e-4 * size.max(1.0).max(b.abs())
-}
-
-fn check(seed: u64) -> Result<(), TestCaseError> {
-    let graph = random::network(seed);
-    let mut random = Random::new(seed ^ 77);
-    let mut parameters = parameters(&graph, &mut random);
-    let input: Vec<f64> = (0..BATCH * graph.input_shape().count()).map(|_| f64::from(random.value() as f32)).collect();
-    let normalisations: Vec<usize> = (0..graph.len())
-        .filter(|&at| matches!(graph.nodes()[at].operator(), Operator::BatchNormalization { .. }))
-        .filter(|_| random.below(2) == 0)
-        .collect();
-    // One layer in four is frozen; the first trains.
-    let frozen: Vec<bool> = (0..graph.len()).map(|at| at > 1 && random.below(4) == 0).collect();
-    let bits: Vec<u32> = (0..20_000).map(|_| random.bits()).collect();
-    let bit = |at: usize| bits[at % bits.len()];
-    let trains = |at: usize| !frozen[at];
-    let training = Pass { bits: Some(&bit), trains: &trains, batch_statistics: &normalisations };
-    let inference = Pass { bits: None, trains: &trains, batch_statistics: &normalisations };
-    let mut program = program(&graph, &parameters, &trains, &normalisations);
-
-    let inputs = singles(&input);
-    let found = program.forward(&[&inputs], BATCH).unwrap().to_vec();
-    let (outputs, _) = reference::run(&graph, &parameters, &input, BATCH, &inference);
-    for (found, expected) in found.iter().zip(outputs.last().unwrap()) {
-        prop_assert!(close(f64::from(*found), *expected, 1.0), "inference {found} {expected}");
-    }
-
-    let mut drawn = 0;
-    let mut draw = || {
-        drawn += 1;
-        bit(drawn - 1)
-    };
-    let found = program.forward_train(&[&inputs], BATCH, &mut draw).unwrap().to_vec();
-    let (outputs, moved) = reference::run(&graph, &parameters, &input, BATCH, &training);
-    for (found, expected) in found.iter().zip(outputs.last().unwrap()) {
-        prop_assert!(close(f64::from(*found), *expected, 1.0), "training {found} {expected}");
-    }
-    for (id, expected) in &moved {
-        for (found, expected) in program.get(*id).unwrap().iter().zip(expected) {
-            prop_assert!(close(f64::from(*found), *expected, 1.0), "statistics {id:?} {found} {expected}");
-        }
-    }
-
-    let weights: Vec<f64> = (0..found.len()).map(|_| f64::from(random.value() as f32)).collect();
-    program.backward(&singles(&weights));
-    let loss = |parameters: &Parameters| {
-        let (outputs, _) = reference::run(&graph, parameters, &input, BATCH, &training);
-        outputs.last().unwrap().iter().zip(&weights).map(|(y, weight)| y * weight).sum::<f64>()
-    };
-    let gradients: Vec<_> =
-        program.gradients().map(|(id, values)| ((id.layer(), id.place()), values.to_vec())).collect();
-    let expected: Vec<_> = parameters
-        .keys()
-        .copied()
-        .filter(|&(layer, place)| trains(layer) && graph.nodes()[layer].parameters[place].trainable())
-        .collect();
-    prop_assert_eq!(gradients.iter().map(|(id, _)| *id).collect::<Vec<_>>(), expected);
-    for (id, found) in gradients {
-        let size = f64::from(found.iter().fold(0.0_f32, |most, value| most.max(value.abs())));
-        for _ in 0..6 {
-            let at = random.below(found.len());
-            let old = parameters[&id][at];
-            let mut at_value = |value: f64| {
-                parameters.get_mut(&id).unwrap()[at] = value;
-                loss(&parameters)
-            };
-            let step = 1e-6;
-            let slope = (at_value(old + step) - at_value(old - step)) / (2.0 * step);
-            at_value(old);
-            let name = graph.nodes()[id.0].name();
-            prop_assert!(
-                close(f64::from(found[at]), slope, size),
-                "gradient of {name} {id:?} at {at}: {} instead of {slope}\n{}",
-                found[at],
-                listing(&graph)
-            );
-        }
-    }
-    Ok(())
-}
-
-fn listing(graph: &Graph) -> String {
-    let line =
-        |(at, node): (usize, &injerto_graph::Node)| format!("{at} {:?} {:?} {}\n", node.layer, node.inputs, node.shape);
-    graph.nodes().iter().enumerate().map(line).collect()
 }
 
 #[test]
-fn random_networks_agree_with_the_reference() {
-    // Always the same cases: a value that lies on a kink by chance would differ on both sides of it.
-    let random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-    let mut runner = TestRunner::new_with_rng(Config { cases: 200, ..Config::default() }, random);
-    runner.run(&any::<u64>(), check).unwrap();
+fn every_operator_is_computed_or_refused_by_name() {
+    for trainer in trainers() {
+        conformance::computes_every_operator(&trainer);
+        conformance::trains_every_operator(&trainer);
+    }
+}
+
+#[test]
+fn random_networks_train_as_their_layers_do_wherever_they_are_cut() {
+    for trainer in trainers() {
+        conformance::computes_random_networks(&trainer, 50);
+        conformance::trains_random_networks(&trainer, 200);
+    }
 }
 
 #[test]
@@ -174,18 +145,20 @@ fn a_frozen_dropout_is_the_identity_and_draws_nothing() {
 /// Another way through the same code: a network whose every size is beyond a tile, a panel and a block.
 #[test]
 fn training_twice_gives_the_same_bits() {
-    let graph = wide();
-    let mut random = Random::new(5);
-    let parameters = parameters(&graph, &mut random);
-    let input: Vec<f32> = (0..4 * graph.input_shape().count()).map(|_| random.value() as f32).collect();
+    trainers().iter().for_each(same_bits);
+}
+
+fn same_bits(trainer: &Training) {
+    let case = Case::new(wide(), 4, 5);
+    let pass = everything(&case.graph, &[2, 4]);
     let train = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let mut program = program(&graph, &parameters, &|_| true, &[2, 4]);
+            let mut program = trainer.compile(&case, &uncut(&case.graph).tail, &[0], &pass).unwrap();
             let mut draws = Random::new(9);
             let mut bits = Vec::new();
             for _ in 0..3 {
-                let output = program.forward_train(&[&input], 4, &mut || draws.bits()).unwrap().to_vec();
+                let output = program.forward_train(&[&case.input], 4, &mut || draws.bits()).unwrap().to_vec();
                 bits.extend(output.iter().map(|value| value.to_bits()));
                 program.backward(&output);
                 for (_, values, gradient) in program.trained_mut() {
@@ -198,6 +171,11 @@ fn training_twice_gives_the_same_bits() {
     };
     let once = train(1);
     assert!(once == train(1) && once == train(2) && once == train(5));
+}
+
+/// A training pass in which every layer trains.
+fn everything(graph: &Graph, batch_statistics: &[usize]) -> Pass {
+    Pass { seed: Some(1), trains: (0..graph.len()).collect(), batch_statistics: batch_statistics.to_vec() }
 }
 
 /// Convolutions of every kind on sizes that do not divide into tiles.
@@ -248,55 +226,45 @@ fn wide() -> Graph {
 }
 
 #[test]
-fn wide_layers_agree_with_the_reference() {
-    let graph = wide();
-    let mut random = Random::new(11);
-    let mut parameters = parameters(&graph, &mut random);
-    let (batch, statistics) = (2, [2, 4, 16]);
-    let input: Vec<f64> = (0..batch * graph.input_shape().count()).map(|_| f64::from(random.value() as f32)).collect();
-    let training = Pass { bits: Some(&|_| u32::MAX), trains: &|_| true, batch_statistics: &statistics };
-    let mut program = program(&graph, &parameters, &|_| true, &statistics);
-    let found = program.forward_train(&[&singles(&input)], batch, &mut || u32::MAX).unwrap().to_vec();
-    let (outputs, _) = reference::run(&graph, &parameters, &input, batch, &training);
-    for (found, expected) in found.iter().zip(outputs.last().unwrap()) {
-        assert!(close(f64::from(*found), *expected, 1.0), "{found} {expected}");
-    }
-    let weights: Vec<f64> = (0..found.len()).map(|_| f64::from(random.value() as f32)).collect();
-    program.backward(&singles(&weights));
-    let gradients: Vec<_> =
-        program.gradients().map(|(id, values)| ((id.layer(), id.place()), values.to_vec())).collect();
-    for (id, found) in gradients {
-        let size = found.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
-        // Along a random direction, so that every value of the gradient takes part.
-        let direction: Vec<f64> = found.iter().map(|_| random.value()).collect();
-        let old = parameters[&id].clone();
-        let mut loss = |step: f64| {
-            let moved = old.iter().zip(&direction).map(|(old, direction)| old + step * direction).collect();
-            parameters.insert(id, moved);
-            let (outputs, _) = reference::run(&graph, &parameters, &input, batch, &training);
-            outputs.last().unwrap().iter().zip(&weights).map(|(y, weight)| y * weight).sum::<f64>()
-        };
-        let slope = (loss(1e-6) - loss(-1e-6)) / 2e-6;
-        loss(0.0);
-        let along: f64 = found.iter().zip(&direction).map(|(found, direction)| f64::from(*found) * direction).sum();
-        let size = f64::from(size) * (found.len() as f64).sqrt();
-        let name = graph.nodes()[id.0].name();
-        assert!((along - slope).abs() <= 1e-3 * size, "gradient of {name} {id:?}: {along} instead of {slope}, {size}");
+fn wide_layers_agree_with_the_specification() {
+    let case = Case::new(wide(), 2, 11);
+    let pass = everything(&case.graph, &[2, 4, 16]);
+    let expected = case.evaluate(&pass);
+    let output = &expected.outputs[case.graph.len() - 1];
+    let dy = Random::new(12).values(output.len(), -1.0, 1.0);
+    let slopes = expected.backward(&dy.iter().map(|&dy| f64::from(dy)).collect::<Vec<_>>()).parameters;
+    for trainer in trainers() {
+        let found = trainer.step(&case, &uncut(&case.graph), &pass, &dy).unwrap();
+        for (found, expected) in found.output.iter().zip(output) {
+            assert!((f64::from(*found) - expected).abs() <= 3e-4, "{found} {expected}");
+        }
+        assert_eq!(found.gradients.keys().collect::<Vec<_>>(), slopes.keys().collect::<Vec<_>>());
+        for (id, found) in &found.gradients {
+            let expected = &slopes[id];
+            // As vectors: among so many values some lie on a kink by chance, and take the slope of its other side.
+            let length = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+            let off = length(&mut found.iter().zip(expected).map(|(&found, expected)| f64::from(found) - expected));
+            let size = length(&mut expected.iter().copied());
+            let name = case.graph.nodes()[id.layer()].name();
+            assert!(
+                off <= 1e-3 * size.max(1e-3),
+                "{}: gradient of {name} {id:?}: off by {off} of {size}",
+                trainer.name()
+            );
+        }
     }
 }
 
 #[test]
 fn a_tiny_batch_is_learnt() {
-    let graph = wide();
-    let mut random = Random::new(3);
-    let parameters = parameters(&graph, &mut random);
-    let input: Vec<f32> = (0..6 * graph.input_shape().count()).map(|_| random.value() as f32).collect();
-    let mut program = program(&graph, &parameters, &|_| true, &[2, 4, 16]);
+    let case = Case::new(wide(), 6, 3);
+    let pass = everything(&case.graph, &[2, 4, 16]);
+    let mut program = Training(Isa::detect()).compile(&case, &uncut(&case.graph).tail, &[0], &pass).unwrap();
     let mut draws = Random::new(2);
     let mut losses = Vec::new();
     let mut moments = vec![Vec::new(); program.gradients().count()];
     for _ in 0..60 {
-        let output = program.forward_train(&[&input], 6, &mut || draws.bits()).unwrap().to_vec();
+        let output = program.forward_train(&[&case.input], 6, &mut || draws.bits()).unwrap().to_vec();
         // Cross-entropy; sample i is of class i modulo 3.
         let truth = |at: usize| at % 3 == at / 3 % 3;
         losses.push((0..18).filter(|&at| truth(at)).map(|at| -output[at].ln()).sum::<f32>() / 6.0);
@@ -331,16 +299,7 @@ fn what_does_not_fit_is_an_error() {
 
 #[test]
 fn a_frozen_kernel_is_packed_once_and_one_that_trains_in_every_step() {
-    let conv = |kernel: usize| Operator::Conv2D {
-        filters: 16,
-        kernel_size: [kernel, kernel],
-        strides: [1, 1],
-        padding: Padding::Same,
-        dilation_rate: [1, 1],
-        groups: 1,
-        use_bias: true,
-        activation: Activation::Linear,
-    };
+    let conv = |kernel: usize| Conv2D::new(16, kernel).same();
     let norm = || Operator::BatchNormalization { epsilon: 1e-3, momentum: 0.9, center: true, scale: true };
     let mut net = Builder::new("tail");
     let x = net.input([8, 8, 16]);
@@ -350,21 +309,20 @@ fn a_frozen_kernel_is_packed_once_and_one_that_trains_in_every_step() {
     // The statistics of this one move in every step, and no kernel is made of them.
     let x = net.add("moving_norm", norm(), &[x]);
     net.add("pool", Operator::GlobalAveragePooling2D { keepdims: false }, &[x]);
-    let graph = net.finish().unwrap();
-    let mut random = Random::new(3);
-    let parameters = parameters(&graph, &mut random);
-    let mut program = program(&graph, &parameters, &|layer| layer >= 3, &[4]);
-    let input: Vec<f32> = (0..2 * 8 * 8 * 16).map(|_| random.value() as f32).collect();
+    let case = Case::new(net.finish().expect("a graph"), 2, 3);
+    let layers = uncut(&case.graph).tail;
+    let pass = Pass { seed: Some(1), trains: (3..6).collect(), batch_statistics: vec![4], ..Pass::inference() };
+    let mut program = Training(Isa::detect()).compile(&case, &layers, &[0], &pass).expect("a program");
     for step in 1..=5 {
-        program.forward_train(&[&input], 2, &mut || 0).unwrap();
+        program.forward_train(&[&case.input], 2, &mut || 0).expect("memory");
         program.backward(&[0.1; 32]);
         program.trained_mut().for_each(|(_, values, _)| values[0] += 0.01);
         assert_eq!(program.packings(), 1 + step);
     }
     // A kernel that is set is packed anew, and only that.
-    program.set((1, 0), &vec![0.5; 3 * 3 * 16 * 16]).unwrap();
-    program.forward(&[&input], 2).unwrap();
+    program.set(ParameterId::new(1, 0), &vec![0.5; 3 * 3 * 16 * 16]).expect("its length");
+    program.forward(&[&case.input], 2).expect("memory");
     assert_eq!(program.packings(), 1 + 5 + 2, "the frozen kernel, and the trained one after its last step");
-    program.forward(&[&input], 2).unwrap();
+    program.forward(&[&case.input], 2).expect("memory");
     assert_eq!(program.packings(), 8);
 }

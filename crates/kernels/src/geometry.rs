@@ -1,0 +1,76 @@
+//! Windows that slide over images.
+
+use injerto_graph::{Padding, Window, window_padding};
+
+/// A window that slides over an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Geometry {
+    /// Height, width and channels of the input.
+    pub(crate) input: [usize; 3],
+    /// Height and width of the output.
+    pub(crate) output: [usize; 2],
+    pub(crate) window: [usize; 2],
+    pub(crate) strides: [usize; 2],
+    pub(crate) dilation: [usize; 2],
+    /// Zeros above and to the left.
+    pub(crate) before: [usize; 2],
+    /// Zeros below and to the right.
+    pub(crate) after: [usize; 2],
+}
+
+impl Geometry {
+    /// Of a window with these options, which shape inference has fitted into the image.
+    pub(crate) fn new(
+        input: [usize; 3],
+        window: [usize; 2],
+        strides: [usize; 2],
+        padding: Padding,
+        dilation: [usize; 2],
+    ) -> Self {
+        let axis = |axis: usize| {
+            window_padding(padding, axis, input[axis], window[axis], strides[axis], dilation[axis])
+                .expect("shape inference has fitted the window")
+        };
+        let [(vertical, height), (horizontal, width)] = [axis(0), axis(1)];
+        let (before, after) = ([vertical.0, horizontal.0], [vertical.1, horizontal.1]);
+        Self { input, output: [height, width], window, strides, dilation, before, after }
+    }
+
+    /// Of a pooling.
+    pub(crate) fn of_window(input: [usize; 3], window: &Window) -> Self {
+        Self::new(input, window.pool_size, window.strides, window.padding, [1, 1])
+    }
+
+    /// Rows of values, for a dense layer or a pointwise convolution.
+    pub(crate) fn pointwise(rows: usize, channels: usize) -> Self {
+        Self {
+            input: [rows, 1, channels],
+            output: [rows, 1],
+            window: [1, 1],
+            strides: [1, 1],
+            dilation: [1, 1],
+            before: [0, 0],
+            after: [0, 0],
+        }
+    }
+
+    /// Whether output pixels are input pixels.
+    pub(crate) fn is_pointwise(&self) -> bool {
+        self.window == [1, 1] && self.before == [0, 0] && self.strides == [1, 1] && self.output == self.input[..2]
+    }
+
+    /// Input row of tap `tap` at output row `at`, or column on axis 1.
+    #[inline(always)]
+    pub(crate) fn source(&self, axis: usize, at: usize, tap: usize) -> Option<usize> {
+        let place = (at * self.strides[axis] + tap * self.dilation[axis]).checked_sub(self.before[axis])?;
+        (place < self.input[axis]).then_some(place)
+    }
+
+    pub(crate) fn pixels(&self) -> usize {
+        self.output[0] * self.output[1]
+    }
+
+    pub(crate) fn input_values(&self) -> usize {
+        self.input.iter().product()
+    }
+}
