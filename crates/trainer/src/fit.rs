@@ -286,11 +286,7 @@ impl Run<'_> {
             }
             // Validation used the moving averages. Before the next epoch the weights come back; after the last one the
             // averages stay.
-            None if !over => {
-                if executor.swap_averages() {
-                    executor.store(&mut self.model.network);
-                }
-            }
+            None if !over && executor.swap_averages() => executor.store(&mut self.model.network),
             None => {}
         }
         progress.turn(over, decision.stop);

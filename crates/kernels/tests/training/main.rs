@@ -311,7 +311,7 @@ fn a_frozen_kernel_is_packed_once_and_one_that_trains_in_every_step() {
     net.add("pool", Operator::GlobalAveragePooling2D { keepdims: false }, &[x]);
     let case = Case::new(net.finish().expect("a graph"), 2, 3);
     let layers = uncut(&case.graph).tail;
-    let pass = Pass { seed: Some(1), trains: (3..6).collect(), batch_statistics: vec![4], ..Pass::inference() };
+    let pass = Pass { seed: Some(1), trains: (3..6).collect(), batch_statistics: vec![4] };
     let mut program = Training(Isa::detect()).compile(&case, &layers, &[0], &pass).expect("a program");
     for step in 1..=5 {
         program.forward_train(&[&case.input], 2, &mut || 0).expect("memory");
