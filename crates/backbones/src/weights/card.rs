@@ -76,7 +76,7 @@ impl BackboneCard {
                 let same = in_inference(own.operator()) == in_inference(graph.nodes()[there].operator());
                 same && inputs(&self.graph, at) == inputs(graph, there)
             }
-            // What is behind the end of a graph that was cut is no difference.
+            // What comes after the end of a graph that was cut is no difference.
             Err(_) => at >= graph.len(),
         })
     }

@@ -177,7 +177,7 @@ fn a_flipped_bit_anywhere_in_a_file_of_ours_is_found() {
         let mut damaged = whole.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
         std::fs::write(&path, &damaged).expect("written");
-        // Only blanks behind the header, and the key of the checksum itself, whose absence is no error, say nothing.
+        // Only blanks after the header, and the key of the checksum itself, whose absence is no error, say nothing.
         let harmless = || -> bool {
             WeightFile::open(&path, &[]).is_ok_and(|file| {
                 let same = file.own(&graph(), &[]).is_ok_and(|found| found == weights);
@@ -341,7 +341,7 @@ proptest! {
         }
     }
 
-    /// Any bytes behind the beginning of any format.
+    /// Any bytes after the beginning of any format.
     #[test]
     fn arbitrary_bytes_never_panic(
         which in 0..5_usize,
