@@ -46,6 +46,8 @@ fn tree(arguments: &[String]) -> Result<Features, String> {
 fn parse(tree: &str) -> Features {
     let mut features = Features::new();
     for (package, enabled) in tree.lines().filter_map(|line| line.split_once('|')) {
+        // Cargo marks a package that a test-only dependency leads back to.
+        let enabled = enabled.strip_suffix(" (*)").unwrap_or(enabled);
         features.entry(package.to_owned()).or_default().insert(enabled.to_owned());
     }
     features
@@ -67,6 +69,11 @@ fn differences(experiment: &Features, tests: &Features) -> Vec<(String, String)>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_package_that_its_own_tests_lead_back_to_is_one() {
+        assert_eq!(parse("a v0.1.0|\nb v0.1.0|\na v0.1.0| (*)\n"), parse("a v0.1.0|\nb v0.1.0|\n"));
+    }
 
     #[test]
     fn features_that_only_tests_take_are_found() {
