@@ -26,7 +26,7 @@ pub enum Arguments {
         #[arg(long)]
         json: bool,
     },
-    /// Delete what is old, or the oldest of what is too much
+    /// Delete features that are old, or the oldest ones until few enough are left
     Prune {
         /// Delete features that were not added to for this many days
         #[arg(long, value_name = "DAYS", required_unless_present = "max_size")]
@@ -66,7 +66,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Deletes verdicts on images' files that are older, or more in all; the oldest go first.
+/// Deletes verdicts on images' files that are too old, or too many in all; the oldest go first.
 fn forget(folder: &Path, age: Option<Duration>, most: Option<u64>) -> Result<Vec<Kept>> {
     let (now, mut total, mut removed) = (SystemTime::now(), 0_u64, Vec::new());
     for file in kept(folder)? {

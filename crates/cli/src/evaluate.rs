@@ -8,13 +8,13 @@ use clap::{Args, ValueEnum};
 use injerto_backbones::weights::Cache;
 use injerto_data::{OnCorrupt, Skipped};
 use injerto_experiment::{Asked, Classifier, Predictor, config, evaluate};
-use injerto_files::{printable, to_text};
+use injerto_files::printable;
 use injerto_graph::summary::grouped;
 use serde_json::{Value, json};
 
 use crate::output::{self, note, out};
 use crate::predict::checkpoint;
-use crate::progress::Progress;
+use crate::progress::watched;
 use crate::summary::parameters;
 use crate::{Common, inventory};
 
@@ -55,7 +55,7 @@ pub struct Arguments {
     /// Look at the middle of each photo only: a square of this share of its shorter side
     #[arg(long, value_name = "SHARE", requires = "backbone")]
     crop: Option<f64>,
-    /// Photos at a time
+    /// Photos per batch
     #[arg(long, default_value_t = 16, requires = "backbone")]
     batch_size: usize,
     /// What to do with files that are no readable images: end with a list of all of them, or leave them out and list them
@@ -91,12 +91,8 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     if let Some(share) = crop {
         classifier.set_crop(share);
     }
-    let bar = output::bar("photos", Some(0), output::COUNTING);
-    let found = evaluate(&classifier, &folder, batch_size, on_corrupt, &mut |done, all| {
-        bar.set_length(all as u64);
-        bar.set_position(done as u64);
-    })?;
-    bar.finish_and_clear();
+    classifier.set_batch_size(batch_size);
+    let found = watched(|watch| evaluate(&classifier, &folder, on_corrupt, watch))?;
     tell_skipped(&found.skipped);
     if json {
         let line = json!({
@@ -117,11 +113,11 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a trained network makes of a folder's photos.
+/// Evaluates a trained network on a folder's photos.
 fn of_run(folder: &Path, run: Option<&Path>, on_corrupt: OnCorrupt, json: bool) -> Result<ExitCode> {
     let predictor = Predictor::load(&checkpoint(run)?, config::Device::Flex)?;
     let Asked { report, inventory, looked, orientation } =
-        predictor.evaluate(folder, on_corrupt, &mut Progress::new())?;
+        watched(|watch| predictor.evaluate(folder, on_corrupt, watch))?;
     let left_out = inventory::left_out(&inventory.left_out);
     if !left_out.is_empty() {
         note!("left out   {left_out}");
@@ -155,7 +151,7 @@ fn of_run(folder: &Path, run: Option<&Path>, on_corrupt: OnCorrupt, json: bool) 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says which files were left out.
+/// Tells which files were left out.
 fn tell_skipped(skipped: &[Skipped]) {
     if !skipped.is_empty() {
         note!("skipped    {} files that are not readable images:", grouped(skipped.len()));
@@ -163,8 +159,8 @@ fn tell_skipped(skipped: &[Skipped]) {
     }
 }
 
-/// The same as JSON.
+/// The files that were left out, as JSON.
 fn skipped(skipped: &[Skipped]) -> Value {
-    let file = |file: &Skipped| json!({ "path": to_text(file.path.as_os_str()), "reason": file.reason });
+    let file = |file: &Skipped| json!({ "path": file.origin.name(), "reason": file.reason });
     skipped.iter().map(file).collect()
 }

@@ -9,7 +9,7 @@ use injerto_experiment::config::ClassWeights;
 use injerto_files::{printable, shown};
 use injerto_graph::summary::grouped;
 
-/// Files that are named; of the others it is said how many they are.
+/// Files that are named at most; the others are counted.
 const MOST_FILES: usize = 10;
 
 /// The lines of the plan that are about images.
@@ -60,7 +60,7 @@ pub fn skipped(prepared: &Prepared) -> Vec<String> {
 
 /// A line for each of the first files, and how many more there are.
 pub fn files(skipped: &[Skipped]) -> Vec<String> {
-    let line = |Skipped { path, reason }: &Skipped| format!("{}: {}", shown(path), printable(reason));
+    let line = |Skipped { origin, reason }: &Skipped| format!("{origin}: {}", printable(reason));
     let mut lines: Vec<String> = skipped.iter().take(MOST_FILES).map(line).collect();
     if skipped.len() > MOST_FILES {
         lines.push(format!("… and {} more", grouped(skipped.len() - MOST_FILES)));
@@ -68,11 +68,11 @@ pub fn files(skipped: &[Skipped]) -> Vec<String> {
     lines
 }
 
-/// Of which classes the split keeps far more or far less than its fraction.
+/// The classes of which the split keeps far more or far less than its fraction, in a line.
 fn uneven(prepared: &Prepared) -> Option<String> {
     let (fraction, validation) = (prepared.config.data.validation_split?, prepared.validation.as_ref()?);
     let (train, held) = (prepared.train.counts(), validation.counts());
-    // By more than a third of the fraction, and by more than one image.
+    // Far means by more than a third of the fraction, and by more than one image.
     let is_far = |train: usize, held: usize| {
         let expected = fraction * (train + held) as f64;
         let off = (held as f64 - expected).abs();

@@ -56,7 +56,7 @@ pub fn parameters(given: &[String]) -> Result<Map<String, Value>> {
     let mut parameters = Map::new();
     for parameter in given {
         let Some((key, value)) = parameter.split_once('=') else { bail!("--param {parameter}: expected KEY=VALUE") };
-        // What is no JSON is a word.
+        // A value that is not JSON is taken as a string.
         let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
         parameters.insert(key.to_owned(), value);
     }

@@ -59,14 +59,14 @@ impl Task {
         let classes: Vec<String> = self.classes().iter().map(|class| (*class).to_owned()).collect();
         let of_class = |label: u32| {
             let drawing = move |index| Drawing { task: self, class: label, seed, series, index };
-            (0..per_class as u32).map(move |index| Sample { origin: Origin::Drawn(drawing(index)), label })
+            (0..per_class as u32).map(move |index| Sample::new(Origin::Drawn(drawing(index)), label))
         };
         let samples = (0..classes.len() as u32).flat_map(of_class).collect();
         Dataset { classes, samples }
     }
 }
 
-/// Writes a generated dataset as PNG files, one folder a class.
+/// Writes a generated dataset as PNG files, one folder per class.
 ///
 /// # Errors
 /// [`DataError::Write`].
@@ -92,9 +92,9 @@ pub struct Drawing {
     pub task: Task,
     /// Position of the class.
     pub class: u32,
-    /// Of the whole dataset.
+    /// Seed of the whole dataset.
     pub seed: u64,
-    /// Training, validation, …
+    /// Which of the datasets with this seed: 0 to train on, 1 to validate by, and others.
     pub series: u32,
     /// Which image of the class.
     pub index: u32,
@@ -363,7 +363,7 @@ impl Leaf {
     }
 }
 
-/// What lies behind: two colours that run into each other, stripes like grass, blurred spots of light.
+/// The background: two colours that run into each other, stripes like grass, blurred spots of light.
 struct Backdrop {
     colors: [Color; 2],
     direction: (f32, f32),

@@ -128,7 +128,7 @@ mod tests {
     use super::*;
     use crate::config::{BatchNorm, Schedule};
 
-    /// Five dense layers, `dense_0` at 2 to `dense_4` at 10, with an activation behind each.
+    /// Five dense layers, `dense_0` at 2 to `dense_4` at 10, with an activation after each.
     fn backbone() -> Graph {
         let mut net = Builder::new("tiny");
         let input = net.input([2, 2, 1]);

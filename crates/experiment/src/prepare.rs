@@ -8,6 +8,7 @@ use injerto_data::folder::{self, Folder, Inventory};
 use injerto_data::generated::Task;
 use injerto_data::look::{Looked, Memory};
 use injerto_data::{Dataset, Loader, LoaderOptions, resize};
+use injerto_files::settled;
 use injerto_graph::{FreezePlan, Graph, Interpolation, Selection};
 use injerto_losses::Loss;
 use injerto_trainer::cache::CacheSettings;
@@ -273,14 +274,10 @@ impl Prepared {
             (self.config.cache.images_mb << 20) / all.max(1) * of
         };
         let validating = LoaderOptions {
-            interpolation: interpolation(self.card.interpolation),
-            crop_to_aspect_ratio: data.crop_to_aspect_ratio,
-            orientation: data.exif_orientation,
-            scaled_decoding: data.scaled_decoding,
             on_corrupt: data.on_corrupt,
             seed: u64::from(seed),
             cache_bytes: room(images(self.validation.as_ref())),
-            ..LoaderOptions::new(self.card.image_size(), data.batch_size)
+            ..pixels(&self.card, data.batch_size)
         };
         let training = LoaderOptions {
             shuffle: data.shuffle.then_some(u64::from(seed)),
@@ -315,13 +312,15 @@ impl Prepared {
     }
 }
 
-/// The absolute path without links; what is not there yet stays as it is.
-fn settled(path: &Path) -> PathBuf {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let found = absolute.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
-    found.map_or(absolute.clone(), |(above, settled)| {
-        settled.join(absolute.strip_prefix(above).expect("it is an ancestor"))
-    })
+/// How images are read for the network of a card, `batch_size` at a time: in training, in evaluations and in predictions.
+pub(crate) fn pixels(card: &ModelCard, batch_size: usize) -> LoaderOptions {
+    LoaderOptions {
+        interpolation: interpolation(card.interpolation),
+        crop_to_aspect_ratio: card.crop_to_aspect_ratio,
+        orientation: card.exif_orientation,
+        scaled_decoding: card.scaled_decoding,
+        ..LoaderOptions::new(card.image_size(), batch_size)
+    }
 }
 
 /// `graph`'s interpolation as `data` calls it: the two crates do not know each other.

@@ -96,7 +96,7 @@ impl fmt::Display for DataChange {
 }
 
 impl SplitList {
-    /// The list of these images below `root`. Every file is read.
+    /// The list of these images below `root`. A file that nobody has looked at, or that has changed since, is read.
     pub fn new(root: &Path, train: &Dataset, validation: Option<&Dataset>) -> Self {
         let sides = [(Side::Train, Some(train)), (Side::Validation, validation)];
         let rows =
@@ -198,6 +198,7 @@ fn path(root: &Path, sample: &Sample) -> String {
     match &sample.origin {
         Origin::File(path) => shown(path.strip_prefix(root).unwrap_or(path)).to_string(),
         Origin::Drawn(drawing) => format!("{drawing:?}"),
+        other => other.to_string(),
     }
 }
 

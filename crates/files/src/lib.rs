@@ -5,11 +5,13 @@
 //! - [`user`]: where this platform keeps a user's caches and data;
 //! - [`shown`], [`printable`]: a path or a name, as it may be printed;
 //! - [`catch_quietly`]: a reader of foreign files that panics is an error, and prints nothing;
+//! - [`absolute`], [`settled`]: where a path leads, with and without its links;
 //! - [`to_text`], [`from_text`], [`shell_word`]: a path as text that is read back, also where it is not UTF-8.
 //!
 //! *Architecture invariant:* this crate knows no other crate of the project and no format of a file.
 
 mod lock;
+mod place;
 mod quiet;
 mod shown;
 mod text;
@@ -17,6 +19,7 @@ pub mod user;
 mod write;
 
 pub use lock::{Lock, LockError};
+pub use place::{absolute, settled};
 pub use quiet::catch_quietly;
 pub use shown::{Printable, is_plain, printable, shown};
 pub use text::{from_text, shell_word, to_text};

@@ -1,13 +1,11 @@
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use injerto_data::Loader;
 
 use crate::metrics::{Accumulator, Predictions, Report};
-use crate::{Event, Model, Observer, Runner, TrainError};
+use crate::{Event, ModelCard, Runner, TrainError, Watch};
 
-impl Model {
-    /// What the network, as `runner`, says of all images of `loader`, in inference, with the mean loss; `None` if it was stopped. The
-    /// observer is told as of the frozen prefix: so many images of so many.
+impl ModelCard {
+    /// Runs the card's network, compiled as `runner`, over all images of `loader` in inference, and returns the mean loss and the
+    /// predictions; `None` if it was stopped. The observer hears [`Event::Evaluated`] after each batch.
     ///
     /// # Errors
     /// Images that cannot be read, labels that do not fit.
@@ -15,16 +13,15 @@ impl Model {
         &self,
         runner: &Runner,
         loader: &Loader,
-        observer: &mut dyn Observer,
-        stop: &AtomicBool,
+        watch: &mut Watch<'_>,
     ) -> Result<Option<(f64, Predictions)>, TrainError> {
-        let loss = &self.card.loss;
-        let (mut running, mut predictions) = (Accumulator::default(), Predictions::new(self.card.classes.len()));
+        let loss = &self.loss;
+        let (mut running, mut predictions) = (Accumulator::default(), Predictions::new(self.classes.len()));
         let (total, mut done) = (loader.len(), 0);
         let order: Vec<usize> = (0..total).collect();
         for batch in loader.batches(&order) {
             let batch = batch?;
-            if stop.load(Ordering::Relaxed) {
+            if watch.is_stopped() {
                 return Ok(None);
             }
             if !batch.labels.is_empty() {
@@ -34,7 +31,7 @@ impl Model {
                 predictions.take(loss, outputs, &batch.labels);
             }
             done = (done + loader.batch_size()).min(total);
-            observer.observe(&Event::Prefix { done, total });
+            watch.observer.observe(&Event::Evaluated { done, total });
         }
         if predictions.is_empty() {
             return Err(TrainError::NoImages { subset: "validation" });
@@ -42,20 +39,19 @@ impl Model {
         Ok(Some((running.loss(), predictions)))
     }
 
-    /// The same, as figures.
+    /// [`ModelCard::evaluate`], as figures.
     ///
     /// # Errors
-    /// As [`Model::evaluate`]'s.
+    /// As [`ModelCard::evaluate`]'s.
     pub fn report(
         &self,
         runner: &Runner,
         loader: &Loader,
-        observer: &mut dyn Observer,
-        stop: &AtomicBool,
+        watch: &mut Watch<'_>,
     ) -> Result<Option<Report>, TrainError> {
-        let found = self.evaluate(runner, loader, observer, stop)?;
+        let found = self.evaluate(runner, loader, watch)?;
         Ok(found.and_then(|(loss, predictions)| {
-            let report = Report::new(&predictions, &self.card.classes)?;
+            let report = Report::new(&predictions, &self.classes)?;
             Some(Report { loss: Some(loss), ..report })
         }))
     }

@@ -11,7 +11,7 @@ use crate::executor::{self, Executor};
 use crate::feed::{Feed, KeptFeatures, Spent};
 use crate::history::{Best, EpochRecord};
 use crate::metrics::{Accumulator, Predictions, Report};
-use crate::observer::{Event, Observer};
+use crate::observer::{Event, Observer, Watch};
 use crate::optimizer::OptimizerState;
 use crate::pass::{Judge, TrainingEpoch, validate};
 use crate::plan::PhasePlan;
@@ -103,25 +103,23 @@ pub fn check_compiles(model: &Model, plans: &[PhasePlan], kernels: bool) -> Resu
     Ok(())
 }
 
-/// A training that has not begun.
-pub struct Fit<'a> {
+/// A training that has not begun: what to train on, through which phases, and how. It is owned, so that whoever trains can hold it
+/// and hand it to another thread.
+#[derive(Debug, Clone)]
+pub struct Fit {
     /// Images to learn from.
-    pub train: &'a Loader,
+    pub train: Loader,
     /// Images to judge by after each epoch.
-    pub validation: Option<&'a Loader>,
+    pub validation: Option<Loader>,
     /// One after the other, made for this model and these images.
-    pub plans: &'a [PhasePlan],
+    pub plans: Vec<PhasePlan>,
     /// How.
-    pub settings: &'a Settings,
+    pub settings: Settings,
     /// Where each epoch's files go; `None` keeps nothing.
-    pub checkpoints: Option<&'a Checkpoints>,
-    /// Who is told.
-    pub observer: &'a mut dyn Observer,
-    /// Set from outside, it ends the training after the current batch.
-    pub stop: &'a AtomicBool,
+    pub checkpoints: Option<Checkpoints>,
 }
 
-impl Fit<'_> {
+impl Fit {
     /// Trains `model` through all phases; at the end it holds the weights of the last epoch (the best ones are in the
     /// checkpoint).
     ///
@@ -130,8 +128,15 @@ impl Fit<'_> {
     ///
     /// # Errors
     /// Images, weights or loss that do not fit; divergence; files that cannot be written.
-    pub fn run(self, model: &mut Model, progress: Option<Progress>) -> Result<Fitted, TrainError> {
-        let Self { train, validation, plans, settings, checkpoints, observer, stop } = self;
+    pub fn run(
+        &self,
+        model: &mut Model,
+        progress: Option<Progress>,
+        watch: &mut Watch<'_>,
+    ) -> Result<Fitted, TrainError> {
+        let Self { train, plans, settings, .. } = self;
+        let (validation, checkpoints) = (self.validation.as_ref(), self.checkpoints.as_ref());
+        let Watch { observer, stop } = watch;
         let phases: Vec<Phase> = plans.iter().map(|plan| plan.phase.clone()).collect();
         check_monitors(&phases, &settings.best, validation.is_some())?;
         let judge = Judge {
@@ -144,7 +149,19 @@ impl Fit<'_> {
         let mut reopened = progress.go_on_with(&phases)?;
         let before = (progress.seconds, progress.images);
         let (seconds, images, began) = (Seconds::default(), 0, Instant::now());
-        let mut run = Run { model, train, validation, settings, judge, observer, stop, seconds, images, began, before };
+        let mut run = Run {
+            model,
+            train,
+            validation,
+            settings,
+            judge,
+            observer: &mut **observer,
+            stop,
+            seconds,
+            images,
+            began,
+            before,
+        };
         let mut features: Option<KeptFeatures> = None;
         while progress.phases_done < plans.len() && !run.stopped() {
             let plan = &plans[progress.phases_done];
@@ -183,8 +200,8 @@ impl Fit<'_> {
 /// Adds the files that the loaders have left out to those that are known.
 fn take_skipped(known: &mut Vec<(String, String)>, train: &Loader, validation: Option<&Loader>) {
     let found = train.skipped().into_iter().chain(validation.iter().flat_map(|loader| loader.skipped()));
-    for Skipped { path, reason } in found {
-        let entry = (injerto_files::to_text(path.as_os_str()).into_owned(), reason);
+    for Skipped { origin, reason } in found {
+        let entry = (origin.name().into_owned(), reason);
         if !known.contains(&entry) {
             known.push(entry);
         }

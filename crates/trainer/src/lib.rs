@@ -7,10 +7,10 @@
 //! - [`schedule`]: learning rates that move from step to step;
 //! - [`callbacks`]: early stopping and falling learning rates;
 //! - [`history`]: what each epoch brought, and the memory of the best;
-//! - [`cache`]: features of the frozen prefix, computed once an image and kept;
+//! - [`cache`]: features of the frozen prefix, computed once per image and kept;
 //! - [`metrics`]: what a network's predictions are worth;
 //! - [`Checkpoints`]: what is written after each epoch, and [`Progress`]: how a run goes on from it;
-//! - [`Observer`]: how progress is shown and recorded.
+//! - [`Observer`], [`Watch`]: how progress is shown and recorded, and how a run is stopped.
 //!
 //! *Architecture invariant:* nothing is printed here, and no configuration file is read.
 
@@ -36,11 +36,11 @@ mod runner;
 pub mod schedule;
 mod tail;
 
-pub use checkpoint::Checkpoints;
+pub use checkpoint::{Checkpoints, LastEpoch};
 pub use error::TrainError;
 pub use fit::{Fit, Fitted, Seconds, Settings, check_compiles, check_monitors};
 pub use model::{Model, ModelCard};
-pub use observer::{Event, Observer};
+pub use observer::{Event, Observer, Watch};
 pub use phase::{BatchNorm, Phase};
 pub use plan::{Feeding, PhasePlan};
 pub use progress::{Asked, Ended, Lengthened, Progress};

@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::history::EpochRecord;
 
 /// What happens during a run, for whoever shows or records it.
@@ -21,12 +23,26 @@ pub enum Event<'a> {
         /// Values that cross from prefix to tail per image.
         boundary: usize,
     },
-    /// The frozen prefix has run over this many images; it runs once an image, not once an epoch.
+    /// The frozen prefix has run over this many images; it runs once per image, not once per epoch.
     Prefix {
         /// Images done.
         done: usize,
         /// All images.
         total: usize,
+    },
+    /// The network has run over this many images, in inference and for no training: an evaluation, or advice.
+    Evaluated {
+        /// Images done.
+        done: usize,
+        /// All images.
+        total: usize,
+    },
+    /// Another training of the same network begins, to compare with.
+    ComparisonBegan {
+        /// Its seed.
+        seed: u32,
+        /// Whether it begins with fresh weights instead of the backbone's.
+        from_scratch: bool,
     },
     /// A training step is done.
     Batch {
@@ -68,6 +84,21 @@ pub enum Event<'a> {
 pub trait Observer {
     /// Something happened. An observer that can fail keeps its error until it is asked.
     fn observe(&mut self, event: &Event<'_>);
+}
+
+/// Who watches a call that takes its time: who is told what happens, and what ends it from outside. It is borrowed for that call.
+pub struct Watch<'a> {
+    /// Who is told.
+    pub observer: &'a mut dyn Observer,
+    /// Set from outside, it ends the work after the current batch.
+    pub stop: &'a AtomicBool,
+}
+
+impl Watch<'_> {
+    /// Whether the work is to end.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
 }
 
 /// Tells nobody.

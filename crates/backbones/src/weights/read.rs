@@ -25,12 +25,12 @@ pub(super) struct Raw {
 /// Numbers that are not converted before they are known to be wanted.
 enum Source {
     Bytes { dtype: Dtype, file: Arc<Vec<u8>>, range: Range<usize> },
-    Reader(Box<dyn Fn() -> Result<Vec<f32>, String>>),
+    Reader(Box<dyn Fn() -> Result<Vec<f32>, String> + Send>),
 }
 
 impl Raw {
     /// A tensor that a format's own reader reads.
-    pub(super) fn lazy(shape: Vec<usize>, read: impl Fn() -> Result<Vec<f32>, String> + 'static) -> Self {
+    pub(super) fn lazy(shape: Vec<usize>, read: impl Fn() -> Result<Vec<f32>, String> + Send + 'static) -> Self {
         Self { shape, source: Source::Reader(Box::new(read)) }
     }
 

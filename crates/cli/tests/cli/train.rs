@@ -6,36 +6,8 @@ use serde_json::Value;
 
 use crate::{contains, run};
 
-/// Two phases on a few drawn images, with everything that draws random numbers: shuffling, dropout, fresh weights.
-pub const TINY: &str = r#"
-name = "tiny"
-seed = 7
-
-[data]
-generated = "flowers"
-train_per_class = 12
-validation_per_class = 4
-image_size = [32, 32]
-batch_size = 8
-
-[backbone]
-plugin = "small_cnn"
-weights = "none"
-parameters = { filters = [4, 8] }
-
-[head]
-dropout = 0.2
-
-[[phases]]
-name = "head"
-epochs = 2
-
-[[phases]]
-name = "all"
-epochs = 4
-unfreeze = "all"
-batch_norm = "update"
-"#;
+/// The experiment that examples, tests and proofs train.
+pub const TINY: &str = include_str!("../../../experiment/examples/tiny.toml");
 
 /// A folder with the experiment in it.
 pub fn folder() -> tempfile::TempDir {

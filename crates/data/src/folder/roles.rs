@@ -12,7 +12,7 @@ use super::{composed, listed};
 pub(super) enum Role {
     Training,
     Validation,
-    /// For a test after everything else; it validates where nothing else does.
+    /// To test with after training. Where there are no other images to validate by, these validate.
     Test,
 }
 

@@ -224,12 +224,12 @@ fn as_file(path: &Path, bytes: &[u8]) {
 
 fn predict(run: &Path, scratch: &Path) -> Result<Ready> {
     let corpus = vec![std::fs::read(run.join(Checkpoints::BEST))?];
-    let (checkpoint, picture) = (scratch.join("input.safetensors"), scratch.join("picture.png"));
-    as_file(&picture, &seeds::pictures(image::ImageFormat::Png)[0]);
+    let (checkpoint, picture) =
+        (scratch.join("input.safetensors"), seeds::pictures(image::ImageFormat::Png)[0].clone());
     ready(corpus, move |bytes| {
         as_file(&checkpoint, bytes);
         let Ok(predictor) = Predictor::load(&checkpoint, config::Device::Flex) else { return false };
-        predictor.predict(&picture).is_ok()
+        predictor.predict([picture.clone()]).all(|said| said.is_ok())
     })
 }
 

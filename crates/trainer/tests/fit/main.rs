@@ -19,7 +19,7 @@ use injerto_trainer::cache::{CacheSettings, FeaturePrecision};
 use injerto_trainer::history::{Best, EpochRecord, Metric, Mode};
 use injerto_trainer::optimizer::OptimizerConfig;
 use injerto_trainer::{
-    BatchNorm, Checkpoints, Event, Feeding, Fit, Fitted, Model, ModelCard, Observer, Phase, PhasePlan, Settings,
+    BatchNorm, Checkpoints, Event, Feeding, Fit, Fitted, Model, ModelCard, Observer, Phase, PhasePlan, Settings, Watch,
 };
 
 const CLASSES: u32 = 3;
@@ -123,22 +123,16 @@ fn plans(
     phases.iter().map(|phase| PhasePlan::resolve(phase, graph, backbone_layers, &feeding)).collect()
 }
 
-/// Runs `phases` on `model`, from the checkpoint in `folder` if there is one, and stops in the epoch behind `epochs`.
+/// Runs `phases` on `model`, from the checkpoint in `folder` if there is one, and stops in the epoch after `epochs`.
 fn run(model: &mut Model, phases: &[Phase], budget: usize, folder: Option<&Path>, epochs: usize) -> Fitted {
     let checkpoints = folder.map(|folder| Checkpoints::new(folder, true));
     let progress = checkpoints.as_ref().and_then(|checkpoints| checkpoints.resume(model).expect("can be read"));
     let stop = AtomicBool::new(false);
     let (train, validation, settings) = (loader(6, 0), loader(3, 1), settings(budget));
-    let fit = Fit {
-        train: &train,
-        validation: Some(&validation),
-        plans: &plans(phases, model, (&train, Some(&validation)), None, &settings),
-        settings: &settings,
-        checkpoints: checkpoints.as_ref(),
-        observer: &mut StopAfter { epochs, stop: &stop },
-        stop: &stop,
-    };
-    fit.run(model, progress).expect("trains")
+    let plans = plans(phases, model, (&train, Some(&validation)), None, &settings);
+    let fit = Fit { train, validation: Some(validation), plans, settings, checkpoints };
+    let mut watch = Watch { observer: &mut StopAfter { epochs, stop: &stop }, stop: &stop };
+    fit.run(model, progress, &mut watch).expect("trains")
 }
 
 /// The whole of `phases` on a fresh model.
@@ -232,16 +226,9 @@ fn kernels_train_as_burns_operators_do() {
     let stop = AtomicBool::new(false);
     let settings = Settings { kernels: false, ..settings(1 << 20) };
     let (train, validation) = (loader(6, 0), loader(3, 1));
-    let fit = Fit {
-        train: &train,
-        validation: Some(&validation),
-        plans: &plans(&phases, &burns, (&train, Some(&validation)), None, &settings),
-        settings: &settings,
-        checkpoints: None,
-        observer: &mut (),
-        stop: &stop,
-    };
-    let fitted = fit.run(&mut burns, None).expect("trains");
+    let plans = plans(&phases, &burns, (&train, Some(&validation)), None, &settings);
+    let fit = Fit { train, validation: Some(validation), plans, settings, checkpoints: None };
+    let fitted = fit.run(&mut burns, None, &mut Watch { observer: &mut (), stop: &stop }).expect("trains");
     for (a, b) in ours_history.iter().zip(&fitted.history) {
         assert!((a.loss - b.loss).abs() < 1e-3 * b.loss, "{a:?} is not {b:?}");
         assert_eq!(a.val_accuracy, b.val_accuracy, "{a:?} is not {b:?}");
