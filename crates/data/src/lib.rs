@@ -11,6 +11,8 @@
 //!
 //! *Architecture invariant:* no Burn and no network: pixels are `Vec<f32>`, `[height, width, 3]`, 0 to 255.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod ahead;
 pub mod augment;
 mod budget;

@@ -11,6 +11,8 @@
 //! *Architecture invariant:* nothing is printed here; who watches is told through [`injerto_trainer::Watch`], which is
 //! borrowed for one call. All else is owned.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod advise;
 pub mod config;
 mod environment;

@@ -14,6 +14,8 @@
 //!
 //! *Architecture invariant:* nothing is printed here, and no configuration file is read.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod cache;
 pub mod callbacks;
 mod checkpoint;
