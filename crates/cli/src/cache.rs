@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
 use injerto_backbones::weights::Cache;
-use injerto_data::look::{Kept, kept};
+use injerto_data::look::{VerdictFile, verdict_files};
 use injerto_files::{printable, shown, to_text};
 use injerto_trainer::cache::{CachedSpace, clear, list, prune};
 use serde_json::json;
@@ -46,7 +46,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     // How old, and how much in all, what stays may be.
     let (age, most) = match arguments {
         Arguments::List { json } => {
-            show(&list(&folder)?, &kept(&looked)?, *json)?;
+            show(&list(&folder)?, &verdict_files(&looked)?, *json)?;
             return Ok(ExitCode::SUCCESS);
         }
         Arguments::Prune { older_than, max_size } => {
@@ -67,9 +67,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// Deletes verdicts on images' files that are too old, or too many in all; the oldest go first.
-fn forget(folder: &Path, age: Option<Duration>, most: Option<u64>) -> Result<Vec<Kept>> {
+fn forget(folder: &Path, age: Option<Duration>, most: Option<u64>) -> Result<Vec<VerdictFile>> {
     let (now, mut total, mut removed) = (SystemTime::now(), 0_u64, Vec::new());
-    for file in kept(folder)? {
+    for file in verdict_files(folder)? {
         let old = age.is_some_and(|age| now.duration_since(file.modified).is_ok_and(|since| since > age));
         total += file.bytes;
         if old || most.is_some_and(|most| total > most) {
@@ -81,7 +81,7 @@ fn forget(folder: &Path, age: Option<Duration>, most: Option<u64>) -> Result<Vec
     Ok(removed)
 }
 
-fn show(spaces: &[CachedSpace], looked: &[Kept], as_json: bool) -> Result<()> {
+fn show(spaces: &[CachedSpace], looked: &[VerdictFile], as_json: bool) -> Result<()> {
     if as_json {
         let seconds = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let space = |space: &CachedSpace| {
@@ -90,7 +90,7 @@ fn show(spaces: &[CachedSpace], looked: &[Kept], as_json: bool) -> Result<()> {
                 "bytes": space.bytes, "modified": seconds(space.modified),
             })
         };
-        let file = |file: &Kept| json!({ "looked": to_text(file.path.as_os_str()), "bytes": file.bytes, "modified": seconds(file.modified) });
+        let file = |file: &VerdictFile| json!({ "looked": to_text(file.path.as_os_str()), "bytes": file.bytes, "modified": seconds(file.modified) });
         return Ok(output::json(&spaces.iter().map(space).chain(looked.iter().map(file)).collect::<Vec<_>>())?);
     }
     if spaces.is_empty() {

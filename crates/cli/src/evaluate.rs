@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use injerto_backbones::weights::Cache;
 use injerto_data::{OnCorrupt, Skipped};
-use injerto_experiment::{Asked, Classifier, Predictor, config, evaluate};
+use injerto_experiment::{Classifier, FolderEvaluation, Predictor, config, evaluate};
 use injerto_files::printable;
 use injerto_graph::summary::grouped;
 use serde_json::{Value, json};
@@ -116,7 +116,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
 /// Evaluates a trained network on a folder's photos.
 fn of_run(folder: &Path, run: Option<&Path>, on_corrupt: OnCorrupt, json: bool) -> Result<ExitCode> {
     let predictor = Predictor::load(&checkpoint(run)?, config::Device::Flex)?;
-    let Asked { report, inventory, looked, orientation } =
+    let FolderEvaluation { report, inventory, looked, orientation } =
         watched(|watch| predictor.evaluate(folder, on_corrupt, watch))?;
     let left_out = inventory::left_out(&inventory.left_out);
     if !left_out.is_empty() {

@@ -177,8 +177,8 @@ pub struct Decoded {
 impl LoaderOptions {
     /// Images without labels, decoded by all cores ahead of use, [`LoaderOptions::batch_size`] at a time and in their order. An
     /// image that cannot be read is an error in its own place. Images are taken from the iterator as they are wanted, by
-    /// another thread, and four batches of them are in memory at most, however many come. After
-    /// [`DataError::Stopped`] there is nothing more.
+    /// another thread, and four batches of them are in memory at most, however many come. A batch is decoded once the iterator
+    /// has given all of its images. After [`DataError::Stopped`] there is nothing more.
     ///
     /// Nothing is changed at random or kept in memory: of these options only those count that decide how an image is read.
     pub fn stream<I>(&self, images: I) -> Batches<Decoded>

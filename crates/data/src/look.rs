@@ -25,13 +25,13 @@ pub struct Looked {
     pub turned: usize,
 }
 
-/// Where verdicts on files are kept, so that the next look at them costs nothing.
+/// The file in which verdicts on the files of a folder are kept, so that the next look at them costs nothing.
 ///
 /// A verdict belongs to a file's path below the root and to the file's size and times, one of which changes when somebody writes
 /// to the file. Files that were written within the last two seconds are looked at again, since a clock may not tell two
 /// writes apart.
 #[derive(Debug)]
-pub struct Memory {
+pub struct Verdicts {
     path: PathBuf,
     root: PathBuf,
 }
@@ -43,7 +43,7 @@ const VERSION: u32 = 2;
 type Verdict = Result<(Examined, Fingerprint), String>;
 type Key = [u8; 16];
 
-impl Memory {
+impl Verdicts {
     /// For the images of `root`, in a folder of the user's caches.
     pub fn new(cache: &Path, root: &Path) -> Self {
         let whole = root.canonicalize().unwrap_or_else(|_| root.to_owned());
@@ -61,7 +61,7 @@ impl Memory {
         hash.finalize()[..16].try_into().expect("SHA-256 has 32 bytes")
     }
 
-    /// Verdicts that are kept; none of a file that is not as it was written.
+    /// The verdicts that are kept; none where the file is damaged.
     fn read(&self) -> HashMap<Key, Verdict> {
         let Ok(text) = std::fs::read_to_string(&self.path) else { return HashMap::new() };
         let Some((sum, lines)) = text.split_once('\n') else { return HashMap::new() };
@@ -99,7 +99,7 @@ impl Memory {
 
 /// A file of verdicts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
+pub struct VerdictFile {
     /// The file.
     pub path: PathBuf,
     /// Its size.
@@ -112,21 +112,21 @@ pub struct Kept {
 ///
 /// # Errors
 /// A folder that cannot be listed.
-pub fn kept(cache: &Path) -> std::io::Result<Vec<Kept>> {
+pub fn verdict_files(cache: &Path) -> std::io::Result<Vec<VerdictFile>> {
     let entries = match std::fs::read_dir(cache) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
     };
-    let mut kept = Vec::new();
+    let mut files = Vec::new();
     for entry in entries {
         let entry = entry?;
         let metadata = entry.metadata()?;
         if metadata.is_file() {
-            kept.push(Kept { path: entry.path(), bytes: metadata.len(), modified: metadata.modified()? });
+            files.push(VerdictFile { path: entry.path(), bytes: metadata.len(), modified: metadata.modified()? });
         }
     }
-    kept.sort_by(|a, b| b.modified.cmp(&a.modified).then_with(|| a.path.cmp(&b.path)));
-    Ok(kept)
+    files.sort_by(|a, b| b.modified.cmp(&a.modified).then_with(|| a.path.cmp(&b.path)));
+    Ok(files)
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -141,10 +141,10 @@ fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
 }
 
 /// Looks at every file, by all cores: whether it can be decoded, and how the camera was held. Of ordinary JPEGs no pixels
-/// are made, so that this takes a third of the time of decoding them; with a `memory`, files that were seen before cost
+/// are made, so that this takes a third of the time of decoding them; with `verdicts`, files that were seen before cost
 /// nothing. `progress` is told how many files are done.
-pub fn look(files: &[&PathBuf], memory: Option<&Memory>, progress: &(dyn Fn(usize) + Sync)) -> Looked {
-    summary(files, &judged(files, memory, progress))
+pub fn look(files: &[&PathBuf], verdicts: Option<&Verdicts>, progress: &(dyn Fn(usize) + Sync)) -> Looked {
+    summary(files, &judged(files, verdicts, progress))
 }
 
 /// What was seen of a file, and the file's state before that where it will tell a later write.
@@ -154,12 +154,12 @@ struct Judged {
     is_new: bool,
 }
 
-fn judged(files: &[&PathBuf], memory: Option<&Memory>, progress: &(dyn Fn(usize) + Sync)) -> Vec<Judged> {
-    let kept = memory.map(Memory::read).unwrap_or_default();
+fn judged(files: &[&PathBuf], verdicts: Option<&Verdicts>, progress: &(dyn Fn(usize) + Sync)) -> Vec<Judged> {
+    let kept = verdicts.map(Verdicts::read).unwrap_or_default();
     let (now, done) = (SystemTime::now(), AtomicUsize::new(0));
     let judge = |file: &&PathBuf| {
         let stamp = Stamp::settled(file, now);
-        let known = memory.zip(stamp).and_then(|(memory, stamp)| kept.get(&memory.key(file, &stamp)));
+        let known = verdicts.zip(stamp).and_then(|(verdicts, stamp)| kept.get(&verdicts.key(file, &stamp)));
         let is_new = known.is_none();
         let verdict = known.cloned().unwrap_or_else(|| {
             let bytes = read(file)?;
@@ -169,12 +169,12 @@ fn judged(files: &[&PathBuf], memory: Option<&Memory>, progress: &(dyn Fn(usize)
         Judged { stamp, verdict, is_new }
     };
     let judged: Vec<Judged> = files.par_iter().with_max_len(1).map(judge).collect();
-    if let Some(memory) = memory.filter(|_| judged.iter().any(|judged| judged.is_new && judged.stamp.is_some())) {
+    if let Some(verdicts) = verdicts.filter(|_| judged.iter().any(|judged| judged.is_new && judged.stamp.is_some())) {
         let mut lines = Vec::new();
         for (file, Judged { stamp, verdict, .. }) in files.iter().zip(&judged) {
-            lines.extend(stamp.as_ref().map(|stamp| (memory.key(file, stamp), verdict)));
+            lines.extend(stamp.as_ref().map(|stamp| (verdicts.key(file, stamp), verdict)));
         }
-        memory.write(&lines);
+        verdicts.write(&lines);
     }
     judged
 }
@@ -191,7 +191,7 @@ fn summary(files: &[&PathBuf], judged: &[Judged]) -> Looked {
 }
 
 impl Looked {
-    /// Itself, if it is so that work can go on.
+    /// Itself, unless a file is unreadable and that is an error.
     ///
     /// # Errors
     /// [`DataError::CorruptFiles`] with [`OnCorrupt::Error`], all of them together.
@@ -213,7 +213,7 @@ impl Folder {
     pub fn look(
         &mut self,
         on_corrupt: OnCorrupt,
-        memory: Option<&Memory>,
+        verdicts: Option<&Verdicts>,
         progress: &(dyn Fn(usize) + Sync),
     ) -> Result<Looked, DataError> {
         let samples =
@@ -224,7 +224,7 @@ impl Folder {
                 _ => None,
             })
             .unzip();
-        let judged = judged(&files, memory, progress);
+        let judged = judged(&files, verdicts, progress);
         let looked = summary(&files, &judged).accepted(on_corrupt)?;
         for (seen, Judged { stamp, verdict, .. }) in seen.into_iter().zip(judged) {
             *seen = stamp.zip(verdict.ok()).map(|(stamp, (_, content))| Seen { stamp, content });

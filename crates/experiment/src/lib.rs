@@ -35,7 +35,7 @@ mod tensorboard;
 pub use error::ExperimentError;
 pub use evaluate::{Classifier, Evaluation, evaluate, imagenet_classes, labelled};
 pub use folder::RunFolder;
-pub use predict::{Asked, Prediction, Predictions, Predictor};
+pub use predict::{FolderEvaluation, Prediction, Predictions, Predictor};
 pub use prepare::{Plan, Prepared, device};
 pub use resume::ChangedKey;
 pub use run::{BestSummary, ImageCounts, Outcome, PhaseSummary, Summary};

@@ -78,7 +78,7 @@ impl Answering {
                 loss.probabilities(self.runner.outputs(&pixels, readable)?).into_data().iter::<f32>().collect()
             }
         };
-        let mut rows = probabilities.chunks_exact(self.classes.len());
+        let mut rows = probabilities.chunks_exact(self.classes.len().max(1));
         let mut answer = |image: Result<(), _>| {
             image?;
             let probabilities = rows.next().expect("there is a row for each image that was read").to_vec();
@@ -138,7 +138,7 @@ pub struct Predictor {
 
 /// How well a network tells the photos of a folder apart, and what of the folder it was not asked about.
 #[derive(Debug)]
-pub struct Asked {
+pub struct FolderEvaluation {
     /// How well.
     pub report: Report,
     /// What was left out of the folder.
@@ -194,7 +194,7 @@ impl Predictor {
         root: &Path,
         on_corrupt: OnCorrupt,
         watch: &mut Watch<'_>,
-    ) -> Result<Option<Asked>, ExperimentError> {
+    ) -> Result<Option<FolderEvaluation>, ExperimentError> {
         let mut found = folder::classes(root)?;
         let known = &self.card.classes;
         let labels: Vec<u32> = found
@@ -216,7 +216,7 @@ impl Predictor {
         let loader = Loader::new(dataset, self.network.options.clone());
         let report = self.card.report(&self.network.runner, &loader, watch)?;
         let (inventory, orientation) = (found.inventory, self.network.options.orientation);
-        Ok(report.map(|report| Asked { report, inventory, looked, orientation }))
+        Ok(report.map(|report| FolderEvaluation { report, inventory, looked, orientation }))
     }
 }
 

@@ -6,7 +6,7 @@ use injerto_backbones::resolve::Ask;
 use injerto_backbones::weights::{Cache, Weights};
 use injerto_data::folder::{self, Folder, Inventory};
 use injerto_data::generated::Task;
-use injerto_data::look::{Looked, Memory};
+use injerto_data::look::{Looked, Verdicts};
 use injerto_data::{Dataset, Loader, LoaderOptions, resize};
 use injerto_files::settled;
 use injerto_graph::{FreezePlan, Graph, Interpolation, Selection};
@@ -127,9 +127,9 @@ impl Prepared {
         // Last of what needs no weights: it takes the longest.
         let looked = match &root {
             Some(root) => {
-                let memory = Memory::new(&cache.looked(), root);
+                let verdicts = Verdicts::new(&cache.looked(), root);
                 let total = train.samples.len() + found_images.validation.as_ref().map_or(0, |held| held.samples.len());
-                found_images.look(config.data.on_corrupt, Some(&memory), &|done| looking(done, total))?
+                found_images.look(config.data.on_corrupt, Some(&verdicts), &|done| looking(done, total))?
             }
             None => Looked::default(),
         };

@@ -266,15 +266,21 @@ fn a_run_leaves_its_folder_and_a_network_that_predicts() {
     contains(&run(at.path(), &["predict", &image]).fails(), &["no run in runs/; name one with --run"]);
 
     // What `evaluate` counts is what `predict` says of each photo.
-    let mut right = 0;
+    let (mut right, mut images, mut lines) = (0, Vec::new(), String::new());
     for folder in std::fs::read_dir(at.path().join("drawn/train")).expect("drawn").flatten() {
         let class = folder.file_name().into_string().expect("a name");
         for image in std::fs::read_dir(folder.path()).expect("drawn").flatten() {
             let image = image.path().display().to_string();
-            let json: Value = run(at.path(), &["predict", &image, "--run", "out", "--json"]).json();
+            let line = run(at.path(), &["predict", &image, "--run", "out", "--json"]).succeeds();
+            let json: Value = serde_json::from_str(&line).expect("JSON");
             right += usize::from(json["classes"][0]["class"] == class.as_str());
+            images.push(image);
+            lines += &line;
         }
     }
+    // Photos that are predicted together have the answers that each has alone, in the order in which they were named.
+    let together: Vec<&str> = ["predict"].into_iter().chain(images.iter().map(String::as_str)).collect();
+    assert_eq!(run(at.path(), &[&together[..], &["--run", "out", "--json"]].concat()).succeeds(), lines);
     let report: Value = run(at.path(), &["evaluate", "drawn/train", "--run", "out", "--json"]).json();
     assert_eq!((report["images"].as_u64(), report["accuracy"].as_f64()), (Some(5), Some(right as f64 / 5.0)));
     let text = run(at.path(), &["evaluate", "drawn/train", "--run", "out"]).succeeds();
