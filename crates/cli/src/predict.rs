@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use injerto_backbones::weights::Cache;
-use injerto_experiment::{Classifier, Predictor, config};
+use injerto_config::Device;
+use injerto_experiment::{Classifier, Predictor};
 use injerto_files::{printable, shown, to_text};
+use injerto_trainer::Checkpoints;
 use serde_json::json;
 
 use crate::Common;
@@ -60,7 +62,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
             let Top { param, weights, .. } = &arguments.top;
             let (mut catalog, cache) = (common.catalog()?, Cache::of_user()?);
             let parameters = parameters(param)?;
-            let on = config::Device::Flex;
+            let on = Device::Flex;
             let classifier = Classifier::new(&mut catalog, backbone, &parameters, weights, &cache, on)?;
             classifier.warnings.iter().for_each(|warning| output::warning(warning));
             Box::new(move |image| {
@@ -69,7 +71,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
             })
         }
         None => {
-            let predictor = Predictor::load(&checkpoint(arguments.run.as_deref())?, config::Device::Flex)?;
+            let predictor = Predictor::load(&checkpoint(arguments.run.as_deref())?, Device::Flex)?;
             Box::new(move |image| Ok(predictor.predict(image)?))
         }
     };
@@ -113,14 +115,14 @@ pub fn checkpoint(run: Option<&Path>) -> Result<PathBuf> {
             newest
         }
     };
-    Ok(if run.is_dir() { run.join("best.safetensors") } else { run })
+    Ok(if run.is_dir() { run.join(Checkpoints::BEST) } else { run })
 }
 
 /// The run that was written to last.
 fn newest(runs: &Path) -> Option<PathBuf> {
     let folders = std::fs::read_dir(runs).ok()?.flatten().map(|entry| entry.path());
     let with_time = folders.filter_map(|path| {
-        let time = path.join("best.safetensors").metadata().ok()?.modified().ok()?;
+        let time = path.join(Checkpoints::BEST).metadata().ok()?.modified().ok()?;
         Some((time, path))
     });
     with_time.max().map(|(_, path)| path)

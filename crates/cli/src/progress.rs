@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use injerto_files::printable;
-use injerto_graph::summary::grouped;
+use injerto_report::words::grouped;
 use injerto_trainer::{Event, Observer};
 
 use crate::output::{self, note, tell};

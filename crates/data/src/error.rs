@@ -1,10 +1,9 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use injerto_files::{printable, shown};
+use injerto_files::{listed, printable, shown};
 
 use crate::Skipped;
-use crate::folder::listed;
 
 /// Why images cannot be had. Every message names the folder or the file.
 #[derive(Debug, Clone, thiserror::Error)]

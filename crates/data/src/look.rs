@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use injerto_files::hex;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -151,10 +152,6 @@ fn changed(metadata: &Metadata) -> (Duration, u64) {
 #[cfg(not(unix))]
 fn changed(_: &Metadata) -> (Duration, u64) {
     (Duration::ZERO, 0)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Looks at every file, by all cores: whether it can be decoded, and how the camera was held. Of ordinary JPEGs no pixels

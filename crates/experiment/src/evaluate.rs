@@ -14,8 +14,7 @@ use injerto_graph::{Activation, Graph, Operator, Preprocessing, WeightSet};
 use injerto_trainer::Runner;
 use serde_json::{Map, Value, json};
 
-use crate::prepare::interpolation;
-use crate::{ExperimentError, config, device};
+use crate::{ExperimentError, device};
 
 /// Number and name of ImageNet's classes, one a line.
 const CLASSES: &str = include_str!("imagenet_classes.txt");
@@ -47,7 +46,7 @@ impl Classifier {
         parameters: &Map<String, Value>,
         weights: &str,
         cache: &Cache,
-        on: config::Device,
+        on: injerto_config::Device,
     ) -> Result<Self, ExperimentError> {
         let found = catalog.find(backbone)?;
         let mut given = parameters.clone();
@@ -113,7 +112,7 @@ impl Classifier {
             if let Some(share) = self.preprocessing.crop {
                 image = resize::center_crop(&image, share);
             }
-            pixels.extend(resize::resize(&image, size, interpolation(self.preprocessing.interpolation), false));
+            pixels.extend(resize::resize(&image, size, self.preprocessing.interpolation, false));
         }
         let outputs = self.runner.values(&pixels, images.len())?.swap_remove(0);
         Ok(outputs.chunks_exact(outputs.len() / images.len().max(1)).map(<[f32]>::to_vec).collect())

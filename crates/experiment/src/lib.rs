@@ -1,6 +1,5 @@
 //! The TOML file that describes an experiment, and the run that it describes.
 //!
-//! - [`config`]: the schema, its diagnostics, `--set`, and the resolved file;
 //! - [`Prepared`]: everything found and checked: images, plugin, weights, head, loss, phases. Nothing has been trained;
 //! - [`run`]: the training, in the [`RunFolder`] that it leaves, and [`Prepared::resume`]: how it goes on;
 //! - [`Predictor`]: a checkpoint put to use;
@@ -11,7 +10,6 @@
 //! *Architecture invariant:* nothing is printed here; who watches is told through [`injerto_trainer::Observer`].
 
 pub mod advise;
-pub mod config;
 mod environment;
 mod error;
 mod evaluate;

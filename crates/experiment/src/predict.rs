@@ -5,11 +5,11 @@ use injerto_data::decode::Orientation;
 use injerto_data::folder::{self, Inventory};
 use injerto_data::look::Looked;
 use injerto_data::{Loader, LoaderOptions, OnCorrupt, Origin, Sample};
+use injerto_losses::CrossEntropy as _;
 use injerto_trainer::metrics::Report;
 use injerto_trainer::{Model, Observer, Runner};
 
-use crate::prepare::interpolation;
-use crate::{ExperimentError, config, device};
+use crate::{ExperimentError, device};
 
 /// A trained network that names what is on photos, and says how well it does. It needs its checkpoint alone: neither plugin
 /// nor experiment.
@@ -38,10 +38,10 @@ impl Predictor {
     ///
     /// # Errors
     /// A file that is no checkpoint, a device that is not there.
-    pub fn load(checkpoint: &Path, on: config::Device) -> Result<Self, ExperimentError> {
+    pub fn load(checkpoint: &Path, on: injerto_config::Device) -> Result<Self, ExperimentError> {
         let model = Model::load(checkpoint, &device(on)?)?;
         let options = LoaderOptions {
-            interpolation: interpolation(model.card.interpolation),
+            interpolation: model.card.interpolation,
             crop_to_aspect_ratio: model.card.crop_to_aspect_ratio,
             orientation: model.card.exif_orientation,
             scaled_decoding: model.card.scaled_decoding,

@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use injerto_data::Loader;
+use injerto_losses::CrossEntropy as _;
 
 use crate::metrics::{Accumulator, Predictions, Report};
 use crate::{Event, Model, Observer, Runner, TrainError};

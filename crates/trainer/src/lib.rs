@@ -4,7 +4,6 @@
 //! - [`PhasePlan`]: all that is decided about a phase before its first batch;
 //! - [`Runner`] answers with a trained one;
 //! - [`optimizer`]: Adam and others with Keras's formulas;
-//! - [`schedule`]: learning rates that move from step to step;
 //! - [`callbacks`]: early stopping and falling learning rates;
 //! - [`history`]: what each epoch brought, and the memory of the best;
 //! - [`cache`]: features of the frozen prefix, computed once an image and kept;
@@ -33,7 +32,6 @@ mod phase;
 pub mod plan;
 mod progress;
 mod runner;
-pub mod schedule;
 mod tail;
 
 pub use checkpoint::Checkpoints;
@@ -41,7 +39,7 @@ pub use error::TrainError;
 pub use fit::{Fit, Fitted, Seconds, Settings, check_compiles, check_monitors};
 pub use model::{Model, ModelCard};
 pub use observer::{Event, Observer};
-pub use phase::{BatchNorm, Phase};
+pub use phase::Phase;
 pub use plan::{Feeding, PhasePlan};
 pub use progress::{Asked, Ended, Lengthened, Progress};
 pub use runner::Runner;

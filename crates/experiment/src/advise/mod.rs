@@ -4,12 +4,12 @@
 mod ask;
 mod logme;
 
-use burn::tensor::Device;
+use burn_tensor::Device;
+use injerto_config::Strategy;
 use injerto_graph::Graph;
 use injerto_trainer::Runner;
 use serde::Serialize;
 
-use crate::config::Strategy;
 use crate::{ExperimentError, Prepared};
 
 pub use ask::Ask;

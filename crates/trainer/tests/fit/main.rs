@@ -6,7 +6,7 @@ mod plan;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use burn::tensor::Device;
+use burn_tensor::Device;
 use injerto_backbones::weights::Weights;
 use injerto_data::decode::Orientation;
 use injerto_data::generated::Task;
@@ -14,12 +14,11 @@ use injerto_data::{Dataset, Loader, LoaderOptions};
 use injerto_graph::{
     Activation, Builder, FreezePlan, Graph, Interpolation, LayerRef, Operator, Padding, Preprocessing, Selection,
 };
-use injerto_losses::Loss;
-use injerto_trainer::cache::{CacheSettings, FeaturePrecision};
-use injerto_trainer::history::{Best, EpochRecord, Metric, Mode};
-use injerto_trainer::optimizer::OptimizerConfig;
+use injerto_recipe::{BatchNorm, FeaturePrecision, Loss, Metric, Mode, OptimizerConfig};
+use injerto_trainer::cache::CacheSettings;
+use injerto_trainer::history::{Best, EpochRecord};
 use injerto_trainer::{
-    BatchNorm, Checkpoints, Event, Feeding, Fit, Fitted, Model, ModelCard, Observer, Phase, PhasePlan, Settings,
+    Checkpoints, Event, Feeding, Fit, Fitted, Model, ModelCard, Observer, Phase, PhasePlan, Settings,
 };
 
 const CLASSES: u32 = 3;
