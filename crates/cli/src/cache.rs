@@ -9,6 +9,7 @@ use clap::Subcommand;
 use injerto_backbones::weights::Cache;
 use injerto_data::look::{VerdictFile, verdict_files};
 use injerto_files::{printable, shown, to_text};
+use injerto_report::words;
 use injerto_trainer::cache::{CachedSpace, clear, list, prune};
 use serde_json::json;
 
@@ -62,7 +63,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let verdicts = forget(&looked, age, most.map(|most| most.saturating_sub(features)))?;
     let bytes =
         removed.iter().map(|space| space.bytes).sum::<u64>() + verdicts.iter().map(|file| file.bytes).sum::<u64>();
-    out!("{} deleted, {}", removed.len() + verdicts.len(), readable(bytes))?;
+    out!("{} deleted, {}", removed.len() + verdicts.len(), words::bytes(bytes))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -99,7 +100,7 @@ fn show(spaces: &[CachedSpace], looked: &[VerdictFile], as_json: bool) -> Result
     for space in spaces {
         let side = |shape: &Vec<usize>| shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
         let shapes: Vec<String> = space.shapes.iter().map(side).collect();
-        let (bytes, shapes) = (readable(space.bytes), shapes.join(" + "));
+        let (bytes, shapes) = (words::bytes(space.bytes), shapes.join(" + "));
         let hours = space.modified.elapsed().unwrap_or_default().as_secs() / 3600;
         let age = if hours < 48 { format!("{hours} hours old") } else { format!("{} days old", hours / 24) };
         let network = printable(&space.network).to_string();
@@ -108,19 +109,14 @@ fn show(spaces: &[CachedSpace], looked: &[VerdictFile], as_json: bool) -> Result
     }
     let verdicts: u64 = looked.iter().map(|file| file.bytes).sum();
     if let Some(file) = looked.first() {
-        out!("{:>9}  of what was seen of the images' files of {} folders", readable(verdicts), looked.len())?;
+        out!("{:>9}  of what was seen of the images' files of {} folders", words::bytes(verdicts), looked.len())?;
         out!("           {}", shown(file.path.parent().unwrap_or(Path::new(""))))?;
     }
     let total = verdicts + spaces.iter().map(|space| space.bytes).sum::<u64>();
-    Ok(out!("{:>9}  in all", readable(total))?)
+    Ok(out!("{:>9}  in all", words::bytes(total))?)
 }
 
 const UNITS: [(&str, u64); 4] = [("GB", 1_000_000_000), ("MB", 1_000_000), ("KB", 1_000), ("B", 1)];
-
-fn readable(bytes: u64) -> String {
-    let unit = UNITS.iter().find(|(_, factor)| bytes >= *factor);
-    unit.map_or("0 B".to_owned(), |(unit, factor)| format!("{:.1} {unit}", bytes as f64 / *factor as f64))
-}
 
 fn size(text: &str) -> Result<u64> {
     let upper = text.trim().to_uppercase();

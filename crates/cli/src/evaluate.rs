@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use injerto_backbones::weights::Cache;
+use injerto_config::Device;
 use injerto_data::{OnCorrupt, Skipped};
-use injerto_experiment::{Classifier, FolderEvaluation, Predictor, config, evaluate};
-use injerto_files::printable;
-use injerto_graph::summary::grouped;
+use injerto_experiment::{Classifier, FolderEvaluation, Predictor, evaluate};
+use injerto_files::{printable, to_text};
+use injerto_report::words::grouped;
 use serde_json::{Value, json};
 
 use crate::output::{self, note, out};
@@ -85,7 +86,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     if let Some(share) = crop.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
         bail!("--crop {share}: expected a share of the shorter side, more than 0 and at most 1");
     }
-    let (mut catalog, cache, on) = (common.catalog()?, Cache::of_user()?, config::Device::Flex);
+    let (mut catalog, cache, on) = (common.catalog()?, Cache::of_user()?, Device::Flex);
     let mut classifier = Classifier::new(&mut catalog, &backbone, &parameters(&param)?, &weights, &cache, on)?;
     classifier.warnings.iter().for_each(|warning| output::warning(warning));
     if let Some(share) = crop {
@@ -115,7 +116,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
 
 /// Evaluates a trained network on a folder's photos.
 fn of_run(folder: &Path, run: Option<&Path>, on_corrupt: OnCorrupt, json: bool) -> Result<ExitCode> {
-    let predictor = Predictor::load(&checkpoint(run)?, config::Device::Flex)?;
+    let predictor = Predictor::load(&checkpoint(run)?, Device::Flex)?;
     let FolderEvaluation { report, inventory, looked, orientation } =
         watched(|watch| predictor.evaluate(folder, on_corrupt, watch))?;
     let left_out = inventory::left_out(&inventory.left_out);

@@ -1,13 +1,13 @@
 //! What is said of the images before training: how many there are, what was left out, and what is probably not meant.
 
+use injerto_config::ClassWeights;
 use injerto_data::decode::Orientation;
-use injerto_data::folder::{AllLeftOut, EXTENSIONS, Inventory, Reason, listed};
+use injerto_data::folder::{AllLeftOut, EXTENSIONS, Inventory, Reason};
 use injerto_data::look::Looked;
 use injerto_data::{Dataset, Skipped};
 use injerto_experiment::Prepared;
-use injerto_experiment::config::ClassWeights;
-use injerto_files::{printable, shown};
-use injerto_graph::summary::grouped;
+use injerto_files::{listed, printable, shown};
+use injerto_report::words::grouped;
 
 /// Files that are named at most; the others are counted.
 const MOST_FILES: usize = 10;

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use injerto_backbones::weights::Cache;
-use injerto_experiment::{Classifier, Predictor, config};
+use injerto_config::Device;
+use injerto_experiment::{Classifier, Predictor};
 use injerto_files::{printable, shown, to_text};
 use injerto_trainer::Checkpoints;
 use serde_json::json;
@@ -64,7 +65,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
             let Top { param, weights, .. } = &arguments.top;
             let (mut catalog, cache) = (common.catalog()?, Cache::of_user()?);
             let parameters = parameters(param)?;
-            let on = config::Device::Flex;
+            let on = Device::Flex;
             let classifier = Classifier::new(&mut catalog, backbone, &parameters, weights, &cache, on)?;
             classifier.warnings.iter().for_each(|warning| output::warning(warning));
             Network::Backbone(classifier)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::ProgressBar;
 use injerto_experiment::ExperimentError;
 use injerto_files::printable;
-use injerto_graph::summary::grouped;
+use injerto_report::words::grouped;
 use injerto_trainer::{Event, Observer, Watch};
 
 use crate::output::{self, note, tell};

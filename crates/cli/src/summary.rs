@@ -46,7 +46,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     let summary = Summary::new(&graph, &FreezePlan::new(&graph, &selection)?);
     match arguments.json {
         true => output::json(&summary)?,
-        false => out!("{}", summary.to_text().trim_end_matches('\n'))?,
+        false => out!("{}", injerto_report::network(&summary).trim_end_matches('\n'))?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,9 +1,8 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use injerto_files::{printable, shown};
+use injerto_files::{listed, printable, shown};
 
-use crate::folder::listed;
 use crate::{Origin, Skipped};
 
 /// Why images cannot be found or read. Every message names the folder, the file or the image.

@@ -10,16 +10,18 @@ use std::path::Path;
 use image::{ImageBuffer, Rgb as Pixel};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use serde::Serialize;
 
 use crate::decode::Rgb;
 use crate::{DataError, Dataset, Origin, Sample};
 
-/// What is drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// What is drawn instead of read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Task {
-    /// Five kinds of flowers: the target.
+    /// Five kinds of flowers on varied backgrounds: a target to transfer to.
     Flowers,
-    /// Ten plain figures: the source.
+    /// Ten plain figures, which the shipped backbone learnt from: a source to transfer from.
     Shapes,
 }
 

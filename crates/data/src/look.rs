@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
+use injerto_files::hex;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -127,10 +128,6 @@ pub fn verdict_files(cache: &Path) -> std::io::Result<Vec<VerdictFile>> {
     }
     files.sort_by(|a, b| b.modified.cmp(&a.modified).then_with(|| a.path.cmp(&b.path)));
     Ok(files)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The bytes that [`hex`] wrote; `None` for any other text.

@@ -3,21 +3,9 @@
 //! Every method is separable: an output row or column is a weighted sum of a few input ones. The methods differ only in
 //! which ones and how much, so one pair of loops does them all.
 
-use crate::decode::Rgb;
+pub use injerto_graph::Interpolation;
 
-/// How values between pixels are found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Interpolation {
-    /// Between the two nearest pixels.
-    #[default]
-    Bilinear,
-    /// The nearest pixel.
-    Nearest,
-    /// Keys's cubic with a = -0.5 over the four nearest pixels.
-    Bicubic,
-    /// The mean of what an output pixel covers.
-    Area,
-}
+use crate::decode::Rgb;
 
 /// Resizes an image to `[height, width]` and returns `[height, width, 3]`, 0 to 255 (bicubic values may lie a little outside).
 ///

@@ -15,8 +15,7 @@ use injerto_trainer::{Event, Runner, Watch};
 use serde_json::{Map, Value, json};
 
 use crate::predict::{Answering, Predictions, batch_size};
-use crate::prepare::interpolation;
-use crate::{ExperimentError, config, device};
+use crate::{ExperimentError, device};
 
 /// Number and name of ImageNet's classes, one per line.
 const CLASSES: &str = include_str!("imagenet_classes.txt");
@@ -48,7 +47,7 @@ impl Classifier {
         parameters: &Map<String, Value>,
         weights: &str,
         cache: &Cache,
-        on: config::Device,
+        on: injerto_config::Device,
     ) -> Result<Self, ExperimentError> {
         let found = catalog.find(backbone)?;
         let mut given = parameters.clone();
@@ -84,7 +83,7 @@ impl Classifier {
         let preprocessing = description.preprocessing;
         let runner = Runner::new(network, preprocessing.clone(), on.has_kernels())?;
         let options = LoaderOptions {
-            interpolation: interpolation(preprocessing.interpolation),
+            interpolation: preprocessing.interpolation,
             center_crop: preprocessing.crop,
             ..LoaderOptions::new(runner.image_size(), batch_size(runner.image_size()))
         };

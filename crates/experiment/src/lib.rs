@@ -1,6 +1,5 @@
 //! The TOML file that describes an experiment, and the run that it describes.
 //!
-//! - [`config`]: the schema, its diagnostics, `--set`, and the resolved file;
 //! - [`Prepared`]: everything found and checked: images, plugin, weights, head, loss, phases. Nothing has been trained;
 //! - [`Session`]: a training, new or one that goes on, with the [`RunFolder`] that it leaves;
 //! - [`Predictor`]: a trained network put to use, on files, bytes or pixels;
@@ -14,7 +13,6 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod advise;
-pub mod config;
 mod environment;
 mod error;
 mod evaluate;

@@ -8,12 +8,13 @@ use injerto_data::decode::Orientation;
 use injerto_data::folder::{self, Inventory};
 use injerto_data::look::Looked;
 use injerto_data::{Batches, Decoded, Loader, LoaderOptions, OnCorrupt, Origin};
-use injerto_losses::Loss;
+use injerto_losses::CrossEntropy as _;
+use injerto_recipe::Loss;
 use injerto_trainer::metrics::Report;
 use injerto_trainer::{Model, ModelCard, Runner, Watch};
 
 use crate::prepare::pixels;
-use crate::{ExperimentError, config, device};
+use crate::{ExperimentError, device};
 
 /// What a network says of one image.
 #[derive(Debug, Clone, PartialEq)]
@@ -154,7 +155,7 @@ impl Predictor {
     ///
     /// # Errors
     /// A file that is no checkpoint, a device that is not there.
-    pub fn load(checkpoint: &Path, on: config::Device) -> Result<Self, ExperimentError> {
+    pub fn load(checkpoint: &Path, on: injerto_config::Device) -> Result<Self, ExperimentError> {
         Self::new(Model::load(checkpoint, &device(on)?)?, on)
     }
 
@@ -162,7 +163,7 @@ impl Predictor {
     ///
     /// # Errors
     /// A network that the kernels cannot compile.
-    pub fn new(model: Model, on: config::Device) -> Result<Self, ExperimentError> {
+    pub fn new(model: Model, on: injerto_config::Device) -> Result<Self, ExperimentError> {
         let Model { network, card } = model;
         let options = pixels(&card, batch_size(card.image_size()));
         let runner = Runner::new(network, card.preprocessing.clone(), on.has_kernels())?;

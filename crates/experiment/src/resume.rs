@@ -5,12 +5,12 @@ use std::path::Path;
 
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::weights::Cache;
+use injerto_config::{Config, Images};
 use injerto_data::Dataset;
 use injerto_files::{absolute, shown};
 use injerto_trainer::{Checkpoints, LastEpoch, ModelCard, Progress};
 use serde_json::Value;
 
-use crate::config::{Config, Images};
 use crate::phases::class_weights;
 use crate::split::{DataChange, SplitList};
 use crate::{ExperimentError, Prepared, RunFolder};

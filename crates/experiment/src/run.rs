@@ -1,13 +1,13 @@
 use std::time::Instant;
 
 use burn_tensor::Device;
+use injerto_config::{Config, TransferGainConfig};
 use injerto_data::Loader;
 use injerto_trainer::history::EpochRecord;
 use injerto_trainer::metrics::Report;
 use injerto_trainer::{Checkpoints, Event, Fit, Fitted, Model, Observer, PhasePlan, Progress, Seconds, Watch};
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
 use crate::environment::{environment, peak_memory};
 use crate::gain::{Gain, compare};
 use crate::record::History;
@@ -281,7 +281,7 @@ fn accuracies(history: &[EpochRecord]) -> Vec<f64> {
 fn transfer_gain(
     prepared: &Prepared,
     device: &Device,
-    asked: &crate::config::TransferGainConfig,
+    asked: &TransferGainConfig,
     own: (u32, Vec<f64>),
     watch: &mut Watch<'_>,
 ) -> Result<Option<Gain>, ExperimentError> {

@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use std::path::Path;
 
 use injerto_data::{Dataset, Origin, Sample};
-use injerto_files::shown;
+use injerto_files::{hex, shown};
 use sha2::{Digest, Sha256};
 
 /// The images of a run, in the order in which they are read: `split.csv`.
@@ -134,7 +134,7 @@ impl SplitList {
 
     /// What a checkpoint carries of it.
     pub fn digest(&self) -> String {
-        hex(&Sha256::digest(self.to_csv()))
+        hex(Sha256::digest(self.to_csv()))
     }
 
     /// What has changed from `before` to this.
@@ -200,10 +200,6 @@ fn path(root: &Path, sample: &Sample) -> String {
         Origin::Drawn(drawing) => format!("{drawing:?}"),
         other => other.to_string(),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A field of CSV.

@@ -13,10 +13,11 @@ use injerto_backbones::network::{Network, to_input};
 use injerto_backbones::plugin::{Catalog, Probe, SearchPath, answer_if_asked};
 use injerto_backbones::resolve::Ask;
 use injerto_backbones::weights::Cache;
+use injerto_config::{self as config, Config};
 use injerto_data::Origin;
 use injerto_data::decode::{Orientation, decode};
 use injerto_data::resize::{Interpolation, resize};
-use injerto_experiment::{Classifier, ExperimentError, Prepared, config, evaluate};
+use injerto_experiment::{Classifier, ExperimentError, Prepared, evaluate};
 use injerto_trainer::Watch;
 use serde_json::{Map, Value, json};
 
@@ -128,7 +129,7 @@ fn a_batch_of_photos_tells_that_its_pixels_are_scaled_otherwise_than_in_training
         let text = format!(
             "[data]\nroot = {photos:?}\nvalidation_split = 0.2\nimage_size = [224, 224]\n[backbone]\n{backbone}\n[[phases]]\nepochs = 1\n"
         );
-        let config = config::Config::parse(&text, "test".as_ref(), &[]).expect("an experiment");
+        let config = Config::parse(&text, "test".as_ref(), &[]).expect("an experiment");
         let cache = Cache::of_user().expect("a cache");
         Prepared::new(config, &mut catalog(), &cache).map(|prepared| prepared.warnings.join("\n"))
     };

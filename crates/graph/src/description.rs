@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 
+use injerto_files::nearest;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
 
-use crate::network::nearest;
 use crate::{Graph, GraphError, limits};
 
 /// One backbone that a plugin offers, readable without building anything.
@@ -208,14 +208,14 @@ pub enum ChannelOrder {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Interpolation {
-    /// Half-pixel centres, no antialias: Keras's default.
+    /// Between the two nearest pixels, with half-pixel centres and no antialias: Keras's default.
     #[default]
     Bilinear,
     /// The nearest pixel.
     Nearest,
-    /// Keys's cubic with a = -0.5.
+    /// Keys's cubic with a = -0.5 over the four nearest pixels.
     Bicubic,
-    /// Mean over the covered area.
+    /// The mean of what an output pixel covers.
     Area,
 }
 

@@ -1,12 +1,11 @@
 //! The three cross-entropies of Keras, each with `from_logits`.
 //!
-//! A [`Loss`] is plain data (it stands in the experiment's TOML); [`Loss::forward`] computes it on Burn tensors, so that its
+//! A [`Loss`] is plain data, which stands in the experiment's TOML; [`CrossEntropy`] computes it on Burn tensors, so that its
 //! gradient is autodiff's. Formulas and clipping follow Keras 3 on TensorFlow (`keras/src/losses/losses.py`,
 //! `keras/src/backend/tensorflow/nn.py`), and both values and gradients are tested against it.
 //!
 //! *Architecture invariant:* no network, no data: outputs and labels come in as tensors and class indices.
 
-mod agreement;
 mod class_weights;
 mod cross_entropy;
 #[cfg(test)]
@@ -14,9 +13,8 @@ mod tests;
 
 use burn_tensor::activation::{sigmoid, softmax};
 use burn_tensor::{Device, Tensor, TensorData};
-use serde::{Deserialize, Serialize};
+use injerto_recipe::Loss;
 
-pub use agreement::{Mismatch, OutputActivation};
 pub use class_weights::{balanced, sample_weights};
 pub use cross_entropy::{binary_crossentropy, categorical_crossentropy};
 
@@ -43,7 +41,7 @@ pub enum LossError {
         units: usize,
     },
     /// Soft targets of another shape than the outputs ask for.
-    #[error("soft targets are {found:?}, but {expected:?} is needed: a row an output, a column a class")]
+    #[error("soft targets are {found:?}, but {expected:?} is needed: one row per output, one column per class")]
     Targets {
         /// Shape of the targets.
         found: [usize; 2],
@@ -52,63 +50,44 @@ pub enum LossError {
     },
 }
 
-/// A loss as an experiment names it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Loss {
-    /// For two classes and one output unit; the label is the probability of class 1.
-    BinaryCrossentropy {
-        /// Outputs are logits, not probabilities.
-        #[serde(default)]
-        from_logits: bool,
-        /// Labels are moved this far towards one half.
-        #[serde(default)]
-        label_smoothing: f64,
-    },
-    /// For one output unit a class; labels become one-hot rows.
-    CategoricalCrossentropy {
-        /// Outputs are logits, not probabilities.
-        #[serde(default)]
-        from_logits: bool,
-        /// Labels are moved this far towards uniform.
-        #[serde(default)]
-        label_smoothing: f64,
-    },
-    /// For one output unit a class; labels stay indices.
-    SparseCategoricalCrossentropy {
-        /// Outputs are logits, not probabilities.
-        #[serde(default)]
-        from_logits: bool,
-    },
-}
-
-impl Loss {
-    /// Keras's name.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::BinaryCrossentropy { .. } => "binary_crossentropy",
-            Self::CategoricalCrossentropy { .. } => "categorical_crossentropy",
-            Self::SparseCategoricalCrossentropy { .. } => "sparse_categorical_crossentropy",
-        }
-    }
-
-    /// Whether outputs are logits.
-    pub fn from_logits(&self) -> bool {
-        match self {
-            Self::BinaryCrossentropy { from_logits, .. }
-            | Self::CategoricalCrossentropy { from_logits, .. }
-            | Self::SparseCategoricalCrossentropy { from_logits } => *from_logits,
-        }
-    }
-
+/// What a [`Loss`] computes.
+pub trait CrossEntropy {
     /// Mean loss of a batch, `[1]`.
     ///
-    /// `outputs` is `[batch, units]`, `labels` holds a class index a row; `sample_weights`, `[batch]`, multiplies the loss
+    /// `outputs` is `[batch, units]`, `labels` holds one class index per row; `sample_weights`, `[batch]`, multiplies the loss
     /// of each row before the mean (which still divides by the batch, as in Keras).
     ///
     /// # Errors
     /// Labels that do not fit the outputs.
-    pub fn forward(
+    fn forward(
+        &self,
+        outputs: Tensor<2>,
+        labels: &[u32],
+        sample_weights: Option<Tensor<1>>,
+    ) -> Result<Tensor<1>, LossError>;
+
+    /// The same for targets that are distributions over the classes, `[batch, classes]`, as mixing images makes them. One
+    /// unit takes two columns, of which the second counts.
+    ///
+    /// # Errors
+    /// Targets that do not fit the outputs.
+    fn forward_soft(
+        &self,
+        outputs: Tensor<2>,
+        targets: Tensor<2>,
+        sample_weights: Option<Tensor<1>>,
+    ) -> Result<Tensor<1>, LossError>;
+
+    /// Probabilities `[batch, classes]` from outputs `[batch, units]`; one unit gives two columns.
+    fn probabilities(&self, outputs: Tensor<2>) -> Tensor<2>;
+
+    /// The predicted class of each row of the outputs. With one unit, an output above one half (a logit above zero) means
+    /// class 1; otherwise the largest unit is the class.
+    fn predictions(&self, outputs: &Tensor<2>) -> Vec<u32>;
+}
+
+impl CrossEntropy for Loss {
+    fn forward(
         &self,
         outputs: Tensor<2>,
         labels: &[u32],
@@ -124,15 +103,10 @@ impl Loss {
         }
         let device = outputs.device().inner();
         let targets = if units == 1 { column(labels, &device) } else { one_hot(labels, units, &device) };
-        Ok(self.mean(outputs, targets, sample_weights))
+        Ok(mean(self, outputs, targets, sample_weights))
     }
 
-    /// The same for targets that are distributions over the classes, `[batch, classes]`, as mixing images makes them. One
-    /// unit takes two columns, of which the second counts.
-    ///
-    /// # Errors
-    /// Targets that do not fit the outputs.
-    pub fn forward_soft(
+    fn forward_soft(
         &self,
         outputs: Tensor<2>,
         targets: Tensor<2>,
@@ -144,33 +118,10 @@ impl Loss {
             return Err(LossError::Targets { found, expected });
         }
         let targets = if units == 1 { targets.narrow(1, 1, 1) } else { targets };
-        Ok(self.mean(outputs, targets, sample_weights))
+        Ok(mean(self, outputs, targets, sample_weights))
     }
 
-    /// Mean over the batch; `targets` has the outputs' shape.
-    fn mean(&self, outputs: Tensor<2>, targets: Tensor<2>, sample_weights: Option<Tensor<1>>) -> Tensor<1> {
-        let rows = match self {
-            Self::BinaryCrossentropy { from_logits, label_smoothing } => {
-                binary_crossentropy(outputs, targets, *from_logits, *label_smoothing)
-            }
-            Self::CategoricalCrossentropy { from_logits, label_smoothing } => {
-                categorical_crossentropy(outputs, targets, *from_logits, *label_smoothing)
-            }
-            Self::SparseCategoricalCrossentropy { from_logits } => {
-                // From probabilities, Keras takes the logarithm of the clipped values for logits.
-                let logits = if *from_logits { outputs } else { outputs.clamp(EPSILON, 1.0 - EPSILON).log() };
-                categorical_crossentropy(logits, targets, true, 0.0)
-            }
-        };
-        let rows = match sample_weights {
-            Some(weights) => rows * weights,
-            None => rows,
-        };
-        rows.mean()
-    }
-
-    /// Probabilities `[batch, classes]` from outputs `[batch, units]`; one unit gives two columns.
-    pub fn probabilities(&self, outputs: Tensor<2>) -> Tensor<2> {
+    fn probabilities(&self, outputs: Tensor<2>) -> Tensor<2> {
         let binary = matches!(self, Self::BinaryCrossentropy { .. });
         let probabilities = match (self.from_logits(), binary) {
             (false, _) => outputs,
@@ -184,9 +135,7 @@ impl Loss {
         probabilities
     }
 
-    /// The class each row of the outputs stands for: above one half (above zero for a logit) means class 1 where there is
-    /// one unit; the largest unit otherwise.
-    pub fn predictions(&self, outputs: &Tensor<2>) -> Vec<u32> {
+    fn predictions(&self, outputs: &Tensor<2>) -> Vec<u32> {
         let [_, units] = outputs.dims();
         let values: Vec<f32> = outputs.to_data().iter::<f32>().collect();
         if units == 1 {
@@ -196,6 +145,28 @@ impl Loss {
         let largest = |row: &[f32]| (0..units).rev().max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap_or(0) as u32;
         values.chunks_exact(units.max(1)).map(largest).collect()
     }
+}
+
+/// Mean over the batch; `targets` has the outputs' shape.
+fn mean(loss: &Loss, outputs: Tensor<2>, targets: Tensor<2>, sample_weights: Option<Tensor<1>>) -> Tensor<1> {
+    let rows = match loss {
+        Loss::BinaryCrossentropy { from_logits, label_smoothing } => {
+            binary_crossentropy(outputs, targets, *from_logits, *label_smoothing)
+        }
+        Loss::CategoricalCrossentropy { from_logits, label_smoothing } => {
+            categorical_crossentropy(outputs, targets, *from_logits, *label_smoothing)
+        }
+        Loss::SparseCategoricalCrossentropy { from_logits } => {
+            // From probabilities, Keras takes the logarithm of the clipped values for logits.
+            let logits = if *from_logits { outputs } else { outputs.clamp(EPSILON, 1.0 - EPSILON).log() };
+            categorical_crossentropy(logits, targets, true, 0.0)
+        }
+    };
+    let rows = match sample_weights {
+        Some(weights) => rows * weights,
+        None => rows,
+    };
+    rows.mean()
 }
 
 fn column(labels: &[u32], device: &Device) -> Tensor<2> {

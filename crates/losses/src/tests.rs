@@ -55,7 +55,7 @@ fn hard_targets_are_soft_ones_too() {
     let soft = loss.forward_soft(outputs.clone(), targets.clone(), None).expect("they fit").into_scalar::<f32>();
     assert_eq!(hard, soft);
     let error = loss.forward_soft(outputs, targets.narrow(1, 0, 1), None).expect_err("one column").to_string();
-    assert_eq!(error, "soft targets are [3, 1], but [3, 2] is needed: a row an output, a column a class");
+    assert_eq!(error, "soft targets are [3, 1], but [3, 2] is needed: one row per output, one column per class");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context as _, Result};
 use injerto_backbones::plugin::{Catalog, Probe, SearchPath};
 use injerto_backbones::weights::Cache;
-use injerto_experiment::config::{Config, Device};
+use injerto_config::{Config, Device};
 use injerto_experiment::{Predictor, Prepared, RunFolder, Session};
 use injerto_trainer::{Checkpoints, Watch};
 

@@ -1,4 +1,5 @@
 use injerto_data::Loader;
+use injerto_losses::CrossEntropy as _;
 
 use crate::metrics::{Accumulator, Predictions, Report};
 use crate::{Event, ModelCard, Runner, TrainError, Watch};

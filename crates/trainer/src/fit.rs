@@ -274,7 +274,7 @@ impl Run<'_> {
         checkpoints: Option<&Checkpoints>,
     ) -> Result<bool, TrainError> {
         let (phase, split) = (&plan.phase, plan.split());
-        let learning_rate = progress.callbacks.learning_rate().unwrap_or(phase.optimizer.learning_rate());
+        let learning_rate = progress.callbacks.learning_rate().unwrap_or(phase.optimizer.rule.learning_rate());
         let epoch = progress.history.len();
         let Some((record, predictions)) = self.passes(plan, epoch, learning_rate, features, executor)? else {
             return Ok(false);
@@ -285,7 +285,7 @@ impl Run<'_> {
             progress.report = report.map(|report| Report { loss: record.val_loss, ..report });
         }
         let (memory, at) = (&mut progress.callbacks, progress.epochs_done);
-        let decision = phase.callbacks.epoch_ended(memory, at, &record, phase.optimizer.learning_rate());
+        let decision = memory.epoch_ended(&phase.callbacks, at, &record, phase.optimizer.rule.learning_rate());
         progress.history.push(record.clone());
         executor.store(&mut self.model.network);
         if decision.snapshot {

@@ -4,7 +4,6 @@
 //! - [`PhasePlan`]: all that is decided about a phase before its first batch;
 //! - [`Runner`] answers with a trained one;
 //! - [`optimizer`]: Adam and others with Keras's formulas;
-//! - [`schedule`]: learning rates that move from step to step;
 //! - [`callbacks`]: early stopping and falling learning rates;
 //! - [`history`]: what each epoch brought, and the memory of the best;
 //! - [`cache`]: features of the frozen prefix, computed once per image and kept;
@@ -35,7 +34,6 @@ mod phase;
 pub mod plan;
 mod progress;
 mod runner;
-pub mod schedule;
 mod tail;
 
 pub use checkpoint::{Checkpoints, LastEpoch};
@@ -43,7 +41,7 @@ pub use error::TrainError;
 pub use fit::{Fit, Fitted, Seconds, Settings, check_compiles, check_monitors};
 pub use model::{Model, ModelCard};
 pub use observer::{Event, Observer, Watch};
-pub use phase::{BatchNorm, Phase};
+pub use phase::Phase;
 pub use plan::{Feeding, PhasePlan};
 pub use progress::{Asked, Ended, Lengthened, Progress};
 pub use runner::Runner;

@@ -2,10 +2,11 @@
 
 use injerto_data::{Loader, LoaderOptions};
 use injerto_graph::{Cut, CutOptions, Graph, Operator, Split};
+use injerto_recipe::{BatchNorm, FeaturePrecision};
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{CacheSettings, FeaturePrecision};
-use crate::{BatchNorm, Phase};
+use crate::Phase;
+use crate::cache::CacheSettings;
 
 /// Everything that is decided about a phase before its first batch. It is made once, by [`PhasePlan::resolve`]; a dry run
 /// prints it, [`Fit`](crate::Fit) trains from it, and a run's folder and its report show it.

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use injerto_files::shown;
+use injerto_files::{hex, shown};
 use injerto_graph::{Checksum, Source, WeightSet};
 use md5::Md5;
 use sha2::{Digest, Sha256};
@@ -51,7 +51,7 @@ impl Cache {
     /// Where the file of `set` is kept.
     pub fn path(&self, set: &WeightSet) -> PathBuf {
         let source = serde_json::to_string(&(&set.source, &set.checksum)).expect("a source is plain data");
-        let key = hex(&Sha256::digest(source.as_bytes()));
+        let key = hex(Sha256::digest(source.as_bytes()));
         let safe: String = set.id.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
         self.folder.join("weights").join(format!("{safe}-{}.bin", &key[..16]))
     }
@@ -150,8 +150,8 @@ fn alternatives(set: &WeightSet, sets: &[WeightSet]) -> String {
 pub(super) fn verify(bytes: &[u8], origin: &str, checksum: Option<&Checksum>) -> Result<(), WeightError> {
     let (algorithm, expected, found) = match checksum {
         None => return Ok(()),
-        Some(Checksum::Sha256(expected)) => ("SHA-256", expected, hex(&Sha256::digest(bytes))),
-        Some(Checksum::Md5(expected)) => ("MD5", expected, hex(&Md5::digest(bytes))),
+        Some(Checksum::Sha256(expected)) => ("SHA-256", expected, hex(Sha256::digest(bytes))),
+        Some(Checksum::Md5(expected)) => ("MD5", expected, hex(Md5::digest(bytes))),
     };
     let expected = expected.to_ascii_lowercase();
     // A publisher may give the first digits only; fewer than eight say nothing.
@@ -159,11 +159,6 @@ pub(super) fn verify(bytes: &[u8], origin: &str, checksum: Option<&Checksum>) ->
         return Ok(());
     }
     Err(WeightError::Checksum { origin: origin.to_owned(), algorithm, expected, found })
-}
-
-/// In hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// How long the other side may say nothing.
@@ -373,7 +368,7 @@ mod tests {
     fn the_cache_holds_a_whole_file_or_none_while_many_fetch_at_once() {
         let folder = tempfile::tempdir().expect("a folder");
         let whole = vec![7; 1 << 20];
-        let wanted = set(Source::Embedded, Some(Checksum::Sha256(hex(&Sha256::digest(&whole)))));
+        let wanted = set(Source::Embedded, Some(Checksum::Sha256(hex(Sha256::digest(&whole)))));
         let kept = folder.path().join("weights/file.bin");
         std::thread::scope(|scope| {
             for _ in 0..8 {

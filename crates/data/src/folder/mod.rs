@@ -6,7 +6,6 @@ mod tree;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use injerto_files::printable;
 use rand_mt::Mt;
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization as _;
@@ -225,25 +224,6 @@ fn matched(root: &Path, training: &Dataset, mut validation: Dataset) -> Result<D
 /// A name in Unicode's composed form (NFC): a Mac writes `é` as two characters, and to the eye it is the same class.
 pub fn composed(name: &str) -> String {
     name.nfc().collect()
-}
-
-/// Names in one line of bounded length, fit for a terminal.
-pub fn listed<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
-    const MOST: usize = 8;
-    let mut names = names.into_iter();
-    let some: Vec<String> = names.by_ref().take(MOST).map(|name| printable(&shortened(name)).to_string()).collect();
-    match names.count() {
-        0 => some.join(", "),
-        more => format!("{} … and {more} more", some.join(", ")),
-    }
-}
-
-/// A name of at most 60 characters.
-fn shortened(name: &str) -> String {
-    match name.char_indices().nth(60) {
-        Some((end, _)) => format!("{}…", &name[..end]),
-        None => name.to_owned(),
-    }
 }
 
 /// Splits as Keras does with this `seed`: paths shuffled by NumPy's generator, the last `int(fraction * n)` for

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use injerto_files::shown;
+use injerto_files::{listed, shown};
 
+use super::composed;
 use super::tree::Tree;
-use super::{composed, listed};
 
 /// What a folder's name says that it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
+use injerto_config::{Config, ConfigError};
 use injerto_files::{absolute, from_text, to_text};
-use injerto_trainer::callbacks::Callbacks;
-use injerto_trainer::history::{Metric, Mode};
+use injerto_recipe::{Callbacks, Metric, Mode};
 use toml::{Table, Value};
 
 use super::Advice;
 use crate::Prepared;
-use crate::config::{Config, ConfigError};
 
 /// The part of images without a validation folder that a recommended experiment holds out.
 const HELD_OUT: f64 = 0.2;

@@ -5,11 +5,11 @@ mod ask;
 mod logme;
 
 use burn_tensor::Device;
+use injerto_config::Strategy;
 use injerto_graph::Graph;
 use injerto_trainer::{Event, Runner, Watch};
 use serde::Serialize;
 
-use crate::config::Strategy;
 use crate::{ExperimentError, Prepared};
 
 pub use ask::Ask;

@@ -1,11 +1,10 @@
-//! Graphs as a plugin may write them, good and bad: checks, shapes, freezing, splitting, and their text.
+//! Graphs as a plugin may write them, good and bad: checks, shapes, freezing, splitting.
 
 mod cut;
 mod hostile;
 mod layers;
 mod properties;
 mod shapes;
-mod summary;
 mod validation;
 
 use injerto_graph::{Graph, GraphError, GraphSpec};

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use injerto_backbones::plugin::Identity;
 use injerto_backbones::weights::Weights;
+use injerto_config::{Config, Device};
 use injerto_data::decode::{Orientation, decode, decode_scaled};
-use injerto_experiment::{Predictor, config};
+use injerto_experiment::Predictor;
 use injerto_graph::summary::Summary;
 use injerto_graph::{Cut, CutOptions, Description, Descriptor, Format, FreezePlan, Graph, Selection, TensorMap};
 use injerto_kernels::inference::{Input, Program};
@@ -65,10 +66,10 @@ fn ready(corpus: Vec<Vec<u8>>, read: impl FnMut(&[u8]) -> bool + 'static) -> Res
 fn toml(_: &Path, _: &Path) -> Result<Ready> {
     ready(seeds::experiments(), |bytes| {
         let (text, path) = (String::from_utf8_lossy(bytes), Path::new("experiment.toml"));
-        let Ok(config) = config::Config::parse(&text, path, &[]) else { return false };
+        let Ok(config) = Config::parse(&text, path, &[]) else { return false };
         // What is written out reads as what was read.
         let written = config.to_toml();
-        let again = config::Config::parse(&written, path, &[]).expect("what a run writes down can be read");
+        let again = Config::parse(&written, path, &[]).expect("what a run writes down can be read");
         assert_eq!(again.to_toml(), written);
         true
     })
@@ -228,7 +229,7 @@ fn predict(run: &Path, scratch: &Path) -> Result<Ready> {
         (scratch.join("input.safetensors"), seeds::pictures(image::ImageFormat::Png)[0].clone());
     ready(corpus, move |bytes| {
         as_file(&checkpoint, bytes);
-        let Ok(predictor) = Predictor::load(&checkpoint, config::Device::Flex) else { return false };
+        let Ok(predictor) = Predictor::load(&checkpoint, Device::Flex) else { return false };
         predictor.predict([picture.clone()]).all(|said| said.is_ok())
     })
 }

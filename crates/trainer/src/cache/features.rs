@@ -1,11 +1,12 @@
 use std::collections::HashMap;
 
 use injerto_data::{Batch, Fingerprint, Loader, OnCorrupt};
+use injerto_recipe::FeaturePrecision;
 use sha2::{Digest, Sha256};
 
-use super::part::{Part, Writer};
+use super::Space;
+use super::part::{Part, Writer, decode, encode};
 use super::space::damaged;
-use super::{FeaturePrecision, Space};
 use crate::TrainError;
 
 /// Gives one vector for each tensor that crosses, `[batch, …]`, channels last.
@@ -152,9 +153,9 @@ impl Features {
         let precision = self.space.precision();
         for values in boundary.iter_mut().filter(|_| precision != FeaturePrecision::F32) {
             let mut bytes = Vec::with_capacity(values.len() * precision.bytes());
-            precision.encode(values, &mut bytes);
+            encode(precision, values, &mut bytes);
             values.clear();
-            precision.decode(&bytes, values);
+            decode(precision, &bytes, values);
         }
     }
 
@@ -211,7 +212,7 @@ impl Features {
         let mut row = Vec::with_capacity(self.space.header.row_bytes());
         for (shape, values) in self.space.shapes().iter().zip(boundary) {
             let width: usize = shape.iter().product();
-            self.space.precision().encode(&values[at * width..(at + 1) * width], &mut row);
+            encode(self.space.precision(), &values[at * width..(at + 1) * width], &mut row);
         }
         row
     }
@@ -246,7 +247,7 @@ impl Features {
             };
             for (width, block) in widths.iter().zip(&mut blocks) {
                 let (values, rest) = row.split_at(width * header.precision.bytes());
-                header.precision.decode(values, block);
+                decode(header.precision, values, block);
                 row = rest;
             }
         }

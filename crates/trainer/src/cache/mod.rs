@@ -18,10 +18,12 @@ mod tests;
 
 pub use clean::{CachedSpace, clear, list, prune};
 pub(crate) use features::Features;
-pub use part::{FeaturePrecision, verify};
+pub use part::verify;
 pub(crate) use space::Space;
 
 use std::path::PathBuf;
+
+use injerto_recipe::FeaturePrecision;
 
 /// Whether and how features are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,10 +2,11 @@ use burn_tensor::Tensor;
 use injerto_backbones::network::{Network, TrainingPass, Value, to_input};
 use injerto_data::Batch;
 use injerto_graph::{ParameterId, Preprocessing, Split};
+use injerto_recipe::StepSize;
 use rand_chacha::ChaCha8Rng;
 
 use super::{Boundary, Executor, LossOf, are_finite};
-use crate::optimizer::{DeviceOptimizer, DeviceSlot, DeviceUpdate, OptimizerState, Slot, StepSize, Trained};
+use crate::optimizer::{DeviceOptimizer, DeviceSlot, DeviceUpdate, OptimizerState, Slot, Trained};
 use crate::plan::PhasePlan;
 use crate::{Model, TrainError};
 

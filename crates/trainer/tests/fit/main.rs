@@ -14,12 +14,11 @@ use injerto_data::{Dataset, Loader, LoaderOptions};
 use injerto_graph::{
     Activation, Builder, FreezePlan, Graph, Interpolation, LayerRef, Operator, Padding, Preprocessing, Selection,
 };
-use injerto_losses::Loss;
-use injerto_trainer::cache::{CacheSettings, FeaturePrecision};
-use injerto_trainer::history::{Best, EpochRecord, Metric, Mode};
-use injerto_trainer::optimizer::OptimizerConfig;
+use injerto_recipe::{BatchNorm, FeaturePrecision, Loss, Metric, Mode, OptimizerConfig};
+use injerto_trainer::cache::CacheSettings;
+use injerto_trainer::history::{Best, EpochRecord};
 use injerto_trainer::{
-    BatchNorm, Checkpoints, Event, Feeding, Fit, Fitted, Model, ModelCard, Observer, Phase, PhasePlan, Settings, Watch,
+    Checkpoints, Event, Feeding, Fit, Fitted, Model, ModelCard, Observer, Phase, PhasePlan, Settings, Watch,
 };
 
 const CLASSES: u32 = 3;

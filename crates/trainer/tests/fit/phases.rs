@@ -10,16 +10,15 @@ use injerto_data::decode::Orientation;
 use injerto_data::generated::Task;
 use injerto_data::{Dataset, Loader, LoaderOptions};
 use injerto_graph::{Activation, Builder, FreezePlan, Graph, Operator, Preprocessing, Selection};
-use injerto_losses::Loss;
-use injerto_trainer::cache::{CacheSettings, FeaturePrecision};
-use injerto_trainer::callbacks::{Callbacks, EarlyStopping, ReduceOnPlateau};
-use injerto_trainer::history::{Best, EpochRecord, Metric, Mode};
+use injerto_recipe::{
+    BatchNorm, Callbacks, EarlyStopping, FeaturePrecision, Loss, Metric, Mode, OptimizerConfig, ReduceOnPlateau,
+    Schedule,
+};
+use injerto_trainer::cache::CacheSettings;
+use injerto_trainer::history::{Best, EpochRecord};
 use injerto_trainer::metrics::Report;
-use injerto_trainer::optimizer::OptimizerConfig;
-use injerto_trainer::schedule::Schedule;
 use injerto_trainer::{
-    BatchNorm, Checkpoints, Event, Fit, Fitted, Model, ModelCard, Observer, Phase, Progress, Settings, TrainError,
-    Watch,
+    Checkpoints, Event, Fit, Fitted, Model, ModelCard, Observer, Phase, Progress, Settings, TrainError, Watch,
 };
 
 use super::plans;

@@ -1,51 +1,19 @@
-//! One TOML file describes an experiment.
-//!
-//! [`Config::load`] reads it, applies each `--set`, and either returns a [`Config`] whose every value is in range, or says
-//! all that is wrong with line, caret and suggestion. [`Config::to_toml`] writes it out again with all defaults.
-//!
-//! Names and defaults are Keras's where Keras has the thing. What only data and backbone can tell (the number of classes,
-//! the size of an image) stays `None` until [`Config::complete`].
-//!
-//! *Architecture invariant:* no file but the experiment's own and those it extends is opened here; whether a folder, a plugin or a layer exists is
-//! for others to find out.
+//! What an experiment says, as values.
 
-mod augment;
-mod cache;
-mod diagnostic;
-mod extends;
-mod kinds;
-mod reader;
-mod schema;
-mod strategy;
-#[cfg(test)]
-mod tests;
-mod training;
-mod tree;
+use std::path::PathBuf;
 
-use std::path::{Path, PathBuf};
-
+use injerto_data::OnCorrupt;
 use injerto_data::augment::{Augmentation, MixOptions};
+use injerto_data::decode::Orientation;
+use injerto_data::folder::Layout;
+use injerto_data::generated::Task;
 use injerto_graph::{Activation, Interpolation, Selection};
-use injerto_heads::{Head, Hidden, Pooling};
-use injerto_losses::{Loss, OutputActivation};
+use injerto_heads::Body;
+use injerto_recipe::{BatchNorm, Callbacks, FeaturePrecision, LossName, Metric, Mode, OptimizerConfig, Schedule};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use diagnostic::{Problems, Source};
-
-pub use cache::CacheConfig;
-pub use diagnostic::{ConfigError, Diagnostic};
-pub use injerto_data::OnCorrupt;
-pub use injerto_data::decode::Orientation;
-pub use injerto_data::folder::Layout;
-pub use injerto_trainer::BatchNorm;
-pub use injerto_trainer::callbacks::{Callbacks, EarlyStopping, ReduceOnPlateau};
-pub use injerto_trainer::history::{Metric, Mode};
-pub use injerto_trainer::optimizer::OptimizerConfig;
-pub use injerto_trainer::schedule::Schedule;
-pub use kinds::{ClassWeights, Device, Generated, InputScale, LearningRates, LossName};
-pub(crate) use schema::INPUT_SCALES;
-pub use strategy::Strategy;
+use crate::kinds::{ClassWeights, Device, InputScale, LearningRates, Strategy};
 
 /// An experiment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -154,7 +122,7 @@ pub enum Images {
     /// Drawn by this project.
     Drawn {
         /// What is drawn.
-        generated: Generated,
+        generated: Task,
         /// Training images of each class.
         train_per_class: usize,
         /// Validation images of each class.
@@ -182,14 +150,9 @@ pub struct BackboneConfig {
 /// `[head]`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HeadConfig {
-    /// How an image of features becomes a vector.
-    pub pooling: Pooling,
-    /// Whether a batch normalisation stands behind the pooling; it always uses the batch's statistics in training.
-    pub batch_norm: bool,
-    /// Hidden layers.
-    pub dense: Vec<Hidden>,
-    /// Fraction dropped in front of the output layer, from 0 to below 1.
-    pub dropout: f64,
+    /// The layers before the output layer.
+    #[serde(flatten)]
+    pub body: Body,
     /// Outputs; `None`: what the loss needs for the classes found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub units: Option<usize>,
@@ -260,6 +223,19 @@ pub struct CheckpointConfig {
     pub save_best_only: bool,
 }
 
+/// `[cache]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CacheConfig {
+    /// Whether features are kept in the user's cache folder.
+    pub keep: bool,
+    /// Number type of the features.
+    pub precision: FeaturePrecision,
+    /// MiB up to which the features of one set of images are held in memory; beyond it they are read from the folder.
+    pub memory_mb: usize,
+    /// MiB of decoded and resized images that are held in memory, for epochs that look at the photos again.
+    pub images_mb: usize,
+}
+
 /// `[transfer_gain]`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TransferGainConfig {
@@ -287,114 +263,5 @@ impl Config {
     /// Whether the project's kernels compute, instead of Burn's operators.
     pub fn uses_kernels(&self) -> bool {
         self.kernels && self.device.has_kernels()
-    }
-
-    /// Reads the file at `path`, with each `KEY.PATH=VALUE` of `sets` written over it.
-    ///
-    /// # Errors
-    /// [`ConfigError`]: a file that cannot be read, or all that is wrong in it.
-    pub fn load(path: &Path, sets: &[String]) -> Result<Self, ConfigError> {
-        let text = extends::read(path)?;
-        Self::parse(&text, path, sets)
-    }
-
-    /// Reads `text`, which messages call `path`.
-    ///
-    /// # Errors
-    /// [`ConfigError::Invalid`] with all that is wrong.
-    pub fn parse(text: &str, path: &Path, sets: &[String]) -> Result<Self, ConfigError> {
-        let problems = Problems::default();
-        let (files, document) = extends::document(extends::without_mark(text), path, &problems);
-        let overrides = sets.iter().map(|set| Source { name: "--set".to_owned(), text: set, is_file: false });
-        let sources: Vec<Source<'_>> = files.iter().map(extends::File::source).chain(overrides).collect();
-        let read = || {
-            let mut document = document?;
-            let applied: Vec<Option<()>> =
-                sets.iter().enumerate().map(|(i, set)| document.set(files.len() + i, set, &problems)).collect();
-            applied.into_iter().collect::<Option<()>>()?;
-            schema::experiment(&document, &schema::name_of_file(path), &problems)
-        };
-        let config = read();
-        match (problems.into_error(&sources), config) {
-            (None, Some(config)) => Ok(config),
-            (Some(error), _) => Err(error),
-            (None, None) => unreachable!("what cannot be read leaves a problem behind"),
-        }
-    }
-
-    /// The experiment as TOML with every default written out. [`Config::parse`] reads the same experiment from it.
-    pub fn to_toml(&self) -> String {
-        let table = toml::Table::try_from(self).expect("an experiment is plain data with names for keys");
-        // Two levels of headers, then values in one line each, as one writes it by hand.
-        let lines =
-            |table: &toml::Table| table.iter().map(|(key, value)| format!("{key} = {value}\n")).collect::<String>();
-        let (mut top, mut sections) = (String::new(), String::new());
-        for (key, value) in &table {
-            match value {
-                toml::Value::Table(table) => sections += &format!("\n[{key}]\n{}", lines(table)),
-                toml::Value::Array(items) => {
-                    for table in items.iter().filter_map(toml::Value::as_table) {
-                        sections += &format!("\n[[{key}]]\n{}", lines(table));
-                    }
-                }
-                value => top += &format!("{key} = {value}\n"),
-            }
-        }
-        top + &sections
-    }
-
-    /// Fills in what the file left to the data and the backbone: `image_size` and `interpolation` are the backbone's, and
-    /// the loss, the units and the activation of the output follow from the number of classes.
-    ///
-    /// Two classes mean one sigmoid unit and binary cross-entropy, unless the head asks for softmax or another number of
-    /// units; everything else means one softmax unit a class and sparse categorical cross-entropy (categorical with label
-    /// smoothing, which the sparse one does not have). With `from_logits` the output is linear. What the file says is never
-    /// changed, even if it does not fit: that is for the loss to refuse.
-    pub fn complete(&mut self, classes: usize, image_size: [usize; 2], interpolation: Interpolation) {
-        self.data.image_size.get_or_insert(image_size);
-        self.data.interpolation.get_or_insert(interpolation);
-        let one_unit = self.head.units.unwrap_or(1) == 1 && self.head.activation != Some(Activation::Softmax);
-        let loss = *self.loss.name.get_or_insert(match (classes, one_unit) {
-            (..=2, true) => LossName::BinaryCrossentropy,
-            _ if self.loss.label_smoothing > 0.0 => LossName::CategoricalCrossentropy,
-            _ => LossName::SparseCategoricalCrossentropy,
-        });
-        let binary = loss == LossName::BinaryCrossentropy;
-        self.head.units.get_or_insert(if binary && classes == 2 { 1 } else { classes });
-        self.head.activation.get_or_insert(match (self.loss.from_logits, binary) {
-            (true, _) => Activation::Linear,
-            (false, true) => Activation::Sigmoid,
-            (false, false) => Activation::Softmax,
-        });
-    }
-}
-
-impl HeadConfig {
-    /// The head, once [`Config::complete`] has said what it ends in.
-    pub fn head(&self) -> Option<Head> {
-        let Self { pooling, batch_norm, dense, dropout, units, activation } = self.clone();
-        Some(Head { pooling, batch_norm, dense, dropout, units: units?, activation: activation? })
-    }
-
-    /// What its outputs are, for the loss to check, once [`Config::complete`] has said it.
-    pub fn output(&self) -> Option<OutputActivation> {
-        match self.activation? {
-            Activation::Sigmoid => Some(OutputActivation::Sigmoid),
-            Activation::Softmax => Some(OutputActivation::Softmax),
-            Activation::Linear => Some(OutputActivation::Linear),
-            _ => None,
-        }
-    }
-}
-
-impl LossConfig {
-    /// The loss, once [`Config::complete`] has said which.
-    pub fn loss(&self) -> Option<Loss> {
-        let (from_logits, label_smoothing) = (self.from_logits, self.label_smoothing);
-        Some(match self.name? {
-            LossName::BinaryCrossentropy => Loss::BinaryCrossentropy { from_logits, label_smoothing },
-            LossName::CategoricalCrossentropy => Loss::CategoricalCrossentropy { from_logits, label_smoothing },
-            LossName::SparseCategoricalCrossentropy => Loss::SparseCategoricalCrossentropy { from_logits },
-        })
     }
 }

@@ -149,7 +149,7 @@ impl Display for Diagnostic {
 
 /// A text that nodes come from: the file, or one `--set`.
 #[derive(Debug, Clone)]
-pub(super) struct Source<'t> {
+pub(crate) struct Source<'t> {
     /// How it is called in messages.
     pub name: String,
     /// All of it.
@@ -160,7 +160,7 @@ pub(super) struct Source<'t> {
 
 /// Bytes `start..end` of the source at an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(crate) struct Place {
     pub source: usize,
     pub start: usize,
     pub end: usize,
@@ -168,7 +168,7 @@ pub(super) struct Place {
 
 /// Something wrong, before its place is turned into line and column.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     pub at: Option<Place>,
     pub message: String,
     pub help: Option<String>,
@@ -201,7 +201,7 @@ fn floor(text: &str, at: usize) -> usize {
 
 /// Collects what is wrong, so that a user sees all of it at once.
 #[derive(Debug, Default)]
-pub(super) struct Problems(RefCell<Vec<Problem>>);
+pub(crate) struct Problems(RefCell<Vec<Problem>>);
 
 impl Problems {
     /// Notes a problem; `None`, so that a caller can end with it.
@@ -226,115 +226,3 @@ impl Problems {
         (!diagnostics.is_empty()).then_some(ConfigError::Invalid { diagnostics })
     }
 }
-
-/// `did you mean …?`, where the name is at home, or all that is allowed.
-pub(super) fn suggestion(wrong: &str, allowed: &[&str], what: &str) -> Option<String> {
-    if let Some(near) = nearest(wrong, allowed) {
-        return Some(format!("did you mean `{near}`?"));
-    }
-    let names: Vec<String> = allowed.iter().map(|name| format!("`{name}`")).collect();
-    let (last, others) = names.split_last()?;
-    Some(if others.is_empty() { format!("{what} {last}") } else { format!("{what} {} and {last}", others.join(", ")) })
-}
-
-/// Where a key that does not belong in one table belongs.
-pub(super) fn home(key: &str) -> Option<String> {
-    let key = ours(&key.to_lowercase());
-    let (_, home) = HOMES.iter().find(|(name, _)| *name == key)?;
-    Some(format!("`{key}` belongs {home}"))
-}
-
-/// The allowed name that a typing error or another framework's habit has most likely turned into `wrong`.
-pub(super) fn nearest<'n>(wrong: &str, allowed: &[&'n str]) -> Option<&'n str> {
-    let wrong = wrong.to_lowercase().replace(['-', ' '], "_");
-    if let Some(known) = allowed.iter().find(|name| **name == ours(&wrong)) {
-        return Some(known);
-    }
-    let score = |name: &str| {
-        let contained = name.len() > 2 && wrong.len() > 2 && (name.starts_with(&wrong) || wrong.starts_with(name));
-        strsim::jaro_winkler(&wrong, name).max(if contained { 0.9 } else { 0.0 })
-    };
-    let best = allowed.iter().map(|name| (score(name), *name)).max_by(|a, b| a.0.total_cmp(&b.0))?;
-    (best.0 > 0.84).then_some(best.1)
-}
-
-/// What `name` is called here.
-fn ours(name: &str) -> String {
-    HABITS.iter().find(|(habit, _)| *habit == name).map_or(name, |(_, ours)| *ours).to_owned()
-}
-
-/// Keys that are often looked for in the wrong table.
-const HOMES: &[(&str, &str)] = &[
-    ("seed", "at the top of the file, before the first [table]"),
-    ("device", "at the top of the file, before the first [table]"),
-    ("root", "in [data]"),
-    ("image_size", "in [data]"),
-    ("batch_size", "in [data]"),
-    ("validation_split", "in [data]"),
-    ("plugin", "in [backbone]"),
-    ("weights", "in [backbone]"),
-    ("parameters", "in [backbone]"),
-    ("pooling", "in [head]"),
-    ("dense", "in [head]"),
-    ("dropout", "in [head]"),
-    ("units", "in [head]"),
-    ("activation", "in [head]"),
-    ("from_logits", "in [loss]"),
-    ("label_smoothing", "in [loss]"),
-    ("class_weights", "in [loss]"),
-    ("early_stopping", "in [callbacks]"),
-    ("reduce_lr_on_plateau", "in [callbacks]"),
-    ("patience", "in a callback: early_stopping = { patience = 3 } in [callbacks]"),
-    ("epochs", "in [[phases]]"),
-    ("schedule", "in [[phases]]"),
-    ("gradual", "in [[phases]]"),
-    ("learning_rates", "in [[phases]]"),
-    ("clipnorm", "in a phase's `optimizer`: optimizer = { name = \"adam\", clipnorm = 1.0 }"),
-    ("weight_decay", "in a phase's `optimizer`: optimizer = { name = \"adamw\", weight_decay = 0.01 }"),
-    ("unfreeze", "in [[phases]]"),
-    ("optimizer", "in [[phases]]"),
-    ("learning_rate", "in a phase's `optimizer`: optimizer = { name = \"adam\", learning_rate = 1e-3 }"),
-    ("monitor", "in [checkpoint]"),
-    ("save_best_only", "in [checkpoint]"),
-    ("seeds", "in [transfer_gain]"),
-];
-
-/// What other frameworks and tutorials call things.
-const HABITS: &[(&str, &str)] = &[
-    ("lr", "learning_rate"),
-    ("base_learning_rate", "learning_rate"),
-    ("num_epochs", "epochs"),
-    ("class_weight", "class_weights"),
-    ("reduce_lr", "reduce_lr_on_plateau"),
-    ("plateau", "reduce_lr_on_plateau"),
-    ("scheduler", "schedule"),
-    ("lr_schedule", "schedule"),
-    ("use_ema", "ema_momentum"),
-    ("clip_grad", "global_clipnorm"),
-    ("max_norm", "global_clipnorm"),
-    ("gradient_clip", "global_clipnorm"),
-    ("onecycle", "one_cycle"),
-    ("one_cycle_lr", "one_cycle"),
-    ("cosine_decay", "cosine"),
-    ("epoch", "epochs"),
-    ("freeze", "unfreeze"),
-    ("trainable", "unfreeze"),
-    ("model", "plugin"),
-    ("architecture", "plugin"),
-    ("params", "parameters"),
-    ("input_shape", "image_size"),
-    ("target_size", "image_size"),
-    ("path", "root"),
-    ("directory", "root"),
-    ("folder", "root"),
-    ("hidden", "dense"),
-    ("pool", "pooling"),
-    ("bce", "binary_crossentropy"),
-    ("cross_entropy", "categorical_crossentropy"),
-    ("vulkan", "wgpu"),
-    ("metal", "wgpu"),
-    ("average", "avg"),
-    ("mean", "avg"),
-    ("gap", "avg"),
-    ("cubic", "bicubic"),
-];

@@ -3,18 +3,18 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostic::{Place, Problems};
+use crate::diagnostic::{Place, Problems};
 
 /// A value and its place.
 #[derive(Debug, Clone)]
-pub(super) struct Node {
+pub(crate) struct Node {
     pub value: Value,
     pub at: Place,
 }
 
 /// A TOML value.
 #[derive(Debug, Clone)]
-pub(super) enum Value {
+pub(crate) enum Value {
     String(String),
     Integer(i64),
     Float(f64),
@@ -26,7 +26,7 @@ pub(super) enum Value {
 
 /// A key of a table, its place, and what it holds.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     pub key: String,
     pub at: Place,
     pub node: Node,

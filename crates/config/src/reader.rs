@@ -2,12 +2,13 @@
 //!
 //! Reading a key makes it known, so the list of allowed keys cannot drift from the keys that do something.
 
-use super::diagnostic::{Place, Problems, home, nearest, suggestion};
-use super::tree::{Entry, Node, Value};
+use crate::diagnostic::{Place, Problems};
+use crate::habits::{home, nearest, suggestion};
+use crate::tree::{Entry, Node, Value};
 
 /// A value, under the path that `--set` would use for it.
 #[derive(Clone)]
-pub(super) struct Field<'n> {
+pub(crate) struct Field<'n> {
     pub path: String,
     pub node: &'n Node,
     pub problems: &'n Problems,
@@ -47,7 +48,7 @@ impl<'n> Field<'n> {
 }
 
 /// A table whose keys are being read.
-pub(super) struct Section<'n> {
+pub(crate) struct Section<'n> {
     path: String,
     at: Option<Place>,
     entries: &'n [Entry],
@@ -140,7 +141,7 @@ impl<'n> Section<'n> {
 }
 
 /// Any text.
-pub(super) fn text(field: &Field<'_>) -> Option<String> {
+pub(crate) fn text(field: &Field<'_>) -> Option<String> {
     match &field.node.value {
         Value::String(text) if text.trim().is_empty() => field.must_be("some text", None),
         Value::String(text) => Some(text.clone()),
@@ -150,7 +151,7 @@ pub(super) fn text(field: &Field<'_>) -> Option<String> {
 }
 
 /// `true` or `false`.
-pub(super) fn boolean(field: &Field<'_>) -> Option<bool> {
+pub(crate) fn boolean(field: &Field<'_>) -> Option<bool> {
     match &field.node.value {
         Value::Boolean(value) => Some(*value),
         Value::String(text) if matches!(text.as_str(), "true" | "false") => {
@@ -161,7 +162,7 @@ pub(super) fn boolean(field: &Field<'_>) -> Option<bool> {
 }
 
 /// An integer from `min` to `max`.
-pub(super) fn integer<T: TryFrom<i64>>(min: i64, max: i64) -> impl Fn(&Field<'_>) -> Option<T> {
+pub(crate) fn integer<T: TryFrom<i64>>(min: i64, max: i64) -> impl Fn(&Field<'_>) -> Option<T> {
     move |field| {
         let expected = if max == i64::MAX {
             format!("an integer of at least {min}")
@@ -185,12 +186,12 @@ pub(super) fn integer<T: TryFrom<i64>>(min: i64, max: i64) -> impl Fn(&Field<'_>
 }
 
 /// A count: at least one, and below what no machine could hold.
-pub(super) fn count(max: i64) -> impl Fn(&Field<'_>) -> Option<usize> {
+pub(crate) fn count(max: i64) -> impl Fn(&Field<'_>) -> Option<usize> {
     integer(1, max)
 }
 
 /// A number for which `holds`, which `expected` says in words. Whole numbers need no point.
-pub(super) fn number(expected: &'static str, holds: fn(f64) -> bool) -> impl Fn(&Field<'_>) -> Option<f64> {
+pub(crate) fn number(expected: &'static str, holds: fn(f64) -> bool) -> impl Fn(&Field<'_>) -> Option<f64> {
     move |field| {
         let number = match &field.node.value {
             Value::Float(number) => *number,
@@ -204,8 +205,28 @@ pub(super) fn number(expected: &'static str, holds: fn(f64) -> bool) -> impl Fn(
     }
 }
 
+/// A number above 0.
+pub(crate) fn positive() -> impl Fn(&Field<'_>) -> Option<f64> {
+    number("a number above 0", |value| value > 0.0)
+}
+
+/// A number of at least 0.
+pub(crate) fn not_negative() -> impl Fn(&Field<'_>) -> Option<f64> {
+    number("a number of at least 0", |value| value >= 0.0)
+}
+
+/// A share that may be all.
+pub(crate) fn share() -> impl Fn(&Field<'_>) -> Option<f64> {
+    number("a number from 0 to 1", |share| (0.0..=1.0).contains(&share))
+}
+
+/// A share that leaves something.
+pub(crate) fn share_below_one() -> impl Fn(&Field<'_>) -> Option<f64> {
+    number("a number from 0 to below 1", |share| (0.0..1.0).contains(&share))
+}
+
 /// One of a few names.
-pub(super) fn choice<T: Clone>(choices: &[(&'static str, T)]) -> impl Fn(&Field<'_>) -> Option<T> {
+pub(crate) fn choice<T: Clone>(choices: &[(&'static str, T)]) -> impl Fn(&Field<'_>) -> Option<T> {
     move |field| {
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
         let Value::String(text) = &field.node.value else {
@@ -220,18 +241,41 @@ pub(super) fn choice<T: Clone>(choices: &[(&'static str, T)]) -> impl Fn(&Field<
     }
 }
 
+/// One of the values of a type that knows their names.
+pub(crate) fn named<T: Copy>(all: &[T], name: impl Fn(T) -> &'static str) -> impl Fn(&Field<'_>) -> Option<T> {
+    let choices: Vec<(&'static str, T)> = all.iter().map(|&value| (name(value), value)).collect();
+    move |field| choice(&choices)(field)
+}
+
+/// A name alone, or a table with a `name` and what belongs to it. Which other keys there are depends on the name, so a wrong
+/// one ends the reading.
+pub(crate) fn name_or_table<'n, T: Clone>(
+    field: &Field<'n>,
+    names: &[(&'static str, T)],
+    default: T,
+) -> Option<(Section<'n>, T)> {
+    match &field.node.value {
+        Value::String(_) => Some((Section::root(&[], field.problems), choice(names)(field)?)),
+        _ => {
+            let mut s = field.section()?;
+            let name = s.or("name", default, choice(names))?;
+            Some((s, name))
+        }
+    }
+}
+
 /// The most entries that a list may have: phases, layers, augmentations, boundaries.
-pub(super) const MAX_LIST: usize = 1000;
+pub(crate) const MAX_LIST: usize = 1000;
 
 /// A list, each entry by `rule`.
-pub(super) fn list<'n, T>(rule: impl Fn(&Field<'n>) -> Option<T>) -> impl Fn(&Field<'n>) -> Option<Vec<T>> {
+pub(crate) fn list<'n, T>(rule: impl Fn(&Field<'n>) -> Option<T>) -> impl Fn(&Field<'n>) -> Option<Vec<T>> {
     move |field| match &field.node.value {
         Value::Array(items) if items.len() > MAX_LIST => {
             let message = format!("`{}` has {} entries, and {MAX_LIST} are the most", field.path, items.len());
             field.wrong(message, None)
         }
         Value::Array(items) => {
-            // Every entry is looked at, even behind a wrong one.
+            // Every entry is looked at, also after a wrong one.
             let values: Vec<Option<T>> =
                 items.iter().enumerate().map(|(i, item)| rule(&field.child(i, item))).collect();
             values.into_iter().collect()
@@ -241,7 +285,7 @@ pub(super) fn list<'n, T>(rule: impl Fn(&Field<'n>) -> Option<T>) -> impl Fn(&Fi
 }
 
 /// One value, or a list with at least one.
-pub(super) fn one_or_more<'n, T>(rule: impl Fn(&Field<'n>) -> Option<T>) -> impl Fn(&Field<'n>) -> Option<Vec<T>> {
+pub(crate) fn one_or_more<'n, T>(rule: impl Fn(&Field<'n>) -> Option<T>) -> impl Fn(&Field<'n>) -> Option<Vec<T>> {
     move |field| match &field.node.value {
         Value::Array(items) if items.is_empty() => field.must_be("one value or a list of them", None),
         Value::Array(_) => list(&rule)(field),
@@ -250,7 +294,7 @@ pub(super) fn one_or_more<'n, T>(rule: impl Fn(&Field<'n>) -> Option<T>) -> impl
 }
 
 /// Two values.
-pub(super) fn pair<'n, T>(
+pub(crate) fn pair<'n, T>(
     expected: &'static str,
     rule: impl Fn(&Field<'n>) -> Option<T>,
 ) -> impl Fn(&Field<'n>) -> Option<[T; 2]> {
@@ -261,7 +305,7 @@ pub(super) fn pair<'n, T>(
 }
 
 /// A table of anything that JSON can hold too.
-pub(super) fn json(field: &Field<'_>) -> Option<serde_json::Map<String, serde_json::Value>> {
+pub(crate) fn json(field: &Field<'_>) -> Option<serde_json::Map<String, serde_json::Value>> {
     let Some(entries) = field.node.table() else { return field.must_be("a table", None) };
     let mut map = serde_json::Map::new();
     for entry in entries {

@@ -4,9 +4,9 @@ use std::hint::black_box;
 use std::path::Path;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use injerto_experiment::config::Config;
+use injerto_config::Config;
 
-fn experiment(criterion: &mut Criterion) {
+fn config(criterion: &mut Criterion) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/cats_vs_dogs/feature_extraction.toml");
     let wrong = ["data.batch_sise=16".to_owned(), "device=\"gpu\"".to_owned(), "phases.0.epochs=\"ten\"".to_owned()];
     Config::load(&path, &[]).expect("a configuration that ships");
@@ -16,5 +16,5 @@ fn experiment(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, experiment);
+criterion_group!(benches, config);
 criterion_main!(benches);

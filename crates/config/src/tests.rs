@@ -2,6 +2,9 @@ mod diagnostics;
 
 use std::path::{Path, PathBuf};
 
+use injerto_data::folder::Layout;
+use injerto_graph::{Activation, Interpolation, Selection};
+use injerto_recipe::LossName;
 use proptest::prelude::*;
 
 use super::*;
@@ -18,7 +21,7 @@ fn good(text: &str, sets: &[&str]) -> Config {
     parse(text, sets).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// `SHORTEST` with lines behind it, which begin in its phase.
+/// `SHORTEST` with more lines, the first of which belong to its phase.
 fn with(lines: &str) -> String {
     format!("{SHORTEST}{lines}")
 }
@@ -252,9 +255,9 @@ fn overrides_reach_every_place() {
     let config = good(SHORTEST, &sets);
     assert_eq!(config.name, "from the shell");
     assert_eq!(config.data.images, Images::Folder { root: vec![PathBuf::from("elsewhere")] });
-    assert_eq!(config.head.dense[0].units, 32);
+    assert_eq!(config.head.body.dense[0].units, 32);
     assert_eq!(config.phases[0].epochs, 3);
-    assert_eq!(config.phases[0].optimizer.learning_rate(), 1e-5);
+    assert_eq!(config.phases[0].optimizer.rule.learning_rate(), 1e-5);
     assert_eq!(config.phases[0].unfreeze, Selection::FromLayer(injerto_graph::LayerRef::Index(100)));
     assert_eq!(config.backbone.parameters["alpha"], 0.5);
     assert!(config.loss.from_logits);
@@ -265,13 +268,12 @@ fn overrides_reach_every_place() {
 fn classes_and_head_say_what_the_output_is() {
     let check = |sets: &[&str], classes, loss, units, activation| {
         let mut config = good(SHORTEST, sets);
-        config.complete(classes, [160, 160], Interpolation::Bilinear);
+        let Completed { head, loss: completed } = config.complete(classes, [160, 160], Interpolation::Bilinear);
         assert_eq!(config.data.image_size, Some([160, 160]));
-        let head = config.head.head().expect("complete");
-        assert_eq!((config.loss.name, head.units, head.activation), (Some(loss), units, activation), "{sets:?}");
-        let (loss, output) =
-            (config.loss.loss().expect("complete"), config.head.output().expect("an output's activation"));
-        assert_eq!(loss.check(output, head.units, classes), Ok(()), "defaults belong together");
+        assert_eq!((completed.kind(), head.units, head.activation), (loss, units, activation), "{sets:?}");
+        let written = (config.loss.name, config.head.units, config.head.activation);
+        assert_eq!(written, (Some(loss), Some(units), Some(activation)), "{sets:?}");
+        assert_eq!(completed.check(head.activation, head.units, classes), Ok(()), "defaults belong together");
     };
     let (binary, categorical) = (LossName::BinaryCrossentropy, LossName::CategoricalCrossentropy);
     let sparse = LossName::SparseCategoricalCrossentropy;
@@ -359,7 +361,7 @@ fn a_strategy_fills_in_what_the_file_leaves_out() {
     };
     let check = |strategy: &str, more: &str, dense: usize, unfrozen: &[Selection]| {
         let config = good(&base(strategy, more), &[]);
-        assert_eq!(config.head.dense.len(), dense, "{strategy}");
+        assert_eq!(config.head.body.dense.len(), dense, "{strategy}");
         let phases: Vec<Selection> = config.phases.iter().map(|phase| phase.unfreeze.clone()).collect();
         assert_eq!(phases, unfrozen, "{strategy}");
         assert_eq!(good(&config.to_toml(), &[]), Config { name: "cats".to_owned(), ..config });

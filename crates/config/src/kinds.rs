@@ -33,26 +33,6 @@ impl Device {
     }
 }
 
-/// What can be drawn instead of read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Generated {
-    /// Five kinds of flowers on varied backgrounds.
-    Flowers,
-    /// Ten plain figures, which the shipped backbone learnt from.
-    Shapes,
-}
-
-impl Generated {
-    /// What users call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Flowers => "flowers",
-            Self::Shapes => "shapes",
-        }
-    }
-}
-
 /// How pixels become a network's input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -70,6 +50,20 @@ pub enum InputScale {
 }
 
 impl InputScale {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::MinusOneToOne, Self::ZeroToOne, Self::Imagenet, Self::Caffe, Self::None];
+
+    /// What users call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MinusOneToOne => "minus_one_to_one",
+            Self::ZeroToOne => "zero_to_one",
+            Self::Imagenet => "imagenet",
+            Self::Caffe => "caffe",
+            Self::None => "none",
+        }
+    }
+
     /// The same in numbers.
     pub fn preprocessing(self) -> Preprocessing {
         match self {
@@ -80,18 +74,6 @@ impl InputScale {
             Self::None => Preprocessing::none(),
         }
     }
-}
-
-/// A loss by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LossName {
-    /// Two classes, one unit.
-    BinaryCrossentropy,
-    /// One unit a class, labels as one-hot rows.
-    CategoricalCrossentropy,
-    /// One unit a class, labels as indices.
-    SparseCategoricalCrossentropy,
 }
 
 /// What the loss of each class is multiplied by.
@@ -130,5 +112,32 @@ impl LearningRates {
 impl Serialize for LearningRates {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(pattern, multiplier)| (pattern, multiplier)))
+    }
+}
+
+/// How much of the backbone is kept, and how much of it trains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// Much data, like the source's: a new head, then everything trains from the pre-trained weights.
+    RetrainAll,
+    /// Little data, like the source's: the backbone is frozen, new dense layers train.
+    FeatureExtractor,
+    /// Little data, unlike the source's: only the first layers are kept, up to `backbone.last_layer`, frozen; new dense
+    /// layers train.
+    EarlyLayers,
+}
+
+impl Strategy {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::RetrainAll, Self::FeatureExtractor, Self::EarlyLayers];
+
+    /// What users call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RetrainAll => "retrain-all",
+            Self::FeatureExtractor => "feature-extractor",
+            Self::EarlyLayers => "early-layers",
+        }
     }
 }

@@ -8,7 +8,14 @@ use std::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
 
-use crate::optimizer::StepSize;
+/// Learning rate and momentum of one step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepSize {
+    /// Learning rate, before a layer's own multiplier.
+    pub learning_rate: f64,
+    /// In place of the rule's own: Adam's `beta_1`, the others' `momentum`.
+    pub momentum: Option<f64>,
+}
 
 /// A length of training: so many steps, or so many epochs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -47,10 +54,10 @@ pub struct Schedule {
     /// What comes after the warm-up.
     #[serde(flatten)]
     pub curve: Curve,
-    /// So long the learning rate rises in a straight line; the curve begins behind it.
+    /// Length of the linear warm-up, during which the learning rate rises. The curve starts after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup: Option<Span>,
-    /// Where the warm-up begins.
+    /// Learning rate at which the warm-up begins.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub warmup_start: f64,
 }
@@ -147,6 +154,15 @@ impl Default for Schedule {
     fn default() -> Self {
         Curve::Constant.into()
     }
+}
+
+impl Curve {
+    /// [`Curve::Cosine`] with Keras's defaults, over the whole phase.
+    pub const COSINE: Self = Self::Cosine { decay: None, alpha: 0.0 };
+    /// [`Curve::Exponential`] that takes off a tenth per epoch.
+    pub const EXPONENTIAL: Self = Self::Exponential { rate: 0.9, every: None, staircase: false };
+    /// [`Curve::Piecewise`] without a boundary.
+    pub const PIECEWISE: Self = Self::Piecewise { boundaries: Vec::new(), values: Vec::new() };
 }
 
 impl From<Curve> for Schedule {
@@ -256,12 +272,12 @@ mod tests {
 
     #[test]
     fn curves_are_keras_at_every_step() {
-        check(include_str!("../tests/golden/schedules.json"));
+        check(include_str!("../../trainer/tests/golden/schedules.json"));
     }
 
     #[test]
     fn one_cycle_is_pytorch_at_every_step() {
-        check(include_str!("../tests/golden/one_cycle.json"));
+        check(include_str!("../../trainer/tests/golden/one_cycle.json"));
     }
 
     #[test]

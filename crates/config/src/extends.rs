@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use injerto_files::shown;
 
-use super::diagnostic::{ConfigError, MAX_BYTES, Place, Problems, Source};
-use super::tree::{Node, Value};
+use crate::diagnostic::{ConfigError, MAX_BYTES, Place, Problems, Source};
+use crate::tree::{Node, Value};
 
 /// The key, at the top of a file.
 const KEY: &str = "extends";
@@ -15,7 +15,7 @@ const KEY: &str = "extends";
 const MAX_FILES: usize = 16;
 
 /// A file that an experiment is made of.
-pub(super) struct File {
+pub(crate) struct File {
     pub path: PathBuf,
     pub text: String,
 }
@@ -31,7 +31,7 @@ impl File {
 ///
 /// # Errors
 /// A folder, a file that cannot be read, one that is too large, or one that is no text.
-pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
+pub(crate) fn read(path: &Path) -> Result<String, ConfigError> {
     let named = |source| ConfigError::Read { path: path.to_owned(), source };
     if path.is_dir() {
         return Err(ConfigError::Folder { path: path.to_owned() });
@@ -51,7 +51,7 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
 /// The document that `text`, which lies at `path`, makes together with the files that it extends: tables merge, all other
 /// values replace those of the file below. Returns the files that were read, the experiment's own first, in the order in
 /// which places count them; no document where something is wrong.
-pub(super) fn document(text: &str, path: &Path, problems: &Problems) -> (Vec<File>, Option<Node>) {
+pub(crate) fn document(text: &str, path: &Path, problems: &Problems) -> (Vec<File>, Option<Node>) {
     let mut files = vec![File { path: path.to_owned(), text: text.to_owned() }];
     let mut documents = Vec::new();
     loop {
@@ -107,13 +107,13 @@ fn below(base: &Node, files: &[File], problems: &Problems) -> Option<File> {
 }
 
 /// A text without the mark that some editors of Windows begin a file with.
-pub(super) fn without_mark(text: &str) -> &str {
+pub(crate) fn without_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Config;
+    use crate::Config;
 
     /// Writes files into a new folder and reads the first of them: what the experiment says, or what is wrong.
     fn load(files: &[(&str, &str)]) -> Result<Config, String> {
