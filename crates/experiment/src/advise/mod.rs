@@ -14,13 +14,13 @@ use crate::{ExperimentError, Prepared};
 
 pub use ask::Ask;
 
-/// From about so many images a class on, training everything is worth its while.
+/// The number of images per class from which training everything is worthwhile, roughly.
 const MANY: usize = 1000;
 
-/// Images that features are computed of, at most: the score's cost grows with their cube.
+/// The most images that features are computed for: the cost of the score grows with the cube of their number.
 const SAMPLE: usize = 600;
 
-/// Depths that are compared, at most.
+/// The most depths that are compared.
 const DEPTHS: usize = 6;
 
 /// A score by so much better at an earlier layer means that the last layers serve another task. (On flowers, InceptionV3
@@ -136,7 +136,7 @@ fn decide(classes: Vec<(String, usize)>, layers: Vec<LayerScore>) -> Advice {
     Advice { classes, layers, strategy, last_layer, reason }
 }
 
-/// Layers behind which everything flows through one tensor, spread over the last three quarters of the backbone; the last
+/// Layers after which everything flows through one tensor, spread over the last three quarters of the backbone; the last
 /// layer is always one of them.
 fn depths(backbone: &Graph) -> Vec<usize> {
     let nodes = backbone.nodes();
@@ -163,7 +163,7 @@ fn depths(backbone: &Graph) -> Vec<usize> {
     chosen
 }
 
-/// Mean over height and width, one value a channel.
+/// Mean over height and width, one value per channel.
 fn pooled(image: &[f32], channels: usize) -> Vec<f32> {
     let mut means = vec![0.0; channels];
     for pixel in image.chunks_exact(channels) {
