@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::peers::{Contender, WORK, Work, cores, median};
+use crate::contest::{Contender, WORK, Work, cores, median};
 use crate::workspace::root;
 
 /// A share of the machine for other programs from which figures are no measure.

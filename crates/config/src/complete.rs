@@ -11,7 +11,7 @@ use crate::values::Config;
 pub struct Completed {
     /// What is grafted on the backbone.
     pub head: Head,
-    /// What training makes small.
+    /// What training minimises.
     pub loss: Loss,
 }
 

@@ -47,13 +47,13 @@ pub enum ConfigError {
 
 /// The most bytes that an experiment's file may have.
 pub const MAX_BYTES: usize = 1 << 20;
-/// Up to this many mistakes are shown; of more, only the number.
+/// The most mistakes that are shown; of the others, the message says how many there are.
 const SHOWN: usize = 20;
-/// So many are looked for.
+/// The most mistakes that are looked for.
 const LOOKED_FOR: usize = 1000;
-/// A message is cut behind this many characters.
+/// The most characters of a message.
 const MESSAGE: usize = 600;
-/// A line is cut to this many characters around the place that is meant.
+/// The most characters that are shown of a line, around the place that is meant.
 const LINE: usize = 160;
 
 fn list(diagnostics: &[Diagnostic]) -> String {
@@ -117,7 +117,8 @@ impl Snippet {
     }
 }
 
-/// A message that fits a terminal: bounded, and without what would disturb it. (Lines stay: the parser of TOML makes some.)
+/// A message that fits a terminal: of bounded length, and without characters that would disturb it. Its line breaks stay,
+/// because the parser of TOML makes some.
 fn plain(message: &str) -> String {
     let mut text: String = message.chars().take(MESSAGE).collect();
     if text.len() < message.len() {
@@ -150,9 +151,9 @@ impl Display for Diagnostic {
 /// A text that nodes come from: the file, or one `--set`.
 #[derive(Debug, Clone)]
 pub(crate) struct Source<'t> {
-    /// How it is called in messages.
+    /// Its name in messages.
     pub name: String,
-    /// All of it.
+    /// The whole text.
     pub text: &'t str,
     /// Whether it is a file, whose lines have numbers.
     pub is_file: bool,
@@ -186,7 +187,7 @@ impl Problem {
         let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
         let line = text[line_start..].lines().next().unwrap_or("");
         let skip = text[line_start..start].chars().count();
-        // What reaches over the end of the line is marked up to it; at least one caret, even behind the last character.
+        // What reaches over the end of the line is marked up to it; at least one caret, also after the last character.
         let meant = text[start..floor(text, place.end).max(start)].lines().next().unwrap_or("").chars().count();
         let position = is_file.then(|| (text[..start].matches('\n').count() + 1, skip + 1));
         let snippet = Some(Snippet::around(line, skip, meant.max(1)));

@@ -11,7 +11,7 @@ use crate::tree::{Node, Value};
 /// The key, at the top of a file.
 const KEY: &str = "extends";
 
-/// The longest chain of files: longer ones are no experiment that a person wrote.
+/// The most files in a chain. Nobody writes an experiment of more.
 const MAX_FILES: usize = 16;
 
 /// A file that an experiment is made of.

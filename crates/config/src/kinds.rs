@@ -41,9 +41,9 @@ pub enum InputScale {
     MinusOneToOne,
     /// `x / 255`.
     ZeroToOne,
-    /// `x / 255`, then ImageNet's mean and deviation.
+    /// `x / 255`, then ImageNet's mean is subtracted and its standard deviation divided by.
     Imagenet,
-    /// Blue first, ImageNet's mean subtracted.
+    /// Channels in the order blue, green, red, with ImageNet's mean subtracted.
     Caffe,
     /// Pixels as they are.
     None,
@@ -76,12 +76,12 @@ impl InputScale {
     }
 }
 
-/// What the loss of each class is multiplied by.
+/// Factors of the loss of each class.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ClassWeights {
-    /// So that all classes count the same, however many images each has.
+    /// All classes count the same, however many images each has.
     Balanced,
-    /// By the class's name; a class without one has 1.
+    /// A weight for each class that is named; 1 for the others.
     Table(BTreeMap<String, f64>),
 }
 
@@ -94,13 +94,13 @@ impl Serialize for ClassWeights {
     }
 }
 
-/// What the learning rate of layers is multiplied by: patterns of the backbone's layer names, or `head`, in the order of the
-/// file. Where several match a layer the last one holds; where none does it is 1.
+/// Factors of the learning rate of layers, in the order of the file. A key is a pattern of the backbone's layer names, or
+/// `head`. The last pattern that matches a layer decides; a layer that none matches has the factor 1.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct LearningRates(pub Vec<(String, f64)>);
 
 impl LearningRates {
-    /// What stands for all layers of the head.
+    /// The key that stands for all layers of the head.
     pub const HEAD: &str = "head";
 
     /// Whether every layer learns at the same rate.
@@ -119,12 +119,12 @@ impl Serialize for LearningRates {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Strategy {
-    /// Much data, like the source's: a new head, then everything trains from the pre-trained weights.
+    /// For much data that is like the source's: a new head trains first, then everything from the pre-trained weights.
     RetrainAll,
-    /// Little data, like the source's: the backbone is frozen, new dense layers train.
+    /// For little data that is like the source's: the backbone is frozen, and new dense layers train.
     FeatureExtractor,
-    /// Little data, unlike the source's: only the first layers are kept, up to `backbone.last_layer`, frozen; new dense
-    /// layers train.
+    /// For little data that is unlike the source's: only the layers up to `backbone.last_layer` are kept, and frozen; new
+    /// dense layers train.
     EarlyLayers,
 }
 

@@ -3,7 +3,7 @@
 /// NumPy's generator, whose split Keras's users expect, takes seeds of 32 bits.
 pub(crate) const SEED: i64 = u32::MAX as i64;
 
-/// A side of an image, in pixels.
+/// The side of an image, in pixels.
 pub(crate) const SIDE: i64 = 16_384;
 
 /// Whatever is counted: images, epochs, layers, units.

@@ -1,4 +1,4 @@
-//! `[backbone]`, `[head]` and `[loss]`: the network and what training makes small.
+//! `[backbone]`, `[head]` and `[loss]`: the network, and what training minimises.
 
 use injerto_graph::Activation;
 use injerto_heads::{Body, Hidden, Pooling};

@@ -185,7 +185,7 @@ pub(crate) fn integer<T: TryFrom<i64>>(min: i64, max: i64) -> impl Fn(&Field<'_>
     }
 }
 
-/// A count: at least one, and below what no machine could hold.
+/// A count of at least one and at most `max`.
 pub(crate) fn count(max: i64) -> impl Fn(&Field<'_>) -> Option<usize> {
     integer(1, max)
 }
@@ -215,12 +215,12 @@ pub(crate) fn not_negative() -> impl Fn(&Field<'_>) -> Option<f64> {
     number("a number of at least 0", |value| value >= 0.0)
 }
 
-/// A share that may be all.
+/// A share from 0 to 1.
 pub(crate) fn share() -> impl Fn(&Field<'_>) -> Option<f64> {
     number("a number from 0 to 1", |share| (0.0..=1.0).contains(&share))
 }
 
-/// A share that leaves something.
+/// A share from 0 to below 1.
 pub(crate) fn share_below_one() -> impl Fn(&Field<'_>) -> Option<f64> {
     number("a number from 0 to below 1", |share| (0.0..1.0).contains(&share))
 }

@@ -8,7 +8,7 @@ use crate::kinds::{LearningRates, Strategy};
 use crate::reader::Field;
 use crate::values::{BackboneConfig, PhaseConfig};
 
-/// Hidden layers where the file names none.
+/// The hidden layers, where the file names none.
 pub(crate) fn dense(strategy: Strategy) -> Vec<Hidden> {
     match strategy {
         Strategy::RetrainAll => Vec::new(),
@@ -24,7 +24,7 @@ pub(crate) fn unfreeze(strategy: Strategy) -> Selection {
     }
 }
 
-/// Phases where the file has none: as Keras's guide to transfer learning has them, the head alone first.
+/// The phases, where the file has none: the head trains alone first, as in Keras's guide to transfer learning.
 pub(crate) fn phases(strategy: Strategy) -> Vec<PhaseConfig> {
     let phase = |name: &str, epochs, unfreeze, learning_rate| PhaseConfig {
         name: name.to_owned(),

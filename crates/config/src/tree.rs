@@ -126,7 +126,7 @@ impl Node {
         }
     }
 
-    /// What it is, in words that show it.
+    /// The value in words, for a message that says what was found.
     pub fn describe(&self) -> String {
         match &self.value {
             Value::String(text) if text.chars().count() <= 60 => format!("the string {text:?}"),
@@ -142,7 +142,7 @@ impl Node {
     }
 }
 
-/// Deeper than any key is, and shallow enough for every recursion over a document.
+/// The most keys of a path: more than any key of an experiment has, and few enough for every recursion over a document.
 const MAX_DEPTH: usize = 16;
 
 /// The dotted path of a `--set`, with the place of each key.
@@ -157,7 +157,7 @@ fn keys(path: &str, source: usize) -> Vec<(&str, Place)> {
     keys.collect()
 }
 
-/// The value of a `--set`: TOML, or what is no TOML as a string, so that a shell's quotes are enough.
+/// The value of a `--set`. Text that is not TOML is read as a string, so that a shell's quotes are enough.
 fn override_value(text: &str, at: Place, problems: &Problems) -> Option<Node> {
     let start = at.start + (text.len() - text.trim_start().len());
     let text = text.trim();

@@ -20,13 +20,13 @@ use crate::kinds::{ClassWeights, Device, InputScale, LearningRates, Strategy};
 pub struct Config {
     /// Names the run's folder; by default the file's name without `.toml`.
     pub name: String,
-    /// Of the split, the order of images, fresh weights and dropout.
+    /// Seed of the split, the order of images, fresh weights and dropout.
     pub seed: u32,
     /// Where tensors live.
     pub device: Device,
-    /// Compute on the CPU with the project's own kernels; `false`: with Burn's operators, as on every other device.
+    /// Whether the project's own kernels compute on the CPU; otherwise Burn's operators do, as on every other device.
     pub kernels: bool,
-    /// What the file left out of backbone, head and phases was filled in by.
+    /// The strategy that filled in what the file left out of backbone, head and phases.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
     /// `[data]`: the images.
@@ -35,7 +35,7 @@ pub struct Config {
     pub backbone: BackboneConfig,
     /// `[head]`: what is grafted.
     pub head: HeadConfig,
-    /// `[loss]`: what training makes small.
+    /// `[loss]`: what training minimises.
     pub loss: LossConfig,
     /// `[[phases]]`: stretches of training, one after the other. Never empty; names differ.
     pub phases: Vec<PhaseConfig>,
@@ -69,42 +69,42 @@ pub struct DataConfig {
     /// Height and width that images are resized to; `None`: the backbone's own size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_size: Option<[usize; 2]>,
-    /// Images a step.
+    /// Images per step.
     pub batch_size: usize,
-    /// The part that is held out of the training images where there are no validation images, between 0 and 1.
+    /// The share of the training images that is held out where there are no validation images, between 0 and 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation_split: Option<f64>,
     /// What the sub-folders of the root are; `None`: whatever their names and what is in them say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layout: Option<Layout>,
-    /// Cut images to the aspect ratio of `image_size` instead of distorting them.
+    /// Whether images are cut to the aspect ratio of `image_size` instead of being distorted.
     pub crop_to_aspect_ratio: bool,
     /// How images are resized; `None`: as the backbone was trained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interpolation: Option<Interpolation>,
-    /// What an unreadable image is.
+    /// Whether an unreadable image is an error or is skipped.
     pub on_corrupt: OnCorrupt,
-    /// What is done with a camera's note of which side is up.
+    /// Whether images are turned as the camera's EXIF orientation says.
     pub exif_orientation: Orientation,
     /// Whether JPEGs of at least four times the network's size are decoded at a quarter or an eighth of theirs, which is
     /// faster and gives other pixels.
     pub scaled_decoding: bool,
-    /// Whether training images come in a new order each epoch.
+    /// Whether training images come in a new order in each epoch.
     pub shuffle: bool,
     /// Random changes of training images, one after the other, with the names and options of Keras's layers.
     ///
-    /// They come before the network, so that a frozen prefix sees another image each epoch: its features are either
-    /// those of `cached_views` fixed views, or not cached at all.
+    /// They come before the network, so that a frozen prefix sees another image in each epoch: its features are either those
+    /// of `cached_views` fixed views, or not cached at all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub augment: Vec<Augmentation>,
-    /// Alpha of mixup, at least 0, which is off. Features of mixed images are never cached.
+    /// Alpha of mixup, at least 0; 0 switches it off. Features of mixed images are never cached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mixup: Option<f64>,
-    /// Alpha of cutmix, as `mixup`. With both, a coin decides for each batch.
+    /// Alpha of cutmix, with the same range as `mixup`. With both, a coin decides for each batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cutmix: Option<f64>,
     /// How many augmented views of each image the feature cache holds, of which each epoch takes one; `None`: the prefix
-    /// runs on fresh ones every epoch. Only with `augment`, and without `mixup` and `cutmix`.
+    /// runs on fresh views in every epoch. Only with `augment`, and without `mixup` and `cutmix`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cached_views: Option<usize>,
 }
@@ -115,7 +115,7 @@ pub struct DataConfig {
 pub enum Images {
     /// Folders.
     Folder {
-        /// The first that exists is taken; relative to the current folder. Never empty.
+        /// Folders, relative to the current one, of which the first that exists is taken. Never empty.
         #[serde(serialize_with = "paths")]
         root: Vec<PathBuf>,
     },
@@ -137,12 +137,12 @@ pub struct BackboneConfig {
     pub plugin: String,
     /// A weight set's id, `none` for random weights, or the path of a file.
     pub weights: String,
-    /// Handed to the plugin, which says which there are. Without `input_shape`, which is `data.image_size`.
+    /// Parameters for the plugin, which says which ones it has. `input_shape` is not among them: it is `data.image_size`.
     pub parameters: Map<String, Value>,
-    /// The last layer that is kept: what stands behind it is cut off, the head is grafted there.
+    /// The last layer that is kept: the layers after it are cut off, and the head is grafted there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_layer: Option<String>,
-    /// How pixels become its input, for weights that were trained otherwise than the backbone says; `None`: as it says.
+    /// How pixels are scaled, for weights that were trained on other pixels than the backbone says; `None`: as it says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preprocessing: Option<InputScale>,
 }
@@ -164,12 +164,12 @@ pub struct HeadConfig {
 /// `[loss]`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LossConfig {
-    /// Which; `None`: what the classes found and the head ask for.
+    /// Name of the loss; `None`: what the classes found and the head ask for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<LossName>,
     /// Outputs are logits, not probabilities.
     pub from_logits: bool,
-    /// How far labels are moved towards uniform, from 0 to below 1; 0 for the sparse loss.
+    /// Share of each label that is spread evenly over all classes, from 0 to below 1; 0 for the sparse loss.
     pub label_smoothing: f64,
     /// What the loss of a training image of each class is multiplied by; `None`: by 1.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -185,30 +185,30 @@ pub struct PhaseConfig {
     pub epochs: usize,
     /// Which layers of the backbone train; the head always does.
     pub unfreeze: Selection,
-    /// What unfrozen batch normalisations do with their statistics.
+    /// What unfrozen batch normalisations do with their running statistics.
     pub batch_norm: BatchNorm,
-    /// A fresh one for each phase.
+    /// The optimiser; each phase begins with a fresh one.
     pub optimizer: OptimizerConfig,
-    /// How its learning rate moves from step to step.
+    /// How the learning rate moves from step to step.
     #[serde(skip_serializing_if = "Schedule::is_constant")]
     pub schedule: Schedule,
-    /// What the learning rate of some layers is multiplied by.
+    /// Factors of the learning rate of some layers.
     #[serde(skip_serializing_if = "LearningRates::is_empty")]
     pub learning_rates: LearningRates,
-    /// Unfreezes step by step instead of all at once.
+    /// If given, layers are unfrozen stage by stage instead of all at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gradual: Option<GradualConfig>,
 }
 
-/// `gradual` of a phase: the layers that `unfreeze` names are parted into as many groups as there are stages, equally many
-/// layers with weights in each. The first stage trains the last group (with the head), each further stage one more.
+/// `gradual` of a phase: the layers that `unfreeze` names are divided into as many groups as there are stages, with equally
+/// many layers with weights in each. The first stage trains the last group (with the head), each further stage one more.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GradualConfig {
-    /// How many steps, at least 2.
+    /// Number of stages, at least 2.
     pub stages: usize,
-    /// Epochs of each stage; the last has all that remain of the phase's `epochs`.
+    /// Epochs per stage; the last stage has all that remain of the phase's `epochs`.
     pub epochs_per_stage: usize,
-    /// What the learning rate is multiplied by from stage to stage.
+    /// Factor of the learning rate from each stage to the next.
     pub factor: f64,
 }
 
@@ -248,7 +248,7 @@ pub struct TransferGainConfig {
 /// `transfer_gain.scratch`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ScratchConfig {
-    /// Step size; by default the first phase's.
+    /// Learning rate; by default the first phase's.
     pub learning_rate: f64,
 }
 

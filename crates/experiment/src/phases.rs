@@ -156,7 +156,7 @@ mod tests {
         let names: Vec<&str> = phases.iter().map(|phase| phase.name.as_str()).collect();
         assert_eq!(names, ["fine 1/3", "fine 2/3", "fine 3/3"]);
         assert_eq!(phases.iter().map(|phase| phase.epochs).collect::<Vec<_>>(), [2, 2, 3]);
-        let rates: Vec<f64> = phases.iter().map(|phase| phase.optimizer.learning_rate()).collect();
+        let rates: Vec<f64> = phases.iter().map(|phase| phase.optimizer.rule.learning_rate()).collect();
         assert_eq!(rates, [1e-2, 5e-3, 2.5e-3]);
         // Four dense layers are unfrozen in the end, at 4, 6, 8 and 10: two of them first, then three.
         assert_eq!(trained(&phases[0], layers), (8..14).collect::<Vec<_>>());

@@ -92,7 +92,7 @@ pub fn comparison_figure(runs: &[(String, Run)]) -> Figure {
     Figure { title: ["Runs compared".to_owned(), format!("{} runs", runs.len())], description, panels }
 }
 
-/// The mean curves behind a transfer gain.
+/// The mean curves that a transfer gain was measured on.
 pub fn gain_figure(gain: &Gain) -> Figure {
     let series = |name: &str, ink, width, curve: &[f64]| {
         let points = curve.iter().enumerate().map(|(at, &value)| (at + 1, value)).collect();

@@ -10,10 +10,7 @@ use md5::Md5;
 use sha2::{Digest, Sha256};
 
 use super::WeightError;
-use super::read::unpack;
-
-/// Larger than any published file of weights; an answer beyond it is not one.
-pub(super) const LARGEST_FILE: u64 = 4 << 30;
+use super::read::{LARGEST_FILE, unpack};
 
 /// The folder where fetched weights and computed features are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,6 +10,9 @@ use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use zip::ZipArchive;
 
+/// Larger than any published file of weights; an answer beyond it is not one.
+pub(super) const LARGEST_FILE: u64 = 4 << 30;
+
 /// Larger than the table of tensors of any network that runs here. Objects take many times the bytes that they are pickled in.
 const LARGEST_PICKLE: u64 = 16 << 20;
 
@@ -156,7 +159,7 @@ pub(super) fn keras_weights(bytes: &[u8]) -> Result<Vec<u8>, String> {
 
 /// All of a file in an archive, which must not be larger than such a file can be, whatever the archive says.
 pub(super) fn unpack<R: std::io::Read>(file: zip::read::ZipFile<'_, R>) -> Result<Vec<u8>, String> {
-    let limit = (file.compressed_size().saturating_mul(LARGEST_RATIO) + (1 << 20)).min(super::fetch::LARGEST_FILE);
+    let limit = (file.compressed_size().saturating_mul(LARGEST_RATIO) + (1 << 20)).min(LARGEST_FILE);
     let too_large =
         || Err(format!("unpacked it is larger than {limit} bytes, the most that its archive can hold of weights"));
     if file.size() > limit {

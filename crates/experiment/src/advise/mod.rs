@@ -14,13 +14,13 @@ use crate::{ExperimentError, Prepared};
 
 pub use ask::Ask;
 
-/// From about so many images per class on, training everything is worth its while.
+/// The number of images per class from which training everything is worthwhile, roughly.
 const MANY: usize = 1000;
 
-/// Images that features are computed of, at most: the score's cost grows with their cube.
+/// The most images that features are computed for: the cost of the score grows with the cube of their number.
 const SAMPLE: usize = 600;
 
-/// Depths that are compared, at most.
+/// The most depths that are compared.
 const DEPTHS: usize = 6;
 
 /// A score by so much better at an earlier layer means that the last layers serve another task. (On flowers, InceptionV3
