@@ -2,9 +2,9 @@ use rayon::prelude::*;
 
 use super::fold::{Fold, clip_and_sum};
 use super::parameters::Parameters;
-use super::simd::{fma, limit, vectorised};
 use super::step::{Inputs, Pass, Step};
 use crate::geometry::Geometry;
+use crate::simd::{fma, limit, vectorised};
 
 /// A convolution that keeps channels apart, with what is folded into it.
 #[derive(Debug)]

@@ -2,9 +2,9 @@ use injerto_graph::Activation;
 use rayon::prelude::*;
 
 use super::parameters::Parameters;
-use super::simd::{limit, vectorised};
 use super::step::{Inputs, Pass, Step, put};
-use crate::isa::Isa;
+use crate::isa::ForLoops;
+use crate::simd::{limit, vectorised};
 
 /// Values of one task.
 const BLOCK: usize = 16 * 1024;
@@ -12,7 +12,7 @@ const BLOCK: usize = 16 * 1024;
 /// `min(max(x, least), most)`.
 #[derive(Debug)]
 pub(super) struct Clip {
-    pub(super) isa: Isa,
+    pub(super) isa: ForLoops,
     pub(super) limits: (f32, f32),
 }
 

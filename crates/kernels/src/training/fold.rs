@@ -1,8 +1,8 @@
 use rayon::prelude::*;
 
 use super::parameters::Parameters;
-use super::simd::{fma, vectorised};
-use crate::isa::Isa;
+use crate::isa::ForLoops;
+use crate::simd::{fma, vectorised};
 
 /// What follows a convolution or a dense layer and is computed with it: bias, a batch normalisation with its moving
 /// statistics, and a clip.
@@ -13,7 +13,7 @@ use crate::isa::Isa;
 #[derive(Debug, Clone)]
 pub(super) struct Fold {
     /// The program's instructions.
-    pub(super) isa: Isa,
+    pub(super) isa: ForLoops,
     pub(super) channels: usize,
     pub(super) bias: Option<usize>,
     pub(super) norm: Option<Norm>,
@@ -47,7 +47,7 @@ impl Norm {
 }
 
 impl Fold {
-    pub(super) fn new(isa: Isa, channels: usize, bias: Option<usize>) -> Self {
+    pub(super) fn new(isa: ForLoops, channels: usize, bias: Option<usize>) -> Self {
         Self { isa, channels, bias, norm: None, clip: None, scale: vec![1.0; channels], shift: vec![0.0; channels] }
     }
 
@@ -136,7 +136,7 @@ pub(super) fn part(rows: usize) -> usize {
 
 /// Zeroes the gradient where the output lies at a limit, and sums it a channel.
 pub(super) fn clip_and_sum(
-    isa: Isa,
+    isa: ForLoops,
     dy: &mut [f32],
     y: &[f32],
     clip: Option<(f32, f32)>,

@@ -2,9 +2,9 @@ use rayon::prelude::*;
 
 use super::fold::{Norm, PARTS, part, reduce};
 use super::parameters::Parameters;
-use super::simd::{limit, vectorised};
 use super::step::{Inputs, Pass, Step};
-use crate::isa::Isa;
+use crate::isa::ForLoops;
+use crate::simd::{limit, vectorised};
 
 /// Rows whose statistics are taken together: they stay in a near cache between mean and deviation.
 const ROWS: usize = 64;
@@ -12,7 +12,7 @@ const ROWS: usize = 64;
 /// A batch normalisation of its own, or any other scale and shift a channel, with a clip.
 #[derive(Debug)]
 pub(super) struct Normalise {
-    isa: Isa,
+    isa: ForLoops,
     pub(super) channels: usize,
     pub(super) norm: Norm,
     pub(super) clip: Option<(f32, f32)>,
@@ -36,7 +36,7 @@ struct State {
 }
 
 impl Normalise {
-    pub(super) fn new(isa: Isa, channels: usize, norm: Norm, moves: Option<f64>) -> Self {
+    pub(super) fn new(isa: ForLoops, channels: usize, norm: Norm, moves: Option<f64>) -> Self {
         let zeros = || vec![0.0; channels];
         let state = State {
             scale: zeros(),
@@ -186,7 +186,7 @@ impl Step for Normalise {
 /// A constant scale and shift a channel.
 #[derive(Debug)]
 pub(super) struct Affine {
-    pub(super) isa: Isa,
+    pub(super) isa: ForLoops,
     /// The scale and the shift, or places of a mean and a variance.
     pub(super) source: AffineSource,
     pub(super) scale: Vec<f32>,

@@ -14,7 +14,7 @@ use super::parameters::Parameters;
 use super::pool::{AveragePool, GlobalAverage, MaxPool};
 use super::step::Step;
 use crate::geometry::Geometry;
-use crate::isa::Isa;
+use crate::isa::ForLoops;
 
 /// A step with its place among the values.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ pub(super) struct Plan {
 }
 
 struct Compiler<'a> {
-    isa: Isa,
+    isa: ForLoops,
     graph: &'a Graph,
     trains: &'a dyn Fn(usize) -> bool,
     batch_statistics: &'a [usize],
@@ -65,7 +65,7 @@ struct Compiler<'a> {
 }
 
 pub(super) fn compile(
-    isa: Isa,
+    isa: ForLoops,
     graph: &Graph,
     layers: &[usize],
     inputs: &[usize],
