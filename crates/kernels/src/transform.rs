@@ -113,23 +113,34 @@ impl Transform<6, 4> for F4 {
     }
 }
 
-/// Transforms a square along both axes: first the `FROM` values of each column (`load(row, column)`), then the results along
-/// each row, which go to `store(row, column, value)`.
-#[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "iterators over the values would keep them in memory")]
-pub(crate) fn square<V: Copy, const FROM: usize, const TO: usize>(
-    along: impl Fn([V; FROM]) -> [V; TO],
-    load: impl Fn(usize, usize) -> V,
-    mut store: impl FnMut(usize, usize, V),
-) {
-    let columns: [[V; TO]; FROM] = std::array::from_fn(|j| along(std::array::from_fn(|i| load(i, j))));
-    for i in 0..TO {
-        let row = along(std::array::from_fn(|j| columns[j][i]));
-        for j in 0..TO {
-            store(i, j, row[j]);
+/// Transforms a square along both axes: first the values of each column (`|row, column| value`), then the results along each row,
+/// which go to `|row, column, value| store`. The transform and both expressions are put where the macro stands, because closures
+/// of this size are not inlined, and without inlining they lack the instructions of their vectors.
+macro_rules! square {
+    ($S:ty, $from:expr => $to:expr, $along:expr, |$i:ident, $j:ident| $load:expr, |$row:ident, $column:ident, $value:ident| $store:expr) => {{
+        let zero = <$S>::splat(0.0);
+        let mut columns = [[zero; $to]; $from];
+        for $j in 0..$from {
+            let mut values = [zero; $from];
+            for $i in 0..$from {
+                values[$i] = $load;
+            }
+            columns[$j] = $along(values);
         }
-    }
+        for $row in 0..$to {
+            let mut values = [zero; $from];
+            for j in 0..$from {
+                values[j] = columns[j][$row];
+            }
+            let values = $along(values);
+            for $column in 0..$to {
+                let $value = values[$column];
+                $store;
+            }
+        }
+    }};
 }
+pub(crate) use square;
 
 #[cfg(test)]
 mod tests {

@@ -291,11 +291,13 @@ unsafe fn spread_kernel<S: Simd>(v: &Values<'_>) {
             unsafe {
                 let (from, to) = (corner.wrapping_add(c), v.values.add(i * v.row + c));
                 match *form {
-                    Form::Square => square(
-                        |values| F2::input::<S>(values),
+                    Form::Square => square!(
+                        S,
+                        4 => 4,
+                        F2::input::<S>,
                         // Rows first.
                         |j, i| S::load(from.wrapping_add(i * input.row + j * input.pixel)),
-                        |j, i, value| S::store(to.add((i * 4 + j) * v.plane), value),
+                        |j, i, value| S::store(to.add((i * 4 + j) * v.plane), value)
                     ),
                     Form::Line { vertical } => {
                         let step = if vertical { input.row } else { input.pixel };
@@ -342,16 +344,17 @@ unsafe fn gather_kernel<S: Simd>(p: &Products<'_>) {
             // SAFETY: products and bias are whole vectors; the instructions of `S` are there.
             unsafe {
                 let at = p.products.add(i * WIDEST + c);
-                let load = |plane: usize| S::load(at.add(plane * p.plane));
                 let bias = S::load(minimal.bias.as_ptr().add(p.from + c));
                 match minimal.form {
-                    Form::Square => square(
-                        |products| F2::output::<S>(products),
-                        |i, j| load(i * 4 + j),
-                        |dy, dx, sum| store::<S>(p, place, [dy, dx], c, S::add(sum, bias)),
+                    Form::Square => square!(
+                        S,
+                        4 => 2,
+                        F2::output::<S>,
+                        |i, j| S::load(at.add((i * 4 + j) * p.plane)),
+                        |dy, dx, sum| store::<S>(p, place, [dy, dx], c, S::add(sum, bias))
                     ),
                     Form::Line { vertical } => {
-                        let pair = F2::output::<S>(std::array::from_fn(load));
+                        let pair = F2::output::<S>(std::array::from_fn(|k| S::load(at.add(k * p.plane))));
                         let second = if vertical { [1, 0] } else { [0, 1] };
                         store::<S>(p, place, [0, 0], c, S::add(pair[0], bias));
                         store::<S>(p, place, second, c, S::add(pair[1], bias));

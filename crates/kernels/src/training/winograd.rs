@@ -253,34 +253,51 @@ vectorised! {
         => transform_kernel_body::<S>
 }
 
+/// The product of a row of factors with three vectors.
+///
 /// # Safety
 /// The instructions of `S` are there.
 #[inline(always)]
+unsafe fn dot<S: Simd>(factors: [f64; 3], values: [S::V; 3]) -> S::V {
+    // SAFETY: the instructions of `S` are there.
+    unsafe {
+        let (a, b, c) = (S::splat(factors[0] as f32), S::splat(factors[1] as f32), S::splat(factors[2] as f32));
+        S::add(S::add(S::mul(a, values[0]), S::mul(b, values[1])), S::mul(c, values[2]))
+    }
+}
+
+/// # Safety
+/// The instructions of `S` are there.
+#[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "iterators over the values would keep them in memory")]
 unsafe fn transform_kernel_body<S: Simd>(
     kernel: &[f32],
     line: usize,
     [inner, columns]: [usize; 2],
     rooms: &mut [(Places, &mut [f32])],
 ) {
-    // SAFETY: the instructions of `S` are there.
-    unsafe {
-        let dot = |factors: [f64; 3], values: [S::V; 3]| {
-            let [a, b, c] = factors.map(|factor| S::splat(factor as f32));
-            S::add(S::add(S::mul(a, values[0]), S::mul(b, values[1])), S::mul(c, values[2]))
-        };
-        for p in 0..inner {
-            for first in (0..columns).step_by(S::LANES) {
-                let tap = |tap: usize| S::from_slice(kernel, (tap * inner + p) * columns + first);
-                let sums = [0, 1, 2].map(|column| dot(F4::TAPS[line], [0, 3, 6].map(|row| tap(row + column))));
+    let tap = |tap: usize, p: usize| (tap * inner + p) * columns;
+    for p in 0..inner {
+        for first in (0..columns).step_by(S::LANES) {
+            // SAFETY: the instructions of `S` are there.
+            unsafe {
+                let mut sums = [S::splat(0.0); 3];
+                for column in 0..3 {
+                    let mut taps = [S::splat(0.0); 3];
+                    for row in 0..3 {
+                        taps[row] = S::from_slice(kernel, tap(row * 3 + column, p) + first);
+                    }
+                    sums[column] = dot::<S>(F4::TAPS[line], taps);
+                }
                 for ((places, room), factors) in rooms.iter_mut().zip(F4::TAPS) {
-                    S::to_slice(room, places.of(p, first), dot(factors, sums));
+                    S::to_slice(room, places.of(p, first), dot::<S>(factors, sums));
                 }
             }
-            // The last panel may not be full.
-            for (places, room) in rooms.iter_mut().filter(|_| columns > 0) {
-                let end = places.of(p, columns - 1) + 1;
-                room[end..end.next_multiple_of(places.wide)].fill(0.0);
-            }
+        }
+        // The last panel may not be full.
+        for (places, room) in rooms.iter_mut().filter(|_| columns > 0) {
+            let end = places.of(p, columns - 1) + 1;
+            room[end..end.next_multiple_of(places.wide)].fill(0.0);
         }
     }
 }
@@ -293,18 +310,24 @@ vectorised! {
 /// # Safety
 /// The instructions of `S` are there.
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "iterators over the values would keep them in memory")]
 unsafe fn gather_kernel_body<S: Simd>(sums: &[f32], row: usize, out: &mut [f32]) {
     let size = out.len() / 3;
-    // SAFETY: the instructions of `S` are there.
-    unsafe {
-        let factor = |point: usize, tap: usize| S::splat(F4::TAPS[point][tap] as f32);
-        for at in (0..size).step_by(S::LANES) {
-            let line: [S::V; IN] = std::array::from_fn(|j| {
-                let point = |i: usize| S::from_slice(sums, (i * IN + j) * size + at);
-                (0..IN).fold(S::splat(0.0), |sum, i| S::add(sum, S::mul(factor(i, row), point(i))))
-            });
+    for at in (0..size).step_by(S::LANES) {
+        // SAFETY: the instructions of `S` are there.
+        unsafe {
+            let mut line = [S::splat(0.0); IN];
+            for j in 0..IN {
+                for i in 0..IN {
+                    let value = S::from_slice(sums, (i * IN + j) * size + at);
+                    line[j] = S::add(line[j], S::mul(S::splat(F4::TAPS[i][row] as f32), value));
+                }
+            }
             for tap in 0..3 {
-                let value = (0..IN).fold(S::splat(0.0), |sum, j| S::add(sum, S::mul(factor(j, tap), line[j])));
+                let mut value = S::splat(0.0);
+                for j in 0..IN {
+                    value = S::add(value, S::mul(S::splat(F4::TAPS[j][tap] as f32), line[j]));
+                }
                 S::to_slice(out, tap * size + at, value);
             }
         }
@@ -332,11 +355,15 @@ unsafe fn transform_input_body<S: Simd>(
         for c in (0..channels).step_by(S::LANES) {
             let to = ((row - first_row) * across + tile) * channels + c;
             // SAFETY: the instructions of `S` are there.
-            square(
-                |values| unsafe { F4::input::<S>(values) },
-                |i, j| unsafe { x.load::<S>([row, tile], [i, j], c) },
-                |i, j, value| unsafe { S::to_slice(out, (i * IN + j) * plane + to, value) },
-            );
+            unsafe {
+                square!(
+                    S,
+                    IN => IN,
+                    F4::input::<S>,
+                    |i, j| x.load::<S>([row, tile], [i, j], c),
+                    |i, j, value| S::to_slice(out, (i * IN + j) * plane + to, value)
+                );
+            }
         }
     }
 }
@@ -362,11 +389,15 @@ unsafe fn transform_slopes_body<S: Simd>(
         for c in (0..filters).step_by(S::LANES) {
             let to = ((row - first_row) * across + tile) * filters + c;
             // SAFETY: the instructions of `S` are there.
-            square(
-                |values| unsafe { F4::slopes::<S>(values) },
-                |i, j| unsafe { dy.load::<S>([row, tile], [i, j], c) },
-                |i, j, value| unsafe { S::to_slice(out, (i * IN + j) * plane + to, value) },
-            );
+            unsafe {
+                square!(
+                    S,
+                    OUT => IN,
+                    F4::slopes::<S>,
+                    |i, j| dy.load::<S>([row, tile], [i, j], c),
+                    |i, j, value| S::to_slice(out, (i * IN + j) * plane + to, value)
+                );
+            }
         }
     }
 }
@@ -397,21 +428,22 @@ unsafe fn transform_output_body<S: Simd>(
             // SAFETY: the instructions of `S` are there.
             unsafe {
                 let (least, most) = (S::splat(least), S::splat(most));
-                let bias = epilogue.bias.map_or(S::splat(0.0), |bias| S::from_slice(bias, c));
-                let store = |i: usize, j: usize, value: S::V| {
-                    let (top, left) = (row * OUT + i, tile * OUT + j);
-                    if top < height && left < width {
-                        let to = (top * width + left) * filters + c;
-                        let old = if epilogue.accumulate { S::from_slice(y, to) } else { S::splat(0.0) };
-                        let sum = S::add(old, S::add(value, bias));
-                        // In this order of operands what is not a number stays so.
-                        S::to_slice(y, to, S::min(most, S::max(least, sum)));
-                    }
-                };
-                square(
-                    |values| F4::output::<S>(values),
+                let bias = if let Some(bias) = epilogue.bias { S::from_slice(bias, c) } else { S::splat(0.0) };
+                square!(
+                    S,
+                    IN => OUT,
+                    F4::output::<S>,
                     |i, j| S::from_slice(products, (i * IN + j) * plane + from),
-                    store,
+                    |i, j, value| {
+                        let (top, left) = (row * OUT + i, tile * OUT + j);
+                        if top < height && left < width {
+                            let to = (top * width + left) * filters + c;
+                            let old = if epilogue.accumulate { S::from_slice(y, to) } else { S::splat(0.0) };
+                            let sum = S::add(old, S::add(value, bias));
+                            // In this order of operands what is not a number stays so.
+                            S::to_slice(y, to, S::min(most, S::max(least, sum)));
+                        }
+                    }
                 );
             }
         }
