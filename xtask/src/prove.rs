@@ -76,6 +76,22 @@ const CHECKS: &[Check] = &[
         flags: ("MIRIFLAGS", "-Zmiri-disable-isolation -Zmiri-ignore-leaks"),
     },
     Check {
+        name: "Miri, programs of portable kernels",
+        there: &["miri", "--version"],
+        arguments: &[
+            "miri",
+            "test",
+            "--package",
+            "injerto-kernels",
+            "--test",
+            "inference",
+            "--test",
+            "training",
+            "every_kind_of_step",
+        ],
+        flags: ("MIRIFLAGS", "-Zmiri-disable-isolation -Zmiri-ignore-leaks"),
+    },
+    Check {
         name: "AddressSanitizer, kernels",
         there: &["--version"],
         arguments: &["test", "--package", "injerto-kernels", "--target", HOST],

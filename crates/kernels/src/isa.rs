@@ -146,7 +146,7 @@ macro_rules! dispatch {
             // SAFETY: `$isa` is the proof that the machine has these instructions, and the bodies have what they want.
             #[cfg(target_arch = "x86_64")]
             $crate::isa::Isa::Avx512 => unsafe { avx512($($arg),*) },
-            // SAFETY: as for AVX-512.
+            // SAFETY: `$isa` is the proof that the machine has these instructions, and the bodies have what they want.
             #[cfg(target_arch = "x86_64")]
             $crate::isa::Isa::Avx2 => unsafe { avx2($($arg),*) },
             _ => $plain,

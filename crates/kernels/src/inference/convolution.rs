@@ -133,7 +133,7 @@ pub(crate) unsafe fn run(isa: Present, job: &Job<'_>) {
 /// All filters of a group for the first `count` pixels of a block.
 ///
 /// # Safety
-/// As of [`run`], for these pixels.
+/// The views hold these pixels, their windows, and a vector beyond.
 unsafe fn multiply(job: &Job<'_>, group: &Group, block: &Block, count: usize) {
     let Convolution { taps, run, bias, epilogue, .. } = job.convolution;
     let kernel = group.weights.kernel();

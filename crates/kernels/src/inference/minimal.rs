@@ -182,7 +182,7 @@ type Place = [usize; 3];
 /// Computes the region of the output.
 ///
 /// # Safety
-/// As of [`super::convolution::run`]; the input's halo holds whole tiles.
+/// The views hold the region and a vector beyond; the input's halo holds whole tiles.
 pub(crate) unsafe fn run(isa: Present, job: &Job<'_>) {
     let Minimal { form, geometry, planes, .. } = job.minimal;
     let [down, right] = form.tile();

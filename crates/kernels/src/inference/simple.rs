@@ -26,9 +26,9 @@ pub(crate) enum Simple {
 /// `x * scale + shift` for each channel, then a function.
 #[derive(Debug, Clone)]
 pub(crate) struct Map {
-    /// One a channel, repeated up to whole vectors; empty for 1.
+    /// One per channel, repeated up to whole vectors; empty for 1.
     pub scale: Vec<f32>,
-    /// One a channel, repeated likewise.
+    /// One per channel, repeated likewise.
     pub shift: Vec<f32>,
     /// Read the channels backwards.
     pub reverse: bool,

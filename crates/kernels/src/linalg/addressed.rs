@@ -60,7 +60,7 @@ impl Addressing for Addressed {
             isa: Isa::Avx512,
             rows: 8,
             packing: Packing { lanes: 16, vectors: 3, narrower: true },
-            share: 0.85,
+            share: 0.8,
             run: avx512,
         },
         #[cfg(target_arch = "x86_64")]
@@ -69,7 +69,7 @@ impl Addressing for Addressed {
             isa: Isa::Avx2,
             rows: 6,
             packing: Packing { lanes: 8, vectors: 2, narrower: true },
-            share: 0.85,
+            share: 0.8,
             run: avx2,
         },
         MicroKernel {
@@ -77,7 +77,7 @@ impl Addressing for Addressed {
             isa: Isa::Portable,
             rows: 4,
             packing: Packing { lanes: 4, vectors: 3, narrower: true },
-            share: 0.5,
+            share: 0.4,
             run: portable,
         },
     ];

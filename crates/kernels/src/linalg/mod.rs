@@ -23,4 +23,4 @@ pub(crate) use micro::MicroKernel;
 pub(crate) use pack::{Packed, Places, Scale};
 pub(crate) use product::{Epilogue, matmul_at_b, matmul_at_b_whole, multiply};
 pub(crate) use strided::Strided;
-pub use trial::{Kernel, Trial, kernels, peak};
+pub use trial::{Kernel, Trial, kernels, multiply_registers};

@@ -18,7 +18,7 @@ const DEPTH: usize = 320;
 pub(crate) struct Epilogue<'a> {
     /// Whether it is added to what is there.
     pub(crate) accumulate: bool,
-    /// Added, one a column.
+    /// Added, one per column.
     pub(crate) bias: Option<&'a [f32]>,
     /// Limits.
     pub(crate) clip: Option<(f32, f32)>,

@@ -54,7 +54,7 @@ impl Addressing for Strided {
             isa: Isa::Avx512,
             rows: 14,
             packing: Packing { lanes: 16, vectors: 2, narrower: false },
-            share: 0.85,
+            share: 0.8,
             run: avx512,
         },
         // Six rows at a time: 12 sums, two vectors of the right side and one or two values of the left fill 16 registers.
@@ -64,7 +64,7 @@ impl Addressing for Strided {
             isa: Isa::Avx2,
             rows: 12,
             packing: Packing { lanes: 8, vectors: 2, narrower: false },
-            share: 0.85,
+            share: 0.8,
             run: avx2,
         },
         // Four rows at a time.
@@ -181,7 +181,7 @@ unsafe fn some_rows<S: Simd, const ROWS: usize, const W: usize>(tile: &Tile<'_>)
 /// Adds the bias, and what is there if the tile says so, to sums, limits and stores them.
 ///
 /// # Safety
-/// As of [`some_rows`].
+/// The instructions of `S` are there; the tile has `ROWS` rows, and its addresses are valid.
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "iterators over the sums would keep them in memory")]
 unsafe fn store<S: Simd, const ROWS: usize, const W: usize>(tile: &Tile<'_>, sums: &[[S::V; W]; ROWS]) {

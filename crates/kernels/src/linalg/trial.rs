@@ -5,7 +5,7 @@ use super::micro::{Addressing, MicroKernel};
 use super::pack::Packed;
 use super::product::{Epilogue, multiply};
 use super::strided::Strided;
-use crate::isa::{Isa, Present};
+use crate::isa::Isa;
 use crate::memory::OutOfMemory;
 use crate::simd::{Simd, per_isa};
 
@@ -53,7 +53,7 @@ impl Kernel {
         }
     }
 
-    /// The part of [`peak`] that it reaches at least where all that it reads lies in the first cache, from 0 to 1.
+    /// The part of the peak ([`multiply_registers`]) that it reaches at least where all that it reads lies in the first cache, from 0 to 1.
     pub fn share(self) -> f64 {
         match self.0 {
             Row::Addressed(kernel) => kernel.share,
@@ -64,6 +64,11 @@ impl Kernel {
     /// Whether programs for [`Isa::detect`] compute with it.
     pub fn is_chosen(self) -> bool {
         self.isa() == Isa::detect()
+    }
+
+    /// Whether a program could have chosen it in place of `other`: both find their rows in the same way.
+    pub fn rivals(self, other: Self) -> bool {
+        std::mem::discriminant(&self.0) == std::mem::discriminant(&other.0)
     }
 
     /// Packs the right side of a product, `[depth, columns]` row by row.
@@ -146,12 +151,14 @@ fn addressed(right: &Packed<Addressed>, left: &[f32], result: &mut [f32]) {
     }
 }
 
-/// How many multiplications and additions one core makes per second with these instructions, measured on registers alone; `None`
-/// where this machine does not have them. Others on the machine can only make the figure smaller.
-pub fn peak(isa: Isa) -> Option<f64> {
+/// Multiplies and adds on registers alone, in this thread, for a fraction of a millisecond, and says how many
+/// floating-point operations that were: what a core makes at most. `None` where this machine does not have the instructions.
+pub fn multiply_registers(isa: Isa) -> Option<usize> {
     let isa = isa.present()?;
-    let best = (0..20).map(|_| registers(isa)).fold(0.0, f64::max);
-    Some(best)
+    let turns = 20_000;
+    // SAFETY: the job has no addresses.
+    unsafe { chains(isa, &Chains { turns }) };
+    Some(2 * turns * CHAINS * isa.isa().lanes())
 }
 
 /// Chains of sums, more than a processor needs to keep all its units busy.
@@ -186,14 +193,6 @@ unsafe fn chains_kernel<S: Simd>(job: &Chains) {
         S::store(out.as_mut_ptr(), all);
         std::hint::black_box(out);
     }
-}
-
-fn registers(isa: Present) -> f64 {
-    let turns = 40_000;
-    let start = std::time::Instant::now();
-    // SAFETY: the job has no addresses.
-    unsafe { chains(isa, &Chains { turns }) };
-    2.0 * (turns * CHAINS * isa.isa().lanes()) as f64 / start.elapsed().as_secs_f64()
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ pub(super) struct Convolution {
     winograd: Option<(Kernels, Kernels)>,
     /// A copy of the kernel, scaled or turned.
     copy: Vec<f32>,
-    /// Of the parameters that the packed forms are made of, when they were.
+    /// The stamp of the parameters from which the packed forms were made.
     stamp: Option<u64>,
     sums: Vec<f32>,
     partial: Vec<f32>,
@@ -219,7 +219,7 @@ impl Step for Convolution {
                 );
             }
         }
-        self.fold.finish(parameters, self.kernel, &mut gradient, &self.sums);
+        self.fold.write_gradients(parameters, self.kernel, &mut gradient, &self.sums);
         if trains { parameters.give(self.kernel, gradient) } else { self.spare = gradient }
     }
 

@@ -149,7 +149,7 @@ impl Program {
         self.parameters.set(id.into(), values)
     }
 
-    /// A parameter, in Keras's axes. Moving statistics are those after the last training pass.
+    /// A parameter, in Keras's axes. Running statistics are those after the last training pass.
     pub fn get(&self, id: impl Into<ParameterId>) -> Option<&[f32]> {
         self.parameters.get(id.into())
     }
@@ -165,7 +165,7 @@ impl Program {
         self.parameters.gradients()
     }
 
-    /// Runs in inference, for validation: moving statistics, no dropout. `inputs` in the order given to
+    /// Runs in inference, for validation: with running statistics, without dropout. `inputs` in the order given to
     /// [`Program::compile`], channels last; the last layer's output for `batch` samples.
     ///
     /// # Errors
@@ -178,7 +178,7 @@ impl Program {
         self.run(inputs, batch, &mut Pass::Inference)
     }
 
-    /// Runs in training: batch statistics where asked for, dropout with masks from `random`'s bits.
+    /// Runs in training: with the batch's statistics where asked for, and dropout with masks from `random`'s bits.
     ///
     /// # Errors
     /// As [`Program::forward`]'s.

@@ -152,7 +152,7 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// Takes a clip behind `end` along.
+    /// Takes the clip after `end` along, if one follows.
     fn absorb_clip(&mut self, end: &mut usize) -> Option<(f32, f32)> {
         let next = self.only_user(*end)?;
         let clip = clip_of(self.node(next).operator())?;
@@ -161,7 +161,7 @@ impl<'a> Compiler<'a> {
         Some(clip)
     }
 
-    /// A fold for `layer`, with the normalisation and the clip behind it; what is left of its own activation.
+    /// A fold for `layer` with the normalisation and the clip after it, and what is left of the layer's own activation.
     fn fold(&mut self, layer: usize, channels: usize, activation: Activation, end: &mut usize) -> (Fold, Activation) {
         let mut fold = Fold::new(self.isa, channels, self.parameter(layer, Role::Bias));
         match activation {
