@@ -304,8 +304,8 @@ unsafe fn spread_kernel<S: Simd>(v: &Values<'_>) {
                         let d: [S::V; 8] = std::array::from_fn(|k| S::load(from.wrapping_add(k * step)));
                         for (first, to) in [(0, to), (3, to.add(channels))] {
                             let points = F2::input::<S>([d[first], d[first + 1], d[first + 2], d[first + 3]]);
-                            for k in 0..4 {
-                                S::store(to.add(k * v.plane), points[k]);
+                            for (k, point) in points.into_iter().enumerate() {
+                                S::store(to.add(k * v.plane), point);
                             }
                         }
                         // Of the three around the seventh tap, the ends are zeros, and so are the outer points.

@@ -156,7 +156,6 @@ unsafe fn portable(tile: &Tile<'_>) {
 /// # Safety
 /// The instructions of `S` are there; the tile has as many rows, its panel as many vectors, and its addresses are valid.
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "iterators over the sums would keep them in memory")]
 unsafe fn some_rows<S: Simd, const ROWS: usize, const W: usize>(tile: &Tile<'_>) {
     // SAFETY: the left side has `ROWS` rows of `steps` values, the right side `W` vectors for each step.
     unsafe {

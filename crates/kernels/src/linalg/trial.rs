@@ -218,8 +218,11 @@ mod tests {
                     let product =
                         |step: usize| f64::from(left[row * depth + step]) * f64::from(right[step * columns + column]);
                     let expected: f64 = (0..depth).map(product).sum();
-                    let what = format!("{}: {rows}x{depth}x{columns} at {row}, {column}", kernel.name());
-                    assert!((f64::from(*found) - expected).abs() < 1e-4, "{what}: {found} for {expected}");
+                    assert!(
+                        (f64::from(*found) - expected).abs() < 1e-4,
+                        "{}: {rows}x{depth}x{columns} at {row}, {column}: {found} for {expected}",
+                        kernel.name()
+                    );
                 }
             }
         }
