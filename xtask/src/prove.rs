@@ -76,6 +76,26 @@ const CHECKS: &[Check] = &[
         flags: ("MIRIFLAGS", "-Zmiri-disable-isolation -Zmiri-ignore-leaks"),
     },
     Check {
+        name: "Miri, programs of portable kernels",
+        there: &["miri", "--version"],
+        arguments: &[
+            "miri",
+            "test",
+            "--package",
+            "injerto-kernels",
+            "--test",
+            "inference",
+            "--test",
+            "training",
+            "every_kind_of_step",
+        ],
+        // Rayon's queues hand out neighbours of a borrowed field, which tree borrows allow and stacked borrows do not.
+        flags: (
+            "MIRIFLAGS",
+            "-Zmiri-disable-isolation -Zmiri-ignore-leaks -Zmiri-tree-borrows -Zmiri-permissive-provenance",
+        ),
+    },
+    Check {
         name: "AddressSanitizer, kernels",
         there: &["--version"],
         arguments: &["test", "--package", "injerto-kernels", "--target", HOST],

@@ -130,7 +130,7 @@ pub fn trains_every_operator(trainer: &dyn Trainer) {
         let graph = example.after_a_convolution();
         let all = (0..graph.len()).collect::<Vec<usize>>();
         let norms = normalisations(&graph);
-        // Statistics of one value a channel would tell nothing.
+        // Statistics of one value per channel would tell nothing.
         let statistics = if at % 3 == 0 { Vec::new() } else { norms };
         let pass = Pass { seed: Some(at as u64), trains: all, batch_statistics: statistics };
         let split = uncut(&graph);

@@ -1,129 +1,48 @@
-//! Products of matrices with a packed right side: `C = A B`, or `C += A B`, with a bias and a clip at the end.
-//!
-//! The right side is packed in panels as wide as a [`Tile`], so that the innermost loop reads it in one stream; rows of the
-//! left side are read where they are.
+//! Whole products: `C = A B`, or `C += A B`, with a bias and limits at the end, and `C = Aᵀ B`.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::scratch;
-use super::tile::{Blocking, Tile, WIDEST};
-use crate::isa::Isa;
-use crate::memory::Aligned;
+use super::micro::MicroKernel;
+use super::pack::Packed;
+use super::strided::{Strided, Tile, WIDEST};
+use crate::isa::Present;
+use crate::memory::scratch;
 
 /// Most steps along the inner dimension in one go: a panel of as many rows stays in the first cache.
 const DEPTH: usize = 320;
-/// Rows that are packed together where the source is turned.
-const BLOCK: usize = 16;
-
-/// The right side of a product, `[inner, columns]`, in panels.
-#[derive(Debug, Clone)]
-pub(super) struct Packed {
-    isa: Isa,
-    data: Aligned,
-    inner: usize,
-    columns: usize,
-}
-
-impl Packed {
-    /// No matrix yet; what will be packed is for these instructions.
-    pub(super) fn new(isa: Isa) -> Self {
-        Self { isa, data: Aligned::default(), inner: 0, columns: 0 }
-    }
-
-    /// Packs `value(p, j) = source[p * row + j * column]`, each value times `scale[p]` or `scale[j]`.
-    pub(super) fn pack(
-        &mut self,
-        [inner, columns]: [usize; 2],
-        source: &[f32],
-        [row, column]: [usize; 2],
-        scale: Scale,
-    ) {
-        let wide = Blocking::of(self.isa).columns;
-        self.room([inner, columns]).par_chunks_mut((inner * wide).max(1)).enumerate().for_each(|(panel, out)| {
-            let first = panel * wide;
-            let width = wide.min(columns - first);
-            let mut line = [1.0_f32; WIDEST];
-            if let Scale::Columns(scale) = scale {
-                line[..width].copy_from_slice(&scale[first..first + width]);
-            }
-            let factor = |p: usize| if let Scale::Rows(scale) = scale { scale[p] } else { 1.0 };
-            if column == 1 {
-                for (p, out) in out.chunks_exact_mut(wide).enumerate() {
-                    let factor = factor(p);
-                    let source = &source[p * row + first..][..width];
-                    for ((out, value), line) in out.iter_mut().zip(source).zip(&line) {
-                        *out = value * line * factor;
-                    }
-                    out[width..].fill(0.0);
-                }
-                return;
-            }
-            // Blocks that stay in the first cache on both sides.
-            for (block, out) in out.chunks_mut(BLOCK * wide).enumerate() {
-                for j in 0..width {
-                    let source = &source[(first + j) * column + block * BLOCK * row..];
-                    for (p, out) in out.chunks_exact_mut(wide).enumerate() {
-                        out[j] = source[p * row] * line[j] * factor(block * BLOCK + p);
-                    }
-                }
-                out.chunks_exact_mut(wide).for_each(|out| out[width..].fill(0.0));
-            }
-        });
-    }
-
-    /// Makes room for a matrix, whose panels the caller fills: `[panel][inner][columns of a panel]`.
-    pub(super) fn room(&mut self, [inner, columns]: [usize; 2]) -> &mut [f32] {
-        let wide = Blocking::of(self.isa).columns;
-        (self.inner, self.columns) = (inner, columns);
-        let length = columns.div_ceil(wide) * inner * wide;
-        self.data.grow(length, "weights").unwrap_or_else(|error| panic!("{error}"));
-        &mut self.data[..length]
-    }
-}
-
-/// Factors that go into a packed matrix.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Scale<'a> {
-    /// None.
-    One,
-    /// One a row.
-    Rows(&'a [f32]),
-    /// One a column.
-    Columns(&'a [f32]),
-}
 
 /// What happens to a result.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Epilogue<'a> {
+pub(crate) struct Epilogue<'a> {
     /// Whether it is added to what is there.
-    pub(super) accumulate: bool,
-    /// Added, one a column.
-    pub(super) bias: Option<&'a [f32]>,
+    pub(crate) accumulate: bool,
+    /// Added, one per column.
+    pub(crate) bias: Option<&'a [f32]>,
     /// Limits.
-    pub(super) clip: Option<(f32, f32)>,
+    pub(crate) clip: Option<(f32, f32)>,
 }
 
 impl Epilogue<'_> {
     /// Neither bias nor limits.
-    pub(super) fn plain(accumulate: bool) -> Self {
+    pub(crate) fn plain(accumulate: bool) -> Self {
         Self { accumulate, bias: None, clip: None }
     }
 }
 
 /// `result (+)= left · right`: `left` has `rows` rows, `left_row` values apart; `result`'s rows are `result_row` apart.
-pub(super) fn multiply(
+pub(crate) fn multiply(
     rows: usize,
     left: &[f32],
     left_row: usize,
-    right: &Packed,
+    right: &Packed<Strided>,
     result: &mut [f32],
     result_row: usize,
     epilogue: Epilogue<'_>,
 ) {
-    let (isa, inner, columns) = (right.isa, right.inner, right.columns);
-    let Blocking { rows: high, columns: wide } = Blocking::of(isa);
+    let (kernel, inner, columns) = (right.kernel(), right.depth(), right.columns());
+    let (high, wide) = (kernel.rows, kernel.packing.columns());
     if rows == 0 || columns == 0 {
         return;
     }
@@ -135,63 +54,62 @@ pub(super) fn multiply(
         let first = part * depth;
         let steps = depth.min(inner - first);
         let last = part + 1 == parts;
-        for panel in 0..columns.div_ceil(wide) {
-            let column = panel * wide;
-            let width = wide.min(columns - column);
+        for panel in right.panels() {
+            let (column, width) = (panel.first, panel.columns);
             let bias = if last { epilogue.bias } else { None };
             let mut bias_line = [0.0; WIDEST];
             if let Some(bias) = bias {
                 bias_line[..width].copy_from_slice(&bias[column..column + width]);
             }
             let clip = if last { epilogue.clip } else { None }.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
-            let right = &right.data[(panel * inner + first) * wide..][..steps * wide];
+            let right = &panel.values[first * wide..][..steps * wide];
             for row in (0..rows).step_by(high) {
                 let tile = Tile {
                     rows: high.min(rows - row),
                     width,
                     steps,
+                    left: left[row * left_row + first..].as_ptr(),
                     left_row,
                     left_step: 1,
+                    right: right.as_ptr(),
+                    result: result[row * result_row + column..].as_mut_ptr(),
                     result_row,
                     accumulate: epilogue.accumulate || part > 0,
                     bias: &bias_line,
                     clip,
                 };
-                let left = &left[row * left_row + first..];
-                let result = &mut result[row * result_row + column..];
-                // SAFETY: the result has been found long enough for all rows, and is borrowed for this call alone; a program's `isa` is
-                // one that the machine has.
-                unsafe { tile.run(isa, left, right, result.as_mut_ptr()) };
+                // SAFETY: left side and result have been found long enough for all rows and columns (asserted above), the panel has a
+                // line for each of the steps, and the result is borrowed for this call alone.
+                unsafe { kernel.run(&tile) };
             }
         }
     }
 }
 
-/// A result that tasks fill in disjoint parts.
+/// The address of a result that tasks fill in disjoint parts.
 #[derive(Clone, Copy)]
 struct Shared(*mut f32);
 
-// SAFETY: `matmul_at_b` gives each task rows and columns of its own.
+// SAFETY: a `Shared` is an address; `matmul_at_b` gives each task rows and columns of the result of its own.
 unsafe impl Send for Shared {}
-// SAFETY: as above.
+// SAFETY: sharing it copies the address.
 unsafe impl Sync for Shared {}
 
 impl Shared {
     fn at(self, offset: usize) -> *mut f32 {
-        // SAFETY: `matmul_at_b` has checked that the result has `count` rows.
-        unsafe { self.0.add(offset) }
+        self.0.wrapping_add(offset)
     }
 }
 
 /// Writes rows and columns of the left side of a [`matmul_at_b`], row by row.
-pub(super) type Fill<'a> = dyn Fn(Range<usize>, Range<usize>, &mut [f32]) + Sync + 'a;
+pub(crate) type Fill<'a> = dyn Fn(Range<usize>, Range<usize>, &mut [f32]) + Sync + 'a;
 
 /// The sum over all rows of `left[row]ᵀ right[row]`: a kernel's gradient, `[inner, columns]`.
 ///
 /// `fill(rows, inner, out)` writes those values of the left side row by row. Tasks own parts of the result, so that each sum is
 /// taken in one order whatever the number of threads.
-pub(super) fn matmul_at_b(
-    isa: Isa,
+pub(crate) fn matmul_at_b(
+    isa: Present,
     rows: usize,
     inner: usize,
     fill: &Fill<'_>,
@@ -202,7 +120,9 @@ pub(super) fn matmul_at_b(
     if inner == 0 || columns == 0 {
         return;
     }
-    let Blocking { rows: high, columns: wide } = Blocking::of(isa);
+    assert!(rows == 0 || right.len() >= (rows - 1) * right_row + columns, "the right side is too short");
+    let kernel = MicroKernel::of(isa);
+    let (high, wide) = (kernel.rows, kernel.packing.columns());
     assert!(result.len() >= (inner - 1) * result_row + columns, "the result is too short");
     let (tiles, panels) = (inner.div_ceil(high), columns.div_ceil(wide));
     // About eight tasks, in parts as square as may be.
@@ -222,14 +142,22 @@ pub(super) fn matmul_at_b(
         let width = columns.min(column + panels_each * wide) - column;
         // SAFETY: rows and columns of the result that are this task's alone; its length has been checked.
         unsafe {
-            part_at_b(isa, rows, [part, column..column + width], fill, (right, right_row), (shared, result_row), false)
+            part_at_b(
+                kernel,
+                rows,
+                [part, column..column + width],
+                fill,
+                (right, right_row),
+                (shared, result_row),
+                false,
+            )
         };
     });
 }
 
 /// As [`matmul_at_b`] for contiguous sides and all of the result in one task: `result (+)= leftᵀ right`.
-pub(super) fn matmul_at_b_whole(
-    isa: Isa,
+pub(crate) fn matmul_at_b_whole(
+    isa: Present,
     rows: usize,
     (left, inner): (&[f32], usize),
     (right, columns): (&[f32], usize),
@@ -244,7 +172,9 @@ pub(super) fn matmul_at_b_whole(
     };
     let shared = Shared(result.as_mut_ptr());
     // SAFETY: the whole result is borrowed for this call alone, and its length has been checked.
-    unsafe { part_at_b(isa, rows, [0..inner, 0..columns], &fill, (right, columns), (shared, columns), add) };
+    unsafe {
+        part_at_b(MicroKernel::of(isa), rows, [0..inner, 0..columns], &fill, (right, columns), (shared, columns), add)
+    };
 }
 
 /// Copies a line of a tile, and fills up with zeros. Whole lines have few lengths, for which no function is called.
@@ -269,7 +199,7 @@ fn copy_line(out: &mut [f32], line: &[f32]) {
 /// # Safety
 /// `result` has the rows `part` and the columns `columns`, `result_row` values apart, and nobody else touches them.
 unsafe fn part_at_b(
-    isa: Isa,
+    kernel: &MicroKernel<Strided>,
     rows: usize,
     [part, columns]: [Range<usize>; 2],
     fill: &Fill<'_>,
@@ -278,7 +208,7 @@ unsafe fn part_at_b(
     add: bool,
 ) {
     let (column, width) = (columns.start, columns.len());
-    let Blocking { rows: high, columns: wide } = Blocking::of(isa);
+    let (high, wide) = (kernel.rows, kernel.packing.columns());
     let (tiles, panels) = (part.len().div_ceil(high), width.div_ceil(wide));
     let depth = DEPTH.min(rows).max(1);
     scratch(depth * (part.len() + high * tiles + wide * panels), |buffer| {
@@ -311,17 +241,19 @@ unsafe fn part_at_b(
                         rows: high.min(part.len() - t * high),
                         width: wide.min(columns.end - from),
                         steps,
+                        left: left[t * depth * high..][..steps * high].as_ptr(),
                         left_row: 1,
                         left_step: high,
+                        right: right.as_ptr(),
+                        result: result.at((part.start + t * high) * result_row + from),
                         result_row,
                         accumulate: add || first > 0,
                         bias: &[0.0; WIDEST],
                         clip: (f32::NEG_INFINITY, f32::INFINITY),
                     };
-                    let out = result.at((part.start + t * high) * result_row + from);
-                    // SAFETY: the rows and columns of this tile lie in the part of the result that nobody else touches; a program's
-                    // `isa` is one that the machine has.
-                    unsafe { tile.run(isa, &left[t * depth * high..][..steps * high], right, out) };
+                    // SAFETY: both sides have been cut to lines of as many rows and columns as a tile has, one for each step; the rows
+                    // and columns of this tile lie in the part of the result that nobody else touches.
+                    unsafe { kernel.run(&tile) };
                 }
             }
         }
