@@ -4,6 +4,7 @@
 
 mod bench;
 mod ci;
+mod dependencies;
 mod experiment;
 mod features;
 mod page;

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use crate::Outcome;
-use crate::workspace::{PROOFS, Profile, build_with, cargo, code, root, succeeds};
+use crate::workspace::{PROOFS, Profile, build_with, code, root, succeeds};
 
 /// What `--help` says.
 pub const HELP: &str = "\
@@ -52,39 +52,45 @@ pub fn run(arguments: &[String]) -> Outcome {
     }
 }
 
-/// A check of memory: its name, what must be installed, and the arguments of cargo with variables of the environment.
+/// A check of memory: its name, what must be installed, and commands of cargo with a variable of the environment.
 struct Check {
     name: &'static str,
     /// `cargo +nightly …` that succeeds where the tool is there.
     there: &'static [&'static str],
-    arguments: &'static [&'static str],
+    /// `cargo +nightly …`, one after the other.
+    commands: &'static [&'static [&'static str]],
     flags: (&'static str, &'static str),
 }
 
-/// The border of the plugins, and the kernels as they are without vector instructions of one processor.
+/// The border of the plugins with libraries that are loaded, and all tests of the kernels, on every instruction set of this
+/// machine. Miri knows neither libraries nor vector instructions: it checks the border within one program, and the portable
+/// kernels.
 const CHECKS: &[Check] = &[
     Check {
         name: "Miri, plugin border",
         there: &["miri", "--version"],
-        arguments: &["miri", "test", "--package", "injerto-plugin-abi", "--lib"],
+        commands: &[&["miri", "test", "--package", "injerto-plugin-abi"]],
         flags: ("MIRIFLAGS", "-Zmiri-disable-isolation"),
     },
     Check {
         name: "Miri, portable kernels",
         there: &["miri", "--version"],
-        arguments: &["miri", "test", "--package", "injerto-kernels", "--lib"],
+        commands: &[&["miri", "test", "--package", "injerto-kernels", "--lib"]],
         flags: ("MIRIFLAGS", "-Zmiri-disable-isolation -Zmiri-ignore-leaks"),
-    },
-    Check {
-        name: "AddressSanitizer, kernels",
-        there: &["--version"],
-        arguments: &["test", "--package", "injerto-kernels", "--target", HOST],
-        flags: ("RUSTFLAGS", "-Zsanitizer=address"),
     },
     Check {
         name: "AddressSanitizer, plugin border",
         there: &["--version"],
-        arguments: &["test", "--package", "injerto-plugin-abi", "--target", HOST],
+        commands: &[
+            &["build", "--package", "injerto-plugin-small_cnn", "--target", HOST],
+            &["test", "--package", "injerto-plugin-abi", "--tests", "--target", HOST],
+        ],
+        flags: ("RUSTFLAGS", "-Zsanitizer=address"),
+    },
+    Check {
+        name: "AddressSanitizer, kernels",
+        there: &["--version"],
+        commands: &[&["test", "--package", "injerto-kernels", "--tests", "--target", HOST]],
         flags: ("RUSTFLAGS", "-Zsanitizer=address"),
     },
 ];
@@ -107,34 +113,26 @@ fn memory() -> Outcome {
     for check in CHECKS {
         let quiet = nightly(check.there).stdout(Stdio::null()).stderr(Stdio::null()).status();
         if !quiet.is_ok_and(|status| status.success()) {
-            report.push(format!("{:<32} not at hand: rustup toolchain install nightly --component miri", check.name));
+            report.push(format!(
+                "{:<32} not at hand: rustup toolchain install nightly --component miri,rust-src",
+                check.name
+            ));
             continue;
         }
         println!("== {}", check.name);
-        // Memory that no machine has is an error of ours, which tests ask for; AddressSanitizer would end the process.
-        let mut command = nightly(check.arguments);
-        command.env("ASAN_OPTIONS", "allocator_may_return_null=1");
-        let holds = succeeds(command.env(check.flags.0, check.flags.1))?;
+        let began = std::time::Instant::now();
+        let mut holds = true;
+        for arguments in check.commands {
+            let mut command = nightly(arguments);
+            command.env(check.flags.0, check.flags.1);
+            // Memory that no machine has is an error of ours, which tests ask for; AddressSanitizer would end the process.
+            command.env("ASAN_OPTIONS", "allocator_may_return_null=1");
+            holds = holds && succeeds(&mut command)?;
+        }
         good &= holds;
-        report.push(format!("{:<32} {}", check.name, if holds { "ok" } else { "FAILED" }));
+        let (verdict, seconds) = (if holds { "ok" } else { "FAILED" }, began.elapsed().as_secs_f64());
+        report.push(format!("{:<32} {verdict:<6} {seconds:>7.1} s", check.name));
     }
     println!("\n{}", report.join("\n"));
     Ok(code(good))
-}
-
-/// Licences, sources and duplicates of dependencies, as `deny.toml` has them.
-///
-/// # Errors
-/// A program that cannot be started.
-pub fn dependencies() -> Result<bool, String> {
-    let there = Command::new("cargo-deny").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if !there.is_ok_and(|status| status.success()) {
-        println!(
-            "cargo-deny is not installed, so licences and sources are not checked: cargo install cargo-deny --locked"
-        );
-        return Ok(true);
-    }
-    // Advisories lie in a database elsewhere; `cargo deny check advisories` asks for it where the network reaches it.
-    let mut command = cargo("deny");
-    succeeds(command.args(["check", "--hide-inclusion-graph", "bans", "licenses", "sources"]))
 }
