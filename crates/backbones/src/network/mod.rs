@@ -11,7 +11,7 @@ mod statistics;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use burn::tensor::{Device, TensorData};
+use burn_tensor::{Device, TensorData};
 use injerto_graph::{Graph, ParameterId, Split};
 use rand_chacha::ChaCha8Rng;
 
@@ -190,7 +190,7 @@ impl Network {
     }
 
     /// Runs the whole network in inference. Images are `[batch, channels, height, width]`, prepared by [`to_input`].
-    pub fn forward(&self, images: burn::tensor::Tensor<4>) -> Value {
+    pub fn forward(&self, images: burn_tensor::Tensor<4>) -> Value {
         let everything: Vec<usize> = (1..self.graph.len()).collect();
         let mut known = BTreeMap::from([(0, Value::Image(images))]);
         self.run(&everything, &mut known, &[self.graph.len() - 1], None);
@@ -198,7 +198,7 @@ impl Network {
     }
 
     /// Runs the prefix in inference: the tensors that cross into the tail, in the order of [`Split::crossing`].
-    pub fn prefix(&self, split: &Split, images: burn::tensor::Tensor<4>) -> Vec<Value> {
+    pub fn prefix(&self, split: &Split, images: burn_tensor::Tensor<4>) -> Vec<Value> {
         let mut known = BTreeMap::from([(0, Value::Image(images))]);
         self.run(&split.prefix, &mut known, &split.crossing, None);
         split.crossing.iter().map(|at| known[at].clone()).collect()
@@ -213,7 +213,7 @@ impl Network {
     }
 
     /// Runs in inference and returns the outputs of the layers in `wanted`, in that order.
-    pub fn outputs(&self, images: burn::tensor::Tensor<4>, wanted: &[usize]) -> Vec<Value> {
+    pub fn outputs(&self, images: burn_tensor::Tensor<4>, wanted: &[usize]) -> Vec<Value> {
         let upto: Vec<usize> = (1..=wanted.iter().copied().max().unwrap_or(0)).collect();
         let mut known = BTreeMap::from([(0, Value::Image(images))]);
         self.run(&upto, &mut known, wanted, None);

@@ -1,4 +1,4 @@
-use burn::tensor::{Device, Tensor, TensorData};
+use burn_tensor::{Device, Tensor, TensorData};
 use injerto_graph::{ChannelOrder, Preprocessing};
 
 /// Makes a network's input from RGB pixels `[batch, height, width, 3]` with values 0 to 255:

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn_tensor::{Device, Tensor, TensorData};
 use injerto_backbones::network::{Network, TrainingPass, Value};
 use injerto_backbones::weights::Weights;
 use injerto_graph::{Node, Split};

@@ -1,4 +1,4 @@
-use burn::tensor::Tensor;
+use burn_tensor::Tensor;
 use injerto_backbones::network::{Network, TrainingPass, Value, to_input};
 use injerto_data::Batch;
 use injerto_graph::{ParameterId, Preprocessing, Split};

@@ -1,4 +1,4 @@
-use burn::tensor::{Device, Tensor, TensorData};
+use burn_tensor::{Device, Tensor, TensorData};
 use injerto_backbones::network::{Network, Value, to_input};
 use injerto_data::Batch;
 use injerto_graph::Preprocessing;

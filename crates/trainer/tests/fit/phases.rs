@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use burn::tensor::Device;
+use burn_tensor::Device;
 use injerto_backbones::weights::{Precision, Weights};
 use injerto_data::augment::{Augmentation, FlipMode};
 use injerto_data::decode::Orientation;
