@@ -85,15 +85,18 @@ const CHECKS: &[Check] = &[
             &["build", "--package", "injerto-plugin-small_cnn", "--target", HOST],
             &["test", "--package", "injerto-plugin-abi", "--tests", "--target", HOST],
         ],
-        flags: ("RUSTFLAGS", "-Zsanitizer=address"),
+        flags: ADDRESS,
     },
     Check {
         name: "AddressSanitizer, kernels",
         there: &["--version"],
         commands: &[&["test", "--package", "injerto-kernels", "--tests", "--target", HOST]],
-        flags: ("RUSTFLAGS", "-Zsanitizer=address"),
+        flags: ADDRESS,
     },
 ];
+
+/// A library that is loaded finds the sanitizer's functions in the program, which must export them.
+const ADDRESS: (&str, &str) = ("RUSTFLAGS", "-Zsanitizer=address -Clink-arg=-rdynamic");
 
 /// The machine that sanitizers are tried on.
 const HOST: &str = "x86_64-unknown-linux-gnu";

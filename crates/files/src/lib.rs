@@ -2,6 +2,7 @@
 //!
 //! - [`write()`], [`Partial`]: a file appears whole, on the disk, or not at all;
 //! - [`Lock`]: one process at a time in a folder;
+//! - [`memory`]: how much memory there is, asked before gigabytes are taken;
 //! - [`user`]: where this platform keeps a user's caches and data;
 //! - [`shown`], [`printable`]: a path or a name, as it may be printed;
 //! - [`catch_quietly`]: a reader of foreign files that panics is an error, and prints nothing;
@@ -10,6 +11,7 @@
 //! *Architecture invariant:* this crate knows no other crate of the project and no format of a file.
 
 mod lock;
+pub mod memory;
 mod quiet;
 mod shown;
 mod text;

@@ -57,7 +57,7 @@ fn model() -> Model {
         loss: Loss::SparseCategoricalCrossentropy { from_logits: false },
         graph,
     };
-    let weights = Weights::initialise(&card.graph, 5);
+    let weights = Weights::initialise(&card.graph, 5).expect("a little memory");
     Model::new(card, &weights, &Device::flex()).expect("they fit")
 }
 
