@@ -76,8 +76,8 @@ mod tests {
         let window = Window { pool_size: [2, 2], strides: [2, 2], padding: Padding::Valid, count_include_pad: false };
         let mut net = Builder::new("net");
         let input = net.input([8, 8, 3]);
-        let once = net.add("once", Operator::MaxPooling2D(window), &[input]);
-        let twice = net.add("twice", Operator::MaxPooling2D(window), &[once]);
+        let once = net.add("once", Operator::MaxPooling2D(window.clone()), &[input]);
+        let twice = net.add("twice", Operator::MaxPooling2D(window.clone()), &[once]);
         net.add("thrice", Operator::MaxPooling2D(window), &[twice]);
         let graph = net.finish().expect("a graph");
         // 192, 48, 12 and 3 values: the first two live together.

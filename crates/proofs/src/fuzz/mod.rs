@@ -128,7 +128,7 @@ pub fn feed(program: &Path, plan: &Plan, tell: &mut dyn FnMut(&Row)) -> Result<V
         let known: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
         bail!("no target '{name}'; there are {}", known.join(", "));
     }
-    let folder = tempfile::tempdir()?;
+    let folder = in_memory()?;
     let run = crate::example::finished(folder.path())?;
     let mut rows = Vec::new();
     for target in
@@ -144,6 +144,16 @@ pub fn feed(program: &Path, plan: &Plan, tell: &mut dyn FnMut(&Row)) -> Result<V
         rows.push(row);
     }
     Ok(rows)
+}
+
+/// A folder for a moment, in memory where the system has files there: a disk makes what reads from files slow.
+///
+/// # Errors
+/// A system without room.
+pub fn in_memory() -> Result<tempfile::TempDir> {
+    let memory = Path::new("/dev/shm");
+    let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    Ok(folder?)
 }
 
 /// Keeps harmful inputs in the folder for what is temporary, and says where: those made from a run's files hold its times, and
@@ -184,7 +194,7 @@ fn one(program: &Path, plan: &Plan, target: &Target, run: &Path, folder: &Path) 
             &plan.memory.to_string(),
         ]);
         command.args(["--from", &from.to_string(), "--to", &plan.inputs.to_string()]);
-        command.arg("--run").arg(run).arg("--place").arg(&place);
+        command.arg("--run").arg(run).arg("--place").arg(&place).env("TMPDIR", folder);
         let what = match watched(&mut command, &place, plan.patience)? {
             Ended::Done(findings) => {
                 all.add(findings);
