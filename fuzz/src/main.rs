@@ -21,7 +21,7 @@ fn ready() -> Ready {
     let [run, scratch] = ["INJERTO_FUZZ_RUN", "INJERTO_FUZZ_SCRATCH"].map(|name| PathBuf::from(variable(name)));
     // A panic that a reader catches is none: only one that comes out ends the process.
     std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
-    (target.ready)(&run, &scratch).expect("the target can be made ready")
+    target.ready(&run, &scratch).expect("the target can be made ready")
 }
 
 fuzz_target!(|bytes: &[u8]| {

@@ -2,8 +2,8 @@
 
 use std::process::{Command, Stdio};
 
-use crate::Outcome;
 use crate::workspace::{PROOFS, Profile, build_with, code, root, succeeds};
+use crate::{Outcome, cover};
 
 /// What `--help` says.
 pub const HELP: &str = "\
@@ -14,11 +14,15 @@ Usage: cargo xtask prove fuzz [--inputs N] [--seed N] [--only TARGET]…
        cargo xtask prove fuzz-input TARGET NUMBER FILE [--seed N]
        cargo xtask prove kills [--every N] [--how KIND]… [--random N]
        cargo xtask prove soak [--runs N] [--predictions N]
+       cargo xtask prove cover [--seconds N] [--only TARGET]… [--keep]
        cargo xtask prove memory
 
   fuzz         damaged input for everything that reads, 1,000,000 of each target unless --inputs says otherwise; a table of
                what was accepted, what did harm, and the slowest. Each harmful input is named by its number
   fuzz-input   writes one of these inputs into a file
+  cover        the same targets under libFuzzer, which looks for inputs that reach new code, 60 seconds for each target; what
+               is harmful lies in target/fuzz/harmful. With --keep the fewest inputs that reach as much replace those in
+               crates/proofs/corpus, which every `fuzz` begins with. Takes a C++ compiler
   kills        fails a run at each of its file operations, in seven ways (kill, torn, ENOSPC, full, EACCES, EIO, short), and
                at 50 random instants; resumes it, and compares with the run that nothing interrupted. Linux only
   soak         200 runs and 1,000 predictions in one process, whose memory must not grow
@@ -31,6 +35,7 @@ Examples:
 
   cargo xtask prove fuzz --inputs 10000 --only pickle
   cargo xtask prove kills --every 10 --how full
+  cargo xtask prove cover --seconds 600 --only gif --keep
   cargo xtask prove soak --runs 20";
 
 /// Runs the command.
@@ -42,13 +47,14 @@ pub fn run(arguments: &[String]) -> Outcome {
     let profile = Profile::take(&mut arguments)?;
     match arguments.first().map(String::as_str) {
         Some("memory") if arguments.len() == 1 => memory(),
+        Some("cover") => cover::run(&profile, &arguments[1..]),
         Some("fuzz" | "fuzz-input" | "kills" | "soak") => {
             let Some(binary) = build_with(&profile, &[], &PROOFS)? else { return Ok(code(false)) };
             let program = binary.with_file_name(format!("injerto-prove{}", std::env::consts::EXE_SUFFIX));
             Ok(code(succeeds(Command::new(program).args(arguments))?))
         }
-        Some(other) => Err(format!("no proof '{other}': fuzz, fuzz-input, kills, soak or memory")),
-        None => Err("which proof? fuzz, fuzz-input, kills, soak or memory; --help says more".to_owned()),
+        Some(other) => Err(format!("no proof '{other}': fuzz, fuzz-input, cover, kills, soak or memory")),
+        None => Err("which proof? fuzz, fuzz-input, cover, kills, soak or memory; --help says more".to_owned()),
     }
 }
 
@@ -99,7 +105,7 @@ const CHECKS: &[Check] = &[
 const ADDRESS: (&str, &str) = ("RUSTFLAGS", "-Zsanitizer=address -Clink-arg=-rdynamic");
 
 /// The machine that sanitizers are tried on.
-const HOST: &str = "x86_64-unknown-linux-gnu";
+pub const HOST: &str = "x86_64-unknown-linux-gnu";
 
 /// `cargo` of the nightly toolchain, in a target folder of its own: its artefacts do not go with those of stable.
 fn nightly(arguments: &[&str]) -> Command {
