@@ -4,13 +4,13 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use crate::workspace::{cargo, code, root, succeeds};
-use crate::{Outcome, features, prove, test, unsafe_blocks};
+use crate::{Outcome, dependencies, features, test, unsafe_blocks};
 
 /// What `--help` says.
 pub const HELP: &str = "\
 Everything that must hold before a change goes in: format, features (experiments and tests build each dependency alike, so
-that Burn is compiled once), the list of unsafe code, licences and sources of dependencies (where cargo-deny is installed),
-tests, lints and documentation, in this order, up to the first that does not hold, and how long each took.
+that Burn is compiled once), the list of unsafe code, licences and sources of dependencies (and duplicates, where cargo-deny is
+installed), tests, lints and documentation, in this order, up to the first that does not hold, and how long each took.
 
 Usage: cargo xtask ci
 
@@ -23,7 +23,7 @@ const STEPS: &[Step] = &[
     ("format", format),
     ("features", features::agree),
     ("unsafe", unsafe_blocks::agrees),
-    ("dependencies", prove::dependencies),
+    ("dependencies", dependencies::agree),
     ("tests", tests),
     ("lints", lints),
     ("documentation", documentation),

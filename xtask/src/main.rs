@@ -5,6 +5,8 @@
 mod bench;
 mod ci;
 mod contest;
+mod cover;
+mod dependencies;
 mod experiment;
 mod features;
 mod page;
@@ -31,7 +33,7 @@ Injerto's commands.
   cargo xtask bench [CRATE]                        benchmarks, of all crates or of one
   cargo xtask bench peers [DATA]                   the same work in Keras, PyTorch and ONNX Runtime
   cargo xtask profile CRATE                        a crate's benchmarks under a profiler
-  cargo xtask prove fuzz|kills|soak|memory         try to break it: damaged input, killed runs, long use, unsafe code
+  cargo xtask prove fuzz|cover|kills|soak|memory         try to break it: damaged input, killed runs, long use, unsafe code
   cargo xtask unsafe                               check the list of all unsafe code
 
 Begin with:

@@ -2,8 +2,8 @@
 
 use std::process::{Command, Stdio};
 
-use crate::Outcome;
-use crate::workspace::{PROOFS, Profile, build_with, cargo, code, root, succeeds};
+use crate::workspace::{PROOFS, Profile, build_with, code, root, succeeds};
+use crate::{Outcome, cover};
 
 /// What `--help` says.
 pub const HELP: &str = "\
@@ -14,11 +14,15 @@ Usage: cargo xtask prove fuzz [--inputs N] [--seed N] [--only TARGET]…
        cargo xtask prove fuzz-input TARGET NUMBER FILE [--seed N]
        cargo xtask prove kills [--every N] [--how KIND]… [--random N]
        cargo xtask prove soak [--runs N] [--predictions N]
+       cargo xtask prove cover [--seconds N] [--only TARGET]… [--keep]
        cargo xtask prove memory
 
   fuzz         damaged input for everything that reads, 1,000,000 of each target unless --inputs says otherwise; a table of
                what was accepted, what did harm, and the slowest. Each harmful input is named by its number
   fuzz-input   writes one of these inputs into a file
+  cover        the same targets under libFuzzer, which looks for inputs that reach new code, 60 seconds for each target; what
+               is harmful lies in target/fuzz/harmful. With --keep the fewest inputs that reach as much replace those in
+               crates/proofs/corpus, which every `fuzz` begins with. Takes a C++ compiler
   kills        fails a run at each of its file operations, in seven ways (kill, torn, ENOSPC, full, EACCES, EIO, short), and
                at 50 random instants; resumes it, and compares with the run that nothing interrupted. Linux only
   soak         200 runs and 1,000 predictions in one process, whose memory must not grow
@@ -31,6 +35,7 @@ Examples:
 
   cargo xtask prove fuzz --inputs 10000 --only pickle
   cargo xtask prove kills --every 10 --how full
+  cargo xtask prove cover --seconds 600 --only gif --keep
   cargo xtask prove soak --runs 20";
 
 /// Runs the command.
@@ -42,43 +47,47 @@ pub fn run(arguments: &[String]) -> Outcome {
     let profile = Profile::take(&mut arguments)?;
     match arguments.first().map(String::as_str) {
         Some("memory") if arguments.len() == 1 => memory(),
+        Some("cover") => cover::run(&profile, &arguments[1..]),
         Some("fuzz" | "fuzz-input" | "kills" | "soak") => {
             let Some(binary) = build_with(&profile, &[], &PROOFS)? else { return Ok(code(false)) };
             let program = binary.with_file_name(format!("injerto-prove{}", std::env::consts::EXE_SUFFIX));
             Ok(code(succeeds(Command::new(program).args(arguments))?))
         }
-        Some(other) => Err(format!("no proof '{other}': fuzz, fuzz-input, kills, soak or memory")),
-        None => Err("which proof? fuzz, fuzz-input, kills, soak or memory; --help says more".to_owned()),
+        Some(other) => Err(format!("no proof '{other}': fuzz, fuzz-input, cover, kills, soak or memory")),
+        None => Err("which proof? fuzz, fuzz-input, cover, kills, soak or memory; --help says more".to_owned()),
     }
 }
 
-/// A check of memory: its name, what must be installed, and the arguments of cargo with variables of the environment.
+/// A check of memory: its name, what must be installed, and commands of cargo with a variable of the environment.
 struct Check {
     name: &'static str,
     /// `cargo +nightly …` that succeeds where the tool is there.
     there: &'static [&'static str],
-    arguments: &'static [&'static str],
+    /// `cargo +nightly …`, one after the other.
+    commands: &'static [&'static [&'static str]],
     flags: (&'static str, &'static str),
 }
 
-/// The border of the plugins, and the kernels as they are without vector instructions of one processor.
+/// The border of the plugins with libraries that are loaded, and all tests of the kernels, on every instruction set of this
+/// machine. Miri knows neither libraries nor vector instructions: it checks the border within one program, and the portable
+/// kernels.
 const CHECKS: &[Check] = &[
     Check {
         name: "Miri, plugin border",
         there: &["miri", "--version"],
-        arguments: &["miri", "test", "--package", "injerto-plugin-abi", "--lib"],
+        commands: &[&["miri", "test", "--package", "injerto-plugin-abi"]],
         flags: ("MIRIFLAGS", "-Zmiri-disable-isolation"),
     },
     Check {
         name: "Miri, portable kernels",
         there: &["miri", "--version"],
-        arguments: &["miri", "test", "--package", "injerto-kernels", "--lib"],
+        commands: &[&["miri", "test", "--package", "injerto-kernels", "--lib"]],
         flags: ("MIRIFLAGS", "-Zmiri-disable-isolation -Zmiri-ignore-leaks"),
     },
     Check {
         name: "Miri, programs of portable kernels",
         there: &["miri", "--version"],
-        arguments: &[
+        commands: &[&[
             "miri",
             "test",
             "--package",
@@ -88,7 +97,7 @@ const CHECKS: &[Check] = &[
             "--test",
             "training",
             "every_kind_of_step",
-        ],
+        ]],
         // Rayon's queues hand out neighbours of a borrowed field, which tree borrows allow and stacked borrows do not.
         flags: (
             "MIRIFLAGS",
@@ -96,21 +105,27 @@ const CHECKS: &[Check] = &[
         ),
     },
     Check {
-        name: "AddressSanitizer, kernels",
-        there: &["--version"],
-        arguments: &["test", "--package", "injerto-kernels", "--target", HOST],
-        flags: ("RUSTFLAGS", "-Zsanitizer=address"),
-    },
-    Check {
         name: "AddressSanitizer, plugin border",
         there: &["--version"],
-        arguments: &["test", "--package", "injerto-plugin-abi", "--target", HOST],
-        flags: ("RUSTFLAGS", "-Zsanitizer=address"),
+        commands: &[
+            &["build", "--package", "injerto-plugin-small_cnn", "--target", HOST],
+            &["test", "--package", "injerto-plugin-abi", "--tests", "--target", HOST],
+        ],
+        flags: ADDRESS,
+    },
+    Check {
+        name: "AddressSanitizer, kernels",
+        there: &["--version"],
+        commands: &[&["test", "--package", "injerto-kernels", "--tests", "--target", HOST]],
+        flags: ADDRESS,
     },
 ];
 
+/// A library that is loaded finds the sanitizer's functions in the program, which must export them.
+const ADDRESS: (&str, &str) = ("RUSTFLAGS", "-Zsanitizer=address -Clink-arg=-rdynamic");
+
 /// The machine that sanitizers are tried on.
-const HOST: &str = "x86_64-unknown-linux-gnu";
+pub const HOST: &str = "x86_64-unknown-linux-gnu";
 
 /// `cargo` of the nightly toolchain, in a target folder of its own: its artefacts do not go with those of stable.
 fn nightly(arguments: &[&str]) -> Command {
@@ -127,34 +142,26 @@ fn memory() -> Outcome {
     for check in CHECKS {
         let quiet = nightly(check.there).stdout(Stdio::null()).stderr(Stdio::null()).status();
         if !quiet.is_ok_and(|status| status.success()) {
-            report.push(format!("{:<32} not at hand: rustup toolchain install nightly --component miri", check.name));
+            report.push(format!(
+                "{:<32} not at hand: rustup toolchain install nightly --component miri,rust-src",
+                check.name
+            ));
             continue;
         }
         println!("== {}", check.name);
-        // Memory that no machine has is an error of ours, which tests ask for; AddressSanitizer would end the process.
-        let mut command = nightly(check.arguments);
-        command.env("ASAN_OPTIONS", "allocator_may_return_null=1");
-        let holds = succeeds(command.env(check.flags.0, check.flags.1))?;
+        let began = std::time::Instant::now();
+        let mut holds = true;
+        for arguments in check.commands {
+            let mut command = nightly(arguments);
+            command.env(check.flags.0, check.flags.1);
+            // Memory that no machine has is an error of ours, which tests ask for; AddressSanitizer would end the process.
+            command.env("ASAN_OPTIONS", "allocator_may_return_null=1");
+            holds = holds && succeeds(&mut command)?;
+        }
         good &= holds;
-        report.push(format!("{:<32} {}", check.name, if holds { "ok" } else { "FAILED" }));
+        let (verdict, seconds) = (if holds { "ok" } else { "FAILED" }, began.elapsed().as_secs_f64());
+        report.push(format!("{:<32} {verdict:<6} {seconds:>7.1} s", check.name));
     }
     println!("\n{}", report.join("\n"));
     Ok(code(good))
-}
-
-/// Licences, sources and duplicates of dependencies, as `deny.toml` has them.
-///
-/// # Errors
-/// A program that cannot be started.
-pub fn dependencies() -> Result<bool, String> {
-    let there = Command::new("cargo-deny").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if !there.is_ok_and(|status| status.success()) {
-        println!(
-            "cargo-deny is not installed, so licences and sources are not checked: cargo install cargo-deny --locked"
-        );
-        return Ok(true);
-    }
-    // Advisories lie in a database elsewhere; `cargo deny check advisories` asks for it where the network reaches it.
-    let mut command = cargo("deny");
-    succeeds(command.args(["check", "--hide-inclusion-graph", "bans", "licenses", "sources"]))
 }

@@ -124,7 +124,9 @@ fn of_run(folder: &Path, run: Option<&Path>, on_corrupt: OnCorrupt, json: bool) 
         note!("left out   {left_out}");
     }
     tell_skipped(&looked.unreadable);
-    inventory::of_files(&inventory, &looked, orientation).iter().for_each(|warning| output::warning(warning));
+    let turns =
+        "this network was trained so, and one that is trained with data.exif_orientation = \"apply\" turns them";
+    inventory::of_files(&inventory, &looked, orientation, turns).iter().for_each(|warning| output::warning(warning));
     if json {
         let mut line = serde_json::to_value(&report)?;
         line["skipped"] = skipped(&looked.unreadable);

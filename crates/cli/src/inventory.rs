@@ -109,12 +109,15 @@ pub fn left_out(all: &AllLeftOut) -> String {
     listed(parts.iter().map(String::as_str))
 }
 
+/// What turns photos in a training.
+const TURNS: &str = "data.exif_orientation = \"apply\" turns them";
+
 /// What is allowed and probably not meant.
 pub fn warnings(prepared: &Prepared) -> Vec<String> {
     let Prepared { train, validation, inventory, looked, config, .. } = prepared;
     let inventory = inventory.as_ref();
     let mut warnings =
-        inventory.map_or(Vec::new(), |inventory| of_files(inventory, looked, config.data.exif_orientation));
+        inventory.map_or(Vec::new(), |inventory| of_files(inventory, looked, config.data.exif_orientation, TURNS));
     let without = |dataset: &Dataset| -> Vec<String> {
         let counts = dataset.classes.iter().zip(dataset.counts());
         counts.filter(|(_, count)| *count == 0).map(|(class, _)| class.clone()).collect()
@@ -144,8 +147,8 @@ pub fn warnings(prepared: &Prepared) -> Vec<String> {
     warnings
 }
 
-/// What is said of files that were left out, have odd names, or lie on their sides.
-pub fn of_files(inventory: &Inventory, looked: &Looked, orientation: Orientation) -> Vec<String> {
+/// What is said of files that were left out, have odd names, or lie on their sides; `turns` says what would turn those.
+pub fn of_files(inventory: &Inventory, looked: &Looked, orientation: Orientation, turns: &str) -> Vec<String> {
     let mut warnings = Vec::new();
     let Inventory { left_out, not_utf8, .. } = inventory;
     let images: Vec<_> = left_out.iter().filter(|(reason, _)| reason.is_image()).collect();
@@ -181,8 +184,7 @@ pub fn of_files(inventory: &Inventory, looked: &Looked, orientation: Orientation
     }
     if looked.turned > 0 && orientation == Orientation::Ignore {
         warnings.push(format!(
-            "{} of {} photos were taken with the camera turned, and are used lying on their sides as Keras does; \
-             data.exif_orientation = \"apply\" turns them",
+            "{} of {} photos were taken with the camera turned, and are used lying on their sides as Keras does; {turns}",
             grouped(looked.turned),
             grouped(looked.files)
         ));

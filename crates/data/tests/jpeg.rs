@@ -131,7 +131,7 @@ fn every_kind_of_jpeg_that_ends_early_is_refused_wherever_it_ends() {
             let cut = &whole[..length];
             assert!(refusals(cut).iter().all(Option::is_some), "{name}: {length} of {} bytes", whole.len());
         }
-        // Pillow takes a file without its end marker too.
+        // All pixels are there without the end marker.
         for length in end..=whole.len() {
             assert_eq!(refusals(&whole[..length]), [None, None, None], "{name}: {length} of {} bytes", whole.len());
         }

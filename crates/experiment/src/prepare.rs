@@ -224,7 +224,7 @@ impl Prepared {
     /// # Errors
     /// Weights that cannot be put on the device.
     pub fn model(&self, seed: u32, device: &Device) -> Result<Model, ExperimentError> {
-        let mut weights = Weights::initialise(&self.card.graph, u64::from(seed));
+        let mut weights = Weights::initialise(&self.card.graph, u64::from(seed))?;
         weights.extend(self.weights.clone());
         Ok(Model::new(self.card.clone(), &weights, device)?)
     }
@@ -243,7 +243,7 @@ impl Prepared {
     /// # Errors
     /// As [`Prepared::model`]'s.
     pub fn scratch_model(&self, seed: u32, device: &Device) -> Result<Model, ExperimentError> {
-        let weights = Weights::initialise(&self.card.graph, u64::from(seed));
+        let weights = Weights::initialise(&self.card.graph, u64::from(seed))?;
         Ok(Model::new(self.card.clone(), &weights, device)?)
     }
 

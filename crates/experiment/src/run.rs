@@ -3,12 +3,13 @@ use std::time::Instant;
 use burn_tensor::Device;
 use injerto_config::{Config, TransferGainConfig};
 use injerto_data::Loader;
+use injerto_files::memory;
 use injerto_trainer::history::EpochRecord;
 use injerto_trainer::metrics::Report;
 use injerto_trainer::{Checkpoints, Event, Fit, Fitted, Model, Observer, PhasePlan, Progress, Seconds, Watch};
 use serde::{Deserialize, Serialize};
 
-use crate::environment::{environment, peak_memory};
+use crate::environment::environment;
 use crate::gain::{Gain, compare};
 use crate::record::History;
 use crate::resume::{anchored, notes};
@@ -209,7 +210,7 @@ pub(crate) fn run(
         summary.interrupted = summary.transfer_gain.is_none();
     }
     summary.seconds.total = seconds_before + began.elapsed().as_secs_f64();
-    summary.peak_memory_bytes = peak_memory();
+    summary.peak_memory_bytes = summary.peak_memory_bytes.max(memory::peak());
     folder.write(RunFolder::SUMMARY, &crate::json::pretty(&summary))?;
     // The least of the files: everything else is there if it is not.
     board.finish()?;
@@ -342,7 +343,7 @@ fn summarise(prepared: &Prepared, fitted: &Fitted) -> Summary {
         },
         seconds: fitted.seconds,
         images_per_second: fitted.images as f64 / fitted.seconds.total.max(1e-9),
-        peak_memory_bytes: peak_memory(),
+        peak_memory_bytes: fitted.peak_memory_bytes,
         skipped: unreadable.chain(fitted.skipped.iter().cloned()).collect(),
         interrupted: fitted.interrupted,
         metrics: None,

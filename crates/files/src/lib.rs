@@ -2,6 +2,7 @@
 //!
 //! - [`write()`], [`Partial`]: a file appears whole, on the disk, or not at all;
 //! - [`Lock`]: one process at a time in a folder;
+//! - [`memory`]: how much memory there is, asked before gigabytes are taken;
 //! - [`user`]: where this platform keeps a user's caches and data;
 //! - [`shown`], [`printable`]: a path or a name, as it may be printed;
 //! - [`listed`], [`nearest`]: many names in one line, and the one that was probably meant; [`hex`]: a checksum in words;
@@ -13,6 +14,7 @@
 
 mod hex;
 mod lock;
+pub mod memory;
 mod names;
 mod place;
 mod quiet;

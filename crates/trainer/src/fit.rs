@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use injerto_data::{Loader, Skipped};
+use injerto_files::memory;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::CacheSettings;
@@ -72,6 +73,8 @@ pub struct Fitted {
     pub seconds: Seconds,
     /// Images that went through the network, each counted once a pass.
     pub images: usize,
+    /// The most memory that a process has held, in bytes.
+    pub peak_memory_bytes: u64,
     /// Whether it was stopped before its end.
     pub interrupted: bool,
     /// Files that were left out, fit to be printed, with the reason.
@@ -192,8 +195,9 @@ impl Fit {
         }
         take_skipped(&mut progress.skipped, train, validation);
         let ((seconds, images), interrupted) = (run.spent(), progress.phases_done < plans.len());
-        let Progress { history, best, report, skipped, .. } = progress;
-        Ok(Fitted { history, best, seconds, images, interrupted, skipped, report })
+        let Progress { history, best, report, skipped, peak_memory_bytes, .. } = progress;
+        let peak_memory_bytes = peak_memory_bytes.max(memory::peak());
+        Ok(Fitted { history, best, seconds, images, peak_memory_bytes, interrupted, skipped, report })
     }
 }
 
@@ -308,6 +312,7 @@ impl Run<'_> {
         }
         progress.turn(over, decision.stop);
         (progress.seconds, progress.images) = self.spent();
+        progress.peak_memory_bytes = progress.peak_memory_bytes.max(memory::peak());
         take_skipped(&mut progress.skipped, self.train, self.validation);
         if let Some(checkpoints) = checkpoints {
             checkpoints.write_last(self.model, progress, executor.optimizer_state())?;

@@ -4,6 +4,7 @@
 //! while the graph speaks Keras's channels-last; the conversion happens when parameters go to the device and come back.
 
 mod forward;
+mod memory;
 mod parameters;
 mod preprocess;
 mod statistics;
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use burn_tensor::{Device, TensorData};
+use injerto_files::memory::NoRoom;
 use injerto_graph::{Graph, ParameterId, Split};
 use rand_chacha::ChaCha8Rng;
 
@@ -55,6 +57,9 @@ pub enum NetworkError {
         /// Its shape.
         shape: Vec<usize>,
     },
+    /// Memory that this machine does not have.
+    #[error("{0}; a smaller batch, smaller images or fewer filters take less")]
+    NoRoom(#[from] NoRoom),
 }
 
 /// A graph with its parameters on a device.
@@ -84,8 +89,9 @@ impl Network {
     /// Puts the parameters of `graph` on `device`.
     ///
     /// # Errors
-    /// Values that are missing or misshapen, and layers of a rank that cannot be run.
+    /// Values that are missing or misshapen, layers of a rank that cannot be run, and too little memory.
     pub fn new(graph: Arc<Graph>, weights: &Weights, device: &Device) -> Result<Self, NetworkError> {
+        memory::ask_for(graph.parameter_count(), device, &format!("the parameters of '{}'", graph.name()))?;
         let device = device.clone().inner();
         let mut parameters = Vec::with_capacity(graph.len());
         for node in graph.nodes() {

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use injerto_files::memory::NoRoom;
 use injerto_files::shown;
 
 /// Why weights cannot be had.
@@ -101,6 +102,10 @@ pub enum WeightError {
     /// A user without a home, and no other folder was named.
     #[error("there is no home folder to keep weights and features in; set INJERTO_CACHE_DIR to a folder of your own")]
     NoCache,
+
+    /// Weights that there is no memory for.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
 
     // --- choice ----------------------------------------------------------------------------------------------------
     /// Neither a weight set nor a file.

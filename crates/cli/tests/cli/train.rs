@@ -346,6 +346,13 @@ fn a_trained_network_sees_photos_as_it_was_trained_to() {
         loss
     };
     assert_ne!(loss_of("ignore"), loss_of("apply"));
+    // `evaluate` has no such key; the network is what it is.
+    let ran = run(at.path(), &["evaluate", "photos/validation", "--run", "ignore"]);
+    contains(
+        &ran.err,
+        &["lying on their sides as Keras does; this network was trained so, and one that is trained with"],
+    );
+    assert!(!run(at.path(), &["evaluate", "photos/validation", "--run", "apply"]).err.contains("lying on their sides"));
 }
 
 #[test]

@@ -13,8 +13,8 @@
 //!
 //! # What is refused
 //! A file that ends before its pixels do, in every format: decoders of JPEG fill up what is missing with grey, so the
-//! file is walked through beforehand ([`examine`] does no more than that). A missing end marker alone passes, as with
-//! Pillow. Images of more pixels than Pillow takes, and images that need more memory than all threads together may fill,
+//! file is walked through beforehand ([`examine`] does no more than that). A JPEG that lacks its end marker alone passes: all
+//! its pixels are there (Pillow 9.5 to 13.0 refuses it). Images of more pixels than Pillow takes, and images that need more memory than all threads together may fill,
 //! are refused before that memory is asked for.
 //!
 //! # Scaled decoding
@@ -43,7 +43,8 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 
 use crate::budget::{Budget, Permit};
 
-/// Pixels beyond which a file is taken for a decompression bomb; Pillow's line.
+/// Pixels beyond which a file is taken for a decompression bomb: where Pillow 13.0 stops, twice its
+/// `MAX_IMAGE_PIXELS`.
 const LARGEST_PIXELS: u64 = 178_956_970;
 const LARGEST_SIDE: u32 = 65_535;
 

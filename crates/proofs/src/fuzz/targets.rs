@@ -15,6 +15,7 @@ use injerto_kernels::inference::{Input, Program};
 use injerto_report::{Comparison, Run};
 use injerto_trainer::{Checkpoints, Model, cache};
 
+use super::found::found;
 use super::seeds;
 
 /// Reads an input and says whether it is accepted.
@@ -35,7 +36,20 @@ pub struct Target {
     /// What it reads.
     pub what: &'static str,
     /// Makes it ready. The first folder is a finished run's, the second one to write into.
-    pub ready: fn(&Path, &Path) -> Result<Ready>,
+    ready: fn(&Path, &Path) -> Result<Ready>,
+}
+
+impl Target {
+    /// Makes it ready, with good inputs and those that were found. `run` is a finished run's folder, `scratch` one to write
+    /// into.
+    ///
+    /// # Errors
+    /// Folders that are not what they should be.
+    pub fn ready(&self, run: &Path, scratch: &Path) -> Result<Ready> {
+        let mut ready = (self.ready)(run, scratch)?;
+        ready.corpus.extend(found(self.name)?);
+        Ok(ready)
+    }
 }
 
 /// All of them.

@@ -54,7 +54,7 @@ fn graph() -> Graph {
 
 fn model() -> Model {
     let graph = graph();
-    let weights = Weights::initialise(&graph, 11);
+    let weights = Weights::initialise(&graph, 11).expect("a little memory");
     let card = ModelCard {
         backbone: None,
         backbone_layers: 7,

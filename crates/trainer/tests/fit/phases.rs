@@ -57,7 +57,7 @@ fn model() -> Model {
         loss: Loss::SparseCategoricalCrossentropy { from_logits: false },
         graph,
     };
-    let weights = Weights::initialise(&card.graph, 5);
+    let weights = Weights::initialise(&card.graph, 5).expect("a little memory");
     Model::new(card, &weights, &Device::flex()).expect("they fit")
 }
 
@@ -302,6 +302,22 @@ fn a_checkpoint_that_is_damaged_or_no_file_says_what_can_be_done() {
         std::os::unix::fs::symlink(&last, &last).expect("a link to itself");
         check(&[]);
     }
+}
+
+#[test]
+fn the_most_memory_of_a_resumed_run_is_that_of_all_its_parts() {
+    let phases = [phase("one", 2, &Selection::All, r#"{"name": "sgd", "learning_rate": 0.01}"#)];
+    let folder = tempfile::tempdir().expect("a folder");
+    run(&phases, folder.path(), None, Some(1));
+    let mut model = model();
+    let mut progress =
+        Checkpoints::new(folder.path(), true).resume(&mut model).expect("a checkpoint").expect("an epoch");
+    let own = fit(true, &phases, &mut model.clone(), Some(progress.clone())).expect("it trains").peak_memory_bytes;
+    if cfg!(target_os = "linux") {
+        assert!(progress.peak_memory_bytes > 0 && own >= progress.peak_memory_bytes);
+    }
+    progress.peak_memory_bytes = 1 << 50;
+    assert_eq!(fit(true, &phases, &mut model, Some(progress)).expect("it trains").peak_memory_bytes, 1 << 50);
 }
 
 #[test]
