@@ -62,8 +62,15 @@ fn spectrum(features: &Matrix, targets: &[Vec<f64>]) -> (Vec<f64>, Vec<Vec<f64>>
 
 /// All products of rows with rows, in double precision: small eigenvalues are differences of large sums.
 fn gram(rows: &[Vec<f64>]) -> Vec<f64> {
-    let products = |row: &Vec<f64>| rows.iter().map(|other| product(row, other)).collect::<Vec<_>>();
-    rows.par_iter().flat_map_iter(products).collect()
+    let size = rows.len();
+    // The products of a row with itself and those after it; the others are the same.
+    let half = |at: usize| rows[at..].iter().map(|other| product(&rows[at], other)).collect::<Vec<_>>();
+    let halves: Vec<Vec<f64>> = (0..size).into_par_iter().map(half).collect();
+    let entry = |row: usize, column: usize| halves[row.min(column)][row.max(column) - row.min(column)];
+    (0..size)
+        .flat_map(|row| (0..size).map(move |column| (row, column)))
+        .map(|(row, column)| entry(row, column))
+        .collect()
 }
 
 fn product(a: &[f64], b: &[f64]) -> f64 {

@@ -1,12 +1,10 @@
 //! What a classifier says of images whose labels are known.
 
-use serde::{Deserialize, Serialize};
-
 use crate::stats::{Bootstrap, Estimate, macro_f1, roc_auc};
 use crate::{InsightError, Result};
 
 /// What a classifier says of images whose labels are known: `[images, classes]`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Predictions {
     classes: usize,
     labels: Vec<u32>,

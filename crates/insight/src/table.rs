@@ -18,8 +18,12 @@ impl Matrix {
     /// # Errors
     /// Values that do not fill rows, or that are not finite.
     pub fn new(width: usize, values: Vec<f32>) -> Result<Self> {
-        if width == 0 || !values.len().is_multiple_of(width) {
-            let expected = values.len() / width.max(1) * width;
+        if width == 0 {
+            let expected = "at least 1";
+            return Err(InsightError::Setting { name: "the number of features per image", found: 0.0, expected });
+        }
+        if !values.len().is_multiple_of(width) {
+            let expected = values.len() / width * width;
             return Err(InsightError::Count { what: "values in rows", found: values.len(), expected });
         }
         match values.iter().position(|value| !value.is_finite()) {

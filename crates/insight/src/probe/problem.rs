@@ -3,11 +3,11 @@ use rayon::prelude::*;
 use crate::dense;
 use crate::table::Matrix;
 
-/// Rows whose sums are added up by one thread. It is fixed, so that sums are rounded alike for any number of threads, and so
-/// small that rows of a thousand features stay in a core's cache between the two products.
+/// Rows of a thousand features that stay in a core's cache between the two products.
 const BLOCK: usize = 64;
-/// More blocks than this only cost memory.
-const MOST_BLOCKS: usize = 128;
+/// Parts of the rows, each of which one thread adds up. Their size follows from the number of rows alone, so sums are rounded alike for
+/// any number of threads; more parts would only cost memory.
+const MOST_PARTS: usize = 128;
 
 /// Logistic regression with an L2 penalty on some rows of a matrix, as a function to be minimised:
 ///
@@ -41,7 +41,7 @@ pub(super) struct Value {
     probabilities: Vec<f32>,
 }
 
-/// Sums over one block of rows.
+/// Sums over one part of the rows.
 struct Partial {
     loss: f64,
     products: Vec<f32>,
@@ -69,7 +69,7 @@ impl<'a> Problem<'a> {
 
     /// Loss and gradient at a point.
     pub fn value(&self, point: &[f64]) -> Value {
-        let partials = self.blocks(point, |targets, logits| {
+        let partials = self.parts(point, &self.targets, |targets, logits| {
             let mut loss = 0.0;
             let mut probabilities = Vec::with_capacity(logits.len());
             let mut residuals = Vec::with_capacity(logits.len());
@@ -93,9 +93,7 @@ impl<'a> Problem<'a> {
 
     /// The second derivative at the point of `value`, times a direction.
     pub fn curvature(&self, value: &Value, direction: &[f64]) -> Vec<f64> {
-        let size = self.block() * self.outputs;
-        let blocks: Vec<&[f32]> = value.probabilities.chunks(size).collect();
-        let partials = self.blocks_with(direction, &blocks, |probabilities, changes| {
+        let partials = self.parts(direction, &value.probabilities, |probabilities, changes| {
             let rows = probabilities.chunks_exact(self.outputs).zip(changes.chunks_exact(self.outputs));
             let moved = |(p, change): (&[f32], &[f64])| -> Vec<f32> {
                 if let [p] = p {
@@ -132,10 +130,6 @@ impl<'a> Problem<'a> {
         Effective { weights: weights.into_iter().map(|weight| weight as f32).collect(), intercepts }
     }
 
-    fn block(&self) -> usize {
-        BLOCK.max(self.rows.len().div_ceil(MOST_BLOCKS))
-    }
-
     fn logits(&self, rows: &[usize], effective: &Effective) -> Vec<f64> {
         let rows: Vec<&[f32]> = rows.iter().map(|&row| self.matrix.row(row)).collect();
         let columns: Vec<&[f32]> = effective.weights.chunks_exact(self.matrix.width()).collect();
@@ -145,37 +139,38 @@ impl<'a> Problem<'a> {
         products.iter().zip(intercepts).map(|(&product, intercept)| f64::from(product) + intercept).collect()
     }
 
-    fn blocks(&self, point: &[f64], of: impl Fn(&[u32], &[f64]) -> (f64, Vec<f32>, Vec<f32>) + Sync) -> Vec<Partial> {
-        let targets: Vec<&[u32]> = self.targets.chunks(self.block()).collect();
-        self.blocks_with(point, &targets, of)
-    }
-
-    /// For each block of rows: its logits at `point` go with `what` is known of the block through `of`, which gives a loss, a
-    /// weight for each row and output, and what is to be kept; the rows are added up with the weights while they are in the cache.
-    fn blocks_with<T: Sync>(
+    /// For each part of the rows: logits at `point` go with `what` is known of the rows through `of`, which gives a loss, a weight for
+    /// each row and output, and what is to be kept; the rows are added up with the weights while they are in the cache.
+    fn parts<T: Sync>(
         &self,
         point: &[f64],
-        what: &[&[T]],
+        what: &[T],
         of: impl Fn(&[T], &[f64]) -> (f64, Vec<f32>, Vec<f32>) + Sync,
     ) -> Vec<Partial> {
         let effective = self.effective(point);
-        let blocks = self.rows.par_chunks(self.block()).zip(what);
-        let sums = |(rows, what): (&[usize], &&[T])| {
-            let logits = self.logits(rows, &effective);
-            let (loss, weights, probabilities) = of(what, &logits);
-            let rows: Vec<&[f32]> = rows.iter().map(|&row| self.matrix.row(row)).collect();
+        let known_of_a_row = what.len() / self.rows.len();
+        let part = BLOCK * self.rows.len().div_ceil(BLOCK * MOST_PARTS);
+        let sums = |(rows, what): (&[usize], &[T])| {
+            let (mut loss, mut probabilities) = (0.0, Vec::new());
             let mut products = vec![0.0; self.outputs * self.matrix.width()];
-            dense::combine(&rows, &weights, &mut products);
             let mut sums = vec![0.0; self.outputs];
-            for weights in weights.chunks_exact(self.outputs) {
-                sums.iter_mut().zip(weights).for_each(|(sum, &weight)| *sum += f64::from(weight));
+            for (rows, what) in rows.chunks(BLOCK).zip(what.chunks(BLOCK * known_of_a_row)) {
+                let logits = self.logits(rows, &effective);
+                let (more, weights, mut kept) = of(what, &logits);
+                let rows: Vec<&[f32]> = rows.iter().map(|&row| self.matrix.row(row)).collect();
+                dense::combine(&rows, &weights, &mut products);
+                for weights in weights.chunks_exact(self.outputs) {
+                    sums.iter_mut().zip(weights).for_each(|(sum, &weight)| *sum += f64::from(weight));
+                }
+                loss += more;
+                probabilities.append(&mut kept);
             }
             Partial { loss, products, sums, probabilities }
         };
-        blocks.map(sums).collect()
+        self.rows.par_chunks(part).zip(what.par_chunks(part * known_of_a_row)).map(sums).collect()
     }
 
-    /// The sums of all blocks as a gradient at a point whose penalty is half its square.
+    /// The sums of all parts as a gradient at a point whose penalty is half its square.
     fn adjoint(&self, point: &[f64], partials: &[Partial]) -> Vec<f64> {
         let width = self.matrix.width();
         let mut gradient = vec![0.0; self.dimensions()];

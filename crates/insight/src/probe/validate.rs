@@ -9,9 +9,6 @@ use crate::table::FeatureTable;
 use crate::watch::Watch;
 use crate::{InsightError, Result};
 
-/// After so many strengths in a row that are worse than the best, weaker penalties are not tried.
-const PATIENCE: usize = 2;
-
 /// Strengths among which cross-validation chooses, from small (smooth) to large.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Strengths(Vec<f64>);
@@ -127,7 +124,8 @@ impl CrossValidation {
             paths.par_iter_mut().try_for_each(|path| path.go_on(&standard, strength, watch))?;
             tried.push(score(&paths, &labels, classes, strength));
             kept.push(paths.iter().map(|path| path.probabilities.clone()).collect());
-            if least(&tried).is_some_and(|best| done - best == PATIENCE) {
+            // The loss falls and then rises, and weaker penalties take longest.
+            if least(&tried).is_some_and(|best| best < done) {
                 break;
             }
         }
