@@ -9,7 +9,7 @@ use injerto_backbones::weights::Cache;
 use injerto_config::Device;
 use injerto_data::{OnCorrupt, Skipped};
 use injerto_experiment::{Classifier, FolderEvaluation, Predictor, evaluate};
-use injerto_files::{printable, to_text};
+use injerto_files::printable;
 use injerto_report::words::grouped;
 use serde_json::{Value, json};
 

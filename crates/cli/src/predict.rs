@@ -70,7 +70,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
             classifier.warnings.iter().for_each(|warning| output::warning(warning));
             Network::Backbone(classifier)
         }
-        None => Network::Trained(Predictor::load(&checkpoint(arguments.run.as_deref())?, config::Device::Flex)?),
+        None => Network::Trained(Predictor::load(&checkpoint(arguments.run.as_deref())?, Device::Flex)?),
     };
     let files = arguments.images.clone().into_iter().map(|image| file(&image));
     let answers = match &network {
