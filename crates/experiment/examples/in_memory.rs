@@ -14,10 +14,10 @@ use std::thread;
 
 use injerto_backbones::plugin::{Catalog, Probe, SearchPath, answer_if_asked};
 use injerto_backbones::weights::Cache;
+use injerto_config::{Config, Device};
 use injerto_data::Origin;
 use injerto_data::decode::Rgb;
 use injerto_data::generated::Task;
-use injerto_experiment::config::{Config, Device};
 use injerto_experiment::{Predictor, Prepared, RunFolder, Session};
 use injerto_trainer::Watch;
 
