@@ -53,8 +53,8 @@ struct Top {
 
 /// What is asked.
 enum Network {
-    Trained(Predictor),
-    Backbone(Classifier),
+    Trained(Box<Predictor>),
+    Backbone(Box<Classifier>),
 }
 
 /// Runs the command.
@@ -67,9 +67,11 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
             let on = config::Device::Flex;
             let classifier = Classifier::new(&mut catalog, backbone, &parameters, weights, &cache, on)?;
             classifier.warnings.iter().for_each(|warning| output::warning(warning));
-            Network::Backbone(classifier)
+            Network::Backbone(Box::new(classifier))
         }
-        None => Network::Trained(Predictor::load(&checkpoint(arguments.run.as_deref())?, config::Device::Flex)?),
+        None => {
+            Network::Trained(Box::new(Predictor::load(&checkpoint(arguments.run.as_deref())?, config::Device::Flex)?))
+        }
     };
     let files = arguments.images.clone().into_iter().map(|image| file(&image));
     let answers = match &network {
