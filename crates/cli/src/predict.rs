@@ -54,8 +54,8 @@ struct Top {
 
 /// What is asked.
 enum Network {
-    Trained(Predictor),
-    Backbone(Classifier),
+    Trained(Box<Predictor>),
+    Backbone(Box<Classifier>),
 }
 
 /// Runs the command.
@@ -68,9 +68,9 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
             let on = Device::Flex;
             let classifier = Classifier::new(&mut catalog, backbone, &parameters, weights, &cache, on)?;
             classifier.warnings.iter().for_each(|warning| output::warning(warning));
-            Network::Backbone(classifier)
+            Network::Backbone(Box::new(classifier))
         }
-        None => Network::Trained(Predictor::load(&checkpoint(arguments.run.as_deref())?, Device::Flex)?),
+        None => Network::Trained(Box::new(Predictor::load(&checkpoint(arguments.run.as_deref())?, Device::Flex)?)),
     };
     let files = arguments.images.clone().into_iter().map(|image| file(&image));
     let answers = match &network {

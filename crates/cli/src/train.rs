@@ -71,7 +71,8 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     let began = match resume {
         Some(folder) => {
             let folder = RunFolder::open(&folder)?;
-            Session::resume(folder, &set, changed_data, &mut catalog, &cache, &look).map(Began::Again)
+            Session::resume(folder, &set, changed_data, &mut catalog, &cache, &look)
+                .map(|session| Began::Again(Box::new(session)))
         }
         None => {
             let file = file.expect("clap requires one of the two");
@@ -109,7 +110,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
             let folder = begin(&prepared, run_dir.as_deref())?;
             Session::begin(*prepared, folder)?
         }
-        Began::Again(session) => session,
+        Began::Again(session) => *session,
     };
     let folder = session.folder().clone();
     tell!("folder     {}\n", shown(folder.path()));
@@ -139,7 +140,7 @@ enum Began {
     /// A run that has no folder yet.
     New(Box<Prepared>),
     /// A run that goes on.
-    Again(Session),
+    Again(Box<Session>),
 }
 
 /// The folder of a new run.

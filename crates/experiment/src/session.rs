@@ -22,7 +22,7 @@ pub(crate) enum Start {
     /// At its beginning, in a new folder.
     New,
     /// In a folder where it began before, after this epoch if one was done.
-    Again(Option<LastEpoch>),
+    Again(Option<Box<LastEpoch>>),
 }
 
 impl Session {
@@ -54,7 +54,7 @@ impl Session {
         looking: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<Self, ExperimentError> {
         let (prepared, last) = Prepared::resume(&folder, sets, changed_data, catalog, cache, looking)?;
-        Self::new(prepared, folder, Start::Again(last))
+        Self::new(prepared, folder, Start::Again(last.map(Box::new)))
     }
 
     fn new(prepared: Prepared, folder: RunFolder, start: Start) -> Result<Self, ExperimentError> {
