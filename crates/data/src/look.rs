@@ -66,7 +66,7 @@ impl Verdicts {
     fn read(&self) -> HashMap<Key, Verdict> {
         let Ok(text) = std::fs::read_to_string(&self.path) else { return HashMap::new() };
         let Some((sum, lines)) = text.split_once('\n') else { return HashMap::new() };
-        if sum != hex(&Sha256::digest(lines.as_bytes())) {
+        if sum != hex(Sha256::digest(lines.as_bytes())) {
             return HashMap::new();
         }
         let verdict = |line: &str| {
@@ -92,7 +92,7 @@ impl Verdicts {
             };
             writeln!(lines, "{} {said}", hex(key)).expect("a string takes everything");
         }
-        let text = format!("{}\n{lines}", hex(&Sha256::digest(lines.as_bytes())));
+        let text = format!("{}\n{lines}", hex(Sha256::digest(lines.as_bytes())));
         let folder = self.path.parent().unwrap_or(Path::new("."));
         let _ = std::fs::create_dir_all(folder).and_then(|()| injerto_files::write(&self.path, text.as_bytes()));
     }
