@@ -18,7 +18,8 @@ pub enum Isa {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Present(Isa);
 
-/// As [`Present`], for loops that the compiler turns into vectors: they are compiled for all of x86-64-v4 where this is AVX-512.
+/// An instruction set that this machine has, for loops that the compiler turns into vectors: where it is AVX-512, the machine has all
+/// of x86-64-v4, for which the loops are compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ForLoops(Isa);
 
@@ -116,7 +117,7 @@ impl ForLoops {
         self.0
     }
 
-    /// What kernels need that are written in vectors: no more than loops do.
+    /// The same as a proof for kernels that are written in vectors, which need no more than loops do.
     pub(crate) const fn vectors(self) -> Present {
         Present(self.0)
     }

@@ -92,7 +92,7 @@ pub(crate) fn scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R
     lend(&SCRATCH, length, work)
 }
 
-/// As [`scratch`], for work that goes on in other threads.
+/// Lends memory as [`scratch`] does, for work that goes on in other threads, which lend their own.
 pub(crate) fn workspace<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     thread_local! {
         static WORKSPACE: RefCell<Aligned> = RefCell::default();

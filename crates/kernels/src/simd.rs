@@ -40,7 +40,7 @@ pub(crate) trait Simd: Copy {
     /// Loads the first `n` lanes, all of them if there are not as many.
     ///
     /// # Safety
-    /// As the trait's.
+    /// The instructions of the type are there, and `n` values (or a vector of them) lie at the pointer.
     #[inline(always)]
     unsafe fn load_up_to(p: *const f32, n: usize) -> Self::V {
         // SAFETY: `n` values, or a whole vector of them, lie at the pointer; the type's instructions are there.
@@ -50,7 +50,7 @@ pub(crate) trait Simd: Copy {
     /// Stores the first `n` lanes, all of them if there are not as many.
     ///
     /// # Safety
-    /// As the trait's.
+    /// The instructions of the type are there, and `n` values (or a vector of them) lie at the pointer.
     #[inline(always)]
     unsafe fn store_up_to(p: *mut f32, v: Self::V, n: usize) {
         // SAFETY: `n` values, or a whole vector of them, lie at the pointer; the type's instructions are there.
@@ -82,7 +82,7 @@ pub(crate) trait Simd: Copy {
     /// `exp(x)` within two units in the last place, from -87 to 88; beyond them the value there.
     ///
     /// # Safety
-    /// As the trait's.
+    /// The instructions of the type are there.
     #[inline(always)]
     unsafe fn exp(x: Self::V) -> Self::V {
         // SAFETY: the type's instructions are there, which all these functions want; there are no pointers.

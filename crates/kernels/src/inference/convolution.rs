@@ -37,8 +37,8 @@ struct Group {
 }
 
 impl Convolution {
-    /// With `weight(k, filter)`, the weight of the k-th value of a window of the filter's group. `row` and `pixel` are the steps
-    /// from one row and from one pixel of the input to the next.
+    /// A convolution with `weight(k, filter)` for the k-th value of a window of the filter's group. `row` and `pixel` are the
+    /// steps from one row and from one pixel of the input to the next.
     pub(crate) fn new(
         isa: Present,
         geometry: Geometry,

@@ -19,7 +19,7 @@ pub(crate) struct Depthwise {
 }
 
 impl Depthwise {
-    /// With `weight(tap, channel)` for each channel of the output.
+    /// A depthwise convolution with `weight(tap, channel)` for each channel of the output.
     pub(crate) fn new(
         geometry: Geometry,
         weight: impl Fn(usize, usize) -> f32,

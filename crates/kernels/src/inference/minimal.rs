@@ -132,7 +132,7 @@ pub(crate) struct Minimal {
 }
 
 impl Minimal {
-    /// With `kernel(tap, channel, filter)`.
+    /// A convolution with the weights `kernel(tap, channel, filter)`.
     pub(crate) fn new(
         isa: Present,
         form: Form,

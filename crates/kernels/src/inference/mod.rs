@@ -169,10 +169,10 @@ impl Program {
         Self::compile_for(Isa::detect(), graph, layers, outputs, parameters, input)
     }
 
-    /// As [`Program::compile`], for given instructions.
+    /// Compiles as [`Program::compile`] does, for given instructions.
     ///
     /// # Errors
-    /// As there, or [`Error::Instructions`].
+    /// Those of [`Program::compile`], or [`Error::Instructions`] where this machine lacks the instructions.
     pub fn compile_for<'a>(
         isa: Isa,
         graph: &Graph,
@@ -241,10 +241,10 @@ impl Program {
     /// Runs up to four images in this thread and says how long each step, or chain of steps, took.
     ///
     /// # Errors
-    /// As [`Program::run`]'s.
+    /// In the cases of [`Program::run`].
     ///
     /// # Panics
-    /// As [`Program::run`].
+    /// If there are too few values for the images.
     pub fn profile(&self, pixels: &[f32], batch: usize) -> Result<Vec<StepProfile>, Error> {
         let batch = batch.min(GROUP);
         assert!(pixels.len() >= batch * self.input.iter().product::<usize>(), "too few values for {batch} images");

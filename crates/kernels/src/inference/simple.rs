@@ -37,14 +37,14 @@ pub(crate) struct Map {
 }
 
 impl Map {
-    /// With factors and summands for each channel.
+    /// A map with a factor and a summand for each channel.
     pub fn affine(scale: &[f64], shift: &[f64], epilogue: Epilogue) -> Self {
         let length = (1..=16).map(|n| n * scale.len()).find(|n| n % 16 == 0).unwrap_or(16 * scale.len());
         let repeat = |values: &[f64]| values.iter().cycle().take(length).map(|&x| x as f32).collect();
         Self { scale: repeat(scale), shift: repeat(shift), reverse: false, epilogue }
     }
 
-    /// Only the function.
+    /// A map that only applies the function.
     pub fn epilogue(epilogue: Epilogue) -> Self {
         Self { scale: Vec::new(), shift: Vec::new(), reverse: false, epilogue }
     }
@@ -55,7 +55,7 @@ impl Map {
 pub(crate) struct Factor {
     /// Where it is smaller than the product: `[y, x]` of its pixel for each of the product's.
     pub pixels: Option<Vec<[u32; 2]>>,
-    /// One channel for all.
+    /// Whether its one channel is repeated for all of the product's.
     pub single: bool,
 }
 

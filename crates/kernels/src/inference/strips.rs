@@ -72,7 +72,7 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    /// With strips as high as the budget allows, for a last output of `height` rows.
+    /// A chain with strips as high as the budget allows, for a last output of `height` rows.
     pub fn new(steps: Range<usize>, inner: Vec<Inner>, height: usize) -> Self {
         let mut chain = Self { steps, inner, strip: height };
         let size = |chain: &Self| -> usize {

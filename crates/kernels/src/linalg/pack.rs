@@ -173,7 +173,7 @@ impl Packed<Strided> {
     /// Packs `value(step, column) = source[step * row + column * across]`, each value times `scale[step]` or `scale[column]`.
     ///
     /// # Panics
-    /// As [`Packed::places`].
+    /// In the cases of [`Packed::places`].
     pub(crate) fn pack(&mut self, shape: [usize; 2], source: &[f32], [row, across]: [usize; 2], scale: Scale<'_>) {
         let [depth, columns] = shape;
         let (Places { wide, .. }, room) = self.places(shape);

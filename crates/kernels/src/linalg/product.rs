@@ -13,7 +13,7 @@ use crate::memory::scratch;
 /// Most steps along the inner dimension in one go: a panel of as many rows stays in the first cache.
 const DEPTH: usize = 320;
 
-/// What happens to a result.
+/// What happens to a result at its end.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Epilogue<'a> {
     /// Whether it is added to what is there.
@@ -155,7 +155,7 @@ pub(crate) fn matmul_at_b(
     });
 }
 
-/// As [`matmul_at_b`] for contiguous sides and all of the result in one task: `result (+)= leftᵀ right`.
+/// Does what [`matmul_at_b`] does, for contiguous sides and in one task: `result (+)= leftᵀ right`.
 pub(crate) fn matmul_at_b_whole(
     isa: Present,
     rows: usize,

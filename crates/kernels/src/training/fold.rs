@@ -4,7 +4,7 @@ use super::parameters::Parameters;
 use crate::isa::ForLoops;
 use crate::simd::{fma, vectorised};
 
-/// What follows a convolution or a dense layer and is computed with it: bias, a batch normalisation with its moving
+/// What follows a convolution or a dense layer and is computed with it: bias, a batch normalisation with its running
 /// statistics, and a clip.
 ///
 /// With `scale = gamma / sqrt(variance + epsilon)` the output is `clip(x · (kernel * scale) + shift)`. Going backward,

@@ -116,10 +116,10 @@ impl Program {
         Self::compile_for(Isa::detect(), graph, layers, inputs, trains, batch_statistics)
     }
 
-    /// As [`Program::compile`], for given instructions.
+    /// Compiles as [`Program::compile`] does, for given instructions.
     ///
     /// # Errors
-    /// As there, or [`Error::Instructions`].
+    /// Those of [`Program::compile`], or [`Error::Instructions`] where this machine lacks the instructions.
     pub fn compile_for(
         isa: Isa,
         graph: &Graph,
@@ -181,10 +181,10 @@ impl Program {
     /// Runs in training: with the batch's statistics where asked for, and dropout with masks from `random`'s bits.
     ///
     /// # Errors
-    /// As [`Program::forward`]'s.
+    /// In the cases of [`Program::forward`].
     ///
     /// # Panics
-    /// As [`Program::forward`]'s.
+    /// In the cases of [`Program::forward`].
     pub fn forward_train(
         &mut self,
         inputs: &[&[f32]],

@@ -381,7 +381,7 @@ fn contributions(operations: &mut [Operation], needs: &[bool]) {
     }
 }
 
-/// What must be in a buffer from one moment to another.
+/// The moments from which on and up to which a value, or its gradient, must be in a buffer.
 struct Lifetime {
     value: usize,
     is_gradient: bool,
