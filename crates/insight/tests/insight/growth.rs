@@ -72,15 +72,24 @@ fn features_that_tell_classes_apart_score_higher() {
 }
 
 #[test]
-fn suggestions_are_uncertain_and_unlike_each_other() {
+fn suggestions_are_uncertain_typical_and_unlike_each_other() {
     let at = |degrees: f64| [degrees.to_radians().cos() as f32, degrees.to_radians().sin() as f32];
     let matrix = |degrees: &[f64]| Matrix::new(2, degrees.iter().flat_map(|&it| at(it)).collect()).unwrap();
-    // Two of one burst at 60 degrees, one near the labelled photo, one far away of which the classifier is sure.
-    let pool = matrix(&[60.0, 61.0, 5.0, 90.0, 30.0]);
-    let unsure = [[0.5, 0.5], [0.5, 0.5], [0.5, 0.5], [1.0, 0.0], [0.6, 0.4]].concat();
-    let found = suggest::next(&matrix(&[0.0]), &pool, &unsure, 3, Watch::none()).unwrap();
-    assert_eq!(found.iter().map(|it| it.row).collect::<Vec<_>>(), [1, 4, 2]);
-    assert!((found[0].uncertainty - 1.0).abs() < 1e-9 && found[1].uncertainty < 1.0);
-    assert_eq!(suggest::next(&matrix(&[0.0]), &pool, &unsure, 9, Watch::none()).unwrap().len(), 5);
-    assert!(suggest::next(&matrix(&[0.0]), &pool, &unsure[1..], 3, Watch::none()).is_err());
+    // Twelve photos around 60 degrees, twelve around 20, and one alone at 170.
+    let crowd = |middle: f64| (0..12).map(move |photo| middle + f64::from(photo) / 4.0);
+    let degrees: Vec<f64> = crowd(60.0).chain(crowd(20.0)).chain([170.0]).collect();
+    let (labelled, pool) = (matrix(&[0.0]), matrix(&degrees));
+    let next = |probabilities: &[f64], count: usize| {
+        suggest::next(&labelled, &pool, probabilities, count, Watch::none()).unwrap()
+    };
+    let unsure = [0.5, 0.5].repeat(25);
+    let found = next(&unsure, 2);
+    assert!(found[0].row < 12 && (12..24).contains(&found[1].row), "one of each crowd: {found:?}");
+    assert!(found.iter().all(|it| it.uncertainty == 1.0 && it.typicality > 0.9));
+    let all = next(&unsure, 99);
+    assert_eq!((all.len(), all[24].row, all[24].typicality), (25, 24, 0.0), "who stands alone comes last");
+    // Of the first crowd the classifier is sure.
+    let sure = [[1.0, 0.0].repeat(12), [0.6, 0.4].repeat(13)].concat();
+    assert!((12..24).contains(&next(&sure, 1)[0].row) && (next(&sure, 1)[0].uncertainty - 0.8).abs() < 1e-9);
+    assert!(suggest::next(&labelled, &pool, &unsure[1..], 3, Watch::none()).is_err());
 }
