@@ -164,6 +164,7 @@ pub fn in_memory() -> Result<tempfile::TempDir> {
 /// # Errors
 /// A folder that cannot be written.
 pub fn begin(folder: &Path) -> Result<()> {
+    let folder = &folder.canonicalize()?;
     let run = crate::example::finished(folder)?;
     for target in TARGETS {
         let scratch = tempfile::tempdir()?;
