@@ -163,7 +163,7 @@ fn depths(backbone: &Graph) -> Vec<usize> {
 }
 
 /// Mean over height and width, one value per channel.
-fn pooled(image: &[f32], channels: usize) -> Vec<f32> {
+pub(crate) fn pooled(image: &[f32], channels: usize) -> Vec<f32> {
     let mut means = vec![0.0; channels];
     for pixel in image.chunks_exact(channels) {
         means.iter_mut().zip(pixel).for_each(|(mean, value)| *mean += value);
