@@ -11,6 +11,7 @@
 //! | 200 | 0.814 | 0.807 | 0.808 | **0.837** |
 //! | 250 | 0.826 | 0.831 | 0.825 | **0.840** |
 //!
+//! Of cats and dogs, 10 labels and then 10 more at a time: 0.941, 0.947, 0.960, 0.969 instead of 0.903, 0.939, 0.947, 0.951 at random.
 //! Without typicality, outliers are collected: they are unlike everything, and their labels say nothing about the others.
 
 use rayon::prelude::*;
