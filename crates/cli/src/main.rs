@@ -4,6 +4,7 @@ mod advise;
 mod cache;
 mod compare;
 mod curves;
+mod cv;
 mod evaluate;
 mod export;
 mod generate;
@@ -77,6 +78,8 @@ enum Command {
     Predict(predict::Arguments),
     /// Look at your images through a backbone and recommend a strategy, with a ready experiment
     Advise(advise::Arguments),
+    /// Cross-validate a classifier on the features of an experiment's frozen backbone, in seconds
+    Cv(cv::Arguments),
     /// List or delete kept features of frozen prefixes
     #[command(subcommand)]
     Cache(cache::Arguments),
@@ -161,6 +164,7 @@ fn command() -> ExitCode {
         Command::Summary(arguments) => summary::run(arguments, &common),
         Command::Plugins(arguments) => plugins::run(arguments, &common),
         Command::Advise(arguments) => advise::run(&arguments, &common),
+        Command::Cv(arguments) => cv::run(&arguments, &common),
         Command::Cache(arguments) => cache::run(&arguments),
         Command::Export(arguments) => export::run(arguments),
         Command::Compare(arguments) => compare::run(arguments),

@@ -43,6 +43,9 @@ pub enum ExperimentError {
     /// The backbone's weights.
     #[error(transparent)]
     Weights(#[from] injerto_backbones::weights::WeightError),
+    /// A question about the images that they cannot answer.
+    #[error(transparent)]
+    Insight(#[from] injerto_insight::InsightError),
     /// The network.
     #[error(transparent)]
     Graph(#[from] injerto_graph::GraphError),

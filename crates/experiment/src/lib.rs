@@ -1,6 +1,7 @@
 //! The TOML file that describes an experiment, and the run that it describes.
 //!
 //! - [`Prepared`]: everything found and checked: images, plugin, weights, head, loss, phases. Nothing has been trained;
+//! - [`Prepared::features`]: what the frozen backbone says of the images, for the questions of [`injerto_insight`];
 //! - [`Session`]: a training, new or one that goes on, with the [`RunFolder`] that it leaves;
 //! - [`Predictor`]: a trained network put to use, on files, bytes or pixels;
 //! - [`advise`]: which strategy suits a dataset and a backbone;
@@ -16,6 +17,7 @@ pub mod advise;
 mod environment;
 mod error;
 mod evaluate;
+mod features;
 mod folder;
 pub mod gain;
 mod guard;

@@ -35,6 +35,11 @@ impl Split {
         Cut::new(graph, plan, options).split
     }
 
+    /// The split after `layer`, of which nothing but its output is wanted.
+    pub fn at(graph: &Graph, layer: usize) -> Self {
+        Self { prefix: (0..=layer).collect(), tail: (layer + 1..graph.len()).collect(), crossing: vec![layer] }
+    }
+
     /// The split with these layers in the tail, which must hold the readers of all its layers.
     pub(crate) fn along(graph: &Graph, in_tail: Vec<bool>) -> Self {
         let (tail, prefix): (Vec<usize>, Vec<usize>) = (0..graph.len()).partition(|&index| in_tail[index]);

@@ -7,8 +7,8 @@ use crate::probe::softmax;
 use crate::stats::Estimate;
 use crate::{InsightError, Result};
 
-/// Logits are divided by this before the softmax (Guo and others, "On Calibration of Modern Neural Networks", ICML 2017). Above 1 it makes
-/// a classifier less sure of itself; no prediction changes.
+/// Logits are divided by this before the softmax (Guo and others, "On Calibration of Modern Neural Networks", ICML
+/// 2017). Above 1 it makes a classifier less sure of itself; no prediction changes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Temperature {
     /// The temperature.
@@ -22,8 +22,8 @@ pub struct Temperature {
 }
 
 impl Temperature {
-    /// The temperature of the least cross-entropy. The logarithm of a probability is its logit up to a constant of the row, which the
-    /// softmax does not see, so probabilities are enough.
+    /// The temperature of the least cross-entropy. The logarithm of a probability is its logit up to a constant of
+    /// the row, which the softmax does not see, so probabilities are enough.
     ///
     /// # Errors
     /// No images.
@@ -54,8 +54,8 @@ impl Temperature {
         Ok(Self { value, loss_before, loss_after, n: predictions.len() })
     }
 
-    /// Whether the gain is more than chance gives one parameter: the likelihood ratio test at 95 % (Wilks), by which the whole
-    /// log-likelihood must rise by 1.92.
+    /// Whether the gain is more than chance gives one parameter: the likelihood ratio test at 95 % (Wilks), by which
+    /// the whole log-likelihood must rise by 1.92.
     pub fn helps(&self) -> bool {
         (self.loss_before - self.loss_after) * self.n as f64 > 1.92
     }
@@ -149,8 +149,8 @@ pub fn alone_at(predictions: &Predictions, accuracy: f64) -> Option<Operation> {
     coverage(predictions).into_iter().rev().find(|operation| operation.accuracy.value >= accuracy)
 }
 
-/// For each class the lowest threshold at which the images taken for it are of it with this share, and what share of its images it
-/// then finds; `None` where no threshold reaches it.
+/// For each class the lowest threshold at which the images taken for it are of it with this share, and what share of
+/// its images it then finds; `None` where no threshold reaches it.
 pub fn class_thresholds(predictions: &Predictions, precision: f64) -> Vec<Option<ClassThreshold>> {
     let of_class = |class: usize| {
         let taken = predictions.rows().filter(|(_, p)| largest(p) == class);

@@ -1,9 +1,9 @@
 //! Products of rows: the arithmetic of everything else.
 //!
-//! Two loops are enough. [`dots`] multiplies rows by rows (logits, similarities), [`combine`] adds up rows with weights
-//! (gradients). Both keep a tile of sums in registers and read the rows where they lie, so that a subset of a matrix is a list
-//! of its rows and never a copy. A row's result does not depend on which rows are beside it, so that the number of threads
-//! changes no bit.
+//! Two loops are enough. [`dots`] multiplies rows by rows (logits, similarities), [`combine`] adds up rows with
+//! weights (gradients). Both keep a tile of sums in registers and read the rows where they lie, so that a subset of a
+//! matrix is a list of its rows and never a copy. A row's result does not depend on which rows are beside it, so that
+//! the number of threads changes no bit.
 
 use std::sync::OnceLock;
 

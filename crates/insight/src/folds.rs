@@ -4,7 +4,8 @@ use crate::random::Random;
 use crate::table::FeatureTable;
 use crate::{InsightError, Result};
 
-/// How images are dealt into folds: each class equally into all (stratified), each group into one, and all that from the seed.
+/// How images are dealt into folds: each class equally into all (stratified), each group into one, and all that from
+/// the seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Folds {
     /// Folds of one deal.
@@ -23,10 +24,10 @@ impl Folds {
 
     /// The fold of each image, for each deal.
     ///
-    /// Groups are taken one by one, those first that are hardest to place, and each goes where its classes are rarest: what is
-    /// minimised is the sum over folds and classes of squared shares, as scikit-learn's `StratifiedGroupKFold` minimises their
-    /// deviation. An image without a group is a group of one, for which this is stratified dealing: the numbers of each class
-    /// in two folds differ by one at most.
+    /// Groups are taken one by one, the large ones first, and each goes where its classes are
+    /// rarest: what is minimised is the sum over folds and classes of squared shares, as scikit-learn's
+    /// `StratifiedGroupKFold` minimises their deviation. An image without a group is a group of one, for which this
+    /// is stratified dealing: the numbers of each class in two folds differ by one at most.
     ///
     /// # Errors
     /// Fewer than two folds, or fewer groups than folds.

@@ -1,4 +1,5 @@
-//! What can be said of photos without a network: balance, sizes, light, sharpness, and whether one of these gives the class away.
+//! What can be said of photos without a network: balance, sizes, light, sharpness, and whether one of these gives the
+//! class away.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,8 @@ use crate::table::{FeatureTable, Image, Matrix};
 use crate::watch::Watch;
 use crate::{InsightError, Result};
 
-/// Sharpness is measured on a picture whose longer side is about this, so that it does not depend on the camera's resolution.
+/// Sharpness is measured on a picture whose longer side is about this, so that it does not depend on the camera's
+/// resolution.
 const SHARPNESS_SIDE: usize = 256;
 /// A photo is grey if its channels differ by less than this, on average, of 255.
 const GREY: f64 = 2.0;
@@ -20,8 +22,8 @@ const DARK: f64 = 40.0;
 const BRIGHT: f64 = 220.0;
 /// A photo is called blurred below this part of the median sharpness.
 const BLURRED: f64 = 0.1;
-/// A number gives the class away if it takes away this part of the error that naming the most frequent class leaves, at the lower
-/// limit of the interval.
+/// A number gives the class away if it takes away this part of the error that naming the most frequent class leaves,
+/// at the lower limit of the interval.
 const GIVEN_AWAY: f64 = 0.2;
 
 /// What is measured on a photo's pixels.
@@ -119,7 +121,8 @@ pub struct Range {
     pub most: f64,
 }
 
-/// What is to be known of a dataset before it is trained on. Lists hold the numbers of photos, the most conspicuous first.
+/// What is to be known of a dataset before it is trained on. Lists hold the numbers of photos, the most conspicuous
+/// first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Health {
     /// Photos.

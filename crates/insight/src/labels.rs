@@ -1,9 +1,10 @@
-//! Labels that look wrong: confident learning (Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in Dataset
-//! Labels", JAIR 2021).
+//! Labels that look wrong: confident learning (Northcutt, Jiang and Chuang, "Confident Learning: Estimating
+//! Uncertainty in Dataset Labels", JAIR 2021).
 //!
-//! For each class a threshold is the mean probability that its own images get. An image whose probability of *another* class
-//! reaches that class's threshold counts as one of the other. The counts say how many labels of each class are really of which other one;
-//! so many images are taken, those first that are surest to be of the other class.
+//! For each class a threshold is the mean probability that its own images get. An image whose probability of
+//! *another* class reaches that class's threshold counts as one of the other. The counts say how many labels of each
+//! class are really of which other one; so many images are taken, those first that are surest to be of the other
+//! class.
 
 use serde::{Deserialize, Serialize};
 
@@ -34,10 +35,10 @@ pub struct Suspect {
     pub confidence: f64,
 }
 
-/// Images of a table whose label looks wrong, by two witnesses: the mean of the probe's out-of-fold probabilities and of the votes of the
-/// ten nearest other images. Neither has seen the image's label, and they err on different images. Of 60 wrong labels among 2,000
-/// cats and dogs, the first 60 of the list hold two to three more with both than with the probe alone; of 110 among 3,670 flowers, five to
-/// eight more.
+/// Images of a table whose label looks wrong, by two witnesses: the mean of the probe's out-of-fold probabilities and
+/// of the votes of the ten nearest other images. Neither has seen the image's label, and they err on different
+/// images. Of 60 wrong labels among 2,000 cats and dogs, the first 60 of the list hold two to three more with both
+/// than with the probe alone; of 110 among 3,670 flowers, five to eight more.
 ///
 /// # Errors
 /// Predictions of other images, fewer than two images or classes, the caller's wish to stop.
@@ -52,8 +53,8 @@ pub fn find(table: &FeatureTable, out_of_fold: &Predictions, watch: Watch<'_>) -
     suspects(&Predictions::new(table.classes().len(), table.labels(), both)?)
 }
 
-/// Images whose label looks wrong, those first whose label is least probable. `predictions` must come from classifiers that have
-/// not seen the image, such as [`CrossValidation::predictions`](crate::probe::CrossValidation).
+/// Images whose label looks wrong, those first whose label is least probable. `predictions` must come from
+/// classifiers that have not seen the image, such as [`CrossValidation::predictions`](crate::probe::CrossValidation).
 ///
 /// It names the images that cleanlab's `find_label_issues` names with its defaults (`filter_by="prune_by_noise_rate"`,
 /// `return_indices_ranked_by="self_confidence"`), in the same order.
@@ -97,8 +98,8 @@ pub fn suspects(predictions: &Predictions) -> Result<Vec<Suspect>> {
     Ok(found)
 }
 
-/// How many images bear each label (rows) and are confidently of each class (columns), scaled so that each row has as many
-/// as bear the label.
+/// How many images bear each label (rows) and are confidently of each class (columns), scaled so that each row has as
+/// many as bear the label.
 fn joint(predictions: &Predictions) -> Vec<Vec<usize>> {
     let classes = predictions.classes();
     let mut sums = vec![(0.0, 0_usize); classes];
@@ -130,8 +131,8 @@ fn joint(predictions: &Predictions) -> Vec<Vec<usize>> {
     joint.iter().map(|row| round_to_sum(row)).collect()
 }
 
-/// Of each class (rows) and label (columns) how many images of the label are of the class: the joint transposed, of which one image
-/// of each class at least stays what it is.
+/// Of each class (rows) and label (columns) how many images of the label are of the class: the joint transposed, of
+/// which one image of each class at least stays what it is.
 fn to_remove(joint: &[Vec<usize>]) -> Vec<Vec<usize>> {
     let classes = joint.len();
     let mut counts: Vec<Vec<f64>> =
@@ -147,7 +148,8 @@ fn to_remove(joint: &[Vec<usize>]) -> Vec<Vec<usize>> {
     counts.iter().map(|row| round_to_sum(row)).collect()
 }
 
-/// Whole numbers near `values` whose sum is theirs, rounded: those are moved that rounding has moved farthest. Halves round to even.
+/// Whole numbers near `values` whose sum is theirs, rounded: those are moved that rounding has moved farthest. Halves
+/// round to even.
 fn round_to_sum(values: &[f64]) -> Vec<usize> {
     let mut whole: Vec<f64> = values.iter().map(|value| value.round_ties_even()).collect();
     let target = values.iter().sum::<f64>().round_ties_even();

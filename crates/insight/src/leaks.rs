@@ -1,5 +1,5 @@
-//! Photos that are there more than once: on both sides of a split they inflate the accuracy, under two classes one of them is
-//! wrong.
+//! Photos that are there more than once: on both sides of a split they inflate the accuracy, under two classes one of
+//! them is wrong.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -14,8 +14,8 @@ use crate::watch::Watch;
 
 /// Neighbours of each image that are looked at.
 const NEIGHBOURS: usize = 8;
-/// The distance to this neighbour (from 0) says how far images of this dataset are from each other. It is not the nearest, which
-/// may be a copy.
+/// The distance to this neighbour (from 0) says how far images of this dataset are from each other. It is not the
+/// nearest, which may be a copy.
 const TYPICAL: usize = 4;
 
 /// How sure it is that two photos are one.
@@ -75,8 +75,8 @@ impl Leak {
 /// How near is near.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
-    /// Pairs are compared pixel by pixel if their distance (1 - cosine) is at most this part of the dataset's typical distance,
-    /// the median of the distances to the fifth neighbour.
+    /// Pairs are compared pixel by pixel if their distance (1 - cosine) is at most this part of the dataset's typical
+    /// distance, the median of the distances to the fifth neighbour.
     pub candidate: f64,
     /// A pair is a copy if its edges and textures correlate at least so (see [`Agreement`]).
     pub correlation: f64,
@@ -90,11 +90,11 @@ impl Default for Limits {
     }
 }
 
-/// Finds every pair of images that show one picture, the worst first: across the split, then across classes, then the others; exact
-/// copies before near ones, similar ones before less similar ones.
+/// Finds every pair of images that show one picture, the worst first: across the split, then across classes, then the
+/// others; exact copies before near ones, similar ones before less similar ones.
 ///
-/// `picture` gives the pixels of a row, and is asked only for rows that have a near neighbour; `None` means that a pair with that
-/// row is judged by features alone.
+/// `picture` gives the pixels of a row, and is asked only for rows that have a near neighbour; `None` means that a
+/// pair with that row is judged by features alone.
 ///
 /// # Errors
 /// The caller's wish to stop.
@@ -143,8 +143,9 @@ pub fn find(
     Ok(leaks)
 }
 
-/// Rows of validation and test that are to be moved to training, so that no picture stands on two sides of the split: all whose
-/// picture, or a copy of a copy of it, trains. Pictures that are in validation and test only are moved to validation.
+/// Rows of validation and test that are to be moved to training, so that no picture stands on two sides of the split:
+/// all whose picture, or a copy of a copy of it, trains. Pictures that are in validation and test only are moved to
+/// validation.
 pub fn moves(table: &FeatureTable, leaks: &[Leak]) -> Vec<(usize, Part)> {
     let mut root: Vec<usize> = (0..table.len()).collect();
     fn find(root: &mut [usize], mut row: usize) -> usize {
@@ -177,8 +178,8 @@ fn typical_distance(near: &[Vec<Neighbour>]) -> f64 {
     if distances.is_empty() { 0.0 } else { crate::stats::quantile(&distances, 0.5) }
 }
 
-/// Pairs of equal content. Of many copies each is paired with the next, and additionally each that stands on the other side of
-/// something with the first there, so that a hundred copies are not five thousand pairs.
+/// Pairs of equal content. Of many copies each is paired with the next, and additionally each that stands on the
+/// other side of something with the first there, so that a hundred copies are not five thousand pairs.
 fn exact_pairs(table: &FeatureTable) -> BTreeSet<(usize, usize)> {
     let mut known: HashMap<_, Vec<usize>> = HashMap::new();
     for (row, image) in table.images().iter().enumerate() {

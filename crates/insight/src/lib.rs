@@ -1,7 +1,7 @@
 //! What the features of a frozen backbone say about the images, before and after training.
 //!
-//! Everything is asked about one type, the [`FeatureTable`]: a row of features per image, and what is known of the image (path, label,
-//! part of the split, group, content).
+//! Everything is asked about one type, the [`FeatureTable`]: a row of features per image, and what is known of the
+//! image (path, label, part of the split, group, content).
 //!
 //! | question | answer |
 //! |---|---|
@@ -34,11 +34,12 @@
 //! # }
 //! ```
 //!
-//! Results are findings as data, ranked, and name images by their row; whoever shows them takes paths from the table. They follow from
-//! data and seed alone: the number of threads changes no bit. What takes long is told to a [`Watch`], which can stop it.
+//! Results are findings as data, ranked, and name images by their row; whoever shows them takes paths from the table.
+//! They follow from data and seed alone: the number of threads changes no bit. What takes long is told to a
+//! [`Watch`], which can stop it.
 //!
-//! *Architecture invariant:* no network, no file and no command line: features, pixels and facts about photos come in as numbers, and
-//! nothing is drawn or printed.
+//! *Architecture invariant:* no network, no file and no command line: features, pixels and facts about photos come in
+//! as numbers, and nothing is drawn or printed.
 
 pub mod calibration;
 mod dense;

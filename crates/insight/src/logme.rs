@@ -1,5 +1,6 @@
-//! LogME (You and others, "LogME: Practical Assessment of Pre-trained Models for Transfer Learning", ICML 2021): how probable the labels
-//! are under a linear model on the features, with all its weights integrated out. Higher is better.
+//! LogME (You and others, "LogME: Practical Assessment of Pre-trained Models for Transfer Learning", ICML 2021): how
+//! probable the labels are under a linear model on the features, with all its weights integrated out. Higher is
+//! better.
 
 use rayon::prelude::*;
 
@@ -12,8 +13,9 @@ const TINY: f64 = 1e-12;
 
 /// Mean over classes of the logarithm of the maximum evidence, per image.
 ///
-/// Alpha and beta are found by the fixed-point iteration of the paper's algorithm 1; all sums run over the eigenvalues of the Gram
-/// matrix of images or features, whichever is smaller. Time grows with the cube of that: about a second for a thousand.
+/// Alpha and beta are found by the fixed-point iteration of the paper's algorithm 1; all sums run over the
+/// eigenvalues of the Gram matrix of images or features, whichever is smaller. Time grows with the cube of that:
+/// about a second for a thousand.
 ///
 /// # Errors
 /// No images.
@@ -35,8 +37,8 @@ pub fn logme(table: &FeatureTable) -> Result<f64> {
     Ok(targets.iter().zip(&projected).map(of_class).sum::<f64>() / classes as f64)
 }
 
-/// Squared singular values of the features that are not zero, and for each target the squares of its parts along the left singular
-/// vectors.
+/// Squared singular values of the features that are not zero, and for each target the squares of its parts along the
+/// left singular vectors.
 fn spectrum(features: &Matrix, targets: &[Vec<f64>]) -> (Vec<f64>, Vec<Vec<f64>>) {
     let by_images = features.len() <= features.width();
     let images: Vec<Vec<f64>> = features.rows().map(|row| row.iter().map(|&x| f64::from(x)).collect()).collect();
@@ -87,8 +89,9 @@ fn product(a: &[f64], b: &[f64]) -> f64 {
 
 /// Eigenvalues of a symmetric matrix, and the parts of each vector along its eigenvectors, in the same order.
 ///
-/// Householder's reflections make the matrix tridiagonal, and the implicit QL algorithm diagonal (Golub and Van Loan, "Matrix
-/// Computations", 8.3). The eigenvectors themselves are never formed: every rotation is applied to the few vectors instead.
+/// Householder's reflections make the matrix tridiagonal, and the implicit QL algorithm diagonal (Golub and Van Loan,
+/// "Matrix Computations", 8.3). The eigenvectors themselves are never formed: every rotation is applied to the few
+/// vectors instead.
 fn eigen(mut matrix: Vec<f64>, mut vectors: Vec<Vec<f64>>) -> (Vec<f64>, Vec<Vec<f64>>) {
     let size = matrix.len().isqrt();
     let (mut diagonal, mut beside) = (vec![0.0; size], vec![0.0; size]);
@@ -131,7 +134,8 @@ fn eigen(mut matrix: Vec<f64>, mut vectors: Vec<Vec<f64>>) -> (Vec<f64>, Vec<Vec
     (diagonal, vectors)
 }
 
-/// The implicit QL algorithm with Wilkinson's shifts on a tridiagonal matrix; `beside[i]` stands between `i` and `i + 1`.
+/// The implicit QL algorithm with Wilkinson's shifts on a tridiagonal matrix; `beside[i]` stands between `i` and `i +
+/// 1`.
 fn diagonalise(diagonal: &mut [f64], beside: &mut [f64], vectors: &mut [Vec<f64>]) {
     let size = diagonal.len();
     for low in 0..size {
@@ -178,8 +182,8 @@ fn diagonalise(diagonal: &mut [f64], beside: &mut [f64], vectors: &mut [Vec<f64>
     }
 }
 
-/// Maximum evidence per image. `squares` are the squared singular values, `targets` the squared parts of the targets along their
-/// vectors, `outside` the square of what no feature reaches.
+/// Maximum evidence per image. `squares` are the squared singular values, `targets` the squared parts of the targets
+/// along their vectors, `outside` the square of what no feature reaches.
 fn evidence(squares: &[f64], targets: &[f64], outside: f64, images: usize) -> f64 {
     let n = images as f64;
     let (mut alpha, mut beta) = (1.0_f64, 1.0_f64);

@@ -1,7 +1,7 @@
 //! Whether more photos would help: accuracy over the number of training photos, and how it goes on.
 //!
-//! The error of a classifier usually falls as a power of the number of examples, towards a floor (Hestness and others, "Deep Learning
-//! Scaling is Predictable, Empirically", 2017): `error(n) = floor + scale · n^-exponent`.
+//! The error of a classifier usually falls as a power of the number of examples, towards a floor (Hestness and
+//! others, "Deep Learning Scaling is Predictable, Empirically", 2017): `error(n) = floor + scale · n^-exponent`.
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -60,8 +60,8 @@ impl PowerLaw {
 
     /// The law of the least squares, each point counted by its weight; floor and scale are not negative.
     ///
-    /// For a given exponent the rest is linear and has one solution, so only the exponent is searched: over a grid, and then by golden
-    /// sections around its best.
+    /// For a given exponent the rest is linear and has one solution, so only the exponent is searched: over a grid,
+    /// and then by golden sections around its best.
     ///
     /// # Errors
     /// Fewer than three points.
@@ -106,14 +106,15 @@ fn linear(images: &[f64], errors: &[f64], weights: &[f64], exponent: f64) -> (f6
 }
 
 impl LearningCurve {
-    /// Measures a probe of this strength on growing parts of the training images of each fold, and fits the law. Smaller parts lie
-    /// within larger ones, and hold the classes in the proportions of the whole.
+    /// Measures a probe of this strength on growing parts of the training images of each fold, and fits the law.
+    /// Smaller parts lie within larger ones, and hold the classes in the proportions of the whole.
     ///
-    /// The strength is that of the whole: it weighs the images against a belief about weights that does not depend on how many images there
-    /// are.
+    /// The strength is that of the whole: it weighs the images against a belief about weights that does not depend on
+    /// how many images there are.
     ///
     /// # Errors
-    /// Fewer images or groups than folds, too few images of two classes in the smallest part, the caller's wish to stop.
+    /// Fewer images or groups than folds, too few images of two classes in the smallest part, the caller's wish to
+    /// stop.
     pub fn measure(table: &FeatureTable, folds: Folds, strength: f64, watch: Watch<'_>) -> Result<Self> {
         let fold_of = &folds.deal(table)?[0];
         let labels = table.labels();
@@ -158,7 +159,8 @@ impl LearningCurve {
         Ok(Self { points: points.collect(), law: law(&all)?, resampled: resampled? })
     }
 
-    /// Accuracy to be expected with so many training images; the interval is that of the law, fitted to resampled images.
+    /// Accuracy to be expected with so many training images; the interval is that of the law, fitted to resampled
+    /// images.
     pub fn foretell(&self, images: f64) -> Estimate {
         let mut accuracies: Vec<f64> = self.resampled.iter().map(|law| 1.0 - law.error(images)).collect();
         accuracies.sort_by(f64::total_cmp);

@@ -24,8 +24,9 @@ pub struct Neighbour {
 
 /// Features among which neighbours are looked for.
 ///
-/// All pairs are compared, in blocks: `2 · queries · rows · width` operations, and memory for the unit rows and for one block per
-/// thread. A hundred thousand images of 1,280 features against themselves are 26 TFLOP, minutes on two cores.
+/// All pairs are compared, in blocks: `2 · queries · rows · width` operations, and memory for the unit rows and for
+/// one block per thread. A hundred thousand images of 1,280 features against themselves are 26 TFLOP, minutes on two
+/// cores.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Neighbours {
     unit: Matrix,
@@ -122,7 +123,8 @@ impl Best {
     }
 }
 
-/// What the `count` nearest of the labelled images say of each query: votes weighted by similarity, `[queries, classes]`.
+/// What the `count` nearest of the labelled images say of each query: votes weighted by similarity, `[queries,
+/// classes]`.
 ///
 /// # Errors
 /// No labelled images, queries of another width, the caller's wish to stop.

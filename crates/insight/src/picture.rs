@@ -1,8 +1,8 @@
 //! Whether two photos are the same picture, by their pixels.
 //!
-//! A perceptual hash is a few bits of a small grey picture, and says nothing after a crop. Only pairs whose features are nearly
-//! equal are compared here, so there is time for more than bits: one picture is laid on the other as a whole, as a part of it,
-//! and mirrored, and where they agree best their edges and textures are correlated.
+//! A perceptual hash is a few bits of a small grey picture, and says nothing after a crop. Only pairs whose features
+//! are nearly equal are compared here, so there is time for more than bits: one picture is laid on the other as a
+//! whole, as a part of it, and mirrored, and where they agree best their edges and textures are correlated.
 
 use crate::{InsightError, Result};
 
@@ -34,8 +34,8 @@ pub struct Picture {
 /// How two pictures agree where they agree best.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Agreement {
-    /// Correlation of their brightness, each point less its surroundings: of edges and texture, -1 to 1. Photos of one place agree in
-    /// brightness; only copies agree in this, however bright, contrasted or coloured.
+    /// Correlation of their brightness, each point less its surroundings: of edges and texture, -1 to 1. Photos of
+    /// one place agree in brightness; only copies agree in this, however bright, contrasted or coloured.
     pub correlation: f64,
     /// Whether one of them is mirrored.
     pub mirrored: bool,
@@ -80,7 +80,8 @@ impl Picture {
                 expected: expected.max(3),
             });
         }
-        // Each pixel is the mean of what it covers, in both directions one after the other (ITU-R 601's weights for brightness).
+        // Each pixel is the mean of what it covers, in both directions one after the other (ITU-R 601's weights for
+        // brightness).
         let brightness =
             |pixel: &[u8]| 0.299 * f32::from(pixel[0]) + 0.587 * f32::from(pixel[1]) + 0.114 * f32::from(pixel[2]);
         let mut narrow = vec![0.0; height * SIDE];
@@ -100,8 +101,8 @@ impl Picture {
         Ok(Self { grey })
     }
 
-    /// How the two agree where they agree best: as a whole, or one as a part (down to four fifths of either side) of the other,
-    /// either of them mirrored.
+    /// How the two agree where they agree best: as a whole, or one as a part (down to four fifths of either side) of
+    /// the other, either of them mirrored.
     pub fn agreement(&self, other: &Self) -> Agreement {
         // Of each direction: the points of the part, and the picture on which they are laid.
         let directions = [(self, other), (other, self)];
@@ -136,7 +137,8 @@ impl Picture {
         Self { grey: soft.collect() }
     }
 
-    /// Moves the edges of a placement of `part` one by one, by smaller and smaller steps, as long as the two agree better.
+    /// Moves the edges of a placement of `part` one by one, by smaller and smaller steps, as long as the two agree
+    /// better.
     fn refined(&self, part: &Self, side: usize, steps: &[f64], mut placement: Placement) -> Placement {
         let points = part.points(side);
         let mut best = self.correlation(&points, side, placement);
@@ -186,8 +188,9 @@ impl Picture {
     }
 }
 
-/// Every size from the whole to the smallest part, width and height by themselves (a border may be cut off on one side), and every
-/// corner from which it fits, in steps of two: less than a twentieth of a side is not told apart at 16 points.
+/// Every size from the whole to the smallest part, width and height by themselves (a border may be cut off on one
+/// side), and every corner from which it fits, in steps of two: less than a twentieth of a side is not told apart at
+/// 16 points.
 fn placements() -> impl Iterator<Item = Placement> {
     let sizes = || (0..=SMALLEST).step_by(2);
     let corners = |steps: usize| (0..=steps).step_by(2);

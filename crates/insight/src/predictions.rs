@@ -90,8 +90,8 @@ impl Predictions {
         self.estimate(bootstrap, |rows| macro_f1(self.classes, &self.labels, &predicted, rows))
     }
 
-    /// Area under the ROC curve: the second class's where there are two; otherwise the mean of each class against the rest. With the
-    /// bootstrap's interval.
+    /// Area under the ROC curve: the second class's where there are two; otherwise the mean of each class against the
+    /// rest. With the bootstrap's interval.
     pub fn roc_auc(&self, bootstrap: Bootstrap) -> Option<Estimate> {
         let classes = if self.classes == 2 { 1..2 } else { 0..self.classes };
         let of = |class: usize| -> (Vec<bool>, Vec<f64>) {

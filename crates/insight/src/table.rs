@@ -119,8 +119,8 @@ pub struct Image {
     pub label: u32,
     /// What it is used for.
     pub part: Part,
-    /// What it was taken together with (a folder, a patient, a burst). Images of one group never stand on two sides of a
-    /// fold.
+    /// What it was taken together with (a folder, a patient, a burst). Images of one group never stand on two sides
+    /// of a fold.
     pub group: Option<String>,
     /// Hash of its content, where it is known.
     pub content: Option<Content>,
@@ -135,8 +135,8 @@ impl Image {
 
 /// What a backbone says of labelled images: a row of features per image, and all that is known of the image.
 ///
-/// Every question of this crate is asked about one. It holds together by construction: there are as many images as rows,
-/// all values are finite, and each label has a class.
+/// Every question of this crate is asked about one. It holds together by construction: there are as many images as
+/// rows, all values are finite, and each label has a class.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FeatureTable {
     features: Matrix,

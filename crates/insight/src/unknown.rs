@@ -1,8 +1,8 @@
 //! "None of these": whether a photo is like anything that was trained on.
 //!
-//! The measure is the mean cosine distance to the ten nearest training images (Sun and others, "Out-of-Distribution Detection with
-//! Deep Nearest Neighbors", ICML 2022). It was chosen by measuring, on pooled MobileNetV2 features at 160 with the threshold at 95 % of
-//! the validation photos; the share of foreign photos that are called unknown:
+//! The measure is the mean cosine distance to the ten nearest training images (Sun and others, "Out-of-Distribution
+//! Detection with Deep Nearest Neighbors", ICML 2022). It was chosen by measuring, on pooled MobileNetV2 features at
+//! 160 with the threshold at 95 % of the validation photos; the share of foreign photos that are called unknown:
 //!
 //! | known | foreign | 1 neighbour | **10 neighbours** | 10, centred | Mahalanobis, tied covariance |
 //! |---|---|---|---|---|---|
@@ -78,7 +78,8 @@ impl Known {
     /// Finds the threshold at which a share of `keep` (usually 0.95) of the validation photos stay known.
     ///
     /// # Errors
-    /// No training or no validation images, features of different width, `keep` outside 0 to 1, the caller's wish to stop.
+    /// No training or no validation images, features of different width, `keep` outside 0 to 1, the caller's wish to
+    /// stop.
     pub fn fit(training: &Matrix, validation: &Matrix, keep: f64, watch: Watch<'_>) -> Result<Self> {
         if !(0.0..=1.0).contains(&keep) {
             let expected = "between 0 and 1";

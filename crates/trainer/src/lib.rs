@@ -2,7 +2,7 @@
 //!
 //! - [`Fit`] trains a [`Model`] (a backbone with its head) through phases;
 //! - [`PhasePlan`]: all that is decided about a phase before its first batch;
-//! - [`Runner`] answers with a trained one;
+//! - [`Runner`] answers with a trained one, and [`Model::extract`] says what a layer puts out for each image;
 //! - [`optimizer`]: Adam and others with Keras's formulas;
 //! - [`callbacks`]: early stopping and falling learning rates;
 //! - [`history`]: what each epoch brought, and the memory of the best;
@@ -22,6 +22,7 @@ mod error;
 mod evaluate;
 mod exact;
 mod executor;
+mod extract;
 mod feed;
 mod fit;
 pub mod history;
@@ -38,6 +39,7 @@ mod tail;
 
 pub use checkpoint::{Checkpoints, LastEpoch};
 pub use error::TrainError;
+pub use extract::Extracted;
 pub use fit::{Fit, Fitted, Seconds, Settings, check_compiles, check_monitors};
 pub use model::{Model, ModelCard};
 pub use observer::{Event, Observer, Watch};

@@ -2,11 +2,11 @@
 //! features tell the classes apart best.
 
 mod ask;
-mod logme;
 
 use burn_tensor::Device;
 use injerto_config::Strategy;
 use injerto_graph::Graph;
+use injerto_insight::{FeatureTable, Image, Matrix, logme};
 use injerto_trainer::{Event, Runner, Watch};
 use serde::Serialize;
 
@@ -95,12 +95,13 @@ pub fn advise(prepared: &Prepared, device: &Device, watch: &mut Watch<'_>) -> Re
             return Ok(None);
         }
     }
-    let score = |(&index, rows): (&usize, &Vec<f32>)| {
+    let score = |(&index, rows): (&usize, Vec<f32>)| {
         let features = nodes[index].shape.channels();
-        let logme = logme::logme(rows, features, &labels, counts.len());
-        LayerScore { index, layer: nodes[index].name().to_owned(), features, logme }
+        let images = labels.iter().enumerate().map(|(at, &label)| Image::new(at.to_string(), label)).collect();
+        let table = FeatureTable::new(Matrix::new(features, rows)?, images, dataset.classes.clone())?;
+        Ok(LayerScore { index, layer: nodes[index].name().to_owned(), features, logme: logme(&table)? })
     };
-    let layers: Vec<LayerScore> = depths.iter().zip(&features).map(score).collect();
+    let layers: Vec<LayerScore> = depths.iter().zip(features).map(score).collect::<Result<_, ExperimentError>>()?;
     let classes = dataset.classes.iter().cloned().zip(counts).collect();
     Ok(Some(decide(classes, layers)))
 }
@@ -163,7 +164,7 @@ fn depths(backbone: &Graph) -> Vec<usize> {
 }
 
 /// Mean over height and width, one value per channel.
-fn pooled(image: &[f32], channels: usize) -> Vec<f32> {
+pub(crate) fn pooled(image: &[f32], channels: usize) -> Vec<f32> {
     let mut means = vec![0.0; channels];
     for pixel in image.chunks_exact(channels) {
         means.iter_mut().zip(pixel).for_each(|(mean, value)| *mean += value);

@@ -1,7 +1,7 @@
 //! The exact probe: logistic regression on standardised features, to the optimum.
 //!
-//! It has no learning rate and no epochs, its result depends on nothing but the data, and it takes about a second. What it
-//! reaches is what features are worth before anything is fine-tuned.
+//! It has no learning rate and no epochs, its result depends on nothing but the data, and it takes about a second.
+//! What it reaches is what features are worth before anything is fine-tuned.
 
 mod newton;
 mod problem;
@@ -19,8 +19,8 @@ use crate::table::{FeatureTable, Matrix};
 use crate::watch::Watch;
 use crate::{InsightError, Result};
 
-/// The gradient of a fitted probe is at most this part of the gradient at zero weights: coefficients agree with scikit-learn's
-/// to five digits.
+/// The gradient of a fitted probe is at most this part of the gradient at zero weights: coefficients agree with
+/// scikit-learn's to five digits.
 const EXACT: f64 = 1e-6;
 /// The same for a probe that is only to be scored: its probabilities are right to about three digits.
 const ROUGH: f64 = 1e-3;
@@ -31,8 +31,8 @@ const ROUGH: f64 = 1e-3;
 /// strength · Σ cross-entropy + ½ ‖weights‖²
 /// ```
 ///
-/// over standardised features (each minus its mean, divided by its deviation); the intercept is not penalised. `strength` is
-/// scikit-learn's `C`: the smaller, the smoother.
+/// over standardised features (each minus its mean, divided by its deviation); the intercept is not penalised.
+/// `strength` is scikit-learn's `C`: the smaller, the smoother.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Probe {
     classes: usize,
@@ -130,8 +130,9 @@ impl Probe {
         Predictions::new(self.classes, table.labels(), self.probabilities(table.features())?)
     }
 
-    /// The probe as the last layer of a network: with one unit (of two classes; the logit is the second class's), or with one
-    /// unit per class. `None` where there is no such layer: a class without images, or one unit for more than two classes.
+    /// The probe as the last layer of a network: with one unit (of two classes; the logit is the second class's), or
+    /// with one unit per class. `None` where there is no such layer: a class without images, or one unit for more
+    /// than two classes.
     pub fn linear(&self, units: usize) -> Option<Linear> {
         let whole = self.present.len() == self.classes;
         if !whole || !(units == self.classes || (units == 1 && self.classes == 2)) {
@@ -161,8 +162,8 @@ impl Probe {
 
 /// A table whose features are standardised once, for probes on many subsets of it.
 ///
-/// Each probe standardises anew by the rows that it is fitted to; where means are far from zero, products of features as they are
-/// would lose digits.
+/// Each probe standardises anew by the rows that it is fitted to; where means are far from zero, products of features
+/// as they are would lose digits.
 pub(crate) struct Standardised {
     matrix: Matrix,
     labels: Vec<u32>,
@@ -190,8 +191,8 @@ impl Standardised {
         Ok(probabilities.chunks_exact(self.classes).map(|row| largest(row) as u32).collect())
     }
 
-    /// The probe of some rows, for features as they are in the matrix. `start` is the optimum of another strength on the same rows;
-    /// the second value is this one's.
+    /// The probe of some rows, for features as they are in the matrix. `start` is the optimum of another strength on
+    /// the same rows; the second value is this one's.
     fn fit(
         &self,
         rows: &[usize],

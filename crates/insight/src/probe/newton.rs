@@ -1,5 +1,5 @@
-//! Newton's method with conjugate gradients (truncated Newton; Nocedal and Wright, "Numerical Optimization", algorithm 7.1), for
-//! a function that is convex.
+//! Newton's method with conjugate gradients (truncated Newton; Nocedal and Wright, "Numerical Optimization",
+//! algorithm 7.1), for a function that is convex.
 
 use super::problem::{Problem, Value};
 use crate::Result;
@@ -12,8 +12,8 @@ const SUFFICIENT: f64 = 1e-4;
 /// Changes of the loss smaller than this part of it are rounding.
 const ROUNDING: f64 = 1e-9;
 
-/// The point at which the gradient's length is at most `tolerance` of its length at zero weights, or as small as rounding lets it
-/// become.
+/// The point at which the gradient's length is at most `tolerance` of its length at zero weights, or as small as
+/// rounding lets it become.
 pub(super) fn minimise(problem: &Problem<'_>, start: Vec<f64>, tolerance: f64, watch: Watch<'_>) -> Result<Vec<f64>> {
     let mut point = start;
     let mut value = problem.value(&point);
@@ -65,8 +65,8 @@ fn direction(problem: &Problem<'_>, value: &Value, limit: f64, watch: Watch<'_>)
     Ok(direction)
 }
 
-/// A point on the way along `direction` where the loss is clearly lower, or where it is the same to rounding and the gradient
-/// shorter. There is none at the optimum.
+/// A point on the way along `direction` where the loss is clearly lower, or where it is the same to rounding and the
+/// gradient shorter. There is none at the optimum.
 fn search(
     problem: &Problem<'_>,
     point: &[f64],

@@ -5,8 +5,8 @@ use crate::table::Matrix;
 
 /// Rows of a thousand features that stay in a core's cache between the two products.
 const BLOCK: usize = 64;
-/// Parts of the rows, each of which one thread adds up. Their size follows from the number of rows alone, so sums are rounded alike for
-/// any number of threads; more parts would only cost memory.
+/// Parts of the rows, each of which one thread adds up. Their size follows from the number of rows alone, so sums are
+/// rounded alike for any number of threads; more parts would only cost memory.
 const MOST_PARTS: usize = 128;
 
 /// Logistic regression with an L2 penalty on some rows of a matrix, as a function to be minimised:
@@ -15,11 +15,11 @@ const MOST_PARTS: usize = 128;
 /// strength · Σ loss(row) + ½ ‖weights‖²
 /// ```
 ///
-/// which is scikit-learn's objective (its `C` is the strength; the intercept is not penalised). Two classes have one output, whose
-/// logit is the second class's; more classes have one output each (softmax over all of them).
+/// which is scikit-learn's objective (its `C` is the strength; the intercept is not penalised). Two classes have one
+/// output, whose logit is the second class's; more classes have one output each (softmax over all of them).
 ///
-/// Features are standardised by mean and deviation of these rows. That is done on the side of the weights, so folds share one
-/// matrix.
+/// Features are standardised by mean and deviation of these rows. That is done on the side of the weights, so folds
+/// share one matrix.
 ///
 /// A point is a vector `[outputs · width + outputs]`: weights of each output, then intercepts.
 pub(super) struct Problem<'a> {
@@ -139,8 +139,9 @@ impl<'a> Problem<'a> {
         products.iter().zip(intercepts).map(|(&product, intercept)| f64::from(product) + intercept).collect()
     }
 
-    /// For each part of the rows: logits at `point` go with `what` is known of the rows through `of`, which gives a loss, a weight for
-    /// each row and output, and what is to be kept; the rows are added up with the weights while they are in the cache.
+    /// For each part of the rows: logits at `point` go with `what` is known of the rows through `of`, which gives a
+    /// loss, a weight for each row and output, and what is to be kept; the rows are added up with the weights while
+    /// they are in the cache.
     fn parts<T: Sync>(
         &self,
         point: &[f64],

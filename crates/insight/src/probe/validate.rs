@@ -66,9 +66,9 @@ pub struct Mean {
     pub mean: f64,
     /// Deviation from fold to fold.
     pub sd: f64,
-    /// Where the accuracy lies on images like these, for a probe trained on as many as a fold leaves. Each image counts once,
-    /// however often it was dealt (Wilson); where images come in groups, groups are resampled, because the images of one say
-    /// little more than one image (bootstrap).
+    /// Where the accuracy lies on images like these, for a probe trained on as many as a fold leaves. Each image
+    /// counts once, however often it was dealt (Wilson); where images come in groups, groups are resampled, because
+    /// the images of one say little more than one image (bootstrap).
     pub interval: [f64; 2],
     /// Images.
     pub n: usize,
@@ -77,8 +77,9 @@ pub struct Mean {
 /// Probes that were each judged on images that they had not seen.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CrossValidation {
-    /// The strength that is chosen; all that follows is with it. It is the smallest whose loss is within one standard error of the
-    /// least (Breiman and others, "Classification and Regression Trees", 1984): weaker penalties are not known to be better.
+    /// The strength that is chosen; all that follows is with it. It is the smallest whose loss is within one standard
+    /// error of the least (Breiman and others, "Classification and Regression Trees", 1984): weaker penalties are not
+    /// known to be better.
     pub strength: f64,
     /// All that were tried, ascending.
     pub tried: Vec<Tried>,
@@ -100,9 +101,9 @@ struct Path {
 }
 
 impl CrossValidation {
-    /// Deals the images of a table into folds, and judges on each a probe that was fitted to the others; features are standardised
-    /// by what is trained on. The strength is the same for all folds; that it is chosen on the same images moves the accuracy
-    /// by far less than its interval, because it is one number.
+    /// Deals the images of a table into folds, and judges on each a probe that was fitted to the others; features are
+    /// standardised by what is trained on. The strength is the same for all folds; that it is chosen on the same
+    /// images moves the accuracy by far less than its interval, because it is one number.
     ///
     /// # Errors
     /// Fewer images or groups than folds, images of one class only, the caller's wish to stop.

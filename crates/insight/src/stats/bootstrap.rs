@@ -3,8 +3,9 @@ use rayon::prelude::*;
 use super::{LEVEL, quantile};
 use crate::random::Random;
 
-/// Intervals for a statistic of which no formula is known: it is computed again and again on images drawn with replacement (Efron,
-/// "Bootstrap Methods", 1979), and the interval holds the middle of what it gave (percentile method).
+/// Intervals for a statistic of which no formula is known: it is computed again and again on images drawn with
+/// replacement (Efron, "Bootstrap Methods", 1979), and the interval holds the middle of what it gave (percentile
+/// method).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bootstrap {
     /// How often images are drawn.
@@ -19,13 +20,15 @@ impl Bootstrap {
         Self { resamples: 2000, seed }
     }
 
-    /// Interval at [`LEVEL`] of a statistic of `n` images; it gets their numbers, some of them several times. `None` where the
-    /// statistic has no value in more than half of the resamples (as the area under a curve has none without both classes).
+    /// Interval at [`LEVEL`] of a statistic of `n` images; it gets their numbers, some of them several times. `None`
+    /// where the statistic has no value in more than half of the resamples (as the area under a curve has none
+    /// without both classes).
     pub fn interval(&self, n: usize, statistic: impl Fn(&[usize]) -> Option<f64> + Sync) -> Option<[f64; 2]> {
         self.draw(n, |random| statistic(&(0..n).map(|_| random.below(n)).collect::<Vec<_>>()))
     }
 
-    /// The same where images of one group are alike: whole groups are drawn. `groups` are the numbers of the images of each group.
+    /// The same where images of one group are alike: whole groups are drawn. `groups` are the numbers of the images
+    /// of each group.
     pub fn interval_of_groups(
         &self,
         groups: &[Vec<usize>],

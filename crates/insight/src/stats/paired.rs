@@ -36,8 +36,8 @@ impl Paired {
         self.both + self.only_first + self.only_second + self.neither
     }
 
-    /// McNemar's test, exact: how probable so uneven a split of the images on which they differ is, if both are equally good
-    /// (two-sided). Below 0.05 they are usually called different.
+    /// McNemar's test, exact: how probable so uneven a split of the images on which they differ is, if both are
+    /// equally good (two-sided). Below 0.05 they are usually called different.
     pub fn p_value(&self) -> f64 {
         let (fewer, all) = (self.only_first.min(self.only_second), self.only_first + self.only_second);
         // Σ binomial(all, k) / 2^all for k up to the smaller count, in logarithms: 2^all is beyond any float.
@@ -70,9 +70,9 @@ impl Paired {
         Estimate { value, interval, n }
     }
 
-    /// How many photos would tell them apart with a probability of `power`, if they go on differing as they do now (Connor, "Sample
-    /// Size for Testing Differences in Proportions for the Paired-Sample Design", Biometrics 1987). `None` where they are equally
-    /// often right: no number would.
+    /// How many photos would tell them apart with a probability of `power`, if they go on differing as they do now
+    /// (Connor, "Sample Size for Testing Differences in Proportions for the Paired-Sample Design", Biometrics 1987).
+    /// `None` where they are equally often right: no number would.
     pub fn photos_needed(&self, power: f64) -> Option<usize> {
         let n = self.n() as f64;
         let (first, second) = (self.only_first as f64 / n, self.only_second as f64 / n);

@@ -1,5 +1,5 @@
-/// Mean over classes of F1, over the images that `rows` name (some of them several times, as a bootstrap does). Classes that no
-/// image bears and none was taken for are left out, as in scikit-learn. `None` without images.
+/// Mean over classes of F1, over the images that `rows` name (some of them several times, as a bootstrap does).
+/// Classes that no image bears and none was taken for are left out, as in scikit-learn. `None` without images.
 pub fn macro_f1(classes: usize, labels: &[u32], predicted: &[u32], rows: &[usize]) -> Option<f64> {
     // Of each class: rightly found, its images, images taken for it.
     let mut counts = vec![(0_usize, 0_usize, 0_usize); classes];
@@ -15,8 +15,9 @@ pub fn macro_f1(classes: usize, labels: &[u32], predicted: &[u32], rows: &[usize
     (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / scores.len() as f64)
 }
 
-/// Area under the ROC curve over the images that `rows` name: how probably an image that `is` of the class scores higher than one that
-/// is not, where a tie counts half (Mann and Whitney). `None` where one of the two sides is empty.
+/// Area under the ROC curve over the images that `rows` name: how probably an image that `is` of the class scores
+/// higher than one that is not, where a tie counts half (Mann and Whitney). `None` where one of the two sides is
+/// empty.
 pub fn roc_auc(is: &[bool], scores: &[f64], rows: &[usize]) -> Option<f64> {
     let mut sorted: Vec<(f64, bool)> = rows.iter().map(|&row| (scores[row], is[row])).collect();
     sorted.sort_by(|a, b| a.0.total_cmp(&b.0));

@@ -1,6 +1,6 @@
 use injerto_insight::folds::Folds;
 use injerto_insight::more::{LearningCurve, PowerLaw};
-use injerto_insight::{Matrix, Watch, logme, suggest};
+use injerto_insight::{FeatureTable, Image, Matrix, Watch, logme, suggest};
 use serde_json::Value;
 
 use crate::{count, noise, number, numbers, table, waves};
@@ -92,4 +92,32 @@ fn suggestions_are_uncertain_typical_and_unlike_each_other() {
     let sure = [[1.0, 0.0].repeat(12), [0.6, 0.4].repeat(13)].concat();
     assert!((12..24).contains(&next(&sure, 1)[0].row) && (next(&sure, 1)[0].uncertainty - 0.8).abs() < 1e-9);
     assert!(suggest::next(&labelled, &pool, &unsure[1..], 3, Watch::none()).is_err());
+}
+
+#[test]
+fn the_score_is_the_evidence_worked_out_directly() {
+    // One feature, four images: the posterior is one-dimensional, and the evidence a Gaussian's density.
+    let (f, labels) = ([0.5_f64, 1.0, -0.7, 0.2], [1_u32, 1, 0, 0]);
+    let features: Vec<f32> = f.iter().map(|&x| x as f32).collect();
+    let images = labels.map(|label| Image::new("photo", label)).to_vec();
+    let table = FeatureTable::new(Matrix::new(1, features).unwrap(), images, vec!["a".into(), "b".into()]).unwrap();
+    let found = logme(&table).unwrap();
+    // The logarithm of the density of y under N(0, I/beta + f fᵀ/alpha), at the best alpha and beta of a fine grid.
+    let density = |y: [f64; 4], alpha: f64, beta: f64| {
+        let (yy, fy, ff) = (
+            y.iter().map(|y| y * y).sum::<f64>(),
+            y.iter().zip(f).map(|(y, f)| y * f).sum::<f64>(),
+            f.iter().map(|f| f * f).sum::<f64>(),
+        );
+        let determinant = (1.0 + beta / alpha * ff).ln() - 4.0 * beta.ln();
+        let form = beta * yy - beta * beta * fy * fy / (alpha + beta * ff);
+        -0.5 * (4.0 * (2.0 * std::f64::consts::PI).ln() + determinant + form)
+    };
+    let best = |y: [f64; 4]| {
+        let grid = |i: i32| 10_f64.powf(f64::from(i) / 40.0);
+        let all = (-160..=400).flat_map(|a| (-80..=80).map(move |b| (a, b)));
+        all.map(|(a, b)| density(y, grid(a), grid(b))).fold(f64::NEG_INFINITY, f64::max) / 4.0
+    };
+    let expected = (best([0.0, 0.0, 1.0, 1.0]) + best([1.0, 1.0, 0.0, 0.0])) / 2.0;
+    assert!((found - expected).abs() < 5e-3, "{found} is not {expected}");
 }

@@ -68,7 +68,7 @@ impl BurnExecutor {
 
 impl Executor for BurnExecutor {
     fn identity(&self) -> String {
-        "burn".to_owned()
+        super::identity(false)
     }
 
     fn prefix(&self, batch: &Batch) -> Result<Boundary, TrainError> {

@@ -57,7 +57,7 @@ impl KernelExecutor {
 
 impl Executor for KernelExecutor {
     fn identity(&self) -> String {
-        format!("{} {:?}", injerto_kernels::REVISION, inference::Isa::detect())
+        super::identity(true)
     }
 
     fn prefix(&self, batch: &Batch) -> Result<Boundary, TrainError> {

@@ -91,6 +91,14 @@ pub(crate) fn build(
     })
 }
 
+/// [`Executor::identity`] of what runs a prefix: the kernels, or Burn.
+pub(crate) fn identity(kernels: bool) -> String {
+    match kernels {
+        true => format!("{} {:?}", injerto_kernels::REVISION, injerto_kernels::inference::Isa::detect()),
+        false => "burn".to_owned(),
+    }
+}
+
 /// The parameters that train, in the graph's order, which is the order of the optimiser.
 fn trained(graph: &Graph, plan: &PhasePlan) -> Vec<ParameterId> {
     let all = graph.parameters_of(&plan.split().tail);

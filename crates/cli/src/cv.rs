@@ -1,0 +1,127 @@
+//! `injerto cv`.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use injerto_backbones::weights::Cache;
+use injerto_config::Config;
+use injerto_experiment::{Prepared, device};
+use injerto_files::{printable, shown, to_text};
+use injerto_insight::folds::Folds;
+use injerto_insight::probe::{CrossValidation, Strengths};
+use injerto_insight::stats::Baselines;
+use injerto_insight::{FeatureTable, Watch};
+use injerto_report::words::grouped;
+use serde_json::json;
+
+use crate::output::{self, note, out};
+use crate::progress::{Looking, watched};
+use crate::{Common, inventory};
+
+/// What `injerto cv` takes.
+#[derive(Args)]
+#[command(after_help = "\
+The images of the experiment, training and validation together, pass its frozen
+backbone once, and their features are kept. A logistic regression is then fitted
+to all folds but one and judged on that one, for each fold in turn. Nothing of
+the experiment's own training is done.
+
+Examples:
+
+  injerto cv configs/flowers/mobilenet_v2.toml
+  injerto cv my.toml --folds 10 --repeats 3 --predictions out_of_fold.csv")]
+pub struct Arguments {
+    /// The experiment
+    file: PathBuf,
+    /// Number of folds
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    folds: usize,
+    /// How often the images are dealt anew into folds
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    repeats: usize,
+    /// Any key of the experiment, such as seed=7 (may be given several times)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = crate::text())]
+    set: Vec<String>,
+    /// Write what each image was taken for, by a classifier that had not seen it
+    #[arg(long, value_name = "FILE")]
+    predictions: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
+    let config = Config::load(&arguments.file, &arguments.set)?;
+    let (seed, on) = (u64::from(config.seed), device(config.device)?);
+    let looking = Looking::new();
+    let prepared =
+        Prepared::watched(config, &mut common.catalog()?, &Cache::of_user()?, &|done, all| looking.show(done, all));
+    looking.end();
+    let prepared = prepared?;
+    inventory::skipped(&prepared).iter().for_each(|line| note!("{line}"));
+    let warnings = inventory::warnings(&prepared);
+    warnings.iter().chain(&prepared.warnings).for_each(|warning| output::warning(warning));
+    let table = watched(|watch| prepared.features(&on, watch))?;
+    let folds = Folds { repeats: arguments.repeats, ..Folds::new(arguments.folds, seed) };
+    let found = CrossValidation::run(&table, folds, &Strengths::default(), Watch::none())?;
+    if let Some(path) = &arguments.predictions {
+        injerto_files::write(path, out_of_fold(&table, &found).as_bytes()).with_context(|| shown(path).to_string())?;
+    }
+    match arguments.json {
+        true => output::json(&json!({ "accuracy": found.accuracy, "folds": found.folds, "strength": found.strength }))?,
+        false => show(&table, &found, prepared.backbone.name())?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(table: &FeatureTable, found: &CrossValidation, backbone: &str) -> Result<()> {
+    let (photos, width) = (grouped(table.len()), grouped(table.features().width()));
+    out!("{photos} images of {} classes, {width} features of {}", table.classes().len(), printable(backbone))?;
+    for score in &found.folds {
+        let [low, high] = score.accuracy.interval;
+        let (fold, n) = (score.fold + 1, grouped(score.accuracy.n));
+        let deal = if score.repeat > 0 { format!(", deal {}", score.repeat + 1) } else { String::new() };
+        out!("  fold {fold:>2}  {:.4}  ({low:.3} to {high:.3}, n = {n}{deal})", score.accuracy.value)?;
+    }
+    let accuracy = &found.accuracy;
+    let ([low, high], n) = (accuracy.interval, grouped(accuracy.n));
+    out!(
+        "accuracy   {:.4} ± {:.4} from fold to fold, {low:.3} to {high:.3} (95 %, n = {n})",
+        accuracy.mean,
+        accuracy.sd
+    )?;
+    let Baselines { chance, majority, majority_class, .. } = Baselines::of(&table.counts());
+    let largest = printable(&table.classes()[majority_class]);
+    Ok(out!("against    {chance:.4} by chance, {majority:.4} for always saying {largest}")?)
+}
+
+/// One line per image: path, label, prediction, and the probability of each class.
+fn out_of_fold(table: &FeatureTable, found: &CrossValidation) -> String {
+    let field = |text: &str| match text.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text.to_owned(),
+    };
+    let classes = table.classes();
+    let mut text =
+        format!("path,label,predicted,{}\n", classes.iter().map(|class| field(class)).collect::<Vec<_>>().join(","));
+    for (row, predicted) in found.predictions.predicted().into_iter().enumerate() {
+        let path: &Path = table.path(row);
+        let label = &classes[table.images()[row].label as usize];
+        let _ = write!(
+            text,
+            "{},{},{}",
+            field(&to_text(path.as_os_str())),
+            field(label),
+            field(&classes[predicted as usize])
+        );
+        for probability in found.predictions.row(row) {
+            let _ = write!(text, ",{probability:.6}");
+        }
+        text.push('\n');
+    }
+    text
+}
