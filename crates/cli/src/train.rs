@@ -190,7 +190,7 @@ fn report(summary: &Summary, folder: &RunFolder) {
         let seeds = gain.seeds.len();
         tell!("What transfer gained, validation accuracy over {seeds} seeds:");
         tell!("  higher start      {:+.3}  after the first epoch", gain.start);
-        tell!("  higher slope      {:+.3}  an epoch, on the way up", gain.slope);
+        tell!("  higher slope      {:+.3}  per epoch, on the way up", gain.slope);
         tell!("  higher asymptote  {:+.3}  at the end", gain.asymptote);
     }
     if summary.interrupted {

@@ -291,7 +291,7 @@ fn transfer(gain: &Gain) -> String {
     let seeds = gain.seeds.len();
     let rows = [
         ("higher start", gain.start, "after the first epoch"),
-        ("higher slope", gain.slope, "an epoch, on the way up"),
+        ("higher slope", gain.slope, "per epoch, on the way up"),
         ("higher asymptote", gain.asymptote, "at the end"),
     ];
     let rows: Vec<Vec<String>> = rows
