@@ -1,4 +1,4 @@
-//! `cargo xtask bench kernels`: whole networks compiled for inference, images a second.
+//! `cargo xtask bench kernels` measures whole networks that are compiled for inference, in images per second.
 
 use std::borrow::Cow;
 use std::hint::black_box;

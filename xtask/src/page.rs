@@ -1,4 +1,4 @@
-//! `docs/benchmarks.md`: a section for each piece of work.
+//! Writes `docs/benchmarks.md`, which has one section per piece of work.
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -7,22 +7,22 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::peers::{Contender, WORK, Work, cores, median};
 use crate::workspace::root;
 
-/// A share of the machine for other programs from which figures are no measure.
+/// Share of the machine that other programs took. From this share on, the figures are marked as unreliable.
 const BUSY: f64 = 0.05;
 
-/// What stands above all sections.
+/// The text before all sections.
 const HEAD: &str = "\
 # Benchmarks
 
-The same work in Injerto and in other frameworks, on the same photos, run in alternation. Each section says when, where and by which
+Injerto and other frameworks did the same work on the same photos, in alternation. Each section says when and where, and by which
 command.
 
-*injerto* starts without computed features, *injerto, again* is the same command a second time. The peers are
-`benches/peers/*.py`: *plain* as a beginner writes it, *tuned* channels-last with two workers and no gradients in the
-frozen part, *cached* with features that are computed once. All in fp32. Seconds are those of the whole process, its
-start included. Peak memory is the largest single process's. *Load of others* is
+*injerto* starts without kept features; *injerto, again* runs the same command a second time. The scripts of the other frameworks are
+`benches/peers/*.py`. *plain* is written as a beginner writes it; *tuned* uses channels-last, two workers and no gradients in the
+frozen part; *cached* computes features once. All compute in fp32. Seconds are those of the whole process, including its
+start. Peak memory is that of the largest single process. *Load of others* is
 the share of all cores that other programs took meanwhile (median).
-Keras's weights are random, and so are PyTorch's without `--weights`: the work is the same, no download is measured.
+Keras's weights are random, and so are PyTorch's without `--weights`; this does not change the amount of work, and no download is measured.
 ";
 
 /// The page `old` with a new section for `work`; sections of other work stay.
@@ -67,7 +67,7 @@ fn table(all: &[Contender], rates: bool) -> String {
     }
     if all.iter().filter_map(|one| median(&one.others)).any(|share| share > BUSY) {
         page +=
-            "\n**The machine was not idle: these figures show that the work runs, and are no measure of how fast.**\n";
+            "\n**The machine was not idle: these figures show that the work runs, but not how fast it is.**\n";
     }
     page
 }
