@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use burn::tensor::{Device, Tensor};
+use burn_tensor::{Device, Tensor};
 use criterion::Criterion;
 use injerto_backbones::network::Network;
 use injerto_backbones::plugin::{Catalog, Probe, SearchPath, answer_if_asked};

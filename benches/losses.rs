@@ -1,6 +1,6 @@
 //! Measures each loss forward and backward, for a batch of 32 and ImageNet's thousand classes.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn_tensor::{Device, Tensor, TensorData};
 use criterion::{Criterion, criterion_group, criterion_main};
 use injerto_losses::Loss;
 

@@ -66,8 +66,7 @@ fn table(all: &[Contender], rates: bool) -> String {
         let _ = writeln!(page, "| {name} | {runs} | {value:.1} | {least:.1}–{most:.1} | {peak} | {load} | {ratio} |");
     }
     if all.iter().filter_map(|one| median(&one.others)).any(|share| share > BUSY) {
-        page +=
-            "\n**The machine was not idle: these figures show that the work runs, but not how fast it is.**\n";
+        page += "\n**The machine was not idle: these figures show that the work runs, but not how fast it is.**\n";
     }
     page
 }

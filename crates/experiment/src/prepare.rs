@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Device;
+use burn_tensor::Device;
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::resolve::Ask;
 use injerto_backbones::weights::{Cache, Weights};
@@ -406,7 +406,7 @@ pub fn device(wanted: config::Device) -> Result<Device, ExperimentError> {
     match wanted {
         config::Device::Flex => Ok(Device::flex()),
         #[cfg(feature = "wgpu")]
-        config::Device::Wgpu => Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
+        config::Device::Wgpu => Ok(Device::wgpu(burn_tensor::DeviceKind::DefaultDevice)),
         #[cfg(feature = "cuda")]
         config::Device::Cuda => Ok(Device::cuda(0)),
         #[cfg(not(feature = "wgpu"))]

@@ -1,7 +1,7 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use burn::tensor::Device;
+use burn_tensor::Device;
 use injerto_data::Loader;
 use injerto_files::to_text;
 use injerto_trainer::history::EpochRecord;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use burn::tensor::Device;
+use burn_tensor::Device;
 use injerto_backbones::network::{Network, to_input};
 use injerto_backbones::plugin::{Catalog, Probe, SearchPath, answer_if_asked};
 use injerto_backbones::resolve::Ask;

@@ -11,13 +11,13 @@ use crate::{FreezePlan, Graph, Node};
 pub struct Summary {
     /// Name of the network.
     pub name: String,
-    /// One row a layer.
+    /// One row per layer.
     pub layers: Vec<Row>,
     /// Number of values in all parameters.
     pub total: usize,
-    /// How many of them train.
+    /// Number of values that train.
     pub trainable: usize,
-    /// How many do not.
+    /// Number of values that do not train.
     pub non_trainable: usize,
 }
 
@@ -32,9 +32,9 @@ pub struct Row {
     pub class: String,
     /// `[height, width, channels]` or `[features]`.
     pub output_shape: Vec<usize>,
-    /// Values in its parameters.
+    /// Number of values in its parameters.
     pub params: usize,
-    /// How many of them train.
+    /// Number of values that train.
     pub trainable: usize,
     /// Whether the layer is frozen.
     pub frozen: bool,
@@ -65,7 +65,7 @@ impl Summary {
         }
     }
 
-    /// The table as text, one line a layer, ending with the counts.
+    /// The table as text, with one line per layer and the counts at the end.
     pub fn to_text(&self) -> String {
         let header = ["#", "Layer (type)", "Output shape", "Params", "Connected to", "State"].map(str::to_owned);
         let rows: Vec<[String; 6]> = std::iter::once(header).chain(self.layers.iter().map(cells)).collect();
@@ -77,7 +77,7 @@ impl Summary {
             let mut line = String::new();
             for (column, cell) in row.iter().enumerate() {
                 let pad = " ".repeat(widths[column] - cell.chars().count());
-                // Numbers to the right, words to the left.
+                // Numbers are aligned to the right, words to the left.
                 let _ =
                     if matches!(column, 0 | 3) { write!(line, "{pad}{cell}  ") } else { write!(line, "{cell}{pad}  ") };
             }

@@ -1,5 +1,5 @@
-use burn::tensor::Tensor;
-use burn::tensor::activation::log_softmax;
+use burn_tensor::Tensor;
+use burn_tensor::activation::log_softmax;
 
 use crate::EPSILON;
 

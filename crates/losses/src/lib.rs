@@ -12,8 +12,8 @@ mod cross_entropy;
 #[cfg(test)]
 mod tests;
 
-use burn::tensor::activation::{sigmoid, softmax};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn_tensor::activation::{sigmoid, softmax};
+use burn_tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 pub use agreement::{Mismatch, OutputActivation};

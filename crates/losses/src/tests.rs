@@ -1,6 +1,6 @@
 //! Soft targets and class weights against Keras, in value and gradient.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn_tensor::{Device, Tensor, TensorData};
 use serde_json::Value;
 
 use super::*;

@@ -1,6 +1,6 @@
 //! The losses against Keras, at their limits, and what is said where they do not fit.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn_tensor::{Device, Tensor, TensorData};
 use injerto_losses::{Loss, LossError, OutputActivation, binary_crossentropy, categorical_crossentropy};
 use proptest::prelude::*;
 use serde_json::Value;

@@ -77,13 +77,13 @@ impl KeptFeatures {
             before += loader.len();
         }
         let [training, validation] = found;
-        Ok(Self { boundary: plan.split().crossing.clone(), training, validation })
+        Ok(Self { boundary: plan.split().boundary.clone(), training, validation })
     }
 
     /// Whether they are also those of `plan`: two phases with the same cut share their features, because the layers before
     /// it have not changed.
     pub(crate) fn are_of(&self, plan: &PhasePlan) -> bool {
-        self.boundary == plan.split().crossing
+        self.boundary == plan.split().boundary
     }
 }
 

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::tensor::Device;
+use burn_tensor::Device;
 use injerto_backbones::network::Network;
 use injerto_backbones::weights::{BackboneCard, BackboneName, Precision, WeightFile, Weights};
 use injerto_data::decode::Orientation;

@@ -162,7 +162,7 @@ impl PhasePlan {
             options.multiply_adds_per_byte = 0.0;
         }
         let cut = Cut::new(graph, &phase.plan, options);
-        let values = cut.split.crossing_values(graph);
+        let values = cut.split.boundary_values(graph);
         let kept = |images: usize, keepable: Result<Option<usize>, Reason>| match keepable {
             Err(reason) => Kept::Nothing(reason),
             Ok(_) if cut.split.prefix.len() < 2 => Kept::Nothing(Reason::NoPrefix),

@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use burn::tensor::{Tensor, TensorData};
+use burn_tensor::{Tensor, TensorData};
 use injerto_backbones::network::{Network, Value, to_input};
 use injerto_graph::{ParameterId, Preprocessing};
 use injerto_kernels::inference::{Input, Program};

@@ -59,7 +59,7 @@ impl Backbone for EfficientNet {
         match parameters.variant {
             Variant::Keras => Preprocessing::none(),
             Variant::Torch => published,
-            Variant::Lite0 => Preprocessing { mean: [127.0; 3], deviation: [128.0; 3], ..published },
+            Variant::Lite0 => Preprocessing { mean: [127.0; 3], std: [128.0; 3], ..published },
         }
     }
 

@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 
-use burn::tensor::activation;
-use burn::tensor::module::{avg_pool2d, conv2d, max_pool2d};
-use burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn_tensor::activation;
+use burn_tensor::module::{avg_pool2d, conv2d, max_pool2d};
+use burn_tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
+use burn_tensor::{Device, Tensor, TensorData};
 use injerto_graph::{Activation, Node, Operator, Padding, ParameterId, Role, Window, window_padding};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;

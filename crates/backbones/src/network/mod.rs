@@ -11,7 +11,7 @@ mod statistics;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use burn::tensor::{Device, TensorData};
+use burn_tensor::{Device, TensorData};
 use injerto_graph::{Graph, ParameterId, Split};
 use rand_chacha::ChaCha8Rng;
 
@@ -190,30 +190,30 @@ impl Network {
     }
 
     /// Runs the whole network in inference. Images are `[batch, channels, height, width]`, prepared by [`to_input`].
-    pub fn forward(&self, images: burn::tensor::Tensor<4>) -> Value {
+    pub fn forward(&self, images: burn_tensor::Tensor<4>) -> Value {
         let everything: Vec<usize> = (1..self.graph.len()).collect();
         let mut known = BTreeMap::from([(0, Value::Image(images))]);
         self.run(&everything, &mut known, &[self.graph.len() - 1], None);
         known.remove(&(self.graph.len() - 1)).expect("the last layer was asked for")
     }
 
-    /// Runs the prefix in inference: the tensors that cross into the tail, in the order of [`Split::crossing`].
-    pub fn prefix(&self, split: &Split, images: burn::tensor::Tensor<4>) -> Vec<Value> {
+    /// Runs the prefix in inference: the tensors that cross into the tail, in the order of [`Split::boundary`].
+    pub fn prefix(&self, split: &Split, images: burn_tensor::Tensor<4>) -> Vec<Value> {
         let mut known = BTreeMap::from([(0, Value::Image(images))]);
-        self.run(&split.prefix, &mut known, &split.crossing, None);
-        split.crossing.iter().map(|at| known[at].clone()).collect()
+        self.run(&split.prefix, &mut known, &split.boundary, None);
+        split.boundary.iter().map(|at| known[at].clone()).collect()
     }
 
     /// Runs the tail on what crossed from the prefix; with a [`TrainingPass`], in training.
-    pub fn tail(&self, split: &Split, crossing: Vec<Value>, training: Option<&mut TrainingPass<'_>>) -> Value {
+    pub fn tail(&self, split: &Split, boundary: Vec<Value>, training: Option<&mut TrainingPass<'_>>) -> Value {
         let last = self.graph.len() - 1;
-        let mut known: BTreeMap<usize, Value> = split.crossing.iter().copied().zip(crossing).collect();
+        let mut known: BTreeMap<usize, Value> = split.boundary.iter().copied().zip(boundary).collect();
         self.run(&split.tail, &mut known, &[last], training);
         known.remove(&last).expect("the last layer is in the tail or is what crosses")
     }
 
     /// Runs in inference and returns the outputs of the layers in `wanted`, in that order.
-    pub fn outputs(&self, images: burn::tensor::Tensor<4>, wanted: &[usize]) -> Vec<Value> {
+    pub fn outputs(&self, images: burn_tensor::Tensor<4>, wanted: &[usize]) -> Vec<Value> {
         let upto: Vec<usize> = (1..=wanted.iter().copied().max().unwrap_or(0)).collect();
         let mut known = BTreeMap::from([(0, Value::Image(images))]);
         self.run(&upto, &mut known, wanted, None);

@@ -1,4 +1,4 @@
-use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use burn_tensor::{Device, Gradients, Tensor, TensorData};
 use injerto_graph::Role;
 
 use super::floats;

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use burn::tensor::Device;
+use burn_tensor::Device;
 use injerto_graph::{Graph, Operator, Preprocessing};
 
 use super::{Network, to_input};

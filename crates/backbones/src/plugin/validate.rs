@@ -125,7 +125,7 @@ fn cuts(description: &Description) -> Result<(), String> {
         let (trainable, rest) = plan.counts(graph);
         let split = Split::new(graph, &plan);
         let whole = trainable + rest == graph.parameter_count() && split.prefix.len() + split.tail.len() == graph.len();
-        if trainable > before || !whole || split.crossing.is_empty() {
+        if trainable > before || !whole || split.boundary.is_empty() {
             return Err(format!("unfrozen from '{}', {trainable} values train and {rest} do not", node.name()));
         }
         before = trainable;

@@ -83,7 +83,7 @@ impl BackboneCard {
 
     /// Whether `preprocessing` makes the same input of the same pixels.
     pub fn sees_as(&self, preprocessing: &Preprocessing) -> bool {
-        let values = |p: &Preprocessing| (p.scale, p.mean, p.deviation, p.channel_order);
+        let values = |p: &Preprocessing| (p.scale, p.mean, p.std, p.channel_order);
         values(&self.preprocessing) == values(preprocessing)
     }
 }

@@ -592,7 +592,7 @@ fn texts_of_a_plugin_reach_the_terminal_as_characters_only() {
         assert!(error.contains(expected) && !error.contains('\u{1b}'), "{name}: {error}");
     };
     let descriptors = r#"return say(out, "[{\"name\": \"tiny\", \"summary\": \"\\u001b[31mred\"}]");"#;
-    check("red", C { descriptors, ..SOUND }, "'\\u{1b}[31mred' has characters that are not printed");
+    check("red", C { descriptors, ..SOUND }, "'\\u{1b}[31mred' has characters that are not printable");
     let describe = r#"say(error, "no\x1b[2J today"); return INJERTO_FAILED;"#;
     check("clears", C { describe, ..SOUND }, "describe 'tiny': no\\u{1b}[2J today");
     let describe = r#"return say(out, "{\"graph\": \"\\u001b[2J\"}");"#;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn_tensor::{Device, Tensor, TensorData};
 use injerto_backbones::network::{Network, TrainingPass, Value};
 use injerto_backbones::weights::Weights;
 use injerto_graph::{Node, Split};
@@ -51,9 +51,9 @@ impl Executor for Burn {
 impl Trainer for Burn {
     fn step(&self, case: &Case, split: &Split, pass: &Pass, dy: &[f32]) -> Result<Step, String> {
         let (network, images) = network(case)?;
-        let crossing = network.prefix(split, images);
+        let boundary = network.prefix(split, images);
         if pass.seed.is_none() {
-            let output = network.tail(split, crossing, None).to_host();
+            let output = network.tail(split, boundary, None).to_host();
             return Ok(Step { output, ..Step::default() });
         }
         let leaves = network.leaves(split.tail.iter().copied().filter(|layer| pass.trains.contains(layer)));
@@ -64,7 +64,7 @@ impl Trainer for Burn {
             moving: &pass.batch_statistics,
             statistics: Vec::new(),
         };
-        let output = network.tail(split, crossing, Some(&mut training)).into_features();
+        let output = network.tail(split, boundary, Some(&mut training)).into_features();
         let statistics = training.statistics.iter().map(|(id, tensor)| (*id, network.to_values(*id, tensor))).collect();
         let mut step = Step { output: output.to_data().iter::<f32>().collect(), statistics, ..Step::default() };
         if !leaves.is_empty() {

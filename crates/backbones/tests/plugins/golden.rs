@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::Device;
+use burn_tensor::Device;
 use injerto_backbones::network::{Network, Value as Output, to_input};
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::weights::{Cache, Weights};
@@ -113,7 +113,7 @@ fn formula(graph: &Graph) -> Weights {
 }
 
 /// Two images of a sine, as `golden/keras_values.py` makes them.
-pub(crate) fn formula_images(height: usize, width: usize, how: &Preprocessing) -> burn::tensor::Tensor<4> {
+pub(crate) fn formula_images(height: usize, width: usize, how: &Preprocessing) -> burn_tensor::Tensor<4> {
     let pixels: Vec<f32> =
         (0..2 * height * width * 3).map(|i| (127.5 + 127.5 * (0.013 * i as f64).sin()) as f32).collect();
     to_input(&pixels, [2, height, width], how, &Device::flex())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use burn::tensor::Device;
+use burn_tensor::Device;
 use injerto_backbones::network::{Network, Value as Output};
 use injerto_backbones::weights::{Cache, Rest, WeightFile, Weights, fetch};
 use injerto_graph::{

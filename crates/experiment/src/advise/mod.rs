@@ -4,7 +4,7 @@
 mod ask;
 mod logme;
 
-use burn::tensor::Device;
+use burn_tensor::Device;
 use injerto_graph::Graph;
 use injerto_trainer::Runner;
 use serde::Serialize;

@@ -137,10 +137,10 @@ fn the_longest_networks_are_used_at_once_and_longer_ones_are_refused() {
     let relu = |_, before: &str| json!({"class": "ReLU", "config": {}, "inputs": [before]});
     use_it(&long(limits::MOST_LAYERS - 1, relu).expect("it is short enough"));
     let error = long(limits::MOST_LAYERS, relu).expect_err("one too many").to_string();
-    assert_eq!(error, "'long' has 16385 layers, the most are 16384");
+    assert_eq!(error, "'long' has 16385 layers, the limit is 16384");
     let sum = |_, before: &str| json!({"class": "Add", "config": {}, "inputs": vec![before; 1 << 16]});
     let error = long(3, sum).expect_err("too many inputs").to_string();
-    assert_eq!(error, "layer 3 '3' (Add): the network is too large: the most inputs of all layers are 131072");
+    assert_eq!(error, "layer 3 '3' (Add): the network is too large: the limit is 131072 inputs of all layers");
 }
 
 #[test]

@@ -91,6 +91,6 @@ pub fn check_split(graph: &Graph, plan: &FreezePlan, split: &Split) -> Result<()
         true => vec![graph.len() - 1],
         false => split.prefix.iter().copied().filter(read).collect(),
     };
-    prop_assert_eq!(&split.crossing, &expected);
+    prop_assert_eq!(&split.boundary, &expected);
     Ok(())
 }

@@ -51,7 +51,7 @@ fn options_that_do_not_fit_the_input() {
         (
             "Conv2D",
             json!({"filters": 4, "kernel_size": [1, 1], "groups": 3}),
-            "3 groups divide neither or not both of 4 channels and 4 filters",
+            "3 groups do not divide both 4 channels and 4 filters",
         ),
         ("Conv2D", json!({"filters": 4, "kernel_size": [9, 1]}), "a window of 9 does not fit in 8"),
         ("Conv2D", json!({"filters": 0, "kernel_size": [1, 1]}), "its output would be [8, 6, 0]"),
@@ -62,7 +62,7 @@ fn options_that_do_not_fit_the_input() {
         ),
         ("DepthwiseConv2D", json!({"kernel_size": [1, 7]}), "a window of 7 does not fit in 6"),
         ("MaxPooling2D", window([0, 1]), "window, strides and dilation must be at least 1"),
-        ("AveragePooling2D", window([1 << 40, 1]), "window, strides, dilation or padding are too large to be meant"),
+        ("AveragePooling2D", window([1 << 40, 1]), "window, strides, dilation or padding are larger than 1048576"),
         ("Rescaling", json!({"scale": [1.0, 2.0]}), "2 values for 4 channels"),
         ("Reshape", json!({"target_shape": [5, 5]}), "192 values do not fill [5, 5]"),
         ("Dense", json!({"units": 0}), "its output would be [8, 6, 0]"),
@@ -116,15 +116,15 @@ fn names_that_are_more_than_letters() {
         let error = graph(&[input(), (name, "ReLU", json!({}), &["input"])]).expect_err(message);
         assert_eq!(error.to_string(), format!("layer 1: its name cannot be used: {message}"));
     };
-    check("", "a name is needed");
-    check("a\u{1b}]0;owned\u{7}", "'a\\u{1b}]0;owned\\u{7}' has characters that are not printed");
-    check("two\nlines", "'two\\nlines' has characters that are not printed");
-    check("right\u{202e}tfel", "'right\\u{202e}tfel' has characters that are not printed");
+    check("", "the name is empty");
+    check("a\u{1b}]0;owned\u{7}", "'a\\u{1b}]0;owned\\u{7}' has characters that are not printable");
+    check("two\nlines", "'two\\nlines' has characters that are not printable");
+    check("right\u{202e}tfel", "'right\\u{202e}tfel' has characters that are not printable");
     check(&"n".repeat(257), &format!("'{}…' is longer than 256 bytes", "n".repeat(64)));
     let spec =
         |name: &str| json!({"name": name, "layers": [{"name": "a", "class": "InputLayer", "config": {"shape": [1]}}]});
     let error = serde_json::from_value::<Graph>(spec("\u{9b}31m")).expect_err("colours").to_string();
-    assert_eq!(error, "the graph's name cannot be used: '\\u{9b}31m' has characters that are not printed");
+    assert_eq!(error, "the graph's name cannot be used: '\\u{9b}31m' has characters that are not printable");
     // Names that are only unusual are as good as any.
     for name in ["café 猫", "block1/conv:0", &"n".repeat(256)] {
         assert!(graph(&[input(), (name, "ReLU", json!({}), &["input"])]).is_ok(), "{name}");
@@ -142,8 +142,8 @@ fn networks_that_no_machine_holds() {
         let error = graph(&layers).expect_err(limit).to_string();
         assert!(error.contains(": the network is too large: ") && error.ends_with(limit), "{error}");
     };
-    let values = "the most values per image are 4294967296, padding included";
-    let parameters = "the most values of all parameters are 4294967296";
+    let values = "the limit is 4294967296 values per image, padding included";
+    let parameters = "the limit is 4294967296 values of all parameters";
     let (side, same) = (1_usize << 20, "same");
     check([1 << 19, 1 << 19, 3], "ReLU", json!({}), values);
     check([8, 6, 3], "ZeroPadding2D", json!({"padding": [[100_000, 0], [0, 100_000]]}), values);
@@ -247,7 +247,7 @@ fn texts_of_a_descriptor_that_do_more_than_show_themselves() {
         let mut spoilt = plain.clone();
         *spoilt.pointer_mut(place).expect("a place") = json!("red \u{1b}[31m");
         let error = serde_json::from_value::<Descriptor>(spoilt).expect_err(place).to_string();
-        assert_eq!(error, "'red \\u{1b}[31m' has characters that are not printed", "{place}");
+        assert_eq!(error, "'red \\u{1b}[31m' has characters that are not printable", "{place}");
     }
     let spoilt = json!({"name": "tiny", "summary": "x".repeat(5000)});
     let error = serde_json::from_value::<Descriptor>(spoilt).expect_err("endless").to_string();

@@ -35,12 +35,12 @@ impl Training {
 
     /// What crosses from the prefix.
     fn crossing(&self, case: &Case, split: &Split) -> Result<Vec<Vec<f32>>, String> {
-        if split.crossing == [0] {
+        if split.boundary == [0] {
             return Ok(vec![case.input.clone()]);
         }
         let given = |layer: usize, place: usize| Cow::Borrowed(case.parameters[layer][place].as_slice());
         let (graph, prefix) = (&case.graph, &split.prefix);
-        inference::Program::compile_for(self.0, graph, prefix, &split.crossing, &given, &Input::default())
+        inference::Program::compile_for(self.0, graph, prefix, &split.boundary, &given, &Input::default())
             .and_then(|program| program.run(&case.input, case.batch))
             .map_err(|error| error.to_string())
     }
@@ -77,7 +77,7 @@ impl Trainer for Training {
         if split.tail.is_empty() {
             return Ok(Step { output: crossing[0].clone(), ..Step::default() });
         }
-        let mut program = self.compile(case, &split.tail, &split.crossing, pass)?;
+        let mut program = self.compile(case, &split.tail, &split.boundary, pass)?;
         let inputs: Vec<&[f32]> = crossing.iter().map(Vec::as_slice).collect();
         if pass.seed.is_none() {
             let output = program.forward(&inputs, case.batch).map_err(|error| error.to_string())?.to_vec();

@@ -235,7 +235,7 @@ fn predict(run: &Path, scratch: &Path) -> Result<Ready> {
 
 fn resume(run: &Path, scratch: &Path) -> Result<Ready> {
     let corpus = vec![std::fs::read(run.join(Checkpoints::LAST))?];
-    let good = Model::load(&run.join(Checkpoints::BEST), &burn::tensor::Device::flex())?;
+    let good = Model::load(&run.join(Checkpoints::BEST), &burn_tensor::Device::flex())?;
     let folder = scratch.join("resume");
     std::fs::create_dir_all(&folder)?;
     ready(corpus, move |bytes| {

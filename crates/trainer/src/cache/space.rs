@@ -37,8 +37,8 @@ impl Space {
         let graph = network.graph();
         let nodes = graph.nodes();
         let layers: Vec<_> = split.prefix.iter().map(|&at| &nodes[at].layer).collect();
-        let crossing: Vec<&str> = split.crossing.iter().map(|&at| nodes[at].name()).collect();
-        let about = json!([1, kernels, preprocessing, pixels.pixels_key(), layers, crossing, settings.precision]);
+        let boundary: Vec<&str> = split.boundary.iter().map(|&at| nodes[at].name()).collect();
+        let about = json!([1, kernels, preprocessing, pixels.pixels_key(), layers, boundary, settings.precision]);
         let mut hash = Sha256::new_with_prefix(about.to_string());
         for (id, values) in network.parameters_of(&split.prefix) {
             hash.update(format!("{} {} {}", id.layer, id.place, values.len()));
@@ -48,7 +48,7 @@ impl Space {
         }
         let space: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         let folder = settings.folder.as_ref().map(|folder| folder.join(&space[..32]));
-        let shapes = split.crossing.iter().map(|&at| nodes[at].shape.0.clone()).collect();
+        let shapes = split.boundary.iter().map(|&at| nodes[at].shape.0.clone()).collect();
         let network = graph.name().to_owned();
         let header = Header { space, network, shapes, precision: settings.precision };
         Self { header, folder, memory: settings.memory }

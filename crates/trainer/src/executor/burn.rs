@@ -1,4 +1,4 @@
-use burn::tensor::Tensor;
+use burn_tensor::Tensor;
 use injerto_backbones::network::{Network, TrainingPass, Value, to_input};
 use injerto_data::Batch;
 use injerto_graph::{ParameterId, Preprocessing, Split};
@@ -59,7 +59,7 @@ impl BurnExecutor {
 
     /// The boundary, on the network's device.
     fn to_device(&self, boundary: &Boundary, images: usize) -> Vec<Value> {
-        let shapes = self.split.crossing.iter().map(|&at| &self.network.graph().nodes()[at].shape.0);
+        let shapes = self.split.boundary.iter().map(|&at| &self.network.graph().nodes()[at].shape.0);
         let device = self.network.device();
         shapes.zip(boundary).map(|(shape, values)| Value::from_host(values.clone(), images, shape, device)).collect()
     }

@@ -1,4 +1,4 @@
-use burn::tensor::{Device, Tensor, TensorData};
+use burn_tensor::{Device, Tensor, TensorData};
 use injerto_backbones::network::{Network, Value, to_input};
 use injerto_data::Batch;
 use injerto_graph::Preprocessing;
@@ -37,11 +37,11 @@ impl KernelExecutor {
         let preprocessing = model.card.preprocessing.clone();
         let prefix = match split.prefix.len() {
             0 | 1 => None,
-            _ => Some(compile(&model.network, &preprocessing, &split.prefix, &split.crossing)?),
+            _ => Some(compile(&model.network, &preprocessing, &split.prefix, &split.boundary)?),
         };
         let trains = |layer: usize| plan.trains(layer);
         let statistics = plan.updates_statistics();
-        let mut tail = training::Program::compile(graph, &split.tail, &split.crossing, &trains, &statistics)?;
+        let mut tail = training::Program::compile(graph, &split.tail, &split.boundary, &trains, &statistics)?;
         for (id, values) in model.network.parameters_of(&split.tail) {
             tail.set(id, &values)?;
         }

@@ -7,7 +7,7 @@
 mod burn;
 mod kernels;
 
-use ::burn::tensor::Tensor;
+use burn_tensor::Tensor;
 use injerto_backbones::network::Network;
 use injerto_data::Batch;
 use injerto_graph::{Graph, ParameterId};

@@ -1,4 +1,4 @@
-use burn::tensor::Tensor;
+use burn_tensor::Tensor;
 use injerto_losses::Loss;
 
 use super::Predictions;

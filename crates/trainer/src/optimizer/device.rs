@@ -1,6 +1,6 @@
 //! The same rules on tensors: parameters, gradients and running means stay on their device, and nothing is fetched.
 
-use burn::tensor::Tensor;
+use burn_tensor::Tensor;
 
 use super::{Clip, OptimizerConfig, Rule, StepSize, Trained};
 

@@ -1,6 +1,6 @@
 //! Against Keras, step by step.
 
-use burn::tensor::Tensor;
+use burn_tensor::Tensor;
 use serde_json::Value;
 
 use super::*;
@@ -69,7 +69,7 @@ fn every_optimiser_is_keras_at_every_step() {
 fn on_a_device_the_same_rules_make_the_same_weights() {
     let golden: Value = serde_json::from_str(include_str!("../../tests/golden/optimizers.json")).expect("JSON");
     let list = |value: &Value| value.as_array().expect("a list").clone();
-    let device = burn::tensor::Device::flex();
+    let device = burn_tensor::Device::flex();
     let tensor = |values: &[f32]| Tensor::<1>::from_floats(values, &device);
     let host = |tensor: &Tensor<1>| tensor.to_data().iter::<f32>().collect::<Vec<f32>>();
     for case in list(&golden["cases"]) {

@@ -6,7 +6,7 @@ mod plan;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use burn::tensor::Device;
+use burn_tensor::Device;
 use injerto_backbones::weights::Weights;
 use injerto_data::decode::Orientation;
 use injerto_data::generated::Task;

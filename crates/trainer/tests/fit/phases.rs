@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use burn::tensor::Device;
+use burn_tensor::Device;
 use injerto_backbones::weights::{Precision, Weights};
 use injerto_data::augment::{Augmentation, FlipMode};
 use injerto_data::decode::Orientation;
@@ -367,7 +367,7 @@ fn a_card_that_contradicts_itself_is_refused() {
     check(&|card| card.classes = named(&["a", "b", "a"]), "the name 'a' twice");
     check(&|card| card.classes = named(&["a", "", "b"]), "one without a name");
     check(&|card| card.backbone_layers = 99, "99 of 7 layers");
-    check(&|card| card.preprocessing.deviation[1] = 0.0, "each deviation must be finite and greater than 0");
+    check(&|card| card.preprocessing.std[1] = 0.0, "each deviation must be finite and greater than 0");
     let logits = Loss::SparseCategoricalCrossentropy { from_logits: true };
     check(&|card| card.loss = logits.clone(), "softmax already makes probabilities");
     check(&|card| card.loss = Loss::BinaryCrossentropy { from_logits: false, label_smoothing: 0.0 }, "3 classes");
