@@ -2,22 +2,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::Loss;
 
-/// What the last layer applies to its outputs.
+/// Activation of the last layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OutputActivation {
-    /// Nothing: outputs are logits.
+    /// No activation; outputs are logits.
     Linear,
-    /// Each output is a probability of its own.
+    /// Each output is a probability by itself.
     Sigmoid,
     /// Outputs are probabilities that sum to 1.
     Softmax,
 }
 
-/// A loss, an activation and a number of units that do not belong together. Each message names the fix.
+/// A loss, an activation and a number of units that do not go together. Each message names the fix.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
-    /// Probabilities where the loss expects logits.
+    /// The outputs are probabilities, but the loss expects logits.
     #[error(
         "{loss} has from_logits = true, but {activation} already makes probabilities: \
          set loss.from_logits = false, or head.activation = \"linear\""
@@ -28,9 +28,9 @@ pub enum Mismatch {
         /// Name of the activation.
         activation: &'static str,
     },
-    /// Logits where the loss expects probabilities.
+    /// The outputs are logits, but the loss expects probabilities.
     #[error(
-        "{loss} has from_logits = false, but a linear output is no probability: \
+        "{loss} has from_logits = false, but a linear output is not a probability: \
          set loss.from_logits = true, or head.activation = \"{activation}\""
     )]
     LogitsAsProbabilities {
@@ -39,7 +39,7 @@ pub enum Mismatch {
         /// The activation that would fit.
         activation: &'static str,
     },
-    /// The binary loss with something else than one unit.
+    /// The binary loss needs two classes and one unit.
     #[error(
         "binary_crossentropy tells two classes apart with one unit, but there are {classes} classes and {units} unit(s): {}",
         if *classes == 2 { "set head.units = 1" }
@@ -51,9 +51,9 @@ pub enum Mismatch {
         /// Number of units.
         units: usize,
     },
-    /// A categorical loss without one unit a class.
+    /// A categorical loss needs one unit per class.
     #[error(
-        "{loss} needs one unit a class, but there are {classes} classes and {units} unit(s): set head.units = {classes}{}",
+        "{loss} needs one unit per class, but there are {classes} classes and {units} unit(s): set head.units = {classes}{}",
         if *units == 1 && *classes == 2 { ", or loss.name = \"binary_crossentropy\"" } else { "" }
     )]
     Units {
@@ -64,7 +64,7 @@ pub enum Mismatch {
         /// Number of units.
         units: usize,
     },
-    /// An activation whose outputs are not what the loss takes.
+    /// The loss cannot take outputs of this activation.
     #[error("{loss} does not go with a {activation} output: set head.activation = \"{fix}\"")]
     Activation {
         /// Name of the loss.
@@ -74,8 +74,8 @@ pub enum Mismatch {
         /// The activation that fits.
         fix: &'static str,
     },
-    /// Fewer than two classes.
-    #[error("there is nothing to tell apart: {classes} class(es) found, at least 2 needed")]
+    /// There are fewer than two classes.
+    #[error("{classes} class(es) found, but a classifier needs at least 2: add images of another class")]
     Classes {
         /// Number of classes.
         classes: usize,
@@ -93,10 +93,10 @@ impl OutputActivation {
 }
 
 impl Loss {
-    /// Whether a head with `units` outputs under `activation`, for `classes` classes, belongs to this loss.
+    /// Checks that this loss goes with a head that has `units` outputs with `activation`, for `classes` classes.
     ///
     /// # Errors
-    /// The first thing that does not fit, with what to change.
+    /// The first mismatch, with the change that fixes it.
     pub fn check(&self, activation: OutputActivation, units: usize, classes: usize) -> Result<(), Mismatch> {
         use OutputActivation::{Linear, Sigmoid, Softmax};
         let loss = self.name();
@@ -120,7 +120,7 @@ impl Loss {
         }
     }
 
-    /// The activation that makes this loss's input.
+    /// The activation whose outputs this loss expects.
     pub fn natural_activation(&self) -> OutputActivation {
         match (self.from_logits(), self) {
             (true, _) => OutputActivation::Linear,

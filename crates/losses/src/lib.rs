@@ -1,10 +1,10 @@
-//! The three cross-entropies of Keras, each with `from_logits`.
+//! The three cross-entropies of Keras, each from logits or from probabilities.
 //!
-//! A [`Loss`] is plain data (it stands in the experiment's TOML); [`Loss::forward`] computes it on Burn tensors, so that its
-//! gradient is autodiff's. Formulas and clipping follow Keras 3 on TensorFlow (`keras/src/losses/losses.py`,
-//! `keras/src/backend/tensorflow/nn.py`), and both values and gradients are tested against it.
+//! A [`Loss`] is plain data, which the experiment's TOML contains. [`Loss::forward`] computes it on Burn tensors, and autodiff
+//! gives its gradient. Formulas and clipping follow Keras 3 on TensorFlow (`keras/src/losses/losses.py`,
+//! `keras/src/backend/tensorflow/nn.py`); both values and gradients are tested against it.
 //!
-//! *Architecture invariant:* no network, no data: outputs and labels come in as tensors and class indices.
+//! *Architecture invariant:* there is no network and no data here. Outputs come in as tensors, and labels as class indices.
 
 mod agreement;
 mod class_weights;
@@ -20,13 +20,13 @@ pub use agreement::{Mismatch, OutputActivation};
 pub use class_weights::{balanced, sample_weights};
 pub use cross_entropy::{binary_crossentropy, categorical_crossentropy};
 
-/// Probabilities are kept this far from 0 and 1 before their logarithm is taken: Keras's `epsilon()`.
+/// Smallest distance of a probability from 0 and 1 before its logarithm is taken; Keras's `epsilon()`.
 pub const EPSILON: f64 = 1e-7;
 
-/// Why a loss cannot be computed.
+/// The reason why a loss cannot be computed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LossError {
-    /// Outputs and labels of different number.
+    /// The numbers of outputs and labels differ.
     #[error("{outputs} outputs but {labels} labels")]
     Batch {
         /// Rows of the outputs.
@@ -34,7 +34,7 @@ pub enum LossError {
         /// Number of labels.
         labels: usize,
     },
-    /// A label that the outputs have no place for.
+    /// A label is too large for the number of output units.
     #[error("label {label} does not fit {units} output unit(s)")]
     Label {
         /// The label.
@@ -42,8 +42,8 @@ pub enum LossError {
         /// Columns of the outputs.
         units: usize,
     },
-    /// Soft targets of another shape than the outputs ask for.
-    #[error("soft targets are {found:?}, but {expected:?} is needed: a row an output, a column a class")]
+    /// Soft targets have a shape that does not fit the outputs.
+    #[error("soft targets have shape {found:?}, expected {expected:?}: one row per output and one column per class")]
     Targets {
         /// Shape of the targets.
         found: [usize; 2],
@@ -56,27 +56,27 @@ pub enum LossError {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Loss {
-    /// For two classes and one output unit; the label is the probability of class 1.
+    /// The loss for two classes and one output unit, which is the probability of class 1.
     BinaryCrossentropy {
-        /// Outputs are logits, not probabilities.
+        /// Whether outputs are logits, not probabilities.
         #[serde(default)]
         from_logits: bool,
-        /// Labels are moved this far towards one half.
+        /// Share by which labels are moved towards one half.
         #[serde(default)]
         label_smoothing: f64,
     },
-    /// For one output unit a class; labels become one-hot rows.
+    /// The loss for one output unit per class, with labels as one-hot rows.
     CategoricalCrossentropy {
-        /// Outputs are logits, not probabilities.
+        /// Whether outputs are logits, not probabilities.
         #[serde(default)]
         from_logits: bool,
-        /// Labels are moved this far towards uniform.
+        /// Share by which labels are moved towards the uniform distribution.
         #[serde(default)]
         label_smoothing: f64,
     },
-    /// For one output unit a class; labels stay indices.
+    /// The loss for one output unit per class, with labels as indices.
     SparseCategoricalCrossentropy {
-        /// Outputs are logits, not probabilities.
+        /// Whether outputs are logits, not probabilities.
         #[serde(default)]
         from_logits: bool,
     },
@@ -103,8 +103,8 @@ impl Loss {
 
     /// Mean loss of a batch, `[1]`.
     ///
-    /// `outputs` is `[batch, units]`, `labels` holds a class index a row; `sample_weights`, `[batch]`, multiplies the loss
-    /// of each row before the mean (which still divides by the batch, as in Keras).
+    /// `outputs` is `[batch, units]`, and `labels` holds one class index per row. `sample_weights`, `[batch]`, multiplies the loss of
+    /// each row before the mean, which still divides by the batch size, as in Keras.
     ///
     /// # Errors
     /// Labels that do not fit the outputs.
@@ -127,8 +127,8 @@ impl Loss {
         Ok(self.mean(outputs, targets, sample_weights))
     }
 
-    /// The same for targets that are distributions over the classes, `[batch, classes]`, as mixing images makes them. One
-    /// unit takes two columns, of which the second counts.
+    /// Mean loss of a batch, `[1]`, for targets that are distributions over the classes, `[batch, classes]`; mixing images makes such
+    /// targets. With one output unit, the targets have two columns, of which only the second is used.
     ///
     /// # Errors
     /// Targets that do not fit the outputs.
@@ -147,7 +147,7 @@ impl Loss {
         Ok(self.mean(outputs, targets, sample_weights))
     }
 
-    /// Mean over the batch; `targets` has the outputs' shape.
+    /// Mean over the batch. `targets` has the shape of the outputs.
     fn mean(&self, outputs: Tensor<2>, targets: Tensor<2>, sample_weights: Option<Tensor<1>>) -> Tensor<1> {
         let rows = match self {
             Self::BinaryCrossentropy { from_logits, label_smoothing } => {
@@ -157,7 +157,7 @@ impl Loss {
                 categorical_crossentropy(outputs, targets, *from_logits, *label_smoothing)
             }
             Self::SparseCategoricalCrossentropy { from_logits } => {
-                // From probabilities, Keras takes the logarithm of the clipped values for logits.
+                // For probabilities, Keras uses the logarithm of the clipped values as logits.
                 let logits = if *from_logits { outputs } else { outputs.clamp(EPSILON, 1.0 - EPSILON).log() };
                 categorical_crossentropy(logits, targets, true, 0.0)
             }
@@ -169,7 +169,7 @@ impl Loss {
         rows.mean()
     }
 
-    /// Probabilities `[batch, classes]` from outputs `[batch, units]`; one unit gives two columns.
+    /// Probabilities `[batch, classes]` of outputs `[batch, units]`. One unit gives two columns.
     pub fn probabilities(&self, outputs: Tensor<2>) -> Tensor<2> {
         let binary = matches!(self, Self::BinaryCrossentropy { .. });
         let probabilities = match (self.from_logits(), binary) {
@@ -184,8 +184,8 @@ impl Loss {
         probabilities
     }
 
-    /// The class each row of the outputs stands for: above one half (above zero for a logit) means class 1 where there is
-    /// one unit; the largest unit otherwise.
+    /// The predicted class of each row of the outputs. With one unit it is class 1 if the output is above one half (above zero for a
+    /// logit), otherwise class 0; with several units it is the class of the largest output.
     pub fn predictions(&self, outputs: &Tensor<2>) -> Vec<u32> {
         let [_, units] = outputs.dims();
         let values: Vec<f32> = outputs.to_data().iter::<f32>().collect();
