@@ -1,9 +1,9 @@
-//! What is grafted on a backbone: pooling, hidden dense layers, dropout, and the output layer.
+//! Heads, which are grafted on a backbone: pooling, hidden dense layers, dropout, and the output layer.
 //!
-//! A [`Head`] is a few more layers of the same [`Graph`]; it has no machinery of its own, so whatever runs, freezes, saves
-//! or draws a backbone does the same with its head.
+//! A [`Head`] is a few more layers of the same [`Graph`]. It has no machinery of its own: the code that runs, freezes, saves or
+//! prints a backbone does the same with its head.
 //!
-//! *Architecture invariant:* a head knows neither data nor loss; whether its output fits a loss is the loss's business.
+//! *Architecture invariant:* a head knows neither data nor loss. The loss checks whether it fits the output of a head.
 
 use injerto_graph::{Activation, Graph, GraphError, Layer, Operator};
 use serde::{Deserialize, Serialize};
@@ -12,26 +12,26 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Head {
-    /// How `[height, width, channels]` becomes `[features]`. A backbone that already ends in `[features]` needs none.
+    /// How `[height, width, channels]` becomes `[features]`. If the backbone already ends in `[features]`, there is no pooling.
     #[serde(default)]
     pub pooling: Pooling,
-    /// Whether a batch normalisation stands behind the pooling: features of very different size train better so.
+    /// Whether a batch normalisation follows the pooling. It helps if the scales of the features differ widely.
     #[serde(default)]
     pub batch_norm: bool,
     /// Hidden layers, in order.
     #[serde(default)]
     pub dense: Vec<Hidden>,
-    /// Fraction of the features dropped in front of the output layer in training; 0 for none.
+    /// Fraction of the features that training drops before the output layer; 0 for no dropout.
     #[serde(default)]
     pub dropout: f64,
-    /// Outputs of the last layer.
+    /// Number of outputs of the last layer.
     pub units: usize,
-    /// Applied to the outputs.
+    /// Activation of the outputs.
     #[serde(default)]
     pub activation: Activation,
 }
 
-/// How an image of features becomes a vector.
+/// How a feature map becomes a vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pooling {
@@ -40,7 +40,7 @@ pub enum Pooling {
     Avg,
     /// Largest value over height and width.
     Max,
-    /// All values, one after the other.
+    /// All values in a row.
     Flatten,
 }
 
@@ -48,9 +48,9 @@ pub enum Pooling {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hidden {
-    /// Outputs.
+    /// Number of outputs.
     pub units: usize,
-    /// Applied to the outputs.
+    /// Activation of the outputs.
     #[serde(default = "relu")]
     pub activation: Activation,
 }
@@ -60,13 +60,13 @@ fn relu() -> Activation {
 }
 
 impl Head {
-    /// Joins this head to `backbone`: the whole network, whose first layers are the backbone's in their order.
+    /// Joins this head to `backbone`. The first layers of the returned network are those of the backbone, in their order.
     ///
-    /// Layers are named as Keras names fresh ones (`global_average_pooling2d`, `dense`, `dropout`, `dense_1`, …), with the
-    /// next free number where the backbone has such a name already.
+    /// The layers get the names that Keras gives to unnamed layers (`global_average_pooling2d`, `dense`, `dropout`, `dense_1`, …). If the
+    /// backbone already has such a name, the next free number is added.
     ///
     /// # Errors
-    /// [`GraphError`], for no units, a dropout that is no fraction, or a backbone whose output cannot be pooled.
+    /// [`GraphError`] if there are no units, if the dropout is not a fraction, or if the output of the backbone cannot be pooled.
     pub fn graft(&self, backbone: &Graph) -> Result<Graph, GraphError> {
         let mut names = Names { taken: backbone.nodes().iter().map(|node| node.name().to_owned()).collect() };
         let mut layers: Vec<Layer> = Vec::new();
@@ -99,7 +99,7 @@ impl Head {
     }
 }
 
-/// Gives out names that are not taken, numbered as Keras numbers them.
+/// Makes names that are not taken, numbered as in Keras.
 struct Names {
     taken: Vec<String>,
 }
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused_with_the_layer_named() {
+    fn an_invalid_head_is_refused_and_the_layer_is_named() {
         let head = Head {
             pooling: Pooling::Max,
             batch_norm: false,
