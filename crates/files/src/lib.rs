@@ -1,13 +1,13 @@
 //! Files that survive a crash, folders of the user, and names that are fit for a terminal.
 //!
-//! - [`write()`], [`Partial`]: a file appears whole, on the disk, or not at all;
-//! - [`Lock`]: one process at a time in a folder;
-//! - [`user`]: where this platform keeps a user's caches and data;
-//! - [`shown`], [`printable`]: a path or a name, as it may be printed;
-//! - [`catch_quietly`]: a reader of foreign files that panics is an error, and prints nothing;
-//! - [`to_text`], [`from_text`], [`shell_word`]: a path as text that is read back, also where it is not UTF-8.
+//! - [`write()`], [`Partial`]: writes a file that appears on the disk whole or not at all;
+//! - [`Lock`]: lets only one process at a time write into a folder;
+//! - [`user`]: finds the folders where this platform keeps a user's caches and data;
+//! - [`shown`], [`printable`]: make a path or a name fit for a terminal;
+//! - [`catch_quietly`]: turns the panic of a reader of foreign files into an error, and prints nothing;
+//! - [`to_text`], [`from_text`], [`shell_word`]: write a path as text that can be read back, even if it is not UTF-8.
 //!
-//! *Architecture invariant:* this crate knows no other crate of the project and no format of a file.
+//! *Architecture invariant:* this crate knows no other crate of the project and no file format.
 
 mod lock;
 mod quiet;
