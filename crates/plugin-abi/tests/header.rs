@@ -1,4 +1,4 @@
-//! Keeps `include/injerto_plugin.h` and the Rust types the same.
+//! Keeps `include/injerto_plugin.h` and the Rust types equal.
 
 use std::mem::{align_of, offset_of, size_of};
 use std::process::Command;
@@ -7,7 +7,7 @@ use injerto_plugin_abi::{
     ABI_MAJOR, ABI_MINOR, MAGIC, Sink, Status, Str, Table, TableError, WEIGHTS_EXTENSION, WeightsExtension, check_table,
 };
 
-/// Name in C, and what Rust has for it.
+/// Expressions in C, and their values in Rust.
 fn layout() -> Vec<(&'static str, usize)> {
     vec![
         ("sizeof(injerto_str)", size_of::<Str>()),
@@ -31,9 +31,8 @@ fn layout() -> Vec<(&'static str, usize)> {
     ]
 }
 
-/// Written down once, in the order of [`layout`]: a change here is a change of the ABI, and belongs in CHANGELOG.md.
-/// Machines of 32 bits come in two kinds, because the table's first field may be aligned to 8 bytes or, on x86, to 4; only
-/// the padding at its end differs.
+/// The published values, in the order of [`layout`]. A change here changes the ABI and belongs in CHANGELOG.md. There are two kinds of
+/// 32-bit machines: the first field of the table may be aligned to 8 bytes or, on x86, to 4; only the padding at the end differs.
 #[test]
 fn offsets_are_as_published() {
     const WIDE: [usize; 18] = [16, 8, 16, 8, 4, 0, 8, 16, 20, 24, 40, 56, 64, 72, 80, 88, 8, 16];
@@ -44,7 +43,7 @@ fn offsets_are_as_published() {
     assert_eq!(found, published);
 }
 
-/// What changed is written down, and where the minor goes the changelog and the header's title go too.
+/// The changelog has a section for this version, and the title of the header names it.
 #[test]
 fn the_changelog_and_the_header_are_of_this_version() {
     let read = |name: &str| {
@@ -58,7 +57,7 @@ fn the_changelog_and_the_header_are_of_this_version() {
 }
 
 #[test]
-fn the_header_says_what_rust_says() {
+fn the_header_agrees_with_rust() {
     let folder = std::env::temp_dir().join(format!("injerto-header-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a temporary folder");
     let prints = |(expression, _): &(&str, usize)| format!("  printf(\"%zu\\n\", (size_t)({expression}));\n");
@@ -100,10 +99,10 @@ mod plugin {
     }
 }
 
-/// A sink into a string.
+/// A sink that writes into a vector.
 fn sink(text: &mut Vec<u8>) -> Sink {
     unsafe extern "C" fn write(context: *mut std::ffi::c_void, data: *const u8, len: usize) -> Status {
-        // SAFETY: the context is the vector below, the bytes are the plugin's.
+        // SAFETY: the context is the vector below, and the plugin's bytes are readable during the call.
         unsafe { (*context.cast::<Vec<u8>>()).extend_from_slice(std::slice::from_raw_parts(data, len)) };
         Status::OK
     }
@@ -151,7 +150,7 @@ fn a_table_is_read_no_further_than_its_size() {
     check(Table { size: 60, ..good }, Err(TableError::Truncated { size: 60, field: "descriptors" }));
     check(Table { size: 0, ..good }, Err(TableError::Truncated { size: 0, field: "abi_major" }));
     check(Table { describe: None, ..good }, Err(TableError::Empty("describe")));
-    // Slots behind the size are not read, whatever is there.
+    // Slots beyond the size are not read, whatever they contain.
     let short = Table { size: offset_of!(Table, score), ..good };
     // SAFETY: a table on the stack.
     let read = unsafe { check_table(&short) }.expect("old and short, but good");
