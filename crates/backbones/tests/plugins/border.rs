@@ -139,7 +139,7 @@ fn libraries_that_are_no_plugins_are_refused_with_the_reason() {
     check(
         "odd",
         entry("return (const injerto_table *)((const char *)&table + 1);"),
-        "refused: its entry symbol returned a pointer that is no table's",
+        "refused: its entry symbol returned a misaligned pointer",
     );
     check(
         "wild",

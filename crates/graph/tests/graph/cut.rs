@@ -1,4 +1,4 @@
-//! Where it pays to cut.
+//! The cheapest place for the cut.
 
 use injerto_graph::{
     Activation, Builder, Cut, CutOptions, FreezePlan, Graph, LayerId, LayerRef, Operator, Padding, Selection, Split,
@@ -77,13 +77,13 @@ fn the_weight_decides() {
         let cut = Cut::new(&graph, &plan, CutOptions { bytes_per_value, multiply_adds_per_byte });
         names(&graph, &cut.split.boundary).join(" ")
     };
-    // 230,400 bytes against 5,587,200 multiply-adds: 24.25 a byte, or twice that for half precision.
+    // 230,400 bytes against 5,587,200 multiply-adds are 24.25 multiply-adds per byte, or twice as many for half precision.
     assert_eq!(boundary(4, 24.0), "block_1_add block_2_relu");
     assert_eq!(boundary(4, 24.5), "block_1_add");
     assert_eq!(boundary(2, 48.0), "block_1_add block_2_relu");
     assert_eq!(boundary(2, 49.0), "block_1_add");
     assert_eq!(boundary(4, 0.0), "block_1_add block_2_relu");
-    // Where bytes are all that counts, the image itself is the least.
+    // If only bytes count, the image itself is the smallest boundary.
     assert_eq!(boundary(4, 1e9), "input_layer");
 }
 
@@ -119,7 +119,7 @@ fn told(cut: &Cut) -> (Option<&str>, u64, bool) {
 }
 
 #[test]
-fn without_a_reason_the_latest() {
+fn the_latest_cut_is_chosen_unless_another_is_cheaper() {
     let graph = inverted_residuals();
     let at_block = Cut::new(&graph, &from(&graph, "block_2_expand"), CutOptions::default());
     assert_eq!(told(&at_block), (Some("block_2_expand"), 38_400, true));
@@ -138,7 +138,7 @@ fn cost(graph: &Graph, split: &Split, latest: &Split, options: CutOptions) -> f6
     bytes as f64 * options.multiply_adds_per_byte + work as f64
 }
 
-/// Every prefix within the latest one, by trying all sets of layers.
+/// Every split whose prefix lies within that of the latest split, found by trying all sets of layers.
 fn every_split(graph: &Graph, latest: &Split) -> Vec<Split> {
     let free = &latest.prefix[1..];
     let mut all = Vec::new();
@@ -172,7 +172,7 @@ proptest! {
         for other in every_split(&graph, &latest) {
             let other_cost = cost(&graph, &other, &latest, options);
             prop_assert!(found <= other_cost, "{found} is more than {other_cost} of {other:?}");
-            // Of equal ones the latest.
+            // Of splits with equal cost, the latest is chosen.
             prop_assert!(found < other_cost || other.prefix.len() <= cut.split.prefix.len(), "{other:?} is later");
         }
     }

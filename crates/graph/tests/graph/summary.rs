@@ -1,4 +1,4 @@
-//! The table as users see it.
+//! The summary as users see it.
 
 use injerto_graph::summary::Summary;
 use injerto_graph::{FreezePlan, Selection};

@@ -1,4 +1,4 @@
-//! What a description that is no network is told.
+//! Error messages for descriptions that are not valid networks.
 
 use injerto_graph::{
     Activation, Builder, Description, Descriptor, FreezePlan, Graph, GraphSpec, LayerRef, Operator, Padding,
@@ -106,12 +106,12 @@ fn numbers_out_of_their_range() {
     check(Operator::ReLU { max_value: Some(-1.0) }, "max_value must be finite and not negative, not -1");
     check(Operator::ReLU { max_value: Some(f64::NAN) }, "max_value must be finite and not negative, not NaN");
     check(rescaling(PerChannel::One(f64::NAN)), "scale must be finite");
-    // Finite, but not in the precision that is computed in.
+    // The number is finite, but not in single precision, in which networks compute.
     check(rescaling(PerChannel::Each(vec![1.0, 1.0, 1e39, 1.0])), "scale must be finite");
 }
 
 #[test]
-fn names_that_are_more_than_letters() {
+fn names_that_are_not_printable() {
     let check = |name: &str, message: &str| {
         let error = graph(&[input(), (name, "ReLU", json!({}), &["input"])]).expect_err(message);
         assert_eq!(error.to_string(), format!("layer 1: its name cannot be used: {message}"));
@@ -125,17 +125,17 @@ fn names_that_are_more_than_letters() {
         |name: &str| json!({"name": name, "layers": [{"name": "a", "class": "InputLayer", "config": {"shape": [1]}}]});
     let error = serde_json::from_value::<Graph>(spec("\u{9b}31m")).expect_err("colours").to_string();
     assert_eq!(error, "the graph's name cannot be used: '\\u{9b}31m' has characters that are not printable");
-    // Names that are only unusual are as good as any.
+    // Unusual names are valid.
     for name in ["café 猫", "block1/conv:0", &"n".repeat(256)] {
         assert!(graph(&[input(), (name, "ReLU", json!({}), &["input"])]).is_ok(), "{name}");
     }
-    // A name that a layer asks for is escaped as well.
+    // The name of an input is escaped as well.
     let error = graph(&[input(), ("a", "ReLU", json!({}), &["\u{1b}[2J"])]).expect_err("not there").to_string();
     assert_eq!(error, "layer 1 'a': its input '\\u{1b}[2J' is not a layer before it");
 }
 
 #[test]
-fn networks_that_no_machine_holds() {
+fn networks_that_exceed_the_limits() {
     let check = |input: [usize; 3], class: &str, config: Value, limit: &str| {
         let layers: [(&str, &str, Value, &[&str]); 2] =
             [("input", "InputLayer", json!({"shape": input}), &[]), ("layer", class, config, &["input"])];
@@ -147,7 +147,7 @@ fn networks_that_no_machine_holds() {
     let (side, same) = (1_usize << 20, "same");
     check([1 << 19, 1 << 19, 3], "ReLU", json!({}), values);
     check([8, 6, 3], "ZeroPadding2D", json!({"padding": [[100_000, 0], [0, 100_000]]}), values);
-    // Outputs and parameters are small, and the zeros around the image are not.
+    // Outputs and parameters are small, but the zeros around the image are not.
     let dilated = json!({"filters": 1, "kernel_size": [1058, 1], "dilation_rate": [side, 1], "padding": same});
     check([8, 6, 3], "Conv2D", dilated.clone(), values);
     check(
@@ -166,7 +166,7 @@ fn networks_that_no_machine_holds() {
     check([8, 6, 8192], "Dense", json!({"units": side}), parameters);
     check([8, 6, 3], "Conv2D", json!({"filters": side, "kernel_size": [1 << 12, 1], "padding": same}), parameters);
     check([8, 6, 3], "Conv2D", json!({"filters": side, "kernel_size": [side, side], "padding": same}), values);
-    // Each layer is small enough, and all together are not.
+    // Each layer is small enough, but all layers together are not.
     let relu =
         |at: usize| json!({"name": at.to_string(), "class": "ReLU", "config": {}, "inputs": [(at - 1).to_string()]});
     let first = json!({"name": "0", "class": "InputLayer", "config": {"shape": [1 << 13, 1 << 13, 3]}});
@@ -209,7 +209,7 @@ fn the_largest_networks_in_use_are_far_from_the_limits() {
 }
 
 #[test]
-fn inputs_and_preprocessing_that_are_no_photos() {
+fn inputs_that_are_not_photos_and_preprocessing_that_loses_them() {
     let description = |shape: &[usize], preprocessing: Value| {
         let layers = json!([{"name": "in", "class": "InputLayer", "config": {"shape": shape}}]);
         json!({"graph": {"name": "net", "layers": layers}, "preprocessing": preprocessing})
@@ -239,7 +239,7 @@ fn inputs_and_preprocessing_that_are_no_photos() {
 }
 
 #[test]
-fn texts_of_a_descriptor_that_do_more_than_show_themselves() {
+fn texts_of_a_descriptor_that_are_not_printable() {
     let plain = json!({"name": "tiny", "summary": "small", "weights": ["own"],
                        "parameters": {"width": {"default": 1, "doc": "multiplies"}}});
     assert!(serde_json::from_value::<Descriptor>(plain.clone()).is_ok());
@@ -278,7 +278,7 @@ fn small() -> Graph {
 }
 
 #[test]
-fn wishes_about_layers_that_are_not_there() {
+fn selections_of_layers_that_do_not_exist() {
     let graph = small();
     for (selection, message) in [
         (Selection::FromLayer(LayerRef::Index(4)), "no layer 4 in 'net': it has 4 layers, 0 to 3"),
@@ -318,7 +318,7 @@ fn every_form_of_selection() {
         let plan = FreezePlan::new(&graph, &selection).expect("fits");
         let found: Vec<bool> = (0..4).map(|at| plan.trains(at)).collect();
         assert_eq!(found, trains, "{selection:?}");
-        // As it stands in a run's manifest.
+        // A run's plan.json contains it as text.
         let text = serde_json::to_string(&plan).expect("plain data");
         assert_eq!(serde_json::from_str::<FreezePlan>(&text).expect("its own text"), plan);
     }
