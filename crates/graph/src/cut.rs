@@ -96,8 +96,8 @@ fn cheapest(graph: &Graph, latest: &Split, options: CutOptions) -> Split {
             flow.edge(layer, gate(layer), (bytes * options.multiply_adds_per_byte.max(0.0) * SCALE as f64) as u128);
         }
     }
-    let behind = flow.reaching(source, sink);
-    Split::along(graph, (0..n).map(|layer| !frozen[layer] || behind[layer]).collect())
+    let in_tail = flow.reaching(source, sink);
+    Split::along(graph, (0..n).map(|layer| !frozen[layer] || in_tail[layer]).collect())
 }
 
 /// More than any sum of costs, which are at most 2^40 values of some bytes per layer.

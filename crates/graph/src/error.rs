@@ -45,13 +45,13 @@ pub enum GraphError {
     Name {
         /// Position in the list.
         index: usize,
-        /// What is wrong with the name, which is escaped.
+        /// The problem with the name, which is escaped.
         reason: String,
     },
     /// The name of the network is empty, too long or not printable.
     #[error("the graph's name cannot be used: {reason}")]
     GraphName {
-        /// What is wrong with the name, which is escaped.
+        /// The problem with the name, which is escaped.
         reason: String,
     },
     /// A layer has a wrong number of inputs.
@@ -152,7 +152,7 @@ pub enum GraphError {
     /// There is no layer with the name that a user gave.
     #[error("no layer '{}' in '{graph}'{}", printable(.name), suggestion(.nearest))]
     NoSuchLayer {
-        /// What the user asked for.
+        /// The name or position that the user gave.
         name: String,
         /// Name of the graph.
         graph: String,
@@ -162,7 +162,7 @@ pub enum GraphError {
     /// There is no layer at the position that a user gave.
     #[error("no layer {at} in '{graph}': it has {layers} layers, 0 to {}", layers - 1)]
     IndexOutOfRange {
-        /// What the user asked for.
+        /// The name or position that the user gave.
         at: usize,
         /// Name of the graph.
         graph: String,

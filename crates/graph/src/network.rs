@@ -9,7 +9,7 @@ use crate::{GraphError, Operator, Parameter, ParameterId, Shape, limits, shape};
 pub struct Layer {
     /// Name, which is unique in the graph.
     pub name: String,
-    /// What the layer does.
+    /// The operation of the layer.
     #[serde(flatten)]
     pub operator: Operator,
     /// Names of the layers whose outputs this layer takes, in order.
@@ -47,7 +47,7 @@ impl Node {
         &self.layer.name
     }
 
-    /// What the layer does.
+    /// The operation of the layer.
     pub fn operator(&self) -> &Operator {
         &self.layer.operator
     }

@@ -2,7 +2,7 @@
 
 use injerto_graph::{
     Activation, Builder, Description, Descriptor, FreezePlan, Graph, GraphSpec, LayerRef, Operator, Padding,
-    PerChannel, Selection, Window, limits,
+    PerChannel, Preprocessing, Selection, Window, limits,
 };
 use serde_json::{Value, json};
 
@@ -235,6 +235,17 @@ fn inputs_that_are_not_photos_and_preprocessing_that_loses_them() {
         let mut preprocessing = plain();
         preprocessing[key] = value;
         check(description(&[8, 6, 3], preprocessing), &format!("its preprocessing cannot be used: {reason}"));
+    }
+}
+
+#[test]
+fn a_standard_deviation_is_written_as_before_and_may_be_read_by_either_name() {
+    for name in ["deviation", "std"] {
+        let read: Preprocessing =
+            serde_json::from_value(json!({"scale": 1.0, "mean": [0, 0, 0], name: [1, 2, 3]})).expect("either name");
+        assert_eq!(read.std, [1.0, 2.0, 3.0]);
+        let written = serde_json::to_value(&read).expect("plain data");
+        assert_eq!((&written["deviation"], written.get("std")), (&json!([1.0, 2.0, 3.0]), None));
     }
 }
 
