@@ -3,7 +3,7 @@ use injerto_plugin_sdk::{TensorMap, WeightSet, published};
 use crate::network::stacks;
 use crate::{Parameters, Variant};
 
-/// The published weights with or without top, as `parameters` ask: `imagenet` is the variant's own for its depth.
+/// The published weights for the depth, with or without top as `parameters` say. `imagenet` is the preferred set of the variant.
 pub(crate) fn sets(parameters: &Parameters) -> Vec<WeightSet> {
     let Parameters { depth, include_top: top, .. } = *parameters;
     let own = match parameters.variant {
