@@ -9,7 +9,7 @@ use clap::Subcommand;
 use injerto_backbones::weights::Cache;
 use injerto_data::look::{Kept, kept};
 use injerto_files::{printable, shown, to_text};
-use injerto_trainer::cache::{CachedSpace, clear, list, prune};
+use injerto_trainer::cache::{CachedNamespace, clear, list, prune};
 use serde_json::json;
 
 use crate::output::{self, out};
@@ -81,10 +81,10 @@ fn forget(folder: &Path, age: Option<Duration>, most: Option<u64>) -> Result<Vec
     Ok(removed)
 }
 
-fn show(spaces: &[CachedSpace], looked: &[Kept], as_json: bool) -> Result<()> {
+fn show(spaces: &[CachedNamespace], looked: &[Kept], as_json: bool) -> Result<()> {
     if as_json {
         let seconds = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let space = |space: &CachedSpace| {
+        let space = |space: &CachedNamespace| {
             json!({
                 "folder": to_text(space.folder.as_os_str()), "network": space.network, "shapes": space.shapes, "images": space.images,
                 "bytes": space.bytes, "modified": seconds(space.modified),

@@ -1,7 +1,7 @@
-//! What watches a phase and steps in: early stopping, and a learning rate that falls where nothing moves.
+//! Callbacks watch a phase and intervene: early stopping, and a learning rate that is reduced on a plateau.
 //!
-//! Decisions are Keras's (`keras/src/callbacks`), with one callback of each kind a phase, fresh at its beginning, as each
-//! `fit` makes them. What they remember is plain data that a checkpoint holds.
+//! The decisions are Keras's (`keras/src/callbacks`). A phase has at most one callback of each kind, which starts anew with the phase,
+//! as in each `fit` of Keras. Their state is plain data, which a checkpoint holds.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,60 +10,60 @@ use crate::history::{EpochRecord, Metric, Mode};
 /// The callbacks of a phase.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Callbacks {
-    /// Ends the phase where it no longer helps.
+    /// Ends the phase when the monitored figure no longer improves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub early_stopping: Option<EarlyStopping>,
-    /// Lowers the learning rate where nothing moves.
+    /// Reduces the learning rate when the monitored figure no longer improves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reduce_lr_on_plateau: Option<ReduceOnPlateau>,
 }
 
-/// `EarlyStopping`.
+/// Options of Keras's `EarlyStopping`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct EarlyStopping {
-    /// The figure that is watched.
+    /// The monitored figure.
     pub monitor: Metric,
-    /// Which direction is better.
+    /// Whether larger or smaller values are better.
     pub mode: Mode,
     /// Epochs without improvement after which the phase ends.
     pub patience: usize,
-    /// A smaller change is none.
+    /// The smallest change that counts as an improvement (Keras's `min_delta`).
     pub min_delta: f64,
-    /// Waiting begins anew only where the figure is better than this too.
+    /// Patience begins anew only if the figure is also better than this value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<f64>,
-    /// Whether the phase ends with the weights of its best epoch, however it ends.
+    /// Whether the phase ends with the weights of its best epoch, in whatever way it ends.
     pub restore_best_weights: bool,
-    /// Earlier epochs of the phase are not looked at, counted from 0.
+    /// First epoch of the phase, counted from 0, that the callback looks at.
     pub start_from_epoch: usize,
 }
 
-/// `ReduceLROnPlateau`.
+/// Options of Keras's `ReduceLROnPlateau`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ReduceOnPlateau {
-    /// The figure that is watched.
+    /// The monitored figure.
     pub monitor: Metric,
-    /// Which direction is better.
+    /// Whether larger or smaller values are better.
     pub mode: Mode,
-    /// The learning rate is multiplied by this.
+    /// Factor by which the learning rate is multiplied.
     pub factor: f64,
-    /// Epochs without improvement after which it is.
+    /// Number of epochs without improvement after which the learning rate is reduced.
     pub patience: usize,
-    /// A smaller change is none.
+    /// The smallest change that counts as an improvement (Keras's `min_delta`).
     pub min_delta: f64,
-    /// Epochs after a reduction in which nothing is counted.
+    /// Number of epochs after a reduction in which epochs without improvement are not counted.
     pub cooldown: usize,
-    /// It never falls below this.
+    /// Lower limit of the learning rate.
     pub min_lr: f64,
 }
 
-/// What the callbacks of a phase remember. Floating-point numbers go into checkpoints bit by bit.
+/// State of the callbacks of a phase. Checkpoints hold its floating-point numbers bit by bit.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct CallbackState {
     early_wait: usize,
     #[serde(with = "crate::exact")]
     early_best: Option<f64>,
-    /// Whether there are weights to go back to.
+    /// Whether there are weights to restore.
     snapshot: bool,
     plateau_wait: usize,
     #[serde(with = "crate::exact")]
@@ -73,19 +73,19 @@ pub struct CallbackState {
     learning_rate: Option<f64>,
 }
 
-/// What callbacks decide after an epoch.
+/// Decision of the callbacks after an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decision {
-    /// The phase ends here.
+    /// Whether the phase ends here.
     pub stop: bool,
-    /// The weights of this epoch are the ones to go back to.
+    /// Whether the weights of this epoch are the ones to restore at the end of the phase.
     pub snapshot: bool,
-    /// The learning rate has fallen.
+    /// Whether the learning rate was reduced.
     pub reduced: bool,
 }
 
 impl Metric {
-    /// Whether `value` is better than `reference` by more than `min_delta`, as Keras asks it.
+    /// Whether `value` is better than `reference` by more than `min_delta`, as in Keras.
     fn improves(self, mode: Mode, min_delta: f64, value: f64, reference: Option<f64>) -> bool {
         let Some(reference) = reference else { return true };
         if self.larger_is_better(mode) { value - min_delta > reference } else { value + min_delta < reference }
@@ -93,7 +93,7 @@ impl Metric {
 }
 
 impl Callbacks {
-    /// Takes in epoch number `epoch` of the phase, counted from 0; `learning_rate` is the one that the phase began with.
+    /// Decides after epoch number `epoch` of the phase, counted from 0. `learning_rate` is that of the phase's beginning.
     pub fn epoch_ended(
         &self,
         state: &mut CallbackState,
@@ -108,27 +108,27 @@ impl Callbacks {
         Decision { stop, snapshot, reduced }
     }
 
-    /// Figures that they watch.
+    /// The monitored figures.
     pub fn monitors(&self) -> impl Iterator<Item = Metric> {
         let early = self.early_stopping.map(|early| early.monitor);
         early.into_iter().chain(self.reduce_lr_on_plateau.map(|plateau| plateau.monitor))
     }
 
-    /// Whether the phase ends with the weights of its best epoch.
+    /// Whether the best weights are restored at the end of the phase.
     pub fn restores(&self) -> bool {
         self.early_stopping.is_some_and(|early| early.restore_best_weights)
     }
 }
 
 impl CallbackState {
-    /// The learning rate after all reductions; `None` while there were none.
+    /// The learning rate after all reductions; `None` before the first one.
     pub fn learning_rate(&self) -> Option<f64> {
         self.learning_rate
     }
 }
 
 impl EarlyStopping {
-    /// Whether the phase ends, and whether these are the best weights so far.
+    /// Returns whether the phase ends, and whether these are the best weights so far.
     fn epoch_ended(self, state: &mut CallbackState, epoch: usize, record: &EpochRecord) -> (bool, bool) {
         let Some(value) = self.monitor.of(record).filter(|_| epoch >= self.start_from_epoch) else {
             return (false, false);
@@ -150,7 +150,7 @@ impl EarlyStopping {
 }
 
 impl ReduceOnPlateau {
-    /// Whether the learning rate has fallen.
+    /// Returns whether the learning rate was reduced.
     fn epoch_ended(&self, state: &mut CallbackState, record: &EpochRecord, learning_rate: f64) -> bool {
         let Some(value) = self.monitor.of(record) else { return false };
         if state.cooldown > 0 {
@@ -194,7 +194,7 @@ mod tests {
         }
     }
 
-    /// `given` over Keras's defaults.
+    /// Keras's defaults, overridden by `given`.
     fn config<T: serde::de::DeserializeOwned>(mut defaults: Value, given: &Value) -> T {
         let entries = given.as_object().expect("a table").clone();
         defaults.as_object_mut().expect("a table").extend(entries);
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn decisions_are_keras_at_every_epoch_and_survive_a_resume_after_each() {
+    fn decisions_are_those_of_keras_and_survive_a_resume_after_every_epoch() {
         let golden: Value = serde_json::from_str(include_str!("../tests/golden/callbacks.json")).expect("JSON");
         let mut seen = [0; 2];
         for case in golden["cases"].as_array().expect("a list") {
@@ -227,7 +227,7 @@ mod tests {
                 kept = if decision.snapshot { Some(at) } else { kept };
                 if let Some(rates) = case.get("rates") {
                     let (ours, keras) = (state.learning_rate().unwrap_or(0.1), rates[at].as_f64().expect("a number"));
-                    // Keras keeps it in single precision.
+                    // Keras keeps the learning rate in single precision.
                     assert!((ours - keras).abs() < 1e-6 * keras, "{case} epoch {at}: {ours}");
                 }
                 if decision.stop {

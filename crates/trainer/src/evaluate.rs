@@ -6,11 +6,11 @@ use crate::metrics::{Accumulator, Predictions, Report};
 use crate::{Event, Model, Observer, Runner, TrainError};
 
 impl Model {
-    /// What the network, as `runner`, says of all images of `loader`, in inference, with the mean loss; `None` if it was stopped. The
-    /// observer is told as of the frozen prefix: so many images of so many.
+    /// Runs all images of `loader` through `runner` in inference, and returns the predictions and the mean loss, or `None` if `stop` was
+    /// set. Progress is reported after each batch.
     ///
     /// # Errors
-    /// Images that cannot be read, labels that do not fit.
+    /// Images cannot be read, or labels do not fit.
     pub fn evaluate(
         &self,
         runner: &Runner,
@@ -42,10 +42,10 @@ impl Model {
         Ok(Some((running.loss(), predictions)))
     }
 
-    /// The same, as figures.
+    /// Evaluates the model like [`Model::evaluate`], and returns a report.
     ///
     /// # Errors
-    /// As [`Model::evaluate`]'s.
+    /// Those of [`Model::evaluate`].
     pub fn report(
         &self,
         runner: &Runner,

@@ -10,18 +10,18 @@ use serde_json::{Map, Value};
 
 use super::PluginError;
 
-/// More than any description of as many layers as there may be.
+/// Size limit of a description in bytes, which is larger than any description within the limits of a graph.
 const LARGEST_JSON: usize = 64 << 20;
 
-/// More than any weights that belong inside a library.
+/// Size limit of embedded weights in bytes. Larger weights do not belong inside a library.
 pub(super) const LARGEST_WEIGHTS: usize = 256 << 20;
 
-/// Characters of an error text that are shown.
+/// Number of characters of an error text that are shown.
 const LONGEST_ERROR: usize = 2000;
 
-/// A plugin in this process.
+/// A plugin that is loaded into this process.
 ///
-/// Libraries are never unloaded: a plugin may have started threads or handed out static data, and neither survives it.
+/// Libraries are never unloaded, because a plugin may have started threads or handed out static data.
 #[derive(Debug)]
 pub struct Library {
     path: PathBuf,
@@ -29,29 +29,29 @@ pub struct Library {
 }
 
 impl Library {
-    /// Loads a library, trusting nothing that has not been checked: symbol, magic, size, versions, slots.
+    /// Loads a library and checks symbol, magic number, size, versions and slots.
     ///
-    /// Loading runs the library's initialisers; use [`Probe`](super::Probe) to have that happen elsewhere.
+    /// Loading runs the library's initialisers. [`Probe`](super::Probe) does this in another process.
     ///
     /// # Errors
     /// [`PluginError::Load`], [`PluginError::Symbol`], [`PluginError::Table`].
     pub fn load(path: &Path) -> Result<Self, PluginError> {
         let library = path.to_owned();
-        // SAFETY: initialisers of a foreign library run; that is what loading means, and why hosts ask in a child process.
+        // SAFETY: loading runs initialisers of a foreign library, which may do anything; this is why hosts ask in a child process.
         let handle = match unsafe { open(path) } {
             Ok(handle) => std::mem::ManuallyDrop::new(handle),
             Err(error) => {
-                // The system's own word, such as the symbol that is missing, is the source.
+                // The source of the error is the message of the system, which may name a missing symbol.
                 let said = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
                 let reason = said.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&said).to_owned();
                 return Err(PluginError::Load { library, reason });
             }
         };
-        // SAFETY: the symbol's type is what the ABI says; a plugin that lies is one that crashes its process.
+        // SAFETY: the ABI fixes the type of the symbol; a library that breaks the ABI crashes its own process.
         let Ok(entry) = (unsafe { handle.get::<EntryFn>(ENTRY_SYMBOL) }) else {
             return Err(PluginError::Symbol { library });
         };
-        // SAFETY: as above; the table is checked before it is used.
+        // SAFETY: the entry function has the type of the ABI; its table is checked before it is used.
         let table = unsafe { check_table(entry()) };
         let table = table.map_err(|reason| PluginError::Table { library: library.clone(), reason })?;
         Ok(Self { path: library, table })
@@ -59,7 +59,7 @@ impl Library {
 
     /// Name and version of the library.
     pub fn identity(&self) -> (&str, &str) {
-        // SAFETY: the strings of a table live as long as the process; `check_table` has read them.
+        // SAFETY: the strings of a table live as long as the process, and `check_table` has read them.
         unsafe { (self.table.name.as_str().unwrap_or_default(), self.table.version.as_str().unwrap_or_default()) }
     }
 
@@ -68,7 +68,7 @@ impl Library {
         (self.table.abi_major, self.table.abi_minor)
     }
 
-    /// The backbones that it offers; builds nothing.
+    /// The backbones that the library offers. No network is built.
     ///
     /// # Errors
     /// [`PluginError::Call`], [`PluginError::Answer`].
@@ -79,10 +79,10 @@ impl Library {
         self.parse("list its backbones", &bytes)
     }
 
-    /// One backbone for these parameters.
+    /// The description of one backbone with these parameters.
     ///
     /// # Errors
-    /// [`PluginError::Call`]; [`PluginError::Answer`], also for a graph that does not hold together.
+    /// [`PluginError::Call`]; [`PluginError::Answer`], for example for an inconsistent graph.
     pub fn describe(&self, name: &str, parameters: &Map<String, Value>) -> Result<Description, PluginError> {
         let question = format!("describe '{name}'");
         let json = Value::Object(parameters.clone()).to_string();
@@ -93,19 +93,19 @@ impl Library {
         self.parse(&question, &bytes)
     }
 
-    /// The bytes of a weight file that the library carries, through its extension `injerto.weights/1`.
+    /// The bytes of a weight file that the library carries, read through its extension `injerto.weights/1`.
     ///
     /// # Errors
-    /// [`PluginError::Call`], also where the library carries none.
+    /// [`PluginError::Call`], for example if the library carries no weights.
     pub fn weights(&self, id: &str) -> Result<Vec<u8>, PluginError> {
         let question = format!("read weights '{id}'");
         // SAFETY: the string lives during the call.
         let table = self.table.extension.map(|extension| unsafe { extension(Str::new(WEIGHTS_EXTENSION)) });
         let table = table.unwrap_or(std::ptr::null()).cast::<WeightsExtension>();
         let covered = size_of::<WeightsExtension>();
-        // SAFETY: an extension's table begins with its size.
+        // SAFETY: the pointer is not null, and the table of an extension begins with its size.
         let offered = !table.is_null() && unsafe { (*table).size } >= covered;
-        // SAFETY: the size covers it.
+        // SAFETY: the size of the table covers the field.
         let read = if offered { unsafe { (*table).read } } else { None };
         let Some(read) = read else {
             let reason = "it carries no weights (no extension injerto.weights/1)".to_owned();
@@ -115,7 +115,7 @@ impl Library {
         self.collect(&question, LARGEST_WEIGHTS, |out, error| unsafe { read(Str::new(id), out, error) })
     }
 
-    /// Makes a call with two sinks and returns what went into the first.
+    /// Makes a call with two sinks, and returns the bytes that were written into the first one.
     fn collect(
         &self,
         question: &str,
@@ -137,7 +137,7 @@ impl Library {
 
     fn failed(&self, question: &str, status: Status, text: &[u8]) -> PluginError {
         let reason = match String::from_utf8_lossy(text).trim() {
-            "" => format!("it failed with status {} and no word why", status.0),
+            "" => format!("it failed with status {} and without a reason", status.0),
             text => text.chars().take(LONGEST_ERROR).collect(),
         };
         PluginError::Call { library: self.path.clone(), question: question.to_owned(), reason }
@@ -152,8 +152,7 @@ impl Library {
     }
 }
 
-/// Loads a library with all that it needs, so that a symbol that nobody offers is named now and does not end the process
-/// later.
+/// Loads a library with everything that it needs, so that a missing symbol is reported now and does not end the process later.
 ///
 /// # Safety
 /// The library's initialisers run.
@@ -161,23 +160,23 @@ unsafe fn open(path: &Path) -> Result<libloading::Library, libloading::Error> {
     #[cfg(unix)]
     {
         use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
-        // A name without a folder would be looked for where the system keeps its libraries, and not here.
+        // A name without a folder would be looked for in the folders of the system, and not here.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        // SAFETY: the caller lets the library's initialisers run.
+        // SAFETY: the caller of this function agrees that the library's initialisers run.
         unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_LOCAL) }.map(Into::into)
     }
     #[cfg(not(unix))]
     {
-        // SAFETY: the caller lets the library's initialisers run.
+        // SAFETY: the caller of this function agrees that the library's initialisers run.
         unsafe { libloading::Library::new(path) }
     }
 }
 
-/// What a sink has taken, up to a limit.
+/// The bytes that a sink has taken, up to a limit.
 struct Collected {
     bytes: Vec<u8>,
     limit: usize,
-    /// Why it took no more, if it did not.
+    /// The reason why it took no more bytes, if it stopped.
     problem: Option<String>,
 }
 
@@ -192,7 +191,7 @@ impl Collected {
 }
 
 unsafe extern "C" fn take(context: *mut c_void, data: *const u8, len: usize) -> Status {
-    // SAFETY: the context is the `Collected` of this call, which nobody else touches meanwhile.
+    // SAFETY: the context is the `Collected` of this call, to which nothing else refers meanwhile.
     let collected = unsafe { &mut *context.cast::<Collected>() };
     if len == 0 {
         return Status::OK;
@@ -205,7 +204,7 @@ unsafe extern "C" fn take(context: *mut c_void, data: *const u8, len: usize) -> 
         collected.problem = Some(format!("it wrote more than {} MiB", collected.limit >> 20));
         return Status::SINK_FULL;
     }
-    // SAFETY: not null, and the plugin vouches for the bytes.
+    // SAFETY: the pointer is not null, and by the ABI the plugin passes `len` readable bytes.
     collected.bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(data, len) });
     Status::OK
 }

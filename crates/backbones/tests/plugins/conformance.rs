@@ -1,5 +1,5 @@
-//! Burn's network against the specification of the operators; and wherever it is cut, prefix and tail together are the network:
-//! values and gradients, bit for bit.
+//! Burn's network passes the specification of the operators. Wherever the network is cut, prefix and tail together give the same values
+//! and gradients as the whole network, bit for bit.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ fn network(case: &Case) -> Result<(Network, Tensor<4>), String> {
         }
     }
     let images = Value::from_host(case.input.clone(), case.batch, &graph.input_shape().0, &device);
-    let Value::Image(images) = images else { return Err("the input is no image".to_owned()) };
+    let Value::Image(images) = images else { return Err("the input is not an image".to_owned()) };
     let network = Network::new(graph, &weights, &device).map_err(|error| error.to_string())?;
     Ok((network, images))
 }
@@ -61,7 +61,7 @@ impl Trainer for Burn {
             leaves: &leaves,
             random: &mut pass.random(),
             drawing: &pass.trains,
-            moving: &pass.batch_statistics,
+            updates_statistics: &pass.batch_statistics,
             statistics: Vec::new(),
         };
         let output = network.tail(split, boundary, Some(&mut training)).into_features();

@@ -1,7 +1,7 @@
 //! The keys of what moves weights: optimisers, schedules, callbacks, class weights.
 
 use injerto_trainer::optimizer::{Clip, Rule};
-use injerto_trainer::schedule::{Anneal, Curve, OneCycle, Span};
+use injerto_trainer::schedule::{Anneal, Curve, Length, OneCycle};
 
 use super::reader::{Field, Section, boolean, choice, count, integer, list, number, one_or_more, text};
 use super::schema::{MAX_COUNT, METRICS, mode_for};
@@ -132,14 +132,14 @@ fn clip(s: &mut Section<'_>) -> Option<Option<Clip>> {
 }
 
 /// `500` steps, or `{ epochs = 2 }`.
-fn span(field: &Field<'_>) -> Option<Span> {
+fn length(field: &Field<'_>) -> Option<Length> {
     match &field.node.value {
-        Value::Integer(_) => integer(1, i64::MAX)(field).map(Span::Steps),
+        Value::Integer(_) => integer(1, i64::MAX)(field).map(Length::Steps),
         Value::Table(_) => {
             let mut s = field.section()?;
             let epochs = s.required("epochs", "`epochs = 2`", positive());
             s.finish();
-            Some(Span::Epochs { epochs: epochs? })
+            Some(Length::Epochs { epochs: epochs? })
         }
         _ => field.must_be("a number of steps, such as 500, or { epochs = 2 }", None),
     }
@@ -166,12 +166,12 @@ pub(super) fn schedule(field: &Field<'_>) -> Option<Schedule> {
     let curve = match name {
         Name::Constant => Some(Curve::Constant),
         Name::Cosine => {
-            let (decay, alpha) = (s.optional("decay", span), s.or("alpha", 0.0, share()));
+            let (decay, alpha) = (s.optional("decay", length), s.or("alpha", 0.0, share()));
             decay.zip(alpha).map(|(decay, alpha)| Curve::Cosine { decay, alpha })
         }
         Name::Exponential => {
             let rate = s.or("rate", 0.9, number("a number above 0, up to 1", |rate| rate > 0.0 && rate <= 1.0));
-            let (every, staircase) = (s.optional("every", span), s.or("staircase", false, boolean));
+            let (every, staircase) = (s.optional("every", length), s.or("staircase", false, boolean));
             rate.zip(every).zip(staircase).map(|((rate, every), staircase)| Curve::Exponential {
                 rate,
                 every,
@@ -185,7 +185,7 @@ pub(super) fn schedule(field: &Field<'_>) -> Option<Schedule> {
         let message = format!("`{}` does nothing: one_cycle warms up by itself", field.path);
         field.wrong(message, "set `pct_start` and `div_factor`, or leave it out".to_owned())
     };
-    let warmup = s.optional("warmup", |field| if name == Name::OneCycle { by_itself(field) } else { span(field) });
+    let warmup = s.optional("warmup", |field| if name == Name::OneCycle { by_itself(field) } else { length(field) });
     let without = warmup == Some(None);
     let warmup_start = s.or("warmup_start", 0.0, |field| {
         if without {
@@ -203,7 +203,7 @@ fn share() -> impl Fn(&Field<'_>) -> Option<f64> {
 }
 
 fn piecewise(field: &Field<'_>, s: &mut Section<'_>) -> Option<Curve> {
-    let boundaries = s.required("boundaries", "`boundaries = [500, { epochs = 3 }]`", list(span));
+    let boundaries = s.required("boundaries", "`boundaries = [500, { epochs = 3 }]`", list(length));
     let values = s.required("values", "`values = [1e-4, 1e-5]`, one for each boundary", list(positive()));
     let (boundaries, values) = (boundaries?, values?);
     if boundaries.len() != values.len() {

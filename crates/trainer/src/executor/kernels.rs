@@ -12,14 +12,14 @@ use crate::plan::PhasePlan;
 use crate::runner::compile;
 use crate::{Model, TrainError};
 
-/// Prefix and tail compiled for this CPU. Only the loss is Burn's: it is differentiated with respect to the outputs, and the
-/// kernels go on from there.
+/// Computes a phase with prefix and tail compiled for this CPU. Only the loss is computed by Burn, which differentiates it with respect
+/// to the outputs; the kernels continue from there.
 pub(super) struct KernelExecutor {
     preprocessing: Preprocessing,
     /// Height and width of the images.
     image_size: [usize; 2],
     device: Device,
-    /// `None` where the prefix is the input alone.
+    /// The compiled prefix; `None` if the prefix is only the input.
     prefix: Option<inference::Program>,
     tail: training::Program,
     optimizer: Optimizer,

@@ -8,24 +8,24 @@ use injerto_graph::{Preprocessing, Split};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::part::{EXTENSION, Header, Part};
+use super::segment::{EXTENSION, Header, Segment};
 use super::{CacheSettings, FeaturePrecision};
 
-/// An unfinished part that was not written to for so long was left by a process that was killed.
+/// An unfinished segment that was not written to for this time was left by a process that was killed.
 pub(super) const UNFINISHED: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// All that features depend on beside the image.
+/// Everything but the image on which features depend.
 #[derive(Debug, Clone)]
-pub(crate) struct Space {
+pub(crate) struct Namespace {
     pub(super) header: Header,
-    /// The space's own folder.
+    /// Folder of the namespace.
     pub(super) folder: Option<PathBuf>,
-    /// Bytes that the features of a set of images may take in memory.
+    /// Limit in bytes for the features of a set of images in memory.
     pub(super) memory: usize,
 }
 
-impl Space {
-    /// The space of a network's prefix. `kernels` names what computes it, as far as that shows in the last bits.
+impl Namespace {
+    /// The namespace of a network's prefix. `kernels` is the identity of the code that computes it, which may show in the last bits.
     pub(crate) fn new(
         settings: &CacheSettings,
         network: &Network,
@@ -46,15 +46,15 @@ impl Space {
             FeaturePrecision::F32.encode(&values, &mut bytes);
             hash.update(bytes);
         }
-        let space: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        let folder = settings.folder.as_ref().map(|folder| folder.join(&space[..32]));
+        let namespace: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let folder = settings.folder.as_ref().map(|folder| folder.join(&namespace[..32]));
         let shapes = split.boundary.iter().map(|&at| nodes[at].shape.0.clone()).collect();
         let network = graph.name().to_owned();
-        let header = Header { space, network, shapes, precision: settings.precision };
+        let header = Header { namespace, network, shapes, precision: settings.precision };
         Self { header, folder, memory: settings.memory }
     }
 
-    /// Shape of each tensor that crosses, for one image.
+    /// Shape of each tensor of the boundary for one image.
     pub(crate) fn shapes(&self) -> &[Vec<usize>] {
         &self.header.shapes
     }
@@ -63,8 +63,8 @@ impl Space {
         self.header.precision
     }
 
-    /// Finished parts of this space. One that is damaged is told, removed, and computed again.
-    pub(super) fn parts(&self) -> Vec<Part> {
+    /// Finished segments of this namespace. A damaged segment is reported and removed, and its features are computed again.
+    pub(super) fn segments(&self) -> Vec<Segment> {
         self.folder.iter().for_each(|folder| drop(remove_partial(folder, UNFINISHED)));
         let entries = self.folder.as_ref().and_then(|folder| std::fs::read_dir(folder).ok());
         let mut paths: Vec<PathBuf> = entries
@@ -75,13 +75,13 @@ impl Space {
             .filter(|path| path.extension().is_some_and(|extension| extension == EXTENSION))
             .collect();
         paths.sort();
-        let open = |path: PathBuf| match Part::open(&path) {
-            Ok(part) if part.header == self.header => Some(part),
+        let open = |path: PathBuf| match Segment::open(&path) {
+            Ok(segment) if segment.header == self.header => Some(segment),
             Ok(_) => {
                 damaged(&path, "it belongs to other features");
                 None
             }
-            // Somebody clears the cache at this moment.
+            // Another process clears the cache at this moment.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => {
                 damaged(&path, &error.to_string());
@@ -92,9 +92,9 @@ impl Space {
     }
 }
 
-/// Tells of a damaged part and removes it.
+/// Reports a damaged segment and removes it.
 pub(super) fn damaged(path: &std::path::Path, reason: &str) {
     tracing::warn!("{}: {reason}; these features are computed again", shown(path));
-    // If it cannot be removed, the next run says so again.
+    // If it cannot be removed, the next run reports it again.
     let _ = std::fs::remove_file(path);
 }
