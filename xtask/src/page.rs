@@ -40,7 +40,7 @@ pub(crate) fn with_section(old: &str, work: &Work, all: &[Contender], arguments:
     page
 }
 
-/// One table: the first is ours, and ratios are against it.
+/// A table. The first contender is ours, and the ratios compare the others with it.
 fn table(all: &[Contender], rates: bool) -> String {
     let unit = if rates { "images/s" } else { "seconds" };
     let mut page = format!(
@@ -57,7 +57,7 @@ fn table(all: &[Contender], rates: bool) -> String {
         };
         let least = one.values.iter().copied().fold(f64::INFINITY, f64::min);
         let most = one.values.iter().copied().fold(0.0, f64::max);
-        // The forward passes of the peers carry what exports the network, which would be no fair figure.
+        // In the forward passes, the memory of the peers includes the export of the network, so comparing it would not be fair.
         let peak = one.peak_kib.filter(|_| !rates).map_or_else(|| "–".to_owned(), |kib| format!("{} MiB", kib / 1024));
         let load = median(&one.others).map_or_else(|| "–".to_owned(), |share| format!("{:.0} %", share * 100.0));
         let ratio =
@@ -71,7 +71,7 @@ fn table(all: &[Contender], rates: bool) -> String {
     page
 }
 
-/// When, where, with what.
+/// Date, machine and command.
 fn note(arguments: &[String]) -> String {
     let days = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() / 86_400);
     let (year, month, day) = date(days);
@@ -93,7 +93,7 @@ fn note(arguments: &[String]) -> String {
     )
 }
 
-/// The command as others would write it: without paths of this machine.
+/// The command without paths of this machine, as others would write it.
 fn as_shown(arguments: &[String]) -> String {
     let mut shown = "cargo xtask bench peers".to_owned();
     let mut rest = arguments.iter();
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn ratios_are_against_ours() {
+    fn ratios_compare_with_ours() {
         let mut all =
             [Contender::new("injerto", || Err(String::new())), Contender::new("keras", || Err(String::new()))];
         all[0].values = vec![2.0];

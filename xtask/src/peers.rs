@@ -1,4 +1,4 @@
-//! `cargo xtask bench peers`: the same work in other frameworks, on the same photos, in alternation with ours.
+//! `cargo xtask bench peers` does the same work in Injerto and in other frameworks, on the same photos and in alternation.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use crate::Outcome;
 use crate::page::with_section;
 use crate::workspace::{Profile, build, cargo, code, root, succeeds};
 
-/// What `--help` says.
+/// Text of `--help`.
 pub const HELP: &str = "\
 Runs two experiments, two forward passes and a training step in Injerto, Keras, PyTorch and ONNX Runtime, in alternation, and writes
 docs/benchmarks.md: medians, peak memory, ratios. Sections of work that is not asked for stay as they are.
@@ -16,25 +16,25 @@ docs/benchmarks.md: medians, peak memory, ratios. Sections of work that is not a
 Usage: cargo xtask bench peers [DATA] [OPTIONS]
 
   DATA             a folder with train/ and validation/; the default is the one that the experiments name
-  --setup          make a Python environment in target/peers with what the peers need, and stop
-  --python PATH    the Python to run peers with; the default is the one in target/peers
-  --runs N         runs of each; the default is 5
-  --budget SECONDS no further run of what has used this much; the default is no limit
-  --only NAME,…    of the peers, only these: keras, torch-plain, torch-tuned, torch-cached, onnxruntime, torch
-  --work NAME,…    of the work, only this: feature_extraction, fine_tuning, mobilenet_v2, inception_v3, small_cnn
-  --threads N      threads of passes and steps; the default is one for each core
-  --weights FILE   a .pt of MobileNetV2 without its top, for PyTorch; without it its weights are random, for the same work
+  --setup          make a Python environment in target/peers with everything that the peers need, and stop
+  --python PATH    the Python that runs the peers; the default is the one in target/peers
+  --runs N         number of runs of each program; the default is 5
+  --budget SECONDS do not run a program again that has used this much time; the default is no limit
+  --only NAME,…    run only these peers: keras, torch-plain, torch-tuned, torch-cached, onnxruntime, torch
+  --work NAME,…    do only this work: feature_extraction, fine_tuning, mobilenet_v2, inception_v3, small_cnn
+  --threads N      threads of forward passes and training steps; the default is one per core
+  --weights FILE   a .pt file of MobileNetV2 without its top, for PyTorch; without it, PyTorch's weights are random
 
-Peak memory is the largest single process's, where /usr/bin/time is there. A peer that fails is named in the table with why. Keep the machine
-idle: on Linux the page says how much of it other programs took, and libraries whose threads wait for each other by spinning
-(PyTorch's, ONNX Runtime's) lose far more by it than they would lose alone.";
+Peak memory is that of the largest single process, if /usr/bin/time exists. A peer that fails is named in the table with the reason.
+Keep the machine idle. On Linux the page says how much of it other programs took. Libraries whose threads wait for each other by
+spinning (PyTorch's, ONNX Runtime's) lose far more time on a busy machine than other programs.";
 
 /// A piece of work.
 pub(crate) struct Work {
     pub(crate) name: &'static str,
-    /// Of its section on the page.
+    /// Title of its section on the page.
     pub(crate) title: &'static str,
-    /// Whether it is measured in images a second; otherwise in seconds of a whole command.
+    /// Whether the work is measured in images per second; otherwise it is measured in seconds of a whole command.
     pub(crate) rates: bool,
 }
 
@@ -70,12 +70,12 @@ struct Options {
     weights: Option<String>,
 }
 
-/// One who does the work, and what was measured of it.
+/// A program that does the work, and its measurements.
 pub(crate) struct Contender {
     pub(crate) name: String,
     pub(crate) version: String,
     command: Box<dyn Fn() -> Result<Command, String>>,
-    /// Seconds of whole commands, or images a second.
+    /// Seconds of whole commands, or images per second.
     pub(crate) values: Vec<f64>,
     seconds: f64,
     pub(crate) peak_kib: Option<u64>,
@@ -95,7 +95,7 @@ impl Contender {
 /// Runs the command.
 ///
 /// # Errors
-/// Arguments that are not understood, no Python, or a folder that cannot be written.
+/// Arguments are not understood, there is no Python, or a folder cannot be written.
 pub fn run(arguments: &[String]) -> Outcome {
     let options = parse(arguments)?;
     let folder = own_target()?.join("peers");
@@ -122,7 +122,7 @@ pub fn run(arguments: &[String]) -> Outcome {
     };
     let data = data.canonicalize().map_err(|error| format!("{}: {error}", data.display()))?;
     let Some(binary) = build(&Profile::default(), &[])? else { return Ok(code(false)) };
-    // One more package than it needs, so that dependencies are built with the features that they have already.
+    // This names one more package than it needs, so that dependencies keep the features with which they are already built.
     if !succeeds(cargo("build").args(["-p", "injerto-cli", "-p", "injerto-kernels", "--examples"]))? {
         return Ok(code(false));
     }
@@ -133,7 +133,7 @@ pub fn run(arguments: &[String]) -> Outcome {
     for work in WORK.iter().filter(|work| chosen(&options.work, work.name)) {
         let mut all = if work.rates { bench.engines(work.name) } else { bench.trainers(work.name) };
         bench.alternate(work, &mut all);
-        // After each piece of work, so that a run which is stopped leaves what it has.
+        // The page is written after each piece of work, so that a run that is stopped leaves its results.
         let old = std::fs::read_to_string(&file).unwrap_or_default();
         std::fs::write(&file, with_section(&old, work, &all, arguments))
             .map_err(|error| format!("{}: {error}", file.display()))?;
@@ -153,10 +153,10 @@ fn parse(arguments: &[String]) -> Result<Options, String> {
             Some(name) => Err(format!("{argument}: no '{name}'; there are {}", known.join(", "))),
             None => Ok(names),
         };
-        let number = |text: String| text.parse().map_err(|_| format!("{argument}: '{text}' is no number"));
+        let number = |text: String| text.parse().map_err(|_| format!("{argument}: '{text}' is not a number"));
         let count = |text: String| {
             let count = text.parse().ok().filter(|count| *count > 0);
-            count.ok_or(format!("{argument}: '{text}' is no number from 1 on"))
+            count.ok_or(format!("{argument}: '{text}' is not a number from 1 on"))
         };
         match argument.as_str() {
             "--setup" => options.setup = true,
@@ -175,13 +175,13 @@ fn parse(arguments: &[String]) -> Result<Options, String> {
     Ok(options)
 }
 
-/// The target folder, in which this program lies too.
+/// The target folder, which also contains this program.
 fn own_target() -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|error| format!("cannot find this program's own path: {error}"))?;
     Ok(own.parent().and_then(Path::parent).ok_or("this program is in no target folder")?.to_owned())
 }
 
-/// Takes the user's fetched weights over, so that no download is measured.
+/// Copies the user's fetched weights, so that no download is measured.
 fn copy_weights(cache: &Path) -> Result<(), String> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home =
@@ -198,12 +198,12 @@ fn copy_weights(cache: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a name is among those asked for; none means all.
+/// Whether a name was asked for. If no name was given, all are meant.
 fn chosen(names: &[String], name: &str) -> bool {
     names.is_empty() || names.iter().any(|chosen| chosen == name)
 }
 
-/// What all work shares.
+/// The settings of all work.
 struct Bench<'a> {
     options: &'a Options,
     python: PathBuf,
@@ -218,12 +218,12 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Of those who can do it, the peers that were asked for.
+    /// The peers that were asked for, of those that can do the work.
     fn peers(&self, names: &[&'static str]) -> impl Iterator<Item = &'static str> {
         names.iter().copied().filter(|name| chosen(&self.options.only, name))
     }
 
-    /// A network's forward passes, or the small CNN's training step.
+    /// Contenders for the forward pass of a network, or for the training step of the small CNN.
     fn engines(&self, network: &'static str) -> Vec<Contender> {
         let threads = self.options.threads.unwrap_or_else(cores).to_string();
         let trains = network == "small_cnn";
@@ -251,11 +251,11 @@ impl Bench<'_> {
         all
     }
 
-    /// An experiment: ours without features in the cache, ours once more with them, the peers'.
+    /// Contenders for an experiment: ours without kept features, ours again with them, and the peers.
     fn trainers(&self, work: &'static str) -> Vec<Contender> {
         let ours = [("injerto", true), ("injerto, again", false)];
         let mut all: Vec<Contender> = ours.into_iter().map(|(name, cold)| self.ours(name, work, cold)).collect();
-        // What never changes is all that is kept, and in fine-tuning that is what "tuned" keeps.
+        // In fine-tuning, "cached" would keep the same features as "tuned".
         let others = self.peers(&TRAINERS).filter(|name| *name != "torch-cached" || work != "fine_tuning");
         all.extend(others.map(|name| self.trainer(name, work)));
         all
@@ -297,7 +297,7 @@ impl Bench<'_> {
         })
     }
 
-    /// Runs all, one after the other, and again, so that what else the machine does disturbs all alike.
+    /// Runs all contenders in alternation, so that other programs on the machine disturb all of them alike.
     fn alternate(&self, work: &Work, all: &mut [Contender]) {
         let (runs, budget, name) = (self.options.runs, self.options.budget, work.name);
         for round in 1..=runs {
@@ -351,13 +351,13 @@ fn measure(one: &mut Contender, folder: &Path, rate: bool) -> Result<f64, String
         false => seconds,
         true => (field(last, "images_per_second").and_then(|text| text.parse().ok()))
             .or_else(|| median_rate(&said))
-            .ok_or("it does not say how many images a second")?,
+            .ok_or("it does not print the images per second")?,
     };
     one.values.push(value);
     Ok(value)
 }
 
-/// A string or number of a flat JSON object; enough for the lines that the scripts beside this print.
+/// A string or number of a flat JSON object, which is enough for the output of the scripts.
 fn field<'t>(json: &'t str, key: &str) -> Option<&'t str> {
     let value = json.split_once(&format!("\"{key}\":"))?.1.trim_start();
     match value.strip_prefix('"') {
@@ -366,23 +366,24 @@ fn field<'t>(json: &'t str, key: &str) -> Option<&'t str> {
     }
 }
 
-/// The rate in what the example `throughput` prints.
+/// The rate in the output of the example `throughput`.
 fn median_rate(text: &str) -> Option<f64> {
     let line = text.lines().find(|line| line.contains(" images/s"))?;
     line.split_once("median ")?.1.split_whitespace().next()?.parse().ok()
 }
 
-/// A number in what `/usr/bin/time -v` notes.
+/// A number in the output of `/usr/bin/time -v`.
 fn noted_value(text: &str, name: &str) -> Option<f64> {
     text.lines().find_map(|line| line.trim().strip_prefix(name)?.parse().ok())
 }
 
-/// Seconds that the machine's processors have worked, for whomever; Linux says so, in hundredths.
+/// Seconds for which the processors of the machine were busy with any program. Linux counts them in hundredths.
 fn busy_seconds() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/stat").ok()?;
     let times = text.lines().next()?.strip_prefix("cpu ")?;
     let times: Vec<f64> = times.split_whitespace().filter_map(|time| time.parse().ok()).collect();
-    // User, nice, system; then idle and waiting; then interrupts and what the hypervisor gave to others.
+    // The columns are user, nice and system; then idle and waiting; then interrupts, and the time that the hypervisor gave to
+    // others.
     Some((times.get(..3)?.iter().sum::<f64>() + times.get(5..8)?.iter().sum::<f64>()) / 100.0)
 }
 
@@ -415,7 +416,7 @@ mod tests {
             let error = parse(&owned(arguments)).expect_err(says);
             assert!(error.contains(says), "{error}");
         };
-        check(&["--runs", "0"], "'0' is no number from 1 on");
+        check(&["--runs", "0"], "'0' is not a number from 1 on");
         check(&["--runs"], "--runs needs a value");
         check(&["--only", "kera"], "no 'kera'; there are keras");
         check(&["a", "b"], "also b");
@@ -423,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn what_programs_print() {
+    fn the_output_of_programs_is_read() {
         let line = r#"{"peer": "keras", "version": "Keras 3, TensorFlow 2", "images_per_second": 12.5}"#;
         assert_eq!(field(line, "version"), Some("Keras 3, TensorFlow 2"));
         assert_eq!(field(line, "images_per_second"), Some("12.5"));

@@ -1,14 +1,14 @@
-//! `cargo xtask prove`: the long forms of the proofs.
+//! `cargo xtask prove` runs the long forms of the proofs.
 
 use std::process::{Command, Stdio};
 
 use crate::Outcome;
 use crate::workspace::{PROOFS, Profile, build_with, cargo, code, root, succeeds};
 
-/// What `--help` says.
+/// Text of `--help`.
 pub const HELP: &str = "\
-Tries to break the project, for as long as you like. Short forms of the first three are among the tests; docs/reliability.md
-says what was tried how often.
+Tries to break the project, for as long as you like. Short forms of the first three run as tests; docs/reliability.md
+says what was tried and how often.
 
 Usage: cargo xtask prove fuzz [--inputs N] [--seed N] [--only TARGET]…
        cargo xtask prove fuzz-input TARGET NUMBER FILE [--seed N]
@@ -16,16 +16,16 @@ Usage: cargo xtask prove fuzz [--inputs N] [--seed N] [--only TARGET]…
        cargo xtask prove soak [--runs N] [--predictions N]
        cargo xtask prove memory
 
-  fuzz         damaged input for everything that reads, 1,000,000 of each target unless --inputs says otherwise; a table of
-               what was accepted, what did harm, and the slowest. Each harmful input is named by its number
-  fuzz-input   writes one of these inputs into a file
-  kills        fails a run at each of its file operations, in seven ways (kill, torn, ENOSPC, full, EACCES, EIO, short), and
-               at 50 random instants; resumes it, and compares with the run that nothing interrupted. Linux only
-  soak         200 runs and 1,000 predictions in one process, whose memory must not grow
-  memory       Miri and AddressSanitizer on what holds `unsafe`, where a nightly toolchain with them is installed
+  fuzz         feed everything that reads with damaged input, 1,000,000 inputs per target unless --inputs is given; the table
+               shows how many were accepted, how many did harm, and the slowest. Harmful inputs are named by their numbers
+  fuzz-input   write one of these inputs into a file
+  kills        let each file operation of a run fail, in seven ways (kill, torn, ENOSPC, full, EACCES, EIO, short), and kill
+               runs at 50 random instants; resume each run, and compare it with an uninterrupted run. Linux only
+  soak         do 200 runs and 1,000 predictions in one process, whose memory must not grow
+  memory       run Miri and AddressSanitizer on the crates with `unsafe`, if a nightly toolchain with them is installed
 
-`--release` or `--profile NAME` builds otherwise; as it is, dependencies are optimised and the project's own arithmetic is
-checked for overflow, which is what these proofs want.
+By default, dependencies are optimised and the project's own arithmetic is checked for overflow, as these proofs need it.
+`--release` or `--profile NAME` builds with another profile.
 
 Examples:
 
@@ -36,7 +36,7 @@ Examples:
 /// Runs the command.
 ///
 /// # Errors
-/// No proof of this name, or a program that cannot be started.
+/// There is no proof of this name, or a program cannot be started.
 pub fn run(arguments: &[String]) -> Outcome {
     let mut arguments = arguments.to_vec();
     let profile = Profile::take(&mut arguments)?;
@@ -52,10 +52,10 @@ pub fn run(arguments: &[String]) -> Outcome {
     }
 }
 
-/// A check of memory: its name, what must be installed, and the arguments of cargo with variables of the environment.
+/// A check of memory: its name, a command that tests whether the tool is installed, and the arguments and environment of cargo.
 struct Check {
     name: &'static str,
-    /// `cargo +nightly …` that succeeds where the tool is there.
+    /// Arguments of `cargo +nightly` that succeed if the tool is installed.
     there: &'static [&'static str],
     arguments: &'static [&'static str],
     flags: (&'static str, &'static str),
@@ -89,12 +89,12 @@ const CHECKS: &[Check] = &[
     },
 ];
 
-/// The machine that sanitizers are tried on.
+/// The target for which sanitizers are run.
 const HOST: &str = "x86_64-unknown-linux-gnu";
 
-/// `cargo` of the nightly toolchain, in a target folder of its own: its artefacts do not go with those of stable.
+/// `cargo` of the nightly toolchain, with a separate target folder, because its artefacts do not fit those of stable.
 fn nightly(arguments: &[&str]) -> Command {
-    // The variable names the toolchain that runs this program.
+    // This variable would force the toolchain that runs this program.
     let mut command = Command::new("cargo");
     command.current_dir(root()).env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
     command.arg("+nightly").args(arguments).env("CARGO_TARGET_DIR", root().join("target/nightly"));
@@ -111,7 +111,7 @@ fn memory() -> Outcome {
             continue;
         }
         println!("== {}", check.name);
-        // Memory that no machine has is an error of ours, which tests ask for; AddressSanitizer would end the process.
+        // Tests ask for more memory than any machine has and expect an error; AddressSanitizer would end the process instead.
         let mut command = nightly(check.arguments);
         command.env("ASAN_OPTIONS", "allocator_may_return_null=1");
         let holds = succeeds(command.env(check.flags.0, check.flags.1))?;
@@ -122,10 +122,10 @@ fn memory() -> Outcome {
     Ok(code(good))
 }
 
-/// Licences, sources and duplicates of dependencies, as `deny.toml` has them.
+/// Checks licences, sources and duplicates of dependencies by `deny.toml`.
 ///
 /// # Errors
-/// A program that cannot be started.
+/// A program cannot be started.
 pub fn dependencies() -> Result<bool, String> {
     let there = Command::new("cargo-deny").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !there.is_ok_and(|status| status.success()) {
@@ -134,7 +134,7 @@ pub fn dependencies() -> Result<bool, String> {
         );
         return Ok(true);
     }
-    // Advisories lie in a database elsewhere; `cargo deny check advisories` asks for it where the network reaches it.
+    // Advisories need a database from the network; `cargo deny check advisories` fetches it.
     let mut command = cargo("deny");
     succeeds(command.args(["check", "--hide-inclusion-graph", "bans", "licenses", "sources"]))
 }
