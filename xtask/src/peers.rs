@@ -11,7 +11,7 @@ use crate::workspace::{Profile, build, cargo, code, root, succeeds};
 /// Text of `--help`.
 pub const HELP: &str = "\
 Runs two experiments, two forward passes and a training step in Injerto, Keras, PyTorch and ONNX Runtime, in alternation, and writes
-docs/benchmarks.md: medians, peak memory, ratios. Sections of work that is not asked for stay as they are.
+docs/benchmarks.md: medians, peak memory, ratios. Sections of other work stay unchanged.
 
 Usage: cargo xtask bench peers [DATA] [OPTIONS]
 

@@ -61,7 +61,7 @@ struct Check {
     flags: (&'static str, &'static str),
 }
 
-/// The border of the plugins, and the kernels as they are without vector instructions of one processor.
+/// The checks: the border of the plugins, and the kernels without the vector instructions of a particular processor.
 const CHECKS: &[Check] = &[
     Check {
         name: "Miri, plugin border",
@@ -107,7 +107,7 @@ fn memory() -> Outcome {
     for check in CHECKS {
         let quiet = nightly(check.there).stdout(Stdio::null()).stderr(Stdio::null()).status();
         if !quiet.is_ok_and(|status| status.success()) {
-            report.push(format!("{:<32} not at hand: rustup toolchain install nightly --component miri", check.name));
+            report.push(format!("{:<32} not installed: rustup toolchain install nightly --component miri", check.name));
             continue;
         }
         println!("== {}", check.name);

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_does_not_name_the_file_that_nobody_reads() -> io::Result<()> {
+    fn an_error_does_not_name_the_unfinished_file() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let error = write(&folder.path().join("gone/summary.json"), b"one").expect_err("there is no such folder");
         assert_eq!(

@@ -85,7 +85,7 @@ pub enum TrainError {
     },
     /// The checkpoint of a run's last epoch is missing, damaged, or not a file.
     #[error(
-        "{}: {reason}; the run cannot go on from it. Put a copy of that file back{}, or begin anew in another folder",
+        "{}: {reason}; the run cannot go on from it. Put a copy of that file back{}, or begin a new run in another folder",
         injerto_files::shown(path),
         if *best {
             "; or go on in another way with best.safetensors beside it, which has the weights of the best epoch: \

@@ -430,8 +430,8 @@ impl Search<'_> {
         let path = self.file.origin().to_owned();
         if !fit.others.is_empty() {
             warnings.push(format!(
-                "{path} holds these weights several times, under '{}' and {}; those of '{0}' are taken: save the others in a \
-                 file of their own to take them",
+                "{path} holds these weights several times, under '{}' and {}; those of '{0}' are read: to read the others, save \
+                them in a separate file",
                 injerto_files::printable(fit.prefix()),
                 quoted(&fit.others),
             ));
@@ -446,9 +446,9 @@ impl Search<'_> {
                 .collect();
             let plugin = &self.found.descriptor.name;
             warnings.push(format!(
-                "{path} does not say how its weights were trained, and several networks of '{plugin}' take tensors of these \
-                 shapes: backbone.parameters = {{ {} }} is taken, the default; {} would fit as well. Write one of them into \
-                 the experiment to settle it",
+                "{path} does not say how its weights were trained, and several networks of '{plugin}' have tensors of these \
+                shapes: the default, backbone.parameters = {{ {} }}, is used; {} would fit as well. Write one of them into \
+                the experiment to decide",
                 written(&own),
                 ways.join(" and "),
             ));

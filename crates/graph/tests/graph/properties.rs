@@ -78,7 +78,7 @@ proptest! {
 pub fn check_split(graph: &Graph, plan: &FreezePlan, split: &Split) -> Result<(), TestCaseError> {
     let mut all: Vec<usize> = split.prefix.iter().chain(&split.tail).copied().collect();
     all.sort_unstable();
-    prop_assert_eq!(all, (0..graph.len()).collect::<Vec<_>>(), "prefix and tail are no partition");
+    prop_assert_eq!(all, (0..graph.len()).collect::<Vec<_>>(), "prefix and tail are not a partition");
     prop_assert!(split.prefix.is_sorted() && split.tail.is_sorted() && split.prefix[0] == 0);
     for &at in &split.prefix {
         let node = &graph.nodes()[at];

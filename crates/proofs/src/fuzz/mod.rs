@@ -117,7 +117,7 @@ pub const HEAD: &str = "\
 | target       |    inputs |  accepted | harmful |     ms | seconds |
 | ------------ | --------: | --------: | ------: | -----: | ------: |";
 
-/// Feeds all targets of a plan. `program` is this project's `injerto-prove`; each row is told when it is there.
+/// Feeds all targets of a plan. `program` is this project's `injerto-prove`; each row is reported when it is complete.
 ///
 /// # Errors
 /// A target that does not exist or cannot be made ready.

@@ -164,7 +164,7 @@ fn features(run: &Path, scratch: &Path) -> Result<Ready> {
 /// Text files of a run from which reports are made.
 const OF_REPORTS: [&str; 5] = ["history.jsonl", "summary.json", "environment.json", "experiment.toml", "history.csv"];
 
-/// A run's text files, each as an input of its own that begins with its place in [`OF_REPORTS`].
+/// The text files of a run, each as a separate input that begins with its place in [`OF_REPORTS`].
 fn text_files(run: &Path) -> Result<Vec<Vec<u8>>> {
     let read = |(at, name): (usize, &&str)| Some([vec![at as u8], std::fs::read(run.join(name)).ok()?].concat());
     let corpus: Vec<Vec<u8>> = OF_REPORTS.iter().enumerate().filter_map(read).collect();

@@ -151,7 +151,7 @@ fn features_without_a_place_are_those_of_the_images_that_can_be_used() {
     assert_eq!(loader.skipped().len(), 1);
     let mut values = vec![vec![0.1_f32, 1.0, 1e-9]];
     features.round(&mut values);
-    assert_eq!(values, [[0.1, 1.0, 1e-9]], "single precision stays as it is");
+    assert_eq!(values, [[0.1, 1.0, 1e-9]], "single precision is not rounded");
 }
 
 /// Writes a segment with this header, a valid checksum, and `rows` empty rows.
