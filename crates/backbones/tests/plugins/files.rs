@@ -224,7 +224,7 @@ fn shapes_alone_do_not_tell_a_variant_and_that_is_said() {
     write(&bench.path("plain.safetensors"), &tensors);
     bench.gives("plain.safetensors", "keras");
     let warnings = bench.resolve("plain.safetensors").warnings.join("\n");
-    let said = "backbone.parameters = { variant = \"keras\" } is taken, the default; { variant = \"torch\" } would fit";
+    let said = "the default, backbone.parameters = { variant = \"keras\" }, is used; { variant = \"torch\" } would fit";
     assert!(warnings.contains(said), "{warnings}");
     // There is no warning if the user gives the parameter.
     for variant in ["keras", "torch"] {
