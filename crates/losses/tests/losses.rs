@@ -153,8 +153,22 @@ fn a_loss_and_a_head_that_do_not_go_together_are_refused_with_the_fix() {
         (binary, false, Sigmoid, 2, 2, "set head.units = 1"),
         (binary, false, Sigmoid, 1, 3, three),
         (binary, false, Sigmoid, 3, 3, three),
-        (binary, false, Sigmoid, 1, 1, "1 class(es) found, but a classifier needs at least 2"),
-        (sparse, true, Linear, 0, 0, "0 class(es) found, but a classifier needs at least 2"),
+        (
+            binary,
+            false,
+            Sigmoid,
+            1,
+            1,
+            "1 class(es) found, but a classifier needs at least 2: add images of another class",
+        ),
+        (
+            sparse,
+            true,
+            Linear,
+            0,
+            0,
+            "0 class(es) found, but a classifier needs at least 2: add images of another class",
+        ),
     ];
     for &(name, from_logits, activation, units, classes, fix) in table {
         let what = format!("{name}, from_logits = {from_logits}, {activation:?}, {units} units, {classes} classes");
