@@ -43,7 +43,7 @@ fn plugins(criterion: &mut Criterion) {
 
 fn forward(criterion: &mut Criterion) {
     let graph = Arc::new(networks::mobilenet_v2(96));
-    let weights = Weights::initialise(&graph, 1);
+    let weights = Weights::initialise(&graph, 1).expect("a little memory");
     let folder = tempfile::tempdir().expect("a folder");
     let path: &Path = &folder.path().join("weights.safetensors");
     weights.save(path, &Default::default(), Default::default()).expect("written");

@@ -17,7 +17,7 @@ fn graph(criterion: &mut Criterion) {
     criterion.bench_function("shape inference", |b| b.iter(|| Graph::new(black_box(spec.clone())).expect("holds")));
     criterion
         .bench_function("read json", |b| b.iter(|| serde_json::from_str::<Graph>(black_box(&json)).expect("ours")));
-    criterion.bench_function("summary", |b| b.iter(|| Summary::new(black_box(&graph), &plan).to_text()));
+    criterion.bench_function("summary", |b| b.iter(|| Summary::new(black_box(&graph), &plan)));
     criterion.bench_function("latest split", |b| b.iter(|| Split::new(black_box(&graph), &plan)));
     criterion.bench_function("cheapest cut", |b| b.iter(|| Cut::new(black_box(&graph), &plan, CutOptions::default())));
 }

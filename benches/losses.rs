@@ -2,7 +2,8 @@
 
 use burn_tensor::{Device, Tensor, TensorData};
 use criterion::{Criterion, criterion_group, criterion_main};
-use injerto_losses::Loss;
+use injerto_losses::CrossEntropy as _;
+use injerto_recipe::Loss;
 
 fn losses(criterion: &mut Criterion) {
     let labels: Vec<u32> = (0..32).map(|row| row * 31).collect();

@@ -5,8 +5,9 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use injerto_recipe::OptimizerConfig;
 use injerto_trainer::metrics::{Predictions, Report};
-use injerto_trainer::optimizer::{Optimizer, OptimizerConfig, Trained, Update};
+use injerto_trainer::optimizer::{Optimizer, Trained, Update};
 
 /// Sizes of large and small parameters, with 1.85 million values in all.
 const SIZES: [usize; 6] = [960 * 320, 320 * 1280, 160 * 960, 960 * 160, 576 * 1440, 1280];

@@ -4,13 +4,13 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use crate::workspace::{cargo, code, root, succeeds};
-use crate::{Outcome, features, prove, test, unsafe_blocks};
+use crate::{Outcome, dependencies, features, test, unsafe_blocks};
 
 /// Text of `--help`.
 pub const HELP: &str = "\
 Checks everything that must hold before a change is merged: format, features (experiments and tests build each dependency alike,
-so that Burn is compiled once), the list of unsafe code, licences and sources of dependencies (if cargo-deny is installed),
-tests, lints and documentation. The checks run in this order and stop at the first failure; the time of each is shown.
+so that Burn is compiled once), the list of unsafe code, licences and sources of dependencies (and duplicates, if cargo-deny is
+installed), tests, lints and documentation. The checks run in this order and stop at the first failure; the time of each is shown.
 
 Usage: cargo xtask ci
 
@@ -23,7 +23,7 @@ const STEPS: &[Step] = &[
     ("format", format),
     ("features", features::agree),
     ("unsafe", unsafe_blocks::agrees),
-    ("dependencies", prove::dependencies),
+    ("dependencies", dependencies::agree),
     ("tests", tests),
     ("lints", lints),
     ("documentation", documentation),

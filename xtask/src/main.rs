@@ -4,6 +4,9 @@
 
 mod bench;
 mod ci;
+mod contest;
+mod cover;
+mod dependencies;
 mod experiment;
 mod features;
 mod page;
@@ -27,10 +30,10 @@ Injerto's commands.
   cargo xtask plugins [list | validate PATH]       build the backbones and list or check them
   cargo xtask test [ARGUMENTS OF CARGO TEST]       build the backbones and run all tests
   cargo xtask ci                                   format, lints, documentation and tests, as CI checks them
-    cargo xtask bench [CRATE]                        run the benchmarks of all crates, or of one
-    cargo xtask bench peers [DATA]                   compare with Keras, PyTorch and ONNX Runtime on the same work
-    cargo xtask profile CRATE                        run the benchmarks of a crate under a profiler
-    cargo xtask prove fuzz|kills|soak|memory         try to break it: damaged input, killed runs, long use, unsafe code
+  cargo xtask bench [CRATE]                        run the benchmarks of all crates, or of one
+  cargo xtask bench peers [DATA]                   compare with Keras, PyTorch and ONNX Runtime on the same work
+  cargo xtask profile CRATE                        run the benchmarks of a crate under a profiler
+  cargo xtask prove fuzz|cover|kills|soak|memory   try to break it: damaged input, killed runs, long use, unsafe code
   cargo xtask unsafe                               check the list of all unsafe code
 
 Begin with:

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::peers::{Contender, WORK, Work, cores, median};
+use crate::contest::{Contender, WORK, Work, cores, median};
 use crate::workspace::root;
 
 /// Share of the machine that other programs took. From this share on, the figures are marked as unreliable.

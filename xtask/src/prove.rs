@@ -2,8 +2,8 @@
 
 use std::process::{Command, Stdio};
 
-use crate::Outcome;
-use crate::workspace::{PROOFS, Profile, build_with, cargo, code, root, succeeds};
+use crate::workspace::{PROOFS, Profile, build_with, code, root, succeeds};
+use crate::{Outcome, cover};
 
 /// Text of `--help`.
 pub const HELP: &str = "\
@@ -14,11 +14,15 @@ Usage: cargo xtask prove fuzz [--inputs N] [--seed N] [--only TARGET]…
        cargo xtask prove fuzz-input TARGET NUMBER FILE [--seed N]
        cargo xtask prove kills [--every N] [--how KIND]… [--random N]
        cargo xtask prove soak [--runs N] [--predictions N]
+       cargo xtask prove cover [--seconds N] [--only TARGET]… [--keep]
        cargo xtask prove memory
 
   fuzz         feed everything that reads with damaged input, 1,000,000 inputs per target unless --inputs is given; the table
                shows how many were accepted, how many did harm, and the slowest. Harmful inputs are named by their numbers
   fuzz-input   write one of these inputs into a file
+  cover        run the same targets under libFuzzer, which looks for inputs that reach new code, for 60 seconds per target;
+               harmful inputs are kept in target/fuzz/harmful. With --keep, the fewest inputs that reach as much replace
+               those in crates/proofs/corpus, with which every `fuzz` begins. This needs a C++ compiler
   kills        let each file operation of a run fail, in seven ways (kill, torn, ENOSPC, full, EACCES, EIO, short), and kill
                runs at 50 random instants; resume each run, and compare it with an uninterrupted run. Linux only
   soak         do 200 runs and 1,000 predictions in one process, whose memory must not grow
@@ -31,6 +35,7 @@ Examples:
 
   cargo xtask prove fuzz --inputs 10000 --only pickle
   cargo xtask prove kills --every 10 --how full
+  cargo xtask prove cover --seconds 600 --only gif --keep
   cargo xtask prove soak --runs 20";
 
 /// Runs the command.
@@ -42,55 +47,86 @@ pub fn run(arguments: &[String]) -> Outcome {
     let profile = Profile::take(&mut arguments)?;
     match arguments.first().map(String::as_str) {
         Some("memory") if arguments.len() == 1 => memory(),
+        Some("cover") => cover::run(&profile, &arguments[1..]),
         Some("fuzz" | "fuzz-input" | "kills" | "soak") => {
             let Some(binary) = build_with(&profile, &[], &PROOFS)? else { return Ok(code(false)) };
             let program = binary.with_file_name(format!("injerto-prove{}", std::env::consts::EXE_SUFFIX));
             Ok(code(succeeds(Command::new(program).args(arguments))?))
         }
-        Some(other) => Err(format!("no proof '{other}': fuzz, fuzz-input, kills, soak or memory")),
-        None => Err("which proof? fuzz, fuzz-input, kills, soak or memory; --help says more".to_owned()),
+        Some(other) => Err(format!("no proof '{other}': fuzz, fuzz-input, cover, kills, soak or memory")),
+        None => Err("which proof? fuzz, fuzz-input, cover, kills, soak or memory; --help says more".to_owned()),
     }
 }
 
-/// A check of memory: its name, a command that tests whether the tool is installed, and the arguments and environment of cargo.
+/// A check of memory: its name, a command that tests whether the tool is installed, and commands of cargo with an environment
+/// variable.
 struct Check {
     name: &'static str,
     /// Arguments of `cargo +nightly` that succeed if the tool is installed.
     there: &'static [&'static str],
-    arguments: &'static [&'static str],
+    /// `cargo +nightly …`, one after the other.
+    commands: &'static [&'static [&'static str]],
     flags: (&'static str, &'static str),
 }
 
-/// The checks: the border of the plugins, and the kernels without the vector instructions of a particular processor.
+/// The checks: the border of the plugins with libraries that are loaded, and all tests of the kernels, on every instruction set of
+/// this machine. Miri knows neither libraries nor vector instructions: it checks the border within one program, and the portable
+/// kernels.
 const CHECKS: &[Check] = &[
     Check {
         name: "Miri, plugin border",
         there: &["miri", "--version"],
-        arguments: &["miri", "test", "--package", "injerto-plugin-abi", "--lib"],
+        commands: &[&["miri", "test", "--package", "injerto-plugin-abi"]],
         flags: ("MIRIFLAGS", "-Zmiri-disable-isolation"),
     },
     Check {
         name: "Miri, portable kernels",
         there: &["miri", "--version"],
-        arguments: &["miri", "test", "--package", "injerto-kernels", "--lib"],
+        commands: &[&["miri", "test", "--package", "injerto-kernels", "--lib"]],
         flags: ("MIRIFLAGS", "-Zmiri-disable-isolation -Zmiri-ignore-leaks"),
     },
     Check {
-        name: "AddressSanitizer, kernels",
-        there: &["--version"],
-        arguments: &["test", "--package", "injerto-kernels", "--target", HOST],
-        flags: ("RUSTFLAGS", "-Zsanitizer=address"),
+        name: "Miri, programs of portable kernels",
+        there: &["miri", "--version"],
+        commands: &[&[
+            "miri",
+            "test",
+            "--package",
+            "injerto-kernels",
+            "--test",
+            "inference",
+            "--test",
+            "training",
+            "every_kind_of_step",
+        ]],
+        // Rayon's queues hand out neighbours of a borrowed field, which tree borrows allow and stacked borrows do not.
+        flags: (
+            "MIRIFLAGS",
+            "-Zmiri-disable-isolation -Zmiri-ignore-leaks -Zmiri-tree-borrows -Zmiri-permissive-provenance",
+        ),
     },
     Check {
         name: "AddressSanitizer, plugin border",
         there: &["--version"],
-        arguments: &["test", "--package", "injerto-plugin-abi", "--target", HOST],
-        flags: ("RUSTFLAGS", "-Zsanitizer=address"),
+        commands: &[
+            &["build", "--package", "injerto-plugin-small_cnn", "--target", HOST],
+            &["test", "--package", "injerto-plugin-abi", "--tests", "--target", HOST],
+        ],
+        flags: ADDRESS,
+    },
+    Check {
+        name: "AddressSanitizer, kernels",
+        there: &["--version"],
+        commands: &[&["test", "--package", "injerto-kernels", "--tests", "--target", HOST]],
+        flags: ADDRESS,
     },
 ];
 
+/// A library that is loaded finds the sanitizer's functions in the program, which must export them.
+const ADDRESS: (&str, &str) = ("RUSTFLAGS", "-Zsanitizer=address -Clink-arg=-rdynamic");
+
 /// The target for which sanitizers are run.
-const HOST: &str = "x86_64-unknown-linux-gnu";
+pub const HOST: &str = "x86_64-unknown-linux-gnu";
 
 /// `cargo` of the nightly toolchain, with a separate target folder, because its artefacts do not fit those of stable.
 fn nightly(arguments: &[&str]) -> Command {
@@ -107,34 +143,26 @@ fn memory() -> Outcome {
     for check in CHECKS {
         let quiet = nightly(check.there).stdout(Stdio::null()).stderr(Stdio::null()).status();
         if !quiet.is_ok_and(|status| status.success()) {
-            report.push(format!("{:<32} not installed: rustup toolchain install nightly --component miri", check.name));
+            report.push(format!(
+                "{:<32} not installed: rustup toolchain install nightly --component miri,rust-src",
+                check.name
+            ));
             continue;
         }
         println!("== {}", check.name);
-        // Tests ask for more memory than any machine has and expect an error; AddressSanitizer would end the process instead.
-        let mut command = nightly(check.arguments);
-        command.env("ASAN_OPTIONS", "allocator_may_return_null=1");
-        let holds = succeeds(command.env(check.flags.0, check.flags.1))?;
+        let began = std::time::Instant::now();
+        let mut holds = true;
+        for arguments in check.commands {
+            let mut command = nightly(arguments);
+            command.env(check.flags.0, check.flags.1);
+            // Tests ask for more memory than any machine has and expect an error; AddressSanitizer would end the process instead.
+            command.env("ASAN_OPTIONS", "allocator_may_return_null=1");
+            holds = holds && succeeds(&mut command)?;
+        }
         good &= holds;
-        report.push(format!("{:<32} {}", check.name, if holds { "ok" } else { "FAILED" }));
+        let (verdict, seconds) = (if holds { "ok" } else { "FAILED" }, began.elapsed().as_secs_f64());
+        report.push(format!("{:<32} {verdict:<6} {seconds:>7.1} s", check.name));
     }
     println!("\n{}", report.join("\n"));
     Ok(code(good))
-}
-
-/// Checks licences, sources and duplicates of dependencies by `deny.toml`.
-///
-/// # Errors
-/// A program cannot be started.
-pub fn dependencies() -> Result<bool, String> {
-    let there = Command::new("cargo-deny").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if !there.is_ok_and(|status| status.success()) {
-        println!(
-            "cargo-deny is not installed, so licences and sources are not checked: cargo install cargo-deny --locked"
-        );
-        return Ok(true);
-    }
-    // Advisories need a database from the network; `cargo deny check advisories` fetches it.
-    let mut command = cargo("deny");
-    succeeds(command.args(["check", "--hide-inclusion-graph", "bans", "licenses", "sources"]))
 }

@@ -12,6 +12,7 @@ use injerto_files::{printable, shell_word, shown};
 use serde_json::json;
 
 use crate::output::{self, note, out};
+use crate::progress::{Looking, watched};
 use crate::{Common, inventory};
 
 /// What `injerto advise` takes.
@@ -49,16 +50,15 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
     let ask = Ask { root: data, backbone, weights, sets: set, file };
     let config = ask.experiment()?;
     let on = device(config.device)?;
-    let prepared = Prepared::new(config, &mut common.catalog()?, &Cache::of_user()?)?;
+    let looking = Looking::new();
+    let prepared =
+        Prepared::watched(config, &mut common.catalog()?, &Cache::of_user()?, &|done, all| looking.show(done, all));
+    looking.end();
+    let prepared = prepared?;
     inventory::skipped(&prepared).iter().for_each(|line| note!("{line}"));
     let warnings = inventory::warnings(&prepared);
     warnings.iter().chain(&prepared.warnings).for_each(|warning| output::warning(warning));
-    let bar = output::bar("features", Some(0), "{prefix:>12} {bar:32} {pos}/{len} images {eta}");
-    let advice = advise(&prepared, &on, &mut |done, total| {
-        bar.set_length(total as u64);
-        bar.set_position(done as u64);
-    })?;
-    bar.finish_and_clear();
+    let advice = watched(|watch| advise(&prepared, &on, watch))?;
     let experiment = ask.recommended(&prepared, &advice)?.to_toml();
     if let Some(out) = out {
         injerto_files::write(out, experiment.as_bytes()).with_context(|| shown(out).to_string())?;

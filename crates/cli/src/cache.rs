@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
 use injerto_backbones::weights::Cache;
-use injerto_data::look::{Kept, kept};
+use injerto_data::look::{VerdictFile, verdict_files};
 use injerto_files::{printable, shown, to_text};
+use injerto_report::words;
 use injerto_trainer::cache::{CachedNamespace, clear, list, prune};
 use serde_json::json;
 
@@ -26,7 +27,7 @@ pub enum Arguments {
         #[arg(long)]
         json: bool,
     },
-    /// Delete what is old, or the oldest of what is too much
+    /// Delete features that are old, or the oldest ones until few enough are left
     Prune {
         /// Delete features that were not added to for this many days
         #[arg(long, value_name = "DAYS", required_unless_present = "max_size")]
@@ -46,7 +47,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     // How old, and how much in all, what stays may be.
     let (age, most) = match arguments {
         Arguments::List { json } => {
-            show(&list(&folder)?, &kept(&looked)?, *json)?;
+            show(&list(&folder)?, &verdict_files(&looked)?, *json)?;
             return Ok(ExitCode::SUCCESS);
         }
         Arguments::Prune { older_than, max_size } => {
@@ -62,14 +63,14 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let verdicts = forget(&looked, age, most.map(|most| most.saturating_sub(features)))?;
     let bytes =
         removed.iter().map(|space| space.bytes).sum::<u64>() + verdicts.iter().map(|file| file.bytes).sum::<u64>();
-    out!("{} deleted, {}", removed.len() + verdicts.len(), readable(bytes))?;
+    out!("{} deleted, {}", removed.len() + verdicts.len(), words::bytes(bytes))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Deletes verdicts on images' files that are older, or more in all; the oldest go first.
-fn forget(folder: &Path, age: Option<Duration>, most: Option<u64>) -> Result<Vec<Kept>> {
+/// Deletes verdicts on images' files that are too old, or too many in all; the oldest go first.
+fn forget(folder: &Path, age: Option<Duration>, most: Option<u64>) -> Result<Vec<VerdictFile>> {
     let (now, mut total, mut removed) = (SystemTime::now(), 0_u64, Vec::new());
-    for file in kept(folder)? {
+    for file in verdict_files(folder)? {
         let old = age.is_some_and(|age| now.duration_since(file.modified).is_ok_and(|since| since > age));
         total += file.bytes;
         if old || most.is_some_and(|most| total > most) {
@@ -81,7 +82,7 @@ fn forget(folder: &Path, age: Option<Duration>, most: Option<u64>) -> Result<Vec
     Ok(removed)
 }
 
-fn show(spaces: &[CachedNamespace], looked: &[Kept], as_json: bool) -> Result<()> {
+fn show(spaces: &[CachedNamespace], looked: &[VerdictFile], as_json: bool) -> Result<()> {
     if as_json {
         let seconds = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let space = |space: &CachedNamespace| {
@@ -90,7 +91,7 @@ fn show(spaces: &[CachedNamespace], looked: &[Kept], as_json: bool) -> Result<()
                 "bytes": space.bytes, "modified": seconds(space.modified),
             })
         };
-        let file = |file: &Kept| json!({ "looked": to_text(file.path.as_os_str()), "bytes": file.bytes, "modified": seconds(file.modified) });
+        let file = |file: &VerdictFile| json!({ "looked": to_text(file.path.as_os_str()), "bytes": file.bytes, "modified": seconds(file.modified) });
         return Ok(output::json(&spaces.iter().map(space).chain(looked.iter().map(file)).collect::<Vec<_>>())?);
     }
     if spaces.is_empty() {
@@ -99,7 +100,7 @@ fn show(spaces: &[CachedNamespace], looked: &[Kept], as_json: bool) -> Result<()
     for space in spaces {
         let side = |shape: &Vec<usize>| shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
         let shapes: Vec<String> = space.shapes.iter().map(side).collect();
-        let (bytes, shapes) = (readable(space.bytes), shapes.join(" + "));
+        let (bytes, shapes) = (words::bytes(space.bytes), shapes.join(" + "));
         let hours = space.modified.elapsed().unwrap_or_default().as_secs() / 3600;
         let age = if hours < 48 { format!("{hours} hours old") } else { format!("{} days old", hours / 24) };
         let network = printable(&space.network).to_string();
@@ -108,19 +109,14 @@ fn show(spaces: &[CachedNamespace], looked: &[Kept], as_json: bool) -> Result<()
     }
     let verdicts: u64 = looked.iter().map(|file| file.bytes).sum();
     if let Some(file) = looked.first() {
-        out!("{:>9}  of what was seen of the images' files of {} folders", readable(verdicts), looked.len())?;
+        out!("{:>9}  of what was seen of the images' files of {} folders", words::bytes(verdicts), looked.len())?;
         out!("           {}", shown(file.path.parent().unwrap_or(Path::new(""))))?;
     }
     let total = verdicts + spaces.iter().map(|space| space.bytes).sum::<u64>();
-    Ok(out!("{:>9}  in all", readable(total))?)
+    Ok(out!("{:>9}  in all", words::bytes(total))?)
 }
 
 const UNITS: [(&str, u64); 4] = [("GB", 1_000_000_000), ("MB", 1_000_000), ("KB", 1_000), ("B", 1)];
-
-fn readable(bytes: u64) -> String {
-    let unit = UNITS.iter().find(|(_, factor)| bytes >= *factor);
-    unit.map_or("0 B".to_owned(), |(unit, factor)| format!("{:.1} {unit}", bytes as f64 / *factor as f64))
-}
 
 fn size(text: &str) -> Result<u64> {
     let upper = text.trim().to_uppercase();

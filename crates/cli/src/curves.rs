@@ -10,12 +10,12 @@ const LISTED: usize = 12;
 /// Lines of a drawing.
 const ROWS: usize = 11;
 
-/// What the rows of a drawing stand for: round values around those that are drawn, so that small differences are seen.
+/// The values that the rows of a drawing stand for: round ones, close around those that are drawn, so that small differences show.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Axis {
     /// Value of the last row, in steps.
     low: f64,
-    /// Steps in one.
+    /// Steps from 0 to 1.
     per_one: f64,
     /// Decimals that a step needs.
     decimals: usize,
@@ -51,7 +51,7 @@ impl Axis {
     }
 }
 
-/// Draws up to six curves of accuracies (0 to 1, one value an epoch) over each other, with a scale and a legend.
+/// Draws up to six curves of accuracies (0 to 1, one value per epoch) over each other, with a scale and a legend.
 pub fn draw(curves: &[(&str, &[f64])]) -> String {
     let epochs = curves.iter().map(|(_, curve)| curve.len()).max().unwrap_or(0);
     let (rows, step) = (ROWS, (60 / epochs.max(1)).clamp(1, 6));
@@ -83,7 +83,7 @@ pub fn draw(curves: &[(&str, &[f64])]) -> String {
     text
 }
 
-/// Numbers of the epochs, `step` columns apart: all where they fit, else every fifth, tenth, …
+/// Numbers of the epochs, `step` columns apart: all of them where they fit, else every fifth, every tenth and so on
 fn numbers(epochs: usize, step: usize) -> String {
     let every = [1, 5, 10, 50, 100].into_iter().find(|every| every * step > epochs.to_string().len()).unwrap_or(1000);
     let mut line = String::new();

@@ -6,15 +6,16 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use injerto_backbones::weights::Cache;
+use injerto_config::Device;
 use injerto_data::{OnCorrupt, Skipped};
-use injerto_experiment::{Asked, Classifier, Predictor, config, evaluate};
-use injerto_files::{printable, to_text};
-use injerto_graph::summary::grouped;
+use injerto_experiment::{Classifier, FolderEvaluation, Predictor, evaluate};
+use injerto_files::printable;
+use injerto_report::words::grouped;
 use serde_json::{Value, json};
 
 use crate::output::{self, note, out};
 use crate::predict::checkpoint;
-use crate::progress::Progress;
+use crate::progress::watched;
 use crate::summary::parameters;
 use crate::{Common, inventory};
 
@@ -55,7 +56,7 @@ pub struct Arguments {
     /// Look at the middle of each photo only: a square of this share of its shorter side
     #[arg(long, value_name = "SHARE", requires = "backbone")]
     crop: Option<f64>,
-    /// Photos at a time
+    /// Photos per batch
     #[arg(long, default_value_t = 16, requires = "backbone")]
     batch_size: usize,
     /// What to do with files that are no readable images: end with a list of all of them, or leave them out and list them
@@ -85,18 +86,14 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     if let Some(share) = crop.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
         bail!("--crop {share}: expected a share of the shorter side, more than 0 and at most 1");
     }
-    let (mut catalog, cache, on) = (common.catalog()?, Cache::of_user()?, config::Device::Flex);
+    let (mut catalog, cache, on) = (common.catalog()?, Cache::of_user()?, Device::Flex);
     let mut classifier = Classifier::new(&mut catalog, &backbone, &parameters(&param)?, &weights, &cache, on)?;
     classifier.warnings.iter().for_each(|warning| output::warning(warning));
     if let Some(share) = crop {
         classifier.set_crop(share);
     }
-    let bar = output::bar("photos", Some(0), output::COUNTING);
-    let found = evaluate(&classifier, &folder, batch_size, on_corrupt, &mut |done, all| {
-        bar.set_length(all as u64);
-        bar.set_position(done as u64);
-    })?;
-    bar.finish_and_clear();
+    classifier.set_batch_size(batch_size);
+    let found = watched(|watch| evaluate(&classifier, &folder, on_corrupt, watch))?;
     tell_skipped(&found.skipped);
     if json {
         let line = json!({
@@ -117,17 +114,19 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a trained network makes of a folder's photos.
+/// Evaluates a trained network on a folder's photos.
 fn of_run(folder: &Path, run: Option<&Path>, on_corrupt: OnCorrupt, json: bool) -> Result<ExitCode> {
-    let predictor = Predictor::load(&checkpoint(run)?, config::Device::Flex)?;
-    let Asked { report, inventory, looked, orientation } =
-        predictor.evaluate(folder, on_corrupt, &mut Progress::new())?;
+    let predictor = Predictor::load(&checkpoint(run)?, Device::Flex)?;
+    let FolderEvaluation { report, inventory, looked, orientation } =
+        watched(|watch| predictor.evaluate(folder, on_corrupt, watch))?;
     let left_out = inventory::left_out(&inventory.left_out);
     if !left_out.is_empty() {
         note!("left out   {left_out}");
     }
     tell_skipped(&looked.unreadable);
-    inventory::of_files(&inventory, &looked, orientation).iter().for_each(|warning| output::warning(warning));
+    let turns =
+        "this network was trained so, and one that is trained with data.exif_orientation = \"apply\" turns them";
+    inventory::of_files(&inventory, &looked, orientation, turns).iter().for_each(|warning| output::warning(warning));
     if json {
         let mut line = serde_json::to_value(&report)?;
         line["skipped"] = skipped(&looked.unreadable);
@@ -155,7 +154,7 @@ fn of_run(folder: &Path, run: Option<&Path>, on_corrupt: OnCorrupt, json: bool) 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says which files were left out.
+/// Tells which files were left out.
 fn tell_skipped(skipped: &[Skipped]) {
     if !skipped.is_empty() {
         note!("skipped    {} files that are not readable images:", grouped(skipped.len()));
@@ -163,8 +162,8 @@ fn tell_skipped(skipped: &[Skipped]) {
     }
 }
 
-/// The same as JSON.
+/// The files that were left out, as JSON.
 fn skipped(skipped: &[Skipped]) -> Value {
-    let file = |file: &Skipped| json!({ "path": to_text(file.path.as_os_str()), "reason": file.reason });
+    let file = |file: &Skipped| json!({ "path": file.origin.name(), "reason": file.reason });
     skipped.iter().map(file).collect()
 }

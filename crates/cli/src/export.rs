@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use injerto_backbones::weights::Precision;
-use injerto_experiment::{config, device};
+use injerto_config::Device;
+use injerto_experiment::device;
 use injerto_files::shown;
 use injerto_trainer::{Checkpoints, Model};
 
@@ -48,7 +49,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         bail!("{}: expected a name that ends in .safetensors", shown(&file));
     }
     let checkpoint = if run.is_dir() { run.join(Checkpoints::BEST) } else { run };
-    let model = Model::load(&checkpoint, &device(config::Device::Flex)?)?;
+    let model = Model::load(&checkpoint, &device(Device::Flex)?)?;
     let precision = match precision {
         Numbers::F32 => Precision::F32,
         Numbers::F16 => Precision::F16,

@@ -1,15 +1,15 @@
 //! What is said of the images before training: how many there are, what was left out, and what is probably not meant.
 
+use injerto_config::ClassWeights;
 use injerto_data::decode::Orientation;
-use injerto_data::folder::{AllLeftOut, EXTENSIONS, Inventory, Reason, listed};
+use injerto_data::folder::{AllLeftOut, EXTENSIONS, Inventory, Reason};
 use injerto_data::look::Looked;
 use injerto_data::{Dataset, Skipped};
 use injerto_experiment::Prepared;
-use injerto_experiment::config::ClassWeights;
-use injerto_files::{printable, shown};
-use injerto_graph::summary::grouped;
+use injerto_files::{listed, printable, shown};
+use injerto_report::words::grouped;
 
-/// Files that are named; of the others it is said how many they are.
+/// Files that are named at most; the others are counted.
 const MOST_FILES: usize = 10;
 
 /// The lines of the plan that are about images.
@@ -60,7 +60,7 @@ pub fn skipped(prepared: &Prepared) -> Vec<String> {
 
 /// A line for each of the first files, and how many more there are.
 pub fn files(skipped: &[Skipped]) -> Vec<String> {
-    let line = |Skipped { path, reason }: &Skipped| format!("{}: {}", shown(path), printable(reason));
+    let line = |Skipped { origin, reason }: &Skipped| format!("{origin}: {}", printable(reason));
     let mut lines: Vec<String> = skipped.iter().take(MOST_FILES).map(line).collect();
     if skipped.len() > MOST_FILES {
         lines.push(format!("… and {} more", grouped(skipped.len() - MOST_FILES)));
@@ -68,11 +68,11 @@ pub fn files(skipped: &[Skipped]) -> Vec<String> {
     lines
 }
 
-/// Of which classes the split keeps far more or far less than its fraction.
+/// The classes of which the split keeps far more or far less than its fraction, in a line.
 fn uneven(prepared: &Prepared) -> Option<String> {
     let (fraction, validation) = (prepared.config.data.validation_split?, prepared.validation.as_ref()?);
     let (train, held) = (prepared.train.counts(), validation.counts());
-    // By more than a third of the fraction, and by more than one image.
+    // Far means by more than a third of the fraction, and by more than one image.
     let is_far = |train: usize, held: usize| {
         let expected = fraction * (train + held) as f64;
         let off = (held as f64 - expected).abs();
@@ -109,12 +109,15 @@ pub fn left_out(all: &AllLeftOut) -> String {
     listed(parts.iter().map(String::as_str))
 }
 
+/// What turns photos in a training.
+const TURNS: &str = "data.exif_orientation = \"apply\" turns them";
+
 /// What is allowed and probably not meant.
 pub fn warnings(prepared: &Prepared) -> Vec<String> {
     let Prepared { train, validation, inventory, looked, config, .. } = prepared;
     let inventory = inventory.as_ref();
     let mut warnings =
-        inventory.map_or(Vec::new(), |inventory| of_files(inventory, looked, config.data.exif_orientation));
+        inventory.map_or(Vec::new(), |inventory| of_files(inventory, looked, config.data.exif_orientation, TURNS));
     let without = |dataset: &Dataset| -> Vec<String> {
         let counts = dataset.classes.iter().zip(dataset.counts());
         counts.filter(|(_, count)| *count == 0).map(|(class, _)| class.clone()).collect()
@@ -144,8 +147,8 @@ pub fn warnings(prepared: &Prepared) -> Vec<String> {
     warnings
 }
 
-/// What is said of files that were left out, have odd names, or lie on their sides.
-pub fn of_files(inventory: &Inventory, looked: &Looked, orientation: Orientation) -> Vec<String> {
+/// What is said of files that were left out, have odd names, or lie on their sides; `turns` says what would turn those.
+pub fn of_files(inventory: &Inventory, looked: &Looked, orientation: Orientation, turns: &str) -> Vec<String> {
     let mut warnings = Vec::new();
     let Inventory { left_out, not_utf8, .. } = inventory;
     let images: Vec<_> = left_out.iter().filter(|(reason, _)| reason.is_image()).collect();
@@ -181,8 +184,7 @@ pub fn of_files(inventory: &Inventory, looked: &Looked, orientation: Orientation
     }
     if looked.turned > 0 && orientation == Orientation::Ignore {
         warnings.push(format!(
-            "{} of {} photos were taken with the camera turned, and are used lying on their sides as Keras does; \
-             data.exif_orientation = \"apply\" turns them",
+            "{} of {} photos were taken with the camera turned, and are used lying on their sides as Keras does; {turns}",
             grouped(looked.turned),
             grouped(looked.files)
         ));

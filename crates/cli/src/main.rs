@@ -53,7 +53,7 @@ struct Cli {
     common: Common,
 }
 
-/// What every command takes.
+/// Options of every command.
 #[derive(Args)]
 struct Common {
     /// Look for plugins here first (may be given several times)
@@ -86,7 +86,7 @@ enum Command {
     Compare(compare::Arguments),
     /// Draw a run's curves and its report.html again
     Report(report::Arguments),
-    /// Measure a backbone's own classifier on photos of ImageNet's classes
+    /// Measure a trained network, or a backbone's own classifier, on photos whose classes are known
     Evaluate(evaluate::Arguments),
     /// Write the drawn images of the quickstart into a folder, to look at
     Generate(generate::Arguments),
@@ -122,12 +122,12 @@ fn main() -> ExitCode {
 fn let_large_files_fail() {
     #[cfg(unix)]
     {
-        // Without it the process ends there, as it would have.
+        // Where the handler cannot be set, the process ends at such a write, as without this function.
         let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Default::default());
     }
 }
 
-/// What the last panic said and where. A panic that is caught, in a decoder for example, is told by whoever catches it.
+/// What the last panic said and where. Whoever catches a panic, of a decoder for example, tells of it.
 static PANIC: Mutex<Option<String>> = Mutex::new(None);
 
 fn remember(panic: &PanicHookInfo<'_>) {
@@ -172,7 +172,7 @@ fn command() -> ExitCode {
     done.unwrap_or_else(|error| ended(&error))
 }
 
-/// The end of a command that could not do all that it was asked for. Whoever stops reading has all that they want.
+/// The exit code of a command that could not do all that it was asked for. That nobody reads its output any more is no failure.
 fn ended(error: &anyhow::Error) -> ExitCode {
     if matches!(error.downcast_ref(), Some(Unsaid::NoReader)) {
         return ExitCode::SUCCESS;

@@ -24,7 +24,7 @@ macro_rules! out {
     ($($text:tt)*) => { $crate::output::answer(&format!($($text)*)) };
 }
 
-/// Writes a line of a training's words to standard output; whoever does not read them does not disturb it.
+/// Writes a line that a training says to standard output. The training goes on when nobody reads it.
 macro_rules! tell {
     ($($text:tt)*) => { $crate::output::told(&format!($($text)*)) };
 }
@@ -77,7 +77,7 @@ pub fn json(value: &impl Serialize) -> Result<(), Unsaid> {
     answer(&serde_json::to_string_pretty(value).expect("what is printed is plain data with names for keys"))
 }
 
-/// Writes a line of a training's words; [`tell!`] is shorter. On a terminal, what is longer than a line is folded between
+/// Writes a line that a training says; [`tell!`] is shorter. On a terminal, what is longer than a line is folded between
 /// words.
 pub fn told(line: &str) {
     /// Whether the reader has gone away, and whether a word was said of a full disk.
@@ -103,7 +103,7 @@ pub fn noted(line: &str) {
     say(None, line);
 }
 
-/// Writes a warning to standard error. What has been said is not said again.
+/// Writes a warning to standard error, once: a warning of the same text is not written again.
 pub fn warning(text: &str) {
     static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     if SAID.lock().unwrap_or_else(PoisonError::into_inner).insert(text.to_owned()) {
@@ -145,7 +145,7 @@ pub fn in_words(error: &anyhow::Error) -> String {
     text
 }
 
-/// Whether an error comes from a full disk, or from a user who may fill no more of it or of a file.
+/// Whether an error comes from a full disk, a quota that is used up, or a limit for the size of a file.
 pub fn is_full_disk(error: &anyhow::Error) -> bool {
     use ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     let full = |error: &io::Error| matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge);
@@ -159,18 +159,18 @@ fn say(label: Option<(&str, &str)>, text: &str) {
         true => format!("\u{1b}[1;{colour}m{word}:\u{1b}[0m "),
         false => format!("{word}: "),
     });
-    // There is nobody else to tell.
+    // Where standard error fails, nothing is left to tell it to.
     let _ = write(&mut stderr.lock(), label.as_deref(), &text);
 }
 
-/// Writes `label`, which is the program's own, and a line of text, from which everything is taken that is not for reading.
+/// Writes `label`, which is the program's own and may hold colours, and a line of text with escapes for all that is not plain.
 fn write(stream: &mut impl Write, label: Option<&str>, line: &str) -> io::Result<()> {
     stream.write_all(format!("{}{}\n", label.unwrap_or_default(), readable(line)).as_bytes())?;
     stream.flush()
 }
 
-/// The text with escapes for whatever is not plain, but for line breaks and tabs: the second wall, after the places where
-/// names are put into messages. It writes `\u001b`, which means the same character in a string of JSON and of TOML.
+/// The text with escapes for every character that is not plain, except line breaks and tabs. It is the second wall, after the
+/// places where names are put into messages. It writes `\u001b`, which means the same character in a string of JSON and of TOML.
 fn readable(text: &str) -> Cow<'_, str> {
     let passes = |c: char| matches!(c, '\n' | '\t') || is_plain(c);
     if text.chars().all(passes) {
@@ -187,8 +187,8 @@ fn readable(text: &str) -> Cow<'_, str> {
     clean.into()
 }
 
-/// Whether a stream takes colours: a terminal that is not a simple one, and a user who has nothing against them. (On Windows
-/// a terminal must be asked first, and nobody does.)
+/// Whether colours are written to a stream: to a terminal that shows them, unless the user has set NO_COLOR. (On Windows a terminal
+/// has to be told to show colours, which this program does not do.)
 fn has_colours(stream: &impl IsTerminal) -> bool {
     let term = std::env::var_os("TERM").unwrap_or_default();
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -201,7 +201,7 @@ fn width() -> usize {
 }
 
 /// Breaks each line that is longer than `width` between words. What follows stands below the line's second column, where it
-/// has one (`backbone   mobilenet_v2 …`), else below its first.
+/// has one (`backbone   mobilenet_v2`), and otherwise below its first.
 fn fold(text: &str, width: usize) -> Cow<'_, str> {
     if width < 40 || text.lines().all(|line| line.chars().count() <= width) {
         return text.into();
@@ -235,14 +235,12 @@ fn fold_line(line: &str, width: usize) -> String {
     folded
 }
 
-/// The template of a bar that counts photos.
-pub const COUNTING: &str = "{prefix:>12} {bar:32} {pos}/{len} {eta}";
-
 /// A bar on standard error that counts `what`; nothing is drawn where that is no terminal, or a simple one.
-pub fn bar(what: &str, total: Option<u64>, template: &str) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr_with_hz(10));
-    let style = ProgressStyle::with_template(template).expect("a valid template").progress_chars("━╸ ");
-    bar.with_style(style).with_prefix(what.to_owned())
+pub fn bar(what: &str, total: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
+    let style =
+        ProgressStyle::with_template("{prefix:>12} {bar:32} {pos}/{len} {msg} {eta}").expect("a valid template");
+    bar.with_style(style.progress_chars("━╸ ")).with_prefix(what.to_owned())
 }
 
 /// Takes the log's lines of one event and says them as [`warning`] and [`note!`] do.

@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use injerto_backbones::weights::Cache;
-use injerto_experiment::{Classifier, Predictor, config};
+use injerto_config::Device;
+use injerto_experiment::{Classifier, Predictor};
 use injerto_files::{printable, shown, to_text};
+use injerto_trainer::Checkpoints;
 use serde_json::json;
 
 use crate::Common;
@@ -36,7 +38,7 @@ pub struct Arguments {
     json: bool,
 }
 
-/// A backbone instead of a run.
+/// Options for a backbone instead of a run.
 #[derive(Args)]
 struct Top {
     /// Name ImageNet's classes with this backbone's own classifier, no training needed
@@ -50,59 +52,63 @@ struct Top {
     weights: String,
 }
 
-/// Classes of an image with their probabilities, the most probable first.
-type Predict = Box<dyn Fn(&PathBuf) -> Result<Vec<(String, f32)>>>;
+/// What is asked.
+enum Network {
+    Trained(Box<Predictor>),
+    Backbone(Box<Classifier>),
+}
 
 /// Runs the command.
 pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
-    let predict: Predict = match &arguments.top.backbone {
+    let network = match &arguments.top.backbone {
         Some(backbone) => {
             let Top { param, weights, .. } = &arguments.top;
             let (mut catalog, cache) = (common.catalog()?, Cache::of_user()?);
             let parameters = parameters(param)?;
-            let on = config::Device::Flex;
+            let on = Device::Flex;
             let classifier = Classifier::new(&mut catalog, backbone, &parameters, weights, &cache, on)?;
             classifier.warnings.iter().for_each(|warning| output::warning(warning));
-            Box::new(move |image| {
-                let rows = classifier.predict(std::slice::from_ref(image), usize::MAX)?;
-                Ok(rows.into_iter().flatten().map(|(class, p)| (class.to_owned(), p)).collect())
-            })
+            Network::Backbone(Box::new(classifier))
         }
-        None => {
-            let predictor = Predictor::load(&checkpoint(arguments.run.as_deref())?, config::Device::Flex)?;
-            Box::new(move |image| Ok(predictor.predict(image)?))
-        }
+        None => Network::Trained(Box::new(Predictor::load(&checkpoint(arguments.run.as_deref())?, Device::Flex)?)),
+    };
+    let files = arguments.images.clone().into_iter().map(|image| file(&image));
+    let answers = match &network {
+        Network::Trained(predictor) => predictor.predict(files),
+        Network::Backbone(classifier) => classifier.predict(files),
     };
     let mut failed = false;
-    for image in &arguments.images {
-        match predict(&file(image)) {
+    for (image, answer) in arguments.images.iter().zip(answers) {
+        match answer {
             Ok(prediction) if arguments.json => {
+                let ranked = prediction.ranked();
                 let probabilities: Vec<_> =
-                    prediction.iter().map(|(class, p)| json!({ "class": class, "probability": p })).collect();
+                    ranked.map(|(class, p)| json!({ "class": class, "probability": p })).collect();
                 out!("{}", json!({ "image": to_text(image.as_os_str()), "classes": probabilities }))?;
             }
             Ok(prediction) => {
-                let word = |(class, p): &(String, f32)| format!("{} {:.1} %", printable(class), p * 100.0);
-                let words: Vec<String> = prediction.iter().take(5).map(word).collect();
+                let word = |(class, p): (&str, f32)| format!("{} {:.1} %", printable(class), p * 100.0);
+                let words: Vec<String> = prediction.ranked().take(5).map(word).collect();
                 out!("{}: {}", shown(image), words.join(", "))?;
             }
             // One bad file does not keep the others from their answer.
             Err(error) => {
                 failed = true;
-                output::error(&error);
+                output::error(&error.into());
             }
         }
     }
     Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
-/// Where a photo is read: `-` is standard input, where the system has a file for it.
+/// The file that a photo is read from: `-` stands for standard input where the system has a file for it.
 fn file(image: &Path) -> PathBuf {
     let stdin = Path::new("/dev/stdin");
     if image.as_os_str() == "-" && stdin.exists() { stdin.to_owned() } else { image.to_owned() }
 }
 
-/// The best checkpoint of a run's folder, or that file itself; without one, of the newest run, which is told.
+/// The checkpoint to use: the best one of a run's folder, or the file itself. Without `run` it is that of the newest run, and a
+/// note says so.
 pub fn checkpoint(run: Option<&Path>) -> Result<PathBuf> {
     let run = match run {
         Some(run) => run.to_owned(),
@@ -113,14 +119,14 @@ pub fn checkpoint(run: Option<&Path>) -> Result<PathBuf> {
             newest
         }
     };
-    Ok(if run.is_dir() { run.join("best.safetensors") } else { run })
+    Ok(if run.is_dir() { run.join(Checkpoints::BEST) } else { run })
 }
 
 /// The run that was written to last.
 fn newest(runs: &Path) -> Option<PathBuf> {
     let folders = std::fs::read_dir(runs).ok()?.flatten().map(|entry| entry.path());
     let with_time = folders.filter_map(|path| {
-        let time = path.join("best.safetensors").metadata().ok()?.modified().ok()?;
+        let time = path.join(Checkpoints::BEST).metadata().ok()?.modified().ok()?;
         Some((time, path))
     });
     with_time.max().map(|(_, path)| path)

@@ -1,67 +1,41 @@
-//! How a run shows itself: a bar where there is a terminal, a line now and then where there is none, a line an epoch everywhere.
+//! How a run shows itself: a bar where there is a terminal, a line now and then where there is none, a line per epoch everywhere.
 
 use std::io::IsTerminal as _;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
+use injerto_experiment::ExperimentError;
 use injerto_files::printable;
-use injerto_graph::summary::grouped;
-use injerto_trainer::{Event, Observer};
+use injerto_report::words::grouped;
+use injerto_trainer::{Event, Observer, Watch};
 
 use crate::output::{self, note, tell};
 
 /// How often a log gets a line of what goes on.
 const LOG_EVERY: Duration = Duration::from_secs(30);
 
-/// Shows the look at the images' files before training, where it takes a while and there is a terminal.
-pub struct Looking {
-    bar: ProgressBar,
-}
-
-impl Looking {
-    /// Nothing to show yet.
-    pub fn new() -> Self {
-        Self { bar: output::bar("images", None, "{prefix:>12} {bar:32} {pos}/{len} files looked at {eta}") }
-    }
-
-    /// So many files of so many are done; all threads may say so.
-    pub fn show(&self, done: usize, all: usize) {
-        if self.bar.length() != Some(all as u64) {
-            self.bar.set_length(all as u64);
-        }
-        self.bar.inc(1);
-        debug_assert!(done <= all, "no file is looked at twice");
-    }
-
-    /// Takes the bar away.
-    pub fn end(&self) {
-        self.bar.finish_and_clear();
-    }
-}
-
-/// Shows progress on the terminal, or in a log.
-pub struct Progress {
+/// A bar where there is a terminal, and a line now and then where there is none. All commands show their progress with it.
+struct Bar {
     bar: ProgressBar,
     /// Where there is no terminal: when the work shown began, and the last line.
     log: Option<[Instant; 2]>,
-    /// Whether a phase has begun, and when its features were first heard of: their time belongs to no epoch.
-    phase_began: bool,
-    features_began: Option<Instant>,
 }
 
-impl Progress {
+impl Bar {
     /// Nothing to show yet.
-    pub fn new() -> Self {
+    fn new() -> Self {
         let now = Instant::now();
         let log = (!std::io::stderr().is_terminal()).then_some([now, now]);
-        Self { bar: output::bar("", None, output::COUNTING), log, phase_began: false, features_began: None }
+        Self { bar: output::bar("", 0), log }
     }
 
     /// Shows `done` of `total`, beginning a new bar where the last one was about something else.
     fn show(&mut self, what: &str, done: usize, total: usize, message: String) {
         if self.bar.prefix() != what || self.bar.is_finished() {
             self.bar.finish_and_clear();
-            self.bar = output::bar(what, Some(total as u64), "{prefix:>12} {bar:32} {pos}/{len} {msg} {eta}");
+            self.bar = output::bar(what, total as u64);
             self.bar.enable_steady_tick(Duration::from_millis(250));
             self.log = self.log.map(|_| [Instant::now(); 2]);
         }
@@ -77,8 +51,64 @@ impl Progress {
         self.bar.set_position(done as u64);
     }
 
-    fn line(&mut self, text: &str) {
+    /// Takes the bar away.
+    fn end(&self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// Shows the look at the images' files before training.
+pub struct Looking {
+    /// The bar, and the most files of which it has heard: threads do not report in order.
+    bar: Mutex<(Bar, usize)>,
+}
+
+impl Looking {
+    /// Nothing to show yet.
+    pub fn new() -> Self {
+        Self { bar: Mutex::new((Bar::new(), 0)) }
+    }
+
+    /// So many files of so many are done; all threads may say so.
+    pub fn show(&self, done: usize, all: usize) {
+        let mut held = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
+        let (bar, most) = &mut *held;
+        *most = done.max(*most);
+        bar.show("images", *most, all, "files looked at".to_owned());
+    }
+
+    /// Takes the bar away.
+    pub fn end(&self) {
+        self.bar.lock().unwrap_or_else(PoisonError::into_inner).0.end();
+    }
+}
+
+/// Does what takes its time and nobody stops, such as an evaluation, with a bar.
+pub fn watched<T>(
+    work: impl FnOnce(&mut Watch<'_>) -> Result<Option<T>, ExperimentError>,
+) -> Result<T, ExperimentError> {
+    let mut progress = Progress::new();
+    let done = work(&mut Watch { observer: &mut progress, stop: &AtomicBool::new(false) });
+    progress.bar.end();
+    Ok(done?.expect("nobody stops it"))
+}
+
+/// Shows progress on the terminal, or in a log.
+pub struct Progress {
+    bar: Bar,
+    /// Whether a phase has begun, and when its features were first heard of: their time belongs to no epoch.
+    phase_began: bool,
+    features_began: Option<Instant>,
+}
+
+impl Progress {
+    /// Nothing to show yet.
+    pub fn new() -> Self {
+        Self { bar: Bar::new(), phase_began: false, features_began: None }
+    }
+
+    fn line(&mut self, text: &str) {
+        self.bar.end();
         tell!("{text}");
     }
 }
@@ -99,7 +129,11 @@ impl Observer for Progress {
                 if self.phase_began {
                     self.features_began.get_or_insert_with(Instant::now);
                 }
-                self.show("features", *done, *total, "images through the frozen prefix, once each".to_owned());
+                self.bar.show("features", *done, *total, "images through the frozen prefix, once each".to_owned());
+            }
+            Event::Evaluated { done, total } => self.bar.show("images", *done, *total, String::new()),
+            Event::ComparisonBegan { seed, from_scratch } => {
+                self.line(&format!("\nseed {seed}, {}", if *from_scratch { "from scratch" } else { "by transfer" }));
             }
             Event::Batch { epoch, done, total, loss, accuracy } => {
                 self.phase_began = false;
@@ -108,7 +142,7 @@ impl Observer for Progress {
                     self.line(&format!("features   {seconds:>6.1} s  once each, before the epochs"));
                 }
                 let message = format!("loss {loss:.4} accuracy {accuracy:.4}");
-                self.show(&format!("epoch {epoch}"), *done, *total, message);
+                self.bar.show(&format!("epoch {epoch}"), *done, *total, message);
             }
             Event::EpochEnded { record, best } => {
                 let validation = match (record.val_loss, record.val_accuracy) {

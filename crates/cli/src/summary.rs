@@ -46,7 +46,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     let summary = Summary::new(&graph, &FreezePlan::new(&graph, &selection)?);
     match arguments.json {
         true => output::json(&summary)?,
-        false => out!("{}", summary.to_text().trim_end_matches('\n'))?,
+        false => out!("{}", injerto_report::network(&summary).trim_end_matches('\n'))?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -56,7 +56,7 @@ pub fn parameters(given: &[String]) -> Result<Map<String, Value>> {
     let mut parameters = Map::new();
     for parameter in given {
         let Some((key, value)) = parameter.split_once('=') else { bail!("--param {parameter}: expected KEY=VALUE") };
-        // What is no JSON is a word.
+        // A value that is not JSON is taken as a string.
         let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
         parameters.insert(key.to_owned(), value);
     }

@@ -8,15 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Result;
 use clap::Args;
 use injerto_backbones::weights::Cache;
+use injerto_config::Config;
 use injerto_data::Skipped;
-use injerto_experiment::config::Config;
-use injerto_experiment::{Prepared, RunFolder, Summary, Watch, device};
+use injerto_experiment::{Prepared, RunFolder, Session, Summary, device};
 use injerto_files::{from_text, printable, shell_word, shown};
-use injerto_graph::summary::grouped;
 use injerto_report::verdict::{Guessing, State, verdict};
+use injerto_report::words::grouped;
 use injerto_report::{ReportError, plan as words};
-use injerto_trainer::Checkpoints;
 use injerto_trainer::history::EpochRecord;
+use injerto_trainer::{Checkpoints, Watch};
 
 use crate::Common;
 use crate::curves;
@@ -65,60 +65,67 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
-    let cache = Cache::of_user()?;
-    let resumed = arguments.resume.as_deref().map(RunFolder::open).transpose()?;
-    let looking = Looking::new();
+    let Arguments { file, set, dry_run, json, run_dir, resume, changed_data } = arguments;
+    let (mut catalog, cache, looking) = (common.catalog()?, Cache::of_user()?, Looking::new());
     let look = |done, all| looking.show(done, all);
-    let prepared = match &resumed {
+    let began = match resume {
         Some(folder) => {
-            Prepared::resume(folder, &arguments.set, arguments.changed_data, &mut common.catalog()?, &cache, &look)
+            let folder = RunFolder::open(&folder)?;
+            Session::resume(folder, &set, changed_data, &mut catalog, &cache, &look)
+                .map(|session| Began::Again(Box::new(session)))
         }
         None => {
-            let file = arguments.file.expect("clap requires one of the two");
-            Prepared::watched(Config::load(&file, &arguments.set)?, &mut common.catalog()?, &cache, &look)
+            let file = file.expect("clap requires one of the two");
+            let config = Config::load(&file, &set)?;
+            Prepared::watched(config, &mut catalog, &cache, &look).map(|prepared| Began::New(Box::new(prepared)))
         }
     };
     looking.end();
-    let prepared = prepared?;
+    let began = began?;
+    let prepared = match &began {
+        Began::New(prepared) => prepared,
+        Began::Again(session) => session.prepared(),
+    };
     let device = device(prepared.config.device)?;
-    if !arguments.json {
-        output::prose(&plan(&prepared)).or_else(|unsaid| if arguments.dry_run { Err(unsaid) } else { Ok(()) })?;
+    if !json {
+        output::prose(&plan(prepared)).or_else(|unsaid| if dry_run { Err(unsaid) } else { Ok(()) })?;
     }
-    let warnings = inventory::warnings(&prepared);
+    let warnings = inventory::warnings(prepared);
     warnings.iter().chain(&prepared.warnings).for_each(|warning| output::warning(warning));
-    if arguments.dry_run {
+    if dry_run {
         // Whatever a start would be refused for is refused here; a folder that nothing is put into disappears again.
-        if resumed.is_none() {
-            begin(&prepared, arguments.run_dir.as_deref())?;
+        if let Began::New(prepared) = &began {
+            begin(prepared, run_dir.as_deref())?;
         }
         prepared.rehearse(&device)?;
-        if arguments.json {
+        if json {
             output::answer(&prepared.plan.to_json())?;
             return Ok(ExitCode::SUCCESS);
         }
         out!("\n# The experiment, with every default\n{}", prepared.config.to_toml())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let folder = match &resumed {
-        Some(folder) => folder.clone(),
-        None => begin(&prepared, arguments.run_dir.as_deref())?,
+    let session = match began {
+        Began::New(prepared) => {
+            let folder = begin(&prepared, run_dir.as_deref())?;
+            Session::begin(*prepared, folder)?
+        }
+        Began::Again(session) => *session,
     };
+    let folder = session.folder().clone();
     tell!("folder     {}\n", shown(folder.path()));
 
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
     ctrlc::set_handler(move || {
-        // The second time somebody means it.
+        // Whoever asks twice does not want to wait for the batch.
         if asked.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
         note!("\nstopping after this batch (Ctrl-C again stops at once)");
     })?;
-    let mut progress = Progress::new();
-    let mut announce = |what: &str| tell!("\n{what}");
-    let mut watch = Watch { observer: &mut progress, announce: &mut announce, stop: &stop };
-    let outcome = injerto_experiment::run(&prepared, &device, &folder, resumed.is_some(), &mut watch);
-    // Of a run that failed, the epochs before are drawn. No run is lost because it cannot be drawn.
+    let outcome = session.run(&mut Watch { observer: &mut Progress::new(), stop: &stop });
+    // The epochs before a failure are drawn too. A run that cannot be drawn is no failed run.
     match injerto_report::write(folder.path()) {
         Err(ReportError::NothingToDraw { .. }) | Ok(_) => {}
         Err(error) => output::warning(&format!("no report: {error}")),
@@ -128,13 +135,21 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     Ok(if outcome.summary.interrupted { ExitCode::from(130) } else { ExitCode::SUCCESS })
 }
 
+/// What is to be trained.
+enum Began {
+    /// A run that has no folder yet.
+    New(Box<Prepared>),
+    /// A run that goes on.
+    Again(Box<Session>),
+}
+
 /// The folder of a new run.
 fn begin(prepared: &Prepared, wanted: Option<&Path>) -> Result<RunFolder> {
     prepared.check_folder(wanted.unwrap_or(Path::new("runs")))?;
     Ok(RunFolder::create(wanted, &prepared.config.name)?)
 }
 
-/// Of a full disk, the error also says what is kept and how to go on.
+/// The error, and after a full disk also what is kept and how to go on.
 fn with_what_is_kept(error: anyhow::Error, folder: &RunFolder) -> anyhow::Error {
     if !output::is_full_disk(&error) || !folder.path().join(Checkpoints::LAST).is_file() {
         return error;
@@ -182,7 +197,7 @@ fn report(summary: &Summary, folder: &RunFolder) {
     if !summary.skipped.is_empty() {
         tell!("\n{} file(s) left out:", summary.skipped.len());
         let skipped = summary.skipped.iter();
-        let skipped = skipped.map(|(path, reason)| Skipped { path: from_text(path), reason: reason.clone() });
+        let skipped = skipped.map(|(path, reason)| Skipped { origin: from_text(path).into(), reason: reason.clone() });
         inventory::files(&skipped.collect::<Vec<_>>()).iter().for_each(|line| tell!("  {line}"));
     }
     if let Some(gain) = &summary.transfer_gain {

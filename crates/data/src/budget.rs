@@ -2,7 +2,7 @@
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-/// So many bytes for all threads together. Whoever needs more than is left waits until others are done.
+/// A number of bytes that all threads share. A thread that needs more than is left waits until others are done.
 #[derive(Debug)]
 pub(crate) struct Budget {
     whole: u64,
@@ -10,9 +10,9 @@ pub(crate) struct Budget {
     returned: Condvar,
 }
 
-/// Leave to use some bytes, until it is dropped.
+/// Permission to use some bytes of a [`Budget`], until it is dropped.
 ///
-/// A thread that holds one takes no other of the same budget, so that nobody waits for ever.
+/// A thread that holds a permit takes no second one of the same budget: two such threads could wait for each other for ever.
 #[derive(Debug)]
 pub(crate) struct Permit {
     budget: &'static Budget,
@@ -24,7 +24,7 @@ impl Budget {
         Self { whole, taken: Mutex::new(0), returned: Condvar::new() }
     }
 
-    /// Waits until there is room; `None` for more than there ever is.
+    /// Waits until `bytes` are free, and takes them; `None` for more bytes than the budget has.
     pub fn take(&'static self, bytes: u64) -> Option<Permit> {
         if bytes > self.whole {
             return None;

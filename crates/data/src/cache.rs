@@ -1,7 +1,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Decoded and resized images, as long as there is room. They are exactly what was decoded: nothing is rounded.
+/// Decoded and resized images, kept as long as there is room. The values are exactly those that were decoded: nothing is rounded.
 #[derive(Debug)]
 pub(crate) struct PixelCache {
     left: AtomicUsize,
@@ -15,7 +15,7 @@ impl PixelCache {
         Self { left: AtomicUsize::new(bytes), images: (0..images).map(|_| OnceLock::new()).collect() }
     }
 
-    /// Copies an image, if it is here.
+    /// Copies an image into `pixels` if it is kept. Whether it is.
     pub fn read(&self, index: usize, pixels: &mut [f32]) -> bool {
         let kept = self.images.get(index).and_then(OnceLock::get);
         kept.map(|kept| pixels.copy_from_slice(kept)).is_some()

@@ -1,14 +1,96 @@
-use std::path::PathBuf;
+use std::borrow::Cow;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use injerto_files::{shown, to_text};
+
+use crate::decode::Rgb;
+use crate::fingerprint::Seen;
 use crate::generated::Drawing;
 
-/// Where an image comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where an image comes from. Whatever reads images takes all of these.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Origin {
     /// A file.
     File(PathBuf),
+    /// The content of a file, in memory: an upload, an entry of an archive. The format is found by content.
+    Bytes(Arc<[u8]>),
+    /// Pixels that are decoded already.
+    Pixels(Arc<Rgb>),
     /// Drawn when it is wanted.
     Drawn(Drawing),
+}
+
+impl Origin {
+    /// The path of a file.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// Its name as text that is read back ([`injerto_files::to_text`]): the path of a file, or what it is.
+    pub fn name(&self) -> Cow<'_, str> {
+        match self {
+            Self::File(path) => to_text(path.as_os_str()),
+            other => other.to_string().into(),
+        }
+    }
+}
+
+/// What it is called in messages, fit for a terminal.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => shown(path).fmt(f),
+            Self::Bytes(bytes) => write!(f, "an image of {} bytes in memory", bytes.len()),
+            Self::Pixels(image) => write!(f, "an image of {} x {} pixels in memory", image.height, image.width),
+            Self::Drawn(drawing) => write!(f, "image {} of class {}, drawn", drawing.index, drawing.class),
+        }
+    }
+}
+
+/// Without the content of images, which nobody wants to read.
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Drawn(drawing) => f.debug_tuple("Drawn").field(drawing).finish(),
+            Self::Bytes(_) | Self::Pixels(_) => write!(f, "Origin({self})"),
+        }
+    }
+}
+
+impl From<PathBuf> for Origin {
+    fn from(path: PathBuf) -> Self {
+        Self::File(path)
+    }
+}
+
+impl From<&Path> for Origin {
+    fn from(path: &Path) -> Self {
+        Self::File(path.to_owned())
+    }
+}
+
+impl From<Vec<u8>> for Origin {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Bytes(bytes.into())
+    }
+}
+
+impl From<Arc<[u8]>> for Origin {
+    fn from(bytes: Arc<[u8]>) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl From<Rgb> for Origin {
+    fn from(image: Rgb) -> Self {
+        Self::Pixels(Arc::new(image))
+    }
 }
 
 /// An image and its class.
@@ -18,6 +100,15 @@ pub struct Sample {
     pub origin: Origin,
     /// Position of its class.
     pub label: u32,
+    /// The content of its file, where somebody has read it already.
+    pub(crate) seen: Option<Seen>,
+}
+
+impl Sample {
+    /// An image of the class in this position.
+    pub fn new(origin: impl Into<Origin>, label: u32) -> Self {
+        Self { origin: origin.into(), label, seen: None }
+    }
 }
 
 /// Labelled images, none of them read yet.
@@ -30,7 +121,7 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Number of images of each class.
+    /// Number of images per class.
     pub fn counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.classes.len()];
         self.samples.iter().for_each(|sample| counts[sample.label as usize] += 1);

@@ -1,12 +1,11 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use injerto_files::{printable, shown};
+use injerto_files::{listed, printable, shown};
 
-use crate::Skipped;
-use crate::folder::listed;
+use crate::{Origin, Skipped};
 
-/// Why images cannot be had. Every message names the folder or the file.
+/// Why images cannot be found or read. Every message names the folder, the file or the image.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum DataError {
     // --- folders ---------------------------------------------------------------------------------------------------
@@ -21,7 +20,7 @@ pub enum DataError {
     Unreadable {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         reason: String,
     },
     /// A folder without sub-folders.
@@ -97,11 +96,11 @@ pub enum DataError {
     },
 
     // --- images ----------------------------------------------------------------------------------------------------
-    /// A file that is no readable image.
-    #[error("{}: not a readable image: {reason}", shown(path))]
+    /// An image that cannot be read.
+    #[error("{origin}: not a readable image: {reason}")]
     Corrupt {
-        /// The file.
-        path: PathBuf,
+        /// The image.
+        origin: Origin,
         /// What the decoder said.
         reason: String,
     },
@@ -170,8 +169,8 @@ fn in_them(endings: &[String]) -> String {
 fn each(files: &[Skipped]) -> String {
     const MOST: usize = 20;
     let mut lines = String::new();
-    for Skipped { path, reason } in files.iter().take(MOST) {
-        write!(lines, "\n  {}: {}", shown(path), printable(reason)).expect("a string takes everything");
+    for Skipped { origin, reason } in files.iter().take(MOST) {
+        write!(lines, "\n  {origin}: {}", printable(reason)).expect("a string takes everything");
     }
     if files.len() > MOST {
         write!(lines, "\n  … and {} more", files.len() - MOST).expect("a string takes everything");

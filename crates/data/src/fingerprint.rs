@@ -1,19 +1,91 @@
+//! What an image's content is known by, and when a file has to be read again for it.
+
+use std::fs::Metadata;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::{Dataset, LoaderOptions, Origin, Sample};
 
-/// Of an image's content, wherever it lies and whatever it is called.
+/// SHA-256 of an image's content, wherever the image lies and whatever it is called.
 pub type Fingerprint = [u8; 32];
 
 /// Raised when the same [`Drawing`](crate::generated::Drawing) is drawn otherwise than before.
 const DRAWING_VERSION: u32 = 1;
 
+/// A clock may not tell two writes apart that are less than this apart.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// State of a file: its size, and its times to the nanosecond (and its number, on Unix). Whoever writes to a file changes one of
+/// them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    bytes: u64,
+    modified: Duration,
+    changed: Duration,
+    number: u64,
+}
+
+impl Stamp {
+    /// The state of a file now; `None` for a file that is not there.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+        let (changed, number) = changed(&metadata);
+        Some(Self { bytes: metadata.len(), modified, changed, number })
+    }
+
+    /// [`Stamp::of`], unless the file was written to so shortly before `now` that another write might leave the same stamp.
+    pub(crate) fn settled(path: &Path, now: SystemTime) -> Option<Self> {
+        let stamp = Self::of(path)?;
+        let latest = UNIX_EPOCH + stamp.modified.max(stamp.changed);
+        now.duration_since(latest).is_ok_and(|age| age >= FRESH).then_some(stamp)
+    }
+
+    /// Adds the stamp to a hash.
+    pub(crate) fn update(&self, hash: &mut Sha256) {
+        hash.update(self.bytes.to_le_bytes());
+        hash.update(self.modified.as_nanos().to_le_bytes());
+        hash.update(self.changed.as_nanos().to_le_bytes());
+        hash.update(self.number.to_le_bytes());
+    }
+}
+
+#[cfg(unix)]
+fn changed(metadata: &Metadata) -> (Duration, u64) {
+    use std::os::unix::fs::MetadataExt as _;
+    let seconds = u64::try_from(metadata.ctime()).unwrap_or(0);
+    (Duration::new(seconds, u32::try_from(metadata.ctime_nsec()).unwrap_or(0)), metadata.ino())
+}
+
+#[cfg(not(unix))]
+fn changed(_: &Metadata) -> (Duration, u64) {
+    (Duration::ZERO, 0)
+}
+
+/// The content of a file that was read, and the file's state before that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) stamp: Stamp,
+    pub(crate) content: Fingerprint,
+}
+
 impl Sample {
-    /// SHA-256 of the file's bytes, or of what is drawn; `None` for a file that cannot be read.
+    /// SHA-256 of the file's bytes, of the pixels, or of what is drawn; `None` for a file that cannot be read. A file that a
+    /// [look](crate::look) has read is not read again, unless it was written to since.
     pub fn fingerprint(&self) -> Option<Fingerprint> {
         match &self.origin {
-            Origin::File(path) => Some(Sha256::digest(&*crate::read::read(path).ok()?).into()),
+            Origin::File(path) => match &self.seen {
+                Some(seen) if Stamp::of(path) == Some(seen.stamp) => Some(seen.content),
+                _ => Some(Sha256::digest(&*crate::read::read(path).ok()?).into()),
+            },
+            Origin::Bytes(bytes) => Some(Sha256::digest(bytes).into()),
+            Origin::Pixels(image) => {
+                let size = format!("pixels {} {} ", image.height, image.width);
+                Some(Sha256::new_with_prefix(size).chain_update(&image.pixels).finalize().into())
+            }
             Origin::Drawn(drawing) => Some(Sha256::digest(format!("{DRAWING_VERSION} {drawing:?}")).into()),
         }
     }
@@ -31,6 +103,49 @@ impl LoaderOptions {
     pub fn pixels_key(&self) -> String {
         let Self { image_size, interpolation, crop_to_aspect_ratio, orientation, scaled_decoding, .. } = self;
         let scaled = if *scaled_decoding { " scaled" } else { "" };
-        format!("{image_size:?} {interpolation:?} {crop_to_aspect_ratio} {orientation:?}{scaled}")
+        let middle = self.center_crop.map_or_else(String::new, |share| format!(" center_crop {share}"));
+        format!("{image_size:?} {interpolation:?} {crop_to_aspect_ratio} {orientation:?}{scaled}{middle}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_seen_is_not_read_again_until_it_is_written_to() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("photo.jpg");
+        std::fs::write(&path, b"one").expect("written");
+        let stamp = Stamp::of(&path).expect("it is there");
+        // Not the content's own, so that it shows whether the file is read.
+        let content = [7; 32];
+        let sample = Sample { seen: Some(Seen { stamp, content }), ..Sample::new(path.as_path(), 0) };
+        assert_eq!(sample.fingerprint(), Some(content));
+        std::fs::write(&path, b"other").expect("written");
+        assert_eq!(sample.fingerprint(), Some(Sha256::digest(b"other").into()));
+        std::fs::remove_file(&path).expect("removed");
+        assert_eq!(sample.fingerprint(), None);
+    }
+
+    #[test]
+    fn a_stamp_counts_once_its_file_has_been_left_alone_for_a_while() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("photo.jpg");
+        std::fs::write(&path, b"one").expect("written");
+        let now = SystemTime::now();
+        assert_eq!(Stamp::settled(&path, now), None);
+        assert_eq!(Stamp::settled(&path, now + 2 * FRESH), Stamp::of(&path));
+    }
+
+    #[test]
+    fn bytes_in_memory_have_the_fingerprint_of_their_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("photo.jpg");
+        std::fs::write(&path, b"some bytes").expect("written");
+        let print = |origin: Origin| Sample::new(origin, 0).fingerprint().expect("it can be read");
+        assert_eq!(print(path.into()), print(b"some bytes".to_vec().into()));
+        let pixels = |height, width| print(crate::decode::Rgb { height, width, pixels: vec![9; 6] }.into());
+        assert_ne!(pixels(1, 2), pixels(2, 1));
     }
 }

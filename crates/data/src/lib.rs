@@ -4,11 +4,16 @@
 //! - [`decode`]: bytes to RGB, by content and never by extension;
 //! - [`resize`]: RGB to `f32` at the size of a network, with TensorFlow's numbers;
 //! - [`augment`](mod@augment): random changes of training images, as Keras's layers define them;
+//! - [`Origin`]: a file, bytes in memory, pixels in memory or a drawing: whatever reads images takes all of them;
 //! - [`Dataset`], [`Loader`]: batches, decoded in parallel and ahead of use, with bounded memory;
+//! - [`LoaderOptions::stream`]: the same for images without labels, however many come;
 //! - [`generated`]: images that are drawn instead of read, so that a first experiment needs no download.
 //!
-//! *Architecture invariant:* no Burn and no other crate of the project: pixels are `Vec<f32>`, `[height, width, 3]`, 0 to 255.
+//! *Architecture invariant:* no Burn and no network: pixels are `Vec<f32>`, `[height, width, 3]`, 0 to 255.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+mod ahead;
 pub mod augment;
 mod budget;
 mod cache;
@@ -20,11 +25,13 @@ pub mod folder;
 pub mod generated;
 mod loader;
 pub mod look;
+mod options;
 mod read;
 pub mod resize;
 
 pub use dataset::{Dataset, Origin, Sample};
 pub use error::DataError;
 pub use fingerprint::Fingerprint;
-pub use loader::{Batch, Batches, Loader, LoaderOptions, OnCorrupt, Skipped};
+pub use loader::{Batch, Batches, Decoded, Loader, Skipped};
+pub use options::{LoaderOptions, OnCorrupt};
 pub use read::{Content, read};

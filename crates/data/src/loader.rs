@@ -1,98 +1,49 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
-use serde::Serialize;
 
-use crate::augment::{Augmentation, Mix, MixOptions, augment, generator};
+use crate::ahead::Ahead;
+use crate::augment::{Mix, augment, generator};
 use crate::cache::PixelCache;
-use crate::decode::{Orientation, decode_held};
-use crate::read::read;
-use crate::resize::{Interpolation, resize_into};
-use crate::{DataError, Dataset, Origin, Sample};
-
-/// What to do with a file that is no image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnCorrupt {
-    /// Stop and name it.
-    #[default]
-    Error,
-    /// Leave it out, and remember it.
-    Skip,
-}
-
-/// How images become batches.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LoaderOptions {
-    /// `[height, width]`.
-    pub image_size: [usize; 2],
-    /// Images in a batch; the last may have fewer.
-    pub batch_size: usize,
-    /// How images are resized.
-    pub interpolation: Interpolation,
-    /// Cut to the aspect ratio instead of squeezing.
-    pub crop_to_aspect_ratio: bool,
-    /// Whether photos are turned as their EXIF data says.
-    pub orientation: Orientation,
-    /// Whether large JPEGs are decoded at a part of their size: [`decode_scaled`](crate::decode::decode_scaled).
-    pub scaled_decoding: bool,
-    /// What to do with a file that is no image.
-    pub on_corrupt: OnCorrupt,
-    /// A new order every epoch, from this seed; `None` keeps the dataset's.
-    pub shuffle: Option<u64>,
-    /// Random changes, in this order. [`Loader::augmented`] and [`Loader::views`] make them, [`Loader::batches`] does not.
-    pub augment: Vec<Augmentation>,
-    /// How the images of a batch are mixed; [`Loader::augmented`] alone does it.
-    pub mix: MixOptions,
-    /// Of what `augment` and `mix` draw.
-    pub seed: u64,
-    /// Decoded and resized images are kept up to this many bytes, so that later epochs need not decode them again; 0
-    /// keeps none. The first that come stay: in epochs that run over all images, dropping the oldest would drop each
-    /// one just before its turn.
-    pub cache_bytes: usize,
-}
+use crate::{DataError, Dataset, LoaderOptions, OnCorrupt, Origin, Sample};
 
 /// Some images, ready for a network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     /// `[batch, height, width, 3]`, 0 to 255.
     pub pixels: Vec<f32>,
-    /// One a image.
+    /// Class of each image.
     pub labels: Vec<u32>,
     /// Places of the images in the dataset.
     pub indices: Vec<usize>,
-    /// Which view of its image each is; 0 except in [`Loader::views`].
+    /// Which view of its image each place holds; 0 except in [`Loader::views`].
     pub views: Vec<u32>,
     /// What was mixed into the images; then `labels` are only a part of the targets.
     pub mix: Option<Mix>,
 }
 
-/// A file that was left out.
+/// An image that was left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
-    /// The file.
-    pub path: PathBuf,
+    /// The image.
+    pub origin: Origin,
     /// What was wrong with it.
     pub reason: String,
 }
 
-/// Makes batches of a dataset.
-#[derive(Debug)]
+/// Makes batches of a dataset. Clones share all that a loader has read and counted.
+#[derive(Debug, Clone)]
 pub struct Loader {
     shared: Arc<Shared>,
 }
 
-/// What the decoding thread needs too.
+/// What a loader shares with its decoding threads.
 #[derive(Debug)]
 struct Shared {
     dataset: Dataset,
@@ -102,14 +53,14 @@ struct Shared {
     skipped: Mutex<BTreeMap<usize, String>>,
 }
 
-/// What becomes of the images on their way.
+/// Whether and how images are changed at random.
 #[derive(Debug, Clone, Copy)]
-enum Way {
-    /// Nothing.
-    Plain,
-    /// They are changed as in this epoch, and mixed.
+enum Variation {
+    /// Not at all.
+    None,
+    /// Each is changed as in this epoch, and the batch is mixed.
     Epoch(u64),
-    /// Each comes as often, changed each time.
+    /// Each comes so many times, changed each time.
     Views(usize),
 }
 
@@ -120,15 +71,10 @@ struct Slot<'a> {
     pixels: &'a mut [f32],
 }
 
-/// Batches decoded ahead of use.
-const AHEAD: usize = 2;
-
 impl Loader {
     /// A loader; nothing is read yet.
     pub fn new(dataset: Dataset, options: LoaderOptions) -> Self {
-        let cache = PixelCache::new(options.cache_bytes, dataset.samples.len());
-        let shared = Shared { dataset, options, cache, nanoseconds: AtomicU64::new(0), skipped: Mutex::default() };
-        Self { shared: Arc::new(shared) }
+        Self { shared: Arc::new(Shared::new(dataset, options)) }
     }
 
     /// The dataset.
@@ -151,7 +97,7 @@ impl Loader {
         self.len() == 0
     }
 
-    /// Images in a batch.
+    /// Images per batch.
     pub fn batch_size(&self) -> usize {
         self.shared.options.batch_size
     }
@@ -174,39 +120,33 @@ impl Loader {
     /// Batches of these images, in this order, decoded by all cores ahead of use. Two batches wait at most, so memory
     /// does not grow with the dataset. Dropping the iterator ends the work.
     pub fn batches(&self, order: &[usize]) -> Batches {
-        self.start(order, Way::Plain)
+        self.start(order, Variation::None)
     }
 
     /// [`batches`](Self::batches) to train on in this epoch: changed by [`LoaderOptions::augment`], then mixed by
     /// [`LoaderOptions::mix`]. Without either they are the same as there.
     ///
-    /// Nothing in front of a cut may be cached that comes from here: it is another image each epoch.
+    /// These pixels differ in each epoch, so that nothing computed from them can be kept for the next one.
     pub fn augmented(&self, order: &[usize], epoch: u64) -> Batches {
-        self.start(order, Way::Epoch(epoch))
+        self.start(order, Variation::Epoch(epoch))
     }
 
-    /// `views` changed versions of each image, to be cached in place of endless ones: first all of the first image in
-    /// `order`, then all of the second. View `n` is what [`augmented`](Self::augmented) makes of the image in epoch `n`,
-    /// without mixing, which is an affair of the batch. An image is decoded once for all its views in a batch.
+    /// `views` randomly changed versions of each image, few enough to be kept: first all of the first image in `order`, then all of
+    /// the second. View `n` is what [`augmented`](Self::augmented) makes of the image in epoch `n`, without mixing, which happens
+    /// to batches. An image is decoded once for all its views in a batch.
     pub fn views(&self, order: &[usize], views: usize) -> Batches {
-        self.start(order, Way::Views(views))
+        self.start(order, Variation::Views(views))
     }
 
-    fn start(&self, order: &[usize], way: Way) -> Batches {
-        let (send, receive) = sync_channel(AHEAD);
-        let stop = Arc::new(AtomicBool::new(false));
-        let (shared, order, stopped) = (self.shared.clone(), order.to_vec(), stop.clone());
-        let thread = std::thread::spawn(move || {
-            let places = order.len() * way.views();
-            let size = shared.options.batch_size.max(1);
-            for (number, first) in (0..places).step_by(size).enumerate() {
-                let batch = || shared.batch(&order, first..(first + size).min(places), way, number);
-                if stopped.load(Ordering::Relaxed) || send.send(batch()).is_err() {
-                    break;
-                }
-            }
-        });
-        Batches { receive: Some(receive), thread: Some(thread), stop }
+    fn start(&self, order: &[usize], variation: Variation) -> Batches {
+        let (shared, order) = (self.shared.clone(), order.to_vec());
+        let places = order.len() * variation.views();
+        let size = shared.options.batch_size.max(1);
+        let batches = (0..places)
+            .step_by(size)
+            .enumerate()
+            .map(move |(number, first)| shared.batch(&order, first..(first + size).min(places), variation, number));
+        Batches { ahead: Ahead::new(batches) }
     }
 
     /// Time spent reading, decoding and resizing, added over all threads.
@@ -214,90 +154,87 @@ impl Loader {
         Duration::from_nanos(self.shared.nanoseconds.load(Ordering::Relaxed))
     }
 
-    /// Files that were left out so far, in the order of the dataset.
+    /// Images that were left out so far, in the order of the dataset.
     pub fn skipped(&self) -> Vec<Skipped> {
         let skipped = self.shared.skipped.lock().unwrap_or_else(PoisonError::into_inner);
-        let file = |(&index, reason): (&usize, &String)| match &self.shared.dataset.samples[index].origin {
-            Origin::File(path) => Some(Skipped { path: path.clone(), reason: reason.clone() }),
-            Origin::Drawn(_) => None,
+        let image = |(&index, reason): (&usize, &String)| Skipped {
+            origin: self.shared.dataset.samples[index].origin.clone(),
+            reason: reason.clone(),
         };
-        skipped.iter().filter_map(file).collect()
+        skipped.iter().map(image).collect()
     }
+}
+
+/// Images of a [stream](LoaderOptions::stream), each with its answer.
+#[derive(Debug)]
+pub struct Decoded {
+    /// `[readable images, height, width, 3]`, 0 to 255.
+    pub pixels: Vec<f32>,
+    /// For each image of the stream in turn, whether it was read: those that were stand in `pixels` one after the other.
+    pub images: Vec<Result<(), DataError>>,
 }
 
 impl LoaderOptions {
-    /// Images of this size (`[height, width]`) in batches of so many, as Keras reads them, in the dataset's order, unchanged.
-    pub fn new(image_size: [usize; 2], batch_size: usize) -> Self {
-        Self {
-            image_size,
-            batch_size,
-            interpolation: Interpolation::default(),
-            crop_to_aspect_ratio: false,
-            orientation: Orientation::default(),
-            scaled_decoding: false,
-            on_corrupt: OnCorrupt::default(),
-            shuffle: None,
-            augment: Vec::new(),
-            mix: MixOptions::default(),
-            seed: 0,
-            cache_bytes: 0,
-        }
-    }
-
-    /// One image as it would stand in a batch: `[height, width, 3]`, 0 to 255.
+    /// Images without labels, decoded by all cores ahead of use, [`LoaderOptions::batch_size`] at a time and in their order. An
+    /// image that cannot be read is an error in its own place. Images are taken from the iterator as they are wanted, by
+    /// another thread, and four batches of them are in memory at most, however many come. A batch is decoded once the iterator
+    /// has given all of its images. After [`DataError::Stopped`] there is nothing more.
     ///
-    /// # Errors
-    /// [`DataError::Corrupt`], also for a file that cannot be read.
-    pub fn load(&self, sample: &Sample) -> Result<Vec<f32>, DataError> {
-        let mut pixels = vec![0.0; self.values()];
-        self.load_into(sample, &mut pixels)?;
-        Ok(pixels)
-    }
-
-    /// [`load`](Self::load), straight to where the pixels are wanted. Whatever a file holds, it is an error and no panic.
-    fn load_into(&self, sample: &Sample, pixels: &mut [f32]) -> Result<(), DataError> {
-        let load = || {
-            let (image, _permit) = match &sample.origin {
-                Origin::File(path) => {
-                    let corrupt = |reason: String| DataError::Corrupt { path: path.clone(), reason };
-                    let bytes = read(path).map_err(corrupt)?;
-                    let enough = self.scaled_decoding.then_some(self.image_size);
-                    let (image, permit) = decode_held(&bytes, self.orientation, enough).map_err(corrupt)?;
-                    (image, Some(permit))
-                }
-                Origin::Drawn(drawing) => (drawing.draw(self.image_size), None),
-            };
-            resize_into(&image, self.image_size, self.interpolation, self.crop_to_aspect_ratio, pixels);
-            Ok(())
-        };
-        catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|_| match &sample.origin {
-            Origin::File(path) => {
-                Err(DataError::Corrupt { path: path.clone(), reason: "reading it failed".to_owned() })
-            }
-            Origin::Drawn(_) => Err(DataError::Stopped),
-        })
-    }
-
-    /// Numbers that make up an image.
-    fn values(&self) -> usize {
-        self.image_size.iter().product::<usize>() * 3
+    /// Nothing is changed at random or kept in memory: of these options only those count that decide how an image is read.
+    pub fn stream<I>(&self, images: I) -> Batches<Decoded>
+    where
+        I: IntoIterator<Item: Into<Origin>>,
+        I::IntoIter: Send + 'static,
+    {
+        let options = Self { on_corrupt: OnCorrupt::Skip, cache_bytes: 0, ..self.clone() };
+        let size = options.batch_size.max(1);
+        let mut images = images.into_iter().map(|image| Sample::new(image, 0));
+        let batches = std::iter::from_fn(move || {
+            let samples: Vec<Sample> = images.by_ref().take(size).collect();
+            (!samples.is_empty())
+                .then(|| Shared::new(Dataset { classes: Vec::new(), samples }, options.clone()).decoded())
+        });
+        Batches { ahead: Ahead::new(batches) }
     }
 }
 
-impl Way {
-    /// How often an image comes.
+impl Variation {
+    /// How often each image comes.
     fn views(self) -> usize {
         match self {
-            Self::Plain | Self::Epoch(_) => 1,
+            Self::None | Self::Epoch(_) => 1,
             Self::Views(views) => views,
         }
     }
 }
 
 impl Shared {
+    fn new(dataset: Dataset, options: LoaderOptions) -> Self {
+        let cache = PixelCache::new(options.cache_bytes, dataset.samples.len());
+        Self { dataset, options, cache, nanoseconds: AtomicU64::new(0), skipped: Mutex::default() }
+    }
+
+    /// All images as one batch, each with its answer.
+    fn decoded(self) -> Result<Decoded, DataError> {
+        let all: Vec<usize> = (0..self.dataset.samples.len()).collect();
+        let Batch { pixels, .. } = self.batch(&all, 0..all.len(), Variation::None, 0)?;
+        let mut skipped = self.skipped.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let answer = |(at, sample): (usize, Sample)| match skipped.remove(&at) {
+            Some(reason) => Err(DataError::Corrupt { origin: sample.origin, reason }),
+            None => Ok(()),
+        };
+        Ok(Decoded { pixels, images: self.dataset.samples.into_iter().enumerate().map(answer).collect() })
+    }
+
     /// The batch of these places, where an image of `order` has as many places as there are views of it.
-    fn batch(&self, order: &[usize], places: Range<usize>, way: Way, number: usize) -> Result<Batch, DataError> {
-        let (views, values) = (way.views(), self.options.values());
+    fn batch(
+        &self,
+        order: &[usize],
+        places: Range<usize>,
+        variation: Variation,
+        number: usize,
+    ) -> Result<Batch, DataError> {
+        let (views, values) = (variation.views(), self.options.values());
         let mut pixels = vec![0.0_f32; places.len() * values];
         let (mut slots, mut rest, mut at) = (Vec::new(), pixels.as_mut_slice(), places.start);
         while at < places.end {
@@ -307,7 +244,7 @@ impl Shared {
             slots.push(Slot { index: order[image], views: at - image * views..end - image * views, pixels });
             (rest, at) = (others, end);
         }
-        let one = |slot: Slot<'_>| (slot.index, slot.views.clone(), self.fill(slot, way));
+        let one = |slot: Slot<'_>| (slot.index, slot.views.clone(), self.fill(slot, variation));
         // One at a time: images differ in size, and threads that take half a batch each wait for each other.
         let filled: Vec<_> = slots.into_par_iter().with_max_len(1).map(one).collect();
         let mut batch = Batch { pixels, labels: Vec::new(), indices: Vec::new(), views: Vec::new(), mix: None };
@@ -334,7 +271,7 @@ impl Shared {
             }
         }
         batch.pixels.truncate(batch.labels.len() * values);
-        if let Way::Epoch(epoch) = way {
+        if let Variation::Epoch(epoch) = variation {
             let LoaderOptions { mix, seed, image_size, .. } = &self.options;
             batch.mix = mix.mix(&mut batch.pixels, &batch.labels, *image_size, (*seed, epoch, number as u64));
         }
@@ -342,20 +279,20 @@ impl Shared {
     }
 
     /// Loads an image, and makes its views.
-    fn fill(&self, slot: Slot<'_>, way: Way) -> Result<(), DataError> {
+    fn fill(&self, slot: Slot<'_>, variation: Variation) -> Result<(), DataError> {
         let values = self.options.values();
         let (first, others) = slot.pixels.split_at_mut(values);
         if !self.cache.read(slot.index, first) {
             let began = Instant::now();
-            let loaded = self.options.load_into(&self.dataset.samples[slot.index], first);
+            let loaded = self.options.load_into(&self.dataset.samples[slot.index].origin, first);
             self.nanoseconds.fetch_add(began.elapsed().as_nanos() as u64, Ordering::Relaxed);
             loaded?;
             self.cache.offer(slot.index, first);
         }
-        let epoch = match way {
-            Way::Plain => return Ok(()),
-            Way::Epoch(epoch) => epoch,
-            Way::Views(_) => slot.views.start as u64,
+        let epoch = match variation {
+            Variation::None => return Ok(()),
+            Variation::Epoch(epoch) => epoch,
+            Variation::Views(_) => slot.views.start as u64,
         };
         let LoaderOptions { augment: layers, seed, image_size, .. } = &self.options;
         let change = |pixels: &mut [f32], epoch: u64| {
@@ -372,39 +309,18 @@ impl Shared {
 
 /// Batches as they come. After an error there is nothing more.
 #[derive(Debug)]
-pub struct Batches {
-    receive: Option<Receiver<Result<Batch, DataError>>>,
-    thread: Option<JoinHandle<()>>,
-    stop: Arc<AtomicBool>,
+pub struct Batches<T = Batch> {
+    ahead: Ahead<Result<T, DataError>>,
 }
 
-impl Iterator for Batches {
-    type Item = Result<Batch, DataError>;
+impl<T> Iterator for Batches<T> {
+    type Item = Result<T, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let next = self.receive.as_ref()?.recv();
-        match next {
-            Ok(Ok(batch)) => Some(Ok(batch)),
-            Ok(Err(error)) => {
-                self.receive = None;
-                Some(Err(error))
-            }
-            // The thread is done, or dead.
-            Err(_) => {
-                self.receive = None;
-                self.thread.take()?.join().err().map(|_| Err(DataError::Stopped))
-            }
+        let next = self.ahead.next()?.and_then(|batch| batch);
+        if next.is_err() {
+            self.ahead.end();
         }
-    }
-}
-
-impl Drop for Batches {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        // A full queue lets go of its sender only when the receiver is gone.
-        self.receive = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        Some(next)
     }
 }

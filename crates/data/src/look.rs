@@ -2,17 +2,18 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
-use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
+use injerto_files::hex;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::decode::{Examined, examine};
+use crate::fingerprint::{Seen, Stamp};
 use crate::folder::Folder;
-use crate::{DataError, Dataset, OnCorrupt, Origin, Skipped, read};
+use crate::{DataError, Fingerprint, OnCorrupt, Origin, Skipped, read};
 
 /// What was seen of the files of a folder.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,25 +26,25 @@ pub struct Looked {
     pub turned: usize,
 }
 
-/// Where verdicts on files are kept, so that the next look at them costs nothing.
+/// The file in which verdicts on the files of a folder are kept, so that the next look at them costs nothing.
 ///
-/// A verdict belongs to a file's path below the root, its size, and its times to the nanosecond (and its number, on Unix):
-/// whoever writes to a file changes one of them. Files that were written within the last two seconds are looked at again,
-/// since a clock may not tell two writes apart.
+/// A verdict belongs to a file's path below the root and to the file's size and times, one of which changes when somebody writes
+/// to the file. Files that were written within the last two seconds are looked at again, since a clock may not tell two
+/// writes apart.
 #[derive(Debug)]
-pub struct Memory {
+pub struct Verdicts {
     path: PathBuf,
     root: PathBuf,
 }
 
-/// Raised when a file is judged otherwise than before.
-const VERSION: u32 = 1;
-const FRESH: Duration = Duration::from_secs(2);
+/// Raised when a file is judged otherwise than before, or more is said of it.
+const VERSION: u32 = 2;
 
-type Verdict = Result<Examined, String>;
+/// What was seen of an image: how the camera was held, and what the file's content is known by. Of any other file, what is wrong.
+type Verdict = Result<(Examined, Fingerprint), String>;
 type Key = [u8; 16];
 
-impl Memory {
+impl Verdicts {
     /// For the images of `root`, in a folder of the user's caches.
     pub fn new(cache: &Path, root: &Path) -> Self {
         let whole = root.canonicalize().unwrap_or_else(|_| root.to_owned());
@@ -51,43 +52,31 @@ impl Memory {
         Self { path: cache.join(name), root: root.to_owned() }
     }
 
-    /// What a verdict on a file is kept under; `None` for a file that is not there or was written to just now.
-    fn key(&self, file: &Path, now: SystemTime) -> Option<Key> {
-        let metadata = std::fs::metadata(file).ok()?;
-        let modified = metadata.modified().ok()?;
-        let (changed, number) = changed(&metadata);
-        let latest = modified.max(UNIX_EPOCH + changed);
-        if now.duration_since(latest).map_or(true, |age| age < FRESH) {
-            return None;
-        }
+    /// What a verdict on a file in this state is kept under.
+    fn key(&self, file: &Path, stamp: &Stamp) -> Key {
         let mut hash = Sha256::new();
         hash.update(VERSION.to_le_bytes());
         hash.update(file.strip_prefix(&self.root).unwrap_or(file).as_os_str().as_encoded_bytes());
         hash.update([0]);
-        hash.update(metadata.len().to_le_bytes());
-        hash.update(modified.duration_since(UNIX_EPOCH).ok()?.as_nanos().to_le_bytes());
-        hash.update(changed.as_nanos().to_le_bytes());
-        hash.update(number.to_le_bytes());
-        hash.finalize()[..16].try_into().ok()
+        stamp.update(&mut hash);
+        hash.finalize()[..16].try_into().expect("SHA-256 has 32 bytes")
     }
 
-    /// Verdicts that are kept; none of a file that is not as it was written.
+    /// The verdicts that are kept; none where the file is damaged.
     fn read(&self) -> HashMap<Key, Verdict> {
         let Ok(text) = std::fs::read_to_string(&self.path) else { return HashMap::new() };
         let Some((sum, lines)) = text.split_once('\n') else { return HashMap::new() };
-        if sum != hex(&Sha256::digest(lines.as_bytes())) {
+        if sum != hex(Sha256::digest(lines.as_bytes())) {
             return HashMap::new();
         }
         let verdict = |line: &str| {
             let (key, said) = line.split_once(' ')?;
-            let key = (0..16)
-                .map(|at| u8::from_str_radix(key.get(at * 2..at * 2 + 2)?, 16).ok())
-                .collect::<Option<Vec<_>>>()?;
-            let verdict = match said.split_once(' ') {
-                Some(("no", reason)) => Err(reason.to_owned()),
-                _ => Ok(Examined { turned: said == "turned" }),
+            let (word, rest) = said.split_once(' ')?;
+            let verdict = match word {
+                "no" => Err(rest.to_owned()),
+                word => Ok((Examined { turned: word == "turned" }, unhex(rest)?)),
             };
-            Some((key.try_into().ok()?, verdict))
+            Some((unhex(key)?, verdict))
         };
         lines.lines().filter_map(verdict).collect()
     }
@@ -97,13 +86,13 @@ impl Memory {
         let mut lines = String::new();
         for (key, verdict) in verdicts {
             let said = match verdict {
-                Ok(Examined { turned: true }) => "turned".to_owned(),
-                Ok(Examined { turned: false }) => "yes".to_owned(),
+                Ok((Examined { turned: true }, content)) => format!("turned {}", hex(content)),
+                Ok((Examined { turned: false }, content)) => format!("yes {}", hex(content)),
                 Err(reason) => format!("no {}", reason.replace(['\n', '\r'], " ")),
             };
             writeln!(lines, "{} {said}", hex(key)).expect("a string takes everything");
         }
-        let text = format!("{}\n{lines}", hex(&Sha256::digest(lines.as_bytes())));
+        let text = format!("{}\n{lines}", hex(Sha256::digest(lines.as_bytes())));
         let folder = self.path.parent().unwrap_or(Path::new("."));
         let _ = std::fs::create_dir_all(folder).and_then(|()| injerto_files::write(&self.path, text.as_bytes()));
     }
@@ -111,7 +100,7 @@ impl Memory {
 
 /// A file of verdicts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
+pub struct VerdictFile {
     /// The file.
     pub path: PathBuf,
     /// Its size.
@@ -124,73 +113,82 @@ pub struct Kept {
 ///
 /// # Errors
 /// A folder that cannot be listed.
-pub fn kept(cache: &Path) -> std::io::Result<Vec<Kept>> {
+pub fn verdict_files(cache: &Path) -> std::io::Result<Vec<VerdictFile>> {
     let entries = match std::fs::read_dir(cache) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
     };
-    let mut kept = Vec::new();
+    let mut files = Vec::new();
     for entry in entries {
         let entry = entry?;
         let metadata = entry.metadata()?;
         if metadata.is_file() {
-            kept.push(Kept { path: entry.path(), bytes: metadata.len(), modified: metadata.modified()? });
+            files.push(VerdictFile { path: entry.path(), bytes: metadata.len(), modified: metadata.modified()? });
         }
     }
-    kept.sort_by(|a, b| b.modified.cmp(&a.modified).then_with(|| a.path.cmp(&b.path)));
-    Ok(kept)
+    files.sort_by(|a, b| b.modified.cmp(&a.modified).then_with(|| a.path.cmp(&b.path)));
+    Ok(files)
 }
 
-#[cfg(unix)]
-fn changed(metadata: &Metadata) -> (Duration, u64) {
-    use std::os::unix::fs::MetadataExt as _;
-    let seconds = u64::try_from(metadata.ctime()).unwrap_or(0);
-    (Duration::new(seconds, u32::try_from(metadata.ctime_nsec()).unwrap_or(0)), metadata.ino())
-}
-
-#[cfg(not(unix))]
-fn changed(_: &Metadata) -> (Duration, u64) {
-    (Duration::ZERO, 0)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// The bytes that [`hex`] wrote; `None` for any other text.
+fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let byte = |at: usize| u8::from_str_radix(text.get(at * 2..at * 2 + 2)?, 16).ok();
+    (text.len() == N * 2).then_some(())?;
+    (0..N).map(byte).collect::<Option<Vec<u8>>>()?.try_into().ok()
 }
 
 /// Looks at every file, by all cores: whether it can be decoded, and how the camera was held. Of ordinary JPEGs no pixels
-/// are made, so that this takes a third of the time of decoding them; with a `memory`, files that were seen before cost
+/// are made, so that this takes a third of the time of decoding them; with `verdicts`, files that were seen before cost
 /// nothing. `progress` is told how many files are done.
-pub fn look(files: &[&PathBuf], memory: Option<&Memory>, progress: &(dyn Fn(usize) + Sync)) -> Looked {
-    let kept = memory.map(Memory::read).unwrap_or_default();
+pub fn look(files: &[&PathBuf], verdicts: Option<&Verdicts>, progress: &(dyn Fn(usize) + Sync)) -> Looked {
+    summary(files, &judged(files, verdicts, progress))
+}
+
+/// What was seen of a file, and the file's state before that where it will tell a later write.
+struct Judged {
+    stamp: Option<Stamp>,
+    verdict: Verdict,
+    is_new: bool,
+}
+
+fn judged(files: &[&PathBuf], verdicts: Option<&Verdicts>, progress: &(dyn Fn(usize) + Sync)) -> Vec<Judged> {
+    let kept = verdicts.map(Verdicts::read).unwrap_or_default();
     let (now, done) = (SystemTime::now(), AtomicUsize::new(0));
-    let verdicts: Vec<(Option<Key>, Verdict, bool)> = files
-        .par_iter()
-        .with_max_len(1)
-        .map(|file| {
-            let key = memory.and_then(|memory| memory.key(file, now));
-            let known = key.and_then(|key| kept.get(&key)).cloned();
-            let is_new = known.is_none();
-            let verdict = known.unwrap_or_else(|| read(file).and_then(|bytes| examine(&bytes)));
-            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
-            (key, verdict, is_new)
-        })
-        .collect();
-    if let Some(memory) = memory.filter(|_| verdicts.iter().any(|(key, _, is_new)| key.is_some() && *is_new)) {
-        let lines: Vec<_> = verdicts.iter().filter_map(|(key, verdict, _)| Some(((*key)?, verdict))).collect();
-        memory.write(&lines);
+    let judge = |file: &&PathBuf| {
+        let stamp = Stamp::settled(file, now);
+        let known = verdicts.zip(stamp).and_then(|(verdicts, stamp)| kept.get(&verdicts.key(file, &stamp)));
+        let is_new = known.is_none();
+        let verdict = known.cloned().unwrap_or_else(|| {
+            let bytes = read(file)?;
+            Ok((examine(&bytes)?, Sha256::digest(&*bytes).into()))
+        });
+        progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+        Judged { stamp, verdict, is_new }
+    };
+    let judged: Vec<Judged> = files.par_iter().with_max_len(1).map(judge).collect();
+    if let Some(verdicts) = verdicts.filter(|_| judged.iter().any(|judged| judged.is_new && judged.stamp.is_some())) {
+        let mut lines = Vec::new();
+        for (file, Judged { stamp, verdict, .. }) in files.iter().zip(&judged) {
+            lines.extend(stamp.as_ref().map(|stamp| (verdicts.key(file, stamp), verdict)));
+        }
+        verdicts.write(&lines);
     }
+    judged
+}
+
+fn summary(files: &[&PathBuf], judged: &[Judged]) -> Looked {
     let mut looked = Looked { files: files.len(), ..Looked::default() };
-    for (&file, (_, verdict, _)) in files.iter().zip(verdicts) {
+    for (&file, Judged { verdict, .. }) in files.iter().zip(judged) {
         match verdict {
-            Ok(Examined { turned }) => looked.turned += usize::from(turned),
-            Err(reason) => looked.unreadable.push(Skipped { path: file.clone(), reason }),
+            Ok((Examined { turned }, _)) => looked.turned += usize::from(*turned),
+            Err(reason) => looked.unreadable.push(Skipped { origin: file.clone().into(), reason: reason.clone() }),
         }
     }
     looked
 }
 
 impl Looked {
-    /// Itself, if it is so that work can go on.
+    /// Itself, unless a file is unreadable and that is an error.
     ///
     /// # Errors
     /// [`DataError::CorruptFiles`] with [`OnCorrupt::Error`], all of them together.
@@ -203,7 +201,8 @@ impl Looked {
 }
 
 impl Folder {
-    /// Takes a [`look`] at every file. Then [`OnCorrupt::Skip`] takes out of the datasets what cannot be read.
+    /// Takes a [`look`] at every file. Then [`OnCorrupt::Skip`] takes out of the datasets what cannot be read. The samples
+    /// remember what their files' content is known by ([`Sample::fingerprint`](crate::Sample::fingerprint)).
     ///
     /// # Errors
     /// [`DataError::CorruptFiles`] with [`OnCorrupt::Error`], all of them together; [`DataError::NoneReadable`] for classes, or a half,
@@ -211,12 +210,22 @@ impl Folder {
     pub fn look(
         &mut self,
         on_corrupt: OnCorrupt,
-        memory: Option<&Memory>,
+        verdicts: Option<&Verdicts>,
         progress: &(dyn Fn(usize) + Sync),
     ) -> Result<Looked, DataError> {
-        let datasets = [Some(&self.train), self.validation.as_ref()];
-        let files: Vec<&PathBuf> = datasets.into_iter().flatten().flat_map(files).collect();
-        let looked = look(&files, memory, progress).accepted(on_corrupt)?;
+        let samples =
+            self.train.samples.iter_mut().chain(self.validation.iter_mut().flat_map(|held| &mut held.samples));
+        let (files, seen): (Vec<_>, Vec<_>) = samples
+            .filter_map(|sample| match &sample.origin {
+                Origin::File(path) => Some((path, &mut sample.seen)),
+                _ => None,
+            })
+            .unzip();
+        let judged = judged(&files, verdicts, progress);
+        let looked = summary(&files, &judged).accepted(on_corrupt)?;
+        for (seen, Judged { stamp, verdict, .. }) in seen.into_iter().zip(judged) {
+            *seen = stamp.zip(verdict.ok()).map(|(stamp, (_, content))| Seen { stamp, content });
+        }
         if !looked.unreadable.is_empty() {
             self.leave_out(&looked.unreadable)?;
         }
@@ -224,13 +233,11 @@ impl Folder {
     }
 
     fn leave_out(&mut self, unreadable: &[Skipped]) -> Result<(), DataError> {
-        let bad: HashSet<&Path> = unreadable.iter().map(|skipped| skipped.path.as_path()).collect();
+        let bad: HashSet<&Path> = unreadable.iter().filter_map(|skipped| skipped.origin.path()).collect();
         let mut left = vec![0; self.train.classes.len()];
         let mut gone = Vec::new();
         for dataset in [Some(&mut self.train), self.validation.as_mut()].into_iter().flatten() {
-            dataset
-                .samples
-                .retain(|sample| !matches!(&sample.origin, Origin::File(path) if bad.contains(path.as_path())));
+            dataset.samples.retain(|sample| sample.origin.path().is_none_or(|path| !bad.contains(path)));
             left.iter_mut().zip(dataset.counts()).for_each(|(left, count)| *left += count);
             if dataset.samples.is_empty() {
                 gone.clone_from(&dataset.classes);
@@ -245,11 +252,4 @@ impl Folder {
             false => Err(DataError::NoneReadable { classes: gone, files: unreadable.to_vec() }),
         }
     }
-}
-
-fn files(dataset: &Dataset) -> impl Iterator<Item = &PathBuf> {
-    dataset.samples.iter().filter_map(|sample| match &sample.origin {
-        Origin::File(path) => Some(path),
-        Origin::Drawn(_) => None,
-    })
 }

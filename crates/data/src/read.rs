@@ -1,4 +1,4 @@
-//! Files, as far as they may be images.
+//! Reading files that should be images.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -7,12 +7,12 @@ use std::path::Path;
 
 use crate::budget::{Budget, Permit};
 
-/// Bytes that may be read at one time, by all threads together. A larger file is none that anybody photographed.
+/// Upper limit of the bytes that all threads together hold of files. A larger file is not a photo.
 const MEMORY: u64 = 1 << 29;
 
 static FILES: Budget = Budget::new(MEMORY);
 
-/// A file's content, with its part of the memory that all threads together may fill with files.
+/// A file's content, and the permit for its share of the memory that all threads may fill with files.
 #[derive(Debug)]
 pub struct Content {
     bytes: Vec<u8>,
@@ -30,7 +30,7 @@ impl Deref for Content {
 /// Reads a file that should be an image.
 ///
 /// # Errors
-/// In words, without the file's name: what the system says, a folder, a file of more bytes than an image has.
+/// A text without the file's name: what the system says, or that the path is a folder or the file is too large.
 pub fn read(path: &Path) -> Result<Content, String> {
     let in_words = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
@@ -44,7 +44,7 @@ pub fn read(path: &Path) -> Result<Content, String> {
     }
     let too_large = || format!("it is too large: a file may have {} MiB", MEMORY >> 20);
     let permit = FILES.take(metadata.len()).ok_or_else(too_large)?;
-    // A pipe has no length, and a file may grow.
+    // A pipe has no length, and a file may grow while it is read.
     let mut bytes = Vec::with_capacity(metadata.len() as usize);
     file.by_ref().take(MEMORY + 1).read_to_end(&mut bytes).map_err(in_words)?;
     if bytes.len() as u64 > MEMORY {

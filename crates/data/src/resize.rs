@@ -3,26 +3,14 @@
 //! Every method is separable: an output row or column is a weighted sum of a few input ones. The methods differ only in
 //! which ones and how much, so one pair of loops does them all.
 
+pub use injerto_graph::Interpolation;
+
 use crate::decode::Rgb;
 
-/// How values between pixels are found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Interpolation {
-    /// Between the two nearest.
-    #[default]
-    Bilinear,
-    /// The nearest.
-    Nearest,
-    /// Keys's cubic with a = -0.5 over the four nearest.
-    Bicubic,
-    /// The mean of what an output pixel covers.
-    Area,
-}
-
-/// Resizes to `[height, width]`: `[height, width, 3]`, 0 to 255 (bicubic may go a little beyond).
+/// Resizes an image to `[height, width]` and returns `[height, width, 3]`, 0 to 255 (bicubic values may lie a little outside).
 ///
-/// With `crop_to_aspect_ratio` the largest central part of the image with the target's aspect ratio is used, as by
-/// Keras's `smart_resize`; otherwise the image is squeezed.
+/// With `crop_to_aspect_ratio`, the largest central part of the image that has the target's aspect ratio is resized, as in
+/// Keras's `smart_resize`. Otherwise the whole image is, and its aspect ratio changes.
 pub fn resize(image: &Rgb, size: [usize; 2], how: Interpolation, crop_to_aspect_ratio: bool) -> Vec<f32> {
     let mut output = vec![0.0_f32; size[0] * size[1] * 3];
     resize_into(image, size, how, crop_to_aspect_ratio, &mut output);
@@ -58,7 +46,7 @@ pub fn resize_into(
     }
 }
 
-/// Resizes floats, bilinearly: what follows a crop in a chain of augmentations.
+/// Resizes pixels that are floats already, bilinearly, as a crop among augmentations needs it.
 pub(crate) fn resize_floats(pixels: &[f32], [rows, columns]: [usize; 2], [height, width]: [usize; 2]) -> Vec<f32> {
     let vertical = Taps::new(rows, height, Interpolation::Bilinear);
     let horizontal = Taps::new(columns, width, Interpolation::Bilinear);

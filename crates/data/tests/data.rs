@@ -159,7 +159,8 @@ fn a_bad_file_stops_the_work_or_is_skipped_and_listed() {
         assert_eq!(batches[0].pixels.len(), 2 * 8 * 8 * 3);
     }
     let skipped = lenient.skipped();
-    let names: Vec<_> = skipped.iter().map(|s| s.path.file_name().expect("a name").to_owned()).collect();
+    let names: Vec<_> =
+        skipped.iter().map(|s| s.origin.path().expect("a file").file_name().expect("a name").to_owned()).collect();
     assert_eq!(names, ["2.png", "1.png"], "each is listed once");
 }
 
@@ -200,7 +201,7 @@ fn drawings_depend_on_nothing_but_themselves() {
         let draw = |dataset: &injerto_data::Dataset| -> Vec<Rgb> {
             let one = |sample: &injerto_data::Sample| match &sample.origin {
                 Origin::Drawn(drawing) => drawing.draw([32, 48]),
-                Origin::File(_) => panic!("drawn"),
+                _ => panic!("drawn"),
             };
             dataset.samples.iter().map(one).collect()
         };
@@ -228,7 +229,7 @@ fn an_exported_dataset_reads_back_as_the_same_images() {
     assert_eq!((&read.classes, read.counts()), (&drawn.classes, drawn.counts()));
     let how = options([24, 24]);
     for (a, b) in drawn.samples.iter().zip(&read.samples) {
-        assert_eq!(how.load(a).expect("drawn"), how.load(b).expect("read"));
+        assert_eq!(how.load(&a.origin).expect("drawn"), how.load(&b.origin).expect("read"));
     }
 }
 
@@ -405,8 +406,7 @@ fn what_is_no_image_is_told_in_words() {
     let folder = tempfile::tempdir().expect("a folder");
     let options = options([8, 8]);
     let check = |path: &Path, expected: &str| {
-        let sample = injerto_data::Sample { origin: Origin::File(path.to_owned()), label: 0 };
-        let error = options.load(&sample).expect_err("refused").to_string();
+        let error = options.load(&path.into()).expect_err("refused").to_string();
         assert!(error.ends_with(expected), "{error:?} does not end with {expected:?}");
     };
     check(folder.path(), "not a readable image: it is a folder");

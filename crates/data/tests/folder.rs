@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use injerto_data::folder::{Folder, Layout, Options, Reason, open};
-use injerto_data::look::Memory;
+use injerto_data::folder::{Folder, Layout, Options, Reason, open, scan};
+use injerto_data::look::Verdicts;
 use injerto_data::{DataError, Dataset, OnCorrupt, Origin};
 
 /// A root with these files, all empty; a name that ends with `/` is a folder.
@@ -375,14 +375,33 @@ fn a_class_of_which_nothing_can_be_read_is_an_error() {
     assert!(said.starts_with("no readable images in b:"), "{said}");
 }
 
+/// A look at these photos says what their contents are known by, so that nobody has to read them again for it: neither after
+/// the look that reads them nor after one that remembers.
+fn contents_are_handed_on(root: &Path, verdicts: &Verdicts) {
+    for verdicts in [None, Some(verdicts)] {
+        let mut folder = open(root, Options::default()).expect("opens");
+        let unread = folder.train.clone();
+        folder.look(OnCorrupt::Skip, verdicts, &nothing).expect("looked");
+        assert!(folder.train.samples.iter().all(|sample| !unread.samples.contains(sample)), "each knows its content");
+        assert_eq!(folder.train.fingerprints(), scan_good(root).fingerprints());
+    }
+}
+
+/// The photos that can be read, which nobody has looked at.
+fn scan_good(root: &Path) -> injerto_data::Dataset {
+    let mut photos = scan(root).expect("opens");
+    photos.samples.retain(|sample| !["a/2.jpg", "b/1.jpg"].iter().any(|bad| sample.origin.name().ends_with(bad)));
+    photos
+}
+
 #[test]
 fn what_was_seen_is_remembered_until_a_file_changes() {
     let (root, cache) = (photos(), tempfile::tempdir().expect("a folder"));
-    let memory = Memory::new(cache.path(), root.path());
+    let verdicts = Verdicts::new(cache.path(), root.path());
     let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
     let look = || {
         let mut folder = open(root.path(), Options::default()).expect("opens");
-        folder.look(OnCorrupt::Skip, Some(&memory), &nothing).expect("looked").unreadable.len()
+        folder.look(OnCorrupt::Skip, Some(&verdicts), &nothing).expect("looked").unreadable.len()
     };
     // What was written a moment ago is not remembered.
     assert_eq!(look(), 2);
@@ -393,6 +412,7 @@ fn what_was_seen_is_remembered_until_a_file_changes() {
     std::thread::sleep(std::time::Duration::from_millis(2_100));
     assert_eq!((look(), look()), (2, 2));
     assert_eq!(fs::read_dir(cache.path()).expect("read").count(), 1);
+    contents_are_handed_on(root.path(), &verdicts);
     // The same size and the same time of writing: the time of the change still tells.
     let (length, damaged) = (fs::metadata(entry("a/1.jpg")).expect("there").len(), entry("a/1.jpg"));
     fs::write(&damaged, vec![0; length as usize]).expect("written");

@@ -2,7 +2,7 @@
 
 use injerto_data::decode::{Orientation, Rgb, decode, decode_scaled, examine};
 use injerto_data::generated::Task;
-use injerto_data::{LoaderOptions, Origin, Sample};
+use injerto_data::{LoaderOptions, Origin};
 use serde_json::Value;
 
 fn bytes(value: &Value) -> Vec<u8> {
@@ -131,7 +131,7 @@ fn every_kind_of_jpeg_that_ends_early_is_refused_wherever_it_ends() {
             let cut = &whole[..length];
             assert!(refusals(cut).iter().all(Option::is_some), "{name}: {length} of {} bytes", whole.len());
         }
-        // Pillow takes a file without its end marker too.
+        // All pixels are there without the end marker.
         for length in end..=whole.len() {
             assert_eq!(refusals(&whole[..length]), [None, None, None], "{name}: {length} of {} bytes", whole.len());
         }
@@ -228,12 +228,12 @@ fn a_loader_scales_when_asked_to_and_says_so_in_its_key() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("photo.jpg");
     std::fs::write(&path, photo([480, 640])).expect("written");
-    let sample = Sample { origin: Origin::File(path), label: 0 };
+    let file = Origin::File(path);
     let usual = LoaderOptions::new([60, 80], 1);
     let scaled = LoaderOptions { scaled_decoding: true, ..usual.clone() };
     assert_ne!(usual.pixels_key(), scaled.pixels_key());
     let image = decode_scaled(&photo([480, 640]), Orientation::Ignore, [60, 80]).expect("decodes");
     let pixels: Vec<f32> = image.pixels.iter().map(|&value| f32::from(value)).collect();
-    assert_eq!(scaled.load(&sample).expect("loads"), pixels);
-    assert_ne!(usual.load(&sample).expect("loads"), pixels);
+    assert_eq!(scaled.load(&file).expect("loads"), pixels);
+    assert_ne!(usual.load(&file).expect("loads"), pixels);
 }

@@ -1,10 +1,12 @@
-//! What a loader makes of an order: augmented epochs, views, mixed batches, cached pixels.
+//! What a loader makes of an order: augmented epochs, views, mixed batches, cached pixels. What a stream makes of images.
 
 use std::fs;
 
 use injerto_data::augment::{Augmentation, Factor, Fill, FlipMode, MixOptions, augment, generator};
+use injerto_data::decode::{Orientation, Rgb, decode};
 use injerto_data::generated::{Task, export};
-use injerto_data::{Batch, Batches, DataError, Loader, LoaderOptions, OnCorrupt, Origin, folder};
+use injerto_data::resize::center_crop;
+use injerto_data::{Batch, Batches, DataError, Loader, LoaderOptions, OnCorrupt, Origin, Sample, folder};
 
 const SIZE: [usize; 2] = [12, 10];
 const VALUES: usize = 12 * 10 * 3;
@@ -134,4 +136,86 @@ fn cached_pixels_are_the_same_and_bounded() {
     assert_eq!(all(loader.augmented(&order[..3], 1)), expected[..3]);
     let gone = loader.batches(&order).find_map(Result::err).expect("an error");
     assert!(matches!(gone, DataError::Corrupt { .. }), "{gone}");
+}
+
+/// One image as a file, as the bytes of that file, and as its pixels.
+fn in_every_form(folder: &std::path::Path) -> [Origin; 3] {
+    export(&Task::Flowers.dataset(1, 5, 0), folder, [20, 30]).expect("written");
+    let path = folder.join("daisy/00000.png");
+    let bytes = fs::read(&path).expect("read");
+    let pixels = decode(&bytes, Orientation::Ignore).expect("decodes");
+    [path.into(), bytes.into(), pixels.into()]
+}
+
+#[test]
+fn a_file_its_bytes_and_its_pixels_are_one_image() {
+    let root = tempfile::tempdir().expect("a folder");
+    let forms = in_every_form(root.path());
+    let samples = forms.clone().map(|origin| Sample::new(origin, 0)).to_vec();
+    let dataset = injerto_data::Dataset { classes: vec!["daisy".to_owned()], samples };
+    for options in [
+        options(3),
+        LoaderOptions { crop_to_aspect_ratio: true, ..options(3) },
+        LoaderOptions { center_crop: Some(0.8), ..options(3) },
+    ] {
+        let expected = options.load(&forms[0]).expect("loads").repeat(3);
+        let loader = Loader::new(dataset.clone(), options.clone());
+        assert_eq!(all(loader.batches(&[0, 1, 2]))[0].pixels, expected);
+        let streamed: Vec<_> = options.stream(forms.clone()).map(|decoded| decoded.expect("decoded").pixels).collect();
+        assert_eq!(streamed, [expected]);
+    }
+}
+
+#[test]
+fn the_middle_of_an_image_is_cut_out_before_it_is_resized() {
+    let root = tempfile::tempdir().expect("a folder");
+    let [_, _, pixels] = in_every_form(root.path());
+    let Origin::Pixels(image) = &pixels else { panic!("pixels") };
+    let middle = LoaderOptions { center_crop: Some(0.5), ..options(1) };
+    assert_eq!(middle.load(&pixels).expect("loads"), options(1).load(&center_crop(image, 0.5).into()).expect("loads"));
+    assert_ne!(middle.pixels_key(), options(1).pixels_key(), "features of the middle are not those of the whole");
+}
+
+#[test]
+fn each_image_of_a_stream_has_its_own_answer_in_its_own_place() {
+    let root = tempfile::tempdir().expect("a folder");
+    let [file, bytes, pixels] = in_every_form(root.path());
+    let expected = options(1).load(&file).expect("loads");
+    let text: Origin = b"no image".to_vec().into();
+    let wrong: Origin = Rgb { height: 2, width: 2, pixels: vec![1, 2, 3] }.into();
+    let absent: Origin = root.path().join("none.jpg").into();
+    let images = [text, file.clone(), wrong, bytes, pixels, absent, file];
+    let (mut answers, mut read) = (Vec::new(), Vec::new());
+    for decoded in options(2).stream(images) {
+        let decoded = decoded.expect("a batch goes on whatever its images are");
+        read.extend(decoded.pixels);
+        answers.extend(decoded.images.into_iter().map(|answer| answer.map_err(|error| error.to_string())));
+    }
+    assert_eq!(read, expected.repeat(4));
+    assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true, false, true, true, false, true]);
+    let errors: Vec<String> = answers.into_iter().filter_map(Result::err).collect();
+    for (error, parts) in errors.iter().zip([
+        ["an image of 8 bytes in memory: not a readable image", "none of JPEG, PNG"],
+        ["an image of 2 x 2 pixels in memory", "3 values are not those of 2 x 2 pixels"],
+        ["none.jpg", "there is no such file"],
+    ]) {
+        parts.iter().for_each(|part| assert!(error.contains(part), "{error:?} does not say {part:?}"));
+    }
+}
+
+#[test]
+fn a_stream_takes_images_as_they_are_wanted() {
+    let taken = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = taken.clone();
+    let endless = std::iter::repeat_with(move || {
+        count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        Rgb { height: 1, width: 1, pixels: vec![1, 2, 3] }
+    });
+    let mut stream = options(5).stream(endless);
+    for _ in 0..3 {
+        assert_eq!(stream.next().expect("more").expect("decoded").images.len(), 5);
+    }
+    drop(stream);
+    // Three that were used, two that wait, and one under way.
+    assert!(taken.load(std::sync::atomic::Ordering::SeqCst) <= 6 * 5, "{taken:?} images were taken");
 }

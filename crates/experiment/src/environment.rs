@@ -20,13 +20,3 @@ fn cpu() -> Option<String> {
     let line = text.lines().find(|line| line.starts_with("model name"))?;
     Some(line.split_once(':')?.1.trim().to_owned())
 }
-
-/// The most memory that this process has held, in bytes; 0 where the system does not say.
-pub(crate) fn peak_memory() -> u64 {
-    let kilobytes = || -> Option<u64> {
-        let text = std::fs::read_to_string("/proc/self/status").ok()?;
-        let line = text.lines().find(|line| line.starts_with("VmHWM:"))?;
-        line.split_whitespace().nth(1)?.parse().ok()
-    };
-    kilobytes().unwrap_or(0) * 1024
-}

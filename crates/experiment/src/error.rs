@@ -1,7 +1,6 @@
 use std::path::PathBuf;
 
-use injerto_data::folder::listed;
-use injerto_files::{printable, shown};
+use injerto_files::{listed, printable, shown};
 
 use crate::resume::ChangedKey;
 use crate::split::DataChange;
@@ -24,7 +23,7 @@ fn changed_in_words(changed: &[ChangedKey]) -> String {
 pub enum ExperimentError {
     /// The TOML.
     #[error(transparent)]
-    Config(#[from] crate::config::ConfigError),
+    Config(#[from] injerto_config::ConfigError),
     /// The images.
     #[error(transparent)]
     Data(#[from] injerto_data::DataError),
@@ -49,7 +48,7 @@ pub enum ExperimentError {
     Graph(#[from] injerto_graph::GraphError),
     /// The head and the loss do not belong together.
     #[error(transparent)]
-    Mismatch(#[from] injerto_losses::Mismatch),
+    Mismatch(#[from] injerto_recipe::Mismatch),
     /// A weight for a class that there is none of.
     #[error(
         "loss.class_weights: there is no class '{}'; the classes are {}",

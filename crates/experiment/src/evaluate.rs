@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -6,18 +7,17 @@ use injerto_backbones::network::Network;
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::resolve::Ask;
 use injerto_backbones::weights::Cache;
-use injerto_data::decode::{Orientation, decode};
 use injerto_data::folder::EXTENSIONS;
 use injerto_data::look::{Looked, look};
-use injerto_data::{DataError, OnCorrupt, Skipped, resize};
-use injerto_graph::{Activation, Graph, Operator, Preprocessing, WeightSet};
-use injerto_trainer::Runner;
+use injerto_data::{DataError, LoaderOptions, OnCorrupt, Origin, Skipped};
+use injerto_graph::{Activation, Graph, Operator, WeightSet};
+use injerto_trainer::{Event, Runner, Watch};
 use serde_json::{Map, Value, json};
 
-use crate::prepare::interpolation;
-use crate::{ExperimentError, config, device};
+use crate::predict::{Answering, Predictions, batch_size};
+use crate::{ExperimentError, device};
 
-/// Number and name of ImageNet's classes, one a line.
+/// Number and name of ImageNet's classes, one per line.
 const CLASSES: &str = include_str!("imagenet_classes.txt");
 
 /// ImageNet's 1000 classes in the order of a network's outputs: their numbers in WordNet, such as `n01440764`, and names.
@@ -25,14 +25,14 @@ pub fn imagenet_classes() -> Vec<(&'static str, &'static str)> {
     CLASSES.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(' ')).collect()
 }
 
-/// A backbone with its own classifier, which tells ImageNet's classes apart.
+/// A backbone with its own classifier, which tells ImageNet's classes apart. It is owned and can be used from several threads at
+/// once.
 #[derive(Debug)]
 pub struct Classifier {
-    runner: Runner,
-    preprocessing: Preprocessing,
+    network: Answering,
     /// Where its weights are from, in words.
     pub origin: String,
-    /// What is probably not meant.
+    /// Warnings about parts of the request that are probably mistakes.
     pub warnings: Vec<String>,
 }
 
@@ -47,7 +47,7 @@ impl Classifier {
         parameters: &Map<String, Value>,
         weights: &str,
         cache: &Cache,
-        on: config::Device,
+        on: injerto_config::Device,
     ) -> Result<Self, ExperimentError> {
         let found = catalog.find(backbone)?;
         let mut given = parameters.clone();
@@ -81,52 +81,38 @@ impl Classifier {
         let graph = Arc::new(with_softmax(description.graph)?);
         let network = Network::new(graph, &values, &device(on)?).map_err(injerto_trainer::TrainError::from)?;
         let preprocessing = description.preprocessing;
-        Ok(Self {
-            runner: Runner::new(network, preprocessing.clone(), on.has_kernels())?,
-            preprocessing,
-            origin,
-            warnings,
-        })
+        let runner = Runner::new(network, preprocessing.clone(), on.has_kernels())?;
+        let options = LoaderOptions {
+            interpolation: preprocessing.interpolation,
+            center_crop: preprocessing.crop,
+            ..LoaderOptions::new(runner.image_size(), batch_size(runner.image_size()))
+        };
+        let classes = imagenet_classes().into_iter().map(|(_, name)| name.to_owned()).collect();
+        Ok(Self { network: Answering { runner, options, classes, loss: None }, origin, warnings })
     }
 
     /// Share of the shorter side of a photo that it looks at, cut out of the middle; `None` for the whole photo, squeezed.
     pub fn crop(&self) -> Option<f64> {
-        self.preprocessing.crop
+        self.network.options.center_crop
     }
 
     /// Sets what [`Classifier::crop`] says.
     pub fn set_crop(&mut self, share: f64) {
-        self.preprocessing.crop = Some(share);
+        self.network.options.center_crop = Some(share);
     }
 
-    /// Probabilities of all classes, one list an image.
-    ///
-    /// # Errors
-    /// A file that is no readable image.
-    pub fn probabilities(&self, images: &[PathBuf]) -> Result<Vec<Vec<f32>>, ExperimentError> {
-        let size = self.runner.image_size();
-        let mut pixels = Vec::with_capacity(images.len() * size[0] * size[1] * 3);
-        for path in images {
-            let corrupt = |reason: String| DataError::Corrupt { path: path.clone(), reason };
-            let bytes = injerto_data::read(path).map_err(corrupt)?;
-            let mut image = decode(&bytes, Orientation::Ignore).map_err(corrupt)?;
-            if let Some(share) = self.preprocessing.crop {
-                image = resize::center_crop(&image, share);
-            }
-            pixels.extend(resize::resize(&image, size, interpolation(self.preprocessing.interpolation), false));
-        }
-        let outputs = self.runner.values(&pixels, images.len())?.swap_remove(0);
-        Ok(outputs.chunks_exact(outputs.len() / images.len().max(1)).map(<[f32]>::to_vec).collect())
+    /// Sets how many images run through the network together.
+    pub fn set_batch_size(&mut self, images: usize) {
+        self.network.options.batch_size = images.max(1);
     }
 
-    /// Names of the `count` most probable classes of each image with their probabilities, the most probable first.
-    ///
-    /// # Errors
-    /// A file that is no readable image.
-    pub fn predict(&self, images: &[PathBuf], count: usize) -> Result<Vec<Vec<(&'static str, f32)>>, ExperimentError> {
-        let classes = imagenet_classes();
-        let named = |row: Vec<f32>| ranked(&row).into_iter().take(count).map(|at| (classes[at].1, row[at])).collect();
-        Ok(self.probabilities(images)?.into_iter().map(named).collect())
+    /// What is on each image, as [`Predictor::predict`](crate::Predictor::predict) says it.
+    pub fn predict<I>(&self, images: I) -> Predictions<'_>
+    where
+        I: IntoIterator<Item: Into<Origin>>,
+        I::IntoIter: Send + 'static,
+    {
+        self.network.predict(images)
     }
 }
 
@@ -145,41 +131,41 @@ pub struct Evaluation {
     pub skipped: Vec<Skipped>,
 }
 
-/// Has every photo of a folder classified. The right classes are read from names: see [`labelled`]. `progress` is told how
-/// many photos are done, of how many. Every file is looked at first; with [`OnCorrupt::Skip`], those that are no images are left
-/// out and listed.
+/// Has every photo of a folder classified; `None` if it was stopped. The right classes are read from names: see [`labelled`].
+/// The observer hears [`Event::Evaluated`]. Every file is looked at first; with [`OnCorrupt::Skip`], those that are no images
+/// are left out and listed.
 ///
 /// # Errors
 /// Photos whose class cannot be told, and files that are no readable images: all of them together, or all there are.
 pub fn evaluate(
     classifier: &Classifier,
     folder: &Path,
-    batch_size: usize,
     on_corrupt: OnCorrupt,
-    progress: &mut dyn FnMut(usize, usize),
-) -> Result<Evaluation, ExperimentError> {
+    watch: &mut Watch<'_>,
+) -> Result<Option<Evaluation>, ExperimentError> {
     let began = Instant::now();
     let mut photos = labelled(folder)?;
     let files: Vec<&PathBuf> = photos.iter().map(|(path, _)| path).collect();
     let Looked { files: all, unreadable: skipped, .. } = look(&files, None, &|_| {}).accepted(on_corrupt)?;
-    photos.retain(|(path, _)| !skipped.iter().any(|skipped| skipped.path == *path));
+    let bad: HashSet<&Path> = skipped.iter().filter_map(|skipped| skipped.origin.path()).collect();
+    photos.retain(|(path, _)| !bad.contains(path.as_path()));
     if photos.is_empty() {
         return Err(DataError::CorruptFiles { files: skipped, total: all }.into());
     }
-    let (mut first, mut five, mut done) = (0, 0, 0);
-    for batch in photos.chunks(batch_size.max(1)) {
-        let paths: Vec<PathBuf> = batch.iter().map(|(path, _)| path.clone()).collect();
-        for (row, (_, label)) in classifier.probabilities(&paths)?.iter().zip(batch) {
-            let place = ranked(row).iter().position(|at| at == label);
-            first += usize::from(place == Some(0));
-            five += usize::from(place.is_some_and(|place| place < 5));
+    let (paths, labels): (Vec<PathBuf>, Vec<usize>) = photos.into_iter().unzip();
+    let (mut first, mut five, total) = (0, 0, labels.len());
+    for (done, (prediction, label)) in (1..).zip(classifier.predict(paths).zip(labels)) {
+        let place = prediction?.ranking().iter().position(|&at| at == label);
+        first += usize::from(place == Some(0));
+        five += usize::from(place.is_some_and(|place| place < 5));
+        watch.observer.observe(&Event::Evaluated { done, total });
+        if watch.is_stopped() {
+            return Ok(None);
         }
-        done += batch.len();
-        progress(done, photos.len());
     }
-    let share = |right: usize| right as f64 / photos.len() as f64;
+    let share = |right: usize| right as f64 / total as f64;
     let seconds = began.elapsed().as_secs_f64();
-    Ok(Evaluation { images: photos.len(), top_1: share(first), top_5: share(five), seconds, skipped })
+    Ok(Some(Evaluation { images: total, top_1: share(first), top_5: share(five), seconds, skipped }))
 }
 
 /// Photos and their classes by position among ImageNet's. In a folder with sub-folders, the sub-folder's name tells: a
@@ -243,14 +229,7 @@ fn is_image(path: &Path) -> bool {
     EXTENSIONS.iter().any(|extension| name.ends_with(extension))
 }
 
-/// Positions of the values, the largest first; of equal ones, the earlier first.
-fn ranked(values: &[f32]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|&a, &b| values[b].total_cmp(&values[a]));
-    order
-}
-
-/// The network with a softmax behind it, if its last layer puts out logits.
+/// The network with a softmax after it, if its last layer puts out logits.
 fn with_softmax(graph: Graph) -> Result<Graph, ExperimentError> {
     let last = graph.nodes().last().map(injerto_graph::Node::operator);
     if !matches!(last, Some(Operator::Dense { activation: Activation::Linear, .. })) {
@@ -286,11 +265,6 @@ mod tests {
         check("1000_beyond.jpg", None);
         check("12monkeys.jpg", None);
         check("cat.jpg", None);
-    }
-
-    #[test]
-    fn ties_go_to_the_earlier_class() {
-        assert_eq!(ranked(&[0.1, 0.4, 0.4, 0.1]), [1, 2, 0, 3]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub struct Curve {
     /// Validation accuracy after the first epoch.
     pub start: f64,
-    /// Accuracy gained an epoch on the way from chance to the target, 95 % of the way to the lower of both asymptotes.
+    /// Accuracy gained per epoch on the way from chance to the target, 95 % of the way to the lower of both asymptotes.
     pub slope: f64,
     /// Mean validation accuracy of the last quarter of the epochs.
     pub asymptote: f64,
@@ -25,7 +25,7 @@ pub struct Gain {
     pub asymptote: f64,
     /// The seeds.
     pub seeds: Vec<u32>,
-    /// Mean curve with transfer, one value an epoch.
+    /// Mean curve with transfer, one value per epoch.
     pub transfer: Vec<f64>,
     /// Mean curve from scratch.
     pub scratch: Vec<f64>,

@@ -2,10 +2,10 @@
 
 use injerto_backbones::network::distance_from_training;
 use injerto_backbones::resolve::Resolved;
+use injerto_config::InputScale;
 use injerto_graph::{Graph, Preprocessing};
 
 use crate::Prepared;
-use crate::config::{INPUT_SCALES, InputScale};
 
 /// Images that are looked at.
 const IMAGES: usize = 16;
@@ -46,8 +46,9 @@ pub(crate) fn warning(prepared: &Prepared, resolved: &Resolved) -> Option<String
         let each: Vec<String> = other.parameters.iter().map(|(key, value)| format!("{key} = {value}")).collect();
         (format!("backbone.parameters = {{ {} }}", each.join(", ")), distance(graph, scaling))
     });
-    let scalings = INPUT_SCALES.iter().map(|(name, scale): &(&str, InputScale)| {
-        (format!("backbone.preprocessing = \"{name}\""), distance(&prepared.backbone, &scale.preprocessing()))
+    let scalings = InputScale::ALL.into_iter().map(|scale| {
+        let key = format!("backbone.preprocessing = \"{}\"", scale.name());
+        (key, distance(&prepared.backbone, &scale.preprocessing()))
     });
     let mut ways: Vec<(String, f64)> =
         variants.chain(scalings).filter_map(|(key, distance)| Some((key, distance?))).collect();

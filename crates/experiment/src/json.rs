@@ -1,9 +1,9 @@
-//! JSON for people and scripts: an entry a line, but lists of plain values in one line.
+//! JSON for people and scripts: one entry per line, except that a list of plain values takes one line.
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// `value` with an entry a line. A list of numbers or words takes one line, so that a table of counts (a thousand classes
+/// `value` with one entry per line. A list of numbers or words takes one line, so that a table of counts (a thousand classes
 /// taken for a thousand) reads as a table and stays a file that can be opened.
 pub(crate) fn pretty(value: &impl Serialize) -> String {
     let mut text = String::new();

@@ -1,14 +1,13 @@
 //! What an experiment says of its phases, put into layers: over the whole network, stage by stage, with a learning rate for
 //! each layer.
 
+use injerto_config::{ClassWeights, GradualConfig, LearningRates, PhaseConfig};
 use injerto_graph::{FreezePlan, Graph, GraphError, matches_pattern};
 use injerto_losses::balanced;
+use injerto_recipe::{Callbacks, OptimizerConfig};
 use injerto_trainer::Phase;
-use injerto_trainer::callbacks::Callbacks;
-use injerto_trainer::optimizer::{OptimizerConfig, Rule};
 
 use crate::ExperimentError;
-use crate::config::{ClassWeights, GradualConfig, LearningRates, PhaseConfig};
 
 /// The phases of an experiment over a network of `layers` layers, of which the first are the backbone's; the head always
 /// trains.
@@ -72,27 +71,17 @@ fn stages(phase: &Phase, gradual: &GradualConfig, plan: &FreezePlan, backbone: &
         let first = if number == stages { Some(0) } else { weighted.get(begin).copied() };
         let trained = trains.iter().copied().filter(|&at| first.is_some_and(|first| at >= first));
         let before = (stages - 1) * gradual.epochs_per_stage;
+        let rate = phase.optimizer.rule.learning_rate() * gradual.factor.powi(number as i32 - 1);
         let epochs = if number == stages { phase.epochs - before } else { gradual.epochs_per_stage };
         Phase {
             name: format!("{} {number}/{stages}", phase.name),
             epochs,
             plan: FreezePlan::from_layers(backbone.len(), trained).extended(layers - backbone.len()),
-            optimizer: slower(&phase.optimizer, gradual.factor.powi(number as i32 - 1)),
+            optimizer: OptimizerConfig { rule: phase.optimizer.rule.at(rate), ..phase.optimizer.clone() },
             ..phase.clone()
         }
     };
     (1..=stages).map(stage).collect()
-}
-
-/// The same optimiser with its learning rate multiplied.
-fn slower(optimizer: &OptimizerConfig, factor: f64) -> OptimizerConfig {
-    let mut optimizer = optimizer.clone();
-    let (Rule::Adam { learning_rate, .. }
-    | Rule::AdamW { learning_rate, .. }
-    | Rule::Sgd { learning_rate, .. }
-    | Rule::RmsProp { learning_rate, .. }) = &mut optimizer.rule;
-    *learning_rate *= factor;
-    optimizer
 }
 
 /// A weight for each class, by its place.
@@ -124,11 +113,11 @@ pub(crate) fn class_weights(
 #[cfg(test)]
 mod tests {
     use injerto_graph::{Activation, Builder, Operator, Selection};
+    use injerto_recipe::{BatchNorm, Schedule};
 
     use super::*;
-    use crate::config::{BatchNorm, Schedule};
 
-    /// Five dense layers, `dense_0` at 2 to `dense_4` at 10, with an activation behind each.
+    /// Five dense layers, `dense_0` at 2 to `dense_4` at 10, with an activation after each.
     fn backbone() -> Graph {
         let mut net = Builder::new("tiny");
         let input = net.input([2, 2, 1]);
@@ -167,7 +156,7 @@ mod tests {
         let names: Vec<&str> = phases.iter().map(|phase| phase.name.as_str()).collect();
         assert_eq!(names, ["fine 1/3", "fine 2/3", "fine 3/3"]);
         assert_eq!(phases.iter().map(|phase| phase.epochs).collect::<Vec<_>>(), [2, 2, 3]);
-        let rates: Vec<f64> = phases.iter().map(|phase| phase.optimizer.learning_rate()).collect();
+        let rates: Vec<f64> = phases.iter().map(|phase| phase.optimizer.rule.learning_rate()).collect();
         assert_eq!(rates, [1e-2, 5e-3, 2.5e-3]);
         // Four dense layers are unfrozen in the end, at 4, 6, 8 and 10: two of them first, then three.
         assert_eq!(trained(&phases[0], layers), (8..14).collect::<Vec<_>>());

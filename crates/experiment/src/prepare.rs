@@ -4,23 +4,20 @@ use burn_tensor::Device;
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::resolve::Ask;
 use injerto_backbones::weights::{Cache, Weights};
+use injerto_config::{Completed, Config, Images, InputScale};
 use injerto_data::folder::{self, Folder, Inventory};
-use injerto_data::generated::Task;
-use injerto_data::look::{Looked, Memory};
-use injerto_data::{Dataset, Loader, LoaderOptions, resize};
-use injerto_graph::{FreezePlan, Graph, Interpolation, Selection};
-use injerto_losses::Loss;
+use injerto_data::look::{Looked, Verdicts};
+use injerto_data::{Dataset, Loader, LoaderOptions};
+use injerto_files::settled;
+use injerto_graph::{FreezePlan, Graph, Selection};
+use injerto_recipe::{BatchNorm, Loss, OptimizerConfig};
 use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::history::Best;
-use injerto_trainer::optimizer::OptimizerConfig;
 use injerto_trainer::plan::{Kept, Place};
-use injerto_trainer::{
-    BatchNorm, Feeding, Model, ModelCard, Phase, PhasePlan, Settings, check_compiles, check_monitors,
-};
+use injerto_trainer::{Feeding, Model, ModelCard, Phase, PhasePlan, Settings, check_compiles, check_monitors};
 use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
-use crate::config::{self, Config, Generated, Images, InputScale};
 use crate::guard;
 use crate::phases::{class_weights, phases};
 use crate::resume::root;
@@ -113,11 +110,9 @@ impl Prepared {
             let backbone = resolved.name.name;
             return Err(ExperimentError::FixedSize { backbone, height: own[0], width: own[1] });
         }
-        config.complete(train.classes.len(), own, description.preprocessing.interpolation);
-        let head = config.head.head().expect("the head is complete");
-        let loss = config.loss.loss().expect("the loss is complete");
-        let output = config.head.output().expect("the schema allows no other activation");
-        loss.check(output, head.units, train.classes.len())?;
+        let interpolation = description.preprocessing.interpolation;
+        let Completed { head, loss } = config.complete(train.classes.len(), own, interpolation);
+        loss.check(head.activation, head.units, train.classes.len())?;
         let backbone = resolved.backbone.clone();
         let graph = head.graft(&backbone)?;
         let phases = phases(&config.phases, &config.callbacks, &backbone, graph.len())?;
@@ -126,9 +121,9 @@ impl Prepared {
         // Last of what needs no weights: it takes the longest.
         let looked = match &root {
             Some(root) => {
-                let memory = Memory::new(&cache.looked(), root);
+                let verdicts = Verdicts::new(&cache.looked(), root);
                 let total = train.samples.len() + found_images.validation.as_ref().map_or(0, |held| held.samples.len());
-                found_images.look(config.data.on_corrupt, Some(&memory), &|done| looking(done, total))?
+                found_images.look(config.data.on_corrupt, Some(&verdicts), &|done| looking(done, total))?
             }
             None => Looked::default(),
         };
@@ -229,7 +224,7 @@ impl Prepared {
     /// # Errors
     /// Weights that cannot be put on the device.
     pub fn model(&self, seed: u32, device: &Device) -> Result<Model, ExperimentError> {
-        let mut weights = Weights::initialise(&self.card.graph, u64::from(seed));
+        let mut weights = Weights::initialise(&self.card.graph, u64::from(seed))?;
         weights.extend(self.weights.clone());
         Ok(Model::new(self.card.clone(), &weights, device)?)
     }
@@ -248,7 +243,7 @@ impl Prepared {
     /// # Errors
     /// As [`Prepared::model`]'s.
     pub fn scratch_model(&self, seed: u32, device: &Device) -> Result<Model, ExperimentError> {
-        let weights = Weights::initialise(&self.card.graph, u64::from(seed));
+        let weights = Weights::initialise(&self.card.graph, u64::from(seed))?;
         Ok(Model::new(self.card.clone(), &weights, device)?)
     }
 
@@ -273,14 +268,10 @@ impl Prepared {
             (self.config.cache.images_mb << 20) / all.max(1) * of
         };
         let validating = LoaderOptions {
-            interpolation: interpolation(self.card.interpolation),
-            crop_to_aspect_ratio: data.crop_to_aspect_ratio,
-            orientation: data.exif_orientation,
-            scaled_decoding: data.scaled_decoding,
             on_corrupt: data.on_corrupt,
             seed: u64::from(seed),
             cache_bytes: room(images(self.validation.as_ref())),
-            ..LoaderOptions::new(self.card.image_size(), data.batch_size)
+            ..pixels(&self.card, data.batch_size)
         };
         let training = LoaderOptions {
             shuffle: data.shuffle.then_some(u64::from(seed)),
@@ -315,22 +306,14 @@ impl Prepared {
     }
 }
 
-/// The absolute path without links; what is not there yet stays as it is.
-fn settled(path: &Path) -> PathBuf {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let found = absolute.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
-    found.map_or(absolute.clone(), |(above, settled)| {
-        settled.join(absolute.strip_prefix(above).expect("it is an ancestor"))
-    })
-}
-
-/// `graph`'s interpolation as `data` calls it: the two crates do not know each other.
-pub(crate) fn interpolation(how: Interpolation) -> resize::Interpolation {
-    match how {
-        Interpolation::Bilinear => resize::Interpolation::Bilinear,
-        Interpolation::Nearest => resize::Interpolation::Nearest,
-        Interpolation::Bicubic => resize::Interpolation::Bicubic,
-        Interpolation::Area => resize::Interpolation::Area,
+/// How images are read for the network of a card, `batch_size` at a time: in training, in evaluations and in predictions.
+pub(crate) fn pixels(card: &ModelCard, batch_size: usize) -> LoaderOptions {
+    LoaderOptions {
+        interpolation: card.interpolation,
+        crop_to_aspect_ratio: card.crop_to_aspect_ratio,
+        orientation: card.exif_orientation,
+        scaled_decoding: card.scaled_decoding,
+        ..LoaderOptions::new(card.image_size(), batch_size)
     }
 }
 
@@ -349,13 +332,9 @@ fn images(config: &Config) -> Result<(Folder, Option<PathBuf>), ExperimentError>
             Ok((folder::open(root, options)?, Some(root.clone())))
         }
         Images::Drawn { generated, train_per_class, validation_per_class } => {
-            let task = match generated {
-                Generated::Flowers => Task::Flowers,
-                Generated::Shapes => Task::Shapes,
-            };
             let seed = u64::from(config.seed);
-            let validation = Some(task.dataset(*validation_per_class, seed, 1));
-            let train = task.dataset(*train_per_class, seed, 0);
+            let validation = Some(generated.dataset(*validation_per_class, seed, 1));
+            let train = generated.dataset(*train_per_class, seed, 0);
             Ok((Folder { train, validation, inventory: Inventory::default() }, None))
         }
     }
@@ -402,17 +381,17 @@ fn homeless_features(prepared: &Prepared) -> Option<String> {
 ///
 /// # Errors
 /// A device that this build does not have.
-pub fn device(wanted: config::Device) -> Result<Device, ExperimentError> {
+pub fn device(wanted: injerto_config::Device) -> Result<Device, ExperimentError> {
     match wanted {
-        config::Device::Flex => Ok(Device::flex()),
+        injerto_config::Device::Flex => Ok(Device::flex()),
         #[cfg(feature = "wgpu")]
-        config::Device::Wgpu => Ok(Device::wgpu(burn_tensor::DeviceKind::DefaultDevice)),
+        injerto_config::Device::Wgpu => Ok(Device::wgpu(burn_tensor::DeviceKind::DefaultDevice)),
         #[cfg(feature = "cuda")]
-        config::Device::Cuda => Ok(Device::cuda(0)),
+        injerto_config::Device::Cuda => Ok(Device::cuda(0)),
         #[cfg(not(feature = "wgpu"))]
-        config::Device::Wgpu => Err(not_built("wgpu")),
+        injerto_config::Device::Wgpu => Err(not_built("wgpu")),
         #[cfg(not(feature = "cuda"))]
-        config::Device::Cuda => Err(not_built("cuda")),
+        injerto_config::Device::Cuda => Err(not_built("cuda")),
     }
 }
 

@@ -7,7 +7,7 @@ use injerto_trainer::{Event, Observer};
 
 use crate::ExperimentError;
 
-/// Writes `history.csv` and `history.jsonl`, a line an epoch, each on the disk before the next epoch begins.
+/// Writes `history.csv` and `history.jsonl`, one line per epoch, each on the disk before the next epoch begins.
 #[derive(Debug)]
 pub(crate) struct History {
     csv: (PathBuf, File),

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::weights::Cache;
+use injerto_config::{Config, Images};
 use injerto_data::Dataset;
-use injerto_files::shown;
-use injerto_trainer::{Checkpoints, ModelCard, Progress};
+use injerto_files::{absolute, shown};
+use injerto_trainer::{Checkpoints, LastEpoch, ModelCard, Progress};
 use serde_json::Value;
 
-use crate::config::{Config, Images};
 use crate::phases::class_weights;
 use crate::split::{DataChange, SplitList};
 use crate::{ExperimentError, Prepared, RunFolder};
@@ -52,14 +52,14 @@ pub struct ChangedKey {
 pub(crate) fn anchored(config: &Config) -> Config {
     let mut config = config.clone();
     // A name that is not UTF-8 cannot stand in TOML: it stays as it was written.
-    let absolute = |path: &Path| std::path::absolute(path).ok().filter(|path| path.to_str().is_some());
+    let named = |path: &Path| Some(absolute(path)).filter(|path| path.to_str().is_some());
     let file = |text: &str| {
         let path = Path::new(text);
         let is_path = path.extension().is_some() || path.components().count() > 1;
-        let found = absolute(path).filter(|_| is_path && path.is_file())?;
+        let found = named(path).filter(|_| is_path && path.is_file())?;
         found.to_str().map(str::to_owned)
     };
-    if let Some(found) = root(&config).and_then(absolute)
+    if let Some(found) = root(&config).and_then(named)
         && let Images::Folder { root } = &mut config.data.images
     {
         root.retain(|root| *root != found);
@@ -90,13 +90,14 @@ pub(crate) fn notes(prepared: &Prepared, split: Option<&SplitList>) -> BTreeMap<
 }
 
 impl Prepared {
-    /// Which image is on which side; `None` for images that are drawn. Every file is read.
+    /// Which image is on which side; `None` for images that are drawn. A file that has changed since it was looked at is read.
     pub(crate) fn split_list(&self) -> Option<SplitList> {
         let known = self.split.clone();
         known.or_else(|| Some(SplitList::new(root(&self.config)?, &self.train, self.validation.as_ref())))
     }
 
-    /// As [`Prepared::watched`], for a run that goes on: its experiment with `sets` written over it.
+    /// As [`Prepared::watched`], for a run that goes on: its experiment with `sets` written over it. The checkpoint to go on from
+    /// comes with it, unless no epoch was done.
     ///
     /// Refused is whatever would make the rest of the run another than the one that began: another value of a key that
     /// decides what is trained, and images that have changed, unless `changed_data` allows them. Then an image that is still
@@ -106,25 +107,26 @@ impl Prepared {
     ///
     /// # Errors
     /// [`ExperimentError`]; a checkpoint that is missing or damaged.
-    pub fn resume(
+    pub(crate) fn resume(
         folder: &RunFolder,
         sets: &[String],
         changed_data: bool,
         catalog: &mut Catalog,
         cache: &Cache,
         looking: &(dyn Fn(usize, usize) + Sync),
-    ) -> Result<Self, ExperimentError> {
+    ) -> Result<(Self, Option<LastEpoch>), ExperimentError> {
         let config = Config::load(&folder.experiment(), sets)?;
         let checkpoints = Checkpoints::new(folder.path(), true);
-        let Some(notes) = checkpoints.notes()? else {
+        let Some(last) = checkpoints.open()? else {
             return match folder.trained() {
                 // Nothing has been trained, so that nothing can have changed.
-                None => Self::watched(config, catalog, cache, looking),
+                None => Ok((Self::watched(config, catalog, cache, looking)?, None)),
                 Some(sign) => Err(checkpoints.lost(format!("it is missing, although {sign}")).into()),
             };
         };
-        let card = ModelCard::of(&notes).map_err(|reason| checkpoints.lost(reason))?;
-        let progress = Progress::of(&notes).map_err(|reason| checkpoints.lost(reason))?;
+        let notes = last.notes();
+        let card = ModelCard::of(notes).map_err(|reason| checkpoints.lost(reason))?;
+        let progress = Progress::of(notes).map_err(|reason| checkpoints.lost(reason))?;
         if let Some(text) = notes.get(EXPERIMENT) {
             let was: Value = serde_json::from_str(text).map_err(|error| checkpoints.lost(error.to_string()))?;
             let is = serde_json::to_value(&config).expect("an experiment is plain data");
@@ -140,10 +142,10 @@ impl Prepared {
                 // Of an error that lists what there is instead, the first line says what is missing.
                 let missing = error.to_string();
                 let missing = missing.lines().next().unwrap_or_default().trim_end_matches(", and the weight sets are:");
-                let last = checkpoints.last();
+                let file = checkpoints.last();
                 prepared
                     .warnings
-                    .push(format!("{missing}; the run goes on with the backbone's weights of {}", shown(&last)));
+                    .push(format!("{missing}; the run goes on with the backbone's weights of {}", shown(&file)));
                 prepared
             }
             prepared => prepared?,
@@ -177,7 +179,7 @@ impl Prepared {
                  longer phase, while its epochs so far had others than a phase of this length would have had"
             ));
         }
-        Ok(prepared)
+        Ok((prepared, Some(last)))
     }
 
     /// Prepared with the checkpoint for a weight file; `None` where that gives another network, or where the weights from

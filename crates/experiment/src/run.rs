@@ -1,19 +1,19 @@
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use burn_tensor::Device;
+use injerto_config::{Config, TransferGainConfig};
 use injerto_data::Loader;
-use injerto_files::to_text;
+use injerto_files::memory;
 use injerto_trainer::history::EpochRecord;
 use injerto_trainer::metrics::Report;
-use injerto_trainer::{Checkpoints, Event, Fit, Fitted, Model, Observer, PhasePlan, Progress, Seconds};
+use injerto_trainer::{Checkpoints, Event, Fit, Fitted, Model, Observer, PhasePlan, Progress, Seconds, Watch};
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
-use crate::environment::{environment, peak_memory};
+use crate::environment::environment;
 use crate::gain::{Gain, compare};
 use crate::record::History;
 use crate::resume::{anchored, notes};
+use crate::session::Start;
 use crate::split::SplitList;
 use crate::tensorboard::TensorBoard;
 use crate::{ExperimentError, Plan, Prepared, RunFolder};
@@ -48,7 +48,7 @@ pub struct Summary {
     /// Files that were left out, with the reason. What is not UTF-8 in a name, or would not show on a terminal, is escaped.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<(String, String)>,
-    /// Whether it was stopped before its end.
+    /// Whether the training was stopped before its end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub interrupted: bool,
     /// What the network of the best epoch makes of the validation images.
@@ -60,10 +60,10 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Whether its parts agree: it may come from a file that somebody has edited.
+    /// Checks that the parts are consistent, because the file may have been edited.
     ///
     /// # Errors
-    /// What contradicts what, in words.
+    /// The contradiction, in words.
     pub fn check(&self) -> Result<(), String> {
         let history = self.phases.iter().flat_map(|phase| &phase.history);
         for (at, record) in history.clone().enumerate() {
@@ -148,26 +148,12 @@ pub struct Outcome {
     pub model: Model,
 }
 
-/// Who watches a run, and how it is stopped.
-pub struct Watch<'a> {
-    /// Is told what happens.
-    pub observer: &'a mut dyn Observer,
-    /// Is told which of the runs that a comparison takes begins, in words.
-    pub announce: &'a mut dyn FnMut(&str),
-    /// Set from outside, it ends the run after the current batch, with everything written.
-    pub stop: &'a AtomicBool,
-}
-
-/// Trains, and leaves the folder: resolved experiment, plan, environment, list of images, history, TensorBoard events, checkpoints,
-/// summary. A run that was complete before is not touched.
-///
-/// # Errors
-/// Whatever training meets. Files of finished epochs are there all the same; a folder in which no batch was trained is not.
-pub fn run(
+/// [`Session::run`](crate::Session::run): trains, and leaves the folder. A run that was complete before is not touched.
+pub(crate) fn run(
     prepared: &Prepared,
     device: &Device,
     folder: &RunFolder,
-    resume: bool,
+    start: Start,
     watch: &mut Watch<'_>,
 ) -> Result<Outcome, ExperimentError> {
     let began = Instant::now();
@@ -177,7 +163,7 @@ pub fn run(
         folder.write(RunFolder::EXPERIMENT, &experiment)?;
     }
     folder.write(RunFolder::PLAN, &prepared.plan.to_json())?;
-    if !resume {
+    if matches!(start, Start::New) {
         let environment = serde_json::to_string_pretty(&environment(config.device.name())).expect("plain data");
         folder.write(RunFolder::ENVIRONMENT, &environment)?;
     }
@@ -185,7 +171,10 @@ pub fn run(
     let split = prepared.split_list();
     let checkpoints =
         Checkpoints::new(folder.path(), config.checkpoint.save_best_only).with_notes(notes(prepared, split.as_ref()));
-    let progress = if resume { checkpoints.resume(&mut model)? } else { None };
+    let progress = match start {
+        Start::Again(Some(last)) => Some(last.restore(&mut model)?),
+        Start::Again(None) | Start::New => None,
+    };
     if let Some(progress) = progress.as_ref().filter(|progress| progress.is_complete(&prepared.phases()))
         && let Some(summary) = whole_summary(folder, config, progress)
     {
@@ -199,23 +188,21 @@ pub fn run(
     let mut history = History::begin(folder.path(), progress.as_ref().map_or(&[], |done| &done.history))?;
     let mut board = TensorBoard::begin(folder.path())?;
     let (train, validation) = prepared.loaders(config.seed);
-    let settings = prepared.settings(config.seed);
     let mut keeper = Keeper { folder, split: split.filter(|_| progress.is_some()), first: true, failed: None };
-    let fitted = Fit {
-        train: &train,
-        validation: validation.as_ref(),
-        plans: &prepared.plan.phases,
-        settings: &settings,
-        checkpoints: Some(&checkpoints),
-        observer: &mut (&mut keeper, (&mut history, (&mut board, &mut *watch.observer))),
-        stop: watch.stop,
-    }
-    .run(&mut model, progress)?;
+    let fit = Fit {
+        train,
+        validation,
+        plans: prepared.plan.phases.clone(),
+        settings: prepared.settings(config.seed),
+        checkpoints: Some(checkpoints),
+    };
+    let all = &mut (&mut keeper, (&mut history, (&mut board, &mut *watch.observer)));
+    let fitted = fit.run(&mut model, progress, &mut Watch { observer: all, stop: watch.stop })?;
     folder.keep();
     history.finish()?;
     keeper.failed.map_or(Ok(()), Err)?;
     let mut summary = summarise(prepared, &fitted);
-    summary.metrics = metrics(prepared, &fitted, validation.as_ref(), device, folder, watch)?;
+    summary.metrics = metrics(prepared, &fitted, fit.validation.as_ref(), device, folder, watch)?;
     folder.write(RunFolder::SUMMARY, &crate::json::pretty(&summary))?;
     if let Some(asked) = config.transfer_gain.as_ref().filter(|_| !fitted.interrupted) {
         let own = accuracies(&fitted.history);
@@ -223,7 +210,7 @@ pub fn run(
         summary.interrupted = summary.transfer_gain.is_none();
     }
     summary.seconds.total = seconds_before + began.elapsed().as_secs_f64();
-    summary.peak_memory_bytes = peak_memory();
+    summary.peak_memory_bytes = summary.peak_memory_bytes.max(memory::peak());
     folder.write(RunFolder::SUMMARY, &crate::json::pretty(&summary))?;
     // The least of the files: everything else is there if it is not.
     board.finish()?;
@@ -281,7 +268,7 @@ fn metrics(
         (None, Some(loader)) if !fitted.interrupted && fitted.best.epoch > 0 => {
             let model = Model::load(&folder.path().join(Checkpoints::BEST), device)?;
             let runner = model.runner(prepared.config.uses_kernels())?;
-            Ok(model.report(&runner, loader, watch.observer, watch.stop)?)
+            Ok(model.card.report(&runner, loader, watch)?)
         }
         (None, _) => Ok(None),
     }
@@ -295,37 +282,27 @@ fn accuracies(history: &[EpochRecord]) -> Vec<f64> {
 fn transfer_gain(
     prepared: &Prepared,
     device: &Device,
-    asked: &crate::config::TransferGainConfig,
+    asked: &TransferGainConfig,
     own: (u32, Vec<f64>),
     watch: &mut Watch<'_>,
 ) -> Result<Option<Gain>, ExperimentError> {
     let scratch = prepared.scratch_plan(asked.scratch.learning_rate)?;
     let mut pairs = Vec::new();
     for &seed in &asked.seeds {
-        let mut curve = |mut model: Model, plan: &Plan| -> Result<Option<Vec<f64>>, ExperimentError> {
+        let mut curve = |mut model: Model, plan: &Plan, from_scratch: bool| -> Result<_, ExperimentError> {
+            watch.observer.observe(&Event::ComparisonBegan { seed, from_scratch });
             let (train, validation) = prepared.loaders(seed);
-            let settings = prepared.settings(seed);
-            let fitted = Fit {
-                train: &train,
-                validation: validation.as_ref(),
-                plans: &plan.phases,
-                settings: &settings,
-                checkpoints: None,
-                observer: &mut *watch.observer,
-                stop: watch.stop,
-            }
-            .run(&mut model, None::<Progress>)?;
+            let (plans, settings) = (plan.phases.clone(), prepared.settings(seed));
+            let fitted = Fit { train, validation, plans, settings, checkpoints: None }.run(&mut model, None, watch)?;
             Ok((!fitted.interrupted).then(|| accuracies(&fitted.history)))
         };
         let transfer = if seed == own.0 {
             Some(own.1.clone())
         } else {
-            (watch.announce)(&format!("seed {seed}, by transfer"));
-            curve(prepared.model(seed, device)?, &prepared.plan)?
+            curve(prepared.model(seed, device)?, &prepared.plan, false)?
         };
         let Some(transfer) = transfer else { return Ok(None) };
-        (watch.announce)(&format!("seed {seed}, from scratch"));
-        let Some(scratch) = curve(prepared.scratch_model(seed, device)?, &scratch)? else { return Ok(None) };
+        let Some(scratch) = curve(prepared.scratch_model(seed, device)?, &scratch, true)? else { return Ok(None) };
         pairs.push((seed, transfer, scratch));
     }
     Ok(Some(compare(&pairs, prepared.card.classes.len())))
@@ -334,7 +311,7 @@ fn transfer_gain(
 fn summarise(prepared: &Prepared, fitted: &Fitted) -> Summary {
     let config = &prepared.config;
     let unreadable = prepared.looked.unreadable.iter();
-    let unreadable = unreadable.map(|file| (to_text(file.path.as_os_str()).into_owned(), file.reason.clone()));
+    let unreadable = unreadable.map(|file| (file.origin.name().into_owned(), file.reason.clone()));
     let phase = |plan: &PhasePlan| {
         let own: Vec<EpochRecord> =
             fitted.history.iter().filter(|record| record.phase == plan.phase.name).cloned().collect();
@@ -366,7 +343,7 @@ fn summarise(prepared: &Prepared, fitted: &Fitted) -> Summary {
         },
         seconds: fitted.seconds,
         images_per_second: fitted.images as f64 / fitted.seconds.total.max(1e-9),
-        peak_memory_bytes: peak_memory(),
+        peak_memory_bytes: fitted.peak_memory_bytes,
         skipped: unreadable.chain(fitted.skipped.iter().cloned()).collect(),
         interrupted: fitted.interrupted,
         metrics: None,

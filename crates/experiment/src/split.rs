@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use std::path::Path;
 
 use injerto_data::{Dataset, Origin, Sample};
-use injerto_files::shown;
+use injerto_files::{hex, shown};
 use sha2::{Digest, Sha256};
 
 /// The images of a run, in the order in which they are read: `split.csv`.
@@ -96,7 +96,7 @@ impl fmt::Display for DataChange {
 }
 
 impl SplitList {
-    /// The list of these images below `root`. Every file is read.
+    /// The list of these images below `root`. A file that nobody has looked at, or that has changed since, is read.
     pub fn new(root: &Path, train: &Dataset, validation: Option<&Dataset>) -> Self {
         let sides = [(Side::Train, Some(train)), (Side::Validation, validation)];
         let rows =
@@ -134,7 +134,7 @@ impl SplitList {
 
     /// What a checkpoint carries of it.
     pub fn digest(&self) -> String {
-        hex(&Sha256::digest(self.to_csv()))
+        hex(Sha256::digest(self.to_csv()))
     }
 
     /// What has changed from `before` to this.
@@ -198,11 +198,8 @@ fn path(root: &Path, sample: &Sample) -> String {
     match &sample.origin {
         Origin::File(path) => shown(path.strip_prefix(root).unwrap_or(path)).to_string(),
         Origin::Drawn(drawing) => format!("{drawing:?}"),
+        other => other.to_string(),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A field of CSV.

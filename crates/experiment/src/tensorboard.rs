@@ -153,6 +153,8 @@ fn crc32c(data: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use injerto_files::hex;
+
     use super::*;
 
     fn epoch(epoch: usize) -> EpochRecord {
@@ -171,7 +173,6 @@ mod tests {
     /// What TensorBoard's own `RecordWriter` and `event_pb2` write for the same events.
     #[test]
     fn the_bytes_are_tensorboards() {
-        let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         assert_eq!(
             hex(record(&version_event(1.7e9))),
             "1800000000000000a37f4b220900000040fc54d9411a0d627261696e2e4576656e743a32eced8f9d"

@@ -1,7 +1,11 @@
-//! Published weights on real photos, against what Keras and PyTorch make of the same.
+//! Published weights on real photos, against what Keras and PyTorch make of the same; and the examples.
+
+#[path = "../examples/in_memory.rs"]
+mod in_memory;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use burn_tensor::Device;
@@ -9,12 +13,15 @@ use injerto_backbones::network::{Network, to_input};
 use injerto_backbones::plugin::{Catalog, Probe, SearchPath, answer_if_asked};
 use injerto_backbones::resolve::Ask;
 use injerto_backbones::weights::Cache;
+use injerto_config::{self as config, Config};
+use injerto_data::Origin;
 use injerto_data::decode::{Orientation, decode};
 use injerto_data::resize::{Interpolation, resize};
-use injerto_experiment::{Classifier, ExperimentError, Prepared, config, evaluate};
+use injerto_experiment::{Classifier, ExperimentError, Prepared, evaluate};
+use injerto_trainer::Watch;
 use serde_json::{Map, Value, json};
 
-/// The child end of every question that these tests ask: this very program, told to run this test alone.
+/// The child process of every question that these tests ask. It is this program, which runs only this test.
 #[test]
 fn answers_a_plugin_question() {
     answer_if_asked();
@@ -39,7 +46,7 @@ fn shared(name: &str) -> Option<PathBuf> {
     missing(&format!("{} is missing", path.display()))
 }
 
-/// Says that a test is skipped; in CI nothing may be missing.
+/// Says that a test is skipped. In CI the test fails instead.
 fn missing<T>(what: &str) -> Option<T> {
     assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{what}");
     eprintln!("skipped: {what}");
@@ -48,6 +55,19 @@ fn missing<T>(what: &str) -> Option<T> {
 
 fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().expect("a list").iter().map(|x| x.as_f64().expect("a number")).collect()
+}
+
+/// The example `in_memory`: images are read alike as bytes and as pixels, from whatever thread, and what is no image is an
+/// answer among the others.
+#[test]
+fn a_training_and_its_network_can_be_handed_from_thread_to_thread() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let said = in_memory::train_and_predict(&mut catalog(), folder.path()).expect("it trains and predicts");
+    assert_eq!(said.len(), 6 * 3, "{said:?}");
+    for forms in said.chunks_exact(3) {
+        assert!(forms[0].ends_with(" %") && forms[0] == forms[1], "{said:?}");
+        assert!(forms[2].starts_with("an image of 8 bytes in memory: not a readable image"), "{said:?}");
+    }
 }
 
 #[test]
@@ -109,7 +129,7 @@ fn a_batch_of_photos_tells_that_its_pixels_are_scaled_otherwise_than_in_training
         let text = format!(
             "[data]\nroot = {photos:?}\nvalidation_split = 0.2\nimage_size = [224, 224]\n[backbone]\n{backbone}\n[[phases]]\nepochs = 1\n"
         );
-        let config = config::Config::parse(&text, "test".as_ref(), &[]).expect("an experiment");
+        let config = Config::parse(&text, "test".as_ref(), &[]).expect("an experiment");
         let cache = Cache::of_user().expect("a cache");
         Prepared::new(config, &mut catalog(), &cache).map(|prepared| prepared.warnings.join("\n"))
     };
@@ -150,12 +170,18 @@ fn efficientnet_lite0_names_imagenets_classes_as_often_as_in_pytorch() {
         }
         Err(error) => panic!("{error}"),
     };
-    let found = evaluate(&classifier, &folder, 10, injerto_data::OnCorrupt::Error, &mut |_, _| {}).expect("evaluated");
+    let mut watch = Watch { observer: &mut (), stop: &AtomicBool::new(false) };
+    let found = evaluate(&classifier, &folder, injerto_data::OnCorrupt::Error, &mut watch).expect("evaluated");
+    let found = found.expect("nobody stops it");
     assert_eq!(found.images, 500);
     let near = |found: f64, expected: f64| (found - expected).abs() <= 0.01;
     assert!(near(found.top_1, 0.850) && near(found.top_5, 0.970), "{found:?}");
-    let named = classifier.predict(&[folder.join("000_n01440764_tench.jpg")], 1).expect("predicted");
-    assert_eq!(named[0][0].0, "tench");
+    let photo = folder.join("000_n01440764_tench.jpg");
+    let bytes = std::fs::read(&photo).expect("a photo");
+    let said: Vec<_> =
+        classifier.predict([Origin::from(photo), bytes.into()]).map(|said| said.expect("read")).collect();
+    assert_eq!(said[0].ranked().next().map(|(class, _)| class), Some("tench"));
+    assert_eq!(said[0], said[1], "a photo on the disk and in memory is the same");
 }
 
 #[test]

@@ -2,21 +2,31 @@
 //!
 //! - [`write()`], [`Partial`]: writes a file that appears on the disk whole or not at all;
 //! - [`Lock`]: lets only one process at a time write into a folder;
+//! - [`memory`]: asks how much memory there is, before gigabytes are allocated;
 //! - [`user`]: finds the folders where this platform keeps a user's caches and data;
 //! - [`shown`], [`printable`]: make a path or a name fit for a terminal;
+//! - [`listed`], [`nearest`]: write many names in one line, and find the name that was probably meant; [`hex`]: writes a checksum as text;
 //! - [`catch_quietly`]: turns the panic of a reader of foreign files into an error, and prints nothing;
+//! - [`absolute`], [`settled`]: say where a path leads, with and without its links;
 //! - [`to_text`], [`from_text`], [`shell_word`]: write a path as text that can be read back, even if it is not UTF-8.
 //!
 //! *Architecture invariant:* this crate knows no other crate of the project and no file format.
 
+mod hex;
 mod lock;
+pub mod memory;
+mod names;
+mod place;
 mod quiet;
 mod shown;
 mod text;
 pub mod user;
 mod write;
 
+pub use hex::hex;
 pub use lock::{Lock, LockError};
+pub use names::{listed, nearest};
+pub use place::{absolute, settled};
 pub use quiet::catch_quietly;
 pub use shown::{Printable, is_plain, printable, shown};
 pub use text::{from_text, shell_word, to_text};

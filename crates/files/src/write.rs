@@ -3,6 +3,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::shown;
+
 use tempfile::TempPath;
 
 /// Beginning of the names of unfinished files. No code reads a file with such a name.
@@ -40,7 +42,13 @@ impl Partial {
             file.inspect_err(|error| code = error.raw_os_error())
         };
         let file = tempfile::Builder::new().prefix(PREFIX).make_in(folder_of(path), open);
-        let file = file.map_err(|error| code.map_or(error, io::Error::from_raw_os_error))?;
+        let file = file.map_err(|error| match folder_of(path) {
+            folder if !folder.is_dir() => {
+                let reason = format!("there is no folder {}", shown(folder));
+                io::Error::new(io::ErrorKind::NotFound, reason)
+            }
+            _ => code.map_or(error, io::Error::from_raw_os_error),
+        })?;
         let (file, path) = file.into_parts();
         Ok(Self { file: BufWriter::new(file), path })
     }
@@ -116,13 +124,21 @@ mod tests {
     }
 
     #[test]
-    fn an_error_does_not_name_the_unfinished_file() -> io::Result<()> {
+    fn an_error_names_the_folder_and_not_the_unfinished_file() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
-        let error = write(&folder.path().join("gone/summary.json"), b"one").expect_err("there is no such folder");
-        assert_eq!(
-            error.to_string(),
-            io::Error::from_raw_os_error(error.raw_os_error().expect("the system's")).to_string()
-        );
+        let check = |parent: &str| {
+            let parent = folder.path().join(parent);
+            let error = write(&parent.join("summary.json"), b"one").expect_err("there is no such folder");
+            assert_eq!(error.to_string(), format!("there is no folder {}", shown(&parent)));
+        };
+        check("gone");
+        std::fs::write(folder.path().join("file"), "")?;
+        check("file");
+        // Where the folder is there, the error is the system's own.
+        let long = "x".repeat(300);
+        let error = write(&folder.path().join(&long), b"one").expect_err("no name is so long");
+        let own = io::Error::from_raw_os_error(error.raw_os_error().expect("the system's")).to_string();
+        assert_eq!(error.to_string(), own);
         Ok(())
     }
 

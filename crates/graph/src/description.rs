@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 
+use injerto_files::nearest;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
 
-use crate::network::nearest;
 use crate::{Graph, GraphError, limits};
 
 /// A backbone that a plugin offers. A descriptor can be read without building a network.
@@ -215,9 +215,9 @@ pub enum Interpolation {
     Bilinear,
     /// The nearest pixel.
     Nearest,
-    /// Keys's cubic with a = -0.5.
+    /// Keys's cubic with a = -0.5 over the four nearest pixels.
     Bicubic,
-    /// Mean over the covered area.
+    /// The mean of what an output pixel covers.
     Area,
 }
 

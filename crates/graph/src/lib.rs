@@ -19,6 +19,7 @@
 mod builder;
 mod cut;
 mod description;
+mod dropout;
 mod error;
 mod freeze;
 pub mod layers;
@@ -35,6 +36,7 @@ pub use description::{
     ChannelOrder, Checksum, Description, Descriptor, Format, Interpolation, Layout, ParameterDoc, PerChannel,
     Preprocessing, Source, TensorMap, TensorName, WeightSet, of_images,
 };
+pub use dropout::dropout_factor;
 pub use error::GraphError;
 pub use freeze::{FreezePlan, LayerRef, Selection, matches_pattern};
 pub use network::{Graph, GraphSpec, Layer, Node};

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 
+use injerto_files::nearest;
 use serde::{Deserialize, Serialize};
 
 use crate::{GraphError, Operator, Parameter, ParameterId, Shape, limits, shape};
@@ -178,7 +179,7 @@ impl Graph {
         self.nodes.iter().position(|node| node.name() == name).ok_or_else(|| GraphError::NoSuchLayer {
             name: name.to_owned(),
             graph: self.name.clone(),
-            nearest: nearest(name, self.nodes.iter().map(Node::name)),
+            nearest: nearest(name, self.nodes.iter().map(Node::name)).map(str::to_owned),
         })
     }
 
@@ -302,26 +303,4 @@ impl From<Graph> for GraphSpec {
     fn from(graph: Graph) -> Self {
         Self { name: graph.name, layers: graph.nodes.into_iter().map(|node| node.layer).collect() }
     }
-}
-
-/// The candidate with the longest common subsequence with `name`, if it is at least two thirds of the longer name.
-pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
-    candidates
-        .map(|candidate| (common(name, candidate), candidate))
-        .filter(|&(score, candidate)| score * 3 >= 2 * name.len().max(candidate.len()))
-        .max_by_key(|&(score, candidate)| (score, std::cmp::Reverse(candidate.len())))
-        .map(|(_, candidate)| candidate.to_owned())
-}
-
-fn common(a: &str, b: &str) -> usize {
-    let mut row = vec![0; b.len() + 1];
-    for x in a.bytes() {
-        let mut diagonal = 0;
-        for (j, y) in b.bytes().enumerate() {
-            let above = row[j + 1];
-            row[j + 1] = if x.eq_ignore_ascii_case(&y) { diagonal + 1 } else { above.max(row[j]) };
-            diagonal = above;
-        }
-    }
-    row[b.len()]
 }

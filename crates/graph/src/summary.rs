@@ -1,6 +1,4 @@
-//! The table that Keras prints: layers, output shapes, parameters, and what each layer is connected to.
-
-use std::fmt::Write as _;
+//! The numbers of the table that Keras prints: layers, output shapes, parameters, and what each layer is connected to.
 
 use serde::Serialize;
 
@@ -15,7 +13,7 @@ pub struct Summary {
     pub layers: Vec<Row>,
     /// Number of values in all parameters.
     pub total: usize,
-    /// Number of values that train.
+    /// Number of parameter values that train.
     pub trainable: usize,
     /// Number of values that do not train.
     pub non_trainable: usize,
@@ -34,7 +32,7 @@ pub struct Row {
     pub output_shape: Vec<usize>,
     /// Number of values in its parameters.
     pub params: usize,
-    /// Number of values that train.
+    /// Number of parameter values that train.
     pub trainable: usize,
     /// Whether the layer is frozen.
     pub frozen: bool,
@@ -64,66 +62,4 @@ impl Summary {
             non_trainable,
         }
     }
-
-    /// The table as text, with one line per layer and the counts at the end.
-    pub fn to_text(&self) -> String {
-        let header = ["#", "Layer (type)", "Output shape", "Params", "Connected to", "State"].map(str::to_owned);
-        let rows: Vec<[String; 6]> = std::iter::once(header).chain(self.layers.iter().map(cells)).collect();
-        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..6).map(width).collect();
-        let rule = "─".repeat(widths.iter().sum::<usize>() + 10);
-        let mut text = format!("{}\n{rule}\n", self.name);
-        for (at, row) in rows.iter().enumerate() {
-            let mut line = String::new();
-            for (column, cell) in row.iter().enumerate() {
-                let pad = " ".repeat(widths[column] - cell.chars().count());
-                // Numbers are aligned to the right, words to the left.
-                let _ =
-                    if matches!(column, 0 | 3) { write!(line, "{pad}{cell}  ") } else { write!(line, "{cell}{pad}  ") };
-            }
-            text.push_str(line.trim_end());
-            text.push('\n');
-            if at == 0 {
-                let _ = writeln!(text, "{rule}");
-            }
-        }
-        let _ = writeln!(
-            text,
-            "{rule}\nTotal params:         {:>12}\nTrainable params:     {:>12}\nNon-trainable params: {:>12}",
-            grouped(self.total),
-            grouped(self.trainable),
-            grouped(self.non_trainable),
-        );
-        text
-    }
-}
-
-fn cells(row: &Row) -> [String; 6] {
-    let sides: Vec<String> = row.output_shape.iter().map(usize::to_string).collect();
-    let state = match (row.params, row.frozen) {
-        (0, _) => "",
-        (_, true) => "frozen",
-        (_, false) => "trains",
-    };
-    [
-        row.index.to_string(),
-        format!("{} ({})", row.name, row.class),
-        format!("(None, {})", sides.join(", ")),
-        grouped(row.params),
-        row.inputs.join(", "),
-        state.to_owned(),
-    ]
-}
-
-/// A number with commas between thousands.
-pub fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

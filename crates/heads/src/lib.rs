@@ -6,33 +6,34 @@
 //! *Architecture invariant:* a head knows neither data nor loss. The loss checks whether it fits the output of a head.
 
 use injerto_graph::{Activation, Graph, GraphError, Layer, Operator};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// A classification head.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Head {
-    /// How `[height, width, channels]` becomes `[features]`. If the backbone already ends in `[features]`, there is no pooling.
-    #[serde(default)]
-    pub pooling: Pooling,
-    /// Whether a batch normalisation follows the pooling. It helps if the scales of the features differ widely.
-    #[serde(default)]
-    pub batch_norm: bool,
-    /// Hidden layers, in order.
-    #[serde(default)]
-    pub dense: Vec<Hidden>,
-    /// Fraction of the features that training drops before the output layer; 0 for no dropout.
-    #[serde(default)]
-    pub dropout: f64,
+    /// What lies between the backbone and the output layer.
+    pub body: Body,
     /// Number of outputs of the last layer.
     pub units: usize,
     /// Activation of the outputs.
-    #[serde(default)]
     pub activation: Activation,
 }
 
+/// The layers between a backbone and the output layer. By default: average pooling alone.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct Body {
+    /// How `[height, width, channels]` becomes `[features]`. If the backbone already ends in `[features]`, there is no pooling.
+    pub pooling: Pooling,
+    /// Whether a batch normalisation follows the pooling. It helps if the scales of the features differ widely.
+    pub batch_norm: bool,
+    /// Hidden layers, in order.
+    pub dense: Vec<Hidden>,
+    /// Fraction of the features that training drops before the output layer; 0 for no dropout.
+    pub dropout: f64,
+}
+
 /// How a feature map becomes a vector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pooling {
     /// Mean over height and width.
@@ -44,19 +45,34 @@ pub enum Pooling {
     Flatten,
 }
 
+impl Pooling {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Avg, Self::Max, Self::Flatten];
+
+    /// What users call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Avg => "avg",
+            Self::Max => "max",
+            Self::Flatten => "flatten",
+        }
+    }
+}
+
 /// A hidden dense layer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Hidden {
     /// Number of outputs.
     pub units: usize,
     /// Activation of the outputs.
-    #[serde(default = "relu")]
     pub activation: Activation,
 }
 
-fn relu() -> Activation {
-    Activation::Relu
+impl Hidden {
+    /// A layer with rectified outputs, which is what a hidden layer has by default.
+    pub fn relu(units: usize) -> Self {
+        Self { units, activation: Activation::Relu }
+    }
 }
 
 impl Head {
@@ -68,6 +84,7 @@ impl Head {
     /// # Errors
     /// [`GraphError`] if there are no units, if the dropout is not a fraction, or if the output of the backbone cannot be pooled.
     pub fn graft(&self, backbone: &Graph) -> Result<Graph, GraphError> {
+        let Self { body: Body { pooling, batch_norm, dense: hidden, dropout }, units, activation } = self;
         let mut names = Names { taken: backbone.nodes().iter().map(|node| node.name().to_owned()).collect() };
         let mut layers: Vec<Layer> = Vec::new();
         let mut from = backbone.nodes()[backbone.len() - 1].name().to_owned();
@@ -77,24 +94,24 @@ impl Head {
             layers.push(Layer { name, operator, inputs });
         };
         if backbone.output_shape().image().is_some() {
-            match self.pooling {
+            match pooling {
                 Pooling::Avg => add("global_average_pooling2d", Operator::GlobalAveragePooling2D { keepdims: false }),
                 Pooling::Max => add("global_max_pooling2d", Operator::GlobalMaxPooling2D { keepdims: false }),
                 Pooling::Flatten => add("flatten", Operator::Flatten {}),
             }
         }
-        if self.batch_norm {
+        if *batch_norm {
             let norm = Operator::BatchNormalization { epsilon: 1e-3, momentum: 0.99, center: true, scale: true };
             add("batch_normalization", norm);
         }
         let dense = |units, activation| Operator::Dense { units, use_bias: true, activation };
-        for hidden in &self.dense {
-            add("dense", dense(hidden.units, hidden.activation));
+        for layer in hidden {
+            add("dense", dense(layer.units, layer.activation));
         }
-        if self.dropout != 0.0 {
-            add("dropout", Operator::Dropout { rate: self.dropout, per_sample: false });
+        if *dropout != 0.0 {
+            add("dropout", Operator::Dropout { rate: *dropout, per_sample: false });
         }
-        add("dense", dense(self.units, self.activation));
+        add("dense", dense(*units, *activation));
         backbone.graft(backbone.name(), layers)
     }
 }
@@ -135,36 +152,24 @@ mod tests {
 
     #[test]
     fn layers_are_named_as_keras_names_them() {
-        let plain = Head {
-            pooling: Pooling::Avg,
-            batch_norm: false,
-            dense: vec![],
-            dropout: 0.0,
-            units: 1,
-            activation: Activation::Sigmoid,
-        };
-        check(plain.clone(), &["global_average_pooling2d", "dense_1"], 5);
-        let hidden = vec![Hidden { units: 6, activation: Activation::Relu }];
-        let deep = Head { dense: hidden, dropout: 0.5, units: 3, ..plain.clone() };
+        let one = |body| Head { body, units: 1, activation: Activation::Sigmoid };
+        check(one(Body::default()), &["global_average_pooling2d", "dense_1"], 5);
+        let deep = Body { dense: vec![Hidden::relu(6)], dropout: 0.5, ..Body::default() };
+        let deep = Head { units: 3, ..one(deep) };
         check(deep, &["global_average_pooling2d", "dense_1", "dropout", "dense_2"], 4 * 6 + 6 + 6 * 3 + 3);
         let normal = ["global_average_pooling2d", "batch_normalization", "dense_1"];
-        check(Head { batch_norm: true, ..plain.clone() }, &normal, 16 + 5);
-        check(Head { pooling: Pooling::Flatten, ..plain }, &["flatten", "dense_1"], 8 * 8 * 4 + 1);
+        check(one(Body { batch_norm: true, ..Body::default() }), &normal, 16 + 5);
+        check(one(Body { pooling: Pooling::Flatten, ..Body::default() }), &["flatten", "dense_1"], 8 * 8 * 4 + 1);
     }
 
     #[test]
     fn an_invalid_head_is_refused_and_the_layer_is_named() {
-        let head = Head {
-            pooling: Pooling::Max,
-            batch_norm: false,
-            dense: vec![],
-            dropout: 1.0,
-            units: 2,
-            activation: Activation::Softmax,
-        };
+        let body = Body { pooling: Pooling::Max, dropout: 1.0, ..Body::default() };
+        let head = Head { body, units: 2, activation: Activation::Softmax };
         let error = head.graft(&backbone()).expect_err("drops everything").to_string();
         assert!(error.contains("'dropout'") && error.contains("not 1"), "{error}");
-        let error = Head { dropout: 0.0, units: 0, ..head }.graft(&backbone()).expect_err("no units").to_string();
+        let error =
+            Head { body: Body::default(), units: 0, ..head }.graft(&backbone()).expect_err("no units").to_string();
         assert!(error.contains("dense_1"), "{error}");
     }
 }

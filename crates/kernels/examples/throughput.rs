@@ -1,4 +1,4 @@
-//! Images a second of whole networks: `cargo run --profile bench -p injerto-kernels --example throughput -- NETWORK [SECONDS]`.
+//! Images per second of whole networks: `cargo run --profile bench -p injerto-kernels --example throughput -- NETWORK [SECONDS]`.
 //!
 //! NETWORK is `mobilenet_v2` (160×160, batch 32) or `inception_v3` (224×224, batch 8); `--profile` after it prints where the time goes.
 
@@ -47,7 +47,7 @@ fn main() {
         times.sort_by(f64::total_cmp);
         format!("best {:.1}, median {:.1}", batch as f64 / times[0], batch as f64 / times[times.len() / 2])
     };
-    println!("{network}: {} images/s ({} KiB an image)", rates(&mut times), program.bytes_per_image() / 1024);
+    println!("{network}: {} images/s ({} KiB per image)", rates(&mut times), program.bytes_per_image() / 1024);
     if !processor.is_empty() {
         println!("{network}: {} images for each second of a processor", rates(&mut processor));
     }

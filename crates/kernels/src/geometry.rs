@@ -19,7 +19,7 @@ pub(crate) struct Geometry {
 }
 
 impl Geometry {
-    /// Of a window with these options, which shape inference has fitted into the image.
+    /// The geometry of a window with these options, which shape inference has fitted into the image.
     pub(crate) fn new(
         input: [usize; 3],
         window: [usize; 2],
@@ -36,9 +36,20 @@ impl Geometry {
         Self { input, output: [height, width], window, strides, dilation, before, after }
     }
 
-    /// Of a pooling.
+    /// The geometry of a pooling.
     pub(crate) fn of_window(input: [usize; 3], window: &Window) -> Self {
         Self::new(input, window.pool_size, window.strides, window.padding, [1, 1])
+    }
+
+    /// The same window where `[[above, below], [left, right]]` zeros of the input are padding that nobody has written.
+    pub(crate) fn with_padding(self, zeros: [[usize; 2]; 2]) -> Self {
+        let mut geometry = self;
+        for (axis, [before, after]) in zeros.into_iter().enumerate() {
+            geometry.input[axis] -= before + after;
+            geometry.before[axis] += before;
+            geometry.after[axis] += after;
+        }
+        geometry
     }
 
     /// Rows of values, for a dense layer or a pointwise convolution.
@@ -64,6 +75,17 @@ impl Geometry {
     pub(crate) fn source(&self, axis: usize, at: usize, tap: usize) -> Option<usize> {
         let place = (at * self.strides[axis] + tap * self.dilation[axis]).checked_sub(self.before[axis])?;
         (place < self.input[axis]).then_some(place)
+    }
+
+    /// Input row of the first tap at output row `at`, or column on axis 1. It may lie in the padding.
+    #[inline(always)]
+    pub(crate) fn start(&self, axis: usize, at: usize) -> isize {
+        (at * self.strides[axis]) as isize - self.before[axis] as isize
+    }
+
+    /// Input rows from the first tap to the last, or columns on axis 1.
+    pub(crate) fn extent(&self, axis: usize) -> usize {
+        (self.window[axis] - 1) * self.dilation[axis] + 1
     }
 
     pub(crate) fn pixels(&self) -> usize {

@@ -1,4 +1,4 @@
-//! Which vector instructions this machine has, and functions that are compiled once for each.
+//! Which vector instructions this machine has, and functions that are compiled once for each instruction set.
 
 use std::sync::OnceLock;
 
@@ -12,6 +12,16 @@ pub enum Isa {
     /// What every machine of the target has: arrays that its compiler turns into its vectors (NEON on 64-bit Arm).
     Portable,
 }
+
+/// An instruction set that this machine has. The value is the proof: [`Isa::present`] makes it after asking the processor, and
+/// functions that are compiled for an instruction set are called with nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Present(Isa);
+
+/// An instruction set that this machine has, for loops that the compiler turns into vectors: where it is AVX-512, the machine has all
+/// of x86-64-v4, for which the loops are compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ForLoops(Isa);
 
 /// What the processor says it has, each fact by itself.
 #[derive(Debug, Clone, Copy, Default)]
@@ -49,6 +59,9 @@ impl Facts {
 }
 
 impl Isa {
+    /// All that there are, best first.
+    const ALL: [Self; 3] = [Self::Avx512, Self::Avx2, Self::Portable];
+
     /// The best that this machine has.
     pub fn detect() -> Self {
         Self::available()[0]
@@ -56,14 +69,18 @@ impl Isa {
 
     /// All that this machine has, best first.
     pub fn available() -> Vec<Self> {
+        Self::ALL.into_iter().filter(|isa| isa.present().is_some()).collect()
+    }
+
+    /// Whether this machine has it, as a proof.
+    pub(crate) fn present(self) -> Option<Present> {
         let facts = Facts::get();
-        let all = [
-            (Self::Avx512, facts.avx512f),
-            (Self::Avx2, facts.avx2 && facts.fma),
-            // Nothing is needed.
-            (Self::Portable, true),
-        ];
-        all.into_iter().filter(|(_, has)| *has).map(|(isa, _)| isa).collect()
+        let has = match self {
+            Self::Avx512 => facts.avx512f,
+            Self::Avx2 => facts.avx2 && facts.fma,
+            Self::Portable => true,
+        };
+        has.then_some(Present(self))
     }
 
     /// `f32`s in a vector.
@@ -74,25 +91,44 @@ impl Isa {
             Self::Portable => 4,
         }
     }
+}
 
-    /// The same, or the next best where loops that the compiler turns into vectors need all of x86-64-v4.
-    pub(crate) fn for_loops(self) -> Self {
+impl Present {
+    /// Which it is.
+    pub(crate) const fn isa(self) -> Isa {
+        self.0
+    }
+
+    /// The same, or the next best where loops need more of AVX-512 than there is.
+    pub(crate) fn for_loops(self) -> ForLoops {
         let facts = Facts::get();
-        match self {
-            Self::Avx512 if facts.avx512_bw_dq_vl && facts.avx2 && facts.fma => Self::Avx512,
-            Self::Avx512 if facts.avx2 && facts.fma => Self::Avx2,
-            Self::Avx512 => Self::Portable,
+        ForLoops(match self.0 {
+            Isa::Avx512 if facts.avx512_bw_dq_vl && facts.avx2 && facts.fma => Isa::Avx512,
+            Isa::Avx512 if facts.avx2 && facts.fma => Isa::Avx2,
+            Isa::Avx512 => Isa::Portable,
             other => other,
-        }
+        })
+    }
+}
+
+impl ForLoops {
+    /// Which it is.
+    pub(crate) const fn isa(self) -> Isa {
+        self.0
+    }
+
+    /// The same as a proof for kernels that are written in vectors, which need no more than loops do.
+    pub(crate) const fn vectors(self) -> Present {
+        Present(self.0)
     }
 }
 
 /// Evaluates one of three bodies, each in a function that is compiled for its instructions. Everything that a body calls should
-/// be `#[inline(always)]`.
+/// be `#[inline(always)]`. Only [`per_isa`](crate::simd::per_isa) and [`vectorised`](crate::simd::vectorised) use it.
 ///
 /// # Safety
-/// The machine has the instructions of `$isa`, which [`Isa::available`] says, and all of `$features` where that is `Avx512`; and
-/// what the bodies themselves want holds.
+/// `$isa` comes from a [`Present`] or, where `$features` are more than `avx512f`, from a [`ForLoops`]; and what the bodies
+/// themselves want holds.
 macro_rules! dispatch {
     ($isa:expr, ($($arg:ident: $ty:ty),*), $features:tt => $wide:expr, avx2 => $narrow:expr, portable => $plain:expr) => {{
         #[cfg(target_arch = "x86_64")]
@@ -108,10 +144,10 @@ macro_rules! dispatch {
             $narrow
         }
         match $isa {
-            // SAFETY: the machine has these instructions (the macro's caller says so), and the body has what it wants.
+            // SAFETY: `$isa` is the proof that the machine has these instructions, and the bodies have what they want.
             #[cfg(target_arch = "x86_64")]
             $crate::isa::Isa::Avx512 => unsafe { avx512($($arg),*) },
-            // SAFETY: as above.
+            // SAFETY: `$isa` is the proof that the machine has these instructions, and the bodies have what they want.
             #[cfg(target_arch = "x86_64")]
             $crate::isa::Isa::Avx2 => unsafe { avx2($($arg),*) },
             _ => $plain,

@@ -1,20 +1,24 @@
 //! The hot loops on the CPU: graphs compiled for inference, and for training.
 //!
-//! - [`inference`]: a frozen prefix, normalisation folded, activations fused, buffers planned once;
-//! - [`training`]: a trainable tail, forward and backward.
+//! - [`inference`]: a frozen prefix, with normalisation folded, activations fused and buffers planned once;
+//! - [`training`]: a trainable tail, forward and backward;
+//! - [`linalg`]: the products of matrices under both, and the table of micro-kernels that compute them.
 //!
-//! *Architecture invariant:* no Burn and no files: values are `f32` slices, channels last, and whoever owns a tensor hands
-//! over a slice of it.
+//! *Architecture invariant:* there is no Burn here and no file. Values are `f32` slices, channels last, and what owns a tensor
+//! hands over a slice of it.
 
 mod geometry;
 pub mod inference;
 mod isa;
+pub mod linalg;
 mod memory;
+mod simd;
 pub mod training;
+mod transform;
 
 pub use isa::Isa;
 pub use memory::OutOfMemory;
 
 /// Names what the kernels compute, to the last bit. Raise the number with each change after which a frozen prefix may put out
-/// other bits, so that features that were kept before are not mixed with those that are computed after.
+/// other bits, so that features that were kept before the change are not mixed with features that are computed after it.
 pub const REVISION: &str = "kernels 1";

@@ -1,12 +1,11 @@
 //! The three cross-entropies of Keras, each from logits or from probabilities.
 //!
-//! A [`Loss`] is plain data, which the experiment's TOML contains. [`Loss::forward`] computes it on Burn tensors, and autodiff
+//! A [`Loss`] is plain data, which the experiment's TOML contains. [`CrossEntropy`] computes it on Burn tensors, and autodiff
 //! gives its gradient. Formulas and clipping follow Keras 3 on TensorFlow (`keras/src/losses/losses.py`,
 //! `keras/src/backend/tensorflow/nn.py`); both values and gradients are tested against it.
 //!
 //! *Architecture invariant:* there is no network and no data here. Outputs come in as tensors, and labels as class indices.
 
-mod agreement;
 mod class_weights;
 mod cross_entropy;
 #[cfg(test)]
@@ -14,9 +13,8 @@ mod tests;
 
 use burn_tensor::activation::{sigmoid, softmax};
 use burn_tensor::{Device, Tensor, TensorData};
-use serde::{Deserialize, Serialize};
+use injerto_recipe::Loss;
 
-pub use agreement::{Mismatch, OutputActivation};
 pub use class_weights::{balanced, sample_weights};
 pub use cross_entropy::{binary_crossentropy, categorical_crossentropy};
 
@@ -52,55 +50,8 @@ pub enum LossError {
     },
 }
 
-/// A loss as an experiment names it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Loss {
-    /// The loss for two classes and one output unit, which is the probability of class 1.
-    BinaryCrossentropy {
-        /// Whether outputs are logits, not probabilities.
-        #[serde(default)]
-        from_logits: bool,
-        /// Share by which labels are moved towards one half.
-        #[serde(default)]
-        label_smoothing: f64,
-    },
-    /// The loss for one output unit per class, with labels as one-hot rows.
-    CategoricalCrossentropy {
-        /// Whether outputs are logits, not probabilities.
-        #[serde(default)]
-        from_logits: bool,
-        /// Share by which labels are moved towards the uniform distribution.
-        #[serde(default)]
-        label_smoothing: f64,
-    },
-    /// The loss for one output unit per class, with labels as indices.
-    SparseCategoricalCrossentropy {
-        /// Whether outputs are logits, not probabilities.
-        #[serde(default)]
-        from_logits: bool,
-    },
-}
-
-impl Loss {
-    /// Keras's name.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::BinaryCrossentropy { .. } => "binary_crossentropy",
-            Self::CategoricalCrossentropy { .. } => "categorical_crossentropy",
-            Self::SparseCategoricalCrossentropy { .. } => "sparse_categorical_crossentropy",
-        }
-    }
-
-    /// Whether outputs are logits.
-    pub fn from_logits(&self) -> bool {
-        match self {
-            Self::BinaryCrossentropy { from_logits, .. }
-            | Self::CategoricalCrossentropy { from_logits, .. }
-            | Self::SparseCategoricalCrossentropy { from_logits } => *from_logits,
-        }
-    }
-
+/// What a [`Loss`] computes.
+pub trait CrossEntropy {
     /// Mean loss of a batch, `[1]`.
     ///
     /// `outputs` is `[batch, units]`, and `labels` holds one class index per row. `sample_weights`, `[batch]`, multiplies the loss of
@@ -108,7 +59,35 @@ impl Loss {
     ///
     /// # Errors
     /// Labels that do not fit the outputs.
-    pub fn forward(
+    fn forward(
+        &self,
+        outputs: Tensor<2>,
+        labels: &[u32],
+        sample_weights: Option<Tensor<1>>,
+    ) -> Result<Tensor<1>, LossError>;
+
+    /// Mean loss of a batch, `[1]`, for targets that are distributions over the classes, `[batch, classes]`; mixing images makes such
+    /// targets. With one output unit, the targets have two columns, of which only the second is used.
+    ///
+    /// # Errors
+    /// Targets that do not fit the outputs.
+    fn forward_soft(
+        &self,
+        outputs: Tensor<2>,
+        targets: Tensor<2>,
+        sample_weights: Option<Tensor<1>>,
+    ) -> Result<Tensor<1>, LossError>;
+
+    /// Probabilities `[batch, classes]` of outputs `[batch, units]`. One unit gives two columns.
+    fn probabilities(&self, outputs: Tensor<2>) -> Tensor<2>;
+
+    /// The predicted class of each row of the outputs. With one unit, an output above one half (a logit above zero) means
+    /// class 1; otherwise the largest unit is the class.
+    fn predictions(&self, outputs: &Tensor<2>) -> Vec<u32>;
+}
+
+impl CrossEntropy for Loss {
+    fn forward(
         &self,
         outputs: Tensor<2>,
         labels: &[u32],
@@ -124,15 +103,10 @@ impl Loss {
         }
         let device = outputs.device().inner();
         let targets = if units == 1 { column(labels, &device) } else { one_hot(labels, units, &device) };
-        Ok(self.mean(outputs, targets, sample_weights))
+        Ok(mean(self, outputs, targets, sample_weights))
     }
 
-    /// Mean loss of a batch, `[1]`, for targets that are distributions over the classes, `[batch, classes]`; mixing images makes such
-    /// targets. With one output unit, the targets have two columns, of which only the second is used.
-    ///
-    /// # Errors
-    /// Targets that do not fit the outputs.
-    pub fn forward_soft(
+    fn forward_soft(
         &self,
         outputs: Tensor<2>,
         targets: Tensor<2>,
@@ -144,33 +118,10 @@ impl Loss {
             return Err(LossError::Targets { found, expected });
         }
         let targets = if units == 1 { targets.narrow(1, 1, 1) } else { targets };
-        Ok(self.mean(outputs, targets, sample_weights))
+        Ok(mean(self, outputs, targets, sample_weights))
     }
 
-    /// Mean over the batch. `targets` has the shape of the outputs.
-    fn mean(&self, outputs: Tensor<2>, targets: Tensor<2>, sample_weights: Option<Tensor<1>>) -> Tensor<1> {
-        let rows = match self {
-            Self::BinaryCrossentropy { from_logits, label_smoothing } => {
-                binary_crossentropy(outputs, targets, *from_logits, *label_smoothing)
-            }
-            Self::CategoricalCrossentropy { from_logits, label_smoothing } => {
-                categorical_crossentropy(outputs, targets, *from_logits, *label_smoothing)
-            }
-            Self::SparseCategoricalCrossentropy { from_logits } => {
-                // For probabilities, Keras uses the logarithm of the clipped values as logits.
-                let logits = if *from_logits { outputs } else { outputs.clamp(EPSILON, 1.0 - EPSILON).log() };
-                categorical_crossentropy(logits, targets, true, 0.0)
-            }
-        };
-        let rows = match sample_weights {
-            Some(weights) => rows * weights,
-            None => rows,
-        };
-        rows.mean()
-    }
-
-    /// Probabilities `[batch, classes]` of outputs `[batch, units]`. One unit gives two columns.
-    pub fn probabilities(&self, outputs: Tensor<2>) -> Tensor<2> {
+    fn probabilities(&self, outputs: Tensor<2>) -> Tensor<2> {
         let binary = matches!(self, Self::BinaryCrossentropy { .. });
         let probabilities = match (self.from_logits(), binary) {
             (false, _) => outputs,
@@ -184,9 +135,7 @@ impl Loss {
         probabilities
     }
 
-    /// The predicted class of each row of the outputs. With one unit it is class 1 if the output is above one half (above zero for a
-    /// logit), otherwise class 0; with several units it is the class of the largest output.
-    pub fn predictions(&self, outputs: &Tensor<2>) -> Vec<u32> {
+    fn predictions(&self, outputs: &Tensor<2>) -> Vec<u32> {
         let [_, units] = outputs.dims();
         let values: Vec<f32> = outputs.to_data().iter::<f32>().collect();
         if units == 1 {
@@ -196,6 +145,28 @@ impl Loss {
         let largest = |row: &[f32]| (0..units).rev().max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap_or(0) as u32;
         values.chunks_exact(units.max(1)).map(largest).collect()
     }
+}
+
+/// Mean over the batch. `targets` has the shape of the outputs.
+fn mean(loss: &Loss, outputs: Tensor<2>, targets: Tensor<2>, sample_weights: Option<Tensor<1>>) -> Tensor<1> {
+    let rows = match loss {
+        Loss::BinaryCrossentropy { from_logits, label_smoothing } => {
+            binary_crossentropy(outputs, targets, *from_logits, *label_smoothing)
+        }
+        Loss::CategoricalCrossentropy { from_logits, label_smoothing } => {
+            categorical_crossentropy(outputs, targets, *from_logits, *label_smoothing)
+        }
+        Loss::SparseCategoricalCrossentropy { from_logits } => {
+            // For probabilities, Keras uses the logarithm of the clipped values as logits.
+            let logits = if *from_logits { outputs } else { outputs.clamp(EPSILON, 1.0 - EPSILON).log() };
+            categorical_crossentropy(logits, targets, true, 0.0)
+        }
+    };
+    let rows = match sample_weights {
+        Some(weights) => rows * weights,
+        None => rows,
+    };
+    rows.mean()
 }
 
 fn column(labels: &[u32], device: &Device) -> Tensor<2> {

@@ -1,7 +1,8 @@
 //! Tests the losses against Keras and with extreme outputs, and the messages for a loss that does not fit.
 
 use burn_tensor::{Device, Tensor, TensorData};
-use injerto_losses::{Loss, LossError, OutputActivation, binary_crossentropy, categorical_crossentropy};
+use injerto_losses::{CrossEntropy as _, LossError, binary_crossentropy, categorical_crossentropy};
+use injerto_recipe::Loss;
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -123,82 +124,6 @@ fn labels_that_do_not_fit_the_outputs_are_refused() {
 /// A loss as the TOML names it.
 fn loss(name: &str, from_logits: bool) -> Loss {
     serde_json::from_value(serde_json::json!({"name": name, "from_logits": from_logits})).expect("a loss")
-}
-
-#[test]
-fn a_loss_and_a_head_that_do_not_go_together_are_refused_with_the_fix() {
-    use OutputActivation::{Linear, Sigmoid, Softmax};
-    let (binary, categorical, sparse) =
-        ("binary_crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy");
-    let three = "set loss.name = \"sparse_categorical_crossentropy\", head.activation = \"softmax\" and leave \
-                 head.units out";
-    let table: &[(&str, bool, OutputActivation, usize, usize, &str)] = &[
-        (binary, false, Sigmoid, 1, 2, ""),
-        (binary, true, Linear, 1, 2, ""),
-        (categorical, false, Softmax, 3, 3, ""),
-        (categorical, true, Linear, 3, 3, ""),
-        (sparse, false, Softmax, 2, 2, ""),
-        (sparse, true, Linear, 2, 2, ""),
-        (sparse, false, Sigmoid, 3, 3, "set head.activation = \"softmax\""),
-        (categorical, false, Sigmoid, 3, 3, "set head.activation = \"softmax\""),
-        (binary, false, Softmax, 1, 2, "set head.activation = \"sigmoid\""),
-        (sparse, true, Softmax, 3, 3, "set loss.from_logits = false, or head.activation = \"linear\""),
-        (categorical, true, Softmax, 3, 3, "set loss.from_logits = false, or head.activation = \"linear\""),
-        (binary, true, Sigmoid, 1, 2, "set loss.from_logits = false, or head.activation = \"linear\""),
-        (binary, false, Linear, 1, 2, "set loss.from_logits = true, or head.activation = \"sigmoid\""),
-        (sparse, false, Linear, 3, 3, "set loss.from_logits = true, or head.activation = \"softmax\""),
-        (categorical, false, Softmax, 1, 2, "set head.units = 2, or loss.name = \"binary_crossentropy\""),
-        (sparse, false, Softmax, 1, 3, "set head.units = 3"),
-        (sparse, true, Linear, 5, 3, "set head.units = 3"),
-        (binary, false, Sigmoid, 2, 2, "set head.units = 1"),
-        (binary, false, Sigmoid, 1, 3, three),
-        (binary, false, Sigmoid, 3, 3, three),
-        (
-            binary,
-            false,
-            Sigmoid,
-            1,
-            1,
-            "1 class(es) found, but a classifier needs at least 2: add images of another class",
-        ),
-        (
-            sparse,
-            true,
-            Linear,
-            0,
-            0,
-            "0 class(es) found, but a classifier needs at least 2: add images of another class",
-        ),
-    ];
-    for &(name, from_logits, activation, units, classes, fix) in table {
-        let what = format!("{name}, from_logits = {from_logits}, {activation:?}, {units} units, {classes} classes");
-        match loss(name, from_logits).check(activation, units, classes) {
-            Ok(()) => assert_eq!(fix, "", "{what} was taken"),
-            Err(mismatch) => {
-                let message = mismatch.to_string();
-                assert!(!fix.is_empty() && message.ends_with(fix), "{what}: {message}");
-                let named = message.contains(name) || classes < 2;
-                assert!(named, "{what}: {message}");
-            }
-        }
-    }
-    for loss in losses() {
-        let binary = matches!(loss, Loss::BinaryCrossentropy { .. });
-        let units = if binary { 1 } else { 2 };
-        assert_eq!(loss.check(loss.natural_activation(), units, 2), Ok(()));
-    }
-}
-
-#[test]
-fn unknown_words_in_a_loss_are_named() {
-    for (text, word) in [
-        (r#"{"name": "hinge"}"#, "hinge"),
-        (r#"{"name": "binary_crossentropy", "logits": true}"#, "logits"),
-        (r#"{"name": "sparse_categorical_crossentropy", "label_smoothing": 0.1}"#, "label_smoothing"),
-    ] {
-        let error = serde_json::from_str::<Loss>(text).expect_err(word).to_string();
-        assert!(error.contains(word), "{error}");
-    }
 }
 
 #[test]

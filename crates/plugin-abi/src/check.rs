@@ -52,6 +52,11 @@ impl std::fmt::Display for TableError {
 
 impl std::error::Error for TableError {}
 
+/// The size of the field that `_field` borrows.
+fn size_of_field<F>(_field: fn(&Table) -> &F) -> usize {
+    size_of::<F>()
+}
+
 /// Checks a plugin's table and copies it: the magic number and the major version must be right, and the size must cover all fields
 /// that this host requires. Slots that the size does not cover are empty in the copy.
 ///
@@ -73,19 +78,11 @@ pub unsafe fn check_table(table: *const Table) -> Result<Table, TableError> {
     if magic != MAGIC {
         return Err(TableError::Magic(magic));
     }
+    // Even the address of a field that is not there must not be formed before its size is known to cover it.
     macro_rules! covered {
         ($field:ident) => {
-            size >= std::mem::offset_of!(Table, $field) + size_of_val_of!($field)
+            size >= std::mem::offset_of!(Table, $field) + size_of_field(|table| &table.$field)
         };
-    }
-    macro_rules! size_of_val_of {
-        ($field:ident) => {{
-            fn size<T>(_: *const T) -> usize {
-                size_of::<T>()
-            }
-            // SAFETY: only the address is taken.
-            size(unsafe { &raw const (*table).$field })
-        }};
     }
     macro_rules! needed {
         ($field:ident) => {

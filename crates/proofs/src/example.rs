@@ -6,37 +6,17 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-/// Two phases on a few drawn images, with everything that draws random numbers: shuffling, dropout, fresh weights. The first phase
-/// keeps the features of its frozen prefix.
-pub const EXPERIMENT: &str = r#"
-name = "example"
-seed = 7
+/// The experiment that examples, tests and proofs train.
+pub const EXPERIMENT: &str = include_str!("../../experiment/examples/tiny.toml");
 
-[data]
-generated = "flowers"
-train_per_class = 4
-validation_per_class = 2
-image_size = [16, 16]
-batch_size = 8
-
-[backbone]
-plugin = "small_cnn"
-weights = "none"
-parameters = { filters = [4, 8] }
-
-[head]
-dropout = 0.2
-
-[[phases]]
-name = "head"
-epochs = 1
-
-[[phases]]
-name = "all"
-epochs = 2
-unfreeze = "all"
-batch_norm = "update"
-"#;
+/// What makes it shorter, for whoever trains it many times.
+pub const SHORTER: [&str; 5] = [
+    "data.train_per_class=4",
+    "data.validation_per_class=2",
+    "data.image_size=[16,16]",
+    "phases.0.epochs=1",
+    "phases.1.epochs=2",
+];
 
 /// The folder of this build, which contains `injerto`, this program and the plugins.
 ///
@@ -89,7 +69,7 @@ pub fn ended(command: &mut Command) -> Result<Ended> {
 /// The folder cannot be written to.
 pub fn begin(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder)?;
-    Ok(std::fs::write(folder.join("example.toml"), EXPERIMENT)?)
+    Ok(std::fs::write(folder.join("tiny.toml"), EXPERIMENT)?)
 }
 
 /// The command that trains into `out` from the beginning.
@@ -98,7 +78,8 @@ pub fn begin(folder: &Path) -> Result<()> {
 /// Those of [`injerto`].
 pub fn train(folder: &Path) -> Result<Command> {
     let mut command = injerto(folder)?;
-    command.args(["train", "example.toml", "--run-dir", "out"]);
+    command.args(["train", "tiny.toml", "--run-dir", "out"]);
+    command.args(SHORTER.iter().flat_map(|set| ["--set", *set]));
     Ok(command)
 }
 

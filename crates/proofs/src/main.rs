@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use injerto_backbones::plugin::answer_if_asked;
+use injerto_data::decode::{Orientation, decode};
+use injerto_files::memory;
 use injerto_proofs::{fuzz, kills, soak};
 
 /// Try to break Injerto, and count the trials
@@ -72,6 +74,14 @@ enum Command {
         #[arg(long, default_value_t = 1000)]
         predictions: usize,
     },
+    /// Decode a picture, and say how much memory that took at the most
+    Decode { file: PathBuf },
+    /// What `cover` begins with: a finished run and the good inputs of all targets
+    #[command(hide = true)]
+    CoverBegin { folder: PathBuf },
+    /// Keep the inputs in a folder as those that were found for a target
+    #[command(hide = true)]
+    CoverKeep { target: String, folder: PathBuf },
     /// The process that `fuzz` starts for each target
     #[command(hide = true)]
     FuzzChild {
@@ -107,7 +117,7 @@ fn main() -> Result<ExitCode> {
         Command::FuzzInput { target: name, number, file, seed } => {
             let folder = tempfile::tempdir()?;
             let run = injerto_proofs::example::finished(folder.path())?;
-            let ready = (target(&name)?.ready)(&run, folder.path())?;
+            let ready = target(&name)?.ready(&run, folder.path())?;
             std::fs::write(file, fuzz::input(&ready.corpus, seed, number))?;
             true
         }
@@ -119,6 +129,26 @@ fn main() -> Result<ExitCode> {
             let found = soak::soak(runs, predictions)?;
             println!("{found}");
             found.is_flat()
+        }
+        Command::Decode { file } => {
+            let bytes = std::fs::read(file)?;
+            let before = memory::peak();
+            let decoded = decode(&bytes, Orientation::Apply);
+            println!("{} bytes", memory::peak() - before);
+            match decoded {
+                Ok(image) => println!("{}x{}", image.width, image.height),
+                Err(reason) => println!("refused: {reason}"),
+            }
+            true
+        }
+        Command::CoverBegin { folder } => {
+            fuzz::begin(&folder)?;
+            fuzz::TARGETS.iter().for_each(|target| println!("{}", target.name));
+            true
+        }
+        Command::CoverKeep { target: name, folder } => {
+            println!("{name}: {} inputs are kept", fuzz::keep_found(target(&name)?.name, &folder)?);
+            true
         }
         Command::FuzzChild { target: name, seed, memory, from, to, run, place } => {
             let findings = fuzz::work(target(&name)?, seed, from..to, memory, &run, &place)?;

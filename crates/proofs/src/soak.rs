@@ -7,11 +7,11 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context as _, Result};
 use injerto_backbones::plugin::{Catalog, Probe, SearchPath};
 use injerto_backbones::weights::Cache;
-use injerto_experiment::config::{Config, Device};
-use injerto_experiment::{Predictor, Prepared, RunFolder, Watch, run};
-use injerto_trainer::Checkpoints;
+use injerto_config::{Config, Device};
+use injerto_experiment::{Predictor, Prepared, RunFolder, Session};
+use injerto_trainer::{Checkpoints, Watch};
 
-use crate::example::{EXPERIMENT, built};
+use crate::example::{EXPERIMENT, SHORTER, built};
 
 /// Growth from the first quarter to the end that still counts as flat, because allocators and thread pools settle late.
 const FLAT: u64 = 16 << 20;
@@ -72,15 +72,13 @@ pub fn soak(runs: usize, predictions: usize) -> Result<Soak> {
     let mut last = folder.path().join("none");
     let mut catalog = Catalog::scan(SearchPath::of([built()?]), Probe::this_program()?);
     for number in 0..runs {
-        let sets = [format!("seed={number}")];
-        let config = Config::parse(EXPERIMENT, Path::new("example.toml"), &sets)?;
+        let shorter = SHORTER.iter().map(|set| (*set).to_owned());
+        let sets: Vec<String> = shorter.chain([format!("seed={number}")]).collect();
+        let config = Config::parse(EXPERIMENT, Path::new("tiny.toml"), &sets)?;
         let prepared = Prepared::new(config, &mut catalog, &Cache::new(folder.path().join("cache")))?;
         last = folder.path().join(format!("run-{number}"));
         let out = RunFolder::create(Some(&last), "soak")?;
-        let mut nobody = ();
-        let mut watch = Watch { observer: &mut nobody, announce: &mut |_| {}, stop: &AtomicBool::new(false) };
-        let device = injerto_experiment::device(prepared.config.device)?;
-        run(&prepared, &device, &out, false, &mut watch)?;
+        Session::begin(prepared, out)?.run(&mut Watch { observer: &mut (), stop: &AtomicBool::new(false) })?;
         injerto_report::write(&last)?;
         seen.runs.push(resident());
     }
@@ -88,11 +86,12 @@ pub fn soak(runs: usize, predictions: usize) -> Result<Soak> {
     image::RgbImage::from_fn(40, 30, |x, y| image::Rgb([(x * 6) as u8, (y * 8) as u8, 90])).save(&picture)?;
     let checkpoint = last.join(Checkpoints::BEST);
     let predictor = Predictor::load(&checkpoint, Device::Flex).context("the last run's network")?;
+    let predict = |predictor: &Predictor| predictor.predict([picture.clone()]).try_for_each(|said| said.map(drop));
     for number in 0..predictions {
-        predictor.predict(&picture)?;
+        predict(&predictor)?;
         // Loading a model is part of long use too.
         if number % 10 == 9 {
-            Predictor::load(&checkpoint, Device::Flex)?.predict(&picture)?;
+            predict(&Predictor::load(&checkpoint, Device::Flex)?)?;
             seen.predictions.push(resident());
         }
     }

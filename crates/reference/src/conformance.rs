@@ -39,7 +39,7 @@ impl Case {
         Self { graph, parameters, input, batch }
     }
 
-    /// What is right.
+    /// What the specification computes.
     pub fn evaluate(&self, pass: &Pass) -> Values {
         let double = |values: &Vec<f32>| values.iter().map(|&value| f64::from(value)).collect::<Vec<f64>>();
         let parameters: Vec<Vec<Vec<f64>>> =
@@ -47,7 +47,7 @@ impl Case {
         evaluate(&self.graph, &parameters, &double(&self.input), self.batch, pass)
     }
 
-    /// One of the images.
+    /// The same network with one of the images.
     pub fn alone(&self, image: usize) -> Self {
         let size = self.graph.input_shape().count();
         Self { input: self.input[image * size..][..size].to_vec(), batch: 1, ..self.clone() }
@@ -130,7 +130,7 @@ pub fn trains_every_operator(trainer: &dyn Trainer) {
         let graph = example.after_a_convolution();
         let all = (0..graph.len()).collect::<Vec<usize>>();
         let norms = normalisations(&graph);
-        // Statistics of one value a channel would tell nothing.
+        // Statistics of one value per channel would tell nothing.
         let statistics = if at % 3 == 0 { Vec::new() } else { norms };
         let pass = Pass { seed: Some(at as u64), trains: all, batch_statistics: statistics };
         let split = uncut(&graph);

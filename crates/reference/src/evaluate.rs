@@ -57,9 +57,9 @@ pub struct Values {
 /// Gradients of a network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gradients {
-    /// Of each parameter that has one, whether its layer trains or not.
+    /// The gradient of each parameter that has one, whether its layer trains or not.
     pub parameters: BTreeMap<ParameterId, Vec<f64>>,
-    /// Of the network's input.
+    /// The gradient of the network's input.
     pub input: Vec<f64>,
 }
 

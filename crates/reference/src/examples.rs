@@ -111,7 +111,7 @@ fn one(all: &mut Vec<Example>, input: [usize; 3], operator: impl Into<Operator>)
     all.push(Example { class: operator.class(), input, layers: vec![(operator, vec![0])] });
 }
 
-/// A number a channel, none like another.
+/// A number per channel, none like another.
 fn each(channels: usize, first: f64) -> PerChannel {
     PerChannel::Each((0..channels).map(|c| first + 0.1 * c as f64).collect())
 }

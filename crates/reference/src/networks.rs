@@ -34,7 +34,7 @@ impl Random {
         self.bits() as usize % n
     }
 
-    /// So many numbers between two limits.
+    /// `count` numbers between two limits.
     pub fn values(&mut self, count: usize, low: f32, high: f32) -> Vec<f32> {
         (0..count).map(|_| low + (high - low) * self.number()).collect()
     }

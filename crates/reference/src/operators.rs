@@ -4,34 +4,35 @@
 //! `count_include_pad` are PyTorch's (<https://docs.pytorch.org/docs/stable/nn.html>). Where Keras leaves a slope open, at a kink,
 //! it is TensorFlow's: a ReLU passes a gradient on only where its output lies strictly between its limits.
 
-use injerto_graph::{Activation, Node, Operator, Padding, Role, Window};
+use injerto_graph::{Activation, Node, Operator, Padding, Role};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
 use crate::tensor::Tensor;
+use crate::windows::{Pool, Slide, convolve, largest, pool};
 
 /// Gradients of a layer's inputs, and of its parameters by their place in the layer's list.
-type Slopes = (Vec<Tensor>, Vec<(usize, Vec<f64>)>);
+pub(crate) type Slopes = (Vec<Tensor>, Vec<(usize, Vec<f64>)>);
 
 /// Takes the gradient of a layer's output to those of its inputs and parameters.
 pub(crate) struct Backward(Box<dyn Fn(&Tensor) -> Slopes>);
 
 impl Backward {
-    fn new(slopes: impl Fn(&Tensor) -> Slopes + 'static) -> Self {
+    pub(crate) fn new(slopes: impl Fn(&Tensor) -> Slopes + 'static) -> Self {
         Self(Box::new(slopes))
     }
 
-    /// Of a layer that has neither inputs nor parameters.
+    /// The way back of a layer that has neither inputs nor parameters.
     pub(crate) fn constant() -> Self {
         Self::new(|_| (Vec::new(), Vec::new()))
     }
 
-    /// Of a layer with one input and no parameters.
-    fn one(slope: impl Fn(&Tensor) -> Tensor + 'static) -> Self {
+    /// The way back of a layer with one input and no parameters.
+    pub(crate) fn one(slope: impl Fn(&Tensor) -> Tensor + 'static) -> Self {
         Self::new(move |dy| (vec![slope(dy)], Vec::new()))
     }
 
-    /// Of a layer whose output goes through a layer with one input.
+    /// The way back of a layer whose output goes through a layer with one input.
     fn then(self, last: Self) -> Self {
         Self::new(move |dy| self.apply(&last.apply(dy).0[0]))
     }
@@ -67,7 +68,7 @@ impl Context<'_> {
     }
 
     /// Notes how far values are from where a slope changes. On the point itself both precisions take the same side.
-    fn kinks(&mut self, values: &[f64], at: &[f64]) {
+    pub(crate) fn kinks(&mut self, values: &[f64], at: &[f64]) {
         for distance in values.iter().flat_map(|x| at.iter().map(move |kink| (x - kink).abs())) {
             if distance > 0.0 {
                 *self.nearest_kink = self.nearest_kink.min(distance);
@@ -362,199 +363,4 @@ fn activate(x: &Tensor, function: Activation, context: &mut Context<'_>) -> (Ten
             (y, Backward::one(back))
         }
     }
-}
-
-/// A window that slides over an image.
-#[derive(Clone, Copy)]
-struct Slide {
-    input: [usize; 2],
-    output: [usize; 2],
-    window: [usize; 2],
-    strides: [usize; 2],
-    dilation: [usize; 2],
-    /// Zeros above and to the left.
-    before: [usize; 2],
-    /// Zeros below and to the right.
-    after: [usize; 2],
-}
-
-impl Slide {
-    /// `Valid`: windows lie wholly in the image. `Same`: the output is `ceil(input / stride)`; of the padding that this takes,
-    /// the smaller half comes first (<https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2>).
-    fn new(x: &Tensor, window: [usize; 2], strides: [usize; 2], padding: Padding, dilation: [usize; 2]) -> Self {
-        let [height, width, _] = x.image();
-        let input = [height, width];
-        let spans = [0, 1].map(|axis| (window[axis] - 1) * dilation[axis] + 1);
-        let sides = [0, 1].map(|axis| match padding {
-            Padding::Valid => [0, 0],
-            Padding::Explicit(sides) => sides[axis],
-            Padding::Same => {
-                let covered = (input[axis].div_ceil(strides[axis]) - 1) * strides[axis] + spans[axis];
-                let total = covered.saturating_sub(input[axis]);
-                [total / 2, total - total / 2]
-            }
-        });
-        let room = [0, 1].map(|axis| sides[axis][0] + input[axis] + sides[axis][1] - spans[axis]);
-        let output = [0, 1].map(|axis| room[axis] / strides[axis] + 1);
-        let (before, after) = (sides.map(|[before, _]| before), sides.map(|[_, after]| after));
-        Self { input, output, window, strides, dilation, before, after }
-    }
-
-    fn of(x: &Tensor, window: &Window) -> Self {
-        Self::new(x, window.pool_size, window.strides, window.padding, [1, 1])
-    }
-
-    /// One window that is the whole image.
-    fn whole(x: &Tensor) -> Self {
-        let [height, width, _] = x.image();
-        Self::new(x, [height, width], [1, 1], Padding::Valid, [1, 1])
-    }
-
-    /// Calls `visit(output pixel, tap, input pixel)` for every tap of every window that lies in the image.
-    #[inline(always)]
-    fn each(&self, mut visit: impl FnMut(usize, usize, usize)) {
-        let place = |axis: usize, at: usize, tap: usize| {
-            let place = (at * self.strides[axis] + tap * self.dilation[axis]).checked_sub(self.before[axis])?;
-            (place < self.input[axis]).then_some(place)
-        };
-        for oy in 0..self.output[0] {
-            for ox in 0..self.output[1] {
-                for ky in 0..self.window[0] {
-                    for kx in 0..self.window[1] {
-                        if let (Some(y), Some(x)) = (place(0, oy, ky), place(1, ox, kx)) {
-                            visit(oy * self.output[1] + ox, ky * self.window[1] + kx, y * self.input[1] + x);
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// How many values of each window lie in the image, or with `padding` in the image and its padding.
-    fn counts(&self, padding: bool) -> Vec<f64> {
-        let count = |axis: usize, at: usize| {
-            let (before, length) = (self.before[axis], self.input[axis]);
-            let covered = if padding { 0..before + length + self.after[axis] } else { before..before + length };
-            let places = (0..self.window[axis]).map(|tap| at * self.strides[axis] + tap * self.dilation[axis]);
-            places.filter(|place| covered.contains(place)).count()
-        };
-        let [height, width] = self.output;
-        (0..height * width).map(|at| (count(0, at / width) * count(1, at % width)) as f64).collect()
-    }
-}
-
-/// `y[p, f] = bias[f] + sum of x[from(p, t), c] * kernel[t, c, f]` over taps `t` and the channels `c` of `f`'s group.
-fn convolve(
-    x: &Tensor,
-    slide: Slide,
-    (kernel_place, kernel): (usize, Vec<f64>),
-    bias: Option<(usize, Vec<f64>)>,
-    groups: usize,
-    filters: usize,
-) -> (Tensor, Backward) {
-    let channels = x.channels();
-    // Channels and filters of a group.
-    let (width, each) = (channels / groups, filters / groups);
-    // Calls `visit(y at, x at, kernel at)` for runs of filters that read the same channel.
-    let terms = move |sample: usize, visit: &mut dyn FnMut(usize, usize, usize)| {
-        let (xs, ys) = (sample * slide.input[0] * slide.input[1], sample * slide.output[0] * slide.output[1]);
-        slide.each(|to, tap, from| {
-            for c in 0..channels {
-                let first = c / width * each;
-                let kernel_at = (tap * width + c % width) * filters + first;
-                visit((ys + to) * filters + first, (xs + from) * channels + c, kernel_at);
-            }
-        });
-    };
-    let mut y = Tensor::zeros(x.batch, &[slide.output[0], slide.output[1], filters]);
-    if let Some((_, bias)) = &bias {
-        y.values.chunks_exact_mut(filters).for_each(|y| y.copy_from_slice(bias));
-    }
-    for sample in 0..x.batch {
-        terms(sample, &mut |to, from, at| {
-            let value = x.values[from];
-            y.values[to..to + each].iter_mut().zip(&kernel[at..]).for_each(|(y, kernel)| *y += value * kernel);
-        });
-    }
-    let (x, bias_place) = (x.clone(), bias.map(|(place, _)| place));
-    let back = move |dy: &Tensor| {
-        let (mut dx, mut dk) = (Tensor::zeros(x.batch, &x.shape), vec![0.0; kernel.len()]);
-        for sample in 0..x.batch {
-            terms(sample, &mut |to, from, at| {
-                let (dy, value) = (&dy.values[to..to + each], x.values[from]);
-                dx.values[from] += dy.iter().zip(&kernel[at..]).map(|(dy, kernel)| dy * kernel).sum::<f64>();
-                dk[at..].iter_mut().zip(dy).for_each(|(dk, dy)| *dk += dy * value);
-            });
-        }
-        let mut parameters = vec![(kernel_place, dk)];
-        parameters.extend(bias_place.map(|place| (place, dy.sum_by_channel(dy, |_, dy, _| dy))));
-        (vec![dx], parameters)
-    };
-    (y, Backward::new(back))
-}
-
-/// What becomes of the values of a window.
-#[derive(Clone, Copy, PartialEq)]
-enum Pool {
-    Sum,
-    MeanOfImage,
-    MeanOfAll,
-}
-
-fn pool(x: &Tensor, slide: Slide, how: Pool) -> (Tensor, Backward) {
-    let channels = x.channels();
-    let counts = if how == Pool::Sum {
-        vec![1.0; slide.output[0] * slide.output[1]]
-    } else {
-        slide.counts(how == Pool::MeanOfAll)
-    };
-    let shape = [slide.output[0], slide.output[1], channels];
-    let mut y = Tensor::zeros(x.batch, &shape);
-    let (from_size, to_size) = (x.count(), y.count());
-    for (x, y) in x.values.chunks_exact(from_size).zip(y.values.chunks_exact_mut(to_size)) {
-        slide.each(|to, _, from| {
-            (0..channels).for_each(|c| y[to * channels + c] += x[from * channels + c] / counts[to]);
-        });
-    }
-    let input = x.shape.clone();
-    let back = move |dy: &Tensor| {
-        let mut dx = Tensor::zeros(dy.batch, &input);
-        for (dx, dy) in dx.values.chunks_exact_mut(from_size).zip(dy.values.chunks_exact(to_size)) {
-            slide.each(|to, _, from| {
-                (0..channels).for_each(|c| dx[from * channels + c] += dy[to * channels + c] / counts[to]);
-            });
-        }
-        dx
-    };
-    (y, Backward::one(back))
-}
-
-fn largest(x: &Tensor, slide: &Slide, context: &mut Context<'_>) -> (Tensor, Backward) {
-    let channels = x.channels();
-    let mut y = Tensor::zeros(x.batch, &[slide.output[0], slide.output[1], channels]);
-    y.values.fill(f64::NEG_INFINITY);
-    let (from_size, to_size) = (x.count(), y.count());
-    // Where each value of the output comes from, and by how much it wins.
-    let (mut winners, mut leads) = (vec![0; y.values.len()], vec![f64::INFINITY; y.values.len()]);
-    for sample in 0..x.batch {
-        slide.each(|to, _, from| {
-            for c in 0..channels {
-                let (from, to) = (sample * from_size + from * channels + c, sample * to_size + to * channels + c);
-                let (new, old) = (x.values[from], y.values[to]);
-                if new > old {
-                    (y.values[to], winners[to], leads[to]) = (new, from, new - old);
-                } else if new < old {
-                    leads[to] = leads[to].min(old - new);
-                }
-            }
-        });
-    }
-    context.kinks(&leads, &[0.0]);
-    let input = x.shape.clone();
-    let back = move |dy: &Tensor| {
-        let mut dx = Tensor::zeros(dy.batch, &input);
-        winners.iter().zip(&dy.values).for_each(|(&from, dy)| dx.values[from] += dy);
-        dx
-    };
-    (y, Backward::one(back))
 }

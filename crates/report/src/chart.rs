@@ -59,7 +59,7 @@ pub struct Panel {
     pub title: String,
     /// What the values are.
     pub unit: Unit,
-    /// The curves, the first behind the rest.
+    /// The curves, in order: each covers those before it.
     pub series: Vec<Series>,
     /// Phases, shown where there are several.
     pub phases: Vec<Stretch>,
@@ -109,26 +109,66 @@ fn spread(wanted: &[f64], gap: f64, (low, high): (f64, f64)) -> Vec<f64> {
     placed
 }
 
+/// Where epochs and values lie on the paper.
+struct Axes {
+    /// Left, top, width, height of what the axes enclose.
+    plot: [f64; 4],
+    /// First and last epoch.
+    epochs: (usize, usize),
+    /// What is written at the axis of values, from the lowest to the highest.
+    values: Vec<f64>,
+    /// Decimals of those.
+    decimals: usize,
+}
+
+impl Axes {
+    fn right(&self) -> f64 {
+        self.plot[0] + self.plot[2]
+    }
+
+    fn bottom(&self) -> f64 {
+        self.plot[1] + self.plot[3]
+    }
+
+    /// The middle of an epoch.
+    fn x(&self, epoch: f64) -> f64 {
+        let (first, last) = self.epochs;
+        self.plot[0] + (epoch - first as f64 + 0.5) / (last - first + 1) as f64 * self.plot[2]
+    }
+
+    fn y(&self, value: f64) -> f64 {
+        let (low, high) = (self.values[0], self.values[self.values.len() - 1]);
+        self.bottom() - (value - low) / (high - low) * self.plot[3]
+    }
+}
+
+/// Points of a curve: epoch and value.
+type Points = Vec<(usize, f64)>;
+
 impl Panel {
     /// Draws it into `area`: left, top, width, height.
     pub fn draw(&self, scene: &mut Scene, area: [f64; 4]) {
         let [left, top, width, height] = area;
         scene.heading((left, top + 13.0), self.title.clone(), 13.0);
-        let finite: Vec<Vec<(usize, f64)>> = self
-            .series
-            .iter()
-            .map(|series| series.points.iter().copied().filter(|(_, value)| value.is_finite()).collect())
-            .collect();
-        let all = || finite.iter().flatten();
-        let (Some(first), Some(last)) = (all().map(|p| p.0).min(), all().map(|p| p.0).max()) else {
-            scene.text((left, top + ABOVE), "no validation images", SMALL, Ink::Muted, Anchor::Start);
-            return;
-        };
+        let finite = |series: &Series| series.points.iter().copied().filter(|(_, value)| value.is_finite()).collect();
+        let curves: Vec<Points> = self.series.iter().map(finite).collect();
         let labels: Vec<String> = self.series.iter().map(|series| font::fitted(&series.name, SMALL, LABEL)).collect();
         let widest = labels.iter().map(|label| font::width(label, SMALL, Weight::Regular)).fold(0.0, f64::max);
         let plot = [left + LEFT, top + ABOVE, width - LEFT - widest - 12.0, height - ABOVE - BELOW];
-        let (right, bottom) = (plot[0] + plot[2], plot[1] + plot[3]);
+        let Some(axes) = self.axes(plot, &curves) else {
+            scene.text((left, top + ABOVE), "no validation images", SMALL, Ink::Muted, Anchor::Start);
+            return;
+        };
+        self.draw_phases(scene, plot, |epoch| axes.x(epoch));
+        self.draw_axes(scene, &axes);
+        self.draw_curves(scene, &axes, &curves, &labels);
+        self.draw_mark(scene, &axes);
+    }
 
+    /// The axes that hold all points; `None` where there are none.
+    fn axes(&self, plot: [f64; 4], curves: &[Points]) -> Option<Axes> {
+        let all = || curves.iter().flatten();
+        let epochs = (all().map(|p| p.0).min()?, all().map(|p| p.0).max()?);
         let low = all().map(|p| p.1).fold(f64::INFINITY, f64::min);
         let high = all().map(|p| p.1).fold(f64::NEG_INFINITY, f64::max);
         // Losses and shares that come near zero begin there.
@@ -140,32 +180,40 @@ impl Panel {
                 values = vec![0.0, 1.0];
             }
         }
-        let (bottom_value, top_value) = (values[0], values[values.len() - 1]);
-        let x = |epoch: f64| plot[0] + (epoch - first as f64 + 0.5) / (last - first + 1) as f64 * plot[2];
-        let y = |value: f64| bottom - (value - bottom_value) / (top_value - bottom_value) * plot[3];
+        Some(Axes { plot, epochs, values, decimals })
+    }
 
-        self.draw_phases(scene, plot, x);
-        for value in &values {
-            let pen = Pen { ink: Ink::Grid, width: 1.0, dashed: false };
-            scene.line(vec![(plot[0], y(*value)), (right, y(*value))], pen);
+    /// Grid, numbers, and the line of the marked epoch.
+    fn draw_axes(&self, scene: &mut Scene, axes: &Axes) {
+        let Axes { plot, epochs: (first, last), values, decimals } = axes;
+        for value in values {
+            let (at, pen) = (axes.y(*value), Pen { ink: Ink::Grid, width: 1.0, dashed: false });
+            scene.line(vec![(plot[0], at), (axes.right(), at)], pen);
             let text = format!("{value:.decimals$}");
-            scene.text((plot[0] - 8.0, y(*value) + 4.0), text, SMALL, Ink::Muted, Anchor::End);
+            scene.text((plot[0] - 8.0, at + 4.0), text, SMALL, Ink::Muted, Anchor::End);
         }
-        let marked = self.mark.as_ref().map(|mark| mark.epoch);
-        let clear = |epoch: &usize| marked.is_none_or(|marked| (x(marked as f64) - x(*epoch as f64)).abs() > 20.0);
-        for epoch in epoch_ticks(first, last, plot[2]).into_iter().filter(clear) {
-            scene.text((x(epoch as f64), bottom + 17.0), epoch.to_string(), SMALL, Ink::Muted, Anchor::Middle);
+        let bottom = axes.bottom();
+        let marked = self.mark.as_ref().map(|mark| mark.epoch as f64);
+        let clear = |epoch: &usize| marked.is_none_or(|marked| (axes.x(marked) - axes.x(*epoch as f64)).abs() > 20.0);
+        for epoch in epoch_ticks(*first, *last, plot[2]).into_iter().filter(clear) {
+            scene.text((axes.x(epoch as f64), bottom + 17.0), epoch.to_string(), SMALL, Ink::Muted, Anchor::Middle);
         }
         scene.text((plot[0] + plot[2] / 2.0, bottom + 34.0), "epoch", SMALL, Ink::Muted, Anchor::Middle);
         if let Some(mark) = &self.mark {
             let pen = Pen { ink: Ink::Muted, width: 1.0, dashed: true };
-            let at = x(mark.epoch as f64);
+            let at = axes.x(mark.epoch as f64);
             scene.line(vec![(at, plot[1]), (at, bottom)], pen);
             let (text, weight, anchor) = (mark.epoch.to_string(), Weight::Bold, Anchor::Middle);
             scene.items.push(Item::Text { at: (at, bottom + 17.0), text, size: SMALL, weight, ink: Ink::Text, anchor });
         }
-        for (series, points) in self.series.iter().zip(&finite) {
-            let places: Vec<(f64, f64)> = points.iter().map(|&(epoch, value)| (x(epoch as f64), y(value))).collect();
+    }
+
+    /// The curves, each with its name at its end.
+    fn draw_curves(&self, scene: &mut Scene, axes: &Axes, curves: &[Points], labels: &[String]) {
+        let (first, last) = axes.epochs;
+        for (series, points) in self.series.iter().zip(curves) {
+            let place = |&(epoch, value): &(usize, f64)| (axes.x(epoch as f64), axes.y(value));
+            let places: Vec<(f64, f64)> = points.iter().map(place).collect();
             if last - first < 30 {
                 let dot = |&centre| Item::Circle { centre, radius: series.width * 1.2, ink: series.ink, ring: false };
                 scene.items.extend(places.iter().map(dot));
@@ -174,21 +222,25 @@ impl Panel {
                 scene.line(places, Pen { ink: series.ink, width: series.width, dashed: false });
             }
         }
-        let ends: Vec<f64> = finite.iter().map(|points| points.last().map_or(bottom, |p| y(p.1) + 4.0)).collect();
-        let ends = spread(&ends, APART, (plot[1] + 4.0, bottom + 4.0));
+        let bottom = axes.bottom();
+        let end = |points: &Points| points.last().map_or(bottom, |point| axes.y(point.1) + 4.0);
+        let ends = spread(&curves.iter().map(end).collect::<Vec<_>>(), APART, (axes.plot[1] + 4.0, bottom + 4.0));
         for ((series, label), end) in self.series.iter().zip(labels).zip(ends) {
-            scene.text((right + 10.0, end), label, SMALL, series.ink, Anchor::Start);
+            scene.text((axes.right() + 10.0, end), label.clone(), SMALL, series.ink, Anchor::Start);
         }
-        if let Some(Mark { epoch, value, ink, text }) = &self.mark {
-            let at = x(*epoch as f64);
-            scene.items.push(Item::Circle { centre: (at, y(*value)), radius: 4.5, ink: *ink, ring: true });
-            // Accuracies leave the lower edge free, losses the upper.
-            let line = if self.unit == Unit::Share { bottom - 8.0 } else { plot[1] + 16.0 };
-            let beside = font::width(text, SMALL, Weight::Regular) + 8.0;
-            match at + beside < right {
-                true => scene.text((at + 7.0, line), text.clone(), SMALL, Ink::Text, Anchor::Start),
-                false => scene.text((at - 7.0, line), text.clone(), SMALL, Ink::Text, Anchor::End),
-            }
+    }
+
+    /// A ring around the marked point, and what it says.
+    fn draw_mark(&self, scene: &mut Scene, axes: &Axes) {
+        let Some(Mark { epoch, value, ink, text }) = &self.mark else { return };
+        let at = axes.x(*epoch as f64);
+        scene.items.push(Item::Circle { centre: (at, axes.y(*value)), radius: 4.5, ink: *ink, ring: true });
+        // Accuracies leave the lower edge free, losses the upper.
+        let line = if self.unit == Unit::Share { axes.bottom() - 8.0 } else { axes.plot[1] + 16.0 };
+        let beside = font::width(text, SMALL, Weight::Regular) + 8.0;
+        match at + beside < axes.right() {
+            true => scene.text((at + 7.0, line), text.clone(), SMALL, Ink::Text, Anchor::Start),
+            false => scene.text((at - 7.0, line), text.clone(), SMALL, Ink::Text, Anchor::End),
         }
     }
 

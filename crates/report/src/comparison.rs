@@ -1,12 +1,12 @@
 use std::path::{Path, PathBuf};
 
 use injerto_experiment::gain::{Curve, measure};
+use maud::{Markup, html};
 
 use crate::curves::comparison_figure;
-use crate::page::{figures, page, section, table};
+use crate::page::{NONE, cell, figures, page, section, table};
 use crate::run::Run;
 use crate::scene::Ink;
-use crate::svg::escaped;
 use crate::write::{write_figure, write_file};
 use crate::{Kept, ReportError};
 
@@ -89,41 +89,53 @@ impl Comparison {
 
     fn page(&self) -> String {
         let names: Vec<&str> = self.runs.iter().map(|(label, _)| label.as_str()).collect();
-        let mut body = format!("<h1>Runs compared</h1>\n<p class=\"muted\">{}</p>\n", escaped(&names.join(", ")));
-        body += &section("Learning curves", &figures(&comparison_figure(&self.runs).each()));
+        let warnings = self.warnings();
+        let body = html! {
+            h1 { "Runs compared" }
+            p class="muted" { (names.join(", ")) }
+            (section("Learning curves", &figures(&comparison_figure(&self.runs).each())))
+            (section("Start, slope, asymptote", &self.measured()))
+            (section(&format!("What {} gains", self.runs[0].0), &self.gained()))
+            @if !warnings.is_empty() {
+                (section("With care", &html! { ul { @for warning in &warnings { li { (warning) } } } }))
+            }
+        };
+        page("Runs compared", &body)
+    }
+
+    fn measured(&self) -> Markup {
         let rows = self.runs.iter().zip(&self.measures).enumerate().map(|(place, ((label, run), measured))| {
             let Kept { epoch, monitor, value } = &run.best;
-            let key = format!("<span class=\"key\" style=\"background:var({})\"></span>", Ink::Run(place).variable());
+            let colour = Ink::Run(place).variable();
+            let [start, slope, asymptote] =
+                [measured.start, measured.slope, measured.asymptote].map(|value| cell(format!("{value:.3}")));
             vec![
-                key + &escaped(label),
-                run.history.len().to_string(),
-                format!("{:.3}", measured.start),
-                format!("{:.3}", measured.slope),
-                format!("{:.3}", measured.asymptote),
-                value.map_or("–".to_owned(), |value| format!("{} {value:.4}, epoch {epoch}", escaped(monitor))),
+                html! { span class="key" style={ "background:var(" (colour) ")" } {} (label) },
+                cell(run.history.len()),
+                start,
+                slope,
+                asymptote,
+                cell(value.map_or(NONE.to_owned(), |value| format!("{monitor} {value:.4}, epoch {epoch}"))),
             ]
         });
         let headings = ["run", "#epochs", "#start", "#slope", "#asymptote", "best"];
-        let words = format!(
-            "<p class=\"muted\">Of the validation accuracy: the start is its value after the first epoch, the slope what it \
-             gains an epoch on the way from {:.3} (chance) to {:.3} (95 % of the way to the lowest asymptote), the asymptote its \
-             mean over the last quarter of the epochs.</p>\n",
-            self.chance, self.target
-        );
-        body += &section("Start, slope, asymptote", &(words + &table(&headings, &rows.collect::<Vec<_>>())));
-        let gains = self.gains().into_iter().map(|(label, gain)| {
-            let figures = [gain.start, gain.slope, gain.asymptote].map(|value| format!("{value:+.3}"));
-            std::iter::once(escaped(label)).chain(figures).collect()
-        });
-        let gains: Vec<Vec<String>> = gains.collect();
-        let heading = format!("What {} gains", self.runs[0].0);
-        body += &section(&heading, &table(&["over", "#start", "#slope", "#asymptote"], &gains));
-        let warnings: String =
-            self.warnings().iter().map(|warning| format!("<li>{}</li>\n", escaped(warning))).collect();
-        if !warnings.is_empty() {
-            body += &section("With care", &format!("<ul>\n{warnings}</ul>"));
+        let (chance, target) = (format!("{:.3}", self.chance), format!("{:.3}", self.target));
+        html! {
+            p class="muted" {
+                "Of the validation accuracy: the start is its value after the first epoch, the slope what it gains per epoch on "
+                "the way from " (chance) " (chance) to " (target) " (95 % of the way to the lowest asymptote), the asymptote its "
+                "mean over the last quarter of the epochs."
+            }
+            (table(&headings, &rows.collect::<Vec<_>>()))
         }
-        page("Runs compared", &body)
+    }
+
+    fn gained(&self) -> Markup {
+        let rows = self.gains().into_iter().map(|(label, gain)| {
+            let figures = [gain.start, gain.slope, gain.asymptote].map(|value| cell(format!("{value:+.3}")));
+            std::iter::once(cell(label)).chain(figures).collect()
+        });
+        table(&["over", "#start", "#slope", "#asymptote"], &rows.collect::<Vec<_>>())
     }
 }
 

@@ -1,7 +1,8 @@
 //! Figures: one run's curves, several runs', and what transfer gained.
 
 use injerto_experiment::gain::Gain;
-use injerto_trainer::history::{EpochRecord, Metric};
+use injerto_recipe::Metric;
+use injerto_trainer::history::EpochRecord;
 
 use crate::chart::{Mark, Panel, Series, Unit};
 use crate::run::Run;
@@ -34,7 +35,7 @@ pub fn run_figure(run: &Run) -> Figure {
     });
     let panel = |title: &str, unit, training: Metric, validation: Metric| {
         let points = |metric: Metric| {
-            let point = |record: &EpochRecord| metric.of(record).map(|value| (record.epoch, value));
+            let point = |record: &EpochRecord| record.figure(metric).map(|value| (record.epoch, value));
             run.history.iter().filter_map(point).collect::<Vec<_>>()
         };
         let named = |name: &str, points: &[(usize, f64)]| {
@@ -48,7 +49,7 @@ pub fn run_figure(run: &Run) -> Figure {
             series.push(Series { name, ink: Ink::Validation, width: 2.2, points: validated });
         }
         let shown = if series.len() > 1 { (validation, Ink::Validation) } else { (training, Ink::Training) };
-        let value = run.epoch(run.best.epoch).and_then(|record| shown.0.of(record));
+        let value = run.epoch(run.best.epoch).and_then(|record| record.figure(shown.0));
         let mark = value.map(|value| {
             let text = format!("best epoch: {value:.3}");
             Mark { epoch: run.best.epoch, value, ink: shown.1, text }
@@ -72,7 +73,7 @@ pub fn run_figure(run: &Run) -> Figure {
 pub fn comparison_figure(runs: &[(String, Run)]) -> Figure {
     let panel = |title: &str, unit, metric: Metric, instead: Metric| {
         let series = runs.iter().enumerate().map(|(place, (label, run))| {
-            let value = |record: &EpochRecord| metric.of(record).or_else(|| instead.of(record));
+            let value = |record: &EpochRecord| record.figure(metric).or_else(|| record.figure(instead));
             let points = run.history.iter().filter_map(|record| Some((record.epoch, value(record)?))).collect();
             let width = if place == 0 { 2.6 } else { 1.8 };
             Series { name: label.clone(), ink: Ink::Run(place), width, points }
@@ -91,7 +92,7 @@ pub fn comparison_figure(runs: &[(String, Run)]) -> Figure {
     Figure { title: ["Runs compared".to_owned(), format!("{} runs", runs.len())], description, panels }
 }
 
-/// The mean curves behind a transfer gain.
+/// The mean curves that a transfer gain was measured on.
 pub fn gain_figure(gain: &Gain) -> Figure {
     let series = |name: &str, ink, width, curve: &[f64]| {
         let points = curve.iter().enumerate().map(|(at, &value)| (at + 1, value)).collect();

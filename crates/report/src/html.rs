@@ -1,20 +1,20 @@
 //! `report.html`.
 
-use std::fmt::Write as _;
-
-use injerto_experiment::Summary;
-use injerto_experiment::config::{Config, Images};
+use injerto_config::{Config, Images};
 use injerto_experiment::gain::Gain;
+use injerto_experiment::{PhaseSummary, Summary};
 use injerto_files::shown;
 use injerto_trainer::PhasePlan;
+use injerto_trainer::history::EpochRecord;
+use maud::{Markup, html};
 use serde_json::Value;
 
 use crate::curves::{gain_figure, run_figure};
-use crate::page::{duration, figures, grouped, page, section, table, tile};
+use crate::page::{NONE, cell, facts, figures, page, section, table, tile};
 use crate::plan as words;
-use crate::run::Run;
-use crate::svg::escaped;
+use crate::run::{Run, Stretch};
 use crate::verdict::{State, Verdict, verdict};
+use crate::words::{counted, duration, grouped};
 
 /// Files that were left out, named up to this many.
 const SKIPPED: usize = 200;
@@ -27,32 +27,34 @@ const CONFUSIONS: usize = 20;
 pub fn report(run: &Run) -> String {
     let summary = run.summary.as_ref();
     let verdict = verdict(&run.history, run.best.epoch, &run.guessing());
-    let mut body = header(run, &verdict);
-    body += &section("Learning curves", &figures(&run_figure(run).each()));
-    body += &section("What the curves say", &words(&verdict));
-    body += &section("Phases", &phases(run));
-    body += &section("Classes", &classes(run));
-    if let Some(gain) = summary.and_then(|summary| summary.transfer_gain.as_ref()) {
-        body += &section("What transfer gained", &transfer(gain));
-    }
-    body += &section("Plan", &(plan(run) + &plans(run)));
-    if let Some(summary) = summary {
-        body += &section("Where the time went", &time(summary));
-        body += &section("Files left out", &skipped(summary));
-    }
-    body += &section("Environment", &environment(&run.environment));
-    if let Some(toml) = &run.experiment {
-        let text = format!(
-            "<p class=\"muted\">Every key, defaults included. Saved as a file, it runs the same experiment again.</p>\n\
-             <pre>{}</pre>",
-            escaped(toml)
-        );
-        body += &section("Experiment", &text);
-    }
+    let body = html! {
+        (header(run, &verdict))
+        (section("Learning curves", &figures(&run_figure(run).each())))
+        (section("What the curves say", &advice(&verdict)))
+        (section("Phases", &phases(run)))
+        (section("Classes", &classes(run)))
+        @if let Some(gain) = summary.and_then(|summary| summary.transfer_gain.as_ref()) {
+            (section("What transfer gained", &transfer(gain)))
+        }
+        (section("Plan", &html! { (plan(run)) (plans(run)) }))
+        @if let Some(summary) = summary {
+            (section("Where the time went", &time(summary)))
+            (section("Files left out", &skipped(summary)))
+        }
+        (section("Environment", &environment(&run.environment)))
+        @if let Some(toml) = &run.experiment { (section("Experiment", &experiment(toml))) }
+    };
     page(&format!("{} – report", run.name), &body)
 }
 
-fn header(run: &Run, verdict: &Verdict) -> String {
+fn experiment(toml: &str) -> Markup {
+    html! {
+        p class="muted" { "Every key, defaults included. Saved as a file, it runs the same experiment again." }
+        pre { (toml) }
+    }
+}
+
+fn header(run: &Run, verdict: &Verdict) -> Markup {
     let mut facts = Vec::new();
     if let Some(summary) = &run.summary {
         facts.push(format!("seed {}", summary.seed));
@@ -62,122 +64,145 @@ fn header(run: &Run, verdict: &Verdict) -> String {
         let minute = time.get(..16).unwrap_or(time).replace('T', " ");
         format!("begun {minute} UTC")
     }));
-    let stopped = match &run.summary {
-        Some(summary) if !summary.interrupted => String::new(),
-        Some(_) => " <span class=\"chip fair\">stopped before its end</span>".to_owned(),
-        None => " <span class=\"chip fair\">not finished</span>".to_owned(),
+    let unfinished = match &run.summary {
+        Some(summary) => summary.interrupted.then_some("stopped before its end"),
+        None => Some("not finished"),
     };
-    let mut html = format!(
-        "<h1>{}{stopped} {}</h1>\n<p class=\"muted\">{}</p>\n<div class=\"tiles\">\n",
-        escaped(&run.name),
-        chip(verdict),
-        escaped(&facts.join(", "))
-    );
-    if let Some(value) = run.best.value {
-        html += &tile(&format!("{value:.4}"), &format!("best {}, epoch {}", run.best.monitor, run.best.epoch));
-    }
-    html += &tile(&run.history.len().to_string(), if run.history.len() == 1 { "epoch" } else { "epochs" });
-    if let Some(summary) = &run.summary {
-        if let Some(images) = &summary.images {
-            let [train, validation] = [&images.train, &images.validation].map(|counts| counts.iter().sum::<usize>());
-            html += &tile(&grouped(train), "images to train on");
-            html += &tile(&grouped(validation), "images to validate on");
+    html! {
+        h1 {
+            (run.name) " "
+            @if let Some(words) = unfinished { span class="chip fair" { (words) } " " }
+            (chip(verdict))
         }
-        if let Some(phase) = summary.phases.iter().rfind(|phase| phase.epochs > 0) {
-            html += &tile(&grouped(phase.trainable_params), "values that train");
-        }
-        html += &tile(&duration(summary.seconds.total), "in all");
+        p class="muted" { (facts.join(", ")) }
+        div class="tiles" { (tiles(run)) }
     }
-    html + "</div>\n"
 }
 
-fn chip(verdict: &Verdict) -> String {
+fn tiles(run: &Run) -> Markup {
+    let epochs = run.history.len();
+    html! {
+        @if let Some(value) = run.best.value {
+            (tile(&format!("{value:.4}"), &format!("best {}, epoch {}", run.best.monitor, run.best.epoch)))
+        }
+        (tile(&epochs.to_string(), if epochs == 1 { "epoch" } else { "epochs" }))
+        @if let Some(summary) = &run.summary {
+            @if let Some(images) = &summary.images {
+                (tile(&grouped(images.train.iter().sum()), "images to train on"))
+                (tile(&grouped(images.validation.iter().sum()), "images to validate on"))
+            }
+            @if let Some(phase) = summary.phases.iter().rfind(|phase| phase.epochs > 0) {
+                (tile(&grouped(phase.trainable_params), "values that train"))
+            }
+            (tile(&duration(summary.seconds.total), "in all"))
+        }
+    }
+}
+
+fn chip(verdict: &Verdict) -> Markup {
     let class = match verdict.state {
         State::Converged => "good",
         State::Improving | State::Stalled => "fair",
         State::Overfitting { .. } | State::Worsening { .. } | State::Guessing => "bad",
-        State::Unknown => return String::new(),
+        State::Unknown => return html! {},
     };
-    format!("<span class=\"chip {class}\">{}</span>", escaped(&verdict.headline))
+    html! { span class={ "chip " (class) } { (verdict.headline) } }
 }
 
-fn words(verdict: &Verdict) -> String {
+fn advice(verdict: &Verdict) -> Markup {
     let mut headline = verdict.headline.clone();
     if let Some(first) = headline.get_mut(..1) {
         first.make_ascii_uppercase();
     }
-    let mut html = format!("<p><b>{}.</b> {}</p>\n<ul>\n", escaped(&headline), escaped(&verdict.advice));
-    for line in &verdict.evidence {
-        let _ = writeln!(html, "<li>{}</li>", escaped(line));
+    html! {
+        p { b { (headline) "." } " " (verdict.advice) }
+        ul {
+            @for line in &verdict.evidence { li { (line) } }
+        }
     }
-    html + "</ul>"
 }
 
-fn phases(run: &Run) -> String {
-    let last = |history: &[injerto_trainer::history::EpochRecord]| match history.last() {
-        Some(record) => {
-            let optional = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.4}"));
-            [
-                format!("{:.4}", record.loss),
-                format!("{:.4}", record.accuracy),
-                optional(record.val_loss),
-                optional(record.val_accuracy),
-            ]
-        }
-        None => ["–", "–", "–", "–"].map(str::to_owned),
+/// The figures of the last of these epochs: loss, accuracy, val_loss, val_accuracy.
+fn last(history: &[&EpochRecord]) -> [Markup; 4] {
+    let record = history.last();
+    let figures = [
+        record.map(|record| record.loss),
+        record.map(|record| record.accuracy),
+        record.and_then(|record| record.val_loss),
+        record.and_then(|record| record.val_accuracy),
+    ];
+    figures.map(|figure| cell(figure.map_or(NONE.to_owned(), |figure| format!("{figure:.4}"))))
+}
+
+fn phases(run: &Run) -> Markup {
+    let Some(summary) = &run.summary else {
+        let row = |stretch: &Stretch| {
+            let within = |record: &&EpochRecord| (stretch.first..=stretch.last).contains(&record.epoch);
+            let own: Vec<&EpochRecord> = run.history.iter().filter(within).collect();
+            [cell(&stretch.name), cell(own.len())].into_iter().chain(last(&own)).collect()
+        };
+        let rows: Vec<_> = run.stretches().iter().map(row).collect();
+        return table(&["phase", "#epochs", "#loss", "#accuracy", "#val_loss", "#val_accuracy"], &rows);
     };
-    match &run.summary {
-        Some(summary) => {
-            let row = |phase: &injerto_experiment::PhaseSummary| {
-                let mut row = vec![
-                    escaped(&phase.name),
-                    phase.epochs.to_string(),
-                    grouped(phase.trainable_params),
-                    grouped(phase.non_trainable_params),
-                    duration(phase.seconds),
-                ];
-                row.extend(last(&phase.history));
-                row
-            };
-            let rows: Vec<_> = summary.phases.iter().map(row).collect();
-            let headings = [
-                "phase",
-                "#epochs",
-                "#trainable",
-                "#non-trainable",
-                "#time",
-                "#loss",
-                "#accuracy",
-                "#val_loss",
-                "#val_accuracy",
-            ];
-            table(&headings, &rows)
-        }
-        None => {
-            let row = |stretch: &crate::Stretch| {
-                let within = |record: &&injerto_trainer::history::EpochRecord| {
-                    (stretch.first..=stretch.last).contains(&record.epoch)
-                };
-                let own: Vec<_> = run.history.iter().filter(within).cloned().collect();
-                let mut row = vec![escaped(&stretch.name), own.len().to_string()];
-                row.extend(last(&own));
-                row
-            };
-            let rows: Vec<_> = run.stretches().iter().map(row).collect();
-            table(&["phase", "#epochs", "#loss", "#accuracy", "#val_loss", "#val_accuracy"], &rows)
-        }
-    }
+    let row = |phase: &PhaseSummary| {
+        let own = [
+            cell(&phase.name),
+            cell(phase.epochs),
+            cell(grouped(phase.trainable_params)),
+            cell(grouped(phase.non_trainable_params)),
+            cell(duration(phase.seconds)),
+        ];
+        own.into_iter().chain(last(&phase.history.iter().collect::<Vec<_>>())).collect()
+    };
+    let rows: Vec<_> = summary.phases.iter().map(row).collect();
+    let headings = [
+        "phase",
+        "#epochs",
+        "#trainable",
+        "#non-trainable",
+        "#time",
+        "#loss",
+        "#accuracy",
+        "#val_loss",
+        "#val_accuracy",
+    ];
+    table(&headings, &rows)
 }
 
 /// Images, precision, recall and confusions of each class, as far as the run says them.
-fn classes(run: &Run) -> String {
-    let Some(summary) = &run.summary else { return String::new() };
+fn classes(run: &Run) -> Markup {
+    let Some(summary) = &run.summary else { return html! {} };
+    let of_classes = class_table(run, summary);
+    let whole = run.metrics.as_object().into_iter().flatten().filter_map(|(name, value)| {
+        let count = value.as_u64().map(|count| grouped(count as usize));
+        Some(vec![cell(metric(name)), cell(count.or_else(|| Some(format!("{:.4}", value.as_f64()?)))?)])
+    });
+    let whole: Vec<Vec<Markup>> = whole.collect();
+    html! {
+        @if summary.classes.len() > CLASSES && has_figures(run, summary) {
+            details { summary { (grouped(summary.classes.len())) " classes" } (of_classes) }
+        } @else {
+            (of_classes)
+        }
+        @if has_figures(run, summary) {
+            @if !whole.is_empty() { h3 { "All classes together" } (table(&["metric", "#value"], &whole)) }
+            (confusion(&summary.classes, &run.metrics["confusion"]))
+        }
+    }
+}
+
+/// Whether the run says more of its classes than their names.
+fn has_figures(run: &Run, summary: &Summary) -> bool {
+    summary.images.is_some() || run.metrics["per_class"].is_array()
+}
+
+/// A row for each class, or their names alone.
+fn class_table(run: &Run, summary: &Summary) -> Markup {
+    if !has_figures(run, summary) {
+        return html! { p { (summary.classes.join(", ")) } };
+    }
     let per_class = run.metrics["per_class"].as_array();
-    let of_class = |class: &str, place: usize| {
-        let found = per_class?.iter().find(|row| row["class"] == class).or_else(|| per_class?.get(place));
-        found.cloned()
-    };
-    let number = |value: &Value| value.as_f64().map_or("–".to_owned(), |value| format!("{value:.3}"));
+    let number = |value: &Value| cell(value.as_f64().map_or(NONE.to_owned(), |value| format!("{value:.3}")));
     let mut headings = vec!["class"];
     if summary.images.is_some() {
         headings.extend(["#images to train on", "#to validate on"]);
@@ -185,41 +210,21 @@ fn classes(run: &Run) -> String {
     if per_class.is_some() {
         headings.extend(["#precision", "#recall", "#F1", "#support"]);
     }
-    if headings.len() == 1 {
-        return format!("<p>{}</p>", escaped(&summary.classes.join(", ")));
-    }
     let rows = summary.classes.iter().enumerate().map(|(place, class)| {
-        let mut row = vec![escaped(class)];
+        let mut row = vec![cell(class)];
         if let Some(images) = &summary.images {
-            let count = |counts: &[usize]| counts.get(place).map_or("–".to_owned(), |&count| grouped(count));
-            row.extend([count(&images.train), count(&images.validation)]);
+            let count = |counts: &[usize]| counts.get(place).map_or(NONE.to_owned(), |&count| grouped(count));
+            row.extend([&images.train, &images.validation].map(|counts| cell(count(counts))));
         }
-        if per_class.is_some() {
-            let own = of_class(class, place).unwrap_or(Value::Null);
+        if let Some(per_class) = per_class {
+            let named = per_class.iter().find(|row| row["class"] == **class);
+            let own = named.or_else(|| per_class.get(place)).unwrap_or(&Value::Null);
             row.extend(["precision", "recall", "f1"].map(|name| number(&own[name])));
-            row.push(own["support"].as_u64().map_or("–".to_owned(), |count| grouped(count as usize)));
+            row.push(cell(own["support"].as_u64().map_or(NONE.to_owned(), |count| grouped(count as usize))));
         }
         row
     });
-    let mut html = table(&headings, &rows.collect::<Vec<_>>());
-    if summary.classes.len() > CLASSES {
-        html = format!("<details><summary>{} classes</summary>\n{html}</details>\n", grouped(summary.classes.len()));
-    }
-    let whole: Vec<Vec<String>> = run
-        .metrics
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter_map(|(name, value)| {
-            let figure = value.as_u64().map(|count| grouped(count as usize));
-            Some(vec![metric(name), figure.or_else(|| Some(format!("{:.4}", value.as_f64()?)))?])
-        })
-        .collect();
-    if !whole.is_empty() {
-        html += "<h3>All classes together</h3>\n";
-        html += &table(&["metric", "#value"], &whole);
-    }
-    html + &confusion(&summary.classes, &run.metrics["confusion"])
+    table(&headings, &rows.collect::<Vec<_>>())
 }
 
 /// What a metric is called among people.
@@ -230,43 +235,48 @@ fn metric(name: &str) -> String {
         "roc_auc" => "area under the ROC curve".to_owned(),
         "ece" => "expected calibration error".to_owned(),
         other => match other.strip_prefix("top_") {
-            Some(count) => format!("right class among the {} most probable", escaped(count)),
-            None => escaped(&other.replace('_', " ")),
+            Some(count) => format!("right class among the {count} most probable"),
+            None => other.replace('_', " "),
         },
     }
 }
 
 /// Rows are what the images are, columns what they were taken for; the shade is the share of the row.
-fn confusion(classes: &[String], matrix: &Value) -> String {
-    let Some(rows) = matrix.as_array().filter(|rows| rows.len() == classes.len()) else { return String::new() };
+fn confusion(classes: &[String], matrix: &Value) -> Markup {
+    let Some(rows) = matrix.as_array().filter(|rows| rows.len() == classes.len()) else { return html! {} };
     if classes.len() > CLASSES {
         return worst_confusions(classes, rows);
     }
-    let mut html = "<h3>Taken for</h3>\n<p class=\"muted\">Rows: what the validation images are. Columns: what they were \
-         taken for. The shade is the share of the row.</p>\n<div class=\"scroll\"><table class=\"matrix\">\n<tr><th></th>".to_owned();
-    for class in classes {
-        let _ = write!(html, "<th class=\"top\">{}</th>", escaped(class));
-    }
-    html += "</tr>\n";
-    for (class, row) in classes.iter().zip(rows) {
-        let counts: Vec<u64> = row.as_array().into_iter().flatten().map(|count| count.as_u64().unwrap_or(0)).collect();
-        let total = counts.iter().sum::<u64>().max(1);
-        let _ = write!(html, "<tr><th>{}</th>", escaped(class));
-        for count in counts {
-            // Never so strong that the number on it is hard to read, in light or dark.
-            let share = (count as f64 / total as f64 * 60.0).round();
-            let _ = write!(
-                html,
-                "<td style=\"background:color-mix(in srgb, var(--training) {share}%, var(--band))\">{count}</td>"
-            );
+    let counts = |row: &Value| -> Vec<u64> {
+        row.as_array().into_iter().flatten().map(|count| count.as_u64().unwrap_or(0)).collect()
+    };
+    let shade = |count: u64, of: &[u64]| {
+        // Never so strong that the number on it is hard to read, in light or dark.
+        let share = (count as f64 / of.iter().sum::<u64>().max(1) as f64 * 60.0).round();
+        format!("background:color-mix(in srgb, var(--training) {share}%, var(--band))")
+    };
+    html! {
+        h3 { "Taken for" }
+        p class="muted" {
+            "Rows: what the validation images are. Columns: what they were taken for. The shade is the share of the row."
         }
-        html += "</tr>\n";
+        div class="scroll" {
+            table class="matrix" {
+                tr { th {} @for class in classes { th class="top" { (class) } } }
+                @for (class, row) in classes.iter().zip(rows) {
+                    @let row = counts(row);
+                    tr {
+                        th { (class) }
+                        @for &count in &row { td style=(shade(count, &row)) { (count) } }
+                    }
+                }
+            }
+        }
     }
-    html + "</table></div>\n"
 }
 
 /// The pairs that are taken for each other most often.
-fn worst_confusions(classes: &[String], rows: &[Value]) -> String {
+fn worst_confusions(classes: &[String], rows: &[Value]) -> Markup {
     let mut pairs: Vec<(u64, &str, &str)> = Vec::new();
     for (is, row) in classes.iter().zip(rows) {
         for (taken_for, count) in classes.iter().zip(row.as_array().into_iter().flatten()) {
@@ -278,87 +288,89 @@ fn worst_confusions(classes: &[String], rows: &[Value]) -> String {
     }
     pairs.sort_by_key(|pair| std::cmp::Reverse(pair.0));
     let row =
-        |&(count, is, taken_for): &(u64, &str, &str)| vec![escaped(is), escaped(taken_for), grouped(count as usize)];
+        |&(count, is, taken_for): &(u64, &str, &str)| vec![cell(is), cell(taken_for), cell(grouped(count as usize))];
     let rows: Vec<_> = pairs.iter().take(CONFUSIONS).map(row).collect();
-    let found = match rows.is_empty() {
-        true => "<p>Every validation image was taken for what it is.</p>\n".to_owned(),
-        false => table(&["is", "taken for", "#images"], &rows),
-    };
-    format!("<h3>Most often confused</h3>\n{found}")
+    html! {
+        h3 { "Most often confused" }
+        @if rows.is_empty() { p { "Every validation image was taken for what it is." } }
+        (table(&["is", "taken for", "#images"], &rows))
+    }
 }
 
-fn transfer(gain: &Gain) -> String {
-    let seeds = gain.seeds.len();
+fn transfer(gain: &Gain) -> Markup {
     let rows = [
         ("higher start", gain.start, "after the first epoch"),
         ("higher slope", gain.slope, "per epoch, on the way up"),
         ("higher asymptote", gain.asymptote, "at the end"),
     ];
-    let rows: Vec<Vec<String>> = rows
-        .iter()
-        .map(|(name, value, when)| vec![(*name).to_owned(), format!("{value:+.3}"), (*when).to_owned()])
-        .collect();
-    let words = format!(
-        "<p>The same network, once by transfer and once from scratch: validation accuracy, the mean over {seeds} seed{}.</p>\n",
-        if seeds == 1 { "" } else { "s" }
-    );
-    words + &table(&["benefit", "#difference", ""], &rows) + &figures(&gain_figure(gain).each())
+    let rows = rows.map(|(name, value, when)| vec![cell(name), cell(format!("{value:+.3}")), cell(when)]);
+    html! {
+        p {
+            "The same network, once by transfer and once from scratch: validation accuracy, the mean over "
+            (counted(gain.seeds.len(), "seed")) "."
+        }
+        (table(&["benefit", "#difference", ""], &rows))
+        (figures(&gain_figure(gain).each()))
+    }
 }
 
-fn plan(run: &Run) -> String {
+fn plan(run: &Run) -> Markup {
     let Some(config) =
         run.experiment.as_ref().and_then(|text| Config::parse(text, "experiment.toml".as_ref(), &[]).ok())
     else {
-        return String::new();
+        return html! {};
     };
     let images = match &config.data.images {
         Images::Folder { root } => root.iter().map(|path| shown(path).to_string()).collect::<Vec<_>>().join(" or "),
-        Images::Drawn { generated, .. } => format!("drawn: {generated:?}").to_lowercase(),
+        Images::Drawn { generated, .. } => format!("drawn: {}", generated.name()),
     };
     let size = config.data.image_size.map_or(String::new(), |[height, width]| format!(", {height}×{width}"));
-    let hidden = match config.head.dense.len() {
+    let hidden = match config.head.body.dense.len() {
         0 => String::new(),
-        count => format!("{count} hidden layer{}, ", if count == 1 { "" } else { "s" }),
+        count => format!("{}, ", counted(count, "hidden layer")),
     };
-    let units =
-        config.head.units.map_or(String::new(), |units| format!("{units} unit{}", if units == 1 { "" } else { "s" }));
-    let head = format!("{} pooling, {hidden}{units}", format!("{:?}", config.head.pooling).to_lowercase());
+    let units = config.head.units.map_or(String::new(), |units| counted(units, "unit"));
+    let head = format!("{} pooling, {hidden}{units}", config.head.body.pooling.name());
     let loss = config.loss.name.map_or(String::new(), |name| {
-        let logits = if config.loss.from_logits { ", from logits" } else { "" };
-        serde_json::to_value(name).ok().and_then(|name| Some(format!("{}{logits}", name.as_str()?))).unwrap_or_default()
+        format!("{}{}", name.name(), if config.loss.from_logits { ", from logits" } else { "" })
     });
     let weights =
         run.summary.as_ref().and_then(|summary| summary.weights.clone()).unwrap_or(config.backbone.weights.clone());
     let rows = [
-        ("images", images + &size + &format!(", {} a step", config.data.batch_size)),
+        ("images", format!("{images}{size}, {} per step", config.data.batch_size)),
         ("backbone", config.backbone.plugin.clone()),
         ("weights", weights),
         ("head", head),
         ("loss", loss),
         ("kept", format!("the epoch with the best {}", config.checkpoint.monitor.name())),
     ];
-    let rows: Vec<Vec<String>> = rows.iter().map(|(what, value)| vec![(*what).to_owned(), escaped(value)]).collect();
-    table(&["", ""], &rows).replace("<tr><th></th><th></th></tr>\n", "")
+    facts(None, &rows)
 }
 
 /// What was decided about each phase before it began.
-fn plans(run: &Run) -> String {
+fn plans(run: &Run) -> Markup {
     let row = |plan: &PhasePlan| {
-        let mut words = vec![words::parts(plan), words::cut(plan)];
-        words.extend(words::keeps(plan));
+        let mut lines = vec![words::parts(plan), words::cut(plan)];
+        lines.extend(words::keeps(plan));
+        let network = html! {
+            @for (at, line) in lines.iter().enumerate() {
+                @if at > 0 { br; }
+                (line)
+            }
+        };
         vec![
-            escaped(&plan.phase.name),
-            plan.phase.epochs.to_string(),
-            grouped(plan.trainable),
-            grouped(plan.non_trainable),
-            words.iter().map(|line| escaped(line)).collect::<Vec<_>>().join("<br>"),
+            cell(&plan.phase.name),
+            cell(plan.phase.epochs),
+            cell(grouped(plan.trainable)),
+            cell(grouped(plan.non_trainable)),
+            network,
         ]
     };
-    let rows: Vec<Vec<String>> = run.plan.iter().flat_map(|plan| &plan.phases).map(row).collect();
+    let rows: Vec<Vec<Markup>> = run.plan.iter().flat_map(|plan| &plan.phases).map(row).collect();
     table(&["phase", "#epochs", "#trainable", "#non-trainable", "network"], &rows)
 }
 
-fn time(summary: &Summary) -> String {
+fn time(summary: &Summary) -> Markup {
     let seconds = &summary.seconds;
     let rows = [
         ("in all", duration(seconds.total)),
@@ -366,22 +378,23 @@ fn time(summary: &Summary) -> String {
         ("frozen prefix", duration(seconds.prefix)),
         ("training steps", duration(seconds.train)),
         ("validation", duration(seconds.validate)),
-        ("images a second, each counted once a pass", format!("{:.0}", summary.images_per_second)),
+        ("images per second, each counted once per pass", format!("{:.0}", summary.images_per_second)),
         ("most memory held", format!("{:.2} GiB", summary.peak_memory_bytes as f64 / f64::from(1 << 30))),
     ];
-    let rows: Vec<Vec<String>> = rows.iter().map(|(what, value)| vec![(*what).to_owned(), value.clone()]).collect();
-    table(&["", "#"], &rows).replace("<tr><th></th><th class=\"number\"></th></tr>\n", "")
+    facts(Some("number"), &rows)
 }
 
-fn skipped(summary: &Summary) -> String {
-    let row = |(path, reason): &(String, String)| vec![escaped(path), escaped(reason)];
+fn skipped(summary: &Summary) -> Markup {
+    let row = |(path, reason): &(String, String)| vec![cell(path), cell(reason)];
     let rows: Vec<_> = summary.skipped.iter().take(SKIPPED).map(row).collect();
     let more = summary.skipped.len().saturating_sub(SKIPPED);
-    let html = table(&["file", "reason"], &rows);
-    if more > 0 { html + &format!("<p class=\"muted\">and {more} more, all in summary.json</p>") } else { html }
+    html! {
+        (table(&["file", "reason"], &rows))
+        @if more > 0 { p class="muted" { "and " (more) " more, all in summary.json" } }
+    }
 }
 
-fn environment(environment: &Value) -> String {
+fn environment(environment: &Value) -> Markup {
     let words = |value: &Value| match value {
         Value::String(text) => text.clone(),
         Value::Array(parts) => parts
@@ -389,14 +402,10 @@ fn environment(environment: &Value) -> String {
             .map(|part| part.as_str().map_or_else(|| part.to_string(), str::to_owned))
             .collect::<Vec<_>>()
             .join(" "),
-        Value::Null => "–".to_owned(),
+        Value::Null => NONE.to_owned(),
         other => other.to_string(),
     };
-    let rows: Vec<Vec<String>> = environment
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(name, value)| vec![escaped(name), escaped(&words(value))])
-        .collect();
-    table(&["", ""], &rows).replace("<tr><th></th><th></th></tr>\n", "")
+    let rows: Vec<(&str, String)> =
+        environment.as_object().into_iter().flatten().map(|(name, value)| (name.as_str(), words(value))).collect();
+    facts(None, &rows)
 }

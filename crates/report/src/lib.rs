@@ -2,7 +2,8 @@
 //!
 //! - [`Run`]: what a run's folder says;
 //! - [`verdict`]: whether it still improves, has converged or overfits, in words with the numbers;
-//! - [`plan`]: what is decided about a phase, in words;
+//! - [`network()`]: the table of a network's layers;
+//! - [`plan`]: what is decided about a phase, in words; [`words`]: numbers as people read them;
 //! - [`write()`]: `plots/` and `report.html`;
 //! - [`Comparison`]: several runs together.
 //!
@@ -14,6 +15,7 @@ pub mod curves;
 mod error;
 mod font;
 mod html;
+mod network;
 mod page;
 pub mod plan;
 mod raster;
@@ -21,10 +23,12 @@ mod run;
 pub mod scene;
 mod svg;
 pub mod verdict;
+pub mod words;
 mod write;
 
 pub use comparison::Comparison;
 pub use error::ReportError;
 pub use html::report;
+pub use network::network;
 pub use run::{Kept, Run, Stretch};
 pub use write::write;

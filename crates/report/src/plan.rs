@@ -3,7 +3,7 @@
 use injerto_trainer::PhasePlan;
 use injerto_trainer::plan::{Kept, Place, Reason};
 
-use crate::page::grouped;
+use crate::words::{bytes, grouped, millions};
 
 /// The cut, and why: the bytes that cross per image against the work that is repeated.
 pub fn cut(plan: &PhasePlan) -> String {
@@ -50,32 +50,4 @@ pub fn keeps(plan: &PhasePlan) -> Vec<String> {
         lines.push("features have no place and are computed anew in every epoch".to_owned());
     }
     lines
-}
-
-/// Bytes in thousands, as files are measured.
-pub fn bytes(bytes: u64) -> String {
-    match bytes {
-        0..1_000 => format!("{bytes} B"),
-        1_000..10_000 => format!("{:.1} KB", bytes as f64 / 1e3),
-        10_000..1_000_000 => format!("{:.0} KB", bytes as f64 / 1e3),
-        _ => format!("{:.1} MB", bytes as f64 / 1e6),
-    }
-}
-
-fn millions(number: u64) -> String {
-    if number < 100_000 { grouped(number as usize) } else { format!("{:.1} M", number as f64 / 1e6) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_have_two_digits_at_least() {
-        let cases = [(999, "999 B"), (1_152, "1.2 KB"), (37_632, "38 KB"), (268_912, "269 KB"), (5_200_000, "5.2 MB")];
-        for (number, words) in cases {
-            assert_eq!(bytes(number), words);
-        }
-        assert_eq!((millions(99_999), millions(5_644_800)), ("99,999".to_owned(), "5.6 M".to_owned()));
-    }
 }

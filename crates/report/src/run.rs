@@ -1,8 +1,9 @@
 use std::path::{Path, PathBuf};
 
-use injerto_experiment::config::Config;
+use injerto_config::Config;
 use injerto_experiment::{Plan, Summary};
-use injerto_trainer::history::{Best, EpochRecord, Metric, Mode};
+use injerto_recipe::{Metric, Mode};
+use injerto_trainer::history::{Best, EpochRecord};
 use serde_json::Value;
 
 use crate::ReportError;

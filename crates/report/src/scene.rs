@@ -129,7 +129,7 @@ pub enum Item {
         /// Whether there is paper in it.
         ring: bool,
     },
-    /// Words, with a rim of paper so that lines behind them do not disturb.
+    /// Words, with a rim of paper so that lines under them do not disturb.
     Text {
         /// Where the baseline begins, is half over, or ends.
         at: (f64, f64),
@@ -155,7 +155,7 @@ pub struct Scene {
     pub height: f64,
     /// What it shows, for those who cannot see it.
     pub description: String,
-    /// What is drawn, the first behind the rest.
+    /// What is drawn, in order: each item covers those before it.
     pub items: Vec<Item>,
 }
 

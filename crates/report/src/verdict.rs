@@ -114,53 +114,71 @@ pub fn verdict(history: &[EpochRecord], best: usize, guessing: &Guessing) -> Ver
     }
     let trend = Trend::of(&validated);
     evidence.push(trend.in_words());
+    let last = history.last().expect("not empty");
+    let gap = last.val_accuracy.map_or(0.0, |accuracy| last.accuracy - accuracy);
+    let kept = history.iter().find(|record| record.epoch == best).unwrap_or(last);
+    let judged = turned(&validated, last, best, &mut evidence)
+        .or_else(|| trend.falls().then(|| improving(gap)))
+        .unwrap_or_else(|| settled(kept, last, guessing, gap, &mut evidence));
+    let (state, headline, advice) = judged;
+    Verdict { state, headline, evidence, advice }
+}
 
-    let (at, lowest) =
-        validated.iter().map(|(_, loss)| *loss).enumerate().min_by(|a, b| a.1.total_cmp(&b.1)).expect("not empty");
+/// State, headline and advice.
+type Judged = (State, String, String);
+
+/// What is said where the validation loss has risen since its lowest value.
+fn turned(
+    validated: &[(&EpochRecord, f64)],
+    last: &EpochRecord,
+    best: usize,
+    evidence: &mut Vec<String>,
+) -> Option<Judged> {
+    let losses = validated.iter().map(|(_, loss)| *loss).enumerate();
+    let (at, lowest) = losses.min_by(|a, b| a.1.total_cmp(&b.1))?;
     let after = validated.len() - 1 - at;
     // The mean of the last epochs: one bad epoch is no turn.
     let ends = &validated[validated.len() - after.clamp(1, 3)..];
     let end = ends.iter().map(|(_, loss)| loss).sum::<f64>() / ends.len() as f64;
-    let last = history.last().expect("not empty");
-    let gap = last.val_accuracy.map_or(0.0, |accuracy| last.accuracy - accuracy);
-    let turned = after >= 2 && end > lowest * (1.0 + RISE) && end - lowest > 0.005;
-    if turned {
-        let (since, lowest_at) = (validated[at].0.epoch + 1, validated[at].0.epoch);
-        let rise = (end / lowest - 1.0) * 100.0;
-        evidence.push(format!(
-            "The validation loss was lowest, {lowest:.3}, in epoch {lowest_at}; at the end it is {rise:.0} % higher."
-        ));
-        let then = validated[at].0;
-        if last.loss < then.loss || last.accuracy > then.accuracy + 0.02 {
-            return Verdict {
-                state: State::Overfitting { since },
-                headline: format!("overfitting since epoch {since}"),
-                evidence,
-                advice: overfitting_advice(best, lowest_at),
-            };
-        }
-        return Verdict {
-            state: State::Worsening { since },
-            headline: format!("getting worse since epoch {since}, on the training images too"),
-            evidence,
-            advice: "The steps are too large for what is unfrozen: try a tenth of the learning rate, or unfreeze less."
-                .to_owned(),
-        };
+    if after < 2 || end <= lowest * (1.0 + RISE) || end - lowest <= 0.005 {
+        return None;
     }
-    if trend.falls() {
-        let advice = if gap > GAP {
-            "More epochs should still help; watch the gap, which dropout or augmentation would narrow."
-        } else {
-            "More epochs should still help."
-        };
-        let headline = "still improving when it ended".to_owned();
-        return Verdict { state: State::Improving, headline, evidence, advice: advice.to_owned() };
-    }
-    let kept = history.iter().find(|record| record.epoch == best).unwrap_or(last);
-    let reached = kept.val_accuracy.unwrap_or(kept.accuracy);
-    // Whoever guesses is better off: the steps have thrown the weights far away.
-    let lost = guessing.loss.is_some_and(|loss| last.loss > LOST * loss);
-    let (state, headline) = match reached {
+    let then = validated[at].0;
+    let (since, lowest_at) = (then.epoch + 1, then.epoch);
+    let rise = (end / lowest - 1.0) * 100.0;
+    evidence.push(format!(
+        "The validation loss was lowest, {lowest:.3}, in epoch {lowest_at}; at the end it is {rise:.0} % higher."
+    ));
+    Some(if last.loss < then.loss || last.accuracy > then.accuracy + 0.02 {
+        let headline = format!("overfitting since epoch {since}");
+        (State::Overfitting { since }, headline, overfitting_advice(best, lowest_at))
+    } else {
+        let headline = format!("getting worse since epoch {since}, on the training images too");
+        let advice =
+            "The steps are too large for what is unfrozen: try a tenth of the learning rate, or unfreeze less.";
+        (State::Worsening { since }, headline, advice.to_owned())
+    })
+}
+
+/// What is said where the validation loss still falls.
+fn improving(gap: f64) -> Judged {
+    let advice = if gap > GAP {
+        "More epochs should still help; watch the gap, which dropout or augmentation would narrow."
+    } else {
+        "More epochs should still help."
+    };
+    (State::Improving, "still improving when it ended".to_owned(), advice.to_owned())
+}
+
+/// What is said where the validation loss stays as it is.
+fn settled(
+    kept: &EpochRecord,
+    last: &EpochRecord,
+    guessing: &Guessing,
+    gap: f64,
+    evidence: &mut Vec<String>,
+) -> Judged {
+    let (state, headline) = match kept.val_accuracy.unwrap_or(kept.accuracy) {
         accuracy if guessing.is_enough_for(accuracy) => {
             if let (Some(guessed), Some((low, high))) = (guessing.accuracy, guessing.interval(accuracy)) {
                 evidence.push(format!(
@@ -173,12 +191,10 @@ pub fn verdict(history: &[EpochRecord], best: usize, guessing: &Guessing) -> Ver
         accuracy if guessing.is_near(accuracy) => (State::Stalled, format!("standing still at {accuracy:.3}")),
         _ => (State::Converged, "converged".to_owned()),
     };
-    let advice = if lost {
-        evidence.push(format!(
-            "The training loss, {:.3}, is higher than that of guessing, {:.3}.",
-            last.loss,
-            guessing.loss.unwrap_or_default()
-        ));
+    // Whoever guesses is better off: the steps have thrown the weights far away.
+    let lost = guessing.loss.filter(|loss| last.loss > LOST * loss);
+    let advice = if let Some(loss) = lost {
+        evidence.push(format!("The training loss, {:.3}, is higher than that of guessing, {loss:.3}.", last.loss));
         "The steps are too large: try a tenth of the learning rate."
     } else if guessing.is_near(last.accuracy) {
         "It has not learnt the training images either: unfreeze more layers, give the head a hidden layer, or raise the \
@@ -189,7 +205,7 @@ pub fn verdict(history: &[EpochRecord], best: usize, guessing: &Guessing) -> Ver
     } else {
         "More epochs will not help. To go further, unfreeze more layers at a low learning rate, or take a larger backbone."
     };
-    Verdict { state, headline, evidence, advice: advice.to_owned() }
+    (state, headline, advice.to_owned())
 }
 
 fn overfitting_advice(best: usize, lowest: usize) -> String {

@@ -115,7 +115,7 @@ fn the_page_needs_nothing_beside_itself_and_says_it_all() {
         "injerto train",
         "&lt;odd&gt;",
         "Still improving when it ended.",
-        "photos, 16 a step",
+        "photos, 16 per step",
         "prefers-color-scheme: dark",
     ] {
         assert!(html.contains(part), "{part}");

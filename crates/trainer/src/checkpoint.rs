@@ -35,7 +35,7 @@ impl Checkpoints {
         Self { folder: folder.into(), save_best_only, notes: BTreeMap::new() }
     }
 
-    /// Adds notes to [`Checkpoints::LAST`], which training does not need and which [`Checkpoints::notes`] reads.
+    /// Adds notes to [`Checkpoints::LAST`], which training does not need and which [`LastEpoch::notes`] reads.
     #[must_use]
     pub fn with_notes(self, notes: BTreeMap<String, String>) -> Self {
         Self { notes, ..self }
@@ -46,22 +46,17 @@ impl Checkpoints {
         self.folder.join(Self::LAST)
     }
 
-    /// Metadata of [`Checkpoints::LAST`], including the notes; `None` if there is no such file.
+    /// Reads and checks [`Checkpoints::LAST`]; `None` if there is no such file.
     ///
     /// # Errors
-    /// The file cannot be read.
-    pub fn notes(&self) -> Result<Option<BTreeMap<String, String>>, TrainError> {
-        Ok(self.open()?.map(|file| file.metadata().clone()))
-    }
-
-    /// Opens [`Checkpoints::LAST`]; `None` if there is no such file.
-    fn open(&self) -> Result<Option<WeightFile>, TrainError> {
+    /// The file cannot be read, or is damaged.
+    pub fn open(&self) -> Result<Option<LastEpoch>, TrainError> {
         let path = self.last();
         if !is_there(&path).map_err(|reason| self.lost(reason))? {
             return Ok(None);
         }
-        let file = WeightFile::open_as(&path, Format::Safetensors);
-        Ok(Some(file.map_err(|error| self.unreadable(&error))?))
+        let file = WeightFile::open_as(&path, Format::Safetensors).map_err(|error| self.unreadable(&error))?;
+        Ok(Some(LastEpoch { checkpoints: self.clone(), file }))
     }
 
     /// Writes the weights of an epoch, if it is the best epoch or if the weights of every epoch are kept.
@@ -107,18 +102,58 @@ impl Checkpoints {
     /// # Errors
     /// The checkpoint cannot be read, or belongs to another network.
     pub fn resume(&self, model: &mut Model) -> Result<Option<Progress>, TrainError> {
-        let path = self.last();
-        let Some(file) = self.open()? else { return Ok(None) };
-        let (metadata, lost) = (file.metadata(), |reason: String| self.lost(reason));
+        self.open()?.map(|last| last.restore(model)).transpose()
+    }
+
+    /// [`Checkpoints::lost`] with the reason of an error that already names the file.
+    fn unreadable(&self, error: &dyn std::error::Error) -> TrainError {
+        let (said, name) = (error.to_string(), format!("{}", injerto_files::shown(&self.last())));
+        self.lost(said.strip_prefix(&name).map_or(said.as_str(), |rest| rest.trim_start_matches([':', ' '])))
+    }
+
+    /// The best epoch, if the file of its weights is missing.
+    pub fn lacks_best(&self, progress: &Progress) -> Option<usize> {
+        let epoch = progress.best.epoch;
+        (epoch > 0 && !self.folder.join(Self::BEST).is_file()).then_some(epoch)
+    }
+
+    /// The error for a [`Checkpoints::LAST`] that cannot be used, with what the user can do instead.
+    pub fn lost(&self, reason: impl Into<String>) -> TrainError {
+        TrainError::Lost { path: self.last(), reason: reason.into(), best: self.folder.join(Self::BEST).is_file() }
+    }
+}
+
+/// [`Checkpoints::LAST`], open: whoever wants to know what it says and then to go on from it reads it once.
+#[derive(Debug)]
+pub struct LastEpoch {
+    checkpoints: Checkpoints,
+    file: WeightFile,
+}
+
+impl LastEpoch {
+    /// What the file says about itself, the [notes](Checkpoints::with_notes) among it.
+    pub fn notes(&self) -> &BTreeMap<String, String> {
+        self.file.metadata()
+    }
+
+    /// Puts `model` back to the end of this epoch and says how far the run had come.
+    ///
+    /// # Errors
+    /// The checkpoint cannot be read, or belongs to another network.
+    pub fn restore(self, model: &mut Model) -> Result<Progress, TrainError> {
+        let Self { checkpoints, file } = self;
+        let (path, metadata) = (checkpoints.last(), file.metadata());
+        let lost = |reason: String| checkpoints.lost(reason);
         let card = ModelCard::of(metadata).map_err(lost)?;
         if !card.agrees_with(&model.card) {
             return Err(TrainError::OtherCheckpoint { path, what: card.differs_from(&model.card) });
         }
-        let read = |error: WeightError| self.unreadable(&error);
-        let found = Model::read(&file, &path, model.network.device()).map_err(|error| self.unreadable(&error))?;
+        let read = |error: WeightError| checkpoints.unreadable(&error);
+        let found =
+            Model::read(&file, &path, model.network.device()).map_err(|error| checkpoints.unreadable(&error))?;
         let field = |key: &str| metadata.get(key).ok_or_else(|| lost(format!("no '{key}' in its metadata")));
         let mut progress = Progress::of(metadata).map_err(lost)?;
-        let step = field(Self::STEP)?.parse().map_err(|_| lost("its step is not a number".to_owned()))?;
+        let step = field(Checkpoints::STEP)?.parse().map_err(|_| lost("its step is no number".to_owned()))?;
         let named = |prefix: &str| -> Result<Vec<(String, _)>, TrainError> {
             let found = file.named(&format!("{prefix}*")).map_err(read)?;
             Ok(found.iter().map(|(name, values)| (name[prefix.len()..].to_owned(), values.clone())).collect())
@@ -138,24 +173,7 @@ impl Checkpoints {
         }
         progress.optimizer = Some(state);
         *model = found;
-        Ok(Some(progress))
-    }
-
-    /// [`Checkpoints::lost`] with the reason of an error that already names the file.
-    fn unreadable(&self, error: &dyn std::error::Error) -> TrainError {
-        let (said, name) = (error.to_string(), format!("{}", injerto_files::shown(&self.last())));
-        self.lost(said.strip_prefix(&name).map_or(said.as_str(), |rest| rest.trim_start_matches([':', ' '])))
-    }
-
-    /// The best epoch, if the file of its weights is missing.
-    pub fn lacks_best(&self, progress: &Progress) -> Option<usize> {
-        let epoch = progress.best.epoch;
-        (epoch > 0 && !self.folder.join(Self::BEST).is_file()).then_some(epoch)
-    }
-
-    /// The error for a [`Checkpoints::LAST`] that cannot be used, with what the user can do instead.
-    pub fn lost(&self, reason: impl Into<String>) -> TrainError {
-        TrainError::Lost { path: self.last(), reason: reason.into(), best: self.folder.join(Self::BEST).is_file() }
+        Ok(progress)
     }
 }
 

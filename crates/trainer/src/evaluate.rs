@@ -1,13 +1,12 @@
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use injerto_data::Loader;
+use injerto_losses::CrossEntropy as _;
 
 use crate::metrics::{Accumulator, Predictions, Report};
-use crate::{Event, Model, Observer, Runner, TrainError};
+use crate::{Event, ModelCard, Runner, TrainError, Watch};
 
-impl Model {
-    /// Runs all images of `loader` through `runner` in inference, and returns the predictions and the mean loss, or `None` if `stop` was
-    /// set. Progress is reported after each batch.
+impl ModelCard {
+    /// Runs the card's network, compiled as `runner`, over all images of `loader` in inference, and returns the mean loss and the
+    /// predictions, or `None` if it was stopped. The observer gets [`Event::Evaluated`] after each batch.
     ///
     /// # Errors
     /// Images cannot be read, or labels do not fit.
@@ -15,16 +14,15 @@ impl Model {
         &self,
         runner: &Runner,
         loader: &Loader,
-        observer: &mut dyn Observer,
-        stop: &AtomicBool,
+        watch: &mut Watch<'_>,
     ) -> Result<Option<(f64, Predictions)>, TrainError> {
-        let loss = &self.card.loss;
-        let (mut running, mut predictions) = (Accumulator::default(), Predictions::new(self.card.classes.len()));
+        let loss = &self.loss;
+        let (mut running, mut predictions) = (Accumulator::default(), Predictions::new(self.classes.len()));
         let (total, mut done) = (loader.len(), 0);
         let order: Vec<usize> = (0..total).collect();
         for batch in loader.batches(&order) {
             let batch = batch?;
-            if stop.load(Ordering::Relaxed) {
+            if watch.is_stopped() {
                 return Ok(None);
             }
             if !batch.labels.is_empty() {
@@ -34,7 +32,7 @@ impl Model {
                 predictions.take(loss, outputs, &batch.labels);
             }
             done = (done + loader.batch_size()).min(total);
-            observer.observe(&Event::Prefix { done, total });
+            watch.observer.observe(&Event::Evaluated { done, total });
         }
         if predictions.is_empty() {
             return Err(TrainError::NoImages { subset: "validation" });
@@ -42,20 +40,19 @@ impl Model {
         Ok(Some((running.loss(), predictions)))
     }
 
-    /// Evaluates the model like [`Model::evaluate`], and returns a report.
+    /// Evaluates the model like [`ModelCard::evaluate`], and returns a report.
     ///
     /// # Errors
-    /// Those of [`Model::evaluate`].
+    /// Those of [`ModelCard::evaluate`].
     pub fn report(
         &self,
         runner: &Runner,
         loader: &Loader,
-        observer: &mut dyn Observer,
-        stop: &AtomicBool,
+        watch: &mut Watch<'_>,
     ) -> Result<Option<Report>, TrainError> {
-        let found = self.evaluate(runner, loader, observer, stop)?;
+        let found = self.evaluate(runner, loader, watch)?;
         Ok(found.and_then(|(loss, predictions)| {
-            let report = Report::new(&predictions, &self.card.classes)?;
+            let report = Report::new(&predictions, &self.classes)?;
             Some(Report { loss: Some(loss), ..report })
         }))
     }

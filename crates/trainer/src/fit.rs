@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use injerto_data::{Loader, Skipped};
+use injerto_files::memory;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::CacheSettings;
@@ -11,7 +12,7 @@ use crate::executor::{self, Executor};
 use crate::feed::{Feed, KeptFeatures, Spent};
 use crate::history::{Best, EpochRecord};
 use crate::metrics::{Accumulator, Predictions, Report};
-use crate::observer::{Event, Observer};
+use crate::observer::{Event, Observer, Watch};
 use crate::optimizer::OptimizerState;
 use crate::pass::{Judge, TrainingEpoch, validate};
 use crate::plan::PhasePlan;
@@ -72,6 +73,8 @@ pub struct Fitted {
     pub seconds: Seconds,
     /// Number of images that went through the network, each counted once per pass.
     pub images: usize,
+    /// The most memory that a process has held, in bytes.
+    pub peak_memory_bytes: u64,
     /// Whether the training was stopped before its end.
     pub interrupted: bool,
     /// Files that were left out, as printable names with the reason.
@@ -103,25 +106,23 @@ pub fn check_compiles(model: &Model, plans: &[PhasePlan], kernels: bool) -> Resu
     Ok(())
 }
 
-/// A training that has not begun yet.
-pub struct Fit<'a> {
+/// A training that has not begun yet: what to train on, through which phases, and how. It is owned, so that whoever trains can hold it
+/// and hand it to another thread.
+#[derive(Debug, Clone)]
+pub struct Fit {
     /// Training images.
-    pub train: &'a Loader,
+    pub train: Loader,
     /// Validation images, which are used after each epoch.
-    pub validation: Option<&'a Loader>,
+    pub validation: Option<Loader>,
     /// The phases in order, planned for this model and these images.
-    pub plans: &'a [PhasePlan],
+    pub plans: Vec<PhasePlan>,
     /// Settings of the training.
-    pub settings: &'a Settings,
+    pub settings: Settings,
     /// The place of each epoch's files; `None` writes no files.
-    pub checkpoints: Option<&'a Checkpoints>,
-    /// Receives the events of the training.
-    pub observer: &'a mut dyn Observer,
-    /// If it is set from outside, the training ends after the current batch.
-    pub stop: &'a AtomicBool,
+    pub checkpoints: Option<Checkpoints>,
 }
 
-impl Fit<'_> {
+impl Fit {
     /// Trains `model` through all phases. At the end, the model has the weights of the last epoch; those of the best epoch are in the
     /// checkpoint.
     ///
@@ -130,8 +131,15 @@ impl Fit<'_> {
     ///
     /// # Errors
     /// Images, weights or loss do not fit; training diverges; or files cannot be written.
-    pub fn run(self, model: &mut Model, progress: Option<Progress>) -> Result<Fitted, TrainError> {
-        let Self { train, validation, plans, settings, checkpoints, observer, stop } = self;
+    pub fn run(
+        &self,
+        model: &mut Model,
+        progress: Option<Progress>,
+        watch: &mut Watch<'_>,
+    ) -> Result<Fitted, TrainError> {
+        let Self { train, plans, settings, .. } = self;
+        let (validation, checkpoints) = (self.validation.as_ref(), self.checkpoints.as_ref());
+        let Watch { observer, stop } = watch;
         let phases: Vec<Phase> = plans.iter().map(|plan| plan.phase.clone()).collect();
         check_monitors(&phases, &settings.best, validation.is_some())?;
         let judge = Judge {
@@ -144,7 +152,19 @@ impl Fit<'_> {
         let mut reopened = progress.go_on_with(&phases)?;
         let before = (progress.seconds, progress.images);
         let (seconds, images, began) = (Seconds::default(), 0, Instant::now());
-        let mut run = Run { model, train, validation, settings, judge, observer, stop, seconds, images, began, before };
+        let mut run = Run {
+            model,
+            train,
+            validation,
+            settings,
+            judge,
+            observer: &mut **observer,
+            stop,
+            seconds,
+            images,
+            began,
+            before,
+        };
         let mut features: Option<KeptFeatures> = None;
         while progress.phases_done < plans.len() && !run.stopped() {
             let plan = &plans[progress.phases_done];
@@ -175,16 +195,17 @@ impl Fit<'_> {
         }
         take_skipped(&mut progress.skipped, train, validation);
         let ((seconds, images), interrupted) = (run.spent(), progress.phases_done < plans.len());
-        let Progress { history, best, report, skipped, .. } = progress;
-        Ok(Fitted { history, best, seconds, images, interrupted, skipped, report })
+        let Progress { history, best, report, skipped, peak_memory_bytes, .. } = progress;
+        let peak_memory_bytes = peak_memory_bytes.max(memory::peak());
+        Ok(Fitted { history, best, seconds, images, peak_memory_bytes, interrupted, skipped, report })
     }
 }
 
 /// Adds the files that the loaders have left out to the known ones.
 fn take_skipped(known: &mut Vec<(String, String)>, train: &Loader, validation: Option<&Loader>) {
     let found = train.skipped().into_iter().chain(validation.iter().flat_map(|loader| loader.skipped()));
-    for Skipped { path, reason } in found {
-        let entry = (injerto_files::to_text(path.as_os_str()).into_owned(), reason);
+    for Skipped { origin, reason } in found {
+        let entry = (origin.name().into_owned(), reason);
         if !known.contains(&entry) {
             known.push(entry);
         }
@@ -257,7 +278,7 @@ impl Run<'_> {
         checkpoints: Option<&Checkpoints>,
     ) -> Result<bool, TrainError> {
         let (phase, split) = (&plan.phase, plan.split());
-        let learning_rate = progress.callbacks.learning_rate().unwrap_or(phase.optimizer.learning_rate());
+        let learning_rate = progress.callbacks.learning_rate().unwrap_or(phase.optimizer.rule.learning_rate());
         let epoch = progress.history.len();
         let Some((record, predictions)) = self.passes(plan, epoch, learning_rate, features, executor)? else {
             return Ok(false);
@@ -268,7 +289,7 @@ impl Run<'_> {
             progress.report = report.map(|report| Report { loss: record.val_loss, ..report });
         }
         let (memory, at) = (&mut progress.callbacks, progress.epochs_done);
-        let decision = phase.callbacks.epoch_ended(memory, at, &record, phase.optimizer.learning_rate());
+        let decision = memory.epoch_ended(&phase.callbacks, at, &record, phase.optimizer.rule.learning_rate());
         progress.history.push(record.clone());
         executor.store(&mut self.model.network);
         if decision.snapshot {
@@ -291,6 +312,7 @@ impl Run<'_> {
         }
         progress.advance(over, decision.stop);
         (progress.seconds, progress.images) = self.spent();
+        progress.peak_memory_bytes = progress.peak_memory_bytes.max(memory::peak());
         take_skipped(&mut progress.skipped, self.train, self.validation);
         if let Some(checkpoints) = checkpoints {
             checkpoints.write_last(self.model, progress, executor.optimizer_state())?;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use injerto_recipe::{Metric, Mode};
 use serde::{Deserialize, Serialize};
 
 /// Record of an epoch: the figures of Keras's `History`, its place in the run, and its duration.
@@ -37,6 +38,16 @@ impl EpochRecord {
         figures.into_iter().flatten().all(f64::is_finite)
     }
 
+    /// The value of a figure, if the run has it.
+    pub fn figure(&self, metric: Metric) -> Option<f64> {
+        match metric {
+            Metric::Loss => Some(self.loss),
+            Metric::Accuracy => Some(self.accuracy),
+            Metric::ValLoss => self.val_loss,
+            Metric::ValAccuracy => self.val_accuracy,
+        }
+    }
+
     /// A line of `history.csv`, without the line break. Figures that the run does not have are empty.
     pub fn to_csv(&self) -> String {
         let phase = if self.phase.contains([',', '"', '\n']) {
@@ -54,74 +65,6 @@ impl EpochRecord {
         let _ = write!(line, ",{},{:.3}", self.learning_rate, self.seconds);
         line
     }
-}
-
-/// A figure of an epoch that checkpoints and callbacks can monitor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Metric {
-    /// Training loss.
-    Loss,
-    /// Training accuracy.
-    Accuracy,
-    /// Validation loss.
-    ValLoss,
-    /// Validation accuracy.
-    ValAccuracy,
-}
-
-impl Metric {
-    /// Keras's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Loss => "loss",
-            Self::Accuracy => "accuracy",
-            Self::ValLoss => "val_loss",
-            Self::ValAccuracy => "val_accuracy",
-        }
-    }
-
-    /// Whether the figure needs validation images.
-    pub fn needs_validation(self) -> bool {
-        matches!(self, Self::ValLoss | Self::ValAccuracy)
-    }
-
-    /// Whether `mode` would prefer worse values: the smallest accuracy, or the largest loss.
-    pub fn is_worse_by(self, mode: Mode) -> bool {
-        self.larger_is_better(mode) != self.larger_is_better(Mode::Auto)
-    }
-
-    /// Whether larger or smaller values are better.
-    pub fn larger_is_better(self, mode: Mode) -> bool {
-        match mode {
-            Mode::Max => true,
-            Mode::Min => false,
-            Mode::Auto => matches!(self, Self::Accuracy | Self::ValAccuracy),
-        }
-    }
-
-    /// The value in an epoch.
-    pub fn of(self, record: &EpochRecord) -> Option<f64> {
-        match self {
-            Self::Loss => Some(record.loss),
-            Self::Accuracy => Some(record.accuracy),
-            Self::ValLoss => record.val_loss,
-            Self::ValAccuracy => record.val_accuracy,
-        }
-    }
-}
-
-/// Whether larger or smaller values are better.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// Accuracies are better when larger, losses when smaller.
-    #[default]
-    Auto,
-    /// Larger is better.
-    Max,
-    /// Smaller is better.
-    Min,
 }
 
 /// The best epoch so far, by a monitored figure. It is kept over phases and resumes.
@@ -155,7 +98,7 @@ impl Best {
     ///
     /// An epoch with a figure that is not a number is never the best.
     pub fn improve(&mut self, record: &EpochRecord) -> bool {
-        let Some(value) = self.monitor.of(record).filter(|_| record.is_finite()) else { return false };
+        let Some(value) = record.figure(self.monitor).filter(|_| record.is_finite()) else { return false };
         let loss = record.val_loss.unwrap_or(record.loss);
         let larger = self.monitor.larger_is_better(self.mode);
         let better = self.value.is_none_or(|best| match value == best {

@@ -4,15 +4,16 @@
 //! - [`PhasePlan`] holds all decisions about a phase before its first batch;
 //! - [`Runner`] runs a trained model in inference;
 //! - [`optimizer`] has Adam and other optimisers with Keras's formulas;
-//! - [`schedule`] changes the learning rate from step to step;
 //! - [`callbacks`] stop early or reduce the learning rate;
 //! - [`history`] has one record per epoch, and the best epoch;
 //! - [`cache`] keeps the features of the frozen prefix, which are computed once per image;
 //! - [`metrics`] judge the predictions of a network;
 //! - [`Checkpoints`] are written after each epoch, and a run is resumed from the [`Progress`] in them;
-//! - an [`Observer`] shows and records progress.
+//! - an [`Observer`] shows and records progress, and a [`Watch`] stops a run.
 //!
 //! *Architecture invariant:* nothing is printed here, and no configuration file is read.
+
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod cache;
 pub mod callbacks;
@@ -33,15 +34,14 @@ mod phase;
 pub mod plan;
 mod progress;
 mod runner;
-pub mod schedule;
 mod tail;
 
-pub use checkpoint::Checkpoints;
+pub use checkpoint::{Checkpoints, LastEpoch};
 pub use error::TrainError;
 pub use fit::{Fit, Fitted, Seconds, Settings, check_compiles, check_monitors};
 pub use model::{Model, ModelCard};
-pub use observer::{Event, Observer};
-pub use phase::{BatchNorm, Phase};
+pub use observer::{Event, Observer, Watch};
+pub use phase::Phase;
 pub use plan::{Feeding, PhasePlan};
 pub use progress::{Asked, Ended, Lengthened, Progress};
 pub use runner::Runner;

@@ -8,7 +8,7 @@ use injerto_backbones::weights::{BackboneCard, BackboneName, Precision, WeightFi
 use injerto_data::decode::Orientation;
 use injerto_files::printable;
 use injerto_graph::{Activation, Format, Graph, GraphError, Interpolation, Operator, Preprocessing};
-use injerto_losses::{Loss, OutputActivation};
+use injerto_recipe::Loss;
 use serde::{Deserialize, Serialize};
 
 use crate::{Runner, TrainError};
@@ -95,12 +95,7 @@ impl ModelCard {
             Operator::Dense { activation, .. } | Operator::Activation { activation } => activation,
             _ => &Activation::Linear,
         };
-        let output = match activation {
-            Activation::Sigmoid => OutputActivation::Sigmoid,
-            Activation::Softmax => OutputActivation::Softmax,
-            _ => OutputActivation::Linear,
-        };
-        self.loss.check(output, units, self.classes.len()).map_err(|error| error.to_string())
+        self.loss.check(*activation, units, self.classes.len()).map_err(|error| error.to_string())
     }
 
     /// Whether both cards describe the same model. The graphs are compared, and not the parameters of the backbone, which old checkpoints

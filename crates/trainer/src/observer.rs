@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::history::EpochRecord;
 
 /// An event of a run, to be shown or recorded.
@@ -27,6 +29,20 @@ pub enum Event<'a> {
         done: usize,
         /// All images.
         total: usize,
+    },
+    /// The network has run over this many images, in inference and for no training: an evaluation, or advice.
+    Evaluated {
+        /// Images done.
+        done: usize,
+        /// All images.
+        total: usize,
+    },
+    /// Another training of the same network begins, to compare with.
+    ComparisonBegan {
+        /// Its seed.
+        seed: u32,
+        /// Whether it begins with fresh weights instead of the backbone's.
+        from_scratch: bool,
     },
     /// A training step is done.
     Batch {
@@ -68,6 +84,21 @@ pub enum Event<'a> {
 pub trait Observer {
     /// Receives an event. An observer that can fail keeps its error until it is asked for it.
     fn observe(&mut self, event: &Event<'_>);
+}
+
+/// Who watches a call that takes its time: who is told what happens, and what ends it from outside. It is borrowed for that call.
+pub struct Watch<'a> {
+    /// Who is told.
+    pub observer: &'a mut dyn Observer,
+    /// Set from outside, it ends the work after the current batch.
+    pub stop: &'a AtomicBool,
+}
+
+impl Watch<'_> {
+    /// Whether the work is to end.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
 }
 
 /// Ignores all events.

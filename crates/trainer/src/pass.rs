@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use burn_tensor::{Device, Tensor, TensorData};
-use injerto_losses::{Loss, sample_weights};
+use injerto_losses::{CrossEntropy as _, sample_weights};
+use injerto_recipe::{Loss, StepCount, StepSize};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -11,9 +12,7 @@ use crate::TrainError;
 use crate::executor::Executor;
 use crate::feed::{Feed, Portion};
 use crate::metrics::{Accumulator, Predictions};
-use crate::optimizer::StepSize;
 use crate::plan::PhasePlan;
-use crate::schedule::StepCount;
 
 /// The targets by which outputs are judged.
 #[derive(Clone)]

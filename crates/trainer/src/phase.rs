@@ -1,9 +1,6 @@
 use injerto_graph::FreezePlan;
+use injerto_recipe::{BatchNorm, Callbacks, OptimizerConfig, Schedule};
 use serde::{Deserialize, Serialize};
-
-use crate::callbacks::Callbacks;
-use crate::optimizer::OptimizerConfig;
-use crate::schedule::Schedule;
 
 /// Consecutive epochs in which the same layers train with the same optimiser.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,21 +34,10 @@ impl Phase {
             epochs,
             plan,
             optimizer,
-            batch_norm: BatchNorm::Frozen,
+            batch_norm: BatchNorm::default(),
             schedule: Schedule::default(),
             callbacks: Callbacks::default(),
             multipliers: Vec::new(),
         }
     }
-}
-
-/// Treatment of the running statistics in a batch normalisation that trains. A frozen one always uses them unchanged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum BatchNorm {
-    /// Uses them unchanged, while gamma and beta train, as in Keras's `base_model(x, training=False)`.
-    #[default]
-    Frozen,
-    /// Normalises by the batch and updates them, as training from scratch needs.
-    Update,
 }

@@ -2,10 +2,11 @@
 
 use injerto_data::{Loader, LoaderOptions};
 use injerto_graph::{Cut, CutOptions, Graph, Operator, Split};
+use injerto_recipe::{BatchNorm, FeaturePrecision};
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{CacheSettings, FeaturePrecision};
-use crate::{BatchNorm, Phase};
+use crate::Phase;
+use crate::cache::CacheSettings;
 
 /// All decisions about a phase before its first batch. [`PhasePlan::resolve`] makes the plan once; a dry run prints it,
 /// [`Fit`](crate::Fit) trains from it, and the folder of a run and its report show it.

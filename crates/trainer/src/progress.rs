@@ -42,6 +42,9 @@ pub struct Progress {
     /// Number of images that went through the network for them.
     #[serde(default)]
     pub images: usize,
+    /// The most memory that a process has held on the way here, in bytes.
+    #[serde(default)]
+    pub peak_memory_bytes: u64,
     /// Files that were left out, as printable names with the reason.
     #[serde(default)]
     pub skipped: Vec<(String, String)>,
@@ -113,6 +116,7 @@ impl Progress {
             ended: None,
             seconds: Seconds::default(),
             images: 0,
+            peak_memory_bytes: 0,
             skipped: Vec::new(),
             snapshot: None,
             left: None,

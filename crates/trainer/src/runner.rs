@@ -41,12 +41,8 @@ impl Runner {
     ) -> Result<Self, TrainError> {
         let image_size = network.graph().image_size()?;
         preprocessing.check()?;
-        let program = if kernels {
-            let layers: Vec<usize> = (0..=wanted.iter().copied().max().unwrap_or(0)).collect();
-            Some(compile(&network, &preprocessing, &layers, &wanted)?)
-        } else {
-            None
-        };
+        let program =
+            if kernels { Some(compile(&network, &preprocessing, &layers_up_to(&wanted), &wanted)?) } else { None };
         Ok(Self { network, preprocessing, wanted, program, image_size })
     }
 
@@ -71,6 +67,7 @@ impl Runner {
         if let Some(program) = &self.program {
             return Ok(program.run(pixels, batch)?);
         }
+        self.network.check_room(&layers_up_to(&self.wanted), &self.wanted, batch, false)?;
         let [height, width] = self.image_size;
         let input = to_input(pixels, [batch, height, width], &self.preprocessing, self.network.device());
         Ok(self.network.outputs(input, &self.wanted).iter().map(Value::to_host).collect())
@@ -88,6 +85,11 @@ impl Runner {
         let units = values.len() / batch.max(1);
         Ok(Tensor::from_data(TensorData::new(values, [batch, units]), self.network.device()))
     }
+}
+
+/// The layers that are computed for the outputs of `wanted`.
+fn layers_up_to(wanted: &[usize]) -> Vec<usize> {
+    (0..=wanted.iter().copied().max().unwrap_or(0)).collect()
 }
 
 /// Compiles `layers` of a network for the values of `outputs`. The input of the program is pixels from 0 to 255.

@@ -11,7 +11,8 @@ pub(crate) fn sets(parameters: &Parameters) -> Vec<WeightSet> {
         Variant::Torch => torchvision(top),
         Variant::Lite0 => lite0(top),
     };
-    vec![own.named("imagenet"), keras(top), torchvision(top), timm(top), lite0(top).named("imagenet-lite0")]
+    let lites = [lite0(top).named("imagenet-lite0"), timm_lite0(top).named("imagenet-timm-lite0")];
+    [own.named("imagenet"), keras(top), torchvision(top), timm(top)].into_iter().chain(lites).collect()
 }
 
 fn requiring(set: WeightSet, variant: &str, top: bool) -> WeightSet {
@@ -75,6 +76,21 @@ fn torchvision(top: bool) -> WeightSet {
 }
 
 fn timm(top: bool) -> WeightSet {
+    let tensors = timms(true, top);
+    let set = published::timm("efficientnet_b0.ra_in1k", "efficientnet_b0_ra", "3dd342df", top, tensors);
+    requiring(b0(set), "torch", top)
+}
+
+/// The weights of Lite0 as timm converted them from TensorFlow.
+fn timm_lite0(top: bool) -> WeightSet {
+    let tensors = timms(false, top);
+    let set = published::timm("tf_efficientnet_lite0.in1k", "tf_efficientnet_lite0", "0aa007d2", top, tensors);
+    let summary = format!("Lite0, {}", set.summary);
+    requiring(set.summary(summary), "lite0", top)
+}
+
+/// timm's names of B0's tensors, and of Lite0's, which has no squeeze-and-excitation.
+fn timms(excites: bool, top: bool) -> TensorMap {
     let mut tensors = TensorMap::torch();
     tensors.kernel("conv_stem", "stem_conv", false);
     tensors.normalization("bn1", "stem_bn");
@@ -93,8 +109,10 @@ fn timm(top: bool) -> WeightSet {
                 tensors.kernel(&format!("{module}.{theirs}"), &format!("{layer}{conv}"), false);
                 tensors.normalization(&format!("{module}.bn{}", number + 1), &format!("{layer}{norm}"));
             }
-            tensors.kernel(&format!("{module}.se.conv_reduce"), &format!("{layer}se_reduce"), true);
-            tensors.kernel(&format!("{module}.se.conv_expand"), &format!("{layer}se_expand"), true);
+            if excites {
+                tensors.kernel(&format!("{module}.se.conv_reduce"), &format!("{layer}se_reduce"), true);
+                tensors.kernel(&format!("{module}.se.conv_expand"), &format!("{layer}se_expand"), true);
+            }
         }
     }
     tensors.kernel("conv_head", "top_conv", false);
@@ -103,8 +121,7 @@ fn timm(top: bool) -> WeightSet {
         true => tensors.kernel("classifier", "predictions", true),
         false => tensors.ignore.push("classifier.*".to_owned()),
     }
-    let set = published::timm("efficientnet_b0.ra_in1k", "efficientnet_b0_ra", "3dd342df", top, tensors);
-    requiring(b0(set), "torch", top)
+    tensors
 }
 
 fn lite0(top: bool) -> WeightSet {

@@ -12,6 +12,7 @@ pub(crate) fn sets() -> Vec<WeightSet> {
         timm(true).named("imagenet-timm-top"),
         keras(false),
         keras(true).named("imagenet-keras-top"),
+        hugging_face(),
     ]
 }
 
@@ -75,6 +76,31 @@ fn keras(top: bool) -> WeightSet {
         false => "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
     };
     requiring(published::keras(&format!("tensorflow/keras-applications/mobilenet_v2/{file}"), top), "keras", top)
+}
+
+/// As transformers names them, converted from TensorFlow with its padding. Its classifier has a class more, for the background.
+fn hugging_face() -> WeightSet {
+    let mut tensors = TensorMap::torch();
+    let mut pair = |module: &str, layer: &str, norm: &str| {
+        tensors.kernel(&format!("mobilenet_v2.{module}.convolution"), layer, false);
+        tensors.normalization(&format!("mobilenet_v2.{module}.normalization"), norm);
+    };
+    pair("conv_stem.first_conv", "Conv1", "bn_Conv1");
+    for (block, (_, _, expansion)) in BLOCKS.into_iter().enumerate() {
+        // The first block belongs to their stem.
+        let module = if block == 0 { "conv_stem".to_owned() } else { format!("layer.{}", block - 1) };
+        let steps = [("expand_1x1", "expand"), ("conv_3x3", "depthwise"), ("reduce_1x1", "project")];
+        for (theirs, step) in &steps[usize::from(expansion == 1)..] {
+            let layer = format!("{}{step}", prefix(block));
+            pair(&format!("{module}.{theirs}"), &layer, &format!("{layer}_BN"));
+        }
+    }
+    pair("conv_1x1", "Conv_1", "Conv_1_bn");
+    tensors.ignore.push("classifier.*".to_owned());
+    let repository = "google/mobilenet_v2_1.0_224";
+    let set =
+        published::hugging_face(repository, false, tensors).licence("see huggingface.co/google/mobilenet_v2_1.0_224");
+    requiring(set, "keras", false)
 }
 
 /// The numbering of a block's modules in PyTorch.

@@ -3,7 +3,11 @@ use injerto_plugin_sdk::{TensorMap, WeightSet, published};
 use crate::network::stacks;
 use crate::{Parameters, Variant};
 
-/// The published weights for the depth, with or without top as `parameters` say. `imagenet` is the preferred set of the variant.
+/// The depths that weights are published for.
+const DEPTHS: [usize; 3] = [50, 101, 152];
+
+/// The published weights for the depth, with or without top as `parameters` say. `imagenet` is the preferred set of the variant. The
+/// weights of other depths come last, so that a file of one is known by its names.
 pub(crate) fn sets(parameters: &Parameters) -> Vec<WeightSet> {
     let Parameters { depth, include_top: top, .. } = *parameters;
     let own = match parameters.variant {
@@ -11,12 +15,21 @@ pub(crate) fn sets(parameters: &Parameters) -> Vec<WeightSet> {
         Variant::Torch => torchvision(1, depth, top),
     };
     let second = torchvision(2, depth, top).map(|set| set.named("imagenet-torchvision-v2"));
-    let sets = [own.map(|set| set.named("imagenet")), keras(depth, top), torchvision(1, depth, top), second];
-    sets.into_iter().flatten().collect()
+    let third = hugging_face(depth, top);
+    let sets = [own.map(|set| set.named("imagenet")), keras(depth, top), torchvision(1, depth, top), second, third];
+    let of_depth = |other: usize| {
+        let named = move |set: WeightSet| {
+            let id = format!("{}-{other}", set.id);
+            set.named(&id)
+        };
+        [keras(other, top), torchvision(1, other, top), hugging_face(other, top)].into_iter().flatten().map(named)
+    };
+    let others = DEPTHS.into_iter().filter(|&other| other != depth).flat_map(of_depth);
+    sets.into_iter().flatten().chain(others).collect()
 }
 
-fn requiring(set: WeightSet, variant: &str, top: bool) -> WeightSet {
-    let set = set.requires("variant", variant).requires("include_top", top);
+fn requiring(set: WeightSet, variant: &str, depth: usize, top: bool) -> WeightSet {
+    let set = set.requires("variant", variant).requires("depth", depth).requires("include_top", top);
     if top { set.requires("classes", 1000) } else { set }
 }
 
@@ -32,7 +45,7 @@ fn keras(depth: usize, top: bool) -> Option<WeightSet> {
     };
     let file = format!("resnet/resnet{depth}_weights_tf_dim_ordering_tf_kernels{ending}.h5");
     let set = published::keras(&format!("tensorflow/keras-applications/{file}"), top).md5(md5).licence("MIT");
-    Some(requiring(set, "keras", top))
+    Some(requiring(set, "keras", depth, top))
 }
 
 fn torchvision(version: usize, depth: usize, top: bool) -> Option<WeightSet> {
@@ -67,5 +80,33 @@ fn torchvision(version: usize, depth: usize, top: bool) -> Option<WeightSet> {
         false => tensors.ignore.push("fc.*".to_owned()),
     }
     let model = format!("resnet{depth}");
-    Some(requiring(published::torchvision(&model, version, hash, top, tensors), "torch", top))
+    Some(requiring(published::torchvision(&model, version, hash, top, tensors), "torch", depth, top))
+}
+
+/// As transformers names them; they were trained by timm, in torchvision's variant.
+fn hugging_face(depth: usize, top: bool) -> Option<WeightSet> {
+    let mut tensors = TensorMap::torch();
+    let mut pair = |module: &str, layer: &str| {
+        tensors.kernel(&format!("{module}.convolution"), &format!("{layer}_conv"), false);
+        tensors.normalization(&format!("{module}.normalization"), &format!("{layer}_bn"));
+    };
+    pair("resnet.embedder.embedder", "conv1");
+    for (stack, blocks) in stacks(depth)?.into_iter().enumerate() {
+        for block in 0..blocks {
+            let module = format!("resnet.encoder.stages.{stack}.layers.{block}");
+            let layer = format!("conv{}_block{}", stack + 2, block + 1);
+            for step in 0..3 {
+                pair(&format!("{module}.layer.{step}"), &format!("{layer}_{}", step + 1));
+            }
+            if block == 0 {
+                pair(&format!("{module}.shortcut"), &format!("{layer}_0"));
+            }
+        }
+    }
+    match top {
+        true => tensors.kernel("classifier.1", "predictions", true),
+        false => tensors.ignore.push("classifier.*".to_owned()),
+    }
+    let set = published::hugging_face(&format!("microsoft/resnet-{depth}"), top, tensors).licence("Apache-2.0");
+    Some(requiring(set, "torch", depth, top))
 }

@@ -4,7 +4,7 @@ use burn_tensor::activation;
 use burn_tensor::module::{avg_pool2d, conv2d, max_pool2d};
 use burn_tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
 use burn_tensor::{Device, Tensor, TensorData};
-use injerto_graph::{Activation, Node, Operator, Padding, ParameterId, Role, Window, window_padding};
+use injerto_graph::{Activation, Node, Operator, Padding, ParameterId, Role, Window, dropout_factor, window_padding};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
@@ -344,14 +344,9 @@ fn activate(x: Value, function: Activation) -> Value {
     }
 }
 
-/// Zeroes each value (or each sample) with probability `rate`, and scales the others by `1 / (1 - rate)`.
+/// Multiplies each value (or each sample) by its [`dropout_factor`].
 fn dropout(x: Value, rate: f64, per_sample: bool, random: &mut ChaCha8Rng, device: &Device) -> Value {
-    let mut mask = |count: usize| -> Vec<f32> {
-        let keep = (1.0 / (1.0 - rate)) as f32;
-        // 32 random bits are compared with the rate as an integer, so no rounding of a float is involved.
-        let threshold = (rate * (1_u64 << 32) as f64) as u64;
-        (0..count).map(|_| if u64::from(random.next_u32()) < threshold { 0.0 } else { keep }).collect()
-    };
+    let mut mask = |count: usize| -> Vec<f32> { (0..count).map(|_| dropout_factor(rate, random.next_u32())).collect() };
     match x {
         Value::Image(image) => {
             let [b, c, h, w] = image.dims();

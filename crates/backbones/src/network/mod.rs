@@ -4,6 +4,7 @@
 //! while the graph is channels-last, as in Keras. Parameters are converted when they go to the device and when they come back.
 
 mod forward;
+mod memory;
 mod parameters;
 mod preprocess;
 mod statistics;
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use burn_tensor::{Device, TensorData};
+use injerto_files::memory::NoRoom;
 use injerto_graph::{Graph, ParameterId, Split};
 use rand_chacha::ChaCha8Rng;
 
@@ -55,6 +57,9 @@ pub enum NetworkError {
         /// Shape of its output.
         shape: Vec<usize>,
     },
+    /// Memory that this machine does not have.
+    #[error("{0}; a smaller batch, smaller images or fewer filters take less")]
+    NoRoom(#[from] NoRoom),
 }
 
 /// A graph with its parameters on a device.
@@ -84,8 +89,9 @@ impl Network {
     /// Puts the parameters of `graph` on `device`.
     ///
     /// # Errors
-    /// Values are missing or have another shape, or the output of a layer has a rank that cannot be run.
+    /// Values are missing or have another shape, the output of a layer has a rank that cannot be run, or there is too little memory.
     pub fn new(graph: Arc<Graph>, weights: &Weights, device: &Device) -> Result<Self, NetworkError> {
+        memory::ask_for(graph.parameter_count(), device, &format!("the parameters of '{}'", graph.name()))?;
         let device = device.clone().inner();
         let mut parameters = Vec::with_capacity(graph.len());
         for node in graph.nodes() {

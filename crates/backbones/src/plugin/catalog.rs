@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use injerto_files::{from_text, shown, user};
+use injerto_files::{from_text, nearest, shown, user};
 use injerto_graph::{Description, Descriptor};
 use rayon::prelude::*;
 use serde_json::{Map, Value};
@@ -171,10 +171,8 @@ impl Catalog {
         if let Some(at) = self.refused.iter().position(|refused| refused.error.concerns_all()) {
             return Err(self.refused.swap_remove(at).error);
         }
-        let near = |found: &&Found| strsim::jaro_winkler(plugin, &found.descriptor.name) > 0.8;
-        let suggestion =
-            self.found.iter().find(near).map(|found| format!("; did you mean '{}'?", found.descriptor.name));
-        let suggestion = suggestion.unwrap_or_default();
+        let near = nearest(plugin, self.found.iter().map(|found| found.descriptor.name.as_str()));
+        let suggestion = near.map_or_else(String::new, |name| format!("; did you mean '{name}'?"));
         Err(PluginError::Unknown { name: plugin.to_owned(), suggestion, listing: self.listing() })
     }
 

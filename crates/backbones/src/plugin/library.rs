@@ -1,10 +1,7 @@
-use std::ffi::c_void;
 use std::path::{Path, PathBuf};
 
 use injerto_graph::{Description, Descriptor};
-use injerto_plugin_abi::{
-    ENTRY_SYMBOL, EntryFn, Sink, Status, Str, Table, WEIGHTS_EXTENSION, WeightsExtension, check_table,
-};
+use injerto_plugin_abi::{CallError, ENTRY_SYMBOL, EntryFn, Plugin};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -25,7 +22,7 @@ const LONGEST_ERROR: usize = 2000;
 #[derive(Debug)]
 pub struct Library {
     path: PathBuf,
-    table: Table,
+    plugin: Plugin,
 }
 
 impl Library {
@@ -51,21 +48,20 @@ impl Library {
         let Ok(entry) = (unsafe { handle.get::<EntryFn>(ENTRY_SYMBOL) }) else {
             return Err(PluginError::Symbol { library });
         };
-        // SAFETY: the entry function has the type of the ABI; its table is checked before it is used.
-        let table = unsafe { check_table(entry()) };
-        let table = table.map_err(|reason| PluginError::Table { library: library.clone(), reason })?;
-        Ok(Self { path: library, table })
+        // SAFETY: the entry function has the type of the ABI, and the library is never unloaded.
+        let plugin = unsafe { Plugin::new(entry()) };
+        let plugin = plugin.map_err(|reason| PluginError::Table { library: library.clone(), reason })?;
+        Ok(Self { path: library, plugin })
     }
 
     /// Name and version of the library.
     pub fn identity(&self) -> (&str, &str) {
-        // SAFETY: the strings of a table live as long as the process, and `check_table` has read them.
-        unsafe { (self.table.name.as_str().unwrap_or_default(), self.table.version.as_str().unwrap_or_default()) }
+        (self.plugin.name(), self.plugin.version())
     }
 
     /// Major and minor version of the ABI that it was built for.
     pub fn abi(&self) -> (u32, u32) {
-        (self.table.abi_major, self.table.abi_minor)
+        self.plugin.abi()
     }
 
     /// The backbones that the library offers. No network is built.
@@ -73,10 +69,9 @@ impl Library {
     /// # Errors
     /// [`PluginError::Call`], [`PluginError::Answer`].
     pub fn descriptors(&self) -> Result<Vec<Descriptor>, PluginError> {
-        let call = self.table.descriptors.expect("check_table refuses a table without");
-        // SAFETY: sinks live during the call.
-        let bytes = self.collect("list its backbones", LARGEST_JSON, |out, error| unsafe { call(out, error) })?;
-        self.parse("list its backbones", &bytes)
+        let question = "list its backbones";
+        let bytes = self.plugin.descriptors(LARGEST_JSON).map_err(|error| self.failed(question, &error))?;
+        self.parse(question, &bytes)
     }
 
     /// The description of one backbone with these parameters.
@@ -86,10 +81,7 @@ impl Library {
     pub fn describe(&self, name: &str, parameters: &Map<String, Value>) -> Result<Description, PluginError> {
         let question = format!("describe '{name}'");
         let json = Value::Object(parameters.clone()).to_string();
-        let call = self.table.describe.expect("check_table refuses a table without");
-        // SAFETY: strings and sinks live during the call.
-        let ask = |out, error| unsafe { call(Str::new(name), Str::new(&json), out, error) };
-        let bytes = self.collect(&question, LARGEST_JSON, ask)?;
+        let bytes = self.plugin.describe(name, &json, LARGEST_JSON).map_err(|error| self.failed(&question, &error))?;
         self.parse(&question, &bytes)
     }
 
@@ -99,48 +91,16 @@ impl Library {
     /// [`PluginError::Call`], for example if the library carries no weights.
     pub fn weights(&self, id: &str) -> Result<Vec<u8>, PluginError> {
         let question = format!("read weights '{id}'");
-        // SAFETY: the string lives during the call.
-        let table = self.table.extension.map(|extension| unsafe { extension(Str::new(WEIGHTS_EXTENSION)) });
-        let table = table.unwrap_or(std::ptr::null()).cast::<WeightsExtension>();
-        let covered = size_of::<WeightsExtension>();
-        // SAFETY: the pointer is not null, and the table of an extension begins with its size.
-        let offered = !table.is_null() && unsafe { (*table).size } >= covered;
-        // SAFETY: the size of the table covers the field.
-        let read = if offered { unsafe { (*table).read } } else { None };
-        let Some(read) = read else {
-            let reason = "it carries no weights (no extension injerto.weights/1)".to_owned();
-            return Err(PluginError::Call { library: self.path.clone(), question, reason });
-        };
-        // SAFETY: string and sinks live during the call.
-        self.collect(&question, LARGEST_WEIGHTS, |out, error| unsafe { read(Str::new(id), out, error) })
+        self.plugin.weights(id, LARGEST_WEIGHTS).map_err(|error| self.failed(&question, &error))
     }
 
-    /// Makes a call with two sinks, and returns the bytes that were written into the first one.
-    fn collect(
-        &self,
-        question: &str,
-        largest: usize,
-        call: impl FnOnce(Sink, Sink) -> Status,
-    ) -> Result<Vec<u8>, PluginError> {
-        let (mut output, mut error) = (Collected::new(largest), Collected::new(64 << 10));
-        match call(output.sink(), error.sink()) {
-            Status::OK if output.problem.is_none() => Ok(output.bytes),
-            status => match output.problem {
-                Some(reason) => {
-                    let (library, question) = (self.path.clone(), question.to_owned());
-                    Err(PluginError::Answer { library, question, reason })
-                }
-                None => Err(self.failed(question, status, &error.bytes)),
-            },
+    fn failed(&self, question: &str, error: &CallError) -> PluginError {
+        let (library, question) = (self.path.clone(), question.to_owned());
+        let reason = error.to_string().chars().take(LONGEST_ERROR).collect();
+        match error {
+            CallError::TooLong(_) | CallError::Unreadable => PluginError::Answer { library, question, reason },
+            _ => PluginError::Call { library, question, reason },
         }
-    }
-
-    fn failed(&self, question: &str, status: Status, text: &[u8]) -> PluginError {
-        let reason = match String::from_utf8_lossy(text).trim() {
-            "" => format!("it failed with status {} and without a reason", status.0),
-            text => text.chars().take(LONGEST_ERROR).collect(),
-        };
-        PluginError::Call { library: self.path.clone(), question: question.to_owned(), reason }
     }
 
     fn parse<T: DeserializeOwned>(&self, question: &str, bytes: &[u8]) -> Result<T, PluginError> {
@@ -170,41 +130,4 @@ unsafe fn open(path: &Path) -> Result<libloading::Library, libloading::Error> {
         // SAFETY: the caller of this function agrees that the library's initialisers run.
         unsafe { libloading::Library::new(path) }
     }
-}
-
-/// The bytes that a sink has taken, up to a limit.
-struct Collected {
-    bytes: Vec<u8>,
-    limit: usize,
-    /// The reason why it took no more bytes, if it stopped.
-    problem: Option<String>,
-}
-
-impl Collected {
-    fn new(limit: usize) -> Self {
-        Self { bytes: Vec::new(), limit, problem: None }
-    }
-
-    fn sink(&mut self) -> Sink {
-        Sink { context: std::ptr::from_mut(self).cast(), write: take }
-    }
-}
-
-unsafe extern "C" fn take(context: *mut c_void, data: *const u8, len: usize) -> Status {
-    // SAFETY: the context is the `Collected` of this call, to which nothing else refers meanwhile.
-    let collected = unsafe { &mut *context.cast::<Collected>() };
-    if len == 0 {
-        return Status::OK;
-    }
-    if data.is_null() {
-        collected.problem = Some("it wrote no readable bytes".to_owned());
-        return Status::FAILED;
-    }
-    if len > collected.limit - collected.bytes.len() {
-        collected.problem = Some(format!("it wrote more than {} MiB", collected.limit >> 20));
-        return Status::SINK_FULL;
-    }
-    // SAFETY: the pointer is not null, and by the ABI the plugin passes `len` readable bytes.
-    collected.bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(data, len) });
-    Status::OK
 }

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use injerto_files::shown;
+use injerto_files::{hex, shown};
 use injerto_graph::{Checksum, Description, Descriptor, FreezePlan, LayerRef, Selection, Source, Split, WeightSet};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -153,7 +153,7 @@ fn names_all(set: &WeightSet, description: &Description) -> Result<(), String> {
 fn whole(set: &WeightSet, bytes: &[u8]) -> Result<(), String> {
     match &set.checksum {
         Some(Checksum::Sha256(expected)) => {
-            let found: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            let found = hex(Sha256::digest(bytes));
             if found.starts_with(expected.as_str()) { Ok(()) } else { Err(format!("its SHA-256 is {found}")) }
         }
         _ => Ok(()),

@@ -188,7 +188,7 @@ impl Resolved {
     pub fn weights(&self, catalog: &Catalog, cache: &Cache) -> Result<Weights, ResolveError> {
         let graph = &self.description.graph;
         let weights = match &self.source {
-            Source::Fresh => Weights::initialise(graph, self.seed),
+            Source::Fresh => Weights::initialise(graph, self.seed)?,
             Source::Set(set, found) => {
                 let embedded = |id: &str| catalog.weights(found, id).map_err(|error| error.to_string());
                 let file = fetch(set, &self.description.weights, cache, &embedded)?;

@@ -35,7 +35,7 @@ impl Hasher {
 
     /// The checksum in hexadecimal.
     pub(super) fn finish(self) -> String {
-        super::fetch::hex(&self.0.finalize())
+        injerto_files::hex(self.0.finalize())
     }
 
     fn text(&mut self, text: &str) {

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use injerto_files::memory::NoRoom;
 use injerto_files::shown;
 
 /// The reason why weights cannot be used.
@@ -101,6 +102,10 @@ pub enum WeightError {
     /// The user has no home folder, and no other folder was named.
     #[error("there is no home folder to keep weights and features in; set INJERTO_CACHE_DIR to a folder of your own")]
     NoCache,
+
+    /// Weights that there is no memory for.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
 
     // --- choice ----------------------------------------------------------------------------------------------------
     /// A name is neither a weight set nor a file.

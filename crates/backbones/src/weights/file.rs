@@ -8,9 +8,9 @@ use injerto_files::shown;
 use injerto_graph::{Checksum, Format, Graph, Layout, TensorMap, WeightSet, matches_pattern};
 
 use super::card::BackboneCard;
-use super::fetch::{LARGEST_FILE, verify};
+use super::fetch::verify;
 use super::hdf5::KerasFile;
-use super::read::{self, Raw};
+use super::read::{self, LARGEST_FILE, Raw};
 use super::table::{Fit, Rest, fit};
 use super::{WeightError, Weights, checksum};
 

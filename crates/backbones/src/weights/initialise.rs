@@ -1,9 +1,10 @@
+use injerto_files::{memory, printable};
 use injerto_graph::{Graph, Role};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 
-use super::{Weights, names};
+use super::{WeightError, Weights, names};
 
 impl Weights {
     /// Fresh weights with Keras's defaults: Glorot uniform kernels (Glorot and Bengio, 2010: uniform within
@@ -11,7 +12,12 @@ impl Weights {
     ///
     /// Every tensor is drawn from a separate random stream, which `seed` and the tensor's name decide. Adding or removing a layer therefore
     /// does not change the others.
-    pub fn initialise(graph: &Graph, seed: u64) -> Self {
+    ///
+    /// # Errors
+    /// A network that there is no memory for.
+    pub fn initialise(graph: &Graph, seed: u64) -> Result<Self, WeightError> {
+        let bytes = graph.parameter_count().saturating_mul(size_of::<f32>());
+        memory::ask(bytes as u64, &format!("fresh weights of '{}'", printable(graph.name())))?;
         let mut weights = Self::default();
         for (name, (role, shape)) in names(graph) {
             let count = shape.iter().product();
@@ -32,7 +38,7 @@ impl Weights {
             };
             weights.insert(name, shape, data);
         }
-        weights
+        Ok(weights)
     }
 }
 
@@ -53,11 +59,12 @@ mod tests {
             }
             net.finish().expect("a graph")
         };
-        let small = Weights::initialise(&graph(&[100]), 1);
-        let large = Weights::initialise(&graph(&[100, 3]), 1);
+        let fresh = |graph: &Graph, seed| Weights::initialise(graph, seed).expect("a little memory");
+        let small = fresh(&graph(&[100]), 1);
+        let large = fresh(&graph(&[100, 3]), 1);
         let kernel = small.get("dense_0/kernel").expect("there");
         assert_eq!(Some(kernel), large.get("dense_0/kernel"));
-        assert_ne!(Some(kernel), Weights::initialise(&graph(&[100]), 2).get("dense_0/kernel"));
+        assert_ne!(Some(kernel), fresh(&graph(&[100]), 2).get("dense_0/kernel"));
         let limit = (6.0_f32 / 300.0).sqrt();
         let (low, high) = kernel.data.iter().fold((0.0_f32, 0.0_f32), |(a, b), &x| (a.min(x), b.max(x)));
         assert!(low >= -limit && low < -0.99 * limit && high <= limit && high > 0.99 * limit, "{low} {high} {limit}");

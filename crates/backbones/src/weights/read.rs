@@ -10,6 +10,9 @@ use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use zip::ZipArchive;
 
+/// Size limit of a file of weights in bytes, which is larger than any published file.
+pub(super) const LARGEST_FILE: u64 = 4 << 30;
+
 /// Size limit of a pickle in bytes, which is larger than the table of tensors of any network within the limits. Unpickled objects take
 /// many times as many bytes.
 const LARGEST_PICKLE: u64 = 16 << 20;
@@ -27,12 +30,12 @@ pub(super) struct Raw {
 /// Source of the numbers, which are converted only when they are needed.
 enum Source {
     Bytes { dtype: Dtype, file: Arc<Vec<u8>>, range: Range<usize> },
-    Reader(Box<dyn Fn() -> Result<Vec<f32>, String>>),
+    Reader(Box<dyn Fn() -> Result<Vec<f32>, String> + Send>),
 }
 
 impl Raw {
     /// A tensor that the reader of another format reads.
-    pub(super) fn lazy(shape: Vec<usize>, read: impl Fn() -> Result<Vec<f32>, String> + 'static) -> Self {
+    pub(super) fn lazy(shape: Vec<usize>, read: impl Fn() -> Result<Vec<f32>, String> + Send + 'static) -> Self {
         Self { shape, source: Source::Reader(Box::new(read)) }
     }
 
@@ -158,7 +161,7 @@ pub(super) fn keras_weights(bytes: &[u8]) -> Result<Vec<u8>, String> {
 
 /// Unpacks a file of an archive, up to the size that is plausible for it, whatever size the archive claims.
 pub(super) fn unpack<R: std::io::Read>(file: zip::read::ZipFile<'_, R>) -> Result<Vec<u8>, String> {
-    let limit = (file.compressed_size().saturating_mul(LARGEST_RATIO) + (1 << 20)).min(super::fetch::LARGEST_FILE);
+    let limit = (file.compressed_size().saturating_mul(LARGEST_RATIO) + (1 << 20)).min(LARGEST_FILE);
     let too_large =
         || Err(format!("unpacked it is larger than {limit} bytes, too large for weights in an archive of this size"));
     if file.size() > limit {

@@ -37,7 +37,7 @@ type Tensors = Vec<(String, Vec<usize>, Vec<f32>)>;
 impl Bench {
     fn new() -> Self {
         let graph = describe("mobilenet_v2", &Value::Object(small())).graph;
-        let weights = Weights::initialise(&graph, 3);
+        let weights = Weights::initialise(&graph, 3).expect("a little memory");
         let catalog = Catalog::scan(workspace_plugins(), probe());
         Self { folder: tempfile::tempdir().expect("a folder"), catalog, graph, weights }
     }
@@ -48,7 +48,12 @@ impl Bench {
 
     /// The tensors with torchvision's names and PyTorch's axes.
     fn torch(&self) -> Tensors {
-        let set = set("imagenet-torchvision");
+        self.named("imagenet-torchvision")
+    }
+
+    /// The tensors under the names of a set and in PyTorch's axes.
+    fn named(&self, id: &str) -> Tensors {
+        let set = set(id);
         let roles = |parameter: &str| {
             let (layer, name) = parameter.split_once('/').expect("a layer and a parameter");
             let node = &self.graph.nodes()[self.graph.position(layer).expect("a layer")];
@@ -157,6 +162,73 @@ fn wrappers_and_what_lies_beside_the_weights_are_no_hindrance() {
         .collect();
     write(&bench.path("features"), &alone);
     bench.gives("features", "torch");
+}
+
+#[test]
+fn names_of_timm_and_transformers_bring_their_variant() {
+    let mut bench = Bench::new();
+    for (id, variant) in [("imagenet-timm", "torch"), ("imagenet-huggingface", "keras")] {
+        let mut tensors = bench.named(id);
+        // What these libraries put beside it: a classifier, and a counter.
+        tensors.push(tensor("classifier.weight", &[5, 1280]));
+        tensors.push(tensor("num_batches_tracked", &[]));
+        write(&bench.path("model.safetensors"), &tensors);
+        bench.gives("model.safetensors", variant);
+    }
+    // The bare model of transformers has no prefix.
+    let bare = bench
+        .named("imagenet-huggingface")
+        .into_iter()
+        .map(|(name, shape, values)| (name.trim_start_matches("mobilenet_v2.").to_owned(), shape, values));
+    write(&bench.path("bare.safetensors"), &bare.collect());
+    bench.gives("bare.safetensors", "keras");
+}
+
+/// A file of tensors that hold nothing but zeros, which takes no room on most disks.
+fn write_zeros(path: &Path, tensors: &[(String, Vec<usize>)]) {
+    let (mut header, mut end) = (Map::new(), 0);
+    for (name, shape) in tensors {
+        let begin = end;
+        end += 2 * shape.iter().product::<usize>();
+        header.insert(name.clone(), json!({"dtype": "F16", "shape": shape, "data_offsets": [begin, end]}));
+    }
+    let header = Value::Object(header).to_string().into_bytes();
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], &header].concat();
+    let length = bytes.len() + end;
+    std::fs::write(path, bytes).expect("written");
+    std::fs::File::options().write(true).open(path).and_then(|file| file.set_len(length as u64)).expect("room");
+}
+
+#[test]
+fn a_file_of_another_depth_or_size_brings_the_parameter_that_it_needs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("model.safetensors");
+    let mut catalog = Catalog::scan(workspace_plugins(), probe());
+    let mut check = |plugin: &str, id: &str, key: &str, needed: Value| {
+        let set = describe(plugin, &json!({})).weights.into_iter().find(|set| set.id == id).expect("a set");
+        let graph = describe(plugin, &Value::Object(set.requires.clone())).graph;
+        let shape_of = |parameter: &str| {
+            let (layer, name) = parameter.split_once('/').expect("a layer and a parameter");
+            let node = &graph.nodes()[graph.position(layer).expect("a layer")];
+            let own = node.parameters.iter().find(|own| own.name() == name).expect("a parameter");
+            to_torch(own.role, &own.shape, &vec![0.0; own.count()]).0
+        };
+        let tensors: Vec<_> =
+            set.tensors.names.iter().map(|name| (name.tensor.clone(), shape_of(&name.parameter))).collect();
+        write_zeros(&path, &tensors);
+        let file = path.display().to_string();
+        let resolved = catalog.resolve(&ask(plugin, &Map::new(), &file)).expect("it fits");
+        assert_eq!(resolved.name.parameters[key], needed, "{id}");
+        // Whoever asks for another is told the parameter.
+        let given = Map::from_iter([(key.to_owned(), json!(if key == "depth" { json!(50) } else { json!("torch") }))]);
+        let error = catalog.resolve(&ask(plugin, &given, &file)).expect_err("it does not fit").to_string();
+        let said = format!("need backbone.parameters.{key} = {needed}, but it is set to {}", given[key]);
+        assert!(error.contains(&said), "{error}");
+    };
+    check("resnet", "imagenet-torchvision-101", "depth", json!(101));
+    check("resnet", "imagenet-huggingface-152", "depth", json!(152));
+    check("efficientnet", "imagenet-lite0", "variant", json!("lite0"));
+    check("efficientnet", "imagenet-timm-lite0", "variant", json!("lite0"));
 }
 
 #[test]

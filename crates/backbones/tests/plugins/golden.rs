@@ -197,7 +197,7 @@ fn published_weights_give_pytorchs_features_block_by_block() {
 #[test]
 fn weights_survive_the_device_and_a_file() {
     let graph = Arc::new(describe("mobilenet_v2", &json!({"input_shape": [32, 32], "alpha": 0.35})).graph);
-    let weights = Weights::initialise(&graph, 7);
+    let weights = Weights::initialise(&graph, 7).expect("a little memory");
     let network = Network::new(graph.clone(), &weights, &Device::flex()).expect("fits");
     assert_eq!(network.weights(), weights);
     let folder = tempfile::tempdir().expect("a folder");

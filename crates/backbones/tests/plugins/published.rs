@@ -42,6 +42,8 @@ const TORCHVISION: [(&str, &str); 5] = [
 fn torchvision_sets(plugin: &str, given: &Value) -> Vec<(WeightSet, Graph)> {
     let of_torchvision =
         |set: &WeightSet| matches!(&set.source, Source::Url { url } if url.contains("download.pytorch.org"));
+    // The golden files are those of the default depth.
+    let is_default = |set: &WeightSet| set.requires.get("depth").is_none_or(|depth| *depth == 50);
     let sets = describe(plugin, given).weights;
     let with_graph = |set: WeightSet| {
         let mut parameters = Value::Object(set.requires.clone());
@@ -50,7 +52,7 @@ fn torchvision_sets(plugin: &str, given: &Value) -> Vec<(WeightSet, Graph)> {
         }
         (set, describe(plugin, &parameters).graph)
     };
-    sets.into_iter().filter(of_torchvision).map(with_graph).collect()
+    sets.into_iter().filter(of_torchvision).filter(is_default).map(with_graph).collect()
 }
 
 fn shape_of(tensor: &Value) -> (&str, Vec<usize>) {

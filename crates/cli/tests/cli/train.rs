@@ -6,36 +6,8 @@ use serde_json::Value;
 
 use crate::{contains, run};
 
-/// Two phases on a few drawn images, with everything that draws random numbers: shuffling, dropout, fresh weights.
-pub const TINY: &str = r#"
-name = "tiny"
-seed = 7
-
-[data]
-generated = "flowers"
-train_per_class = 12
-validation_per_class = 4
-image_size = [32, 32]
-batch_size = 8
-
-[backbone]
-plugin = "small_cnn"
-weights = "none"
-parameters = { filters = [4, 8] }
-
-[head]
-dropout = 0.2
-
-[[phases]]
-name = "head"
-epochs = 2
-
-[[phases]]
-name = "all"
-epochs = 4
-unfreeze = "all"
-batch_norm = "update"
-"#;
+/// The experiment that examples, tests and proofs train.
+pub const TINY: &str = include_str!("../../../experiment/examples/tiny.toml");
 
 /// A folder with the experiment in it.
 pub fn folder() -> tempfile::TempDir {
@@ -294,15 +266,21 @@ fn a_run_leaves_its_folder_and_a_network_that_predicts() {
     contains(&run(at.path(), &["predict", &image]).fails(), &["no run in runs/; name one with --run"]);
 
     // What `evaluate` counts is what `predict` says of each photo.
-    let mut right = 0;
+    let (mut right, mut images, mut lines) = (0, Vec::new(), String::new());
     for folder in std::fs::read_dir(at.path().join("drawn/train")).expect("drawn").flatten() {
         let class = folder.file_name().into_string().expect("a name");
         for image in std::fs::read_dir(folder.path()).expect("drawn").flatten() {
             let image = image.path().display().to_string();
-            let json: Value = run(at.path(), &["predict", &image, "--run", "out", "--json"]).json();
+            let line = run(at.path(), &["predict", &image, "--run", "out", "--json"]).succeeds();
+            let json: Value = serde_json::from_str(&line).expect("JSON");
             right += usize::from(json["classes"][0]["class"] == class.as_str());
+            images.push(image);
+            lines += &line;
         }
     }
+    // Photos that are predicted together have the answers that each has alone, in the order in which they were named.
+    let together: Vec<&str> = ["predict"].into_iter().chain(images.iter().map(String::as_str)).collect();
+    assert_eq!(run(at.path(), &[&together[..], &["--run", "out", "--json"]].concat()).succeeds(), lines);
     let report: Value = run(at.path(), &["evaluate", "drawn/train", "--run", "out", "--json"]).json();
     assert_eq!((report["images"].as_u64(), report["accuracy"].as_f64()), (Some(5), Some(right as f64 / 5.0)));
     let text = run(at.path(), &["evaluate", "drawn/train", "--run", "out"]).succeeds();
@@ -368,6 +346,13 @@ fn a_trained_network_sees_photos_as_it_was_trained_to() {
         loss
     };
     assert_ne!(loss_of("ignore"), loss_of("apply"));
+    // `evaluate` has no such key; the network is what it is.
+    let ran = run(at.path(), &["evaluate", "photos/validation", "--run", "ignore"]);
+    contains(
+        &ran.err,
+        &["lying on their sides as Keras does; this network was trained so, and one that is trained with"],
+    );
+    assert!(!run(at.path(), &["evaluate", "photos/validation", "--run", "apply"]).err.contains("lying on their sides"));
 }
 
 #[test]

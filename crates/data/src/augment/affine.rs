@@ -11,11 +11,11 @@ pub enum FillMode {
     /// The mirrored image, its edge twice: `d c b a | a b c d | d c b a`.
     #[default]
     Reflect,
-    /// The image again: `a b c d | a b c d | a b c d`.
+    /// The image repeated: `a b c d | a b c d | a b c d`.
     Wrap,
-    /// One value.
+    /// One value: [`Fill::fill_value`](super::Fill::fill_value).
     Constant,
-    /// The edge's pixel.
+    /// The nearest pixel of the edge.
     Nearest,
 }
 
@@ -23,10 +23,10 @@ pub enum FillMode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sampling {
-    /// Between the four around.
+    /// Between the four pixels around.
     #[default]
     Bilinear,
-    /// The nearest.
+    /// The nearest pixel.
     Nearest,
 }
 
@@ -57,7 +57,7 @@ impl Affine {
     pub(super) fn apply(&self, from: &[f32], to: &mut [f32], [height, width]: [usize; 2], fill: &Fill) {
         let source = Source { pixels: from.as_chunks().0, height, width, beyond: [fill.fill_value as f32; 3] };
         let (to, _) = to.as_chunks_mut::<3>();
-        // Chosen once an image, so that the loop over the pixels is compiled for each.
+        // Chosen once per image and not per pixel, so that the loop over the pixels is compiled for each choice.
         match fill.fill_mode {
             FillMode::Reflect => self.fill(&source, to, reflect, fill.interpolation),
             FillMode::Wrap => self.fill(&source, to, wrap, fill.interpolation),

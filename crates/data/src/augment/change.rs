@@ -1,7 +1,7 @@
 use super::{Affine, Fill};
 use crate::resize::resize_floats;
 
-/// What happens to one image: nothing in it is random.
+/// What happens to one image, after everything random has been drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Change {
     /// Mirrored.

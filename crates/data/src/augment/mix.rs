@@ -4,7 +4,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{keyed, uniform};
 
-/// How images of a batch are mixed; 0 is off. With both, a coin decides for each batch, as in timm.
+/// How images of a batch are mixed; 0 switches a method off. With both methods on, a coin decides for each batch, as in timm.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct MixOptions {
     /// Mixup: the image's part is drawn from Beta(alpha, alpha).
@@ -17,7 +17,7 @@ pub struct MixOptions {
 /// other.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mix {
-    /// Labels of the images mixed in, one an image.
+    /// Label of the image that is mixed in, for each image.
     pub labels: Vec<u32>,
     /// The part of each image's own label, 0 to 1.
     pub parts: Vec<f32>,

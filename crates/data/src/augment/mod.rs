@@ -22,52 +22,52 @@ pub use mix::{Mix, MixOptions};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum Augmentation {
-    /// Mirrors every second image; with both axes, both at once.
+    /// Mirrors half of the images. With both axes, an image is mirrored along both or not at all.
     RandomFlip {
-        /// Which way.
+        /// Along which axes.
         #[serde(default)]
         mode: FlipMode,
     },
     /// Turns about the centre.
     RandomRotation {
-        /// In whole turns: 0.2 is up to 72 degrees either way.
+        /// Angles, in whole turns: 0.2 means up to 72 degrees either way.
         factor: Factor,
-        /// What lies outside.
+        /// What is put where the image does not reach.
         #[serde(default, flatten)]
         fill: Fill,
     },
     /// Zooms about the centre: -0.2 shows the middle 80 % of the image, 0.2 shows 20 % more than there is.
     RandomZoom {
-        /// Of the height.
+        /// Share of the height.
         height_factor: Factor,
-        /// Of the width; `None` zooms both alike.
+        /// Share of the width; `None` zooms both axes alike.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         width_factor: Option<Factor>,
-        /// What lies outside.
+        /// What is put where the image does not reach.
         #[serde(default, flatten)]
         fill: Fill,
     },
-    /// Shifts.
+    /// Shifts the image.
     RandomTranslation {
-        /// Downwards, in heights of the image.
+        /// How far down, as a share of the height.
         height_factor: Factor,
-        /// To the right, in widths of the image.
+        /// How far to the right, as a share of the width.
         width_factor: Factor,
-        /// What lies outside.
+        /// What is put where the image does not reach.
         #[serde(default, flatten)]
         fill: Fill,
     },
-    /// Scales the distance of every value from its channel's mean, then cuts to 0 to 255.
+    /// Scales the distance of every value from its channel's mean, then clips them to 0 to 255.
     ///
     /// `[lower, upper]` draws the scale from `1 - lower` to `1 + upper`, and one number stands for both, as Keras's
     /// documentation has it. (The code of Keras 3.15 takes a lone number for `[0, number]`: write that to have it.)
     RandomContrast {
-        /// From 0 to 1.
+        /// Range of the change, from 0 to 1.
         factor: Factor,
     },
-    /// Adds a part of 255 to all values, then cuts to 0 to 255.
+    /// Adds a share of 255 to all values, then clips them to 0 to 255.
     RandomBrightness {
-        /// The part, from -1 to 1.
+        /// The share, from -1 to 1.
         factor: Factor,
     },
     /// Cuts out a piece at random. The network's input has one size, so that a smaller piece is enlarged to it again.
@@ -117,20 +117,20 @@ pub enum FlipMode {
     HorizontalAndVertical,
 }
 
-/// How pixels between and beyond those of the image are found.
+/// How values are found between the pixels of an image and beyond its edges.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Fill {
-    /// Beyond.
+    /// What lies beyond the edges.
     pub fill_mode: FillMode,
-    /// Between.
+    /// How values between pixels are found.
     pub interpolation: Sampling,
-    /// What [`FillMode::Constant`] fills with.
+    /// Value that [`FillMode::Constant`] fills with.
     pub fill_value: f64,
 }
 
 impl Augmentation {
-    /// What this does to one image of `[height, width]`.
+    /// Draws what this does to one image of `[height, width]`.
     pub fn draw(&self, [height, width]: [usize; 2], random: &mut ChaCha8Rng) -> Change {
         match *self {
             Self::RandomFlip { mode } => {
@@ -184,7 +184,7 @@ pub fn augment(augmentations: &[Augmentation], pixels: &mut [f32], size: [usize;
     }
 }
 
-/// What random numbers of an image come from.
+/// The generator of an image's random numbers in an epoch.
 pub fn generator(seed: u64, epoch: u64, image: u64) -> ChaCha8Rng {
     keyed([seed, epoch, image, 0])
 }
@@ -197,7 +197,7 @@ fn keyed(words: [u64; 4]) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(key)
 }
 
-/// From 0 to below 1.
+/// A number from 0 up to, but not including, 1.
 fn uniform(random: &mut ChaCha8Rng) -> f64 {
     (random.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }

@@ -235,7 +235,7 @@ impl<'b> Bits<'b> {
         Ok(())
     }
 
-    /// Goes past the restart marker that has to come next; bytes before it are of no meaning.
+    /// Goes past the restart marker that has to come next. Bytes before the marker mean nothing.
     pub fn restart(&mut self) -> Option<()> {
         (self.read, self.count) = (0, 0);
         loop {

@@ -6,12 +6,12 @@
 
 use super::bits::{Bits, Fault, Table};
 
-/// What a file says and is.
+/// What is known of a file.
 #[derive(Debug, Default)]
 pub(super) struct Jpeg {
-    /// Pixels in a row.
+    /// Pixels per row.
     pub width: u32,
-    /// Rows of pixels.
+    /// Number of rows.
     pub height: u32,
     /// Number of components, such as 1 for grey and 3 for colours.
     pub components: usize,
@@ -39,7 +39,7 @@ struct Component {
     low: [Option<u8>; 64],
     /// Progressive: which coefficients of each block are not zero. Corrections have as many bits as there are of those.
     nonzero: Vec<u64>,
-    /// Blocks in a row of `nonzero`.
+    /// Blocks per row of `nonzero`.
     stride: usize,
 }
 
@@ -84,7 +84,7 @@ pub(super) fn header(bytes: &[u8]) -> Result<Jpeg, String> {
 /// Walks through the whole file.
 ///
 /// # Errors
-/// In words: pixel data that is not there, or that no decoder understands.
+/// A text that says what is wrong: pixel data is missing, or no decoder understands it.
 pub(super) fn check(bytes: &[u8]) -> Result<Jpeg, String> {
     Walk::new(bytes).run(true).map(|walk| walk.seen)
 }
@@ -97,7 +97,7 @@ impl<'b> Walk<'b> {
     fn run(mut self, whole: bool) -> Result<Self, String> {
         loop {
             let Some(marker) = self.marker() else {
-                // The end marker may be missing, if nothing else is.
+                // A missing end marker alone is no damage.
                 return if whole && self.is_complete() { Ok(self) } else { Err(EARLY.to_owned()) };
             };
             match marker {
@@ -156,7 +156,7 @@ impl<'b> Walk<'b> {
         }
     }
 
-    /// What a segment holds, and goes past it.
+    /// Returns what a segment holds, and goes past it.
     fn segment(&mut self) -> Result<&'b [u8], String> {
         let length = usize::from(be16(self.bytes, self.at).ok_or(EARLY)?);
         if length < 2 {

@@ -13,8 +13,8 @@
 //!
 //! # What is refused
 //! A file that ends before its pixels do, in every format: decoders of JPEG fill up what is missing with grey, so the
-//! file is walked through beforehand ([`examine`] does no more than that). A missing end marker alone passes, as with
-//! Pillow. Images of more pixels than Pillow takes, and images that need more memory than all threads together may fill,
+//! file is walked through beforehand ([`examine`] does no more than that). A JPEG that lacks its end marker alone passes: all
+//! its pixels are there (Pillow 9.5 to 13.0 refuses it). Images of more pixels than Pillow takes, and images that need more memory than all threads together may fill,
 //! are refused before that memory is asked for.
 //!
 //! # Scaled decoding
@@ -43,24 +43,25 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 
 use crate::budget::{Budget, Permit};
 
-/// Pixels beyond which a file is taken for a decompression bomb; Pillow's line.
+/// Pixels beyond which a file is taken for a decompression bomb: where Pillow 13.0 stops, twice its
+/// `MAX_IMAGE_PIXELS`.
 const LARGEST_PIXELS: u64 = 178_956_970;
 const LARGEST_SIDE: u32 = 65_535;
 
-/// Bytes that may be filled at one time with images under decoding, by all threads together.
+/// Upper limit of the bytes that all threads together fill with images under decoding.
 const MEMORY: u64 = 1 << 30;
 
-/// Bytes that may be filled with what stands in front of the pixels, such as a colour profile, which a PNG holds compressed.
+/// Upper limit of the bytes before the pixels, such as those of a colour profile, which a PNG holds compressed.
 const HEADER: u64 = 32 << 20;
 
 static IMAGES: Budget = Budget::new(MEMORY);
 
-/// An image of 8 bits a channel.
+/// A decoded image with 8 bits per channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rgb {
-    /// Rows of pixels.
+    /// Number of rows.
     pub height: usize,
-    /// Pixels in a row.
+    /// Pixels per row.
     pub width: usize,
     /// `[height, width, 3]`.
     pub pixels: Vec<u8>,
@@ -80,7 +81,7 @@ pub enum Orientation {
 /// Decodes an image of any format that is read: JPEG, PNG, GIF, BMP, WebP.
 ///
 /// # Errors
-/// In words, without the file's name.
+/// A text that says what is wrong, without the file's name.
 pub fn decode(bytes: &[u8], orientation: Orientation) -> Result<Rgb, String> {
     decode_held(bytes, orientation, None).map(|(image, _)| image)
 }
@@ -94,7 +95,7 @@ pub fn decode_scaled(bytes: &[u8], orientation: Orientation, enough: [usize; 2])
     decode_held(bytes, orientation, Some(enough)).map(|(image, _)| image)
 }
 
-/// An image with its part of the memory that all threads together may fill with images. Whoever keeps the one keeps the other.
+/// An image, and the permit for its share of the memory that all threads may fill with images: keep one as long as the other.
 pub(crate) fn decode_held(
     bytes: &[u8],
     orientation: Orientation,
@@ -111,7 +112,7 @@ pub(crate) fn decode_held(
     })
 }
 
-/// What can be said of an image before it is decoded.
+/// What is known of an image without decoding it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Examined {
     /// Whether its EXIF data say that it was taken with the camera turned.
@@ -135,7 +136,7 @@ pub fn examine(bytes: &[u8]) -> Result<Examined, String> {
     })
 }
 
-/// Decoders are well tested, but a photo from anywhere must not end a night's training: a panic is a bad image too.
+/// Runs a decoder. Decoders are well tested, but no photo may end a night's training: a panic counts as a bad image.
 fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     injerto_files::catch_quietly(work).unwrap_or_else(|| Err("the decoder failed".to_owned()))
 }
@@ -172,7 +173,7 @@ impl<'b> Opened<'b> {
         Ok(Self { decoder, format, jpeg })
     }
 
-    /// Leave to decode: the image's part of the memory. It waits until other images are done with theirs.
+    /// The permit to decode: the image's share of the memory. It waits until other images have returned theirs.
     fn within_limits(&mut self) -> Result<Permit, String> {
         let (width, height) = self.decoder.dimensions();
         let pixels = u64::from(width) * u64::from(height);
@@ -220,7 +221,7 @@ impl<'b> Opened<'b> {
             _ => [height, width],
         });
         let size = self.decoder.dimensions();
-        // The usual decoder takes four components for inverted.
+        // The usual decoder takes four components to be inverted.
         let plain_cmyk = self.jpeg.as_ref().is_some_and(|jpeg| jpeg.components == 4 && !jpeg.adobe);
         let mut image = if let Some(image) = enough.and_then(|enough| scaled(bytes, size, enough)) {
             image
@@ -254,7 +255,7 @@ fn in_words(error: ImageError) -> String {
 
 /// A JPEG at a quarter or an eighth of its size; `None` if it is too small for that, of other colours, or damaged.
 fn scaled(bytes: &[u8], (width, height): (u32, u32), enough: [usize; 2]) -> Option<DynamicImage> {
-    // At half the size this decoder is slower than the usual one at the whole.
+    // At half the size this decoder is slower than the usual one is at the whole size.
     let side = |whole: u32, part: u32| u16::try_from(whole.div_ceil(part)).ok();
     let suffices =
         |&part: &u32| height.div_ceil(part) as usize >= enough[0] && width.div_ceil(part) as usize >= enough[1];

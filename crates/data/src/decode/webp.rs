@@ -6,7 +6,7 @@
 /// Walks through the chunks of a file whose canvas is `[height, width]`.
 ///
 /// # Errors
-/// In words: a chunk that goes on after the file's end, an image that is larger than its canvas.
+/// A text that says what is wrong: a chunk that goes on after the file's end, or an image that is larger than its canvas.
 pub(super) fn check(bytes: &[u8], canvas: [u32; 2]) -> Result<(), String> {
     // `RIFF`, its size, `WEBP`.
     walk(bytes, 12, bytes.len(), canvas)

@@ -1,4 +1,4 @@
-//! Image folders: one sub-folder a class.
+//! Image folders: one sub-folder per class.
 
 mod roles;
 mod tree;
@@ -6,7 +6,6 @@ mod tree;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use injerto_files::printable;
 use rand_mt::Mt;
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization as _;
@@ -14,17 +13,17 @@ use unicode_normalization::UnicodeNormalization as _;
 use self::roles::Decision;
 use self::tree::Tree;
 pub use self::tree::{AllLeftOut, LeftOut, Reason};
-use crate::{DataError, Dataset, Origin, Sample};
+use crate::{DataError, Dataset, Sample};
 
-/// Endings of files that are taken for images, in lower case. Keras's, and `.webp`, which it leaves out: a folder with
-/// such files is split otherwise than there.
+/// Endings of files that are taken for images, in lower case. They are Keras's and `.webp`. Keras leaves `.webp` out, so that a
+/// folder with such files is split otherwise there.
 pub const EXTENSIONS: [&str; 6] = [".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp"];
 
 /// What a root's sub-folders are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Layout {
-    /// Whatever their names and what is in them say; what cannot be told is an error.
+    /// What their names and their contents say; where these do not tell, it is an error.
     #[default]
     Auto,
     /// Classes, all of them.
@@ -38,7 +37,7 @@ pub struct Options {
     pub layout: Layout,
     /// Share of the images that is kept to validate by.
     pub validation_split: Option<f64>,
-    /// Of the split.
+    /// Seed of the split.
     pub seed: u32,
 }
 
@@ -94,7 +93,7 @@ pub fn open(root: &Path, options: Options) -> Result<Folder, DataError> {
     let (train, validation) = match decision {
         Decision::Classes => {
             let classes = dataset(&tree, &mut inventory)?;
-            // Whatever the layout, one class is none.
+            // Whatever the layout, a single class is nothing to learn.
             match roles::doubts(&tree).filter(|_| classes.classes.len() == 1) {
                 Some(reason) => return Err(in_doubt(root, reason)),
                 None => (classes, None),
@@ -194,13 +193,12 @@ fn dataset(tree: &Tree, inventory: &mut Inventory) -> Result<Dataset, DataError>
     }
     let mut samples = Vec::new();
     for (label, class) in (0..).zip(&tree.folders) {
-        samples.extend(class.files().into_iter().map(|path| Sample { origin: Origin::File(path), label }));
+        samples.extend(class.files().into_iter().map(|path| Sample::new(path, label)));
     }
     tree.tell(&mut inventory.left_out);
     tree.tell_unlabelled(&mut inventory.left_out);
     let not_utf8 = |path: &Path| path.strip_prefix(&tree.path).is_ok_and(|path| path.to_str().is_none());
-    inventory.not_utf8 +=
-        samples.iter().filter(|sample| matches!(&sample.origin, Origin::File(path) if not_utf8(path))).count();
+    inventory.not_utf8 += samples.iter().filter(|sample| sample.origin.path().is_some_and(not_utf8)).count();
     Ok(Dataset { classes, samples })
 }
 
@@ -226,25 +224,6 @@ fn matched(root: &Path, training: &Dataset, mut validation: Dataset) -> Result<D
 /// A name in Unicode's composed form (NFC): a Mac writes `é` as two characters, and to the eye it is the same class.
 pub fn composed(name: &str) -> String {
     name.nfc().collect()
-}
-
-/// Names in one line of bounded length, fit for a terminal.
-pub fn listed<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
-    const MOST: usize = 8;
-    let mut names = names.into_iter();
-    let some: Vec<String> = names.by_ref().take(MOST).map(|name| printable(&shortened(name)).to_string()).collect();
-    match names.count() {
-        0 => some.join(", "),
-        more => format!("{} … and {more} more", some.join(", ")),
-    }
-}
-
-/// A name of at most 60 characters.
-fn shortened(name: &str) -> String {
-    match name.char_indices().nth(60) {
-        Some((end, _)) => format!("{}…", &name[..end]),
-        None => name.to_owned(),
-    }
 }
 
 /// Splits as Keras does with this `seed`: paths shuffled by NumPy's generator, the last `int(fraction * n)` for

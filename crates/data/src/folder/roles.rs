@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use injerto_files::shown;
+use injerto_files::{listed, shown};
 
+use super::composed;
 use super::tree::Tree;
-use super::{composed, listed};
 
 /// What a folder's name says that it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Role {
     Training,
     Validation,
-    /// For a test after everything else; it validates where nothing else does.
+    /// To test with after training. Where there are no other images to validate by, these validate.
     Test,
 }
 

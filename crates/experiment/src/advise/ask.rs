@@ -1,15 +1,14 @@
 //! From a question to the experiment that is looked at, and from the answer to the one that is recommended.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use injerto_files::{from_text, to_text};
-use injerto_trainer::callbacks::Callbacks;
-use injerto_trainer::history::{Metric, Mode};
+use injerto_config::{Config, ConfigError};
+use injerto_files::{absolute, from_text, to_text};
+use injerto_recipe::{Callbacks, Metric, Mode};
 use toml::{Table, Value};
 
 use super::Advice;
 use crate::Prepared;
-use crate::config::{Config, ConfigError};
 
 /// The part of images without a validation folder that a recommended experiment holds out.
 const HELD_OUT: f64 = 0.2;
@@ -84,9 +83,4 @@ impl Ask<'_> {
         let backbone = Table::from_iter(backbone.map(|(key, value)| (key.to_owned(), name(value).into())));
         Table::from_iter([("data".to_owned(), Value::Table(data)), ("backbone".to_owned(), Value::Table(backbone))])
     }
-}
-
-/// The path from the root of the file system; the path as it is where there is no current folder.
-fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

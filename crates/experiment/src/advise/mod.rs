@@ -5,22 +5,22 @@ mod ask;
 mod logme;
 
 use burn_tensor::Device;
+use injerto_config::Strategy;
 use injerto_graph::Graph;
-use injerto_trainer::Runner;
+use injerto_trainer::{Event, Runner, Watch};
 use serde::Serialize;
 
-use crate::config::Strategy;
 use crate::{ExperimentError, Prepared};
 
 pub use ask::Ask;
 
-/// From about so many images a class on, training everything is worth its while.
+/// The number of images per class from which training everything is worthwhile, roughly.
 const MANY: usize = 1000;
 
-/// Images that features are computed of, at most: the score's cost grows with their cube.
+/// The most images that features are computed for: the cost of the score grows with the cube of their number.
 const SAMPLE: usize = 600;
 
-/// Depths that are compared, at most.
+/// The most depths that are compared.
 const DEPTHS: usize = 6;
 
 /// A score by so much better at an earlier layer means that the last layers serve another task. (On flowers, InceptionV3
@@ -56,16 +56,12 @@ pub struct Advice {
     pub reason: String,
 }
 
-/// Looks at the training images of a prepared experiment through its backbone; `tell` hears how many of how many images
-/// are done.
+/// Looks at the training images of a prepared experiment through its backbone; `None` if it was stopped. The observer hears
+/// [`Event::Evaluated`].
 ///
 /// # Errors
 /// Images that cannot be read, weights that cannot be put on the device.
-pub fn advise(
-    prepared: &Prepared,
-    device: &Device,
-    tell: &mut dyn FnMut(usize, usize),
-) -> Result<Advice, ExperimentError> {
+pub fn advise(prepared: &Prepared, device: &Device, watch: &mut Watch<'_>) -> Result<Option<Advice>, ExperimentError> {
     let dataset = &prepared.train;
     let counts = dataset.counts();
     let (loader, _) = prepared.loaders(prepared.config.seed);
@@ -94,7 +90,10 @@ pub fn advise(
             rows.extend(values.chunks_exact(shape.count()).flat_map(|image| pooled(image, shape.channels())));
         }
         labels.extend(batch.labels);
-        tell(labels.len(), sample.len());
+        watch.observer.observe(&Event::Evaluated { done: labels.len(), total: sample.len() });
+        if watch.is_stopped() {
+            return Ok(None);
+        }
     }
     let score = |(&index, rows): (&usize, &Vec<f32>)| {
         let features = nodes[index].shape.channels();
@@ -103,7 +102,7 @@ pub fn advise(
     };
     let layers: Vec<LayerScore> = depths.iter().zip(&features).map(score).collect();
     let classes = dataset.classes.iter().cloned().zip(counts).collect();
-    Ok(decide(classes, layers))
+    Ok(Some(decide(classes, layers)))
 }
 
 /// The rule of the course: much or little data, like or unlike the source's.
@@ -136,7 +135,7 @@ fn decide(classes: Vec<(String, usize)>, layers: Vec<LayerScore>) -> Advice {
     Advice { classes, layers, strategy, last_layer, reason }
 }
 
-/// Layers behind which everything flows through one tensor, spread over the last three quarters of the backbone; the last
+/// Layers after which everything flows through one tensor, spread over the last three quarters of the backbone; the last
 /// layer is always one of them.
 fn depths(backbone: &Graph) -> Vec<usize> {
     let nodes = backbone.nodes();
@@ -163,7 +162,7 @@ fn depths(backbone: &Graph) -> Vec<usize> {
     chosen
 }
 
-/// Mean over height and width, one value a channel.
+/// Mean over height and width, one value per channel.
 fn pooled(image: &[f32], channels: usize) -> Vec<f32> {
     let mut means = vec![0.0; channels];
     for pixel in image.chunks_exact(channels) {

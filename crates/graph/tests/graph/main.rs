@@ -1,11 +1,10 @@
-//! Tests of graphs as plugins may write them, valid and invalid: checks, shapes, freezing, splitting, and summaries.
+//! Tests of graphs as plugins may write them, valid and invalid: checks, shapes, freezing and splitting.
 
 mod cut;
 mod hostile;
 mod layers;
 mod properties;
 mod shapes;
-mod summary;
 mod validation;
 
 use injerto_graph::{Graph, GraphError, GraphSpec};

@@ -1,43 +1,51 @@
 //! Depthwise convolutions: a vector of channels at a time, several columns of the output in registers.
 
-use super::simd::{Simd, per_isa};
-use super::view::{Epilogue, Region, View};
+use super::view::{Epilogue, Region, View, pitch};
+use crate::geometry::Geometry;
+use crate::memory::{OutOfMemory, filled};
+use crate::simd::{Simd, per_isa};
 
 /// A depthwise convolution.
 #[derive(Debug, Clone)]
 pub(crate) struct Depthwise {
-    /// `[height, width]`.
-    pub kernel: [usize; 2],
-    /// `[vertical, horizontal]`.
-    pub strides: [usize; 2],
-    /// `[vertical, horizontal]`.
-    pub dilation: [usize; 2],
-    /// Zeros in front, `[top, left]`; the input's halo has them.
-    pub front: [usize; 2],
-    /// Columns of the output.
-    pub width: usize,
-    /// Channels of the input.
-    pub channels: usize,
+    geometry: Geometry,
     /// Output channels for each of the input.
-    pub multiplier: usize,
-    /// `[height, width, output channel]`, one row of zeros-padded channels a tap.
-    pub weights: Vec<f32>,
-    /// One value an output channel.
-    pub bias: Vec<f32>,
-    /// Applied last.
-    pub epilogue: Epilogue,
+    multiplier: usize,
+    /// `[tap, output channel]`, whole vectors of channels with zeros beside them.
+    weights: Vec<f32>,
+    /// One value per output channel, likewise.
+    bias: Vec<f32>,
+    epilogue: Epilogue,
 }
 
 impl Depthwise {
-    /// Channels of the output, with room for a vector read beyond them.
-    pub fn pitch(&self) -> usize {
-        pitch(self.channels * self.multiplier)
+    /// A depthwise convolution with `weight(tap, channel)` for each channel of the output.
+    pub(crate) fn new(
+        geometry: Geometry,
+        weight: impl Fn(usize, usize) -> f32,
+        bias: &[f32],
+        epilogue: Epilogue,
+    ) -> Result<Self, OutOfMemory> {
+        let (taps, channels) = (geometry.window[0] * geometry.window[1], bias.len());
+        let pitch = pitch(channels);
+        let mut weights = filled(0.0, taps * pitch, "weights")?;
+        for (tap, row) in weights.chunks_exact_mut(pitch).enumerate() {
+            row[..channels].iter_mut().enumerate().for_each(|(channel, to)| *to = weight(tap, channel));
+        }
+        let mut padded = vec![0.0; pitch];
+        padded[..channels].copy_from_slice(bias);
+        Ok(Self { geometry, multiplier: channels / geometry.input[2], weights, bias: padded, epilogue })
     }
-}
 
-/// `channels` in whole vectors of any instruction set.
-pub(crate) fn pitch(channels: usize) -> usize {
-    channels.next_multiple_of(16)
+    /// Channels of the output.
+    fn channels(&self) -> usize {
+        self.geometry.input[2] * self.multiplier
+    }
+
+    /// Channels of the output, with room for a vector read beyond them.
+    fn pitch(&self) -> usize {
+        self.bias.len()
+    }
 }
 
 /// Work of one depthwise convolution.
@@ -52,16 +60,16 @@ pub(crate) struct Job<'a> {
 
 per_isa! {
     /// Computes the region of the output.
-    run = kernel(Job<'_>)
+    pub(super) run = kernel(Job<'_>)
 }
 
 #[inline(always)]
 unsafe fn kernel<S: Simd>(job: &Job<'_>) {
-    let d = job.depthwise;
-    // SAFETY: the job's views hold the region, the windows in its halo and a vector beyond (see `View`), weights and bias are
-    // whole vectors (`pitch`), and the caller has the instructions.
+    let Depthwise { geometry, multiplier, .. } = job.depthwise;
+    // SAFETY: the views hold the region, the windows in the input's halo and a vector beyond (see `View`); the instructions of `S`
+    // are there.
     unsafe {
-        match (d.multiplier, d.kernel, d.strides[1], d.dilation[1]) {
+        match (multiplier, geometry.window, geometry.strides[1], geometry.dilation[1]) {
             (1, [3, 3], 1, 1) => columns::<S, 3, 3, 1>(job),
             (1, [3, 3], 2, 1) => columns::<S, 3, 3, 2>(job),
             (1, [5, 5], 1, 1) => columns::<S, 5, 5, 1>(job),
@@ -84,13 +92,12 @@ const COLUMNS: usize = 8;
 /// Kernels of a known size, up to [`COLUMNS`] columns at once, as evenly as they go.
 #[inline(always)]
 unsafe fn columns<S: Simd, const H: usize, const W: usize, const STRIDE: usize>(job: &Job<'_>) {
-    let width = job.depthwise.width;
+    let width = job.depthwise.geometry.output[1];
     let parts = width.div_ceil(COLUMNS);
     for (image, y) in rows(&job.region) {
         for part in 0..parts {
             let (x, end) = (part * width / parts, (part + 1) * width / parts);
-            // SAFETY: the job's views hold the region, the windows in its halo and a vector beyond (see `View`), weights and bias are
-            // whole vectors (`pitch`), and the caller has the instructions.
+            // SAFETY: the columns lie in the region that the views hold; the instructions of `S` are there.
             unsafe {
                 match end - x {
                     8 => channels::<S, H, W, STRIDE, 8>(job, image, y, x),
@@ -116,9 +123,9 @@ unsafe fn channels<S: Simd, const H: usize, const W: usize, const STRIDE: usize,
     x: usize,
 ) {
     let mut channel = 0;
-    while channel < job.depthwise.channels {
-        // SAFETY: the job's views hold the region, the windows in its halo and a vector beyond (see `View`), weights and bias are
-        // whole vectors (`pitch`), and the caller has the instructions.
+    while channel < job.depthwise.geometry.input[2] {
+        // SAFETY: the columns lie in the region that the views hold, and the channel is one of theirs; the instructions of `S` are
+        // there.
         unsafe { block::<S, H, W, STRIDE, X>(job, image, [y, x, channel]) };
         channel += S::LANES;
     }
@@ -132,15 +139,14 @@ unsafe fn block<S: Simd, const H: usize, const W: usize, const STRIDE: usize, co
     [y, x, channel]: [usize; 3],
 ) {
     let d = job.depthwise;
-    let in_y = (y * d.strides[0]) as isize - d.front[0] as isize;
-    let in_x = (x * STRIDE) as isize - d.front[1] as isize;
-    let pitch = d.pitch();
-    // SAFETY: the job's views hold the region, the windows in its halo and a vector beyond (see `View`), weights and bias are
-    // whole vectors (`pitch`), and the caller has the instructions.
+    let (in_y, in_x) = (d.geometry.start(0, y), (x * STRIDE) as isize - d.geometry.before[1] as isize);
+    let (pitch, down) = (d.pitch(), d.geometry.dilation[0]);
+    // SAFETY: the columns' windows lie in the input's halo, with a vector beyond; weights and bias are whole vectors (`pitch`); the
+    // instructions of `S` are there.
     unsafe {
         let mut sums = [S::load(d.bias.as_ptr().add(channel)); X];
         for i in 0..H {
-            let row = job.input.at(image, in_y + (i * d.dilation[0]) as isize, in_x).add(channel);
+            let row = job.input.at(image, in_y + (i * down) as isize, in_x).add(channel);
             let weights: [S::V; W] =
                 std::array::from_fn(|j| S::load(d.weights.as_ptr().add((i * W + j) * pitch + channel)));
             // Every column of the input is read once. Each sum takes its taps from left to right.
@@ -162,52 +168,60 @@ unsafe fn block<S: Simd, const H: usize, const W: usize, const STRIDE: usize, co
 #[inline(always)]
 unsafe fn store<S: Simd>(job: &Job<'_>, image: usize, [y, x, channel]: [usize; 3], mut sum: S::V) {
     let d = job.depthwise;
-    // SAFETY: the pixel lies in the region of output and residual, which have a vector beyond; the store is cut to the channels.
+    // SAFETY: the pixel lies in the region that output and residual hold, the residual with a vector beyond; the store is cut to the
+    // channels; the instructions of `S` are there.
     unsafe {
         if let Some(residual) = job.residual {
             sum = S::add(sum, S::load(residual.at(image, y as isize, x as isize).add(channel)));
         }
         let to = job.output.at(image, y as isize, x as isize).add(channel);
-        S::store_up_to(to, d.epilogue.apply::<S>(sum), d.channels * d.multiplier - channel);
+        S::store_up_to(to, d.epilogue.apply::<S>(sum), d.channels() - channel);
     }
 }
 
-/// Kernels of any size, and several outputs a channel.
+/// Kernels of any size, and several outputs per channel.
 #[inline(always)]
 unsafe fn any<S: Simd>(job: &Job<'_>) {
-    let d = job.depthwise;
-    let out = d.channels * d.multiplier;
     for (image, y) in rows(&job.region) {
-        let in_y = (y * d.strides[0]) as isize - d.front[0] as isize;
-        for x in 0..d.width {
-            let in_x = (x * d.strides[1]) as isize - d.front[1] as isize;
+        for x in 0..job.depthwise.geometry.output[1] {
             let mut channel = 0;
-            while channel < out {
-                // SAFETY: the job's views hold the region, the windows in its halo and a vector beyond (see `View`), weights and bias are
-                // whole vectors (`pitch`), and the caller has the instructions.
-                unsafe {
-                    let mut sum = S::load(d.bias.as_ptr().add(channel));
-                    for i in 0..d.kernel[0] {
-                        for j in 0..d.kernel[1] {
-                            let (dy, dx) = ((i * d.dilation[0]) as isize, (j * d.dilation[1]) as isize);
-                            let pixel = job.input.at(image, in_y + dy, in_x + dx);
-                            let weight = S::load(d.weights.as_ptr().add((i * d.kernel[1] + j) * d.pitch() + channel));
-                            let value = if d.multiplier == 1 {
-                                S::load(pixel.add(channel))
-                            } else {
-                                let mut lanes = [0.0; 16];
-                                for (lane, value) in lanes[..S::LANES.min(out - channel)].iter_mut().enumerate() {
-                                    *value = *pixel.add((channel + lane) / d.multiplier);
-                                }
-                                S::load(lanes.as_ptr())
-                            };
-                            sum = S::fma(value, weight, sum);
-                        }
-                    }
-                    store::<S>(job, image, [y, x, channel], sum);
-                }
+            while channel < job.depthwise.channels() {
+                // SAFETY: the pixel lies in the region that the views hold, and the channel is one of its; the instructions of `S`
+                // are there.
+                unsafe { vector::<S>(job, image, [y, x, channel]) };
                 channel += S::LANES;
             }
         }
+    }
+}
+
+/// A vector of channels of one pixel.
+#[inline(always)]
+unsafe fn vector<S: Simd>(job: &Job<'_>, image: usize, [y, x, channel]: [usize; 3]) {
+    let d = job.depthwise;
+    let Geometry { window, dilation, .. } = d.geometry;
+    let (in_y, in_x) = (d.geometry.start(0, y), d.geometry.start(1, x));
+    // SAFETY: the pixel's window lies in the input's halo, with a vector beyond; weights and bias are whole vectors (`pitch`); the
+    // instructions of `S` are there.
+    unsafe {
+        let mut sum = S::load(d.bias.as_ptr().add(channel));
+        for i in 0..window[0] {
+            for j in 0..window[1] {
+                let (dy, dx) = ((i * dilation[0]) as isize, (j * dilation[1]) as isize);
+                let pixel = job.input.at(image, in_y + dy, in_x + dx);
+                let weight = S::load(d.weights.as_ptr().add((i * window[1] + j) * d.pitch() + channel));
+                let value = if d.multiplier == 1 {
+                    S::load(pixel.add(channel))
+                } else {
+                    let mut lanes = [0.0; 16];
+                    for (lane, value) in lanes[..S::LANES.min(d.channels() - channel)].iter_mut().enumerate() {
+                        *value = *pixel.add((channel + lane) / d.multiplier);
+                    }
+                    S::load(lanes.as_ptr())
+                };
+                sum = S::fma(value, weight, sum);
+            }
+        }
+        store::<S>(job, image, [y, x, channel], sum);
     }
 }

@@ -1,18 +1,17 @@
-//! Where values lie: one arena an image, planned once, a value's place given to the next as soon as its last reader is done.
+//! Where values lie: one arena per image, planned once. A value's place is given to the next as soon as its last reader is done.
 
 use injerto_graph::limits::MOST_VALUES;
 
 use super::Error;
 use super::convolution::Convolution;
-use super::depthwise::{Depthwise, pitch};
-use super::draft::{Algorithm, Draft, Plan, Value, Weights, Work};
-use super::line::Line;
+use super::depthwise::Depthwise;
+use super::lowering::{Fused, Lowering, Value, Weights, Work};
+use super::minimal::{Form, Minimal};
 use super::simple::{Map, Simple};
 use super::strips::{Chain, Inner, Reach};
 use super::view::{Epilogue, View};
-use super::winograd::Winograd;
-use crate::isa::Isa;
-use crate::memory::{OutOfMemory, filled};
+use crate::isa::Present;
+use crate::memory::OutOfMemory;
 
 /// Bytes from which on a value between two steps is worth keeping in the cache.
 const LARGE: usize = 96 << 10;
@@ -20,7 +19,7 @@ const LARGE: usize = 96 << 10;
 /// Bytes of weights that a chain may have: they are read again for every strip, and are to stay in the cache too.
 const MOST_WEIGHTS: usize = 256 << 10;
 
-/// Values behind each buffer that a vector may read.
+/// Values after each buffer that a vector may read.
 const SLACK: usize = 16;
 
 /// Where a value lies in an image's arena.
@@ -42,7 +41,7 @@ pub(crate) type Zeros = Vec<(usize, usize)>;
 #[derive(Debug)]
 pub(crate) struct Step {
     pub name: String,
-    pub work: Ready,
+    pub operation: Operation,
     pub inputs: Vec<usize>,
     pub residual: Option<usize>,
     pub output: usize,
@@ -52,12 +51,11 @@ pub(crate) struct Step {
     pub products: usize,
 }
 
-/// What a step does.
+/// What a step does, its parameters in the order in which they are read.
 #[derive(Debug)]
-pub(crate) enum Ready {
+pub(crate) enum Operation {
     Convolution(Convolution),
-    Winograd(Winograd),
-    Line(Box<Line>),
+    Minimal(Minimal),
     Depthwise(Depthwise),
     Simple(Simple),
 }
@@ -109,73 +107,35 @@ fn roots(values: &[Value]) -> Vec<(usize, usize)> {
 /// Values that an image's arena may have: as many as a network, and some for whole lines of the cache.
 const LARGEST_ARENA: usize = 2 * MOST_VALUES;
 
-/// Lays a plan out.
+/// Gives each value its place, and makes the steps ready to run.
 ///
 /// # Errors
 /// [`Error::Size`] for a value that takes more room with its halo than a network may have: a graph's own limits do not see what
 /// several readers want around one value. After that no size here can overflow.
-pub(crate) fn lay_out(isa: Isa, plan: Plan) -> Result<Layout, Error> {
-    let Plan { drafts, values, outputs } = plan;
+pub(crate) fn lay_out(isa: Present, lowering: Lowering) -> Result<Layout, Error> {
+    let Lowering { steps: fused, values, outputs } = lowering;
     let roots = roots(&values);
-    for draft in &drafts {
-        if checked_buffer(&values[roots[draft.output].0]).is_none() {
-            return Err(Error::Size { layer: draft.name.clone() });
+    for step in &fused {
+        if checked_buffer(&values[roots[step.output].0]).is_none() {
+            return Err(Error::Size { layer: step.name.clone() });
         }
     }
-    let chains = chains(&drafts, &values, &outputs);
-    let mut life = vec![(usize::MAX, 0); values.len()];
-    for (at, draft) in drafts.iter().enumerate() {
-        for &value in draft.inputs.iter().chain(&draft.residual).chain([&draft.output]) {
-            let life = &mut life[roots[value].0];
-            *life = (life.0.min(at), life.1.max(at));
-        }
-    }
-    outputs.iter().for_each(|&value| life[roots[value].0].1 = drafts.len());
-    let first: Vec<usize> = life.iter().map(|life| life.0).collect();
+    let chains = chains(&fused, &values, &outputs);
+    let (lives, first) = lives(&fused, &chains, &roots, &outputs);
+    // How many rows exist of what lies inside a chain.
     let mut rows: Vec<Option<usize>> = vec![None; values.len()];
     for chain in &chains {
-        // Steps of a chain take turns: what one of them touches lives as long as all.
-        for draft in &drafts[chain.steps.clone()] {
-            for &value in draft.inputs.iter().chain(&draft.residual).chain([&draft.output]) {
-                let life = &mut life[roots[value].0];
-                *life = (life.0.min(chain.steps.start), life.1.max(chain.steps.end - 1));
-            }
-        }
-        for (draft, capacity) in drafts[chain.steps.clone()].iter().zip(chain.capacities()) {
-            rows[draft.output] = Some(capacity);
+        for (step, capacity) in fused[chain.steps.clone()].iter().zip(chain.capacities()) {
+            rows[step.output] = Some(capacity);
         }
     }
-    let buffer = |value: usize| buffer(&values[value], rows[value]);
-
-    // What has its place already, from the front to the back: first value, end, and its life.
-    let mut taken: Vec<(usize, usize, (usize, usize))> = Vec::new();
-    let mut offsets = vec![0; values.len()];
-    let mut size = 0;
-    let mut order: Vec<usize> = (0..values.len()).filter(|&v| roots[v].0 == v && life[v].0 != usize::MAX).collect();
-    // Large buffers first: small ones fit in between.
-    order.sort_by_key(|&v| (std::cmp::Reverse(buffer(v)), v));
-    for value in order {
-        let length = buffer(value);
-        let mut start = 0;
-        for &(from, to, other) in &taken {
-            if start + length <= from {
-                break;
-            }
-            if other.0 <= life[value].1 && life[value].0 <= other.1 {
-                start = start.max(to);
-            }
-        }
-        if start + length > LARGEST_ARENA {
-            let holds = |draft: &&Draft| roots[draft.output].0 == value;
-            let layer = drafts.iter().find(holds).map_or_else(String::new, |draft| draft.name.clone());
-            return Err(Error::Size { layer });
-        }
-        offsets[value] = start;
-        let place = taken.partition_point(|&(from, to, _)| (from, to) < (start, start + length));
-        taken.insert(place, (start, start + length, life[value]));
-        size = size.max(start + length);
-    }
-
+    let lengths: Vec<usize> = (0..values.len()).map(|value| buffer(&values[value], rows[value])).collect();
+    let rooms = (0..values.len()).filter(|&value| roots[value].0 == value && lives[value].is_some());
+    let (offsets, size) = pack(rooms.collect(), &lengths, &lives).map_err(|value| {
+        let holds = |step: &&Fused| roots[step.output].0 == value;
+        let layer = fused.iter().find(holds).map_or_else(String::new, |step| step.name.clone());
+        Error::Size { layer }
+    })?;
     let placed: Vec<Placed> = (0..values.len())
         .map(|value| {
             let (root, channel) = roots[value];
@@ -186,20 +146,81 @@ pub(crate) fn lay_out(isa: Isa, plan: Plan) -> Result<Layout, Error> {
             Placed { offset, row, pixel, shape: values[value].shape, strip }
         })
         .collect();
-    let steps = drafts
-        .into_iter()
-        .enumerate()
-        .map(|(at, draft)| {
-            let root = roots[draft.output].0;
-            let zeros = if first[root] == at && rows[root].is_none() {
-                zeros(&values[root], offsets[root])
-            } else {
-                Vec::new()
-            };
-            step(isa, draft, &placed, zeros)
-        })
-        .collect::<Result<_, _>>()?;
+    let made = fused.into_iter().enumerate().map(|(at, fused)| {
+        let root = roots[fused.output].0;
+        let begins = first[root] == Some(at) && rows[root].is_none();
+        let zeros = if begins { zeros(&values[root], offsets[root]) } else { Vec::new() };
+        step(isa, fused, &placed, zeros)
+    });
+    let steps = made.collect::<Result<_, _>>()?;
     Ok(Layout { steps, values: placed, size, chains })
+}
+
+/// The steps from which on and up to which a value is there.
+type Life = Option<(usize, usize)>;
+
+/// The life of each value that holds others, and the first step that touches it.
+fn lives(
+    steps: &[Fused],
+    chains: &[Chain],
+    roots: &[(usize, usize)],
+    outputs: &[usize],
+) -> (Vec<Life>, Vec<Option<usize>>) {
+    let mut lives: Vec<Life> = vec![None; roots.len()];
+    let extend = |lives: &mut Vec<Life>, step: &Fused, from: usize, to: usize| {
+        for &value in step.inputs.iter().chain(&step.residual).chain([&step.output]) {
+            let life = &mut lives[roots[value].0];
+            *life = Some(life.map_or((from, to), |life| (life.0.min(from), life.1.max(to))));
+        }
+    };
+    for (at, step) in steps.iter().enumerate() {
+        extend(&mut lives, step, at, at);
+    }
+    for &value in outputs {
+        let life = &mut lives[roots[value].0];
+        *life = life.map(|life| (life.0, steps.len()));
+    }
+    let first = lives.iter().map(|life| life.map(|life| life.0)).collect();
+    for chain in chains {
+        // Steps of a chain take turns: what one of them touches lives as long as all.
+        for step in &steps[chain.steps.clone()] {
+            extend(&mut lives, step, chain.steps.start, chain.steps.end - 1);
+        }
+    }
+    (lives, first)
+}
+
+/// Gives buffers places in an arena, where only those overlap that never live together: the offset of each, and the arena's size.
+///
+/// # Errors
+/// The value that does not fit in the largest arena.
+fn pack(mut values: Vec<usize>, lengths: &[usize], lives: &[Life]) -> Result<(Vec<usize>, usize), usize> {
+    // What has its place already, from the front to the back: first value, end, and its life.
+    let mut taken: Vec<(usize, usize, Life)> = Vec::new();
+    let (mut offsets, mut size) = (vec![0; lengths.len()], 0);
+    // Large buffers first: small ones fit in between.
+    values.sort_by_key(|&value| (std::cmp::Reverse(lengths[value]), value));
+    let together = |a: Life, b: Life| a.zip(b).is_some_and(|(a, b)| a.0 <= b.1 && b.0 <= a.1);
+    for value in values {
+        let (length, life) = (lengths[value], lives[value]);
+        let mut start = 0;
+        for &(from, to, other) in &taken {
+            if start + length <= from {
+                break;
+            }
+            if together(life, other) {
+                start = start.max(to);
+            }
+        }
+        if start + length > LARGEST_ARENA {
+            return Err(value);
+        }
+        offsets[value] = start;
+        let place = taken.partition_point(|&(from, to, _)| (from, to) < (start, start + length));
+        taken.insert(place, (start, start + length, life));
+        size = size.max(start + length);
+    }
+    Ok((offsets, size))
 }
 
 /// [`buffer`] of a whole value, if that is no more than a network may have.
@@ -223,51 +244,51 @@ fn row(value: &Value) -> usize {
 }
 
 /// Groups steps: a step joins the one before where it alone reads its output, row by row, and the output is large.
-fn chains(drafts: &[Draft], values: &[Value], outputs: &[usize]) -> Vec<Chain> {
+fn chains(steps: &[Fused], values: &[Value], outputs: &[usize]) -> Vec<Chain> {
     let mut readers = vec![0; values.len()];
-    for draft in drafts {
-        draft.inputs.iter().chain(&draft.residual).for_each(|&value| readers[value] += 1);
+    for step in steps {
+        step.inputs.iter().chain(&step.residual).for_each(|&value| readers[value] += 1);
     }
     outputs.iter().for_each(|&value| readers[value] += 1);
     values.iter().filter_map(|value| value.parent).for_each(|(parent, _)| readers[parent] += 2);
     let joins = |at: usize| {
-        let value = drafts[at - 1].output;
+        let value = steps[at - 1].output;
         let large = buffer(&values[value], None) * size_of::<f32>() >= LARGE;
         large
             && readers[value] == 1
-            && drafts[at].inputs == [value]
+            && steps[at].inputs == [value]
             && values[value].parent.is_none()
-            && reach(&drafts[at], values).is_some()
-            && reach(&drafts[at - 1], values).is_some()
+            && reach(&steps[at], values).is_some()
+            && reach(&steps[at - 1], values).is_some()
     };
     let mut chains = Vec::new();
-    let (mut start, mut weights) = (0, weight(&drafts[0]));
-    for end in 1..=drafts.len() {
-        if let Some(draft) = drafts.get(end) {
-            weights += weight(draft);
+    let (mut start, mut weights) = (0, weight(&steps[0]));
+    for end in 1..=steps.len() {
+        if let Some(step) = steps.get(end) {
+            weights += weight(step);
             if weights <= MOST_WEIGHTS && joins(end) {
                 continue;
             }
-            weights = weight(draft);
+            weights = weight(step);
         }
         let inner = (start..end - 1)
             .map(|at| {
-                let value = &values[drafts[at].output];
-                let reach = reach(&drafts[at + 1], values).expect("checked as it joined");
+                let value = &values[steps[at].output];
+                let reach = reach(&steps[at + 1], values).expect("checked as it joined");
                 let left = value.halo[1][0] * value.shape[2];
                 Inner { height: value.shape[0], halo: value.halo[0], reach, row: row(value), left }
             })
             .collect();
-        chains.push(Chain::new(start..end, inner, values[drafts[end - 1].output].shape[0]));
+        chains.push(Chain::new(start..end, inner, values[steps[end - 1].output].shape[0]));
         start = end;
     }
     chains
 }
 
 /// Bytes of a step's weights.
-fn weight(draft: &Draft) -> usize {
-    match &draft.work {
-        Work::Convolution(weights) if weights.algorithm == Algorithm::Square => {
+fn weight(step: &Fused) -> usize {
+    match &step.work {
+        Work::Convolution(weights) if weights.form == Some(Form::Square) => {
             weights.kernel.len() * size_of::<f32>() * 16 / 9
         }
         Work::Convolution(weights) | Work::Depthwise(weights) => weights.kernel.len() * size_of::<f32>(),
@@ -276,22 +297,14 @@ fn weight(draft: &Draft) -> usize {
 }
 
 /// How a step reaches for rows of its one input; `None` where it is not so simple.
-fn reach(draft: &Draft, values: &[Value]) -> Option<Reach> {
+fn reach(step: &Fused, values: &[Value]) -> Option<Reach> {
     let same = Reach { stride: 1, front: 0, window: 1, pairs: false };
-    match &draft.work {
-        Work::Convolution(weights) | Work::Depthwise(weights) => Some(Reach {
-            stride: weights.strides[0],
-            front: weights.front[0],
-            window: (weights.kernel_size[0] - 1) * weights.dilation[0] + 1,
-            pairs: weights.algorithm.pairs(0),
-        }),
+    match &step.work {
+        Work::Convolution(weights) | Work::Depthwise(weights) => {
+            Some(Reach::new(&weights.geometry, weights.form.map_or(1, |form| form.tile()[0])))
+        }
         // One window over all rows would hold them all.
-        Work::Pool(pool) => (values[draft.output].shape[0] > 1).then_some(Reach {
-            stride: pool.strides[0],
-            front: pool.front[0],
-            window: pool.window[0],
-            pairs: false,
-        }),
+        Work::Pool(pool) => (values[step.output].shape[0] > 1).then(|| Reach::new(&pool.geometry, 1)),
         Work::Map { .. } | Work::Softmax => Some(same),
         Work::Add | Work::Multiply(_) | Work::Place(_) | Work::Reshape => None,
     }
@@ -316,132 +329,52 @@ fn zeros(value: &Value, offset: usize) -> Zeros {
     runs
 }
 
-fn step(isa: Isa, draft: Draft, placed: &[Placed], zeros: Zeros) -> Result<Step, OutOfMemory> {
-    let [height, width, channels] = placed[draft.output].shape;
-    let epilogue = draft.epilogue;
-    let input = draft.inputs.first().map(|&value| placed[value]);
-    let (work, each) = match draft.work {
+fn step(isa: Present, fused: Fused, placed: &[Placed], zeros: Zeros) -> Result<Step, OutOfMemory> {
+    let epilogue = fused.epilogue;
+    let (operation, each) = match fused.work {
         Work::Convolution(weights) => {
-            let input = input.expect("a convolution has an input");
-            let depth = weights.kernel_size[0] * weights.kernel_size[1] * input.shape[2] / weights.groups;
-            let shape = [width, input.shape[2], channels];
-            match weights.algorithm {
-                Algorithm::Direct => {
-                    (Ready::Convolution(convolution(isa, weights, input, [width, channels], epilogue)?), depth)
-                }
-                Algorithm::Square => (Ready::Winograd(winograd(isa, weights, shape, epilogue)?), depth),
-                Algorithm::Line { vertical } => {
-                    (Ready::Line(Box::new(line(isa, vertical, weights, shape, epilogue)?)), depth)
-                }
-            }
+            let each = weights.kernel.len() / weights.bias.len().max(1);
+            (convolution(isa, weights, placed[fused.inputs[0]], epilogue)?, each)
         }
         Work::Depthwise(weights) => {
-            let input = input.expect("a convolution has an input").shape[2];
-            let depth = weights.kernel_size[0] * weights.kernel_size[1];
-            (Ready::Depthwise(depthwise(weights, [width, input, channels], epilogue)?), depth)
+            let [kh, kw] = weights.geometry.window;
+            (depthwise(weights, epilogue)?, kh * kw)
         }
         Work::Map { affine, reverse } => {
             let map =
                 affine.map_or_else(|| Map::epilogue(epilogue), |(scale, shift)| Map::affine(&scale, &shift, epilogue));
-            (Ready::Simple(Simple::Map(Map { reverse, ..map })), 0)
+            (Operation::Simple(Simple::Map(Map { reverse, ..map })), 0)
         }
-        Work::Add => (Ready::Simple(Simple::Add(epilogue)), 0),
-        Work::Multiply(factors) => (Ready::Simple(Simple::Multiply(factors, epilogue)), 0),
-        Work::Pool(pool) => (Ready::Simple(Simple::Pool(pool)), 0),
-        Work::Softmax => (Ready::Simple(Simple::Softmax), 0),
-        Work::Place(at) => (Ready::Simple(Simple::Place(at)), 0),
-        Work::Reshape => (Ready::Simple(Simple::Reshape), 0),
+        Work::Add => (Operation::Simple(Simple::Add(epilogue)), 0),
+        Work::Multiply(factors) => (Operation::Simple(Simple::Multiply(factors, epilogue)), 0),
+        Work::Pool(pool) => (Operation::Simple(Simple::Pool(pool)), 0),
+        Work::Softmax => (Operation::Simple(Simple::Softmax), 0),
+        Work::Place(at) => (Operation::Simple(Simple::Place(at)), 0),
+        Work::Reshape => (Operation::Simple(Simple::Reshape), 0),
     };
-    Ok(Step {
-        name: draft.name,
-        work,
-        inputs: draft.inputs,
-        residual: draft.residual,
-        output: draft.output,
-        zeros,
-        products: each * height * width * channels,
-    })
+    let Fused { name, inputs, residual, output, .. } = fused;
+    let products = each * placed[output].shape.iter().product::<usize>();
+    Ok(Step { name, operation, inputs, residual, output, zeros, products })
 }
 
-fn convolution(
-    isa: Isa,
-    weights: Weights,
-    input: Placed,
-    [width, filters]: [usize; 2],
-    epilogue: Epilogue,
-) -> Result<Convolution, OutOfMemory> {
-    let Weights { kernel_size: [kh, kw], strides, dilation, front, groups, kernel, scale, bias, .. } = weights;
-    let channels = input.shape[2];
-    let inner = channels / groups;
-    // Columns of a window that follow one another are one run.
-    let joined = groups == 1 && dilation[1] == 1 && input.pixel == channels;
-    let (taps, run) = if joined {
-        ((0..kh).map(|i| i * dilation[0] * input.row).collect(), kw * channels)
-    } else {
-        let tap = |i: usize, j: usize| i * dilation[0] * input.row + j * dilation[1] * input.pixel;
-        ((0..kh).flat_map(|i| (0..kw).map(move |j| tap(i, j))).collect(), inner)
-    };
+fn convolution(isa: Present, weights: Weights, input: Placed, epilogue: Epilogue) -> Result<Operation, OutOfMemory> {
+    let Weights { geometry, groups, form, kernel, scale, bias } = weights;
+    let (channels, filters) = (geometry.input[2], bias.len());
     let bias: Vec<f32> = bias.into_iter().map(|x| x as f32).collect();
-    let weight = |k: usize, filter: usize| (f64::from(kernel[k * filters + filter]) * scale[filter]) as f32;
-    let panels = Convolution::pack(isa, [groups, channels, filters, kh * kw * inner], &bias, weight)?;
-    Ok(Convolution { strides, front, width, taps, run, panels, epilogue })
-}
-
-fn winograd(
-    isa: Isa,
-    weights: Weights,
-    [width, channels, filters]: [usize; 3],
-    epilogue: Epilogue,
-) -> Result<Winograd, OutOfMemory> {
-    let Weights { front, kernel, scale, bias, .. } = weights;
-    let kernel = |tap: usize, c: usize, filter: usize| {
-        f64::from(kernel[(tap * channels + c) * filters + filter]) * scale[filter]
-    };
-    let bias: Vec<f32> = bias.into_iter().map(|x| x as f32).collect();
-    Winograd::new(isa, [width, channels, filters], front, kernel, &bias, epilogue)
-}
-
-fn line(
-    isa: Isa,
-    vertical: bool,
-    weights: Weights,
-    shape: [usize; 3],
-    epilogue: Epilogue,
-) -> Result<Line, OutOfMemory> {
-    let Weights { front, kernel, scale, bias, .. } = weights;
-    let [_, channels, filters] = shape;
-    let kernel = |tap: usize, c: usize, filter: usize| {
-        f64::from(kernel[(tap * channels + c) * filters + filter]) * scale[filter]
-    };
-    let bias: Vec<f32> = bias.into_iter().map(|x| x as f32).collect();
-    Line::new(isa, vertical, shape, front, kernel, &bias, epilogue)
-}
-
-fn depthwise(
-    weights: Weights,
-    [width, channels, out]: [usize; 3],
-    epilogue: Epilogue,
-) -> Result<Depthwise, OutOfMemory> {
-    let Weights { kernel_size, strides, dilation, front, kernel, scale, bias, .. } = weights;
-    let mut rows = filled(0.0, kernel_size[0] * kernel_size[1] * pitch(out), "weights")?;
-    for (row, kernel) in rows.chunks_exact_mut(pitch(out)).zip(kernel.chunks_exact(out)) {
-        for c in 0..out {
-            row[c] = (f64::from(kernel[c]) * scale[c]) as f32;
-        }
+    let scaled = |k: usize, filter: usize| f64::from(kernel[k * filters + filter]) * scale[filter];
+    if let Some(form) = form {
+        let kernel = |tap: usize, c: usize, filter: usize| scaled(tap * channels + c, filter);
+        return Ok(Operation::Minimal(Minimal::new(isa, form, geometry, kernel, &bias, epilogue)?));
     }
-    let mut padded = vec![0.0; pitch(out)];
-    padded.iter_mut().zip(bias).for_each(|(to, from)| *to = from as f32);
-    let multiplier = out / channels;
-    Ok(Depthwise {
-        kernel: kernel_size,
-        strides,
-        dilation,
-        front,
-        width,
-        channels,
-        multiplier,
-        weights: rows,
-        bias: padded,
-        epilogue,
-    })
+    let weight = |k: usize, filter: usize| scaled(k, filter) as f32;
+    let steps = [input.row, input.pixel];
+    Ok(Operation::Convolution(Convolution::new(isa, geometry, groups, steps, weight, &bias, epilogue)?))
+}
+
+fn depthwise(weights: Weights, epilogue: Epilogue) -> Result<Operation, OutOfMemory> {
+    let Weights { geometry, kernel, scale, bias, .. } = weights;
+    let channels = bias.len();
+    let bias: Vec<f32> = bias.into_iter().map(|x| x as f32).collect();
+    let weight = |tap: usize, c: usize| (f64::from(kernel[tap * channels + c]) * scale[c]) as f32;
+    Ok(Operation::Depthwise(Depthwise::new(geometry, weight, &bias, epilogue)?))
 }

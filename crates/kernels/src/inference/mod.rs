@@ -1,26 +1,24 @@
 //! A frozen prefix compiled for the CPU.
 //!
 //! [`Program::compile`] takes layers of a graph with their parameters and makes few steps of them: batch normalisation goes
-//! into the convolution before it, activations and sums into its end, zero padding into the one behind it; a concatenation's
-//! inputs are written in their place. Values are channels last, with the zeros that windows want already around them, in
-//! one arena an image that is planned once.
+//! into the convolution before it, activations and sums into the convolution's end, and zero padding into the convolution after
+//! it; the inputs of a concatenation are written in their place. Values are channels last, with the zeros that windows want
+//! already around them, in one arena per image that is planned once.
 //!
 //! An image's result is the same bit for bit in any batch and with any number of threads: every sum is one chain in one order,
 //! wherever its tile falls.
 //!
-//! - `draft`: layers to steps; `layout`: steps to memory; `strips`: which run together, a few rows at a time;
-//! - `convolution`, `winograd`, `line`, `depthwise`, `simple`: kernels, generic over the vectors in `simd`.
+//! - `lowering`: layers to steps; `layout`: steps to memory; `strips`: which steps run together, a few rows at a time;
+//! - `convolution`, `minimal`, `depthwise`, `simple`: what steps do, with the products of [`crate::linalg`].
 
 mod convolution;
 mod depthwise;
-mod draft;
 mod layout;
-mod line;
-mod simd;
+mod lowering;
+mod minimal;
 mod simple;
 mod strips;
 mod view;
-mod winograd;
 
 use std::borrow::Cow;
 use std::sync::Mutex;
@@ -29,10 +27,11 @@ use std::time::Instant;
 use injerto_graph::{ChannelOrder, Graph, Preprocessing};
 use rayon::prelude::*;
 
+use crate::isa::Present;
 use crate::memory::{Aligned, OutOfMemory, filled};
 
 pub use crate::isa::Isa;
-use layout::{Layout, Ready, Step};
+use layout::{Layout, Operation, Step};
 use strips::{Chain, Progress};
 use view::{Region, View};
 
@@ -90,9 +89,9 @@ pub enum Error {
 /// What happens to pixels before the first layer: `x * scale + shift` for each channel.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Input {
-    /// One factor a channel, after reordering; empty (with `shift`) for none.
+    /// One factor per channel, after reordering; empty (with `shift`) for none.
     pub scale: Vec<f64>,
-    /// One summand a channel, after reordering.
+    /// One summand per channel, after reordering.
     pub shift: Vec<f64>,
     /// Last channel first: RGB becomes BGR.
     pub reverse_channels: bool,
@@ -126,7 +125,7 @@ pub struct StepProfile {
 /// It can be used from several threads at once. Work goes to rayon's current pool.
 #[derive(Debug)]
 pub struct Program {
-    isa: Isa,
+    isa: Present,
     layout: Layout,
     outputs: Vec<usize>,
     input: [usize; 3],
@@ -170,10 +169,10 @@ impl Program {
         Self::compile_for(Isa::detect(), graph, layers, outputs, parameters, input)
     }
 
-    /// As [`Program::compile`], for given instructions.
+    /// Compiles as [`Program::compile`] does, for given instructions.
     ///
     /// # Errors
-    /// As there, or [`Error::Instructions`].
+    /// Those of [`Program::compile`], or [`Error::Instructions`] where this machine lacks the instructions.
     pub fn compile_for<'a>(
         isa: Isa,
         graph: &Graph,
@@ -182,13 +181,11 @@ impl Program {
         parameters: &dyn Fn(usize, usize) -> Cow<'a, [f32]>,
         input: &Input,
     ) -> Result<Self, Error> {
-        if !Isa::available().contains(&isa) {
-            return Err(Error::Instructions { isa });
-        }
-        let plan = draft::plan(graph, layers, outputs, parameters, input)?;
-        let outputs = plan.outputs.clone();
-        let layout = layout::lay_out(isa, plan)?;
-        let input = draft::as_image(&graph.input_shape().0);
+        let isa = isa.present().ok_or(Error::Instructions { isa })?;
+        let lowering = lowering::lower(graph, layers, outputs, parameters, input)?;
+        let outputs = lowering.outputs.clone();
+        let layout = layout::lay_out(isa, lowering)?;
+        let input = lowering::as_image(&graph.input_shape().0);
         Ok(Self { isa, layout, outputs, input, arenas: Mutex::new(Vec::new()) })
     }
 
@@ -244,10 +241,10 @@ impl Program {
     /// Runs up to four images in this thread and says how long each step, or chain of steps, took.
     ///
     /// # Errors
-    /// As [`Program::run`]'s.
+    /// In the cases of [`Program::run`].
     ///
     /// # Panics
-    /// As [`Program::run`].
+    /// If there are too few values for the images.
     pub fn profile(&self, pixels: &[f32], batch: usize) -> Result<Vec<StepProfile>, Error> {
         let batch = batch.min(GROUP);
         assert!(pixels.len() >= batch * self.input.iter().product::<usize>(), "too few values for {batch} images");
@@ -309,7 +306,7 @@ impl Program {
             let fills = progress.next(from..to);
             for (at, (step, fill)) in steps.iter().zip(&fills).enumerate() {
                 let Some(fill) = fill else { continue };
-                // SAFETY: the buffer holds as many rows as the chain's capacity, which no fill exceeds.
+                // SAFETY: the buffer has room for as many rows as the chain's capacity, which no fill exceeds (see `Progress`).
                 unsafe { self.shift(step, chain.inner[at], fill, strips) };
                 starts[at] = fill.start;
                 memory.first = [if at == 0 { 0 } else { starts[at - 1] }, starts[at]];
@@ -334,8 +331,8 @@ impl Program {
         let width = placed.shape[1] * placed.pixel;
         let start = arena.wrapping_add(placed.offset - inner.left);
         let at = |row: isize| start.wrapping_add((row - fill.start) as usize * inner.row);
-        // SAFETY: the buffer holds the rows from `fill.start` to `fill.new.end` (the caller's promise), and those that were held
-        // before it, of which the ones from `fill.start` on are moved to its front.
+        // SAFETY: the buffer has room for as many rows as lie between `fill.start` and `fill.new.end`, and begins with the rows that
+        // were held, of which those from `fill.start` on are moved to its front.
         unsafe {
             if fill.start > fill.held && fill.start < fill.new.start {
                 let kept = (fill.new.start - fill.start) as usize * inner.row;
@@ -355,7 +352,7 @@ impl Program {
 
     /// Lends memory for `images` images.
     fn with_arena<T>(&self, images: usize, work: impl FnOnce(*mut f32) -> T) -> Result<T, OutOfMemory> {
-        // A vector may be read beyond the last value.
+        // A vector may be read beyond the last value of the last image.
         let length = (images * self.layout.size).next_multiple_of(16) + 16;
         let arenas = || self.arenas.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut arena = arenas().pop().unwrap_or_default();
@@ -369,7 +366,7 @@ impl Program {
     fn clear(&self, chain: &Chain, base: *mut f32, images: usize) {
         for image in 0..images {
             for &(offset, length) in self.layout.steps[chain.steps.clone()].iter().flat_map(|step| &step.zeros) {
-                // SAFETY: runs lie in an image's arena, and `base` is that of `images` arenas.
+                // SAFETY: runs lie in an image's arena, and `base` is the address of `images` arenas.
                 unsafe { std::ptr::write_bytes(base.add(image * self.layout.size + offset), 0, length) };
             }
         }
@@ -389,26 +386,22 @@ impl Program {
         let residual = step.residual.map(|value| view(value, 0));
         let view = |value: usize| view(value, memory.first[0]);
         // SAFETY: the layout gives every value room for all its images, its halo and a vector beyond, and no two living
-        // values the same room; `compile_for` has checked the instructions.
+        // values the same room.
         unsafe {
-            match &step.work {
-                Ready::Convolution(convolution) => {
+            match &step.operation {
+                Operation::Convolution(convolution) => {
                     let input = view(step.inputs[0]);
                     convolution::run(self.isa, &convolution::Job { convolution, input, output, residual, region });
                 }
-                Ready::Winograd(winograd) => {
+                Operation::Minimal(minimal) => {
                     let input = view(step.inputs[0]);
-                    winograd::run(self.isa, &winograd::Job { winograd, input, output, residual, region });
+                    minimal::run(self.isa, &minimal::Job { minimal, input, output, residual, region });
                 }
-                Ready::Line(line) => {
-                    let input = view(step.inputs[0]);
-                    line::run(self.isa, &line::Job { line, input, output, residual, region });
-                }
-                Ready::Depthwise(depthwise) => {
+                Operation::Depthwise(depthwise) => {
                     let input = view(step.inputs[0]);
                     depthwise::run(self.isa, &depthwise::Job { depthwise, input, output, residual, region });
                 }
-                Ready::Simple(simple) => {
+                Operation::Simple(simple) => {
                     let mut inputs: Vec<(View, [usize; 3])> =
                         step.inputs.iter().map(|&value| (view(value), self.layout.values[value].shape)).collect();
                     if inputs.is_empty() {

@@ -1,7 +1,8 @@
 //! Pooling, element-wise functions, and moving values about.
 
-use super::simd::{Simd, per_isa};
 use super::view::{Epilogue, Region, View};
+use crate::geometry::Geometry;
+use crate::simd::{Simd, per_isa};
 
 /// What a job does with its inputs.
 #[derive(Debug, Clone)]
@@ -25,9 +26,9 @@ pub(crate) enum Simple {
 /// `x * scale + shift` for each channel, then a function.
 #[derive(Debug, Clone)]
 pub(crate) struct Map {
-    /// One a channel, repeated up to whole vectors; empty for 1.
+    /// One per channel, repeated up to whole vectors; empty for 1.
     pub scale: Vec<f32>,
-    /// One a channel, repeated likewise.
+    /// One per channel, repeated likewise.
     pub shift: Vec<f32>,
     /// Read the channels backwards.
     pub reverse: bool,
@@ -36,14 +37,14 @@ pub(crate) struct Map {
 }
 
 impl Map {
-    /// With factors and summands for each channel.
+    /// A map with a factor and a summand for each channel.
     pub fn affine(scale: &[f64], shift: &[f64], epilogue: Epilogue) -> Self {
         let length = (1..=16).map(|n| n * scale.len()).find(|n| n % 16 == 0).unwrap_or(16 * scale.len());
         let repeat = |values: &[f64]| values.iter().cycle().take(length).map(|&x| x as f32).collect();
         Self { scale: repeat(scale), shift: repeat(shift), reverse: false, epilogue }
     }
 
-    /// Only the function.
+    /// A map that only applies the function.
     pub fn epilogue(epilogue: Epilogue) -> Self {
         Self { scale: Vec::new(), shift: Vec::new(), reverse: false, epilogue }
     }
@@ -54,21 +55,16 @@ impl Map {
 pub(crate) struct Factor {
     /// Where it is smaller than the product: `[y, x]` of its pixel for each of the product's.
     pub pixels: Option<Vec<[u32; 2]>>,
-    /// One channel for all.
+    /// Whether its one channel is repeated for all of the product's.
     pub single: bool,
 }
 
-/// Windows.
+/// Windows of which one value is made.
 #[derive(Debug, Clone)]
 pub(crate) struct Pool {
     /// Largest value, or mean.
     pub largest: bool,
-    /// `[height, width]`.
-    pub window: [usize; 2],
-    /// `[vertical, horizontal]`.
-    pub strides: [usize; 2],
-    /// Padding in front, `[top, left]`.
-    pub front: [usize; 2],
+    pub geometry: Geometry,
     /// Count padding in a mean.
     pub include_padding: bool,
 }
@@ -86,14 +82,15 @@ pub(crate) struct Job<'a> {
 
 per_isa! {
     /// Computes the region of the output.
-    run = kernel(Job<'_>)
+    pub(super) run = kernel(Job<'_>)
 }
 
 #[inline(always)]
 unsafe fn kernel<S: Simd>(job: &Job<'_>) {
     for image in job.region.images.clone() {
         for y in job.region.rows.clone() {
-            // SAFETY: the views hold the region and what it needs, and a vector beyond; the caller has the instructions.
+            // SAFETY: the views hold the row and what it is made of, with a vector beyond (see `View`); the instructions of `S` are
+            // there.
             unsafe {
                 match job.simple {
                     Simple::Map(m) => map::<S>(job, m, image, y),
@@ -120,7 +117,7 @@ fn pixels(job: &Job<'_>, image: usize, y: usize) -> impl Iterator<Item = (*const
 #[inline(always)]
 unsafe fn map<S: Simd>(job: &Job<'_>, m: &Map, image: usize, y: usize) {
     let [_, width, channels] = job.shape;
-    // SAFETY: the views hold row `y`; stores are cut to the row, or to the channels.
+    // SAFETY: the views hold row `y`; stores are cut to the row, or to the channels; the instructions of `S` are there.
     unsafe {
         if m.reverse {
             for (from, to) in pixels(job, image, y) {
@@ -144,17 +141,11 @@ unsafe fn map<S: Simd>(job: &Job<'_>, m: &Map, image: usize, y: usize) {
 unsafe fn line<S: Simd>(m: &Map, from: *const f32, to: *mut f32, length: usize) {
     let (mut i, mut at) = (0, 0);
     while i < length {
-        // SAFETY: the job's views hold the region, what it reads of the inputs, and a vector beyond (see `View`); the caller has the
-        // instructions.
+        // SAFETY: `length` values lie at both addresses, of which no more are read or written; scale and shift are whole vectors; the
+        // instructions of `S` are there.
         unsafe {
-            // The last vector is read value by value: the input may be the caller's, with nothing behind it.
-            let mut x = if i + S::LANES <= length {
-                S::load(from.add(i))
-            } else {
-                let mut rest = [0.0; 16];
-                std::ptr::copy_nonoverlapping(from.add(i), rest.as_mut_ptr(), length - i);
-                S::load(rest.as_ptr())
-            };
+            // No more is read than there is: the input may be the batch of pixels itself, with nothing after it.
+            let mut x = S::load_up_to(from.add(i), length - i);
             if !m.scale.is_empty() {
                 x = S::fma(x, S::load(m.scale.as_ptr().add(at)), S::load(m.shift.as_ptr().add(at)));
             }
@@ -173,8 +164,8 @@ unsafe fn add<S: Simd>(job: &Job<'_>, epilogue: Epilogue, image: usize, y: usize
     for x in 0..job.shape[1] as isize {
         let mut c = 0;
         while c < job.shape[2] {
-            // SAFETY: the job's views hold the region, what it reads of the inputs, and a vector beyond (see `View`); the caller has the
-            // instructions.
+            // SAFETY: the pixel lies in the row, of which the inputs hold a vector beyond (see `View`); the store is cut to the channels; the
+            // instructions of `S` are there.
             unsafe {
                 let mut sum = S::load(job.inputs[0].0.at(image, y as isize, x).add(c));
                 for (input, _) in &job.inputs[1..] {
@@ -198,8 +189,8 @@ unsafe fn multiply<S: Simd>(job: &Job<'_>, factors: &[Factor], epilogue: Epilogu
         };
         let mut c = 0;
         while c < job.shape[2] {
-            // SAFETY: the job's views hold the region, what it reads of the inputs, and a vector beyond (see `View`); the caller has the
-            // instructions.
+            // SAFETY: the pixel of each input has the channels and a vector beyond, or the one that is repeated; the store is cut to the
+            // channels; the instructions of `S` are there.
             unsafe {
                 let value = |i: usize| if factors[i].single { S::splat(*pixel(i)) } else { S::load(pixel(i).add(c)) };
                 let product = (1..job.inputs.len()).fold(value(0), |product, i| S::mul(product, value(i)));
@@ -213,20 +204,25 @@ unsafe fn multiply<S: Simd>(job: &Job<'_>, factors: &[Factor], epilogue: Epilogu
 
 #[inline(always)]
 unsafe fn pool<S: Simd>(job: &Job<'_>, p: &Pool, image: usize, y: usize) {
-    let (input, [height, width, channels]) = job.inputs[0];
-    let clip = |at: usize, front: usize, window: usize, side: usize| {
-        (at.saturating_sub(front).min(side), (at + window).saturating_sub(front).min(side))
+    let (input, [_, _, channels]) = job.inputs[0];
+    let geometry = &p.geometry;
+    // Rows of the input under a window, or columns.
+    let inside = |axis: usize, at: usize| {
+        let (first, before, side) = (at * geometry.strides[axis], geometry.before[axis], geometry.input[axis]);
+        let end = (first + geometry.window[axis]).saturating_sub(before).min(side);
+        (first.saturating_sub(before).min(side), end)
     };
-    let (top, bottom) = clip(y * p.strides[0], p.front[0], p.window[0], height);
+    let (top, bottom) = inside(0, y);
     for x in 0..job.shape[1] {
-        let (left, right) = clip(x * p.strides[1], p.front[1], p.window[1], width);
-        let count = if p.include_padding { p.window[0] * p.window[1] } else { (bottom - top) * (right - left) };
+        let (left, right) = inside(1, x);
+        let whole = geometry.window[0] * geometry.window[1];
+        let count = if p.include_padding { whole } else { (bottom - top) * (right - left) };
         let share = 1.0 / count.max(1) as f32;
         let to = job.output.at(image, y as isize, x as isize);
         let mut c = 0;
         while c < channels {
-            // SAFETY: the job's views hold the region, what it reads of the inputs, and a vector beyond (see `View`); the caller has the
-            // instructions.
+            // SAFETY: the window has been cut to the input, which holds a vector beyond (see `View`); the store is cut to the channels; the
+            // instructions of `S` are there.
             unsafe {
                 let corner = input.at(image, top as isize, left as isize).add(c);
                 let all = match (p.largest, bottom - top, right - left) {
@@ -246,8 +242,7 @@ unsafe fn pool<S: Simd>(job: &Job<'_>, p: &Pool, image: usize, y: usize) {
 /// Largest value or sum of a window.
 #[inline(always)]
 unsafe fn window<S: Simd, const LARGEST: bool>(corner: *const f32, input: View, rows: usize, columns: usize) -> S::V {
-    // SAFETY: the job's views hold the region, what it reads of the inputs, and a vector beyond (see `View`); the caller has the
-    // instructions.
+    // SAFETY: the input holds `rows` by `columns` pixels from the corner on, and a vector beyond; the instructions of `S` are there.
     unsafe {
         let mut all = S::splat(if LARGEST { f32::NEG_INFINITY } else { 0.0 });
         for i in 0..rows {
@@ -281,8 +276,7 @@ unsafe fn place(job: &Job<'_>, [top, left]: [usize; 2], image: usize, y: usize) 
     for x in 0..job.shape[1] {
         let to = job.output.at(image, y as isize, x as isize);
         let inside = (top..top + height).contains(&y) && (left..left + width).contains(&x);
-        // SAFETY: the job's views hold the region, what it reads of the inputs, and a vector beyond (see `View`); the caller has the
-        // instructions.
+        // SAFETY: the pixel lies in the row, and where it is inside, the input has it; both have the channels.
         unsafe {
             if inside {
                 let from = input.at(image, (y - top) as isize, (x - left) as isize);

@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use crate::geometry::Geometry;
+
 /// Memory that the values inside a chain may take together: half of a second cache of one MiB, so that weights and what
 /// streams by have the other half.
 const BUDGET: usize = 512 << 10;
@@ -23,6 +25,11 @@ pub(crate) struct Reach {
 }
 
 impl Reach {
+    /// The reach of a window, where outputs are made in tiles of one row or two.
+    pub fn new(geometry: &Geometry, tile: usize) -> Self {
+        Self { stride: geometry.strides[0], front: geometry.before[0], window: geometry.extent(0), pairs: tile == 2 }
+    }
+
     /// Rows of the input for rows of the output, perhaps beyond the input's ends.
     fn rows(self, rows: &Range<isize>) -> Range<isize> {
         let (start, end) = if self.pairs { (rows.start & !1, (rows.end + 1) & !1) } else { (rows.start, rows.end) };
@@ -65,7 +72,7 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    /// With strips as high as the budget allows, for a last output of `height` rows.
+    /// A chain with strips as high as the budget allows, for a last output of `height` rows.
     pub fn new(steps: Range<usize>, inner: Vec<Inner>, height: usize) -> Self {
         let mut chain = Self { steps, inner, strip: height };
         let size = |chain: &Self| -> usize {

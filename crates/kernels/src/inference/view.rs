@@ -3,8 +3,8 @@
 /// An image in memory, channels last: channel `c` of pixel `(y, x)` of image `i` is at
 /// `base + i * image + y * row + x * pixel + c`.
 ///
-/// Around it there may be zeros (its halo), so that windows need no checks at the border; behind it there is room for a
-/// vector read beyond the last value.
+/// Around the image there may be zeros (its halo), so that windows need no checks at the border. After its last value there is
+/// room for a vector that is read beyond it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct View {
     /// First value of the first pixel.
@@ -17,9 +17,9 @@ pub(crate) struct View {
     pub pixel: usize,
 }
 
-// SAFETY: a view is an address and steps; who runs jobs in parallel gives each its own rows or images to write.
+// SAFETY: a view is an address and steps; what runs jobs in parallel gives each its own rows or images to write.
 unsafe impl Send for View {}
-// SAFETY: as above.
+// SAFETY: sharing a view copies its address.
 unsafe impl Sync for View {}
 
 impl View {
@@ -29,6 +29,11 @@ impl View {
         let offset = (image * self.image) as isize + y * self.row as isize + x * self.pixel as isize;
         self.base.wrapping_offset(offset)
     }
+}
+
+/// `channels` in whole vectors of any instruction set.
+pub(crate) fn pitch(channels: usize) -> usize {
+    channels.next_multiple_of(16)
 }
 
 /// Which part of a step's output is to be computed.
@@ -58,13 +63,13 @@ pub(crate) enum Epilogue {
 }
 
 impl Epilogue {
-    /// Applies it to a vector.
+    /// Applies the function to a vector.
     ///
     /// # Safety
-    /// As of [`super::simd::Simd`].
+    /// The instructions of `S` are there.
     #[inline(always)]
-    pub unsafe fn apply<S: super::simd::Simd>(self, x: S::V) -> S::V {
-        // SAFETY: the caller has the instructions; no address but those of local arrays is used.
+    pub unsafe fn apply<S: crate::simd::Simd>(self, x: S::V) -> S::V {
+        // SAFETY: the instructions of `S` are there; no address but those of local arrays is used.
         unsafe {
             match self {
                 Self::None => x,

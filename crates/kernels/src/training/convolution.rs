@@ -3,13 +3,12 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::fold::{Fold, clip_and_sum};
-use super::matmul::{Epilogue, Packed, Scale, matmul_at_b, multiply};
 use super::parameters::Parameters;
-use super::scratch;
 use super::step::{Inputs, Pass, Step};
-use super::tile::Blocking;
 use super::winograd::{self, Kernels};
 use crate::geometry::Geometry;
+use crate::linalg::{Epilogue, MicroKernel, Packed, Scale, Strided, matmul_at_b, multiply};
+use crate::memory::scratch;
 
 impl Geometry {
     /// Writes, for output pixels `rows` (of the whole batch), the values under the window that make up `part` of a row of
@@ -67,12 +66,12 @@ pub(super) struct Convolution {
     /// Whether the input wants a gradient.
     input_wants: bool,
     /// For each group, the kernel for going forward and for going backward.
-    packed: Vec<(Packed, Packed)>,
+    packed: Vec<(Packed<Strided>, Packed<Strided>)>,
     /// The same for a convolution that Winograd's method suits, instead.
     winograd: Option<(Kernels, Kernels)>,
     /// A copy of the kernel, scaled or turned.
     copy: Vec<f32>,
-    /// Of the parameters that the packed forms are made of, when they were.
+    /// The stamp of the parameters from which the packed forms were made.
     stamp: Option<u64>,
     sums: Vec<f32>,
     partial: Vec<f32>,
@@ -89,7 +88,7 @@ impl Convolution {
             filters,
             kernel,
             winograd: winograd::suits(&geometry, groups, filters).then(|| (Kernels::new(isa), Kernels::new(isa))),
-            packed: vec![(Packed::new(isa), Packed::new(isa)); groups],
+            packed: (0..groups).map(|_| (Packed::new(isa.vectors()), Packed::new(isa.vectors()))).collect(),
             fold,
             input_wants,
             copy: Vec::new(),
@@ -151,7 +150,7 @@ impl Convolution {
 
     /// Rows that one task takes: whole tiles, few enough that its part of the gathered matrix stays in the second cache.
     fn rows_each(&self, rows: usize) -> usize {
-        let tile = Blocking::of(self.fold.isa).rows;
+        let tile = MicroKernel::<Strided>::of(self.fold.isa.vectors()).rows;
         let fitting =
             if self.geometry.is_pointwise() { 192 } else { (128 * 1024 / self.inner().max(1)).clamp(tile, 192) };
         fitting.min(rows.div_ceil(8)).next_multiple_of(tile)
@@ -210,7 +209,7 @@ impl Step for Convolution {
                 };
                 let (right, result) = (&dy[group * each..], &mut gradient[group * each..]);
                 matmul_at_b(
-                    self.fold.isa,
+                    self.fold.isa.vectors(),
                     rows,
                     self.inner(),
                     &fill,
@@ -220,7 +219,7 @@ impl Step for Convolution {
                 );
             }
         }
-        self.fold.finish(parameters, self.kernel, &mut gradient, &self.sums);
+        self.fold.write_gradients(parameters, self.kernel, &mut gradient, &self.sums);
         if trains { parameters.give(self.kernel, gradient) } else { self.spare = gradient }
     }
 

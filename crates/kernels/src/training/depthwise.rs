@@ -2,21 +2,21 @@ use rayon::prelude::*;
 
 use super::fold::{Fold, clip_and_sum};
 use super::parameters::Parameters;
-use super::simd::{fma, limit, vectorised};
 use super::step::{Inputs, Pass, Step};
 use crate::geometry::Geometry;
+use crate::simd::{fma, limit, vectorised};
 
 /// A convolution that keeps channels apart, with what is folded into it.
 #[derive(Debug)]
 pub(super) struct Depthwise {
     geometry: Geometry,
-    /// Output channels for each input channel.
+    /// Number of output channels per input channel.
     multiplier: usize,
     kernel: usize,
     fold: Fold,
     /// The kernel times the fold's scale, `[tap, channel]`.
     scaled: Vec<f32>,
-    /// Of the parameters that the packed forms are made of, when they were.
+    /// The stamp of the parameters from which the scaled kernel was made.
     stamp: Option<u64>,
     sums: Vec<f32>,
     partial: Vec<f32>,
@@ -103,7 +103,7 @@ impl Step for Depthwise {
                 }
             }
         }
-        self.fold.finish(parameters, self.kernel, &mut gradient, &self.sums);
+        self.fold.write_gradients(parameters, self.kernel, &mut gradient, &self.sums);
         if trains { parameters.give(self.kernel, gradient) } else { self.spare = gradient }
     }
 
@@ -259,9 +259,9 @@ fn backward_row_body<const FUSED: bool>(
             gather::<FUSED>(dy, kernel, &taps, None, (f32::NEG_INFINITY, f32::INFINITY), dx);
             continue;
         }
-        for (d_at, kernel_at) in &taps {
+        for (dy_at, kernel_at) in &taps {
             for c in 0..channels {
-                dx[c / multiplier] = fma::<FUSED>(dy[d_at + c], kernel[kernel_at + c], dx[c / multiplier]);
+                dx[c / multiplier] = fma::<FUSED>(dy[dy_at + c], kernel[kernel_at + c], dx[c / multiplier]);
             }
         }
     }

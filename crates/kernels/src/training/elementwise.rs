@@ -1,10 +1,10 @@
-use injerto_graph::Activation;
+use injerto_graph::{Activation, dropout_factor};
 use rayon::prelude::*;
 
 use super::parameters::Parameters;
-use super::simd::{limit, vectorised};
 use super::step::{Inputs, Pass, Step, put};
-use crate::isa::Isa;
+use crate::isa::ForLoops;
+use crate::simd::{limit, vectorised};
 
 /// Values of one task.
 const BLOCK: usize = 16 * 1024;
@@ -12,7 +12,7 @@ const BLOCK: usize = 16 * 1024;
 /// `min(max(x, least), most)`.
 #[derive(Debug)]
 pub(super) struct Clip {
-    pub(super) isa: Isa,
+    pub(super) isa: ForLoops,
     pub(super) limits: (f32, f32),
 }
 
@@ -96,7 +96,7 @@ impl Step for Activate {
 
     fn input_gradient(&mut self, _: usize, x: &Inputs<'_>, y: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
         let rows = self.rows();
-        // What does not read one of them may have lost it: the other stands in.
+        // The buffer of the one that this function does not read may already be reused: the other stands in for it.
         let (x, y) = if self.keeps_x() { (x.get(0), x.get(0)) } else { (y, y) };
         let parts = dx.par_chunks_mut(rows).zip(dy.par_chunks(rows)).zip(x.par_chunks(rows)).zip(y.par_chunks(rows));
         parts.for_each(|(((dx, dy), x), y)| {
@@ -176,7 +176,7 @@ fn pass_on(dy: &[f32], dx: &mut [f32], accumulate: bool) {
     });
 }
 
-/// Product of inputs; a side of length 1 is repeated.
+/// Product of inputs. A side of length 1 is repeated.
 #[derive(Debug)]
 pub(super) struct Multiply {
     /// Sides of the output for one sample.
@@ -303,7 +303,7 @@ impl Step for Concatenate {
     }
 }
 
-/// Zeros around the image.
+/// Adds zeros around the image.
 #[derive(Debug)]
 pub(super) struct ZeroPad {
     pub(super) input: [usize; 3],
@@ -343,7 +343,7 @@ impl Step for ZeroPad {
     }
 }
 
-/// Zeroes a part of the values, or of the samples, in training.
+/// Zeroes a part of the values, or of the samples, in training ([`dropout_factor`]).
 #[derive(Debug)]
 pub(super) struct Dropout {
     pub(super) rate: f64,
@@ -376,14 +376,10 @@ impl Step for Dropout {
     fn forward(&mut self, _: &mut Parameters, x: &Inputs<'_>, y: &mut [f32], pass: &mut Pass<'_>) {
         self.mask.clear();
         if let Pass::Training(random) = pass {
-            let keep = (1.0 / (1.0 - self.rate)) as f32;
-            // 32 random bits against the rate, without a float in between.
-            let threshold = (self.rate * (1_u64 << 32) as f64) as u64;
-            let mut draw = || if u64::from(random()) < threshold { 0.0 } else { keep };
+            let mut draw = || dropout_factor(self.rate, random());
             self.mask.resize(y.len() / self.share(), 0.0);
             match *self.shape.as_slice() {
-                // Numbers are drawn channel by channel, as they are where images lie channels first: equal seeds give equal
-                // masks on every device.
+                // Channel by channel, as `dropout_factor` says.
                 [height, width, channels] if !self.per_sample => {
                     for mask in self.mask.chunks_exact_mut(height * width * channels) {
                         for c in 0..channels {

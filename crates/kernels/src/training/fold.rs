@@ -1,10 +1,10 @@
 use rayon::prelude::*;
 
 use super::parameters::Parameters;
-use super::simd::{fma, vectorised};
-use crate::isa::Isa;
+use crate::isa::ForLoops;
+use crate::simd::{fma, vectorised};
 
-/// What follows a convolution or a dense layer and is computed with it: bias, a batch normalisation with its moving
+/// What follows a convolution or a dense layer and is computed with it: bias, a batch normalisation with its running
 /// statistics, and a clip.
 ///
 /// With `scale = gamma / sqrt(variance + epsilon)` the output is `clip(x · (kernel * scale) + shift)`. Going backward,
@@ -13,7 +13,7 @@ use crate::isa::Isa;
 #[derive(Debug, Clone)]
 pub(super) struct Fold {
     /// The program's instructions.
-    pub(super) isa: Isa,
+    pub(super) isa: ForLoops,
     pub(super) channels: usize,
     pub(super) bias: Option<usize>,
     pub(super) norm: Option<Norm>,
@@ -38,7 +38,7 @@ impl Norm {
         (1.0 / (f64::from(parameters.values(self.variance)[c]) + self.epsilon).sqrt()) as f32
     }
 
-    /// Scale and shift of channel `c` with the moving statistics.
+    /// Scale and shift of channel `c` with the running statistics.
     pub(super) fn affine(&self, parameters: &Parameters, c: usize) -> (f32, f32) {
         let scale = self.inverse(parameters, c) * parameters.optional(self.gamma).map_or(1.0, |gamma| gamma[c]);
         let beta = parameters.optional(self.beta).map_or(0.0, |beta| beta[c]);
@@ -47,11 +47,11 @@ impl Norm {
 }
 
 impl Fold {
-    pub(super) fn new(isa: Isa, channels: usize, bias: Option<usize>) -> Self {
+    pub(super) fn new(isa: ForLoops, channels: usize, bias: Option<usize>) -> Self {
         Self { isa, channels, bias, norm: None, clip: None, scale: vec![1.0; channels], shift: vec![0.0; channels] }
     }
 
-    /// When the kernel or what is folded into it changed last.
+    /// When the kernel, or what is folded into it, changed last.
     pub(super) fn stamp(&self, parameters: &Parameters, kernel: usize) -> u64 {
         let norm = self.norm.iter().flat_map(|norm| [norm.gamma, norm.beta, Some(norm.mean), Some(norm.variance)]);
         parameters.stamp([Some(kernel), self.bias].into_iter().chain(norm).flatten())
@@ -84,9 +84,15 @@ impl Fold {
         norm.chain([self.bias]).flatten().any(|at| parameters.trains(at))
     }
 
-    /// Gradients of all parameters from the gradient of the scaled kernel, `[.., channels]`, and the sums of the output's
-    /// gradient a channel. Leaves the kernel's gradient in `kernel_gradient`.
-    pub(super) fn finish(&self, parameters: &mut Parameters, kernel: usize, gradient: &mut [f32], sums: &[f32]) {
+    /// Writes the gradients of all parameters, from the gradient of the scaled kernel, `[.., channels]`, and the sums of the
+    /// output's gradient per channel. The kernel's own gradient is left in `gradient`.
+    pub(super) fn write_gradients(
+        &self,
+        parameters: &mut Parameters,
+        kernel: usize,
+        gradient: &mut [f32],
+        sums: &[f32],
+    ) {
         if let Some(bias) = self.bias.filter(|&bias| parameters.trains(bias)) {
             let (_, out) = parameters.pair(bias);
             out.iter_mut().zip(sums).zip(&self.scale).for_each(|((out, sum), scale)| *out = sum * scale);
@@ -126,7 +132,7 @@ impl Fold {
     }
 }
 
-/// Parts that sums over a batch are taken in; fixed, so that the order of additions is too.
+/// Parts that sums over a batch are taken in. The number is fixed, so that the order of additions is too.
 pub(super) const PARTS: usize = 16;
 
 /// Rows of a part.
@@ -134,9 +140,9 @@ pub(super) fn part(rows: usize) -> usize {
     rows.div_ceil(PARTS).max(1)
 }
 
-/// Zeroes the gradient where the output lies at a limit, and sums it a channel.
+/// Zeroes the gradient where the output lies at a limit, and sums it per channel.
 pub(super) fn clip_and_sum(
-    isa: Isa,
+    isa: ForLoops,
     dy: &mut [f32],
     y: &[f32],
     clip: Option<(f32, f32)>,

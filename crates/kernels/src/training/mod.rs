@@ -11,18 +11,13 @@ mod convolution;
 mod depthwise;
 mod elementwise;
 mod fold;
-mod matmul;
 mod normalise;
 mod parameters;
 mod plan;
 mod pool;
-mod simd;
 mod step;
-mod tile;
 mod winograd;
 
-use std::cell::RefCell;
-use std::thread::LocalKey;
 use std::time::{Duration, Instant};
 
 use injerto_graph::{Graph, ParameterId};
@@ -57,7 +52,7 @@ pub enum Error {
     Length {
         /// `LAYER/PARAMETER`.
         parameter: String,
-        /// How many it has.
+        /// The number that it has.
         expected: usize,
         /// How many were given.
         found: usize,
@@ -121,10 +116,10 @@ impl Program {
         Self::compile_for(Isa::detect(), graph, layers, inputs, trains, batch_statistics)
     }
 
-    /// As [`Program::compile`], for given instructions.
+    /// Compiles as [`Program::compile`] does, for given instructions.
     ///
     /// # Errors
-    /// As there, or [`Error::Instructions`].
+    /// Those of [`Program::compile`], or [`Error::Instructions`] where this machine lacks the instructions.
     pub fn compile_for(
         isa: Isa,
         graph: &Graph,
@@ -133,11 +128,8 @@ impl Program {
         trains: &dyn Fn(usize) -> bool,
         batch_statistics: &[usize],
     ) -> Result<Self, Error> {
-        if !Isa::available().contains(&isa) {
-            return Err(Error::Instructions { isa });
-        }
+        let isa = isa.present().ok_or(Error::Instructions { isa })?.for_loops();
         let parameters = Parameters::new(graph, layers, trains)?;
-        let isa = isa.for_loops();
         let plan = plan::compile(isa, graph, layers, inputs, trains, batch_statistics, &parameters)?;
         let buffers = vec![Aligned::default(); plan.buffers.len()];
         Ok(Self { plan, parameters, buffers, batch: 0, trained: false, times: None })
@@ -157,7 +149,7 @@ impl Program {
         self.parameters.set(id.into(), values)
     }
 
-    /// A parameter, in Keras's axes. Moving statistics are those after the last training pass.
+    /// A parameter, in Keras's axes. Running statistics are those after the last training pass.
     pub fn get(&self, id: impl Into<ParameterId>) -> Option<&[f32]> {
         self.parameters.get(id.into())
     }
@@ -173,7 +165,7 @@ impl Program {
         self.parameters.gradients()
     }
 
-    /// Runs in inference, for validation: moving statistics, no dropout. `inputs` in the order given to
+    /// Runs in inference, for validation: with running statistics, without dropout. `inputs` in the order given to
     /// [`Program::compile`], channels last; the last layer's output for `batch` samples.
     ///
     /// # Errors
@@ -186,13 +178,13 @@ impl Program {
         self.run(inputs, batch, &mut Pass::Inference)
     }
 
-    /// Runs in training: batch statistics where asked for, dropout with masks from `random`'s bits.
+    /// Runs in training: with the batch's statistics where asked for, and dropout with masks from `random`'s bits.
     ///
     /// # Errors
-    /// As [`Program::forward`]'s.
+    /// In the cases of [`Program::forward`].
     ///
     /// # Panics
-    /// As [`Program::forward`]'s.
+    /// In the cases of [`Program::forward`].
     pub fn forward_train(
         &mut self,
         inputs: &[&[f32]],
@@ -313,31 +305,4 @@ impl Program {
         }
         Ok(self.output())
     }
-}
-
-/// Lends a thread's own memory, `length` values that hold anything.
-fn scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
-    thread_local! {
-        static SCRATCH: RefCell<Aligned> = RefCell::default();
-    }
-    lend(&SCRATCH, length, work)
-}
-
-/// As [`scratch`], for work that goes on in other threads.
-fn workspace<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
-    thread_local! {
-        static WORKSPACE: RefCell<Aligned> = RefCell::default();
-    }
-    lend(&WORKSPACE, length, work)
-}
-
-/// Takes the memory out while it is lent: whoever asks in the meantime gets new memory.
-fn lend<R>(own: &'static LocalKey<RefCell<Aligned>>, length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
-    let mut buffer = own.take();
-    if buffer.len() < length {
-        buffer.grow(length, "one thread's work").unwrap_or_else(|error| panic!("{error}"));
-    }
-    let result = work(&mut buffer[..length]);
-    own.set(buffer);
-    result
 }

@@ -2,21 +2,21 @@ use rayon::prelude::*;
 
 use super::fold::{Norm, PARTS, part, reduce};
 use super::parameters::Parameters;
-use super::simd::{limit, vectorised};
 use super::step::{Inputs, Pass, Step};
-use crate::isa::Isa;
+use crate::isa::ForLoops;
+use crate::simd::{limit, vectorised};
 
-/// Rows whose statistics are taken together: they stay in a near cache between mean and deviation.
+/// Rows whose statistics are taken together: they stay in a near cache between the mean and the squares.
 const ROWS: usize = 64;
 
-/// A batch normalisation of its own, or any other scale and shift a channel, with a clip.
+/// A batch normalisation that is a step of its own, with a clip.
 #[derive(Debug)]
 pub(super) struct Normalise {
-    isa: Isa,
+    isa: ForLoops,
     pub(super) channels: usize,
     pub(super) norm: Norm,
     pub(super) clip: Option<(f32, f32)>,
-    /// Whether training uses the batch's statistics, and how much of the old moving ones is kept.
+    /// Where training uses the batch's statistics, the momentum: how much of the old running statistics is kept.
     pub(super) moves: Option<f64>,
     state: State,
 }
@@ -36,7 +36,7 @@ struct State {
 }
 
 impl Normalise {
-    pub(super) fn new(isa: Isa, channels: usize, norm: Norm, moves: Option<f64>) -> Self {
+    pub(super) fn new(isa: ForLoops, channels: usize, norm: Norm, moves: Option<f64>) -> Self {
         let zeros = || vec![0.0; channels];
         let state = State {
             scale: zeros(),
@@ -59,8 +59,8 @@ impl Normalise {
         self.state.partial.resize(blocks * 2 * channels, 0.0);
         let partial = self.state.partial.par_chunks_mut(2 * channels);
         x.par_chunks(ROWS * channels).zip(partial).for_each(|(x, out)| {
-            let (mean, deviation) = out.split_at_mut(channels);
-            moments(self.isa, x, mean, deviation);
+            let (mean, squares) = out.split_at_mut(channels);
+            moments(self.isa, x, mean, squares);
         });
         let (mut mean, mut squares) = (vec![0.0_f64; channels], vec![0.0_f64; channels]);
         let mut seen = 0.0_f64;
@@ -133,7 +133,8 @@ impl Step for Normalise {
         self.state.partial.resize(PARTS * 2 * channels, 0.0);
         let clip = self.clip;
         let (mean, inverse) = (&self.state.mean, &self.state.inverse);
-        // What is not read may be gone: input and output stand in for each other.
+        // The buffer of a value that nobody reads may already be reused. The function ignores that argument, so that the other
+        // slice, which has its length, stands in for it.
         let x = if needs_sums { x.get(0) } else { y };
         let y = if self.clip.is_some() { y } else { x };
         let parts = dy.par_chunks_mut(each).zip(x.par_chunks(each)).zip(y.par_chunks(each));
@@ -183,10 +184,10 @@ impl Step for Normalise {
     }
 }
 
-/// A constant scale and shift a channel.
+/// A constant scale and shift per channel.
 #[derive(Debug)]
 pub(super) struct Affine {
-    pub(super) isa: Isa,
+    pub(super) isa: ForLoops,
     /// The scale and the shift, or places of a mean and a variance.
     pub(super) source: AffineSource,
     pub(super) scale: Vec<f32>,

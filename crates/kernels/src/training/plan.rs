@@ -14,7 +14,7 @@ use super::parameters::Parameters;
 use super::pool::{AveragePool, GlobalAverage, MaxPool};
 use super::step::Step;
 use crate::geometry::Geometry;
-use crate::isa::Isa;
+use crate::isa::ForLoops;
 
 /// A step with its place among the values.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ pub(super) struct Plan {
 }
 
 struct Compiler<'a> {
-    isa: Isa,
+    isa: ForLoops,
     graph: &'a Graph,
     trains: &'a dyn Fn(usize) -> bool,
     batch_statistics: &'a [usize],
@@ -65,7 +65,7 @@ struct Compiler<'a> {
 }
 
 pub(super) fn compile(
-    isa: Isa,
+    isa: ForLoops,
     graph: &Graph,
     layers: &[usize],
     inputs: &[usize],
@@ -152,7 +152,7 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// Takes a clip behind `end` along.
+    /// Takes the clip after `end` along, if one follows.
     fn absorb_clip(&mut self, end: &mut usize) -> Option<(f32, f32)> {
         let next = self.only_user(*end)?;
         let clip = clip_of(self.node(next).operator())?;
@@ -161,7 +161,7 @@ impl<'a> Compiler<'a> {
         Some(clip)
     }
 
-    /// A fold for `layer`, with the normalisation and the clip behind it; what is left of its own activation.
+    /// A fold for `layer` with the normalisation and the clip after it, and what is left of the layer's own activation.
     fn fold(&mut self, layer: usize, channels: usize, activation: Activation, end: &mut usize) -> (Fold, Activation) {
         let mut fold = Fold::new(self.isa, channels, self.parameter(layer, Role::Bias));
         match activation {
@@ -206,27 +206,103 @@ impl<'a> Compiler<'a> {
         for &input in &node.inputs {
             inputs.push(*self.value_of.get(&input).ok_or_else(|| self.missing(layer, input))?);
         }
+        if node.inputs.is_empty() {
+            return Err(self.missing(layer, layer));
+        }
+        if self.passes(layer) {
+            self.value_of.insert(layer, inputs[0]);
+            return Ok(());
+        }
         let mut end = layer;
-        let channels = node.shape.channels();
         let wants = inputs.iter().any(|&input| self.needs[input]);
-        let image = || node.inputs.first().and_then(|&input| self.node(input).shape.image());
-        // The step; an activation that is a step of its own after it.
-        let mut after = Activation::Linear;
-        let step: Box<dyn Step> = match node.operator() {
-            Operator::InputLayer { .. } => return Err(self.missing(layer, layer)),
-            Operator::Flatten {} | Operator::Reshape { .. } => {
-                self.value_of.insert(layer, inputs[0]);
-                return Ok(());
+        let (step, after) = match self.with_weights(layer, wants, &mut end) {
+            Some(both) => both,
+            None => (self.without_weights(layer), Activation::Linear),
+        };
+        let parts: Vec<usize> = (layer..=end).filter(|&at| at == layer || self.absorbed[at]).collect();
+        let needs = wants || self.any_trains(&parts);
+        let mut output = self.push(layer, end, step, inputs, needs);
+        if after != Activation::Linear {
+            let channels = self.node(layer).shape.channels();
+            output = self.push(layer, end, Box::new(Activate { function: after, channels }), vec![output], needs);
+        }
+        self.value_of.insert(end, output);
+        Ok(())
+    }
+
+    /// Whether a layer's output is its input: values are flat, and a frozen layer draws no random numbers.
+    fn passes(&self, layer: usize) -> bool {
+        let operator = self.node(layer).operator();
+        match operator {
+            Operator::Flatten {}
+            | Operator::Reshape { .. }
+            | Operator::Activation { activation: Activation::Linear } => true,
+            Operator::Dropout { .. } => !(operator.is_random() && (self.trains)(layer)),
+            _ => false,
+        }
+    }
+
+    /// Height, width and channels of a layer's input.
+    fn image(&self, layer: usize) -> [usize; 3] {
+        let input = self.node(layer).inputs[0];
+        self.node(input).shape.image().expect("shape inference has seen an image")
+    }
+
+    /// The step of a layer with weights, together with what is folded into it, the last of which becomes `end`; and what is left
+    /// of its activation. `None` for other layers.
+    fn with_weights(&mut self, layer: usize, wants: bool, end: &mut usize) -> Option<(Box<dyn Step>, Activation)> {
+        let node = self.node(layer);
+        let channels = node.shape.channels();
+        Some(match node.operator() {
+            Operator::Conv2D { kernel_size, strides, padding, dilation_rate, groups, activation, .. } => {
+                let geometry = Geometry::new(self.image(layer), *kernel_size, *strides, *padding, *dilation_rate);
+                let kernel = self.needed(layer, Role::ConvolutionKernel);
+                let (fold, rest) = self.fold(layer, channels, *activation, end);
+                (Box::new(Convolution::new(geometry, *groups, kernel, fold, wants)), rest)
             }
-            Operator::Activation { activation: Activation::Linear } => {
-                self.value_of.insert(layer, inputs[0]);
-                return Ok(());
+            Operator::DepthwiseConv2D {
+                kernel_size,
+                strides,
+                padding,
+                dilation_rate,
+                depth_multiplier,
+                activation,
+                ..
+            } => {
+                let geometry = Geometry::new(self.image(layer), *kernel_size, *strides, *padding, *dilation_rate);
+                let kernel = self.needed(layer, Role::DepthwiseKernel);
+                let (fold, rest) = self.fold(layer, channels, *activation, end);
+                (Box::new(Depthwise::new(geometry, *depth_multiplier, kernel, fold)), rest)
             }
-            // A frozen layer draws no random numbers.
-            Operator::Dropout { .. } if !(node.operator().is_random() && (self.trains)(layer)) => {
-                self.value_of.insert(layer, inputs[0]);
-                return Ok(());
+            Operator::Dense { activation, .. } => {
+                let features = self.node(node.inputs[0]).shape.channels();
+                let geometry = Geometry::pointwise(node.shape.count() / channels, features);
+                let kernel = self.needed(layer, Role::DenseKernel);
+                let (fold, rest) = self.fold(layer, channels, *activation, end);
+                (Box::new(Convolution::new(geometry, 1, kernel, fold, wants)), rest)
             }
+            Operator::BatchNormalization { epsilon, momentum, .. } => {
+                let moves = self.batch_statistics.contains(&layer).then_some(*momentum);
+                let mut step = Normalise::new(self.isa, channels, self.norm(layer, *epsilon), moves);
+                step.clip = self.absorb_clip(end);
+                (Box::new(step), Activation::Linear)
+            }
+            _ => return None,
+        })
+    }
+
+    /// The step of a layer without weights.
+    fn without_weights(&self, layer: usize) -> Box<dyn Step> {
+        let node = self.node(layer);
+        let channels = node.shape.channels();
+        match node.operator() {
+            Operator::InputLayer { .. } | Operator::Flatten {} | Operator::Reshape { .. } => {
+                unreachable!("the input is given, and the others pass their input on")
+            }
+            Operator::Conv2D { .. }
+            | Operator::DepthwiseConv2D { .. }
+            | Operator::Dense { .. }
+            | Operator::BatchNormalization { .. } => unreachable!("these have weights"),
             Operator::Dropout { rate, per_sample } => {
                 let shape = node.shape.0.clone();
                 Box::new(Dropout { rate: *rate, per_sample: *per_sample, shape, mask: Vec::new() })
@@ -243,44 +319,6 @@ impl<'a> Compiler<'a> {
                 };
                 Box::new(Affine { isa: self.isa, source, scale: vec![0.0; channels], shift: vec![0.0; channels] })
             }
-            Operator::Conv2D { kernel_size, strides, padding, dilation_rate, groups, activation, .. } => {
-                let input = image().expect("shape inference has seen an image");
-                let geometry = Geometry::new(input, *kernel_size, *strides, *padding, *dilation_rate);
-                let kernel = self.needed(layer, Role::ConvolutionKernel);
-                let (fold, rest) = self.fold(layer, channels, *activation, &mut end);
-                after = rest;
-                Box::new(Convolution::new(geometry, *groups, kernel, fold, wants))
-            }
-            Operator::DepthwiseConv2D {
-                kernel_size,
-                strides,
-                padding,
-                dilation_rate,
-                depth_multiplier,
-                activation,
-                ..
-            } => {
-                let input = image().expect("shape inference has seen an image");
-                let geometry = Geometry::new(input, *kernel_size, *strides, *padding, *dilation_rate);
-                let kernel = self.needed(layer, Role::DepthwiseKernel);
-                let (fold, rest) = self.fold(layer, channels, *activation, &mut end);
-                after = rest;
-                Box::new(Depthwise::new(geometry, *depth_multiplier, kernel, fold))
-            }
-            Operator::Dense { activation, .. } => {
-                let features = self.node(node.inputs[0]).shape.channels();
-                let geometry = Geometry::pointwise(node.shape.count() / channels, features);
-                let kernel = self.needed(layer, Role::DenseKernel);
-                let (fold, rest) = self.fold(layer, channels, *activation, &mut end);
-                after = rest;
-                Box::new(Convolution::new(geometry, 1, kernel, fold, wants))
-            }
-            Operator::BatchNormalization { epsilon, momentum, .. } => {
-                let moves = self.batch_statistics.contains(&layer).then_some(*momentum);
-                let mut step = Normalise::new(self.isa, channels, self.norm(layer, *epsilon), moves);
-                step.clip = self.absorb_clip(&mut end);
-                Box::new(step)
-            }
             Operator::ReLU { .. } => {
                 Box::new(Clip { isa: self.isa, limits: clip_of(node.operator()).expect("it is a clip") })
             }
@@ -288,24 +326,23 @@ impl<'a> Compiler<'a> {
             Operator::Softmax {} => Box::new(Activate { function: Activation::Softmax, channels }),
             Operator::ZeroPadding2D { padding } => {
                 let [height, width, _] = node.shape.image().expect("shape inference gives an image");
-                let input = image().expect("shape inference has seen an image");
                 let before = [padding[0][0], padding[1][0]];
-                Box::new(ZeroPad { input, output: [height, width], before })
+                Box::new(ZeroPad { input: self.image(layer), output: [height, width], before })
             }
             Operator::MaxPooling2D(window) => {
-                let geometry = Geometry::of_window(image().expect("shape inference has seen an image"), window);
+                let geometry = Geometry::of_window(self.image(layer), window);
                 Box::new(MaxPool { isa: self.isa, geometry, winners: Vec::new() })
             }
             Operator::AveragePooling2D(window) => {
-                let geometry = Geometry::of_window(image().expect("shape inference has seen an image"), window);
+                let geometry = Geometry::of_window(self.image(layer), window);
                 Box::new(AveragePool { geometry, count_include_pad: window.count_include_pad })
             }
             Operator::GlobalAveragePooling2D { .. } => {
-                let [height, width, channels] = image().expect("shape inference has seen an image");
+                let [height, width, channels] = self.image(layer);
                 Box::new(GlobalAverage { pixels: height * width, channels })
             }
             Operator::GlobalMaxPooling2D { .. } => {
-                let input = image().expect("shape inference has seen an image");
+                let input = self.image(layer);
                 let geometry = Geometry::new(input, [input[0], input[1]], [1, 1], Padding::Valid, [1, 1]);
                 Box::new(MaxPool { isa: self.isa, geometry, winners: Vec::new() })
             }
@@ -318,15 +355,7 @@ impl<'a> Compiler<'a> {
                 let inputs = node.inputs.iter().map(|&input| self.node(input).shape.0.clone()).collect();
                 Box::new(Multiply { shape: node.shape.0.clone(), inputs })
             }
-        };
-        let parts: Vec<usize> = (layer..=end).filter(|&at| at == layer || self.absorbed[at]).collect();
-        let needs = wants || self.any_trains(&parts);
-        let mut output = self.push(layer, end, step, inputs, needs);
-        if after != Activation::Linear {
-            output = self.push(layer, end, Box::new(Activate { function: after, channels }), vec![output], needs);
         }
-        self.value_of.insert(end, output);
-        Ok(())
     }
 }
 
@@ -352,7 +381,7 @@ fn contributions(operations: &mut [Operation], needs: &[bool]) {
     }
 }
 
-/// What must be in a buffer from one moment to another.
+/// The moments from which on and up to which a value, or its gradient, must be in a buffer.
 struct Lifetime {
     value: usize,
     is_gradient: bool,

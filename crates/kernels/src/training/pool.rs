@@ -1,15 +1,15 @@
 use rayon::prelude::*;
 
 use super::parameters::Parameters;
-use super::simd::vectorised;
 use super::step::{Inputs, Pass, Step, put};
 use crate::geometry::Geometry;
-use crate::isa::Isa;
+use crate::isa::ForLoops;
+use crate::simd::vectorised;
 
 /// Largest value of each window, or of the whole image.
 #[derive(Debug)]
 pub(super) struct MaxPool {
-    pub(super) isa: Isa,
+    pub(super) isa: ForLoops,
     pub(super) geometry: Geometry,
     /// Which tap won.
     pub(super) winners: Vec<u32>,

@@ -35,7 +35,7 @@ pub(super) trait Step: Send + Sync + std::fmt::Debug {
 
     /// Takes the gradient of `y`, which it may change into the form that [`Step::input_gradient`] wants, and writes the gradients
     /// of its parameters.
-    fn backward(&mut self, _parameters: &mut Parameters, _x: &Inputs<'_>, _y: &[f32], _d: &mut [f32]) {}
+    fn backward(&mut self, _parameters: &mut Parameters, _x: &Inputs<'_>, _y: &[f32], _dy: &mut [f32]) {}
 
     /// Writes, or adds, the gradient of the input at `place`, after [`Step::backward`] has seen `dy`.
     fn input_gradient(&mut self, place: usize, x: &Inputs<'_>, y: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool);

@@ -1,31 +1,29 @@
-//! 3×3 convolutions by Winograd's minimal filtering (Lavin and Gray, 2016): tiles of 4×4 outputs take 36 products instead of
-//! 144 for each pair of channels. Forward, for the input's gradient (a convolution with the turned kernel), and for the kernel's.
+//! 3×3 convolutions by minimal filtering ([`F4`]): tiles of 4×4 outputs take 36 products instead of 144 for each pair of channels.
+//! The method serves the pass forward, the input's gradient (a convolution with the turned kernel), and the kernel's.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::matmul::{Epilogue, Packed, matmul_at_b_whole, multiply};
-use super::simd::{limit, vectorised};
-use super::tile::Blocking;
-use super::{scratch, workspace};
 use crate::geometry::Geometry;
-use crate::isa::Isa;
+use crate::isa::ForLoops;
+use crate::linalg::{Epilogue, Packed, Places, Strided, matmul_at_b_whole, multiply};
+use crate::memory::{scratch, workspace};
+use crate::simd::{Simd, vectorised};
+use crate::transform::{F4, Transform, square};
 
 /// Outputs of a tile along one axis.
 const OUT: usize = 4;
-/// Inputs of a tile along one axis.
+/// Values under the windows of a tile along one axis.
 const IN: usize = 6;
 /// Products of a tile.
 const POINTS: usize = IN * IN;
-/// Channels that are transformed together.
+/// Channels come in whole vectors of any instruction set.
 const LANES: usize = 16;
 /// Tiles that are multiplied together, at least if there are as many.
 const TILES: usize = 96;
 
-type Lanes = [f32; LANES];
-
-/// Whether this is a convolution that gains from it.
+/// Whether a convolution gains from the method.
 pub(super) fn suits(geometry: &Geometry, groups: usize, filters: usize) -> bool {
     let channels = geometry.input[2];
     let tiles = geometry.output[0].div_ceil(OUT) * geometry.output[1].div_ceil(OUT);
@@ -43,25 +41,25 @@ pub(super) fn suits(geometry: &Geometry, groups: usize, filters: usize) -> bool 
 }
 
 /// A kernel transformed and packed, one matrix for each point of a tile.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Kernels {
-    isa: Isa,
-    points: Vec<Packed>,
+    isa: ForLoops,
+    points: Vec<Packed<Strided>>,
 }
 
 impl Kernels {
     /// No kernel yet.
-    pub(super) fn new(isa: Isa) -> Self {
-        Self { isa, points: vec![Packed::new(isa); POINTS] }
+    pub(super) fn new(isa: ForLoops) -> Self {
+        Self { isa, points: (0..POINTS).map(|_| Packed::new(isa.vectors())).collect() }
     }
 
     /// Transforms a kernel `[3, 3, inner, columns]`.
     pub(super) fn transform(&mut self, kernel: &[f32], [inner, columns]: [usize; 2]) {
         let isa = self.isa;
         self.points.par_chunks_mut(IN).enumerate().for_each(|(line, packed)| {
-            let mut rooms: Vec<&mut [f32]> = packed.iter_mut().map(|packed| packed.room([inner, columns])).collect();
-            let wide = Blocking::of(isa).columns;
-            transform_kernel(isa, kernel, line, inner, columns, wide, &mut rooms);
+            let mut rooms: Vec<(Places, &mut [f32])> =
+                packed.iter_mut().map(|packed| packed.places([inner, columns])).collect();
+            transform_kernel(isa, kernel, line, [inner, columns], &mut rooms);
         });
     }
 }
@@ -141,7 +139,8 @@ pub(super) fn convolve(
         let (inner, outer) = (plane(tiles, channels), plane(tiles, filters));
         scratch(POINTS * (inner + outer), |buffer| {
             let (values, products) = buffer.split_at_mut(POINTS * inner);
-            transform_input(kernels.isa, geometry, x, first..first + rows, split.tiles[1], values, inner);
+            let image = Image::input(geometry, x);
+            transform_input(kernels.isa, &image, first..first + rows, split.tiles[1], values, inner);
             let points = values.chunks_exact(inner).zip(products.chunks_exact_mut(outer));
             for ((values, products), packed) in points.zip(&kernels.points) {
                 multiply(tiles, values, channels, packed, products, filters, Epilogue::plain(false));
@@ -153,7 +152,7 @@ pub(super) fn convolve(
 
 /// The kernel's gradient, `[3, 3, channels, filters]`.
 pub(super) fn kernel_gradient(
-    isa: Isa,
+    isa: ForLoops,
     geometry: &Geometry,
     x: &[f32],
     dy: &[f32],
@@ -182,23 +181,23 @@ pub(super) fn kernel_gradient(
                 let rows = task * split.rows..(task + 1) * split.rows;
                 let (values, slopes) = buffer.split_at_mut(POINTS * inner);
                 // Rows beyond the image are zeros in both.
-                transform_input(isa, geometry, &x[image * size..][..size], rows.clone(), split.tiles[1], values, inner);
-                transform_slope(
-                    isa,
-                    geometry,
-                    &dy[image * pixels..][..pixels],
-                    filters,
-                    rows,
-                    split.tiles[1],
-                    slopes,
-                    outer,
-                );
+                let x = Image::input(geometry, &x[image * size..][..size]);
+                let dy = Image::output(geometry, &dy[image * pixels..][..pixels]);
+                transform_input(isa, &x, rows.clone(), split.tiles[1], values, inner);
+                transform_slopes(isa, &dy, rows, split.tiles[1], slopes, outer);
             });
             sums.par_chunks_mut(channels * filters).enumerate().for_each(|(point, sums)| {
                 for (task, buffer) in tasks.chunks_exact(task_values).enumerate() {
                     let (values, slopes) = buffer.split_at(POINTS * inner);
                     let (values, slopes) = (&values[point * inner..], &slopes[point * outer..]);
-                    matmul_at_b_whole(isa, tiles, (values, channels), (slopes, filters), sums, start + task > 0);
+                    matmul_at_b_whole(
+                        isa.vectors(),
+                        tiles,
+                        (values, channels),
+                        (slopes, filters),
+                        sums,
+                        start + task > 0,
+                    );
                 }
             });
         }
@@ -208,191 +207,162 @@ pub(super) fn kernel_gradient(
     });
 }
 
-/// Rows: what the taps contribute to a point.
-const KERNEL: [[f32; 3]; IN] = [
-    [0.25, 0.0, 0.0],
-    [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-    [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-    [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-    [0.0, 0.0, 1.0],
-];
-
-#[inline(always)]
-fn lanes(x: &[f32], at: usize) -> Lanes {
-    x[at..at + LANES].try_into().expect("as long as it is cut")
+/// An image whose tiles are transformed.
+struct Image<'a> {
+    values: &'a [f32],
+    /// Height, width and channels.
+    sides: [usize; 3],
+    /// Zeros above and to the left.
+    before: [usize; 2],
 }
 
-#[inline(always)]
-fn points_of_input(d: [Lanes; IN]) -> [Lanes; IN] {
-    let mut out = [[0.0; LANES]; IN];
-    for l in 0..LANES {
-        let (a, b) = (d[4][l] - 4.0 * d[2][l], d[3][l] - 4.0 * d[1][l]);
-        let (c, e) = (d[4][l] - d[2][l], 2.0 * (d[3][l] - d[1][l]));
-        out[0][l] = 4.0 * d[0][l] - 5.0 * d[2][l] + d[4][l];
-        out[1][l] = a + b;
-        out[2][l] = a - b;
-        out[3][l] = c + e;
-        out[4][l] = c - e;
-        out[5][l] = 4.0 * d[1][l] - 5.0 * d[3][l] + d[5][l];
+impl<'a> Image<'a> {
+    fn input(geometry: &Geometry, values: &'a [f32]) -> Self {
+        Self { values, sides: geometry.input, before: geometry.before }
     }
-    out
-}
 
-#[inline(always)]
-fn outputs_of_points(m: [Lanes; IN]) -> [Lanes; OUT] {
-    let mut out = [[0.0; LANES]; OUT];
-    for l in 0..LANES {
-        let (s, d) = (m[1][l] + m[2][l], m[1][l] - m[2][l]);
-        let (t, e) = (m[3][l] + m[4][l], m[3][l] - m[4][l]);
-        out[0][l] = m[0][l] + s + t;
-        out[1][l] = d + 2.0 * e;
-        out[2][l] = s + 4.0 * t;
-        out[3][l] = d + 8.0 * e + m[5][l];
+    fn output(geometry: &Geometry, values: &'a [f32]) -> Self {
+        let [height, width] = geometry.output;
+        Self { values, sides: [height, width, values.len() / (height * width)], before: [0, 0] }
     }
-    out
-}
 
-#[inline(always)]
-fn points_of_outputs(y: [Lanes; OUT]) -> [Lanes; IN] {
-    let mut out = [[0.0; LANES]; IN];
-    for l in 0..LANES {
-        let (a, b) = (y[0][l] + y[2][l], y[1][l] + y[3][l]);
-        let (c, e) = (y[0][l] + 4.0 * y[2][l], 2.0 * y[1][l] + 8.0 * y[3][l]);
-        out[0][l] = y[0][l];
-        out[1][l] = a + b;
-        out[2][l] = a - b;
-        out[3][l] = c + e;
-        out[4][l] = c - e;
-        out[5][l] = y[3][l];
+    /// Channels from `c` on of value `[i, j]` of the tile at `[row, column]`; zeros beyond the image.
+    ///
+    /// # Safety
+    /// The instructions of `S` are there.
+    #[inline(always)]
+    unsafe fn load<S: Simd>(&self, tile: [usize; 2], value: [usize; 2], c: usize) -> S::V {
+        let [_, width, channels] = self.sides;
+        let place = |axis: usize| {
+            let place = (tile[axis] * OUT + value[axis]).checked_sub(self.before[axis])?;
+            (place < self.sides[axis]).then_some(place)
+        };
+        // SAFETY: the instructions of `S` are there.
+        unsafe {
+            match (place(0), place(1)) {
+                (Some(top), Some(left)) => S::from_slice(self.values, (top * width + left) * channels + c),
+                _ => S::splat(0.0),
+            }
+        }
     }
-    out
-}
-
-/// A column of a square of lanes.
-#[inline(always)]
-fn column<const N: usize, const M: usize>(square: &[[Lanes; M]; N], at: usize) -> [Lanes; N] {
-    let mut out = [[0.0; LANES]; N];
-    for (out, row) in out.iter_mut().zip(square) {
-        *out = row[at];
-    }
-    out
 }
 
 vectorised! {
     /// One line of points of a kernel into their panels.
-    fn transform_kernel(kernel: &[f32], line: usize, inner: usize, columns: usize, wide: usize,
-        rooms: &mut [&mut [f32]])
-        => transform_kernel_body
+    fn transform_kernel(kernel: &[f32], line: usize, shape: [usize; 2], rooms: &mut [(Places, &mut [f32])])
+        => transform_kernel_body::<S>
 }
 
+/// The product of a row of factors with three vectors.
+///
+/// # Safety
+/// The instructions of `S` are there.
 #[inline(always)]
-fn transform_kernel_body<const FUSED: bool>(
+unsafe fn dot<S: Simd>(factors: [f64; 3], values: [S::V; 3]) -> S::V {
+    // SAFETY: the instructions of `S` are there.
+    unsafe {
+        let (a, b, c) = (S::splat(factors[0] as f32), S::splat(factors[1] as f32), S::splat(factors[2] as f32));
+        S::add(S::add(S::mul(a, values[0]), S::mul(b, values[1])), S::mul(c, values[2]))
+    }
+}
+
+/// # Safety
+/// The instructions of `S` are there.
+#[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "iterators over the values would keep them in memory")]
+unsafe fn transform_kernel_body<S: Simd>(
     kernel: &[f32],
     line: usize,
-    inner: usize,
-    columns: usize,
-    wide: usize,
-    rooms: &mut [&mut [f32]],
+    [inner, columns]: [usize; 2],
+    rooms: &mut [(Places, &mut [f32])],
 ) {
-    let factors = KERNEL[line];
+    let tap = |tap: usize, p: usize| (tap * inner + p) * columns;
     for p in 0..inner {
-        for first in (0..columns).step_by(LANES) {
-            let tap = |tap: usize| lanes(kernel, (tap * inner + p) * columns + first);
-            let mut sums = [[0.0; LANES]; 3];
-            for (b, sums) in sums.iter_mut().enumerate() {
-                let (low, middle, high) = (tap(b), tap(3 + b), tap(6 + b));
-                for l in 0..LANES {
-                    sums[l] = factors[0] * low[l] + factors[1] * middle[l] + factors[2] * high[l];
+        for first in (0..columns).step_by(S::LANES) {
+            // SAFETY: the instructions of `S` are there.
+            unsafe {
+                let mut sums = [S::splat(0.0); 3];
+                for column in 0..3 {
+                    let mut taps = [S::splat(0.0); 3];
+                    for row in 0..3 {
+                        taps[row] = S::from_slice(kernel, tap(row * 3 + column, p) + first);
+                    }
+                    sums[column] = dot::<S>(F4::TAPS[line], taps);
+                }
+                for ((places, room), factors) in rooms.iter_mut().zip(F4::TAPS) {
+                    S::to_slice(room, places.of(p, first), dot::<S>(factors, sums));
                 }
             }
-            let to = (first / wide * inner + p) * wide + first % wide;
-            for (room, factors) in rooms.iter_mut().zip(KERNEL) {
-                let out = &mut room[to..to + LANES];
-                for (l, out) in out.iter_mut().enumerate() {
-                    *out = factors[0] * sums[0][l] + factors[1] * sums[1][l] + factors[2] * sums[2][l];
-                }
-                // The last panel may be half full.
-                if first + LANES == columns && !columns.is_multiple_of(wide) {
-                    room[to + LANES..to + 2 * LANES].fill(0.0);
-                }
-            }
+        }
+        // The last panel may not be full.
+        for (places, room) in rooms.iter_mut().filter(|_| columns > 0) {
+            let end = places.of(p, columns - 1) + 1;
+            room[end..end.next_multiple_of(places.wide)].fill(0.0);
         }
     }
 }
 
 vectorised! {
     /// One row of a kernel's gradient from the sums at all points.
-    fn gather_kernel(sums: &[f32], row: usize, out: &mut [f32]) => gather_kernel_body
+    fn gather_kernel(sums: &[f32], row: usize, out: &mut [f32]) => gather_kernel_body::<S>
 }
 
+/// # Safety
+/// The instructions of `S` are there.
 #[inline(always)]
-fn gather_kernel_body<const FUSED: bool>(sums: &[f32], row: usize, out: &mut [f32]) {
+#[expect(clippy::needless_range_loop, reason = "iterators over the values would keep them in memory")]
+unsafe fn gather_kernel_body<S: Simd>(sums: &[f32], row: usize, out: &mut [f32]) {
     let size = out.len() / 3;
-    for at in (0..size).step_by(LANES) {
-        let mut line = [[0.0; LANES]; IN];
-        for (j, line) in line.iter_mut().enumerate() {
-            for (i, factors) in KERNEL.iter().enumerate() {
-                let values = lanes(sums, (i * IN + j) * size + at);
-                for l in 0..LANES {
-                    line[l] += factors[row] * values[l];
+    for at in (0..size).step_by(S::LANES) {
+        // SAFETY: the instructions of `S` are there.
+        unsafe {
+            let mut line = [S::splat(0.0); IN];
+            for j in 0..IN {
+                for i in 0..IN {
+                    let value = S::from_slice(sums, (i * IN + j) * size + at);
+                    line[j] = S::add(line[j], S::mul(S::splat(F4::TAPS[i][row] as f32), value));
                 }
             }
-        }
-        for tap in 0..3 {
-            let mut value = [0.0; LANES];
-            for (line, factors) in line.iter().zip(KERNEL) {
-                for l in 0..LANES {
-                    value[l] += factors[tap] * line[l];
+            for tap in 0..3 {
+                let mut value = S::splat(0.0);
+                for j in 0..IN {
+                    value = S::add(value, S::mul(S::splat(F4::TAPS[j][tap] as f32), line[j]));
                 }
+                S::to_slice(out, tap * size + at, value);
             }
-            out[tap * size + at..][..LANES].copy_from_slice(&value);
         }
     }
 }
 
 vectorised! {
-    /// Points of the rows of tiles `rows` of one image, a plane a point.
-    fn transform_input(geometry: &Geometry, x: &[f32], rows: Range<usize>, across: usize, out: &mut [f32],
-        plane: usize) => transform_input_body
+    /// Points of the rows of tiles `rows` of one image, a plane per point.
+    fn transform_input(x: &Image<'_>, rows: Range<usize>, across: usize, out: &mut [f32], plane: usize)
+        => transform_input_body::<S>
 }
 
+/// # Safety
+/// The instructions of `S` are there.
 #[inline(always)]
-fn transform_input_body<const FUSED: bool>(
-    geometry: &Geometry,
-    x: &[f32],
+unsafe fn transform_input_body<S: Simd>(
+    x: &Image<'_>,
     rows: Range<usize>,
     across: usize,
     out: &mut [f32],
     plane: usize,
 ) {
-    let [height, width, channels] = geometry.input;
-    let first_row = rows.start;
-    for row in rows {
-        for tile in 0..across {
-            let place = |axis: usize, at: usize, i: usize, length: usize| {
-                (at * OUT + i).checked_sub(geometry.before[axis]).filter(|&place| place < length)
-            };
-            for c in (0..channels).step_by(LANES) {
-                let mut half = [[[0.0; LANES]; IN]; IN];
-                for (j, half) in half.iter_mut().enumerate() {
-                    let mut values = [[0.0; LANES]; IN];
-                    if let Some(left) = place(1, tile, j, width) {
-                        for (i, values) in values.iter_mut().enumerate() {
-                            if let Some(top) = place(0, row, i, height) {
-                                *values = lanes(x, (top * width + left) * channels + c);
-                            }
-                        }
-                    }
-                    *half = points_of_input(values);
-                }
-                let to = ((row - first_row) * across + tile) * channels + c;
-                for i in 0..IN {
-                    let line = points_of_input(column(&half, i));
-                    for (j, values) in line.iter().enumerate() {
-                        out[(i * IN + j) * plane + to..][..LANES].copy_from_slice(values);
-                    }
-                }
+    let (channels, first_row) = (x.sides[2], rows.start);
+    for (row, tile) in rows.flat_map(|row| (0..across).map(move |tile| (row, tile))) {
+        for c in (0..channels).step_by(S::LANES) {
+            let to = ((row - first_row) * across + tile) * channels + c;
+            // SAFETY: the instructions of `S` are there.
+            unsafe {
+                square!(
+                    S,
+                    IN => IN,
+                    F4::input::<S>,
+                    |i, j| x.load::<S>([row, tile], [i, j], c),
+                    |i, j, value| S::to_slice(out, (i * IN + j) * plane + to, value)
+                );
             }
         }
     }
@@ -400,43 +370,33 @@ fn transform_input_body<const FUSED: bool>(
 
 vectorised! {
     /// Points of the gradient of the output in the rows of tiles `rows` of one image.
-    fn transform_slope(geometry: &Geometry, dy: &[f32], filters: usize, rows: Range<usize>, across: usize,
-        out: &mut [f32], plane: usize) => transform_slope_body
+    fn transform_slopes(dy: &Image<'_>, rows: Range<usize>, across: usize, out: &mut [f32], plane: usize)
+        => transform_slopes_body::<S>
 }
 
+/// # Safety
+/// The instructions of `S` are there.
 #[inline(always)]
-fn transform_slope_body<const FUSED: bool>(
-    geometry: &Geometry,
-    dy: &[f32],
-    filters: usize,
+unsafe fn transform_slopes_body<S: Simd>(
+    dy: &Image<'_>,
     rows: Range<usize>,
     across: usize,
     out: &mut [f32],
     plane: usize,
 ) {
-    let [height, width] = geometry.output;
-    let first_row = rows.start;
-    for row in rows {
-        for tile in 0..across {
-            for c in (0..filters).step_by(LANES) {
-                let mut half = [[[0.0; LANES]; IN]; OUT];
-                for (j, half) in half.iter_mut().enumerate() {
-                    let mut values = [[0.0; LANES]; OUT];
-                    for (i, values) in values.iter_mut().enumerate() {
-                        let (top, left) = (row * OUT + i, tile * OUT + j);
-                        if top < height && left < width {
-                            *values = lanes(dy, (top * width + left) * filters + c);
-                        }
-                    }
-                    *half = points_of_outputs(values);
-                }
-                let to = ((row - first_row) * across + tile) * filters + c;
-                for i in 0..IN {
-                    let line = points_of_outputs(column(&half, i));
-                    for (j, values) in line.iter().enumerate() {
-                        out[(i * IN + j) * plane + to..][..LANES].copy_from_slice(values);
-                    }
-                }
+    let (filters, first_row) = (dy.sides[2], rows.start);
+    for (row, tile) in rows.flat_map(|row| (0..across).map(move |tile| (row, tile))) {
+        for c in (0..filters).step_by(S::LANES) {
+            let to = ((row - first_row) * across + tile) * filters + c;
+            // SAFETY: the instructions of `S` are there.
+            unsafe {
+                square!(
+                    S,
+                    OUT => IN,
+                    F4::slopes::<S>,
+                    |i, j| dy.load::<S>([row, tile], [i, j], c),
+                    |i, j, value| S::to_slice(out, (i * IN + j) * plane + to, value)
+                );
             }
         }
     }
@@ -445,11 +405,13 @@ fn transform_slope_body<const FUSED: bool>(
 vectorised! {
     /// Outputs of rows of tiles from the products at their points.
     fn transform_output(products: &[f32], plane: usize, filters: usize, width: usize, y: &mut [f32],
-        epilogue: &Epilogue<'_>) => transform_output_body
+        epilogue: &Epilogue<'_>) => transform_output_body::<S>
 }
 
+/// # Safety
+/// The instructions of `S` are there.
 #[inline(always)]
-fn transform_output_body<const FUSED: bool>(
+unsafe fn transform_output_body<S: Simd>(
     products: &[f32],
     plane: usize,
     filters: usize,
@@ -457,32 +419,32 @@ fn transform_output_body<const FUSED: bool>(
     y: &mut [f32],
     epilogue: &Epilogue<'_>,
 ) {
-    let height = y.len() / (width * filters);
-    let across = width.div_ceil(OUT);
-    let clip = epilogue.clip.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
-    for row in 0..height.div_ceil(OUT) {
-        for tile in 0..across {
-            for c in (0..filters).step_by(LANES) {
-                let from = (row * across + tile) * filters + c;
-                let mut half = [[[0.0; LANES]; OUT]; IN];
-                for (j, half) in half.iter_mut().enumerate() {
-                    let mut values = [[0.0; LANES]; IN];
-                    for (i, values) in values.iter_mut().enumerate() {
-                        *values = lanes(products, (i * IN + j) * plane + from);
-                    }
-                    *half = outputs_of_points(values);
-                }
-                let bias = epilogue.bias.map_or([0.0; LANES], |bias| lanes(bias, c));
-                for i in 0..OUT.min(height - row * OUT) {
-                    let line = outputs_of_points(column(&half, i));
-                    for (j, values) in line.iter().enumerate().take(width - tile * OUT) {
-                        let out = &mut y[((row * OUT + i) * width + tile * OUT + j) * filters + c..][..LANES];
-                        for (l, out) in out.iter_mut().enumerate() {
-                            let old = if epilogue.accumulate { *out } else { 0.0 };
-                            *out = limit(old + (values[l] + bias[l]), clip);
+    let (height, across) = (y.len() / (width * filters), width.div_ceil(OUT));
+    let (least, most) = epilogue.clip.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
+    let tiles = (0..height.div_ceil(OUT)).flat_map(|row| (0..across).map(move |tile| (row, tile)));
+    for (row, tile) in tiles {
+        for c in (0..filters).step_by(S::LANES) {
+            let from = (row * across + tile) * filters + c;
+            // SAFETY: the instructions of `S` are there.
+            unsafe {
+                let (least, most) = (S::splat(least), S::splat(most));
+                let bias = if let Some(bias) = epilogue.bias { S::from_slice(bias, c) } else { S::splat(0.0) };
+                square!(
+                    S,
+                    IN => OUT,
+                    F4::output::<S>,
+                    |i, j| S::from_slice(products, (i * IN + j) * plane + from),
+                    |i, j, value| {
+                        let (top, left) = (row * OUT + i, tile * OUT + j);
+                        if top < height && left < width {
+                            let to = (top * width + left) * filters + c;
+                            let old = if epilogue.accumulate { S::from_slice(y, to) } else { S::splat(0.0) };
+                            let sum = S::add(old, S::add(value, bias));
+                            // In this order of operands what is not a number stays so.
+                            S::to_slice(y, to, S::min(most, S::max(least, sum)));
                         }
                     }
-                }
+                );
             }
         }
     }

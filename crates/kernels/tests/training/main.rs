@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use injerto_graph::layers::Conv2D;
-use injerto_graph::{Activation, Builder, Graph, Node, Operator, Padding, ParameterId, Role, Split};
+use injerto_graph::layers::{Conv2D, DepthwiseConv2D};
+use injerto_graph::{Activation, Builder, Graph, Node, Operator, Padding, ParameterId, Role, Split, Window};
 use injerto_kernels::Isa;
 use injerto_kernels::inference::{self, Input};
 use injerto_kernels::training::Program;
@@ -34,7 +34,7 @@ impl Training {
     }
 
     /// What crosses from the prefix.
-    fn crossing(&self, case: &Case, split: &Split) -> Result<Vec<Vec<f32>>, String> {
+    fn boundary(&self, case: &Case, split: &Split) -> Result<Vec<Vec<f32>>, String> {
         if split.boundary == [0] {
             return Ok(vec![case.input.clone()]);
         }
@@ -73,12 +73,12 @@ impl Executor for Training {
 
 impl Trainer for Training {
     fn step(&self, case: &Case, split: &Split, pass: &Pass, dy: &[f32]) -> Result<Step, String> {
-        let crossing = self.crossing(case, split)?;
+        let boundary = self.boundary(case, split)?;
         if split.tail.is_empty() {
-            return Ok(Step { output: crossing[0].clone(), ..Step::default() });
+            return Ok(Step { output: boundary[0].clone(), ..Step::default() });
         }
         let mut program = self.compile(case, &split.tail, &split.boundary, pass)?;
-        let inputs: Vec<&[f32]> = crossing.iter().map(Vec::as_slice).collect();
+        let inputs: Vec<&[f32]> = boundary.iter().map(Vec::as_slice).collect();
         if pass.seed.is_none() {
             let output = program.forward(&inputs, case.batch).map_err(|error| error.to_string())?.to_vec();
             return Ok(Step { output, ..Step::default() });
@@ -171,6 +171,46 @@ fn same_bits(trainer: &Training) {
     };
     let once = train(1);
     assert!(once == train(1) && once == train(2) && once == train(5));
+}
+
+/// Every kind of step that has kernels of its own, on images so small that Miri runs it.
+fn every_kind_of_step() -> Graph {
+    let mut net = Builder::new("small");
+    let norm = || Operator::BatchNormalization { epsilon: 1e-3, momentum: 0.9, center: true, scale: true };
+    let window = Window { pool_size: [2, 2], strides: [2, 2], padding: Padding::Same, count_include_pad: false };
+    let x = net.input([14, 13, 2]);
+    let x = net.add("stem", Conv2D::new(32, 3).same().relu(), &[x]);
+    let x = net.add("stem_norm", norm(), &[x]);
+    let x = net.add("square", Conv2D::new(32, 3).same(), &[x]);
+    let x = net.add("square_norm", norm(), &[x]);
+    let x = net.add("square_relu", Operator::ReLU { max_value: Some(6.0) }, &[x]);
+    let x = net.add("largest", Operator::MaxPooling2D(window.clone()), &[x]);
+    let x = net.add("depthwise", DepthwiseConv2D::new(3).same(), &[x]);
+    let x = net.add("grouped", Conv2D::new(20, 2).groups(2).strides(2), &[x]);
+    let a = net.add("mean", Operator::AveragePooling2D(window), &[x]);
+    let b = net.add("other", Conv2D::new(20, 2).strides(2).same(), &[x]);
+    let x = net.add("sum", Operator::Add {}, &[a, b]);
+    let x = net.add("drop", Operator::Dropout { rate: 0.2, per_sample: false }, &[x]);
+    let x = net.add("pool", Operator::GlobalAveragePooling2D { keepdims: false }, &[x]);
+    net.add("dense", Operator::Dense { units: 3, use_bias: true, activation: Activation::Softmax }, &[x]);
+    net.finish().expect("a graph")
+}
+
+/// Miri runs this test on the portable kernels (`cargo xtask prove memory`) and sees each address; here values are compared too.
+#[test]
+fn every_kind_of_step_keeps_to_its_memory() {
+    let graph = every_kind_of_step();
+    let pass = everything(&graph, &[2]);
+    let (trainer, split) = (Training(Isa::Portable), uncut(&graph));
+    let dy = [0.5, -0.25, 1.0];
+    let case = Case::new(graph, 1, 3);
+    let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+    let step = pool(2).install(|| trainer.step(&case, &split, &pass, &dy)).expect("it compiles");
+    assert!(step.gradients.values().flatten().all(|value| value.is_finite()));
+    if !cfg!(miri) {
+        let case = conformance::away_from_kinks(case.graph, 2, 3, &pass).expect("a case");
+        conformance::check_step(&trainer, &case, &[split], &pass).unwrap_or_else(|error| panic!("{error}"));
+    }
 }
 
 /// A training pass in which every layer trains.

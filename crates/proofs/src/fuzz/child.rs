@@ -11,9 +11,10 @@ use anyhow::{Context as _, Result};
 
 use super::{Fault, Findings, Random, Target, limit, mutate};
 
-/// An input by its number.
+/// An input by its number: first the corpus as it is, then changes of it.
 pub fn input(corpus: &[Vec<u8>], seed: u64, number: u64) -> Vec<u8> {
-    mutate(corpus, &mut Random::new(seed, number))
+    let known = usize::try_from(number).ok().and_then(|number| corpus.get(number));
+    known.cloned().unwrap_or_else(|| mutate(corpus, &mut Random::new(seed, number)))
 }
 
 thread_local! {
@@ -35,7 +36,7 @@ pub fn work(
     place: &Path,
 ) -> Result<Findings> {
     let scratch = tempfile::tempdir()?;
-    let mut ready = (target.ready)(run, scratch.path())?;
+    let mut ready = target.ready(run, scratch.path())?;
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(|at| format!("{}:{}", at.file(), at.line())).unwrap_or_default();
         let payload = panic.payload();

@@ -5,6 +5,7 @@
 //! to foreign memory. The parent process sees at which input it ended, reports it, and starts another process after that input.
 
 mod child;
+mod found;
 mod limit;
 mod mutate;
 mod seeds;
@@ -20,6 +21,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
 pub use child::{input, work};
+pub use found::keep_found;
 pub use mutate::{Random, mutate};
 pub use targets::{Ready, TARGETS, Target};
 
@@ -127,7 +129,7 @@ pub fn feed(program: &Path, plan: &Plan, tell: &mut dyn FnMut(&Row)) -> Result<V
         let known: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
         bail!("no target '{name}'; there are {}", known.join(", "));
     }
-    let folder = tempfile::tempdir()?;
+    let folder = in_memory()?;
     let run = crate::example::finished(folder.path())?;
     let mut rows = Vec::new();
     for target in
@@ -145,6 +147,34 @@ pub fn feed(program: &Path, plan: &Plan, tell: &mut dyn FnMut(&Row)) -> Result<V
     Ok(rows)
 }
 
+/// A folder for a moment, in memory where the system has files there: a disk makes what reads from files slow.
+///
+/// # Errors
+/// A system without room.
+pub fn in_memory() -> Result<tempfile::TempDir> {
+    let memory = Path::new("/dev/shm");
+    let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    Ok(folder?)
+}
+
+/// Writes what a search by coverage begins with into a folder: a finished run as `out`, and for each target its corpus in a
+/// folder of its name.
+///
+/// # Errors
+/// The folder cannot be written to.
+pub fn begin(folder: &Path) -> Result<()> {
+    let run = crate::example::finished(folder)?;
+    for target in TARGETS {
+        let scratch = tempfile::tempdir()?;
+        let inputs = folder.join(target.name);
+        std::fs::create_dir_all(&inputs)?;
+        for (number, input) in target.ready(&run, scratch.path())?.corpus.iter().enumerate() {
+            std::fs::write(inputs.join(format!("known-{number}")), input)?;
+        }
+    }
+    Ok(())
+}
+
 /// Keeps harmful inputs in the folder for what is temporary, and says where: those made from a run's files hold its times, and
 /// so cannot be made again from their numbers.
 fn keep(findings: &mut Findings, target: &Target, seed: u64, run: &Path, scratch: &Path) -> Result<()> {
@@ -153,7 +183,7 @@ fn keep(findings: &mut Findings, target: &Target, seed: u64, run: &Path, scratch
     }
     let kept = std::env::temp_dir().join("injerto-fuzz");
     std::fs::create_dir_all(&kept)?;
-    let ready = (target.ready)(run, scratch)?;
+    let ready = target.ready(run, scratch)?;
     for fault in &mut findings.faults {
         let path = kept.join(format!("{}-{seed}-{}", target.name, fault.number));
         std::fs::write(&path, input(&ready.corpus, seed, fault.number))?;
@@ -183,7 +213,7 @@ fn one(program: &Path, plan: &Plan, target: &Target, run: &Path, folder: &Path) 
             &plan.memory.to_string(),
         ]);
         command.args(["--from", &from.to_string(), "--to", &plan.inputs.to_string()]);
-        command.arg("--run").arg(run).arg("--place").arg(&place);
+        command.arg("--run").arg(run).arg("--place").arg(&place).env("TMPDIR", folder);
         let what = match watched(&mut command, &place, plan.patience)? {
             Ended::Done(findings) => {
                 all.add(findings);

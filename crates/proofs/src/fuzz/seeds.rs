@@ -96,7 +96,7 @@ pub fn answers() -> Vec<Vec<u8>> {
 
 /// The network's weights as the project writes them.
 pub fn safetensors(scratch: &Path) -> Result<Vec<Vec<u8>>> {
-    let weights = Weights::initialise(&network(), 7);
+    let weights = Weights::initialise(&network(), 7)?;
     let precisions = [Precision::F32, Precision::F16];
     let written = precisions.iter().enumerate().map(|(at, &precision)| {
         let path = scratch.join(format!("seed-{at}.safetensors"));
@@ -117,7 +117,7 @@ fn tuple(counts: &[usize]) -> Vec<u8> {
 
 /// The network's weights as `torch.save` writes them: an archive with a pickle and one file per tensor.
 pub fn pickles() -> Result<Vec<Vec<u8>>> {
-    let weights = Weights::initialise(&network(), 7);
+    let weights = Weights::initialise(&network(), 7)?;
     let mut pickle = b"\x80\x02}(".to_vec();
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);

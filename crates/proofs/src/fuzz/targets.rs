@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use injerto_backbones::plugin::Identity;
 use injerto_backbones::weights::Weights;
+use injerto_config::{Config, Device};
 use injerto_data::decode::{Orientation, decode, decode_scaled};
-use injerto_experiment::{Predictor, config};
+use injerto_experiment::Predictor;
 use injerto_graph::summary::Summary;
 use injerto_graph::{Cut, CutOptions, Description, Descriptor, Format, FreezePlan, Graph, Selection, TensorMap};
 use injerto_kernels::inference::{Input, Program};
 use injerto_report::{Comparison, Run};
 use injerto_trainer::{Checkpoints, Model, cache};
 
+use super::found::found;
 use super::seeds;
 
 /// Reads an input and says whether it is accepted.
@@ -34,7 +36,20 @@ pub struct Target {
     /// Description of the input.
     pub what: &'static str,
     /// Makes the target ready. The first folder is that of a finished run, and the second one may be written to.
-    pub ready: fn(&Path, &Path) -> Result<Ready>,
+    ready: fn(&Path, &Path) -> Result<Ready>,
+}
+
+impl Target {
+    /// Makes it ready, with good inputs and those that were found. `run` is a finished run's folder, `scratch` one to write
+    /// into.
+    ///
+    /// # Errors
+    /// Folders that are not what they should be.
+    pub fn ready(&self, run: &Path, scratch: &Path) -> Result<Ready> {
+        let mut ready = (self.ready)(run, scratch)?;
+        ready.corpus.extend(found(self.name)?);
+        Ok(ready)
+    }
 }
 
 /// All targets.
@@ -65,10 +80,10 @@ fn ready(corpus: Vec<Vec<u8>>, read: impl FnMut(&[u8]) -> bool + 'static) -> Res
 fn toml(_: &Path, _: &Path) -> Result<Ready> {
     ready(seeds::experiments(), |bytes| {
         let (text, path) = (String::from_utf8_lossy(bytes), Path::new("experiment.toml"));
-        let Ok(config) = config::Config::parse(&text, path, &[]) else { return false };
+        let Ok(config) = Config::parse(&text, path, &[]) else { return false };
         // The resolved text must be read back as the same experiment.
         let written = config.to_toml();
-        let again = config::Config::parse(&written, path, &[]).expect("what a run writes down can be read");
+        let again = Config::parse(&written, path, &[]).expect("what a run writes down can be read");
         assert_eq!(again.to_toml(), written);
         true
     })
@@ -224,12 +239,12 @@ fn as_file(path: &Path, bytes: &[u8]) {
 
 fn predict(run: &Path, scratch: &Path) -> Result<Ready> {
     let corpus = vec![std::fs::read(run.join(Checkpoints::BEST))?];
-    let (checkpoint, picture) = (scratch.join("input.safetensors"), scratch.join("picture.png"));
-    as_file(&picture, &seeds::pictures(image::ImageFormat::Png)[0]);
+    let (checkpoint, picture) =
+        (scratch.join("input.safetensors"), seeds::pictures(image::ImageFormat::Png)[0].clone());
     ready(corpus, move |bytes| {
         as_file(&checkpoint, bytes);
-        let Ok(predictor) = Predictor::load(&checkpoint, config::Device::Flex) else { return false };
-        predictor.predict(&picture).is_ok()
+        let Ok(predictor) = Predictor::load(&checkpoint, Device::Flex) else { return false };
+        predictor.predict([picture.clone()]).all(|said| said.is_ok())
     })
 }
 

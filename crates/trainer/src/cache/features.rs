@@ -1,11 +1,12 @@
 use std::collections::HashMap;
 
 use injerto_data::{Batch, Fingerprint, Loader, OnCorrupt};
+use injerto_recipe::FeaturePrecision;
 use sha2::{Digest, Sha256};
 
+use super::Namespace;
 use super::namespace::damaged;
-use super::segment::{Segment, Writer};
-use super::{FeaturePrecision, Namespace};
+use super::segment::{Segment, Writer, decode, encode};
 use crate::TrainError;
 
 /// Computes one vector per tensor of the boundary, `[batch, …]`, channels last.
@@ -154,9 +155,9 @@ impl Features {
         let precision = self.namespace.precision();
         for values in boundary.iter_mut().filter(|_| precision != FeaturePrecision::F32) {
             let mut bytes = Vec::with_capacity(values.len() * precision.bytes());
-            precision.encode(values, &mut bytes);
+            encode(precision, values, &mut bytes);
             values.clear();
-            precision.decode(&bytes, values);
+            decode(precision, &bytes, values);
         }
     }
 
@@ -213,7 +214,7 @@ impl Features {
         let mut row = Vec::with_capacity(self.namespace.header.row_bytes());
         for (shape, values) in self.namespace.shapes().iter().zip(boundary) {
             let width: usize = shape.iter().product();
-            self.namespace.precision().encode(&values[at * width..(at + 1) * width], &mut row);
+            encode(self.namespace.precision(), &values[at * width..(at + 1) * width], &mut row);
         }
         row
     }
@@ -248,7 +249,7 @@ impl Features {
             };
             for (width, block) in widths.iter().zip(&mut blocks) {
                 let (values, rest) = row.split_at(width * header.precision.bytes());
-                header.precision.decode(values, block);
+                decode(header.precision, values, block);
                 row = rest;
             }
         }

@@ -19,9 +19,11 @@ mod tests;
 pub use clean::{CachedNamespace, clear, list, prune};
 pub(crate) use features::Features;
 pub(crate) use namespace::Namespace;
-pub use segment::{FeaturePrecision, verify};
+pub use segment::verify;
 
 use std::path::PathBuf;
+
+use injerto_recipe::FeaturePrecision;
 
 /// Whether and how features are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,13 +3,14 @@ use std::time::Duration;
 
 use injerto_backbones::network::Network;
 use injerto_data::LoaderOptions;
-use injerto_files::{remove_partial, shown};
+use injerto_files::{hex, remove_partial, shown};
 use injerto_graph::{Preprocessing, Split};
+use injerto_recipe::FeaturePrecision;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::segment::{EXTENSION, Header, Segment};
-use super::{CacheSettings, FeaturePrecision};
+use super::CacheSettings;
+use super::segment::{EXTENSION, Header, Segment, encode};
 
 /// An unfinished segment that was not written to for this time was left by a process that was killed.
 pub(super) const UNFINISHED: Duration = Duration::from_secs(24 * 60 * 60);
@@ -43,10 +44,10 @@ impl Namespace {
         for (id, values) in network.parameters_of(&split.prefix) {
             hash.update(format!("{} {} {}", id.layer, id.place, values.len()));
             let mut bytes = Vec::new();
-            FeaturePrecision::F32.encode(&values, &mut bytes);
+            encode(FeaturePrecision::F32, &values, &mut bytes);
             hash.update(bytes);
         }
-        let namespace: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let namespace = hex(hash.finalize());
         let folder = settings.folder.as_ref().map(|folder| folder.join(&namespace[..32]));
         let shapes = split.boundary.iter().map(|&at| nodes[at].shape.0.clone()).collect();
         let network = graph.name().to_owned();

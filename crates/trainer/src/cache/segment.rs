@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use half::slice::HalfFloatSliceExt as _;
 use injerto_data::Fingerprint;
 use injerto_files::Partial;
+use injerto_recipe::FeaturePrecision;
 use serde::{Deserialize, Serialize};
 
 const MAGIC: &[u8; 8] = b"INJFEAT1";
@@ -24,54 +25,35 @@ const ENTRY: usize = 32 + 4;
 /// Extension of the file of a segment.
 pub(super) const EXTENSION: &str = "features";
 
-/// Number type of stored features.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum FeaturePrecision {
-    /// 32 bits. Training with the cache equals training without it, bit for bit.
-    #[default]
-    F32,
-    /// IEEE half precision, with half the size and three to four digits.
-    F16,
-    /// The upper half of 32 bits, with half the size, two to three digits and the same range.
-    BF16,
+/// Appends `values` to `out` as stored numbers.
+pub(super) fn encode(precision: FeaturePrecision, values: &[f32], out: &mut Vec<u8>) {
+    match precision {
+        FeaturePrecision::F32 => {
+            let from = out.len();
+            out.resize(from + values.len() * 4, 0);
+            let bytes = out[from..].as_chunks_mut().0;
+            bytes.iter_mut().zip(values).for_each(|(bytes, value)| *bytes = value.to_le_bytes());
+        }
+        FeaturePrecision::F16 => {
+            let mut halves = vec![half::f16::ZERO; values.len()];
+            halves.convert_from_f32_slice(values);
+            out.extend(halves.iter().flat_map(|x| x.to_le_bytes()));
+        }
+        FeaturePrecision::BF16 => {
+            let mut halves = vec![half::bf16::ZERO; values.len()];
+            halves.convert_from_f32_slice(values);
+            out.extend(halves.iter().flat_map(|x| x.to_le_bytes()));
+        }
+    }
 }
 
-impl FeaturePrecision {
-    /// Bytes per value.
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::F32 => 4,
-            Self::F16 | Self::BF16 => 2,
-        }
-    }
-
-    pub(super) fn encode(self, values: &[f32], out: &mut Vec<u8>) {
-        match self {
-            Self::F32 => {
-                let from = out.len();
-                out.resize(from + values.len() * 4, 0);
-                let bytes = out[from..].as_chunks_mut().0;
-                bytes.iter_mut().zip(values).for_each(|(bytes, value)| *bytes = value.to_le_bytes());
-            }
-            Self::F16 => {
-                let mut halves = vec![half::f16::ZERO; values.len()];
-                halves.convert_from_f32_slice(values);
-                out.extend(halves.iter().flat_map(|x| x.to_le_bytes()));
-            }
-            Self::BF16 => {
-                let mut halves = vec![half::bf16::ZERO; values.len()];
-                halves.convert_from_f32_slice(values);
-                out.extend(halves.iter().flat_map(|x| x.to_le_bytes()));
-            }
-        }
-    }
-
-    pub(super) fn decode(self, bytes: &[u8], out: &mut Vec<f32>) {
-        match self {
-            Self::F32 => out.extend(bytes.as_chunks().0.iter().map(|x| f32::from_le_bytes(*x))),
-            Self::F16 => out.extend(bytes.as_chunks().0.iter().map(|x| half::f16::from_le_bytes(*x).to_f32())),
-            Self::BF16 => out.extend(bytes.as_chunks().0.iter().map(|x| half::bf16::from_le_bytes(*x).to_f32())),
+/// Appends what [`encode`] wrote to `out`.
+pub(super) fn decode(precision: FeaturePrecision, bytes: &[u8], out: &mut Vec<f32>) {
+    match precision {
+        FeaturePrecision::F32 => out.extend(bytes.as_chunks().0.iter().map(|x| f32::from_le_bytes(*x))),
+        FeaturePrecision::F16 => out.extend(bytes.as_chunks().0.iter().map(|x| half::f16::from_le_bytes(*x).to_f32())),
+        FeaturePrecision::BF16 => {
+            out.extend(bytes.as_chunks().0.iter().map(|x| half::bf16::from_le_bytes(*x).to_f32()))
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use injerto_data::generated::Task;
 use injerto_data::{Batch, Dataset, Loader, LoaderOptions, OnCorrupt, Origin};
 
-use super::segment::Header;
+use super::segment::{Header, decode, encode};
 use super::*;
 
 /// Drawn images of ten classes.
@@ -224,8 +224,8 @@ fn half_precision_rounds_to_its_digits() {
     for precision in [FeaturePrecision::F16, FeaturePrecision::BF16, FeaturePrecision::F32] {
         let values = [0.0, 1.0, -2.5, 1e-3, 100.0];
         let (mut bytes, mut back) = (Vec::new(), Vec::new());
-        precision.encode(&values, &mut bytes);
-        precision.decode(&bytes, &mut back);
+        encode(precision, &values, &mut bytes);
+        decode(precision, &bytes, &mut back);
         assert_eq!(bytes.len(), 5 * precision.bytes());
         for (a, b) in values.iter().zip(back) {
             let digits = if precision == FeaturePrecision::BF16 { 4e-3 } else { 5e-4 };

@@ -2,10 +2,11 @@ use burn_tensor::Tensor;
 use injerto_backbones::network::{Network, TrainingPass, Value, to_input};
 use injerto_data::Batch;
 use injerto_graph::{ParameterId, Preprocessing, Split};
+use injerto_recipe::StepSize;
 use rand_chacha::ChaCha8Rng;
 
 use super::{Boundary, Executor, LossOf, are_finite};
-use crate::optimizer::{DeviceOptimizer, DeviceSlot, DeviceUpdate, OptimizerState, Slot, StepSize, Trained};
+use crate::optimizer::{DeviceOptimizer, DeviceSlot, DeviceUpdate, OptimizerState, Slot, Trained};
 use crate::plan::PhasePlan;
 use crate::{Model, TrainError};
 
@@ -72,11 +73,14 @@ impl Executor for BurnExecutor {
 
     fn prefix(&self, batch: &Batch) -> Result<Boundary, TrainError> {
         let ([height, width], images) = (self.image_size, batch.labels.len());
+        self.network.check_room(&self.split.prefix, &self.split.boundary, images, false)?;
         let input = to_input(&batch.pixels, [images, height, width], &self.preprocessing, self.network.device());
         Ok(self.network.prefix(&self.split, input).iter().map(Value::to_host).collect())
     }
 
     fn forward(&mut self, boundary: &Boundary, images: usize) -> Result<Tensor<2>, TrainError> {
+        let last = self.network.graph().len() - 1;
+        self.network.check_room(&self.split.tail, &[last], images, false)?;
         let boundary = self.to_device(boundary, images);
         Ok(self.network.tail(&self.split, boundary, None).into_features())
     }
@@ -89,6 +93,7 @@ impl Executor for BurnExecutor {
         size: StepSize,
         random: &mut ChaCha8Rng,
     ) -> Result<(), TrainError> {
+        self.network.check_room(&self.split.tail, &[], images, true)?;
         let leaves = self.network.leaves(self.layers.iter().copied());
         let mut pass = TrainingPass {
             leaves: &leaves,

@@ -3,11 +3,12 @@ use injerto_backbones::network::{Network, Value, to_input};
 use injerto_data::Batch;
 use injerto_graph::Preprocessing;
 use injerto_kernels::{inference, training};
+use injerto_recipe::StepSize;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng as _;
 
 use super::{Boundary, Executor, LossOf, are_finite};
-use crate::optimizer::{Optimizer, OptimizerState, StepSize, Trained, Update};
+use crate::optimizer::{Optimizer, OptimizerState, Trained, Update};
 use crate::plan::PhasePlan;
 use crate::runner::compile;
 use crate::{Model, TrainError};

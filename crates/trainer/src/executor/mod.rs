@@ -11,9 +11,10 @@ use burn_tensor::Tensor;
 use injerto_backbones::network::Network;
 use injerto_data::Batch;
 use injerto_graph::{Graph, ParameterId};
+use injerto_recipe::StepSize;
 use rand_chacha::ChaCha8Rng;
 
-use crate::optimizer::{OptimizerState, StepSize, Trained};
+use crate::optimizer::{OptimizerState, Trained};
 use crate::plan::PhasePlan;
 use crate::{Model, TrainError};
 

@@ -1,5 +1,6 @@
 use burn_tensor::Tensor;
-use injerto_losses::Loss;
+use injerto_losses::CrossEntropy as _;
+use injerto_recipe::Loss;
 
 use super::Predictions;
 

@@ -1,8 +1,9 @@
 //! The same rules on tensors: parameters, gradients and running means stay on their device, and nothing is fetched.
 
 use burn_tensor::Tensor;
+use injerto_recipe::{Adam, Clip, OptimizerConfig, RmsProp, Rule, Sgd, StepSize};
 
-use super::{Clip, OptimizerConfig, Rule, StepSize, Trained};
+use super::{Trained, decays};
 
 /// An optimiser whose running means are on a device. Every tensor is flat; of equal inputs it makes what
 /// [`Optimizer`](super::Optimizer) makes, up to rounding.
@@ -33,7 +34,7 @@ pub(crate) struct DeviceUpdate {
 impl DeviceOptimizer {
     /// One that has taken `steps` steps and goes on from these means.
     pub(crate) fn resume(config: OptimizerConfig, trained: Vec<Trained>, steps: u64, slots: Vec<DeviceSlot>) -> Self {
-        let decays = trained.iter().map(|own| config.decays(&own.name)).collect();
+        let decays = trained.iter().map(|own| decays(&config, &own.name)).collect();
         Self { config, trained, decays, steps, slots }
     }
 
@@ -94,7 +95,7 @@ fn apply(rule: &Rule, t: u64, size: StepSize, w: Tensor<1>, g: Tensor<1>, slot: 
     let lr = size.learning_rate as f32;
     let zeros = |slot: &mut Option<Tensor<1>>| slot.take().unwrap_or_else(|| g.zeros_like());
     match *rule {
-        Rule::Adam { beta_1, beta_2, epsilon, .. } | Rule::AdamW { beta_1, beta_2, epsilon, .. } => {
+        Rule::Adam(Adam { beta_1, beta_2, epsilon, .. }) | Rule::AdamW(Adam { beta_1, beta_2, epsilon, .. }) => {
             let beta_1 = size.momentum.unwrap_or(beta_1);
             let t = t.max(1) as i32;
             let alpha = (size.learning_rate * (1.0 - beta_2.powi(t)).sqrt() / (1.0 - beta_1.powi(t))) as f32;
@@ -104,7 +105,7 @@ fn apply(rule: &Rule, t: u64, size: StepSize, w: Tensor<1>, g: Tensor<1>, slot: 
             (slot.first, slot.second) = (Some(m.clone()), Some(v.clone()));
             w - m.mul_scalar(alpha) / v.sqrt().add_scalar(epsilon as f32)
         }
-        Rule::Sgd { momentum, nesterov, .. } => {
+        Rule::Sgd(Sgd { momentum, nesterov, .. }) => {
             let momentum = size.momentum.unwrap_or(momentum) as f32;
             if momentum == 0.0 && slot.first.is_none() {
                 return w - g.mul_scalar(lr);
@@ -113,7 +114,7 @@ fn apply(rule: &Rule, t: u64, size: StepSize, w: Tensor<1>, g: Tensor<1>, slot: 
             slot.first = Some(m.clone());
             w + if nesterov { m.mul_scalar(momentum) - g.mul_scalar(lr) } else { m }
         }
-        Rule::RmsProp { rho, momentum, epsilon, centered, .. } => {
+        Rule::RmsProp(RmsProp { rho, momentum, epsilon, centered, .. }) => {
             let momentum = size.momentum.unwrap_or(momentum) as f32;
             let (rho, rest) = (rho as f32, (1.0 - rho) as f32);
             let (m, v) = (zeros(&mut slot.first), zeros(&mut slot.second));

@@ -1,4 +1,5 @@
-//! Optimisers with Keras's formulas and defaults (`keras/src/optimizers/*.py`, Keras 3).
+//! Optimisers with Keras's formulas (`keras/src/optimizers/*.py`, Keras 3); their options and defaults are
+//! [`OptimizerConfig`]'s.
 //!
 //! [`Optimizer`] makes a step in one pass over the values of each parameter on the host: it gives the same bits every time.
 //! Where parameters live on a device, the same rules work on tensors there (`device`), and running means are fetched for
@@ -15,89 +16,16 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use injerto_graph::matches_pattern;
+use injerto_recipe::{OptimizerConfig, StepSize};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-pub use clip::Clip;
 pub(crate) use device::{DeviceOptimizer, DeviceSlot, DeviceUpdate};
-pub use rule::Rule;
 
-/// An optimiser as an experiment names it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct OptimizerConfig {
-    /// How a gradient becomes a step.
-    #[serde(flatten)]
-    pub rule: Rule,
-    /// How gradients are kept from growing.
-    #[serde(flatten)]
-    pub clip: Option<Clip>,
-    /// Share of each weight that a step takes off, times the step size; `None`: 0.004 for AdamW, none for the others.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weight_decay: Option<f64>,
-    /// Parameters whose name (`LAYER/PARAMETER`) contains one of these do not decay; `*` stands for any text. As in Keras,
-    /// every parameter decays where nothing is said; `["bias", "gamma", "beta"]` is what timm and others leave out.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub exclude_from_weight_decay: Vec<String>,
-    /// Keeps a moving average of the weights, with this momentum. Epochs are judged and kept by the average, and at the end
-    /// of the phase it takes the place of the weights.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ema_momentum: Option<f64>,
-}
-
-impl Default for OptimizerConfig {
-    fn default() -> Self {
-        Self::adam(1e-3)
-    }
-}
-
-impl From<Rule> for OptimizerConfig {
-    fn from(rule: Rule) -> Self {
-        Self { rule, clip: None, weight_decay: None, exclude_from_weight_decay: Vec::new(), ema_momentum: None }
-    }
-}
-
-impl OptimizerConfig {
-    /// Adam with this step size and Keras's defaults for the rest.
-    pub fn adam(learning_rate: f64) -> Self {
-        Rule::adam(learning_rate).into()
-    }
-
-    /// The step size.
-    pub fn learning_rate(&self) -> f64 {
-        self.rule.learning_rate()
-    }
-
-    /// Share of a weight that a step takes off, times the step size.
-    pub fn weight_decay(&self) -> f64 {
-        self.weight_decay.unwrap_or(if matches!(self.rule, Rule::AdamW { .. }) { 4e-3 } else { 0.0 })
-    }
-
-    /// Moves one parameter.
-    fn move_one(&self, step: u64, size: StepSize, global: f32, decays: bool, update: &mut Update<'_>, slot: &mut Slot) {
-        let Update { values, gradient } = update;
-        assert_eq!(values.len(), gradient.len(), "a gradient is as long as its values");
-        let gradient = self.clip.map_or(Cow::Borrowed(*gradient), |clip| clip.apply(gradient, global));
-        if decays {
-            let keep = 1.0 - (self.weight_decay() * size.learning_rate) as f32;
-            values.iter_mut().for_each(|w| *w *= keep);
-        }
-        self.rule.apply(step, size, values, &gradient, slot);
-        if let Some(momentum) = self.ema_momentum {
-            let momentum = momentum as f32;
-            match slot.average.is_empty() {
-                true => slot.average.extend_from_slice(values),
-                false => {
-                    let both = slot.average.iter_mut().zip(values.iter());
-                    both.for_each(|(average, w)| *average = momentum * *average + (1.0 - momentum) * w);
-                }
-            }
-        }
-    }
-
-    fn decays(&self, name: &str) -> bool {
-        let excluded = |part: &String| matches_pattern(&format!("*{part}*"), name);
-        self.weight_decay() > 0.0 && !self.exclude_from_weight_decay.iter().any(excluded)
-    }
+/// Whether the parameter of this name decays.
+fn decays(config: &OptimizerConfig, name: &str) -> bool {
+    let excluded = |part: &String| matches_pattern(&format!("*{part}*"), name);
+    config.weight_decay() > 0.0 && !config.exclude_from_weight_decay.iter().any(excluded)
 }
 
 /// Running means of one parameter, as long as the parameter; which is which is the optimiser's affair.
@@ -140,15 +68,6 @@ pub struct OptimizerState {
     pub slots: BTreeMap<String, Slot>,
 }
 
-/// Learning rate and momentum of one step.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StepSize {
-    /// Learning rate, before a layer's own multiplier.
-    pub learning_rate: f64,
-    /// In place of the rule's own: Adam's `beta_1`, the others' `momentum`.
-    pub momentum: Option<f64>,
-}
-
 /// What an optimiser knows of a parameter that trains.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trained {
@@ -165,6 +84,36 @@ pub struct Update<'a> {
     pub values: &'a mut [f32],
     /// As long as the values and in the same order.
     pub gradient: &'a [f32],
+}
+
+/// Moves one parameter in step number `step`; `global` is what [`clip::global`] says of all gradients.
+fn move_one(
+    config: &OptimizerConfig,
+    step: u64,
+    size: StepSize,
+    global: f32,
+    decays: bool,
+    update: &mut Update<'_>,
+    slot: &mut Slot,
+) {
+    let Update { values, gradient } = update;
+    assert_eq!(values.len(), gradient.len(), "a gradient is as long as its values");
+    let gradient = config.clip.map_or(Cow::Borrowed(*gradient), |clip| clip::apply(clip, gradient, global));
+    if decays {
+        let keep = 1.0 - (config.weight_decay() * size.learning_rate) as f32;
+        values.iter_mut().for_each(|w| *w *= keep);
+    }
+    rule::apply(&config.rule, step, size, values, &gradient, slot);
+    if let Some(momentum) = config.ema_momentum {
+        let momentum = momentum as f32;
+        match slot.average.is_empty() {
+            true => slot.average.extend_from_slice(values),
+            false => {
+                let both = slot.average.iter_mut().zip(values.iter());
+                both.for_each(|(average, w)| *average = momentum * *average + (1.0 - momentum) * w);
+            }
+        }
+    }
 }
 
 /// An optimiser at work on the parameters of a phase, which it knows by their places.
@@ -188,7 +137,7 @@ impl Optimizer {
     /// One that goes on from `state`.
     pub fn resume(config: OptimizerConfig, trained: Vec<Trained>, mut state: OptimizerState) -> Self {
         let slots = trained.iter().map(|own| state.slots.remove(&own.name).unwrap_or_default()).collect();
-        let decays = trained.iter().map(|own| config.decays(&own.name)).collect();
+        let decays = trained.iter().map(|own| decays(&config, &own.name)).collect();
         Self { config, trained, decays, step: state.step, slots }
     }
 
@@ -205,7 +154,7 @@ impl Optimizer {
 
     /// The learning rate and momentum that the experiment names.
     pub fn step_size(&self) -> StepSize {
-        StepSize { learning_rate: self.config.learning_rate(), momentum: None }
+        StepSize { learning_rate: self.config.rule.learning_rate(), momentum: None }
     }
 
     /// One step of all parameters of a batch, in their order; `None` for one that no gradient reached.
@@ -218,13 +167,13 @@ impl Optimizer {
         assert_eq!(updates.len(), trained.len(), "one update for each parameter that trains");
         *step += 1;
         let gradients = updates.iter().flatten().map(|update| update.gradient);
-        let global = config.clip.map_or(1.0, |clip| clip.global(gradients));
+        let global = config.clip.map_or(1.0, |clip| clip::global(clip, gradients));
         let known = trained.par_iter().zip(decays);
         // Parameters do not know of each other, so the order does not matter.
         updates.par_iter_mut().zip(slots).zip(known).for_each(|((update, slot), (own, decays))| {
             let Some(update) = update else { return };
             let size = StepSize { learning_rate: size.learning_rate * own.multiplier, ..size };
-            config.move_one(*step, size, global, *decays, update, slot);
+            move_one(config, *step, size, global, *decays, update, slot);
         });
     }
 

@@ -128,13 +128,3 @@ fn a_resumed_optimiser_goes_on_with_the_same_bits() {
         assert_eq!((a, whole.state()), (b, second.state()));
     }
 }
-
-#[test]
-fn what_is_written_out_is_read_as_the_same_optimiser() {
-    let text = r#"{"name":"adamw","learning_rate":0.01,"beta_1":0.9,"beta_2":0.999,"epsilon":1e-7,"clipnorm":1.0,
-        "weight_decay":0.1,"exclude_from_weight_decay":["bias"],"ema_momentum":0.99}"#;
-    let config: OptimizerConfig = serde_json::from_str(text).expect("an optimiser");
-    assert_eq!((config.clip, config.weight_decay()), (Some(Clip::Norm(1.0)), 0.1));
-    let written = serde_json::to_string(&config).expect("plain data");
-    assert_eq!(serde_json::from_str::<OptimizerConfig>(&written).expect("the same"), config);
-}

@@ -14,12 +14,11 @@ use injerto_data::{Dataset, Loader, LoaderOptions};
 use injerto_graph::{
     Activation, Builder, FreezePlan, Graph, Interpolation, LayerRef, Operator, Padding, Preprocessing, Selection,
 };
-use injerto_losses::Loss;
-use injerto_trainer::cache::{CacheSettings, FeaturePrecision};
-use injerto_trainer::history::{Best, EpochRecord, Metric, Mode};
-use injerto_trainer::optimizer::OptimizerConfig;
+use injerto_recipe::{BatchNorm, FeaturePrecision, Loss, Metric, Mode, OptimizerConfig};
+use injerto_trainer::cache::CacheSettings;
+use injerto_trainer::history::{Best, EpochRecord};
 use injerto_trainer::{
-    BatchNorm, Checkpoints, Event, Feeding, Fit, Fitted, Model, ModelCard, Observer, Phase, PhasePlan, Settings,
+    Checkpoints, Event, Feeding, Fit, Fitted, Model, ModelCard, Observer, Phase, PhasePlan, Settings, Watch,
 };
 
 const CLASSES: u32 = 3;
@@ -55,7 +54,7 @@ fn graph() -> Graph {
 
 fn model() -> Model {
     let graph = graph();
-    let weights = Weights::initialise(&graph, 11);
+    let weights = Weights::initialise(&graph, 11).expect("a little memory");
     let card = ModelCard {
         backbone: None,
         backbone_layers: 7,
@@ -129,16 +128,10 @@ fn run(model: &mut Model, phases: &[Phase], budget: usize, folder: Option<&Path>
     let progress = checkpoints.as_ref().and_then(|checkpoints| checkpoints.resume(model).expect("can be read"));
     let stop = AtomicBool::new(false);
     let (train, validation, settings) = (loader(6, 0), loader(3, 1), settings(budget));
-    let fit = Fit {
-        train: &train,
-        validation: Some(&validation),
-        plans: &plans(phases, model, (&train, Some(&validation)), None, &settings),
-        settings: &settings,
-        checkpoints: checkpoints.as_ref(),
-        observer: &mut StopAfter { epochs, stop: &stop },
-        stop: &stop,
-    };
-    fit.run(model, progress).expect("trains")
+    let plans = plans(phases, model, (&train, Some(&validation)), None, &settings);
+    let fit = Fit { train, validation: Some(validation), plans, settings, checkpoints };
+    let mut watch = Watch { observer: &mut StopAfter { epochs, stop: &stop }, stop: &stop };
+    fit.run(model, progress, &mut watch).expect("trains")
 }
 
 /// Runs all of `phases` on a new model.
@@ -232,16 +225,9 @@ fn kernels_train_like_burns_operators() {
     let stop = AtomicBool::new(false);
     let settings = Settings { kernels: false, ..settings(1 << 20) };
     let (train, validation) = (loader(6, 0), loader(3, 1));
-    let fit = Fit {
-        train: &train,
-        validation: Some(&validation),
-        plans: &plans(&phases, &burns, (&train, Some(&validation)), None, &settings),
-        settings: &settings,
-        checkpoints: None,
-        observer: &mut (),
-        stop: &stop,
-    };
-    let fitted = fit.run(&mut burns, None).expect("trains");
+    let plans = plans(&phases, &burns, (&train, Some(&validation)), None, &settings);
+    let fit = Fit { train, validation: Some(validation), plans, settings, checkpoints: None };
+    let fitted = fit.run(&mut burns, None, &mut Watch { observer: &mut (), stop: &stop }).expect("trains");
     for (a, b) in ours_history.iter().zip(&fitted.history) {
         assert!((a.loss - b.loss).abs() < 1e-3 * b.loss, "{a:?} is not {b:?}");
         assert_eq!(a.val_accuracy, b.val_accuracy, "{a:?} is not {b:?}");

@@ -10,15 +10,15 @@ use injerto_data::decode::Orientation;
 use injerto_data::generated::Task;
 use injerto_data::{Dataset, Loader, LoaderOptions};
 use injerto_graph::{Activation, Builder, FreezePlan, Graph, Operator, Preprocessing, Selection};
-use injerto_losses::Loss;
-use injerto_trainer::cache::{CacheSettings, FeaturePrecision};
-use injerto_trainer::callbacks::{Callbacks, EarlyStopping, ReduceOnPlateau};
-use injerto_trainer::history::{Best, EpochRecord, Metric, Mode};
+use injerto_recipe::{
+    BatchNorm, Callbacks, EarlyStopping, FeaturePrecision, Loss, Metric, Mode, OptimizerConfig, ReduceOnPlateau,
+    Schedule,
+};
+use injerto_trainer::cache::CacheSettings;
+use injerto_trainer::history::{Best, EpochRecord};
 use injerto_trainer::metrics::Report;
-use injerto_trainer::optimizer::OptimizerConfig;
-use injerto_trainer::schedule::Schedule;
 use injerto_trainer::{
-    BatchNorm, Checkpoints, Event, Fit, Fitted, Model, ModelCard, Observer, Phase, Progress, Settings, TrainError,
+    Checkpoints, Event, Fit, Fitted, Model, ModelCard, Observer, Phase, Progress, Settings, TrainError, Watch,
 };
 
 use super::plans;
@@ -57,7 +57,7 @@ fn model() -> Model {
         loss: Loss::SparseCategoricalCrossentropy { from_logits: false },
         graph,
     };
-    let weights = Weights::initialise(&card.graph, 5);
+    let weights = Weights::initialise(&card.graph, 5).expect("a little memory");
     Model::new(card, &weights, &Device::flex()).expect("they fit")
 }
 
@@ -117,16 +117,9 @@ fn run(phases: &[Phase], folder: &Path, class_weights: Option<Vec<f32>>, epochs:
     let progress = checkpoints.resume(&mut model).expect("a checkpoint");
     let stop = AtomicBool::new(false);
     let mut watcher = Watcher { epochs, stop: &stop, stopped_early: 0, reduced: 0 };
-    let fit = Fit {
-        train: &train,
-        validation: Some(&validation),
-        plans: &plans(phases, &model, (&train, Some(&validation)), None, &settings),
-        settings: &settings,
-        checkpoints: Some(&checkpoints),
-        observer: &mut watcher,
-        stop: &stop,
-    };
-    let fitted = fit.run(&mut model, progress).expect("it trains");
+    let plans = plans(phases, &model, (&train, Some(&validation)), None, &settings);
+    let fit = Fit { train, validation: Some(validation), plans, settings, checkpoints: Some(checkpoints) };
+    let fitted = fit.run(&mut model, progress, &mut Watch { observer: &mut watcher, stop: &stop }).expect("it trains");
     Ran { fitted, model, stopped_early: watcher.stopped_early, reduced: watcher.reduced }
 }
 
@@ -312,6 +305,22 @@ fn the_error_for_a_damaged_or_missing_checkpoint_says_what_can_be_done() {
 }
 
 #[test]
+fn the_most_memory_of_a_resumed_run_is_that_of_all_its_parts() {
+    let phases = [phase("one", 2, &Selection::All, r#"{"name": "sgd", "learning_rate": 0.01}"#)];
+    let folder = tempfile::tempdir().expect("a folder");
+    run(&phases, folder.path(), None, Some(1));
+    let mut model = model();
+    let mut progress =
+        Checkpoints::new(folder.path(), true).resume(&mut model).expect("a checkpoint").expect("an epoch");
+    let own = fit(true, &phases, &mut model.clone(), Some(progress.clone())).expect("it trains").peak_memory_bytes;
+    if cfg!(target_os = "linux") {
+        assert!(progress.peak_memory_bytes > 0 && own >= progress.peak_memory_bytes);
+    }
+    progress.peak_memory_bytes = 1 << 50;
+    assert_eq!(fit(true, &phases, &mut model, Some(progress)).expect("it trains").peak_memory_bytes, 1 << 50);
+}
+
+#[test]
 fn training_ends_when_it_diverges_and_the_best_epoch_stays() {
     // The first phase trains well; the learning rate of the second phase is far too large.
     let phases = |rate: &str| {
@@ -344,10 +353,9 @@ fn fit(kernels: bool, phases: &[Phase], model: &mut Model, progress: Option<Prog
     let cache = CacheSettings { folder: None, memory: 1 << 20, precision: FeaturePrecision::F32 };
     let best = Best::new(Metric::ValLoss, Mode::Auto);
     let settings = Settings { seed: 1, best, class_weights: None, cache, kernels };
-    let (train, validation) = (&train, Some(&validation));
-    let observer = &mut ();
-    let plans = &plans(phases, model, (train, validation), None, &settings);
-    Fit { train, validation, plans, settings: &settings, checkpoints: None, observer, stop: &stop }.run(model, progress)
+    let plans = plans(phases, model, (&train, Some(&validation)), None, &settings);
+    let fit = Fit { train, validation: Some(validation), plans, settings, checkpoints: None };
+    fit.run(model, progress, &mut Watch { observer: &mut (), stop: &stop })
 }
 
 #[test]
@@ -448,8 +456,11 @@ fn the_report_is_that_of_the_best_epochs_checkpoint() {
     let ran = run(&phases, folder.path(), None, None);
     let best = Model::load(&folder.path().join(Checkpoints::BEST), &Device::flex()).expect("a checkpoint");
     let runner = best.runner(true).expect("compiled");
-    let report =
-        best.report(&runner, &loader(1, None), &mut (), &AtomicBool::new(false)).expect("images").expect("not stopped");
+    let report = best
+        .card
+        .report(&runner, &loader(1, None), &mut Watch { observer: &mut (), stop: &AtomicBool::new(false) })
+        .expect("images")
+        .expect("not stopped");
     let own: Report = ran.fitted.report.expect("there are validation images");
     assert_eq!((own.images, &own.confusion), (15, &report.confusion));
     let record = &ran.fitted.history[ran.fitted.best.epoch - 1];
@@ -457,14 +468,19 @@ fn the_report_is_that_of_the_best_epochs_checkpoint() {
     assert!((report.loss.expect("known") - record.val_loss.expect("validated")).abs() < 1e-6);
 }
 
-/// The last event about the frozen prefix.
+/// The last event about the frozen prefix, and the last one about an evaluation.
 #[derive(Default)]
-struct PrefixWatcher(Option<(usize, usize)>);
+struct CountWatcher {
+    prefix: Option<(usize, usize)>,
+    evaluated: Option<(usize, usize)>,
+}
 
-impl Observer for PrefixWatcher {
+impl Observer for CountWatcher {
     fn observe(&mut self, event: &Event<'_>) {
-        if let Event::Prefix { done, total } = event {
-            self.0 = Some((*done, *total));
+        match event {
+            Event::Prefix { done, total } => self.prefix = Some((*done, *total)),
+            Event::Evaluated { done, total } => self.evaluated = Some((*done, *total)),
+            _ => {}
         }
     }
 }
@@ -480,23 +496,19 @@ fn only_images_that_change_pass_the_prefix_in_every_epoch() {
         let cache = CacheSettings { folder: None, memory: 1 << 20, precision: FeaturePrecision::F32 };
         let best = Best::new(Metric::ValLoss, Mode::Auto);
         let settings = Settings { seed: 1, best, class_weights: None, cache, kernels: true };
-        let (mut model, mut watcher, stop) = (model(), PrefixWatcher::default(), AtomicBool::new(false));
-        let fit = Fit {
-            train,
-            validation: Some(&validation),
-            plans: &plans(&last, &model, (train, Some(&validation)), None, &settings),
-            settings: &settings,
-            checkpoints: None,
-            observer: &mut watcher,
-            stop: &stop,
-        };
-        let fitted = fit.run(&mut model, None).expect("it trains");
-        assert_eq!(watcher.0, Some((kept, kept)));
+        let (mut model, mut watcher, stop) = (model(), CountWatcher::default(), AtomicBool::new(false));
+        let plans = plans(&last, &model, (train, Some(&validation)), None, &settings);
+        let (train, held) = (train.clone(), Some(validation.clone()));
+        let fit = Fit { train, validation: held, plans, settings, checkpoints: None };
+        let fitted = fit.run(&mut model, None, &mut Watch { observer: &mut watcher, stop: &stop }).expect("it trains");
+        assert_eq!((watcher.prefix, watcher.evaluated), (Some((kept, kept)), None));
         // Each of three epochs looks at 30 images, whether they are computed again or kept.
         assert_eq!(fitted.images, kept + 3 * 30);
         let runner = model.runner(true).expect("compiled");
-        let (loss, _) = model.evaluate(&runner, &validation, &mut (), &stop).expect("images").expect("not stopped");
+        let mut watch = Watch { observer: &mut watcher, stop: &stop };
+        let (loss, _) = model.card.evaluate(&runner, &validation, &mut watch).expect("images").expect("not stopped");
         assert!((loss - fitted.history[2].val_loss.expect("validated")).abs() < 1e-6);
+        assert_eq!((watcher.prefix, watcher.evaluated), (Some((kept, kept)), Some((15, 15))));
     }
 }
 
@@ -562,16 +574,11 @@ fn features_that_cannot_be_cached_train_alike() {
             let cache = CacheSettings { folder: place, memory: 0, precision };
             let settings = Settings { seed: 1, best, class_weights: None, cache, kernels: true };
             let (mut model, stop) = (model(), AtomicBool::new(false));
-            let fit = Fit {
-                train: &train,
-                validation: Some(&validation),
-                plans: &plans(&last, &model, (&train, Some(&validation)), views, &settings),
-                settings: &settings,
-                checkpoints: None,
-                observer: &mut Meddler { folder: &folder.path().join("cache"), how },
-                stop: &stop,
-            };
-            let fitted = fit.run(&mut model, None).expect("it trains");
+            let plans = plans(&last, &model, (&train, Some(&validation)), views, &settings);
+            let fit = Fit { train, validation: Some(validation), plans, settings, checkpoints: None };
+            let mut meddler = Meddler { folder: &folder.path().join("cache"), how };
+            let mut watch = Watch { observer: &mut meddler, stop: &stop };
+            let fitted = fit.run(&mut model, None, &mut watch).expect("it trains");
             (timeless(&fitted), model.network.weights())
         };
         let kept = trained(None);

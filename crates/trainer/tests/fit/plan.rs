@@ -1,8 +1,8 @@
 //! The decisions about a phase before its first batch.
 
 use injerto_graph::{Activation, Builder, FreezePlan, Graph, Operator, Padding};
-use injerto_trainer::cache::{CacheSettings, FeaturePrecision};
-use injerto_trainer::optimizer::OptimizerConfig;
+use injerto_recipe::{FeaturePrecision, OptimizerConfig};
+use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::plan::{Kept, Place, Reason};
 use injerto_trainer::{Feeding, Phase, PhasePlan};
 

@@ -1,0 +1,267 @@
+//! What an experiment says, as values.
+
+use std::path::PathBuf;
+
+use injerto_data::OnCorrupt;
+use injerto_data::augment::{Augmentation, MixOptions};
+use injerto_data::decode::Orientation;
+use injerto_data::folder::Layout;
+use injerto_data::generated::Task;
+use injerto_graph::{Activation, Interpolation, Selection};
+use injerto_heads::Body;
+use injerto_recipe::{BatchNorm, Callbacks, FeaturePrecision, LossName, Metric, Mode, OptimizerConfig, Schedule};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::kinds::{ClassWeights, Device, InputScale, LearningRates, Strategy};
+
+/// An experiment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Config {
+    /// Names the run's folder; by default the file's name without `.toml`.
+    pub name: String,
+    /// Seed of the split, the order of images, fresh weights and dropout.
+    pub seed: u32,
+    /// Where tensors live.
+    pub device: Device,
+    /// Whether the project's own kernels compute on the CPU; otherwise Burn's operators do, as on every other device.
+    pub kernels: bool,
+    /// The strategy that filled in what the file left out of backbone, head and phases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
+    /// `[data]`: the images.
+    pub data: DataConfig,
+    /// `[backbone]`: what the head is grafted on.
+    pub backbone: BackboneConfig,
+    /// `[head]`: what is grafted.
+    pub head: HeadConfig,
+    /// `[loss]`: what training minimises.
+    pub loss: LossConfig,
+    /// `[[phases]]`: stretches of training, one after the other. Never empty; names differ.
+    pub phases: Vec<PhaseConfig>,
+    /// `[callbacks]`: what watches each phase and steps in.
+    #[serde(skip_serializing_if = "no_callbacks")]
+    pub callbacks: Callbacks,
+    /// `[checkpoint]`: which epoch is kept.
+    pub checkpoint: CheckpointConfig,
+    /// `[cache]`: whether features of the frozen prefix are kept.
+    pub cache: CacheConfig,
+    /// `[transfer_gain]`: whether the experiment also compares with training from scratch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transfer_gain: Option<TransferGainConfig>,
+}
+
+/// Paths as an experiment's file has them: what is not UTF-8 is written `\xNN`.
+fn paths<S: serde::Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(paths.iter().map(|path| injerto_files::to_text(path.as_os_str())))
+}
+
+fn no_callbacks(callbacks: &Callbacks) -> bool {
+    *callbacks == Callbacks::default()
+}
+
+/// `[data]`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DataConfig {
+    /// Where images come from.
+    #[serde(flatten)]
+    pub images: Images,
+    /// Height and width that images are resized to; `None`: the backbone's own size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_size: Option<[usize; 2]>,
+    /// Images per step.
+    pub batch_size: usize,
+    /// The share of the training images that is held out where there are no validation images, between 0 and 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_split: Option<f64>,
+    /// What the sub-folders of the root are; `None`: whatever their names and what is in them say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layout: Option<Layout>,
+    /// Whether images are cut to the aspect ratio of `image_size` instead of being distorted.
+    pub crop_to_aspect_ratio: bool,
+    /// How images are resized; `None`: as the backbone was trained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interpolation: Option<Interpolation>,
+    /// Whether an unreadable image is an error or is skipped.
+    pub on_corrupt: OnCorrupt,
+    /// Whether images are turned as the camera's EXIF orientation says.
+    pub exif_orientation: Orientation,
+    /// Whether JPEGs of at least four times the network's size are decoded at a quarter or an eighth of theirs, which is
+    /// faster and gives other pixels.
+    pub scaled_decoding: bool,
+    /// Whether training images come in a new order in each epoch.
+    pub shuffle: bool,
+    /// Random changes of training images, one after the other, with the names and options of Keras's layers.
+    ///
+    /// They come before the network, so that a frozen prefix sees another image in each epoch: its features are either those
+    /// of `cached_views` fixed views, or not cached at all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub augment: Vec<Augmentation>,
+    /// Alpha of mixup, at least 0; 0 switches it off. Features of mixed images are never cached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mixup: Option<f64>,
+    /// Alpha of cutmix, with the same range as `mixup`. With both, a coin decides for each batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cutmix: Option<f64>,
+    /// How many augmented views of each image the feature cache holds, of which each epoch takes one; `None`: the prefix
+    /// runs on fresh views in every epoch. Only with `augment`, and without `mixup` and `cutmix`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cached_views: Option<usize>,
+}
+
+/// Where images come from: `root`, or `generated`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Images {
+    /// Folders.
+    Folder {
+        /// Folders, relative to the current one, of which the first that exists is taken. Never empty.
+        #[serde(serialize_with = "paths")]
+        root: Vec<PathBuf>,
+    },
+    /// Drawn by this project.
+    Drawn {
+        /// What is drawn.
+        generated: Task,
+        /// Training images of each class.
+        train_per_class: usize,
+        /// Validation images of each class.
+        validation_per_class: usize,
+    },
+}
+
+/// `[backbone]`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BackboneConfig {
+    /// Name of a backbone, or path of its library.
+    pub plugin: String,
+    /// A weight set's id, `none` for random weights, or the path of a file.
+    pub weights: String,
+    /// Parameters for the plugin, which says which ones it has. `input_shape` is not among them: it is `data.image_size`.
+    pub parameters: Map<String, Value>,
+    /// The last layer that is kept: the layers after it are cut off, and the head is grafted there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_layer: Option<String>,
+    /// How pixels are scaled, for weights that were trained on other pixels than the backbone says; `None`: as it says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preprocessing: Option<InputScale>,
+}
+
+/// `[head]`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HeadConfig {
+    /// The layers before the output layer.
+    #[serde(flatten)]
+    pub body: Body,
+    /// Outputs; `None`: what the loss needs for the classes found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub units: Option<usize>,
+    /// One of sigmoid, softmax and linear; `None`: what the loss needs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub activation: Option<Activation>,
+}
+
+/// `[loss]`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LossConfig {
+    /// Name of the loss; `None`: what the classes found and the head ask for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<LossName>,
+    /// Whether outputs are logits, not probabilities.
+    pub from_logits: bool,
+    /// Share of each label that is spread evenly over all classes, from 0 to below 1; 0 for the sparse loss.
+    pub label_smoothing: f64,
+    /// Weight per class, which multiplies the loss of a training image; `None` means 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class_weights: Option<ClassWeights>,
+}
+
+/// An entry of `[[phases]]`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PhaseConfig {
+    /// Name, which is shown in progress, history and curves.
+    pub name: String,
+    /// Passes over the training images, at least 1.
+    pub epochs: usize,
+    /// Which layers of the backbone train; the head always does.
+    pub unfreeze: Selection,
+    /// What unfrozen batch normalisations do with their running statistics.
+    pub batch_norm: BatchNorm,
+    /// The optimiser; each phase begins with a fresh one.
+    pub optimizer: OptimizerConfig,
+    /// How the learning rate moves from step to step.
+    #[serde(skip_serializing_if = "Schedule::is_constant")]
+    pub schedule: Schedule,
+    /// Factors of the learning rate of some layers.
+    #[serde(skip_serializing_if = "LearningRates::is_empty")]
+    pub learning_rates: LearningRates,
+    /// If given, layers are unfrozen stage by stage instead of all at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gradual: Option<GradualConfig>,
+}
+
+/// `gradual` of a phase: the layers that `unfreeze` names are divided into as many groups as there are stages, with equally
+/// many layers with weights in each. The first stage trains the last group (with the head), each further stage one more.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct GradualConfig {
+    /// Number of stages, at least 2.
+    pub stages: usize,
+    /// Epochs per stage; the last stage has all that remain of the phase's `epochs`.
+    pub epochs_per_stage: usize,
+    /// Factor of the learning rate from each stage to the next.
+    pub factor: f64,
+}
+
+/// `[checkpoint]`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CheckpointConfig {
+    /// The figure that makes an epoch the best.
+    pub monitor: Metric,
+    /// Whether larger or smaller values are better.
+    pub mode: Mode,
+    /// Whether only the best epoch's checkpoint is kept.
+    pub save_best_only: bool,
+}
+
+/// `[cache]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CacheConfig {
+    /// Whether features are kept in the user's cache folder.
+    pub keep: bool,
+    /// Number type of the features.
+    pub precision: FeaturePrecision,
+    /// MiB up to which the features of one set of images are held in memory; beyond it they are read from the folder.
+    pub memory_mb: usize,
+    /// MiB of decoded and resized images that are held in memory, for epochs that look at the photos again.
+    pub images_mb: usize,
+}
+
+/// `[transfer_gain]`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TransferGainConfig {
+    /// Seeds that the comparison is averaged over. Never empty; they differ.
+    pub seeds: Vec<u32>,
+    /// How the same network is trained from random weights, for as many epochs as all phases have.
+    pub scratch: ScratchConfig,
+}
+
+/// `transfer_gain.scratch`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ScratchConfig {
+    /// Learning rate; by default the first phase's.
+    pub learning_rate: f64,
+}
+
+impl DataConfig {
+    /// How the images of a batch are mixed.
+    pub fn mix(&self) -> MixOptions {
+        MixOptions { mixup: self.mixup.unwrap_or(0.0), cutmix: self.cutmix.unwrap_or(0.0) }
+    }
+}
+
+impl Config {
+    /// Whether the project's kernels compute, instead of Burn's operators.
+    pub fn uses_kernels(&self) -> bool {
+        self.kernels && self.device.has_kernels()
+    }
+}

@@ -1,0 +1,100 @@
+//! Images that are drawn: a target task and a different source task to transfer from, with no download.
+//!
+//! An image is a pure function of its [`Drawing`]; how it is drawn is in `draw`.
+
+mod draw;
+
+use std::path::Path;
+
+use image::{ImageBuffer, Rgb as Pixel};
+use serde::Serialize;
+
+use crate::decode::Rgb;
+use crate::{DataError, Dataset, Origin, Sample};
+
+/// What is drawn instead of read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// Five kinds of flowers on varied backgrounds: a target to transfer to.
+    Flowers,
+    /// Ten plain figures, which the shipped backbone learnt from: a source to transfer from.
+    Shapes,
+}
+
+impl Task {
+    /// All tasks.
+    pub const ALL: [Self; 2] = [Self::Flowers, Self::Shapes];
+
+    /// What users call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Flowers => "flowers",
+            Self::Shapes => "shapes",
+        }
+    }
+
+    /// The task of this name.
+    ///
+    /// # Errors
+    /// [`DataError::UnknownTask`].
+    pub fn of_name(name: &str) -> Result<Self, DataError> {
+        Self::ALL
+            .into_iter()
+            .find(|task| task.name() == name)
+            .ok_or_else(|| DataError::UnknownTask { name: name.to_owned(), known: Self::ALL.map(Self::name).to_vec() })
+    }
+
+    /// Its classes, in alphabetical order.
+    pub fn classes(self) -> &'static [&'static str] {
+        match self {
+            Self::Flowers => &["daisy", "dandelion", "roses", "sunflowers", "tulips"],
+            Self::Shapes => &["bar", "blob", "burst", "crescent", "cross", "gear", "polygon", "ring", "spiral", "star"],
+        }
+    }
+
+    /// `per_class` images of each class. Two datasets with different `series` have no image in common.
+    pub fn dataset(self, per_class: usize, seed: u64, series: u32) -> Dataset {
+        let classes: Vec<String> = self.classes().iter().map(|class| (*class).to_owned()).collect();
+        let of_class = |label: u32| {
+            let drawing = move |index| Drawing { task: self, class: label, seed, series, index };
+            (0..per_class as u32).map(move |index| Sample::new(Origin::Drawn(drawing(index)), label))
+        };
+        let samples = (0..classes.len() as u32).flat_map(of_class).collect();
+        Dataset { classes, samples }
+    }
+}
+
+/// Writes a generated dataset as PNG files, one folder per class.
+///
+/// # Errors
+/// [`DataError::Write`].
+pub fn export(dataset: &Dataset, folder: &Path, size: [usize; 2]) -> Result<(), DataError> {
+    let failed = |path: &Path, reason: String| DataError::Write { path: path.to_owned(), reason };
+    for (at, sample) in dataset.samples.iter().enumerate() {
+        let Origin::Drawn(drawing) = &sample.origin else { continue };
+        let class = folder.join(&dataset.classes[sample.label as usize]);
+        std::fs::create_dir_all(&class).map_err(|error| failed(&class, error.to_string()))?;
+        let path = class.join(format!("{at:05}.png"));
+        let Rgb { height, width, pixels } = drawing.draw(size);
+        let image = ImageBuffer::<Pixel<u8>, _>::from_raw(width as u32, height as u32, pixels);
+        let image = image.expect("pixels fill the image");
+        image.save(&path).map_err(|error| failed(&path, error.to_string()))?;
+    }
+    Ok(())
+}
+
+/// One image, not drawn yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Drawing {
+    /// What is drawn.
+    pub task: Task,
+    /// Position of the class.
+    pub class: u32,
+    /// Seed of the whole dataset.
+    pub seed: u64,
+    /// Which of the datasets with this seed: 0 to train on, 1 to validate by, and others.
+    pub series: u32,
+    /// Which image of the class.
+    pub index: u32,
+}

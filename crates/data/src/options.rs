@@ -1,0 +1,142 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use serde::Serialize;
+
+use crate::augment::{Augmentation, MixOptions};
+use crate::decode::{Orientation, Rgb, decode_held};
+use crate::read::read;
+use crate::resize::{Interpolation, center_crop, resize_into};
+use crate::{DataError, Origin};
+
+/// What to do with a file that is no image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnCorrupt {
+    /// Stop and name it.
+    #[default]
+    Error,
+    /// Leave it out, and remember it.
+    Skip,
+}
+
+/// How images become batches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoaderOptions {
+    /// `[height, width]`.
+    pub image_size: [usize; 2],
+    /// Images per batch; the last may have fewer.
+    pub batch_size: usize,
+    /// How images are resized.
+    pub interpolation: Interpolation,
+    /// Cut images to the aspect ratio of `image_size` instead of squeezing them.
+    pub crop_to_aspect_ratio: bool,
+    /// Look at the middle of each image only, before resizing: a square of this share of its shorter side
+    /// ([`center_crop`]).
+    pub center_crop: Option<f64>,
+    /// Whether photos are turned according to their EXIF data.
+    pub orientation: Orientation,
+    /// Whether large JPEGs are decoded at a part of their size: [`decode_scaled`](crate::decode::decode_scaled).
+    pub scaled_decoding: bool,
+    /// What to do with a file that is no image.
+    pub on_corrupt: OnCorrupt,
+    /// A new order in each epoch, from this seed; `None` keeps the dataset's.
+    pub shuffle: Option<u64>,
+    /// Random changes, in this order. [`Loader::augmented`] and [`Loader::views`] make them, [`Loader::batches`] does not.
+    ///
+    /// [`Loader::augmented`]: crate::Loader::augmented
+    /// [`Loader::views`]: crate::Loader::views
+    /// [`Loader::batches`]: crate::Loader::batches
+    pub augment: Vec<Augmentation>,
+    /// How the images of a batch are mixed; [`Loader::augmented`](crate::Loader::augmented) alone does it.
+    pub mix: MixOptions,
+    /// Seed of what `augment` and `mix` draw.
+    pub seed: u64,
+    /// Decoded and resized images are kept up to this many bytes, so that later epochs need not decode them again; 0
+    /// keeps none. The first that come stay: in epochs that run over all images, dropping the oldest would drop each
+    /// one just before its turn.
+    pub cache_bytes: usize,
+}
+
+impl LoaderOptions {
+    /// Images of this size (`[height, width]`) in batches of so many, as Keras reads them, in the dataset's order, unchanged.
+    pub fn new(image_size: [usize; 2], batch_size: usize) -> Self {
+        Self {
+            image_size,
+            batch_size,
+            interpolation: Interpolation::default(),
+            crop_to_aspect_ratio: false,
+            center_crop: None,
+            orientation: Orientation::default(),
+            scaled_decoding: false,
+            on_corrupt: OnCorrupt::default(),
+            shuffle: None,
+            augment: Vec::new(),
+            mix: MixOptions::default(),
+            seed: 0,
+            cache_bytes: 0,
+        }
+    }
+
+    /// One image as it would stand in a batch: `[height, width, 3]`, 0 to 255.
+    ///
+    /// # Errors
+    /// [`DataError::Corrupt`], also for a file that cannot be read.
+    pub fn load(&self, image: &Origin) -> Result<Vec<f32>, DataError> {
+        let mut pixels = vec![0.0; self.values()];
+        self.load_into(image, &mut pixels)?;
+        Ok(pixels)
+    }
+
+    /// [`load`](Self::load), straight to where the pixels are wanted. Whatever an image holds, it is an error and no panic.
+    pub(crate) fn load_into(&self, image: &Origin, pixels: &mut [f32]) -> Result<(), DataError> {
+        let done = catch_unwind(AssertUnwindSafe(|| match image {
+            Origin::File(path) => self.decode_into(&read(path)?, pixels),
+            Origin::Bytes(bytes) => self.decode_into(bytes, pixels),
+            Origin::Pixels(image) => whole(image).map(|()| self.fit_into(image, pixels)),
+            Origin::Drawn(drawing) => {
+                self.fit_into(&drawing.draw(self.image_size), pixels);
+                Ok(())
+            }
+        }));
+        let corrupt = |reason: String| DataError::Corrupt { origin: image.clone(), reason };
+        done.unwrap_or_else(|_| Err("reading it failed".to_owned())).map_err(corrupt)
+    }
+
+    fn decode_into(&self, bytes: &[u8], pixels: &mut [f32]) -> Result<(), String> {
+        // Of an image whose middle is looked at, the middle has to be large enough.
+        let enough = match self.center_crop {
+            Some(share) => [(self.image_size[0].max(self.image_size[1]) as f64 / share).ceil() as usize; 2],
+            None => self.image_size,
+        };
+        let (image, _permit) = decode_held(bytes, self.orientation, self.scaled_decoding.then_some(enough))?;
+        self.fit_into(&image, pixels);
+        Ok(())
+    }
+
+    fn fit_into(&self, image: &Rgb, pixels: &mut [f32]) {
+        let Self { image_size, interpolation, crop_to_aspect_ratio, .. } = *self;
+        match self.center_crop {
+            Some(share) => {
+                resize_into(&center_crop(image, share), image_size, interpolation, crop_to_aspect_ratio, pixels);
+            }
+            None => resize_into(image, image_size, interpolation, crop_to_aspect_ratio, pixels),
+        }
+    }
+
+    /// Numbers that make up an image.
+    pub(crate) fn values(&self) -> usize {
+        self.image_size.iter().product::<usize>() * 3
+    }
+}
+
+/// Whether an image has the pixels that its height and width promise.
+fn whole(image: &Rgb) -> Result<(), String> {
+    let Rgb { height, width, pixels } = image;
+    let promised = height.checked_mul(*width).and_then(|count| count.checked_mul(3)).filter(|count| *count > 0);
+    match promised == Some(pixels.len()) {
+        true => Ok(()),
+        false => {
+            Err(format!("{} values are not those of {height} x {width} pixels of red, green and blue", pixels.len()))
+        }
+    }
+}

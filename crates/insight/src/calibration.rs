@@ -1,0 +1,193 @@
+//! Whether probabilities mean what they say, and what can be decided with them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::predictions::{Predictions, largest};
+use crate::probe::softmax;
+use crate::stats::Estimate;
+use crate::{InsightError, Result};
+
+/// Logits are divided by this before the softmax (Guo and others, "On Calibration of Modern Neural Networks", ICML 2017). Above 1 it makes
+/// a classifier less sure of itself; no prediction changes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Temperature {
+    /// The temperature.
+    pub value: f64,
+    /// Mean cross-entropy without it.
+    pub loss_before: f64,
+    /// Mean cross-entropy with it, on the images that it was fitted to.
+    pub loss_after: f64,
+    /// Those images.
+    pub n: usize,
+}
+
+impl Temperature {
+    /// The temperature of the least cross-entropy. The logarithm of a probability is its logit up to a constant of the row, which the
+    /// softmax does not see, so probabilities are enough.
+    ///
+    /// # Errors
+    /// No images.
+    pub fn fit(predictions: &Predictions) -> Result<Self> {
+        if predictions.is_empty() {
+            let needed = "an image".to_owned();
+            return Err(InsightError::TooFew { what: "a temperature", needed, found: 0 });
+        }
+        let loss = |logarithm: f64| scaled(predictions, logarithm.exp()).log_loss();
+        // The loss is convex in 1/T, so it has one minimum along log T, and golden sections find it.
+        let ratio = (5_f64.sqrt() - 1.0) / 2.0;
+        let (mut low, mut high) = (0.02_f64.ln(), 50_f64.ln());
+        let (mut left, mut right) = (high - ratio * (high - low), low + ratio * (high - low));
+        let (mut at_left, mut at_right) = (loss(left), loss(right));
+        while high - low > 1e-7 {
+            if at_left < at_right {
+                (high, right, at_right) = (right, left, at_left);
+                left = high - ratio * (high - low);
+                at_left = loss(left);
+            } else {
+                (low, left, at_left) = (left, right, at_right);
+                right = low + ratio * (high - low);
+                at_right = loss(right);
+            }
+        }
+        let value = ((low + high) / 2.0).exp();
+        let (loss_before, loss_after) = (predictions.log_loss(), scaled(predictions, value).log_loss());
+        Ok(Self { value, loss_before, loss_after, n: predictions.len() })
+    }
+
+    /// Whether the gain is more than chance gives one parameter: the likelihood ratio test at 95 % (Wilks), by which the whole
+    /// log-likelihood must rise by 1.92.
+    pub fn helps(&self) -> bool {
+        (self.loss_before - self.loss_after) * self.n as f64 > 1.92
+    }
+
+    /// Predictions with it.
+    pub fn apply(&self, predictions: &Predictions) -> Predictions {
+        scaled(predictions, self.value)
+    }
+}
+
+fn scaled(predictions: &Predictions, temperature: f64) -> Predictions {
+    let row = |(_, p): (u32, &[f64])| softmax(&p.iter().map(|p| p.max(1e-15).ln() / temperature).collect::<Vec<_>>());
+    let probabilities = predictions.rows().flat_map(row).collect();
+    Predictions::new(predictions.classes(), predictions.labels().to_vec(), probabilities)
+        .expect("a softmax gives probabilities")
+}
+
+/// The images whose confidence lies in one range.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Bin {
+    /// Confidence is above this.
+    pub above: f64,
+    /// Confidence is at most this.
+    pub up_to: f64,
+    /// Mean confidence.
+    pub confidence: f64,
+    /// Share that is right.
+    pub accuracy: Estimate,
+}
+
+/// Confidence beside accuracy: what a reliability diagram draws.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reliability {
+    /// Bins that hold images, by confidence.
+    pub bins: Vec<Bin>,
+    /// Expected calibration error: the mean gap of confidence and accuracy, each bin counted by its images.
+    pub ece: f64,
+}
+
+impl Reliability {
+    /// With `bins` bins of equal width (15 is usual). Confidence is the largest probability.
+    pub fn of(predictions: &Predictions, bins: usize) -> Self {
+        let bins = bins.max(1);
+        let mut inside = vec![(0_usize, 0.0_f64, 0_usize); bins];
+        for (label, p) in predictions.rows() {
+            let best = largest(p);
+            let at = ((p[best] * bins as f64).ceil() as usize).clamp(1, bins) - 1;
+            let (right, sum, count) = &mut inside[at];
+            (*right, *sum, *count) = (*right + usize::from(best == label as usize), *sum + p[best], *count + 1);
+        }
+        let edge = |at: usize| at as f64 / bins as f64;
+        let filled = inside.iter().enumerate().filter(|(_, (_, _, count))| *count > 0);
+        let bins: Vec<Bin> = filled
+            .map(|(at, &(right, sum, count))| Bin {
+                above: edge(at),
+                up_to: edge(at + 1),
+                confidence: sum / count as f64,
+                accuracy: Estimate::share(right, count),
+            })
+            .collect();
+        let gap = |bin: &Bin| (bin.confidence - bin.accuracy.value).abs() * bin.accuracy.n as f64;
+        let ece = bins.iter().map(gap).sum::<f64>() / predictions.len().max(1) as f64;
+        Self { bins, ece }
+    }
+}
+
+/// What a model does that answers only where it is sure enough, and leaves the other photos to a person.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Operation {
+    /// It answers where its confidence is at least this.
+    pub threshold: f64,
+    /// Share of photos that it answers.
+    pub coverage: f64,
+    /// Share of its answers that is right.
+    pub accuracy: Estimate,
+}
+
+/// Accuracy over coverage, from the surest photo alone to all of them; photos of equal confidence come together.
+pub fn coverage(predictions: &Predictions) -> Vec<Operation> {
+    let sure = |(label, p): (u32, &[f64])| {
+        let best = largest(p);
+        (p[best], best == label as usize)
+    };
+    operations(predictions.rows().map(sure).collect(), predictions.len())
+}
+
+/// Where the model answers most photos with this share of right answers; `None` where no threshold reaches it.
+///
+/// The share is that of the photos at hand; its interval says how far it can be trusted on others.
+pub fn alone_at(predictions: &Predictions, accuracy: f64) -> Option<Operation> {
+    coverage(predictions).into_iter().rev().find(|operation| operation.accuracy.value >= accuracy)
+}
+
+/// For each class the lowest threshold at which the images taken for it are of it with this share, and what share of its images it
+/// then finds; `None` where no threshold reaches it.
+pub fn class_thresholds(predictions: &Predictions, precision: f64) -> Vec<Option<ClassThreshold>> {
+    let of_class = |class: usize| {
+        let taken = predictions.rows().filter(|(_, p)| largest(p) == class);
+        let taken: Vec<(f64, bool)> = taken.map(|(label, p)| (p[class], label as usize == class)).collect();
+        let images = predictions.labels().iter().filter(|label| **label as usize == class).count();
+        let all = operations(taken, predictions.len());
+        all.into_iter().rev().find(|operation| operation.accuracy.value >= precision).map(|operation| {
+            let found = (operation.accuracy.value * operation.accuracy.n as f64).round() as usize;
+            let recall = Estimate::share(found, images);
+            ClassThreshold { class, threshold: operation.threshold, precision: operation.accuracy, recall }
+        })
+    };
+    (0..predictions.classes()).map(of_class).collect()
+}
+
+/// From where on a class is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ClassThreshold {
+    /// Index of the class.
+    pub class: usize,
+    /// Its probability must be at least this, and the largest of its row.
+    pub threshold: f64,
+    /// Of the images taken for it then, the share that is.
+    pub precision: Estimate,
+    /// Of its images, the share found then.
+    pub recall: Estimate,
+}
+
+/// `answers` are confidences and whether they are right, of `images` images.
+fn operations(mut answers: Vec<(f64, bool)>, images: usize) -> Vec<Operation> {
+    answers.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let (mut right, mut count) = (0, 0);
+    let take = |equal: &[(f64, bool)]| {
+        count += equal.len();
+        right += equal.iter().filter(|(_, right)| *right).count();
+        let coverage = count as f64 / images.max(1) as f64;
+        Operation { threshold: equal[0].0, coverage, accuracy: Estimate::share(right, count) }
+    };
+    answers.chunk_by(|a, b| a.0 == b.0).map(take).collect()
+}

@@ -1,0 +1,66 @@
+//! What the features of a frozen backbone say about the images, before and after training.
+//!
+//! Everything is asked about one type, the [`FeatureTable`]: a row of features per image, and what is known of the image (path, label,
+//! part of the split, group, content).
+//!
+//! | question | answer |
+//! |---|---|
+//! | What are these features worth? | [`probe::Probe`], an exact logistic regression; [`probe::CrossValidation`]; [`neighbours`] |
+//! | How far can a number be trusted? | [`stats`]: intervals, McNemar's test, photos needed |
+//! | Is a photo on two sides of the split? | [`leaks::find`] |
+//! | Which labels look wrong? | [`labels::find`] |
+//! | Is a new photo like those of training? | [`unknown::Known`] |
+//! | Do probabilities mean what they say? | [`calibration`] |
+//! | Would more photos help? | [`more::LearningCurve`] |
+//! | Which photos are to be labelled next? | [`suggest::next`] |
+//! | Which backbone? | [`logme()`], beside the probe |
+//! | Is something else wrong with the photos? | [`health`] |
+//!
+//! ```
+//! use injerto_insight::folds::Folds;
+//! use injerto_insight::probe::{CrossValidation, Strengths};
+//! use injerto_insight::{FeatureTable, Image, Matrix, Watch, labels};
+//!
+//! # fn main() -> injerto_insight::Result<()> {
+//! # let values: Vec<f32> = (0..40).flat_map(|i| [(i % 2) as f32 + (i as f32).sin() * 0.1, (i as f32).cos()]).collect();
+//! # let images: Vec<Image> = (0..40).map(|i| Image::new(format!("{i}.jpg"), i % 2)).collect();
+//! let features = Matrix::new(2, values)?;
+//! let table = FeatureTable::new(features, images, vec!["cats".into(), "dogs".into()])?;
+//! let validation = CrossValidation::run(&table, Folds::new(5, 123), &Strengths::default(), Watch::none())?;
+//! assert_eq!(validation.accuracy.mean, 1.0);
+//! let suspects = labels::find(&table, &validation.predictions, Watch::none())?;
+//! assert!(suspects.is_empty());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Results are findings as data, ranked, and name images by their row; whoever shows them takes paths from the table. They follow from
+//! data and seed alone: the number of threads changes no bit. What takes long is told to a [`Watch`], which can stop it.
+//!
+//! *Architecture invariant:* no network, no file and no command line: features, pixels and facts about photos come in as numbers, and
+//! nothing is drawn or printed.
+
+pub mod calibration;
+mod dense;
+mod error;
+pub mod folds;
+pub mod health;
+pub mod labels;
+pub mod leaks;
+mod logme;
+pub mod more;
+pub mod neighbours;
+pub mod picture;
+pub mod predictions;
+pub mod probe;
+mod random;
+pub mod stats;
+pub mod suggest;
+mod table;
+pub mod unknown;
+mod watch;
+
+pub use error::{InsightError, Result};
+pub use logme::logme;
+pub use table::{Content, FeatureTable, Image, Matrix, Part};
+pub use watch::{Progress, Watch};

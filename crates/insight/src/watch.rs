@@ -1,0 +1,68 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::{InsightError, Result};
+
+/// How far a long computation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// What is computed, as a noun: `"probe"`.
+    pub stage: &'static str,
+    /// Steps that are done.
+    pub done: usize,
+    /// All steps; a computation that ends early jumps to it.
+    pub total: usize,
+}
+
+/// Who is told how far a computation is, and who may stop it.
+///
+/// Neither changes a result: a computation that is not stopped gives the same numbers whoever watches.
+#[derive(Clone, Copy, Default)]
+pub struct Watch<'a> {
+    stop: Option<&'a AtomicBool>,
+    progress: Option<&'a (dyn Fn(Progress) + Sync)>,
+}
+
+impl std::fmt::Debug for Watch<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch").field("stop", &self.stop).field("progress", &self.progress.is_some()).finish()
+    }
+}
+
+impl<'a> Watch<'a> {
+    /// Nobody watches.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// The computation ends with [`InsightError::Stopped`] soon after `flag` becomes true.
+    #[must_use]
+    pub fn stopped_by(self, flag: &'a AtomicBool) -> Self {
+        Self { stop: Some(flag), ..self }
+    }
+
+    /// `listener` is called after each step, by any thread.
+    #[must_use]
+    pub fn told_to(self, listener: &'a (dyn Fn(Progress) + Sync)) -> Self {
+        Self { progress: Some(listener), ..self }
+    }
+
+    /// The same stop flag, and no listener: for a computation that is a step of another.
+    pub(crate) fn quiet(self) -> Self {
+        Self { progress: None, ..self }
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.stop {
+            Some(flag) if flag.load(Ordering::Relaxed) => Err(InsightError::Stopped),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn step(&self, stage: &'static str, done: usize, total: usize) -> Result<()> {
+        self.check()?;
+        if let Some(listener) = self.progress {
+            listener(Progress { stage, done, total });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,234 @@
+//! From layers to few steps: normalisation is folded into the convolution before it, functions and sums are fused with what they
+//! follow, and zero padding is left to the convolution after it.
+
+mod layers;
+
+use std::borrow::Cow;
+
+use injerto_graph::Graph;
+
+use super::minimal::Form;
+use super::simple::{Factor, Pool};
+use super::view::Epilogue;
+use super::{Error, Input};
+use crate::geometry::Geometry;
+
+/// Gives the values of a layer's parameter: position of the layer in the graph, position of the parameter in its list.
+pub(crate) type Parameters<'p, 'a> = &'p dyn Fn(usize, usize) -> Cow<'a, [f32]>;
+
+/// A tensor between steps, `[height, width, channels]`.
+#[derive(Debug, Clone)]
+pub(crate) struct Value {
+    pub shape: [usize; 3],
+    /// Zeros that its readers want around it, `[[top, bottom], [left, right]]`.
+    pub halo: [[usize; 2]; 2],
+    /// The value of which it is a part, and the channel there with which it begins.
+    pub parent: Option<(usize, usize)>,
+    /// How many layers (and wanted outputs) read it.
+    uses: usize,
+}
+
+/// Layers that have become one step; its parameters are still in Keras's axes, and in double precision where folding changes them.
+#[derive(Debug, Clone)]
+pub(crate) struct Fused {
+    /// Name of the first layer in it.
+    pub name: String,
+    pub work: Work,
+    pub inputs: Vec<usize>,
+    /// Added before the last function.
+    pub residual: Option<usize>,
+    pub output: usize,
+    pub epilogue: Epilogue,
+}
+
+/// What a step does.
+#[derive(Debug, Clone)]
+pub(crate) enum Work {
+    Convolution(Weights),
+    Depthwise(Weights),
+    /// An affine function of each channel, or none; channels backwards.
+    Map {
+        affine: Option<(Vec<f64>, Vec<f64>)>,
+        reverse: bool,
+    },
+    Add,
+    Multiply(Vec<Factor>),
+    Pool(Pool),
+    Softmax,
+    Place([usize; 2]),
+    Reshape,
+}
+
+/// A convolution's geometry and weights.
+#[derive(Debug, Clone)]
+pub(crate) struct Weights {
+    /// Zeros that a layer before it puts around its input count as its padding.
+    pub geometry: Geometry,
+    pub groups: usize,
+    /// The form of minimal filtering that it is computed with, if one pays; the input's halo then holds whole tiles.
+    pub form: Option<Form>,
+    /// `[height, width, in, out]`; depthwise `[height, width, in, multiplier]`.
+    pub kernel: Vec<f32>,
+    /// Multiplies the weights of each output channel.
+    pub scale: Vec<f64>,
+    pub bias: Vec<f64>,
+}
+
+/// What a layer's output is.
+#[derive(Debug, Clone, Copy)]
+enum Seen {
+    Value(usize),
+    /// A value with zeros around it that nobody has written yet.
+    Padded(usize, [[usize; 2]; 2]),
+}
+
+/// What layers have become: steps in order, and the values between them.
+#[derive(Debug, Default)]
+pub(crate) struct Lowering {
+    pub steps: Vec<Fused>,
+    pub values: Vec<Value>,
+    /// The wanted values.
+    pub outputs: Vec<usize>,
+}
+
+struct Lowerer<'p, 'a, 'g> {
+    graph: &'g Graph,
+    parameters: Parameters<'p, 'a>,
+    lowering: Lowering,
+    seen: Vec<Option<Seen>>,
+    uses: Vec<usize>,
+}
+
+/// Any shape as `[height, width, channels]`: channels are its last axis.
+pub(crate) fn as_image(shape: &[usize]) -> [usize; 3] {
+    match *shape {
+        [h, w, c] => [h, w, c],
+        [] => [1, 1, 1],
+        [ref front @ .., c] => [1, front.iter().product(), c],
+    }
+}
+
+/// Lowers the layers that the outputs need.
+pub(crate) fn lower(
+    graph: &Graph,
+    layers: &[usize],
+    outputs: &[usize],
+    parameters: Parameters<'_, '_>,
+    input: &Input,
+) -> Result<Lowering, Error> {
+    let name = |at: usize| graph.nodes().get(at).map_or_else(|| format!("layer {at}"), |n| n.name().to_owned());
+    let mut given = vec![false; graph.len()];
+    for &at in layers {
+        *given.get_mut(at).ok_or_else(|| Error::Layer { layer: name(at), graph: graph.name().to_owned() })? = true;
+    }
+    let mut uses = vec![0; graph.len()];
+    for &at in outputs {
+        if !given.get(at).copied().unwrap_or(false) {
+            return Err(Error::Layer { layer: name(at), graph: graph.name().to_owned() });
+        }
+        uses[at] += 1;
+    }
+    for at in (0..graph.len()).rev().filter(|&at| given[at]) {
+        if uses[at] > 0 {
+            for &from in &graph.nodes()[at].inputs {
+                if !given[from] {
+                    return Err(Error::Layer { layer: name(from), graph: graph.name().to_owned() });
+                }
+                uses[from] += 1;
+            }
+        }
+    }
+    let mut lowerer = Lowerer { graph, parameters, lowering: Lowering::default(), seen: vec![None; graph.len()], uses };
+    lowerer.input(input)?;
+    for at in (1..graph.len()).filter(|&at| given[at]) {
+        if lowerer.uses[at] > 0 {
+            lowerer.layer(at)?;
+        }
+    }
+    for &at in outputs {
+        let value = lowerer.value(at);
+        lowerer.lowering.outputs.push(value);
+    }
+    Ok(lowerer.lowering)
+}
+
+impl Lowerer<'_, '_, '_> {
+    fn input(&mut self, input: &Input) -> Result<(), Error> {
+        let channels = self.graph.input_shape().channels();
+        let affine = match (input.scale.is_empty(), input.shift.is_empty()) {
+            (true, true) => None,
+            _ => {
+                for list in [&input.scale, &input.shift] {
+                    if list.len() != channels {
+                        return Err(Error::Input { expected: channels, found: list.len() });
+                    }
+                }
+                Some((input.scale.clone(), input.shift.clone()))
+            }
+        };
+        self.step(0, Work::Map { affine, reverse: input.reverse_channels }, Vec::new());
+        Ok(())
+    }
+
+    /// Adds a step that makes the output of layer `at`.
+    fn step(&mut self, at: usize, work: Work, inputs: Vec<usize>) {
+        let output = self.make(as_image(&self.graph.nodes()[at].shape.0), self.uses[at]);
+        self.push(at, work, inputs, output);
+        self.seen[at] = Some(Seen::Value(output));
+    }
+
+    fn make(&mut self, shape: [usize; 3], uses: usize) -> usize {
+        self.lowering.values.push(Value { shape, halo: [[0; 2]; 2], parent: None, uses });
+        self.lowering.values.len() - 1
+    }
+
+    fn push(&mut self, at: usize, work: Work, inputs: Vec<usize>, output: usize) {
+        let name = self.graph.nodes()[at].name().to_owned();
+        self.lowering.steps.push(Fused { name, work, inputs, residual: None, output, epilogue: Epilogue::None });
+    }
+
+    /// Layer `at` gives what `value` holds.
+    fn same(&mut self, at: usize, value: usize) {
+        self.lowering.values[value].uses = self.lowering.values[value].uses + self.uses[at] - 1;
+        self.seen[at] = Some(Seen::Value(value));
+    }
+
+    /// The value of layer `at`, with its zeros written down if nobody has yet.
+    fn value(&mut self, at: usize) -> usize {
+        match self.seen[at] {
+            Some(Seen::Value(value)) => value,
+            Some(Seen::Padded(value, [[top, _], [left, _]])) => {
+                let shape = as_image(&self.graph.nodes()[at].shape.0);
+                // Both values count all readers of the padding. Counting too many only prevents a fusion; counting too few would allow
+                // a wrong one.
+                let padded = self.make(shape, self.uses[at]);
+                self.push(at, Work::Place([top, left]), vec![value], padded);
+                self.seen[at] = Some(Seen::Value(padded));
+                padded
+            }
+            None => unreachable!("inputs come before layers"),
+        }
+    }
+
+    /// The step that makes `value`, if nobody else reads the value and nothing follows in the step yet.
+    fn fusible(&mut self, value: usize) -> Option<&mut Fused> {
+        if self.lowering.values[value].uses != 1 {
+            return None;
+        }
+        self.lowering.steps.iter_mut().rev().find(|d| d.output == value).filter(|d| d.epilogue == Epilogue::None)
+    }
+
+    fn parameter(&self, at: usize, place: usize) -> Result<Cow<'_, [f32]>, Error> {
+        let node = &self.graph.nodes()[at];
+        let parameter = &node.parameters[place];
+        let values = (self.parameters)(at, place);
+        match values.len() == parameter.count() {
+            true => Ok(values),
+            false => Err(Error::Parameter {
+                parameter: format!("{}/{}", node.name(), parameter.name()),
+                expected: parameter.count(),
+                found: values.len(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Tiles whose rows lie anywhere: a row of pixels by a panel of filters stays in registers while taps and channels go by, and
+//! each pixel is read where it lies.
+
+use super::micro::{Addressing, MicroKernel};
+use super::pack::{Packing, Panel};
+use crate::isa::Isa;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{Avx2, Avx512};
+use crate::simd::{Portable, Simd};
+
+/// Each row of the left side has an address of its own.
+#[derive(Debug)]
+pub(crate) enum Addressed {}
+
+/// What all tiles of a panel share.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shared<'a> {
+    /// The panel: its steps are those of all runs, one after the other.
+    pub(crate) right: Panel<'a>,
+    /// Where each run begins, counted from a row's address.
+    pub(crate) taps: &'a [usize],
+    /// Values of a run.
+    pub(crate) run: usize,
+    /// What the sums begin with: a value for each slot of the panel's vectors.
+    pub(crate) start: &'a [f32],
+    /// Added to the addresses of the left side.
+    pub(crate) from: usize,
+    /// Added to the addresses of the result and of the residual.
+    pub(crate) to: usize,
+    /// Limits.
+    pub(crate) clip: Option<(f32, f32)>,
+}
+
+/// One tile of a product.
+///
+/// For each row, the runs at its `left` address, and `columns` values at its `result` address are valid; a whole vector more may
+/// be read at the residual's.
+#[derive(Debug)]
+pub(crate) struct Tile<'a> {
+    pub(crate) panel: &'a Shared<'a>,
+    /// One per row; at most as many as the kernel's rows.
+    pub(crate) left: &'a [*const f32],
+    /// One per row.
+    pub(crate) result: &'a [*mut f32],
+    /// Added before the limits; one per row.
+    pub(crate) residual: Option<&'a [*const f32]>,
+}
+
+/// A start for products without a bias.
+pub(crate) static ZEROS: [f32; 48] = [0.0; 48];
+
+impl Addressing for Addressed {
+    type Tile<'a> = Tile<'a>;
+
+    const KERNELS: &'static [MicroKernel<Self>] = &[
+        // 24 sums, 3 weights and one value fill 28 of 32 registers: 11 loads for 24 products.
+        #[cfg(target_arch = "x86_64")]
+        MicroKernel {
+            name: "addressed 8x48, AVX-512",
+            isa: Isa::Avx512,
+            rows: 8,
+            packing: Packing { lanes: 16, vectors: 3, narrower: true },
+            share: 0.8,
+            run: avx512,
+        },
+        #[cfg(target_arch = "x86_64")]
+        MicroKernel {
+            name: "addressed 6x16, AVX2",
+            isa: Isa::Avx2,
+            rows: 6,
+            packing: Packing { lanes: 8, vectors: 2, narrower: true },
+            share: 0.8,
+            run: avx2,
+        },
+        MicroKernel {
+            name: "addressed 4x12, portable",
+            isa: Isa::Portable,
+            rows: 4,
+            packing: Packing { lanes: 4, vectors: 3, narrower: true },
+            share: 0.4,
+            run: portable,
+        },
+    ];
+}
+
+/// Writes `match` over the rows of a tile and the vectors of its panel.
+macro_rules! sizes {
+    ($function:ident, $tile:expr; $($n:literal)*) => {
+        match ($tile.left.len(), $tile.panel.right.vectors) {
+            $(($n, 1) => $function::<$n, 1>($tile),
+            ($n, 2) => $function::<$n, 2>($tile),
+            ($n, 3) => $function::<$n, 3>($tile),)*
+            (rows, vectors) => unreachable!("tiles of {rows} rows by {vectors} vectors are not made"),
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+unsafe fn avx512(tile: &Tile<'_>) {
+    #[target_feature(enable = "avx512f")]
+    unsafe fn sized<const P: usize, const W: usize>(tile: &Tile<'_>) {
+        // SAFETY: this function has the instructions, and the tile's addresses are valid.
+        unsafe { kernel::<Avx512, P, W>(tile) }
+    }
+    // SAFETY: this row of the table is run where there is AVX-512; the tile's addresses are valid.
+    unsafe { sizes!(sized, tile; 1 2 3 4 5 6 7 8) }
+}
+
+#[cfg(target_arch = "x86_64")]
+unsafe fn avx2(tile: &Tile<'_>) {
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn sized<const P: usize, const W: usize>(tile: &Tile<'_>) {
+        // SAFETY: this function has the instructions, and the tile's addresses are valid.
+        unsafe { kernel::<Avx2, P, W>(tile) }
+    }
+    // SAFETY: this row of the table is run where there are AVX2 and FMA; the tile's addresses are valid.
+    unsafe { sizes!(sized, tile; 1 2 3 4 5 6) }
+}
+
+unsafe fn portable(tile: &Tile<'_>) {
+    unsafe fn sized<const P: usize, const W: usize>(tile: &Tile<'_>) {
+        // SAFETY: arrays need no instructions, and the tile's addresses are valid.
+        unsafe { kernel::<Portable, P, W>(tile) }
+    }
+    // SAFETY: arrays need no instructions, and the tile's addresses are valid.
+    unsafe { sizes!(sized, tile; 1 2 3 4) }
+}
+
+/// `P` rows by `W` vectors of columns: every sum is one chain over taps and channels, whatever the tile, so that a result does
+/// not depend on where its pixel falls.
+///
+/// # Safety
+/// The instructions of `S` are there; the tile has `P` rows and a panel of `W` vectors, and its addresses are valid.
+#[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "iterators over the sums would keep them in memory")]
+unsafe fn kernel<S: Simd, const P: usize, const W: usize>(tile: &Tile<'_>) {
+    let panel = tile.panel;
+    assert!(tile.left.len() >= P && tile.result.len() >= P && panel.start.len() >= W * S::LANES);
+    assert!(panel.right.values.len() >= panel.taps.len() * panel.run * W * S::LANES);
+    // SAFETY: the panel has `W` vectors for each step of all runs, and the start too (asserted); the runs lie at the addresses of
+    // the left side; stores are cut to the panel's columns, which the result's rows have.
+    unsafe {
+        let mut sums = [[S::splat(0.0); W]; P];
+        for w in 0..W {
+            let start = S::load(panel.start.as_ptr().add(w * S::LANES));
+            for p in 0..P {
+                sums[p][w] = start;
+            }
+        }
+        let mut weights = panel.right.values.as_ptr();
+        for &tap in panel.taps {
+            let input: [*const f32; P] =
+                std::array::from_fn(|p| (*tile.left.get_unchecked(p)).wrapping_add(panel.from + tap));
+            for k in 0..panel.run {
+                let row: [S::V; W] = std::array::from_fn(|w| S::load(weights.add(w * S::LANES)));
+                for p in 0..P {
+                    let x = S::splat(*input[p].add(k));
+                    for w in 0..W {
+                        sums[p][w] = S::fma(x, row[w], sums[p][w]);
+                    }
+                }
+                weights = weights.add(W * S::LANES);
+            }
+        }
+        if let Some(residual) = tile.residual {
+            assert!(residual.len() >= P);
+            for p in 0..P {
+                let from = residual[p].add(panel.to);
+                for w in 0..W {
+                    sums[p][w] = S::add(sums[p][w], S::load(from.add(w * S::LANES)));
+                }
+            }
+        }
+        // Other functions follow when a block's pixels are whole: here they would push the sums out of the registers.
+        if let Some((low, high)) = panel.clip {
+            let (low, high) = (S::splat(low), S::splat(high));
+            for p in 0..P {
+                for w in 0..W {
+                    sums[p][w] = S::min(S::max(sums[p][w], low), high);
+                }
+            }
+        }
+        let columns = panel.right.columns;
+        let full = columns == W * S::LANES;
+        for p in 0..P {
+            let to = tile.result[p].add(panel.to);
+            for w in 0..W {
+                if full {
+                    S::store(to.add(w * S::LANES), sums[p][w]);
+                } else if columns > w * S::LANES {
+                    S::store_up_to(to.add(w * S::LANES), sums[p][w], columns - w * S::LANES);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! The right side of a product, packed in panels.
+
+use rayon::prelude::*;
+
+use super::micro::{Addressing, MicroKernel};
+use super::strided::{Strided, WIDEST};
+use crate::isa::Present;
+use crate::memory::{Aligned, OutOfMemory};
+
+/// Rows that are packed together where the source is turned.
+const BLOCK: usize = 16;
+
+/// How the right side lies in panels: for each step along the inner dimension one slot per column, whole vectors of them, and
+/// zeros where there are fewer columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Packing {
+    /// Slots of a vector.
+    pub(crate) lanes: usize,
+    /// Vectors of the widest panel.
+    pub(crate) vectors: usize,
+    /// Whether the kernel computes narrower panels too. If not, all are equally wide, and the last is filled up with zeros.
+    pub(crate) narrower: bool,
+}
+
+impl Packing {
+    /// Columns of the widest panel.
+    pub(crate) const fn columns(self) -> usize {
+        self.lanes * self.vectors
+    }
+
+    /// Widths of the panels that make up `columns`, in vectors: as wide as may be, and none of one vector beside one of three,
+    /// because a tile of one vector waits for its loads.
+    fn widths(self, columns: usize) -> Vec<usize> {
+        let (most, mut left) = (self.vectors, columns.div_ceil(self.lanes));
+        if !self.narrower {
+            return vec![most; left.div_ceil(most)];
+        }
+        let mut widths = Vec::with_capacity(left.div_ceil(most));
+        while left > most && left != 4 {
+            widths.push(most);
+            left -= most;
+        }
+        match left {
+            0 => {}
+            4 if most < 4 => widths.extend([2, 2]),
+            _ => widths.push(left),
+        }
+        widths
+    }
+}
+
+/// Where a panel lies, and which columns it has.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    first: usize,
+    columns: usize,
+    vectors: usize,
+    at: usize,
+}
+
+/// A panel of a packed matrix.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Panel<'a> {
+    /// Its first column.
+    pub(crate) first: usize,
+    /// How many columns it has.
+    pub(crate) columns: usize,
+    /// How many vectors hold them.
+    pub(crate) vectors: usize,
+    /// For each step its vectors.
+    pub(crate) values: &'a [f32],
+}
+
+/// The right side of a product, `[depth, columns]`, packed for the kernel that reads it.
+#[derive(Debug)]
+pub(crate) struct Packed<A: Addressing> {
+    kernel: &'static MicroKernel<A>,
+    depth: usize,
+    columns: usize,
+    cuts: Vec<Cut>,
+    values: Aligned,
+}
+
+impl<A: Addressing> Packed<A> {
+    /// No matrix yet; it will be packed for the kernel of these instructions.
+    pub(crate) fn new(isa: Present) -> Self {
+        Self::with(MicroKernel::of(isa))
+    }
+
+    /// No matrix yet; it will be packed for this kernel.
+    pub(super) fn with(kernel: &'static MicroKernel<A>) -> Self {
+        Self { kernel, depth: 0, columns: 0, cuts: Vec::new(), values: Aligned::default() }
+    }
+
+    /// The kernel that reads it.
+    #[inline(always)]
+    pub(crate) fn kernel(&self) -> &'static MicroKernel<A> {
+        self.kernel
+    }
+
+    /// Steps along the inner dimension.
+    pub(crate) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Columns of the matrix.
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// How many panels there are.
+    pub(crate) fn len(&self) -> usize {
+        self.cuts.len()
+    }
+
+    /// One of the panels.
+    #[inline(always)]
+    pub(crate) fn panel(&self, at: usize) -> Panel<'_> {
+        let Cut { first, columns, vectors, at } = self.cuts[at];
+        let values = &self.values[at..at + self.depth * vectors * self.kernel.packing.lanes];
+        Panel { first, columns, vectors, values }
+    }
+
+    /// All panels in order.
+    pub(crate) fn panels(&self) -> impl Iterator<Item = Panel<'_>> {
+        (0..self.len()).map(|at| self.panel(at))
+    }
+
+    /// Makes room for a matrix whose panels the caller fills.
+    fn room(&mut self, [depth, columns]: [usize; 2]) -> Result<&mut [f32], OutOfMemory> {
+        (self.depth, self.columns) = (depth, columns);
+        self.cuts.clear();
+        let packing = self.kernel.packing;
+        let (mut first, mut at) = (0, 0);
+        for vectors in packing.widths(columns) {
+            let wide = vectors * packing.lanes;
+            self.cuts.push(Cut { first, columns: wide.min(columns - first), vectors, at });
+            (first, at) = (first + wide, at + depth * wide);
+        }
+        self.values.grow(at, "weights")?;
+        Ok(&mut self.values[..at])
+    }
+
+    /// Packs `value(step, column)` of a matrix `[depth, columns]`.
+    pub(crate) fn fill(
+        &mut self,
+        [depth, columns]: [usize; 2],
+        value: impl Fn(usize, usize) -> f32,
+    ) -> Result<(), OutOfMemory> {
+        self.room([depth, columns])?;
+        for cut in &self.cuts {
+            let wide = cut.vectors * self.kernel.packing.lanes;
+            for (step, line) in self.values[cut.at..][..depth * wide].chunks_exact_mut(wide).enumerate() {
+                for (column, slot) in line.iter_mut().enumerate() {
+                    *slot = if column < cut.columns { value(step, cut.first + column) } else { 0.0 };
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Packed<Strided> {
+    /// Makes room for a matrix `[depth, columns]` whose values the caller writes at their places, and zeros beside them.
+    ///
+    /// # Panics
+    /// Where there is no memory for it: what comes from a network has been asked for when its parameters were.
+    pub(crate) fn places(&mut self, shape: [usize; 2]) -> (Places, &mut [f32]) {
+        let places = Places { depth: shape[0], wide: self.kernel.packing.columns() };
+        (places, self.room(shape).unwrap_or_else(|error| panic!("{error}")))
+    }
+
+    /// Packs `value(step, column) = source[step * row + column * across]`, each value times `scale[step]` or `scale[column]`.
+    ///
+    /// # Panics
+    /// In the cases of [`Packed::places`].
+    pub(crate) fn pack(&mut self, shape: [usize; 2], source: &[f32], [row, across]: [usize; 2], scale: Scale<'_>) {
+        let [depth, columns] = shape;
+        let (Places { wide, .. }, room) = self.places(shape);
+        room.par_chunks_mut((depth * wide).max(1)).enumerate().for_each(|(panel, out)| {
+            let first = panel * wide;
+            let width = wide.min(columns - first);
+            let mut line = [1.0_f32; WIDEST];
+            if let Scale::Columns(scale) = scale {
+                line[..width].copy_from_slice(&scale[first..first + width]);
+            }
+            let factor = |step: usize| if let Scale::Rows(scale) = scale { scale[step] } else { 1.0 };
+            if across == 1 {
+                for (step, out) in out.chunks_exact_mut(wide).enumerate() {
+                    let factor = factor(step);
+                    let source = &source[step * row + first..][..width];
+                    for ((out, value), line) in out.iter_mut().zip(source).zip(&line) {
+                        *out = value * line * factor;
+                    }
+                    out[width..].fill(0.0);
+                }
+                return;
+            }
+            // Blocks that stay in the first cache on both sides.
+            for (block, out) in out.chunks_mut(BLOCK * wide).enumerate() {
+                for j in 0..width {
+                    let source = &source[(first + j) * across + block * BLOCK * row..];
+                    for (step, out) in out.chunks_exact_mut(wide).enumerate() {
+                        out[j] = source[step * row] * line[j] * factor(block * BLOCK + step);
+                    }
+                }
+                out.chunks_exact_mut(wide).for_each(|out| out[width..].fill(0.0));
+            }
+        });
+    }
+}
+
+/// Where the values of a packed matrix lie whose panels are all equally wide.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Places {
+    depth: usize,
+    /// Columns of a panel.
+    pub(crate) wide: usize,
+}
+
+impl Places {
+    /// The slot of a step and a column; those of the columns after it follow, up to the panel's end.
+    #[inline(always)]
+    pub(crate) fn of(self, step: usize, column: usize) -> usize {
+        (column / self.wide * self.depth + step) * self.wide + column % self.wide
+    }
+}
+
+/// Factors that go into a packed matrix.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Scale<'a> {
+    /// None.
+    One,
+    /// One per row.
+    Rows(&'a [f32]),
+    /// One per column.
+    Columns(&'a [f32]),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::addressed::Addressed;
+    use super::*;
+
+    #[test]
+    fn panels_hold_every_column_once_and_zeros_beside_them() {
+        fn check<A: Addressing>() {
+            for kernel in A::KERNELS {
+                let Packing { lanes, vectors, narrower } = kernel.packing;
+                for columns in 0..if cfg!(miri) { 20 } else { 150 } {
+                    let mut packed = Packed::with(kernel);
+                    packed
+                        .fill([3, columns], |step, column| (1 + step * 1000 + column) as f32)
+                        .expect("a little memory");
+                    let mut next = 0;
+                    for panel in packed.panels() {
+                        assert_eq!(panel.first, next);
+                        assert!(panel.vectors <= vectors && (narrower || panel.vectors == vectors));
+                        for (step, line) in panel.values.chunks_exact(panel.vectors * lanes).enumerate() {
+                            for (column, &slot) in line.iter().enumerate() {
+                                let there = column < panel.columns;
+                                let expected = if there { (1 + step * 1000 + next + column) as f32 } else { 0.0 };
+                                assert_eq!(slot, expected);
+                            }
+                        }
+                        next += panel.columns;
+                    }
+                    assert_eq!(next, columns);
+                }
+            }
+        }
+        check::<Addressed>();
+        check::<Strided>();
+    }
+
+    #[test]
+    fn no_panel_of_one_vector_lies_beside_one_of_three() {
+        let packing = Packing { lanes: 4, vectors: 3, narrower: true };
+        assert_eq!(packing.widths(4 * 7), [3, 2, 2]);
+        assert_eq!(packing.widths(4 * 6), [3, 3]);
+        assert_eq!(packing.widths(4 * 5 - 1), [3, 2]);
+        assert_eq!(packing.widths(1), [1]);
+    }
+}

@@ -1,0 +1,401 @@
+//! Vectors of `f32` under one name: AVX-512, AVX2 with FMA, and plain arrays; and loops that the compiler turns into vectors.
+//!
+//! Kernels are either generic over [`Simd`] and made into functions for each instruction set by [`per_isa`], or are loops over
+//! slices and made by [`vectorised`]. Both are chosen by the proof that the machine has the instructions ([`Present`] and
+//! [`ForLoops`]).
+//!
+//! [`Present`]: crate::isa::Present
+//! [`ForLoops`]: crate::isa::ForLoops
+
+/// A vector of `f32`.
+///
+/// # Safety
+/// All functions need the instructions of the type; loads and stores need `LANES` (or `n`) values at the pointer.
+pub(crate) trait Simd: Copy {
+    /// `f32`s in a vector.
+    const LANES: usize;
+    /// The vector.
+    type V: Copy;
+
+    unsafe fn splat(x: f32) -> Self::V;
+    unsafe fn load(p: *const f32) -> Self::V;
+    unsafe fn store(p: *mut f32, v: Self::V);
+    /// Loads the first `n` lanes, `n < LANES`; the others are zeros.
+    unsafe fn load_first(p: *const f32, n: usize) -> Self::V;
+    /// Stores the first `n` lanes, `n < LANES`.
+    unsafe fn store_first(p: *mut f32, v: Self::V, n: usize);
+    /// `a * b + c`.
+    unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
+    /// To the nearest whole number.
+    unsafe fn round(a: Self::V) -> Self::V;
+    /// 2 to a whole number from -126 to 127.
+    unsafe fn exp2_whole(a: Self::V) -> Self::V;
+
+    /// Loads the first `n` lanes, all of them if there are not as many.
+    ///
+    /// # Safety
+    /// The instructions of the type are there, and `n` values (or a vector of them) lie at the pointer.
+    #[inline(always)]
+    unsafe fn load_up_to(p: *const f32, n: usize) -> Self::V {
+        // SAFETY: `n` values, or a whole vector of them, lie at the pointer; the type's instructions are there.
+        unsafe { if n >= Self::LANES { Self::load(p) } else { Self::load_first(p, n) } }
+    }
+
+    /// Stores the first `n` lanes, all of them if there are not as many.
+    ///
+    /// # Safety
+    /// The instructions of the type are there, and `n` values (or a vector of them) lie at the pointer.
+    #[inline(always)]
+    unsafe fn store_up_to(p: *mut f32, v: Self::V, n: usize) {
+        // SAFETY: `n` values, or a whole vector of them, lie at the pointer; the type's instructions are there.
+        unsafe { if n >= Self::LANES { Self::store(p, v) } else { Self::store_first(p, v, n) } }
+    }
+
+    /// Loads a vector of a slice.
+    ///
+    /// # Safety
+    /// The instructions of the type are there.
+    #[inline(always)]
+    unsafe fn from_slice(values: &[f32], at: usize) -> Self::V {
+        let values = &values[at..at + Self::LANES];
+        // SAFETY: the slice has been cut to as many values as a vector has; the type's instructions are there.
+        unsafe { Self::load(values.as_ptr()) }
+    }
+
+    /// Stores a vector into a slice.
+    ///
+    /// # Safety
+    /// The instructions of the type are there.
+    #[inline(always)]
+    unsafe fn to_slice(values: &mut [f32], at: usize, v: Self::V) {
+        let values = &mut values[at..at + Self::LANES];
+        // SAFETY: the slice has been cut to as many values as a vector has; the type's instructions are there.
+        unsafe { Self::store(values.as_mut_ptr(), v) }
+    }
+
+    /// `exp(x)` within two units in the last place, from -87 to 88; beyond them the value there.
+    ///
+    /// # Safety
+    /// The instructions of the type are there.
+    #[inline(always)]
+    unsafe fn exp(x: Self::V) -> Self::V {
+        // SAFETY: the type's instructions are there, which all these functions want; there are no pointers.
+        unsafe {
+            let x = Self::max(Self::min(x, Self::splat(88.0)), Self::splat(-87.0));
+            let n = Self::round(Self::mul(x, Self::splat(std::f32::consts::LOG2_E)));
+            // ln 2 in two parts, the first with few bits, so that the difference is exact.
+            let r = Self::fma(n, Self::splat(-0.693_359_4), x);
+            let r = Self::fma(n, Self::splat(2.121_944_4e-4), r);
+            let mut sum = Self::splat(1.0 / 5040.0);
+            for term in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+                sum = Self::fma(sum, r, Self::splat(term));
+            }
+            Self::mul(sum, Self::exp2_whole(n))
+        }
+    }
+}
+
+/// Asks for a line of the cache that is soon written.
+#[inline(always)]
+pub(crate) fn prefetch(p: *const f32) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: every 64-bit x86 has the instruction, and it reads and writes nothing.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(p.cast());
+    }
+    #[cfg(any(not(target_arch = "x86_64"), miri))]
+    let _ = p;
+}
+
+/// Arrays of 4.
+#[derive(Clone, Copy)]
+pub(crate) struct Portable;
+
+#[inline(always)]
+fn each(a: [f32; 4], b: [f32; 4], f: impl Fn(f32, f32) -> f32) -> [f32; 4] {
+    [f(a[0], b[0]), f(a[1], b[1]), f(a[2], b[2]), f(a[3], b[3])]
+}
+
+impl Simd for Portable {
+    const LANES: usize = 4;
+    type V = [f32; 4];
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> [f32; 4] {
+        [x; 4]
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> [f32; 4] {
+        // SAFETY: `LANES` values lie at the pointer; unaligned is what it may be.
+        unsafe { p.cast::<[f32; 4]>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store(p: *mut f32, v: [f32; 4]) {
+        // SAFETY: `LANES` values lie at the pointer; unaligned is what it may be.
+        unsafe { p.cast::<[f32; 4]>().write_unaligned(v) }
+    }
+    #[inline(always)]
+    unsafe fn load_first(p: *const f32, n: usize) -> [f32; 4] {
+        // SAFETY: `n` values lie at the pointer, and no lane from there on is read.
+        std::array::from_fn(|i| if i < n { unsafe { *p.add(i) } } else { 0.0 })
+    }
+    #[inline(always)]
+    unsafe fn store_first(p: *mut f32, v: [f32; 4], n: usize) {
+        for (i, x) in v.into_iter().enumerate().take(n) {
+            // SAFETY: `n` values lie at the pointer, and `i` is less.
+            unsafe { *p.add(i) = x };
+        }
+    }
+    #[inline(always)]
+    unsafe fn fma(a: [f32; 4], b: [f32; 4], c: [f32; 4]) -> [f32; 4] {
+        let f = fma::<PLAIN_FUSED>;
+        [f(a[0], b[0], c[0]), f(a[1], b[1], c[1]), f(a[2], b[2], c[2]), f(a[3], b[3], c[3])]
+    }
+    #[inline(always)]
+    unsafe fn add(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        each(a, b, |x, y| x + y)
+    }
+    #[inline(always)]
+    unsafe fn sub(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        each(a, b, |x, y| x - y)
+    }
+    #[inline(always)]
+    unsafe fn mul(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        each(a, b, |x, y| x * y)
+    }
+    #[inline(always)]
+    unsafe fn div(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        each(a, b, |x, y| x / y)
+    }
+    #[inline(always)]
+    unsafe fn max(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        each(a, b, |x, y| if x > y { x } else { y })
+    }
+    #[inline(always)]
+    unsafe fn min(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        each(a, b, |x, y| if x < y { x } else { y })
+    }
+    #[inline(always)]
+    unsafe fn round(a: [f32; 4]) -> [f32; 4] {
+        a.map(|x| x.round_ties_even())
+    }
+    #[inline(always)]
+    unsafe fn exp2_whole(a: [f32; 4]) -> [f32; 4] {
+        a.map(|x| f32::from_bits(((x as i32 + 127) as u32) << 23))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::{Avx2, Avx512};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::Simd;
+
+    /// 16 lanes.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx512;
+
+    /// 8 lanes with FMA.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx2;
+
+    /// Writes functions that are one intrinsic each.
+    macro_rules! intrinsics {
+        ($v:ty; $($name:ident($($arg:ident),*) = $intrinsic:expr;)*) => {
+            $(#[inline(always)]
+            unsafe fn $name($($arg: $v),*) -> $v {
+                // SAFETY: the type's instructions are there, which is all that the intrinsic wants.
+                unsafe { $intrinsic }
+            })*
+        };
+    }
+
+    impl Simd for Avx512 {
+        const LANES: usize = 16;
+        type V = __m512;
+
+        #[inline(always)]
+        unsafe fn splat(x: f32) -> __m512 {
+            // SAFETY: the type's instructions are there.
+            unsafe { _mm512_set1_ps(x) }
+        }
+        #[inline(always)]
+        unsafe fn load(p: *const f32) -> __m512 {
+            // SAFETY: `LANES` values lie at the pointer; the type's instructions are there.
+            unsafe { _mm512_loadu_ps(p) }
+        }
+        #[inline(always)]
+        unsafe fn store(p: *mut f32, v: __m512) {
+            // SAFETY: `LANES` values lie at the pointer; the type's instructions are there.
+            unsafe { _mm512_storeu_ps(p, v) }
+        }
+        #[inline(always)]
+        unsafe fn load_first(p: *const f32, n: usize) -> __m512 {
+            // SAFETY: `n` values lie at the pointer, and lanes that are masked out are not touched; the type's instructions are there.
+            unsafe { _mm512_maskz_loadu_ps(((1_u32 << n) - 1) as __mmask16, p) }
+        }
+        #[inline(always)]
+        unsafe fn store_first(p: *mut f32, v: __m512, n: usize) {
+            // SAFETY: `n` values lie at the pointer, and lanes that are masked out are not touched; the type's instructions are there.
+            unsafe { _mm512_mask_storeu_ps(p, ((1_u32 << n) - 1) as __mmask16, v) }
+        }
+        intrinsics! { __m512;
+            fma(a, b, c) = _mm512_fmadd_ps(a, b, c);
+            add(a, b) = _mm512_add_ps(a, b);
+            sub(a, b) = _mm512_sub_ps(a, b);
+            mul(a, b) = _mm512_mul_ps(a, b);
+            div(a, b) = _mm512_div_ps(a, b);
+            max(a, b) = _mm512_max_ps(a, b);
+            min(a, b) = _mm512_min_ps(a, b);
+            round(a) = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
+            exp2_whole(a) = _mm512_scalef_ps(_mm512_set1_ps(1.0), a);
+        }
+    }
+
+    impl Simd for Avx2 {
+        const LANES: usize = 8;
+        type V = __m256;
+
+        #[inline(always)]
+        unsafe fn splat(x: f32) -> __m256 {
+            // SAFETY: the type's instructions are there.
+            unsafe { _mm256_set1_ps(x) }
+        }
+        #[inline(always)]
+        unsafe fn load(p: *const f32) -> __m256 {
+            // SAFETY: `LANES` values lie at the pointer; the type's instructions are there.
+            unsafe { _mm256_loadu_ps(p) }
+        }
+        #[inline(always)]
+        unsafe fn store(p: *mut f32, v: __m256) {
+            // SAFETY: `LANES` values lie at the pointer; the type's instructions are there.
+            unsafe { _mm256_storeu_ps(p, v) }
+        }
+        #[inline(always)]
+        unsafe fn load_first(p: *const f32, n: usize) -> __m256 {
+            // SAFETY: `n` values lie at the pointer, and lanes that are masked out are not touched; the type's instructions are there.
+            unsafe {
+                let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+                _mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), lane))
+            }
+        }
+        #[inline(always)]
+        unsafe fn store_first(p: *mut f32, v: __m256, n: usize) {
+            // SAFETY: `n` values lie at the pointer, and lanes that are masked out are not touched; the type's instructions are there.
+            unsafe {
+                let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+                _mm256_maskstore_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), lane), v);
+            }
+        }
+        intrinsics! { __m256;
+            fma(a, b, c) = _mm256_fmadd_ps(a, b, c);
+            add(a, b) = _mm256_add_ps(a, b);
+            sub(a, b) = _mm256_sub_ps(a, b);
+            mul(a, b) = _mm256_mul_ps(a, b);
+            div(a, b) = _mm256_div_ps(a, b);
+            max(a, b) = _mm256_max_ps(a, b);
+            min(a, b) = _mm256_min_ps(a, b);
+            round(a) = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
+            exp2_whole(a) = _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(
+                _mm256_cvtps_epi32(a),
+                _mm256_set1_epi32(127),
+            )));
+        }
+    }
+}
+
+/// Makes `unsafe fn NAME(isa: Present, job: &JOB)` out of a generic `unsafe fn KERNEL<S: Simd>(job: &JOB)`, which must
+/// be `#[inline(always)]`.
+///
+/// # Safety
+/// The job has the memory that the kernel wants.
+macro_rules! per_isa {
+    ($(#[$doc:meta])* $vis:vis $name:ident = $kernel:ident($job:ty)) => {
+        $(#[$doc])*
+        $vis unsafe fn $name(isa: $crate::isa::Present, job: &$job) {
+            use $crate::simd;
+            $crate::isa::dispatch!(isa.isa(), (job: &$job),
+                "avx512f" => {
+                    // SAFETY: this body is compiled for the instructions of its vectors; the job has the memory.
+                    unsafe { $kernel::<simd::Avx512>(job) }
+                },
+                avx2 => {
+                    // SAFETY: this body is compiled for the instructions of its vectors; the job has the memory.
+                    unsafe { $kernel::<simd::Avx2>(job) }
+                },
+                portable => {
+                    // SAFETY: arrays need no instructions; the job has the memory.
+                    unsafe { $kernel::<simd::Portable>(job) }
+                });
+        }
+    };
+}
+pub(crate) use per_isa;
+
+/// `a * b + c`, rounded once where `FUSED`.
+#[inline(always)]
+pub(crate) fn fma<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
+    // Where the target has no such instruction, `mul_add` is a call for each value.
+    if FUSED { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// `x` within limits; what is not a number stays so.
+#[inline(always)]
+pub(crate) fn limit(x: f32, (least, most): (f32, f32)) -> f32 {
+    if x < least {
+        least
+    } else if x > most {
+        most
+    } else {
+        x
+    }
+}
+
+/// Whether this target multiplies and adds in one instruction without more being asked for.
+pub(crate) const PLAIN_FUSED: bool = cfg!(target_arch = "aarch64");
+
+/// Defines a function whose body is compiled for every instruction set and chosen by its first argument, a
+/// [`ForLoops`](crate::isa::ForLoops). The body is an inlined function over slices: a safe one with a constant `FUSED`, for
+/// [`fma`], or (`body::<S>`) one over vectors that is unsafe because it wants their instructions, and for nothing else.
+macro_rules! vectorised {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) => $body:ident::<S>) => {
+        $(#[$doc])*
+        #[allow(clippy::too_many_arguments)]
+        $vis fn $name(isa: $crate::isa::ForLoops, $($arg: $ty),*) {
+            use $crate::simd;
+            $crate::isa::dispatch!(isa.isa(), ($($arg: $ty),*),
+                "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma" => {
+                    // SAFETY: this function is compiled for the instructions of the vectors, and the body wants no more.
+                    unsafe { $body::<simd::Avx512>($($arg),*) }
+                },
+                avx2 => {
+                    // SAFETY: this function is compiled for the instructions of the vectors, and the body wants no more.
+                    unsafe { $body::<simd::Avx2>($($arg),*) }
+                },
+                portable => {
+                    // SAFETY: arrays need no instructions, and the body wants no more.
+                    unsafe { $body::<simd::Portable>($($arg),*) }
+                });
+        }
+    };
+    ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) => $body:ident) => {
+        $(#[$doc])*
+        #[allow(clippy::too_many_arguments)]
+        $vis fn $name(isa: $crate::isa::ForLoops, $($arg: $ty),*) {
+            $crate::isa::dispatch!(isa.isa(), ($($arg: $ty),*),
+                "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma" => $body::<true>($($arg),*),
+                avx2 => $body::<true>($($arg),*),
+                portable => $body::<{ $crate::simd::PLAIN_FUSED }>($($arg),*));
+        }
+    };
+}
+pub(crate) use vectorised;

@@ -1,0 +1,71 @@
+//! Numbers as people read them.
+
+/// A number with commas, as in 2,257,984.
+pub fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Seconds as one says them.
+pub fn duration(seconds: f64) -> String {
+    match seconds {
+        ..10.0 => format!("{seconds:.1} s"),
+        ..100.0 => format!("{seconds:.0} s"),
+        ..6000.0 => format!("{:.0} min {:.0} s", (seconds / 60.0).floor(), (seconds % 60.0).floor()),
+        _ => format!("{:.0} h {:.0} min", (seconds / 3600.0).floor(), (seconds % 3600.0 / 60.0).floor()),
+    }
+}
+
+/// Bytes in thousands, as files are measured.
+pub fn bytes(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..10_000 => format!("{:.1} KB", bytes as f64 / 1e3),
+        10_000..1_000_000 => format!("{:.0} KB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
+    }
+}
+
+/// A large number in millions.
+pub fn millions(number: u64) -> String {
+    if number < 100_000 { grouped(number as usize) } else { format!("{:.1} M", number as f64 / 1e6) }
+}
+
+/// How many of what: `1 epoch`, `2,000 epochs`.
+pub fn counted(number: usize, one: &str) -> String {
+    format!("{} {one}{}", grouped(number), if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_grouped_by_three() {
+        assert_eq!([0, 999, 1_000, 2_257_984].map(grouped), ["0", "999", "1,000", "2,257,984"]);
+        assert_eq!((counted(1, "unit"), counted(1_281, "unit")), ("1 unit".to_owned(), "1,281 units".to_owned()));
+    }
+
+    #[test]
+    fn bytes_have_two_digits_at_least() {
+        let cases = [(999, "999 B"), (1_152, "1.2 KB"), (37_632, "38 KB"), (268_912, "269 KB"), (5_200_000, "5.2 MB")];
+        let cases = cases.into_iter().chain([(0, "0 B"), (12_000_000_000, "12.0 GB")]);
+        for (number, words) in cases {
+            assert_eq!(bytes(number), words);
+        }
+        assert_eq!((millions(99_999), millions(5_644_800)), ("99,999".to_owned(), "5.6 M".to_owned()));
+    }
+
+    #[test]
+    fn a_duration_has_two_units_at_most() {
+        assert_eq!([9.94, 42.4, 125.0, 7_325.0].map(duration), ["9.9 s", "42 s", "2 min 5 s", "2 h 2 min"]);
+    }
+}
