@@ -50,7 +50,7 @@ impl std::fmt::Display for CallError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Failed { status, text } => match String::from_utf8_lossy(text).trim() {
-                "" => write!(f, "it failed with status {} and no word why", status.0),
+                "" => write!(f, "it failed with status {} and without a reason", status.0),
                 text => write!(f, "{text}"),
             },
             Self::TooLong(limit) => write!(f, "it wrote more than {} MiB", limit >> 20),
