@@ -92,7 +92,7 @@ pub(crate) fn measure(one: &mut Contender, folder: &Path, rate: bool) -> Result<
         false => seconds,
         true => (field(last, "images_per_second").and_then(|text| text.parse().ok()))
             .or_else(|| median_rate(&said))
-            .ok_or("it does not say how many images a second")?,
+            .ok_or("it does not print the images per second")?,
     };
     one.values.push(value);
     Ok(value)
