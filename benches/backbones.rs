@@ -1,4 +1,4 @@
-//! Plugins, weights, and the forward pass of MobileNetV2 at 96×96 on Burn's `flex`.
+//! Measures questions to plugins, reading weights, and the forward pass of MobileNetV2 at 96×96 on Burn's `flex`.
 
 mod networks;
 
@@ -14,7 +14,7 @@ use injerto_backbones::plugin::{Catalog, Probe, SearchPath, answer_if_asked};
 use injerto_backbones::weights::Weights;
 
 fn main() {
-    // The child end of a question to a plugin is this very program.
+    // To ask a plugin, this program starts itself as a child process.
     answer_if_asked();
     let mut criterion = Criterion::default().configure_from_args();
     plugins(&mut criterion);
@@ -22,7 +22,7 @@ fn main() {
     criterion.final_summary();
 }
 
-/// What the first question about a backbone costs: looking through the folder, and a child process.
+/// Cost of the first question about a backbone: a search of the folder, and a child process.
 fn plugins(criterion: &mut Criterion) {
     let program = std::env::current_exe().expect("this program");
     let folder = program.ancestors().nth(2).expect("target/PROFILE").to_owned();

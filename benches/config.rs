@@ -1,4 +1,4 @@
-//! Reading an experiment: text to a checked configuration, and a file full of mistakes to its diagnostics.
+//! Measures reading an experiment: from text to a checked configuration, and from a file full of mistakes to its diagnostics.
 
 use std::hint::black_box;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What an image costs on its way from a file into a batch: `cargo bench -p injerto-data`.
+//! Measures each step of an image from its file to a batch: `cargo bench -p injerto-data`.
 
 use std::hint::black_box;
 
@@ -9,7 +9,7 @@ use injerto_data::generated::Task;
 use injerto_data::resize::{Interpolation, resize};
 use injerto_data::{Loader, LoaderOptions, Origin, folder};
 
-/// A drawn picture of the size of a common photo.
+/// A drawn image with the size of a common photo.
 fn picture() -> Rgb {
     drawn([375, 500])
 }

@@ -1,4 +1,4 @@
-//! What is done with a description before a tensor exists, for a network of MobileNetV2's size.
+//! Measures the work on a description before any tensor exists, for a network of MobileNetV2's size.
 
 mod networks;
 

@@ -1,4 +1,4 @@
-//! Grafting a head on a network of MobileNetV2's size.
+//! Measures grafting a head on a network of MobileNetV2's size.
 
 mod networks;
 

@@ -1,4 +1,5 @@
-//! `cargo xtask bench kernels`: whole networks compiled for inference, in images per second, and the micro-kernels under them.
+//! `cargo xtask bench kernels`: whole networks that are compiled for inference, in images per second, and the
+//! micro-kernels under them.
 //!
 //! `cargo bench -p injerto-kernels -- linalg` is a check: it fails unless each kernel of the table reaches its share of the peak that
 //! is measured beside it, and the kernels that programs choose are the fastest for the shapes of our networks.

@@ -1,4 +1,4 @@
-//! Each loss forward and backward, for a batch of 32 and ImageNet's thousand classes.
+//! Measures each loss forward and backward, for a batch of 32 and ImageNet's thousand classes.
 
 use burn_tensor::{Device, Tensor, TensorData};
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -14,7 +14,7 @@ fn losses(criterion: &mut Criterion) {
             (Loss::CategoricalCrossentropy { from_logits, label_smoothing: 0.1 }, 1000, &labels),
             (Loss::SparseCategoricalCrossentropy { from_logits }, 1000, &labels),
         ] {
-            // Between 0 and 1, so that they may be either.
+            // The values lie between 0 and 1, so that they are valid as probabilities and as logits.
             let values: Vec<f32> = (0..32 * units).map(|i| 0.5 + 0.4 * (0.7 * i as f32).sin()).collect();
             let data = TensorData::new(values, [32, units]);
             let outputs = Tensor::<2>::from_data(data, &Device::flex().autodiff());

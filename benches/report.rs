@@ -1,4 +1,4 @@
-//! How long a run of a hundred epochs takes to draw.
+//! Measures how long the curves of a run of a hundred epochs take to draw.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use serde_json::json;

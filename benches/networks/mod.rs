@@ -2,7 +2,7 @@
 
 use injerto_graph::{Activation, Builder, Graph, LayerId, Operator, Padding};
 
-/// The layers of MobileNetV2 1.0 without top, of the same shapes and names as the plugin's.
+/// The layers of MobileNetV2 1.0 without top, with the same shapes and names as in the plugin.
 pub fn mobilenet_v2(size: usize) -> Graph {
     let mut net = Builder::new("mobilenet_v2");
     let input = net.input([size, size, 3]);

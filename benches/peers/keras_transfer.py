@@ -2,9 +2,9 @@
 
     python keras_transfer.py DATA [--feature-extraction EPOCHS] [--fine-tuning EPOCHS] [--weights none|imagenet|FILE.h5]
 
-The same work as configs/cats_vs_dogs/*.toml: MobileNetV2 at 160, batches of 32, one sigmoid unit, Adam at 1e-3 and then,
-from layer 100 on, at 1e-5. DATA holds train/ and validation/, a folder for each class. The last line is JSON.
-`--weights none` is the default because it needs no network: the work is the same, the accuracies mean nothing.
+The work is that of configs/cats_vs_dogs/*.toml: MobileNetV2 at 160×160, batches of 32, one sigmoid unit, Adam at 1e-3 and then,
+from layer 100 on, at 1e-5. DATA holds train/ and validation/, with one folder per class. The last line of the output is JSON.
+`--weights none` is the default because it needs no download: the amount of work is the same, but the accuracies mean nothing.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def photos(folder):
 
 
 def fit(model, rate, epochs, train, validation):
-    """Trains one phase; its seconds and validation accuracies."""
+    """Trains one phase, and returns its seconds and validation accuracies."""
     model.compile(optimizer=keras.optimizers.Adam(rate), loss="binary_crossentropy", metrics=["accuracy"])
     start = time.perf_counter()
     history = model.fit(train, epochs=epochs, validation_data=validation, verbose=0) if epochs else None

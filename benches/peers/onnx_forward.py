@@ -1,9 +1,9 @@
-"""Images a second of a forward pass in ONNX Runtime or in PyTorch (channels-last), fp32.
+"""Measures a forward pass in ONNX Runtime or in PyTorch (channels-last), in images per second and fp32.
 
     python onnx_forward.py mobilenet_v2|inception_v3 [--engine onnxruntime|torch] [--threads N] [--seconds S]
 
-mobilenet_v2 is MobileNetV2 without its top at 160, batch 32; inception_v3 is InceptionV3 without its top at 224, batch 8.
-Weights are random, which changes nothing about the work. The last line is JSON.
+mobilenet_v2 is MobileNetV2 without its top at 160×160, batch 32; inception_v3 is InceptionV3 without its top at 224×224, batch 8.
+Weights are random, which does not change the amount of work. The last line of the output is JSON.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from torchvision import models
 
 
 def network(name):
-    """The network, and its batch and side."""
+    """Returns the network, its batch size and its image side."""
     if name == "mobilenet_v2":
         return models.mobilenet_v2(weights=None).features, 32, 160
     inception = models.inception_v3(weights=None, aux_logits=False, init_weights=False)
@@ -28,7 +28,7 @@ def network(name):
 
 
 def in_onnxruntime(model, images, threads):
-    """A session on the exported network, as something to call."""
+    """Exports the network, and returns a function that runs it in a session."""
     import onnxruntime
 
     with tempfile.TemporaryDirectory() as folder:
@@ -42,7 +42,7 @@ def in_onnxruntime(model, images, threads):
 
 
 def in_torch(model, images, threads):
-    """The network in channels-last, as something to call."""
+    """Returns a function that runs the network in channels-last."""
     torch.set_num_threads(threads)
     model = model.to(memory_format=torch.channels_last)
     images = images.to(memory_format=torch.channels_last)

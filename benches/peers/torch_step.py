@@ -1,9 +1,10 @@
-"""Images a second of training steps of the small CNN in PyTorch, channels-last, fp32: batch 8 at 160×160.
+"""Measures training steps of the small CNN in PyTorch, in images per second: channels-last, fp32, batch 8 at 160×160.
 
     python torch_step.py [--threads N] [--steps N]
 
 The network is that of `crates/kernels/examples/training_step.rs`: three stages of two 3×3 convolutions with ReLU and batch
-normalisation, 128, 256 and 512 filters. A step is forward, backward, and a change of every parameter. The last line is JSON.
+normalisation, with 128, 256 and 512 filters. A step is a forward pass, a backward pass and an update of every parameter. The last
+line of the output is JSON.
 """
 
 import argparse

@@ -1,12 +1,13 @@
-"""Feature extraction and fine-tuning in PyTorch, from plain to tuned by hand.
+"""Feature extraction and fine-tuning in PyTorch, in three modes.
 
     python torch_transfer.py DATA [--mode plain|tuned|cached] [--feature-extraction EPOCHS] [--fine-tuning EPOCHS]
                              [--weights none|FILE.pt]
 
-The same work as configs/cats_vs_dogs/*.toml. plain: the whole network for every image of every epoch, no worker processes.
-tuned: channels-last, no gradients in the frozen trunk, two workers that decode. cached: tuned, and feature extraction
-computes the frozen trunk's features once. DATA holds train/ and validation/, a folder for each class. The last line is JSON.
-FILE.pt is a table of MobileNetV2's tensors without its top; `none` is the same work, but its accuracies mean nothing.
+The work is that of configs/cats_vs_dogs/*.toml. plain runs the whole network for every image of every epoch, without worker
+processes. tuned uses channels-last, no gradients in the frozen backbone, and two workers that decode. cached is tuned, and computes
+the features of the frozen backbone once. DATA holds train/ and validation/, with one folder per class. The last line of the output
+is JSON. FILE.pt is a table of MobileNetV2's tensors without its top; `none` is the same amount of work, but the accuracies mean
+nothing.
 """
 
 import argparse
@@ -33,7 +34,7 @@ def photos(folder, shuffle, workers):
 
 
 def epoch(batches, predict, optimizer=None):
-    """One pass, with steps of the optimizer if there is one; the accuracy."""
+    """Runs one epoch, with optimizer steps if there is an optimizer, and returns the accuracy."""
     right = seen = 0
     for inputs, labels in batches:
         logits = predict(inputs)[:, 0]
@@ -64,7 +65,7 @@ def main():
     trunk = models.mobilenet_v2(weights=None).features
     if options.weights != "none":
         tensors = torch.load(options.weights, map_location="cpu", weights_only=True)
-        # Files of a network without its top name the tensors otherwise, but keep their order.
+        # Files of a network without its top give the tensors other names, but keep their order.
         trunk.load_state_dict(dict(zip(trunk.state_dict(), tensors.values())))
     layout = torch.contiguous_format if plain else torch.channels_last
     # In evaluation mode throughout: batch normalisations keep their statistics, as with Keras's `training=False`.

@@ -1,7 +1,7 @@
 /* A backbone written in C: one convolution of four fixed filters and one pooling layer.
  *
- * It shows all that a plugin may offer: descriptors, a description with parameters, and weights that the library
- * carries. Built with `cc`; it needs nothing but injerto_plugin.h and the C library. */
+ * It shows everything that a plugin may offer: descriptors, a description with parameters, and weights that the library
+ * carries. `cc` builds it; it needs nothing but injerto_plugin.h and the C library. */
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -32,12 +32,12 @@ static injerto_status refuse(injerto_sink error, injerto_status status, const ch
 
 /* --- parameters ---------------------------------------------------------------------------------------------------- */
 
-/* What is left to read of a text. */
+/* The rest of a text that is being read. */
 typedef struct cursor {
   const uint8_t *at, *end;
 } cursor;
 
-/* Takes `c`, after spaces. */
+/* Takes `c`, which may follow spaces. */
 static bool take(cursor *text, char c) {
   while (text->at < text->end && strchr(" \t\r\n", *text->at) && *text->at) text->at++;
   if (text->at == text->end || *text->at != (uint8_t)c) return false;
@@ -47,14 +47,14 @@ static bool take(cursor *text, char c) {
 
 /* Takes a number of pixels. */
 static bool pixels(cursor *text, unsigned *number) {
-  take(text, '\0'); /* spaces only: no JSON holds a zero byte */
+  take(text, '\0'); /* skips spaces only, because no JSON contains a zero byte */
   const uint8_t *first = text->at;
   for (*number = 0; text->at < text->end && *text->at >= '0' && *text->at <= '9' && *number < 100000; text->at++)
     *number = *number * 10 + (unsigned)(*text->at - '0');
   return text->at > first && *number >= 2 && *number <= 16384;
 }
 
-/* Reads `{}` or `{"input_shape": [H, W]}`. Anything else is refused: a host that misspells a parameter should know. */
+/* Reads `{}` or `{"input_shape": [H, W]}`. Anything else is refused, so that a misspelt parameter is noticed. */
 static bool read_parameters(injerto_str json, unsigned *height, unsigned *width) {
   static const char key[] = "\"input_shape\"";
   cursor text = {json.ptr, json.ptr + json.len};
@@ -106,7 +106,7 @@ static injerto_status describe(injerto_str name, injerto_str parameters, injerto
 
 /* --- weights ------------------------------------------------------------------------------------------------------- */
 
-/* What each filter makes of a 3x3 window of brightness, in eighths. */
+/* The weights of each filter for a 3x3 window of brightness, in eighths. */
 static const int windows[FILTERS][3][3] = {
     {{0, 0, 0}, {0, 8, 0}, {0, 0, 0}},      /* the pixel */
     {{-1, 0, 1}, {-2, 0, 2}, {-1, 0, 1}},   /* upright edges */
@@ -124,7 +124,7 @@ static injerto_status put_number(injerto_sink out, float number) {
   return out.write(out.context, bytes, sizeof bytes);
 }
 
-/* A safetensors file: the header's length, the header, the numbers row by row. */
+/* A safetensors file: the length of the header, the header, and the numbers row by row. */
 static injerto_status read_weights(injerto_str id, injerto_sink out, injerto_sink error) {
   static const char header[] =
       "{\"edges/bias\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]},"

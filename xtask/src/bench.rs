@@ -1,11 +1,11 @@
-//! `cargo xtask bench`.
+//! `cargo xtask bench` runs the benchmarks.
 
 use crate::Outcome;
 use crate::workspace::{cargo, code, hand_over, packages, root};
 
-/// What `--help` says.
+/// Text of `--help`.
 pub const HELP: &str = "\
-Runs the benchmarks of all crates, or of one. Criterion keeps the figures and compares with the run before.
+Runs the benchmarks of all crates, or of one crate. Criterion keeps the figures and compares them with the previous run.
 
 Usage: cargo xtask bench [CRATE] [-- ARGUMENTS OF CRITERION]
        cargo xtask bench peers [DATA] [OPTIONS]     the same work in other frameworks; --help says more
@@ -19,7 +19,7 @@ Examples:
 /// Runs the command.
 ///
 /// # Errors
-/// A crate that is not there or has no benchmarks, or a program that cannot be started.
+/// The crate does not exist or has no benchmarks, or a program cannot be started.
 pub fn run(arguments: &[String]) -> Outcome {
     let border = arguments.iter().position(|argument| argument == "--").unwrap_or(arguments.len());
     let (chosen, for_criterion) = arguments.split_at(border);
@@ -34,15 +34,19 @@ pub fn run(arguments: &[String]) -> Outcome {
         [] => all.clone(),
         [name] => match all.iter().find(|package| *package == name || package.strip_prefix("injerto-") == Some(name)) {
             Some(package) => vec![package.clone()],
-            None if all.is_empty() => return Err(format!("{name} has no benchmarks, nor has any other crate")),
+            None if all.is_empty() => return Err(format!("{name} has no benchmarks, and neither has any other crate")),
             None => return Err(format!("no crate {name} with benchmarks; these have some: {}", names.join(", "))),
         },
-        [_, more, ..] => return Err(format!("one crate at a time; write `--` before {more} if it is for criterion")),
+        [_, more, ..] => {
+            return Err(format!(
+                "only one crate may be given; write `--` before {more} if it is an argument for criterion"
+            ));
+        }
     };
     let mut command = cargo("bench");
     for package in &benched {
         command.args(["--package", package]);
     }
-    // Without this, the crates' unit tests would run as benchmarks too, and do not know criterion's arguments.
+    // Without this, the unit tests of the crates would run as benchmarks too, and they do not know criterion's arguments.
     hand_over(command.args(["--bench", "*"]).args(for_criterion))
 }

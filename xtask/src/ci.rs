@@ -1,4 +1,4 @@
-//! `cargo xtask ci`.
+//! `cargo xtask ci` checks everything that CI checks.
 
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
@@ -6,17 +6,17 @@ use std::time::Instant;
 use crate::workspace::{cargo, code, root, succeeds};
 use crate::{Outcome, dependencies, features, test, unsafe_blocks};
 
-/// What `--help` says.
+/// Text of `--help`.
 pub const HELP: &str = "\
-Everything that must hold before a change goes in: format, features (experiments and tests build each dependency alike, so
-that Burn is compiled once), the list of unsafe code, licences and sources of dependencies (and duplicates, where cargo-deny is
-installed), tests, lints and documentation, in this order, up to the first that does not hold, and how long each took.
+Checks everything that must hold before a change is merged: format, features (experiments and tests build each dependency alike,
+so that Burn is compiled once), the list of unsafe code, licences and sources of dependencies (and duplicates, if cargo-deny is
+installed), tests, lints and documentation. The checks run in this order and stop at the first failure; the time of each is shown.
 
 Usage: cargo xtask ci
 
-It takes the toolchain's components rustfmt and clippy.";
+It needs the components rustfmt and clippy of the toolchain.";
 
-/// A step's name, and whether it holds.
+/// Name of a step, and the function that checks it.
 type Step = (&'static str, fn() -> Result<bool, String>);
 
 const STEPS: &[Step] = &[
@@ -48,7 +48,7 @@ fn documentation() -> Result<bool, String> {
 /// Runs the command.
 ///
 /// # Errors
-/// An argument, a component that is not installed, or a program that cannot be started.
+/// There is an argument, a component is not installed, or a program cannot be started.
 pub fn run(arguments: &[String]) -> Outcome {
     if let Some(argument) = arguments.first() {
         return Err(format!("`cargo xtask ci` takes no arguments, but there is {argument}"));

@@ -7,9 +7,9 @@ use std::time::Instant;
 /// A piece of work.
 pub(crate) struct Work {
     pub(crate) name: &'static str,
-    /// Of its section on the page.
+    /// Title of its section on the page.
     pub(crate) title: &'static str,
-    /// Whether it is measured in images per second; otherwise in seconds of a whole command.
+    /// Whether the work is measured in images per second; otherwise it is measured in seconds of a whole command.
     pub(crate) rates: bool,
 }
 
@@ -30,7 +30,7 @@ pub(crate) const WORK: [Work; 5] = [
     },
 ];
 
-/// One who does the work, and what was measured of it.
+/// A program that does the work, and its measurements.
 pub(crate) struct Contender {
     pub(crate) name: String,
     pub(crate) version: String,
@@ -92,13 +92,13 @@ pub(crate) fn measure(one: &mut Contender, folder: &Path, rate: bool) -> Result<
         false => seconds,
         true => (field(last, "images_per_second").and_then(|text| text.parse().ok()))
             .or_else(|| median_rate(&said))
-            .ok_or("it does not say how many images a second")?,
+            .ok_or("it does not print the images per second")?,
     };
     one.values.push(value);
     Ok(value)
 }
 
-/// A string or number of a flat JSON object; enough for the lines that the scripts beside this print.
+/// A string or number of a flat JSON object, which is enough for the output of the scripts.
 fn field<'t>(json: &'t str, key: &str) -> Option<&'t str> {
     let value = json.split_once(&format!("\"{key}\":"))?.1.trim_start();
     match value.strip_prefix('"') {
@@ -107,23 +107,24 @@ fn field<'t>(json: &'t str, key: &str) -> Option<&'t str> {
     }
 }
 
-/// The rate in what the example `throughput` prints.
+/// The rate in the output of the example `throughput`.
 fn median_rate(text: &str) -> Option<f64> {
     let line = text.lines().find(|line| line.contains(" images/s"))?;
     line.split_once("median ")?.1.split_whitespace().next()?.parse().ok()
 }
 
-/// A number in what `/usr/bin/time -v` notes.
+/// A number in the output of `/usr/bin/time -v`.
 fn noted_value(text: &str, name: &str) -> Option<f64> {
     text.lines().find_map(|line| line.trim().strip_prefix(name)?.parse().ok())
 }
 
-/// Seconds that the machine's processors have worked, for whomever; Linux says so, in hundredths.
+/// Seconds for which the processors of the machine were busy with any program. Linux counts them in hundredths.
 fn busy_seconds() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/stat").ok()?;
     let times = text.lines().next()?.strip_prefix("cpu ")?;
     let times: Vec<f64> = times.split_whitespace().filter_map(|time| time.parse().ok()).collect();
-    // User, nice, system; then idle and waiting; then interrupts and what the hypervisor gave to others.
+    // The columns are user, nice and system; then idle and waiting; then interrupts, and the time that the hypervisor gave to
+    // others.
     Some((times.get(..3)?.iter().sum::<f64>() + times.get(5..8)?.iter().sum::<f64>()) / 100.0)
 }
 

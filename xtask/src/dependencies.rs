@@ -15,7 +15,7 @@ const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 /// from crates.io; then all of `deny.toml` where cargo-deny is installed.
 ///
 /// # Errors
-/// A file that cannot be read, or a program that cannot be started.
+/// A file cannot be read, or a program cannot be started.
 pub fn agree() -> Result<bool, String> {
     let read = |name: &str| std::fs::read_to_string(root().join(name)).map_err(|error| format!("{name}: {error}"));
     let (allowed, lock) = (allowed(&read("deny.toml")?)?, read("Cargo.lock")?);
@@ -32,7 +32,7 @@ pub fn agree() -> Result<bool, String> {
     Ok(refused.is_empty() && foreign.is_empty() && deny()?)
 }
 
-/// All of `deny.toml` but advisories, which lie in a database elsewhere: `cargo deny check advisories`.
+/// Checks all of `deny.toml` but advisories, which need a database from the network: `cargo deny check advisories` fetches it.
 fn deny() -> Result<bool, String> {
     let there = Command::new("cargo-deny").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !there.is_ok_and(|status| status.success()) {

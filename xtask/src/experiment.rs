@@ -1,4 +1,4 @@
-//! `cargo xtask experiment FILE`.
+//! `cargo xtask experiment FILE` builds what an experiment needs, and runs it.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,15 +6,15 @@ use std::process::Command;
 use crate::Outcome;
 use crate::workspace::{Profile, build, code, experiments, hand_over, top_level_string};
 
-/// What `--help` says.
+/// Text of `--help`.
 pub const HELP: &str = "\
-Builds the backbones and the binary, with what the experiment's device needs, and runs the experiment.
+Builds the backbones and the binary, with the features that the experiment's device needs, and runs the experiment.
 
 Usage: cargo xtask experiment FILE [OPTIONS] [OPTIONS OF injerto train]
 
-  --release          build with full optimisation of the project's own code too, which compiles everything again
+  --release          also optimise the project's own code in full, which compiles everything again
   --profile NAME     build with another profile; the default is dev, which optimises dependencies in full
-  --                 everything behind it goes to `injerto train` as it is
+  --                 all arguments after it go to `injerto train` unchanged
 
 All other options go to `injerto train`, among them:
 
@@ -31,7 +31,7 @@ Examples:
 /// Runs the command.
 ///
 /// # Errors
-/// No file, or a program that cannot be started.
+/// There is no file, or a program cannot be started.
 pub fn run(arguments: &[String]) -> Outcome {
     let mut arguments = arguments.to_vec();
     let profile = Profile::take(&mut arguments)?;
@@ -51,10 +51,10 @@ pub fn run(arguments: &[String]) -> Outcome {
     hand_over(Command::new(binary).arg("train").args(arguments))
 }
 
-/// The device that an experiment's file names, or the first of the files that it extends which does.
+/// The device that the file of an experiment names, or else the first of the extended files that names one.
 fn device(mut text: String, path: &Path) -> Option<String> {
     let mut path = path.to_owned();
-    // A longer chain, or one without an end, is for the binary to refuse.
+    // The binary refuses a longer chain, or one without an end.
     for _ in 0..16 {
         if let Some(device) = top_level_string(&text, "device") {
             return Some(device.to_owned());
@@ -65,7 +65,7 @@ fn device(mut text: String, path: &Path) -> Option<String> {
     None
 }
 
-/// The feature of the binary that the experiment's device takes: the last `--set device=…` counts, else the file.
+/// The feature of the binary that the experiment's device needs. The last `--set device=…` counts, or else the file.
 fn feature(device: Option<&str>, arguments: &[String]) -> Option<&'static str> {
     let follows = |i: usize| i > 0 && arguments[i - 1] == "--set";
     let mut set = arguments.iter().enumerate().filter_map(|(i, argument)| {
@@ -76,7 +76,7 @@ fn feature(device: Option<&str>, arguments: &[String]) -> Option<&'static str> {
     match set.next_back().or(device) {
         Some("wgpu") => Some("wgpu"),
         Some("cuda") => Some("cuda"),
-        // The CPU is in every build, and an unknown device is for the binary to explain.
+        // The CPU is in every build, and the binary explains an unknown device.
         _ => None,
     }
 }
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_device_may_stand_in_the_file_below() {
+    fn the_device_may_be_in_an_extended_file() {
         let folder = std::env::temp_dir().join(format!("injerto-xtask-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("made");
         std::fs::write(folder.join("below.toml"), "device = \"wgpu\"\n").expect("written");

@@ -1,16 +1,16 @@
-//! Whether experiments and tests build each dependency alike.
+//! Checks that experiments and tests build each dependency with the same features.
 //!
-//! Cargo unites the features that the crates of one invocation ask for, and test-only dependencies ask for some more. Where
-//! one of those lies under Burn, `cargo xtask test` compiles Burn a second time.
+//! Cargo unites the features that the crates of one invocation ask for, and test-only dependencies may ask for more. If such a
+//! dependency is also one of Burn's, `cargo xtask test` compiles Burn a second time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::workspace::{BINARY_PACKAGE, cargo, packages, root};
 
-/// Package with version, and the sets of features that it is built with (there can be one for build scripts).
+/// Package with version, and the sets of features with which it is built (build scripts may have another set).
 type Features = BTreeMap<String, BTreeSet<String>>;
 
-/// Compares the features of an experiment's build with those of the tests' and says which differ.
+/// Compares the features of an experiment's build with those of the tests, and prints the differences.
 ///
 /// # Errors
 /// `cargo tree` failed.
@@ -46,14 +46,14 @@ fn tree(arguments: &[String]) -> Result<Features, String> {
 fn parse(tree: &str) -> Features {
     let mut features = Features::new();
     for (package, enabled) in tree.lines().filter_map(|line| line.split_once('|')) {
-        // Cargo marks a package that a test-only dependency leads back to.
+        // Cargo marks a package to which a test-only dependency leads back.
         let enabled = enabled.strip_suffix(" (*)").unwrap_or(enabled);
         features.entry(package.to_owned()).or_default().insert(enabled.to_owned());
     }
     features
 }
 
-/// For each package of the first that the second builds otherwise, the features that it has only there.
+/// For each package of the first build that the second builds differently, the features that it has only in the second.
 fn differences(experiment: &Features, tests: &Features) -> Vec<(String, String)> {
     let all = |sets: &BTreeSet<String>| -> BTreeSet<String> {
         sets.iter().flat_map(|set| set.split(',')).filter(|name| !name.is_empty()).map(str::to_owned).collect()
@@ -71,12 +71,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_package_that_its_own_tests_lead_back_to_is_one() {
+    fn a_package_to_which_its_own_tests_lead_back_counts_once() {
         assert_eq!(parse("a v0.1.0|\nb v0.1.0|\na v0.1.0| (*)\n"), parse("a v0.1.0|\nb v0.1.0|\n"));
     }
 
     #[test]
-    fn features_that_only_tests_take_are_found() {
+    fn features_that_only_tests_ask_for_are_found() {
         let experiment = parse("a v1.0.0|\nb v1.0.0|default,std\nb v1.0.0|default,std\nc v1.0.0|x\n");
         let tests = parse("a v1.0.0|std,use_std\nb v1.0.0|default,std\nc v1.0.0|x\nc v2.0.0|y\nd v1.0.0|z\n");
         assert_eq!(differences(&experiment, &tests), [("a v1.0.0".to_owned(), "std, use_std".to_owned())]);

@@ -1,6 +1,6 @@
-//! `cargo xtask`: the project's commands. It builds and runs; everything else is in the `injerto` binary.
+//! `cargo xtask` has the project's commands. It builds and runs programs; everything else is in the `injerto` binary.
 //!
-//! *Architecture invariant:* no dependencies, so that the first `cargo xtask` of a clean clone answers in seconds.
+//! *Architecture invariant:* it has no dependencies, so that the first `cargo xtask` in a clean clone answers in seconds.
 
 mod bench;
 mod ci;
@@ -20,7 +20,7 @@ mod workspace;
 
 use std::process::ExitCode;
 
-/// What a command ends with: the exit code of what it ran, or why it could not run anything.
+/// Result of a command: the exit code of the program that it ran, or the reason why it could not run one.
 type Outcome = Result<ExitCode, String>;
 
 const HELP: &str = "\
@@ -30,17 +30,17 @@ Injerto's commands.
   cargo xtask plugins [list | validate PATH]       build the backbones and list or check them
   cargo xtask test [ARGUMENTS OF CARGO TEST]       build the backbones and run all tests
   cargo xtask ci                                   format, lints, documentation and tests, as CI checks them
-  cargo xtask bench [CRATE]                        benchmarks, of all crates or of one
-  cargo xtask bench peers [DATA]                   the same work in Keras, PyTorch and ONNX Runtime
-  cargo xtask profile CRATE                        a crate's benchmarks under a profiler
-  cargo xtask prove fuzz|cover|kills|soak|memory         try to break it: damaged input, killed runs, long use, unsafe code
+  cargo xtask bench [CRATE]                        run the benchmarks of all crates, or of one
+  cargo xtask bench peers [DATA]                   compare with Keras, PyTorch and ONNX Runtime on the same work
+  cargo xtask profile CRATE                        run the benchmarks of a crate under a profiler
+  cargo xtask prove fuzz|cover|kills|soak|memory   try to break it: damaged input, killed runs, long use, unsafe code
   cargo xtask unsafe                               check the list of all unsafe code
 
 Begin with:
 
   cargo xtask experiment configs/quickstart.toml
 
-Each command says more with --help. A Rust toolchain is all it takes.";
+--help after a command explains it. A Rust toolchain is all that is needed.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         Some((command, arguments)) => (command.as_str(), arguments),
         None => ("help", &[][..]),
     };
-    // Behind `--` it is another command's `--help`.
+    // A `--help` after `--` belongs to another command.
     let asks = arguments.iter().take_while(|argument| *argument != "--").any(|a| a == "--help" || a == "-h");
     let (help, run): (&str, fn(&[String]) -> Outcome) = match command {
         "experiment" => (experiment::HELP, experiment::run),

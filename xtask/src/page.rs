@@ -1,4 +1,4 @@
-//! `docs/benchmarks.md`: a section for each piece of work.
+//! Writes `docs/benchmarks.md`, which has one section per piece of work.
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -7,22 +7,22 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::contest::{Contender, WORK, Work, cores, median};
 use crate::workspace::root;
 
-/// A share of the machine for other programs from which figures are no measure.
+/// Share of the machine that other programs took. From this share on, the figures are marked as unreliable.
 const BUSY: f64 = 0.05;
 
-/// What stands above all sections.
+/// The text before all sections.
 const HEAD: &str = "\
 # Benchmarks
 
-The same work in Injerto and in other frameworks, on the same photos, run in alternation. Each section says when, where and by which
+Injerto and other frameworks did the same work on the same photos, in alternation. Each section says when and where, and by which
 command.
 
-*injerto* starts without computed features, *injerto, again* is the same command a second time. The peers are
-`benches/peers/*.py`: *plain* as a beginner writes it, *tuned* channels-last with two workers and no gradients in the
-frozen part, *cached* with features that are computed once. All in fp32. Seconds are those of the whole process, its
-start included. Peak memory is the largest single process's. *Load of others* is
+*injerto* starts without kept features; *injerto, again* runs the same command a second time. The scripts of the other frameworks are
+`benches/peers/*.py`. *plain* is written as a beginner writes it; *tuned* uses channels-last, two workers and no gradients in the
+frozen part; *cached* computes features once. All compute in fp32. Seconds are those of the whole process, including its
+start. Peak memory is that of the largest single process. *Load of others* is
 the share of all cores that other programs took meanwhile (median).
-Keras's weights are random, and so are PyTorch's without `--weights`: the work is the same, no download is measured.
+Keras's weights are random, and so are PyTorch's without `--weights`; this does not change the amount of work, and no download is measured.
 ";
 
 /// The page `old` with a new section for `work`; sections of other work stay.
@@ -40,7 +40,7 @@ pub(crate) fn with_section(old: &str, work: &Work, all: &[Contender], arguments:
     page
 }
 
-/// One table: the first is ours, and ratios are against it.
+/// A table. The first contender is ours, and the ratios compare the others with it.
 fn table(all: &[Contender], rates: bool) -> String {
     let unit = if rates { "images/s" } else { "seconds" };
     let mut page = format!(
@@ -57,7 +57,7 @@ fn table(all: &[Contender], rates: bool) -> String {
         };
         let least = one.values.iter().copied().fold(f64::INFINITY, f64::min);
         let most = one.values.iter().copied().fold(0.0, f64::max);
-        // The forward passes of the peers carry what exports the network, which would be no fair figure.
+        // In the forward passes, the memory of the peers includes the export of the network, so comparing it would not be fair.
         let peak = one.peak_kib.filter(|_| !rates).map_or_else(|| "–".to_owned(), |kib| format!("{} MiB", kib / 1024));
         let load = median(&one.others).map_or_else(|| "–".to_owned(), |share| format!("{:.0} %", share * 100.0));
         let ratio =
@@ -66,13 +66,12 @@ fn table(all: &[Contender], rates: bool) -> String {
         let _ = writeln!(page, "| {name} | {runs} | {value:.1} | {least:.1}–{most:.1} | {peak} | {load} | {ratio} |");
     }
     if all.iter().filter_map(|one| median(&one.others)).any(|share| share > BUSY) {
-        page +=
-            "\n**The machine was not idle: these figures show that the work runs, and are no measure of how fast.**\n";
+        page += "\n**The machine was not idle: these figures show that the work runs, but not how fast it is.**\n";
     }
     page
 }
 
-/// When, where, with what.
+/// Date, machine and command.
 fn note(arguments: &[String]) -> String {
     let days = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() / 86_400);
     let (year, month, day) = date(days);
@@ -94,7 +93,7 @@ fn note(arguments: &[String]) -> String {
     )
 }
 
-/// The command as others would write it: without paths of this machine.
+/// The command without paths of this machine, as others would write it.
 fn as_shown(arguments: &[String]) -> String {
     let mut shown = "cargo xtask bench peers".to_owned();
     let mut rest = arguments.iter();
@@ -147,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn ratios_are_against_ours() {
+    fn ratios_compare_with_ours() {
         let mut all =
             [Contender::new("injerto", || Err(String::new())), Contender::new("keras", || Err(String::new()))];
         all[0].values = vec![2.0];

@@ -1,4 +1,4 @@
-//! `cargo xtask bench peers`: the same work in other frameworks, on the same photos, in alternation with ours.
+//! `cargo xtask bench peers` does the same work in Injerto and in other frameworks, on the same photos and in alternation.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,26 +8,26 @@ use crate::contest::{Contender, WORK, Work, cores, measure};
 use crate::page::with_section;
 use crate::workspace::{Profile, build, cargo, code, root, succeeds};
 
-/// What `--help` says.
+/// Text of `--help`.
 pub const HELP: &str = "\
 Runs two experiments, two forward passes and a training step in Injerto, Keras, PyTorch and ONNX Runtime, in alternation, and writes
-docs/benchmarks.md: medians, peak memory, ratios. Sections of work that is not asked for stay as they are.
+docs/benchmarks.md: medians, peak memory, ratios. Sections of other work stay unchanged.
 
 Usage: cargo xtask bench peers [DATA] [OPTIONS]
 
   DATA             a folder with train/ and validation/; the default is the one that the experiments name
-  --setup          make a Python environment in target/peers with what the peers need, and stop
-  --python PATH    the Python to run peers with; the default is the one in target/peers
-  --runs N         runs of each; the default is 5
-  --budget SECONDS no further run of what has used this much; the default is no limit
-  --only NAME,…    of the peers, only these: keras, torch-plain, torch-tuned, torch-cached, onnxruntime, torch
-  --work NAME,…    of the work, only this: feature_extraction, fine_tuning, mobilenet_v2, inception_v3, small_cnn
-  --threads N      threads of passes and steps; the default is one for each core
-  --weights FILE   a .pt of MobileNetV2 without its top, for PyTorch; without it its weights are random, for the same work
+  --setup          make a Python environment in target/peers with everything that the peers need, and stop
+  --python PATH    the Python that runs the peers; the default is the one in target/peers
+  --runs N         number of runs of each program; the default is 5
+  --budget SECONDS do not run a program again that has used this much time; the default is no limit
+  --only NAME,…    run only these peers: keras, torch-plain, torch-tuned, torch-cached, onnxruntime, torch
+  --work NAME,…    do only this work: feature_extraction, fine_tuning, mobilenet_v2, inception_v3, small_cnn
+  --threads N      threads of forward passes and training steps; the default is one per core
+  --weights FILE   a .pt file of MobileNetV2 without its top, for PyTorch; without it, PyTorch's weights are random
 
-Peak memory is the largest single process's, where /usr/bin/time is there. A peer that fails is named in the table with why. Keep the machine
-idle: on Linux the page says how much of it other programs took, and libraries whose threads wait for each other by spinning
-(PyTorch's, ONNX Runtime's) lose far more by it than they would lose alone.";
+Peak memory is that of the largest single process, if /usr/bin/time exists. A peer that fails is named in the table with the reason.
+Keep the machine idle. On Linux the page says how much of it other programs took. Libraries whose threads wait for each other by
+spinning (PyTorch's, ONNX Runtime's) lose far more time on a busy machine than other programs.";
 
 const TRAINERS: [&str; 4] = ["keras", "torch-cached", "torch-tuned", "torch-plain"];
 const ENGINES: [&str; 2] = ["onnxruntime", "torch"];
@@ -48,7 +48,7 @@ struct Options {
 /// Runs the command.
 ///
 /// # Errors
-/// Arguments that are not understood, no Python, or a folder that cannot be written.
+/// Arguments are not understood, there is no Python, or a folder cannot be written.
 pub fn run(arguments: &[String]) -> Outcome {
     let options = parse(arguments)?;
     let folder = own_target()?.join("peers");
@@ -75,7 +75,7 @@ pub fn run(arguments: &[String]) -> Outcome {
     };
     let data = data.canonicalize().map_err(|error| format!("{}: {error}", data.display()))?;
     let Some(binary) = build(&Profile::default(), &[])? else { return Ok(code(false)) };
-    // One more package than it needs, so that dependencies are built with the features that they have already.
+    // This names one more package than it needs, so that dependencies keep the features with which they are already built.
     if !succeeds(cargo("build").args(["-p", "injerto-cli", "-p", "injerto-kernels", "--examples"]))? {
         return Ok(code(false));
     }
@@ -86,7 +86,7 @@ pub fn run(arguments: &[String]) -> Outcome {
     for work in WORK.iter().filter(|work| chosen(&options.work, work.name)) {
         let mut all = if work.rates { bench.engines(work.name) } else { bench.trainers(work.name) };
         bench.alternate(work, &mut all);
-        // After each piece of work, so that a run which is stopped leaves what it has.
+        // The page is written after each piece of work, so that a run that is stopped leaves its results.
         let old = std::fs::read_to_string(&file).unwrap_or_default();
         std::fs::write(&file, with_section(&old, work, &all, arguments))
             .map_err(|error| format!("{}: {error}", file.display()))?;
@@ -106,10 +106,10 @@ fn parse(arguments: &[String]) -> Result<Options, String> {
             Some(name) => Err(format!("{argument}: no '{name}'; there are {}", known.join(", "))),
             None => Ok(names),
         };
-        let number = |text: String| text.parse().map_err(|_| format!("{argument}: '{text}' is no number"));
+        let number = |text: String| text.parse().map_err(|_| format!("{argument}: '{text}' is not a number"));
         let count = |text: String| {
             let count = text.parse().ok().filter(|count| *count > 0);
-            count.ok_or(format!("{argument}: '{text}' is no number from 1 on"))
+            count.ok_or(format!("{argument}: '{text}' is not a number from 1 on"))
         };
         match argument.as_str() {
             "--setup" => options.setup = true,
@@ -128,13 +128,13 @@ fn parse(arguments: &[String]) -> Result<Options, String> {
     Ok(options)
 }
 
-/// The target folder, in which this program lies too.
+/// The target folder, which also contains this program.
 fn own_target() -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|error| format!("cannot find this program's own path: {error}"))?;
     Ok(own.parent().and_then(Path::parent).ok_or("this program is in no target folder")?.to_owned())
 }
 
-/// Takes the user's fetched weights over, so that no download is measured. The folder is found here once more, for Linux and
+/// Copies the user's fetched weights, so that no download is measured. The folder is found here once more, for Linux and
 /// macOS, because this program has no dependencies.
 fn copy_weights(cache: &Path) -> Result<(), String> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -152,12 +152,12 @@ fn copy_weights(cache: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a name is among those asked for; none means all.
+/// Whether a name was asked for. If no name was given, all are meant.
 fn chosen(names: &[String], name: &str) -> bool {
     names.is_empty() || names.iter().any(|chosen| chosen == name)
 }
 
-/// What all work shares.
+/// The settings of all work.
 struct Bench<'a> {
     options: &'a Options,
     python: PathBuf,
@@ -172,12 +172,12 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Of those who can do it, the peers that were asked for.
+    /// The peers that were asked for, of those that can do the work.
     fn peers(&self, names: &[&'static str]) -> impl Iterator<Item = &'static str> {
         names.iter().copied().filter(|name| chosen(&self.options.only, name))
     }
 
-    /// A network's forward passes, or the small CNN's training step.
+    /// Contenders for the forward pass of a network, or for the training step of the small CNN.
     fn engines(&self, network: &'static str) -> Vec<Contender> {
         let threads = self.options.threads.unwrap_or_else(cores).to_string();
         let trains = network == "small_cnn";
@@ -205,11 +205,11 @@ impl Bench<'_> {
         all
     }
 
-    /// An experiment: ours without features in the cache, ours once more with them, the peers'.
+    /// Contenders for an experiment: ours without kept features, ours again with them, and the peers.
     fn trainers(&self, work: &'static str) -> Vec<Contender> {
         let ours = [("injerto", true), ("injerto, again", false)];
         let mut all: Vec<Contender> = ours.into_iter().map(|(name, cold)| self.ours(name, work, cold)).collect();
-        // What never changes is all that is kept, and in fine-tuning that is what "tuned" keeps.
+        // In fine-tuning, "cached" would keep the same features as "tuned".
         let others = self.peers(&TRAINERS).filter(|name| *name != "torch-cached" || work != "fine_tuning");
         all.extend(others.map(|name| self.trainer(name, work)));
         all
@@ -251,7 +251,7 @@ impl Bench<'_> {
         })
     }
 
-    /// Runs all, one after the other, and again, so that what else the machine does disturbs all alike.
+    /// Runs all contenders in alternation, so that other programs on the machine disturb all of them alike.
     fn alternate(&self, work: &Work, all: &mut [Contender]) {
         let (runs, budget, name) = (self.options.runs, self.options.budget, work.name);
         for round in 1..=runs {
@@ -286,7 +286,7 @@ mod tests {
             let error = parse(&owned(arguments)).expect_err(says);
             assert!(error.contains(says), "{error}");
         };
-        check(&["--runs", "0"], "'0' is no number from 1 on");
+        check(&["--runs", "0"], "'0' is not a number from 1 on");
         check(&["--runs"], "--runs needs a value");
         check(&["--only", "kera"], "no 'kera'; there are keras");
         check(&["a", "b"], "also b");

@@ -1,25 +1,25 @@
-//! `cargo xtask plugins`.
+//! `cargo xtask plugins` builds the plugins, and lists or validates them.
 
 use std::process::Command;
 
 use crate::Outcome;
 use crate::workspace::{Profile, build, code, hand_over};
 
-/// What `--help` says.
+/// Text of `--help`.
 pub const HELP: &str = "\
 Builds the backbones in plugins/ and the binary, and runs `injerto plugins` with the arguments.
 
 Usage: cargo xtask plugins [--release | --profile NAME] [list | validate PATH]
 
-  list             every backbone that is found, with its weight sets (the default)
-  validate PATH    every check that a plugin must pass, in a process of its own
+  list             list every backbone that is found, with its weight sets (the default)
+  validate PATH    run every check that a plugin must pass, in a separate process
 
-A new crate in plugins/ with crate-type = [\"cdylib\"] is built from then on; nothing else is compiled again.";
+A new crate in plugins/ with crate-type = [\"cdylib\"] is built too; nothing else is compiled again.";
 
 /// Runs the command.
 ///
 /// # Errors
-/// A program that cannot be started.
+/// A program cannot be started.
 pub fn run(arguments: &[String]) -> Outcome {
     let mut arguments = arguments.to_vec();
     let profile = Profile::take(&mut arguments)?;

@@ -1,22 +1,22 @@
-//! `cargo xtask profile CRATE`.
+//! `cargo xtask profile CRATE` runs benchmarks under a profiler.
 
 use std::process::{Command, Stdio};
 
 use crate::Outcome;
 use crate::workspace::{hand_over, packages, root};
 
-/// What `--help` says.
+/// Text of `--help`.
 pub const HELP: &str = "\
-Runs one crate's benchmarks under a profiler: perf if it is there and allowed, else valgrind's callgrind.
+Runs the benchmarks of a crate under a profiler: perf if it is installed and allowed, or else valgrind's callgrind.
 
 Usage: cargo xtask profile CRATE [FILTER]
 
-The record lies in the target folder, in profile/; the command that reads it is printed at the start.";
+The record is written to profile/ in the target folder. The command that reads it is printed at the start.";
 
 /// Runs the command.
 ///
 /// # Errors
-/// A crate that is not there or has no benchmarks, no profiler, or a program that cannot be started.
+/// The crate does not exist or has no benchmarks, there is no profiler, or a program cannot be started.
 pub fn run(arguments: &[String]) -> Outcome {
     let (name, filter) = match arguments {
         [name] => (name, None),
@@ -37,21 +37,23 @@ pub fn run(arguments: &[String]) -> Outcome {
     std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let record = folder.join(&package.name);
     let record = record.to_str().ok_or("the target folder's path is not UTF-8")?;
-    // `true` under perf says whether the system allows it to record, too.
+    // Running `true` under perf also shows whether the system allows it to record.
     let (runner, read) = if works("perf", &["record", "-o", &format!("{record}.probe"), "true"]) {
         (format!("perf record -g -o {record}.perf"), format!("perf report -i {record}.perf"))
     } else if works("valgrind", &["--version"]) {
         let callgrind = format!("valgrind --tool=callgrind --callgrind-out-file={record}.callgrind");
         (callgrind, format!("callgrind_annotate {record}.callgrind"))
     } else {
-        return Err("no profiler: install perf (linux-tools) or valgrind, with the system's packages".to_owned());
+        return Err(
+            "there is no profiler: install perf (linux-tools) or valgrind from the packages of the system".to_owned()
+        );
     };
     let _ = std::fs::remove_file(format!("{record}.probe"));
     println!("read it with: {read}");
     let host = host()?;
     let mut command = crate::workspace::cargo("bench");
     command.env(runner_variable(&host), runner).args(["--package", &package.name, "--bench", "*", "--"]);
-    // Criterion's `--profile-time` runs without its analysis; under callgrind each second costs a minute.
+    // Criterion's `--profile-time` runs without analysis. Under callgrind each second takes a minute.
     hand_over(command.args(["--profile-time", "1"]).args(filter))
 }
 
@@ -61,7 +63,7 @@ fn works(program: &str, arguments: &[&str]) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// The target that the compiler builds for by default.
+/// The default target of the compiler.
 fn host() -> Result<String, String> {
     let output = Command::new("rustc").arg("-vV").output().map_err(|error| format!("cannot start rustc: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
@@ -69,7 +71,7 @@ fn host() -> Result<String, String> {
     Ok(host.to_owned())
 }
 
-/// The variable in which Cargo looks for what to run a target's programs with.
+/// The environment variable that tells Cargo how to run the programs of a target.
 fn runner_variable(host: &str) -> String {
     format!("CARGO_TARGET_{}_RUNNER", host.replace(['-', '.'], "_").to_uppercase())
 }
@@ -79,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cargo_reads_the_runner_by_target() {
+    fn cargo_finds_the_runner_by_the_name_of_the_target() {
         let expected = "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER";
         assert_eq!(runner_variable("x86_64-unknown-linux-gnu"), expected);
     }

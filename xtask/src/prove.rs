@@ -1,14 +1,14 @@
-//! `cargo xtask prove`: the long forms of the proofs.
+//! `cargo xtask prove` runs the long forms of the proofs.
 
 use std::process::{Command, Stdio};
 
 use crate::workspace::{PROOFS, Profile, build_with, code, root, succeeds};
 use crate::{Outcome, cover};
 
-/// What `--help` says.
+/// Text of `--help`.
 pub const HELP: &str = "\
-Tries to break the project, for as long as you like. Short forms of the first three are among the tests; docs/reliability.md
-says what was tried how often.
+Tries to break the project, for as long as you like. Short forms of the first three run as tests; docs/reliability.md
+says what was tried and how often.
 
 Usage: cargo xtask prove fuzz [--inputs N] [--seed N] [--only TARGET]…
        cargo xtask prove fuzz-input TARGET NUMBER FILE [--seed N]
@@ -17,19 +17,19 @@ Usage: cargo xtask prove fuzz [--inputs N] [--seed N] [--only TARGET]…
        cargo xtask prove cover [--seconds N] [--only TARGET]… [--keep]
        cargo xtask prove memory
 
-  fuzz         damaged input for everything that reads, 1,000,000 of each target unless --inputs says otherwise; a table of
-               what was accepted, what did harm, and the slowest. Each harmful input is named by its number
-  fuzz-input   writes one of these inputs into a file
-  cover        the same targets under libFuzzer, which looks for inputs that reach new code, 60 seconds for each target; what
-               is harmful lies in target/fuzz/harmful. With --keep the fewest inputs that reach as much replace those in
-               crates/proofs/corpus, which every `fuzz` begins with. Takes a C++ compiler
-  kills        fails a run at each of its file operations, in seven ways (kill, torn, ENOSPC, full, EACCES, EIO, short), and
-               at 50 random instants; resumes it, and compares with the run that nothing interrupted. Linux only
-  soak         200 runs and 1,000 predictions in one process, whose memory must not grow
-  memory       Miri and AddressSanitizer on what holds `unsafe`, where a nightly toolchain with them is installed
+  fuzz         feed everything that reads with damaged input, 1,000,000 inputs per target unless --inputs is given; the table
+               shows how many were accepted, how many did harm, and the slowest. Harmful inputs are named by their numbers
+  fuzz-input   write one of these inputs into a file
+  cover        run the same targets under libFuzzer, which looks for inputs that reach new code, for 60 seconds per target;
+               harmful inputs are kept in target/fuzz/harmful. With --keep, the fewest inputs that reach as much replace
+               those in crates/proofs/corpus, with which every `fuzz` begins. This needs a C++ compiler
+  kills        let each file operation of a run fail, in seven ways (kill, torn, ENOSPC, full, EACCES, EIO, short), and kill
+               runs at 50 random instants; resume each run, and compare it with an uninterrupted run. Linux only
+  soak         do 200 runs and 1,000 predictions in one process, whose memory must not grow
+  memory       run Miri and AddressSanitizer on the crates with `unsafe`, if a nightly toolchain with them is installed
 
-`--release` or `--profile NAME` builds otherwise; as it is, dependencies are optimised and the project's own arithmetic is
-checked for overflow, which is what these proofs want.
+By default, dependencies are optimised and the project's own arithmetic is checked for overflow, as these proofs need it.
+`--release` or `--profile NAME` builds with another profile.
 
 Examples:
 
@@ -41,7 +41,7 @@ Examples:
 /// Runs the command.
 ///
 /// # Errors
-/// No proof of this name, or a program that cannot be started.
+/// There is no proof of this name, or a program cannot be started.
 pub fn run(arguments: &[String]) -> Outcome {
     let mut arguments = arguments.to_vec();
     let profile = Profile::take(&mut arguments)?;
@@ -58,18 +58,19 @@ pub fn run(arguments: &[String]) -> Outcome {
     }
 }
 
-/// A check of memory: its name, what must be installed, and commands of cargo with a variable of the environment.
+/// A check of memory: its name, a command that tests whether the tool is installed, and commands of cargo with an environment
+/// variable.
 struct Check {
     name: &'static str,
-    /// `cargo +nightly …` that succeeds where the tool is there.
+    /// Arguments of `cargo +nightly` that succeed if the tool is installed.
     there: &'static [&'static str],
     /// `cargo +nightly …`, one after the other.
     commands: &'static [&'static [&'static str]],
     flags: (&'static str, &'static str),
 }
 
-/// The border of the plugins with libraries that are loaded, and all tests of the kernels, on every instruction set of this
-/// machine. Miri knows neither libraries nor vector instructions: it checks the border within one program, and the portable
+/// The checks: the border of the plugins with libraries that are loaded, and all tests of the kernels, on every instruction set of
+/// this machine. Miri knows neither libraries nor vector instructions: it checks the border within one program, and the portable
 /// kernels.
 const CHECKS: &[Check] = &[
     Check {
@@ -124,12 +125,12 @@ const CHECKS: &[Check] = &[
 /// A library that is loaded finds the sanitizer's functions in the program, which must export them.
 const ADDRESS: (&str, &str) = ("RUSTFLAGS", "-Zsanitizer=address -Clink-arg=-rdynamic");
 
-/// The machine that sanitizers are tried on.
+/// The target for which sanitizers are run.
 pub const HOST: &str = "x86_64-unknown-linux-gnu";
 
-/// `cargo` of the nightly toolchain, in a target folder of its own: its artefacts do not go with those of stable.
+/// `cargo` of the nightly toolchain, with a separate target folder, because its artefacts do not fit those of stable.
 fn nightly(arguments: &[&str]) -> Command {
-    // The variable names the toolchain that runs this program.
+    // This variable would force the toolchain that runs this program.
     let mut command = Command::new("cargo");
     command.current_dir(root()).env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
     command.arg("+nightly").args(arguments).env("CARGO_TARGET_DIR", root().join("target/nightly"));
@@ -143,7 +144,7 @@ fn memory() -> Outcome {
         let quiet = nightly(check.there).stdout(Stdio::null()).stderr(Stdio::null()).status();
         if !quiet.is_ok_and(|status| status.success()) {
             report.push(format!(
-                "{:<32} not at hand: rustup toolchain install nightly --component miri,rust-src",
+                "{:<32} not installed: rustup toolchain install nightly --component miri,rust-src",
                 check.name
             ));
             continue;
@@ -154,7 +155,7 @@ fn memory() -> Outcome {
         for arguments in check.commands {
             let mut command = nightly(arguments);
             command.env(check.flags.0, check.flags.1);
-            // Memory that no machine has is an error of ours, which tests ask for; AddressSanitizer would end the process.
+            // Tests ask for more memory than any machine has and expect an error; AddressSanitizer would end the process instead.
             command.env("ASAN_OPTIONS", "allocator_may_return_null=1");
             holds = holds && succeeds(&mut command)?;
         }

@@ -1,4 +1,4 @@
-//! `cargo xtask test`.
+//! `cargo xtask test` builds the plugins and runs all tests.
 
 use std::io::{BufRead, BufReader, IsTerminal};
 use std::process::Stdio;
@@ -6,10 +6,10 @@ use std::process::Stdio;
 use crate::Outcome;
 use crate::workspace::{PROOFS, Profile, build_with, cargo, code};
 
-/// What `--help` says.
+/// Text of `--help`.
 pub const HELP: &str = "\
-Builds the backbones, which tests load, then runs all tests, and says at the end which of them skipped something and why.
-Only tests on real photos and large published weights may skip; another one that does is a failure.
+Builds the backbones, which tests load, and runs all tests. At the end it says which tests skipped something, and why.
+Only tests with real photos and large published weights may skip; if another test skips, that is a failure.
 
 Usage: cargo xtask test [--release | --profile NAME] [ARGUMENTS OF CARGO TEST] [-- ARGUMENTS OF THE TESTS]
 
@@ -22,25 +22,25 @@ Examples:
 /// Runs the command.
 ///
 /// # Errors
-/// A program that cannot be started.
+/// A program cannot be started.
 pub fn run(arguments: &[String]) -> Outcome {
     let border = arguments.iter().position(|argument| argument == "--").unwrap_or(arguments.len());
     let (for_cargo, for_tests) = arguments.split_at(border);
     let mut for_cargo = for_cargo.to_vec();
     let profile = Profile::take(&mut for_cargo)?;
-    // The proofs' own program is built with their tests.
+    // The program of the proofs is built together with their tests.
     if build_with(&profile, &[], &PROOFS[..1])?.is_none() {
         return Ok(code(false));
     }
     let mut command = cargo("test");
-    // Cargo's own profile for tests shares its dependencies with `dev`.
+    // Cargo's profile for tests shares its dependencies with `dev`.
     if profile != Profile::default() {
         command.args(["--profile", profile.name()]);
     }
     if !for_cargo.iter().any(|a| a == "--package" || a.starts_with("--package=") || a.starts_with("-p")) {
         command.arg("--workspace");
     }
-    // Tests say what they skip on their standard output, which is shown for good ones only if asked for.
+    // Tests print what they skip, and cargo shows the output of passing tests only on request.
     command.args(for_cargo).args(["--", "--show-output"]);
     if std::io::stdout().is_terminal() {
         command.args(["--color", "always"]);
@@ -51,7 +51,7 @@ pub fn run(arguments: &[String]) -> Outcome {
     let output = child.stdout.take().ok_or("cargo has no output")?;
     let mut filter = Filter::default();
     for line in BufReader::new(output).split(b'\n') {
-        let line = line.map_err(|error| format!("cannot read what the tests say: {error}"))?;
+        let line = line.map_err(|error| format!("cannot read the output of the tests: {error}"))?;
         if let Some(line) = filter.take(&String::from_utf8_lossy(&line)) {
             println!("{line}");
         }
@@ -66,45 +66,45 @@ pub fn run(arguments: &[String]) -> Outcome {
     let wrong = wrongly(&filter.skipped);
     for test in &wrong {
         println!(
-            "error: {test} skips, and needs neither real photos nor large weights (see MAY_SKIP in xtask/src/test.rs)"
+            "error: {test} skips, but needs neither real photos nor large weights (see MAY_SKIP in xtask/src/test.rs)"
         );
     }
     Ok(code(status.success() && wrong.is_empty()))
 }
 
-/// What a test says that needs a tool which not every machine has.
+/// Output of a test that needs a tool which not every machine has.
 const NO_COMPILER: &str = "no C compiler";
 
-/// The tests that may skip for lack of what is too large for the repository.
+/// The tests that may skip, because their files are too large for the repository.
 const MAY_SKIP: &[&str] = &[
-    // Real photos.
+    // These need real photos.
     "all_real_photos_decode",
     "inception_v3_sees_in_photos_what_keras_sees",
     "efficientnet_lite0_names_imagenets_classes_as_often_as_in_pytorch",
-    // Published weights, which are fetched.
+    // These need published weights, which are fetched.
     "golden::published_weights_give_pytorchs_features_block_by_block",
     "published::a_model_that_someone_trained_and_saved_gives_its_backbone",
 ];
 
-/// Those that skipped and may not.
+/// The tests that skipped although they must not.
 fn wrongly(skipped: &[(String, String)]) -> Vec<&str> {
     let wrong = skipped.iter().filter(|(test, why)| why != NO_COMPILER && !MAY_SKIP.contains(&test.as_str()));
     wrong.map(|(test, _)| test.as_str()).collect()
 }
 
-/// Lets the output of tests through, without what good ones printed, and keeps what they skipped.
+/// Passes the output of tests on, without that of passing tests, and records what they skipped.
 #[derive(Default)]
 struct Filter {
-    /// Between `successes:` and what comes behind it.
+    /// Whether the current line is in the section `successes:`.
     inside: bool,
-    /// The test whose output this is.
+    /// The test to which the current line belongs.
     test: String,
-    /// Test, and its reason.
+    /// Skipped tests with their reasons.
     skipped: Vec<(String, String)>,
 }
 
 impl Filter {
-    /// The line, if it is to be shown.
+    /// Returns the line if it must be shown.
     fn take<'l>(&mut self, line: &'l str) -> Option<&'l str> {
         match line {
             "successes:" => self.inside = true,
@@ -129,14 +129,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_tests_on_photos_and_large_weights_may_skip() {
+    fn only_tests_with_photos_and_large_weights_may_skip() {
         let skipped =
             ["all_real_photos_decode", "resizing_is_tensorflows"].map(|test| (test.to_owned(), "x".to_owned()));
         assert_eq!(wrongly(&skipped), ["resizing_is_tensorflows"]);
     }
 
     #[test]
-    fn output_of_good_tests_is_left_out_but_for_what_they_skip() {
+    fn the_output_of_passing_tests_is_left_out_and_their_skips_are_recorded() {
         let output = "running 2 tests\ntest a ... ok\ntest b ... FAILED\n\nsuccesses:\n\n---- a stdout ----\nchatter\n\
             skipped: no photos\n\nsuccesses:\n    a\n\nfailures:\n\n---- b stdout ----\nskipped: not this\n\n\
             failures:\n    b\n\ntest result: FAILED. 1 passed; 1 failed";

@@ -1,4 +1,4 @@
-//! `cargo xtask unsafe`: every place that the compiler takes on trust, with the fact that holds it.
+//! `cargo xtask unsafe` lists every place with `unsafe`, with the fact that justifies it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 use crate::Outcome;
 use crate::workspace::{code, root};
 
-/// What `--help` says.
+/// Text of `--help`.
 pub const HELP: &str = "\
-Compares docs/unsafe.md, the list of every `unsafe` with the fact that holds it, with the sources. CI does so too.
+Compares docs/unsafe.md, the list of every `unsafe` with the fact that justifies it, with the sources. CI does so too.
 
 Usage: cargo xtask unsafe [--write]
 
-  --write   writes the list anew: read what changed before it is committed
+  --write   write the list again; read what changed before you commit it
 
-A block's fact is its SAFETY comment; a function's is the section `# Safety` of its documentation.";
+The fact of a block is its SAFETY comment; the fact of a function is the section `# Safety` of its documentation.";
 
-/// The list.
+/// Path of the list.
 const LIST: &str = "docs/unsafe.md";
 
 const HEAD: &str = "\
@@ -28,7 +28,7 @@ comment; a function's is what its documentation asks of callers. A number before
 Tests, examples and benchmarks are listed too.
 ";
 
-/// What an `unsafe` is.
+/// Kind of an `unsafe`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Block,
@@ -49,7 +49,7 @@ impl Kind {
     }
 }
 
-/// Each `unsafe` of a source, with its fact: empty if it is not said.
+/// Each `unsafe` of a source, with its fact, which is empty if the source does not state it.
 fn found(source: &str) -> Vec<(Kind, String)> {
     let lines: Vec<&str> = source.lines().collect();
     let mut all = Vec::new();
@@ -73,7 +73,7 @@ fn found(source: &str) -> Vec<(Kind, String)> {
             } else if after.contains("fn ") {
                 Kind::Function
             } else {
-                // The type of a function, not one.
+                // This is the type of a function, not a function.
                 continue;
             };
             let fact = match kind {
@@ -87,7 +87,7 @@ fn found(source: &str) -> Vec<(Kind, String)> {
     all
 }
 
-/// A line without its comment and without what stands in quotation marks.
+/// A line without its comment and without text in quotation marks.
 fn code_of(line: &str) -> String {
     let mut code = String::new();
     let (mut quoted, mut escaped, mut before) = (false, false, ' ');
@@ -144,7 +144,7 @@ fn sources(folder: &Path, all: &mut Vec<PathBuf>) {
     }
 }
 
-/// The list, and what lacks its fact.
+/// The list, and the places without a fact.
 fn list() -> Result<(String, Vec<String>), String> {
     let root = root();
     let mut all = Vec::new();
@@ -154,7 +154,7 @@ fn list() -> Result<(String, Vec<String>), String> {
     let (mut list, mut bare) = (HEAD.to_owned(), Vec::new());
     for path in all {
         let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        // This file is about the word.
+        // This file contains the word in other meanings.
         let name = path.strip_prefix(&root).unwrap_or(&path).display().to_string();
         if name.ends_with("unsafe_blocks.rs") {
             continue;
@@ -185,10 +185,10 @@ fn list() -> Result<(String, Vec<String>), String> {
     Ok((list, bare))
 }
 
-/// Whether the list is that of the sources, and every fact is said.
+/// Whether the list agrees with the sources, and every fact is stated.
 ///
 /// # Errors
-/// A file that cannot be read.
+/// A file cannot be read.
 pub fn agrees() -> Result<bool, String> {
     let (list, bare) = list()?;
     bare.iter().for_each(|line| println!("{line}"));
@@ -201,7 +201,7 @@ pub fn agrees() -> Result<bool, String> {
             "{LIST} is not the list of the sources, first at:\n  {}",
             difference.unwrap_or("the order of its lines")
         );
-        println!("read what changed, then write it anew: cargo xtask unsafe --write");
+        println!("read what changed, then write the list again: cargo xtask unsafe --write");
     }
     Ok(agrees && bare.is_empty())
 }
@@ -209,7 +209,7 @@ pub fn agrees() -> Result<bool, String> {
 /// Runs the command.
 ///
 /// # Errors
-/// Another argument, or a file that cannot be read or written.
+/// The argument is unknown, or a file cannot be read or written.
 pub fn run(arguments: &[String]) -> Outcome {
     match arguments {
         [] => Ok(code(agrees()?)),

@@ -1,4 +1,4 @@
-//! The workspace: where things are, and how they are built.
+//! The workspace: its folders, and how its parts are built.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -6,17 +6,17 @@ use std::process::{Command, ExitCode};
 
 use crate::Outcome;
 
-/// What experiments are built with. Dependencies are optimised in full in `dev` too, and the tests use it: whoever runs both
-/// compiles Burn once.
+/// The profile with which experiments are built. `dev` also optimises dependencies in full, and the tests use it too, so that Burn is
+/// compiled only once.
 const DEFAULT_PROFILE: &str = "dev";
 
 /// The package of the `injerto` binary.
 pub const BINARY_PACKAGE: &str = "injerto-cli";
 
-/// The packages of the proofs: the library that fails file operations, and what tries to break the project.
+/// The packages of the proofs: the library that lets file operations fail, and the program that tries to break the project.
 pub const PROOFS: [&str; 2] = ["injerto-failing", "injerto-proofs"];
 
-/// A build profile of Cargo's.
+/// A build profile of Cargo.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Profile(String);
 
@@ -30,7 +30,7 @@ impl Profile {
     /// Takes `--release`, `--dev` and `--profile NAME` out of `arguments`, up to a `--`.
     ///
     /// # Errors
-    /// A `--profile` without a name.
+    /// `--profile` has no name.
     pub fn take(arguments: &mut Vec<String>) -> Result<Self, String> {
         let mut profile = Self::default();
         let mut at = 0;
@@ -53,7 +53,7 @@ impl Profile {
         Ok(profile)
     }
 
-    /// Its name.
+    /// Name of the profile.
     pub fn name(&self) -> &str {
         &self.0
     }
@@ -64,32 +64,32 @@ impl Profile {
     }
 }
 
-/// The workspace's root.
+/// The root of the workspace.
 pub fn root() -> PathBuf {
     let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     Path::new(&here).parent().map_or_else(|| PathBuf::from("."), Path::to_owned)
 }
 
-/// `cargo SUBCOMMAND`, for this workspace wherever it is called from.
+/// `cargo SUBCOMMAND` for this workspace, from any working directory.
 pub fn cargo(subcommand: &str) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.arg(subcommand).arg("--manifest-path").arg(root().join("Cargo.toml"));
     command
 }
 
-/// Runs a command and waits; whether it succeeded.
+/// Runs a command, waits for it, and returns whether it succeeded.
 ///
 /// # Errors
-/// A program that cannot be started.
+/// A program cannot be started.
 pub fn succeeds(command: &mut Command) -> Result<bool, String> {
     let status = command.status().map_err(|error| not_started(command, &error))?;
     Ok(status.success())
 }
 
-/// Becomes another program, so that Ctrl-C and exit code are its own.
+/// Replaces this process by another program, so that Ctrl-C and the exit code are those of the program.
 ///
 /// # Errors
-/// A program that cannot be started.
+/// A program cannot be started.
 pub fn hand_over(command: &mut Command) -> Outcome {
     #[cfg(unix)]
     {
@@ -108,21 +108,21 @@ fn not_started(command: &Command, error: &std::io::Error) -> String {
     format!("cannot start {}: {error}", command.get_program().to_string_lossy())
 }
 
-/// Builds the `injerto` binary and all plugins, and returns the binary's path; `None` if they do not compile, which the
-/// compiler has explained by then.
+/// Builds the `injerto` binary and all plugins, and returns the path of the binary. It is `None` if they do not compile, which the
+/// compiler has explained.
 ///
-/// One invocation for all: so each dependency is built once, with the features that they need together.
+/// One invocation builds all of them, so each dependency is built once, with the features that they need together.
 ///
 /// # Errors
-/// Folders that cannot be read, or no Cargo.
+/// Folders cannot be read, or there is no Cargo.
 pub fn build(profile: &Profile, features: &[&str]) -> Result<Option<PathBuf>, String> {
     build_with(profile, features, &[])
 }
 
-/// As [`build`], and some packages more.
+/// Builds as [`build`], with some further packages.
 ///
 /// # Errors
-/// As [`build`]'s.
+/// Those of [`build`].
 pub fn build_with(profile: &Profile, features: &[&str], more: &[&str]) -> Result<Option<PathBuf>, String> {
     let mut command = cargo("build");
     command.args(["--profile", profile.name(), "--package", BINARY_PACKAGE]);
@@ -138,20 +138,20 @@ pub fn build_with(profile: &Profile, features: &[&str], more: &[&str]) -> Result
     if !succeeds(&mut command)? {
         return Ok(None);
     }
-    // This program lies in the target folder too, wherever that is: in `TARGET/debug/xtask`.
+    // This program is `TARGET/debug/xtask`, so its path gives the target folder.
     let own = std::env::current_exe().map_err(|error| format!("cannot find this program's own path: {error}"))?;
     let target = own.parent().and_then(Path::parent).ok_or("this program is in no target folder")?;
     let binary = target.join(profile.folder()).join(format!("injerto{}", std::env::consts::EXE_SUFFIX));
     match binary.is_file() {
         true => Ok(Some(binary)),
-        false => Err(format!("{} is not there, although it was built", binary.display())),
+        false => Err(format!("{} does not exist, although it was built", binary.display())),
     }
 }
 
 /// A crate of this workspace.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Package {
-    /// Its name in its `Cargo.toml`.
+    /// Name in its `Cargo.toml`.
     pub name: String,
     /// Whether it has benchmarks.
     pub has_benches: bool,
@@ -160,7 +160,7 @@ pub struct Package {
 /// The crates in a folder, in alphabetical order.
 ///
 /// # Errors
-/// A folder or a `Cargo.toml` that cannot be read.
+/// A folder or a `Cargo.toml` cannot be read.
 pub fn packages(folder: &Path) -> Result<Vec<Package>, String> {
     let entries = std::fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut packages = Vec::new();
@@ -182,8 +182,8 @@ pub fn packages(folder: &Path) -> Result<Vec<Package>, String> {
     Ok(packages)
 }
 
-/// The string under `key` before the first header. Two keys do not earn a TOML parser: what this does not understand is
-/// as if it were not there, and whoever reads the file in earnest says what is wrong with it.
+/// The string under `key` before the first header. Two keys are not worth a TOML parser: lines that this function does not understand
+/// are ignored, and the program that reads the file reports what is wrong with it.
 pub fn top_level_string<'t>(toml: &'t str, key: &str) -> Option<&'t str> {
     let lines = toml.lines().map(str::trim).take_while(|line| !line.starts_with('['));
     let value = lines.filter_map(|line| line.split_once('=')).find(|(name, _)| name.trim() == key)?.1.trim();
@@ -191,7 +191,7 @@ pub fn top_level_string<'t>(toml: &'t str, key: &str) -> Option<&'t str> {
     value[1..].split_once(quote).map(|(text, _)| text)
 }
 
-/// Names of the experiments in `configs/`, as paths from the workspace's root.
+/// Paths of the experiments in `configs/`, relative to the root of the workspace.
 pub fn experiments() -> Vec<String> {
     let root = root();
     let mut folders = vec![root.join("configs")];

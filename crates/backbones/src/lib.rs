@@ -1,4 +1,4 @@
-//! Backbones: finding and loading plugins, fetching and checking weights, and turning a graph into something that runs.
+//! Backbones: finds and loads plugins, fetches and checks weights, and runs graphs on Burn.
 
 pub mod network;
 pub mod plugin;

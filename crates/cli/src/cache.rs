@@ -10,7 +10,7 @@ use injerto_backbones::weights::Cache;
 use injerto_data::look::{VerdictFile, verdict_files};
 use injerto_files::{printable, shown, to_text};
 use injerto_report::words;
-use injerto_trainer::cache::{CachedSpace, clear, list, prune};
+use injerto_trainer::cache::{CachedNamespace, clear, list, prune};
 use serde_json::json;
 
 use crate::output::{self, out};
@@ -82,10 +82,10 @@ fn forget(folder: &Path, age: Option<Duration>, most: Option<u64>) -> Result<Vec
     Ok(removed)
 }
 
-fn show(spaces: &[CachedSpace], looked: &[VerdictFile], as_json: bool) -> Result<()> {
+fn show(spaces: &[CachedNamespace], looked: &[VerdictFile], as_json: bool) -> Result<()> {
     if as_json {
         let seconds = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        let space = |space: &CachedSpace| {
+        let space = |space: &CachedNamespace| {
             json!({
                 "folder": to_text(space.folder.as_os_str()), "network": space.network, "shapes": space.shapes, "images": space.images,
                 "bytes": space.bytes, "modified": seconds(space.modified),

@@ -21,7 +21,7 @@ pub(crate) struct File {
 }
 
 impl File {
-    /// The file, for messages.
+    /// Name of the file, for messages.
     pub fn source(&self) -> Source<'_> {
         Source { name: shown(&self.path).to_string(), text: &self.text, is_file: true }
     }

@@ -1,6 +1,6 @@
 //! `schedule` of a phase: how the learning rate moves.
 
-use injerto_recipe::{Anneal, Curve, OneCycle, Schedule, Span};
+use injerto_recipe::{Anneal, Curve, Length, OneCycle, Schedule};
 
 use crate::reader::{
     Field, Section, boolean, choice, integer, list, name_or_table, not_negative, number, positive, share,
@@ -9,14 +9,14 @@ use crate::reader::{
 use crate::tree::Value;
 
 /// `500` steps, or `{ epochs = 2 }`.
-fn span(field: &Field<'_>) -> Option<Span> {
+fn length(field: &Field<'_>) -> Option<Length> {
     match &field.node.value {
-        Value::Integer(_) => integer(1, i64::MAX)(field).map(Span::Steps),
+        Value::Integer(_) => integer(1, i64::MAX)(field).map(Length::Steps),
         Value::Table(_) => {
             let mut s = field.section()?;
             let epochs = s.required("epochs", "`epochs = 2`", positive());
             s.finish();
-            Some(Span::Epochs { epochs: epochs? })
+            Some(Length::Epochs { epochs: epochs? })
         }
         _ => field.must_be("a number of steps, such as 500, or { epochs = 2 }", None),
     }
@@ -36,12 +36,12 @@ pub(crate) fn schedule(field: &Field<'_>) -> Option<Schedule> {
     let curve = match own {
         Curve::Constant => Some(Curve::Constant),
         Curve::Cosine { alpha, .. } => {
-            let (decay, alpha) = (s.optional("decay", span), s.or("alpha", alpha, share()));
+            let (decay, alpha) = (s.optional("decay", length), s.or("alpha", alpha, share()));
             decay.zip(alpha).map(|(decay, alpha)| Curve::Cosine { decay, alpha })
         }
         Curve::Exponential { rate, staircase, .. } => {
             let rate = s.or("rate", rate, number("a number above 0, up to 1", |rate| rate > 0.0 && rate <= 1.0));
-            let (every, staircase) = (s.optional("every", span), s.or("staircase", staircase, boolean));
+            let (every, staircase) = (s.optional("every", length), s.or("staircase", staircase, boolean));
             rate.zip(every).zip(staircase).map(|((rate, every), staircase)| Curve::Exponential {
                 rate,
                 every,
@@ -55,7 +55,7 @@ pub(crate) fn schedule(field: &Field<'_>) -> Option<Schedule> {
         let message = format!("`{}` does nothing: one_cycle warms up by itself", field.path);
         field.wrong(message, "set `pct_start` and `div_factor`, or leave it out".to_owned())
     };
-    let warmup = s.optional("warmup", |field| if is_one_cycle { by_itself(field) } else { span(field) });
+    let warmup = s.optional("warmup", |field| if is_one_cycle { by_itself(field) } else { length(field) });
     let without = warmup == Some(None);
     let warmup_start = s.or("warmup_start", 0.0, |field| {
         if without {
@@ -69,7 +69,7 @@ pub(crate) fn schedule(field: &Field<'_>) -> Option<Schedule> {
 }
 
 fn piecewise(field: &Field<'_>, s: &mut Section<'_>) -> Option<Curve> {
-    let boundaries = s.required("boundaries", "`boundaries = [500, { epochs = 3 }]`", list(span));
+    let boundaries = s.required("boundaries", "`boundaries = [500, { epochs = 3 }]`", list(length));
     let values = s.required("values", "`values = [1e-4, 1e-5]`, one for each boundary", list(positive()));
     let (boundaries, values) = (boundaries?, values?);
     if boundaries.len() != values.len() {

@@ -133,7 +133,7 @@ pub enum Images {
 /// `[backbone]`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BackboneConfig {
-    /// Name of a plugin, or path of its library.
+    /// Name of a backbone, or path of its library.
     pub plugin: String,
     /// A weight set's id, `none` for random weights, or the path of a file.
     pub weights: String,
@@ -167,11 +167,11 @@ pub struct LossConfig {
     /// Name of the loss; `None`: what the classes found and the head ask for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<LossName>,
-    /// Outputs are logits, not probabilities.
+    /// Whether outputs are logits, not probabilities.
     pub from_logits: bool,
     /// Share of each label that is spread evenly over all classes, from 0 to below 1; 0 for the sparse loss.
     pub label_smoothing: f64,
-    /// What the loss of a training image of each class is multiplied by; `None`: by 1.
+    /// Weight per class, which multiplies the loss of a training image; `None` means 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class_weights: Option<ClassWeights>,
 }
@@ -179,7 +179,7 @@ pub struct LossConfig {
 /// An entry of `[[phases]]`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PhaseConfig {
-    /// Shown in progress, history and curves.
+    /// Name, which is shown in progress, history and curves.
     pub name: String,
     /// Passes over the training images, at least 1.
     pub epochs: usize,
@@ -217,7 +217,7 @@ pub struct GradualConfig {
 pub struct CheckpointConfig {
     /// The figure that makes an epoch the best.
     pub monitor: Metric,
-    /// Which direction is better.
+    /// Whether larger or smaller values are better.
     pub mode: Mode,
     /// Whether only the best epoch's checkpoint is kept.
     pub save_best_only: bool,

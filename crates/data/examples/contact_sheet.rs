@@ -1,4 +1,4 @@
-//! Draws a sheet of generated images, a row a class: `cargo run -p injerto-data --example contact_sheet flowers sheet.png`.
+//! Draws a sheet of generated images, with one row per class: `cargo run -p injerto-data --example contact_sheet flowers sheet.png`.
 
 use injerto_data::Origin;
 use injerto_data::generated::Task;

@@ -20,7 +20,7 @@ pub enum DataError {
     Unreadable {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         reason: String,
     },
     /// A folder without sub-folders.

@@ -33,7 +33,7 @@ pub struct LoaderOptions {
     /// Look at the middle of each image only, before resizing: a square of this share of its shorter side
     /// ([`center_crop`]).
     pub center_crop: Option<f64>,
-    /// Whether photos are turned as their EXIF data says.
+    /// Whether photos are turned according to their EXIF data.
     pub orientation: Orientation,
     /// Whether large JPEGs are decoded at a part of their size: [`decode_scaled`](crate::decode::decode_scaled).
     pub scaled_decoding: bool,

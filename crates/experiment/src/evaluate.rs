@@ -32,7 +32,7 @@ pub struct Classifier {
     network: Answering,
     /// Where its weights are from, in words.
     pub origin: String,
-    /// What is probably not meant.
+    /// Warnings about parts of the request that are probably mistakes.
     pub warnings: Vec<String>,
 }
 

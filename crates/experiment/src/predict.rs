@@ -162,7 +162,7 @@ impl Predictor {
     /// A network that is at hand; `on` is the device that it is on.
     ///
     /// # Errors
-    /// A network that the kernels cannot compile.
+    /// The kernels cannot compile the network.
     pub fn new(model: Model, on: injerto_config::Device) -> Result<Self, ExperimentError> {
         let Model { network, card } = model;
         let options = pixels(&card, batch_size(card.image_size()));

@@ -48,7 +48,7 @@ pub struct Summary {
     /// Files that were left out, with the reason. What is not UTF-8 in a name, or would not show on a terminal, is escaped.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<(String, String)>,
-    /// Whether it was stopped before its end.
+    /// Whether the training was stopped before its end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub interrupted: bool,
     /// What the network of the best epoch makes of the validation images.
@@ -60,10 +60,10 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Whether its parts agree: it may come from a file that somebody has edited.
+    /// Checks that the parts are consistent, because the file may have been edited.
     ///
     /// # Errors
-    /// What contradicts what, in words.
+    /// The contradiction, in words.
     pub fn check(&self) -> Result<(), String> {
         let history = self.phases.iter().flat_map(|phase| &phase.history);
         for (at, record) in history.clone().enumerate() {

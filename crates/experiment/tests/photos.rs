@@ -21,7 +21,7 @@ use injerto_experiment::{Classifier, ExperimentError, Prepared, evaluate};
 use injerto_trainer::Watch;
 use serde_json::{Map, Value, json};
 
-/// The child end of every question that these tests ask: this very program, told to run this test alone.
+/// The child process of every question that these tests ask. It is this program, which runs only this test.
 #[test]
 fn answers_a_plugin_question() {
     answer_if_asked();
@@ -46,7 +46,7 @@ fn shared(name: &str) -> Option<PathBuf> {
     missing(&format!("{} is missing", path.display()))
 }
 
-/// Says that a test is skipped; in CI nothing may be missing.
+/// Says that a test is skipped. In CI the test fails instead.
 fn missing<T>(what: &str) -> Option<T> {
     assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{what}");
     eprintln!("skipped: {what}");

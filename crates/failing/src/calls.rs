@@ -1,4 +1,4 @@
-//! The C library's functions that this library stands in for. Each asks [`step`] and then calls the one that it replaces.
+//! The functions of the C library that this library replaces. Each asks [`step`], and then calls the original function.
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::sync::OnceLock;
@@ -7,7 +7,7 @@ use libc::{AT_FDCWD, iovec, mode_t, off64_t, size_t, ssize_t};
 
 use crate::orders::{Step, of_file, resolve, step};
 
-/// The address of the function that comes after this library's own.
+/// The address of the next function of this name, after that of this library.
 fn address(found: &OnceLock<usize>, name: &CStr) -> usize {
     // SAFETY: the name ends with a zero byte.
     let address = *found.get_or_init(|| unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) } as usize);
@@ -15,7 +15,7 @@ fn address(found: &OnceLock<usize>, name: &CStr) -> usize {
     address
 }
 
-/// The C library's function of this name, which this library's own hides. The type must be the one that its manual states.
+/// The function of the C library with this name, which this library hides. The type must be the one that the manual states.
 macro_rules! next {
     ($name:ident as $type:ty) => {{
         static FOUND: OnceLock<usize> = OnceLock::new();
@@ -31,18 +31,18 @@ type Write = unsafe extern "C" fn(c_int, *const c_void, size_t) -> ssize_t;
 /// Opens the log.
 pub fn append(path: &CStr) -> c_int {
     let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_CLOEXEC;
-    // SAFETY: the type is the function's, and the path ends with a zero byte.
+    // SAFETY: `Open` is the type of the function, and the path ends with a zero byte.
     unsafe { next!(open64 as Open)(path.as_ptr(), flags, 0o644) }
 }
 
 /// Appends a line to the log.
 pub fn write_log(file: c_int, line: &[u8]) {
-    // SAFETY: the type is the function's, and the buffer is the line's.
+    // SAFETY: `Write` is the type of the function, and the buffer is that of the line.
     unsafe { next!(write as Write)(file, line.as_ptr().cast(), line.len()) };
 }
 
 fn fail(error: c_int) {
-    // SAFETY: it points to this thread's `errno`.
+    // SAFETY: the pointer is to `errno` of this thread.
     unsafe { *libc::__errno_location() = error };
 }
 
@@ -54,7 +54,7 @@ fn die() -> ! {
     }
 }
 
-/// Does an operation on `path` as ordered.
+/// Does an operation on `path` as the orders say.
 fn done(operation: &str, path: &[u8], grows: bool, real: impl FnOnce() -> c_int) -> c_int {
     match step(operation, path, grows) {
         Step::Go | Step::Half => real(),
@@ -70,7 +70,7 @@ fn done(operation: &str, path: &[u8], grows: bool, real: impl FnOnce() -> c_int)
     }
 }
 
-/// Writes `length` bytes to a file as ordered. `real` writes as many as it is told.
+/// Writes `length` bytes to a file as the orders say. `real` writes the number of bytes that it is given.
 fn written(operation: &str, file: c_int, length: size_t, real: impl Fn(size_t) -> ssize_t) -> ssize_t {
     match step(operation, &of_file(file), true) {
         Step::Go => real(length),
@@ -90,19 +90,19 @@ fn written(operation: &str, file: c_int, length: size_t, real: impl Fn(size_t) -
     }
 }
 
-// `open` and `openat` take their last argument only where a file may be made. Both of Linux's 64-bit calling conventions hand
-// it over in the same register whether it is declared or not, and nobody reads it in the other case.
+// `open` and `openat` have a last argument only if a file may be created. Both of Linux's 64-bit calling conventions pass it in the
+// same register whether it is declared or not, and it is not read in the other case.
 
 /// Defines a function that opens.
 macro_rules! opens {
     ($($name:ident),*) => {$(
-        /// Stands in for the C library's.
+        /// Replaces the function of the C library.
         ///
         /// # Safety
-        /// As the C library's.
+        /// The contract is that of the C library's function.
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name(path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
-            // SAFETY: the type is the function's, and the caller's arguments go on as they came.
+            // SAFETY: the type is that of the function, and the arguments of the caller are passed on unchanged.
             let real = || unsafe { next!($name as Open)(path, flags, mode) };
             done("open", &resolve(AT_FDCWD, path), flags & libc::O_CREAT != 0, real)
         }
@@ -113,13 +113,13 @@ opens!(open, open64);
 /// Defines a function that opens in a folder.
 macro_rules! opens_at {
     ($($name:ident),*) => {$(
-        /// Stands in for the C library's.
+        /// Replaces the function of the C library.
         ///
         /// # Safety
-        /// As the C library's.
+        /// The contract is that of the C library's function.
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name(folder: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
-            // SAFETY: the type is the function's, and the caller's arguments go on as they came.
+            // SAFETY: the type is that of the function, and the arguments of the caller are passed on unchanged.
             let real = || unsafe { next!($name as Openat)(folder, path, flags, mode) };
             done("open", &resolve(folder, path), flags & libc::O_CREAT != 0, real)
         }
@@ -127,64 +127,64 @@ macro_rules! opens_at {
 }
 opens_at!(openat, openat64);
 
-/// Stands in for the C library's.
+/// Replaces the function of the C library.
 ///
 /// # Safety
-/// As the C library's.
+/// The contract is that of the C library's function.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn write(file: c_int, bytes: *const c_void, length: size_t) -> ssize_t {
-    // SAFETY: the type is the function's, and the caller's arguments go on, with a length that is no greater.
+    // SAFETY: the type is that of the function, and the arguments of the caller are passed on with a length that is not greater.
     written("write", file, length, |length| unsafe { next!(write as Write)(file, bytes, length) })
 }
 
-/// Stands in for the C library's.
+/// Replaces the function of the C library.
 ///
 /// # Safety
-/// As the C library's.
+/// The contract is that of the C library's function.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn writev(file: c_int, parts: *const iovec, count: c_int) -> ssize_t {
     type Writev = unsafe extern "C" fn(c_int, *const iovec, c_int) -> ssize_t;
     if count < 1 {
-        // SAFETY: the type is the function's, and the caller's arguments go on as they came.
+        // SAFETY: the type is that of the function, and the arguments of the caller are passed on unchanged.
         return unsafe { next!(writev as Writev)(file, parts, count) };
     }
     // SAFETY: there is at least one part.
     let first = unsafe { *parts };
     written("write", file, first.iov_len, |length| match length == first.iov_len {
-        // SAFETY: the type is the function's, and the caller's arguments go on as they came.
+        // SAFETY: the type is that of the function, and the arguments of the caller are passed on unchanged.
         true => unsafe { next!(writev as Writev)(file, parts, count) },
-        // SAFETY: the type is the function's, and it is the beginning of the first part.
+        // SAFETY: the type is that of the function, and the buffer is the beginning of the first part.
         false => unsafe { next!(write as Write)(file, first.iov_base, length) },
     })
 }
 
-/// Defines a function that writes at a place.
+/// Defines a function that writes at a position.
 macro_rules! writes_at {
     ($($name:ident),*) => {$(
-        /// Stands in for the C library's.
+        /// Replaces the function of the C library.
         ///
         /// # Safety
-        /// As the C library's.
+        /// The contract is that of the C library's function.
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name(file: c_int, bytes: *const c_void, length: size_t, at: off64_t) -> ssize_t {
             type Pwrite = unsafe extern "C" fn(c_int, *const c_void, size_t, off64_t) -> ssize_t;
-            // SAFETY: the type is the function's, and the caller's arguments go on, with a length that is no greater.
+            // SAFETY: the type is that of the function, and the arguments of the caller are passed on with a length that is not greater.
             written("write", file, length, |length| unsafe { next!($name as Pwrite)(file, bytes, length, at) })
         }
     )*};
 }
 writes_at!(pwrite, pwrite64);
 
-/// Defines a function of an open file.
+/// Defines a function on an open file.
 macro_rules! of_open_file {
     ($($name:ident, $called:literal, $grows:literal, ($($argument:ident: $type:ty),*);)*) => {$(
-        /// Stands in for the C library's.
+        /// Replaces the function of the C library.
         ///
         /// # Safety
-        /// As the C library's.
+        /// The contract is that of the C library's function.
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name(file: c_int, $($argument: $type),*) -> c_int {
-            // SAFETY: the type is the function's, and the caller's arguments go on as they came.
+            // SAFETY: the type is that of the function, and the arguments of the caller are passed on unchanged.
             let real = || unsafe { next!($name as unsafe extern "C" fn(c_int, $($type),*) -> c_int)(file, $($argument),*) };
             done($called, &of_file(file), $grows, real)
         }
@@ -200,16 +200,16 @@ of_open_file! {
     fchmod, "chmod", false, (mode: mode_t);
 }
 
-/// Defines a function of a path. What comes first in the parentheses tells where the path is.
+/// Defines a function on a path. The first item in the parentheses says where the path is.
 macro_rules! of_path {
     ($($name:ident, $called:literal, $grows:literal, [$folder:expr, $path:ident], ($($argument:ident: $type:ty),*);)*) => {$(
-        /// Stands in for the C library's.
+        /// Replaces the function of the C library.
         ///
         /// # Safety
-        /// As the C library's.
+        /// The contract is that of the C library's function.
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $name($($argument: $type),*) -> c_int {
-            // SAFETY: the type is the function's, and the caller's arguments go on as they came.
+            // SAFETY: the type is that of the function, and the arguments of the caller are passed on unchanged.
             let real = || unsafe { next!($name as unsafe extern "C" fn($($type),*) -> c_int)($($argument),*) };
             done($called, &resolve($folder, $path), $grows, real)
         }

@@ -1,4 +1,4 @@
-//! What shall fail, and how.
+//! The orders: which operation fails, and how.
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::os::unix::ffi::OsStringExt as _;
@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::calls;
 
-/// How an operation fails. The names in the environment are those in the comments.
+/// How an operation fails. The comments give the names in the environment.
 #[derive(Clone, Copy)]
 pub enum How {
-    /// `ENOSPC`, `EACCES`, `EIO`: this operation alone returns the error.
+    /// `ENOSPC`, `EACCES`, `EIO`: only this operation returns the error.
     Error(c_int),
-    /// `full`: from here on nothing can be created or written; of this write the first half arrives.
+    /// `full`: from here on no file can be created or written. Of this write, the first half arrives.
     Full,
-    /// `short`: of this write the first half arrives, and the operation says so. That is no failure: the rest must follow.
+    /// `short`: the first half of this write arrives, and the operation says so. This is not a failure; the program must write the rest.
     Short,
     /// `kill`: the process is killed before the operation.
     Kill,
@@ -37,7 +37,7 @@ impl How {
     }
 }
 
-/// What the environment asks for.
+/// The orders in the environment.
 struct Orders {
     folder: Vec<u8>,
     at: usize,
@@ -45,10 +45,10 @@ struct Orders {
     log: Option<c_int>,
 }
 
-/// Operations so far.
+/// Number of operations so far.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-/// The orders; `None` if nothing is to be counted.
+/// The orders; `None` if no operations are counted.
 fn orders() -> Option<&'static Orders> {
     static ORDERS: OnceLock<Option<Orders>> = OnceLock::new();
     let read = || {
@@ -62,21 +62,21 @@ fn orders() -> Option<&'static Orders> {
     ORDERS.get_or_init(read).as_ref()
 }
 
-/// What an operation is to do.
+/// The action of an operation.
 pub enum Step {
-    /// Do as always.
+    /// Do the operation.
     Go,
-    /// Return this error; a write does half its work before if `true`.
+    /// Return this error; if `true`, a write first does half of its work.
     Fail(c_int, bool),
-    /// Write half.
+    /// Write only the first half.
     Half,
-    /// Die before.
+    /// End the process before the operation.
     Kill,
-    /// Die after, or after half of a write.
+    /// End the process after the operation, or after half of a write.
     Torn,
 }
 
-/// Counts an operation on `path` and says what it is to do. `grows` holds for what a full disk refuses.
+/// Counts an operation on `path`, and returns what it must do. `grows` is true for operations that a full disk refuses.
 pub fn step(operation: &str, path: &[u8], grows: bool) -> Step {
     let Some(orders) = orders() else { return Step::Go };
     let inside = path.strip_prefix(&orders.folder[..]).is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
@@ -99,12 +99,12 @@ pub fn step(operation: &str, path: &[u8], grows: bool) -> Step {
     }
 }
 
-/// A path as an absolute one; `folder` is what it is relative to.
+/// Makes a path absolute, if it is relative to `folder`.
 pub fn resolve(folder: c_int, path: *const c_char) -> Vec<u8> {
     if path.is_null() {
         return Vec::new();
     }
-    // SAFETY: callers of the C library hand over a string that ends with a zero byte, and it is not null.
+    // SAFETY: callers of the C library pass a string that is not null and ends with a zero byte.
     let path = unsafe { CStr::from_ptr(path) }.to_bytes();
     if path.first() == Some(&b'/') {
         return path.to_vec();
@@ -120,7 +120,7 @@ pub fn of_file(file: c_int) -> Vec<u8> {
     CString::new(format!("/proc/self/fd/{file}")).map(|name| link(&name)).unwrap_or_default()
 }
 
-/// Where a link leads.
+/// The target of a link.
 fn link(name: &CStr) -> Vec<u8> {
     let mut target = vec![0_u8; 4096];
     // SAFETY: the name ends with a zero byte, and as many bytes may be written as the buffer has.

@@ -1,16 +1,16 @@
 //! Files that survive a crash, folders of the user, and names that are fit for a terminal.
 //!
-//! - [`write()`], [`Partial`]: a file appears whole, on the disk, or not at all;
-//! - [`Lock`]: one process at a time in a folder;
-//! - [`memory`]: how much memory there is, asked before gigabytes are taken;
-//! - [`user`]: where this platform keeps a user's caches and data;
-//! - [`shown`], [`printable`]: a path or a name, as it may be printed;
-//! - [`listed`], [`nearest`]: many names in one line, and the one that was probably meant; [`hex`]: a checksum in words;
-//! - [`catch_quietly`]: a reader of foreign files that panics is an error, and prints nothing;
-//! - [`absolute`], [`settled`]: where a path leads, with and without its links;
-//! - [`to_text`], [`from_text`], [`shell_word`]: a path as text that is read back, also where it is not UTF-8.
+//! - [`write()`], [`Partial`]: writes a file that appears on the disk whole or not at all;
+//! - [`Lock`]: lets only one process at a time write into a folder;
+//! - [`memory`]: asks how much memory there is, before gigabytes are allocated;
+//! - [`user`]: finds the folders where this platform keeps a user's caches and data;
+//! - [`shown`], [`printable`]: make a path or a name fit for a terminal;
+//! - [`listed`], [`nearest`]: write many names in one line, and find the name that was probably meant; [`hex`]: writes a checksum as text;
+//! - [`catch_quietly`]: turns the panic of a reader of foreign files into an error, and prints nothing;
+//! - [`absolute`], [`settled`]: say where a path leads, with and without its links;
+//! - [`to_text`], [`from_text`], [`shell_word`]: write a path as text that can be read back, even if it is not UTF-8.
 //!
-//! *Architecture invariant:* this crate knows no other crate of the project and no format of a file.
+//! *Architecture invariant:* this crate knows no other crate of the project and no file format.
 
 mod hex;
 mod lock;

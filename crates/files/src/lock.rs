@@ -2,40 +2,39 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The right to write into a folder, for one process at a time. It ends when this is dropped, and when the process ends in
-/// whatever way.
+/// The right to write into a folder, which only one process has at a time. It ends when the lock is dropped, or when the process
+/// ends, in whatever way.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
 }
 
-/// Why a folder could not be locked.
+/// The reason why a folder could not be locked.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process has the lock.
     #[error("another process is writing into this folder")]
     Taken,
-    /// The file of the lock cannot be opened.
+    /// The lock file cannot be opened.
     #[error("{}: {source}", crate::shown(path))]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
 }
 
 impl Lock {
-    /// Name of the file that is locked. It stays in the folder: removing it would let two processes lock two files of that
-    /// name.
+    /// Name of the file that is locked. It stays in the folder, because otherwise two processes could lock two files of that name.
     pub const FILE: &str = ".lock";
 
-    /// Locks `folder`, which must be there.
+    /// Locks `folder`, which must exist.
     ///
-    /// On a file system without locks the folder counts as locked: there is no better answer than to go on.
+    /// On a file system without locks this succeeds, because there is nothing better to do than to go on.
     ///
     /// # Errors
-    /// [`LockError::Taken`] at once, without waiting; [`LockError::Io`].
+    /// [`LockError::Taken`], at once and without waiting; [`LockError::Io`].
     pub fn take(folder: &Path) -> Result<Self, LockError> {
         let path = folder.join(Self::FILE);
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);

@@ -1,4 +1,4 @@
-//! Panics of other people's readers, that are caught and of which nothing is printed.
+//! Catches panics of readers of foreign files, without printing anything.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,8 +8,8 @@ thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The work's result, or `None` if it panics. Nothing of that panic is printed; the program's panic hook goes on saying what
-/// happens elsewhere.
+/// Returns the result of `work`, or `None` if it panics. Nothing of that panic is printed. Panics elsewhere still reach the
+/// program's panic hook.
 pub fn catch_quietly<T>(work: impl FnOnce() -> T) -> Option<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_no_result_and_the_next_one_elsewhere_is_told() {
+    fn a_caught_panic_is_quiet_and_a_later_panic_elsewhere_is_printed() {
         assert_eq!(catch_quietly(|| -> u8 { panic!("of a reader") }), None);
         assert_eq!(catch_quietly(|| 7), Some(7));
         assert!(!QUIET.get());

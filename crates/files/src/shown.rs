@@ -1,17 +1,17 @@
 use std::fmt::{self, Write as _};
 use std::path::Path;
 
-/// A name or a text, as it may be printed: characters that would move the cursor, change colours or turn the direction of
-/// reading are written as escapes (`\u{1b}`, `\n`).
+/// A name or a text that is fit for a terminal. Characters that would move the cursor, change colours or reverse the reading
+/// direction are printed as escapes (`\u{1b}`, `\n`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Printable<'t>(std::borrow::Cow<'t, str>);
 
-/// `text`, fit for one line of a terminal.
+/// Makes `text` fit for one line of a terminal.
 pub fn printable(text: &str) -> Printable<'_> {
     Printable(text.into())
 }
 
-/// `path`, fit for one line of a terminal. What is not UTF-8 becomes `\xNN`.
+/// Makes `path` fit for one line of a terminal. A byte that is not UTF-8 becomes `\xNN`.
 pub fn shown(path: &Path) -> Printable<'_> {
     match path.to_str() {
         Some(text) => printable(text),
@@ -19,7 +19,7 @@ pub fn shown(path: &Path) -> Printable<'_> {
     }
 }
 
-/// The path with `\xNN` for each byte that is not UTF-8, so that two names never look alike.
+/// The path with `\xNN` for each byte that is not UTF-8, so that different names never look alike.
 fn lossless(path: &Path) -> String {
     let mut text = String::new();
     for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
@@ -37,8 +37,8 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
-/// Whether a character of a terminal only shows itself. Control characters do more, and so do the marks that turn the direction of reading
-/// (Unicode's Bidi_Control) and line and paragraph separators.
+/// Whether a terminal only prints this character. This is false for control characters, for the marks that change the reading
+/// direction (Unicode's Bidi_Control), and for line and paragraph separators.
 pub fn is_plain(c: char) -> bool {
     let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     !c.is_control() && !turns && !matches!(c, '\u{2028}' | '\u{2029}')
@@ -60,7 +60,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn paths_that_are_not_utf_8_are_told_apart() {
+    fn different_paths_that_are_not_utf_8_look_different() {
         use std::os::unix::ffi::OsStrExt as _;
         let path = |bytes: &[u8]| shown(Path::new(std::ffi::OsStr::from_bytes(bytes))).to_string();
         assert_eq!(path(b"ni\xf1o/a.jpg"), "ni\\xf1o/a.jpg");

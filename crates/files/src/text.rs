@@ -1,4 +1,4 @@
-//! Paths as text that can be read back: in TOML, in JSON, and in commands to copy.
+//! Writes paths as text that can be read back, in TOML, in JSON, and in commands to copy.
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::is_plain;
 
-/// A path or an argument as text. What is not UTF-8 is written `\xNN`, and [`from_text`] makes the same path of it again. (A
-/// name that holds `\xe9` as four characters is written `\x5cxe9`.)
+/// Writes a path or an argument as text. A byte that is not UTF-8 is written as `\xNN`; [`from_text`] restores the path. (A name that
+/// contains the four characters `\xe9` is written as `\x5cxe9`.)
 ///
 /// # Examples
 /// ```
@@ -40,7 +40,7 @@ fn escaped(bytes: &[u8]) -> String {
     text
 }
 
-/// The byte that `\xNN` at the beginning of `text` stands for: one that is not ASCII, or the backslash.
+/// The byte of an escape `\xNN` at the beginning of `text`, if it is not ASCII or if it is the backslash.
 fn byte(text: &str) -> Option<u8> {
     let digits = text.strip_prefix("\\x")?.get(..2)?;
     let lower = |digit: char| matches!(digit, '0'..='9' | 'a'..='f');
@@ -74,8 +74,8 @@ fn of_bytes(bytes: Vec<u8>) -> OsString {
     String::from_utf8_lossy(&bytes).into_owned().into()
 }
 
-/// A path as one word of a command that a user may copy into a shell: quoted where the shell would read something else, and
-/// never an option.
+/// Writes a path as one word of a command that a user may copy into a shell. The word is quoted if the shell would otherwise read
+/// it differently, and it is never an option.
 pub fn shell_word(path: &Path) -> String {
     let text = path.to_str();
     let leading = if path.as_os_str().as_encoded_bytes().starts_with(b"-") { "./" } else { "" };
@@ -84,12 +84,12 @@ pub fn shell_word(path: &Path) -> String {
         Some(text) if !text.is_empty() && text.chars().all(harmless) => format!("{leading}{text}"),
         Some(text) if cfg!(windows) => format!("\"{text}\""),
         Some(text) if text.chars().all(is_plain) => format!("'{leading}{}'", text.replace('\'', r"'\''")),
-        // What cannot be typed is made by a program that every POSIX system has.
+        // Bytes that cannot be typed are written by `printf`, which every POSIX system has.
         _ => format!("\"$(printf '{leading}{}')\"", printf(path.as_os_str().as_encoded_bytes())),
     }
 }
 
-/// What `printf` writes as these bytes.
+/// The format with which `printf` writes these bytes.
 fn printf(bytes: &[u8]) -> String {
     let mut format = String::new();
     for &byte in bytes {
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_comes_back_from_its_text() {
+    fn a_path_is_restored_from_its_text() {
         let check = |bytes: &[u8], expected: &str| {
             let path = OsStr::from_bytes(bytes);
             assert_eq!(to_text(path), expected);

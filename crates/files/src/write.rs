@@ -7,21 +7,21 @@ use crate::shown;
 
 use tempfile::TempPath;
 
-/// What the names of unfinished files begin with. Nobody reads a file of such a name.
+/// Beginning of the names of unfinished files. No code reads a file with such a name.
 const PREFIX: &str = ".partial-";
 
-/// Writes a file that appears under `path` whole or not at all, also when the machine loses power.
+/// Writes a file that appears at `path` whole or not at all, also if the machine loses power.
 ///
 /// # Errors
-/// A folder that cannot be written to, a full disk.
+/// The folder cannot be written to, or the disk is full.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = Partial::beside(path)?;
     file.write_all(bytes)?;
     file.persist(path)
 }
 
-/// A file that is being written under a name that nobody reads. Dropping it removes it; a killed process leaves it, and
-/// [`remove_partial`] clears it away.
+/// An unfinished file, with a name that no code reads. Dropping it removes the file. A killed process leaves the file, and
+/// [`remove_partial`] removes it later.
 #[derive(Debug)]
 pub struct Partial {
     file: BufWriter<File>,
@@ -29,13 +29,13 @@ pub struct Partial {
 }
 
 impl Partial {
-    /// A new file in the folder of `path`, so that it can be renamed to `path`.
+    /// Creates an unfinished file in the folder of `path`, so that it can be renamed to `path`.
     ///
     /// # Errors
-    /// A folder that is not there or cannot be written to.
+    /// The folder does not exist or cannot be written to.
     pub fn beside(path: &Path) -> io::Result<Self> {
-        // Others may read the file as they may read any file that the user makes. `tempfile` would name the random name in
-        // every error, and nobody has heard of that.
+        // The file gets the usual permissions of the user's files. The errors of `tempfile` would name the random file name,
+        // which the user does not know.
         let mut code = None;
         let open = |path: &Path| {
             let file = File::options().read(true).write(true).create_new(true).open(path);
@@ -53,16 +53,16 @@ impl Partial {
         Ok(Self { file: BufWriter::new(file), path })
     }
 
-    /// The random part of its name, which no other unfinished file in the folder has.
+    /// The random part of the file name, which no other unfinished file in the folder has.
     pub fn token(&self) -> String {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         name.trim_start_matches(PREFIX).to_owned()
     }
 
-    /// Flushes the file to the disk and gives it its name, replacing a file of that name.
+    /// Flushes the file to the disk and renames it to `path`, replacing a file of that name.
     ///
     /// # Errors
-    /// A full disk, a folder that was removed meanwhile. Nothing is left then.
+    /// The disk is full, or the folder was removed meanwhile. Then the unfinished file is removed.
     pub fn persist(self, path: &Path) -> io::Result<()> {
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;
@@ -86,13 +86,13 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// A rename is on the disk only when its folder is.
+/// Flushes a folder to the disk. A rename is on the disk only after that.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
-/// Removes unfinished files that killed processes have left in `folder`: those that were not written to for `age`.
-/// Returns what was removed. A folder that cannot be read holds none.
+/// Removes the unfinished files in `folder` that were not written to for `age`, because killed processes have left them.
+/// Returns the removed files. A folder that cannot be read counts as empty.
 pub fn remove_partial(folder: &Path, age: Duration) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let now = SystemTime::now();
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_the_folder_and_not_the_file_that_nobody_reads() -> io::Result<()> {
+    fn an_error_names_the_folder_and_not_the_unfinished_file() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let check = |parent: &str| {
             let parent = folder.path().join(parent);
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finished_is_removed() -> io::Result<()> {
+    fn an_unfinished_file_is_removed_when_it_is_dropped() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let mut partial = Partial::beside(&folder.path().join("part"))?;
         partial.write_all(b"half")?;
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_process_leaves_is_cleared_away_once_it_is_old() -> io::Result<()> {
+    fn an_unfinished_file_of_a_killed_process_is_removed_once_it_is_old() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let left = folder.path().join(".partial-abc");
         std::fs::write(&left, "half")?;

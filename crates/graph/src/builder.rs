@@ -6,9 +6,9 @@ use crate::{Graph, GraphError, GraphSpec, Layer, Operator};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LayerId(usize);
 
-/// Writes a graph down, layer by layer; checks happen in [`Builder::finish`].
+/// Builds a graph layer by layer. [`Builder::finish`] checks it.
 ///
-/// Layers follow each other with [`then`](Self::then). Where the network branches, [`from`](Self::from) goes back to a
+/// [`then`](Self::then) adds a layer after the last one. Where the network branches, [`from`](Self::from) goes back to an earlier
 /// layer, and [`add`](Self::add) joins several.
 ///
 /// ```
@@ -30,7 +30,7 @@ pub struct LayerId(usize);
 pub struct Builder {
     name: String,
     layers: Vec<Layer>,
-    /// What the next layer of [`Builder::then`] takes.
+    /// The layer whose output the next call of [`Builder::then`] takes.
     here: Option<LayerId>,
 }
 
@@ -40,12 +40,12 @@ impl Builder {
         Self { name: name.into(), layers: Vec::new(), here: None }
     }
 
-    /// The input, under Keras's name `input_layer`; `shape` is `[height, width, channels]`.
+    /// Adds the input, with Keras's name `input_layer`; `shape` is `[height, width, channels]`.
     pub fn input(&mut self, shape: [usize; 3]) -> LayerId {
         self.add("input_layer", Operator::InputLayer { shape: shape.to_vec() }, &[])
     }
 
-    /// The input for RGB images of `[height, width]`.
+    /// Adds the input for RGB images of `[height, width]`.
     pub fn image(&mut self, [height, width]: [usize; 2]) -> LayerId {
         self.input([height, width, 3])
     }
@@ -59,13 +59,13 @@ impl Builder {
         id
     }
 
-    /// Adds a layer that takes the output of the last one, or of the one that [`Builder::from`] went back to.
+    /// Adds a layer that takes the output of the last layer, or of the layer that [`Builder::from`] went back to.
     pub fn then(&mut self, name: impl Into<String>, layer: impl Into<Operator>) -> LayerId {
         let here = self.here;
         self.add(name, layer, here.as_slice())
     }
 
-    /// Goes back to a layer: the next one follows it.
+    /// Goes back to a layer, so that the next one follows it.
     pub fn from(&mut self, layer: LayerId) -> &mut Self {
         self.here = Some(layer);
         self
@@ -74,17 +74,17 @@ impl Builder {
     /// Checks the network.
     ///
     /// # Errors
-    /// As [`Graph::new`]'s.
+    /// Those of [`Graph::new`].
     pub fn finish(self) -> Result<Graph, GraphError> {
         Graph::new(GraphSpec { name: self.name, layers: self.layers })
     }
 
-    /// Checks the network, with its layers put in the order of Keras's `model.layers`: by the longest way to the output,
-    /// and at equal distance in the order in which a walk from the output through all inputs meets them.
-    /// Where branches run side by side this is not the order in which they were written down.
+    /// Sorts the layers as Keras's `model.layers`, and checks the network. Keras sorts layers by the length of their longest path to
+    /// the output; layers of equal distance come in the order in which a walk from the output through all inputs meets them.
+    /// If branches run side by side, this is not the order in which the layers were added.
     ///
     /// # Errors
-    /// As [`Graph::new`]'s.
+    /// Those of [`Graph::new`].
     pub fn finish_in_keras_order(self) -> Result<Graph, GraphError> {
         let Self { name, layers, .. } = self;
         let position: HashMap<&str, usize> =
@@ -93,7 +93,7 @@ impl Builder {
             .iter()
             .map(|layer| layer.inputs.iter().filter_map(|input| position.get(input.as_str()).copied()).collect())
             .collect();
-        // Inputs are written down before their users, so one sweep from the end finds the longest ways.
+        // Inputs were added before the layers that read them, so one sweep from the end finds the longest paths.
         let mut distance = vec![0_usize; layers.len()];
         for at in (0..layers.len()).rev() {
             inputs[at].iter().for_each(|&input| distance[input] = distance[input].max(distance[at] + 1));
@@ -115,7 +115,7 @@ impl Builder {
     }
 }
 
-/// Keras's name of the `number`-th layer of a class, counted from 0, that was given no name: `conv2d`, `conv2d_1`, ….
+/// The name that Keras gives to an unnamed layer, the `number`-th of its class counted from 0: `conv2d`, `conv2d_1`, ….
 pub fn numbered(class: &str, number: usize) -> String {
     if number == 0 { class.to_owned() } else { format!("{class}_{number}") }
 }
@@ -126,7 +126,7 @@ mod tests {
     use crate::Activation;
 
     #[test]
-    fn branches_are_ordered_as_keras_does() {
+    fn branches_are_ordered_as_in_keras() {
         let mut net = Builder::new("net");
         let input = net.input([4, 4, 3]);
         let relu = || Operator::Activation { activation: Activation::Relu };

@@ -4,43 +4,45 @@ use serde::{Deserialize, Serialize};
 
 use crate::{FreezePlan, Graph, Split};
 
-/// What a cut is judged by: bytes that are kept for an image against work that is done again in each epoch.
+/// Weights of the two costs of a cut: bytes that are kept per image, and work that is repeated in each epoch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CutOptions {
-    /// Bytes of one kept value: 4 for `f32`, 2 for half precision.
+    /// Bytes per kept value: 4 for `f32`, 2 for half precision.
     pub bytes_per_value: usize,
-    /// How many multiply-adds in each epoch one kept byte is worth; 0 keeps as little work as possible.
+    /// Number of repeated multiply-adds per epoch that cost as much as one kept byte. With 0 the cut repeats no work.
     pub multiply_adds_per_byte: f64,
 }
 
 impl Default for CutOptions {
-    /// `f32`, and 32 multiply-adds a byte: about what a CPU core computes (32 thousand million a second) while a byte is
-    /// read from a memory-mapped file (a thousand million a second). Images enough to fill the memory make a byte dearer.
+    /// The default is `f32` and 32 multiply-adds per byte. A CPU core computes about 32 thousand million multiply-adds per second,
+    /// and reads about a thousand million bytes per second from a memory-mapped file. If there are so many images that their features
+    /// fill the memory, a byte costs more.
     fn default() -> Self {
         Self { bytes_per_value: size_of::<f32>(), multiply_adds_per_byte: 32.0 }
     }
 }
 
-/// A chosen [`Split`], and why.
+/// A chosen [`Split`], and the figures that justify it.
 ///
-/// [`Split::new`] cuts as late as it can, often in the middle of a block where the tensors are widest. Frozen layers just
-/// below may go to the tail instead, where they run in inference again in each epoch. Of all cuts this is the one that
-/// minimises, for one image,
+/// [`Split::new`] cuts as late as possible, often in the middle of a block, where the tensors are widest. The frozen layers just
+/// before that place may go to the tail instead, where they run again in each epoch, in inference mode. Of all cuts, this one
+/// minimises the cost per image:
 ///
-/// `bytes that cross * multiply_adds_per_byte + multiply-adds of the frozen layers in the tail`,
+/// `bytes of the boundary * multiply_adds_per_byte + multiply-adds of the frozen layers in the tail`
 ///
-/// and of equal ones the latest. It is exact on every graph, branches included: a minimum cut of a flow network.
+/// Of several cuts with equal cost it is the latest. The choice is exact for every graph, branches included, because it is a
+/// minimum cut of a flow network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cut {
     /// Prefix and tail.
     pub split: Split,
-    /// Frozen layers that the tail computes again, in order.
+    /// Frozen layers that the tail computes again in each epoch, in order.
     pub recomputed: Vec<usize>,
-    /// Multiply-adds of [`Cut::recomputed`] for one image.
+    /// Multiply-adds of [`Cut::recomputed`] per image.
     pub multiply_adds: u64,
-    /// Bytes that cross for one image.
+    /// Bytes of the boundary per image.
     pub bytes: u64,
-    /// Bytes that would cross at the latest cut.
+    /// Bytes of the boundary per image at the latest possible cut.
     pub latest_bytes: u64,
     /// Name of the first layer of the tail, if there is a tail.
     pub before: Option<String>,
@@ -50,7 +52,7 @@ impl Cut {
     /// Chooses where to cut `graph` under `plan`.
     pub fn new(graph: &Graph, plan: &FreezePlan, options: CutOptions) -> Self {
         let latest = Split::new(graph, plan);
-        let bytes = |split: &Split| split.crossing_values(graph).saturating_mul(options.bytes_per_value) as u64;
+        let bytes = |split: &Split| split.boundary_values(graph).saturating_mul(options.bytes_per_value) as u64;
         let latest_bytes = bytes(&latest);
         let split = if latest.tail.is_empty() { latest.clone() } else { cheapest(graph, &latest, options) };
         let recomputed: Vec<usize> = latest.prefix.iter().copied().filter(|at| split.tail.contains(at)).collect();
@@ -67,9 +69,10 @@ impl Cut {
 
 /// The cheapest prefix within the latest one.
 ///
-/// A prefix is a set of layers that holds the inputs of all its layers. Layers on the source's side of the flow network
-/// are the prefix. A layer that is not pays for its work (an edge from the source); one that is, and that is read from
-/// outside, pays for its bytes (an edge to a gate which belongs to the prefix only if all readers do).
+/// A prefix contains the inputs of each of its layers. In the flow network, the prefix is the set of layers on the source's side of
+/// the cut. A layer outside the prefix costs its multiply-adds, because it runs in every epoch (edge from the source to the layer).
+/// A layer inside it that is read from outside costs its output bytes, because they are kept (edge from the layer to its gate; the
+/// gate is inside only if all readers are).
 fn cheapest(graph: &Graph, latest: &Split, options: CutOptions) -> Split {
     let n = graph.len();
     let (source, sink, gate) = (2 * n, 2 * n + 1, |layer: usize| n + layer);
@@ -87,20 +90,20 @@ fn cheapest(graph: &Graph, latest: &Split, options: CutOptions) -> Split {
         }
         if frozen[layer] {
             let bytes = node.shape.count() as f64 * options.bytes_per_value as f64;
-            // The input is given, not computed: it is always in front of the cut.
+            // The input is given, not computed, so it always belongs to the prefix.
             let work = if layer == 0 { ENDLESS } else { u128::from(node.multiply_adds()) * SCALE };
             flow.edge(source, layer, work);
             flow.edge(layer, gate(layer), (bytes * options.multiply_adds_per_byte.max(0.0) * SCALE as f64) as u128);
         }
     }
-    let behind = flow.reaching(source, sink);
-    Split::along(graph, (0..n).map(|layer| !frozen[layer] || behind[layer]).collect())
+    let in_tail = flow.reaching(source, sink);
+    Split::along(graph, (0..n).map(|layer| !frozen[layer] || in_tail[layer]).collect())
 }
 
-/// More than any sum of costs: those are at most 2^40 values, some bytes each, a layer.
+/// More than any sum of costs, which are at most 2^40 values of some bytes per layer.
 const ENDLESS: u128 = 1 << 120;
 
-/// Costs are whole numbers of this part of a multiply-add, so that fractional weights keep their meaning.
+/// Costs are integers. One multiply-add costs this number, so that fractional weights are not rounded away.
 const SCALE: u128 = 1 << 10;
 
 /// A network of edges with capacities. An edge and its reverse are neighbours in the list.
@@ -123,8 +126,8 @@ impl Flow {
         }
     }
 
-    /// Sends as much as fits from `source` to `sink`, on shortest paths first (Edmonds and Karp), and says which nodes
-    /// more could reach the sink from: the smallest sink's side of a minimum cut.
+    /// Computes a maximum flow from `source` to `sink` along shortest paths (Edmonds and Karp). Returns for each node whether the sink
+    /// can still be reached from it; these nodes are the smallest sink side of a minimum cut.
     fn reaching(mut self, source: usize, sink: usize) -> Vec<bool> {
         loop {
             let mut by: Vec<Option<usize>> = vec![None; self.out.len()];

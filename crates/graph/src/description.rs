@@ -6,41 +6,41 @@ use serde_json::{Map, Value};
 
 use crate::{Graph, GraphError, limits};
 
-/// One backbone that a plugin offers, readable without building anything.
+/// A backbone that a plugin offers. A descriptor can be read without building a network.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Descriptor {
-    /// What users write as `backbone.plugin`, such as `mobilenet_v2`.
+    /// Name that users write as `backbone.plugin`, such as `mobilenet_v2`.
     #[serde(deserialize_with = "name")]
     pub name: String,
-    /// One line about it.
+    /// One line about the backbone.
     #[serde(deserialize_with = "line")]
     pub summary: String,
-    /// Parameters that [`Description`]s can be asked for with, and their defaults.
+    /// Parameters of its [`Description`]s, with their defaults.
     #[serde(default, deserialize_with = "named")]
     pub parameters: BTreeMap<String, ParameterDoc>,
-    /// Identifiers of the weight sets it knows.
+    /// Identifiers of its weight sets.
     #[serde(default, deserialize_with = "names")]
     pub weights: Vec<String>,
 }
 
-/// A parameter of a backbone: its default and what it does.
+/// A parameter of a backbone: its default and its documentation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ParameterDoc {
-    /// Used where the user says nothing. Its JSON type is the parameter's type.
+    /// Value that holds unless the user gives another. Its JSON type is the type of the parameter.
     pub default: Value,
-    /// One line.
+    /// One line that says what the parameter does.
     #[serde(deserialize_with = "line")]
     pub doc: String,
-    /// The words that it may be, where it is one of a few.
+    /// The possible words, if the parameter is one of a few words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub choices: Vec<String>,
 }
 
 impl Descriptor {
-    /// Fills `given` up with the defaults.
+    /// Completes `given` with the defaults.
     ///
     /// # Errors
-    /// A message that names the parameter, if one is unknown or of another type than its default.
+    /// A message that names the parameter, if a parameter is unknown or has another type than its default.
     pub fn resolve(&self, given: &Map<String, Value>) -> Result<Map<String, Value>, String> {
         for (key, value) in given {
             let Some(known) = self.parameters.get(key) else {
@@ -82,41 +82,43 @@ fn kind(value: &Value) -> &'static str {
 
 /// A backbone described for given parameters: the network, how its images are prepared, and where weights come from.
 ///
-/// One that was read takes RGB images: its network has [an image for its input](Graph::image_size).
+/// A description that was read from JSON takes RGB images: the input of its network is [an image](Graph::image_size).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Description {
     /// The network.
     #[serde(deserialize_with = "of_images")]
     pub graph: Graph,
-    /// How an image becomes its input.
+    /// How an image becomes the input of the network.
     pub preprocessing: Preprocessing,
     /// Weight sets that fit this network, or another variant of it ([`WeightSet::requires`]).
     #[serde(default)]
     pub weights: Vec<WeightSet>,
 }
 
-/// How an RGB image with values 0 to 255 becomes input: `(x * scale - mean) / deviation`, for each channel.
+/// How an RGB image with values from 0 to 255 becomes input: `(x * scale - mean) / std`, per channel.
 ///
-/// Means and deviations are in the order of `channel_order`. One that was read has passed [`Preprocessing::check`].
+/// Means and standard deviations are in the order of `channel_order`. A preprocessing that was read from JSON has passed
+/// [`Preprocessing::check`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[serde(remote = "Self")]
 pub struct Preprocessing {
-    /// Applied first, such as 1/255.
+    /// Factor that is applied first, such as 1/255.
     pub scale: f64,
-    /// Subtracted, one value a channel.
+    /// Value per channel that is subtracted.
     pub mean: [f64; 3],
-    /// Divided by, one value a channel.
-    pub deviation: [f64; 3],
-    /// `rgb` or `bgr`.
+    /// Value per channel that divides. Files call it `deviation`, and may call it `std`.
+    #[serde(rename = "deviation", alias = "std")]
+    pub std: [f64; 3],
+    /// Order of the input's channels.
     #[serde(default)]
     pub channel_order: ChannelOrder,
-    /// How images are resized for it.
+    /// How images are resized for the network.
     #[serde(default)]
     pub interpolation: Interpolation,
-    /// Where its published accuracy was measured on the middle of each photo: the share of the shorter side that was left,
-    /// cut out as a square before resizing. Only evaluation on ImageNet's classes looks at it.
+    /// The central crop with which the published accuracy was measured: the side of a square, as a share of the photo's shorter
+    /// side, that is cut out before resizing. Only evaluation on ImageNet's classes reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crop: Option<f64>,
 }
@@ -136,7 +138,7 @@ impl<'de> Deserialize<'de> for Preprocessing {
 }
 
 impl Preprocessing {
-    /// Whether it keeps the image: in single precision, every factor and summand must be finite, and no factor zero.
+    /// Checks that the image is not lost: in single precision, every factor and summand must be finite, and no factor may be zero.
     ///
     /// # Errors
     /// [`GraphError::Preprocessing`], which names the number.
@@ -145,13 +147,13 @@ impl Preprocessing {
         if !self.scale.is_finite() || self.scale == 0.0 {
             return fail(format!("scale must be finite and not 0, not {}", self.scale));
         }
-        for (mean, deviation) in self.mean.iter().zip(&self.deviation) {
-            if !(deviation.is_finite() && *deviation > 0.0) {
-                return fail(format!("each deviation must be finite and greater than 0, not {deviation}"));
+        for (mean, std) in self.mean.iter().zip(&self.std) {
+            if !(std.is_finite() && *std > 0.0) {
+                return fail(format!("each deviation must be finite and greater than 0, not {std}"));
             }
-            let (factor, summand) = ((self.scale / deviation) as f32, (mean / deviation) as f32);
+            let (factor, summand) = ((self.scale / std) as f32, (mean / std) as f32);
             if !(factor.is_finite() && factor != 0.0 && summand.is_finite()) {
-                return fail(format!("mean {mean} and deviation {deviation} lose the image in single precision"));
+                return fail(format!("mean {mean} and deviation {std} lose the image in single precision"));
             }
         }
         match self.crop {
@@ -162,7 +164,7 @@ impl Preprocessing {
         }
     }
 
-    /// `x / 127.5 - 1`: Keras's mode `tf`.
+    /// `x / 127.5 - 1`, which is Keras's mode `tf`.
     pub fn minus_one_to_one() -> Self {
         Self::new(1.0 / 127.5, [1.0; 3], [1.0; 3])
     }
@@ -172,24 +174,24 @@ impl Preprocessing {
         Self::new(1.0 / 255.0, [0.0; 3], [1.0; 3])
     }
 
-    /// `(x / 255 - mean) / deviation` with ImageNet's statistics: torchvision's, and Keras's mode `torch`.
+    /// `(x / 255 - mean) / std` with ImageNet's statistics, as in torchvision and in Keras's mode `torch`.
     pub fn imagenet() -> Self {
         Self::new(1.0 / 255.0, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     }
 
-    /// The image as it is, for networks that rescale inside.
+    /// The unchanged image, for networks that rescale it themselves.
     pub fn none() -> Self {
         Self::new(1.0, [0.0; 3], [1.0; 3])
     }
 
-    /// Blue first, ImageNet's mean subtracted: Keras's mode `caffe`.
+    /// Blue first and ImageNet's mean subtracted, which is Keras's mode `caffe`.
     pub fn caffe() -> Self {
         Self { channel_order: ChannelOrder::Bgr, ..Self::new(1.0, [103.939, 116.779, 123.68], [1.0; 3]) }
     }
 
-    fn new(scale: f64, mean: [f64; 3], deviation: [f64; 3]) -> Self {
+    fn new(scale: f64, mean: [f64; 3], std: [f64; 3]) -> Self {
         let (channel_order, interpolation) = (ChannelOrder::default(), Interpolation::default());
-        Self { scale, mean, deviation, channel_order, interpolation, crop: None }
+        Self { scale, mean, std, channel_order, interpolation, crop: None }
     }
 }
 
@@ -208,7 +210,7 @@ pub enum ChannelOrder {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Interpolation {
-    /// Between the two nearest pixels, with half-pixel centres and no antialias: Keras's default.
+    /// Bilinear with half-pixel centres and without antialiasing, Keras's default.
     #[default]
     Bilinear,
     /// The nearest pixel.
@@ -219,13 +221,13 @@ pub enum Interpolation {
     Area,
 }
 
-/// One number for all channels, or one a channel.
+/// One number for all channels, or one number per channel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum PerChannel {
-    /// The same for all.
+    /// The same number for all channels.
     One(f64),
-    /// One a channel.
+    /// One number per channel.
     Each(Vec<f64>),
 }
 
@@ -248,7 +250,7 @@ impl From<[f64; 3]> for PerChannel {
 }
 
 impl PerChannel {
-    /// How many channels it is for, if it says.
+    /// Number of channels, if there is one number per channel.
     pub(crate) fn len(&self) -> Option<usize> {
         match self {
             Self::One(_) => None,
@@ -256,7 +258,7 @@ impl PerChannel {
         }
     }
 
-    /// Its values for `channels` channels.
+    /// The numbers of `channels` channels.
     pub fn values(&self, channels: usize) -> Vec<f64> {
         match self {
             Self::One(value) => vec![*value; channels],
@@ -265,60 +267,60 @@ impl PerChannel {
     }
 }
 
-/// Trained parameters of a backbone: where they are, what they are checked against, and which tensor is which.
+/// Trained parameters of a backbone: where their file is, how it is checked, and which tensor is which parameter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WeightSet {
-    /// What users write as `backbone.weights`, such as `imagenet`.
+    /// Identifier that users write as `backbone.weights`, such as `imagenet`.
     #[serde(deserialize_with = "name")]
     pub id: String,
-    /// One line: who trained it on what.
+    /// One line that says who trained the weights, and on which data.
     #[serde(deserialize_with = "line")]
     pub summary: String,
-    /// SPDX identifier, or words.
+    /// Licence, as an SPDX identifier or in words.
     #[serde(deserialize_with = "line")]
     pub licence: String,
     /// Where the file is.
     pub source: Source,
-    /// What the file is checked against; `None` only where its publisher gives no hash.
+    /// Checksum of the file; `None` only if its publisher gives no hash.
     #[serde(default)]
     pub checksum: Option<Checksum>,
-    /// How the file is read.
+    /// Format of the file.
     pub format: Format,
-    /// Which tensor is which parameter.
+    /// The tensor of each parameter.
     pub tensors: TensorMap,
-    /// Parameters that the backbone must be described with for these weights, such as `{"variant": "torch"}`.
+    /// Parameters of the backbone that these weights need, such as `{"variant": "torch"}`.
     #[serde(default)]
     pub requires: Map<String, Value>,
 }
 
 impl WeightSet {
-    /// The same set under another identifier.
+    /// The same weight set with another identifier.
     pub fn named(self, id: &str) -> Self {
         Self { id: id.to_owned(), ..self }
     }
 
-    /// Sets its one line.
+    /// Sets the line about the weights.
     pub fn summary(self, summary: impl Into<String>) -> Self {
         Self { summary: summary.into(), ..self }
     }
 
-    /// Sets its licence: an SPDX identifier, or words.
+    /// Sets the licence, as an SPDX identifier or in words.
     pub fn licence(self, licence: &str) -> Self {
         Self { licence: licence.to_owned(), ..self }
     }
 
-    /// Sets the SHA-256 that its file must have, or the first digits of it.
+    /// Sets the SHA-256 of the file, in full or only its first digits.
     pub fn sha256(self, digits: &str) -> Self {
         Self { checksum: Some(Checksum::Sha256(digits.trim().to_owned())), ..self }
     }
 
-    /// Sets the MD5 that its file must have.
+    /// Sets the MD5 of the file.
     pub fn md5(self, digits: &str) -> Self {
         Self { checksum: Some(Checksum::Md5(digits.to_owned())), ..self }
     }
 
-    /// Adds a parameter that the backbone must be described with for it.
+    /// Adds a parameter of the backbone that these weights need.
     pub fn requires(mut self, parameter: &str, value: impl Into<Value>) -> Self {
         self.requires.insert(parameter.to_owned(), value.into());
         self
@@ -329,7 +331,7 @@ impl WeightSet {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Source {
-    /// Fetched over HTTPS.
+    /// An address that is fetched over HTTPS.
     Url {
         /// The address.
         #[serde(deserialize_with = "line")]
@@ -347,7 +349,7 @@ pub enum Source {
         #[serde(deserialize_with = "line")]
         file: String,
     },
-    /// A file of this machine.
+    /// A file on this machine.
     Path {
         /// Its path.
         #[serde(deserialize_with = "line")]
@@ -357,17 +359,17 @@ pub enum Source {
     Embedded,
 }
 
-/// What a file is checked against.
+/// Checksum of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Checksum {
-    /// SHA-256 in hexadecimal, whole, or its first digits (torchvision publishes eight, in the file's name).
+    /// SHA-256 in hexadecimal, in full or only its first digits (torchvision publishes eight of them in the file's name).
     Sha256(String),
-    /// MD5 in hexadecimal, where the publisher gives nothing better (Keras).
+    /// MD5 in hexadecimal, for publishers who give nothing better (Keras).
     Md5(String),
 }
 
-/// How a file of weights is read.
+/// Format of a file of weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
@@ -379,32 +381,32 @@ pub enum Format {
     KerasHdf5,
 }
 
-/// Which tensor of a file is which parameter of the graph.
+/// Maps the tensors of a file to the parameters of the graph.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TensorMap {
     /// Order of the axes in the file.
     pub layout: Layout,
-    /// One entry a parameter. Empty: tensors are named `LAYER/PARAMETER` as in the graph.
+    /// One entry per parameter. If there is none, tensors are named `LAYER/PARAMETER` as in the graph.
     #[serde(default)]
     pub names: Vec<TensorName>,
-    /// Names of tensors in the file that are no parameters; `*` stands for anything.
+    /// Names of tensors in the file that are not parameters; `*` stands for any text.
     #[serde(default)]
     pub ignore: Vec<String>,
 }
 
 impl TensorMap {
-    /// A Keras file: tensors are found by the graph's own names.
+    /// The map of a Keras file, whose tensors are found by the graph's own names.
     pub fn keras() -> Self {
         Self { layout: Layout::Keras, names: Vec::new(), ignore: Vec::new() }
     }
 
-    /// A PyTorch file whose tensors are still to be named. PyTorch's count of batches is no parameter.
+    /// The map of a PyTorch file, without entries yet. PyTorch's counter of batches is ignored, since it is not a parameter.
     pub fn torch() -> Self {
         Self { layout: Layout::Torch, names: Vec::new(), ignore: vec!["*.num_batches_tracked".to_owned()] }
     }
 
-    /// Adds PyTorch's `MODULE.weight` as the kernel of `layer` (convolution or dense), and `MODULE.bias` if it has one.
+    /// Maps PyTorch's `MODULE.weight` to the kernel of `layer` (convolution or dense), and with `bias` also `MODULE.bias`.
     pub fn kernel(&mut self, module: &str, layer: &str, bias: bool) {
         self.name(format!("{module}.weight"), format!("{layer}/kernel"));
         if bias {
@@ -412,7 +414,7 @@ impl TensorMap {
         }
     }
 
-    /// Adds the four tensors of PyTorch's batch normalisation `module` as those of `layer`.
+    /// Maps the four tensors of PyTorch's batch normalisation `module` to those of `layer`.
     pub fn normalization(&mut self, module: &str, layer: &str) {
         let parts = [
             ("weight", "gamma"),
@@ -430,7 +432,7 @@ impl TensorMap {
     }
 }
 
-/// A tensor's name in the file, and the parameter that it is.
+/// Name of a tensor in the file, and its parameter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TensorName {
     /// Name in the file.
@@ -451,7 +453,7 @@ pub enum Layout {
     Torch,
 }
 
-/// Reads a name: short, and of characters that only show themselves.
+/// Reads a name, which must be short and printable.
 fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let name = String::deserialize(deserializer)?;
     limits::check_name(&name).map_err(de::Error::custom)?;
@@ -470,7 +472,7 @@ fn named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, 
     Ok(parameters)
 }
 
-/// Reads a text that stands in one line: not endless, and of characters that only show themselves.
+/// Reads a text of one line, which must be printable and not too long.
 fn line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
     limits::check_text(&text, limits::LONGEST_TEXT).map_err(de::Error::custom)?;
@@ -480,7 +482,7 @@ fn line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
 /// Reads a graph whose input is an RGB image, for `#[serde(deserialize_with = …)]`.
 ///
 /// # Errors
-/// As [`Graph::new`]'s and [`Graph::image_size`]'s.
+/// Those of [`Graph::new`] and [`Graph::image_size`].
 pub fn of_images<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Graph, D::Error> {
     let graph = Graph::deserialize(deserializer)?;
     graph.image_size().map_err(de::Error::custom)?;

@@ -2,7 +2,7 @@ use injerto_files::printable;
 
 use crate::{Shape, limits};
 
-/// Why a description is not a network. Every message names the layer.
+/// The reason why a description is not a valid network. Messages name the layer.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum GraphError {
     // --- structure -------------------------------------------------------------------------------------------------
@@ -20,7 +20,7 @@ pub enum GraphError {
         /// Name of the layer.
         layer: String,
     },
-    /// Two layers with one name.
+    /// Two layers have the same name.
     #[error("layer {index} '{layer}': the name is already taken by layer {first}")]
     DuplicateName {
         /// Position of the second layer.
@@ -30,7 +30,7 @@ pub enum GraphError {
         /// Position of the first layer.
         first: usize,
     },
-    /// An input that is not a layer before this one.
+    /// An input is not the name of an earlier layer.
     #[error("layer {index} '{layer}': its input '{}' is not a layer before it", limits::beginning(.input))]
     UnknownInput {
         /// Position in the list.
@@ -40,21 +40,21 @@ pub enum GraphError {
         /// The input's name.
         input: String,
     },
-    /// A name that is empty, absurdly long, or that does more than show itself.
+    /// The name of a layer is empty, too long or not printable.
     #[error("layer {index}: its name cannot be used: {reason}")]
     Name {
         /// Position in the list.
         index: usize,
-        /// What is wrong with it; the name is escaped.
+        /// The problem with the name, which is escaped.
         reason: String,
     },
-    /// A name of the whole network that cannot be used.
+    /// The name of the network is empty, too long or not printable.
     #[error("the graph's name cannot be used: {reason}")]
     GraphName {
-        /// What is wrong with it; the name is escaped.
+        /// The problem with the name, which is escaped.
         reason: String,
     },
-    /// A wrong number of inputs.
+    /// A layer has a wrong number of inputs.
     #[error("layer {index} '{layer}' ({class}): takes {expected}, has {found}")]
     InputCount {
         /// Position in the list.
@@ -63,12 +63,12 @@ pub enum GraphError {
         layer: String,
         /// Its class.
         class: &'static str,
-        /// Such as "one input".
+        /// The number that it must have, such as "one input".
         expected: &'static str,
-        /// How many it has.
+        /// The number that it has.
         found: usize,
     },
-    /// A layer whose output nobody reads.
+    /// No layer reads the output of a layer that is not the last one.
     #[error("layer {index} '{layer}': nothing uses its output, and it is not the last layer")]
     Unused {
         /// Position in the list.
@@ -78,15 +78,15 @@ pub enum GraphError {
     },
 
     // --- size ------------------------------------------------------------------------------------------------------
-    /// More layers than a network may have.
-    #[error("'{graph}' has {found} layers, the most are {}", limits::MOST_LAYERS)]
+    /// The network has more layers than [`limits`] allow.
+    #[error("'{graph}' has {found} layers, the limit is {}", limits::MOST_LAYERS)]
     Layers {
         /// Name of the graph.
         graph: String,
-        /// How many there are.
+        /// Number of layers.
         found: usize,
     },
-    /// A layer with which the network is larger than [`limits`] allow.
+    /// With this layer, the network exceeds [`limits`].
     #[error("layer {index} '{layer}' ({class}): the network is too large: {reason}")]
     TooLarge {
         /// Position in the list.
@@ -95,12 +95,12 @@ pub enum GraphError {
         layer: String,
         /// Its class.
         class: &'static str,
-        /// How much of what, and the limit.
+        /// Which limit is exceeded.
         reason: String,
     },
 
     // --- options ---------------------------------------------------------------------------------------------------
-    /// An option outside its range, whatever the input.
+    /// An option is outside its range for every input.
     #[error("layer {index} '{layer}' ({class}): {reason}")]
     Option {
         /// Position in the list.
@@ -109,12 +109,12 @@ pub enum GraphError {
         layer: String,
         /// Its class.
         class: &'static str,
-        /// Which option, what it may be, and what it is.
+        /// Name, range and value of the option.
         reason: String,
     },
 
     // --- images ----------------------------------------------------------------------------------------------------
-    /// A network that does not take RGB images.
+    /// The network does not take RGB images.
     #[error(
         "'{graph}' takes inputs of shape {shape}, and only [height, width, 3] with at most {} pixels is an image",
         limits::MOST_PIXELS
@@ -125,15 +125,15 @@ pub enum GraphError {
         /// Shape of its input.
         shape: Shape,
     },
-    /// Preprocessing that is no use.
+    /// The preprocessing would lose the image.
     #[error("its preprocessing cannot be used: {reason}")]
     Preprocessing {
-        /// Which number, and what it may be.
+        /// Name and range of the number.
         reason: String,
     },
 
     // --- shapes ----------------------------------------------------------------------------------------------------
-    /// An operator that cannot take its input's shape.
+    /// An operator cannot take an input of this shape.
     #[error("layer {index} '{layer}' ({class}): cannot take an input of shape {input}: {reason}")]
     Shape {
         /// Position in the list.
@@ -144,32 +144,32 @@ pub enum GraphError {
         class: &'static str,
         /// Shape of the input.
         input: Shape,
-        /// What was expected.
+        /// The expected shape.
         reason: String,
     },
 
     // --- selection -------------------------------------------------------------------------------------------------
-    /// A layer that a user named and that is not there.
+    /// There is no layer with the name that a user gave.
     #[error("no layer '{}' in '{graph}'{}", printable(.name), suggestion(.nearest))]
     NoSuchLayer {
-        /// What was asked for.
+        /// The name or position that the user gave.
         name: String,
         /// Name of the graph.
         graph: String,
-        /// A name that is like it.
+        /// A similar name.
         nearest: Option<String>,
     },
-    /// An index beyond the end.
+    /// There is no layer at the position that a user gave.
     #[error("no layer {at} in '{graph}': it has {layers} layers, 0 to {}", layers - 1)]
     IndexOutOfRange {
-        /// What was asked for.
+        /// The name or position that the user gave.
         at: usize,
         /// Name of the graph.
         graph: String,
-        /// How many layers there are.
+        /// Number of layers.
         layers: usize,
     },
-    /// A pattern that no layer's name matches.
+    /// A pattern matches no layer's name.
     #[error("the pattern '{}' matches no layer of '{graph}'", printable(.pattern))]
     NoMatch {
         /// The pattern.
@@ -177,10 +177,10 @@ pub enum GraphError {
         /// Name of the graph.
         graph: String,
     },
-    /// A fraction outside 0 to 1.
+    /// A fraction is outside 0 to 1.
     #[error("{fraction} is not a fraction of the layers: expected 0.0 to 1.0")]
     Fraction {
-        /// What was given.
+        /// The given number.
         fraction: f64,
     },
 }

@@ -2,11 +2,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Graph, GraphError};
 
-/// A layer by position or by name.
+/// A reference to a layer, by position or by name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum LayerRef {
-    /// Position in the graph, Keras's `base_model.layers[i]`.
+    /// Position in the graph, as in Keras's `base_model.layers[i]`.
     Index(usize),
     /// Name.
     Name(String),
@@ -28,32 +28,32 @@ impl LayerRef {
     }
 }
 
-/// Which layers of a backbone train, as a user says it.
+/// The layers of a backbone that train, as a user says it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Selection {
-    /// None: the backbone is a feature extractor.
+    /// No layer; the backbone is a feature extractor.
     #[default]
     None,
     /// Every layer.
     All,
-    /// This layer and all behind it.
+    /// This layer and all layers after it.
     FromLayer(LayerRef),
-    /// Layers whose names match one of these patterns (`*` stands for anything).
+    /// Layers whose names match one of these patterns (see [`matches_pattern`]).
     Patterns(Vec<String>),
-    /// The last this many layers.
+    /// This number of layers at the end.
     Last(usize),
-    /// The last part of the layers, 0.0 to 1.0.
+    /// This fraction of the layers, 0.0 to 1.0, at the end.
     Fraction(f64),
 }
 
-/// Which layers train, resolved against one graph: plain data that can be printed, saved and applied again.
+/// The layers of one graph that train: plain data that can be printed, saved and applied again.
 ///
-/// It says so of every layer, also of those without parameters. A layer that trains runs in training mode: its parameters
-/// change, dropout drops. A layer that does not runs in inference also while the network is trained, which is Keras's
-/// `training=False`: its parameters stay, and dropout and stochastic depth are the identity. So a frozen backbone never draws
-/// random numbers, and the layers of a head ([`FreezePlan::extended`]) always are in training mode. A dropout layer that a
-/// pattern does not match is frozen like any other.
+/// The plan says of every layer whether it trains, also of layers without parameters. A layer that trains runs in training mode: its
+/// parameters change, and dropout drops values. A layer that does not train runs in inference mode, also while the network is
+/// trained, as in Keras with `training=False`: its parameters stay, and dropout and stochastic depth are the identity. Therefore a
+/// frozen backbone never draws random numbers, and the layers of a head ([`FreezePlan::extended`]) always run in training mode. A
+/// dropout layer that a pattern does not match is frozen like any other layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FreezePlan {
@@ -61,10 +61,10 @@ pub struct FreezePlan {
 }
 
 impl FreezePlan {
-    /// Resolves what a user said.
+    /// Applies a user's selection to `graph`.
     ///
     /// # Errors
-    /// A layer that is not there, a pattern that matches nothing, a fraction that is none.
+    /// A layer that does not exist, a pattern that matches no layer, or a fraction outside 0 to 1.
     pub fn new(graph: &Graph, selection: &Selection) -> Result<Self, GraphError> {
         let n = graph.len();
         let from = |at: usize| (0..n).map(|i| i >= at).collect::<Vec<bool>>();
@@ -99,14 +99,14 @@ impl FreezePlan {
         Ok(Self { trainable })
     }
 
-    /// The plan for a network of `layers` layers, of which those at these positions train.
+    /// The plan for a network of `layers` layers, of which the layers at the positions `trained` train.
     pub fn from_layers(layers: usize, trained: impl IntoIterator<Item = usize>) -> Self {
         let mut trainable = vec![false; layers];
         trained.into_iter().for_each(|at| trainable[at] = true);
         Self { trainable }
     }
 
-    /// The plan for this plan's network with `layers` more behind it, which all train.
+    /// The plan for the same network with `layers` further layers at the end, which all train.
     pub fn extended(&self, layers: usize) -> Self {
         let mut trainable = self.trainable.clone();
         trainable.resize(trainable.len() + layers, true);
@@ -118,12 +118,12 @@ impl FreezePlan {
         self.trainable.get(index).copied().unwrap_or(false)
     }
 
-    /// Whether training draws random numbers in the layer at `index` of `graph`.
+    /// Whether the layer at `index` of `graph` draws random numbers in training.
     pub fn draws(&self, graph: &Graph, index: usize) -> bool {
         self.trains(index) && graph.nodes()[index].operator().is_random()
     }
 
-    /// Number of values that train, and of all others, in a graph that the plan was made for.
+    /// Number of parameter values that train and of those that do not, in the graph for which the plan was made.
     pub fn counts(&self, graph: &Graph) -> (usize, usize) {
         let trainable = graph.nodes().iter().enumerate().filter(|(i, _)| self.trains(*i));
         let trainable = trainable.map(|(_, node)| node.trainable_count()).sum();
@@ -131,11 +131,11 @@ impl FreezePlan {
     }
 }
 
-/// Whether `name` is matched by `pattern`, in which `*` stands for any text and `?` for one character.
+/// Whether `pattern` matches `name`. In a pattern, `*` stands for any text and `?` for one character.
 pub fn matches_pattern(pattern: &str, name: &str) -> bool {
     let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
     let (mut p, mut n) = (0, 0);
-    // Where the last star stood and how much of the name it has taken so far.
+    // Position of the last star in the pattern, and position in the name up to which the star has matched so far.
     let mut star: Option<(usize, usize)> = None;
     while n < name.len() {
         match pattern.get(p) {

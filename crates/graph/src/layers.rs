@@ -1,5 +1,6 @@
-//! Layers as Keras's users write them: what is needed in `new`, every other option by its name, Keras's default where
-//! nothing is said. Each becomes an [`Operator`] when it is added to a [`Builder`](crate::Builder).
+//! Constructors of layers, in the manner of Keras: `new` takes the required options, a method sets each other option by its name,
+//! and options that are not set have Keras's defaults. A layer becomes an [`Operator`] when it is added to a
+//! [`Builder`](crate::Builder).
 //!
 //! ```
 //! use injerto_graph::Operator;
@@ -11,12 +12,12 @@
 //! ```
 //!
 //! Operators without options need no constructor (`Operator::Flatten {}`), and an [`Activation`] is a layer by itself.
-//! The defaults are those that a description is read with.
+//! The defaults are the same as for a description that leaves an option out.
 
 use crate::operator::{keras_epsilon, keras_momentum, one, ones, yes};
 use crate::{Activation, Operator, Padding, PerChannel, Window};
 
-/// Two lengths, vertical and horizontal. One number stands for both.
+/// A vertical and a horizontal length. One number stands for both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pair([usize; 2]);
 
@@ -41,7 +42,7 @@ impl From<Pair> for [usize; 2] {
 /// A limit, if there is one.
 type Limit = Option<f64>;
 
-/// What is written for a value of each type. Numbers are plain, so that a literal needs no suffix.
+/// The argument type for a field of each type. Numbers are plain, so that a literal needs no suffix.
 macro_rules! argument {
     (Pair) => { impl Into<Pair> };
     (PerChannel) => { impl Into<PerChannel> };
@@ -49,7 +50,7 @@ macro_rules! argument {
     ($type:ident) => { $type };
 }
 
-/// The layers: in parentheses what must be said, in braces the options and their defaults.
+/// Defines the layers. Parentheses hold the required options, and braces hold the other options with their defaults.
 macro_rules! layers {
     ($($name:ident($($needed:ident: $type:ident),*) { $($option:ident: $of:ident = $default:expr),* $(,)? })*) => {
         $(
@@ -60,7 +61,7 @@ macro_rules! layers {
                 $($option: $of,)*
             }
 
-            #[allow(clippy::new_without_default)] // One way to write a layer is enough.
+            #[allow(clippy::new_without_default)] // `new` alone is enough.
             impl $name {
                 #[doc = concat!("A `", stringify!($name), "` with Keras's defaults.")]
                 pub fn new($($needed: argument!($type)),*) -> Self {
@@ -80,7 +81,7 @@ macro_rules! layers {
     };
 }
 
-/// How the fields of a layer become those of its operator.
+/// Converts the fields of a layer to those of its operator.
 macro_rules! operators {
     ($($name:ident { $($field:ident),* })*) => {
         $(
@@ -93,11 +94,11 @@ macro_rules! operators {
     };
 }
 
-/// Short forms of options that many layers have.
+/// Defines short forms of options that many layers have.
 macro_rules! short {
     (same: $($name:ident)*) => {
         $(impl $name {
-            /// Pads so that the output is as large as the input, divided by the strides: `padding = "same"`.
+            /// Sets `padding = "same"`: the output is as large as the input divided by the strides.
             pub fn same(self) -> Self {
                 self.padding(Padding::Same)
             }
@@ -105,7 +106,7 @@ macro_rules! short {
     };
     (relu: $($name:ident)*) => {
         $(impl $name {
-            /// Applies ReLU to the output: `activation = "relu"`.
+            /// Sets `activation = "relu"`: ReLU is applied to the output.
             pub fn relu(self) -> Self {
                 self.activation(Activation::Relu)
             }
@@ -185,19 +186,19 @@ impl From<AveragePooling2D> for Operator {
     }
 }
 
-/// [`Operator::ZeroPadding2D`], which has no options.
+/// [`Operator::ZeroPadding2D`], which has no further options.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ZeroPadding2D {
     padding: [[usize; 2]; 2],
 }
 
 impl ZeroPadding2D {
-    /// `[[top, bottom], [left, right]]` zeros.
+    /// Pads with `[[top, bottom], [left, right]]` zeros.
     pub fn new(padding: [[usize; 2]; 2]) -> Self {
         Self { padding }
     }
 
-    /// `amount` zeros on every side.
+    /// Pads with `amount` zeros on every side.
     pub fn around(amount: usize) -> Self {
         Self::new([[amount; 2]; 2])
     }

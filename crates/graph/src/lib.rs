@@ -1,18 +1,18 @@
-//! A backbone *described*: layers, shapes, parameters. No tensor lives here.
+//! Describes a backbone: its layers, shapes and parameters, without any tensor.
 //!
-//! A [`Graph`] is an ordered list of layers in Keras's vocabulary, checked when it is made: a `Graph` that exists has
-//! consistent shapes, so everything after it (summary, freezing, splitting, execution) need not check again.
-//! Order and names matter, because users say `from_layer = 100` or `block_13_expand` and mean Keras's.
+//! A [`Graph`] is an ordered list of layers in Keras's vocabulary. It is checked when it is made, so every `Graph` has consistent
+//! shapes, and later code (summary, freezing, splitting, execution) need not check again. Order and names of layers are Keras's,
+//! because users write `from_layer = 100` or `block_13_expand` and mean Keras's layers.
 //!
-//! - [`Graph`], [`Layer`], [`Node`], [`Builder`]: the network and how to write one down;
+//! - [`Graph`], [`Layer`], [`Node`], [`Builder`]: a network, and how to build it;
 //! - [`Operator`], [`Activation`], [`Padding`]: what a layer does, with its options in Keras's spelling;
 //! - [`layers`]: constructors of operators, with Keras's defaults;
-//! - [`Shape`], [`Parameter`]: what shape inference finds;
-//! - [`Description`], [`Preprocessing`], [`WeightSet`], [`Descriptor`]: what a plugin says about a backbone;
-//! - [`Selection`], [`FreezePlan`]: which layers train, as plain data;
-//! - [`Split`], [`Cut`]: the frozen prefix and the trainable tail, and where it pays to cut;
+//! - [`Shape`], [`Parameter`]: the results of shape inference;
+//! - [`Description`], [`Preprocessing`], [`WeightSet`], [`Descriptor`]: the answers of a plugin about a backbone;
+//! - [`Selection`], [`FreezePlan`]: the layers that train, as plain data;
+//! - [`Split`], [`Cut`]: the frozen prefix and the trainable tail, and the cheapest place for the cut;
 //! - [`summary`]: the table that Keras users know;
-//! - [`limits`]: how large a network may be.
+//! - [`limits`]: upper limits of a network's size.
 //!
 //! *Architecture invariant:* this crate has no tensors, no Burn, no files and no network.
 

@@ -5,35 +5,35 @@ use serde::{Deserialize, Serialize};
 
 use crate::{GraphError, Operator, Parameter, ParameterId, Shape, limits, shape};
 
-/// One layer as it is written down.
+/// A layer as a description writes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Layer {
-    /// Unique in the graph.
+    /// Name, which is unique in the graph.
     pub name: String,
-    /// What it does.
+    /// The operation of the layer.
     #[serde(flatten)]
     pub operator: Operator,
-    /// Names of the layers whose outputs it takes, in order.
+    /// Names of the layers whose outputs this layer takes, in order.
     #[serde(default)]
     pub inputs: Vec<String>,
 }
 
-/// A graph as it is written down, not yet checked.
+/// A graph as a description writes it, not yet checked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GraphSpec {
     /// Name of the network.
     pub name: String,
-    /// Layers, each after its inputs.
+    /// Layers, each of which comes after its inputs.
     pub layers: Vec<Layer>,
 }
 
-/// A layer that has been checked: its inputs are found, its shape and its parameters are known.
+/// A checked layer, whose inputs, shape and parameters are known.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    /// The layer as written.
+    /// The layer as the description writes it.
     pub layer: Layer,
-    /// Positions of its inputs, each smaller than its own.
+    /// Positions of its inputs, each of which is smaller than its own position.
     pub inputs: Vec<usize>,
     /// Shape of its output for one sample, channels last.
     pub shape: Shape,
@@ -48,7 +48,7 @@ impl Node {
         &self.layer.name
     }
 
-    /// What the layer does.
+    /// The operation of the layer.
     pub fn operator(&self) -> &Operator {
         &self.layer.operator
     }
@@ -58,8 +58,8 @@ impl Node {
         self.parameters.iter().map(Parameter::count).sum()
     }
 
-    /// Multiply-adds of a forward pass for one sample: those of its kernel, of its window, or one for each value that an
-    /// element-wise layer reads. Layers that only move values count none.
+    /// Multiply-adds of a forward pass per sample: those of the kernel or of the window, or one for each value that an element-wise
+    /// layer reads. A layer that only moves values has none.
     pub fn multiply_adds(&self) -> u64 {
         self.multiply_adds
     }
@@ -70,9 +70,9 @@ impl Node {
     }
 }
 
-/// A network that holds together: one input (the first layer), one output (the last), every layer used.
+/// A consistent network: it has one input (the first layer) and one output (the last layer), and every layer is used.
 ///
-/// It can only be made through [`Graph::new`] (or deserialised, which calls it), so its shapes need no further check.
+/// Only [`Graph::new`] makes a graph (deserialisation calls it), so its shapes need no further check.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "GraphSpec", into = "GraphSpec")]
 pub struct Graph {
@@ -84,7 +84,7 @@ impl Graph {
     /// Checks a description and infers shapes and parameters.
     ///
     /// # Errors
-    /// The first thing that does not hold together, with the layer's name and position.
+    /// The first inconsistency, with the layer's name and position.
     pub fn new(spec: GraphSpec) -> Result<Self, GraphError> {
         let GraphSpec { name, layers } = spec;
         limits::check_name(&name).map_err(|reason| GraphError::GraphName { reason })?;
@@ -158,8 +158,7 @@ impl Graph {
     /// Height and width of the images that the network takes.
     ///
     /// # Errors
-    /// [`GraphError::NotImages`] for an input that is not `[height, width, 3]`, or of more pixels than
-    /// [`limits::MOST_PIXELS`].
+    /// [`GraphError::NotImages`] if the input is not `[height, width, 3]`, or has more pixels than [`limits::MOST_PIXELS`].
     pub fn image_size(&self) -> Result<[usize; 2], GraphError> {
         match self.input_shape().0[..] {
             [height, width, 3] if height * width <= limits::MOST_PIXELS => Ok([height, width]),
@@ -222,7 +221,7 @@ impl Graph {
         layers.iter().flat_map(of_layer)
     }
 
-    /// The network up to and with the layer at `last`: all that this layer needs, in the same order.
+    /// The network whose last layer is the one at `last`: all layers that it needs, in the same order.
     ///
     /// # Errors
     /// [`GraphError::IndexOutOfRange`].
@@ -241,10 +240,10 @@ impl Graph {
         Self::new(GraphSpec { name: self.name.clone(), layers })
     }
 
-    /// This network with more layers behind it. The first of them is fed by this network's output where it names no input.
+    /// This network with further layers at the end. If the first of them names no input, it takes the output of this network.
     ///
     /// # Errors
-    /// As [`Graph::new`]'s: a name already taken, shapes that do not fit.
+    /// Those of [`Graph::new`], such as a name that is already taken, or shapes that do not fit.
     pub fn graft(&self, name: &str, mut layers: Vec<Layer>) -> Result<Self, GraphError> {
         if let Some(first) = layers.first_mut().filter(|layer| layer.inputs.is_empty()) {
             first.inputs.push(self.nodes[self.len() - 1].name().to_owned());
@@ -255,7 +254,7 @@ impl Graph {
     }
 }
 
-/// What the layers of a network come to, so far.
+/// Size of all layers of a network so far.
 #[derive(Default)]
 struct Size {
     values: usize,
@@ -265,29 +264,29 @@ struct Size {
 }
 
 impl Size {
-    /// Adds a layer's memory: the zeros around its input, its output and its parameters. Says which limit is passed, if one is.
+    /// Adds a layer's memory: the zeros around its input, its output and its parameters. The error names the limit that is exceeded.
     fn add_memory(&mut self, around: Option<usize>, shape: &Shape, parameters: &[Parameter]) -> Result<(), String> {
         self.values = around
             .and_then(|around| self.values.checked_add(around)?.checked_add(limits::values(&shape.0)?))
             .filter(|&values| values <= limits::MOST_VALUES)
-            .ok_or_else(|| format!("the most values per image are {}, padding included", limits::MOST_VALUES))?;
+            .ok_or_else(|| format!("the limit is {} values per image, padding included", limits::MOST_VALUES))?;
         let own = parameters.iter().try_fold(0_usize, |all, one| all.checked_add(limits::product(&one.shape)?));
         self.parameters = own
             .and_then(|own| self.parameters.checked_add(own))
             .filter(|&parameters| parameters <= limits::MOST_PARAMETERS)
-            .ok_or_else(|| format!("the most values of all parameters are {}", limits::MOST_PARAMETERS))?;
+            .ok_or_else(|| format!("the limit is {} values of all parameters", limits::MOST_PARAMETERS))?;
         Ok(())
     }
 
-    /// Adds a layer's work and how many inputs it has, as [`Size::add_memory`] does.
+    /// Adds a layer's work and its number of inputs. The error names the limit that is exceeded.
     fn add_work(&mut self, multiply_adds: u64, inputs: usize) -> Result<(), String> {
         self.multiply_adds = self.multiply_adds.saturating_add(multiply_adds);
         if self.multiply_adds > limits::MOST_MULTIPLY_ADDS {
-            return Err(format!("the most multiply-adds per image are {}", limits::MOST_MULTIPLY_ADDS));
+            return Err(format!("the limit is {} multiply-adds per image", limits::MOST_MULTIPLY_ADDS));
         }
         self.connections = self.connections.saturating_add(inputs);
         if self.connections > limits::MOST_CONNECTIONS {
-            return Err(format!("the most inputs of all layers are {}", limits::MOST_CONNECTIONS));
+            return Err(format!("the limit is {} inputs of all layers", limits::MOST_CONNECTIONS));
         }
         Ok(())
     }

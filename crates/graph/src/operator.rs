@@ -2,24 +2,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::PerChannel;
 
-/// What a layer does. Classes and options are Keras's; on the wire `{"class": "Conv2D", "config": {…}}`.
+/// The operation of a layer. Classes and options are Keras's. In JSON an operator is `{"class": "Conv2D", "config": {…}}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "class", content = "config", deny_unknown_fields)]
 pub enum Operator {
-    /// Where images enter; `shape` is `[height, width, channels]`.
+    /// The input of the network; `shape` is `[height, width, channels]`.
     InputLayer {
         /// Shape of one sample.
         shape: Vec<usize>,
     },
     /// `x * scale + offset`.
     Rescaling {
-        /// One factor, or one a channel.
+        /// One factor for all channels, or one per channel.
         scale: PerChannel,
-        /// One summand, or one a channel.
+        /// One summand for all channels, or one per channel.
         #[serde(default)]
         offset: PerChannel,
     },
-    /// `(x - mean) / max(sqrt(variance), 1e-7)` with a mean and a variance a channel, which are parameters (not trained).
+    /// `(x - mean) / max(sqrt(variance), 1e-7)` per channel. Mean and variance are parameters that are not trained.
     Normalization {},
     /// Two-dimensional convolution.
     Conv2D {
@@ -42,11 +42,11 @@ pub enum Operator {
         /// Whether a bias is added.
         #[serde(default = "yes")]
         use_bias: bool,
-        /// Applied to the output.
+        /// Activation of the output.
         #[serde(default)]
         activation: Activation,
     },
-    /// A convolution that keeps channels apart.
+    /// Two-dimensional convolution of each channel by itself.
     DepthwiseConv2D {
         /// `[height, width]`.
         kernel_size: [usize; 2],
@@ -59,13 +59,13 @@ pub enum Operator {
         /// `[vertical, horizontal]`.
         #[serde(default = "ones")]
         dilation_rate: [usize; 2],
-        /// Output channels for each input channel.
+        /// Number of output channels per input channel.
         #[serde(default = "one")]
         depth_multiplier: usize,
         /// Whether a bias is added.
         #[serde(default = "yes")]
         use_bias: bool,
-        /// Applied to the output.
+        /// Activation of the output.
         #[serde(default)]
         activation: Activation,
     },
@@ -74,13 +74,13 @@ pub enum Operator {
         /// Added to the variance.
         #[serde(default = "keras_epsilon")]
         epsilon: f64,
-        /// How much of the old moving statistic is kept at each step.
+        /// Share of the old running statistics that each step keeps.
         #[serde(default = "keras_momentum")]
         momentum: f64,
-        /// Whether there is a beta.
+        /// Whether the layer has a beta.
         #[serde(default = "yes")]
         center: bool,
-        /// Whether there is a gamma.
+        /// Whether the layer has a gamma.
         #[serde(default = "yes")]
         scale: bool,
     },
@@ -90,31 +90,31 @@ pub enum Operator {
         #[serde(default)]
         max_value: Option<f64>,
     },
-    /// An activation as a layer of its own.
+    /// An activation as a separate layer.
     Activation {
         /// Which one.
         activation: Activation,
     },
     /// Softmax over the last axis.
     Softmax {},
-    /// Zeros around the image.
+    /// Adds zeros around the image.
     ZeroPadding2D {
         /// `[[top, bottom], [left, right]]`.
         padding: [[usize; 2]; 2],
     },
-    /// Largest value of each window. Padding never wins.
+    /// Largest value of each window. Padding is never the largest value.
     MaxPooling2D(Window),
-    /// Mean of each window; padding is left out of the mean unless `count_include_pad`.
+    /// Mean of each window. Padding is left out of the mean unless `count_include_pad` is set.
     AveragePooling2D(Window),
     /// Mean over height and width.
     GlobalAveragePooling2D {
-        /// Keep height and width as 1.
+        /// Whether height and width are kept as axes of length 1.
         #[serde(default)]
         keepdims: bool,
     },
     /// Largest value over height and width.
     GlobalMaxPooling2D {
-        /// Keep height and width as 1.
+        /// Whether height and width are kept as axes of length 1.
         #[serde(default)]
         keepdims: bool,
     },
@@ -122,7 +122,7 @@ pub enum Operator {
     Concatenate {},
     /// Sum of inputs of equal shape.
     Add {},
-    /// Product of inputs; a side of length 1 is repeated.
+    /// Product of inputs. A side of length 1 is repeated.
     Multiply {},
     /// `x · kernel + bias` over the last axis.
     Dense {
@@ -131,20 +131,20 @@ pub enum Operator {
         /// Whether a bias is added.
         #[serde(default = "yes")]
         use_bias: bool,
-        /// Applied to the output.
+        /// Activation of the output.
         #[serde(default)]
         activation: Activation,
     },
-    /// Zeroes a fraction of its inputs in training and scales the rest by `1 / (1 - rate)`; nothing in inference, nor where
-    /// the layer is frozen.
+    /// Zeroes a fraction of its inputs in training and scales the rest by `1 / (1 - rate)`. In inference, and if the layer is frozen,
+    /// it is the identity.
     Dropout {
         /// The fraction, 0.0 to 1.0 (1.0 excluded).
         rate: f64,
-        /// Drop whole samples (Keras's `noise_shape = (None, 1, 1, 1)`), known as stochastic depth.
+        /// Whether whole samples are dropped (Keras's `noise_shape = (None, 1, 1, 1)`), which is known as stochastic depth.
         #[serde(default)]
         per_sample: bool,
     },
-    /// All axes into one.
+    /// Joins all axes into one.
     Flatten {},
     /// The same values in another shape.
     Reshape {
@@ -159,11 +159,11 @@ pub enum Operator {
 pub struct Window {
     /// `[height, width]`.
     pub pool_size: [usize; 2],
-    /// `[vertical, horizontal]`; as long as the window where a description leaves it out.
+    /// `[vertical, horizontal]`. If a description leaves the strides out, they are equal to the window.
     pub strides: [usize; 2],
     /// Rule for the border.
     pub padding: Padding,
-    /// Count padding in an average, as PyTorch does by default. Keras never does.
+    /// Whether an average counts padding. PyTorch counts it by default; Keras never does.
     pub count_include_pad: bool,
 }
 
@@ -188,17 +188,17 @@ impl From<WindowSpec> for Window {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(from = "PaddingSpec", into = "PaddingSpec")]
 pub enum Padding {
-    /// No padding: windows lie wholly in the image.
+    /// No padding; all windows are completely inside the image.
     #[default]
     Valid,
-    /// TensorFlow's rule: output is `ceil(input / stride)`, an odd rest goes to the bottom and to the right.
+    /// TensorFlow's rule: the output has length `ceil(input / stride)`, and an odd zero is added at the bottom or at the right.
     Same,
-    /// `[[top, bottom], [left, right]]` zeros, as PyTorch's.
+    /// `[[top, bottom], [left, right]]` zeros, as in PyTorch.
     Explicit([[usize; 2]; 2]),
 }
 
 impl Padding {
-    /// `amount` zeros on every side, PyTorch's `padding = amount`.
+    /// `amount` zeros on every side, as PyTorch's `padding = amount`.
     pub fn around(amount: usize) -> Self {
         if amount == 0 { Self::Valid } else { Self::Explicit([[amount, amount], [amount, amount]]) }
     }
@@ -238,7 +238,7 @@ impl From<Padding> for PaddingSpec {
     }
 }
 
-/// An element-wise function (softmax: over the last axis).
+/// An element-wise function, or softmax over the last axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
@@ -263,7 +263,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// Every one of them.
+    /// All activations.
     pub const ALL: [Self; 8] =
         [Self::Linear, Self::Relu, Self::Relu6, Self::Swish, Self::HardSwish, Self::Sigmoid, Self::Tanh, Self::Softmax];
 
@@ -310,8 +310,7 @@ impl Operator {
         }
     }
 
-    /// What is wrong with its numbers, whatever its input is, if something is: each must be finite, also in single precision,
-    /// and in its range.
+    /// Checks the numbers that do not depend on the input: each must be finite, also in single precision, and in its range.
     pub(crate) fn check(&self) -> Result<(), String> {
         let all_finite = |values: &[f64]| values.iter().all(|&value| (value as f32).is_finite());
         match self {
@@ -345,13 +344,13 @@ impl Operator {
         Ok(())
     }
 
-    /// Whether it draws random numbers where it trains.
+    /// Whether the operator draws random numbers in training.
     pub fn is_random(&self) -> bool {
         matches!(self, Self::Dropout { rate, .. } if *rate > 0.0)
     }
 }
 
-// Keras's defaults, for descriptions that leave an option out and for the constructors in `layers`.
+// Keras's defaults, which hold for options that a description leaves out and for the constructors in `layers`.
 
 pub(crate) fn one() -> usize {
     1

@@ -16,7 +16,7 @@ impl Shape {
         self.0.iter().product()
     }
 
-    /// `[height, width, channels]`, if it is an image.
+    /// `[height, width, channels]`, if the shape is that of an image.
     pub fn image(&self) -> Option<[usize; 3]> {
         self.0.as_slice().try_into().ok()
     }
@@ -34,7 +34,7 @@ impl fmt::Display for Shape {
     }
 }
 
-/// What a parameter is for.
+/// The purpose of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Convolution kernel, `[height, width, in / groups, out]`.
@@ -43,7 +43,7 @@ pub enum Role {
     DepthwiseKernel,
     /// Dense kernel, `[in, out]`.
     DenseKernel,
-    /// Added at the end.
+    /// Bias, which is added at the end.
     Bias,
     /// Scale of a batch normalisation.
     Gamma,
@@ -57,16 +57,16 @@ pub enum Role {
     Mean,
     /// Variance of a `Normalization` layer.
     Variance,
-    /// How many images a `Normalization` layer has seen; kept because Keras counts it.
+    /// Number of images that a `Normalization` layer was adapted to. It is kept because Keras counts it as a parameter.
     Count,
 }
 
 /// A named tensor of a layer, in Keras's axes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parameter {
-    /// What it is for.
+    /// Purpose.
     pub role: Role,
-    /// Its shape, channels last, kernels `[height, width, in, out]`.
+    /// Shape, channels last; that of a kernel is `[height, width, in, out]`.
     pub shape: Vec<usize>,
 }
 
@@ -95,7 +95,7 @@ impl Parameter {
         self.shape.iter().product()
     }
 
-    /// Whether an optimiser may ever change it. Statistics are moved by the forward pass instead.
+    /// Whether an optimiser may change the parameter. Running statistics are updated by the forward pass instead.
     pub fn trainable(&self) -> bool {
         matches!(
             self.role,
@@ -104,7 +104,7 @@ impl Parameter {
     }
 }
 
-/// Which parameter of a graph: the position of its layer, and its place in the layer's list.
+/// Identifies a parameter of a graph by the position of its layer and its place in the layer's list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ParameterId {
     /// Position of the layer in [`Graph::nodes`](crate::Graph::nodes).
@@ -117,7 +117,7 @@ impl ParameterId {
     /// The parameter at `place` of the layer at `layer`.
     ///
     /// # Panics
-    /// Beyond what 32 bits count, which is far more layers than [`limits`] allow.
+    /// If a number does not fit into 32 bits, which would be far more layers than [`limits`] allow.
     pub fn new(layer: usize, place: usize) -> Self {
         let narrow = |number: usize| u32::try_from(number).expect("a graph has far fewer layers and parameters");
         Self { layer: narrow(layer), place: narrow(place) }
@@ -135,16 +135,16 @@ impl ParameterId {
 }
 
 impl From<(usize, usize)> for ParameterId {
-    /// From layer and place.
+    /// Converts a pair of layer and place.
     fn from((layer, place): (usize, usize)) -> Self {
         Self::new(layer, place)
     }
 }
 
-/// Padding of one axis, `(before, after)`, and the length of the output; `None` where no window fits.
+/// Padding of one axis, `(before, after)`, and the length of the output; `None` if no window fits.
 ///
-/// `same` is TensorFlow's rule (<https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2>): the total is
-/// `max((ceil(n / stride) - 1) * stride + window - n, 0)`, the smaller half in front.
+/// `same` is TensorFlow's rule (<https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2>): the total padding is
+/// `max((ceil(n / stride) - 1) * stride + window - n, 0)`, and the smaller half comes before the axis.
 pub fn window_padding(
     padding: Padding,
     axis: usize,
@@ -194,7 +194,7 @@ pub(crate) fn infer(index: usize, layer: &Layer, inputs: &[&Shape]) -> Result<(S
     layer.operator.check().map_err(option)?;
     let (shape, parameters) = output(&layer.operator, inputs).map_err(fail)?;
     if shape.0.len() > MOST_AXES {
-        return Err(fail(format!("its output would have {} axes, the most are {MOST_AXES}", shape.0.len())));
+        return Err(fail(format!("its output would have {} axes, the limit is {MOST_AXES}", shape.0.len())));
     }
     if shape.0.is_empty() || shape.0.iter().any(|&side| side == 0 || side > LARGEST_SIDE) {
         return Err(fail(format!("its output would be {shape}")));
@@ -228,9 +228,7 @@ fn output(operator: &Operator, inputs: &[&Shape]) -> Result<(Shape, Vec<Paramete
         Operator::Conv2D { filters, kernel_size, strides, padding, dilation_rate, groups, use_bias, .. } => {
             let [h, w, c] = image()?;
             if *groups == 0 || c % groups != 0 || filters % groups != 0 {
-                return Err(format!(
-                    "{groups} groups divide neither or not both of {c} channels and {filters} filters"
-                ));
+                return Err(format!("{groups} groups do not divide both {c} channels and {filters} filters"));
             }
             let [oh, ow] = slide([h, w], *kernel_size, *strides, *padding, *dilation_rate)?;
             let kernel = [kernel_size[0], kernel_size[1], c / groups, *filters];
@@ -287,7 +285,7 @@ fn output(operator: &Operator, inputs: &[&Shape]) -> Result<(Shape, Vec<Paramete
                 return Err(format!("another input is {other}: all axes but the last must agree"));
             }
             let mut shape = front.to_vec();
-            // Each is at most a large side, and there are not as many inputs as would overflow.
+            // Each summand is at most the largest side, and there are too few inputs for an overflow.
             shape.push(inputs.iter().map(|s| s.channels()).fold(0, usize::saturating_add));
             plain(Shape(shape))
         }
@@ -329,12 +327,12 @@ fn output(operator: &Operator, inputs: &[&Shape]) -> Result<(Shape, Vec<Paramete
     }
 }
 
-/// Multiply-adds of one forward pass, as `Node::multiply_adds` says.
+/// Multiply-adds of one forward pass; see `Node::multiply_adds`.
 pub(crate) fn multiply_adds(operator: &Operator, inputs: &[&Shape], output: &Shape, parameters: &[Parameter]) -> u64 {
     let read = || inputs.iter().map(|shape| shape.count() as u64).sum::<u64>();
     let outputs = output.count() as u64;
     match operator {
-        // Each output channel of a kernel's last axis reads all its other axes.
+        // Each output value is a product with all axes of the kernel but the last.
         Operator::Conv2D { filters, .. } => outputs.saturating_mul((parameters[0].count() / (*filters).max(1)) as u64),
         Operator::DepthwiseConv2D { kernel_size: [h, w], .. } => outputs.saturating_mul((h * w) as u64),
         Operator::Dense { .. } => outputs.saturating_mul(inputs[0].channels() as u64),
@@ -361,8 +359,7 @@ pub(crate) fn multiply_adds(operator: &Operator, inputs: &[&Shape], output: &Sha
     }
 }
 
-/// How many zeros a layer wants around its input: the room that a window's padding takes beyond the image. `None` where that
-/// cannot be told.
+/// Number of zeros that a layer needs around its input, because its windows are padded; `None` if the number overflows.
 pub(crate) fn padding_values(operator: &Operator, inputs: &[&Shape]) -> Option<usize> {
     let (window, strides, padding, dilation) = match operator {
         Operator::Conv2D { kernel_size, strides, padding, dilation_rate, .. }
@@ -399,7 +396,7 @@ fn slide(
         Padding::Valid | Padding::Same => [[0, 0]; 2],
     };
     if [window, strides, dilation, sides[0], sides[1]].as_flattened().iter().any(|&n| n > LARGEST_SIDE) {
-        return Err("window, strides, dilation or padding are too large to be meant".to_owned());
+        return Err(format!("window, strides, dilation or padding are larger than {LARGEST_SIDE}"));
     }
     let axis = |axis: usize, length: usize| {
         window_padding(padding, axis, length, window[axis], strides[axis], dilation[axis])

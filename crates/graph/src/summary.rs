@@ -13,9 +13,9 @@ pub struct Summary {
     pub layers: Vec<Row>,
     /// Number of values in all parameters.
     pub total: usize,
-    /// How many of them train.
+    /// Number of parameter values that train.
     pub trainable: usize,
-    /// How many do not.
+    /// Number of values that do not train.
     pub non_trainable: usize,
 }
 
@@ -30,9 +30,9 @@ pub struct Row {
     pub class: String,
     /// `[height, width, channels]` or `[features]`.
     pub output_shape: Vec<usize>,
-    /// Values in its parameters.
+    /// Number of values in its parameters.
     pub params: usize,
-    /// How many of them train.
+    /// Number of parameter values that train.
     pub trainable: usize,
     /// Whether the layer is frozen.
     pub frozen: bool,

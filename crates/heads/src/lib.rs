@@ -1,9 +1,9 @@
-//! What is grafted on a backbone: pooling, hidden dense layers, dropout, and the output layer.
+//! Heads, which are grafted on a backbone: pooling, hidden dense layers, dropout, and the output layer.
 //!
-//! A [`Head`] is a few more layers of the same [`Graph`]; it has no machinery of its own, so whatever runs, freezes, saves
-//! or draws a backbone does the same with its head.
+//! A [`Head`] is a few more layers of the same [`Graph`]. It has no machinery of its own: the code that runs, freezes, saves or
+//! prints a backbone does the same with its head.
 //!
-//! *Architecture invariant:* a head knows neither data nor loss; whether its output fits a loss is the loss's business.
+//! *Architecture invariant:* a head knows neither data nor loss. The loss checks whether it fits the output of a head.
 
 use injerto_graph::{Activation, Graph, GraphError, Layer, Operator};
 use serde::Serialize;
@@ -13,26 +13,26 @@ use serde::Serialize;
 pub struct Head {
     /// What lies between the backbone and the output layer.
     pub body: Body,
-    /// Outputs of the last layer.
+    /// Number of outputs of the last layer.
     pub units: usize,
-    /// Applied to the outputs.
+    /// Activation of the outputs.
     pub activation: Activation,
 }
 
 /// The layers between a backbone and the output layer. By default: average pooling alone.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Body {
-    /// How `[height, width, channels]` becomes `[features]`. A backbone that already ends in `[features]` needs none.
+    /// How `[height, width, channels]` becomes `[features]`. If the backbone already ends in `[features]`, there is no pooling.
     pub pooling: Pooling,
-    /// Whether a batch normalisation follows the pooling: features of very different size train better so.
+    /// Whether a batch normalisation follows the pooling. It helps if the scales of the features differ widely.
     pub batch_norm: bool,
     /// Hidden layers, in order.
     pub dense: Vec<Hidden>,
-    /// Fraction of the features that is dropped before the output layer in training; 0 for none.
+    /// Fraction of the features that training drops before the output layer; 0 for no dropout.
     pub dropout: f64,
 }
 
-/// How an image of features becomes a vector.
+/// How a feature map becomes a vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pooling {
@@ -41,7 +41,7 @@ pub enum Pooling {
     Avg,
     /// Largest value over height and width.
     Max,
-    /// All values, one after the other.
+    /// All values in a row.
     Flatten,
 }
 
@@ -62,9 +62,9 @@ impl Pooling {
 /// A hidden dense layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Hidden {
-    /// Outputs.
+    /// Number of outputs.
     pub units: usize,
-    /// Applied to the outputs.
+    /// Activation of the outputs.
     pub activation: Activation,
 }
 
@@ -76,13 +76,13 @@ impl Hidden {
 }
 
 impl Head {
-    /// Joins this head to `backbone`: the whole network, whose first layers are the backbone's in their order.
+    /// Joins this head to `backbone`. The first layers of the returned network are those of the backbone, in their order.
     ///
-    /// Layers are named as Keras names fresh ones (`global_average_pooling2d`, `dense`, `dropout`, `dense_1`, …), with the
-    /// next free number where the backbone has such a name already.
+    /// The layers get the names that Keras gives to unnamed layers (`global_average_pooling2d`, `dense`, `dropout`, `dense_1`, …). If the
+    /// backbone already has such a name, the next free number is added.
     ///
     /// # Errors
-    /// [`GraphError`], for no units, a dropout that is no fraction, or a backbone whose output cannot be pooled.
+    /// [`GraphError`] if there are no units, if the dropout is not a fraction, or if the output of the backbone cannot be pooled.
     pub fn graft(&self, backbone: &Graph) -> Result<Graph, GraphError> {
         let Self { body: Body { pooling, batch_norm, dense: hidden, dropout }, units, activation } = self;
         let mut names = Names { taken: backbone.nodes().iter().map(|node| node.name().to_owned()).collect() };
@@ -116,7 +116,7 @@ impl Head {
     }
 }
 
-/// Gives out names that are not taken, numbered as Keras numbers them.
+/// Makes names that are not taken, numbered as in Keras.
 struct Names {
     taken: Vec<String>,
 }
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused_with_the_layer_named() {
+    fn an_invalid_head_is_refused_and_the_layer_is_named() {
         let body = Body { pooling: Pooling::Max, dropout: 1.0, ..Body::default() };
         let head = Head { body, units: 2, activation: Activation::Softmax };
         let error = head.graft(&backbone()).expect_err("drops everything").to_string();

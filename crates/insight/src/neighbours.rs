@@ -43,7 +43,7 @@ impl Neighbours {
         self.unit.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no images.
     pub fn is_empty(&self) -> bool {
         self.unit.is_empty()
     }

@@ -164,7 +164,7 @@ impl FeatureTable {
         self.images.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no images.
     pub fn is_empty(&self) -> bool {
         self.images.is_empty()
     }

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! `small_cnn`: batch 8 at 160×160, filters 128, 256 and 512, batch statistics. `mobilenet_v2`: batch 32, the layers from
-//! block 11 on for images of 160×160, trained from layer 100, moving statistics.
+//! block 11 on for images of 160×160, trained from layer 100, running statistics.
 
 use std::time::{Duration, Instant};
 

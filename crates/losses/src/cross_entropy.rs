@@ -3,7 +3,7 @@ use burn_tensor::activation::log_softmax;
 
 use crate::EPSILON;
 
-/// Binary cross-entropy of each row, `[batch]`; `outputs` and `targets` are `[batch, units]`, and units are averaged.
+/// Binary cross-entropy of each row, `[batch]`. `outputs` and `targets` are `[batch, units]`; the losses of the units are averaged.
 ///
 /// From logits: `max(z, 0) - z * y + log(1 + exp(-|z|))`, as TensorFlow computes
 /// `sigmoid_cross_entropy_with_logits`. From probabilities: `-(y log p + (1 - y) log(1 - p))` with `p` clipped.
@@ -19,9 +19,9 @@ pub fn binary_crossentropy(
         targets
     };
     let loss = if from_logits {
-        // The logarithm of a sum of 1 and a number in 0 to 1 neither overflows nor loses digits that matter. max(z, 0) is
-        // written as (z + |z|) / 2: the same number, but its slope at 0 is one half, so that the gradient is
-        // sigmoid(0) - y there too.
+        // The logarithm of the sum of 1 and a number from 0 to 1 neither overflows nor loses digits that matter. max(z, 0) is
+        // written as (z + |z|) / 2. This is the same number, but its slope at 0 is one half, so the gradient is sigmoid(0) - y
+        // there too.
         let size = outputs.clone().abs();
         let linear = (outputs.clone() + size.clone()).mul_scalar(0.5) - outputs * y;
         linear + size.neg().exp().log1p()
@@ -36,7 +36,8 @@ pub fn binary_crossentropy(
 
 /// Categorical cross-entropy of each row, `[batch]`; `targets` is one-hot or any distribution, `[batch, classes]`.
 ///
-/// From logits: `-sum(y * log_softmax(z))`. From probabilities: rows are divided by their sum and clipped first.
+/// From logits: `-sum(y * log_softmax(z))`. From probabilities: `-sum(y * log p)`, where the rows are divided by their sum and then
+/// clipped.
 pub fn categorical_crossentropy(
     outputs: Tensor<2>,
     targets: Tensor<2>,

@@ -1,10 +1,10 @@
-//! The three cross-entropies of Keras, each with `from_logits`.
+//! The three cross-entropies of Keras, each from logits or from probabilities.
 //!
-//! A [`Loss`] is plain data, which stands in the experiment's TOML; [`CrossEntropy`] computes it on Burn tensors, so that its
-//! gradient is autodiff's. Formulas and clipping follow Keras 3 on TensorFlow (`keras/src/losses/losses.py`,
-//! `keras/src/backend/tensorflow/nn.py`), and both values and gradients are tested against it.
+//! A [`Loss`] is plain data, which the experiment's TOML contains. [`CrossEntropy`] computes it on Burn tensors, and autodiff
+//! gives its gradient. Formulas and clipping follow Keras 3 on TensorFlow (`keras/src/losses/losses.py`,
+//! `keras/src/backend/tensorflow/nn.py`); both values and gradients are tested against it.
 //!
-//! *Architecture invariant:* no network, no data: outputs and labels come in as tensors and class indices.
+//! *Architecture invariant:* there is no network and no data here. Outputs come in as tensors, and labels as class indices.
 
 mod class_weights;
 mod cross_entropy;
@@ -18,13 +18,13 @@ use injerto_recipe::Loss;
 pub use class_weights::{balanced, sample_weights};
 pub use cross_entropy::{binary_crossentropy, categorical_crossentropy};
 
-/// Probabilities are kept this far from 0 and 1 before their logarithm is taken: Keras's `epsilon()`.
+/// Smallest distance of a probability from 0 and 1 before its logarithm is taken; Keras's `epsilon()`.
 pub const EPSILON: f64 = 1e-7;
 
-/// Why a loss cannot be computed.
+/// The reason why a loss cannot be computed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LossError {
-    /// Outputs and labels of different number.
+    /// The numbers of outputs and labels differ.
     #[error("{outputs} outputs but {labels} labels")]
     Batch {
         /// Rows of the outputs.
@@ -32,7 +32,7 @@ pub enum LossError {
         /// Number of labels.
         labels: usize,
     },
-    /// A label that the outputs have no place for.
+    /// A label is too large for the number of output units.
     #[error("label {label} does not fit {units} output unit(s)")]
     Label {
         /// The label.
@@ -40,8 +40,8 @@ pub enum LossError {
         /// Columns of the outputs.
         units: usize,
     },
-    /// Soft targets of another shape than the outputs ask for.
-    #[error("soft targets are {found:?}, but {expected:?} is needed: one row per output, one column per class")]
+    /// Soft targets have a shape that does not fit the outputs.
+    #[error("soft targets have shape {found:?}, expected {expected:?}: one row per output and one column per class")]
     Targets {
         /// Shape of the targets.
         found: [usize; 2],
@@ -54,8 +54,8 @@ pub enum LossError {
 pub trait CrossEntropy {
     /// Mean loss of a batch, `[1]`.
     ///
-    /// `outputs` is `[batch, units]`, `labels` holds one class index per row; `sample_weights`, `[batch]`, multiplies the loss
-    /// of each row before the mean (which still divides by the batch, as in Keras).
+    /// `outputs` is `[batch, units]`, and `labels` holds one class index per row. `sample_weights`, `[batch]`, multiplies the loss of
+    /// each row before the mean, which still divides by the batch size, as in Keras.
     ///
     /// # Errors
     /// Labels that do not fit the outputs.
@@ -66,8 +66,8 @@ pub trait CrossEntropy {
         sample_weights: Option<Tensor<1>>,
     ) -> Result<Tensor<1>, LossError>;
 
-    /// The same for targets that are distributions over the classes, `[batch, classes]`, as mixing images makes them. One
-    /// unit takes two columns, of which the second counts.
+    /// Mean loss of a batch, `[1]`, for targets that are distributions over the classes, `[batch, classes]`; mixing images makes such
+    /// targets. With one output unit, the targets have two columns, of which only the second is used.
     ///
     /// # Errors
     /// Targets that do not fit the outputs.
@@ -78,7 +78,7 @@ pub trait CrossEntropy {
         sample_weights: Option<Tensor<1>>,
     ) -> Result<Tensor<1>, LossError>;
 
-    /// Probabilities `[batch, classes]` from outputs `[batch, units]`; one unit gives two columns.
+    /// Probabilities `[batch, classes]` of outputs `[batch, units]`. One unit gives two columns.
     fn probabilities(&self, outputs: Tensor<2>) -> Tensor<2>;
 
     /// The predicted class of each row of the outputs. With one unit, an output above one half (a logit above zero) means
@@ -147,7 +147,7 @@ impl CrossEntropy for Loss {
     }
 }
 
-/// Mean over the batch; `targets` has the outputs' shape.
+/// Mean over the batch. `targets` has the shape of the outputs.
 fn mean(loss: &Loss, outputs: Tensor<2>, targets: Tensor<2>, sample_weights: Option<Tensor<1>>) -> Tensor<1> {
     let rows = match loss {
         Loss::BinaryCrossentropy { from_logits, label_smoothing } => {
@@ -157,7 +157,7 @@ fn mean(loss: &Loss, outputs: Tensor<2>, targets: Tensor<2>, sample_weights: Opt
             categorical_crossentropy(outputs, targets, *from_logits, *label_smoothing)
         }
         Loss::SparseCategoricalCrossentropy { from_logits } => {
-            // From probabilities, Keras takes the logarithm of the clipped values for logits.
+            // For probabilities, Keras uses the logarithm of the clipped values as logits.
             let logits = if *from_logits { outputs } else { outputs.clamp(EPSILON, 1.0 - EPSILON).log() };
             categorical_crossentropy(logits, targets, true, 0.0)
         }

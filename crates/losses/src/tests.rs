@@ -1,4 +1,4 @@
-//! Soft targets and class weights against Keras, in value and gradient.
+//! Soft targets and class weights have Keras's values and gradients.
 
 use burn_tensor::{Device, Tensor, TensorData};
 use serde_json::Value;
@@ -18,7 +18,7 @@ fn close(ours: f32, keras: &Value, what: &dyn std::fmt::Debug) {
 }
 
 #[test]
-fn soft_targets_and_class_weights_are_keras_in_value_and_gradient() {
+fn soft_targets_and_class_weights_have_the_values_and_gradients_of_keras() {
     let golden: Value = serde_json::from_str(include_str!("../tests/golden/soft.json")).expect("JSON");
     let plain = Device::flex();
     let device = plain.clone().autodiff();
@@ -46,7 +46,7 @@ fn soft_targets_and_class_weights_are_keras_in_value_and_gradient() {
 }
 
 #[test]
-fn hard_targets_are_soft_ones_too() {
+fn hard_targets_are_a_special_case_of_soft_targets() {
     let device = Device::flex();
     let outputs = Tensor::<2>::from_data(TensorData::new(vec![0.25_f32, -1.5, 3.0], [3, 1]), &device);
     let targets = Tensor::<2>::from_data(TensorData::new(vec![0.0_f32, 1.0, 1.0, 0.0, 0.0, 1.0], [3, 2]), &device);
@@ -55,12 +55,12 @@ fn hard_targets_are_soft_ones_too() {
     let soft = loss.forward_soft(outputs.clone(), targets.clone(), None).expect("they fit").into_scalar::<f32>();
     assert_eq!(hard, soft);
     let error = loss.forward_soft(outputs, targets.narrow(1, 0, 1), None).expect_err("one column").to_string();
-    assert_eq!(error, "soft targets are [3, 1], but [3, 2] is needed: one row per output, one column per class");
+    assert_eq!(error, "soft targets have shape [3, 1], expected [3, 2]: one row per output and one column per class");
 }
 
 #[test]
 fn balanced_weights_make_classes_count_the_same() {
-    // Equal to scikit-learn's compute_class_weight("balanced") for 6, 3 and 1 images.
+    // scikit-learn's compute_class_weight("balanced") gives these values for 6, 3 and 1 images.
     let weights = balanced(&[6, 3, 1]);
     for (ours, theirs) in
         weights.iter().zip([0.555_555_555_555_555_6, 1.111_111_111_111_111_2, 3.333_333_333_333_333_5])

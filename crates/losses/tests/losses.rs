@@ -1,4 +1,4 @@
-//! The losses against Keras, at their limits, and what is said where they do not fit.
+//! Tests the losses against Keras and with extreme outputs, and the messages for a loss that does not fit.
 
 use burn_tensor::{Device, Tensor, TensorData};
 use injerto_losses::{CrossEntropy as _, LossError, binary_crossentropy, categorical_crossentropy};
@@ -6,7 +6,7 @@ use injerto_recipe::Loss;
 use proptest::prelude::*;
 use serde_json::Value;
 
-/// Rows as a tensor whose gradient is asked for.
+/// Rows as a tensor that gets a gradient.
 fn leaf(rows: &[Vec<f32>]) -> Tensor<2> {
     let sides = [rows.len(), rows[0].len()];
     Tensor::from_data(TensorData::new(rows.concat(), sides), &Device::flex().autodiff()).require_grad()
@@ -41,7 +41,7 @@ fn rows(value: &Value) -> Vec<Vec<f32>> {
     serde_json::from_value(value.clone()).expect("rows of numbers")
 }
 
-/// Keras's labels as class indices: they are one column of 0 and 1, one-hot rows, or indices already.
+/// Keras's labels as class indices. They are one column of 0 and 1, one-hot rows, or already indices.
 fn labels(value: &Value) -> Vec<u32> {
     if value[0].is_number() {
         return serde_json::from_value(value.clone()).expect("indices");
@@ -54,7 +54,7 @@ fn labels(value: &Value) -> Vec<u32> {
 }
 
 #[test]
-fn values_and_gradients_are_keras() {
+fn values_and_gradients_are_those_of_keras() {
     let cases = golden();
     assert!(cases.len() >= 16);
     for (at, case) in cases.iter().enumerate() {
@@ -105,7 +105,7 @@ fn sample_weights_multiply_before_a_mean_over_the_batch() {
 }
 
 #[test]
-fn labels_that_do_not_fit() {
+fn labels_that_do_not_fit_the_outputs_are_refused() {
     for loss in losses() {
         let three = [vec![0.2, 0.3, 0.5], vec![0.6, 0.2, 0.2]];
         let error = loss.forward(leaf(&three), &[0], None).expect_err("one label for two rows");
@@ -121,7 +121,7 @@ fn labels_that_do_not_fit() {
     assert_eq!(error, LossError::Label { label: 2, units: 1 });
 }
 
-/// A loss from its TOML words.
+/// A loss as the TOML names it.
 fn loss(name: &str, from_logits: bool) -> Loss {
     serde_json::from_value(serde_json::json!({"name": name, "from_logits": from_logits})).expect("a loss")
 }
@@ -141,7 +141,7 @@ fn probabilities_and_predictions() {
     }
     let three = leaf(&[vec![1.0, 3.0, 2.0], vec![5.0, 5.0, 0.0]]).inner();
     let sparse = loss("sparse_categorical_crossentropy", true);
-    // Of equal outputs the first, as argmax has it.
+    // Of equal outputs the first one counts, as in argmax.
     assert_eq!(sparse.predictions(&three), [1, 0]);
     let probabilities = host(sparse.probabilities(three));
     assert!(probabilities.chunks(3).all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-6), "{probabilities:?}");
@@ -162,7 +162,7 @@ proptest! {
             let binary = matches!(loss, Loss::BinaryCrossentropy { .. });
             let mut outputs = if binary { one.clone() } else { two.clone() };
             if !loss.from_logits() {
-                // What a sigmoid or a softmax of such logits gives: often exactly 0 or 1.
+                // The sigmoid or softmax of such logits is often exactly 0 or 1.
                 let probability = |z: f32| 1.0 / (1.0 + (-z).exp());
                 for row in &mut outputs {
                     match row[..] {
@@ -179,7 +179,7 @@ proptest! {
     }
 
     #[test]
-    fn gradients_are_the_slope(logits in prop::collection::vec(-3.0_f32..3.0, 4), label in 0_u32..2) {
+    fn gradients_are_the_slope_of_the_loss(logits in prop::collection::vec(-3.0_f32..3.0, 4), label in 0_u32..2) {
         let loss = Loss::CategoricalCrossentropy { from_logits: true, label_smoothing: 0.1 };
         let outputs: Vec<Vec<f32>> = logits.chunks(2).map(<[f32]>::to_vec).collect();
         let labels = [label, 1 - label];

@@ -3,12 +3,12 @@
  * A plugin is a shared library that exports one symbol, injerto_plugin_entry. It describes networks as JSON; the host
  * builds, freezes, trains and runs them. Rules:
  *  - The table is static and lives as long as the process; a library is never unloaded.
- *  - Fields are only ever appended. Either side reads a field only where `size` covers it. A null function is "not
+ *  - Fields are only ever appended. Either side reads a field only if `size` covers it. A null function means "not
  *    offered".
  *  - Output goes into a sink that the host passes in; nothing is allocated on one side and freed on the other.
- *  - Texts are UTF-8, pointer and length, not closed by a zero; arguments are valid during the call only.
- *  - Every function may be called from any thread, and by several at once.
- * CHANGELOG.md beside the crate says what changed when. This file is kept equal to src/table.rs by a test. */
+ *  - A text is a pointer and a length. It is UTF-8, without a zero byte at the end. Arguments are valid during the call only.
+ *  - Every function may be called from any thread, and from several threads at once.
+ * The crate's CHANGELOG.md says what changed when. A test keeps this file equal to src/table.rs. */
 #ifndef INJERTO_PLUGIN_H
 #define INJERTO_PLUGIN_H
 
@@ -19,7 +19,7 @@
 extern "C" {
 #endif
 
-/* "INJERTO1", first byte lowest. */
+/* "INJERTO1", with the first byte lowest. */
 #define INJERTO_MAGIC UINT64_C(0x314f5452454a4e49)
 #define INJERTO_ABI_MAJOR 1
 #define INJERTO_ABI_MINOR 0
@@ -31,7 +31,7 @@ extern "C" {
 #define INJERTO_EXPORT __attribute__((visibility("default")))
 #endif
 
-/* How a call ended; anything but INJERTO_OK is a failure, with a text in the error sink. */
+/* The result of a call. Anything but INJERTO_OK is a failure, with a text in the error sink. */
 typedef int32_t injerto_status;
 #define INJERTO_OK 0
 #define INJERTO_FAILED 1
@@ -46,8 +46,8 @@ typedef struct injerto_str {
   size_t len;
 } injerto_str;
 
-/* Where output goes. `write` copies the bytes before it returns; if it returns anything but INJERTO_OK, write no more
- * and return that status. */
+/* The place for output. `write` copies the bytes before it returns. If it returns anything but INJERTO_OK, write no more
+* and return that status. */
 typedef struct injerto_sink {
   void *context;
   injerto_status (*write)(void *context, const uint8_t *data, size_t len);
@@ -58,15 +58,15 @@ typedef struct injerto_table {
   size_t size;        /* sizeof(injerto_table) as compiled. Since 1.0. */
   uint32_t abi_major; /* INJERTO_ABI_MAJOR. Since 1.0. */
   uint32_t abi_minor; /* INJERTO_ABI_MINOR. Since 1.0. */
-  injerto_str name;   /* Of the library. Since 1.0. */
-  injerto_str version; /* Of the library. Since 1.0. */
+  injerto_str name;   /* Name of the library. Since 1.0. */
+  injerto_str version; /* Version of the library. Since 1.0. */
   /* Writes a JSON array of descriptors; builds no network. Must be offered. Since 1.0. */
   injerto_status (*descriptors)(injerto_sink out, injerto_sink error);
   /* Writes the JSON description of one backbone for a JSON object of parameters. Must be offered. Since 1.0. */
   injerto_status (*describe)(injerto_str name, injerto_str parameters, injerto_sink out, injerto_sink error);
-  /* Reserved: leave it null. No host calls it. Since 1.0. */
+  /* Reserved. Leave it null; no host calls it. Since 1.0. */
   injerto_status (*score)(injerto_str name, injerto_str machine, uint32_t *score);
-  /* The table of an extension, or null. Since 1.0. */
+  /* Returns the table of an extension, or null. Since 1.0. */
   const void *(*extension)(injerto_str id);
 } injerto_table;
 
@@ -76,7 +76,7 @@ typedef struct injerto_weights_extension {
   injerto_status (*read)(injerto_str id, injerto_sink out, injerto_sink error);
 } injerto_weights_extension;
 
-/* The one exported symbol: never null, the same pointer every time. */
+/* The one exported symbol. It returns the same pointer every time, which is never null. */
 INJERTO_EXPORT const injerto_table *injerto_plugin_entry(void);
 
 #ifdef __cplusplus

@@ -1,30 +1,30 @@
 use crate::table::{ABI_MAJOR, ABI_MINOR, MAGIC, Table};
 
-/// Why a table is refused.
+/// The reason why a table is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TableError {
     /// The entry symbol returned null.
     Null,
-    /// The pointer cannot be one to a table.
+    /// The pointer is not aligned for a table.
     Misaligned,
     /// The first eight bytes are not the magic number.
     Magic(u64),
-    /// Another major version.
+    /// The major version differs.
     Major {
-        /// The plugin's major and minor.
+        /// The plugin's major and minor version.
         found: (u32, u32),
     },
-    /// The table ends before a field that must be there.
+    /// The table ends before a required field.
     Truncated {
-        /// Its size.
+        /// Size of the table in bytes.
         size: usize,
         /// Name of the field.
         field: &'static str,
     },
-    /// A function that must be offered is an empty slot.
+    /// The slot of a required function is empty.
     Empty(&'static str),
-    /// A name or a version that is not UTF-8.
+    /// A name or a version is not UTF-8.
     Text(&'static str),
 }
 
@@ -32,7 +32,7 @@ impl std::fmt::Display for TableError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Null => write!(f, "its entry symbol returned no table"),
-            Self::Misaligned => write!(f, "its entry symbol returned a pointer that is no table's"),
+            Self::Misaligned => write!(f, "its entry symbol returned a misaligned pointer"),
             Self::Magic(found) => {
                 write!(f, "its table begins with {found:#018x}, not with the magic number {MAGIC:#018x}")
             }
@@ -57,14 +57,14 @@ fn size_of_field<F>(_field: fn(&Table) -> &F) -> usize {
     size_of::<F>()
 }
 
-/// Copies a plugin's table after checking it: magic, major, and that its size covers what this host must have. Slots
-/// that the plugin's size does not cover are empty in the copy.
+/// Checks a plugin's table and copies it: the magic number and the major version must be right, and the size must cover all fields
+/// that this host requires. Slots that the size does not cover are empty in the copy.
 ///
 /// # Errors
-/// [`TableError`], the first thing that is wrong.
+/// [`TableError`], which says the first thing that is wrong.
 ///
 /// # Safety
-/// `table` must be null or what a plugin's entry symbol returned; its first 16 bytes must be readable.
+/// `table` must be null or the pointer that a plugin's entry symbol returned; its first 16 bytes must be readable.
 pub unsafe fn check_table(table: *const Table) -> Result<Table, TableError> {
     if table.is_null() {
         return Err(TableError::Null);
@@ -72,8 +72,8 @@ pub unsafe fn check_table(table: *const Table) -> Result<Table, TableError> {
     if !table.is_aligned() {
         return Err(TableError::Misaligned);
     }
-    // Field by field, never the whole struct: the plugin's may be shorter.
-    // SAFETY: the caller vouches for the first 16 bytes.
+    // Each field is read by itself, and never the whole struct, because the plugin's struct may be shorter.
+    // SAFETY: the pointer is aligned, and the first 16 bytes are readable by the contract of this function.
     let (magic, size) = unsafe { ((&raw const (*table).magic).read(), (&raw const (*table).size).read()) };
     if magic != MAGIC {
         return Err(TableError::Magic(magic));
@@ -118,6 +118,6 @@ pub unsafe fn check_table(table: *const Table) -> Result<Table, TableError> {
         return Err(TableError::Empty("describe"));
     }
     let extension = optional!(extension);
-    // The slot `score` is reserved and not read.
+    // The slot `score` is reserved and is not read.
     Ok(Table { magic, size, abi_major, abi_minor, name, version, descriptors, describe, score: None, extension })
 }

@@ -2,15 +2,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::table::{Sink, Status, Str};
 
-/// What [`export_plugin!`](crate::export_plugin) turns into a table.
+/// The functions to which the table of [`export_plugin!`](crate::export_plugin) delegates.
 #[doc(hidden)]
 pub struct Export;
 
 impl Export {
-    /// Runs `body` on the texts of a call and writes its result or its error; no panic leaves it.
+    /// Runs `body` on the texts of a call and writes its result or its error. A panic does not leave this function.
     ///
     /// # Safety
-    /// Texts and sinks must be the ones of the current call.
+    /// Texts and sinks must be those of the current call.
     pub unsafe fn run<const N: usize, T: AsRef<[u8]>>(
         texts: [Str; N],
         out: Sink,
@@ -18,7 +18,7 @@ impl Export {
         body: impl FnOnce([&str; N]) -> Result<T, String>,
     ) -> Status {
         let work = || {
-            // SAFETY: the caller vouches for the texts.
+            // SAFETY: the texts are those of the current call, so their bytes are readable until it ends.
             let texts = texts.map(|text| unsafe { text.as_str() });
             if texts.contains(&None) {
                 return Err((Status::BAD_PARAMETERS, "an argument is not UTF-8".to_owned()));
@@ -26,15 +26,15 @@ impl Export {
             body(texts.map(Option::unwrap_or_default)).map_err(|text| (Status::FAILED, text))
         };
         match guarded(work) {
-            // SAFETY: the caller vouches for the sinks.
+            // SAFETY: the sinks are those of the current call.
             Ok(Ok(output)) => unsafe { out.put(output.as_ref()) },
             Ok(Err((status, text))) => {
-                // SAFETY: as above.
+                // SAFETY: the sink is that of the current call.
                 unsafe { error.put(text.as_bytes()) };
                 status
             }
             Err(text) => {
-                // SAFETY: as above.
+                // SAFETY: the sink is that of the current call.
                 unsafe { error.put(text.as_bytes()) };
                 Status::PANICKED
             }
@@ -42,10 +42,10 @@ impl Export {
     }
 }
 
-/// Runs `body`; a panic becomes its message.
+/// Runs `body`, and turns a panic into an error with its message.
 ///
 /// # Errors
-/// The panic's message.
+/// The message of the panic.
 #[doc(hidden)]
 pub fn guarded<T>(body: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
@@ -57,9 +57,9 @@ pub fn guarded<T>(body: impl FnOnce() -> T) -> Result<T, String> {
 
 /// Exports a Rust plugin: defines the entry symbol and its table.
 ///
-/// - `descriptors`: `fn() -> Result<String, String>`, a JSON array of descriptors;
-/// - `describe`: `fn(name: &str, parameters: &str) -> Result<String, String>`, both JSON;
-/// - `weights` (optional): `fn(id: &str) -> Result<impl AsRef<[u8]>, String>`, the weight files that the library carries.
+/// - `descriptors`: `fn() -> Result<String, String>` returns a JSON array of descriptors;
+/// - `describe`: `fn(name: &str, parameters: &str) -> Result<String, String>` takes parameters and returns a description, both as JSON;
+/// - `weights` (optional): `fn(id: &str) -> Result<impl AsRef<[u8]>, String>` returns a weight file that the library carries.
 ///
 /// An `Err` becomes the error text of the call, and so does a panic.
 ///
@@ -71,7 +71,7 @@ pub fn guarded<T>(body: impl FnOnce() -> T) -> Result<T, String> {
 ///     describe: |name, _parameters| Err::<String, _>(format!("no backbone '{name}'")),
 /// }
 /// # fn main() {
-/// // SAFETY: the entry symbol of this very program.
+/// // SAFETY: it is the entry symbol of this program.
 /// let table = unsafe { injerto_plugin_abi::check_table(injerto_plugin_entry()) }.unwrap();
 /// assert_eq!(unsafe { table.name.as_str() }, Some("empty"));
 /// # }
@@ -133,7 +133,7 @@ macro_rules! export_plugin {
                 )?
                 $crate::Table {
                     magic: $crate::MAGIC,
-                    // The last field ends with the struct; see the golden offsets.
+                    // The last field ends where the struct ends; see the golden offsets.
                     size: ::core::mem::size_of::<$crate::Table>(),
                     abi_major: $crate::ABI_MAJOR,
                     abi_minor: $crate::ABI_MINOR,

@@ -17,7 +17,7 @@ const LONGEST_ERROR: usize = 64 << 10;
 /// # }
 /// # fn main() {
 /// use injerto_plugin_abi::{CallError, Plugin, Status};
-/// // SAFETY: the entry symbol of this very program.
+/// // SAFETY: it is the entry symbol of this program.
 /// let plugin = unsafe { Plugin::new(injerto_plugin_entry()) }.unwrap();
 /// assert_eq!(plugin.descriptors(1 << 20).unwrap(), b"[]");
 /// let text = b"no backbone 'vgg'".to_vec();
@@ -50,7 +50,7 @@ impl std::fmt::Display for CallError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Failed { status, text } => match String::from_utf8_lossy(text).trim() {
-                "" => write!(f, "it failed with status {} and no word why", status.0),
+                "" => write!(f, "it failed with status {} and without a reason", status.0),
                 text => write!(f, "{text}"),
             },
             Self::TooLong(limit) => write!(f, "it wrote more than {} MiB", limit >> 20),
@@ -66,7 +66,7 @@ impl Plugin {
     /// Checks a table with [`check_table`].
     ///
     /// # Errors
-    /// [`TableError`], the first thing that is wrong.
+    /// [`TableError`], which says the first thing that is wrong.
     ///
     /// # Safety
     /// `table` must be null or what a plugin's entry symbol returned, and the plugin must keep to the ABI: texts and
@@ -136,7 +136,7 @@ impl Plugin {
     }
 }
 
-/// Makes a call with two sinks, and returns what went into the first.
+/// Makes a call with two sinks, and returns the bytes that were written into the first one.
 fn collect(longest: usize, call: impl FnOnce(Sink, Sink) -> Status) -> Result<Vec<u8>, CallError> {
     let (mut output, mut error) = (Taken::new(longest), Taken::new(LONGEST_ERROR));
     let status = call(output.sink(), error.sink());
@@ -147,11 +147,11 @@ fn collect(longest: usize, call: impl FnOnce(Sink, Sink) -> Status) -> Result<Ve
     }
 }
 
-/// What a sink has taken, up to a limit.
+/// The bytes that a sink has taken, up to a limit.
 struct Taken {
     bytes: Vec<u8>,
     limit: usize,
-    /// Why it took no more, if it did not.
+    /// The reason why it took no more bytes, if it stopped.
     problem: Option<CallError>,
 }
 
@@ -166,7 +166,7 @@ impl Taken {
 }
 
 unsafe extern "C" fn take(context: *mut c_void, data: *const u8, len: usize) -> Status {
-    // SAFETY: the context is the `Taken` of this call, which nobody else touches meanwhile.
+    // SAFETY: the context is the `Taken` of this call, to which nothing else refers meanwhile.
     let taken = unsafe { &mut *context.cast::<Taken>() };
     if len == 0 {
         return Status::OK;
@@ -179,7 +179,7 @@ unsafe extern "C" fn take(context: *mut c_void, data: *const u8, len: usize) -> 
         taken.problem = Some(CallError::TooLong(taken.limit));
         return Status::SINK_FULL;
     }
-    // SAFETY: not null, no longer than the limit, and the plugin vouches for the bytes.
+    // SAFETY: the pointer is not null, `len` is within the limit, and by the ABI the plugin passes `len` readable bytes.
     taken.bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(data, len) });
     Status::OK
 }

@@ -1,16 +1,16 @@
 //! The C ABI between Injerto and a backbone plugin.
 //!
 //! A plugin is a shared library that exports one symbol, [`ENTRY_SYMBOL`], which returns a pointer to a static [`Table`].
-//! It describes networks as JSON and never runs a tensor. `include/injerto_plugin.h` says the same in C, `CHANGELOG.md`
-//! what changed; a test keeps the three together.
+//! It describes networks as JSON and computes nothing with tensors. `include/injerto_plugin.h` is the same ABI in C, and
+//! `CHANGELOG.md` says what changed. A test keeps the three consistent.
 //!
-//! - [`Table`], [`Str`], [`Sink`], [`Status`], [`WeightsExtension`]: the types that cross;
-//! - [`export_plugin!`]: how a Rust plugin is exported, panics caught at the border;
-//! - [`check_table`]: what a host checks before it trusts anything;
-//! - [`Plugin`]: how a host asks, with every pointer of the border followed in one place.
+//! - [`Table`], [`Str`], [`Sink`], [`Status`], [`WeightsExtension`]: the types that cross the border;
+//! - [`export_plugin!`]: exports a Rust plugin, and catches panics at the border;
+//! - [`check_table`]: the check that a host makes before it trusts a table;
+//! - [`Plugin`]: asks as a host does, and follows every pointer of the border in one place.
 //!
-//! *Architecture invariant:* no memory is allocated on one side and freed on the other, no Rust type without
-//! `#[repr(C)]` crosses, and this crate depends on nothing.
+//! *Architecture invariant:* no memory is allocated on one side and freed on the other; no Rust type without
+//! `#[repr(C)]` crosses the border; this crate depends on nothing.
 
 mod check;
 mod export;

@@ -3,7 +3,7 @@ use serde_json::{Map, Value};
 
 use crate::{Backbone, Parameters as _};
 
-/// A [`Backbone`] as [`export!`](crate::export) holds it: what its library answers, without its type.
+/// The answers of a [`Backbone`], without its type, as [`export!`](crate::export) needs them.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
     name: &'static str,
@@ -21,7 +21,7 @@ impl Entry {
     /// The JSON array of all descriptors.
     ///
     /// # Errors
-    /// None in practice: a descriptor is plain data.
+    /// None in practice, because a descriptor is plain data.
     pub fn descriptors(all: &[Self]) -> Result<String, String> {
         let all: Vec<Descriptor> = all.iter().map(|entry| (entry.descriptor)()).collect();
         serde_json::to_string(&all).map_err(|error| error.to_string())
@@ -43,7 +43,7 @@ impl Entry {
     /// The weight file `id` that the library carries.
     ///
     /// # Errors
-    /// A message with the identifiers that there are.
+    /// A message with the known identifiers.
     pub fn weights(all: &[Self], id: &str) -> Result<&'static [u8], String> {
         let mut files = all.iter().flat_map(|entry| (entry.embedded)());
         let found = files.find(|(known, _)| *known == id).map(|(_, bytes)| *bytes);

@@ -1,9 +1,9 @@
-//! What a backbone plugin in Rust is written with. A plugin says what its backbone is; this crate makes the library of it.
+//! The kit for backbone plugins in Rust. A plugin describes its backbone, and this crate makes the library.
 //!
-//! - [`Backbone`]: the trait, with the network, its preprocessing and its weights;
-//! - [`parameters!`], [`choice!`]: what a backbone can be asked for, each parameter with its default and its
-//!   documentation in one place;
-//! - [`export!`]: the library of these backbones;
+//! - [`Backbone`]: the trait of a backbone, with its network, its preprocessing and its weights;
+//! - [`parameters!`], [`choice!`]: the parameters of a backbone, each with its default and its documentation in one
+//!   place;
+//! - [`export!`]: makes the library of some backbones;
 //! - [`published`]: weight sets of Keras, torchvision and Python packages;
 //! - all of [`graph`]: [`Builder`], the layers, [`Preprocessing`], [`WeightSet`], [`TensorMap`].
 //!
@@ -64,25 +64,25 @@ pub use injerto_plugin_abi as plugin_abi;
 pub use parameters::{Parameter, Parameters, at_least};
 pub use serde_json::{Map, Value, json};
 
-/// What the macros of this crate expand to.
+/// Items to which the macros of this crate expand.
 #[doc(hidden)]
 pub mod macros {
     pub use crate::parameters::{document, one_of, read_one};
 }
 
-/// A backbone: a network and its weights, as its parameters ask.
+/// A backbone: a network and its weights, which depend on its parameters.
 pub trait Backbone {
-    /// What users write as `backbone.plugin`.
+    /// Name that users write as `backbone.plugin`.
     const NAME: &str;
-    /// One line about it.
+    /// One line about the backbone.
     const SUMMARY: &str;
-    /// What it can be asked for; see [`parameters!`].
+    /// Parameters of the backbone; see [`parameters!`].
     type Parameters: Parameters;
 
-    /// Refuses values that no network can be made of, with a message that names the parameter.
+    /// Refuses values with which no network can be built.
     ///
     /// # Errors
-    /// That message.
+    /// A message that names the parameter.
     fn check(_parameters: &Self::Parameters) -> Result<(), String> {
         Ok(())
     }
@@ -93,21 +93,21 @@ pub trait Backbone {
     /// Layers that do not fit together.
     fn graph(parameters: &Self::Parameters) -> Result<Graph, GraphError>;
 
-    /// How an image becomes its input.
+    /// How an image becomes the input of the network.
     fn preprocessing(parameters: &Self::Parameters) -> Preprocessing;
 
-    /// The weight sets that it knows, the first one the first choice.
+    /// The weight sets of the backbone. The first one is the preferred one.
     fn weights(_parameters: &Self::Parameters) -> Vec<WeightSet> {
         Vec::new()
     }
 
-    /// Weight files that the library carries: the identifier of a set whose source is [`Source::Embedded`], and the bytes.
+    /// The weight files that the library carries: the identifier of each set whose source is [`Source::Embedded`], and its bytes.
     fn embedded() -> &'static [(&'static str, &'static [u8])] {
         &[]
     }
 }
 
-/// Exports a library of these backbones: its name is the first one's, its version the crate's.
+/// Exports a library of these backbones. Its name is that of the first backbone, and its version is that of the crate.
 #[macro_export]
 macro_rules! export {
     [$first:ty $(, $more:ty)* $(,)?] => {

@@ -4,15 +4,15 @@ use injerto_graph::{Activation, ParameterDoc};
 use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
-/// What a backbone can be asked for. [`parameters!`](crate::parameters) writes it.
+/// The parameters of a backbone. [`parameters!`](crate::parameters) implements this trait.
 pub trait Parameters: Default {
-    /// Each parameter's default, documentation and choices, by its name.
+    /// Default, documentation and choices of each parameter, by name.
     fn documents() -> BTreeMap<String, ParameterDoc>;
 
     /// Reads the values. A parameter that is left out takes its default.
     ///
     /// # Errors
-    /// A message that names the parameter whose value does not fit, and says which do.
+    /// A message that names the parameter whose value does not fit, and says which values do.
     fn read(values: &Map<String, Value>) -> Result<Self, String>;
 }
 
@@ -21,19 +21,19 @@ pub trait Parameter: Sized {
     /// Reads a value.
     ///
     /// # Errors
-    /// What a value must be, to be read after "must be".
+    /// A text that follows "must be" and says which values are allowed.
     fn read(value: &Value) -> Result<Self, String>;
 
-    /// The value as it is documented.
+    /// The value in JSON, as the descriptor documents it.
     fn value(&self) -> Value;
 
-    /// The words that it may be, where it is one of a few.
+    /// The possible words, if the type has only a few values.
     fn choices() -> Vec<String> {
         Vec::new()
     }
 }
 
-/// Types that JSON knows, and what a value must be.
+/// Implements [`Parameter`] for types of JSON, with the text that says what a value must be.
 macro_rules! plain {
     ($($type:ty: $must:literal),* $(,)?) => {
         $(impl Parameter for $type {
@@ -71,7 +71,7 @@ impl Parameter for Activation {
     }
 }
 
-/// `"keras" or "torch"`, to be read after "must be".
+/// The choices as a text that follows "must be", such as `"keras" or "torch"`.
 #[doc(hidden)]
 pub fn one_of(choices: &[String]) -> String {
     let quoted: Vec<String> = choices.iter().map(|choice| format!("{choice:?}")).collect();
@@ -81,23 +81,23 @@ pub fn one_of(choices: &[String]) -> String {
     }
 }
 
-/// Reads one of `values`.
+/// Reads the value of `key`, which is `default` if it is left out.
 #[doc(hidden)]
 pub fn read_one<P: Parameter>(values: &Map<String, Value>, key: &str, default: P) -> Result<P, String> {
     let Some(value) = values.get(key) else { return Ok(default) };
     P::read(value).map_err(|must| format!("parameter '{key}' must be {must}, not {value}"))
 }
 
-/// What a descriptor says of a parameter.
+/// The documentation of a parameter in a descriptor.
 #[doc(hidden)]
 pub fn document<P: Parameter>(default: &P, doc: &str) -> ParameterDoc {
     ParameterDoc { default: default.value(), doc: doc.trim().to_owned(), choices: P::choices() }
 }
 
-/// Refuses images that are smaller than `least` on a side.
+/// Refuses an image size with a side below `least`.
 ///
 /// # Errors
-/// A message with the parameter's name.
+/// A message that names the parameter.
 pub fn at_least(name: &str, size: [usize; 2], least: usize) -> Result<(), String> {
     match size.iter().any(|side| *side < least) {
         true => Err(format!("{name} must be at least {:?}, not {size:?}", [least; 2])),
@@ -107,15 +107,15 @@ pub fn at_least(name: &str, size: [usize; 2], least: usize) -> Result<(), String
 
 /// Defines the parameters of a backbone: each with its documentation, its type and its default.
 ///
-/// The struct implements [`Default`] and [`Parameters`](trait@crate::Parameters); the comment above a field is what the
-/// plugin's descriptor says of it.
+/// The struct implements [`Default`] and [`Parameters`](trait@crate::Parameters). The comment above a field becomes the
+/// documentation of the parameter in the plugin's descriptor.
 ///
 /// ```
 /// injerto_plugin_sdk::parameters! {
 ///     struct Parameters {
 ///         /// height and width of the images
 ///         input_shape: [usize; 2] = [224, 224],
-///         /// width: every layer's filters are multiplied by it
+///         /// width multiplier of the filters of every layer
 ///         alpha: f64 = 1.0,
 ///     }
 /// }
@@ -160,7 +160,7 @@ macro_rules! parameters {
 ///
 /// ```
 /// injerto_plugin_sdk::choice! {
-///     /// Whose padding.
+///     /// The framework whose padding the network has.
 ///     enum Variant { Keras = "keras", Torch = "torch" }
 /// }
 /// use injerto_plugin_sdk::{Parameter, json};

@@ -1,4 +1,4 @@
-//! What a plugin that is written with the SDK answers.
+//! The answers of a plugin that is written with the SDK.
 
 use injerto_plugin_sdk::{
     Activation, Backbone, Builder, Conv2D, Description, Descriptor, Entry, Graph, GraphError, Preprocessing, Value,
@@ -18,7 +18,7 @@ parameters! {
         alpha: f64 = 1.0,
         /// whose padding
         variant: Variant = Variant::Keras,
-        /// applied to the output
+        /// activation of the output
         activation: Activation = Activation::Relu,
         /// keep the classifier
         include_top: bool = false,
@@ -82,14 +82,14 @@ fn the_descriptor_says_each_default_comment_and_choice_once() {
 }
 
 #[test]
-fn what_is_left_out_takes_its_default_and_what_is_said_counts() {
+fn a_parameter_takes_the_given_value_or_else_its_default() {
     assert_eq!(ask(&json!({})).expect("describes").graph.output_shape().0, [12, 12, 8]);
     let given = json!({ "input_shape": [9, 8], "filters": [3], "alpha": 2, "activation": "silu" });
     assert_eq!(ask(&given).expect("describes").graph.output_shape().0, [7, 6, 3]);
 }
 
 #[test]
-fn a_wrong_value_is_refused_with_the_parameter_and_what_it_may_be() {
+fn a_wrong_value_is_refused_with_the_parameter_and_its_possible_values() {
     let check = |given: Value, expected: &str| assert_eq!(ask(&given).expect_err("refused"), expected);
     check(json!({ "variant": "tf" }), r#"parameter 'variant' must be "keras" or "torch", not "tf""#);
     check(json!({ "filters": [1, -1] }), "parameter 'filters' must be a list of whole numbers, not [1,-1]");
@@ -107,7 +107,7 @@ fn a_wrong_value_is_refused_with_the_parameter_and_what_it_may_be() {
 }
 
 #[test]
-fn a_stranger_is_told_what_the_library_has() {
+fn an_unknown_name_is_refused_with_the_names_in_the_library() {
     let describe = |name: &str, parameters: &str| Entry::describe(ALL, name, parameters).expect_err("refused");
     assert_eq!(describe("huge", "{}"), "no backbone 'huge' in this library (it has 'tiny')");
     assert!(describe("tiny", "[]").starts_with("the parameters are not a JSON object: "));

@@ -1,4 +1,4 @@
-//! A small experiment, run by the real binary.
+//! A small experiment that the real binary runs.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,22 +18,22 @@ pub const SHORTER: [&str; 5] = [
     "phases.1.epochs=2",
 ];
 
-/// The folder of this build: `injerto`, this program and the plugins lie there.
+/// The folder of this build, which contains `injerto`, this program and the plugins.
 ///
 /// # Errors
-/// A program that does not know where it is.
+/// This program cannot find its own path.
 pub fn built() -> Result<PathBuf> {
     let own = std::env::current_exe().context("where is this program?")?;
     let folder = own.parent().context("this program is in no folder")?;
-    // Tests lie one deeper.
+    // Tests are one folder deeper.
     let folder = if folder.ends_with("deps") { folder.parent().context("deps has a parent")? } else { folder };
     Ok(folder.to_owned())
 }
 
-/// `injerto` in a folder, with nothing of the user's own: its home and its cache are in that folder too.
+/// A command that runs `injerto` in a folder, which also contains its home and its cache, so that nothing of the user is used.
 ///
 /// # Errors
-/// A build without it.
+/// The binary is not built.
 pub fn injerto(folder: &Path) -> Result<Command> {
     let binary = built()?.join(format!("injerto{}", std::env::consts::EXE_SUFFIX));
     ensure!(binary.is_file(), "{}: not built; run `cargo xtask prove`, which builds it", binary.display());
@@ -45,28 +45,28 @@ pub fn injerto(folder: &Path) -> Result<Command> {
     Ok(command)
 }
 
-/// How a command ended.
+/// The end of a command.
 #[derive(Debug, Clone)]
 pub struct Ended {
-    /// Its exit code; nothing after a signal.
+    /// Exit code; `None` after a signal.
     pub code: Option<i32>,
-    /// What it said on its standard error.
+    /// Its standard error.
     pub said: String,
 }
 
 /// Runs a command to its end.
 ///
 /// # Errors
-/// A command that cannot be started.
+/// The command cannot be started.
 pub fn ended(command: &mut Command) -> Result<Ended> {
     let output = command.output().context("cannot start injerto")?;
     Ok(Ended { code: output.status.code(), said: String::from_utf8_lossy(&output.stderr).into_owned() })
 }
 
-/// Puts the experiment into a folder.
+/// Writes the experiment into a folder.
 ///
 /// # Errors
-/// A folder that cannot be written.
+/// The folder cannot be written to.
 pub fn begin(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder)?;
     Ok(std::fs::write(folder.join("tiny.toml"), EXPERIMENT)?)
@@ -75,7 +75,7 @@ pub fn begin(folder: &Path) -> Result<()> {
 /// The command that trains into `out` from the beginning.
 ///
 /// # Errors
-/// As [`injerto`]'s.
+/// Those of [`injerto`].
 pub fn train(folder: &Path) -> Result<Command> {
     let mut command = injerto(folder)?;
     command.args(["train", "tiny.toml", "--run-dir", "out"]);
@@ -83,10 +83,10 @@ pub fn train(folder: &Path) -> Result<Command> {
     Ok(command)
 }
 
-/// Trains in `folder` and gives the run's folder.
+/// Trains in `folder`, and returns the folder of the run.
 ///
 /// # Errors
-/// A run that fails.
+/// The run fails.
 pub fn finished(folder: &Path) -> Result<PathBuf> {
     begin(folder)?;
     let ended = ended(&mut train(folder)?)?;
@@ -94,7 +94,7 @@ pub fn finished(folder: &Path) -> Result<PathBuf> {
     Ok(folder.join("out"))
 }
 
-/// What a clock or the machine says, under whatever key it stands.
+/// Removes times and facts about the machine from a value, at every depth.
 const OF_THE_MOMENT: [&str; 3] = ["seconds", "images_per_second", "peak_memory_bytes"];
 
 fn timeless(value: Value) -> Value {
@@ -108,7 +108,7 @@ fn timeless(value: Value) -> Value {
     }
 }
 
-/// A file of a run, as far as no clock decides what is in it.
+/// The content of a file of a run, without times.
 fn content(run: &Path, file: &str) -> Result<Vec<u8>> {
     let bytes = std::fs::read(run.join(file)).with_context(|| format!("{file} is not there"))?;
     if file.ends_with(".safetensors") {
@@ -116,7 +116,7 @@ fn content(run: &Path, file: &str) -> Result<Vec<u8>> {
         let length = u64::from_le_bytes(length.try_into()?) as usize;
         let (header, data) = rest.split_at_checked(length).context("a checkpoint has its header")?;
         let mut header: Value = serde_json::from_slice(header)?;
-        // The metadata holds the history, which holds seconds.
+        // The metadata contains the history, which contains seconds.
         header.as_object_mut().context("a table")?.shift_remove("__metadata__");
         return Ok([header.to_string().as_bytes(), data].concat());
     }
@@ -141,24 +141,24 @@ fn content(run: &Path, file: &str) -> Result<Vec<u8>> {
     Ok(lines.join("\n").into_bytes())
 }
 
-/// What two runs of one experiment must have alike, bit for bit.
+/// Files that must be equal in two runs of one experiment, bit for bit.
 const ALIKE: [&str; 5] = ["best.safetensors", "last.safetensors", "history.jsonl", "history.csv", "summary.json"];
 
-/// Two runs have equal weights, state of the optimiser, history and summary, but for what a clock says.
+/// Checks that two runs have equal weights, state of the optimiser, history and summary, except for times.
 ///
 /// # Errors
-/// The first file that differs.
+/// A message about the first file that differs.
 pub fn equal(run: &Path, expected: &Path) -> Result<()> {
     for file in ALIKE {
         let (found, expected) = (content(run, file)?, content(expected, file)?);
         if found != expected {
-            bail!("{file} is not that of the run that nothing interrupted: {}", first_difference(&found, &expected));
+            bail!("{file} differs from that of the uninterrupted run: {}", first_difference(&found, &expected));
         }
     }
     Ok(())
 }
 
-/// Where two files part, with a little of what stands before and after it.
+/// The first difference of two files, with some text around it.
 fn first_difference(found: &[u8], expected: &[u8]) -> String {
     let at = found.iter().zip(expected).position(|(a, b)| a != b).unwrap_or(found.len().min(expected.len()));
     let around = |bytes: &[u8]| {

@@ -1,9 +1,9 @@
-//! Runs that are killed, or whose file operations fail, and go on.
+//! Runs that are killed, or whose file operations fail, and that are resumed.
 //!
-//! The example's run is counted through once: so many operations on files of its folder and cache. Then, for each of them
-//! and each kind of failure, a fresh run fails there; what it leaves is resumed, and what comes out must equal the run that
-//! nothing interrupted. A run that can be begun again instead, because it had left nothing, is as good. Failures come from
-//! the library in `crates/failing`, which lies under the real binary: Linux only.
+//! First, the operations of the example's run on files of its folder and its cache are counted. Then, for each operation and each kind
+//! of failure, a new run fails at this operation. It is resumed, and its result must equal that of an uninterrupted run. If it has left
+//! nothing to resume, it must be possible to begin it again. The library in `crates/failing`, which is loaded under the real binary,
+//! makes operations fail; it works on Linux only.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -17,32 +17,32 @@ use crate::fuzz::Random;
 /// Kinds of failures, as `crates/failing` calls them.
 pub const KINDS: [&str; 7] = ["kill", "torn", "ENOSPC", "full", "EACCES", "EIO", "short"];
 
-/// How much is tried.
+/// The number of trials.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Only every so many operations.
+    /// Distance between the tried operations; 1 tries every operation.
     pub every: usize,
-    /// Which kinds; all if there are none.
+    /// Kinds of failures; if it is empty, all kinds are tried.
     pub how: Vec<String>,
-    /// Kills at random instants.
+    /// Number of kills at random instants.
     pub random: usize,
-    /// What the instants depend on.
+    /// Seed of the random instants.
     pub seed: u64,
 }
 
-/// The library that fails operations.
+/// Path of the library that lets operations fail.
 ///
 /// # Errors
-/// A build without it.
+/// The library is not built.
 pub fn library() -> Result<PathBuf> {
     let path = built()?.join("libinjerto_failing.so");
     ensure!(path.is_file(), "{}: not built; run `cargo xtask prove kills`, which builds it", path.display());
     Ok(path)
 }
 
-/// A folder for one run: everything in it is counted.
+/// A folder for one run, in which all operations are counted.
 struct Place {
-    /// Holds the log, which is not counted.
+    /// Folder of the log, in which operations are not counted.
     outer: tempfile::TempDir,
     folder: PathBuf,
 }
@@ -50,7 +50,7 @@ struct Place {
 impl Place {
     fn new() -> Result<Self> {
         let outer = tempfile::tempdir()?;
-        // As the system calls it, links resolved.
+        // The path has its links resolved, as the system reports it.
         let folder = outer.path().canonicalize()?.join("work");
         begin(&folder)?;
         Ok(Self { outer, folder })
@@ -60,7 +60,7 @@ impl Place {
         self.folder.join("out")
     }
 
-    /// The run, with the library under it.
+    /// The command of the run, with the library loaded.
     fn failing(&self, at: usize, how: &str) -> Result<Command> {
         let mut command = train(&self.folder)?;
         command.env("LD_PRELOAD", library()?).env("INJERTO_FAILING_FOLDER", &self.folder);
@@ -69,7 +69,7 @@ impl Place {
         Ok(command)
     }
 
-    /// The operations of the run so far, as `NUMBER NAME PATH`, the path from the folder on.
+    /// The operations of the run so far, as `NUMBER NAME PATH`, with the path relative to the folder.
     fn log(&self) -> Result<Vec<String>> {
         let text = std::fs::read(self.outer.path().join("log")).unwrap_or_default();
         let folder = format!("{}/", self.folder.display());
@@ -77,19 +77,19 @@ impl Place {
     }
 }
 
-/// The run that nothing interrupts, and its file operations.
+/// The uninterrupted run, and its file operations.
 pub struct Whole {
     place: Place,
-    /// A line for each operation.
+    /// One line per operation.
     pub operations: Vec<String>,
     took: Duration,
 }
 
 impl Whole {
-    /// Runs it.
+    /// Does the uninterrupted run.
     ///
     /// # Errors
-    /// A run that fails by itself.
+    /// The run fails.
     pub fn new() -> Result<Self> {
         let place = Place::new()?;
         let began = Instant::now();
@@ -100,10 +100,10 @@ impl Whole {
         Ok(Self { place, operations, took: began.elapsed() })
     }
 
-    /// Fails operation `at` in the way `how`, and says what is wrong with what follows.
+    /// Lets operation `at` fail in the way `how`, and returns the fault in what follows, if there is one.
     ///
     /// # Errors
-    /// A folder or program that is not there.
+    /// A folder or a program is missing.
     pub fn check(&self, at: usize, how: &str) -> Result<Option<String>> {
         let place = Place::new()?;
         let failed = ended(&mut place.failing(at, how)?)?;
@@ -120,14 +120,14 @@ impl Whole {
         if wrong.is_some() {
             return Ok(wrong);
         }
-        // Nothing failed, or nothing that the run needs.
+        // No operation failed, or none that the run needs.
         if failed.code == Some(0) {
             return Ok(equal(&place.out(), &self.place.out()).err().map(|error| format!("goes on, but {error:#}")));
         }
         self.goes_on(&place)
     }
 
-    /// Kills a run after so long, and says what is wrong with what follows.
+    /// Kills a run after some time, and returns the fault in what follows, if there is one.
     fn check_instant(&self, after: Duration) -> Result<Option<String>> {
         let place = Place::new()?;
         let mut child = train(&place.folder)?.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("injerto")?;
@@ -137,7 +137,7 @@ impl Whole {
         self.goes_on(&place)
     }
 
-    /// Resumes what a run has left, or begins again where it has left nothing to go on from.
+    /// Resumes a run, or begins it again if it has left nothing to resume.
     fn goes_on(&self, place: &Place) -> Result<Option<String>> {
         let resumed = ended(injerto(&place.folder)?.args(["train", "--resume", "out"]))?;
         if resumed.code != Some(0) {
@@ -156,10 +156,10 @@ fn first<'t>(text: &'t str, word: &str) -> &'t str {
     text.lines().find(|line| line.contains(word)).unwrap_or(text)
 }
 
-/// Tries a plan; every fault is told as it is found, and given back.
+/// Does all trials of a plan. Every fault is reported when it is found, and returned at the end.
 ///
 /// # Errors
-/// A build that is not complete, or a system that is not Linux.
+/// The build is not complete, or the system is not Linux.
 pub fn prove(plan: &Plan, tell: &mut dyn FnMut(&str)) -> Result<Vec<String>> {
     let whole = Whole::new()?;
     let kinds: Vec<&str> =
@@ -169,7 +169,7 @@ pub fn prove(plan: &Plan, tell: &mut dyn FnMut(&str)) -> Result<Vec<String>> {
     let mut faults = Vec::new();
     for how in kinds {
         let (mut tried, mut wrong) = (0, 0);
-        // Each kind begins elsewhere, so that a sample does not meet the same operations in each.
+        // Each kind begins at another operation, so that samples of different kinds try different operations.
         let begin = 1 + KINDS.iter().position(|kind| *kind == how).unwrap_or(0) % plan.every.max(1);
         for at in (begin..=count).step_by(plan.every.max(1)) {
             tried += 1;

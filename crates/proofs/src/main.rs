@@ -1,4 +1,4 @@
-//! `injerto-prove`: the long forms of the proofs. `cargo xtask prove` builds what it needs and calls it.
+//! `injerto-prove` runs the long forms of the proofs. `cargo xtask prove` builds everything that it needs, and calls it.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use injerto_data::decode::{Orientation, decode};
 use injerto_files::memory;
 use injerto_proofs::{fuzz, kills, soak};
 
-/// Try to break Injerto, and say how often it was tried
+/// Try to break Injerto, and count the trials
 #[derive(Parser)]
 struct Cli {
     #[command(subcommand)]
@@ -22,55 +22,55 @@ struct Cli {
 enum Command {
     /// Feed everything that reads with damaged input
     Fuzz {
-        /// Inputs for each target
+        /// Number of inputs per target
         #[arg(long, default_value_t = 1_000_000)]
         inputs: u64,
-        /// Where the series begins; the same seed gives the same inputs
+        /// Seed of the series; the same seed gives the same inputs
         #[arg(long, default_value_t = 1)]
         seed: u64,
         /// A target (may be given several times)
         #[arg(long, value_name = "TARGET")]
         only: Vec<String>,
-        /// Megabytes that a target may take beyond what it begins with
+        /// Megabytes by which the memory of a target may grow
         #[arg(long, default_value_t = 1024)]
         memory: u64,
-        /// Seconds after which an input hangs
+        /// Seconds after which an input counts as hanging
         #[arg(long, default_value_t = 20)]
         patience: u64,
     },
     /// Write one input of a series into a file, to look at
     FuzzInput {
-        /// Its target
+        /// Name of the target
         target: String,
-        /// Its number
+        /// Number of the input
         number: u64,
-        /// Where to
+        /// File to write
         file: PathBuf,
-        /// Its series
+        /// Seed of the series
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
-    /// Fail or kill a run at its file operations, resume, and compare
+    /// Let file operations of a run fail or kill it there, resume it, and compare
     Kills {
-        /// Only every so many operations
+        /// Try only every N-th operation
         #[arg(long, default_value_t = 1)]
         every: usize,
-        /// Kinds of failures; all if none is named
+        /// Kinds of failures; the default is all
         #[arg(long, value_name = "KIND", value_parser = kills::KINDS)]
         how: Vec<String>,
-        /// Kills at random instants as well
+        /// Number of kills at random instants
         #[arg(long, default_value_t = 50)]
         random: usize,
-        /// What the random instants depend on
+        /// Seed of the random instants
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
     /// Run and predict many times in one process, and watch its memory
     Soak {
-        /// Runs in a row
+        /// Number of runs
         #[arg(long, default_value_t = 200)]
         runs: usize,
-        /// Predictions in a row
+        /// Number of predictions
         #[arg(long, default_value_t = 1000)]
         predictions: usize,
     },
@@ -82,7 +82,7 @@ enum Command {
     /// Keep the inputs in a folder as those that were found for a target
     #[command(hide = true)]
     CoverKeep { target: String, folder: PathBuf },
-    /// What `fuzz` starts for each target
+    /// The process that `fuzz` starts for each target
     #[command(hide = true)]
     FuzzChild {
         target: String,

@@ -1,4 +1,4 @@
-//! Many runs and predictions in one process, whose memory must not grow.
+//! Does many runs and predictions in one process, whose memory must not grow.
 
 use std::fmt;
 use std::path::Path;
@@ -13,10 +13,10 @@ use injerto_trainer::{Checkpoints, Watch};
 
 use crate::example::{EXPERIMENT, SHORTER, built};
 
-/// Growth from the first quarter to the end that is still flat: allocators and thread pools settle late.
+/// Growth from the first quarter to the end that still counts as flat, because allocators and thread pools settle late.
 const FLAT: u64 = 16 << 20;
 
-/// What was seen.
+/// Measured memory.
 #[derive(Debug)]
 pub struct Soak {
     /// Resident bytes after each run.
@@ -25,7 +25,7 @@ pub struct Soak {
     pub predictions: Vec<u64>,
 }
 
-/// The most after the first quarter over the most within it.
+/// Difference between the maximum after the first quarter and the maximum within it.
 fn growth(bytes: &[u64]) -> u64 {
     let (first, rest) = bytes.split_at((bytes.len() / 4).max(1).min(bytes.len()));
     let most = |bytes: &[u64]| bytes.iter().copied().max().unwrap_or(0);
@@ -33,7 +33,7 @@ fn growth(bytes: &[u64]) -> u64 {
 }
 
 impl Soak {
-    /// Whether memory stayed where it was after the first quarter, within 16 MiB.
+    /// Whether memory grew by at most 16 MiB after the first quarter.
     pub fn is_flat(&self) -> bool {
         growth(&self.runs) <= FLAT && growth(&self.predictions) <= FLAT
     }
@@ -56,16 +56,16 @@ impl fmt::Display for Soak {
     }
 }
 
-/// Bytes of memory that this process holds; 0 where the system does not say.
+/// Bytes of memory of this process; 0 if the system does not say.
 fn resident() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     pages.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
 }
 
-/// Runs the example so many times, and predicts so many times.
+/// Runs the example `runs` times, and predicts `predictions` times.
 ///
 /// # Errors
-/// Whatever training meets.
+/// Training or prediction fails.
 pub fn soak(runs: usize, predictions: usize) -> Result<Soak> {
     let folder = tempfile::tempdir()?;
     let mut seen = Soak { runs: Vec::new(), predictions: Vec::new() };
@@ -89,7 +89,7 @@ pub fn soak(runs: usize, predictions: usize) -> Result<Soak> {
     let predict = |predictor: &Predictor| predictor.predict([picture.clone()]).try_for_each(|said| said.map(drop));
     for number in 0..predictions {
         predict(&predictor)?;
-        // Loading is part of long use too.
+        // Loading a model is part of long use too.
         if number % 10 == 9 {
             predict(&Predictor::load(&checkpoint, Device::Flex)?)?;
             seen.predictions.push(resident());

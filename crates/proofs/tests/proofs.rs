@@ -1,4 +1,4 @@
-//! The short forms of the proofs; `cargo xtask prove` has the long ones.
+//! The short forms of the proofs; `cargo xtask prove` runs the long ones.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use image::{ImageFormat, RgbImage};
 use injerto_backbones::plugin::answer_if_asked;
 use injerto_proofs::fuzz::{self, Plan, TARGETS};
 
-/// The child end of every question to a plugin: this very program, told to run this test alone.
+/// The child process of every question to a plugin. It is this program, which runs only this test.
 #[test]
 fn answers_a_plugin_question() {
     answer_if_asked();
@@ -20,7 +20,7 @@ fn damaged_input_is_refused_and_does_no_harm() {
     let harm: String = rows.iter().filter(|row| row.findings.harmful > 0).map(|row| format!("{row}\n")).collect();
     assert!(harm.is_empty(), "cargo xtask prove fuzz --inputs 500\n{}\n{harm}", fuzz::HEAD);
     // The first inputs are those that were found by coverage; there are fewer of them than are read here.
-    // Inputs that nobody accepts prove little: some of each target's must be good enough to be read to their end.
+    // Inputs that are always refused prove little, so each target must accept some of its inputs.
     for row in &rows {
         assert_eq!(row.findings.inputs, 500, "{}", row.target);
         assert!(row.findings.accepted > 0, "{} accepts nothing", row.target);
@@ -33,7 +33,7 @@ fn damaged_input_is_refused_and_does_no_harm() {
 fn a_run_that_is_killed_or_fails_at_a_file_operation_goes_on_to_the_same_end() {
     use injerto_proofs::kills::{Plan, Whole, prove};
     let count = Whole::new().expect("it is built").operations.len();
-    // One failure of each kind, each at another place.
+    // There is one failure of each kind, each at another operation.
     let plan = Plan { every: count.div_ceil(2), how: Vec::new(), random: 2, seed: 1 };
     let faults = prove(&plan, &mut |_| ()).expect("it is built");
     assert!(faults.is_empty(), "cargo xtask prove kills\n{}", faults.join("\n"));
@@ -41,7 +41,7 @@ fn a_run_that_is_killed_or_fails_at_a_file_operation_goes_on_to_the_same_end() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn many_runs_and_predictions_in_one_process_leave_memory_as_it_was() {
+fn many_runs_and_predictions_in_one_process_do_not_grow_its_memory() {
     let out = std::process::Command::new(env!("CARGO_BIN_EXE_injerto-prove"))
         .args(["soak", "--runs", "12", "--predictions", "200"])
         .output()

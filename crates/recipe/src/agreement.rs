@@ -2,10 +2,10 @@ use injerto_graph::Activation;
 
 use crate::Loss;
 
-/// A loss, an activation and a number of units that do not belong together. Each message names the fix.
+/// A loss, an activation and a number of units that do not go together. Each message names the fix.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
-    /// Probabilities where the loss expects logits.
+    /// The outputs are probabilities, but the loss expects logits.
     #[error(
         "{loss} has from_logits = true, but {activation} already makes probabilities: \
          set loss.from_logits = false, or head.activation = \"linear\""
@@ -16,9 +16,9 @@ pub enum Mismatch {
         /// Name of the activation.
         activation: &'static str,
     },
-    /// Logits where the loss expects probabilities.
+    /// The outputs are logits, but the loss expects probabilities.
     #[error(
-        "{loss} has from_logits = false, but a linear output is no probability: \
+        "{loss} has from_logits = false, but a linear output is not a probability: \
          set loss.from_logits = true, or head.activation = \"{activation}\""
     )]
     LogitsAsProbabilities {
@@ -27,7 +27,7 @@ pub enum Mismatch {
         /// The activation that would fit.
         activation: &'static str,
     },
-    /// The binary loss with something else than one unit.
+    /// The binary loss needs two classes and one unit.
     #[error(
         "binary_crossentropy tells two classes apart with one unit, but there are {classes} classes and {units} unit(s): {}",
         if *classes == 2 { "set head.units = 1" }
@@ -39,7 +39,7 @@ pub enum Mismatch {
         /// Number of units.
         units: usize,
     },
-    /// A categorical loss without one unit per class.
+    /// A categorical loss needs one unit per class.
     #[error(
         "{loss} needs one unit per class, but there are {classes} classes and {units} unit(s): set head.units = {classes}{}",
         if *units == 1 && *classes == 2 { ", or loss.name = \"binary_crossentropy\"" } else { "" }
@@ -52,7 +52,7 @@ pub enum Mismatch {
         /// Number of units.
         units: usize,
     },
-    /// An activation whose outputs are not what the loss takes.
+    /// The loss cannot take outputs of this activation.
     #[error("{loss} does not go with a {activation} output: set head.activation = \"{fix}\"")]
     Activation {
         /// Name of the loss.
@@ -62,8 +62,8 @@ pub enum Mismatch {
         /// The activation that fits.
         fix: &'static str,
     },
-    /// Fewer than two classes.
-    #[error("there is nothing to tell apart: {classes} class(es) found, at least 2 needed")]
+    /// There are fewer than two classes.
+    #[error("{classes} class(es) found, but a classifier needs at least 2: add images of another class")]
     Classes {
         /// Number of classes.
         classes: usize,
@@ -71,10 +71,10 @@ pub enum Mismatch {
 }
 
 impl Loss {
-    /// Whether a head with `units` outputs under `activation`, for `classes` classes, belongs to this loss.
+    /// Checks that this loss goes with a head that has `units` outputs with `activation`, for `classes` classes.
     ///
     /// # Errors
-    /// The first thing that does not fit, with what to change.
+    /// The first mismatch, with the change that fixes it.
     pub fn check(&self, activation: Activation, units: usize, classes: usize) -> Result<(), Mismatch> {
         let loss = self.name();
         let binary = matches!(self, Self::BinaryCrossentropy { .. });
@@ -114,13 +114,13 @@ mod tests {
     use super::*;
     use crate::LossName;
 
-    /// A loss from its TOML words.
+    /// A loss as the TOML names it.
     fn loss(name: &str, from_logits: bool) -> Loss {
         serde_json::from_value(serde_json::json!({"name": name, "from_logits": from_logits})).expect("a loss")
     }
 
     #[test]
-    fn what_does_not_belong_together_is_refused_with_the_fix() {
+    fn a_loss_and_a_head_that_do_not_go_together_are_refused_with_the_fix() {
         use Activation::{Linear, Sigmoid, Softmax};
         let (binary, categorical, sparse) =
             ("binary_crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy");
@@ -148,8 +148,22 @@ mod tests {
             (binary, false, Sigmoid, 2, 2, "set head.units = 1"),
             (binary, false, Sigmoid, 1, 3, three),
             (binary, false, Sigmoid, 3, 3, three),
-            (binary, false, Sigmoid, 1, 1, "1 class(es) found, at least 2 needed"),
-            (sparse, true, Linear, 0, 0, "0 class(es) found, at least 2 needed"),
+            (
+                binary,
+                false,
+                Sigmoid,
+                1,
+                1,
+                "1 class(es) found, but a classifier needs at least 2: add images of another class",
+            ),
+            (
+                sparse,
+                true,
+                Linear,
+                0,
+                0,
+                "0 class(es) found, but a classifier needs at least 2: add images of another class",
+            ),
         ];
         for &(name, from_logits, activation, units, classes, fix) in table {
             let what = format!("{name}, from_logits = {from_logits}, {activation:?}, {units} units, {classes} classes");

@@ -5,44 +5,44 @@ use crate::{Metric, Mode};
 /// The callbacks of a phase.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Callbacks {
-    /// Ends the phase once it no longer helps.
+    /// Ends the phase when the monitored figure no longer improves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub early_stopping: Option<EarlyStopping>,
-    /// Lowers the learning rate once the monitored figure no longer improves.
+    /// Reduces the learning rate when the monitored figure no longer improves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reduce_lr_on_plateau: Option<ReduceOnPlateau>,
 }
 
 impl Callbacks {
-    /// The figures that they watch.
+    /// The monitored figures.
     pub fn monitors(&self) -> impl Iterator<Item = Metric> {
         let early = self.early_stopping.map(|early| early.monitor);
         early.into_iter().chain(self.reduce_lr_on_plateau.map(|plateau| plateau.monitor))
     }
 
-    /// Whether the phase ends with the weights of its best epoch.
+    /// Whether the best weights are restored at the end of the phase.
     pub fn restores(&self) -> bool {
         self.early_stopping.is_some_and(|early| early.restore_best_weights)
     }
 }
 
-/// Keras's `EarlyStopping`, with its defaults.
+/// Options of Keras's `EarlyStopping`, with its defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct EarlyStopping {
-    /// The figure that is watched.
+    /// The monitored figure.
     pub monitor: Metric,
-    /// Which direction is better.
+    /// Whether larger or smaller values are better.
     pub mode: Mode,
     /// Epochs without improvement after which the phase ends.
     pub patience: usize,
     /// The smallest change that counts as an improvement.
     pub min_delta: f64,
-    /// If given, the count of epochs without improvement starts again only when the figure is better than this, too.
+    /// If given, patience begins anew only if the figure is also better than this value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<f64>,
-    /// Whether the phase ends with the weights of its best epoch, however it ends.
+    /// Whether the phase ends with the weights of its best epoch, in whatever way it ends.
     pub restore_best_weights: bool,
-    /// Epochs of the phase before this one, counted from 0, are not looked at.
+    /// First epoch of the phase, counted from 0, that the callback looks at.
     pub start_from_epoch: usize,
 }
 
@@ -60,20 +60,20 @@ impl Default for EarlyStopping {
     }
 }
 
-/// Keras's `ReduceLROnPlateau`, with its defaults.
+/// Options of Keras's `ReduceLROnPlateau`, with its defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ReduceOnPlateau {
-    /// The figure that is watched.
+    /// The monitored figure.
     pub monitor: Metric,
-    /// Which direction is better.
+    /// Whether larger or smaller values are better.
     pub mode: Mode,
-    /// A reduction multiplies the learning rate by this.
+    /// Factor by which the learning rate is multiplied.
     pub factor: f64,
-    /// Epochs without improvement after which the learning rate is reduced.
+    /// Number of epochs without improvement after which the learning rate is reduced.
     pub patience: usize,
     /// The smallest change that counts as an improvement.
     pub min_delta: f64,
-    /// Epochs after a reduction that do not count as epochs without improvement.
+    /// Number of epochs after a reduction in which epochs without improvement are not counted.
     pub cooldown: usize,
     /// Lower limit of the learning rate.
     pub min_lr: f64,

@@ -27,4 +27,4 @@ pub use loss::{Loss, LossName};
 pub use metric::{Metric, Mode};
 pub use optimizer::{Adam, Clip, OptimizerConfig, RmsProp, Rule, Sgd};
 pub use phase::{BatchNorm, FeaturePrecision};
-pub use schedule::{Anneal, Curve, OneCycle, Schedule, Span, StepCount, StepSize};
+pub use schedule::{Anneal, Curve, Length, OneCycle, Schedule, StepCount, StepSize};

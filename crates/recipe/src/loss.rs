@@ -4,27 +4,27 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Loss {
-    /// For two classes and one output unit; the label is the probability of class 1.
+    /// The loss for two classes and one output unit, which is the probability of class 1.
     BinaryCrossentropy {
-        /// Outputs are logits, not probabilities.
+        /// Whether outputs are logits, not probabilities.
         #[serde(default)]
         from_logits: bool,
-        /// Labels are moved this far towards one half.
+        /// Share by which labels are moved towards one half.
         #[serde(default)]
         label_smoothing: f64,
     },
-    /// For one output unit per class; labels become one-hot rows.
+    /// The loss for one output unit per class, with labels as one-hot rows.
     CategoricalCrossentropy {
-        /// Outputs are logits, not probabilities.
+        /// Whether outputs are logits, not probabilities.
         #[serde(default)]
         from_logits: bool,
-        /// Labels are moved this far towards uniform.
+        /// Share by which labels are moved towards the uniform distribution.
         #[serde(default)]
         label_smoothing: f64,
     },
-    /// For one output unit per class; labels stay indices.
+    /// The loss for one output unit per class, with labels as indices.
     SparseCategoricalCrossentropy {
-        /// Outputs are logits, not probabilities.
+        /// Whether outputs are logits, not probabilities.
         #[serde(default)]
         from_logits: bool,
     },

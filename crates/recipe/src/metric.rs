@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-/// A figure of an epoch that checkpoints and callbacks watch.
+/// A figure of an epoch that checkpoints and callbacks can monitor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
@@ -25,17 +25,17 @@ impl Metric {
         }
     }
 
-    /// Whether it takes validation images.
+    /// Whether the figure needs validation images.
     pub fn needs_validation(self) -> bool {
         matches!(self, Self::ValLoss | Self::ValAccuracy)
     }
 
-    /// Whether `mode` asks for what is worse: the smallest accuracy, or the largest loss.
+    /// Whether `mode` would prefer worse values: the smallest accuracy, or the largest loss.
     pub fn is_worse_by(self, mode: Mode) -> bool {
         self.larger_is_better(mode) != self.larger_is_better(Mode::Auto)
     }
 
-    /// Which direction is better.
+    /// Whether larger or smaller values are better.
     pub fn larger_is_better(self, mode: Mode) -> bool {
         match mode {
             Mode::Max => true,
@@ -44,7 +44,7 @@ impl Metric {
         }
     }
 
-    /// Whether `value` is better than `reference` by more than `min_delta`, as Keras asks it. Every value is better than
+    /// Whether `value` is better than `reference` by more than `min_delta`, as in Keras. Every value is better than
     /// none.
     pub fn improves(self, mode: Mode, min_delta: f64, value: f64, reference: Option<f64>) -> bool {
         let Some(reference) = reference else { return true };
@@ -52,7 +52,7 @@ impl Metric {
     }
 }
 
-/// Which direction is better.
+/// Whether larger or smaller values are better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {

@@ -1,13 +1,13 @@
 use serde::{Deserialize, Serialize};
 
-/// What a batch normalisation that trains does with its running statistics. A frozen one always uses them as they are.
+/// Treatment of the running statistics in a batch normalisation that trains. A frozen one always uses them unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BatchNorm {
-    /// Uses them as they are, while gamma and beta train: Keras's `base_model(x, training=False)`.
+    /// Uses them unchanged, while gamma and beta train, as in Keras's `base_model(x, training=False)`.
     #[default]
     Frozen,
-    /// Normalises by the batch's statistics and updates the running ones, as training from scratch must.
+    /// Normalises by the statistics of the batch and updates the running ones, as training from scratch needs.
     Update,
 }
 
@@ -15,17 +15,17 @@ pub enum BatchNorm {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FeaturePrecision {
-    /// 32 bits: training with the cache equals training without it, bit for bit.
+    /// 32 bits. Training with the cache equals training without it, bit for bit.
     #[default]
     F32,
-    /// IEEE half precision: half the size, three to four digits.
+    /// IEEE half precision, with half the size and three to four digits.
     F16,
-    /// The upper half of 32 bits: half the size, two to three digits, the same range.
+    /// The upper half of 32 bits, with half the size, two to three digits and the same range.
     BF16,
 }
 
 impl FeaturePrecision {
-    /// Bytes of a value.
+    /// Bytes per value.
     pub fn bytes(self) -> usize {
         match self {
             Self::F32 => 4,

@@ -1,8 +1,8 @@
-//! How the learning rate moves from step to step.
+//! Schedules of the learning rate.
 //!
-//! A schedule is plain data and a function of the step: a resumed run needs nothing but its step. Curves are Keras's
-//! (`keras/src/optimizers/schedules`), one-cycle is PyTorch's `OneCycleLR`; the optimiser's learning rate is what Keras calls
-//! `initial_learning_rate` (with a warm-up: `warmup_target`) and PyTorch `max_lr`.
+//! A schedule is plain data and a function of the step, so a resumed run needs only the step. The curves are Keras's
+//! (`keras/src/optimizers/schedules`); one-cycle is PyTorch's `OneCycleLR`. The learning rate of the optimiser is Keras's
+//! `initial_learning_rate` (with a warm-up, `warmup_target`) and PyTorch's `max_lr`.
 
 use std::f64::consts::PI;
 
@@ -17,20 +17,20 @@ pub struct StepSize {
     pub momentum: Option<f64>,
 }
 
-/// A length of training: so many steps, or so many epochs.
+/// A length of training, in steps or in epochs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Span {
-    /// Steps.
+pub enum Length {
+    /// Number of steps.
     Steps(u64),
-    /// Epochs, which may be broken; as many steps as come nearest.
+    /// Number of epochs, which may be a fraction. It is rounded to whole steps.
     Epochs {
-        /// How many.
+        /// Number of epochs.
         epochs: f64,
     },
 }
 
-impl Span {
+impl Length {
     fn steps(self, count: StepCount) -> f64 {
         match self {
             Self::Steps(steps) => steps as f64,
@@ -39,24 +39,24 @@ impl Span {
     }
 }
 
-/// How long the phase is that a schedule is stretched over.
+/// Length of the phase over which a schedule is stretched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepCount {
-    /// Steps of an epoch.
+    /// Steps per epoch.
     pub steps_per_epoch: u64,
     /// Steps of the whole phase.
     pub total: u64,
 }
 
-/// A curve, and how it is led up to.
+/// A curve with its warm-up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
-    /// What comes after the warm-up.
+    /// The curve after the warm-up.
     #[serde(flatten)]
     pub curve: Curve,
     /// Length of the linear warm-up, during which the learning rate rises. The curve starts after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub warmup: Option<Span>,
+    pub warmup: Option<Length>,
     /// Learning rate at which the warm-up begins.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub warmup_start: f64,
@@ -70,36 +70,37 @@ fn is_zero(value: &f64) -> bool {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum Curve {
-    /// The same at every step.
+    /// The same learning rate at every step.
     Constant,
-    /// Half a cosine down to `alpha` times the learning rate, then constant: `CosineDecay`.
+    /// Keras's `CosineDecay`: half a cosine down to `alpha` times the learning rate, and constant after that.
     Cosine {
-        /// Length of the descent; `None`: the rest of the phase.
+        /// Length of the descent; `None` means the rest of the phase.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        decay: Option<Span>,
-        /// The share that remains.
+        decay: Option<Length>,
+        /// Share of the learning rate that is left at the end.
         #[serde(default)]
         alpha: f64,
     },
-    /// Multiplied by `rate` each `every`: `ExponentialDecay`.
+    /// Keras's `ExponentialDecay`: the learning rate is multiplied by `rate` over each length `every`.
     Exponential {
         /// The factor.
         rate: f64,
-        /// How long it takes to take effect; `None`: an epoch.
+        /// Length over which the factor takes effect; `None` means one epoch.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        every: Option<Span>,
-        /// All at once instead of little by little (PyTorch's `StepLR`).
+        every: Option<Length>,
+        /// Whether the factor takes effect at once at the end of the length (PyTorch's `StepLR`) instead of gradually.
         #[serde(default)]
         staircase: bool,
     },
-    /// The optimiser's learning rate up to the first boundary, then the first value, and so on: `PiecewiseConstantDecay`.
+    /// Keras's `PiecewiseConstantDecay`: the optimiser's learning rate up to the first boundary, then the first value, and so on.
     Piecewise {
-        /// In rising order. The step at a boundary still belongs to what lies before it.
-        boundaries: Vec<Span>,
-        /// One for each boundary.
+        /// Boundaries in rising order. The step at a boundary still belongs to the part before it.
+        boundaries: Vec<Length>,
+        /// One value per boundary.
         values: Vec<f64>,
     },
-    /// Up and down again over the whole phase, while momentum goes the other way: `OneCycleLR`, fastai's `fit_one_cycle`.
+    /// PyTorch's `OneCycleLR` (fastai's `fit_one_cycle`): the learning rate rises and falls over the whole phase, while momentum falls and
+    /// rises.
     OneCycle(OneCycle),
 }
 
@@ -107,25 +108,25 @@ pub enum Curve {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct OneCycle {
-    /// Share of the steps that go up.
+    /// Share of the steps in which the learning rate rises.
     pub pct_start: f64,
-    /// It begins at the learning rate divided by this.
+    /// The first learning rate is the highest one divided by this.
     pub div_factor: f64,
-    /// It ends at where it began divided by this.
+    /// The last learning rate is the first one divided by this.
     pub final_div_factor: f64,
-    /// Along what.
+    /// Form of the curve.
     pub anneal: Anneal,
-    /// Down as slowly as up, then a third stretch to the end, instead of down to the end at once.
+    /// Whether the learning rate falls as slowly as it rises and has a third part down to the end, instead of one fall to the end.
     pub three_phase: bool,
-    /// Whether momentum (Adam's `beta_1`) goes the other way.
+    /// Whether momentum (Adam's `beta_1`) moves in the opposite direction.
     pub cycle_momentum: bool,
-    /// Momentum at the ends.
+    /// Momentum at the beginning and at the end.
     pub max_momentum: f64,
-    /// Momentum where the learning rate is highest.
+    /// Momentum at the highest learning rate.
     pub base_momentum: f64,
 }
 
-/// Along what a one-cycle schedule moves.
+/// Form of a one-cycle schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Anneal {
@@ -172,17 +173,17 @@ impl From<Curve> for Schedule {
 }
 
 impl Schedule {
-    /// Whether every step has the optimiser's own learning rate.
+    /// Whether every step has the optimiser's learning rate.
     pub fn is_constant(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether its learning rates depend on how many epochs the phase has.
+    /// Whether the learning rates depend on the number of epochs of the phase.
     pub fn is_stretched(&self) -> bool {
         matches!(self.curve, Curve::Cosine { decay: None, .. } | Curve::OneCycle(_))
     }
 
-    /// Learning rate and momentum of a step, counted from 0, where `learning_rate` is the optimiser's.
+    /// Learning rate and momentum of a step, counted from 0. `learning_rate` is that of the optimiser.
     pub fn step_size(&self, learning_rate: f64, step: u64, count: StepCount) -> StepSize {
         let warmup = self.warmup.map_or(0.0, |warmup| warmup.steps(count));
         let step = step as f64;
@@ -200,7 +201,7 @@ impl Schedule {
                 constant(learning_rate * ((1.0 - alpha) * cosine + alpha))
             }
             Curve::Exponential { rate, every, staircase } => {
-                let every = every.unwrap_or(Span::Epochs { epochs: 1.0 }).steps(count).max(1.0);
+                let every = every.unwrap_or(Length::Epochs { epochs: 1.0 }).steps(count).max(1.0);
                 let times = step / every;
                 constant(learning_rate * rate.powf(if *staircase { times.floor() } else { times }))
             }
@@ -219,7 +220,7 @@ impl OneCycle {
         let last = first / self.final_div_factor;
         let (many, few) = (self.max_momentum, self.base_momentum);
         let up = self.pct_start * total - 1.0;
-        // Where each stretch ends, and how far rate and momentum go in it.
+        // For each part: its last step, and the values of learning rate and momentum at its beginning and end.
         let up_there = (up, (first, highest), (many, few));
         let stretches = match self.three_phase {
             false => vec![up_there, (total - 1.0, (highest, last), (few, many))],
@@ -232,7 +233,7 @@ impl OneCycle {
         let at = stretches.iter().position(|(end, ..)| step <= *end).unwrap_or(stretches.len() - 1);
         let begin = if at == 0 { 0.0 } else { stretches[at - 1].0 };
         let (end, rate, momentum) = stretches[at];
-        // A stretch of no length is over at once.
+        // A part without steps is over at once.
         let part = if end > begin { ((step - begin) / (end - begin)).min(1.0) } else { 1.0 };
         let between = |(from, to): (f64, f64)| match self.anneal {
             Anneal::Cos => to + (from - to) / 2.0 * (1.0 + (PI * part).cos()),
@@ -248,7 +249,7 @@ mod tests {
 
     use super::*;
 
-    /// Every step of every case of a golden file.
+    /// Checks every step of every case of a golden file.
     fn check(golden: &str) {
         let golden: Value = serde_json::from_str(golden).expect("JSON");
         for case in golden["cases"].as_array().expect("a list") {
@@ -271,17 +272,17 @@ mod tests {
     }
 
     #[test]
-    fn curves_are_keras_at_every_step() {
+    fn curves_are_those_of_keras_at_every_step() {
         check(include_str!("../../trainer/tests/golden/schedules.json"));
     }
 
     #[test]
-    fn one_cycle_is_pytorch_at_every_step() {
+    fn one_cycle_is_that_of_pytorch_at_every_step() {
         check(include_str!("../../trainer/tests/golden/one_cycle.json"));
     }
 
     #[test]
-    fn no_schedule_makes_nonsense_of_a_short_phase() {
+    fn every_schedule_gives_finite_rates_for_a_short_phase() {
         let names = [r#"{"name":"cosine","warmup":9}"#, r#"{"name":"one_cycle"}"#, r#"{"name":"cosine","decay":0}"#];
         let more = [
             r#"{"name":"one_cycle","three_phase":true}"#,
@@ -300,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_out_is_read_as_the_same_schedule() {
+    fn a_schedule_is_read_back_from_its_text() {
         for text in [
             r#"{"name":"constant","warmup":{"epochs":0.5},"warmup_start":0.01}"#,
             r#"{"name":"piecewise","boundaries":[3,{"epochs":2.0}],"values":[0.1,0.01]}"#,

@@ -110,7 +110,7 @@ pub trait Trainer: Executor {
 
 /// All layers but the input in the tail.
 pub fn uncut(graph: &Graph) -> Split {
-    Split { prefix: vec![0], tail: (1..graph.len()).collect(), crossing: vec![0] }
+    Split { prefix: vec![0], tail: (1..graph.len()).collect(), boundary: vec![0] }
 }
 
 /// Every operator alone, over the grid of its attributes, in inference; one image, and several.

@@ -18,7 +18,7 @@ pub fn network(summary: &Summary) -> String {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
             let pad = " ".repeat(widths[column] - cell.chars().count());
-            // Numbers to the right, words to the left.
+            // Numbers are aligned to the right, words to the left.
             let _ = if matches!(column, 0 | 3) { write!(line, "{pad}{cell}  ") } else { write!(line, "{cell}{pad}  ") };
         }
         text.push_str(line.trim_end());

@@ -1,20 +1,20 @@
-//! What watches a phase and steps in: early stopping, and a learning rate that falls where nothing moves.
+//! Callbacks watch a phase and intervene: early stopping, and a learning rate that is reduced on a plateau.
 //!
-//! Decisions are Keras's (`keras/src/callbacks`), with one callback of each kind a phase, fresh at its beginning, as each
-//! `fit` makes them. What they remember is plain data that a checkpoint holds.
+//! The decisions are Keras's (`keras/src/callbacks`). A phase has at most one callback of each kind, which starts anew with the phase,
+//! as in each `fit` of Keras. Their state is plain data, which a checkpoint holds.
 
 use injerto_recipe::{Callbacks, EarlyStopping, ReduceOnPlateau};
 use serde::{Deserialize, Serialize};
 
 use crate::history::EpochRecord;
 
-/// What the callbacks of a phase remember. Floating-point numbers go into checkpoints bit by bit.
+/// State of the callbacks of a phase. Checkpoints hold its floating-point numbers bit by bit.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct CallbackState {
     early_wait: usize,
     #[serde(with = "crate::exact")]
     early_best: Option<f64>,
-    /// Whether there are weights to go back to.
+    /// Whether there are weights to restore.
     snapshot: bool,
     plateau_wait: usize,
     #[serde(with = "crate::exact")]
@@ -24,19 +24,19 @@ pub struct CallbackState {
     learning_rate: Option<f64>,
 }
 
-/// What callbacks decide after an epoch.
+/// Decision of the callbacks after an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decision {
-    /// The phase ends here.
+    /// Whether the phase ends here.
     pub stop: bool,
-    /// The weights of this epoch are the ones to go back to.
+    /// Whether the weights of this epoch are the ones to restore at the end of the phase.
     pub snapshot: bool,
-    /// The learning rate has fallen.
+    /// Whether the learning rate was reduced.
     pub reduced: bool,
 }
 
 impl CallbackState {
-    /// Takes in epoch number `epoch` of the phase, counted from 0; `learning_rate` is the one that the phase began with.
+    /// Decides after epoch number `epoch` of the phase, counted from 0. `learning_rate` is that of the phase's beginning.
     pub fn epoch_ended(
         &mut self,
         callbacks: &Callbacks,
@@ -51,12 +51,12 @@ impl CallbackState {
         Decision { stop, snapshot, reduced }
     }
 
-    /// The learning rate after all reductions; `None` while there were none.
+    /// The learning rate after all reductions; `None` before the first one.
     pub fn learning_rate(&self) -> Option<f64> {
         self.learning_rate
     }
 
-    /// Whether the phase ends, and whether these are the best weights so far.
+    /// Returns whether the phase ends, and whether these are the best weights so far.
     fn stops(&mut self, early: &EarlyStopping, epoch: usize, record: &EpochRecord) -> (bool, bool) {
         let Some(value) = record.figure(early.monitor).filter(|_| epoch >= early.start_from_epoch) else {
             return (false, false);
@@ -76,7 +76,7 @@ impl CallbackState {
         (!better && self.early_wait >= early.patience && epoch > 0, snapshot)
     }
 
-    /// Whether the learning rate has fallen.
+    /// Returns whether the learning rate was reduced.
     fn reduces(&mut self, plateau: &ReduceOnPlateau, record: &EpochRecord, learning_rate: f64) -> bool {
         let Some(value) = record.figure(plateau.monitor) else { return false };
         if self.cooldown > 0 {
@@ -120,7 +120,7 @@ mod tests {
         }
     }
 
-    /// `given` over the defaults, which are Keras's.
+    /// Keras's defaults, overridden by `given`.
     fn config<T: Default + Serialize + serde::de::DeserializeOwned>(given: &Value) -> T {
         let mut whole = serde_json::to_value(T::default()).expect("plain data");
         let entries = given.as_object().expect("a table").clone();
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn decisions_are_keras_at_every_epoch_and_survive_a_resume_after_each() {
+    fn decisions_are_those_of_keras_and_survive_a_resume_after_every_epoch() {
         let golden: Value = serde_json::from_str(include_str!("../tests/golden/callbacks.json")).expect("JSON");
         let mut seen = [0; 2];
         for case in golden["cases"].as_array().expect("a list") {
@@ -150,7 +150,7 @@ mod tests {
                 kept = if decision.snapshot { Some(at) } else { kept };
                 if let Some(rates) = case.get("rates") {
                     let (ours, keras) = (state.learning_rate().unwrap_or(0.1), rates[at].as_f64().expect("a number"));
-                    // Keras keeps it in single precision.
+                    // Keras keeps the learning rate in single precision.
                     assert!((ours - keras).abs() < 1e-6 * keras, "{case} epoch {at}: {ours}");
                 }
                 if decision.stop {

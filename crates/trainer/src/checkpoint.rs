@@ -1,4 +1,4 @@
-//! What a run leaves after each epoch: the best weights, and all that is needed to go on from the last.
+//! Checkpoints, which are written after each epoch: the best weights, and everything that is needed to resume after the last epoch.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,8 +12,8 @@ use crate::{Model, ModelCard, Progress, TrainError};
 
 /// The checkpoint files of a run's folder.
 ///
-/// Each file is written beside its name and renamed, so a kill at any moment leaves the old one or the new one. All that
-/// a resumed run needs stands in one file, so that its parts cannot disagree.
+/// Each file is written under a temporary name and then renamed, so a kill at any moment leaves either the old file or the new one.
+/// Everything that a resumed run needs is in one file, so that its parts cannot disagree.
 #[derive(Debug, Clone)]
 pub struct Checkpoints {
     folder: PathBuf,
@@ -27,30 +27,29 @@ impl Checkpoints {
     /// The weights of the last epoch, with the state of the optimiser and the history.
     pub const LAST: &str = "last.safetensors";
 
-    /// Key of the optimiser's step in [`Checkpoints::LAST`]'s metadata.
+    /// Metadata key of the optimiser's step in [`Checkpoints::LAST`].
     const STEP: &str = "injerto.optimizer.step";
 
-    /// Checkpoints in `folder`. Unless `save_best_only`, every epoch's weights are kept as `epoch-NNN.safetensors`.
+    /// Checkpoints in `folder`. Unless `save_best_only` is set, the weights of every epoch are kept as `epoch-NNN.safetensors`.
     pub fn new(folder: impl Into<PathBuf>, save_best_only: bool) -> Self {
         Self { folder: folder.into(), save_best_only, notes: BTreeMap::new() }
     }
 
-    /// The same, with notes that [`Checkpoints::LAST`] carries beside what training needs, for whoever
-    /// [reads them](LastEpoch::notes).
+    /// Adds notes to [`Checkpoints::LAST`], which training does not need and which [`LastEpoch::notes`] reads.
     #[must_use]
     pub fn with_notes(self, notes: BTreeMap<String, String>) -> Self {
         Self { notes, ..self }
     }
 
-    /// The last epoch's file.
+    /// Path of [`Checkpoints::LAST`].
     pub fn last(&self) -> PathBuf {
         self.folder.join(Self::LAST)
     }
 
-    /// The last epoch's file, read and checked; `None` if there is none.
+    /// Reads and checks [`Checkpoints::LAST`]; `None` if there is no such file.
     ///
     /// # Errors
-    /// A file that cannot be read or is damaged.
+    /// The file cannot be read, or is damaged.
     pub fn open(&self) -> Result<Option<LastEpoch>, TrainError> {
         let path = self.last();
         if !is_there(&path).map_err(|reason| self.lost(reason))? {
@@ -60,7 +59,7 @@ impl Checkpoints {
         Ok(Some(LastEpoch { checkpoints: self.clone(), file }))
     }
 
-    /// Writes the weights of an epoch, if it is the best or every epoch's are kept.
+    /// Writes the weights of an epoch, if it is the best epoch or if the weights of every epoch are kept.
     pub(crate) fn write_epoch(&self, model: &Model, progress: &Progress, best: bool) -> Result<(), TrainError> {
         let every = format!("epoch-{:03}.safetensors", progress.history.len());
         let names = [(best, Self::BEST), (!self.save_best_only, &every)];
@@ -70,7 +69,7 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// Writes all that is needed to go on from here.
+    /// Writes everything that is needed to resume here.
     pub(crate) fn write_last(
         &self,
         model: &Model,
@@ -98,27 +97,27 @@ impl Checkpoints {
         Ok(weights.save(&self.last(), &metadata, Precision::F32)?)
     }
 
-    /// Puts `model` back to the end of the last epoch and says how far the run had come; `None` if no epoch was done.
+    /// Sets `model` to its state after the last epoch, and returns how far the run has come; `None` if no epoch is complete.
     ///
     /// # Errors
-    /// A checkpoint that cannot be read, or that belongs to another network.
+    /// The checkpoint cannot be read, or belongs to another network.
     pub fn resume(&self, model: &mut Model) -> Result<Option<Progress>, TrainError> {
         self.open()?.map(|last| last.restore(model)).transpose()
     }
 
-    /// [`Checkpoints::lost`] for an error that names the file itself.
+    /// [`Checkpoints::lost`] with the reason of an error that already names the file.
     fn unreadable(&self, error: &dyn std::error::Error) -> TrainError {
         let (said, name) = (error.to_string(), format!("{}", injerto_files::shown(&self.last())));
         self.lost(said.strip_prefix(&name).map_or(said.as_str(), |rest| rest.trim_start_matches([':', ' '])))
     }
 
-    /// The best epoch, if the file of its weights is gone.
+    /// The best epoch, if the file of its weights is missing.
     pub fn lacks_best(&self, progress: &Progress) -> Option<usize> {
         let epoch = progress.best.epoch;
         (epoch > 0 && !self.folder.join(Self::BEST).is_file()).then_some(epoch)
     }
 
-    /// The error for a last epoch's file that is not to be had, with what can be done instead.
+    /// The error for a [`Checkpoints::LAST`] that cannot be used, with what the user can do instead.
     pub fn lost(&self, reason: impl Into<String>) -> TrainError {
         TrainError::Lost { path: self.last(), reason: reason.into(), best: self.folder.join(Self::BEST).is_file() }
     }
@@ -140,7 +139,7 @@ impl LastEpoch {
     /// Puts `model` back to the end of this epoch and says how far the run had come.
     ///
     /// # Errors
-    /// A checkpoint that cannot be read, or that belongs to another network.
+    /// The checkpoint cannot be read, or belongs to another network.
     pub fn restore(self, model: &mut Model) -> Result<Progress, TrainError> {
         let Self { checkpoints, file } = self;
         let (path, metadata) = (checkpoints.last(), file.metadata());
@@ -178,7 +177,7 @@ impl LastEpoch {
     }
 }
 
-/// Whether the file of that name is there; the reason why it cannot be used, if something else is.
+/// Whether the file exists. It is an error if something else has that name.
 fn is_there(path: &Path) -> Result<bool, String> {
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -186,7 +185,7 @@ fn is_there(path: &Path) -> Result<bool, String> {
         Ok(_) => match std::fs::metadata(path) {
             Ok(found) if found.is_file() => Ok(true),
             Ok(found) if found.is_dir() => Err("it is a folder".to_owned()),
-            Ok(_) => Err("it is no file".to_owned()),
+            Ok(_) => Err("it is not a regular file".to_owned()),
             Err(error) => Err(error.to_string()),
         },
     }

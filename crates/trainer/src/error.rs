@@ -1,9 +1,9 @@
 use std::path::PathBuf;
 
-/// Why training cannot begin or go on.
+/// The reason why training cannot begin or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    /// The backbone, the head or the freezing does not hold together.
+    /// The backbone, the head or the freezing is not consistent.
     #[error(transparent)]
     Graph(#[from] injerto_graph::GraphError),
     /// The weights do not fit the network.
@@ -28,14 +28,14 @@ pub enum TrainError {
     #[error(
         "{what} in epoch {epoch}{}: training has diverged; {}try a learning rate ten times smaller (it is {learning_rate:?})",
         batch.map_or(String::new(), |batch| format!(", batch {batch}")),
-        if *epoch > 1 { "the epochs before are kept; " } else { "" }
+        if *epoch > 1 { "the earlier epochs are kept; " } else { "" }
     )]
     Diverged {
         /// Epoch, counted from 1.
         epoch: usize,
-        /// Batch of the epoch, counted from 1; `None` where it was seen after the last.
+        /// Batch of the epoch, counted from 1; `None` if it was noticed after the last batch.
         batch: Option<usize>,
-        /// What was seen, such as `the loss became NaN`.
+        /// The observation, such as `the loss became NaN`.
         what: String,
         /// Learning rate of that step.
         learning_rate: f64,
@@ -46,10 +46,10 @@ pub enum TrainError {
          hold some out with `data.validation_split = 0.2`, or monitor 'loss' or 'accuracy'"
     )]
     NothingToMonitor {
-        /// Such as `val_accuracy`.
+        /// Name of the figure, such as `val_accuracy`.
         monitor: String,
     },
-    /// No image at all could be used.
+    /// No image could be used.
     #[error("no usable image in the {subset} set")]
     NoImages {
         /// `training` or `validation`.
@@ -60,18 +60,18 @@ pub enum TrainError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What went wrong.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// A checkpoint that is not one of ours.
+    /// A file is not a checkpoint of this program.
     #[error("{path}: not a checkpoint of Injerto: {reason}", path = injerto_files::shown(path))]
     Checkpoint {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem with it.
         reason: String,
     },
-    /// A checkpoint of another network or loss than the experiment's.
+    /// A checkpoint has another network or loss than the experiment.
     #[error(
         "{}: it has another {what} than the experiment; if a new version of injerto or of the plugin made the difference, go \
          on with the old one, or begin a new run",
@@ -80,12 +80,12 @@ pub enum TrainError {
     OtherCheckpoint {
         /// The file.
         path: PathBuf,
-        /// What differs, such as `network`.
+        /// The part that differs, such as `network`.
         what: &'static str,
     },
-    /// The last epoch's checkpoint of a run is missing, damaged, or something else than a file.
+    /// The checkpoint of a run's last epoch is missing, damaged, or not a file.
     #[error(
-        "{}: {reason}; the run cannot go on from it. Put a copy of that file back{}, or begin anew in another folder",
+        "{}: {reason}; the run cannot go on from it. Put a copy of that file back{}, or begin a new run in another folder",
         injerto_files::shown(path),
         if *best {
             "; or go on in another way with best.safetensors beside it, which has the weights of the best epoch: \
@@ -97,17 +97,17 @@ pub enum TrainError {
     Lost {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem with it.
         reason: String,
-        /// Whether the best epoch's weights are beside it.
+        /// Whether the weights of the best epoch are beside it.
         best: bool,
     },
-    /// A run that goes on with a phase that is not the one it began with.
+    /// A phase differs from the one with which the run began.
     #[error("phase '{}' cannot go on: {reason}", injerto_files::printable(phase))]
     OtherPhase {
-        /// Its name.
+        /// Name of the phase.
         phase: String,
-        /// What differs.
+        /// The difference.
         reason: String,
     },
 }

@@ -6,10 +6,10 @@ use crate::{Event, ModelCard, Runner, TrainError, Watch};
 
 impl ModelCard {
     /// Runs the card's network, compiled as `runner`, over all images of `loader` in inference, and returns the mean loss and the
-    /// predictions; `None` if it was stopped. The observer hears [`Event::Evaluated`] after each batch.
+    /// predictions, or `None` if it was stopped. The observer gets [`Event::Evaluated`] after each batch.
     ///
     /// # Errors
-    /// Images that cannot be read, labels that do not fit.
+    /// Images cannot be read, or labels do not fit.
     pub fn evaluate(
         &self,
         runner: &Runner,
@@ -40,10 +40,10 @@ impl ModelCard {
         Ok(Some((running.loss(), predictions)))
     }
 
-    /// [`ModelCard::evaluate`], as figures.
+    /// Evaluates the model like [`ModelCard::evaluate`], and returns a report.
     ///
     /// # Errors
-    /// As [`ModelCard::evaluate`]'s.
+    /// Those of [`ModelCard::evaluate`].
     pub fn report(
         &self,
         runner: &Runner,

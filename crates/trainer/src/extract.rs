@@ -1,7 +1,7 @@
 use injerto_data::Loader;
 use injerto_graph::Split;
 
-use crate::cache::{CacheSettings, Features, Space};
+use crate::cache::{CacheSettings, Features, Namespace};
 use crate::executor::identity;
 use crate::{Event, Model, Runner, TrainError, Watch};
 
@@ -35,14 +35,14 @@ impl Model {
         let split = Split::at(network.graph(), layer);
         let runner = Runner::at(network.clone(), preprocessing.clone(), vec![layer], kernels)?;
         let identity = identity(kernels);
-        let space = Space::new(cache, network, &split, preprocessing, loader.options(), &identity);
+        let namespace = Namespace::new(cache, network, &split, preprocessing, loader.options(), &identity);
         let mut compute = |batch: &injerto_data::Batch| runner.values(&batch.pixels, batch.labels.len());
         let total = loader.len();
         let mut advance = |done: usize| {
             watch.observer.observe(&Event::Prefix { done, total });
             !watch.is_stopped()
         };
-        let found = Features::gather_all(space, loader, None, &mut compute, &mut advance)?;
+        let found = Features::gather_all(namespace, loader, None, &mut compute, &mut advance)?;
         let Some(features) = found else { return Ok(None) };
         let images = features.usable(&(0..total).collect::<Vec<_>>());
         Ok(Some(Extracted { values: features.gather(&images, 0)?.0.swap_remove(0), images }))

@@ -1,4 +1,4 @@
-//! What a tail is fed with: kept features, or fresh batches that have passed the prefix.
+//! Feeds a tail, either with kept features or with fresh batches that have passed the prefix.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -6,32 +6,32 @@ use std::time::Instant;
 use injerto_data::augment::Mix;
 use injerto_data::{Batch, Batches, Loader};
 
-use crate::cache::{CacheSettings, Features, Space};
+use crate::cache::{CacheSettings, Features, Namespace};
 use crate::executor::{Boundary, Executor};
 use crate::plan::{Kept, PhasePlan};
 use crate::{Event, Model, Observer, TrainError};
 
 /// A batch for the tail.
 pub(crate) struct Portion {
-    /// What crosses the cut.
+    /// Values of the boundary.
     pub(crate) boundary: Boundary,
     /// The class of each image.
     pub(crate) labels: Vec<u32>,
-    /// How the images are mixed, if they are.
+    /// How the images were mixed, if they were.
     pub(crate) mix: Option<Mix>,
 }
 
-/// What feeding has cost so far.
+/// Cost of feeding so far.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Spent {
-    /// Images that passed the network.
+    /// Number of images that passed the network.
     pub(crate) images: usize,
-    /// Seconds in the prefix.
+    /// Seconds spent in the prefix.
     pub(crate) prefix: f64,
 }
 
 impl Spent {
-    /// What crosses from the prefix for a batch.
+    /// Runs the prefix on a batch, and returns the values of the boundary.
     fn prefix(&mut self, executor: &dyn Executor, batch: &Batch) -> Result<Boundary, TrainError> {
         let began = Instant::now();
         let boundary = executor.prefix(batch)?;
@@ -43,14 +43,14 @@ impl Spent {
 
 /// The features that a plan keeps.
 pub(crate) struct KeptFeatures {
-    /// Layers whose outputs they are.
+    /// The layers whose outputs are kept.
     boundary: Vec<usize>,
     pub(crate) training: Option<Features>,
     pub(crate) validation: Option<Features>,
 }
 
 impl KeptFeatures {
-    /// Computes or finds what `plan` keeps; less if `stop` was set meanwhile.
+    /// Computes or finds the features that `plan` keeps; fewer if `stop` was set meanwhile.
     pub(crate) fn gather(
         plan: &PhasePlan,
         (train, validation): (&Loader, Option<&Loader>),
@@ -67,27 +67,27 @@ impl KeptFeatures {
             let Some((loader, views)) = set.filter(|_| !stop.load(Ordering::Relaxed)) else { continue };
             let (network, preprocessing) = (&model.network, &model.card.preprocessing);
             let identity = executor.identity();
-            let space = Space::new(settings, network, plan.split(), preprocessing, loader.options(), &identity);
+            let namespace = Namespace::new(settings, network, plan.split(), preprocessing, loader.options(), &identity);
             let mut compute = |batch: &Batch| spent.prefix(executor, batch);
-            let mut tell = |done: usize| {
+            let mut progress = |done: usize| {
                 observer.observe(&Event::Prefix { done: before + done, total });
                 !stop.load(Ordering::Relaxed)
             };
-            *features = Features::gather_all(space, loader, views, &mut compute, &mut tell)?;
+            *features = Features::gather_all(namespace, loader, views, &mut compute, &mut progress)?;
             before += loader.len();
         }
         let [training, validation] = found;
-        Ok(Self { boundary: plan.split().crossing.clone(), training, validation })
+        Ok(Self { boundary: plan.split().boundary.clone(), training, validation })
     }
 
-    /// Whether they are also those of `plan`: two phases with the same cut share their features, because the layers before
-    /// it have not changed.
+    /// Whether `plan` keeps the same features. Two phases with the same cut share their features, because the layers before the cut have
+    /// not changed.
     pub(crate) fn are_of(&self, plan: &PhasePlan) -> bool {
-        self.boundary == plan.split().crossing
+        self.boundary == plan.split().boundary
     }
 }
 
-/// The images whose features are kept, and how many random views of each.
+/// The images whose features are kept, and the number of random views per image.
 fn kept(loader: Option<&Loader>, kept: Kept) -> Option<(&Loader, Option<usize>)> {
     match kept {
         Kept::Features { views, .. } => loader.map(|loader| (loader, views)),
@@ -95,26 +95,27 @@ fn kept(loader: Option<&Loader>, kept: Kept) -> Option<(&Loader, Option<usize>)>
     }
 }
 
-/// One pass over a set of images, batch by batch: in a new order in each training epoch, in their own order to validate.
+/// One pass over a set of images, batch by batch. Each training epoch has a new order; validation keeps the order of the images.
 pub(crate) struct Feed<'a> {
     loader: &'a Loader,
-    /// `None` to validate.
+    /// Training epoch; `None` for validation.
     epoch: Option<u64>,
     features: Option<&'a Features>,
     source: Source,
-    /// Number of batches, as far as no image is left out.
+    /// Number of batches, if no image is left out.
     pub(crate) batches: usize,
     pub(crate) spent: Spent,
 }
 
 enum Source {
-    /// Features of these images, from the place of the next.
+    /// Kept features of these images, and the position of the next image.
     Kept(Vec<usize>, usize),
     Fresh(Batches),
 }
 
 impl<'a> Feed<'a> {
-    /// Over the images of `loader`: a training epoch, counted from 0 over the whole run, or `None` to validate.
+    /// Starts a pass over the images of `loader`. `epoch` is the training epoch, counted from 0 over the whole run, or `None` for
+    /// validation.
     pub(crate) fn new(loader: &'a Loader, epoch: Option<u64>, features: Option<&'a Features>) -> Self {
         let order = epoch.map_or_else(|| (0..loader.len()).collect(), |epoch| loader.order(epoch));
         let order = match features {
@@ -129,7 +130,7 @@ impl<'a> Feed<'a> {
         Self { loader, epoch, features, source, batches, spent: Spent::default() }
     }
 
-    /// The next batch, whose images pass the prefix of `executor` unless their features are kept; `None` after the last.
+    /// Returns the next batch, or `None` after the last one. Its images pass the prefix of `executor` unless their features are kept.
     pub(crate) fn next(&mut self, executor: &dyn Executor) -> Result<Option<Portion>, TrainError> {
         match (&mut self.source, self.features) {
             (Source::Kept(order, at), Some(features)) => {
@@ -140,7 +141,7 @@ impl<'a> Feed<'a> {
                 *at += images.len();
                 let (boundary, labels) = match features.gather(images, self.epoch.unwrap_or(0)) {
                     Ok(found) => found,
-                    // A part that was sound when it was looked at has been damaged or taken away.
+                    // A segment that was valid when it was opened has been damaged or removed meanwhile.
                     Err(error) => {
                         tracing::warn!("{error}; the features of these images are computed again");
                         let subset = if self.epoch.is_some() { "training" } else { "validation" };
@@ -174,8 +175,8 @@ impl<'a> Feed<'a> {
     }
 }
 
-/// Batches of these images: changed as in this training epoch, or, where `features` stand for a few views of each, as in
-/// the view that is the epoch's.
+/// Batches of these images, changed as in this training epoch. If `features` keep a few views per image, they are changed as in the
+/// view that belongs to the epoch.
 fn images_of(loader: &Loader, order: &[usize], epoch: Option<u64>, features: Option<&Features>) -> Batches {
     match epoch {
         Some(epoch) => loader.augmented(order, features.map_or(epoch, |features| features.view(epoch))),

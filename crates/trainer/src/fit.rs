@@ -1,4 +1,4 @@
-//! The training loop: phases, epochs.
+//! The training loop over phases and epochs.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -16,30 +16,30 @@ use crate::observer::{Event, Observer, Watch};
 use crate::optimizer::OptimizerState;
 use crate::pass::{Judge, TrainingEpoch, validate};
 use crate::plan::PhasePlan;
-use crate::tail::{put, tail_weights};
+use crate::tail::{restore, tail_weights};
 use crate::{Checkpoints, Model, Phase, Progress, TrainError};
 
-/// How to train, beside what.
+/// Settings of a training.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Of dropout's masks; the order of the images is the loader's affair.
+    /// Seed of dropout's masks. The loader has its own seed for the order of the images.
     pub seed: u64,
-    /// What the best checkpoint is judged by.
+    /// The figure that decides which checkpoint is the best.
     pub best: Best,
-    /// What the loss of a training image of each class is multiplied by; `None`: by 1. The mean is still over the batch.
+    /// Weight per class, which multiplies the loss of a training image; `None` means 1. The mean is still taken over the batch.
     pub class_weights: Option<Vec<f32>>,
     /// Whether and how features of the frozen prefix are kept.
     pub cache: CacheSettings,
-    /// Compute with the project's kernels instead of Burn's operators; for networks on the CPU.
+    /// Whether to compute with the project's kernels instead of Burn's operators; only for networks on the CPU.
     pub kernels: bool,
 }
 
-/// Where the seconds went.
+/// Seconds spent in each part of a training.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Seconds {
-    /// Wall-clock time of the whole.
+    /// Wall-clock time of the whole training.
     pub total: f64,
-    /// Reading, decoding and resizing, added over all threads; it overlaps with the rest.
+    /// Reading, decoding and resizing, summed over all threads. It overlaps with the other parts.
     pub decode: f64,
     /// The frozen prefix.
     pub prefix: f64,
@@ -50,7 +50,7 @@ pub struct Seconds {
 }
 
 impl Seconds {
-    /// These and those.
+    /// The sum of both.
     fn plus(self, other: Self) -> Self {
         Self {
             total: self.total + other.total,
@@ -62,31 +62,31 @@ impl Seconds {
     }
 }
 
-/// What training brought, with all that came before a resume.
+/// Result of a training, including the parts before a resume.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fitted {
-    /// One record an epoch.
+    /// One record per epoch.
     pub history: Vec<EpochRecord>,
     /// The best epoch.
     pub best: Best,
-    /// Where the seconds went.
+    /// Seconds spent in each part.
     pub seconds: Seconds,
-    /// Images that went through the network, each counted once a pass.
+    /// Number of images that went through the network, each counted once per pass.
     pub images: usize,
     /// The most memory that a process has held, in bytes.
     pub peak_memory_bytes: u64,
-    /// Whether it was stopped before its end.
+    /// Whether the training was stopped before its end.
     pub interrupted: bool,
-    /// Files that were left out, fit to be printed, with the reason.
+    /// Files that were left out, as printable names with the reason.
     pub skipped: Vec<(String, String)>,
-    /// What the network of the best epoch said of the validation images; `None` without any.
+    /// Report on the validation images with the network of the best epoch; `None` without validation images.
     pub report: Option<Report>,
 }
 
-/// Whether all that a run watches is there to be watched.
+/// Checks that the run has all monitored figures.
 ///
 /// # Errors
-/// A figure of validation images where there are none.
+/// A monitored figure needs validation images, and there are none.
 pub fn check_monitors(phases: &[Phase], best: &Best, validates: bool) -> Result<(), TrainError> {
     let mut monitors = phases.iter().flat_map(|phase| phase.callbacks.monitors()).chain([best.monitor]);
     match monitors.find(|monitor| monitor.needs_validation() && !validates) {
@@ -95,10 +95,10 @@ pub fn check_monitors(phases: &[Phase], best: &Best, validates: bool) -> Result<
     }
 }
 
-/// Whether every phase can be compiled, before the first of them trains.
+/// Checks, before the first phase trains, that every phase can be compiled.
 ///
 /// # Errors
-/// A network that the kernels cannot compile.
+/// The kernels cannot compile the network.
 pub fn check_compiles(model: &Model, plans: &[PhasePlan], kernels: bool) -> Result<(), TrainError> {
     for plan in plans {
         executor::build(kernels, model, plan, OptimizerState::default())?;
@@ -106,31 +106,31 @@ pub fn check_compiles(model: &Model, plans: &[PhasePlan], kernels: bool) -> Resu
     Ok(())
 }
 
-/// A training that has not begun: what to train on, through which phases, and how. It is owned, so that whoever trains can hold it
+/// A training that has not begun yet: what to train on, through which phases, and how. It is owned, so that whoever trains can hold it
 /// and hand it to another thread.
 #[derive(Debug, Clone)]
 pub struct Fit {
-    /// Images to learn from.
+    /// Training images.
     pub train: Loader,
-    /// Images to judge by after each epoch.
+    /// Validation images, which are used after each epoch.
     pub validation: Option<Loader>,
-    /// One after the other, made for this model and these images.
+    /// The phases in order, planned for this model and these images.
     pub plans: Vec<PhasePlan>,
-    /// How.
+    /// Settings of the training.
     pub settings: Settings,
-    /// Where each epoch's files go; `None` keeps nothing.
+    /// The place of each epoch's files; `None` writes no files.
     pub checkpoints: Option<Checkpoints>,
 }
 
 impl Fit {
-    /// Trains `model` through all phases; at the end it holds the weights of the last epoch (the best ones are in the
-    /// checkpoint).
+    /// Trains `model` through all phases. At the end, the model has the weights of the last epoch; those of the best epoch are in the
+    /// checkpoint.
     ///
-    /// A run that was stopped or killed goes on from the `progress` that [`Checkpoints::resume`] gives, with the same
+    /// A run that was stopped or killed goes on from the `progress` that [`Checkpoints::resume`] returns, with the same
     /// numbers as if it had never stopped.
     ///
     /// # Errors
-    /// Images, weights or loss that do not fit; divergence; files that cannot be written.
+    /// Images, weights or loss do not fit; training diverges; or files cannot be written.
     pub fn run(
         &self,
         model: &mut Model,
@@ -171,15 +171,15 @@ impl Fit {
             run.announce(plan, (progress.phases_done, plans.len()));
             let reopened = std::mem::take(&mut reopened);
             if let Some(left) = progress.left.take_if(|_| reopened) {
-                // The end of the phase is undone: these are the weights to go back to at its new end.
+                // The end of the phase is undone, and these are the weights to restore at its new end.
                 progress.snapshot = Some(tail_weights(run.model, plan.split()));
-                put(run.model, &left)?;
+                restore(run.model, &left)?;
             }
-            // The state belongs to a phase that had begun; the next begins afresh.
+            // The state belongs to a phase that had begun. The next phase has a new optimiser.
             let state = progress.optimizer.take().filter(|_| progress.epochs_done > 0);
             let mut executor = executor::build(settings.kernels, run.model, plan, state.unwrap_or_default())?;
             if reopened && executor.swap_averages() {
-                // At the end of a phase the averages are in place of the weights.
+                // At the end of a phase, the moving averages replace the weights.
                 executor.store(&mut run.model.network);
             }
             if features.as_ref().is_none_or(|kept| !kept.are_of(plan)) {
@@ -201,7 +201,7 @@ impl Fit {
     }
 }
 
-/// Adds the files that the loaders have left out to those that are known.
+/// Adds the files that the loaders have left out to the known ones.
 fn take_skipped(known: &mut Vec<(String, String)>, train: &Loader, validation: Option<&Loader>) {
     let found = train.skipped().into_iter().chain(validation.iter().flat_map(|loader| loader.skipped()));
     for Skipped { origin, reason } in found {
@@ -212,7 +212,7 @@ fn take_skipped(known: &mut Vec<(String, String)>, train: &Loader, validation: O
     }
 }
 
-/// One run's borrowed parts and counters.
+/// The borrowed parts and the counters of a run.
 struct Run<'a> {
     model: &'a mut Model,
     train: &'a Loader,
@@ -258,7 +258,7 @@ impl Run<'_> {
         });
     }
 
-    /// Features of all images that the plan keeps; fewer if the run was stopped.
+    /// Computes or finds the features that the plan keeps; fewer if the run was stopped.
     fn gather(&mut self, plan: &PhasePlan, executor: &dyn Executor) -> Result<KeptFeatures, TrainError> {
         let mut spent = Spent::default();
         let Self { train, validation, model, settings, observer, stop, .. } = self;
@@ -268,7 +268,7 @@ impl Run<'_> {
         Ok(features)
     }
 
-    /// One epoch, with all that follows from it: the best weights, callbacks, checkpoints. Whether it came to its end.
+    /// Runs one epoch and everything that follows from it: best weights, callbacks, checkpoints. Returns whether the epoch is complete.
     fn epoch(
         &mut self,
         plan: &PhasePlan,
@@ -303,14 +303,14 @@ impl Run<'_> {
         match progress.snapshot.take_if(|_| over) {
             Some(weights) => {
                 progress.left = Some(tail_weights(self.model, split));
-                put(self.model, &weights)?;
+                restore(self.model, &weights)?;
             }
-            // Validation used the moving averages. Before the next epoch the weights come back; after the last one the
+            // Validation used the moving averages. Before the next epoch the raw weights are put back; after the last epoch the
             // averages stay.
             None if !over && executor.swap_averages() => executor.store(&mut self.model.network),
             None => {}
         }
-        progress.turn(over, decision.stop);
+        progress.advance(over, decision.stop);
         (progress.seconds, progress.images) = self.spent();
         progress.peak_memory_bytes = progress.peak_memory_bytes.max(memory::peak());
         take_skipped(&mut progress.skipped, self.train, self.validation);
@@ -327,8 +327,8 @@ impl Run<'_> {
         Ok(true)
     }
 
-    /// One pass over the training images and one over the validation images; `None` if it was stopped on the way. After it
-    /// the executor has the weights that were judged.
+    /// Runs one pass over the training images and one over the validation images; `None` if it was stopped meanwhile. After it, the
+    /// executor has the weights that were validated.
     fn passes(
         &mut self,
         plan: &PhasePlan,

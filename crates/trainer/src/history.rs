@@ -1,30 +1,30 @@
-//! What each epoch brought.
+//! The history: one record per epoch, and the best epoch.
 
 use std::fmt::Write as _;
 
 use injerto_recipe::{Metric, Mode};
 use serde::{Deserialize, Serialize};
 
-/// One epoch, as Keras's `History` holds it, with where it belongs and how long it took.
+/// Record of an epoch: the figures of Keras's `History`, its place in the run, and its duration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpochRecord {
-    /// Counted from 1 over the whole run, so that phases make one curve.
+    /// Number of the epoch, counted from 1 over the whole run, so that all phases form one curve.
     pub epoch: usize,
     /// Name of the phase.
     pub phase: String,
-    /// Mean loss over the training images, in training mode, while the weights moved.
+    /// Mean loss over the training images, in training mode and while the weights change.
     pub loss: f64,
-    /// Share of the training images predicted right, measured the same way.
+    /// Share of the training images that are predicted right, measured in the same way.
     pub accuracy: f64,
     /// Mean loss over the validation images after the epoch.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub val_loss: Option<f64>,
-    /// Share of the validation images predicted right after the epoch.
+    /// Share of the validation images that are predicted right after the epoch.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub val_accuracy: Option<f64>,
     /// Learning rate of the epoch's last step.
     pub learning_rate: f64,
-    /// Wall-clock seconds, validation included.
+    /// Wall-clock seconds, including validation.
     pub seconds: f64,
 }
 
@@ -32,8 +32,7 @@ pub struct EpochRecord {
 pub const CSV_HEADER: &str = "epoch,phase,loss,accuracy,val_loss,val_accuracy,learning_rate,seconds";
 
 impl EpochRecord {
-    /// Whether every figure is a number. An epoch of which that is not true has diverged: it is never the best, and a run
-    /// ends with it.
+    /// Whether every figure is a finite number. Otherwise training has diverged: the epoch is never the best, and the run ends with it.
     pub fn is_finite(&self) -> bool {
         let figures = [Some(self.loss), Some(self.accuracy), self.val_loss, self.val_accuracy];
         figures.into_iter().flatten().all(f64::is_finite)
@@ -49,7 +48,7 @@ impl EpochRecord {
         }
     }
 
-    /// A line of `history.csv`, without its end; figures that the run does not have stay empty.
+    /// A line of `history.csv`, without the line break. Figures that the run does not have are empty.
     pub fn to_csv(&self) -> String {
         let phase = if self.phase.contains([',', '"', '\n']) {
             format!("\"{}\"", self.phase.replace('"', "\"\""))
@@ -68,36 +67,36 @@ impl EpochRecord {
     }
 }
 
-/// The memory of a checkpoint callback: what it watches and the best it has seen. It goes on over phases and resumes.
+/// The best epoch so far, by a monitored figure. It is kept over phases and resumes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Best {
-    /// The figure.
+    /// The monitored figure.
     pub monitor: Metric,
-    /// Which direction is better.
+    /// Whether larger or smaller values are better.
     pub mode: Mode,
     /// The best value so far.
     #[serde(with = "crate::exact")]
     pub value: Option<f64>,
-    /// Its loss, which decides between epochs with the same value.
+    /// Loss of the best epoch, which decides between epochs with the same value.
     #[serde(default, with = "crate::exact")]
     pub loss: Option<f64>,
-    /// The epoch that brought it; 0 before there is one.
+    /// Number of the best epoch; 0 before the first epoch.
     pub epoch: usize,
 }
 
 impl Best {
-    /// Nothing seen yet.
+    /// The state before the first epoch.
     pub fn new(monitor: Metric, mode: Mode) -> Self {
         Self { monitor, mode, value: None, loss: None, epoch: 0 }
     }
 
-    /// Takes an epoch in; whether it is the best so far.
+    /// Considers an epoch, and returns whether it is the best so far.
     ///
-    /// Of epochs with the same value the one with the lowest validation loss is the best (without validation images: the
-    /// lowest training loss), and of those the first. Keras keeps the first whatever its loss; but accuracies of a few
-    /// hundred images are often equal, while the loss still tells the epochs apart.
+    /// Of several epochs with the same value, the one with the lowest validation loss is the best (without validation images, the one with
+    /// the lowest training loss), and among equal losses the first one. Keras keeps the first epoch whatever its loss. But accuracies of
+    /// a few hundred images are often equal, while the loss still distinguishes the epochs.
     ///
-    /// An epoch in which any figure is not a number is never the best.
+    /// An epoch with a figure that is not a number is never the best.
     pub fn improve(&mut self, record: &EpochRecord) -> bool {
         let Some(value) = record.figure(self.monitor).filter(|_| record.is_finite()) else { return false };
         let loss = record.val_loss.unwrap_or(record.loss);
@@ -131,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_best_is_remembered_and_ties_go_to_the_lower_loss() {
+    fn the_best_epoch_is_kept_and_a_tie_goes_to_the_lower_loss() {
         let epochs = [record(1, 0.5, 0.8), record(2, 0.6, 0.9), record(3, 0.4, 0.9), record(4, 0.4, 0.9)];
         let check = |monitor, mode, expected: [bool; 4], at| {
             let mut best = Best::new(monitor, mode);
@@ -141,19 +140,19 @@ mod tests {
         check(Metric::ValAccuracy, Mode::Auto, [true, true, true, false], 3);
         check(Metric::ValLoss, Mode::Auto, [true, false, true, false], 3);
         check(Metric::ValLoss, Mode::Max, [true, true, false, false], 2);
-        // All have the same training figures: the validation loss decides.
+        // All epochs have the same training figures, so the validation loss decides.
         check(Metric::Accuracy, Mode::Auto, [true, false, true, false], 3);
     }
 
     #[test]
-    fn without_validation_images_ties_go_to_the_lower_training_loss() {
+    fn without_validation_images_a_tie_goes_to_the_lower_training_loss() {
         let mut best = Best::new(Metric::Accuracy, Mode::Auto);
         let epochs = [0.5, 0.6, 0.4].map(|loss| EpochRecord { loss, val_loss: None, ..record(1, 0.0, 0.5) });
         assert_eq!(epochs.each_ref().map(|epoch| best.improve(epoch)), [true, false, true]);
     }
 
     #[test]
-    fn an_epoch_with_a_figure_that_is_no_number_is_never_the_best() {
+    fn an_epoch_with_a_figure_that_is_not_a_number_is_never_the_best() {
         let check = |monitor, epoch: &EpochRecord| {
             let mut best = Best::new(monitor, Mode::Auto);
             assert!(!best.improve(epoch) && best.value.is_none(), "{monitor:?} of {epoch:?}");
@@ -167,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_csv_has_the_headers_columns() {
+    fn a_line_of_csv_has_the_columns_of_the_header() {
         let line = EpochRecord { val_loss: None, ..record(1, 0.0, 0.5) }.to_csv();
         assert_eq!(line, "1,\"head, frozen\",0.5,0.75,,0.5,0.001,1.000");
         assert_eq!(CSV_HEADER.split(',').count(), 8);

@@ -1,15 +1,15 @@
 //! Training: phases, freezing, features of the frozen prefix, optimisers, checkpoints, history.
 //!
 //! - [`Fit`] trains a [`Model`] (a backbone with its head) through phases;
-//! - [`PhasePlan`]: all that is decided about a phase before its first batch;
-//! - [`Runner`] answers with a trained one, and [`Model::extract`] says what a layer puts out for each image;
-//! - [`optimizer`]: Adam and others with Keras's formulas;
-//! - [`callbacks`]: early stopping and falling learning rates;
-//! - [`history`]: what each epoch brought, and the memory of the best;
-//! - [`cache`]: features of the frozen prefix, computed once per image and kept;
-//! - [`metrics`]: what a network's predictions are worth;
-//! - [`Checkpoints`]: what is written after each epoch, and [`Progress`]: how a run goes on from it;
-//! - [`Observer`], [`Watch`]: how progress is shown and recorded, and how a run is stopped.
+//! - [`PhasePlan`] holds all decisions about a phase before its first batch;
+//! - [`Runner`] runs a trained model in inference, and [`Model::extract`] computes the output of a layer for each image;
+//! - [`optimizer`] has Adam and other optimisers with Keras's formulas;
+//! - [`callbacks`] stop early or reduce the learning rate;
+//! - [`history`] has one record per epoch, and the best epoch;
+//! - [`cache`] keeps the features of the frozen prefix, which are computed once per image;
+//! - [`metrics`] judge the predictions of a network;
+//! - [`Checkpoints`] are written after each epoch, and a run is resumed from the [`Progress`] in them;
+//! - an [`Observer`] shows and records progress, and a [`Watch`] stops a run.
 //!
 //! *Architecture invariant:* nothing is printed here, and no configuration file is read.
 

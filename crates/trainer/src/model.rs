@@ -13,46 +13,46 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Runner, TrainError};
 
-/// All that is needed to run a trained network beside its weights: it travels in the checkpoint's metadata, so that a
+/// Everything that is needed to run a trained network, apart from its weights. The card is in the metadata of a checkpoint, so that a
 /// checkpoint alone can predict, without the plugin that described the backbone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelCard {
-    /// Backbone and head in one. A card that was read has a network that takes RGB images.
+    /// The network of backbone and head. In a card that was read, the network takes RGB images.
     #[serde(deserialize_with = "injerto_graph::of_images")]
     pub graph: Graph,
-    /// Which backbone it is, and of which parameters; checkpoints from before this was written do not say it.
+    /// Name and parameters of the backbone. Old checkpoints do not contain them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backbone: Option<BackboneName>,
-    /// How many of the first layers are the backbone's.
+    /// Number of layers of the backbone, which are the first ones.
     pub backbone_layers: usize,
     /// How pixels become input.
     pub preprocessing: Preprocessing,
-    /// Cut images to the network's aspect ratio instead of squeezing them.
+    /// Whether images are cropped to the network's aspect ratio instead of squeezed.
     #[serde(default)]
     pub crop_to_aspect_ratio: bool,
     /// How images are resized.
     #[serde(default)]
     pub interpolation: Interpolation,
-    /// Whether photos are turned as their EXIF data says.
+    /// Whether photos are turned according to their EXIF data.
     #[serde(default)]
     pub exif_orientation: Orientation,
-    /// Whether large JPEGs are decoded at a part of their size.
+    /// Whether large JPEGs are decoded at a fraction of their size.
     #[serde(default)]
     pub scaled_decoding: bool,
     /// Names of the classes, in the order of the labels.
     pub classes: Vec<String>,
-    /// What it was trained with; says how outputs are read.
+    /// The loss of the training, which decides how outputs are interpreted.
     pub loss: Loss,
 }
 
 impl ModelCard {
-    /// Key of the card in a checkpoint's metadata.
+    /// Metadata key of the card in a checkpoint.
     const KEY: &str = BackboneCard::MODEL;
 
-    /// What a file that holds the backbone alone says of it.
+    /// The card of the backbone alone.
     ///
     /// # Errors
-    /// A graph of fewer layers than the backbone is said to have.
+    /// The graph has fewer layers than `backbone_layers`.
     pub fn backbone_card(&self) -> Result<BackboneCard, GraphError> {
         Ok(BackboneCard {
             backbone: self.backbone.clone(),
@@ -61,10 +61,10 @@ impl ModelCard {
         })
     }
 
-    /// The card in a checkpoint's metadata, if there is one and its parts agree.
+    /// Reads the card in the metadata of a checkpoint, and checks that it is consistent.
     ///
     /// # Errors
-    /// What is wrong with it, in words.
+    /// The problem with the metadata, in words.
     pub fn of(metadata: &BTreeMap<String, String>) -> Result<Self, String> {
         let text = metadata.get(Self::KEY).ok_or_else(|| format!("no '{}' in its metadata", Self::KEY))?;
         let card: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
@@ -72,10 +72,10 @@ impl ModelCard {
         Ok(card)
     }
 
-    /// Whether its parts agree: a network that takes images and gives one output a class, in the way that the loss reads it.
+    /// Checks that the card is consistent: its network takes images and has outputs that fit the classes and the loss.
     ///
     /// # Errors
-    /// What contradicts what, in words.
+    /// The contradiction, in words.
     pub fn check(&self) -> Result<(), String> {
         let nodes = self.graph.nodes();
         self.graph.image_size().map_err(|error| error.to_string())?;
@@ -89,7 +89,7 @@ impl ModelCard {
         }
         let last = nodes.last().expect("a graph has an input");
         let [units] = last.shape.0[..] else {
-            return Err(format!("its output is {:?}, and no row of classes", last.shape.0));
+            return Err(format!("its output has shape {:?}, expected one row of classes", last.shape.0));
         };
         let activation = match last.operator() {
             Operator::Dense { activation, .. } | Operator::Activation { activation } => activation,
@@ -98,14 +98,14 @@ impl ModelCard {
         self.loss.check(*activation, units, self.classes.len()).map_err(|error| error.to_string())
     }
 
-    /// Whether both describe the same model. Which parameters made the graph is known of newer checkpoints only, and the
-    /// graph itself is compared.
+    /// Whether both cards describe the same model. The graphs are compared, and not the parameters of the backbone, which old checkpoints
+    /// do not contain.
     pub fn agrees_with(&self, other: &Self) -> bool {
         let unnamed = |card: &Self| Self { backbone: None, ..card.clone() };
         unnamed(self) == unnamed(other)
     }
 
-    /// The first thing in which it is another model, in a word or two.
+    /// The first difference between the models, in a few words.
     pub(crate) fn differs_from(&self, other: &Self) -> &'static str {
         let differs = [
             (self.classes != other.classes, "list of classes"),
@@ -118,7 +118,7 @@ impl ModelCard {
     /// Height and width of the images that the network takes.
     ///
     /// # Panics
-    /// If the network does not take RGB images, which neither a card nor a description that was read allows.
+    /// If the network does not take RGB images, which reading a card or a description has ruled out.
     pub fn image_size(&self) -> [usize; 2] {
         self.graph.image_size().expect("a card's network takes RGB images")
     }
@@ -127,24 +127,24 @@ impl ModelCard {
 /// A backbone with its head, on a device.
 #[derive(Debug, Clone)]
 pub struct Model {
-    /// What runs.
+    /// The network with its parameters.
     pub network: Network,
-    /// What it is.
+    /// The card, which describes the model.
     pub card: ModelCard,
 }
 
 impl Model {
-    /// What the names of tensors that belong to an optimiser's state begin with.
+    /// Prefix of the names of tensors that belong to the state of an optimiser.
     pub(crate) const OPTIMIZER: &str = "optimizer:";
-    /// What the names of weights begin with that early stopping may go back to.
+    /// Prefix of the names of weights that early stopping may restore.
     pub(crate) const SNAPSHOT: &str = "snapshot:";
-    /// What the names of weights begin with that were those of the last epoch when early stopping went back to others.
+    /// Prefix of the names of weights of the last epoch, if early stopping has restored others.
     pub(crate) const LEFT: &str = "left:";
 
     /// Puts a network on a device.
     ///
     /// # Errors
-    /// A graph that does not take RGB images, preprocessing that is no use, and weights that do not fit the card's graph.
+    /// The graph does not take RGB images, the preprocessing would lose the image, or the weights do not fit the graph.
     pub fn new(card: ModelCard, weights: &Weights, device: &Device) -> Result<Self, TrainError> {
         card.graph.image_size()?;
         card.preprocessing.check()?;
@@ -155,12 +155,12 @@ impl Model {
     /// Reads a checkpoint that [`Model::save`] wrote.
     ///
     /// # Errors
-    /// A file that cannot be read, is no checkpoint, or whose weights do not fit its graph.
+    /// The file cannot be read, is not a checkpoint, or has weights that do not fit its graph.
     pub fn load(path: &Path, device: &Device) -> Result<Self, TrainError> {
         Self::read(&WeightFile::open_as(path, Format::Safetensors)?, path, device)
     }
 
-    /// The same from a checkpoint that is open; `path` names it in errors.
+    /// Reads an open checkpoint. `path` names it in errors.
     pub(crate) fn read(file: &WeightFile, path: &Path, device: &Device) -> Result<Self, TrainError> {
         let bad = |reason: String| TrainError::Checkpoint { path: path.to_owned(), reason };
         let card = ModelCard::of(file.metadata()).map_err(bad)?;
@@ -169,24 +169,24 @@ impl Model {
         Self::new(card, &weights, device)
     }
 
-    /// Writes weights and card as safetensors, atomically: at no moment is there half a file under that name.
+    /// Writes weights and card as safetensors. The file appears whole or not at all.
     ///
     /// # Errors
-    /// A file that cannot be written.
+    /// The file cannot be written.
     pub fn save(&self, path: &Path, precision: Precision) -> Result<(), TrainError> {
         Ok(self.network.weights().save(path, &self.metadata(), precision)?)
     }
 
-    /// The card, as a checkpoint carries it.
+    /// The card as metadata of a checkpoint.
     pub(crate) fn metadata(&self) -> BTreeMap<String, String> {
         let card = serde_json::to_string(&self.card).expect("a card is plain data");
         BTreeMap::from([(ModelCard::KEY.to_owned(), card)])
     }
 
-    /// The network as something that answers; `kernels` for a network on the CPU.
+    /// A runner of the network; with `kernels` for a network on the CPU.
     ///
     /// # Errors
-    /// As [`Runner::new`]'s.
+    /// Those of [`Runner::new`].
     pub fn runner(&self, kernels: bool) -> Result<Runner, TrainError> {
         Runner::new(self.network.clone(), self.card.preprocessing.clone(), kernels)
     }

@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::history::EpochRecord;
 
-/// What happens during a run, for whoever shows or records it.
+/// An event of a run, to be shown or recorded.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
@@ -10,20 +10,20 @@ pub enum Event<'a> {
     PhaseBegan {
         /// Its name.
         name: &'a str,
-        /// Its place among the phases, from 0, and how many there are.
+        /// Its place among the phases, counted from 0, and the number of phases.
         place: (usize, usize),
-        /// Epochs that it has.
+        /// Number of its epochs.
         epochs: usize,
-        /// Values that train.
+        /// Number of parameter values that train.
         trainable: usize,
-        /// Values that do not.
+        /// Number of parameter values that do not train.
         non_trainable: usize,
-        /// Layers in the frozen prefix and in the trainable tail.
+        /// Numbers of layers in the frozen prefix and in the trainable tail.
         layers: (usize, usize),
-        /// Values that cross from prefix to tail per image.
+        /// Number of values of the boundary per image.
         boundary: usize,
     },
-    /// The frozen prefix has run over this many images; it runs once per image, not once per epoch.
+    /// The frozen prefix has processed this many images. It runs once per image, not once per epoch.
     Prefix {
         /// Images done.
         done: usize,
@@ -46,7 +46,7 @@ pub enum Event<'a> {
     },
     /// A training step is done.
     Batch {
-        /// Epoch, from 1 over the whole run.
+        /// Epoch, counted from 1 over the whole run.
         epoch: usize,
         /// Steps done in this epoch.
         done: usize,
@@ -59,30 +59,30 @@ pub enum Event<'a> {
     },
     /// An epoch is over and its checkpoint is written.
     EpochEnded {
-        /// What it brought.
+        /// The record of the epoch.
         record: &'a EpochRecord,
         /// Whether it is the best so far.
         best: bool,
     },
-    /// The learning rate has fallen, because the watched figure did not move.
+    /// The learning rate was reduced, because the monitored figure did not improve.
     RateReduced {
-        /// After this epoch.
+        /// The epoch after which it happened.
         epoch: usize,
-        /// What it is now.
+        /// The new learning rate.
         learning_rate: f64,
     },
-    /// A phase ended before its last epoch, because the watched figure did not move.
+    /// A phase ended before its last epoch, because the monitored figure did not improve.
     StoppedEarly {
-        /// After this epoch.
+        /// The epoch after which it happened.
         epoch: usize,
         /// Name of the phase.
         phase: &'a str,
     },
 }
 
-/// Somebody who is told what happens: a progress bar, a history file.
+/// Receives the events of a run, for example to draw a progress bar or to write a history file.
 pub trait Observer {
-    /// Something happened. An observer that can fail keeps its error until it is asked.
+    /// Receives an event. An observer that can fail keeps its error until it is asked for it.
     fn observe(&mut self, event: &Event<'_>);
 }
 
@@ -101,12 +101,12 @@ impl Watch<'_> {
     }
 }
 
-/// Tells nobody.
+/// Ignores all events.
 impl Observer for () {
     fn observe(&mut self, _: &Event<'_>) {}
 }
 
-/// Tells the first, then the second.
+/// Passes each event to the first observer, then to the second.
 impl<A: Observer, B: Observer> Observer for (A, B) {
     fn observe(&mut self, event: &Event<'_>) {
         self.0.observe(event);

@@ -1,4 +1,4 @@
-//! One pass over the training images or over the validation images.
+//! One pass over the training images or the validation images.
 
 use std::time::Instant;
 
@@ -14,21 +14,21 @@ use crate::feed::{Feed, Portion};
 use crate::metrics::{Accumulator, Predictions};
 use crate::plan::PhasePlan;
 
-/// What outputs are judged by.
+/// The targets by which outputs are judged.
 #[derive(Clone)]
 pub(crate) struct Judge {
     pub(crate) loss: Loss,
     /// Number of classes.
     pub(crate) classes: usize,
-    /// Where outputs are.
+    /// The device of the outputs.
     pub(crate) device: Device,
-    /// What the loss of a training image of each class is multiplied by; `None`: by 1.
+    /// Weight per class, which multiplies the loss of a training image; `None` means 1.
     pub(crate) class_weights: Option<Vec<f32>>,
 }
 
-/// What a step has left where it was computed.
+/// Loss and outputs of a step that are still on the device.
 struct Unread {
-    /// Number of the step in its epoch, from 1.
+    /// Number of the step in its epoch, counted from 1.
     batch: usize,
     loss: Tensor<1>,
     outputs: Tensor<2>,
@@ -40,27 +40,27 @@ struct Unread {
 pub(crate) struct TrainingEpoch<'a> {
     plan: &'a PhasePlan,
     judge: &'a Judge,
-    /// Of the whole run, from 0.
+    /// Epoch, counted from 0 over the whole run.
     epoch: usize,
-    /// What the schedule starts from.
+    /// Learning rate from which the schedule starts.
     learning_rate: f64,
-    /// For each step of dropout's masks.
+    /// Random numbers of dropout's masks.
     random: ChaCha8Rng,
     steps_per_epoch: u64,
-    /// Of the last step.
+    /// Learning rate and momentum of the last step.
     pub(crate) size: StepSize,
     /// Mean loss and accuracy of the steps that have been read.
     pub(crate) running: Accumulator,
-    /// Steps that have not been read: where their losses and outputs are on a device, reading them would wait for it.
+    /// Steps whose losses and outputs have not been read, because reading them would wait for the device.
     unread: Vec<Unread>,
-    /// Steps done.
+    /// Number of steps done.
     pub(crate) done: usize,
-    /// Seconds in steps.
+    /// Seconds spent in steps.
     pub(crate) seconds: f64,
 }
 
 impl<'a> TrainingEpoch<'a> {
-    /// Epoch number `epoch` of the whole run, from 0, with `steps` steps that start from `learning_rate`.
+    /// Starts epoch number `epoch`, counted from 0 over the whole run. The schedule starts from `learning_rate`.
     pub(crate) fn new(
         plan: &'a PhasePlan,
         judge: &'a Judge,
@@ -74,7 +74,7 @@ impl<'a> TrainingEpoch<'a> {
             judge,
             epoch,
             learning_rate,
-            // From seed and epoch, so that a resumed run draws what the first would have drawn.
+            // The generator depends on seed and epoch, so that a resumed run draws the same numbers.
             random: ChaCha8Rng::seed_from_u64(seed ^ ((epoch as u64 + 1) << 32)),
             steps_per_epoch: steps as u64,
             size: StepSize { learning_rate, momentum: None },
@@ -85,7 +85,7 @@ impl<'a> TrainingEpoch<'a> {
         }
     }
 
-    /// One batch forward, backward, and into the optimiser.
+    /// Runs one batch forward and backward, and updates the parameters.
     pub(crate) fn step(&mut self, executor: &mut dyn Executor, portion: Portion) -> Result<(), TrainError> {
         let began = Instant::now();
         let Judge { loss, classes, device, class_weights } = self.judge;
@@ -124,7 +124,7 @@ impl<'a> TrainingEpoch<'a> {
     /// Reads the losses and outputs of the steps that have not been read.
     ///
     /// # Errors
-    /// A step whose loss or outputs are infinite or not a number.
+    /// The loss or an output of a step is infinite or not a number.
     pub(crate) fn read(&mut self) -> Result<(), TrainError> {
         for Unread { batch, loss, outputs, labels, learning_rate } in self.unread.drain(..) {
             let scalar = f64::from(loss.into_scalar::<f32>());
@@ -141,7 +141,7 @@ impl<'a> TrainingEpoch<'a> {
     }
 }
 
-/// What the network says of the validation images, batch by batch, until `go_on` says no.
+/// Runs the validation images through the network, batch by batch, until `go_on` returns false.
 pub(crate) fn validate(
     judge: &Judge,
     feed: &mut Feed<'_>,

@@ -2,32 +2,32 @@ use injerto_graph::FreezePlan;
 use injerto_recipe::{BatchNorm, Callbacks, OptimizerConfig, Schedule};
 use serde::{Deserialize, Serialize};
 
-/// A stretch of training in which the same layers train with the same optimiser.
+/// Consecutive epochs in which the same layers train with the same optimiser.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Phase {
-    /// Shown in progress, history and curves.
+    /// Name, which is shown in progress, history and curves.
     pub name: String,
-    /// Passes over the training images.
+    /// Number of passes over the training images.
     pub epochs: usize,
-    /// Which layers of the whole network train.
+    /// The layers of the whole network that train.
     pub plan: FreezePlan,
-    /// A fresh optimiser for each phase, as Keras makes one at each `compile`.
+    /// Optimiser. Each phase has a new one, as after each `compile` of Keras.
     pub optimizer: OptimizerConfig,
-    /// What batch normalisations that train do with their statistics.
+    /// Treatment of the running statistics in batch normalisations that train.
     pub batch_norm: BatchNorm,
-    /// How the optimiser's learning rate moves from step to step.
+    /// How the learning rate changes from step to step.
     #[serde(default)]
     pub schedule: Schedule,
-    /// What watches the phase and steps in.
+    /// Callbacks of the phase.
     #[serde(default)]
     pub callbacks: Callbacks,
-    /// What the learning rate is multiplied by, for each layer of the whole network; empty: by 1 everywhere.
+    /// Multiplier of the learning rate for each layer of the whole network. If it is empty, all multipliers are 1.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub multipliers: Vec<f64>,
 }
 
 impl Phase {
-    /// A phase without anything special: frozen statistics, constant learning rate, no callbacks.
+    /// A phase with frozen statistics, a constant learning rate and no callbacks.
     pub fn new(name: impl Into<String>, epochs: usize, plan: FreezePlan, optimizer: OptimizerConfig) -> Self {
         Self {
             name: name.into(),

@@ -1,4 +1,4 @@
-//! A phase, decided: what trains, where the network is cut, what is kept.
+//! The plan of a phase: which layers train, where the network is cut, which features are kept.
 
 use injerto_data::{Loader, LoaderOptions};
 use injerto_graph::{Cut, CutOptions, Graph, Operator, Split};
@@ -8,49 +8,49 @@ use serde::{Deserialize, Serialize};
 use crate::Phase;
 use crate::cache::CacheSettings;
 
-/// Everything that is decided about a phase before its first batch. It is made once, by [`PhasePlan::resolve`]; a dry run
-/// prints it, [`Fit`](crate::Fit) trains from it, and a run's folder and its report show it.
+/// All decisions about a phase before its first batch. [`PhasePlan::resolve`] makes the plan once; a dry run prints it,
+/// [`Fit`](crate::Fit) trains from it, and the folder of a run and its report show it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PhasePlan {
-    /// The phase as it was asked for: name, epochs, optimiser, schedule, callbacks.
+    /// The phase as the user asked for it: name, epochs, optimiser, schedule, callbacks.
     pub phase: Phase,
-    /// What becomes of each layer of the network, in order.
+    /// The decisions about each layer of the network, in order.
     pub layers: Vec<LayerPlan>,
-    /// Where the network is cut, and why.
+    /// The cut, and the figures that justify it.
     pub cut: Cut,
-    /// Number type of stored features, which says what a kept value costs.
+    /// Number type of stored features, which decides how many bytes a kept value takes.
     pub precision: FeaturePrecision,
-    /// Values that cross the cut per image.
+    /// Number of values of the boundary per image.
     pub boundary_values: usize,
-    /// Which features are kept.
+    /// The features that are kept.
     pub keeps: Keeps,
-    /// Number of values that train.
+    /// Number of parameter values that train.
     pub trainable: usize,
-    /// Number of values that do not.
+    /// Number of parameter values that do not train.
     pub non_trainable: usize,
 }
 
-/// What becomes of a layer in a phase.
+/// The decisions about a layer in a phase.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LayerPlan {
-    /// Its name.
+    /// Name of the layer.
     pub name: String,
-    /// Whether its parameters train and it draws random numbers.
+    /// Whether the layer trains: its parameters change, and it may draw random numbers.
     pub trains: bool,
-    /// What the learning rate is multiplied by.
+    /// Multiplier of the learning rate.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub learning_rate_multiplier: f64,
-    /// Whether it is a batch normalisation that uses the batch's statistics and moves its running statistics towards them.
+    /// Whether the layer is a batch normalisation that normalises by the batch and updates its running statistics.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub updates_statistics: bool,
 }
 
-/// Which features are kept in a phase.
+/// The features that are kept in a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keeps {
-    /// Those of the training images.
+    /// Features of the training images.
     pub training: Kept,
-    /// Those of the validation images.
+    /// Features of the validation images.
     pub validation: Kept,
 }
 
@@ -58,15 +58,15 @@ pub struct Keeps {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kept {
-    /// They are those of each image, or of a few random views of it.
+    /// Features of each image, or of a few random views of it, are kept.
     Features {
-        /// How many random views of each image; `None`: the image as it is.
+        /// Number of random views per image; `None` means the unchanged image.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         views: Option<usize>,
-        /// Where they are.
+        /// Where the features are kept.
         place: Place,
     },
-    /// They are not, for this reason: images pass the prefix in every epoch.
+    /// No features are kept, for this reason, so images pass the prefix in every epoch.
     Nothing(Reason),
 }
 
@@ -78,26 +78,26 @@ pub enum Place {
     Memory,
     /// In the cache's folder.
     Folder,
-    /// They fit into neither: the same values are computed anew in every epoch. So room decides how long a run takes, and
-    /// nothing else.
+    /// They fit into neither, so the same values are computed again in every epoch. Free space therefore decides only how long a run
+    /// takes.
     Nowhere,
 }
 
-/// Why no features are kept.
+/// The reason why no features are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// There are no such images.
+    /// There are no images of this set.
     NoImages,
-    /// The prefix is the input alone, which computes nothing.
+    /// The prefix is only the input, which computes nothing.
     NoPrefix,
-    /// Every epoch mixes the images anew.
+    /// Every epoch mixes the images in a new way.
     Mixed,
-    /// Every epoch changes the images anew.
+    /// Every epoch changes the images in a new way.
     Augmented,
 }
 
-/// What a phase is fed with, as far as it decides what can be kept.
+/// The facts about the images of a phase that decide which features can be kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Feeding {
     /// Number of training images.
@@ -108,15 +108,15 @@ pub struct Feeding {
     pub augments: bool,
     /// Whether every epoch mixes training images.
     pub mixes: bool,
-    /// Where training images are changed at random: keep the features of so many views of each, in place of a new one in
-    /// each epoch.
+    /// If training images are changed at random, the number of views per image whose features are kept, in place of a new view in each
+    /// epoch.
     pub views: Option<usize>,
     /// Whether and how features are kept.
     pub cache: CacheSettings,
 }
 
 impl Feeding {
-    /// From loaders; `views` is the number of views of each training image to keep features of, if they change.
+    /// Collects the facts from loaders. `views` is the number of views per training image whose features are kept, if images change.
     pub fn new(train: &Loader, validation: Option<&Loader>, views: Option<usize>, cache: &CacheSettings) -> Self {
         let LoaderOptions { augment, mix, .. } = train.options();
         Self {
@@ -129,10 +129,10 @@ impl Feeding {
         }
     }
 
-    /// Which features can be kept at all, before it is known where they fit: views per image, or why none.
+    /// Which features can be kept, before it is known where they fit: the number of views per image, or the reason why none.
     fn keepable(&self) -> [Result<Option<usize>, Reason>; 2] {
         let views = self.views.filter(|_| self.augments);
-        // Another image in each epoch has other features in each epoch, unless a few views stand for all of them.
+        // An image that changes in each epoch has other features in each epoch, unless a few views replace all of them.
         let training = match () {
             () if self.mixes => Err(Reason::Mixed),
             () if self.augments && views.is_none() => Err(Reason::Augmented),
@@ -152,18 +152,18 @@ impl Feeding {
 }
 
 impl PhasePlan {
-    /// Decides about `phase` over `graph`, whose first `backbone_layers` layers are the backbone's.
+    /// Makes the plan of `phase` for `graph`, whose first `backbone_layers` layers are those of the backbone.
     pub fn resolve(phase: &Phase, graph: &Graph, backbone_layers: usize, feeding: &Feeding) -> Self {
         let keepable = feeding.keepable();
         let precision = feeding.cache.precision;
         let mut options = CutOptions { bytes_per_value: precision.bytes(), ..CutOptions::default() };
         if keepable.iter().all(Result::is_err) {
-            // Bytes that nobody stores cost nothing: the latest cut repeats the least work. Where they are stored must not
-            // matter, because features are rounded at the cut.
+            // Bytes that are not stored cost nothing, and the latest cut repeats the least work. The place of storage must not
+            // matter here, because features are rounded at the cut.
             options.multiply_adds_per_byte = 0.0;
         }
         let cut = Cut::new(graph, &phase.plan, options);
-        let values = cut.split.crossing_values(graph);
+        let values = cut.split.boundary_values(graph);
         let kept = |images: usize, keepable: Result<Option<usize>, Reason>| match keepable {
             Err(reason) => Kept::Nothing(reason),
             Ok(_) if cut.split.prefix.len() < 2 => Kept::Nothing(Reason::NoPrefix),
@@ -180,7 +180,7 @@ impl PhasePlan {
         let layer = |at: usize| {
             let node = &graph.nodes()[at];
             let is_norm = matches!(node.operator(), Operator::BatchNormalization { .. });
-            // A normalisation in the head is new, and its statistics with it.
+            // A normalisation in the head is new, and so are its statistics.
             let updates = phase.batch_norm == BatchNorm::Update || at >= backbone_layers;
             let trains = phase.plan.trains(at);
             LayerPlan {
@@ -213,7 +213,7 @@ impl PhasePlan {
         self.layers[layer].trains
     }
 
-    /// Positions of the batch normalisations that move their running statistics.
+    /// Positions of the batch normalisations that update their running statistics.
     pub fn updates_statistics(&self) -> Vec<usize> {
         (0..self.layers.len()).filter(|&at| self.layers[at].updates_statistics).collect()
     }

@@ -1,4 +1,4 @@
-//! How far a run has come, and whether the phases that it goes on with are those that it came through.
+//! How far a run has come, and the check that a resumed run goes on with the same phases.
 
 use std::collections::BTreeMap;
 
@@ -14,78 +14,78 @@ use crate::history::{Best, EpochRecord};
 use crate::metrics::Report;
 use crate::optimizer::OptimizerState;
 
-/// How far a run has come. Epochs are never half done: an epoch that was stopped begins again.
+/// How far a run has come. Only complete epochs count; an epoch that was stopped begins again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// One record for each epoch that is done.
+    /// One record per complete epoch.
     pub history: Vec<EpochRecord>,
-    /// The checkpoint callback's memory.
+    /// The best epoch.
     pub best: Best,
-    /// What the network of the best epoch said of the validation images, so that nobody has to ask it again.
+    /// Report on the validation images with the network of the best epoch, so that they need not be evaluated again.
     #[serde(default)]
     pub report: Option<Report>,
-    /// Phases that are over.
+    /// Number of finished phases.
     pub phases_done: usize,
-    /// Epochs that are done of the phase after them.
+    /// Number of complete epochs of the phase after them.
     pub epochs_done: usize,
-    /// What the callbacks of that phase remember.
+    /// State of the callbacks of that phase.
     pub callbacks: CallbackState,
-    /// The phases that the run was asked for.
+    /// The phases of the run.
     #[serde(default)]
     pub asked: Vec<Asked>,
-    /// How the last phase ended, until an epoch of the next is done.
+    /// How the last finished phase ended, until an epoch of the next one is complete.
     #[serde(default)]
     pub ended: Option<Ended>,
-    /// Where the seconds of all finished epochs went.
+    /// Seconds spent in each part of all complete epochs.
     #[serde(default)]
     pub seconds: Seconds,
-    /// Images that went through the network for them.
+    /// Number of images that went through the network for them.
     #[serde(default)]
     pub images: usize,
     /// The most memory that a process has held on the way here, in bytes.
     #[serde(default)]
     pub peak_memory_bytes: u64,
-    /// Files that were left out, fit to be printed, with the reason.
+    /// Files that were left out, as printable names with the reason.
     #[serde(default)]
     pub skipped: Vec<(String, String)>,
-    /// Weights to go back to at the end of the phase that is under way. They are tensors of the checkpoint.
+    /// Weights to restore at the end of the current phase. They are tensors of the checkpoint.
     #[serde(skip)]
     pub snapshot: Option<Weights>,
-    /// Weights of the last epoch of a phase that went back to others at its end. They are tensors of the checkpoint.
+    /// Weights of the last epoch of a phase that has restored others at its end. They are tensors of the checkpoint.
     #[serde(skip)]
     pub left: Option<Weights>,
-    /// State of the optimiser of the phase that the last epoch belongs to. Its vectors are tensors of the checkpoint.
+    /// State of the optimiser of the last epoch's phase. Its vectors are tensors of the checkpoint.
     #[serde(skip)]
     pub optimizer: Option<OptimizerState>,
 }
 
-/// A phase as it was asked for.
+/// A phase as the user asked for it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Asked {
-    /// Its epochs, the only thing that may change.
+    /// Number of epochs, the only part that may change.
     pub epochs: usize,
-    /// All the rest of it.
+    /// All other parts of the phase.
     pub rest: Value,
 }
 
-/// How a phase ended: what it takes to go on with it as if it had been longer.
+/// How a phase ended, with everything that is needed to go on with it as if it had been longer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ended {
-    /// Its epochs.
+    /// Number of epochs of the phase.
     pub epochs: usize,
-    /// Whether early stopping ended it.
+    /// Whether early stopping ended the phase.
     pub early: bool,
-    /// What its callbacks remembered.
+    /// State of its callbacks.
     pub callbacks: CallbackState,
 }
 
-/// What it means for a run that phases are longer than when it began.
+/// The consequences for a run whose phases are longer now than at its beginning.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Lengthened {
-    /// The phase that was over and goes on.
+    /// The finished phase that goes on.
     pub reopened: Option<usize>,
-    /// Names of phases that have begun under a schedule that is stretched over the whole phase: the learning rate goes on
-    /// as that of the longer phase, whose epochs up to here would have had other ones.
+    /// Names of phases that have begun with a schedule that is stretched over the whole phase. The learning rate goes on as that of the
+    /// longer phase, in which the earlier epochs would have had other learning rates.
     pub stretched: Vec<String>,
 }
 
@@ -100,10 +100,10 @@ impl Asked {
 }
 
 impl Progress {
-    /// Key of the progress in a checkpoint's metadata.
+    /// Metadata key of the progress in a checkpoint.
     pub(crate) const KEY: &str = "injerto.progress";
 
-    /// Nothing done yet.
+    /// The progress before the first epoch.
     pub fn new(best: Best) -> Self {
         Self {
             history: Vec::new(),
@@ -124,10 +124,10 @@ impl Progress {
         }
     }
 
-    /// The progress in a checkpoint's metadata, without what stands in its tensors.
+    /// Reads the progress in the metadata of a checkpoint, without the parts that are tensors.
     ///
     /// # Errors
-    /// What is wrong with it, in words.
+    /// The problem with the metadata, in words.
     pub fn of(metadata: &BTreeMap<String, String>) -> Result<Self, String> {
         let text = metadata.get(Self::KEY).ok_or_else(|| format!("no '{}' in its metadata", Self::KEY))?;
         let progress: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
@@ -135,29 +135,29 @@ impl Progress {
         Ok(progress)
     }
 
-    /// Whether all of `phases` are over, so that nothing is left to train.
+    /// Whether all of `phases` are finished, so that nothing is left to train.
     pub fn is_complete(&self, phases: &[Phase]) -> bool {
         self.phases_done >= phases.len() && self.lengthened(phases).is_ok_and(|longer| longer.reopened.is_none())
     }
 
-    /// Whether a run with `phases` can go on from here: all that has begun is as it was, but for more epochs of the phase
-    /// under way or of the last one, and further phases. What more epochs mean then.
+    /// Checks that a run with `phases` can go on from here, and returns the consequences of longer phases. The phases that have begun
+    /// must be unchanged, except that the current or the last finished phase may have more epochs, and that phases may be added.
     ///
     /// # Errors
-    /// A phase that differs, or whose number of epochs is a thing of the past.
+    /// A phase that has begun differs, or its number of epochs can no longer change.
     pub fn lengthened(&self, phases: &[Phase]) -> Result<Lengthened, TrainError> {
         let mut longer = Lengthened::default();
         let refuse = |phase: &str, reason: String| Err(TrainError::OtherPhase { phase: phase.to_owned(), reason });
         for (at, asked) in self.asked.iter().enumerate() {
             let Some(phase) = phases.get(at) else {
                 let name = asked.rest["name"].as_str().unwrap_or_default();
-                return refuse(name, "it is gone from the experiment".to_owned());
+                return refuse(name, "it is missing in the experiment".to_owned());
             };
             let now = Asked::of(phase);
             if now.rest != asked.rest {
                 let keys = asked.rest.as_object().into_iter().flatten().map(|(key, _)| key.as_str());
                 let keys: Vec<&str> = keys.filter(|&key| now.rest[key] != asked.rest[key]).collect();
-                return refuse(&phase.name, format!("it is not what it was ({})", keys.join(", ")));
+                return refuse(&phase.name, format!("it has changed ({})", keys.join(", ")));
             }
             let (now, was) = (phase.epochs, asked.epochs);
             if now == was || at > self.phases_done {
@@ -167,11 +167,14 @@ impl Progress {
             match last {
                 _ if at == self.phases_done && now > self.epochs_done => {}
                 _ if at == self.phases_done => {
-                    return refuse(&phase.name, format!("it has {now} epochs now, but {} are done", self.epochs_done));
+                    return refuse(
+                        &phase.name,
+                        format!("it has {now} epochs now, but {} are complete", self.epochs_done),
+                    );
                 }
                 Some(ended) if ended.early => {
                     let reason = format!(
-                        "early stopping ended it after {} epochs, and would end it there however many it had; \
+                        "early stopping ended it after {} epochs, and would do so with any number of epochs; \
                          add a phase to train on",
                         ended.epochs
                     );
@@ -179,10 +182,10 @@ impl Progress {
                 }
                 Some(ended) if now > ended.epochs => longer.reopened = Some(at),
                 Some(ended) => {
-                    return refuse(&phase.name, format!("it has {now} epochs now, but {} are done", ended.epochs));
+                    return refuse(&phase.name, format!("it has {now} epochs now, but {} are complete", ended.epochs));
                 }
                 None => {
-                    return refuse(&phase.name, format!("it is over, and had {was} epochs, not {now}"));
+                    return refuse(&phase.name, format!("it is finished, and had {was} epochs, not {now}"));
                 }
             }
             if phase.schedule.is_stretched() && (at < self.phases_done || self.epochs_done > 0) {
@@ -192,7 +195,7 @@ impl Progress {
         Ok(longer)
     }
 
-    /// Takes these phases for those to go on with, and goes back into the last one where it is longer now. Whether it did.
+    /// Goes on with these phases. If the last finished phase is longer now, it becomes the current phase again. Returns whether it did.
     pub(crate) fn go_on_with(&mut self, phases: &[Phase]) -> Result<bool, TrainError> {
         let longer = self.lengthened(phases)?;
         self.asked = phases.iter().map(Asked::of).collect();
@@ -202,8 +205,8 @@ impl Progress {
         Ok(true)
     }
 
-    /// Counts an epoch of the current phase, which may have been its last.
-    pub(crate) fn turn(&mut self, over: bool, early: bool) {
+    /// Counts a complete epoch of the current phase, which may have been its last.
+    pub(crate) fn advance(&mut self, over: bool, early: bool) {
         self.epochs_done += 1;
         self.ended = None;
         if over {
@@ -213,17 +216,17 @@ impl Progress {
         }
     }
 
-    /// Whether its parts agree: it may come from a file that somebody has edited.
+    /// Checks that the parts are consistent, because the file may have been edited.
     fn check(&self) -> Result<(), String> {
         let epochs = self.history.len();
         if let Some((at, record)) = self.history.iter().enumerate().find(|(at, record)| record.epoch != at + 1) {
             return Err(format!("its history has epoch {} in place {}", record.epoch, at + 1));
         }
         if self.best.epoch > epochs || self.epochs_done > epochs || self.phases_done > epochs {
-            return Err(format!("it speaks of more epochs or phases than the {epochs} epochs of its history"));
+            return Err(format!("it counts more epochs or phases than the {epochs} epochs of its history"));
         }
         if self.ended.as_ref().is_some_and(|ended| ended.epochs > epochs || self.phases_done == 0) {
-            return Err("it speaks of a phase that has ended, and of none".to_owned());
+            return Err("it contains the end of a phase, but no finished phase".to_owned());
         }
         Ok(())
     }

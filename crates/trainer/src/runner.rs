@@ -8,31 +8,31 @@ use injerto_kernels::inference::{Input, Program};
 
 use crate::TrainError;
 
-/// A network that only answers: compiled for the CPU with the project's kernels, or run by Burn's operators on any device.
+/// A network for inference only. It is compiled for the CPU with the project's kernels, or run by Burn's operators on any device.
 #[derive(Debug)]
 pub struct Runner {
     network: Network,
     preprocessing: Preprocessing,
     wanted: Vec<usize>,
     program: Option<Program>,
-    /// Height and width of the images that it takes.
+    /// Height and width of the input images.
     image_size: [usize; 2],
 }
 
 impl Runner {
-    /// With the network's weights of now; `kernels` for a network on the CPU.
+    /// A runner with the present weights of the network; with `kernels` for a network on the CPU.
     ///
     /// # Errors
-    /// A network that does not take RGB images, or that the kernels cannot compile; preprocessing that is no use.
+    /// The network does not take RGB images, the kernels cannot compile it, or the preprocessing would lose the image.
     pub fn new(network: Network, preprocessing: Preprocessing, kernels: bool) -> Result<Self, TrainError> {
         let last = network.graph().len() - 1;
         Self::at(network, preprocessing, vec![last], kernels)
     }
 
-    /// One that says what the layers `wanted` (positions in the graph) put out, instead of the last layer.
+    /// A runner that returns the outputs of the layers `wanted` (positions in the graph) instead of the last layer.
     ///
     /// # Errors
-    /// As [`Runner::new`]'s.
+    /// Those of [`Runner::new`].
     pub fn at(
         network: Network,
         preprocessing: Preprocessing,
@@ -46,23 +46,23 @@ impl Runner {
         Ok(Self { network, preprocessing, wanted, program, image_size })
     }
 
-    /// What runs.
+    /// The network.
     pub fn network(&self) -> &Network {
         &self.network
     }
 
-    /// Height and width of the images that it takes.
+    /// Height and width of the input images.
     pub fn image_size(&self) -> [usize; 2] {
         self.image_size
     }
 
-    /// What each wanted layer puts out for RGB pixels `[batch, height, width, 3]` with values 0 to 255: channels last.
+    /// Outputs of each wanted layer, channels last, for RGB pixels `[batch, height, width, 3]` with values from 0 to 255.
     ///
     /// # Errors
-    /// A batch that there is no memory for.
+    /// There is not enough memory for the batch.
     ///
     /// # Panics
-    /// If there are not as many pixels as `batch` images have.
+    /// If the number of pixels is not that of `batch` images.
     pub fn values(&self, pixels: &[f32], batch: usize) -> Result<Vec<Vec<f32>>, TrainError> {
         if let Some(program) = &self.program {
             return Ok(program.run(pixels, batch)?);
@@ -73,13 +73,13 @@ impl Runner {
         Ok(self.network.outputs(input, &self.wanted).iter().map(Value::to_host).collect())
     }
 
-    /// What the first wanted layer puts out, `[batch, units]`.
+    /// Outputs of the first wanted layer, `[batch, units]`.
     ///
     /// # Errors
-    /// As [`Runner::values`]'s.
+    /// Those of [`Runner::values`].
     ///
     /// # Panics
-    /// As [`Runner::values`]'s.
+    /// As [`Runner::values`].
     pub fn outputs(&self, pixels: &[f32], batch: usize) -> Result<Tensor<2>, TrainError> {
         let values = self.values(pixels, batch)?.swap_remove(0);
         let units = values.len() / batch.max(1);
@@ -92,7 +92,7 @@ fn layers_up_to(wanted: &[usize]) -> Vec<usize> {
     (0..=wanted.iter().copied().max().unwrap_or(0)).collect()
 }
 
-/// Compiles `layers` of a network, whose input is pixels from 0 to 255, for the values of `outputs`.
+/// Compiles `layers` of a network for the values of `outputs`. The input of the program is pixels from 0 to 255.
 pub(crate) fn compile(
     network: &Network,
     preprocessing: &Preprocessing,

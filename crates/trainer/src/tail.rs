@@ -1,4 +1,4 @@
-//! The weights that a phase can change, taken out of a model and put back.
+//! Copies the weights that a phase can change out of a model, and restores them.
 
 use injerto_backbones::weights::Weights;
 use injerto_graph::Split;
@@ -18,8 +18,8 @@ pub(crate) fn tail_weights(model: &Model, split: &Split) -> Weights {
     tail
 }
 
-/// Puts these weights over the model's.
-pub(crate) fn put(model: &mut Model, weights: &Weights) -> Result<(), TrainError> {
+/// Replaces the model's weights by these.
+pub(crate) fn restore(model: &mut Model, weights: &Weights) -> Result<(), TrainError> {
     let mut all = model.network.weights();
     all.extend(weights.clone());
     *model = Model::new(model.card.clone(), &all, model.network.device())?;

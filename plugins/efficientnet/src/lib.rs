@@ -1,8 +1,8 @@
 //! EfficientNet-B0 (Tan and Le, 2019), with Keras's layers and names, and EfficientNet-Lite0.
 //!
-//! - `variant = "keras"`: B0 as Keras builds it; its ImageNet weights need `imagenet_rescaling`, a layer more.
-//! - `variant = "torch"`: the same list of layers with torchvision's padding, normalisation and epsilon.
-//! - `variant = "lite0"`: without squeeze-and-excitation and with ReLU6, for small devices; images are scaled outside.
+//! - `variant = "keras"` is B0 as in Keras. Its ImageNet weights need a further layer, `imagenet_rescaling`.
+//! - `variant = "torch"` has the same list of layers with torchvision's padding, normalisation and epsilon.
+//! - `variant = "lite0"`, for small devices, has ReLU6 and no squeeze-and-excitation; images are scaled before the network.
 
 mod network;
 mod weights;
@@ -13,7 +13,7 @@ use injerto_plugin_sdk::{
 };
 
 choice! {
-    /// Which network, and whose padding and normalisation.
+    /// The network, and the framework whose padding and normalisation it has.
     enum Variant { Keras = "keras", Torch = "torch", Lite0 = "lite0" }
 }
 
@@ -21,15 +21,15 @@ parameters! {
     struct Parameters {
         /// height and width of the images, at least 32
         input_shape: [usize; 2] = [224, 224],
-        /// keep the classifier
+        /// keep the network's own classifier
         include_top: bool = false,
         /// outputs of the classifier
         classes: usize = 1000,
-        /// what the classifier applies to its outputs
+        /// activation of the classifier's outputs
         classifier_activation: Activation = Activation::Softmax,
-        /// "keras" or "torch" for B0, or "lite0"
+        /// the network and its framework: "keras" or "torch" for B0, or "lite0"
         variant: Variant = Variant::Keras,
-        /// the second rescaling that Keras adds for its ImageNet weights (set by them)
+        /// add the second rescaling, which Keras's ImageNet weights need (they set it)
         imagenet_rescaling: bool = false,
     }
 }
@@ -59,7 +59,7 @@ impl Backbone for EfficientNet {
         match parameters.variant {
             Variant::Keras => Preprocessing::none(),
             Variant::Torch => published,
-            Variant::Lite0 => Preprocessing { mean: [127.0; 3], deviation: [128.0; 3], ..published },
+            Variant::Lite0 => Preprocessing { mean: [127.0; 3], std: [128.0; 3], ..published },
         }
     }
 

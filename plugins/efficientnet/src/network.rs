@@ -28,14 +28,14 @@ pub(crate) const STAGES: [Stage; 7] = [
     stage(3, 1, 320, 6, 1),
 ];
 
-/// ImageNet's statistics of red, green and blue, of values 0 to 1.
+/// ImageNet's statistics of red, green and blue, for values from 0 to 1.
 const MEAN: [f64; 3] = [0.485, 0.456, 0.406];
 const DEVIATION: [f64; 3] = [0.229, 0.224, 0.225];
 
-/// Share of whole blocks that training drops in the last one, rising from none in the first.
+/// Rate of stochastic depth in the last block. The rate rises linearly from 0 in the first block.
 const DROPPED: f64 = 0.2;
 
-/// Keras's prefix of a block's layers: stage and block from 0.
+/// The prefix of Keras's names for the layers of a block. Stages and blocks are counted from 0.
 pub(crate) fn prefix(stage: usize, block: usize) -> String {
     format!("block{}{}_", stage + 1, char::from(b'a' + block as u8))
 }
@@ -78,18 +78,18 @@ pub(crate) fn build(parameters: &Parameters) -> Result<Graph, GraphError> {
 struct Net {
     builder: Builder,
     variant: Variant,
-    /// Height and width here.
+    /// Height and width of the current layer's output.
     size: [usize; 2],
 }
 
 impl Net {
-    /// From 0 to 255 to what the weights expect. Lite0's images come scaled.
+    /// Scales pixels from 0 to 255 as the weights expect them. Images for Lite0 are already scaled.
     fn rescale(&mut self, second: bool) {
         if self.variant == Variant::Lite0 {
             return;
         }
         self.builder.then("rescaling", Rescaling::new(1.0 / 255.0));
-        // Keras's statistics are weights; torchvision's are constants.
+        // In Keras the statistics are weights; in torchvision they are constants.
         let normalization: Operator = match self.variant {
             Variant::Torch => {
                 let offset: [f64; 3] = std::array::from_fn(|c| -MEAN[c] / DEVIATION[c]);
@@ -99,7 +99,7 @@ impl Net {
         };
         self.builder.then("normalization", normalization);
         if second {
-            // Keras's weights were trained on `(x - mean) / variance`, where the layer before divides by the root only.
+            // Keras's weights were trained on `(x - mean) / variance`, but the layer before divides only by the square root of the variance.
             let root = DEVIATION.map(|deviation| deviation.sqrt().recip());
             self.builder.then("rescaling_1", Rescaling::new(root).offset([0.0; 3]));
         }
@@ -126,7 +126,7 @@ impl Net {
             self.pad(&format!("{prefix}dwconv_pad"), stage.kernel);
             depthwise.strides(2)
         } else {
-            // An odd window of stride 1 is padded alike by all.
+            // All variants pad an odd window with stride 1 in the same way.
             depthwise.same()
         };
         self.builder.then(format!("{prefix}dwconv"), depthwise);
@@ -146,7 +146,7 @@ impl Net {
         x
     }
 
-    /// Scales each channel by what a small network makes of all channels' means.
+    /// Squeeze-and-excitation: scales each channel by the output of a small network, whose input is the means of all channels.
     fn squeeze_and_excite(&mut self, prefix: &str, x: LayerId, wide: usize, narrow: usize) {
         let dense = |filters, activation| Conv2D::new(filters, 1).same().activation(activation);
         self.builder.then(format!("{prefix}se_squeeze"), GlobalAveragePooling2D::new());
@@ -160,8 +160,8 @@ impl Net {
         self.builder.then(name, conv.use_bias(false));
     }
 
-    /// Zeros before a window of stride 2, which halves the size. Keras and TensorFlow put the smaller half first
-    /// (`correct_pad` in `imagenet_utils.py`); PyTorch pads all sides.
+    /// The zeros before a window with stride 2, which halves the size. Keras and TensorFlow put the smaller half of the zeros first
+    /// (`correct_pad` in `imagenet_utils.py`); PyTorch pads all sides equally.
     fn pad(&mut self, name: &str, kernel: usize) {
         let half = kernel / 2;
         let padding = match self.variant {

@@ -3,7 +3,7 @@ use injerto_plugin_sdk::{TensorMap, WeightSet, published};
 use crate::network::{STAGES, prefix};
 use crate::{Parameters, Variant};
 
-/// The published weights with or without top, as `parameters` ask: `imagenet` is the variant's own.
+/// The published weights, with or without top as `parameters` say. `imagenet` is the preferred set of the variant.
 pub(crate) fn sets(parameters: &Parameters) -> Vec<WeightSet> {
     let top = parameters.include_top;
     let own = match parameters.variant {
@@ -21,7 +21,7 @@ fn requiring(set: WeightSet, variant: &str, top: bool) -> WeightSet {
     if top { set.requires("classes", 1000) } else { set }
 }
 
-/// The set of B0, as its summary says first.
+/// A weight set of B0, whose summary begins with this.
 fn b0(set: WeightSet) -> WeightSet {
     let summary = format!("B0, {}", set.summary);
     set.summary(summary)
@@ -46,7 +46,7 @@ fn torchvision(top: bool) -> WeightSet {
     for (at, stage) in STAGES.iter().enumerate() {
         for block in 0..stage.blocks {
             let (module, layer) = (format!("features.{}.{block}.block", at + 1), prefix(at, block));
-            // Squeeze-and-excitation stands between the last two.
+            // Squeeze-and-excitation is between the last two convolutions.
             let first = if stage.expansion > 1 {
                 pair(&format!("{module}.0"), &format!("{layer}expand_conv"), &format!("{layer}expand_bn"));
                 1

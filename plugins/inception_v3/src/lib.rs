@@ -1,7 +1,7 @@
 //! InceptionV3 (Szegedy et al., 2015), with Keras's layers and names.
 //!
-//! `variant = "torch"` has the same list of layers, but a scale in every batch normalisation and zeros of the border
-//! counted in average pooling, as torchvision does: weights that were trained with one do not fit the other.
+//! `variant = "torch"` has the same list of layers. As in torchvision, every batch normalisation has a scale, and average pooling counts
+//! the zeros of the border. Weights that were trained with one variant do not fit the other.
 
 mod network;
 mod weights;
@@ -11,7 +11,7 @@ use injerto_plugin_sdk::{
 };
 
 choice! {
-    /// Whose normalisation and pooling.
+    /// The framework whose normalisation and pooling the network has.
     enum Variant { Keras = "keras", Torch = "torch" }
 }
 
@@ -19,13 +19,13 @@ parameters! {
     struct Parameters {
         /// height and width of the images, at least 75
         input_shape: [usize; 2] = [299, 299],
-        /// keep the classifier
+        /// keep the network's own classifier
         include_top: bool = false,
         /// outputs of the classifier
         classes: usize = 1000,
-        /// what the classifier applies to its outputs
+        /// activation of the classifier's outputs
         classifier_activation: Activation = Activation::Softmax,
-        /// whose normalisation and pooling: "keras" or "torch"
+        /// the framework whose normalisation and pooling the network has: "keras" or "torch"
         variant: Variant = Variant::Keras,
     }
 }
@@ -45,7 +45,7 @@ impl Backbone for InceptionV3 {
         network::build(parameters).map(|(graph, _)| graph)
     }
 
-    /// torchvision normalises with ImageNet's statistics and undoes it inside (`transform_input`): the same numbers.
+    /// torchvision normalises with ImageNet's statistics, and its network undoes this (`transform_input`), so the numbers are the same.
     fn preprocessing(_: &Parameters) -> Preprocessing {
         Preprocessing::minus_one_to_one()
     }

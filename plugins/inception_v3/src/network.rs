@@ -5,10 +5,10 @@ use injerto_plugin_sdk::{
 
 use crate::{Parameters, Variant};
 
-/// A convolution as the tables below write it: torchvision's name in its module, filters, `[height, width]`.
+/// A convolution in the tables below: torchvision's name within its module, filters, `[height, width]`.
 type Step = (&'static str, usize, [usize; 2]);
 
-/// torchvision's modules of the convolutions, the n-th one of Keras's `conv2d_n`.
+/// torchvision's module of each convolution; the n-th module is Keras's `conv2d_n`.
 pub(crate) type Modules = Vec<String>;
 
 /// The network with Keras's names and order.
@@ -87,11 +87,11 @@ impl Net {
         Self { builder, variant, modules: Vec::new(), max_pools: 0, average_pools: 0 }
     }
 
-    /// A convolution with batch normalisation and ReLU, under Keras's running number.
+    /// A convolution with batch normalisation and ReLU, named with Keras's running number.
     fn conv(&mut self, module: &str, x: LayerId, conv: Conv2D) -> LayerId {
         let number = self.modules.len();
         self.modules.push(module.to_owned());
-        // torchvision's epsilon is Keras's here.
+        // Here torchvision has the same epsilon as Keras.
         let norm = match self.variant {
             Variant::Keras => BatchNormalization::new().scale(false),
             Variant::Torch => BatchNormalization::new().momentum(0.9),
@@ -114,7 +114,7 @@ impl Net {
         self.builder.from(x).then(name, pool)
     }
 
-    /// Convolutions one after the other, the last one with `stride`.
+    /// Convolutions in a row, of which the last one has `stride`.
     fn branch(&mut self, module: &str, x: LayerId, steps: &[Step], stride: usize) -> LayerId {
         let last = steps.len() - 1;
         steps.iter().enumerate().fold(x, |x, (at, &(name, filters, kernel))| {
@@ -124,27 +124,27 @@ impl Net {
         })
     }
 
-    /// Pooled branch of the modules that keep the size.
+    /// The branch with pooling in the modules that keep the size.
     fn pooled(&mut self, module: &str, x: LayerId, filters: usize) -> LayerId {
         let pool = self.average_pool(x);
         self.conv(&format!("{module}.branch_pool"), pool, Conv2D::new(filters, 1).same())
     }
 
-    /// Branches side by side and a pooled one.
+    /// A module with parallel branches and a branch with pooling.
     fn mixed(&mut self, name: &str, module: &str, x: LayerId, branches: &[&[Step]], pooled: usize) -> LayerId {
         let mut ends: Vec<LayerId> = branches.iter().map(|steps| self.branch(module, x, steps, 1)).collect();
         ends.push(self.pooled(module, x, pooled));
         self.builder.add(name, Operator::Concatenate {}, &ends)
     }
 
-    /// The same at half the size.
+    /// Such a module that halves the size.
     fn reduction(&mut self, name: &str, module: &str, x: LayerId, branches: &[&[Step]]) -> LayerId {
         let mut ends: Vec<LayerId> = branches.iter().map(|steps| self.branch(module, x, steps, 2)).collect();
         ends.push(self.max_pool(x));
         self.builder.add(name, Operator::Concatenate {}, &ends)
     }
 
-    /// The last modules, whose 3×3 convolutions are a row and a column side by side.
+    /// The last modules, in which a row and a column in parallel replace a 3×3 convolution.
     fn wide(&mut self, at: usize, module: &str, x: LayerId) -> LayerId {
         let plain = self.branch(module, x, &[("branch1x1", 320, [1, 1])], 1);
         let once = self.branch(module, x, &[("branch3x3_1", 384, [1, 1])], 1);

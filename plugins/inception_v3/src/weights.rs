@@ -3,7 +3,7 @@ use injerto_plugin_sdk::{TensorMap, WeightSet, numbered, published};
 use crate::network::build;
 use crate::{Parameters, Variant};
 
-/// The published weights with or without top, as `parameters` ask: `imagenet` is the variant's own.
+/// The published weights, with or without top as `parameters` say. `imagenet` is the preferred set of the variant.
 pub(crate) fn sets(parameters: &Parameters) -> Vec<WeightSet> {
     let top = parameters.include_top;
     let own = match parameters.variant {
@@ -30,13 +30,13 @@ fn keras(top: bool) -> WeightSet {
 
 fn torchvision(top: bool) -> WeightSet {
     let mut tensors = TensorMap::torch();
-    // The names do not depend on the parameters, and the defaults describe a sound network.
+    // The names do not depend on the parameters, and the defaults describe a valid network.
     let modules = build(&Parameters { variant: Variant::Torch, ..Parameters::default() }).map(|(_, modules)| modules);
     for (number, module) in modules.unwrap_or_default().iter().enumerate() {
         tensors.kernel(&format!("{module}.conv"), &numbered("conv2d", number), false);
         tensors.normalization(&format!("{module}.bn"), &numbered("batch_normalization", number));
     }
-    // The second classifier half-way up, of use only in training from scratch.
+    // The auxiliary classifier, which is used only when training from scratch.
     tensors.ignore.push("AuxLogits.*".to_owned());
     match top {
         true => tensors.kernel("fc", "predictions", true),

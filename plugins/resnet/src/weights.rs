@@ -6,8 +6,8 @@ use crate::{Parameters, Variant};
 /// The depths that weights are published for.
 const DEPTHS: [usize; 3] = [50, 101, 152];
 
-/// The published weights with or without top, as `parameters` ask: `imagenet` is the variant's own for its depth. Those of
-/// other depths come last, so that a file of one is known by its names.
+/// The published weights for the depth, with or without top as `parameters` say. `imagenet` is the preferred set of the variant. The
+/// weights of other depths come last, so that a file of one is known by its names.
 pub(crate) fn sets(parameters: &Parameters) -> Vec<WeightSet> {
     let Parameters { depth, include_top: top, .. } = *parameters;
     let own = match parameters.variant {

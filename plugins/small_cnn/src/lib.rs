@@ -1,8 +1,8 @@
-//! A small convolutional network to train from scratch: the baseline of a course on transfer learning.
+//! A small convolutional network to train from scratch, as a baseline for transfer learning.
 //!
-//! Stages of two 3×3 convolutions, each followed by batch normalisation, with max pooling between stages. With its top
-//! (global average pooling, a dense layer of 128, one sigmoid unit), at 160×160 and filters 128, 256, 512, it has
-//! 4,649,345 parameters. Without top it is a backbone like any other.
+//! It has stages of two 3×3 convolutions, each followed by batch normalisation, with max pooling between the stages. With its top
+//! (global average pooling, a dense layer with 128 units, one sigmoid unit) and filters 128, 256 and 512, it has 4,649,345
+//! parameters. Without its top it is a backbone like any other.
 
 mod network;
 mod weights;
@@ -13,17 +13,17 @@ parameters! {
     struct Parameters {
         /// height and width of the images
         input_shape: [usize; 2] = [160, 160],
-        /// filters of each stage; pooling halves the image between them
+        /// filters of each stage; pooling halves the image between stages
         filters: Vec<usize> = vec![128, 256, 512],
-        /// how much of its old statistics a batch normalisation keeps at each step; less where there are few steps
+        /// share of its running statistics that a batch normalisation keeps at each step; take less if there are few steps
         momentum: f64 = 0.99,
-        /// end in a classifier of its own
+        /// add the network's own classifier
         include_top: bool = false,
-        /// units of the top's hidden layer
+        /// units of the classifier's hidden layer
         dense_units: usize = 128,
-        /// outputs of the top
+        /// outputs of the classifier
         classes: usize = 1,
-        /// what the top applies to its outputs
+        /// activation of the classifier's outputs
         classifier_activation: Activation = Activation::Sigmoid,
     }
 }

@@ -1,6 +1,6 @@
 use injerto_plugin_sdk::{WeightSet, json, published};
 
-/// The weights that this library carries: what `configs/quickstart_source.toml` says how to make.
+/// The weights that this library carries. `configs/quickstart_source.toml` says how they are made.
 pub(crate) const SHAPES: &[u8] = include_bytes!("../weights/shapes.safetensors");
 
 pub(crate) fn sets() -> Vec<WeightSet> {

@@ -1,7 +1,7 @@
 //! VGG16 (Simonyan and Zisserman, 2014), with Keras's layers and names.
 //!
-//! `variant = "torch"` is the same network with torchvision's preprocessing. Its dropout between the classifier's layers is
-//! left out, as in Keras's.
+//! `variant = "torch"` is the same network with torchvision's preprocessing. As in Keras, there is no dropout between the layers of
+//! the classifier.
 
 mod network;
 mod weights;
@@ -11,7 +11,7 @@ use injerto_plugin_sdk::{
 };
 
 choice! {
-    /// Whose preprocessing.
+    /// The framework whose preprocessing the network has.
     enum Variant { Keras = "keras", Torch = "torch" }
 }
 
@@ -19,13 +19,13 @@ parameters! {
     struct Parameters {
         /// height and width of the images, at least 32
         input_shape: [usize; 2] = [224, 224],
-        /// keep the classifier
+        /// keep the network's own classifier
         include_top: bool = false,
         /// outputs of the classifier
         classes: usize = 1000,
-        /// what the classifier applies to its outputs
+        /// activation of the classifier's outputs
         classifier_activation: Activation = Activation::Softmax,
-        /// whose preprocessing: "keras" or "torch"
+        /// the framework whose preprocessing the network has: "keras" or "torch"
         variant: Variant = Variant::Keras,
     }
 }

@@ -2,7 +2,7 @@ use injerto_plugin_sdk::{Builder, Conv2D, Dense, Graph, GraphError, MaxPooling2D
 
 use crate::Parameters;
 
-/// Convolutions and filters of each block: column D of the paper's table 1.
+/// Number of convolutions and filters of each block, from column D of table 1 of the paper.
 pub(crate) const BLOCKS: [(usize, usize); 5] = [(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)];
 
 /// The network with Keras's names and order.

@@ -3,7 +3,7 @@ use injerto_plugin_sdk::{TensorMap, WeightSet, json, published};
 use crate::network::BLOCKS;
 use crate::{Parameters, Variant};
 
-/// The published weights with or without top, as `parameters` ask: `imagenet` is the variant's own.
+/// The published weights, with or without top as `parameters` say. `imagenet` is the preferred set of the variant.
 pub(crate) fn sets(parameters: &Parameters) -> Vec<WeightSet> {
     let top = parameters.include_top;
     let own = match parameters.variant {
@@ -15,7 +15,7 @@ pub(crate) fn sets(parameters: &Parameters) -> Vec<WeightSet> {
 
 fn requiring(set: WeightSet, variant: &str, top: bool) -> WeightSet {
     let set = set.requires("variant", variant).requires("include_top", top);
-    // The classifier is dense over all places of the image, so its weights fit one size only.
+    // The classifier is dense over all positions of the image, so its weights fit only one size.
     if top { set.requires("classes", 1000).requires("input_shape", json!([224, 224])) } else { set }
 }
 
@@ -36,10 +36,10 @@ fn torchvision(top: bool) -> WeightSet {
     for (block, (convolutions, _)) in (1..).zip(BLOCKS) {
         for at in 1..=convolutions {
             tensors.kernel(&format!("features.{module}"), &format!("block{block}_conv{at}"), true);
-            // A ReLU is a module of its own,
+            // A ReLU is a separate module,
             module += 2;
         }
-        // and so is pooling.
+        // and pooling is another one.
         module += 1;
     }
     match top {

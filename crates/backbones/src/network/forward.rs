@@ -10,7 +10,7 @@ use rand_chacha::rand_core::Rng;
 
 use super::{Network, ParameterTensor, TrainingPass, floats};
 
-/// What a layer puts out.
+/// The output of a layer.
 #[derive(Debug, Clone)]
 pub enum Value {
     /// `[batch, channels, height, width]`.
@@ -20,7 +20,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// Features as they are; an image flattened as Keras does, `[batch, height * width * channels]`.
+    /// The value as features. An image is flattened as in Keras, `[batch, height * width * channels]`.
     pub fn into_features(self) -> Tensor<2> {
         match self {
             Self::Features(features) => features,
@@ -28,7 +28,7 @@ impl Value {
         }
     }
 
-    /// The values channels-last, as Keras orders them: `[batch, height, width, channels]` or `[batch, features]`.
+    /// The values on the host in Keras's order, channels last: `[batch, height, width, channels]` or `[batch, features]`.
     pub fn to_host(&self) -> Vec<f32> {
         let data = match self {
             Self::Image(image) => image.clone().permute([0, 2, 3, 1]).into_data(),
@@ -37,7 +37,7 @@ impl Value {
         floats(data)
     }
 
-    /// From values as [`Value::to_host`] gives them; `shape` is one sample's, channels last.
+    /// Makes a value from host values in the order of [`Value::to_host`]. `shape` is that of one sample, channels last.
     pub fn from_host(values: Vec<f32>, batch: usize, shape: &[usize], device: &Device) -> Self {
         match *shape {
             [h, w, c] => {
@@ -74,7 +74,7 @@ macro_rules! each {
 }
 
 impl Network {
-    /// Computes `layers`, in order, from what is `known`, and leaves the outputs of `wanted` in it.
+    /// Computes `layers`, in order, from the outputs in `known`, and leaves the outputs of `wanted` in it.
     /// Every other output is dropped after its last use.
     pub(super) fn run(
         &self,
@@ -95,7 +95,7 @@ impl Network {
             }
             let take = |input: usize, known: &mut BTreeMap<usize, Value>| {
                 let done = last_use[&input] == layer && !wanted.contains(&input);
-                // An input that occurs twice in one layer (`Add` of x and x) must still be there the second time.
+                // An input that occurs twice in one layer (`Add` of x and x) must still exist the second time.
                 let once = node.inputs.iter().filter(|&&other| other == input).count() == 1;
                 if done && once { known.remove(&input) } else { known.get(&input).cloned() }
                     .expect("layers come after their inputs")
@@ -155,7 +155,7 @@ impl Network {
                     vector(Role::MovingVariance, pass).expect("has a variance"),
                 );
                 let x = x();
-                let (mean, variance) = match training.filter(|pass| pass.moving.contains(&at)) {
+                let (mean, variance) = match training.filter(|pass| pass.updates_statistics.contains(&at)) {
                     Some(pass) => {
                         let (mean, variance) = batch_statistics(&x);
                         let moved = |role, old: Tensor<1>, new: Tensor<1>| {
@@ -265,7 +265,7 @@ impl Geometry {
         Self { window: window.pool_size, strides: window.strides, padding: window.padding, dilation: [1, 1] }
     }
 
-    /// Zeros around `image`, `(before, after)` of height and width.
+    /// Numbers of zeros around `image`, `(before, after)` for height and width.
     fn padding_of(&self, image: &Tensor<4>) -> [(usize, usize); 2] {
         let [_, _, h, w] = image.dims();
         let axis = |axis: usize, length: usize| {
@@ -282,7 +282,7 @@ fn convolve(image: Tensor<4>, kernel: Tensor<4>, bias: Option<Tensor<1>>, how: &
     conv2d(image, kernel, bias, options)
 }
 
-/// `x * scale + shift`, one scale and one shift a channel.
+/// `x * scale + shift`, with one scale and one shift per channel.
 fn affine(x: Value, scale: Tensor<1>, shift: Tensor<1>) -> Value {
     let channels = scale.dims()[0];
     match x {
@@ -294,7 +294,7 @@ fn affine(x: Value, scale: Tensor<1>, shift: Tensor<1>) -> Value {
     }
 }
 
-/// Mean and variance (not Bessel's) of each channel over batch, height and width.
+/// Mean and variance (without Bessel's correction) of each channel over batch, height and width.
 fn batch_statistics(x: &Value) -> (Tensor<1>, Tensor<1>) {
     let rows = match x {
         Value::Image(image) => {
@@ -339,7 +339,7 @@ fn activate(x: Value, function: Activation) -> Value {
         Activation::HardSwish => each!(x, t => activation::hard_swish(t)),
         Activation::Sigmoid => each!(x, t => activation::sigmoid(t)),
         Activation::Tanh => each!(x, t => activation::tanh(t)),
-        // Channels are axis 1 of both forms.
+        // Channels are axis 1 of images and of features.
         Activation::Softmax => each!(x, t => activation::softmax(t, 1)),
     }
 }

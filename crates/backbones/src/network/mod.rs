@@ -1,7 +1,7 @@
-//! A graph with its parameters on a device: what runs.
+//! Runs a graph with its parameters on a device.
 //!
 //! Tensors are channels-first here, `[batch, channels, height, width]` for images and `[batch, features]` for vectors,
-//! while the graph speaks Keras's channels-last; the conversion happens when parameters go to the device and come back.
+//! while the graph is channels-last, as in Keras. Parameters are converted when they go to the device and when they come back.
 
 mod forward;
 mod memory;
@@ -24,10 +24,10 @@ pub use statistics::distance_from_training;
 
 use crate::weights::Weights;
 
-/// Why a graph and its weights cannot be run.
+/// The reason why a graph with its weights cannot be run.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum NetworkError {
-    /// A parameter of the graph without values.
+    /// A parameter of the graph has no values.
     #[error("no weights for '{parameter}', which '{graph}' needs with shape {expected:?}")]
     Missing {
         /// `LAYER/PARAMETER`.
@@ -37,7 +37,7 @@ pub enum NetworkError {
         /// Shape in Keras's axes.
         expected: Vec<usize>,
     },
-    /// Values of another shape.
+    /// The values of a parameter have another shape.
     #[error("weights for '{parameter}' have shape {found:?}, '{graph}' needs {expected:?}")]
     Shape {
         /// `LAYER/PARAMETER`.
@@ -46,15 +46,15 @@ pub enum NetworkError {
         graph: String,
         /// Shape in Keras's axes.
         expected: Vec<usize>,
-        /// Shape that was given.
+        /// Shape of the values.
         found: Vec<usize>,
     },
-    /// A layer whose output is neither an image nor a vector.
+    /// The output of a layer is neither an image nor a vector.
     #[error("layer '{layer}' has output shape {shape:?}: only [height, width, channels] and [features] can be run")]
     Rank {
         /// Name of the layer.
         layer: String,
-        /// Its shape.
+        /// Shape of its output.
         shape: Vec<usize>,
     },
     /// Memory that this machine does not have.
@@ -70,18 +70,18 @@ pub struct Network {
     device: Device,
 }
 
-/// What a training pass needs beyond an inference: which parameters want gradients, and random numbers.
+/// The parts of a training pass that inference does not have: parameters with gradients, random numbers, and statistics.
 #[derive(Debug)]
 pub struct TrainingPass<'a> {
     /// Parameters that are leaves of the autodiff graph, made by [`Network::leaves`].
     pub leaves: &'a BTreeMap<ParameterId, ParameterTensor>,
     /// Source of dropout's masks.
     pub random: &'a mut ChaCha8Rng,
-    /// Layers that are in training mode: dropout among them drops, and in all others it is the identity.
+    /// Layers in training mode. Dropout in these layers drops values; in all other layers it is the identity.
     pub drawing: &'a [usize],
-    /// Batch normalisations (by layer) that use the batch's statistics and move their own towards them.
-    pub moving: &'a [usize],
-    /// New moving statistics, to be given to [`Network::set`] after the step.
+    /// Batch normalisations (by layer) that normalise by the batch and update their running statistics.
+    pub updates_statistics: &'a [usize],
+    /// Updated running statistics, which the caller passes to [`Network::set`] after the step.
     pub statistics: Vec<(ParameterId, ParameterTensor)>,
 }
 
@@ -89,7 +89,7 @@ impl Network {
     /// Puts the parameters of `graph` on `device`.
     ///
     /// # Errors
-    /// Values that are missing or misshapen, layers of a rank that cannot be run, and too little memory.
+    /// Values are missing or have another shape, the output of a layer has a rank that cannot be run, or there is too little memory.
     pub fn new(graph: Arc<Graph>, weights: &Weights, device: &Device) -> Result<Self, NetworkError> {
         memory::ask_for(graph.parameter_count(), device, &format!("the parameters of '{}'", graph.name()))?;
         let device = device.clone().inner();
@@ -125,7 +125,7 @@ impl Network {
         &self.device
     }
 
-    /// Copies all parameters back to the host, in Keras's names and axes.
+    /// Copies all parameters back to the host, with Keras's names and axes.
     pub fn weights(&self) -> Weights {
         let mut weights = Weights::default();
         for (node, own) in self.graph.nodes().iter().zip(&self.parameters) {
@@ -147,26 +147,26 @@ impl Network {
         self.to_values(id, self.get(id))
     }
 
-    /// Values of a tensor that belongs to a parameter, such as its gradient, on the host in the graph's axes.
+    /// Copies a tensor that belongs to a parameter, such as its gradient, to the host, in the graph's axes.
     pub fn to_values(&self, id: ParameterId, tensor: &ParameterTensor) -> Vec<f32> {
         let parameter = self.graph.parameter(id);
         tensor.to_host(parameter.role, &parameter.shape)
     }
 
-    /// A tensor that belongs to a parameter, such as its moving average, on the device; from the host in the graph's axes.
+    /// Copies values that belong to a parameter, such as its moving average, from the host in the graph's axes to the device.
     ///
     /// # Panics
-    /// If there are not as many values as the parameter has.
+    /// If the number of values is not that of the parameter.
     pub fn to_tensor(&self, id: ParameterId, values: &[f32]) -> ParameterTensor {
         let parameter = self.graph.parameter(id);
         assert_eq!(values.len(), parameter.count(), "values of '{}'", parameter.name());
         ParameterTensor::to_device(parameter.role, &parameter.shape, values, &self.device)
     }
 
-    /// Sets a parameter from the host, in the graph's axes.
+    /// Sets a parameter to values from the host, in the graph's axes.
     ///
     /// # Panics
-    /// If there are not as many values as the parameter has.
+    /// If the number of values is not that of the parameter.
     pub fn set_values(&mut self, id: ParameterId, values: &[f32]) {
         self.parameters[id.layer()][id.place()] = self.to_tensor(id, values);
     }
@@ -203,17 +203,17 @@ impl Network {
         known.remove(&(self.graph.len() - 1)).expect("the last layer was asked for")
     }
 
-    /// Runs the prefix in inference: the tensors that cross into the tail, in the order of [`Split::crossing`].
+    /// Runs the prefix in inference, and returns the tensors of the boundary in the order of [`Split::boundary`].
     pub fn prefix(&self, split: &Split, images: burn_tensor::Tensor<4>) -> Vec<Value> {
         let mut known = BTreeMap::from([(0, Value::Image(images))]);
-        self.run(&split.prefix, &mut known, &split.crossing, None);
-        split.crossing.iter().map(|at| known[at].clone()).collect()
+        self.run(&split.prefix, &mut known, &split.boundary, None);
+        split.boundary.iter().map(|at| known[at].clone()).collect()
     }
 
-    /// Runs the tail on what crossed from the prefix; with a [`TrainingPass`], in training.
-    pub fn tail(&self, split: &Split, crossing: Vec<Value>, training: Option<&mut TrainingPass<'_>>) -> Value {
+    /// Runs the tail on the tensors of the boundary, in training if there is a [`TrainingPass`], otherwise in inference.
+    pub fn tail(&self, split: &Split, boundary: Vec<Value>, training: Option<&mut TrainingPass<'_>>) -> Value {
         let last = self.graph.len() - 1;
-        let mut known: BTreeMap<usize, Value> = split.crossing.iter().copied().zip(crossing).collect();
+        let mut known: BTreeMap<usize, Value> = split.boundary.iter().copied().zip(boundary).collect();
         self.run(&split.tail, &mut known, &[last], training);
         known.remove(&last).expect("the last layer is in the tail or is what crosses")
     }
@@ -227,7 +227,7 @@ impl Network {
     }
 }
 
-/// The values, whatever their type on the device. An iterator would ask for the type at each of them.
+/// The values, whatever their type on the device. An iterator would look up the type for each value.
 fn floats(data: TensorData) -> Vec<f32> {
     data.convert::<f32>().try_into_vec().expect("they were made f32")
 }

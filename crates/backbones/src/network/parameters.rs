@@ -14,7 +14,7 @@ pub enum ParameterTensor {
     Kernel(Tensor<4>),
 }
 
-/// Applies one expression to the tensor inside, whatever its rank, and wraps the result again.
+/// Applies one expression to the tensor of any rank, and wraps the result again.
 macro_rules! map {
     ($value:expr, $tensor:ident => $body:expr) => {
         match $value {
@@ -26,7 +26,7 @@ macro_rules! map {
 }
 
 impl ParameterTensor {
-    /// From Keras's axes on the host. `shape` and `data` have been checked to agree with the graph.
+    /// Converts host values from Keras's axes. `shape` and `data` have been checked to agree with the graph.
     pub(super) fn to_device(role: Role, shape: &[usize], data: &[f32], device: &Device) -> Self {
         // A scalar is a vector of one.
         let rows = if shape.is_empty() { vec![1] } else { shape.to_vec() };
@@ -43,7 +43,7 @@ impl ParameterTensor {
         }
     }
 
-    /// Back to Keras's axes on the host.
+    /// Converts back to Keras's axes on the host.
     pub(super) fn to_host(&self, role: Role, shape: &[usize]) -> Vec<f32> {
         let data = match (self, role) {
             (Self::Kernel(kernel), Role::DepthwiseKernel) => {
@@ -57,7 +57,7 @@ impl ParameterTensor {
         floats(data)
     }
 
-    /// All its values in one row, in Burn's order: what element-wise arithmetic such as an optimiser's works on.
+    /// All values in one row, in Burn's order, for element-wise arithmetic such as that of an optimiser.
     pub fn flat(&self) -> Tensor<1> {
         match self {
             Self::Vector(tensor) => tensor.clone(),
@@ -85,7 +85,7 @@ impl ParameterTensor {
         }
     }
 
-    /// As a leaf of a new autodiff graph.
+    /// Makes the tensor a leaf of a new autodiff graph.
     pub(super) fn require_grad(self) -> Self {
         map!(self, tensor => tensor.autodiff().require_grad())
     }
@@ -99,7 +99,7 @@ impl ParameterTensor {
         }
     }
 
-    /// Without its place in an autodiff graph.
+    /// Detaches the tensor from its autodiff graph.
     pub(super) fn inner(self) -> Self {
         map!(self, tensor => tensor.inner())
     }
@@ -107,7 +107,7 @@ impl ParameterTensor {
     /// The vector inside.
     ///
     /// # Panics
-    /// If it is none; shape inference has made sure which parameter is what.
+    /// If it is not a vector, which shape inference has ruled out.
     pub(super) fn vector(&self) -> Tensor<1> {
         match self {
             Self::Vector(tensor) => tensor.clone(),

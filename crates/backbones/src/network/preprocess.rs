@@ -1,17 +1,18 @@
 use burn_tensor::{Device, Tensor, TensorData};
 use injerto_graph::{ChannelOrder, Preprocessing};
 
-/// Makes a network's input from RGB pixels `[batch, height, width, 3]` with values 0 to 255:
-/// `[batch, 3, height, width]`, scaled and normalised.
+/// Makes the input of a network, `[batch, 3, height, width]`, from RGB pixels `[batch, height, width, 3]` with values from 0 to 255,
+/// scaled and normalised.
 ///
 /// # Panics
 /// If `pixels` does not hold `batch * height * width * 3` values.
 pub fn to_input(pixels: &[f32], [batch, height, width]: [usize; 3], how: &Preprocessing, device: &Device) -> Tensor<4> {
     let plane = height * width;
     assert_eq!(pixels.len(), batch * plane * 3, "pixels do not fill [{batch}, {height}, {width}, 3]");
-    // One multiplication and one addition a value, in double precision until the end so that `x / 127.5 - 1` rounds once.
-    let factor = |c: usize| how.scale / how.deviation[c];
-    let shift = |c: usize| -how.mean[c] / how.deviation[c];
+    // Each value takes one multiplication and one addition, in double precision to the end, so that `x / 127.5 - 1` is rounded
+    // only once.
+    let factor = |c: usize| how.scale / how.std[c];
+    let shift = |c: usize| -how.mean[c] / how.std[c];
     let mut planes = vec![0_f32; pixels.len()];
     for (image, out) in pixels.chunks_exact(plane * 3).zip(planes.chunks_exact_mut(plane * 3)) {
         for (c, out) in out.chunks_exact_mut(plane).enumerate() {

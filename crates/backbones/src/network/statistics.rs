@@ -6,19 +6,19 @@ use injerto_graph::{Graph, Operator, Preprocessing};
 use super::{Network, to_input};
 use crate::weights::Weights;
 
-/// Spread that is added to both sides of a comparison, relative to the mean spread of the channels: channels that are dead in
-/// training carry nothing but rounding.
+/// Spread that is added to both sides of a comparison, relative to the mean spread of the channels. The values of channels that were
+/// dead in training are only rounding errors.
 const FLOOR: f64 = 1e-3;
 
-/// How far images are from those that a network was trained on, as its first batch normalisation sees it: it holds the mean
-/// and the variance that each of its channels had in training. Nothing for a network without one.
+/// Distance of images from those on which a network was trained, measured at its first batch normalisation, which holds the mean and
+/// the variance of each of its channels in training. It is `None` for a network without batch normalisation.
 ///
-/// The distance is the median over the channels of two terms: the logarithm of the ratio of the spreads, and the difference
-/// of the means in units of the spread. Images of the same kind, scaled alike, are at about 0.1 to 0.3; pixels that were scaled to half
-/// the range are at 0.7 and more.
+/// The distance is the median over the channels of two terms: the logarithm of the ratio of the spreads, and the difference of the
+/// means in units of the spread. It is about 0.1 to 0.3 for similar images with the same scaling, and 0.7 or more for pixels that were
+/// scaled to half the range.
 ///
 /// # Panics
-/// If `pixels` are not `batch` images of the network's size.
+/// If `pixels` does not hold `batch` images of the network's size.
 pub fn distance_from_training(
     graph: &Graph,
     weights: &Weights,

@@ -8,24 +8,24 @@ use serde_json::{Map, Value};
 use super::provider::Provider;
 use super::{BackboneFile, PluginError, Probe};
 
-/// What the file name of a plugin begins with: `libinjerto_plugin_` (`injerto_plugin_` on Windows).
+/// Beginning of the file name of a plugin: `libinjerto_plugin_` (`injerto_plugin_` on Windows).
 fn prefix() -> String {
     format!("{}injerto_plugin_", std::env::consts::DLL_PREFIX)
 }
 
-/// Folders in which plugins are looked for, in order, each of them once.
+/// Folders in which plugins are looked for, in order and each only once.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SearchPath {
     folders: Vec<PathBuf>,
 }
 
 impl SearchPath {
-    /// These folders and no others.
+    /// A search path of only these folders.
     pub fn of(folders: impl IntoIterator<Item = PathBuf>) -> Self {
         let mut path = Self::default();
         let mut known = Vec::new();
         for folder in folders {
-            // A folder may be named twice, also through links.
+            // A folder may be named twice, for example through a link.
             let itself = folder.canonicalize().or_else(|_| std::path::absolute(&folder));
             let itself = itself.unwrap_or_else(|_| folder.clone());
             if !known.contains(&itself) {
@@ -36,8 +36,8 @@ impl SearchPath {
         path
     }
 
-    /// `first`, then the folders of `INJERTO_PLUGIN_PATH`, then where this program lies (and `plugins` beside it), then
-    /// the user's data folder.
+    /// The usual search path: `first`, then the folders of `INJERTO_PLUGIN_PATH`, then the folder of this program and `plugins` beside
+    /// it, then the user's data folder.
     pub fn usual(first: impl IntoIterator<Item = PathBuf>) -> Self {
         let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let mut folders: Vec<PathBuf> = first.into_iter().collect();
@@ -56,8 +56,8 @@ impl SearchPath {
         &self.folders
     }
 
-    /// Files that are named as plugins are: `libinjerto_plugin_NAME.so` (`.dylib`, `.dll`), and after them those of each
-    /// folder that are named `NAME.backbone.json`; and the other libraries in the same folders, which are left alone.
+    /// Returns the files with the names of plugins, and the other libraries in the same folders, which are ignored. In each folder,
+    /// libraries (`libinjerto_plugin_NAME.so`, `.dylib`, `.dll`) come before backbone files (`NAME.backbone.json`).
     fn libraries(&self) -> (Vec<PathBuf>, Vec<PathBuf>) {
         let prefix = prefix();
         let (mut named, mut others) = (Vec::new(), Vec::new());
@@ -66,7 +66,7 @@ impl SearchPath {
             let mut here: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
             here.sort_by_cached_key(|path| (BackboneFile::is_named_so(path), path.clone()));
             for path in here {
-                // A name need not be UTF-8.
+                // The name may not be UTF-8.
                 let name = path.file_name().unwrap_or_default().as_encoded_bytes();
                 let is_library = name.ends_with(std::env::consts::DLL_SUFFIX.as_bytes());
                 match BackboneFile::is_named_so(&path) || (is_library && name.starts_with(prefix.as_bytes())) {
@@ -85,9 +85,9 @@ impl SearchPath {
 pub struct Found {
     /// The library, or the backbone file.
     pub library: PathBuf,
-    /// What it says of the backbone.
+    /// Descriptor of the backbone.
     pub descriptor: Descriptor,
-    /// The library or file that comes earlier in the search path and offers the same name, if there is one.
+    /// The library or file that offers the same name and comes earlier in the search path, if there is one.
     pub shadowed_by: Option<PathBuf>,
 }
 
@@ -96,7 +96,7 @@ pub struct Found {
 pub struct Refused {
     /// The library, or the backbone file.
     pub library: PathBuf,
-    /// Why.
+    /// The reason.
     pub error: PluginError,
 }
 
@@ -105,19 +105,19 @@ pub struct Refused {
 pub struct Catalog {
     probe: Probe,
     path: SearchPath,
-    /// What was found, in the order of the search.
+    /// Backbones that were found, in the order of the search.
     pub found: Vec<Found>,
-    /// What was refused.
+    /// Libraries and files that were refused.
     pub refused: Vec<Refused>,
-    /// Libraries in the same folders whose names are not those of plugins.
+    /// Libraries in the same folders that do not have the name of a plugin.
     pub passed_over: Vec<PathBuf>,
 }
 
 impl Catalog {
-    /// Asks every library in the search path what it offers, and reads every backbone file.
+    /// Asks every library in the search path for its backbones, and reads every backbone file.
     pub fn scan(path: SearchPath, probe: Probe) -> Self {
         let (libraries, passed_over) = path.libraries();
-        // Each answer comes from a process of its own, and most of the time is its start.
+        // Each answer comes from a separate process, and starting it takes most of the time.
         let answers: Vec<_> = libraries.par_iter().map(|library| Provider::of(library).descriptors(&probe)).collect();
         let mut catalog = Self { probe, path, found: Vec::new(), refused: Vec::new(), passed_over };
         libraries.into_iter().zip(answers).for_each(|(library, answer)| catalog.add(library, answer));
@@ -137,17 +137,17 @@ impl Catalog {
         }
     }
 
-    /// The backbone that `plugin` names: by its name, or by the path of its library (`path/to/lib.so`, or
-    /// `path/to/lib.so:name` where the library has several), or by the path of its file (`path/to/NAME.backbone.json`).
+    /// Finds the backbone that `plugin` names: by its name, by the path of its library (`path/to/lib.so`, or
+    /// `path/to/lib.so:name` if the library has several backbones), or by the path of its file (`path/to/NAME.backbone.json`).
     ///
     /// # Errors
-    /// [`PluginError::Unknown`] with all that was found; for a path, why the library is refused.
+    /// [`PluginError::Unknown`] with everything that was found; for a path, the reason why the library is refused.
     pub fn find(&mut self, plugin: &str) -> Result<Found, PluginError> {
         let (path, name) = match plugin.rsplit_once(':') {
             Some((path, name)) if from_text(path).is_file() => (path, Some(name)),
             _ => (plugin, None),
         };
-        // Something with a folder in it is meant as a path.
+        // A text with a folder in it is meant as a path.
         let file = from_text(path);
         if file.is_file() || path.contains(['/', '\\']) {
             let library = std::path::absolute(&file).unwrap_or(file);
@@ -167,7 +167,7 @@ impl Catalog {
         if let Some(found) = self.found.iter().find(|found| found.descriptor.name == plugin) {
             return Ok(found.clone());
         }
-        // Where no plugin could be asked, that is the reason.
+        // If no plugin could be asked, that is the reason.
         if let Some(at) = self.refused.iter().position(|refused| refused.error.concerns_all()) {
             return Err(self.refused.swap_remove(at).error);
         }
@@ -188,12 +188,12 @@ impl Catalog {
     /// The bytes of a weight file that the backbone's library carries.
     ///
     /// # Errors
-    /// As [`Library::weights`](super::Library::weights)'s.
+    /// Those of [`Library::weights`](super::Library::weights).
     pub fn weights(&self, found: &Found, id: &str) -> Result<Vec<u8>, PluginError> {
         Provider::of(&found.library).weights(&self.probe, id)
     }
 
-    /// What was found, what was refused or passed over and where was searched, as text.
+    /// A text that lists what was found, what was refused, what was ignored, and where was searched.
     pub fn listing(&self) -> String {
         let mut lines = Vec::new();
         if !self.found.is_empty() {
@@ -213,7 +213,7 @@ impl Catalog {
         }
         for refused in &self.refused {
             let line = format!("  {}", refused.error);
-            // What concerns all is said once.
+            // A reason that concerns all plugins is listed only once.
             if !lines.contains(&line) {
                 lines.push(line);
             }
@@ -238,5 +238,5 @@ impl Catalog {
     }
 }
 
-/// Libraries of others that are listed; a system's folder holds hundreds.
+/// Largest number of foreign libraries that are listed. A folder of the system holds hundreds.
 const MOST_PASSED_OVER: usize = 10;

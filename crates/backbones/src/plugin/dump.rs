@@ -7,19 +7,19 @@ use serde_json::{Map, Value};
 use super::validate::word;
 use super::{BackboneFile, Catalog, Found, PluginError};
 
-/// A backbone as [`Catalog::dump`] makes a file of it.
+/// A backbone that [`Catalog::dump`] has turned into a file.
 #[derive(Debug)]
 pub struct Dump {
     /// The file.
     pub file: BackboneFile,
-    /// Weights that belong beside it: file name and bytes.
+    /// Weights that belong beside the file: file name and bytes.
     pub beside: Vec<(String, Vec<u8>)>,
-    /// What is not in the file, and why, each a sentence.
+    /// Parts that the file does not contain, with the reasons; one sentence per part.
     pub left_out: Vec<String>,
 }
 
 impl Dump {
-    /// Writes the file to `path`, after the weights beside it.
+    /// Writes first the weights beside `path`, and then the file to `path`.
     ///
     /// # Errors
     /// [`PluginError::Io`], which names the file.
@@ -33,7 +33,7 @@ impl Dump {
         Ok(())
     }
 
-    /// The file without the weights that would be beside it, for where there is no folder.
+    /// The file without weights beside it, for output that is not a folder.
     pub fn alone(mut self) -> Self {
         self.file.description.weights.retain(|set| {
             let published = !matches!(set.source, Source::Path { .. });
@@ -48,12 +48,12 @@ impl Dump {
 }
 
 impl Catalog {
-    /// A file of the backbone `found` for these parameters, to be named `NAME.backbone.json`. Its weight sets are those
-    /// that fit the network; those that are no published files are put beside it. `weights` are to be among them: what
-    /// parameters they require is set, where `parameters` say nothing of it.
+    /// Makes a file of the backbone `found` with these parameters, which should be named `NAME.backbone.json`. It has the weight sets
+    /// that fit the network; sets that are not published files are put beside it. If `weights` names a set, that set must be among
+    /// them, and the parameters that it requires are set unless `parameters` contains them.
     ///
     /// # Errors
-    /// As [`Catalog::describe`]'s; weights that are unknown, require other parameters, or cannot be read.
+    /// Those of [`Catalog::describe`]; weights that are unknown, that require other parameters, or that cannot be read.
     pub fn dump(
         &self,
         found: &Found,
@@ -94,7 +94,7 @@ impl Catalog {
                 Source::Url { .. } | Source::Pypi { .. } => None,
             };
             if let Some(bytes) = bytes {
-                // It becomes part of a file's name.
+                // The identifier becomes part of a file name.
                 word(&set.id)
                     .map_err(|reason| PluginError::Parameter { reason: format!("name of weights: {reason}") })?;
                 let ending = match set.format {
@@ -119,7 +119,8 @@ impl Catalog {
     }
 }
 
-/// What of `parameters` contradicts the weights; a parameter that is left out does too, where they are `complete`.
+/// A message about the first parameter that contradicts the weights. If the parameters are `complete`, a missing one contradicts
+/// them too.
 fn contradiction(set: &WeightSet, parameters: &Map<String, Value>, complete: bool) -> Option<String> {
     let equal = |a: &Value, b: &Value| a == b || matches!((a.as_f64(), b.as_f64()), (Some(a), Some(b)) if a == b);
     set.requires.iter().find_map(|(key, needed)| match parameters.get(key) {

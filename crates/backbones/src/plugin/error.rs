@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use injerto_files::{printable, shown};
 use injerto_plugin_abi::TableError;
 
-/// Why a plugin cannot be used. Every message names the library.
+/// The reason why a plugin cannot be used. Messages name the library.
 #[derive(Debug, thiserror::Error)]
 pub enum PluginError {
     // --- loading ---------------------------------------------------------------------------------------------------
@@ -12,7 +12,7 @@ pub enum PluginError {
     Load {
         /// The library.
         library: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         reason: String,
     },
     /// The entry symbol is missing.
@@ -26,7 +26,7 @@ pub enum PluginError {
     Table {
         /// The library.
         library: PathBuf,
-        /// What is wrong with it.
+        /// The problem with it.
         reason: TableError,
     },
 
@@ -36,19 +36,19 @@ pub enum PluginError {
     Call {
         /// The library.
         library: PathBuf,
-        /// What was asked, such as `describe mobilenet_v2`.
+        /// The question, such as `describe mobilenet_v2`.
         question: String,
-        /// What the plugin said.
+        /// The error of the plugin.
         reason: String,
     },
-    /// An answer that cannot be understood.
+    /// An answer is not valid.
     #[error("{}: {question}: its answer is not valid: {}", shown(library), printable(reason))]
     Answer {
         /// The library.
         library: PathBuf,
-        /// What was asked.
+        /// The question.
         question: String,
-        /// What is wrong with the answer.
+        /// The problem with the answer.
         reason: String,
     },
     /// The child process that asked the plugin died.
@@ -56,9 +56,9 @@ pub enum PluginError {
     Crashed {
         /// The library.
         library: PathBuf,
-        /// What was asked.
+        /// The question.
         question: String,
-        /// Such as `signal 11`.
+        /// How it died, such as `signal 11`.
         how: String,
     },
     /// The plugin did not answer in time.
@@ -66,19 +66,19 @@ pub enum PluginError {
     Hangs {
         /// The library.
         library: PathBuf,
-        /// What was asked.
+        /// The question.
         question: String,
-        /// How long it was waited for.
+        /// How long the host waited.
         seconds: u64,
     },
-    /// The system ended the child process, or did not let it answer: the plugin is not to blame.
+    /// The system ended the child process, or did not let it answer. The plugin is not the cause.
     #[error("{}: {question}: it could not answer: {how}", shown(library))]
     Limited {
         /// The library.
         library: PathBuf,
-        /// What was asked.
+        /// The question.
         question: String,
-        /// Which limit, and what sets it.
+        /// The limit, and what sets it.
         how: String,
     },
     /// The child process could not be started.
@@ -86,7 +86,7 @@ pub enum PluginError {
     Child {
         /// The program that should have asked.
         program: PathBuf,
-        /// Why it does not start.
+        /// The error of the system.
         reason: std::io::Error,
     },
     /// There is no place for a plugin's answer.
@@ -97,25 +97,25 @@ pub enum PluginError {
     Folder {
         /// The folder for temporary files.
         folder: PathBuf,
-        /// Why nothing can be made in it.
+        /// The error of the system.
         reason: std::io::ErrorKind,
     },
 
     // --- backbone files --------------------------------------------------------------------------------------------
-    /// A backbone file that cannot be used.
+    /// A backbone file cannot be used.
     #[error("{}: cannot be used as a backbone file: {reason}", shown(.file))]
     File {
         /// The file.
         file: PathBuf,
-        /// What is wrong with it.
+        /// The problem with it.
         reason: String,
     },
-    /// A file that cannot be read or written.
+    /// A file cannot be read or written.
     #[error("{}: {source}", shown(.path))]
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of the system.
         source: std::io::Error,
     },
 
@@ -123,23 +123,23 @@ pub enum PluginError {
     /// No library has a backbone of that name.
     #[error("no backbone '{}'{}\n{listing}", printable(name), printable(suggestion))]
     Unknown {
-        /// What was asked for.
+        /// The name that the user gave.
         name: String,
-        /// "; did you mean …", or nothing.
+        /// The text "; did you mean …", or nothing.
         suggestion: String,
-        /// What was found, what was refused and where was searched.
+        /// A list of what was found, what was refused and where was searched.
         listing: String,
     },
-    /// A parameter that the backbone does not have, or of the wrong type.
+    /// The backbone has no such parameter, or the value has the wrong type.
     #[error("{}", printable(reason))]
     Parameter {
-        /// What is wrong, with the backbone's name.
+        /// The problem, including the name of the backbone.
         reason: String,
     },
 }
 
 impl PluginError {
-    /// Whether no plugin at all can be asked, whichever it is.
+    /// Whether the error concerns all plugins, because none can be asked.
     pub(crate) fn concerns_all(&self) -> bool {
         matches!(self, Self::Child { .. } | Self::Folder { .. })
     }

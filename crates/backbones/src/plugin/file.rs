@@ -9,23 +9,23 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use super::PluginError;
 use super::validate::word;
 
-/// How the name of a backbone file ends; what is before it is the backbone's name.
+/// End of the name of a backbone file. The text before it is the backbone's name.
 pub(super) const ENDING: &str = ".backbone.json";
 
-/// Larger than the description of any network.
+/// Size limit of a file in bytes, which is larger than the description of any network.
 const LARGEST: u64 = 16 << 20;
 
-/// A backbone as a file: `NAME.backbone.json` says what a plugin answers, for one network, without any code.
+/// A backbone as a file: `NAME.backbone.json` contains what a plugin would answer, for one network and without any code.
 ///
-/// It has no parameters. Its weights are published ones, or files beside it: the path of a [`Source::Path`] is relative to
-/// the file's folder and does not leave it.
+/// It has no parameters. Its weights are published weights or files beside it. The path of a [`Source::Path`] is relative to the
+/// folder of the file and does not leave it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BackboneFile {
-    /// Which form the file has; it is the first key, so that a newer form is named and not misread.
+    /// Version of the file's form. It is the first key, so that a newer form is reported and not misread.
     #[serde(rename = "injerto_backbone", deserialize_with = "known_form")]
     form: u32,
-    /// One line about it.
+    /// One line about the backbone.
     pub summary: String,
     /// The network, its preprocessing and its weights.
     pub description: Description,
@@ -37,17 +37,17 @@ const FORM: u32 = 1;
 fn known_form<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     match u32::deserialize(deserializer)? {
         FORM => Ok(FORM),
-        form => Err(de::Error::custom(format!("it has form {form}, and this program reads form {FORM}"))),
+        form => Err(de::Error::custom(format!("it has form {form}, but this program reads form {FORM}"))),
     }
 }
 
 impl BackboneFile {
-    /// A backbone that is described so.
+    /// A backbone file with this description.
     pub fn new(summary: impl Into<String>, description: Description) -> Self {
         Self { form: FORM, summary: summary.into(), description }
     }
 
-    /// Whether the file at `path` is named as a backbone file is.
+    /// Whether `path` has the name of a backbone file.
     pub fn is_named_so(path: &Path) -> bool {
         path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.ends_with(ENDING))
     }
@@ -55,7 +55,7 @@ impl BackboneFile {
     /// The name of the backbone in the file at `path`.
     ///
     /// # Errors
-    /// A file of another name, or one whose beginning is no plain word.
+    /// The file has another name, or the name of the backbone is not a plain word.
     pub fn name(path: &Path) -> Result<&str, PluginError> {
         let refused = |reason: String| PluginError::File { file: path.to_owned(), reason };
         let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(ENDING));
@@ -69,8 +69,8 @@ impl BackboneFile {
         Ok(name)
     }
 
-    /// Reads the file at `path`, trusting nothing in it: its size, its graph, its names and its paths are checked. The
-    /// paths of its weights come back with the file's folder before them.
+    /// Reads the file at `path` and trusts nothing in it: its size, its graph, its names and its paths are checked. The paths of its
+    /// weights are returned with the folder of the file before them.
     ///
     /// # Errors
     /// [`PluginError::File`], which says what is wrong.
@@ -81,7 +81,7 @@ impl BackboneFile {
 
     fn checked(path: &Path) -> Result<Self, String> {
         let say = |error: std::io::Error| error.to_string();
-        // A pipe would never end.
+        // Reading a pipe might never end.
         if !std::fs::metadata(path).map_err(say)?.is_file() {
             return Err("it is not a regular file".to_owned());
         }
@@ -107,13 +107,13 @@ impl BackboneFile {
         Ok(file)
     }
 
-    /// What it offers under the name of its file.
+    /// The descriptor of the backbone, which has the name of the file.
     pub fn descriptor(&self, name: &str) -> Descriptor {
         let weights = self.description.weights.iter().map(|set| set.id.clone()).collect();
         Descriptor { name: name.to_owned(), summary: self.summary.clone(), parameters: [].into(), weights }
     }
 
-    /// The file's text.
+    /// The text of the file.
     pub fn to_json(&self) -> String {
         let mut text = serde_json::to_string_pretty(self).expect("a description is plain data");
         text.push('\n');
@@ -121,10 +121,10 @@ impl BackboneFile {
     }
 }
 
-/// Checks a weight set of a file, and puts `folder` before its path.
+/// Checks a weight set of the file, and puts `folder` before its path.
 fn beside(set: &mut WeightSet, folder: &Path) -> Result<(), String> {
     if let Some(key) = set.requires.keys().next() {
-        return Err(format!("they require '{}', and a backbone file has no parameters", printable(key)));
+        return Err(format!("they require '{}', but a backbone file has no parameters", printable(key)));
     }
     match &mut set.source {
         Source::Embedded => Err("only a library can carry weights; put a file beside this one, with \

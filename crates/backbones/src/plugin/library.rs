@@ -7,18 +7,18 @@ use serde_json::{Map, Value};
 
 use super::PluginError;
 
-/// More than any description of as many layers as there may be.
+/// Size limit of a description in bytes, which is larger than any description within the limits of a graph.
 const LARGEST_JSON: usize = 64 << 20;
 
-/// More than any weights that belong inside a library.
+/// Size limit of embedded weights in bytes. Larger weights do not belong inside a library.
 pub(super) const LARGEST_WEIGHTS: usize = 256 << 20;
 
-/// Characters of an error text that are shown.
+/// Number of characters of an error text that are shown.
 const LONGEST_ERROR: usize = 2000;
 
-/// A plugin in this process.
+/// A plugin that is loaded into this process.
 ///
-/// Libraries are never unloaded: a plugin may have started threads or handed out static data, and neither survives it.
+/// Libraries are never unloaded, because a plugin may have started threads or handed out static data.
 #[derive(Debug)]
 pub struct Library {
     path: PathBuf,
@@ -26,29 +26,29 @@ pub struct Library {
 }
 
 impl Library {
-    /// Loads a library, trusting nothing that has not been checked: symbol, magic, size, versions, slots.
+    /// Loads a library and checks symbol, magic number, size, versions and slots.
     ///
-    /// Loading runs the library's initialisers; use [`Probe`](super::Probe) to have that happen elsewhere.
+    /// Loading runs the library's initialisers. [`Probe`](super::Probe) does this in another process.
     ///
     /// # Errors
     /// [`PluginError::Load`], [`PluginError::Symbol`], [`PluginError::Table`].
     pub fn load(path: &Path) -> Result<Self, PluginError> {
         let library = path.to_owned();
-        // SAFETY: initialisers of a foreign library run; that is what loading means, and why hosts ask in a child process.
+        // SAFETY: loading runs initialisers of a foreign library, which may do anything; this is why hosts ask in a child process.
         let handle = match unsafe { open(path) } {
             Ok(handle) => std::mem::ManuallyDrop::new(handle),
             Err(error) => {
-                // The system's own word, such as the symbol that is missing, is the source.
+                // The source of the error is the message of the system, which may name a missing symbol.
                 let said = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
                 let reason = said.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&said).to_owned();
                 return Err(PluginError::Load { library, reason });
             }
         };
-        // SAFETY: the symbol's type is what the ABI says; a plugin that lies is one that crashes its process.
+        // SAFETY: the ABI fixes the type of the symbol; a library that breaks the ABI crashes its own process.
         let Ok(entry) = (unsafe { handle.get::<EntryFn>(ENTRY_SYMBOL) }) else {
             return Err(PluginError::Symbol { library });
         };
-        // SAFETY: as above; the library is never unloaded.
+        // SAFETY: the entry function has the type of the ABI, and the library is never unloaded.
         let plugin = unsafe { Plugin::new(entry()) };
         let plugin = plugin.map_err(|reason| PluginError::Table { library: library.clone(), reason })?;
         Ok(Self { path: library, plugin })
@@ -64,7 +64,7 @@ impl Library {
         self.plugin.abi()
     }
 
-    /// The backbones that it offers; builds nothing.
+    /// The backbones that the library offers. No network is built.
     ///
     /// # Errors
     /// [`PluginError::Call`], [`PluginError::Answer`].
@@ -74,10 +74,10 @@ impl Library {
         self.parse(question, &bytes)
     }
 
-    /// One backbone for these parameters.
+    /// The description of one backbone with these parameters.
     ///
     /// # Errors
-    /// [`PluginError::Call`]; [`PluginError::Answer`], also for a graph that does not hold together.
+    /// [`PluginError::Call`]; [`PluginError::Answer`], for example for an inconsistent graph.
     pub fn describe(&self, name: &str, parameters: &Map<String, Value>) -> Result<Description, PluginError> {
         let question = format!("describe '{name}'");
         let json = Value::Object(parameters.clone()).to_string();
@@ -85,10 +85,10 @@ impl Library {
         self.parse(&question, &bytes)
     }
 
-    /// The bytes of a weight file that the library carries, through its extension `injerto.weights/1`.
+    /// The bytes of a weight file that the library carries, read through its extension `injerto.weights/1`.
     ///
     /// # Errors
-    /// [`PluginError::Call`], also where the library carries none.
+    /// [`PluginError::Call`], for example if the library carries no weights.
     pub fn weights(&self, id: &str) -> Result<Vec<u8>, PluginError> {
         let question = format!("read weights '{id}'");
         self.plugin.weights(id, LARGEST_WEIGHTS).map_err(|error| self.failed(&question, &error))
@@ -112,8 +112,7 @@ impl Library {
     }
 }
 
-/// Loads a library with all that it needs, so that a symbol that nobody offers is named now and does not end the process
-/// later.
+/// Loads a library with everything that it needs, so that a missing symbol is reported now and does not end the process later.
 ///
 /// # Safety
 /// The library's initialisers run.
@@ -121,14 +120,14 @@ unsafe fn open(path: &Path) -> Result<libloading::Library, libloading::Error> {
     #[cfg(unix)]
     {
         use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
-        // A name without a folder would be looked for where the system keeps its libraries, and not here.
+        // A name without a folder would be looked for in the folders of the system, and not here.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        // SAFETY: the caller lets the library's initialisers run.
+        // SAFETY: the caller of this function agrees that the library's initialisers run.
         unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_LOCAL) }.map(Into::into)
     }
     #[cfg(not(unix))]
     {
-        // SAFETY: the caller lets the library's initialisers run.
+        // SAFETY: the caller of this function agrees that the library's initialisers run.
         unsafe { libloading::Library::new(path) }
     }
 }

@@ -1,15 +1,15 @@
-//! Plugins: shared libraries that describe backbones, and files that do.
+//! Plugins: shared libraries that describe backbones, and backbone files.
 //!
-//! A library is asked in a child process ([`Probe`]): the host itself never loads one, so that a crash, a hang or endless
-//! output in a plugin is an error message and not the end of an experiment. A child costs a few milliseconds and answers
-//! one question; an experiment asks two or three.
+//! The host asks a library in a child process ([`Probe`]) and never loads it itself. A crash, a hang or endless output of a plugin
+//! is therefore an error message, and does not end the experiment. A child takes a few milliseconds and answers one question; an
+//! experiment asks two or three questions.
 //!
-//! A backbone can also be a file ([`BackboneFile`]): it is data, and is read in this process.
+//! A backbone can also be a file ([`BackboneFile`]). A file is data, and is read in this process.
 //!
-//! - [`Catalog`]: the libraries and backbone files in the search path, and the backbone of a name among them;
-//! - [`Library`]: one library loaded into this process, every step checked;
+//! - [`Catalog`]: the libraries and backbone files in the search path, in which a backbone is found by its name;
+//! - [`Library`]: a library that is loaded into this process, with every step checked;
 //! - [`Probe`], [`answer_if_asked`]: the two ends of a question to a child process;
-//! - [`validate`]: every check of a plugin, each in a process of its own.
+//! - [`validate`]: all checks of a plugin, each in a separate process.
 
 mod catalog;
 mod dump;

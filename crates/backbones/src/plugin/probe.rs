@@ -13,30 +13,30 @@ use serde_json::{Map, Value};
 use super::library::LARGEST_WEIGHTS;
 use super::{Library, PluginError};
 
-/// The environment variable that makes a program answer a question instead of doing its work.
+/// Environment variable that makes a program answer a question instead of doing its work.
 const QUESTION: &str = "INJERTO_PLUGIN_QUESTION";
 
-/// The one that holds the library's path, and the one that holds the file for the answer. They are apart from the question
-/// because a path need not be UTF-8.
+/// Environment variables with the path of the library and with the file for the answer. They are not part of the question, because a
+/// path may not be UTF-8.
 const LIBRARY: &str = "INJERTO_PLUGIN_LIBRARY";
 const ANSWER: &str = "INJERTO_PLUGIN_ANSWER";
 
 /// Asks plugins in child processes.
 #[derive(Debug, Clone)]
 pub struct Probe {
-    /// A program that calls [`answer_if_asked`] first thing in its `main`.
+    /// A program that calls [`answer_if_asked`] at the beginning of its `main`.
     pub program: PathBuf,
-    /// Its arguments.
+    /// Arguments of the program.
     pub arguments: Vec<OsString>,
-    /// How long an answer may take.
+    /// Time limit for an answer.
     pub timeout: Duration,
 }
 
-/// One question; the answer goes into a file, because a plugin may print what it likes.
+/// A question. The answer goes into a file, because a plugin may print anything.
 #[derive(Debug, Serialize, Deserialize)]
 struct Question {
     ask: Ask,
-    /// How long whoever asks waits for the answer.
+    /// Number of seconds for which the host waits for the answer.
     seconds: u64,
 }
 
@@ -59,49 +59,49 @@ pub struct Identity {
     pub abi: (u32, u32),
 }
 
-/// Exit code of a child whose answer is an error text: the plugin's own, or one about its library.
+/// Exit code of a child whose answer is an error text, either of the plugin or about its library.
 const REFUSED: i32 = 7;
 
-/// Exit code of a child whose answer is what is wrong with the plugin's answer.
+/// Exit code of a child whose answer says what is wrong with the plugin's answer.
 const INVALID: i32 = 8;
 
 /// Exit code of a child that cannot write its answer.
 const UNWRITTEN: i32 = 74;
 
-/// The largest answer: weights, or a description as the host writes it.
+/// Size limit of an answer in bytes: weights, or a description as the host writes it.
 const LARGEST_ANSWER: u64 = 2 * LARGEST_WEIGHTS as u64;
 
 impl Probe {
-    /// Asks through this very program, whose `main` must call [`answer_if_asked`].
+    /// A probe that starts this program, whose `main` must call [`answer_if_asked`].
     ///
     /// # Errors
-    /// A program that does not know where it is.
+    /// The program cannot find its own path.
     pub fn this_program() -> Result<Self, PluginError> {
         let program = std::env::current_exe()
             .map_err(|reason| PluginError::Child { program: PathBuf::from("this program"), reason })?;
         Ok(Self { program, arguments: Vec::new(), timeout: Duration::from_secs(30) })
     }
 
-    /// Name, version and ABI.
+    /// Name, version and ABI of a library.
     ///
     /// # Errors
-    /// As [`Library::load`]'s, or a plugin that crashes or hangs.
+    /// Those of [`Library::load`]; also a plugin that crashes or hangs.
     pub fn identity(&self, library: &Path) -> Result<Identity, PluginError> {
         self.parsed(library, "say its name", Ask::Identity)
     }
 
-    /// As [`Library::descriptors`].
+    /// [`Library::descriptors`] in a child process.
     ///
     /// # Errors
-    /// As [`Library::descriptors`]'s, or a plugin that crashes or hangs.
+    /// Those of [`Library::descriptors`]; also a plugin that crashes or hangs.
     pub fn descriptors(&self, library: &Path) -> Result<Vec<Descriptor>, PluginError> {
         self.parsed(library, "list its backbones", Ask::Descriptors)
     }
 
-    /// As [`Library::describe`].
+    /// [`Library::describe`] in a child process.
     ///
     /// # Errors
-    /// As [`Library::describe`]'s, or a plugin that crashes or hangs.
+    /// Those of [`Library::describe`]; also a plugin that crashes or hangs.
     pub fn describe(
         &self,
         library: &Path,
@@ -112,10 +112,10 @@ impl Probe {
         self.parsed(library, &format!("describe '{name}'"), ask)
     }
 
-    /// As [`Library::weights`].
+    /// [`Library::weights`] in a child process.
     ///
     /// # Errors
-    /// As [`Library::weights`]'s, or a plugin that crashes or hangs.
+    /// Those of [`Library::weights`]; also a plugin that crashes or hangs.
     pub fn weights(&self, library: &Path, id: &str) -> Result<Vec<u8>, PluginError> {
         self.ask(library, &format!("read weights '{id}'"), Ask::Weights { id: id.to_owned() })
     }
@@ -154,11 +154,11 @@ impl Probe {
         if let Some(how) = limited(status) {
             return Err(PluginError::Limited { library, question, how });
         }
-        // A plugin that ends the process itself leaves no answer, whatever its exit code says.
+        // A plugin that ends the process itself leaves no answer, whatever the exit code is.
         match (status.code(), read(&answer)) {
             (Some(0), Ok(bytes)) => Ok(bytes),
             (Some(code @ (REFUSED | INVALID)), Ok(text)) => {
-                // The child's own message names the library and the question already.
+                // The message of the child already names the library and the question.
                 let text = String::from_utf8_lossy(&text);
                 let reason = text.strip_prefix(&format!("{}: ", shown(&library))).unwrap_or(&text);
                 let reason = reason.strip_prefix(&format!("{question}: ")).unwrap_or(reason).to_owned();
@@ -175,14 +175,15 @@ impl Probe {
     }
 }
 
-/// Reads an answer, which the plugin's process may have written itself and made as long as it likes.
+/// Reads an answer. The plugin may have written it itself, so it may be of any length.
 fn read(answer: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     std::fs::File::open(answer)?.take(LARGEST_ANSWER + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LARGEST_ANSWER { Err(std::io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
 }
 
-/// A child process and all that it starts. No one of them outlives the question, unless it leaves the group on purpose.
+/// A child process and all processes that it starts. None of them outlives the question, unless it leaves the process group on
+/// purpose.
 struct Family {
     child: Child,
 }
@@ -194,7 +195,7 @@ impl Family {
         Ok(Self { child: command.spawn()? })
     }
 
-    /// Waits for the child itself and then ends all that it has started; `None` if it took too long and was ended.
+    /// Waits for the child and then ends all processes that it has started; `None` if the child took too long and was ended.
     fn wait(&mut self, timeout: Duration) -> std::io::Result<Option<ExitStatus>> {
         let deadline = Instant::now() + timeout;
         let mut pause = Duration::from_millis(1);
@@ -213,7 +214,7 @@ impl Family {
         Ok(in_time.then_some(status))
     }
 
-    /// Whether the child has ended. Its number stays taken until it is waited for, so that its group is certainly its own.
+    /// Whether the child has ended. Its process id stays reserved until it is waited for, so the process group is certainly its own.
     #[cfg(target_os = "linux")]
     fn has_ended(&mut self) -> std::io::Result<bool> {
         use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
@@ -226,7 +227,7 @@ impl Family {
         Ok(self.child.try_wait()?.is_some())
     }
 
-    /// Ends whoever is left. That nobody is left is no error.
+    /// Ends the processes that are left. It is not an error if none is left.
     fn end(&mut self) {
         #[cfg(unix)]
         let _ = nix::sys::signal::killpg(group(&self.child), nix::sys::signal::Signal::SIGKILL);
@@ -242,7 +243,7 @@ fn group(child: &Child) -> nix::unistd::Pid {
 }
 
 impl Drop for Family {
-    /// Also where waiting failed.
+    /// Ends the processes also if waiting has failed.
     fn drop(&mut self) {
         if let Ok(None) = self.child.try_wait() {
             self.end();
@@ -270,7 +271,7 @@ fn died(status: ExitStatus) -> String {
     match status.signal() {
         Some(4) => "signal 4, illegal instruction".to_owned(),
         Some(6) => "signal 6, abort".to_owned(),
-        Some(9) => "signal 9, ended from outside, perhaps for want of memory".to_owned(),
+        Some(9) => "signal 9, ended from outside, perhaps because memory was short".to_owned(),
         Some(11) => "signal 11, invalid memory access".to_owned(),
         Some(signal) => format!("signal {signal}"),
         None => "no exit code".to_owned(),
@@ -282,14 +283,14 @@ fn died(_: ExitStatus) -> String {
     "no exit code".to_owned()
 }
 
-/// Answers the question that a [`Probe`] put to this process and ends it; returns at once if there is none. Call it first
-/// thing in `main`.
+/// Answers the question that a [`Probe`] put to this process, and ends the process. It returns at once if there is no question. Call
+/// it at the beginning of `main`.
 pub fn answer_if_asked() {
     let Ok(text) = std::env::var(QUESTION) else { return };
     let (library, file) = (std::env::var_os(LIBRARY), std::env::var_os(ANSWER));
-    // A plugin that starts this program again must not be asked the same question for ever.
+    // If a plugin starts this program again, the new process must not be asked the same question again.
     for name in [QUESTION, LIBRARY, ANSWER] {
-        // SAFETY: first thing in `main`, no other thread runs.
+        // SAFETY: this is called at the beginning of `main`, when no other thread runs.
         unsafe { std::env::remove_var(name) };
     }
     let (Ok(question), Some(library), Some(file)) = (serde_json::from_str::<Question>(&text), library, file) else {
@@ -305,7 +306,7 @@ pub fn answer_if_asked() {
     std::process::exit(if written.is_ok() { code } else { UNWRITTEN });
 }
 
-/// Ends this process and all that it has started after a time. Who asked ends them sooner, unless it was ended itself.
+/// Ends this process and all processes that it has started after some time. The host ends them sooner, unless it was ended itself.
 fn end_after(time: Duration) {
     std::thread::spawn(move || {
         std::thread::sleep(time);

@@ -5,16 +5,16 @@ use serde_json::{Map, Value};
 
 use super::{BackboneFile, PluginError, Probe};
 
-/// Who describes a backbone.
+/// A source of descriptions of backbones.
 pub(super) enum Provider<'a> {
-    /// A library, asked in a child process.
+    /// A library, which is asked in a child process.
     Library(&'a Path),
-    /// A backbone file, read in this process: there is nothing to run.
+    /// A backbone file, which is read in this process, because it contains no code.
     File(&'a Path),
 }
 
 impl<'a> Provider<'a> {
-    /// The one at `path`. Whatever is JSON is meant as a backbone file, also under a name that it may not have.
+    /// The provider at `path`. Any JSON file is taken as a backbone file, also with a wrong name.
     pub(super) fn of(path: &'a Path) -> Self {
         match path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
             true => Self::File(path),
@@ -22,7 +22,7 @@ impl<'a> Provider<'a> {
         }
     }
 
-    /// What is said where there is no such file.
+    /// The error for a file that does not exist.
     pub(super) fn missing(&self) -> PluginError {
         let reason = "there is no such file".to_owned();
         match self {
@@ -31,7 +31,7 @@ impl<'a> Provider<'a> {
         }
     }
 
-    /// The backbones that it offers.
+    /// The backbones that the provider offers.
     pub(super) fn descriptors(&self, probe: &Probe) -> Result<Vec<Descriptor>, PluginError> {
         match self {
             Self::Library(path) => probe.descriptors(path),
@@ -39,7 +39,7 @@ impl<'a> Provider<'a> {
         }
     }
 
-    /// One of them for these parameters; a file has none.
+    /// The description of one backbone with these parameters. A file has no parameters.
     pub(super) fn describe(
         &self,
         probe: &Probe,
@@ -52,7 +52,7 @@ impl<'a> Provider<'a> {
         }
     }
 
-    /// The bytes of a weight file that it carries.
+    /// The bytes of a weight file that the library carries.
     pub(super) fn weights(&self, probe: &Probe, id: &str) -> Result<Vec<u8>, PluginError> {
         match self {
             Self::Library(path) => probe.weights(path, id),

@@ -11,19 +11,19 @@ use super::provider::Provider;
 use super::{BackboneFile, PluginError, Probe};
 use crate::weights::Weights;
 
-/// One thing that was checked.
+/// One check of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What.
+    /// Name of the check.
     pub name: String,
-    /// Nothing, or what is wrong.
+    /// The problem, if there is one.
     pub problem: Option<String>,
 }
 
 /// All checks of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// In the order in which they were made.
+    /// The checks in the order in which they were made.
     pub checks: Vec<Check>,
 }
 
@@ -43,8 +43,8 @@ impl Report {
     }
 }
 
-/// Checks a plugin as a host would meet it, each question in a process of its own, so that a crash is a result; or a
-/// backbone file, with the weights beside it.
+/// Checks a plugin, with each question in a separate process, so that a crash is a result; or checks a backbone file with the
+/// weights beside it.
 pub fn validate(library: &Path, probe: &Probe) -> Report {
     let mut report = Report { checks: Vec::new() };
     if let Provider::File(path) = Provider::of(library) {
@@ -52,13 +52,14 @@ pub fn validate(library: &Path, probe: &Probe) -> Report {
         return report;
     }
     let identity = probe.identity(library).map_err(|error| error.to_string());
-    if report.check("loads, and its table is sound", identity).is_none() {
+    if report.check("loads, and its table is valid", identity).is_none() {
         return report;
     }
     let descriptors = probe.descriptors(library).map_err(|error| error.to_string());
     let Some(descriptors) = report.check("lists its backbones", descriptors.and_then(some)) else { return report };
     let names: BTreeSet<&str> = descriptors.iter().map(|descriptor| descriptor.name.as_str()).collect();
-    let unique = if names.len() == descriptors.len() { Ok(()) } else { Err("two backbones of one name".to_owned()) };
+    let unique =
+        if names.len() == descriptors.len() { Ok(()) } else { Err("two backbones have the same name".to_owned()) };
     report.check("names are unique", unique);
     report.check("names are plain words", descriptors.iter().try_for_each(|descriptor| word(&descriptor.name)));
     let stranger = probe.describe(library, "no-such-backbone", &Map::new());
@@ -71,7 +72,7 @@ fn some(descriptors: Vec<Descriptor>) -> Result<Vec<Descriptor>, String> {
     if descriptors.is_empty() { Err("it offers none".to_owned()) } else { Ok(descriptors) }
 }
 
-/// A refusal is right; an answer, a crash or a hang is not.
+/// Checks that the plugin refused. An answer, a crash or a hang is a problem.
 fn refused(result: Result<(), PluginError>) -> Result<(), String> {
     match result {
         Err(PluginError::Call { .. }) => Ok(()),
@@ -80,13 +81,13 @@ fn refused(result: Result<(), PluginError>) -> Result<(), String> {
     }
 }
 
-/// What users write in a TOML file and on a command line: letters, digits, `_`, `-` and `.`.
+/// Checks that a name is a plain word of letters, digits, `_`, `-` and `.`, as users write it in TOML and on a command line.
 pub(super) fn word(name: &str) -> Result<(), String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-    if !name.is_empty() && name.chars().all(plain) { Ok(()) } else { Err(format!("{name:?} is none")) }
+    if !name.is_empty() && name.chars().all(plain) { Ok(()) } else { Err(format!("{name:?} is not a plain word")) }
 }
 
-/// Values that a parameter hardly takes: of another type, and of the right one but absurd.
+/// Values that a parameter should refuse: values of another type, and absurd values of the right type.
 fn odd_values(default: &Value) -> Vec<Value> {
     match default {
         Value::Number(_) => vec![json!("many"), json!(0), json!(-1), json!(1e18)],
@@ -97,7 +98,7 @@ fn odd_values(default: &Value) -> Vec<Value> {
     }
 }
 
-/// A refusal is right and so is an answer that holds; a crash, a hang or a graph that does not hold is not.
+/// Checks that the plugin refuses odd values or answers with a valid description. A crash, a hang or an invalid graph is a problem.
 fn survives(library: &Path, probe: &Probe, descriptor: &Descriptor) -> Result<(), String> {
     for (key, known) in &descriptor.parameters {
         for value in odd_values(&known.default) {
@@ -111,21 +112,21 @@ fn survives(library: &Path, probe: &Probe, descriptor: &Descriptor) -> Result<()
     Ok(())
 }
 
-/// Every layer can be the last one, and every layer the first that trains.
+/// Checks that every layer can be the last layer, and that every layer can be the first that trains.
 fn cuts(description: &Description) -> Result<(), String> {
     let graph = &description.graph;
     let mut before = usize::MAX;
     for (index, node) in graph.nodes().iter().enumerate() {
         let cut = graph.truncate(index).map_err(|error| format!("cut after '{}': {error}", node.name()))?;
         if cut.output_shape() != &node.shape {
-            return Err(format!("cut after '{}', it puts out {}", node.name(), cut.output_shape()));
+            return Err(format!("cut after '{}', its output is {}", node.name(), cut.output_shape()));
         }
         let from = Selection::FromLayer(LayerRef::Name(node.name().to_owned()));
         let plan = FreezePlan::new(graph, &from).map_err(|error| error.to_string())?;
         let (trainable, rest) = plan.counts(graph);
         let split = Split::new(graph, &plan);
         let whole = trainable + rest == graph.parameter_count() && split.prefix.len() + split.tail.len() == graph.len();
-        if trainable > before || !whole || split.crossing.is_empty() {
+        if trainable > before || !whole || split.boundary.is_empty() {
             return Err(format!("unfrozen from '{}', {trainable} values train and {rest} do not", node.name()));
         }
         before = trainable;
@@ -133,14 +134,14 @@ fn cuts(description: &Description) -> Result<(), String> {
     Ok(())
 }
 
-/// The set's tensors are the graph's parameters.
+/// Checks that the tensors of the set are the parameters of the graph.
 fn names_all(set: &WeightSet, description: &Description) -> Result<(), String> {
     let of = |node: &injerto_graph::Node| -> Vec<String> {
         node.parameters.iter().map(|parameter| format!("{}/{}", node.name(), parameter.name())).collect()
     };
     let parameters: BTreeSet<String> = description.graph.nodes().iter().flat_map(of).collect();
     let mapped: BTreeSet<String> = set.tensors.names.iter().map(|name| name.parameter.clone()).collect();
-    // An empty map stands for the graph's own names.
+    // An empty map means the graph's own names.
     if mapped.is_empty() || mapped == parameters {
         return Ok(());
     }
@@ -148,7 +149,7 @@ fn names_all(set: &WeightSet, description: &Description) -> Result<(), String> {
     Err(format!("its tensor map and the graph disagree about {odd:?}"))
 }
 
-/// A weight file has the set's hash.
+/// Checks that a weight file has the hash of the set.
 fn whole(set: &WeightSet, bytes: &[u8]) -> Result<(), String> {
     match &set.checksum {
         Some(Checksum::Sha256(expected)) => {
@@ -163,7 +164,7 @@ fn whole(set: &WeightSet, bytes: &[u8]) -> Result<(), String> {
 fn file(report: &mut Report, path: &Path) {
     let read = BackboneFile::read(path).map_err(|error| error.to_string());
     let Some(BackboneFile { description, .. }) =
-        report.check("can be read, and describes a network of RGB images that holds", read)
+        report.check("can be read, and describes a valid network for RGB images", read)
     else {
         return;
     };
@@ -188,7 +189,7 @@ fn backbone(report: &mut Report, library: &Path, probe: &Probe, descriptor: &Des
     let name = &descriptor.name;
     let ask =
         |parameters: &Map<String, Value>| probe.describe(library, name, parameters).map_err(|error| error.to_string());
-    let Some(plain) = report.check(format!("{name}: describes a network of RGB images that holds"), ask(&Map::new()))
+    let Some(plain) = report.check(format!("{name}: describes a valid network for RGB images"), ask(&Map::new()))
     else {
         return;
     };

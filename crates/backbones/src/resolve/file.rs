@@ -1,8 +1,8 @@
-//! A backbone for a file of weights: what the file is decides how the backbone is described.
+//! Resolves the backbone for a file of weights: the file decides how the backbone is described.
 //!
-//! In this order, a file is known by its hash, which may be a published set's; by the card that this program writes into its
-//! files; by the names of its tensors, which a framework gives; and at last by shapes alone, which several descriptions may
-//! share. Then there is a warning.
+//! A file is recognised by the first of these that applies: its hash, which may be that of a published set; the card that this program
+//! writes into its files; the names of its tensors, which a framework gives; and its shapes, which several descriptions may share.
+//! In the last case there is a warning.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use super::{Merged, Origin, Other, ResolveError, Resolved, Source, cut, merge, n
 use crate::plugin::{Catalog, Found};
 use crate::weights::{BackboneCard, Fit, Rest, WeightError, WeightFile};
 
-/// Resolves a file of the user's.
+/// Resolves a file of the user.
 pub(super) fn resolve(
     catalog: &Catalog,
     found: &Found,
@@ -39,7 +39,7 @@ pub(super) fn resolve(
     search.resolved(chosen, warnings)
 }
 
-/// The work on one file.
+/// The search for the description that fits one file.
 struct Search<'a> {
     catalog: &'a Catalog,
     found: &'a Found,
@@ -47,28 +47,28 @@ struct Search<'a> {
     given: &'a Map<String, Value>,
     ask: &'a Ask<'a>,
     file: WeightFile,
-    /// As the user's parameters alone describe the backbone.
+    /// Description of the backbone with only the user's parameters.
     plain: Description,
-    /// What has been described, by parameters; nothing where the plugin refuses them.
+    /// Descriptions so far, by parameters; `None` if the plugin refuses the parameters.
     described: Vec<(Map<String, Value>, Option<Description>)>,
 }
 
-/// A way to read the file that was found good.
+/// The description that was found to fit the file.
 struct Chosen {
     parameters: Map<String, Value>,
     description: Description,
     fit: Fit,
-    /// What the file is known as, and what that brought.
+    /// How the file was recognised, and which parameters it sets.
     known: String,
     others: Vec<Other>,
     is_certain: bool,
 }
 
-/// A table of names, and what the backbone must be described with for it.
+/// A table of tensor names, and the parameters of the backbone that it requires.
 struct Candidate {
     table: TensorMap,
     requires: Map<String, Value>,
-    /// The set that names the tensors so; without one, the names are the graph's own and tell nothing.
+    /// The weight set with these tensor names. If there is none, the names are the graph's own and prove nothing.
     set: Option<WeightSet>,
 }
 
@@ -85,7 +85,7 @@ impl Search<'_> {
         description
     }
 
-    /// How the file fits the network of these parameters; nothing if there is none.
+    /// How the file fits the network with these parameters; `None` if there is no such network.
     fn attempt(
         &mut self,
         table: &TensorMap,
@@ -98,7 +98,7 @@ impl Search<'_> {
         Ok(Some((description, fit)))
     }
 
-    /// The sets, those first whose parameters are the defaults in most.
+    /// The weight sets, sorted so that those come first whose parameters differ least from the defaults.
     fn sets(&self) -> Vec<WeightSet> {
         let mut sets = self.plain.weights.clone();
         let defaults = &self.found.descriptor.parameters;
@@ -112,7 +112,7 @@ impl Search<'_> {
         sets
     }
 
-    /// A file that a set publishes is that set.
+    /// Recognises the published file of a weight set.
     fn by_hash(&mut self) -> Result<Option<Chosen>, ResolveError> {
         let sets: Vec<WeightSet> = self.sets().into_iter().filter(|set| self.file.is(set)).collect();
         let mut refused = None;
@@ -135,14 +135,14 @@ impl Search<'_> {
         refused.map_or(Ok(None), |error| Err(error.into()))
     }
 
-    /// A file of this program says what it holds.
+    /// Recognises a file of this program by its card.
     fn by_card(&mut self, card: BackboneCard, warnings: &mut Vec<String>) -> Result<Chosen, ResolveError> {
         let what = format!("the weights in {}", self.file.origin());
         let own = card.backbone.as_ref().filter(|own| own.name == self.found.descriptor.name);
         let known = &self.found.descriptor.parameters;
         let own: Option<Map<String, Value>> =
             own.map(|own| own.parameters.clone().into_iter().filter(|(key, _)| known.contains_key(key)).collect());
-        // Files from before the parameters were written show them in their layers.
+        // Old files do not contain the parameters, but their layers show them.
         let mut ways: Vec<Map<String, Value>> = own.clone().into_iter().collect();
         if own.is_none() {
             ways.push(Map::new());
@@ -168,7 +168,7 @@ impl Search<'_> {
                 }
             }
             warnings.push(format!(
-                "{what} belong to a network that plugin '{}' describes otherwise now; they are used in its network of today",
+                "{what} belong to a network that plugin '{}' now describes differently; they are used in its present network",
                 self.found.descriptor.name
             ));
         }
@@ -199,7 +199,7 @@ impl Search<'_> {
         Ok(Chosen { parameters, description, fit, known, others: Vec::new(), is_certain: true })
     }
 
-    /// Whether the network of these parameters, at the card's size of images, computes what the card's does.
+    /// Whether the network with these parameters, at the card's image size, computes the same as the card's network.
     fn is_of(&mut self, card: &BackboneCard, parameters: &Map<String, Value>) -> bool {
         let mut parameters = parameters.clone();
         if self.found.descriptor.parameters.contains_key("input_shape") {
@@ -209,7 +209,7 @@ impl Search<'_> {
         self.describe(&parameters).is_some_and(|description| card.computes_as(&description.graph))
     }
 
-    /// What would make a file of this program fit.
+    /// A hint that says how a file of this program would fit.
     fn hint_of(&self, card: &BackboneCard, description: &Description) -> String {
         let (own, asked) = (&card.graph, &self.found.descriptor.name);
         if let Some(backbone) = card.backbone.as_ref().filter(|backbone| backbone.name != *asked) {
@@ -223,11 +223,11 @@ impl Search<'_> {
         }
     }
 
-    /// The names of the tensors, or their shapes alone, tell what the file is.
+    /// Recognises a file by the names of its tensors, or by their shapes alone.
     fn by_names(&mut self) -> Result<Chosen, ResolveError> {
         let (named, plain) = self.candidates();
         let mut best: Option<(Description, Fit)> = None;
-        // Names that a framework gives prove where the file is from: the user cannot say otherwise.
+        // Names that a framework gives prove where the file is from, so the user's parameters cannot contradict them.
         let (mut by_user, mut refused) = (None, None);
         for candidate in &named {
             let merged = merge(self.given, &candidate.requires);
@@ -246,7 +246,7 @@ impl Search<'_> {
                     better(&mut best, description, fit);
                 }
             }
-            // What the names prove and the shapes do not show: either value of the parameter fits.
+            // The names prove the parameter although the shapes do not, since either value of the parameter fits.
             let proved = fits[0] && self.guilty(candidate, &merged)?.is_some();
             if fits[1] || proved {
                 let what = format!("the weights in {} {} and", self.file.origin(), self.named_as(candidate));
@@ -261,7 +261,7 @@ impl Search<'_> {
             }
             (None, None) => {}
         }
-        // The graph's own names tell nothing: what fits may be of any description whose shapes are the same.
+        // The graph's own names prove nothing: the file may belong to any description with the same shapes.
         let mut fitting: Vec<(&Candidate, Map<String, Value>, Description, Fit)> = Vec::new();
         for candidate in &plain {
             let merged = merge(self.given, &candidate.requires);
@@ -310,7 +310,7 @@ impl Search<'_> {
         Ok(Chosen { others, ..self.chosen(candidate, parameters, description, fit) })
     }
 
-    /// Tables whose names tell where a file is from, and those whose names tell nothing.
+    /// Tables whose names prove where a file is from, and tables whose names prove nothing.
     fn candidates(&self) -> (Vec<Candidate>, Vec<Candidate>) {
         let sets = self.sets();
         let of = |set: &WeightSet| Candidate {
@@ -339,7 +339,7 @@ impl Search<'_> {
         (named, plain)
     }
 
-    /// How the file is known to be what it is.
+    /// How the file was recognised, in words.
     fn named_as(&self, candidate: &Candidate) -> String {
         match (&candidate.set, self.file.format()) {
             (Some(_), Format::KerasHdf5) => "come from Keras".to_owned(),
@@ -369,7 +369,7 @@ impl Search<'_> {
         Chosen { parameters, description, fit, known, others: Vec::new(), is_certain: false }
     }
 
-    /// Parameters that neither the user nor the default says, as they are written in an experiment.
+    /// Parameters that the weights set against the defaults and that the user did not give, as an experiment writes them.
     fn brought(&self, parameters: &Map<String, Value>) -> String {
         let defaults = &self.found.descriptor.parameters;
         let is_new = |(key, value): &(&String, &Value)| {
@@ -379,7 +379,7 @@ impl Search<'_> {
         written(&parameters.iter().filter(is_new).map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
-    /// The first of the contradictions whose correction alone makes the file fit.
+    /// The first contradiction whose correction alone makes the file fit.
     fn guilty(&mut self, candidate: &Candidate, merged: &Merged) -> Result<Option<usize>, ResolveError> {
         for (at, parameters) in merged.corrected().iter().enumerate() {
             if let Some((_, fit)) = self.attempt(&candidate.table, parameters, Rest::Beside)?
@@ -391,7 +391,7 @@ impl Search<'_> {
         Ok(None)
     }
 
-    /// A switch of the plugin that would make the file fit, in words.
+    /// A hint that names a boolean parameter of the plugin that would make the file fit.
     fn hint(&mut self) -> Result<String, ResolveError> {
         let switches: Vec<(String, bool)> = self
             .found
@@ -430,8 +430,8 @@ impl Search<'_> {
         let path = self.file.origin().to_owned();
         if !fit.others.is_empty() {
             warnings.push(format!(
-                "{path} holds these weights several times, under '{}' and {}; those of '{0}' are taken: save the others in a \
-                 file of their own to take them",
+                "{path} holds these weights several times, under '{}' and {}; those of '{0}' are read: to read the others, save \
+                them in a separate file",
                 injerto_files::printable(fit.prefix()),
                 quoted(&fit.others),
             ));
@@ -446,9 +446,9 @@ impl Search<'_> {
                 .collect();
             let plugin = &self.found.descriptor.name;
             warnings.push(format!(
-                "{path} does not say how its weights were trained, and several networks of '{plugin}' take tensors of these \
-                 shapes: backbone.parameters = {{ {} }} is taken, the default; {} would fit as well. Write one of them into \
-                 the experiment to settle it",
+                "{path} does not say how its weights were trained, and several networks of '{plugin}' have tensors of these \
+                shapes: the default, backbone.parameters = {{ {} }}, is used; {} would fit as well. Write one of them into \
+                the experiment to decide",
                 written(&own),
                 ways.join(" and "),
             ));
@@ -467,13 +467,13 @@ impl Search<'_> {
         })
     }
 
-    /// The parameters in `other` that are not so in `own`.
+    /// The parameters of `other` that differ from those of `own`.
     fn differing(&self, other: &Map<String, Value>, own: &Map<String, Value>) -> Map<String, Value> {
         let differs = |(key, value): &(&String, &Value)| self.value(own, key).is_none_or(|own| !same(&own, value));
         other.iter().filter(differs).map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
-    /// What a parameter is, by the user or by default.
+    /// The value of a parameter, given or by default.
     fn value(&self, parameters: &Map<String, Value>, key: &str) -> Option<Value> {
         let default = self.found.descriptor.parameters.get(key).map(|parameter| parameter.default.clone());
         parameters.get(key).cloned().or(default)

@@ -1,5 +1,4 @@
-//! From what a user says of a backbone to a network and its weights: find the plugin, find the weights, and describe the
-//! network as these weights need it.
+//! Resolves a backbone: finds the plugin and the weights that the user asked for, and describes the network as these weights need it.
 
 mod file;
 
@@ -10,47 +9,47 @@ use serde_json::{Map, Value, json};
 use crate::plugin::{Catalog, Found, PluginError};
 use crate::weights::{BackboneName, Cache, Fit, WeightError, WeightFile, Weights, fetch};
 
-/// What a user says of a backbone.
+/// A user's request for a backbone.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask<'a> {
-    /// Name of a plugin, or path of its library.
+    /// Name of a backbone, or path of its library.
     pub backbone: &'a str,
-    /// Parameters of the plugin.
+    /// Parameters of the backbone.
     pub parameters: &'a Map<String, Value>,
-    /// Height and width of the images, for a plugin that takes several.
+    /// Height and width of the images, for a backbone that takes several sizes.
     pub image_size: Option<[usize; 2]>,
     /// The last layer that is kept.
     pub last_layer: Option<&'a str>,
-    /// How pixels become input, where that is not as the weights say.
+    /// How pixels become input, if it differs from what the weights say.
     pub preprocessing: Option<&'a Preprocessing>,
-    /// A weight set's id, `none`, or the path of a file.
+    /// Identifier of a weight set, `none`, or the path of a file.
     pub weights: &'a str,
-    /// Of fresh weights.
+    /// Seed of fresh weights.
     pub seed: u64,
 }
 
-/// A backbone as its weights need it.
+/// A backbone that is described as its weights need it.
 #[derive(Debug)]
 pub struct Resolved {
-    /// Its name and all its parameters, those among them that the weights brought.
+    /// Name and all parameters of the backbone, including those that the weights set.
     pub name: BackboneName,
-    /// The whole network, how pixels become its input, and its weight sets.
+    /// Description of the whole network, with its preprocessing and its weight sets.
     pub description: Description,
-    /// Its layers up to the last that is kept.
+    /// The network up to the last layer that is kept.
     pub backbone: Graph,
-    /// Where its weights come from.
+    /// Source of the weights.
     pub origin: Origin,
-    /// What is probably not meant.
+    /// Warnings about parts of the request that are probably mistakes.
     pub warnings: Vec<String>,
-    /// Other descriptions of the backbone that take the same tensors.
+    /// Other descriptions of the backbone to which the same tensors fit.
     pub others: Vec<Other>,
-    /// Whether the weights themselves say how pixels become their input: published sets and files of this program do.
+    /// Whether the weights themselves say how pixels become their input, as published sets and files of this program do.
     pub is_certain: bool,
     source: Source,
     seed: u64,
 }
 
-/// Another description that the same tensors fit.
+/// Another description to which the same tensors fit.
 #[derive(Debug)]
 pub struct Other {
     /// The parameters in which it differs.
@@ -59,25 +58,25 @@ pub struct Other {
     pub description: Description,
 }
 
-/// Where weights come from; shown, in words.
+/// Source of weights. `Display` describes it in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// They are drawn.
+    /// Fresh weights, which are drawn.
     Fresh,
     /// A weight set.
     Set {
-        /// Its id.
+        /// Identifier of the set.
         id: String,
-        /// Who trained it on what.
+        /// Who trained the weights, and on which data.
         summary: String,
         /// Its licence.
         licence: String,
     },
-    /// A file of the user's.
+    /// A file of the user.
     File {
         /// Its path, fit for a terminal.
         path: String,
-        /// What it was recognised as and what it brought, in words; empty where nothing is known.
+        /// How the file was recognised and which parameters it sets, in words; empty if it was not recognised.
         known: String,
     },
 }
@@ -101,7 +100,7 @@ impl std::fmt::Display for Origin {
     }
 }
 
-/// What the weights are read from.
+/// The source from which the weights are read.
 #[derive(Debug)]
 enum Source {
     Fresh,
@@ -109,25 +108,25 @@ enum Source {
     File(Box<WeightFile>, Box<Fit>),
 }
 
-/// Why a backbone cannot be had.
+/// The reason why a backbone cannot be resolved.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
-    /// Its plugin.
+    /// The plugin cannot be used.
     #[error(transparent)]
     Plugin(#[from] PluginError),
-    /// Its weights.
+    /// The weights cannot be used.
     #[error(transparent)]
     Weights(#[from] WeightError),
-    /// Its last layer.
+    /// The last layer does not exist.
     #[error(transparent)]
     Graph(#[from] GraphError),
 }
 
 impl Catalog {
-    /// Finds a backbone, and describes it as its weights need it. Nothing is fetched yet.
+    /// Finds a backbone and describes it as its weights need it. No file is fetched yet.
     ///
     /// # Errors
-    /// A plugin, a set or a file that is not there; a file that does not fit; parameters that contradict the weights.
+    /// A plugin, a weight set or a file does not exist; a file does not fit; or parameters contradict the weights.
     pub fn resolve(&mut self, ask: &Ask<'_>) -> Result<Resolved, ResolveError> {
         let found = self.find(ask.backbone)?;
         let mut given = ask.parameters.clone();
@@ -182,10 +181,10 @@ impl Catalog {
 }
 
 impl Resolved {
-    /// The weights of the layers that are kept; published ones are fetched where the cache does not have them.
+    /// Returns the weights of the layers that are kept. Published weights are fetched unless the cache has them.
     ///
     /// # Errors
-    /// Files that cannot be fetched or read, or do not fit.
+    /// A file cannot be fetched or read, or does not fit.
     pub fn weights(&self, catalog: &Catalog, cache: &Cache) -> Result<Weights, ResolveError> {
         let graph = &self.description.graph;
         let weights = match &self.source {
@@ -201,7 +200,7 @@ impl Resolved {
     }
 }
 
-/// All parameters of a backbone but the size of its images.
+/// Name and parameters of a backbone, without the size of its images.
 fn name(found: &Found, merged: &Map<String, Value>) -> Result<BackboneName, PluginError> {
     let all = found.descriptor.resolve(merged).map_err(|reason| PluginError::Parameter { reason })?;
     let parameters = all.into_iter().filter(|(key, _)| key != "input_shape").collect();
@@ -222,14 +221,14 @@ fn unknown(asked: &str, sets: &[WeightSet]) -> WeightError {
     WeightError::Unknown { asked: printable(asked).to_string(), known: known.join("\n") }
 }
 
-/// Parameters that weights need, over those that the user gave.
+/// The user's parameters, merged with those that weights need.
 #[derive(Debug, Clone, PartialEq)]
 struct Merged {
-    /// The user's where both say something.
+    /// The merged parameters, in which the user's value counts if both give one.
     by_user: Map<String, Value>,
-    /// The weights' where both say something.
+    /// The merged parameters, in which the weights' value counts if both give one.
     by_weights: Map<String, Value>,
-    /// Where they differ: key, what the weights need, what the user gave.
+    /// The contradictions: key, value that the weights need, value that the user gave.
     conflicts: Vec<(String, Value, Value)>,
 }
 
@@ -246,7 +245,7 @@ fn merge(given: &Map<String, Value>, requires: &Map<String, Value>) -> Merged {
 }
 
 impl Merged {
-    /// The parameters, if user and weights do not contradict each other.
+    /// The merged parameters, if user and weights do not contradict each other.
     fn agreed(self, weights: &str) -> Result<Map<String, Value>, WeightError> {
         match self.conflicts.first() {
             None => Ok(self.by_weights),
@@ -254,7 +253,7 @@ impl Merged {
         }
     }
 
-    /// The user's parameters with one of the contradictions corrected, for each of them.
+    /// For each contradiction, the user's parameters with only this contradiction corrected.
     fn corrected(&self) -> Vec<Map<String, Value>> {
         let correct = |(key, needed, _): &(String, Value, Value)| {
             let mut parameters = self.by_user.clone();
@@ -275,12 +274,12 @@ impl Merged {
     }
 }
 
-/// Equal, with 1 and 1.0 the same.
+/// Whether two values are equal, where 1 equals 1.0.
 fn same(a: &Value, b: &Value) -> bool {
     a == b || matches!((a.as_f64(), b.as_f64()), (Some(a), Some(b)) if a == b)
 }
 
-/// Parameters as they are written in an experiment: `variant = "torch", alpha = 1.0`.
+/// Parameters as an experiment writes them: `variant = "torch", alpha = 1.0`.
 pub(crate) fn written(parameters: &Map<String, Value>) -> String {
     let each: Vec<String> = parameters.iter().map(|(key, value)| format!("{key} = {value}")).collect();
     each.join(", ")

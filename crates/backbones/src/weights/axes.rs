@@ -1,10 +1,10 @@
-//! Axes of a file's tensors and Keras's.
+//! Converts tensors between the axes of a file and Keras's axes.
 
 use std::collections::BTreeMap;
 
 use injerto_graph::{Graph, Layout, Operator, Role};
 
-/// Dense kernels whose input is a flattened image, and that image's shape.
+/// The dense kernels whose input is a flattened image, with the shape of that image.
 pub(super) fn flattened(graph: &Graph) -> BTreeMap<String, [usize; 3]> {
     let mut found = BTreeMap::new();
     for node in graph.nodes().iter().filter(|node| matches!(node.operator(), Operator::Dense { .. })) {
@@ -17,14 +17,14 @@ pub(super) fn flattened(graph: &Graph) -> BTreeMap<String, [usize; 3]> {
     found
 }
 
-/// Puts a dense kernel's rows, in PyTorch's order of a flattened image (channel by channel), into Keras's (pixel by pixel).
+/// Reorders the rows of a dense kernel from PyTorch's order of a flattened image (channel by channel) to Keras's (pixel by pixel).
 pub(super) fn channels_last([h, w, c]: [usize; 3], kernel: &[f32]) -> Vec<f32> {
     let units = kernel.len() / (h * w * c);
     let rows = (0..h * w).flat_map(|pixel| (0..c).map(move |channel| channel * h * w + pixel));
     rows.flat_map(|row| &kernel[row * units..(row + 1) * units]).copied().collect()
 }
 
-/// Shape that a parameter has in a file of this layout.
+/// Shape of a parameter in a file of this layout.
 pub(super) fn file_shape(role: Role, shape: &[usize], layout: Layout) -> Vec<usize> {
     match (layout, role, shape) {
         (Layout::Torch, Role::ConvolutionKernel, &[h, w, input, output]) => vec![output, input, h, w],
@@ -34,11 +34,11 @@ pub(super) fn file_shape(role: Role, shape: &[usize], layout: Layout) -> Vec<usi
     }
 }
 
-/// Values in Keras's axes, from a file of this layout.
+/// Converts values from a file of this layout to Keras's axes.
 pub(super) fn to_keras(role: Role, shape: &[usize], layout: Layout, data: Vec<f32>) -> Vec<f32> {
-    // With outputs first and the field last, a kernel is a matrix [rows, columns] to be transposed.
+    // If outputs come first and the field comes last, a kernel is a matrix [rows, columns] that must be transposed.
     let (rows, columns) = match (layout, role, shape) {
-        // [out, in, field] -> [field, in, out]: two transpositions in one, below.
+        // [out, in, field] -> [field, in, out] takes two transpositions, which are done in one pass below.
         (Layout::Torch, Role::ConvolutionKernel, &[h, w, input, output]) => {
             let (field, mut keras) = (h * w, vec![0.0; data.len()]);
             for (o, kernels) in data.chunks_exact(input * field).enumerate() {

@@ -1,4 +1,4 @@
-//! The checksum that files of this program carry: a flipped bit in a checkpoint must not become another prediction.
+//! The checksum in files of this program, so that a flipped bit in a checkpoint does not change a prediction unnoticed.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +6,16 @@ use sha2::{Digest, Sha256};
 
 use super::read::Raw;
 
-/// Key of the checksum in a file's metadata.
+/// Metadata key of the checksum.
 pub(super) const KEY: &str = "injerto.sha256";
 
-/// SHA-256 over the other metadata, and over name, number type, shape and bytes of every tensor, all in the order of their
-/// names. Each text ends in a zero byte, so that two files never give the same sequence.
+/// SHA-256 of the other metadata, and of name, number type, shape and bytes of every tensor, in the order of names. Each text ends with
+/// a zero byte, so that two different files never give the same sequence.
 #[derive(Default)]
 pub(super) struct Hasher(Sha256);
 
 impl Hasher {
-    /// Begins with the metadata, in which the checksum itself does not count.
+    /// Starts with the metadata, without the checksum itself.
     pub(super) fn new(metadata: &BTreeMap<String, String>) -> Self {
         let mut hasher = Self::default();
         for (key, value) in metadata.iter().filter(|(key, _)| *key != KEY) {
@@ -25,7 +25,7 @@ impl Hasher {
         hasher
     }
 
-    /// Takes in a tensor. They come in the order of their names.
+    /// Adds a tensor. Tensors must be added in the order of their names.
     pub(super) fn tensor(&mut self, name: &str, dtype: &str, shape: &[usize], bytes: &[u8]) {
         self.text(name);
         self.text(dtype);
@@ -33,7 +33,7 @@ impl Hasher {
         self.0.update(bytes);
     }
 
-    /// In hexadecimal.
+    /// The checksum in hexadecimal.
     pub(super) fn finish(self) -> String {
         injerto_files::hex(self.0.finalize())
     }
@@ -44,10 +44,10 @@ impl Hasher {
     }
 }
 
-/// Whether a file is what was written. Files without a checksum are from elsewhere, or from before there was one.
+/// Checks that a file is unchanged. A file without a checksum is accepted; it comes from elsewhere or from an old version.
 ///
 /// # Errors
-/// What the checksum is, where it is another than the file says.
+/// The actual checksum, if it differs from the one in the file.
 pub(super) fn verify(tensors: &BTreeMap<String, Raw>, metadata: &BTreeMap<String, String>) -> Result<(), String> {
     let Some(expected) = metadata.get(KEY) else { return Ok(()) };
     let mut hasher = Hasher::new(metadata);

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use injerto_files::memory::NoRoom;
 use injerto_files::shown;
 
-/// Why weights cannot be had.
+/// The reason why weights cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightError {
     // --- files -----------------------------------------------------------------------------------------------------
@@ -12,39 +12,39 @@ pub enum WeightError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What went wrong.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// A file is not of the format that it should be.
+    /// A file does not have the expected format.
     #[error("{origin}: not readable as {format}: {reason}")]
     Format {
         /// The file.
         origin: String,
-        /// Such as "a PyTorch file".
+        /// The expected format, such as "a PyTorch file".
         format: &'static str,
-        /// What the reader said.
+        /// The error of the reader.
         reason: String,
     },
-    /// A file of no format that is known.
-    #[error("{origin} is no file of weights: {reason}")]
+    /// A file has no known format.
+    #[error("{origin} is not a file of weights: {reason}")]
     Unreadable {
         /// The file.
         origin: String,
-        /// What it is instead.
+        /// The actual kind of file, or the problem with it.
         reason: String,
     },
-    /// A file that is not what this program wrote.
+    /// A file of this program was changed after it was written.
     #[error(
-        "{origin} is damaged: its checksum is {found}, not the one that was written with it; \
+        "{origin} is damaged: its checksum is {found}, not the one in its metadata; \
          take another checkpoint of the run (best, last or epoch), or restore a copy"
     )]
     Damaged {
         /// The file.
         origin: String,
-        /// What its checksum is.
+        /// The actual checksum.
         found: String,
     },
-    /// Values that a smaller number type cannot hold.
+    /// Values do not fit into the smaller number type.
     #[error("tensor '{tensor}' holds values beyond 65504, the largest number of 16 bits; save it with --precision f32")]
     Overflow {
         /// The tensor.
@@ -52,7 +52,7 @@ pub enum WeightError {
     },
 
     // --- contents --------------------------------------------------------------------------------------------------
-    /// Tensors that are missing, left over or misshapen, all of them.
+    /// Tensors are missing, superfluous or of another shape. All of them are listed.
     #[error("{origin} does not hold the weights of '{graph}':\n{problems}{hint}")]
     Mismatch {
         /// The file.
@@ -61,10 +61,10 @@ pub enum WeightError {
         graph: String,
         /// The tensors.
         problems: Box<Problems>,
-        /// What would make it fit, on a line of its own; nothing where that is not known.
+        /// A hint on a separate line that says how the file would fit; empty if that is not known.
         hint: String,
     },
-    /// Values that are infinite or not a number.
+    /// Values are infinite or not a number.
     #[error("{origin}: tensor '{tensor}' holds values that are infinite or not a number")]
     NotFinite {
         /// The file.
@@ -74,32 +74,32 @@ pub enum WeightError {
     },
 
     // --- sources ---------------------------------------------------------------------------------------------------
-    /// A file whose hash is another.
+    /// A file has another hash than the published one.
     #[error("{origin}: its {algorithm} is {found}, expected {expected}; the file is damaged or not the published one")]
     Checksum {
         /// The file or address.
         origin: String,
         /// Name of the hash.
         algorithm: &'static str,
-        /// What was published.
+        /// The published hash.
         expected: String,
-        /// What it is.
+        /// The actual hash.
         found: String,
     },
-    /// No way to the file.
+    /// The file of a weight set cannot be fetched.
     #[error("cannot fetch weights '{id}' from {origin}: {reason}\n{alternatives}")]
     Unreachable {
         /// The weight set.
         id: String,
-        /// Where it is.
+        /// Address or package of the file.
         origin: String,
-        /// What was tried and what came of it.
+        /// The attempts and their results.
         reason: String,
-        /// What to do instead.
+        /// Alternatives for the user.
         alternatives: String,
     },
 
-    /// A user without a home, and no other folder was named.
+    /// The user has no home folder, and no other folder was named.
     #[error("there is no home folder to keep weights and features in; set INJERTO_CACHE_DIR to a folder of your own")]
     NoCache,
 
@@ -108,55 +108,55 @@ pub enum WeightError {
     NoRoom(#[from] NoRoom),
 
     // --- choice ----------------------------------------------------------------------------------------------------
-    /// Neither a weight set nor a file.
+    /// A name is neither a weight set nor a file.
     #[error("no weights '{asked}' for this backbone: it is not a file, and the weight sets are:\n{known}")]
     Unknown {
-        /// What was asked for.
+        /// The name that the user gave.
         asked: String,
-        /// The sets with their summaries, one a line.
+        /// The weight sets with their summaries, one per line.
         known: String,
     },
-    /// Parameters that the user set otherwise than the weights need.
+    /// The user set a parameter to another value than the weights need.
     #[error(
         "{weights} need backbone.parameters.{key} = {needed}, but it is set to {given}; leave it out, or choose other weights"
     )]
     Contradiction {
-        /// The weight set, or the file and how it is known.
+        /// The weight set, or the file and how it was recognised.
         weights: String,
         /// The parameter.
         key: String,
-        /// What the weights need.
+        /// Value that the weights need.
         needed: String,
-        /// What the user set.
+        /// Value that the user set.
         given: String,
     },
 }
 
-/// Tensors of a file that are not as a graph needs them.
+/// Tensors of a file that do not fit a graph.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Problems {
-    /// Tensors that the graph needs and the file has not, with their shapes.
+    /// Tensors that the graph needs and the file does not have, with their shapes.
     pub missing: Vec<String>,
-    /// Tensors of another shape than needed, in words.
+    /// Tensors whose shape is not the needed one, in words.
     pub misshapen: Vec<String>,
-    /// Tensors of the file that nothing needs.
+    /// Tensors of the file that are not needed.
     pub surplus: Vec<String>,
 }
 
 impl Problems {
-    /// How many there are.
+    /// Number of problems.
     pub fn count(&self) -> usize {
         self.missing.len() + self.misshapen.len() + self.surplus.len()
     }
 
-    /// Whether all is as it should be.
+    /// Whether there is no problem.
     pub fn is_empty(&self) -> bool {
         self.count() == 0
     }
 }
 
 impl std::fmt::Display for Problems {
-    /// At most ten of each kind by name.
+    /// Names at most ten tensors of each kind.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let list = |what: &str, names: &[String]| -> Option<String> {
             let shown = names.iter().take(10).cloned().collect::<Vec<_>>().join(", ");

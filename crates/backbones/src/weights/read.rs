@@ -1,4 +1,4 @@
-//! The tables of tensors that safetensors and PyTorch's files are.
+//! Reads safetensors and PyTorch's files as tables of tensors.
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read as _};
@@ -10,34 +10,36 @@ use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use zip::ZipArchive;
 
-/// Larger than any published file of weights; an answer beyond it is not one.
+/// Size limit of a file of weights in bytes, which is larger than any published file.
 pub(super) const LARGEST_FILE: u64 = 4 << 30;
 
-/// Larger than the table of tensors of any network that runs here. Objects take many times the bytes that they are pickled in.
+/// Size limit of a pickle in bytes, which is larger than the table of tensors of any network within the limits. Unpickled objects take
+/// many times as many bytes.
 const LARGEST_PICKLE: u64 = 16 << 20;
 
-/// What an archive may unpack to, for each byte that it takes: weights hardly shrink, and an optimiser's zeros do so by less.
+/// Limit for the ratio of unpacked to packed bytes of an archive. Weights are hardly compressible, and files with the zeros of an
+/// optimiser stay below this ratio.
 const LARGEST_RATIO: u64 = 16;
 
-/// A tensor as it stands in a file.
+/// A tensor of a file that is not converted yet.
 pub(super) struct Raw {
     pub(super) shape: Vec<usize>,
     source: Source,
 }
 
-/// Numbers that are not converted before they are known to be wanted.
+/// Source of the numbers, which are converted only when they are needed.
 enum Source {
     Bytes { dtype: Dtype, file: Arc<Vec<u8>>, range: Range<usize> },
     Reader(Box<dyn Fn() -> Result<Vec<f32>, String> + Send>),
 }
 
 impl Raw {
-    /// A tensor that a format's own reader reads.
+    /// A tensor that the reader of another format reads.
     pub(super) fn lazy(shape: Vec<usize>, read: impl Fn() -> Result<Vec<f32>, String> + Send + 'static) -> Self {
         Self { shape, source: Source::Reader(Box::new(read)) }
     }
 
-    /// Its values.
+    /// Reads the values.
     pub(super) fn read(&self) -> Result<Vec<f32>, String> {
         match &self.source {
             Source::Bytes { dtype, file, range } => numbers(*dtype, &file[range.clone()]),
@@ -45,7 +47,7 @@ impl Raw {
         }
     }
 
-    /// Number type and bytes as they stand in a safetensors file.
+    /// Number type and bytes as a safetensors file stores them.
     pub(super) fn stored(&self) -> Option<(String, &[u8])> {
         match &self.source {
             Source::Bytes { dtype, file, range } => Some((dtype.to_string(), &file[range.clone()])),
@@ -81,20 +83,20 @@ fn numbers(dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>, String> {
         Dtype::F64 => Ok(each(bytes, |x| f64::from_le_bytes(x) as f32)),
         Dtype::F16 => Ok(each(bytes, |x| half::f16::from_le_bytes(x).to_f32())),
         Dtype::BF16 => Ok(each(bytes, |x| half::bf16::from_le_bytes(x).to_f32())),
-        // Keras counts the images that a Normalization layer has seen.
+        // Keras counts in an integer the images that a Normalization layer was adapted to.
         Dtype::I64 => Ok(each(bytes, |x| i64::from_le_bytes(x) as f32)),
         Dtype::I32 => Ok(each(bytes, |x| i32::from_le_bytes(x) as f32)),
         other => Err(format!("its numbers are {other:?}, expected floating point")),
     }
 }
 
-/// Tensors of any of PyTorch's containers. The name of one that lies in dictionaries is the way to it, with points between.
+/// Tensors of any of PyTorch's containers. The name of a tensor in dictionaries is the path of keys, joined with points.
 pub(super) fn pytorch(bytes: Vec<u8>, path: Option<PathBuf>) -> Result<BTreeMap<String, Raw>, String> {
     use pytorch_reader::{DType, PytorchReader};
     if bytes.starts_with(b"PK") {
         check_pickle(&bytes)?;
     }
-    // The reader knows all of PyTorch's containers, the one from before 1.6 among them, only in files.
+    // The reader knows all of PyTorch's containers, including the one from before version 1.6, but only in files.
     let copy = match &path {
         Some(_) => None,
         None => {
@@ -104,11 +106,11 @@ pub(super) fn pytorch(bytes: Vec<u8>, path: Option<PathBuf>) -> Result<BTreeMap<
         }
     };
     let place = path.or_else(|| copy.as_ref().map(|file| file.path().to_owned())).unwrap_or_default();
-    // The reader is checked against broken files, but a file from anywhere must not end the program.
+    // The reader is tested with damaged files, but even an unforeseen panic must not end the program.
     let reader = injerto_files::catch_quietly(|| PytorchReader::new(&place))
         .ok_or("the reader failed on it")?
         .map_err(|error| error.to_string())?;
-    // Tensors are read when they are wanted, from the file.
+    // Tensors are read from the file when they are needed.
     let raw = |(name, tensor): (String, pytorch_reader::Tensor)| {
         let shape = tensor.shape().to_vec();
         let copy = copy.clone();
@@ -129,23 +131,23 @@ pub(super) fn pytorch(bytes: Vec<u8>, path: Option<PathBuf>) -> Result<BTreeMap<
     Ok(reader.into_tensors().into_iter().map(raw).collect())
 }
 
-/// Refuses an archive whose pickle is larger than a table of tensors is.
+/// Refuses an archive whose pickle is too large for a table of tensors.
 fn check_pickle(bytes: &[u8]) -> Result<(), String> {
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| error.to_string())?;
     for at in 0..archive.len() {
         let entry = archive.by_index_raw(at).map_err(|error| error.to_string())?;
         let is_pickle = entry.name().is_ok_and(|name| name.ends_with(".pkl"));
         if is_pickle && entry.size() > LARGEST_PICKLE {
-            return Err(format!("its table of tensors has {} bytes, at most {LARGEST_PICKLE} are read", entry.size()));
+            return Err(format!("its table of tensors has {} bytes, but the limit is {LARGEST_PICKLE}", entry.size()));
         }
     }
     Ok(())
 }
 
-/// The file in a `.keras` archive that holds the weights.
+/// Name of the file with the weights in a `.keras` archive.
 const KERAS_WEIGHTS: &str = "model.weights.h5";
 
-/// Whether an archive is Keras's.
+/// Whether an archive is a `.keras` archive.
 pub(super) fn has_keras_weights(bytes: &[u8]) -> bool {
     ZipArchive::new(Cursor::new(bytes)).is_ok_and(|archive| archive.index_for_name(KERAS_WEIGHTS).is_some())
 }
@@ -157,11 +159,11 @@ pub(super) fn keras_weights(bytes: &[u8]) -> Result<Vec<u8>, String> {
     unpack(file).map_err(|reason| format!("{KERAS_WEIGHTS}: {reason}"))
 }
 
-/// All of a file in an archive, which must not be larger than such a file can be, whatever the archive says.
+/// Unpacks a file of an archive, up to the size that is plausible for it, whatever size the archive claims.
 pub(super) fn unpack<R: std::io::Read>(file: zip::read::ZipFile<'_, R>) -> Result<Vec<u8>, String> {
     let limit = (file.compressed_size().saturating_mul(LARGEST_RATIO) + (1 << 20)).min(LARGEST_FILE);
     let too_large =
-        || Err(format!("unpacked it is larger than {limit} bytes, the most that its archive can hold of weights"));
+        || Err(format!("unpacked it is larger than {limit} bytes, too large for weights in an archive of this size"));
     if file.size() > limit {
         return too_large();
     }

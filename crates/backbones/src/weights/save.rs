@@ -30,7 +30,7 @@ impl Precision {
         }
     }
 
-    /// Bytes of a number.
+    /// Bytes per number.
     fn size(self) -> usize {
         match self {
             Self::F32 => 4,
@@ -38,7 +38,7 @@ impl Precision {
         }
     }
 
-    /// Values as they stand in a file; `None` if one is finite and beyond this precision's numbers.
+    /// Values as bytes of a file; `None` if a finite value is too large for this precision.
     fn bytes(self, values: &[f32]) -> Option<Vec<u8>> {
         fn each<const N: usize>(values: &[f32], write: impl Fn(f32) -> [u8; N]) -> Vec<u8> {
             let mut bytes = vec![0; values.len() * N];
@@ -56,12 +56,12 @@ impl Precision {
 }
 
 impl Weights {
-    /// Writes safetensors in Keras's names and axes, with a checksum. The file appears whole or not at all, and equal weights
-    /// and metadata give equal bytes.
+    /// Writes safetensors with Keras's names and axes and with a checksum. The file appears whole or not at all. Equal weights and
+    /// metadata give equal bytes.
     ///
     /// # Errors
-    /// [`WeightError::Overflow`], for values that are no numbers of this precision; a folder that cannot be written to, a
-    /// full disk.
+    /// [`WeightError::Overflow`], for values that are too large for this precision; a folder that cannot be written to, or a full
+    /// disk.
     pub fn save(
         &self,
         path: &Path,
@@ -88,7 +88,7 @@ impl Weights {
         let (mut metadata, dtype) = (metadata.clone(), precision.dtype());
         let mut hasher = Hasher::new(&metadata);
         let mut numbers = Vec::with_capacity(self.count() * precision.size());
-        // It stands first; its checksum is known last.
+        // The metadata comes first in the file, but its checksum is known only at the end.
         let mut table = Map::from_iter([("__metadata__".to_owned(), json!({}))]);
         for (name, values) in self.iter() {
             let bytes = precision.bytes(&values.data);
@@ -102,32 +102,32 @@ impl Weights {
         metadata.insert(checksum::KEY.to_owned(), hasher.finish());
         table.insert("__metadata__".to_owned(), json!(metadata));
         let mut header = serde_json::to_vec(&table).expect("plain data");
-        // Numbers begin at a multiple of eight bytes.
+        // Numbers must begin at a multiple of eight bytes.
         header.resize(header.len().next_multiple_of(8), b' ');
         Ok((header, numbers))
     }
 
-    /// Reads a file that [`Weights::save`] wrote, or any in Keras's names and axes. Tensors that `graph` does not have and
-    /// that match no pattern of `ignore` are an error, like every mismatch.
+    /// Reads a file that [`Weights::save`] wrote, or another file with Keras's names and axes. A tensor that `graph` does not have and
+    /// that matches no pattern of `ignore` is an error, like every mismatch.
     ///
     /// # Errors
-    /// As [`Weights::read`]'s.
+    /// Those of [`Weights::read`].
     pub fn load_own(path: &Path, graph: &Graph, ignore: &[&str]) -> Result<Self, WeightError> {
         WeightFile::open_as(path, Format::Safetensors)?.own(graph, ignore)
     }
 
-    /// Reads a file of weights for `graph` under the names of `map`.
+    /// Reads a file of weights for `graph`, whose tensors have the names of `map`.
     ///
     /// # Errors
-    /// A file that cannot be read, tensors that are missing, left over, misshapen or not finite, each named.
+    /// The file cannot be read, or tensors are missing, superfluous, of another shape or not finite; each of them is named.
     pub fn read(path: &Path, format: Format, map: &TensorMap, graph: &Graph) -> Result<Self, WeightError> {
         Self::of(&WeightFile::open_as(path, format)?, map, graph)
     }
 
-    /// The same from memory; `origin` names the source in errors.
+    /// Reads weights from memory. `origin` names the source in errors.
     ///
     /// # Errors
-    /// As [`Weights::read`]'s.
+    /// Those of [`Weights::read`].
     pub fn read_bytes(
         bytes: Vec<u8>,
         origin: &str,

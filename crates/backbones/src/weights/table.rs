@@ -1,4 +1,4 @@
-//! Which tensor of a file is which parameter of a graph.
+//! Finds the tensor of a file for each parameter of a graph.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,33 +9,33 @@ use super::axes::{channels_last, file_shape, flattened, to_keras};
 use super::read::Raw;
 use super::{Problems, WeightError, Weights, names};
 
-/// What becomes of tensors that no parameter of the graph is.
+/// How tensors are treated that do not belong to a parameter of the graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rest {
-    /// Each is a mistake, unless the table says to ignore it.
+    /// Each such tensor is a problem, unless the table says to ignore it.
     Refused,
-    /// They may be a head, an optimiser's state, or whatever else lies beside the weights: only what a network of another
-    /// depth would have is a mistake. The names of the table may stand behind a common prefix.
+    /// Such tensors may be a head, the state of an optimiser, or something else beside the weights. Only a tensor that a network of
+    /// another depth would have is a problem. The names of the table may follow a common prefix.
     Beside,
-    /// They are of no interest.
+    /// Such tensors are ignored.
     Ignored,
 }
 
-/// How well a file's tensors are the parameters of a graph.
+/// How well the tensors of a file fit the parameters of a graph.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fit {
     table: TensorMap,
-    /// What the names of the file have in front of the table's.
+    /// Prefix of the names in the file, before those of the table.
     prefix: Prefix,
     /// Name in the file of each parameter that was found.
     places: BTreeMap<String, String>,
-    /// What is wrong; nothing if all weights are there.
+    /// Problems; empty if all weights were found.
     pub problems: Problems,
-    /// Other prefixes under which the file holds all of them again.
+    /// Other prefixes with which the file contains all weights again.
     pub others: Vec<String>,
 }
 
-/// What a file's names have in front of a table's, and what they leave out of them.
+/// The text that the names of a file add before those of a table, and the text that they leave out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Prefix {
     added: String,
@@ -48,13 +48,13 @@ impl Prefix {
     }
 }
 
-/// Names of copies that lie beside the weights in a training's checkpoint: statistics of optimisers and moving averages.
+/// Parts of the names of copies beside the weights in a checkpoint: statistics of optimisers, and moving averages.
 const ASIDE: [&str; 5] = ["optim", "ema", "average", "teacher", "momentum"];
 
-/// Most prefixes that are tried.
+/// Limit for the number of prefixes that are tried.
 const MOST_PREFIXES: usize = 64;
 
-/// How well `tensors` hold `wanted`, the first layers of `graph`, under the names of `table`.
+/// How well `tensors` fit `wanted`, the first layers of `graph`, if they have the names of `table`.
 pub(super) fn fit(
     tensors: &BTreeMap<String, Raw>,
     table: &TensorMap,
@@ -86,11 +86,11 @@ pub(super) fn fit(
         found
     };
     let mut fits: Vec<Fit> = prefixes.into_iter().map(of).collect();
-    // Copies of an optimiser's or an average come after the weights themselves; of equals the first is the shortest.
+    // Copies of an optimiser or an average come after the weights themselves; of equals the shortest prefix comes first.
     fits.sort_by_key(|fit| (fit.problems.count(), fit.is_aside(), fit.prefix.added.len()));
     let mut fits = fits.into_iter();
     let best = fits.next().unwrap_or_else(|| of(Prefix::default()));
-    // The same place may be meant by two prefixes, one of which leaves out what the other adds.
+    // Two prefixes may mean the same place, if one leaves out what the other adds.
     let is_other = |other: &Fit| {
         other.problems.is_empty()
             && best.problems.is_empty()
@@ -103,7 +103,7 @@ pub(super) fn fit(
 }
 
 impl Fit {
-    /// What the names in the file begin with, beyond the table's.
+    /// The prefix that the names in the file add.
     pub fn prefix(&self) -> &str {
         &self.prefix.added
     }
@@ -116,7 +116,7 @@ impl Fit {
         self.prefix.added.to_lowercase().contains(ASIDE[0])
     }
 
-    /// Finds every wanted parameter's tensor, or says what is wrong with it.
+    /// Finds the tensor of every wanted parameter, or notes the problem.
     fn place(
         &mut self,
         tensors: &BTreeMap<String, Raw>,
@@ -171,7 +171,7 @@ impl Fit {
             };
             let data = raw.read().map_err(bad)?;
             if data.len() != shape.iter().product::<usize>() {
-                return Err(bad(format!("it holds {} of them, its shape is {shape:?}", data.len())));
+                return Err(bad(format!("it holds {} values, but its shape is {shape:?}", data.len())));
             }
             if !data.iter().all(|x| x.is_finite()) {
                 return Err(WeightError::NotFinite { origin: origin.to_owned(), tensor: shown });
@@ -186,7 +186,7 @@ impl Fit {
     }
 }
 
-/// Tensors that the graph has no place for and that are a mistake.
+/// Tensors that the graph does not have and that are a problem.
 fn surplus(tensors: &BTreeMap<String, Raw>, known: &BTreeSet<String>, fit: &Fit, rest: Rest) -> Vec<String> {
     let (prefix, table) = (fit.prefix(), &fit.table);
     let ignored = |name: &str| table.ignore.iter().any(|pattern| matches_pattern(pattern, name));
@@ -199,7 +199,7 @@ fn surplus(tensors: &BTreeMap<String, Raw>, known: &BTreeSet<String>, fit: &Fit,
         Rest::Ignored => Vec::new(),
         Rest::Refused => left.map(|(name, _, _)| shown(name)).collect(),
         Rest::Beside => {
-            // Counters, such as PyTorch's of batches, are single numbers.
+            // Counters, such as PyTorch's counter of batches, are single numbers.
             let left: Vec<_> = left.filter(|(_, _, raw)| !raw.shape.is_empty()).collect();
             let parts: BTreeSet<&str> =
                 known.iter().filter_map(|name| name.strip_prefix(prefix)).map(first_part).collect();
@@ -219,11 +219,11 @@ fn module(name: &str) -> &str {
     name.rsplit_once(['.', '/']).map_or("", |(module, _)| module)
 }
 
-/// What stands in front of the wanted names in the file: wrappers, dictionaries, the name of the attribute that the backbone
-/// was kept in. Those come first that most of the names are found behind.
+/// Prefixes of the wanted names in the file, which come from wrappers, dictionaries, or the attribute that held the backbone. The
+/// prefix with which most names are found comes first.
 fn prefixes(tensors: &BTreeMap<String, Raw>, wanted: &[&str]) -> Vec<Prefix> {
     let Some(first) = wanted.first() else { return vec![Prefix::default()] };
-    // What all names begin with may be what the file leaves out: the weights of `model.features` alone.
+    // The file may leave out a common beginning of all names, as in the weights of `model.features` alone.
     let ends = first.match_indices('.').map(|(at, _)| at + 1);
     let shared = ends.take_while(|&end| wanted.iter().all(|name| name.starts_with(&first[..end]))).last();
     let step = (wanted.len() / 8).max(1);
@@ -239,7 +239,7 @@ fn prefixes(tensors: &BTreeMap<String, Raw>, wanted: &[&str]) -> Vec<Prefix> {
         }
     }
     let mut found: Vec<Prefix> = found.into_iter().map(|(added, left_out)| Prefix { added, left_out }).collect();
-    // With a hostile file there may be as many as names: the shortest are those that people have.
+    // A hostile file may have as many prefixes as names. Real files have short prefixes, so these come first.
     found.sort_by_key(|prefix| (prefix.added.len(), prefix.left_out));
     found.truncate(MOST_PREFIXES);
     let hits = |prefix: &Prefix| wanted.iter().filter(|name| tensors.contains_key(&prefix.apply(name))).count();

@@ -3,7 +3,7 @@
     pip install tensorflow-cpu torch torchvision pillow h5py safetensors
     python make.py hdf5
     python make.py photos SHARED      # SHARED/data/inception_v3_keras_f16.safetensors, SHARED/data/flower_photos
-    python make.py torch              # in a process of its own
+    python make.py torch              # in a separate process
 
 Formula weights: element i (in the order of the tensor in its file) of tensor number n has, in float64 and then rounded to
 float32, s = sin(0.731*i + 1.37*n), and
@@ -34,7 +34,7 @@ def wave(count, number):
 
 
 def digest(values, stride, most):
-    """What a test compares: mean, deviation, and some of the values, channels last."""
+    """The values that a test compares: mean, standard deviation, and some of the outputs, channels last."""
     values = np.asarray(values, "float64")
     return {
         "shape": list(values.shape),
@@ -46,7 +46,7 @@ def digest(values, stride, most):
 
 
 def hdf5():
-    """One small network in every layout that Keras has written. Weight number n of the model is the wave of n."""
+    """The small network of network.json in every layout that Keras has written. Weight number n of the model is the wave of n."""
     import h5py
     import keras
     from keras import layers
@@ -73,7 +73,7 @@ def hdf5():
     whole.compile("adam", "mse")
     whole.fit(np.zeros((2, 8, 8, 3)), np.zeros((2, 2)), verbose=0, epochs=0)
     whole.save(path("whole.h5"))
-    # Keras 3's whole models: the backbone as a layer, and its layers beside those of a head.
+    # Keras 3's whole models contain the backbone as a layer, or its layers beside those of a head.
     whole.save(path("nested.keras"))
     whole.save_weights(path("nested.weights.h5"))
     x = layers.GlobalAveragePooling2D()(backbone.output)
@@ -83,7 +83,7 @@ def hdf5():
     flat.fit(np.zeros((2, 8, 8, 3)), np.zeros((2, 2)), verbose=0, epochs=1)
     flat.save(path("whole.keras"))
     flat.save_weights(path("whole.weights.h5"))
-    # As Keras 1 wrote its published files: other names, so that only the order tells.
+    # Keras 1's published files have other names, so that only the order identifies the layers.
     with h5py.File(path("keras1.h5"), "w") as file:
         names = [f"layer_{10 - at}" for at in range(len(backbone.layers))]
         file.attrs["layer_names"] = np.array([name.encode() for name in names])
@@ -96,7 +96,7 @@ def hdf5():
 
 
 def photos(shared):
-    """InceptionV3 with the weights of SHARED on real photos."""
+    """Outputs of InceptionV3 with the weights of SHARED on real photos."""
     import keras
     import tensorflow as tf
     from PIL import Image
@@ -121,7 +121,7 @@ def photos(shared):
 
 
 def torch():
-    """torchvision's networks without their classifiers, with formula weights numbered as in the state dict."""
+    """Outputs of torchvision's networks without their classifiers, with formula weights numbered as in the state dict."""
     import torch
     from torchvision import models
 

@@ -1,27 +1,19 @@
-//! Plugins that are good, bad, dropped in later, or written in C.
+//! Plugins with the C ABI: valid and invalid plugins, plugins that crash or hang, and how they are found.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use injerto_backbones::plugin::{BackboneFile, Catalog, Probe, SearchPath, validate};
+use injerto_backbones::plugin::{Catalog, Probe, SearchPath, validate};
 use injerto_backbones::weights::Cache;
-use injerto_graph::{Description, Descriptor, Source};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
-use crate::{built, missing, probe};
+use crate::{assert_conforms, built, file_name, missing, probe, root};
 
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-
-/// File name of a plugin.
-fn file_name(name: &str) -> String {
-    format!("{}injerto_plugin_{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX)
-}
-
-/// Compiles a C file into a plugin; nothing where there is no C compiler.
+/// Compiles a C file into a plugin; returns `None` if there is no C compiler.
 fn compile(source: &Path, folder: &Path, name: &str, warnings: &[&str]) -> Option<PathBuf> {
     let library = folder.join(file_name(name));
-    let include = Path::new(ROOT).join("crates/plugin-abi/include");
+    let include = root().join("crates/plugin-abi/include");
     let mut compiler = Command::new("cc");
     compiler.args(["-std=c11", "-fPIC", "-shared"]).args(warnings).arg("-I").arg(include);
     let Ok(output) = compiler.arg("-o").args([library.as_path(), source]).output() else {
@@ -31,7 +23,7 @@ fn compile(source: &Path, folder: &Path, name: &str, warnings: &[&str]) -> Optio
     Some(library)
 }
 
-/// A plugin in C that is sound but for what is put in: code before the table, fields of the table, and the statements of
+/// A plugin in C. A test replaces some parts of [`SOUND`]: the code before the table, fields of the table, or the statements of
 /// `descriptors`, `describe` and the entry symbol.
 #[derive(Clone, Copy)]
 struct C<'a> {
@@ -88,11 +80,11 @@ const injerto_table *injerto_plugin_entry(void) {{ {entry} }}
         )
     }
 
-    /// Compiles it; nothing where there is no C compiler.
+    /// Compiles the plugin; returns `None` if there is no C compiler.
     fn library(&self, folder: &Path, name: &str) -> Option<PathBuf> {
         let source = folder.join(format!("{name}.c"));
         std::fs::write(&source, self.source()).expect("written");
-        // Bad code is the point here.
+        // Warnings are off, because the tests need bad code.
         compile(&source, folder, name, &["-w"])
     }
 }
@@ -100,7 +92,7 @@ const injerto_table *injerto_plugin_entry(void) {{ {entry} }}
 #[test]
 fn a_plugin_in_c_loads_passes_every_check_and_carries_weights() {
     let folder = tempfile::tempdir().expect("a folder");
-    let source = Path::new(ROOT).join("plugins/example_c/example_c.c");
+    let source = root().join("plugins/example_c/example_c.c");
     let Some(library) = compile(&source, folder.path(), "example_c", &["-Wall", "-Wextra", "-Werror"]) else { return };
     assert_conforms(&library);
     let mut catalog = Catalog::scan(SearchPath::of([folder.path().to_owned()]), probe());
@@ -112,7 +104,7 @@ fn a_plugin_in_c_loads_passes_every_check_and_carries_weights() {
     let resolved = catalog.resolve(&crate::files::ask("example_c", &given, "edges")).expect("its own weights");
     let weights = resolved.weights(&catalog, &Cache::new(folder.path())).expect("loads");
     assert_eq!(weights.count(), 112);
-    // A grey image has no edges: the second filter's weights cancel out.
+    // A grey image has no edges, because the weights of the second filter cancel out.
     let kernel = &weights.get("edges/kernel").expect("there").data;
     assert_eq!(kernel.iter().skip(1).step_by(4).sum::<f32>(), 0.0);
     let error = catalog.weights(&found, "stripes").expect_err("no such weights").to_string();
@@ -120,7 +112,7 @@ fn a_plugin_in_c_loads_passes_every_check_and_carries_weights() {
 }
 
 #[test]
-fn libraries_that_are_no_plugins_are_refused_with_the_reason() {
+fn libraries_that_are_not_plugins_are_refused_with_the_reason() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = folder.path();
     let check = |name: &str, plugin: C<'_>, expected: &str| {
@@ -139,7 +131,7 @@ fn libraries_that_are_no_plugins_are_refused_with_the_reason() {
     check(
         "odd",
         entry("return (const injerto_table *)((const char *)&table + 1);"),
-        "refused: its entry symbol returned a pointer that is no table's",
+        "refused: its entry symbol returned a misaligned pointer",
     );
     check(
         "wild",
@@ -166,16 +158,16 @@ fn libraries_that_are_no_plugins_are_refused_with_the_reason() {
     );
     check("empty", table(".descriptors = 0"), "refused: its table offers no 'descriptors'");
     check("text", table(".name = TEXT(\"\\xff\")"), "refused: the 'name' in its table is not UTF-8");
-    // A file that is no library at all.
+    // This file is not a library at all.
     let library = at.join(file_name("garbage"));
     std::fs::write(&library, b"not a library").expect("written");
     let error = probe().descriptors(&library).expect_err("garbage").to_string();
     assert!(error.contains("list its backbones: cannot be loaded as a library: "), "{error}");
     assert!(!error.ends_with("dlopen failed"), "the system's reason is left out: {error}");
-    // A library that needs what nobody offers.
+    // This library needs a symbol that does not exist.
     let code = "injerto_status nowhere_to_be_found(injerto_sink);";
     let needy = C { code, describe: "return nowhere_to_be_found(out);", ..SOUND };
-    // Apple's linker looks for it when it links.
+    // Apple's linker looks for the symbol when it links.
     if let Some(library) = cfg!(target_os = "linux").then(|| needy.library(at, "needy")).flatten() {
         let error = probe().descriptors(&library).expect_err("needy").to_string();
         assert!(error.contains("nowhere_to_be_found"), "{error}");
@@ -183,7 +175,7 @@ fn libraries_that_are_no_plugins_are_refused_with_the_reason() {
 }
 
 #[test]
-fn a_newer_minor_with_more_fields_and_an_older_table_with_fewer_are_welcome() {
+fn a_newer_minor_version_with_more_fields_and_an_older_table_with_fewer_fields_are_accepted() {
     let folder = tempfile::tempdir().expect("a folder");
     let newer = C {
         code: "static const struct { injerto_table base; void *more[4]; } newer;",
@@ -195,7 +187,7 @@ fn a_newer_minor_with_more_fields_and_an_older_table_with_fewer_are_welcome() {
     let Some(library) = newer.library(folder.path(), "newer") else { return };
     assert_eq!(probe().identity(&library).expect("loads").abi, (1, 7));
     assert_eq!(probe().describe(&library, "tiny", &Map::new()).expect("describes").graph.len(), 2);
-    // What lies behind its size would crash if it were called.
+    // The slots beyond its size would crash if they were called.
     let fields = "SIZE(offsetof(injerto_table, score)), .score = (void *)8, .extension = (void *)8";
     let older = C { fields, ..SOUND }.library(folder.path(), "older").expect("there is a compiler");
     assert_eq!(probe().describe(&older, "tiny", &Map::new()).expect("describes").graph.len(), 2);
@@ -204,7 +196,7 @@ fn a_newer_minor_with_more_fields_and_an_older_table_with_fewer_are_welcome() {
 }
 
 #[test]
-fn answers_that_are_bad_crash_hang_or_never_end_are_errors_and_nothing_else() {
+fn a_plugin_that_answers_badly_crashes_hangs_or_never_ends_is_only_an_error() {
     let folder = tempfile::tempdir().expect("a folder");
     let check_within = |seconds: u64, name: &str, describe: &str, expected: &str| {
         let Some(library) = (C { describe, ..SOUND }).library(folder.path(), name) else { return };
@@ -222,7 +214,7 @@ fn answers_that_are_bad_crash_hang_or_never_end_are_errors_and_nothing_else() {
         "its answer is not valid: layer 1 'shrink' (MaxPooling2D): cannot take an input of shape [4, 4, 3]: a window \
          of 9 does not fit in 4 at line 1 column 223",
     );
-    check("mute", "return 42;", "it failed with status 42 and no word why");
+    check("mute", "return 42;", "it failed with status 42 and without a reason");
     check("refuses", r#"say(error, "not today"); return INJERTO_FAILED;"#, "not today");
     let crashed = |how: &str| format!("the plugin crashed ({how}); nothing else was harmed");
     check("aborts", "abort();", &crashed("signal 6, abort"));
@@ -233,7 +225,7 @@ fn answers_that_are_bad_crash_hang_or_never_end_are_errors_and_nothing_else() {
     );
     check("leaves", "exit(0);", &crashed("exit code 0, no answer"));
     check("leaves_with_7", "_exit(7);", &crashed("exit code 7, no answer"));
-    // Printing does not disturb the answer's way, and a sink that is full says so to a plugin that listens.
+    // Printing does not disturb the answer, and a full sink reports it to a plugin that looks at the status.
     check(
         "endless",
         "static char megabyte[1 << 20]; write(1, \"noise\", 5);
@@ -254,7 +246,7 @@ fn answers_that_are_bad_crash_hang_or_never_end_are_errors_and_nothing_else() {
 #[test]
 fn validation_goes_on_after_a_crash_and_says_what_failed() {
     let folder = tempfile::tempdir().expect("a folder");
-    // It crashes for a name that it does not know, and takes any parameter.
+    // This plugin crashes for an unknown name, and accepts any parameter.
     let plugin = C { describe: r#"if (name.len != 4) abort(); return say(out, GRAPH("2"));"#, ..SOUND };
     let Some(library) = plugin.library(folder.path(), "careless") else { return };
     let report = validate(&library, &probe());
@@ -270,7 +262,7 @@ fn an_unknown_name_lists_what_was_found_refused_and_searched() {
     let Some(first) = SOUND.library(folders[0].path(), "tiny") else { return };
     SOUND.library(folders[1].path(), "tiny").expect("there is a compiler");
     C { entry: "return 0;", ..SOUND }.library(folders[1].path(), "broken").expect("there is a compiler");
-    // Libraries of other programs are left alone.
+    // Libraries of other programs are ignored.
     let other = folders[0].path().join(format!("libother{}", std::env::consts::DLL_SUFFIX));
     std::fs::write(&other, b"not ours").expect("written");
     let nowhere = folders[0].path().join("nowhere");
@@ -294,7 +286,7 @@ fn an_unknown_name_lists_what_was_found_refused_and_searched() {
         assert!(error.contains(&part), "{part} in {error}");
     }
     assert_eq!(catalog.passed_over, [other]);
-    // A path is looked at itself, wherever it is; a path that is not there is said to be so.
+    // A path is used wherever it is; the error for a path that does not exist says so.
     assert_eq!(catalog.find(&first.display().to_string()).expect("by path").library, first);
     let named = format!("{}:tiny", first.display());
     assert_eq!(catalog.find(&named).expect("by path and name").descriptor.name, "tiny");
@@ -302,208 +294,9 @@ fn an_unknown_name_lists_what_was_found_refused_and_searched() {
     assert!(error.ends_with("no/such.so: cannot be loaded as a library: there is no such file"), "{error}");
 }
 
-/// A backbone file that is sound but for what is put in: `weights`, and whatever `change` does to its text.
-fn backbone_file(weights: &Value, change: impl Fn(String) -> String) -> String {
-    let layers = json!([
-        { "name": "in", "class": "InputLayer", "config": { "shape": [4, 4, 3] } },
-        { "name": "shrink", "class": "MaxPooling2D", "inputs": ["in"], "config": { "pool_size": [2, 2] } },
-    ]);
-    let preprocessing = json!({ "scale": 1, "mean": [0, 0, 0], "deviation": [1, 1, 1] });
-    let graph = json!({ "name": "net", "layers": layers });
-    let description = json!({ "graph": graph, "preprocessing": preprocessing, "weights": weights });
-    change(json!({ "injerto_backbone": 1, "summary": "a file", "description": description }).to_string())
-}
-
-/// A weight set of a backbone file.
-fn weight_set(id: &str, source: &Value) -> Value {
-    json!({ "id": id, "summary": "", "licence": "", "source": source, "format": "safetensors",
-            "tensors": { "layout": "keras" } })
-}
-
-#[test]
-fn a_backbone_file_in_a_folder_is_found_and_no_child_process_is_asked() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let set = weight_set("mine", &json!({ "kind": "path", "path": "weights/mine.safetensors" }));
-    let path = folder.path().join("tiny-2.0.backbone.json");
-    std::fs::write(&path, backbone_file(&json!([set]), |text| text)).expect("written");
-    std::fs::write(folder.path().join("notes.json"), "{}").expect("written");
-    let program = folder.path().join("there is no such program");
-    let nobody = Probe { program, ..probe() };
-    let mut catalog = Catalog::scan(SearchPath::of([folder.path().to_owned()]), nobody);
-    assert!(catalog.refused.is_empty(), "{:?}", catalog.refused);
-    let found = catalog.find("tiny-2.0").expect("found by name");
-    assert_eq!(found.descriptor.weights, ["mine"]);
-    let description = catalog.describe(&found, &Map::new()).expect("describes");
-    assert_eq!(description.graph.output_shape().0, [2, 2, 3]);
-    let beside = folder.path().join("weights/mine.safetensors").display().to_string();
-    assert_eq!(description.weights[0].source, Source::Path { path: beside });
-    assert_eq!(catalog.find(&path.display().to_string()).expect("found by path").descriptor, found.descriptor);
-}
-
-#[test]
-fn a_backbone_file_that_is_bad_is_refused_with_the_reason() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let check_named = |name: &str, text: String, expected: &str| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, text).expect("written");
-        let error = BackboneFile::read(&path).expect_err(expected).to_string();
-        let start = format!("{}: cannot be used as a backbone file: ", path.display());
-        let reason = error.strip_prefix(&start).unwrap_or_else(|| panic!("{error}"));
-        assert!(reason.contains(expected), "{reason}");
-        let report = validate(&path, &probe());
-        assert!(!report.passed());
-        std::fs::remove_file(&path).expect("removed");
-    };
-    let check = |text: String, expected: &str| check_named("bad.backbone.json", text, expected);
-    let changed = |from: &str, to: &str| {
-        backbone_file(&json!([]), |text| {
-            assert!(text.contains(from), "{text}");
-            text.replacen(from, to, 1)
-        })
-    };
-    let sound = || changed("a file", "one");
-    check_named("bad.json", sound(), "a backbone file is named NAME.backbone.json");
-    check_named("a b.backbone.json", sound(), "must be a plain word");
-    check_named(".backbone.json", sound(), "must be a plain word");
-    check("{]".to_owned(), "key must be a string");
-    check(String::new(), "EOF while parsing");
-    check(changed("\"injerto_backbone\":1", "\"injerto_backbone\":2"), "it has form 2, and this program reads form 1");
-    check(changed("\"injerto_backbone\":1,", ""), "missing field `injerto_backbone`");
-    check(changed("\"summary\"", "\"parameters\""), "unknown field `parameters`");
-    check(changed("a file", "a\\u001b[2Jfile"), "its summary is not one line of text: 'a\\u{1b}[2Jfile'");
-    check(changed("\"pool_size\":[2,2]", "\"pool_size\":[9,9]"), "a window of 9 does not fit in 4");
-    check(changed("[4,4,3]", "[48]"), "[48]");
-    check(changed("\"deviation\":[1,1,1]", "\"deviation\":[1,0,1]"), "");
-    check("[".repeat(100_000), "");
-    check(" ".repeat(17 << 20), "it is larger than 16 MiB");
-
-    let path = |path: &str| json!({ "kind": "path", "path": path });
-    let weights = |sets: Value| backbone_file(&sets, |text| text);
-    for outside in ["../w.safetensors", "/etc/passwd", "a/../../w", "a/..", "..", "", "..\\w", "c:\\w"] {
-        check(weights(json!([weight_set("w", &path(outside))])), "leaves the folder of the backbone file");
-    }
-    let inside = path("w.safetensors");
-    check(weights(json!([weight_set("w", &json!({ "kind": "embedded" }))])), "only a library can carry weights");
-    check(weights(json!([weight_set("w/../x", &inside)])), "");
-    check(weights(json!([weight_set("w", &inside), weight_set("w", &inside)])), "two weight sets 'w'");
-    let mut needy = weight_set("w", &inside);
-    needy["requires"] = json!({ "alpha": 1 });
-    check(weights(json!([needy])), "weights 'w': they require 'alpha', and a backbone file has no parameters");
-}
-
-/// A plugin in Rust, outside the workspace.
-const LATECOMER: &str = r##"
-use injerto_plugin_sdk::{Backbone, Builder, GlobalAveragePooling2D, Graph, GraphError, Preprocessing, export, parameters};
-
-parameters! {
-    struct Parameters {
-        /// height and width of the images
-        input_shape: [usize; 2] = [8, 8],
-    }
-}
-
-struct Latecomer;
-
-impl Backbone for Latecomer {
-    const NAME: &str = "latecomer";
-    const SUMMARY: &str = "came later";
-    type Parameters = Parameters;
-
-    fn graph(parameters: &Parameters) -> Result<Graph, GraphError> {
-        let mut net = Builder::new(Self::NAME);
-        net.image(parameters.input_shape);
-        net.then("mean", GlobalAveragePooling2D::new());
-        net.finish()
-    }
-
-    fn preprocessing(_: &Parameters) -> Preprocessing {
-        Preprocessing::none()
-    }
-}
-
-struct Clumsy;
-
-impl Backbone for Clumsy {
-    const NAME: &str = "clumsy";
-    const SUMMARY: &str = "panics";
-    type Parameters = Parameters;
-
-    fn graph(_: &Parameters) -> Result<Graph, GraphError> {
-        panic!("'clumsy' slipped")
-    }
-
-    fn preprocessing(_: &Parameters) -> Preprocessing {
-        Preprocessing::none()
-    }
-}
-
-export![Latecomer, Clumsy];
-"##;
-
-/// Builds a library in Rust outside the workspace, in `folder`, from its manifest and its code.
-fn build_outside(folder: &Path, manifest: &str, code: &str) {
-    let at = |name: &str| folder.join(name);
-    std::fs::create_dir(at("src")).expect("made");
-    std::fs::write(at("src/lib.rs"), code).expect("written");
-    std::fs::write(at("Cargo.toml"), format!("{manifest}\n[profile.dev]\ndebug = false\n\n[workspace]\n"))
-        .expect("written");
-    // The same versions as the workspace's, which are on this machine.
-    std::fs::copy(root().join("Cargo.lock"), at("Cargo.lock")).expect("copied");
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--offline", "--quiet", "--target-dir"]).arg(at("target")).current_dir(folder);
-    // Flags and settings of the build that runs this test are not the plugin's.
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_")) {
-        if name != "CARGO_HOME" {
-            cargo.env_remove(name);
-        }
-    }
-    let output = cargo.output().expect("cargo starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-fn root() -> PathBuf {
-    Path::new(ROOT).canonicalize().expect("the workspace")
-}
-
-#[test]
-fn a_plugin_built_outside_the_workspace_after_the_host_is_found_by_name() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let at = |name: &str| folder.path().join(name);
-    let manifest = format!(
-        "[package]\nname = \"latecomer\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[lib]\ncrate-type = [\"cdylib\"]\n\n\
-         [dependencies]\ninjerto-plugin-sdk = {{ path = {:?} }}\n",
-        root().join("crates/plugin-sdk"),
-    );
-    let host = std::env::current_exe().expect("this program");
-    let modified = |path: &Path| path.metadata().and_then(|file| file.modified()).expect("a time");
-    let before = modified(&host);
-    build_outside(folder.path(), &manifest, LATECOMER);
-    let name = |stem: &str| format!("{}{stem}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-    let dropped = at(&file_name("latecomer"));
-    std::fs::copy(at("target/debug").join(name("latecomer")), &dropped).expect("copied");
-    assert!(modified(&host) == before && modified(&dropped) > before, "the host is the older one, and untouched");
-
-    let mut catalog = Catalog::scan(SearchPath::of([folder.path().to_owned()]), probe());
-    let found = catalog.find("latecomer").expect("found by name");
-    let description = catalog.describe(&found, &Map::new()).expect("describes");
-    assert_eq!(description.graph.output_shape().0, [3]);
-    let clumsy = catalog.find("clumsy").expect("found");
-    let error = catalog.describe(&clumsy, &Map::new()).expect_err("panics").to_string();
-    assert!(error.ends_with("describe 'clumsy': the plugin panicked: 'clumsy' slipped"), "{error}");
-}
-
-/// Every check holds.
-fn assert_conforms(library: &Path) {
-    let report = validate(library, &probe());
-    let failed: Vec<String> = (report.checks.iter())
-        .filter_map(|check| check.problem.as_ref().map(|problem| format!("{}: {problem}", check.name)))
-        .collect();
-    assert!(failed.is_empty(), "{}:\n{}", library.display(), failed.join("\n"));
-}
-
 #[test]
 fn every_plugin_of_the_workspace_conforms() {
-    let folders = std::fs::read_dir(Path::new(ROOT).join("plugins")).expect("plugins/").flatten();
+    let folders = std::fs::read_dir(root().join("plugins")).expect("plugins/").flatten();
     let names = folders.filter(|entry| entry.path().join("Cargo.toml").is_file());
     let names: Vec<String> = names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     assert!(names.len() >= 2, "{names:?}");
@@ -512,58 +305,6 @@ fn every_plugin_of_the_workspace_conforms() {
         assert!(library.is_file(), "{name} is not built: run `cargo xtask plugins` (or `cargo xtask test`)");
         assert_conforms(&library);
     }
-}
-
-/// Blocks of a language in the page about plugins, in order.
-fn examples(language: &str) -> Vec<String> {
-    let page = std::fs::read_to_string(root().join("docs/plugins.md")).expect("the page");
-    let blocks = page.split("```").skip(1).step_by(2);
-    blocks.filter_map(|block| block.strip_prefix(&format!("{language}\n")).map(str::to_owned)).collect()
-}
-
-#[test]
-fn the_documented_answers_are_answers() {
-    let [descriptors, description, ..] = &examples("json")[..] else { panic!("two examples") };
-    let descriptors: Vec<Descriptor> = serde_json::from_str(descriptors).expect("descriptors");
-    let description: Description = serde_json::from_str(description).expect("a description");
-    assert_eq!(descriptors[0].name, description.graph.name());
-}
-
-#[test]
-fn the_documented_plugin_in_c_is_found_and_passes_every_check() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let [code] = &examples("c")[..] else { panic!("one example") };
-    std::fs::write(folder.path().join("tiny.c"), code).expect("written");
-    let commands = examples("sh");
-    let command = commands.iter().find(|command| command.starts_with("cc ")).expect("how it is compiled");
-    let include = root().join("crates/plugin-abi/include");
-    let mut words: Vec<&str> = command.split_whitespace().collect();
-    words.iter_mut().filter(|word| **word == "crates/plugin-abi/include").for_each(|word| {
-        *word = include.to_str().expect("a path of plain letters");
-    });
-    let Ok(output) = Command::new(words[0]).args(&words[1..]).current_dir(folder.path()).output() else {
-        let _: Option<()> = missing("no C compiler");
-        return;
-    };
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    // The page names the library as Linux does.
-    if cfg!(target_os = "linux") {
-        let found = Catalog::scan(SearchPath::of([folder.path().to_owned()]), probe()).find("tiny").expect("found");
-        assert_conforms(&found.library);
-    }
-}
-
-#[test]
-fn the_documented_plugin_in_rust_is_found_and_passes_every_check() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let [code] = &examples("rust")[..] else { panic!("one example") };
-    let manifests = examples("toml");
-    let manifest = manifests.iter().find(|toml| toml.starts_with("[package]")).expect("its manifest");
-    let sdk = format!("injerto-plugin-sdk = {{ path = {:?} }}", root().join("crates/plugin-sdk"));
-    let manifest = manifest.replace("injerto-plugin-sdk = { git = \"…\" }", &sdk);
-    build_outside(folder.path(), &manifest, code);
-    let path = SearchPath::of([folder.path().join("target/debug")]);
-    assert_conforms(&Catalog::scan(path, probe()).find("stages").expect("found by name").library);
 }
 
 #[test]
@@ -583,7 +324,7 @@ fn a_folder_that_is_named_twice_is_searched_once() {
 }
 
 #[test]
-fn texts_of_a_plugin_reach_the_terminal_as_characters_only() {
+fn texts_of_a_plugin_are_printed_without_control_characters() {
     let folder = tempfile::tempdir().expect("a folder");
     let check = |name: &str, plugin: C<'_>, expected: &str| {
         let Some(library) = plugin.library(folder.path(), name) else { return };
@@ -592,7 +333,7 @@ fn texts_of_a_plugin_reach_the_terminal_as_characters_only() {
         assert!(error.contains(expected) && !error.contains('\u{1b}'), "{name}: {error}");
     };
     let descriptors = r#"return say(out, "[{\"name\": \"tiny\", \"summary\": \"\\u001b[31mred\"}]");"#;
-    check("red", C { descriptors, ..SOUND }, "'\\u{1b}[31mred' has characters that are not printed");
+    check("red", C { descriptors, ..SOUND }, "'\\u{1b}[31mred' has characters that are not printable");
     let describe = r#"say(error, "no\x1b[2J today"); return INJERTO_FAILED;"#;
     check("clears", C { describe, ..SOUND }, "describe 'tiny': no\\u{1b}[2J today");
     let describe = r#"return say(out, "{\"graph\": \"\\u001b[2J\"}");"#;
@@ -618,9 +359,9 @@ fn a_plugin_with_a_name_that_is_not_utf_8_is_used_like_any_other() {
 
 #[cfg(unix)]
 #[test]
-fn what_a_plugin_has_started_ends_with_the_question() {
+fn processes_that_a_plugin_has_started_end_with_the_question() {
     let folder = tempfile::tempdir().expect("a folder");
-    // The child of the plugin writes its number into a file and goes on for a minute.
+    // The child of the plugin writes its process id into a file and goes on for a minute.
     let fork = |then: &str| {
         format!(
             "if (fork() == 0) {{ FILE *file = fopen(PLACE, \"w\"); fprintf(file, \"%d\", getpid()); fclose(file);
@@ -637,7 +378,7 @@ fn what_a_plugin_has_started_ends_with_the_question() {
         let answer = probe.describe(&library, "tiny", &Map::new());
         assert_eq!(answer.is_ok(), name == "answers", "{answer:?}");
         let number = std::fs::read_to_string(&place).expect("the child wrote its number");
-        // Who has ended and is not yet collected is a zombie.
+        // A process that has ended and is not yet waited for is a zombie.
         let ended = || {
             let state = Command::new("ps").args(["-o", "stat=", "-p", &number]).output().expect("ps starts").stdout;
             state.is_empty() || state.starts_with(b"Z")
@@ -654,11 +395,11 @@ fn what_a_plugin_has_started_ends_with_the_question() {
 
 #[cfg(unix)]
 #[test]
-fn what_keeps_a_plugin_from_answering_is_named() {
+fn a_limit_that_keeps_a_plugin_from_answering_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let Some(library) = SOUND.library(folder.path(), "tiny") else { return };
     let Probe { program, arguments, timeout } = probe();
-    // A shell sets the limit or the folder and becomes this program.
+    // A shell sets the limit or the folder, and then becomes this program.
     let under = |limit: &str| {
         let script = format!("{limit}; exec \"$0\" \"$@\"");
         let mut all = vec!["-c".into(), script.into(), program.clone().into_os_string()];

@@ -1,5 +1,5 @@
-//! Burn's network against the specification of the operators; and wherever it is cut, prefix and tail together are the network:
-//! values and gradients, bit for bit.
+//! Burn's network passes the specification of the operators. Wherever the network is cut, prefix and tail together give the same values
+//! and gradients as the whole network, bit for bit.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ fn network(case: &Case) -> Result<(Network, Tensor<4>), String> {
         }
     }
     let images = Value::from_host(case.input.clone(), case.batch, &graph.input_shape().0, &device);
-    let Value::Image(images) = images else { return Err("the input is no image".to_owned()) };
+    let Value::Image(images) = images else { return Err("the input is not an image".to_owned()) };
     let network = Network::new(graph, &weights, &device).map_err(|error| error.to_string())?;
     Ok((network, images))
 }
@@ -51,9 +51,9 @@ impl Executor for Burn {
 impl Trainer for Burn {
     fn step(&self, case: &Case, split: &Split, pass: &Pass, dy: &[f32]) -> Result<Step, String> {
         let (network, images) = network(case)?;
-        let crossing = network.prefix(split, images);
+        let boundary = network.prefix(split, images);
         if pass.seed.is_none() {
-            let output = network.tail(split, crossing, None).to_host();
+            let output = network.tail(split, boundary, None).to_host();
             return Ok(Step { output, ..Step::default() });
         }
         let leaves = network.leaves(split.tail.iter().copied().filter(|layer| pass.trains.contains(layer)));
@@ -61,10 +61,10 @@ impl Trainer for Burn {
             leaves: &leaves,
             random: &mut pass.random(),
             drawing: &pass.trains,
-            moving: &pass.batch_statistics,
+            updates_statistics: &pass.batch_statistics,
             statistics: Vec::new(),
         };
-        let output = network.tail(split, crossing, Some(&mut training)).into_features();
+        let output = network.tail(split, boundary, Some(&mut training)).into_features();
         let statistics = training.statistics.iter().map(|(id, tensor)| (*id, network.to_values(*id, tensor))).collect();
         let mut step = Step { output: output.to_data().iter::<f32>().collect(), statistics, ..Step::default() };
         if !leaves.is_empty() {

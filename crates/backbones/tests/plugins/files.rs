@@ -1,4 +1,4 @@
-//! Weight files as people have them, and what each brings to the backbone that it is for.
+//! Weight files as users have them, and the parameters that each sets for its backbone.
 
 use std::path::{Path, PathBuf};
 
@@ -12,12 +12,12 @@ use serde_json::{Map, Value, json};
 use crate::golden::describe;
 use crate::{probe, workspace_plugins};
 
-/// A plain question.
+/// A request with defaults for everything else.
 pub(crate) fn ask<'a>(backbone: &'a str, parameters: &'a Map<String, Value>, weights: &'a str) -> Ask<'a> {
     Ask { backbone, parameters, image_size: None, last_layer: None, preprocessing: None, weights, seed: 0 }
 }
 
-/// MobileNetV2 at a third of its width, in a folder for files.
+/// MobileNetV2 with a third of its width, and a folder for files.
 struct Bench {
     folder: tempfile::TempDir,
     catalog: Catalog,
@@ -31,7 +31,7 @@ fn small() -> Map<String, Value> {
     serde_json::from_str(SMALL).expect("a table")
 }
 
-/// Tensors as a file has them.
+/// Tensors of a file.
 type Tensors = Vec<(String, Vec<usize>, Vec<f32>)>;
 
 impl Bench {
@@ -46,7 +46,7 @@ impl Bench {
         self.folder.path().join(name)
     }
 
-    /// The tensors under torchvision's names and in PyTorch's axes.
+    /// The tensors with torchvision's names and PyTorch's axes.
     fn torch(&self) -> Tensors {
         self.named("imagenet-torchvision")
     }
@@ -78,7 +78,7 @@ impl Bench {
         self.resolve_with(file, json!({})).expect("it fits")
     }
 
-    /// The file gives these weights, and the variant that it needs.
+    /// Checks that the file gives these weights, and sets the variant that it needs.
     #[track_caller]
     fn gives(&mut self, file: &str, variant: &str) {
         let resolved = self.resolve(file);
@@ -106,7 +106,7 @@ fn to_torch(role: Role, shape: &[usize], data: &[f32]) -> (Vec<usize>, Vec<f32>)
     (shape, values.map(|(o, i, f)| data[place(o, i, f)]).collect())
 }
 
-/// Writes a safetensors file as other programs do: no metadata.
+/// Writes a safetensors file as other programs do, without metadata.
 fn write(path: &Path, tensors: &Tensors) {
     let bytes = |values: &[f32]| values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
     let raw: Vec<_> = tensors.iter().map(|(name, shape, values)| (name, shape, bytes(values))).collect();
@@ -130,7 +130,7 @@ fn tensors_with_pytorchs_names_bring_what_pytorch_did() {
     assert_eq!(resolved.description.preprocessing.mean, Preprocessing::imagenet().mean);
     let origin = resolved.origin.to_string();
     assert!(origin.contains("the names of 'imagenet-torchvision', which need variant = \"torch\""), "{origin}");
-    // What was said and is not so is an error; what was said and is so is none.
+    // A parameter that contradicts the file is an error; a parameter that agrees with it is not.
     bench.resolve_with("torch.safetensors", json!({"variant": "torch"})).expect("it is");
     let error = bench.resolve_with("torch.safetensors", json!({"variant": "keras"})).expect_err("it is not");
     assert!(error.contains("need backbone.parameters.variant = \"torch\", but it is set to \"keras\""), "{error}");
@@ -244,7 +244,7 @@ fn the_same_weights_twice_are_told() {
     bench.gives("twice.ckpt", "torch");
     let warnings = bench.resolve("twice.ckpt").warnings.join("\n");
     assert!(warnings.contains("under 'state_dict.' and 'model_ema.'"), "{warnings}");
-    assert!(!warnings.contains("exp_avg"), "an optimiser's state is no copy of the weights: {warnings}");
+    assert!(!warnings.contains("exp_avg"), "the state of an optimiser is not a copy of the weights: {warnings}");
 }
 
 #[test]
@@ -281,7 +281,7 @@ fn the_tensor_at_fault_is_the_one_that_is_named() {
         },
         &["tensor 'features.0.1.bias' holds values that are infinite or not a number"],
     );
-    // A network with more blocks is another network.
+    // A file of a network with more blocks does not fit.
     check(&|tensors| tensors.push(tensor("features.19.0.weight", &[8, 1280, 1, 1])), &["1 not needed: features.19.0"]);
 }
 
@@ -296,9 +296,9 @@ fn shapes_alone_do_not_tell_a_variant_and_that_is_said() {
     write(&bench.path("plain.safetensors"), &tensors);
     bench.gives("plain.safetensors", "keras");
     let warnings = bench.resolve("plain.safetensors").warnings.join("\n");
-    let said = "backbone.parameters = { variant = \"keras\" } is taken, the default; { variant = \"torch\" } would fit";
+    let said = "the default, backbone.parameters = { variant = \"keras\" }, is used; { variant = \"torch\" } would fit";
     assert!(warnings.contains(said), "{warnings}");
-    // Whoever says it hears nothing.
+    // There is no warning if the user gives the parameter.
     for variant in ["keras", "torch"] {
         let resolved = bench.resolve_with("plain.safetensors", json!({"variant": variant})).expect("it fits");
         assert!(resolved.warnings.is_empty(), "{:?}", resolved.warnings);
@@ -322,7 +322,7 @@ fn files_of_this_program_say_what_they_are() {
         weights.save(&bench.path(file), &card.metadata(), Precision::F32).expect("written");
     };
     save(&card, "own.safetensors");
-    // Files from before the name was written show the variant in their layers.
+    // Old files, which do not contain the name, show the variant in their layers.
     save(&BackboneCard { backbone: None, ..card.clone() }, "old.safetensors");
     let mixed = card.graph.truncate(card.graph.position("block_5_add").expect("a layer")).expect("a graph");
     save(&BackboneCard { graph: mixed, ..card.clone() }, "cut.safetensors");
@@ -334,19 +334,19 @@ fn files_of_this_program_say_what_they_are() {
         let error = bench.resolve_with(file, json!({"variant": "keras"})).expect_err("it is not");
         assert!(error.contains("need backbone.parameters.variant = \"torch\""), "{file}: {error}");
     }
-    // A part of the layers is enough for that part.
+    // A file with a part of the layers is enough for that part.
     let error = bench.resolve_with("cut.safetensors", json!({})).expect_err("a part");
     assert!(error.ends_with("set backbone.last_layer = \"block_5_add\""), "{error}");
     let (path, parameters) = (bench.path("cut.safetensors").display().to_string(), small());
     let part = Ask { last_layer: Some("block_5_add"), ..ask("mobilenet_v2", &parameters, &path) };
     let resolved = bench.catalog.resolve(&part).expect("it fits");
     assert_eq!(resolved.name.parameters["variant"], "torch");
-    // Another scaling may be asked for, and is said to be another.
+    // Another scaling may be asked for, and gives a warning.
     let scaled = Preprocessing::caffe();
     let resolved = bench.catalog.resolve(&Ask { preprocessing: Some(&scaled), ..part }).expect("it fits");
     assert!(resolved.warnings.join("\n").contains("another scaling of the pixels"), "{:?}", resolved.warnings);
     assert_eq!(resolved.description.preprocessing.mean, scaled.mean);
-    // Of another backbone.
+    // This is a file of another backbone.
     let parameters = Map::from_iter([("input_shape".to_owned(), json!([32, 32]))]);
     let error = bench.catalog.resolve(&ask("small_cnn", &parameters, &path)).expect_err("another").to_string();
     assert!(error.ends_with("it holds weights of 'mobilenet_v2'; set backbone.plugin = \"mobilenet_v2\""), "{error}");
@@ -382,13 +382,13 @@ fn what_is_no_file_of_weights_is_said_to_be_what_it_is() {
         let error = bench.resolve_with("w.safetensors", json!({})).expect_err("no weights");
         assert!(error.contains(part), "no {part:?} in {error}");
     };
-    check(b"", "is no file of weights: it is empty");
+    check(b"", "is not a file of weights: it is empty");
     check(b"<!doctype html>", "it is a web page");
     check(b"version https://git-lfs.github.com/spec/v1\n", "it is a Git LFS pointer");
     check(b"\x1f\x8b\x08\x00", "it is compressed by gzip; unpack it first");
     check(&[7; 100], "it is none of safetensors, a PyTorch file, Keras HDF5 and .keras");
     let error = bench.resolve_with(".", json!({})).expect_err("a folder");
-    assert!(error.ends_with("is no file of weights: it is a folder"), "{error}");
+    assert!(error.ends_with("is not a file of weights: it is a folder"), "{error}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Every layer, parameter and number against real Keras and PyTorch.
+//! Compares every layer, parameter and number with real Keras and PyTorch.
 
 use std::sync::Arc;
 
@@ -70,7 +70,7 @@ fn every_layer_is_keras_layer() {
         assert_eq!((summary.total, summary.trainable), (count(&expected["total"]), count(&expected["trainable"])));
         for (from, trainable) in expected["trainable_from_layer"].as_object().expect("a table") {
             let at = from.parse().expect("an index");
-            // Keras's slice may begin behind the last layer; then nothing trains.
+            // Keras's slice may begin after the last layer; then nothing trains.
             let selection = match at < graph.len() {
                 true => Selection::FromLayer(LayerRef::Index(at)),
                 false => Selection::None,
@@ -81,7 +81,7 @@ fn every_layer_is_keras_layer() {
     }
 }
 
-/// The weights of `golden/keras_values.py`, so that no file is needed: a sine of position, layer and parameter.
+/// The weights of `golden/keras_values.py`, which need no file: a sine of position, layer and parameter.
 fn formula(graph: &Graph) -> Weights {
     let mut weights = Weights::default();
     for (layer, node) in graph.nodes().iter().enumerate() {
@@ -99,7 +99,7 @@ fn formula(graph: &Graph) -> Weights {
                     }
                     Role::Gamma => 1.0 + 0.1 * s,
                     Role::MovingVariance => 1.0 + 0.5 * s * s,
-                    // Keras's `set_weights` does not reach the constants that a Normalization layer computes with.
+                    // Keras's `set_weights` does not change the constants with which a Normalization layer computes.
                     Role::Variance => 1.0,
                     Role::Mean | Role::Count => 0.0,
                     _ => 0.1 * s,
@@ -112,21 +112,21 @@ fn formula(graph: &Graph) -> Weights {
     weights
 }
 
-/// Two images of a sine, as `golden/keras_values.py` makes them.
+/// Two images of waves, as in `golden/keras_values.py`.
 pub(crate) fn formula_images(height: usize, width: usize, how: &Preprocessing) -> burn_tensor::Tensor<4> {
     let pixels: Vec<f32> =
         (0..2 * height * width * 3).map(|i| (127.5 + 127.5 * (0.013 * i as f64).sin()) as f32).collect();
     to_input(&pixels, [2, height, width], how, &Device::flex())
 }
 
-/// Mean, deviation and every 997th value, within 1e-4 of the spread of the values.
+/// Checks mean, standard deviation and every 997th value, within 1e-4 of the spread of the values.
 fn check(what: &str, output: &Output, mean: f64, deviation: f64, stride_997: &[f64]) {
     let ours: Vec<f64> = output.to_host().into_iter().map(f64::from).collect();
     let our_mean = ours.iter().sum::<f64>() / ours.len() as f64;
     let our_deviation = (ours.iter().map(|x| (x - our_mean).powi(2)).sum::<f64>() / ours.len() as f64).sqrt();
     let scale = mean.abs().max(deviation);
     let near = |a: f64, b: f64| (a - b).abs() <= 1e-4 * scale.max(b.abs());
-    // PyTorch's deviation divides by n - 1.
+    // PyTorch's standard deviation divides by n - 1.
     assert!(
         near(our_mean, mean) && (our_deviation - deviation).abs() < 1e-4 * scale + deviation / ours.len() as f64,
         "{what}: mean {our_mean}, {mean}; deviation {our_deviation}, {deviation}"
@@ -156,7 +156,7 @@ fn every_block_puts_out_what_keras_does() {
     }
 }
 
-/// The published ImageNet weights, fetched or from the user's cache.
+/// The published ImageNet weights, which are fetched or read from the user's cache.
 fn imagenet(input_shape: [usize; 2]) -> Option<(Description, Weights)> {
     let mut catalog = Catalog::scan(workspace_plugins(), probe());
     let given = Map::from_iter([("input_shape".to_owned(), json!(input_shape))]);
@@ -174,7 +174,7 @@ fn published_weights_give_pytorchs_features_block_by_block() {
     assert_eq!(weights.count(), 2_257_984);
     let graph = Arc::new(description.graph);
     let network = Network::new(graph.clone(), &weights, &Device::flex()).expect("fits");
-    // The last layer of each of PyTorch's nineteen blocks.
+    // These are the last layers of PyTorch's nineteen blocks.
     let last = |block: usize| match block {
         0 => "Conv1_relu".to_owned(),
         1 => "expanded_conv_project_BN".to_owned(),
@@ -204,7 +204,7 @@ fn weights_survive_the_device_and_a_file() {
     let path = folder.path().join("w.safetensors");
     weights.save(&path, &Default::default(), Default::default()).expect("written");
     assert_eq!(Weights::load_own(&path, &graph, &[]).expect("read"), weights);
-    // A network of another width names what does not fit.
+    // The error for a network of another width names the tensors that do not fit.
     let other = describe("mobilenet_v2", &json!({"input_shape": [32, 32], "alpha": 0.5})).graph;
     let error = Weights::load_own(&path, &other, &[]).expect_err("does not fit").to_string();
     assert!(error.contains("of another shape") && error.contains("/kernel is ["), "{error}");

@@ -1,4 +1,4 @@
-//! Weights as PyTorch and Keras write and name them. The numbers in `tests/golden` are from `make.py` beside them.
+//! Weights as PyTorch and Keras write and name them. `make.py` in `tests/golden` made the numbers beside it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,8 +8,7 @@ use burn_tensor::Device;
 use injerto_backbones::network::{Network, Value as Output};
 use injerto_backbones::weights::{Cache, Rest, WeightFile, Weights, fetch};
 use injerto_graph::{
-    Activation, Builder, Checksum, Format, Graph, Operator, Padding, Role, Source, TensorMap, WeightSet,
-    matches_pattern,
+    Activation, Builder, Checksum, Format, Graph, Operator, Role, Source, TensorMap, WeightSet, matches_pattern,
 };
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Map, Value, json};
@@ -96,7 +95,7 @@ fn every_tensor_of_torchvisions_files_has_its_place() {
     }
 }
 
-/// Keras's counts of what has no golden row: layers and parameters.
+/// Keras's counts of layers and parameters, for networks without a golden row.
 #[test]
 fn deeper_networks_and_classifiers_have_keras_counts() {
     let check = |plugin: &str, given: Value, expected: (usize, usize)| {
@@ -111,12 +110,12 @@ fn deeper_networks_and_classifiers_have_keras_counts() {
     check("efficientnet", json!({"imagenet_rescaling": true}), (238, 4_049_571));
 }
 
-/// A sine of position and tensor number, as in `make.py`.
+/// The sine of position and tensor number, as in `make.py`.
 fn wave(count: usize, number: usize) -> impl Iterator<Item = f64> {
     (0..count).map(move |i| (0.731 * i as f64 + 1.37 * number as f64).sin())
 }
 
-/// A file like torchvision's, with formula weights.
+/// A file like that of torchvision, with weights from the formula.
 fn torchvision_file(dict: &Value) -> Vec<u8> {
     let mut raw = Vec::new();
     for (number, tensor) in dict.as_array().expect("a list").iter().enumerate() {
@@ -142,7 +141,7 @@ fn torchvision_file(dict: &Value) -> Vec<u8> {
     safetensors::serialize(views, None).expect("sound")
 }
 
-/// Mean, deviation and some values, within `tolerance` of the spread of the values.
+/// Checks mean, standard deviation and some values, within `tolerance` of the spread of the values.
 fn check(what: &str, output: &Output, expected: &Value, tolerance: f64) {
     let ours: Vec<f64> = output.to_host().into_iter().map(f64::from).collect();
     let n = ours.len() as f64;
@@ -179,9 +178,9 @@ fn torch_variants_give_torchvisions_features() {
     }
 }
 
-/// PyTorch flattens channel by channel, Keras pixel by pixel.
+/// PyTorch flattens an image channel by channel, and Keras pixel by pixel.
 #[test]
-fn a_dense_layer_behind_an_image_takes_its_rows_in_pytorchs_order() {
+fn the_rows_of_a_dense_layer_after_an_image_are_read_in_pytorchs_order() {
     let mut net = Builder::new("net");
     let x = net.input([1, 2, 3]);
     let x = net.add("flatten", Operator::Flatten {}, &[x]);
@@ -196,35 +195,9 @@ fn a_dense_layer_behind_an_image_takes_its_rows_in_pytorchs_order() {
     assert_eq!(weights.get("fc/kernel").expect("there").data, [0.0, 2.0, 4.0, 1.0, 3.0, 5.0]);
 }
 
-/// The network that `make.py` saved.
+/// The network whose weights `make.py` saved in every layout of Keras.
 pub(crate) fn small() -> Graph {
-    let conv = |filters, side, padding, use_bias| Operator::Conv2D {
-        filters,
-        kernel_size: [side, side],
-        strides: [1, 1],
-        padding,
-        dilation_rate: [1, 1],
-        groups: 1,
-        use_bias,
-        activation: Activation::Linear,
-    };
-    let norm = Operator::BatchNormalization { epsilon: 1e-3, momentum: 0.99, center: true, scale: true };
-    let depthwise = Operator::DepthwiseConv2D {
-        kernel_size: [3, 3],
-        strides: [1, 1],
-        padding: Padding::Valid,
-        dilation_rate: [1, 1],
-        depth_multiplier: 1,
-        use_bias: true,
-        activation: Activation::Linear,
-    };
-    let mut net = Builder::new("small");
-    let x = net.input([8, 8, 3]);
-    let x = net.add("stem", conv(4, 3, Padding::Same, false), &[x]);
-    let x = net.add("stem_bn", norm, &[x]);
-    let x = net.add("depthwise", depthwise, &[x]);
-    net.add("pointwise", conv(5, 1, Padding::Valid, true), &[x]);
-    net.finish().expect("a graph")
+    serde_json::from_str(include_str!("../golden/network.json")).expect("a graph")
 }
 
 #[test]
@@ -236,8 +209,8 @@ fn every_layout_of_keras_files_is_read() {
         let data = wave(parameter.count(), number).map(|s| (0.1 * s) as f32).collect();
         expected.insert(format!("{layer}/{}", parameter.name()), parameter.shape.clone(), data);
     }
-    // Of the whole models, those of Keras 3 among them, only the backbone's part is wanted: they have a head, and one an
-    // optimiser's state.
+    // Of the whole models, including those of Keras 3, only the part of the backbone is read. They also have a head, and one has
+    // the state of an optimiser.
     let files = [
         "keras1.h5",
         "keras2.h5",
@@ -257,7 +230,7 @@ fn every_layout_of_keras_files_is_read() {
 }
 
 #[test]
-fn keras_files_that_do_not_fit_or_are_broken_are_refused() {
+fn keras_files_that_do_not_fit_or_are_damaged_are_refused() {
     let graph = small().truncate(3).expect("a graph");
     let read = |bytes: Vec<u8>, graph: &Graph| {
         Weights::read_bytes(bytes, "test.h5", Format::KerasHdf5, &TensorMap::keras(), graph)
@@ -271,7 +244,7 @@ fn keras_files_that_do_not_fit_or_are_broken_are_refused() {
     for length in [0, 7, 100, whole.len() / 2] {
         assert!(read(whole[..length].to_vec(), &small()).is_err(), "{length} bytes");
     }
-    // A broken byte is an error or other numbers, never a crash.
+    // A damaged byte gives an error or other numbers, and never a crash.
     for at in (0..whole.len()).step_by(97) {
         let mut broken = whole.clone();
         broken[at] ^= 0xff;
@@ -305,7 +278,7 @@ fn a_model_that_someone_trained_and_saved_gives_its_backbone() {
     let graph = describe("mobilenet_v2", &json!({"input_shape": [160, 160]})).graph;
     let weights = Weights::read_bytes(file.bytes, &file.origin, set.format, &set.tensors, &graph).expect("fits");
     assert_eq!(weights.count(), 2_257_984);
-    // As h5py reads them.
+    // h5py reads these values.
     let check = |name: &str, place: usize, expected: [f32; 3]| {
         let values = weights.get(name).expect("there");
         let near = values.data[place..].iter().zip(expected).all(|(a, b)| (a - b).abs() <= 1e-6 * b.abs());

@@ -1,4 +1,4 @@
-//! Files of weights that are good, damaged, or meant to do harm.
+//! Files of weights that are valid, damaged, or hostile.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -17,7 +17,7 @@ fn graph() -> Graph {
 
 const KERNEL: [f32; 6] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
 
-/// Tensors as a file has them: name, shape, values.
+/// Tensors of a file: name, shape, values.
 type Tensors<'a> = &'a [(&'a str, &'a [usize], &'a [f32])];
 
 const GOOD: Tensors<'_> = &[("dense/bias", &[2], &[0.5, -0.5]), ("dense/kernel", &[3, 2], &KERNEL)];
@@ -33,34 +33,34 @@ fn safetensors(tensors: Tensors<'_>) -> Vec<u8> {
     std::fs::read(path).expect("read")
 }
 
-/// A text as a pickle has it.
+/// A pickled text.
 fn pickled(text: &str) -> Vec<u8> {
     [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat()
 }
 
-/// A list of counts as a tuple.
+/// A pickled tuple of counts.
 fn tuple(counts: &[usize]) -> Vec<u8> {
     let counts = counts.iter().flat_map(|&count| [b'K', u8::try_from(count).expect("small")]);
     [b'('].into_iter().chain(counts).chain([b't']).collect()
 }
 
-/// A call of what a module calls a name, with arguments already pickled.
+/// A pickled call of a function of a module, with arguments that are already pickled.
 fn call(module: &str, name: &str, arguments: &[u8]) -> Vec<u8> {
     [format!("c{module}\n{name}\n(").as_bytes(), arguments, b"tR"].concat()
 }
 
-/// A dictionary of these entries, keys as text, values already pickled.
+/// A pickled dictionary with keys as text and values that are already pickled.
 fn inner(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let entries = entries.iter().flat_map(|(key, value)| [pickled(key), value.clone()].concat());
     b"}(".iter().copied().chain(entries).chain([b'u']).collect()
 }
 
-/// A whole pickle of a dictionary.
+/// A complete pickle of a dictionary.
 fn dictionary(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
     [b"\x80\x02", &inner(entries)[..], b"."].concat()
 }
 
-/// A file as `torch.save` writes it: an archive with a pickle and the numbers.
+/// A file as `torch.save` writes it, which is an archive of a pickle and the numbers.
 fn archive(pickle: &[u8], storages: &[&[f32]]) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
@@ -121,7 +121,7 @@ fn good_files_hold_what_was_put_into_them() {
         assert_eq!(weights.get("dense/kernel").expect("there").data, KERNEL);
         assert_eq!(weights.get("dense/bias").expect("there").data, [0.5, -0.5]);
     }
-    // PyTorch's axes: outputs first.
+    // In PyTorch's axes, outputs come first.
     let torch = pytorch(&[("dense/bias", &[2], &[0.0; 2]), ("dense/kernel", &[2, 3], &[1.0, 3.0, 5.0, 2.0, 4.0, 6.0])]);
     let map = TensorMap { layout: Layout::Torch, names: Vec::new(), ignore: Vec::new() };
     let weights = Weights::read_bytes(torch, "x", Format::Pytorch, &map, &graph()).expect("good");
@@ -147,7 +147,7 @@ fn a_dictionary_around_the_weights_is_taken_off() {
         dictionary(&[("checkpoint", inner(&[("model_state_dict", inner(&entries(TORCH)))]))]),
     ];
     for (at, pickle) in containers.into_iter().enumerate() {
-        // The ending says nothing.
+        // The extension does not matter.
         let path = folder.path().join(["w.PTH", "w.bin", "w.ckpt", "w"][at]);
         std::fs::write(&path, archive(&pickle, &storages(TORCH))).expect("written");
         let (file, graph) = (WeightFile::open(&path, &[]).expect("opened"), graph());
@@ -177,7 +177,7 @@ fn a_flipped_bit_anywhere_in_a_file_of_ours_is_found() {
         let mut damaged = whole.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
         std::fs::write(&path, &damaged).expect("written");
-        // Only blanks after the header, and the key of the checksum itself, whose absence is no error, say nothing.
+        // Only two changes are not noticed: blanks after the header, and the key of the checksum itself, which may be absent.
         let harmless = || -> bool {
             WeightFile::open(&path, &[]).is_ok_and(|file| {
                 let same = file.own(&graph(), &[]).is_ok_and(|found| found == weights);
@@ -214,7 +214,7 @@ fn values_that_16_bits_cannot_hold_are_refused_by_name() {
     weights.save(&path, &Default::default(), Precision::F32).expect("written");
 }
 
-/// An archive with one file of so many zeros in it.
+/// An archive with one file of this number of zeros.
 fn bomb(name: &str, megabytes: usize) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
@@ -228,7 +228,7 @@ fn archives_that_unpack_to_far_more_than_weights_are_refused_before_they_are_unp
     let error = read(bomb("model.weights.h5", 64), Format::KerasHdf5).expect_err("zeros").to_string();
     assert!(error.contains("unpacked it is larger than "), "{error}");
     let error = read(bomb("archive/data.pkl", 64), Format::Pytorch).expect_err("zeros").to_string();
-    assert!(error.contains("its table of tensors has 67108864 bytes, at most "), "{error}");
+    assert!(error.contains("its table of tensors has 67108864 bytes, but the limit is "), "{error}");
 }
 
 #[test]
@@ -280,11 +280,11 @@ fn nothing_in_a_pickle_is_executed() {
         call("subprocess", "getoutput", &pickled(&touch)),
         call("builtins", "eval", &pickled(&code)),
         call("__builtin__", "exec", &pickled(&code)),
-        // The same through the other ways to call: INST and OBJ.
+        // INST and OBJ are other opcodes that make calls.
         [&b"("[..], &pickled(&touch), b"ios\nsystem\n"].concat(),
         [&b"(cos\nsystem\n"[..], &pickled(&touch), b"o"].concat(),
     ];
-    // They do harm where a pickle is executed: this one is what they are meant to be.
+    // Where a pickle is executed, these files do harm. This proves that the bait works.
     if let Ok(python) = std::process::Command::new("python3").arg("-c").arg("import pickle").status()
         && python.success()
     {
@@ -305,7 +305,7 @@ fn nothing_in_a_pickle_is_executed() {
     }
 }
 
-/// Files of each format, to be damaged.
+/// Files of each format, which the test damages.
 fn files() -> &'static [(Vec<u8>, Format); 5] {
     static FILES: std::sync::OnceLock<[(Vec<u8>, Format); 5]> = std::sync::OnceLock::new();
     FILES.get_or_init(|| {
@@ -321,7 +321,7 @@ fn files() -> &'static [(Vec<u8>, Format); 5] {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
 
-    /// Whatever a file holds, reading it ends in weights that fit or in an error.
+    /// Reading any file gives weights that fit, or an error.
     #[test]
     fn a_mutated_file_never_panics(
         which in 0..5_usize,
@@ -341,7 +341,7 @@ proptest! {
         }
     }
 
-    /// Any bytes after the beginning of any format.
+    /// Random bytes after the beginning of each format.
     #[test]
     fn arbitrary_bytes_never_panic(
         which in 0..5_usize,

@@ -105,7 +105,7 @@ fn a_good_plugin_passes_and_a_crashing_one_is_a_result() {
     }
     let ran = run(at.path(), &["plugins", "validate", &crash.display().to_string()]);
     assert_eq!(ran.code, Some(1));
-    contains(&ran.out, &["FAILED  loads, and its table is sound\n", "the plugin crashed (signal 6, abort)"]);
+    contains(&ran.out, &["FAILED  loads, and its table is valid\n", "the plugin crashed (signal 6, abort)"]);
     // In the search path it is refused, and the others work.
     let folder = at.path().display().to_string();
     let ran = run(at.path(), &["summary", "small_cnn", "--plugin-dir", &folder]);

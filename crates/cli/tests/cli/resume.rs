@@ -70,11 +70,11 @@ fn a_run_gets_more_epochs_from_any_folder_and_ends_as_a_longer_one() {
     assert_eq!(std::fs::read(run.join("summary.json")).expect("there"), before);
     contains(
         &resume(&elsewhere, &out, &["--set", "phases.0.epochs=3"]).fails(),
-        &["phase 'head' cannot go on: it is over"],
+        &["phase 'head' cannot go on: it is finished"],
     );
     contains(
         &resume(&elsewhere, &out, &["--set", "phases.1.epochs=1"]).fails(),
-        &["it has 1 epochs now, but 5 are done"],
+        &["it has 1 epochs now, but 5 are complete"],
     );
 }
 

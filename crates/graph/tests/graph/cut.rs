@@ -1,4 +1,4 @@
-//! Where it pays to cut.
+//! The cheapest place for the cut.
 
 use injerto_graph::{
     Activation, Builder, Cut, CutOptions, FreezePlan, Graph, LayerId, LayerRef, Operator, Padding, Selection, Split,
@@ -59,9 +59,9 @@ fn a_wide_block_is_computed_again() {
     let graph = inverted_residuals();
     let plan = from(&graph, "block_2_depthwise");
     let latest = Split::new(&graph, &plan);
-    assert_eq!(names(&graph, &latest.crossing), ["block_1_add", "block_2_relu"]);
+    assert_eq!(names(&graph, &latest.boundary), ["block_1_add", "block_2_relu"]);
     let cut = Cut::new(&graph, &plan, CutOptions::default());
-    assert_eq!(names(&graph, &cut.split.crossing), ["block_1_add"]);
+    assert_eq!(names(&graph, &cut.split.boundary), ["block_1_add"]);
     assert_eq!(names(&graph, &cut.recomputed), ["block_2_expand", "block_2_relu"]);
     assert_eq!((cut.bytes, cut.latest_bytes), (38_400, 268_800));
     assert_eq!(cut.multiply_adds, 100 * 576 * 96 + 100 * 576);
@@ -73,18 +73,18 @@ fn a_wide_block_is_computed_again() {
 fn the_weight_decides() {
     let graph = inverted_residuals();
     let plan = from(&graph, "block_2_depthwise");
-    let crossing = |bytes_per_value, multiply_adds_per_byte| {
+    let boundary = |bytes_per_value, multiply_adds_per_byte| {
         let cut = Cut::new(&graph, &plan, CutOptions { bytes_per_value, multiply_adds_per_byte });
-        names(&graph, &cut.split.crossing).join(" ")
+        names(&graph, &cut.split.boundary).join(" ")
     };
-    // 230,400 bytes against 5,587,200 multiply-adds: 24.25 a byte, or twice that for half precision.
-    assert_eq!(crossing(4, 24.0), "block_1_add block_2_relu");
-    assert_eq!(crossing(4, 24.5), "block_1_add");
-    assert_eq!(crossing(2, 48.0), "block_1_add block_2_relu");
-    assert_eq!(crossing(2, 49.0), "block_1_add");
-    assert_eq!(crossing(4, 0.0), "block_1_add block_2_relu");
-    // Where bytes are all that counts, the image itself is the least.
-    assert_eq!(crossing(4, 1e9), "input_layer");
+    // 230,400 bytes against 5,587,200 multiply-adds are 24.25 multiply-adds per byte, or twice as many for half precision.
+    assert_eq!(boundary(4, 24.0), "block_1_add block_2_relu");
+    assert_eq!(boundary(4, 24.5), "block_1_add");
+    assert_eq!(boundary(2, 48.0), "block_1_add block_2_relu");
+    assert_eq!(boundary(2, 49.0), "block_1_add");
+    assert_eq!(boundary(4, 0.0), "block_1_add block_2_relu");
+    // If only bytes count, the image itself is the smallest boundary.
+    assert_eq!(boundary(4, 1e9), "input_layer");
 }
 
 #[test]
@@ -100,17 +100,17 @@ fn a_frozen_layer_draws_no_random_numbers() {
     let x = net.add("head_dropout", Operator::Dropout { rate: 0.5, per_sample: false }, &[x]);
     net.add("head", Operator::Dense { units: 2, use_bias: true, activation: Activation::Softmax }, &[x]);
     let graph = net.finish().expect("holds together");
-    let crossing = |selection: Selection| {
+    let boundary = |selection: Selection| {
         let backbone = graph.truncate(5).expect("a layer");
         let plan = FreezePlan::new(&backbone, &selection).expect("fits").extended(2);
-        names(&graph, &Split::new(&graph, &plan).crossing).join(" ")
+        names(&graph, &Split::new(&graph, &plan).boundary).join(" ")
     };
     let pattern = |pattern: &str| Selection::Patterns(vec![pattern.to_owned()]);
-    assert_eq!(crossing(Selection::None), "pool");
-    assert_eq!(crossing(pattern("block_drop")), "stem block_conv");
-    assert_eq!(crossing(pattern("block_conv")), "stem");
-    assert_eq!(crossing(pattern("block_add")), "pool");
-    assert_eq!(crossing(Selection::All), "input_layer");
+    assert_eq!(boundary(Selection::None), "pool");
+    assert_eq!(boundary(pattern("block_drop")), "stem block_conv");
+    assert_eq!(boundary(pattern("block_conv")), "stem");
+    assert_eq!(boundary(pattern("block_add")), "pool");
+    assert_eq!(boundary(Selection::All), "input_layer");
 }
 
 /// The first layer of the tail, the bytes per image, and whether nothing is computed twice.
@@ -119,13 +119,13 @@ fn told(cut: &Cut) -> (Option<&str>, u64, bool) {
 }
 
 #[test]
-fn without_a_reason_the_latest() {
+fn the_latest_cut_is_chosen_unless_another_is_cheaper() {
     let graph = inverted_residuals();
     let at_block = Cut::new(&graph, &from(&graph, "block_2_expand"), CutOptions::default());
     assert_eq!(told(&at_block), (Some("block_2_expand"), 38_400, true));
     let none = Cut::new(&graph, &FreezePlan::new(&graph, &Selection::None).expect("a plan"), CutOptions::default());
     assert_eq!(told(&none), (None, 38_400, true));
-    assert_eq!(none.split.crossing, [graph.len() - 1]);
+    assert_eq!(none.split.boundary, [graph.len() - 1]);
     let all = Cut::new(&graph, &FreezePlan::new(&graph, &Selection::All).expect("a plan"), CutOptions::default());
     assert_eq!(told(&all), (Some("stem"), 1_200, true));
 }
@@ -134,11 +134,11 @@ fn without_a_reason_the_latest() {
 fn cost(graph: &Graph, split: &Split, latest: &Split, options: CutOptions) -> f64 {
     let again = latest.prefix.iter().filter(|at| split.tail.contains(at));
     let work: u64 = again.map(|&at| graph.nodes()[at].multiply_adds()).sum();
-    let bytes = split.crossing_values(graph) * options.bytes_per_value;
+    let bytes = split.boundary_values(graph) * options.bytes_per_value;
     bytes as f64 * options.multiply_adds_per_byte + work as f64
 }
 
-/// Every prefix within the latest one, by trying all sets of layers.
+/// Every split whose prefix lies within that of the latest split, found by trying all sets of layers.
 fn every_split(graph: &Graph, latest: &Split) -> Vec<Split> {
     let free = &latest.prefix[1..];
     let mut all = Vec::new();
@@ -148,8 +148,8 @@ fn every_split(graph: &Graph, latest: &Split) -> Vec<Split> {
         if prefix.iter().all(|&at| graph.nodes()[at].inputs.iter().all(|&input| chosen(input))) {
             let tail: Vec<usize> = (0..graph.len()).filter(|&at| !chosen(at)).collect();
             let read = |at: &usize| tail.iter().any(|&reader| graph.nodes()[reader].inputs.contains(at));
-            let crossing = prefix.iter().copied().filter(read).collect();
-            all.push(Split { prefix, tail, crossing });
+            let boundary = prefix.iter().copied().filter(read).collect();
+            all.push(Split { prefix, tail, boundary });
         }
     }
     all
@@ -162,7 +162,7 @@ proptest! {
         let options = CutOptions { multiply_adds_per_byte: f64::from(weight) / 8.0, ..CutOptions::default() };
         let (latest, cut) = (Split::new(&graph, &plan), Cut::new(&graph, &plan, options));
         check_split(&graph, &plan, &cut.split)?;
-        prop_assert_eq!(cut.latest_bytes, 4 * latest.crossing_values(&graph) as u64);
+        prop_assert_eq!(cut.latest_bytes, 4 * latest.boundary_values(&graph) as u64);
         if latest.tail.is_empty() {
             prop_assert_eq!(cut.split, latest);
             return Ok(());
@@ -172,7 +172,7 @@ proptest! {
         for other in every_split(&graph, &latest) {
             let other_cost = cost(&graph, &other, &latest, options);
             prop_assert!(found <= other_cost, "{found} is more than {other_cost} of {other:?}");
-            // Of equal ones the latest.
+            // Of splits with equal cost, the latest is chosen.
             prop_assert!(found < other_cost || other.prefix.len() <= cut.split.prefix.len(), "{other:?} is later");
         }
     }

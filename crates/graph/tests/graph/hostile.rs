@@ -1,4 +1,4 @@
-//! Descriptions that mean harm: whatever they say, they get an error or a network, never a panic.
+//! Hostile descriptions: each becomes an error or a network, and none causes a panic.
 
 use injerto_graph::summary::Summary;
 use injerto_graph::{Cut, CutOptions, Description, FreezePlan, Graph, Preprocessing, Selection, limits};
@@ -6,7 +6,7 @@ use injerto_reference::strategy::graphs;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-/// Values that stand where they should not.
+/// Values that are put in places where they do not belong.
 fn poison() -> impl Strategy<Value = Value> {
     let nested = |depth: usize| (0..depth).fold(json!(1), |inner, _| json!([inner]));
     prop_oneof![
@@ -33,7 +33,7 @@ fn poison() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// How many places a value has, itself included.
+/// Number of places in a value, itself included.
 fn places(value: &Value) -> usize {
     1 + match value {
         Value::Array(items) => items.iter().map(places).sum::<usize>(),
@@ -42,7 +42,7 @@ fn places(value: &Value) -> usize {
     }
 }
 
-/// The place number `at`, counted from the outside in.
+/// The place with the number `at`, counted from the outside to the inside.
 fn place(value: &mut Value, at: usize) -> &mut Value {
     if at == 0 {
         return value;
@@ -63,7 +63,7 @@ fn place(value: &mut Value, at: usize) -> &mut Value {
     unreachable!("there are that many places")
 }
 
-/// All that is done with a graph before a tensor exists.
+/// Does everything that the program does with a graph before a tensor exists.
 fn use_it(graph: &Graph) {
     for selection in [Selection::None, Selection::All, Selection::Last(1), Selection::Fraction(0.5)] {
         let plan = FreezePlan::new(graph, &selection).expect("fits every graph");
@@ -88,12 +88,12 @@ proptest! {
             let at = at.index(places(&json));
             *place(&mut json, at) = value;
         }
-        // As it comes from a plugin: through text.
+        // A plugin's description arrives as text.
         if let Ok(read) = serde_json::from_str::<Description>(&json.to_string()) {
             use_it(&read.graph);
             prop_assert!(read.graph.image_size().is_ok() && read.preprocessing.check().is_ok());
         }
-        // And as a checkpoint's card has it: a network that need not take photos.
+        // The network in the card of a checkpoint need not take photos.
         if let Ok(read) = serde_json::from_str::<Graph>(&json["graph"].to_string()) {
             use_it(&read);
         }
@@ -121,7 +121,7 @@ fn deep_nesting_is_an_error() {
     }
 }
 
-/// A network of an image `[4, 4, 3]` and, one after the other, `count` layers, as `layer` writes each of them down.
+/// A network with an image `[4, 4, 3]` as input and `count` layers in a row, each of which `layer` writes.
 fn long(count: usize, layer: impl Fn(usize, &str) -> Value) -> serde_json::Result<Graph> {
     let mut layers = vec![json!({"name": "0", "class": "InputLayer", "config": {"shape": [4, 4, 3]}})];
     layers.extend((1..=count).map(|at| {
@@ -137,10 +137,10 @@ fn the_longest_networks_are_used_at_once_and_longer_ones_are_refused() {
     let relu = |_, before: &str| json!({"class": "ReLU", "config": {}, "inputs": [before]});
     use_it(&long(limits::MOST_LAYERS - 1, relu).expect("it is short enough"));
     let error = long(limits::MOST_LAYERS, relu).expect_err("one too many").to_string();
-    assert_eq!(error, "'long' has 16385 layers, the most are 16384");
+    assert_eq!(error, "'long' has 16385 layers, the limit is 16384");
     let sum = |_, before: &str| json!({"class": "Add", "config": {}, "inputs": vec![before; 1 << 16]});
     let error = long(3, sum).expect_err("too many inputs").to_string();
-    assert_eq!(error, "layer 3 '3' (Add): the network is too large: the most inputs of all layers are 131072");
+    assert_eq!(error, "layer 3 '3' (Add): the network is too large: the limit is 131072 inputs of all layers");
 }
 
 #[test]

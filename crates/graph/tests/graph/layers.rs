@@ -1,4 +1,4 @@
-//! Constructors of operators against descriptions: the defaults are the same.
+//! Constructors of operators have the same defaults as descriptions.
 
 use injerto_graph::layers::{
     AveragePooling2D, BatchNormalization, Conv2D, Dense, DepthwiseConv2D, Dropout, GlobalAveragePooling2D,
@@ -29,14 +29,14 @@ fn a_layer_takes_the_defaults_that_a_description_takes() {
 }
 
 #[test]
-fn a_pooling_window_moves_by_its_own_length_where_nothing_else_is_said() {
+fn a_pooling_window_moves_by_its_own_length_by_default() {
     check(MaxPooling2D::new(3), "MaxPooling2D", json!({ "pool_size": [3, 3] }));
     check(AveragePooling2D::new([2, 4]), "AveragePooling2D", json!({ "pool_size": [2, 4], "strides": [2, 4] }));
     check(MaxPooling2D::new(3).strides(2), "MaxPooling2D", json!({ "pool_size": [3, 3], "strides": [2, 2] }));
 }
 
 #[test]
-fn every_option_has_keras_name() {
+fn every_option_has_the_name_that_keras_gives_it() {
     check(
         Conv2D::new(8, [1, 7]).strides(2).same().groups(2).use_bias(false).relu(),
         "Conv2D",

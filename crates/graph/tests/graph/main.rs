@@ -1,4 +1,4 @@
-//! Graphs as a plugin may write them, good and bad: checks, shapes, freezing, splitting.
+//! Tests of graphs as plugins may write them, valid and invalid: checks, shapes, freezing and splitting.
 
 mod cut;
 mod hostile;
@@ -10,14 +10,14 @@ mod validation;
 use injerto_graph::{Graph, GraphError, GraphSpec};
 use serde_json::{Value, json};
 
-/// A graph from layers as they stand in a description: `[name, class, config, inputs]`.
+/// A graph from layers as a description writes them: `[name, class, config, inputs]`.
 fn graph(layers: &[(&str, &str, Value, &[&str])]) -> Result<Graph, GraphError> {
     let layer = |(name, class, config, inputs): &(&str, &str, Value, &[&str])| json!({"name": name, "class": class, "config": config, "inputs": inputs});
     let spec = json!({"name": "net", "layers": layers.iter().map(layer).collect::<Vec<_>>()});
     Graph::new(serde_json::from_value::<GraphSpec>(spec).expect("well-formed"))
 }
 
-/// Shorthand for a graph of an image `[8, 6, 4]` and one layer on it.
+/// A graph with an image `[8, 6, 4]` as input and one layer after it.
 fn one_layer(class: &str, config: Value) -> Result<Graph, GraphError> {
     graph(&[("input", "InputLayer", json!({"shape": [8, 6, 4]}), &[]), ("layer", class, config, &["input"])])
 }

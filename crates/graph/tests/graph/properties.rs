@@ -1,4 +1,4 @@
-//! What holds for every network.
+//! Properties of every network.
 
 use injerto_graph::summary::Summary;
 use injerto_graph::{Activation, FreezePlan, Graph, Layer, Operator, Split};
@@ -19,7 +19,7 @@ proptest! {
         let last = &cut.nodes()[cut.len() - 1];
         prop_assert_eq!(&last.layer, &graph.nodes()[at].layer);
         prop_assert_eq!(&last.shape, &graph.nodes()[at].shape);
-        // What is left stands in the old order and is as it was.
+        // The remaining layers are unchanged and in the old order.
         let mut from = 0;
         for node in cut.nodes() {
             let place = graph.position(node.name()).expect("a layer of the whole");
@@ -64,7 +64,7 @@ proptest! {
         let plan = FreezePlan::new(&graph, &selection(&graph, wish)).expect("made from the graph");
         let split = Split::new(&graph, &plan);
         check_split(&graph, &plan, &split)?;
-        // Every layer of the tail has a reason: it trains, draws, or reads one that has.
+        // Every layer of the tail is there for a reason: it trains, it draws, or it reads such a layer.
         for &at in &split.tail {
             let node = &graph.nodes()[at];
             let trains = plan.trains(at) && node.trainable_count() > 0;
@@ -74,11 +74,11 @@ proptest! {
     }
 }
 
-/// What any split must keep to.
+/// Checks the rules of every split.
 pub fn check_split(graph: &Graph, plan: &FreezePlan, split: &Split) -> Result<(), TestCaseError> {
     let mut all: Vec<usize> = split.prefix.iter().chain(&split.tail).copied().collect();
     all.sort_unstable();
-    prop_assert_eq!(all, (0..graph.len()).collect::<Vec<_>>(), "prefix and tail are no partition");
+    prop_assert_eq!(all, (0..graph.len()).collect::<Vec<_>>(), "prefix and tail are not a partition");
     prop_assert!(split.prefix.is_sorted() && split.tail.is_sorted() && split.prefix[0] == 0);
     for &at in &split.prefix {
         let node = &graph.nodes()[at];
@@ -91,6 +91,6 @@ pub fn check_split(graph: &Graph, plan: &FreezePlan, split: &Split) -> Result<()
         true => vec![graph.len() - 1],
         false => split.prefix.iter().copied().filter(read).collect(),
     };
-    prop_assert_eq!(&split.crossing, &expected);
+    prop_assert_eq!(&split.boundary, &expected);
     Ok(())
 }

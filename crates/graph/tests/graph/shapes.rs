@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{graph, one_layer};
 
-/// What one layer makes of an image `[8, 6, 4]`.
+/// Checks one layer after an image `[8, 6, 4]`.
 fn check(class: &str, config: Value, shape: &[usize], parameters: &[(&str, &[usize])], multiply_adds: u64) {
     let graph = one_layer(class, config.clone()).expect("fits");
     let node = &graph.nodes()[1];
@@ -37,7 +37,7 @@ fn convolutions() {
 }
 
 #[test]
-fn element_by_element() {
+fn element_wise_layers() {
     let same = [8, 6, 4];
     let c = &[4][..];
     let (gamma, beta, mean, variance) = (("gamma", c), ("beta", c), ("moving_mean", c), ("moving_variance", c));
@@ -54,7 +54,7 @@ fn element_by_element() {
 }
 
 #[test]
-fn windows_and_pools() {
+fn pooling_windows_and_global_pooling() {
     let window = |padding: Value| json!({"pool_size": [3, 2], "strides": [2, 2], "padding": padding});
     for class in ["MaxPooling2D", "AveragePooling2D"] {
         check(class, window(json!("valid")), &[3, 3, 4], &[], 36 * 6);
@@ -68,7 +68,7 @@ fn windows_and_pools() {
 }
 
 #[test]
-fn values_moved() {
+fn layers_that_only_move_values() {
     check("ZeroPadding2D", json!({"padding": [[1, 2], [0, 3]]}), &[11, 9, 4], &[], 0);
     check("Flatten", json!({}), &[192], &[], 0);
     check("Reshape", json!({"target_shape": [16, 12]}), &[16, 12], &[], 0);
@@ -77,7 +77,7 @@ fn values_moved() {
 }
 
 #[test]
-fn several_inputs() {
+fn layers_with_several_inputs() {
     let joined = |class: &str, inputs: &[&str]| {
         let graph = graph(&[
             ("input", "InputLayer", json!({"shape": [8, 6, 4]}), &[]),

@@ -1,8 +1,8 @@
-//! What a description that is no network is told.
+//! Error messages for descriptions that are not valid networks.
 
 use injerto_graph::{
     Activation, Builder, Description, Descriptor, FreezePlan, Graph, GraphSpec, LayerRef, Operator, Padding,
-    PerChannel, Selection, Window, limits,
+    PerChannel, Preprocessing, Selection, Window, limits,
 };
 use serde_json::{Value, json};
 
@@ -51,7 +51,7 @@ fn options_that_do_not_fit_the_input() {
         (
             "Conv2D",
             json!({"filters": 4, "kernel_size": [1, 1], "groups": 3}),
-            "3 groups divide neither or not both of 4 channels and 4 filters",
+            "3 groups do not divide both 4 channels and 4 filters",
         ),
         ("Conv2D", json!({"filters": 4, "kernel_size": [9, 1]}), "a window of 9 does not fit in 8"),
         ("Conv2D", json!({"filters": 0, "kernel_size": [1, 1]}), "its output would be [8, 6, 0]"),
@@ -62,7 +62,7 @@ fn options_that_do_not_fit_the_input() {
         ),
         ("DepthwiseConv2D", json!({"kernel_size": [1, 7]}), "a window of 7 does not fit in 6"),
         ("MaxPooling2D", window([0, 1]), "window, strides and dilation must be at least 1"),
-        ("AveragePooling2D", window([1 << 40, 1]), "window, strides, dilation or padding are too large to be meant"),
+        ("AveragePooling2D", window([1 << 40, 1]), "window, strides, dilation or padding are larger than 1048576"),
         ("Rescaling", json!({"scale": [1.0, 2.0]}), "2 values for 4 channels"),
         ("Reshape", json!({"target_shape": [5, 5]}), "192 values do not fill [5, 5]"),
         ("Dense", json!({"units": 0}), "its output would be [8, 6, 0]"),
@@ -106,48 +106,48 @@ fn numbers_out_of_their_range() {
     check(Operator::ReLU { max_value: Some(-1.0) }, "max_value must be finite and not negative, not -1");
     check(Operator::ReLU { max_value: Some(f64::NAN) }, "max_value must be finite and not negative, not NaN");
     check(rescaling(PerChannel::One(f64::NAN)), "scale must be finite");
-    // Finite, but not in the precision that is computed in.
+    // The number is finite, but not in single precision, in which networks compute.
     check(rescaling(PerChannel::Each(vec![1.0, 1.0, 1e39, 1.0])), "scale must be finite");
 }
 
 #[test]
-fn names_that_are_more_than_letters() {
+fn names_that_are_not_printable() {
     let check = |name: &str, message: &str| {
         let error = graph(&[input(), (name, "ReLU", json!({}), &["input"])]).expect_err(message);
         assert_eq!(error.to_string(), format!("layer 1: its name cannot be used: {message}"));
     };
-    check("", "a name is needed");
-    check("a\u{1b}]0;owned\u{7}", "'a\\u{1b}]0;owned\\u{7}' has characters that are not printed");
-    check("two\nlines", "'two\\nlines' has characters that are not printed");
-    check("right\u{202e}tfel", "'right\\u{202e}tfel' has characters that are not printed");
+    check("", "the name is empty");
+    check("a\u{1b}]0;owned\u{7}", "'a\\u{1b}]0;owned\\u{7}' has characters that are not printable");
+    check("two\nlines", "'two\\nlines' has characters that are not printable");
+    check("right\u{202e}tfel", "'right\\u{202e}tfel' has characters that are not printable");
     check(&"n".repeat(257), &format!("'{}…' is longer than 256 bytes", "n".repeat(64)));
     let spec =
         |name: &str| json!({"name": name, "layers": [{"name": "a", "class": "InputLayer", "config": {"shape": [1]}}]});
     let error = serde_json::from_value::<Graph>(spec("\u{9b}31m")).expect_err("colours").to_string();
-    assert_eq!(error, "the graph's name cannot be used: '\\u{9b}31m' has characters that are not printed");
-    // Names that are only unusual are as good as any.
+    assert_eq!(error, "the graph's name cannot be used: '\\u{9b}31m' has characters that are not printable");
+    // Unusual names are valid.
     for name in ["café 猫", "block1/conv:0", &"n".repeat(256)] {
         assert!(graph(&[input(), (name, "ReLU", json!({}), &["input"])]).is_ok(), "{name}");
     }
-    // A name that a layer asks for is escaped as well.
+    // The name of an input is escaped as well.
     let error = graph(&[input(), ("a", "ReLU", json!({}), &["\u{1b}[2J"])]).expect_err("not there").to_string();
     assert_eq!(error, "layer 1 'a': its input '\\u{1b}[2J' is not a layer before it");
 }
 
 #[test]
-fn networks_that_no_machine_holds() {
+fn networks_that_exceed_the_limits() {
     let check = |input: [usize; 3], class: &str, config: Value, limit: &str| {
         let layers: [(&str, &str, Value, &[&str]); 2] =
             [("input", "InputLayer", json!({"shape": input}), &[]), ("layer", class, config, &["input"])];
         let error = graph(&layers).expect_err(limit).to_string();
         assert!(error.contains(": the network is too large: ") && error.ends_with(limit), "{error}");
     };
-    let values = "the most values per image are 4294967296, padding included";
-    let parameters = "the most values of all parameters are 4294967296";
+    let values = "the limit is 4294967296 values per image, padding included";
+    let parameters = "the limit is 4294967296 values of all parameters";
     let (side, same) = (1_usize << 20, "same");
     check([1 << 19, 1 << 19, 3], "ReLU", json!({}), values);
     check([8, 6, 3], "ZeroPadding2D", json!({"padding": [[100_000, 0], [0, 100_000]]}), values);
-    // Outputs and parameters are small, and the zeros around the image are not.
+    // Outputs and parameters are small, but the zeros around the image are not.
     let dilated = json!({"filters": 1, "kernel_size": [1058, 1], "dilation_rate": [side, 1], "padding": same});
     check([8, 6, 3], "Conv2D", dilated.clone(), values);
     check(
@@ -166,7 +166,7 @@ fn networks_that_no_machine_holds() {
     check([8, 6, 8192], "Dense", json!({"units": side}), parameters);
     check([8, 6, 3], "Conv2D", json!({"filters": side, "kernel_size": [1 << 12, 1], "padding": same}), parameters);
     check([8, 6, 3], "Conv2D", json!({"filters": side, "kernel_size": [side, side], "padding": same}), values);
-    // Each layer is small enough, and all together are not.
+    // Each layer is small enough, but all layers together are not.
     let relu =
         |at: usize| json!({"name": at.to_string(), "class": "ReLU", "config": {}, "inputs": [(at - 1).to_string()]});
     let first = json!({"name": "0", "class": "InputLayer", "config": {"shape": [1 << 13, 1 << 13, 3]}});
@@ -209,7 +209,7 @@ fn the_largest_networks_in_use_are_far_from_the_limits() {
 }
 
 #[test]
-fn inputs_and_preprocessing_that_are_no_photos() {
+fn inputs_that_are_not_photos_and_preprocessing_that_loses_them() {
     let description = |shape: &[usize], preprocessing: Value| {
         let layers = json!([{"name": "in", "class": "InputLayer", "config": {"shape": shape}}]);
         json!({"graph": {"name": "net", "layers": layers}, "preprocessing": preprocessing})
@@ -239,7 +239,18 @@ fn inputs_and_preprocessing_that_are_no_photos() {
 }
 
 #[test]
-fn texts_of_a_descriptor_that_do_more_than_show_themselves() {
+fn a_standard_deviation_is_written_as_before_and_may_be_read_by_either_name() {
+    for name in ["deviation", "std"] {
+        let read: Preprocessing =
+            serde_json::from_value(json!({"scale": 1.0, "mean": [0, 0, 0], name: [1, 2, 3]})).expect("either name");
+        assert_eq!(read.std, [1.0, 2.0, 3.0]);
+        let written = serde_json::to_value(&read).expect("plain data");
+        assert_eq!((&written["deviation"], written.get("std")), (&json!([1.0, 2.0, 3.0]), None));
+    }
+}
+
+#[test]
+fn texts_of_a_descriptor_that_are_not_printable() {
     let plain = json!({"name": "tiny", "summary": "small", "weights": ["own"],
                        "parameters": {"width": {"default": 1, "doc": "multiplies"}}});
     assert!(serde_json::from_value::<Descriptor>(plain.clone()).is_ok());
@@ -247,7 +258,7 @@ fn texts_of_a_descriptor_that_do_more_than_show_themselves() {
         let mut spoilt = plain.clone();
         *spoilt.pointer_mut(place).expect("a place") = json!("red \u{1b}[31m");
         let error = serde_json::from_value::<Descriptor>(spoilt).expect_err(place).to_string();
-        assert_eq!(error, "'red \\u{1b}[31m' has characters that are not printed", "{place}");
+        assert_eq!(error, "'red \\u{1b}[31m' has characters that are not printable", "{place}");
     }
     let spoilt = json!({"name": "tiny", "summary": "x".repeat(5000)});
     let error = serde_json::from_value::<Descriptor>(spoilt).expect_err("endless").to_string();
@@ -278,7 +289,7 @@ fn small() -> Graph {
 }
 
 #[test]
-fn wishes_about_layers_that_are_not_there() {
+fn selections_of_layers_that_do_not_exist() {
     let graph = small();
     for (selection, message) in [
         (Selection::FromLayer(LayerRef::Index(4)), "no layer 4 in 'net': it has 4 layers, 0 to 3"),
@@ -318,7 +329,7 @@ fn every_form_of_selection() {
         let plan = FreezePlan::new(&graph, &selection).expect("fits");
         let found: Vec<bool> = (0..4).map(|at| plan.trains(at)).collect();
         assert_eq!(found, trains, "{selection:?}");
-        // As it stands in a run's manifest.
+        // A run's plan.json contains it as text.
         let text = serde_json::to_string(&plan).expect("plain data");
         assert_eq!(serde_json::from_str::<FreezePlan>(&text).expect("its own text"), plan);
     }

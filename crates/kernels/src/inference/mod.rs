@@ -100,10 +100,10 @@ pub struct Input {
 impl From<&Preprocessing> for Input {
     /// For RGB pixels from 0 to 255.
     fn from(preprocessing: &Preprocessing) -> Self {
-        let Preprocessing { scale, mean, deviation, channel_order, .. } = preprocessing;
+        let Preprocessing { scale, mean, std, channel_order, .. } = preprocessing;
         Self {
-            scale: deviation.iter().map(|deviation| scale / deviation).collect(),
-            shift: mean.iter().zip(deviation).map(|(mean, deviation)| -mean / deviation).collect(),
+            scale: std.iter().map(|std| scale / std).collect(),
+            shift: mean.iter().zip(std).map(|(mean, std)| -mean / std).collect(),
             reverse_channels: *channel_order == ChannelOrder::Bgr,
         }
     }

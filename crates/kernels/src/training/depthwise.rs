@@ -10,7 +10,7 @@ use crate::simd::{fma, limit, vectorised};
 #[derive(Debug)]
 pub(super) struct Depthwise {
     geometry: Geometry,
-    /// Output channels for each input channel.
+    /// Number of output channels per input channel.
     multiplier: usize,
     kernel: usize,
     fold: Fold,

@@ -176,7 +176,7 @@ fn pass_on(dy: &[f32], dx: &mut [f32], accumulate: bool) {
     });
 }
 
-/// Product of inputs; a side of length 1 is repeated.
+/// Product of inputs. A side of length 1 is repeated.
 #[derive(Debug)]
 pub(super) struct Multiply {
     /// Sides of the output for one sample.
@@ -303,7 +303,7 @@ impl Step for Concatenate {
     }
 }
 
-/// Zeros around the image.
+/// Adds zeros around the image.
 #[derive(Debug)]
 pub(super) struct ZeroPad {
     pub(super) input: [usize; 3],

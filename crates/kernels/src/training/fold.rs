@@ -38,7 +38,7 @@ impl Norm {
         (1.0 / (f64::from(parameters.values(self.variance)[c]) + self.epsilon).sqrt()) as f32
     }
 
-    /// Scale and shift of channel `c` with the moving statistics.
+    /// Scale and shift of channel `c` with the running statistics.
     pub(super) fn affine(&self, parameters: &Parameters, c: usize) -> (f32, f32) {
         let scale = self.inverse(parameters, c) * parameters.optional(self.gamma).map_or(1.0, |gamma| gamma[c]);
         let beta = parameters.optional(self.beta).map_or(0.0, |beta| beta[c]);

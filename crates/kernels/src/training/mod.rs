@@ -52,7 +52,7 @@ pub enum Error {
     Length {
         /// `LAYER/PARAMETER`.
         parameter: String,
-        /// How many it has.
+        /// The number that it has.
         expected: usize,
         /// How many were given.
         found: usize,
@@ -94,14 +94,14 @@ pub struct Program {
 }
 
 impl Program {
-    /// Compiles `layers` of `graph` ([`Split::tail`]), which take the outputs of the layers `inputs` ([`Split::crossing`]).
+    /// Compiles `layers` of `graph` ([`Split::tail`]), which take the outputs of the layers `inputs` ([`Split::boundary`]).
     ///
     /// Layers for which `trains` says so get gradients for their trainable parameters, and drop values where they are dropout;
     /// a dropout that does not train is the identity. The batch normalisations in `batch_statistics` use the batch's statistics
     /// in training and move their own.
     ///
     /// [`Split::tail`]: injerto_graph::Split::tail
-    /// [`Split::crossing`]: injerto_graph::Split::crossing
+    /// [`Split::boundary`]: injerto_graph::Split::boundary
     ///
     /// # Errors
     /// [`Error::MissingInput`] if `layers` and `inputs` do not hold together, [`Error::Memory`] where there is no room for the

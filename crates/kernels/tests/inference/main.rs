@@ -373,7 +373,7 @@ fn pixels_are_prepared_first() {
             .map(|i| {
                 let c = i % 3;
                 let from = if preprocessing == Preprocessing::caffe() { i - c + 2 - c } else { i };
-                (f64::from(pixels[from]) * preprocessing.scale - preprocessing.mean[c]) / preprocessing.deviation[c]
+                (f64::from(pixels[from]) * preprocessing.scale - preprocessing.mean[c]) / preprocessing.std[c]
             })
             .collect();
         let double = |values: &Vec<f32>| values.iter().map(|&value| f64::from(value)).collect::<Vec<f64>>();

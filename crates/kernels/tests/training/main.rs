@@ -34,13 +34,13 @@ impl Training {
     }
 
     /// What crosses from the prefix.
-    fn crossing(&self, case: &Case, split: &Split) -> Result<Vec<Vec<f32>>, String> {
-        if split.crossing == [0] {
+    fn boundary(&self, case: &Case, split: &Split) -> Result<Vec<Vec<f32>>, String> {
+        if split.boundary == [0] {
             return Ok(vec![case.input.clone()]);
         }
         let given = |layer: usize, place: usize| Cow::Borrowed(case.parameters[layer][place].as_slice());
         let (graph, prefix) = (&case.graph, &split.prefix);
-        inference::Program::compile_for(self.0, graph, prefix, &split.crossing, &given, &Input::default())
+        inference::Program::compile_for(self.0, graph, prefix, &split.boundary, &given, &Input::default())
             .and_then(|program| program.run(&case.input, case.batch))
             .map_err(|error| error.to_string())
     }
@@ -73,12 +73,12 @@ impl Executor for Training {
 
 impl Trainer for Training {
     fn step(&self, case: &Case, split: &Split, pass: &Pass, dy: &[f32]) -> Result<Step, String> {
-        let crossing = self.crossing(case, split)?;
+        let boundary = self.boundary(case, split)?;
         if split.tail.is_empty() {
-            return Ok(Step { output: crossing[0].clone(), ..Step::default() });
+            return Ok(Step { output: boundary[0].clone(), ..Step::default() });
         }
-        let mut program = self.compile(case, &split.tail, &split.crossing, pass)?;
-        let inputs: Vec<&[f32]> = crossing.iter().map(Vec::as_slice).collect();
+        let mut program = self.compile(case, &split.tail, &split.boundary, pass)?;
+        let inputs: Vec<&[f32]> = boundary.iter().map(Vec::as_slice).collect();
         if pass.seed.is_none() {
             let output = program.forward(&inputs, case.batch).map_err(|error| error.to_string())?.to_vec();
             return Ok(Step { output, ..Step::default() });

@@ -27,7 +27,7 @@ def value_and_gradient(loss, outputs, targets, weights=None):
 
 
 def soft(batch, classes):
-    """Two labels a row, mixed."""
+    """Targets that mix two labels per row."""
     part = rng.beta(1.0, 1.0, size=(batch, 1))
     one = np.eye(classes)
     return part * one[rng.integers(0, classes, batch)] + (1 - part) * one[rng.integers(0, classes, batch)]
@@ -50,7 +50,7 @@ for from_logits in (False, True):
         loss = keras.losses.BinaryCrossentropy(**given)
         case = value_and_gradient(loss, z if from_logits else 1 / (1 + np.exp(-z)), targets[:, 1:])
         cases.append({"loss": {"name": "binary_crossentropy", **given}, "targets": targets.tolist(), **case})
-    # Class weights are weights of the rows, whose losses are summed and divided by the batch.
+    # Class weights weigh the rows. The losses of the rows are summed and divided by the batch size.
     labels, z, class_weights = np.array([0, 2, 1, 1, 2]), rng.normal(size=(5, 3)), np.array([0.5, 2.0, 1.25])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
     case = value_and_gradient(loss, z if from_logits else softmax(z), labels, class_weights[labels].astype("float32"))

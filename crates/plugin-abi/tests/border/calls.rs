@@ -161,7 +161,7 @@ fn what_a_plugin_writes_is_believed_no_further_than_the_abi_says() {
     };
     assert_eq!(ask(in_pieces), Ok(b"onetwo".to_vec()));
     check(at_null, &CallError::Unreadable, "it wrote no readable bytes");
-    check(without_a_word, &failed(Status(-7), ""), "it failed with status -7 and no word why");
+    check(without_a_word, &failed(Status(-7), ""), "it failed with status -7 and without a reason");
     let text = b"\xff\0no".to_vec();
     check(babbles, &CallError::Failed { status: Status::NOT_FOUND, text }, "\u{fffd}\0no");
     check(for_ever, &CallError::TooLong(10_500), "it wrote more than 0 MiB");

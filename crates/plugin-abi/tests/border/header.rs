@@ -1,10 +1,10 @@
-//! Keeps `include/injerto_plugin.h` and the Rust types the same.
+//! Keeps `include/injerto_plugin.h` and the Rust types equal.
 
 use std::mem::{align_of, offset_of, size_of};
 
 use injerto_plugin_abi::{ABI_MAJOR, ABI_MINOR, Sink, Status, Str, Table, WeightsExtension};
 
-/// Name in C, and what Rust has for it.
+/// Expressions in C, and their values in Rust.
 fn layout() -> Vec<(&'static str, usize)> {
     vec![
         ("sizeof(injerto_str)", size_of::<Str>()),
@@ -28,9 +28,8 @@ fn layout() -> Vec<(&'static str, usize)> {
     ]
 }
 
-/// Written down once, in the order of [`layout`]: a change here is a change of the ABI, and belongs in CHANGELOG.md.
-/// Machines of 32 bits come in two kinds, because the table's first field may be aligned to 8 bytes or, on x86, to 4; only
-/// the padding at its end differs.
+/// The published values, in the order of [`layout`]. A change here changes the ABI and belongs in CHANGELOG.md. There are two kinds of
+/// 32-bit machines: the first field of the table may be aligned to 8 bytes or, on x86, to 4; only the padding at the end differs.
 #[test]
 fn offsets_are_as_published() {
     const WIDE: [usize; 18] = [16, 8, 16, 8, 4, 0, 8, 16, 20, 24, 40, 56, 64, 72, 80, 88, 8, 16];
@@ -41,7 +40,7 @@ fn offsets_are_as_published() {
     assert_eq!(found, published);
 }
 
-/// What changed is written down, and where the minor goes the changelog and the header's title go too.
+/// The changelog has a section for this version, and the title of the header names it.
 #[test]
 fn the_changelog_and_the_header_are_of_this_version() {
     let read = |name: &str| {
@@ -57,7 +56,7 @@ fn the_changelog_and_the_header_are_of_this_version() {
 /// Miri starts no compilers.
 #[test]
 #[cfg(not(miri))]
-fn the_header_says_what_rust_says() {
+fn the_header_agrees_with_rust() {
     use injerto_plugin_abi::{MAGIC, WEIGHTS_EXTENSION};
     use std::process::Command;
 

@@ -18,7 +18,7 @@ pub fn input(corpus: &[Vec<u8>], seed: u64, number: u64) -> Vec<u8> {
 }
 
 thread_local! {
-    /// Where and why this thread has panicked.
+    /// Place and message of the panic of this thread.
     static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
@@ -43,11 +43,11 @@ pub fn work(
         let why =
             payload.downcast_ref::<String>().cloned().or_else(|| payload.downcast_ref::<&str>().map(|&s| s.to_owned()));
         let why = why.unwrap_or_default();
-        // Numbers in the message would make each panic a fault of its own.
+        // With numbers in the message, each panic would count as a different fault.
         let why: String = why.chars().take(160).map(|c| if c.is_ascii_digit() { '#' } else { c }).collect();
         PANIC.with_borrow_mut(|text| *text = format!("panics at {place}: {}", why.replace('\n', " ")));
     }));
-    // Threads of pools begin with memory of their own, before the limit counts.
+    // Threads of pools allocate memory when they start, so they start before the limit is set.
     (ready.read)(&ready.corpus[0].clone());
     limit::memory(memory)?;
     let mut place = File::options().write(true).open(place).context("where the number goes")?;

@@ -1,9 +1,8 @@
 //! Damaged input for everything that reads.
 //!
-//! A series of inputs is made from good ones by a seed, so that each can be made again from its number. Each target has a
-//! process of its own, whose memory is limited: a size from a file that nobody checked ends it, and so do a stack that
-//! overflows and memory that is not its own. The process above it sees where it ended, begins another after that input,
-//! and tells what happened.
+//! A series of inputs is made from valid ones with a seed, so that each input can be made again from its number. Each target runs in a
+//! separate process with limited memory. An unchecked size from a file ends this process, and so do a stack overflow and an access
+//! to foreign memory. The parent process sees at which input it ended, reports it, and starts another process after that input.
 
 mod child;
 mod found;
@@ -26,18 +25,18 @@ pub use found::keep_found;
 pub use mutate::{Random, mutate};
 pub use targets::{Ready, TARGETS, Target};
 
-/// How much is tried.
+/// The number and kinds of trials.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Inputs for each target.
+    /// Number of inputs per target.
     pub inputs: u64,
-    /// Where the series begins.
+    /// Seed of the series.
     pub seed: u64,
     /// Names of targets; all if there are none.
     pub only: Vec<String>,
-    /// Megabytes of address space for a target beyond what it begins with.
+    /// Megabytes by which the address space of a target may grow.
     pub memory: u64,
-    /// After so long on one input it hangs.
+    /// Time after which an input counts as hanging.
     pub patience: Duration,
 }
 
@@ -50,26 +49,26 @@ impl Default for Plan {
 /// An input that did harm.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fault {
-    /// Its number in the series.
+    /// Number in the series.
     pub number: u64,
-    /// What it did.
+    /// The harm that it did.
     pub what: String,
 }
 
-/// What a target made of its inputs.
+/// Results of a target.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Findings {
-    /// How many were read.
+    /// Number of inputs that were read.
     pub inputs: u64,
-    /// How many of them were accepted.
+    /// Number of inputs that were accepted.
     pub accepted: u64,
-    /// The longest that one took.
+    /// Longest time for one input.
     pub slowest_ms: u64,
-    /// The number of that one.
+    /// Number of the slowest input.
     pub slowest: u64,
     /// Different faults, with the first input of each.
     pub faults: Vec<Fault>,
-    /// Inputs that did harm, in all.
+    /// Number of all inputs that did harm.
     pub harmful: u64,
 }
 
@@ -94,9 +93,9 @@ impl Findings {
 pub struct Row {
     /// The target's name.
     pub target: &'static str,
-    /// What it found.
+    /// Results of the target.
     pub findings: Findings,
-    /// How long all of it took.
+    /// Total time.
     pub seconds: f64,
 }
 
@@ -120,7 +119,7 @@ pub const HEAD: &str = "\
 | target       |    inputs |  accepted | harmful |     ms | seconds |
 | ------------ | --------: | --------: | ------: | -----: | ------: |";
 
-/// Feeds all targets of a plan. `program` is this project's `injerto-prove`; each row is told when it is there.
+/// Feeds all targets of a plan. `program` is this project's `injerto-prove`; each row is reported when it is complete.
 ///
 /// # Errors
 /// A target that does not exist or cannot be made ready.
@@ -162,7 +161,7 @@ pub fn in_memory() -> Result<tempfile::TempDir> {
 /// folder of its name.
 ///
 /// # Errors
-/// A folder that cannot be written.
+/// The folder cannot be written to.
 pub fn begin(folder: &Path) -> Result<()> {
     let folder = &folder.canonicalize()?;
     let run = crate::example::finished(folder)?;
@@ -247,7 +246,7 @@ enum Ended {
 fn watched(command: &mut Command, place: &Path, patience: Duration) -> Result<Ended> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let (mut out, mut err) = (child.stdout.take().context("a pipe")?, child.stderr.take().context("a pipe")?);
-    // What it says is read while it runs, since a pipe that is full would stop it.
+    // The output is read while the child runs, because a full pipe would stop it.
     let out = std::thread::spawn(move || {
         let mut text = String::new();
         let _ = out.read_to_string(&mut text);

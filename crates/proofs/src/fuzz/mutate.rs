@@ -1,11 +1,11 @@
-//! Inputs that are nearly right: pieces of good files, changed here and there.
+//! Inputs that are nearly valid: pieces of valid files with some changes.
 
-/// Numbers that depend on a seed alone: SplitMix64.
+/// Random numbers of SplitMix64, which depend only on a seed.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 
 impl Random {
-    /// Of a seed, and of an input's number in its series.
+    /// The generator for a seed and the number of an input in its series.
     pub fn new(seed: u64, number: u64) -> Self {
         let mut random = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number);
         random.bits();
@@ -21,18 +21,18 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// One of `0..end`; 0 if that is empty.
+    /// A number of `0..end`; 0 if the range is empty.
     pub fn below(&mut self, end: usize) -> usize {
         (self.bits() % (end.max(1) as u64)) as usize
     }
 
-    /// One of these.
+    /// A random item.
     fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[self.below(all.len())]
     }
 }
 
-/// Counts, sizes and offsets that programs stumble over.
+/// Counts, sizes and offsets that often reveal faults.
 const NUMBERS: [u64; 17] = [
     0,
     1,
@@ -53,7 +53,7 @@ const NUMBERS: [u64; 17] = [
     0xffff_ffff_ffff_ffff,
 ];
 
-/// The same where numbers are written out, and what is no number.
+/// Such numbers in decimals, and texts that are not numbers.
 const WORDS: [&str; 16] = [
     "0",
     "-1",
@@ -73,10 +73,10 @@ const WORDS: [&str; 16] = [
     "{}",
 ];
 
-/// The longest input.
+/// Size limit of an input in bytes.
 const LONGEST: usize = 1 << 17;
 
-/// One of the corpus, changed in one to six places (or, seldom, not at all).
+/// An input of the corpus with one to six changes (or, rarely, without any).
 pub fn mutate(corpus: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     let mut bytes = random.of(corpus).clone();
     let changes = if random.below(64) == 0 { 0 } else { 1 + random.below(6).min(random.below(6)) };
@@ -104,7 +104,7 @@ fn change(bytes: &mut Vec<u8>, corpus: &[Vec<u8>], random: &mut Random) {
             bytes[at..end].copy_from_slice(&written[..end - at]);
         }
         5 | 6 => {
-            // Around a digit, all of its number.
+            // All digits of the number around this digit.
             let digit = |byte: &u8| byte.is_ascii_digit() || b".-+e".contains(byte);
             let Some(first) = bytes[at..].iter().position(u8::is_ascii_digit).map(|first| at + first) else { return };
             let begin = bytes[..first].iter().rposition(|byte| !digit(byte)).map_or(0, |last| last + 1);
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_input_depends_on_its_seed_and_number_alone_and_most_are_changed() {
+    fn an_input_depends_only_on_its_seed_and_number_and_most_inputs_are_changed() {
         let corpus = [b"{\"layers\": [1, 2, 3]}".to_vec(), vec![0; 40]];
         let all = |seed| (0..200).map(|number| mutate(&corpus, &mut Random::new(seed, number))).collect::<Vec<_>>();
         assert_eq!(all(1), all(1));

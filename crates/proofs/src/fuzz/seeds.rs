@@ -1,4 +1,4 @@
-//! Good inputs, from which damaged ones are made. Most are made here; a few small files lie in the repository as golden ones.
+//! Valid inputs, from which damaged ones are made. Most are made here; a few are golden files of the repository.
 
 use std::io::{Cursor, Write as _};
 use std::path::Path;
@@ -8,7 +8,7 @@ use image::{ImageFormat, RgbImage};
 use injerto_backbones::weights::{Precision, Weights};
 use injerto_data::Origin;
 use injerto_data::generated::Task;
-use injerto_graph::{Activation, Builder, Graph, Operator, Padding};
+use injerto_graph::Graph;
 use serde_json::{Value, json};
 
 /// Experiments: those of the project, and the example.
@@ -22,38 +22,12 @@ pub fn experiments() -> Vec<Vec<u8>> {
     own.iter().map(|text| text.as_bytes().to_vec()).collect()
 }
 
-/// The network whose weights lie in the golden files of Keras.
+/// The network whose weights the golden files of Keras hold.
 pub fn network() -> Graph {
-    let convolution = |filters, side, padding, use_bias| Operator::Conv2D {
-        filters,
-        kernel_size: [side, side],
-        strides: [1, 1],
-        padding,
-        dilation_rate: [1, 1],
-        groups: 1,
-        use_bias,
-        activation: Activation::Linear,
-    };
-    let depthwise = Operator::DepthwiseConv2D {
-        kernel_size: [3, 3],
-        strides: [1, 1],
-        padding: Padding::Valid,
-        dilation_rate: [1, 1],
-        depth_multiplier: 1,
-        use_bias: true,
-        activation: Activation::Linear,
-    };
-    let norm = Operator::BatchNormalization { epsilon: 1e-3, momentum: 0.99, center: true, scale: true };
-    let mut net = Builder::new("small");
-    let x = net.input([8, 8, 3]);
-    let x = net.add("stem", convolution(4, 3, Padding::Same, false), &[x]);
-    let x = net.add("stem_bn", norm, &[x]);
-    let x = net.add("depthwise", depthwise, &[x]);
-    net.add("pointwise", convolution(5, 1, Padding::Valid, true), &[x]);
-    net.finish().expect("a graph")
+    serde_json::from_str(include_str!("../../../backbones/tests/golden/network.json")).expect("a graph")
 }
 
-/// Graphs: the network, and one with all kinds of layers.
+/// Graphs: the network, and a graph with all kinds of layers.
 pub fn graphs() -> Vec<Vec<u8>> {
     let layer = |name: &str, class: &str, config: Value, inputs: &[&str]| json!({"name": name, "class": class, "config": config, "inputs": inputs});
     let everything = json!({"name": "everything", "layers": [
@@ -83,7 +57,7 @@ pub fn graphs() -> Vec<Vec<u8>> {
     vec![serde_json::to_vec(&network()).expect("plain data"), everything.to_string().into_bytes()]
 }
 
-/// Descriptions, with all that may be said in one.
+/// Descriptions: one with all fields, and a short one.
 pub fn descriptions() -> Vec<Vec<u8>> {
     let set = |id: &str, source: Value, format: &str| {
         json!({
@@ -106,7 +80,7 @@ pub fn descriptions() -> Vec<Vec<u8>> {
     vec![whole.to_string().into_bytes(), short.to_string().into_bytes()]
 }
 
-/// What a plugin answers when it is asked what it is.
+/// Answers of a plugin: its descriptors and its identity.
 pub fn answers() -> Vec<Vec<u8>> {
     let descriptors = json!([{
         "name": "small", "summary": "a network", "weights": ["some"],
@@ -141,7 +115,7 @@ fn tuple(counts: &[usize]) -> Vec<u8> {
     [b'('].into_iter().chain(counts).chain([b't']).collect()
 }
 
-/// The network's weights as `torch.save` writes them: an archive of a pickle and a file for each tensor.
+/// The network's weights as `torch.save` writes them: an archive with a pickle and one file per tensor.
 pub fn pickles() -> Result<Vec<Vec<u8>>> {
     let weights = Weights::initialise(&network(), 7)?;
     let mut pickle = b"\x80\x02}(".to_vec();
@@ -179,7 +153,7 @@ pub fn hdf5() -> Vec<Vec<u8>> {
     files.iter().map(|file| file.to_vec()).collect()
 }
 
-/// Parts that the run left in its cache.
+/// Segments that the run left in its cache.
 pub fn features(run: &Path) -> Result<Vec<Vec<u8>>> {
     let mut folders = vec![run.parent().context("a run's folder is in a folder")?.join("cache")];
     let mut parts = Vec::new();
@@ -202,7 +176,7 @@ fn flower(width: u32, height: u32) -> RgbImage {
     RgbImage::from_raw(width, height, pixels).expect("as many pixels as it has")
 }
 
-/// Pictures in a format: colours, grey and, where the format has it, transparency.
+/// Images of a format: in colour, in grey and, if the format has it, with transparency.
 pub fn pictures(format: ImageFormat) -> Vec<Vec<u8>> {
     let flower = image::DynamicImage::ImageRgb8(flower(23, 17));
     let kinds = [
@@ -219,7 +193,7 @@ pub fn pictures(format: ImageFormat) -> Vec<Vec<u8>> {
     kinds.iter().filter_map(written).collect()
 }
 
-/// JPEG of every kind: progressive, with restarts, CMYK, turned by EXIF.
+/// JPEG files of every kind: progressive, with restarts, CMYK, turned by EXIF.
 pub fn jpeg() -> Vec<Vec<u8>> {
     let golden: Value = serde_json::from_str(include_str!("../../../data/tests/golden/jpeg.json")).expect("JSON");
     let bytes = |text: &str| -> Vec<u8> {

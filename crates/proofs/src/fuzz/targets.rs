@@ -1,4 +1,4 @@
-//! What is fed with damaged input: everything that reads what may come from elsewhere.
+//! The targets of damaged input: all code that reads files from elsewhere.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -21,21 +21,21 @@ use super::seeds;
 /// Reads an input and says whether it is accepted.
 pub type Reader = Box<dyn FnMut(&[u8]) -> bool>;
 
-/// A target with what it needs: good inputs, and what reads one.
+/// A target that is ready: valid inputs, and a reader.
 pub struct Ready {
-    /// Good inputs, which are changed.
+    /// Valid inputs, which are changed.
     pub corpus: Vec<Vec<u8>>,
-    /// Reads an input; whether it was accepted. It may refuse, but not panic, and must hold what it promises.
+    /// Reads an input, and returns whether it was accepted. It may refuse, but it must not panic, and it must keep its promises.
     pub read: Reader,
 }
 
-/// Something that reads.
+/// Code that reads files.
 pub struct Target {
-    /// Its name in commands and tables.
+    /// Name in commands and tables.
     pub name: &'static str,
-    /// What it reads.
+    /// Description of the input.
     pub what: &'static str,
-    /// Makes it ready. The first folder is a finished run's, the second one to write into.
+    /// Makes the target ready. The first folder is that of a finished run, and the second one may be written to.
     ready: fn(&Path, &Path) -> Result<Ready>,
 }
 
@@ -52,7 +52,7 @@ impl Target {
     }
 }
 
-/// All of them.
+/// All targets.
 pub const TARGETS: &[Target] = &[
     Target { name: "toml", what: "an experiment's file", ready: toml },
     Target { name: "graph", what: "a graph in JSON, compiled and run where it is small", ready: graph },
@@ -61,7 +61,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "safetensors", what: "weights in safetensors", ready: safetensors },
     Target { name: "pickle", what: "weights as PyTorch saves them", ready: pickle },
     Target { name: "hdf5", what: "weights in HDF5, and in Keras's archives", ready: hdf5 },
-    Target { name: "features", what: "a part of the feature cache", ready: features },
+    Target { name: "features", what: "a segment of the feature cache", ready: features },
     Target { name: "report", what: "a run's folder with one damaged file, drawn", ready: report },
     Target { name: "compare", what: "the same, compared with a good one", ready: compare },
     Target { name: "predict", what: "a checkpoint, put to use", ready: predict },
@@ -81,7 +81,7 @@ fn toml(_: &Path, _: &Path) -> Result<Ready> {
     ready(seeds::experiments(), |bytes| {
         let (text, path) = (String::from_utf8_lossy(bytes), Path::new("experiment.toml"));
         let Ok(config) = Config::parse(&text, path, &[]) else { return false };
-        // What is written out reads as what was read.
+        // The resolved text must be read back as the same experiment.
         let written = config.to_toml();
         let again = Config::parse(&written, path, &[]).expect("what a run writes down can be read");
         assert_eq!(again.to_toml(), written);
@@ -176,10 +176,10 @@ fn features(run: &Path, scratch: &Path) -> Result<Ready> {
     })
 }
 
-/// Text files of a run that reports are made of.
+/// Text files of a run from which reports are made.
 const OF_REPORTS: [&str; 5] = ["history.jsonl", "summary.json", "environment.json", "experiment.toml", "history.csv"];
 
-/// A run's text files, each as an input of its own that begins with its place in [`OF_REPORTS`].
+/// The text files of a run, each as a separate input that begins with its place in [`OF_REPORTS`].
 fn text_files(run: &Path) -> Result<Vec<Vec<u8>>> {
     let read = |(at, name): (usize, &&str)| Some([vec![at as u8], std::fs::read(run.join(name)).ok()?].concat());
     let corpus: Vec<Vec<u8>> = OF_REPORTS.iter().enumerate().filter_map(read).collect();
@@ -202,7 +202,7 @@ impl Copy {
         Ok(Self { run: run.to_owned(), folder, damaged: None })
     }
 
-    /// Mends the last damage and replaces another file.
+    /// Undoes the last damage, and replaces another file.
     fn damage(&mut self, bytes: &[u8]) {
         let Some((&first, bytes)) = bytes.split_first() else { return };
         if let Some(name) = self.damaged {
@@ -232,7 +232,7 @@ fn compare(run: &Path, scratch: &Path) -> Result<Ready> {
     })
 }
 
-/// An input as a file of this name.
+/// Writes an input to a file of this name.
 fn as_file(path: &Path, bytes: &[u8]) {
     std::fs::write(path, bytes).expect("the scratch folder can be written");
 }

@@ -4,78 +4,78 @@ use injerto_data::{Batch, Fingerprint, Loader, OnCorrupt};
 use injerto_recipe::FeaturePrecision;
 use sha2::{Digest, Sha256};
 
-use super::Space;
-use super::part::{Part, Writer, decode, encode};
-use super::space::damaged;
+use super::Namespace;
+use super::namespace::damaged;
+use super::segment::{Segment, Writer, decode, encode};
 use crate::TrainError;
 
-/// Gives one vector for each tensor that crosses, `[batch, …]`, channels last.
+/// Computes one vector per tensor of the boundary, `[batch, …]`, channels last.
 type Compute<'a> = dyn FnMut(&Batch) -> Result<Vec<Vec<f32>>, TrainError> + 'a;
 
-/// A part is finished when it has this many bytes: what a killed run loses at most.
-const PART_BYTES: usize = 64 << 20;
+/// Size in bytes at which a segment is finished. A killed run loses at most this much.
+const SEGMENT_BYTES: usize = 64 << 20;
 
-/// What crossed from the frozen prefix for each image of a dataset.
+/// Features of the frozen prefix for each image of a dataset.
 ///
-/// Where features can be kept nowhere, they are still those of a few views and of a precision: what is computed anew in every
-/// epoch then is, bit for bit, what would have been kept. So room on a disk decides how long a run takes, and nothing else.
+/// If features cannot be kept, they are computed again in every epoch, from the same few views and rounded to the same precision: they
+/// are, bit for bit, those that would have been kept. Free space on a disk therefore decides only how long a run takes.
 #[derive(Debug)]
 pub(crate) struct Features {
-    space: Space,
-    /// Rows of each image of the dataset.
+    namespace: Namespace,
+    /// Number of rows per image of the dataset.
     views: usize,
-    /// Row of each view of each image of the dataset; `None` for one that could not be used.
+    /// Row of each view of each image of the dataset; `None` for an image that could not be used.
     rows: Vec<Option<Row>>,
-    /// Whether rows are held or kept, and not computed whenever they are wanted.
+    /// Whether rows are in memory or in segments, and not computed again whenever they are needed.
     kept: bool,
     labels: Vec<u32>,
     memory: Option<Vec<u8>>,
-    parts: Vec<Part>,
+    segments: Vec<Segment>,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Row {
-    /// In memory.
+    /// The row is in memory, at this position.
     Held(usize),
-    /// In a part: which, and where.
+    /// The row is in this segment, at this position.
     Kept(usize, usize),
-    /// Nowhere.
+    /// The row is not kept.
     Computed,
 }
 
 impl Features {
-    /// Features of all images of a loader: read where they are kept, computed by `compute` where
-    /// they are not. `tell` hears how many images are done and says whether to go on. `None` if it said no.
+    /// Features of all images of a loader. Kept features are read; `compute` computes the others. `progress` gets the number of images
+    /// that are done, and returns whether to go on. Returns `None` if it returned false.
     ///
-    /// With `views`, features are of so many randomly changed versions of each image ([`Loader::views`]) and not of the image
-    /// itself.
+    /// With `views`, the features are those of this number of randomly changed versions of each image ([`Loader::views`]), and not those
+    /// of the image itself.
     pub(crate) fn gather_all(
-        space: Space,
+        namespace: Namespace,
         loader: &Loader,
         views: Option<usize>,
         compute: &mut Compute<'_>,
-        tell: &mut dyn FnMut(usize) -> bool,
+        progress: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Option<Self>, TrainError> {
-        let row_bytes = space.header.row_bytes();
+        let row_bytes = namespace.header.row_bytes();
         let (each, count) = (views.unwrap_or(1), loader.len() * views.unwrap_or(1));
-        let holds = count.saturating_mul(row_bytes) <= space.memory;
-        let homeless = !holds && space.folder.is_none();
+        let holds = count.saturating_mul(row_bytes) <= namespace.memory;
+        let homeless = !holds && namespace.folder.is_none();
         let labels = loader.dataset().samples.iter().map(|sample| sample.label).collect();
         let memory = holds.then(|| Vec::with_capacity(count * row_bytes));
-        let (rows, parts) = (vec![None; count], Vec::new());
-        let mut features = Self { space, views: each, rows, kept: !homeless, labels, memory, parts };
+        let (rows, segments) = (vec![None; count], Vec::new());
+        let mut features = Self { namespace, views: each, rows, kept: !homeless, labels, memory, segments };
         if homeless {
-            return Ok(features.keep_nothing(loader, tell)?.then_some(features));
+            return Ok(features.keep_nothing(loader, progress)?.then_some(features));
         }
         let prints = prints(loader, views);
         features.find(&prints);
         let whole = |image: &usize| features.rows[image * each..(image + 1) * each].iter().all(Option::is_some);
         let missing: Vec<usize> = (0..loader.len()).filter(|image| !whole(image)).collect();
         let mut done = (loader.len() - missing.len()) * each;
-        if !tell(done / each) {
+        if !progress(done / each) {
             return Ok(None);
         }
-        let mut output = Output::new(&features.space);
+        let mut output = Output::new(&features.namespace);
         let batches = match views {
             Some(views) => loader.views(&missing, views),
             None => loader.batches(&missing),
@@ -92,12 +92,12 @@ impl Features {
                         features.rows[place] = Some(Row::Held(memory.len() / row_bytes));
                         memory.extend(row);
                     }
-                    None => features.rows[place] = output.last(features.parts.len()),
+                    None => features.rows[place] = output.last(features.segments.len()),
                 }
             }
             done = (done + loader.batch_size()).min(count);
-            if !tell(done / each) {
-                // What is done so far is kept for the next time.
+            if !progress(done / each) {
+                // The features that are done so far are kept for the next time.
                 output.finish();
                 return Ok(None);
             }
@@ -105,52 +105,54 @@ impl Features {
                 break;
             }
         }
-        let (parts, broken) = output.finish();
+        let (segments, broken) = output.finish();
         if features.memory.is_none() {
             if broken {
-                tracing::warn!("features are computed anew in every epoch, which takes longer and trains the same");
-                return Ok(features.keep_nothing(loader, tell)?.then_some(features));
+                tracing::warn!(
+                    "features are computed again in every epoch; this takes longer and does not change the result"
+                );
+                return Ok(features.keep_nothing(loader, progress)?.then_some(features));
             }
-            features.parts.extend(parts);
+            features.segments.extend(segments);
         }
         Ok(Some(features))
     }
 
-    /// Keeps no row, but knows which images can be used. Whether `tell` let it.
-    fn keep_nothing(&mut self, loader: &Loader, tell: &mut dyn FnMut(usize) -> bool) -> Result<bool, TrainError> {
+    /// Keeps no row, but finds out which images can be used. Returns whether `progress` let it finish.
+    fn keep_nothing(&mut self, loader: &Loader, progress: &mut dyn FnMut(usize) -> bool) -> Result<bool, TrainError> {
         (self.kept, self.memory) = (false, None);
-        self.parts.clear();
+        self.segments.clear();
         if loader.options().on_corrupt == OnCorrupt::Error {
             self.rows.fill(Some(Row::Computed));
             return Ok(true);
         }
-        // Batches are made of usable images, so that it must be known which are before the first.
+        // Batches consist of usable images, so the usable images must be known before the first batch.
         self.rows.fill(None);
         let order: Vec<usize> = (0..loader.len()).collect();
         for batch in loader.batches(&order) {
             for image in batch?.indices {
                 self.rows[image * self.views..(image + 1) * self.views].fill(Some(Row::Computed));
             }
-            if !tell(0) {
+            if !progress(0) {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// Whether [`Features::gather`] has them; they are computed whenever they are wanted otherwise.
+    /// Whether [`Features::gather`] can return them. Otherwise they are computed again whenever they are needed.
     pub(crate) fn are_kept(&self) -> bool {
         self.kept
     }
 
-    /// Which view of each image an epoch sees.
+    /// The view of each image that an epoch sees.
     pub(crate) fn view(&self, epoch: u64) -> u64 {
         epoch % self.views as u64
     }
 
-    /// What is left of features that were just computed once they have been kept.
+    /// Rounds newly computed features as if they had been kept.
     pub(crate) fn round(&self, boundary: &mut [Vec<f32>]) {
-        let precision = self.space.precision();
+        let precision = self.namespace.precision();
         for values in boundary.iter_mut().filter(|_| precision != FeaturePrecision::F32) {
             let mut bytes = Vec::with_capacity(values.len() * precision.bytes());
             encode(precision, values, &mut bytes);
@@ -159,9 +161,9 @@ impl Features {
         }
     }
 
-    /// Finds rows in the parts of the space, checks them, and takes them into memory where they are held there.
+    /// Finds rows in the segments of the namespace, checks them, and copies them if rows are held in memory.
     fn find(&mut self, prints: &[Option<Fingerprint>]) {
-        let row_bytes = self.space.header.row_bytes();
+        let row_bytes = self.namespace.header.row_bytes();
         let mut wanted: HashMap<Fingerprint, Vec<usize>> = HashMap::new();
         for (image, print) in prints.iter().enumerate() {
             if let Some(print) = print {
@@ -169,9 +171,9 @@ impl Features {
             }
         }
         let mut row = vec![0; row_bytes];
-        for part in self.space.parts() {
+        for segment in self.namespace.segments() {
             let mut found: Vec<(usize, Vec<usize>)> = Vec::new();
-            for (at, (print, _)) in part.index.iter().enumerate() {
+            for (at, (print, _)) in segment.index.iter().enumerate() {
                 if let Some(images) = wanted.remove(print) {
                     found.push((at, images));
                 }
@@ -179,8 +181,8 @@ impl Features {
             let held = self.memory.as_ref().map_or(0, Vec::len);
             let mut good = true;
             for (at, images) in &found {
-                if let Err(error) = part.read(*at, &mut row) {
-                    damaged(&part.path, &error.to_string());
+                if let Err(error) = segment.read(*at, &mut row) {
+                    damaged(&segment.path, &error.to_string());
                     good = false;
                     break;
                 }
@@ -189,30 +191,30 @@ impl Features {
                         memory.extend(&row);
                         Row::Held(memory.len() / row_bytes.max(1) - 1)
                     }
-                    None => Row::Kept(self.parts.len(), *at),
+                    None => Row::Kept(self.segments.len(), *at),
                 };
                 images.iter().for_each(|&image| self.rows[image] = Some(place));
             }
             if !good {
-                // Not one row of a damaged part is trusted.
+                // No row of a damaged segment is trusted.
                 if let Some(memory) = &mut self.memory {
                     memory.truncate(held);
                 }
                 for (at, images) in found {
                     images.iter().for_each(|&image| self.rows[image] = None);
-                    wanted.insert(part.index[at].0, images);
+                    wanted.insert(segment.index[at].0, images);
                 }
             } else if self.memory.is_none() && !found.is_empty() {
-                self.parts.push(part);
+                self.segments.push(segment);
             }
         }
     }
 
     fn encode(&self, boundary: &[Vec<f32>], at: usize) -> Vec<u8> {
-        let mut row = Vec::with_capacity(self.space.header.row_bytes());
-        for (shape, values) in self.space.shapes().iter().zip(boundary) {
+        let mut row = Vec::with_capacity(self.namespace.header.row_bytes());
+        for (shape, values) in self.namespace.shapes().iter().zip(boundary) {
             let width: usize = shape.iter().product();
-            encode(self.space.precision(), &values[at * width..(at + 1) * width], &mut row);
+            encode(self.namespace.precision(), &values[at * width..(at + 1) * width], &mut row);
         }
         row
     }
@@ -223,13 +225,13 @@ impl Features {
         order.iter().copied().filter(whole).collect()
     }
 
-    /// Features, one vector a tensor that crosses, and labels of these images, all of which must be
-    /// [usable](Self::usable); where there are several views of each, of another one each `epoch`.
+    /// Features of these images, with one vector per tensor of the boundary, and their labels. All images must be
+    /// [usable](Self::usable). If there are several views per image, each `epoch` gets another one.
     ///
     /// # Errors
-    /// A part that has been damaged since it was checked.
+    /// A segment has been damaged since it was checked.
     pub(crate) fn gather(&self, images: &[usize], epoch: u64) -> Result<(Vec<Vec<f32>>, Vec<u32>), TrainError> {
-        let header = &self.space.header;
+        let header = &self.namespace.header;
         let widths: Vec<usize> = header.shapes.iter().map(|shape| shape.iter().product()).collect();
         let mut blocks: Vec<Vec<f32>> = widths.iter().map(|width| Vec::with_capacity(width * images.len())).collect();
         let mut buffer = vec![0; header.row_bytes()];
@@ -237,13 +239,13 @@ impl Features {
             let place = image * self.views + self.view(epoch) as usize;
             let mut row: &[u8] = match (self.rows[place], &self.memory) {
                 (Some(Row::Held(at)), Some(memory)) => &memory[at * buffer.len()..(at + 1) * buffer.len()],
-                (Some(Row::Kept(part, at)), _) => {
-                    let part = &self.parts[part];
-                    let failed = |source| TrainError::Io { path: part.path.clone(), source };
-                    part.read(at, &mut buffer).map_err(failed)?;
+                (Some(Row::Kept(segment, at)), _) => {
+                    let segment = &self.segments[segment];
+                    let failed = |source| TrainError::Io { path: segment.path.clone(), source };
+                    segment.read(at, &mut buffer).map_err(failed)?;
                     &buffer
                 }
-                _ => unreachable!("only usable images of features that are kept are asked for"),
+                _ => unreachable!("callers ask only for usable images of kept features"),
             };
             for (width, block) in widths.iter().zip(&mut blocks) {
                 let (values, rest) = row.split_at(width * header.precision.bytes());
@@ -255,7 +257,7 @@ impl Features {
     }
 }
 
-/// Fingerprints of all views of all images: of the image, or of the image and what changes it.
+/// Fingerprints of all views of all images. A fingerprint depends on the image and on the change of the view, if there is one.
 fn prints(loader: &Loader, views: Option<usize>) -> Vec<Option<Fingerprint>> {
     let images = loader.dataset().fingerprints();
     let Some(views) = views else { return images };
@@ -267,33 +269,33 @@ fn prints(loader: &Loader, views: Option<usize>) -> Vec<Option<Fingerprint>> {
     images.into_iter().flat_map(|print| (0..views).map(move |view| of_view(print, view))).collect()
 }
 
-/// Writes new rows into parts; a disk that takes no more ends the writing and not the run.
+/// Writes new rows into segments. A full disk ends the writing, but not the run.
 struct Output<'a> {
-    space: &'a Space,
+    namespace: &'a Namespace,
     writer: Option<Writer>,
-    parts: Vec<Part>,
-    /// Part and place of the row that was pushed last.
+    segments: Vec<Segment>,
+    /// Segment and position of the last row.
     last: Option<(usize, usize)>,
     broken: bool,
 }
 
 impl<'a> Output<'a> {
-    fn new(space: &'a Space) -> Self {
-        Self { space, writer: None, parts: Vec::new(), last: None, broken: space.folder.is_none() }
+    fn new(namespace: &'a Namespace) -> Self {
+        Self { namespace, writer: None, segments: Vec::new(), last: None, broken: namespace.folder.is_none() }
     }
 
     fn push(&mut self, print: Option<&Fingerprint>, row: &[u8]) {
         self.last = None;
-        let (Some(print), Some(folder), false) = (print, &self.space.folder, self.broken) else { return };
+        let (Some(print), Some(folder), false) = (print, &self.namespace.folder, self.broken) else { return };
         let mut write = || {
             let mut writer = match self.writer.take() {
                 Some(writer) => writer,
-                None => Writer::new(folder, &self.space.header)?,
+                None => Writer::new(folder, &self.namespace.header)?,
             };
             writer.push(print, row)?;
-            self.last = Some((self.parts.len(), writer.rows - 1));
-            match writer.rows * row.len() >= PART_BYTES {
-                true => self.parts.push(writer.finish()?),
+            self.last = Some((self.segments.len(), writer.rows - 1));
+            match writer.rows * row.len() >= SEGMENT_BYTES {
+                true => self.segments.push(writer.finish()?),
                 false => self.writer = Some(writer),
             }
             Ok(())
@@ -303,25 +305,25 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Where the last row is, given how many parts there are before these.
+    /// The last row, given the number of segments before these.
     fn last(&self, before: usize) -> Option<Row> {
-        self.last.map(|(part, at)| Row::Kept(before + part, at))
+        self.last.map(|(segment, at)| Row::Kept(before + segment, at))
     }
 
     fn give_up(&mut self, error: &std::io::Error) {
-        let folder = self.space.folder.as_deref().unwrap_or_else(|| std::path::Path::new(""));
+        let folder = self.namespace.folder.as_deref().unwrap_or_else(|| std::path::Path::new(""));
         tracing::warn!("{}: features cannot be kept: {error}", injerto_files::shown(folder));
         (self.broken, self.last) = (true, None);
     }
 
-    /// The finished parts, and whether some row could not be kept.
-    fn finish(mut self) -> (Vec<Part>, bool) {
+    /// Returns the finished segments, and whether a row could not be kept.
+    fn finish(mut self) -> (Vec<Segment>, bool) {
         if let Some(writer) = self.writer.take() {
             match writer.finish() {
-                Ok(part) => self.parts.push(part),
+                Ok(segment) => self.segments.push(segment),
                 Err(error) => self.give_up(&error),
             }
         }
-        (self.parts, self.broken)
+        (self.segments, self.broken)
     }
 }

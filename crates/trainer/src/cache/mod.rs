@@ -1,25 +1,25 @@
-//! Features of the frozen prefix: what crosses from it, computed once an image and kept.
+//! The cache of features, which are the values at the end of the frozen prefix. They are computed once per image and kept.
 //!
-//! A *space* is all that features depend on beside the image: how pixels are made, the prefix, its weights, where it is cut,
-//! the precision, the kernels. Each space has a folder, in which immutable *parts* hold rows by the fingerprint of
-//! their image. So nothing depends on names, order or labels of images: another experiment with the same prefix finds its
-//! rows, a dataset that has grown computes what is new, and a pass that was killed goes on behind its last finished part.
-//! Runs at the same time write parts of their own and do not meet.
+//! A *namespace* stands for everything but the image on which features depend: how pixels are made, the prefix, its weights, the cut, the
+//! precision, the kernels. Each namespace has a folder, in which immutable *segments* hold one row per view of an image, by its
+//! fingerprint. Names, order and labels of images do not matter: another experiment with the same prefix finds the rows, only the
+//! new images of a dataset are computed, and a pass that was killed goes on after its last finished segment. Concurrent runs write
+//! separate segments and do not disturb each other.
 //!
-//! Rows are read with positioned reads and not through a memory map: a file that somebody cuts short is an error then, not
-//! the end of the process, and memory stays what the budget says.
+//! Rows are read with positioned reads and not through a memory map. A truncated file is then an error and does not end the process,
+//! and memory stays within the budget.
 
 mod clean;
 mod features;
-mod part;
-mod space;
+mod namespace;
+mod segment;
 #[cfg(test)]
 mod tests;
 
-pub use clean::{CachedSpace, clear, list, prune};
+pub use clean::{CachedNamespace, clear, list, prune};
 pub(crate) use features::Features;
-pub use part::verify;
-pub(crate) use space::Space;
+pub(crate) use namespace::Namespace;
+pub use segment::verify;
 
 use std::path::PathBuf;
 
@@ -28,9 +28,9 @@ use injerto_recipe::FeaturePrecision;
 /// Whether and how features are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheSettings {
-    /// Where parts are kept; `None` keeps features for this run alone, and only if they fit `memory`.
+    /// Folder of the cache. `None` keeps features only for this run, and only if they fit into `memory`.
     pub folder: Option<PathBuf>,
-    /// Bytes up to which the features of one set of images are held in memory; beyond it they are read from the folder.
+    /// Limit in bytes for the features of one set of images in memory. Larger sets are read from the folder.
     pub memory: usize,
     /// Number type of stored features.
     pub precision: FeaturePrecision,

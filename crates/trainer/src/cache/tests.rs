@@ -4,10 +4,10 @@ use std::path::Path;
 use injerto_data::generated::Task;
 use injerto_data::{Batch, Dataset, Loader, LoaderOptions, OnCorrupt, Origin};
 
-use super::part::{Header, decode, encode};
+use super::segment::{Header, decode, encode};
 use super::*;
 
-/// Six drawn images of ten classes.
+/// Drawn images of ten classes.
 fn images(per_class: usize) -> Dataset {
     Task::Shapes.dataset(per_class, 1, 0)
 }
@@ -17,13 +17,13 @@ fn loader(dataset: Dataset) -> Loader {
     Loader::new(dataset, options)
 }
 
-fn space(folder: Option<&Path>, memory: usize) -> Space {
-    let (space, network) = ("space".to_owned(), "net".to_owned());
-    let header = Header { space, network, shapes: vec![vec![2], vec![1, 1, 3]], precision: FeaturePrecision::F32 };
-    Space { header, folder: folder.map(|folder| folder.join("space")), memory }
+fn namespace(folder: Option<&Path>, memory: usize) -> Namespace {
+    let (namespace, network) = ("namespace".to_owned(), "net".to_owned());
+    let header = Header { namespace, network, shapes: vec![vec![2], vec![1, 1, 3]], precision: FeaturePrecision::F32 };
+    Namespace { header, folder: folder.map(|folder| folder.join("namespace")), memory }
 }
 
-/// Features that say which image they are of: five values beginning with the first pixel.
+/// Features that identify their image: five values, beginning with the first pixel.
 fn values(batch: &Batch) -> Vec<Vec<f32>> {
     let of = |image: usize, at: usize| batch.pixels[image * 192 + at];
     let count = batch.labels.len();
@@ -32,14 +32,14 @@ fn values(batch: &Batch) -> Vec<Vec<f32>> {
     vec![two, three]
 }
 
-/// All features, and how many images were computed for them.
-fn all(space: Space, loader: &Loader) -> (Option<Features>, usize) {
+/// All features, and the number of images that were computed for them.
+fn all(namespace: Namespace, loader: &Loader) -> (Option<Features>, usize) {
     let mut computed = 0;
     let mut compute = |batch: &Batch| {
         computed += batch.labels.len();
         Ok(values(batch))
     };
-    let features = Features::gather_all(space, loader, None, &mut compute, &mut |_| true).expect("computed");
+    let features = Features::gather_all(namespace, loader, None, &mut compute, &mut |_| true).expect("computed");
     (features, computed)
 }
 
@@ -57,8 +57,8 @@ fn check(features: &Features, loader: &Loader) {
     assert_eq!(labels, own);
 }
 
-fn parts(folder: &Path) -> Vec<std::path::PathBuf> {
-    let entries = fs::read_dir(folder.join("space")).expect("a space").flatten();
+fn segments(folder: &Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(folder.join("namespace")).expect("a namespace").flatten();
     entries.map(|entry| entry.path()).collect()
 }
 
@@ -68,15 +68,15 @@ fn an_image_is_computed_once_for_all_runs() {
         let folder = tempfile::tempdir().expect("a folder");
         let small = loader(images(2));
         for expected in [20, 0] {
-            let (features, computed) = all(space(Some(folder.path()), memory), &small);
+            let (features, computed) = all(namespace(Some(folder.path()), memory), &small);
             assert_eq!(computed, expected);
             check(&features.expect("kept"), &small);
         }
-        // A dataset that has grown computes what is new; order, labels and names do not matter.
+        // Only the new images of a dataset are computed; order, labels and names do not matter.
         let mut grown = images(3);
         grown.samples.reverse();
         let grown = loader(grown);
-        let (features, computed) = all(space(Some(folder.path()), memory), &grown);
+        let (features, computed) = all(namespace(Some(folder.path()), memory), &grown);
         assert_eq!(computed, 10);
         check(&features.expect("kept"), &grown);
         assert_eq!(list(folder.path()).expect("listed")[0].images, 30);
@@ -84,48 +84,48 @@ fn an_image_is_computed_once_for_all_runs() {
 }
 
 #[test]
-fn what_was_computed_before_a_stop_is_kept() {
+fn features_that_were_computed_before_a_stop_are_kept() {
     let folder = tempfile::tempdir().expect("a folder");
     let loader = loader(images(2));
     let mut compute = |batch: &Batch| Ok(values(batch));
     let stopped =
-        Features::gather_all(space(Some(folder.path()), 0), &loader, None, &mut compute, &mut |done| done < 8);
+        Features::gather_all(namespace(Some(folder.path()), 0), &loader, None, &mut compute, &mut |done| done < 8);
     assert!(stopped.expect("stopped").is_none());
-    assert_eq!(all(space(Some(folder.path()), 0), &loader).1, 12);
+    assert_eq!(all(namespace(Some(folder.path()), 0), &loader).1, 12);
 }
 
 #[test]
-fn a_damaged_part_is_removed_and_computed_again() {
+fn a_damaged_segment_is_removed_and_computed_again() {
     for memory in [0, 1 << 20] {
-        // Somewhere in the header, in a row, in the index, in the footer; and cut short.
+        // The damage is in the header, in a row, in the index or in the footer, or the file is cut short.
         for place in [20, 200, 700, usize::MAX, 0] {
             let folder = tempfile::tempdir().expect("a folder");
             let loader = loader(images(2));
-            all(space(Some(folder.path()), memory), &loader);
-            let part = parts(folder.path()).remove(0);
-            let mut bytes = fs::read(&part).expect("read");
+            all(namespace(Some(folder.path()), memory), &loader);
+            let segment = segments(folder.path()).remove(0);
+            let mut bytes = fs::read(&segment).expect("read");
             match place {
                 0 => bytes.truncate(300),
                 usize::MAX => *bytes.last_mut().expect("not empty") ^= 1,
                 at => bytes[at] ^= 1,
             }
-            fs::write(&part, bytes).expect("written");
-            let (features, computed) = all(space(Some(folder.path()), memory), &loader);
+            fs::write(&segment, bytes).expect("written");
+            let (features, computed) = all(namespace(Some(folder.path()), memory), &loader);
             assert_eq!(computed, 20, "byte {place}");
             check(&features.expect("kept"), &loader);
-            assert!(!part.exists(), "byte {place}");
-            assert_eq!(all(space(Some(folder.path()), memory), &loader).1, 0);
+            assert!(!segment.exists(), "byte {place}");
+            assert_eq!(all(namespace(Some(folder.path()), memory), &loader).1, 0);
         }
     }
 }
 
 #[test]
-fn without_a_folder_features_live_in_memory_or_not_at_all() {
+fn without_a_folder_features_are_kept_in_memory_or_not_at_all() {
     let loader = loader(images(2));
-    let (features, computed) = all(space(None, 400), &loader);
+    let (features, computed) = all(namespace(None, 400), &loader);
     assert_eq!(computed, 20);
     check(&features.expect("they fit"), &loader);
-    assert!(!all(space(None, 399), &loader).0.expect("nobody stops it").are_kept());
+    assert!(!all(namespace(None, 399), &loader).0.expect("nobody stops it").are_kept());
 }
 
 #[test]
@@ -134,8 +134,8 @@ fn a_folder_that_cannot_be_written_does_not_end_the_run() {
     let file = folder.path().join("file");
     fs::write(&file, b"not a folder").expect("written");
     let loader = loader(images(2));
-    check(&all(space(Some(&file), 1 << 20), &loader).0.expect("in memory"), &loader);
-    assert!(!all(space(Some(&file), 0), &loader).0.expect("nobody stops it").are_kept());
+    check(&all(namespace(Some(&file), 1 << 20), &loader).0.expect("in memory"), &loader);
+    assert!(!all(namespace(Some(&file), 0), &loader).0.expect("nobody stops it").are_kept());
 }
 
 #[test]
@@ -146,49 +146,50 @@ fn features_without_a_place_are_those_of_the_images_that_can_be_used() {
     fs::write(&broken, b"no image").expect("written");
     dataset.samples[3].origin = Origin::File(broken);
     let loader = loader(dataset);
-    let features = all(space(None, 0), &loader).0.expect("nobody stops it");
+    let features = all(namespace(None, 0), &loader).0.expect("nobody stops it");
     assert_eq!(features.usable(&[5, 3, 1]), [5, 1]);
     assert_eq!(loader.skipped().len(), 1);
     let mut values = vec![vec![0.1_f32, 1.0, 1e-9]];
     features.round(&mut values);
-    assert_eq!(values, [[0.1, 1.0, 1e-9]], "single precision stays as it is");
+    assert_eq!(values, [[0.1, 1.0, 1e-9]], "single precision is not rounded");
 }
 
-/// A part whose header says what `header` says, with a sound checksum, and `rows` rows of nothing.
+/// Writes a segment with this header, a valid checksum, and `rows` empty rows.
 fn crafted(folder: &Path, header: &str, rows: u64) {
-    fs::create_dir_all(folder.join("space")).expect("made");
+    fs::create_dir_all(folder.join("namespace")).expect("made");
     let mut bytes = b"INJFEAT1".to_vec();
     bytes.extend((header.len() as u64).to_le_bytes());
     bytes.extend(header.as_bytes());
     bytes.extend(rows.to_le_bytes());
     bytes.extend(crc32fast::hash(header.as_bytes()).to_le_bytes());
     bytes.extend(b"INJFEND1");
-    fs::write(folder.join("space/crafted.features"), bytes).expect("written");
+    fs::write(folder.join("namespace/crafted.features"), bytes).expect("written");
 }
 
 #[test]
-fn a_part_that_speaks_of_more_than_can_be_is_damaged() {
+fn a_segment_with_impossible_sizes_counts_as_damaged() {
     let max = usize::MAX;
     for shapes in [format!("[[{max}, {max}]]"), format!("[[{max}], [1]]"), format!("[[{}]]", max / 4), "[]".to_owned()]
     {
         for rows in [0, 1, 1 << 60, u64::MAX] {
             let folder = tempfile::tempdir().expect("a folder");
-            let header = format!(r#"{{"space": "space", "network": "net", "shapes": {shapes}, "precision": "f32"}}"#);
+            let header =
+                format!(r#"{{"space": "namespace", "network": "net", "shapes": {shapes}, "precision": "f32"}}"#);
             crafted(folder.path(), &header, rows);
             assert_eq!(list(folder.path()).expect("listed")[0].images, 0, "{shapes} {rows}");
             let loader = loader(images(1));
-            check(&all(space(Some(folder.path()), 1 << 20), &loader).0.expect("computed"), &loader);
+            check(&all(namespace(Some(folder.path()), 1 << 20), &loader).0.expect("computed"), &loader);
         }
     }
 }
 
 #[test]
-fn what_a_killed_process_left_is_neither_counted_nor_kept() {
+fn an_unfinished_file_of_a_killed_process_is_neither_counted_nor_kept() {
     let folder = tempfile::tempdir().expect("a folder");
-    all(space(Some(folder.path()), 0), &loader(images(1)));
+    all(namespace(Some(folder.path()), 0), &loader(images(1)));
     let before = list(folder.path()).expect("listed")[0].bytes;
     let left = |name: &str, age: u64| {
-        let path = folder.path().join("space").join(name);
+        let path = folder.path().join("namespace").join(name);
         fs::write(&path, vec![0; 1000]).expect("written");
         let then = std::time::SystemTime::now() - std::time::Duration::from_secs(age);
         fs::File::options().write(true).open(&path).expect("open").set_modified(then).expect("aged");
@@ -197,29 +198,29 @@ fn what_a_killed_process_left_is_neither_counted_nor_kept() {
     let [old, young] = [left(".partial-old", 2 * 24 * 3600), left(".partial-young", 60)];
     assert_eq!(list(folder.path()).expect("listed")[0].bytes, before);
     prune(folder.path(), None, Some(1 << 40)).expect("pruned");
-    // The younger one may be being written.
+    // A process may still be writing the younger file.
     assert!(!old.exists() && young.exists());
     let old = left(".partial-old", 2 * 24 * 3600);
-    all(space(Some(folder.path()), 0), &loader(images(1)));
+    all(namespace(Some(folder.path()), 0), &loader(images(1)));
     assert!(!old.exists(), "the next run removes it too");
 }
 
 #[test]
-fn runs_at_the_same_time_do_not_meet() {
+fn concurrent_runs_do_not_disturb_each_other() {
     let folder = tempfile::tempdir().expect("a folder");
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 let loader = loader(images(2));
-                check(&all(space(Some(folder.path()), 0), &loader).0.expect("kept"), &loader);
+                check(&all(namespace(Some(folder.path()), 0), &loader).0.expect("kept"), &loader);
             });
         }
     });
-    assert_eq!(all(space(Some(folder.path()), 0), &loader(images(2))).1, 0);
+    assert_eq!(all(namespace(Some(folder.path()), 0), &loader(images(2))).1, 0);
 }
 
 #[test]
-fn halves_keep_what_their_digits_hold() {
+fn half_precision_rounds_to_its_digits() {
     for precision in [FeaturePrecision::F16, FeaturePrecision::BF16, FeaturePrecision::F32] {
         let values = [0.0, 1.0, -2.5, 1e-3, 100.0];
         let (mut bytes, mut back) = (Vec::new(), Vec::new());
@@ -234,9 +235,9 @@ fn halves_keep_what_their_digits_hold() {
 }
 
 #[test]
-fn old_and_large_spaces_are_pruned() {
+fn old_and_large_namespaces_are_pruned() {
     let folder = tempfile::tempdir().expect("a folder");
-    all(space(Some(folder.path()), 0), &loader(images(2)));
+    all(namespace(Some(folder.path()), 0), &loader(images(2)));
     assert!(prune(folder.path(), None, Some(1 << 20)).expect("pruned").is_empty());
     assert!(prune(folder.path(), Some(std::time::Duration::from_secs(3600)), None).expect("pruned").is_empty());
     assert_eq!(clear(folder.path()).expect("cleared").len(), 1);
@@ -245,7 +246,7 @@ fn old_and_large_spaces_are_pruned() {
 }
 
 #[test]
-fn views_are_kept_each_by_itself() {
+fn each_view_is_kept_by_itself() {
     let folder = tempfile::tempdir().expect("a folder");
     let flip = serde_json::from_str(r#"{"name": "random_brightness", "factor": 0.5}"#).expect("an augmentation");
     let plain = loader(images(1));
@@ -257,8 +258,8 @@ fn views_are_kept_each_by_itself() {
             computed += batch.labels.len();
             Ok(values(batch))
         };
-        let space = space(Some(folder.path()), 0);
-        Features::gather_all(space, &changing, Some(views), &mut compute, &mut |_| true)
+        let namespace = namespace(Some(folder.path()), 0);
+        Features::gather_all(namespace, &changing, Some(views), &mut compute, &mut |_| true)
             .expect("computed")
             .expect("kept")
     };

@@ -10,20 +10,20 @@ use crate::optimizer::{DeviceOptimizer, DeviceSlot, DeviceUpdate, OptimizerState
 use crate::plan::PhasePlan;
 use crate::{Model, TrainError};
 
-/// Losses and outputs that stay on the device before they are read.
+/// Number of steps whose losses and outputs stay on the device before they are read.
 const READING: usize = 16;
 
-/// Burn's operators on the network's device. Parameters, gradients and the optimiser's state stay there; they are fetched for
-/// checkpoints.
+/// Computes a phase with Burn's operators on the network's device. Parameters, gradients and the state of the optimiser stay there;
+/// only checkpoints fetch them.
 pub(super) struct BurnExecutor {
     network: Network,
     preprocessing: Preprocessing,
     /// Height and width of the images.
     image_size: [usize; 2],
     split: Split,
-    /// Layers of the tail that train: their parameters are leaves, and dropout among them drops.
+    /// Layers of the tail that train. Their parameters are leaves, and dropout in these layers drops values.
     layers: Vec<usize>,
-    /// Batch normalisations that move their running statistics.
+    /// Batch normalisations that update their running statistics.
     updates_statistics: Vec<usize>,
     /// Parameters that train, in the order of the optimiser.
     trained: Vec<ParameterId>,
@@ -60,7 +60,7 @@ impl BurnExecutor {
 
     /// The boundary, on the network's device.
     fn to_device(&self, boundary: &Boundary, images: usize) -> Vec<Value> {
-        let shapes = self.split.crossing.iter().map(|&at| &self.network.graph().nodes()[at].shape.0);
+        let shapes = self.split.boundary.iter().map(|&at| &self.network.graph().nodes()[at].shape.0);
         let device = self.network.device();
         shapes.zip(boundary).map(|(shape, values)| Value::from_host(values.clone(), images, shape, device)).collect()
     }
@@ -73,7 +73,7 @@ impl Executor for BurnExecutor {
 
     fn prefix(&self, batch: &Batch) -> Result<Boundary, TrainError> {
         let ([height, width], images) = (self.image_size, batch.labels.len());
-        self.network.check_room(&self.split.prefix, &self.split.crossing, images, false)?;
+        self.network.check_room(&self.split.prefix, &self.split.boundary, images, false)?;
         let input = to_input(&batch.pixels, [images, height, width], &self.preprocessing, self.network.device());
         Ok(self.network.prefix(&self.split, input).iter().map(Value::to_host).collect())
     }
@@ -99,7 +99,7 @@ impl Executor for BurnExecutor {
             leaves: &leaves,
             random,
             drawing: &self.layers,
-            moving: &self.updates_statistics,
+            updates_statistics: &self.updates_statistics,
             statistics: Vec::new(),
         };
         let boundary = self.to_device(boundary, images);
@@ -107,7 +107,7 @@ impl Executor for BurnExecutor {
         let statistics = pass.statistics;
         let mut gradients = loss(outputs)?.backward();
         let network = &self.network;
-        // Values and gradient of each parameter that trains, unless no gradient reached it.
+        // Values and gradient of each parameter that trains, if a gradient reached it.
         let update = |id: &ParameterId| {
             let gradient = leaves[id].gradient(&mut gradients)?.flat();
             Some(DeviceUpdate { values: network.get(*id).flat(), gradient })

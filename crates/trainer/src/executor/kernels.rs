@@ -13,14 +13,14 @@ use crate::plan::PhasePlan;
 use crate::runner::compile;
 use crate::{Model, TrainError};
 
-/// Prefix and tail compiled for this CPU. Only the loss is Burn's: it is differentiated with respect to the outputs, and the
-/// kernels go on from there.
+/// Computes a phase with prefix and tail compiled for this CPU. Only the loss is computed by Burn, which differentiates it with respect
+/// to the outputs; the kernels continue from there.
 pub(super) struct KernelExecutor {
     preprocessing: Preprocessing,
     /// Height and width of the images.
     image_size: [usize; 2],
     device: Device,
-    /// `None` where the prefix is the input alone.
+    /// The compiled prefix; `None` if the prefix is only the input.
     prefix: Option<inference::Program>,
     tail: training::Program,
     optimizer: Optimizer,
@@ -38,11 +38,11 @@ impl KernelExecutor {
         let preprocessing = model.card.preprocessing.clone();
         let prefix = match split.prefix.len() {
             0 | 1 => None,
-            _ => Some(compile(&model.network, &preprocessing, &split.prefix, &split.crossing)?),
+            _ => Some(compile(&model.network, &preprocessing, &split.prefix, &split.boundary)?),
         };
         let trains = |layer: usize| plan.trains(layer);
         let statistics = plan.updates_statistics();
-        let mut tail = training::Program::compile(graph, &split.tail, &split.crossing, &trains, &statistics)?;
+        let mut tail = training::Program::compile(graph, &split.tail, &split.boundary, &trains, &statistics)?;
         for (id, values) in model.network.parameters_of(&split.tail) {
             tail.set(id, &values)?;
         }

@@ -1,7 +1,7 @@
-//! What computes a phase: one file for each way to do it.
+//! Executors compute a phase. Each implementation is one file.
 //!
-//! An executor is built from a model and a [`PhasePlan`], and owns from then on what the phase changes: the parameters of the
-//! tail and the optimiser's state. Nobody hands it the model or the plan again; at the end of an epoch the model takes the
+//! An executor is built from a model and a [`PhasePlan`], and from then on owns everything that the phase changes: the parameters of
+//! the tail and the state of the optimiser. It receives neither model nor plan again; at the end of an epoch the model takes the
 //! parameters back with [`Executor::store`].
 
 mod burn;
@@ -18,13 +18,13 @@ use crate::optimizer::{OptimizerState, Trained};
 use crate::plan::PhasePlan;
 use crate::{Model, TrainError};
 
-/// The loss of a batch's outputs, `[images, units]`: a tensor of one value that depends on them.
+/// Computes the loss of a batch, a tensor of one value, from its outputs `[images, units]`.
 pub(crate) type LossOf<'a> = dyn FnMut(Tensor<2>) -> Result<Tensor<1>, TrainError> + 'a;
 
-/// Values of the boundary for a batch: one vector per tensor that crosses the cut, channels last.
+/// Values of the boundary for a batch, with one vector per tensor, channels last.
 pub(crate) type Boundary = Vec<Vec<f32>>;
 
-/// One phase, compiled.
+/// A compiled phase.
 pub(crate) trait Executor {
     /// Names the code that computes the prefix. Executors with different identities may differ in the last bits, and do not
     /// share cached features.
@@ -46,32 +46,31 @@ pub(crate) trait Executor {
         random: &mut ChaCha8Rng,
     ) -> Result<(), TrainError>;
 
-    /// Lets the weights and their moving averages, where there are some, change places; calling it twice changes nothing.
-    /// Whether anything changed.
+    /// Swaps the weights and their moving averages, if there are averages, and returns whether it did. Calling it twice changes nothing.
     fn swap_averages(&mut self) -> bool;
 
-    /// Gives the parameters of the tail to a network of the same graph.
+    /// Copies the parameters of the tail to a network of the same graph.
     fn store(&self, network: &mut Network);
 
     /// Position of a layer of the tail with a parameter that is infinite or not a number.
     fn broken_layer(&self) -> Option<usize>;
 
-    /// Steps that the optimiser has taken.
+    /// Number of steps that the optimiser has taken.
     fn steps(&self) -> u64;
 
-    /// What a checkpoint keeps of the optimiser.
+    /// State of the optimiser for a checkpoint.
     fn optimizer_state(&self) -> OptimizerState;
 
-    /// After how many steps losses and outputs are read: 1 where they are on the host anyway. Where reading them would wait
-    /// for a device, divergence is noticed with this delay.
+    /// Number of steps after which losses and outputs are read. It is 1 if they are on the host. If reading them would wait for a device,
+    /// divergence is noticed with this delay.
     fn steps_between_readings(&self) -> usize;
 }
 
-/// An executor for the phase of `plan`, with the model's parameters and with an optimiser that goes on from `state`;
+/// Builds an executor for the phase of `plan`, with the model's parameters and with an optimiser that goes on from `state`; with
 /// `kernels` for a model on the CPU.
 ///
 /// # Errors
-/// A network that the kernels cannot compile.
+/// The kernels cannot compile the network.
 pub(crate) fn build(
     kernels: bool,
     model: &Model,
@@ -105,7 +104,7 @@ fn trained(graph: &Graph, plan: &PhasePlan) -> Vec<ParameterId> {
     all.filter(|&id| plan.trains(id.layer()) && graph.parameter(id).trainable()).collect()
 }
 
-/// Whether all values are numbers.
+/// Whether all values are finite.
 fn are_finite(values: &[f32]) -> bool {
     values.iter().all(|value| value.is_finite())
 }

@@ -1,7 +1,7 @@
-//! What training and validation are measured by.
+//! Metrics of training and validation.
 //!
-//! [`Accumulator`] sums up loss and accuracy while an epoch runs; [`Predictions`] keeps what a network said of each image,
-//! and [`Report`] is all that can be said of them, with scikit-learn's definitions.
+//! [`Accumulator`] sums loss and accuracy while an epoch runs. [`Predictions`] holds the prediction for each image, and [`Report`]
+//! computes all metrics of them, with scikit-learn's definitions.
 
 mod predictions;
 mod report;

@@ -1,23 +1,23 @@
-/// What a network said of images whose classes are known.
+/// Predictions of a network for images whose classes are known.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Predictions {
     classes: usize,
-    /// A row an image, a column a class.
+    /// Probabilities, with one row per image and one column per class.
     probabilities: Vec<f32>,
     predicted: Vec<u32>,
     labels: Vec<u32>,
 }
 
 impl Predictions {
-    /// Nothing said yet.
+    /// No predictions yet.
     pub fn new(classes: usize) -> Self {
         Self { classes, ..Self::default() }
     }
 
-    /// Takes in a batch: a row of probabilities an image, which class it was taken for, and which it is.
+    /// Adds a batch: a row of probabilities, the predicted class and the true class of each image.
     ///
     /// # Panics
-    /// If the three do not belong to equally many images.
+    /// If the three have different numbers of images.
     pub fn push(&mut self, probabilities: &[f32], predicted: &[u32], labels: &[u32]) {
         assert_eq!((probabilities.len(), predicted.len()), (labels.len() * self.classes, labels.len()), "of one batch");
         self.probabilities.extend_from_slice(probabilities);
@@ -30,7 +30,7 @@ impl Predictions {
         self.labels.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no images.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
@@ -40,19 +40,19 @@ impl Predictions {
         self.classes
     }
 
-    /// Probabilities of each image, with the class that it was taken for and the one that it is.
+    /// Probabilities, predicted class and true class of each image.
     pub fn rows(&self) -> impl Iterator<Item = (&[f32], u32, u32)> {
         let rows = self.probabilities.chunks_exact(self.classes.max(1));
         rows.zip(&self.predicted).zip(&self.labels).map(|((row, &predicted), &label)| (row, predicted, label))
     }
 
-    /// Share of images taken for what they are; 0 without images.
+    /// Share of images whose class is predicted right; 0 without images.
     pub fn accuracy(&self) -> f64 {
         self.share(|(_, predicted, label)| predicted == label)
     }
 
-    /// Share of images whose class is among the `k` most probable. Of equally probable classes the first comes first, so that
-    /// the best one is the one that an image is taken for.
+    /// Share of images whose class is among the `k` most probable classes. Of equally probable classes, the one with the lower index counts
+    /// as more probable, so the most probable class is the predicted one.
     pub fn top_k(&self, k: usize) -> f64 {
         self.share(|(row, _, label)| {
             let (at, own) = (label as usize, row[label as usize]);
@@ -61,23 +61,23 @@ impl Predictions {
         })
     }
 
-    /// How many images of each class (rows) were taken for each (columns).
+    /// Number of images by true class (rows) and predicted class (columns).
     pub fn confusion(&self) -> Vec<Vec<usize>> {
         let mut matrix = vec![vec![0; self.classes]; self.classes];
         self.rows().for_each(|(_, predicted, label)| matrix[label as usize][predicted as usize] += 1);
         matrix
     }
 
-    /// Area under the ROC curve: how probably an image of a class gets a higher score for it than one of another class, where
-    /// a tie counts half. Of two classes it is the second's; of more, the mean of each against the rest. A class that no image
-    /// bears, or every image, has none and is left out of the mean.
+    /// Area under the ROC curve: the probability that an image of a class gets a higher score for this class than an image of another
+    /// class, where a tie counts one half. For two classes it is the area of the second class; for more classes it is the mean over
+    /// all classes, each against the rest. A class with no images, or with all images, has no area and is left out of the mean.
     pub fn roc_auc(&self) -> Option<f64> {
         let classes = if self.classes == 2 { 1..2 } else { 0..self.classes };
         let areas: Vec<f64> = classes.filter_map(|class| self.roc_auc_of(class)).collect();
         (!areas.is_empty()).then(|| areas.iter().sum::<f64>() / areas.len() as f64)
     }
 
-    /// The area for one class against all others.
+    /// The area of one class against all others.
     pub fn roc_auc_of(&self, class: usize) -> Option<f64> {
         let mut scores: Vec<(f32, bool)> =
             self.rows().map(|(row, _, label)| (row[class], label as usize == class)).collect();
@@ -87,7 +87,7 @@ impl Predictions {
         if own == 0 || others == 0 {
             return None;
         }
-        // Pairs that are won, counted twice so that half a pair is a whole number.
+        // Each won pair counts two, so that a tie counts a whole number.
         let (mut below, mut won) = (0, 0_u64);
         for tied in scores.chunk_by(|a, b| a.0 == b.0) {
             let here = tied.iter().filter(|(_, own)| *own).count();
@@ -97,9 +97,9 @@ impl Predictions {
         Some(won as f64 / (2 * own * others) as f64)
     }
 
-    /// Expected calibration error: the confidence of an image is the probability of its most probable class; confidences fall
-    /// into `bins` equally wide bins, `(0, 1/bins]` and so on; the error is the mean, weighted by images, of the gap between a
-    /// bin's accuracy and its mean confidence. 0 without images.
+    /// Expected calibration error. The confidence of an image is the probability of its most probable class. Confidences fall into `bins`
+    /// equally wide bins, `(0, 1/bins]` and so on. The error is the mean difference between the accuracy and the mean confidence of a
+    /// bin, weighted by its number of images. It is 0 without images.
     pub fn calibration_error(&self, bins: usize) -> f64 {
         let mut sums = vec![(0_usize, 0.0_f64, 0_usize); bins];
         for (row, predicted, label) in self.rows() {

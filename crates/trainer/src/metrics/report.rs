@@ -2,31 +2,31 @@ use serde::{Deserialize, Serialize};
 
 use super::Predictions;
 
-/// How well images were told apart: what `summary.json` has under `metrics`.
+/// All metrics of the predictions, as `summary.json` has them under `metrics`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Number of images.
     pub images: usize,
-    /// Mean loss over them, where it is known.
+    /// Mean loss, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss: Option<f64>,
-    /// Share taken for what they are.
+    /// Share of images whose class is predicted right.
     pub accuracy: f64,
-    /// Share whose class is among the five most probable, where there are more classes than that.
+    /// Share of images whose class is among the five most probable classes, if there are more than five classes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_5: Option<f64>,
-    /// Each class by itself.
+    /// Metrics of each class.
     pub per_class: Vec<ClassReport>,
-    /// Mean over the classes that occur, each counted once. A class occurs if an image bears it or was taken for it, as in
+    /// Mean over the classes that occur, each counted once. A class occurs if it is the true or the predicted class of an image, as in
     /// scikit-learn, whose `labels` are by default those "in `y_true` and `y_pred`" (`precision_recall_fscore_support`).
     #[serde(rename = "macro")]
     pub macro_mean: Mean,
-    /// Mean over classes, each counted by its images.
+    /// Mean over classes, each weighted by its number of images.
     #[serde(rename = "weighted")]
     pub weighted_mean: Mean,
-    /// The macro mean's F1 under a name of its own.
+    /// F1 of the macro mean.
     pub macro_f1: f64,
-    /// Images of each class (rows) taken for each (columns).
+    /// Number of images by true class (rows) and predicted class (columns).
     pub confusion: Vec<Vec<usize>>,
     /// Area under the ROC curve; see [`Predictions::roc_auc`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,37 +38,37 @@ pub struct Report {
 /// One class of a [`Report`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClassReport {
-    /// Its name.
+    /// Name of the class.
     pub class: String,
-    /// Of the images taken for it, the share that is; 0 where there are none.
+    /// Share of the images with this predicted class that are of this class; 0 if there are none.
     pub precision: f64,
-    /// Of its images, the share taken for it; 0 where there are none.
+    /// Share of the images of this class that are predicted as such; 0 if there are none.
     pub recall: f64,
-    /// Harmonic mean of the two.
+    /// Harmonic mean of precision and recall.
     pub f1: f64,
-    /// Its images.
+    /// Number of images of this class.
     pub support: usize,
 }
 
 /// A mean over classes.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Mean {
-    /// Of precisions.
+    /// Mean of precisions.
     pub precision: f64,
-    /// Of recalls.
+    /// Mean of recalls.
     pub recall: f64,
-    /// Of F1.
+    /// Mean of F1.
     pub f1: f64,
 }
 
 impl Report {
-    /// Bins of the calibration error.
+    /// Number of bins of the calibration error.
     pub const BINS: usize = 15;
 
-    /// All that can be said of `predictions`; `classes` are the names. `None` without images.
+    /// Computes the report of `predictions`; `classes` are the names. It is `None` without images.
     ///
     /// # Panics
-    /// If there are not as many names as classes.
+    /// If the number of names is not that of the classes.
     pub fn new(predictions: &Predictions, classes: &[String]) -> Option<Self> {
         assert_eq!(predictions.classes(), classes.len(), "a name for each class");
         if predictions.is_empty() {
@@ -81,7 +81,7 @@ impl Report {
                 let taken: usize = confusion.iter().map(|row| row[at]).sum();
                 let right = confusion[at][at] as f64;
                 let share = |of: usize| if of == 0 { 0.0 } else { right / of as f64 };
-                // 2PR / (P + R), which is 2 right / (support + taken).
+                // F1 is 2PR / (P + R), which equals 2 right / (support + taken).
                 let f1 = if support + taken == 0 { 0.0 } else { 2.0 * right / (support + taken) as f64 };
                 ClassReport { class: classes[at].clone(), precision: share(taken), recall: share(support), f1, support }
             })
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn every_figure_is_scikit_learns() {
+    fn every_metric_is_that_of_scikit_learn() {
         let golden: Value = serde_json::from_str(include_str!("../../tests/golden/metrics.json")).expect("JSON");
         for case in golden["cases"].as_array().expect("a list") {
             let name = case["name"].as_str().expect("a name");
@@ -139,7 +139,7 @@ mod tests {
             let first_largest = |row: &Vec<f32>| (0..classes).rev().max_by(|&a, &b| row[a].total_cmp(&row[b]));
             let predicted: Vec<u32> = rows.iter().filter_map(first_largest).map(|class| class as u32).collect();
             let mut predictions = Predictions::new(classes);
-            // In two batches.
+            // The rows are added in two batches.
             let half = rows.len() / 2;
             predictions.push(&rows[..half].concat(), &predicted[..half], &labels[..half]);
             predictions.push(&rows[half..].concat(), &predicted[half..], &labels[half..]);
@@ -168,27 +168,27 @@ mod tests {
             if let Some(area) = report.roc_auc {
                 close(area, &case["roc_auc"], 1e-12, name);
             }
-            // Probabilities went through decimals.
+            // The probabilities were rounded to decimals.
             close(report.ece, &case["ece"], 1e-7, name);
         }
     }
 
     #[test]
-    fn classes_that_do_not_occur_do_not_count() {
-        // The photos of two of four classes, all of them right.
+    fn classes_that_do_not_occur_are_left_out_of_the_mean() {
+        // Images of two of four classes are all predicted right.
         let mut predictions = Predictions::new(4);
         predictions.push(&[0.9, 0.1, 0.0, 0.0, 0.0, 0.2, 0.8, 0.0], &[0, 2], &[0, 2]);
         let names = ["a", "b", "c", "d"].map(str::to_owned);
         let report = Report::new(&predictions, &names).expect("there are images");
         assert_eq!((report.accuracy, report.macro_f1, report.macro_mean.recall), (1.0, 1.0, 1.0));
-        // One more is taken for a class that no image bears: that class occurs.
+        // One more image is predicted as a class that no image has, so this class occurs.
         predictions.push(&[0.1, 0.9, 0.0, 0.0], &[1], &[0]);
         let report = Report::new(&predictions, &names).expect("there are images");
         assert!((report.macro_f1 - (2.0 / 3.0 + 0.0 + 1.0) / 3.0).abs() < 1e-12, "{report:?}");
     }
 
     #[test]
-    fn nothing_is_said_of_no_images() {
+    fn there_is_no_report_without_images() {
         assert_eq!(Report::new(&Predictions::new(2), &["a".to_owned(), "b".to_owned()]), None);
         assert_eq!((Predictions::new(2).accuracy(), Predictions::new(2).calibration_error(15)), (0.0, 0.0));
     }

@@ -4,19 +4,19 @@ use injerto_recipe::Loss;
 
 use super::Predictions;
 
-/// Mean loss and accuracy over batches, each image counted once, so that a last, smaller batch counts as much as it
-/// should (Keras's `Mean` metric).
+/// Mean loss and accuracy over batches. Each image counts once, so a smaller last batch has a smaller weight (Keras's `Mean`
+/// metric).
 #[derive(Debug, Clone, Default)]
 pub struct Accumulator {
     loss: f64,
     right: usize,
     count: usize,
-    /// Some output or loss was infinite or not a number. A loss that clips its input does not show it.
+    /// Whether an output or a loss was infinite or not a number. A loss that clips its input would hide it.
     broken: bool,
 }
 
 impl Accumulator {
-    /// Takes a batch in: its mean loss, its outputs `[batch, units]` and its labels.
+    /// Adds a batch: its mean loss, its outputs `[batch, units]` and its labels.
     pub fn add(&mut self, loss: &Loss, value: f64, outputs: &Tensor<2>, labels: &[u32]) {
         self.loss += value * labels.len() as f64;
         self.count += labels.len();
@@ -25,12 +25,12 @@ impl Accumulator {
             loss.predictions(outputs).iter().zip(labels).filter(|(predicted, label)| predicted == label).count();
     }
 
-    /// Whether every loss and every output so far was a number.
+    /// Whether every loss and every output so far was finite.
     pub fn is_finite(&self) -> bool {
         !self.broken
     }
 
-    /// Images so far.
+    /// Number of images so far.
     pub fn count(&self) -> usize {
         self.count
     }
@@ -40,14 +40,14 @@ impl Accumulator {
         self.loss / self.count.max(1) as f64
     }
 
-    /// Share predicted right so far; 0 before the first image.
+    /// Share of images that were predicted right so far; 0 before the first image.
     pub fn accuracy(&self) -> f64 {
         self.right as f64 / self.count.max(1) as f64
     }
 }
 
 impl Predictions {
-    /// Takes in a batch's outputs `[batch, units]`, which `loss` says how to read.
+    /// Adds the outputs `[batch, units]` of a batch, which `loss` interprets.
     pub fn take(&mut self, loss: &Loss, outputs: Tensor<2>, labels: &[u32]) {
         let predicted = loss.predictions(&outputs);
         let probabilities: Vec<f32> = loss.probabilities(outputs).into_data().iter::<f32>().collect();

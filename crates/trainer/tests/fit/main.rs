@@ -1,4 +1,4 @@
-//! Training a tiny network on drawn images: it learns, goes on where it stopped, and leaves alone what is frozen.
+//! Trains a tiny network on drawn images: it learns, it resumes where it stopped, and it does not change frozen parameters.
 
 mod phases;
 mod plan;
@@ -92,7 +92,7 @@ fn from(layer: &str) -> Selection {
     Selection::FromLayer(LayerRef::Name(layer.to_owned()))
 }
 
-/// Stops a run after so many epochs, as Ctrl-C would.
+/// Stops a run after this number of epochs, as Ctrl-C would.
 struct StopAfter<'a> {
     epochs: usize,
     stop: &'a AtomicBool,
@@ -109,7 +109,7 @@ impl Observer for StopAfter<'_> {
     }
 }
 
-/// What `phases` mean for `model` and these images.
+/// The plans of `phases` for `model` and these images.
 fn plans(
     phases: &[Phase],
     model: &Model,
@@ -134,7 +134,7 @@ fn run(model: &mut Model, phases: &[Phase], budget: usize, folder: Option<&Path>
     fit.run(model, progress, &mut watch).expect("trains")
 }
 
-/// The whole of `phases` on a fresh model.
+/// Runs all of `phases` on a new model.
 fn train(phases: &[Phase], budget: usize) -> (Model, Vec<EpochRecord>) {
     let mut model = model();
     let fitted = run(&mut model, phases, budget, None, usize::MAX);
@@ -142,12 +142,12 @@ fn train(phases: &[Phase], budget: usize) -> (Model, Vec<EpochRecord>) {
     (model, timeless(fitted.history))
 }
 
-/// Records without what a clock measured.
+/// Records without times.
 fn timeless(records: Vec<EpochRecord>) -> Vec<EpochRecord> {
     records.into_iter().map(|record| EpochRecord { seconds: 0.0, ..record }).collect()
 }
 
-/// Whether a parameter is, bit for bit, what it was before training.
+/// Whether a parameter is unchanged by training, bit for bit.
 fn untouched(model: &Model, parameter: &str) -> bool {
     let (new, old) = (model.network.weights(), self::model().network.weights());
     new.get(parameter).expect("a parameter") == old.get(parameter).expect("a parameter")
@@ -162,7 +162,7 @@ fn a_tiny_network_learns_its_images_by_heart() {
 }
 
 #[test]
-fn a_run_that_was_stopped_goes_on_as_if_it_never_had() {
+fn a_run_that_was_stopped_goes_on_as_if_it_had_not_been() {
     let phases =
         [phase("head", 2, from("output"), BatchNorm::Frozen), phase("tuning", 3, from("conv_2"), BatchNorm::Update)];
     let (whole, history) = train(&phases, 1 << 20);
@@ -191,7 +191,7 @@ fn features_kept_and_features_computed_again_train_alike() {
 }
 
 #[test]
-fn only_what_trains_moves() {
+fn only_parameters_that_train_change() {
     let (model, _) = train(&[phase("tuning", 1, from("conv_2"), BatchNorm::Frozen)], 1 << 20);
     for parameter in ["conv_1/kernel", "bn_1/gamma", "bn_1/beta", "bn_1/moving_mean", "bn_1/moving_variance"] {
         assert!(untouched(&model, parameter), "{parameter} is frozen");
@@ -199,14 +199,14 @@ fn only_what_trains_moves() {
     for parameter in ["conv_2/kernel", "bn_2/gamma", "bn_2/beta", "output/kernel", "output/bias"] {
         assert!(!untouched(&model, parameter), "{parameter} trains");
     }
-    // Keras's `training=False`: gamma and beta train, statistics stay.
+    // As with Keras's `training=False`, gamma and beta train, and the statistics stay.
     for parameter in ["bn_2/moving_mean", "bn_2/moving_variance"] {
         assert!(untouched(&model, parameter), "{parameter} moved");
     }
 }
 
 #[test]
-fn update_moves_the_statistics_of_what_trains() {
+fn update_changes_the_statistics_of_layers_that_train() {
     let (model, _) = train(&[phase("tuning", 1, from("conv_2"), BatchNorm::Update)], 1 << 20);
     for parameter in ["bn_2/moving_mean", "bn_2/moving_variance"] {
         assert!(!untouched(&model, parameter), "{parameter} stayed");
@@ -217,7 +217,7 @@ fn update_moves_the_statistics_of_what_trains() {
 }
 
 #[test]
-fn kernels_train_as_burns_operators_do() {
+fn kernels_train_like_burns_operators() {
     let phases =
         [phase("head", 1, from("output"), BatchNorm::Frozen), phase("tuning", 2, from("conv_2"), BatchNorm::Update)];
     let (ours, ours_history) = train(&phases, 1 << 20);

@@ -1,4 +1,4 @@
-//! A small network through phases with schedules, callbacks, averages and weights of classes.
+//! Trains a small network in phases with schedules, callbacks, moving averages and class weights.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -76,7 +76,7 @@ fn phase(name: &str, epochs: usize, selection: &Selection, optimizer: &str) -> P
     Phase { batch_norm: BatchNorm::Update, ..Phase::new(name, epochs, plan, optimizer) }
 }
 
-/// Ends the training after so many epochs, and counts what callbacks did.
+/// Ends the training after this number of epochs, and counts what callbacks did.
 struct Watcher<'a> {
     epochs: Option<usize>,
     stop: &'a AtomicBool,
@@ -98,7 +98,7 @@ impl Observer for Watcher<'_> {
     }
 }
 
-/// What a run brought, the network after it, and how often callbacks ended a phase and lowered the learning rate.
+/// Result of a run: the figures, the network, and how often callbacks ended a phase or reduced the learning rate.
 struct Ran {
     fitted: Fitted,
     model: Model,
@@ -106,7 +106,7 @@ struct Ran {
     reduced: usize,
 }
 
-/// Begins or goes on with the run in `folder`, for `epochs` or to its end.
+/// Begins or resumes the run in `folder`, for `epochs` or to its end.
 fn run(phases: &[Phase], folder: &Path, class_weights: Option<Vec<f32>>, epochs: Option<usize>) -> Ran {
     let (train, validation) = (loader(0, Some(9)), loader(1, None));
     let best = Best::new(Metric::ValLoss, Mode::Auto);
@@ -123,12 +123,12 @@ fn run(phases: &[Phase], folder: &Path, class_weights: Option<Vec<f32>>, epochs:
     Ran { fitted, model, stopped_early: watcher.stopped_early, reduced: watcher.reduced }
 }
 
-/// The history without what a clock measured.
+/// The history without times.
 fn timeless(fitted: &Fitted) -> Vec<EpochRecord> {
     fitted.history.iter().map(|record| EpochRecord { seconds: 0.0, ..record.clone() }).collect()
 }
 
-/// A run of its own from beginning to end.
+/// A run from beginning to end.
 fn whole(phases: &[Phase]) -> Ran {
     run(phases, tempfile::tempdir().expect("a folder").path(), None, None)
 }
@@ -177,7 +177,7 @@ fn a_run_that_is_stopped_after_every_epoch_ends_with_the_same_bits() {
         found = run(&phases, stopped.path(), weights.clone(), Some(1));
         begun += 1;
     }
-    assert_eq!(begun, expected.fitted.history.len(), "an epoch each time");
+    assert_eq!(begun, expected.fitted.history.len(), "one epoch each time");
     assert_eq!(found.model.network.weights(), expected.model.network.weights());
     assert_eq!(timeless(&found.fitted), timeless(&expected.fitted));
     assert_eq!((&found.fitted.best, &found.fitted.report), (&expected.fitted.best, &expected.fitted.report));
@@ -198,7 +198,7 @@ fn a_run_that_gets_more_epochs_ends_as_one_that_was_longer_from_the_start() {
         min_lr: 0.0,
     };
     let reduces = Callbacks { early_stopping: None, reduce_lr_on_plateau: Some(plateau) };
-    // Patience that does not run out, with weights to go back to at the end of either length.
+    // Patience does not run out, and there are weights to restore at the end of either length.
     let restores = early_stopping(Metric::ValLoss, Mode::Max, 9);
     for (optimizer, callbacks) in [
         (adam, Callbacks::default()),
@@ -215,7 +215,7 @@ fn a_run_that_gets_more_epochs_ends_as_one_that_was_longer_from_the_start() {
         let expected = run(&phases(5), longer.path(), None, None);
         let first = run(&phases(2), extended.path(), None, None);
         assert!(!first.fitted.interrupted && first.fitted.history.len() == 3);
-        // Once more to the end of a longer one, and from there in two steps.
+        // The run is continued to the end of a longer one, and from there in two steps.
         run(&phases(3), extended.path(), None, None);
         run(&phases(5), extended.path(), None, Some(1));
         let found = run(&phases(5), extended.path(), None, None);
@@ -226,7 +226,7 @@ fn a_run_that_gets_more_epochs_ends_as_one_that_was_longer_from_the_start() {
 }
 
 #[test]
-fn what_has_been_trained_stays_what_it_was() {
+fn phases_that_have_begun_must_not_change() {
     let adam = r#"{"name": "adam", "learning_rate": 0.01}"#;
     let phases = |epochs: [usize; 2], optimizer: &str| {
         [phase("one", epochs[0], &Selection::Last(1), adam), phase("two", epochs[1], &Selection::All, optimizer)]
@@ -238,10 +238,10 @@ fn what_has_been_trained_stays_what_it_was() {
         let error = progress.lengthened(phases).expect_err(part).to_string();
         assert!(error.contains(part), "{error}");
     };
-    check(&phases([3, 3], adam), "phase 'one' cannot go on: it is over, and had 2 epochs, not 3");
-    check(&phases([2, 1], adam), "phase 'two' cannot go on: it has 1 epochs now, but 1 are done");
-    check(&phases([2, 3], r#"{"name": "adam", "learning_rate": 0.02}"#), "it is not what it was (optimizer)");
-    check(&phases([2, 3], adam)[..1], "phase 'two' cannot go on: it is gone");
+    check(&phases([3, 3], adam), "phase 'one' cannot go on: it is finished, and had 2 epochs, not 3");
+    check(&phases([2, 1], adam), "phase 'two' cannot go on: it has 1 epochs now, but 1 are complete");
+    check(&phases([2, 3], r#"{"name": "adam", "learning_rate": 0.02}"#), "it has changed (optimizer)");
+    check(&phases([2, 3], adam)[..1], "phase 'two' cannot go on: it is missing");
     let lengthened = |phases: &[Phase]| progress.lengthened(phases).expect("it goes on");
     assert_eq!(lengthened(&phases([2, 9], adam)).stretched, [""; 0]);
     let [one, two] = phases([2, 2], adam);
@@ -249,7 +249,7 @@ fn what_has_been_trained_stays_what_it_was() {
 }
 
 #[test]
-fn a_phase_that_early_stopping_ended_is_over_however_long_it_is() {
+fn a_phase_that_early_stopping_ended_is_over_whatever_its_length() {
     let adam = r#"{"name": "adam", "learning_rate": 0.01}"#;
     let stopped = |epochs| Phase {
         callbacks: early_stopping(Metric::Loss, Mode::Max, 2),
@@ -264,7 +264,7 @@ fn a_phase_that_early_stopping_ended_is_over_however_long_it_is() {
 }
 
 #[test]
-fn a_longer_phase_under_a_schedule_that_is_stretched_over_it_is_told() {
+fn a_longer_phase_with_a_schedule_that_is_stretched_over_it_is_reported() {
     let schedule: Schedule = serde_json::from_str(r#"{"name": "cosine"}"#).expect("a schedule");
     let falling = |epochs| Phase {
         schedule: schedule.clone(),
@@ -277,7 +277,7 @@ fn a_longer_phase_under_a_schedule_that_is_stretched_over_it_is_told() {
 }
 
 #[test]
-fn a_checkpoint_that_is_damaged_or_no_file_says_what_can_be_done() {
+fn the_error_for_a_damaged_or_missing_checkpoint_says_what_can_be_done() {
     let phases = [phase("one", 2, &Selection::All, r#"{"name": "adam", "learning_rate": 0.01}"#)];
     let folder = tempfile::tempdir().expect("a folder");
     run(&phases, folder.path(), None, None);
@@ -321,8 +321,8 @@ fn the_most_memory_of_a_resumed_run_is_that_of_all_its_parts() {
 }
 
 #[test]
-fn training_ends_where_it_diverges_and_the_best_epoch_stays() {
-    // The first phase is sound, the second throws the weights out of the world.
+fn training_ends_when_it_diverges_and_the_best_epoch_stays() {
+    // The first phase trains well; the learning rate of the second phase is far too large.
     let phases = |rate: &str| {
         let wild = format!(r#"{{"name": "sgd", "learning_rate": {rate}}}"#);
         let adam = r#"{"name": "adam", "learning_rate": 0.01}"#;
@@ -334,11 +334,11 @@ fn training_ends_where_it_diverges_and_the_best_epoch_stays() {
         let mut model = model();
         let checkpoints = Checkpoints::new(folder.path(), true);
         let progress = checkpoints.resume(&mut model).expect("a checkpoint");
-        // On Burn's operators losses are read with a delay; the epoch ends in an error all the same.
+        // With Burn's operators, losses are read with a delay, but the epoch ends with an error nevertheless.
         for kernels in [true, false] {
             let mut model = model.clone();
             let error = fit(kernels, &phases(rate), &mut model, progress.clone()).expect_err("it diverges").to_string();
-            for part in ["in epoch 2", "training has diverged; the epochs before are kept", "ten times smaller"] {
+            for part in ["in epoch 2", "training has diverged; the earlier epochs are kept", "ten times smaller"] {
                 assert!(error.contains(part), "{part}: {error}");
             }
         }
@@ -347,7 +347,7 @@ fn training_ends_where_it_diverges_and_the_best_epoch_stays() {
     }
 }
 
-/// Trains without keeping anything, with the project's kernels or with Burn's operators.
+/// Trains without checkpoints, with the project's kernels or with Burn's operators.
 fn fit(kernels: bool, phases: &[Phase], model: &mut Model, progress: Option<Progress>) -> Result<Fitted, TrainError> {
     let (train, validation, stop) = (loader(0, Some(9)), loader(1, None), AtomicBool::new(false));
     let cache = CacheSettings { folder: None, memory: 1 << 20, precision: FeaturePrecision::F32 };
@@ -375,7 +375,7 @@ fn a_card_that_contradicts_itself_is_refused() {
     check(&|card| card.classes = named(&["a", "b", "a"]), "the name 'a' twice");
     check(&|card| card.classes = named(&["a", "", "b"]), "one without a name");
     check(&|card| card.backbone_layers = 99, "99 of 7 layers");
-    check(&|card| card.preprocessing.deviation[1] = 0.0, "each deviation must be finite and greater than 0");
+    check(&|card| card.preprocessing.std[1] = 0.0, "each deviation must be finite and greater than 0");
     let logits = Loss::SparseCategoricalCrossentropy { from_logits: true };
     check(&|card| card.loss = logits.clone(), "softmax already makes probabilities");
     check(&|card| card.loss = Loss::BinaryCrossentropy { from_logits: false, label_smoothing: 0.0 }, "3 classes");
@@ -383,7 +383,7 @@ fn a_card_that_contradicts_itself_is_refused() {
 
 #[test]
 fn early_stopping_ends_the_phase_with_its_best_weights_and_the_next_begins() {
-    // The loss falls, so that the first epoch has the largest.
+    // The loss falls, so the first epoch has the largest loss.
     let optimizer = r#"{"name": "adam", "learning_rate": 0.01}"#;
     let first = Phase {
         callbacks: early_stopping(Metric::Loss, Mode::Max, 2),
@@ -414,7 +414,7 @@ fn the_learning_rate_follows_the_schedule_and_the_history_has_the_last_steps() {
 }
 
 #[test]
-fn a_layer_with_a_learning_rate_of_nothing_stays_as_it_is() {
+fn a_layer_with_a_multiplier_of_zero_does_not_change() {
     let optimizer = r#"{"name": "adam", "learning_rate": 0.01}"#;
     let multipliers = (0..graph().len()).map(|layer| if layer == 1 { 0.0 } else { 1.0 }).collect();
     let ran = whole(&[Phase { multipliers, ..phase("one", 1, &Selection::All, optimizer) }]);
@@ -424,21 +424,21 @@ fn a_layer_with_a_learning_rate_of_nothing_stays_as_it_is() {
 }
 
 #[test]
-fn averages_take_the_place_of_weights_at_the_end() {
+fn averages_replace_the_weights_at_the_end() {
     let optimizer = |rest: &str| format!(r#"{{"name": "sgd", "learning_rate": 0.1{rest}}}"#);
     let plain = whole(&[phase("one", 2, &Selection::All, &optimizer(""))]);
-    // An average that forgets at once is the weights themselves.
+    // With a momentum of zero, the averages are the weights themselves.
     let same = whole(&[phase("one", 2, &Selection::All, &optimizer(r#", "ema_momentum": 0.0"#))]);
     assert_eq!(plain.model.network.weights(), same.model.network.weights());
     let slow = whole(&[phase("one", 2, &Selection::All, &optimizer(r#", "ema_momentum": 0.99"#))]);
     assert_ne!(plain.model.network.weights(), slow.model.network.weights());
-    // Training itself does not see the averages; what is judged does.
+    // Training does not use the averages, but validation does.
     assert_eq!(plain.fitted.history[1].loss, slow.fitted.history[1].loss);
     assert_ne!(plain.fitted.history[1].val_loss, slow.fitted.history[1].val_loss);
 }
 
 #[test]
-fn class_weights_multiply_the_loss_of_training_alone() {
+fn class_weights_multiply_only_the_training_loss() {
     let still = [phase("one", 1, &Selection::Last(1), r#"{"name": "sgd", "learning_rate": 1e-12}"#)];
     let weighted = |weights: Option<Vec<f32>>| {
         run(&still, tempfile::tempdir().expect("a folder").path(), weights, None).fitted.history[0].clone()
@@ -468,7 +468,7 @@ fn the_report_is_that_of_the_best_epochs_checkpoint() {
     assert!((report.loss.expect("known") - record.val_loss.expect("validated")).abs() < 1e-6);
 }
 
-/// The last that was said of the frozen prefix, and of an evaluation.
+/// The last event about the frozen prefix, and the last one about an evaluation.
 #[derive(Default)]
 struct CountWatcher {
     prefix: Option<(usize, usize)>,
@@ -502,7 +502,7 @@ fn only_images_that_change_pass_the_prefix_in_every_epoch() {
         let fit = Fit { train, validation: held, plans, settings, checkpoints: None };
         let fitted = fit.run(&mut model, None, &mut Watch { observer: &mut watcher, stop: &stop }).expect("it trains");
         assert_eq!((watcher.prefix, watcher.evaluated), (Some((kept, kept)), None));
-        // Three epochs look at 30 images each, whether anew or at what was kept.
+        // Each of three epochs looks at 30 images, whether they are computed again or kept.
         assert_eq!(fitted.images, kept + 3 * 30);
         let runner = model.runner(true).expect("compiled");
         let mut watch = Watch { observer: &mut watcher, stop: &stop };
@@ -512,20 +512,20 @@ fn only_images_that_change_pass_the_prefix_in_every_epoch() {
     }
 }
 
-/// Where features cannot be kept, and why.
+/// Reasons why features cannot be kept.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum NoPlace {
-    /// `keep = false`, and they do not fit into memory.
+    /// The experiment says `keep = false`, and they do not fit into memory.
     NotWanted,
     /// The folder cannot be made or written to.
     NotWritable,
     /// The folder is removed while they are computed.
     Cleared,
-    /// Their parts are removed or damaged after they were computed.
+    /// Their segments are removed or damaged after they were computed.
     Damaged,
 }
 
-/// Does to the cache what somebody might do to it while a run computes features or trains.
+/// Changes the cache while a run computes features or trains, as a user might.
 struct Meddler<'a> {
     folder: &'a Path,
     how: Option<NoPlace>,
@@ -552,7 +552,7 @@ impl Observer for Meddler<'_> {
 }
 
 #[test]
-fn what_cannot_be_cached_trains_the_same() {
+fn features_that_cannot_be_cached_train_alike() {
     let flip = Augmentation::RandomFlip { mode: FlipMode::Horizontal };
     let last = [phase("one", 4, &Selection::Last(1), r#"{"name": "adam", "learning_rate": 0.01}"#)];
     for (precision, views) in

@@ -1,4 +1,4 @@
-//! What is decided about a phase before its first batch.
+//! The decisions about a phase before its first batch.
 
 use injerto_graph::{Activation, Builder, FreezePlan, Graph, Operator, Padding};
 use injerto_recipe::{FeaturePrecision, OptimizerConfig};
@@ -6,7 +6,8 @@ use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::plan::{Kept, Place, Reason};
 use injerto_trainer::{Feeding, Phase, PhasePlan};
 
-/// A frozen image is widened in two steps before a head, so that the later boundary is wider and costs work to avoid.
+/// A network that widens an image in two frozen steps before the head, so that the later boundary is wider and an earlier cut repeats
+/// work.
 fn widening() -> Graph {
     let conv = |filters| Operator::Conv2D {
         filters,
@@ -43,14 +44,14 @@ fn planned(feeding: &Feeding) -> PhasePlan {
 #[test]
 fn half_precision_halves_the_bytes_and_may_move_the_cut() {
     let (single, half) = (planned(&fed(FeaturePrecision::F32)), planned(&fed(FeaturePrecision::F16)));
-    // 128 values in place of 32 are worth 6,400 multiply-adds a time at two bytes a value, and not at four.
+    // With four bytes per value, 96 saved values are worth the 6,400 multiply-adds of an earlier cut; with two bytes they are not.
     assert_eq!((single.cut.before.as_deref(), single.cut.bytes, single.cut.multiply_adds), (Some("wide"), 128, 6400));
     assert_eq!((half.cut.before.as_deref(), half.cut.bytes, half.cut.multiply_adds), (Some("output"), 256, 0));
     assert_eq!((single.cut.latest_bytes, half.cut.latest_bytes), (512, 256));
 }
 
 #[test]
-fn bytes_that_nobody_keeps_cost_nothing() {
+fn bytes_that_are_not_kept_cost_nothing() {
     let fed = fed(FeaturePrecision::F32);
     let once = Kept::Features { views: None, place: Place::Memory };
     let check = |feeding: &Feeding, training, validation, before| {
@@ -71,14 +72,14 @@ fn bytes_that_nobody_keeps_cost_nothing() {
     check(&changed, Kept::Nothing(Reason::Augmented), Kept::Nothing(Reason::NoImages), "output");
     let views = Kept::Features { views: Some(4), place: Place::Memory };
     check(&Feeding { views: Some(4), ..changed }, views, Kept::Nothing(Reason::NoImages), "wide");
-    // Room decides how long a run takes and nothing else: the cut stays.
+    // Free space decides only how long a run takes, so the cut does not change.
     let nowhere = Kept::Features { views: None, place: Place::Nowhere };
     let cache = CacheSettings { memory: 300, ..fed.cache.clone() };
     check(&Feeding { cache, ..fed }, nowhere, Kept::Features { views: None, place: Place::Nowhere }, "wide");
 }
 
 #[test]
-fn a_plan_comes_back_from_its_text() {
+fn a_plan_is_read_back_from_its_text() {
     let plan = planned(&fed(FeaturePrecision::F16));
     let text = serde_json::to_string(&plan).expect("plain data");
     assert_eq!(serde_json::from_str::<PhasePlan>(&text).expect("its own text"), plan);

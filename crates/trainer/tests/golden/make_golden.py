@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 
 
 def plain(value):
-    """Arrays and NumPy's numbers as JSON knows them."""
+    """Converts arrays and NumPy's numbers for JSON."""
     if isinstance(value, np.ndarray):
         return [plain(x) for x in value]
     if isinstance(value, (np.floating, float)):
@@ -45,7 +45,7 @@ def optimizers():
 
     rng = np.random.default_rng(7)
     start = {"kernel": rng.normal(size=4), "bias": rng.normal(size=2)}
-    # The third step has large gradients, so that every kind of clipping does something; the fifth has none at all.
+    # The third step has large gradients, so that every kind of clipping has an effect; the gradients of the fifth step are zero.
     scale = [1.0, 0.1, 30.0, 2.0, 0.0, 1.0]
     steps = [{name: s * rng.normal(size=value.shape) for name, value in start.items()} for s in scale]
     o = keras.optimizers
@@ -92,7 +92,7 @@ def optimizers():
 
 
 def schedules():
-    """Learning rates at every step. `learning_rate` is what the optimiser is given."""
+    """Learning rates at every step. `learning_rate` is that of the optimiser."""
     import keras
 
     k = keras.optimizers.schedules
@@ -155,11 +155,11 @@ def one_cycle():
 
 
 def callbacks():
-    """What Keras's callbacks decide after each epoch of scripted figures."""
+    """Decisions of Keras's callbacks after each epoch of scripted figures."""
     import keras
 
     class Scripted(keras.Model):
-        """Nothing but what callbacks look at."""
+        """A model with only the parts that callbacks use."""
 
         def __init__(self, learning_rate):
             super().__init__()
@@ -232,10 +232,10 @@ def callbacks():
 
 
 def metrics():
-    """Rows of probabilities with their labels, and what scikit-learn says of them.
+    """Rows of probabilities with their labels, and scikit-learn's metrics of them.
 
-    `ties` has few distinct scores, so that the ROC curve has slanted pieces; `absent` has a class that no row bears, and
-    one that no row is taken for. `ece` is not scikit-learn's: it is written down below as it is defined.
+    `ties` has few distinct scores, so that the ROC curve has slanted pieces. `absent` has a class without rows, and a class
+    that is never predicted. `ece` is not a metric of scikit-learn; it is computed below from its definition.
     """
     import sklearn
     from sklearn import metrics as m
@@ -280,12 +280,12 @@ def metrics():
         if classes == 2:
             out["roc_auc"] = m.roc_auc_score(labels, p[:, 1]) if present == 2 else None
         elif present == classes:
-            # scikit-learn wants rows that sum to 1 in double precision.
+            # scikit-learn needs rows that sum to 1 in double precision.
             rows = p.astype(np.float64)
             rows /= rows.sum(axis=1, keepdims=True)
             out["roc_auc"] = m.roc_auc_score(labels, rows, multi_class="ovr", average="macro", labels=every)
         else:
-            # Not defined for a class without rows: the mean over those that can be told.
+            # The area is not defined for a class without rows, so the mean is taken over the other classes.
             shares = [m.roc_auc_score(labels == c, p[:, c]) for c in every if 0 < (labels == c).sum() < len(labels)]
             out["roc_auc"] = float(np.mean(shares))
         return out
@@ -310,6 +310,6 @@ if __name__ == "__main__":
     if len(sys.argv) == 2:
         parts[sys.argv[1]]()
     else:
-        # TensorFlow and PyTorch do not always get along in one process.
+        # TensorFlow and PyTorch cannot always run in the same process.
         for part in sys.argv[1:] or parts:
             subprocess.run([sys.executable, __file__, part], check=True)

@@ -1,12 +1,12 @@
-//! A part: some rows of a space in one file that never changes.
+//! A segment: some rows of a namespace in one file that never changes.
 //!
 //! ```text
 //! magic  header length (u64)  header (JSON)  rows …  index: fingerprint (32 bytes) and CRC-32 of each row  footer
 //! footer: number of rows (u64), CRC-32 of header and index, magic
 //! ```
 //!
-//! Numbers are little-endian. The index stands at the end, so that rows are written as they come; a file without a sound
-//! footer was never finished, or is damaged.
+//! Numbers are little-endian. The index is at the end, so that rows can be written as they come. A file without a valid footer was
+//! never finished, or is damaged.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -22,7 +22,7 @@ const MAGIC: &[u8; 8] = b"INJFEAT1";
 const END: &[u8; 8] = b"INJFEND1";
 const FOOTER: usize = 8 + 4 + 8;
 const ENTRY: usize = 32 + 4;
-/// What a part's file is called.
+/// Extension of the file of a segment.
 pub(super) const EXTENSION: &str = "features";
 
 /// Appends `values` to `out` as stored numbers.
@@ -58,25 +58,26 @@ pub(super) fn decode(precision: FeaturePrecision, bytes: &[u8], out: &mut Vec<f3
     }
 }
 
-/// What a part is about, for whoever lists the cache.
+/// Header of a segment, for commands that list the cache.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Header {
-    /// Hash of the space.
-    pub space: String,
+    /// Hash of the namespace.
+    #[serde(rename = "space")]
+    pub namespace: String,
     /// Name of the network.
     pub network: String,
-    /// Shape of each tensor that crosses, for one image.
+    /// Shape of each tensor of the boundary for one image.
     pub shapes: Vec<Vec<usize>>,
     pub precision: FeaturePrecision,
 }
 
 impl Header {
-    /// Bytes of a row, for a network that has passed shape inference.
+    /// Bytes per row, for a network that has passed shape inference.
     pub fn row_bytes(&self) -> usize {
         self.checked_row_bytes().expect("a network's shapes are small enough to multiply")
     }
 
-    /// Bytes of a row; `None` for shapes from a file whose product no machine can count.
+    /// Bytes per row; `None` if the product of the shapes in a file overflows.
     fn checked_row_bytes(&self) -> Option<usize> {
         let values = |shape: &Vec<usize>| shape.iter().try_fold(1_usize, |size, &side| size.checked_mul(side));
         let total = self.shapes.iter().try_fold(0_usize, |sum, shape| sum.checked_add(values(shape)?))?;
@@ -84,13 +85,13 @@ impl Header {
     }
 }
 
-/// A finished part.
+/// A finished segment.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct Segment {
     pub path: PathBuf,
     file: File,
     pub header: Header,
-    /// Where rows begin.
+    /// Position of the first row in the file.
     begin: u64,
     pub index: Vec<(Fingerprint, u32)>,
 }
@@ -99,7 +100,7 @@ fn bad(reason: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, reason.to_owned())
 }
 
-impl Part {
+impl Segment {
     /// Reads header and index; rows are checked when they are read.
     pub fn open(path: &Path) -> io::Result<Self> {
         let mut file = File::open(path)?;
@@ -109,7 +110,7 @@ impl Part {
         let (magic, header_length) = start.split_at(8);
         let header_length = u64::from_le_bytes(header_length.try_into().expect("eight bytes"));
         if magic != MAGIC || header_length > 1 << 20 {
-            return Err(bad("it does not begin as a part of the feature cache"));
+            return Err(bad("it does not begin like a segment of the feature cache"));
         }
         let mut header_bytes = vec![0; header_length as usize];
         file.read_exact(&mut header_bytes)?;
@@ -121,8 +122,8 @@ impl Part {
         file.read_exact(&mut footer)?;
         let rows = u64::from_le_bytes(footer[..8].try_into().expect("eight bytes"));
         let sum = u32::from_le_bytes(footer[8..12].try_into().expect("four bytes"));
-        // Whatever the file says, it says it before its checksum is looked at: nothing is multiplied unchecked, and no more is
-        // asked for than the file has.
+        // These numbers are used before the checksum is verified, so every product is checked, and no more memory is allocated
+        // than the file has bytes.
         let row = header.checked_row_bytes().and_then(|bytes| (bytes as u64).checked_add(ENTRY as u64));
         let sizes = row.and_then(|row| row.checked_mul(rows));
         if &footer[12..] != END || sizes.and_then(|sizes| sizes.checked_add(begin)) != Some(footer_at) {
@@ -145,26 +146,26 @@ impl Part {
         Ok(Self { path: path.to_owned(), file, header, begin, index })
     }
 
-    /// Reads one row into `row`, which has the row's size, and checks it.
+    /// Reads one row into `row`, which has the size of a row, and verifies it.
     pub fn read(&self, at: usize, row: &mut [u8]) -> io::Result<()> {
         read_at(&self.file, row, self.begin + at as u64 * row.len() as u64)?;
         if crc32fast::hash(row) == self.index[at].1 { Ok(()) } else { Err(bad("a row is damaged")) }
     }
 }
 
-/// Reads a part to its end, each row checked, and says how many rows it has.
+/// Reads a whole segment, verifies each row, and returns the number of rows.
 ///
 /// # Errors
-/// A file that cannot be read, is no part, or is damaged.
+/// The file cannot be read, is not a segment, or is damaged.
 pub fn verify(path: &Path) -> io::Result<usize> {
-    let part = Part::open(path)?;
-    let mut row = match part.index.is_empty() {
-        // Without rows, nothing says that their size is true.
+    let segment = Segment::open(path)?;
+    let mut row = match segment.index.is_empty() {
+        // Without rows, nothing proves that the size of a row is plausible.
         true => Vec::new(),
-        false => vec![0; part.header.row_bytes()],
+        false => vec![0; segment.header.row_bytes()],
     };
-    (0..part.index.len()).try_for_each(|at| part.read(at, &mut row))?;
-    Ok(part.index.len())
+    (0..segment.index.len()).try_for_each(|at| segment.read(at, &mut row))?;
+    Ok(segment.index.len())
 }
 
 #[cfg(unix)]
@@ -183,7 +184,7 @@ fn read_at(file: &File, mut bytes: &mut [u8], mut offset: u64) -> io::Result<()>
     Ok(())
 }
 
-/// A part that is being written, under a name that nobody looks for.
+/// A segment that is being written, with a name that no reader looks for.
 #[derive(Debug)]
 pub(super) struct Writer {
     file: Partial,
@@ -212,8 +213,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Ends the part and gives it its name.
-    pub fn finish(mut self) -> io::Result<Part> {
+    /// Finishes the segment and renames it.
+    pub fn finish(mut self) -> io::Result<Segment> {
         self.file.write_all(&self.index)?;
         self.file.write_all(&(self.rows as u64).to_le_bytes())?;
         let mut hasher = crc32fast::Hasher::new();
@@ -221,9 +222,9 @@ impl Writer {
         hasher.update(&self.index);
         self.file.write_all(&hasher.finalize().to_le_bytes())?;
         self.file.write_all(END)?;
-        // The random part of the temporary name keeps runs at the same time apart.
+        // The random part of the temporary name distinguishes concurrent runs.
         let path = self.folder.join(format!("{}.{EXTENSION}", self.file.token()));
         self.file.persist(&path)?;
-        Part::open(&path)
+        Segment::open(&path)
     }
 }

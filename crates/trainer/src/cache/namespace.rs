@@ -10,23 +10,23 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::CacheSettings;
-use super::part::{EXTENSION, Header, Part, encode};
+use super::segment::{EXTENSION, Header, Segment, encode};
 
-/// An unfinished part that was not written to for so long was left by a process that was killed.
+/// An unfinished segment that was not written to for this time was left by a process that was killed.
 pub(super) const UNFINISHED: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// All that features depend on beside the image.
+/// Everything but the image on which features depend.
 #[derive(Debug, Clone)]
-pub(crate) struct Space {
+pub(crate) struct Namespace {
     pub(super) header: Header,
-    /// The space's own folder.
+    /// Folder of the namespace.
     pub(super) folder: Option<PathBuf>,
-    /// Bytes that the features of a set of images may take in memory.
+    /// Limit in bytes for the features of a set of images in memory.
     pub(super) memory: usize,
 }
 
-impl Space {
-    /// The space of a network's prefix. `kernels` names what computes it, as far as that shows in the last bits.
+impl Namespace {
+    /// The namespace of a network's prefix. `kernels` is the identity of the code that computes it, which may show in the last bits.
     pub(crate) fn new(
         settings: &CacheSettings,
         network: &Network,
@@ -38,8 +38,8 @@ impl Space {
         let graph = network.graph();
         let nodes = graph.nodes();
         let layers: Vec<_> = split.prefix.iter().map(|&at| &nodes[at].layer).collect();
-        let crossing: Vec<&str> = split.crossing.iter().map(|&at| nodes[at].name()).collect();
-        let about = json!([1, kernels, preprocessing, pixels.pixels_key(), layers, crossing, settings.precision]);
+        let boundary: Vec<&str> = split.boundary.iter().map(|&at| nodes[at].name()).collect();
+        let about = json!([1, kernels, preprocessing, pixels.pixels_key(), layers, boundary, settings.precision]);
         let mut hash = Sha256::new_with_prefix(about.to_string());
         for (id, values) in network.parameters_of(&split.prefix) {
             hash.update(format!("{} {} {}", id.layer, id.place, values.len()));
@@ -47,15 +47,15 @@ impl Space {
             encode(FeaturePrecision::F32, &values, &mut bytes);
             hash.update(bytes);
         }
-        let space = hex(hash.finalize());
-        let folder = settings.folder.as_ref().map(|folder| folder.join(&space[..32]));
-        let shapes = split.crossing.iter().map(|&at| nodes[at].shape.0.clone()).collect();
+        let namespace = hex(hash.finalize());
+        let folder = settings.folder.as_ref().map(|folder| folder.join(&namespace[..32]));
+        let shapes = split.boundary.iter().map(|&at| nodes[at].shape.0.clone()).collect();
         let network = graph.name().to_owned();
-        let header = Header { space, network, shapes, precision: settings.precision };
+        let header = Header { namespace, network, shapes, precision: settings.precision };
         Self { header, folder, memory: settings.memory }
     }
 
-    /// Shape of each tensor that crosses, for one image.
+    /// Shape of each tensor of the boundary for one image.
     pub(crate) fn shapes(&self) -> &[Vec<usize>] {
         &self.header.shapes
     }
@@ -64,8 +64,8 @@ impl Space {
         self.header.precision
     }
 
-    /// Finished parts of this space. One that is damaged is told, removed, and computed again.
-    pub(super) fn parts(&self) -> Vec<Part> {
+    /// Finished segments of this namespace. A damaged segment is reported and removed, and its features are computed again.
+    pub(super) fn segments(&self) -> Vec<Segment> {
         self.folder.iter().for_each(|folder| drop(remove_partial(folder, UNFINISHED)));
         let entries = self.folder.as_ref().and_then(|folder| std::fs::read_dir(folder).ok());
         let mut paths: Vec<PathBuf> = entries
@@ -76,13 +76,13 @@ impl Space {
             .filter(|path| path.extension().is_some_and(|extension| extension == EXTENSION))
             .collect();
         paths.sort();
-        let open = |path: PathBuf| match Part::open(&path) {
-            Ok(part) if part.header == self.header => Some(part),
+        let open = |path: PathBuf| match Segment::open(&path) {
+            Ok(segment) if segment.header == self.header => Some(segment),
             Ok(_) => {
                 damaged(&path, "it belongs to other features");
                 None
             }
-            // Somebody clears the cache at this moment.
+            // Another process clears the cache at this moment.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => {
                 damaged(&path, &error.to_string());
@@ -93,9 +93,9 @@ impl Space {
     }
 }
 
-/// Tells of a damaged part and removes it.
+/// Reports a damaged segment and removes it.
 pub(super) fn damaged(path: &std::path::Path, reason: &str) {
     tracing::warn!("{}: {reason}; these features are computed again", shown(path));
-    // If it cannot be removed, the next run says so again.
+    // If it cannot be removed, the next run reports it again.
     let _ = std::fs::remove_file(path);
 }
