@@ -1,19 +1,20 @@
-//! LogME (You et al., "LogME: Practical Assessment of Pre-trained Models for Transfer Learning", ICML 2021): how probable
-//! the labels are under a linear model on the features, all its weights integrated out; higher is better.
+//! LogME (You et al., "LogME: Practical Assessment of Pre-trained Models for Transfer Learning", ICML 2021): the logarithm
+//! of the probability of the labels under a linear model of the features, with the model's weights integrated out. Higher
+//! is better.
 
 use nalgebra::{DMatrix, SymmetricEigen};
 
-/// Mean over classes of the logarithm of the maximum evidence for one image.
+/// The LogME score: the logarithm of the maximum evidence per image, averaged over the classes.
 ///
-/// `features` is `[images, width]` row by row; `labels` are below `classes`.
+/// `features` has the shape `[images, width]`, row by row; each of `labels` is less than `classes`.
 ///
-/// Alpha and beta are found by the fixed-point iteration of the paper's algorithm 1; all sums run over the eigenvalues of
+/// Alpha and beta are found by the fixed-point iteration of the paper's algorithm 1. All sums run over the eigenvalues of
 /// the images' Gram matrix, which are the squared singular values of the features.
 pub(super) fn logme(features: &[f32], width: usize, labels: &[u32], classes: usize) -> f64 {
     let images = labels.len();
     let rows = DMatrix::from_row_iterator(images, width, features.iter().map(|&x| f64::from(x)));
     let gram = SymmetricEigen::new(&rows * rows.transpose());
-    // Rounding leaves tiny values, some negative, where there is nothing.
+    // Rounding turns eigenvalues of zero into tiny values, some of them negative.
     let floor = gram.eigenvalues.max() * 1e-10;
     let squares: Vec<f64> = gram.eigenvalues.iter().map(|&value| if value > floor { value } else { 0.0 }).collect();
     let of_class = |class: usize| {
@@ -25,8 +26,8 @@ pub(super) fn logme(features: &[f32], width: usize, labels: &[u32], classes: usi
     (0..classes).map(of_class).sum::<f64>() / classes as f64
 }
 
-/// Maximum evidence for one image; `squares` are eigenvalues (as many as there are images), `targets` the squared parts of
-/// the targets along their vectors.
+/// Logarithm of the maximum evidence per image. `squares` are the eigenvalues of the Gram matrix, one per image; `targets`
+/// are the squared components of the targets along its eigenvectors.
 fn evidence(squares: &[f64], targets: &[f64], width: usize) -> f64 {
     const TINY: f64 = 1e-12;
     let n = squares.len() as f64;
@@ -44,8 +45,8 @@ fn evidence(squares: &[f64], targets: &[f64], width: usize) -> f64 {
             break;
         }
     }
-    // Beyond the eigenvalues of the Gram matrix, the other `width - rank` directions hold nothing but the prior, whose
-    // part in the determinant cancels against `width / 2 * log(alpha)`.
+    // In the other `width - rank` directions there is only the prior. Its factor of the determinant cancels against
+    // `width / 2 * log(alpha)`.
     let used = squares.iter().filter(|s| **s > 0.0).count().min(width) as f64;
     let determinant: f64 = squares.iter().filter(|s| **s > 0.0).map(|s| (alpha + beta * s).ln()).sum();
     let whole = used / 2.0 * alpha.ln() + n / 2.0 * beta.ln()
@@ -74,7 +75,7 @@ mod tests {
 
     #[test]
     fn the_score_is_the_evidence_worked_out_directly() {
-        // One feature, four images: the posterior is one-dimensional, and the evidence a Gaussian's density.
+        // With one feature and four images, the posterior is one-dimensional and the evidence is the density of a Gaussian.
         let (f, labels) = ([0.5_f64, 1.0, -0.7, 0.2], [1_u32, 1, 0, 0]);
         let features: Vec<f32> = f.iter().map(|&x| x as f32).collect();
         let found = logme(&features, 1, &labels, 2);
