@@ -493,7 +493,7 @@ fn the_plan_says_what_was_found_and_what_was_left_out() {
             "images     20 to train (",
             "tulips 4), 10 to validate",
             "training images from photos/train, validation images from photos/validation",
-            "photos/test is left alone (1 images)",
+            "photos/test is not used (1 images)",
             "left out   2 .heic, 1 hidden file or folder, 1 file or folder of the system",
             "skipped    2 of 32 files are not readable images:\n           photos/train/tulips/broken.jpg: it ends",
         ],
