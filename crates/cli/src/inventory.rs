@@ -1,4 +1,4 @@
-//! What is said of the images before training: how many there are, what was left out, and what is probably not meant.
+//! Messages about the images before training: their numbers, the files that were left out, and warnings.
 
 use injerto_config::ClassWeights;
 use injerto_data::decode::Orientation;
@@ -9,10 +9,10 @@ use injerto_experiment::Prepared;
 use injerto_files::{listed, printable, shown};
 use injerto_report::words::grouped;
 
-/// Files that are named at most; the others are counted.
+/// Upper limit of the files that a list names; the others are counted.
 const MOST_FILES: usize = 10;
 
-/// The lines of the plan that are about images.
+/// The lines of the plan about the images.
 pub fn lines(prepared: &Prepared) -> Vec<String> {
     let Prepared { train, validation, inventory, .. } = prepared;
     let counts = train.classes.iter().zip(train.counts());
@@ -31,14 +31,14 @@ pub fn lines(prepared: &Prepared) -> Vec<String> {
         lines.push(format!("           training images from {}{validation}", shown(training)));
     }
     for (path, images) in &inventory.alone {
-        lines.push(format!("           {} is left alone ({} images)", shown(path), grouped(*images)));
+        lines.push(format!("           {} is not used ({} images)", shown(path), grouped(*images)));
     }
     lines.extend(uneven(prepared).map(|line| format!("           {line}")));
     lines.extend(skipped(prepared));
     lines
 }
 
-/// The lines about what was left out and skipped.
+/// The lines of the plan about files that were left out or skipped.
 pub fn skipped(prepared: &Prepared) -> Vec<String> {
     let Prepared { inventory, looked, .. } = prepared;
     let mut lines = Vec::new();
@@ -58,7 +58,7 @@ pub fn skipped(prepared: &Prepared) -> Vec<String> {
     lines
 }
 
-/// A line for each of the first files, and how many more there are.
+/// One line per file for the first files, and a line with the number of the others.
 pub fn files(skipped: &[Skipped]) -> Vec<String> {
     let line = |Skipped { origin, reason }: &Skipped| format!("{origin}: {}", printable(reason));
     let mut lines: Vec<String> = skipped.iter().take(MOST_FILES).map(line).collect();
@@ -68,11 +68,11 @@ pub fn files(skipped: &[Skipped]) -> Vec<String> {
     lines
 }
 
-/// The classes of which the split keeps far more or far less than its fraction, in a line.
+/// A line about the classes of which the split holds out far more or far less than its fraction; `None` if there are none.
 fn uneven(prepared: &Prepared) -> Option<String> {
     let (fraction, validation) = (prepared.config.data.validation_split?, prepared.validation.as_ref()?);
     let (train, held) = (prepared.train.counts(), validation.counts());
-    // Far means by more than a third of the fraction, and by more than one image.
+    // Far means a difference of more than a third of the expected number, and of more than one image.
     let is_far = |train: usize, held: usize| {
         let expected = fraction * (train + held) as f64;
         let off = (held as f64 - expected).abs();
@@ -85,13 +85,13 @@ fn uneven(prepared: &Prepared) -> Option<String> {
         .collect();
     (!far.is_empty()).then(|| {
         format!(
-            "the split is by chance and not by class: data.validation_split = {fraction}, but to validate are {}",
+            "the split is random and not balanced by class: with data.validation_split = {fraction}, validation gets {}",
             listed(far.iter().map(String::as_str))
         )
     })
 }
 
-/// What was left out, in one line.
+/// The files and folders that were left out, in one line.
 pub fn left_out(all: &AllLeftOut) -> String {
     let several =
         |count: usize, one: &str, more: &str| format!("{} {}", grouped(count), if count == 1 { one } else { more });
@@ -103,16 +103,16 @@ pub fn left_out(all: &AllLeftOut) -> String {
         Reason::BrokenLink => several(count, "broken link", "broken links"),
         Reason::LinkedFolder => several(count, "linked folder", "linked folders"),
         Reason::Unlabelled => several(count, "image beside the classes", "images beside the classes"),
-        Reason::Special => several(count, "entry that is no file", "entries that are no files"),
+        Reason::Special => several(count, "entry that is not a file", "entries that are not files"),
     };
     let parts: Vec<String> = all.iter().map(|(reason, left)| part((reason, left.count))).collect();
     listed(parts.iter().map(String::as_str))
 }
 
-/// What turns photos in a training.
+/// The setting of an experiment that turns photos upright.
 const TURNS: &str = "data.exif_orientation = \"apply\" turns them";
 
-/// What is allowed and probably not meant.
+/// Warnings about images that are allowed but probably not intended.
 pub fn warnings(prepared: &Prepared) -> Vec<String> {
     let Prepared { train, validation, inventory, looked, config, .. } = prepared;
     let inventory = inventory.as_ref();
@@ -129,7 +129,7 @@ pub fn warnings(prepared: &Prepared) -> Vec<String> {
             _ => "",
         };
         warnings.push(format!(
-            "{} of {} classes have no image to train on: {}{weights}",
+            "{} of {} classes have no training images: {}{weights}",
             grouped(untrained.len()),
             grouped(train.classes.len()),
             listed(untrained.iter().map(String::as_str))
@@ -138,7 +138,7 @@ pub fn warnings(prepared: &Prepared) -> Vec<String> {
     let unjudged = validation.as_ref().map(without).unwrap_or_default();
     if !unjudged.is_empty() {
         warnings.push(format!(
-            "{} of {} classes have no image to validate by: {}",
+            "{} of {} classes have no validation images: {}",
             grouped(unjudged.len()),
             grouped(train.classes.len()),
             listed(unjudged.iter().map(String::as_str))
@@ -147,7 +147,8 @@ pub fn warnings(prepared: &Prepared) -> Vec<String> {
     warnings
 }
 
-/// What is said of files that were left out, have odd names, or lie on their sides; `turns` says what would turn those.
+/// Warnings about files that were left out, files whose names are not UTF-8, and photos that lie on their sides. `turns` is a
+/// sentence that says which setting turns photos upright.
 pub fn of_files(inventory: &Inventory, looked: &Looked, orientation: Orientation, turns: &str) -> Vec<String> {
     let mut warnings = Vec::new();
     let Inventory { left_out, not_utf8, .. } = inventory;
@@ -167,7 +168,7 @@ pub fn of_files(inventory: &Inventory, looked: &Looked, orientation: Orientation
         ));
     }
     for (reason, what) in [
-        (Reason::BrokenLink, "links lead to nothing, and are left out"),
+        (Reason::BrokenLink, "links have no target, and are left out"),
         (Reason::Unlabelled, "images lie beside the folders of the classes, and are not used"),
         (Reason::LinkedFolder, "linked folders inside classes are not followed; link the images, or move them there"),
     ] {
@@ -177,7 +178,7 @@ pub fn of_files(inventory: &Inventory, looked: &Looked, orientation: Orientation
     }
     if *not_utf8 > 0 {
         warnings.push(format!(
-            "the names of {} images or of their classes are not UTF-8; they are taken all the same, and each byte that is not \
+            "the names of {} images or of their classes are not UTF-8; the images are used, and each byte that is not UTF-8 \
              is shown as \\xNN",
             grouped(*not_utf8)
         ));

@@ -149,21 +149,24 @@ fn what_cannot_be_told_is_refused_with_what_to_do() {
         &["'train' and 'validation'", "same folders (cats, dogs)", "ROOT/part1"],
     );
     check(&strs(&halves(&["learn", "check", "more"])), &["check, learn, more hold no images but the same folders"]);
-    check(&strs(&halves(&["train", "check"])), &["'check' has the classes of 'train'", "'validation'"]);
+    check(&strs(&halves(&["train", "check"])), &["'check' has the same classes as 'train'", "'validation'"]);
     check(
         &strs(&halves(&["data/train", "data/val"])),
         &["'data' is the only folder", "train, val", "data.root to 'ROOT/data'"],
     );
     check(&strs(&halves(&["data"])), &["'data' is the only folder", "(cats, dogs)", "data.root to 'ROOT/data'"]);
-    check(&strs(&halves(&["train", "Training"])), &["Training, train could each be"]);
-    check(&strs(&halves(&["train", "val", "dev"])), &["dev, val could each be"]);
+    check(&strs(&halves(&["train", "Training"])), &["each of Training, train could be"]);
+    check(&strs(&halves(&["train", "val", "dev"])), &["each of dev, val could be"]);
     check(
         &strs(&with(halves(&["old"]), &["cats/1.jpg", "dogs/1.jpg"])),
         &["'old' holds no images", "cats, dogs", "move it"],
     );
     check(&["bus/1.jpg", "train/a/1.jpg", "train/b/1.jpg"], &["ROOT/train", "data.layout = \"classes\""]);
     check(&["train/1.jpg", "test/1.jpg"], &["test, train hold images, and no folders of classes"]);
-    check(&["a/train/1.jpg", "a/val/1.jpg", "b/train/1.jpg", "b/val/1.jpg"], &["a, b are each split into train, val"]);
+    check(
+        &["a/train/1.jpg", "a/val/1.jpg", "b/train/1.jpg", "b/val/1.jpg"],
+        &["each of a, b is split into train, val"],
+    );
     check(&["cats/1.jpg"], &["'cats' is the only folder with images"]);
     check(&["train/a/1.jpg", "val/a/1.jpg"], &["ROOT/train: there is nothing to tell apart: 'a'"]);
     check(&["1.jpg", "2.jpg"], &["no classes found", "the 2 images in it belong to none"]);
@@ -233,7 +236,7 @@ fn validation_images_of_which_none_is_read_are_an_error() {
     let files = with(halves(&["train"]), &["val/cats/1.heic", "val/dogs/1.heic"]);
     for options in [Options::default(), split(0.2)] {
         let said = refused(&strs(&files), options);
-        assert!(said.contains("there are no images in 'val' to validate by"), "{said}");
+        assert!(said.contains("there are no validation images in 'val'"), "{said}");
     }
 }
 

@@ -1,5 +1,5 @@
-//! A server in small: it trains on drawn images in a thread of its own, and then answers from several threads at once about
-//! images that never were files.
+//! A small model of a server: one thread trains on drawn images, then several threads at once classify images that are not
+//! files.
 //!
 //! ```sh
 //! cargo xtask plugins && cargo run -p injerto-cli -p injerto-experiment --example in_memory
@@ -21,14 +21,14 @@ use injerto_data::generated::Task;
 use injerto_experiment::{Predictor, Prepared, RunFolder, Session};
 use injerto_trainer::Watch;
 
-/// Trains the tiny experiment, whose backbone is a plugin of `catalog`, and leaves all files in `folder`. Then classifies six
-/// images, each as a PNG in memory, as decoded pixels and as bytes that are no image. One line per answer.
+/// Trains the tiny experiment, whose backbone is a plugin of `catalog`, and writes all files into `folder`. Then classifies
+/// six images, each as a PNG in memory, as decoded pixels and as bytes that are not an image. Returns one line per answer.
 pub fn train_and_predict(catalog: &mut Catalog, folder: &Path) -> Result<Vec<String>, Box<dyn Error>> {
     let config = Config::parse(include_str!("tiny.toml"), Path::new("tiny.toml"), &["phases.1.epochs=1".to_owned()])?;
     let prepared = Prepared::new(config, catalog, &Cache::new(folder.join("cache")))?;
     let session = Session::begin(prepared, RunFolder::create(Some(&folder.join("run")), "tiny")?)?;
 
-    // Everything is owned, so that it can move to another thread. Who watches is borrowed for the call.
+    // A session owns its data, so that it can move to another thread. Only the observer is borrowed for the call.
     let training = thread::spawn(move || session.run(&mut Watch { observer: &mut (), stop: &AtomicBool::new(false) }));
     let outcome = training.join().expect("training does not panic")?;
     let predictor = Arc::new(Predictor::new(outcome.model, Device::Flex)?);
@@ -50,7 +50,7 @@ pub fn train_and_predict(catalog: &mut Catalog, folder: &Path) -> Result<Vec<Str
     Ok(asking.into_iter().flat_map(|asked| asked.join().expect("predicting does not panic")).collect())
 }
 
-/// Images in the forms that a server might have them in.
+/// Images in the forms in which a server may receive them.
 fn images() -> Result<Vec<[Origin; 3]>, Box<dyn Error>> {
     let drawn = Task::Flowers.dataset(2, 1, 9).samples.into_iter().take(6);
     let forms = drawn.map(|sample| {
@@ -68,10 +68,10 @@ fn png(image: &Rgb) -> Result<Vec<u8>, Box<dyn Error>> {
     Ok(bytes.into_inner())
 }
 
-#[allow(dead_code, reason = "tests have their own")]
+#[allow(dead_code, reason = "a test includes this file as a module")]
 fn main() -> Result<(), Box<dyn Error>> {
     answer_if_asked();
-    // Cargo puts the workspace's plugins beside the `examples` folder that this program lies in.
+    // Cargo puts the workspace's plugins beside the `examples` folder of this program.
     let built = std::env::current_exe()?.ancestors().nth(2).map(Path::to_owned);
     let mut catalog = Catalog::scan(SearchPath::usual(built), Probe::this_program()?);
     let folder = std::env::temp_dir().join(format!("injerto-in-memory-{}", std::process::id()));

@@ -1,7 +1,7 @@
 use injerto_files::to_text;
 use serde_json::{Value, json};
 
-/// What a run was made with and on, for whoever wants to make it again.
+/// Content of `environment.json`: version, machine, device and command of a run, so that the run can be reproduced.
 pub(crate) fn environment(device: &str) -> Value {
     json!({
         "injerto": env!("CARGO_PKG_VERSION"),

@@ -5,11 +5,11 @@ use injerto_files::{listed, printable, shown};
 use crate::resume::ChangedKey;
 use crate::split::DataChange;
 
-/// The first few keys with what they were and are.
+/// The first five changed keys with their old and their new values.
 fn changed_in_words(changed: &[ChangedKey]) -> String {
     let key = |ChangedKey { key, was, is }: &ChangedKey| {
         let short = |text: &str| text.chars().take(60).collect::<String>();
-        format!("{} was {} and is {} now", printable(key), printable(&short(was)), printable(&short(is)))
+        format!("{} was {} and is now {}", printable(key), printable(&short(was)), printable(&short(is)))
     };
     let mut words: Vec<String> = changed.iter().take(5).map(key).collect();
     if changed.len() > words.len() {
@@ -21,49 +21,49 @@ fn changed_in_words(changed: &[ChangedKey]) -> String {
 /// Why an experiment cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum ExperimentError {
-    /// The TOML.
+    /// The experiment file is wrong.
     #[error(transparent)]
     Config(#[from] injerto_config::ConfigError),
-    /// The images.
+    /// The images cannot be read, or their folders are not laid out as expected.
     #[error(transparent)]
     Data(#[from] injerto_data::DataError),
-    /// None of the folders in `data.root` is there.
+    /// None of the folders in `data.root` exists.
     #[error(
-        "data.root: none of these folders is there: {}\nput the images there, or name another folder with \
+        "data.root: none of these folders exists: {}\nput the images there, or name another folder with \
          `--set data.root=FOLDER`",
         tried.iter().map(|path| shown(path).to_string()).collect::<Vec<_>>().join(", ")
     )]
     NoRoot {
-        /// What was tried.
+        /// The folders.
         tried: Vec<PathBuf>,
     },
-    /// The backbone's plugin.
+    /// The backbone's plugin cannot be found or used.
     #[error(transparent)]
     Plugin(#[from] injerto_backbones::plugin::PluginError),
-    /// The backbone's weights.
+    /// The backbone's weights cannot be found or do not fit.
     #[error(transparent)]
     Weights(#[from] injerto_backbones::weights::WeightError),
-    /// A question about the images that they cannot answer.
+    /// The images cannot answer the question.
     #[error(transparent)]
     Insight(#[from] injerto_insight::InsightError),
-    /// The network.
+    /// The network is not well-formed.
     #[error(transparent)]
     Graph(#[from] injerto_graph::GraphError),
-    /// The head and the loss do not belong together.
+    /// The head does not fit the loss.
     #[error(transparent)]
     Mismatch(#[from] injerto_recipe::Mismatch),
-    /// A weight for a class that there is none of.
+    /// `loss.class_weights` names a class that does not exist.
     #[error(
         "loss.class_weights: there is no class '{}'; the classes are {}",
         printable(class), listed(classes.iter().map(String::as_str))
     )]
     NoSuchClass {
-        /// The name.
+        /// The name in `loss.class_weights`.
         class: String,
-        /// The names that there are.
+        /// The classes of the images.
         classes: Vec<String>,
     },
-    /// A folder of photos of a class that the network was not trained for.
+    /// A folder holds photos of a class that the network was not trained for.
     #[error(
         "the network does not know the class '{}'; it was trained for {}",
         printable(class), listed(known.iter().map(String::as_str))
@@ -74,28 +74,28 @@ pub enum ExperimentError {
         /// The network's classes.
         known: Vec<String>,
     },
-    /// The training.
+    /// The training failed.
     #[error(transparent)]
     Train(#[from] injerto_trainer::TrainError),
-    /// The device is not in this build, or not in this machine.
+    /// The device is not supported by this build.
     #[error("device '{device}': {reason}")]
     Device {
-        /// What was asked for.
+        /// Name of the device.
         device: &'static str,
-        /// Why it is not to be had.
+        /// Why it is not available.
         reason: String,
     },
-    /// An image size that the backbone does not take.
+    /// The backbone does not take images of the size in `data.image_size`.
     #[error(
         "backbone '{backbone}' takes images of {height}x{width} only (it has no parameter input_shape); \
          leave data.image_size out"
     )]
     FixedSize {
-        /// Its name.
+        /// Name of the backbone.
         backbone: String,
-        /// Rows.
+        /// Height of the images that it takes, in pixels.
         height: usize,
-        /// Columns.
+        /// Width of the images that it takes, in pixels.
         width: usize,
     },
     /// A file of the run cannot be written or read.
@@ -103,27 +103,27 @@ pub enum ExperimentError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What went wrong.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// A folder that holds another run.
+    /// The folder of a new run already holds a run.
     #[error(
-        "{}: there is a run in this folder already; `--resume` goes on with it, or name another folder",
+        "{}: there is a run in this folder already; continue it with `--resume`, or name another folder",
         shown(path)
     )]
     Occupied {
         /// The folder.
         path: PathBuf,
     },
-    /// A file that a run would write over, in a folder that holds no run.
-    #[error("{}: it is there already, and a run would write over it; name another folder", shown(path))]
+    /// The folder of a new run holds no run, but a file that the run would overwrite.
+    #[error("{}: this file exists already, and the run would overwrite it; name another folder", shown(path))]
     WouldReplace {
         /// The file.
         path: PathBuf,
     },
-    /// A run's folder among the classes.
+    /// The folder of a run lies among the folders of the classes.
     #[error(
-        "{}: this folder lies where the folders of the classes are, in {}, and would be taken for a class; name one \
+        "{}: this folder lies among the folders of the classes, in {}, and would be taken for a class; name a folder \
          elsewhere with `--run-dir`",
         shown(path),
         shown(images)
@@ -134,7 +134,7 @@ pub enum ExperimentError {
         /// The folder of the classes.
         images: PathBuf,
     },
-    /// The folders of the classes have other names than when the run began.
+    /// The classes are not those that the run began with.
     #[error(
         "{}: the run cannot go on with other classes: {}; give the folders their old names, or begin a new run",
         shown(path),
@@ -145,14 +145,14 @@ pub enum ExperimentError {
     OtherClasses {
         /// The run's folder.
         path: PathBuf,
-        /// Classes that are no longer there.
+        /// Classes of the run that no longer exist.
         missing: Vec<String>,
-        /// Classes that were not there.
+        /// Classes that did not exist when the run began.
         new: Vec<String>,
     },
-    /// A folder that another process is writing to.
+    /// Another process is writing to the folder.
     #[error(
-        "{0}: another process is training in this folder; wait until it has ended, or stop it, and then go on with \
+        "{0}: another process is training in this folder; wait until it ends, or stop it, and then continue with \
          `injerto train --resume {0}`",
         shown(path)
     )]
@@ -160,60 +160,63 @@ pub enum ExperimentError {
         /// The folder.
         path: PathBuf,
     },
-    /// The experiment of a run that goes on is not the one that it began with.
+    /// The experiment of a resumed run is not the one that the run began with.
     #[error(
-        "{}: the run cannot go on as another experiment: {}; put the value back, or begin a new run",
+        "{}: the run cannot go on with a changed experiment: {}; restore the value, or begin a new run",
         shown(path),
         changed_in_words(changed)
     )]
     OtherExperiment {
         /// The folder.
         path: PathBuf,
-        /// What differs.
+        /// The keys whose values differ.
         changed: Vec<ChangedKey>,
     },
-    /// The images of a run that goes on are not those that it began with.
+    /// The images of a resumed run are not those that the run began with.
     #[error(
-        "{}: the images have changed since the run began: {change}. Put them back, or go on all the same with \
+        "{}: the images have changed since the run began: {change}. Restore them, or continue anyway with \
          `--changed-data`: {}",
         shown(path),
         if change.unknown {
-            "the images are divided anew, and some that were trained on may validate"
+            "the images are then split again, and some that were trained on may become validation images"
         } else {
-            "an image that is still there stays on its side, so that none validates that was trained on"
+            "each image that still exists then stays on its side, so that no training image becomes a validation image"
         }
     )]
     DataChanged {
         /// The folder.
         path: PathBuf,
-        /// How.
+        /// What has changed.
         change: DataChange,
     },
-    /// The backbone's weights are not to be had, and the checkpoint cannot stand in for them.
+    /// The backbone's weights are missing, and the checkpoint cannot replace them.
     #[error("{reason}")]
     Lost {
-        /// What is missing.
+        /// What is missing, in words.
         reason: String,
     },
-    /// A backbone that does not tell ImageNet's classes apart.
+    /// The backbone has no classifier for ImageNet's classes.
     #[error(
-        "'{backbone}' has no classifier with ImageNet's classes: {problem}; {}",
-        if with.is_empty() { "take another backbone".to_owned() } else { format!("weights with one: {}", with.join(", ")) }
+        "'{backbone}' has no classifier for ImageNet's classes: {problem}; {}",
+        match with.is_empty() {
+            true => "choose another backbone".to_owned(),
+            false => format!("weight sets with a classifier: {}", with.join(", ")),
+        }
     )]
     NoTop {
-        /// What was asked for.
+        /// Name of the backbone.
         backbone: String,
-        /// Why it has none.
+        /// Why it has no such classifier, in words.
         problem: String,
-        /// Weight sets that have one.
+        /// Ids of the weight sets that have one.
         with: Vec<String>,
     },
-    /// A photo or a folder whose name does not tell its class.
+    /// The name of a photo or folder does not say its class.
     #[error("{}: {reason}", shown(path))]
     NoLabel {
         /// The file or folder.
         path: PathBuf,
-        /// What was expected.
+        /// What was expected, in words.
         reason: String,
     },
 }

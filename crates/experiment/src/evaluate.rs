@@ -17,30 +17,29 @@ use serde_json::{Map, Value, json};
 use crate::predict::{Answering, Predictions, batch_size};
 use crate::{ExperimentError, device};
 
-/// Number and name of ImageNet's classes, one per line.
+/// ImageNet's classes, one per line: WordNet number and name.
 const CLASSES: &str = include_str!("imagenet_classes.txt");
 
-/// ImageNet's 1000 classes in the order of a network's outputs: their numbers in WordNet, such as `n01440764`, and names.
+/// WordNet number, such as `n01440764`, and name of ImageNet's 1000 classes, in the order of a network's outputs.
 pub fn imagenet_classes() -> Vec<(&'static str, &'static str)> {
     CLASSES.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(' ')).collect()
 }
 
-/// A backbone with its own classifier, which tells ImageNet's classes apart. It is owned and can be used from several threads at
-/// once.
+/// A backbone with its own classifier for ImageNet's classes. It owns its data and can be used by several threads at once.
 #[derive(Debug)]
 pub struct Classifier {
     network: Answering,
-    /// Where its weights are from, in words.
+    /// Source of its weights, in words.
     pub origin: String,
-    /// Warnings about parts of the request that are probably mistakes.
+    /// Warnings about what is allowed but probably not intended.
     pub warnings: Vec<String>,
 }
 
 impl Classifier {
-    /// Finds a backbone and its weights. The classifier on top is asked for where `parameters` say nothing of it.
+    /// Finds a backbone and its weights. Unless `parameters` set `include_top`, it is set to true.
     ///
     /// # Errors
-    /// A backbone or weights that are not there, or that have no classifier with ImageNet's classes.
+    /// [`ExperimentError`] if the backbone or the weights cannot be found, or have no classifier for ImageNet's classes.
     pub fn new(
         catalog: &mut Catalog,
         backbone: &str,
@@ -61,7 +60,7 @@ impl Classifier {
             ExperimentError::NoTop { backbone: backbone.to_owned(), problem, with }
         };
         if sets.iter().any(|set| set.id == weights && !has_top(&set)) {
-            return Err(no_top(format!("its weights '{weights}' come without one")));
+            return Err(no_top(format!("its weights '{weights}' come without a classifier")));
         }
         let resolved = catalog.resolve(&Ask {
             backbone,
@@ -91,22 +90,23 @@ impl Classifier {
         Ok(Self { network: Answering { runner, options, classes, loss: None }, origin, warnings })
     }
 
-    /// Share of the shorter side of a photo that it looks at, cut out of the middle; `None` for the whole photo, squeezed.
+    /// Side of the square that is cut from the middle of a photo, as a share of the photo's shorter side. With `None` the whole
+    /// photo is resized to the network's input, without keeping its aspect ratio.
     pub fn crop(&self) -> Option<f64> {
         self.network.options.center_crop
     }
 
-    /// Sets what [`Classifier::crop`] says.
+    /// Sets the share that [`Classifier::crop`] returns.
     pub fn set_crop(&mut self, share: f64) {
         self.network.options.center_crop = Some(share);
     }
 
-    /// Sets how many images run through the network together.
+    /// Sets the number of images that run through the network together; 0 counts as 1.
     pub fn set_batch_size(&mut self, images: usize) {
         self.network.options.batch_size = images.max(1);
     }
 
-    /// What is on each image, as [`Predictor::predict`](crate::Predictor::predict) says it.
+    /// Classifies images. [`Predictor::predict`](crate::Predictor::predict) describes their forms and the order of the answers.
     pub fn predict<I>(&self, images: I) -> Predictions<'_>
     where
         I: IntoIterator<Item: Into<Origin>>,
@@ -116,27 +116,28 @@ impl Classifier {
     }
 }
 
-/// How often a classifier was right.
+/// Accuracy of a classifier on labelled photos.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evaluation {
-    /// Photos.
+    /// Number of photos.
     pub images: usize,
-    /// Share of photos whose most probable class was the right one.
+    /// Share of the photos whose most probable class is the right one.
     pub top_1: f64,
-    /// Share of photos whose right class was among the five most probable: the challenge's rule.
+    /// Share of the photos whose right class is among the five most probable ones, as the ImageNet challenge counts.
     pub top_5: f64,
-    /// Time that it took.
+    /// Duration of the evaluation in seconds.
     pub seconds: f64,
-    /// Files that are no readable images, and were left out.
+    /// Files that were left out because they are not readable images.
     pub skipped: Vec<Skipped>,
 }
 
-/// Has every photo of a folder classified; `None` if it was stopped. The right classes are read from names: see [`labelled`].
-/// The observer hears [`Event::Evaluated`]. Every file is looked at first; with [`OnCorrupt::Skip`], those that are no images
-/// are left out and listed.
+/// Classifies every photo of a folder and counts the right answers; the right classes are read from names (see [`labelled`]).
+/// Returns `None` if `watch` was stopped. The observer receives [`Event::Evaluated`] after each photo. Every file is read
+/// beforehand; with [`OnCorrupt::Skip`], files that are not images are left out and listed.
 ///
 /// # Errors
-/// Photos whose class cannot be told, and files that are no readable images: all of them together, or all there are.
+/// [`ExperimentError::NoLabel`] for a photo whose name does not say its class; [`DataError::CorruptFiles`] with all
+/// unreadable files, under [`OnCorrupt::Error`] or if no photo is readable.
 pub fn evaluate(
     classifier: &Classifier,
     folder: &Path,
@@ -168,12 +169,13 @@ pub fn evaluate(
     Ok(Some(Evaluation { images: total, top_1: share(first), top_5: share(five), seconds, skipped }))
 }
 
-/// Photos and their classes by position among ImageNet's. In a folder with sub-folders, the sub-folder's name tells: a
-/// number of WordNet (`n01440764`), a class's position (`0`, or `000_anything`), or its name. In one without, the file's
-/// name begins with the position.
+/// Paths of the photos in a folder, each with the position of its class among ImageNet's classes.
+///
+/// If the folder has sub-folders, the name of a sub-folder says the class of its photos. It is the class's WordNet number
+/// (`n01440764`), its position (`0` or `000_anything`) or its name. Otherwise the name of each file begins with the position.
 ///
 /// # Errors
-/// A folder that cannot be read or has no photos, a name that tells no class.
+/// [`ExperimentError`] if a folder cannot be read, if it has no photos, or if a name does not say a class.
 pub fn labelled(folder: &Path) -> Result<Vec<(PathBuf, usize)>, ExperimentError> {
     let folders: Vec<PathBuf> = list(folder)?.into_iter().filter(|path| path.is_dir()).collect();
     let mut photos = Vec::new();
@@ -192,12 +194,15 @@ pub fn labelled(folder: &Path) -> Result<Vec<(PathBuf, usize)>, ExperimentError>
         take(list(&class)?, &|_| Ok(label))?;
     }
     if photos.is_empty() {
-        return Err(ExperimentError::NoLabel { path: folder.to_owned(), reason: "no photos in it".to_owned() });
+        return Err(ExperimentError::NoLabel {
+            path: folder.to_owned(),
+            reason: "there are no photos in it".to_owned(),
+        });
     }
     Ok(photos)
 }
 
-/// The class that a file's or folder's name tells.
+/// Position of the class that the name of a file or folder says.
 fn label(path: &Path) -> Result<usize, ExperimentError> {
     let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
     let classes = imagenet_classes();
@@ -209,8 +214,8 @@ fn label(path: &Path) -> Result<usize, ExperimentError> {
     position.or_else(|| classes.iter().position(known)).ok_or_else(|| ExperimentError::NoLabel {
         path: path.to_owned(),
         reason:
-            "expected a name that begins with the class's position, 0 to 999 (`207_golden_retriever`), or a folder \
-                 that bears the class's number in WordNet (`n02099601`) or its name"
+            "expected a name that begins with the class's position from 0 to 999 (`207_golden_retriever`), or a folder \
+             named after the class's WordNet number (`n02099601`) or its name"
                 .to_owned(),
     })
 }
@@ -229,7 +234,7 @@ fn is_image(path: &Path) -> bool {
     EXTENSIONS.iter().any(|extension| name.ends_with(extension))
 }
 
-/// The network with a softmax after it, if its last layer puts out logits.
+/// Appends a softmax to the network if its last layer returns logits.
 fn with_softmax(graph: Graph) -> Result<Graph, ExperimentError> {
     let last = graph.nodes().last().map(injerto_graph::Node::operator);
     if !matches!(last, Some(Operator::Dense { activation: Activation::Linear, .. })) {
@@ -253,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn names_tell_classes() {
+    fn the_name_of_a_photo_or_folder_says_its_class() {
         let check = |name: &str, expected: Option<usize>| {
             assert_eq!(label(Path::new(name)).ok(), expected, "{name}");
         };

@@ -8,10 +8,10 @@ use injerto_trainer::Checkpoints;
 
 use crate::{ExperimentError, Plan};
 
-/// The folder that a run leaves. Whoever has one may write into it: no other process does meanwhile.
+/// The folder of a run, locked: while a `RunFolder` exists, no other process writes into its folder.
 ///
-/// A new folder whose run never trains a batch disappears again with the last of its clones, so that a start that fails
-/// leaves nothing: [`RunFolder::keep`] ends that.
+/// A new folder is removed with the last clone of its `RunFolder`, so that a start that fails leaves nothing behind.
+/// [`RunFolder::keep`] makes it permanent; training calls it at the first batch.
 #[derive(Debug, Clone)]
 pub struct RunFolder {
     inner: Arc<Inner>,
@@ -20,37 +20,40 @@ pub struct RunFolder {
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
-    /// Let go only after the folder has been dealt with.
+    /// The lock. It is released after [`Inner::drop`] has kept or removed the folder.
     _lock: Lock,
-    /// Folders that were made for it, the outermost first; the last is its own, unless that was there before.
+    /// Folders that were created for the run, the outermost first. The last one is the run's own folder, unless that
+    /// existed before.
     made: Vec<PathBuf>,
+    /// Whether the folder stays when the last clone is dropped.
     kept: AtomicBool,
 }
 
-/// Files by which a folder is known to hold a run.
+/// Files that show that a folder holds a run.
 const SIGNS: [&str; 6] =
     [RunFolder::EXPERIMENT, "history.jsonl", "history.csv", "summary.json", Checkpoints::BEST, Checkpoints::LAST];
 
-/// What else a run writes. Of such a name there may be something of the user's own in a folder.
+/// Other files that a run writes. The user may have files of the same names in a folder without a run.
 const OTHERS: [&str; 5] =
     [RunFolder::SPLIT, RunFolder::ENVIRONMENT, "report.html", "plots/curves.svg", "plots/curves.png"];
 
 impl RunFolder {
-    /// The resolved experiment.
+    /// File of the resolved experiment.
     pub(crate) const EXPERIMENT: &str = "experiment.toml";
-    /// Which image is on which side.
+    /// File that lists the training and the validation images.
     pub(crate) const SPLIT: &str = "split.csv";
-    /// What scripts read.
+    /// File of the run's summary, for scripts.
     pub(crate) const SUMMARY: &str = "summary.json";
-    /// What was decided before the first batch.
+    /// File of the plan that was made before the first batch.
     pub(crate) const PLAN: &str = Plan::FILE;
-    /// What the run was made with and on.
+    /// File that records version, machine, device and command of the run.
     pub(crate) const ENVIRONMENT: &str = "environment.json";
 
-    /// A new folder: `wanted`, or `runs/NAME-TIME`.
+    /// Creates and locks the folder of a new run: `wanted`, or `runs/NAME-TIME` for `None`.
     ///
     /// # Errors
-    /// A folder that holds a run already, is being written to by another process, or cannot be made.
+    /// [`ExperimentError`] if the folder holds a run or a file that a run would overwrite, if another process is writing to
+    /// it, or if it cannot be created.
     pub fn create(wanted: Option<&Path>, name: &str) -> Result<Self, ExperimentError> {
         match wanted {
             Some(path) => {
@@ -69,7 +72,8 @@ impl RunFolder {
                 let time = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string();
                 let base = format!("{}-{time}", name.chars().map(safe).collect::<String>());
                 let runs = Path::new("runs");
-                // Of several runs that begin in one second each makes a folder of its own, or learns that it is not the first.
+                // Several runs may begin in the same second. `create_dir` succeeds for one of them; the others try the next
+                // number.
                 for number in 1_u32.. {
                     let name = if number == 1 { base.clone() } else { format!("{base}-{number}") };
                     let (mut made, path) = (make(runs)?, runs.join(name));
@@ -79,7 +83,7 @@ impl RunFolder {
                             return Self::locked(&path, made, false);
                         }
                         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                        // Another run that failed at its start has just removed `runs`.
+                        // Another run whose start failed has just removed `runs`.
                         Err(error) if error.kind() == std::io::ErrorKind::NotFound && number < 1000 => {}
                         Err(source) => return Err(ExperimentError::Io { path, source }),
                     }
@@ -89,14 +93,14 @@ impl RunFolder {
         }
     }
 
-    /// Whether a new run may begin in `path`.
+    /// Checks that a new run may begin in `path`.
     ///
     /// # Errors
-    /// A folder that holds a run or a file that a run would write over, or a file.
+    /// [`ExperimentError`] if `path` is a file, or a folder with a run or with a file that a run would overwrite.
     fn is_free(path: &Path) -> Result<(), ExperimentError> {
         if path.exists() && !path.is_dir() {
             let source =
-                std::io::Error::new(std::io::ErrorKind::NotADirectory, "it is a file, and no folder for a run");
+                std::io::Error::new(std::io::ErrorKind::NotADirectory, "this is a file; name a folder for the run");
             return Err(ExperimentError::Io { path: path.to_owned(), source });
         }
         if SIGNS.iter().any(|name| path.join(name).exists()) {
@@ -108,10 +112,10 @@ impl RunFolder {
         }
     }
 
-    /// The folder of a run that has begun, to go on with. What a killed process left half written is removed.
+    /// Opens and locks the folder of an earlier run, to resume the run. Partly written files of a killed process are removed.
     ///
     /// # Errors
-    /// A folder without an experiment in it, or one that another process is writing to.
+    /// [`ExperimentError`] if there is no experiment in the folder, or if another process is writing to it.
     pub fn open(path: &Path) -> Result<Self, ExperimentError> {
         if !path.join(Self::EXPERIMENT).is_file() {
             let source = std::io::Error::new(std::io::ErrorKind::NotFound, "no such file; this is not a run's folder");
@@ -131,42 +135,43 @@ impl RunFolder {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// What in the folder says that epochs were finished, in words; `None` where nothing does.
+    /// The sign in the folder that epochs were finished, in words; `None` if there is none.
     pub(crate) fn trained(&self) -> Option<String> {
         let lines = |name| std::fs::read_to_string(self.path().join(name)).map_or(0, |text| text.lines().count());
-        // The first line of the table is its head.
+        // The first line of the CSV file is its header.
         let epochs = lines("history.jsonl").max(lines("history.csv").saturating_sub(1));
         let there = |name: &&&str| self.path().join(name).symlink_metadata().is_ok();
         match epochs {
-            // The best weights alone say nothing: they are written first, and the process may have been killed then.
-            0 => [Self::SUMMARY, "report.html"].iter().find(there).map(|name| format!("{name} is there")),
-            1 => Some("the history speaks of 1 finished epoch".to_owned()),
-            _ => Some(format!("the history speaks of {epochs} finished epochs")),
+            // The best weights alone prove nothing: they are written first, and the process may have been killed before
+            // it wrote the other files.
+            0 => [Self::SUMMARY, "report.html"].iter().find(there).map(|name| format!("{name} exists")),
+            1 => Some("the history lists 1 finished epoch".to_owned()),
+            _ => Some(format!("the history lists {epochs} finished epochs")),
         }
     }
 
-    /// The folder.
+    /// Path of the folder.
     pub fn path(&self) -> &Path {
         &self.inner.path
     }
 
-    /// The resolved experiment in it.
+    /// Path of the resolved experiment in the folder.
     pub fn experiment(&self) -> PathBuf {
         self.path().join(Self::EXPERIMENT)
     }
 
-    /// From here on there is something in it that is worth keeping.
+    /// Makes the folder permanent: it stays when the last clone is dropped.
     pub fn keep(&self) {
         self.inner.kept.store(true, Ordering::Relaxed);
     }
 
-    /// Writes a file that appears whole or not at all.
+    /// Writes a file in the folder atomically.
     pub(crate) fn write(&self, name: &str, text: &str) -> Result<(), ExperimentError> {
         let path = self.path().join(name);
         injerto_files::write(&path, text.as_bytes()).map_err(|source| ExperimentError::Io { path, source })
     }
 
-    /// A file's text; `None` where there is no such file.
+    /// Text of a file in the folder; `None` if the file does not exist.
     pub(crate) fn read(&self, name: &str) -> Result<Option<String>, ExperimentError> {
         let path = self.path().join(name);
         match std::fs::read_to_string(&path) {
@@ -182,7 +187,7 @@ impl Drop for Inner {
         if *self.kept.get_mut() {
             return;
         }
-        // Nothing can be done about a file that cannot be removed.
+        // Errors are ignored, because `drop` cannot report a file that cannot be removed.
         if self.made.last() == Some(&self.path) {
             let _ = std::fs::remove_dir_all(&self.path);
         } else {
@@ -196,12 +201,12 @@ impl Drop for Inner {
             let ours = SIGNS.iter().chain(&[RunFolder::SPLIT, RunFolder::ENVIRONMENT, Lock::FILE]);
             ours.for_each(|name| drop(std::fs::remove_file(self.path.join(name))));
         }
-        // Folders around it go if they are empty.
+        // Parent folders that were created for the run are removed too, if they are empty.
         self.made.iter().rev().for_each(|folder| drop(std::fs::remove_dir(folder)));
     }
 }
 
-/// Makes a folder and those around it; what was made, the outermost first.
+/// Creates a folder with its missing parents, and returns the created folders, the outermost first.
 fn make(path: &Path) -> Result<Vec<PathBuf>, ExperimentError> {
     let missing = path.ancestors().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists());
     let mut missing: Vec<PathBuf> = missing.map(Path::to_owned).collect();
@@ -227,10 +232,10 @@ mod tests {
         folder.write(RunFolder::EXPERIMENT, "name = \"a\"").expect("written");
         let clone = folder.clone();
         drop(folder);
-        assert!(path.is_dir(), "somebody still has it");
+        assert!(path.is_dir(), "a clone still exists");
         drop(clone);
         assert_eq!(names(at.path()), [""; 0]);
-        // What was there before stays, with all that is not the run's.
+        // A folder that existed before stays, with all files that are not the run's.
         std::fs::create_dir_all(&path).expect("made");
         std::fs::write(path.join("notes.txt"), "mine").expect("written");
         let folder = RunFolder::create(Some(&path), "name").expect("it is free");

@@ -3,41 +3,42 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What a learning curve says, or how much one curve's says more than another's.
+/// Start, slope and asymptote of a learning curve, or the differences of these between two curves.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Curve {
     /// Validation accuracy after the first epoch.
     pub start: f64,
-    /// Accuracy gained per epoch on the way from chance to the target, 95 % of the way to the lower of both asymptotes.
+    /// Accuracy gained per epoch on the way from chance to the target. The target lies at 95 % of the way from chance to the
+    /// lower one of the compared asymptotes.
     pub slope: f64,
     /// Mean validation accuracy of the last quarter of the epochs.
     pub asymptote: f64,
 }
 
-/// How much transfer helped, over several seeds.
+/// Gain of transfer over training from scratch, averaged over several seeds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Gain {
-    /// Transfer's start less scratch's, the mean over the seeds.
+    /// Mean difference of the starts: with transfer minus from scratch.
     pub start: f64,
-    /// The same of the slopes.
+    /// Mean difference of the slopes, in accuracy per epoch.
     pub slope: f64,
-    /// The same of the asymptotes.
+    /// Mean difference of the asymptotes.
     pub asymptote: f64,
     /// The seeds.
     pub seeds: Vec<u32>,
-    /// Mean curve with transfer, one value per epoch.
+    /// Mean validation accuracy with transfer, one value per epoch.
     pub transfer: Vec<f64>,
-    /// Mean curve from scratch.
+    /// Mean validation accuracy from scratch, one value per epoch.
     pub scratch: Vec<f64>,
 }
 
-/// A seed, and its curves of validation accuracy with transfer and from scratch.
+/// A seed, with its curves of validation accuracy with transfer and from scratch.
 pub type Pair = (u32, Vec<f64>, Vec<f64>);
 
-/// Compares curves of validation accuracy, one pair for each seed; `classes` says what chance is worth.
+/// Compares curves of validation accuracy, one pair per seed. The accuracy of chance is 1 / `classes`.
 ///
 /// # Panics
-/// If there is no seed, or a curve is empty.
+/// If a curve is empty.
 pub fn compare(pairs: &[Pair], classes: usize) -> Gain {
     let chance = 1.0 / classes as f64;
     let mut sums = [0.0; 3];
@@ -64,8 +65,8 @@ pub fn compare(pairs: &[Pair], classes: usize) -> Gain {
 
 /// Start, slope and asymptote of one curve on its way from `chance` to `target`.
 ///
-/// Where the curve crosses the target is found on straight lines between epochs, with chance before the first. A curve
-/// that never gets there is measured at its highest point.
+/// The epoch at which the curve crosses the target is interpolated linearly; before the first epoch, the accuracy is
+/// chance. The slope of a curve that never reaches the target is measured up to its highest point.
 pub fn measure(curve: &[f64], chance: f64, target: f64) -> Curve {
     let mut slope = None;
     let mut before = chance;
@@ -104,7 +105,7 @@ mod tests {
         // The target lies on the line from chance to the first epoch, three quarters of the way.
         check(&[1.0, 1.0, 1.0, 0.9], 1.0, 0.6 / 0.75, 0.9);
         check(&[0.2, 0.6, 1.0, 1.0], 0.2, 0.6 / 2.5, 1.0);
-        // It never gets there: 0.4 above chance after three epochs.
+        // The curve never reaches the target; it is 0.4 above chance after three epochs.
         check(&[0.2, 0.4, 0.6, 0.5], 0.2, 0.4 / 3.0, 0.5);
     }
 

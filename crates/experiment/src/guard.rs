@@ -1,4 +1,4 @@
-//! A look at the first images before anything is trained: do the weights see pixels scaled as they were in their training?
+//! A check before training: are the pixels of the first images scaled as in the training of the weights?
 
 use injerto_backbones::network::distance_from_training;
 use injerto_backbones::resolve::Resolved;
@@ -7,18 +7,18 @@ use injerto_graph::{Graph, Preprocessing};
 
 use crate::Prepared;
 
-/// Images that are looked at.
+/// Number of images in the check.
 const IMAGES: usize = 16;
 
-/// A distance beyond which images are probably scaled otherwise than in training.
+/// Distance (see [`distance_from_training`]) beyond which images are probably scaled differently than in training.
 const FAR: f64 = 0.6;
 
-/// What another scaling must come to, as a share of the distance, to be the one that was meant.
+/// Another scaling is suggested only if it reduces the distance to less than this share.
 const CLOSER: f64 = 0.5;
 
-/// A warning where another scaling of the pixels fits the statistics in the weights far better, with the key that changes it.
-/// Nothing is said of weights that tell their scaling themselves, of networks without batch normalisation, and where the images
-/// cannot be read, which training will say.
+/// A warning if another scaling of the pixels fits the statistics in the weights far better; it names the key that sets that
+/// scaling. There is no warning for weights that state their scaling, for networks without batch normalisation, and for
+/// images that cannot be read (training reports those).
 pub(crate) fn warning(prepared: &Prepared, resolved: &Resolved) -> Option<String> {
     if resolved.is_certain {
         return None;
@@ -36,11 +36,11 @@ pub(crate) fn warning(prepared: &Prepared, resolved: &Resolved) -> Option<String
     };
     let own = &prepared.card.preprocessing;
     let now = distance(&prepared.backbone, own)?;
-    tracing::debug!("the first batch normalisation is {now:.3} from the images");
+    tracing::debug!("distance of the images from the first batch normalisation: {now:.3}");
     if now < FAR {
         return None;
     }
-    // A variant of the backbone comes before a scaling alone: it is more than that.
+    // At equal distance a variant of the backbone, which may differ in more than the scaling, comes before a scaling.
     let variants = resolved.others.iter().map(|other| {
         let (graph, scaling) = (&other.description.graph, &other.description.preprocessing);
         let each: Vec<String> = other.parameters.iter().map(|(key, value)| format!("{key} = {value}")).collect();
@@ -52,11 +52,12 @@ pub(crate) fn warning(prepared: &Prepared, resolved: &Resolved) -> Option<String
     });
     let mut ways: Vec<(String, f64)> =
         variants.chain(scalings).filter_map(|(key, distance)| Some((key, distance?))).collect();
-    ways.iter().for_each(|(key, distance)| tracing::debug!("with {key}, {distance:.3}"));
+    ways.iter().for_each(|(key, distance)| tracing::debug!("distance with {key}: {distance:.3}"));
     ways.sort_by(|a, b| a.1.total_cmp(&b.1));
     let (key, best) = ways.first().filter(|(_, best)| *best < CLOSER * now)?;
     Some(format!(
-        "the weights were probably trained on pixels that were scaled otherwise: what their first batch normalisation holds is \
-         {now:.2} from the first {images} training images as they are scaled now, and {best:.2} with {key}"
+        "the weights were probably trained on pixels that were scaled differently: the statistics of their first batch \
+         normalisation are at a distance of {now:.2} from the first {images} training images as these are scaled now, and of \
+         {best:.2} with {key}"
     ))
 }

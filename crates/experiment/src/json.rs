@@ -3,8 +3,8 @@
 use serde::Serialize;
 use serde_json::Value;
 
-/// `value` with one entry per line. A list of numbers or words takes one line, so that a table of counts (a thousand classes
-/// taken for a thousand) reads as a table and stays a file that can be opened.
+/// `value` as JSON with one entry per line. A list of numbers or words takes one line, so that a confusion matrix reads as a
+/// table, and the file stays small enough for an editor even with a thousand classes.
 pub(crate) fn pretty(value: &impl Serialize) -> String {
     let mut text = String::new();
     write(&serde_json::to_value(value).expect("plain data with names for keys"), 0, &mut text);

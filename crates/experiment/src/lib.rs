@@ -1,15 +1,15 @@
-//! The TOML file that describes an experiment, and the run that it describes.
+//! Experiments: this crate prepares, trains, resumes and evaluates what a TOML file describes.
 //!
-//! - [`Prepared`]: everything found and checked: images, plugin, weights, head, loss, phases. Nothing has been trained;
-//! - [`Prepared::features`]: what the frozen backbone says of the images, for the questions of [`injerto_insight`];
-//! - [`Session`]: a training, new or one that goes on, with the [`RunFolder`] that it leaves;
-//! - [`Predictor`]: a trained network put to use, on files, bytes or pixels;
-//! - [`advise`]: which strategy suits a dataset and a backbone;
-//! - [`evaluate`], [`Classifier`]: a backbone with its own classifier on photos of ImageNet's classes;
-//! - [`gain`]: how much transfer helped, against training from scratch.
+//! - [`Prepared`]: an experiment whose images, plugin, weights, head, loss and phases are found and checked, before training;
+//! - [`Prepared::features`]: the features of the images, about which [`injerto_insight`] answers questions;
+//! - [`Session`]: a new or resumed training with its [`RunFolder`];
+//! - [`Predictor`]: a trained network that classifies files, bytes or pixels;
+//! - [`advise`]: a recommended strategy for a dataset and a backbone;
+//! - [`evaluate`], [`Classifier`]: a backbone with its own classifier, on photos of ImageNet's classes;
+//! - [`gain`]: the gain of transfer over training from scratch.
 //!
-//! *Architecture invariant:* nothing is printed here; who watches is told through [`injerto_trainer::Watch`], which is
-//! borrowed for one call. All else is owned.
+//! *Architecture invariant:* nothing is printed here. Progress is reported to the observer in [`injerto_trainer::Watch`],
+//! which is borrowed for one call; all other types own their data.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
@@ -42,7 +42,7 @@ pub use run::{BestSummary, ImageCounts, Outcome, PhaseSummary, Summary};
 pub use session::Session;
 pub use split::DataChange;
 
-/// Whoever holds a training or a trained network can hand it to another thread, and ask one network from several at once.
+/// Trainings and trained networks can be sent to another thread, and one network can be used by several threads at once.
 const _: () = {
     const fn can_be_handed_on<T: Send + 'static>() {}
     const fn can_be_shared<T: Send + Sync + 'static>() {}

@@ -1,5 +1,4 @@
-//! What an experiment says of its phases, put into layers: over the whole network, stage by stage, with a learning rate for
-//! each layer.
+//! The phases of an experiment, resolved to layers: which layers train, in which stage, and at which learning rate.
 
 use injerto_config::{ClassWeights, GradualConfig, LearningRates, PhaseConfig};
 use injerto_graph::{FreezePlan, Graph, GraphError, matches_pattern};
@@ -9,8 +8,8 @@ use injerto_trainer::Phase;
 
 use crate::ExperimentError;
 
-/// The phases of an experiment over a network of `layers` layers, of which the first are the backbone's; the head always
-/// trains.
+/// The phases of an experiment for a network of `layers` layers. The first of these are the layers of `backbone`; the others
+/// are the head, which always trains.
 pub(crate) fn phases(
     configs: &[PhaseConfig],
     callbacks: &Callbacks,
@@ -38,7 +37,7 @@ pub(crate) fn phases(
     Ok(phases)
 }
 
-/// What the learning rate of each layer is multiplied by; empty where the experiment says nothing.
+/// Multiplier of each layer's learning rate; empty if the experiment sets none.
 fn multipliers(rates: &LearningRates, backbone: &Graph, layers: usize) -> Result<Vec<f64>, GraphError> {
     if rates.is_empty() {
         return Ok(Vec::new());
@@ -59,14 +58,15 @@ fn multipliers(rates: &LearningRates, backbone: &Graph, layers: usize) -> Result
     Ok(multipliers)
 }
 
-/// `phase` in stages, each of which trains one more group of the layers of `plan`, from the last to the first.
+/// Divides `phase` into stages. The first stage trains the last group of the layers of `plan`; each further stage adds the
+/// group before.
 fn stages(phase: &Phase, gradual: &GradualConfig, plan: &FreezePlan, backbone: &Graph, layers: usize) -> Vec<Phase> {
     let trains: Vec<usize> = (0..backbone.len()).filter(|&at| plan.trains(at)).collect();
     let weighted: Vec<usize> =
         trains.iter().copied().filter(|&at| backbone.nodes()[at].trainable_count() > 0).collect();
     let stages = gradual.stages;
     let stage = |number: usize| {
-        // The last stage is the plan itself; an earlier one begins where its share of the layers with weights begins.
+        // The last stage trains all layers of the plan. An earlier stage begins at its share of the layers with weights.
         let begin = weighted.len() - (weighted.len() * number).div_ceil(stages);
         let first = if number == stages { Some(0) } else { weighted.get(begin).copied() };
         let trained = trains.iter().copied().filter(|&at| first.is_some_and(|first| at >= first));
@@ -84,14 +84,18 @@ fn stages(phase: &Phase, gradual: &GradualConfig, plan: &FreezePlan, backbone: &
     (1..=stages).map(stage).collect()
 }
 
-/// A weight for each class, by its place.
+/// Weight of each class, in the order of `classes`. `counts` are the training images per class.
+///
+/// # Errors
+/// [`ExperimentError::NoSuchClass`] if the experiment weights a class that does not exist.
 pub(crate) fn class_weights(
     asked: &ClassWeights,
     classes: &[String],
     counts: &[usize],
 ) -> Result<Vec<f32>, ExperimentError> {
     let weights: Vec<f64> = match asked {
-        // A class without images to train on counts as if it had one: a weight of 0 would say that it does not matter.
+        // A class without training images is weighted as if it had one. A weight of 0 would mean that the class does not
+        // matter.
         ClassWeights::Balanced => {
             let most = counts.iter().sum::<usize>() as f64 / counts.len().max(1) as f64;
             balanced(counts)

@@ -1,4 +1,5 @@
-//! Networks that say what is on images: a trained one ([`Predictor`]); `evaluate` has a backbone's own.
+//! Classification of images by a trained network ([`Predictor`]). The module `evaluate` does the same with a backbone's own
+//! classifier.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use injerto_trainer::{Model, ModelCard, Runner, Watch};
 use crate::prepare::pixels;
 use crate::{ExperimentError, device};
 
-/// What a network says of one image.
+/// A network's class probabilities for one image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prediction {
     classes: Arc<[String]>,
@@ -29,12 +30,12 @@ impl Prediction {
         &self.classes
     }
 
-    /// Probability of each class, in the same order.
+    /// Probability of each class, in the order of [`Prediction::classes`].
     pub fn probabilities(&self) -> &[f32] {
         &self.probabilities
     }
 
-    /// Positions of the classes, the most probable first; of equally probable ones, the earlier first.
+    /// Positions of the classes, the most probable first. Equally probable classes keep their order.
     pub fn ranking(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.probabilities.len()).collect();
         order.sort_by(|&a, &b| self.probabilities[b].total_cmp(&self.probabilities[a]));
@@ -47,13 +48,13 @@ impl Prediction {
     }
 }
 
-/// A compiled network, how images are read for it, and what its outputs mean.
+/// A compiled network with the options for reading its images and the meaning of its outputs.
 #[derive(Debug)]
 pub(crate) struct Answering {
     pub runner: Runner,
     pub options: LoaderOptions,
     pub classes: Arc<[String]>,
-    /// What makes probabilities of the outputs; `None` where they are probabilities.
+    /// The loss that turns outputs into probabilities; `None` if the outputs are probabilities already.
     pub loss: Option<Loss>,
 }
 
@@ -66,7 +67,7 @@ impl Answering {
         Predictions { network: self, decoded: Some(self.options.stream(images)), ready: Vec::new().into_iter() }
     }
 
-    /// What the network says of images that have been decoded.
+    /// Predictions for decoded images, one result per image.
     fn answers(
         &self,
         Decoded { pixels, images }: Decoded,
@@ -89,19 +90,20 @@ impl Answering {
     }
 }
 
-/// Images in a batch that is predicted: as many as fit into this many bytes of pixels, but at most [`MOST_IMAGES`].
+/// Upper limit of the pixels of one batch, in bytes.
 const BATCH_BYTES: usize = 64 << 20;
+/// Upper limit of the images of one batch.
 const MOST_IMAGES: usize = 32;
 
-/// Images of this size that are predicted together.
+/// Number of images of this size that run through the network together; at least 1.
 pub(crate) fn batch_size([height, width]: [usize; 2]) -> usize {
     (BATCH_BYTES / (height * width * 3 * size_of::<f32>()).max(1)).clamp(1, MOST_IMAGES)
 }
 
-/// What a network says of images: one answer per image, in the order of the images.
+/// A network's answers: one per image, in the order of the images.
 ///
-/// An image that cannot be read is an error in its own place ([`DataError::Corrupt`](injerto_data::DataError::Corrupt)). After any
-/// other error there is nothing more.
+/// An image that cannot be read gives an error in its place ([`DataError::Corrupt`](injerto_data::DataError::Corrupt)). Any
+/// other error ends the iterator.
 #[derive(Debug)]
 pub struct Predictions<'p> {
     network: &'p Answering,
@@ -129,40 +131,40 @@ impl Iterator for Predictions<'_> {
     }
 }
 
-/// A trained network that names what is on images, and says how well it does. It needs its checkpoint alone: neither plugin
-/// nor experiment. It is owned and can be used from several threads at once.
+/// A trained network that classifies images and can be evaluated on labelled ones. It needs its checkpoint only, neither plugin
+/// nor experiment. It owns its data and can be used by several threads at once.
 #[derive(Debug)]
 pub struct Predictor {
     card: ModelCard,
     network: Answering,
 }
 
-/// How well a network tells the photos of a folder apart, and what of the folder it was not asked about.
+/// Result of evaluating a network on the photos of a folder.
 #[derive(Debug)]
 pub struct FolderEvaluation {
-    /// How well.
+    /// Accuracy and per-class figures of the photos.
     pub report: Report,
-    /// What was left out of the folder.
+    /// Files and folders that were left out.
     pub inventory: Inventory,
-    /// What was seen of the photos' files.
+    /// Findings of the first look at the photos' files: unreadable ones, and those taken with the camera turned.
     pub looked: Looked,
-    /// What is done with photos that the camera was turned for.
+    /// Treatment of photos that were taken with the camera turned.
     pub orientation: Orientation,
 }
 
 impl Predictor {
-    /// Reads a checkpoint.
+    /// Loads a checkpoint onto the device `on`.
     ///
     /// # Errors
-    /// A file that is no checkpoint, a device that is not there.
+    /// [`ExperimentError`] if the file is not a checkpoint, or if the device is not available.
     pub fn load(checkpoint: &Path, on: injerto_config::Device) -> Result<Self, ExperimentError> {
         Self::new(Model::load(checkpoint, &device(on)?)?, on)
     }
 
-    /// A network that is at hand; `on` is the device that it is on.
+    /// Compiles a model that is already loaded; `on` is the device that holds its weights.
     ///
     /// # Errors
-    /// The kernels cannot compile the network.
+    /// [`ExperimentError`] if the kernels cannot compile the network.
     pub fn new(model: Model, on: injerto_config::Device) -> Result<Self, ExperimentError> {
         let Model { network, card } = model;
         let options = pixels(&card, batch_size(card.image_size()));
@@ -171,11 +173,11 @@ impl Predictor {
         Ok(Self { card, network: Answering { runner, options, classes, loss } })
     }
 
-    /// What is on each image: files ([`PathBuf`](std::path::PathBuf)), the content of files (`Vec<u8>`, `Arc<[u8]>`), pixels
-    /// ([`Rgb`](injerto_data::decode::Rgb)) or any [`Origin`].
+    /// Classifies images. Each image is the path of a file ([`PathBuf`](std::path::PathBuf)), the content of a file (`Vec<u8>`,
+    /// `Arc<[u8]>`), decoded pixels ([`Rgb`](injerto_data::decode::Rgb)) or any other [`Origin`].
     ///
-    /// Images are decoded by all cores and ahead of use, and run through the network in batches. They are taken from the iterator, by
-    /// another thread, as they are wanted: however many come, only a few batches of them are in memory.
+    /// All cores decode images ahead of use, and the network processes them in batches. Another thread takes images from the
+    /// iterator as they are needed, so that only a few batches are in memory at any time.
     pub fn predict<I>(&self, images: I) -> Predictions<'_>
     where
         I: IntoIterator<Item: Into<Origin>>,
@@ -184,12 +186,13 @@ impl Predictor {
         self.network.predict(images)
     }
 
-    /// How well it tells the photos of a folder with one sub-folder per class apart; `None` if it was stopped. The classes may be
-    /// some of those that it was trained for. Every file is looked at first; with [`OnCorrupt::Skip`], those that are no
-    /// images are left out and listed.
+    /// Evaluates the network on a folder with one sub-folder per class. Returns `None` if `watch` was stopped. The classes may
+    /// be a part of those that the network was trained for. Every file is read beforehand; with [`OnCorrupt::Skip`], files that
+    /// are not images are left out and listed.
     ///
     /// # Errors
-    /// A folder that cannot be read or has no photos, a class that the network does not know, files that are no images.
+    /// [`ExperimentError`] if the folder cannot be read or has no photos, if the network does not know a class, or if files
+    /// are not images.
     pub fn evaluate(
         &self,
         root: &Path,
@@ -203,7 +206,7 @@ impl Predictor {
             .classes
             .iter()
             .map(|class| {
-                // A Mac writes accents otherwise, and it is the same class.
+                // macOS may write accents as characters of their own; it is the same class.
                 let same = |known: &String| folder::composed(known) == folder::composed(class);
                 let at = known.iter().position(same);
                 at.map(|at| at as u32)

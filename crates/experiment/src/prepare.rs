@@ -2,14 +2,14 @@ use std::path::{Path, PathBuf};
 
 use burn_tensor::Device;
 use injerto_backbones::plugin::Catalog;
-use injerto_backbones::resolve::Ask;
+use injerto_backbones::resolve::{Ask, Resolved};
 use injerto_backbones::weights::{Cache, Weights};
 use injerto_config::{Completed, Config, Images, InputScale};
 use injerto_data::folder::{self, Folder, Inventory};
 use injerto_data::look::{Looked, Verdicts};
 use injerto_data::{Dataset, Loader, LoaderOptions};
 use injerto_files::settled;
-use injerto_graph::{FreezePlan, Graph, Selection};
+use injerto_graph::{Description, FreezePlan, Graph, Selection};
 use injerto_recipe::{BatchNorm, Loss, OptimizerConfig};
 use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::history::Best;
@@ -23,7 +23,7 @@ use crate::phases::{class_weights, phases};
 use crate::resume::root;
 use crate::split::SplitList;
 
-/// `plan.json`: what is decided before the first batch, and trained from.
+/// Content of `plan.json`: the phases as they are resolved before the first batch. Training follows this plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The phases, in order.
@@ -34,119 +34,84 @@ impl Plan {
     /// Name of its file in a run's folder.
     pub const FILE: &str = "plan.json";
 
-    /// As its file has it.
+    /// The plan as the JSON of its file.
     pub fn to_json(&self) -> String {
         crate::json::pretty(self)
     }
 }
 
-/// An experiment in which everything has been found and fits together; nothing has been trained yet.
+/// An experiment whose images, backbone, weights and phases have been found and fit together, before training.
 #[derive(Debug)]
 pub struct Prepared {
-    /// The experiment, with all that data and backbone had to say filled in.
+    /// The experiment, with the values filled in that depend on the images and the backbone.
     pub config: Config,
     /// Training images.
     pub train: Dataset,
     /// Validation images.
     pub validation: Option<Dataset>,
-    /// How the images were found; `None` for drawn ones.
+    /// How the images were found; `None` for drawn images.
     pub inventory: Option<Inventory>,
-    /// What was seen of the images' files.
+    /// Findings of the first look at the images' files: unreadable ones, and those taken with the camera turned.
     pub looked: Looked,
-    /// What is trained, without its weights.
+    /// Description of the whole network, without its weights.
     pub card: ModelCard,
-    /// The backbone alone.
+    /// The backbone without the head.
     pub backbone: Graph,
-    /// Where the backbone's weights are from, in words.
+    /// Source of the backbone's weights, in words.
     pub origin: String,
     /// The backbone's weights.
     pub weights: Weights,
-    /// What is decided about each phase.
+    /// The resolved phases.
     pub plan: Plan,
-    /// What the loss of each class is multiplied by, where the experiment says it.
+    /// Weight of each class in the loss, if the experiment sets class weights.
     pub class_weights: Option<Vec<f32>>,
-    /// What is allowed and probably not meant.
+    /// Warnings about what is allowed but probably not intended.
     pub warnings: Vec<String>,
-    /// Which image is on which side, once the files have been read for it.
+    /// List of the training and the validation images of a resumed run.
     pub(crate) split: Option<SplitList>,
-    /// Where features are kept.
+    /// Folder of cached features.
     features: PathBuf,
 }
 
 impl Prepared {
-    /// Finds images, plugin and weights, looks at every image, grafts the head, and checks that all of it belongs together.
+    /// Finds images, plugin and weights, reads every image once, grafts the head, and checks that all parts fit together.
     ///
     /// # Errors
-    /// [`ExperimentError`], the first thing that is missing or does not fit.
+    /// [`ExperimentError`] for the first part that is missing or does not fit.
     pub fn new(config: Config, catalog: &mut Catalog, cache: &Cache) -> Result<Self, ExperimentError> {
         Self::watched(config, catalog, cache, &|_, _| {})
     }
 
-    /// [`Prepared::new`], where `looking` is told how many files of how many have been looked at.
+    /// The same as [`Prepared::new`], with progress: while the images are read, `looking` is called with the number of files
+    /// that are done and the number of all files.
     ///
     /// # Errors
-    /// As [`Prepared::new`]'s.
+    /// [`ExperimentError`] for the first part that is missing or does not fit.
     pub fn watched(
         mut config: Config,
         catalog: &mut Catalog,
         cache: &Cache,
         looking: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<Self, ExperimentError> {
-        let (mut found_images, root) = images(&config)?;
-        let train = &found_images.train;
-        let scale = config.backbone.preprocessing.map(InputScale::preprocessing);
-        let resolved = catalog.resolve(&Ask {
-            backbone: &config.backbone.plugin,
-            parameters: &config.backbone.parameters,
-            image_size: config.data.image_size,
-            last_layer: config.backbone.last_layer.as_deref(),
-            preprocessing: scale.as_ref(),
-            weights: &config.backbone.weights,
-            seed: u64::from(config.seed),
-        })?;
-        let description = &resolved.description;
-        let own = description.graph.image_size()?;
-        if config.data.image_size.is_some_and(|size| size != own) {
-            let backbone = resolved.name.name;
-            return Err(ExperimentError::FixedSize { backbone, height: own[0], width: own[1] });
-        }
-        let interpolation = description.preprocessing.interpolation;
-        let Completed { head, loss } = config.complete(train.classes.len(), own, interpolation);
-        loss.check(head.activation, head.units, train.classes.len())?;
+        let (mut images, root) = images(&config)?;
+        let resolved = resolve(&config, catalog)?;
+        let card = card(&mut config, &resolved, &images.train.classes)?;
         let backbone = resolved.backbone.clone();
-        let graph = head.graft(&backbone)?;
-        let phases = phases(&config.phases, &config.callbacks, &backbone, graph.len())?;
+        let phases = phases(&config.phases, &config.callbacks, &backbone, card.graph.len())?;
         let best = Best::new(config.checkpoint.monitor, config.checkpoint.mode);
-        check_monitors(&phases, &best, found_images.validation.is_some())?;
-        // Last of what needs no weights: it takes the longest.
+        check_monitors(&phases, &best, images.validation.is_some())?;
+        // Reading the images takes the longest, so it is the last check that needs no weights.
         let looked = match &root {
-            Some(root) => {
-                let verdicts = Verdicts::new(&cache.looked(), root);
-                let total = train.samples.len() + found_images.validation.as_ref().map_or(0, |held| held.samples.len());
-                found_images.look(config.data.on_corrupt, Some(&verdicts), &|done| looking(done, total))?
-            }
+            Some(root) => look(&mut images, &config, root, cache, looking)?,
             None => Looked::default(),
         };
-        let inventory = root.is_some().then_some(found_images.inventory);
-        let Folder { train, validation, .. } = found_images;
-        let weights_asked = config.loss.class_weights.as_ref();
-        let class_weights =
-            weights_asked.map(|asked| class_weights(asked, &train.classes, &train.counts())).transpose()?;
+        let Folder { train, validation, inventory } = images;
+        let inventory = root.is_some().then_some(inventory);
+        let asked = config.loss.class_weights.as_ref();
+        let class_weights = asked.map(|asked| class_weights(asked, &train.classes, &train.counts())).transpose()?;
         let weights = resolved.weights(catalog, cache)?;
         let mut warnings = warnings(&config);
         warnings.extend(resolved.warnings.iter().cloned());
-        let card = ModelCard {
-            backbone_layers: backbone.len(),
-            backbone: Some(resolved.name.clone()),
-            preprocessing: description.preprocessing.clone(),
-            crop_to_aspect_ratio: config.data.crop_to_aspect_ratio,
-            interpolation: config.data.interpolation.unwrap_or_default(),
-            exif_orientation: config.data.exif_orientation,
-            scaled_decoding: config.data.scaled_decoding,
-            classes: train.classes.clone(),
-            loss,
-            graph,
-        };
         let features = cache.features();
         let mut prepared = Self {
             config,
@@ -170,12 +135,12 @@ impl Prepared {
         Ok(prepared)
     }
 
-    /// Decides about the phases, for the images that there are.
+    /// Replaces the plan by one of these phases for the images of the experiment.
     pub(crate) fn decide(&mut self, phases: &[Phase]) {
         self.plan = self.plan_of(phases);
     }
 
-    /// What these phases mean for the network and the images.
+    /// Resolves phases for the network and the images of the experiment.
     pub fn plan_of(&self, phases: &[Phase]) -> Plan {
         let data = &self.config.data;
         let feeding = Feeding {
@@ -191,15 +156,15 @@ impl Prepared {
         Plan { phases: phases.collect() }
     }
 
-    /// The phases as the experiment asks for them.
+    /// The phases of the plan, as the experiment describes them.
     pub fn phases(&self) -> Vec<Phase> {
         self.plan.phases.iter().map(|plan| plan.phase.clone()).collect()
     }
 
-    /// Whether a run may have this folder: it must not lie where it would be taken for a class.
+    /// Checks that a run may use this folder: it must not lie where it would be taken for a class.
     ///
     /// # Errors
-    /// A folder among those of the classes.
+    /// [`ExperimentError::AmongImages`] if the folder lies among the folders of the classes.
     pub fn check_folder(&self, path: &Path) -> Result<(), ExperimentError> {
         let Some(inventory) = &self.inventory else { return Ok(()) };
         let images: Vec<&Path> = match &inventory.halves {
@@ -209,7 +174,7 @@ impl Prepared {
         let place = settled(path);
         let holds = |images: &Path| {
             let inside = place.strip_prefix(settled(images)).ok()?;
-            // What is hidden is no class.
+            // A hidden folder is not a class.
             let hidden = |part: &std::ffi::OsStr| part.as_encoded_bytes().starts_with(b".");
             inside.iter().next().is_none_or(|first| !hidden(first)).then(|| images.to_owned())
         };
@@ -219,38 +184,39 @@ impl Prepared {
         }
     }
 
-    /// The network with the backbone's weights and a fresh head.
+    /// The network with the backbone's weights and a freshly initialised head.
     ///
     /// # Errors
-    /// Weights that cannot be put on the device.
+    /// [`ExperimentError`] if the weights cannot be put on the device.
     pub fn model(&self, seed: u32, device: &Device) -> Result<Model, ExperimentError> {
         let mut weights = Weights::initialise(&self.card.graph, u64::from(seed))?;
         weights.extend(self.weights.clone());
         Ok(Model::new(self.card.clone(), &weights, device)?)
     }
 
-    /// Makes the network on the device and compiles every phase, so that a start cannot fail at what is known now.
+    /// Creates the network on the device and compiles every phase, so that problems of these steps appear before the run
+    /// starts.
     ///
     /// # Errors
-    /// As [`Prepared::model`]'s, and a network that the kernels cannot compile.
+    /// [`ExperimentError`] if the weights cannot be put on the device, or if the kernels cannot compile the network.
     pub fn rehearse(&self, device: &Device) -> Result<(), ExperimentError> {
         let model = self.model(self.config.seed, device)?;
         Ok(check_compiles(&model, &self.plan.phases, self.config.uses_kernels())?)
     }
 
-    /// The same network with fresh weights throughout.
+    /// The network with all weights freshly initialised.
     ///
     /// # Errors
-    /// As [`Prepared::model`]'s.
+    /// [`ExperimentError`] if the weights cannot be put on the device.
     pub fn scratch_model(&self, seed: u32, device: &Device) -> Result<Model, ExperimentError> {
         let weights = Weights::initialise(&self.card.graph, u64::from(seed))?;
         Ok(Model::new(self.card.clone(), &weights, device)?)
     }
 
-    /// One phase as long as all phases together, in which everything trains.
+    /// A plan for training from scratch: one phase, as long as all phases together, in which every layer trains.
     ///
     /// # Errors
-    /// None in practice: a plan for all layers always resolves.
+    /// None in practice, because the selection of all layers always resolves.
     pub fn scratch_plan(&self, learning_rate: f64) -> Result<Plan, ExperimentError> {
         let epochs = self.plan.phases.iter().map(|plan| plan.phase.epochs).sum();
         let plan = FreezePlan::new(&self.card.graph, &Selection::All)?;
@@ -262,7 +228,7 @@ impl Prepared {
     pub fn loaders(&self, seed: u32) -> (Loader, Option<Loader>) {
         let data = &self.config.data;
         let images = |dataset: Option<&Dataset>| dataset.map_or(0, |dataset| dataset.samples.len());
-        // Each set has as much of the room as it has of the images.
+        // Each set has the same share of the memory as of the images.
         let room = |of: usize| {
             let all = images(Some(&self.train)) + images(self.validation.as_ref());
             (self.config.cache.images_mb << 20) / all.max(1) * of
@@ -284,7 +250,7 @@ impl Prepared {
         (Loader::new(self.train.clone(), training), validation)
     }
 
-    /// How to train with this seed, beside what.
+    /// Settings of a training with this seed, apart from its phases.
     pub fn settings(&self, seed: u32) -> Settings {
         let (checkpoint, cache) = (&self.config.checkpoint, &self.config.cache);
         Settings {
@@ -300,13 +266,14 @@ impl Prepared {
         }
     }
 
-    /// The loss.
+    /// The loss of the training.
     pub fn loss(&self) -> &Loss {
         &self.card.loss
     }
 }
 
-/// How images are read for the network of a card, `batch_size` at a time: in training, in evaluations and in predictions.
+/// Options for reading images for the network of `card`, `batch_size` images per batch. Training, evaluation and prediction
+/// use the same options.
 pub(crate) fn pixels(card: &ModelCard, batch_size: usize) -> LoaderOptions {
     LoaderOptions {
         interpolation: card.interpolation,
@@ -317,7 +284,58 @@ pub(crate) fn pixels(card: &ModelCard, batch_size: usize) -> LoaderOptions {
     }
 }
 
-/// The images, and the folder that they are from.
+/// Finds the backbone and its weights in a file or a published set. The weights are not loaded yet.
+fn resolve(config: &Config, catalog: &mut Catalog) -> Result<Resolved, ExperimentError> {
+    let scale = config.backbone.preprocessing.map(InputScale::preprocessing);
+    let resolved = catalog.resolve(&Ask {
+        backbone: &config.backbone.plugin,
+        parameters: &config.backbone.parameters,
+        image_size: config.data.image_size,
+        last_layer: config.backbone.last_layer.as_deref(),
+        preprocessing: scale.as_ref(),
+        weights: &config.backbone.weights,
+        seed: u64::from(config.seed),
+    })?;
+    let [height, width] = resolved.description.graph.image_size()?;
+    if config.data.image_size.is_some_and(|size| size != [height, width]) {
+        return Err(ExperimentError::FixedSize { backbone: resolved.name.name, height, width });
+    }
+    Ok(resolved)
+}
+
+/// Fills in the values of `config` that depend on backbone and classes, and grafts the head onto the backbone.
+fn card(config: &mut Config, resolved: &Resolved, classes: &[String]) -> Result<ModelCard, ExperimentError> {
+    let Description { graph, preprocessing, .. } = &resolved.description;
+    let Completed { head, loss } = config.complete(classes.len(), graph.image_size()?, preprocessing.interpolation);
+    loss.check(head.activation, head.units, classes.len())?;
+    Ok(ModelCard {
+        backbone_layers: resolved.backbone.len(),
+        backbone: Some(resolved.name.clone()),
+        preprocessing: preprocessing.clone(),
+        crop_to_aspect_ratio: config.data.crop_to_aspect_ratio,
+        interpolation: config.data.interpolation.unwrap_or_default(),
+        exif_orientation: config.data.exif_orientation,
+        scaled_decoding: config.data.scaled_decoding,
+        classes: classes.to_vec(),
+        loss,
+        graph: head.graft(&resolved.backbone)?,
+    })
+}
+
+/// Reads every image once. Those that cannot be decoded are refused or left out, as the experiment says.
+fn look(
+    images: &mut Folder,
+    config: &Config,
+    root: &Path,
+    cache: &Cache,
+    looking: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Looked, ExperimentError> {
+    let verdicts = Verdicts::new(&cache.looked(), root);
+    let total = images.train.samples.len() + images.validation.as_ref().map_or(0, |held| held.samples.len());
+    Ok(images.look(config.data.on_corrupt, Some(&verdicts), &|done| looking(done, total))?)
+}
+
+/// The images of an experiment, and their root folder unless they are drawn.
 fn images(config: &Config) -> Result<(Folder, Option<PathBuf>), ExperimentError> {
     match &config.data.images {
         Images::Folder { root } => {
@@ -346,14 +364,15 @@ fn warnings(config: &Config) -> Vec<String> {
     if config.backbone.weights != "none" && first.unfreeze != Selection::None {
         warnings.push(format!(
             "phase '{}' trains layers of the backbone under a head that was never trained: the gradients of random weights \
-             are large, and the backbone may forget what it was pre-trained for; put a phase with unfreeze = \"none\" first",
+             are large, and the backbone may forget what it learned in pre-training; put a phase with unfreeze = \"none\" first",
             first.name
         ));
     }
     warnings
 }
 
-/// A word on features that have no place: they fit into neither memory nor, as the experiment wants it, the cache.
+/// A warning about features that are stored nowhere: they do not fit into memory, and the experiment does not cache them on
+/// disk.
 fn homeless_features(prepared: &Prepared) -> Option<String> {
     let bytes_of = |plan: &PhasePlan| {
         let rows = |kept: Kept, images: usize| match kept {
@@ -368,8 +387,8 @@ fn homeless_features(prepared: &Prepared) -> Option<String> {
     let (plan, bytes) = phases.iter().map(|plan| (plan, bytes_of(plan))).max_by_key(|(_, bytes)| *bytes)?;
     (bytes > 0).then(|| {
         format!(
-            "the features of phase '{}' take {} KiB, more than cache.memory_mb = {}, and cache.keep = false keeps them nowhere \
-             else: they are computed anew in every epoch, which takes longer and trains the same",
+            "the features of phase '{}' take {} KiB, more than cache.memory_mb = {}, and with cache.keep = false they are not \
+             written to disk: they are computed again in every epoch, which takes longer but trains the same network",
             plan.phase.name,
             bytes.div_ceil(1 << 10),
             prepared.config.cache.memory_mb
@@ -380,7 +399,7 @@ fn homeless_features(prepared: &Prepared) -> Option<String> {
 /// The device that an experiment names.
 ///
 /// # Errors
-/// A device that this build does not have.
+/// [`ExperimentError::Device`] if this build does not support the device.
 pub fn device(wanted: injerto_config::Device) -> Result<Device, ExperimentError> {
     match wanted {
         injerto_config::Device::Flex => Ok(Device::flex()),

@@ -7,17 +7,18 @@ use injerto_trainer::{Event, Observer};
 
 use crate::ExperimentError;
 
-/// Writes `history.csv` and `history.jsonl`, one line per epoch, each on the disk before the next epoch begins.
+/// Writes `history.csv` and `history.jsonl`: one line per epoch, written before the next epoch begins.
 #[derive(Debug)]
 pub(crate) struct History {
     csv: (PathBuf, File),
     jsonl: (PathBuf, File),
-    /// The first error; training goes on without it, and whoever asks is told.
+    /// The first error. Training continues, and [`History::finish`] returns the error.
     failed: Option<ExperimentError>,
 }
 
 impl History {
-    /// Begins both files with the epochs that a resumed run has done; at no moment is there less than before.
+    /// Rewrites both files with the finished epochs of a resumed run. They are replaced atomically, so that no finished epoch
+    /// is ever missing.
     pub(crate) fn begin(folder: &Path, done: &[EpochRecord]) -> Result<Self, ExperimentError> {
         let begin = |name: &str, text: String| {
             let path = folder.join(name);
@@ -31,7 +32,7 @@ impl History {
         Ok(Self { csv: begin("history.csv", csv)?, jsonl: begin("history.jsonl", jsonl)?, failed: None })
     }
 
-    /// The first error, if there was one.
+    /// Returns the first error of a write, if there was one.
     pub(crate) fn finish(&mut self) -> Result<(), ExperimentError> {
         self.failed.take().map_or(Ok(()), Err)
     }

@@ -1,4 +1,4 @@
-//! Going on with a run: what may have changed since it began, and what must not.
+//! Resuming a run: which keys and images may have changed since it began, and which must not.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,13 +15,13 @@ use crate::phases::class_weights;
 use crate::split::{DataChange, SplitList};
 use crate::{ExperimentError, Prepared, RunFolder};
 
-/// What a checkpoint carries beside what training needs.
+/// Entries of a checkpoint beside those that the trainer needs.
 const EXPERIMENT: &str = "injerto.experiment";
 const DATA: &str = "injerto.data";
 const ORIGIN: &str = "injerto.weights";
 
-/// Keys that decide neither what was trained nor what is trained from here: names, places, caches, and what is done after
-/// training. `device` and `kernels` decide where it is computed, and with it the last bits of what comes.
+/// Keys that a resumed run may change, because they do not change what is trained: names, folders, caches, and what happens
+/// after training. `device` and `kernels` change at most the last bits of the results.
 const FREE: [&str; 10] = [
     "name",
     "strategy",
@@ -35,23 +35,23 @@ const FREE: [&str; 10] = [
     "checkpoint.save_best_only",
 ];
 
-/// A key of a run's experiment that is not what it was when the run began.
+/// A key of a run's experiment whose value has changed since the run began.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangedKey {
-    /// Such as `phases.0.optimizer.learning_rate`.
+    /// The dotted key, such as `phases.0.optimizer.learning_rate`.
     pub key: String,
-    /// What it was, as JSON; `null` where it was left out.
+    /// The old value as JSON; `null` if the key was left out.
     pub was: String,
-    /// What it is.
+    /// The new value as JSON; `null` if the key is left out.
     pub is: String,
 }
 
-/// The experiment as a run's folder keeps it: with the folder of its images, its weight file and its plugin named so that
-/// they are found from any folder. What was written is kept beside the folder of the images, for a run that is moved together
-/// with them.
+/// The experiment as it is written into a run's folder. The folder of the images, the weight file and the plugin have absolute
+/// paths, so that they are found from any folder. The roots that the user wrote stay in the list after the absolute one, for
+/// a run that is moved together with its images.
 pub(crate) fn anchored(config: &Config) -> Config {
     let mut config = config.clone();
-    // A name that is not UTF-8 cannot stand in TOML: it stays as it was written.
+    // TOML cannot hold an absolute path that is not UTF-8; such a path stays as it was written.
     let named = |path: &Path| Some(absolute(path)).filter(|path| path.to_str().is_some());
     let file = |text: &str| {
         let path = Path::new(text);
@@ -73,7 +73,7 @@ pub(crate) fn anchored(config: &Config) -> Config {
     config
 }
 
-/// The folder of the images, where there is one.
+/// Root folder of the images: the first folder of `data.root` that exists; `None` for drawn images.
 pub(crate) fn root(config: &Config) -> Option<&Path> {
     match &config.data.images {
         Images::Folder { root } => root.iter().map(AsRef::as_ref).find(|root: &&Path| root.is_dir()),
@@ -81,7 +81,7 @@ pub(crate) fn root(config: &Config) -> Option<&Path> {
     }
 }
 
-/// What the checkpoints of a run carry, so that the run can go on.
+/// Entries that a run adds to its checkpoints, so that it can be resumed.
 pub(crate) fn notes(prepared: &Prepared, split: Option<&SplitList>) -> BTreeMap<String, String> {
     let experiment = serde_json::to_string(&anchored(&prepared.config)).expect("an experiment is plain data");
     let mut notes = BTreeMap::from([(EXPERIMENT.to_owned(), experiment), (ORIGIN.to_owned(), prepared.origin.clone())]);
@@ -90,23 +90,22 @@ pub(crate) fn notes(prepared: &Prepared, split: Option<&SplitList>) -> BTreeMap<
 }
 
 impl Prepared {
-    /// Which image is on which side; `None` for images that are drawn. A file that has changed since it was looked at is read.
+    /// List of the training and the validation images; `None` for drawn images. Files that have changed since they were last
+    /// read are read again.
     pub(crate) fn split_list(&self) -> Option<SplitList> {
         let known = self.split.clone();
         known.or_else(|| Some(SplitList::new(root(&self.config)?, &self.train, self.validation.as_ref())))
     }
 
-    /// As [`Prepared::watched`], for a run that goes on: its experiment with `sets` written over it. The checkpoint to go on from
-    /// comes with it, unless no epoch was done.
+    /// Prepares a run to be resumed, as [`Prepared::watched`] prepares a new one: the run's experiment, with `sets` applied to
+    /// it, and the checkpoint of its last finished epoch, if there is one.
     ///
-    /// Refused is whatever would make the rest of the run another than the one that began: another value of a key that
-    /// decides what is trained, and images that have changed, unless `changed_data` allows them. Then an image that is still
-    /// there, wherever it lies, stays on its side: what was trained on never validates. A new one goes where the split puts it.
-    ///
-    /// Weights of the backbone that are no longer to be had are taken from the checkpoint, which has all of them.
+    /// [`Session::resume`](crate::Session::resume) says which changes are refused, and what happens to changed images and to
+    /// missing weights.
     ///
     /// # Errors
-    /// [`ExperimentError`]; a checkpoint that is missing or damaged.
+    /// [`ExperimentError`] if a part is missing or does not fit, if a change is refused, or if the checkpoint is missing or
+    /// damaged.
     pub(crate) fn resume(
         folder: &RunFolder,
         sets: &[String],
@@ -119,7 +118,7 @@ impl Prepared {
         let checkpoints = Checkpoints::new(folder.path(), true);
         let Some(last) = checkpoints.open()? else {
             return match folder.trained() {
-                // Nothing has been trained, so that nothing can have changed.
+                // Nothing has been trained, so any key may change.
                 None => Ok((Self::watched(config, catalog, cache, looking)?, None)),
                 Some(sign) => Err(checkpoints.lost(format!("it is missing, although {sign}")).into()),
             };
@@ -139,7 +138,7 @@ impl Prepared {
             Err(error @ ExperimentError::Weights(_)) => {
                 let found = Self::from_checkpoint(&config, &checkpoints, &card, catalog, cache);
                 let mut prepared = found.ok_or_else(|| ExperimentError::Lost { reason: error.to_string() })?;
-                // Of an error that lists what there is instead, the first line says what is missing.
+                // If the error lists the available weights, only its first line says what is missing.
                 let missing = error.to_string();
                 let missing = missing.lines().next().unwrap_or_default().trim_end_matches(", and the weight sets are:");
                 let file = checkpoints.last();
@@ -163,27 +162,27 @@ impl Prepared {
         }
         if let Some(digest) = notes.get(DATA) {
             prepared.keep_split(folder, digest, changed_data)?;
-            // Other images may have other room for their features.
+            // With another number of images, features may be kept in another place.
             prepared.decide(&prepared.phases());
         }
         if let Some(epoch) = checkpoints.lacks_best(&progress) {
             prepared.warnings.push(format!(
-                "{} is missing: the weights of epoch {epoch}, the best so far, are gone; unless a later epoch is better, the \
-                 run ends without them",
+                "{} is missing: the weights of epoch {epoch}, the best so far, are lost; unless a later epoch is better, the \
+                 run ends without the weights of its best epoch",
                 shown(&folder.path().join(Checkpoints::BEST))
             ));
         }
         for name in progress.lengthened(&prepared.phases())?.stretched {
             prepared.warnings.push(format!(
-                "the schedule of phase '{name}' is stretched over its epochs: from here its learning rate is that of the \
-                 longer phase, while its epochs so far had others than a phase of this length would have had"
+                "the schedule of phase '{name}' is stretched over its new length: from here on, the learning rate is that of \
+                 the longer phase, but the epochs so far were trained with the learning rates of the shorter one"
             ));
         }
         Ok((prepared, Some(last)))
     }
 
-    /// Prepared with the checkpoint for a weight file; `None` where that gives another network, or where the weights from
-    /// before training are asked for.
+    /// Prepares the experiment with the checkpoint as its weight file. `None` if that gives another network, or if the
+    /// experiment needs the weights from before training (for `transfer_gain`).
     fn from_checkpoint(
         config: &Config,
         checkpoints: &Checkpoints,
@@ -201,7 +200,8 @@ impl Prepared {
         Some(prepared)
     }
 
-    /// Sees to it that the images are those of the list with this digest, or changed ones if that is allowed.
+    /// Keeps the split of the run's list of images, which has the digest `digest`. Changed images are an error unless they
+    /// are `allowed`; then each image that still exists stays on its side.
     fn keep_split(&mut self, folder: &RunFolder, digest: &str, allowed: bool) -> Result<(), ExperimentError> {
         let Some(now) = self.split_list() else { return Ok(()) };
         if now.digest() == digest {
@@ -210,7 +210,7 @@ impl Prepared {
         }
         let before = folder.read(RunFolder::SPLIT)?.as_deref().and_then(SplitList::parse);
         let kept = before.as_ref().map(|before| now.with_sides_of(before));
-        // It was allowed before, and the list of the folder is from before that or from after.
+        // The change was allowed in an earlier resumption. The list in the folder may be older or newer than that.
         let settled = kept.as_ref().is_some_and(|kept| kept.digest() == digest);
         let before = before.filter(|before| settled || before.digest() == digest);
         if !settled && !allowed {
@@ -229,8 +229,9 @@ impl Prepared {
             }
             _ => {
                 self.warnings.push(
-                    "the images have changed, and no split.csv says which were trained on: they are divided anew, and some \
-                     of those may validate now, which makes the validation figures look better than they are"
+                    "the images have changed, and no split.csv says which were trained on: they are split again, and some \
+                     training images may become validation images, which makes the validation figures look better than \
+                     they are"
                         .to_owned(),
                 );
                 now
@@ -243,12 +244,13 @@ impl Prepared {
     }
 }
 
-/// Keys whose values differ, but for those that may.
+/// Keys whose values differ, except those that may change.
 fn changed_keys(was: &Value, is: &Value) -> Vec<ChangedKey> {
     let phases = was["phases"].as_array().map_or(0, Vec::len);
     let may = |key: &str| {
         let free = FREE.contains(&key) || key.starts_with("data.root.") || key.starts_with("transfer_gain");
-        // Epochs are looked at where it is known how many are done, and a further phase has not begun.
+        // The number of epochs is checked later, where it is known how many are finished. A phase that was added has not
+        // begun.
         let phase = key.strip_prefix("phases.").and_then(|rest| rest.split_once('.'));
         free || phase.is_some_and(|(at, rest)| rest == "epochs" || at.parse().is_ok_and(|at: usize| at >= phases))
     };
@@ -260,7 +262,7 @@ fn changed_keys(was: &Value, is: &Value) -> Vec<ChangedKey> {
         .collect()
 }
 
-/// Every value that is no table and no list, by its dotted key.
+/// All values that are neither a table nor a list, by their dotted keys.
 fn leaves(value: &Value) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let mut waiting = vec![(String::new(), value)];
@@ -284,7 +286,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_goes_on_with_what_it_began_with() {
+    fn a_resumed_run_keeps_every_key_that_decides_what_is_trained() {
         let was = json!({ "name": "a", "seed": 7, "data": { "root": ["x"], "batch_size": 8 },
             "phases": [{ "epochs": 2, "optimizer": { "learning_rate": 0.1 } }] });
         let check = |key: &[&str], to: Value, expected: &[&str]| {
@@ -303,7 +305,7 @@ mod tests {
         check(&["phases", "0", "optimizer", "learning_rate"], json!(0.2), &["phases.0.optimizer.learning_rate"]);
         check(&["phases", "0", "unfreeze"], json!("all"), &["phases.0.unfreeze"]);
         check(&["head"], json!({ "dropout": 0.5 }), &["head.dropout"]);
-        // Where the images lie, how many epochs there are, and what comes after them.
+        // The folder of the images, the number of epochs, later phases and what follows the training may change.
         check(&["data", "root"], json!(["y", "x"]), &[]);
         check(&["phases", "0", "epochs"], json!(9), &[]);
         check(&["phases"], json!([was["phases"][0], { "epochs": 3, "unfreeze": "all" }]), &[]);

@@ -18,49 +18,50 @@ use crate::split::SplitList;
 use crate::tensorboard::TensorBoard;
 use crate::{ExperimentError, Plan, Prepared, RunFolder};
 
-/// `summary.json`: what scripts read.
+/// Content of `summary.json`: the results of a run, for scripts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Name of the experiment.
     pub name: String,
-    /// Where it ran.
+    /// Name of the device on which it ran.
     pub device: String,
-    /// Its seed.
+    /// Seed of the experiment.
     pub seed: u32,
     /// Names of the classes.
     pub classes: Vec<String>,
-    /// Images of each class.
+    /// Number of images of each class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<ImageCounts>,
-    /// Where the backbone's weights are from, in words.
+    /// Source of the backbone's weights, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<String>,
-    /// Stretches of training.
+    /// The phases of training, in order.
     pub phases: Vec<PhaseSummary>,
-    /// The epoch that was kept.
+    /// The epoch with the best monitored value.
     pub best: BestSummary,
-    /// Where the seconds went.
+    /// Duration of the run and of its parts, in seconds.
     pub seconds: Seconds,
-    /// Images that went through the network in a second, each counted once a pass.
+    /// Number of images that passed the network per second. An image counts once per pass.
     pub images_per_second: f64,
-    /// The most memory that was held.
+    /// Largest amount of memory that the process held, in bytes.
     pub peak_memory_bytes: u64,
-    /// Files that were left out, with the reason. What is not UTF-8 in a name, or would not show on a terminal, is escaped.
+    /// Files that were left out, with the reason. Bytes of a name that are not UTF-8, and characters that a terminal would not
+    /// show, are escaped.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<(String, String)>,
-    /// Whether the training was stopped before its end.
+    /// Whether the run was stopped before its end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub interrupted: bool,
-    /// What the network of the best epoch makes of the validation images.
+    /// Accuracy and per-class figures of the validation images under the weights of the best epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Report>,
-    /// How much transfer helped, where the experiment asks for it.
+    /// Gain of transfer over training from scratch, if the experiment asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer_gain: Option<Gain>,
 }
 
 impl Summary {
-    /// Checks that the parts are consistent, because the file may have been edited.
+    /// Checks that the parts of the summary agree; it may come from an edited file.
     ///
     /// # Errors
     /// The contradiction, in words.
@@ -68,12 +69,12 @@ impl Summary {
         let history = self.phases.iter().flat_map(|phase| &phase.history);
         for (at, record) in history.clone().enumerate() {
             if record.epoch != at + 1 {
-                return Err(format!("epoch {} is in place {} of its phases", record.epoch, at + 1));
+                return Err(format!("epoch {} is in place {} of the phases' epochs", record.epoch, at + 1));
             }
         }
         let epochs = history.count();
         if self.best.epoch > epochs {
-            return Err(format!("the best epoch is {}, but there are {epochs}", self.best.epoch));
+            return Err(format!("the best epoch is {}, but there are {epochs} epochs", self.best.epoch));
         }
         let classes = self.classes.len();
         let counted = self.images.iter().flat_map(|images| [&images.train, &images.validation]);
@@ -83,7 +84,7 @@ impl Summary {
         let metrics = self.metrics.iter();
         let all = counted.chain(metrics.clone().flat_map(|metrics| &metrics.confusion)).flatten();
         let supports = metrics.flat_map(|metrics| &metrics.per_class).map(|class| &class.support);
-        // Whoever adds them up need not ask whether the sum is a number.
+        // The limit keeps sums of these counts from overflowing.
         if let Some(count) = all.chain(supports).find(|count| **count > MOST_IMAGES) {
             return Err(format!("it counts {count} images, and no run has more than {MOST_IMAGES}"));
         }
@@ -96,59 +97,60 @@ impl Summary {
     }
 }
 
-/// The most images that a summary may count in one place: with as many classes as a graph may have outputs, their sum is
-/// still a number.
+/// Upper limit of a count of images in a summary. Even with as many classes as a graph may have outputs, the sum of such
+/// counts does not overflow.
 const MOST_IMAGES: usize = 1 << 31;
 
-/// How many images a run had of each class, in the order of [`Summary::classes`].
+/// Number of images of each class, in the order of [`Summary::classes`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageCounts {
-    /// To learn from.
+    /// Training images per class.
     pub train: Vec<usize>,
-    /// To judge by.
+    /// Validation images per class.
     pub validation: Vec<usize>,
 }
 
 /// One phase of a [`Summary`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PhaseSummary {
-    /// Its name.
+    /// Name of the phase.
     pub name: String,
-    /// Its epochs.
+    /// Number of finished epochs.
     pub epochs: usize,
-    /// Values that trained.
+    /// Number of values that were trained.
     pub trainable_params: usize,
-    /// Values that did not.
+    /// Number of values that were not trained.
     pub non_trainable_params: usize,
-    /// Seconds of its epochs.
+    /// Duration of its epochs, in seconds.
     pub seconds: f64,
-    /// What each epoch brought.
+    /// Figures of each epoch.
     pub history: Vec<EpochRecord>,
 }
 
 /// The best epoch of a [`Summary`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BestSummary {
-    /// Which.
+    /// Number of the epoch, from 1; 0 if there is none.
     pub epoch: usize,
-    /// What it was judged by.
+    /// Name of the monitored metric.
     pub monitor: String,
-    /// How well it did; nothing before the first epoch.
+    /// Best value of the metric; `None` before the first epoch.
     pub value: Option<f64>,
-    /// File of its weights.
+    /// Name of the file with its weights.
     pub checkpoint: String,
 }
 
-/// What a run brought.
+/// Result of a run.
 #[derive(Debug)]
 pub struct Outcome {
-    /// `summary.json`.
+    /// Content of `summary.json`.
     pub summary: Summary,
     /// The network after the last epoch.
     pub model: Model,
 }
 
-/// [`Session::run`](crate::Session::run): trains, and leaves the folder. A run that was complete before is not touched.
+/// Trains and writes the run's folder, as [`Session::run`](crate::Session::run) describes. If the run was complete before, only
+/// its summary is read.
 pub(crate) fn run(
     prepared: &Prepared,
     device: &Device,
@@ -212,12 +214,12 @@ pub(crate) fn run(
     summary.seconds.total = seconds_before + began.elapsed().as_secs_f64();
     summary.peak_memory_bytes = summary.peak_memory_bytes.max(memory::peak());
     folder.write(RunFolder::SUMMARY, &crate::json::pretty(&summary))?;
-    // The least of the files: everything else is there if it is not.
+    // An error of TensorBoard's file is reported last, because it is the least important file.
     board.finish()?;
     Ok(Outcome { summary, model })
 }
 
-/// The summary in the folder, where it says all that there is to say of a run that is complete.
+/// The summary in the folder, if it describes all epochs of the complete run and the comparison that is asked for.
 fn whole_summary(folder: &RunFolder, config: &Config, progress: &Progress) -> Option<Summary> {
     let text = folder.read(RunFolder::SUMMARY).ok()??;
     let summary: Summary = serde_json::from_str(&text).ok()?;
@@ -228,12 +230,12 @@ fn whole_summary(folder: &RunFolder, config: &Config, progress: &Progress) -> Op
     (!summary.interrupted && epochs == progress.history.len() && compared).then_some(summary)
 }
 
-/// Looks after the run's folder while it trains.
+/// Observer that updates the run's folder during training.
 struct Keeper<'a> {
     folder: &'a RunFolder,
-    /// A list of images that has changed, to be written once a checkpoint knows of it.
+    /// The list of images of a resumed run. It is written after the first checkpoint that has its digest.
     split: Option<String>,
-    /// Whether no epoch has ended.
+    /// Whether no epoch has ended yet.
     first: bool,
     failed: Option<ExperimentError>,
 }
@@ -243,7 +245,7 @@ impl Observer for Keeper<'_> {
         match event {
             Event::Batch { .. } => self.folder.keep(),
             Event::EpochEnded { .. } if std::mem::take(&mut self.first) => {
-                // What an earlier part of the run wrote is no longer true of it.
+                // The summary of an earlier part of the run is outdated.
                 let _ = std::fs::remove_file(self.folder.path().join(RunFolder::SUMMARY));
                 let written = self.split.take().map_or(Ok(()), |split| self.folder.write(RunFolder::SPLIT, &split));
                 self.failed = written.err();
@@ -253,8 +255,8 @@ impl Observer for Keeper<'_> {
     }
 }
 
-/// What is known of the validation images under the best epoch's weights. Of a run that an older version began, its
-/// checkpoint is asked.
+/// Accuracy and per-class figures of the validation images under the weights of the best epoch. If an older version began the
+/// run, the figures are computed from its checkpoint.
 fn metrics(
     prepared: &Prepared,
     fitted: &Fitted,
@@ -278,7 +280,8 @@ fn accuracies(history: &[EpochRecord]) -> Vec<f64> {
     history.iter().map(|record| record.val_accuracy.unwrap_or(record.accuracy)).collect()
 }
 
-/// Trains the network by transfer and from scratch for each seed; `None` if it was stopped.
+/// Trains the network by transfer and from scratch for each seed, and compares the curves. `own` is the seed and the curve of
+/// the run itself. Returns `None` if `watch` was stopped.
 fn transfer_gain(
     prepared: &Prepared,
     device: &Device,

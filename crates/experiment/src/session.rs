@@ -6,8 +6,8 @@ use injerto_trainer::{LastEpoch, Watch};
 use crate::run::run;
 use crate::{ExperimentError, Outcome, Prepared, RunFolder, device};
 
-/// A training that is prepared and has its folder. It is owned: whoever holds it, a server or another language, can hand it to
-/// another thread and run it there. Who watches is said when it runs.
+/// A prepared training with its folder. It owns its data, so that a server or a binding for another language can send it to
+/// another thread and run it there. The observer is passed to [`Session::run`].
 #[derive(Debug)]
 pub struct Session {
     prepared: Prepared,
@@ -16,35 +16,37 @@ pub struct Session {
     start: Start,
 }
 
-/// Where a training starts.
+/// The point at which a training starts.
 #[derive(Debug)]
 pub(crate) enum Start {
-    /// At its beginning, in a new folder.
+    /// A new run starts at its beginning, in a new folder.
     New,
-    /// In a folder where it began before, after this epoch if one was done.
+    /// A resumed run starts after its last finished epoch, or at its beginning if there is none.
     Again(Option<Box<LastEpoch>>),
 }
 
 impl Session {
-    /// A new run of `prepared`, which leaves its files in `folder`.
+    /// A new run of `prepared`, which writes its files into `folder`.
     ///
     /// # Errors
-    /// A device that is not there.
+    /// [`ExperimentError::Device`] if the device is not available.
     pub fn begin(prepared: Prepared, folder: RunFolder) -> Result<Self, ExperimentError> {
         Self::new(prepared, folder, Start::New)
     }
 
-    /// The run in `folder`, to go on after its last finished epoch: its experiment with `sets` written over it. `looking` is told
-    /// how many files of how many have been looked at.
+    /// The run in `folder`, to be continued after its last finished epoch. `sets` are applied to the run's experiment. While
+    /// the images are read, `looking` is called with the number of files that are done and the number of all files.
     ///
-    /// Refused is whatever would make the rest of the run another than the one that began: another value of a key that
-    /// decides what is trained, and images that have changed, unless `changed_data` allows them. Then an image that is still
-    /// there, wherever it lies, stays on its side: what was trained on never validates. A new one goes where the split puts it.
+    /// A change that would make the rest of the run another run is refused: another value of a key that decides what is
+    /// trained, and changed images, unless `changed_data` allows them. If it does, each image that still exists stays on its
+    /// side of the split, even if its file was moved, so that no training image becomes a validation image. New images go
+    /// where the split puts them.
     ///
-    /// Weights of the backbone that are no longer to be had are taken from the checkpoint, which has all of them.
+    /// If the backbone's weights can no longer be found, they are read from the checkpoint, which contains all of them.
     ///
     /// # Errors
-    /// [`ExperimentError`]; a checkpoint that is missing or damaged.
+    /// [`ExperimentError`] if a part is missing or does not fit, if a change is refused, or if the checkpoint is missing or
+    /// damaged.
     pub fn resume(
         folder: RunFolder,
         sets: &[String],
@@ -62,26 +64,28 @@ impl Session {
         Ok(Self { prepared, folder, device, start })
     }
 
-    /// What is trained, on what and how.
+    /// The prepared experiment.
     pub fn prepared(&self) -> &Prepared {
         &self.prepared
     }
 
-    /// Where the run leaves its files.
+    /// The folder of the run.
     pub fn folder(&self) -> &RunFolder {
         &self.folder
     }
 
-    /// Trains, and writes the run's folder: `experiment.toml` and `environment.json` first, a line of history and two checkpoints
-    /// per epoch, `summary.json` at the end, and once more after the runs to compare with.
+    /// Trains, and writes the run's folder: `experiment.toml`, `plan.json` and `environment.json` first, a line of history and
+    /// two checkpoints per epoch, and `summary.json` at the end. If the experiment asks for the transfer gain, the summary is
+    /// written once more after the runs of the comparison.
     ///
-    /// A run that was stopped or killed goes on from its last finished epoch, with the same numbers as if it had never stopped: all
-    /// files are then those of the whole run, the summary included. Until an epoch of its own is done, the folder stays as it
-    /// was, but for a newer form of the experiment and what may be missing in histories and summary. A run that was complete before
-    /// is not touched.
+    /// A resumed run continues after its last finished epoch and computes the same numbers as a run that was never stopped. In
+    /// the end all files, the summary included, describe the whole run. Until a new epoch is finished, the folder stays as it
+    /// was, except that `experiment.toml` and `plan.json` are updated and missing lines of the history are added. A run that is
+    /// complete is not trained any further.
     ///
     /// # Errors
-    /// Whatever training meets. Files of finished epochs are there all the same; a folder in which no batch was trained is not.
+    /// [`ExperimentError`] if training fails or a file cannot be written. The files of finished epochs stay; a new folder in
+    /// which no batch was trained is removed.
     pub fn run(self, watch: &mut Watch<'_>) -> Result<Outcome, ExperimentError> {
         let Self { prepared, folder, device, start } = self;
         run(&prepared, &device, &folder, start, watch)

@@ -1,4 +1,4 @@
-//! Which image is on which side: the list that a run keeps, so that a run that goes on can tell what has changed.
+//! The list of training and validation images that a run keeps, so that a resumed run can find out what has changed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::{self, Write as _};
@@ -8,7 +8,7 @@ use injerto_data::{Dataset, Origin, Sample};
 use injerto_files::{hex, shown};
 use sha2::{Digest, Sha256};
 
-/// The images of a run, in the order in which they are read: `split.csv`.
+/// Content of `split.csv`: the images of a run, in the order in which they are read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct SplitList {
     rows: Vec<Row>,
@@ -16,15 +16,15 @@ pub(crate) struct SplitList {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Row {
-    /// Below the root, fit to be printed.
+    /// Path relative to the root, in printable form.
     path: String,
     class: String,
     side: Side,
-    /// The first half of the SHA-256 of the file, in hexadecimal; empty for a file that cannot be read.
+    /// First half of the file's SHA-256, in hexadecimal; empty for a file that cannot be read.
     content: String,
 }
 
-/// What an image is for.
+/// The side of the split that an image is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Side {
     Train,
@@ -42,22 +42,22 @@ impl Side {
 
 const HEADER: &str = "path,class,side,sha256";
 
-/// What has become of a run's images since it began.
+/// Changes of a run's images since the run began.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DataChange {
-    /// Files that were not there.
+    /// Number of new files.
     pub added: usize,
-    /// Files that are gone.
+    /// Number of files that no longer exist.
     pub removed: usize,
-    /// Files of the same name with another content.
+    /// Number of files with the same name but another content.
     pub replaced: usize,
-    /// Files that are in another class.
+    /// Number of files that are in another class.
     pub relabelled: usize,
-    /// Images that would be validated on, after having been trained on.
+    /// Number of training images that would become validation images.
     pub to_validation: usize,
-    /// Images that would be trained on, after having been validated on.
+    /// Number of validation images that would become training images.
     pub to_training: usize,
-    /// Whether what has changed cannot be told: the run's `split.csv` is missing or not its own.
+    /// Whether the changes are unknown, because the run's `split.csv` is missing or belongs to another run.
     pub unknown: bool,
 }
 
@@ -65,7 +65,7 @@ impl fmt::Display for DataChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.unknown {
             return f.write_str(
-                "the lists differ, and split.csv, which would say in what, is missing or not the run's own",
+                "the lists of images differ, but split.csv, which would show how, is missing or belongs to another run",
             );
         }
         let counts = [
@@ -81,22 +81,22 @@ impl fmt::Display for DataChange {
             .collect();
         if self.to_validation + self.to_training > 0 {
             parts.push(format!(
-                "the split moved: {} image{} that it was trained on would validate now, and {} that validated would be \
-                 trained on",
+                "the split moved: {} training image{} would become validation images, and {} the other way round",
                 self.to_validation,
                 if self.to_validation == 1 { "" } else { "s" },
                 self.to_training
             ));
         }
         match parts.is_empty() {
-            true => f.write_str("the images come in another order"),
+            true => f.write_str("the images are in another order"),
             false => f.write_str(&parts.join(", ")),
         }
     }
 }
 
 impl SplitList {
-    /// The list of these images below `root`. A file that nobody has looked at, or that has changed since, is read.
+    /// The list of these images, whose paths are relative to `root`. Files are read if they have not been read before or have
+    /// changed since.
     pub fn new(root: &Path, train: &Dataset, validation: Option<&Dataset>) -> Self {
         let sides = [(Side::Train, Some(train)), (Side::Validation, validation)];
         let rows =
@@ -112,7 +112,7 @@ impl SplitList {
         Self { rows: rows.collect() }
     }
 
-    /// `split.csv`.
+    /// The list as the text of `split.csv`.
     pub fn to_csv(&self) -> String {
         let mut text = format!("{HEADER}\n");
         for Row { path, class, side, content } in &self.rows {
@@ -121,7 +121,7 @@ impl SplitList {
         text
     }
 
-    /// Reads what [`SplitList::to_csv`] wrote; `None` for anything else.
+    /// Parses the text that [`SplitList::to_csv`] writes; `None` for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         let rows = text.strip_prefix(HEADER)?.strip_prefix('\n')?;
         let row = |line: &str| {
@@ -132,12 +132,12 @@ impl SplitList {
         Some(Self { rows: rows.lines().map(row).collect::<Option<_>>()? })
     }
 
-    /// What a checkpoint carries of it.
+    /// SHA-256 of the list in hexadecimal, which checkpoints contain.
     pub fn digest(&self) -> String {
         hex(Sha256::digest(self.to_csv()))
     }
 
-    /// What has changed from `before` to this.
+    /// The changes from the list `before` to this list.
     pub fn change_since(&self, before: &Self) -> DataChange {
         let old: BTreeMap<&str, &Row> = before.rows.iter().map(|row| (row.path.as_str(), row)).collect();
         let new: BTreeSet<&str> = self.rows.iter().map(|row| row.path.as_str()).collect();
@@ -160,7 +160,7 @@ impl SplitList {
         change
     }
 
-    /// Where each content was; in training, if any image of that content was.
+    /// The side of each content. If images with the same content are on both sides, it is the training side.
     fn sides(&self) -> HashMap<&str, Side> {
         let mut sides = HashMap::new();
         for row in self.rows.iter().filter(|row| !row.content.is_empty()) {
@@ -170,8 +170,8 @@ impl SplitList {
         sides
     }
 
-    /// Puts the images of both sets, of which this is the list, back to the sides that they had `before`, wherever they lie
-    /// and whatever they are called now. An image that is new stays where the split put it.
+    /// Moves the images of both sets to the sides that their contents had in the list `before`, even if files were moved or
+    /// renamed. This list describes the sets before the move. New images stay where the split put them.
     pub fn keep_sides(&self, before: &Self, train: &mut Dataset, validation: &mut Dataset) {
         let sides = before.sides();
         let all = std::mem::take(&mut train.samples).into_iter().chain(std::mem::take(&mut validation.samples));
@@ -183,7 +183,7 @@ impl SplitList {
         }
     }
 
-    /// The list after [`SplitList::keep_sides`], without reading the files again.
+    /// The list of the images after [`SplitList::keep_sides`], made without reading the files again.
     pub fn with_sides_of(&self, before: &Self) -> Self {
         let sides = before.sides();
         let moved =
@@ -202,7 +202,7 @@ fn path(root: &Path, sample: &Sample) -> String {
     }
 }
 
-/// A field of CSV.
+/// Text as a field of a CSV file.
 fn quoted(field: &str) -> String {
     match field.contains([',', '"']) {
         true => format!("\"{}\"", field.replace('"', "\"\"")),
@@ -210,7 +210,7 @@ fn quoted(field: &str) -> String {
     }
 }
 
-/// The fields of a line of CSV; `None` for quotes that do not end.
+/// The fields of a line of a CSV file; `None` if a quotation mark is not closed.
 fn fields(line: &str) -> Option<Vec<String>> {
     let (mut fields, mut rest) = (Vec::new(), line);
     loop {
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_read_as_it_was_written() {
+    fn a_list_is_parsed_as_it_was_written() {
         let odd = list(&[
             ("cats/a, b.jpg", "cats, large", Side::Train, "01"),
             ("cats/\"x\".jpg", "cats", Side::Validation, ""),
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_told_by_what_happened_to_each_file() {
+    fn a_change_is_described_by_the_change_of_each_file() {
         use Side::{Train, Validation};
         let before = list(&[
             ("a.jpg", "cats", Train, "01"),
@@ -283,7 +283,7 @@ mod tests {
             ("d.jpg", "dogs", Validation, "04"),
         ]);
         assert_eq!(before.change_since(&before), DataChange::default());
-        // One is gone, one is new, one is another photo, one changed its class; and two changed their sides.
+        // One file was removed, one added, one replaced and one moved to another class; and two changed sides.
         let after = list(&[
             ("c.jpg", "cats", Train, "03"),
             ("a.jpg", "cats", Validation, "01"),
@@ -302,11 +302,11 @@ mod tests {
         assert_eq!(after.change_since(&before), expected);
         let told = expected.to_string();
         for part in
-            ["1 file added", "1 file removed", "1 file replaced", "the split moved: 1 image that it was trained on"]
+            ["1 file added", "1 file removed", "1 file replaced", "the split moved: 1 training image would become"]
         {
             assert!(told.contains(part), "{told}");
         }
-        // What was trained on stays in training, and what validated goes on to; what is new stays where it was put.
+        // Training images stay in training, and validation images in validation; new images stay where the split put them.
         let sides: Vec<(String, Side)> =
             after.with_sides_of(&before).rows.into_iter().map(|row| (row.path, row.side)).collect();
         let expected = [("a.jpg", Train), ("c.jpg", Validation), ("d.jpg", Validation), ("e.jpg", Validation)];

@@ -1,7 +1,7 @@
 //! TensorBoard's event files.
 //!
-//! A file is a chain of records (length, its checksum, data, its checksum), each holding an `Event` message of TensorFlow's
-//! `event.proto`. Both formats are small enough to be written here.
+//! A file is a sequence of records (length, its checksum, data, its checksum). Each record holds an `Event` message of
+//! TensorFlow's `event.proto`. Both formats are simple enough to be written without a library.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -17,17 +17,17 @@ use crate::ExperimentError;
 #[derive(Debug)]
 pub(crate) struct TensorBoard {
     file: (PathBuf, File),
-    /// The first error; training goes on without it, and whoever asks is told.
+    /// The first error. Training continues, and [`TensorBoard::finish`] returns the error.
     failed: Option<ExperimentError>,
 }
 
 impl TensorBoard {
-    /// Begins a file beside those that a resumed run wrote before; TensorBoard reads them as one.
+    /// Creates a new file. A resumed run thereby adds a file to its earlier ones, and TensorBoard reads all of them as one run.
     pub(crate) fn begin(folder: &Path) -> Result<Self, ExperimentError> {
         let folder = folder.join("tensorboard");
         std::fs::create_dir_all(&folder).map_err(|source| ExperimentError::Io { path: folder.clone(), source })?;
         let began = now();
-        // Names are read in their order; two runs may begin in one second.
+        // TensorBoard reads files in the order of their names. Two runs may begin in the same second.
         let mut number = 0;
         let file = loop {
             let path = folder.join(format!("events.out.tfevents.{:010}.injerto.{number}", began as u64));
@@ -43,7 +43,7 @@ impl TensorBoard {
         Ok(board)
     }
 
-    /// The first error, if there was one.
+    /// Returns the first error of a write, if there was one.
     pub(crate) fn finish(&mut self) -> Result<(), ExperimentError> {
         self.failed.take().map_or(Ok(()), Err)
     }
@@ -68,7 +68,7 @@ fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }
 
-/// The message that a file begins with.
+/// The first message of a file.
 fn version_event(wall_time: f64) -> Vec<u8> {
     let mut message = Vec::new();
     double(&mut message, 1, wall_time);
@@ -130,7 +130,7 @@ fn bytes(message: &mut Vec<u8>, field: u64, value: &[u8]) {
     message.extend(value);
 }
 
-/// A message as the file holds it.
+/// A message as a record of the file.
 fn record(message: &[u8]) -> Vec<u8> {
     let length = (message.len() as u64).to_le_bytes();
     let mut record = length.to_vec();
@@ -140,12 +140,13 @@ fn record(message: &[u8]) -> Vec<u8> {
     record
 }
 
-/// Checksums are turned and shifted, so that the checksum of data that holds checksums is sound.
+/// The masked checksum of TensorFlow's record format: rotated and shifted by a constant, because the checksum of data that
+/// itself contains checksums would be weak.
 fn masked(crc: u32) -> u32 {
     crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// The CRC with Castagnoli's polynomial, a bit at a time: an epoch has some hundred bytes.
+/// CRC-32 with Castagnoli's polynomial. One bit per step is fast enough for the few hundred bytes of an epoch.
 fn crc32c(data: &[u8]) -> u32 {
     let step = |crc: u32| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
     !data.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), |crc, _| step(crc)))
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_that_a_run_does_not_have_are_left_out() {
+    fn figures_of_missing_validation_images_are_left_out() {
         let blind = EpochRecord { val_loss: None, val_accuracy: None, ..epoch(1) };
         let text = String::from_utf8_lossy(&epoch_event(0.0, &blind)).into_owned();
         assert!(text.contains("accuracy") && !text.contains("val_"), "{text}");

@@ -1,4 +1,4 @@
-//! Published weights on real photos, against what Keras and PyTorch make of the same; and the examples.
+//! Published weights on real photos, compared with Keras and PyTorch; and the examples.
 
 #[path = "../examples/in_memory.rs"]
 mod in_memory;
@@ -21,7 +21,7 @@ use injerto_experiment::{Classifier, ExperimentError, Prepared, evaluate};
 use injerto_trainer::Watch;
 use serde_json::{Map, Value, json};
 
-/// The child process of every question that these tests ask. It is this program, which runs only this test.
+/// The child process of every plugin probe in these tests: this program, started to run this test alone.
 #[test]
 fn answers_a_plugin_question() {
     answer_if_asked();
@@ -37,7 +37,7 @@ fn catalog() -> Catalog {
     Catalog::scan(SearchPath::of([folder]), Probe { program, arguments, timeout: Duration::from_secs(20) })
 }
 
-/// A file or folder of `../shared`, or a word that the test is skipped (in CI it must be there).
+/// A file or folder of `../shared`. If it is missing, the test is skipped with a message; in CI it must exist.
 fn shared(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared").join(name);
     if path.exists() {
@@ -46,7 +46,7 @@ fn shared(name: &str) -> Option<PathBuf> {
     missing(&format!("{} is missing", path.display()))
 }
 
-/// Says that a test is skipped. In CI the test fails instead.
+/// Prints that a test is skipped; in CI it fails instead.
 fn missing<T>(what: &str) -> Option<T> {
     assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{what}");
     eprintln!("skipped: {what}");
@@ -57,8 +57,8 @@ fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().expect("a list").iter().map(|x| x.as_f64().expect("a number")).collect()
 }
 
-/// The example `in_memory`: images are read alike as bytes and as pixels, from whatever thread, and what is no image is an
-/// answer among the others.
+/// The example `in_memory`: an image gives the same answer as bytes and as pixels, from any thread, and bytes that are not an
+/// image give an error in their place among the answers.
 #[test]
 fn a_training_and_its_network_can_be_handed_from_thread_to_thread() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -111,16 +111,16 @@ fn inception_v3_sees_in_photos_what_keras_sees() {
                 off += (f64::from(ours[at * stride]) - value).powi(2) / values.len() as f64;
             }
             let mean = ours.iter().map(|x| f64::from(*x)).sum::<f64>() / ours.len() as f64;
-            // Two JPEG decoders differ by a step here and there.
+            // Two JPEG decoders differ by one brightness step in some pixels.
             let (off, mean_off) = (off.sqrt() / deviation, (mean - expected["mean"].as_f64().expect("a mean")).abs());
             assert!(off < 0.05 && mean_off < 0.005 * deviation, "{name}, {layer}: {off}, {mean_off} of {deviation}");
         }
     }
 }
 
-/// Weights whose pixels were scaled to 0…1, under a backbone that says -1…1.
+/// The weights were trained on pixels scaled to 0…1, and the backbone scales pixels to -1…1.
 #[test]
-fn a_batch_of_photos_tells_that_its_pixels_are_scaled_otherwise_than_in_training() {
+fn a_batch_of_photos_reveals_that_its_pixels_are_scaled_differently_than_in_training() {
     let (Some(file), Some(photos)) = (shared("data/inception_v3_keras_f16.safetensors"), shared("data/flower_photos"))
     else {
         return;
@@ -136,12 +136,12 @@ fn a_batch_of_photos_tells_that_its_pixels_are_scaled_otherwise_than_in_training
     let inception = format!("plugin = \"inception_v3\"\nweights = {file:?}\n");
     let found = warnings(&inception).expect("prepared");
     assert!(
-        found.contains("scaled otherwise") && found.contains("with backbone.preprocessing = \"zero_to_one\""),
+        found.contains("scaled differently") && found.contains("with backbone.preprocessing = \"zero_to_one\""),
         "{found}"
     );
     let right = format!("{inception}preprocessing = \"zero_to_one\"\nlast_layer = \"mixed5\"\n");
     assert_eq!(warnings(&right).expect("prepared"), "");
-    // Published weights under their own scaling, said as if it were another.
+    // Published weights with their own scaling, which is set as if it were another one.
     let published = [
         "plugin = \"mobilenet_v2\"\npreprocessing = \"imagenet\"\n",
         "plugin = \"efficientnet\"\nparameters = { variant = \"lite0\" }\npreprocessing = \"minus_one_to_one\"\n",
@@ -194,7 +194,10 @@ fn weights_without_a_classifier_are_refused_with_those_that_have_one() {
             .to_string()
     };
     let error = ask("mobilenet_v2", json!({}), "imagenet");
-    assert!(error.contains("'imagenet' come without one") && error.contains("imagenet-torchvision-top"), "{error}");
+    assert!(
+        error.contains("'imagenet' come without a classifier") && error.contains("imagenet-torchvision-top"),
+        "{error}"
+    );
     let error = ask("resnet", json!({"classes": 5}), "none");
     assert!(error.contains("its output is [5], not [1000]"), "{error}");
 }

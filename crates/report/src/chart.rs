@@ -1,73 +1,73 @@
-//! A panel with axes, curves, and labels where the curves end.
+//! A panel with axes, curves, and a label at the end of each curve.
 
 use crate::font::{self, Weight};
 use crate::run::Stretch;
 use crate::scene::{Anchor, Ink, Item, Pen, Scene};
 
-/// Height of most words.
+/// Font size of most texts, in units of the scene.
 const SMALL: f64 = 11.5;
-/// Height of what is above the curves: the title, then the names of the phases.
+/// Height of the space above the curves, for the title and the names of the phases.
 const ABOVE: f64 = 46.0;
-/// Height of what is below: the epochs and their title.
+/// Height of the space below the curves, for the epochs and the title of the axis.
 const BELOW: f64 = 38.0;
-/// Width of the values at the left.
+/// Width of the space to the left of the curves, for the values.
 const LEFT: f64 = 42.0;
-/// Distance of labels from each other.
+/// Vertical distance between labels.
 const APART: f64 = 15.0;
-/// Labels are cut at this width.
+/// Upper limit of the width of a label.
 const LABEL: f64 = 150.0;
 
-/// What a panel's values are.
+/// The kind of a panel's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
-    /// Shares of one: never above 1.
+    /// Shares between 0 and 1, such as accuracies.
     Share,
-    /// Losses.
+    /// Losses, which have no upper limit.
     Loss,
 }
 
 /// One curve.
 #[derive(Debug, Clone)]
 pub struct Series {
-    /// What it is called where it ends.
+    /// Label at the end of the curve.
     pub name: String,
-    /// Its colour.
+    /// Colour of the curve.
     pub ink: Ink,
-    /// Width of its line.
+    /// Width of the line, in units of the scene.
     pub width: f64,
-    /// Epochs with their values.
+    /// The points: epochs with their values.
     pub points: Vec<(usize, f64)>,
 }
 
-/// An epoch that is pointed at.
+/// A marked epoch.
 #[derive(Debug, Clone)]
 pub struct Mark {
-    /// Which.
+    /// Number of the epoch.
     pub epoch: usize,
-    /// Its value.
+    /// Value of the curve at the epoch.
     pub value: f64,
-    /// Colour of the curve that it lies on.
+    /// Colour of the curve.
     pub ink: Ink,
-    /// What is said of it.
+    /// Text beside the mark.
     pub text: String,
 }
 
 /// A set of axes with curves.
 #[derive(Debug, Clone)]
 pub struct Panel {
-    /// What is shown.
+    /// Title of the panel.
     pub title: String,
-    /// What the values are.
+    /// Kind of the values.
     pub unit: Unit,
-    /// The curves, in order: each covers those before it.
+    /// The curves, in order: each one covers those before it.
     pub series: Vec<Series>,
-    /// Phases, shown where there are several.
+    /// The phases, which are drawn if there are at least two.
     pub phases: Vec<Stretch>,
-    /// The best epoch.
+    /// The best epoch, if it is to be marked.
     pub mark: Option<Mark>,
 }
 
-/// Round values from at most `low` to at least `high`, four to seven of them, and the decimals that they need.
+/// Four to seven round values that cover the range from `low` to `high`, with the number of decimals that they need.
 fn ticks(low: f64, high: f64) -> (Vec<f64>, usize) {
     let span = (high - low).max(1e-6);
     let rough = span / 5.0;
@@ -79,7 +79,7 @@ fn ticks(low: f64, high: f64) -> (Vec<f64>, usize) {
     ((first..=last.max(first + 1)).map(|at| at as f64 * step).collect(), decimals)
 }
 
-/// Epochs to write below an axis of `width`, not closer than a number is wide.
+/// Epochs that are written below an axis of this width, at such distances that the numbers do not overlap.
 fn epoch_ticks(first: usize, last: usize, width: f64) -> Vec<usize> {
     let fits = (width / 26.0).floor().max(1.0) as usize;
     let epochs = last - first + 1;
@@ -91,7 +91,8 @@ fn epoch_ticks(first: usize, last: usize, width: f64) -> Vec<usize> {
     }
 }
 
-/// Moves places that are closer than `gap` apart, keeping their order, within `low..=high` where there is room.
+/// Moves positions that are closer than `gap` apart, and keeps their order. The results lie within `low..=high` if there is
+/// enough room.
 fn spread(wanted: &[f64], gap: f64, (low, high): (f64, f64)) -> Vec<f64> {
     let mut order: Vec<usize> = (0..wanted.len()).collect();
     order.sort_by(|&a, &b| wanted[a].total_cmp(&wanted[b]));
@@ -109,15 +110,15 @@ fn spread(wanted: &[f64], gap: f64, (low, high): (f64, f64)) -> Vec<f64> {
     placed
 }
 
-/// Where epochs and values lie on the paper.
+/// The mapping of epochs and values to positions in the scene.
 struct Axes {
-    /// Left, top, width, height of what the axes enclose.
+    /// Left, top, width and height of the area inside the axes.
     plot: [f64; 4],
     /// First and last epoch.
     epochs: (usize, usize),
-    /// What is written at the axis of values, from the lowest to the highest.
+    /// Values that are written at the vertical axis, in ascending order.
     values: Vec<f64>,
-    /// Decimals of those.
+    /// Number of decimals of these values.
     decimals: usize,
 }
 
@@ -130,7 +131,7 @@ impl Axes {
         self.plot[1] + self.plot[3]
     }
 
-    /// The middle of an epoch.
+    /// Horizontal position of the middle of an epoch.
     fn x(&self, epoch: f64) -> f64 {
         let (first, last) = self.epochs;
         self.plot[0] + (epoch - first as f64 + 0.5) / (last - first + 1) as f64 * self.plot[2]
@@ -142,11 +143,11 @@ impl Axes {
     }
 }
 
-/// Points of a curve: epoch and value.
+/// Points of a curve: epochs with their values.
 type Points = Vec<(usize, f64)>;
 
 impl Panel {
-    /// Draws it into `area`: left, top, width, height.
+    /// Draws the panel into `area`: left, top, width and height in units of the scene.
     pub fn draw(&self, scene: &mut Scene, area: [f64; 4]) {
         let [left, top, width, height] = area;
         scene.heading((left, top + 13.0), self.title.clone(), 13.0);
@@ -165,13 +166,13 @@ impl Panel {
         self.draw_mark(scene, &axes);
     }
 
-    /// The axes that hold all points; `None` where there are none.
+    /// Axes that cover all points; `None` if there are no points.
     fn axes(&self, plot: [f64; 4], curves: &[Points]) -> Option<Axes> {
         let all = || curves.iter().flatten();
         let epochs = (all().map(|p| p.0).min()?, all().map(|p| p.0).max()?);
         let low = all().map(|p| p.1).fold(f64::INFINITY, f64::min);
         let high = all().map(|p| p.1).fold(f64::NEG_INFINITY, f64::max);
-        // Losses and shares that come near zero begin there.
+        // The axis of losses begins at zero if the lowest loss is near zero.
         let low = if low > 0.0 && low < 0.4 * high && self.unit == Unit::Loss { 0.0 } else { low };
         let (mut values, decimals) = ticks(low, high);
         if self.unit == Unit::Share {
@@ -183,7 +184,7 @@ impl Panel {
         Some(Axes { plot, epochs, values, decimals })
     }
 
-    /// Grid, numbers, and the line of the marked epoch.
+    /// Draws the grid, the numbers, and the line of the marked epoch.
     fn draw_axes(&self, scene: &mut Scene, axes: &Axes) {
         let Axes { plot, epochs: (first, last), values, decimals } = axes;
         for value in values {
@@ -208,7 +209,7 @@ impl Panel {
         }
     }
 
-    /// The curves, each with its name at its end.
+    /// Draws the curves, each with its label at its end.
     fn draw_curves(&self, scene: &mut Scene, axes: &Axes, curves: &[Points], labels: &[String]) {
         let (first, last) = axes.epochs;
         for (series, points) in self.series.iter().zip(curves) {
@@ -230,12 +231,12 @@ impl Panel {
         }
     }
 
-    /// A ring around the marked point, and what it says.
+    /// Draws a ring around the marked point, with its text.
     fn draw_mark(&self, scene: &mut Scene, axes: &Axes) {
         let Some(Mark { epoch, value, ink, text }) = &self.mark else { return };
         let at = axes.x(*epoch as f64);
         scene.items.push(Item::Circle { centre: (at, axes.y(*value)), radius: 4.5, ink: *ink, ring: true });
-        // Accuracies leave the lower edge free, losses the upper.
+        // Curves of accuracy leave the lower edge free, and curves of loss the upper one.
         let line = if self.unit == Unit::Share { axes.bottom() - 8.0 } else { axes.plot[1] + 16.0 };
         let beside = font::width(text, SMALL, Weight::Regular) + 8.0;
         match at + beside < axes.right() {
@@ -280,7 +281,7 @@ mod tests {
         check(0.0, 1.0, &[0.0, 0.2, 0.4, 0.6, 0.8, 1.0], 1);
         check(0.91, 0.98, &[0.90, 0.92, 0.94, 0.96, 0.98], 2);
         check(0.0, 7.3, &[0.0, 2.0, 4.0, 6.0, 8.0], 0);
-        // One value has an axis too.
+        // The axis of a single value has at least two ticks.
         assert!(ticks(0.5, 0.5).0.len() >= 2);
     }
 

@@ -10,41 +10,41 @@ use crate::scene::Ink;
 use crate::write::{write_figure, write_file};
 use crate::{Kept, ReportError};
 
-/// Several runs together.
+/// A comparison of several runs.
 #[derive(Debug, Clone)]
 pub struct Comparison {
-    /// Each with a name that no other has.
+    /// The runs, each with a unique label.
     pub runs: Vec<(String, Run)>,
-    /// Start, slope and asymptote of each.
+    /// Start, slope and asymptote of each run's validation accuracy.
     pub measures: Vec<Curve>,
     /// The accuracy of guessing.
     pub chance: f64,
-    /// The accuracy that all slopes are measured up to: 95 % of the way from chance to the lowest asymptote.
+    /// The accuracy up to which all slopes are measured: 95 % of the way from chance to the lowest asymptote.
     pub target: f64,
 }
 
 impl Comparison {
-    /// How many runs can be told apart by colour.
+    /// Number of runs that have different colours.
     pub const MOST: usize = 6;
 
     /// Reads the folders of at least one run.
     ///
     /// # Errors
-    /// A folder that is no run's.
+    /// [`ReportError`] if a folder does not hold a run, or if its files cannot be read.
     pub fn load(folders: &[PathBuf]) -> Result<Self, ReportError> {
         let runs: Vec<Run> = folders.iter().map(|folder| Run::load(folder)).collect::<Result<_, _>>()?;
         let curves: Vec<Vec<f64>> = runs.iter().map(Run::accuracies).collect();
-        // Two, where no run came far enough to say how many.
+        // If no run was trained far enough to know its number of classes, two classes are assumed.
         let chance = runs.iter().find_map(Run::chance).unwrap_or(0.5);
         let lowest = curves.iter().map(|curve| measure(curve, chance, 1.0).asymptote).fold(1.0, f64::min);
-        // A run that never left chance sets no target.
+        // The target lies above chance even if a run never got better than chance.
         let target = chance + 0.95 * (lowest - chance).max(0.05 * (1.0 - chance));
         let measures = curves.iter().map(|curve| measure(curve, chance, target)).collect();
         Ok(Self { runs: labels(&runs).into_iter().zip(runs).collect(), measures, chance, target })
     }
 
-    /// How far the first run is ahead of each of the others. For two runs these are the figures that an experiment's
-    /// transfer gain would have.
+    /// Difference between the measures of the first run and those of each other run, with the other run's label. For two runs
+    /// these are the figures of an experiment's transfer gain.
     pub fn gains(&self) -> Vec<(&str, Curve)> {
         let first = self.measures[0];
         let ahead = |other: &Curve| Curve {
@@ -55,14 +55,14 @@ impl Comparison {
         self.runs.iter().zip(&self.measures).skip(1).map(|((label, _), other)| (label.as_str(), ahead(other))).collect()
     }
 
-    /// What keeps the runs from being compared fairly, in words.
+    /// Reasons why the comparison may be unfair, in words.
     pub fn warnings(&self) -> Vec<String> {
         let (first_label, first) = &self.runs[0];
         let mut warnings = Vec::new();
         for (label, run) in &self.runs {
             match (&first.summary, &run.summary) {
                 (Some(ours), Some(theirs)) if ours.classes != theirs.classes => warnings.push(format!(
-                    "{label} has other classes than {first_label} ({} and {}): their accuracies do not compare",
+                    "{label} has other classes than {first_label} ({} and {}): their accuracies cannot be compared",
                     theirs.classes.len(),
                     ours.classes.len()
                 )),
@@ -79,7 +79,7 @@ impl Comparison {
     /// Writes `compare.svg`, `compare.png` and `compare.html`, and returns the path of the page.
     ///
     /// # Errors
-    /// Files that cannot be written.
+    /// [`ReportError`] if a file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<PathBuf, ReportError> {
         write_figure(&comparison_figure(&self.runs).beside(), folder, "compare")?;
         let path = folder.join("compare.html");
@@ -97,7 +97,7 @@ impl Comparison {
             (section("Start, slope, asymptote", &self.measured()))
             (section(&format!("What {} gains", self.runs[0].0), &self.gained()))
             @if !warnings.is_empty() {
-                (section("With care", &html! { ul { @for warning in &warnings { li { (warning) } } } }))
+                (section("Warnings", &html! { ul { @for warning in &warnings { li { (warning) } } } }))
             }
         };
         page("Runs compared", &body)
@@ -122,9 +122,9 @@ impl Comparison {
         let (chance, target) = (format!("{:.3}", self.chance), format!("{:.3}", self.target));
         html! {
             p class="muted" {
-                "Of the validation accuracy: the start is its value after the first epoch, the slope what it gains per epoch on "
-                "the way from " (chance) " (chance) to " (target) " (95 % of the way to the lowest asymptote), the asymptote its "
-                "mean over the last quarter of the epochs."
+                "These figures describe the validation accuracy. The start is the accuracy after the first epoch. The slope is the "
+                "gain per epoch on the way from " (chance) " (chance) to " (target) " (95 % of the way to the lowest asymptote). The "
+                "asymptote is the mean over the last quarter of the epochs."
             }
             (table(&headings, &rows.collect::<Vec<_>>()))
         }
@@ -139,7 +139,8 @@ impl Comparison {
     }
 }
 
-/// The experiments' names, with the folders' where two are the same, and a number where that does not help either.
+/// Labels of the runs: the name of the experiment, or the name of the folder if several runs have the same name, with a number
+/// if the label is still not unique.
 fn labels(runs: &[Run]) -> Vec<String> {
     let folder = |run: &Run| run.folder.file_name().map(|name| name.to_string_lossy().into_owned());
     let mut labels: Vec<String> = Vec::new();

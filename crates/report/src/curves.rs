@@ -1,4 +1,4 @@
-//! Figures: one run's curves, several runs', and what transfer gained.
+//! Figures: the curves of one run, the curves of several runs, and the gain of transfer.
 
 use injerto_experiment::gain::Gain;
 use injerto_recipe::Metric;
@@ -8,27 +8,27 @@ use crate::chart::{Mark, Panel, Series, Unit};
 use crate::run::Run;
 use crate::scene::{Anchor, Ink, Scene};
 
-/// Width of a figure whose panels stand beside each other.
+/// Width of a figure with several panels side by side, in units of the scene.
 const WIDTH: f64 = 980.0;
-/// Width of a panel by itself: such that its words can be read when it is as narrow as a phone.
+/// Width of a single panel, in units of the scene. Its text stays readable on the screen of a phone.
 const ALONE: f64 = 460.0;
-/// Height of panels.
+/// Height of a panel, in units of the scene.
 const HEIGHT: f64 = 320.0;
-/// Distance between its panels, and from its edges.
+/// Distance between panels, and from the edges of the figure, in units of the scene.
 const MARGIN: f64 = 24.0;
 
-/// Panels that belong together: beside each other in a file, one by one on a page, where they find their place by the width of
-/// the screen.
+/// Panels that belong together. A file shows them side by side; a page contains each one separately, and arranges them by the
+/// width of the screen.
 #[derive(Debug, Clone)]
 pub struct Figure {
-    /// What stands above them in a file, at the left and at the right.
+    /// Title above the panels in a file: its left and its right part.
     title: [String; 2],
-    /// What they show, for those who cannot see it.
+    /// Description of the panels for screen readers.
     description: String,
     panels: Vec<Panel>,
 }
 
-/// Loss and accuracy of a run, training and validation, with its phases and its best epoch.
+/// Accuracy and loss of a run in training and validation, with its phases and its best epoch.
 pub fn run_figure(run: &Run) -> Figure {
     let facts = run.summary.as_ref().map_or(String::new(), |summary| {
         format!("seed {}, {}, {} classes", summary.seed, summary.device, summary.classes.len())
@@ -69,7 +69,7 @@ pub fn run_figure(run: &Run) -> Figure {
     Figure { title: [run.name.clone(), facts], description, panels }
 }
 
-/// Validation accuracy and loss of several runs, each called by its label.
+/// Validation accuracy and loss of several runs, with the label of each run.
 pub fn comparison_figure(runs: &[(String, Run)]) -> Figure {
     let panel = |title: &str, unit, metric: Metric, instead: Metric| {
         let series = runs.iter().enumerate().map(|(place, (label, run))| {
@@ -78,7 +78,7 @@ pub fn comparison_figure(runs: &[(String, Run)]) -> Figure {
             let width = if place == 0 { 2.6 } else { 1.8 };
             Series { name: label.clone(), ink: Ink::Run(place), width, points }
         });
-        // The first run lies over the others.
+        // The first run is drawn last, over the others.
         let mut series: Vec<Series> = series.collect();
         series.reverse();
         Panel { title: title.to_owned(), unit, series, phases: Vec::new(), mark: None }
@@ -92,7 +92,7 @@ pub fn comparison_figure(runs: &[(String, Run)]) -> Figure {
     Figure { title: ["Runs compared".to_owned(), format!("{} runs", runs.len())], description, panels }
 }
 
-/// The mean curves that a transfer gain was measured on.
+/// The mean curves of a transfer gain.
 pub fn gain_figure(gain: &Gain) -> Figure {
     let series = |name: &str, ink, width, curve: &[f64]| {
         let points = curve.iter().enumerate().map(|(at, &value)| (at + 1, value)).collect();
@@ -114,7 +114,7 @@ pub fn gain_figure(gain: &Gain) -> Figure {
 }
 
 impl Figure {
-    /// All panels beside each other, with their title above.
+    /// All panels side by side, with the title above them.
     pub fn beside(&self) -> Scene {
         let above = 56.0;
         let mut scene = Scene {
@@ -134,7 +134,7 @@ impl Figure {
         scene
     }
 
-    /// Each panel by itself, without a title.
+    /// Each panel as a separate scene, without the title of the figure.
     pub fn each(&self) -> Vec<Scene> {
         let scene = |panel: &Panel| {
             let description = format!("{}. {}", panel.title, self.description);

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use injerto_files::shown;
 
-/// Why nothing can be drawn.
+/// Why a report cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     /// A file of the run cannot be read, or one of the report cannot be written.
@@ -10,18 +10,18 @@ pub enum ReportError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What went wrong.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// A file of the run that is not what a run writes.
+    /// A file of the run does not have the expected content.
     #[error("{}: {reason}; was it written by `injerto train`?", shown(path))]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it, and where.
+        /// What is wrong with the file, and where.
         reason: String,
     },
-    /// A folder in which no epoch has ended.
+    /// The folder does not hold a finished epoch.
     #[error(
         "{}: no finished epoch to draw; expected summary.json or history.jsonl in it, as `injerto train` writes them",
         shown(path)
@@ -30,12 +30,12 @@ pub enum ReportError {
         /// The folder.
         path: PathBuf,
     },
-    /// A picture that cannot be encoded.
+    /// A picture cannot be encoded.
     #[error("{}: cannot be encoded as PNG: {reason}", shown(path))]
     Png {
-        /// The file that it was for.
+        /// The file of the picture.
         path: PathBuf,
-        /// Why.
+        /// Why the picture cannot be encoded.
         reason: String,
     },
 }

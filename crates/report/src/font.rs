@@ -1,4 +1,4 @@
-//! Noto Sans, which the program carries with it: a fresh machine may have no font at all.
+//! The font Noto Sans. It is part of the program, because a machine may have no fonts.
 //!
 //! The font is Google's, under the SIL Open Font License 1.1; the text of the licence is in the crate `notosans`.
 
@@ -6,12 +6,12 @@ use std::sync::LazyLock;
 
 use ttf_parser::{Face, GlyphId, OutlineBuilder};
 
-/// How bold.
+/// Thickness of the letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weight {
-    /// As text is.
+    /// Letters of text.
     Regular,
-    /// As headings are.
+    /// Letters of headings.
     Bold,
 }
 
@@ -29,7 +29,8 @@ fn of(weight: Weight) -> &'static Face<'static> {
     }
 }
 
-/// Glyphs of a text with their distance from its beginning in the font's units; what the font lacks becomes its empty box.
+/// Glyphs of a text, each with its distance from the beginning of the text in units of the font. A letter that the font does
+/// not have becomes the font's empty box.
 fn glyphs(face: &'static Face<'static>, text: &str) -> impl Iterator<Item = (GlyphId, f64)> {
     let mut x = 0.0;
     text.chars().map(move |letter| {
@@ -40,15 +41,15 @@ fn glyphs(face: &'static Face<'static>, text: &str) -> impl Iterator<Item = (Gly
     })
 }
 
-/// How wide a text is.
+/// Width of a text, in the unit of `size` (the font size).
 pub fn width(text: &str, size: f64, weight: Weight) -> f64 {
     let face = of(weight);
     let units: f64 = glyphs(face, text).map(|(glyph, _)| f64::from(face.glyph_hor_advance(glyph).unwrap_or(0))).sum();
     units * size / f64::from(face.units_per_em())
 }
 
-/// The text, or its beginning and its end with an ellipsis between them, no wider than `limit`; empty where hardly a letter
-/// fits. Names of a series differ at their ends.
+/// The text if it is not wider than `limit`; otherwise its beginning and its end with an ellipsis between them. Empty if not
+/// even three letters fit. The end is kept because the names of related runs often differ there.
 pub fn fitted(text: &str, size: f64, limit: f64) -> String {
     if width(text, size, Weight::Regular) <= limit {
         return text.to_owned();
@@ -63,7 +64,7 @@ pub fn fitted(text: &str, size: f64, limit: f64) -> String {
     shortened.find(|text| width(text, size, Weight::Regular) <= limit).unwrap_or_default()
 }
 
-/// Moves and scales outlines on their way to another builder; the font's y points up, a picture's down.
+/// Moves and scales outlines and passes them to another builder. The y axis of a font points up, that of a picture down.
 struct Placed<'a, B> {
     to: &'a mut B,
     x: f32,
@@ -95,7 +96,7 @@ impl<B: OutlineBuilder> OutlineBuilder for Placed<'_, B> {
     }
 }
 
-/// Hands the outlines of a text whose baseline begins at `at` to `to`.
+/// Passes the outlines of a text to `to`. The baseline of the text begins at `at`.
 pub fn outline(text: &str, at: (f64, f64), size: f64, weight: Weight, to: &mut impl OutlineBuilder) {
     let face = of(weight);
     let scale = size / f64::from(face.units_per_em());
@@ -111,7 +112,7 @@ mod tests {
 
     #[test]
     fn words_are_measured_and_cut() {
-        // Advances of Noto Sans, of 2048 units an em: n 1266, o 1239.
+        // Advance widths in Noto Sans, with 2048 units per em: n 1266, o 1239.
         assert!((width("no", 10.0, Weight::Regular) - 10.0 * 2505.0 / 2048.0).abs() < 1e-9);
         assert!(width("no", 10.0, Weight::Bold) > width("no", 10.0, Weight::Regular));
         assert_eq!(fitted("fine-tuning", 10.0, 60.0), "fine-tuning");
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn spanish_has_its_letters() {
+    fn the_font_has_all_letters_of_spanish() {
         let face = of(Weight::Regular);
         let missing: Vec<char> = "áéíóúüñ¿¡×±…–".chars().filter(|&c| face.glyph_index(c).is_none()).collect();
         assert!(missing.is_empty(), "{missing:?}");

@@ -1,4 +1,4 @@
-//! `report.html`.
+//! The page `report.html`.
 
 use injerto_config::{Config, Images};
 use injerto_experiment::gain::Gain;
@@ -16,14 +16,14 @@ use crate::run::{Run, Stretch};
 use crate::verdict::{State, Verdict, verdict};
 use crate::words::{counted, duration, grouped};
 
-/// Files that were left out, named up to this many.
+/// Upper limit of the left-out files that the page names.
 const SKIPPED: usize = 200;
-/// Up to this many classes are shown at once; of more, the table is folded and only the worst confusions are named.
+/// With more classes than this, the table of classes is folded, and the most frequent confusions replace the matrix.
 const CLASSES: usize = 30;
-/// How many of those.
+/// Upper limit of the confusions that the page names.
 const CONFUSIONS: usize = 20;
 
-/// A run's page.
+/// The page of a run, as HTML.
 pub fn report(run: &Run) -> String {
     let summary = run.summary.as_ref();
     let verdict = verdict(&run.history, run.best.epoch, &run.guessing());
@@ -88,13 +88,13 @@ fn tiles(run: &Run) -> Markup {
         (tile(&epochs.to_string(), if epochs == 1 { "epoch" } else { "epochs" }))
         @if let Some(summary) = &run.summary {
             @if let Some(images) = &summary.images {
-                (tile(&grouped(images.train.iter().sum()), "images to train on"))
-                (tile(&grouped(images.validation.iter().sum()), "images to validate on"))
+                (tile(&grouped(images.train.iter().sum()), "training images"))
+                (tile(&grouped(images.validation.iter().sum()), "validation images"))
             }
             @if let Some(phase) = summary.phases.iter().rfind(|phase| phase.epochs > 0) {
-                (tile(&grouped(phase.trainable_params), "values that train"))
+                (tile(&grouped(phase.trainable_params), "trainable parameters"))
             }
-            (tile(&duration(summary.seconds.total), "in all"))
+            (tile(&duration(summary.seconds.total), "in total"))
         }
     }
 }
@@ -122,7 +122,7 @@ fn advice(verdict: &Verdict) -> Markup {
     }
 }
 
-/// The figures of the last of these epochs: loss, accuracy, val_loss, val_accuracy.
+/// Figures of the last epoch in `history`: loss, accuracy, val_loss and val_accuracy.
 fn last(history: &[&EpochRecord]) -> [Markup; 4] {
     let record = history.last();
     let figures = [
@@ -169,7 +169,7 @@ fn phases(run: &Run) -> Markup {
     table(&headings, &rows)
 }
 
-/// Images, precision, recall and confusions of each class, as far as the run says them.
+/// Number of images, precision, recall and confusions of each class, as far as the run has these figures.
 fn classes(run: &Run) -> Markup {
     let Some(summary) = &run.summary else { return html! {} };
     let of_classes = class_table(run, summary);
@@ -191,12 +191,12 @@ fn classes(run: &Run) -> Markup {
     }
 }
 
-/// Whether the run says more of its classes than their names.
+/// Whether the run has more information about its classes than their names.
 fn has_figures(run: &Run, summary: &Summary) -> bool {
     summary.images.is_some() || run.metrics["per_class"].is_array()
 }
 
-/// A row for each class, or their names alone.
+/// A table with one row per class, or a list of names if there are no figures.
 fn class_table(run: &Run, summary: &Summary) -> Markup {
     if !has_figures(run, summary) {
         return html! { p { (summary.classes.join(", ")) } };
@@ -205,7 +205,7 @@ fn class_table(run: &Run, summary: &Summary) -> Markup {
     let number = |value: &Value| cell(value.as_f64().map_or(NONE.to_owned(), |value| format!("{value:.3}")));
     let mut headings = vec!["class"];
     if summary.images.is_some() {
-        headings.extend(["#images to train on", "#to validate on"]);
+        headings.extend(["#training images", "#validation images"]);
     }
     if per_class.is_some() {
         headings.extend(["#precision", "#recall", "#F1", "#support"]);
@@ -227,7 +227,7 @@ fn class_table(run: &Run, summary: &Summary) -> Markup {
     table(&headings, &rows.collect::<Vec<_>>())
 }
 
-/// What a metric is called among people.
+/// Name of a metric in plain words.
 fn metric(name: &str) -> String {
     match name {
         "accuracy" => "accuracy".to_owned(),
@@ -241,7 +241,7 @@ fn metric(name: &str) -> String {
     }
 }
 
-/// Rows are what the images are, columns what they were taken for; the shade is the share of the row.
+/// The confusion matrix. Rows are true classes, columns are predicted classes; the shade is the share of the row.
 fn confusion(classes: &[String], matrix: &Value) -> Markup {
     let Some(rows) = matrix.as_array().filter(|rows| rows.len() == classes.len()) else { return html! {} };
     if classes.len() > CLASSES {
@@ -251,14 +251,14 @@ fn confusion(classes: &[String], matrix: &Value) -> Markup {
         row.as_array().into_iter().flatten().map(|count| count.as_u64().unwrap_or(0)).collect()
     };
     let shade = |count: u64, of: &[u64]| {
-        // Never so strong that the number on it is hard to read, in light or dark.
+        // The shade stays weak enough that the number on it can be read on light and on dark paper.
         let share = (count as f64 / of.iter().sum::<u64>().max(1) as f64 * 60.0).round();
         format!("background:color-mix(in srgb, var(--training) {share}%, var(--band))")
     };
     html! {
-        h3 { "Taken for" }
+        h3 { "Confusion matrix" }
         p class="muted" {
-            "Rows: what the validation images are. Columns: what they were taken for. The shade is the share of the row."
+            "Rows are the true classes of the validation images, columns their predicted classes. The shade is the share of the row."
         }
         div class="scroll" {
             table class="matrix" {
@@ -275,7 +275,7 @@ fn confusion(classes: &[String], matrix: &Value) -> Markup {
     }
 }
 
-/// The pairs that are taken for each other most often.
+/// The most frequent confusions: pairs of a true and a predicted class.
 fn worst_confusions(classes: &[String], rows: &[Value]) -> Markup {
     let mut pairs: Vec<(u64, &str, &str)> = Vec::new();
     for (is, row) in classes.iter().zip(rows) {
@@ -292,8 +292,8 @@ fn worst_confusions(classes: &[String], rows: &[Value]) -> Markup {
     let rows: Vec<_> = pairs.iter().take(CONFUSIONS).map(row).collect();
     html! {
         h3 { "Most often confused" }
-        @if rows.is_empty() { p { "Every validation image was taken for what it is." } }
-        (table(&["is", "taken for", "#images"], &rows))
+        @if rows.is_empty() { p { "The predicted class of every validation image is right." } }
+        (table(&["true class", "predicted class", "#images"], &rows))
     }
 }
 
@@ -347,7 +347,7 @@ fn plan(run: &Run) -> Markup {
     facts(None, &rows)
 }
 
-/// What was decided about each phase before it began.
+/// A table of the plan: the network's division and the kept features of each phase.
 fn plans(run: &Run) -> Markup {
     let row = |plan: &PhasePlan| {
         let mut lines = vec![words::parts(plan), words::cut(plan)];
@@ -373,13 +373,13 @@ fn plans(run: &Run) -> Markup {
 fn time(summary: &Summary) -> Markup {
     let seconds = &summary.seconds;
     let rows = [
-        ("in all", duration(seconds.total)),
-        ("reading and decoding, over all threads, beside the rest", duration(seconds.decode)),
+        ("in total", duration(seconds.total)),
+        ("reading and decoding, summed over threads, in parallel with the rest", duration(seconds.decode)),
         ("frozen prefix", duration(seconds.prefix)),
         ("training steps", duration(seconds.train)),
         ("validation", duration(seconds.validate)),
         ("images per second, each counted once per pass", format!("{:.0}", summary.images_per_second)),
-        ("most memory held", format!("{:.2} GiB", summary.peak_memory_bytes as f64 / f64::from(1 << 30))),
+        ("largest use of memory", format!("{:.2} GiB", summary.peak_memory_bytes as f64 / f64::from(1 << 30))),
     ];
     facts(Some("number"), &rows)
 }

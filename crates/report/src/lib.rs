@@ -1,13 +1,13 @@
-//! What people look at: learning curves, tables, the HTML report.
+//! Reports for people: learning curves, tables and the HTML report.
 //!
-//! - [`Run`]: what a run's folder says;
-//! - [`verdict`]: whether it still improves, has converged or overfits, in words with the numbers;
+//! - [`Run`]: the contents of a run's folder;
+//! - [`verdict`]: whether a run still improves, has converged or overfits, in words and with the numbers;
 //! - [`network()`]: the table of a network's layers;
-//! - [`plan`]: what is decided about a phase, in words; [`words`]: numbers as people read them;
-//! - [`write()`]: `plots/` and `report.html`;
-//! - [`Comparison`]: several runs together.
+//! - [`plan`]: the plan of a phase, in words; [`words`]: numbers in readable form;
+//! - [`write()`]: writes `plots/` and `report.html`;
+//! - [`Comparison`]: a comparison of several runs.
 //!
-//! *Architecture invariant:* it reads what a run left; it trains nothing and changes nothing.
+//! *Architecture invariant:* this crate reads the files of a run. It does not train, and it changes none of these files.
 
 mod chart;
 mod comparison;

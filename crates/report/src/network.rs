@@ -1,4 +1,4 @@
-//! A network as the table that Keras prints.
+//! The table of a network's layers, in the form of Keras's `summary()`.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use injerto_graph::summary::{Row, Summary};
 
 use crate::words::grouped;
 
-/// The table as text: one line per layer, and the counts at the end.
+/// The table as text: one line per layer, and the numbers of parameters at the end.
 pub fn network(summary: &Summary) -> String {
     let header = ["#", "Layer (type)", "Output shape", "Params", "Connected to", "State"].map(str::to_owned);
     let rows: Vec<[String; 6]> = std::iter::once(header).chain(summary.layers.iter().map(cells)).collect();
@@ -18,7 +18,7 @@ pub fn network(summary: &Summary) -> String {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
             let pad = " ".repeat(widths[column] - cell.chars().count());
-            // Numbers are aligned to the right, words to the left.
+            // Numbers are aligned to the right, and words to the left.
             let _ = if matches!(column, 0 | 3) { write!(line, "{pad}{cell}  ") } else { write!(line, "{cell}{pad}  ") };
         }
         text.push_str(line.trim_end());

@@ -1,4 +1,4 @@
-//! The frame of a page, and its small parts. All of it is [`Markup`], so that text cannot become a tag.
+//! The frame of a page, and its small parts. All parts are [`Markup`], which escapes text, so that text cannot become a tag.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use maud::{Markup, PreEscaped, html};
 use crate::scene::{Ink, Scene};
 use crate::svg::{Colours, to_svg};
 
-/// Colours of a page beside those of its figures: light, then dark.
+/// Colours of a page in addition to those of its figures: name, colour on a light page, colour on a dark page.
 const COLOURS: [(&str, &str, &str); 4] = [
     ("--page", "#f2f4f6", "#0e1114"),
     ("--good", "#217a54", "#5cc49d"),
@@ -15,7 +15,7 @@ const COLOURS: [(&str, &str, &str); 4] = [
     ("--bad", "#b3352b", "#ef8a80"),
 ];
 
-/// A page that needs nothing beside itself: no script, no network.
+/// A complete page. It contains its styles and figures, so that it needs neither scripts nor a network.
 pub fn page(title: &str, body: &Markup) -> String {
     let page = html! {
         (PreEscaped("<!doctype html>\n"))
@@ -30,7 +30,7 @@ pub fn page(title: &str, body: &Markup) -> String {
             body { main { (body) } }
         }
     };
-    // Control characters have no place in HTML, not even escaped.
+    // HTML does not allow control characters, not even escaped ones.
     let shown = |letter: char| matches!(letter, '\n' | '\t') || !letter.is_control();
     let mut text = page.into_string();
     if !text.chars().all(shown) {
@@ -39,7 +39,7 @@ pub fn page(title: &str, body: &Markup) -> String {
     text + "\n"
 }
 
-/// The style sheet, with the colours as variables.
+/// The style sheet, which defines the colours as variables.
 fn style() -> String {
     let (mut light, mut dark) = (String::new(), String::new());
     for (name, bright, dim) in COLOURS {
@@ -54,7 +54,7 @@ fn style() -> String {
     format!("\n:root{{{light}}}\n{dark}\n{}", include_str!("report.css"))
 }
 
-/// A part of the page with its heading; nothing where there is nothing in it.
+/// A section of the page with its heading; empty if `body` is empty.
 pub fn section(heading: &str, body: &Markup) -> Markup {
     html! {
         @if !body.0.is_empty() {
@@ -63,7 +63,7 @@ pub fn section(heading: &str, body: &Markup) -> Markup {
     }
 }
 
-/// Figures beside each other, or below each other where the screen is narrow.
+/// Figures side by side, or one below the other on a narrow screen.
 pub fn figures(scenes: &[Scene]) -> Markup {
     html! {
         div class="figures" {
@@ -72,23 +72,23 @@ pub fn figures(scenes: &[Scene]) -> Markup {
     }
 }
 
-/// One number in large.
+/// A large number with a short description.
 pub fn tile(value: &str, what: &str) -> Markup {
     html! { div class="tile" { b { (value) } span { (what) } } }
 }
 
-/// What stands for a figure that there is none of.
+/// Placeholder for a missing figure.
 pub const NONE: &str = "–";
 
-/// Text as a cell of a table.
+/// Content of a table's cell.
 pub fn cell(text: impl maud::Render) -> Markup {
     text.render()
 }
 
-/// Tables of more columns than this become a list where the screen is narrow.
+/// A table with more columns than this becomes a list on a narrow screen.
 const COLUMNS: usize = 4;
 
-/// A table, or nothing without rows; columns whose heading begins with `#` hold numbers.
+/// A table; empty if there are no rows. Columns whose heading begins with `#` contain numbers.
 pub fn table(headings: &[&str], rows: &[Vec<Markup>]) -> Markup {
     let name = |at: usize| headings[at].trim_start_matches('#');
     let number = |at: usize| headings[at].starts_with('#').then_some("number");
@@ -113,7 +113,7 @@ pub fn table(headings: &[&str], rows: &[Vec<Markup>]) -> Markup {
     }
 }
 
-/// A table of two columns without headings: what, and how much or which. `class` is that of the second column.
+/// A table of two columns without headings: names and values. `class` is the CSS class of the second column.
 pub fn facts(class: Option<&str>, rows: &[(&str, String)]) -> Markup {
     html! {
         @if !rows.is_empty() {

@@ -1,11 +1,12 @@
-//! What is decided about a phase, in words.
+//! The plan of a phase, in words.
 
 use injerto_trainer::PhasePlan;
 use injerto_trainer::plan::{Kept, Place, Reason};
 
 use crate::words::{bytes, grouped, millions};
 
-/// The cut, and why: the bytes that cross per image against the work that is repeated.
+/// The cut of a phase with its costs: bytes per image at the boundary, and multiply-adds per image that are repeated in each
+/// epoch.
 pub fn cut(plan: &PhasePlan) -> String {
     let cut = &plan.cut;
     let Some(before) = &cut.before else {
@@ -19,27 +20,30 @@ pub fn cut(plan: &PhasePlan) -> String {
     format!("{begin} instead of {latest}; recomputes {again} multiply-adds per image in each epoch")
 }
 
-/// The sizes of prefix and tail.
+/// Number of layers in prefix and tail, and number of values between them.
 pub fn parts(plan: &PhasePlan) -> String {
     let (prefix, tail) = (plan.split().prefix.len(), plan.split().tail.len());
     let values = grouped(plan.boundary_values);
     format!("frozen prefix {prefix} layers, tail {tail} layers, {values} values per image between them")
 }
 
-/// What is kept of the training images and of the validation images, as far as there is something to say of it.
+/// Notes on the kept features of the training and validation images. There is no note on the usual case, in which each image
+/// passes the prefix once.
 pub fn keeps(plan: &PhasePlan) -> Vec<String> {
     let mut lines = Vec::new();
     match plan.keeps.training {
         Kept::Features { views: Some(views), .. } => {
-            lines.push(format!("{views} changed views of each training image pass the prefix once"));
+            lines.push(format!("{views} augmented views of each training image pass the prefix once"));
         }
         Kept::Nothing(Reason::Mixed) if plan.split().prefix.len() > 1 => {
-            lines.push("training images are mixed anew, and pass the prefix in every epoch".to_owned());
+            lines.push(
+                "training images are mixed differently in each epoch, and pass the prefix in every epoch".to_owned(),
+            );
         }
         Kept::Nothing(Reason::Augmented) if plan.split().prefix.len() > 1 => {
             lines.push(
-                "training images are changed anew, and pass the prefix in every epoch; data.cached_views = 4 would keep \
-                 four views of each"
+                "training images are augmented differently in each epoch, and pass the prefix in every epoch; \
+                 data.cached_views = 4 would keep four views of each"
                     .to_owned(),
             );
         }
@@ -47,7 +51,7 @@ pub fn keeps(plan: &PhasePlan) -> Vec<String> {
     }
     let homeless = |kept| matches!(kept, Kept::Features { place: Place::Nowhere, .. });
     if homeless(plan.keeps.training) || homeless(plan.keeps.validation) {
-        lines.push("features have no place and are computed anew in every epoch".to_owned());
+        lines.push("features are not stored and are computed again in every epoch".to_owned());
     }
     lines
 }

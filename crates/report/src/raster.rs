@@ -1,4 +1,4 @@
-//! A scene as pixels.
+//! Rendering of a scene as pixels.
 
 use tiny_skia::{
     Color, FillRule, LineCap, LineJoin, Paint, Path, PathBuilder, Pixmap, Rect, Stroke, StrokeDash, Transform,
@@ -8,13 +8,13 @@ use ttf_parser::OutlineBuilder;
 use crate::font;
 use crate::scene::{Anchor, Ink, Item, Pen, Scene};
 
-/// Pixels for each of the scene's, so that the picture is sharp on fine screens and in print.
+/// Pixels per unit of the scene. Two make the picture sharp on screens with a high resolution and in print.
 const SCALE: f32 = 2.0;
 
-/// The scene as a PNG file on white paper.
+/// The scene as a PNG file with a white background.
 ///
 /// # Errors
-/// Why it cannot be encoded, in words.
+/// The reason why the scene cannot be encoded, in words.
 pub fn to_png(scene: &Scene) -> Result<Vec<u8>, String> {
     let pixels = |length: f64| (length as f32 * SCALE).ceil() as u32;
     let pixmap = Pixmap::new(pixels(scene.width), pixels(scene.height)).ok_or("it has no size")?;
@@ -100,7 +100,7 @@ impl Canvas {
     }
 }
 
-/// Letters as one path.
+/// Outlines of letters, collected as one path.
 struct Outline(PathBuilder);
 
 impl OutlineBuilder for Outline {

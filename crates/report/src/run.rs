@@ -9,9 +9,9 @@ use serde_json::Value;
 use crate::ReportError;
 use crate::verdict::Guessing;
 
-/// What a run's folder says.
+/// The contents of a run's folder.
 ///
-/// A run that was killed has no `summary.json`; what its `history.jsonl` holds is drawn all the same.
+/// A run that was killed has no `summary.json`; its finished epochs are read from `history.jsonl`.
 #[derive(Debug, Clone)]
 pub struct Run {
     /// The folder.
@@ -22,47 +22,47 @@ pub struct Run {
     pub history: Vec<EpochRecord>,
     /// The epoch that was kept.
     pub best: Kept,
-    /// How many classes there are, if the run says it.
+    /// Number of classes, if it is known.
     pub classes: Option<usize>,
-    /// `summary.json`, where the run came to its end.
+    /// Content of `summary.json`, if the run came to its end.
     pub summary: Option<Summary>,
-    /// Figures of the classes, as `summary.json` has them under `metrics`.
+    /// The value `metrics` of `summary.json`, with the figures per class.
     pub metrics: Value,
-    /// `environment.json`.
+    /// Content of `environment.json`.
     pub environment: Value,
-    /// `plan.json`; a run of another version may have none that this one reads.
+    /// Content of `plan.json`; `None` if it is missing, or if another version wrote it in another form.
     pub plan: Option<Plan>,
-    /// `experiment.toml`.
+    /// Text of `experiment.toml`.
     pub experiment: Option<String>,
 }
 
 /// The epoch whose weights were kept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kept {
-    /// Which, from 1; 0 if none was.
+    /// Number of the epoch, from 1; 0 if no epoch was kept.
     pub epoch: usize,
-    /// What it was judged by.
+    /// Name of the monitored metric.
     pub monitor: String,
-    /// How well it did.
+    /// Value of the metric in this epoch.
     pub value: Option<f64>,
 }
 
-/// A phase as the curves show it.
+/// Consecutive epochs of one phase.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stretch {
-    /// Its name.
+    /// Name of the phase.
     pub name: String,
-    /// Its first epoch.
+    /// Number of the first epoch.
     pub first: usize,
-    /// Its last.
+    /// Number of the last epoch.
     pub last: usize,
 }
 
 impl Run {
-    /// Reads the folder.
+    /// Reads the folder of a run.
     ///
     /// # Errors
-    /// Files that are not what a run writes; a folder without a finished epoch.
+    /// [`ReportError`] if a file cannot be read or is malformed, or if there is no finished epoch.
     pub fn load(folder: &Path) -> Result<Self, ReportError> {
         let at = folder.join("summary.json");
         let summary: Option<Value> = optional(&at)?.map(|text| json(&at, 0, &text)).transpose()?;
@@ -78,7 +78,7 @@ impl Run {
             None => {
                 let path = folder.join("history.jsonl");
                 let text = optional(&path)?.unwrap_or_default();
-                // A line that was cut off when the run was killed has no end.
+                // The last line is incomplete if the run was killed while it was written.
                 let whole = text.rfind('\n').map_or("", |end| &text[..end]);
                 let records: Vec<EpochRecord> =
                     whole.lines().enumerate().map(|(at, line)| json(&path, at, line)).collect::<Result<_, _>>()?;
@@ -93,7 +93,7 @@ impl Run {
             return Err(ReportError::NothingToDraw { path: folder.to_owned() });
         }
         let experiment = optional(&folder.join("experiment.toml"))?;
-        // An experiment of another version may have keys that this one does not read; its runs are drawn all the same.
+        // An experiment of another version may have unknown keys. Its runs are drawn without the experiment's values.
         let config =
             experiment.as_ref().and_then(|text| Config::parse(text, &folder.join("experiment.toml"), &[]).ok());
         let best = match &summary {
@@ -121,7 +121,7 @@ impl Run {
         Ok(Self { folder, name, history, best, classes, summary, metrics, environment, plan, experiment })
     }
 
-    /// Consecutive epochs of one phase, in their order.
+    /// The phases with their first and last epochs, in order.
     pub fn stretches(&self) -> Vec<Stretch> {
         let mut stretches: Vec<Stretch> = Vec::new();
         for record in &self.history {
@@ -133,23 +133,23 @@ impl Run {
         stretches
     }
 
-    /// Accuracy on the validation images, or on the training images where there are no others.
+    /// Accuracy of each epoch on the validation images, or on the training images if there are no validation images.
     pub fn accuracies(&self) -> Vec<f64> {
         self.history.iter().map(|record| record.val_accuracy.unwrap_or(record.accuracy)).collect()
     }
 
-    /// What guessing would reach, as far as the run says it.
+    /// Accuracy and loss of guessing, as far as the classes and validation images of the run are known.
     pub fn guessing(&self) -> Guessing {
         let images = self.summary.as_ref().and_then(|summary| summary.images.as_ref());
         Guessing::new(self.classes, images.map_or(&[], |images| &images.validation))
     }
 
-    /// The accuracy of guessing, if the run says how many classes there are.
+    /// The accuracy of guessing with equal probabilities, if the number of classes is known.
     pub fn chance(&self) -> Option<f64> {
         self.classes.map(|classes| 1.0 / classes.max(1) as f64)
     }
 
-    /// What an epoch brought.
+    /// Figures of an epoch, which is given by its number.
     pub fn epoch(&self, epoch: usize) -> Option<&EpochRecord> {
         self.history.iter().find(|record| record.epoch == epoch)
     }
@@ -163,10 +163,10 @@ fn optional(path: &Path) -> Result<Option<String>, ReportError> {
     }
 }
 
-/// Reads the line `at` of a file, counted from 0, or all from there.
+/// Parses `text`, which begins at line `at` of the file, counted from 0.
 fn json<T: serde::de::DeserializeOwned>(path: &Path, at: usize, text: &str) -> Result<T, ReportError> {
     serde_json::from_str(text).map_err(|error| {
-        // It counts lines from the beginning of the text, and says where at the end of its message.
+        // The parser counts lines from the beginning of the text, and gives the position at the end of its message.
         let message = error.to_string();
         let what = message.rsplit_once(" at line ").map_or(message.as_str(), |(what, _)| what);
         malformed(path, format!("line {}, column {}: {what}", at + error.line().max(1), error.column()))

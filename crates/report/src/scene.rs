@@ -1,29 +1,30 @@
-//! A drawing before it is SVG or pixels.
+//! A drawing that can be rendered as SVG or as pixels.
 
 use crate::font::Weight;
 
-/// A colour by what it means; [`Ink::light`] and the page's style sheet say what it looks like.
+/// A colour by its purpose. [`Ink::light`], [`Ink::dark`] and the style sheet of the page define the actual colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ink {
-    /// Behind everything.
+    /// The background.
     Paper,
-    /// Behind every second phase.
+    /// The background of every second phase.
     Band,
-    /// Lines to read values by.
+    /// Grid lines.
     Grid,
-    /// Words that matter.
+    /// Important text.
     Text,
-    /// Words that explain.
+    /// Explanatory text.
     Muted,
-    /// Figures of the training images.
+    /// Curves of the training images.
     Training,
-    /// Figures of the validation images.
+    /// Curves of the validation images.
     Validation,
-    /// One of several runs, by its place.
+    /// The curve of one of several runs, by its position.
     Run(usize),
 }
 
-/// Colours of several runs, for light and dark paper. They differ in lightness too, for those who see few hues.
+/// Colours of several runs, on a light and on a dark background. They also differ in lightness, for readers who distinguish few
+/// hues.
 const RUNS: [(&str, &str); 6] = [
     ("#2b6cb0", "#6ea8e0"),
     ("#d9822b", "#f0a356"),
@@ -34,7 +35,7 @@ const RUNS: [(&str, &str); 6] = [
 ];
 
 impl Ink {
-    /// Its name in a style sheet.
+    /// Name of the colour's variable in a style sheet.
     pub fn variable(self) -> String {
         match self {
             Self::Paper => "--paper".to_owned(),
@@ -48,7 +49,7 @@ impl Ink {
         }
     }
 
-    /// On light paper and on dark.
+    /// The colour on a light and on a dark background.
     fn colours(self) -> (&'static str, &'static str) {
         match self {
             Self::Paper => ("#ffffff", "#15191e"),
@@ -62,86 +63,86 @@ impl Ink {
         }
     }
 
-    /// On light paper, as `#rrggbb`.
+    /// The colour on a light background, as `#rrggbb`.
     pub fn light(self) -> &'static str {
         self.colours().0
     }
 
-    /// On dark paper, as `#rrggbb`.
+    /// The colour on a dark background, as `#rrggbb`.
     pub fn dark(self) -> &'static str {
         self.colours().1
     }
 
-    /// All of them, for a style sheet.
+    /// All colours, for a style sheet.
     pub fn all() -> impl Iterator<Item = Self> {
         let named = [Self::Paper, Self::Band, Self::Grid, Self::Text, Self::Muted, Self::Training, Self::Validation];
         named.into_iter().chain((0..RUNS.len()).map(Self::Run))
     }
 }
 
-/// Which end of a text lies at its place.
+/// The point of a text that lies at its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Anchor {
-    /// The left.
+    /// The left end.
     Start,
     /// The middle.
     Middle,
-    /// The right.
+    /// The right end.
     End,
 }
 
-/// A stroke.
+/// Style of a line.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pen {
-    /// Its colour.
+    /// Colour of the line.
     pub ink: Ink,
-    /// Its width in units of the scene.
+    /// Width in units of the scene.
     pub width: f64,
-    /// Whether it is broken.
+    /// Whether the line is dashed.
     pub dashed: bool,
 }
 
-/// Something drawn.
+/// An element of a drawing. All lengths are in units of the scene.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Item {
     /// A filled rectangle.
     Rectangle {
-        /// Left, top, width, height.
+        /// Left, top, width and height.
         area: [f64; 4],
-        /// Its colour.
+        /// Colour of the rectangle.
         ink: Ink,
     },
     /// Straight lines from point to point.
     Line {
         /// At least two points.
         points: Vec<(f64, f64)>,
-        /// How it is drawn.
+        /// Style of the lines.
         pen: Pen,
     },
-    /// A disc, or a ring with paper in it.
+    /// A disc, or a ring that is filled with the background.
     Circle {
-        /// Where.
+        /// Centre.
         centre: (f64, f64),
-        /// How large.
+        /// Radius.
         radius: f64,
-        /// Its colour.
+        /// Colour of the disc or ring.
         ink: Ink,
-        /// Whether there is paper in it.
+        /// Whether it is a ring.
         ring: bool,
     },
-    /// Words, with a rim of paper so that lines under them do not disturb.
+    /// Text with an outline in the colour of the background, so that it can be read over lines.
     Text {
-        /// Where the baseline begins, is half over, or ends.
+        /// Position of the baseline at the anchor.
         at: (f64, f64),
-        /// The words.
+        /// The text.
         text: String,
-        /// Height of the font.
+        /// Font size.
         size: f64,
-        /// How bold.
+        /// Thickness of the letters.
         weight: Weight,
-        /// Its colour.
+        /// Colour of the text.
         ink: Ink,
-        /// Which end lies at the place.
+        /// The point of the text that lies at `at`.
         anchor: Anchor,
     },
 }
@@ -149,30 +150,30 @@ pub enum Item {
 /// A drawing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scene {
-    /// Width in pixels of a screen.
+    /// Width, in CSS pixels.
     pub width: f64,
-    /// Height.
+    /// Height, in CSS pixels.
     pub height: f64,
-    /// What it shows, for those who cannot see it.
+    /// Description of the drawing for screen readers.
     pub description: String,
-    /// What is drawn, in order: each item covers those before it.
+    /// The elements, in order: each one covers those before it.
     pub items: Vec<Item>,
 }
 
 impl Scene {
-    /// Writes words.
+    /// Adds text with regular letters.
     pub fn text(&mut self, at: (f64, f64), text: impl Into<String>, size: f64, ink: Ink, anchor: Anchor) {
         let text = text.into();
         self.items.push(Item::Text { at, text, size, weight: Weight::Regular, ink, anchor });
     }
 
-    /// Writes bold words that begin at a place.
+    /// Adds bold text that begins at `at`.
     pub fn heading(&mut self, at: (f64, f64), text: impl Into<String>, size: f64) {
         let (text, weight, anchor) = (text.into(), Weight::Bold, Anchor::Start);
         self.items.push(Item::Text { at, text, size, weight, ink: Ink::Text, anchor });
     }
 
-    /// Draws a line.
+    /// Adds straight lines through `points`.
     pub fn line(&mut self, points: Vec<(f64, f64)>, pen: Pen) {
         self.items.push(Item::Line { points, pen });
     }

@@ -1,20 +1,20 @@
-//! A scene as SVG.
+//! Rendering of a scene as SVG.
 
 use std::fmt::Write as _;
 
 use crate::font::Weight;
 use crate::scene::{Anchor, Ink, Item, Pen, Scene};
 
-/// Where the colours are from.
+/// The source of the colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Colours {
-    /// Written into the file, on white paper.
+    /// The colours are written into the file, which has a white background.
     Fixed,
-    /// From the style sheet of the page around it, without paper.
+    /// The colours come from the style sheet of the page. There is no background.
     Page,
 }
 
-/// Text as XML and HTML take it.
+/// Text in escaped form for XML and HTML.
 pub fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -24,7 +24,7 @@ pub fn escaped(text: &str) -> String {
             '>' => escaped += "&gt;",
             '"' => escaped += "&quot;",
             '\'' => escaped += "&#39;",
-            // Control characters have no place in XML, not even escaped.
+            // XML does not allow control characters, not even escaped ones.
             '\n' | '\t' => escaped.push(letter),
             letter if letter.is_control() => escaped.push('\u{fffd}'),
             letter => escaped.push(letter),
@@ -33,7 +33,7 @@ pub fn escaped(text: &str) -> String {
     escaped
 }
 
-/// A coordinate with a tenth of a pixel's precision.
+/// A coordinate as text, rounded to a tenth of a pixel.
 fn short(value: f64) -> String {
     let text = format!("{value:.1}");
     text.strip_suffix(".0").map_or(text.clone(), str::to_owned)

@@ -1,30 +1,30 @@
-//! Whether a run still improves, has converged or overfits, in words with the numbers.
+//! The verdict on a run: whether it still improves, has converged or overfits, in words and with the numbers.
 
 use injerto_trainer::history::EpochRecord;
 
-/// A validation loss that has risen by this part above its lowest value has turned.
+/// If the validation loss is above its lowest value by more than this share, it has started to rise.
 const RISE: f64 = 0.05;
-/// A validation loss that falls by less than this part over the last third of the epochs stands still.
+/// If the validation loss falls by less than this share over the last third of the epochs, it is constant.
 const FALL: f64 = 0.02;
-/// Training accuracy this far above validation accuracy is worth a word.
+/// If the training accuracy is above the validation accuracy by more than this, the advice mentions the gap.
 const GAP: f64 = 0.05;
 
-/// A training loss of so many times that of guessing has gone the wrong way.
+/// If the training loss is more than this multiple of the loss of guessing, training has diverged.
 const LOST: f64 = 1.5;
 
-/// What guessing reaches: a run that does no better has learnt nothing, however quietly its curves end.
+/// Accuracy and loss of guessing. A run that does no better has learned nothing, even if its curves are flat at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Guessing {
-    /// Accuracy of who always names the most frequent class.
+    /// Accuracy of always predicting the most frequent class.
     pub accuracy: Option<f64>,
-    /// Loss of who gives all classes the same probability.
+    /// Cross entropy of predicting the same probability for each class, in nats.
     pub loss: Option<f64>,
-    /// Images that accuracy is measured on, which say how far it can be trusted.
+    /// Number of validation images, from which the confidence interval of an accuracy follows.
     pub images: Option<usize>,
 }
 
 impl Guessing {
-    /// Among so many classes, of which there are so many validation images each (none: it is not known).
+    /// Guessing among `classes` classes. `images` are the validation images per class; empty if they are unknown.
     pub fn new(classes: Option<usize>, images: &[usize]) -> Self {
         let total: usize = images.iter().sum();
         let even = classes.map(|classes| 1.0 / classes.max(1) as f64);
@@ -33,7 +33,7 @@ impl Guessing {
         Self { accuracy: most.or(even), loss, images: (total > 0).then_some(total) }
     }
 
-    /// The 95 % interval of an accuracy (Wilson, 1927), as far as it is known on how many images it was measured.
+    /// The 95 % confidence interval of an accuracy (Wilson, 1927); `None` if the number of validation images is unknown.
     pub fn interval(&self, accuracy: f64) -> Option<(f64, f64)> {
         const Z: f64 = 1.959_964;
         let n = self.images? as f64;
@@ -42,57 +42,57 @@ impl Guessing {
         Some((middle - half, middle + half))
     }
 
-    /// Whether an accuracy may be that of guessing.
+    /// Whether guessing is enough to explain an accuracy: it lies in the accuracy's confidence interval or above.
     fn is_enough_for(&self, accuracy: f64) -> bool {
         let lowest = self.interval(accuracy).map_or(accuracy, |(lowest, _)| lowest);
         self.accuracy.is_some_and(|guessed| lowest <= guessed)
     }
 
-    /// Whether an accuracy is nearer to guessing than to being right always.
+    /// Whether an accuracy is closer to that of guessing than to 1.
     fn is_near(&self, accuracy: f64) -> bool {
         self.accuracy.is_some_and(|guessed| accuracy < guessed + 0.5 * (1.0 - guessed))
     }
 }
 
-/// Where a run stands.
+/// The state of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Too few epochs, or no validation images.
+    /// There are too few epochs or no validation images.
     Unknown,
     /// The validation loss was still falling at the end.
     Improving,
-    /// The validation loss stands still, where most images are told apart.
+    /// The validation loss is constant, and the accuracy is closer to 1 than to that of guessing.
     Converged,
-    /// The validation loss stands still, nearer to guessing than to telling the images apart.
+    /// The validation loss is constant, and the accuracy is closer to that of guessing than to 1.
     Stalled,
-    /// The validation loss stands still, and guessing would do as well.
+    /// The validation loss is constant, and guessing would reach the same accuracy.
     Guessing,
-    /// The validation loss rises while training goes on to improve.
+    /// The validation loss rises while the training figures improve.
     Overfitting {
         /// The first epoch after the lowest validation loss.
         since: usize,
     },
-    /// It gets worse on the training images too.
+    /// The validation loss rises, and the training figures get worse too.
     Worsening {
         /// The first epoch after the lowest validation loss.
         since: usize,
     },
 }
 
-/// What the curves say.
+/// The judgement of a run's learning curves.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verdict {
-    /// Where the run stands.
+    /// The state of the run.
     pub state: State,
-    /// The same in words.
+    /// The state in words.
     pub headline: String,
-    /// The numbers that it rests on, a sentence each.
+    /// The numbers that the judgement rests on, one sentence each.
     pub evidence: Vec<String>,
-    /// What to try next.
+    /// Advice on what to try next.
     pub advice: String,
 }
 
-/// Judges a history. `best` is the epoch that was kept.
+/// Judges the history of a run. `best` is the number of the epoch that was kept.
 pub fn verdict(history: &[EpochRecord], best: usize, guessing: &Guessing) -> Verdict {
     let validated: Vec<(&EpochRecord, f64)> =
         history.iter().filter_map(|record| Some((record, record.val_loss.filter(|loss| loss.is_finite())?))).collect();
@@ -105,9 +105,9 @@ pub fn verdict(history: &[EpochRecord], best: usize, guessing: &Guessing) -> Ver
     }
     if validated.len() < 3 {
         let (headline, advice) = if validated.is_empty() {
-            ("no validation images, so nothing can be said", "hold some images out: data.validation_split = 0.2")
+            ("no validation images, so no verdict", "Hold some images out: data.validation_split = 0.2.")
         } else {
-            ("too few epochs to say", "train for at least three epochs")
+            ("too few epochs for a verdict", "Train for at least three epochs.")
         };
         let (headline, advice) = (headline.to_owned(), advice.to_owned());
         return Verdict { state: State::Unknown, headline, evidence, advice };
@@ -124,10 +124,10 @@ pub fn verdict(history: &[EpochRecord], best: usize, guessing: &Guessing) -> Ver
     Verdict { state, headline, evidence, advice }
 }
 
-/// State, headline and advice.
+/// State, headline and advice of a verdict.
 type Judged = (State, String, String);
 
-/// What is said where the validation loss has risen since its lowest value.
+/// The judgement if the validation loss has risen since its lowest value; `None` if it has not.
 fn turned(
     validated: &[(&EpochRecord, f64)],
     last: &EpochRecord,
@@ -137,7 +137,7 @@ fn turned(
     let losses = validated.iter().map(|(_, loss)| *loss).enumerate();
     let (at, lowest) = losses.min_by(|a, b| a.1.total_cmp(&b.1))?;
     let after = validated.len() - 1 - at;
-    // The mean of the last epochs: one bad epoch is no turn.
+    // The mean of the last epochs is compared, because a single bad epoch does not count as a rise.
     let ends = &validated[validated.len() - after.clamp(1, 3)..];
     let end = ends.iter().map(|(_, loss)| loss).sum::<f64>() / ends.len() as f64;
     if after < 2 || end <= lowest * (1.0 + RISE) || end - lowest <= 0.005 {
@@ -160,7 +160,7 @@ fn turned(
     })
 }
 
-/// What is said where the validation loss still falls.
+/// The judgement if the validation loss still falls.
 fn improving(gap: f64) -> Judged {
     let advice = if gap > GAP {
         "More epochs should still help; watch the gap, which dropout or augmentation would narrow."
@@ -170,7 +170,7 @@ fn improving(gap: f64) -> Judged {
     (State::Improving, "still improving when it ended".to_owned(), advice.to_owned())
 }
 
-/// What is said where the validation loss stays as it is.
+/// The judgement if the validation loss is constant.
 fn settled(
     kept: &EpochRecord,
     last: &EpochRecord,
@@ -182,8 +182,8 @@ fn settled(
         accuracy if guessing.is_enough_for(accuracy) => {
             if let (Some(guessed), Some((low, high))) = (guessing.accuracy, guessing.interval(accuracy)) {
                 evidence.push(format!(
-                    "Always naming the most frequent class would be right in {guessed:.3}; the 95 % interval of the best \
-                     epoch's accuracy is {low:.3} to {high:.3}."
+                    "Always predicting the most frequent class would reach an accuracy of {guessed:.3}; the 95 % interval \
+                     of the best epoch's accuracy is {low:.3} to {high:.3}."
                 ));
             }
             (State::Guessing, format!("no better than guessing, at {accuracy:.3}"))
@@ -191,16 +191,16 @@ fn settled(
         accuracy if guessing.is_near(accuracy) => (State::Stalled, format!("standing still at {accuracy:.3}")),
         _ => (State::Converged, "converged".to_owned()),
     };
-    // Whoever guesses is better off: the steps have thrown the weights far away.
+    // A training loss above that of guessing means that too large steps have moved the weights far away.
     let lost = guessing.loss.filter(|loss| last.loss > LOST * loss);
     let advice = if let Some(loss) = lost {
         evidence.push(format!("The training loss, {:.3}, is higher than that of guessing, {loss:.3}.", last.loss));
         "The steps are too large: try a tenth of the learning rate."
     } else if guessing.is_near(last.accuracy) {
-        "It has not learnt the training images either: unfreeze more layers, give the head a hidden layer, or raise the \
-         learning rate."
+        "The network has not learnt the training images either: unfreeze more layers, give the head a hidden layer, or \
+         raise the learning rate."
     } else if gap > GAP {
-        "More epochs will not help. The training images are known by heart better than the rest: more images, augmentation, \
+        "More epochs will not help. The network does better on the training images than on others: more images, augmentation, \
          dropout or fewer unfrozen layers would narrow the gap."
     } else {
         "More epochs will not help. To go further, unfreeze more layers at a low learning rate, or take a larger backbone."
@@ -227,7 +227,7 @@ fn gap_in_words(which: &str, record: &EpochRecord) -> Option<String> {
         record.accuracy, record.loss, record.val_loss?
     );
     if gap < 0.0 {
-        words += " Training figures are taken while the weights move and dropout acts, so they may lie lower.";
+        words += " Training figures are measured with dropout and while the weights change, so they may be lower.";
     }
     Some(words)
 }
@@ -237,14 +237,14 @@ struct Trend {
     epochs: (usize, usize),
     mean: f64,
     slope: f64,
-    /// How far the losses scatter around the line.
+    /// Standard deviation of the losses from the line.
     scatter: f64,
 }
 
 impl Trend {
     fn of(validated: &[(&EpochRecord, f64)]) -> Self {
         let third = validated.len().div_ceil(3).max(3);
-        // A new phase is a new start, once there is enough of it.
+        // The line covers the last phase only, if that has at least three epochs.
         let phase = &validated[validated.len() - 1].0.phase;
         let own = validated.iter().rev().take_while(|(record, _)| record.phase == *phase).count();
         let window = &validated[validated.len() - if own >= 3 { third.min(own) } else { third }..];
@@ -258,7 +258,7 @@ impl Trend {
         Self { epochs: (window[0].0.epoch, window[window.len() - 1].0.epoch), mean, slope, scatter }
     }
 
-    /// Whether it falls by more than chance and by enough to matter.
+    /// Whether the loss falls by more than its scatter, and by more than the share [`FALL`].
     fn falls(&self) -> bool {
         let fall = -self.slope * (self.epochs.1 - self.epochs.0) as f64;
         fall > (FALL * self.mean).max(self.scatter)
@@ -268,7 +268,7 @@ impl Trend {
         let (first, last) = self.epochs;
         let percent = self.slope / self.mean.max(1e-12) * 100.0;
         format!(
-            "From epoch {first} to {last} the validation loss changes by {percent:+.1} % an epoch, around {:.3}.",
+            "From epoch {first} to {last} the validation loss changes by {percent:+.1} % per epoch, around {:.3}.",
             self.mean
         )
     }
@@ -278,7 +278,7 @@ impl Trend {
 mod tests {
     use super::*;
 
-    /// Epochs from (loss, accuracy, val_loss, val_accuracy).
+    /// A history with one epoch per row of loss, accuracy, val_loss and val_accuracy.
     fn history(rows: &[(f64, f64, f64, f64)]) -> Vec<EpochRecord> {
         let record = |(at, &(loss, accuracy, val_loss, val_accuracy)): (usize, &(f64, f64, f64, f64))| EpochRecord {
             epoch: at + 1,
@@ -300,27 +300,27 @@ mod tests {
             assert_eq!(verdict.state, state, "{verdict:?}");
             assert!(verdict.advice.contains(word), "{verdict:?}");
         };
-        // It falls to the end.
+        // The validation loss falls until the end.
         let falling = [0.9, 0.7, 0.55, 0.45, 0.38, 0.33].map(|loss| (loss, 0.9, loss + 0.02, 0.88));
         check(&falling, 6, State::Improving, "should still help.");
-        // It stands still, once with and once without a gap, and once far below what could be.
+        // The validation loss is constant: without a gap, with a gap, and at a low accuracy.
         let flat = [0.9, 0.5, 0.402, 0.4, 0.401, 0.4].map(|loss| (loss, 0.9, loss, 0.89));
         check(&flat, 4, State::Converged, "larger backbone");
         check(&flat.map(|row| (row.0, 0.99, row.2, row.3)), 4, State::Converged, "narrow the gap");
         check(&flat.map(|row| (row.0, 0.7, row.2, 0.7)), 4, State::Stalled, "has not learnt");
-        // It turns after the third epoch while training goes on.
+        // The validation loss rises after the second epoch while the training loss falls.
         let turning = [(0.9, 0.9), (0.6, 0.7), (0.4, 0.6), (0.3, 0.65), (0.2, 0.7), (0.1, 0.8)];
         let turning = turning.map(|(loss, val_loss)| (loss, 0.95, val_loss, 0.8));
         check(&turning, 3, State::Overfitting { since: 4 }, "from before that");
         check(&turning, 5, State::Overfitting { since: 4 }, "overconfident");
-        // Both rise.
+        // Both losses rise.
         let rising = [0.5, 0.4, 0.6, 0.9, 1.4].map(|loss| (loss, 0.8, loss, 0.8));
         check(&rising, 2, State::Worsening { since: 3 }, "a tenth");
         // Dropout keeps the training loss high, but more and more training images are predicted right.
         let dropout =
             [(0.5, 0.6), (0.4, 0.7), (0.6, 0.8), (0.5, 0.9)].map(|(loss, accuracy)| (loss, accuracy, loss, 0.6));
         check(&dropout, 2, State::Overfitting { since: 3 }, "dropout");
-        // One bad epoch at the end is no turn.
+        // A single bad epoch at the end does not count as a rise.
         let spike = [0.9, 0.5, 0.4, 0.4, 0.4, 0.44].map(|loss| (0.3, 0.9, loss, 0.88));
         check(&spike, 3, State::Converged, "More epochs");
     }
@@ -334,13 +334,13 @@ mod tests {
             assert!(verdict.advice.contains(advice), "{verdict:?}");
         };
         let four = |images: usize| Guessing::new(Some(4), &[images; 4]);
-        // 0.36 of four classes: on 40 images it may be luck, on 4,000 it is something, and nowhere is it good.
+        // An accuracy of 0.36 for four classes may be chance on 40 images, but not on 4,000; it is low in both cases.
         check(0.36, 1.3, four(10), State::Guessing, "raise the learning rate");
         check(0.36, 1.3, four(1000), State::Stalled, "raise the learning rate");
         check(0.9, 0.4, four(10), State::Converged, "larger backbone");
-        // Nine of ten images are of one class: 0.9 is nothing.
+        // Nine of ten images are of one class, so guessing reaches 0.9.
         check(0.9, 0.4, Guessing::new(Some(2), &[90, 10]), State::Guessing, "learnt");
-        // The loss sits at its clip: whatever raised it there, it was no small step.
+        // The loss is at its upper limit, where only large steps can have moved it.
         check(0.5, 8.06, Guessing::new(Some(2), &[50, 50]), State::Guessing, "a tenth of the learning rate");
     }
 

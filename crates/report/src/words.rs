@@ -1,4 +1,4 @@
-//! Numbers as people read them.
+//! Numbers in readable form.
 
 /// A number with commas, as in 2,257,984.
 pub fn grouped(number: usize) -> String {
@@ -13,7 +13,7 @@ pub fn grouped(number: usize) -> String {
     text
 }
 
-/// Seconds as one says them.
+/// A duration of `seconds` in hours, minutes or seconds, with at most two units.
 pub fn duration(seconds: f64) -> String {
     match seconds {
         ..10.0 => format!("{seconds:.1} s"),
@@ -23,7 +23,7 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
-/// Bytes in thousands, as files are measured.
+/// A number of bytes in decimal units: 1 KB is 1000 bytes.
 pub fn bytes(bytes: u64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} B"),
@@ -34,12 +34,12 @@ pub fn bytes(bytes: u64) -> String {
     }
 }
 
-/// A large number in millions.
+/// A number from 100,000 on in millions; a smaller one with commas.
 pub fn millions(number: u64) -> String {
     if number < 100_000 { grouped(number as usize) } else { format!("{:.1} M", number as f64 / 1e6) }
 }
 
-/// How many of what: `1 epoch`, `2,000 epochs`.
+/// A number with its noun in the singular or plural: `1 epoch`, `2,000 epochs`.
 pub fn counted(number: usize, one: &str) -> String {
     format!("{} {one}{}", grouped(number), if number == 1 { "" } else { "s" })
 }

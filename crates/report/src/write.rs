@@ -7,11 +7,11 @@ use crate::scene::Scene;
 use crate::svg::{Colours, to_svg};
 use crate::{ReportError, raster};
 
-/// Draws `plots/curves.svg`, `plots/curves.png` and `report.html` into the run's folder, over those that were there, and
-/// returns the path of the report.
+/// Writes `plots/curves.svg`, `plots/curves.png` and `report.html` into the run's folder, replaces earlier ones, and returns
+/// the path of the report.
 ///
 /// # Errors
-/// A folder that is no run's; files that cannot be written.
+/// [`ReportError`] if the folder does not hold a run, or if a file cannot be read or written.
 pub fn write(folder: &Path) -> Result<PathBuf, ReportError> {
     let run = Run::load(folder)?;
     write_figure(&run_figure(&run).beside(), &folder.join("plots"), "curves")?;
@@ -20,7 +20,7 @@ pub fn write(folder: &Path) -> Result<PathBuf, ReportError> {
     Ok(page)
 }
 
-/// Writes a figure as SVG and as PNG.
+/// Writes a figure as `NAME.svg` and `NAME.png`, and creates the folder.
 pub(crate) fn write_figure(figure: &Scene, folder: &Path, name: &str) -> Result<(), ReportError> {
     std::fs::create_dir_all(folder).map_err(|source| ReportError::Io { path: folder.to_owned(), source })?;
     write_file(&folder.join(format!("{name}.svg")), to_svg(figure, Colours::Fixed).as_bytes())?;

@@ -72,6 +72,9 @@ struct Candidate {
     set: Option<WeightSet>,
 }
 
+/// A description that fits the file, with its candidate, its parameters and how the file fits.
+type Fitting<'c> = (&'c Candidate, Map<String, Value>, Description, Fit);
+
 impl Search<'_> {
     fn describe(&mut self, parameters: &Map<String, Value>) -> Option<Description> {
         if let Some((_, known)) = self.described.iter().find(|(known, _)| known == parameters) {
@@ -226,10 +229,32 @@ impl Search<'_> {
     /// Recognises a file by the names of its tensors, or by their shapes alone.
     fn by_names(&mut self) -> Result<Chosen, ResolveError> {
         let (named, plain) = self.candidates();
-        let mut best: Option<(Description, Fit)> = None;
+        let mut best = None;
+        if let Some(chosen) = self.by_framework(&named, &mut best)? {
+            return Ok(chosen);
+        }
+        // The graph's own names prove nothing: the file may belong to any description with the same shapes.
+        let mut fitting = self.fitting(&plain, &mut best)?;
+        if fitting.is_empty() {
+            self.check_contradictions(&plain)?;
+            let hint = self.hint()?;
+            return Err(self.mismatch(best, hint));
+        }
+        let (candidate, parameters, description, fit) = fitting.remove(0);
+        let others = self.others(fitting, &parameters, &description);
+        Ok(Chosen { others, ..self.chosen(candidate, parameters, description, fit) })
+    }
+
+    /// Recognises a file by the names that a framework gives; `None` if no table of names fits. Of the attempts that do not fit,
+    /// the best one is kept in `best`.
+    fn by_framework(
+        &mut self,
+        named: &[Candidate],
+        best: &mut Option<(Description, Fit)>,
+    ) -> Result<Option<Chosen>, ResolveError> {
         // Names that a framework gives prove where the file is from, so the user's parameters cannot contradict them.
         let (mut by_user, mut refused) = (None, None);
-        for candidate in &named {
+        for candidate in named {
             let merged = merge(self.given, &candidate.requires);
             let mut fits = [false, false];
             for (fits, parameters) in fits.iter_mut().zip([&merged.by_user, &merged.by_weights]) {
@@ -238,12 +263,12 @@ impl Search<'_> {
                 };
                 *fits = fit.problems.is_empty();
                 if *fits && merged.conflicts.is_empty() {
-                    return Ok(self.chosen(candidate, parameters.clone(), description, fit));
+                    return Ok(Some(self.chosen(candidate, parameters.clone(), description, fit)));
                 }
                 if *fits && std::ptr::eq(parameters, &merged.by_user) {
                     by_user.get_or_insert((candidate, parameters.clone(), description, fit));
                 } else {
-                    better(&mut best, description, fit);
+                    better(best, description, fit);
                 }
             }
             // The names prove the parameter although the shapes do not, since either value of the parameter fits.
@@ -255,42 +280,60 @@ impl Search<'_> {
             }
         }
         match (by_user, refused) {
-            (_, Some((true, error))) | (None, Some((false, error))) => return Err(error.into()),
+            (_, Some((true, error))) | (None, Some((false, error))) => Err(error.into()),
             (Some((candidate, parameters, description, fit)), _) => {
-                return Ok(self.chosen(candidate, parameters, description, fit));
+                Ok(Some(self.chosen(candidate, parameters, description, fit)))
             }
-            (None, None) => {}
+            (None, None) => Ok(None),
         }
-        // The graph's own names prove nothing: the file may belong to any description with the same shapes.
-        let mut fitting: Vec<(&Candidate, Map<String, Value>, Description, Fit)> = Vec::new();
-        for candidate in &plain {
+    }
+
+    /// All descriptions whose shapes fit the file under the user's parameters. Of the attempts that do not fit, the best one is
+    /// kept in `best`.
+    fn fitting<'c>(
+        &mut self,
+        plain: &'c [Candidate],
+        best: &mut Option<(Description, Fit)>,
+    ) -> Result<Vec<Fitting<'c>>, ResolveError> {
+        let mut fitting = Vec::new();
+        for candidate in plain {
             let merged = merge(self.given, &candidate.requires);
             let Some((description, fit)) = self.attempt(&candidate.table, &merged.by_user, Rest::Beside)? else {
                 continue;
             };
             match fit.problems.is_empty() {
                 true => fitting.push((candidate, merged.by_user, description, fit)),
-                false => better(&mut best, description, fit),
+                false => better(best, description, fit),
             }
         }
-        if fitting.is_empty() {
-            for candidate in &plain {
-                let merged = merge(self.given, &candidate.requires);
-                if merged.conflicts.is_empty() {
-                    continue;
-                }
-                if let Some((_, fit)) = self.attempt(&candidate.table, &merged.by_weights, Rest::Beside)?
-                    && fit.problems.is_empty()
-                {
-                    let at = self.guilty(candidate, &merged)?.unwrap_or(0);
-                    let what = format!("the weights in {}", self.file.origin());
-                    return Err(merged.contradiction(&what, at).into());
-                }
+        Ok(fitting)
+    }
+
+    /// Fails if the file fits a description whose parameters contradict those of the user.
+    fn check_contradictions(&mut self, plain: &[Candidate]) -> Result<(), ResolveError> {
+        for candidate in plain {
+            let merged = merge(self.given, &candidate.requires);
+            if merged.conflicts.is_empty() {
+                continue;
             }
-            let hint = self.hint()?;
-            return Err(self.mismatch(best, hint));
+            if let Some((_, fit)) = self.attempt(&candidate.table, &merged.by_weights, Rest::Beside)?
+                && fit.problems.is_empty()
+            {
+                let at = self.guilty(candidate, &merged)?.unwrap_or(0);
+                let what = format!("the weights in {}", self.file.origin());
+                return Err(merged.contradiction(&what, at).into());
+            }
         }
-        let (candidate, parameters, description, fit) = fitting.remove(0);
+        Ok(())
+    }
+
+    /// The descriptions in `fitting` whose networks compute something else than the chosen one.
+    fn others(
+        &self,
+        mut fitting: Vec<Fitting<'_>>,
+        parameters: &Map<String, Value>,
+        description: &Description,
+    ) -> Vec<Other> {
         let card = BackboneCard {
             backbone: None,
             graph: description.graph.clone(),
@@ -302,12 +345,12 @@ impl Search<'_> {
         });
         let mut others: Vec<Other> = Vec::new();
         for (_, other, description, _) in fitting {
-            let parameters = self.differing(&other, &parameters);
+            let parameters = self.differing(&other, parameters);
             if others.iter().all(|known| known.parameters != parameters) {
                 others.push(Other { parameters, description });
             }
         }
-        Ok(Chosen { others, ..self.chosen(candidate, parameters, description, fit) })
+        others
     }
 
     /// Tables whose names prove where a file is from, and tables whose names prove nothing.

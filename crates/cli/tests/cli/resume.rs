@@ -89,18 +89,18 @@ fn a_run_goes_on_with_what_it_began_with() {
         assert!(whole.contains(from), "{from} in {whole}");
         std::fs::write(&file, whole.replacen(from, to, 1)).expect("written");
         let error = resume(at, "out", &["--set", "phases.1.epochs=2"]).fails();
-        contains(&error, &["out: the run cannot go on as another experiment: ", key]);
+        contains(&error, &["out: the run cannot go on with a changed experiment: ", key]);
         std::fs::write(&file, &whole).expect("written");
     };
-    edited("seed = 7", "seed = 8", "seed was 7 and is 8 now");
+    edited("seed = 7", "seed = 8", "seed was 7 and is now 8");
     edited(
         "learning_rate = 0.001",
         "learning_rate = 0.01",
-        "phases.0.optimizer.learning_rate was 0.001 and is 0.01 now",
+        "phases.0.optimizer.learning_rate was 0.001 and is now 0.01",
     );
     edited("unfreeze = \"all\"", "unfreeze = { last = 2 }", "phases.1.unfreeze");
     let set = |set: &str, parts: &[&str]| contains(&resume(at, "out", &["--set", set]).fails(), parts);
-    set("data.batch_size=4", &["data.batch_size was 8 and is 4 now"]);
+    set("data.batch_size=4", &["data.batch_size was 8 and is now 4"]);
     set("checkpoint.monitor=val_loss", &["checkpoint.monitor"]);
     set("data.batch_siz=4", &["did you mean `batch_size`?"]);
     // What decides nothing of what is trained may change.
@@ -172,7 +172,7 @@ fn images_that_have_changed_are_told_and_taken_only_if_allowed() {
     std::fs::rename(out.join("split.csv"), at.join("split.csv")).expect("moved");
     std::fs::copy(&new, at.join("moved/roses/newer.png")).expect("copied");
     let further = ["--set", "phases.1.epochs=5"];
-    contains(&resume(at, "out", &further).fails(), &["some that were trained on may validate"]);
+    contains(&resume(at, "out", &further).fails(), &["some that were trained on may become validation images"]);
     let ran = resume(at, "out", &[&further[..], &["--changed-data"]].concat());
     contains(&ran.err, &["warning: the images have changed, and no split.csv says which were trained on"]);
     ran.succeeds();
@@ -195,13 +195,13 @@ fn a_run_whose_last_checkpoint_is_gone_does_not_begin_anew() {
         contains(&resume(at, "out", &[]).fails(), &["last.safetensors: it is missing, although ", part]);
         assert!(std::fs::read(at.join("out/best.safetensors")).expect("there") == kept);
     };
-    check("the history speaks of 2 finished epochs; the run cannot go on from it");
+    check("the history lists 2 finished epochs; the run cannot go on from it");
     assert!(history(&at.join("out")).len() == 2);
     // Whatever is left of the run says that there was one.
     std::fs::remove_file(at.join("out/history.jsonl")).expect("removed");
-    check("the history speaks of 2 finished epochs");
+    check("the history lists 2 finished epochs");
     std::fs::remove_file(at.join("out/history.csv")).expect("removed");
-    check("summary.json is there");
+    check("summary.json exists");
     // One that is not whole is named once.
     std::fs::write(at.join("out/last.safetensors"), "").expect("written");
     let error = resume(at, "out", &[]).fails();
@@ -294,9 +294,9 @@ fn a_start_that_fails_leaves_nothing_and_a_dry_run_refuses_it_too() {
     std::fs::write(at.join("mine/split.csv"), "my own").expect("written");
     for (out, part) in [
         ("tiny.toml/out", "tiny.toml/out: "),
-        ("blind", "blind: this folder lies where the folders of the classes are, in "),
-        ("blind/runs/a", "would be taken for a class; name one elsewhere with `--run-dir`"),
-        ("mine", "mine/split.csv: it is there already, and a run would write over it"),
+        ("blind", "blind: this folder lies among the folders of the classes, in "),
+        ("blind/runs/a", "would be taken for a class; name a folder elsewhere with `--run-dir`"),
+        ("mine", "mine/split.csv: this file exists already, and the run would overwrite it"),
     ] {
         for rest in [&[][..], &["--dry-run"]] {
             let begin = ["train", "blind.toml", "--set", "checkpoint.monitor=loss", "--run-dir", out];

@@ -193,7 +193,7 @@ fn folders_that_are_missing_or_taken_are_named() {
     let text = text.replace("train_per_class = 12\nvalidation_per_class = 4\n", "");
     std::fs::write(at.path().join("photos.toml"), text).expect("written");
     let error = run(at.path(), &["train", "photos.toml"]).fails();
-    contains(&error, &["data.root: none of these folders is there: here, there\n", "--set data.root=FOLDER"]);
+    contains(&error, &["data.root: none of these folders exists: here, there\n", "--set data.root=FOLDER"]);
     std::fs::create_dir(at.path().join("taken")).expect("made");
     std::fs::write(at.path().join("taken/experiment.toml"), "name = \"other\"").expect("written");
     let error = run(at.path(), &["train", "tiny.toml", "--run-dir", "taken"]).fails();
@@ -493,7 +493,7 @@ fn the_plan_says_what_was_found_and_what_was_left_out() {
             "images     20 to train (",
             "tulips 4), 10 to validate",
             "training images from photos/train, validation images from photos/validation",
-            "photos/test is left alone (1 images)",
+            "photos/test is not used (1 images)",
             "left out   2 .heic, 1 hidden file or folder, 1 file or folder of the system",
             "skipped    2 of 32 files are not readable images:\n           photos/train/tulips/broken.jpg: it ends",
         ],

@@ -127,20 +127,20 @@ fn a_damaged_checkpoint_is_refused_wherever_it_is_used() {
 }
 
 #[test]
-fn pixels_scaled_otherwise_than_in_training_are_told_before_training() {
+fn pixels_scaled_differently_than_in_training_are_reported_before_training() {
     let at = tempfile::tempdir().expect("a folder");
     let text = NEXT.replace("handed.on", "shapes").replace("flowers", "shapes").replace("48", "32");
     std::fs::write(at.path().join("shapes.toml"), text).expect("written");
     let dry = |set: &[&str]| run(at.path(), &[&["train", "shapes.toml", "--dry-run"], set].concat());
     for right in [&[][..], &["--set", "backbone.preprocessing=zero_to_one"]] {
         let ran = dry(right);
-        assert!(!ran.err.contains("scaled otherwise"), "{}", ran.err);
+        assert!(!ran.err.contains("scaled differently"), "{}", ran.err);
     }
     for wrong in ["caffe", "none", "imagenet"] {
         let ran = dry(&["--set", &format!("backbone.preprocessing={wrong}")]);
         contains(
             &ran.err,
-            &["warning: the weights were probably trained on pixels that were scaled otherwise", "zero_to_one"],
+            &["warning: the weights were probably trained on pixels that were scaled differently", "zero_to_one"],
         );
     }
 }

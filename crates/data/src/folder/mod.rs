@@ -1,4 +1,4 @@
-//! Image folders: one sub-folder per class.
+//! Folders of images with one sub-folder per class.
 
 mod roles;
 mod tree;
@@ -15,70 +15,72 @@ use self::tree::Tree;
 pub use self::tree::{AllLeftOut, LeftOut, Reason};
 use crate::{DataError, Dataset, Sample};
 
-/// Endings of files that are taken for images, in lower case. They are Keras's and `.webp`. Keras leaves `.webp` out, so that a
-/// folder with such files is split otherwise there.
+/// Endings of the files that are read as images, in lower case: those of Keras and `.webp`. Keras does not read `.webp`, so
+/// that it splits a folder with such files differently.
 pub const EXTENSIONS: [&str; 6] = [".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp"];
 
-/// What a root's sub-folders are.
+/// The meaning of a root's sub-folders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Layout {
-    /// What their names and their contents say; where these do not tell, it is an error.
+    /// The names and contents of the sub-folders decide whether they are classes or the halves of a split. It is an error if
+    /// these do not decide.
     #[default]
     Auto,
-    /// Classes, all of them.
+    /// All sub-folders are classes.
     Classes,
 }
 
-/// How a root becomes images to train on and images to validate by.
+/// Options for dividing the images of a root into training and validation images.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Options {
-    /// What its sub-folders are.
+    /// The meaning of the sub-folders.
     pub layout: Layout,
-    /// Share of the images that is kept to validate by.
+    /// Share of the images that are held out for validation, between 0 and 1 (exclusive). `None` holds none out.
     pub validation_split: Option<f64>,
     /// Seed of the split.
     pub seed: u32,
 }
 
-/// What a root holds, and what of it was left out.
+/// The images of a root, with an inventory of what was left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Folder {
     /// Training images.
     pub train: Dataset,
     /// Validation images.
     pub validation: Option<Dataset>,
-    /// How they were found.
+    /// How the images were found.
     pub inventory: Inventory,
 }
 
 /// How the images of a root were found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Inventory {
-    /// The folders of training and validation images, where the root is divided.
+    /// The folders of training and validation images, if the root has such folders.
     pub halves: Option<(PathBuf, Option<PathBuf>)>,
-    /// Folders with images that are neither, and how many images there are in each.
+    /// Folders that belong to neither half and are not used, with the number of images in each.
     pub alone: Vec<(PathBuf, usize)>,
     /// Files and folders that were left out.
     pub left_out: AllLeftOut,
-    /// Files and folders taken although their names are not UTF-8.
+    /// Number of images that are used although their names, or those of their folders, are not UTF-8.
     pub not_utf8: usize,
 }
 
-/// Training and validation images of a root folder.
+/// Finds the training and validation images of a root folder.
 ///
-/// A root with a folder of training images and one of validation images (`train` and `validation`, or other names that people
-/// use, in any case) is taken as it is; `test` validates where nothing else does. Any other root holds the classes themselves.
-/// Where there are no validation images of their own, `validation_split` and `seed` divide the images into the same files as
-/// `keras.utils.image_dataset_from_directory` does; without `validation_split` all are for training.
+/// A root may have a folder of training images and a folder of validation images (`train` and `validation`, or other common
+/// names, in upper or lower case). A folder of test images is used for validation if there is no folder of validation images.
+/// The sub-folders of any other root are the classes. If a root has no folder of validation images, `validation_split` and
+/// `seed` split the images into the same files as `keras.utils.image_dataset_from_directory`; without `validation_split`, all
+/// images are training images.
 ///
-/// Files and folders that are hidden or that file systems keep for themselves are left out at every depth. A link to an
-/// image is that image. A link to a folder is followed where it stands for a class or for a half of a split; inside a class it is
-/// left out, as Keras does.
+/// Hidden files and folders, and those that file systems create for themselves, are left out at every depth. A link to an
+/// image counts as the image. A link to a folder is followed if it is a class or a half of a split; inside a class it is left
+/// out, as in Keras.
 ///
 /// # Errors
-/// A root that is missing or has no classes, or of which it cannot be told what is a class; classes without images, a split
-/// that leaves one side empty.
+/// [`DataError`] if the root is missing or has no classes, if its layout is ambiguous, if a class has no images, or if a split
+/// leaves one side empty.
 pub fn open(root: &Path, options: Options) -> Result<Folder, DataError> {
     let Options { layout, validation_split, seed } = options;
     let mut tree = root_of(root)?;
@@ -93,7 +95,7 @@ pub fn open(root: &Path, options: Options) -> Result<Folder, DataError> {
     let (train, validation) = match decision {
         Decision::Classes => {
             let classes = dataset(&tree, &mut inventory)?;
-            // Whatever the layout, a single class is nothing to learn.
+            // With any layout, a single class is an error: there is nothing to learn.
             match roles::doubts(&tree).filter(|_| classes.classes.len() == 1) {
                 Some(reason) => return Err(in_doubt(root, reason)),
                 None => (classes, None),
@@ -136,19 +138,20 @@ pub fn open(root: &Path, options: Options) -> Result<Folder, DataError> {
     }
 }
 
-/// All images under `root`: classes are its sub-folders in the order of their names' bytes (Python's `sorted`); each is
-/// searched in depth, folders and files in the same order. What [`open`] leaves out is left out here too.
+/// All images below `root`. The sub-folders are the classes, sorted by the bytes of their names (as Python's `sorted`). Each
+/// is searched at every depth; its folders and files are sorted in the same way. The same files and folders are left out as in
+/// [`open`].
 ///
 /// # Errors
-/// A folder that cannot be read, no classes, a class without images.
+/// [`DataError`] if a folder cannot be read, if there are no classes, or if a class has no images.
 pub fn scan(root: &Path) -> Result<Dataset, DataError> {
     classes(root).map(|folder| folder.train)
 }
 
-/// [`scan`], with what was left out. One class is enough.
+/// The same as [`scan`], with an inventory of what was left out. A single class is allowed.
 ///
 /// # Errors
-/// As [`scan`]'s.
+/// [`DataError`] if a folder cannot be read, if there are no classes, or if a class has no images.
 pub fn classes(root: &Path) -> Result<Folder, DataError> {
     let mut inventory = Inventory::default();
     Ok(Folder { train: dataset(&root_of(root)?, &mut inventory)?, validation: None, inventory })
@@ -163,7 +166,7 @@ fn root_of(root: &Path) -> Result<Tree, DataError> {
     Ok(tree)
 }
 
-/// The folders of a tree as classes.
+/// A dataset whose classes are the folders of a tree.
 fn dataset(tree: &Tree, inventory: &mut Inventory) -> Result<Dataset, DataError> {
     let path = || tree.path.clone();
     if tree.folders.is_empty() {
@@ -202,7 +205,7 @@ fn dataset(tree: &Tree, inventory: &mut Inventory) -> Result<Dataset, DataError>
     Ok(Dataset { classes, samples })
 }
 
-/// Validation images with the labels of the training images' classes.
+/// Validation images, relabelled to the order of the training images' classes.
 fn matched(root: &Path, training: &Dataset, mut validation: Dataset) -> Result<Dataset, DataError> {
     let keys = |dataset: &Dataset| -> Vec<String> { dataset.classes.iter().map(|class| composed(class)).collect() };
     let (ours, theirs) = (keys(training), keys(&validation));
@@ -221,16 +224,16 @@ fn matched(root: &Path, training: &Dataset, mut validation: Dataset) -> Result<D
     Ok(validation)
 }
 
-/// A name in Unicode's composed form (NFC): a Mac writes `é` as two characters, and to the eye it is the same class.
+/// A name in Unicode's composed form (NFC). macOS may write `é` as two characters; it is the same class.
 pub fn composed(name: &str) -> String {
     name.nfc().collect()
 }
 
-/// Splits as Keras does with this `seed`: paths shuffled by NumPy's generator, the last `int(fraction * n)` for
-/// validation.
+/// Splits a dataset into training and validation images, as Keras does with this `seed`: the images are shuffled by NumPy's
+/// generator, and the last `int(fraction * n)` of them are for validation.
 ///
 /// # Errors
-/// [`DataError::Split`], if a side would be empty.
+/// [`DataError::Split`] if one side would be empty.
 pub fn split(dataset: Dataset, fraction: f64, seed: u32) -> Result<(Dataset, Dataset), DataError> {
     let Dataset { classes, mut samples } = dataset;
     let held = (fraction * samples.len() as f64) as usize;
@@ -243,7 +246,8 @@ pub fn split(dataset: Dataset, fraction: f64, seed: u32) -> Result<(Dataset, Dat
     Ok((Dataset { classes: classes.clone(), samples }, Dataset { classes, samples: validation }))
 }
 
-/// `numpy.random.RandomState(seed).shuffle`: Fisher and Yates from the end, each draw by masked rejection.
+/// `numpy.random.RandomState(seed).shuffle`: the shuffle of Fisher and Yates from the end. Each number is drawn with a bit
+/// mask, and drawn again while it is too large.
 fn shuffle<T>(items: &mut [T], seed: u32) {
     let mut random = Mt::new(seed);
     for last in (1..items.len()).rev() {

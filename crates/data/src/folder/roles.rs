@@ -1,4 +1,4 @@
-//! What the sub-folders of a folder are: classes, the halves of a split, or something else.
+//! The roles of a folder's sub-folders: classes, the halves of a split, or neither.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,16 +7,16 @@ use injerto_files::{listed, shown};
 use super::composed;
 use super::tree::Tree;
 
-/// What a folder's name says that it is for.
+/// The purpose of a folder, according to its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Role {
     Training,
     Validation,
-    /// To test with after training. Where there are no other images to validate by, these validate.
+    /// Images for a test after training. They are used for validation if there is no folder of validation images.
     Test,
 }
 
-/// Names that people give to the parts of a collection, in lower case.
+/// Common names of the parts of a collection, in lower case.
 const NAMES: [(Role, &[&str]); 3] = [
     (Role::Training, &["train", "training", "trn", "entrenamiento"]),
     (
@@ -36,11 +36,11 @@ const NAMES: [(Role, &[&str]); 3] = [
     ),
     (Role::Test, &["test", "testing", "tests", "tst", "eval", "evaluation", "holdout", "heldout", "prueba", "pruebas"]),
 ];
-/// What may stand beside such a name and says nothing.
+/// Words that may accompany such a name and do not change its meaning.
 const FILLERS: [&str; 12] =
     ["set", "data", "dataset", "images", "image", "imgs", "img", "photos", "pictures", "split", "folder", "files"];
 
-/// The words of a name: what stands between signs, without digits.
+/// The words of a name: its longest sequences of letters, in lower case.
 fn words(name: &str) -> Vec<String> {
     let lower = composed(name).to_lowercase().replace("hold-out", "holdout").replace("hold_out", "holdout");
     let lower = lower.replace("held-out", "heldout").replace("held_out", "heldout");
@@ -48,7 +48,8 @@ fn words(name: &str) -> Vec<String> {
     words.map(str::to_owned).collect()
 }
 
-/// Roles of folders that lie side by side. A word that all of them have, as in `seg_train` and `seg_test`, says nothing.
+/// Roles of folders with the same parent. A word that all names contain, such as `seg` in `seg_train` and `seg_test`, is
+/// ignored.
 fn roles(names: &[String]) -> Vec<Option<Role>> {
     let all: Vec<Vec<String>> = names.iter().map(|name| words(name)).collect();
     let shared = |word: &String| all.len() > 1 && all.iter().all(|words| words.contains(word));
@@ -56,7 +57,7 @@ fn roles(names: &[String]) -> Vec<Option<Role>> {
         let telling: Vec<&String> =
             words.iter().filter(|word| !FILLERS.contains(&word.as_str()) && !shared(word)).collect();
         let [word] = telling[..] else { return None };
-        // `trainset` is `train set`.
+        // `trainset` means `train set`.
         let bare = FILLERS.iter().find_map(|filler| word.strip_suffix(filler)).unwrap_or(word);
         let is = |names: &[&str]| names.contains(&word.as_str()) || names.contains(&bare);
         NAMES.iter().find(|(_, names)| is(names)).map(|&(role, _)| role)
@@ -64,14 +65,14 @@ fn roles(names: &[String]) -> Vec<Option<Role>> {
     all.iter().map(role).collect()
 }
 
-/// How a folder holds its images.
+/// The place of a folder's images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
-    /// There are images in it.
+    /// There are images directly in the folder.
     Flat,
-    /// There are images in its sub-folders only.
+    /// The images are in its sub-folders.
     Nest,
-    /// There are none.
+    /// There are no images in the folder, at any depth.
     Hollow,
 }
 
@@ -79,7 +80,7 @@ fn form(tree: &Tree, role: Option<Role>) -> Form {
     let full = tree.folders.iter().filter(|folder| folder.count() > 0).count();
     match (tree.images.is_empty(), full) {
         (true, 0) => Form::Hollow,
-        // A photo that lies beside the classes of a half makes no class of the half.
+        // A photo beside the classes of a half does not turn the half into a class.
         (true, _) => Form::Nest,
         (false, 2..) if role.is_some() => Form::Nest,
         (false, _) => Form::Flat,
@@ -91,16 +92,17 @@ fn inner(tree: &Tree) -> BTreeSet<String> {
     tree.folders.iter().filter(|folder| folder.count() > 0).map(|folder| composed(&folder.name())).collect()
 }
 
-/// What the folders in a root are, by their places.
+/// The meaning of the folders in a root, which are given by their positions.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// Classes.
+    /// All folders are classes.
     Classes,
-    /// Halves of a split, and folders that are left alone.
+    /// Two folders are the halves of a split; those in `alone` are not used.
     Halves { training: usize, validation: Option<usize>, alone: Vec<usize> },
 }
 
-/// Decides, or says in words what cannot be told. `split` is whether the experiment splits the images itself.
+/// Decides the meaning of the folders in `root`. `split` says whether the experiment splits the images itself. The error is
+/// the reason, in words, why the folders are ambiguous.
 pub(super) fn decide(root: &mut Tree, split: bool) -> Result<Decision, String> {
     let names: Vec<String> = root.folders.iter().map(Tree::name).collect();
     let roles = roles(&names);
@@ -120,19 +122,19 @@ pub(super) fn decide(root: &mut Tree, split: bool) -> Result<Decision, String> {
         &[one] => Ok(Some(one)),
         several => {
             let names = listed(several.iter().map(|&at| names[at].as_str()));
-            Err(format!("{names} could each be the {what}; rename or move all but one"))
+            Err(format!("each of {names} could be the folder of the {what} images; rename or move all but one"))
         }
     };
-    let Some(training) = one_of(&nests(Role::Training), "images to train on")? else {
+    let Some(training) = one_of(&nests(Role::Training), "training")? else {
         return doubt(root, &roles).map_or(Ok(Decision::Classes), Err);
     };
     let classes_in = |at: usize| inner(twice(&folders[at]).map_or(&folders[at], |inner| &folders[at].folders[inner]));
     let classes = classes_in(training);
     let same = |at: usize| classes_in(at).intersection(&classes).next().is_some();
-    let mut validation = one_of(&nests(Role::Validation), "images to validate by")?;
+    let mut validation = one_of(&nests(Role::Validation), "validation")?;
     if validation.is_none() && !split {
         let tests: Vec<usize> = nests(Role::Test).into_iter().filter(|&at| same(at)).collect();
-        validation = one_of(&tests, "images to validate by")?;
+        validation = one_of(&tests, "validation")?;
     }
     let mut alone = Vec::new();
     for at in (0..folders.len()).filter(|&at| at != training && Some(at) != validation) {
@@ -140,23 +142,23 @@ pub(super) fn decide(root: &mut Tree, split: bool) -> Result<Decision, String> {
         match (forms[at], roles[at]) {
             (Form::Hollow, Some(Role::Validation)) => {
                 return Err(format!(
-                    "there are no images in '{name}' to validate by: put the images of each class into a folder of its own \
-                     in it, or remove it"
+                    "there are no validation images in '{name}': put the images of each class into a folder of its own in \
+                     '{name}', or remove '{name}'"
                 ));
             }
             (Form::Hollow, _) => {}
             (Form::Nest, None) if validation.is_none() && same(at) => {
                 return Err(format!(
-                    "'{name}' has the classes of '{train}': if it is to validate by, rename it 'validation'; if it is not, \
-                     move it, or set data.root to '{}'",
+                    "'{name}' has the same classes as '{train}': if it holds the validation images, rename it to \
+                     'validation'; otherwise move it away, or set data.root to '{}'",
                     shown(&folders[training].path)
                 ));
             }
             (Form::Flat, None) if validation.is_none() => {
                 return Err(format!(
-                    "'{name}' holds images and '{train}' holds folders with images, so that it cannot be told whether \
-                     '{train}' is a class or the images to train on: set data.root to '{}' to train on what is in it, or \
-                     data.layout = \"classes\" to take both for classes",
+                    "'{name}' holds images and '{train}' holds folders with images, so it is unclear whether '{train}' is a \
+                     class or the folder of the training images: set data.root to '{}' to train on the folders inside \
+                     it, or data.layout = \"classes\" to use both as classes",
                     shown(&folders[training].path)
                 ));
             }
@@ -170,7 +172,8 @@ fn name_of(tree: &Tree) -> &std::path::Path {
     std::path::Path::new(tree.path.file_name().unwrap_or_default())
 }
 
-/// The only folder with images in a half, where it has the half's own name: some archives have `train/train/cats`.
+/// Position of the folder inside a half that repeats the half's name and holds all its images, as in `train/train/cats` of
+/// some archives.
 pub(super) fn twice(half: &Tree) -> Option<usize> {
     let [at] = (0..half.folders.len()).filter(|&at| half.folders[at].count() > 0).collect::<Vec<_>>()[..] else {
         return None;
@@ -179,13 +182,13 @@ pub(super) fn twice(half: &Tree) -> Option<usize> {
     (again && form(&half.folders[at], None) == Form::Nest).then_some(at)
 }
 
-/// Why the folders in a root may be no classes, in words.
+/// The reason, in words, why the folders in a root are probably not classes.
 pub(super) fn doubts(root: &Tree) -> Option<String> {
     let names: Vec<String> = root.folders.iter().map(Tree::name).collect();
     doubt(root, &roles(&names))
 }
 
-const AS_CLASSES: &str = "data.layout = \"classes\" takes them for classes all the same";
+const AS_CLASSES: &str = "data.layout = \"classes\" uses them as classes anyway";
 
 fn doubt(root: &Tree, roles: &[Option<Role>]) -> Option<String> {
     let full: Vec<usize> = (0..root.folders.len()).filter(|&at| root.folders[at].count() > 0).collect();
@@ -193,7 +196,7 @@ fn doubt(root: &Tree, roles: &[Option<Role>]) -> Option<String> {
     let (nests, flats): (Vec<usize>, Vec<usize>) =
         full.iter().partition(|&&at| form(&root.folders[at], roles[at]) == Form::Nest);
     if let [one] = full[..] {
-        // Anything below it is better than a single class.
+        // A single class is never intended; perhaps the folders inside it are the classes.
         let below = inner(&root.folders[one]);
         let what = shown(name_of(&root.folders[one])).to_string();
         return Some(if nests.is_empty() {
@@ -204,7 +207,7 @@ fn doubt(root: &Tree, roles: &[Option<Role>]) -> Option<String> {
         } else {
             format!(
                 "there is nothing to tell apart: '{what}' is the only folder with images; if the folders in it ({}) are \
-                 meant, set data.root to '{}'",
+                 the classes, set data.root to '{}'",
                 listed(below.iter().map(String::as_str)),
                 shown(&root.folders[one].path)
             )
@@ -227,7 +230,7 @@ fn doubt(root: &Tree, roles: &[Option<Role>]) -> Option<String> {
         if others_have || (roles[at].is_some() && !flats.is_empty()) {
             let inside = inner(&root.folders[at]);
             return Some(format!(
-                "'{}' holds no images but folders with images ({}), so that it is hardly a class like {}: move it away; {AS_CLASSES}",
+                "'{}' holds no images but folders with images ({}), so it is probably not a class like {}: move it away; {AS_CLASSES}",
                 shown(name_of(&root.folders[at])),
                 listed(inside.iter().map(String::as_str)),
                 listed(
@@ -254,13 +257,13 @@ fn doubt(root: &Tree, roles: &[Option<Role>]) -> Option<String> {
     let named: Vec<String> = common.iter().map(|&class| class.to_owned()).collect();
     Some(if self::roles(&named).iter().all(Option::is_some) {
         format!(
-            "{parts} are each split into {inside}: set data.root to one of them, or put the split outside and the classes \
-             inside (train/CLASS, validation/CLASS); {AS_CLASSES}"
+            "each of {parts} is split into {inside}: set data.root to one of them, or move the classes into the halves of the \
+             split (train/CLASS, validation/CLASS); {AS_CLASSES}"
         )
     } else {
         format!(
-            "{parts} hold no images but the same folders ({inside}), so that they are parts of a collection and no classes: \
-             rename them 'train' and 'validation', or set data.root to '{}'; {AS_CLASSES}",
+            "{parts} hold no images but the same folders ({inside}), so they are probably parts of a collection and not \
+             classes: rename them to 'train' and 'validation', or set data.root to '{}'; {AS_CLASSES}",
             shown(&root.folders[nests[0]].path)
         )
     })
@@ -271,7 +274,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_say_what_a_folder_is_for_in_any_case_and_with_what_stands_beside() {
+    fn the_name_of_a_folder_says_its_purpose_in_any_case_and_with_words_beside_it() {
         let check = |names: &[&str], expected: &[Option<Role>]| {
             let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
             assert_eq!(roles(&names), expected, "{names:?}");

@@ -1,4 +1,4 @@
-//! A folder as it is found, before anything is decided.
+//! The contents of a folder on the disk, before it is decided which sub-folders are classes.
 
 use std::collections::BTreeMap;
 use std::fs::FileType;
@@ -9,29 +9,29 @@ use injerto_files::shown;
 use super::EXTENSIONS;
 use crate::DataError;
 
-/// Why a file or a folder is not looked into.
+/// The reason why a file or a folder is left out.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
-    /// Its ending is not that of an image that is read; in lower case, with its dot.
+    /// Its ending is not among [`EXTENSIONS`]. The value is the ending in lower case, with its dot.
     Ending(String),
     /// It has no ending.
     NoEnding,
     /// Its name begins with a dot.
     Hidden,
-    /// A file system, an archive or a program keeps it for itself.
+    /// It belongs to a file system, an archive program or another program.
     Service,
-    /// A link to nothing.
+    /// It is a link whose target does not exist.
     BrokenLink,
-    /// A link to a folder inside a class: it may lead round in circles, or to images that are there already.
+    /// It is a link to a folder inside a class. Following it could lead in circles, or to images that are already used.
     LinkedFolder,
-    /// Neither a file nor a folder.
+    /// It is neither a file nor a folder.
     Special,
-    /// An image that lies beside the classes.
+    /// It is an image beside the folders of the classes.
     Unlabelled,
 }
 
 impl Reason {
-    /// Whether it is an ending of images, so that somebody may miss them.
+    /// Whether the reason is an ending that images have. Users may expect that such files are read.
     pub fn is_image(&self) -> bool {
         const IMAGES: [&str; 22] = [
             ".heic", ".heif", ".hif", ".avif", ".tif", ".tiff", ".jfif", ".jpe", ".jp2", ".jxl", ".dng", ".cr2",
@@ -44,16 +44,16 @@ impl Reason {
 /// Files and folders that were left out for the same reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftOut {
-    /// How many.
+    /// Number of files and folders.
     pub count: usize,
     /// The first of them.
     pub first: PathBuf,
 }
 
-/// What was left out, by reason.
+/// Files and folders that were left out, by reason.
 pub type AllLeftOut = BTreeMap<Reason, LeftOut>;
 
-/// Folders that nobody put photos into, in lower case. Those that begin with a dot are left out anyway.
+/// Names of folders that programs create for themselves, in lower case. Names that begin with a dot are left out anyway.
 const SERVICE: [&str; 15] = [
     "__macosx",
     "@eadir",
@@ -71,18 +71,18 @@ const SERVICE: [&str; 15] = [
     "found.000",
     "icon\r",
 ];
-/// Files of that kind.
+/// Names of files that programs create for themselves, in lower case.
 const SERVICE_FILES: [&str; 4] = ["thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"];
 
-/// A folder with all that is in it.
+/// A folder with its images and sub-folders.
 #[derive(Debug)]
 pub(super) struct Tree {
     pub path: PathBuf,
-    /// Images that lie in it, sorted.
+    /// Images directly in the folder, sorted.
     pub images: Vec<PathBuf>,
-    /// Folders in it, sorted.
+    /// Sub-folders, sorted.
     pub folders: Vec<Tree>,
-    /// Links to folders in it. Whoever takes them for classes or for the halves of a split follows them.
+    /// Links to folders. [`Tree::follow`] turns them into sub-folders, where they stand for classes or the halves of a split.
     linked: Vec<PathBuf>,
     left_out: Vec<(Reason, PathBuf)>,
 }
@@ -110,7 +110,7 @@ impl Tree {
         Ok(Self { path, images, folders, linked, left_out })
     }
 
-    /// Follows the links to folders in this folder. Those in the folders below stay what they are.
+    /// Follows the links to folders that are directly in this folder; links in its sub-folders are not followed.
     pub fn follow(&mut self) -> Result<(), DataError> {
         for linked in std::mem::take(&mut self.linked) {
             self.folders.push(Self::read(linked)?);
@@ -119,7 +119,7 @@ impl Tree {
         Ok(())
     }
 
-    /// The folder's name; a byte that is not UTF-8 stands in it as `\xNN`.
+    /// Name of the folder, with each byte that is not UTF-8 written as `\xNN`.
     pub fn name(&self) -> String {
         let name = self.path.file_name().unwrap_or_default();
         name.to_str().map_or_else(|| shown(Path::new(name)).to_string(), str::to_owned)
@@ -130,7 +130,7 @@ impl Tree {
         self.images.len() + self.folders.iter().map(Self::count).sum::<usize>()
     }
 
-    /// Images at any depth, in Keras's order: the folders sorted by their whole paths, and the files in each.
+    /// Images at any depth, in Keras's order: folders sorted by their whole paths, and the files of each folder sorted.
     pub fn files(&self) -> Vec<PathBuf> {
         let (mut folders, mut waiting) = (Vec::new(), vec![self]);
         while let Some(tree) = waiting.pop() {
@@ -141,19 +141,19 @@ impl Tree {
         folders.into_iter().flat_map(|tree| tree.images.iter().cloned()).collect()
     }
 
-    /// Adds what was left out, at any depth.
+    /// Adds the files and folders that were left out, at any depth, to `all`.
     pub fn tell(&self, all: &mut AllLeftOut) {
         self.tell_own(all);
         self.folders.iter().for_each(|folder| folder.tell(all));
     }
 
-    /// Adds what was left out in the folder itself.
+    /// Adds the files and folders that were left out directly in this folder to `all`.
     pub fn tell_own(&self, all: &mut AllLeftOut) {
         self.left_out.iter().for_each(|(reason, path)| add(all, reason.clone(), path));
         self.linked.iter().for_each(|path| add(all, Reason::LinkedFolder, path));
     }
 
-    /// Adds the images that lie in the folder itself, where its sub-folders are the classes.
+    /// Adds the images directly in this folder, which have no class if its sub-folders are the classes, to `all`.
     pub fn tell_unlabelled(&self, all: &mut AllLeftOut) {
         self.images.iter().for_each(|path| add(all, Reason::Unlabelled, path));
     }
@@ -175,7 +175,7 @@ fn role(path: &Path, kind: FileType) -> Result<Entry, Reason> {
     if name.as_encoded_bytes().starts_with(b".") {
         return Err(Reason::Hidden);
     }
-    // A link is what it leads to.
+    // A link counts as its target.
     let target = if kind.is_symlink() { std::fs::metadata(path).ok() } else { None };
     let (is_folder, is_file) = match &target {
         Some(target) => (target.is_dir(), target.is_file()),
@@ -198,7 +198,7 @@ fn role(path: &Path, kind: FileType) -> Result<Entry, Reason> {
     if EXTENSIONS.iter().any(|extension| lower.ends_with(extension)) {
         return Ok(Entry::Image);
     }
-    // What is longer than this is a part of a name.
+    // A longer ending is part of the name.
     match lower.rsplit_once('.') {
         Some((_, ending)) if !ending.is_empty() && ending.chars().count() <= 12 => {
             Err(Reason::Ending(format!(".{ending}")))

@@ -1,4 +1,4 @@
-//! From a question to the experiment that is looked at, and from the answer to the one that is recommended.
+//! The two experiments of an advice: the one whose images and backbone are examined, and the one that is recommended.
 
 use std::path::Path;
 
@@ -10,46 +10,46 @@ use toml::{Table, Value};
 use super::Advice;
 use crate::Prepared;
 
-/// The part of images without a validation folder that a recommended experiment holds out.
+/// Share of the images that a recommended experiment holds out where there are no validation images.
 const HELD_OUT: f64 = 0.2;
 
-/// What advice is asked about.
+/// The images, backbone and weights that advice is asked for.
 #[derive(Debug, Clone)]
 pub struct Ask<'a> {
-    /// The images.
+    /// Root folder of the images.
     pub root: &'a Path,
-    /// Name of the backbone, or path of its library.
+    /// Name of the backbone, or path of its plugin's library.
     pub backbone: &'a str,
-    /// A weight set's id, or the path of a file.
+    /// Id of a weight set, or path of a weight file.
     pub weights: &'a str,
-    /// Keys of the experiment, as `--set` takes them.
+    /// Settings of the experiment in the form `KEY=VALUE`, as `--set` takes them.
     pub sets: &'a [String],
-    /// The file that the recommended experiment goes into; it is called after it.
+    /// File that the recommended experiment will be written to. The experiment is named after the file.
     pub file: &'a Path,
 }
 
 impl Ask<'_> {
-    /// The experiment whose images are looked at through its backbone.
+    /// The experiment whose images are run through its backbone to score the backbone's layers.
     ///
     /// # Errors
-    /// Something wrong in `sets`.
+    /// [`ConfigError`] if `sets` names an unknown key or has a value that does not fit.
     pub fn experiment(&self) -> Result<Config, ConfigError> {
         let mut table = self.table();
-        // Never trained: as many as any strategy has, so that `sets` may speak of them.
+        // These phases never train. There are as many as the longest strategy has, so that `sets` may name their keys.
         let phase = |_| Value::Table(Table::from_iter([("epochs".to_owned(), Value::Integer(1))]));
         table.insert("phases".to_owned(), (0..2).map(phase).collect::<Vec<_>>().into());
         let mut config = Config::parse(&table.to_string(), self.file, self.sets)?;
-        // What only training asks for: the images need not be divided yet.
+        // Nothing is trained, so no callback or monitor may demand validation images: the images need not be split yet.
         config.callbacks = Callbacks::default();
         (config.checkpoint.monitor, config.checkpoint.mode) = (Metric::Loss, Mode::Auto);
         Ok(config)
     }
 
-    /// The experiment that the advice recommends, with every default written out. It runs as it stands, from every folder:
-    /// paths are absolute, and where there are no validation images, some are held out.
+    /// The experiment that the advice recommends, with every default written out. It can be run from any folder, because
+    /// its paths are absolute. Where there are no validation images, it holds 20 % of the images out.
     ///
     /// # Errors
-    /// Something wrong in `sets`, such as a phase that the recommended strategy does not have.
+    /// [`ConfigError`] if `sets` does not fit, for example if it names a phase that the recommended strategy does not have.
     pub fn recommended(&self, prepared: &Prepared, advice: &Advice) -> Result<Config, ConfigError> {
         let mut table = self.table();
         table.insert("strategy".to_owned(), advice.strategy.name().into());
@@ -61,20 +61,20 @@ impl Ask<'_> {
             section("backbone", "last_layer", layer.as_str().into());
         }
         if prepared.validation.is_none() {
-            // Of so few that none would be held out, the training images judge.
+            // With too few images to hold one out, the training loss decides which epoch is the best.
             match (prepared.train.samples.len() as f64 * HELD_OUT).floor() as usize {
                 0 => section("checkpoint", "monitor", "loss".into()),
                 _ => section("data", "validation_split", HELD_OUT.into()),
             }
         }
-        // Written out first, so that `sets` may speak of the strategy's phases.
+        // The strategy's phases are written out first, so that `sets` may change their keys.
         let text = Config::parse(&table.to_string(), self.file, &[])?.to_toml();
         Config::parse(&text, self.file, self.sets)
     }
 
     fn table(&self) -> Table {
         let path = |path: &Path| to_text(absolute(path).as_os_str()).into_owned();
-        // What is no file is a name.
+        // Text that is not the path of a file is a name.
         let name = |text: &str| {
             Some(from_text(text)).filter(|file| file.is_file()).map_or(text.to_owned(), |file| path(&file))
         };

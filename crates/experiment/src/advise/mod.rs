@@ -1,5 +1,5 @@
-//! Which strategy suits a dataset and a backbone: how many images there are, and at which depth of the backbone the
-//! features tell the classes apart best.
+//! Advice on the strategy for a dataset and a backbone. It rests on the number of images per class, and on the depth of
+//! the backbone at which the features separate the classes best.
 
 mod ask;
 
@@ -14,58 +14,58 @@ use crate::{ExperimentError, Prepared};
 
 pub use ask::Ask;
 
-/// The number of images per class from which training everything is worthwhile, roughly.
+/// Approximate number of images per class from which training the whole network is worthwhile.
 const MANY: usize = 1000;
 
-/// The most images that features are computed for: the cost of the score grows with the cube of their number.
+/// Upper limit of the images that features are computed for. The cost of the score grows with the cube of their number.
 const SAMPLE: usize = 600;
 
-/// The most depths that are compared.
+/// Upper limit of the depths that are compared.
 const DEPTHS: usize = 6;
 
-/// A score by so much better at an earlier layer means that the last layers serve another task. (On flowers, InceptionV3
-/// with its upper layers trained for another task scores 0.1 and more higher in its middle than at its end; MobileNetV2
-/// with ImageNet's weights scores highest at its end.)
+/// If an earlier layer scores higher than the last one by more than this, the last layers serve another task. (On flowers,
+/// an InceptionV3 whose upper layers were trained for another task scores higher by 0.1 and more in its middle than at its
+/// end; MobileNetV2 with ImageNet's weights scores highest at its end.)
 const MARGIN: f64 = 0.02;
 
-/// How well the features of one layer tell the classes apart.
+/// The score of one layer: how well its features separate the classes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LayerScore {
-    /// Position in the backbone.
+    /// Position of the layer in the backbone.
     pub index: usize,
-    /// Name.
+    /// Name of the layer.
     pub layer: String,
-    /// Values of the pooled features.
+    /// Number of features after global average pooling, which is the number of channels.
     pub features: usize,
-    /// LogME; higher is better.
+    /// LogME score in nats per image; higher is better.
     pub logme: f64,
 }
 
-/// A recommendation.
+/// A recommended strategy with the figures that it rests on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Advice {
-    /// Images of each class.
+    /// Name and number of images of each class.
     pub classes: Vec<(String, usize)>,
-    /// From the front to the back of the backbone.
+    /// Scores of the compared layers, from the input to the output of the backbone.
     pub layers: Vec<LayerScore>,
-    /// What to do.
+    /// The recommended strategy.
     pub strategy: Strategy,
     /// The last layer to keep, for [`Strategy::EarlyLayers`].
     pub last_layer: Option<String>,
-    /// Why, in words.
+    /// Reason for the recommendation, in words.
     pub reason: String,
 }
 
-/// Looks at the training images of a prepared experiment through its backbone; `None` if it was stopped. The observer hears
-/// [`Event::Evaluated`].
+/// Runs a sample of the training images through the backbone, scores its layers and recommends a strategy. Returns `None`
+/// if `watch` was stopped. The observer receives [`Event::Evaluated`] after each batch.
 ///
 /// # Errors
-/// Images that cannot be read, weights that cannot be put on the device.
+/// [`ExperimentError`] if an image cannot be read, or if the weights cannot be put on the device.
 pub fn advise(prepared: &Prepared, device: &Device, watch: &mut Watch<'_>) -> Result<Option<Advice>, ExperimentError> {
     let dataset = &prepared.train;
     let counts = dataset.counts();
     let (loader, _) = prepared.loaders(prepared.config.seed);
-    // The same number of each class, in the order of the first epoch.
+    // The sample has the same number of images per class: the first ones in the order of the first epoch.
     let per_class = (SAMPLE / counts.len()).max(2);
     let mut taken = vec![0; counts.len()];
     let sample: Vec<usize> = loader
@@ -106,7 +106,8 @@ pub fn advise(prepared: &Prepared, device: &Device, watch: &mut Watch<'_>) -> Re
     Ok(Some(decide(classes, layers)))
 }
 
-/// The rule of the course: much or little data, like or unlike the source's.
+/// Chooses a strategy by two questions: is there much or little data, and does it resemble the data that the backbone was
+/// trained on?
 fn decide(classes: Vec<(String, usize)>, layers: Vec<LayerScore>) -> Advice {
     let fewest = classes.iter().map(|(_, count)| *count).min().unwrap_or(0);
     let last = &layers[layers.len() - 1];
@@ -115,20 +116,20 @@ fn decide(classes: Vec<(String, usize)>, layers: Vec<LayerScore>) -> Advice {
     let where_best = format!("{:.3} at '{}', {:.3} at the end", best.logme, best.layer, last.logme);
     let (strategy, last_layer, reason) = match (fewest >= MANY, unlike) {
         (true, _) => {
-            let reason = format!("{fewest} images and more of each class are enough to train everything");
+            let reason = format!("at least {fewest} images per class are enough to train everything");
             (Strategy::RetrainAll, None, reason)
         }
         (false, true) => {
             let reason = format!(
-                "{fewest} images of a class are few, and the last layers serve another task: features tell the classes \
-                 apart better further in front ({where_best})"
+                "{fewest} images in the smallest class are few, and the last layers serve another task: features of an \
+                 earlier layer separate the classes better ({where_best})"
             );
             (Strategy::EarlyLayers, Some(best.layer.clone()), reason)
         }
         (false, false) => {
             let reason = format!(
-                "{fewest} images of a class are few, and the backbone's last features tell them apart as well as any \
-                 ({where_best})"
+                "{fewest} images in the smallest class are few, and no earlier features separate the classes better than \
+                 the backbone's last ones ({where_best})"
             );
             (Strategy::FeatureExtractor, None, reason)
         }
@@ -136,8 +137,8 @@ fn decide(classes: Vec<(String, usize)>, layers: Vec<LayerScore>) -> Advice {
     Advice { classes, layers, strategy, last_layer, reason }
 }
 
-/// Layers after which everything flows through one tensor, spread over the last three quarters of the backbone; the last
-/// layer is always one of them.
+/// Positions of layers whose output is the only tensor that later layers read, spread over the last three quarters of the
+/// backbone. The last layer is always one of them.
 fn depths(backbone: &Graph) -> Vec<usize> {
     let nodes = backbone.nodes();
     let end = nodes.len() - 1;
@@ -147,7 +148,7 @@ fn depths(backbone: &Graph) -> Vec<usize> {
         node.inputs.iter().for_each(|&input| read_until[input] = at);
     }
     let alone = |at: usize| read_until[..at].iter().all(|&until| until <= at);
-    // Of a run of such layers (convolution, normalisation, activation) the last is the one that is meant.
+    // Of consecutive layers of this kind (convolution, normalisation, activation), only the last is a candidate.
     let cuts: Vec<usize> = (1..nodes.len()).filter(|&at| alone(at)).collect();
     let ends: Vec<usize> = cuts
         .iter()

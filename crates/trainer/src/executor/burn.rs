@@ -39,9 +39,14 @@ impl BurnExecutor {
     ) -> Self {
         let network = &model.network;
         let to_device = |(&id, own): (&ParameterId, &Trained)| {
-            let Slot { first, second, third, average } = state.slots.remove(&own.name).unwrap_or_default();
+            let slot = state.slots.remove(&own.name).unwrap_or_default();
             let row = |values: Vec<f32>| (!values.is_empty()).then(|| network.to_tensor(id, &values).flat());
-            DeviceSlot { first: row(first), second: row(second), third: row(third), average: row(average) }
+            DeviceSlot {
+                first_moment: row(slot.first_moment),
+                second_moment: row(slot.second_moment),
+                mean_gradient: row(slot.mean_gradient),
+                average: row(slot.average),
+            }
         };
         let slots = trained.iter().zip(&described).map(to_device).collect();
         let optimizer = DeviceOptimizer::resume(plan.phase.optimizer.clone(), described, state.step, slots);
@@ -158,8 +163,13 @@ impl Executor for BurnExecutor {
                 let tensor = row.as_ref().map(|row| network.get(id).with_flat(row.clone()));
                 tensor.map_or_else(Vec::new, |tensor| network.to_values(id, &tensor))
             };
-            let DeviceSlot { first, second, third, average } = slot;
-            (name.to_owned(), Slot { first: row(first), second: row(second), third: row(third), average: row(average) })
+            let slot = Slot {
+                first_moment: row(&slot.first_moment),
+                second_moment: row(&slot.second_moment),
+                mean_gradient: row(&slot.mean_gradient),
+                average: row(&slot.average),
+            };
+            (name.to_owned(), slot)
         };
         let slots = self.trained.iter().zip(self.optimizer.slots()).map(fetch).collect();
         OptimizerState { step: self.steps(), slots }

@@ -2,7 +2,7 @@ use std::borrow::Cow;
 
 use injerto_recipe::Clip;
 
-/// What all gradients together are scaled by.
+/// The factor that scales every gradient: less than 1 if the norm of all gradients together is above the limit.
 pub(super) fn global<'g>(clip: Clip, gradients: impl Iterator<Item = &'g [f32]>) -> f32 {
     match clip {
         Clip::GlobalNorm(most) => shrink(most, gradients.map(square_sum).sum()),
@@ -10,7 +10,7 @@ pub(super) fn global<'g>(clip: Clip, gradients: impl Iterator<Item = &'g [f32]>)
     }
 }
 
-/// One gradient, clipped; `global` is what [`global`] says of all of them.
+/// One gradient after clipping. `global` is the factor that [`global`] returns for all gradients.
 pub(super) fn apply(clip: Clip, gradient: &[f32], global: f32) -> Cow<'_, [f32]> {
     let scale = match clip {
         Clip::Norm(most) => shrink(most, square_sum(gradient)),
@@ -23,7 +23,7 @@ pub(super) fn apply(clip: Clip, gradient: &[f32], global: f32) -> Cow<'_, [f32]>
     if scale == 1.0 { Cow::Borrowed(gradient) } else { gradient.iter().map(|g| g * scale).collect() }
 }
 
-/// What brings a vector with this sum of squares down to a norm of at most `most`; not a number where the norm is none.
+/// The factor that reduces the norm of a vector with this sum of squares to at most `most`. NaN if the norm is not finite.
 fn shrink(most: f64, square_sum: f64) -> f32 {
     let norm = square_sum.sqrt();
     match norm.is_finite() {
@@ -33,7 +33,7 @@ fn shrink(most: f64, square_sum: f64) -> f32 {
     }
 }
 
-/// In double precision and a fixed order: the same bits every time.
+/// Sum of squares in double precision and in a fixed order, so that equal inputs give equal bits.
 fn square_sum(values: &[f32]) -> f64 {
     values.iter().map(|&x| f64::from(x) * f64::from(x)).sum()
 }

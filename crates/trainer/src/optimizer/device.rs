@@ -1,12 +1,13 @@
-//! The same rules on tensors: parameters, gradients and running means stay on their device, and nothing is fetched.
+//! The optimiser's rules on tensors. Parameters, gradients and the optimiser's state stay on their device; a step fetches
+//! nothing from it.
 
 use burn_tensor::Tensor;
 use injerto_recipe::{Adam, Clip, OptimizerConfig, RmsProp, Rule, Sgd, StepSize};
 
 use super::{Trained, decays};
 
-/// An optimiser whose running means are on a device. Every tensor is flat; of equal inputs it makes what
-/// [`Optimizer`](super::Optimizer) makes, up to rounding.
+/// An optimiser whose state is on a device. Every tensor has the shape `[values]`. For equal inputs it gives the results of
+/// [`Optimizer`](super::Optimizer), up to rounding.
 #[derive(Debug)]
 pub(crate) struct DeviceOptimizer {
     config: OptimizerConfig,
@@ -16,44 +17,45 @@ pub(crate) struct DeviceOptimizer {
     slots: Vec<DeviceSlot>,
 }
 
-/// Running means of one parameter, as [`Slot`](super::Slot) has them on the host.
+/// State of one parameter, like [`Slot`](super::Slot) on the host. `None` stands for an empty vector.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DeviceSlot {
-    pub(crate) first: Option<Tensor<1>>,
-    pub(crate) second: Option<Tensor<1>>,
-    pub(crate) third: Option<Tensor<1>>,
+    pub(crate) first_moment: Option<Tensor<1>>,
+    pub(crate) second_moment: Option<Tensor<1>>,
+    pub(crate) mean_gradient: Option<Tensor<1>>,
     pub(crate) average: Option<Tensor<1>>,
 }
 
-/// A parameter in a step: its values, and its gradient.
+/// Values and gradient of one parameter in a step.
 pub(crate) struct DeviceUpdate {
     pub(crate) values: Tensor<1>,
     pub(crate) gradient: Tensor<1>,
 }
 
 impl DeviceOptimizer {
-    /// One that has taken `steps` steps and goes on from these means.
+    /// An optimiser that has taken `steps` steps and continues from the state in `slots`.
     pub(crate) fn resume(config: OptimizerConfig, trained: Vec<Trained>, steps: u64, slots: Vec<DeviceSlot>) -> Self {
         let decays = trained.iter().map(|own| decays(&config, &own.name)).collect();
         Self { config, trained, decays, steps, slots }
     }
 
-    /// Steps taken.
+    /// Number of steps taken.
     pub(crate) fn steps(&self) -> u64 {
         self.steps
     }
 
-    /// What it remembers of each parameter, by the parameter's name.
+    /// Name and state of each parameter.
     pub(crate) fn slots(&self) -> impl Iterator<Item = (&str, &DeviceSlot)> {
         self.trained.iter().map(|own| own.name.as_str()).zip(&self.slots)
     }
 
-    /// The moving averages of weights by the parameter's place, for them to change places; none without `ema_momentum`.
+    /// Moving average of each parameter's values, with the parameter's position, so that callers can swap values and averages.
+    /// Empty without `ema_momentum`.
     pub(crate) fn averages(&mut self) -> impl Iterator<Item = (usize, &mut Tensor<1>)> {
         self.slots.iter_mut().enumerate().filter_map(|(at, slot)| Some((at, slot.average.as_mut()?)))
     }
 
-    /// One step of all parameters of a batch, in their order; `None` for one that no gradient reached.
+    /// Takes one step. `updates` are the parameters in their order, with `None` for a parameter that no gradient reached.
     pub(crate) fn step(&mut self, size: StepSize, updates: &mut [Option<DeviceUpdate>]) {
         let Self { config, trained, decays, steps, slots } = self;
         *steps += 1;
@@ -99,35 +101,35 @@ fn apply(rule: &Rule, t: u64, size: StepSize, w: Tensor<1>, g: Tensor<1>, slot: 
             let beta_1 = size.momentum.unwrap_or(beta_1);
             let t = t.max(1) as i32;
             let alpha = (size.learning_rate * (1.0 - beta_2.powi(t)).sqrt() / (1.0 - beta_1.powi(t))) as f32;
-            let (m, v) = (zeros(&mut slot.first), zeros(&mut slot.second));
+            let (m, v) = (zeros(&mut slot.first_moment), zeros(&mut slot.second_moment));
             let m = m.clone() + (g.clone() - m).mul_scalar((1.0 - beta_1) as f32);
             let v = v.clone() + (g.clone() * g - v).mul_scalar((1.0 - beta_2) as f32);
-            (slot.first, slot.second) = (Some(m.clone()), Some(v.clone()));
+            (slot.first_moment, slot.second_moment) = (Some(m.clone()), Some(v.clone()));
             w - m.mul_scalar(alpha) / v.sqrt().add_scalar(epsilon as f32)
         }
         Rule::Sgd(Sgd { momentum, nesterov, .. }) => {
             let momentum = size.momentum.unwrap_or(momentum) as f32;
-            if momentum == 0.0 && slot.first.is_none() {
+            if momentum == 0.0 && slot.first_moment.is_none() {
                 return w - g.mul_scalar(lr);
             }
-            let m = zeros(&mut slot.first).mul_scalar(momentum) - g.clone().mul_scalar(lr);
-            slot.first = Some(m.clone());
+            let m = zeros(&mut slot.first_moment).mul_scalar(momentum) - g.clone().mul_scalar(lr);
+            slot.first_moment = Some(m.clone());
             w + if nesterov { m.mul_scalar(momentum) - g.mul_scalar(lr) } else { m }
         }
         Rule::RmsProp(RmsProp { rho, momentum, epsilon, centered, .. }) => {
             let momentum = size.momentum.unwrap_or(momentum) as f32;
             let (rho, rest) = (rho as f32, (1.0 - rho) as f32);
-            let (m, v) = (zeros(&mut slot.first), zeros(&mut slot.second));
+            let (m, v) = (zeros(&mut slot.first_moment), zeros(&mut slot.second_moment));
             let v = v.mul_scalar(rho) + g.clone().mul_scalar(rest) * g.clone();
-            slot.second = Some(v.clone());
+            slot.second_moment = Some(v.clone());
             let mut spread = v;
             if centered {
-                let mean = zeros(&mut slot.third).mul_scalar(rho) + g.clone().mul_scalar(rest);
-                slot.third = Some(mean.clone());
+                let mean = zeros(&mut slot.mean_gradient).mul_scalar(rho) + g.clone().mul_scalar(rest);
+                slot.mean_gradient = Some(mean.clone());
                 spread = spread - mean.clone() * mean;
             }
             let m = m.mul_scalar(momentum) + g.mul_scalar(lr) / spread.add_scalar(epsilon as f32).sqrt();
-            slot.first = Some(m.clone());
+            slot.first_moment = Some(m.clone());
             w - m
         }
     }
@@ -137,7 +139,7 @@ fn square_sum(gradient: &Tensor<1>) -> Tensor<1> {
     (gradient.clone() * gradient.clone()).sum()
 }
 
-/// What brings a vector with this sum of squares down to a norm of at most `most`; 1 for a shorter one.
+/// The factor that reduces the norm of a vector with this sum of squares to at most `most`; 1 if the norm is smaller.
 fn shrink(most: f64, square_sum: Tensor<1>) -> Tensor<1> {
     square_sum.sqrt().clamp_min(most).recip().mul_scalar(most as f32)
 }

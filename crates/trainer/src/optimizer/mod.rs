@@ -1,10 +1,10 @@
 //! Optimisers with Keras's formulas (`keras/src/optimizers/*.py`, Keras 3); their options and defaults are
 //! [`OptimizerConfig`]'s.
 //!
-//! [`Optimizer`] makes a step in one pass over the values of each parameter on the host: it gives the same bits every time.
-//! Where parameters live on a device, the same rules work on tensors there (`device`), and running means are fetched for
-//! checkpoints only. The order of a step is Keras's: gradients are clipped, weights decay, the rule moves them, and the moving
-//! average follows.
+//! [`Optimizer`] updates each parameter on the host in one pass over its values; equal inputs give equal bits. If the
+//! parameters are on a device, the same rules run on tensors there (`device`), and the optimiser's state is fetched for
+//! checkpoints only. The order of a step is Keras's: clip the gradients, decay the weights, apply the rule, update the moving
+//! averages.
 
 mod clip;
 mod device;
@@ -22,71 +22,81 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use device::{DeviceOptimizer, DeviceSlot, DeviceUpdate};
 
-/// Whether the parameter of this name decays.
+/// Whether weight decay applies to the parameter of this name.
 fn decays(config: &OptimizerConfig, name: &str) -> bool {
     let excluded = |part: &String| matches_pattern(&format!("*{part}*"), name);
     config.weight_decay() > 0.0 && !config.exclude_from_weight_decay.iter().any(excluded)
 }
 
-/// Running means of one parameter, as long as the parameter; which is which is the optimiser's affair.
+/// State of the optimiser for one parameter. Each vector is as long as the parameter, or empty if the rule does not use it.
+/// Checkpoints name the vectors `first`, `second`, `third` and `average`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Slot {
-    /// Of gradients, or the last step where there is momentum.
-    pub first: Vec<f32>,
-    /// Of squared gradients.
-    pub second: Vec<f32>,
-    /// Of gradients, where `second` must be centred.
-    pub third: Vec<f32>,
-    /// Of the parameter itself.
+    /// First moment of the gradient (Adam: `m`), or the momentum, which is the last step (SGD and RMSprop).
+    #[serde(rename = "first")]
+    pub first_moment: Vec<f32>,
+    /// Second moment of the gradient: the running mean of its square (Adam and RMSprop: `v`).
+    #[serde(rename = "second")]
+    pub second_moment: Vec<f32>,
+    /// Running mean of the gradient, which centred RMSprop subtracts from the second moment.
+    #[serde(rename = "third")]
+    pub mean_gradient: Vec<f32>,
+    /// Moving average of the parameter's values (`ema_momentum`).
     pub average: Vec<f32>,
 }
 
 impl Slot {
-    /// Its vectors by name, for a checkpoint.
+    /// The vectors with their names in a checkpoint.
     pub(crate) fn into_parts(self) -> [(&'static str, Vec<f32>); 4] {
-        [("first", self.first), ("second", self.second), ("third", self.third), ("average", self.average)]
+        [
+            ("first", self.first_moment),
+            ("second", self.second_moment),
+            ("third", self.mean_gradient),
+            ("average", self.average),
+        ]
     }
 
-    /// The vector of that name.
+    /// The vector of this name in a checkpoint.
     pub(crate) fn part_mut(&mut self, name: &str) -> Option<&mut Vec<f32>> {
         match name {
-            "first" => Some(&mut self.first),
-            "second" => Some(&mut self.second),
-            "third" => Some(&mut self.third),
+            "first" => Some(&mut self.first_moment),
+            "second" => Some(&mut self.second_moment),
+            "third" => Some(&mut self.mean_gradient),
             "average" => Some(&mut self.average),
             _ => None,
         }
     }
 }
 
-/// Steps taken and running means: what a resumed run needs.
+/// State of an optimiser, from which a resumed run continues.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct OptimizerState {
-    /// Steps taken.
+    /// Number of steps taken.
     pub step: u64,
-    /// By the parameter's name.
+    /// State of each parameter, by the parameter's name.
     pub slots: BTreeMap<String, Slot>,
 }
 
-/// What an optimiser knows of a parameter that trains.
+/// Name and learning-rate multiplier of a parameter that trains.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trained {
-    /// `LAYER/PARAMETER`, its name in a checkpoint.
+    /// Name of the parameter in a checkpoint: `LAYER/PARAMETER`.
     pub name: String,
-    /// The learning rate is multiplied by this: 1 unless its layer has a learning rate of its own.
+    /// Factor of the learning rate: 1 unless the experiment sets a multiplier for the layer.
     pub multiplier: f64,
 }
 
-/// A parameter in a step.
+/// Values and gradient of one parameter in a step.
 #[derive(Debug)]
 pub struct Update<'a> {
-    /// Its values, which the step moves.
+    /// Values of the parameter, which the step updates.
     pub values: &'a mut [f32],
-    /// As long as the values and in the same order.
+    /// Gradient of the loss, as long as the values and in the same order.
     pub gradient: &'a [f32],
 }
 
-/// Moves one parameter in step number `step`; `global` is what [`clip::global`] says of all gradients.
+/// Updates one parameter in step number `step`, counted from 1. `global` is the factor that [`clip::global`] returns for all
+/// gradients.
 fn move_one(
     config: &OptimizerConfig,
     step: u64,
@@ -116,52 +126,52 @@ fn move_one(
     }
 }
 
-/// An optimiser at work on the parameters of a phase, which it knows by their places.
+/// An optimiser of the parameters of a phase, which are identified by their positions.
 #[derive(Debug, Clone)]
 pub struct Optimizer {
     config: OptimizerConfig,
     trained: Vec<Trained>,
-    /// Whether each of them decays.
+    /// Whether weight decay applies, for each parameter.
     decays: Vec<bool>,
     step: u64,
-    /// Running means of each of them.
+    /// State of each parameter.
     slots: Vec<Slot>,
 }
 
 impl Optimizer {
-    /// A fresh one.
+    /// An optimiser that has taken no step.
     pub fn new(config: OptimizerConfig, trained: Vec<Trained>) -> Self {
         Self::resume(config, trained, OptimizerState::default())
     }
 
-    /// One that goes on from `state`.
+    /// An optimiser that continues from `state`. Parameters without a slot in `state` start afresh.
     pub fn resume(config: OptimizerConfig, trained: Vec<Trained>, mut state: OptimizerState) -> Self {
         let slots = trained.iter().map(|own| state.slots.remove(&own.name).unwrap_or_default()).collect();
         let decays = trained.iter().map(|own| decays(&config, &own.name)).collect();
         Self { config, trained, decays, step: state.step, slots }
     }
 
-    /// What [`Optimizer::resume`] needs.
+    /// The state from which [`Optimizer::resume`] continues.
     pub fn state(&self) -> OptimizerState {
         let slots = self.slots().map(|(name, slot)| (name.to_owned(), slot.clone())).collect();
         OptimizerState { step: self.step, slots }
     }
 
-    /// Steps taken.
+    /// Number of steps taken.
     pub fn steps(&self) -> u64 {
         self.step
     }
 
-    /// The learning rate and momentum that the experiment names.
+    /// Learning rate of the experiment, before schedule and multipliers; the momentum is that of the rule.
     pub fn step_size(&self) -> StepSize {
         StepSize { learning_rate: self.config.rule.learning_rate(), momentum: None }
     }
 
-    /// One step of all parameters of a batch, in their order; `None` for one that no gradient reached.
+    /// Takes one step. `updates` are the parameters in their order, with `None` for a parameter that no gradient reached.
     ///
     /// # Panics
-    /// If there are not as many updates as parameters, values and gradient of a parameter differ in length, or a parameter
-    /// changed its size.
+    /// If the number of updates is not the number of parameters, or if the values and the gradient of a parameter differ in
+    /// length.
     pub fn step(&mut self, size: StepSize, updates: &mut [Option<Update<'_>>]) {
         let Self { config, trained, decays, step, slots } = self;
         assert_eq!(updates.len(), trained.len(), "one update for each parameter that trains");
@@ -169,7 +179,7 @@ impl Optimizer {
         let gradients = updates.iter().flatten().map(|update| update.gradient);
         let global = config.clip.map_or(1.0, |clip| clip::global(clip, gradients));
         let known = trained.par_iter().zip(decays);
-        // Parameters do not know of each other, so the order does not matter.
+        // The updates of different parameters are independent, so their order does not matter.
         updates.par_iter_mut().zip(slots).zip(known).for_each(|((update, slot), (own, decays))| {
             let Some(update) = update else { return };
             let size = StepSize { learning_rate: size.learning_rate * own.multiplier, ..size };
@@ -177,12 +187,13 @@ impl Optimizer {
         });
     }
 
-    /// What it remembers of each parameter, by the parameter's name.
+    /// Name and state of each parameter.
     fn slots(&self) -> impl Iterator<Item = (&str, &Slot)> {
         self.trained.iter().map(|own| own.name.as_str()).zip(&self.slots)
     }
 
-    /// The moving averages of weights by the parameter's place, for them to change places; none without `ema_momentum`.
+    /// Moving average of each parameter's values, with the parameter's position, so that callers can swap values and averages.
+    /// Empty without `ema_momentum`.
     pub(crate) fn averages(&mut self) -> impl Iterator<Item = (usize, &mut Vec<f32>)> {
         let slots = self.slots.iter_mut().map(|slot| &mut slot.average).enumerate();
         slots.filter(|(_, average)| !average.is_empty())

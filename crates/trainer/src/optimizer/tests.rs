@@ -1,4 +1,4 @@
-//! Against Keras, step by step.
+//! Comparison with Keras, step by step.
 
 use burn_tensor::Tensor;
 use serde_json::Value;
@@ -15,12 +15,12 @@ fn close(ours: &[f32], theirs: &[f32], what: &dyn std::fmt::Debug) {
     assert!(ours.len() == theirs.len() && ours.iter().zip(theirs).all(near), "{what:?}: {ours:?} is not {theirs:?}");
 }
 
-/// Parameters of these names, all at the learning rate of the optimiser.
+/// Parameters of these names, all with the multiplier 1.
 fn named(names: &[&str]) -> Vec<Trained> {
     names.iter().map(|name| Trained { name: (*name).to_owned(), multiplier: 1.0 }).collect()
 }
 
-/// One step of one parameter.
+/// Takes one step of one parameter.
 fn step(optimizer: &mut Optimizer, values: &mut [f32], gradient: &[f32], learning_rate: f64) {
     let size = StepSize { learning_rate, momentum: None };
     optimizer.step(size, &mut [Some(Update { values, gradient })]);
