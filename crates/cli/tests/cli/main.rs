@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_macros, reason = "a test may say on its standard error what it skips")]
 
 mod backbones;
+mod cv;
 #[cfg(unix)]
 mod output;
 mod resume;
