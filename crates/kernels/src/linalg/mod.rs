@@ -1,14 +1,14 @@
 //! Products of matrices for inference and training: one table of micro-kernels, and what feeds them.
 //!
 //! A product is cut into tiles that fit in registers, and the right side into panels as wide as a tile, which are packed so that
-//! the innermost loop reads them in one stream. A [`MicroKernel`] computes one tile. The table has a row for each instruction
-//! set and each way to find the rows of the left side ([`Addressing`]):
+//! the innermost loop reads them in one stream. A `MicroKernel` computes one tile. The table has a row for each instruction
+//! set and each way to find the rows of the left side (`Addressing`):
 //!
-//! - [`addressed`]: each row has an address of its own, and a sum goes over runs of values at given places after it. This is how
+//! - `addressed`: each row has an address of its own, and a sum goes over runs of values at given places after it. This is how
 //!   inference reads the pixels of a convolution where they lie;
-//! - [`strided`]: rows, and the steps in them, are equally far apart. This is how training reads matrices and packed copies.
+//! - `strided`: rows, and the steps in them, are equally far apart. This is how training reads matrices and packed copies.
 //!
-//! Another kernel is another row. A kernel for another number format brings its own [`Packing`]: a slot of a packed panel is
+//! Another kernel is another row. A kernel for another number format brings its own `Packing`: a slot of a packed panel is
 //! four bytes, an `f32` or two halves of consecutive steps, and only `pack` knows which values lie in which slot.
 
 mod addressed;
