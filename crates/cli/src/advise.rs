@@ -5,15 +5,15 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use injerto_backbones::weights::Cache;
 use injerto_experiment::advise::{Advice, Ask, advise};
-use injerto_experiment::{Prepared, device};
+use injerto_experiment::device;
 use injerto_files::{printable, shell_word, shown};
 use serde_json::json;
 
-use crate::output::{self, note, out};
-use crate::progress::{Looking, watched};
-use crate::{Common, inventory};
+use crate::Common;
+use crate::output::{self, out};
+use crate::prepare::prepare;
+use crate::progress::watched;
 
 /// What `injerto advise` takes.
 #[derive(Args)]
@@ -50,14 +50,7 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
     let ask = Ask { root: data, backbone, weights, sets: set, file };
     let config = ask.experiment()?;
     let on = device(config.device)?;
-    let looking = Looking::new();
-    let prepared =
-        Prepared::watched(config, &mut common.catalog()?, &Cache::of_user()?, &|done, all| looking.show(done, all));
-    looking.end();
-    let prepared = prepared?;
-    inventory::skipped(&prepared).iter().for_each(|line| note!("{line}"));
-    let warnings = inventory::warnings(&prepared);
-    warnings.iter().chain(&prepared.warnings).for_each(|warning| output::warning(warning));
+    let prepared = prepare(config, common)?;
     let advice = watched(|watch| advise(&prepared, &on, watch))?;
     let experiment = ask.recommended(&prepared, &advice)?.to_toml();
     if let Some(out) = out {

@@ -6,9 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use injerto_backbones::weights::Cache;
 use injerto_config::Config;
-use injerto_experiment::{Prepared, device};
+use injerto_experiment::device;
 use injerto_files::{printable, shown, to_text};
 use injerto_insight::folds::Folds;
 use injerto_insight::probe::{CrossValidation, Strengths};
@@ -17,9 +16,10 @@ use injerto_insight::{FeatureTable, Watch};
 use injerto_report::words::grouped;
 use serde_json::json;
 
-use crate::output::{self, note, out};
-use crate::progress::{Looking, watched};
-use crate::{Common, inventory};
+use crate::Common;
+use crate::output::{self, out};
+use crate::prepare::prepare;
+use crate::progress::watched;
 
 /// What `injerto cv` takes.
 #[derive(Args)]
@@ -57,14 +57,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
     let config = Config::load(&arguments.file, &arguments.set)?;
     let (seed, on) = (u64::from(config.seed), device(config.device)?);
-    let looking = Looking::new();
-    let prepared =
-        Prepared::watched(config, &mut common.catalog()?, &Cache::of_user()?, &|done, all| looking.show(done, all));
-    looking.end();
-    let prepared = prepared?;
-    inventory::skipped(&prepared).iter().for_each(|line| note!("{line}"));
-    let warnings = inventory::warnings(&prepared);
-    warnings.iter().chain(&prepared.warnings).for_each(|warning| output::warning(warning));
+    let prepared = prepare(config, common)?;
     let table = watched(|watch| prepared.features(&on, watch))?;
     let folds = Folds { repeats: arguments.repeats, ..Folds::new(arguments.folds, seed) };
     let found = CrossValidation::run(&table, folds, &Strengths::default(), Watch::none())?;

@@ -12,6 +12,7 @@ mod inventory;
 mod output;
 mod plugins;
 mod predict;
+mod prepare;
 mod progress;
 mod report;
 mod summary;

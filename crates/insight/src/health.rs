@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::folds::Folds;
+use crate::picture::check_pixels;
 use crate::probe::{CrossValidation, Mean, Strengths};
 use crate::stats::{Baselines, quantile};
 use crate::table::{FeatureTable, Image, Matrix};
@@ -45,14 +46,7 @@ impl Pixels {
     /// # Errors
     /// A number of values that does not fit the sides, or no pixels.
     pub fn measure(width: usize, height: usize, pixels: &[u8]) -> Result<Self> {
-        let expected = width * height * 3;
-        if pixels.len() != expected || expected == 0 {
-            return Err(InsightError::Count {
-                what: "values of pixels",
-                found: pixels.len(),
-                expected: expected.max(3),
-            });
-        }
+        check_pixels(width, height, pixels)?;
         let count = (width * height) as f64;
         let (mut sum, mut squares, mut colour) = (0.0, 0.0, 0.0);
         // Means of squares of pixels are the small picture; what is left over at two edges is not counted.

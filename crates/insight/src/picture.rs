@@ -66,20 +66,22 @@ impl Placement {
     }
 }
 
+/// Checks that `pixels` are as many values as a picture of these sides has, and that there are any.
+pub(crate) fn check_pixels(width: usize, height: usize, pixels: &[u8]) -> Result<()> {
+    let (found, expected) = (pixels.len(), width * height * 3);
+    match found == expected && expected > 0 {
+        true => Ok(()),
+        false => Err(InsightError::Count { what: "values of pixels", found, expected: expected.max(3) }),
+    }
+}
+
 impl Picture {
     /// From decoded pixels, `[height, width, 3]`, red, green, blue.
     ///
     /// # Errors
     /// A number of values that does not fit the sides, or no pixels.
     pub fn new(width: usize, height: usize, pixels: &[u8]) -> Result<Self> {
-        let expected = width * height * 3;
-        if pixels.len() != expected || expected == 0 {
-            return Err(InsightError::Count {
-                what: "values of pixels",
-                found: pixels.len(),
-                expected: expected.max(3),
-            });
-        }
+        check_pixels(width, height, pixels)?;
         // Each pixel is the mean of what it covers, in both directions one after the other (ITU-R 601's weights for
         // brightness).
         let brightness =
