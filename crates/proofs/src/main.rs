@@ -34,7 +34,7 @@ enum Command {
         /// Megabytes by which the memory of a target may grow
         #[arg(long, default_value_t = 1024)]
         memory: u64,
-        /// Seconds after which an input counts as hanging
+        /// Seconds of processor time after which an input counts as hanging
         #[arg(long, default_value_t = 20)]
         patience: u64,
     },

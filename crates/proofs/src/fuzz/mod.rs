@@ -36,7 +36,7 @@ pub struct Plan {
     pub only: Vec<String>,
     /// Megabytes by which the address space of a target may grow.
     pub memory: u64,
-    /// Time after which an input counts as hanging.
+    /// Processor time after which an input counts as hanging. One that waits without computing may take thirty times as long.
     pub patience: Duration,
 }
 
@@ -242,6 +242,40 @@ enum Ended {
     Died(String),
 }
 
+/// When a child began to read an input.
+struct Standing {
+    began: Instant,
+    /// Processor time of the child until then.
+    used: Option<Duration>,
+}
+
+impl Standing {
+    fn new(pid: u32) -> Self {
+        Self { began: Instant::now(), used: processor_time(pid) }
+    }
+
+    /// Whether the input takes too long. On a busy machine a child may wait for minutes until it is its turn, which is no fault of
+    /// the input, so processor time decides where the system tells it.
+    fn hangs(&self, pid: u32, patience: Duration) -> bool {
+        let waited = self.began.elapsed();
+        match (self.used, processor_time(pid)) {
+            (Some(before), Some(now)) => now.saturating_sub(before) > patience || waited > 30 * patience,
+            _ => waited > patience,
+        }
+    }
+}
+
+/// Processor time that a process has used, from Linux's `/proc` (`man 5 proc_pid_stat`); `None` on other systems.
+fn processor_time(pid: u32) -> Option<Duration> {
+    /// Linux counts these in hundredths of a second on every common architecture (`USER_HZ`).
+    const TICK: Duration = Duration::from_millis(10);
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before the last bracket may contain spaces. `utime` and `stime` are fields 14 and 15; the first one after it is 3.
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<u32>().ok();
+    Some(TICK * (ticks()? + ticks()?))
+}
+
 /// Runs a child until it is done, dies, or stands still.
 fn watched(command: &mut Command, place: &Path, patience: Duration) -> Result<Ended> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
@@ -257,7 +291,8 @@ fn watched(command: &mut Command, place: &Path, patience: Duration) -> Result<En
         let _ = err.read_to_end(&mut text);
         String::from_utf8_lossy(&text).into_owned()
     });
-    let (mut last, mut since) = (u64::MAX, Instant::now());
+    let pid = child.id();
+    let (mut last, mut since) = (u64::MAX, Standing::new(pid));
     let mut hung = false;
     let status = loop {
         if let Some(status) = child.try_wait()? {
@@ -265,9 +300,9 @@ fn watched(command: &mut Command, place: &Path, patience: Duration) -> Result<En
         }
         let now = reached(place).map_or(last, |[number, _]| number);
         if now != last {
-            (last, since) = (now, Instant::now());
+            (last, since) = (now, Standing::new(pid));
         }
-        if since.elapsed() > patience {
+        if since.hangs(pid, patience) {
             hung = true;
             child.kill()?;
         }
@@ -287,4 +322,33 @@ fn watched(command: &mut Command, place: &Path, patience: Duration) -> Result<En
         format!("ends the process ({status}): {said}")
     };
     Ok(Ended::Died(how))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// What a process that runs `script` looks like after `wait`.
+    fn hangs_after(script: &str, wait: Duration) -> Result<bool> {
+        let mut child = Command::new("sh").args(["-c", script]).spawn()?;
+        let standing = Standing::new(child.id());
+        std::thread::sleep(wait);
+        let hangs = standing.hangs(child.id(), Duration::from_millis(50));
+        child.kill()?;
+        child.wait()?;
+        Ok(hangs)
+    }
+
+    #[test]
+    fn an_input_that_waits_for_its_turn_does_not_hang_until_it_has_waited_very_long() -> Result<()> {
+        assert!(!hangs_after("exec sleep 60", Duration::from_millis(300))?);
+        assert!(hangs_after("exec sleep 60", Duration::from_millis(1600))?);
+        Ok(())
+    }
+
+    #[test]
+    fn an_input_that_computes_without_end_hangs() -> Result<()> {
+        assert!(hangs_after("while :; do :; done", Duration::from_millis(1600))?);
+        Ok(())
+    }
 }
