@@ -118,7 +118,7 @@ fn after_the_moves_no_picture_stands_on_two_sides() {
         image.part = [Part::Training, Part::Validation, Part::Test][row % 3];
     });
     let leaks = find(&table, Limits::default(), |_| None, Watch::none()).unwrap();
-    let moves = moves(&table, &leaks);
+    let moves = moves(table.images(), &leaks);
     let moved = with_images(&table, |row, image| {
         image.part = moves.iter().find(|it| it.0 == row).map_or(image.part, |it| it.1);
     });
