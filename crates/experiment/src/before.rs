@@ -4,7 +4,7 @@ use burn_tensor::Device;
 use injerto_config::{Initial, OnLeak};
 use injerto_insight::InsightError;
 use injerto_insight::probe::Linear;
-use injerto_trainer::{Event, Gathered, Model, Watch};
+use injerto_trainer::{Event, Fit, Gathered, Model, Watch};
 use serde::{Deserialize, Serialize};
 
 use crate::leaks::{Copies, LeakCounts};
@@ -24,7 +24,8 @@ pub(crate) struct Found {
 /// What a run has found out before its first epoch.
 #[derive(Default)]
 pub(crate) struct Before {
-    /// The features of the first phase, where they were needed.
+    /// The training that has gathered them, and the features of the first phase, where they were needed.
+    pub fit: Option<Fit>,
     pub gathered: Option<Gathered>,
     pub found: Found,
     /// The output layer that training starts from, if it is not random.
@@ -57,7 +58,8 @@ impl Before {
 
         let mut before = Self::default();
         if asked {
-            before.gathered = prepared.fit().gather(model, watch)?;
+            let fit = before.fit.insert(prepared.fit());
+            before.gathered = fit.gather(model, watch)?;
             if before.gathered.is_none() {
                 return Ok(before);
             }
@@ -69,7 +71,7 @@ impl Before {
             before.found.leaks = Some(LeakCounts { moved: divided, ..copies.counts() });
             if divided > 0 && before.gathered.is_some() {
                 // The features are those of the same images, and are found in the cache.
-                before.gathered = prepared.fit().gather_again(model, watch)?;
+                before.gathered = before.fit.insert(prepared.fit()).gather_again(model, watch)?;
             }
         }
         if let Some(Questions { probe: Asked::Yes, .. }) = prepared.plan.insight {

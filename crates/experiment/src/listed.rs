@@ -48,7 +48,7 @@ impl Listed {
             place(column).ok_or_else(|| wrong(at, format!("there is no column '{column}'; {expected}")))
         };
         let (path_at, side_at, content_at) = (needed("path")?, needed("side")?, place("sha256"));
-        let mut rows = Vec::new();
+        let (mut rows, mut named) = (Vec::new(), HashSet::new());
         for (line, text) in lines {
             let row = fields(text).ok_or_else(|| open(line))?;
             let (Some(path), Some(side)) = (row.get(path_at), row.get(side_at)) else {
@@ -57,6 +57,9 @@ impl Listed {
             let side = Side::of(side).ok_or_else(|| {
                 wrong(line, format!("the side is '{}', and it must be train, validation or test", printable(side)))
             })?;
+            if !named.insert(path.clone()) {
+                return Err(wrong(line, format!("'{}' is named a second time", printable(path))));
+            }
             let content = content_at.and_then(|at| row.get(at)).cloned().unwrap_or_default();
             rows.push(Entry { path: path.clone(), side, content });
         }

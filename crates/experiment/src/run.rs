@@ -239,8 +239,8 @@ pub(crate) fn run(
     let mut keeper = Keeper { folder, split: split.filter(|_| progress.is_some()), first: true, failed: None };
     let (root, validation) = (root(config), prepared.validation.as_ref());
     let mut judged = Judged { folder, root, validation, failed: None };
-    let Before { gathered, found, initial } = before;
-    let fit = Fit { checkpoints: Some(checkpoints), ..prepared.fit() };
+    let Before { fit, gathered, found, initial } = before;
+    let fit = Fit { checkpoints: Some(checkpoints), ..fit.unwrap_or_else(|| prepared.fit()) };
     let all = &mut ((&mut keeper, &mut judged), (&mut history, (&mut board, &mut *watch.observer)));
     let fitted = fit.run_on(&mut model, progress, gathered, &mut Watch { observer: all, stop: watch.stop })?;
     folder.keep();

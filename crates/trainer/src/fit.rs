@@ -184,6 +184,7 @@ impl Fit {
         let (mut ready, mut announced) = (None, false);
         if let Some(gathered) = gathered {
             run.count(gathered.spent);
+            run.began = gathered.began;
             (features, ready, announced) = (Some(gathered.kept), gathered.executor, true);
         }
         while progress.phases_done < plans.len() && !run.stopped() {

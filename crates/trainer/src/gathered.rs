@@ -1,5 +1,7 @@
 //! The features of the first phase, gathered before the training, so that questions can be asked about them.
 
+use std::time::Instant;
+
 use crate::executor::{self, Executor};
 use crate::feed::{KeptFeatures, Spent};
 use crate::fit::announce;
@@ -10,6 +12,8 @@ use crate::{Fit, Model, TrainError, Watch};
 pub struct Gathered {
     pub(crate) kept: KeptFeatures,
     pub(crate) spent: Spent,
+    /// When the gathering began. The time of the training counts from here.
+    pub(crate) began: Instant,
     /// What has computed them. It holds the model's parameters.
     pub(crate) executor: Option<Box<dyn Executor>>,
 }
@@ -40,14 +44,14 @@ impl Fit {
     /// # Panics
     /// If there are no phases.
     pub fn gather_again(&self, model: &Model, watch: &mut Watch<'_>) -> Result<Option<Gathered>, TrainError> {
-        let plan = &self.plans[0];
+        let (plan, began) = (&self.plans[0], Instant::now());
         let executor = executor::build(self.settings.kernels, model, plan, OptimizerState::default())?;
         let mut spent = Spent::default();
         let (images, network) = ((&self.train, self.validation.as_ref()), (model, executor.as_ref()));
         let Watch { observer, stop } = watch;
         let kept =
             KeptFeatures::gather(plan, images, network, &self.settings.cache, &mut **observer, stop, &mut spent)?;
-        Ok((!watch.is_stopped()).then_some(Gathered { kept, spent, executor: Some(executor) }))
+        Ok((!watch.is_stopped()).then_some(Gathered { kept, spent, began, executor: Some(executor) }))
     }
 }
 
