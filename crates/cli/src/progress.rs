@@ -138,6 +138,9 @@ impl Observer for Progress {
                     self.features_began.get_or_insert_with(Instant::now);
                 }
                 self.bar.show("features", *done, *total, "images through the frozen prefix, once each".to_owned());
+                if done == total {
+                    self.end_features();
+                }
             }
             Event::Evaluated { done, total } => self.bar.show("images", *done, *total, String::new()),
             Event::ComparisonBegan { seed, from_scratch } => {

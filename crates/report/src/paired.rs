@@ -87,7 +87,7 @@ impl Duel {
             true => format!("{second} is better than {first}"),
             false => {
                 let needed = match paired.photos_needed(POWER) {
-                    Some(needed) => format!("; it would take about {} photos", grouped(rounded(needed))),
+                    Some(needed) => format!("; it would take about {}", grouped(rounded(needed))),
                     None => ", because they are right equally often".to_owned(),
                 };
                 format!("{first} and {second} cannot be told apart on {} photos{needed}", grouped(*n))

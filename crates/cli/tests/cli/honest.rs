@@ -107,7 +107,10 @@ fn a_probe_that_would_need_a_pass_of_its_own_is_left_out_and_the_plan_says_why()
 #[test]
 fn a_head_that_starts_from_the_probe_begins_with_its_accuracy() {
     let at = folder();
-    let still = ["--set", "head.initial=probe", "--set", "phases.0.epochs=1", "--set", "phases.1.epochs=1"];
+    // A backbone that was trained on other drawings, so that its features are worth something.
+    let backbone = ["backbone.weights=shapes", "backbone.parameters={ filters = [16, 32, 64], momentum = 0.8 }"];
+    let sets = ["head.initial=probe", "phases.0.epochs=1", "phases.1.epochs=1"].into_iter().chain(backbone);
+    let still: Vec<&str> = sets.flat_map(|set| ["--set", set]).collect();
     let check = |out: &str, more: &[&str]| {
         let rate = ["--set", "phases.0.optimizer={ name = 'sgd', learning_rate = 1e-30 }"];
         run(at.path(), &[&["train", "tiny.toml", "--run-dir", out], &still[..], &rate, more].concat()).succeeds();
