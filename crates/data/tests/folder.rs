@@ -254,7 +254,7 @@ fn classes_may_be_called_train_or_test() {
     let found = opened(&["exam/1.jpg", "test/1.jpg"], Options::default());
     assert_eq!(found.train.classes, ["exam", "test"]);
     let layout = Options { layout: Layout::Classes, ..Options::default() };
-    let found = opened(&["bus/1.jpg", "train/steam/1.jpg", "train/diesel/2.jpg"], layout);
+    let found = opened(&["bus/1.jpg", "train/steam/1.jpg", "train/diesel/2.jpg"], layout.clone());
     assert_eq!(counts(&found.train), [("bus", 1), ("train", 2)]);
     assert!(refused(&["train/1.jpg"], layout).contains("'train' is the only folder with images"));
 }
