@@ -59,7 +59,6 @@ fn paths<S: serde::Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok
 }
 
 /// A path as an experiment's file has it.
-#[expect(clippy::ref_option, reason = "serde asks for a reference")]
 fn path<S: serde::Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
     path.as_ref().map(|path| injerto_files::to_text(path.as_os_str())).serialize(serializer)
 }

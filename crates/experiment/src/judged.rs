@@ -16,7 +16,7 @@ use crate::split::name;
 use crate::{ExperimentError, RunFolder};
 
 /// Most values that the bootstrap of the area under the ROC curve sorts: images times classes.
-const MOST_SORTED: usize = 50_000;
+const MOST_SORTED: usize = 20_000;
 
 /// How far the figures of the best epoch can be trusted, and what is reached without looking at a photo.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -13,14 +13,11 @@ use injerto_insight::{FeatureTable, Image, InsightError, Matrix, Part, Watch as 
 use injerto_trainer::{Gathered, KeptRows, Model};
 use serde::{Deserialize, Serialize};
 
-use crate::questions::RowShape;
+use crate::questions::{RowShape, fitted};
 use crate::{ExperimentError, Prepared};
 
 /// Folds of the cross-validation that chooses the strength.
 const FOLDS: usize = 5;
-/// Most training images times classes that the probe is fitted to; of more images, every so manieth is taken. This bounds its
-/// time, whatever the size of the dataset, and leaves the accuracy within a fraction of its interval.
-const MOST: usize = 50_000;
 /// Images that are judged at a time.
 const CHUNK: usize = 4096;
 
@@ -82,9 +79,8 @@ pub(crate) fn probe(
 ) -> Result<Option<(ProbeSummary, Probe)>, ExperimentError> {
     let began = Instant::now();
     let Some(rows) = gathered.training() else { return Ok(None) };
-    let classes = prepared.train.classes.len();
     let usable = rows.images(prepared.train.samples.len());
-    let most = (MOST / classes.max(1)).max(classes * FOLDS).min(usable.len());
+    let most = fitted(usable.len(), prepared.train.classes.len());
     let taken: Vec<usize> = (0..most).map(|at| usable[at * usable.len() / most]).collect();
     let training = table(&prepared.train, rows, &taken, shape, Part::Training)?;
     let folds = Folds::new(FOLDS.min(training.len()), u64::from(prepared.config.seed));

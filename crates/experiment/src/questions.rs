@@ -51,6 +51,8 @@ pub enum Why {
     Wide,
     /// There are too many images to compare each with each.
     Many,
+    /// There are too many classes for a fit in seconds.
+    Classes,
 }
 
 impl fmt::Display for Why {
@@ -64,6 +66,7 @@ impl fmt::Display for Why {
             Self::Earlier => "the features are kept at a layer before the backbone's end",
             Self::Wide => "the head does not pool, so that an image has too many features",
             Self::Many => "there are too many images to compare each with each",
+            Self::Classes => "there are too many classes for a fit in seconds",
         })
     }
 }
@@ -72,6 +75,18 @@ impl fmt::Display for Why {
 const MOST_FEATURES: usize = 1 << 14;
 /// Most multiplications for comparing each image with each: half a minute on two cores.
 const MOST_WORK: u64 = 1_000_000_000_000;
+
+/// Most training images that the probe is fitted to; of more images, every so manieth is taken. This bounds its memory.
+const MOST_FITTED: usize = 20_000;
+/// Most training images times classes. This bounds its time.
+const MOST_OUTPUTS: usize = 200_000;
+/// Fewest images per class, on average, that a fit makes sense with.
+const FEWEST_PER_CLASS: usize = 5;
+
+/// Number of training images that the probe is fitted to.
+pub(crate) fn fitted(images: usize, classes: usize) -> usize {
+    images.min(MOST_FITTED).min(MOST_OUTPUTS / classes.max(1))
+}
 
 /// How the values that are kept of an image become a row of features.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,9 +158,15 @@ impl Questions {
     pub(crate) fn new(prepared: &Prepared) -> Self {
         let shape = RowShape::of(prepared);
         let wanted = prepared.config.insight.probe || prepared.config.head.initial == Initial::Probe;
-        let probe = if wanted { shape.map(|_| ()) } else { Err(Why::Off) };
+        let (images, classes) = (prepared.train.samples.len(), prepared.train.classes.len());
+        let enough = fitted(usize::MAX, classes) >= FEWEST_PER_CLASS * classes;
+        let probe = match shape {
+            _ if !wanted => Err(Why::Off),
+            Ok(_) if !enough => Err(Why::Classes),
+            shape => shape.map(|_| ()),
+        };
         let validation = prepared.validation.as_ref().map_or(0, |dataset| dataset.samples.len());
-        let images = (prepared.train.samples.len() + validation) as u64;
+        let images = (images + validation) as u64;
         let near = match shape {
             _ if prepared.config.data.on_leak == OnLeak::Off => Err(Why::Off),
             _ if prepared.inventory.is_none() => Err(Why::Drawn),
@@ -176,5 +197,32 @@ impl Prepared {
             }
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_pooled_as_the_head_pools_them() {
+        // Two pixels of two channels.
+        let check = |pooling, expected: &[f32]| {
+            let shape = RowShape { values: 4, channels: 2, pooling };
+            assert_eq!(shape.row(&[1.0, 8.0, 3.0, 4.0]), expected, "{pooling:?}");
+            assert_eq!(shape.width(), expected.len());
+        };
+        check(Some(Pooling::Avg), &[2.0, 6.0]);
+        check(Some(Pooling::Max), &[3.0, 8.0]);
+        check(Some(Pooling::Flatten), &[1.0, 8.0, 3.0, 4.0]);
+        check(None, &[1.0, 8.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    fn a_hundred_thousand_images_or_a_thousand_classes_do_not_stall_a_run() {
+        assert_eq!(fitted(3_000, 2), 3_000);
+        assert_eq!(fitted(100_000, 2), 20_000);
+        assert_eq!(fitted(100_000, 100), 2_000);
+        assert_eq!(fitted(100_000, 1_000), 200, "too few for the classes: there is no probe");
     }
 }
