@@ -177,6 +177,8 @@ keep = false
 precision = "bf16"
 memory_mb = 1
 images_mb = 2
+[insight]
+probe = false
 [transfer_gain]
 seeds = 7
 scratch = { learning_rate = 1e-2 }
