@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use injerto_files::{printable, shown};
 use injerto_report::Comparison;
+use injerto_report::words::estimate;
 
 use crate::curves;
 use crate::output::{self, out};
@@ -56,6 +57,17 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
             let label = printable(label).to_string();
             out!("{label:<width$}  {:>+7.3}  {:>+7.3}  {:>+9.3}", gain.start, gain.slope, gain.asymptote)?;
         }
+    }
+    let best = comparison.runs.iter().zip(&names).filter_map(|((_, run), name)| {
+        let (best, value) = (&run.summary.as_ref()?.best, run.best.value?);
+        Some(format!("{name:<width$}  best {} {}", run.best.monitor, estimate(value, best.interval, best.n?)))
+    });
+    let best: Vec<String> = best.collect();
+    if !best.is_empty() {
+        out!("\n{}", best.join("\n"))?;
+    }
+    for duel in comparison.duels() {
+        out!("\n{}", printable(&duel))?;
     }
     for warning in comparison.warnings() {
         output::warning(&warning.to_string());

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use injerto_config::Config;
 use injerto_experiment::device;
+use injerto_files::csv::field;
 use injerto_files::{printable, shown, to_text};
 use injerto_insight::folds::Folds;
 use injerto_insight::probe::{CrossValidation, Strengths};
@@ -94,10 +95,6 @@ fn show(table: &FeatureTable, found: &CrossValidation, backbone: &str) -> Result
 
 /// One line per image: path, label, prediction, and the probability of each class.
 fn out_of_fold(table: &FeatureTable, found: &CrossValidation) -> String {
-    let field = |text: &str| match text.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.to_owned(),
-    };
     let classes = table.classes();
     let mut text =
         format!("path,label,predicted,{}\n", classes.iter().map(|class| field(class)).collect::<Vec<_>>().join(","));

@@ -10,7 +10,8 @@ use injerto_config::Device;
 use injerto_data::{OnCorrupt, Skipped};
 use injerto_experiment::{Classifier, FolderEvaluation, Predictor, evaluate};
 use injerto_files::printable;
-use injerto_report::words::grouped;
+use injerto_insight::stats::Estimate;
+use injerto_report::words::{estimate, grouped};
 use serde_json::{Value, json};
 
 use crate::output::{self, note, out};
@@ -135,10 +136,12 @@ fn of_run(folder: &Path, run: Option<&Path>, on_corrupt: OnCorrupt, json: bool) 
     }
     let figure =
         |name: &str, value: Option<f64>| value.map_or_else(String::new, |value| format!(", {name} {value:.4}"));
+    let right = (report.accuracy * report.images as f64).round() as usize;
+    let accuracy = Estimate::share(right, report.images);
     out!(
-        "{} photos: accuracy {:.4}{}{}{}, calibration error {:.4}",
+        "{} photos: accuracy {}{}{}{}, calibration error {:.4}",
         grouped(report.images),
-        report.accuracy,
+        estimate(accuracy.value, Some(accuracy.interval), accuracy.n),
         figure("top-5", report.top_5),
         figure("loss", report.loss),
         figure("ROC AUC", report.roc_auc),

@@ -1,5 +1,7 @@
 //! Messages about the images before training: their numbers, the files that were left out, and warnings.
 
+use std::collections::BTreeSet;
+
 use injerto_config::ClassWeights;
 use injerto_data::decode::Orientation;
 use injerto_data::folder::{AllLeftOut, EXTENSIONS, Inventory, Reason};
@@ -17,22 +19,28 @@ pub fn lines(prepared: &Prepared) -> Vec<String> {
     let Prepared { train, validation, inventory, .. } = prepared;
     let counts = train.classes.iter().zip(train.counts());
     let counts: Vec<String> = counts.map(|(class, count)| format!("{class} {}", grouped(count))).collect();
-    let held = validation.as_ref().map_or(0, |dataset| dataset.samples.len());
+    let count = |dataset: &Option<Dataset>| dataset.as_ref().map_or(0, |dataset| dataset.samples.len());
+    let test = match count(&prepared.test) {
+        0 => String::new(),
+        test => format!(", {} for the test after training", grouped(test)),
+    };
     let mut lines = vec![format!(
-        "images     {} to train ({}), {} to validate",
+        "images     {} to train ({}), {} to validate{test}",
         grouped(train.samples.len()),
         listed(counts.iter().map(String::as_str)),
-        grouped(held)
+        grouped(count(validation))
     )];
     let Some(inventory) = inventory else { return lines };
     if let Some((training, validation)) = &inventory.halves {
         let validation =
             validation.as_ref().map_or(String::new(), |path| format!(", validation images from {}", shown(path)));
-        lines.push(format!("           training images from {}{validation}", shown(training)));
+        let test = inventory.test.as_ref().map_or(String::new(), |path| format!(", test images from {}", shown(path)));
+        lines.push(format!("           training images from {}{validation}{test}", shown(training)));
     }
     for (path, images) in &inventory.alone {
         lines.push(format!("           {} is not used ({} images)", shown(path), grouped(*images)));
     }
+    lines.extend(groups(prepared).map(|line| format!("           {line}")));
     lines.extend(uneven(prepared).map(|line| format!("           {line}")));
     lines.extend(skipped(prepared));
     lines
@@ -68,9 +76,24 @@ pub fn files(skipped: &[Skipped]) -> Vec<String> {
     lines
 }
 
+/// A line about the groups of the images; `None` if the experiment names none.
+fn groups(prepared: &Prepared) -> Option<String> {
+    prepared.config.data.group.as_ref()?;
+    let parts = [Some(&prepared.train), prepared.validation.as_ref(), prepared.test.as_ref()];
+    let groups =
+        parts.into_iter().flatten().flat_map(|part| &part.samples).filter_map(|sample| sample.group.as_deref());
+    let known: BTreeSet<&str> = groups.collect();
+    let without = prepared.inventory.as_ref().map_or(0, |inventory| inventory.ungrouped);
+    let alone = if without > 0 { format!("; {} images belong to none", grouped(without)) } else { String::new() };
+    Some(format!("{} groups, none of which is divided by a split{alone}", grouped(known.len())))
+}
+
 /// A line about the classes of which the split holds out far more or far less than its fraction; `None` if there are none.
 fn uneven(prepared: &Prepared) -> Option<String> {
     let (fraction, validation) = (prepared.config.data.validation_split?, prepared.validation.as_ref()?);
+    if prepared.config.data.stratify {
+        return None;
+    }
     let (train, held) = (prepared.train.counts(), validation.counts());
     // Far means a difference of more than a third of the expected number, and of more than one image.
     let is_far = |train: usize, held: usize| {
@@ -85,7 +108,8 @@ fn uneven(prepared: &Prepared) -> Option<String> {
         .collect();
     (!far.is_empty()).then(|| {
         format!(
-            "the split is random and not balanced by class: with data.validation_split = {fraction}, validation gets {}",
+            "the split is random and not balanced by class (data.stratify = true balances it): with data.validation_split = \
+             {fraction}, validation gets {}",
             listed(far.iter().map(String::as_str))
         )
     })

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::ProgressBar;
 use injerto_experiment::ExperimentError;
 use injerto_files::printable;
-use injerto_report::words::grouped;
+use injerto_report::words::{estimate, grouped};
 use injerto_trainer::{Event, Observer, Watch};
 
 use crate::output::{self, note, tell};
@@ -107,6 +107,14 @@ impl Progress {
         Self { bar: Bar::new(), phase_began: false, features_began: None }
     }
 
+    /// Says how long the features took, if they have come just now.
+    fn end_features(&mut self) {
+        if let Some(began) = self.features_began.take() {
+            let seconds = began.elapsed().as_secs_f64();
+            self.line(&format!("features   {seconds:>6.1} s  once each, before the epochs"));
+        }
+    }
+
     fn line(&mut self, text: &str) {
         self.bar.end();
         tell!("{text}");
@@ -130,17 +138,17 @@ impl Observer for Progress {
                     self.features_began.get_or_insert_with(Instant::now);
                 }
                 self.bar.show("features", *done, *total, "images through the frozen prefix, once each".to_owned());
+                if done == total {
+                    self.end_features();
+                }
             }
             Event::Evaluated { done, total } => self.bar.show("images", *done, *total, String::new()),
             Event::ComparisonBegan { seed, from_scratch } => {
                 self.line(&format!("\nseed {seed}, {}", if *from_scratch { "from scratch" } else { "by transfer" }));
             }
             Event::Batch { epoch, done, total, loss, accuracy } => {
+                self.end_features();
                 self.phase_began = false;
-                if let Some(began) = self.features_began.take() {
-                    let seconds = began.elapsed().as_secs_f64();
-                    self.line(&format!("features   {seconds:>6.1} s  once each, before the epochs"));
-                }
                 let message = format!("loss {loss:.4} accuracy {accuracy:.4}");
                 self.bar.show(&format!("epoch {epoch}"), *done, *total, message);
             }
@@ -154,6 +162,20 @@ impl Observer for Progress {
                     "epoch {:>3}  {:>6.1} s  loss {:.4}  accuracy {:.4}{validation}{best}",
                     record.epoch, record.seconds, record.loss, record.accuracy,
                 ));
+            }
+            Event::Probed { accuracy, interval, n, seconds } => {
+                self.end_features();
+                self.phase_began = false;
+                let words = estimate(*accuracy, Some(*interval), *n);
+                self.line(&format!(
+                    "probe      {seconds:>6.1} s  a logistic regression on the features reaches {words}"
+                ));
+            }
+            Event::Noticed { what } => {
+                self.end_features();
+                self.phase_began = false;
+                self.bar.end();
+                output::warning(what);
             }
             Event::RateReduced { learning_rate, .. } => {
                 self.line(&format!("           no progress: the learning rate is {learning_rate:e} from here"));

@@ -10,10 +10,11 @@ use clap::Args;
 use injerto_backbones::weights::Cache;
 use injerto_config::Config;
 use injerto_data::Skipped;
-use injerto_experiment::{Prepared, RunFolder, Session, Summary, device};
+use injerto_experiment::{Asked, Prepared, Questions, RunFolder, Session, Summary, Trust, Why, device};
 use injerto_files::{from_text, printable, shell_word, shown};
+use injerto_insight::stats::Estimate;
 use injerto_report::verdict::{Guessing, State, verdict};
-use injerto_report::words::grouped;
+use injerto_report::words::{estimate, grouped};
 use injerto_report::{ReportError, plan as words};
 use injerto_trainer::history::EpochRecord;
 use injerto_trainer::{Checkpoints, Watch};
@@ -190,7 +191,49 @@ fn plan(prepared: &Prepared) -> String {
         let further = [words::parts(plan), words::cut(plan)].into_iter().chain(words::keeps(plan));
         lines.extend(further.map(|line| format!("           {line}")));
     }
+    if let Some(Questions { probe: Asked::No(why), .. }) = prepared.plan.insight
+        && why != Why::Off
+    {
+        lines.push(format!("probe      none: {why}"));
+    }
     lines.join("\n")
+}
+
+/// What the run has reached, each number with its interval and the number of images, and beside it what guessing reaches.
+fn conclude(summary: &Summary) {
+    let best = &summary.best;
+    if let Some(value) = best.value {
+        let words = best.n.map_or_else(|| format!("{value:.4}"), |n| estimate(value, best.interval, n));
+        tell!("\nbest {} {words} in epoch {}", best.monitor, best.epoch);
+    }
+    let mut others = Vec::new();
+    if let Some(Trust { accuracy, macro_f1, roc_auc, against }) = &summary.trust {
+        if !best.monitor.ends_with("accuracy") {
+            others.push(format!("accuracy {}", estimate(accuracy.value, Some(accuracy.interval), accuracy.n)));
+        }
+        for (name, figure) in [("F1", macro_f1), ("ROC AUC", roc_auc)] {
+            if let Some(Estimate { value, interval: [low, high], .. }) = figure {
+                others.push(format!("{name} {value:.4} ({low:.3} to {high:.3})"));
+            }
+        }
+        let largest = summary.classes.get(against.majority_class).map_or("one class", String::as_str);
+        others.push(format!(
+            "against {:.4} by chance and {:.4} for always saying {}",
+            against.chance,
+            against.majority,
+            printable(largest)
+        ));
+    }
+    if !others.is_empty() {
+        tell!("{}", others.join(", "));
+    }
+    if let Some(probe) = &summary.probe {
+        tell!("the probe before the first epoch reached {}", estimate(probe.accuracy, Some(probe.interval), probe.n));
+    }
+    if let Some(test) = &summary.test {
+        let words = estimate(test.accuracy, Some(test.interval), test.n);
+        tell!("test accuracy {words}, loss {:.4}: photos that nothing had looked at before", test.loss);
+    }
 }
 
 fn report(summary: &Summary, folder: &RunFolder) {
@@ -213,9 +256,7 @@ fn report(summary: &Summary, folder: &RunFolder) {
         tell!("\nstopped; every finished epoch is kept. To go on: injerto train --resume {at}");
         return;
     }
-    if let Some(value) = summary.best.value {
-        tell!("\nbest {} {value:.4} in epoch {}", summary.best.monitor, summary.best.epoch);
-    }
+    conclude(summary);
     let history: Vec<EpochRecord> = summary.phases.iter().flat_map(|phase| phase.history.clone()).collect();
     let validation = summary.images.as_ref().map_or(&[][..], |images| &images.validation);
     let guessing = Guessing::new(Some(summary.classes.len()), validation);

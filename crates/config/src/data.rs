@@ -1,14 +1,18 @@
 //! `[data]`: the images.
 
+use std::path::PathBuf;
+
 use injerto_data::OnCorrupt;
 use injerto_data::decode::Orientation;
-use injerto_data::folder::Layout;
+use injerto_data::folder::{FolderWord, Grouping, Layout};
 use injerto_data::generated::Task;
 use injerto_graph::Interpolation;
 
 use crate::augment::augmenting;
+use crate::kinds::OnLeak;
 use crate::limits;
-use crate::reader::{Field, Section, boolean, choice, count, named, number, one_or_more, pair, text};
+use crate::reader::{Field, Section, boolean, choice, count, named, not_negative, number, one_or_more, pair, text};
+use crate::tree::Value;
 use crate::values::{DataConfig, Images};
 
 const INTERPOLATIONS: &[(&str, Interpolation)] = &[
@@ -26,38 +30,31 @@ pub(crate) fn data(mut s: Section<'_>) -> Option<DataConfig> {
     let image_size = s.optional("image_size", pair("[height, width], such as [160, 160]", count(limits::SIDE)));
     let batch_size = s.or("batch_size", 32, count(limits::BATCH));
     let drawn = matches!(images, Some(Images::Drawn { .. }));
-    let validation_split = s.optional("validation_split", |field| {
-        if drawn {
-            let message = format!("`{}` does nothing beside `data.generated`", field.path);
-            return field.wrong(message, "set `data.validation_per_class`".to_owned());
-        }
-        number("a number between 0 and 1", |part| part > 0.0 && part < 1.0)(field)
-    });
-    let layout = s.optional("layout", |field| {
-        if drawn {
-            let message = format!("`{}` does nothing beside `data.generated`", field.path);
-            return field.wrong(message, "leave it out".to_owned());
-        }
-        choice(LAYOUTS)(field)
-    });
+    let split = division(&mut s, drawn);
     let crop_to_aspect_ratio = s.or("crop_to_aspect_ratio", false, boolean);
     let interpolation = s.optional("interpolation", choice(INTERPOLATIONS));
     let on_corrupt = s.or("on_corrupt", OnCorrupt::Error, choice(ON_CORRUPT));
+    let on_leak = s.or("on_leak", OnLeak::Warn, named(&OnLeak::ALL, OnLeak::name));
     let exif_orientation = s.or("exif_orientation", Orientation::Ignore, choice(EXIF_ORIENTATION));
     let scaled_decoding = s.or("scaled_decoding", false, boolean);
     let shuffle = s.or("shuffle", true, boolean);
     let augmenting = augmenting(&mut s);
     s.finish();
-    let augmenting = augmenting?;
+    let (augmenting, division) = (augmenting?, split?);
     Some(DataConfig {
         images: images?,
         image_size: image_size?,
         batch_size: batch_size?,
-        validation_split: validation_split?,
-        layout: layout?,
+        validation_split: division.validation_split,
+        test_split: division.test_split,
+        stratify: division.stratify,
+        group: division.group,
+        split: division.split,
+        layout: division.layout,
         crop_to_aspect_ratio: crop_to_aspect_ratio?,
         interpolation: interpolation?,
         on_corrupt: on_corrupt?,
+        on_leak: on_leak?,
         exif_orientation: exif_orientation?,
         scaled_decoding: scaled_decoding?,
         shuffle: shuffle?,
@@ -66,6 +63,117 @@ pub(crate) fn data(mut s: Section<'_>) -> Option<DataConfig> {
         cutmix: augmenting.cutmix,
         cached_views: augmenting.cached_views,
     })
+}
+
+/// What the keys say that divide the images of a folder into training, validation and test.
+struct Division {
+    validation_split: Option<f64>,
+    test_split: Option<f64>,
+    stratify: bool,
+    group: Option<Grouping>,
+    split: Option<PathBuf>,
+    layout: Option<Layout>,
+}
+
+fn division(s: &mut Section<'_>, drawn: bool) -> Option<Division> {
+    let beside = |what: &'static str, help: &'static str, excluded: bool| {
+        move |field: &Field<'_>| match excluded {
+            true => field.wrong::<()>(format!("`{}` does nothing beside {what}", field.path), help.to_owned()),
+            false => Some(()),
+        }
+    };
+    let of_drawn = |help: &'static str| beside("`data.generated`", help, drawn);
+    let part = || number("a number between 0 and 1", |part| part > 0.0 && part < 1.0);
+    let list = s.optional("split", |field| {
+        of_drawn("leave it out")(field)?;
+        text(field).map(|path| injerto_files::from_text(&path))
+    });
+    let listed = matches!(list, Some(Some(_)));
+    let of_list = || beside("`data.split`, which says where each image is", "leave it out", listed);
+    let validation_split = s.optional("validation_split", |field| {
+        of_drawn("set `data.validation_per_class`")(field)?;
+        of_list()(field)?;
+        part()(field)
+    });
+    let held = validation_split.flatten().unwrap_or(0.0);
+    let test_split = s.optional("test_split", |field| {
+        of_drawn("leave it out")(field)?;
+        of_list()(field)?;
+        let test = part()(field)?;
+        if held + test >= 1.0 {
+            let message = format!("`data.validation_split` and `{}` leave no images to train", field.path);
+            return field.wrong(message, "their sum must be below 1".to_owned());
+        }
+        Some(test)
+    });
+    let divides = matches!(validation_split, Some(Some(_))) || matches!(test_split, Some(Some(_)));
+    let stratify = s.or("stratify", false, |field| {
+        let stratify = boolean(field)?;
+        if stratify {
+            of_drawn("leave it out")(field)?;
+            of_list()(field)?;
+        }
+        if stratify && !divides {
+            let message = format!("`{}` does nothing without a split", field.path);
+            return field
+                .wrong(message, "set `data.validation_split` or `data.test_split`, or leave it out".to_owned());
+        }
+        Some(stratify)
+    });
+    let group = s.optional("group", |field| {
+        of_drawn("leave it out")(field)?;
+        grouping(field)
+    });
+    let layout = s.optional("layout", |field| {
+        of_drawn("leave it out")(field)?;
+        choice(LAYOUTS)(field)
+    });
+    Some(Division {
+        validation_split: validation_split?,
+        test_split: test_split?,
+        stratify: stratify?,
+        group: group?,
+        split: list?,
+        layout: layout?,
+    })
+}
+
+/// `"folder"`, or a table with what tells the groups apart.
+fn grouping(field: &Field<'_>) -> Option<Grouping> {
+    const FORMS: &str = "\"folder\", { pattern = '^(patient\\d+)' }, { exif_seconds = 60 } or { csv = \"patients.csv\", column = \"patient\" }";
+    if let Value::String(_) = &field.node.value {
+        return choice(&[("folder", Grouping::Folder(FolderWord::Folder))])(field);
+    }
+    let Some(entries) = field.node.table() else { return field.must_be(FORMS, None) };
+    let has = |key: &str| entries.iter().any(|entry| entry.key == key);
+    let mut s = field.section()?;
+    let group = if has("pattern") {
+        let pattern = s.required("pattern", "`pattern = '^(patient\\d+)'`", |field| {
+            let pattern = text(field)?;
+            match Grouping::regex(&pattern) {
+                Ok(_) => Some(pattern),
+                Err(reason) => field.wrong(format!("`{}` is not a regular expression: {reason}", field.path), None),
+            }
+        });
+        pattern.map(|pattern| Grouping::Pattern { pattern })
+    } else if has("exif_seconds") {
+        let seconds = s.required("exif_seconds", "`exif_seconds = 60`", not_negative());
+        seconds.map(|exif_seconds| Grouping::ExifSeconds { exif_seconds })
+    } else if has("csv") || has("column") {
+        let csv = s.required("csv", "`csv = \"patients.csv\"`", text);
+        let column = s.required("column", "`column = \"patient\"`, the column that holds the groups", text);
+        let file_column = s.optional("file_column", text);
+        match (csv, column, file_column) {
+            (Some(csv), Some(column), Some(file_column)) => {
+                Some(Grouping::Csv { csv: injerto_files::from_text(&csv), column, file_column })
+            }
+            _ => None,
+        }
+    } else {
+        return field.must_be(FORMS, None);
+    };
+    s.finish();
+    group
 }
 
 fn images(s: &mut Section<'_>) -> Option<Images> {

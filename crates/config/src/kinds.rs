@@ -33,6 +33,59 @@ impl Device {
     }
 }
 
+/// What is done about photos that stand on two sides of the split, or under two classes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnLeak {
+    /// They are told, and training begins.
+    Warn,
+    /// They are told, and nothing is trained.
+    Error,
+    /// All copies of a photo that stand on two sides go to one side before training.
+    Move,
+    /// Nobody looks for them.
+    Off,
+}
+
+impl OnLeak {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Warn, Self::Error, Self::Move, Self::Off];
+
+    /// What users call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Warn => "warn",
+            Self::Error => "error",
+            Self::Move => "move",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// The weights that the output layer starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Initial {
+    /// Random weights, as in Keras.
+    #[default]
+    Random,
+    /// Those of the probe, the logistic regression that is fitted before the first epoch.
+    Probe,
+}
+
+impl Initial {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Random, Self::Probe];
+
+    /// What users call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Random => "random",
+            Self::Probe => "probe",
+        }
+    }
+}
+
 /// How pixels become a network's input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

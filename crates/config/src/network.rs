@@ -4,7 +4,7 @@ use injerto_graph::Activation;
 use injerto_heads::{Body, Hidden, Pooling};
 use injerto_recipe::LossName;
 
-use crate::kinds::{ClassWeights, InputScale, Strategy};
+use crate::kinds::{ClassWeights, Initial, InputScale, Strategy};
 use crate::limits;
 use crate::reader::{Field, Section, boolean, choice, count, json, list, named, not_negative, share_below_one, text};
 use crate::strategy;
@@ -55,9 +55,22 @@ pub(crate) fn head(mut s: Section<'_>, known: Option<Strategy>) -> Option<HeadCo
     let dropout = s.or("dropout", own.dropout, share_below_one());
     let units = s.optional("units", count(limits::COUNT));
     let activation = s.optional("activation", choice(OUTPUT_ACTIVATIONS));
+    let is_plain = dense.as_ref().is_none_or(Vec::is_empty) && batch_norm != Some(true);
+    let initial = s.or("initial", Initial::default(), |field| {
+        let initial = named(&Initial::ALL, Initial::name)(field)?;
+        if initial == Initial::Probe && !is_plain {
+            let message = format!(
+                "`{}` cannot be \"probe\": the probe is one layer on the backbone's features, and this head has others before it",
+                field.path
+            );
+            let help = "set `head.dense = []` and `head.batch_norm = false`, or leave `head.initial` out";
+            return field.wrong(message, help.to_owned());
+        }
+        Some(initial)
+    });
     s.finish();
     let body = Body { pooling: pooling?, batch_norm: batch_norm?, dense: dense?, dropout: dropout? };
-    Some(HeadConfig { body, units: units?, activation: activation? })
+    Some(HeadConfig { body, units: units?, activation: activation?, initial: initial? })
 }
 
 /// `128`, or `{ units = 128, activation = "relu" }`.

@@ -2,7 +2,7 @@ mod diagnostics;
 
 use std::path::{Path, PathBuf};
 
-use injerto_data::folder::Layout;
+use injerto_data::folder::{FolderWord, Grouping, Layout};
 use injerto_graph::{Activation, Interpolation, Selection};
 use injerto_recipe::LossName;
 use proptest::prelude::*;
@@ -64,8 +64,10 @@ kernels = true
 [data]
 root = ["photos"]
 batch_size = 32
+stratify = false
 crop_to_aspect_ratio = false
 on_corrupt = "error"
+on_leak = "warn"
 exif_orientation = "ignore"
 scaled_decoding = false
 shuffle = true
@@ -80,6 +82,7 @@ pooling = "avg"
 batch_norm = false
 dense = []
 dropout = 0.0
+initial = "random"
 
 [loss]
 from_logits = false
@@ -102,6 +105,9 @@ keep = true
 precision = "f32"
 memory_mb = 256
 images_mb = 0
+
+[insight]
+probe = true
 "#;
     assert_eq!(good(SHORTEST, &[]).to_toml(), expected);
 }
@@ -113,7 +119,7 @@ seed = 4_294_967_295
 device = "cpu"
 kernels = false
 data = { generated = "flowers", train_per_class = 7, validation_per_class = 3, image_size = [96, 128], batch_size = 8,
-         crop_to_aspect_ratio = true, interpolation = "bicubic", on_corrupt = "skip", exif_orientation = "apply",
+         crop_to_aspect_ratio = true, interpolation = "bicubic", on_corrupt = "skip", on_leak = "off", exif_orientation = "apply",
          scaled_decoding = true,
          shuffle = false, cached_views = 4, augment = [
            "random_flip", { name = "random_flip", mode = "vertical" },
@@ -171,6 +177,8 @@ keep = false
 precision = "bf16"
 memory_mb = 1
 images_mb = 2
+[insight]
+probe = false
 [transfer_gain]
 seeds = 7
 scratch = { learning_rate = 1e-2 }
@@ -200,6 +208,48 @@ fn the_layout_of_a_folder_is_read_and_of_drawn_images_is_an_error() {
     let drawn = SHORTEST.replace("root = \"photos\"", "generated = \"flowers\"");
     let error = parse(&drawn, &["data.layout=classes"]).expect_err("it does nothing").to_string();
     assert!(error.contains("`data.layout` does nothing beside `data.generated`"), "{error}");
+}
+
+#[test]
+fn a_split_by_shares_by_groups_or_by_a_list_is_read_and_written_out() {
+    let data = |lines: &str| SHORTEST.replace("root = \"photos\"", &format!("root = \"photos\"\n{lines}"));
+    let check = |lines: &str| {
+        let config = good(&data(lines), &[]);
+        assert_eq!(good(&config.to_toml(), &[]).data, config.data, "{lines}");
+        config.data
+    };
+    let shares = check("validation_split = 0.2\ntest_split = 0.1\nstratify = true");
+    assert_eq!((shares.validation_split, shares.test_split, shares.stratify), (Some(0.2), Some(0.1), true));
+    assert_eq!(check("group = \"folder\"").group, Some(Grouping::Folder(FolderWord::Folder)));
+    let pattern = r"^(patient\d+)".to_owned();
+    assert_eq!(check("group = { pattern = '^(patient\\d+)' }").group, Some(Grouping::Pattern { pattern }));
+    assert_eq!(check("group = { exif_seconds = 60 }").group, Some(Grouping::ExifSeconds { exif_seconds: 60.0 }));
+    let csv =
+        Grouping::Csv { csv: "p.csv".into(), column: "patient".to_owned(), file_column: Some("image".to_owned()) };
+    assert_eq!(check("group = { csv = \"p.csv\", column = \"patient\", file_column = \"image\" }").group, Some(csv));
+    assert_eq!(check("split = \"runs/a/split.csv\"").split, Some("runs/a/split.csv".into()));
+    assert_eq!(check("on_leak = \"move\"").on_leak, OnLeak::Move);
+    let refuse = |lines: &str, parts: &[&str]| {
+        let error = parse(&data(lines), &[]).expect_err(lines).to_string();
+        parts.iter().for_each(|part| assert!(error.contains(part), "{lines}: {error}"));
+    };
+    refuse("split = \"a.csv\"\nvalidation_split = 0.2", &["`data.validation_split` does nothing beside `data.split`"]);
+    refuse("validation_split = 0.5\ntest_split = 0.5", &["leave no images to train", "below 1"]);
+    refuse("stratify = true", &["`data.stratify` does nothing without a split"]);
+    refuse("group = { pattern = '(' }", &["`data.group.pattern` is not a regular expression"]);
+    refuse("group = { csv = \"p.csv\" }", &["`data.group.column` is missing", "column = \"patient\""]);
+    refuse("group = 60", &["`data.group` must be", "exif_seconds = 60"]);
+    refuse("on_leak = \"ignore\"", &["`data.on_leak` cannot be \"ignore\""]);
+}
+
+#[test]
+fn a_head_starts_from_the_probe_only_where_it_is_one_layer() {
+    let config = good(&with("[head]\ninitial = \"probe\"\ndropout = 0.5\n"), &[]);
+    assert_eq!(config.head.initial, Initial::Probe);
+    for lines in ["dense = [8]", "batch_norm = true"] {
+        let error = parse(&with(&format!("[head]\ninitial = \"probe\"\n{lines}\n")), &[]).expect_err(lines).to_string();
+        assert!(error.contains("`head.initial` cannot be \"probe\"") && error.contains("head.dense"), "{error}");
+    }
 }
 
 #[test]

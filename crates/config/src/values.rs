@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use injerto_data::OnCorrupt;
 use injerto_data::augment::{Augmentation, MixOptions};
 use injerto_data::decode::Orientation;
-use injerto_data::folder::Layout;
+use injerto_data::folder::{Grouping, Layout};
 use injerto_data::generated::Task;
 use injerto_graph::{Activation, Interpolation, Selection};
 use injerto_heads::Body;
@@ -13,7 +13,7 @@ use injerto_recipe::{BatchNorm, Callbacks, FeaturePrecision, LossName, Metric, M
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::kinds::{ClassWeights, Device, InputScale, LearningRates, Strategy};
+use crate::kinds::{ClassWeights, Device, Initial, InputScale, LearningRates, OnLeak, Strategy};
 
 /// An experiment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -46,6 +46,8 @@ pub struct Config {
     pub checkpoint: CheckpointConfig,
     /// `[cache]`: whether features of the frozen prefix are kept.
     pub cache: CacheConfig,
+    /// `[insight]`: what is found out about the images before the first epoch.
+    pub insight: InsightConfig,
     /// `[transfer_gain]`: whether the experiment also compares with training from scratch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transfer_gain: Option<TransferGainConfig>,
@@ -54,6 +56,11 @@ pub struct Config {
 /// Paths as an experiment's file has them: what is not UTF-8 is written `\xNN`.
 fn paths<S: serde::Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(paths.iter().map(|path| injerto_files::to_text(path.as_os_str())))
+}
+
+/// A path as an experiment's file has it.
+fn path<S: serde::Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    path.as_ref().map(|path| injerto_files::to_text(path.as_os_str())).serialize(serializer)
 }
 
 fn no_callbacks(callbacks: &Callbacks) -> bool {
@@ -74,6 +81,18 @@ pub struct DataConfig {
     /// The share of the training images that is held out where there are no validation images, between 0 and 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation_split: Option<f64>,
+    /// The share of the training images that is kept for the test after training, between 0 and 1; with `validation_split` below
+    /// 1 together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test_split: Option<f64>,
+    /// Whether a split divides each class evenly.
+    pub stratify: bool,
+    /// What says which images belong together, so that a split and a cross-validation never part them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<Grouping>,
+    /// A list like a run's `split.csv` that says of each image whether it trains, validates or tests.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "path")]
+    pub split: Option<PathBuf>,
     /// What the sub-folders of the root are; `None`: whatever their names and what is in them say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layout: Option<Layout>,
@@ -84,6 +103,8 @@ pub struct DataConfig {
     pub interpolation: Option<Interpolation>,
     /// Whether an unreadable image is an error or is skipped.
     pub on_corrupt: OnCorrupt,
+    /// What is done about photos that stand on two sides of the split, or under two classes.
+    pub on_leak: OnLeak,
     /// Whether images are turned as the camera's EXIF orientation says.
     pub exif_orientation: Orientation,
     /// Whether JPEGs of at least four times the network's size are decoded at a quarter or an eighth of theirs, which is
@@ -159,6 +180,8 @@ pub struct HeadConfig {
     /// One of sigmoid, softmax and linear; `None`: what the loss needs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activation: Option<Activation>,
+    /// The weights that the output layer starts from.
+    pub initial: Initial,
 }
 
 /// `[loss]`.
@@ -234,6 +257,13 @@ pub struct CacheConfig {
     pub memory_mb: usize,
     /// MiB of decoded and resized images that are held in memory, for epochs that look at the photos again.
     pub images_mb: usize,
+}
+
+/// `[insight]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InsightConfig {
+    /// Whether a logistic regression on the kept features says what they are worth.
+    pub probe: bool,
 }
 
 /// `[transfer_gain]`.

@@ -100,6 +100,9 @@ pub struct Sample {
     pub origin: Origin,
     /// Position of its class.
     pub label: u32,
+    /// What it was taken together with: images of one group never stand on two sides of a split. `None`: it stands alone, or
+    /// nobody asked.
+    pub group: Option<Arc<str>>,
     /// The content of its file, where somebody has read it already.
     pub(crate) seen: Option<Seen>,
 }
@@ -107,7 +110,7 @@ pub struct Sample {
 impl Sample {
     /// An image of the class in this position.
     pub fn new(origin: impl Into<Origin>, label: u32) -> Self {
-        Self { origin: origin.into(), label, seen: None }
+        Self { origin: origin.into(), label, group: None, seen: None }
     }
 }
 

@@ -76,23 +76,35 @@ pub enum DataError {
     },
     /// A fraction to keep for validation where there are images for it.
     #[error(
-        "data.validation_split has no effect: {} holds the images to validate by; leave the key out, or set data.root to the \
+        "data.{part}_split has no effect: {} holds the images to {} by; leave the key out, or set data.root to the \
          folder of the training images",
-        shown(path)
+        shown(path),
+        if *part == "test" { "test" } else { "validate" }
     )]
     SplitTwice {
-        /// The folder of validation images.
+        /// What the images are held out for: `validation` or `test`.
+        part: &'static str,
+        /// The folder of these images.
         path: PathBuf,
     },
     /// A split that cannot be made.
-    #[error("validation_split {fraction} leaves {training} images to train and {validation} to validate: {}", split_fix(*fraction))]
+    #[error("{part}_split {fraction} leaves {training} images to train and {held} to {}: {}",
+        if *part == "test" { "test" } else { "validate" }, split_fix(*fraction))]
     Split {
+        /// What the images are held out for: `validation` or `test`.
+        part: &'static str,
         /// The fraction.
         fraction: f64,
         /// Training images.
         training: usize,
-        /// Validation images.
-        validation: usize,
+        /// Images that are held out.
+        held: usize,
+    },
+    /// Groups that cannot be read, or that say nothing.
+    #[error("data.group: {reason}")]
+    Group {
+        /// What is wrong, and the fix.
+        reason: String,
     },
 
     // --- images ----------------------------------------------------------------------------------------------------

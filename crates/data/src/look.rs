@@ -213,8 +213,8 @@ impl Folder {
         verdicts: Option<&Verdicts>,
         progress: &(dyn Fn(usize) + Sync),
     ) -> Result<Looked, DataError> {
-        let samples =
-            self.train.samples.iter_mut().chain(self.validation.iter_mut().flat_map(|held| &mut held.samples));
+        let parts = std::iter::once(&mut self.train).chain(&mut self.validation).chain(&mut self.test);
+        let samples = parts.flat_map(|part| &mut part.samples);
         let (files, seen): (Vec<_>, Vec<_>) = samples
             .filter_map(|sample| match &sample.origin {
                 Origin::File(path) => Some((path, &mut sample.seen)),
@@ -236,7 +236,7 @@ impl Folder {
         let bad: HashSet<&Path> = unreadable.iter().filter_map(|skipped| skipped.origin.path()).collect();
         let mut left = vec![0; self.train.classes.len()];
         let mut gone = Vec::new();
-        for dataset in [Some(&mut self.train), self.validation.as_mut()].into_iter().flatten() {
+        for dataset in std::iter::once(&mut self.train).chain(&mut self.validation).chain(&mut self.test) {
             dataset.samples.retain(|sample| sample.origin.path().is_none_or(|path| !bad.contains(path)));
             left.iter_mut().zip(dataset.counts()).for_each(|(left, count)| *left += count);
             if dataset.samples.is_empty() {

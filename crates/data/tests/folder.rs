@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use injerto_data::folder::{Folder, Layout, Options, Reason, open, scan};
+use injerto_data::folder::{Folder, FolderWord, Grouping, Layout, Options, Reason, open, scan};
 use injerto_data::look::Verdicts;
 use injerto_data::{DataError, Dataset, OnCorrupt, Origin};
 
@@ -97,13 +97,20 @@ fn halves_go_by_many_names_in_any_case() {
 }
 
 #[test]
-fn a_test_folder_beside_validation_images_is_left_alone() {
-    for test in ["test", "holdout"] {
+fn a_test_folder_beside_validation_images_is_kept_for_the_test() {
+    for test in ["test", "holdout", "Test Set"] {
         let found = opened(&strs(&halves(&["train", "val", test])), Options::default());
-        assert_eq!(found.validation.expect("there").samples.len(), 10);
-        assert!(found.inventory.alone[0].0.ends_with(test));
-        assert_eq!(found.inventory.alone[0].1, 10);
+        assert_eq!((found.train.samples.len(), found.validation.expect("there").samples.len()), (10, 10));
+        assert_eq!(counts(&found.test.expect("there")), [("cats", 5), ("dogs", 5)]);
+        assert!(found.inventory.test.expect("a folder").ends_with(test) && found.inventory.alone.is_empty());
     }
+    // With other classes it cannot test this training, and is left alone.
+    let found =
+        opened(&strs(&with(halves(&["train", "val"]), &["test/cats/1.jpg", "test/cows/1.jpg"])), Options::default());
+    assert_eq!((found.test, found.inventory.alone.len()), (None, 1));
+    let test_split = Options { test_split: Some(0.2), ..Options::default() };
+    let said = refused(&strs(&halves(&["train", "val", "test"])), test_split);
+    assert!(said.starts_with("data.test_split has no effect: ROOT/test holds the images to test by"), "{said}");
     // Without labels it cannot validate either.
     for test in ["test/1.jpg", "test/unknown/1.jpg"] {
         let found = opened(&strs(&with(halves(&["train"]), &[test])), split(0.2));
@@ -121,7 +128,123 @@ fn a_split_divides_training_images_and_is_refused_where_there_are_others_to_vali
     assert!(said.starts_with("data.validation_split has no effect: ROOT/val holds"), "{said}");
     // Images for a test are not those to validate by, as long as there are others.
     let found = opened(&strs(&halves(&["train", "test"])), split(0.2));
-    assert_eq!((found.train.samples.len(), found.inventory.alone.len()), (8, 1));
+    assert_eq!((found.train.samples.len(), found.test.map(|test| test.samples.len())), (8, Some(10)));
+}
+
+/// Names of the files, from the root.
+fn names(root: &Path, dataset: &Dataset) -> Vec<String> {
+    let name =
+        |origin: &Origin| origin.path().expect("a file").strip_prefix(root).expect("inside").display().to_string();
+    dataset.samples.iter().map(|sample| name(&sample.origin)).collect()
+}
+
+#[test]
+fn images_for_the_test_are_taken_from_those_that_train() {
+    let (files, both) = (halves(&["."]), Options { test_split: Some(0.3), ..split(0.2) });
+    let root = root(&strs(&files));
+    let keras = open(root.path(), split(0.2)).expect("opened");
+    let found = open(root.path(), both).expect("opened");
+    assert_eq!(found.validation, keras.validation);
+    let [train, test] = [&found.train, &found.test.expect("a test")].map(|dataset| names(root.path(), dataset));
+    assert_eq!([train, test].concat(), names(root.path(), &keras.train));
+}
+
+#[test]
+fn a_stratified_split_takes_its_share_of_each_class() {
+    let many: Vec<String> = (0..90).map(|at| format!("cats/{at}.jpg")).collect();
+    let files = with(many, &["dogs/1.jpg", "dogs/2.jpg", "dogs/3.jpg", "dogs/4.jpg", "dogs/5.jpg", "dogs/6.jpg"]);
+    let options = Options { test_split: Some(0.1), stratify: true, ..split(0.2) };
+    let root = root(&strs(&files));
+    let found = open(root.path(), options.clone()).expect("opened");
+    assert_eq!(counts(&found.train), [("cats", 63), ("dogs", 4)]);
+    assert_eq!(counts(found.validation.as_ref().expect("there")), [("cats", 18), ("dogs", 1)]);
+    assert_eq!(counts(found.test.as_ref().expect("there")), [("cats", 9), ("dogs", 1)]);
+    assert_eq!(open(root.path(), options.clone()).expect("opened"), found, "a seed gives the same split again");
+    assert_ne!(open(root.path(), Options { seed: 1, ..options }).expect("opened").validation, found.validation);
+}
+
+/// No group stands on two sides, and a fifth of the images, more or less, validates.
+fn check_groups(root: &Path, group: Grouping, groups: usize, ungrouped: usize) {
+    let options = Options { group: Some(group.clone()), ..split(0.2) };
+    let found = open(root, options).unwrap_or_else(|error| panic!("{group:?}: {error}"));
+    let held = found.validation.expect("there");
+    let of = |dataset: &Dataset| -> std::collections::BTreeSet<String> {
+        dataset.samples.iter().filter_map(|sample| sample.group.as_deref().map(str::to_owned)).collect()
+    };
+    assert!(of(&found.train).is_disjoint(&of(&held)), "{group:?}");
+    assert_eq!((of(&found.train).len() + of(&held).len(), found.inventory.ungrouped), (groups, ungrouped), "{group:?}");
+    let share = held.samples.len() as f64 / (held.samples.len() + found.train.samples.len()) as f64;
+    assert!((0.1..=0.3).contains(&share), "{group:?}: {share}");
+}
+
+#[test]
+fn images_of_a_group_stand_on_one_side() {
+    // Ten patients, each with three images of one class and one of the other; two images are of nobody.
+    let patient = |number: usize| {
+        let class = ["ill", "well"][number % 2];
+        let other = ["well", "ill"][number % 2];
+        let own = (0..3).map(move |at| format!("{class}/patient{number}/{number:02}_{at}.jpg"));
+        own.chain([format!("{other}/patient{number}/{number:02}_9.jpg")])
+    };
+    let files = with((0..10).flat_map(patient).collect(), &["ill/x.jpg", "well/y.jpg"]);
+    let root = root(&strs(&files));
+    check_groups(root.path(), Grouping::Folder(FolderWord::Folder), 10, 2);
+    check_groups(root.path(), Grouping::Pattern { pattern: r"^(\d+)_".to_owned() }, 10, 2);
+    // A table names files by their names or by their paths; its first column is that of the files.
+    let table = root.path().join("patients.csv");
+    let rows: Vec<String> = (0..10)
+        .flat_map(|number| [0, 1, 2, 9].map(|at| format!("{number:02}_{at}.jpg,\"Doe, {number}\"")))
+        .chain(["ill/x.jpg,alone".to_owned()])
+        .collect();
+    fs::write(&table, format!("file,patient\n{}\n", rows.join("\n"))).expect("written");
+    let csv = |column: &str| Grouping::Csv { csv: table.clone(), column: column.to_owned(), file_column: None };
+    check_groups(root.path(), csv("patient"), 11, 1);
+    let refused = |group| {
+        let options = Options { group: Some(group), ..split(0.2) };
+        open(root.path(), options).expect_err("refused").to_string()
+    };
+    let said = refused(csv("person"));
+    assert!(
+        said.starts_with("data.group: ") && said.contains("no column 'person'; the columns are file, patient"),
+        "{said}"
+    );
+    let said = refused(Grouping::Pattern { pattern: "^never".to_owned() });
+    assert_eq!(
+        said,
+        "data.group: the name of no image matches the pattern \"^never\"; leave the key out, or name another one"
+    );
+    let said = refused(Grouping::ExifSeconds { exif_seconds: 60.0 });
+    assert!(said.contains("no image says when it was taken"), "{said}");
+}
+
+/// A PNG file that says when it was taken.
+fn taken_at(path: &Path, time: &str) {
+    // A TIFF header, and one entry: the time (0x132), 20 characters of text (2), which follow.
+    let mut exif = vec![b'I', b'I', 42, 0, 8, 0, 0, 0, 1, 0, 0x32, 1, 2, 0, 20, 0, 0, 0, 26, 0, 0, 0, 0, 0, 0, 0];
+    exif.extend(time.bytes().chain([0]));
+    fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+    let mut encoder = image::codecs::png::PngEncoder::new(fs::File::create(path).expect("created"));
+    image::ImageEncoder::set_exif_metadata(&mut encoder, exif).expect("it can");
+    image::RgbImage::new(4, 4).write_with_encoder(encoder).expect("written");
+}
+
+#[test]
+fn photos_that_were_taken_within_seconds_are_a_group() {
+    let root = tempfile::tempdir().expect("a folder");
+    // Bursts of four photos, a second apart, over midnight and the end of a year; the bursts are minutes apart.
+    for burst in 0..10 {
+        for shot in 0..4 {
+            let time = match burst {
+                0 if shot < 2 => format!("2023:12:31 23:59:{:02}", 58 + shot),
+                0 => format!("2024:01:01 00:00:{:02}", shot - 2),
+                _ => format!("2024:01:01 01:{:02}:{:02}", burst * 3, shot),
+            };
+            taken_at(&root.path().join(format!("{}/{burst}_{shot}.png", ["cats", "dogs"][shot % 2])), &time);
+        }
+    }
+    check_groups(root.path(), Grouping::ExifSeconds { exif_seconds: 1.0 }, 10, 0);
+    let bytes = fs::read(root.path().join("cats/0_0.png")).expect("read");
+    assert!(injerto_data::decode::taken(&bytes).is_some() && injerto_data::decode::taken(b"no image").is_none());
 }
 
 #[test]
@@ -131,7 +254,7 @@ fn classes_may_be_called_train_or_test() {
     let found = opened(&["exam/1.jpg", "test/1.jpg"], Options::default());
     assert_eq!(found.train.classes, ["exam", "test"]);
     let layout = Options { layout: Layout::Classes, ..Options::default() };
-    let found = opened(&["bus/1.jpg", "train/steam/1.jpg", "train/diesel/2.jpg"], layout);
+    let found = opened(&["bus/1.jpg", "train/steam/1.jpg", "train/diesel/2.jpg"], layout.clone());
     assert_eq!(counts(&found.train), [("bus", 1), ("train", 2)]);
     assert!(refused(&["train/1.jpg"], layout).contains("'train' is the only folder with images"));
 }

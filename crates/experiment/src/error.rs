@@ -98,6 +98,26 @@ pub enum ExperimentError {
         /// Width of the images that it takes, in pixels.
         width: usize,
     },
+    /// The list of images in `data.split` cannot be used.
+    #[error("data.split: {}: {reason}", shown(path))]
+    List {
+        /// The list.
+        path: PathBuf,
+        /// What is wrong, and the fix.
+        reason: String,
+    },
+    /// Photos stand on two sides of the split or under two classes, and `data.on_leak` says that nothing is trained then.
+    #[error("{findings}\ndata.on_leak = \"move\" keeps copies on one side, and \"warn\" trains all the same")]
+    Leaks {
+        /// What was found, in words.
+        findings: String,
+    },
+    /// `head.initial = "probe"`, and there is no probe.
+    #[error("head.initial = \"probe\": {reason}; leave head.initial out")]
+    NoProbe {
+        /// Why, in words.
+        reason: String,
+    },
     /// A file of the run cannot be written or read.
     #[error("{}: {source}", shown(path))]
     Io {

@@ -45,7 +45,8 @@ impl Prepared {
                     Origin::File(path) => path.clone(),
                     other => other.name().into_owned().into(),
                 };
-                Image { part, content: contents[at], ..Image::new(path, sample.label) }
+                let group = sample.group.as_deref().map(str::to_owned);
+                Image { part, content: contents[at], group, ..Image::new(path, sample.label) }
             }));
         }
         let table = FeatureTable::new(Matrix::new(channels, rows)?, images, self.train.classes.clone())?;

@@ -34,14 +34,28 @@ const SIGNS: [&str; 6] =
     [RunFolder::EXPERIMENT, "history.jsonl", "history.csv", "summary.json", Checkpoints::BEST, Checkpoints::LAST];
 
 /// Other files that a run writes. The user may have files of the same names in a folder without a run.
-const OTHERS: [&str; 5] =
-    [RunFolder::SPLIT, RunFolder::ENVIRONMENT, "report.html", "plots/curves.svg", "plots/curves.png"];
+const OTHERS: [&str; 8] = [
+    RunFolder::SPLIT,
+    RunFolder::LEAKS,
+    RunFolder::INSIGHT,
+    RunFolder::PREDICTIONS,
+    RunFolder::ENVIRONMENT,
+    "report.html",
+    "plots/curves.svg",
+    "plots/curves.png",
+];
 
 impl RunFolder {
     /// File of the resolved experiment.
     pub(crate) const EXPERIMENT: &str = "experiment.toml";
-    /// File that lists the training and the validation images.
-    pub(crate) const SPLIT: &str = "split.csv";
+    /// File that lists the images with the side of each.
+    pub const SPLIT: &str = "split.csv";
+    /// File of the photos that are there more than once.
+    pub const LEAKS: &str = "leaks.csv";
+    /// File of what was found out before the first epoch.
+    pub(crate) const INSIGHT: &str = "insight.json";
+    /// File of what the best epoch says of each validation image.
+    pub const PREDICTIONS: &str = "predictions.csv";
     /// File of the run's summary, for scripts.
     pub(crate) const SUMMARY: &str = "summary.json";
     /// File of the plan that was made before the first batch.
@@ -198,7 +212,13 @@ impl Drop for Inner {
                 }
             }
             let _ = std::fs::remove_dir(events);
-            let ours = SIGNS.iter().chain(&[RunFolder::SPLIT, RunFolder::ENVIRONMENT, Lock::FILE]);
+            let ours = SIGNS.iter().chain(&[
+                RunFolder::SPLIT,
+                RunFolder::LEAKS,
+                RunFolder::INSIGHT,
+                RunFolder::ENVIRONMENT,
+                Lock::FILE,
+            ]);
             ours.for_each(|name| drop(std::fs::remove_file(self.path.join(name))));
         }
         // Parent folders that were created for the run are removed too, if they are empty.

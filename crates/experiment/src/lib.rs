@@ -14,6 +14,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod advise;
+mod before;
 mod environment;
 mod error;
 mod evaluate;
@@ -22,9 +23,14 @@ mod folder;
 pub mod gain;
 mod guard;
 mod json;
+mod judged;
+mod leaks;
+mod listed;
 mod phases;
 mod predict;
 mod prepare;
+mod probe;
+mod questions;
 mod record;
 mod resume;
 mod run;
@@ -35,10 +41,14 @@ mod tensorboard;
 pub use error::ExperimentError;
 pub use evaluate::{Classifier, Evaluation, evaluate, imagenet_classes, labelled};
 pub use folder::RunFolder;
+pub use judged::Trust;
+pub use leaks::LeakCounts;
 pub use predict::{FolderEvaluation, Prediction, Predictions, Predictor};
 pub use prepare::{Plan, Prepared, device};
+pub use probe::ProbeSummary;
+pub use questions::{Asked, Questions, Why};
 pub use resume::ChangedKey;
-pub use run::{BestSummary, ImageCounts, Outcome, PhaseSummary, Summary};
+pub use run::{BestSummary, ImageCounts, Outcome, PhaseSummary, Summary, TestSummary};
 pub use session::Session;
 pub use split::DataChange;
 

@@ -1,3 +1,4 @@
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use burn_tensor::Device;
@@ -8,26 +9,31 @@ use injerto_config::{Completed, Config, Images, InputScale};
 use injerto_data::folder::{self, Folder, Inventory};
 use injerto_data::look::{Looked, Verdicts};
 use injerto_data::{Dataset, Loader, LoaderOptions};
-use injerto_files::settled;
+use injerto_files::{listed, settled};
 use injerto_graph::{Description, FreezePlan, Graph, Selection};
 use injerto_recipe::{BatchNorm, Loss, OptimizerConfig};
 use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::history::Best;
 use injerto_trainer::plan::{Kept, Place};
-use injerto_trainer::{Feeding, Model, ModelCard, Phase, PhasePlan, Settings, check_compiles, check_monitors};
+use injerto_trainer::{Feeding, Fit, Model, ModelCard, Phase, PhasePlan, Settings, check_compiles, check_monitors};
 use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
 use crate::guard;
+use crate::listed::Listed;
 use crate::phases::{class_weights, phases};
+use crate::questions::Questions;
 use crate::resume::root;
-use crate::split::SplitList;
+use crate::split::{Side, Sides, SplitList};
 
 /// Content of `plan.json`: the phases as they are resolved before the first batch. Training follows this plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The phases, in order.
     pub phases: Vec<PhasePlan>,
+    /// What is asked about the features before the first epoch. Plans of earlier versions do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub insight: Option<Questions>,
 }
 
 impl Plan {
@@ -49,6 +55,8 @@ pub struct Prepared {
     pub train: Dataset,
     /// Validation images.
     pub validation: Option<Dataset>,
+    /// Test images, which nothing looks at before the last epoch.
+    pub test: Option<Dataset>,
     /// How the images were found; `None` for drawn images.
     pub inventory: Option<Inventory>,
     /// Findings of the first look at the images' files: unreadable ones, and those taken with the camera turned.
@@ -67,7 +75,7 @@ pub struct Prepared {
     pub class_weights: Option<Vec<f32>>,
     /// Warnings about what is allowed but probably not intended.
     pub warnings: Vec<String>,
-    /// List of the training and the validation images of a resumed run.
+    /// List of the images of a resumed run.
     pub(crate) split: Option<SplitList>,
     /// Folder of cached features.
     features: PathBuf,
@@ -99,37 +107,48 @@ impl Prepared {
         let backbone = resolved.backbone.clone();
         let phases = phases(&config.phases, &config.callbacks, &backbone, card.graph.len())?;
         let best = Best::new(config.checkpoint.monitor, config.checkpoint.mode);
-        check_monitors(&phases, &best, images.validation.is_some())?;
+        let list = config.data.split.as_deref().map(Listed::read).transpose()?;
+        check_monitors(&phases, &best, list.as_ref().map_or(images.validation.is_some(), Listed::validates))?;
         // Reading the images takes the longest, so it is the last check that needs no weights.
         let looked = match &root {
             Some(root) => look(&mut images, &config, root, cache, looking)?,
             None => Looked::default(),
         };
-        let Folder { train, validation, inventory } = images;
+        let Folder { train, validation, test, inventory } = images;
+        let mut sides = Sides { train, validation, test };
+        let mut warnings = warnings(&config);
+        if let Some((list, root)) = list.as_ref().zip(root.as_ref()) {
+            let (divided, warning) = list.divide(root, sides)?;
+            sides = divided;
+            warnings.extend(warning);
+        }
+        warnings.extend(parted_groups(&sides));
+        let Sides { train, validation, test } = sides;
         let inventory = root.is_some().then_some(inventory);
         let asked = config.loss.class_weights.as_ref();
         let class_weights = asked.map(|asked| class_weights(asked, &train.classes, &train.counts())).transpose()?;
         let weights = resolved.weights(catalog, cache)?;
-        let mut warnings = warnings(&config);
         warnings.extend(resolved.warnings.iter().cloned());
         let features = cache.features();
         let mut prepared = Self {
             config,
             train,
             validation,
+            test,
             inventory,
             looked,
             card,
             backbone,
             origin: resolved.origin.to_string(),
             weights,
-            plan: Plan { phases: Vec::new() },
+            plan: Plan { phases: Vec::new(), insight: None },
             class_weights,
             warnings,
             split: None,
             features,
         };
         prepared.decide(&phases);
+        prepared.check_initial()?;
         prepared.warnings.extend(homeless_features(&prepared));
         prepared.warnings.extend(guard::warning(&prepared, &resolved));
         Ok(prepared)
@@ -138,6 +157,7 @@ impl Prepared {
     /// Replaces the plan by one of these phases for the images of the experiment.
     pub(crate) fn decide(&mut self, phases: &[Phase]) {
         self.plan = self.plan_of(phases);
+        self.plan.insight = Some(Questions::new(self));
     }
 
     /// Resolves phases for the network and the images of the experiment.
@@ -153,7 +173,7 @@ impl Prepared {
         };
         let ModelCard { graph, backbone_layers, .. } = &self.card;
         let phases = phases.iter().map(|phase| PhasePlan::resolve(phase, graph, *backbone_layers, &feeding));
-        Plan { phases: phases.collect() }
+        Plan { phases: phases.collect(), insight: None }
     }
 
     /// The phases of the plan, as the experiment describes them.
@@ -168,7 +188,9 @@ impl Prepared {
     pub fn check_folder(&self, path: &Path) -> Result<(), ExperimentError> {
         let Some(inventory) = &self.inventory else { return Ok(()) };
         let images: Vec<&Path> = match &inventory.halves {
-            Some((train, validation)) => std::iter::once(train).chain(validation).map(PathBuf::as_path).collect(),
+            Some((train, validation)) => {
+                std::iter::once(train).chain(validation).chain(&inventory.test).map(PathBuf::as_path).collect()
+            }
             None => root(&self.config).into_iter().collect(),
         };
         let place = settled(path);
@@ -248,6 +270,35 @@ impl Prepared {
         };
         let validation = self.validation.clone().map(|dataset| Loader::new(dataset, validating));
         (Loader::new(self.train.clone(), training), validation)
+    }
+
+    /// The training that the plan describes, without files.
+    pub(crate) fn fit(&self) -> Fit {
+        let (train, validation) = self.loaders(self.config.seed);
+        let settings = self.settings(self.config.seed);
+        Fit { train, validation, plans: self.plan.phases.clone(), settings, checkpoints: None }
+    }
+
+    /// Loader of the test images.
+    pub(crate) fn test_loader(&self) -> Option<Loader> {
+        let data = &self.config.data;
+        let options = LoaderOptions { on_corrupt: data.on_corrupt, ..pixels(&self.card, data.batch_size) };
+        self.test.clone().map(|dataset| Loader::new(dataset, options))
+    }
+
+    /// The images, side by side.
+    pub(crate) fn sides(&self) -> Sides {
+        Sides { train: self.train.clone(), validation: self.validation.clone(), test: self.test.clone() }
+    }
+
+    /// Divides the same images anew, and decides again what depends on it: the weights of the classes, and where features are kept.
+    pub(crate) fn divide(&mut self, sides: Sides) -> Result<(), ExperimentError> {
+        (self.train, self.validation, self.test) = (sides.train, sides.validation, sides.test);
+        let asked = self.config.loss.class_weights.as_ref();
+        let counts = self.train.counts();
+        self.class_weights = asked.map(|asked| class_weights(asked, &self.train.classes, &counts)).transpose()?;
+        self.decide(&self.phases());
+        Ok(())
     }
 
     /// Settings of a training with this seed, apart from its phases.
@@ -331,7 +382,8 @@ fn look(
     looking: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Looked, ExperimentError> {
     let verdicts = Verdicts::new(&cache.looked(), root);
-    let total = images.train.samples.len() + images.validation.as_ref().map_or(0, |held| held.samples.len());
+    let parts = [Some(&images.train), images.validation.as_ref(), images.test.as_ref()];
+    let total = parts.into_iter().flatten().map(|part| part.samples.len()).sum();
     Ok(images.look(config.data.on_corrupt, Some(&verdicts), &|done| looking(done, total))?)
 }
 
@@ -345,6 +397,9 @@ fn images(config: &Config) -> Result<(Folder, Option<PathBuf>), ExperimentError>
             let options = folder::Options {
                 layout: config.data.layout.unwrap_or_default(),
                 validation_split: config.data.validation_split,
+                test_split: config.data.test_split,
+                stratify: config.data.stratify,
+                group: config.data.group.clone(),
                 seed: config.seed,
             };
             Ok((folder::open(root, options)?, Some(root.clone())))
@@ -353,7 +408,7 @@ fn images(config: &Config) -> Result<(Folder, Option<PathBuf>), ExperimentError>
             let seed = u64::from(config.seed);
             let validation = Some(generated.dataset(*validation_per_class, seed, 1));
             let train = generated.dataset(*train_per_class, seed, 0);
-            Ok((Folder { train, validation, inventory: Inventory::default() }, None))
+            Ok((Folder { train, validation, test: None, inventory: Inventory::default() }, None))
         }
     }
 }
@@ -369,6 +424,27 @@ fn warnings(config: &Config) -> Vec<String> {
         ));
     }
     warnings
+}
+
+/// A warning about groups that stand on several sides, where the folders or a list divide the images.
+fn parted_groups(images: &Sides) -> Option<String> {
+    let mut sides: HashMap<&str, Side> = HashMap::new();
+    let mut parted: BTreeSet<&str> = BTreeSet::new();
+    for (side, sample) in images.samples() {
+        let Some(group) = sample.group.as_deref() else { continue };
+        if *sides.entry(group).or_insert(side) != side {
+            parted.insert(group);
+        }
+    }
+    (!parted.is_empty()).then(|| {
+        format!(
+            "{} of {} groups (data.group) stand on more than one side of the split, so that the accuracy may be too good: {}; \
+             let data.validation_split divide the images",
+            parted.len(),
+            sides.len(),
+            listed(parted.iter().copied())
+        )
+    })
 }
 
 /// A warning about features that are stored nowhere: they do not fit into memory, and the experiment does not cache them on

@@ -6,12 +6,11 @@ use std::path::Path;
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::weights::Cache;
 use injerto_config::{Config, Images};
-use injerto_data::Dataset;
+use injerto_data::folder::Grouping;
 use injerto_files::{absolute, shown};
 use injerto_trainer::{Checkpoints, LastEpoch, ModelCard, Progress};
 use serde_json::Value;
 
-use crate::phases::class_weights;
 use crate::split::{DataChange, SplitList};
 use crate::{ExperimentError, Prepared, RunFolder};
 
@@ -22,18 +21,23 @@ const ORIGIN: &str = "injerto.weights";
 
 /// Keys that a resumed run may change, because they do not change what is trained: names, folders, caches, and what happens
 /// after training. `device` and `kernels` change at most the last bits of the results.
-const FREE: [&str; 10] = [
+const FREE: [&str; 12] = [
     "name",
     "strategy",
     "device",
     "kernels",
     "data.root",
     "data.on_corrupt",
+    "data.on_leak",
+    "insight.probe",
     "cache.keep",
     "cache.memory_mb",
     "cache.images_mb",
     "checkpoint.save_best_only",
 ];
+
+/// Keys that later versions have added, with the values that describe what earlier ones did.
+const ADDED: [(&str, &str); 2] = [("data.stratify", "false"), ("head.initial", "\"random\"")];
 
 /// A key of a run's experiment whose value has changed since the run began.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +69,15 @@ pub(crate) fn anchored(config: &Config) -> Config {
         root.retain(|root| *root != found);
         root.insert(0, found);
     }
+    let lists = config.data.split.iter_mut().chain(match &mut config.data.group {
+        Some(Grouping::Csv { csv, .. }) => Some(csv),
+        _ => None,
+    });
+    for path in lists {
+        if let Some(found) = named(path) {
+            *path = found;
+        }
+    }
     for text in [&mut config.backbone.weights, &mut config.backbone.plugin] {
         if let Some(path) = file(text) {
             *text = path;
@@ -94,7 +107,7 @@ impl Prepared {
     /// read are read again.
     pub(crate) fn split_list(&self) -> Option<SplitList> {
         let known = self.split.clone();
-        known.or_else(|| Some(SplitList::new(root(&self.config)?, &self.train, self.validation.as_ref())))
+        known.or_else(|| Some(SplitList::new(root(&self.config)?, &self.sides())))
     }
 
     /// Prepares a run to be resumed, as [`Prepared::watched`] prepares a new one: the run's experiment, with `sets` applied to
@@ -162,8 +175,6 @@ impl Prepared {
         }
         if let Some(digest) = notes.get(DATA) {
             prepared.keep_split(folder, digest, changed_data)?;
-            // With another number of images, features may be kept in another place.
-            prepared.decide(&prepared.phases());
         }
         if let Some(epoch) = checkpoints.lacks_best(&progress) {
             prepared.warnings.push(format!(
@@ -220,11 +231,7 @@ impl Prepared {
         }
         self.split = Some(match (&before, kept) {
             (Some(before), Some(kept)) => {
-                let classes = self.train.classes.clone();
-                let none = || Dataset { classes, samples: Vec::new() };
-                let mut validation = self.validation.take().unwrap_or_else(none);
-                now.keep_sides(before, &mut self.train, &mut validation);
-                self.validation = Some(validation).filter(|validation| !validation.samples.is_empty());
+                self.divide(now.keep_sides(before, self.sides()))?;
                 kept
             }
             _ => {
@@ -237,9 +244,6 @@ impl Prepared {
                 now
             }
         });
-        let asked = self.config.loss.class_weights.as_ref();
-        let counts = self.train.counts();
-        self.class_weights = asked.map(|asked| class_weights(asked, &self.train.classes, &counts)).transpose()?;
         Ok(())
     }
 }
@@ -254,7 +258,12 @@ fn changed_keys(was: &Value, is: &Value) -> Vec<ChangedKey> {
         let phase = key.strip_prefix("phases.").and_then(|rest| rest.split_once('.'));
         free || phase.is_some_and(|(at, rest)| rest == "epochs" || at.parse().is_ok_and(|at: usize| at >= phases))
     };
-    let (was, is) = (leaves(was), leaves(is));
+    let (mut was, mut is) = (leaves(was), leaves(is));
+    for (key, value) in ADDED {
+        for leaves in [&mut was, &mut is] {
+            leaves.entry(key.to_owned()).or_insert_with(|| value.to_owned());
+        }
+    }
     let keys = was.keys().chain(is.keys().filter(|key| !was.contains_key(*key)));
     let text = |leaves: &BTreeMap<String, String>, key| leaves.get(key).map_or_else(|| "null".to_owned(), Clone::clone);
     keys.filter(|key| was.get(*key) != is.get(*key) && !may(key))

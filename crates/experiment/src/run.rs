@@ -1,18 +1,25 @@
 use std::time::Instant;
 
 use burn_tensor::Device;
-use injerto_config::{Config, TransferGainConfig};
-use injerto_data::Loader;
+use injerto_config::TransferGainConfig;
+use injerto_data::{Dataset, Loader};
 use injerto_files::memory;
+use injerto_insight::probe::Linear;
+use injerto_insight::stats::{Estimate, LEVEL, wilson};
+use injerto_recipe::Metric;
 use injerto_trainer::history::EpochRecord;
 use injerto_trainer::metrics::Report;
 use injerto_trainer::{Checkpoints, Event, Fit, Fitted, Model, Observer, PhasePlan, Progress, Seconds, Watch};
 use serde::{Deserialize, Serialize};
 
+use crate::before::Before;
 use crate::environment::environment;
 use crate::gain::{Gain, compare};
+use crate::judged::{self, Judged, Trust};
+use crate::leaks::LeakCounts;
+use crate::probe::{ProbeSummary, start_from};
 use crate::record::History;
-use crate::resume::{anchored, notes};
+use crate::resume::{anchored, notes, root};
 use crate::session::Start;
 use crate::split::SplitList;
 use crate::tensorboard::TensorBoard;
@@ -55,6 +62,18 @@ pub struct Summary {
     /// Accuracy and per-class figures of the validation images under the weights of the best epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Report>,
+    /// Intervals of these figures, and the figures of guessing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<Trust>,
+    /// What a logistic regression on the kept features reached before the first epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<ProbeSummary>,
+    /// Pairs of photos that show one picture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaks: Option<LeakCounts>,
+    /// The test after training, if there are test images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<TestSummary>,
     /// Gain of transfer over training from scratch, if the experiment asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer_gain: Option<Gain>,
@@ -77,7 +96,7 @@ impl Summary {
             return Err(format!("the best epoch is {}, but there are {epochs} epochs", self.best.epoch));
         }
         let classes = self.classes.len();
-        let counted = self.images.iter().flat_map(|images| [&images.train, &images.validation]);
+        let counted = self.images.iter().flat_map(|images| [&images.train, &images.validation, &images.test]);
         if let Some(counts) = counted.clone().find(|counts| !counts.is_empty() && counts.len() != classes) {
             return Err(format!("{} counts of images for {classes} classes", counts.len()));
         }
@@ -108,6 +127,9 @@ pub struct ImageCounts {
     pub train: Vec<usize>,
     /// Validation images per class.
     pub validation: Vec<usize>,
+    /// Test images per class.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub test: Vec<usize>,
 }
 
 /// One phase of a [`Summary`].
@@ -136,8 +158,27 @@ pub struct BestSummary {
     pub monitor: String,
     /// Best value of the metric; `None` before the first epoch.
     pub value: Option<f64>,
+    /// The 95 % interval (Wilson) of the value, if it is an accuracy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<[f64; 2]>,
+    /// Number of images that it was measured on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n: Option<usize>,
     /// Name of the file with its weights.
     pub checkpoint: String,
+}
+
+/// The best epoch's network on the test images, which nothing has looked at before.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TestSummary {
+    /// Share of the images that are predicted right.
+    pub accuracy: f64,
+    /// The 95 % interval (Wilson) of the accuracy.
+    pub interval: [f64; 2],
+    /// Number of images.
+    pub n: usize,
+    /// Mean loss.
+    pub loss: f64,
 }
 
 /// Result of a run.
@@ -152,36 +193,42 @@ pub struct Outcome {
 /// Trains and writes the run's folder, as [`Session::run`](crate::Session::run) describes. If the run was complete before, only
 /// its summary is read.
 pub(crate) fn run(
-    prepared: &Prepared,
+    mut prepared: Prepared,
     device: &Device,
     folder: &RunFolder,
     start: Start,
     watch: &mut Watch<'_>,
 ) -> Result<Outcome, ExperimentError> {
     let began = Instant::now();
-    let config = &prepared.config;
-    let experiment = anchored(config).to_toml();
+    let experiment = anchored(&prepared.config).to_toml();
     if folder.read(RunFolder::EXPERIMENT)?.as_deref() != Some(&experiment) {
         folder.write(RunFolder::EXPERIMENT, &experiment)?;
     }
     folder.write(RunFolder::PLAN, &prepared.plan.to_json())?;
     if matches!(start, Start::New) {
-        let environment = serde_json::to_string_pretty(&environment(config.device.name())).expect("plain data");
+        let environment =
+            serde_json::to_string_pretty(&environment(prepared.config.device.name())).expect("plain data");
         folder.write(RunFolder::ENVIRONMENT, &environment)?;
     }
-    let mut model = prepared.model(config.seed, device)?;
-    let split = prepared.split_list();
-    let checkpoints =
-        Checkpoints::new(folder.path(), config.checkpoint.save_best_only).with_notes(notes(prepared, split.as_ref()));
+    let mut model = prepared.model(prepared.config.seed, device)?;
     let progress = match start {
         Start::Again(Some(last)) => Some(last.restore(&mut model)?),
         Start::Again(None) | Start::New => None,
     };
     if let Some(progress) = progress.as_ref().filter(|progress| progress.is_complete(&prepared.phases()))
-        && let Some(summary) = whole_summary(folder, config, progress)
+        && let Some(summary) = whole_summary(folder, &prepared, progress)
     {
         return Ok(Outcome { summary, model });
     }
+    let before = match &progress {
+        None => Before::ask(&mut prepared, &mut model, folder, watch)?,
+        Some(_) => Before::of(folder),
+    };
+    let prepared = &prepared;
+    let config = &prepared.config;
+    let split = prepared.split_list();
+    let checkpoints =
+        Checkpoints::new(folder.path(), config.checkpoint.save_best_only).with_notes(notes(prepared, split.as_ref()));
     let split = split.as_ref().map(SplitList::to_csv);
     if let Some(split) = split.as_ref().filter(|_| progress.is_none()) {
         folder.write(RunFolder::SPLIT, split)?;
@@ -189,26 +236,30 @@ pub(crate) fn run(
     let seconds_before = progress.as_ref().map_or(0.0, |progress| progress.seconds.total);
     let mut history = History::begin(folder.path(), progress.as_ref().map_or(&[], |done| &done.history))?;
     let mut board = TensorBoard::begin(folder.path())?;
-    let (train, validation) = prepared.loaders(config.seed);
     let mut keeper = Keeper { folder, split: split.filter(|_| progress.is_some()), first: true, failed: None };
-    let fit = Fit {
-        train,
-        validation,
-        plans: prepared.plan.phases.clone(),
-        settings: prepared.settings(config.seed),
-        checkpoints: Some(checkpoints),
-    };
-    let all = &mut (&mut keeper, (&mut history, (&mut board, &mut *watch.observer)));
-    let fitted = fit.run(&mut model, progress, &mut Watch { observer: all, stop: watch.stop })?;
+    let (root, validation) = (root(config), prepared.validation.as_ref());
+    let mut judged = Judged { folder, root, validation, failed: None };
+    let Before { fit, gathered, found, initial } = before;
+    let fit = Fit { checkpoints: Some(checkpoints), ..fit.unwrap_or_else(|| prepared.fit()) };
+    let all = &mut ((&mut keeper, &mut judged), (&mut history, (&mut board, &mut *watch.observer)));
+    let fitted = fit.run_on(&mut model, progress, gathered, &mut Watch { observer: all, stop: watch.stop })?;
     folder.keep();
     history.finish()?;
-    keeper.failed.map_or(Ok(()), Err)?;
+    keeper.failed.or(judged.failed).map_or(Ok(()), Err)?;
     let mut summary = summarise(prepared, &fitted);
+    (summary.probe, summary.leaks) = (found.probe, found.leaks);
     summary.metrics = metrics(prepared, &fitted, fit.validation.as_ref(), device, folder, watch)?;
+    summary.trust = trust(prepared, summary.metrics.as_ref(), folder)?;
     folder.write(RunFolder::SUMMARY, &crate::json::pretty(&summary))?;
-    if let Some(asked) = config.transfer_gain.as_ref().filter(|_| !fitted.interrupted) {
+    if !fitted.interrupted && fitted.best.epoch > 0 {
+        summary.test = test(prepared, device, folder, watch)?;
+        summary.interrupted = prepared.test.is_some() && summary.test.is_none();
+        folder.write(RunFolder::SUMMARY, &crate::json::pretty(&summary))?;
+    }
+    if let Some(asked) = config.transfer_gain.as_ref().filter(|_| !summary.interrupted) {
         let own = accuracies(&fitted.history);
-        summary.transfer_gain = transfer_gain(prepared, device, asked, (config.seed, own), watch)?;
+        let compared = Compared { prepared, device, initial: initial.as_ref() };
+        summary.transfer_gain = transfer_gain(&compared, asked, (config.seed, own), watch)?;
         summary.interrupted = summary.transfer_gain.is_none();
     }
     summary.seconds.total = seconds_before + began.elapsed().as_secs_f64();
@@ -219,15 +270,44 @@ pub(crate) fn run(
     Ok(Outcome { summary, model })
 }
 
+/// How far the figures of the best epoch can be trusted; `None` if an earlier version began the run and kept no predictions.
+fn trust(prepared: &Prepared, metrics: Option<&Report>, folder: &RunFolder) -> Result<Option<Trust>, ExperimentError> {
+    let Some(metrics) = metrics else { return Ok(None) };
+    let text = folder.read(RunFolder::PREDICTIONS)?;
+    let predictions = text.and_then(|text| judged::parse(&text, &prepared.card.classes));
+    // The file is that of the best epoch unless somebody has changed it.
+    let predictions = predictions.filter(|predictions| predictions.len() == metrics.images);
+    Ok(predictions.and_then(|predictions| Trust::new(&predictions, u64::from(prepared.config.seed))))
+}
+
+/// Evaluates the best epoch's network on the test images. `None` if there are none, or if it was stopped.
+fn test(
+    prepared: &Prepared,
+    device: &Device,
+    folder: &RunFolder,
+    watch: &mut Watch<'_>,
+) -> Result<Option<TestSummary>, ExperimentError> {
+    let best = folder.path().join(Checkpoints::BEST);
+    let Some(loader) = prepared.test_loader().filter(|_| best.is_file()) else { return Ok(None) };
+    let model = Model::load(&best, device)?;
+    let runner = model.runner(prepared.config.uses_kernels())?;
+    let Some((loss, predictions)) = model.card.evaluate(&runner, &loader, watch)? else { return Ok(None) };
+    let right = predictions.rows().filter(|(_, predicted, label)| predicted == label).count();
+    let Estimate { value, interval, n } = Estimate::share(right, predictions.len());
+    Ok(Some(TestSummary { accuracy: value, interval, n, loss }))
+}
+
 /// The summary in the folder, if it describes all epochs of the complete run and the comparison that is asked for.
-fn whole_summary(folder: &RunFolder, config: &Config, progress: &Progress) -> Option<Summary> {
+fn whole_summary(folder: &RunFolder, prepared: &Prepared, progress: &Progress) -> Option<Summary> {
+    let config = &prepared.config;
     let text = folder.read(RunFolder::SUMMARY).ok()??;
     let summary: Summary = serde_json::from_str(&text).ok()?;
     summary.check().ok()?;
     let epochs: usize = summary.phases.iter().map(|phase| phase.history.len()).sum();
     let seeds = |gain: &Gain| config.transfer_gain.as_ref().is_some_and(|asked| asked.seeds == gain.seeds);
     let compared = summary.transfer_gain.as_ref().map_or(config.transfer_gain.is_none(), seeds);
-    (!summary.interrupted && epochs == progress.history.len() && compared).then_some(summary)
+    let tested = prepared.test.is_none() || summary.test.is_some();
+    (!summary.interrupted && epochs == progress.history.len() && compared && tested).then_some(summary)
 }
 
 /// Observer that updates the run's folder during training.
@@ -276,6 +356,14 @@ fn metrics(
     }
 }
 
+/// What the runs of a comparison have in common with the run itself.
+struct Compared<'a> {
+    prepared: &'a Prepared,
+    device: &'a Device,
+    /// The output layer that training starts from, if it is not random.
+    initial: Option<&'a Linear>,
+}
+
 fn accuracies(history: &[EpochRecord]) -> Vec<f64> {
     history.iter().map(|record| record.val_accuracy.unwrap_or(record.accuracy)).collect()
 }
@@ -283,12 +371,12 @@ fn accuracies(history: &[EpochRecord]) -> Vec<f64> {
 /// Trains the network by transfer and from scratch for each seed, and compares the curves. `own` is the seed and the curve of
 /// the run itself. Returns `None` if `watch` was stopped.
 fn transfer_gain(
-    prepared: &Prepared,
-    device: &Device,
+    compared: &Compared<'_>,
     asked: &TransferGainConfig,
     own: (u32, Vec<f64>),
     watch: &mut Watch<'_>,
 ) -> Result<Option<Gain>, ExperimentError> {
+    let Compared { prepared, device, initial } = *compared;
     let scratch = prepared.scratch_plan(asked.scratch.learning_rate)?;
     let mut pairs = Vec::new();
     for &seed in &asked.seeds {
@@ -302,7 +390,9 @@ fn transfer_gain(
         let transfer = if seed == own.0 {
             Some(own.1.clone())
         } else {
-            curve(prepared.model(seed, device)?, &prepared.plan, false)?
+            let mut model = prepared.model(seed, device)?;
+            initial.map_or(Ok(()), |layer| start_from(&mut model, layer, device))?;
+            curve(model, &prepared.plan, false)?
         };
         let Some(transfer) = transfer else { return Ok(None) };
         let Some(scratch) = curve(prepared.scratch_model(seed, device)?, &scratch, true)? else { return Ok(None) };
@@ -313,6 +403,16 @@ fn transfer_gain(
 
 fn summarise(prepared: &Prepared, fitted: &Fitted) -> Summary {
     let config = &prepared.config;
+    let count = |dataset: &Dataset| dataset.samples.len();
+    let n = match fitted.best.monitor {
+        Metric::ValLoss | Metric::ValAccuracy => {
+            fitted.report.as_ref().map(|report| report.images).or(prepared.validation.as_ref().map(count))
+        }
+        Metric::Loss | Metric::Accuracy => Some(count(&prepared.train)),
+    };
+    let n = n.filter(|_| fitted.best.epoch > 0);
+    let is_accuracy = matches!(fitted.best.monitor, Metric::Accuracy | Metric::ValAccuracy);
+    let interval = fitted.best.value.zip(n).filter(|_| is_accuracy).map(|(value, n)| wilson(value, n, LEVEL));
     let unreadable = prepared.looked.unreadable.iter();
     let unreadable = unreadable.map(|file| (file.origin.name().into_owned(), file.reason.clone()));
     let phase = |plan: &PhasePlan| {
@@ -334,7 +434,8 @@ fn summarise(prepared: &Prepared, fitted: &Fitted) -> Summary {
         classes: prepared.card.classes.clone(),
         images: Some(ImageCounts {
             train: prepared.train.counts(),
-            validation: prepared.validation.as_ref().map_or_else(Vec::new, injerto_data::Dataset::counts),
+            validation: prepared.validation.as_ref().map_or_else(Vec::new, Dataset::counts),
+            test: prepared.test.as_ref().map_or_else(Vec::new, Dataset::counts),
         }),
         weights: Some(prepared.origin.clone()),
         phases: prepared.plan.phases.iter().map(phase).collect(),
@@ -342,6 +443,8 @@ fn summarise(prepared: &Prepared, fitted: &Fitted) -> Summary {
             epoch: fitted.best.epoch,
             monitor: fitted.best.monitor.name().to_owned(),
             value: fitted.best.value,
+            interval,
+            n,
             checkpoint: Checkpoints::BEST.to_owned(),
         },
         seconds: fitted.seconds,
@@ -350,6 +453,10 @@ fn summarise(prepared: &Prepared, fitted: &Fitted) -> Summary {
         skipped: unreadable.chain(fitted.skipped.iter().cloned()).collect(),
         interrupted: fitted.interrupted,
         metrics: None,
+        trust: None,
+        probe: None,
+        leaks: None,
+        test: None,
         transfer_gain: None,
     }
 }

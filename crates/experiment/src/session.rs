@@ -88,6 +88,6 @@ impl Session {
     /// which no batch was trained is removed.
     pub fn run(self, watch: &mut Watch<'_>) -> Result<Outcome, ExperimentError> {
         let Self { prepared, folder, device, start } = self;
-        run(&prepared, &device, &folder, start, watch)
+        run(prepared, &device, &folder, start, watch)
     }
 }

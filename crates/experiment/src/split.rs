@@ -1,10 +1,11 @@
-//! The list of training and validation images that a run keeps, so that a resumed run can find out what has changed.
+//! The list of images that a run keeps, with the side of each, so that a resumed run can find out what has changed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::{self, Write as _};
 use std::path::Path;
 
 use injerto_data::{Dataset, Origin, Sample};
+use injerto_files::csv::{field, fields};
 use injerto_files::{hex, shown};
 use sha2::{Digest, Sha256};
 
@@ -16,7 +17,7 @@ pub(crate) struct SplitList {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Row {
-    /// Path relative to the root, in printable form.
+    /// Path relative to the root, in printable form ([`name`]).
     path: String,
     class: String,
     side: Side,
@@ -26,17 +27,67 @@ struct Row {
 
 /// The side of the split that an image is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Side {
+pub(crate) enum Side {
     Train,
     Validation,
+    Test,
 }
 
 impl Side {
-    fn name(self) -> &'static str {
+    const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
+
+    pub fn name(self) -> &'static str {
         match self {
             Self::Train => "train",
             Self::Validation => "validation",
+            Self::Test => "test",
         }
+    }
+
+    /// The side that a word in a list means.
+    pub fn of(word: &str) -> Option<Self> {
+        Some(match word.trim().to_lowercase().as_str() {
+            "train" | "training" => Self::Train,
+            "validation" | "val" | "valid" => Self::Validation,
+            "test" | "testing" => Self::Test,
+            _ => return None,
+        })
+    }
+}
+
+/// The images of an experiment, one dataset per side.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Sides {
+    pub train: Dataset,
+    pub validation: Option<Dataset>,
+    pub test: Option<Dataset>,
+}
+
+impl Sides {
+    /// All images, side by side, in the order of their list.
+    pub fn samples(&self) -> impl Iterator<Item = (Side, &Sample)> {
+        let datasets = [Some(&self.train), self.validation.as_ref(), self.test.as_ref()];
+        let sides = Side::ALL.into_iter().zip(datasets).filter_map(|(side, dataset)| Some((side, dataset?)));
+        sides.flat_map(|(side, dataset)| dataset.samples.iter().map(move |sample| (side, sample)))
+    }
+
+    /// The same images with new sides, one for each image of [`Sides::samples`]. Each side keeps the order.
+    #[must_use]
+    pub fn dealt(self, sides: impl IntoIterator<Item = Side>) -> Self {
+        self.in_order(&sides.into_iter().enumerate().collect::<Vec<_>>())
+    }
+
+    /// These images of [`Sides::samples`], by their places, each on its side, in the given order.
+    #[must_use]
+    pub fn in_order(self, order: &[(usize, Side)]) -> Self {
+        let Self { train: Dataset { classes, samples }, validation, test } = self;
+        let others = [validation, test].into_iter().flatten().flat_map(|dataset| dataset.samples);
+        let all: Vec<Sample> = samples.into_iter().chain(others).collect();
+        let mut dealt = Side::ALL.map(|_| Vec::new());
+        order.iter().for_each(|&(at, side)| dealt[side as usize].push(all[at].clone()));
+        let [train, validation, test] = dealt.map(|samples| Dataset { classes: classes.clone(), samples });
+        let some = |dataset: Dataset| Some(dataset).filter(|dataset| !dataset.samples.is_empty());
+        Self { train, validation: some(validation), test: some(test) }
     }
 }
 
@@ -97,18 +148,15 @@ impl fmt::Display for DataChange {
 impl SplitList {
     /// The list of these images, whose paths are relative to `root`. Files are read if they have not been read before or have
     /// changed since.
-    pub fn new(root: &Path, train: &Dataset, validation: Option<&Dataset>) -> Self {
-        let sides = [(Side::Train, Some(train)), (Side::Validation, validation)];
-        let rows =
-            sides.into_iter().filter_map(|(side, dataset)| Some((side, dataset?))).flat_map(|(side, dataset)| {
-                let contents = dataset.fingerprints();
-                dataset.samples.iter().zip(contents).map(move |(sample, content)| Row {
-                    path: path(root, sample),
-                    class: dataset.classes[sample.label as usize].clone(),
-                    side,
-                    content: content.map_or_else(String::new, |content| hex(&content[..16])),
-                })
-            });
+    pub fn new(root: &Path, images: &Sides) -> Self {
+        let datasets = [Some(&images.train), images.validation.as_ref(), images.test.as_ref()];
+        let contents = datasets.into_iter().flatten().flat_map(Dataset::fingerprints);
+        let rows = images.samples().zip(contents).map(|((side, sample), content)| Row {
+            path: name(root, sample),
+            class: images.train.classes[sample.label as usize].clone(),
+            side,
+            content: content.map_or_else(String::new, |content| hex(&content[..16])),
+        });
         Self { rows: rows.collect() }
     }
 
@@ -116,7 +164,7 @@ impl SplitList {
     pub fn to_csv(&self) -> String {
         let mut text = format!("{HEADER}\n");
         for Row { path, class, side, content } in &self.rows {
-            let _ = writeln!(text, "{},{},{},{content}", quoted(path), quoted(class), side.name());
+            let _ = writeln!(text, "{},{},{},{content}", field(path), field(class), side.name());
         }
         text
     }
@@ -126,15 +174,17 @@ impl SplitList {
         let rows = text.strip_prefix(HEADER)?.strip_prefix('\n')?;
         let row = |line: &str| {
             let [path, class, side, content] = <[String; 4]>::try_from(fields(line)?).ok()?;
-            let side = [Side::Train, Side::Validation].into_iter().find(|known| known.name() == side)?;
+            let side = Side::ALL.into_iter().find(|known| known.name() == side)?;
             Some(Row { path, class, side, content })
         };
         Some(Self { rows: rows.lines().map(row).collect::<Option<_>>()? })
     }
 
-    /// SHA-256 of the list in hexadecimal, which checkpoints contain.
+    /// SHA-256 of the list in hexadecimal, which checkpoints contain. Test images are not part of it, because they change nothing
+    /// that is trained.
     pub fn digest(&self) -> String {
-        hex(Sha256::digest(self.to_csv()))
+        let rows = self.rows.iter().filter(|row| row.side != Side::Test).cloned().collect();
+        hex(Sha256::digest(Self { rows }.to_csv()))
     }
 
     /// The changes from the list `before` to this list.
@@ -170,17 +220,12 @@ impl SplitList {
         sides
     }
 
-    /// Moves the images of both sets to the sides that their contents had in the list `before`, even if files were moved or
-    /// renamed. This list describes the sets before the move. New images stay where the split put them.
-    pub fn keep_sides(&self, before: &Self, train: &mut Dataset, validation: &mut Dataset) {
+    /// The images on the sides that their contents had in the list `before`, even if files were moved or renamed. This list
+    /// describes the images before the move. New images stay where the split put them.
+    pub fn keep_sides(&self, before: &Self, images: Sides) -> Sides {
         let sides = before.sides();
-        let all = std::mem::take(&mut train.samples).into_iter().chain(std::mem::take(&mut validation.samples));
-        for (row, sample) in self.rows.iter().zip(all) {
-            match sides.get(row.content.as_str()).copied().unwrap_or(row.side) {
-                Side::Train => train.samples.push(sample),
-                Side::Validation => validation.samples.push(sample),
-            }
-        }
+        let side = |row: &Row| sides.get(row.content.as_str()).copied().unwrap_or(row.side);
+        images.dealt(self.rows.iter().map(side))
     }
 
     /// The list of the images after [`SplitList::keep_sides`], made without reading the files again.
@@ -194,52 +239,12 @@ impl SplitList {
     }
 }
 
-fn path(root: &Path, sample: &Sample) -> String {
+/// What an image is called in the files of a run: its path below the root, in printable form.
+pub(crate) fn name(root: &Path, sample: &Sample) -> String {
     match &sample.origin {
         Origin::File(path) => shown(path.strip_prefix(root).unwrap_or(path)).to_string(),
         Origin::Drawn(drawing) => format!("{drawing:?}"),
         other => other.to_string(),
-    }
-}
-
-/// Text as a field of a CSV file.
-fn quoted(field: &str) -> String {
-    match field.contains([',', '"']) {
-        true => format!("\"{}\"", field.replace('"', "\"\"")),
-        false => field.to_owned(),
-    }
-}
-
-/// The fields of a line of a CSV file; `None` if a quotation mark is not closed.
-fn fields(line: &str) -> Option<Vec<String>> {
-    let (mut fields, mut rest) = (Vec::new(), line);
-    loop {
-        let Some(inner) = rest.strip_prefix('"') else {
-            let (field, after) = rest.split_once(',').map_or((rest, None), |(field, after)| (field, Some(after)));
-            fields.push(field.to_owned());
-            rest = match after {
-                Some(after) => after,
-                None => return Some(fields),
-            };
-            continue;
-        };
-        let (mut field, mut inner) = (String::new(), inner);
-        loop {
-            let (part, after) = inner.split_once('"')?;
-            field += part;
-            match after.strip_prefix('"') {
-                Some(after) => (field, inner) = (field + "\"", after),
-                None => {
-                    inner = after;
-                    break;
-                }
-            }
-        }
-        fields.push(field);
-        match inner.strip_prefix(',') {
-            Some(after) => rest = after,
-            None => return inner.is_empty().then_some(fields),
-        }
     }
 }
 
@@ -266,7 +271,7 @@ mod tests {
         ]);
         assert_eq!(SplitList::parse(&odd.to_csv()), Some(odd.clone()));
         for damaged in
-            ["", "path,class\n", "path,class,side,sha256\na,b,test,00\n", "path,class,side,sha256\n\"a,b,c\n"]
+            ["", "path,class\n", "path,class,side,sha256\na,b,spare,00\n", "path,class,side,sha256\n\"a,b,c\n"]
         {
             assert_eq!(SplitList::parse(damaged), None, "{damaged:?}");
         }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::neighbours::{Neighbour, Neighbours};
 use crate::picture::{Agreement, Picture};
-use crate::table::{FeatureTable, Part};
+use crate::table::{FeatureTable, Image, Part};
 use crate::watch::Watch;
 
 /// Neighbours of each image that are looked at.
@@ -108,7 +108,7 @@ pub fn find(
     let near = Neighbours::new(table.features()).nearest_others(NEIGHBOURS, watch)?;
     watch.step("copies", 1, 2)?;
     let typical = typical_distance(&near);
-    let exact = exact_pairs(table);
+    let (images, exact) = (table.images(), exact_pairs(table.images()));
     let distance = |neighbour: &Neighbour| 1.0 - f64::from(neighbour.similarity);
     let candidates: BTreeSet<(usize, usize)> = (0..table.len())
         .flat_map(|row| near[row].iter().map(move |neighbour| (row, neighbour)))
@@ -129,11 +129,11 @@ pub fn find(
             Some(Agreement { correlation, .. }) => correlation >= limits.correlation,
             None => 1.0 - f64::from(similarity) <= limits.without_pixels * typical,
         };
-        Ok(copy.then(|| leak(table, (a, b), Kind::Near, similarity, agreement)))
+        Ok(copy.then(|| leak(images, (a, b), Kind::Near, similarity, agreement)))
     };
     let candidates: Vec<(usize, usize)> = candidates.into_iter().collect();
     let near: Result<Vec<Option<Leak>>> = candidates.par_iter().map(judged).collect();
-    let exact = exact.iter().map(|&(a, b)| leak(table, (a, b), Kind::Exact, unit_cosine(a, b), None));
+    let exact = exact.iter().map(|&(a, b)| leak(images, (a, b), Kind::Exact, unit_cosine(a, b), None));
     let mut leaks: Vec<Leak> = exact.chain(near?.into_iter().flatten()).collect();
     leaks.sort_by(|a, b| {
         let rank = |leak: &Leak| (leak.across(), leak.kind);
@@ -143,11 +143,19 @@ pub fn find(
     Ok(leaks)
 }
 
+/// Finds the pairs of images with equal content, the worst first, where there are no features. Rows are places in `images`.
+pub fn find_exact(images: &[Image]) -> Vec<Leak> {
+    let mut leaks: Vec<Leak> =
+        exact_pairs(images).into_iter().map(|pair| leak(images, pair, Kind::Exact, 1.0, None)).collect();
+    leaks.sort_by_key(|leak| (leak.across(), leak.a, leak.b));
+    leaks
+}
+
 /// Rows of validation and test that are to be moved to training, so that no picture stands on two sides of the split:
 /// all whose picture, or a copy of a copy of it, trains. Pictures that are in validation and test only are moved to
 /// validation.
-pub fn moves(table: &FeatureTable, leaks: &[Leak]) -> Vec<(usize, Part)> {
-    let mut root: Vec<usize> = (0..table.len()).collect();
+pub fn moves(images: &[Image], leaks: &[Leak]) -> Vec<(usize, Part)> {
+    let mut root: Vec<usize> = (0..images.len()).collect();
     fn find(root: &mut [usize], mut row: usize) -> usize {
         while root[row] != row {
             root[row] = root[root[row]];
@@ -161,13 +169,13 @@ pub fn moves(table: &FeatureTable, leaks: &[Leak]) -> Vec<(usize, Part)> {
     }
     // The first part among all copies of a picture: training, if one of them trains.
     let mut target: HashMap<usize, Part> = HashMap::new();
-    for row in 0..table.len() {
-        let part = table.images()[row].part;
+    for row in 0..images.len() {
+        let part = images[row].part;
         target.entry(find(&mut root, row)).and_modify(|target| *target = part.min(*target)).or_insert(part);
     }
     let to = |row: usize| target[&find(&mut root, row)];
-    let all: Vec<Part> = (0..table.len()).map(to).collect();
-    all.into_iter().enumerate().filter(|&(row, part)| table.images()[row].part != part).collect()
+    let all: Vec<Part> = (0..images.len()).map(to).collect();
+    all.into_iter().enumerate().filter(|&(row, part)| images[row].part != part).collect()
 }
 
 /// Median over images of the distance to the fifth neighbour, or to the farthest of fewer.
@@ -180,9 +188,9 @@ fn typical_distance(near: &[Vec<Neighbour>]) -> f64 {
 
 /// Pairs of equal content. Of many copies each is paired with the next, and additionally each that stands on the
 /// other side of something with the first there, so that a hundred copies are not five thousand pairs.
-fn exact_pairs(table: &FeatureTable) -> BTreeSet<(usize, usize)> {
+fn exact_pairs(images: &[Image]) -> BTreeSet<(usize, usize)> {
     let mut known: HashMap<_, Vec<usize>> = HashMap::new();
-    for (row, image) in table.images().iter().enumerate() {
+    for (row, image) in images.iter().enumerate() {
         if let Some(content) = image.content {
             known.entry(content).or_default().push(row);
         }
@@ -190,7 +198,7 @@ fn exact_pairs(table: &FeatureTable) -> BTreeSet<(usize, usize)> {
     let mut pairs = BTreeSet::new();
     for rows in known.values() {
         pairs.extend(rows.windows(2).map(|pair| (pair[0], pair[1])));
-        let side = |row: usize| (table.images()[row].part, table.images()[row].label);
+        let side = |row: usize| (images[row].part, images[row].label);
         let firsts: HashMap<_, usize> = rows.iter().rev().map(|&row| (side(row), row)).collect();
         let across = rows.iter().flat_map(|&row| firsts.iter().map(move |(of, first)| (row, *of, *first)));
         pairs.extend(
@@ -200,14 +208,8 @@ fn exact_pairs(table: &FeatureTable) -> BTreeSet<(usize, usize)> {
     pairs
 }
 
-fn leak(
-    table: &FeatureTable,
-    (a, b): (usize, usize),
-    kind: Kind,
-    similarity: f32,
-    agreement: Option<Agreement>,
-) -> Leak {
-    let (one, other) = (&table.images()[a], &table.images()[b]);
+fn leak(images: &[Image], (a, b): (usize, usize), kind: Kind, similarity: f32, agreement: Option<Agreement>) -> Leak {
+    let (one, other) = (&images[a], &images[b]);
     let (across_split, across_class) = (one.part != other.part, one.label != other.label);
     let correlation = agreement.map(|agreement| agreement.correlation);
     let mirrored = agreement.is_some_and(|agreement| agreement.mirrored);

@@ -5,8 +5,10 @@ use maud::{Markup, html};
 
 use crate::curves::comparison_figure;
 use crate::page::{NONE, cell, figures, page, section, table};
+use crate::paired::{Answers, Duel};
 use crate::run::Run;
 use crate::scene::Ink;
+use crate::words::estimate;
 use crate::write::{write_figure, write_file};
 use crate::{Kept, ReportError};
 
@@ -55,6 +57,18 @@ impl Comparison {
         self.runs.iter().zip(&self.measures).skip(1).map(|((label, _), other)| (label.as_str(), ahead(other))).collect()
     }
 
+    /// Whether the first run and each other run can be told apart on the validation photos that both judged, in a sentence each. There
+    /// is none for runs that kept no predictions.
+    pub fn duels(&self) -> Vec<String> {
+        let answers: Vec<Option<Answers>> = self.runs.iter().map(|(_, run)| Answers::load(&run.folder)).collect();
+        let (name, first) = (&self.runs[0].0, answers[0].as_ref());
+        let others = self.runs.iter().zip(&answers).skip(1);
+        let duel = |((label, _), other): (&(String, Run), &Option<Answers>)| {
+            Some(Duel::new(first?, other.as_ref()?)?.in_words(name, label))
+        };
+        others.filter_map(duel).collect()
+    }
+
     /// Reasons why the comparison may be unfair, in words.
     pub fn warnings(&self) -> Vec<String> {
         let (first_label, first) = &self.runs[0];
@@ -96,6 +110,16 @@ impl Comparison {
             (section("Learning curves", &figures(&comparison_figure(&self.runs).each())))
             (section("Start, slope, asymptote", &self.measured()))
             (section(&format!("What {} gains", self.runs[0].0), &self.gained()))
+            @let duels = self.duels();
+            @if !duels.is_empty() {
+                (section("Whether they can be told apart", &html! {
+                    p class="muted" {
+                        "On the validation photos that both runs judged: McNemar's exact test, and the difference of the accuracies "
+                        "with the 95 % interval of the paired bootstrap."
+                    }
+                    ul { @for duel in &duels { li { (duel) } } }
+                }))
+            }
             @if !warnings.is_empty() {
                 (section("Warnings", &html! { ul { @for warning in &warnings { li { (warning) } } } }))
             }
@@ -115,7 +139,11 @@ impl Comparison {
                 start,
                 slope,
                 asymptote,
-                cell(value.map_or(NONE.to_owned(), |value| format!("{monitor} {value:.4}, epoch {epoch}"))),
+                cell(value.map_or(NONE.to_owned(), |value| {
+                    let trust = run.summary.as_ref().and_then(|summary| Some((summary.best.interval, summary.best.n?)));
+                    let value = trust.map_or_else(|| format!("{value:.4}"), |(limits, n)| estimate(value, limits, n));
+                    format!("{monitor} {value}, epoch {epoch}")
+                })),
             ]
         });
         let headings = ["run", "#epochs", "#start", "#slope", "#asymptote", "best"];

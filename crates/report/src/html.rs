@@ -2,7 +2,7 @@
 
 use injerto_config::{Config, Images};
 use injerto_experiment::gain::Gain;
-use injerto_experiment::{PhaseSummary, Summary};
+use injerto_experiment::{LeakCounts, PhaseSummary, Summary, Trust};
 use injerto_files::shown;
 use injerto_trainer::PhasePlan;
 use injerto_trainer::history::EpochRecord;
@@ -14,7 +14,7 @@ use crate::page::{NONE, cell, facts, figures, page, section, table, tile};
 use crate::plan as words;
 use crate::run::{Run, Stretch};
 use crate::verdict::{State, Verdict, verdict};
-use crate::words::{counted, duration, grouped};
+use crate::words::{counted, duration, grouped, interval};
 
 /// Upper limit of the left-out files that the page names.
 const SKIPPED: usize = 200;
@@ -33,6 +33,10 @@ pub fn report(run: &Run) -> String {
         (section("What the curves say", &advice(&verdict)))
         (section("Phases", &phases(run)))
         (section("Classes", &classes(run)))
+        @if let Some(summary) = summary {
+            (section("How far the figures can be trusted", &trusted(summary)))
+            (section("Copies of photos", &copies(summary)))
+        }
         @if let Some(gain) = summary.and_then(|summary| summary.transfer_gain.as_ref()) {
             (section("What transfer gained", &transfer(gain)))
         }
@@ -83,13 +87,24 @@ fn tiles(run: &Run) -> Markup {
     let epochs = run.history.len();
     html! {
         @if let Some(value) = run.best.value {
-            (tile(&format!("{value:.4}"), &format!("best {}, epoch {}", run.best.monitor, run.best.epoch)))
+            @let trust = run.summary.as_ref().and_then(|summary| Some((summary.best.interval, summary.best.n?)));
+            @let trust = trust.map_or(String::new(), |(limits, n)| format!(" ({})", interval(limits, n)));
+            (tile(&format!("{value:.4}"), &format!("best {}, epoch {}{trust}", run.best.monitor, run.best.epoch)))
+        }
+        @if let Some(test) = run.summary.as_ref().and_then(|summary| summary.test.as_ref()) {
+            @let trust = interval(Some(test.interval), test.n);
+            (tile(&format!("{:.4}", test.accuracy), &format!("test accuracy ({trust})")))
+        }
+        @if let Some(probe) = run.summary.as_ref().and_then(|summary| summary.probe.as_ref()) {
+            @let trust = interval(Some(probe.interval), probe.n);
+            (tile(&format!("{:.4}", probe.accuracy), &format!("probe before the first epoch ({trust})")))
         }
         (tile(&epochs.to_string(), if epochs == 1 { "epoch" } else { "epochs" }))
         @if let Some(summary) = &run.summary {
             @if let Some(images) = &summary.images {
                 (tile(&grouped(images.train.iter().sum()), "training images"))
                 (tile(&grouped(images.validation.iter().sum()), "validation images"))
+                @if !images.test.is_empty() { (tile(&grouped(images.test.iter().sum()), "test images")) }
             }
             @if let Some(phase) = summary.phases.iter().rfind(|phase| phase.epochs > 0) {
                 (tile(&grouped(phase.trainable_params), "trainable parameters"))
@@ -294,6 +309,64 @@ fn worst_confusions(classes: &[String], rows: &[Value]) -> Markup {
         h3 { "Most often confused" }
         @if rows.is_empty() { p { "The predicted class of every validation image is right." } }
         (table(&["true class", "predicted class", "#images"], &rows))
+    }
+}
+
+/// The figures of the best epoch, of the test and of the probe, each with its interval and the number of images, and the figures of
+/// guessing.
+fn trusted(summary: &Summary) -> Markup {
+    let row = |what: String, value: f64, limits: Option<[f64; 2]>, n: usize| {
+        let limits = limits.map_or(NONE.to_owned(), |[low, high]| format!("{low:.4} to {high:.4}"));
+        vec![cell(what), cell(format!("{value:.4}")), cell(limits), cell(grouped(n))]
+    };
+    let mut rows = Vec::new();
+    if let Some(Trust { accuracy, macro_f1, roc_auc, against }) = &summary.trust {
+        let figures = [
+            ("accuracy of the best epoch, validation images", Some(accuracy)),
+            ("F1, the mean over the classes that occur", macro_f1.as_ref()),
+            ("area under the ROC curve", roc_auc.as_ref()),
+        ];
+        for (what, figure) in figures {
+            rows.extend(figure.map(|it| row(what.to_owned(), it.value, Some(it.interval), it.n)));
+        }
+        let largest = summary.classes.get(against.majority_class).map_or("one class", String::as_str);
+        rows.push(row("accuracy of guessing".to_owned(), against.chance, None, against.n));
+        rows.push(row(format!("accuracy of always saying {largest}"), against.majority, None, against.n));
+    }
+    if let Some(test) = &summary.test {
+        rows.push(row("accuracy on the test images".to_owned(), test.accuracy, Some(test.interval), test.n));
+    }
+    if let Some(probe) = &summary.probe {
+        let what = format!(
+            "logistic regression on the features before the first epoch ({} training images, {})",
+            grouped(probe.images),
+            duration(probe.seconds)
+        );
+        rows.push(row(what, probe.accuracy, Some(probe.interval), probe.n));
+    }
+    let note =
+        "Intervals are at 95 %: Wilson's for accuracies, and the bootstrap's for F1 and the area under the ROC curve.";
+    html! {
+        @if !rows.is_empty() { p class="muted" { (note) } }
+        (table(&["figure", "#value", "#interval", "#images"], &rows))
+    }
+}
+
+/// How many photos are there more than once.
+fn copies(summary: &Summary) -> Markup {
+    let Some(LeakCounts { across_split, across_class, none, moved }) = summary.leaks else { return html! {} };
+    let rows = [
+        ("pairs on two sides of the split", across_split),
+        ("pairs under two classes", across_class),
+        ("pairs on one side and under one class", none),
+        ("photos that were moved to another side before training", moved),
+    ];
+    let rows: Vec<(&str, String)> =
+        rows.into_iter().filter(|(_, count)| *count > 0).map(|(what, count)| (what, grouped(count))).collect();
+    html! {
+        @if rows.is_empty() { p { "No photo was found to be there twice." } }
+        @else { p class="muted" { "Each pair is named in leaks.csv." } }
+        (facts(Some("number"), &rows))
     }
 }
 

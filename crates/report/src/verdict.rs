@@ -1,5 +1,6 @@
 //! The verdict on a run: whether it still improves, has converged or overfits, in words and with the numbers.
 
+use injerto_insight::stats::{LEVEL, wilson};
 use injerto_trainer::history::EpochRecord;
 
 /// If the validation loss is above its lowest value by more than this share, it has started to rise.
@@ -35,11 +36,8 @@ impl Guessing {
 
     /// The 95 % confidence interval of an accuracy (Wilson, 1927); `None` if the number of validation images is unknown.
     pub fn interval(&self, accuracy: f64) -> Option<(f64, f64)> {
-        const Z: f64 = 1.959_964;
-        let n = self.images? as f64;
-        let middle = (accuracy + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
-        let half = Z / (1.0 + Z * Z / n) * (accuracy * (1.0 - accuracy) / n + Z * Z / (4.0 * n * n)).sqrt();
-        Some((middle - half, middle + half))
+        let [low, high] = wilson(accuracy, self.images?, LEVEL);
+        Some((low, high))
     }
 
     /// Whether guessing is enough to explain an accuracy: it lies in the accuracy's confidence interval or above.

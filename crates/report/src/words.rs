@@ -13,6 +13,22 @@ pub fn grouped(number: usize) -> String {
     text
 }
 
+/// A measured share with its 95 % interval and the number of images: `0.9740 (0.962 to 0.982, n = 1,000)`.
+pub fn estimate(value: f64, interval: Option<[f64; 2]>, n: usize) -> String {
+    match interval {
+        Some([low, high]) => format!("{value:.4} ({low:.3} to {high:.3}, n = {})", grouped(n)),
+        None => format!("{value:.4} (n = {})", grouped(n)),
+    }
+}
+
+/// The same without the value, for a tile that shows the value large.
+pub fn interval(interval: Option<[f64; 2]>, n: usize) -> String {
+    match interval {
+        Some([low, high]) => format!("{low:.3} to {high:.3}, n = {}", grouped(n)),
+        None => format!("n = {}", grouped(n)),
+    }
+}
+
 /// A duration of `seconds` in hours, minutes or seconds, with at most two units.
 pub fn duration(seconds: f64) -> String {
     match seconds {
@@ -52,6 +68,12 @@ mod tests {
     fn digits_are_grouped_by_three() {
         assert_eq!([0, 999, 1_000, 2_257_984].map(grouped), ["0", "999", "1,000", "2,257,984"]);
         assert_eq!((counted(1, "unit"), counted(1_281, "unit")), ("1 unit".to_owned(), "1,281 units".to_owned()));
+    }
+
+    #[test]
+    fn no_share_stands_without_its_interval_and_number() {
+        assert_eq!(estimate(0.974, Some([0.9622, 0.9821]), 1000), "0.9740 (0.962 to 0.982, n = 1,000)");
+        assert_eq!((estimate(0.5, None, 2), interval(None, 2)), ("0.5000 (n = 2)".to_owned(), "n = 2".to_owned()));
     }
 
     #[test]

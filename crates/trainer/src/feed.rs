@@ -15,6 +15,8 @@ use crate::{Event, Model, Observer, TrainError};
 pub(crate) struct Portion {
     /// Values of the boundary.
     pub(crate) boundary: Boundary,
+    /// Position of each image in the dataset.
+    pub(crate) images: Vec<usize>,
     /// The class of each image.
     pub(crate) labels: Vec<u32>,
     /// How the images were mixed, if they were.
@@ -139,8 +141,8 @@ impl<'a> Feed<'a> {
                     return Ok(None);
                 }
                 *at += images.len();
-                let (boundary, labels) = match features.gather(images, self.epoch.unwrap_or(0)) {
-                    Ok(found) => found,
+                let (boundary, images, labels) = match features.gather(images, self.epoch.unwrap_or(0)) {
+                    Ok((boundary, labels)) => (boundary, images.to_vec(), labels),
                     // A segment that was valid when it was opened has been damaged or removed meanwhile.
                     Err(error) => {
                         tracing::warn!("{error}; the features of these images are computed again");
@@ -150,11 +152,11 @@ impl<'a> Feed<'a> {
                         let mut boundary = self.spent.prefix(executor, &batch)?;
                         self.spent.images -= batch.labels.len();
                         features.round(&mut boundary);
-                        (boundary, batch.labels)
+                        (boundary, batch.indices, batch.labels)
                     }
                 };
                 self.spent.images += labels.len();
-                Ok(Some(Portion { boundary, labels, mix: None }))
+                Ok(Some(Portion { boundary, images, labels, mix: None }))
             }
             (Source::Fresh(batches), features) => {
                 for batch in batches {
@@ -166,7 +168,8 @@ impl<'a> Feed<'a> {
                     if let Some(features) = features {
                         features.round(&mut boundary);
                     }
-                    return Ok(Some(Portion { boundary, labels: batch.labels, mix: batch.mix }));
+                    let Batch { indices, labels, mix, .. } = batch;
+                    return Ok(Some(Portion { boundary, images: indices, labels, mix }));
                 }
                 Ok(None)
             }

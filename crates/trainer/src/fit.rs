@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 use crate::cache::CacheSettings;
 use crate::executor::{self, Executor};
 use crate::feed::{Feed, KeptFeatures, Spent};
+use crate::gathered::Gathered;
 use crate::history::{Best, EpochRecord};
-use crate::metrics::{Accumulator, Predictions, Report};
+use crate::metrics::{Accumulator, Report};
 use crate::observer::{Event, Observer, Watch};
 use crate::optimizer::OptimizerState;
-use crate::pass::{Judge, TrainingEpoch, validate};
+use crate::pass::{Judge, TrainingEpoch, Validated, validate};
 use crate::plan::PhasePlan;
 use crate::tail::{restore, tail_weights};
 use crate::{Checkpoints, Model, Phase, Progress, TrainError};
@@ -137,6 +138,20 @@ impl Fit {
         progress: Option<Progress>,
         watch: &mut Watch<'_>,
     ) -> Result<Fitted, TrainError> {
+        self.run_on(model, progress, None, watch)
+    }
+
+    /// The same with the features of the first phase, which [`Fit::gather`] has gathered.
+    ///
+    /// # Errors
+    /// Those of [`Fit::run`].
+    pub fn run_on(
+        &self,
+        model: &mut Model,
+        progress: Option<Progress>,
+        gathered: Option<Gathered>,
+        watch: &mut Watch<'_>,
+    ) -> Result<Fitted, TrainError> {
         let Self { train, plans, settings, .. } = self;
         let (validation, checkpoints) = (self.validation.as_ref(), self.checkpoints.as_ref());
         let Watch { observer, stop } = watch;
@@ -166,9 +181,17 @@ impl Fit {
             before,
         };
         let mut features: Option<KeptFeatures> = None;
+        let (mut ready, mut announced) = (None, false);
+        if let Some(gathered) = gathered {
+            run.count(gathered.spent);
+            run.began = gathered.began;
+            (features, ready, announced) = (Some(gathered.kept), gathered.executor, true);
+        }
         while progress.phases_done < plans.len() && !run.stopped() {
             let plan = &plans[progress.phases_done];
-            run.announce(plan, (progress.phases_done, plans.len()));
+            if !std::mem::take(&mut announced) {
+                announce(run.observer, plan, (progress.phases_done, plans.len()));
+            }
             let reopened = std::mem::take(&mut reopened);
             if let Some(left) = progress.left.take_if(|_| reopened) {
                 // The end of the phase is undone, and these are the weights to restore at its new end.
@@ -177,7 +200,10 @@ impl Fit {
             }
             // The state belongs to a phase that had begun. The next phase has a new optimiser.
             let state = progress.optimizer.take().filter(|_| progress.epochs_done > 0);
-            let mut executor = executor::build(settings.kernels, run.model, plan, state.unwrap_or_default())?;
+            let mut executor = match ready.take() {
+                Some(executor) => executor,
+                None => executor::build(settings.kernels, run.model, plan, state.unwrap_or_default())?,
+            };
             if reopened && executor.swap_averages() {
                 // At the end of a phase, the moving averages replace the weights.
                 executor.store(&mut run.model.network);
@@ -199,6 +225,19 @@ impl Fit {
         let peak_memory_bytes = peak_memory_bytes.max(memory::peak());
         Ok(Fitted { history, best, seconds, images, peak_memory_bytes, interrupted, skipped, report })
     }
+}
+
+/// Tells that a phase begins.
+pub(crate) fn announce(observer: &mut dyn Observer, plan: &PhasePlan, place: (usize, usize)) {
+    observer.observe(&Event::PhaseBegan {
+        name: &plan.phase.name,
+        place,
+        epochs: plan.phase.epochs,
+        trainable: plan.trainable,
+        non_trainable: plan.non_trainable,
+        layers: (plan.split().prefix.len(), plan.split().tail.len()),
+        boundary: plan.boundary_values,
+    });
 }
 
 /// Adds the files that the loaders have left out to the known ones.
@@ -246,18 +285,6 @@ impl Run<'_> {
         self.images += spent.images;
     }
 
-    fn announce(&mut self, plan: &PhasePlan, place: (usize, usize)) {
-        self.observer.observe(&Event::PhaseBegan {
-            name: &plan.phase.name,
-            place,
-            epochs: plan.phase.epochs,
-            trainable: plan.trainable,
-            non_trainable: plan.non_trainable,
-            layers: (plan.split().prefix.len(), plan.split().tail.len()),
-            boundary: plan.boundary_values,
-        });
-    }
-
     /// Computes or finds the features that the plan keeps; fewer if the run was stopped.
     fn gather(&mut self, plan: &PhasePlan, executor: &dyn Executor) -> Result<KeptFeatures, TrainError> {
         let mut spent = Spent::default();
@@ -280,13 +307,16 @@ impl Run<'_> {
         let (phase, split) = (&plan.phase, plan.split());
         let learning_rate = progress.callbacks.learning_rate().unwrap_or(phase.optimizer.rule.learning_rate());
         let epoch = progress.history.len();
-        let Some((record, predictions)) = self.passes(plan, epoch, learning_rate, features, executor)? else {
+        let Some((record, validated)) = self.passes(plan, epoch, learning_rate, features, executor)? else {
             return Ok(false);
         };
         let best = progress.best.improve(&record);
         if best {
-            let report = predictions.and_then(|said| Report::new(&said, &self.model.card.classes));
+            let report = validated.as_ref().and_then(|it| Report::new(&it.predictions, &self.model.card.classes));
             progress.report = report.map(|report| Report { loss: record.val_loss, ..report });
+            if let Some(Validated { predictions, images, .. }) = &validated {
+                self.observer.observe(&Event::Best { epoch: record.epoch, predictions, images });
+            }
         }
         let (memory, at) = (&mut progress.callbacks, progress.epochs_done);
         let decision = memory.epoch_ended(&phase.callbacks, at, &record, phase.optimizer.rule.learning_rate());
@@ -336,7 +366,7 @@ impl Run<'_> {
         learning_rate: f64,
         features: Option<&KeptFeatures>,
         executor: &mut dyn Executor,
-    ) -> Result<Option<(EpochRecord, Option<Predictions>)>, TrainError> {
+    ) -> Result<Option<(EpochRecord, Option<Validated>)>, TrainError> {
         let began = Instant::now();
         let judge = self.judge.clone();
         let kept = features.and_then(|features| features.training.as_ref());
@@ -382,9 +412,9 @@ impl Run<'_> {
         if self.stopped() {
             return Ok(None);
         }
-        let (validated, predictions) = validated.unzip();
-        if let Some(validated) = validated.as_ref().filter(|validated| !validated.is_finite()) {
-            let what = match validated.loss() {
+        let figures = validated.as_ref().map(|validated| &validated.figures);
+        if let Some(figures) = figures.filter(|figures| !figures.is_finite()) {
+            let what = match figures.loss() {
                 loss if loss.is_finite() => "the network's outputs became infinite or not a number".to_owned(),
                 loss => format!("the validation loss became {loss}"),
             };
@@ -395,11 +425,11 @@ impl Run<'_> {
             phase: plan.phase.name.clone(),
             loss: running.loss(),
             accuracy: running.accuracy(),
-            val_loss: validated.as_ref().map(Accumulator::loss),
-            val_accuracy: validated.as_ref().map(Accumulator::accuracy),
+            val_loss: figures.map(Accumulator::loss),
+            val_accuracy: figures.map(Accumulator::accuracy),
             learning_rate,
             seconds: began.elapsed().as_secs_f64(),
         };
-        Ok(Some((record, predictions)))
+        Ok(Some((record, validated)))
     }
 }

@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::history::EpochRecord;
+use crate::metrics::Predictions;
 
 /// An event of a run, to be shown or recorded.
 #[derive(Debug)]
@@ -43,6 +44,31 @@ pub enum Event<'a> {
         seed: u32,
         /// Whether it begins with fresh weights instead of the backbone's.
         from_scratch: bool,
+    },
+    /// A logistic regression on the kept features says what they are worth, before the first epoch.
+    Probed {
+        /// Share of the validation images that it predicts right.
+        accuracy: f64,
+        /// The 95 % interval of the accuracy.
+        interval: [f64; 2],
+        /// Number of validation images.
+        n: usize,
+        /// Seconds that it took.
+        seconds: f64,
+    },
+    /// Something was found out about the images that whoever trains should know; a sentence in lower case.
+    Noticed {
+        /// The sentence.
+        what: &'a str,
+    },
+    /// An epoch is the best so far. Its checkpoint is written after this.
+    Best {
+        /// Number of the epoch, counted from 1 over the whole run.
+        epoch: usize,
+        /// What the network said of the validation images.
+        predictions: &'a Predictions,
+        /// Position of each of these images in the dataset.
+        images: &'a [usize],
     },
     /// A training step is done.
     Batch {

@@ -89,7 +89,7 @@ impl<'a> TrainingEpoch<'a> {
     pub(crate) fn step(&mut self, executor: &mut dyn Executor, portion: Portion) -> Result<(), TrainError> {
         let began = Instant::now();
         let Judge { loss, classes, device, class_weights } = self.judge;
-        let Portion { boundary, labels, mix } = portion;
+        let Portion { boundary, labels, mix, .. } = portion;
         let count = StepCount {
             steps_per_epoch: self.steps_per_epoch,
             total: self.steps_per_epoch * self.plan.phase.epochs as u64,
@@ -141,20 +141,32 @@ impl<'a> TrainingEpoch<'a> {
     }
 }
 
+/// What a pass over the validation images gives.
+pub(crate) struct Validated {
+    /// Mean loss and accuracy.
+    pub(crate) figures: Accumulator,
+    /// What the network said of each image.
+    pub(crate) predictions: Predictions,
+    /// Position of each image in the dataset, in the order of the predictions.
+    pub(crate) images: Vec<usize>,
+}
+
 /// Runs the validation images through the network, batch by batch, until `go_on` returns false.
 pub(crate) fn validate(
     judge: &Judge,
     feed: &mut Feed<'_>,
     executor: &mut dyn Executor,
     go_on: &dyn Fn() -> bool,
-) -> Result<(Accumulator, Predictions), TrainError> {
+) -> Result<Validated, TrainError> {
     let loss = &judge.loss;
     let (mut running, mut predictions) = (Accumulator::default(), Predictions::new(judge.classes));
-    while let Some(Portion { boundary, labels, .. }) = feed.next(executor)? {
+    let mut judged = Vec::new();
+    while let Some(Portion { boundary, images, labels, .. }) = feed.next(executor)? {
         let outputs = executor.forward(&boundary, labels.len())?;
         let value = loss.forward(outputs.clone(), &labels, None)?;
         running.add(loss, f64::from(value.into_scalar::<f32>()), &outputs, &labels);
         predictions.take(loss, outputs, &labels);
+        judged.extend(images);
         if !go_on() {
             break;
         }
@@ -162,5 +174,5 @@ pub(crate) fn validate(
     if running.count() == 0 && go_on() {
         return Err(TrainError::NoImages { subset: "validation" });
     }
-    Ok((running, predictions))
+    Ok(Validated { figures: running, predictions, images: judged })
 }

@@ -4,6 +4,7 @@
 
 mod backbones;
 mod cv;
+mod honest;
 #[cfg(unix)]
 mod output;
 mod resume;

@@ -136,6 +136,41 @@ pub fn examine(bytes: &[u8]) -> Result<Examined, String> {
     })
 }
 
+/// When a photo was taken, in seconds on the camera's clock (EXIF `DateTimeOriginal`, and otherwise `DateTime`); `None` for an image
+/// that does not say it.
+pub fn taken(bytes: &[u8]) -> Option<i64> {
+    let read = || {
+        let mut opened = Opened::new(bytes)?;
+        let data = match opened.jpeg {
+            Some(jpeg) => jpeg.exif,
+            None => opened.decoder.exif_metadata().map_err(in_words)?,
+        };
+        let data = data.ok_or("it has no EXIF data")?;
+        let exif = exif::Reader::new().read_raw(data).map_err(|error| error.to_string())?;
+        let tags = [exif::Tag::DateTimeOriginal, exif::Tag::DateTime];
+        let field = tags.iter().find_map(|&tag| exif.get_field(tag, exif::In::PRIMARY)).ok_or("it has no time")?;
+        let exif::Value::Ascii(texts) = &field.value else { return Err("its time is no text".to_owned()) };
+        let text = texts.first().ok_or("its time is empty")?;
+        let time = exif::DateTime::from_ascii(text).map_err(|error| error.to_string())?;
+        let [year, month, day, hour, minute, second] = [
+            time.year.into(),
+            time.month.into(),
+            time.day.into(),
+            time.hour.into(),
+            time.minute.into(),
+            time.second.into(),
+        ];
+        Ok(days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second)
+    };
+    guarded(read).ok()
+}
+
+/// Days of the Gregorian calendar since the first of March of the year 0, when years are counted from March.
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day
+}
+
 /// Runs a decoder. Decoders are well tested, but no photo may end a night's training: a panic counts as a bad image.
 fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     injerto_files::catch_quietly(work).unwrap_or_else(|| Err("the decoder failed".to_owned()))

@@ -1,15 +1,19 @@
 //! Folders of images with one sub-folder per class.
 
+mod deal;
+mod groups;
 mod roles;
 mod tree;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rand_mt::Mt;
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization as _;
 
+use self::deal::Shares;
+pub use self::deal::split;
+pub use self::groups::{FolderWord, Grouping};
 use self::roles::Decision;
 use self::tree::Tree;
 pub use self::tree::{AllLeftOut, LeftOut, Reason};
@@ -31,13 +35,19 @@ pub enum Layout {
     Classes,
 }
 
-/// Options for dividing the images of a root into training and validation images.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+/// Options for dividing the images of a root into training, validation and test images.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Options {
     /// The meaning of the sub-folders.
     pub layout: Layout,
     /// Share of the images that are held out for validation, between 0 and 1 (exclusive). `None` holds none out.
     pub validation_split: Option<f64>,
+    /// Share of the images that are held out for a test after training, between 0 and 1 (exclusive). `None` holds none out.
+    pub test_split: Option<f64>,
+    /// Whether each part gets its share of each class.
+    pub stratify: bool,
+    /// Which images belong together and never stand in two parts.
+    pub group: Option<Grouping>,
     /// Seed of the split.
     pub seed: u32,
 }
@@ -49,6 +59,8 @@ pub struct Folder {
     pub train: Dataset,
     /// Validation images.
     pub validation: Option<Dataset>,
+    /// Test images, which nothing looks at before training is over.
+    pub test: Option<Dataset>,
     /// How the images were found.
     pub inventory: Inventory,
 }
@@ -58,21 +70,29 @@ pub struct Folder {
 pub struct Inventory {
     /// The folders of training and validation images, if the root has such folders.
     pub halves: Option<(PathBuf, Option<PathBuf>)>,
+    /// The folder of test images, if the root has one that is used so.
+    pub test: Option<PathBuf>,
     /// Folders that belong to neither half and are not used, with the number of images in each.
     pub alone: Vec<(PathBuf, usize)>,
     /// Files and folders that were left out.
     pub left_out: AllLeftOut,
     /// Number of images that are used although their names, or those of their folders, are not UTF-8.
     pub not_utf8: usize,
+    /// Number of images of which nothing says which group they belong to, if groups were asked for.
+    pub ungrouped: usize,
 }
 
 /// Finds the training and validation images of a root folder.
 ///
 /// A root may have a folder of training images and a folder of validation images (`train` and `validation`, or other common
-/// names, in upper or lower case). A folder of test images is used for validation if there is no folder of validation images.
-/// The sub-folders of any other root are the classes. If a root has no folder of validation images, `validation_split` and
-/// `seed` split the images into the same files as `keras.utils.image_dataset_from_directory`; without `validation_split`, all
-/// images are training images.
+/// names, in upper or lower case). A folder of test images with the same classes is kept for the test after training; if there is
+/// neither a folder of validation images nor a `validation_split`, it is used for validation. The sub-folders of any other root are
+/// the classes. If a root has no folder of validation images, `validation_split` and `seed` split the images into the same files as
+/// `keras.utils.image_dataset_from_directory`; without `validation_split`, all images are training images. `test_split` takes its
+/// images out of those that are left for training, so that it changes no validation image.
+///
+/// With `stratify` or `group` the split is not Keras's: images are dealt in a seeded order, each (or each group as a whole) to the
+/// part that lacks its class most.
 ///
 /// Hidden files and folders, and those that file systems create for themselves, are left out at every depth. A link to an
 /// image counts as the image. A link to a folder is followed if it is a class or a half of a split; inside a class it is left
@@ -82,7 +102,7 @@ pub struct Inventory {
 /// [`DataError`] if the root is missing or has no classes, if its layout is ambiguous, if a class has no images, or if a split
 /// leaves one side empty.
 pub fn open(root: &Path, options: Options) -> Result<Folder, DataError> {
-    let Options { layout, validation_split, seed } = options;
+    let Options { layout, validation_split, test_split, stratify, group, seed } = options;
     let mut tree = root_of(root)?;
     let in_doubt = |path: &Path, reason: String| DataError::Layout { path: path.to_owned(), reason };
     let decision = match layout {
@@ -92,16 +112,16 @@ pub fn open(root: &Path, options: Options) -> Result<Folder, DataError> {
         }
     };
     let mut inventory = Inventory::default();
-    let (train, validation) = match decision {
+    let (mut train, mut validation, mut test) = match decision {
         Decision::Classes => {
             let classes = dataset(&tree, &mut inventory)?;
             // With any layout, a single class is an error: there is nothing to learn.
             match roles::doubts(&tree).filter(|_| classes.classes.len() == 1) {
                 Some(reason) => return Err(in_doubt(root, reason)),
-                None => (classes, None),
+                None => (classes, None, None),
             }
         }
-        Decision::Halves { training, validation, alone } => {
+        Decision::Halves { training, validation, test, alone } => {
             tree.tell_own(&mut inventory.left_out);
             tree.tell_unlabelled(&mut inventory.left_out);
             inventory.alone =
@@ -120,22 +140,31 @@ pub fn open(root: &Path, options: Options) -> Result<Folder, DataError> {
                 Ok((half.path.clone(), dataset(half, &mut inventory)?))
             };
             let (training, train) = half(training)?;
-            let (validation, held) = validation.map(half).transpose()?.unzip();
+            let (validation, held) = validation.map(&mut half).transpose()?.unzip();
             let held = held.map(|held| matched(root, &train, held)).transpose()?;
-            if let (Some(_), Some(path)) = (validation_split, &validation) {
-                return Err(DataError::SplitTwice { path: path.clone() });
+            let (test, kept) = test.map(half).transpose()?.unzip();
+            let kept = kept.map(|kept| matched(root, &train, kept)).transpose()?;
+            let twice = [("validation", validation_split, &validation), ("test", test_split, &test)];
+            for (part, split, path) in twice {
+                if let (Some(_), Some(path)) = (split, path) {
+                    return Err(DataError::SplitTwice { part, path: path.clone() });
+                }
             }
             inventory.halves = Some((training, validation));
-            (train, held)
+            inventory.test = test;
+            (train, held, kept)
         }
     };
-    match (validation, validation_split) {
-        (None, Some(fraction)) => {
-            let (train, validation) = split(train, fraction, seed)?;
-            Ok(Folder { train, validation: Some(validation), inventory })
-        }
-        (validation, _) => Ok(Folder { train, validation, inventory }),
+    if let Some(grouping) = &group {
+        let parts = std::iter::once(&mut train).chain(&mut validation).chain(&mut test);
+        inventory.ungrouped = grouping.assign(root, parts)?;
     }
+    let shares = Shares { validation: validation_split, test: test_split };
+    if shares.is_some() {
+        let (rest, held, kept) = deal::divide(train, shares, stratify, seed)?;
+        (train, validation, test) = (rest, validation.or(held), test.or(kept));
+    }
+    Ok(Folder { train, validation, test, inventory })
 }
 
 /// All images below `root`. The sub-folders are the classes, sorted by the bytes of their names (as Python's `sorted`). Each
@@ -154,7 +183,7 @@ pub fn scan(root: &Path) -> Result<Dataset, DataError> {
 /// [`DataError`] if a folder cannot be read, if there are no classes, or if a class has no images.
 pub fn classes(root: &Path) -> Result<Folder, DataError> {
     let mut inventory = Inventory::default();
-    Ok(Folder { train: dataset(&root_of(root)?, &mut inventory)?, validation: None, inventory })
+    Ok(Folder { train: dataset(&root_of(root)?, &mut inventory)?, validation: None, test: None, inventory })
 }
 
 fn root_of(root: &Path) -> Result<Tree, DataError> {
@@ -227,37 +256,4 @@ fn matched(root: &Path, training: &Dataset, mut validation: Dataset) -> Result<D
 /// A name in Unicode's composed form (NFC). macOS may write `é` as two characters; it is the same class.
 pub fn composed(name: &str) -> String {
     name.nfc().collect()
-}
-
-/// Splits a dataset into training and validation images, as Keras does with this `seed`: the images are shuffled by NumPy's
-/// generator, and the last `int(fraction * n)` of them are for validation.
-///
-/// # Errors
-/// [`DataError::Split`] if one side would be empty.
-pub fn split(dataset: Dataset, fraction: f64, seed: u32) -> Result<(Dataset, Dataset), DataError> {
-    let Dataset { classes, mut samples } = dataset;
-    let held = (fraction * samples.len() as f64) as usize;
-    let training = samples.len().saturating_sub(held);
-    if !(fraction > 0.0 && fraction < 1.0) || held == 0 || training == 0 {
-        return Err(DataError::Split { fraction, training, validation: held });
-    }
-    shuffle(&mut samples, seed);
-    let validation = samples.split_off(training);
-    Ok((Dataset { classes: classes.clone(), samples }, Dataset { classes, samples: validation }))
-}
-
-/// `numpy.random.RandomState(seed).shuffle`: the shuffle of Fisher and Yates from the end. Each number is drawn with a bit
-/// mask, and drawn again while it is too large.
-fn shuffle<T>(items: &mut [T], seed: u32) {
-    let mut random = Mt::new(seed);
-    for last in (1..items.len()).rev() {
-        let mask = (last as u32 + 1).next_power_of_two().wrapping_sub(1).max(last as u32);
-        let pick = loop {
-            let draw = random.next_u32() & mask;
-            if draw as usize <= last {
-                break draw as usize;
-            }
-        };
-        items.swap(last, pick);
-    }
 }

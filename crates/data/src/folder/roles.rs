@@ -12,7 +12,7 @@ use super::tree::Tree;
 pub(super) enum Role {
     Training,
     Validation,
-    /// Images for a test after training. They are used for validation if there is no folder of validation images.
+    /// Images for a test after training. They are used for validation if there are no others for it.
     Test,
 }
 
@@ -97,8 +97,8 @@ fn inner(tree: &Tree) -> BTreeSet<String> {
 pub(super) enum Decision {
     /// All folders are classes.
     Classes,
-    /// Two folders are the halves of a split; those in `alone` are not used.
-    Halves { training: usize, validation: Option<usize>, alone: Vec<usize> },
+    /// Some folders are the parts of a split; those in `alone` are not used.
+    Halves { training: usize, validation: Option<usize>, test: Option<usize>, alone: Vec<usize> },
 }
 
 /// Decides the meaning of the folders in `root`. `split` says whether the experiment splits the images itself. The error is
@@ -132,12 +132,18 @@ pub(super) fn decide(root: &mut Tree, split: bool) -> Result<Decision, String> {
     let classes = classes_in(training);
     let same = |at: usize| classes_in(at).intersection(&classes).next().is_some();
     let mut validation = one_of(&nests(Role::Validation), "validation")?;
+    let mut test = None;
     if validation.is_none() && !split {
         let tests: Vec<usize> = nests(Role::Test).into_iter().filter(|&at| same(at)).collect();
         validation = one_of(&tests, "validation")?;
+    } else {
+        // Other classes cannot be a test of this training; many archives have such a folder, and it was never used.
+        let tests: Vec<usize> = nests(Role::Test).into_iter().filter(|&at| classes_in(at) == classes).collect();
+        test = one_of(&tests, "test")?;
     }
     let mut alone = Vec::new();
-    for at in (0..folders.len()).filter(|&at| at != training && Some(at) != validation) {
+    let used = |at: usize| at == training || Some(at) == validation || Some(at) == test;
+    for at in (0..folders.len()).filter(|&at| !used(at)) {
         let (name, train) = (shown(name_of(&folders[at])), shown(name_of(&folders[training])));
         match (forms[at], roles[at]) {
             (Form::Hollow, Some(Role::Validation)) => {
@@ -165,7 +171,7 @@ pub(super) fn decide(root: &mut Tree, split: bool) -> Result<Decision, String> {
             _ => alone.push(at),
         }
     }
-    Ok(Decision::Halves { training, validation, alone })
+    Ok(Decision::Halves { training, validation, test, alone })
 }
 
 fn name_of(tree: &Tree) -> &std::path::Path {

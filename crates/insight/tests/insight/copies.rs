@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use injerto_insight::leaks::{Across, Kind, Leak, Limits, find, moves};
+use injerto_insight::leaks::{Across, Kind, Leak, Limits, find, find_exact, moves};
 use injerto_insight::picture::Picture;
 use injerto_insight::{FeatureTable, Part, Watch};
 
@@ -104,6 +104,9 @@ fn equal_content_is_an_exact_copy_whatever_the_features_say() {
     let exact: Vec<&Leak> = found.iter().filter(|leak| leak.kind == Kind::Exact).collect();
     assert_eq!((exact.len(), exact[0].a, exact[0].b, exact[0].across()), (1, 20, 59, Across::Split));
     assert_eq!(found[0].kind, Kind::Exact, "what is sure comes first");
+    // Without features, equal content is found all the same.
+    let exact = find_exact(table.images());
+    assert_eq!((pairs(&exact), exact[0].across()), (vec![(20, 59)], Across::Split));
     // A hundred copies are a chain, not 4,950 pairs.
     let many = with_images(&with_copies(), |row, image| {
         (image.content, image.label, image.part) = ((row < 50).then_some([1; 32]), 0, Part::Training);
@@ -118,7 +121,7 @@ fn after_the_moves_no_picture_stands_on_two_sides() {
         image.part = [Part::Training, Part::Validation, Part::Test][row % 3];
     });
     let leaks = find(&table, Limits::default(), |_| None, Watch::none()).unwrap();
-    let moves = moves(&table, &leaks);
+    let moves = moves(table.images(), &leaks);
     let moved = with_images(&table, |row, image| {
         image.part = moves.iter().find(|it| it.0 == row).map_or(image.part, |it| it.1);
     });

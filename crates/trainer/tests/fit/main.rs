@@ -190,6 +190,55 @@ fn features_kept_and_features_computed_again_train_alike() {
     }
 }
 
+/// Counts the images that pass the prefix and the phases that begin, and keeps what the best epoch said.
+#[derive(Default)]
+struct Heard {
+    phases: usize,
+    features: usize,
+    best: Option<(usize, f64, Vec<usize>)>,
+}
+
+impl Observer for Heard {
+    fn observe(&mut self, event: &Event<'_>) {
+        match event {
+            Event::PhaseBegan { .. } => self.phases += 1,
+            Event::Prefix { done, .. } => self.features = self.features.max(*done),
+            Event::Best { epoch, predictions, images } => {
+                self.best = Some((*epoch, predictions.accuracy(), images.to_vec()));
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn features_that_were_gathered_before_train_the_same_network() {
+    let phases =
+        [phase("head", 2, from("output"), BatchNorm::Frozen), phase("all", 1, Selection::All, BatchNorm::Update)];
+    let (whole, history) = train(&phases, 1 << 20);
+    let mut model = model();
+    let (stop, mut heard) = (AtomicBool::new(false), Heard::default());
+    let (train, validation, settings) = (loader(6, 0), loader(3, 1), settings(1 << 20));
+    let plans = plans(&phases, &model, (&train, Some(&validation)), None, &settings);
+    let fit = Fit { train, validation: Some(validation), plans, settings, checkpoints: None };
+    let mut watch = Watch { observer: &mut heard, stop: &stop };
+    let gathered = fit.gather(&model, &mut watch).expect("computed").expect("nobody stops it");
+    // A row per image, in the order of the dataset: the output of `flatten`, 3 x 3 x 8 values.
+    let rows = gathered.validation().expect("kept");
+    assert_eq!(rows.images(9), (0..9).collect::<Vec<_>>());
+    let both = rows.values(&[7, 2]).expect("held in memory").swap_remove(0);
+    assert_eq!(both[72..], rows.values(&[2]).expect("held in memory")[0][..]);
+    assert_eq!(gathered.training().expect("kept").images(18).len(), 18);
+    let fitted = fit.run_on(&mut model, None, Some(gathered), &mut watch).expect("trains");
+    assert_eq!(timeless(fitted.history), history);
+    assert_eq!(model.network.weights(), whole.network.weights());
+    assert_eq!((heard.phases, heard.features), (2, 27), "each phase begins once");
+    // The best epoch says what it predicts for each validation image.
+    let (epoch, accuracy, images) = heard.best.expect("an epoch is the best");
+    assert_eq!((epoch, images), (fitted.best.epoch, (0..9).collect()));
+    assert_eq!(Some(accuracy), history[epoch - 1].val_accuracy);
+}
+
 #[test]
 fn only_parameters_that_train_change() {
     let (model, _) = train(&[phase("tuning", 1, from("conv_2"), BatchNorm::Frozen)], 1 << 20);

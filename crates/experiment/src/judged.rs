@@ -1,0 +1,112 @@
+//! What the best epoch says of each validation image (`predictions.csv`), and how far the figures of a run can be trusted.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use injerto_data::Dataset;
+use injerto_files::csv::{field, fields};
+use injerto_files::printable;
+use injerto_insight::predictions::Predictions;
+use injerto_insight::stats::{Baselines, Bootstrap, Estimate};
+use injerto_trainer::metrics::Predictions as Said;
+use injerto_trainer::{Event, Observer};
+use serde::{Deserialize, Serialize};
+
+use crate::split::name;
+use crate::{ExperimentError, RunFolder};
+
+/// Most values that the bootstrap of the area under the ROC curve sorts: images times classes.
+const MOST_SORTED: usize = 20_000;
+
+/// How far the figures of the best epoch can be trusted, and what is reached without looking at a photo.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Trust {
+    /// Accuracy on the validation images, with Wilson's interval.
+    pub accuracy: Estimate,
+    /// Mean F1 over the classes, with the bootstrap's interval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub macro_f1: Option<Estimate>,
+    /// Area under the ROC curve, with the bootstrap's interval; `None` for more images and classes than it takes seconds for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roc_auc: Option<Estimate>,
+    /// Accuracy of guessing, and of always naming the most frequent class.
+    pub against: Baselines,
+}
+
+impl Trust {
+    /// Of predictions whose labels are known; `None` without images.
+    pub(crate) fn new(predictions: &Predictions, seed: u64) -> Option<Self> {
+        let (n, bootstrap) = (predictions.len(), Bootstrap::new(seed));
+        let mut counts = vec![0; predictions.classes()];
+        predictions.labels().iter().for_each(|&label| counts[label as usize] += 1);
+        let sorted = n * if predictions.classes() == 2 { 1 } else { predictions.classes() };
+        (n > 0).then(|| Self {
+            accuracy: predictions.accuracy(),
+            macro_f1: predictions.macro_f1(bootstrap),
+            roc_auc: (sorted <= MOST_SORTED).then(|| predictions.roc_auc(bootstrap)).flatten(),
+            against: Baselines::of(&counts),
+        })
+    }
+}
+
+/// Writes [`RunFolder::PREDICTIONS`] whenever an epoch is the best so far, before its checkpoint: a run that is killed between the
+/// two computes the epoch again.
+pub(crate) struct Judged<'a> {
+    pub folder: &'a RunFolder,
+    pub root: Option<&'a Path>,
+    pub validation: Option<&'a Dataset>,
+    /// The first error.
+    pub failed: Option<ExperimentError>,
+}
+
+impl Observer for Judged<'_> {
+    fn observe(&mut self, event: &Event<'_>) {
+        let (Event::Best { predictions, images, .. }, Some(dataset)) = (event, self.validation) else { return };
+        let text = to_csv(self.root.unwrap_or(Path::new("")), dataset, predictions, images);
+        if let Err(error) = self.folder.write(RunFolder::PREDICTIONS, &text) {
+            self.failed.get_or_insert(error);
+        }
+    }
+}
+
+/// A line per image: its path below the root, its class, the predicted class, and the probability of each class.
+fn to_csv(root: &Path, dataset: &Dataset, predictions: &Said, images: &[usize]) -> String {
+    let classes = in_a_line(&dataset.classes);
+    let class = |at: u32| field(&classes[at as usize]);
+    let mut text = "path,label,predicted".to_owned();
+    classes.iter().for_each(|class| text.extend([",", &field(class)]));
+    text.push('\n');
+    for (&image, (row, predicted, label)) in images.iter().zip(predictions.rows()) {
+        let path = name(root, &dataset.samples[image]);
+        let _ = write!(text, "{},{},{}", field(&path), class(label), class(predicted));
+        for probability in row {
+            let _ = write!(text, ",{probability}");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Names of classes that fit into a line.
+fn in_a_line(classes: &[String]) -> Vec<String> {
+    classes.iter().map(|class| printable(class).to_string()).collect()
+}
+
+/// The labels and probabilities in the text of a `predictions.csv`; `None` if it is not of these classes.
+pub(crate) fn parse(text: &str, classes: &[String]) -> Option<Predictions> {
+    let mut lines = text.lines();
+    let header = fields(lines.next()?)?;
+    let classes = in_a_line(classes);
+    if header.get(3..)? != classes {
+        return None;
+    }
+    let (mut labels, mut probabilities) = (Vec::new(), Vec::new());
+    for line in lines {
+        let row = fields(line)?;
+        labels.push(classes.iter().position(|class| Some(class) == row.get(1))? as u32);
+        for value in row.get(3..)? {
+            probabilities.push(f64::from(value.parse::<f32>().ok()?));
+        }
+    }
+    Predictions::new(classes.len(), labels, probabilities).ok()
+}

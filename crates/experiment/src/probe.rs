@@ -1,0 +1,135 @@
+//! The probe of a run: what a logistic regression on the kept features reaches, before the first epoch.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use burn_tensor::Device;
+use injerto_data::{Dataset, Origin};
+use injerto_insight::folds::Folds;
+use injerto_insight::probe::{Linear, Probe};
+use injerto_insight::stats::Estimate;
+use injerto_insight::{FeatureTable, Image, InsightError, Matrix, Part, Watch as Look};
+use injerto_trainer::{Gathered, KeptRows, Model};
+use serde::{Deserialize, Serialize};
+
+use crate::questions::{RowShape, fitted};
+use crate::{ExperimentError, Prepared};
+
+/// Folds of the cross-validation that chooses the strength.
+const FOLDS: usize = 5;
+/// Images that are judged at a time.
+const CHUNK: usize = 4096;
+
+/// What the probe has reached.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ProbeSummary {
+    /// Share of the validation images that it predicts right; without validation images, of the training images by
+    /// cross-validation.
+    pub accuracy: f64,
+    /// The 95 % interval of the accuracy.
+    pub interval: [f64; 2],
+    /// Number of images that it was judged by.
+    pub n: usize,
+    /// Number of training images that it was fitted to.
+    pub images: usize,
+    /// Seconds that it took, the strength's choice included.
+    pub seconds: f64,
+    /// Strength of the fit (scikit-learn's `C`), chosen by cross-validation on the training images.
+    pub strength: f64,
+}
+
+/// The rows of some images of a dataset as a table.
+pub(crate) fn table(
+    dataset: &Dataset,
+    rows: KeptRows<'_>,
+    images: &[usize],
+    shape: &RowShape,
+    part: Part,
+) -> Result<FeatureTable, ExperimentError> {
+    let mut values = Vec::with_capacity(images.len() * shape.width());
+    for images in images.chunks(CHUNK) {
+        let block = rows.values(images)?.swap_remove(0);
+        block.chunks_exact(shape.values).for_each(|image| values.extend(shape.row(image)));
+    }
+    let image = |&at: &usize| image(dataset, at, part);
+    let images = images.iter().map(image).collect();
+    Ok(FeatureTable::new(Matrix::new(shape.width(), values)?, images, dataset.classes.clone())?)
+}
+
+/// What is known of an image without its features.
+pub(crate) fn image(dataset: &Dataset, at: usize, part: Part) -> Image {
+    let sample = &dataset.samples[at];
+    let path: PathBuf = match &sample.origin {
+        Origin::File(path) => path.clone(),
+        other => other.name().into_owned().into(),
+    };
+    Image { part, group: sample.group.as_deref().map(str::to_owned), ..Image::new(path, sample.label) }
+}
+
+/// Fits the probe to the training images and judges it by the validation images. `None` if it was stopped.
+///
+/// # Errors
+/// [`ExperimentError::Insight`] if there are too few images or classes.
+pub(crate) fn probe(
+    prepared: &Prepared,
+    shape: &RowShape,
+    gathered: &Gathered,
+    stop: &AtomicBool,
+) -> Result<Option<(ProbeSummary, Probe)>, ExperimentError> {
+    let began = Instant::now();
+    let Some(rows) = gathered.training() else { return Ok(None) };
+    let usable = rows.images(prepared.train.samples.len());
+    let most = fitted(usable.len(), prepared.train.classes.len());
+    let taken: Vec<usize> = (0..most).map(|at| usable[at * usable.len() / most]).collect();
+    let training = table(&prepared.train, rows, &taken, shape, Part::Training)?;
+    let folds = Folds::new(FOLDS.min(training.len()), u64::from(prepared.config.seed));
+    let (probe, validation) = match Probe::choose(&training, folds, Look::none().stopped_by(stop)) {
+        Err(InsightError::Stopped) => return Ok(None),
+        found => found?,
+    };
+    let accuracy = match (&prepared.validation, gathered.validation()) {
+        (Some(dataset), Some(rows)) => {
+            let usable = rows.images(dataset.samples.len());
+            let mut right = 0;
+            for images in usable.chunks(CHUNK) {
+                let predictions = probe.predict(&table(dataset, rows, images, shape, Part::Validation)?)?;
+                right += predictions.right().into_iter().filter(|right| *right).count();
+            }
+            Estimate::share(right, usable.len())
+        }
+        _ => {
+            let mean = validation.accuracy;
+            Estimate { value: mean.mean, interval: mean.interval, n: mean.n }
+        }
+    };
+    let Estimate { value, interval, n } = accuracy;
+    let (seconds, strength) = (began.elapsed().as_secs_f64(), probe.strength());
+    Ok(Some((ProbeSummary { accuracy: value, interval, n, images: taken.len(), seconds, strength }, probe)))
+}
+
+/// The probe as the output layer of an experiment's network.
+///
+/// # Errors
+/// [`ExperimentError::NoProbe`] if a class has no training images.
+pub(crate) fn output_layer(prepared: &Prepared, probe: &Probe) -> Result<Linear, ExperimentError> {
+    let units = prepared.config.head.units.unwrap_or(prepared.card.classes.len());
+    let reason = || "a class has no training images, so that the probe does not know it".to_owned();
+    probe.linear(units).ok_or_else(|| ExperimentError::NoProbe { reason: reason() })
+}
+
+/// Puts the probe into the output layer of a model.
+///
+/// # Errors
+/// The weights cannot be put on the device.
+pub(crate) fn start_from(model: &mut Model, layer: &Linear, device: &Device) -> Result<(), ExperimentError> {
+    let graph = &model.card.graph;
+    let mut weights = model.network.weights();
+    for (id, values) in graph.parameters_of(&[graph.len() - 1]).zip([&layer.weights, &layer.bias]) {
+        let name = graph.parameter_name(id);
+        let shape = weights.get(&name).expect("an output layer has a kernel and a bias").shape.clone();
+        weights.insert(name, shape, values.clone());
+    }
+    *model = Model::new(model.card.clone(), &weights, device)?;
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! The features of the first phase, gathered before the training, so that questions can be asked about them.
+
+use std::time::Instant;
+
+use crate::executor::{self, Executor};
+use crate::feed::{KeptFeatures, Spent};
+use crate::fit::announce;
+use crate::optimizer::OptimizerState;
+use crate::{Fit, Model, TrainError, Watch};
+
+/// The features that the first phase keeps. [`Fit::run_on`] goes on from them, so that they are computed once.
+pub struct Gathered {
+    pub(crate) kept: KeptFeatures,
+    pub(crate) spent: Spent,
+    /// When the gathering began. The time of the training counts from here.
+    pub(crate) began: Instant,
+    /// What has computed them. It holds the model's parameters.
+    pub(crate) executor: Option<Box<dyn Executor>>,
+}
+
+/// Features of the images of one dataset.
+#[derive(Debug, Clone, Copy)]
+pub struct KeptRows<'g>(&'g crate::cache::Features);
+
+impl Fit {
+    /// Announces the first phase, and computes or finds the features that it keeps: for a training that has not begun. `None` if it
+    /// was stopped; what is done by then is kept.
+    ///
+    /// # Errors
+    /// Images cannot be read, or the kernels cannot compile the network.
+    ///
+    /// # Panics
+    /// If there are no phases.
+    pub fn gather(&self, model: &Model, watch: &mut Watch<'_>) -> Result<Option<Gathered>, TrainError> {
+        announce(watch.observer, &self.plans[0], (0, self.plans.len()));
+        self.gather_again(model, watch)
+    }
+
+    /// The same after the images were divided anew, without the announcement. Features that are in the cache are found there.
+    ///
+    /// # Errors
+    /// Those of [`Fit::gather`].
+    ///
+    /// # Panics
+    /// If there are no phases.
+    pub fn gather_again(&self, model: &Model, watch: &mut Watch<'_>) -> Result<Option<Gathered>, TrainError> {
+        let (plan, began) = (&self.plans[0], Instant::now());
+        let executor = executor::build(self.settings.kernels, model, plan, OptimizerState::default())?;
+        let mut spent = Spent::default();
+        let (images, network) = ((&self.train, self.validation.as_ref()), (model, executor.as_ref()));
+        let Watch { observer, stop } = watch;
+        let kept =
+            KeptFeatures::gather(plan, images, network, &self.settings.cache, &mut **observer, stop, &mut spent)?;
+        Ok((!watch.is_stopped()).then_some(Gathered { kept, spent, began, executor: Some(executor) }))
+    }
+}
+
+impl Gathered {
+    /// Features of the training images; `None` if they are not kept.
+    pub fn training(&self) -> Option<KeptRows<'_>> {
+        self.kept.training.as_ref().filter(|features| features.are_kept()).map(KeptRows)
+    }
+
+    /// Features of the validation images; `None` if they are not kept.
+    pub fn validation(&self) -> Option<KeptRows<'_>> {
+        self.kept.validation.as_ref().filter(|features| features.are_kept()).map(KeptRows)
+    }
+
+    /// The same features for a model whose parameters after the boundary have changed.
+    #[must_use]
+    pub fn for_another_head(self) -> Self {
+        Self { executor: None, ..self }
+    }
+}
+
+impl KeptRows<'_> {
+    /// Positions in the dataset of the images that have features, in its order.
+    pub fn images(&self, total: usize) -> Vec<usize> {
+        self.0.usable(&(0..total).collect::<Vec<_>>())
+    }
+
+    /// Values of these images at the boundary, channels last, with one vector per tensor of the boundary; of the first view where
+    /// several views of an image are kept.
+    ///
+    /// # Errors
+    /// A file of the cache has been damaged since it was checked.
+    pub fn values(&self, images: &[usize]) -> Result<Vec<Vec<f32>>, TrainError> {
+        Ok(self.0.gather(images, 0)?.0)
+    }
+}
