@@ -45,8 +45,8 @@ pub use complete::Completed;
 pub use diagnostic::{ConfigError, Diagnostic};
 pub use kinds::{ClassWeights, Device, InputScale, LearningRates, Strategy};
 pub use values::{
-    BackboneConfig, CacheConfig, CheckpointConfig, Config, DataConfig, GradualConfig, HeadConfig, Images, LossConfig,
-    PhaseConfig, ScratchConfig, TransferGainConfig,
+    BackboneConfig, CacheConfig, CheckpointConfig, Config, DataConfig, GradualConfig, HeadConfig, Images,
+    InsightConfig, LossConfig, PhaseConfig, ScratchConfig, TransferGainConfig,
 };
 
 impl Config {

@@ -13,7 +13,7 @@ use crate::network::{backbone, head, loss};
 use crate::phases::{EXAMPLE, phases};
 use crate::reader::{Field, Section, boolean, choice, integer, named, one_or_more, positive, text};
 use crate::tree::Node;
-use crate::values::{CacheConfig, Config, ScratchConfig, TransferGainConfig};
+use crate::values::{CacheConfig, Config, InsightConfig, ScratchConfig, TransferGainConfig};
 use crate::{limits, strategy};
 
 const DEVICES: &[(&str, Device)] =
@@ -47,6 +47,7 @@ pub(crate) fn experiment(document: &Node, stem: &str, problems: &Problems) -> Op
         root.or("callbacks", Callbacks::default(), |field| callbacks(field, phases.as_deref().unwrap_or_default()));
     let checkpoint = checkpoint(root.table("checkpoint"));
     let cache = cache(root.table("cache"));
+    let insight = insight(root.table("insight"));
     let rate = phases.as_ref().and_then(|phases| phases.first()).map(|phase| phase.optimizer.rule.learning_rate());
     let from_scratch = backbone.as_ref().is_some_and(|backbone| backbone.weights == "none");
     let gain = root.optional("transfer_gain", |field| {
@@ -71,6 +72,7 @@ pub(crate) fn experiment(document: &Node, stem: &str, problems: &Problems) -> Op
         callbacks: callbacks?,
         checkpoint: checkpoint?,
         cache: cache?,
+        insight: insight?,
         transfer_gain: gain?,
     })
 }
@@ -104,6 +106,13 @@ fn cache(mut s: Section<'_>) -> Option<CacheConfig> {
     let images_mb = s.or("images_mb", 0, integer(0, limits::MEBIBYTES));
     s.finish();
     Some(CacheConfig { keep: keep?, precision: precision?, memory_mb: memory_mb?, images_mb: images_mb? })
+}
+
+/// `[insight]`.
+fn insight(mut s: Section<'_>) -> Option<InsightConfig> {
+    let knowledge = s.or("knowledge", true, boolean);
+    s.finish();
+    Some(InsightConfig { knowledge: knowledge? })
 }
 
 /// `[transfer_gain]`; `first_rate` is the first phase's learning rate.

@@ -46,6 +46,8 @@ pub struct Config {
     pub checkpoint: CheckpointConfig,
     /// `[cache]`: whether features of the frozen prefix are kept.
     pub cache: CacheConfig,
+    /// `[insight]`: what a run finds out about its images and keeps with the model.
+    pub insight: InsightConfig,
     /// `[transfer_gain]`: whether the experiment also compares with training from scratch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transfer_gain: Option<TransferGainConfig>,
@@ -234,6 +236,14 @@ pub struct CacheConfig {
     pub memory_mb: usize,
     /// MiB of decoded and resized images that are held in memory, for epochs that look at the photos again.
     pub images_mb: usize,
+}
+
+/// `[insight]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InsightConfig {
+    /// Whether the run ends by keeping with the model what it knows of its images: features of the training images, from
+    /// where on an image is unknown, and how probabilities are calibrated.
+    pub knowledge: bool,
 }
 
 /// `[transfer_gain]`.

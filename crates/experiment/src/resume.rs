@@ -22,7 +22,7 @@ const ORIGIN: &str = "injerto.weights";
 
 /// Keys that a resumed run may change, because they do not change what is trained: names, folders, caches, and what happens
 /// after training. `device` and `kernels` change at most the last bits of the results.
-const FREE: [&str; 10] = [
+const FREE: [&str; 11] = [
     "name",
     "strategy",
     "device",
@@ -33,6 +33,7 @@ const FREE: [&str; 10] = [
     "cache.memory_mb",
     "cache.images_mb",
     "checkpoint.save_best_only",
+    "insight.knowledge",
 ];
 
 /// A key of a run's experiment whose value has changed since the run began.

@@ -11,12 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::environment::environment;
 use crate::gain::{Gain, compare};
+use crate::knowledge::{KnowledgeSummary, learn};
 use crate::record::History;
 use crate::resume::{anchored, notes};
 use crate::session::Start;
 use crate::split::SplitList;
 use crate::tensorboard::TensorBoard;
-use crate::{ExperimentError, Plan, Prepared, RunFolder};
+use crate::{Calibration, ExperimentError, Knowledge, Plan, Prepared, RunFolder};
 
 /// Content of `summary.json`: the results of a run, for scripts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,6 +56,9 @@ pub struct Summary {
     /// Accuracy and per-class figures of the validation images under the weights of the best epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Report>,
+    /// What the run has kept with its model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub knowledge: Option<KnowledgeSummary>,
     /// Gain of transfer over training from scratch, if the experiment asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer_gain: Option<Gain>,
@@ -179,6 +183,7 @@ pub(crate) fn run(
     };
     if let Some(progress) = progress.as_ref().filter(|progress| progress.is_complete(&prepared.phases()))
         && let Some(summary) = whole_summary(folder, config, progress)
+        && (!wants_knowledge(config, folder, &summary.best) || folder.path().join(Knowledge::FILE).is_file())
     {
         return Ok(Outcome { summary, model });
     }
@@ -205,8 +210,14 @@ pub(crate) fn run(
     keeper.failed.map_or(Ok(()), Err)?;
     let mut summary = summarise(prepared, &fitted);
     summary.metrics = metrics(prepared, &fitted, fit.validation.as_ref(), device, folder, watch)?;
+    if !fitted.interrupted && wants_knowledge(config, folder, &summary.best) {
+        let began = Instant::now();
+        summary.knowledge = learn(prepared, &fitted, device, folder, watch)?;
+        summary.interrupted = summary.knowledge.is_none();
+        summary.seconds.knowledge = began.elapsed().as_secs_f64();
+    }
     folder.write(RunFolder::SUMMARY, &crate::json::pretty(&summary))?;
-    if let Some(asked) = config.transfer_gain.as_ref().filter(|_| !fitted.interrupted) {
+    if let Some(asked) = config.transfer_gain.as_ref().filter(|_| !summary.interrupted) {
         let own = accuracies(&fitted.history);
         summary.transfer_gain = transfer_gain(prepared, device, asked, (config.seed, own), watch)?;
         summary.interrupted = summary.transfer_gain.is_none();
@@ -217,6 +228,11 @@ pub(crate) fn run(
     // An error of TensorBoard's file is reported last, because it is the least important file.
     board.finish()?;
     Ok(Outcome { summary, model })
+}
+
+/// Whether what is known of the images is to be kept with the model of the best epoch, and there is such a model.
+fn wants_knowledge(config: &Config, folder: &RunFolder, best: &BestSummary) -> bool {
+    config.insight.knowledge && best.epoch > 0 && folder.path().join(Checkpoints::BEST).is_file()
 }
 
 /// The summary in the folder, if it describes all epochs of the complete run and the comparison that is asked for.
@@ -245,8 +261,10 @@ impl Observer for Keeper<'_> {
         match event {
             Event::Batch { .. } => self.folder.keep(),
             Event::EpochEnded { .. } if std::mem::take(&mut self.first) => {
-                // The summary of an earlier part of the run is outdated.
-                let _ = std::fs::remove_file(self.folder.path().join(RunFolder::SUMMARY));
+                // The summary of an earlier part of the run, and what was kept with its model, are outdated.
+                for outdated in [RunFolder::SUMMARY, Knowledge::FILE, Calibration::FILE] {
+                    let _ = std::fs::remove_file(self.folder.path().join(outdated));
+                }
                 let written = self.split.take().map_or(Ok(()), |split| self.folder.write(RunFolder::SPLIT, &split));
                 self.failed = written.err();
             }
@@ -350,6 +368,7 @@ fn summarise(prepared: &Prepared, fitted: &Fitted) -> Summary {
         skipped: unreadable.chain(fitted.skipped.iter().cloned()).collect(),
         interrupted: fitted.interrupted,
         metrics: None,
+        knowledge: None,
         transfer_gain: None,
     }
 }

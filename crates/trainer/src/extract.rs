@@ -1,5 +1,9 @@
+use burn_tensor::{Tensor, TensorData};
+use injerto_backbones::network::{Network, Value};
 use injerto_data::Loader;
 use injerto_graph::Split;
+use injerto_kernels::training;
+use injerto_losses::CrossEntropy as _;
 
 use crate::cache::{CacheSettings, Features, Namespace};
 use crate::executor::identity;
@@ -47,4 +51,47 @@ impl Model {
         let images = features.usable(&(0..total).collect::<Vec<_>>());
         Ok(Some(Extracted { values: features.gather(&images, 0)?.0.swap_remove(0), images }))
     }
+}
+
+/// Images that pass the head together.
+const TOGETHER: usize = 256;
+
+impl Model {
+    /// Probabilities `[images, classes]` of images whose output of `layer` is `values` (as [`Model::extract`] returns them), by
+    /// the layers after it, in inference. `kernels` is for a model on the CPU.
+    ///
+    /// # Errors
+    /// Layers after `layer` that take more than its output, or that the kernels cannot compile.
+    pub fn classify(&self, layer: usize, values: &[f32], kernels: bool) -> Result<Vec<f32>, TrainError> {
+        let (network, loss) = (&self.network, &self.card.loss);
+        let (graph, device) = (network.graph(), network.device());
+        let (split, shape) = (Split::at(graph, layer), &graph.nodes()[layer].shape);
+        let mut program = if kernels && !split.tail.is_empty() { Some(tail(network, &split)?) } else { None };
+        let mut probabilities = Vec::new();
+        for values in values.chunks(TOGETHER * shape.count()) {
+            let images = values.len() / shape.count();
+            let outputs = match &mut program {
+                Some(program) => {
+                    let outputs = program.forward(&[values], images)?.to_vec();
+                    let units = outputs.len() / images;
+                    Tensor::from_data(TensorData::new(outputs, [images, units]), device)
+                }
+                None => {
+                    let boundary = Value::from_host(values.to_vec(), images, &shape.0, device);
+                    network.tail(&split, vec![boundary], None).into_features()
+                }
+            };
+            probabilities.extend(loss.probabilities(outputs).into_data().iter::<f32>());
+        }
+        Ok(probabilities)
+    }
+}
+
+/// The tail of a network, compiled to be run and not to be trained.
+fn tail(network: &Network, split: &Split) -> Result<training::Program, TrainError> {
+    let mut tail = training::Program::compile(network.graph(), &split.tail, &split.boundary, &|_| false, &[])?;
+    for (id, values) in network.parameters_of(&split.tail) {
+        tail.set(id, &values)?;
+    }
+    Ok(tail)
 }
