@@ -12,12 +12,14 @@
 mod chart;
 mod comparison;
 pub mod curves;
+mod decisions;
 mod error;
 mod font;
 mod html;
 mod network;
 mod page;
 pub mod plan;
+mod plane;
 mod raster;
 mod run;
 pub mod scene;

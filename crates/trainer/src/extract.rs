@@ -7,6 +7,7 @@ use injerto_losses::CrossEntropy as _;
 
 use crate::cache::{CacheSettings, Features, Namespace};
 use crate::executor::identity;
+use crate::runner::compile;
 use crate::{Event, Model, Runner, TrainError, Watch};
 
 /// What a layer puts out for the images of a dataset.
@@ -57,6 +58,57 @@ impl Model {
 const TOGETHER: usize = 256;
 
 impl Model {
+    /// What `layer` puts out, as [`Model::extract`] says, by way of the features that a phase with this `split` has kept of the
+    /// same images: only layers after the cut run. For a model on the CPU, by the kernels.
+    ///
+    /// The observer hears [`Event::Evaluated`].
+    ///
+    /// # Errors
+    /// Those of [`Model::extract`].
+    pub fn extract_from(
+        &self,
+        split: &Split,
+        layer: usize,
+        loader: &Loader,
+        cache: &CacheSettings,
+        watch: &mut Watch<'_>,
+    ) -> Result<Option<Extracted>, TrainError> {
+        let (network, preprocessing) = (&self.network, &self.card.preprocessing);
+        let between: Vec<usize> = split.tail.iter().copied().filter(|at| *at <= layer).collect();
+        let graph = network.graph().truncate(layer)?;
+        // A graph with layers that `layer` does not need would have others in their places.
+        if between.is_empty() || split.prefix.len() < 2 || graph.len() != layer + 1 {
+            return self.extract(layer, loader, cache, true, watch);
+        }
+        let prefix = compile(network, preprocessing, &split.prefix, &split.boundary)?;
+        let namespace = Namespace::new(cache, network, split, preprocessing, loader.options(), &identity(true));
+        let mut compute = |batch: &injerto_data::Batch| Ok(prefix.run(&batch.pixels, batch.labels.len())?);
+        let Some(features) = Features::gather_all(namespace, loader, None, &mut compute, &mut |_| !watch.is_stopped())?
+        else {
+            return Ok(None);
+        };
+        if !features.are_kept() {
+            return self.extract(layer, loader, cache, true, watch);
+        }
+        let mut program = training::Program::compile(&graph, &between, &split.boundary, &|_| false, &[])?;
+        for (id, values) in network.parameters_of(&between) {
+            program.set(id, &values)?;
+        }
+        let total = loader.len();
+        let (images, mut values) = (features.usable(&(0..total).collect::<Vec<_>>()), Vec::new());
+        for (at, batch) in (1..).zip(images.chunks(loader.batch_size())) {
+            let (boundary, _) = features.gather(batch, 0)?;
+            let inputs: Vec<&[f32]> = boundary.iter().map(Vec::as_slice).collect();
+            values.extend_from_slice(program.forward(&inputs, batch.len())?);
+            let done = (at * loader.batch_size()).min(total);
+            watch.observer.observe(&Event::Evaluated { done, total });
+            if watch.is_stopped() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Extracted { images, values }))
+    }
+
     /// Probabilities `[images, classes]` of images whose output of `layer` is `values` (as [`Model::extract`] returns them), by
     /// the layers after it, in inference. `kernels` is for a model on the CPU.
     ///

@@ -9,7 +9,9 @@ use injerto_insight::neighbours::Neighbours;
 use injerto_insight::predictions::Predictions;
 use injerto_insight::unknown::Known;
 use injerto_insight::{InsightError, Matrix};
-use injerto_trainer::{Checkpoints, Event, Extracted, Fitted, Model, Watch};
+use injerto_trainer::cache::CacheSettings;
+use injerto_trainer::plan::{Keeps, Kept};
+use injerto_trainer::{Checkpoints, Event, Extracted, Fitted, Model, PhasePlan, Watch};
 
 use super::{Boundary, Calibration, Facts, Knowledge, KnowledgeSummary};
 use crate::prepare::pixels;
@@ -52,9 +54,12 @@ pub(crate) fn learn(
     let checkpoint = checksum.expect("a file that was saved has a checksum");
     let boundary = Boundary::of(&model.card);
     let mut look = Look { prepared, model: &model, boundary: &boundary, fitted, watch };
-    let Some((training, _)) = look.at(&prepared.train, MOST.min(BYTES / 2 / boundary.width))? else { return Ok(None) };
+    let Some((training, _)) = look.at(&prepared.train, MOST.min(BYTES / 2 / boundary.width), |keeps| keeps.training)?
+    else {
+        return Ok(None);
+    };
     let validation = match &prepared.validation {
-        Some(dataset) => match look.at(dataset, JUDGES)? {
+        Some(dataset) => match look.at(dataset, JUDGES, |keeps| keeps.validation)? {
             Some(seen) => Some(seen),
             None => return Ok(None),
         },
@@ -128,10 +133,15 @@ struct Look<'a, 'w> {
     watch: &'a mut Watch<'w>,
 }
 
-impl Look<'_, '_> {
+impl<'a> Look<'a, '_> {
     /// At most `limit` images of a dataset, evenly per class, with their features and the outputs of the boundary; `None` if it
-    /// was stopped.
-    fn at(&mut self, dataset: &Dataset, limit: usize) -> Result<Option<(Seen, Vec<f32>)>, ExperimentError> {
+    /// was stopped. `kept` says which features of the dataset a phase has kept.
+    fn at(
+        &mut self,
+        dataset: &Dataset,
+        limit: usize,
+        kept: fn(&Keeps) -> Kept,
+    ) -> Result<Option<(Seen, Vec<f32>)>, ExperimentError> {
         let (prepared, model, boundary) = (self.prepared, self.model, self.boundary);
         let limit = limit.min(WORKING / size_of::<f32>() / boundary.values).max(1);
         let labels: Vec<u32> = dataset.samples.iter().map(|sample| sample.label).collect();
@@ -142,24 +152,40 @@ impl Look<'_, '_> {
             LoaderOptions { on_corrupt: config.data.on_corrupt, ..pixels(&model.card, config.data.batch_size) };
         let loader = Loader::new(Dataset { classes: dataset.classes.clone(), samples }, options);
         let cache = prepared.settings(config.seed).cache;
-        // Features of a network that exists once are of no use to other runs.
-        let folder = cache.folder.clone().filter(|_| !self.is_tuned());
-        let cache = injerto_trainer::cache::CacheSettings { folder, memory: usize::MAX, ..cache };
-        let found = model.extract(boundary.layer, &loader, &cache, config.uses_kernels(), self.watch)?;
+        let (tuned, kernels) = (self.is_tuned(), config.uses_kernels());
+        let plain = |plan: &&PhasePlan| matches!(kept(&plan.keeps), Kept::Features { views: None, .. });
+        let found = match self.best_phase().filter(plain) {
+            // The layers before the cut have been computed for training.
+            Some(plan) if tuned && kernels && cache.folder.is_some() => {
+                model.extract_from(plan.split(), boundary.layer, &loader, &cache, self.watch)?
+            }
+            _ => {
+                // Features of a network that exists once are of no use to other runs.
+                let folder = cache.folder.clone().filter(|_| !tuned);
+                let cache = CacheSettings { folder, memory: usize::MAX, ..cache };
+                model.extract(boundary.layer, &loader, &cache, kernels, self.watch)?
+            }
+        };
         let Some(Extracted { images, values }) = found else { return Ok(None) };
         let samples = images.into_iter().map(|at| loader.dataset().samples[at].clone()).collect();
         Ok(Some((Seen { samples, features: boundary.features(&values)? }, values)))
     }
 
+    /// The phase of the best epoch.
+    fn best_phase(&self) -> Option<&'a PhasePlan> {
+        let record = self.fitted.history.get(self.fitted.best.epoch.checked_sub(1)?)?;
+        self.prepared.plan.phases.iter().find(|plan| plan.phase.name == record.phase)
+    }
+
     /// Whether a layer of the backbone had trained by the end of the best epoch.
     fn is_tuned(&self) -> bool {
-        let Self { prepared, model, fitted, .. } = self;
-        let phases = &prepared.plan.phases;
-        let best = fitted.history.get(fitted.best.epoch.saturating_sub(1)).map(|record| record.phase.as_str());
-        let last = phases.iter().position(|plan| Some(plan.phase.name.as_str()) == best).unwrap_or(phases.len());
-        let until_best = phases.iter().take(last + 1);
-        let backbone = until_best.flat_map(|plan| plan.layers.iter().take(model.card.backbone_layers));
-        backbone.into_iter().any(|layer| layer.trains)
+        let best = self.best_phase().map(|plan| &plan.phase.name);
+        let phases = &self.prepared.plan.phases;
+        let until_best =
+            phases.iter().position(|plan| Some(&plan.phase.name) == best).map_or(phases.len(), |at| at + 1);
+        let mut layers =
+            phases[..until_best].iter().flat_map(|plan| plan.layers.iter().take(self.model.card.backbone_layers));
+        layers.any(|layer| layer.trains)
     }
 }
 
