@@ -183,7 +183,7 @@ pub(crate) fn run(
     };
     if let Some(progress) = progress.as_ref().filter(|progress| progress.is_complete(&prepared.phases()))
         && let Some(summary) = whole_summary(folder, config, progress)
-        && (!wants_knowledge(config, folder, &summary.best) || folder.path().join(Knowledge::FILE).is_file())
+        && (!wants_knowledge(config, folder, &summary.best) || has_knowledge(folder, &summary))
     {
         return Ok(Outcome { summary, model });
     }
@@ -233,6 +233,11 @@ pub(crate) fn run(
 /// Whether what is known of the images is to be kept with the model of the best epoch, and there is such a model.
 fn wants_knowledge(config: &Config, folder: &RunFolder, best: &BestSummary) -> bool {
     config.insight.knowledge && best.epoch > 0 && folder.path().join(Checkpoints::BEST).is_file()
+}
+
+/// Whether what is known of the images has been kept and told.
+fn has_knowledge(folder: &RunFolder, summary: &Summary) -> bool {
+    summary.knowledge.is_some() && folder.path().join(Knowledge::FILE).is_file()
 }
 
 /// The summary in the folder, if it describes all epochs of the complete run and the comparison that is asked for.

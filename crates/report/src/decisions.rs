@@ -23,6 +23,10 @@ pub fn decisions(calibration: &Calibration) -> Markup {
     html! {
         p { (temperature(calibration)) }
         @if let Some(sentence) = alone(calibration) { p { (sentence) } }
+        p class="muted" {
+            "All of this is measured on the " (grouped(calibration.images)) " validation images that also chose the epoch; \
+             brackets are 95 % intervals."
+        }
         (figures(&[scene(&reliability(calibration), "How often the model is right at each confidence"),
             scene(&coverage(calibration), "Accuracy over the share of images that the model answers")]))
         h3 { "Where the model answers alone" }
@@ -33,10 +37,6 @@ pub fn decisions(calibration: &Calibration) -> Markup {
         } @else {
             (of_classes)
         }
-        p class="muted" {
-            "All of this is measured on the " (grouped(calibration.images)) " validation images that also chose the epoch; \
-             brackets are 95 % intervals."
-        }
     }
 }
 
@@ -46,7 +46,7 @@ fn temperature(calibration: &Calibration) -> String {
     let own = calibration.reliability.ece;
     match (&calibration.temperature, &calibration.calibrated) {
         (Some(temperature), Some(after)) => format!(
-            "Predictions are divided by the temperature {:.2}, which was fitted to {n} validation images: the calibration error \
+            "Logits are divided by the temperature {:.2}, which was fitted to {n} validation images: the calibration error \
              falls from {own:.4} to {:.4}, and the loss from {:.4} to {:.4}. No predicted class changes.",
             temperature.value, after.ece, temperature.loss_before, temperature.loss_after
         ),
@@ -66,7 +66,7 @@ fn temperature(calibration: &Calibration) -> String {
 fn alone(calibration: &Calibration) -> Option<String> {
     let Operation { threshold, coverage, accuracy } = calibration.sure()?;
     Some(format!(
-        "With {} of its answers right, the model answers {} of {} photos alone: those of which it is {} sure or more. The others \
+        "With {} of its answers right, the model answers {} of {} validation photos alone: those of which it is {} sure or more. The others \
          go to a person.",
         percent(accuracy.value),
         percent(coverage),

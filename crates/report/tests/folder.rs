@@ -151,7 +151,7 @@ fn what_can_be_left_to_the_model_is_drawn_and_said() {
     for part in [
         "temperature 1.50",
         "falls from 0.0456 to 0.0123",
-        "With 99 % of its answers right, the model answers 83 % of 1,000 photos alone: those of which it is 87.5 % sure",
+        "With 99 % of its answers right, the model answers 83 % of 1,000 validation photos alone: those of which it is 87.5 % sure",
         "go to a person",
         ">99 % right: answers 83 %<",
         "calibrated",

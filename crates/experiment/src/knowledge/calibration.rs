@@ -18,7 +18,7 @@ pub struct Calibration {
     pub images: usize,
     /// The fitted temperature; `None` where the probabilities of an image do not add up to 1.
     pub temperature: Option<Temperature>,
-    /// Whether predictions are divided by it: it gains more than chance would. All that follows `reliability` is then said of
+    /// Whether logits are divided by it: it gains more than chance would. All that follows `reliability` is then said of
     /// these predictions.
     pub applied: bool,
     /// Confidence beside accuracy, of the network's own probabilities.

@@ -76,7 +76,7 @@ pub struct KnowledgeSummary {
     /// The fitted temperature; `None` without validation images, and where the probabilities of an image do not add up to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<Temperature>,
-    /// Whether predictions are divided by it: it gains more than chance would.
+    /// Whether logits are divided by it: it gains more than chance would.
     pub calibrated: bool,
     /// Where the model answers most validation images with 99 % of the answers right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
