@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use injerto_backbones::weights::Cache;
 use injerto_config::Device;
 use injerto_data::{OnCorrupt, Skipped};
-use injerto_experiment::{Classifier, FolderEvaluation, Predictor, evaluate};
+use injerto_experiment::{Calibrated, Classifier, FolderEvaluation, Predictor, evaluate};
 use injerto_files::printable;
 use injerto_insight::stats::Estimate;
 use injerto_report::words::{estimate, grouped};
@@ -118,7 +118,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
 /// Evaluates a trained network on a folder's photos.
 fn of_run(folder: &Path, run: Option<&Path>, on_corrupt: OnCorrupt, json: bool) -> Result<ExitCode> {
     let predictor = Predictor::load(&checkpoint(run)?, Device::Flex)?;
-    let FolderEvaluation { report, inventory, looked, orientation } =
+    let FolderEvaluation { report, unknown, calibrated, inventory, looked, orientation } =
         watched(|watch| predictor.evaluate(folder, on_corrupt, watch))?;
     let left_out = inventory::left_out(&inventory.left_out);
     if !left_out.is_empty() {
@@ -130,6 +130,12 @@ fn of_run(folder: &Path, run: Option<&Path>, on_corrupt: OnCorrupt, json: bool) 
     inventory::of_files(&inventory, &looked, orientation, turns).iter().for_each(|warning| output::warning(warning));
     if json {
         let mut line = serde_json::to_value(&report)?;
+        if let Some(unknown) = unknown {
+            line["unknown"] = serde_json::to_value(unknown)?;
+        }
+        if let Some(calibrated) = calibrated {
+            line["calibrated"] = serde_json::to_value(calibrated)?;
+        }
         line["skipped"] = skipped(&looked.unreadable);
         output::json(&line)?;
         return Ok(ExitCode::SUCCESS);
@@ -147,6 +153,20 @@ fn of_run(folder: &Path, run: Option<&Path>, on_corrupt: OnCorrupt, json: bool) 
         figure("ROC AUC", report.roc_auc),
         report.ece
     )?;
+    if let Some(Calibrated { temperature, loss, ece }) = calibrated {
+        out!(
+            "calibrated by temperature {temperature:.2}, as predict shows them: loss {loss:.4}, calibration error {ece:.4}"
+        )?;
+    }
+    if let Some(Estimate { value, interval: [low, high], n }) = unknown {
+        out!(
+            "unknown: {:.1} % of {} photos are unlike all training photos (95 % interval {:.1} to {:.1} %)",
+            value * 100.0,
+            grouped(n),
+            low * 100.0,
+            high * 100.0
+        )?;
+    }
     let names: Vec<String> = report.per_class.iter().map(|class| printable(&class.class).to_string()).collect();
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(5);
     out!("{:width$}  {:>7}  precision  recall      F1", "class", "photos")?;

@@ -15,6 +15,7 @@ mod predict;
 mod prepare;
 mod progress;
 mod report;
+mod suggest;
 mod summary;
 mod train;
 
@@ -77,6 +78,8 @@ enum Command {
     Plugins(plugins::Arguments),
     /// Say what is on photos, with a trained checkpoint or a backbone's own classifier
     Predict(predict::Arguments),
+    /// Say which photos of a folder to label next
+    Suggest(suggest::Arguments),
     /// Look at your images through a backbone and recommend a strategy, with a ready experiment
     Advise(advise::Arguments),
     /// Cross-validate a classifier on the features of an experiment's frozen backbone, in seconds
@@ -171,6 +174,7 @@ fn command() -> ExitCode {
         Command::Compare(arguments) => compare::run(arguments),
         Command::Report(arguments) => report::run(arguments),
         Command::Predict(arguments) => predict::run(arguments, &common),
+        Command::Suggest(arguments) => suggest::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(arguments, &common),
         Command::Generate(arguments) => generate::run(arguments),
     };

@@ -143,6 +143,12 @@ impl Observer for Progress {
                 }
             }
             Event::Evaluated { done, total } => self.bar.show("images", *done, *total, String::new()),
+            Event::KnowledgeKept { images, seconds } => {
+                let images = grouped(*images);
+                self.line(&format!(
+                    "knowledge  {seconds:>6.1} s  features of {images} training images, kept with the model"
+                ));
+            }
             Event::ComparisonBegan { seed, from_scratch } => {
                 self.line(&format!("\nseed {seed}, {}", if *from_scratch { "from scratch" } else { "by transfer" }));
             }

@@ -10,8 +10,10 @@ use clap::Args;
 use injerto_backbones::weights::Cache;
 use injerto_config::Config;
 use injerto_data::Skipped;
+use injerto_experiment::knowledge::KnowledgeSummary;
 use injerto_experiment::{Asked, Prepared, Questions, RunFolder, Session, Summary, Trust, Why, device};
 use injerto_files::{from_text, printable, shell_word, shown};
+use injerto_insight::calibration::{Operation, Temperature};
 use injerto_insight::stats::Estimate;
 use injerto_report::verdict::{Guessing, State, verdict};
 use injerto_report::words::{estimate, grouped};
@@ -236,6 +238,32 @@ fn conclude(summary: &Summary) {
     }
 }
 
+/// What was kept with the model, in words: how probabilities are calibrated, and what can be left to the model.
+fn decisions(knowledge: &KnowledgeSummary) -> Vec<String> {
+    let (photos, mut lines) = (grouped(knowledge.validation_images), Vec::new());
+    if let Some(Temperature { value, loss_before, loss_after, .. }) = knowledge.temperature {
+        lines.push(match knowledge.calibrated {
+            true => format!(
+                "calibrated by temperature {value:.2}: loss {loss_before:.4} becomes {loss_after:.4} on {photos} validation \
+                 photos; predict --uncalibrated goes without"
+            ),
+            false => format!(
+                "calibrated already: temperature {value:.2} would gain no more than chance on {photos} validation photos"
+            ),
+        });
+    }
+    if let Some(Operation { threshold, coverage, accuracy }) = knowledge.alone {
+        lines.push(format!(
+            "with {:.1} % of its answers right, the model answers {:.1} % of {photos} validation photos alone (those of which it \
+             is {:.1} % sure or more); the others go to a person",
+            accuracy.value * 100.0,
+            coverage * 100.0,
+            threshold * 100.0
+        ));
+    }
+    lines
+}
+
 fn report(summary: &Summary, folder: &RunFolder) {
     if !summary.skipped.is_empty() {
         tell!("\n{} file(s) left out:", summary.skipped.len());
@@ -263,6 +291,9 @@ fn report(summary: &Summary, folder: &RunFolder) {
     let verdict = verdict(&history, summary.best.epoch, &guessing);
     if verdict.state != State::Unknown {
         tell!("{}: {}", verdict.headline, verdict.advice);
+    }
+    if let Some(knowledge) = &summary.knowledge {
+        decisions(knowledge).iter().for_each(|line| tell!("{line}"));
     }
     tell!("{:.1} s, everything is in {}", summary.seconds.total, shown(folder.path()));
     tell!("look at    {}", shown(&folder.path().join("report.html")));

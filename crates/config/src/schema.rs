@@ -111,8 +111,9 @@ fn cache(mut s: Section<'_>) -> Option<CacheConfig> {
 /// `[insight]`.
 fn insight(mut s: Section<'_>) -> Option<InsightConfig> {
     let probe = s.or("probe", true, boolean);
+    let knowledge = s.or("knowledge", true, boolean);
     s.finish();
-    Some(InsightConfig { probe: probe? })
+    Some(InsightConfig { probe: probe?, knowledge: knowledge? })
 }
 
 /// `[transfer_gain]`; `first_rate` is the first phase's learning rate.

@@ -46,7 +46,7 @@ pub struct Config {
     pub checkpoint: CheckpointConfig,
     /// `[cache]`: whether features of the frozen prefix are kept.
     pub cache: CacheConfig,
-    /// `[insight]`: what is found out about the images before the first epoch.
+    /// `[insight]`: what a run finds out about its images and keeps with the model.
     pub insight: InsightConfig,
     /// `[transfer_gain]`: whether the experiment also compares with training from scratch.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -264,6 +264,9 @@ pub struct CacheConfig {
 pub struct InsightConfig {
     /// Whether a logistic regression on the kept features says what they are worth.
     pub probe: bool,
+    /// Whether the run ends by keeping with the model what it knows of its images: features of the training images, from
+    /// where on an image is unknown, and how probabilities are calibrated.
+    pub knowledge: bool,
 }
 
 /// `[transfer_gain]`.

@@ -209,6 +209,26 @@ pub enum ExperimentError {
         /// What has changed.
         change: DataChange,
     },
+    /// What was kept with a model is damaged, or does not fit it.
+    #[error(
+        "{}: {reason}; delete the file, and `injerto train --resume` with the run's folder writes it again",
+        shown(path)
+    )]
+    Knowledge {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, in words.
+        reason: String,
+    },
+    /// A question needs what a run keeps with its model, and there is none.
+    #[error(
+        "nothing is kept with this model about the images that it was trained on: {reason}; `injerto train --resume` \
+         with the run's folder writes it, unless the run says `insight.knowledge = false`"
+    )]
+    NothingKept {
+        /// Why there is none, in words.
+        reason: String,
+    },
     /// The backbone's weights are missing, and the checkpoint cannot replace them.
     #[error("{reason}")]
     Lost {

@@ -87,7 +87,7 @@ impl Classifier {
             ..LoaderOptions::new(runner.image_size(), batch_size(runner.image_size()))
         };
         let classes = imagenet_classes().into_iter().map(|(_, name)| name.to_owned()).collect();
-        Ok(Self { network: Answering { runner, options, classes, loss: None }, origin, warnings })
+        Ok(Self { network: Answering { runner, options, classes, loss: None, known: None }, origin, warnings })
     }
 
     /// Side of the square that is cut from the middle of a photo, as a share of the photo's shorter side. With `None` the whole

@@ -20,10 +20,8 @@ impl Prepared {
     ) -> Result<Option<FeatureTable>, ExperimentError> {
         let model = self.model(self.config.seed, device)?;
         let nodes = model.network.graph().nodes();
-        let end = self.backbone.len() - 1;
         // Where the head begins with pooling, its output is what training keeps.
-        let pools = |at: &usize| nodes[*at].inputs == [end] && nodes[*at].operator().class().starts_with("Global");
-        let layer = (end + 1..nodes.len()).find(pools).unwrap_or(end);
+        let layer = model.card.head_input();
         let channels = nodes[layer].shape.channels();
         let cache = CacheSettings { memory: usize::MAX, ..self.settings(self.config.seed).cache };
         let (mut rows, mut images) = (Vec::new(), Vec::new());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use injerto_files::{Lock, LockError, remove_partial};
 use injerto_trainer::Checkpoints;
 
-use crate::{ExperimentError, Plan};
+use crate::{Calibration, ExperimentError, Knowledge, Plan};
 
 /// The folder of a run, locked: while a `RunFolder` exists, no other process writes into its folder.
 ///
@@ -34,12 +34,14 @@ const SIGNS: [&str; 6] =
     [RunFolder::EXPERIMENT, "history.jsonl", "history.csv", "summary.json", Checkpoints::BEST, Checkpoints::LAST];
 
 /// Other files that a run writes. The user may have files of the same names in a folder without a run.
-const OTHERS: [&str; 8] = [
+const OTHERS: [&str; 10] = [
     RunFolder::SPLIT,
     RunFolder::LEAKS,
     RunFolder::INSIGHT,
     RunFolder::PREDICTIONS,
     RunFolder::ENVIRONMENT,
+    Knowledge::FILE,
+    Calibration::FILE,
     "report.html",
     "plots/curves.svg",
     "plots/curves.png",

@@ -3,7 +3,8 @@
 //! - [`Prepared`]: an experiment whose images, plugin, weights, head, loss and phases are found and checked, before training;
 //! - [`Prepared::features`]: the features of the images, about which [`injerto_insight`] answers questions;
 //! - [`Session`]: a new or resumed training with its [`RunFolder`];
-//! - [`Predictor`]: a trained network that classifies files, bytes or pixels;
+//! - [`Predictor`]: a trained network that classifies files, bytes or pixels, and says which are unlike all it was trained on;
+//! - [`Knowledge`], [`Calibration`]: what a run keeps with its model for that;
 //! - [`advise`]: a recommended strategy for a dataset and a backbone;
 //! - [`evaluate`], [`Classifier`]: a backbone with its own classifier, on photos of ImageNet's classes;
 //! - [`gain`]: the gain of transfer over training from scratch.
@@ -24,6 +25,7 @@ pub mod gain;
 mod guard;
 mod json;
 mod judged;
+pub mod knowledge;
 mod leaks;
 mod listed;
 mod phases;
@@ -36,14 +38,16 @@ mod resume;
 mod run;
 mod session;
 mod split;
+mod suggest;
 mod tensorboard;
 
 pub use error::ExperimentError;
 pub use evaluate::{Classifier, Evaluation, evaluate, imagenet_classes, labelled};
 pub use folder::RunFolder;
 pub use judged::Trust;
+pub use knowledge::{Calibration, Knowledge, Similar};
 pub use leaks::LeakCounts;
-pub use predict::{FolderEvaluation, Prediction, Predictions, Predictor};
+pub use predict::{Calibrated, FolderEvaluation, Prediction, Predictions, Predictor};
 pub use prepare::{Plan, Prepared, device};
 pub use probe::ProbeSummary;
 pub use questions::{Asked, Questions, Why};
@@ -51,6 +55,7 @@ pub use resume::ChangedKey;
 pub use run::{BestSummary, ImageCounts, Outcome, PhaseSummary, Summary, TestSummary};
 pub use session::Session;
 pub use split::DataChange;
+pub use suggest::{SuggestedPhoto, Suggestions};
 
 /// Trainings and trained networks can be sent to another thread, and one network can be used by several threads at once.
 const _: () = {

@@ -9,11 +9,17 @@ use injerto_data::decode::Orientation;
 use injerto_data::folder::{self, Inventory};
 use injerto_data::look::Looked;
 use injerto_data::{Batches, Decoded, Loader, LoaderOptions, OnCorrupt, Origin};
+use injerto_insight::calibration::Reliability;
+use injerto_insight::neighbours::Neighbour;
+use injerto_insight::stats::Estimate;
+use injerto_insight::unknown::Standing;
 use injerto_losses::CrossEntropy as _;
 use injerto_recipe::Loss;
-use injerto_trainer::metrics::Report;
+use injerto_trainer::metrics::{self, Report};
 use injerto_trainer::{Model, ModelCard, Runner, Watch};
+use serde::Serialize;
 
+use crate::knowledge::{Boundary, Found, Knowledge, Similar};
 use crate::prepare::pixels;
 use crate::{ExperimentError, device};
 
@@ -22,6 +28,8 @@ use crate::{ExperimentError, device};
 pub struct Prediction {
     classes: Arc<[String]>,
     probabilities: Vec<f32>,
+    standing: Option<Standing>,
+    neighbours: Vec<Similar>,
 }
 
 impl Prediction {
@@ -33,6 +41,17 @@ impl Prediction {
     /// Probability of each class, in the order of [`Prediction::classes`].
     pub fn probabilities(&self) -> &[f32] {
         &self.probabilities
+    }
+
+    /// Whether the image is unlike all training images, and how far from them it is; `None` if that is not known of the network
+    /// ([`Predictor::knowledge`]).
+    pub fn standing(&self) -> Option<&Standing> {
+        self.standing.as_ref()
+    }
+
+    /// The training images that resemble it most, the most similar first, as many as [`Predictor::set_neighbours`] says.
+    pub fn neighbours(&self) -> &[Similar] {
+        &self.neighbours
     }
 
     /// Positions of the classes, the most probable first. Equally probable classes keep their order.
@@ -56,6 +75,43 @@ pub(crate) struct Answering {
     pub classes: Arc<[String]>,
     /// The loss that turns outputs into probabilities; `None` if the outputs are probabilities already.
     pub loss: Option<Loss>,
+    /// What is known of the images that the network was trained on. The runner then returns the output of its boundary after
+    /// that of the last layer.
+    pub known: Option<Known>,
+}
+
+/// What is known of the images that a network was trained on, and what is wanted of it.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub knowledge: Knowledge,
+    pub boundary: Boundary,
+    neighbours: usize,
+    calibrated: bool,
+}
+
+impl Known {
+    /// How the images with these outputs of the boundary stand to the training images, one entry per image.
+    fn judge(&self, values: &[f32]) -> Result<Vec<(Option<Standing>, Vec<Similar>)>, ExperimentError> {
+        let (knowledge, threshold) = (&self.knowledge, self.knowledge.threshold());
+        let count = self.neighbours.max(threshold.map_or(0, |threshold| threshold.neighbours));
+        let judged = |nearest: Vec<Neighbour>| {
+            let neighbours = nearest.iter().take(self.neighbours).map(|near| knowledge.similar(near)).collect();
+            (threshold.map(|threshold| threshold.standing(nearest)), neighbours)
+        };
+        let found = knowledge.nearest(&self.boundary.features(values)?, count)?;
+        Ok(found.into_iter().map(judged).collect())
+    }
+
+    /// Probabilities of one image as they are to be said.
+    pub fn said(&self, probabilities: &[f32]) -> Vec<f32> {
+        match self.knowledge.temperature().filter(|_| self.calibrated) {
+            Some(temperature) => {
+                let own: Vec<f64> = probabilities.iter().copied().map(f64::from).collect();
+                temperature.of(&own).into_iter().map(|p| p as f32).collect()
+            }
+            None => probabilities.to_vec(),
+        }
+    }
 }
 
 impl Answering {
@@ -67,24 +123,42 @@ impl Answering {
         Predictions { network: self, decoded: Some(self.options.stream(images)), ready: Vec::new().into_iter() }
     }
 
+    /// The network's own probabilities of this number of images, and what its boundary puts out for them; nothing if nothing is
+    /// known of the images that it was trained on.
+    pub fn look(&self, pixels: &[f32], images: usize) -> Result<(Vec<f32>, Vec<f32>), ExperimentError> {
+        if images == 0 {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let mut values = self.runner.values(pixels, images)?.into_iter();
+        let outputs = values.next().expect("the last layer is always wanted");
+        let probabilities = match &self.loss {
+            None => outputs,
+            Some(loss) => {
+                loss.probabilities(self.runner.to_outputs(outputs, images)).into_data().iter::<f32>().collect()
+            }
+        };
+        Ok((probabilities, values.next().unwrap_or_default()))
+    }
+
     /// Predictions for decoded images, one result per image.
     fn answers(
         &self,
         Decoded { pixels, images }: Decoded,
     ) -> Result<Vec<Result<Prediction, ExperimentError>>, ExperimentError> {
         let readable = images.iter().filter(|image| image.is_ok()).count();
-        let probabilities = match (&self.loss, readable) {
-            (_, 0) => Vec::new(),
-            (None, readable) => self.runner.values(&pixels, readable)?.swap_remove(0),
-            (Some(loss), readable) => {
-                loss.probabilities(self.runner.outputs(&pixels, readable)?).into_data().iter::<f32>().collect()
-            }
+        let (probabilities, boundary) = self.look(&pixels, readable)?;
+        let standings = match (&self.known, readable) {
+            (Some(known), 1..) => known.judge(&boundary)?,
+            _ => Vec::new(),
         };
         let mut rows = probabilities.chunks_exact(self.classes.len().max(1));
+        let mut standings = standings.into_iter();
         let mut answer = |image: Result<(), _>| {
             image?;
-            let probabilities = rows.next().expect("there is a row for each image that was read").to_vec();
-            Ok(Prediction { classes: self.classes.clone(), probabilities })
+            let row = rows.next().expect("there is a row for each image that was read");
+            let (standing, neighbours) = standings.next().unwrap_or_default();
+            let probabilities = self.known.as_ref().map_or_else(|| row.to_vec(), |known| known.said(row));
+            Ok(Prediction { classes: self.classes.clone(), probabilities, standing, neighbours })
         };
         Ok(images.into_iter().map(&mut answer).collect())
     }
@@ -133,17 +207,27 @@ impl Iterator for Predictions<'_> {
 
 /// A trained network that classifies images and can be evaluated on labelled ones. It needs its checkpoint only, neither plugin
 /// nor experiment. It owns its data and can be used by several threads at once.
+///
+/// If what the run knows of its images lies beside the checkpoint ([`Knowledge`]), the network also says which images are
+/// unlike all of them ([`Prediction::standing`]) and which of them resemble an image most ([`Prediction::neighbours`]), and its
+/// probabilities are calibrated.
 #[derive(Debug)]
 pub struct Predictor {
     card: ModelCard,
-    network: Answering,
+    pub(crate) network: Answering,
+    /// Why nothing is known of the training images.
+    unknowing: String,
 }
 
 /// Result of evaluating a network on the photos of a folder.
 #[derive(Debug)]
 pub struct FolderEvaluation {
-    /// Accuracy and per-class figures of the photos.
+    /// Accuracy and per-class figures of the photos, by the network's own probabilities, as during training.
     pub report: Report,
+    /// Share of the photos that are unlike all training images; `None` if that is not known of the network.
+    pub unknown: Option<Estimate>,
+    /// Figures of the probabilities that predictions have; `None` if these are the network's own.
+    pub calibrated: Option<Calibrated>,
     /// Files and folders that were left out.
     pub inventory: Inventory,
     /// Findings of the first look at the photos' files: unreadable ones, and those taken with the camera turned.
@@ -152,25 +236,87 @@ pub struct FolderEvaluation {
     pub orientation: Orientation,
 }
 
+/// Figures of calibrated probabilities. Accuracy is that of the network's own probabilities: the order of the classes is the
+/// same.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Calibrated {
+    /// The temperature.
+    pub temperature: f64,
+    /// Mean cross-entropy, in nats.
+    pub loss: f64,
+    /// Expected calibration error over [`Report::BINS`] bins.
+    pub ece: f64,
+}
+
 impl Predictor {
-    /// Loads a checkpoint onto the device `on`.
+    /// Loads a checkpoint onto the device `on`, with what the run knows of its images if that lies beside it.
     ///
     /// # Errors
-    /// [`ExperimentError`] if the file is not a checkpoint, or if the device is not available.
+    /// [`ExperimentError`] if the file is not a checkpoint, if the device is not available, or if what lies beside it is
+    /// damaged.
     pub fn load(checkpoint: &Path, on: injerto_config::Device) -> Result<Self, ExperimentError> {
-        Self::new(Model::load(checkpoint, &device(on)?)?, on)
+        let (model, checksum) = Model::open(checkpoint, &device(on)?)?;
+        let found = Knowledge::beside(checkpoint, checksum.as_deref(), &model.card)?;
+        Self::knowing(model, found, on)
     }
 
-    /// Compiles a model that is already loaded; `on` is the device that holds its weights.
+    /// Compiles a model that is already loaded; `on` is the device that holds its weights. Nothing is known of the images that
+    /// it was trained on.
     ///
     /// # Errors
     /// [`ExperimentError`] if the kernels cannot compile the network.
     pub fn new(model: Model, on: injerto_config::Device) -> Result<Self, ExperimentError> {
+        Self::knowing(model, Found::Nothing("it was not loaded from a run's folder".to_owned()), on)
+    }
+
+    fn knowing(model: Model, found: Found, on: injerto_config::Device) -> Result<Self, ExperimentError> {
         let Model { network, card } = model;
+        let (known, unknowing) = match found {
+            Found::Kept(knowledge) => {
+                let boundary = Boundary::of(&card);
+                (Some(Known { knowledge: *knowledge, boundary, neighbours: 0, calibrated: true }), String::new())
+            }
+            Found::Nothing(reason) => (None, reason),
+        };
         let options = pixels(&card, batch_size(card.image_size()));
-        let runner = Runner::new(network, card.preprocessing.clone(), on.has_kernels())?;
+        let mut wanted = vec![card.graph.len() - 1];
+        wanted.extend(known.as_ref().map(|known| known.boundary.layer));
+        let runner = Runner::at(network, card.preprocessing.clone(), wanted, on.has_kernels())?;
         let (classes, loss) = (card.classes.as_slice().into(), Some(card.loss.clone()));
-        Ok(Self { card, network: Answering { runner, options, classes, loss } })
+        Ok(Self { card, network: Answering { runner, options, classes, loss, known }, unknowing })
+    }
+
+    /// Names of the classes, in the order of the network's outputs.
+    pub fn classes(&self) -> &[String] {
+        &self.card.classes
+    }
+
+    /// What the run knows of its images.
+    ///
+    /// # Errors
+    /// [`ExperimentError::NothingKept`] with the reason, if nothing is known.
+    pub fn knowledge(&self) -> Result<&Knowledge, ExperimentError> {
+        let nothing = || ExperimentError::NothingKept { reason: self.unknowing.clone() };
+        self.network.known.as_ref().map(|known| &known.knowledge).ok_or_else(nothing)
+    }
+
+    /// Sets the number of [similar training images](Prediction::neighbours) that each prediction has; 0 at first.
+    ///
+    /// # Errors
+    /// [`ExperimentError::NothingKept`] if nothing is known of the training images.
+    pub fn set_neighbours(&mut self, count: usize) -> Result<(), ExperimentError> {
+        self.knowledge()?;
+        if let Some(known) = &mut self.network.known {
+            known.neighbours = count;
+        }
+        Ok(())
+    }
+
+    /// Sets whether probabilities are calibrated by the temperature of the run, if it has one. They are at first.
+    pub fn set_calibrated(&mut self, calibrated: bool) {
+        if let Some(known) = &mut self.network.known {
+            known.calibrated = calibrated;
+        }
     }
 
     /// Classifies images. Each image is the path of a file ([`PathBuf`](std::path::PathBuf)), the content of a file (`Vec<u8>`,
@@ -218,9 +364,36 @@ impl Predictor {
         dataset.samples.iter_mut().for_each(|sample| sample.label = labels[sample.label as usize]);
         dataset.classes.clone_from(known);
         let loader = Loader::new(dataset, self.network.options.clone());
-        let report = self.card.report(&self.network.runner, &loader, watch)?;
+        let (mut unknown, mut judged) = (0, 0);
+        let mut see = |values: &[Vec<f32>]| -> Result<(), ExperimentError> {
+            if let (Some(known), Some(values)) = (&self.network.known, values.first()) {
+                let standings = known.judge(values)?;
+                let standings = standings.iter().filter_map(|(standing, _)| standing.as_ref());
+                standings
+                    .for_each(|standing| (unknown, judged) = (unknown + usize::from(standing.unknown), judged + 1));
+            }
+            Ok(())
+        };
+        let found_out = self.card.evaluate_seeing(&self.network.runner, &loader, watch, &mut see)?;
+        let Some((loss, predictions)) = found_out else { return Ok(None) };
+        let report = Report::new(&predictions, known).expect("an evaluation without images is an error");
+        let report = Report { loss: Some(loss), ..report };
         let (inventory, orientation) = (found.inventory, self.network.options.orientation);
-        Ok(report.map(|report| FolderEvaluation { report, inventory, looked, orientation }))
+        let unknown = (judged > 0).then(|| Estimate::share(unknown, judged));
+        let calibrated = self.calibrated(&predictions)?;
+        Ok(Some(FolderEvaluation { report, unknown, calibrated, inventory, looked, orientation }))
+    }
+
+    /// Figures of calibrated probabilities, if predictions have them.
+    fn calibrated(&self, own: &metrics::Predictions) -> Result<Option<Calibrated>, ExperimentError> {
+        let Some(known) = self.network.known.as_ref().filter(|known| known.calibrated) else { return Ok(None) };
+        let Some(temperature) = known.knowledge.temperature() else { return Ok(None) };
+        let labels = own.rows().map(|(_, _, label)| label).collect();
+        let probabilities = own.rows().flat_map(|(row, ..)| row.iter().copied().map(f64::from)).collect();
+        let scaled =
+            temperature.apply(&injerto_insight::predictions::Predictions::new(own.classes(), labels, probabilities)?);
+        let ece = Reliability::of(&scaled, Report::BINS).ece;
+        Ok(Some(Calibrated { temperature: temperature.value, loss: scaled.log_loss(), ece }))
     }
 }
 
@@ -231,7 +404,8 @@ mod tests {
     #[test]
     fn ties_go_to_the_earlier_class() {
         let classes = ["a", "b", "c", "d"].map(str::to_owned);
-        let prediction = Prediction { classes: classes.into(), probabilities: vec![0.1, 0.4, 0.4, 0.1] };
+        let probabilities = vec![0.1, 0.4, 0.4, 0.1];
+        let prediction = Prediction { classes: classes.into(), probabilities, standing: None, neighbours: Vec::new() };
         assert_eq!(prediction.ranking(), [1, 2, 0, 3]);
         assert_eq!(prediction.ranked().next(), Some(("b", 0.4)));
     }

@@ -21,7 +21,7 @@ const ORIGIN: &str = "injerto.weights";
 
 /// Keys that a resumed run may change, because they do not change what is trained: names, folders, caches, and what happens
 /// after training. `device` and `kernels` change at most the last bits of the results.
-const FREE: [&str; 12] = [
+const FREE: [&str; 13] = [
     "name",
     "strategy",
     "device",
@@ -34,6 +34,7 @@ const FREE: [&str; 12] = [
     "cache.memory_mb",
     "cache.images_mb",
     "checkpoint.save_best_only",
+    "insight.knowledge",
 ];
 
 /// Keys that later versions have added, with the values that describe what earlier ones did.

@@ -16,6 +16,7 @@ use crate::before::Before;
 use crate::environment::environment;
 use crate::gain::{Gain, compare};
 use crate::judged::{self, Judged, Trust};
+use crate::knowledge::{KnowledgeSummary, learn};
 use crate::leaks::LeakCounts;
 use crate::probe::{ProbeSummary, start_from};
 use crate::record::History;
@@ -23,7 +24,7 @@ use crate::resume::{anchored, notes, root};
 use crate::session::Start;
 use crate::split::SplitList;
 use crate::tensorboard::TensorBoard;
-use crate::{ExperimentError, Plan, Prepared, RunFolder};
+use crate::{Calibration, ExperimentError, Knowledge, Plan, Prepared, RunFolder};
 
 /// Content of `summary.json`: the results of a run, for scripts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -74,6 +75,9 @@ pub struct Summary {
     /// The test after training, if there are test images.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<TestSummary>,
+    /// What the run has kept with its model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub knowledge: Option<KnowledgeSummary>,
     /// Gain of transfer over training from scratch, if the experiment asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer_gain: Option<Gain>,
@@ -217,6 +221,7 @@ pub(crate) fn run(
     };
     if let Some(progress) = progress.as_ref().filter(|progress| progress.is_complete(&prepared.phases()))
         && let Some(summary) = whole_summary(folder, &prepared, progress)
+        && (!wants_knowledge(&prepared.config, folder, &summary.best) || has_knowledge(folder, &summary))
     {
         return Ok(Outcome { summary, model });
     }
@@ -254,6 +259,13 @@ pub(crate) fn run(
     if !fitted.interrupted && fitted.best.epoch > 0 {
         summary.test = test(prepared, device, folder, watch)?;
         summary.interrupted = prepared.test.is_some() && summary.test.is_none();
+        folder.write(RunFolder::SUMMARY, &crate::json::pretty(&summary))?;
+    }
+    if !summary.interrupted && wants_knowledge(config, folder, &summary.best) {
+        let began = Instant::now();
+        summary.knowledge = learn(prepared, &fitted, device, folder, watch)?;
+        summary.interrupted = summary.knowledge.is_none();
+        summary.seconds.knowledge = began.elapsed().as_secs_f64();
         folder.write(RunFolder::SUMMARY, &crate::json::pretty(&summary))?;
     }
     if let Some(asked) = config.transfer_gain.as_ref().filter(|_| !summary.interrupted) {
@@ -297,6 +309,16 @@ fn test(
     Ok(Some(TestSummary { accuracy: value, interval, n, loss }))
 }
 
+/// Whether what is known of the images is to be kept with the model of the best epoch, and there is such a model.
+fn wants_knowledge(config: &Config, folder: &RunFolder, best: &BestSummary) -> bool {
+    config.insight.knowledge && best.epoch > 0 && folder.path().join(Checkpoints::BEST).is_file()
+}
+
+/// Whether what is known of the images has been kept and told.
+fn has_knowledge(folder: &RunFolder, summary: &Summary) -> bool {
+    summary.knowledge.is_some() && folder.path().join(Knowledge::FILE).is_file()
+}
+
 /// The summary in the folder, if it describes all epochs of the complete run and the comparison that is asked for.
 fn whole_summary(folder: &RunFolder, prepared: &Prepared, progress: &Progress) -> Option<Summary> {
     let config = &prepared.config;
@@ -325,8 +347,10 @@ impl Observer for Keeper<'_> {
         match event {
             Event::Batch { .. } => self.folder.keep(),
             Event::EpochEnded { .. } if std::mem::take(&mut self.first) => {
-                // The summary of an earlier part of the run is outdated.
-                let _ = std::fs::remove_file(self.folder.path().join(RunFolder::SUMMARY));
+                // The summary of an earlier part of the run, and what was kept with its model, are outdated.
+                for outdated in [RunFolder::SUMMARY, Knowledge::FILE, Calibration::FILE] {
+                    let _ = std::fs::remove_file(self.folder.path().join(outdated));
+                }
                 let written = self.split.take().map_or(Ok(()), |split| self.folder.write(RunFolder::SPLIT, &split));
                 self.failed = written.err();
             }
@@ -457,6 +481,7 @@ fn summarise(prepared: &Prepared, fitted: &Fitted) -> Summary {
         probe: None,
         leaks: None,
         test: None,
+        knowledge: None,
         transfer_gain: None,
     }
 }

@@ -60,15 +60,24 @@ impl Temperature {
         (self.loss_before - self.loss_after) * self.n as f64 > 1.92
     }
 
+    /// The probabilities of one image with it.
+    pub fn of(&self, probabilities: &[f64]) -> Vec<f64> {
+        at_temperature(probabilities, self.value)
+    }
+
     /// Predictions with it.
     pub fn apply(&self, predictions: &Predictions) -> Predictions {
         scaled(predictions, self.value)
     }
 }
 
+/// Probabilities of one image at a temperature.
+fn at_temperature(probabilities: &[f64], temperature: f64) -> Vec<f64> {
+    softmax(&probabilities.iter().map(|p| p.max(1e-15).ln() / temperature).collect::<Vec<_>>())
+}
+
 fn scaled(predictions: &Predictions, temperature: f64) -> Predictions {
-    let row = |(_, p): (u32, &[f64])| softmax(&p.iter().map(|p| p.max(1e-15).ln() / temperature).collect::<Vec<_>>());
-    let probabilities = predictions.rows().flat_map(row).collect();
+    let probabilities = predictions.rows().flat_map(|(_, row)| at_temperature(row, temperature)).collect();
     Predictions::new(predictions.classes(), predictions.labels().to_vec(), probabilities)
         .expect("a softmax gives probabilities")
 }

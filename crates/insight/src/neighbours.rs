@@ -48,6 +48,11 @@ impl Neighbours {
         self.unit.is_empty()
     }
 
+    /// The rows, each divided by its length.
+    pub fn unit(&self) -> &Matrix {
+        &self.unit
+    }
+
     /// For each query its `count` nearest rows, the nearest first; of equally near ones the first row comes first.
     ///
     /// # Errors

@@ -74,6 +74,25 @@ pub struct Drift {
     pub drifted: bool,
 }
 
+impl Threshold {
+    /// How a photo with these nearest training images, the nearest first, stands to what is known. Of them the first
+    /// [`Threshold::neighbours`] count.
+    pub fn standing(&self, nearest: Vec<Neighbour>) -> Standing {
+        let distance = mean_distance(&nearest[..nearest.len().min(self.neighbours)]);
+        let nearer = self.quantiles.partition_point(|quantile| *quantile < distance);
+        let as_far = 1.0 - nearer as f64 / self.quantiles.len() as f64;
+        Standing { unknown: distance > self.distance, distance, as_far, nearest }
+    }
+
+    /// Whether it can judge: it counts neighbours, its numbers are finite, and its quantiles ascend. A threshold that was
+    /// read from a file may be anything.
+    pub fn is_sound(&self) -> bool {
+        let numbers = self.quantiles.iter().chain([&self.distance]);
+        let finite = numbers.clone().all(|number| number.is_finite()) && (0.0..=1.0).contains(&self.keep);
+        finite && self.neighbours > 0 && !self.quantiles.is_empty() && self.quantiles.is_sorted()
+    }
+}
+
 impl Known {
     /// Finds the threshold at which a share of `keep` (usually 0.95) of the validation photos stay known.
     ///
@@ -101,10 +120,10 @@ impl Known {
     /// From training features and a threshold that was kept.
     ///
     /// # Errors
-    /// No training images, or a threshold without neighbours or quantiles.
+    /// No training images, or a threshold that is not [sound](Threshold::is_sound).
     pub fn restore(training: &Matrix, threshold: Threshold) -> Result<Self> {
-        if training.is_empty() || threshold.neighbours == 0 || threshold.quantiles.is_empty() {
-            let needed = "training images, neighbours and quantiles".to_owned();
+        if training.is_empty() || !threshold.is_sound() {
+            let needed = "training images, neighbours, and quantiles in ascending order".to_owned();
             return Err(InsightError::TooFew { what: "a kept threshold for the unknown", needed, found: 0 });
         }
         Ok(Self { training: Neighbours::new(training), threshold })
@@ -121,14 +140,7 @@ impl Known {
     /// Features of another width, the caller's wish to stop.
     pub fn judge(&self, photos: &Matrix, watch: Watch<'_>) -> Result<Vec<Standing>> {
         let found = self.training.nearest(photos, self.threshold.neighbours, watch)?;
-        let standing = |nearest: Vec<Neighbour>| {
-            let distance = mean_distance(&nearest);
-            let Threshold { distance: limit, quantiles, .. } = &self.threshold;
-            let nearer = quantiles.partition_point(|quantile| *quantile < distance);
-            let as_far = 1.0 - nearer as f64 / quantiles.len() as f64;
-            Standing { unknown: distance > *limit, distance, as_far, nearest }
-        };
-        Ok(found.into_iter().map(standing).collect())
+        Ok(found.into_iter().map(|nearest| self.threshold.standing(nearest)).collect())
     }
 
     /// Whether photos, as a whole, are like those of training.

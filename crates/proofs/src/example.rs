@@ -142,7 +142,15 @@ fn content(run: &Path, file: &str) -> Result<Vec<u8>> {
 }
 
 /// Files that must be equal in two runs of one experiment, bit for bit.
-const ALIKE: [&str; 5] = ["best.safetensors", "last.safetensors", "history.jsonl", "history.csv", "summary.json"];
+const ALIKE: [&str; 7] = [
+    "best.safetensors",
+    "last.safetensors",
+    "history.jsonl",
+    "history.csv",
+    "knowledge.safetensors",
+    "calibration.json",
+    "summary.json",
+];
 
 /// Checks that two runs have equal weights, state of the optimiser, history and summary, except for times.
 ///

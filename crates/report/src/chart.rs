@@ -5,7 +5,7 @@ use crate::run::Stretch;
 use crate::scene::{Anchor, Ink, Item, Pen, Scene};
 
 /// Font size of most texts, in units of the scene.
-const SMALL: f64 = 11.5;
+pub(crate) const SMALL: f64 = 11.5;
 /// Height of the space above the curves, for the title and the names of the phases.
 const ABOVE: f64 = 46.0;
 /// Height of the space below the curves, for the epochs and the title of the axis.
@@ -68,7 +68,7 @@ pub struct Panel {
 }
 
 /// Four to seven round values that cover the range from `low` to `high`, with the number of decimals that they need.
-fn ticks(low: f64, high: f64) -> (Vec<f64>, usize) {
+pub(crate) fn ticks(low: f64, high: f64) -> (Vec<f64>, usize) {
     let span = (high - low).max(1e-6);
     let rough = span / 5.0;
     let power = 10f64.powf(rough.log10().floor());

@@ -10,6 +10,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use crate::curves::{gain_figure, run_figure};
+use crate::decisions::decisions;
 use crate::page::{NONE, cell, facts, figures, page, section, table, tile};
 use crate::plan as words;
 use crate::run::{Run, Stretch};
@@ -36,6 +37,9 @@ pub fn report(run: &Run) -> String {
         @if let Some(summary) = summary {
             (section("How far the figures can be trusted", &trusted(summary)))
             (section("Copies of photos", &copies(summary)))
+        }
+        @if let Some(calibration) = &run.calibration {
+            (section("What can be left to the model", &decisions(calibration)))
         }
         @if let Some(gain) = summary.and_then(|summary| summary.transfer_gain.as_ref()) {
             (section("What transfer gained", &transfer(gain)))
@@ -451,6 +455,7 @@ fn time(summary: &Summary) -> Markup {
         ("frozen prefix", duration(seconds.prefix)),
         ("training steps", duration(seconds.train)),
         ("validation", duration(seconds.validate)),
+        ("what is kept with the model", duration(seconds.knowledge)),
         ("images per second, each counted once per pass", format!("{:.0}", summary.images_per_second)),
         ("largest use of memory", format!("{:.2} GiB", summary.peak_memory_bytes as f64 / f64::from(1 << 30))),
     ];

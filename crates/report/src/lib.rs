@@ -12,6 +12,7 @@
 mod chart;
 mod comparison;
 pub mod curves;
+mod decisions;
 mod error;
 mod font;
 mod html;
@@ -19,6 +20,7 @@ mod network;
 mod page;
 mod paired;
 pub mod plan;
+mod plane;
 mod raster;
 mod run;
 pub mod scene;

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use injerto_config::Config;
-use injerto_experiment::{Plan, Summary};
+use injerto_experiment::{Calibration, Plan, Summary};
 use injerto_recipe::{Metric, Mode};
 use injerto_trainer::history::{Best, EpochRecord};
 use serde_json::Value;
@@ -28,6 +28,8 @@ pub struct Run {
     pub summary: Option<Summary>,
     /// The value `metrics` of `summary.json`, with the figures per class.
     pub metrics: Value,
+    /// Content of `calibration.json`; `None` if it is missing, or if another version wrote it in another form.
+    pub calibration: Option<Calibration>,
     /// Content of `environment.json`.
     pub environment: Value,
     /// Content of `plan.json`; `None` if it is missing, or if another version wrote it in another form.
@@ -114,11 +116,12 @@ impl Run {
             || folder.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());
         let name = summary.as_ref().map(|summary| summary.name.clone()).or(config.map(|config| config.name));
         let plan = optional(&folder.join(Plan::FILE))?.and_then(|text| serde_json::from_str(&text).ok());
+        let calibration = optional(&folder.join(Calibration::FILE))?.and_then(|text| serde_json::from_str(&text).ok());
         let environment = optional(&folder.join("environment.json"))?;
         let environment = environment.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(Value::Null);
         let name = name.unwrap_or_else(folder_name);
         let folder = folder.to_owned();
-        Ok(Self { folder, name, history, best, classes, summary, metrics, environment, plan, experiment })
+        Ok(Self { folder, name, history, best, classes, summary, metrics, calibration, environment, plan, experiment })
     }
 
     /// The phases with their first and last epochs, in order.

@@ -123,6 +123,61 @@ fn the_page_needs_nothing_beside_itself_and_says_it_all() {
 }
 
 #[test]
+fn what_can_be_left_to_the_model_is_drawn_and_said() {
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), "summary.json", &summary("cats", 0.97));
+    let share = |value: f64, n: usize| json!({ "value": value, "interval": [value - 0.01, value + 0.01], "n": n });
+    let bin = |confidence: f64, accuracy: f64| json!({ "above": 0.4, "up_to": 0.9, "confidence": confidence, "accuracy": share(accuracy, 500) });
+    let at = |coverage: f64, accuracy: f64| json!({ "threshold": 0.875, "coverage": coverage, "accuracy": share(accuracy, 830) });
+    let mut whole = json!({
+        "images": 1000,
+        "temperature": { "value": 1.5, "loss_before": 0.1234, "loss_after": 0.1111, "n": 1000 },
+        "applied": true,
+        "reliability": { "bins": [bin(0.6, 0.5), bin(0.99, 0.9)], "ece": 0.0456 },
+        "calibrated": { "bins": [bin(0.55, 0.5), bin(0.9, 0.9)], "ece": 0.0123 },
+        "coverage": [at(0.1, 1.0), at(0.83, 0.99), at(1.0, 0.96)],
+        "alone": [{ "accuracy": 0.95, "at": at(1.0, 0.96) }, { "accuracy": 0.99, "at": at(0.83, 0.99) }],
+        "class_precision": 0.99,
+        "classes": [
+            { "class": "cats", "at": { "class": 0, "threshold": 0.777, "precision": share(0.99, 400), "recall": share(0.8, 500) } },
+            { "class": "<i>dogs", "at": null },
+        ],
+    });
+    put(folder.path(), "calibration.json", &whole);
+    let page = |folder: &Path| report(&Run::load(folder).unwrap());
+    let html = page(folder.path());
+    well_formed(&html);
+    assert_eq!(html.matches("<svg ").count(), 4, "two curves, the reliability diagram and the coverage");
+    for part in [
+        "temperature 1.50",
+        "falls from 0.0456 to 0.0123",
+        "With 99 % of its answers right, the model answers 83 % of 1,000 validation photos alone: those of which it is 87.5 % sure",
+        "go to a person",
+        ">99 % right: answers 83 %<",
+        "calibrated",
+        "0.777",
+        "&lt;i&gt;dogs",
+        "never",
+    ] {
+        assert!(html.contains(part), "{part}");
+    }
+    // Without a gain nothing is divided, and nobody need be told where there is no such confidence.
+    whole["applied"] = json!(false);
+    whole["calibrated"] = json!(null);
+    whole["alone"] = json!([{ "accuracy": 0.99, "at": null }]);
+    put(folder.path(), "calibration.json", &whole);
+    let html = page(folder.path());
+    assert!(html.contains("left as they are") && !html.contains("go to a person"), "{html}");
+    // Edited numbers draw something, and another version's file is passed over.
+    whole["coverage"] = json!([]);
+    whole["reliability"]["bins"] = json!([bin(-5.0, 1e300)]);
+    put(folder.path(), "calibration.json", &whole);
+    well_formed(&page(folder.path()));
+    put(folder.path(), "calibration.json", &json!({ "version": 9 }));
+    assert!(!page(folder.path()).contains("What can be left to the model"));
+}
+
+#[test]
 fn many_classes_are_folded() {
     let folder = tempfile::tempdir().unwrap();
     let mut whole = summary("many", 0.9);

@@ -16,18 +16,35 @@ impl ModelCard {
         loader: &Loader,
         watch: &mut Watch<'_>,
     ) -> Result<Option<(f64, Predictions)>, TrainError> {
+        self.evaluate_seeing(runner, loader, watch, &mut |_| Ok(()))
+    }
+
+    /// Evaluates like [`ModelCard::evaluate`]. `see` is given, for each batch, what the runner's other wanted layers put out
+    /// ([`Runner::at`], of which the first must be the last layer of the network).
+    ///
+    /// # Errors
+    /// Those of [`ModelCard::evaluate`], and those of `see`.
+    pub fn evaluate_seeing<E: From<TrainError>>(
+        &self,
+        runner: &Runner,
+        loader: &Loader,
+        watch: &mut Watch<'_>,
+        see: &mut dyn FnMut(&[Vec<f32>]) -> Result<(), E>,
+    ) -> Result<Option<(f64, Predictions)>, E> {
         let loss = &self.loss;
         let (mut running, mut predictions) = (Accumulator::default(), Predictions::new(self.classes.len()));
         let (total, mut done) = (loader.len(), 0);
         let order: Vec<usize> = (0..total).collect();
         for batch in loader.batches(&order) {
-            let batch = batch?;
+            let batch = batch.map_err(TrainError::from)?;
             if watch.is_stopped() {
                 return Ok(None);
             }
             if !batch.labels.is_empty() {
-                let outputs = runner.outputs(&batch.pixels, batch.labels.len())?;
-                let value = loss.forward(outputs.clone(), &batch.labels, None)?;
+                let mut values = runner.values(&batch.pixels, batch.labels.len())?;
+                see(&values[1..])?;
+                let outputs = runner.to_outputs(values.swap_remove(0), batch.labels.len());
+                let value = loss.forward(outputs.clone(), &batch.labels, None).map_err(TrainError::from)?;
                 running.add(loss, f64::from(value.into_scalar::<f32>()), &outputs, &batch.labels);
                 predictions.take(loss, outputs, &batch.labels);
             }
@@ -35,7 +52,7 @@ impl ModelCard {
             watch.observer.observe(&Event::Evaluated { done, total });
         }
         if predictions.is_empty() {
-            return Err(TrainError::NoImages { subset: "validation" });
+            return Err(TrainError::NoImages { subset: "validation" }.into());
         }
         Ok(Some((running.loss(), predictions)))
     }

@@ -1,8 +1,13 @@
+use burn_tensor::{Tensor, TensorData};
+use injerto_backbones::network::{Network, Value};
 use injerto_data::Loader;
 use injerto_graph::Split;
+use injerto_kernels::training;
+use injerto_losses::CrossEntropy as _;
 
 use crate::cache::{CacheSettings, Features, Namespace};
 use crate::executor::identity;
+use crate::runner::compile;
 use crate::{Event, Model, Runner, TrainError, Watch};
 
 /// What a layer puts out for the images of a dataset.
@@ -47,4 +52,98 @@ impl Model {
         let images = features.usable(&(0..total).collect::<Vec<_>>());
         Ok(Some(Extracted { values: features.gather(&images, 0)?.0.swap_remove(0), images }))
     }
+}
+
+/// Images that pass the head together.
+const TOGETHER: usize = 256;
+
+impl Model {
+    /// What `layer` puts out, as [`Model::extract`] says, by way of the features that a phase with this `split` has kept of the
+    /// same images: only layers after the cut run. For a model on the CPU, by the kernels.
+    ///
+    /// The observer hears [`Event::Evaluated`].
+    ///
+    /// # Errors
+    /// Those of [`Model::extract`].
+    pub fn extract_from(
+        &self,
+        split: &Split,
+        layer: usize,
+        loader: &Loader,
+        cache: &CacheSettings,
+        watch: &mut Watch<'_>,
+    ) -> Result<Option<Extracted>, TrainError> {
+        let (network, preprocessing) = (&self.network, &self.card.preprocessing);
+        let between: Vec<usize> = split.tail.iter().copied().filter(|at| *at <= layer).collect();
+        let graph = network.graph().truncate(layer)?;
+        // A graph with layers that `layer` does not need would have others in their places.
+        if between.is_empty() || split.prefix.len() < 2 || graph.len() != layer + 1 {
+            return self.extract(layer, loader, cache, true, watch);
+        }
+        let prefix = compile(network, preprocessing, &split.prefix, &split.boundary)?;
+        let namespace = Namespace::new(cache, network, split, preprocessing, loader.options(), &identity(true));
+        let mut compute = |batch: &injerto_data::Batch| Ok(prefix.run(&batch.pixels, batch.labels.len())?);
+        let Some(features) = Features::gather_all(namespace, loader, None, &mut compute, &mut |_| !watch.is_stopped())?
+        else {
+            return Ok(None);
+        };
+        if !features.are_kept() {
+            return self.extract(layer, loader, cache, true, watch);
+        }
+        let mut program = training::Program::compile(&graph, &between, &split.boundary, &|_| false, &[])?;
+        for (id, values) in network.parameters_of(&between) {
+            program.set(id, &values)?;
+        }
+        let total = loader.len();
+        let (images, mut values) = (features.usable(&(0..total).collect::<Vec<_>>()), Vec::new());
+        for (at, batch) in (1..).zip(images.chunks(loader.batch_size())) {
+            let (boundary, _) = features.gather(batch, 0)?;
+            let inputs: Vec<&[f32]> = boundary.iter().map(Vec::as_slice).collect();
+            values.extend_from_slice(program.forward(&inputs, batch.len())?);
+            let done = (at * loader.batch_size()).min(total);
+            watch.observer.observe(&Event::Evaluated { done, total });
+            if watch.is_stopped() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Extracted { images, values }))
+    }
+
+    /// Probabilities `[images, classes]` of images whose output of `layer` is `values` (as [`Model::extract`] returns them), by
+    /// the layers after it, in inference. `kernels` is for a model on the CPU.
+    ///
+    /// # Errors
+    /// Layers after `layer` that take more than its output, or that the kernels cannot compile.
+    pub fn classify(&self, layer: usize, values: &[f32], kernels: bool) -> Result<Vec<f32>, TrainError> {
+        let (network, loss) = (&self.network, &self.card.loss);
+        let (graph, device) = (network.graph(), network.device());
+        let (split, shape) = (Split::at(graph, layer), &graph.nodes()[layer].shape);
+        let mut program = if kernels && !split.tail.is_empty() { Some(tail(network, &split)?) } else { None };
+        let mut probabilities = Vec::new();
+        for values in values.chunks(TOGETHER * shape.count()) {
+            let images = values.len() / shape.count();
+            let outputs = match &mut program {
+                Some(program) => {
+                    let outputs = program.forward(&[values], images)?.to_vec();
+                    let units = outputs.len() / images;
+                    Tensor::from_data(TensorData::new(outputs, [images, units]), device)
+                }
+                None => {
+                    let boundary = Value::from_host(values.to_vec(), images, &shape.0, device);
+                    network.tail(&split, vec![boundary], None).into_features()
+                }
+            };
+            probabilities.extend(loss.probabilities(outputs).into_data().iter::<f32>());
+        }
+        Ok(probabilities)
+    }
+}
+
+/// The tail of a network, compiled to be run and not to be trained.
+fn tail(network: &Network, split: &Split) -> Result<training::Program, TrainError> {
+    let mut tail = training::Program::compile(network.graph(), &split.tail, &split.boundary, &|_| false, &[])?;
+    for (id, values) in network.parameters_of(&split.tail) {
+        tail.set(id, &values)?;
+    }
+    Ok(tail)
 }

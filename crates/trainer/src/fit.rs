@@ -48,6 +48,14 @@ pub struct Seconds {
     pub train: f64,
     /// Validation.
     pub validate: f64,
+    /// What follows the training: finding out what is kept with the model.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub knowledge: f64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(seconds: &f64) -> bool {
+    *seconds == 0.0
 }
 
 impl Seconds {
@@ -59,6 +67,7 @@ impl Seconds {
             prefix: self.prefix + other.prefix,
             train: self.train + other.train,
             validate: self.validate + other.validate,
+            knowledge: self.knowledge + other.knowledge,
         }
     }
 }

@@ -115,6 +115,14 @@ impl ModelCard {
         differs.iter().find(|(differs, _)| *differs).map_or("preprocessing", |(_, what)| what)
     }
 
+    /// Position of the layer whose output the head learns from: the head's global pooling, or the last layer of the backbone
+    /// if the head has none.
+    pub fn head_input(&self) -> usize {
+        let (nodes, end) = (self.graph.nodes(), self.backbone_layers - 1);
+        let pools = |at: &usize| nodes[*at].inputs == [end] && nodes[*at].operator().class().starts_with("Global");
+        (end + 1..nodes.len()).find(pools).unwrap_or(end)
+    }
+
     /// Height and width of the images that the network takes.
     ///
     /// # Panics
@@ -157,7 +165,16 @@ impl Model {
     /// # Errors
     /// The file cannot be read, is not a checkpoint, or has weights that do not fit its graph.
     pub fn load(path: &Path, device: &Device) -> Result<Self, TrainError> {
-        Self::read(&WeightFile::open_as(path, Format::Safetensors)?, path, device)
+        Ok(Self::open(path, device)?.0)
+    }
+
+    /// Reads a checkpoint as [`Model::load`] does, and returns the file's checksum with it ([`WeightFile::checksum`]).
+    ///
+    /// # Errors
+    /// Those of [`Model::load`].
+    pub fn open(path: &Path, device: &Device) -> Result<(Self, Option<String>), TrainError> {
+        let file = WeightFile::open_as(path, Format::Safetensors)?;
+        Ok((Self::read(&file, path, device)?, file.checksum().map(str::to_owned)))
     }
 
     /// Reads an open checkpoint. `path` names it in errors.

@@ -38,6 +38,13 @@ pub enum Event<'a> {
         /// All images.
         total: usize,
     },
+    /// What is known of the training images has been kept with the model.
+    KnowledgeKept {
+        /// Images whose features are kept.
+        images: usize,
+        /// How long it took.
+        seconds: f64,
+    },
     /// Another training of the same network begins, to compare with.
     ComparisonBegan {
         /// Its seed.

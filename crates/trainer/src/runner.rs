@@ -81,9 +81,13 @@ impl Runner {
     /// # Panics
     /// As [`Runner::values`].
     pub fn outputs(&self, pixels: &[f32], batch: usize) -> Result<Tensor<2>, TrainError> {
-        let values = self.values(pixels, batch)?.swap_remove(0);
+        Ok(self.to_outputs(self.values(pixels, batch)?.swap_remove(0), batch))
+    }
+
+    /// Values of the last layer for `batch` images as outputs `[batch, units]`, which a loss interprets.
+    pub fn to_outputs(&self, values: Vec<f32>, batch: usize) -> Tensor<2> {
         let units = values.len() / batch.max(1);
-        Ok(Tensor::from_data(TensorData::new(values, [batch, units]), self.network.device()))
+        Tensor::from_data(TensorData::new(values, [batch, units]), self.network.device())
     }
 }
 

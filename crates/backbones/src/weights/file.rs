@@ -100,6 +100,12 @@ impl WeightFile {
         &self.metadata
     }
 
+    /// The checksum in a safetensors file that this program wrote, which opening the file has verified: SHA-256 of metadata
+    /// and tensors in hexadecimal. Equal checksums mean equal weights and an equal card.
+    pub fn checksum(&self) -> Option<&str> {
+        self.metadata.get(checksum::KEY).map(String::as_str)
+    }
+
     /// The card of a file that this program wrote.
     ///
     /// # Errors

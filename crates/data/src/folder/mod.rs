@@ -253,6 +253,17 @@ fn matched(root: &Path, training: &Dataset, mut validation: Dataset) -> Result<D
     Ok(validation)
 }
 
+/// All images in a folder and its sub-folders, whatever these mean, sorted folder by folder; and what was left out.
+///
+/// # Errors
+/// [`DataError`] if a folder cannot be read.
+pub fn images(root: &Path) -> Result<(Vec<PathBuf>, AllLeftOut), DataError> {
+    let tree = root_of(root)?;
+    let mut left_out = AllLeftOut::new();
+    tree.tell(&mut left_out);
+    Ok((tree.files(), left_out))
+}
+
 /// A name in Unicode's composed form (NFC). macOS may write `é` as two characters; it is the same class.
 pub fn composed(name: &str) -> String {
     name.nfc().collect()

@@ -8,7 +8,7 @@ use injerto_backbones::plugin::Identity;
 use injerto_backbones::weights::Weights;
 use injerto_config::{Config, Device};
 use injerto_data::decode::{Orientation, decode, decode_scaled};
-use injerto_experiment::Predictor;
+use injerto_experiment::{Knowledge, Predictor};
 use injerto_graph::summary::Summary;
 use injerto_graph::{Cut, CutOptions, Description, Descriptor, Format, FreezePlan, Graph, Selection, TensorMap};
 use injerto_kernels::inference::{Input, Program};
@@ -65,6 +65,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "report", what: "a run's folder with one damaged file, drawn", ready: report },
     Target { name: "compare", what: "the same, compared with a good one", ready: compare },
     Target { name: "predict", what: "a checkpoint, put to use", ready: predict },
+    Target { name: "knowledge", what: "what a run keeps with its model", ready: knowledge },
     Target { name: "resume", what: "a checkpoint, to go on from", ready: resume },
     Target { name: "jpeg", what: "JPEG", ready: |_, _| pictures(seeds::jpeg()) },
     Target { name: "png", what: "PNG", ready: |_, _| pictures(seeds::pictures(image::ImageFormat::Png)) },
@@ -177,7 +178,8 @@ fn features(run: &Path, scratch: &Path) -> Result<Ready> {
 }
 
 /// Text files of a run from which reports are made.
-const OF_REPORTS: [&str; 5] = ["history.jsonl", "summary.json", "environment.json", "experiment.toml", "history.csv"];
+const OF_REPORTS: [&str; 6] =
+    ["history.jsonl", "summary.json", "environment.json", "experiment.toml", "history.csv", "calibration.json"];
 
 /// The text files of a run, each as a separate input that begins with its place in [`OF_REPORTS`].
 fn text_files(run: &Path) -> Result<Vec<Vec<u8>>> {
@@ -245,6 +247,20 @@ fn predict(run: &Path, scratch: &Path) -> Result<Ready> {
         as_file(&checkpoint, bytes);
         let Ok(predictor) = Predictor::load(&checkpoint, Device::Flex) else { return false };
         predictor.predict([picture.clone()]).all(|said| said.is_ok())
+    })
+}
+
+fn knowledge(run: &Path, scratch: &Path) -> Result<Ready> {
+    let corpus = vec![std::fs::read(run.join(Knowledge::FILE))?];
+    let folder = scratch.join("knowledge");
+    std::fs::create_dir_all(&folder)?;
+    let checkpoint = folder.join(Checkpoints::BEST);
+    std::fs::copy(run.join(Checkpoints::BEST), &checkpoint)?;
+    let picture = seeds::pictures(image::ImageFormat::Png)[0].clone();
+    ready(corpus, move |bytes| {
+        as_file(&folder.join(Knowledge::FILE), bytes);
+        let Ok(mut predictor) = Predictor::load(&checkpoint, Device::Flex) else { return false };
+        predictor.set_neighbours(3).is_ok() && predictor.predict([picture.clone()]).all(|said| said.is_ok())
     })
 }
 

@@ -288,3 +288,48 @@ fn kernels_train_like_burns_operators() {
         assert!(worst < 2e-3, "{name} differs by {worst}");
     }
 }
+
+#[test]
+fn a_head_answers_from_extracted_features_as_the_whole_network_does_from_pixels() {
+    let (model, loader, stop) = (model(), loader(6, 0), AtomicBool::new(false));
+    let layer = model.card.head_input();
+    assert_eq!(model.card.graph.nodes()[layer].name(), "relu_2", "the head begins with flattening");
+    let cache = settings(1 << 20).cache;
+    for kernels in [true, false] {
+        let mut watch = Watch { observer: &mut (), stop: &stop };
+        let found = model.extract(layer, &loader, &cache, kernels, &mut watch).expect("readable").expect("not stopped");
+        assert_eq!(found.images.len(), 18);
+        let ours = model.classify(layer, &found.values, kernels).expect("it holds together");
+        let runner = model.runner(kernels).expect("it compiles");
+        let (_, theirs) = model.card.evaluate(&runner, &loader, &mut watch).expect("readable").expect("not stopped");
+        let theirs: Vec<f32> = theirs.rows().flat_map(|(row, ..)| row.to_vec()).collect();
+        assert_eq!(ours.len(), theirs.len());
+        for (ours, theirs) in ours.iter().zip(&theirs) {
+            assert!((ours - theirs).abs() < 1e-6, "{ours} is not {theirs}");
+        }
+    }
+}
+
+#[test]
+fn features_of_a_tuned_network_are_computed_from_those_that_training_has_kept() {
+    let (mut model, folder, stop) = (model(), tempfile::tempdir().expect("a folder"), AtomicBool::new(false));
+    let phases = [phase("tune", 1, from("conv_2"), BatchNorm::Frozen)];
+    let (train, mut settings) = (loader(6, 0), settings(1 << 20));
+    settings.cache.folder = Some(folder.path().to_owned());
+    let plans = plans(&phases, &model, (&train, None), None, &settings);
+    let (split, layer) = (plans[0].split().clone(), model.card.head_input());
+    assert!(split.boundary[0] < layer, "the cut is before the layer");
+    settings.best = Best::new(Metric::Loss, Mode::Auto);
+    let cache = settings.cache.clone();
+    let fit = Fit { train, validation: None, plans, settings, checkpoints: None };
+    let mut watch = Watch { observer: &mut (), stop: &stop };
+    fit.run(&mut model, None, &mut watch).expect("trains");
+    let again = loader(6, 0);
+    let ours = model.extract_from(&split, layer, &again, &cache, &mut watch).expect("readable").expect("not stopped");
+    let nowhere = CacheSettings { folder: None, ..cache };
+    let theirs = model.extract(layer, &again, &nowhere, true, &mut watch).expect("readable").expect("not stopped");
+    assert_eq!((&ours.images, ours.values.len()), (&theirs.images, 18 * 3 * 3 * 8));
+    for (ours, theirs) in ours.values.iter().zip(&theirs.values) {
+        assert!((ours - theirs).abs() < 1e-4, "{ours} is not {theirs}");
+    }
+}

@@ -1,0 +1,186 @@
+//! What a run keeps with its model ([`Knowledge`]): the training images as the network sees them, from where on an image is
+//! unlike all of them, and how probabilities are calibrated.
+
+mod calibration;
+mod file;
+mod learn;
+
+use std::path::Path;
+
+use injerto_insight::calibration::{Operation, Temperature};
+use injerto_insight::neighbours::Neighbours;
+use injerto_insight::unknown::Threshold;
+use injerto_insight::{Matrix, Watch};
+use injerto_trainer::ModelCard;
+use serde::{Deserialize, Serialize};
+
+use crate::ExperimentError;
+
+pub use calibration::{Alone, Calibration, ClassPrecision};
+pub(crate) use file::Found;
+pub(crate) use learn::learn;
+
+/// What a run keeps with its model, in `knowledge.safetensors` beside the checkpoint.
+///
+/// Features are the output of the layer that the head learns from ([`ModelCard::head_input`]), averaged over height and width
+/// where it has these, and divided by their length. They are those of the network of the best epoch, fine-tuned layers
+/// included. Of very many training images a part is kept, evenly per class.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Knowledge {
+    /// What the file says beside the features.
+    facts: Facts,
+    images: Neighbours,
+}
+
+/// What the file says in its metadata.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Facts {
+    /// Checksum of the checkpoint that all of this is true of.
+    checkpoint: String,
+    /// Name of the layer whose output the features are.
+    layer: String,
+    /// Names of the classes.
+    classes: Vec<String>,
+    /// Number of training images, of which those in `paths` are kept.
+    training_images: usize,
+    /// Path of each image, below the folder of the images.
+    paths: Vec<String>,
+    /// Class of each image.
+    labels: Vec<u32>,
+    /// From where on an image is unknown; `None` if there were no validation images.
+    threshold: Option<Threshold>,
+    /// The temperature of the probabilities; `None` if none was fitted, or if it did not help.
+    temperature: Option<Temperature>,
+}
+
+/// A training image that resembles another image.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Similar {
+    /// Its path below the folder of the training images, as text that [`injerto_files::from_text`] reads.
+    pub path: String,
+    /// Name of its class.
+    pub label: String,
+    /// Cosine of the two images' features: 1 for the same direction, 0 for nothing in common.
+    pub similarity: f32,
+}
+
+/// The part of `summary.json` about what the run has kept with its model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KnowledgeSummary {
+    /// Number of training images whose features are kept.
+    pub images: usize,
+    /// Number of training images.
+    pub training_images: usize,
+    /// Number of validation images that threshold and temperature rest on.
+    pub validation_images: usize,
+    /// The fitted temperature; `None` without validation images, and where the probabilities of an image do not add up to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<Temperature>,
+    /// Whether logits are divided by it: it gains more than chance would.
+    pub calibrated: bool,
+    /// Where the model answers most validation images with 99 % of the answers right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alone: Option<Operation>,
+}
+
+impl Knowledge {
+    /// Name of its file in a run's folder.
+    pub const FILE: &str = "knowledge.safetensors";
+
+    /// Number of training images whose features are kept.
+    pub fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    /// Whether there are none; a file is never read as such.
+    pub fn is_empty(&self) -> bool {
+        self.images.is_empty()
+    }
+
+    /// Number of training images, of which [`Knowledge::len`] are kept.
+    pub fn training_images(&self) -> usize {
+        self.facts.training_images
+    }
+
+    /// Features of the training images, each row of length 1, in the order of [`Knowledge::image`].
+    pub fn features(&self) -> &Matrix {
+        self.images.unit()
+    }
+
+    /// Path and class of a training image.
+    ///
+    /// # Panics
+    /// If there is no such image.
+    pub fn image(&self, row: usize) -> (&str, u32) {
+        (&self.facts.paths[row], self.facts.labels[row])
+    }
+
+    /// From where on an image is unknown; `None` if the run had no validation images.
+    pub fn threshold(&self) -> Option<&Threshold> {
+        self.facts.threshold.as_ref()
+    }
+
+    /// The temperature of the probabilities; `None` if they are best left as they are.
+    pub fn temperature(&self) -> Option<&Temperature> {
+        self.facts.temperature.as_ref()
+    }
+
+    /// The training images that resemble each row of features most, the most similar first.
+    ///
+    /// # Errors
+    /// Features of another width.
+    pub(crate) fn nearest(
+        &self,
+        features: &Matrix,
+        count: usize,
+    ) -> Result<Vec<Vec<injerto_insight::neighbours::Neighbour>>, ExperimentError> {
+        Ok(self.images.nearest(features, count, Watch::none())?)
+    }
+
+    /// A training image that was found among the [nearest](Knowledge::nearest).
+    pub(crate) fn similar(&self, found: &injerto_insight::neighbours::Neighbour) -> Similar {
+        let (path, label) = self.image(found.row);
+        let label = self.facts.classes[label as usize].clone();
+        Similar { path: path.to_owned(), label, similarity: found.similarity }
+    }
+
+    /// Checks that this was kept with the model of `card`, whose file has this checksum.
+    fn check_fit(&self, path: &Path, card: &ModelCard) -> Result<(), ExperimentError> {
+        let node = &card.graph.nodes()[card.head_input()];
+        let damaged = |reason: String| Err(ExperimentError::Knowledge { path: path.to_owned(), reason });
+        if self.facts.layer != node.name() || self.features().width() != node.shape.channels() {
+            let (found, width) = (injerto_files::printable(&self.facts.layer), self.features().width());
+            return damaged(format!("it holds {width} features of layer '{found}', which the model does not have"));
+        }
+        if self.facts.classes != card.classes {
+            return damaged("its classes are not those of the model".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Layer and width of the features that are kept of images: see [`Knowledge`].
+#[derive(Debug)]
+pub(crate) struct Boundary {
+    /// Position of the layer.
+    pub layer: usize,
+    /// Number of its values per image.
+    pub values: usize,
+    /// Number of features per image, after averaging over height and width.
+    pub width: usize,
+}
+
+impl Boundary {
+    pub fn of(card: &ModelCard) -> Self {
+        let layer = card.head_input();
+        let shape = &card.graph.nodes()[layer].shape;
+        Self { layer, values: shape.count(), width: shape.channels() }
+    }
+
+    /// Features of the images whose outputs of the layer are `values`, row by row.
+    pub fn features(&self, values: &[f32]) -> Result<Matrix, ExperimentError> {
+        let rows =
+            values.chunks_exact(self.values).flat_map(|image| crate::advise::pooled(image, self.width)).collect();
+        Ok(Matrix::new(self.width, rows)?)
+    }
+}
