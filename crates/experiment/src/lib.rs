@@ -14,6 +14,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod advise;
+mod device;
 mod environment;
 mod error;
 mod evaluate;
@@ -32,11 +33,12 @@ mod session;
 mod split;
 mod tensorboard;
 
+pub use device::{card, device};
 pub use error::ExperimentError;
 pub use evaluate::{Classifier, Evaluation, evaluate, imagenet_classes, labelled};
 pub use folder::RunFolder;
 pub use predict::{FolderEvaluation, Prediction, Predictions, Predictor};
-pub use prepare::{Plan, Prepared, device};
+pub use prepare::{Plan, Prepared};
 pub use resume::ChangedKey;
 pub use run::{BestSummary, ImageCounts, Outcome, PhaseSummary, Summary};
 pub use session::Session;

@@ -2,7 +2,7 @@ use injerto_data::Loader;
 use injerto_graph::Split;
 
 use crate::cache::{CacheSettings, Features, Namespace};
-use crate::executor::identity;
+use crate::executor::{Boundary, identity};
 use crate::{Event, Model, Runner, TrainError, Watch};
 
 /// What a layer puts out for the images of a dataset.
@@ -34,9 +34,10 @@ impl Model {
         let (network, preprocessing) = (&self.network, &self.card.preprocessing);
         let split = Split::at(network.graph(), layer);
         let runner = Runner::at(network.clone(), preprocessing.clone(), vec![layer], kernels)?;
-        let identity = identity(kernels);
+        let identity = identity(kernels, network.device());
         let namespace = Namespace::new(cache, network, &split, preprocessing, loader.options(), &identity);
-        let mut compute = |batch: &injerto_data::Batch| runner.values(&batch.pixels, batch.labels.len());
+        let mut compute =
+            |batch: &injerto_data::Batch| runner.values(&batch.pixels, batch.labels.len()).map(Boundary::Host);
         let total = loader.len();
         let mut advance = |done: usize| {
             watch.observer.observe(&Event::Prefix { done, total });

@@ -140,17 +140,16 @@ impl<'a> Feed<'a> {
                 }
                 *at += images.len();
                 let (boundary, labels) = match features.gather(images, self.epoch.unwrap_or(0)) {
-                    Ok(found) => found,
+                    Ok((boundary, labels)) => (Boundary::Host(boundary), labels),
                     // A segment that was valid when it was opened has been damaged or removed meanwhile.
                     Err(error) => {
                         tracing::warn!("{error}; the features of these images are computed again");
                         let subset = if self.epoch.is_some() { "training" } else { "validation" };
                         let batch = images_of(self.loader, images, self.epoch, self.features).next();
                         let batch = batch.ok_or(TrainError::NoImages { subset })??;
-                        let mut boundary = self.spent.prefix(executor, &batch)?;
+                        let boundary = self.spent.prefix(executor, &batch)?;
                         self.spent.images -= batch.labels.len();
-                        features.round(&mut boundary);
-                        (boundary, batch.labels)
+                        (features.round(boundary), batch.labels)
                     }
                 };
                 self.spent.images += labels.len();
@@ -162,10 +161,11 @@ impl<'a> Feed<'a> {
                     if batch.labels.is_empty() {
                         continue;
                     }
-                    let mut boundary = self.spent.prefix(executor, &batch)?;
-                    if let Some(features) = features {
-                        features.round(&mut boundary);
-                    }
+                    let boundary = self.spent.prefix(executor, &batch)?;
+                    let boundary = match features {
+                        Some(features) => features.round(boundary),
+                        None => boundary,
+                    };
                     return Ok(Some(Portion { boundary, labels: batch.labels, mix: batch.mix }));
                 }
                 Ok(None)

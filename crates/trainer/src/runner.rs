@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use burn_tensor::{Tensor, TensorData};
+use burn_tensor::{Device, Tensor, TensorData};
 use injerto_backbones::network::{Network, Value, to_input};
 use injerto_graph::{ParameterId, Preprocessing};
 use injerto_kernels::inference::{Input, Program};
@@ -73,7 +73,7 @@ impl Runner {
         Ok(self.network.outputs(input, &self.wanted).iter().map(Value::to_host).collect())
     }
 
-    /// Outputs of the first wanted layer, `[batch, units]`.
+    /// Outputs of the first wanted layer, `[batch, units]`, on the host.
     ///
     /// # Errors
     /// Those of [`Runner::values`].
@@ -83,7 +83,7 @@ impl Runner {
     pub fn outputs(&self, pixels: &[f32], batch: usize) -> Result<Tensor<2>, TrainError> {
         let values = self.values(pixels, batch)?.swap_remove(0);
         let units = values.len() / batch.max(1);
-        Ok(Tensor::from_data(TensorData::new(values, [batch, units]), self.network.device()))
+        Ok(Tensor::from_data(TensorData::new(values, [batch, units]), &Device::flex()))
     }
 }
 
