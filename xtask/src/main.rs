@@ -9,6 +9,7 @@ mod cover;
 mod dependencies;
 mod experiment;
 mod features;
+mod gpu;
 mod page;
 mod peers;
 mod plugins;
@@ -32,6 +33,7 @@ Injerto's commands.
   cargo xtask ci                                   format, lints, documentation and tests, as CI checks them
   cargo xtask bench [CRATE]                        run the benchmarks of all crates, or of one
   cargo xtask bench peers [DATA]                   compare with Keras, PyTorch and ONNX Runtime on the same work
+  cargo xtask gpu                                  check training on a graphics card, or on a driver in software
   cargo xtask profile CRATE                        run the benchmarks of a crate under a profiler
   cargo xtask prove fuzz|cover|kills|soak|memory   try to break it: damaged input, killed runs, long use, unsafe code
   cargo xtask unsafe                               check the list of all unsafe code
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         "bench" if arguments.first().is_some_and(|first| first == "peers") => {
             (peers::HELP, |arguments| peers::run(&arguments[1..]))
         }
+        "gpu" => (gpu::HELP, gpu::run),
         "profile" => (profile::HELP, profile::run),
         "prove" => (prove::HELP, prove::run),
         "unsafe" => (unsafe_blocks::HELP, unsafe_blocks::run),

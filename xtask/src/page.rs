@@ -25,7 +25,7 @@ the share of all cores that other programs took meanwhile (median).
 Keras's weights are random, and so are PyTorch's without `--weights`; this does not change the amount of work, and no download is measured.
 ";
 
-/// The page `old` with a new section for `work`; sections of other work stay.
+/// The page `old` with a new section for `work`; sections of other work stay, and so do those that were written by hand, which come last.
 pub(crate) fn with_section(old: &str, work: &Work, all: &[Contender], arguments: &[String]) -> String {
     let mut page = HEAD.to_owned();
     for Work { name, title, .. } in WORK {
@@ -35,6 +35,13 @@ pub(crate) fn with_section(old: &str, work: &Work, all: &[Contender], arguments:
         } else if let Some((_, rest)) = old.split_once(&heading) {
             let own = rest.split("\n## ").next().unwrap_or_default();
             let _ = writeln!(page, "{heading}{}", own.trim_end());
+        }
+    }
+    let is_of_work = |title: &str| WORK.iter().any(|work| work.title == title);
+    for section in old.split("\n## ").skip(1) {
+        let title = section.lines().next().unwrap_or_default();
+        if !is_of_work(title) {
+            let _ = writeln!(page, "\n## {}", section.trim_end());
         }
     }
     page
@@ -176,5 +183,16 @@ mod tests {
             changed.find("## Training step") < changed.find("## Fine-tuning") && changed.contains("| 3.0 |"),
             "{changed}"
         );
+    }
+
+    #[test]
+    fn a_section_that_was_written_by_hand_stays_last() {
+        let work = &WORK[0];
+        let mut one = [Contender::new("injerto", || Err(String::new()))];
+        one[0].values = vec![1.0];
+        let own = "\n## On a card\n\nA table.\n";
+        let page = with_section(&(HEAD.to_owned() + own), work, &one, &[]);
+        assert!(page.ends_with(own) && page.contains(work.title), "{page}");
+        assert_eq!(with_section(&page, work, &one, &[]), page);
     }
 }

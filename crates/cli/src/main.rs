@@ -18,6 +18,7 @@ mod report;
 mod suggest;
 mod summary;
 mod train;
+mod tuning;
 
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
@@ -29,6 +30,9 @@ use anyhow::Result;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use injerto_backbones::plugin::{Catalog, Probe, SearchPath, answer_if_asked};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::output::{Unsaid, note};
 
@@ -155,14 +159,14 @@ fn command() -> ExitCode {
         }
     };
     let level = if common.verbose { tracing::Level::DEBUG } else { tracing::Level::WARN };
-    tracing_subscriber::fmt()
-        .with_max_level(level)
+    let log = tracing_subscriber::fmt::layer()
         .with_writer(output::Log)
         .with_ansi(false)
         .with_level(false)
         .without_time()
         .with_target(false)
-        .init();
+        .with_filter(LevelFilter::from_level(level));
+    tracing_subscriber::registry().with(log).with(tuning::Tuning::layer()).init();
     let done = match command {
         Command::Train(arguments) => train::run(arguments, &common),
         Command::Summary(arguments) => summary::run(arguments, &common),

@@ -11,7 +11,7 @@ use injerto_backbones::weights::Cache;
 use injerto_config::Config;
 use injerto_data::Skipped;
 use injerto_experiment::knowledge::KnowledgeSummary;
-use injerto_experiment::{Asked, Prepared, Questions, RunFolder, Session, Summary, Trust, Why, device};
+use injerto_experiment::{Asked, Prepared, Questions, RunFolder, Session, Summary, Trust, Why, card, device};
 use injerto_files::{from_text, printable, shell_word, shown};
 use injerto_insight::calibration::{Operation, Temperature};
 use injerto_insight::stats::Estimate;
@@ -91,7 +91,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     };
     let device = device(prepared.config.device)?;
     if !json {
-        output::prose(&plan(prepared)).or_else(|unsaid| if dry_run { Err(unsaid) } else { Ok(()) })?;
+        output::prose(&plan(prepared, card(&device))).or_else(|unsaid| if dry_run { Err(unsaid) } else { Ok(()) })?;
     }
     let warnings = inventory::warnings(prepared);
     warnings.iter().chain(&prepared.warnings).for_each(|warning| output::warning(warning));
@@ -165,11 +165,15 @@ fn with_what_is_kept(error: anyhow::Error, folder: &RunFolder) -> anyhow::Error 
 }
 
 /// What will be done, in a few lines.
-fn plan(prepared: &Prepared) -> String {
+fn plan(prepared: &Prepared, card: Option<String>) -> String {
+    let on = match card {
+        Some(card) => format!("{}, {}", prepared.config.device.name(), printable(&card)),
+        None => prepared.config.device.name().to_owned(),
+    };
     let Prepared { config, card, .. } = prepared;
     let [height, width] = card.image_size();
     let name = printable(&config.name);
-    let mut lines = vec![format!("experiment {name} (seed {}, device {})", config.seed, config.device.name())];
+    let mut lines = vec![format!("experiment {name} (seed {}, device {on})", config.seed)];
     lines.extend(inventory::lines(prepared));
     let plugin = printable(&config.backbone.plugin);
     lines.extend([

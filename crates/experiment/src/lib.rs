@@ -16,6 +16,7 @@
 
 pub mod advise;
 mod before;
+mod device;
 mod environment;
 mod error;
 mod evaluate;
@@ -41,6 +42,7 @@ mod split;
 mod suggest;
 mod tensorboard;
 
+pub use device::{card, device};
 pub use error::ExperimentError;
 pub use evaluate::{Classifier, Evaluation, evaluate, imagenet_classes, labelled};
 pub use folder::RunFolder;
@@ -48,7 +50,7 @@ pub use judged::Trust;
 pub use knowledge::{Calibration, Knowledge, Similar};
 pub use leaks::LeakCounts;
 pub use predict::{Calibrated, FolderEvaluation, Prediction, Predictions, Predictor};
-pub use prepare::{Plan, Prepared, device};
+pub use prepare::{Plan, Prepared};
 pub use probe::ProbeSummary;
 pub use questions::{Asked, Questions, Why};
 pub use resume::ChangedKey;

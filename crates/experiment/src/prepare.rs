@@ -471,29 +471,3 @@ fn homeless_features(prepared: &Prepared) -> Option<String> {
         )
     })
 }
-
-/// The device that an experiment names.
-///
-/// # Errors
-/// [`ExperimentError::Device`] if this build does not support the device.
-pub fn device(wanted: injerto_config::Device) -> Result<Device, ExperimentError> {
-    match wanted {
-        injerto_config::Device::Flex => Ok(Device::flex()),
-        #[cfg(feature = "wgpu")]
-        injerto_config::Device::Wgpu => Ok(Device::wgpu(burn_tensor::DeviceKind::DefaultDevice)),
-        #[cfg(feature = "cuda")]
-        injerto_config::Device::Cuda => Ok(Device::cuda(0)),
-        #[cfg(not(feature = "wgpu"))]
-        injerto_config::Device::Wgpu => Err(not_built("wgpu")),
-        #[cfg(not(feature = "cuda"))]
-        injerto_config::Device::Cuda => Err(not_built("cuda")),
-    }
-}
-
-#[cfg(not(all(feature = "wgpu", feature = "cuda")))]
-fn not_built(device: &'static str) -> ExperimentError {
-    let reason = format!(
-        "this binary was built without it; `cargo xtask experiment` builds it in, or add `--features {device}`"
-    );
-    ExperimentError::Device { device, reason }
-}

@@ -1,7 +1,7 @@
 use std::time::Instant;
 
 use burn_tensor::Device;
-use injerto_config::TransferGainConfig;
+use injerto_config::{Config, TransferGainConfig};
 use injerto_data::{Dataset, Loader};
 use injerto_files::memory;
 use injerto_insight::probe::Linear;

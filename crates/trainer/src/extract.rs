@@ -6,7 +6,7 @@ use injerto_kernels::training;
 use injerto_losses::CrossEntropy as _;
 
 use crate::cache::{CacheSettings, Features, Namespace};
-use crate::executor::identity;
+use crate::executor::{Boundary, identity};
 use crate::runner::compile;
 use crate::{Event, Model, Runner, TrainError, Watch};
 
@@ -39,9 +39,10 @@ impl Model {
         let (network, preprocessing) = (&self.network, &self.card.preprocessing);
         let split = Split::at(network.graph(), layer);
         let runner = Runner::at(network.clone(), preprocessing.clone(), vec![layer], kernels)?;
-        let identity = identity(kernels);
+        let identity = identity(kernels, network.device());
         let namespace = Namespace::new(cache, network, &split, preprocessing, loader.options(), &identity);
-        let mut compute = |batch: &injerto_data::Batch| runner.values(&batch.pixels, batch.labels.len());
+        let mut compute =
+            |batch: &injerto_data::Batch| runner.values(&batch.pixels, batch.labels.len()).map(Boundary::Host);
         let total = loader.len();
         let mut advance = |done: usize| {
             watch.observer.observe(&Event::Prefix { done, total });
@@ -81,8 +82,10 @@ impl Model {
             return self.extract(layer, loader, cache, true, watch);
         }
         let prefix = compile(network, preprocessing, &split.prefix, &split.boundary)?;
-        let namespace = Namespace::new(cache, network, split, preprocessing, loader.options(), &identity(true));
-        let mut compute = |batch: &injerto_data::Batch| Ok(prefix.run(&batch.pixels, batch.labels.len())?);
+        let namespace =
+            Namespace::new(cache, network, split, preprocessing, loader.options(), &identity(true, network.device()));
+        let mut compute =
+            |batch: &injerto_data::Batch| Ok(Boundary::Host(prefix.run(&batch.pixels, batch.labels.len())?));
         let Some(features) = Features::gather_all(namespace, loader, None, &mut compute, &mut |_| !watch.is_stopped())?
         else {
             return Ok(None);

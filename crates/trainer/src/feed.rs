@@ -142,17 +142,16 @@ impl<'a> Feed<'a> {
                 }
                 *at += images.len();
                 let (boundary, images, labels) = match features.gather(images, self.epoch.unwrap_or(0)) {
-                    Ok((boundary, labels)) => (boundary, images.to_vec(), labels),
+                    Ok((boundary, labels)) => (Boundary::Host(boundary), images.to_vec(), labels),
                     // A segment that was valid when it was opened has been damaged or removed meanwhile.
                     Err(error) => {
                         tracing::warn!("{error}; the features of these images are computed again");
                         let subset = if self.epoch.is_some() { "training" } else { "validation" };
                         let batch = images_of(self.loader, images, self.epoch, self.features).next();
                         let batch = batch.ok_or(TrainError::NoImages { subset })??;
-                        let mut boundary = self.spent.prefix(executor, &batch)?;
+                        let boundary = self.spent.prefix(executor, &batch)?;
                         self.spent.images -= batch.labels.len();
-                        features.round(&mut boundary);
-                        (boundary, batch.indices, batch.labels)
+                        (features.round(boundary), batch.indices, batch.labels)
                     }
                 };
                 self.spent.images += labels.len();
@@ -164,10 +163,11 @@ impl<'a> Feed<'a> {
                     if batch.labels.is_empty() {
                         continue;
                     }
-                    let mut boundary = self.spent.prefix(executor, &batch)?;
-                    if let Some(features) = features {
-                        features.round(&mut boundary);
-                    }
+                    let boundary = self.spent.prefix(executor, &batch)?;
+                    let boundary = match features {
+                        Some(features) => features.round(boundary),
+                        None => boundary,
+                    };
                     let Batch { indices, labels, mix, .. } = batch;
                     return Ok(Some(Portion { boundary, images: indices, labels, mix }));
                 }

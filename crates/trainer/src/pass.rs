@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::TrainError;
-use crate::executor::Executor;
+use crate::executor::{Executor, on_host};
 use crate::feed::{Feed, Portion};
 use crate::metrics::{Accumulator, Predictions};
 use crate::plan::PhasePlan;
@@ -126,9 +126,19 @@ impl<'a> TrainingEpoch<'a> {
     /// # Errors
     /// The loss or an output of a step is infinite or not a number.
     pub(crate) fn read(&mut self) -> Result<(), TrainError> {
-        for Unread { batch, loss, outputs, labels, learning_rate } in self.unread.drain(..) {
-            let scalar = f64::from(loss.into_scalar::<f32>());
-            self.running.add(&self.judge.loss, scalar, &outputs, &labels);
+        if self.unread.is_empty() {
+            return Ok(());
+        }
+        // All of them in one transfer each, because each transfer waits for the device.
+        let losses = Tensor::cat(self.unread.iter().map(|step| step.loss.clone()).collect(), 0);
+        let outputs = on_host(Tensor::cat(self.unread.iter().map(|step| step.outputs.clone()).collect(), 0));
+        let losses: Vec<f32> = losses.into_data().iter::<f32>().collect();
+        let mut first = 0;
+        for (Unread { batch, labels, learning_rate, .. }, loss) in self.unread.drain(..).zip(losses) {
+            let scalar = f64::from(loss);
+            let own = outputs.clone().narrow(0, first, labels.len());
+            first += labels.len();
+            self.running.add(&self.judge.loss, scalar, &own, &labels);
             if !self.running.is_finite() {
                 let what = match scalar.is_finite() {
                     true => "the network's outputs became infinite or not a number".to_owned(),

@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use burn_tensor::{Tensor, TensorData};
+use burn_tensor::{Device, Tensor, TensorData};
 use injerto_backbones::network::{Network, Value, to_input};
 use injerto_graph::{ParameterId, Preprocessing};
 use injerto_kernels::inference::{Input, Program};
@@ -73,7 +73,7 @@ impl Runner {
         Ok(self.network.outputs(input, &self.wanted).iter().map(Value::to_host).collect())
     }
 
-    /// Outputs of the first wanted layer, `[batch, units]`.
+    /// Outputs of the first wanted layer, `[batch, units]`, on the host.
     ///
     /// # Errors
     /// Those of [`Runner::values`].
@@ -87,7 +87,7 @@ impl Runner {
     /// Values of the last layer for `batch` images as outputs `[batch, units]`, which a loss interprets.
     pub fn to_outputs(&self, values: Vec<f32>, batch: usize) -> Tensor<2> {
         let units = values.len() / batch.max(1);
-        Tensor::from_data(TensorData::new(values, [batch, units]), self.network.device())
+        Tensor::from_data(TensorData::new(values, [batch, units]), &Device::flex())
     }
 }
 

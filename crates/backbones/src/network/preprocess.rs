@@ -1,5 +1,6 @@
 use burn_tensor::{Device, Tensor, TensorData};
 use injerto_graph::{ChannelOrder, Preprocessing};
+use rayon::prelude::*;
 
 /// Makes the input of a network, `[batch, 3, height, width]`, from RGB pixels `[batch, height, width, 3]` with values from 0 to 255,
 /// scaled and normalised.
@@ -14,7 +15,7 @@ pub fn to_input(pixels: &[f32], [batch, height, width]: [usize; 3], how: &Prepro
     let factor = |c: usize| how.scale / how.std[c];
     let shift = |c: usize| -how.mean[c] / how.std[c];
     let mut planes = vec![0_f32; pixels.len()];
-    for (image, out) in pixels.chunks_exact(plane * 3).zip(planes.chunks_exact_mut(plane * 3)) {
+    pixels.par_chunks_exact(plane * 3).zip(planes.par_chunks_exact_mut(plane * 3)).for_each(|(image, out)| {
         for (c, out) in out.chunks_exact_mut(plane).enumerate() {
             let source = match how.channel_order {
                 ChannelOrder::Rgb => c,
@@ -25,6 +26,6 @@ pub fn to_input(pixels: &[f32], [batch, height, width]: [usize; 3], how: &Prepro
                 *out = (f64::from(pixel[source]) * factor + shift) as f32;
             }
         }
-    }
+    });
     Tensor::from_data(TensorData::new(planes, [batch, 3, height, width]), device)
 }

@@ -40,6 +40,11 @@ impl Cache {
         self.folder.join("features")
     }
 
+    /// The folder of what Burn tuned and compiled for devices beside the CPU.
+    pub fn devices(&self) -> PathBuf {
+        self.folder.join("devices")
+    }
+
     /// The folder that records which files are readable images.
     pub fn looked(&self) -> PathBuf {
         self.folder.join("looked")

@@ -8,9 +8,10 @@ use super::Namespace;
 use super::namespace::damaged;
 use super::segment::{Segment, Writer, decode, encode};
 use crate::TrainError;
+use crate::executor::Boundary;
 
-/// Computes one vector per tensor of the boundary, `[batch, …]`, channels last.
-type Compute<'a> = dyn FnMut(&Batch) -> Result<Vec<Vec<f32>>, TrainError> + 'a;
+/// Computes the boundary of a batch. A device may still be at work when it returns.
+type Compute<'a> = dyn FnMut(&Batch) -> Result<Boundary, TrainError> + 'a;
 
 /// Size in bytes at which a segment is finished. A killed run loses at most this much.
 const SEGMENT_BYTES: usize = 64 << 20;
@@ -76,13 +77,20 @@ impl Features {
             return Ok(None);
         }
         let mut output = Output::new(&features.namespace);
-        let batches = match views {
+        let mut batches = match views {
             Some(views) => loader.views(&missing, views),
             None => loader.batches(&missing),
         };
-        for batch in batches {
-            let batch = batch?;
-            let boundary = compute(&batch)?;
+        // A device computes one batch while the batch before it is fetched and written.
+        let mut ahead: Option<(Boundary, Batch)> = None;
+        loop {
+            let next = match batches.next().transpose()? {
+                Some(batch) => Some((compute(&batch)?, batch)),
+                None if ahead.is_none() => break,
+                None => None,
+            };
+            let Some((boundary, batch)) = std::mem::replace(&mut ahead, next) else { continue };
+            let boundary = boundary.on_host();
             for (at, (&image, &view)) in batch.indices.iter().zip(&batch.views).enumerate() {
                 let place = image * each + view as usize;
                 let row = features.encode(&boundary, at);
@@ -151,14 +159,19 @@ impl Features {
     }
 
     /// Rounds newly computed features as if they had been kept.
-    pub(crate) fn round(&self, boundary: &mut [Vec<f32>]) {
+    pub(crate) fn round(&self, boundary: Boundary) -> Boundary {
         let precision = self.namespace.precision();
-        for values in boundary.iter_mut().filter(|_| precision != FeaturePrecision::F32) {
+        if precision == FeaturePrecision::F32 {
+            return boundary;
+        }
+        let mut rounded = boundary.on_host().into_owned();
+        for values in &mut rounded {
             let mut bytes = Vec::with_capacity(values.len() * precision.bytes());
             encode(precision, values, &mut bytes);
             values.clear();
             decode(precision, &bytes, values);
         }
+        Boundary::Host(rounded)
     }
 
     /// Finds rows in the segments of the namespace, checks them, and copies them if rows are held in memory.

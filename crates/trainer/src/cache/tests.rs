@@ -4,6 +4,8 @@ use std::path::Path;
 use injerto_data::generated::Task;
 use injerto_data::{Batch, Dataset, Loader, LoaderOptions, OnCorrupt, Origin};
 
+use crate::executor::Boundary;
+
 use super::segment::{Header, decode, encode};
 use super::*;
 
@@ -37,7 +39,7 @@ fn all(namespace: Namespace, loader: &Loader) -> (Option<Features>, usize) {
     let mut computed = 0;
     let mut compute = |batch: &Batch| {
         computed += batch.labels.len();
-        Ok(values(batch))
+        Ok(Boundary::Host(values(batch)))
     };
     let features = Features::gather_all(namespace, loader, None, &mut compute, &mut |_| true).expect("computed");
     (features, computed)
@@ -87,7 +89,7 @@ fn an_image_is_computed_once_for_all_runs() {
 fn features_that_were_computed_before_a_stop_are_kept() {
     let folder = tempfile::tempdir().expect("a folder");
     let loader = loader(images(2));
-    let mut compute = |batch: &Batch| Ok(values(batch));
+    let mut compute = |batch: &Batch| Ok(Boundary::Host(values(batch)));
     let stopped =
         Features::gather_all(namespace(Some(folder.path()), 0), &loader, None, &mut compute, &mut |done| done < 8);
     assert!(stopped.expect("stopped").is_none());
@@ -149,9 +151,8 @@ fn features_without_a_place_are_those_of_the_images_that_can_be_used() {
     let features = all(namespace(None, 0), &loader).0.expect("nobody stops it");
     assert_eq!(features.usable(&[5, 3, 1]), [5, 1]);
     assert_eq!(loader.skipped().len(), 1);
-    let mut values = vec![vec![0.1_f32, 1.0, 1e-9]];
-    features.round(&mut values);
-    assert_eq!(values, [[0.1, 1.0, 1e-9]], "single precision is not rounded");
+    let values = features.round(Boundary::Host(vec![vec![0.1_f32, 1.0, 1e-9]]));
+    assert_eq!(*values.on_host(), [[0.1, 1.0, 1e-9]], "single precision is not rounded");
 }
 
 /// Writes a segment with this header, a valid checksum, and `rows` empty rows.
@@ -256,7 +257,7 @@ fn each_view_is_kept_by_itself() {
     let mut all_views = |views: usize| {
         let mut compute = |batch: &Batch| {
             computed += batch.labels.len();
-            Ok(values(batch))
+            Ok(Boundary::Host(values(batch)))
         };
         let namespace = namespace(Some(folder.path()), 0);
         Features::gather_all(namespace, &changing, Some(views), &mut compute, &mut |_| true)

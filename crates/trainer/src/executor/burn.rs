@@ -5,7 +5,7 @@ use injerto_graph::{ParameterId, Preprocessing, Split};
 use injerto_recipe::StepSize;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Boundary, Executor, LossOf, are_finite};
+use super::{Boundary, Executor, LossOf, are_finite, on_host};
 use crate::optimizer::{DeviceOptimizer, DeviceSlot, DeviceUpdate, OptimizerState, Slot, Trained};
 use crate::plan::PhasePlan;
 use crate::{Model, TrainError};
@@ -65,6 +65,10 @@ impl BurnExecutor {
 
     /// The boundary, on the network's device.
     fn to_device(&self, boundary: &Boundary, images: usize) -> Vec<Value> {
+        let boundary = match boundary {
+            Boundary::Host(values) => values,
+            Boundary::Device(values) => return values.clone(),
+        };
         let shapes = self.split.boundary.iter().map(|&at| &self.network.graph().nodes()[at].shape.0);
         let device = self.network.device();
         shapes.zip(boundary).map(|(shape, values)| Value::from_host(values.clone(), images, shape, device)).collect()
@@ -73,21 +77,21 @@ impl BurnExecutor {
 
 impl Executor for BurnExecutor {
     fn identity(&self) -> String {
-        super::identity(false)
+        super::identity(false, self.network.device())
     }
 
     fn prefix(&self, batch: &Batch) -> Result<Boundary, TrainError> {
         let ([height, width], images) = (self.image_size, batch.labels.len());
         self.network.check_room(&self.split.prefix, &self.split.boundary, images, false)?;
         let input = to_input(&batch.pixels, [images, height, width], &self.preprocessing, self.network.device());
-        Ok(self.network.prefix(&self.split, input).iter().map(Value::to_host).collect())
+        Ok(Boundary::Device(self.network.prefix(&self.split, input)))
     }
 
     fn forward(&mut self, boundary: &Boundary, images: usize) -> Result<Tensor<2>, TrainError> {
         let last = self.network.graph().len() - 1;
         self.network.check_room(&self.split.tail, &[last], images, false)?;
         let boundary = self.to_device(boundary, images);
-        Ok(self.network.tail(&self.split, boundary, None).into_features())
+        Ok(on_host(self.network.tail(&self.split, boundary, None).into_features()))
     }
 
     fn step(

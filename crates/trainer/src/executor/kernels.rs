@@ -57,20 +57,21 @@ impl KernelExecutor {
 
 impl Executor for KernelExecutor {
     fn identity(&self) -> String {
-        super::identity(true)
+        super::identity(true, &self.device)
     }
 
     fn prefix(&self, batch: &Batch) -> Result<Boundary, TrainError> {
         let images = batch.labels.len();
         if let Some(prefix) = &self.prefix {
-            return Ok(prefix.run(&batch.pixels, images)?);
+            return Ok(Boundary::Host(prefix.run(&batch.pixels, images)?));
         }
         let [height, width] = self.image_size;
         let input = to_input(&batch.pixels, [images, height, width], &self.preprocessing, &self.device);
-        Ok(vec![Value::Image(input).to_host()])
+        Ok(Boundary::Host(vec![Value::Image(input).to_host()]))
     }
 
     fn forward(&mut self, boundary: &Boundary, images: usize) -> Result<Tensor<2>, TrainError> {
+        let boundary = boundary.on_host();
         let inputs: Vec<&[f32]> = boundary.iter().map(Vec::as_slice).collect();
         Ok(Self::outputs(&self.device, self.tail.forward(&inputs, images)?, images))
     }
@@ -83,6 +84,7 @@ impl Executor for KernelExecutor {
         size: StepSize,
         random: &mut ChaCha8Rng,
     ) -> Result<(), TrainError> {
+        let boundary = boundary.on_host();
         let inputs: Vec<&[f32]> = boundary.iter().map(Vec::as_slice).collect();
         let outputs = self.tail.forward_train(&inputs, images, &mut || random.next_u32())?;
         let outputs = Self::outputs(&self.device, outputs, images).autodiff().require_grad();

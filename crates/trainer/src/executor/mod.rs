@@ -7,8 +7,10 @@
 mod burn;
 mod kernels;
 
-use burn_tensor::Tensor;
-use injerto_backbones::network::Network;
+use std::borrow::Cow;
+
+use burn_tensor::{Device, Tensor};
+use injerto_backbones::network::{Network, Value};
 use injerto_data::Batch;
 use injerto_graph::{Graph, ParameterId};
 use injerto_recipe::StepSize;
@@ -21,8 +23,30 @@ use crate::{Model, TrainError};
 /// Computes the loss of a batch, a tensor of one value, from its outputs `[images, units]`.
 pub(crate) type LossOf<'a> = dyn FnMut(Tensor<2>) -> Result<Tensor<1>, TrainError> + 'a;
 
-/// Values of the boundary for a batch, with one vector per tensor, channels last.
-pub(crate) type Boundary = Vec<Vec<f32>>;
+/// Values of the boundary for a batch.
+#[derive(Debug)]
+pub(crate) enum Boundary {
+    /// On the host, with one vector per tensor, channels last.
+    Host(Vec<Vec<f32>>),
+    /// On the device of the executor that computed them. If the tail follows at once, they never leave it.
+    Device(Vec<Value>),
+}
+
+impl Boundary {
+    /// The values on the host. This waits for the device.
+    pub(crate) fn on_host(&self) -> Cow<'_, [Vec<f32>]> {
+        match self {
+            Self::Host(values) => Cow::Borrowed(values),
+            Self::Device(values) => Cow::Owned(values.iter().map(Value::to_host).collect()),
+        }
+    }
+}
+
+/// The tensor on the CPU, where metrics are computed: each value that they ask a device for would wait for all that it has to do.
+pub(crate) fn on_host<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
+    let host = Device::flex();
+    if tensor.device() == host { tensor } else { Tensor::from_data(tensor.into_data(), &host) }
+}
 
 /// A compiled phase.
 pub(crate) trait Executor {
@@ -30,10 +54,10 @@ pub(crate) trait Executor {
     /// share cached features.
     fn identity(&self) -> String;
 
-    /// Runs the frozen prefix on a batch.
+    /// Runs the frozen prefix on a batch. A device may still be at work when this returns.
     fn prefix(&self, batch: &Batch) -> Result<Boundary, TrainError>;
 
-    /// Outputs `[images, units]` of the tail in inference.
+    /// Outputs `[images, units]` of the tail in inference, on the host.
     fn forward(&mut self, boundary: &Boundary, images: usize) -> Result<Tensor<2>, TrainError>;
 
     /// One training step: forward, `loss`, backward, and the optimiser. `random` draws dropout's masks.
@@ -90,11 +114,12 @@ pub(crate) fn build(
     })
 }
 
-/// [`Executor::identity`] of what runs a prefix: the kernels, or Burn.
-pub(crate) fn identity(kernels: bool) -> String {
+/// [`Executor::identity`] of what runs a prefix: the kernels, or Burn on this device.
+pub(crate) fn identity(kernels: bool, device: &Device) -> String {
     match kernels {
         true => format!("{} {:?}", injerto_kernels::REVISION, injerto_kernels::inference::Isa::detect()),
-        false => "burn".to_owned(),
+        false if *device == Device::flex() => "burn".to_owned(),
+        false => format!("burn {device:?}"),
     }
 }
 
