@@ -102,6 +102,9 @@ keep = true
 precision = "f32"
 memory_mb = 256
 images_mb = 0
+
+[insight]
+knowledge = true
 "#;
     assert_eq!(good(SHORTEST, &[]).to_toml(), expected);
 }
@@ -171,6 +174,8 @@ keep = false
 precision = "bf16"
 memory_mb = 1
 images_mb = 2
+[insight]
+knowledge = false
 [transfer_gain]
 seeds = 7
 scratch = { learning_rate = 1e-2 }
