@@ -108,6 +108,7 @@ images_mb = 0
 
 [insight]
 probe = true
+knowledge = true
 "#;
     assert_eq!(good(SHORTEST, &[]).to_toml(), expected);
 }
@@ -179,6 +180,7 @@ memory_mb = 1
 images_mb = 2
 [insight]
 probe = false
+knowledge = false
 [transfer_gain]
 seeds = 7
 scratch = { learning_rate = 1e-2 }
