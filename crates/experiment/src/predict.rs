@@ -13,7 +13,7 @@ use injerto_insight::calibration::Reliability;
 use injerto_insight::neighbours::Neighbour;
 use injerto_insight::stats::Estimate;
 use injerto_insight::unknown::Standing;
-use injerto_losses::CrossEntropy as _;
+use injerto_losses::{CrossEntropy as _, Outputs};
 use injerto_recipe::Loss;
 use injerto_trainer::metrics::{self, Report};
 use injerto_trainer::{Model, ModelCard, Runner, Watch};
@@ -133,9 +133,7 @@ impl Answering {
         let outputs = values.next().expect("the last layer is always wanted");
         let probabilities = match &self.loss {
             None => outputs,
-            Some(loss) => {
-                loss.probabilities(self.runner.to_outputs(outputs, images)).into_data().iter::<f32>().collect()
-            }
+            Some(loss) => loss.probabilities(Outputs::new(&outputs, outputs.len() / images)),
         };
         Ok((probabilities, values.next().unwrap_or_default()))
     }

@@ -6,7 +6,7 @@ pub fn balanced(counts: &[usize]) -> Vec<f64> {
     counts.iter().map(weight).collect()
 }
 
-/// The weight of each row, which is that of its class, for [`CrossEntropy::forward`](crate::CrossEntropy::forward).
+/// The weight of each row, which is that of its class, for [`CrossEntropy::value`](crate::CrossEntropy::value).
 pub fn sample_weights(class_weights: &[f32], labels: &[u32]) -> Vec<f32> {
     labels.iter().map(|&label| class_weights.get(label as usize).copied().unwrap_or(1.0)).collect()
 }

@@ -1,14 +1,16 @@
 //! Soft targets and class weights have Keras's values and gradients.
 
 use burn_tensor::{Device, Tensor, TensorData};
+use injerto_recipe::Loss;
 use serde_json::Value;
 
 use super::*;
+use crate::tensor::TensorCrossEntropy as _;
 
-fn matrix(value: &Value, device: &Device) -> Tensor<2> {
+/// Rows of numbers, one after the other, and the number of columns.
+fn rows(value: &Value) -> (Vec<f32>, usize) {
     let rows: Vec<Vec<f32>> = serde_json::from_value(value.clone()).expect("rows of numbers");
-    let shape = [rows.len(), rows[0].len()];
-    Tensor::from_data(TensorData::new(rows.concat(), shape), device)
+    (rows.concat(), rows[0].len())
 }
 
 #[track_caller]
@@ -20,42 +22,47 @@ fn close(ours: f32, keras: &Value, what: &dyn std::fmt::Debug) {
 #[test]
 fn soft_targets_and_class_weights_have_the_values_and_gradients_of_keras() {
     let golden: Value = serde_json::from_str(include_str!("../tests/golden/soft.json")).expect("JSON");
-    let plain = Device::flex();
-    let device = plain.clone().autodiff();
+    let device = Device::flex().autodiff();
     for case in golden["cases"].as_array().expect("a list") {
         let loss: Loss = serde_json::from_value(case["loss"].clone()).expect("a loss");
-        let outputs = matrix(&case["outputs"], &device).require_grad();
-        let value = match case.get("labels") {
-            Some(labels) => {
-                let labels: Vec<u32> = serde_json::from_value(labels.clone()).expect("labels");
-                let weights: Vec<f32> = serde_json::from_value(case["class_weights"].clone()).expect("weights");
-                let weights = sample_weights(&weights, &labels);
-                let weights = Tensor::from_data(TensorData::new(weights, [labels.len()]), &plain);
-                loss.forward(outputs.clone(), &labels, Some(weights))
+        let (outputs, units) = rows(&case["outputs"]);
+        let (labels, weights, soft);
+        let (targets, weights) = match case.get("labels") {
+            Some(given) => {
+                labels = serde_json::from_value::<Vec<u32>>(given.clone()).expect("labels");
+                let classes: Vec<f32> = serde_json::from_value(case["class_weights"].clone()).expect("weights");
+                weights = sample_weights(&classes, &labels);
+                (Targets::Labels(&labels), Some(weights.as_slice()))
             }
-            None => loss.forward_soft(outputs.clone(), matrix(&case["targets"], &plain), None),
+            None => {
+                soft = rows(&case["targets"]).0;
+                (Targets::Distributions(&soft), None)
+            }
         };
-        let value = value.expect("they fit");
-        close(value.clone().inner().into_scalar::<f32>(), &case["value"], &loss);
-        let gradient = outputs.grad(&value.backward()).expect("a gradient").into_data();
+        let (value, gradient) = loss.gradient(Outputs::new(&outputs, units), targets, weights).expect("they fit");
+        let shape = [outputs.len() / units, units];
+        let leaf = Tensor::<2>::from_data(TensorData::new(outputs.clone(), shape), &device).require_grad();
+        let on_tensors = loss.forward(leaf.clone(), targets, weights).expect("they fit");
+        let gradient_on_tensors = leaf.grad(&on_tensors.backward()).expect("a gradient").into_data();
+        close(value as f32, &case["value"], &loss);
+        close(on_tensors.inner().into_scalar::<f32>(), &case["value"], &loss);
         let keras = case["gradient"].as_array().expect("rows").iter().flat_map(|row| row.as_array().expect("a row"));
-        for (ours, keras) in gradient.iter::<f32>().zip(keras) {
-            close(ours, keras, &loss);
+        for ((ours, on_tensors), keras) in gradient.iter().zip(gradient_on_tensors.iter::<f32>()).zip(keras) {
+            close(*ours, keras, &loss);
+            close(on_tensors, keras, &loss);
         }
     }
 }
 
 #[test]
 fn hard_targets_are_a_special_case_of_soft_targets() {
-    let device = Device::flex();
-    let outputs = Tensor::<2>::from_data(TensorData::new(vec![0.25_f32, -1.5, 3.0], [3, 1]), &device);
-    let targets = Tensor::<2>::from_data(TensorData::new(vec![0.0_f32, 1.0, 1.0, 0.0, 0.0, 1.0], [3, 2]), &device);
+    let outputs = Outputs::new(&[0.25, -1.5, 3.0], 1);
+    let targets = [0.0, 1.0, 1.0, 0.0, 0.0, 1.0];
     let loss = Loss::BinaryCrossentropy { from_logits: true, label_smoothing: 0.0 };
-    let hard = loss.forward(outputs.clone(), &[1, 0, 1], None).expect("they fit").into_scalar::<f32>();
-    let soft = loss.forward_soft(outputs.clone(), targets.clone(), None).expect("they fit").into_scalar::<f32>();
-    assert_eq!(hard, soft);
-    let error = loss.forward_soft(outputs, targets.narrow(1, 0, 1), None).expect_err("one column").to_string();
-    assert_eq!(error, "soft targets have shape [3, 1], expected [3, 2]: one row per output and one column per class");
+    let hard = loss.gradient(outputs, Targets::Labels(&[1, 0, 1]), None).expect("they fit");
+    assert_eq!(hard, loss.gradient(outputs, Targets::Distributions(&targets), None).expect("they fit"));
+    let error = loss.value(outputs, Targets::Distributions(&targets[..4]), None).expect_err("two rows").to_string();
+    assert_eq!(error, "soft targets have shape [2, 2], expected [3, 2]: one row per output and one column per class");
 }
 
 #[test]

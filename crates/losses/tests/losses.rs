@@ -1,7 +1,8 @@
 //! Tests the losses against Keras and with extreme outputs, and the messages for a loss that does not fit.
 
 use burn_tensor::{Device, Tensor, TensorData};
-use injerto_losses::{CrossEntropy as _, LossError, binary_crossentropy, categorical_crossentropy};
+use injerto_losses::tensor::{TensorCrossEntropy as _, binary_crossentropy, categorical_crossentropy};
+use injerto_losses::{CrossEntropy as _, LossError, Outputs, Targets};
 use injerto_recipe::Loss;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -16,10 +17,18 @@ fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().iter::<f32>().collect()
 }
 
-/// Value and gradient of a loss.
+/// Value and gradient of a loss, by formulas.
 fn value_and_gradient(loss: &Loss, outputs: &[Vec<f32>], labels: &[u32]) -> (f32, Vec<f32>) {
+    let values = outputs.concat();
+    let found = loss.gradient(Outputs::new(&values, outputs[0].len()), Targets::Labels(labels), None);
+    let (value, gradient) = found.expect("fits");
+    (value as f32, gradient)
+}
+
+/// Value and gradient of a loss, by Burn's tensors.
+fn on_tensors(loss: &Loss, outputs: &[Vec<f32>], labels: &[u32]) -> (f32, Vec<f32>) {
     let outputs = leaf(outputs);
-    let value = loss.forward(outputs.clone(), labels, None).expect("fits");
+    let value = loss.forward(outputs.clone(), Targets::Labels(labels), None).expect("fits");
     let mut gradients = value.backward();
     (value.inner().into_scalar::<f32>(), host(outputs.grad_remove(&mut gradients).expect("reaches the outputs")))
 }
@@ -66,14 +75,16 @@ fn values_and_gradients_are_those_of_keras() {
             "SparseCategoricalCrossentropy" => Loss::SparseCategoricalCrossentropy { from_logits },
             other => panic!("no loss {other}"),
         };
-        let (value, gradient) = value_and_gradient(&loss, &rows(&case["y_pred"]), &labels(&case["y_true"]));
-        let expected = case["value"].as_f64().expect("a number");
-        let near = |ours: f32, keras: f64| (f64::from(ours) - keras).abs() <= 1e-6 + 2e-5 * keras.abs();
-        assert!(near(value, expected), "case {at}, {loss:?}: {value} is not {expected}");
-        let expected = rows(&case["grad"]).concat();
-        assert_eq!(gradient.len(), expected.len());
-        for (place, (&ours, &keras)) in gradient.iter().zip(&expected).enumerate() {
-            assert!(near(ours, keras.into()), "case {at}, {loss:?}, gradient {place}: {ours} is not {keras}");
+        for compute in [value_and_gradient, on_tensors] {
+            let (value, gradient) = compute(&loss, &rows(&case["y_pred"]), &labels(&case["y_true"]));
+            let expected = case["value"].as_f64().expect("a number");
+            let near = |ours: f32, keras: f64| (f64::from(ours) - keras).abs() <= 1e-6 + 2e-5 * keras.abs();
+            assert!(near(value, expected), "case {at}, {loss:?}: {value} is not {expected}");
+            let expected = rows(&case["grad"]).concat();
+            assert_eq!(gradient.len(), expected.len());
+            for (place, (&ours, &keras)) in gradient.iter().zip(&expected).enumerate() {
+                assert!(near(ours, keras.into()), "case {at}, {loss:?}, gradient {place}: {ours} is not {keras}");
+            }
         }
     }
 }
@@ -98,27 +109,41 @@ fn sample_weights_multiply_before_a_mean_over_the_batch() {
     let outputs = [vec![1.0, -1.0], vec![0.5, 2.0], vec![0.0, 0.0]];
     let labels = [0, 0, 1];
     let alone = |row: usize| value_and_gradient(&loss, &outputs[row..=row], &labels[row..=row]).0;
-    let weights = Tensor::<1>::from_data([2.0, 0.0, 1.0], &Device::flex());
-    let value = loss.forward(leaf(&outputs).inner(), &labels, Some(weights)).expect("fits").into_scalar::<f32>();
+    let weights = Some(&[2.0, 0.0, 1.0][..]);
     let expected = (2.0 * alone(0) + alone(2)) / 3.0;
-    assert!((value - expected).abs() < 1e-6, "{value} is not {expected}");
+    let on_tensors = loss.forward(leaf(&outputs).inner(), Targets::Labels(&labels), weights).expect("fits");
+    let values = outputs.concat();
+    let by_rows = loss.value(Outputs::new(&values, 2), Targets::Labels(&labels), weights).expect("fits");
+    for value in [on_tensors.into_scalar::<f32>(), by_rows as f32] {
+        assert!((value - expected).abs() < 1e-6, "{value} is not {expected}");
+    }
+}
+
+/// The reason why labels do not fit, which must be the same on tensors.
+#[track_caller]
+fn refusal(loss: &Loss, outputs: &[Vec<f32>], labels: &[u32]) -> LossError {
+    let values = outputs.concat();
+    let targets = Targets::Labels(labels);
+    let error = loss.value(Outputs::new(&values, outputs[0].len()), targets, None).expect_err("they do not fit");
+    assert_eq!(loss.forward(leaf(outputs), targets, None).expect_err("they do not fit"), error);
+    error
 }
 
 #[test]
 fn labels_that_do_not_fit_the_outputs_are_refused() {
     for loss in losses() {
         let three = [vec![0.2, 0.3, 0.5], vec![0.6, 0.2, 0.2]];
-        let error = loss.forward(leaf(&three), &[0], None).expect_err("one label for two rows");
+        let error = refusal(&loss, &three, &[0]);
         assert_eq!(error, LossError::Batch { outputs: 2, labels: 1 });
         assert_eq!(error.to_string(), "2 outputs but 1 labels");
-        let error = loss.forward(leaf(&three), &[0, 3], None).expect_err("no fourth class");
+        let error = refusal(&loss, &three, &[0, 3]);
         assert_eq!(error, LossError::Label { label: 3, units: 3 });
         assert_eq!(error.to_string(), "label 3 does not fit 3 output unit(s)");
     }
     let binary = Loss::BinaryCrossentropy { from_logits: false, label_smoothing: 0.0 };
-    assert!(binary.forward(leaf(&[vec![0.5]]), &[1], None).is_ok());
-    let error = binary.forward(leaf(&[vec![0.5]]), &[2], None).expect_err("one unit tells two classes apart");
-    assert_eq!(error, LossError::Label { label: 2, units: 1 });
+    assert!(binary.value(Outputs::new(&[0.5], 1), Targets::Labels(&[1]), None).is_ok());
+    // One unit tells two classes apart.
+    assert_eq!(refusal(&binary, &[vec![0.5]], &[2]), LossError::Label { label: 2, units: 1 });
 }
 
 /// A loss as the TOML names it.
@@ -128,22 +153,19 @@ fn loss(name: &str, from_logits: bool) -> Loss {
 
 #[test]
 fn probabilities_and_predictions() {
-    let one = leaf(&[vec![0.0], vec![2.0], vec![-2.0]]).inner();
+    let one = Outputs::new(&[0.0, 2.0, -2.0], 1);
     let binary = loss("binary_crossentropy", true);
-    assert_eq!(binary.predictions(&one), [0, 1, 0]);
-    assert_eq!(
-        loss("binary_crossentropy", false).predictions(&one.clone().mul_scalar(0.25).add_scalar(0.5)),
-        [0, 1, 0]
-    );
-    let probabilities = host(binary.probabilities(one));
+    assert_eq!(binary.predictions(one), [0, 1, 0]);
+    assert_eq!(loss("binary_crossentropy", false).predictions(Outputs::new(&[0.5, 1.0, 0.0], 1)), [0, 1, 0]);
+    let probabilities = binary.probabilities(one);
     for (row, expected) in probabilities.chunks(2).zip([0.5, 0.880_797, 0.119_203]) {
         assert!((row[1] - expected).abs() < 1e-6 && (row[0] + row[1] - 1.0).abs() < 1e-6, "{row:?}");
     }
-    let three = leaf(&[vec![1.0, 3.0, 2.0], vec![5.0, 5.0, 0.0]]).inner();
+    let three = Outputs::new(&[1.0, 3.0, 2.0, 5.0, 5.0, 0.0], 3);
     let sparse = loss("sparse_categorical_crossentropy", true);
     // Of equal outputs the first one counts, as in argmax.
-    assert_eq!(sparse.predictions(&three), [1, 0]);
-    let probabilities = host(sparse.probabilities(three));
+    assert_eq!(sparse.predictions(three), [1, 0]);
+    let probabilities = sparse.probabilities(three);
     assert!(probabilities.chunks(3).all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-6), "{probabilities:?}");
 }
 
@@ -172,9 +194,11 @@ proptest! {
                 }
             }
             let labels = vec![label; outputs.len()];
-            let (value, gradient) = value_and_gradient(&loss, &outputs, &labels);
-            prop_assert!(value.is_finite() && value >= 0.0, "{loss:?} of {outputs:?} is {value}");
-            prop_assert!(gradient.iter().all(|g| g.is_finite()), "{loss:?} of {outputs:?} has gradient {gradient:?}");
+            for compute in [value_and_gradient, on_tensors] {
+                let (value, gradient) = compute(&loss, &outputs, &labels);
+                prop_assert!(value.is_finite() && value >= 0.0, "{loss:?} of {outputs:?} is {value}");
+                prop_assert!(gradient.iter().all(|g| g.is_finite()), "{loss:?} of {outputs:?}: gradient {gradient:?}");
+            }
         }
     }
 

@@ -1,5 +1,5 @@
 use injerto_data::Loader;
-use injerto_losses::CrossEntropy as _;
+use injerto_losses::{CrossEntropy as _, Outputs, Targets};
 
 use crate::metrics::{Accumulator, Predictions, Report};
 use crate::{Event, ModelCard, Runner, TrainError, Watch};
@@ -43,9 +43,10 @@ impl ModelCard {
             if !batch.labels.is_empty() {
                 let mut values = runner.values(&batch.pixels, batch.labels.len())?;
                 see(&values[1..])?;
-                let outputs = runner.to_outputs(values.swap_remove(0), batch.labels.len());
-                let value = loss.forward(outputs.clone(), &batch.labels, None).map_err(TrainError::from)?;
-                running.add(loss, f64::from(value.into_scalar::<f32>()), &outputs, &batch.labels);
+                let outputs = values.swap_remove(0);
+                let outputs = Outputs::new(&outputs, outputs.len() / batch.labels.len());
+                let value = loss.value(outputs, Targets::Labels(&batch.labels), None).map_err(TrainError::from)?;
+                running.add(loss, value, outputs, &batch.labels);
                 predictions.take(loss, outputs, &batch.labels);
             }
             done = (done + loader.batch_size()).min(total);

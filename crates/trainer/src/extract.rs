@@ -1,9 +1,8 @@
-use burn_tensor::{Tensor, TensorData};
 use injerto_backbones::network::{Network, Value};
 use injerto_data::Loader;
 use injerto_graph::Split;
 use injerto_kernels::training;
-use injerto_losses::CrossEntropy as _;
+use injerto_losses::{CrossEntropy as _, Outputs};
 
 use crate::cache::{CacheSettings, Features, Namespace};
 use crate::executor::{Boundary, identity};
@@ -126,17 +125,14 @@ impl Model {
         for values in values.chunks(TOGETHER * shape.count()) {
             let images = values.len() / shape.count();
             let outputs = match &mut program {
-                Some(program) => {
-                    let outputs = program.forward(&[values], images)?.to_vec();
-                    let units = outputs.len() / images;
-                    Tensor::from_data(TensorData::new(outputs, [images, units]), device)
-                }
+                Some(program) => program.forward(&[values], images)?.to_vec(),
                 None => {
                     let boundary = Value::from_host(values.to_vec(), images, &shape.0, device);
-                    network.tail(&split, vec![boundary], None).into_features()
+                    let outputs = network.tail(&split, vec![boundary], None).into_features();
+                    outputs.into_data().iter::<f32>().collect()
                 }
             };
-            probabilities.extend(loss.probabilities(outputs).into_data().iter::<f32>());
+            probabilities.extend(loss.probabilities(Outputs::new(&outputs, outputs.len() / images)));
         }
         Ok(probabilities)
     }

@@ -169,7 +169,6 @@ impl Fit {
         let judge = Judge {
             loss: model.card.loss.clone(),
             classes: model.card.classes.len(),
-            device: model.network.device().clone(),
             class_weights: settings.class_weights.clone(),
         };
         let mut progress = progress.unwrap_or_else(|| Progress::new(settings.best.clone()));
@@ -390,7 +389,7 @@ impl Run<'_> {
                 break;
             }
         }
-        pass.read()?;
+        pass.read(executor)?;
         self.count(feed.spent);
         self.seconds.train += pass.seconds;
         if self.stopped() {

@@ -2,14 +2,13 @@
 
 use std::time::Instant;
 
-use burn_tensor::{Device, Tensor, TensorData};
-use injerto_losses::{CrossEntropy as _, sample_weights};
+use injerto_losses::{CrossEntropy as _, Outputs, Targets, sample_weights};
 use injerto_recipe::{Loss, StepCount, StepSize};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::TrainError;
-use crate::executor::{Executor, on_host};
+use crate::executor::{Aim, Executor, Reading};
 use crate::feed::{Feed, Portion};
 use crate::metrics::{Accumulator, Predictions};
 use crate::plan::PhasePlan;
@@ -20,18 +19,14 @@ pub(crate) struct Judge {
     pub(crate) loss: Loss,
     /// Number of classes.
     pub(crate) classes: usize,
-    /// The device of the outputs.
-    pub(crate) device: Device,
     /// Weight per class, which multiplies the loss of a training image; `None` means 1.
     pub(crate) class_weights: Option<Vec<f32>>,
 }
 
-/// Loss and outputs of a step that are still on the device.
+/// A step whose loss and outputs the executor still has.
 struct Unread {
     /// Number of the step in its epoch, counted from 1.
     batch: usize,
-    loss: Tensor<1>,
-    outputs: Tensor<2>,
     labels: Vec<u32>,
     learning_rate: f64,
 }
@@ -88,7 +83,7 @@ impl<'a> TrainingEpoch<'a> {
     /// Runs one batch forward and backward, and updates the parameters.
     pub(crate) fn step(&mut self, executor: &mut dyn Executor, portion: Portion) -> Result<(), TrainError> {
         let began = Instant::now();
-        let Judge { loss, classes, device, class_weights } = self.judge;
+        let Judge { loss, classes, class_weights } = self.judge;
         let Portion { boundary, labels, mix, .. } = portion;
         let count = StepCount {
             steps_per_epoch: self.steps_per_epoch,
@@ -96,26 +91,15 @@ impl<'a> TrainingEpoch<'a> {
         };
         let size = self.plan.phase.schedule.step_size(self.learning_rate, executor.steps(), count);
         let weights = class_weights.as_deref().map(|weights| sample_weights(weights, &labels));
-        let mut left = None;
-        let mut loss_of = |outputs: Tensor<2>| {
-            let weights = weights.as_ref().map(|weights| Tensor::<1>::from_floats(weights.as_slice(), device));
-            let value = match &mix {
-                Some(mix) => {
-                    let soft = TensorData::new(mix.targets(&labels, *classes), [labels.len(), *classes]);
-                    loss.forward_soft(outputs.clone(), Tensor::<2>::from_data(soft, device), weights)?
-                }
-                None => loss.forward(outputs.clone(), &labels, weights)?,
-            };
-            left = Some((value.clone().inner(), outputs.inner()));
-            Ok(value)
-        };
-        executor.step(&boundary, labels.len(), &mut loss_of, size, &mut self.random)?;
+        let mixed = mix.map(|mix| mix.targets(&labels, *classes));
+        let targets = mixed.as_deref().map_or(Targets::Labels(&labels), Targets::Distributions);
+        let aim = Aim { loss, targets, weights: weights.as_deref() };
+        executor.step(&boundary, labels.len(), &aim, size, &mut self.random)?;
         self.size = size;
         self.done += 1;
-        let (loss, outputs) = left.expect("an executor asks for the loss in each step");
-        self.unread.push(Unread { batch: self.done, loss, outputs, labels, learning_rate: size.learning_rate });
+        self.unread.push(Unread { batch: self.done, labels, learning_rate: size.learning_rate });
         if self.unread.len() >= executor.steps_between_readings() {
-            self.read()?;
+            self.read(executor)?;
         }
         self.seconds += began.elapsed().as_secs_f64();
         Ok(())
@@ -125,20 +109,11 @@ impl<'a> TrainingEpoch<'a> {
     ///
     /// # Errors
     /// The loss or an output of a step is infinite or not a number.
-    pub(crate) fn read(&mut self) -> Result<(), TrainError> {
-        if self.unread.is_empty() {
-            return Ok(());
-        }
-        // All of them in one transfer each, because each transfer waits for the device.
-        let losses = Tensor::cat(self.unread.iter().map(|step| step.loss.clone()).collect(), 0);
-        let outputs = on_host(Tensor::cat(self.unread.iter().map(|step| step.outputs.clone()).collect(), 0));
-        let losses: Vec<f32> = losses.into_data().iter::<f32>().collect();
-        let mut first = 0;
-        for (Unread { batch, labels, learning_rate, .. }, loss) in self.unread.drain(..).zip(losses) {
-            let scalar = f64::from(loss);
-            let own = outputs.clone().narrow(0, first, labels.len());
-            first += labels.len();
-            self.running.add(&self.judge.loss, scalar, &own, &labels);
+    pub(crate) fn read(&mut self, executor: &mut dyn Executor) -> Result<(), TrainError> {
+        for (Unread { batch, labels, learning_rate }, found) in self.unread.drain(..).zip(executor.readings()) {
+            let Reading { loss: scalar, outputs } = found;
+            let outputs = Outputs::new(&outputs, outputs.len() / labels.len());
+            self.running.add(&self.judge.loss, scalar, outputs, &labels);
             if !self.running.is_finite() {
                 let what = match scalar.is_finite() {
                     true => "the network's outputs became infinite or not a number".to_owned(),
@@ -173,8 +148,8 @@ pub(crate) fn validate(
     let mut judged = Vec::new();
     while let Some(Portion { boundary, images, labels, .. }) = feed.next(executor)? {
         let outputs = executor.forward(&boundary, labels.len())?;
-        let value = loss.forward(outputs.clone(), &labels, None)?;
-        running.add(loss, f64::from(value.into_scalar::<f32>()), &outputs, &labels);
+        let outputs = Outputs::new(&outputs, outputs.len() / labels.len());
+        running.add(loss, loss.value(outputs, Targets::Labels(&labels), None)?, outputs, &labels);
         predictions.take(loss, outputs, &labels);
         judged.extend(images);
         if !go_on() {

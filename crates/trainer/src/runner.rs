@@ -1,7 +1,6 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use burn_tensor::{Device, Tensor, TensorData};
 use injerto_backbones::network::{Network, Value, to_input};
 use injerto_graph::{ParameterId, Preprocessing};
 use injerto_kernels::inference::{Input, Program};
@@ -73,21 +72,15 @@ impl Runner {
         Ok(self.network.outputs(input, &self.wanted).iter().map(Value::to_host).collect())
     }
 
-    /// Outputs of the first wanted layer, `[batch, units]`, on the host.
+    /// Outputs of the first wanted layer, `[batch, units]`.
     ///
     /// # Errors
     /// Those of [`Runner::values`].
     ///
     /// # Panics
     /// As [`Runner::values`].
-    pub fn outputs(&self, pixels: &[f32], batch: usize) -> Result<Tensor<2>, TrainError> {
-        Ok(self.to_outputs(self.values(pixels, batch)?.swap_remove(0), batch))
-    }
-
-    /// Values of the last layer for `batch` images as outputs `[batch, units]`, which a loss interprets.
-    pub fn to_outputs(&self, values: Vec<f32>, batch: usize) -> Tensor<2> {
-        let units = values.len() / batch.max(1);
-        Tensor::from_data(TensorData::new(values, [batch, units]), &Device::flex())
+    pub fn outputs(&self, pixels: &[f32], batch: usize) -> Result<Vec<f32>, TrainError> {
+        Ok(self.values(pixels, batch)?.swap_remove(0))
     }
 }
 

@@ -2,10 +2,11 @@ use burn_tensor::Tensor;
 use injerto_backbones::network::{Network, TrainingPass, Value, to_input};
 use injerto_data::Batch;
 use injerto_graph::{ParameterId, Preprocessing, Split};
+use injerto_losses::tensor::TensorCrossEntropy as _;
 use injerto_recipe::StepSize;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Boundary, Executor, LossOf, are_finite, on_host};
+use super::{Aim, Boundary, Executor, Reading, are_finite};
 use crate::optimizer::{DeviceOptimizer, DeviceSlot, DeviceUpdate, OptimizerState, Slot, Trained};
 use crate::plan::PhasePlan;
 use crate::{Model, TrainError};
@@ -28,6 +29,8 @@ pub(super) struct BurnExecutor {
     /// Parameters that train, in the order of the optimiser.
     trained: Vec<ParameterId>,
     optimizer: DeviceOptimizer,
+    /// Losses `[1]` and outputs `[images, units]` that are still on the device.
+    unread: Vec<(Tensor<1>, Tensor<2>)>,
 }
 
 impl BurnExecutor {
@@ -60,6 +63,7 @@ impl BurnExecutor {
             split,
             trained,
             optimizer,
+            unread: Vec::new(),
         }
     }
 
@@ -87,18 +91,18 @@ impl Executor for BurnExecutor {
         Ok(Boundary::Device(self.network.prefix(&self.split, input)))
     }
 
-    fn forward(&mut self, boundary: &Boundary, images: usize) -> Result<Tensor<2>, TrainError> {
+    fn forward(&mut self, boundary: &Boundary, images: usize) -> Result<Vec<f32>, TrainError> {
         let last = self.network.graph().len() - 1;
         self.network.check_room(&self.split.tail, &[last], images, false)?;
         let boundary = self.to_device(boundary, images);
-        Ok(on_host(self.network.tail(&self.split, boundary, None).into_features()))
+        Ok(to_host(self.network.tail(&self.split, boundary, None).into_features()))
     }
 
     fn step(
         &mut self,
         boundary: &Boundary,
         images: usize,
-        loss: &mut LossOf<'_>,
+        aim: &Aim<'_>,
         size: StepSize,
         random: &mut ChaCha8Rng,
     ) -> Result<(), TrainError> {
@@ -114,7 +118,9 @@ impl Executor for BurnExecutor {
         let boundary = self.to_device(boundary, images);
         let outputs = self.network.tail(&self.split, boundary, Some(&mut pass)).into_features();
         let statistics = pass.statistics;
-        let mut gradients = loss(outputs)?.backward();
+        let loss = aim.loss.forward(outputs.clone(), aim.targets, aim.weights)?;
+        self.unread.push((loss.clone().inner(), outputs.inner()));
+        let mut gradients = loss.backward();
         let network = &self.network;
         // Values and gradient of each parameter that trains, if a gradient reached it.
         let update = |id: &ParameterId| {
@@ -131,6 +137,23 @@ impl Executor for BurnExecutor {
         }
         statistics.into_iter().for_each(|(id, tensor)| self.network.set(id, tensor));
         Ok(())
+    }
+
+    fn readings(&mut self) -> Vec<Reading> {
+        if self.unread.is_empty() {
+            return Vec::new();
+        }
+        let (losses, outputs): (Vec<_>, Vec<_>) = self.unread.drain(..).unzip();
+        let sizes: Vec<usize> = outputs.iter().map(|outputs| outputs.shape().num_elements()).collect();
+        // All of them in one transfer each, because each transfer waits for the device.
+        let (losses, outputs) = (to_host(Tensor::cat(losses, 0)), to_host(Tensor::cat(outputs, 0)));
+        let mut rest = outputs.as_slice();
+        let mut take = |(size, loss): (usize, f32)| {
+            let (outputs, after) = rest.split_at(size);
+            rest = after;
+            Reading { loss: loss.into(), outputs: outputs.to_vec() }
+        };
+        sizes.into_iter().zip(losses).map(&mut take).collect()
     }
 
     fn swap_averages(&mut self) -> bool {
@@ -182,4 +205,8 @@ impl Executor for BurnExecutor {
     fn steps_between_readings(&self) -> usize {
         READING
     }
+}
+
+fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
 }

@@ -1,20 +1,20 @@
-use burn_tensor::{Device, Tensor, TensorData};
+use burn_tensor::Device;
 use injerto_backbones::network::{Network, Value, to_input};
 use injerto_data::Batch;
 use injerto_graph::Preprocessing;
 use injerto_kernels::{inference, training};
+use injerto_losses::{CrossEntropy as _, Outputs};
 use injerto_recipe::StepSize;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng as _;
 
-use super::{Boundary, Executor, LossOf, are_finite};
+use super::{Aim, Boundary, Executor, Reading, are_finite};
 use crate::optimizer::{Optimizer, OptimizerState, Trained, Update};
 use crate::plan::PhasePlan;
 use crate::runner::compile;
 use crate::{Model, TrainError};
 
-/// Computes a phase with prefix and tail compiled for this CPU. Only the loss is computed by Burn, which differentiates it with respect
-/// to the outputs; the kernels continue from there.
+/// Computes a phase with prefix and tail compiled for this CPU.
 pub(super) struct KernelExecutor {
     preprocessing: Preprocessing,
     /// Height and width of the images.
@@ -24,6 +24,7 @@ pub(super) struct KernelExecutor {
     prefix: Option<inference::Program>,
     tail: training::Program,
     optimizer: Optimizer,
+    readings: Vec<Reading>,
 }
 
 impl KernelExecutor {
@@ -47,11 +48,7 @@ impl KernelExecutor {
             tail.set(id, &values)?;
         }
         let (image_size, device) = (model.card.image_size(), model.network.device().clone());
-        Ok(Self { preprocessing, image_size, device, prefix, tail, optimizer })
-    }
-
-    fn outputs(device: &Device, values: &[f32], images: usize) -> Tensor<2> {
-        Tensor::from_data(TensorData::new(values.to_vec(), [images, values.len() / images.max(1)]), device)
+        Ok(Self { preprocessing, image_size, device, prefix, tail, optimizer, readings: Vec::new() })
     }
 }
 
@@ -70,32 +67,35 @@ impl Executor for KernelExecutor {
         Ok(Boundary::Host(vec![Value::Image(input).to_host()]))
     }
 
-    fn forward(&mut self, boundary: &Boundary, images: usize) -> Result<Tensor<2>, TrainError> {
+    fn forward(&mut self, boundary: &Boundary, images: usize) -> Result<Vec<f32>, TrainError> {
         let boundary = boundary.on_host();
         let inputs: Vec<&[f32]> = boundary.iter().map(Vec::as_slice).collect();
-        Ok(Self::outputs(&self.device, self.tail.forward(&inputs, images)?, images))
+        Ok(self.tail.forward(&inputs, images)?.to_vec())
     }
 
     fn step(
         &mut self,
         boundary: &Boundary,
         images: usize,
-        loss: &mut LossOf<'_>,
+        aim: &Aim<'_>,
         size: StepSize,
         random: &mut ChaCha8Rng,
     ) -> Result<(), TrainError> {
         let boundary = boundary.on_host();
         let inputs: Vec<&[f32]> = boundary.iter().map(Vec::as_slice).collect();
-        let outputs = self.tail.forward_train(&inputs, images, &mut || random.next_u32())?;
-        let outputs = Self::outputs(&self.device, outputs, images).autodiff().require_grad();
-        let mut gradients = loss(outputs.clone())?.backward();
-        let gradient = outputs.grad_remove(&mut gradients);
-        let gradient = gradient.map(|gradient| gradient.into_data().iter::<f32>().collect());
-        self.tail.backward(&gradient.unwrap_or_else(|| vec![0.0; outputs.shape().num_elements()]));
+        let outputs = self.tail.forward_train(&inputs, images, &mut || random.next_u32())?.to_vec();
+        let rows = Outputs::new(&outputs, outputs.len() / images.max(1));
+        let (loss, gradient) = aim.loss.gradient(rows, aim.targets, aim.weights)?;
+        self.tail.backward(&gradient);
+        self.readings.push(Reading { loss, outputs });
         let trained = self.tail.trained_mut();
         let mut updates: Vec<_> = trained.map(|(_, values, gradient)| Some(Update { values, gradient })).collect();
         self.optimizer.step(size, &mut updates);
         Ok(())
+    }
+
+    fn readings(&mut self) -> Vec<Reading> {
+        std::mem::take(&mut self.readings)
     }
 
     fn swap_averages(&mut self) -> bool {

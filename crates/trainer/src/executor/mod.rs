@@ -9,19 +9,32 @@ mod kernels;
 
 use std::borrow::Cow;
 
-use burn_tensor::{Device, Tensor};
+use burn_tensor::Device;
 use injerto_backbones::network::{Network, Value};
 use injerto_data::Batch;
 use injerto_graph::{Graph, ParameterId};
-use injerto_recipe::StepSize;
+use injerto_losses::Targets;
+use injerto_recipe::{Loss, StepSize};
 use rand_chacha::ChaCha8Rng;
 
 use crate::optimizer::{OptimizerState, Trained};
 use crate::plan::PhasePlan;
 use crate::{Model, TrainError};
 
-/// Computes the loss of a batch, a tensor of one value, from its outputs `[images, units]`.
-pub(crate) type LossOf<'a> = dyn FnMut(Tensor<2>) -> Result<Tensor<1>, TrainError> + 'a;
+/// What the outputs of a training step should be.
+pub(crate) struct Aim<'a> {
+    pub(crate) loss: &'a Loss,
+    pub(crate) targets: Targets<'a>,
+    /// Weight per image, which multiplies its loss; `None` means 1.
+    pub(crate) weights: Option<&'a [f32]>,
+}
+
+/// What a training step found before it changed the parameters.
+pub(crate) struct Reading {
+    pub(crate) loss: f64,
+    /// Outputs, `[images, units]`.
+    pub(crate) outputs: Vec<f32>,
+}
 
 /// Values of the boundary for a batch.
 #[derive(Debug)]
@@ -42,12 +55,6 @@ impl Boundary {
     }
 }
 
-/// The tensor on the CPU, where metrics are computed: each value that they ask a device for would wait for all that it has to do.
-pub(crate) fn on_host<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
-    let host = Device::flex();
-    if tensor.device() == host { tensor } else { Tensor::from_data(tensor.into_data(), &host) }
-}
-
 /// A compiled phase.
 pub(crate) trait Executor {
     /// Names the code that computes the prefix. Executors with different identities may differ in the last bits, and do not
@@ -57,18 +64,22 @@ pub(crate) trait Executor {
     /// Runs the frozen prefix on a batch. A device may still be at work when this returns.
     fn prefix(&self, batch: &Batch) -> Result<Boundary, TrainError>;
 
-    /// Outputs `[images, units]` of the tail in inference, on the host.
-    fn forward(&mut self, boundary: &Boundary, images: usize) -> Result<Tensor<2>, TrainError>;
+    /// Outputs `[images, units]` of the tail in inference.
+    fn forward(&mut self, boundary: &Boundary, images: usize) -> Result<Vec<f32>, TrainError>;
 
-    /// One training step: forward, `loss`, backward, and the optimiser. `random` draws dropout's masks.
+    /// One training step: forward, loss, backward, and the optimiser. `random` draws dropout's masks. A device may still be at
+    /// work when this returns.
     fn step(
         &mut self,
         boundary: &Boundary,
         images: usize,
-        loss: &mut LossOf<'_>,
+        aim: &Aim<'_>,
         size: StepSize,
         random: &mut ChaCha8Rng,
     ) -> Result<(), TrainError>;
+
+    /// What the steps since the last call found, one after the other. This waits for the device.
+    fn readings(&mut self) -> Vec<Reading>;
 
     /// Swaps the weights and their moving averages, if there are averages, and returns whether it did. Calling it twice changes nothing.
     fn swap_averages(&mut self) -> bool;
@@ -85,8 +96,8 @@ pub(crate) trait Executor {
     /// State of the optimiser for a checkpoint.
     fn optimizer_state(&self) -> OptimizerState;
 
-    /// Number of steps after which losses and outputs are read. It is 1 if they are on the host. If reading them would wait for a device,
-    /// divergence is noticed with this delay.
+    /// Number of steps after which [`Executor::readings`] is to be asked. It is 1 if they are on the host. If asking would wait for a
+    /// device, divergence is noticed with this delay.
     fn steps_between_readings(&self) -> usize;
 }
 

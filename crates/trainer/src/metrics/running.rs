@@ -1,5 +1,4 @@
-use burn_tensor::Tensor;
-use injerto_losses::CrossEntropy as _;
+use injerto_losses::{CrossEntropy as _, Outputs};
 use injerto_recipe::Loss;
 
 use super::Predictions;
@@ -17,10 +16,10 @@ pub struct Accumulator {
 
 impl Accumulator {
     /// Adds a batch: its mean loss, its outputs `[batch, units]` and its labels.
-    pub fn add(&mut self, loss: &Loss, value: f64, outputs: &Tensor<2>, labels: &[u32]) {
+    pub fn add(&mut self, loss: &Loss, value: f64, outputs: Outputs<'_>, labels: &[u32]) {
         self.loss += value * labels.len() as f64;
         self.count += labels.len();
-        self.broken |= !value.is_finite() || outputs.to_data().iter::<f32>().any(|output| !output.is_finite());
+        self.broken |= !value.is_finite() || outputs.values().iter().any(|output| !output.is_finite());
         self.right +=
             loss.predictions(outputs).iter().zip(labels).filter(|(predicted, label)| predicted == label).count();
     }
@@ -48,9 +47,7 @@ impl Accumulator {
 
 impl Predictions {
     /// Adds the outputs `[batch, units]` of a batch, which `loss` interprets.
-    pub fn take(&mut self, loss: &Loss, outputs: Tensor<2>, labels: &[u32]) {
-        let predicted = loss.predictions(&outputs);
-        let probabilities: Vec<f32> = loss.probabilities(outputs).into_data().iter::<f32>().collect();
-        self.push(&probabilities, &predicted, labels);
+    pub fn take(&mut self, loss: &Loss, outputs: Outputs<'_>, labels: &[u32]) {
+        self.push(&loss.probabilities(outputs), &loss.predictions(outputs), labels);
     }
 }
