@@ -50,21 +50,44 @@ impl Trust {
 }
 
 /// Writes [`RunFolder::PREDICTIONS`] whenever an epoch is the best so far, before its checkpoint: a run that is killed between the
-/// two computes the epoch again.
+/// two computes the epoch again. What could not be written is tried again after the epoch, and at the end of the run.
 pub(crate) struct Judged<'a> {
-    pub folder: &'a RunFolder,
-    pub root: Option<&'a Path>,
-    pub validation: Option<&'a Dataset>,
-    /// The first error.
-    pub failed: Option<ExperimentError>,
+    folder: &'a RunFolder,
+    root: Option<&'a Path>,
+    validation: Option<&'a Dataset>,
+    unwritten: Option<String>,
+}
+
+impl<'a> Judged<'a> {
+    /// For a run in `folder`, whose images lie in `root`.
+    pub fn new(folder: &'a RunFolder, root: Option<&'a Path>, validation: Option<&'a Dataset>) -> Self {
+        Self { folder, root, validation, unwritten: None }
+    }
+
+    /// Writes what could not be written before.
+    ///
+    /// # Errors
+    /// It still cannot be written.
+    pub fn finish(&mut self) -> Result<(), ExperimentError> {
+        if let Some(text) = &self.unwritten {
+            self.folder.write(RunFolder::PREDICTIONS, text)?;
+        }
+        self.unwritten = None;
+        Ok(())
+    }
 }
 
 impl Observer for Judged<'_> {
     fn observe(&mut self, event: &Event<'_>) {
-        let (Event::Best { predictions, images, .. }, Some(dataset)) = (event, self.validation) else { return };
-        let text = to_csv(self.root.unwrap_or(Path::new("")), dataset, predictions, images);
-        if let Err(error) = self.folder.write(RunFolder::PREDICTIONS, &text) {
-            self.failed.get_or_insert(error);
+        match (event, self.validation) {
+            (Event::Best { predictions, images, .. }, Some(dataset)) => {
+                self.unwritten = Some(to_csv(self.root.unwrap_or(Path::new("")), dataset, predictions, images));
+            }
+            (Event::EpochEnded { .. }, _) => {}
+            _ => return,
+        }
+        if let Err(error) = self.finish() {
+            tracing::warn!("{error}");
         }
     }
 }

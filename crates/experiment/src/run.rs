@@ -4,6 +4,7 @@ use burn_tensor::Device;
 use injerto_config::{Config, TransferGainConfig};
 use injerto_data::{Dataset, Loader};
 use injerto_files::memory;
+use injerto_insight::predictions::Predictions;
 use injerto_insight::probe::Linear;
 use injerto_insight::stats::{Estimate, LEVEL, wilson};
 use injerto_recipe::Metric;
@@ -243,14 +244,15 @@ pub(crate) fn run(
     let mut board = TensorBoard::begin(folder.path())?;
     let mut keeper = Keeper { folder, split: split.filter(|_| progress.is_some()), first: true, failed: None };
     let (root, validation) = (root(config), prepared.validation.as_ref());
-    let mut judged = Judged { folder, root, validation, failed: None };
+    let mut judged = Judged::new(folder, root, validation);
     let Before { fit, gathered, found, initial } = before;
     let fit = Fit { checkpoints: Some(checkpoints), ..fit.unwrap_or_else(|| prepared.fit()) };
     let all = &mut ((&mut keeper, &mut judged), (&mut history, (&mut board, &mut *watch.observer)));
     let fitted = fit.run_on(&mut model, progress, gathered, &mut Watch { observer: all, stop: watch.stop })?;
     folder.keep();
     history.finish()?;
-    keeper.failed.or(judged.failed).map_or(Ok(()), Err)?;
+    judged.finish()?;
+    keeper.failed.map_or(Ok(()), Err)?;
     let mut summary = summarise(prepared, &fitted);
     (summary.probe, summary.leaks) = (found.probe, found.leaks);
     summary.metrics = metrics(prepared, &fitted, fit.validation.as_ref(), device, folder, watch)?;
@@ -288,7 +290,10 @@ fn trust(prepared: &Prepared, metrics: Option<&Report>, folder: &RunFolder) -> R
     let text = folder.read(RunFolder::PREDICTIONS)?;
     let predictions = text.and_then(|text| judged::parse(&text, &prepared.card.classes));
     // The file is that of the best epoch unless somebody has changed it.
-    let predictions = predictions.filter(|predictions| predictions.len() == metrics.images);
+    let same = |predictions: &Predictions| {
+        predictions.len() == metrics.images && (predictions.accuracy().value - metrics.accuracy).abs() < 1e-9
+    };
+    let predictions = predictions.filter(same);
     Ok(predictions.and_then(|predictions| Trust::new(&predictions, u64::from(prepared.config.seed))))
 }
 
