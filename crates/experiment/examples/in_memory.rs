@@ -31,7 +31,11 @@ pub fn train_and_predict(catalog: &mut Catalog, folder: &Path) -> Result<Vec<Str
     // A session owns its data, so that it can move to another thread. Only the observer is borrowed for the call.
     let training = thread::spawn(move || session.run(&mut Watch { observer: &mut (), stop: &AtomicBool::new(false) }));
     let outcome = training.join().expect("training does not panic")?;
-    let predictor = Arc::new(Predictor::new(outcome.model, Device::Flex)?);
+    // Beside the checkpoint lies what the run knows of its images: which images are unlike all of them, and which resemble one
+    // most. `Predictor::new(outcome.model, …)` would do without.
+    let mut predictor = Predictor::load(&folder.join("run").join(&outcome.summary.best.checkpoint), Device::Flex)?;
+    predictor.set_neighbours(1)?;
+    let predictor = Arc::new(predictor);
 
     let asking = images()?.into_iter().map(|forms| {
         let predictor = predictor.clone();
@@ -39,7 +43,9 @@ pub fn train_and_predict(catalog: &mut Catalog, folder: &Path) -> Result<Vec<Str
             let said = predictor.predict(forms).map(|answer| match answer {
                 Ok(prediction) => {
                     let (class, probability) = prediction.ranked().next().expect("there are classes");
-                    format!("{class} {:.1} %", probability * 100.0)
+                    let unknown = prediction.standing().is_some_and(|standing| standing.unknown);
+                    let (known, near) = (if unknown { "unknown" } else { "known" }, &prediction.neighbours()[0].path);
+                    format!("{known}, most like {near}: {class} {:.1} %", probability * 100.0)
                 }
                 Err(error) => error.to_string(),
             });

@@ -28,6 +28,12 @@ use crate::{ExperimentError, device};
 pub struct Prediction {
     classes: Arc<[String]>,
     probabilities: Vec<f32>,
+    judged: Judged,
+}
+
+/// How an image stands to the training images; nothing if nothing is known of them.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Judged {
     standing: Option<Standing>,
     neighbours: Vec<Similar>,
 }
@@ -46,12 +52,12 @@ impl Prediction {
     /// Whether the image is unlike all training images, and how far from them it is; `None` if that is not known of the network
     /// ([`Predictor::knowledge`]).
     pub fn standing(&self) -> Option<&Standing> {
-        self.standing.as_ref()
+        self.judged.standing.as_ref()
     }
 
     /// The training images that resemble it most, the most similar first, as many as [`Predictor::set_neighbours`] says.
     pub fn neighbours(&self) -> &[Similar] {
-        &self.neighbours
+        &self.judged.neighbours
     }
 
     /// Positions of the classes, the most probable first. Equally probable classes keep their order.
@@ -91,12 +97,12 @@ pub(crate) struct Known {
 
 impl Known {
     /// How the images with these outputs of the boundary stand to the training images, one entry per image.
-    fn judge(&self, values: &[f32]) -> Result<Vec<(Option<Standing>, Vec<Similar>)>, ExperimentError> {
+    fn judge(&self, values: &[f32]) -> Result<Vec<Judged>, ExperimentError> {
         let (knowledge, threshold) = (&self.knowledge, self.knowledge.threshold());
         let count = self.neighbours.max(threshold.map_or(0, |threshold| threshold.neighbours));
         let judged = |nearest: Vec<Neighbour>| {
             let neighbours = nearest.iter().take(self.neighbours).map(|near| knowledge.similar(near)).collect();
-            (threshold.map(|threshold| threshold.standing(nearest)), neighbours)
+            Judged { standing: threshold.map(|threshold| threshold.standing(nearest)), neighbours }
         };
         let found = knowledge.nearest(&self.boundary.features(values)?, count)?;
         Ok(found.into_iter().map(judged).collect())
@@ -154,9 +160,9 @@ impl Answering {
         let mut answer = |image: Result<(), _>| {
             image?;
             let row = rows.next().expect("there is a row for each image that was read");
-            let (standing, neighbours) = standings.next().unwrap_or_default();
+            let judged = standings.next().unwrap_or_default();
             let probabilities = self.known.as_ref().map_or_else(|| row.to_vec(), |known| known.said(row));
-            Ok(Prediction { classes: self.classes.clone(), probabilities, standing, neighbours })
+            Ok(Prediction { classes: self.classes.clone(), probabilities, judged })
         };
         Ok(images.into_iter().map(&mut answer).collect())
     }
@@ -363,16 +369,16 @@ impl Predictor {
         dataset.classes.clone_from(known);
         let loader = Loader::new(dataset, self.network.options.clone());
         let (mut unknown, mut judged) = (0, 0);
-        let mut see = |values: &[Vec<f32>]| -> Result<(), ExperimentError> {
+        let see = |values: &[Vec<f32>]| -> Result<(), ExperimentError> {
             if let (Some(known), Some(values)) = (&self.network.known, values.first()) {
                 let standings = known.judge(values)?;
-                let standings = standings.iter().filter_map(|(standing, _)| standing.as_ref());
+                let standings = standings.iter().filter_map(|judged| judged.standing.as_ref());
                 standings
                     .for_each(|standing| (unknown, judged) = (unknown + usize::from(standing.unknown), judged + 1));
             }
             Ok(())
         };
-        let found_out = self.card.evaluate_seeing(&self.network.runner, &loader, watch, &mut see)?;
+        let found_out = self.card.evaluate_seeing(&self.network.runner, &loader, watch, see)?;
         let Some((loss, predictions)) = found_out else { return Ok(None) };
         let report = Report::new(&predictions, known).expect("an evaluation without images is an error");
         let report = Report { loss: Some(loss), ..report };
@@ -403,7 +409,7 @@ mod tests {
     fn ties_go_to_the_earlier_class() {
         let classes = ["a", "b", "c", "d"].map(str::to_owned);
         let probabilities = vec![0.1, 0.4, 0.4, 0.1];
-        let prediction = Prediction { classes: classes.into(), probabilities, standing: None, neighbours: Vec::new() };
+        let prediction = Prediction { classes: classes.into(), probabilities, judged: Judged::default() };
         assert_eq!(prediction.ranking(), [1, 2, 0, 3]);
         assert_eq!(prediction.ranked().next(), Some(("b", 0.4)));
     }

@@ -16,7 +16,7 @@ impl ModelCard {
         loader: &Loader,
         watch: &mut Watch<'_>,
     ) -> Result<Option<(f64, Predictions)>, TrainError> {
-        self.evaluate_seeing(runner, loader, watch, &mut |_| Ok(()))
+        self.evaluate_seeing(runner, loader, watch, |_| Ok(()))
     }
 
     /// Evaluates like [`ModelCard::evaluate`]. `see` is given, for each batch, what the runner's other wanted layers put out
@@ -29,7 +29,7 @@ impl ModelCard {
         runner: &Runner,
         loader: &Loader,
         watch: &mut Watch<'_>,
-        see: &mut dyn FnMut(&[Vec<f32>]) -> Result<(), E>,
+        mut see: impl FnMut(&[Vec<f32>]) -> Result<(), E>,
     ) -> Result<Option<(f64, Predictions)>, E> {
         let loss = &self.loss;
         let (mut running, mut predictions) = (Accumulator::default(), Predictions::new(self.classes.len()));
