@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use std::path::Path;
 
 use injerto_data::{Dataset, Origin, Sample};
-use injerto_files::{hex, shown};
+use injerto_files::{csv, hex, shown};
 use sha2::{Digest, Sha256};
 
 /// Content of `split.csv`: the images of a run, in the order in which they are read.
@@ -116,7 +116,7 @@ impl SplitList {
     pub fn to_csv(&self) -> String {
         let mut text = format!("{HEADER}\n");
         for Row { path, class, side, content } in &self.rows {
-            let _ = writeln!(text, "{},{},{},{content}", quoted(path), quoted(class), side.name());
+            let _ = writeln!(text, "{}", csv::line([path, class, side.name(), content]));
         }
         text
     }
@@ -124,12 +124,12 @@ impl SplitList {
     /// Parses the text that [`SplitList::to_csv`] writes; `None` for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         let rows = text.strip_prefix(HEADER)?.strip_prefix('\n')?;
-        let row = |line: &str| {
-            let [path, class, side, content] = <[String; 4]>::try_from(fields(line)?).ok()?;
+        let row = |(_, fields): (usize, Vec<String>)| {
+            let [path, class, side, content] = <[String; 4]>::try_from(fields).ok()?;
             let side = [Side::Train, Side::Validation].into_iter().find(|known| known.name() == side)?;
             Some(Row { path, class, side, content })
         };
-        Some(Self { rows: rows.lines().map(row).collect::<Option<_>>()? })
+        Some(Self { rows: csv::lines(rows).ok()?.into_iter().map(row).collect::<Option<_>>()? })
     }
 
     /// SHA-256 of the list in hexadecimal, which checkpoints contain.
@@ -199,47 +199,6 @@ fn path(root: &Path, sample: &Sample) -> String {
         Origin::File(path) => shown(path.strip_prefix(root).unwrap_or(path)).to_string(),
         Origin::Drawn(drawing) => format!("{drawing:?}"),
         other => other.to_string(),
-    }
-}
-
-/// Text as a field of a CSV file.
-fn quoted(field: &str) -> String {
-    match field.contains([',', '"']) {
-        true => format!("\"{}\"", field.replace('"', "\"\"")),
-        false => field.to_owned(),
-    }
-}
-
-/// The fields of a line of a CSV file; `None` if a quotation mark is not closed.
-fn fields(line: &str) -> Option<Vec<String>> {
-    let (mut fields, mut rest) = (Vec::new(), line);
-    loop {
-        let Some(inner) = rest.strip_prefix('"') else {
-            let (field, after) = rest.split_once(',').map_or((rest, None), |(field, after)| (field, Some(after)));
-            fields.push(field.to_owned());
-            rest = match after {
-                Some(after) => after,
-                None => return Some(fields),
-            };
-            continue;
-        };
-        let (mut field, mut inner) = (String::new(), inner);
-        loop {
-            let (part, after) = inner.split_once('"')?;
-            field += part;
-            match after.strip_prefix('"') {
-                Some(after) => (field, inner) = (field + "\"", after),
-                None => {
-                    inner = after;
-                    break;
-                }
-            }
-        }
-        fields.push(field);
-        match inner.strip_prefix(',') {
-            Some(after) => rest = after,
-            None => return inner.is_empty().then_some(fields),
-        }
     }
 }
 

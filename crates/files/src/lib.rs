@@ -8,10 +8,12 @@
 //! - [`listed`], [`nearest`]: write many names in one line, and find the name that was probably meant; [`hex`]: writes a checksum as text;
 //! - [`catch_quietly`]: turns the panic of a reader of foreign files into an error, and prints nothing;
 //! - [`absolute`], [`settled`]: say where a path leads, with and without its links;
-//! - [`to_text`], [`from_text`], [`shell_word`]: write a path as text that can be read back, even if it is not UTF-8.
+//! - [`to_text`], [`from_text`], [`shell_word`]: write a path as text that can be read back, even if it is not UTF-8;
+//! - [`csv`]: writes and reads the fields of a table.
 //!
-//! *Architecture invariant:* this crate knows no other crate of the project and no file format.
+//! *Architecture invariant:* this crate knows no other crate of the project, and of file formats only the quoting of CSV.
 
+pub mod csv;
 mod hex;
 mod lock;
 pub mod memory;

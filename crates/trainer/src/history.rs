@@ -50,11 +50,7 @@ impl EpochRecord {
 
     /// A line of `history.csv`, without the line break. Figures that the run does not have are empty.
     pub fn to_csv(&self) -> String {
-        let phase = if self.phase.contains([',', '"', '\n']) {
-            format!("\"{}\"", self.phase.replace('"', "\"\""))
-        } else {
-            self.phase.clone()
-        };
+        let phase = injerto_files::csv::field(&self.phase);
         let mut line = format!("{},{phase},{},{}", self.epoch, self.loss, self.accuracy);
         for value in [self.val_loss, self.val_accuracy] {
             let _ = match value {
