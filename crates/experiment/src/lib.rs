@@ -2,6 +2,7 @@
 //!
 //! - [`Prepared`]: an experiment whose images, plugin, weights, head, loss and phases are found and checked, before training;
 //! - [`Prepared::features`]: the features of the images, about which [`injerto_insight`] answers questions;
+//! - [`inspect`]: what can be said of images before any training, and which backbone suits them;
 //! - [`Session`]: a new or resumed training with its [`RunFolder`];
 //! - [`Predictor`]: a trained network that classifies files, bytes or pixels;
 //! - [`advise`]: a recommended strategy for a dataset and a backbone;
@@ -21,6 +22,7 @@ mod features;
 mod folder;
 pub mod gain;
 mod guard;
+pub mod inspect;
 mod json;
 mod phases;
 mod predict;
@@ -36,7 +38,7 @@ pub use error::ExperimentError;
 pub use evaluate::{Classifier, Evaluation, evaluate, imagenet_classes, labelled};
 pub use folder::RunFolder;
 pub use predict::{FolderEvaluation, Prediction, Predictions, Predictor};
-pub use prepare::{Plan, Prepared, device};
+pub use prepare::{Gallery, Plan, Prepared, device};
 pub use resume::ChangedKey;
 pub use run::{BestSummary, ImageCounts, Outcome, PhaseSummary, Summary};
 pub use session::Session;
@@ -47,6 +49,7 @@ const _: () = {
     const fn can_be_handed_on<T: Send + 'static>() {}
     const fn can_be_shared<T: Send + Sync + 'static>() {}
     can_be_handed_on::<Prepared>();
+    can_be_handed_on::<inspect::Survey>();
     can_be_handed_on::<Session>();
     can_be_handed_on::<Outcome>();
     can_be_handed_on::<injerto_trainer::Fit>();

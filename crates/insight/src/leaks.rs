@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::neighbours::{Neighbour, Neighbours};
 use crate::picture::{Agreement, Picture};
-use crate::table::{FeatureTable, Part};
+use crate::table::{FeatureTable, Image, Part};
 use crate::watch::Watch;
 
 /// Neighbours of each image that are looked at.
@@ -108,7 +108,7 @@ pub fn find(
     let near = Neighbours::new(table.features()).nearest_others(NEIGHBOURS, watch)?;
     watch.step("copies", 1, 2)?;
     let typical = typical_distance(&near);
-    let exact = exact_pairs(table);
+    let exact = exact_pairs(table.images());
     let distance = |neighbour: &Neighbour| 1.0 - f64::from(neighbour.similarity);
     let candidates: BTreeSet<(usize, usize)> = (0..table.len())
         .flat_map(|row| near[row].iter().map(move |neighbour| (row, neighbour)))
@@ -129,18 +129,30 @@ pub fn find(
             Some(Agreement { correlation, .. }) => correlation >= limits.correlation,
             None => 1.0 - f64::from(similarity) <= limits.without_pixels * typical,
         };
-        Ok(copy.then(|| leak(table, (a, b), Kind::Near, similarity, agreement)))
+        Ok(copy.then(|| leak(table.images(), (a, b), Kind::Near, similarity, agreement)))
     };
     let candidates: Vec<(usize, usize)> = candidates.into_iter().collect();
     let near: Result<Vec<Option<Leak>>> = candidates.par_iter().map(judged).collect();
-    let exact = exact.iter().map(|&(a, b)| leak(table, (a, b), Kind::Exact, unit_cosine(a, b), None));
+    let exact = exact.iter().map(|&(a, b)| leak(table.images(), (a, b), Kind::Exact, unit_cosine(a, b), None));
     let mut leaks: Vec<Leak> = exact.chain(near?.into_iter().flatten()).collect();
+    rank(&mut leaks);
+    watch.step("copies", 2, 2)?;
+    Ok(leaks)
+}
+
+/// The pairs of equal content alone, ranked as [`find`] ranks them: what can be said without features.
+pub fn exact(images: &[Image]) -> Vec<Leak> {
+    let pairs = exact_pairs(images).into_iter();
+    let mut leaks: Vec<Leak> = pairs.map(|pair| leak(images, pair, Kind::Exact, 1.0, None)).collect();
+    rank(&mut leaks);
+    leaks
+}
+
+fn rank(leaks: &mut [Leak]) {
     leaks.sort_by(|a, b| {
         let rank = |leak: &Leak| (leak.across(), leak.kind);
         rank(a).cmp(&rank(b)).then(b.similarity.total_cmp(&a.similarity)).then((a.a, a.b).cmp(&(b.a, b.b)))
     });
-    watch.step("copies", 2, 2)?;
-    Ok(leaks)
 }
 
 /// Rows of validation and test that are to be moved to training, so that no picture stands on two sides of the split:
@@ -180,9 +192,9 @@ fn typical_distance(near: &[Vec<Neighbour>]) -> f64 {
 
 /// Pairs of equal content. Of many copies each is paired with the next, and additionally each that stands on the
 /// other side of something with the first there, so that a hundred copies are not five thousand pairs.
-fn exact_pairs(table: &FeatureTable) -> BTreeSet<(usize, usize)> {
+fn exact_pairs(images: &[Image]) -> BTreeSet<(usize, usize)> {
     let mut known: HashMap<_, Vec<usize>> = HashMap::new();
-    for (row, image) in table.images().iter().enumerate() {
+    for (row, image) in images.iter().enumerate() {
         if let Some(content) = image.content {
             known.entry(content).or_default().push(row);
         }
@@ -190,7 +202,7 @@ fn exact_pairs(table: &FeatureTable) -> BTreeSet<(usize, usize)> {
     let mut pairs = BTreeSet::new();
     for rows in known.values() {
         pairs.extend(rows.windows(2).map(|pair| (pair[0], pair[1])));
-        let side = |row: usize| (table.images()[row].part, table.images()[row].label);
+        let side = |row: usize| (images[row].part, images[row].label);
         let firsts: HashMap<_, usize> = rows.iter().rev().map(|&row| (side(row), row)).collect();
         let across = rows.iter().flat_map(|&row| firsts.iter().map(move |(of, first)| (row, *of, *first)));
         pairs.extend(
@@ -200,14 +212,8 @@ fn exact_pairs(table: &FeatureTable) -> BTreeSet<(usize, usize)> {
     pairs
 }
 
-fn leak(
-    table: &FeatureTable,
-    (a, b): (usize, usize),
-    kind: Kind,
-    similarity: f32,
-    agreement: Option<Agreement>,
-) -> Leak {
-    let (one, other) = (&table.images()[a], &table.images()[b]);
+fn leak(images: &[Image], (a, b): (usize, usize), kind: Kind, similarity: f32, agreement: Option<Agreement>) -> Leak {
+    let (one, other) = (&images[a], &images[b]);
     let (across_split, across_class) = (one.part != other.part, one.label != other.label);
     let correlation = agreement.map(|agreement| agreement.correlation);
     let mirrored = agreement.is_some_and(|agreement| agreement.mirrored);
