@@ -283,7 +283,7 @@ fn show(found: &Inspection, why: &str, arguments: &Arguments, written: Option<&s
         )?,
     }
     output::prose(&format!("files      {}", words::sizes(&found.health)))?;
-    let mut line = |label: &str, text: &str| output::prose(&format!("{label:<10} {text}"));
+    let line = |label: &str, text: &str| output::prose(&format!("{label:<10} {text}"));
     if let Some(drift) = &found.drift {
         line("\ndrift     ", &words::drift(drift))?;
         for stranger in drift.strangers.iter().take(MOST) {

@@ -1,9 +1,10 @@
 //! An inspection in sentences, for the terminal and for the page.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use injerto_experiment::inspect::{Drift, HealthCard, Inspection, LeakFound, MorePhotos, Probe, SuspectFound};
-use injerto_files::{listed, printable};
+use injerto_files::{listed, printable, shown};
 use injerto_insight::health::{Shortcut, Trait};
 use injerto_insight::leaks::{Across, Kind};
 
@@ -143,17 +144,25 @@ pub fn drift(drift: &Drift) -> String {
 pub fn health(health: &HealthCard) -> Vec<String> {
     let mut lines = Vec::new();
     lines.extend(health.shortcuts.iter().filter(|it| it.gives_away).map(shortcut));
-    let several = [
-        (health.unreadable.len(), "cannot be read and are left out"),
-        (health.turned.len(), "were taken with the camera turned; data.exif_orientation = \"apply\" turns them"),
-        (health.dark.len(), "are nearly black"),
-        (health.bright.len(), "are nearly white"),
-        (health.blurred.len(), "are blurred beside the others"),
-        (health.grey.len(), "are grey, and most are coloured"),
+    let unreadable: Vec<PathBuf> = health.unreadable.iter().map(|unreadable| unreadable.path.clone()).collect();
+    let kinds = [
+        (&unreadable, "cannot be read and are left out"),
+        (&health.turned, "were taken with the camera turned; data.exif_orientation = \"apply\" turns them"),
+        (&health.dark, "are nearly black"),
+        (&health.bright, "are nearly white"),
+        (&health.blurred, "are blurred beside the others"),
+        (&health.grey, "are grey, and most are coloured"),
     ];
     let all = health.n + health.unreadable.len();
-    for (count, what) in several.into_iter().filter(|(count, _)| *count > 0) {
-        lines.push(format!("{} of {} files {what}", grouped(count), grouped(all)));
+    for (paths, what) in kinds {
+        if let Some(first) = paths.first() {
+            lines.push(format!(
+                "{} of {} files {what} (the first is {})",
+                grouped(paths.len()),
+                grouped(all),
+                shown(first)
+            ));
+        }
     }
     if let Some(imbalance) = health.imbalance.filter(|imbalance| *imbalance >= UNBALANCED) {
         let largest = printable(&health.largest_class);
