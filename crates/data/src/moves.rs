@@ -128,7 +128,7 @@ pub fn apply(list: &Path, root: &Path) -> Result<usize, DataError> {
     if let Err(error) = made.and_then(|()| all_or_none(&steps)) {
         remove_folders(root, &folders);
         // Where a move back has failed too, the journal is what brings the files back.
-        if steps.iter().all(|step| step.to.symlink_metadata().is_err()) {
+        if steps.iter().all(|step| step.from.symlink_metadata().is_ok()) {
             let _ = std::fs::remove_file(&journal);
         }
         return Err(error);

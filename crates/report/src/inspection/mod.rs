@@ -13,7 +13,7 @@ use injerto_files::shown;
 use maud::{Markup, html};
 
 use crate::page::{cell, page, section, table, tile};
-use crate::words::{counted, grouped};
+use crate::words::grouped;
 
 /// Longer side of a small picture, in pixels.
 const SIDE: usize = 160;
@@ -114,7 +114,9 @@ fn health(found: &Inspection, photos: &Photos) -> Markup {
         found.classes.iter().map(|class| vec![cell(&class.name), cell(grouped(class.images))]).collect();
     html! {
         (list(&words::health(health)))
-        @if found.classes.len() > 1 { details { summary { (counted(found.classes.len(), "class").replace("classs", "classes")) } (table(&["class", "#images"], &classes)) } }
+        @if classes.len() > 1 {
+            details { summary { (grouped(classes.len())) " classes" } (table(&["class", "#images"], &classes)) }
+        }
         @for (kind, paths) in kinds {
             @if !paths.is_empty() {
                 h3 { (kind) ", " (grouped(paths.len())) }

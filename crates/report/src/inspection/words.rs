@@ -230,3 +230,39 @@ pub fn short(found: &Inspection) -> Vec<String> {
     lines.extend(found.more_photos.as_ref().map(more));
     lines
 }
+
+#[cfg(test)]
+mod tests {
+    use injerto_insight::stats::Estimate;
+    use injerto_insight::unknown;
+
+    use super::*;
+
+    fn leak_of(across: Across) -> LeakFound {
+        LeakFound { a: "a.jpg".into(), b: "b.jpg".into(), kind: Kind::Near, similarity: 0.99, across, mirrored: true }
+    }
+
+    #[test]
+    fn copies_are_counted_by_what_they_stand_on_two_sides_of() {
+        assert_eq!(leaks(&[]), None);
+        let one = leaks(&[leak_of(Across::Class)]).expect("a sentence");
+        assert_eq!(one, "1 pair of photos is one picture: 1 under two classes");
+        let three = [Across::Split, Across::None, Across::None].map(leak_of);
+        let text = leaks(&three).expect("a sentence");
+        assert!(text.starts_with("3 pairs of photos are one picture: 1 with one in training"), "{text}");
+        assert_eq!(leak(&three[0]), "one picture, mirrored, one trains, the other measures (similarity 0.990)");
+    }
+
+    #[test]
+    fn drift_is_said_by_its_interval_and_not_by_its_share() {
+        let of = |unknown: usize, n: usize| {
+            let unknown = Estimate::share(unknown, n);
+            let drifted = unknown.interval[0] > 0.05;
+            let found = unknown::Drift { unknown, expected: 0.05, farther: 0.5, drifted };
+            drift(&Drift { drift: found, known: 100, trained: 0, strangers: Vec::new() })
+        };
+        assert!(of(2, 20).contains("10.0 %") && of(2, 20).ends_with("they are like those of training"));
+        assert!(of(200, 1000).contains("they differ from those of training"));
+        assert!(of(990, 1000).contains("is not to be trusted here"));
+    }
+}
