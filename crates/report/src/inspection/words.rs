@@ -43,7 +43,7 @@ pub fn backbone(found: &Inspection) -> Option<String> {
 pub fn probe(probe: &Probe) -> String {
     let Probe { accuracy, n, folds, baselines, .. } = probe;
     format!(
-        "{accuracy:.4} ({}, n = {}, {folds} folds) by a linear probe; {:.4} by chance, {:.4} for always naming the largest class",
+        "accuracy {accuracy:.4} ({}, n = {}, {folds} folds) by a linear probe; {:.4} by chance, {:.4} for always naming the largest class",
         interval(probe.interval),
         grouped(*n),
         baselines.chance,
