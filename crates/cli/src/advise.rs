@@ -2,35 +2,46 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use injerto_backbones::weights::Cache;
+use injerto_config::Config;
 use injerto_experiment::advise::{Advice, Ask, advise};
-use injerto_experiment::device;
+use injerto_experiment::inspect::backbone::{Candidate, Judged, Ranked, candidates, judge, ranked};
+use injerto_experiment::{Gallery, Prepared, device};
 use injerto_files::{printable, shell_word, shown};
+use injerto_insight::InsightError;
+use injerto_report::words::{grouped, millions};
+use injerto_trainer::Watch;
 use serde_json::json;
 
 use crate::Common;
-use crate::output::{self, out};
+use crate::output::{self, note, out};
 use crate::prepare::prepare;
-use crate::progress::watched;
+use crate::progress::{Looking, Progress, interrupted, on_interrupt};
 
 /// What `injerto advise` takes.
 #[derive(Args)]
 #[command(after_help = "\
+Without --backbone, every installed backbone whose weights are at hand sees the images once,
+and a cross-validated probe on its features says what it is worth for them.
+
 Examples:
 
+  injerto advise photos --out my.toml
   injerto advise photos --backbone mobilenet_v2
   injerto advise photos --backbone inception_v3 --weights my.safetensors \\
       --set data.image_size=[224,224] --out my.toml")]
 pub struct Arguments {
     /// Folder of the images: train/ and validation/, or one sub-folder per class
     data: PathBuf,
-    /// Name of the backbone, or path of its library
+    /// Name of the backbone, or path of its library; without it, all whose weights are at hand are compared
     #[arg(long, value_parser = crate::text())]
-    backbone: String,
+    backbone: Option<String>,
     /// A weight set of the backbone, or a file
-    #[arg(long, default_value = "imagenet", value_parser = crate::text())]
+    #[arg(long, default_value = "imagenet", requires = "backbone", value_parser = crate::text())]
     weights: String,
     /// Any key of an experiment, such as seed=7 (may be given several times)
     #[arg(long, value_name = "KEY=VALUE", value_parser = crate::text())]
@@ -45,20 +56,52 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
-    let Arguments { data, backbone, weights, set, out, json } = arguments;
+    let stop = on_interrupt()?;
+    match advised(arguments, common, &stop) {
+        Err(error) if interrupted(&error) => {
+            note!("stopped; features that were computed are kept");
+            Ok(ExitCode::from(130))
+        }
+        done => done,
+    }
+}
+
+fn advised(arguments: &Arguments, common: &Common, stop: &AtomicBool) -> Result<ExitCode> {
+    let Arguments { data, set, out, json, .. } = arguments;
     let file = out.as_deref().unwrap_or(Path::new("advised.toml"));
+    let (ranking, prepared) = match &arguments.backbone {
+        Some(backbone) => {
+            let ask = Ask { root: data, backbone, weights: &arguments.weights, sets: set, file };
+            (None, Box::new(prepare(ask.experiment()?, common)?))
+        }
+        None => {
+            let (ranking, prepared) = compared(arguments, file, common, stop)?;
+            (Some(ranking), prepared)
+        }
+    };
+    let (backbone, weights) = match &ranking {
+        Some(ranking) => (&ranking[0].backbone, &ranking[0].weights),
+        None => (arguments.backbone.as_ref().expect("without a ranking there is a name"), &arguments.weights),
+    };
     let ask = Ask { root: data, backbone, weights, sets: set, file };
-    let config = ask.experiment()?;
-    let on = device(config.device)?;
-    let prepared = prepare(config, common)?;
-    let advice = watched(|watch| advise(&prepared, &on, watch))?;
+    let on = device(prepared.config.device)?;
+    let mut progress = Progress::new();
+    let advice = advise(&prepared, &on, &mut Watch { observer: &mut progress, stop });
+    progress.end();
+    let advice = advice?.ok_or(InsightError::Stopped)?;
     let experiment = ask.recommended(&prepared, &advice)?.to_toml();
     if let Some(out) = out {
         injerto_files::write(out, experiment.as_bytes()).with_context(|| shown(out).to_string())?;
     }
     if *json {
-        output::json(&json!({ "advice": advice, "experiment": experiment }))?;
+        output::json(&match &ranking {
+            Some(ranking) => json!({ "backbones": ranking, "advice": advice, "experiment": experiment }),
+            None => json!({ "advice": advice, "experiment": experiment }),
+        })?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(ranking) = &ranking {
+        show_ranking(ranking)?;
     }
     show(&advice)?;
     match out {
@@ -66,6 +109,108 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
         None => out!("\n{experiment}")?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// All backbones at hand, the best first, and the experiment of the best. The images are looked at once for all of them.
+fn compared(
+    arguments: &Arguments,
+    file: &Path,
+    common: &Common,
+    stop: &AtomicBool,
+) -> Result<(Vec<Ranked>, Box<Prepared>)> {
+    let (mut catalog, cache) = (common.catalog()?, Cache::of_user()?);
+    let all = candidates(&catalog, &cache);
+    let at_hand: Vec<&Candidate> = all.iter().filter(|it| it.at_hand).collect();
+    if at_hand.is_empty() {
+        let names: Vec<&str> = all.iter().map(|it| it.backbone.as_str()).collect();
+        let names =
+            if names.is_empty() { "none is installed".to_owned() } else { format!("one of {}", names.join(", ")) };
+        bail!(
+            "there is no backbone whose weights are at hand; name one with --backbone, and its weights are fetched: {names}"
+        );
+    }
+    let experiment = |it: &Candidate| -> Result<Config> {
+        let (root, sets) = (&arguments.data, &arguments.set);
+        Ok(Ask { root, backbone: &it.backbone, weights: &it.weights, sets, file }.experiment()?)
+    };
+    let looking = Looking::new();
+    let gallery = Gallery::open(&experiment(at_hand[0])?, &cache, &|done, all| looking.show(done, all));
+    looking.end();
+    let gallery = gallery?;
+    let mut judged: Vec<Judged> = Vec::new();
+    for candidate in &at_hand {
+        note!("{} ({})", printable(&candidate.backbone), printable(&candidate.weights));
+        let prepared =
+            match experiment(candidate).and_then(|config| Ok(Prepared::on(&gallery, config, &mut catalog, &cache)?)) {
+                Ok(prepared) => prepared,
+                Err(error) if at_hand.len() > 1 => {
+                    output::warning(&format!("{} is left out: {}", candidate.backbone, output::in_words(&error)));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+        let (on, looking, mut progress) = (device(prepared.config.device)?, Looking::new(), Progress::new());
+        let listener = |progress: injerto_insight::Progress| looking.stage(&progress);
+        let quiet = injerto_insight::Watch::none().stopped_by(stop).told_to(&listener);
+        let mut watch = Watch { observer: &mut progress, stop };
+        let found = judge(candidate, &prepared, &gallery, &on, &mut watch, quiet);
+        looking.end();
+        progress.end();
+        let (found, _) = found?.ok_or(InsightError::Stopped)?;
+        judged.push(found);
+    }
+    let ranking = ranked(judged);
+    let Some(first) = ranking.first() else { bail!("no backbone takes these images") };
+    let best = at_hand.iter().find(|it| it.backbone == first.backbone).expect("what is ranked was at hand");
+    let prepared = Prepared::on(&gallery, experiment(best)?, &mut catalog, &cache)?;
+    Ok((ranking, Box::new(prepared)))
+}
+
+/// The ranking as a table.
+fn show_ranking(ranking: &[Ranked]) -> Result<()> {
+    let n = ranking.first().map_or(0, |it| it.accuracy.n);
+    output::prose(&format!(
+        "Backbones whose weights are at hand, by the accuracy of a probe on images that it has not seen (n = {}); * no other is both \
+         as accurate and as fast:",
+        grouped(n)
+    ))?;
+    out!(
+        "    {:<18} {:<20} {:>8}  {:<16} {:>9} {:>11} {:>8}",
+        "backbone",
+        "weights",
+        "accuracy",
+        "95 %",
+        "images/s",
+        "parameters",
+        "LogME"
+    )?;
+    for it in ranking {
+        let [low, high] = it.accuracy.interval;
+        out!(
+            "  {} {:<18} {:<20} {:>8.4}  {:<16} {:>9.1} {:>11} {:>+8.3}",
+            if it.pareto { '*' } else { ' ' },
+            printable(&it.backbone).to_string(),
+            printable(&it.weights).to_string(),
+            it.accuracy.mean,
+            format!("{low:.3} to {high:.3}"),
+            it.images_per_second,
+            millions(it.parameters as u64),
+            it.logme
+        )?;
+    }
+    // Of those that cannot be told from the first, the fastest is worth a word.
+    let alike =
+        ranking.iter().skip(1).filter(|it| it.like_first && it.images_per_second > ranking[0].images_per_second);
+    if let Some(fast) = alike.max_by(|a, b| a.images_per_second.total_cmp(&b.images_per_second)) {
+        output::prose(&format!(
+            "{} cannot be told from {} on these images (McNemar's test, n = {}), and is {:.1} times as fast.",
+            printable(&fast.backbone),
+            printable(&ranking[0].backbone),
+            grouped(n),
+            fast.images_per_second / ranking[0].images_per_second
+        ))?;
+    }
+    Ok(out!("")?)
 }
 
 /// What trains the experiment in `file`, to be copied into a shell.

@@ -8,8 +8,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use injerto_config::Config;
 use injerto_experiment::device;
-use injerto_files::csv::field;
-use injerto_files::{printable, shown, to_text};
+use injerto_files::{csv, printable, shown, to_text};
 use injerto_insight::folds::Folds;
 use injerto_insight::probe::{CrossValidation, Strengths};
 use injerto_insight::stats::Baselines;
@@ -96,18 +95,11 @@ fn show(table: &FeatureTable, found: &CrossValidation, backbone: &str) -> Result
 /// One line per image: path, label, prediction, and the probability of each class.
 fn out_of_fold(table: &FeatureTable, found: &CrossValidation) -> String {
     let classes = table.classes();
-    let mut text =
-        format!("path,label,predicted,{}\n", classes.iter().map(|class| field(class)).collect::<Vec<_>>().join(","));
+    let mut text = format!("path,label,predicted,{}\n", csv::line(classes.iter().map(String::as_str)));
     for (row, predicted) in found.predictions.predicted().into_iter().enumerate() {
         let path: &Path = table.path(row);
         let label = &classes[table.images()[row].label as usize];
-        let _ = write!(
-            text,
-            "{},{},{}",
-            field(&to_text(path.as_os_str())),
-            field(label),
-            field(&classes[predicted as usize])
-        );
+        text += &csv::line([&*to_text(path.as_os_str()), label, &classes[predicted as usize]]);
         for probability in found.predictions.row(row) {
             let _ = write!(text, ",{probability:.6}");
         }

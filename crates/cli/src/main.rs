@@ -5,9 +5,11 @@ mod cache;
 mod compare;
 mod curves;
 mod cv;
+mod data;
 mod evaluate;
 mod export;
 mod generate;
+mod inspect;
 mod inventory;
 mod output;
 mod plugins;
@@ -84,7 +86,12 @@ enum Command {
     Predict(predict::Arguments),
     /// Say which photos of a folder to label next
     Suggest(suggest::Arguments),
-    /// Look at your images through a backbone and recommend a strategy, with a ready experiment
+    /// Find what is wrong with your images before any training: copies, wrong labels, odd files, too few photos
+    Inspect(inspect::Arguments),
+    /// Move images into other classes, as a list says
+    #[command(subcommand)]
+    Data(data::Arguments),
+    /// Find the backbone that suits your images, or a strategy for one, and write a ready experiment
     Advise(advise::Arguments),
     /// Cross-validate a classifier on the features of an experiment's frozen backbone, in seconds
     Cv(cv::Arguments),
@@ -171,6 +178,8 @@ fn command() -> ExitCode {
         Command::Train(arguments) => train::run(arguments, &common),
         Command::Summary(arguments) => summary::run(arguments, &common),
         Command::Plugins(arguments) => plugins::run(arguments, &common),
+        Command::Inspect(arguments) => inspect::run(&arguments, &common),
+        Command::Data(arguments) => data::run(&arguments),
         Command::Advise(arguments) => advise::run(&arguments, &common),
         Command::Cv(arguments) => cv::run(&arguments, &common),
         Command::Cache(arguments) => cache::run(&arguments),

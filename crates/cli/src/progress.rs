@@ -1,13 +1,14 @@
 //! How a run shows itself: a bar where there is a terminal, a line now and then where there is none, a line per epoch everywhere.
 
 use std::io::IsTerminal as _;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use injerto_experiment::ExperimentError;
 use injerto_files::printable;
+use injerto_insight::InsightError;
 use injerto_report::words::{estimate, grouped};
 use injerto_trainer::{Event, Observer, Watch};
 
@@ -77,10 +78,38 @@ impl Looking {
         bar.show("images", *most, all, "files looked at".to_owned());
     }
 
+    /// So far is a computation of `insight`.
+    pub fn stage(&self, progress: &injerto_insight::Progress) {
+        let mut held = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
+        held.0.show(progress.stage, progress.done, progress.total, String::new());
+    }
+
     /// Takes the bar away.
     pub fn end(&self) {
         self.bar.lock().unwrap_or_else(PoisonError::into_inner).0.end();
     }
+}
+
+/// A flag that Ctrl-C sets; the second one ends the process at once.
+pub fn on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = stop.clone();
+    ctrlc::set_handler(move || {
+        if asked.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        note!("\nstopping (Ctrl-C again stops at once)");
+    })?;
+    Ok(stop)
+}
+
+/// Whether work ended because of the flag of [`on_interrupt`].
+pub fn interrupted(error: &anyhow::Error) -> bool {
+    let stopped = |error: &InsightError| matches!(error, InsightError::Stopped);
+    error.chain().any(|cause| {
+        cause.downcast_ref::<InsightError>().is_some_and(stopped)
+            || matches!(cause.downcast_ref(), Some(ExperimentError::Insight(error)) if stopped(error))
+    })
 }
 
 /// Does what takes its time and nobody stops, such as an evaluation, with a bar.
@@ -89,7 +118,7 @@ pub fn watched<T>(
 ) -> Result<T, ExperimentError> {
     let mut progress = Progress::new();
     let done = work(&mut Watch { observer: &mut progress, stop: &AtomicBool::new(false) });
-    progress.bar.end();
+    progress.end();
     Ok(done?.expect("nobody stops it"))
 }
 
@@ -113,6 +142,11 @@ impl Progress {
             let seconds = began.elapsed().as_secs_f64();
             self.line(&format!("features   {seconds:>6.1} s  once each, before the epochs"));
         }
+    }
+
+    /// Takes the bar away.
+    pub fn end(&self) {
+        self.bar.end();
     }
 
     fn line(&mut self, text: &str) {

@@ -8,6 +8,37 @@ use crate::{Origin, Skipped};
 /// Why images cannot be found or read. Every message names the folder, the file or the image.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum DataError {
+    // --- moves -----------------------------------------------------------------------------------------------------
+    /// A line of a list of moves that cannot be carried out.
+    #[error("{}, line {line}: {}", shown(path), printable(reason))]
+    MoveList {
+        /// The list.
+        path: PathBuf,
+        /// Number of the line, from 1.
+        line: usize,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
+    /// A file that cannot be moved.
+    #[error("{}: {reason}", shown(path))]
+    Move {
+        /// The file.
+        path: PathBuf,
+        /// What stands in the way, and what to do.
+        reason: String,
+    },
+    /// A list of moves that was carried out before.
+    #[error("{}: this list is applied already, wholly or in part; --undo takes it back", shown(path))]
+    Applied {
+        /// The list.
+        path: PathBuf,
+    },
+    /// A list of moves that is to be taken back, and was not carried out.
+    #[error("{}: there is nothing to take back, because this list is not applied", shown(path))]
+    NotApplied {
+        /// The list.
+        path: PathBuf,
+    },
     // --- folders ---------------------------------------------------------------------------------------------------
     /// The folder is not there.
     #[error("{}: no such folder", shown(path))]
@@ -22,6 +53,12 @@ pub enum DataError {
         path: PathBuf,
         /// The error of the system.
         reason: String,
+    },
+    /// A folder without images.
+    #[error("{}: no images in this folder (images are files that end in {})", shown(path), crate::folder::EXTENSIONS.join(", "))]
+    NoImages {
+        /// The folder.
+        path: PathBuf,
     },
     /// A folder without sub-folders.
     #[error("{}: no classes found: expected one sub-folder per class, with images in each{}", shown(path), loose(*images))]

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use crate::decode::{Examined, examine};
 use crate::{Dataset, LoaderOptions, Origin, Sample};
 
 /// SHA-256 of an image's content, wherever the image lies and whatever it is called.
@@ -70,9 +71,32 @@ fn changed(_: &Metadata) -> (Duration, u64) {
 pub(crate) struct Seen {
     pub(crate) stamp: Stamp,
     pub(crate) content: Fingerprint,
+    pub(crate) examined: Examined,
+}
+
+/// What is known of an image's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// Size of the file.
+    pub bytes: u64,
+    /// What it holds.
+    pub examined: Examined,
 }
 
 impl Sample {
+    /// Size, format and turn of the file; `None` for an image that is no file, or that cannot be read. A file that a
+    /// [look](crate::look) has read is not read again.
+    pub fn facts(&self) -> Option<Facts> {
+        match (&self.seen, &self.origin) {
+            (Some(Seen { stamp, examined, .. }), _) => Some(Facts { bytes: stamp.bytes, examined: *examined }),
+            (None, Origin::File(path)) => {
+                let bytes = crate::read::read(path).ok()?;
+                Some(Facts { bytes: bytes.len() as u64, examined: examine(&bytes).ok()? })
+            }
+            (None, _) => None,
+        }
+    }
+
     /// SHA-256 of the file's bytes, of the pixels, or of what is drawn; `None` for a file that cannot be read. A file that a
     /// [look](crate::look) has read is not read again, unless it was written to since.
     pub fn fingerprint(&self) -> Option<Fingerprint> {
@@ -111,6 +135,7 @@ impl LoaderOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::Format;
 
     #[test]
     fn a_file_that_was_seen_is_not_read_again_until_it_is_written_to() {
@@ -120,8 +145,10 @@ mod tests {
         let stamp = Stamp::of(&path).expect("it is there");
         // Not the content's own, so that it shows whether the file is read.
         let content = [7; 32];
-        let sample = Sample { seen: Some(Seen { stamp, content }), ..Sample::new(path.as_path(), 0) };
+        let examined = Examined { format: Format::Jpeg, width: 3, height: 2, turned: false };
+        let sample = Sample { seen: Some(Seen { stamp, content, examined }), ..Sample::new(path.as_path(), 0) };
         assert_eq!(sample.fingerprint(), Some(content));
+        assert_eq!(sample.facts(), Some(Facts { bytes: 3, examined }));
         std::fs::write(&path, b"other").expect("written");
         assert_eq!(sample.fingerprint(), Some(Sha256::digest(b"other").into()));
         std::fs::remove_file(&path).expect("removed");

@@ -7,7 +7,9 @@
 //! - [`Origin`]: a file, bytes in memory, pixels in memory or a drawing: whatever reads images takes all of them;
 //! - [`Dataset`], [`Loader`]: batches, decoded in parallel and ahead of use, with bounded memory;
 //! - [`LoaderOptions::stream`]: the same for images without labels, however many come;
-//! - [`generated`]: images that are drawn instead of read, so that a first experiment needs no download.
+//! - [`moves`]: moves files from class to class, and takes it back;
+//! - [`generated`]: images that are drawn instead of read, so that a first experiment needs no download;
+//! - [`thumbnails`]: small pictures of photos, to be shown.
 //!
 //! *Architecture invariant:* no Burn and no network: pixels are `Vec<f32>`, `[height, width, 3]`, 0 to 255.
 
@@ -25,13 +27,16 @@ pub mod folder;
 pub mod generated;
 mod loader;
 pub mod look;
+pub mod moves;
 mod options;
 mod read;
 pub mod resize;
+mod thumbnail;
 
 pub use dataset::{Dataset, Origin, Sample};
 pub use error::DataError;
-pub use fingerprint::Fingerprint;
+pub use fingerprint::{Facts, Fingerprint};
 pub use loader::{Batch, Batches, Decoded, Loader, Skipped};
 pub use options::{LoaderOptions, OnCorrupt};
 pub use read::{Content, read};
+pub use thumbnail::thumbnails;

@@ -10,7 +10,7 @@ use injerto_files::hex;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::decode::{Examined, examine};
+use crate::decode::{Examined, Format, examine};
 use crate::fingerprint::{Seen, Stamp};
 use crate::folder::Folder;
 use crate::{DataError, Fingerprint, OnCorrupt, Origin, Skipped, read};
@@ -38,9 +38,9 @@ pub struct Verdicts {
 }
 
 /// Raised when a file is judged otherwise than before, or more is said of it.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
-/// What was seen of an image: how the camera was held, and what the file's content is known by. Of any other file, what is wrong.
+/// What was seen of an image, and what the file's content is known by. Of any other file, what is wrong.
 type Verdict = Result<(Examined, Fingerprint), String>;
 type Key = [u8; 16];
 
@@ -74,7 +74,13 @@ impl Verdicts {
             let (word, rest) = said.split_once(' ')?;
             let verdict = match word {
                 "no" => Err(rest.to_owned()),
-                word => Ok((Examined { turned: word == "turned" }, unhex(rest)?)),
+                word => {
+                    let mut fields = rest.split(' ');
+                    let mut number = || fields.next()?.parse().ok();
+                    let (width, height, name) = (number()?, number()?, fields.next()?);
+                    let format = Format::ALL.into_iter().find(|format| format.name() == name)?;
+                    Ok((Examined { format, width, height, turned: word == "turned" }, unhex(fields.next()?)?))
+                }
             };
             Some((unhex(key)?, verdict))
         };
@@ -86,8 +92,10 @@ impl Verdicts {
         let mut lines = String::new();
         for (key, verdict) in verdicts {
             let said = match verdict {
-                Ok((Examined { turned: true }, content)) => format!("turned {}", hex(content)),
-                Ok((Examined { turned: false }, content)) => format!("yes {}", hex(content)),
+                Ok((Examined { format, width, height, turned }, content)) => {
+                    let word = if *turned { "turned" } else { "yes" };
+                    format!("{word} {width} {height} {} {}", format.name(), hex(content))
+                }
                 Err(reason) => format!("no {}", reason.replace(['\n', '\r'], " ")),
             };
             writeln!(lines, "{} {said}", hex(key)).expect("a string takes everything");
@@ -180,7 +188,7 @@ fn summary(files: &[&PathBuf], judged: &[Judged]) -> Looked {
     let mut looked = Looked { files: files.len(), ..Looked::default() };
     for (&file, Judged { verdict, .. }) in files.iter().zip(judged) {
         match verdict {
-            Ok((Examined { turned }, _)) => looked.turned += usize::from(*turned),
+            Ok((examined, _)) => looked.turned += usize::from(examined.turned),
             Err(reason) => looked.unreadable.push(Skipped { origin: file.clone().into(), reason: reason.clone() }),
         }
     }
@@ -224,7 +232,7 @@ impl Folder {
         let judged = judged(&files, verdicts, progress);
         let looked = summary(&files, &judged).accepted(on_corrupt)?;
         for (seen, Judged { stamp, verdict, .. }) in seen.into_iter().zip(judged) {
-            *seen = stamp.zip(verdict.ok()).map(|(stamp, (_, content))| Seen { stamp, content });
+            *seen = stamp.zip(verdict.ok()).map(|(stamp, (examined, content))| Seen { stamp, content, examined });
         }
         if !looked.unreadable.is_empty() {
             self.leave_out(&looked.unreadable)?;

@@ -445,8 +445,9 @@ proptest! {
         }
         let (decoded, seen) = (decode(&bytes, Orientation::Apply), examine(&bytes));
         prop_assert_eq!(decoded.is_ok(), seen.is_ok(), "{:?}: {:?}, but looked at {:?}", format, decoded.err(), seen);
-        if let Ok(image) = decoded {
+        if let (Ok(image), Ok(seen)) = (decoded, seen) {
             prop_assert_eq!(image.pixels.len(), image.height * image.width * 3);
+            prop_assert_eq!([image.height, image.width], [seen.height, seen.width].map(|side| side as usize));
         }
     }
 }

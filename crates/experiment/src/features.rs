@@ -1,10 +1,10 @@
-use injerto_data::{Loader, Origin};
+use injerto_data::{Batch, Dataset, Loader, LoaderOptions, Origin};
 use injerto_insight::{FeatureTable, Image, Matrix, Part};
 use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::{Extracted, Watch};
 
 use crate::advise::pooled;
-use crate::prepare::pixels;
+use crate::prepare::{Gallery, pixels};
 use crate::{ExperimentError, Prepared};
 
 impl Prepared {
@@ -18,36 +18,75 @@ impl Prepared {
         device: &burn_tensor::Device,
         watch: &mut Watch<'_>,
     ) -> Result<Option<FeatureTable>, ExperimentError> {
+        self.features_of(&Gallery::of(self), device, watch, &mut |_, _| {})
+    }
+
+    /// The same of the images of a gallery, which need not be the experiment's. `see` gets each batch whose features are not kept yet, with
+    /// the number of its set.
+    ///
+    /// # Errors
+    /// Those of [`Prepared::features`].
+    pub(crate) fn features_of(
+        &self,
+        gallery: &Gallery,
+        device: &burn_tensor::Device,
+        watch: &mut Watch<'_>,
+        see: &mut dyn FnMut(usize, &Batch),
+    ) -> Result<Option<FeatureTable>, ExperimentError> {
         let model = self.model(self.config.seed, device)?;
         let nodes = model.network.graph().nodes();
-        // Where the head begins with pooling, its output is what training keeps.
         let layer = model.card.head_input();
         let channels = nodes[layer].shape.channels();
-        let cache = CacheSettings { memory: usize::MAX, ..self.settings(self.config.seed).cache };
+        let cache = self.feature_cache();
         let (mut rows, mut images) = (Vec::new(), Vec::new());
-        for (dataset, part) in [(Some(&self.train), Part::Training), (self.validation.as_ref(), Part::Validation)] {
-            let Some(dataset) = dataset else { continue };
-            let options = injerto_data::LoaderOptions {
-                on_corrupt: self.config.data.on_corrupt,
-                ..pixels(&self.card, self.config.data.batch_size)
-            };
-            let loader = Loader::new(dataset.clone(), options);
-            let found = model.extract(layer, &loader, &cache, self.config.uses_kernels(), watch)?;
+        for (set, (dataset, part)) in gallery.sets().into_iter().enumerate() {
+            let loader = Loader::new(dataset.clone(), self.feature_pixels());
+            let kernels = self.config.uses_kernels();
+            let mut see = |batch: &Batch| see(set, batch);
+            let found = model.extract_and_see(layer, &loader, &cache, kernels, watch, &mut see)?;
             let Some(Extracted { images: usable, values }) = found else { return Ok(None) };
             let size = nodes[layer].shape.count();
             rows.extend(values.chunks_exact(size).flat_map(|image| pooled(image, channels)));
             let contents = dataset.fingerprints();
             images.extend(usable.into_iter().map(|at| {
                 let sample = &dataset.samples[at];
-                let path = match &sample.origin {
-                    Origin::File(path) => path.clone(),
-                    other => other.name().into_owned().into(),
-                };
                 let group = sample.group.as_deref().map(str::to_owned);
-                Image { part, content: contents[at], group, ..Image::new(path, sample.label) }
+                Image { part, content: contents[at], group, ..Image::new(name(&sample.origin), sample.label) }
             }));
         }
-        let table = FeatureTable::new(Matrix::new(channels, rows)?, images, self.train.classes.clone())?;
-        Ok(Some(table))
+        let classes = gallery.folder.train.classes.clone();
+        Ok(Some(FeatureTable::new(Matrix::new(channels, rows)?, images, classes)?))
     }
+
+    /// How images are read for their features.
+    pub(crate) fn feature_pixels(&self) -> LoaderOptions {
+        LoaderOptions { on_corrupt: self.config.data.on_corrupt, ..pixels(&self.card, self.config.data.batch_size) }
+    }
+
+    /// Where features of whole datasets are kept: in memory they always fit.
+    pub(crate) fn feature_cache(&self) -> CacheSettings {
+        CacheSettings { memory: usize::MAX, ..self.settings(self.config.seed).cache }
+    }
+}
+
+/// The path by which findings name an image.
+pub(crate) fn name(origin: &Origin) -> std::path::PathBuf {
+    match origin {
+        Origin::File(path) => path.clone(),
+        other => other.name().into_owned().into(),
+    }
+}
+
+/// Images of all parts of a gallery, as findings number those without features.
+pub(crate) fn images(gallery: &Gallery) -> Vec<Image> {
+    let of = |(dataset, part): (&Dataset, Part)| {
+        let contents = dataset.fingerprints();
+        let image = |(sample, content): (&injerto_data::Sample, _)| Image {
+            part,
+            content,
+            ..Image::new(name(&sample.origin), sample.label)
+        };
+        dataset.samples.iter().zip(contents).map(image).collect::<Vec<_>>()
+    };
+    gallery.sets().into_iter().flat_map(of).collect()
 }

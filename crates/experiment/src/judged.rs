@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use injerto_data::Dataset;
-use injerto_files::csv::{field, fields};
+use injerto_files::csv::{field, lines};
 use injerto_files::printable;
 use injerto_insight::predictions::Predictions;
 use injerto_insight::stats::{Baselines, Bootstrap, Estimate};
@@ -117,15 +117,14 @@ fn in_a_line(classes: &[String]) -> Vec<String> {
 
 /// The labels and probabilities in the text of a `predictions.csv`; `None` if it is not of these classes.
 pub(crate) fn parse(text: &str, classes: &[String]) -> Option<Predictions> {
-    let mut lines = text.lines();
-    let header = fields(lines.next()?)?;
+    let mut rows = lines(text).ok()?.into_iter().map(|(_, row)| row);
+    let header = rows.next()?;
     let classes = in_a_line(classes);
     if header.get(3..)? != classes {
         return None;
     }
     let (mut labels, mut probabilities) = (Vec::new(), Vec::new());
-    for line in lines {
-        let row = fields(line)?;
+    for row in rows {
         labels.push(classes.iter().position(|class| Some(class) == row.get(1))? as u32);
         for value in row.get(3..)? {
             probabilities.push(f64::from(value.parse::<f32>().ok()?));

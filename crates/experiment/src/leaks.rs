@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use injerto_data::decode::{Orientation, decode};
 use injerto_data::{Dataset, read};
 use injerto_files::csv::field;
-use injerto_insight::leaks::{Across, Kind, Leak, Limits, find, find_exact, moves};
+use injerto_insight::leaks::{Across, Kind, Leak, Limits, exact, find, moves};
 use injerto_insight::picture::Picture;
 use injerto_insight::{FeatureTable, Image, InsightError, Matrix, Part, Watch as Look};
 use injerto_trainer::Gathered;
@@ -59,7 +59,7 @@ impl Copies {
         let sides = prepared.sides();
         let images = images(&sides);
         let names = sides.samples().map(|(_, sample)| name(root, sample)).collect();
-        let mut leaks = find_exact(&images);
+        let mut leaks = exact(&images);
         if let (Some(gathered), Some(Questions { near_copies: Asked::Yes, .. })) = (gathered, prepared.plan.insight)
             && let Ok(shape) = RowShape::of(prepared)
         {

@@ -2,6 +2,7 @@
 //!
 //! - [`Prepared`]: an experiment whose images, plugin, weights, head, loss and phases are found and checked, before training;
 //! - [`Prepared::features`]: the features of the images, about which [`injerto_insight`] answers questions;
+//! - [`inspect`]: what can be said of images before any training, and which backbone suits them;
 //! - [`Session`]: a new or resumed training with its [`RunFolder`];
 //! - [`Predictor`]: a trained network that classifies files, bytes or pixels, and says which are unlike all it was trained on;
 //! - [`Knowledge`], [`Calibration`]: what a run keeps with its model for that;
@@ -24,6 +25,7 @@ mod features;
 mod folder;
 pub mod gain;
 mod guard;
+pub mod inspect;
 mod json;
 mod judged;
 pub mod knowledge;
@@ -50,7 +52,7 @@ pub use judged::Trust;
 pub use knowledge::{Calibration, Knowledge, Similar};
 pub use leaks::LeakCounts;
 pub use predict::{Calibrated, FolderEvaluation, Prediction, Predictions, Predictor};
-pub use prepare::{Plan, Prepared};
+pub use prepare::{Gallery, Plan, Prepared};
 pub use probe::ProbeSummary;
 pub use questions::{Asked, Questions, Why};
 pub use resume::ChangedKey;
@@ -64,6 +66,7 @@ const _: () = {
     const fn can_be_handed_on<T: Send + 'static>() {}
     const fn can_be_shared<T: Send + Sync + 'static>() {}
     can_be_handed_on::<Prepared>();
+    can_be_handed_on::<inspect::Survey>();
     can_be_handed_on::<Session>();
     can_be_handed_on::<Outcome>();
     can_be_handed_on::<injerto_trainer::Fit>();

@@ -3,8 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use injerto_files::csv::fields;
-use injerto_files::{hex, listed, printable, shown};
+use injerto_files::{csv, hex, listed, printable, shown};
 
 use crate::ExperimentError;
 use crate::split::{Side, Sides, name};
@@ -37,11 +36,9 @@ impl Listed {
         };
         let text =
             std::fs::read_to_string(path).map_err(|source| ExperimentError::Io { path: path.to_owned(), source })?;
-        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-        let mut lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
-        let open = |line: usize| wrong(line, "a quotation mark is not closed".to_owned());
-        let (at, header) = lines.next().unwrap_or((1, ""));
-        let header = fields(header).ok_or_else(|| open(at))?;
+        let lines = csv::lines(&text).map_err(|line| wrong(line, "a quotation mark is not closed".to_owned()))?;
+        let mut lines = lines.into_iter();
+        let (at, header) = lines.next().unwrap_or((1, Vec::new()));
         let place = |column: &str| header.iter().position(|name| name.trim() == column);
         let needed = |column: &str| {
             let expected = "expected a header with the columns path and side, as in the split.csv of a run";
@@ -49,8 +46,7 @@ impl Listed {
         };
         let (path_at, side_at, content_at) = (needed("path")?, needed("side")?, place("sha256"));
         let (mut rows, mut named) = (Vec::new(), HashSet::new());
-        for (line, text) in lines {
-            let row = fields(text).ok_or_else(|| open(line))?;
+        for (line, row) in lines {
             let (Some(path), Some(side)) = (row.get(path_at), row.get(side_at)) else {
                 return Err(wrong(line, format!("expected {} fields, found {}", header.len(), row.len())));
             };

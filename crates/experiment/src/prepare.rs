@@ -8,9 +8,10 @@ use injerto_backbones::weights::{Cache, Weights};
 use injerto_config::{Completed, Config, Images, InputScale};
 use injerto_data::folder::{self, Folder, Inventory};
 use injerto_data::look::{Looked, Verdicts};
-use injerto_data::{Dataset, Loader, LoaderOptions};
+use injerto_data::{Dataset, Loader, LoaderOptions, OnCorrupt};
 use injerto_files::{listed, settled};
 use injerto_graph::{Description, FreezePlan, Graph, Selection};
+use injerto_insight::Part;
 use injerto_recipe::{BatchNorm, Loss, OptimizerConfig};
 use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::history::Best;
@@ -43,6 +44,67 @@ impl Plan {
     /// The plan as the JSON of its file.
     pub fn to_json(&self) -> String {
         crate::json::pretty(self)
+    }
+}
+
+/// Images that were found and looked at, before any network. Several experiments can be prepared on one gallery.
+#[derive(Debug, Clone)]
+pub struct Gallery {
+    /// The images, and how they were found.
+    pub folder: Folder,
+    /// Folder of the images; `None` for drawn ones.
+    pub root: Option<PathBuf>,
+    /// Findings of the look at the files.
+    pub looked: Looked,
+}
+
+impl Gallery {
+    /// Finds the images of an experiment and looks at each file. `looking` is called with the number of files that are done and the number
+    /// of all files.
+    ///
+    /// # Errors
+    /// [`ExperimentError::NoRoot`], [`ExperimentError::Data`].
+    pub fn open(
+        config: &Config,
+        cache: &Cache,
+        looking: &(dyn Fn(usize, usize) + Sync),
+    ) -> Result<Self, ExperimentError> {
+        let (mut folder, root) = images(config)?;
+        let looked = match &root {
+            Some(root) => look(&mut folder, config, root, cache, looking)?,
+            None => Looked::default(),
+        };
+        Ok(Self { folder, root, looked })
+    }
+
+    /// Finds the images of a folder whose sub-folders are no classes, and looks at each file; files that cannot be read are left out.
+    ///
+    /// # Errors
+    /// [`ExperimentError::Data`].
+    pub fn unlabelled(
+        root: &Path,
+        cache: &Cache,
+        looking: &(dyn Fn(usize, usize) + Sync),
+    ) -> Result<Self, ExperimentError> {
+        let mut folder = folder::unlabelled(root)?;
+        let total = folder.train.samples.len();
+        let verdicts = Verdicts::new(&cache.looked(), root);
+        let looked = folder.look(OnCorrupt::Skip, Some(&verdicts), &|done| looking(done, total))?;
+        Ok(Self { folder, root: Some(root.to_owned()), looked })
+    }
+
+    /// The images of a prepared experiment.
+    pub fn of(prepared: &Prepared) -> Self {
+        let Prepared { config, train, validation, test, inventory, looked, .. } = prepared;
+        let inventory = inventory.clone().unwrap_or_default();
+        let folder = Folder { train: train.clone(), validation: validation.clone(), test: test.clone(), inventory };
+        Self { folder, root: root(config).map(Path::to_owned), looked: looked.clone() }
+    }
+
+    /// The parts of the images that there are.
+    pub fn sets(&self) -> Vec<(&Dataset, Part)> {
+        let Folder { train, validation, .. } = &self.folder;
+        std::iter::once((train, Part::Training)).chain(validation.iter().map(|held| (held, Part::Validation))).collect()
     }
 }
 
@@ -96,23 +158,52 @@ impl Prepared {
     /// # Errors
     /// [`ExperimentError`] for the first part that is missing or does not fit.
     pub fn watched(
-        mut config: Config,
+        config: Config,
         catalog: &mut Catalog,
         cache: &Cache,
         looking: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<Self, ExperimentError> {
-        let (mut images, root) = images(&config)?;
+        Self::found(config, None, catalog, cache, looking)
+    }
+
+    /// Prepares an experiment on images that were looked at already. What `config` says of where they are and how they are split is not
+    /// looked at.
+    ///
+    /// # Errors
+    /// [`ExperimentError`] for the first part that is missing or does not fit.
+    pub fn on(
+        gallery: &Gallery,
+        config: Config,
+        catalog: &mut Catalog,
+        cache: &Cache,
+    ) -> Result<Self, ExperimentError> {
+        Self::found(config, Some(gallery), catalog, cache, &|_, _| {})
+    }
+
+    fn found(
+        mut config: Config,
+        gallery: Option<&Gallery>,
+        catalog: &mut Catalog,
+        cache: &Cache,
+        looking: &(dyn Fn(usize, usize) + Sync),
+    ) -> Result<Self, ExperimentError> {
+        let (mut images, root) = match gallery {
+            Some(gallery) => (gallery.folder.clone(), gallery.root.clone()),
+            None => images(&config)?,
+        };
         let resolved = resolve(&config, catalog)?;
         let card = card(&mut config, &resolved, &images.train.classes)?;
         let backbone = resolved.backbone.clone();
         let phases = phases(&config.phases, &config.callbacks, &backbone, card.graph.len())?;
         let best = Best::new(config.checkpoint.monitor, config.checkpoint.mode);
-        let list = config.data.split.as_deref().map(Listed::read).transpose()?;
+        let list = config.data.split.as_deref().filter(|_| gallery.is_none());
+        let list = list.map(Listed::read).transpose()?;
         check_monitors(&phases, &best, list.as_ref().map_or(images.validation.is_some(), Listed::validates))?;
         // Reading the images takes the longest, so it is the last check that needs no weights.
-        let looked = match &root {
-            Some(root) => look(&mut images, &config, root, cache, looking)?,
-            None => Looked::default(),
+        let looked = match (gallery, &root) {
+            (Some(gallery), _) => gallery.looked.clone(),
+            (None, Some(root)) => look(&mut images, &config, root, cache, looking)?,
+            (None, None) => Looked::default(),
         };
         let Folder { train, validation, test, inventory } = images;
         let mut sides = Sides { train, validation, test };

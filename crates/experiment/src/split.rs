@@ -5,8 +5,7 @@ use std::fmt::{self, Write as _};
 use std::path::Path;
 
 use injerto_data::{Dataset, Origin, Sample};
-use injerto_files::csv::{field, fields};
-use injerto_files::{hex, shown};
+use injerto_files::{csv, hex, shown};
 use sha2::{Digest, Sha256};
 
 /// Content of `split.csv`: the images of a run, in the order in which they are read.
@@ -164,7 +163,7 @@ impl SplitList {
     pub fn to_csv(&self) -> String {
         let mut text = format!("{HEADER}\n");
         for Row { path, class, side, content } in &self.rows {
-            let _ = writeln!(text, "{},{},{},{content}", field(path), field(class), side.name());
+            let _ = writeln!(text, "{}", csv::line([path, class, side.name(), content]));
         }
         text
     }
@@ -172,12 +171,12 @@ impl SplitList {
     /// Parses the text that [`SplitList::to_csv`] writes; `None` for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         let rows = text.strip_prefix(HEADER)?.strip_prefix('\n')?;
-        let row = |line: &str| {
-            let [path, class, side, content] = <[String; 4]>::try_from(fields(line)?).ok()?;
+        let row = |(_, fields): (usize, Vec<String>)| {
+            let [path, class, side, content] = <[String; 4]>::try_from(fields).ok()?;
             let side = Side::ALL.into_iter().find(|known| known.name() == side)?;
             Some(Row { path, class, side, content })
         };
-        Some(Self { rows: rows.lines().map(row).collect::<Option<_>>()? })
+        Some(Self { rows: csv::lines(rows).ok()?.into_iter().map(row).collect::<Option<_>>()? })
     }
 
     /// SHA-256 of the list in hexadecimal, which checkpoints contain. Test images are not part of it, because they change nothing

@@ -1,8 +1,15 @@
-//! Fields of a line of a CSV file (RFC 4180). Names that are made printable contain no line breaks, so that a row is a line.
+//! Fields of CSV files (RFC 4180), written and read.
 
 use std::borrow::Cow;
 
-/// Text as a field: in quotation marks where it needs them.
+/// Writes text as one field of a CSV file: in quotation marks where it holds a comma, a quotation mark or a line break.
+///
+/// # Examples
+/// ```
+/// # use injerto_files::csv;
+/// assert_eq!(csv::field("cats"), "cats");
+/// assert_eq!(csv::field("cats, \"large\""), "\"cats, \"\"large\"\"\"");
+/// ```
 pub fn field(text: &str) -> Cow<'_, str> {
     match text.contains([',', '"', '\n', '\r']) {
         true => format!("\"{}\"", text.replace('"', "\"\"")).into(),
@@ -10,35 +17,64 @@ pub fn field(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The fields of a line; `None` if a quotation mark is not closed.
-pub fn fields(line: &str) -> Option<Vec<String>> {
-    let (mut fields, mut rest) = (Vec::new(), line);
-    loop {
-        let Some(inner) = rest.strip_prefix('"') else {
-            let (field, after) = rest.split_once(',').map_or((rest, None), |(field, after)| (field, Some(after)));
-            fields.push(field.to_owned());
-            rest = match after {
-                Some(after) => after,
-                None => return Some(fields),
-            };
-            continue;
-        };
-        let (mut field, mut inner) = (String::new(), inner);
+/// Writes fields as one line of a CSV file, without the line break.
+pub fn line<'a>(fields: impl IntoIterator<Item = &'a str>) -> String {
+    fields.into_iter().map(field).collect::<Vec<_>>().join(",")
+}
+
+/// Reads the lines of a CSV file, each as its fields, with the number of the line in the file (from 1) on which it begins. Lines end
+/// with `\n` or `\r\n`; a byte order mark, which spreadsheets write, and empty lines are passed over.
+///
+/// # Errors
+/// The number of the line on which a quotation mark opens and is not closed, or after which text follows a closing one.
+pub fn lines(text: &str) -> Result<Vec<(usize, Vec<String>)>, usize> {
+    let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let (mut lines, mut number) = (Vec::new(), 1);
+    while !rest.is_empty() {
+        let begin = number;
+        let mut fields = Vec::new();
         loop {
-            let (part, after) = inner.split_once('"')?;
-            field += part;
-            match after.strip_prefix('"') {
-                Some(after) => (field, inner) = (field + "\"", after),
+            let quoted = rest.strip_prefix('"');
+            let (field, after) = match quoted {
+                Some(inner) => closed(inner).ok_or(begin)?,
                 None => {
-                    inner = after;
-                    break;
+                    let end = rest.find([',', '\n']).unwrap_or(rest.len());
+                    let whole = &rest[..end];
+                    let ends = rest[end..].starts_with('\n') || end == rest.len();
+                    let field = if ends { whole.strip_suffix('\r').unwrap_or(whole) } else { whole };
+                    (field.to_owned(), &rest[end..])
                 }
+            };
+            number += field.matches('\n').count();
+            fields.push(field);
+            if let Some(next) = after.strip_prefix(',') {
+                rest = next;
+                continue;
             }
+            rest = match after.strip_prefix("\r\n").or_else(|| after.strip_prefix('\n')) {
+                Some(next) => next,
+                None if after.is_empty() => after,
+                None => return Err(begin),
+            };
+            break;
         }
-        fields.push(field);
-        match inner.strip_prefix(',') {
-            Some(after) => rest = after,
-            None => return inner.is_empty().then_some(fields),
+        number += 1;
+        if fields != [""] {
+            lines.push((begin, fields));
+        }
+    }
+    Ok(lines)
+}
+
+/// The text up to the quotation mark that closes a field, and the rest after it; `None` if there is no such mark.
+fn closed(mut inner: &str) -> Option<(String, &str)> {
+    let mut field = String::new();
+    loop {
+        let (part, after) = inner.split_once('"')?;
+        field += part;
+        match after.strip_prefix('"') {
+            Some(after) => (field, inner) = (field + "\"", after),
+            None => return Some((field, after)),
         }
     }
 }
@@ -49,13 +85,28 @@ mod tests {
 
     #[test]
     fn fields_are_read_as_they_were_written() {
-        let check = |row: &[&str], line: &str| {
-            assert_eq!(row.iter().map(|text| field(text)).collect::<Vec<_>>().join(","), line);
-            assert_eq!(fields(line).expect("fields"), row);
-        };
-        check(&["a", "", "b c"], "a,,b c");
-        check(&["a, b", "\"x\"", "\"", "é"], "\"a, b\",\"\"\"x\"\"\",\"\"\"\",é");
-        assert_eq!(fields("\"a,b"), None);
-        assert_eq!(fields("\"a\"b"), None);
+        for fields in [
+            vec!["a", "b"],
+            vec!["cats, large", "\"x\".jpg", ""],
+            vec!["two\nlines", "and\r\ntwo", "\r"],
+            vec!["", ""],
+            vec!["\""],
+            vec!["ends with a return\r"],
+        ] {
+            let text = format!("{}\n", line(fields.iter().copied()));
+            let read = lines(&text).expect("it is well-formed");
+            assert_eq!(read, [(1, fields.iter().map(|&field| field.to_owned()).collect())], "{text:?}");
+        }
+    }
+
+    #[test]
+    fn lines_have_their_numbers_in_the_file() {
+        let text = "\u{feff}from,to\r\n\r\n\"a\nb\",c\r\nd,e";
+        let of = |fields: &[&str]| fields.iter().map(|&field| field.to_owned()).collect::<Vec<_>>();
+        let expected = [(1, of(&["from", "to"])), (3, of(&["a\nb", "c"])), (5, of(&["d", "e"]))];
+        assert_eq!(lines(text), Ok(expected.to_vec()));
+        assert_eq!(lines(""), Ok(Vec::new()));
+        assert_eq!(lines("a,b\n\"c,d\n"), Err(2));
+        assert_eq!(lines("\"a\"b,c\n"), Err(1));
     }
 }

@@ -7,11 +7,11 @@
 //! - [`shown`], [`printable`]: make a path or a name fit for a terminal;
 //! - [`listed`], [`nearest`]: write many names in one line, and find the name that was probably meant; [`hex`]: writes a checksum as text;
 //! - [`catch_quietly`]: turns the panic of a reader of foreign files into an error, and prints nothing;
-//! - [`csv`]: writes and reads the fields of a line of a CSV file;
 //! - [`absolute`], [`settled`]: say where a path leads, with and without its links;
-//! - [`to_text`], [`from_text`], [`shell_word`]: write a path as text that can be read back, even if it is not UTF-8.
+//! - [`to_text`], [`from_text`], [`shell_word`]: write a path as text that can be read back, even if it is not UTF-8;
+//! - [`csv`]: writes and reads the fields of a table.
 //!
-//! *Architecture invariant:* this crate knows no other crate of the project and no file format but a line of CSV.
+//! *Architecture invariant:* this crate knows no other crate of the project, and of file formats only the quoting of CSV.
 
 pub mod csv;
 mod hex;

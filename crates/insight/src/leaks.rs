@@ -108,7 +108,7 @@ pub fn find(
     let near = Neighbours::new(table.features()).nearest_others(NEIGHBOURS, watch)?;
     watch.step("copies", 1, 2)?;
     let typical = typical_distance(&near);
-    let (images, exact) = (table.images(), exact_pairs(table.images()));
+    let exact = exact_pairs(table.images());
     let distance = |neighbour: &Neighbour| 1.0 - f64::from(neighbour.similarity);
     let candidates: BTreeSet<(usize, usize)> = (0..table.len())
         .flat_map(|row| near[row].iter().map(move |neighbour| (row, neighbour)))
@@ -129,26 +129,30 @@ pub fn find(
             Some(Agreement { correlation, .. }) => correlation >= limits.correlation,
             None => 1.0 - f64::from(similarity) <= limits.without_pixels * typical,
         };
-        Ok(copy.then(|| leak(images, (a, b), Kind::Near, similarity, agreement)))
+        Ok(copy.then(|| leak(table.images(), (a, b), Kind::Near, similarity, agreement)))
     };
     let candidates: Vec<(usize, usize)> = candidates.into_iter().collect();
     let near: Result<Vec<Option<Leak>>> = candidates.par_iter().map(judged).collect();
-    let exact = exact.iter().map(|&(a, b)| leak(images, (a, b), Kind::Exact, unit_cosine(a, b), None));
+    let exact = exact.iter().map(|&(a, b)| leak(table.images(), (a, b), Kind::Exact, unit_cosine(a, b), None));
     let mut leaks: Vec<Leak> = exact.chain(near?.into_iter().flatten()).collect();
-    leaks.sort_by(|a, b| {
-        let rank = |leak: &Leak| (leak.across(), leak.kind);
-        rank(a).cmp(&rank(b)).then(b.similarity.total_cmp(&a.similarity)).then((a.a, a.b).cmp(&(b.a, b.b)))
-    });
+    rank(&mut leaks);
     watch.step("copies", 2, 2)?;
     Ok(leaks)
 }
 
-/// Finds the pairs of images with equal content, the worst first, where there are no features. Rows are places in `images`.
-pub fn find_exact(images: &[Image]) -> Vec<Leak> {
-    let mut leaks: Vec<Leak> =
-        exact_pairs(images).into_iter().map(|pair| leak(images, pair, Kind::Exact, 1.0, None)).collect();
-    leaks.sort_by_key(|leak| (leak.across(), leak.a, leak.b));
+/// The pairs of equal content alone, ranked as [`find`] ranks them: what can be said without features.
+pub fn exact(images: &[Image]) -> Vec<Leak> {
+    let pairs = exact_pairs(images).into_iter();
+    let mut leaks: Vec<Leak> = pairs.map(|pair| leak(images, pair, Kind::Exact, 1.0, None)).collect();
+    rank(&mut leaks);
     leaks
+}
+
+fn rank(leaks: &mut [Leak]) {
+    leaks.sort_by(|a, b| {
+        let rank = |leak: &Leak| (leak.across(), leak.kind);
+        rank(a).cmp(&rank(b)).then(b.similarity.total_cmp(&a.similarity)).then((a.a, a.b).cmp(&(b.a, b.b)))
+    });
 }
 
 /// Rows of validation and test that are to be moved to training, so that no picture stands on two sides of the split:

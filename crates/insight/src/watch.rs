@@ -58,7 +58,12 @@ impl<'a> Watch<'a> {
         }
     }
 
-    pub(crate) fn step(&self, stage: &'static str, done: usize, total: usize) -> Result<()> {
+    /// Tells the listener that `done` of `total` steps of `stage` are done: for a computation of the caller's own among those of this
+    /// crate.
+    ///
+    /// # Errors
+    /// [`InsightError::Stopped`] if the caller asked to stop.
+    pub fn step(&self, stage: &'static str, done: usize, total: usize) -> Result<()> {
         self.check()?;
         if let Some(listener) = self.progress {
             listener(Progress { stage, done, total });

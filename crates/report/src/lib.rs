@@ -5,9 +5,10 @@
 //! - [`network()`]: the table of a network's layers;
 //! - [`plan`]: the plan of a phase, in words; [`words`]: numbers in readable form;
 //! - [`write()`]: writes `plots/` and `report.html`;
-//! - [`Comparison`]: a comparison of several runs.
+//! - [`Comparison`]: a comparison of several runs;
+//! - [`inspection`](mod@inspection): what was found about images before any training, in sentences and as a page.
 //!
-//! *Architecture invariant:* this crate reads the files of a run. It does not train, and it changes none of these files.
+//! *Architecture invariant:* this crate reads the files of a run, and the photos that an inspection names. It does not train, and it changes none of these files.
 
 mod chart;
 mod comparison;
@@ -16,6 +17,7 @@ mod decisions;
 mod error;
 mod font;
 mod html;
+pub mod inspection;
 mod network;
 mod page;
 mod paired;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use injerto_experiment::RunFolder;
-use injerto_files::csv::fields;
+use injerto_files::csv;
 use injerto_insight::stats::{Bootstrap, Estimate, Paired};
 
 use crate::words::grouped;
@@ -30,7 +30,7 @@ impl Answers {
     pub fn load(folder: &Path) -> Option<Self> {
         let rows = |name: &str| -> Option<Vec<Vec<String>>> {
             let text = std::fs::read_to_string(folder.join(name)).ok()?;
-            text.lines().skip(1).map(fields).collect()
+            Some(csv::lines(&text).ok()?.into_iter().skip(1).map(|(_, row)| row).collect())
         };
         let three =
             |row: Vec<String>| -> Option<[String; 3]> { row.into_iter().take(3).collect::<Vec<_>>().try_into().ok() };

@@ -1,5 +1,5 @@
 use injerto_backbones::network::{Network, Value};
-use injerto_data::Loader;
+use injerto_data::{Batch, Loader};
 use injerto_graph::Split;
 use injerto_kernels::training;
 use injerto_losses::{CrossEntropy as _, Outputs};
@@ -35,13 +35,32 @@ impl Model {
         kernels: bool,
         watch: &mut Watch<'_>,
     ) -> Result<Option<Extracted>, TrainError> {
+        self.extract_and_see(layer, loader, cache, kernels, watch, &mut |_| {})
+    }
+
+    /// The same, and `see` gets each batch of images whose features are not kept yet: whoever wants their pixels for something else need
+    /// not decode them a second time.
+    ///
+    /// # Errors
+    /// Those of [`Model::extract`].
+    pub fn extract_and_see(
+        &self,
+        layer: usize,
+        loader: &Loader,
+        cache: &CacheSettings,
+        kernels: bool,
+        watch: &mut Watch<'_>,
+        see: &mut dyn FnMut(&Batch),
+    ) -> Result<Option<Extracted>, TrainError> {
         let (network, preprocessing) = (&self.network, &self.card.preprocessing);
         let split = Split::at(network.graph(), layer);
         let runner = Runner::at(network.clone(), preprocessing.clone(), vec![layer], kernels)?;
         let identity = identity(kernels, network.device());
         let namespace = Namespace::new(cache, network, &split, preprocessing, loader.options(), &identity);
-        let mut compute =
-            |batch: &injerto_data::Batch| runner.values(&batch.pixels, batch.labels.len()).map(Boundary::Host);
+        let mut compute = |batch: &Batch| {
+            see(batch);
+            runner.values(&batch.pixels, batch.labels.len()).map(Boundary::Host)
+        };
         let total = loader.len();
         let mut advance = |done: usize| {
             watch.observer.observe(&Event::Prefix { done, total });

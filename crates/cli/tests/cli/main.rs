@@ -5,6 +5,7 @@
 mod backbones;
 mod cv;
 mod honest;
+mod inspect;
 mod knowledge;
 #[cfg(unix)]
 mod output;

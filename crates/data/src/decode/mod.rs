@@ -112,9 +112,57 @@ pub(crate) fn decode_held(
     })
 }
 
+/// A format that is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// JPEG.
+    Jpeg,
+    /// PNG.
+    Png,
+    /// GIF.
+    Gif,
+    /// BMP.
+    Bmp,
+    /// WebP.
+    WebP,
+}
+
+impl Format {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Jpeg, Self::Png, Self::Gif, Self::Bmp, Self::WebP];
+
+    /// Its name in lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Jpeg => "jpeg",
+            Self::Png => "png",
+            Self::Gif => "gif",
+            Self::Bmp => "bmp",
+            Self::WebP => "webp",
+        }
+    }
+
+    fn decoders(self) -> ImageFormat {
+        match self {
+            Self::Jpeg => ImageFormat::Jpeg,
+            Self::Png => ImageFormat::Png,
+            Self::Gif => ImageFormat::Gif,
+            Self::Bmp => ImageFormat::Bmp,
+            Self::WebP => ImageFormat::WebP,
+        }
+    }
+}
+
 /// What is known of an image without decoding it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Examined {
+    /// Format, found by content.
+    pub format: Format,
+    /// Width in pixels, as the camera was held.
+    pub width: u32,
+    /// Height in pixels, as the camera was held.
+    pub height: u32,
     /// Whether its EXIF data say that it was taken with the camera turned.
     pub turned: bool,
 }
@@ -127,12 +175,14 @@ pub fn examine(bytes: &[u8]) -> Result<Examined, String> {
     guarded(|| {
         let mut opened = Opened::new(bytes)?;
         let _permit = opened.within_limits()?;
-        let turned = opened.turn() != Turn::NoTransforms;
+        let (turn, stored) = (opened.turn(), opened.decoder.dimensions());
+        let (width, height) = if swaps_sides(turn) { (stored.1, stored.0) } else { stored };
+        let (turned, format) = (turn != Turn::NoTransforms, opened.format);
         let known = opened.jpeg.is_some() && jpeg::check(bytes)?.ordinary;
         if !known {
             opened.decode(bytes, Orientation::Ignore, None)?;
         }
-        Ok(Examined { turned })
+        Ok(Examined { format, width, height, turned })
     })
 }
 
@@ -179,7 +229,7 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
 /// An image whose header was read.
 struct Opened<'b> {
     decoder: Box<dyn ImageDecoder + 'b>,
-    format: ImageFormat,
+    format: Format,
     jpeg: Option<jpeg::Jpeg>,
 }
 
@@ -190,18 +240,18 @@ impl<'b> Opened<'b> {
         }
         let mut reader =
             ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| error.to_string())?;
-        let known = [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::Gif, ImageFormat::Bmp, ImageFormat::WebP];
-        let Some(format) = reader.format().filter(|format| known.contains(format)) else {
+        let found = reader.format();
+        let Some(format) = Format::ALL.into_iter().find(|format| Some(format.decoders()) == found) else {
             return Err("it is none of JPEG, PNG, GIF, BMP and WebP".to_owned());
         };
-        let jpeg = (format == ImageFormat::Jpeg).then(|| jpeg::header(bytes)).transpose()?;
+        let jpeg = (format == Format::Jpeg).then(|| jpeg::header(bytes)).transpose()?;
         let mut limits = Limits::default();
         limits.max_image_width = Some(LARGEST_SIDE);
         limits.max_image_height = Some(LARGEST_SIDE);
         limits.max_alloc = Some(HEADER);
         reader.limits(limits);
         let decoder: Box<dyn ImageDecoder> = Box::new(reader.into_decoder().map_err(in_words)?);
-        if format == ImageFormat::WebP {
+        if format == Format::WebP {
             let (width, height) = decoder.dimensions();
             webp::check(bytes, [height, width])?;
         }
@@ -222,8 +272,8 @@ impl<'b> Opened<'b> {
         let converted = if colours == ColorType::Rgb8 { 0 } else { pixels * 3 };
         // What the decoder needs beside the image.
         let beside = match (self.format, &self.jpeg) {
-            (ImageFormat::Gif, _) => pixels * 4,
-            (ImageFormat::WebP, _) => pixels * 6,
+            (Format::Gif, _) => pixels * 4,
+            (Format::WebP, _) => pixels * 6,
             (_, Some(jpeg)) => jpeg.kept + if jpeg.components == 4 { pixels * 4 } else { 0 },
             _ => 0,
         };
@@ -231,7 +281,7 @@ impl<'b> Opened<'b> {
         let needed = own + beside + converted.max(turned);
         // A frame of a GIF may be larger than the GIF: its buffer is what the decoder needs beside the image.
         let mut limits = Limits::default();
-        limits.max_alloc = Some(if self.format == ImageFormat::Gif { beside } else { own + beside });
+        limits.max_alloc = Some(if self.format == Format::Gif { beside } else { own + beside });
         self.decoder.set_limits(limits).map_err(in_words)?;
         let too_large = || format!("{width}x{height} is too large: decoding it takes {} MiB of memory", needed >> 20);
         IMAGES.take(needed).ok_or_else(too_large)
@@ -251,9 +301,9 @@ impl<'b> Opened<'b> {
             Orientation::Ignore => Turn::NoTransforms,
             Orientation::Apply => self.turn(),
         };
-        let enough = enough.filter(|_| self.jpeg.is_some()).map(|[height, width]| match turn {
-            Turn::Rotate90 | Turn::Rotate270 | Turn::Rotate90FlipH | Turn::Rotate270FlipH => [width, height],
-            _ => [height, width],
+        let enough = enough.filter(|_| self.jpeg.is_some()).map(|[height, width]| match swaps_sides(turn) {
+            true => [width, height],
+            false => [height, width],
         });
         let size = self.decoder.dimensions();
         // The usual decoder takes four components to be inverted.
@@ -270,6 +320,11 @@ impl<'b> Opened<'b> {
         let (width, height) = (image.width() as usize, image.height() as usize);
         Ok(Rgb { height, width, pixels: rgb8(image) })
     }
+}
+
+/// Whether an image that is turned so has its height for a width.
+fn swaps_sides(turn: Turn) -> bool {
+    matches!(turn, Turn::Rotate90 | Turn::Rotate270 | Turn::Rotate90FlipH | Turn::Rotate270FlipH)
 }
 
 /// A decoder's complaint. All formats say alike that a file ends too early.

@@ -161,24 +161,21 @@ struct Table(HashMap<String, String>);
 impl Table {
     fn read(path: &Path, column: &str, file_column: Option<&str>) -> Result<Self, String> {
         let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", shown(path)))?;
-        let mut lines = text.strip_prefix('\u{feff}').unwrap_or(&text).lines().enumerate();
-        let wrong = |line: usize, what: &str| format!("{}: line {}: {what}", shown(path), line + 1);
-        let fields = |line: usize, text: &str| {
-            injerto_files::csv::fields(text).ok_or_else(|| wrong(line, "a quotation mark is not closed"))
-        };
-        let (_, header) = lines.next().ok_or_else(|| wrong(0, "expected a header with the names of the columns"))?;
-        let header = fields(0, header)?;
+        let wrong = |line: usize, what: &str| format!("{}: line {line}: {what}", shown(path));
+        let lines = injerto_files::csv::lines(&text).map_err(|line| wrong(line, "a quotation mark is not closed"))?;
+        let mut lines = lines.into_iter();
+        let header = lines.next().ok_or_else(|| wrong(1, "expected a header with the names of the columns"))?;
+        let (at, header) = header;
         let place = |name: &str| {
             let known = header.iter().position(|column| column.trim() == name);
             known.ok_or_else(|| {
                 let columns = injerto_files::listed(header.iter().map(String::as_str));
-                wrong(0, &format!("there is no column '{name}'; the columns are {columns}"))
+                wrong(at, &format!("there is no column '{name}'; the columns are {columns}"))
             })
         };
         let (file, group) = (file_column.map_or(Ok(0), place)?, place(column)?);
         let mut groups = HashMap::new();
-        for (at, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
-            let row = fields(at, line)?;
+        for (at, row) in lines {
             let [Some(file), Some(group)] = [file, group].map(|place| row.get(place)) else {
                 return Err(wrong(at, &format!("expected {} fields, found {}", header.len(), row.len())));
             };

@@ -186,6 +186,25 @@ pub fn classes(root: &Path) -> Result<Folder, DataError> {
     Ok(Folder { train: dataset(&root_of(root)?, &mut inventory)?, validation: None, test: None, inventory })
 }
 
+/// The name of the only class of [`unlabelled`] images.
+pub const UNLABELLED: &str = "unlabelled";
+
+/// All images of a folder at any depth, as one class: sub-folders say nothing of what the images show.
+///
+/// # Errors
+/// [`DataError`] if a folder cannot be read, or if there are no images.
+pub fn unlabelled(root: &Path) -> Result<Folder, DataError> {
+    let tree = root_of(root)?;
+    let samples: Vec<Sample> = tree.files().into_iter().map(|path| Sample::new(path, 0)).collect();
+    if samples.is_empty() {
+        return Err(DataError::NoImages { path: root.to_owned() });
+    }
+    let mut inventory = Inventory::default();
+    tree.tell(&mut inventory.left_out);
+    let classes = vec![UNLABELLED.to_owned()];
+    Ok(Folder { train: Dataset { classes, samples }, validation: None, test: None, inventory })
+}
+
 fn root_of(root: &Path) -> Result<Tree, DataError> {
     if !root.is_dir() {
         return Err(DataError::NoFolder { path: root.to_owned() });

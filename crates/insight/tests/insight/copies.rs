@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use injerto_insight::leaks::{Across, Kind, Leak, Limits, find, find_exact, moves};
+use injerto_insight::leaks::{Across, Kind, Leak, Limits, find, moves};
 use injerto_insight::picture::Picture;
 use injerto_insight::{FeatureTable, Part, Watch};
 
@@ -104,9 +104,8 @@ fn equal_content_is_an_exact_copy_whatever_the_features_say() {
     let exact: Vec<&Leak> = found.iter().filter(|leak| leak.kind == Kind::Exact).collect();
     assert_eq!((exact.len(), exact[0].a, exact[0].b, exact[0].across()), (1, 20, 59, Across::Split));
     assert_eq!(found[0].kind, Kind::Exact, "what is sure comes first");
-    // Without features, equal content is found all the same.
-    let exact = find_exact(table.images());
-    assert_eq!((pairs(&exact), exact[0].across()), (vec![(20, 59)], Across::Split));
+    let alone = injerto_insight::leaks::exact(table.images());
+    assert_eq!((alone.len(), (alone[0].a, alone[0].b), alone[0].similarity), (1, (20, 59), 1.0));
     // A hundred copies are a chain, not 4,950 pairs.
     let many = with_images(&with_copies(), |row, image| {
         (image.content, image.label, image.part) = ((row < 50).then_some([1; 32]), 0, Part::Training);

@@ -6,12 +6,15 @@
 //! new images of a dataset are computed, and a pass that was killed goes on after its last finished segment. Concurrent runs write
 //! separate segments and do not disturb each other.
 //!
+//! Numbers that are computed from an image's pixels alone, without a network, are kept in the same way ([`PixelRows`]).
+//!
 //! Rows are read with positioned reads and not through a memory map. A truncated file is then an error and does not end the process,
 //! and memory stays within the budget.
 
 mod clean;
 mod features;
 mod namespace;
+mod rows;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -19,6 +22,7 @@ mod tests;
 pub use clean::{CachedNamespace, clear, list, prune};
 pub(crate) use features::Features;
 pub(crate) use namespace::Namespace;
+pub use rows::PixelRows;
 pub use segment::verify;
 
 use std::path::PathBuf;

@@ -55,6 +55,16 @@ impl Namespace {
         Self { header, folder, memory: settings.memory }
     }
 
+    /// The namespace of `width` numbers per image that are computed from its pixels without a network; `name` says what they are, and
+    /// changes when they are computed otherwise.
+    pub(super) fn of_pixels(settings: &CacheSettings, name: &str, width: usize, pixels: &LoaderOptions) -> Self {
+        let namespace = hex(Sha256::digest(json!(["pixels", name, width, pixels.pixels_key()]).to_string()));
+        let folder = settings.folder.as_ref().map(|folder| folder.join(&namespace[..32]));
+        let precision = FeaturePrecision::F32;
+        let header = Header { namespace, network: name.to_owned(), shapes: vec![vec![width]], precision };
+        Self { header, folder, memory: settings.memory }
+    }
+
     /// Shape of each tensor of the boundary for one image.
     pub(crate) fn shapes(&self) -> &[Vec<usize>] {
         &self.header.shapes

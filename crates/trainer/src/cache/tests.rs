@@ -272,3 +272,37 @@ fn each_view_is_kept_by_itself() {
     all_views(3);
     assert_eq!(computed, 30, "each view is computed once");
 }
+
+#[test]
+fn numbers_of_pixels_are_kept_by_content() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = CacheSettings {
+        folder: Some(folder.path().to_owned()),
+        memory: 0,
+        precision: injerto_recipe::FeaturePrecision::F16,
+    };
+    let (few, many) = (images(1), images(2));
+    let pixels = loader(few.clone()).options().clone();
+    let open = |name: &str, dataset: &Dataset| PixelRows::open(&settings, name, 2, dataset, &pixels);
+    let mut rows = open("brightness 1", &few);
+    assert_eq!(rows.missing().len(), few.samples.len());
+    // Numbers that half precision would round.
+    (0..few.samples.len()).for_each(|image| rows.put(image, vec![image as f32 + 0.001, -1.0]));
+    assert!(rows.keep().iter().all(Option::is_some));
+    // A larger dataset that holds these images finds their numbers, wherever they stand in it.
+    let prints = few.fingerprints();
+    let rows = open("brightness 1", &many);
+    assert_eq!(rows.missing().len(), many.samples.len() - few.samples.len());
+    for (print, row) in many.fingerprints().into_iter().zip(rows.keep()) {
+        let image = prints.iter().position(|known| *known == print);
+        assert_eq!(row, image.map(|image| vec![image as f32 + 0.001, -1.0]));
+    }
+    assert_eq!(open("brightness 2", &few).missing().len(), few.samples.len(), "they are computed otherwise");
+    // A damaged file costs a second computation, and nothing else.
+    for namespace in fs::read_dir(folder.path()).expect("listed").flatten() {
+        for segment in fs::read_dir(namespace.path()).expect("listed").flatten() {
+            fs::write(segment.path(), b"damaged").expect("written");
+        }
+    }
+    assert_eq!(open("brightness 1", &few).missing().len(), few.samples.len());
+}

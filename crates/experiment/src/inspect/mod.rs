@@ -1,0 +1,264 @@
+//! What can be said of images before any training: whether photos are there more than once, which labels look wrong, how well a probe tells
+//! the classes apart and whether more photos would help, what is conspicuous about the files, and whether new photos are like those of
+//! training.
+//!
+//! A [`Survey`] is all that is computed from pixels: the facts of each photo and, with a backbone, its features; both are kept.
+//! [`Survey::inspect`] asks all questions about it and gives an [`Inspection`], findings as data that name images by their paths. It
+//! serialises to the JSON that `injerto inspect --json` prints. [`backbone`] finds a backbone whose weights are at hand, [`rank`] compares all
+//! of them, and [`relabel`] makes moves of the labels that look wrong.
+
+pub mod backbone;
+mod findings;
+mod photos;
+mod relabel;
+
+use std::time::Instant;
+
+use injerto_backbones::weights::Cache;
+use injerto_config::Config;
+use injerto_data::LoaderOptions;
+use injerto_data::decode::decode;
+use injerto_insight::folds::Folds;
+use injerto_insight::health::{Health, Photo, shortcuts};
+use injerto_insight::leaks::{self, Limits};
+use injerto_insight::more::LearningCurve;
+use injerto_insight::picture::Picture;
+use injerto_insight::probe::{CrossValidation, Strengths};
+use injerto_insight::unknown::Known;
+use injerto_insight::{FeatureTable, Image, InsightError, Part, labels};
+use injerto_trainer::Watch;
+use injerto_trainer::cache::CacheSettings;
+
+pub use findings::{
+    Backbone, ClassCount, Drift, HealthCard, Inspection, LeakFound, MorePhotos, Probe, Stranger, SuspectFound,
+    Unanswered, Unreadable,
+};
+pub use relabel::relabel;
+
+use crate::prepare::Gallery;
+use crate::{ExperimentError, Prepared, features};
+use findings::seen;
+use photos::{Measured, measured};
+
+/// Folds of the cross-validation, unless the caller says otherwise.
+pub const FOLDS: usize = 5;
+
+/// Share of the photos like those of training that stay known.
+const KEEP: f64 = 0.95;
+
+/// Of every so many training images one is held out, where there are no validation images, to see how far known photos are.
+const HELD_OUT: usize = 5;
+
+/// New photos that are named as unlike those of training, at most.
+const STRANGERS: usize = 50;
+
+/// What is computed from the pixels of a gallery.
+#[derive(Debug)]
+pub struct Survey {
+    /// The images.
+    pub gallery: Gallery,
+    /// Features, where there is a backbone.
+    pub table: Option<FeatureTable>,
+    backbone: Option<Backbone>,
+    photos: Vec<(Image, Photo)>,
+    seed: u64,
+    orientation: injerto_data::decode::Orientation,
+}
+
+impl Survey {
+    /// Features and facts of the images of a gallery, by the backbone of an experiment, whose own images need not be these. `None` if it was
+    /// stopped; what is done by then is kept.
+    ///
+    /// # Errors
+    /// Images that cannot be read, weights that cannot be put on the device.
+    pub fn with(
+        prepared: &Prepared,
+        gallery: Gallery,
+        device: &burn_tensor::Device,
+        watch: &mut Watch<'_>,
+    ) -> Result<Option<Self>, ExperimentError> {
+        let (pixels, cache) = (prepared.feature_pixels(), prepared.feature_cache());
+        let mut measured: Vec<Measured<'_>> =
+            gallery.sets().into_iter().map(|(dataset, part)| Measured::open(dataset, part, &pixels, &cache)).collect();
+        let table = prepared.features_of(&gallery, device, watch, &mut |set, batch| measured[set].see(batch))?;
+        let Some(table) = table else { return Ok(None) };
+        let Some(photos) = self::measured(measured, watch)? else { return Ok(None) };
+        let backbone = Backbone {
+            name: prepared.config.backbone.plugin.clone(),
+            weights: prepared.origin.clone(),
+            image_size: prepared.card.image_size(),
+            features: table.features().width(),
+        };
+        let (seed, orientation) = (u64::from(prepared.config.seed), pixels.orientation);
+        Ok(Some(Self { table: Some(table), backbone: Some(backbone), photos, seed, orientation, gallery }))
+    }
+
+    /// The facts of the images of a gallery alone, for which no backbone is needed. `None` if it was stopped.
+    ///
+    /// # Errors
+    /// Images that cannot be read.
+    pub fn without(
+        config: &Config,
+        gallery: Gallery,
+        cache: &Cache,
+        watch: &mut Watch<'_>,
+    ) -> Result<Option<Self>, ExperimentError> {
+        let data = &config.data;
+        let pixels = LoaderOptions {
+            interpolation: data.interpolation.unwrap_or_default(),
+            crop_to_aspect_ratio: data.crop_to_aspect_ratio,
+            orientation: data.exif_orientation,
+            scaled_decoding: data.scaled_decoding,
+            on_corrupt: data.on_corrupt,
+            ..LoaderOptions::new(data.image_size.unwrap_or(photos::SIZE), data.batch_size)
+        };
+        let cache = CacheSettings {
+            folder: config.cache.keep.then(|| cache.features()),
+            memory: usize::MAX,
+            precision: config.cache.precision,
+        };
+        let sets = gallery.sets();
+        let measured = sets.into_iter().map(|(dataset, part)| Measured::open(dataset, part, &pixels, &cache)).collect();
+        let Some(photos) = self::measured(measured, watch)? else { return Ok(None) };
+        let (seed, orientation) = (u64::from(config.seed), pixels.orientation);
+        Ok(Some(Self { table: None, backbone: None, photos, seed, orientation, gallery }))
+    }
+
+    /// Asks everything that the images can answer, the quick questions first. A question that they cannot answer (too few images, one class,
+    /// no features) is named in [`Inspection::unanswered`] with the reason.
+    ///
+    /// `watch` is told of each stage. The answers follow from the images and the seed alone.
+    ///
+    /// # Errors
+    /// [`InsightError::Stopped`], as an [`ExperimentError`].
+    pub fn inspect(&self, watch: injerto_insight::Watch<'_>) -> Result<Inspection, ExperimentError> {
+        let began = Instant::now();
+        let classes = &self.gallery.folder.train.classes;
+        let labelled = classes.len() > 1;
+        let folds = Folds::new(FOLDS, self.seed);
+        let mut answers = Answers::default();
+        let photos: Vec<Photo> = self.photos.iter().map(|(_, photo)| photo.clone()).collect();
+        let health = Health::of(&photos, classes.len())?;
+        let found = match labelled {
+            true => answers.ask("shortcuts", || shortcuts(&photos, classes, folds, watch))?,
+            false => None,
+        };
+        let health = HealthCard::new(&health, found.unwrap_or_default(), &self.photos, classes, &self.gallery.looked);
+        let leaks = match &self.table {
+            Some(table) => {
+                let found = leaks::find(table, Limits::default(), |row| self.picture(table, row), watch)?;
+                found.iter().map(|leak| LeakFound::new(leak, table.images())).collect()
+            }
+            None => {
+                let images = features::images(&self.gallery);
+                leaks::exact(&images).iter().map(|leak| LeakFound::new(leak, &images)).collect::<Vec<_>>()
+            }
+        };
+        let (mut probe, mut suspects, mut more) = (None, Vec::new(), None);
+        if let Some(table) = self.table.as_ref().filter(|_| labelled) {
+            let validation =
+                answers.ask("probe", || CrossValidation::run(table, folds, &Strengths::default(), watch))?;
+            if let Some(validation) = validation {
+                let found = answers.ask("labels", || labels::find(table, &validation.predictions, watch))?;
+                suspects = found.iter().flatten().map(|suspect| SuspectFound::new(suspect, table)).collect();
+                let curve =
+                    answers.ask("more_photos", || LearningCurve::measure(table, folds, validation.strength, watch))?;
+                more = curve.map(|curve| MorePhotos::new(&curve));
+                probe = Some(Probe::new(&validation, table));
+            }
+        }
+        if self.table.is_none() {
+            let reason = "there is no backbone whose weights are at hand";
+            ["probe", "near copies", "labels", "more_photos"]
+                .iter()
+                .for_each(|question| answers.none(question, reason));
+        } else if !labelled {
+            let reason = "the images have no labels";
+            ["probe", "labels", "more_photos"].iter().for_each(|question| answers.none(question, reason));
+        }
+        let counts = |class: usize| self.gallery.sets().iter().map(|(set, _)| set.counts()[class]).sum();
+        Ok(Inspection {
+            images: self.table.as_ref().map_or(self.photos.len(), FeatureTable::len),
+            classes: (0..)
+                .zip(classes)
+                .map(|(at, name)| ClassCount { name: name.clone(), images: counts(at) })
+                .collect(),
+            backbone: self.backbone.clone(),
+            probe,
+            leaks,
+            labels: suspects,
+            health,
+            more_photos: more,
+            drift: None,
+            unanswered: answers.unanswered,
+            seconds: began.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// Whether the photos of this survey are like those that `known` was trained on, which the same backbone has seen. The threshold is where
+    /// 95 % of the validation images stay known; where there are none, every fifth training image is held out for it.
+    ///
+    /// # Errors
+    /// Surveys without features, or by different backbones; the caller's wish to stop.
+    pub fn drift(
+        &self,
+        known: &FeatureTable,
+        watch: injerto_insight::Watch<'_>,
+    ) -> Result<Option<Drift>, ExperimentError> {
+        let Some(table) = &self.table else { return Ok(None) };
+        let (mut training, mut held) = (known.part(Part::Training), known.part(Part::Validation));
+        if held.is_empty() {
+            (held, training) = training.into_iter().partition(|row| row % HELD_OUT == 0);
+        }
+        let rows = |rows: &[usize]| known.features().select(rows);
+        let limit = Known::fit(&rows(&training), &rows(&held), KEEP, watch)?;
+        let drift = limit.drift(table.features(), watch)?;
+        let mut strangers: Vec<Stranger> = (0..)
+            .zip(limit.judge(table.features(), watch)?)
+            .filter(|(_, standing)| standing.unknown)
+            .map(|(row, standing)| Stranger { path: table.path(row).to_owned(), distance: standing.distance })
+            .collect();
+        strangers.sort_by(|a, b| b.distance.total_cmp(&a.distance).then_with(|| a.path.cmp(&b.path)));
+        strangers.truncate(STRANGERS);
+        let trained = seen(known, table);
+        Ok(Some(Drift { drift, known: training.len() + held.len(), trained, strangers }))
+    }
+
+    /// The pixels of an image, for a comparison with another.
+    fn picture(&self, table: &FeatureTable, row: usize) -> Option<Picture> {
+        let path = table.path(row);
+        if !path.is_file() {
+            return None;
+        }
+        let image = decode(&injerto_data::read(path).ok()?, self.orientation).ok()?;
+        Picture::new(image.width, image.height, &image.pixels).ok()
+    }
+}
+
+/// Questions that could not be answered.
+#[derive(Debug, Default)]
+struct Answers {
+    unanswered: Vec<Unanswered>,
+}
+
+impl Answers {
+    /// The answer to a question, unless the images cannot give one.
+    fn ask<T>(
+        &mut self,
+        question: &str,
+        answer: impl FnOnce() -> injerto_insight::Result<T>,
+    ) -> Result<Option<T>, ExperimentError> {
+        match answer() {
+            Ok(answer) => Ok(Some(answer)),
+            Err(InsightError::Stopped) => Err(InsightError::Stopped.into()),
+            Err(reason) => {
+                self.none(question, &reason.to_string());
+                Ok(None)
+            }
+        }
+    }
+
+    fn none(&mut self, question: &str, reason: &str) {
+        self.unanswered.push(Unanswered { question: question.to_owned(), reason: reason.to_owned() });
+    }
+}
