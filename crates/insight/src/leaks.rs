@@ -173,8 +173,8 @@ pub fn moves(images: &[Image], leaks: &[Leak]) -> Vec<(usize, Part)> {
     }
     // The first part among all copies of a picture: training, if one of them trains.
     let mut target: HashMap<usize, Part> = HashMap::new();
-    for row in 0..images.len() {
-        let part = images[row].part;
+    for (row, image) in images.iter().enumerate() {
+        let part = image.part;
         target.entry(find(&mut root, row)).and_modify(|target| *target = part.min(*target)).or_insert(part);
     }
     let to = |row: usize| target[&find(&mut root, row)];
