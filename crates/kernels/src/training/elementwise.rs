@@ -65,20 +65,20 @@ impl Step for Leaky {
         parts.for_each(|(y, x)| y.iter_mut().zip(x).for_each(|(y, x)| *y = value(*x)));
     }
 
-    fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, y: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
+    fn input_gradient(&mut self, _: usize, x: &Inputs<'_>, _: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
         let Self { slope, most } = *self;
-        let part = |y: f32| match y {
-            y if y <= 0.0 => slope,
-            y if y < most => 1.0,
+        let part = |x: f32| match x {
+            x if x <= 0.0 => slope,
+            x if x < most => 1.0,
             _ => 0.0,
         };
-        let parts = dx.par_chunks_mut(BLOCK).zip(dy.par_chunks(BLOCK)).zip(y.par_chunks(BLOCK));
-        parts.for_each(|((dx, dy), y)| {
-            dx.iter_mut().zip(dy).zip(y).for_each(|((dx, dy), y)| put(dx, dy * part(*y), accumulate));
+        let parts = dx.par_chunks_mut(BLOCK).zip(dy.par_chunks(BLOCK)).zip(x.get(0).par_chunks(BLOCK));
+        parts.for_each(|((dx, dy), x)| {
+            dx.iter_mut().zip(dy).zip(x).for_each(|((dx, dy), x)| put(dx, dy * part(*x), accumulate));
         });
     }
 
-    fn keeps_output(&self) -> bool {
+    fn keeps_inputs(&self, _: &Parameters) -> bool {
         true
     }
 }
