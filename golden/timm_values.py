@@ -1,4 +1,4 @@
-"""Golden values that timm computes. `make.py` calls `files`.
+"""Golden values that timm and torchvision compute, for networks that Keras does not have. `make.py` calls `files`.
 
 Weights are formulas, numbered as in the state dict: element i (in the order of the file) of tensor number n has, in float64 and then
 rounded to float32, s = sin(0.731*i + 1.37*n), and
@@ -9,8 +9,11 @@ rounded to float32, s = sin(0.731*i + 1.37*n), and
 """
 
 import numpy as np
+import re
+
 import timm
 import torch
+import torchvision
 
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 IMAGENET = lambda pixels: (pixels / 255 - MEAN) / DEVIATION
@@ -20,8 +23,11 @@ VIT = (SYMMETRIC, {"dynamic_img_size": True})
 DINO = (IMAGENET, {"dynamic_img_size": True})
 CONVNEXT = (IMAGENET, {})
 
-# The name of each network, the images that outputs are computed for (none: only names and shapes), its preprocessing and its options.
+# The name of each network, the images that outputs are computed for (none: only names and shapes), its preprocessing, and timm's options
+# (none: torchvision's network).
 # No side has as many patches as those that positions were learned from.
+TORCHVISION = (IMAGENET, None)
+
 NETWORKS = {
     "vit_small_patch16_224": ([64, 96], *VIT),
     "vit_base_patch16_224": (None, *VIT),
@@ -34,6 +40,11 @@ NETWORKS = {
     "convnextv2_pico": (None, *CONVNEXT),
     "convnextv2_nano": (None, *CONVNEXT),
     "convnextv2_tiny": (None, *CONVNEXT),
+    "resnet18": ([64, 96], *TORCHVISION),
+    "resnet34": ([64, 96], *TORCHVISION),
+    "densenet121": ([64, 96], *TORCHVISION),
+    "mobilenet_v3_small": ([65, 96], *TORCHVISION),
+    "mobilenet_v3_large": ([65, 96], *TORCHVISION),
 }
 
 
@@ -68,6 +79,25 @@ def digest(values):
 
 def blocks(network):
     """Each block, and the name of the layer that puts out what it does."""
+    kind = type(network).__name__
+    if kind == "ResNet":
+        for stage in range(1, 5):
+            blocks = getattr(network, f"layer{stage}")
+            yield from ((f"layer{stage}.{number}.out", block) for number, block in enumerate(blocks))
+        return
+    if kind == "DenseNet":
+        for name, module in network.features.named_children():
+            if name.startswith("denseblock"):
+                yield f"conv{int(name[-1]) + 1}_block{len(module)}_concat", module
+            elif name.startswith("transition"):
+                yield f"pool{int(name[-1]) + 1}_pool", module
+        yield "bn", network.features.norm5
+        return
+    if kind == "MobileNetV3":
+        for number, block in enumerate(network.features[1:-1]):
+            prefix = f"expanded_conv_{number}_" if number else "expanded_conv_"
+            yield prefix + ("add" if block.use_res_connect else "project_bn"), block
+        return
     name = network.default_cfg["architecture"]
     if hasattr(network, "blocks"):
         yield from ((f"blocks.{number}.add2", block) for number, block in enumerate(network.blocks))
@@ -81,12 +111,21 @@ def blocks(network):
 def table():
     rows = {}
     for name, (size, preprocess, options) in NETWORKS.items():
-        network = timm.create_model(name, pretrained=False, **options).eval()
+        if options is None:
+            network = torchvision.models.get_model(name, weights=None).eval()
+        else:
+            network = timm.create_model(name, pretrained=False, **options).eval()
         state = network.state_dict()
-        row = {"tensors": [[key, list(tensor.shape)] for key, tensor in state.items()]}
+        # torchvision's file of DenseNet-121 is older than its names.
+        in_file = lambda key: re.sub(r"(norm|conv)([12])\.", r"\1.\2.", key) if "denselayer" in key else key
+        row = {"tensors": [[in_file(key), list(tensor.shape)] for key, tensor in state.items()]}
         row["parameters"] = sum(tensor.numel() for tensor in network.parameters())
         if size:
-            network.load_state_dict({key: formula(at, key, tensor) for at, (key, tensor) in enumerate(state.items())})
+            counter = lambda key: key.endswith("num_batches_tracked")
+            values = {
+                key: tensor if counter(key) else formula(at, key, tensor) for at, (key, tensor) in enumerate(state.items())
+            }
+            network.load_state_dict(values)
             outputs = {}
             for layer, module in blocks(network):
                 module.register_forward_hook(lambda _, __, y, layer=layer: outputs.update({layer: digest(y)}))

@@ -73,7 +73,7 @@ fn options_that_do_not_fit_the_input() {
     }
     let pool = || ("pool", "GlobalAveragePooling2D", json!({}), &["input"][..]);
     for (class, reason) in [
-        ("Add", "another input is [4]: shapes must be equal"),
+        ("Add", "another input is [4]: sides must be equal or 1"),
         ("Multiply", "another input is [4]: sides must be equal or 1"),
         ("Concatenate", "another input is [4]: all axes but the last must agree"),
     ] {
@@ -110,6 +110,15 @@ fn numbers_out_of_their_range() {
     check(
         Operator::ReLU { max_value: Some(f64::NAN), negative_slope: 0.0 },
         "max_value must be finite and not negative, not NaN",
+    );
+    let leaky = |negative_slope| Operator::ReLU { max_value: None, negative_slope };
+    check(leaky(-0.1), "negative_slope must be 0.0 to 1.0, not -0.1");
+    check(leaky(f64::NAN), "negative_slope must be 0.0 to 1.0, not NaN");
+    let layer_norm = |epsilon| Operator::LayerNormalization { epsilon, center: true, scale: true };
+    check(layer_norm(-1.0), "epsilon must be finite and not negative, not -1");
+    check(
+        Operator::GlobalResponseNormalization { epsilon: f64::NAN },
+        "epsilon must be finite and not negative, not NaN",
     );
     check(rescaling(PerChannel::One(f64::NAN)), "scale must be finite");
     // The number is finite, but not in single precision, in which networks compute.
