@@ -130,7 +130,8 @@ def wave(height, width):
 
 
 def rounded(values):
-    return np.asarray(values).ravel().astype("float64").round(7).tolist()
+    """Eight significant digits: the values of some networks are small."""
+    return [float(f"{value:.8g}") for value in np.asarray(values).ravel().astype("float64")]
 
 
 def outputs():

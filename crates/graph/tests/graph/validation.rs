@@ -285,7 +285,7 @@ fn unknown_words_are_named() {
     for (layer, word) in [
         (json!({"name": "a", "class": "Conv3D", "config": {}}), "Conv3D"),
         (json!({"name": "a", "class": "ReLU", "config": {"max": 6}}), "max"),
-        (json!({"name": "a", "class": "Activation", "config": {"activation": "gelu"}}), "gelu"),
+        (json!({"name": "a", "class": "Activation", "config": {"activation": "mish"}}), "mish"),
     ] {
         let spec = json!({"name": "net", "layers": [layer]});
         let error = serde_json::from_value::<GraphSpec>(spec).expect_err(word).to_string();
