@@ -46,6 +46,8 @@ def application(make, size, top=False, **options):
 
 CAFFE = ("caffe", lambda x: applications.vgg16.preprocess_input(x.copy()))
 SYMMETRIC = ("x/127.5 - 1", lambda x: x / 127.5 - 1)
+IMAGENET = ("torch", lambda x: applications.densenet.preprocess_input(x.copy()))
+RESCALES = ("none (the network rescales)", lambda x: x)
 
 NETWORKS = {
     "mobilenet_v2_1.00_160": (application(applications.MobileNetV2, 160), SYMMETRIC),
@@ -57,8 +59,11 @@ NETWORKS = {
     "vgg16_224": (application(applications.VGG16, 224), CAFFE),
     "efficientnet_b0_224": (
         application(applications.EfficientNetB0, 224),
-        ("none (the network rescales)", lambda x: x),
+        RESCALES,
     ),
+    "densenet121_224": (application(applications.DenseNet121, 224), IMAGENET),
+    "mobilenet_v3_small_224": (application(applications.MobileNetV3Small, 224), RESCALES),
+    "mobilenet_v3_large_224_top": (application(applications.MobileNetV3Large, 224, top=True), RESCALES),
     "small_cnn_160": (baseline, ("x/255", lambda x: x / 255)),
 }
 
@@ -125,7 +130,8 @@ def wave(height, width):
 
 
 def rounded(values):
-    return np.asarray(values).ravel().astype("float64").round(7).tolist()
+    """Eight significant digits: the values of some networks are small."""
+    return [float(f"{value:.8g}") for value in np.asarray(values).ravel().astype("float64")]
 
 
 def outputs():

@@ -427,6 +427,17 @@ impl TensorMap {
         }
     }
 
+    /// Maps the weight and the bias of PyTorch's `module`, a normalisation without running statistics, to gamma and beta of `layer`.
+    pub fn scale_and_shift(&mut self, module: &str, layer: &str) {
+        self.name(format!("{module}.weight"), format!("{layer}/gamma"));
+        self.name(format!("{module}.bias"), format!("{layer}/beta"));
+    }
+
+    /// Maps a tensor to a parameter, `LAYER/PARAMETER`.
+    pub fn tensor(&mut self, tensor: &str, parameter: &str) {
+        self.name(tensor.to_owned(), parameter.to_owned());
+    }
+
     fn name(&mut self, tensor: String, parameter: String) {
         self.names.push(TensorName { tensor, parameter });
     }

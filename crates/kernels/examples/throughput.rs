@@ -1,6 +1,6 @@
 //! Images per second of whole networks: `cargo run --profile bench -p injerto-kernels --example throughput -- NETWORK [SECONDS]`.
 //!
-//! NETWORK is `mobilenet_v2` (160×160, batch 32) or `inception_v3` (224×224, batch 8); `--profile` after it prints where the time goes.
+//! NETWORK is `mobilenet_v2` (160×160, batch 32), `inception_v3`, `vit_small` or `convnext_tiny` (224×224, batch 8); `--profile` after it prints where the time goes.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -14,8 +14,10 @@ fn main() {
     let (graph, batch) = match network {
         "mobilenet_v2" => (networks::mobilenet_v2(160), 32),
         "inception_v3" => (networks::inception_v3(224), 8),
+        "vit_small" => (networks::vit_small(224), 8),
+        "convnext_tiny" => (networks::convnext_tiny(224), 8),
         other => {
-            eprintln!("no network '{other}': take mobilenet_v2 or inception_v3");
+            eprintln!("no network '{other}': take mobilenet_v2, inception_v3, vit_small or convnext_tiny");
             std::process::exit(2);
         }
     };

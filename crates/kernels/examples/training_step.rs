@@ -1,23 +1,25 @@
-//! Times training steps (forward, backward, and a change of every parameter) of two networks.
+//! Times training steps (forward, backward, and a change of every parameter) of three networks.
 //!
 //! ```console
 //! $ cargo run --release -p injerto-kernels --example training_step -- mobilenet_v2 --steps 20 --profile
 //! ```
 //!
 //! `small_cnn`: batch 8 at 160×160, filters 128, 256 and 512, batch statistics. `mobilenet_v2`: batch 32, the layers from
-//! block 11 on for images of 160×160, trained from layer 100, running statistics.
+//! block 11 on for images of 160×160, trained from layer 100, running statistics. `vit_small`: batch 8, the last four blocks of ViT-S/16
+//! for images of 224×224.
 
 use std::time::{Duration, Instant};
 
 use injerto_graph::{Activation, Builder, Graph, GraphError, LayerId, Operator, Padding, Role, Window};
 use injerto_kernels::training::Program;
+use injerto_reference::networks::vit_small_tail;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let after = |flag: &str| arguments.iter().position(|a| a == flag).and_then(|at| arguments.get(at + 1));
     let steps: usize = after("--steps").map_or(Ok(10), |steps| steps.parse())?;
     let profiled = arguments.iter().any(|a| a == "--profile");
-    let all = !arguments.iter().any(|a| a == "small_cnn" || a == "mobilenet_v2");
+    let all = !arguments.iter().any(|a| a == "small_cnn" || a == "mobilenet_v2" || a == "vit_small");
     if all || arguments.iter().any(|a| a == "small_cnn") {
         let graph = small_cnn()?;
         let norm = |&at: &usize| matches!(graph.nodes()[at].operator(), Operator::BatchNormalization { .. });
@@ -27,6 +29,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if all || arguments.iter().any(|a| a == "mobilenet_v2") {
         // The expansion of block 11 and its normalisation are layers 98 and 99.
         time("mobilenet_v2", &mobilenet_v2_tail()?, 32, &|layer| layer > 2, &[], steps, profiled)?;
+    }
+    if all || arguments.iter().any(|a| a == "vit_small") {
+        time("vit_small", &vit_small_tail(4), 8, &|_| true, &[], steps, profiled)?;
     }
     Ok(())
 }
@@ -156,7 +161,7 @@ fn small_cnn() -> Result<Graph, GraphError> {
 /// Blocks 11 to 16 and what follows, on the 10×10×96 that enter block 11.
 fn mobilenet_v2_tail() -> Result<Graph, GraphError> {
     let mut net = Builder::new("mobilenet_v2_tail");
-    let relu = || Operator::ReLU { max_value: Some(6.0) };
+    let relu = || Operator::ReLU { max_value: Some(6.0), negative_slope: 0.0 };
     let mut x = net.input([10, 10, 96]);
     let mut channels = 96;
     let blocks = [(11, 96, 1), (12, 96, 1), (13, 160, 2), (14, 160, 1), (15, 160, 1), (16, 320, 1)];

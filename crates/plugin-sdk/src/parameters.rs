@@ -168,6 +168,7 @@ macro_rules! parameters {
 /// assert_eq!(Variant::read(&json!("torch")), Ok(Variant::Torch));
 /// assert_eq!(Variant::read(&json!("tf")), Err("\"keras\" or \"torch\"".to_owned()));
 /// assert_eq!(Variant::Keras.value(), json!("keras"));
+/// assert_eq!(Variant::ALL.len(), 2);
 /// ```
 #[macro_export]
 macro_rules! choice {
@@ -175,6 +176,17 @@ macro_rules! choice {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         $vis enum $name { $($(#[$of])* $variant),+ }
+
+        #[allow(dead_code, reason = "not every plugin asks for them")]
+        impl $name {
+            /// All choices.
+            $vis const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The word that users write.
+            $vis const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
 
         impl $crate::Parameter for $name {
             fn read(value: &$crate::Value) -> Result<Self, String> {
@@ -185,7 +197,7 @@ macro_rules! choice {
             }
 
             fn value(&self) -> $crate::Value {
-                $crate::Value::from(match self { $(Self::$variant => $word),+ })
+                $crate::Value::from(self.name())
             }
 
             fn choices() -> Vec<String> {

@@ -40,6 +40,19 @@ pub fn timm(model: &str, name: &str, hash: &str, top: bool, tensors: TensorMap) 
     set.summary(format!("ImageNet-1k, timm's {model}, {} top", with(top)))
 }
 
+/// A file of timm on Hugging Face's hub, with the identifier `imagenet-timm`. `model` is timm's name of the weights. No hash is published;
+/// the licence is Apache-2.0, unless the plugin sets another one.
+pub fn timm_hub(model: &str, top: bool, tensors: TensorMap) -> WeightSet {
+    let url = format!("https://huggingface.co/timm/{model}/resolve/main/model.safetensors");
+    let set = set("imagenet-timm", Source::Url { url }, Format::Safetensors, tensors).licence("Apache-2.0");
+    set.summary(format!("ImageNet-1k, timm's {model}, {} top", with(top)))
+}
+
+/// A PyTorch file at an address of its own, with this identifier. The plugin sets summary, licence and hash.
+pub fn pytorch(id: &str, url: &str, tensors: TensorMap) -> WeightSet {
+    set(id, Source::Url { url: url.to_owned() }, Format::Pytorch, tensors)
+}
+
 /// A file of a repository on Hugging Face's hub, `imagenet-huggingface`: weights of the library transformers, whose names of
 /// tensors no other library shares. No hash is published; the licence is the repository's, and the plugin's to say.
 pub fn hugging_face(repository: &str, top: bool, tensors: TensorMap) -> WeightSet {

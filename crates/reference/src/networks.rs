@@ -1,5 +1,8 @@
 //! Whole networks of the literature with random parameters, for tests and timing.
 
+use injerto_graph::layers::{
+    Conv2D, Dense, DotProductAttention, GlobalAveragePooling2D, LayerNormalization, PositionEmbedding, PrependTokens,
+};
 use injerto_graph::{Activation, Builder, Graph, LayerId, Operator, Padding, Role, Window};
 
 /// Random numbers from 0 to 1, the same for the same seed.
@@ -53,7 +56,7 @@ pub fn parameters(graph: &Graph, seed: u64) -> Vec<Vec<Vec<f32>>> {
             Role::ConvolutionKernel => kernel(&mut random, parameter.shape[..3].iter().product()),
             Role::DepthwiseKernel => kernel(&mut random, parameter.shape[..2].iter().product()),
             Role::DenseKernel => kernel(&mut random, parameter.shape[0]),
-            Role::Bias | Role::Beta | Role::Mean | Role::MovingMean => random.values(n, -0.3, 0.3),
+            Role::Bias | Role::Beta | Role::Embedding | Role::Mean | Role::MovingMean => random.values(n, -0.3, 0.3),
             Role::Gamma | Role::Variance | Role::MovingVariance => random.values(n, 0.5, 1.5),
             Role::Count => vec![0.0; n],
         }
@@ -116,8 +119,81 @@ impl Net {
     }
 
     fn relu6(&mut self, x: LayerId) -> LayerId {
-        self.add(Operator::ReLU { max_value: Some(6.0) }, &[x])
+        self.add(Operator::ReLU { max_value: Some(6.0), negative_slope: 0.0 }, &[x])
     }
+}
+
+/// ViT-S/16 up to the class token.
+pub fn vit_small(side: usize) -> Graph {
+    let (mut net, patches) = (Net(Builder::new("vit_small"), 0), side / 16);
+    let x = net.0.image([side, side]);
+    let x = net.add(Conv2D::new(384, 16).strides(16).into(), &[x]);
+    let x = net.add(Operator::Reshape { target_shape: vec![patches * patches, 384] }, &[x]);
+    let x = net.add(PrependTokens::new().into(), &[x]);
+    let x = net.add(PositionEmbedding::new().into(), &[x]);
+    transformer(net, x, 12, patches * patches + 1)
+}
+
+/// The last `blocks` blocks of ViT-S/16 on the tokens of an image of 224×224, and a dense layer with two outputs.
+pub fn vit_small_tail(blocks: usize) -> Graph {
+    let mut net = Net(Builder::new("vit_small_tail"), 0);
+    let x = net.0.input([197, 1, 384]);
+    let x = net.add(Operator::Reshape { target_shape: vec![197, 384] }, &[x]);
+    let backbone = transformer(net, x, blocks, 197);
+    let head = Dense::new(2).activation(Activation::Softmax).into();
+    let layer = injerto_graph::Layer { name: "output".to_owned(), operator: head, inputs: Vec::new() };
+    backbone.graft("vit_small_tail", vec![layer]).expect("a class token and a dense layer")
+}
+
+/// Blocks of a width of 384 with six heads, a normalisation, and the first token.
+fn transformer(mut net: Net, mut x: LayerId, blocks: usize, tokens: usize) -> Graph {
+    let normalise = || LayerNormalization::new().epsilon(1e-6).into();
+    for _ in 0..blocks {
+        let entry = x;
+        x = net.add(normalise(), &[x]);
+        x = net.add(Dense::new(3 * 384).into(), &[x]);
+        x = net.add(DotProductAttention::new(6).into(), &[x]);
+        x = net.add(Dense::new(384).into(), &[x]);
+        let middle = net.add(Operator::Add {}, &[entry, x]);
+        x = net.add(normalise(), &[middle]);
+        x = net.add(Dense::new(4 * 384).into(), &[x]);
+        x = net.add(Activation::Gelu.into(), &[x]);
+        x = net.add(Dense::new(384).into(), &[x]);
+        x = net.add(Operator::Add {}, &[middle, x]);
+    }
+    x = net.add(normalise(), &[x]);
+    x = net.add(Operator::Cropping1D { cropping: [0, tokens - 1] }, &[x]);
+    net.add(Operator::Flatten {}, &[x]);
+    net.0.finish().expect("a transformer holds together")
+}
+
+/// ConvNeXt-tiny up to the normalised mean.
+pub fn convnext_tiny(side: usize) -> Graph {
+    let mut net = Net(Builder::new("convnext_tiny"), 0);
+    let normalise = || LayerNormalization::new().epsilon(1e-6).into();
+    let mut x = net.0.image([side, side]);
+    for (stage, (blocks, width)) in [(3, 96), (3, 192), (9, 384), (3, 768)].into_iter().enumerate() {
+        if stage == 0 {
+            x = net.add(Conv2D::new(width, 4).strides(4).into(), &[x]);
+            x = net.add(normalise(), &[x]);
+        } else {
+            x = net.add(normalise(), &[x]);
+            x = net.add(Conv2D::new(width, 2).strides(2).into(), &[x]);
+        }
+        for _ in 0..blocks {
+            let entry = x;
+            x = net.add(Conv2D::new(width, 7).groups(width).same().into(), &[x]);
+            x = net.add(normalise(), &[x]);
+            x = net.add(Dense::new(4 * width).into(), &[x]);
+            x = net.add(Activation::Gelu.into(), &[x]);
+            x = net.add(Dense::new(width).into(), &[x]);
+            x = net.add(Operator::LayerScale {}, &[x]);
+            x = net.add(Operator::Add {}, &[entry, x]);
+        }
+    }
+    x = net.add(GlobalAveragePooling2D::new().into(), &[x]);
+    net.add(normalise(), &[x]);
+    net.0.finish().expect("a ConvNeXt holds together")
 }
 
 /// MobileNetV2 without its top, with Keras's padding.

@@ -8,6 +8,8 @@ use crate::{Parameters, Variant};
 /// Number of blocks in each of the four stacks, from table 1 of the paper.
 pub(crate) fn stacks(depth: usize) -> Option<[usize; 4]> {
     match depth {
+        18 => Some([2, 2, 2, 2]),
+        34 => Some([3, 4, 6, 3]),
         50 => Some([3, 4, 6, 3]),
         101 => Some([3, 4, 23, 3]),
         152 => Some([3, 8, 36, 3]),
@@ -15,9 +17,66 @@ pub(crate) fn stacks(depth: usize) -> Option<[usize; 4]> {
     }
 }
 
-/// The network with Keras's names and order.
+/// Whether blocks have two wide convolutions instead of a bottleneck. Keras does not have these networks.
+pub(crate) fn is_basic(depth: usize) -> bool {
+    depth < 50
+}
+
+/// ResNet-18 or 34 with torchvision's names.
+fn basic(parameters: &Parameters) -> Result<Graph, GraphError> {
+    let Parameters { depth, input_shape, .. } = *parameters;
+    let mut net = Basic(Builder::new(format!("resnet{depth}")));
+    net.0.image(input_shape);
+    net.conv("conv1", "bn1", Conv2D::new(64, 7).strides(2).padding(Padding::around(3)));
+    net.0.then("relu", Activation::Relu);
+    let mut x = net.0.then("maxpool", MaxPooling2D::new(3).strides(2).padding(Padding::around(1)));
+    for (stack, blocks) in stacks(depth).into_iter().flatten().enumerate() {
+        for block in 0..blocks {
+            let stride = if stack > 0 && block == 0 { 2 } else { 1 };
+            x = net.block(&format!("layer{}.{block}", stack + 1), x, 64 << stack, stride);
+        }
+    }
+    if parameters.include_top {
+        net.0.then("avgpool", GlobalAveragePooling2D::new());
+        net.0.then("fc", Dense::new(parameters.classes).activation(parameters.classifier_activation));
+    }
+    net.0.finish()
+}
+
+/// The layers of ResNet-18 and 34.
+struct Basic(Builder);
+
+impl Basic {
+    /// Two convolutions of 3×3, and a shortcut, which is a convolution where the size changes.
+    fn block(&mut self, name: &str, x: LayerId, filters: usize, stride: usize) -> LayerId {
+        let part = |part: &str| format!("{name}.{part}");
+        let wide = || Conv2D::new(filters, 3).padding(Padding::around(1));
+        self.conv(&part("conv1"), &part("bn1"), wide().strides(stride));
+        self.0.then(part("relu"), Activation::Relu);
+        let y = self.conv(&part("conv2"), &part("bn2"), wide());
+        let shortcut = if stride > 1 {
+            self.0.from(x);
+            self.conv(&part("downsample.0"), &part("downsample.1"), Conv2D::new(filters, 1).strides(stride))
+        } else {
+            x
+        };
+        self.0.add(part("add"), Operator::Add {}, &[y, shortcut]);
+        self.0.then(part("out"), Activation::Relu)
+    }
+
+    /// A convolution with batch normalisation.
+    fn conv(&mut self, conv: &str, norm: &str, layer: Conv2D) -> LayerId {
+        self.0.then(conv, layer.use_bias(false));
+        self.0.then(norm, BatchNormalization::new().epsilon(1e-5).momentum(0.9))
+    }
+}
+
+/// The network, with Keras's names and order where Keras has it.
 pub(crate) fn build(parameters: &Parameters) -> Result<Graph, GraphError> {
     let Parameters { depth, input_shape, variant, .. } = *parameters;
+    if is_basic(depth) {
+        return basic(parameters);
+    }
     let mut net = Net { builder: Builder::new(format!("resnet{depth}")), variant };
     net.builder.image(input_shape);
     net.builder.then("conv1_pad", ZeroPadding2D::around(3));

@@ -1,18 +1,18 @@
 use injerto_plugin_sdk::{TensorMap, WeightSet, published};
 
-use crate::network::stacks;
+use crate::network::{is_basic, stacks};
 use crate::{Parameters, Variant};
 
 /// The depths that weights are published for.
-const DEPTHS: [usize; 3] = [50, 101, 152];
+const DEPTHS: [usize; 5] = [18, 34, 50, 101, 152];
 
 /// The published weights for the depth, with or without top as `parameters` say. `imagenet` is the preferred set of the variant. The
 /// weights of other depths come last, so that a file of one is known by its names.
 pub(crate) fn sets(parameters: &Parameters) -> Vec<WeightSet> {
     let Parameters { depth, include_top: top, .. } = *parameters;
     let own = match parameters.variant {
-        Variant::Keras => keras(depth, top),
-        Variant::Torch => torchvision(1, depth, top),
+        Variant::Keras if !is_basic(depth) => keras(depth, top),
+        _ => torchvision(1, depth, top),
     };
     let second = torchvision(2, depth, top).map(|set| set.named("imagenet-torchvision-v2"));
     let third = hugging_face(depth, top);
@@ -29,7 +29,8 @@ pub(crate) fn sets(parameters: &Parameters) -> Vec<WeightSet> {
 }
 
 fn requiring(set: WeightSet, variant: &str, depth: usize, top: bool) -> WeightSet {
-    let set = set.requires("variant", variant).requires("depth", depth).requires("include_top", top);
+    let set = set.requires("depth", depth).requires("include_top", top);
+    let set = if is_basic(depth) { set } else { set.requires("variant", variant) };
     if top { set.requires("classes", 1000) } else { set }
 }
 
@@ -50,6 +51,8 @@ fn keras(depth: usize, top: bool) -> Option<WeightSet> {
 
 fn torchvision(version: usize, depth: usize, top: bool) -> Option<WeightSet> {
     let hash = match (depth, version) {
+        (18, 1) => "f37072fd",
+        (34, 1) => "b627a593",
         (50, 1) => "0676ba61",
         (50, 2) => "11ad3fa6",
         (101, 1) => "63fe2227",
@@ -58,6 +61,10 @@ fn torchvision(version: usize, depth: usize, top: bool) -> Option<WeightSet> {
         (152, 2) => "f82ba261",
         _ => return None,
     };
+    if is_basic(depth) {
+        let set = published::torchvision(&format!("resnet{depth}"), version, hash, top, basic(depth, top)?);
+        return Some(requiring(set, "torch", depth, top));
+    }
     let mut tensors = TensorMap::torch();
     tensors.kernel("conv1", "conv1_conv", false);
     tensors.normalization("bn1", "conv1_bn");
@@ -83,8 +90,36 @@ fn torchvision(version: usize, depth: usize, top: bool) -> Option<WeightSet> {
     Some(requiring(published::torchvision(&model, version, hash, top, tensors), "torch", depth, top))
 }
 
+/// The tensors of ResNet-18 and 34, whose layers have torchvision's names.
+fn basic(depth: usize, top: bool) -> Option<TensorMap> {
+    let mut tensors = TensorMap::torch();
+    let mut pair = |conv: &str, norm: &str| {
+        tensors.kernel(conv, conv, false);
+        tensors.normalization(norm, norm);
+    };
+    pair("conv1", "bn1");
+    for (stack, blocks) in stacks(depth)?.into_iter().enumerate() {
+        for block in 0..blocks {
+            let part = |part: &str| format!("layer{}.{block}.{part}", stack + 1);
+            pair(&part("conv1"), &part("bn1"));
+            pair(&part("conv2"), &part("bn2"));
+            if stack > 0 && block == 0 {
+                pair(&part("downsample.0"), &part("downsample.1"));
+            }
+        }
+    }
+    match top {
+        true => tensors.kernel("fc", "fc", true),
+        false => tensors.ignore.push("fc.*".to_owned()),
+    }
+    Some(tensors)
+}
+
 /// As transformers names them; they were trained by timm, in torchvision's variant.
 fn hugging_face(depth: usize, top: bool) -> Option<WeightSet> {
+    if is_basic(depth) {
+        return None;
+    }
     let mut tensors = TensorMap::torch();
     let mut pair = |module: &str, layer: &str| {
         tensors.kernel(&format!("{module}.convolution"), &format!("{layer}_conv"), false);

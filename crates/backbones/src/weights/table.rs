@@ -134,7 +134,7 @@ impl Fit {
                 continue;
             };
             let expected = file_shape(*role, shape, self.table.layout);
-            if raw.shape == expected {
+            if fits(&raw.shape, &expected) {
                 self.places.insert(name.clone(), tensor);
             } else {
                 let tensor = printable(&tensor);
@@ -209,6 +209,13 @@ fn surplus(tensors: &BTreeMap<String, Raw>, known: &BTreeSet<String>, fit: &Fit,
             left.into_iter().filter(|(_, own, _)| deeper(own)).map(|(name, _, _)| shown(name)).collect()
         }
     }
+}
+
+/// Whether a tensor has the wanted shape, but perhaps for sides of length 1, which PyTorch's modules add to broadcast a scale or to write
+/// a dense layer as a convolution, and which change no value's place.
+fn fits(found: &[usize], expected: &[usize]) -> bool {
+    let sides = |shape: &[usize]| shape.iter().copied().filter(|&side| side != 1).collect::<Vec<usize>>();
+    found == expected || sides(found) == sides(expected)
 }
 
 fn first_part(name: &str) -> &str {

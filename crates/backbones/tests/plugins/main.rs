@@ -7,6 +7,7 @@ mod files;
 mod golden;
 mod outside;
 mod published;
+mod timm;
 mod weights;
 
 use std::path::{Path, PathBuf};

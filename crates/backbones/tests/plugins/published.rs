@@ -55,7 +55,7 @@ fn torchvision_sets(plugin: &str, given: &Value) -> Vec<(WeightSet, Graph)> {
     sets.into_iter().filter(of_torchvision).filter(is_default).map(with_graph).collect()
 }
 
-fn shape_of(tensor: &Value) -> (&str, Vec<usize>) {
+pub(crate) fn shape_of(tensor: &Value) -> (&str, Vec<usize>) {
     let sides = numbers(&tensor[1]).into_iter().map(|side| side as usize).collect();
     (tensor[0].as_str().expect("a name"), sides)
 }
@@ -116,7 +116,7 @@ fn wave(count: usize, number: usize) -> impl Iterator<Item = f64> {
 }
 
 /// A file like that of torchvision, with weights from the formula.
-fn torchvision_file(dict: &Value) -> Vec<u8> {
+pub(crate) fn torchvision_file(dict: &Value) -> Vec<u8> {
     let mut raw = Vec::new();
     for (number, tensor) in dict.as_array().expect("a list").iter().enumerate() {
         let (name, shape) = shape_of(tensor);
@@ -142,7 +142,7 @@ fn torchvision_file(dict: &Value) -> Vec<u8> {
 }
 
 /// Checks mean, standard deviation and some values, within `tolerance` of the spread of the values.
-fn check(what: &str, output: &Output, expected: &Value, tolerance: f64) {
+pub(crate) fn check(what: &str, output: &Output, expected: &Value, tolerance: f64) {
     let ours: Vec<f64> = output.to_host().into_iter().map(f64::from).collect();
     let n = ours.len() as f64;
     assert_eq!(n, numbers(&expected["shape"]).iter().product::<f64>(), "{what}");

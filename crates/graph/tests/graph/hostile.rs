@@ -165,9 +165,34 @@ fn numbers_at_the_limits() {
         ("Reshape", json!({"target_shape": [max, max, 2]})),
         ("Reshape", json!({"target_shape": []})),
         ("Dense", json!({"units": max})),
+        ("GroupNormalization", json!({"groups": max})),
+        ("DotProductAttention", json!({"num_heads": max})),
+        ("PrependTokens", json!({"count": max})),
+        ("PositionEmbedding", json!({"resample": {"from": [max, max], "to": [1, 1]}})),
+        ("Cropping1D", json!({"cropping": [max, max]})),
         ("InputLayer", json!({"shape": [max]})),
     ] {
         let error = serde_json::from_value::<Graph>(layers(config, class)).expect_err(class).to_string();
         assert!(error.contains("layer 1 'x'"), "{class}: {error}");
     }
+}
+
+#[test]
+fn what_an_operator_needs_beside_its_output_counts_too() {
+    let after_tokens = |tokens: usize, class: &str, config: Value| {
+        json!({"name": "net", "layers": [
+            {"name": "in", "class": "InputLayer", "config": {"shape": [tokens, 1, 3]}},
+            {"name": "tokens", "class": "Reshape", "config": {"target_shape": [tokens, 3]}, "inputs": ["in"]},
+            {"name": "x", "class": class, "config": config, "inputs": ["tokens"]},
+        ]})
+    };
+    let reason =
+        "layer 2 'x' (DotProductAttention): the network is too large: the limit is 4294967296 values per image";
+    let attention = after_tokens(1 << 16, "DotProductAttention", json!({"num_heads": 1}));
+    let error = serde_json::from_value::<Graph>(attention).expect_err("too many scores").to_string();
+    assert!(error.starts_with(reason), "{error}");
+    let grids = json!({"resample": {"from": [1 << 20, 1], "to": [1 << 20, 1]}});
+    let embedding = after_tokens(1 << 20, "PositionEmbedding", grids);
+    let error = serde_json::from_value::<Graph>(embedding).expect_err("too many weights").to_string();
+    assert!(error.contains("layer 2 'x' (PositionEmbedding): the network is too large"), "{error}");
 }

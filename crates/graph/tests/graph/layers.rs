@@ -1,10 +1,11 @@
 //! Constructors of operators have the same defaults as descriptions.
 
 use injerto_graph::layers::{
-    AveragePooling2D, BatchNormalization, Conv2D, Dense, DepthwiseConv2D, Dropout, GlobalAveragePooling2D,
-    GlobalMaxPooling2D, MaxPooling2D, ReLU, Rescaling, ZeroPadding2D,
+    AveragePooling2D, BatchNormalization, Conv2D, Dense, DepthwiseConv2D, DotProductAttention, Dropout,
+    GlobalAveragePooling2D, GlobalMaxPooling2D, GlobalResponseNormalization, GroupNormalization, LayerNormalization,
+    MaxPooling2D, PositionEmbedding, PrependTokens, ReLU, Rescaling, ZeroPadding2D,
 };
-use injerto_graph::{Activation, Operator};
+use injerto_graph::{Activation, Operator, Resample};
 use serde_json::{Value, json};
 
 #[track_caller]
@@ -20,6 +21,12 @@ fn a_layer_takes_the_defaults_that_a_description_takes() {
     check(Dense::new(10), "Dense", json!({ "units": 10 }));
     check(BatchNormalization::new(), "BatchNormalization", json!({}));
     check(ReLU::new(), "ReLU", json!({}));
+    check(LayerNormalization::new(), "LayerNormalization", json!({}));
+    check(GroupNormalization::new(), "GroupNormalization", json!({}));
+    check(GlobalResponseNormalization::new(), "GlobalResponseNormalization", json!({}));
+    check(DotProductAttention::new(6), "DotProductAttention", json!({ "num_heads": 6 }));
+    check(PrependTokens::new(), "PrependTokens", json!({}));
+    check(PositionEmbedding::new(), "PositionEmbedding", json!({}));
     check(Dropout::new(0.2), "Dropout", json!({ "rate": 0.2 }));
     check(Rescaling::new(0.5), "Rescaling", json!({ "scale": 0.5 }));
     check(GlobalAveragePooling2D::new(), "GlobalAveragePooling2D", json!({}));
@@ -54,12 +61,26 @@ fn every_option_has_the_name_that_keras_gives_it() {
         json!({ "epsilon": 1e-5, "momentum": 0.9, "scale": false }),
     );
     check(ReLU::new().max_value(6.0), "ReLU", json!({ "max_value": 6.0 }));
+    check(ReLU::new().negative_slope(0.2), "ReLU", json!({ "negative_slope": 0.2 }));
+    check(
+        PositionEmbedding::new().resample(Resample { from: [14, 14], to: [16, 12] }),
+        "PositionEmbedding",
+        json!({ "resample": { "from": [14, 14], "to": [16, 12] } }),
+    );
     check(Rescaling::new([1.0, 2.0, 3.0]).offset(0.5), "Rescaling", json!({ "scale": [1.0, 2.0, 3.0], "offset": 0.5 }));
     check(
         AveragePooling2D::new(3).strides(1).same().count_include_pad(true),
         "AveragePooling2D",
         json!({ "pool_size": [3, 3], "strides": [1, 1], "padding": "same", "count_include_pad": true }),
     );
+}
+
+/// Descriptions of today, and keys that are made of them, stay as they were before a ReLU had a slope.
+#[test]
+fn options_that_came_later_are_written_only_where_they_are_set() {
+    let written = |operator: Operator| serde_json::to_value(operator).expect("plain data")["config"].clone();
+    assert_eq!(written(ReLU::new().max_value(6.0).into()), json!({ "max_value": 6.0 }));
+    assert_eq!(written(PositionEmbedding::new().into()), json!({}));
 }
 
 #[test]

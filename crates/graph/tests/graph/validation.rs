@@ -73,7 +73,7 @@ fn options_that_do_not_fit_the_input() {
     }
     let pool = || ("pool", "GlobalAveragePooling2D", json!({}), &["input"][..]);
     for (class, reason) in [
-        ("Add", "another input is [4]: shapes must be equal"),
+        ("Add", "another input is [4]: sides must be equal or 1"),
         ("Multiply", "another input is [4]: sides must be equal or 1"),
         ("Concatenate", "another input is [4]: all axes but the last must agree"),
     ] {
@@ -103,8 +103,23 @@ fn numbers_out_of_their_range() {
     check(norm(f64::NAN, 0.9), "epsilon must be finite and not negative, not NaN");
     check(norm(1e-3, 2.0), "momentum must be 0.0 to 1.0, not 2");
     check(norm(1e-3, f64::NAN), "momentum must be 0.0 to 1.0, not NaN");
-    check(Operator::ReLU { max_value: Some(-1.0) }, "max_value must be finite and not negative, not -1");
-    check(Operator::ReLU { max_value: Some(f64::NAN) }, "max_value must be finite and not negative, not NaN");
+    check(
+        Operator::ReLU { max_value: Some(-1.0), negative_slope: 0.0 },
+        "max_value must be finite and not negative, not -1",
+    );
+    check(
+        Operator::ReLU { max_value: Some(f64::NAN), negative_slope: 0.0 },
+        "max_value must be finite and not negative, not NaN",
+    );
+    let leaky = |negative_slope| Operator::ReLU { max_value: None, negative_slope };
+    check(leaky(-0.1), "negative_slope must be 0.0 to 1.0, not -0.1");
+    check(leaky(f64::NAN), "negative_slope must be 0.0 to 1.0, not NaN");
+    let layer_norm = |epsilon| Operator::LayerNormalization { epsilon, center: true, scale: true };
+    check(layer_norm(-1.0), "epsilon must be finite and not negative, not -1");
+    check(
+        Operator::GlobalResponseNormalization { epsilon: f64::NAN },
+        "epsilon must be finite and not negative, not NaN",
+    );
     check(rescaling(PerChannel::One(f64::NAN)), "scale must be finite");
     // The number is finite, but not in single precision, in which networks compute.
     check(rescaling(PerChannel::Each(vec![1.0, 1.0, 1e39, 1.0])), "scale must be finite");
@@ -270,7 +285,7 @@ fn unknown_words_are_named() {
     for (layer, word) in [
         (json!({"name": "a", "class": "Conv3D", "config": {}}), "Conv3D"),
         (json!({"name": "a", "class": "ReLU", "config": {"max": 6}}), "max"),
-        (json!({"name": "a", "class": "Activation", "config": {"activation": "gelu"}}), "gelu"),
+        (json!({"name": "a", "class": "Activation", "config": {"activation": "mish"}}), "mish"),
     ] {
         let spec = json!({"name": "net", "layers": [layer]});
         let error = serde_json::from_value::<GraphSpec>(spec).expect_err(word).to_string();

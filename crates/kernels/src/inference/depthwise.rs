@@ -74,6 +74,7 @@ unsafe fn kernel<S: Simd>(job: &Job<'_>) {
             (1, [3, 3], 2, 1) => columns::<S, 3, 3, 2>(job),
             (1, [5, 5], 1, 1) => columns::<S, 5, 5, 1>(job),
             (1, [5, 5], 2, 1) => columns::<S, 5, 5, 2>(job),
+            (1, [7, 7], 1, 1) => columns::<S, 7, 7, 1>(job),
             _ => any::<S>(job),
         }
     }
