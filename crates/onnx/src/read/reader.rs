@@ -1,0 +1,394 @@
+//! Goes through the nodes of a model: computes constants, moves views, and adds layers.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::rc::Rc;
+
+use injerto_files::printable;
+use injerto_graph::{Operator, Shape, limits};
+
+use super::known::{MOST_COMPUTED, compute};
+use super::view::{BATCH, Factor, View, stored};
+use super::{Ask, USUAL_SIZE};
+use crate::proto::{Model, Node, ValueInfo};
+use crate::tensor::Constant;
+use crate::{OnnxError, RefusedNode};
+
+/// A layer that was recognised.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) name: String,
+    pub(super) operator: Operator,
+    pub(super) inputs: Vec<usize>,
+    /// Shape of its output for one sample.
+    pub(super) shape: Shape,
+    /// Name, shape and values of its parameters.
+    pub(super) weights: Vec<Weight>,
+}
+
+/// A parameter of a layer in Keras's axes.
+#[derive(Debug)]
+pub(super) struct Weight {
+    pub(super) parameter: &'static str,
+    pub(super) shape: Vec<usize>,
+    pub(super) values: Vec<f32>,
+}
+
+/// A value of the model.
+#[derive(Debug, Clone)]
+pub(super) enum Value {
+    /// It does not depend on the image.
+    Known(Rc<Constant>),
+    /// It does.
+    Seen(View),
+}
+
+/// Limit for the number of values that all computed constants of a file have together: 2^30.
+const MOST_TOGETHER: usize = MOST_COMPUTED * 4;
+
+/// The model, as far as it was read.
+pub(super) struct Reader<'m> {
+    pub(super) model: &'m Model<'m>,
+    folder: &'m Path,
+    /// Length of the axis of samples.
+    pub(super) batch: usize,
+    pub(super) is_resizable: bool,
+    values: HashMap<&'m str, Value>,
+    pub(super) drafts: Vec<Draft>,
+    names: HashSet<String>,
+    reshaped: HashMap<(usize, Vec<usize>), usize>,
+    computed: usize,
+    pub(super) refused: Vec<RefusedNode>,
+    /// Name of the node that is being read, as the base of names of layers.
+    here: String,
+}
+
+/// Axes of an image `[batch, channels, height, width]` in the order of a layer's output.
+pub(super) const IMAGE: [usize; 3] = [2, 3, 1];
+
+impl<'m> Reader<'m> {
+    /// Reads all nodes.
+    pub(super) fn new(model: &'m Model<'m>, folder: &'m Path, ask: &Ask) -> Result<Self, OnnxError> {
+        let mut reader = Self {
+            model,
+            folder,
+            batch: BATCH,
+            is_resizable: false,
+            values: HashMap::new(),
+            drafts: Vec::new(),
+            names: HashSet::new(),
+            reshaped: HashMap::new(),
+            computed: 0,
+            refused: Vec::new(),
+            here: String::new(),
+        };
+        let unsuited = |reason: String| OnnxError::Unsuited { reason };
+        if model.graph.has_sparse {
+            return Err(unsuited("it has sparse tensors; export it with dense ones".to_owned()));
+        }
+        for tensor in &model.graph.initialisers {
+            let constant = tensor.read(folder).map_err(|reason| OnnxError::Damaged { reason })?;
+            reader.values.insert(&tensor.name, Value::Known(Rc::new(constant)));
+        }
+        reader.input(ask).map_err(unsuited)?;
+        for node in &model.graph.nodes {
+            if reader.is_enough(ask) {
+                break;
+            }
+            reader.node(node);
+        }
+        Ok(reader)
+    }
+
+    /// Whether the last layer that was asked for has been read.
+    fn is_enough(&self, ask: &Ask) -> bool {
+        ask.last_layer.as_ref().is_some_and(|last| self.names.contains(last) && self.here != *last)
+    }
+
+    /// Finds the image among the inputs of the graph.
+    fn input(&mut self, ask: &Ask) -> Result<(), String> {
+        let graph = &self.model.graph;
+        let free: Vec<&ValueInfo> =
+            graph.inputs.iter().filter(|input| !self.values.contains_key(&*input.name)).collect();
+        let &[info] = free.as_slice() else {
+            let names: Vec<String> = free.iter().map(|input| format!("'{}'", printable(&input.name))).collect();
+            return Err(format!(
+                "a backbone has one input, an image, but it has {}: {}",
+                names.len(),
+                names.join(", ")
+            ));
+        };
+        let name = printable(&info.name).to_string();
+        let Some(&[samples, a, b, c]) = info.shape.as_deref() else {
+            return Err(format!("its input '{name}' does not have the four axes of a batch of images"));
+        };
+        let channels_first = match (a, c) {
+            (Some(3), _) => true,
+            (_, Some(3)) => false,
+            _ => return Err(format!("its input '{name}' does not say which axis has the three colours")),
+        };
+        let (height, width) = if channels_first { (b, c) } else { (a, b) };
+        self.is_resizable = height.is_none_or(|side| side <= 0) || width.is_none_or(|side| side <= 0);
+        let asked = ask.image_size.unwrap_or(USUAL_SIZE);
+        let side = |own: Option<i64>, asked: usize| match own {
+            Some(side) if side > 0 => usize::try_from(side).map_err(|_| "its images are too large".to_owned()),
+            _ => Ok(asked),
+        };
+        let (height, width) = (side(height, asked[0])?, side(width, asked[1])?);
+        if height.checked_mul(width).is_none_or(|pixels| pixels > limits::MOST_PIXELS || pixels == 0) {
+            return Err(format!("its images of {height}×{width} are too large"));
+        }
+        self.batch = samples.and_then(|samples| usize::try_from(samples).ok()).filter(|&n| n > 0).unwrap_or(BATCH);
+        let shape = vec![height, width, 3];
+        let axes = [vec![vec![Factor::Batch]], stored(&shape)].concat();
+        let operator = Operator::InputLayer { shape: shape.clone() };
+        let layer_name = self.fresh(&info.name);
+        let draft = Draft { name: layer_name, operator, inputs: Vec::new(), shape: Shape(shape), weights: Vec::new() };
+        self.drafts.push(draft);
+        let view = View { layer: 0, axes };
+        let view = if channels_first { view.transposed(&[0, 3, 1, 2]) } else { view };
+        self.values.insert(&info.name, Value::Seen(view));
+        Ok(())
+    }
+
+    /// Reads a node. A node that needs the output of a refused node is passed over, unless it would be refused itself.
+    fn node(&mut self, node: &'m Node<'m>) {
+        self.here = match (&*node.name, node.outputs.first()) {
+            ("", Some(output)) => output.clone(),
+            (name, _) => name.to_owned(),
+        };
+        let own = node.domain.is_empty() || node.domain == "ai.onnx";
+        let operator = if own { node.op.clone() } else { format!("{}.{}", node.domain, node.op) };
+        let inputs: Vec<Option<Value>> = node.inputs.iter().map(|name| self.values.get(&**name).cloned()).collect();
+        let missing = node.inputs.iter().zip(&inputs).any(|(name, value)| !name.is_empty() && value.is_none());
+        let result = match node.op.as_str() {
+            op if !own || !is_known(op) => Err(String::new()),
+            "Constant" => self.constant(node).map(|constant| vec![constant]),
+            _ if missing => return,
+            _ => self.apply(node, &inputs),
+        };
+        match result {
+            Ok(values) => self.values.extend(node.outputs.iter().map(String::as_str).zip(values)),
+            Err(reason) => self.refused.push(RefusedNode { operator, node: self.here.clone(), reason }),
+        }
+    }
+
+    fn constant(&mut self, node: &Node<'_>) -> Result<Value, String> {
+        let constant = match (node.tensor("value"), node.ints("value_ints"), node.floats("value_floats")) {
+            (Some(tensor), _, _) => tensor.read(self.folder)?,
+            (_, Some(values), _) if !values.is_empty() => Constant::ints(values.to_vec()),
+            (_, _, Some(values)) if !values.is_empty() => Constant::floats(vec![values.len()], values.to_vec()),
+            _ => match (node.number("value_int"), node.real("value_float")) {
+                (Some(value), _) => Constant { shape: Vec::new(), ..Constant::ints(vec![value]) },
+                (_, Some(value)) => Constant::floats(Vec::new(), vec![value]),
+                _ => return Err("it is not a number".to_owned()),
+            },
+        };
+        Ok(Value::Known(Rc::new(constant)))
+    }
+
+    fn apply(&mut self, node: &Node<'_>, inputs: &[Option<Value>]) -> Result<Vec<Value>, String> {
+        let known: Option<Vec<Option<&Constant>>> = inputs
+            .iter()
+            .map(|input| match input {
+                Some(Value::Known(constant)) => Some(Some(&**constant)),
+                None => Some(None),
+                Some(Value::Seen(_)) => None,
+            })
+            .collect();
+        let Some(known) = known else {
+            return self.lower(node, inputs).map(|value| vec![value]);
+        };
+        let constants = compute(node, &known, self.folder).ok_or("a constant of this kind is not computed")??;
+        self.computed = constants.iter().map(Constant::len).fold(self.computed, usize::saturating_add);
+        if self.computed > MOST_TOGETHER {
+            return Err("the constants that its nodes compute are too large".to_owned());
+        }
+        Ok(constants.into_iter().map(|constant| Value::Known(Rc::new(constant))).collect())
+    }
+
+    /// A name that is fit for a layer and not yet taken.
+    pub(super) fn fresh(&mut self, wanted: &str) -> String {
+        let mut base = printable(wanted).to_string();
+        let longest = limits::LONGEST_NAME - 8;
+        if base.len() > longest {
+            // The end of a path says most.
+            let cut = (base.len() - longest..base.len()).find(|&at| base.is_char_boundary(at)).unwrap_or(base.len());
+            base.drain(..cut);
+        }
+        if base.is_empty() {
+            base.push_str("layer");
+        }
+        let numbered = |number: usize| if number == 1 { base.clone() } else { format!("{base}_{number}") };
+        let name = (1..).map(numbered).find(|name| !self.names.contains(name)).expect("numbers do not run out");
+        self.names.insert(name.clone());
+        name
+    }
+
+    /// Adds a layer with the name of the node and `part` of it.
+    pub(super) fn add(
+        &mut self,
+        part: &str,
+        operator: Operator,
+        inputs: &[usize],
+        weights: Vec<Weight>,
+    ) -> Result<usize, String> {
+        let shapes: Vec<&Shape> = inputs.iter().map(|&input| &self.drafts[input].shape).collect();
+        let shape = operator.output_shape("", &shapes).map_err(|error| reason_of(&error.to_string()))?;
+        let base = if part.is_empty() { self.here.clone() } else { format!("{}/{part}", self.here) };
+        let name = self.fresh(&base);
+        self.drafts.push(Draft { name, operator, inputs: inputs.to_vec(), shape, weights });
+        Ok(self.drafts.len() - 1)
+    }
+
+    /// The layer whose output has the axes of the view in this order. Axes of length 1 may be added or dropped, and neighbours be
+    /// joined or split, by a layer that changes the shape.
+    pub(super) fn materialise(&mut self, view: &View, order: &[usize]) -> Result<usize, String> {
+        let count = self.drafts[view.layer].shape.count();
+        let covers = (0..view.axes.len()).all(|axis| order.contains(&axis) || Some(axis) == view.batch_axis());
+        if !covers || !view.lies_in_order(order, count) {
+            return Err("it needs its input with axes in an order that no layer makes".to_owned());
+        }
+        let all = view.shape(self.batch);
+        let shape: Vec<usize> = order.iter().map(|&axis| all[axis]).collect();
+        self.with_shape(view.layer, shape)
+    }
+
+    /// The layer with the same values in another shape.
+    pub(super) fn with_shape(&mut self, layer: usize, shape: Vec<usize>) -> Result<usize, String> {
+        if self.drafts[layer].shape.0 == shape {
+            return Ok(layer);
+        }
+        if let Some(&known) = self.reshaped.get(&(layer, shape.clone())) {
+            return Ok(known);
+        }
+        let is_read = self.drafts.iter().any(|draft| draft.inputs.contains(&layer));
+        if let Operator::GlobalAveragePooling2D { keepdims } | Operator::GlobalMaxPooling2D { keepdims } =
+            &mut self.drafts[layer].operator
+            && !is_read
+            && shape.len() == 1
+        {
+            *keepdims = false;
+            self.drafts[layer].shape = Shape(shape);
+            return Ok(layer);
+        }
+        let operator = match shape.as_slice() {
+            [_] => Operator::Flatten {},
+            _ => Operator::Reshape { target_shape: shape.clone() },
+        };
+        let here = std::mem::replace(&mut self.here, self.drafts[layer].name.clone());
+        let added = self.add(if shape.len() == 1 { "flatten" } else { "reshape" }, operator, &[layer], Vec::new());
+        self.here = here;
+        let added = added?;
+        self.reshaped.insert((layer, shape), added);
+        Ok(added)
+    }
+
+    /// The view of a layer whose axes are those at `order`, in a value of `rank` axes with the samples at `batch_axis`.
+    pub(super) fn placed(&self, layer: usize, order: &[usize], rank: usize, batch_axis: usize) -> View {
+        let mut axes = vec![Vec::new(); rank];
+        axes[batch_axis] = vec![Factor::Batch];
+        for (&axis, factors) in order.iter().zip(stored(&self.drafts[layer].shape.0)) {
+            axes[axis] = factors;
+        }
+        View { layer, axes }
+    }
+
+    /// The layer of an image `[batch, channels, height, width]`.
+    pub(super) fn image(&mut self, view: &View) -> Result<usize, String> {
+        if view.axes.len() != 4 || view.batch_axis() != Some(0) {
+            return Err("its input is not an image of four axes".to_owned());
+        }
+        self.materialise(view, &IMAGE)
+    }
+
+    /// The value `[batch, channels, height, width]` of a layer whose output is an image.
+    pub(super) fn of_image(&self, layer: usize) -> Value {
+        Value::Seen(self.placed(layer, &IMAGE, 4, 0))
+    }
+
+    /// The view of a value of the model, if it was read.
+    pub(super) fn seen(&self, name: &str) -> Option<&View> {
+        match self.values.get(name) {
+            Some(Value::Seen(view)) => Some(view),
+            _ => None,
+        }
+    }
+}
+
+/// An error of shape inference without the layer, which the caller names.
+fn reason_of(error: &str) -> String {
+    error.split_once("): ").map_or(error, |(_, reason)| reason).to_owned()
+}
+
+/// Operators that are read as layers, as views or as constants, in some form at least.
+fn is_known(op: &str) -> bool {
+    const KNOWN: &[&str] = &[
+        "Abs",
+        "Add",
+        "And",
+        "AveragePool",
+        "BatchNormalization",
+        "Cast",
+        "Ceil",
+        "Clip",
+        "Concat",
+        "Constant",
+        "ConstantOfShape",
+        "Conv",
+        "Div",
+        "Dropout",
+        "Equal",
+        "Exp",
+        "Expand",
+        "Flatten",
+        "Floor",
+        "Gather",
+        "Gemm",
+        "GlobalAveragePool",
+        "GlobalMaxPool",
+        "Greater",
+        "GreaterOrEqual",
+        "HardSigmoid",
+        "HardSwish",
+        "Identity",
+        "Less",
+        "LessOrEqual",
+        "Log",
+        "MatMul",
+        "Max",
+        "MaxPool",
+        "Min",
+        "Mod",
+        "Mul",
+        "Neg",
+        "Not",
+        "Or",
+        "Pad",
+        "Pow",
+        "Range",
+        "Reciprocal",
+        "ReduceMax",
+        "ReduceMean",
+        "ReduceMin",
+        "ReduceProd",
+        "ReduceSum",
+        "Relu",
+        "Reshape",
+        "Shape",
+        "Sigmoid",
+        "Size",
+        "Slice",
+        "Softmax",
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "Sum",
+        "Swish",
+        "Tanh",
+        "Transpose",
+        "Unsqueeze",
+        "Where",
+    ];
+    KNOWN.binary_search(&op).is_ok()
+}
