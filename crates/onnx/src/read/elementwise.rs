@@ -6,7 +6,7 @@ use injerto_graph::{Activation, Operator, PerChannel};
 
 use super::known::{axis, broadcast};
 use super::layers::shortest;
-use super::reader::{IMAGE, Reader, Value};
+use super::reader::{Reader, Value};
 use super::view::{Factor, View};
 use crate::proto::Node;
 use crate::tensor::Constant;
@@ -160,9 +160,7 @@ impl Reader<'_> {
         }
         let count = |view: &View| self.drafts[view.layer].shape.count();
         let larger = if count(&a) >= count(&b) { &a } else { &b };
-        let plain: Vec<usize> = (0..rank).filter(|&axis| axis != batch).collect();
-        let image = if rank == 4 && batch == 0 { IMAGE.to_vec() } else { plain.clone() };
-        let orders = [larger.natural_order(), image, plain];
+        let orders = self.orders(larger);
         let fits = |order: &&Vec<usize>| [&a, &b].iter().all(|view| view.lies_in_order(order, count(view)));
         let order = orders.iter().find(fits).ok_or("its inputs have their axes in different orders")?.clone();
         let layers = [self.materialise(&a, &order)?, self.materialise(&b, &order)?];

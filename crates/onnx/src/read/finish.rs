@@ -39,8 +39,9 @@ impl Reader<'_> {
         let (graph, weights) = layers.finish(name)?;
         let producer = format!("{} {}", self.model.producer, self.model.producer_version);
         let producer = injerto_files::printable(producer.trim()).to_string();
-        let (is_resizable, metadata) = (self.is_resizable, self.model.metadata.clone());
-        Ok(Network { graph, weights, features, classes, is_resizable, folded, producer, metadata })
+        let (is_resizable, channel_order) = (self.is_resizable, self.channel_order);
+        let metadata = self.model.metadata.clone();
+        Ok(Network { graph, weights, features, classes, is_resizable, channel_order, folded, producer, metadata })
     }
 
     /// What the file shows about batch normalisations that were folded into convolutions.

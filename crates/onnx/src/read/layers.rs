@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use injerto_graph::{Activation, Operator};
+use injerto_graph::{Activation, ChannelOrder, Operator};
 
 use super::known::{axes_of, axis, slice, slices, squeezed, target, unsqueezed};
 use super::reader::{Reader, Value, Weight};
-use super::view::{BATCH, View};
+use super::view::{BATCH, Factor, View};
 use crate::proto::Node;
 use crate::tensor::Constant;
 
@@ -76,9 +76,20 @@ impl Reader<'_> {
             "Slice" => {
                 let parts = slices(node, &all, rank).ok_or("its limits are not constants")?;
                 for (axis, start, end, step) in parts {
-                    if slice(shape[axis], start, end, step)? != (0, 1, shape[axis]) {
+                    let reversed = (shape[axis] as i64 - 1, -1, shape[axis]);
+                    if slice(shape[axis], start, end, step)? == reversed && self.is_colours(&x, axis) {
+                        self.exchange_colours()?;
+                    } else if slice(shape[axis], start, end, step)? != (0, 1, shape[axis]) {
                         return Err(format!("it cuts a part of axis {axis} out, which no layer does"));
                     }
+                }
+                Ok(Value::Seen(x))
+            }
+            "Gather" => {
+                let axis = axis(node.int("axis", 0), rank)?;
+                match needed(1, "choice")?.to_ints().as_slice() {
+                    [2 | -1, 1 | -2, 0 | -3] if self.is_colours(&x, axis) => self.exchange_colours()?,
+                    _ => return Err(format!("it picks parts of axis {axis}, which no layer does")),
                 }
                 Ok(Value::Seen(x))
             }
@@ -131,6 +142,20 @@ impl Reader<'_> {
             "Concat" => self.concatenated(inputs, axis(node.int("axis", 0), rank)?),
             _ => self.elementwise(node, &x, inputs, &constants),
         }
+    }
+
+    /// Whether an axis of the value has the colours of the image itself.
+    fn is_colours(&self, x: &View, axis: usize) -> bool {
+        x.layer == 0 && x.axes[axis] == [Factor::Part { length: 3, stride: 1 }]
+    }
+
+    /// Notes that the network takes blue first. All of the network must see the image so.
+    fn exchange_colours(&mut self) -> Result<(), String> {
+        if self.drafts.len() > 1 || self.channel_order == ChannelOrder::Bgr {
+            return Err("it exchanges the colours of the image a second time, or for a part of the network".to_owned());
+        }
+        self.channel_order = ChannelOrder::Bgr;
+        Ok(())
     }
 
     /// Mean or largest value over height and width, which stay as axes of length 1.

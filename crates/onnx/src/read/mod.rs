@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use injerto_graph::{Graph, GraphSpec, Layer};
+use injerto_graph::{ChannelOrder, Graph, GraphSpec, Layer};
 
 use crate::OnnxError;
 use crate::proto::Model;
@@ -56,6 +56,8 @@ pub struct Network {
     pub classes: Option<usize>,
     /// Whether the model leaves height and width of images open.
     pub is_resizable: bool,
+    /// The order of colours that the network takes. A model that takes red first may exchange them itself; this network does not.
+    pub channel_order: ChannelOrder,
     /// Whether an exporter has folded batch normalisations into convolutions, as far as the model shows.
     pub folded: Folded,
     /// Name and version of the program that wrote the model.
@@ -102,8 +104,13 @@ impl ModelFile {
         if bytes.len() as u64 > LARGEST_FILE {
             return Err(damaged("it is larger than 2 GiB"));
         }
+        Ok(Self::from_bytes(bytes, path))
+    }
+
+    /// A model in memory, as if it were the file at `path`: numbers outside of the model are looked for beside it.
+    pub fn from_bytes(bytes: Vec<u8>, path: &Path) -> Self {
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-        Ok(Self { bytes, folder, path: path.to_owned() })
+        Self { bytes, folder, path: path.to_owned() }
     }
 
     /// Recognises the layers of the model. Nothing in the file is trusted.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use injerto_files::printable;
-use injerto_graph::{Operator, Shape, limits};
+use injerto_graph::{ChannelOrder, Operator, Shape, limits};
 
 use super::known::{MOST_COMPUTED, compute};
 use super::view::{BATCH, Factor, View, stored};
@@ -53,6 +53,8 @@ pub(super) struct Reader<'m> {
     /// Length of the axis of samples.
     pub(super) batch: usize,
     pub(super) is_resizable: bool,
+    /// The order of colours that the first layer takes.
+    pub(super) channel_order: ChannelOrder,
     values: HashMap<&'m str, Value>,
     pub(super) drafts: Vec<Draft>,
     names: HashSet<String>,
@@ -74,6 +76,7 @@ impl<'m> Reader<'m> {
             folder,
             batch: BATCH,
             is_resizable: false,
+            channel_order: ChannelOrder::Rgb,
             values: HashMap::new(),
             drafts: Vec::new(),
             names: HashSet::new(),
@@ -123,8 +126,8 @@ impl<'m> Reader<'m> {
             return Err(format!("its input '{name}' does not have the four axes of a batch of images"));
         };
         let channels_first = match (a, c) {
-            (Some(3), _) => true,
             (_, Some(3)) => false,
+            (Some(3), _) => true,
             _ => return Err(format!("its input '{name}' does not say which axis has the three colours")),
         };
         let (height, width) = if channels_first { (b, c) } else { (a, b) };
@@ -292,6 +295,17 @@ impl<'m> Reader<'m> {
             axes[axis] = factors;
         }
         View { layer, axes }
+    }
+
+    /// Orders of the axes of a value that a layer may have. They differ where axes have length 1, which lie anywhere.
+    pub(super) fn orders(&self, view: &View) -> Vec<Vec<usize>> {
+        let batch = view.batch_axis();
+        let mut orders = vec![view.natural_order()];
+        if view.axes.len() == 4 && batch == Some(0) {
+            orders.push(IMAGE.to_vec());
+        }
+        orders.push((0..view.axes.len()).filter(|axis| Some(*axis) != batch).collect());
+        orders
     }
 
     /// The layer of an image `[batch, channels, height, width]`.

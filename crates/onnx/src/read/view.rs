@@ -69,7 +69,8 @@ impl View {
 
     /// The view with other axes over the same values in the same order; `None` if the lengths do not fit, or cut through the samples.
     pub(super) fn reshaped(&self, shape: &[usize], batch: usize) -> Option<Self> {
-        let mut rest: Vec<Factor> = self.axes.iter().flatten().rev().copied().collect();
+        let mut rest = joined(self.axes.iter().flatten().copied().collect());
+        rest.reverse();
         let mut axes = Vec::with_capacity(shape.len());
         for &wanted in shape {
             let (mut axis, mut length) = (Vec::new(), 1_usize);

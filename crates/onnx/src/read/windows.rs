@@ -7,9 +7,8 @@ use super::view::View;
 use crate::proto::Node;
 use crate::tensor::Constant;
 
-/// Window, strides and padding of a node over an image.
+/// Strides and padding of a node over an image.
 struct Sliding {
-    window: [usize; 2],
     strides: [usize; 2],
     padding: Padding,
 }
@@ -43,7 +42,7 @@ fn sliding(node: &Node<'_>, window: [usize; 2], dilations: [usize; 2], input: &[
     match node.text("auto_pad").unwrap_or("NOTSET") {
         "NOTSET" => {}
         "VALID" => sides = [[0; 2]; 2],
-        "SAME_UPPER" => return Ok(Sliding { window, strides, padding: Padding::Same }),
+        "SAME_UPPER" => return Ok(Sliding { strides, padding: Padding::Same }),
         "SAME_LOWER" => {
             for axis in 0..2 {
                 let covered = (input[axis].div_ceil(strides[axis]) - 1).saturating_mul(strides[axis]);
@@ -65,7 +64,7 @@ fn sliding(node: &Node<'_>, window: [usize; 2], dilations: [usize; 2], input: &[
         }
     }
     let padding = if sides == [[0; 2]; 2] { Padding::Valid } else { Padding::Explicit(sides) };
-    Ok(Sliding { window, strides, padding })
+    Ok(Sliding { strides, padding })
 }
 
 impl Reader<'_> {
@@ -183,13 +182,15 @@ impl Reader<'_> {
         if of_axis.iter().all(|sides| *sides == [0, 0]) {
             return Ok(Value::Seen(x.clone()));
         }
-        // Channels are the axis that lies last in the layer.
-        let order = x.natural_order();
-        let &[height, width, channels] = order.as_slice() else { return Err("its input is not an image".to_owned()) };
         let batch = x.batch_axis().ok_or("it pads the samples")?;
-        if of_axis[channels] != [0, 0] || of_axis[batch] != [0, 0] {
-            return Err("it pads channels or samples".to_owned());
-        }
+        let padded: Vec<usize> = (0..rank).filter(|&axis| of_axis[axis] != [0, 0]).collect();
+        // Channels are the axis that lies last in the layer; axes of length 1 may lie anywhere.
+        let count = self.drafts[x.layer].shape.count();
+        let fits = |order: &Vec<usize>| {
+            order.len() == 3 && x.lies_in_order(order, count) && padded.iter().all(|axis| order[..2].contains(axis))
+        };
+        let order = self.orders(x).into_iter().find(fits).ok_or("it pads other axes than height and width")?;
+        let [height, width] = [order[0], order[1]];
         let layer = self.materialise(x, &order)?;
         let operator = Operator::ZeroPadding2D { padding: [of_axis[height], of_axis[width]] };
         let layer = self.add("", operator, &[layer], Vec::new())?;
