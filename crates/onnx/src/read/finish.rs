@@ -20,8 +20,9 @@ impl Reader<'_> {
             (Some(layer), _) => layer,
             (None, Some(view)) => {
                 // The classifier's output is a row of numbers; anything else is left as its layer has it.
+                let unordered = |reason: String| OnnxError::Unsuited { reason: format!("its output: {reason}") };
                 match view.axes.len() {
-                    2 => self.materialise(&view, &[1]).unwrap_or(view.layer),
+                    2 => self.materialise(&view, &[1]).map_err(unordered)?,
                     _ => view.layer,
                 }
             }

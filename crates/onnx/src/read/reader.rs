@@ -305,6 +305,9 @@ impl<'m> Reader<'m> {
             orders.push(IMAGE.to_vec());
         }
         orders.push((0..view.axes.len()).filter(|axis| Some(*axis) != batch).collect());
+        let (all, stored) = (view.shape(self.batch), &self.drafts[view.layer].shape.0);
+        // An order in which the layer already is needs no change of its shape.
+        orders.sort_by_key(|order| order.iter().map(|&axis| all[axis]).ne(stored.iter().copied()));
         orders
     }
 
