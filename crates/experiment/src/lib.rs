@@ -17,6 +17,7 @@ pub mod advise;
 mod environment;
 mod error;
 mod evaluate;
+pub mod export;
 mod features;
 mod folder;
 pub mod gain;

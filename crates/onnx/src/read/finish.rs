@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use injerto_graph::{Activation, Layer, Operator, PerChannel};
 
 use super::reader::{Draft, Reader, Weight};
-use super::{Ask, Folded, Network, Tensor, graph};
+use super::{Ask, Folded, Network, Tensor, graph, producer};
 use crate::OnnxError;
 
 /// Number of convolutions from which a network without any normalisation is unusual.
@@ -38,8 +38,7 @@ impl Reader<'_> {
         let folded = self.folded(&layers.drafts);
         let features = layers.drafts[features].name.clone();
         let (graph, weights) = layers.finish(name)?;
-        let producer = format!("{} {}", self.model.producer, self.model.producer_version);
-        let producer = injerto_files::printable(producer.trim()).to_string();
+        let producer = producer(self.model);
         let (is_resizable, channel_order) = (self.is_resizable, self.channel_order);
         let metadata = self.model.metadata.clone();
         Ok(Network { graph, weights, features, classes, is_resizable, channel_order, folded, producer, metadata })

@@ -43,6 +43,17 @@ pub struct Tensor {
     pub values: Vec<f32>,
 }
 
+/// What a model says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    /// Number of nodes.
+    pub nodes: usize,
+    /// Name and version of the program that wrote it.
+    pub producer: String,
+    /// Whether it leaves height and width of images open.
+    pub is_resizable: bool,
+}
+
 /// A network that was read from a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Network {
@@ -113,6 +124,16 @@ impl ModelFile {
         Self { bytes, folder, path: path.to_owned() }
     }
 
+    /// What the model says about itself. Its nodes are not looked at.
+    ///
+    /// # Errors
+    /// [`OnnxError`] if it is damaged, or does not take images.
+    pub fn about(&self) -> Result<About, OnnxError> {
+        let model = Model::parse(&self.bytes).map_err(|reason| OnnxError::Damaged { reason })?;
+        let input = reader::image(&model).map_err(|reason| OnnxError::Unsuited { reason })?;
+        Ok(About { nodes: model.graph.nodes.len(), producer: producer(&model), is_resizable: input.is_resizable() })
+    }
+
     /// Recognises the layers of the model. Nothing in the file is trusted.
     ///
     /// # Errors
@@ -144,6 +165,13 @@ impl Network {
     pub fn parameter(&self, name: &str) -> Option<&[f32]> {
         self.weights.iter().find(|tensor| tensor.name == name).map(|tensor| tensor.values.as_slice())
     }
+}
+
+/// Name and version of the program that wrote a model.
+fn producer(model: &Model<'_>) -> String {
+    let text = format!("{} {}", model.producer, model.producer_version);
+    let text: String = text.trim().chars().take(100).collect();
+    injerto_files::printable(&text).to_string()
 }
 
 /// A graph of layers with a name that is fit for it.

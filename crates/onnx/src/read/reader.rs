@@ -108,49 +108,24 @@ impl<'m> Reader<'m> {
         ask.last_layer.as_ref().is_some_and(|last| self.names.contains(last) && self.here != *last)
     }
 
-    /// Finds the image among the inputs of the graph.
+    /// Takes the input of the graph as the image.
     fn input(&mut self, ask: &Ask) -> Result<(), String> {
-        let graph = &self.model.graph;
-        let free: Vec<&ValueInfo> =
-            graph.inputs.iter().filter(|input| !self.values.contains_key(&*input.name)).collect();
-        let &[info] = free.as_slice() else {
-            let names: Vec<String> = free.iter().map(|input| format!("'{}'", printable(&input.name))).collect();
-            return Err(format!(
-                "a backbone has one input, an image, but it has {}: {}",
-                names.len(),
-                names.join(", ")
-            ));
-        };
-        let name = printable(&info.name).to_string();
-        let Some(&[samples, a, b, c]) = info.shape.as_deref() else {
-            return Err(format!("its input '{name}' does not have the four axes of a batch of images"));
-        };
-        let channels_first = match (a, c) {
-            (_, Some(3)) => false,
-            (Some(3), _) => true,
-            _ => return Err(format!("its input '{name}' does not say which axis has the three colours")),
-        };
-        let (height, width) = if channels_first { (b, c) } else { (a, b) };
-        self.is_resizable = height.is_none_or(|side| side <= 0) || width.is_none_or(|side| side <= 0);
+        let image = image(self.model)?;
+        self.is_resizable = image.is_resizable();
         let asked = ask.image_size.unwrap_or(USUAL_SIZE);
-        let side = |own: Option<i64>, asked: usize| match own {
-            Some(side) if side > 0 => usize::try_from(side).map_err(|_| "its images are too large".to_owned()),
-            _ => Ok(asked),
-        };
-        let (height, width) = (side(height, asked[0])?, side(width, asked[1])?);
+        let (height, width) = (image.height.unwrap_or(asked[0]), image.width.unwrap_or(asked[1]));
         if height.checked_mul(width).is_none_or(|pixels| pixels > limits::MOST_PIXELS || pixels == 0) {
             return Err(format!("its images of {height}×{width} are too large"));
         }
-        self.batch = samples.and_then(|samples| usize::try_from(samples).ok()).filter(|&n| n > 0).unwrap_or(BATCH);
+        self.batch = image.samples.unwrap_or(BATCH);
         let shape = vec![height, width, 3];
         let axes = [vec![vec![Factor::Batch]], stored(&shape)].concat();
         let operator = Operator::InputLayer { shape: shape.clone() };
-        let layer_name = self.fresh(&info.name);
-        let draft = Draft { name: layer_name, operator, inputs: Vec::new(), shape: Shape(shape), weights: Vec::new() };
-        self.drafts.push(draft);
+        let name = self.fresh(image.name);
+        self.drafts.push(Draft { name, operator, inputs: Vec::new(), shape: Shape(shape), weights: Vec::new() });
         let view = View { layer: 0, axes };
-        let view = if channels_first { view.transposed(&[0, 3, 1, 2]) } else { view };
-        self.values.insert(&info.name, Value::Seen(view));
+        let view = if image.channels_first { view.transposed(&[0, 3, 1, 2]) } else { view };
+        self.values.insert(image.name, Value::Seen(view));
         Ok(())
     }
 
@@ -331,6 +306,47 @@ impl<'m> Reader<'m> {
             _ => None,
         }
     }
+}
+
+/// The image that a model takes. A number that the model leaves open is `None`.
+pub(super) struct Image<'m> {
+    name: &'m str,
+    samples: Option<usize>,
+    height: Option<usize>,
+    width: Option<usize>,
+    /// Whether its axes are `[batch, channels, height, width]`.
+    channels_first: bool,
+}
+
+impl Image<'_> {
+    /// Whether height or width is open.
+    pub(super) fn is_resizable(&self) -> bool {
+        self.height.is_none() || self.width.is_none()
+    }
+}
+
+/// Finds the image among the inputs of the graph.
+pub(super) fn image<'m>(model: &'m Model<'m>) -> Result<Image<'m>, String> {
+    let graph = &model.graph;
+    let tensors: HashSet<&str> = graph.initialisers.iter().map(|tensor| tensor.name.as_str()).collect();
+    let free: Vec<&ValueInfo> = graph.inputs.iter().filter(|input| !tensors.contains(&*input.name)).collect();
+    let &[info] = free.as_slice() else {
+        let names: Vec<String> = free.iter().take(5).map(|input| format!("'{}'", printable(&input.name))).collect();
+        return Err(format!("a backbone has one input, an image, but it has {}: {}", free.len(), names.join(", ")));
+    };
+    let name = printable(&info.name);
+    let Some(&[samples, a, b, c]) = info.shape.as_deref() else {
+        return Err(format!("its input '{name}' does not have the four axes of a batch of images"));
+    };
+    let channels_first = match (a, c) {
+        (_, Some(3)) => false,
+        (Some(3), _) => true,
+        _ => return Err(format!("its input '{name}' does not say which axis has the three colours")),
+    };
+    let (height, width) = if channels_first { (b, c) } else { (a, b) };
+    let number = |side: Option<i64>| side.and_then(|side| usize::try_from(side).ok()).filter(|&side| side > 0);
+    let (samples, height, width) = (number(samples), number(height), number(width));
+    Ok(Image { name: &info.name, samples, height, width, channels_first })
 }
 
 /// An error of shape inference without the layer, which the caller names.
