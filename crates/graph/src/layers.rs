@@ -14,8 +14,8 @@
 //! Operators without options need no constructor (`Operator::Flatten {}`), and an [`Activation`] is a layer by itself.
 //! The defaults are the same as for a description that leaves an option out.
 
-use crate::operator::{keras_epsilon, keras_momentum, one, ones, yes};
-use crate::{Activation, Operator, Padding, PerChannel, Window};
+use crate::operator::{keras_epsilon, keras_groups, keras_momentum, one, ones, response_epsilon, yes};
+use crate::{Activation, Operator, Padding, PerChannel, Resample, Window};
 
 /// A vertical and a horizontal length. One number stands for both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,11 +42,15 @@ impl From<Pair> for [usize; 2] {
 /// A limit, if there is one.
 type Limit = Option<f64>;
 
+/// The grids of an interpolation, if there is one.
+type Grids = Option<Resample>;
+
 /// The argument type for a field of each type. Numbers are plain, so that a literal needs no suffix.
 macro_rules! argument {
     (Pair) => { impl Into<Pair> };
     (PerChannel) => { impl Into<PerChannel> };
     (Limit) => { impl Into<Limit> };
+    (Grids) => { impl Into<Grids> };
     ($type:ident) => { $type };
 }
 
@@ -141,7 +145,25 @@ layers! {
         center: bool = yes(),
         scale: bool = yes(),
     }
-    ReLU() { max_value: Limit = None }
+    LayerNormalization() {
+        epsilon: f64 = keras_epsilon(),
+        center: bool = yes(),
+        scale: bool = yes(),
+    }
+    GroupNormalization() {
+        groups: usize = keras_groups(),
+        epsilon: f64 = keras_epsilon(),
+        center: bool = yes(),
+        scale: bool = yes(),
+    }
+    GlobalResponseNormalization() { epsilon: f64 = response_epsilon() }
+    DotProductAttention(num_heads: usize) {}
+    PrependTokens() { count: usize = one() }
+    PositionEmbedding() { resample: Grids = None }
+    ReLU() {
+        max_value: Limit = None,
+        negative_slope: f64 = 0.0,
+    }
     Dropout(rate: f64) { per_sample: bool = false }
     Rescaling(scale: PerChannel) { offset: PerChannel = PerChannel::default() }
     GlobalAveragePooling2D() { keepdims: bool = false }
@@ -162,7 +184,13 @@ operators! {
     DepthwiseConv2D { kernel_size, strides, padding, dilation_rate, depth_multiplier, use_bias, activation }
     Dense { units, use_bias, activation }
     BatchNormalization { epsilon, momentum, center, scale }
-    ReLU { max_value }
+    LayerNormalization { epsilon, center, scale }
+    GroupNormalization { groups, epsilon, center, scale }
+    GlobalResponseNormalization { epsilon }
+    DotProductAttention { num_heads }
+    PrependTokens { count }
+    PositionEmbedding { resample }
+    ReLU { max_value, negative_slope }
     Dropout { rate, per_sample }
     Rescaling { scale, offset }
     GlobalAveragePooling2D { keepdims }

@@ -12,6 +12,7 @@
 //! - [`Selection`], [`FreezePlan`]: the layers that train, as plain data;
 //! - [`Split`], [`Cut`]: the frozen prefix and the trainable tail, and the cheapest place for the cut;
 //! - [`summary`]: the table that Keras users know;
+//! - [`Taps`]: how the embedding of positions is interpolated;
 //! - [`limits`]: upper limits of a network's size.
 //!
 //! *Architecture invariant:* this crate has no tensors, no Burn, no files and no network.
@@ -29,6 +30,7 @@ mod operator;
 mod shape;
 mod split;
 pub mod summary;
+mod taps;
 
 pub use builder::{Builder, LayerId, numbered};
 pub use cut::{Cut, CutOptions};
@@ -40,6 +42,7 @@ pub use dropout::dropout_factor;
 pub use error::GraphError;
 pub use freeze::{FreezePlan, LayerRef, Selection, matches_pattern};
 pub use network::{Graph, GraphSpec, Layer, Node};
-pub use operator::{Activation, Operator, Padding, Window};
-pub use shape::{Parameter, ParameterId, Role, Shape, window_padding};
+pub use operator::{Activation, Operator, Padding, Resample, Window};
+pub use shape::{Attention, Parameter, ParameterId, Role, Shape, window_padding};
 pub use split::Split;
+pub use taps::Taps;

@@ -20,7 +20,7 @@ pub const MOST_LAYERS: usize = 1 << 14;
 pub const MOST_CONNECTIONS: usize = 1 << 17;
 
 /// Upper limit for the number of output values of all layers together per image, including the zeros that windows need around
-/// their inputs: 2^32, which is 16 GiB in single precision.
+/// their inputs, and the scores of attention: 2^32, which is 16 GiB in single precision.
 pub const MOST_VALUES: usize = 1 << 32;
 
 /// Upper limit for the number of values of all parameters together: 2^32, which is 16 GiB in single precision.

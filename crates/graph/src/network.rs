@@ -40,6 +40,7 @@ pub struct Node {
     /// Its parameters in Keras's order.
     pub parameters: Vec<Parameter>,
     multiply_adds: u64,
+    working_values: usize,
 }
 
 impl Node {
@@ -62,6 +63,12 @@ impl Node {
     /// layer reads. A layer that only moves values has none.
     pub fn multiply_adds(&self) -> u64 {
         self.multiply_adds
+    }
+
+    /// Number of values per sample that the operator may need beside its inputs and its output: the zeros around an input whose windows
+    /// are padded, and the scores of an attention.
+    pub fn working_values(&self) -> usize {
+        self.working_values
     }
 
     /// Number of values that an optimiser may change.
@@ -121,11 +128,12 @@ impl Graph {
                 let class = layer.operator.class();
                 GraphError::TooLarge { index, layer: layer.name.clone(), class, reason }
             };
-            let around = shape::padding_values(&layer.operator, &input_shapes);
-            size.add_memory(around, &shape, &parameters).map_err(too_large)?;
+            let beside = shape::working_values(&layer.operator, &input_shapes);
+            size.add_memory(beside, &shape, &parameters).map_err(too_large)?;
             let multiply_adds = shape::multiply_adds(&layer.operator, &input_shapes, &shape, &parameters);
             size.add_work(multiply_adds, inputs.len()).map_err(too_large)?;
-            nodes.push(Node { layer, inputs, shape, parameters, multiply_adds });
+            let working_values = beside.unwrap_or(0);
+            nodes.push(Node { layer, inputs, shape, parameters, multiply_adds, working_values });
         }
         let last = nodes.len() - 1;
         if let Some(index) = used[..last].iter().position(|used| !used) {
@@ -264,10 +272,10 @@ struct Size {
 }
 
 impl Size {
-    /// Adds a layer's memory: the zeros around its input, its output and its parameters. The error names the limit that is exceeded.
-    fn add_memory(&mut self, around: Option<usize>, shape: &Shape, parameters: &[Parameter]) -> Result<(), String> {
-        self.values = around
-            .and_then(|around| self.values.checked_add(around)?.checked_add(limits::values(&shape.0)?))
+    /// Adds a layer's memory: what it needs beside its input, its output and its parameters. The error names the limit that is exceeded.
+    fn add_memory(&mut self, beside: Option<usize>, shape: &Shape, parameters: &[Parameter]) -> Result<(), String> {
+        self.values = beside
+            .and_then(|beside| self.values.checked_add(beside)?.checked_add(limits::values(&shape.0)?))
             .filter(|&values| values <= limits::MOST_VALUES)
             .ok_or_else(|| format!("the limit is {} values per image, padding included", limits::MOST_VALUES))?;
         let own = parameters.iter().try_fold(0_usize, |all, one| all.checked_add(limits::product(&one.shape)?));

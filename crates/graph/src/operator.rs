@@ -84,11 +84,81 @@ pub enum Operator {
         #[serde(default = "yes")]
         scale: bool,
     },
-    /// `min(max(x, 0), max_value)`.
+    /// Layer normalisation over the last axis (Ba, Kiros and Hinton, 2016): `gamma * (x - mean) / sqrt(variance + epsilon) + beta`, with
+    /// mean and biased variance of the channels of each position. Training and inference compute the same. Keras's epsilon is 1e-3,
+    /// PyTorch's 1e-5, and that of timm's transformers 1e-6.
+    LayerNormalization {
+        /// Added to the variance.
+        #[serde(default = "keras_epsilon")]
+        epsilon: f64,
+        /// Whether the layer has a beta.
+        #[serde(default = "yes")]
+        center: bool,
+        /// Whether the layer has a gamma.
+        #[serde(default = "yes")]
+        scale: bool,
+    },
+    /// Group normalisation (Wu and He, 2018): as [`Operator::LayerNormalization`], with mean and biased variance of all positions of each
+    /// group of consecutive channels. Keras's epsilon is 1e-3, PyTorch's 1e-5.
+    GroupNormalization {
+        /// Number of groups, which divides the channels.
+        #[serde(default = "keras_groups")]
+        groups: usize,
+        /// Added to the variance.
+        #[serde(default = "keras_epsilon")]
+        epsilon: f64,
+        /// Whether the layer has a beta.
+        #[serde(default = "yes")]
+        center: bool,
+        /// Whether the layer has a gamma.
+        #[serde(default = "yes")]
+        scale: bool,
+    },
+    /// Global response normalisation (Woo et al., 2023, ConvNeXt V2): `x + gamma * (x * n) + beta`, where `n` is the Euclidean norm of a
+    /// channel over all positions, divided by the mean of these norms over the channels plus epsilon.
+    GlobalResponseNormalization {
+        /// Added to the mean of the norms.
+        #[serde(default = "response_epsilon")]
+        epsilon: f64,
+    },
+    /// `gamma * x` for each channel (Touvron et al., 2021, CaiT).
+    LayerScale {},
+    /// `softmax(q kᵀ / sqrt(d)) v` for each of some heads (Vaswani et al., 2017), as `keras.ops.dot_product_attention` and PyTorch's
+    /// `scaled_dot_product_attention` compute it. The projections of a multi-head attention are [`Operator::Dense`] layers before and
+    /// after it.
+    ///
+    /// Of three inputs, the first has the queries `[tokens, channels]`, the second the keys `[others, channels]` and the third the values
+    /// `[others, value channels]`; the output is `[tokens, value channels]`. One input `[tokens, 3 * channels]` has all of them
+    /// side by side, as a joint projection puts them out. A head takes consecutive channels, and `d` is their number.
+    DotProductAttention {
+        /// Number of heads, which divides the channels.
+        num_heads: usize,
+    },
+    /// Puts learned tokens before those of the input `[tokens, channels]`: a class token, or registers.
+    PrependTokens {
+        /// Number of tokens that are added.
+        #[serde(default = "one")]
+        count: usize,
+    },
+    /// Adds a learned value to each value of a sample, such as the embedding of a token's position.
+    PositionEmbedding {
+        /// The grids between which the embedding is interpolated, if images have another size than those that it was learned from.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        resample: Option<Resample>,
+    },
+    /// Leaves out positions at the beginning and the end of `[positions, channels]`.
+    Cropping1D {
+        /// How many positions at the beginning, and how many at the end.
+        cropping: [usize; 2],
+    },
+    /// `min(x, max_value)` where x is positive, and `negative_slope * x` elsewhere: a leaky ReLU where the slope is not 0.
     ReLU {
         /// Upper limit, if any.
         #[serde(default)]
         max_value: Option<f64>,
+        /// Slope of negative values; 0 in Keras and 0.01 in PyTorch's `LeakyReLU`, unless they are given another.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        negative_slope: f64,
     },
     /// An activation as a separate layer.
     Activation {
@@ -120,7 +190,7 @@ pub enum Operator {
     },
     /// Joins inputs along the channels.
     Concatenate {},
-    /// Sum of inputs of equal shape.
+    /// Sum of inputs. A side of length 1 is repeated.
     Add {},
     /// Product of inputs. A side of length 1 is repeated.
     Multiply {},
@@ -151,6 +221,17 @@ pub enum Operator {
         /// Shape of one sample.
         target_shape: Vec<usize>,
     },
+}
+
+/// Two grids of positions. The input of the layer has the `to` grid as its last tokens, row by row; the embedding has the `from` grid
+/// instead. Tokens before them have the same embedding in both. [`crate::Taps::bicubic`] says how values are interpolated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resample {
+    /// `[height, width]` of the grid that the embedding was learned for.
+    pub from: [usize; 2],
+    /// `[height, width]` of the grid of the input.
+    pub to: [usize; 2],
 }
 
 /// A pooling window.
@@ -254,8 +335,14 @@ pub enum Activation {
     Swish,
     /// `x * relu6(x + 3) / 6`.
     HardSwish,
+    /// `x * (1 + erf(x / sqrt(2))) / 2` (Hendrycks and Gimpel, 2016), the default of PyTorch and of Keras.
+    Gelu,
+    /// `x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))) / 2`, PyTorch's `approximate="tanh"` and Keras's `approximate=True`.
+    GeluTanh,
     /// `1 / (1 + exp(-x))`.
     Sigmoid,
+    /// `relu6(x + 3) / 6`, as in Keras 3 and PyTorch.
+    HardSigmoid,
     /// Hyperbolic tangent.
     Tanh,
     /// `exp(x) / sum(exp(x))` over the last axis.
@@ -264,8 +351,19 @@ pub enum Activation {
 
 impl Activation {
     /// All activations.
-    pub const ALL: [Self; 8] =
-        [Self::Linear, Self::Relu, Self::Relu6, Self::Swish, Self::HardSwish, Self::Sigmoid, Self::Tanh, Self::Softmax];
+    pub const ALL: [Self; 11] = [
+        Self::Linear,
+        Self::Relu,
+        Self::Relu6,
+        Self::Swish,
+        Self::HardSwish,
+        Self::Gelu,
+        Self::GeluTanh,
+        Self::Sigmoid,
+        Self::HardSigmoid,
+        Self::Tanh,
+        Self::Softmax,
+    ];
 
     /// Keras's name.
     pub fn name(self) -> &'static str {
@@ -275,7 +373,10 @@ impl Activation {
             Self::Relu6 => "relu6",
             Self::Swish => "swish",
             Self::HardSwish => "hard_swish",
+            Self::Gelu => "gelu",
+            Self::GeluTanh => "gelu_tanh",
             Self::Sigmoid => "sigmoid",
+            Self::HardSigmoid => "hard_sigmoid",
             Self::Tanh => "tanh",
             Self::Softmax => "softmax",
         }
@@ -292,6 +393,14 @@ impl Operator {
             Self::Conv2D { .. } => "Conv2D",
             Self::DepthwiseConv2D { .. } => "DepthwiseConv2D",
             Self::BatchNormalization { .. } => "BatchNormalization",
+            Self::LayerNormalization { .. } => "LayerNormalization",
+            Self::GroupNormalization { .. } => "GroupNormalization",
+            Self::GlobalResponseNormalization { .. } => "GlobalResponseNormalization",
+            Self::LayerScale {} => "LayerScale",
+            Self::DotProductAttention { .. } => "DotProductAttention",
+            Self::PrependTokens { .. } => "PrependTokens",
+            Self::PositionEmbedding { .. } => "PositionEmbedding",
+            Self::Cropping1D { .. } => "Cropping1D",
             Self::ReLU { .. } => "ReLU",
             Self::Activation { .. } => "Activation",
             Self::Softmax {} => "Softmax",
@@ -333,8 +442,18 @@ impl Operator {
                     return Err(format!("momentum must be 0.0 to 1.0, not {momentum}"));
                 }
             }
-            Self::ReLU { max_value: Some(most) } if !(all_finite(&[*most]) && *most >= 0.0) => {
+            Self::LayerNormalization { epsilon, .. }
+            | Self::GroupNormalization { epsilon, .. }
+            | Self::GlobalResponseNormalization { epsilon }
+                if !(all_finite(&[*epsilon]) && *epsilon >= 0.0) =>
+            {
+                return Err(format!("epsilon must be finite and not negative, not {epsilon}"));
+            }
+            Self::ReLU { max_value: Some(most), .. } if !(all_finite(&[*most]) && *most >= 0.0) => {
                 return Err(format!("max_value must be finite and not negative, not {most}"));
+            }
+            Self::ReLU { negative_slope, .. } if !(0.0..=1.0).contains(negative_slope) => {
+                return Err(format!("negative_slope must be 0.0 to 1.0, not {negative_slope}"));
             }
             Self::Dropout { rate, .. } if !(0.0..1.0).contains(rate) => {
                 return Err(format!("rate must be 0.0 to 1.0 (1.0 excluded), not {rate}"));
@@ -360,6 +479,15 @@ pub(crate) fn ones() -> [usize; 2] {
 }
 pub(crate) fn yes() -> bool {
     true
+}
+pub(crate) fn is_zero(value: &f64) -> bool {
+    *value == 0.0
+}
+pub(crate) fn response_epsilon() -> f64 {
+    1e-6
+}
+pub(crate) fn keras_groups() -> usize {
+    32
 }
 pub(crate) fn keras_epsilon() -> f64 {
     1e-3

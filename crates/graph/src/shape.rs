@@ -3,7 +3,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{self, LARGEST_SIDE, MOST_AXES};
-use crate::{GraphError, Layer, Operator, Padding, Window};
+use crate::{GraphError, Layer, Operator, Padding, Resample, Window};
 
 /// Shape of one sample: `[height, width, channels]` or `[features]`, without the batch.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -45,10 +45,12 @@ pub enum Role {
     DenseKernel,
     /// Bias, which is added at the end.
     Bias,
-    /// Scale of a batch normalisation.
+    /// Scale of a normalisation, or of a layer scale.
     Gamma,
-    /// Shift of a batch normalisation.
+    /// Shift of a normalisation.
     Beta,
+    /// Learned tokens or positions, `[…, channels]`.
+    Embedding,
     /// Running mean of a batch normalisation.
     MovingMean,
     /// Running variance of a batch normalisation.
@@ -75,13 +77,14 @@ impl Parameter {
         Self { role, shape: shape.to_vec() }
     }
 
-    /// Keras's name: `kernel`, `bias`, `gamma`, `beta`, `moving_mean`, `moving_variance`, …
+    /// Keras's name: `kernel`, `bias`, `gamma`, `beta`, `embeddings`, `moving_mean`, `moving_variance`, …
     pub fn name(&self) -> &'static str {
         match self.role {
             Role::ConvolutionKernel | Role::DepthwiseKernel | Role::DenseKernel => "kernel",
             Role::Bias => "bias",
             Role::Gamma => "gamma",
             Role::Beta => "beta",
+            Role::Embedding => "embeddings",
             Role::MovingMean => "moving_mean",
             Role::MovingVariance => "moving_variance",
             Role::Mean => "mean",
@@ -99,7 +102,13 @@ impl Parameter {
     pub fn trainable(&self) -> bool {
         matches!(
             self.role,
-            Role::ConvolutionKernel | Role::DepthwiseKernel | Role::DenseKernel | Role::Bias | Role::Gamma | Role::Beta
+            Role::ConvolutionKernel
+                | Role::DepthwiseKernel
+                | Role::DenseKernel
+                | Role::Bias
+                | Role::Gamma
+                | Role::Beta
+                | Role::Embedding
         )
     }
 }
@@ -181,6 +190,7 @@ pub(crate) fn infer(index: usize, layer: &Layer, inputs: &[&Shape]) -> Result<(S
         Operator::Concatenate {} | Operator::Add {} | Operator::Multiply {} => {
             expect_inputs(inputs.len() >= 2, "two inputs or more")?;
         }
+        Operator::DotProductAttention { .. } => expect_inputs(matches!(inputs.len(), 1 | 3), "one input or three")?,
         _ => expect_inputs(inputs.len() == 1, "one input")?,
     }
     let fail = |reason: String| GraphError::Shape {
@@ -259,13 +269,57 @@ fn output(operator: &Operator, inputs: &[&Shape]) -> Result<(Shape, Vec<Paramete
             Ok((Shape(vec![oh, ow, out]), parameters))
         }
         Operator::BatchNormalization { center, scale, .. } => {
-            let c = [inputs[0].channels()];
-            let mut parameters = Vec::with_capacity(4);
-            parameters.extend(scale.then(|| Parameter::new(Role::Gamma, &c)));
-            parameters.extend(center.then(|| Parameter::new(Role::Beta, &c)));
-            parameters.push(Parameter::new(Role::MovingMean, &c));
-            parameters.push(Parameter::new(Role::MovingVariance, &c));
+            let c = inputs[0].channels();
+            let mut parameters = scale_and_shift(c, *scale, *center);
+            parameters.push(Parameter::new(Role::MovingMean, &[c]));
+            parameters.push(Parameter::new(Role::MovingVariance, &[c]));
             Ok((inputs[0].clone(), parameters))
+        }
+        Operator::LayerNormalization { center, scale, .. } => {
+            Ok((inputs[0].clone(), scale_and_shift(inputs[0].channels(), *scale, *center)))
+        }
+        Operator::GroupNormalization { groups, center, scale, .. } => {
+            let channels = inputs[0].channels();
+            if *groups == 0 || channels % groups != 0 {
+                return Err(format!("{groups} groups do not divide {channels} channels"));
+            }
+            Ok((inputs[0].clone(), scale_and_shift(channels, *scale, *center)))
+        }
+        Operator::GlobalResponseNormalization { .. } => {
+            Ok((inputs[0].clone(), scale_and_shift(inputs[0].channels(), true, true)))
+        }
+        Operator::LayerScale {} => Ok((inputs[0].clone(), scale_and_shift(inputs[0].channels(), true, false))),
+        Operator::DotProductAttention { num_heads } => {
+            let Attention { tokens, value_channels, .. } = Attention::new(*num_heads, inputs)?;
+            plain(Shape(vec![tokens, value_channels]))
+        }
+        Operator::PrependTokens { count } => {
+            let [tokens, channels] = sequence(inputs[0])?;
+            let all = tokens.checked_add(*count).ok_or("too many tokens")?;
+            Ok((Shape(vec![all, channels]), vec![Parameter::new(Role::Embedding, &[*count, channels])]))
+        }
+        Operator::PositionEmbedding { resample: None } => {
+            Ok((inputs[0].clone(), vec![Parameter::new(Role::Embedding, &inputs[0].0)]))
+        }
+        Operator::PositionEmbedding { resample: Some(Resample { from, to }) } => {
+            let [tokens, channels] = sequence(inputs[0])?;
+            if from.iter().chain(to).any(|&side| side == 0 || side > LARGEST_SIDE) {
+                return Err(format!("the sides of {from:?} and {to:?} must be 1 to {LARGEST_SIDE}"));
+            }
+            let area = |[height, width]: [usize; 2]| height * width;
+            let Some(before) = tokens.checked_sub(area(*to)) else {
+                return Err(format!("a grid of {to:?} has more positions than the {tokens} tokens"));
+            };
+            let learned = vec![Parameter::new(Role::Embedding, &[before + area(*from), channels])];
+            Ok((inputs[0].clone(), learned))
+        }
+        Operator::Cropping1D { cropping: [before, after] } => {
+            let [positions, channels] = sequence(inputs[0])?;
+            let left = before.checked_add(*after).and_then(|cropped| positions.checked_sub(cropped));
+            match left {
+                Some(left) if left > 0 => plain(Shape(vec![left, channels])),
+                _ => Err(format!("leaving out {before} and {after} positions leaves none")),
+            }
         }
         Operator::ReLU { .. } | Operator::Activation { .. } | Operator::Softmax {} | Operator::Dropout { .. } => {
             plain(inputs[0].clone())
@@ -300,11 +354,7 @@ fn output(operator: &Operator, inputs: &[&Shape]) -> Result<(Shape, Vec<Paramete
             shape.push(inputs.iter().map(|s| s.channels()).fold(0, usize::saturating_add));
             plain(Shape(shape))
         }
-        Operator::Add {} => match inputs.iter().find(|s| **s != inputs[0]) {
-            Some(other) => Err(format!("another input is {other}: shapes must be equal")),
-            None => plain(inputs[0].clone()),
-        },
-        Operator::Multiply {} => {
+        Operator::Add {} | Operator::Multiply {} => {
             let mut shape = inputs[0].0.clone();
             for other in &inputs[1..] {
                 let fits = other.0.len() == shape.len()
@@ -338,6 +388,66 @@ fn output(operator: &Operator, inputs: &[&Shape]) -> Result<(Shape, Vec<Paramete
     }
 }
 
+/// Gamma and beta of a normalisation, where it has them.
+fn scale_and_shift(channels: usize, scale: bool, center: bool) -> Vec<Parameter> {
+    let roles = [(scale, Role::Gamma), (center, Role::Beta)].into_iter().filter(|(has, _)| *has);
+    roles.map(|(_, role)| Parameter::new(role, &[channels])).collect()
+}
+
+/// The sides of `[tokens, channels]`.
+fn sequence(shape: &Shape) -> Result<[usize; 2], String> {
+    shape.0.as_slice().try_into().map_err(|_| "expected [tokens, channels]".to_owned())
+}
+
+/// The sizes of an [`Operator::DotProductAttention`], for one sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attention {
+    /// Number of heads.
+    pub heads: usize,
+    /// Number of queries.
+    pub tokens: usize,
+    /// Number of keys, and of values.
+    pub others: usize,
+    /// Channels of all queries of a token, and of all keys.
+    pub channels: usize,
+    /// Channels of all values of a token, and of the output.
+    pub value_channels: usize,
+}
+
+impl Attention {
+    /// The sizes of an attention with these inputs.
+    ///
+    /// # Errors
+    /// Inputs that are not `[tokens, channels]` or do not fit together.
+    ///
+    /// # Panics
+    /// If there is no input.
+    pub fn new(heads: usize, inputs: &[&Shape]) -> Result<Self, String> {
+        let [tokens, channels] = sequence(inputs[0])?;
+        let sizes = match inputs[1..] {
+            [keys, values] => {
+                let ([others, width], [count, value_channels]) = (sequence(keys)?, sequence(values)?);
+                if width != channels || count != others {
+                    return Err(format!("queries of {channels} channels do not fit keys {keys} and values {values}"));
+                }
+                Self { heads, tokens, others, channels, value_channels }
+            }
+            _ if channels % 3 == 0 => {
+                Self { heads, tokens, others: tokens, channels: channels / 3, value_channels: channels / 3 }
+            }
+            _ => return Err(format!("{channels} channels are not queries, keys and values of equal width")),
+        };
+        let whole = |channels: usize| heads > 0 && channels.is_multiple_of(heads);
+        match whole(sizes.channels) && whole(sizes.value_channels) {
+            true => Ok(sizes),
+            false => {
+                let Self { channels, value_channels, .. } = sizes;
+                Err(format!("{heads} heads do not divide {channels} channels and {value_channels} channels of values"))
+            }
+        }
+    }
+}
+
 /// Multiply-adds of one forward pass; see `Node::multiply_adds`.
 pub(crate) fn multiply_adds(operator: &Operator, inputs: &[&Shape], output: &Shape, parameters: &[Parameter]) -> u64 {
     let read = || inputs.iter().map(|shape| shape.count() as u64).sum::<u64>();
@@ -347,6 +457,10 @@ pub(crate) fn multiply_adds(operator: &Operator, inputs: &[&Shape], output: &Sha
         Operator::Conv2D { filters, .. } => outputs.saturating_mul((parameters[0].count() / (*filters).max(1)) as u64),
         Operator::DepthwiseConv2D { kernel_size: [h, w], .. } => outputs.saturating_mul((h * w) as u64),
         Operator::Dense { .. } => outputs.saturating_mul(inputs[0].channels() as u64),
+        Operator::DotProductAttention { num_heads } => Attention::new(*num_heads, inputs).map_or(0, |sizes| {
+            let products = (sizes.tokens as u64).saturating_mul(sizes.others as u64);
+            products.saturating_mul((sizes.channels + sizes.value_channels) as u64)
+        }),
         Operator::MaxPooling2D(window) | Operator::AveragePooling2D(window) => {
             let [h, w] = window.pool_size;
             outputs.saturating_mul((h * w) as u64)
@@ -354,6 +468,11 @@ pub(crate) fn multiply_adds(operator: &Operator, inputs: &[&Shape], output: &Sha
         Operator::Rescaling { .. }
         | Operator::Normalization {}
         | Operator::BatchNormalization { .. }
+        | Operator::LayerNormalization { .. }
+        | Operator::GroupNormalization { .. }
+        | Operator::GlobalResponseNormalization { .. }
+        | Operator::LayerScale {}
+        | Operator::PositionEmbedding { .. }
         | Operator::ReLU { .. }
         | Operator::Activation { .. }
         | Operator::Softmax {}
@@ -364,14 +483,17 @@ pub(crate) fn multiply_adds(operator: &Operator, inputs: &[&Shape], output: &Sha
         Operator::InputLayer { .. }
         | Operator::ZeroPadding2D { .. }
         | Operator::Concatenate {}
+        | Operator::PrependTokens { .. }
+        | Operator::Cropping1D { .. }
         | Operator::Dropout { .. }
         | Operator::Flatten {}
         | Operator::Reshape { .. } => 0,
     }
 }
 
-/// Number of zeros that a layer needs around its input, because its windows are padded; `None` if the number overflows.
-pub(crate) fn padding_values(operator: &Operator, inputs: &[&Shape]) -> Option<usize> {
+/// Number of values that a layer needs beside its inputs and its output: the zeros around an input whose windows are padded, the
+/// scores of an attention, and the weights of an interpolation. `None` if the number overflows.
+pub(crate) fn working_values(operator: &Operator, inputs: &[&Shape]) -> Option<usize> {
     let (window, strides, padding, dilation) = match operator {
         Operator::Conv2D { kernel_size, strides, padding, dilation_rate, .. }
         | Operator::DepthwiseConv2D { kernel_size, strides, padding, dilation_rate, .. } => {
@@ -379,6 +501,14 @@ pub(crate) fn padding_values(operator: &Operator, inputs: &[&Shape]) -> Option<u
         }
         Operator::MaxPooling2D(window) | Operator::AveragePooling2D(window) => {
             (&window.pool_size, &window.strides, &window.padding, [1, 1])
+        }
+        Operator::DotProductAttention { num_heads } => {
+            let sizes = Attention::new(*num_heads, inputs).ok()?;
+            return limits::product(&[sizes.heads, sizes.tokens, sizes.others]);
+        }
+        // The weights of each axis.
+        Operator::PositionEmbedding { resample: Some(Resample { from, to }) } => {
+            return limits::product(&[from[0], to[0]])?.checked_add(limits::product(&[from[1], to[1]])?);
         }
         _ => return Some(0),
     };

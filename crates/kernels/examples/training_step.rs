@@ -156,7 +156,7 @@ fn small_cnn() -> Result<Graph, GraphError> {
 /// Blocks 11 to 16 and what follows, on the 10×10×96 that enter block 11.
 fn mobilenet_v2_tail() -> Result<Graph, GraphError> {
     let mut net = Builder::new("mobilenet_v2_tail");
-    let relu = || Operator::ReLU { max_value: Some(6.0) };
+    let relu = || Operator::ReLU { max_value: Some(6.0), negative_slope: 0.0 };
     let mut x = net.input([10, 10, 96]);
     let mut channels = 96;
     let blocks = [(11, 96, 1), (12, 96, 1), (13, 160, 2), (14, 160, 1), (15, 160, 1), (16, 320, 1)];

@@ -7,6 +7,7 @@
 //! *Architecture invariant:* there is no Burn here and no file. Values are `f32` slices, channels last, and what owns a tensor
 //! hands over a slice of it.
 
+mod attention;
 mod geometry;
 pub mod inference;
 mod isa;

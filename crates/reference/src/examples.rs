@@ -1,8 +1,9 @@
 use injerto_graph::layers::{
-    AveragePooling2D, BatchNormalization, Conv2D, Dense, DepthwiseConv2D, Dropout, GlobalAveragePooling2D,
-    GlobalMaxPooling2D, MaxPooling2D, ReLU, Rescaling, ZeroPadding2D,
+    AveragePooling2D, BatchNormalization, Conv2D, Dense, DepthwiseConv2D, DotProductAttention, Dropout,
+    GlobalAveragePooling2D, GlobalMaxPooling2D, GlobalResponseNormalization, GroupNormalization, LayerNormalization,
+    MaxPooling2D, PositionEmbedding, PrependTokens, ReLU, Rescaling, ZeroPadding2D,
 };
-use injerto_graph::{Activation, Builder, Graph, LayerId, Operator, Padding, PerChannel};
+use injerto_graph::{Activation, Builder, Graph, LayerId, Operator, Padding, PerChannel, Resample};
 
 /// The classes of all operators.
 ///
@@ -25,7 +26,8 @@ macro_rules! classes {
 classes! {
     InputLayer Rescaling Normalization Conv2D DepthwiseConv2D BatchNormalization ReLU Activation Softmax ZeroPadding2D
     MaxPooling2D AveragePooling2D GlobalAveragePooling2D GlobalMaxPooling2D Concatenate Add Multiply Dense Dropout Flatten
-    Reshape
+    Reshape LayerNormalization GroupNormalization GlobalResponseNormalization LayerScale DotProductAttention PrependTokens
+    PositionEmbedding Cropping1D
 }
 
 /// One operator with some attributes, on an input.
@@ -77,6 +79,7 @@ pub fn examples() -> Vec<Example> {
     }
     for max_value in [None, Some(6.0), Some(0.4), Some(0.0)] {
         one(&mut all, [5, 4, 7], ReLU::new().max_value(max_value));
+        one(&mut all, [5, 4, 7], ReLU::new().max_value(max_value).negative_slope(0.3));
     }
     for channels in [1, 3, 17] {
         one(&mut all, [3, 4, channels], Operator::Softmax {});
@@ -103,7 +106,75 @@ pub fn examples() -> Vec<Example> {
         one(&mut all, [4, 6, 5], Operator::Reshape { target_shape });
     }
     several(&mut all);
+    normalisations(&mut all);
+    tokens(&mut all);
     all
+}
+
+/// Normalisations that use no statistics of a batch, and the scaling of channels.
+fn normalisations(all: &mut Vec<Example>) {
+    for channels in [1, 3, 16, 35] {
+        for (center, scale) in [(true, true), (true, false), (false, true), (false, false)] {
+            let layer = LayerNormalization::new().epsilon(0.03).center(center).scale(scale);
+            one(all, [3, 4, channels], layer);
+            let group = GroupNormalization::new().epsilon(0.03).center(center).scale(scale);
+            one(all, [3, 4, channels], group.clone().groups(1));
+            one(all, [5, 2, channels], group.groups(channels));
+        }
+        one(all, [3, 4, channels], GlobalResponseNormalization::new());
+        one(all, [3, 4, channels], Operator::LayerScale {});
+    }
+    one(all, [3, 4, 12], GroupNormalization::new().groups(4));
+    // On tokens too.
+    for operator in [
+        LayerNormalization::new().into(),
+        GroupNormalization::new().groups(3).into(),
+        GlobalResponseNormalization::new().into(),
+        Operator::LayerScale {},
+    ] {
+        on_tokens(all, [4, 5, 18], &[], operator);
+    }
+}
+
+/// Operators on `[tokens, channels]`.
+fn tokens(all: &mut Vec<Example>) {
+    for (image, heads) in [([2, 3, 6], 1), ([2, 3, 12], 2), ([1, 1, 9], 3), ([5, 7, 60], 5), ([9, 9, 192], 4)] {
+        on_tokens(all, image, &[], DotProductAttention::new(heads).into());
+    }
+    // Queries, keys and values apart, and other numbers of keys and of channels.
+    let dense = |units: usize| -> Operator { Dense::new(units).into() };
+    let crop = Operator::Cropping1D { cropping: [3, 1] };
+    for (others, width, value_width, heads) in [(false, 8, 6, 2), (true, 4, 10, 1), (true, 33, 35, 1)] {
+        let keys: Operator = if others { crop.clone() } else { Operator::Activation { activation: Activation::Tanh } };
+        let mut layers = vec![(Operator::Reshape { target_shape: vec![12, 5] }, vec![0]), (keys, vec![1])];
+        layers.extend([(dense(width), vec![1]), (dense(width), vec![2]), (dense(value_width), vec![2])]);
+        layers.push((DotProductAttention::new(heads).into(), vec![3, 4, 5]));
+        all.push(Example { class: "DotProductAttention", input: [3, 4, 5], layers });
+    }
+    for channels in [1, 5, 16, 35] {
+        on_tokens(all, [2, 3, channels], &[], PrependTokens::new().into());
+        on_tokens(all, [2, 3, channels], &[], PrependTokens::new().count(5).into());
+        on_tokens(all, [2, 3, channels], &[], PositionEmbedding::new().into());
+        one(all, [2, 3, channels], PositionEmbedding::new());
+        for (from, prefix) in [([2, 3], 0), ([4, 4], 1), ([1, 2], 2), ([7, 9], 1)] {
+            let first: Vec<Operator> =
+                (0..usize::from(prefix > 0)).map(|_| PrependTokens::new().count(prefix).into()).collect();
+            let resample = Resample { from, to: [2, 3] };
+            on_tokens(all, [2, 3, channels], &first, PositionEmbedding::new().resample(resample).into());
+        }
+        for cropping in [[0, 0], [0, 5], [1, 0], [2, 3]] {
+            on_tokens(all, [2, 3, channels], &[], Operator::Cropping1D { cropping });
+        }
+    }
+}
+
+/// An operator on the tokens of an image, after some others.
+fn on_tokens(all: &mut Vec<Example>, [height, width, channels]: [usize; 3], first: &[Operator], operator: Operator) {
+    let class = operator.class();
+    let reshape = Operator::Reshape { target_shape: vec![height * width, channels] };
+    let operators = std::iter::once(reshape).chain(first.iter().cloned()).chain([operator]);
+    let layers = operators.enumerate().map(|(at, operator)| (operator, vec![at])).collect();
+    all.push(Example { class, input: [height, width, channels], layers });
 }
 
 fn one(all: &mut Vec<Example>, input: [usize; 3], operator: impl Into<Operator>) {
@@ -152,6 +223,10 @@ fn windows(all: &mut Vec<Example>) {
             }
         }
     }
+    // Each channel by itself, written as a convolution with groups.
+    for channels in [1, 6, 18] {
+        one(all, [7, 6, channels], Conv2D::new(channels, 3).groups(channels).same());
+    }
     // As many channels as the methods want that save products: squares of three, and lines.
     for (kernel, channels, filters) in
         [([3, 3], 48, 64), ([3, 3], 33, 48), ([3, 3], 64, 96), ([1, 7], 48, 64), ([7, 1], 64, 50), ([1, 1], 70, 100)]
@@ -186,10 +261,12 @@ fn several(all: &mut Vec<Example>) {
         }
         join(input, Operator::Concatenate {}, std::slice::from_ref(&wide), &[1, 0, 1]);
         // Sides of length 1 are repeated, on any axis of any input.
-        join(input, Operator::Multiply {}, std::slice::from_ref(&pooled), &[0, 1]);
-        join(input, Operator::Multiply {}, std::slice::from_ref(&pooled), &[1, 0]);
-        join(input, Operator::Multiply {}, &[pooled.clone(), line.clone()], &[0, 1, 2]);
-        join(input, Operator::Multiply {}, &[pooled.clone(), line.clone()], &[2, 1]);
+        for operator in [Operator::Add {}, Operator::Multiply {}] {
+            join(input, operator.clone(), std::slice::from_ref(&pooled), &[0, 1]);
+            join(input, operator.clone(), std::slice::from_ref(&pooled), &[1, 0]);
+            join(input, operator.clone(), &[pooled.clone(), line.clone()], &[0, 1, 2]);
+            join(input, operator, &[pooled.clone(), line.clone()], &[2, 1]);
+        }
     }
 }
 

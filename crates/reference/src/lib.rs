@@ -18,6 +18,7 @@ pub mod networks;
 mod operators;
 pub mod strategy;
 mod tensor;
+mod tokens;
 mod windows;
 
 pub use evaluate::{Gradients, Pass, Values, evaluate};

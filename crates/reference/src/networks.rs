@@ -53,7 +53,7 @@ pub fn parameters(graph: &Graph, seed: u64) -> Vec<Vec<Vec<f32>>> {
             Role::ConvolutionKernel => kernel(&mut random, parameter.shape[..3].iter().product()),
             Role::DepthwiseKernel => kernel(&mut random, parameter.shape[..2].iter().product()),
             Role::DenseKernel => kernel(&mut random, parameter.shape[0]),
-            Role::Bias | Role::Beta | Role::Mean | Role::MovingMean => random.values(n, -0.3, 0.3),
+            Role::Bias | Role::Beta | Role::Embedding | Role::Mean | Role::MovingMean => random.values(n, -0.3, 0.3),
             Role::Gamma | Role::Variance | Role::MovingVariance => random.values(n, 0.5, 1.5),
             Role::Count => vec![0.0; n],
         }
@@ -116,7 +116,7 @@ impl Net {
     }
 
     fn relu6(&mut self, x: LayerId) -> LayerId {
-        self.add(Operator::ReLU { max_value: Some(6.0) }, &[x])
+        self.add(Operator::ReLU { max_value: Some(6.0), negative_slope: 0.0 }, &[x])
     }
 }
 

@@ -4,11 +4,14 @@
 //! `count_include_pad` are PyTorch's (<https://docs.pytorch.org/docs/stable/nn.html>). Where Keras leaves a slope open, at a kink,
 //! it is TensorFlow's: a ReLU passes a gradient on only where its output lies strictly between its limits.
 
+use std::f64::consts::PI;
+
 use injerto_graph::{Activation, Node, Operator, Padding, Role};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
 use crate::tensor::Tensor;
+use crate::tokens;
 use crate::windows::{Pool, Slide, convolve, largest, pool};
 
 /// Gradients of a layer's inputs, and of its parameters by their place in the layer's list.
@@ -141,8 +144,36 @@ pub(crate) fn layer(inputs: &[&Tensor], context: &mut Context<'_>) -> (Tensor, B
         // y = gamma * (x - mean) / sqrt(variance + epsilon) + beta: running statistics in inference and where the layer is
         // frozen, the batch's (with the biased variance) in training, which then move the running ones by `momentum`.
         Operator::BatchNormalization { epsilon, momentum, .. } => normalise(x, *epsilon, *momentum, context),
-        // y = min(max(x, 0), max_value)
-        Operator::ReLU { max_value } => clip(x, max_value.unwrap_or(f64::INFINITY), context),
+        // y = gamma * (x - mean) / sqrt(variance + epsilon) + beta, with the mean and the biased variance of each position's channels
+        Operator::LayerNormalization { epsilon, .. } => {
+            let channels = x.channels();
+            standardise(x, move |at| at / channels, *epsilon, context)
+        }
+        // The same, with the mean and the biased variance of all positions of a group of channels.
+        Operator::GroupNormalization { groups, epsilon, .. } => {
+            let (count, channels, groups) = (x.count(), x.channels(), *groups);
+            let group = move |at: usize| at / count * groups + at % channels * groups / channels;
+            standardise(x, group, *epsilon, context)
+        }
+        Operator::GlobalResponseNormalization { epsilon } => respond(x, *epsilon, context),
+        // y = gamma * x
+        Operator::LayerScale {} => {
+            let ((place, gamma), x) = (context.needed(Role::Gamma), x.clone());
+            let y = x.map(|c, x| gamma[c] * x);
+            let back = move |dy: &Tensor| {
+                let of_gamma = dy.sum_by_channel(&x, |_, dy, x| dy * x);
+                (vec![dy.map(|c, dy| gamma[c] * dy)], vec![(place, of_gamma)])
+            };
+            (y, Backward::new(back))
+        }
+        Operator::DotProductAttention { num_heads } => tokens::attention(inputs, *num_heads),
+        Operator::PrependTokens { .. } => tokens::prepend(x, context.needed(Role::Embedding)),
+        Operator::PositionEmbedding { resample } => tokens::embed(x, context.needed(Role::Embedding), *resample),
+        Operator::Cropping1D { cropping } => tokens::crop(x, *cropping),
+        // y = min(max(x, 0), max_value) + negative_slope * min(x, 0)
+        Operator::ReLU { max_value, negative_slope } => {
+            clip(x, max_value.unwrap_or(f64::INFINITY), *negative_slope, context)
+        }
         Operator::Activation { activation } => activate(x, *activation, context),
         Operator::Softmax {} => activate(x, Activation::Softmax, context),
         Operator::ZeroPadding2D { padding } => {
@@ -184,15 +215,27 @@ pub(crate) fn layer(inputs: &[&Tensor], context: &mut Context<'_>) -> (Tensor, B
             };
             (y, Backward::new(back))
         }
+        // A sum, in which a side of length 1 is repeated.
         Operator::Add {} => {
-            let sum = inputs[1..].iter().fold(x.clone(), |sum, x| sum.with(x, |a, b| a + b));
-            let count = inputs.len();
-            (sum, Backward::new(move |dy| (vec![dy.clone(); count], Vec::new())))
+            let shape = joined(inputs);
+            let shapes: Vec<Tensor> = inputs.iter().map(|x| Tensor::zeros(x.batch, &x.shape)).collect();
+            let mut y = Tensor::zeros(x.batch, &shape);
+            for (at, y) in y.values.iter_mut().enumerate() {
+                *y = inputs.iter().map(|x| x.values[repeated(&shape, x, at)]).sum();
+            }
+            let back = move |dy: &Tensor| {
+                let slope = |x: &Tensor| {
+                    let mut dx = x.clone();
+                    dy.values.iter().enumerate().for_each(|(at, dy)| dx.values[repeated(&shape, x, at)] += dy);
+                    dx
+                };
+                (shapes.iter().map(slope).collect(), Vec::new())
+            };
+            (y, Backward::new(back))
         }
         // A product, in which a side of length 1 is repeated.
         Operator::Multiply {} => {
-            let sides = (0..x.shape.len()).map(|axis| inputs.iter().map(|x| x.shape[axis]).max().unwrap_or(1));
-            let shape: Vec<usize> = sides.collect();
+            let shape = joined(inputs);
             let inputs: Vec<Tensor> = inputs.iter().map(|&x| x.clone()).collect();
             let mut y = Tensor::zeros(x.batch, &shape);
             for (at, y) in y.values.iter_mut().enumerate() {
@@ -223,6 +266,12 @@ pub(crate) fn layer(inputs: &[&Tensor], context: &mut Context<'_>) -> (Tensor, B
         Operator::Flatten {} => shaped(x, &[x.count()]),
         Operator::Reshape { target_shape } => shaped(x, target_shape),
     }
+}
+
+/// The shape of a sum or a product, in which sides of length 1 are repeated.
+fn joined(inputs: &[&Tensor]) -> Vec<usize> {
+    let side = |axis: usize| inputs.iter().map(|x| x.shape[axis]).max().unwrap_or(1);
+    (0..inputs[0].shape.len()).map(side).collect()
 }
 
 fn shaped(x: &Tensor, shape: &[usize]) -> (Tensor, Backward) {
@@ -308,10 +357,109 @@ fn normalise(x: &Tensor, epsilon: f64, momentum: f64, context: &mut Context<'_>)
     (y, Backward::new(back))
 }
 
-fn clip(x: &Tensor, most: f64, context: &mut Context<'_>) -> (Tensor, Backward) {
+/// Normalises the values that belong to the same set; `set` gives the number of the set of each value.
+fn standardise(
+    x: &Tensor,
+    set: impl Fn(usize) -> usize,
+    epsilon: f64,
+    context: &mut Context<'_>,
+) -> (Tensor, Backward) {
+    let (gamma, beta) = (context.parameter(Role::Gamma), context.parameter(Role::Beta));
+    let sets: Vec<usize> = (0..x.values.len()).map(set).collect();
+    let count = sets.iter().max().map_or(0, |last| last + 1);
+    // For each value, the mean of its set.
+    let means = move |values: &mut dyn Iterator<Item = f64>| {
+        let mut sums = vec![0.0; count];
+        let size = (sets.len() / count) as f64;
+        values.zip(&sets).for_each(|(value, &set)| sums[set] += value / size);
+        sets.iter().map(|&set| sums[set]).collect::<Vec<f64>>()
+    };
+    let mean = means(&mut x.values.iter().copied());
+    let variance = means(&mut x.values.iter().zip(&mean).map(|(x, mean)| (x - mean).powi(2)));
+    let inverse: Vec<f64> = variance.iter().map(|variance| 1.0 / (variance + epsilon).sqrt()).collect();
+    let mut normal = x.clone();
+    for ((x, mean), inverse) in normal.values.iter_mut().zip(&mean).zip(&inverse) {
+        *x = (*x - mean) * inverse;
+    }
+    let channels = x.channels();
+    let scale = gamma.as_ref().map_or(vec![1.0; channels], |(_, gamma)| gamma.clone());
+    let shift = beta.as_ref().map_or(vec![0.0; channels], |(_, beta)| beta.clone());
+    let y = normal.map(|c, normal| normal * scale[c] + shift[c]);
+    let back = move |dy: &Tensor| {
+        let of_gamma = dy.sum_by_channel(&normal, |_, dy, normal| dy * normal);
+        let of_beta = dy.sum_by_channel(dy, |_, dy, _| dy);
+        // Mean and variance depend on x too.
+        let mut dx = dy.map(|c, dy| dy * scale[c]);
+        let plain = means(&mut dx.values.iter().copied());
+        let along = means(&mut dx.values.iter().zip(&normal.values).map(|(dx, normal)| dx * normal));
+        for (at, dx) in dx.values.iter_mut().enumerate() {
+            *dx = (*dx - plain[at] - normal.values[at] * along[at]) * inverse[at];
+        }
+        let of =
+            |parameter: &Option<(usize, Vec<f64>)>, gradient| parameter.as_ref().map(|(place, _)| (*place, gradient));
+        let parameters = [of(&gamma, of_gamma), of(&beta, of_beta)];
+        (vec![dx], parameters.into_iter().flatten().collect())
+    };
+    (y, Backward::new(back))
+}
+
+/// `y = x + gamma * x * n + beta`, where `n[c] = g[c] / (mean of g + epsilon)` and `g[c]` is the Euclidean norm of channel c over all
+/// positions of a sample.
+fn respond(x: &Tensor, epsilon: f64, context: &mut Context<'_>) -> (Tensor, Backward) {
+    let ((gamma_place, gamma), (beta_place, beta)) = (context.needed(Role::Gamma), context.needed(Role::Beta));
+    let (channels, count) = (x.channels(), x.count());
+    let sums = move |values: &mut dyn Iterator<Item = f64>, batch: usize| {
+        let mut sums = vec![0.0; batch * channels];
+        values.enumerate().for_each(|(at, value)| sums[at / count * channels + at % channels] += value);
+        sums
+    };
+    let norm: Vec<f64> = sums(&mut x.values.iter().map(|x| x * x), x.batch).iter().map(|sum| sum.sqrt()).collect();
+    let whole: Vec<f64> =
+        norm.chunks_exact(channels).map(|norm| norm.iter().sum::<f64>() / channels as f64 + epsilon).collect();
+    let place = move |at: usize| at / count * channels + at % channels;
+    let (mut y, x) = (x.clone(), x.clone());
+    for (at, y) in y.values.iter_mut().enumerate() {
+        let share = norm[place(at)] / whole[at / count];
+        *y += gamma[at % channels] * *y * share + beta[at % channels];
+    }
+    let back = move |dy: &Tensor| {
+        let share = |at: usize| norm[place(at)] / whole[at / count];
+        let (mut of_gamma, mut of_beta) = (vec![0.0; channels], vec![0.0; channels]);
+        for (at, dy) in dy.values.iter().enumerate() {
+            of_gamma[at % channels] += dy * x.values[at] * share(at);
+            of_beta[at % channels] += dy;
+        }
+        // The slope along n of each channel, and from there along g.
+        let each = |at: usize| dy.values[at] * gamma[at % channels] * x.values[at];
+        let of_share = sums(&mut (0..dy.values.len()).map(each), dy.batch);
+        let of_norm = |at: usize| {
+            let (sample, own) = (at / count, place(at));
+            let row = sample * channels..(sample + 1) * channels;
+            let all: f64 = of_share[row.clone()].iter().zip(&norm[row]).map(|(slope, norm)| slope * norm).sum();
+            of_share[own] / whole[sample] - all / whole[sample].powi(2) / channels as f64
+        };
+        let mut dx = dy.clone();
+        for (at, dx) in dx.values.iter_mut().enumerate() {
+            let length = norm[place(at)];
+            // As in PyTorch, a channel of zeros has no slope along its norm.
+            let along = if length > 0.0 { of_norm(at) * x.values[at] / length } else { 0.0 };
+            *dx = *dx * (1.0 + gamma[at % channels] * share(at)) + along;
+        }
+        (vec![dx], vec![(gamma_place, of_gamma), (beta_place, of_beta)])
+    };
+    (y, Backward::new(back))
+}
+
+fn clip(x: &Tensor, most: f64, below: f64, context: &mut Context<'_>) -> (Tensor, Backward) {
     context.kinks(&x.values, &[0.0, most]);
-    let (y, x) = (x.map(|_, x| x.max(0.0).min(most)), x.clone());
-    (y, Backward::one(move |dy| dy.with(&x, |dy, x| if x > 0.0 && x < most { dy } else { 0.0 })))
+    let (y, x) = (x.map(|_, x| if x > 0.0 { x.min(most) } else { below * x }), x.clone());
+    let slope = move |x: f64| match x {
+        x if x > 0.0 && x < most => 1.0,
+        // Zero itself is on the side of negative values, as in TensorFlow.
+        x if x <= 0.0 => below,
+        _ => 0.0,
+    };
+    (y, Backward::one(move |dy| dy.with(&x, |dy, x| dy * slope(x))))
 }
 
 /// `y = f(x)` and its slope, value by value.
@@ -324,12 +472,37 @@ fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
+/// The argument of the hyperbolic tangent in the approximation of GELU.
+fn gate(x: f64) -> f64 {
+    (2.0 / PI).sqrt() * (x + 0.044_715 * x.powi(3))
+}
+
+/// The distribution function of the standard normal distribution, `(1 + erf(x / sqrt(2))) / 2`.
+///
+/// Where the series `1/2 + phi(x) * (x + x^3/3 + x^5/(3*5) + …)` (Marsaglia, 2004) would add up large terms, the continued fraction of
+/// Mills's ratio has the tail.
+fn normal(x: f64) -> f64 {
+    let density = (-x * x / 2.0).exp() / (2.0 * PI).sqrt();
+    if x.abs() < 4.0 {
+        let (mut term, mut sum, mut odd) = (x, 0.0, 1.0);
+        while f64::abs(term) > 1e-18 {
+            sum += term;
+            odd += 2.0;
+            term *= x * x / odd;
+        }
+        return 0.5 + density * sum;
+    }
+    let fraction = (1..60).rev().fold(x.abs(), |below, n| x.abs() + f64::from(n) / below);
+    let tail = density / fraction;
+    if x < 0.0 { tail } else { 1.0 - tail }
+}
+
 /// The activations of <https://keras.io/api/layers/activations/>.
 fn activate(x: &Tensor, function: Activation, context: &mut Context<'_>) -> (Tensor, Backward) {
     match function {
         Activation::Linear => each(x, |x| x, |_| 1.0),
-        Activation::Relu => clip(x, f64::INFINITY, context),
-        Activation::Relu6 => clip(x, 6.0, context),
+        Activation::Relu => clip(x, f64::INFINITY, 0.0, context),
+        Activation::Relu6 => clip(x, 6.0, 0.0, context),
         Activation::Swish => each(x, |x| x * sigmoid(x), |x| sigmoid(x) * (1.0 + x * (1.0 - sigmoid(x)))),
         Activation::HardSwish => {
             context.kinks(&x.values, &[-3.0, 3.0]);
@@ -338,6 +511,19 @@ fn activate(x: &Tensor, function: Activation, context: &mut Context<'_>) -> (Ten
                 |x| x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
                 |x| ((x + 3.0) / 6.0).clamp(0.0, 1.0) + if x > -3.0 && x < 3.0 { x / 6.0 } else { 0.0 },
             )
+        }
+        Activation::Gelu => each(x, |x| x * normal(x), |x| normal(x) + x * (-x * x / 2.0).exp() / (2.0 * PI).sqrt()),
+        Activation::GeluTanh => each(
+            x,
+            |x| x * (1.0 + gate(x).tanh()) / 2.0,
+            |x| {
+                let slope = (2.0 / PI).sqrt() * (1.0 + 3.0 * 0.044_715 * x * x);
+                (1.0 + gate(x).tanh()) / 2.0 + x / 2.0 * (1.0 - gate(x).tanh().powi(2)) * slope
+            },
+        ),
+        Activation::HardSigmoid => {
+            context.kinks(&x.values, &[-3.0, 3.0]);
+            each(x, |x| (x + 3.0).clamp(0.0, 6.0) / 6.0, |x| if x > -3.0 && x < 3.0 { 1.0 / 6.0 } else { 0.0 })
         }
         Activation::Sigmoid => each(x, sigmoid, |x| sigmoid(x) * (1.0 - sigmoid(x))),
         Activation::Tanh => each(x, f64::tanh, |x| 1.0 - x.tanh().powi(2)),

@@ -1,10 +1,11 @@
 //! Random networks that hold together, and random wishes about which of their layers train.
 
 use injerto_graph::layers::{
-    BatchNormalization, Conv2D, Dense, DepthwiseConv2D, Dropout, GlobalAveragePooling2D, GlobalMaxPooling2D, ReLU,
-    Rescaling, ZeroPadding2D,
+    BatchNormalization, Conv2D, Dense, DepthwiseConv2D, DotProductAttention, Dropout, GlobalAveragePooling2D,
+    GlobalMaxPooling2D, GlobalResponseNormalization, GroupNormalization, LayerNormalization, PositionEmbedding,
+    PrependTokens, ReLU, Rescaling, ZeroPadding2D,
 };
-use injerto_graph::{Activation, Builder, Graph, LayerId, LayerRef, Operator, Padding, Selection, Window};
+use injerto_graph::{Activation, Builder, Graph, LayerId, LayerRef, Operator, Padding, Resample, Selection, Window};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -65,7 +66,7 @@ fn choice() -> impl Strategy<Value = Choice> {
     prop_oneof![8 => one, 1 => block]
 }
 
-/// A residual, or squeeze and excitation, whose last layer joins what went in.
+/// A residual, or squeeze and excitation, whose last layer joins what went in; or the beginning of a transformer.
 fn block() -> impl Strategy<Value = Vec<Operator>> {
     let scaled = |activation| Operator::Activation { activation };
     let residual = any::<bool>().prop_map(|normalised| {
@@ -80,7 +81,20 @@ fn block() -> impl Strategy<Value = Vec<Operator>> {
         };
         vec![pool, DepthwiseConv2D::new(1).into(), scaled(Activation::Sigmoid), Operator::Multiply {}]
     });
-    prop_oneof![residual, squeeze]
+    let transformer = (1_usize..4, 1_usize..4, [1_usize..5, 1..5]).prop_map(|(heads, width, from)| {
+        // As many tokens as its input has pixels: see `grow`.
+        let tokens = Operator::Reshape { target_shape: vec![0, 0] };
+        let positions = PositionEmbedding::new().resample(Resample { from, to: [0, 0] });
+        let joint = Dense::new(3 * heads * width);
+        vec![
+            tokens,
+            PrependTokens::new().into(),
+            positions.into(),
+            joint.into(),
+            DotProductAttention::new(heads).into(),
+        ]
+    });
+    prop_oneof![residual, squeeze, transformer]
 }
 
 fn operator() -> impl Strategy<Value = Operator> {
@@ -125,7 +139,8 @@ fn operator() -> impl Strategy<Value = Operator> {
         1 => pointwise,
         3 => depthwise,
         3 => norm,
-        2 => proptest::option::of(0.5_f64..6.0).prop_map(|most| ReLU::new().max_value(most).into()),
+        2 => (proptest::option::of(0.5_f64..6.0), select(vec![0.0, 0.0, 0.2]))
+            .prop_map(|(most, slope)| ReLU::new().max_value(most).negative_slope(slope).into()),
         2 => select(Activation::ALL.to_vec()).prop_map(Operator::from),
         2 => window,
         2 => [[0_usize..3, 0..3], [0..3, 0..3]].prop_map(|padding| ZeroPadding2D::new(padding).into()),
@@ -142,6 +157,15 @@ fn operator() -> impl Strategy<Value = Operator> {
         1 => Just(Operator::Reshape { target_shape: Vec::new() }),
         1 => Just(Operator::Normalization {}),
         1 => (0.0_f64..0.6, any::<bool>()).prop_map(|(rate, whole)| Dropout::new(rate).per_sample(whole).into()),
+        2 => (any::<bool>(), any::<bool>()).prop_map(|(center, scale)| {
+            LayerNormalization::new().epsilon(0.1).center(center).scale(scale).into()
+        }),
+        1 => (1_usize..4).prop_map(|groups| GroupNormalization::new().epsilon(0.1).groups(groups).into()),
+        1 => Just(GlobalResponseNormalization::new().epsilon(0.1).into()),
+        1 => Just(Operator::LayerScale {}),
+        1 => Just(PositionEmbedding::new().into()),
+        1 => (1_usize..3).prop_map(|count| PrependTokens::new().count(count).into()),
+        1 => (0_usize..3, 0_usize..3).prop_map(|(before, after)| Operator::Cropping1D { cropping: [before, after] }),
         1 => (-2.0_f64..2.0).prop_map(|scale| Rescaling::new(scale).offset(0.5).into()),
     ]
 }
@@ -153,17 +177,27 @@ fn grow(shape: [usize; 3], choices: &[Choice]) -> Graph {
     for choice in choices {
         let before = layers.len();
         let from = if choice.from == usize::MAX { before - 1 } else { choice.from % before };
+        let mut grid = [1, 1];
         for (at, operator) in choice.operators.iter().enumerate() {
             let mut inputs = vec![if at == 0 { from } else { layers.len() - 1 }];
             if matches!(operator, Operator::Add {} | Operator::Concatenate {} | Operator::Multiply {}) {
                 inputs.extend(choice.others.iter().map(|&other| if other == 0 { from } else { other % before }));
             }
-            let operator = match operator {
-                Operator::Reshape { .. } => {
-                    let count = graph.nodes().get(inputs[0]).map_or(1, |node| node.shape.count());
+            let read = graph.nodes().get(inputs[0]).map(|node| node.shape.clone());
+            let operator = match (operator, read) {
+                (Operator::Reshape { target_shape }, Some(read)) if target_shape.len() == 2 => {
+                    let channels = read.channels();
+                    grid = read.image().map_or([1, read.count() / channels], |[height, width, _]| [height, width]);
+                    Operator::Reshape { target_shape: vec![read.count() / channels, channels] }
+                }
+                (Operator::Reshape { .. }, read) => {
+                    let count = read.map_or(1, |shape| shape.count());
                     Operator::Reshape { target_shape: vec![1, count, 1] }
                 }
-                other => other.clone(),
+                (Operator::PositionEmbedding { resample: Some(Resample { from, .. }) }, _) => {
+                    Operator::PositionEmbedding { resample: Some(Resample { from: *from, to: grid }) }
+                }
+                (other, _) => other.clone(),
             };
             layers.push((operator, inputs));
         }

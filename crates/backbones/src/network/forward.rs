@@ -4,34 +4,41 @@ use burn_tensor::activation;
 use burn_tensor::module::{avg_pool2d, conv2d, max_pool2d};
 use burn_tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
 use burn_tensor::{Device, Tensor, TensorData};
-use injerto_graph::{Activation, Node, Operator, Padding, ParameterId, Role, Window, dropout_factor, window_padding};
+use injerto_graph::{
+    Activation, Attention, Node, Operator, Padding, ParameterId, Role, Shape, Window, dropout_factor, window_padding,
+};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
-use super::{Network, ParameterTensor, TrainingPass, floats};
+use super::{Network, ParameterTensor, TrainingPass, floats, tokens};
 
 /// The output of a layer.
 #[derive(Debug, Clone)]
 pub enum Value {
     /// `[batch, channels, height, width]`.
     Image(Tensor<4>),
+    /// `[batch, tokens, channels]`.
+    Tokens(Tensor<3>),
     /// `[batch, features]`.
     Features(Tensor<2>),
 }
 
 impl Value {
-    /// The value as features. An image is flattened as in Keras, `[batch, height * width * channels]`.
+    /// The value as features. An image or tokens are flattened as in Keras, `[batch, height * width * channels]`.
     pub fn into_features(self) -> Tensor<2> {
         match self {
             Self::Features(features) => features,
+            Self::Tokens(tokens) => tokens.flatten(1, 2),
             Self::Image(image) => image.permute([0, 2, 3, 1]).flatten(1, 3),
         }
     }
 
-    /// The values on the host in Keras's order, channels last: `[batch, height, width, channels]` or `[batch, features]`.
+    /// The values on the host in Keras's order, channels last: `[batch, height, width, channels]`, `[batch, tokens, channels]` or
+    /// `[batch, features]`.
     pub fn to_host(&self) -> Vec<f32> {
         let data = match self {
             Self::Image(image) => image.clone().permute([0, 2, 3, 1]).into_data(),
+            Self::Tokens(tokens) => tokens.to_data(),
             Self::Features(features) => features.to_data(),
         };
         floats(data)
@@ -44,6 +51,9 @@ impl Value {
                 let data = TensorData::new(values, [batch, h, w, c]);
                 Self::Image(Tensor::<4>::from_data(data, device).permute([0, 3, 1, 2]))
             }
+            [tokens, channels] => {
+                Self::Tokens(Tensor::from_data(TensorData::new(values, [batch, tokens, channels]), device))
+            }
             _ => {
                 let features = values.len() / batch.max(1);
                 Self::Features(Tensor::from_data(TensorData::new(values, [batch, features]), device))
@@ -54,13 +64,26 @@ impl Value {
     fn image(self) -> Tensor<4> {
         match self {
             Self::Image(image) => image,
-            Self::Features(_) => unreachable!("shape inference gives an image here"),
+            _ => unreachable!("shape inference gives an image here"),
         }
     }
 
-    fn each(self, image: impl Fn(Tensor<4>) -> Tensor<4>, features: impl Fn(Tensor<2>) -> Tensor<2>) -> Self {
+    pub(super) fn tokens(self) -> Tensor<3> {
+        match self {
+            Self::Tokens(tokens) => tokens,
+            _ => unreachable!("shape inference gives tokens here"),
+        }
+    }
+
+    fn each(
+        self,
+        image: impl Fn(Tensor<4>) -> Tensor<4>,
+        tokens: impl Fn(Tensor<3>) -> Tensor<3>,
+        features: impl Fn(Tensor<2>) -> Tensor<2>,
+    ) -> Self {
         match self {
             Self::Image(tensor) => Self::Image(image(tensor)),
+            Self::Tokens(tensor) => Self::Tokens(tokens(tensor)),
             Self::Features(tensor) => Self::Features(features(tensor)),
         }
     }
@@ -69,7 +92,7 @@ impl Value {
 /// Applies the same expression to a value of either rank.
 macro_rules! each {
     ($value:expr, $x:ident => $body:expr) => {
-        $value.each(|$x| $body, |$x| $body)
+        $value.each(|$x| $body, |$x| $body, |$x| $body)
     };
 }
 
@@ -180,8 +203,42 @@ impl Network {
                 };
                 affine(x, scale, shift)
             }
-            Operator::ReLU { max_value: Some(top) } => each!(x(), t => t.clamp(0.0, *top)),
-            Operator::ReLU { max_value: None } => activate(x(), Activation::Relu),
+            Operator::LayerNormalization { epsilon, .. } => {
+                let normal = tokens::layer_normalise(x(), *epsilon);
+                scale_and_shift(normal, vector(Role::Gamma, pass), vector(Role::Beta, pass))
+            }
+            Operator::GroupNormalization { groups, epsilon, .. } => {
+                let normal = tokens::group_normalise(x(), *groups, *epsilon);
+                scale_and_shift(normal, vector(Role::Gamma, pass), vector(Role::Beta, pass))
+            }
+            Operator::GlobalResponseNormalization { epsilon } => {
+                let gamma = vector(Role::Gamma, pass).expect("has a gamma");
+                tokens::respond(x(), gamma, vector(Role::Beta, pass).expect("has a beta"), *epsilon)
+            }
+            Operator::LayerScale {} => scale_and_shift(x(), vector(Role::Gamma, pass), None),
+            Operator::DotProductAttention { num_heads } => {
+                let nodes = self.graph.nodes();
+                let shapes: Vec<&Shape> = node.inputs.iter().map(|&input| &nodes[input].shape).collect();
+                let sizes = Attention::new(*num_heads, &shapes).expect("shape inference has seen these inputs");
+                tokens::attention(first.into_iter().chain(inputs).collect(), sizes)
+            }
+            Operator::PrependTokens { .. } => {
+                let learned = parameter(Role::Embedding, pass).expect("has an embedding").matrix();
+                Value::Tokens(tokens::prepend(x().tokens(), learned))
+            }
+            Operator::PositionEmbedding { resample } => {
+                let learned = parameter(Role::Embedding, pass).expect("has an embedding").matrix();
+                tokens::embed(x(), learned, *resample, &self.device)
+            }
+            Operator::Cropping1D { cropping: [before, _] } => {
+                Value::Tokens(x().tokens().narrow(1, *before, node.shape.0[0]))
+            }
+            Operator::ReLU { max_value, negative_slope } if *negative_slope != 0.0 => {
+                let top = max_value.unwrap_or(f64::INFINITY);
+                each!(x(), t => activation::relu(t.clone()).clamp_max(top) - activation::relu(-t).mul_scalar(*negative_slope))
+            }
+            Operator::ReLU { max_value: Some(top), .. } => each!(x(), t => t.clamp(0.0, *top)),
+            Operator::ReLU { max_value: None, .. } => activate(x(), Activation::Relu),
             Operator::Activation { activation } => activate(x(), *activation),
             Operator::Softmax {} => activate(x(), Activation::Softmax),
             Operator::ZeroPadding2D { padding } => {
@@ -207,12 +264,13 @@ impl Network {
             Operator::GlobalMaxPooling2D { keepdims } => global(x().image(), *keepdims, |image| image.max_dim(2)),
             Operator::Concatenate {} => match inputs[0] {
                 Value::Image(_) => Value::Image(Tensor::cat(inputs.into_iter().map(Value::image).collect(), 1)),
+                Value::Tokens(_) => Value::Tokens(Tensor::cat(inputs.into_iter().map(Value::tokens).collect(), 2)),
                 Value::Features(_) => {
                     Value::Features(Tensor::cat(inputs.into_iter().map(Value::into_features).collect(), 1))
                 }
             },
-            Operator::Add {} => combine(inputs, |a, b| a + b, |a, b| a + b),
-            Operator::Multiply {} => combine(inputs, |a, b| a * b, |a, b| a * b),
+            Operator::Add {} => combine(inputs, |a, b| a + b, |a, b| a + b, |a, b| a + b),
+            Operator::Multiply {} => combine(inputs, |a, b| a * b, |a, b| a * b, |a, b| a * b),
             Operator::Dense { activation, .. } => {
                 let kernel = parameter(Role::DenseKernel, pass).expect("has a kernel").matrix();
                 let bias = vector(Role::Bias, pass);
@@ -222,6 +280,12 @@ impl Network {
                 };
                 let y = match x() {
                     Value::Features(rows) => Value::Features(dense(rows)),
+                    Value::Tokens(tokens) => {
+                        let [b, n, c] = tokens.dims();
+                        let rows = dense(tokens.reshape([b * n, c]));
+                        let units = rows.dims()[1];
+                        Value::Tokens(rows.reshape([b, n, units]))
+                    }
                     Value::Image(image) => {
                         let [b, c, h, w] = image.dims();
                         let rows = dense(image.permute([0, 2, 3, 1]).reshape([b * h * w, c]));
@@ -245,10 +309,30 @@ impl Network {
                         let batch = rows.dims()[0];
                         Value::Image(rows.reshape([batch, h, w, c]).permute([0, 3, 1, 2]))
                     }
+                    [n, c] => {
+                        let batch = rows.dims()[0];
+                        Value::Tokens(rows.reshape([batch, n, c]))
+                    }
                     _ => Value::Features(rows),
                 }
             }
         }
+    }
+}
+
+/// `x * gamma + beta`, where there are such.
+fn scale_and_shift(x: Value, gamma: Option<Tensor<1>>, beta: Option<Tensor<1>>) -> Value {
+    match (gamma, beta) {
+        (Some(gamma), Some(beta)) => affine(x, gamma, beta),
+        (Some(gamma), None) => {
+            let zeros = Tensor::zeros_like(&gamma.clone().inner());
+            affine(x, gamma, zeros)
+        }
+        (None, Some(beta)) => {
+            let ones = Tensor::ones_like(&beta.clone().inner());
+            affine(x, ones, beta)
+        }
+        (None, None) => x,
     }
 }
 
@@ -290,6 +374,9 @@ fn affine(x: Value, scale: Tensor<1>, shift: Tensor<1>) -> Value {
             let side = [1, channels, 1, 1];
             Value::Image(image * scale.reshape(side) + shift.reshape(side))
         }
+        Value::Tokens(tokens) => {
+            Value::Tokens(tokens * scale.reshape([1, 1, channels]) + shift.reshape([1, 1, channels]))
+        }
         Value::Features(rows) => Value::Features(rows * scale.reshape([1, channels]) + shift.reshape([1, channels])),
     }
 }
@@ -300,6 +387,10 @@ fn batch_statistics(x: &Value) -> (Tensor<1>, Tensor<1>) {
         Value::Image(image) => {
             let [b, c, h, w] = image.dims();
             image.clone().permute([1, 0, 2, 3]).reshape([c, b * h * w])
+        }
+        Value::Tokens(tokens) => {
+            let [b, n, c] = tokens.dims();
+            tokens.clone().reshape([b * n, c]).transpose()
         }
         Value::Features(rows) => rows.clone().transpose(),
     };
@@ -318,12 +409,14 @@ fn global(image: Tensor<4>, keepdims: bool, reduce: impl Fn(Tensor<3>) -> Tensor
 fn combine(
     inputs: Vec<Value>,
     image: impl Fn(Tensor<4>, Tensor<4>) -> Tensor<4>,
+    tokens: impl Fn(Tensor<3>, Tensor<3>) -> Tensor<3>,
     features: impl Fn(Tensor<2>, Tensor<2>) -> Tensor<2>,
 ) -> Value {
     inputs
         .into_iter()
         .reduce(|a, b| match (a, b) {
             (Value::Image(a), Value::Image(b)) => Value::Image(image(a, b)),
+            (Value::Tokens(a), Value::Tokens(b)) => Value::Tokens(tokens(a, b)),
             (Value::Features(a), Value::Features(b)) => Value::Features(features(a, b)),
             _ => unreachable!("shape inference compared the ranks"),
         })
@@ -337,10 +430,19 @@ fn activate(x: Value, function: Activation) -> Value {
         Activation::Relu6 => each!(x, t => activation::relu6(t)),
         Activation::Swish => each!(x, t => activation::silu(t)),
         Activation::HardSwish => each!(x, t => activation::hard_swish(t)),
+        // Burn's own GELU goes backward by an approximation.
+        Activation::Gelu => {
+            let root = std::f64::consts::FRAC_1_SQRT_2;
+            each!(x, t => t.clone() * t.mul_scalar(root).erf().add_scalar(1.0).mul_scalar(0.5))
+        }
+        Activation::GeluTanh => each!(x, t => activation::gelu_approximate(t)),
+        Activation::HardSigmoid => each!(x, t => t.add_scalar(3.0).clamp(0.0, 6.0).mul_scalar(1.0 / 6.0)),
         Activation::Sigmoid => each!(x, t => activation::sigmoid(t)),
         Activation::Tanh => each!(x, t => activation::tanh(t)),
-        // Channels are axis 1 of images and of features.
-        Activation::Softmax => each!(x, t => activation::softmax(t, 1)),
+        // Channels are axis 1 of images and of features, and axis 2 of tokens.
+        Activation::Softmax => {
+            x.each(|t| activation::softmax(t, 1), |t| activation::softmax(t, 2), |t| activation::softmax(t, 1))
+        }
     }
 }
 
@@ -353,6 +455,12 @@ fn dropout(x: Value, rate: f64, per_sample: bool, random: &mut ChaCha8Rng, devic
             let side = if per_sample { [b, 1, 1, 1] } else { [b, c, h, w] };
             let mask = mask(side.iter().product());
             Value::Image(image * Tensor::<4>::from_data(TensorData::new(mask, side), device))
+        }
+        Value::Tokens(tokens) => {
+            let [b, n, c] = tokens.dims();
+            let side = if per_sample { [b, 1, 1] } else { [b, n, c] };
+            let mask = mask(side.iter().product());
+            Value::Tokens(tokens * Tensor::<3>::from_data(TensorData::new(mask, side), device))
         }
         Value::Features(rows) => {
             let [b, c] = rows.dims();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use burn_tensor::Device;
 use injerto_files::memory::{NoRoom, ask};
-use injerto_graph::Graph;
+use injerto_graph::{Graph, Node, Operator};
 
 use super::{Network, NetworkError};
 
@@ -39,8 +39,12 @@ impl Network {
 
 /// Values that layers put out per image.
 fn all(graph: &Graph, layers: &[usize]) -> usize {
-    let values = layers.iter().map(|&layer| graph.nodes()[layer].shape.0.iter().product());
-    values.fold(0, usize::saturating_add)
+    let values = |node: &Node| match node.operator() {
+        // Its scores exist as a whole.
+        Operator::DotProductAttention { .. } => node.shape.count().saturating_add(node.working_values()),
+        _ => node.shape.count(),
+    };
+    layers.iter().map(|&layer| values(&graph.nodes()[layer])).fold(0, usize::saturating_add)
 }
 
 /// The most values that live at one time per image, where each output is dropped after its last use.

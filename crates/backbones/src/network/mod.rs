@@ -1,13 +1,14 @@
 //! Runs a graph with its parameters on a device.
 //!
-//! Tensors are channels-first here, `[batch, channels, height, width]` for images and `[batch, features]` for vectors,
-//! while the graph is channels-last, as in Keras. Parameters are converted when they go to the device and when they come back.
+//! Images are channels-first here, `[batch, channels, height, width]`, while the graph is channels-last, as in Keras; tokens are
+//! `[batch, tokens, channels]` and vectors `[batch, features]`. Parameters are converted when they go to the device and when they come back.
 
 mod forward;
 mod memory;
 mod parameters;
 mod preprocess;
 mod statistics;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -49,8 +50,10 @@ pub enum NetworkError {
         /// Shape of the values.
         found: Vec<usize>,
     },
-    /// The output of a layer is neither an image nor a vector.
-    #[error("layer '{layer}' has output shape {shape:?}: only [height, width, channels] and [features] can be run")]
+    /// The output of a layer is neither an image, nor tokens, nor a vector.
+    #[error(
+        "layer '{layer}' has output shape {shape:?}: only [height, width, channels], [tokens, channels] and [features] can be run"
+    )]
     Rank {
         /// Name of the layer.
         layer: String,
@@ -95,7 +98,7 @@ impl Network {
         let device = device.clone().inner();
         let mut parameters = Vec::with_capacity(graph.len());
         for node in graph.nodes() {
-            if !matches!(node.shape.0.len(), 1 | 3) {
+            if !matches!(node.shape.0.len(), 1..=3) {
                 return Err(NetworkError::Rank { layer: node.name().to_owned(), shape: node.shape.0.clone() });
             }
             let mut own = Vec::with_capacity(node.parameters.len());

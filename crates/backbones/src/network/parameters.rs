@@ -8,7 +8,7 @@ use super::floats;
 pub enum ParameterTensor {
     /// Bias, gamma, beta, statistics: `[channels]`.
     Vector(Tensor<1>),
-    /// Dense kernel: `[in, out]`.
+    /// Dense kernel: `[in, out]`; embedding: `[positions, channels]`.
     Matrix(Tensor<2>),
     /// Convolution kernel: `[out, in / groups, height, width]`.
     Kernel(Tensor<4>),
@@ -30,6 +30,13 @@ impl ParameterTensor {
     pub(super) fn to_device(role: Role, shape: &[usize], data: &[f32], device: &Device) -> Self {
         // A scalar is a vector of one.
         let rows = if shape.is_empty() { vec![1] } else { shape.to_vec() };
+        let rows = match role {
+            Role::Embedding => {
+                let channels = shape.last().copied().unwrap_or(1);
+                vec![data.len() / channels.max(1), channels]
+            }
+            _ => rows,
+        };
         let data = TensorData::new(data.to_vec(), rows);
         match role {
             Role::ConvolutionKernel => Self::Kernel(Tensor::<4>::from_data(data, device).permute([3, 2, 0, 1])),
@@ -38,7 +45,7 @@ impl ParameterTensor {
                 let kernel = Tensor::<4>::from_data(data, device).permute([2, 3, 0, 1]);
                 Self::Kernel(kernel.reshape([channels * multiplier, 1, h, w]))
             }
-            Role::DenseKernel => Self::Matrix(Tensor::from_data(data, device)),
+            Role::DenseKernel | Role::Embedding => Self::Matrix(Tensor::from_data(data, device)),
             _ => Self::Vector(Tensor::from_data(data, device)),
         }
     }

@@ -30,6 +30,8 @@ pub(super) fn file_shape(role: Role, shape: &[usize], layout: Layout) -> Vec<usi
         (Layout::Torch, Role::ConvolutionKernel, &[h, w, input, output]) => vec![output, input, h, w],
         (Layout::Torch, Role::DepthwiseKernel, &[h, w, channels, multiplier]) => vec![channels * multiplier, 1, h, w],
         (Layout::Torch, Role::DenseKernel, &[input, output]) => vec![output, input],
+        // PyTorch's learned tokens have an axis for the batch.
+        (Layout::Torch, Role::Embedding, _) => [&[1], shape].concat(),
         _ => shape.to_vec(),
     }
 }

@@ -8,7 +8,8 @@ use super::{WeightError, Weights, names};
 
 impl Weights {
     /// Fresh weights with Keras's defaults: Glorot uniform kernels (Glorot and Bengio, 2010: uniform within
-    /// `±sqrt(6 / (fan_in + fan_out))`), zero biases and betas, gammas of one, statistics of mean 0 and variance 1.
+    /// `±sqrt(6 / (fan_in + fan_out))`), zero biases and betas, gammas of one, statistics of mean 0 and variance 1; and embeddings that are
+    /// uniform within ±0.05, as those of Keras's `Embedding`.
     ///
     /// Every tensor is drawn from a separate random stream, which `seed` and the tensor's name decide. Adding or removing a layer therefore
     /// does not change the others.
@@ -32,6 +33,12 @@ impl Weights {
                     let limit = (6.0 / (field * (inner[0] + inner[1])) as f64).sqrt();
                     let mut uniform = || f64::from(random.next_u32()) / f64::from(u32::MAX);
                     (0..count).map(|_| ((2.0 * uniform() - 1.0) * limit) as f32).collect()
+                }
+                Role::Embedding => {
+                    let digest = Sha256::new_with_prefix(seed.to_le_bytes()).chain_update(&name).finalize();
+                    let mut random = ChaCha8Rng::from_seed(digest.into());
+                    let mut uniform = || f64::from(random.next_u32()) / f64::from(u32::MAX);
+                    (0..count).map(|_| ((2.0 * uniform() - 1.0) * 0.05) as f32).collect()
                 }
                 Role::Gamma | Role::MovingVariance | Role::Variance => vec![1.0; count],
                 Role::Bias | Role::Beta | Role::MovingMean | Role::Mean | Role::Count => vec![0.0; count],

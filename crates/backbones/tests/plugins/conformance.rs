@@ -35,7 +35,7 @@ impl Executor for Burn {
     }
 
     fn refuses(&self, node: &Node) -> bool {
-        !matches!(node.shape.0.len(), 1 | 3)
+        !matches!(node.shape.0.len(), 1..=3)
     }
 
     fn promises(&self) -> Promises {

@@ -37,7 +37,11 @@ fn inverted_residuals() -> Graph {
     let mut x: LayerId = net.add("stem", pointwise(96), &[input]);
     for block in 1..=2 {
         let expanded = net.add(format!("block_{block}_expand"), pointwise(576), &[x]);
-        let relu = net.add(format!("block_{block}_relu"), Operator::ReLU { max_value: Some(6.0) }, &[expanded]);
+        let relu = net.add(
+            format!("block_{block}_relu"),
+            Operator::ReLU { max_value: Some(6.0), negative_slope: 0.0 },
+            &[expanded],
+        );
         let filtered = net.add(format!("block_{block}_depthwise"), depthwise(), &[relu]);
         let projected = net.add(format!("block_{block}_project"), pointwise(96), &[filtered]);
         x = net.add(format!("block_{block}_add"), Operator::Add {}, &[x, projected]);

@@ -103,8 +103,14 @@ fn numbers_out_of_their_range() {
     check(norm(f64::NAN, 0.9), "epsilon must be finite and not negative, not NaN");
     check(norm(1e-3, 2.0), "momentum must be 0.0 to 1.0, not 2");
     check(norm(1e-3, f64::NAN), "momentum must be 0.0 to 1.0, not NaN");
-    check(Operator::ReLU { max_value: Some(-1.0) }, "max_value must be finite and not negative, not -1");
-    check(Operator::ReLU { max_value: Some(f64::NAN) }, "max_value must be finite and not negative, not NaN");
+    check(
+        Operator::ReLU { max_value: Some(-1.0), negative_slope: 0.0 },
+        "max_value must be finite and not negative, not -1",
+    );
+    check(
+        Operator::ReLU { max_value: Some(f64::NAN), negative_slope: 0.0 },
+        "max_value must be finite and not negative, not NaN",
+    );
     check(rescaling(PerChannel::One(f64::NAN)), "scale must be finite");
     // The number is finite, but not in single precision, in which networks compute.
     check(rescaling(PerChannel::Each(vec![1.0, 1.0, 1e39, 1.0])), "scale must be finite");

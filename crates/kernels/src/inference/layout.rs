@@ -1,5 +1,6 @@
 //! Where values lie: one arena per image, planned once. A value's place is given to the next as soon as its last reader is done.
 
+use injerto_graph::Attention;
 use injerto_graph::limits::MOST_VALUES;
 
 use super::Error;
@@ -7,6 +8,7 @@ use super::convolution::Convolution;
 use super::depthwise::Depthwise;
 use super::lowering::{Fused, Lowering, Value, Weights, Work};
 use super::minimal::{Form, Minimal};
+use super::normalise::{Normalise, Over};
 use super::simple::{Map, Simple};
 use super::strips::{Chain, Inner, Reach};
 use super::view::{Epilogue, View};
@@ -57,6 +59,8 @@ pub(crate) enum Operation {
     Convolution(Convolution),
     Minimal(Minimal),
     Depthwise(Depthwise),
+    Normalise(Normalise),
+    Attention(Attention),
     Simple(Simple),
 }
 
@@ -305,8 +309,16 @@ fn reach(step: &Fused, values: &[Value]) -> Option<Reach> {
         }
         // One window over all rows would hold them all.
         Work::Pool(pool) => (values[step.output].shape[0] > 1).then(|| Reach::new(&pool.geometry, 1)),
-        Work::Map { .. } | Work::Softmax => Some(same),
-        Work::Add | Work::Multiply(_) | Work::Place(_) | Work::Reshape => None,
+        Work::Map { .. } | Work::Softmax | Work::Normalise(Normalise { over: Over::Pixel, .. }) => Some(same),
+        Work::Add
+        | Work::Join(..)
+        | Work::Normalise(_)
+        | Work::Attention(_)
+        | Work::Place(_)
+        | Work::Reshape
+        | Work::Prepend(_)
+        | Work::Embed(_)
+        | Work::Crop(_) => None,
     }
 }
 
@@ -346,11 +358,20 @@ fn step(isa: Present, fused: Fused, placed: &[Placed], zeros: Zeros) -> Result<S
             (Operation::Simple(Simple::Map(Map { reverse, ..map })), 0)
         }
         Work::Add => (Operation::Simple(Simple::Add(epilogue)), 0),
-        Work::Multiply(factors) => (Operation::Simple(Simple::Multiply(factors, epilogue)), 0),
+        Work::Join(join, factors) => (Operation::Simple(Simple::Join(join, factors, epilogue)), 0),
+        Work::Normalise(normalise) => (Operation::Normalise(normalise), 0),
+        Work::Attention(sizes) => {
+            // For each output value its share of both products.
+            let Attention { others, channels, value_channels, .. } = sizes;
+            (Operation::Attention(sizes), others * (channels + value_channels) / value_channels.max(1))
+        }
         Work::Pool(pool) => (Operation::Simple(Simple::Pool(pool)), 0),
         Work::Softmax => (Operation::Simple(Simple::Softmax), 0),
         Work::Place(at) => (Operation::Simple(Simple::Place(at)), 0),
         Work::Reshape => (Operation::Simple(Simple::Reshape), 0),
+        Work::Prepend(rows) => (Operation::Simple(Simple::Prepend(rows)), 0),
+        Work::Embed(values) => (Operation::Simple(Simple::Embed(values)), 0),
+        Work::Crop(first) => (Operation::Simple(Simple::Crop(first)), 0),
     };
     let Fused { name, inputs, residual, output, .. } = fused;
     let products = each * placed[output].shape.iter().product::<usize>();

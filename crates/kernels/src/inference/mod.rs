@@ -9,13 +9,15 @@
 //! wherever its tile falls.
 //!
 //! - `lowering`: layers to steps; `layout`: steps to memory; `strips`: which steps run together, a few rows at a time;
-//! - `convolution`, `minimal`, `depthwise`, `simple`: what steps do, with the products of [`crate::linalg`].
+//! - `convolution`, `minimal`, `depthwise`, `attention`, `normalise`, `simple`: what steps do, with the products of [`crate::linalg`].
 
+mod attention;
 mod convolution;
 mod depthwise;
 mod layout;
 mod lowering;
 mod minimal;
+mod normalise;
 mod simple;
 mod strips;
 mod view;
@@ -400,6 +402,15 @@ impl Program {
                 Operation::Depthwise(depthwise) => {
                     let input = view(step.inputs[0]);
                     depthwise::run(self.isa, &depthwise::Job { depthwise, input, output, residual, region });
+                }
+                Operation::Normalise(normalise) => {
+                    let (input, shape) = (view(step.inputs[0]), self.layout.values[step.output].shape);
+                    normalise::run(self.isa, &normalise::Job { normalise, input, output, shape, region });
+                }
+                Operation::Attention(sizes) => {
+                    let inputs: Vec<View> = step.inputs.iter().map(|&value| view(value)).collect();
+                    let job = attention::Job { sizes: *sizes, inputs: &inputs, output, region };
+                    attention::run(self.isa, &job);
                 }
                 Operation::Simple(simple) => {
                     let mut inputs: Vec<(View, [usize; 3])> =

@@ -11,8 +11,8 @@ pub(crate) enum Simple {
     Map(Map),
     /// The sum of all inputs, then a function.
     Add(Epilogue),
-    /// The product of all inputs, then a function.
-    Multiply(Vec<Factor>, Epilogue),
+    /// The sum or the product of all inputs, some of which are repeated, then a function.
+    Join(Join, Vec<Factor>, Epilogue),
     /// Mean or maximum of windows.
     Pool(Pool),
     /// Softmax over the channels.
@@ -21,6 +21,19 @@ pub(crate) enum Simple {
     Place([usize; 2]),
     /// The same values in another shape.
     Reshape,
+    /// Rows of these values before those of the input.
+    Prepend(Vec<f32>),
+    /// These values, one for each of an image, are added.
+    Embed(Vec<f32>),
+    /// The rows of the input from this one on.
+    Crop(usize),
+}
+
+/// How inputs become one value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Join {
+    Sum,
+    Product,
 }
 
 /// `x * scale + shift` for each channel, then a function.
@@ -50,12 +63,12 @@ impl Map {
     }
 }
 
-/// An input of a product.
+/// An input of a sum or a product.
 #[derive(Debug, Clone)]
 pub(crate) struct Factor {
-    /// Where it is smaller than the product: `[y, x]` of its pixel for each of the product's.
+    /// Where it is smaller than the result: `[y, x]` of its pixel for each of the result's.
     pub pixels: Option<Vec<[u32; 2]>>,
-    /// Whether its one channel is repeated for all of the product's.
+    /// Whether its one channel is repeated for all of the result's.
     pub single: bool,
 }
 
@@ -95,11 +108,15 @@ unsafe fn kernel<S: Simd>(job: &Job<'_>) {
                 match job.simple {
                     Simple::Map(m) => map::<S>(job, m, image, y),
                     Simple::Add(epilogue) => add::<S>(job, *epilogue, image, y),
-                    Simple::Multiply(factors, epilogue) => multiply::<S>(job, factors, *epilogue, image, y),
+                    Simple::Join(Join::Sum, all, epilogue) => join::<S, true>(job, all, *epilogue, image, y),
+                    Simple::Join(Join::Product, all, epilogue) => join::<S, false>(job, all, *epilogue, image, y),
                     Simple::Pool(p) => pool::<S>(job, p, image, y),
                     Simple::Softmax => softmax(job, image, y),
                     Simple::Place(at) => place(job, *at, image, y),
                     Simple::Reshape => reshape(job, image, y),
+                    Simple::Prepend(rows) => prepend(job, rows, image, y),
+                    Simple::Embed(values) => embed::<S>(job, values, image, y),
+                    Simple::Crop(first) => copy_row(job, image, y + first, y),
                 }
             }
         }
@@ -180,7 +197,13 @@ unsafe fn add<S: Simd>(job: &Job<'_>, epilogue: Epilogue, image: usize, y: usize
 }
 
 #[inline(always)]
-unsafe fn multiply<S: Simd>(job: &Job<'_>, factors: &[Factor], epilogue: Epilogue, image: usize, y: usize) {
+unsafe fn join<S: Simd, const SUM: bool>(
+    job: &Job<'_>,
+    factors: &[Factor],
+    epilogue: Epilogue,
+    image: usize,
+    y: usize,
+) {
     for x in 0..job.shape[1] {
         let pixel = |i: usize| {
             let table = factors[i].pixels.as_ref();
@@ -193,9 +216,10 @@ unsafe fn multiply<S: Simd>(job: &Job<'_>, factors: &[Factor], epilogue: Epilogu
             // channels; the instructions of `S` are there.
             unsafe {
                 let value = |i: usize| if factors[i].single { S::splat(*pixel(i)) } else { S::load(pixel(i).add(c)) };
-                let product = (1..job.inputs.len()).fold(value(0), |product, i| S::mul(product, value(i)));
+                let both = |a: S::V, b: S::V| if SUM { S::add(a, b) } else { S::mul(a, b) };
+                let all = (1..job.inputs.len()).fold(value(0), |all, i| both(all, value(i)));
                 let to = job.output.at(image, y as isize, x as isize).add(c);
-                S::store_up_to(to, epilogue.apply::<S>(product), job.shape[2] - c);
+                S::store_up_to(to, epilogue.apply::<S>(all), job.shape[2] - c);
             }
             c += S::LANES;
         }
@@ -284,6 +308,51 @@ unsafe fn place(job: &Job<'_>, [top, left]: [usize; 2], image: usize, y: usize) 
             } else {
                 std::ptr::write_bytes(to, 0, channels);
             }
+        }
+    }
+}
+
+/// Copies row `from` of the input to row `to` of the output.
+unsafe fn copy_row(job: &Job<'_>, image: usize, from: usize, to: usize) {
+    let [_, width, channels] = job.shape;
+    for x in 0..width as isize {
+        let (from, to) = (job.inputs[0].0.at(image, from as isize, x), job.output.at(image, to as isize, x));
+        // SAFETY: both views hold their row, whose pixels have `channels` values.
+        unsafe { std::ptr::copy_nonoverlapping(from.cast_const(), to, channels) };
+    }
+}
+
+unsafe fn prepend(job: &Job<'_>, rows: &[f32], image: usize, y: usize) {
+    let [_, width, channels] = job.shape;
+    let line = width * channels;
+    // SAFETY: the output has as many rows more than the input as there are learned ones, each of a row's length.
+    unsafe {
+        match rows.get(y * line..(y + 1) * line) {
+            Some(row) => {
+                for (x, pixel) in row.chunks_exact(channels).enumerate() {
+                    let to = job.output.at(image, y as isize, x as isize);
+                    std::ptr::copy_nonoverlapping(pixel.as_ptr(), to, channels);
+                }
+            }
+            None => copy_row(job, image, y - rows.len() / line, y),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn embed<S: Simd>(job: &Job<'_>, values: &[f32], image: usize, y: usize) {
+    let [_, width, channels] = job.shape;
+    let row = &values[y * width * channels..][..width * channels];
+    for ((from, to), own) in pixels(job, image, y).zip(row.chunks_exact(channels)) {
+        let mut c = 0;
+        while c < channels {
+            let count = channels - c;
+            // SAFETY: all three have `channels` values, and no more are read or written; the instructions of `S` are there.
+            unsafe {
+                let sum = S::add(S::load_up_to(from.add(c), count), S::load_up_to(own.as_ptr().add(c), count));
+                S::store_up_to(to.add(c), sum, count);
+            }
+            c += S::LANES;
         }
     }
 }

@@ -56,8 +56,16 @@ pub(crate) enum Epilogue {
     Swish,
     /// `x * relu6(x + 3) / 6`.
     HardSwish,
+    /// `x` times the distribution function of the standard normal distribution.
+    Gelu,
+    /// GELU by a hyperbolic tangent.
+    GeluTanh,
     /// `1 / (1 + exp(-x))`.
     Sigmoid,
+    /// `relu6(x + 3) / 6`.
+    HardSigmoid,
+    /// Below 0 times the first, and not above the second.
+    Leaky(f32, f32),
     /// Hyperbolic tangent.
     Tanh,
 }
@@ -79,6 +87,16 @@ impl Epilogue {
                 Self::HardSwish => {
                     let gate = S::min(S::max(S::add(x, S::splat(3.0)), S::splat(0.0)), S::splat(6.0));
                     S::mul(S::mul(x, gate), S::splat(1.0 / 6.0))
+                }
+                Self::Gelu => S::gelu(x),
+                Self::GeluTanh => S::gelu_tanh(x),
+                Self::HardSigmoid => {
+                    let gate = S::min(S::max(S::add(x, S::splat(3.0)), S::splat(0.0)), S::splat(6.0));
+                    S::mul(gate, S::splat(1.0 / 6.0))
+                }
+                Self::Leaky(slope, high) => {
+                    let zero = S::splat(0.0);
+                    S::fma(S::min(x, zero), S::splat(slope), S::min(S::max(x, zero), S::splat(high)))
                 }
                 Self::Tanh => {
                     let mut values = [0.0; 16];

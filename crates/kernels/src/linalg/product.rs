@@ -159,12 +159,26 @@ pub(crate) fn matmul_at_b(
 pub(crate) fn matmul_at_b_whole(
     isa: Present,
     rows: usize,
-    (left, inner): (&[f32], usize),
+    left: (&[f32], usize),
     (right, columns): (&[f32], usize),
     result: &mut [f32],
     add: bool,
 ) {
-    assert!(left.len() >= rows * inner && right.len() >= rows * columns && result.len() >= inner * columns);
+    matmul_at_b_rows(isa, rows, left, (right, columns), columns, result, add);
+}
+
+/// The same for a right side whose rows are `right_row` values apart.
+pub(crate) fn matmul_at_b_rows(
+    isa: Present,
+    rows: usize,
+    (left, inner): (&[f32], usize),
+    (right, right_row): (&[f32], usize),
+    columns: usize,
+    result: &mut [f32],
+    add: bool,
+) {
+    assert!(left.len() >= rows * inner && result.len() >= inner * columns);
+    assert!(rows == 0 || right.len() >= (rows - 1) * right_row + columns, "the right side is too short");
     let fill = |rows: Range<usize>, part: Range<usize>, out: &mut [f32]| {
         for (row, out) in rows.zip(out.chunks_exact_mut(part.len())) {
             out.copy_from_slice(&left[row * inner..][part.clone()]);
@@ -173,7 +187,7 @@ pub(crate) fn matmul_at_b_whole(
     let shared = Shared(result.as_mut_ptr());
     // SAFETY: the whole result is borrowed for this call alone, and its length has been checked.
     unsafe {
-        part_at_b(MicroKernel::of(isa), rows, [0..inner, 0..columns], &fill, (right, columns), (shared, columns), add)
+        part_at_b(MicroKernel::of(isa), rows, [0..inner, 0..columns], &fill, (right, right_row), (shared, columns), add)
     };
 }
 

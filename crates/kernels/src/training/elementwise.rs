@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use super::parameters::Parameters;
 use super::step::{Inputs, Pass, Step, put};
 use crate::isa::ForLoops;
-use crate::simd::{limit, vectorised};
+use crate::simd::{Simd, limit, vectorised};
 
 /// Values of one task.
 const BLOCK: usize = 16 * 1024;
@@ -50,9 +50,43 @@ fn clip_back_body<const FUSED: bool>(
     }
 }
 
+/// `min(x, most)` where x is positive, and `slope * x` elsewhere; the slope is not 0.
+#[derive(Debug)]
+pub(super) struct Leaky {
+    pub(super) slope: f32,
+    pub(super) most: f32,
+}
+
+impl Step for Leaky {
+    fn forward(&mut self, _: &mut Parameters, x: &Inputs<'_>, y: &mut [f32], _: &mut Pass<'_>) {
+        let Self { slope, most } = *self;
+        let value = |x: f32| if x > 0.0 { limit(x, (0.0, most)) } else { slope * x };
+        let parts = y.par_chunks_mut(BLOCK).zip(x.get(0).par_chunks(BLOCK));
+        parts.for_each(|(y, x)| y.iter_mut().zip(x).for_each(|(y, x)| *y = value(*x)));
+    }
+
+    fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, y: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
+        let Self { slope, most } = *self;
+        let part = |y: f32| match y {
+            y if y <= 0.0 => slope,
+            y if y < most => 1.0,
+            _ => 0.0,
+        };
+        let parts = dx.par_chunks_mut(BLOCK).zip(dy.par_chunks(BLOCK)).zip(y.par_chunks(BLOCK));
+        parts.for_each(|((dx, dy), y)| {
+            dx.iter_mut().zip(dy).zip(y).for_each(|((dx, dy), y)| put(dx, dy * part(*y), accumulate));
+        });
+    }
+
+    fn keeps_output(&self) -> bool {
+        true
+    }
+}
+
 /// A smooth activation, or softmax over `channels`.
 #[derive(Debug)]
 pub(super) struct Activate {
+    pub(super) isa: ForLoops,
     pub(super) function: Activation,
     pub(super) channels: usize,
 }
@@ -80,14 +114,20 @@ impl Step for Activate {
                 }
                 return;
             }
+            match self.function {
+                Activation::Gelu => return gelu(self.isa, x, y),
+                Activation::GeluTanh => return gelu_tanh(self.isa, x, y),
+                _ => {}
+            }
             for (y, &x) in y.iter_mut().zip(x) {
                 *y = match self.function {
-                    Activation::Linear | Activation::Softmax => x,
+                    Activation::Linear | Activation::Softmax | Activation::Gelu | Activation::GeluTanh => x,
                     Activation::Relu => limit(x, (0.0, f32::INFINITY)),
                     Activation::Relu6 => limit(x, (0.0, 6.0)),
                     Activation::Swish => x * sigmoid(x),
                     Activation::HardSwish => x * limit(x + 3.0, (0.0, 6.0)) / 6.0,
                     Activation::Sigmoid => sigmoid(x),
+                    Activation::HardSigmoid => limit(x + 3.0, (0.0, 6.0)) / 6.0,
                     Activation::Tanh => x.tanh(),
                 };
             }
@@ -109,10 +149,15 @@ impl Step for Activate {
                 }
                 return;
             }
+            match self.function {
+                Activation::Gelu => return gelu_back(self.isa, dy, x, accumulate, dx),
+                Activation::GeluTanh => return gelu_tanh_back(self.isa, dy, x, accumulate, dx),
+                _ => {}
+            }
             for (((dx, &dy), &x), &y) in dx.iter_mut().zip(dy).zip(x).zip(y) {
                 let inside = |inside: bool| if inside { 1.0 } else { 0.0 };
                 let slope = match self.function {
-                    Activation::Linear | Activation::Softmax => 1.0,
+                    Activation::Linear | Activation::Softmax | Activation::Gelu | Activation::GeluTanh => 1.0,
                     Activation::Relu => inside(y > 0.0),
                     Activation::Relu6 => inside(y > 0.0 && y < 6.0),
                     Activation::Swish => {
@@ -121,6 +166,7 @@ impl Step for Activate {
                     }
                     Activation::HardSwish => limit((x + 3.0) / 6.0, (0.0, 1.0)) + x / 6.0 * inside(x > -3.0 && x < 3.0),
                     Activation::Sigmoid => y * (1.0 - y),
+                    Activation::HardSigmoid => inside(y > 0.0 && y < 1.0) / 6.0,
                     Activation::Tanh => 1.0 - y * y,
                 };
                 put(dx, dy * slope, accumulate);
@@ -139,8 +185,76 @@ impl Step for Activate {
 
 impl Activate {
     fn keeps_x(&self) -> bool {
-        matches!(self.function, Activation::Swish | Activation::HardSwish)
+        matches!(self.function, Activation::Swish | Activation::HardSwish | Activation::Gelu | Activation::GeluTanh)
     }
+}
+
+vectorised! {
+    fn gelu(x: &[f32], y: &mut [f32]) => gelu_body::<S>
+}
+
+#[inline(always)]
+unsafe fn gelu_body<S: Simd>(x: &[f32], y: &mut [f32]) {
+    // SAFETY: the instructions of `S` are there.
+    unsafe { map::<S>(x, y, |x| S::gelu(x)) }
+}
+
+vectorised! {
+    fn gelu_tanh(x: &[f32], y: &mut [f32]) => gelu_tanh_body::<S>
+}
+
+#[inline(always)]
+unsafe fn gelu_tanh_body<S: Simd>(x: &[f32], y: &mut [f32]) {
+    // SAFETY: the instructions of `S` are there.
+    unsafe { map::<S>(x, y, |x| S::gelu_tanh(x)) }
+}
+
+/// `y = f(x)`.
+#[inline(always)]
+unsafe fn map<S: Simd>(x: &[f32], y: &mut [f32], f: impl Fn(S::V) -> S::V) {
+    let length = x.len().min(y.len());
+    for at in (0..length).step_by(S::LANES) {
+        let count = length - at;
+        // SAFETY: both slices have `count` values from `at` on, and no more are read or written; the instructions of `S` are there.
+        unsafe { S::store_up_to(y.as_mut_ptr().add(at), f(S::load_up_to(x.as_ptr().add(at), count)), count) };
+    }
+}
+
+/// `dx (+)= dy * slope(x)`.
+#[inline(always)]
+unsafe fn map_back<S: Simd>(dy: &[f32], x: &[f32], accumulate: bool, dx: &mut [f32], slope: impl Fn(S::V) -> S::V) {
+    let length = x.len().min(dx.len()).min(dy.len());
+    for at in (0..length).step_by(S::LANES) {
+        let count = length - at;
+        // SAFETY: all slices have `count` values from `at` on, and no more are read or written; the instructions of `S` are there.
+        unsafe {
+            let to = dx.as_mut_ptr().add(at);
+            let (dy, x) = (S::load_up_to(dy.as_ptr().add(at), count), S::load_up_to(x.as_ptr().add(at), count));
+            let before = if accumulate { S::load_up_to(to, count) } else { S::splat(0.0) };
+            S::store_up_to(to, S::fma(dy, slope(x), before), count);
+        }
+    }
+}
+
+vectorised! {
+    /// The slope of GELU is the distribution function plus `x` times the density.
+    fn gelu_back(dy: &[f32], x: &[f32], accumulate: bool, dx: &mut [f32]) => gelu_back_body::<S>
+}
+
+#[inline(always)]
+unsafe fn gelu_back_body<S: Simd>(dy: &[f32], x: &[f32], accumulate: bool, dx: &mut [f32]) {
+    // SAFETY: the instructions of `S` are there.
+    unsafe { map_back::<S>(dy, x, accumulate, dx, |x| S::gelu_slope(x)) }
+}
+
+vectorised! {
+    fn gelu_tanh_back(dy: &[f32], x: &[f32], accumulate: bool, dx: &mut [f32]) => gelu_tanh_back_body::<S>
+}
+
+#[inline(always)]
+unsafe fn gelu_tanh_back_body<S: Simd>(dy: &[f32], x: &[f32], accumulate: bool, dx: &mut [f32]) {
+    // SAFETY: the instructions of `S` are there.
+    unsafe { map_back::<S>(dy, x, accumulate, dx, |x| S::gelu_tanh_slope(x)) }
 }
 
 /// Sum of inputs of equal shape.
@@ -166,7 +280,8 @@ impl Step for Add {
     }
 }
 
-fn pass_on(dy: &[f32], dx: &mut [f32], accumulate: bool) {
+/// Copies or adds a gradient as it is.
+pub(super) fn pass_on(dy: &[f32], dx: &mut [f32], accumulate: bool) {
     dx.par_chunks_mut(BLOCK).zip(dy.par_chunks(BLOCK)).for_each(|(dx, dy)| {
         if accumulate {
             dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx += dy);
@@ -176,16 +291,18 @@ fn pass_on(dy: &[f32], dx: &mut [f32], accumulate: bool) {
     });
 }
 
-/// Product of inputs. A side of length 1 is repeated.
+/// Sum or product of inputs. A side of length 1 is repeated.
 #[derive(Debug)]
-pub(super) struct Multiply {
+pub(super) struct Join {
+    /// Whether it is a sum.
+    pub(super) sum: bool,
     /// Sides of the output for one sample.
     pub(super) shape: Vec<usize>,
     /// Sides of each input.
     pub(super) inputs: Vec<Vec<usize>>,
 }
 
-impl Multiply {
+impl Join {
     /// Where the value of input `place` lies that takes part in output value `at` of a sample.
     fn source(&self, place: usize, mut at: usize) -> usize {
         let (mut from, mut stride) = (0, 1);
@@ -205,20 +322,21 @@ impl Multiply {
     }
 }
 
-impl Step for Multiply {
+impl Step for Join {
     fn forward(&mut self, _: &mut Parameters, x: &Inputs<'_>, y: &mut [f32], _: &mut Pass<'_>) {
         let (size, length) = (self.shape.iter().product(), self.shape.last().copied().unwrap_or(1));
         y.par_chunks_mut(size).enumerate().for_each(|(sample, y)| {
             for (run, y) in y.chunks_exact_mut(length).enumerate() {
-                y.fill(1.0);
+                y.fill(if self.sum { 0.0 } else { 1.0 });
                 for place in 0..x.count() {
                     let own: usize = self.inputs[place].iter().product();
                     let (from, repeated) = self.run(place, run);
                     let x = &x.get(place)[sample * own + from..];
-                    if repeated {
-                        y.iter_mut().for_each(|y| *y *= x[0]);
-                    } else {
-                        y.iter_mut().zip(x).for_each(|(y, x)| *y *= x);
+                    match (self.sum, repeated) {
+                        (true, true) => y.iter_mut().for_each(|y| *y += x[0]),
+                        (true, false) => y.iter_mut().zip(x).for_each(|(y, x)| *y += x),
+                        (false, true) => y.iter_mut().for_each(|y| *y *= x[0]),
+                        (false, false) => y.iter_mut().zip(x).for_each(|(y, x)| *y *= x),
                     }
                 }
             }
@@ -244,7 +362,7 @@ impl Step for Multiply {
                 let (to, sums) = self.run(place, run);
                 for (i, dy) in dy.iter().enumerate() {
                     let mut value = *dy;
-                    for other in (0..x.count()).filter(|&other| other != place) {
+                    for other in (0..x.count()).filter(|&other| other != place && !self.sum) {
                         let (from, repeated) = self.run(other, run);
                         let own: usize = self.inputs[other].iter().product();
                         value *= x.get(other)[sample * own + from + if repeated { 0 } else { i }];
@@ -256,7 +374,7 @@ impl Step for Multiply {
     }
 
     fn keeps_inputs(&self, _: &Parameters) -> bool {
-        true
+        !self.sum
     }
 }
 

@@ -199,7 +199,8 @@ fn sum_rows_body<const FUSED: bool>(dy: &[f32], sums: &mut [f32]) {
 }
 
 vectorised! {
-    fn multiply_and_sum(x: &[f32], dy: &[f32], sums: &mut [f32]) => multiply_and_sum_body
+    /// Adds the products of rows to a sum per channel.
+    pub(super) fn multiply_and_sum(x: &[f32], dy: &[f32], sums: &mut [f32]) => multiply_and_sum_body
 }
 
 #[inline(always)]

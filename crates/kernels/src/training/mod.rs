@@ -7,6 +7,7 @@
 //! *Architecture invariant:* equal inputs give equal bits on one machine. Sums over a batch are taken in parts that do not depend
 //! on threads or time, and parts are added in order.
 
+mod attention;
 mod convolution;
 mod depthwise;
 mod elementwise;
@@ -15,7 +16,9 @@ mod normalise;
 mod parameters;
 mod plan;
 mod pool;
+mod standardise;
 mod step;
+mod tokens;
 mod winograd;
 
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 use rayon::prelude::*;
 
-use super::fold::{Norm, PARTS, part, reduce};
+use super::fold::{Norm, PARTS, multiply_and_sum, part, reduce};
 use super::parameters::Parameters;
 use super::step::{Inputs, Pass, Step};
 use crate::isa::ForLoops;
@@ -181,6 +181,54 @@ impl Step for Normalise {
 
     fn keeps_output(&self) -> bool {
         self.clip.is_some()
+    }
+}
+
+/// A learned factor per channel.
+#[derive(Debug)]
+pub(super) struct Scale {
+    isa: ForLoops,
+    gamma: usize,
+    /// The factors of the last forward pass.
+    scale: Vec<f32>,
+    zeros: Vec<f32>,
+}
+
+impl Scale {
+    pub(super) fn new(isa: ForLoops, gamma: usize, channels: usize) -> Self {
+        Self { isa, gamma, scale: vec![1.0; channels], zeros: vec![0.0; channels] }
+    }
+}
+
+impl Step for Scale {
+    fn forward(&mut self, parameters: &mut Parameters, x: &Inputs<'_>, y: &mut [f32], _: &mut Pass<'_>) {
+        self.scale.copy_from_slice(parameters.values(self.gamma));
+        let block = ROWS * self.scale.len();
+        let clip = (f32::NEG_INFINITY, f32::INFINITY);
+        let parts = y.par_chunks_mut(block).zip(x.get(0).par_chunks(block));
+        parts.for_each(|(y, x)| affine_rows(self.isa, x, &self.scale, &self.zeros, clip, y));
+    }
+
+    fn backward(&mut self, parameters: &mut Parameters, x: &Inputs<'_>, _: &[f32], dy: &mut [f32]) {
+        if !parameters.trains(self.gamma) {
+            return;
+        }
+        let channels = self.scale.len();
+        let each = part(dy.len() / channels) * channels;
+        let mut partial = vec![0.0; PARTS * channels];
+        let parts = x.get(0).par_chunks(each).zip(dy.par_chunks(each)).zip(partial.par_chunks_mut(channels));
+        parts.for_each(|((x, dy), sums)| multiply_and_sum(self.isa, x, dy, sums));
+        reduce(&partial, parameters.pair(self.gamma).1);
+    }
+
+    fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, _: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
+        let block = ROWS * self.scale.len();
+        let parts = dx.par_chunks_mut(block).zip(dy.par_chunks(block));
+        parts.for_each(|(dx, dy)| scale_rows(self.isa, dy, &self.scale, accumulate, dx));
+    }
+
+    fn keeps_inputs(&self, parameters: &Parameters) -> bool {
+        parameters.trains(self.gamma)
     }
 }
 

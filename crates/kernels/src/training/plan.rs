@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use injerto_graph::{Activation, Graph, Node, Operator, Padding, ParameterId, Role};
+use injerto_graph::{Activation, Attention as Sizes, Graph, Node, Operator, Padding, ParameterId, Role, Shape};
 
 use super::Error;
+use super::attention::Attention;
 use super::convolution::Convolution;
 use super::depthwise::Depthwise;
-use super::elementwise::{Activate, Add, Clip, Concatenate, Dropout, Multiply, ZeroPad};
+use super::elementwise::{Activate, Add, Clip, Concatenate, Dropout, Join, Leaky, ZeroPad};
 use super::fold::{Fold, Norm};
-use super::normalise::{Affine, AffineSource, Normalise};
+use super::normalise::{Affine, AffineSource, Normalise, Scale};
 use super::parameters::Parameters;
 use super::pool::{AveragePool, GlobalAverage, MaxPool};
+use super::standardise::{Respond, Standardise};
 use super::step::Step;
+use super::tokens::{Crop, Embed, Prepend};
 use crate::geometry::Geometry;
 use crate::isa::ForLoops;
 
@@ -224,7 +227,8 @@ impl<'a> Compiler<'a> {
         let mut output = self.push(layer, end, step, inputs, needs);
         if after != Activation::Linear {
             let channels = self.node(layer).shape.channels();
-            output = self.push(layer, end, Box::new(Activate { function: after, channels }), vec![output], needs);
+            let activate = Activate { isa: self.isa, function: after, channels };
+            output = self.push(layer, end, Box::new(activate), vec![output], needs);
         }
         self.value_of.insert(end, output);
         Ok(())
@@ -258,6 +262,10 @@ impl<'a> Compiler<'a> {
                 let geometry = Geometry::new(self.image(layer), *kernel_size, *strides, *padding, *dilation_rate);
                 let kernel = self.needed(layer, Role::ConvolutionKernel);
                 let (fold, rest) = self.fold(layer, channels, *activation, end);
+                // Where each filter has a channel to itself, the kernel lies in memory as that of a depthwise convolution.
+                if *groups > 1 && *groups == channels && geometry.input[2] == channels {
+                    return Some((Box::new(Depthwise::new(geometry, 1, kernel, fold)), rest));
+                }
                 (Box::new(Convolution::new(geometry, *groups, kernel, fold, wants)), rest)
             }
             Operator::DepthwiseConv2D {
@@ -287,8 +295,40 @@ impl<'a> Compiler<'a> {
                 step.clip = self.absorb_clip(end);
                 (Box::new(step), Activation::Linear)
             }
+            Operator::LayerNormalization { epsilon, .. } => {
+                (self.standardise(layer, 1, 1, *epsilon), Activation::Linear)
+            }
+            Operator::GroupNormalization { groups, epsilon, .. } => {
+                let positions = node.shape.count() / channels;
+                (self.standardise(layer, positions, *groups, *epsilon), Activation::Linear)
+            }
+            Operator::GlobalResponseNormalization { epsilon } => {
+                let (gamma, beta) = (self.needed(layer, Role::Gamma), self.needed(layer, Role::Beta));
+                let step = Respond::new(channels, node.shape.count() / channels, gamma, beta, *epsilon);
+                (Box::new(step), Activation::Linear)
+            }
+            Operator::LayerScale {} => {
+                let step = Scale::new(self.isa, self.needed(layer, Role::Gamma), channels);
+                (Box::new(step), Activation::Linear)
+            }
+            Operator::PrependTokens { .. } => {
+                let embedding = self.needed(layer, Role::Embedding);
+                let tokens = node.parameters[0].count();
+                (Box::new(Prepend { embedding, tokens, size: node.shape.count() }), Activation::Linear)
+            }
+            Operator::PositionEmbedding { resample } => {
+                let embedding = self.needed(layer, Role::Embedding);
+                let step = Embed::new(embedding, *resample, node.shape.count() / channels, channels);
+                (Box::new(step), Activation::Linear)
+            }
             _ => return None,
         })
+    }
+
+    fn standardise(&self, layer: usize, positions: usize, groups: usize, epsilon: f64) -> Box<dyn Step> {
+        let channels = self.node(layer).shape.channels();
+        let (gamma, beta) = (self.parameter(layer, Role::Gamma), self.parameter(layer, Role::Beta));
+        Box::new(Standardise::new(self.isa, [positions, channels, groups], gamma, beta, epsilon))
     }
 
     /// The step of a layer without weights.
@@ -302,7 +342,22 @@ impl<'a> Compiler<'a> {
             Operator::Conv2D { .. }
             | Operator::DepthwiseConv2D { .. }
             | Operator::Dense { .. }
-            | Operator::BatchNormalization { .. } => unreachable!("these have weights"),
+            | Operator::BatchNormalization { .. }
+            | Operator::LayerNormalization { .. }
+            | Operator::GroupNormalization { .. }
+            | Operator::GlobalResponseNormalization { .. }
+            | Operator::LayerScale {}
+            | Operator::PrependTokens { .. }
+            | Operator::PositionEmbedding { .. } => unreachable!("these have weights"),
+            Operator::DotProductAttention { num_heads } => {
+                let shapes: Vec<&Shape> = node.inputs.iter().map(|&input| &self.node(input).shape).collect();
+                let sizes = Sizes::new(*num_heads, &shapes).expect("shape inference has seen these inputs");
+                Box::new(Attention::new(self.isa, sizes, node.inputs.len() == 1))
+            }
+            Operator::Cropping1D { cropping } => {
+                let size = self.node(node.inputs[0]).shape.count();
+                Box::new(Crop { before: cropping[0] * channels, size, left: node.shape.count() })
+            }
             Operator::Dropout { rate, per_sample } => {
                 let shape = node.shape.0.clone();
                 Box::new(Dropout { rate: *rate, per_sample: *per_sample, shape, mask: Vec::new() })
@@ -319,11 +374,17 @@ impl<'a> Compiler<'a> {
                 };
                 Box::new(Affine { isa: self.isa, source, scale: vec![0.0; channels], shift: vec![0.0; channels] })
             }
+            Operator::ReLU { max_value, negative_slope } if *negative_slope != 0.0 => {
+                let most = max_value.map_or(f32::INFINITY, |most| most as f32);
+                Box::new(Leaky { slope: *negative_slope as f32, most })
+            }
             Operator::ReLU { .. } => {
                 Box::new(Clip { isa: self.isa, limits: clip_of(node.operator()).expect("it is a clip") })
             }
-            Operator::Activation { activation } => Box::new(Activate { function: *activation, channels }),
-            Operator::Softmax {} => Box::new(Activate { function: Activation::Softmax, channels }),
+            Operator::Activation { activation } => {
+                Box::new(Activate { isa: self.isa, function: *activation, channels })
+            }
+            Operator::Softmax {} => Box::new(Activate { isa: self.isa, function: Activation::Softmax, channels }),
             Operator::ZeroPadding2D { padding } => {
                 let [height, width, _] = node.shape.image().expect("shape inference gives an image");
                 let before = [padding[0][0], padding[1][0]];
@@ -350,10 +411,11 @@ impl<'a> Compiler<'a> {
                 let widths = node.inputs.iter().map(|&input| self.node(input).shape.channels()).collect();
                 Box::new(Concatenate { widths })
             }
-            Operator::Add {} => Box::new(Add),
-            Operator::Multiply {} => {
+            Operator::Add {} if node.inputs.iter().all(|&input| self.node(input).shape == node.shape) => Box::new(Add),
+            Operator::Add {} | Operator::Multiply {} => {
                 let inputs = node.inputs.iter().map(|&input| self.node(input).shape.0.clone()).collect();
-                Box::new(Multiply { shape: node.shape.0.clone(), inputs })
+                let sum = matches!(node.operator(), Operator::Add {});
+                Box::new(Join { sum, shape: node.shape.0.clone(), inputs })
             }
         }
     }
@@ -362,7 +424,9 @@ impl<'a> Compiler<'a> {
 /// The limits, if the operator is a clip.
 fn clip_of(operator: &Operator) -> Option<(f32, f32)> {
     match operator {
-        Operator::ReLU { max_value } => Some((0.0, max_value.map_or(f32::INFINITY, |most| most as f32))),
+        Operator::ReLU { max_value, negative_slope } if *negative_slope == 0.0 => {
+            Some((0.0, max_value.map_or(f32::INFINITY, |most| most as f32)))
+        }
         Operator::Activation { activation: Activation::Relu } => Some((0.0, f32::INFINITY)),
         Operator::Activation { activation: Activation::Relu6 } => Some((0.0, 6.0)),
         _ => None,

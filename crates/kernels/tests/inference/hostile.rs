@@ -64,7 +64,10 @@ fn operator([class, a, b, c, d, e, f, g]: [u8; 8]) -> Operator {
             center: b % 2 == 0,
             scale: c % 2 == 0,
         },
-        13 => Operator::ReLU { max_value: [None, Some(6.0), Some(0.0), Some(-1.0)][usize::from(a) % 4] },
+        13 => Operator::ReLU {
+            max_value: [None, Some(6.0), Some(0.0), Some(-1.0)][usize::from(a) % 4],
+            negative_slope: 0.0,
+        },
         14 => Operator::Rescaling { scale: PerChannel::One(f64::from(a)), offset: PerChannel::One(-1.0) },
         15 => Operator::GlobalMaxPooling2D { keepdims: a % 2 == 0 },
         16 => Operator::GlobalAveragePooling2D { keepdims: a % 2 == 0 },

@@ -127,7 +127,7 @@ proptest! {
         let x = net.input(shape);
         let x = net.add("conv", conv(filters, kernel, strides, padding), &[x]);
         let x = net.add("norm", norm(), &[x]);
-        net.add("relu", Operator::ReLU { max_value: None }, &[x]);
+        net.add("relu", Operator::ReLU { max_value: None, negative_slope: 0.0 }, &[x]);
         let graph = net.finish().unwrap();
         check(&graph, &[3], seed);
     }
@@ -145,7 +145,7 @@ proptest! {
         let x = net.input(shape);
         let x = net.add("depthwise", depthwise(kernel, strides, padding, multiplier), &[x]);
         let x = net.add("norm", norm(), &[x]);
-        net.add("relu", Operator::ReLU { max_value: Some(6.0) }, &[x]);
+        net.add("relu", Operator::ReLU { max_value: Some(6.0), negative_slope: 0.0 }, &[x]);
         let graph = net.finish().unwrap();
         check(&graph, &[3], seed);
     }
@@ -160,7 +160,7 @@ proptest! {
         padding in padding(),
         filters in 45_usize..110,
         sum in any::<bool>(),
-        activation in proptest::sample::select(Activation::ALL[..7].to_vec()),
+        activation in proptest::sample::select(Activation::ALL[..10].to_vec()),
         seed in 0_u64..1_000_000,
     ) {
         let mut net = Builder::new("square");
@@ -187,7 +187,7 @@ proptest! {
         whole in any::<bool>(),
         padding in prop_oneof![Just(Padding::Same), Just(Padding::around(3))],
         filters in 45_usize..110,
-        activation in proptest::sample::select(Activation::ALL[..7].to_vec()),
+        activation in proptest::sample::select(Activation::ALL[..10].to_vec()),
         seed in 0_u64..1_000_000,
     ) {
         let shape = [shape[0], shape[1], if whole { 48 } else { shape[2] }];
@@ -227,7 +227,7 @@ proptest! {
             x = net.add(format!("layer_{at}"), operator, &[x]);
             if relu {
                 x = net.add(format!("norm_{at}"), norm(), &[x]);
-                x = net.add(format!("relu_{at}"), Operator::ReLU { max_value: Some(6.0) }, &[x]);
+                x = net.add(format!("relu_{at}"), Operator::ReLU { max_value: Some(6.0), negative_slope: 0.0 }, &[x]);
             }
         }
         let graph = net.finish().unwrap();
@@ -242,7 +242,7 @@ proptest! {
 /// Every kind of step, on images so small that Miri runs it.
 fn every_kind_of_step() -> Graph {
     let mut net = Builder::new("small");
-    let relu6 = || Operator::ReLU { max_value: Some(6.0) };
+    let relu6 = || Operator::ReLU { max_value: Some(6.0), negative_slope: 0.0 };
     let x = net.input([8, 8, 3]);
     let x = net.add("stem", conv(48, [1, 1], [1, 1], Padding::Same), &[x]);
     let x = net.add("stem_norm", norm(), &[x]);

@@ -183,7 +183,7 @@ fn every_kind_of_step() -> Graph {
     let x = net.add("stem_norm", norm(), &[x]);
     let x = net.add("square", Conv2D::new(32, 3).same(), &[x]);
     let x = net.add("square_norm", norm(), &[x]);
-    let x = net.add("square_relu", Operator::ReLU { max_value: Some(6.0) }, &[x]);
+    let x = net.add("square_relu", Operator::ReLU { max_value: Some(6.0), negative_slope: 0.0 }, &[x]);
     let x = net.add("largest", Operator::MaxPooling2D(window.clone()), &[x]);
     let x = net.add("depthwise", DepthwiseConv2D::new(3).same(), &[x]);
     let x = net.add("grouped", Conv2D::new(20, 2).groups(2).strides(2), &[x]);
@@ -240,10 +240,10 @@ fn wide() -> Graph {
     let x = net.add("square_norm", norm(), &[x]);
     let x = net.add("narrow", conv(48, 3, 1, 1, false, Activation::Linear), &[x]);
     let x = net.add("narrow_norm", norm(), &[x]);
-    let x = net.add("narrow_relu", Operator::ReLU { max_value: Some(6.0) }, &[x]);
+    let x = net.add("narrow_relu", Operator::ReLU { max_value: Some(6.0), negative_slope: 0.0 }, &[x]);
     let x = net.add("expand", conv(100, 1, 1, 1, false, Activation::Linear), &[x]);
     let x = net.add("expand_norm", norm(), &[x]);
-    let x = net.add("expand_relu", Operator::ReLU { max_value: Some(6.0) }, &[x]);
+    let x = net.add("expand_relu", Operator::ReLU { max_value: Some(6.0), negative_slope: 0.0 }, &[x]);
     let depthwise = Operator::DepthwiseConv2D {
         kernel_size: [3, 3],
         strides: [2, 2],
@@ -255,7 +255,7 @@ fn wide() -> Graph {
     };
     let x = net.add("depthwise", depthwise, &[x]);
     let x = net.add("depthwise_norm", norm(), &[x]);
-    let x = net.add("depthwise_relu", Operator::ReLU { max_value: Some(6.0) }, &[x]);
+    let x = net.add("depthwise_relu", Operator::ReLU { max_value: Some(6.0), negative_slope: 0.0 }, &[x]);
     let x = net.add("small", conv(64, 3, 1, 1, true, Activation::Relu), &[x]);
     let x = net.add("small_norm", norm(), &[x]);
     let x = net.add("large", conv(70, 5, 2, 2, true, Activation::Swish), &[x]);

@@ -36,7 +36,7 @@ fn graph() -> Graph {
         activation: Activation::Linear,
     };
     let bn = || Operator::BatchNormalization { epsilon: 1e-3, momentum: 0.9, center: true, scale: true };
-    let relu = || Operator::ReLU { max_value: None };
+    let relu = || Operator::ReLU { max_value: None, negative_slope: 0.0 };
     let mut net = Builder::new("tiny");
     let x = net.input([12, 12, 3]);
     let x = net.add("conv_1", conv(8, 2), &[x]);

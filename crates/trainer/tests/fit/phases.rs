@@ -32,7 +32,7 @@ fn graph() -> Graph {
     let norm = r#"{"class": "BatchNormalization", "config": {"momentum": 0.9}}"#;
     let x = net.add("conv", serde_json::from_str::<Operator>(conv).expect("an operator"), &[x]);
     let x = net.add("norm", serde_json::from_str::<Operator>(norm).expect("an operator"), &[x]);
-    let x = net.add("relu", Operator::ReLU { max_value: None }, &[x]);
+    let x = net.add("relu", Operator::ReLU { max_value: None, negative_slope: 0.0 }, &[x]);
     let x = net.add("pool", Operator::GlobalAveragePooling2D { keepdims: false }, &[x]);
     let x = net.add(
         "drop",

@@ -1,10 +1,11 @@
 //! What each layer becomes.
 
-use injerto_graph::{Activation, Operator, Padding, Window};
+use injerto_graph::{Activation, Attention, Operator, Padding, Shape, Window};
 
 use super::super::Error;
 use super::super::minimal::Form;
-use super::super::simple::{Factor, Pool};
+use super::super::normalise::{Normalise, Over};
+use super::super::simple::{Factor, Join, Pool};
 use super::super::view::Epilogue;
 use super::{Lowerer, Seen, Value, Weights, Work, as_image};
 use crate::geometry::Geometry;
@@ -23,10 +24,54 @@ impl Lowerer<'_, '_, '_> {
             Operator::BatchNormalization { epsilon, center, scale, .. } => {
                 self.batch_normalization(at, *epsilon, *scale, *center)?;
             }
-            Operator::Conv2D { kernel_size, strides, padding, dilation_rate, groups, use_bias, activation, .. } => {
+            Operator::LayerNormalization { epsilon, center, scale } => {
+                self.normalise(at, Over::Pixel, *epsilon, *scale, *center)?;
+            }
+            Operator::GroupNormalization { groups, epsilon, center, scale } => {
+                self.normalise(at, Over::Groups(*groups), *epsilon, *scale, *center)?;
+            }
+            Operator::GlobalResponseNormalization { epsilon } => {
+                self.normalise(at, Over::Response, *epsilon, true, true)?;
+            }
+            Operator::LayerScale {} => {
+                let gamma = self.parameter(at, 0)?.iter().map(|&x| f64::from(x)).collect();
+                self.affine(at, gamma, vec![0.0; channels]);
+            }
+            Operator::DotProductAttention { num_heads } => {
+                let shapes: Vec<&Shape> = node.inputs.iter().map(|&input| &self.graph.nodes()[input].shape).collect();
+                let sizes = Attention::new(*num_heads, &shapes).expect("shape inference has seen these inputs");
+                let inputs = node.inputs.iter().map(|&input| self.value(input)).collect();
+                self.step(at, Work::Attention(sizes), inputs);
+            }
+            Operator::PrependTokens { .. } => {
+                let tokens = self.parameter(at, 0)?.into_owned();
+                self.plain(at, Work::Prepend(tokens));
+            }
+            Operator::PositionEmbedding { resample } => {
+                let learned = self.parameter(at, 0)?;
+                let embedding = match resample {
+                    Some(grids) => grids.apply(&learned, node.shape.0[0], channels),
+                    None => learned.into_owned(),
+                };
+                self.plain(at, Work::Embed(embedding));
+            }
+            Operator::Cropping1D { cropping } => self.plain(at, Work::Crop(cropping[0])),
+            Operator::Conv2D {
+                filters,
+                kernel_size,
+                strides,
+                padding,
+                dilation_rate,
+                groups,
+                use_bias,
+                activation,
+            } => {
                 let windows = (*kernel_size, *strides, *padding, *dilation_rate);
                 let (weights, input) = self.weights(at, windows, *groups, *use_bias)?;
-                self.step(at, Work::Convolution(weights), vec![input]);
+                // Where each filter has a channel to itself, the kernel lies in memory as that of a depthwise convolution.
+                let depthwise = *groups > 1 && groups == filters && weights.geometry.input[2] == *groups;
+                let work = if depthwise { Work::Depthwise(weights) } else { Work::Convolution(weights) };
+                self.step(at, work, vec![input]);
                 self.end(at, *activation);
             }
             Operator::DepthwiseConv2D {
@@ -43,9 +88,15 @@ impl Lowerer<'_, '_, '_> {
                 self.step(at, Work::Convolution(weights), vec![input]);
                 self.end(at, *activation);
             }
-            Operator::ReLU { max_value } => {
+            Operator::ReLU { max_value, negative_slope } => {
                 let high = max_value.map_or(f32::INFINITY, |x| x as f32);
-                self.function(at, Epilogue::Clamp(0.0, high));
+                self.function(
+                    at,
+                    match *negative_slope {
+                        0.0 => Epilogue::Clamp(0.0, high),
+                        slope => Epilogue::Leaky(slope as f32, high),
+                    },
+                );
             }
             Operator::Activation { activation } => match epilogue(*activation) {
                 Some(epilogue) => self.function(at, epilogue),
@@ -67,8 +118,14 @@ impl Lowerer<'_, '_, '_> {
             Operator::GlobalAveragePooling2D { .. } => self.pool_all(at, false),
             Operator::GlobalMaxPooling2D { .. } => self.pool_all(at, true),
             Operator::Concatenate {} => self.concatenate(at),
-            Operator::Add {} => self.add(at),
-            Operator::Multiply {} => self.multiply(at),
+            Operator::Add {} => {
+                let nodes = self.graph.nodes();
+                match node.inputs.iter().all(|&input| nodes[input].shape == node.shape) {
+                    true => self.add(at),
+                    false => self.join(at, Join::Sum),
+                }
+            }
+            Operator::Multiply {} => self.join(at, Join::Product),
             Operator::Flatten {} | Operator::Reshape { .. } => {
                 let value = self.value(node.inputs[0]);
                 match self.lowering.values[value].shape == as_image(&node.shape.0) {
@@ -113,6 +170,15 @@ impl Lowerer<'_, '_, '_> {
         Ok(())
     }
 
+    /// A normalisation with the values' own statistics; `scale` and `center` say which parameters there are.
+    fn normalise(&mut self, at: usize, over: Over, epsilon: f64, scale: bool, center: bool) -> Result<(), Error> {
+        let channels = self.graph.nodes()[at].shape.channels();
+        let gamma = if scale { self.parameter(at, 0)?.into_owned() } else { vec![1.0; channels] };
+        let beta = if center { self.parameter(at, usize::from(scale))?.into_owned() } else { vec![0.0; channels] };
+        self.plain(at, Work::Normalise(Normalise { over, epsilon, gamma, beta }));
+        Ok(())
+    }
+
     /// A step with one input and nothing to fuse.
     fn plain(&mut self, at: usize, work: Work) {
         let value = self.value(self.graph.nodes()[at].inputs[0]);
@@ -140,7 +206,9 @@ impl Lowerer<'_, '_, '_> {
         if epilogue == Epilogue::None {
             return self.same(at, value);
         }
-        let fusible = |work: &Work| !matches!(work, Work::Pool(_) | Work::Softmax | Work::Place(_) | Work::Reshape);
+        let fusible = |work: &Work| {
+            matches!(work, Work::Convolution(_) | Work::Depthwise(_) | Work::Map { .. } | Work::Add | Work::Join(..))
+        };
         if let Some(step) = self.fusible(value).filter(|step| fusible(&step.work)) {
             step.epilogue = epilogue;
             return self.same(at, value);
@@ -266,7 +334,7 @@ impl Lowerer<'_, '_, '_> {
         self.step(at, Work::Add, inputs);
     }
 
-    fn multiply(&mut self, at: usize) {
+    fn join(&mut self, at: usize, join: Join) {
         let node = &self.graph.nodes()[at];
         let inputs: Vec<usize> = node.inputs.iter().map(|&input| self.value(input)).collect();
         let out = &node.shape.0;
@@ -293,7 +361,7 @@ impl Lowerer<'_, '_, '_> {
             });
             factors.push(Factor { pixels: Some(table.collect()), single });
         }
-        self.step(at, Work::Multiply(factors), inputs);
+        self.step(at, Work::Join(join, factors), inputs);
     }
 }
 
@@ -305,7 +373,10 @@ fn epilogue(activation: Activation) -> Option<Epilogue> {
         Activation::Relu6 => Epilogue::Clamp(0.0, 6.0),
         Activation::Swish => Epilogue::Swish,
         Activation::HardSwish => Epilogue::HardSwish,
+        Activation::Gelu => Epilogue::Gelu,
+        Activation::GeluTanh => Epilogue::GeluTanh,
         Activation::Sigmoid => Epilogue::Sigmoid,
+        Activation::HardSigmoid => Epilogue::HardSigmoid,
         Activation::Tanh => Epilogue::Tanh,
         Activation::Softmax => return None,
     })

@@ -5,10 +5,11 @@ mod layers;
 
 use std::borrow::Cow;
 
-use injerto_graph::Graph;
+use injerto_graph::{Attention, Graph};
 
 use super::minimal::Form;
-use super::simple::{Factor, Pool};
+use super::normalise::Normalise;
+use super::simple::{Factor, Join, Pool};
 use super::view::Epilogue;
 use super::{Error, Input};
 use crate::geometry::Geometry;
@@ -52,11 +53,20 @@ pub(crate) enum Work {
         reverse: bool,
     },
     Add,
-    Multiply(Vec<Factor>),
+    /// A sum or a product of inputs some of which are repeated.
+    Join(Join, Vec<Factor>),
+    Normalise(Normalise),
+    Attention(Attention),
     Pool(Pool),
     Softmax,
     Place([usize; 2]),
     Reshape,
+    /// Rows of these values before those of the input.
+    Prepend(Vec<f32>),
+    /// These values are added to those of an image.
+    Embed(Vec<f32>),
+    /// The rows of the input from this one on.
+    Crop(usize),
 }
 
 /// A convolution's geometry and weights.
@@ -99,10 +109,11 @@ struct Lowerer<'p, 'a, 'g> {
     uses: Vec<usize>,
 }
 
-/// Any shape as `[height, width, channels]`: channels are its last axis.
+/// Any shape as `[height, width, channels]`: channels are its last axis, and tokens are rows, which threads share.
 pub(crate) fn as_image(shape: &[usize]) -> [usize; 3] {
     match *shape {
         [h, w, c] => [h, w, c],
+        [tokens, c] => [tokens, 1, c],
         [] => [1, 1, 1],
         [ref front @ .., c] => [1, front.iter().product(), c],
     }

@@ -1,0 +1,170 @@
+//! One head of scaled dot-product attention: `softmax(q kᵀ / sqrt(d)) v` for a block of queries at a time, so that the scores of a block
+//! stay in a near cache and those of all tokens never exist together.
+//!
+//! A query's sums are chains in one order, wherever its row falls in a block, so its result is the same in every block.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use crate::isa::ForLoops;
+use crate::linalg::{Epilogue, MicroKernel, Packed, Scale, Strided, multiply};
+use crate::memory::Aligned;
+use crate::simd::{Simd, vectorised};
+
+/// Scores of a block: 128 KiB.
+const SCORES: usize = 32 << 10;
+
+/// The most queries of a block.
+const MOST_QUERIES: usize = 112;
+
+/// The rows of one head in a tensor: of all queries, keys or values of a sample.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    /// From the first value of the head's first row on.
+    pub(crate) values: &'a [f32],
+    /// Values from one row to the next.
+    pub(crate) step: usize,
+    pub(crate) count: usize,
+    /// Values of a row.
+    pub(crate) width: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// Row `at` and those after it.
+    pub(crate) fn from(&self, at: usize) -> &'a [f32] {
+        &self.values[at * self.step..]
+    }
+}
+
+/// Keys and values of a head, packed for the products with queries and scores.
+#[derive(Debug)]
+pub(crate) struct Head {
+    isa: ForLoops,
+    /// `kᵀ`, `[width of a key, keys]`.
+    keys: Packed<Strided>,
+    /// `v`, `[keys, width of a value]`.
+    values: Packed<Strided>,
+    scale: f32,
+}
+
+thread_local! {
+    /// Heads that nobody uses, with memory for scores.
+    static SPARE: RefCell<Vec<(Head, Aligned)>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Head {
+    /// Lends the packed form of these keys and values, and memory for scores.
+    pub(crate) fn lend<R>(isa: ForLoops, k: Rows<'_>, v: Rows<'_>, work: impl FnOnce(&Self, &mut Aligned) -> R) -> R {
+        let spare = SPARE.with_borrow_mut(Vec::pop).filter(|(head, _)| head.isa == isa);
+        let (mut head, mut memory) = spare.unwrap_or_else(|| {
+            let packed = || Packed::new(isa.vectors());
+            (Self { isa, keys: packed(), values: packed(), scale: 1.0 }, Aligned::default())
+        });
+        head.keys.pack([k.width, k.count], k.values, [1, k.step], Scale::One);
+        head.values.pack([v.count, v.width], v.values, [v.step, 1], Scale::One);
+        head.scale = (1.0 / (k.width as f64).sqrt()) as f32;
+        let result = work(&head, &mut memory);
+        SPARE.with_borrow_mut(|spare| spare.push((head, memory)));
+        result
+    }
+
+    /// What products of queries and keys are multiplied by.
+    pub(crate) fn scale(&self) -> f32 {
+        self.scale
+    }
+
+    /// `kᵀ`, packed.
+    pub(crate) fn keys(&self) -> &Packed<Strided> {
+        &self.keys
+    }
+
+    /// `v`, packed.
+    pub(crate) fn values(&self) -> &Packed<Strided> {
+        &self.values
+    }
+
+    /// How many queries a block has at most, and how many values a row of its scores has.
+    pub(crate) fn block(&self, queries: usize) -> (usize, usize) {
+        let pitch = self.keys.columns().next_multiple_of(16);
+        let high = MicroKernel::<Strided>::of(self.isa.vectors()).rows;
+        let most = (SCORES / pitch).clamp(high, MOST_QUERIES.max(high)) / high * high;
+        (most.min(queries), pitch)
+    }
+
+    /// Calls `block(queries, powers, pitch, sums)` for blocks of queries. `powers` has `exp(score - largest score)` of each key, one row
+    /// of `pitch` values per query, and `sums` the sum of each row.
+    pub(crate) fn each_block(
+        &self,
+        q: Rows<'_>,
+        queries: Range<usize>,
+        memory: &mut Aligned,
+        mut block: impl FnMut(Range<usize>, &mut [f32], usize, &[f32]),
+    ) {
+        let keys = self.keys.columns();
+        let (most, pitch) = self.block(queries.len());
+        memory.grow(most * (pitch + 1), "one thread's work").unwrap_or_else(|error| panic!("{error}"));
+        let (scores, sums) = memory.split_at_mut(most * pitch);
+        for first in queries.clone().step_by(most.max(1)) {
+            let count = most.min(queries.end - first);
+            let scores = &mut scores[..count * pitch];
+            // What lies beside the keys of a row takes no part in its largest value.
+            scores.chunks_exact_mut(pitch).for_each(|row| row[keys..].fill(f32::NEG_INFINITY));
+            multiply(count, q.from(first), q.step, &self.keys, scores, pitch, Epilogue::plain(false));
+            soften(self.isa, scores, pitch, keys, self.scale, &mut sums[..count]);
+            block(first..first + count, scores, pitch, &sums[..count]);
+        }
+    }
+
+    /// Writes the output of these queries, whose rows are `step` values apart, from `out` on.
+    pub(crate) fn run(&self, q: Rows<'_>, queries: Range<usize>, memory: &mut Aligned, out: &mut [f32], step: usize) {
+        let (start, width) = (queries.start, self.values.columns());
+        self.each_block(q, queries, memory, |queries, powers, pitch, sums| {
+            let out = &mut out[(queries.start - start) * step..];
+            multiply(queries.len(), powers, pitch, &self.values, out, step, Epilogue::plain(false));
+            for (row, sum) in out.chunks_mut(step).zip(sums) {
+                let share = 1.0 / sum;
+                row[..width].iter_mut().for_each(|value| *value *= share);
+            }
+        });
+    }
+}
+
+vectorised! {
+    /// Makes `exp(scale * (score - largest))` of the scores of each row, and sums the first `keys` of them.
+    fn soften(scores: &mut [f32], pitch: usize, keys: usize, scale: f32, sums: &mut [f32]) => soften_body::<S>
+}
+
+#[inline(always)]
+unsafe fn soften_body<S: Simd>(scores: &mut [f32], pitch: usize, keys: usize, scale: f32, sums: &mut [f32]) {
+    for (row, sum) in scores.chunks_exact_mut(pitch).zip(sums) {
+        // SAFETY: the instructions of `S` are there; slices are cut to the vectors that are loaded and stored, and a row has whole
+        // vectors.
+        unsafe {
+            let mut top = S::splat(f32::NEG_INFINITY);
+            for at in (0..pitch).step_by(S::LANES) {
+                top = S::max(top, S::from_slice(row, at));
+            }
+            let mut lanes = [f32::NEG_INFINITY; 16];
+            S::to_slice(&mut lanes, 0, top);
+            let top = S::splat(lanes.into_iter().fold(f32::NEG_INFINITY, f32::max));
+            let scale = S::splat(scale);
+            let mut all = S::splat(0.0);
+            let whole = keys / S::LANES * S::LANES;
+            for at in (0..whole).step_by(S::LANES) {
+                let power = S::exp(S::mul(S::sub(S::from_slice(row, at), top), scale));
+                S::to_slice(row, at, power);
+                all = S::add(all, power);
+            }
+            let mut lanes = [0.0; 16];
+            S::to_slice(&mut lanes, 0, all);
+            *sum = lanes.into_iter().sum();
+            if whole < keys {
+                let power = S::exp(S::mul(S::sub(S::from_slice(row, whole), top), scale));
+                let mut lanes = [0.0; 16];
+                S::to_slice(&mut lanes, 0, power);
+                row[whole..keys].copy_from_slice(&lanes[..keys - whole]);
+                *sum += lanes[..keys - whole].iter().sum::<f32>();
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Normalisations with the statistics of the values themselves.
+
+use super::view::{Region, View};
+use crate::simd::{Simd, per_isa};
+
+/// Which values have a mean and a variance together.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Over {
+    /// The channels of each pixel.
+    Pixel,
+    /// All pixels of each of so many groups of channels.
+    Groups(usize),
+    /// Not a mean, but the norm of each channel over all pixels.
+    Response,
+}
+
+/// A normalisation.
+#[derive(Debug, Clone)]
+pub(crate) struct Normalise {
+    pub over: Over,
+    pub epsilon: f64,
+    /// One per channel.
+    pub gamma: Vec<f32>,
+    /// One per channel.
+    pub beta: Vec<f32>,
+}
+
+/// Work of one normalisation.
+pub(crate) struct Job<'a> {
+    pub normalise: &'a Normalise,
+    pub input: View,
+    pub output: View,
+    /// `[height, width, channels]`.
+    pub shape: [usize; 3],
+    pub region: Region,
+}
+
+per_isa! {
+    /// Computes the region of the output.
+    pub(super) run = kernel(Job<'_>)
+}
+
+#[inline(always)]
+unsafe fn kernel<S: Simd>(job: &Job<'_>) {
+    for image in job.region.images.clone() {
+        // SAFETY: the views hold all pixels of the image (see `View`); the instructions of `S` are there.
+        unsafe {
+            let whole = match job.normalise.over {
+                Over::Pixel => None,
+                Over::Groups(groups) => Some(of_groups(job, image, groups)),
+                Over::Response => Some(of_norms(job, image)),
+            };
+            for y in job.region.rows.clone() {
+                for x in 0..job.shape[1] {
+                    let from = job.input.at(image, y as isize, x as isize).cast_const();
+                    let to = job.output.at(image, y as isize, x as isize);
+                    match &whole {
+                        None => pixel::<S>(job.normalise, from, to),
+                        Some((scale, shift)) => affine::<S>(scale, shift, from, to),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `x * scale + shift` of a pixel.
+#[inline(always)]
+unsafe fn affine<S: Simd>(scale: &[f32], shift: &[f32], from: *const f32, to: *mut f32) {
+    let channels = scale.len();
+    let mut c = 0;
+    while c < channels {
+        let count = channels - c;
+        // SAFETY: the pixels and both lists have `channels` values, and no more are read or written; the instructions of `S` are there.
+        unsafe {
+            let (scale, shift) =
+                (S::load_up_to(scale.as_ptr().add(c), count), S::load_up_to(shift.as_ptr().add(c), count));
+            S::store_up_to(to.add(c), S::fma(S::load_up_to(from.add(c), count), scale, shift), count);
+        }
+        c += S::LANES;
+    }
+}
+
+/// The sum of a vector's lanes.
+#[inline(always)]
+unsafe fn sum<S: Simd>(v: S::V) -> f32 {
+    let mut lanes = [0.0; 16];
+    // SAFETY: there are as many values as the widest vector has lanes; the instructions of `S` are there.
+    unsafe { S::to_slice(&mut lanes, 0, v) };
+    lanes.into_iter().sum()
+}
+
+/// Normalises the channels of a pixel.
+#[inline(always)]
+unsafe fn pixel<S: Simd>(normalise: &Normalise, from: *const f32, to: *mut f32) {
+    let channels = normalise.gamma.len();
+    let whole = channels / S::LANES * S::LANES;
+    // SAFETY: both pixels have `channels` values, of which no more are read or written; the instructions of `S` are there.
+    unsafe {
+        let mut all = S::splat(0.0);
+        for c in (0..whole).step_by(S::LANES) {
+            all = S::add(all, S::load(from.add(c)));
+        }
+        if whole < channels {
+            all = S::add(all, S::load_first(from.add(whole), channels - whole));
+        }
+        let mean = sum::<S>(all) / channels as f32;
+        let (middle, mut squares) = (S::splat(mean), S::splat(0.0));
+        for c in (0..whole).step_by(S::LANES) {
+            let x = S::sub(S::load(from.add(c)), middle);
+            squares = S::fma(x, x, squares);
+        }
+        let mut variance = sum::<S>(squares);
+        for c in whole..channels {
+            let x = *from.add(c) - mean;
+            variance += x * x;
+        }
+        let inverse = (1.0 / (f64::from(variance) / channels as f64 + normalise.epsilon).sqrt()) as f32;
+        let inverse = S::splat(inverse);
+        let mut c = 0;
+        while c < channels {
+            let count = channels - c;
+            let gamma = S::load_up_to(normalise.gamma.as_ptr().add(c), count);
+            let beta = S::load_up_to(normalise.beta.as_ptr().add(c), count);
+            let x = S::mul(S::sub(S::load_up_to(from.add(c), count), middle), inverse);
+            S::store_up_to(to.add(c), S::fma(x, gamma, beta), count);
+            c += S::LANES;
+        }
+    }
+}
+
+/// For each channel the sum over all pixels of `f(channel, value)`: in single precision in a row, and in double precision from there.
+#[inline(always)]
+unsafe fn sums(job: &Job<'_>, image: usize, f: impl Fn(usize, f32) -> f32) -> Vec<f64> {
+    let [height, width, channels] = job.shape;
+    let (mut all, mut row) = (vec![0.0_f64; channels], vec![0.0_f32; channels]);
+    for y in 0..height {
+        row.fill(0.0);
+        for x in 0..width {
+            let pixel = job.input.at(image, y as isize, x as isize).cast_const();
+            // SAFETY: the view holds the pixel with its channels, which nobody writes while this step runs.
+            let pixel = unsafe { std::slice::from_raw_parts(pixel, channels) };
+            row.iter_mut().zip(pixel).enumerate().for_each(|(c, (sum, x))| *sum += f(c, *x));
+        }
+        all.iter_mut().zip(&row).for_each(|(all, row)| *all += f64::from(*row));
+    }
+    all
+}
+
+/// Scale and shift of each channel with the mean and the variance of its group.
+#[inline(always)]
+unsafe fn of_groups(job: &Job<'_>, image: usize, groups: usize) -> (Vec<f32>, Vec<f32>) {
+    let Normalise { epsilon, gamma, beta, .. } = job.normalise;
+    let [height, width, channels] = job.shape;
+    let each = channels / groups;
+    let count = (height * width * each) as f64;
+    // SAFETY: the view holds all pixels of the image.
+    let sum = unsafe { sums(job, image, |_, x| x) };
+    let mean: Vec<f64> = sum.chunks_exact(each).map(|sums| sums.iter().sum::<f64>() / count).collect();
+    let middle: Vec<f32> = (0..channels).map(|c| mean[c / each] as f32).collect();
+    // SAFETY: the view holds all pixels of the image.
+    let squares = unsafe { sums(job, image, |c, x| (x - middle[c]) * (x - middle[c])) };
+    let inverse: Vec<f64> = squares
+        .chunks_exact(each)
+        .map(|squares| 1.0 / (squares.iter().sum::<f64>() / count + epsilon).sqrt())
+        .collect();
+    let scale: Vec<f64> = (0..channels).map(|c| f64::from(gamma[c]) * inverse[c / each]).collect();
+    let shift = (0..channels).map(|c| (f64::from(beta[c]) - f64::from(middle[c]) * scale[c]) as f32).collect();
+    (scale.into_iter().map(|scale| scale as f32).collect(), shift)
+}
+
+/// Scale and shift of each channel with its norm and the mean of all channels' norms.
+#[inline(always)]
+unsafe fn of_norms(job: &Job<'_>, image: usize) -> (Vec<f32>, Vec<f32>) {
+    let Normalise { epsilon, gamma, beta, .. } = job.normalise;
+    // SAFETY: the view holds all pixels of the image.
+    let norms: Vec<f64> = unsafe { sums(job, image, |_, x| x * x) }.into_iter().map(f64::sqrt).collect();
+    let whole = norms.iter().sum::<f64>() / norms.len() as f64 + epsilon;
+    let scale = gamma.iter().zip(&norms).map(|(gamma, norm)| (1.0 + f64::from(*gamma) * norm / whole) as f32);
+    (scale.collect(), beta.clone())
+}
