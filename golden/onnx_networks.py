@@ -18,14 +18,14 @@ import torch
 def network(name):
     """The network with random parameters and random statistics, and the side of its images."""
     torch.manual_seed(7)
-    if name in ("vit_small_patch16_224", "convnext_atto", "vit_small_patch14_dinov2"):
+    if name.startswith(("vit_small", "convnext_atto")):
         import timm
 
-        return timm.create_model(name, pretrained=False, num_classes=10), 224
+        return timm.create_model(name, pretrained=False, num_classes=10), 224 if name.startswith("vit") else 64
     import torchvision
 
     options = {"transform_input": False, "init_weights": False, "aux_logits": False} if name == "googlenet" else {}
-    return getattr(torchvision.models, name)(weights=None, num_classes=10, **options), 64
+    return getattr(torchvision.models, name)(weights=None, num_classes=10, **options), 224 if name.startswith("vit") else 64
 
 
 def randomise(module):
@@ -65,7 +65,7 @@ def main():
                 (image,),
                 path,
                 dynamo=False,
-                opset_version=17,
+                opset_version=14 if exporter == "old" else 17,
                 input_names=["input"],
                 output_names=["output"],
                 dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}},

@@ -372,18 +372,36 @@ impl<'a, 'p> Lowering<'a, 'p> {
         let (name, shape) = (node.name(), &node.shape.0);
         let input_shape = &graph.nodes()[node.inputs[0]].shape.0;
         let is_image = input_shape.len() == 3;
-        let x = match is_image {
+        // These layers take channels in any order, or exchange them themselves.
+        let takes_any = matches!(
+            node.operator(),
+            Operator::Rescaling { .. }
+                | Operator::Normalization {}
+                | Operator::ReLU { .. }
+                | Operator::Activation { .. }
+                | Operator::Softmax {}
+                | Operator::LayerScale {}
+                | Operator::LayerNormalization { .. }
+                | Operator::GlobalResponseNormalization { .. }
+                | Operator::PositionEmbedding { .. }
+                | Operator::Dense { .. }
+                | Operator::Dropout { .. }
+                | Operator::Flatten {}
+                | Operator::Reshape { .. }
+        );
+        let x = match is_image && !takes_any {
             true => self.channels_first(&inputs[0]),
             false => inputs[0].clone(),
         };
-        let placed = |name: String| Placed { name, first: is_image };
+        let first = x.first;
+        let placed = |name: String| Placed { name, first };
         Ok(match node.operator() {
             Operator::InputLayer { .. } => unreachable!("the input has no inputs"),
             Operator::Rescaling { scale, offset } => {
                 let channels = *input_shape.last().expect("a shape has at least one axis");
                 let each = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();
-                let scale = self.per_channel(name, "scale", each(scale.values(channels)), is_image);
-                let offset = self.per_channel(name, "offset", each(offset.values(channels)), is_image);
+                let scale = self.per_channel(name, "scale", each(scale.values(channels)), first);
+                let offset = self.per_channel(name, "offset", each(offset.values(channels)), first);
                 let scaled = self.node(format!("{name}/scaled"), "Mul", &[&x.name, &scale], Vec::new());
                 placed(self.node(name, "Add", &[&scaled, &offset], Vec::new()))
             }
@@ -392,8 +410,8 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 let mean = self.needed(node, Role::Mean)?.to_vec();
                 let variance = self.needed(node, Role::Variance)?;
                 let factor = variance.iter().map(|&value| (1.0 / f64::from(value).sqrt().max(1e-7)) as f32).collect();
-                let mean = self.per_channel(name, "mean", mean, is_image);
-                let factor = self.per_channel(name, "factor", factor, is_image);
+                let mean = self.per_channel(name, "mean", mean, first);
+                let factor = self.per_channel(name, "factor", factor, first);
                 let centred = self.node(format!("{name}/centred"), "Sub", &[&x.name, &mean], Vec::new());
                 placed(self.node(name, "Mul", &[&centred, &factor], Vec::new()))
             }
@@ -453,8 +471,71 @@ impl<'a, 'p> Lowering<'a, 'p> {
                     placed(self.node(name, "Add", &[&scaled, &shift], Vec::new()))
                 }
             }
-            Operator::ReLU { max_value: None } => placed(self.node(name, "Relu", &[&x.name], Vec::new())),
-            Operator::ReLU { max_value: Some(most) } => placed(self.clip(name, &x.name, *most as f32)),
+            Operator::ReLU { max_value, negative_slope } if *negative_slope != 0.0 => {
+                let alpha = vec![("alpha", Attribute::Float(*negative_slope as f32))];
+                placed(match max_value {
+                    None => self.node(name, "LeakyRelu", &[&x.name], alpha),
+                    Some(most) => {
+                        let leaky = self.node(format!("{name}/leaky"), "LeakyRelu", &[&x.name], alpha);
+                        let most = self.floats(format!("{name}/high"), &[], vec![*most as f32]);
+                        self.node(name, "Min", &[&leaky, &most], Vec::new())
+                    }
+                })
+            }
+            Operator::ReLU { max_value: None, .. } => placed(self.node(name, "Relu", &[&x.name], Vec::new())),
+            Operator::ReLU { max_value: Some(most), .. } => placed(self.clip(name, &x.name, *most as f32)),
+            Operator::LayerNormalization { epsilon, .. } => {
+                let x = self.channels_last(&x);
+                let channels = *input_shape.last().expect("a shape has at least one axis");
+                let gamma = self.values(node, Role::Gamma)?.map_or_else(|| vec![1.0; channels], <[f32]>::to_vec);
+                let gamma = self.floats(format!("{name}/gamma"), &[channels], gamma);
+                let beta = self.values(node, Role::Beta)?.map(<[f32]>::to_vec);
+                let beta = beta.map(|beta| self.floats(format!("{name}/beta"), &[channels], beta));
+                let inputs: Vec<&str> = [&*x.name, &*gamma].into_iter().chain(beta.as_deref()).collect();
+                let attributes = vec![("axis", Attribute::Int(-1)), ("epsilon", Attribute::Float(*epsilon as f32))];
+                Placed { name: self.node(name, "LayerNormalization", &inputs, attributes), first: false }
+            }
+            Operator::GroupNormalization { groups, epsilon, .. } => {
+                self.groups(node, x, *groups, *epsilon, input_shape)?
+            }
+            Operator::GlobalResponseNormalization { epsilon } => {
+                self.response(node, &x, *epsilon, input_shape.len())?
+            }
+            Operator::LayerScale {} => {
+                let gamma = self.needed(node, Role::Gamma)?.to_vec();
+                let gamma = self.per_channel(name, "gamma", gamma, x.first);
+                let value = self.node(name, "Mul", &[&x.name, &gamma], Vec::new());
+                Placed { name: value, first: x.first }
+            }
+            Operator::DotProductAttention { num_heads } => self.attention(graph, node, inputs, *num_heads)?,
+            Operator::PrependTokens { count } => {
+                let tokens = self.needed(node, Role::Embedding)?.to_vec();
+                let sides = [1, *count, input_shape[1]];
+                let tokens = self.floats(format!("{name}/embeddings"), &sides, tokens);
+                let part = vec![("start", Attribute::Int(0)), ("end", Attribute::Int(1))];
+                let batch = self.node(format!("{name}/batch"), "Shape", &[&x.name], part);
+                let rest = self.ints(format!("{name}/sides"), vec![sides[1] as i64, sides[2] as i64]);
+                let along = |axis| vec![("axis", Attribute::Int(axis))];
+                let shape = self.node(format!("{name}/shape"), "Concat", &[&batch, &rest], along(0));
+                let all = self.node(format!("{name}/tokens"), "Expand", &[&tokens, &shape], Vec::new());
+                Placed { name: self.node(name, "Concat", &[&all, &x.name], along(1)), first: false }
+            }
+            Operator::PositionEmbedding { resample } => {
+                let learned = self.needed(node, Role::Embedding)?;
+                let values = match resample {
+                    None => learned.to_vec(),
+                    Some(grids) => grids.apply(learned, input_shape[0], input_shape[1]),
+                };
+                let x = self.channels_last(&x);
+                let embeddings = self.floats(format!("{name}/embeddings"), input_shape, values);
+                Placed { name: self.node(name, "Add", &[&x.name, &embeddings], Vec::new()), first: false }
+            }
+            Operator::Cropping1D { cropping: [before, after] } => {
+                let (start, end) = (*before as i64, (input_shape[0] - after) as i64);
+                let [start, end, axis] = [("start", start), ("end", end), ("axis", 1)]
+                    .map(|(what, value)| self.ints(format!("{name}/{what}"), vec![value]));
+                Placed { name: self.node(name, "Slice", &[&x.name, &start, &end, &axis], Vec::new()), first: false }
+            }
             Operator::Activation { activation } => self.activation(name, x, *activation),
             Operator::Softmax {} => self.activation(name, x, Activation::Softmax),
             Operator::ZeroPadding2D { padding: [[top, bottom], [left, right]] } => {
@@ -559,12 +640,155 @@ impl<'a, 'p> Lowering<'a, 'p> {
                 let gate = self.node(format!("{name}/sigmoid"), "Sigmoid", &[&x.name], Vec::new());
                 self.node(name, "Mul", &[&x.name, &gate], Vec::new())
             }
+            // x * (1 + erf(x / sqrt(2))) / 2
+            Activation::Gelu => {
+                let scaled = self.times(&format!("{name}/scaled"), &x.name, std::f32::consts::FRAC_1_SQRT_2);
+                let erf = self.node(format!("{name}/erf"), "Erf", &[&scaled], Vec::new());
+                self.half_times_one_plus(name, &x.name, &erf)
+            }
+            // x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))) / 2
+            Activation::GeluTanh => {
+                let square = self.node(format!("{name}/square"), "Mul", &[&x.name, &x.name], Vec::new());
+                let cube = self.node(format!("{name}/cube"), "Mul", &[&square, &x.name], Vec::new());
+                let small = self.times(&format!("{name}/small"), &cube, 0.044715);
+                let sum = self.node(format!("{name}/sum"), "Add", &[&x.name, &small], Vec::new());
+                let factor = (2.0 / std::f64::consts::PI).sqrt() as f32;
+                let scaled = self.times(&format!("{name}/scaled"), &sum, factor);
+                let tanh = self.node(format!("{name}/tanh"), "Tanh", &[&scaled], Vec::new());
+                self.half_times_one_plus(name, &x.name, &tanh)
+            }
+            Activation::HardSigmoid => {
+                let numbers = [("alpha", 1.0 / 6.0), ("beta", 0.5)];
+                let numbers = numbers.map(|(name, value)| (name, Attribute::Float(value))).into();
+                self.node(name, "HardSigmoid", &[&x.name], numbers)
+            }
             Activation::HardSwish => self.node(name, "HardSwish", &[&x.name], Vec::new()),
             Activation::Sigmoid => self.node(name, "Sigmoid", &[&x.name], Vec::new()),
             Activation::Tanh => self.node(name, "Tanh", &[&x.name], Vec::new()),
             Activation::Softmax => self.node(name, "Softmax", &[&x.name], vec![("axis", Attribute::Int(axis))]),
         };
         Placed { name: value, first }
+    }
+
+    /// `x * factor`.
+    fn times(&mut self, name: &str, x: &str, factor: f32) -> String {
+        let factor = self.floats(format!("{name}/factor"), &[], vec![factor]);
+        self.node(name, "Mul", &[x, &factor], Vec::new())
+    }
+
+    /// `x * (1 + y) / 2`.
+    fn half_times_one_plus(&mut self, name: &str, x: &str, y: &str) -> String {
+        let one = self.floats(format!("{name}/one"), &[], vec![1.0]);
+        let sum = self.node(format!("{name}/one_plus"), "Add", &[y, &one], Vec::new());
+        let product = self.node(format!("{name}/product"), "Mul", &[x, &sum], Vec::new());
+        self.times(name, &product, 0.5)
+    }
+
+    /// Group normalisation as an instance normalisation whose channels are the groups.
+    fn groups(
+        &mut self,
+        node: &Node,
+        x: Placed,
+        groups: usize,
+        epsilon: f64,
+        shape: &[usize],
+    ) -> Result<Placed, OnnxError> {
+        let name = node.name();
+        let channels = *shape.last().expect("a shape has at least one axis");
+        // Channels come after the samples, and positions after the channels.
+        let exchanged = |this: &mut Self, part: &str, x: &str| {
+            this.node(format!("{name}/{part}"), "Transpose", &[x], vec![("perm", Attribute::Ints(vec![0, 2, 1]))])
+        };
+        let (first, positions) = match shape {
+            [_] => (x.name, Vec::new()),
+            [tokens, _] => (exchanged(self, "channels", &x.name), vec![*tokens]),
+            [height, width, _] => (x.name, vec![*height, *width]),
+            _ => {
+                let reason = format!("it normalises groups of {} axes", shape.len());
+                return Err(OnnxError::Layer { layer: name.to_owned(), reason });
+            }
+        };
+        let sides = self.ints(format!("{name}/groups"), vec![0, groups as i64, -1]);
+        let grouped = self.node(format!("{name}/grouped"), "Reshape", &[&first, &sides], Vec::new());
+        let [one, zero] = [("scale", 1.0), ("shift", 0.0)]
+            .map(|(what, value)| self.floats(format!("{name}/{what}"), &[groups], vec![value; groups]));
+        let attributes = vec![("epsilon", Attribute::Float(epsilon as f32))];
+        let normal = self.node(format!("{name}/normal"), "InstanceNormalization", &[&grouped, &one, &zero], attributes);
+        let back = [0, channels as i64].into_iter().chain(positions.iter().map(|&side| side as i64)).collect();
+        let back = self.ints(format!("{name}/sides"), back);
+        let mut value = self.node(format!("{name}/ungrouped"), "Reshape", &[&normal, &back], Vec::new());
+        let per_channel = [vec![channels], vec![1; positions.len()]].concat();
+        for (role, what, op) in [(Role::Gamma, "gamma", "Mul"), (Role::Beta, "beta", "Add")] {
+            if let Some(values) = self.values(node, role)?.map(<[f32]>::to_vec) {
+                let values = self.floats(format!("{name}/{what}"), &per_channel, values);
+                value = self.node(format!("{name}/{what}ed"), op, &[&value, &values], Vec::new());
+            }
+        }
+        Ok(match shape.len() {
+            2 => Placed { name: exchanged(self, "tokens", &value), first: false },
+            axes => Placed { name: value, first: axes == 3 },
+        })
+    }
+
+    /// `x + gamma * (x * n) + beta`, where `n` is the norm of a channel, as seen from the mean of all norms.
+    fn response(&mut self, node: &Node, x: &Placed, epsilon: f64, axes: usize) -> Result<Placed, OnnxError> {
+        let name = node.name();
+        let x = self.channels_last(x).name;
+        let part = |what: &str| format!("{name}/{what}");
+        let positions: Vec<i64> = (1..axes as i64).collect();
+        let norms = match positions.is_empty() {
+            true => self.node(part("norms"), "Abs", &[&x], Vec::new()),
+            false => self.node(part("norms"), "ReduceL2", &[&x], vec![("axes", Attribute::Ints(positions))]),
+        };
+        let mean = self.node(part("mean"), "ReduceMean", &[&norms], vec![("axes", Attribute::Ints(vec![-1]))]);
+        let epsilon = self.floats(part("epsilon"), &[], vec![epsilon as f32]);
+        let mean = self.node(part("divisor"), "Add", &[&mean, &epsilon], Vec::new());
+        let ratio = self.node(part("ratio"), "Div", &[&norms, &mean], Vec::new());
+        let scaled = self.node(part("scaled"), "Mul", &[&x, &ratio], Vec::new());
+        let gamma = self.needed(node, Role::Gamma)?.to_vec();
+        let beta = self.needed(node, Role::Beta)?.to_vec();
+        let gamma = self.per_channel(name, "gamma", gamma, false);
+        let beta = self.per_channel(name, "beta", beta, false);
+        let product = self.node(part("product"), "Mul", &[&scaled, &gamma], Vec::new());
+        let sum = self.node(part("sum"), "Add", &[&product, &beta], Vec::new());
+        Ok(Placed { name: self.node(name, "Add", &[&x, &sum], Vec::new()), first: false })
+    }
+
+    /// `softmax(q kᵀ / sqrt(d)) v` of each head.
+    fn attention(&mut self, graph: &Graph, node: &Node, inputs: &[Placed], heads: usize) -> Result<Placed, OnnxError> {
+        let name = node.name();
+        let part = |what: &str| format!("{name}/{what}");
+        let shapes: Vec<&injerto_graph::Shape> = node.inputs.iter().map(|&at| &graph.nodes()[at].shape).collect();
+        let sizes = injerto_graph::Attention::new(heads, &shapes)
+            .map_err(|reason| OnnxError::Layer { layer: name.to_owned(), reason })?;
+        let (depth, of_values) = (sizes.channels / heads, sizes.value_channels / heads);
+        let [q, k, v] = match inputs {
+            [q, k, v] => [q.name.clone(), k.name.clone(), v.name.clone()],
+            _ => [0, 1, 2].map(|at| {
+                let (start, end) = (at * sizes.channels as i64, (at + 1) * sizes.channels as i64);
+                let [start, end, axis] = [("start", start), ("end", end), ("axis", 2)]
+                    .map(|(what, value)| self.ints(part(&format!("{what}_{at}")), vec![value]));
+                self.node(part(&format!("part_{at}")), "Slice", &[&inputs[0].name, &start, &end, &axis], Vec::new())
+            }),
+        };
+        let mut by_head = |what: &str, x: &str, tokens: usize, width: usize, order: [i64; 4]| {
+            let sides = [0, tokens as i64, heads as i64, width as i64];
+            let sides = self.ints(part(&format!("{what}_sides")), sides.to_vec());
+            let split = self.node(part(&format!("{what}_heads")), "Reshape", &[x, &sides], Vec::new());
+            self.node(part(what), "Transpose", &[&split], vec![("perm", Attribute::Ints(order.to_vec()))])
+        };
+        let q = by_head("queries", &q, sizes.tokens, depth, [0, 2, 1, 3]);
+        let k = by_head("keys", &k, sizes.others, depth, [0, 2, 3, 1]);
+        let v = by_head("values", &v, sizes.others, of_values, [0, 2, 1, 3]);
+        let q = self.times(&part("scaled"), &q, (1.0 / (depth as f64).sqrt()) as f32);
+        let scores = self.node(part("scores"), "MatMul", &[&q, &k], Vec::new());
+        let shares = self.node(part("shares"), "Softmax", &[&scores], vec![("axis", Attribute::Int(-1))]);
+        let sums = self.node(part("sums"), "MatMul", &[&shares, &v], Vec::new());
+        let order = vec![("perm", Attribute::Ints(vec![0, 2, 1, 3]))];
+        let tokens = self.node(part("tokens"), "Transpose", &[&sums], order);
+        let sides = vec![0, sizes.tokens as i64, sizes.value_channels as i64];
+        let sides = self.ints(part("sides"), sides);
+        Ok(Placed { name: self.node(name, "Reshape", &[&tokens, &sides], Vec::new()), first: false })
     }
 
     fn global(&mut self, name: &str, op: &'static str, x: &Placed, keepdims: bool) -> Placed {

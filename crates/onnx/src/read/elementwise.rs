@@ -6,7 +6,7 @@ use injerto_graph::{Activation, Operator, PerChannel};
 
 use super::known::{axis, broadcast};
 use super::layers::shortest;
-use super::reader::{Reader, Value};
+use super::reader::{Reader, Value, Weight};
 use super::view::{Factor, View};
 use crate::proto::Node;
 use crate::tensor::Constant;
@@ -31,7 +31,23 @@ impl Reader<'_> {
             _ => Ok(node.real(name).map_or(default, shortest)),
         };
         match node.op.as_str() {
-            "Relu" => self.unary("", x, Operator::ReLU { max_value: None }),
+            "LeakyRelu" => {
+                let negative_slope = node.real("alpha").map_or(0.01, shortest);
+                self.unary("", x, Operator::ReLU { max_value: None, negative_slope })
+            }
+            // With a slope of 1, negative values stay as they are.
+            "Min" => match constants.iter().flatten().next().and_then(|most| most.uniform()) {
+                Some(most) if most >= 0.0 && constants.len() == 2 => {
+                    self.unary("", x, Operator::ReLU { max_value: Some(most), negative_slope: 1.0 })
+                }
+                _ => Err("its limit is not one positive number".to_owned()),
+            },
+            "Gelu" => match node.text("approximate").unwrap_or("none") {
+                "none" => self.unary("", x, activation(Activation::Gelu)),
+                "tanh" => self.unary("", x, activation(Activation::GeluTanh)),
+                other => Err(format!("its approximation '{other}' is unknown")),
+            },
+            "Relu" => self.unary("", x, Operator::ReLU { max_value: None, negative_slope: 0.0 }),
             "Sigmoid" => self.unary("", x, activation(Activation::Sigmoid)),
             "Tanh" => self.unary("", x, activation(Activation::Tanh)),
             "HardSwish" => self.unary("", x, activation(Activation::HardSwish)),
@@ -39,8 +55,10 @@ impl Reader<'_> {
             "Clip" => {
                 let (low, high) = (limit(1, "min", f64::MIN)?, limit(2, "max", f64::INFINITY)?);
                 match (low, high) {
-                    (0.0, high) if high >= f64::from(f32::MAX) => self.unary("", x, Operator::ReLU { max_value: None }),
-                    (0.0, high) => self.unary("", x, Operator::ReLU { max_value: Some(high) }),
+                    (0.0, high) if high >= f64::from(f32::MAX) => {
+                        self.unary("", x, Operator::ReLU { max_value: None, negative_slope: 0.0 })
+                    }
+                    (0.0, high) => self.unary("", x, Operator::ReLU { max_value: Some(high), negative_slope: 0.0 }),
                     (low, _) => Err(format!("its lower limit is {low}, and only 0 is a layer")),
                 }
             }
@@ -48,11 +66,13 @@ impl Reader<'_> {
             "HardSigmoid" => {
                 let (alpha, beta) = (node.real("alpha").map_or(0.2, shortest), node.real("beta").map_or(0.5, shortest));
                 // Exporters write the sixth part in single precision.
-                let alpha = if (alpha as f32) == 1.0_f32 / 6.0 { 1.0 / 6.0 } else { alpha };
+                if alpha as f32 == 1.0_f32 / 6.0 && beta == 0.5 {
+                    return self.unary("", x, activation(Activation::HardSigmoid));
+                }
                 let Value::Seen(scaled) = self.unary("scaled", x, linear(alpha, beta))? else {
                     unreachable!("a layer gives a view")
                 };
-                self.unary("", &scaled, Operator::ReLU { max_value: Some(1.0) })
+                self.unary("", &scaled, Operator::ReLU { max_value: Some(1.0), negative_slope: 0.0 })
             }
             "Softmax" => {
                 let rank = x.axes.len();
@@ -134,29 +154,65 @@ impl Reader<'_> {
         let long: Vec<usize> = (0..shape.len()).filter(|&at| shape[at] != 1).map(|at| at + missing).collect();
         let batch = x.batch_axis().ok_or("it mixes the samples")?;
         let &[along] = long.as_slice() else {
-            return Err(format!("its constant of shape {shape:?} has a number for each place of the image"));
+            if scale.iter().any(|&scale| scale != 1.0) {
+                return Err(format!(
+                    "its constant of shape {shape:?} multiplies each place of the image by another number"
+                ));
+            }
+            return self.positions(x, shape, &offset, batch);
         };
         if along == batch {
             return Err("it has a number for each sample".to_owned());
         }
         let order: Vec<usize> = x.natural_order().into_iter().filter(|&axis| axis != along).chain([along]).collect();
         let layer = self.materialise(x, &order)?;
-        let operator = Operator::Rescaling { scale: PerChannel::Each(scale), offset: PerChannel::Each(offset) };
-        let layer = self.add("", operator, &[layer], Vec::new())?;
+        // Before the first layer with parameters it is the scaling of pixels, which nobody trains.
+        let is_learned = !matches!(
+            self.drafts[layer].operator,
+            Operator::InputLayer { .. } | Operator::Rescaling { .. } | Operator::Reshape { .. }
+        );
+        let layer = match is_learned && offset.iter().all(|&offset| offset == 0.0) {
+            true => {
+                let values: Vec<f32> = scale.iter().map(|&value| value as f32).collect();
+                let gamma = Weight { parameter: "gamma", shape: vec![values.len()], values };
+                self.add("", Operator::LayerScale {}, &[layer], vec![gamma])?
+            }
+            false => {
+                let operator = Operator::Rescaling { scale: PerChannel::Each(scale), offset: PerChannel::Each(offset) };
+                self.add("", operator, &[layer], Vec::new())?
+            }
+        };
+        Ok(Value::Seen(self.placed(layer, &order, x.axes.len(), batch)))
+    }
+
+    /// A sum with a constant that has a number for each place.
+    fn positions(&mut self, x: &View, shape: &[usize], offset: &[f64], batch: usize) -> Result<Value, String> {
+        let mut all = x.shape(self.batch);
+        all[batch] = 1;
+        let constant = Constant::floats(shape.to_vec(), offset.iter().map(|&value| value as f32).collect());
+        let constant = constant.expanded(&all).ok_or("it has a number for each sample")?;
+        let order = x.natural_order();
+        let layer = self.materialise(x, &order)?;
+        let values = constant.transposed(&[vec![batch], order.clone()].concat()).to_floats();
+        let shape = self.drafts[layer].shape.0.clone();
+        let weights = vec![Weight { parameter: "embeddings", shape, values }];
+        let layer = self.add("", Operator::PositionEmbedding { resample: None }, &[layer], weights)?;
         Ok(Value::Seen(self.placed(layer, &order, x.axes.len(), batch)))
     }
 
     /// Sum or product of two values, of which one may be repeated along axes of length 1.
     fn combined(&mut self, operator: Operator, a: &View, b: &View) -> Result<Value, String> {
-        let (a, b) = (self.padded(a, b.axes.len()), self.padded(b, a.axes.len()));
+        let (a, b) = (self.whole(a)?, self.whole(b)?);
+        let (a, b) = (self.padded(&a, b.axes.len()), self.padded(&b, a.axes.len()));
         let rank = a.axes.len();
         let batch = match (a.batch_axis(), b.batch_axis()) {
             (Some(a), Some(b)) if a == b => a,
             _ => return Err("it mixes the samples".to_owned()),
         };
-        if a.axes == b.axes && self.drafts[a.layer].shape == self.drafts[b.layer].shape {
+        let is_whole = |view: &View| view.count() == self.drafts[view.layer].shape.count();
+        if a.axes == b.axes && is_whole(&a) && self.drafts[a.layer].shape == self.drafts[b.layer].shape {
             let layer = self.add("", operator, &[a.layer, b.layer], Vec::new())?;
-            return Ok(Value::Seen(View { layer, axes: a.axes }));
+            return Ok(Value::Seen(View { layer, axes: a.axes, offset: 0 }));
         }
         let count = |view: &View| self.drafts[view.layer].shape.count();
         let larger = if count(&a) >= count(&b) { &a } else { &b };
@@ -176,7 +232,7 @@ impl Reader<'_> {
         if missing > 0 && !self.has_open_batch() && self.batch == 1 && axes[missing] == [Factor::Batch] {
             axes.swap(0, missing);
         }
-        View { layer: view.layer, axes }
+        View { layer: view.layer, axes, offset: view.offset }
     }
 }
 

@@ -26,7 +26,10 @@ impl Reader<'_> {
                     _ => view.layer,
                 }
             }
-            (None, None) if !self.refused.is_empty() => return Err(OnnxError::Nodes { nodes: self.refused }),
+            (None, None) if !self.refused.is_empty() => {
+                let nodes = self.refused.into_iter().map(|(_, node)| node).collect();
+                return Err(OnnxError::Nodes { nodes });
+            }
             (None, None) => {
                 let reason = "its first output does not depend on its image".to_owned();
                 return Err(OnnxError::Unsuited { reason });
@@ -108,6 +111,13 @@ impl Layers {
                         (users[input], users[at]) = (users[at], 0);
                     }
                 }
+                (Operator::LayerScale {}, &[input]) if users[input] == 1 => {
+                    let values = self.drafts[at].weights[0].values.clone();
+                    if self.drafts[input].take_gamma(values) {
+                        self.redirect(at, input);
+                        (users[input], users[at]) = (users[at], 0);
+                    }
+                }
                 (Operator::Multiply {}, &[a, b]) => {
                     let gated = |x: usize, gate: usize| (users[gate] == 1).then(|| self.gate(x, gate)).flatten();
                     if let Some((x, activation)) = gated(a, b).map(|g| (a, g)).or(gated(b, a).map(|g| (b, g))) {
@@ -136,14 +146,17 @@ impl Layers {
         match draft.operator {
             Operator::Activation { activation: Activation::Sigmoid } if input == x => Some(Activation::Swish),
             // relu1(x / 6 + 1 / 2)
-            Operator::ReLU { max_value: Some(1.0) } if rescaled(input) == Some((sixth, 0.5, x)) => {
+            Operator::ReLU { max_value: Some(1.0), negative_slope: 0.0 }
+                if rescaled(input) == Some((sixth, 0.5, x)) =>
+            {
                 Some(Activation::HardSwish)
             }
             _ => match rescaled(gate) {
                 // relu6(x + 3) / 6
                 Some((scale, 0.0, clip)) if scale == sixth => {
                     let clipped = &self.drafts[clip];
-                    let is_clip = matches!(clipped.operator, Operator::ReLU { max_value: Some(6.0) });
+                    let is_clip =
+                        matches!(clipped.operator, Operator::ReLU { max_value: Some(6.0), negative_slope: 0.0 });
                     let shifted = clipped.inputs.first().and_then(|&input| rescaled(input));
                     (is_clip && shifted == Some((1.0, 3.0, x))).then_some(Activation::HardSwish)
                 }
@@ -212,17 +225,32 @@ impl Layers {
 impl Draft {
     /// Takes a sum after the layer as its bias, if it has none.
     fn take_bias(&mut self, values: Vec<f32>) -> bool {
-        let use_bias = match &mut self.operator {
+        let (use_bias, parameter) = match &mut self.operator {
             Operator::Conv2D { use_bias, activation: Activation::Linear, .. }
             | Operator::DepthwiseConv2D { use_bias, activation: Activation::Linear, .. }
-            | Operator::Dense { use_bias, activation: Activation::Linear, .. } => use_bias,
+            | Operator::Dense { use_bias, activation: Activation::Linear, .. } => (use_bias, "bias"),
+            Operator::LayerNormalization { center, .. } => (center, "beta"),
             _ => return false,
         };
         if *use_bias || self.shape.channels() != values.len() {
             return false;
         }
         *use_bias = true;
-        self.weights.push(Weight { parameter: "bias", shape: vec![values.len()], values });
+        self.weights.push(Weight { parameter, shape: vec![values.len()], values });
         true
+    }
+
+    /// Takes a layer scale after a normalisation as its gamma, if it has neither gamma nor beta.
+    fn take_gamma(&mut self, values: Vec<f32>) -> bool {
+        match &mut self.operator {
+            Operator::LayerNormalization { center: false, scale, .. }
+                if !*scale && self.shape.channels() == values.len() =>
+            {
+                *scale = true;
+                self.weights.push(Weight { parameter: "gamma", shape: vec![values.len()], values });
+                true
+            }
+            _ => false,
+        }
     }
 }

@@ -78,7 +78,7 @@ impl Constant {
     }
 
     /// The constant repeated along axes of length 1; `None` if the shapes do not fit.
-    fn expanded(&self, shape: &[usize]) -> Option<Self> {
+    pub(super) fn expanded(&self, shape: &[usize]) -> Option<Self> {
         let missing = shape.len().checked_sub(self.shape.len())?;
         let (own, mut strides) = ([vec![1; missing], self.shape.clone()].concat(), vec![0; missing]);
         strides.extend(self.strides());

@@ -29,6 +29,20 @@ impl Reader<'_> {
             },
             _ => return Err("its first input is a constant, and another depends on the image".to_owned()),
         };
+        let only_moves = matches!(
+            node.op.as_str(),
+            "Identity"
+                | "Cast"
+                | "Shape"
+                | "Transpose"
+                | "Reshape"
+                | "Flatten"
+                | "Squeeze"
+                | "Unsqueeze"
+                | "Slice"
+                | "Gather"
+        );
+        let x = if only_moves { x } else { self.whole(&x)? };
         let shape = x.shape(self.batch);
         let rank = shape.len();
         let moved = |view: Option<View>| {
@@ -75,23 +89,46 @@ impl Reader<'_> {
             }
             "Slice" => {
                 let parts = slices(node, &all, rank).ok_or("its limits are not constants")?;
+                let mut view = x;
                 for (axis, start, end, step) in parts {
-                    let reversed = (shape[axis] as i64 - 1, -1, shape[axis]);
-                    if slice(shape[axis], start, end, step)? == reversed && self.is_colours(&x, axis) {
-                        self.exchange_colours()?;
-                    } else if slice(shape[axis], start, end, step)? != (0, 1, shape[axis]) {
-                        return Err(format!("it cuts a part of axis {axis} out, which no layer does"));
+                    let all = shape[axis];
+                    match slice(all, start, end, step)? {
+                        (0, 1, length) if length == all => {}
+                        (start, -1, length)
+                            if length == all && start + 1 == all as i64 && self.is_colours(&view, axis) =>
+                        {
+                            self.exchange_colours()?;
+                        }
+                        (start, 1, length) => {
+                            let part = view.part(axis, start as usize, length);
+                            view =
+                                part.ok_or_else(|| format!("it cuts a part of axis {axis} out, which no layer does"))?;
+                        }
+                        _ => return Err(format!("it picks parts of axis {axis}, which no layer does")),
                     }
                 }
-                Ok(Value::Seen(x))
+                Ok(Value::Seen(view))
             }
             "Gather" => {
                 let axis = axis(node.int("axis", 0), rank)?;
-                match needed(1, "choice")?.to_ints().as_slice() {
-                    [2 | -1, 1 | -2, 0 | -3] if self.is_colours(&x, axis) => self.exchange_colours()?,
-                    _ => return Err(format!("it picks parts of axis {axis}, which no layer does")),
+                let choice = needed(1, "choice")?;
+                match choice.to_ints().as_slice() {
+                    [2 | -1, 1 | -2, 0 | -3] if self.is_colours(&x, axis) => {
+                        self.exchange_colours()?;
+                        Ok(Value::Seen(x))
+                    }
+                    &[index] => {
+                        let all = shape[axis] as i64;
+                        let index = usize::try_from(if index < 0 { index + all } else { index });
+                        let index = index.ok().filter(|&index| index < all as usize).ok_or("there is no such index")?;
+                        let mut view = x.part(axis, index, 1).ok_or("it picks samples, or a part that no layer has")?;
+                        if choice.shape.is_empty() {
+                            view.axes.remove(axis);
+                        }
+                        Ok(Value::Seen(view))
+                    }
+                    _ => Err(format!("it picks parts of axis {axis}, which no layer does")),
                 }
-                Ok(Value::Seen(x))
             }
             "Conv" => self.convolution(node, &x, needed(1, "kernel")?, constant(2)),
             "MaxPool" | "AveragePool" => self.pooling(node, &x),
@@ -107,6 +144,27 @@ impl Reader<'_> {
                     None => (0..rank).collect(),
                 };
                 self.reduced(&x, &axes, node.op == "ReduceMean", node.int("keepdims", 1) == 1)
+            }
+            "LayerNormalization" => {
+                let along = axis(node.int("axis", -1), rank)?;
+                if along != rank - 1 {
+                    return Err("it normalises over several axes".to_owned());
+                }
+                let mut weights = Vec::new();
+                for (at, parameter) in [(1, "gamma"), (2, "beta")] {
+                    if inputs.get(at).is_some_and(Option::is_some) {
+                        let values = needed(at, parameter)?.to_floats();
+                        if values.len() != shape[along] {
+                            return Err(format!(
+                                "its {parameter} has {} values for {} channels",
+                                values.len(),
+                                shape[along]
+                            ));
+                        }
+                        weights.push(Weight { parameter, shape: vec![values.len()], values });
+                    }
+                }
+                self.standardise(&x, along, shortest(node.float("epsilon", 1e-5)), weights)
             }
             "BatchNormalization" => self.normalised(node, &x, &all),
             "Gemm" => {
@@ -274,7 +332,8 @@ impl Reader<'_> {
                 _ => None,
             })
             .collect();
-        let views = views.ok_or("it joins a constant to values of the image")?;
+        let Some(views) = views else { return self.prepended(inputs, along) };
+        let views: Vec<View> = views.iter().map(|view| self.whole(view)).collect::<Result<_, _>>()?;
         if let [one] = views.as_slice() {
             return Ok(Value::Seen(one.clone()));
         }
@@ -294,10 +353,59 @@ impl Reader<'_> {
         Ok(Value::Seen(self.placed(layer, order, rank, batch)))
     }
 
+    /// Puts constant tokens before those of the image.
+    fn prepended(&mut self, inputs: &[Option<Value>], along: usize) -> Result<Value, String> {
+        let wrong = || "it joins a constant to values of the image, and not as tokens before them".to_owned();
+        let Some((Some(Value::Seen(x)), constants)) = inputs.split_last() else { return Err(wrong()) };
+        let mut x = self.whole(x)?;
+        let batch = x.batch_axis().filter(|&batch| batch != along && x.axes.len() == 3).ok_or_else(wrong)?;
+        let channels = 3 - batch - along;
+        for constant in constants.iter().rev() {
+            let Some(Value::Known(tokens)) = constant else { return Err(wrong()) };
+            let layer = self.materialise(&x, &[along, channels])?;
+            let width = self.drafts[layer].shape.channels();
+            if tokens.shape.len() != 3 || tokens.shape[batch] != 1 || tokens.shape[channels] != width {
+                return Err(wrong());
+            }
+            let count = tokens.shape[along];
+            let values = tokens.transposed(&[batch, along, channels]).to_floats();
+            let weights = vec![Weight { parameter: "embeddings", shape: vec![count, width], values }];
+            let layer = self.add("", Operator::PrependTokens { count }, &[layer], weights)?;
+            x = self.placed(layer, &[along, channels], 3, batch);
+        }
+        Ok(Value::Seen(x))
+    }
+
+    /// The parts of a value along an axis.
+    pub(super) fn split(&mut self, node: &Node<'_>, inputs: &[Option<Value>]) -> Result<Vec<Value>, String> {
+        let Some(Some(Value::Seen(x))) = inputs.first() else {
+            return Err("it splits by values of the image".to_owned());
+        };
+        let along = axis(node.int("axis", 0), x.axes.len())?;
+        let all = x.shape(self.batch)[along];
+        let lengths = match (inputs.get(1), node.ints("split")) {
+            (Some(Some(Value::Known(lengths))), _) => super::known::sides(&lengths.to_ints())?,
+            (_, Some(lengths)) => super::known::sides(lengths)?,
+            _ => {
+                // Equal parts, of which the last may be shorter.
+                let parts = usize::try_from(node.int("num_outputs", node.outputs.len() as i64)).unwrap_or(0).max(1);
+                let length = all.div_ceil(parts);
+                (0..parts).map(|at| length.min(all.saturating_sub(at * length))).collect()
+            }
+        };
+        let mut start = 0;
+        let part = |length: usize| {
+            let part = x.part(along, start, length).filter(|_| start + length <= all);
+            start += length;
+            part.map(Value::Seen).ok_or_else(|| format!("it splits axis {along} in a way that no layer does"))
+        };
+        lengths.into_iter().map(part).collect()
+    }
+
     /// A layer that computes each value by itself.
     pub(super) fn unary(&mut self, part: &str, x: &View, operator: Operator) -> Result<Value, String> {
         let layer = self.add(part, operator, &[x.layer], Vec::new())?;
-        Ok(Value::Seen(View { layer, axes: x.axes.clone() }))
+        Ok(Value::Seen(View { layer, axes: x.axes.clone(), offset: x.offset }))
     }
 
     /// Whether the number of samples is open, so that it is no side of anything else.

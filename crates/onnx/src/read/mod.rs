@@ -4,6 +4,7 @@ mod elementwise;
 mod finish;
 mod known;
 mod layers;
+mod patterns;
 mod reader;
 mod view;
 mod windows;

@@ -60,7 +60,10 @@ pub(super) struct Reader<'m> {
     names: HashSet<String>,
     reshaped: HashMap<(usize, Vec<usize>), usize>,
     computed: usize,
-    pub(super) refused: Vec<RefusedNode>,
+    /// Nodes that are no layers, with their positions in the model.
+    pub(super) refused: Vec<(usize, RefusedNode)>,
+    /// The node that makes each value.
+    pub(super) makers: HashMap<&'m str, usize>,
     /// Name of the node that is being read, as the base of names of layers.
     here: String,
 }
@@ -83,6 +86,7 @@ impl<'m> Reader<'m> {
             reshaped: HashMap::new(),
             computed: 0,
             refused: Vec::new(),
+            makers: HashMap::new(),
             here: String::new(),
         };
         let unsuited = |reason: String| OnnxError::Unsuited { reason };
@@ -94,11 +98,12 @@ impl<'m> Reader<'m> {
             reader.values.insert(&tensor.name, Value::Known(Rc::new(constant)));
         }
         reader.input(ask).map_err(unsuited)?;
-        for node in &model.graph.nodes {
+        for (at, node) in model.graph.nodes.iter().enumerate() {
             if reader.is_enough(ask) {
                 break;
             }
-            reader.node(node);
+            reader.makers.extend(node.outputs.iter().map(|output| (output.as_str(), at)));
+            reader.node(at, node);
         }
         Ok(reader)
     }
@@ -123,14 +128,14 @@ impl<'m> Reader<'m> {
         let operator = Operator::InputLayer { shape: shape.clone() };
         let name = self.fresh(image.name);
         self.drafts.push(Draft { name, operator, inputs: Vec::new(), shape: Shape(shape), weights: Vec::new() });
-        let view = View { layer: 0, axes };
+        let view = View { layer: 0, axes, offset: 0 };
         let view = if image.channels_first { view.transposed(&[0, 3, 1, 2]) } else { view };
         self.values.insert(image.name, Value::Seen(view));
         Ok(())
     }
 
     /// Reads a node. A node that needs the output of a refused node is passed over, unless it would be refused itself.
-    fn node(&mut self, node: &'m Node<'m>) {
+    fn node(&mut self, at: usize, node: &'m Node<'m>) {
         self.here = match (&*node.name, node.outputs.first()) {
             ("", Some(output)) => output.clone(),
             (name, _) => name.to_owned(),
@@ -142,12 +147,16 @@ impl<'m> Reader<'m> {
         let result = match node.op.as_str() {
             op if !own || !is_known(op) => Err(String::new()),
             "Constant" => self.constant(node).map(|constant| vec![constant]),
-            _ if missing => return,
-            _ => self.apply(node, &inputs),
+            _ => match self.pattern(node) {
+                Ok(Some(value)) => Ok(vec![value]),
+                Err(reason) => Err(reason),
+                Ok(None) if missing => return,
+                Ok(None) => self.apply(node, &inputs),
+            },
         };
         match result {
             Ok(values) => self.values.extend(node.outputs.iter().map(String::as_str).zip(values)),
-            Err(reason) => self.refused.push(RefusedNode { operator, node: self.here.clone(), reason }),
+            Err(reason) => self.refused.push((at, RefusedNode { operator, node: self.here.clone(), reason })),
         }
     }
 
@@ -175,7 +184,10 @@ impl<'m> Reader<'m> {
             })
             .collect();
         let Some(known) = known else {
-            return self.lower(node, inputs).map(|value| vec![value]);
+            return match node.op.as_str() {
+                "Split" => self.split(node, inputs),
+                _ => self.lower(node, inputs).map(|value| vec![value]),
+            };
         };
         let constants = compute(node, &known, self.folder).ok_or("a constant of this kind is not computed")??;
         self.computed = constants.iter().map(Constant::len).fold(self.computed, usize::saturating_add);
@@ -269,7 +281,7 @@ impl<'m> Reader<'m> {
         for (&axis, factors) in order.iter().zip(stored(&self.drafts[layer].shape.0)) {
             axes[axis] = factors;
         }
-        View { layer, axes }
+        View { layer, axes, offset: 0 }
     }
 
     /// Orders of the axes of a value that a layer may have. They differ where axes have length 1, which lie anywhere.
@@ -297,6 +309,46 @@ impl<'m> Reader<'m> {
     /// The value `[batch, channels, height, width]` of a layer whose output is an image.
     pub(super) fn of_image(&self, layer: usize) -> Value {
         Value::Seen(self.placed(layer, &IMAGE, 4, 0))
+    }
+
+    /// A constant of the model, if it was read.
+    pub(super) fn constant_of(&self, name: &str) -> Option<&Constant> {
+        match self.values.get(name) {
+            Some(Value::Known(constant)) => Some(constant),
+            _ => None,
+        }
+    }
+
+    /// The view of a layer of its own, if the value is a row of positions `[positions, channels]` of a layer.
+    pub(super) fn whole(&mut self, view: &View) -> Result<View, String> {
+        let &[positions, channels] = self.drafts[view.layer].shape.0.as_slice() else { return Ok(view.clone()) };
+        let count = view.count();
+        if count == positions * channels || count % channels != 0 || view.offset % channels != 0 {
+            return Ok(view.clone());
+        }
+        // All factors together must run through whole positions.
+        let mut factors: Vec<(usize, usize)> = Vec::new();
+        for factor in view.axes.iter().flatten() {
+            if let Factor::Part { length, stride } = *factor {
+                factors.push((stride, length));
+            }
+        }
+        factors.sort_unstable();
+        let (mut expected, mut has_whole_rows) = (1, channels == 1);
+        for (stride, length) in factors {
+            if stride != expected {
+                return Ok(view.clone());
+            }
+            expected *= length;
+            has_whole_rows |= expected == channels;
+        }
+        if !has_whole_rows {
+            return Ok(view.clone());
+        }
+        let (before, length) = (view.offset / channels, count / channels);
+        let operator = Operator::Cropping1D { cropping: [before, positions - before - length] };
+        let layer = self.add("part", operator, &[view.layer], Vec::new())?;
+        Ok(View { layer, axes: view.axes.clone(), offset: 0 })
     }
 
     /// The view of a value of the model, if it was read.
@@ -372,11 +424,13 @@ fn is_known(op: &str) -> bool {
         "Div",
         "Dropout",
         "Equal",
+        "Erf",
         "Exp",
         "Expand",
         "Flatten",
         "Floor",
         "Gather",
+        "Gelu",
         "Gemm",
         "GlobalAveragePool",
         "GlobalMaxPool",
@@ -385,6 +439,8 @@ fn is_known(op: &str) -> bool {
         "HardSigmoid",
         "HardSwish",
         "Identity",
+        "LayerNormalization",
+        "LeakyRelu",
         "Less",
         "LessOrEqual",
         "Log",
@@ -413,6 +469,7 @@ fn is_known(op: &str) -> bool {
         "Size",
         "Slice",
         "Softmax",
+        "Split",
         "Sqrt",
         "Squeeze",
         "Sub",

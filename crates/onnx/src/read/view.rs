@@ -20,6 +20,8 @@ pub(super) struct View {
     pub(super) layer: usize,
     /// Factors of each axis, the slowest first. An axis of length 1 has none.
     pub(super) axes: Vec<Vec<Factor>>,
+    /// Position of the first value in the layer's output. It is not 0 only if the value is a part of the output.
+    pub(super) offset: usize,
 }
 
 /// Length of the axis of samples in files that leave it open. It is a prime number and larger than any side of a network, so that it
@@ -64,7 +66,8 @@ impl View {
 
     /// The view with its axes in another order.
     pub(super) fn transposed(&self, order: &[usize]) -> Self {
-        Self { layer: self.layer, axes: order.iter().map(|&axis| self.axes[axis].clone()).collect() }
+        let axes = order.iter().map(|&axis| self.axes[axis].clone()).collect();
+        Self { layer: self.layer, axes, offset: self.offset }
     }
 
     /// The view with other axes over the same values in the same order; `None` if the lengths do not fit, or cut through the samples.
@@ -103,12 +106,12 @@ impl View {
             }
             axes.push(joined(axis));
         }
-        rest.is_empty().then_some(Self { layer: self.layer, axes })
+        rest.is_empty().then_some(Self { layer: self.layer, axes, offset: self.offset })
     }
 
     /// Position in the layer's output of each index of an axis; `None` if the axis has a part of the samples.
     pub(super) fn positions(&self, axis: usize) -> Option<Vec<usize>> {
-        let mut positions = vec![0];
+        let mut positions = vec![self.offset];
         for factor in &self.axes[axis] {
             let Factor::Part { length, stride } = *factor else { return None };
             positions = positions.iter().flat_map(|&at| (0..length).map(move |step| at + step * stride)).collect();
@@ -126,7 +129,29 @@ impl View {
                 _ => return false,
             }
         }
-        expected == count
+        expected == count && self.offset == 0
+    }
+
+    /// Number of values of one sample.
+    pub(super) fn count(&self) -> usize {
+        self.axes.iter().map(|axis| side(axis, 1)).product()
+    }
+
+    /// The view of a part of an axis; `None` if the part does not consist of whole steps of its slowest factor.
+    pub(super) fn part(&self, axis: usize, start: usize, length: usize) -> Option<Self> {
+        let Some((first, rest)) = self.axes[axis].split_first() else {
+            return (start == 0 && length == 1).then(|| self.clone());
+        };
+        let Factor::Part { stride, .. } = *first else { return None };
+        let inner = side(rest, 1);
+        if start % inner != 0 || length % inner != 0 || length == 0 {
+            return None;
+        }
+        let mut view = self.clone();
+        view.offset += start / inner * stride;
+        let own = (length > inner).then_some(Factor::Part { length: length / inner, stride });
+        view.axes[axis] = own.into_iter().chain(rest.iter().copied()).collect();
+        Some(view)
     }
 
     /// All axes but that of the samples, in the order in which the layer has them. Axes of length 1 keep their place after their
@@ -169,7 +194,7 @@ mod tests {
 
     fn image(height: usize, width: usize, channels: usize) -> View {
         let axes = stored(&[height, width, channels]);
-        let view = View { layer: 0, axes: [vec![vec![Factor::Batch]], axes].concat() };
+        let view = View { layer: 0, axes: [vec![vec![Factor::Batch]], axes].concat(), offset: 0 };
         view.transposed(&[0, 3, 1, 2])
     }
 

@@ -62,3 +62,17 @@ fn networks_of_torchvision_compute_what_onnx_runtime_computes() {
     assert_eq!(plain.graph.parameter_count(), 11_181_642 + 9_600, "those of torchvision, and the running statistics");
     read.for_each(drop);
 }
+
+#[test]
+fn transformers_and_convnexts_compute_what_onnx_runtime_computes() {
+    let names =
+        ["vit_small_patch16_224", "vit_small_patch16_224:dynamo", "convnext_atto", "convnext_atto:old", "vit_b_32"];
+    let Some((folder, _kept)) = folder(&names) else { return };
+    let attentions = |network: &Network| {
+        let is_one = |node: &&injerto_graph::Node| node.operator().class() == "DotProductAttention";
+        network.graph.nodes().iter().filter(is_one).count()
+    };
+    let read: Vec<Network> = names.iter().map(|name| check(&folder, name)).collect();
+    assert_eq!([attentions(&read[0]), attentions(&read[1]), attentions(&read[4])], [12; 3]);
+    assert_eq!(read[0].up_to(&read[0].features).expect("a layer").graph.output_shape().0, [384]);
+}
