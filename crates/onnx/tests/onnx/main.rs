@@ -1,5 +1,6 @@
 //! ONNX models in and out.
 
+mod hostile;
 mod networks;
 mod written;
 
