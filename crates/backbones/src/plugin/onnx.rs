@@ -126,8 +126,8 @@ impl<'a> OnnxFile<'a> {
         let folded = match network.folded {
             Folded::No => None,
             Folded::Surely => Some(format!(
-                "the exporter of {file} folded the batch normalisations into the convolutions, so unfrozen layers train without \
-                 normalisation; {keep}"
+                "the exporter of {file} folded batch normalisations into convolutions, which train without normalisation if they \
+                 are unfrozen; {keep}"
             )),
             Folded::Perhaps => Some(format!(
                 "no layer of {file} normalises, and every convolution has a bias: if the network had batch normalisations, its \

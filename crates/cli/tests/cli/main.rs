@@ -4,6 +4,7 @@
 
 mod backbones;
 mod cv;
+mod onnx;
 #[cfg(unix)]
 mod output;
 mod resume;

@@ -36,7 +36,11 @@ impl Reader<'_> {
             }
         };
         let layers = Layers { drafts: std::mem::take(&mut self.drafts), output };
-        let layers = layers.joined();
+        let mut layers = layers.joined();
+        // Joined layers have the name of the first of them, but the user may have named the last.
+        if let Some(last) = ask.last_layer.as_ref().filter(|_| asked.is_some()) {
+            layers.drafts[layers.output].name.clone_from(last);
+        }
         let (features, classes) = layers.features();
         let folded = self.folded(&layers.drafts);
         let features = layers.drafts[features].name.clone();
@@ -49,15 +53,18 @@ impl Reader<'_> {
 
     /// What the file shows about batch normalisations that were folded into convolutions.
     fn folded(&self, drafts: &[Draft]) -> Folded {
-        let is_normalised = drafts.iter().any(|draft| matches!(draft.operator, Operator::BatchNormalization { .. }));
-        if is_normalised {
-            return Folded::No;
-        }
         // PyTorch gives folded kernels numbers instead of names, and tf2onnx says so.
         let is_folded =
             |name: &str| name.starts_with("onnx::Conv_") || name.contains("_fused_bn") || name.ends_with("_bn_folded");
         if self.model.graph.initialisers.iter().any(|tensor| is_folded(&tensor.name)) {
             return Folded::Surely;
+        }
+        let normalises = |draft: &Draft| {
+            use Operator::{BatchNormalization, GroupNormalization, LayerNormalization};
+            matches!(draft.operator, BatchNormalization { .. } | GroupNormalization { .. } | LayerNormalization { .. })
+        };
+        if drafts.iter().any(normalises) {
+            return Folded::No;
         }
         let of_image =
             |draft: &&Draft| matches!(draft.operator, Operator::Conv2D { .. } | Operator::DepthwiseConv2D { .. });

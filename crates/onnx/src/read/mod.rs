@@ -81,7 +81,7 @@ pub struct Network {
 /// What a model shows about batch normalisations that its exporter may have folded into convolutions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Folded {
-    /// The network has batch normalisations.
+    /// There is no sign of it.
     No,
     /// The names of kernels say so.
     Surely,
