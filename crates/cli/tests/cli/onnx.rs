@@ -91,8 +91,8 @@ fn the_python_of_the_guide_gives_the_probabilities_of_predict() {
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/onnx.md")).expect("there");
     let code = guide.split("```python\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a snippet");
     std::fs::write(at.join("snippet.py"), code).expect("written");
-    run(at, &["generate", "shapes", "photos", "--per-class", "2", "--size", "32"]).succeeds();
-    let photo = std::fs::read_dir(at.join("photos")).expect("there").flatten().next().expect("a class").path();
+    run(at, &["generate", "shapes", "photos", "--train", "2", "--validation", "1", "--size", "32"]).succeeds();
+    let photo = std::fs::read_dir(at.join("photos/train")).expect("there").flatten().next().expect("a class").path();
     let photo = std::fs::read_dir(photo).expect("there").flatten().next().expect("a photo").path();
     let photo = photo.display().to_string();
     let output = Command::new(&python).current_dir(at).args(["snippet.py", "models/first.onnx", &photo]).output();

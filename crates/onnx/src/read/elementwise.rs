@@ -190,7 +190,7 @@ impl Reader<'_> {
         let mut all = x.shape(self.batch);
         all[batch] = 1;
         let constant = Constant::floats(shape.to_vec(), offset.iter().map(|&value| value as f32).collect());
-        let constant = constant.expanded(&all).ok_or("it has a number for each sample")?;
+        let constant = constant.limited(&all)?.expanded(&all).ok_or("it has a number for each sample")?;
         let order = x.natural_order();
         let layer = self.materialise(x, &order)?;
         let values = constant.transposed(&[vec![batch], order.clone()].concat()).to_floats();

@@ -286,10 +286,12 @@ pub(super) fn compute(
                 Ok(x.picked(axis, (0..number as i64).map(|at| (start + at * step) as usize).collect()))
             }))
         }
+        "Resize" => one(super::resize::resize(node, inputs)),
         "Range" => {
             let values = [first?, input(1)?, input(2)?].map(|constant| constant.to_ints().first().copied());
             let [Some(start), Some(end), Some(step)] = values else { return Some(Err("a limit is empty".to_owned())) };
-            if step == 0 || (end.saturating_sub(start) / step).unsigned_abs() > 1 << 20 {
+            let steps = end.saturating_sub(start).checked_div(step);
+            if steps.is_none_or(|steps| steps.unsigned_abs() > 1 << 20) {
                 return Some(Err("its range is too long".to_owned()));
             }
             let within = |&at: &i64| if step > 0 { at < end } else { at > end };
@@ -453,7 +455,7 @@ impl Constant {
     }
 
     /// This constant, unless a result of `shape` would be too large.
-    fn limited(&self, shape: &[usize]) -> Result<&Self, String> {
+    pub(super) fn limited(&self, shape: &[usize]) -> Result<&Self, String> {
         match count(shape).filter(|&count| count <= MOST_COMPUTED) {
             Some(_) => Ok(self),
             None => Err(format!("a constant of shape {shape:?} is too large")),

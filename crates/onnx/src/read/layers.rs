@@ -232,8 +232,8 @@ impl Reader<'_> {
         let &[channels] = rest.as_slice() else {
             return Err("it reduces other axes than all but the channels".to_owned());
         };
-        if axes.contains(&batch) {
-            return Err("it mixes the samples".to_owned());
+        if axes.contains(&batch) || axes.is_empty() {
+            return Err("it mixes the samples, or nothing".to_owned());
         }
         let order: Vec<usize> =
             x.natural_order().into_iter().filter(|&axis| axis != channels).chain([channels]).collect();
@@ -388,15 +388,18 @@ impl Reader<'_> {
             (_, Some(lengths)) => super::known::sides(lengths)?,
             _ => {
                 // Equal parts, of which the last may be shorter.
-                let parts = usize::try_from(node.int("num_outputs", node.outputs.len() as i64)).unwrap_or(0).max(1);
+                let parts = usize::try_from(node.int("num_outputs", node.outputs.len() as i64))
+                    .unwrap_or(0)
+                    .clamp(1, node.outputs.len().max(1));
                 let length = all.div_ceil(parts);
                 (0..parts).map(|at| length.min(all.saturating_sub(at * length))).collect()
             }
         };
-        let mut start = 0;
+        let mut start = 0_usize;
         let part = |length: usize| {
-            let part = x.part(along, start, length).filter(|_| start + length <= all);
-            start += length;
+            let end = start.checked_add(length).filter(|&end| end <= all);
+            let part = end.and_then(|_| x.part(along, start, length));
+            start = end.unwrap_or(all);
             part.map(Value::Seen).ok_or_else(|| format!("it splits axis {along} in a way that no layer does"))
         };
         lengths.into_iter().map(part).collect()

@@ -6,6 +6,7 @@ mod known;
 mod layers;
 mod patterns;
 mod reader;
+mod resize;
 mod view;
 mod windows;
 

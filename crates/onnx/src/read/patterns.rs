@@ -29,7 +29,10 @@ impl<'m> Reader<'m> {
         let value = match node.op.as_str() {
             "Mul" => match self.gelu(node, &mut inner) {
                 Some((x, activation)) => Some(self.unary("", &x, Operator::Activation { activation })?),
-                None => self.layer_normalisation(node, &mut inner)?,
+                None => {
+                    inner.clear();
+                    self.layer_normalisation(node, &mut inner)?
+                }
             },
             "Div" => self.layer_normalisation(node, &mut inner)?,
             "MatMul" => self.attention(node, &mut inner)?,

@@ -57,7 +57,8 @@ pub(super) struct Reader<'m> {
     pub(super) channel_order: ChannelOrder,
     values: HashMap<&'m str, Value>,
     pub(super) drafts: Vec<Draft>,
-    names: HashSet<String>,
+    /// Names of layers, and the number that the next layer of the same name gets.
+    names: HashMap<String, usize>,
     reshaped: HashMap<(usize, Vec<usize>), usize>,
     computed: usize,
     /// Nodes that are no layers, with their positions in the model.
@@ -82,7 +83,7 @@ impl<'m> Reader<'m> {
             channel_order: ChannelOrder::Rgb,
             values: HashMap::new(),
             drafts: Vec::new(),
-            names: HashSet::new(),
+            names: HashMap::new(),
             reshaped: HashMap::new(),
             computed: 0,
             refused: Vec::new(),
@@ -110,7 +111,7 @@ impl<'m> Reader<'m> {
 
     /// Whether the last layer that was asked for has been read.
     fn is_enough(&self, ask: &Ask) -> bool {
-        ask.last_layer.as_ref().is_some_and(|last| self.names.contains(last) && self.here != *last)
+        ask.last_layer.as_ref().is_some_and(|last| self.names.contains_key(last) && self.here != *last)
     }
 
     /// Takes the input of the graph as the image.
@@ -209,9 +210,13 @@ impl<'m> Reader<'m> {
         if base.is_empty() {
             base.push_str("layer");
         }
+        let first = self.names.get(&base).copied().unwrap_or(1);
         let numbered = |number: usize| if number == 1 { base.clone() } else { format!("{base}_{number}") };
-        let name = (1..).map(numbered).find(|name| !self.names.contains(name)).expect("numbers do not run out");
-        self.names.insert(name.clone());
+        let free = |number: &usize| !self.names.contains_key(&numbered(*number));
+        let number = (first..).find(free).expect("numbers do not run out");
+        let name = numbered(number);
+        self.names.insert(name.clone(), 2);
+        self.names.insert(base, number + 1);
         name
     }
 
@@ -223,6 +228,9 @@ impl<'m> Reader<'m> {
         inputs: &[usize],
         weights: Vec<Weight>,
     ) -> Result<usize, String> {
+        if self.drafts.len() > 2 * limits::MOST_LAYERS {
+            return Err(format!("the network would have more than {} layers", limits::MOST_LAYERS));
+        }
         let shapes: Vec<&Shape> = inputs.iter().map(|&input| &self.drafts[input].shape).collect();
         let shape = operator.output_shape("", &shapes).map_err(|error| reason_of(&error.to_string()))?;
         let base = if part.is_empty() { self.here.clone() } else { format!("{}/{part}", self.here) };
@@ -464,6 +472,7 @@ fn is_known(op: &str) -> bool {
         "ReduceSum",
         "Relu",
         "Reshape",
+        "Resize",
         "Shape",
         "Sigmoid",
         "Size",
