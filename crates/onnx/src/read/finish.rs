@@ -236,7 +236,9 @@ impl Draft {
             Operator::Conv2D { use_bias, activation: Activation::Linear, .. }
             | Operator::DepthwiseConv2D { use_bias, activation: Activation::Linear, .. }
             | Operator::Dense { use_bias, activation: Activation::Linear, .. } => (use_bias, "bias"),
-            Operator::LayerNormalization { center, .. } => (center, "beta"),
+            Operator::LayerNormalization { center, .. } | Operator::GroupNormalization { center, .. } => {
+                (center, "beta")
+            }
             _ => return false,
         };
         if *use_bias || self.shape.channels() != values.len() {
@@ -251,6 +253,7 @@ impl Draft {
     fn take_gamma(&mut self, values: Vec<f32>) -> bool {
         match &mut self.operator {
             Operator::LayerNormalization { center: false, scale, .. }
+            | Operator::GroupNormalization { center: false, scale, .. }
                 if !*scale && self.shape.channels() == values.len() =>
             {
                 *scale = true;

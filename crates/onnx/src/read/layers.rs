@@ -166,6 +166,33 @@ impl Reader<'_> {
                 }
                 self.standardise(&x, along, shortest(node.float("epsilon", 1e-5)), weights)
             }
+            "InstanceNormalization" => self.instances(node, &x, needed(1, "scale")?, needed(2, "shift")?),
+            "GroupNormalization" => {
+                let groups =
+                    usize::try_from(node.int("num_groups", 0)).map_err(|_| "its number of groups is negative")?;
+                let order: Vec<usize> = x.natural_order().into_iter().filter(|&axis| axis != 1).chain([1]).collect();
+                let channels = shape.get(1).copied().unwrap_or(0);
+                // Old operator sets have one scale per group.
+                let each = |constant: &Constant| match constant.to_floats() {
+                    values if values.len() == channels => Ok(values),
+                    values if groups > 0 && values.len() == groups && channels % groups == 0 => {
+                        Ok(values.iter().flat_map(|&value| vec![value; channels / groups]).collect())
+                    }
+                    _ => Err("its scale has another length"),
+                };
+                let (scale, shift) = (each(needed(1, "scale")?)?, each(needed(2, "shift")?)?);
+                let batch = x.batch_axis().filter(|&batch| batch != 1).ok_or("it mixes the samples")?;
+                let layer = self.materialise(&x, &order)?;
+                let weights = [("gamma", scale), ("beta", shift)].map(|(parameter, values)| Weight {
+                    parameter,
+                    shape: vec![channels],
+                    values,
+                });
+                let epsilon = shortest(node.float("epsilon", 1e-5));
+                let operator = Operator::GroupNormalization { groups, epsilon, center: true, scale: true };
+                let layer = self.add("", operator, &[layer], weights.into())?;
+                Ok(Value::Seen(self.placed(layer, &order, rank, batch)))
+            }
             "BatchNormalization" => self.normalised(node, &x, &all),
             "Gemm" => {
                 if node.int("transA", 0) == 1 {
@@ -282,13 +309,42 @@ impl Reader<'_> {
         Ok(Value::Seen(self.placed(layer, &order, x.axes.len(), batch)))
     }
 
+    /// An instance normalisation whose channels are groups of channels of the layer: that is how exporters write a group
+    /// normalisation.
+    fn instances(&mut self, node: &Node<'_>, x: &View, scale: &Constant, shift: &Constant) -> Result<Value, String> {
+        let stored = self.drafts[x.layer].shape.clone();
+        let (channels, groups) = (stored.channels(), x.shape(self.batch).get(1).copied().unwrap_or(0));
+        let is_group = match x.axes.get(1).map(Vec::as_slice) {
+            Some([]) => groups == 1,
+            Some(&[Factor::Part { length, stride }]) => length * stride == channels,
+            _ => false,
+        };
+        if x.batch_axis() != Some(0) || !is_group || x.count() != stored.count() {
+            return Err("its channels are no groups of channels".to_owned());
+        }
+        let (gamma, beta) = (scale.to_floats(), shift.to_floats());
+        let is_plain = scale.uniform() == Some(1.0) && shift.uniform() == Some(0.0);
+        let weights = match (is_plain, groups == channels && gamma.len() == channels && beta.len() == channels) {
+            (true, _) => Vec::new(),
+            (false, true) => [("gamma", gamma), ("beta", beta)]
+                .map(|(parameter, values)| Weight { parameter, shape: vec![channels], values })
+                .into(),
+            (false, false) => return Err("it scales groups of channels".to_owned()),
+        };
+        let epsilon = shortest(node.float("epsilon", 1e-5));
+        let operator = Operator::GroupNormalization { groups, epsilon, center: !is_plain, scale: !is_plain };
+        let layer = self.add("", operator, &[x.layer], weights)?;
+        Ok(Value::Seen(View { layer, axes: x.axes.clone(), offset: 0 }))
+    }
+
     /// `x · kernel + bias` over the last axis of the value.
     fn dense(&mut self, x: &View, kernel: &Constant, bias: Option<Vec<f32>>) -> Result<Value, String> {
         let &[features, units] = kernel.shape.as_slice() else {
             return Err(format!("its kernel has {} axes, expected 2", kernel.shape.len()));
         };
-        let (rank, batch) = (x.axes.len(), x.batch_axis().ok_or("it mixes the samples")?);
-        let last = rank - 1;
+        let rank = x.axes.len();
+        let last = rank.checked_sub(1).ok_or("its input is one number")?;
+        let Some(batch) = x.batch_axis() else { return self.dense_of_rows(x, kernel, bias) };
         if last == batch || x.shape(self.batch)[last] != features {
             return Err(format!("its kernel takes {features} features, its input has others"));
         }
@@ -321,6 +377,24 @@ impl Reader<'_> {
         weights.extend(bias.map(|values| Weight { parameter: "bias", shape: vec![units], values }));
         let layer = self.add("", operator, &[layer], weights)?;
         Ok(Value::Seen(self.placed(layer, &order, rank, batch)))
+    }
+
+    /// The same for a value whose samples share an axis with other rows, as in PyTorch's own attention.
+    fn dense_of_rows(&mut self, x: &View, kernel: &Constant, bias: Option<Vec<f32>>) -> Result<Value, String> {
+        let mixes = || "it mixes the samples".to_owned();
+        let (last, rows) = x.axes.split_last().ok_or_else(mixes)?;
+        let apart: Vec<Vec<Factor>> = rows.iter().flatten().map(|factor| vec![*factor]).collect();
+        if apart.iter().filter(|axis| axis[0] == Factor::Batch).count() != 1 || last.contains(&Factor::Batch) {
+            return Err(mixes());
+        }
+        let axes = apart.into_iter().chain([last.clone()]).collect();
+        let Value::Seen(mut dense) = self.dense(&View { axes, ..x.clone() }, kernel, bias)? else {
+            return Err(mixes());
+        };
+        let mut apart = std::mem::take(&mut dense.axes).into_iter();
+        dense.axes = rows.iter().map(|axis| apart.by_ref().take(axis.len()).flatten().collect()).collect();
+        dense.axes.extend(apart);
+        Ok(Value::Seen(dense))
     }
 
     /// Joins values along the channels.

@@ -35,6 +35,7 @@ impl<'m> Reader<'m> {
                 }
             },
             "Div" => self.layer_normalisation(node, &mut inner)?,
+            "Add" => self.response(node, &mut inner)?,
             "MatMul" => self.attention(node, &mut inner)?,
             _ => None,
         };
@@ -206,6 +207,63 @@ impl<'m> Reader<'m> {
         })
     }
 
+    /// `x + gamma * (x * n) + beta`, the global response normalisation of ConvNeXt V2.
+    fn response(&mut self, node: &'m Node<'m>, inner: &mut Inner) -> Result<Option<Value>, String> {
+        let Some((x, along, epsilon, gamma, beta)) = self.response_of(node, inner) else { return Ok(None) };
+        let Some(view) = self.seen(x).cloned() else { return Ok(None) };
+        let along = axis(along, view.axes.len())?;
+        let batch = view.batch_axis().filter(|&batch| batch != along).ok_or("it mixes the samples")?;
+        let order: Vec<usize> = view.natural_order().into_iter().filter(|&axis| axis != along).chain([along]).collect();
+        let layer = self.materialise(&view, &order)?;
+        let channels = self.drafts[layer].shape.channels();
+        let each = |name: &str| {
+            let constant = self.constant_of(name)?;
+            let values = match constant.len() {
+                1 => vec![constant.uniform()? as f32; channels],
+                _ => constant.to_floats(),
+            };
+            (values.len() == channels).then_some(values)
+        };
+        let (Some(gamma), Some(beta)) = (each(gamma), each(beta)) else { return Ok(None) };
+        let weights = [("gamma", gamma), ("beta", beta)].map(|(parameter, values)| super::reader::Weight {
+            parameter,
+            shape: vec![channels],
+            values,
+        });
+        let operator = Operator::GlobalResponseNormalization { epsilon };
+        let layer = self.add("", operator, &[layer], weights.into())?;
+        Ok(Some(Value::Seen(self.placed(layer, &order, view.axes.len(), batch))))
+    }
+
+    /// `x`, the axis of the channels, epsilon, and the names of gamma and beta.
+    fn response_of(&self, node: &'m Node<'m>, inner: &mut Inner) -> Option<(&'m str, i64, f64, &'m str, &'m str)> {
+        Self::both_ways(node)?.into_iter().find_map(|(x, sum)| {
+            let mut own = Inner::new();
+            let is_constant = |name: &str| self.constant_of(name).is_some();
+            let constant_first = |(a, b): &(&'m str, &'m str)| is_constant(a) && !is_constant(b);
+            let sum = self.maker(sum, "Add", &mut own)?;
+            let (beta, product) = Self::both_ways(sum)?.into_iter().find(constant_first)?;
+            let product = self.maker(product, "Mul", &mut own)?;
+            let (gamma, scaled) = Self::both_ways(product)?.into_iter().find(constant_first)?;
+            let scaled = self.maker(scaled, "Mul", &mut own)?;
+            let (_, ratio) = Self::both_ways(scaled)?.into_iter().find(|(first, _)| *first == x)?;
+            let [norms, divisor] = self.maker(ratio, "Div", &mut own)?.inputs.as_slice() else { return None };
+            let divisor = self.maker(divisor, "Add", &mut own)?;
+            let numbers = Self::both_ways(divisor)?.into_iter();
+            let (epsilon, mean) = { numbers }.find_map(|(e, mean)| Some((self.number(e)?, mean)))?;
+            let (of, along) = self.mean_of(mean, &mut own)?;
+            // A row of channels has no positions to sum over.
+            let of_norms = match self.maker(norms, "ReduceL2", &mut own) {
+                Some(norm) => norm.inputs.first(),
+                None => self.maker(norms, "Abs", &mut own)?.inputs.first(),
+            };
+            (of == norms && of_norms? == x).then(|| {
+                inner.extend(own);
+                (x, along, f64::from(epsilon as f32), gamma, beta)
+            })
+        })
+    }
+
     /// A value without the numbers that it is multiplied with, and their product.
     fn unscaled(&self, name: &'m str, depth: usize, inner: &mut Inner) -> Option<(f64, View)> {
         let depth = depth.checked_sub(1)?;
@@ -251,10 +309,11 @@ impl<'m> Reader<'m> {
         let joint = q.layer == k.layer
             && k.layer == v.layer
             && [q.offset, k.offset, v.offset] == [0, channels, 2 * channels]
-            && heads.rows == [3 * channels; 3]
+            && heads.rows.iter().all(|row| row.is_none_or(|row| row == 3 * channels))
             && channels == of_values
             && shape(&q).iter().product::<usize>() == heads.tokens * 3 * channels;
-        let separate = heads.rows == [channels, channels, of_values]
+        let rows = heads.rows.iter().zip([channels, channels, of_values]);
+        let separate = { rows }.all(|(row, width)| row.is_none_or(|row| row == width))
             && is_row(&q, heads.tokens, channels)
             && is_row(&k, heads.others, channels)
             && is_row(&v, heads.others, of_values);
@@ -272,11 +331,14 @@ impl<'m> Reader<'m> {
         let layer = self.add("", Operator::DotProductAttention { num_heads: heads.heads }, &inputs, Vec::new())?;
         let mut axes = q.axes.clone();
         let (last, rest) = axes.split_last_mut().expect("an attention has axes");
-        *last = vec![Factor::Part { length: heads.of_values, stride: 1 }];
+        *last = match heads.of_values {
+            1 => Vec::new(),
+            length => vec![Factor::Part { length, stride: 1 }],
+        };
         for factor in rest.iter_mut().flatten() {
-            if let Factor::Part { length, stride } = factor {
-                *stride = if *stride >= heads.rows[0] { of_values } else { heads.of_values };
-                debug_assert!(*length > 1);
+            if let Factor::Part { stride, .. } = factor {
+                let is_token = heads.rows[0].is_some_and(|row| *stride >= row);
+                *stride = if is_token { of_values } else { heads.of_values };
             }
         }
         Ok(Some(Value::Seen(View { layer, axes, offset: 0 })))
@@ -327,8 +389,8 @@ struct Heads {
     others: usize,
     depth: usize,
     of_values: usize,
-    /// Strides of the tokens of queries, keys and values.
-    rows: [usize; 3],
+    /// Strides of the tokens of queries, keys and values; a single token has none.
+    rows: [Option<usize>; 3],
 }
 
 impl Heads {
@@ -341,13 +403,14 @@ impl Heads {
     }
 
     /// Heads, tokens, depth and stride of the tokens of one view: heads lie side by side.
-    fn one(view: &View) -> Option<(usize, usize, usize, usize)> {
+    fn one(view: &View) -> Option<(usize, usize, usize, Option<usize>)> {
         let (rest, [tokens, depth]) = view.axes.split_last_chunk::<2>()?;
         let part = |factors: &[Factor]| match factors {
-            [Factor::Part { length, stride }] => Some((*length, *stride)),
+            [] => Some((1, None)),
+            [Factor::Part { length, stride }] => Some((*length, Some(*stride))),
             _ => None,
         };
-        let ((tokens, row), (depth, 1)) = (part(tokens)?, part(depth)?) else { return None };
+        let ((tokens, row), (depth, None | Some(1))) = (part(tokens)?, part(depth)?) else { return None };
         let parts: Vec<&Factor> = rest.iter().flatten().filter(|factor| **factor != Factor::Batch).collect();
         let heads = match parts.as_slice() {
             [] => 1,

@@ -327,35 +327,34 @@ impl<'m> Reader<'m> {
         }
     }
 
-    /// The view of a layer of its own, if the value is a row of positions `[positions, channels]` of a layer.
+    /// The view of a layer of its own, if the value is a piece of a layer's output: the positions of a sequence that are left when
+    /// others are cropped.
     pub(super) fn whole(&mut self, view: &View) -> Result<View, String> {
-        let &[positions, channels] = self.drafts[view.layer].shape.0.as_slice() else { return Ok(view.clone()) };
-        let count = view.count();
-        if count == positions * channels || count % channels != 0 || view.offset % channels != 0 {
-            return Ok(view.clone());
-        }
-        // All factors together must run through whole positions.
-        let mut factors: Vec<(usize, usize)> = Vec::new();
-        for factor in view.axes.iter().flatten() {
-            if let Factor::Part { length, stride } = *factor {
-                factors.push((stride, length));
-            }
-        }
+        let stored = self.drafts[view.layer].shape.clone();
+        let (all, count) = (stored.count(), view.count());
+        let is_part = |factor: &Factor| match *factor {
+            Factor::Batch => None,
+            Factor::Part { length, stride } => Some((stride, length)),
+        };
+        let mut factors: Vec<(usize, usize)> = view.axes.iter().flatten().filter_map(is_part).collect();
         factors.sort_unstable();
-        let (mut expected, mut has_whole_rows) = (1, channels == 1);
+        let mut expected = 1;
         for (stride, length) in factors {
             if stride != expected {
                 return Ok(view.clone());
             }
             expected *= length;
-            has_whole_rows |= expected == channels;
         }
-        if !has_whole_rows {
+        if count == all || view.offset + count > all {
             return Ok(view.clone());
         }
-        let (before, length) = (view.offset / channels, count / channels);
-        let operator = Operator::Cropping1D { cropping: [before, positions - before - length] };
-        let layer = self.add("part", operator, &[view.layer], Vec::new())?;
+        // Any length that divides the piece, its place and the whole is a position.
+        let own = stored.channels();
+        let fits = count.is_multiple_of(own) && view.offset.is_multiple_of(own);
+        let channels = if fits { own } else { divisor(divisor(count, view.offset), all) };
+        let layer = self.with_shape(view.layer, vec![all / channels, channels])?;
+        let (before, after) = (view.offset / channels, (all - view.offset - count) / channels);
+        let layer = self.add("part", Operator::Cropping1D { cropping: [before, after] }, &[layer], Vec::new())?;
         Ok(View { layer, axes: view.axes.clone(), offset: 0 })
     }
 
@@ -366,6 +365,11 @@ impl<'m> Reader<'m> {
             _ => None,
         }
     }
+}
+
+/// The greatest common divisor.
+fn divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { divisor(b, a % b) }
 }
 
 /// The image that a model takes. A number that the model leaves open is `None`.
@@ -444,9 +448,11 @@ fn is_known(op: &str) -> bool {
         "GlobalMaxPool",
         "Greater",
         "GreaterOrEqual",
+        "GroupNormalization",
         "HardSigmoid",
         "HardSwish",
         "Identity",
+        "InstanceNormalization",
         "LayerNormalization",
         "LeakyRelu",
         "Less",
@@ -465,6 +471,7 @@ fn is_known(op: &str) -> bool {
         "Pow",
         "Range",
         "Reciprocal",
+        "ReduceL2",
         "ReduceMax",
         "ReduceMean",
         "ReduceMin",
