@@ -21,6 +21,7 @@ impl Reader<'_> {
             (None, Some(view)) => {
                 // The classifier's output is a row of numbers; anything else is left as its layer has it.
                 let unordered = |reason: String| OnnxError::Unsuited { reason: format!("its output: {reason}") };
+                let view = self.whole(&view).map_err(unordered)?;
                 match view.axes.len() {
                     2 => self.materialise(&view, &[1]).map_err(unordered)?,
                     _ => view.layer,
