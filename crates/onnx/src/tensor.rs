@@ -134,7 +134,7 @@ impl<'a> Stored<'a> {
         let mut file = std::fs::File::open(&path).map_err(say)?;
         let length = size(self.kind)?.checked_mul(count).ok_or("it is too large")? as u64;
         let offset = number("offset")?.unwrap_or(0);
-        let there = file.metadata().map_err(say)?.len().checked_sub(offset).unwrap_or(0);
+        let there = file.metadata().map_err(say)?.len().saturating_sub(offset);
         if number("length")?.is_some_and(|claimed| claimed != length) || there < length {
             return Err(format!("its numbers need {length} bytes in '{}', which has others", printable(location)));
         }

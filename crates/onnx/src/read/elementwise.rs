@@ -167,10 +167,13 @@ impl Reader<'_> {
         let order: Vec<usize> = x.natural_order().into_iter().filter(|&axis| axis != along).chain([along]).collect();
         let layer = self.materialise(x, &order)?;
         // Before the first layer with parameters it is the scaling of pixels, which nobody trains.
-        let is_learned = !matches!(
-            self.drafts[layer].operator,
-            Operator::InputLayer { .. } | Operator::Rescaling { .. } | Operator::Reshape { .. }
-        );
+        let mut first = layer;
+        while let Operator::Rescaling { .. } | Operator::Reshape { .. } | Operator::Flatten {} =
+            self.drafts[first].operator
+        {
+            first = self.drafts[first].inputs[0];
+        }
+        let is_learned = !matches!(self.drafts[first].operator, Operator::InputLayer { .. });
         let layer = match is_learned && offset.iter().all(|&offset| offset == 0.0) {
             true => {
                 let values: Vec<f32> = scale.iter().map(|&value| value as f32).collect();

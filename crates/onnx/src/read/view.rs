@@ -144,7 +144,7 @@ impl View {
         };
         let Factor::Part { stride, .. } = *first else { return None };
         let inner = side(rest, 1);
-        if start % inner != 0 || length % inner != 0 || length == 0 {
+        if !start.is_multiple_of(inner) || !length.is_multiple_of(inner) || length == 0 {
             return None;
         }
         let mut view = self.clone();

@@ -2,6 +2,7 @@
 
 mod hostile;
 mod networks;
+mod small;
 mod written;
 
 use injerto_graph::{ChannelOrder, Graph};
