@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use injerto_backbones::weights::Precision;
 use injerto_config::Device;
-use injerto_experiment::device;
+use injerto_experiment::{device, export};
 use injerto_files::shown;
 use injerto_trainer::{Checkpoints, Model};
 
@@ -20,13 +20,16 @@ Examples:
 
   injerto export runs/cats-20260101-120000 cats.safetensors --precision f16
   injerto export runs/shapes-20260101-120000 shapes.safetensors --backbone
+  injerto export runs/cats-20260101-120000 cats.onnx
 
 The first is a model that `injerto predict --run cats.safetensors` takes; the second holds weights for the next \
-experiment: backbone.weights = \"shapes.safetensors\".")]
+experiment: backbone.weights = \"shapes.safetensors\". The third is for other programs: it takes `image`, float32 \
+[batch, height, width, 3], RGB from 0 to 255, already resized, and gives `probabilities`, float32 [batch, classes], in the \
+order of the metadata `classes`. With --precision f16 it holds kernels of 16 bits and computes with 32.")]
 pub struct Arguments {
     /// A run's folder (its best checkpoint is taken) or a checkpoint
     run: PathBuf,
-    /// The safetensors file to write, with tensors named LAYER/PARAMETER in Keras's axes
+    /// The file to write: FILE.safetensors, with tensors named LAYER/PARAMETER in Keras's axes, or FILE.onnx
     file: PathBuf,
     /// Leave the head out
     #[arg(long)]
@@ -42,18 +45,47 @@ enum Numbers {
     F16,
 }
 
+impl Numbers {
+    fn of_weights(self) -> Precision {
+        match self {
+            Self::F32 => Precision::F32,
+            Self::F16 => Precision::F16,
+        }
+    }
+
+    fn of_onnx(self) -> injerto_onnx::Precision {
+        match self {
+            Self::F32 => injerto_onnx::Precision::F32,
+            Self::F16 => injerto_onnx::Precision::F16,
+        }
+    }
+}
+
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let Arguments { run, file, backbone, precision } = arguments;
-    if file.extension().is_none_or(|extension| extension != "safetensors") {
-        bail!("{}: expected a name that ends in .safetensors", shown(&file));
-    }
+    let ending = file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let is_onnx = match ending {
+        "safetensors" => false,
+        "onnx" if backbone => bail!("{}: an ONNX model is a whole classifier; leave --backbone out", shown(&file)),
+        "onnx" => true,
+        _ => bail!("{}: expected a name that ends in .safetensors or .onnx", shown(&file)),
+    };
     let checkpoint = if run.is_dir() { run.join(Checkpoints::BEST) } else { run };
     let model = Model::load(&checkpoint, &device(Device::Flex)?)?;
-    let precision = match precision {
-        Numbers::F32 => Precision::F32,
-        Numbers::F16 => Precision::F16,
-    };
+    if is_onnx {
+        export::to_onnx(&model, &file, precision.of_onnx())?;
+        let [height, width] = model.card.graph.image_size()?;
+        out!(
+            "{} values in {}\ninput image: float32 [batch, {height}, {width}, 3], RGB from 0 to 255, resized before\noutput \
+             probabilities: float32 [batch, {}]",
+            model.card.graph.parameter_count(),
+            shown(&file),
+            model.card.classes.len(),
+        )?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let precision = precision.of_weights();
     let count = if backbone {
         let card = model.card.backbone_card()?;
         let weights = model.network.weights().restricted_to(&card.graph);

@@ -27,6 +27,9 @@ pub enum ExperimentError {
     /// The images cannot be read, or their folders are not laid out as expected.
     #[error(transparent)]
     Data(#[from] injerto_data::DataError),
+    /// A model cannot be written as ONNX.
+    #[error(transparent)]
+    Onnx(#[from] injerto_onnx::OnnxError),
     /// None of the folders in `data.root` exists.
     #[error(
         "data.root: none of these folders exists: {}\nput the images there, or name another folder with \

@@ -21,6 +21,7 @@ mod device;
 mod environment;
 mod error;
 mod evaluate;
+pub mod export;
 mod features;
 mod folder;
 pub mod gain;

@@ -212,6 +212,17 @@ pub(crate) fn infer(index: usize, layer: &Layer, inputs: &[&Shape]) -> Result<(S
     Ok((shape, parameters))
 }
 
+impl Operator {
+    /// Shape of one output sample for inputs of these shapes.
+    ///
+    /// # Errors
+    /// [`GraphError`], as for a layer of a [`Graph`](crate::Graph), with `name` as the layer's name.
+    pub fn output_shape(&self, name: &str, inputs: &[&Shape]) -> Result<Shape, GraphError> {
+        let layer = Layer { name: name.to_owned(), operator: self.clone(), inputs: Vec::new() };
+        infer(0, &layer, inputs).map(|(shape, _)| shape)
+    }
+}
+
 fn output(operator: &Operator, inputs: &[&Shape]) -> Result<(Shape, Vec<Parameter>), String> {
     let plain = |shape: Shape| Ok((shape, Vec::new()));
     let image = || inputs[0].image().ok_or_else(|| "expected [height, width, channels]".to_owned());

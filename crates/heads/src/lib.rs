@@ -22,7 +22,8 @@ pub struct Head {
 /// The layers between a backbone and the output layer. By default: average pooling alone.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Body {
-    /// How `[height, width, channels]` becomes `[features]`. If the backbone already ends in `[features]`, there is no pooling.
+    /// How `[height, width, channels]`, or `[tokens, channels]`, becomes `[features]`. If the backbone already ends in `[features]`,
+    /// there is no pooling.
     pub pooling: Pooling,
     /// Whether a batch normalisation follows the pooling. It helps if the scales of the features differ widely.
     pub batch_norm: bool,
@@ -93,7 +94,13 @@ impl Head {
             let inputs = vec![std::mem::replace(&mut from, name.clone())];
             layers.push(Layer { name, operator, inputs });
         };
-        if backbone.output_shape().image().is_some() {
+        let mut is_map = backbone.output_shape().image().is_some();
+        // Tokens are a feature map of one column.
+        if let [tokens, channels] = backbone.output_shape().0[..] {
+            add("reshape", Operator::Reshape { target_shape: vec![tokens, 1, channels] });
+            is_map = true;
+        }
+        if is_map {
             match pooling {
                 Pooling::Avg => add("global_average_pooling2d", Operator::GlobalAveragePooling2D { keepdims: false }),
                 Pooling::Max => add("global_max_pooling2d", Operator::GlobalMaxPooling2D { keepdims: false }),
@@ -160,6 +167,19 @@ mod tests {
         let normal = ["global_average_pooling2d", "batch_normalization", "dense_1"];
         check(one(Body { batch_norm: true, ..Body::default() }), &normal, 16 + 5);
         check(one(Body { pooling: Pooling::Flatten, ..Body::default() }), &["flatten", "dense_1"], 8 * 8 * 4 + 1);
+    }
+
+    #[test]
+    fn tokens_are_pooled_as_the_places_of_an_image_are() {
+        let mut net = Builder::new("tokens");
+        let x = net.input([8, 8, 3]);
+        net.add("tokens", Operator::Reshape { target_shape: vec![64, 3] }, &[x]);
+        let backbone = net.finish().expect("a graph");
+        let head = Head { body: Body::default(), units: 2, activation: Activation::Softmax };
+        let graph = head.graft(&backbone).expect("fits");
+        let names: Vec<&str> = graph.nodes()[2..].iter().map(|node| node.name()).collect();
+        assert_eq!(names, ["reshape", "global_average_pooling2d", "dense"]);
+        assert_eq!(graph.output_shape().0, [2]);
     }
 
     #[test]

@@ -195,7 +195,7 @@ impl Model {
     }
 
     /// The card as metadata of a checkpoint.
-    pub(crate) fn metadata(&self) -> BTreeMap<String, String> {
+    pub fn metadata(&self) -> BTreeMap<String, String> {
         let card = serde_json::to_string(&self.card).expect("a card is plain data");
         BTreeMap::from([(ModelCard::KEY.to_owned(), card)])
     }

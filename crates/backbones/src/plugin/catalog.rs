@@ -5,8 +5,9 @@ use injerto_graph::{Description, Descriptor};
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 
+use super::onnx;
 use super::provider::Provider;
-use super::{BackboneFile, PluginError, Probe};
+use super::{BackboneFile, Notes, PluginError, Probe};
 
 /// Beginning of the file name of a plugin: `libinjerto_plugin_` (`injerto_plugin_` on Windows).
 fn prefix() -> String {
@@ -57,19 +58,21 @@ impl SearchPath {
     }
 
     /// Returns the files with the names of plugins, and the other libraries in the same folders, which are ignored. In each folder,
-    /// libraries (`libinjerto_plugin_NAME.so`, `.dylib`, `.dll`) come before backbone files (`NAME.backbone.json`).
+    /// libraries (`libinjerto_plugin_NAME.so`, `.dylib`, `.dll`) come before backbone files (`NAME.backbone.json`) and ONNX models
+    /// (`NAME.onnx`).
     fn libraries(&self) -> (Vec<PathBuf>, Vec<PathBuf>) {
         let prefix = prefix();
         let (mut named, mut others) = (Vec::new(), Vec::new());
         for folder in &self.folders {
             let Ok(entries) = std::fs::read_dir(folder) else { continue };
             let mut here: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-            here.sort_by_cached_key(|path| (BackboneFile::is_named_so(path), path.clone()));
+            here.sort_by_cached_key(|path| (onnx::is_named_so(path), BackboneFile::is_named_so(path), path.clone()));
             for path in here {
                 // The name may not be UTF-8.
                 let name = path.file_name().unwrap_or_default().as_encoded_bytes();
                 let is_library = name.ends_with(std::env::consts::DLL_SUFFIX.as_bytes());
-                match BackboneFile::is_named_so(&path) || (is_library && name.starts_with(prefix.as_bytes())) {
+                let is_file = BackboneFile::is_named_so(&path) || onnx::is_named_so(&path);
+                match is_file || (is_library && name.starts_with(prefix.as_bytes())) {
                     true => named.push(path),
                     false if is_library => others.push(path),
                     false => {}
@@ -138,7 +141,7 @@ impl Catalog {
     }
 
     /// Finds the backbone that `plugin` names: by its name, by the path of its library (`path/to/lib.so`, or
-    /// `path/to/lib.so:name` if the library has several backbones), or by the path of its file (`path/to/NAME.backbone.json`).
+    /// `path/to/lib.so:name` if the library has several backbones), or by the path of its file (`path/to/NAME.backbone.json`, `path/to/NAME.onnx`).
     ///
     /// # Errors
     /// [`PluginError::Unknown`] with everything that was found; for a path, the reason why the library is refused.
@@ -185,12 +188,17 @@ impl Catalog {
         Provider::of(&found.library).describe(&self.probe, &found.descriptor.name, &all)
     }
 
-    /// The bytes of a weight file that the backbone's library carries.
+    /// What a user should know about the backbone with these parameters before training.
+    pub(crate) fn notes(&self, found: &Found, parameters: &Map<String, Value>) -> Result<Option<Notes>, PluginError> {
+        Provider::of(&found.library).notes(parameters)
+    }
+
+    /// The bytes of a weight file that the backbone's library, or the model itself, carries. Only a model asks for the parameters.
     ///
     /// # Errors
     /// Those of [`Library::weights`](super::Library::weights).
-    pub fn weights(&self, found: &Found, id: &str) -> Result<Vec<u8>, PluginError> {
-        Provider::of(&found.library).weights(&self.probe, id)
+    pub fn weights(&self, found: &Found, id: &str, parameters: &Map<String, Value>) -> Result<Vec<u8>, PluginError> {
+        Provider::of(&found.library).weights(&self.probe, id, parameters)
     }
 
     /// A text that lists what was found, what was refused, what was ignored, and where was searched.

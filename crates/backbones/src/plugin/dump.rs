@@ -87,7 +87,7 @@ impl Catalog {
             }
             set.requires.clear();
             let bytes = match &set.source {
-                Source::Embedded => Some(self.weights(found, &set.id)?),
+                Source::Embedded => Some(self.weights(found, &set.id, &all)?),
                 Source::Path { path } => {
                     Some(std::fs::read(path).map_err(|source| PluginError::Io { path: path.into(), source })?)
                 }

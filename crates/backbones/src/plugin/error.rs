@@ -110,6 +110,14 @@ pub enum PluginError {
         /// The problem with it.
         reason: String,
     },
+    /// An ONNX model cannot be used.
+    #[error("{}: {reason}", shown(.file))]
+    Onnx {
+        /// The file.
+        file: PathBuf,
+        /// The problem with it.
+        reason: String,
+    },
     /// A file cannot be read or written.
     #[error("{}: {source}", shown(.path))]
     Io {

@@ -4,7 +4,7 @@
 //! is therefore an error message, and does not end the experiment. A child takes a few milliseconds and answers one question; an
 //! experiment asks two or three questions.
 //!
-//! A backbone can also be a file ([`BackboneFile`]). A file is data, and is read in this process.
+//! A backbone can also be a file: a [`BackboneFile`] or an ONNX model. A file is data, and is read in this process.
 //!
 //! - [`Catalog`]: the libraries and backbone files in the search path, in which a backbone is found by its name;
 //! - [`Library`]: a library that is loaded into this process, with every step checked;
@@ -16,6 +16,7 @@ mod dump;
 mod error;
 mod file;
 mod library;
+mod onnx;
 mod probe;
 mod provider;
 mod validate;
@@ -25,5 +26,6 @@ pub use dump::Dump;
 pub use error::PluginError;
 pub use file::BackboneFile;
 pub use library::Library;
+pub(crate) use onnx::{LAST_LAYER, Notes, OWN_WEIGHTS};
 pub use probe::{Identity, Probe, answer_if_asked};
 pub use validate::{Check, Report, validate};

@@ -3,7 +3,8 @@ use std::path::Path;
 use injerto_graph::{Description, Descriptor};
 use serde_json::{Map, Value};
 
-use super::{BackboneFile, PluginError, Probe};
+use super::onnx::{self, OnnxFile};
+use super::{BackboneFile, Notes, PluginError, Probe};
 
 /// A source of descriptions of backbones.
 pub(super) enum Provider<'a> {
@@ -11,6 +12,8 @@ pub(super) enum Provider<'a> {
     Library(&'a Path),
     /// A backbone file, which is read in this process, because it contains no code.
     File(&'a Path),
+    /// An ONNX model, which is read in this process, because nothing in it is executed.
+    Onnx(&'a Path),
 }
 
 impl<'a> Provider<'a> {
@@ -18,6 +21,7 @@ impl<'a> Provider<'a> {
     pub(super) fn of(path: &'a Path) -> Self {
         match path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
             true => Self::File(path),
+            false if onnx::is_named_so(path) => Self::Onnx(path),
             false => Self::Library(path),
         }
     }
@@ -28,6 +32,7 @@ impl<'a> Provider<'a> {
         match self {
             Self::Library(path) => PluginError::Load { library: (*path).to_owned(), reason },
             Self::File(path) => PluginError::File { file: (*path).to_owned(), reason },
+            Self::Onnx(path) => PluginError::Onnx { file: (*path).to_owned(), reason },
         }
     }
 
@@ -36,6 +41,7 @@ impl<'a> Provider<'a> {
         match self {
             Self::Library(path) => probe.descriptors(path),
             Self::File(path) => Ok(vec![BackboneFile::read(path)?.descriptor(BackboneFile::name(path)?)]),
+            Self::Onnx(path) => Ok(vec![OnnxFile::open(path)?.descriptor()?]),
         }
     }
 
@@ -49,13 +55,28 @@ impl<'a> Provider<'a> {
         match self {
             Self::Library(path) => probe.describe(path, name, parameters),
             Self::File(path) => Ok(BackboneFile::read(path)?.description),
+            Self::Onnx(path) => OnnxFile::open(path)?.describe(parameters),
         }
     }
 
-    /// The bytes of a weight file that the library carries.
-    pub(super) fn weights(&self, probe: &Probe, id: &str) -> Result<Vec<u8>, PluginError> {
+    /// What a user should know about the backbone before training; `None` if its description says everything.
+    pub(super) fn notes(&self, parameters: &Map<String, Value>) -> Result<Option<Notes>, PluginError> {
+        match self {
+            Self::Library(_) | Self::File(_) => Ok(None),
+            Self::Onnx(path) => OnnxFile::open(path)?.notes(parameters).map(Some),
+        }
+    }
+
+    /// The bytes of a weight file that the library or the model carries.
+    pub(super) fn weights(
+        &self,
+        probe: &Probe,
+        id: &str,
+        parameters: &Map<String, Value>,
+    ) -> Result<Vec<u8>, PluginError> {
         match self {
             Self::Library(path) => probe.weights(path, id),
+            Self::Onnx(path) => OnnxFile::open(path)?.weights(parameters),
             Self::File(path) => {
                 let reason = "only a library carries weights".to_owned();
                 Err(PluginError::File { file: (*path).to_owned(), reason })

@@ -51,6 +51,10 @@ pub fn validate(library: &Path, probe: &Probe) -> Report {
         file(&mut report, path);
         return report;
     }
+    if let Provider::Onnx(path) = Provider::of(library) {
+        model(&mut report, path, probe);
+        return report;
+    }
     let identity = probe.identity(library).map_err(|error| error.to_string());
     if report.check("loads, and its table is valid", identity).is_none() {
         return report;
@@ -182,6 +186,23 @@ fn file(report: &mut Report, path: &Path) {
             let loaded = loaded.map(drop).map_err(|error| error.to_string());
             report.check(format!("weights '{}' can be read and fit the graph", set.id), loaded);
         }
+    }
+}
+
+/// Checks an ONNX model.
+fn model(report: &mut Report, path: &Path, probe: &Probe) {
+    let provider = Provider::Onnx(path);
+    let say = |error: PluginError| error.to_string();
+    let described = provider.descriptors(probe).and_then(|_| provider.describe(probe, "", &Map::new())).map_err(say);
+    let Some(description) = report.check("all its nodes are layers of a network for RGB images", described) else {
+        return;
+    };
+    report.check("can be cut and unfrozen at every layer", cuts(&description));
+    for set in &description.weights {
+        let bytes = provider.weights(probe, &set.id, &Map::new()).map_err(say);
+        let read = |bytes| Weights::read_bytes(bytes, "the model", set.format, &set.tensors, &description.graph);
+        let fits = bytes.and_then(|bytes| read(bytes).map(drop).map_err(|error| error.to_string()));
+        report.check(format!("weights '{}' fit the graph", set.id), fits);
     }
 }
 

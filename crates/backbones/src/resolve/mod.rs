@@ -6,7 +6,7 @@ use injerto_files::{from_text, printable};
 use injerto_graph::{Description, Graph, GraphError, Preprocessing, WeightSet};
 use serde_json::{Map, Value, json};
 
-use crate::plugin::{Catalog, Found, PluginError};
+use crate::plugin::{Catalog, Found, LAST_LAYER, OWN_WEIGHTS, PluginError};
 use crate::weights::{BackboneName, Cache, Fit, WeightError, WeightFile, Weights, fetch};
 
 /// A user's request for a backbone.
@@ -58,6 +58,9 @@ pub struct Other {
     pub description: Description,
 }
 
+/// The weights that an experiment asks for if it does not say which.
+const USUAL_WEIGHTS: &str = "imagenet";
+
 /// Source of weights. `Display` describes it in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -84,6 +87,10 @@ pub enum Origin {
 impl Origin {
     fn of_set(set: &WeightSet) -> Self {
         Self::Set { id: set.id.clone(), summary: set.summary.clone(), licence: set.licence.clone() }
+    }
+
+    fn is_file(&self) -> bool {
+        matches!(self, Self::File { .. })
     }
 }
 
@@ -134,8 +141,15 @@ impl Catalog {
         if let Some(size) = ask.image_size.filter(|_| sized) {
             given.insert("input_shape".to_owned(), json!(size));
         }
+        // A model may have nodes after its last layer that are no layers.
+        if let Some(last) = ask.last_layer.filter(|_| found.descriptor.parameters.contains_key(LAST_LAYER)) {
+            given.insert(LAST_LAYER.to_owned(), json!(last));
+        }
         let plain = self.describe(&found, &given)?;
-        let set = plain.weights.iter().find(|set| set.id == ask.weights).cloned();
+        let notes = self.notes(&found, &given)?;
+        // A model carries its weights, which are meant if an experiment leaves the key out.
+        let asked = if notes.is_some() && ask.weights == USUAL_WEIGHTS { OWN_WEIGHTS } else { ask.weights };
+        let set = plain.weights.iter().find(|set| set.id == asked).cloned();
         let path = &from_text(ask.weights);
         let mut resolved = match (ask.weights, set) {
             ("none", _) => self.without_file(&found, given, plain, Origin::Fresh, Source::Fresh)?,
@@ -149,6 +163,12 @@ impl Catalog {
             _ => return Err(unknown(ask.weights, &plain.weights).into()),
         };
         resolved.backbone = cut(&resolved.description.graph, ask.last_layer)?;
+        if let Some(notes) = notes {
+            // A file of weights, or the user, may say it instead of the model.
+            let pixels = notes.pixels.filter(|_| ask.preprocessing.is_none() && !resolved.origin.is_file());
+            resolved.is_certain &= pixels.is_none();
+            resolved.warnings.extend(pixels.into_iter().chain(notes.folded));
+        }
         if let Some(preprocessing) = ask.preprocessing {
             let interpolation = resolved.description.preprocessing.interpolation;
             resolved.description.preprocessing = Preprocessing { interpolation, ..preprocessing.clone() };
@@ -190,7 +210,8 @@ impl Resolved {
         let weights = match &self.source {
             Source::Fresh => Weights::initialise(graph, self.seed)?,
             Source::Set(set, found) => {
-                let embedded = |id: &str| catalog.weights(found, id).map_err(|error| error.to_string());
+                let embedded =
+                    |id: &str| catalog.weights(found, id, &self.name.parameters).map_err(|error| error.to_string());
                 let file = fetch(set, &self.description.weights, cache, &embedded)?;
                 Weights::read_bytes(file.bytes, &file.origin, set.format, &set.tensors, graph)?
             }

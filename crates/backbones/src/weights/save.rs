@@ -79,6 +79,20 @@ impl Weights {
         write().map_err(|source| WeightError::Io { path: path.to_owned(), source })
     }
 
+    /// The bytes of a safetensors file, as [`Weights::save`] writes them.
+    pub(crate) fn to_bytes(
+        &self,
+        metadata: &BTreeMap<String, String>,
+        precision: Precision,
+    ) -> Result<Vec<u8>, WeightError> {
+        let (header, mut numbers) = self.to_safetensors(metadata, precision)?;
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.reserve_exact(header.len() + numbers.len());
+        bytes.extend(header);
+        bytes.append(&mut numbers);
+        Ok(bytes)
+    }
+
     /// Header and numbers of a safetensors file.
     fn to_safetensors(
         &self,

@@ -7,6 +7,7 @@ mod cv;
 mod honest;
 mod inspect;
 mod knowledge;
+mod onnx;
 #[cfg(unix)]
 mod output;
 mod resume;

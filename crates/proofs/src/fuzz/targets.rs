@@ -12,6 +12,7 @@ use injerto_experiment::{Knowledge, Predictor};
 use injerto_graph::summary::Summary;
 use injerto_graph::{Cut, CutOptions, Description, Descriptor, Format, FreezePlan, Graph, Selection, TensorMap};
 use injerto_kernels::inference::{Input, Program};
+use injerto_onnx::read::{Ask, ModelFile};
 use injerto_report::{Comparison, Run};
 use injerto_trainer::{Checkpoints, Model, cache};
 
@@ -58,6 +59,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "graph", what: "a graph in JSON, compiled and run where it is small", ready: graph },
     Target { name: "description", what: "a backbone's description in JSON", ready: description },
     Target { name: "answer", what: "a plugin's answers: identity and descriptors", ready: answer },
+    Target { name: "onnx", what: "a network in an ONNX model", ready: onnx },
     Target { name: "safetensors", what: "weights in safetensors", ready: safetensors },
     Target { name: "pickle", what: "weights as PyTorch saves them", ready: pickle },
     Target { name: "hdf5", what: "weights in HDF5, and in Keras's archives", ready: hdf5 },
@@ -154,6 +156,25 @@ fn weights(corpus: Vec<Vec<u8>>, formats: &'static [Format], map: TensorMap) -> 
             .inspect(|weights| assert_eq!(weights.count(), expected))
             .count()
             > 0
+    })
+}
+
+fn onnx(run: &Path, scratch: &Path) -> Result<Ready> {
+    let model = Model::load(&run.join(Checkpoints::BEST), &burn_tensor::Device::flex())?;
+    let path = scratch.join("seed.onnx");
+    let mut corpus = Vec::new();
+    for precision in [injerto_onnx::Precision::F32, injerto_onnx::Precision::F16] {
+        injerto_experiment::export::to_onnx(&model, &path, precision)?;
+        corpus.push(std::fs::read(&path)?);
+    }
+    ready(corpus, move |bytes| {
+        let file = ModelFile::from_bytes(bytes.to_vec(), &path);
+        let Ok(network) = file.read(&Ask::default()) else { return false };
+        network.up_to(&network.features).expect("the features are those of a layer");
+        let count = |node: &injerto_graph::Node| node.parameter_count();
+        let values: usize = network.weights.iter().map(|tensor| tensor.values.len()).sum();
+        assert_eq!(values, network.graph.nodes().iter().map(count).sum::<usize>());
+        true
     })
 }
 

@@ -1,0 +1,246 @@
+//! Functions of single values, and sums and products of two.
+
+use std::rc::Rc;
+
+use injerto_graph::{Activation, Operator, PerChannel};
+
+use super::known::{axis, broadcast};
+use super::layers::shortest;
+use super::reader::{Reader, Value, Weight};
+use super::view::{Factor, View};
+use crate::proto::Node;
+use crate::tensor::Constant;
+
+/// `x * scale + offset` with the same numbers for all values.
+fn linear(scale: f64, offset: f64) -> Operator {
+    Operator::Rescaling { scale: PerChannel::One(scale), offset: PerChannel::One(offset) }
+}
+
+impl Reader<'_> {
+    pub(super) fn elementwise(
+        &mut self,
+        node: &Node<'_>,
+        x: &View,
+        inputs: &[Option<Value>],
+        constants: &[Option<Rc<Constant>>],
+    ) -> Result<Value, String> {
+        let activation = |activation| Operator::Activation { activation };
+        let limit = |at: usize, name: &str, default: f64| match (constants.get(at), inputs.get(at)) {
+            (Some(Some(constant)), _) => constant.uniform().ok_or_else(|| format!("its {name} is not one number")),
+            (_, Some(Some(_))) => Err(format!("its {name} is not a constant")),
+            _ => Ok(node.real(name).map_or(default, shortest)),
+        };
+        match node.op.as_str() {
+            "LeakyRelu" => {
+                let negative_slope = node.real("alpha").map_or(0.01, shortest);
+                self.unary("", x, Operator::ReLU { max_value: None, negative_slope })
+            }
+            // With a slope of 1, negative values stay as they are.
+            "Min" => match constants.iter().flatten().next().and_then(|most| most.uniform()) {
+                Some(most) if most >= 0.0 && constants.len() == 2 => {
+                    self.unary("", x, Operator::ReLU { max_value: Some(most), negative_slope: 1.0 })
+                }
+                _ => Err("its limit is not one positive number".to_owned()),
+            },
+            "Gelu" => match node.text("approximate").unwrap_or("none") {
+                "none" => self.unary("", x, activation(Activation::Gelu)),
+                "tanh" => self.unary("", x, activation(Activation::GeluTanh)),
+                other => Err(format!("its approximation '{other}' is unknown")),
+            },
+            "Relu" => self.unary("", x, Operator::ReLU { max_value: None, negative_slope: 0.0 }),
+            "Sigmoid" => self.unary("", x, activation(Activation::Sigmoid)),
+            "Tanh" => self.unary("", x, activation(Activation::Tanh)),
+            "HardSwish" => self.unary("", x, activation(Activation::HardSwish)),
+            "Swish" if node.float("alpha", 1.0) == 1.0 => self.unary("", x, activation(Activation::Swish)),
+            "Clip" => {
+                let (low, high) = (limit(1, "min", f64::MIN)?, limit(2, "max", f64::INFINITY)?);
+                match (low, high) {
+                    (0.0, high) if high >= f64::from(f32::MAX) => {
+                        self.unary("", x, Operator::ReLU { max_value: None, negative_slope: 0.0 })
+                    }
+                    (0.0, high) => self.unary("", x, Operator::ReLU { max_value: Some(high), negative_slope: 0.0 }),
+                    (low, _) => Err(format!("its lower limit is {low}, and only 0 is a layer")),
+                }
+            }
+            // min(max(alpha * x + beta, 0), 1)
+            "HardSigmoid" => {
+                let (alpha, beta) = (node.real("alpha").map_or(0.2, shortest), node.real("beta").map_or(0.5, shortest));
+                // Exporters write the sixth part in single precision.
+                if alpha as f32 == 1.0_f32 / 6.0 && beta == 0.5 {
+                    return self.unary("", x, activation(Activation::HardSigmoid));
+                }
+                let Value::Seen(scaled) = self.unary("scaled", x, linear(alpha, beta))? else {
+                    unreachable!("a layer gives a view")
+                };
+                self.unary("", &scaled, Operator::ReLU { max_value: Some(1.0), negative_slope: 0.0 })
+            }
+            "Softmax" => {
+                let rank = x.axes.len();
+                let default = if self.model.opset() < 13 { 1 } else { -1 };
+                let along = axis(node.int("axis", default), rank)?;
+                let batch = x.batch_axis().filter(|&batch| batch != along).ok_or("it mixes the samples")?;
+                let order: Vec<usize> =
+                    x.natural_order().into_iter().filter(|&axis| axis != along).chain([along]).collect();
+                // Old operator sets take all axes from this one on together.
+                if self.model.opset() < 13 && x.shape(self.batch)[along + 1..].iter().any(|&side| side != 1) {
+                    return Err("it takes several axes together".to_owned());
+                }
+                let layer = self.materialise(x, &order)?;
+                let layer = self.add("", activation(Activation::Softmax), &[layer], Vec::new())?;
+                Ok(Value::Seen(self.placed(layer, &order, rank, batch)))
+            }
+            "Neg" => self.unary("", x, linear(-1.0, 0.0)),
+            "Sum" | "Add" | "Sub" | "Mul" | "Div" => self.arithmetic(node, x, inputs),
+            _ => Err("it depends on the image".to_owned()),
+        }
+    }
+
+    fn arithmetic(&mut self, node: &Node<'_>, x: &View, inputs: &[Option<Value>]) -> Result<Value, String> {
+        match (node.op.as_str(), inputs) {
+            ("Sum", [Some(_)]) => Ok(Value::Seen(x.clone())),
+            (_, [Some(Value::Seen(a)), Some(Value::Seen(b))]) => match node.op.as_str() {
+                "Add" | "Sum" => self.combined(Operator::Add {}, a, b),
+                "Mul" => self.combined(Operator::Multiply {}, a, b),
+                "Sub" => {
+                    let Value::Seen(negative) = self.unary("negative", b, linear(-1.0, 0.0))? else {
+                        unreachable!("a layer gives a view")
+                    };
+                    self.combined(Operator::Add {}, a, &negative)
+                }
+                _ => Err("it divides by a value of the image".to_owned()),
+            },
+            (op, [Some(Value::Seen(a)), Some(Value::Known(k))]) => {
+                let by = |f: &dyn Fn(f64) -> (f64, f64)| {
+                    let each: Vec<(f64, f64)> = k.to_floats().iter().map(|&value| f(f64::from(value))).collect();
+                    each.into_iter().unzip()
+                };
+                let (scale, offset): (Vec<f64>, Vec<f64>) = match op {
+                    "Add" | "Sum" => by(&|k| (1.0, k)),
+                    "Sub" => by(&|k| (1.0, -k)),
+                    "Mul" => by(&|k| (k, 0.0)),
+                    _ => by(&|k| (1.0 / k, 0.0)),
+                };
+                self.scaled(a, &k.shape, scale, offset)
+            }
+            (op, [Some(Value::Known(k)), Some(Value::Seen(b))]) => {
+                let values = k.to_floats().into_iter().map(f64::from);
+                let (scale, offset): (Vec<f64>, Vec<f64>) = match op {
+                    "Add" | "Sum" => values.map(|k| (1.0, k)).unzip(),
+                    "Sub" => values.map(|k| (-1.0, k)).unzip(),
+                    "Mul" => values.map(|k| (k, 0.0)).unzip(),
+                    _ => return Err("it divides by a value of the image".to_owned()),
+                };
+                self.scaled(b, &k.shape, scale, offset)
+            }
+            _ => Err("it has other inputs than two".to_owned()),
+        }
+    }
+
+    /// `x * scale + offset` with constants of `shape`: one number, or one per index of one axis.
+    fn scaled(&mut self, x: &View, shape: &[usize], scale: Vec<f64>, offset: Vec<f64>) -> Result<Value, String> {
+        let own = x.shape(self.batch);
+        let same = |values: &[f64]| values.iter().all(|value| *value == values[0]);
+        let is_within = shape.len() <= own.len() && broadcast(&own, shape).is_some_and(|both| both == own);
+        if scale.is_empty() || !(is_within || scale.len() == 1) {
+            return Err(format!("a constant of shape {shape:?} enlarges its input of {}", open(&own)));
+        }
+        if same(&scale) && same(&offset) {
+            return match (scale[0], offset[0]) {
+                (1.0, 0.0) => Ok(Value::Seen(x.clone())),
+                (scale, offset) => self.unary("", x, linear(scale, offset)),
+            };
+        }
+        let missing = own.len() - shape.len();
+        let long: Vec<usize> = (0..shape.len()).filter(|&at| shape[at] != 1).map(|at| at + missing).collect();
+        let batch = x.batch_axis().ok_or("it mixes the samples")?;
+        let &[along] = long.as_slice() else {
+            if scale.iter().any(|&scale| scale != 1.0) {
+                return Err(format!(
+                    "its constant of shape {shape:?} multiplies each place of the image by another number"
+                ));
+            }
+            return self.positions(x, shape, &offset, batch);
+        };
+        if along == batch {
+            return Err("it has a number for each sample".to_owned());
+        }
+        let order: Vec<usize> = x.natural_order().into_iter().filter(|&axis| axis != along).chain([along]).collect();
+        let layer = self.materialise(x, &order)?;
+        // Before the first layer with parameters it is the scaling of pixels, which nobody trains.
+        let mut first = layer;
+        while let Operator::Rescaling { .. } | Operator::Reshape { .. } | Operator::Flatten {} =
+            self.drafts[first].operator
+        {
+            first = self.drafts[first].inputs[0];
+        }
+        let is_learned = !matches!(self.drafts[first].operator, Operator::InputLayer { .. });
+        let layer = match is_learned && offset.iter().all(|&offset| offset == 0.0) {
+            true => {
+                let values: Vec<f32> = scale.iter().map(|&value| value as f32).collect();
+                let gamma = Weight { parameter: "gamma", shape: vec![values.len()], values };
+                self.add("", Operator::LayerScale {}, &[layer], vec![gamma])?
+            }
+            false => {
+                let operator = Operator::Rescaling { scale: PerChannel::Each(scale), offset: PerChannel::Each(offset) };
+                self.add("", operator, &[layer], Vec::new())?
+            }
+        };
+        Ok(Value::Seen(self.placed(layer, &order, x.axes.len(), batch)))
+    }
+
+    /// A sum with a constant that has a number for each place.
+    fn positions(&mut self, x: &View, shape: &[usize], offset: &[f64], batch: usize) -> Result<Value, String> {
+        let mut all = x.shape(self.batch);
+        all[batch] = 1;
+        let constant = Constant::floats(shape.to_vec(), offset.iter().map(|&value| value as f32).collect());
+        let constant = constant.limited(&all)?.expanded(&all).ok_or("it has a number for each sample")?;
+        let order = x.natural_order();
+        let layer = self.materialise(x, &order)?;
+        let values = constant.transposed(&[vec![batch], order.clone()].concat()).to_floats();
+        let shape = self.drafts[layer].shape.0.clone();
+        let weights = vec![Weight { parameter: "embeddings", shape, values }];
+        let layer = self.add("", Operator::PositionEmbedding { resample: None }, &[layer], weights)?;
+        Ok(Value::Seen(self.placed(layer, &order, x.axes.len(), batch)))
+    }
+
+    /// Sum or product of two values, of which one may be repeated along axes of length 1.
+    fn combined(&mut self, operator: Operator, a: &View, b: &View) -> Result<Value, String> {
+        let (a, b) = (self.whole(a)?, self.whole(b)?);
+        let (a, b) = (self.padded(&a, b.axes.len()), self.padded(&b, a.axes.len()));
+        let rank = a.axes.len();
+        let batch = match (a.batch_axis(), b.batch_axis()) {
+            (Some(a), Some(b)) if a == b => a,
+            _ => return Err("it mixes the samples".to_owned()),
+        };
+        let is_whole = |view: &View| view.count() == self.drafts[view.layer].shape.count();
+        if a.axes == b.axes && is_whole(&a) && self.drafts[a.layer].shape == self.drafts[b.layer].shape {
+            let layer = self.add("", operator, &[a.layer, b.layer], Vec::new())?;
+            return Ok(Value::Seen(View { layer, axes: a.axes, offset: 0 }));
+        }
+        let count = |view: &View| self.drafts[view.layer].shape.count();
+        let larger = if count(&a) >= count(&b) { &a } else { &b };
+        let orders = self.orders(larger);
+        let fits = |order: &&Vec<usize>| [&a, &b].iter().all(|view| view.lies_in_order(order, count(view)));
+        let order = orders.iter().find(fits).ok_or("its inputs have their axes in different orders")?.clone();
+        let layers = [self.materialise(&a, &order)?, self.materialise(&b, &order)?];
+        let layer = self.add("", operator, &layers, Vec::new())?;
+        Ok(Value::Seen(self.placed(layer, &order, rank, batch)))
+    }
+
+    /// The view with axes of length 1 before its own, so that it has `rank` axes. A batch of one may move to the front.
+    fn padded(&self, view: &View, rank: usize) -> View {
+        let missing = rank.saturating_sub(view.axes.len());
+        let mut axes: Vec<Vec<Factor>> = vec![Vec::new(); missing];
+        axes.extend(view.axes.iter().cloned());
+        if missing > 0 && !self.has_open_batch() && self.batch == 1 && axes[missing] == [Factor::Batch] {
+            axes.swap(0, missing);
+        }
+        View { layer: view.layer, axes, offset: view.offset }
+    }
+}
+
+/// A shape in words, without the number of samples that stands for an open one.
+fn open(shape: &[usize]) -> String {
+    let side = |&side: &usize| if side == super::view::BATCH { "batch".to_owned() } else { side.to_string() };
+    format!("[{}]", shape.iter().map(side).collect::<Vec<_>>().join(", "))
+}

@@ -1,0 +1,525 @@
+//! Computes nodes whose inputs are constants: weights that an exporter reshapes, and arithmetic with shapes.
+//!
+//! Source of the operators: <https://onnx.ai/onnx/operators/>.
+
+use std::path::Path;
+
+use super::view::BATCH;
+use crate::proto::Node;
+use crate::tensor::{Constant, Numbers, count};
+
+/// Limit for the number of values of a constant that is computed: 2^28, which is 1 GiB in single precision.
+pub(super) const MOST_COMPUTED: usize = 1 << 28;
+
+impl Constant {
+    pub(crate) fn ints(values: Vec<i64>) -> Self {
+        Self { shape: vec![values.len()], numbers: Numbers::Ints(values) }
+    }
+
+    pub(crate) fn floats(shape: Vec<usize>, values: Vec<f32>) -> Self {
+        Self { shape, numbers: Numbers::Floats(values) }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        match &self.numbers {
+            Numbers::Floats(values) => values.len(),
+            Numbers::Ints(values) => values.len(),
+        }
+    }
+
+    /// The values as floating-point numbers.
+    pub(crate) fn to_floats(&self) -> Vec<f32> {
+        match &self.numbers {
+            Numbers::Floats(values) => values.clone(),
+            Numbers::Ints(values) => values.iter().map(|&value| value as f32).collect(),
+        }
+    }
+
+    /// The values as whole numbers.
+    pub(crate) fn to_ints(&self) -> Vec<i64> {
+        match &self.numbers {
+            Numbers::Floats(values) => values.iter().map(|&value| value as i64).collect(),
+            Numbers::Ints(values) => values.clone(),
+        }
+    }
+
+    /// The value, if all values are the same.
+    pub(crate) fn uniform(&self) -> Option<f64> {
+        let all = |first: f64, same: bool| same.then_some(first);
+        match &self.numbers {
+            Numbers::Floats(v) => v.first().and_then(|&x| all(f64::from(x), v.iter().all(|&y| y == x))),
+            Numbers::Ints(v) => v.first().and_then(|&x| all(x as f64, v.iter().all(|&y| y == x))),
+        }
+    }
+
+    /// The values at these positions, in another shape.
+    fn gathered(&self, shape: Vec<usize>, positions: impl Iterator<Item = usize>) -> Self {
+        let numbers = match &self.numbers {
+            Numbers::Floats(values) => Numbers::Floats(positions.map(|at| values[at]).collect()),
+            Numbers::Ints(values) => Numbers::Ints(positions.map(|at| values[at]).collect()),
+        };
+        Self { shape, numbers }
+    }
+
+    fn strides(&self) -> Vec<usize> {
+        let mut strides = vec![1; self.shape.len()];
+        for axis in (1..self.shape.len()).rev() {
+            strides[axis - 1] = strides[axis] * self.shape[axis];
+        }
+        strides
+    }
+
+    /// The constant with its axes in another order.
+    pub(crate) fn transposed(&self, order: &[usize]) -> Self {
+        let strides = self.strides();
+        let shape: Vec<usize> = order.iter().map(|&axis| self.shape[axis]).collect();
+        let strides: Vec<usize> = order.iter().map(|&axis| strides[axis]).collect();
+        self.gathered(shape.clone(), positions(&shape, &strides))
+    }
+
+    /// The constant repeated along axes of length 1; `None` if the shapes do not fit.
+    pub(super) fn expanded(&self, shape: &[usize]) -> Option<Self> {
+        let missing = shape.len().checked_sub(self.shape.len())?;
+        let (own, mut strides) = ([vec![1; missing], self.shape.clone()].concat(), vec![0; missing]);
+        strides.extend(self.strides());
+        for ((stride, &own), &wanted) in strides.iter_mut().zip(&own).zip(shape) {
+            match own {
+                _ if own == wanted => {}
+                1 => *stride = 0,
+                _ => return None,
+            }
+        }
+        let positions = positions(shape, &strides);
+        Some(self.gathered(shape.to_vec(), positions))
+    }
+
+    /// The constant in another shape.
+    fn shaped(&self, shape: Vec<usize>) -> Result<Self, String> {
+        match count(&shape) == Some(self.len()) {
+            true => Ok(Self { shape, numbers: self.numbers.clone() }),
+            false => Err(format!("{} values do not fill {shape:?}", self.len())),
+        }
+    }
+}
+
+/// Positions of all values of `shape` with these strides, row by row.
+fn positions<'a>(shape: &'a [usize], strides: &'a [usize]) -> impl Iterator<Item = usize> + 'a {
+    let all: usize = shape.iter().product();
+    let mut index = vec![0_usize; shape.len()];
+    let mut at = 0;
+    (0..all).map(move |_| {
+        let here = at;
+        for axis in (0..shape.len()).rev() {
+            index[axis] += 1;
+            at += strides[axis];
+            if index[axis] < shape[axis] {
+                break;
+            }
+            at -= strides[axis] * shape[axis];
+            index[axis] = 0;
+        }
+        here
+    })
+}
+
+/// The shape in which two shapes are repeated to fit each other.
+pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
+    let rank = a.len().max(b.len());
+    let side = |shape: &[usize], at: usize| (at + shape.len()).checked_sub(rank).map_or(1, |at| shape[at]);
+    (0..rank)
+        .map(|at| match (side(a, at), side(b, at)) {
+            (a, b) if a == b => Some(a),
+            (1, b) => Some(b),
+            (a, 1) => Some(a),
+            _ => None,
+        })
+        .collect()
+}
+
+/// An axis, counted from the end if it is negative.
+pub(super) fn axis(axis: i64, rank: usize) -> Result<usize, String> {
+    let at = if axis < 0 { axis.checked_add(rank as i64) } else { Some(axis) };
+    at.and_then(|at| usize::try_from(at).ok())
+        .filter(|&at| at < rank)
+        .ok_or_else(|| format!("there is no axis {axis} among {rank}"))
+}
+
+/// Lengths as sides of a shape.
+pub(super) fn sides(values: &[i64]) -> Result<Vec<usize>, String> {
+    values.iter().map(|&side| usize::try_from(side).map_err(|_| format!("a side is {side}"))).collect()
+}
+
+/// The target of a `Reshape` of `shape`: 0 keeps a side, and -1 is what is left.
+pub(super) fn target(wanted: &[i64], shape: &[usize], allow_zero: bool) -> Result<Vec<usize>, String> {
+    let keep = |(at, &side): (usize, &i64)| match side {
+        0 if !allow_zero => {
+            shape.get(at).map(|&side| side as i64).ok_or_else(|| "it keeps a side that is not there".to_owned())
+        }
+        side => Ok(side),
+    };
+    let wanted: Vec<i64> = wanted.iter().enumerate().map(keep).collect::<Result<_, _>>()?;
+    let product = |sides: &mut dyn Iterator<Item = usize>| sides.fold(1_usize, usize::saturating_mul);
+    let all = product(&mut shape.iter().copied());
+    let known: Vec<usize> = sides(&wanted.iter().copied().filter(|&side| side != -1).collect::<Vec<_>>())?;
+    let known = product(&mut known.into_iter());
+    let left = if known > 0 && all % known == 0 { all / known } else { 0 };
+    sides(&wanted.iter().map(|&side| if side == -1 { left as i64 } else { side }).collect::<Vec<_>>())
+}
+
+/// Axes of a node: an attribute in old operator sets, an input in new ones.
+pub(super) fn axes_of(node: &Node<'_>, input: Option<&Constant>) -> Option<Vec<i64>> {
+    input.map(Constant::to_ints).or_else(|| node.ints("axes").map(<[i64]>::to_vec))
+}
+
+/// The shape without axes of length 1.
+pub(super) fn squeezed(shape: &[usize], axes: Option<&[i64]>) -> Result<Vec<usize>, String> {
+    let dropped: Vec<usize> = match axes {
+        Some(axes) => axes.iter().map(|&at| axis(at, shape.len())).collect::<Result<_, _>>()?,
+        None => (0..shape.len()).filter(|&at| shape[at] == 1).collect(),
+    };
+    Ok(shape.iter().enumerate().filter(|(at, _)| !dropped.contains(at)).map(|(_, &side)| side).collect())
+}
+
+/// The shape with further axes of length 1.
+pub(super) fn unsqueezed(shape: &[usize], axes: &[i64]) -> Result<Vec<usize>, String> {
+    let rank = shape.len() + axes.len();
+    let added: Vec<usize> = axes.iter().map(|&at| axis(at, rank)).collect::<Result<_, _>>()?;
+    let mut own = shape.iter().copied();
+    Ok((0..rank).map(|at| if added.contains(&at) { 1 } else { own.next().unwrap_or(1) }).collect())
+}
+
+/// Start, step and number of the indices of a slice of an axis of this length.
+pub(super) fn slice(length: usize, start: i64, end: i64, step: i64) -> Result<(i64, i64, usize), String> {
+    if step == 0 {
+        return Err("its step is 0".to_owned());
+    }
+    if length == 0 {
+        return Ok((0, step, 0));
+    }
+    let n = length as i64;
+    let absolute = |at: i64| if at < 0 { at.saturating_add(n) } else { at };
+    let (start, end) = match step > 0 {
+        true => (absolute(start).clamp(0, n), absolute(end).clamp(0, n)),
+        false => (absolute(start).clamp(0, n - 1), absolute(end).clamp(-1, n - 1)),
+    };
+    let distance = if step > 0 { end - start } else { start - end };
+    let number = if distance <= 0 { 0 } else { (distance as u64).div_ceil(step.unsigned_abs()) as usize };
+    Ok((start, step, number))
+}
+
+/// Starts, ends, axes and steps of a `Slice`.
+pub(super) fn slices(
+    node: &Node<'_>,
+    inputs: &[Option<&Constant>],
+    rank: usize,
+) -> Option<Vec<(usize, i64, i64, i64)>> {
+    let from = |at: usize, name: &str| match inputs.get(at) {
+        Some(Some(constant)) => Some(constant.to_ints()),
+        _ => node.ints(name).map(<[i64]>::to_vec),
+    };
+    let (starts, ends) = (from(1, "starts")?, from(2, "ends")?);
+    let axes = from(3, "axes").unwrap_or_else(|| (0..starts.len() as i64).collect());
+    let steps = from(4, "steps").unwrap_or_else(|| vec![1; starts.len()]);
+    let one = |at: usize| Some((axis(*axes.get(at)?, rank).ok()?, starts[at], *ends.get(at)?, *steps.get(at)?));
+    (0..starts.len()).map(one).collect()
+}
+
+/// Computes a node; `None` if its operator is not known here, or needs an input that is missing.
+pub(super) fn compute(
+    node: &Node<'_>,
+    inputs: &[Option<&Constant>],
+    folder: &Path,
+) -> Option<Result<Vec<Constant>, String>> {
+    let first = inputs.first().copied().flatten();
+    let input = |at: usize| inputs.get(at).copied().flatten();
+    let one = |result: Result<Constant, String>| Some(result.map(|constant| vec![constant]));
+    match node.op.as_str() {
+        "Identity" | "Dropout" => one(Ok(first?.clone())),
+        "Shape" => one(Ok(Constant::ints(first?.shape.iter().map(|&side| side as i64).collect()))),
+        "Size" => one(Ok(Constant { shape: Vec::new(), numbers: Numbers::Ints(vec![first?.len() as i64]) })),
+        "Cast" => one(Ok(cast(first?, node.int("to", 1)))),
+        "Transpose" => {
+            let x = first?;
+            let rank = x.shape.len();
+            let order = match node.ints("perm") {
+                Some(order) => order.iter().map(|&at| axis(at, rank)).collect::<Result<Vec<_>, _>>(),
+                None => Ok((0..rank).rev().collect()),
+            };
+            let is_order = |order: &Vec<usize>| (0..rank).all(|axis| order.contains(&axis)) && order.len() == rank;
+            one(order.and_then(|order| match is_order(&order) {
+                true => Ok(x.transposed(&order)),
+                false => Err("its axes are not an order".to_owned()),
+            }))
+        }
+        "Reshape" => {
+            let (x, wanted) = (first?, input(1)?);
+            let shape = target(&wanted.to_ints(), &x.shape, node.int("allowzero", 0) == 1);
+            one(shape.and_then(|shape| x.shaped(shape)))
+        }
+        "Flatten" => {
+            let x = first?;
+            let at = node.int("axis", 1);
+            let at = if at == x.shape.len() as i64 { Ok(x.shape.len()) } else { axis(at, x.shape.len()) };
+            one(at.and_then(|at| {
+                let product = |sides: &[usize]| sides.iter().product();
+                x.shaped(vec![product(&x.shape[..at]), product(&x.shape[at..])])
+            }))
+        }
+        "Squeeze" => {
+            let (x, axes) = (first?, axes_of(node, input(1)));
+            one(squeezed(&x.shape, axes.as_deref()).and_then(|shape| x.shaped(shape)))
+        }
+        "Unsqueeze" => {
+            let (x, axes) = (first?, axes_of(node, input(1))?);
+            one(unsqueezed(&x.shape, &axes).and_then(|shape| x.shaped(shape)))
+        }
+        "Concat" => {
+            let parts: Vec<&Constant> = inputs.iter().copied().collect::<Option<_>>()?;
+            one(concatenate(&parts, node.int("axis", 0)))
+        }
+        "Gather" => one(gather(first?, input(1)?, node.int("axis", 0))),
+        "Slice" => {
+            let x = first?;
+            let parts = slices(node, inputs, x.shape.len())?;
+            one(parts.into_iter().try_fold(x.clone(), |x, (axis, start, end, step)| {
+                let (start, step, number) = slice(x.shape[axis], start, end, step)?;
+                Ok(x.picked(axis, (0..number as i64).map(|at| (start + at * step) as usize).collect()))
+            }))
+        }
+        "Resize" => one(super::resize::resize(node, inputs)),
+        "Range" => {
+            let values = [first?, input(1)?, input(2)?].map(|constant| constant.to_ints().first().copied());
+            let [Some(start), Some(end), Some(step)] = values else { return Some(Err("a limit is empty".to_owned())) };
+            let steps = end.saturating_sub(start).checked_div(step);
+            if steps.is_none_or(|steps| steps.unsigned_abs() > 1 << 20) {
+                return Some(Err("its range is too long".to_owned()));
+            }
+            let within = |&at: &i64| if step > 0 { at < end } else { at > end };
+            let values = std::iter::successors(Some(start), |at| at.checked_add(step)).take_while(within).collect();
+            one(Ok(Constant::ints(values)))
+        }
+        "ConstantOfShape" => {
+            let shape = sides(&unbatched(first?.to_ints()));
+            let value = node.tensor("value").map(|tensor| tensor.read(folder));
+            one(shape.and_then(|shape| {
+                let value =
+                    value.transpose()?.unwrap_or(Constant { shape: vec![1], numbers: Numbers::Floats(vec![0.0]) });
+                Constant { shape: Vec::new(), ..value }
+                    .limited(&shape)?
+                    .expanded(&shape)
+                    .ok_or_else(|| "its value is not one number".to_owned())
+            }))
+        }
+        "Expand" => {
+            let (x, wanted) = (first?, sides(&unbatched(input(1)?.to_ints())));
+            one(wanted.and_then(|wanted| {
+                let shape = broadcast(&x.shape, &wanted).ok_or("shapes do not fit")?;
+                x.limited(&shape)?.expanded(&shape).ok_or_else(|| "shapes do not fit".to_owned())
+            }))
+        }
+        "Where" => {
+            let (condition, a, b) = (first?, input(1)?, input(2)?);
+            let choose = |a: f64, b: f64, c: f64| if c != 0.0 { a } else { b };
+            let shape = broadcast(&a.shape, &b.shape).and_then(|shape| broadcast(&shape, &condition.shape));
+            one(shape.ok_or_else(|| "shapes do not fit".to_owned()).and_then(|shape| {
+                condition.limited(&shape)?;
+                let all = |x: &Constant| x.expanded(&shape).map(|x| x.doubles()).ok_or("shapes do not fit");
+                let (a, b, c, is_int) = (all(a)?, all(b)?, all(condition)?, a.is_int());
+                let values = a.into_iter().zip(b).zip(c).map(|((a, b), c)| choose(a, b, c)).collect();
+                Ok(Constant::of(shape, values, is_int))
+            }))
+        }
+        "ReduceProd" | "ReduceSum" | "ReduceMax" | "ReduceMin" => {
+            let x = first?;
+            let all = axes_of(node, input(1)).is_none_or(|axes| axes.len() == x.shape.len());
+            let values = x.doubles();
+            if !all || values.is_empty() {
+                return None;
+            }
+            let value = match node.op.as_str() {
+                "ReduceProd" => values.iter().product(),
+                "ReduceSum" => values.iter().sum(),
+                "ReduceMax" => values.iter().copied().fold(f64::MIN, f64::max),
+                _ => values.iter().copied().fold(f64::MAX, f64::min),
+            };
+            let shape = if node.int("keepdims", 1) == 1 { vec![1; x.shape.len()] } else { Vec::new() };
+            one(Ok(Constant::of(shape, vec![value], x.is_int())))
+        }
+        op => {
+            if let Some(unary) = unary(op) {
+                let x = first?;
+                return one(Ok(Constant::of(
+                    x.shape.clone(),
+                    x.doubles().into_iter().map(unary).collect(),
+                    x.is_int(),
+                )));
+            }
+            let (binary, gives_truth) = binary(op)?;
+            let (a, b) = (first?, input(1)?);
+            let Some(shape) = broadcast(&a.shape, &b.shape) else {
+                return Some(Err(format!("shapes {:?} and {:?} do not fit", a.shape, b.shape)));
+            };
+            let is_int = a.is_int() && b.is_int();
+            one(a.limited(&shape).and_then(|a| {
+                let all = |x: &Constant| x.expanded(&shape).map(|x| x.doubles()).ok_or("shapes do not fit");
+                let values = all(a)?.into_iter().zip(all(b)?).map(|(a, b)| binary(a, b, is_int)).collect();
+                Ok(Constant::of(shape.clone(), values, is_int || gives_truth))
+            }))
+        }
+    }
+}
+
+/// Shapes in which the number of samples is replaced by 1: constants do not depend on the sample.
+fn unbatched(sides: Vec<i64>) -> Vec<i64> {
+    sides.into_iter().map(|side| if side == BATCH as i64 { 1 } else { side }).collect()
+}
+
+fn unary(op: &str) -> Option<fn(f64) -> f64> {
+    Some(match op {
+        "Neg" => |x| -x,
+        "Sqrt" => f64::sqrt,
+        "Abs" => f64::abs,
+        "Floor" => f64::floor,
+        "Ceil" => f64::ceil,
+        "Reciprocal" => |x| 1.0 / x,
+        "Exp" => f64::exp,
+        "Log" => f64::ln,
+        "Not" => |x| f64::from(u8::from(x == 0.0)),
+        _ => return None,
+    })
+}
+
+/// A function of two numbers, which are both whole or not.
+type Binary = fn(f64, f64, bool) -> f64;
+
+fn binary(op: &str) -> Option<(Binary, bool)> {
+    fn truth(value: bool) -> f64 {
+        f64::from(u8::from(value))
+    }
+    Some(match op {
+        "Add" => (|a, b, _| a + b, false),
+        "Sub" => (|a, b, _| a - b, false),
+        "Mul" => (|a, b, _| a * b, false),
+        "Div" => (|a, b, whole| if whole { (a / b).trunc() } else { a / b }, false),
+        "Mod" => (|a, b, _| a - b * (a / b).floor(), false),
+        "Pow" => (|a, b, _| a.powf(b), false),
+        "Max" => (|a, b, _| a.max(b), false),
+        "Min" => (|a, b, _| a.min(b), false),
+        "Equal" => (|a, b, _| truth(a == b), true),
+        "Less" => (|a, b, _| truth(a < b), true),
+        "LessOrEqual" => (|a, b, _| truth(a <= b), true),
+        "Greater" => (|a, b, _| truth(a > b), true),
+        "GreaterOrEqual" => (|a, b, _| truth(a >= b), true),
+        "And" => (|a, b, _| truth(a != 0.0 && b != 0.0), true),
+        "Or" => (|a, b, _| truth(a != 0.0 || b != 0.0), true),
+        _ => return None,
+    })
+}
+
+/// ONNX's number types of whole numbers and truth values.
+fn is_int_type(kind: i64) -> bool {
+    matches!(kind, 2..=7 | 9 | 12 | 13)
+}
+
+fn cast(x: &Constant, to: i64) -> Constant {
+    match (is_int_type(to), &x.numbers) {
+        (true, Numbers::Floats(values)) => {
+            let truth = |value: &f32| i64::from(*value != 0.0);
+            let whole = |value: &f32| *value as i64;
+            let values = if to == 9 { values.iter().map(truth).collect() } else { values.iter().map(whole).collect() };
+            Constant { shape: x.shape.clone(), numbers: Numbers::Ints(values) }
+        }
+        (false, Numbers::Ints(_)) => Constant { shape: x.shape.clone(), numbers: Numbers::Floats(x.to_floats()) },
+        _ => x.clone(),
+    }
+}
+
+impl Constant {
+    fn is_int(&self) -> bool {
+        matches!(self.numbers, Numbers::Ints(_))
+    }
+
+    fn doubles(&self) -> Vec<f64> {
+        match &self.numbers {
+            Numbers::Floats(values) => values.iter().map(|&value| f64::from(value)).collect(),
+            Numbers::Ints(values) => values.iter().map(|&value| value as f64).collect(),
+        }
+    }
+
+    fn of(shape: Vec<usize>, values: Vec<f64>, is_int: bool) -> Self {
+        let numbers = match is_int {
+            true => Numbers::Ints(values.into_iter().map(|value| value as i64).collect()),
+            false => Numbers::Floats(values.into_iter().map(|value| value as f32).collect()),
+        };
+        Self { shape, numbers }
+    }
+
+    /// This constant, unless a result of `shape` would be too large.
+    pub(super) fn limited(&self, shape: &[usize]) -> Result<&Self, String> {
+        match count(shape).filter(|&count| count <= MOST_COMPUTED) {
+            Some(_) => Ok(self),
+            None => Err(format!("a constant of shape {shape:?} is too large")),
+        }
+    }
+
+    /// The constant with only these indices of an axis.
+    fn picked(&self, axis: usize, indices: Vec<usize>) -> Self {
+        let (outer, length): (usize, usize) = (self.shape[..axis].iter().product(), self.shape[axis]);
+        let inner: usize = self.shape[axis + 1..].iter().product();
+        let mut shape = self.shape.clone();
+        shape[axis] = indices.len();
+        let positions = (0..outer)
+            .flat_map(|row| indices.iter().map(move |&index| (row * length + index) * inner))
+            .flat_map(|start| start..start + inner);
+        let positions: Vec<usize> = positions.collect();
+        self.gathered(shape, positions.into_iter())
+    }
+}
+
+fn concatenate(parts: &[&Constant], at: i64) -> Result<Constant, String> {
+    let rank = parts.first().map_or(0, |part| part.shape.len());
+    let at = axis(at, rank)?;
+    let fits = |part: &&&Constant| {
+        part.shape.len() == rank && (0..rank).all(|axis| axis == at || part.shape[axis] == parts[0].shape[axis])
+    };
+    if !parts.iter().all(|part| fits(&part)) {
+        return Err("shapes do not fit".to_owned());
+    }
+    let outer: usize = parts[0].shape[..at].iter().product();
+    let is_int = parts.iter().all(|part| part.is_int());
+    let mut shape = parts[0].shape.clone();
+    shape[at] = parts.iter().map(|part| part.shape[at]).sum();
+    if count(&shape).is_none_or(|count| count > MOST_COMPUTED) {
+        return Err(format!("a constant of shape {shape:?} is too large"));
+    }
+    let numbers = match is_int {
+        true => Numbers::Ints(interleaved(outer, parts.iter().map(|part| part.to_ints()).collect())),
+        false => Numbers::Floats(interleaved(outer, parts.iter().map(|part| part.to_floats()).collect())),
+    };
+    Ok(Constant { shape, numbers })
+}
+
+/// The rows of all parts, one part after the other in each row.
+fn interleaved<T: Copy>(rows: usize, parts: Vec<Vec<T>>) -> Vec<T> {
+    let of_row = |row: usize| {
+        parts.iter().flat_map(move |part| {
+            let length = part.len() / rows.max(1);
+            part[row * length..(row + 1) * length].iter().copied()
+        })
+    };
+    (0..rows).flat_map(of_row).collect()
+}
+
+fn gather(x: &Constant, indices: &Constant, at: i64) -> Result<Constant, String> {
+    let at = axis(at, x.shape.len())?;
+    let length = x.shape[at] as i64;
+    let place = |&index: &i64| {
+        let absolute = if index < 0 { index.saturating_add(length) } else { index };
+        if (0..length).contains(&absolute) { Ok(absolute as usize) } else { Err(format!("there is no index {index}")) }
+    };
+    let picked: Vec<usize> = indices.to_ints().iter().map(place).collect::<Result<_, _>>()?;
+    let mut shape = x.shape.clone();
+    shape.splice(at..=at, indices.shape.iter().copied());
+    x.limited(&shape)?;
+    Ok(Constant { shape, ..x.picked(at, picked) })
+}

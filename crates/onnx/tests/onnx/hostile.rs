@@ -1,0 +1,164 @@
+//! Models that are damaged, hostile, or made of nodes that are no layers.
+
+use std::path::Path;
+
+use injerto_onnx::read::{Ask, ModelFile, Network};
+use injerto_onnx::{OnnxError, RefusedNode};
+
+/// A field of a message: its number and its bytes.
+fn field(number: u8, bytes: impl AsRef<[u8]>) -> Vec<u8> {
+    let bytes = bytes.as_ref();
+    let mut out = vec![number << 3 | 2];
+    let mut length = bytes.len();
+    while length >= 0x80 {
+        out.push((length & 0x7f) as u8 | 0x80);
+        length >>= 7;
+    }
+    out.push(length as u8);
+    [out, bytes.to_vec()].concat()
+}
+
+/// A field with a number below 128.
+fn number(field: u8, value: u8) -> Vec<u8> {
+    vec![field << 3, value]
+}
+
+/// A node, with attributes that are written already.
+fn node(op: &str, name: &str, inputs: &[&str], output: &str, attributes: &[Vec<u8>]) -> Vec<u8> {
+    let inputs: Vec<u8> = inputs.iter().flat_map(|input| field(1, input)).collect();
+    let attributes: Vec<u8> = attributes.iter().flat_map(|attribute| field(5, attribute)).collect();
+    field(1, [inputs, field(2, output), field(3, name), field(4, op), attributes].concat())
+}
+
+/// A list of whole numbers below 128 as an attribute.
+fn ints(name: &str, values: &[u8]) -> Vec<u8> {
+    [field(1, name), values.iter().flat_map(|&value| number(8, value)).collect()].concat()
+}
+
+/// A tensor of zeros in a model.
+fn zeros(name: &str, sides: &[u8]) -> Vec<u8> {
+    let count: usize = sides.iter().map(|&side| usize::from(side)).product();
+    let dims: Vec<u8> = sides.iter().flat_map(|&side| number(1, side)).collect();
+    field(5, [dims, number(2, 1), field(8, name), field(9, vec![0; 4 * count])].concat())
+}
+
+/// A model of images `[batch, 3, 8, 8]` with these parts of its graph.
+fn model(parts: &[Vec<u8>]) -> Vec<u8> {
+    let side = |value: Option<u8>| field(1, value.map_or(Vec::new(), |value| number(1, value)));
+    let shape: Vec<u8> = [None, Some(3), Some(8), Some(8)].into_iter().flat_map(side).collect();
+    let tensor = field(1, [number(1, 1), field(2, shape)].concat());
+    let input = field(11, [field(1, "x"), field(2, tensor)].concat());
+    let output = field(12, field(1, "y"));
+    let graph = [parts.concat(), input, output].concat();
+    [number(1, 8), field(7, graph), field(8, number(2, 17))].concat()
+}
+
+fn read(parts: &[Vec<u8>], ask: &Ask) -> Result<Network, OnnxError> {
+    ModelFile::from_bytes(model(parts), Path::new("model.onnx")).read(ask)
+}
+
+fn convolution() -> Vec<Vec<u8>> {
+    vec![zeros("w", &[4, 3, 3, 3]), node("Conv", "stem", &["x", "w"], "a", &[ints("pads", &[1, 1, 1, 1])])]
+}
+
+#[test]
+fn all_nodes_that_are_no_layers_are_named_at_once() {
+    let parts = [
+        convolution(),
+        vec![
+            node("GridSample", "grid", &["a", "a"], "b", &[]),
+            node("Relu", "between", &["b"], "c", &[]),
+            node("Det", "determinant", &["c"], "d", &[]),
+            node("MaxPool", "pool", &["a"], "y", &[]),
+        ],
+    ]
+    .concat();
+    let error = read(&parts, &Ask::default()).expect_err("not all nodes are layers");
+    let OnnxError::Nodes { nodes } = &error else { panic!("{error}") };
+    let named: Vec<(&str, &str)> =
+        nodes.iter().map(|RefusedNode { operator, node, .. }| (operator.as_str(), node.as_str())).collect();
+    assert_eq!(named, [("GridSample", "grid"), ("Det", "determinant"), ("MaxPool", "pool")]);
+    assert!(error.to_string().contains("MaxPool 'pool': it has no kernel_shape"), "{error}");
+}
+
+#[test]
+fn nodes_after_the_last_layer_may_be_of_any_kind() {
+    let parts = [convolution(), vec![node("Det", "determinant", &["a"], "y", &[])]].concat();
+    let ask = Ask { last_layer: Some("stem".to_owned()), ..Ask::default() };
+    let network = read(&parts, &ask).expect("the first layers can be read");
+    assert_eq!(network.graph.output_shape().0, [8, 8, 4]);
+}
+
+#[test]
+fn numbers_in_other_files_must_lie_in_the_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let inside = folder.path().join("inside");
+    std::fs::create_dir(&inside).expect("made");
+    for place in [inside.join("weights.bin"), folder.path().join("secret.bin")] {
+        std::fs::write(place, vec![0; 4 * 4 * 27]).expect("written");
+    }
+    let check = |location: &str, expected: Result<(), &str>| {
+        let entry = field(13, [field(1, "location"), field(2, location)].concat());
+        let dims: Vec<u8> = [4, 3, 3, 3].into_iter().flat_map(|side| number(1, side)).collect();
+        let tensor = field(5, [dims, number(2, 1), field(8, "w"), entry, number(14, 1)].concat());
+        let conv = node("Conv", "stem", &["x", "w"], "y", &[]);
+        let file = ModelFile::from_bytes(model(&[tensor, conv]), &inside.join("model.onnx"));
+        match (file.read(&Ask::default()), expected) {
+            (Ok(_), Ok(())) => {}
+            (Err(error), Err(reason)) => assert!(error.to_string().contains(reason), "{location}: {error}"),
+            (result, _) => panic!("{location}: {result:?}"),
+        }
+    };
+    check("weights.bin", Ok(()));
+    let outside = Err("not a file in the folder of the model");
+    check("../secret.bin", outside);
+    check(&folder.path().join("secret.bin").display().to_string(), outside);
+    check("", outside);
+    check("missing.bin", outside);
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("../secret.bin", inside.join("link.bin")).expect("linked");
+        check("link.bin", outside);
+    }
+    std::fs::write(inside.join("short.bin"), [0; 8]).expect("written");
+    check("short.bin", Err("432 bytes"));
+}
+
+#[test]
+fn constants_that_would_be_huge_are_refused() {
+    // A gigabyte of ones, expanded again and again, would be made of a few bytes.
+    let shape = [field(1, "value_ints"), vec![8 << 3, 0x80, 0x80, 0x80, 0x80, 0x04]].concat();
+    let parts = [
+        node("Constant", "side", &[], "n", &[shape]),
+        node("ConstantOfShape", "huge", &["n"], "h", &[]),
+        node("Add", "sum", &["x", "h"], "y", &[]),
+    ];
+    let error = read(&parts, &Ask::default()).expect_err("it is too large").to_string();
+    assert!(error.contains("ConstantOfShape 'huge': a constant of shape"), "{error}");
+}
+
+#[test]
+fn damaged_models_are_errors() {
+    let whole = model(&[convolution(), vec![node("Relu", "relu", &["a"], "y", &[])]].concat());
+    let read = |bytes: Vec<u8>| ModelFile::from_bytes(bytes, Path::new("model.onnx")).read(&Ask::default());
+    read(whole.clone()).expect("undamaged it can be read");
+    let mut random = injerto_reference::networks::Random::new(5);
+    for end in 0..whole.len() {
+        let _ = read(whole[..end].to_vec());
+    }
+    for _ in 0..20_000 {
+        let mut bytes = whole.clone();
+        for _ in 0..1 + random.below(3) {
+            // Most bytes are the numbers of the kernel, which damage nothing.
+            let at =
+                if random.below(4) == 0 { random.below(bytes.len()) } else { random.below(200) * bytes.len() / 200 };
+            bytes[at] = random.bits() as u8;
+        }
+        if let Ok(network) = read(bytes) {
+            assert!(network.graph.image_size().is_ok());
+        }
+    }
+    for text in ["", "<html>", "not a model at all, but a text"] {
+        assert!(matches!(read(text.into()), Err(OnnxError::Damaged { .. } | OnnxError::Unsuited { .. })), "{text}");
+    }
+}
