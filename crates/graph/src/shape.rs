@@ -280,7 +280,7 @@ fn output(operator: &Operator, inputs: &[&Shape]) -> Result<(Shape, Vec<Paramete
         }
         Operator::GroupNormalization { groups, center, scale, .. } => {
             let channels = inputs[0].channels();
-            if *groups == 0 || channels % groups != 0 {
+            if *groups == 0 || !channels.is_multiple_of(*groups) {
                 return Err(format!("{groups} groups do not divide {channels} channels"));
             }
             Ok((inputs[0].clone(), scale_and_shift(channels, *scale, *center)))
@@ -432,7 +432,7 @@ impl Attention {
                 }
                 Self { heads, tokens, others, channels, value_channels }
             }
-            _ if channels % 3 == 0 => {
+            _ if channels.is_multiple_of(3) => {
                 Self { heads, tokens, others: tokens, channels: channels / 3, value_channels: channels / 3 }
             }
             _ => return Err(format!("{channels} channels are not queries, keys and values of equal width")),
