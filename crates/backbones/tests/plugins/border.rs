@@ -107,7 +107,7 @@ fn a_plugin_in_c_loads_passes_every_check_and_carries_weights() {
     // A grey image has no edges, because the weights of the second filter cancel out.
     let kernel = &weights.get("edges/kernel").expect("there").data;
     assert_eq!(kernel.iter().skip(1).step_by(4).sum::<f32>(), 0.0);
-    let error = catalog.weights(&found, "stripes").expect_err("no such weights").to_string();
+    let error = catalog.weights(&found, "stripes", &serde_json::Map::new()).expect_err("no such weights").to_string();
     assert!(error.ends_with("read weights 'stripes': no such weights in this library (it has 'edges')"), "{error}");
 }
 

@@ -356,7 +356,7 @@ fn files_of_this_program_say_what_they_are() {
 fn a_published_file_is_that_set_wherever_it_lies() {
     let mut bench = Bench::new();
     let found = bench.catalog.find("small_cnn").expect("built");
-    let bytes = bench.catalog.weights(&found, "shapes").expect("carried");
+    let bytes = bench.catalog.weights(&found, "shapes", &serde_json::Map::new()).expect("carried");
     std::fs::write(bench.path("renamed.tmp"), bytes).expect("written");
     let path = bench.path("renamed.tmp").display().to_string();
     let parameters = Map::from_iter([("input_shape".to_owned(), json!([32, 32]))]);

@@ -1,5 +1,6 @@
 //! Reads a classifier of images from an ONNX model.
 
+mod constant;
 mod elementwise;
 mod finish;
 mod known;
