@@ -62,7 +62,7 @@ fn normalised(net: &mut Builder, name: &str, relu: Option<&str>, x: LayerId) -> 
     let bn = Operator::BatchNormalization { epsilon: 1e-3, momentum: 0.999, center: true, scale: true };
     let x = net.add(name, bn, &[x]);
     match relu {
-        Some(relu) => net.add(relu, Operator::ReLU { max_value: Some(6.0) }, &[x]),
+        Some(relu) => net.add(relu, Operator::ReLU { max_value: Some(6.0), negative_slope: 0.0 }, &[x]),
         None => x,
     }
 }

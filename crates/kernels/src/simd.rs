@@ -176,7 +176,7 @@ pub(crate) trait Simd: Copy {
         // SAFETY: the type's instructions are there, which all these functions want; there are no pointers.
         unsafe {
             let square = Self::mul(x, x);
-            let double = Self::fma(square, Self::splat(0.071_354_814), Self::splat(1.595_769_1));
+            let double = Self::fma(square, Self::splat(0.071_354_814), Self::splat(1.595_769_2));
             Self::mul(x, Self::sigmoid(Self::mul(x, double)))
         }
     }
@@ -190,9 +190,9 @@ pub(crate) trait Simd: Copy {
         // SAFETY: the type's instructions are there, which all these functions want; there are no pointers.
         unsafe {
             let (square, one) = (Self::mul(x, x), Self::splat(1.0));
-            let double = Self::fma(square, Self::splat(0.071_354_814), Self::splat(1.595_769_1));
+            let double = Self::fma(square, Self::splat(0.071_354_814), Self::splat(1.595_769_2));
             let share = Self::sigmoid(Self::mul(x, double));
-            let slope = Self::fma(square, Self::splat(3.0 * 0.071_354_814), Self::splat(1.595_769_1));
+            let slope = Self::fma(square, Self::splat(3.0 * 0.071_354_814), Self::splat(1.595_769_2));
             let rest = Self::mul(Self::mul(x, slope), Self::sub(one, share));
             Self::fma(share, rest, share)
         }
