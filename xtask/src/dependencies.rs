@@ -18,8 +18,9 @@ const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 /// A file cannot be read, or a program cannot be started.
 pub fn agree() -> Result<bool, String> {
     let read = |name: &str| std::fs::read_to_string(root().join(name)).map_err(|error| format!("{name}: {error}"));
-    let (allowed, lock) = (allowed(&read("deny.toml")?)?, read("Cargo.lock")?);
-    let packages = packages()?;
+    let (deny_toml, lock) = (read("deny.toml")?, read("Cargo.lock")?);
+    let allowed = allowed(&deny_toml)?;
+    let packages = clarify(packages()?, &deny_toml);
     let refused = refused(&packages, &allowed);
     for (package, licence) in &refused {
         println!("error: {package}: its licence '{licence}' is not allowed by deny.toml");
@@ -60,6 +61,23 @@ fn parse(tree: &str) -> Licences {
     let lines = tree.lines().filter_map(|line| line.split_once('|'));
     // Cargo marks a package whose dependencies it has shown already.
     lines.map(|(package, licence)| (package.to_owned(), licence.trim_end_matches(" (*)").to_owned())).collect()
+}
+
+/// The packages, with the licences that the tables `[[licenses.clarify]]` give to those that name none.
+fn clarify(packages: Licences, deny: &str) -> Licences {
+    let value = |table: &str, key: &str| {
+        let line = table.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = "))?;
+        Some(line.trim_matches('"').to_owned())
+    };
+    let tables = deny.split("\n[[licenses.clarify]]\n").skip(1).map(|rest| rest.split("\n[").next().unwrap_or(rest));
+    let known: Vec<(String, String)> =
+        tables.filter_map(|table| Some((value(table, "crate")?, value(table, "expression")?))).collect();
+    let licence = |(package, licence): (String, String)| {
+        let name = package.split(' ').next().unwrap_or_default();
+        let given = known.iter().find(|(of, _)| of == name).filter(|_| licence.is_empty());
+        (package.clone(), given.map_or(licence, |(_, given)| given.clone()))
+    };
+    packages.into_iter().map(licence).collect()
 }
 
 /// The licences between the brackets of `allow = […]`.
@@ -168,6 +186,14 @@ mod tests {
         let packages = parse("a v1.0.0|MIT\nb v1.0.0|\na v1.0.0|MIT (*)\n");
         let expected = ("b v1.0.0".to_owned(), String::new());
         assert_eq!(refused(&packages, &allowed(DENY).expect("a list")), [&expected]);
+    }
+
+    #[test]
+    fn a_package_may_be_said_to_have_a_licence_only_if_it_names_none() {
+        let table = "\n[[licenses.clarify]]\ncrate = \"b\"\nexpression = \"MIT\"\nlicense-files = []\n\n[bans]\n";
+        let packages = |text: &str| clarify(parse(text), &DENY.replace("\n[bans]\n", table));
+        assert_eq!(packages("b v1.0.0|\n"), parse("b v1.0.0|MIT\n"));
+        assert_eq!(packages("b v1.0.0|GPL-3.0-only\nc v1.0.0|\n"), parse("b v1.0.0|GPL-3.0-only\nc v1.0.0|\n"));
     }
 
     #[test]
