@@ -20,7 +20,7 @@ pub fn elsewhere(run: &Run) -> Markup {
     ];
     let mut decides = vec![("seed", summary.seed.to_string()), ("device", summary.device.clone())];
     decides.extend(summary.weights.clone().map(|weights| ("weights", weights)));
-    decides.extend(run.environment["version"].as_str().map(|version| ("version", version.to_owned())));
+    decides.extend(run.environment["injerto"].as_str().map(|version| ("injerto", version.to_owned())));
     if !run.placed.is_empty() {
         decides.push(("images", "split.csv names each image, its side and the SHA-256 of its file".to_owned()));
     }

@@ -26,6 +26,7 @@ use crate::words::{counted, duration, grouped, interval};
 
 /// Upper limit of the left-out files that the page names.
 const SKIPPED: usize = 200;
+
 /// The page of a run, as HTML: one file with its small pictures inside. It can be read without its script, which makes tabs of lists.
 pub fn report(run: &Run) -> String {
     let summary = run.summary.as_ref();

@@ -70,9 +70,10 @@ impl Judged {
 
     /// The images for which `of` is true, those with the largest `by` first.
     pub fn ranked(&self, of: impl Fn(usize) -> bool, by: impl Fn(usize) -> f64) -> Vec<usize> {
-        let mut rows: Vec<usize> = (0..self.paths.len()).filter(|&row| of(row)).collect();
-        rows.sort_by(|&a, &b| by(b).total_cmp(&by(a)));
-        rows
+        let mut rows: Vec<(f64, usize)> =
+            (0..self.paths.len()).filter(|&row| of(row)).map(|row| (by(row), row)).collect();
+        rows.sort_by(|a, b| b.0.total_cmp(&a.0));
+        rows.into_iter().map(|(_, row)| row).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Runs' folders, whole and in pieces, and what is drawn of them.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use injerto_report::verdict::{State, verdict};
 use injerto_report::{Comparison, ReportError, Run, report, write};
@@ -117,6 +118,7 @@ fn the_page_needs_nothing_beside_itself_and_says_it_all() {
     );
     // Panels by themselves find their place on a narrow screen, and wide tables become lists that name each figure.
     assert_eq!(html.matches("<svg ").count(), 3);
+    assert_eq!(html.matches("<title>epoch 3: ").count(), 4, "each point of four curves says its value");
     assert!(html.contains("data-label=\"val_loss\""), "{html}");
     stands_alone(&html);
     for part in [
@@ -461,4 +463,59 @@ fn a_run_on_drawn_images_or_with_damaged_predictions_has_no_wall() {
         well_formed(&html);
         assert!(!html.contains("Most confident errors") && !html.contains("ROC curves"), "{damaged}");
     }
+}
+
+/// What the page shows in a headless browser after `script` has run in it: the text that the script puts into `found`, and what the browser
+/// wrote into its console. `None` without a browser.
+fn in_a_browser(html: &str, script: &str) -> Option<(String, String)> {
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("page.html");
+    let script = format!("<script>addEventListener('load', () => {{ {script} }});</script></body>");
+    std::fs::write(&page, html.replace("</body>", &script)).unwrap();
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let ran = names.iter().find_map(|name| {
+        let options = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--enable-logging=stderr",
+            "--virtual-time-budget=5000",
+            "--dump-dom",
+        ];
+        let profile = format!("--user-data-dir={}", folder.path().join("profile").display());
+        Command::new(name).args(options).arg(profile).arg(format!("file://{}", page.display())).output().ok()
+    })?;
+    let [dom, console] = [ran.stdout, ran.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let console = console.lines().filter(|line| line.contains("CONSOLE")).collect();
+    let found = dom.split("data-found=\"").nth(1).unwrap_or_else(|| panic!("the script has not run: {dom}"));
+    Some((found.split('"').next().unwrap().to_owned(), console))
+}
+
+#[test]
+fn a_browser_opens_tabs_and_cells_without_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let html = report(&Run::load(&run_on_photos(folder.path())).unwrap());
+    // What can be seen at first, after a click on a tab and on a cell, after a key on the tab, and after Escape.
+    let script = "
+        const ids = ['worst', 'pairs', 'unsure', 'cell-0-1', 'cell-1-0'];
+        const seen = [], see = () => seen.push(ids.filter(id => document.getElementById(id).checkVisibility()).join(' '));
+        const wait = () => new Promise(done => setTimeout(done, 100));
+        const press = (at, key) => at.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
+        (async () => {
+            see();
+            const tab = document.getElementById('unsure-tab');
+            tab.click();
+            document.querySelector('a[href=\"#cell-0-1\"]').click();
+            await wait();
+            see();
+            press(tab, 'ArrowLeft');
+            see();
+            press(document, 'Escape');
+            await wait();
+            see();
+            document.body.dataset.found = seen.join('; ') + '; ' + document.activeElement.textContent;
+        })();";
+    let Some((found, console)) = in_a_browser(&html, script) else { return eprintln!("skipped: no browser") };
+    assert_eq!(found, "worst; unsure cell-0-1; pairs cell-0-1; pairs; 1");
+    assert_eq!(console, "", "the console stays empty");
 }
