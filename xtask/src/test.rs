@@ -9,7 +9,7 @@ use crate::workspace::{PROOFS, Profile, build_with, cargo, code};
 /// Text of `--help`.
 pub const HELP: &str = "\
 Builds the backbones, which tests load, and runs all tests. At the end it says which tests skipped something, and why.
-Only tests with real photos and large published weights may skip; if another test skips, that is a failure.
+Only tests with real photos, large published weights and a browser may skip; if another test skips, that is a failure.
 
 Usage: cargo xtask test [--release | --profile NAME] [ARGUMENTS OF CARGO TEST] [-- ARGUMENTS OF THE TESTS]
 
@@ -83,6 +83,8 @@ const MAY_SKIP: &[&str] = &[
     "all_real_photos_decode",
     "inception_v3_sees_in_photos_what_keras_sees",
     "efficientnet_lite0_names_imagenets_classes_as_often_as_in_pytorch",
+    // This needs a browser.
+    "a_browser_opens_tabs_and_cells_without_an_error",
     // These need published weights, which are fetched.
     "golden::published_weights_give_pytorchs_features_block_by_block",
     "published::a_model_that_someone_trained_and_saved_gives_its_backbone",

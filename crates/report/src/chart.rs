@@ -219,9 +219,15 @@ impl Panel {
                 let dot = |&centre| Item::Circle { centre, radius: series.width * 1.2, ink: series.ink, ring: false };
                 scene.items.extend(places.iter().map(dot));
             }
+            let hint = |(&(epoch, value), &centre): (&(usize, f64), &(f64, f64))| Item::Hint {
+                centre,
+                text: format!("epoch {epoch}: {value:.4}"),
+            };
+            let hints: Vec<Item> = points.iter().zip(&places).map(hint).collect();
             if places.len() > 1 {
                 scene.line(places, Pen { ink: series.ink, width: series.width, dashed: false });
             }
+            scene.items.extend(hints);
         }
         let bottom = axes.bottom();
         let end = |points: &Points| points.last().map_or(bottom, |point| axes.y(point.1) + 4.0);

@@ -6,14 +6,12 @@ use injerto_insight::stats::Estimate;
 use maud::{Markup, html};
 
 use crate::page::{NONE, cell, figures, table};
-use crate::plane::{Plane, Point, Trace};
-use crate::scene::{Ink, Scene};
+use crate::plane::{Plane, Point, Trace, scene};
+use crate::scene::Ink;
 use crate::words::grouped;
 
 /// With more classes than this, the table of classes is folded.
 const CLASSES: usize = 30;
-/// Width and height of a panel, in units of the scene.
-const SIZE: (f64, f64) = (460.0, 332.0);
 
 /// The section about calibration and decisions.
 pub fn decisions(calibration: &Calibration) -> Markup {
@@ -136,10 +134,4 @@ fn coverage(calibration: &Calibration) -> Plane {
         traces: vec![Trace::line("", Ink::Validation, false, points)],
         mark,
     }
-}
-
-fn scene(plane: &Plane, description: &str) -> Scene {
-    let mut scene = Scene { width: SIZE.0, height: SIZE.1, description: description.to_owned(), items: Vec::new() };
-    plane.draw(&mut scene, [0.0, 12.0, SIZE.0, SIZE.1 - 24.0]);
-    scene
 }

@@ -2,55 +2,75 @@
 
 use injerto_config::{Config, Images};
 use injerto_experiment::gain::Gain;
-use injerto_experiment::{LeakCounts, PhaseSummary, Summary, Trust};
+use injerto_experiment::{PhaseSummary, Summary, Trust};
 use injerto_files::shown;
 use injerto_trainer::PhasePlan;
 use injerto_trainer::history::EpochRecord;
-use maud::{Markup, html};
+use maud::{Markup, PreEscaped, html};
 use serde_json::Value;
 
+use crate::album::Album;
+use crate::classes::{Examples, classes};
 use crate::curves::{gain_figure, run_figure};
 use crate::decisions::decisions;
-use crate::page::{NONE, cell, facts, figures, page, section, table, tile};
+use crate::elsewhere::elsewhere;
+use crate::images::Samples;
+use crate::page::{NONE, anchor, cell, facts, figures, page, section, table, tile};
 use crate::plan as words;
+use crate::ranking::rankings;
 use crate::run::{Run, Stretch};
+use crate::strip::strips;
 use crate::verdict::{State, Verdict, verdict};
+use crate::wall::Wall;
 use crate::words::{counted, duration, grouped, interval};
 
 /// Upper limit of the left-out files that the page names.
 const SKIPPED: usize = 200;
-/// With more classes than this, the table of classes is folded, and the most frequent confusions replace the matrix.
-const CLASSES: usize = 30;
-/// Upper limit of the confusions that the page names.
-const CONFUSIONS: usize = 20;
 
-/// The page of a run, as HTML.
+/// The page of a run, as HTML: one file with its small pictures inside. It can be read without its script, which makes tabs of lists.
 pub fn report(run: &Run) -> String {
     let summary = run.summary.as_ref();
     let verdict = verdict(&run.history, run.best.epoch, &run.guessing());
+    let wall = run.judged.as_ref().map(Wall::new);
+    let examples = run.judged.as_ref().map(Examples::new).unwrap_or_default();
+    let samples = Samples::new(run);
+    let album = run.root().map(|root| {
+        let judged = |row: usize| run.judged.iter().map(move |judged| judged.paths[row].as_str());
+        let first = wall.iter().flat_map(Wall::rows).flat_map(judged);
+        Album::of(&root, first.chain(samples.paths()).chain(examples.rows().flat_map(judged)))
+    });
+    let drawn = Album::default();
+    let of_classes = if album.is_some() { &examples } else { &Examples::default() };
+    let parts = [
+        ("Mistakes", album.as_ref().zip(wall.as_ref()).map(|(album, wall)| wall.show(album))),
+        ("Learning curves", Some(figures(&run_figure(run).each()))),
+        ("What the curves say", Some(advice(&verdict))),
+        ("Phases", Some(phases(run))),
+        ("Classes", Some(classes(run, of_classes, album.as_ref().unwrap_or(&drawn)))),
+        ("How far the figures can be trusted", summary.map(trusted)),
+        ("Which images the model finds first", run.judged.as_ref().map(rankings)),
+        ("What can be left to the model", run.calibration.as_ref().map(decisions)),
+        ("Images", Some(samples.show(run, album.as_ref()))),
+        ("What transfer gained", summary.and_then(|summary| summary.transfer_gain.as_ref()).map(transfer)),
+        ("The network", run.plan.as_ref().map(|plan| strips(&plan.phases))),
+        ("Plan", Some(html! { (plan(run)) (plans(run)) })),
+        ("Where the time went", summary.map(time)),
+        ("Files left out", summary.map(skipped)),
+        ("Again, and elsewhere", Some(elsewhere(run))),
+        ("Environment", Some(environment(&run.environment))),
+        ("Experiment", run.experiment.as_deref().map(experiment)),
+    ];
+    let parts: Vec<(&str, Markup)> = parts
+        .into_iter()
+        .filter_map(|(heading, body)| Some((heading, body?)))
+        .filter(|(_, body)| !body.0.is_empty())
+        .collect();
     let body = html! {
+        @if let Some(album) = &album { (album.definitions()) }
         (header(run, &verdict))
-        (section("Learning curves", &figures(&run_figure(run).each())))
-        (section("What the curves say", &advice(&verdict)))
-        (section("Phases", &phases(run)))
-        (section("Classes", &classes(run)))
-        @if let Some(summary) = summary {
-            (section("How far the figures can be trusted", &trusted(summary)))
-            (section("Copies of photos", &copies(summary)))
-        }
-        @if let Some(calibration) = &run.calibration {
-            (section("What can be left to the model", &decisions(calibration)))
-        }
-        @if let Some(gain) = summary.and_then(|summary| summary.transfer_gain.as_ref()) {
-            (section("What transfer gained", &transfer(gain)))
-        }
-        (section("Plan", &html! { (plan(run)) (plans(run)) }))
-        @if let Some(summary) = summary {
-            (section("Where the time went", &time(summary)))
-            (section("Files left out", &skipped(summary)))
-        }
-        (section("Environment", &environment(&run.environment)))
-        @if let Some(toml) = &run.experiment { (section("Experiment", &experiment(toml))) }
+        nav aria-label="Sections" { @for (heading, _) in &parts { a href={ "#" (anchor(heading)) } { (heading) } " " } }
+        @for (heading, body) in &parts { (section(heading, body)) }
+        @if album.is_some() && wall.is_some() { script { (PreEscaped(include_str!("report.js"))) } }
     };
     page(&format!("{} – report", run.name), &body)
 }
@@ -188,134 +208,6 @@ fn phases(run: &Run) -> Markup {
     table(&headings, &rows)
 }
 
-/// Number of images, precision, recall and confusions of each class, as far as the run has these figures.
-fn classes(run: &Run) -> Markup {
-    let Some(summary) = &run.summary else { return html! {} };
-    let of_classes = class_table(run, summary);
-    let whole = run.metrics.as_object().into_iter().flatten().filter_map(|(name, value)| {
-        let count = value.as_u64().map(|count| grouped(count as usize));
-        Some(vec![cell(metric(name)), cell(count.or_else(|| Some(format!("{:.4}", value.as_f64()?)))?)])
-    });
-    let whole: Vec<Vec<Markup>> = whole.collect();
-    html! {
-        @if summary.classes.len() > CLASSES && has_figures(run, summary) {
-            details { summary { (grouped(summary.classes.len())) " classes" } (of_classes) }
-        } @else {
-            (of_classes)
-        }
-        @if has_figures(run, summary) {
-            @if !whole.is_empty() { h3 { "All classes together" } (table(&["metric", "#value"], &whole)) }
-            (confusion(&summary.classes, &run.metrics["confusion"]))
-        }
-    }
-}
-
-/// Whether the run has more information about its classes than their names.
-fn has_figures(run: &Run, summary: &Summary) -> bool {
-    summary.images.is_some() || run.metrics["per_class"].is_array()
-}
-
-/// A table with one row per class, or a list of names if there are no figures.
-fn class_table(run: &Run, summary: &Summary) -> Markup {
-    if !has_figures(run, summary) {
-        return html! { p { (summary.classes.join(", ")) } };
-    }
-    let per_class = run.metrics["per_class"].as_array();
-    let number = |value: &Value| cell(value.as_f64().map_or(NONE.to_owned(), |value| format!("{value:.3}")));
-    let mut headings = vec!["class"];
-    if summary.images.is_some() {
-        headings.extend(["#training images", "#validation images"]);
-    }
-    if per_class.is_some() {
-        headings.extend(["#precision", "#recall", "#F1", "#support"]);
-    }
-    let rows = summary.classes.iter().enumerate().map(|(place, class)| {
-        let mut row = vec![cell(class)];
-        if let Some(images) = &summary.images {
-            let count = |counts: &[usize]| counts.get(place).map_or(NONE.to_owned(), |&count| grouped(count));
-            row.extend([&images.train, &images.validation].map(|counts| cell(count(counts))));
-        }
-        if let Some(per_class) = per_class {
-            let named = per_class.iter().find(|row| row["class"] == **class);
-            let own = named.or_else(|| per_class.get(place)).unwrap_or(&Value::Null);
-            row.extend(["precision", "recall", "f1"].map(|name| number(&own[name])));
-            row.push(cell(own["support"].as_u64().map_or(NONE.to_owned(), |count| grouped(count as usize))));
-        }
-        row
-    });
-    table(&headings, &rows.collect::<Vec<_>>())
-}
-
-/// Name of a metric in plain words.
-fn metric(name: &str) -> String {
-    match name {
-        "accuracy" => "accuracy".to_owned(),
-        "macro_f1" => "F1, the mean over the classes that occur".to_owned(),
-        "roc_auc" => "area under the ROC curve".to_owned(),
-        "ece" => "expected calibration error".to_owned(),
-        other => match other.strip_prefix("top_") {
-            Some(count) => format!("right class among the {count} most probable"),
-            None => other.replace('_', " "),
-        },
-    }
-}
-
-/// The confusion matrix. Rows are true classes, columns are predicted classes; the shade is the share of the row.
-fn confusion(classes: &[String], matrix: &Value) -> Markup {
-    let Some(rows) = matrix.as_array().filter(|rows| rows.len() == classes.len()) else { return html! {} };
-    if classes.len() > CLASSES {
-        return worst_confusions(classes, rows);
-    }
-    let counts = |row: &Value| -> Vec<u64> {
-        row.as_array().into_iter().flatten().map(|count| count.as_u64().unwrap_or(0)).collect()
-    };
-    let shade = |count: u64, of: &[u64]| {
-        // The shade stays weak enough that the number on it can be read on light and on dark paper.
-        let share = (count as f64 / of.iter().sum::<u64>().max(1) as f64 * 60.0).round();
-        format!("background:color-mix(in srgb, var(--training) {share}%, var(--band))")
-    };
-    html! {
-        h3 { "Confusion matrix" }
-        p class="muted" {
-            "Rows are the true classes of the validation images, columns their predicted classes. The shade is the share of the row."
-        }
-        div class="scroll" {
-            table class="matrix" {
-                tr { th {} @for class in classes { th class="top" { (class) } } }
-                @for (class, row) in classes.iter().zip(rows) {
-                    @let row = counts(row);
-                    tr {
-                        th { (class) }
-                        @for &count in &row { td style=(shade(count, &row)) { (count) } }
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// The most frequent confusions: pairs of a true and a predicted class.
-fn worst_confusions(classes: &[String], rows: &[Value]) -> Markup {
-    let mut pairs: Vec<(u64, &str, &str)> = Vec::new();
-    for (is, row) in classes.iter().zip(rows) {
-        for (taken_for, count) in classes.iter().zip(row.as_array().into_iter().flatten()) {
-            let count = count.as_u64().unwrap_or(0);
-            if is != taken_for && count > 0 {
-                pairs.push((count, is, taken_for));
-            }
-        }
-    }
-    pairs.sort_by_key(|pair| std::cmp::Reverse(pair.0));
-    let row =
-        |&(count, is, taken_for): &(u64, &str, &str)| vec![cell(is), cell(taken_for), cell(grouped(count as usize))];
-    let rows: Vec<_> = pairs.iter().take(CONFUSIONS).map(row).collect();
-    html! {
-        h3 { "Most often confused" }
-        @if rows.is_empty() { p { "The predicted class of every validation image is right." } }
-        (table(&["true class", "predicted class", "#images"], &rows))
-    }
-}
-
 /// The figures of the best epoch, of the test and of the probe, each with its interval and the number of images, and the figures of
 /// guessing.
 fn trusted(summary: &Summary) -> Markup {
@@ -353,24 +245,6 @@ fn trusted(summary: &Summary) -> Markup {
     html! {
         @if !rows.is_empty() { p class="muted" { (note) } }
         (table(&["figure", "#value", "#interval", "#images"], &rows))
-    }
-}
-
-/// How many photos are there more than once.
-fn copies(summary: &Summary) -> Markup {
-    let Some(LeakCounts { across_split, across_class, none, moved }) = summary.leaks else { return html! {} };
-    let rows = [
-        ("pairs on two sides of the split", across_split),
-        ("pairs under two classes", across_class),
-        ("pairs on one side and under one class", none),
-        ("photos that were moved to another side before training", moved),
-    ];
-    let rows: Vec<(&str, String)> =
-        rows.into_iter().filter(|(_, count)| *count > 0).map(|(what, count)| (what, grouped(count))).collect();
-    html! {
-        @if rows.is_empty() { p { "No photo was found to be there twice." } }
-        @else { p class="muted" { "Each pair is named in leaks.csv." } }
-        (facts(Some("number"), &rows))
     }
 }
 

@@ -8,32 +8,42 @@
 //! - [`Comparison`]: a comparison of several runs;
 //! - [`inspection`](mod@inspection): what was found about images before any training, in sentences and as a page.
 //!
-//! *Architecture invariant:* this crate reads the files of a run, and the photos that an inspection names. It does not train, and it changes none of these files.
+//! *Architecture invariant:* this crate reads the files of a run, and the photos that the run or an inspection names. It does not train, and it changes none
+//! of these files.
 
+mod album;
 mod chart;
+mod classes;
 mod comparison;
 pub mod curves;
 mod decisions;
+mod elsewhere;
 mod error;
 mod font;
 mod html;
+mod images;
 pub mod inspection;
+mod judged;
 mod network;
 mod page;
 mod paired;
 pub mod plan;
 mod plane;
+mod ranking;
 mod raster;
 mod run;
 pub mod scene;
+mod strip;
 mod svg;
 pub mod verdict;
+mod wall;
 pub mod words;
 mod write;
 
 pub use comparison::Comparison;
 pub use error::ReportError;
 pub use html::report;
+pub use judged::{Judged, Pair, Placed};
 pub use network::network;
 pub use paired::{Answers, Duel};
 pub use run::{Kept, Run, Stretch};

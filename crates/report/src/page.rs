@@ -8,14 +8,16 @@ use crate::scene::{Ink, Scene};
 use crate::svg::{Colours, to_svg};
 
 /// Colours of a page in addition to those of its figures: name, colour on a light page, colour on a dark page.
-const COLOURS: [(&str, &str, &str); 4] = [
+const COLOURS: [(&str, &str, &str); 6] = [
     ("--page", "#f2f4f6", "#0e1114"),
     ("--good", "#217a54", "#5cc49d"),
     ("--fair", "#96610f", "#e0a650"),
     ("--bad", "#b3352b", "#ef8a80"),
+    ("--link", "#225d9c", "#83b7ea"),
+    ("--still", "#b9c2cb", "#5a6570"),
 ];
 
-/// A complete page. It contains its styles and figures, so that it needs neither scripts nor a network.
+/// A complete page. It contains its styles and figures, so that it needs no network, and can be read without scripts.
 pub fn page(title: &str, body: &Markup) -> String {
     let page = html! {
         (PreEscaped("<!doctype html>\n"))
@@ -58,7 +60,26 @@ fn style() -> String {
 pub fn section(heading: &str, body: &Markup) -> Markup {
     html! {
         @if !body.0.is_empty() {
-            section { h2 { (heading) } (body) }
+            section id=(anchor(heading)) { h2 { (heading) } (body) }
+        }
+    }
+}
+
+/// The name by which a link finds a section.
+pub fn anchor(heading: &str) -> String {
+    let kept = |letter: char| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' };
+    heading.chars().map(kept).collect()
+}
+
+/// A share as a bar, with its interval as a line. The number must stand beside it, because screen readers pass over the bar.
+pub fn bar(share: f64, interval: Option<[f64; 2]>) -> Markup {
+    let percent = |share: f64| format!("{:.1}%", share.clamp(0.0, 1.0) * 100.0);
+    html! {
+        span class="bar" aria-hidden="true" {
+            span class="fill" style={ "width:" (percent(share)) } {}
+            @if let Some([low, high]) = interval {
+                span class="whisker" style={ "left:" (percent(low)) ";width:" (percent(high - low)) } {}
+            }
         }
     }
 }
@@ -86,7 +107,7 @@ pub fn cell(text: impl maud::Render) -> Markup {
 }
 
 /// A table with more columns than this becomes a list on a narrow screen.
-const COLUMNS: usize = 4;
+const COLUMNS: usize = 3;
 
 /// A table; empty if there are no rows. Columns whose heading begins with `#` contain numbers.
 pub fn table(headings: &[&str], rows: &[Vec<Markup>]) -> Markup {
@@ -97,13 +118,17 @@ pub fn table(headings: &[&str], rows: &[Vec<Markup>]) -> Markup {
         @if !rows.is_empty() {
             div class="scroll" {
                 table class=[wide] {
-                    tr {
-                        @for at in 0..headings.len() { th class=[number(at)] { (name(at)) } }
-                    }
-                    @for row in rows {
+                    thead {
                         tr {
-                            @for (at, cell) in row.iter().enumerate() {
-                                td class=[number(at)] data-label=[wide.map(|_| name(at))] { (cell) }
+                            @for at in 0..headings.len() { th class=[number(at)] scope="col" { (name(at)) } }
+                        }
+                    }
+                    tbody {
+                        @for row in rows {
+                            tr {
+                                @for (at, cell) in row.iter().enumerate() {
+                                    td class=[number(at)] data-label=[wide.map(|_| name(at))] { (cell) }
+                                }
                             }
                         }
                     }
@@ -119,8 +144,10 @@ pub fn facts(class: Option<&str>, rows: &[(&str, String)]) -> Markup {
         @if !rows.is_empty() {
             div class="scroll" {
                 table {
-                    @for (what, value) in rows {
-                        tr { td { (what) } td class=[class] { (value) } }
+                    tbody {
+                        @for (what, value) in rows {
+                            tr { td { (what) } td class=[class] { (value) } }
+                        }
                     }
                 }
             }

@@ -13,6 +13,9 @@ const LEFT: f64 = 42.0;
 /// Width of the space to the right of it.
 const RIGHT: f64 = 16.0;
 
+/// Width and height of a plane that stands alone, in units of the scene.
+const SIZE: (f64, f64) = (460.0, 332.0);
+
 /// A point of a [`Trace`].
 #[derive(Debug, Clone, Copy)]
 pub struct Point {
@@ -113,6 +116,13 @@ impl Plane {
             scene.text((right - 6.0, y), trace.name.clone(), SMALL, trace.ink, Anchor::End);
         }
     }
+}
+
+/// A plane as a scene of its own. `description` is for screen readers.
+pub fn scene(plane: &Plane, description: &str) -> Scene {
+    let mut scene = Scene { width: SIZE.0, height: SIZE.1, description: description.to_owned(), items: Vec::new() };
+    plane.draw(&mut scene, [0.0, 12.0, SIZE.0, SIZE.1 - 24.0]);
+    scene
 }
 
 /// Round values that cover shares, and the number of decimals that they need.

@@ -83,6 +83,7 @@ impl Canvas {
                     self.stroke(circle, Pen { ink: *ink, width: 2.0, dashed: false });
                 }
             }
+            Item::Hint { .. } => {}
             Item::Text { at: (x, y), text, size, weight, ink, anchor } => {
                 let width = font::width(text, *size, *weight);
                 let left = match anchor {

@@ -2,11 +2,13 @@ use std::path::{Path, PathBuf};
 
 use injerto_config::Config;
 use injerto_experiment::{Calibration, Plan, Summary};
+use injerto_files::printable;
 use injerto_recipe::{Metric, Mode};
 use injerto_trainer::history::{Best, EpochRecord};
 use serde_json::Value;
 
 use crate::ReportError;
+use crate::judged::{self, Judged, Pair, Placed};
 use crate::verdict::Guessing;
 
 /// The contents of a run's folder.
@@ -30,6 +32,12 @@ pub struct Run {
     pub metrics: Value,
     /// Content of `calibration.json`; `None` if it is missing, or if another version wrote it in another form.
     pub calibration: Option<Calibration>,
+    /// What the best epoch says of each validation image: `predictions.csv`; `None` if it is missing, or if it names other classes.
+    pub judged: Option<Judged>,
+    /// The images with their classes and sides: `split.csv`; empty if it is missing.
+    pub placed: Vec<Placed>,
+    /// Pairs of photos that show one picture, the worst first: `leaks.csv`; empty if it is missing.
+    pub pairs: Vec<Pair>,
     /// Content of `environment.json`.
     pub environment: Value,
     /// Content of `plan.json`; `None` if it is missing, or if another version wrote it in another form.
@@ -120,8 +128,28 @@ impl Run {
         let environment = optional(&folder.join("environment.json"))?;
         let environment = environment.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(Value::Null);
         let name = name.unwrap_or_else(folder_name);
-        let folder = folder.to_owned();
-        Ok(Self { folder, name, history, best, classes, summary, metrics, calibration, environment, plan, experiment })
+        let of_these_classes = |judged: &Judged| {
+            let names = |summary: &Summary| summary.classes.iter().map(|class| printable(class).to_string()).collect();
+            summary.as_ref().map(names).is_none_or(|names: Vec<String>| names == judged.classes)
+        };
+        let judged = Judged::load(folder).filter(of_these_classes);
+        let (placed, pairs, folder) = (judged::placed(folder), judged::pairs(folder), folder.to_owned());
+        Ok(Self {
+            folder,
+            name,
+            history,
+            best,
+            classes,
+            summary,
+            metrics,
+            calibration,
+            judged,
+            placed,
+            pairs,
+            environment,
+            plan,
+            experiment,
+        })
     }
 
     /// The phases with their first and last epochs, in order.
@@ -134,6 +162,12 @@ impl Run {
             }
         }
         stretches
+    }
+
+    /// The folder that the run's photos lie in; `None` if the images were drawn, or if it is unknown.
+    pub fn root(&self) -> Option<PathBuf> {
+        let text = self.experiment.as_ref()?;
+        judged::root(&Config::parse(text, &self.folder.join("experiment.toml"), &[]).ok()?)
     }
 
     /// Accuracy of each epoch on the validation images, or on the training images if there are no validation images.

@@ -130,6 +130,13 @@ pub enum Item {
         /// Whether it is a ring.
         ring: bool,
     },
+    /// A place that says something when a pointer rests on it. Only a page has pointers; files and pixels pass over it.
+    Hint {
+        /// Centre of the place.
+        centre: (f64, f64),
+        /// What it says.
+        text: String,
+    },
     /// Text with an outline in the colour of the background, so that it can be read over lines.
     Text {
         /// Position of the baseline at the anchor.

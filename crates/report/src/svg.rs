@@ -5,6 +5,9 @@ use std::fmt::Write as _;
 use crate::font::Weight;
 use crate::scene::{Anchor, Ink, Item, Pen, Scene};
 
+/// Radius of the place around a point that shows the point's hint, in CSS pixels.
+const HINT: f64 = 7.0;
+
 /// The source of the colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Colours {
@@ -89,6 +92,14 @@ pub fn to_svg(scene: &Scene, colours: Colours) -> String {
                     short(*radius)
                 )
             }
+            Item::Hint { .. } if colours == Colours::Fixed => Ok(()),
+            Item::Hint { centre: (x, y), text } => writeln!(
+                svg,
+                "<circle cx=\"{}\" cy=\"{}\" r=\"{HINT}\" fill=\"transparent\"><title>{}</title></circle>",
+                short(*x),
+                short(*y),
+                escaped(text)
+            ),
             Item::Text { at: (x, y), text, size, weight, ink, anchor } => {
                 let anchor = match anchor {
                     Anchor::Start => "",

@@ -3,6 +3,8 @@
 use injerto_insight::stats::{LEVEL, wilson};
 use injerto_trainer::history::EpochRecord;
 
+use crate::words::change;
+
 /// If the validation loss is above its lowest value by more than this share, it has started to rise.
 const RISE: f64 = 0.05;
 /// If the validation loss falls by less than this share over the last third of the epochs, it is constant.
@@ -264,9 +266,9 @@ impl Trend {
 
     fn in_words(&self) -> String {
         let (first, last) = self.epochs;
-        let percent = self.slope / self.mean.max(1e-12) * 100.0;
+        let per_epoch = change(self.slope / self.mean.max(1e-12));
         format!(
-            "From epoch {first} to {last} the validation loss changes by {percent:+.1} % per epoch, around {:.3}.",
+            "From epoch {first} to {last} the validation loss changes by {per_epoch} per epoch, around {:.3}.",
             self.mean
         )
     }

@@ -29,6 +29,13 @@ pub fn interval(interval: Option<[f64; 2]>, n: usize) -> String {
     }
 }
 
+/// A change as a percentage with its sign, as in `+1.5 %`; a change that rounds to nothing is `0.0 %`.
+pub fn change(share: f64) -> String {
+    let text = format!("{:+.1}", share * 100.0);
+    let text = if matches!(text.as_str(), "+0.0" | "-0.0") { "0.0" } else { &text };
+    format!("{text} %")
+}
+
 /// A duration of `seconds` in hours, minutes or seconds, with at most two units.
 pub fn duration(seconds: f64) -> String {
     match seconds {
@@ -74,6 +81,11 @@ mod tests {
     fn no_share_stands_without_its_interval_and_number() {
         assert_eq!(estimate(0.974, Some([0.9622, 0.9821]), 1000), "0.9740 (0.962 to 0.982, n = 1,000)");
         assert_eq!((estimate(0.5, None, 2), interval(None, 2)), ("0.5000 (n = 2)".to_owned(), "n = 2".to_owned()));
+    }
+
+    #[test]
+    fn a_change_that_rounds_to_nothing_has_no_sign() {
+        assert_eq!([0.0149, -0.02, -0.0002, 0.0004].map(change), ["+1.5 %", "-2.0 %", "0.0 %", "0.0 %"]);
     }
 
     #[test]

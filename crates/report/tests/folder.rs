@@ -1,6 +1,7 @@
 //! Runs' folders, whole and in pieces, and what is drawn of them.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use injerto_report::verdict::{State, verdict};
 use injerto_report::{Comparison, ReportError, Run, report, write};
@@ -35,18 +36,35 @@ fn put(folder: &Path, name: &str, value: &Value) -> PathBuf {
 
 /// What begins with `<` and is no tag of ours would be read as one by a browser: tags must close in their order.
 fn well_formed(html: &str) {
-    let alone = ["!doctype", "meta", "rect", "circle", "polyline"];
+    let alone = ["!doctype", "meta", "br"];
     let mut open: Vec<&str> = Vec::new();
     for piece in html.split('<').skip(1) {
         let tag = piece.split('>').next().unwrap();
         let name = tag.split_whitespace().next().unwrap().trim_end_matches('/');
         match name.strip_prefix('/') {
             Some(closed) => assert_eq!(open.pop(), Some(closed), "in {piece}"),
-            None if alone.contains(&name) => {}
+            None if alone.contains(&name) || tag.ends_with('/') => {}
             None => open.push(name),
         }
     }
     assert!(open.is_empty(), "{open:?}");
+}
+
+/// A page must not load anything: its links lead to places on it, and its pictures are inside.
+fn stands_alone(html: &str) {
+    for outside in ["src=", "url(", "@import", "<link"] {
+        assert!(!html.contains(outside), "{outside}");
+    }
+    let mut ids: Vec<&str> = html.split(" id=\"").skip(1).map(|piece| piece.split('"').next().unwrap()).collect();
+    for piece in html.split(" href=\"").skip(1) {
+        let target = piece.split('"').next().unwrap();
+        let inside = target.starts_with("data:image/jpeg;base64,");
+        assert!(inside || target.strip_prefix('#').is_some_and(|id| ids.contains(&id)), "{target}");
+    }
+    let all = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), all, "each name is there once");
 }
 
 #[test]
@@ -94,13 +112,15 @@ fn the_page_needs_nothing_beside_itself_and_says_it_all() {
     std::fs::write(folder.path().join("experiment.toml"), experiment).unwrap();
     let html = report(&Run::load(folder.path()).unwrap());
     well_formed(&html);
-    assert!(!html.contains("<script") && !html.contains("<odd>"), "names are not markup");
+    assert!(
+        !html.contains("<script") && !html.contains("<odd>"),
+        "names are not markup, and nothing here needs a script"
+    );
     // Panels by themselves find their place on a narrow screen, and wide tables become lists that name each figure.
     assert_eq!(html.matches("<svg ").count(), 3);
+    assert_eq!(html.matches("<title>epoch 3: ").count(), 4, "each point of four curves says its value");
     assert!(html.contains("data-label=\"val_loss\""), "{html}");
-    for outside in ["src=", "href=", "url(", "@import", "<link"] {
-        assert!(!html.contains(outside), "{outside}");
-    }
+    stands_alone(&html);
     for part in [
         "cats &lt;b&gt;&amp; dogs",
         "1,862,721",
@@ -110,6 +130,7 @@ fn the_page_needs_nothing_beside_itself_and_says_it_all() {
         "0.9423",
         "0.959",
         ">469</td>",
+        "0.9420 (0.918 to 0.959, n = 498)",
         "imagenet: 1,000 classes",
         "a processor",
         "injerto train",
@@ -321,7 +342,7 @@ fn the_plan_is_told_as_it_was_made() {
         "keeps": keeps, "trainable": 1_862_721, "non_trainable": 2_257_984 });
     put(folder.path(), "plan.json", &json!({ "phases": [plan] }));
     let html = report(&Run::load(folder.path()).unwrap());
-    well_formed(&html.replace("<br>", ""));
+    well_formed(&html);
     for words in [
         ">fine-tuning</td>",
         "2,257,984",
@@ -331,7 +352,170 @@ fn the_plan_is_told_as_it_was_made() {
     ] {
         assert!(html.contains(words), "{words}");
     }
+    // The strip shows what each layer does.
+    assert!(html.contains("<title>stem: frozen, and run once per image</title>"), "{html}");
     // A plan of another version is left out, and the rest is drawn.
     put(folder.path(), "plan.json", &json!({ "phases": [{ "phase": "another" }] }));
     assert!(!report(&Run::load(folder.path()).unwrap()).contains("frozen prefix 1 layers"));
+}
+
+/// A run of two classes on photos that lie in `folder/photos`: four validation images, of which two are wrong. `dogs/gone.jpg` is missing.
+fn run_on_photos(folder: &Path) -> PathBuf {
+    let photos = folder.join("photos");
+    for (name, colour) in [("cats/a.png", 40), ("cats/b.png", 90), ("dogs/<i>c.png", 140), ("dogs/t.png", 200)] {
+        let at = photos.join(name);
+        std::fs::create_dir_all(at.parent().unwrap()).unwrap();
+        std::fs::write(at, picture(colour)).unwrap();
+    }
+    let run = folder.join("run");
+    let mut whole = summary("cats", 0.97);
+    let mean = json!({ "precision": 0.5, "recall": 0.5, "f1": 0.5 });
+    let class = |name: &str| json!({ "class": name, "precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 2 });
+    whole["metrics"] = json!({ "images": 4, "accuracy": 0.5, "macro_f1": 0.5, "ece": 0.1, "macro": mean, "weighted": mean,
+        "confusion": [[1, 1], [1, 1]], "per_class": [class("cats"), class("dogs")] });
+    whole["images"] = json!({ "train": [0, 1], "validation": [2, 2] });
+    whole["leaks"] = json!({ "across_split": 1, "across_class": 0, "none": 0, "moved": 0 });
+    put(&run, "summary.json", &whole);
+    let write = |name: &str, text: &str| std::fs::write(run.join(name), text).unwrap();
+    let root = serde_json::to_string(&photos).unwrap();
+    write(
+        "experiment.toml",
+        &format!(
+            "name = \"cats\"\n[data]\nroot = {root}\n[backbone]\nplugin = \"small_cnn\"\nweights = \"none\"\n[[phases]]\nepochs = 1\n"
+        ),
+    );
+    write(
+        "predictions.csv",
+        "path,label,predicted,cats,dogs\ncats/a.png,cats,cats,0.9,0.1\ncats/b.png,cats,dogs,0.02,0.98\n\
+        dogs/<i>c.png,dogs,cats,0.6,0.4\ndogs/gone.jpg,dogs,dogs,0.3,0.7\n",
+    );
+    write("split.csv", "path,class,side,sha256\ndogs/t.png,dogs,train,00\ncats/a.png,cats,validation,01\n");
+    write(
+        "leaks.csv",
+        "a,b,kind,similarity,across,a_side,b_side,a_class,b_class\n\
+        dogs/t.png,dogs/gone.jpg,near,0.9876,split,train,validation,dogs,dogs\n",
+    );
+    run
+}
+
+/// A PNG of one colour.
+fn picture(level: u8) -> Vec<u8> {
+    let mut pixels = tiny_skia::Pixmap::new(8, 6).unwrap();
+    pixels.fill(tiny_skia::Color::from_rgba8(level, 60, 60, 255));
+    pixels.encode_png().unwrap()
+}
+
+#[test]
+fn the_photos_that_went_wrong_come_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let html = report(&Run::load(&run_on_photos(folder.path())).unwrap());
+    well_formed(&html);
+    stands_alone(&html);
+    assert!(html.len() < 3_000_000);
+    assert!(html.contains("2 of 4 validation images are wrong."));
+    // The most confident error is the first of its list, and names are not markup.
+    let errors = html.split("Most confident errors").nth(1).unwrap().split("By confused pair").next().unwrap();
+    let places = ["cats → dogs", "98.0 %", "cats/b.png", "dogs → cats", "60.0 %", "dogs/&lt;i&gt;c.png"];
+    let places: Vec<usize> = places.iter().map(|part| errors.find(part).unwrap_or_else(|| panic!("{part}"))).collect();
+    assert!(places.is_sorted(), "{places:?}");
+    // Each photo is in the page once, and is shown from there; the one that is gone is said to be.
+    assert_eq!(html.matches("data:image/jpeg;base64,").count(), 4);
+    assert!(html.matches("href=\"#photo-0\"").count() > 2);
+    assert!(html.contains("The photo is gone.") && html.contains("1 of 5 photos of this page could not be read"));
+    // A cell of the matrix opens its photos, without a script.
+    assert!(html.contains("<a href=\"#cell-0-1\">1</a>"), "{html}");
+    let cell = html.split("id=\"cell-0-1\"").nth(1).unwrap().split("close").next().unwrap();
+    assert!(cell.contains("cats/b.png") && !cell.contains("cats/a.png"), "{cell}");
+    for part in [
+        "Least sure",
+        "one picture on two sides of the split",
+        "(similarity 0.988)",
+        "a training image of dogs",
+        "ROC curves",
+        "injerto predict --run",
+        "0.5000 (0.095 to 0.905, n = 2)",
+    ] {
+        assert!(html.contains(part), "{part}");
+    }
+}
+
+#[test]
+fn a_run_on_drawn_images_or_with_damaged_predictions_has_no_wall() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run_on_photos(folder.path());
+    let page = || report(&Run::load(&run).unwrap());
+    let experiment = std::fs::read_to_string(run.join("experiment.toml")).unwrap();
+    std::fs::remove_file(run.join("experiment.toml")).unwrap();
+    let html = page();
+    assert!(!html.contains("Most confident errors") && !html.contains("<script") && html.contains("ROC curves"));
+    stands_alone(&html);
+    std::fs::write(run.join("experiment.toml"), experiment).unwrap();
+    for damaged in [
+        "path,label,predicted,cats,dogs\ncats/a.png,cats,cats,0.9\n",
+        "path,label,predicted,cats,dogs\ncats/a.png,cats,cats,NaN,0.1\n",
+        "path,label,predicted,cats,dogs\ncats/a.png,cats,foxes,0.9,0.1\n",
+        "path,label,predicted,cats,foxes\ncats/a.png,cats,cats,0.9,0.1\n",
+        "path\n",
+        "",
+    ] {
+        std::fs::write(run.join("predictions.csv"), damaged).unwrap();
+        let html = page();
+        well_formed(&html);
+        assert!(!html.contains("Most confident errors") && !html.contains("ROC curves"), "{damaged}");
+    }
+}
+
+/// What the page shows in a headless browser after `script` has run in it: the text that the script puts into `found`, and what the browser
+/// wrote into its console. `None` without a browser.
+fn in_a_browser(html: &str, script: &str) -> Option<(String, String)> {
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("page.html");
+    let script = format!("<script>addEventListener('load', () => {{ {script} }});</script></body>");
+    std::fs::write(&page, html.replace("</body>", &script)).unwrap();
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let ran = names.iter().find_map(|name| {
+        let options = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--enable-logging=stderr",
+            "--virtual-time-budget=5000",
+            "--dump-dom",
+        ];
+        let profile = format!("--user-data-dir={}", folder.path().join("profile").display());
+        Command::new(name).args(options).arg(profile).arg(format!("file://{}", page.display())).output().ok()
+    })?;
+    let [dom, console] = [ran.stdout, ran.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let console = console.lines().filter(|line| line.contains("CONSOLE")).collect();
+    let found = dom.split("data-found=\"").nth(1).unwrap_or_else(|| panic!("the script has not run: {dom}"));
+    Some((found.split('"').next().unwrap().to_owned(), console))
+}
+
+#[test]
+fn a_browser_opens_tabs_and_cells_without_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let html = report(&Run::load(&run_on_photos(folder.path())).unwrap());
+    // What can be seen at first, after a click on a tab and on a cell, after a key on the tab, and after Escape.
+    let script = "
+        const ids = ['worst', 'pairs', 'unsure', 'cell-0-1', 'cell-1-0'];
+        const seen = [], see = () => seen.push(ids.filter(id => document.getElementById(id).checkVisibility()).join(' '));
+        const wait = () => new Promise(done => setTimeout(done, 100));
+        const press = (at, key) => at.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
+        (async () => {
+            see();
+            const tab = document.getElementById('unsure-tab');
+            tab.click();
+            document.querySelector('a[href=\"#cell-0-1\"]').click();
+            await wait();
+            see();
+            press(tab, 'ArrowLeft');
+            see();
+            press(document, 'Escape');
+            await wait();
+            see();
+            document.body.dataset.found = seen.join('; ') + '; ' + document.activeElement.textContent;
+        })();";
+    let Some((found, console)) = in_a_browser(&html, script) else { return eprintln!("skipped: no browser") };
+    assert_eq!(found, "worst; unsure cell-0-1; pairs cell-0-1; pairs; 1");
+    assert_eq!(console, "", "the console stays empty");
 }
