@@ -4,11 +4,13 @@
 
 mod backbones;
 mod cv;
+mod first;
 mod honest;
 mod inspect;
 mod knowledge;
 #[cfg(unix)]
 mod output;
+mod predict;
 mod resume;
 mod train;
 mod weights;
