@@ -80,7 +80,8 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     let Arguments { file, wishes, set, dry_run, json, run_dir, resume, changed_data } = arguments;
     let (mut catalog, cache, looking) = (common.catalog()?, Cache::of_user()?, Looking::new());
     let look = |done, all| looking.show(done, all);
-    let folder = file.as_deref().filter(|file| file.is_dir());
+    // A run's folder is no folder of images: the reader of experiments names the command that resumes it.
+    let folder = file.as_deref().filter(|file| file.is_dir() && !file.join("experiment.toml").is_file());
     if let (None, Some(option)) = (folder, wishes.first()) {
         bail!("{option} goes with a folder of images; an experiment that is written says it itself, or --set does");
     }
@@ -248,7 +249,8 @@ fn conclude(summary: &Summary) {
     let mut found = Vec::new();
     if let Some(Trust { accuracy, .. }) = &summary.trust {
         let wrong = accuracy.n - (accuracy.value * accuracy.n as f64).round() as usize;
-        found.push(format!("{} of {} validation photos are wrong", grouped(wrong), grouped(accuracy.n)));
+        let are = if wrong == 1 { "is" } else { "are" };
+        found.push(format!("{} of {} validation photos {are} wrong", grouped(wrong), grouped(accuracy.n)));
     }
     if let Some(leaks) = &summary.leaks {
         for (pairs, what) in

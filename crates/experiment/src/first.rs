@@ -23,6 +23,8 @@ use crate::inspect::backbone::{Candidate, candidate, candidates};
 const SMALL: &str = "small_cnn";
 /// Share of the images that is held out where the folder holds no validation images.
 const HELD_OUT: f64 = 0.2;
+/// Images per step, at most.
+const LARGEST_BATCH: usize = 32;
 /// The largest class may have so many times the images of the smallest before classes are weighed.
 const UNEVEN: usize = 3;
 /// Images of which the size is read to choose the size for a network from scratch.
@@ -154,6 +156,12 @@ impl First<'_> {
         }
         let of_size = if is_fresh { "about that of the photos" } else { "that of the backbone's weights" };
         data.put("image_size", vec![int(height), int(width)], of_size);
+        let batch = batch_size(images.train.samples.len());
+        data.put(
+            "batch_size",
+            int(batch),
+            if batch < LARGEST_BATCH { "few images make few steps, so batches are small" } else { "" },
+        );
         data.put("exif_orientation", "apply", "photos from cameras and phones are turned upright");
         data.put("on_corrupt", "skip", "files that are no images are listed and left out");
         if is_fresh {
@@ -233,6 +241,11 @@ fn look(root: &Path) -> Result<(Folder, bool), ExperimentError> {
         // There are validation images, or too few images to hold any out. Whatever else is wrong is wrong without a split too.
         Err(_) => Ok((folder::open(root, folder::Options::default())?, false)),
     }
+}
+
+/// Images per step: so many that an epoch has some fifty steps, and 8 to [`LARGEST_BATCH`].
+fn batch_size(images: usize) -> usize {
+    (images / 50).next_power_of_two().clamp(8, LARGEST_BATCH)
 }
 
 /// Height and width for a network from scratch: about the shorter side of the photos, and not so large that it takes hours.

@@ -25,7 +25,7 @@ fn a_folder_is_trained_in_one_line_and_leaves_the_experiment_to_change() {
     let last: Vec<&str> = said.lines().rev().take(5).collect();
     contains(last[0], &["use it     injerto predict PHOTO --run first"]);
     contains(last[1], &["look at    first/report.html"]);
-    contains(&last[2..].join("\n"), &["best val_accuracy 0.", " of 10 validation photos are wrong"]);
+    contains(&last[2..].join("\n"), &["best val_accuracy 0.", " of 10 validation photos "]);
 
     // The file that was written trains the same network.
     run(at.path(), &["train", "photos.toml", "--run-dir", "again"]).succeeds();
@@ -57,13 +57,16 @@ fn an_experiment_for_a_folder_is_written_with_its_reasons_and_never_over_another
             "unfreeze = { from_layer = 100 }",
         ],
     );
-    contains(&new(&["--backbone", "mobilenet_v2", "--name", "mine"]).fails(), &["photos"]);
+    // Under its own name the next one gets a number, and a file that is named is not overwritten.
+    contains(&new(&["--backbone", "small_cnn", "--name", "mine"]).succeeds(), &["wrote mine-2.toml"]);
+    contains(&new(&["--backbone", "small_cnn", "--out", "mine.toml"]).fails(), &["mine.toml is there already"]);
+    assert_eq!(fs::read_to_string(at.path().join("mine.toml")).expect("there"), text);
 }
 
 #[test]
 fn what_the_folder_and_the_command_line_say_stands_in_the_experiment() {
     let at = tempfile::tempdir().expect("a folder");
-    photos(at.path(), "4");
+    photos(at.path(), "8");
     let new = |folder: &str, more: &[&str]| {
         let all = [&["new", folder, "--backbone", "small_cnn", "--out", "-"], more].concat();
         run(at.path(), &all).succeeds()

@@ -338,7 +338,7 @@ fn what_is_advised_runs_as_it_is_printed() {
 #[test]
 fn a_folder_is_no_experiment_and_the_next_command_is_named() {
     let at = photos(&["cats", "dogs"]);
-    let error = run(at.path(), &["train", "photos"]).fails();
+    let error = run(at.path(), &["cv", "photos"]).fails();
     contains(&error, &["photos: this is a folder", "injerto advise photos --backbone mobilenet_v2 --out my.toml"]);
     run(at.path(), &["train", "exp.toml", "--run-dir", "my run"]).succeeds();
     contains(&run(at.path(), &["train", "my run"]).fails(), &["`injerto train --resume 'my run'`"]);
