@@ -125,7 +125,7 @@ impl Written {
                 Ok(()) => {}
                 // Nobody asked for this backbone.
                 Err(error) if wishes.backbone.is_none() => {
-                    ground = instead(wishes, &format!("they cannot be fetched: {}", output::in_words(&error.into())))?;
+                    ground = instead(wishes, &output::in_words(&error.into()))?;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -194,7 +194,7 @@ fn instead(wishes: &Wishes, why: &str) -> Result<Ground> {
         bail!("--fine-tune: there are no weights to fine-tune: {why}");
     }
     output::warning(&format!(
-        "no weights are at hand, and {why}\nA small network is trained from scratch instead. It needs many more photos to be as good"
+        "no weights are at hand: {why}\nA small network is trained from scratch instead. It needs many more photos to be as good"
     ));
     Ok(Ground::small())
 }
@@ -207,8 +207,9 @@ fn safe(name: &str) -> String {
 
 /// What an experiment on a folder is called.
 fn called(folder: &Path) -> String {
+    // A link is called by its own name; `.` and `..` have none.
     let whole = settled(folder);
-    let name = whole.file_name().map(|name| safe(&to_text(name))).unwrap_or_default();
+    let name = folder.file_name().or_else(|| whole.file_name()).map(|name| safe(&to_text(name))).unwrap_or_default();
     if name.is_empty() { "photos".to_owned() } else { name }
 }
 
