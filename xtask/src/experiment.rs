@@ -1,4 +1,4 @@
-//! `cargo xtask experiment FILE` builds what an experiment needs, and runs it.
+//! `cargo xtask experiment FILE` (or a folder of images) builds what an experiment needs, and runs it.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,7 @@ use crate::workspace::{Profile, build, code, experiments, hand_over, top_level_s
 pub const HELP: &str = "\
 Builds the backbones and the binary, with the features that the experiment's device needs, and runs the experiment.
 
-Usage: cargo xtask experiment FILE [OPTIONS] [OPTIONS OF injerto train]
+Usage: cargo xtask experiment FILE|FOLDER [OPTIONS] [OPTIONS OF injerto train]
 
   --release          also optimise the project's own code in full, which compiles everything again
   --profile NAME     build with another profile; the default is dev, which optimises dependencies in full
@@ -44,7 +44,10 @@ pub fn run(arguments: &[String]) -> Outcome {
         Some(option) => return Err(format!("the experiment's file comes first, before {option}; {}", known())),
         None => return Err(format!("which experiment? Name its file; {}", known())),
     };
-    let text = std::fs::read_to_string(Path::new(&file)).map_err(|error| format!("{file}: {error}; {}", known()))?;
+    let path = Path::new(&file);
+    // Of a folder of images, `injerto train` writes the experiment itself.
+    let text = if path.is_dir() { Ok(String::new()) } else { std::fs::read_to_string(path) };
+    let text = text.map_err(|error| format!("{file}: {error}; {}", known()))?;
     let device = device(text, Path::new(&file));
     let features: Vec<&str> = feature(device.as_deref(), &arguments[1..]).into_iter().collect();
     let Some(binary) = build(&profile, &features)? else { return Ok(code(false)) };

@@ -8,6 +8,7 @@ use clap::Args;
 use injerto_files::{printable, shown};
 use injerto_report::Comparison;
 use injerto_report::words::estimate;
+use serde_json::{Value, json};
 
 use crate::curves;
 use crate::output::{self, out};
@@ -28,6 +29,9 @@ pub struct Arguments {
     /// Write compare.svg, compare.png and compare.html into this folder
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the command.
@@ -41,6 +45,14 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let names: Vec<String> = comparison.runs.iter().map(|(label, _)| printable(label).to_string()).collect();
     let labels = || names.iter().map(String::as_str);
     let drawn: Vec<(&str, &[f64])> = labels().zip(accuracies.iter().map(Vec::as_slice)).collect();
+    let written = arguments.out.as_deref().map(|folder| comparison.write(folder)).transpose()?;
+    for warning in comparison.warnings() {
+        output::warning(&warning.to_string());
+    }
+    if arguments.json {
+        output::json(&as_json(&comparison))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     out!("{}", curves::draw(&drawn))?;
     let width = labels().map(|label| label.chars().count()).max().unwrap_or(0);
     let header = || out!("{:<width$}  {:>7}  {:>7}  {:>9}", "", "start", "slope", "asymptote");
@@ -69,11 +81,29 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     for duel in comparison.duels() {
         out!("\n{}", printable(&duel))?;
     }
-    for warning in comparison.warnings() {
-        output::warning(&warning.to_string());
-    }
-    if let Some(folder) = arguments.out {
-        out!("\n{}", shown(&comparison.write(&folder)?))?;
+    if let Some(page) = written {
+        out!("\n{}", shown(&page))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The comparison as JSON: each run with its measures and its best epoch, and what the first gains over each of the others.
+fn as_json(comparison: &Comparison) -> Value {
+    let runs = comparison.runs.iter().zip(&comparison.measures).map(|((label, run), measured)| {
+        json!({
+            "run": label,
+            "start": measured.start,
+            "slope": measured.slope,
+            "asymptote": measured.asymptote,
+            "best": run.summary.as_ref().map(|summary| &summary.best),
+        })
+    });
+    let gains = comparison.gains().into_iter().map(
+        |(label, gain)| json!({ "over": label, "start": gain.start, "slope": gain.slope, "asymptote": gain.asymptote }),
+    );
+    json!({
+        "runs": runs.collect::<Vec<_>>(),
+        "gains": gains.collect::<Vec<_>>(),
+        "verdicts": comparison.duels(),
+    })
 }

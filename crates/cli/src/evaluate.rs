@@ -6,10 +6,12 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use injerto_backbones::weights::Cache;
-use injerto_config::Device;
-use injerto_data::{OnCorrupt, Skipped};
-use injerto_experiment::{Calibrated, Classifier, FolderEvaluation, Predictor, evaluate};
-use injerto_files::printable;
+use injerto_config::{Config, Device};
+use injerto_data::folder::{self, Folder};
+use injerto_data::{Dataset, OnCorrupt, Skipped};
+use injerto_experiment::advise::Ask;
+use injerto_experiment::{Calibrated, Classifier, FolderEvaluation, Gallery, Predictor, evaluate};
+use injerto_files::{printable, shown};
 use injerto_insight::stats::Estimate;
 use injerto_report::words::{estimate, grouped};
 use serde_json::{Value, json};
@@ -24,7 +26,8 @@ use crate::{Common, inventory};
 #[derive(Args)]
 #[command(after_help = "\
 A run is asked about photos in one folder per class, by the names that it was trained with: accuracy, loss, what each \
-class is worth, area under the ROC curve, calibration error.
+class is worth, area under the ROC curve, calibration error. Of a folder with train/ and validation/ or test/, one part is \
+taken. An experiment's file says where the photos are and how they are divided, with all keys that training takes.
 
 Every file is looked at first. What is no readable image ends the command with a list of all such files, or is left out \
 with --on-corrupt skip.
@@ -36,12 +39,21 @@ cut, resized and scaled as the backbone's weights ask.
 Examples:
 
   injerto evaluate photos/test --run runs/cats-20260101-120000
+  injerto evaluate photos --part validation
+  injerto evaluate my.toml --set data.test_split=0.2 --part test
   injerto evaluate photos --backbone efficientnet --param variant=lite0
   injerto evaluate photos --backbone mobilenet_v2 \\
       --weights imagenet-torchvision-top --crop 0.875 --json")]
 pub struct Arguments {
-    /// The photos: a folder of them, or one folder per class
+    /// The photos: a folder of them, one folder per class, train/ and validation/, or an experiment's file
+    #[arg(value_name = "FOLDER|FILE")]
     folder: PathBuf,
+    /// Which part of divided photos [default: test, or validation if there is no test]
+    #[arg(long, value_enum, conflicts_with = "backbone")]
+    part: Option<Part>,
+    /// A key of the experiment, such as data.layout=classes (may be given several times)
+    #[arg(long, value_name = "KEY=VALUE", conflicts_with = "backbone", value_parser = crate::text())]
+    set: Vec<String>,
     /// A run's folder (its best checkpoint is taken) or a checkpoint; by default the newest run in runs/
     #[arg(long, value_name = "PATH")]
     run: Option<PathBuf>,
@@ -76,14 +88,24 @@ enum Corrupt {
     Skip,
 }
 
+/// A part of divided photos.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Train,
+    Validation,
+    Test,
+}
+
 /// Runs the command.
 pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
-    let Arguments { folder, run, backbone, param, weights, crop, batch_size, on_corrupt, json } = arguments;
+    let Arguments { folder, part, set, run, backbone, param, weights, crop, batch_size, on_corrupt, json } = arguments;
     let on_corrupt = match on_corrupt {
         Corrupt::Error => OnCorrupt::Error,
         Corrupt::Skip => OnCorrupt::Skip,
     };
-    let Some(backbone) = backbone else { return of_run(&folder, run.as_deref(), on_corrupt, json) };
+    let Some(backbone) = backbone else {
+        return of_run(labelled(&folder, &set, part)?, run.as_deref(), on_corrupt, json);
+    };
     if let Some(share) = crop.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
         bail!("--crop {share}: expected a share of the shorter side, more than 0 and at most 1");
     }
@@ -115,11 +137,48 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Evaluates a trained network on a folder's photos.
-fn of_run(folder: &Path, run: Option<&Path>, on_corrupt: OnCorrupt, json: bool) -> Result<ExitCode> {
+/// The photos with their classes, in every form that training takes.
+fn labelled(photos: &Path, sets: &[String], part: Option<Part>) -> Result<Folder> {
+    let found = if photos.is_file() {
+        Gallery::found(&Config::load(photos, sets)?)?
+    } else {
+        let file = Path::new("evaluated.toml");
+        let ask = Ask { root: photos, backbone: "none", weights: "none", sets, file };
+        match Gallery::found(&ask.experiment()?) {
+            Ok(found) if found.validation.is_some() || found.inventory.halves.is_some() => found,
+            // Photos that are not divided may be of a single class.
+            Ok(_) | Err(_) if sets.is_empty() => folder::classes(photos)?,
+            other => other?,
+        }
+    };
+    let Folder { train, validation, test, inventory } = found;
+    let divided = validation.is_some() || test.is_some() || inventory.halves.is_some();
+    let has = |it: &Option<Dataset>| it.is_some();
+    let part = match part {
+        Some(part) => part,
+        None if has(&test) => Part::Test,
+        None if has(&validation) => Part::Validation,
+        None => Part::Train,
+    };
+    let (name, images) = match part {
+        Part::Train => ("training", Some(train)),
+        Part::Validation => ("validation", validation),
+        Part::Test => ("test", test),
+    };
+    let Some(images) = images else {
+        bail!("{}: there are no {name} images (--part names another part)", shown(photos))
+    };
+    if divided {
+        note!("{} {name} images of {}", grouped(images.samples.len()), shown(photos));
+    }
+    Ok(Folder { train: images, validation: None, test: None, inventory })
+}
+
+/// Evaluates a trained network on labelled photos.
+fn of_run(photos: Folder, run: Option<&Path>, on_corrupt: OnCorrupt, json: bool) -> Result<ExitCode> {
     let predictor = Predictor::load(&checkpoint(run)?, Device::Flex)?;
     let FolderEvaluation { report, unknown, calibrated, inventory, looked, orientation } =
-        watched(|watch| predictor.evaluate(folder, on_corrupt, watch))?;
+        watched(|watch| predictor.evaluate_images(photos, on_corrupt, watch))?;
     let left_out = inventory::left_out(&inventory.left_out);
     if !left_out.is_empty() {
         note!("left out   {left_out}");

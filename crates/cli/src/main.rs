@@ -11,7 +11,10 @@ mod export;
 mod generate;
 mod inspect;
 mod inventory;
+mod new;
 mod output;
+mod pages;
+mod photos;
 mod plugins;
 mod predict;
 mod prepare;
@@ -21,6 +24,7 @@ mod suggest;
 mod summary;
 mod train;
 mod tuning;
+mod version;
 
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
@@ -30,22 +34,28 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand};
 use injerto_backbones::plugin::{Catalog, Probe, SearchPath, answer_if_asked};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::output::{Unsaid, note};
+use crate::output::{Unsaid, insist};
 
 /// Transfer learning on your own photos: a new head on a pre-trained backbone.
 #[derive(Parser)]
 #[command(
     name = "injerto",
     version,
+    long_version = version::long(),
     arg_required_else_help = true,
     max_term_width = 100,
     after_help = "\
+A folder of photos, one sub-folder per class:
+
+  injerto train photos
+  injerto predict new/*.jpg
+
 A first experiment, with nothing to download:
 
   injerto train configs/quickstart.toml
@@ -53,7 +63,12 @@ A first experiment, with nothing to download:
 Backbones are plugins: shared libraries named libinjerto_plugin_NAME, or files
 named NAME.backbone.json, or ONNX models named NAME.onnx. They are looked for in --plugin-dir,
 INJERTO_PLUGIN_PATH, beside this program, and in the user's data folder.
-`injerto plugins list` shows what is found."
+`injerto plugins list` shows what is found.
+
+Exit codes: 0 the command did what was asked; 1 it could not, or not for all files;
+2 the command line is wrong; 101 a defect of injerto; 130 it was interrupted.
+Answers go to standard output; notes, warnings and errors to standard error.
+Colours and progress bars are for terminals alone, and NO_COLOR switches colours off."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -68,15 +83,20 @@ struct Common {
     /// Look for plugins here first (may be given several times)
     #[arg(long, global = true, value_name = "FOLDER")]
     plugin_dir: Vec<PathBuf>,
-    /// Say more about what is done
+    /// Say more about what is done; -vv says all
+    #[arg(long, short, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
+    /// Say the answer, warnings and errors alone
     #[arg(long, short, global = true)]
-    verbose: bool,
+    quiet: bool,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the experiment that a TOML file describes
+    /// Train on a folder of images, or run the experiment that a TOML file describes
     Train(train::Arguments),
+    /// Write an experiment for a folder of images, to read and to change
+    New(new::Arguments),
     /// Show a backbone's layers, shapes and parameters, as Keras's model.summary() does
     Summary(summary::Arguments),
     /// List the backbones that are found, check a plugin, or write a backbone as a file
@@ -108,6 +128,10 @@ enum Command {
     Evaluate(evaluate::Arguments),
     /// Write the drawn images of the quickstart into a folder, to look at
     Generate(generate::Arguments),
+    /// Print the completions of a shell: `injerto completions bash > FILE`
+    Completions(pages::Completions),
+    /// Print the manual page of injerto or of a command, or write all pages into a folder
+    Man(pages::Man),
 }
 
 impl Common {
@@ -127,7 +151,7 @@ fn main() -> ExitCode {
     let_large_files_fail();
     catch_unwind(AssertUnwindSafe(command)).unwrap_or_else(|_| {
         let what = PANIC.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
-        note!(
+        insist!(
             "error: this is a defect of injerto, not of your files: {what}\n\
              please report it, with this message and the command; RUST_BACKTRACE=1 adds the calls that led there"
         );
@@ -153,7 +177,7 @@ fn remember(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map_or(String::new(), |place| format!(" ({place})"));
     *PANIC.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{said}{place}"));
     if std::env::var_os("RUST_BACKTRACE").is_some_and(|wanted| wanted != "0") {
-        note!("{said}{place}\n{}", std::backtrace::Backtrace::capture());
+        insist!("{said}{place}\n{}", std::backtrace::Backtrace::capture());
     }
 }
 
@@ -165,7 +189,12 @@ fn command() -> ExitCode {
             return output::usage(&said).map_or_else(|error| ended(&error.into()), |()| code);
         }
     };
-    let level = if common.verbose { tracing::Level::DEBUG } else { tracing::Level::WARN };
+    output::set_quiet(common.quiet);
+    let level = match common.verbose {
+        0 => tracing::Level::WARN,
+        1 => tracing::Level::DEBUG,
+        _ => tracing::Level::TRACE,
+    };
     let log = tracing_subscriber::fmt::layer()
         .with_writer(output::Log)
         .with_ansi(false)
@@ -176,6 +205,7 @@ fn command() -> ExitCode {
     tracing_subscriber::registry().with(log).with(tuning::Tuning::layer()).init();
     let done = match command {
         Command::Train(arguments) => train::run(arguments, &common),
+        Command::New(arguments) => new::run(&arguments, &common),
         Command::Summary(arguments) => summary::run(arguments, &common),
         Command::Plugins(arguments) => plugins::run(arguments, &common),
         Command::Inspect(arguments) => inspect::run(&arguments, &common),
@@ -190,6 +220,8 @@ fn command() -> ExitCode {
         Command::Suggest(arguments) => suggest::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(arguments, &common),
         Command::Generate(arguments) => generate::run(arguments),
+        Command::Completions(arguments) => pages::completions(&arguments, Cli::command()),
+        Command::Man(arguments) => pages::man(&arguments, Cli::command()),
     };
     done.unwrap_or_else(|error| ended(&error))
 }

@@ -3,7 +3,9 @@
 //! - [`out!`]: what a command was asked for, on standard output. It is an error when nobody takes it;
 //! - [`tell!`]: what a training says on the way, on standard output. It is never an error: a training does not end because
 //!   its words are not read;
-//! - [`note!`], [`warning`], [`error`]: on standard error, never an error.
+//! - [`aside!`]: as [`tell!`], but not with `--quiet`: what passes on the way to the answer;
+//! - [`note!`]: on standard error, never an error, and not with `--quiet`;
+//! - [`insist!`], [`warning`], [`error`]: on standard error, never an error.
 //!
 //! *Architecture invariant:* no text reaches a terminal but by [`write()`], which lets nothing through that would move the
 //! cursor, change colours or turn the direction of reading. The program's own colours are added after that.
@@ -29,12 +31,35 @@ macro_rules! tell {
     ($($text:tt)*) => { $crate::output::told(&format!($($text)*)) };
 }
 
-/// Writes a line to standard error.
+/// Writes a line that a training says to standard output, but not with `--quiet`.
+macro_rules! aside {
+    ($($text:tt)*) => { if !$crate::output::is_quiet() { $crate::output::told(&format!($($text)*)) } };
+}
+
+/// Writes a line to standard error, but not with `--quiet`.
 macro_rules! note {
+    ($($text:tt)*) => { if !$crate::output::is_quiet() { $crate::output::noted(&format!($($text)*)) } };
+}
+
+/// Writes a line to standard error that has to be said.
+macro_rules! insist {
     ($($text:tt)*) => { $crate::output::noted(&format!($($text)*)) };
 }
 
-pub(crate) use {note, out, tell};
+pub(crate) use {aside, insist, note, out, tell};
+
+/// Whether the answer, warnings and errors are wanted alone.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Says whether the answer, warnings and errors are wanted alone.
+pub fn set_quiet(quiet: bool) {
+    QUIET.store(quiet, Ordering::Relaxed);
+}
+
+/// Whether the answer, warnings and errors are wanted alone.
+pub fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
 
 /// Why an answer did not reach standard output.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +123,7 @@ pub fn told(line: &str) {
     }
 }
 
-/// Writes a line to standard error; [`note!`] is shorter.
+/// Writes a line to standard error; [`note!`] and [`insist!`] are shorter.
 pub fn noted(line: &str) {
     say(None, line);
 }
@@ -235,9 +260,10 @@ fn fold_line(line: &str, width: usize) -> String {
     folded
 }
 
-/// A bar on standard error that counts `what`; nothing is drawn where that is no terminal, or a simple one.
+/// A bar on standard error that counts `what`; nothing is drawn where that is no terminal, or a simple one, or with `--quiet`.
 pub fn bar(what: &str, total: u64) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
+    let target = if is_quiet() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(10) };
+    let bar = ProgressBar::with_draw_target(Some(total), target);
     let style =
         ProgressStyle::with_template("{prefix:>12} {bar:32} {pos}/{len} {msg} {eta}").expect("a valid template");
     bar.with_style(style.progress_chars("━╸ ")).with_prefix(what.to_owned())

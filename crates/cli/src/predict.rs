@@ -1,21 +1,25 @@
 //! `injerto predict`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use injerto_backbones::weights::Cache;
 use injerto_config::Device;
-use injerto_experiment::{Classifier, Prediction, Predictor, Similar};
-use injerto_files::{printable, shown, to_text};
+use injerto_experiment::{Classifier, Prediction, Predictor, Similar, Sorter, Sorting};
+use injerto_files::{csv, printable, shown, to_text};
 use injerto_insight::unknown::Standing;
-use injerto_report::words::grouped;
+use injerto_report::words::{duration, grouped};
 use injerto_trainer::Checkpoints;
 use serde_json::{Value, json};
 
 use crate::Common;
 use crate::output::{self, note, out};
+use crate::photos::{Photo, photos};
+use crate::progress::Counted;
 use crate::summary::parameters;
 
 /// What `injerto predict` takes.
@@ -24,15 +28,23 @@ use crate::summary::parameters;
 Examples:
 
   injerto predict photo.jpg --run runs/cats-20260101-120000
-  injerto predict *.jpg --run model.safetensors --json
+  injerto predict new_photos --csv --top 3 > answers.csv
+  injerto predict 'new_photos/**/*.jpg' --run model.safetensors --json
+  find . -name '*.jpg' -print0 | injerto predict -
+  injerto predict new_photos --threshold 0.9 --move-to sorted
   injerto predict photo.jpg --neighbours
   injerto predict photo.jpg --backbone efficientnet --param variant=lite0
 
 A run keeps with its model what it knows of the photos that it was trained on (knowledge.safetensors). A photo that is unlike
 all of them is unknown, whatever the probabilities say, and probabilities are calibrated where that helps. A checkpoint without
-that file names classes alone.")]
+that file names classes alone.
+
+--move-to and --link-to make one folder per class. No file is ever overwritten, and photos that are unknown, or less sure than
+--threshold, stay where they are.
+
+The exit code is 1 if a photo could not be read; the others have their answers all the same.")]
 pub struct Arguments {
-    /// The photos; `-` is standard input
+    /// Photos, folders (searched at every depth) and patterns; `-` is standard input: one image, or paths
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
     /// A run's folder (its best checkpoint is taken) or a checkpoint; by default the newest run in runs/
@@ -46,15 +58,30 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "backbone")]
     uncalibrated: bool,
     #[command(flatten)]
-    top: Top,
+    other: Other,
+    /// Name so many classes per photo, the most probable first [default: 5, with --csv 1, with --json all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    top: Option<u16>,
+    /// An answer that is less probable than this share, such as 0.9, is unsure
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    threshold: Option<f32>,
     /// Print one line of JSON per image
-    #[arg(long)]
+    #[arg(long, conflicts_with = "csv")]
     json: bool,
+    /// Print CSV with a header and one line per image
+    #[arg(long, conflicts_with = "neighbours")]
+    csv: bool,
+    /// Move each photo into the folder of its class below this folder
+    #[arg(long, value_name = "FOLDER", conflicts_with = "link_to")]
+    move_to: Option<PathBuf>,
+    /// Put a link to each photo into the folder of its class below this folder
+    #[arg(long, value_name = "FOLDER")]
+    link_to: Option<PathBuf>,
 }
 
 /// Options for a backbone instead of a run.
 #[derive(Args)]
-struct Top {
+struct Other {
     /// Name ImageNet's classes with this backbone's own classifier, no training needed
     #[arg(long, value_name = "NAME", conflicts_with = "run", value_parser = crate::text())]
     backbone: Option<String>,
@@ -66,60 +93,226 @@ struct Top {
     weights: String,
 }
 
+/// A share from 0 to 1.
+fn share(text: &str) -> Result<f32, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "expected a share from 0 to 1, such as 0.9".to_owned())
+}
+
 /// What is asked.
 enum Network {
     Trained(Box<Predictor>),
     Backbone(Box<Classifier>),
 }
 
+impl Network {
+    fn load(arguments: &Arguments, common: &Common) -> Result<Self> {
+        Ok(match &arguments.other.backbone {
+            Some(backbone) => {
+                let Other { param, weights, .. } = &arguments.other;
+                let (mut catalog, cache) = (common.catalog()?, Cache::of_user()?);
+                let parameters = parameters(param)?;
+                let on = Device::Flex;
+                let classifier = Classifier::new(&mut catalog, backbone, &parameters, weights, &cache, on)?;
+                classifier.warnings.iter().for_each(|warning| output::warning(warning));
+                Self::Backbone(Box::new(classifier))
+            }
+            None => {
+                let mut predictor = Predictor::load(&checkpoint(arguments.run.as_deref())?, Device::Flex)?;
+                predictor.set_calibrated(!arguments.uncalibrated);
+                if let Some(count) = arguments.neighbours {
+                    predictor.set_neighbours(count.into())?;
+                }
+                Self::Trained(Box::new(predictor))
+            }
+        })
+    }
+
+    fn classes(&self) -> &[String] {
+        match self {
+            Self::Trained(predictor) => predictor.classes(),
+            Self::Backbone(classifier) => classifier.classes(),
+        }
+    }
+}
+
+/// What is made of the probabilities of one photo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Verdict<'p> {
+    /// The photo shows this class.
+    Sure(&'p str),
+    /// No class is as probable as `--threshold` asks.
+    Unsure,
+    /// The photo is unlike all that the network was trained on.
+    Unknown,
+}
+
+impl<'p> Verdict<'p> {
+    fn of(prediction: &'p Prediction, threshold: Option<f32>) -> Self {
+        match (prediction.standing(), prediction.ranked().next()) {
+            (Some(Standing { unknown: true, .. }), _) => Self::Unknown,
+            (_, Some((class, p))) if threshold.is_none_or(|threshold| p >= threshold) => Self::Sure(class),
+            _ => Self::Unsure,
+        }
+    }
+
+    fn class(self) -> Option<&'p str> {
+        match self {
+            Self::Sure(class) => Some(class),
+            Self::Unsure | Self::Unknown => None,
+        }
+    }
+
+    /// The word for it in CSV and JSON.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Sure(_) => "sure",
+            Self::Unsure => "unsure",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Columns that the name of a photo is padded to, at most.
+const NAME: usize = 60;
+
 /// Runs the command.
 pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
-    let network = match &arguments.top.backbone {
-        Some(backbone) => {
-            let Top { param, weights, .. } = &arguments.top;
-            let (mut catalog, cache) = (common.catalog()?, Cache::of_user()?);
-            let parameters = parameters(param)?;
-            let on = Device::Flex;
-            let classifier = Classifier::new(&mut catalog, backbone, &parameters, weights, &cache, on)?;
-            classifier.warnings.iter().for_each(|warning| output::warning(warning));
-            Network::Backbone(Box::new(classifier))
-        }
-        None => {
-            let mut predictor = Predictor::load(&checkpoint(arguments.run.as_deref())?, Device::Flex)?;
-            predictor.set_calibrated(!arguments.uncalibrated);
-            if let Some(count) = arguments.neighbours {
-                predictor.set_neighbours(count.into())?;
-            }
-            Network::Trained(Box::new(predictor))
-        }
-    };
-    let files = arguments.images.clone().into_iter().map(|image| file(&image));
+    let Arguments { images, move_to, link_to, threshold, json, csv, .. } = &arguments;
+    let sorted = move_to.as_ref().map(|at| (at, Sorting::Move)).or(link_to.as_ref().map(|at| (at, Sorting::Link)));
+    let network = Network::load(&arguments, common)?;
+    let photos = photos(images, sorted.map(|(at, _)| at.as_path()))?;
+    if sorted.is_some() && photos.iter().any(|photo| photo.origin.path().is_none()) {
+        bail!("an image on standard input has no file that could be sorted; give its path");
+    }
+    let sorter = sorted.map(|(at, sorting)| Sorter::new(at, network.classes(), sorting)).transpose()?;
+    let origins: Vec<_> = photos.iter().map(|photo| photo.origin.clone()).collect();
     let answers = match &network {
-        Network::Trained(predictor) => predictor.predict(files),
-        Network::Backbone(classifier) => classifier.predict(files),
+        Network::Trained(predictor) => predictor.predict(origins),
+        Network::Backbone(classifier) => classifier.predict(origins),
     };
-    let mut failed = false;
-    for (image, answer) in arguments.images.iter().zip(answers) {
-        match answer {
-            Ok(prediction) if arguments.json => {
-                out!("{}", as_json(image, &prediction, arguments.neighbours.is_some()))?;
-            }
-            Ok(prediction) => {
-                let word = |(class, p): (&str, f32)| format!("{} {:.1} %", printable(class), p * 100.0);
-                let words: Vec<String> = prediction.ranked().take(5).map(word).collect();
-                out!("{}: {}{}", shown(image), unknown(&network, &prediction), words.join(", "))?;
-                for Similar { path, label, similarity } in prediction.neighbours() {
-                    out!("  {similarity:.3}  {}  {}", printable(label), printable(path))?;
-                }
-            }
+    let top = arguments.top.map(usize::from);
+    let style = match (json, csv) {
+        (true, _) => Style::Json { top, neighbours: arguments.neighbours.is_some() },
+        (_, true) => Style::Csv { top: top.unwrap_or(1).min(network.classes().len()) },
+        _ => {
+            let width = |photo: &Photo| shown(&photo.name).to_string().chars().count() + 1;
+            Style::Text { top: top.unwrap_or(5), width: photos.iter().map(width).max().unwrap_or(0).min(NAME) }
+        }
+    };
+    if let Style::Csv { top } = &style {
+        out!("{}", header(*top, sorted.map(|(_, sorting)| sorting)))?;
+    }
+    let (began, mut counted) = (Instant::now(), Counted::new(photos.len()));
+    let (mut counts, mut failed) = (BTreeMap::<String, usize>::new(), 0_usize);
+    for (done, (photo, answer)) in (1..).zip(photos.iter().zip(answers)) {
+        let said = answer.and_then(|prediction| {
+            let verdict = Verdict::of(&prediction, *threshold);
+            let place = match (&sorter, verdict.class(), photo.origin.path()) {
+                (Some(sorter), Some(class), Some(path)) => Some(sorter.put(path, class)?),
+                _ => None,
+            };
+            let word = verdict.class().map_or_else(|| verdict.name().to_owned(), |class| printable(class).to_string());
+            *counts.entry(word).or_default() += 1;
+            Ok(style.line(&network, photo, &prediction, verdict, place.as_deref(), sorted.map(|(_, sorting)| sorting)))
+        });
+        match said {
+            Ok(line) => out!("{line}")?,
             // One bad file does not keep the others from their answer.
             Err(error) => {
-                failed = true;
+                failed += 1;
+                counted.end();
                 output::error(&error.into());
             }
         }
+        counted.show(done);
     }
-    Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
+    counted.end();
+    if photos.len() > 1 {
+        let counts: Vec<String> = counts.iter().map(|(word, count)| format!("{word} {}", grouped(*count))).collect();
+        let failures = if failed > 0 { format!(", {} without an answer", grouped(failed)) } else { String::new() };
+        note!(
+            "{} photos in {}: {}{failures}",
+            grouped(photos.len()),
+            duration(began.elapsed().as_secs_f64()),
+            injerto_files::listed(counts.iter().map(String::as_str))
+        );
+    }
+    Ok(if failed > 0 { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+/// How answers are written.
+enum Style {
+    Text { top: usize, width: usize },
+    Json { top: Option<usize>, neighbours: bool },
+    Csv { top: usize },
+}
+
+impl Style {
+    /// A photo's line, or lines. `place` is where its file or the link to it has been put.
+    fn line(
+        &self,
+        network: &Network,
+        photo: &Photo,
+        prediction: &Prediction,
+        verdict: Verdict<'_>,
+        place: Option<&Path>,
+        sorting: Option<Sorting>,
+    ) -> String {
+        match self {
+            Self::Text { top, width } => {
+                let word = |(class, p): (&str, f32)| format!("{} {:.1} %", printable(class), p * 100.0);
+                let words: Vec<String> = prediction.ranked().take(*top).map(word).collect();
+                let name = format!("{}:", shown(&photo.name));
+                let unsure = if verdict == Verdict::Unsure { "unsure, " } else { "" };
+                let mut line = format!("{name:width$} {unsure}{}{}", unknown(network, prediction), words.join(", "));
+                if let Some(place) = place {
+                    line += &format!(" -> {}", shown(place));
+                }
+                for Similar { path, label, similarity } in prediction.neighbours() {
+                    line += &format!("\n  {similarity:.3}  {}  {}", printable(label), printable(path));
+                }
+                line
+            }
+            Self::Json { top, neighbours } => {
+                let mut line = as_json(&photo.name, prediction, *top, *neighbours);
+                line["answer"] = json!(verdict.class());
+                if let Some((place, sorting)) = place.zip(sorting) {
+                    line[put(sorting)] = json!(to_text(place.as_os_str()));
+                }
+                line.to_string()
+            }
+            Self::Csv { top } => {
+                let mut fields = vec![to_text(photo.name.as_os_str()).into_owned(), verdict.name().to_owned()];
+                for (class, p) in prediction.ranked().take(*top) {
+                    fields.extend([class.to_owned(), format!("{p:.6}")]);
+                }
+                if sorting.is_some() {
+                    fields.push(place.map_or(String::new(), |place| to_text(place.as_os_str()).into_owned()));
+                }
+                csv::line(fields.iter().map(String::as_str))
+            }
+        }
+    }
+}
+
+/// The first line of CSV.
+fn header(top: usize, sorting: Option<Sorting>) -> String {
+    let mut columns = vec!["image".to_owned(), "status".to_owned()];
+    for place in 1..=top {
+        let number = if place == 1 { String::new() } else { format!("_{place}") };
+        columns.extend(["class", "probability"].map(|name| format!("{name}{number}")));
+    }
+    columns.extend(sorting.map(|sorting| put(sorting).to_owned()));
+    columns.join(",")
+}
+
+/// The key of where a photo has been put.
+fn put(sorting: Sorting) -> &'static str {
+    match sorting {
+        Sorting::Move => "moved_to",
+        Sorting::Link => "linked_to",
+    }
 }
 
 /// What comes before the classes of a photo that is unlike all training photos; nothing for other photos.
@@ -137,8 +330,9 @@ fn unknown(network: &Network, prediction: &Prediction) -> String {
 }
 
 /// A photo's line of JSON.
-fn as_json(image: &Path, prediction: &Prediction, neighbours: bool) -> Value {
-    let classes: Vec<_> = prediction.ranked().map(|(class, p)| json!({ "class": class, "probability": p })).collect();
+fn as_json(image: &Path, prediction: &Prediction, top: Option<usize>, neighbours: bool) -> Value {
+    let ranked = prediction.ranked().take(top.unwrap_or(usize::MAX));
+    let classes: Vec<_> = ranked.map(|(class, p)| json!({ "class": class, "probability": p })).collect();
     let mut line = json!({ "image": to_text(image.as_os_str()), "classes": classes });
     if let Some(Standing { unknown, distance, as_far, .. }) = prediction.standing() {
         line["unknown"] = json!(unknown);
@@ -149,12 +343,6 @@ fn as_json(image: &Path, prediction: &Prediction, neighbours: bool) -> Value {
         line["neighbours"] = json!(prediction.neighbours());
     }
     line
-}
-
-/// The file that a photo is read from: `-` stands for standard input where the system has a file for it.
-fn file(image: &Path) -> PathBuf {
-    let stdin = Path::new("/dev/stdin");
-    if image.as_os_str() == "-" && stdin.exists() { stdin.to_owned() } else { image.to_owned() }
 }
 
 /// The checkpoint to use: the best one of a run's folder, or the file itself. Without `run` it is that of the newest run, and a

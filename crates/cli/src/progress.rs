@@ -12,7 +12,7 @@ use injerto_insight::InsightError;
 use injerto_report::words::{estimate, grouped};
 use injerto_trainer::{Event, Observer, Watch};
 
-use crate::output::{self, note, tell};
+use crate::output::{self, aside, note};
 
 /// How often a log gets a line of what goes on.
 const LOG_EVERY: Duration = Duration::from_secs(30);
@@ -55,6 +55,32 @@ impl Bar {
     /// Takes the bar away.
     fn end(&self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// Counts photos that have their answers, on a terminal whose lines are not the answers themselves; in a pipe it says nothing.
+pub struct Counted {
+    bar: Option<Bar>,
+    total: usize,
+}
+
+impl Counted {
+    /// For so many photos.
+    pub fn new(total: usize) -> Self {
+        let seen = std::io::stderr().is_terminal() && !std::io::stdout().is_terminal();
+        Self { bar: (seen && total > 1).then(Bar::new), total }
+    }
+
+    /// So many have their answers.
+    pub fn show(&mut self, done: usize) {
+        if let Some(bar) = &mut self.bar {
+            bar.show("photos", done, self.total, String::new());
+        }
+    }
+
+    /// Takes the bar away, until the next [`Counted::show`].
+    pub fn end(&self) {
+        self.bar.iter().for_each(Bar::end);
     }
 }
 
@@ -151,7 +177,7 @@ impl Progress {
 
     fn line(&mut self, text: &str) {
         self.bar.end();
-        tell!("{text}");
+        aside!("{text}");
     }
 }
 

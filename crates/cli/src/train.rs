@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 use injerto_backbones::weights::Cache;
 use injerto_config::Config;
@@ -24,14 +24,21 @@ use injerto_trainer::{Checkpoints, Watch};
 use crate::Common;
 use crate::curves;
 use crate::inventory;
-use crate::output::{self, note, out, tell};
+use crate::new::{Wishes, Written};
+use crate::output::{self, aside, note, out, tell};
 use crate::progress::{Looking, Progress};
 
 /// What `injerto train` takes.
 #[derive(Args)]
 #[command(after_help = "\
+Of a folder, with one sub-folder per class or with train/ and validation/, the experiment is written first: the split, the
+backbone, the size of the images, the head and the phases are chosen for these images. The file that is written is the one to
+change for the next run.
+
 Examples:
 
+  injerto train photos
+  injerto train photos --backbone mobilenet_v2 --epochs 5 --fine-tune 100
   injerto train configs/quickstart.toml
   injerto train my.toml --set data.root=photos --set phases.0.epochs=3
   injerto train my.toml --dry-run
@@ -43,9 +50,11 @@ Ctrl-C ends the run after the current batch; --resume goes on from the last fini
 in. With --set it takes more epochs for the phase under way or the last one, another place of the images, and caches; what
 decides what is trained stays as it was when the run began.")]
 pub struct Arguments {
-    /// The experiment
-    #[arg(value_name = "FILE", required_unless_present = "resume")]
+    /// The experiment, or a folder of images
+    #[arg(value_name = "FILE|FOLDER", required_unless_present = "resume")]
     file: Option<PathBuf>,
+    #[command(flatten)]
+    wishes: Wishes,
     /// Override any key, such as data.batch_size=16 or phases.0.epochs=3 (may be given several times)
     #[arg(long, value_name = "KEY=VALUE", value_parser = crate::text())]
     set: Vec<String>,
@@ -68,9 +77,15 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
-    let Arguments { file, set, dry_run, json, run_dir, resume, changed_data } = arguments;
+    let Arguments { file, wishes, set, dry_run, json, run_dir, resume, changed_data } = arguments;
     let (mut catalog, cache, looking) = (common.catalog()?, Cache::of_user()?, Looking::new());
     let look = |done, all| looking.show(done, all);
+    // A run's folder is no folder of images: the reader of experiments names the command that resumes it.
+    let folder = file.as_deref().filter(|file| file.is_dir() && !file.join("experiment.toml").is_file());
+    if let (None, Some(option)) = (folder, wishes.first()) {
+        bail!("{option} goes with a folder of images; an experiment that is written says it itself, or --set does");
+    }
+    let written = folder.map(|folder| Written::to_train(folder, &wishes, &set, &mut catalog, &cache)).transpose()?;
     let began = match resume {
         Some(folder) => {
             let folder = RunFolder::open(&folder)?;
@@ -79,7 +94,10 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
         }
         None => {
             let file = file.expect("clap requires one of the two");
-            let config = Config::load(&file, &set)?;
+            let config = match &written {
+                Some(written) => written.config.clone(),
+                None => Config::load(&file, &set)?,
+            };
             Prepared::watched(config, &mut catalog, &cache, &look).map(|prepared| Began::New(Box::new(prepared)))
         }
     };
@@ -90,7 +108,10 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
         Began::Again(session) => session.prepared(),
     };
     let device = device(prepared.config.device)?;
-    if !json {
+    if let Some(written) = written.as_ref().filter(|_| !json) {
+        show_written(written, dry_run)?;
+    }
+    if !json && (dry_run || !output::is_quiet()) {
         output::prose(&plan(prepared, card(&device))).or_else(|unsaid| if dry_run { Err(unsaid) } else { Ok(()) })?;
     }
     let warnings = inventory::warnings(prepared);
@@ -116,7 +137,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
         Began::Again(session) => *session,
     };
     let folder = session.folder().clone();
-    tell!("folder     {}\n", shown(folder.path()));
+    aside!("folder     {}\n", shown(folder.path()));
 
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
@@ -164,6 +185,18 @@ fn with_what_is_kept(error: anyhow::Error, folder: &RunFolder) -> anyhow::Error 
     )
 }
 
+/// Writes the experiment of a folder, and shows it; a dry run shows it alone.
+fn show_written(written: &Written, dry_run: bool) -> Result<()> {
+    if dry_run {
+        return Ok(out!("{}\n", written.text())?);
+    }
+    if !written.keep()? {
+        bail!("{} has appeared meanwhile, and is not overwritten; call the command again", shown(written.file()));
+    }
+    aside!("{}\n\nThis is {}, the file to change for the next run.\n", written.text(), shown(written.file()));
+    Ok(())
+}
+
 /// What will be done, in a few lines.
 fn plan(prepared: &Prepared, card: Option<String>) -> String {
     let on = match card {
@@ -205,13 +238,37 @@ fn plan(prepared: &Prepared, card: Option<String>) -> String {
     lines.join("\n")
 }
 
-/// What the run has reached, each number with its interval and the number of images, and beside it what guessing reaches.
+/// What the best epoch has reached, with its interval and the number of images; and how many images are wrong, and what is wrong
+/// with the images.
 fn conclude(summary: &Summary) {
     let best = &summary.best;
     if let Some(value) = best.value {
         let words = best.n.map_or_else(|| format!("{value:.4}"), |n| estimate(value, best.interval, n));
-        tell!("\nbest {} {words} in epoch {}", best.monitor, best.epoch);
+        tell!("best {} {words} in epoch {}", best.monitor, best.epoch);
     }
+    let mut found = Vec::new();
+    if let Some(Trust { accuracy, .. }) = &summary.trust {
+        let wrong = accuracy.n - (accuracy.value * accuracy.n as f64).round() as usize;
+        let are = if wrong == 1 { "is" } else { "are" };
+        found.push(format!("{} of {} validation photos {are} wrong", grouped(wrong), grouped(accuracy.n)));
+    }
+    if let Some(leaks) = &summary.leaks {
+        for (pairs, what) in
+            [(leaks.across_split, "on two sides of the split"), (leaks.across_class, "under two classes")]
+        {
+            if pairs > 0 {
+                found.push(format!("photos stand {what} in {} pairs ({})", grouped(pairs), RunFolder::LEAKS));
+            }
+        }
+    }
+    if !found.is_empty() {
+        tell!("{}", found.join("; "));
+    }
+}
+
+/// What else is known of the best epoch, and what guessing and the probe reach.
+fn beside(summary: &Summary) {
+    let best = &summary.best;
     let mut others = Vec::new();
     if let Some(Trust { accuracy, macro_f1, roc_auc, against }) = &summary.trust {
         if !best.monitor.ends_with("accuracy") {
@@ -288,6 +345,13 @@ fn report(summary: &Summary, folder: &RunFolder) {
         tell!("\nstopped; every finished epoch is kept. To go on: injerto train --resume {at}");
         return;
     }
+    tell!("");
+    beside(summary);
+    if let Some(knowledge) = &summary.knowledge {
+        decisions(knowledge).iter().for_each(|line| tell!("{line}"));
+    }
+    tell!("{:.1} s, everything is in {}\n", summary.seconds.total, shown(folder.path()));
+    // The last lines are what one wants to know: the number, what is wrong, what to do, what to look at, how to use it.
     conclude(summary);
     let history: Vec<EpochRecord> = summary.phases.iter().flat_map(|phase| phase.history.clone()).collect();
     let validation = summary.images.as_ref().map_or(&[][..], |images| &images.validation);
@@ -296,10 +360,6 @@ fn report(summary: &Summary, folder: &RunFolder) {
     if verdict.state != State::Unknown {
         tell!("{}: {}", verdict.headline, verdict.advice);
     }
-    if let Some(knowledge) = &summary.knowledge {
-        decisions(knowledge).iter().for_each(|line| tell!("{line}"));
-    }
-    tell!("{:.1} s, everything is in {}", summary.seconds.total, shown(folder.path()));
     tell!("look at    {}", shown(&folder.path().join("report.html")));
     tell!("use it     injerto predict PHOTO --run {}", shell_word(folder.path()));
 }

@@ -90,6 +90,11 @@ impl Classifier {
         Ok(Self { network: Answering { runner, options, classes, loss: None, known: None }, origin, warnings })
     }
 
+    /// Names of ImageNet's classes, in the order of the network's outputs.
+    pub fn classes(&self) -> &[String] {
+        &self.network.classes
+    }
+
     /// Side of the square that is cut from the middle of a photo, as a share of the photo's shorter side. With `None` the whole
     /// photo is resized to the network's input, without keeping its aspect ratio.
     pub fn crop(&self) -> Option<f64> {

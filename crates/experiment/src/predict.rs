@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::vec;
 
 use injerto_data::decode::Orientation;
-use injerto_data::folder::{self, Inventory};
+use injerto_data::folder::{self, Folder, Inventory};
 use injerto_data::look::Looked;
 use injerto_data::{Batches, Decoded, Loader, LoaderOptions, OnCorrupt, Origin};
 use injerto_insight::calibration::Reliability;
@@ -349,7 +349,19 @@ impl Predictor {
         on_corrupt: OnCorrupt,
         watch: &mut Watch<'_>,
     ) -> Result<Option<FolderEvaluation>, ExperimentError> {
-        let mut found = folder::classes(root)?;
+        self.evaluate_images(folder::classes(root)?, on_corrupt, watch)
+    }
+
+    /// Evaluates the network on the training images of `found`, as [`Predictor::evaluate`] does on those of a folder.
+    ///
+    /// # Errors
+    /// [`ExperimentError`] if there are no images, if the network does not know a class, or if files are not images.
+    pub fn evaluate_images(
+        &self,
+        mut found: Folder,
+        on_corrupt: OnCorrupt,
+        watch: &mut Watch<'_>,
+    ) -> Result<Option<FolderEvaluation>, ExperimentError> {
         let known = &self.card.classes;
         let labels: Vec<u32> = found
             .train

@@ -77,6 +77,14 @@ impl Gallery {
         Ok(Self { folder, root, looked })
     }
 
+    /// Finds the images of an experiment, as [`Gallery::open`] does, and does not look at them.
+    ///
+    /// # Errors
+    /// [`ExperimentError::NoRoot`], [`ExperimentError::Data`].
+    pub fn found(config: &Config) -> Result<Folder, ExperimentError> {
+        Ok(images(config)?.0)
+    }
+
     /// Finds the images of a folder whose sub-folders are no classes, and looks at each file; files that cannot be read are left out.
     ///
     /// # Errors

@@ -291,6 +291,9 @@ fn two_runs_on_the_same_photos_are_told_apart_or_not() {
     let at = at.path();
     run(at, &["train", "tiny.toml", "--run-dir", "one"]).succeeds();
     run(at, &["train", "tiny.toml", "--run-dir", "two", "--set", "cache.keep=false"]).succeeds();
+    let json = run(at, &["compare", "one", "two", "--json"]).json();
+    assert_eq!((&json["runs"][1]["run"], &json["gains"][0]["over"]), (&"two".into(), &"two".into()), "{json}");
+    assert!(json["runs"][0]["best"]["value"].is_number() && json["runs"][0]["asymptote"].is_number(), "{json}");
     let text = run(at, &["compare", "one", "two"]).succeeds();
     contains(
         &text,

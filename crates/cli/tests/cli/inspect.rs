@@ -109,7 +109,7 @@ fn a_list_outside_of_the_images_names_their_folder() {
 }
 
 /// Nothing can be fetched: there is no client for Python's packages, and an address is refused at once.
-fn offline(at: &Path, arguments: &[&str]) -> Ran {
+pub fn offline(at: &Path, arguments: &[&str]) -> Ran {
     let mut command = injerto(at);
     command.env("HTTPS_PROXY", "http://127.0.0.1:9").env("PATH", "");
     let output = command.args(arguments).output().expect("it starts");

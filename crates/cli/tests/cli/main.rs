@@ -4,12 +4,14 @@
 
 mod backbones;
 mod cv;
+mod first;
 mod honest;
 mod inspect;
 mod knowledge;
 mod onnx;
 #[cfg(unix)]
 mod output;
+mod predict;
 mod resume;
 mod train;
 mod weights;

@@ -163,7 +163,12 @@ fn no_command_panics_whatever_becomes_of_its_words_and_whatever_names_it_meets()
         (&["train", "bad.toml"], 1),
         (&["train", "exp.toml", "--set", "seed=\u{1b}[31m"], 1),
         (&["train", "exp.toml", "--set", "backbone.weights=w\u{1b}[31m.h5"], 1),
-        (&["train", "photos"], 1),
+        (&["train", "none\u{1b}[31m"], 1),
+        (&["train", "photos", "--backbone", "small_cnn", "--dry-run"], 0),
+        (&["new", "photos", "--backbone", "small_cnn", "--out", "-"], 0),
+        (&["completions", "bash"], 0),
+        (&["man", "predict"], 0),
+        (&["predict", "photos", "--run", "run", "--csv"], 0),
         (&["predict", "PHOTO", "--run", "run"], 0),
         (&["predict", "PHOTO", "--run", "run", "--json"], 0),
         (&["predict", "x\u{1b}[31m.jpg", "--run", "run"], 1),
@@ -333,7 +338,7 @@ fn what_is_advised_runs_as_it_is_printed() {
 #[test]
 fn a_folder_is_no_experiment_and_the_next_command_is_named() {
     let at = photos(&["cats", "dogs"]);
-    let error = run(at.path(), &["train", "photos"]).fails();
+    let error = run(at.path(), &["cv", "photos"]).fails();
     contains(&error, &["photos: this is a folder", "injerto advise photos --backbone mobilenet_v2 --out my.toml"]);
     run(at.path(), &["train", "exp.toml", "--run-dir", "my run"]).succeeds();
     contains(&run(at.path(), &["train", "my run"]).fails(), &["`injerto train --resume 'my run'`"]);
@@ -400,6 +405,34 @@ fn the_run_that_is_asked_by_default_is_told() {
 #[test]
 fn the_version_is_the_programs() {
     let at = tempfile::tempdir().expect("a folder");
-    let version = run(at.path(), &["--version"]).succeeds();
+    let version = run(at.path(), &["-V"]).succeeds();
     assert_eq!(version, format!("injerto {}\n", env!("CARGO_PKG_VERSION")));
+    let long = run(at.path(), &["--version"]).succeeds();
+    assert!(long.starts_with(version.trim_end()), "{long}");
+    contains(&long, &["devices          flex (CPU)", "instruction set  "]);
+}
+
+#[test]
+fn shells_and_man_know_every_command() {
+    let at = tempfile::tempdir().expect("a folder");
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        contains(&run(at.path(), &["completions", shell]).succeeds(), &["predict", "move-to", "fine-tune"]);
+    }
+    contains(&run(at.path(), &["man"]).succeeds(), &[".TH injerto", "Exit codes", "predict"]);
+    contains(&run(at.path(), &["man", "plugins", "list"]).succeeds(), &[".TH", "plugins"]);
+    contains(&run(at.path(), &["man", "prdict"]).fails(), &["injerto has no command 'prdict'"]);
+    run(at.path(), &["man", "--out", "pages"]).succeeds();
+    assert!(at.path().join("pages/injerto-predict.1").is_file());
+}
+
+#[test]
+fn quiet_says_the_answer_alone_and_very_verbose_says_all() {
+    let at = photos(&["cats", "dogs"]);
+    let at = at.path();
+    let ran = run(at, &["train", "exp.toml", "--run-dir", "run", "-q"]);
+    assert!(!ran.out.contains("epoch ") || ran.out.contains("in epoch "), "{}", ran.out);
+    assert!(!ran.out.contains("backbone   ") && ran.err.is_empty(), "{}{}", ran.out, ran.err);
+    contains(&ran.out, &["best val_accuracy ", "look at    run/report.html"]);
+    assert_eq!(run(at, &["report", "run", "-q", "-v"]).code, Some(2));
+    run(at, &["report", "run", "-vv"]).succeeds();
 }

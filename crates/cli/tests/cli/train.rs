@@ -513,7 +513,7 @@ fn the_plan_says_what_was_found_and_what_was_left_out() {
     assert_eq!(summary["images"]["train"], serde_json::json!([4, 4, 4, 4, 4]));
     assert_eq!(summary["skipped"].as_array().expect("a list").len(), 2);
     contains(
-        &run(at.path(), &["predict", "photos", "--run", "out"]).fails(),
-        &["photos: not a readable image: it is a folder"],
+        &run(at.path(), &["predict", "photos/train", "--run", "out"]).fails(),
+        &["photos/train/tulips/broken.jpg: not a readable image: it ends"],
     );
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use burn_tensor::Device;
-use injerto_backbones::plugin::Catalog;
+use injerto_backbones::plugin::{Catalog, Found};
 use injerto_backbones::weights::Cache;
 use injerto_data::Loader;
 use injerto_graph::{Source, WeightSet};
@@ -48,29 +48,28 @@ pub struct Candidate {
 /// fetched; those at hand come first, then those of general weights, then the faster ones. A backbone without weights for features is left
 /// out, and so is one that cannot be described.
 pub fn candidates(catalog: &Catalog, cache: &Cache) -> Vec<Candidate> {
-    let mut candidates = Vec::new();
-    for found in catalog.found.iter().filter(|found| found.shadowed_by.is_none()) {
-        let Ok(description) = catalog.describe(found, &Map::new()) else { continue };
-        // A set for the network with its own classifier describes more than features.
-        let features =
-            |set: &&WeightSet| set.requires.get("include_top").and_then(serde_json::Value::as_bool) != Some(true);
-        let rank = |set: &&WeightSet| (!is_at_hand(set, cache), !set.id.starts_with(GENERAL), set.id != GENERAL);
-        let Some(set) = description.weights.iter().filter(features).min_by_key(rank) else { continue };
-        candidates.push(Candidate {
-            backbone: found.descriptor.name.clone(),
-            weights: set.id.clone(),
-            at_hand: is_at_hand(set, cache),
-            general: set.id.starts_with(GENERAL),
-            multiply_adds: description
-                .graph
-                .nodes()
-                .iter()
-                .map(|node| node.multiply_adds())
-                .fold(0, u64::saturating_add),
-        });
-    }
+    let found = catalog.found.iter().filter(|found| found.shadowed_by.is_none());
+    let mut candidates: Vec<Candidate> = found.filter_map(|found| candidate(catalog, cache, found)).collect();
     candidates.sort_by_key(|it| (!it.at_hand, !it.general, it.multiply_adds));
     candidates
+}
+
+/// A backbone with default parameters and its best weight set, as [`candidates`] says; `None` if it has no weights for features or cannot
+/// be described.
+pub fn candidate(catalog: &Catalog, cache: &Cache, found: &Found) -> Option<Candidate> {
+    let description = catalog.describe(found, &Map::new()).ok()?;
+    // A set for the network with its own classifier describes more than features.
+    let features =
+        |set: &&WeightSet| set.requires.get("include_top").and_then(serde_json::Value::as_bool) != Some(true);
+    let rank = |set: &&WeightSet| (!is_at_hand(set, cache), !set.id.starts_with(GENERAL), set.id != GENERAL);
+    let set = description.weights.iter().filter(features).min_by_key(rank)?;
+    Some(Candidate {
+        backbone: found.descriptor.name.clone(),
+        weights: set.id.clone(),
+        at_hand: is_at_hand(set, cache),
+        general: set.id.starts_with(GENERAL),
+        multiply_adds: description.graph.nodes().iter().map(|node| node.multiply_adds()).fold(0, u64::saturating_add),
+    })
 }
 
 fn is_at_hand(set: &WeightSet, cache: &Cache) -> bool {
