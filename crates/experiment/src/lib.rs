@@ -40,6 +40,7 @@ mod record;
 mod resume;
 mod run;
 mod session;
+pub mod source;
 mod split;
 mod suggest;
 mod tensorboard;
