@@ -127,6 +127,7 @@ pub fn left_out(all: &AllLeftOut) -> String {
         Reason::BrokenLink => several(count, "broken link", "broken links"),
         Reason::LinkedFolder => several(count, "linked folder", "linked folders"),
         Reason::Unlabelled => several(count, "image beside the classes", "images beside the classes"),
+        Reason::NotListed => several(count, "image that no list names", "images that no list names"),
         Reason::Special => several(count, "entry that is not a file", "entries that are not files"),
     };
     let parts: Vec<String> = all.iter().map(|(reason, left)| part((reason, left.count))).collect();
@@ -171,6 +172,17 @@ pub fn warnings(prepared: &Prepared) -> Vec<String> {
     warnings
 }
 
+/// What converts images with these endings, each advice once.
+fn listed_advice(endings: impl Iterator<Item = String>) -> String {
+    let mut all: Vec<String> = Vec::new();
+    for advice in endings.map(|ending| injerto_data::folder::advice(&ending)) {
+        if !all.contains(&advice) {
+            all.push(advice);
+        }
+    }
+    all.join("; ")
+}
+
 /// Warnings about files that were left out, files whose names are not UTF-8, and photos that lie on their sides. `turns` is a
 /// sentence that says which setting turns photos upright.
 pub fn of_files(inventory: &Inventory, looked: &Looked, orientation: Orientation, turns: &str) -> Vec<String> {
@@ -185,15 +197,17 @@ pub fn of_files(inventory: &Inventory, looked: &Looked, orientation: Orientation
         let parts: Vec<String> =
             images.iter().map(|(r, left)| format!("{} {}", grouped(left.count), name(r))).collect();
         warnings.push(format!(
-            "images that are not read: {} (the first is {}); convert them to {}",
+            "images that are not read: {} (the first is {}); convert them to {}: {}",
             listed(parts.iter().map(String::as_str)),
             shown(&images[0].1.first),
-            EXTENSIONS.join(", ")
+            EXTENSIONS.join(", "),
+            listed_advice(images.iter().map(|(reason, _)| name(reason)))
         ));
     }
     for (reason, what) in [
         (Reason::BrokenLink, "links have no target, and are left out"),
         (Reason::Unlabelled, "images lie beside the folders of the classes, and are not used"),
+        (Reason::NotListed, "images are named by no list and no pattern of data.labels, and are not used"),
         (Reason::LinkedFolder, "linked folders inside classes are not followed; link the images, or move them there"),
     ] {
         if let Some(left) = left_out.get(&reason) {

@@ -1,10 +1,11 @@
 //! `[data]`: the images.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use injerto_data::OnCorrupt;
 use injerto_data::decode::Orientation;
-use injerto_data::folder::{FolderWord, Grouping, Layout};
+use injerto_data::folder::{Column, FolderWord, Grouping, Labels, Layout, ListFiles, Lists};
 use injerto_data::generated::Task;
 use injerto_graph::Interpolation;
 
@@ -26,7 +27,8 @@ const ON_CORRUPT: &[(&str, OnCorrupt)] = &[("error", OnCorrupt::Error), ("skip",
 const EXIF_ORIENTATION: &[(&str, Orientation)] = &[("ignore", Orientation::Ignore), ("apply", Orientation::Apply)];
 
 pub(crate) fn data(mut s: Section<'_>) -> Option<DataConfig> {
-    let images = images(&mut s);
+    let remote = remote(&mut s);
+    let images = images(&mut s, matches!(remote, Some((Some(_), _))));
     let image_size = s.optional("image_size", pair("[height, width], such as [160, 160]", count(limits::SIDE)));
     let batch_size = s.or("batch_size", 32, count(limits::BATCH));
     let drawn = matches!(images, Some(Images::Drawn { .. }));
@@ -40,9 +42,11 @@ pub(crate) fn data(mut s: Section<'_>) -> Option<DataConfig> {
     let shuffle = s.or("shuffle", true, boolean);
     let augmenting = augmenting(&mut s);
     s.finish();
-    let (augmenting, division) = (augmenting?, split?);
+    let (augmenting, division, (url, sha256)) = (augmenting?, split?, remote?);
     Some(DataConfig {
         images: images?,
+        url,
+        sha256,
         image_size: image_size?,
         batch_size: batch_size?,
         validation_split: division.validation_split,
@@ -51,6 +55,7 @@ pub(crate) fn data(mut s: Section<'_>) -> Option<DataConfig> {
         group: division.group,
         split: division.split,
         layout: division.layout,
+        labels: division.labels,
         crop_to_aspect_ratio: crop_to_aspect_ratio?,
         interpolation: interpolation?,
         on_corrupt: on_corrupt?,
@@ -73,6 +78,7 @@ struct Division {
     group: Option<Grouping>,
     split: Option<PathBuf>,
     layout: Option<Layout>,
+    labels: Option<Labels>,
 }
 
 fn division(s: &mut Section<'_>, drawn: bool) -> Option<Division> {
@@ -124,8 +130,14 @@ fn division(s: &mut Section<'_>, drawn: bool) -> Option<Division> {
         of_drawn("leave it out")(field)?;
         grouping(field)
     });
+    let labels = s.optional("labels", |field| {
+        of_drawn("leave it out")(field)?;
+        labels(field)
+    });
+    let labelled = matches!(labels, Some(Some(_)));
     let layout = s.optional("layout", |field| {
         of_drawn("leave it out")(field)?;
+        beside("`data.labels`, which says the class of each image", "leave it out", labelled)(field)?;
         choice(LAYOUTS)(field)
     });
     Some(Division {
@@ -135,7 +147,70 @@ fn division(s: &mut Section<'_>, drawn: bool) -> Option<Division> {
         group: group?,
         split: list?,
         layout: layout?,
+        labels: labels?,
     })
+}
+
+/// The path of a list, or a table with lists and their columns, or with patterns of file names.
+fn labels(field: &Field<'_>) -> Option<Labels> {
+    const FORMS: &str = "\"labels.csv\", { file = \"labels.csv\", path = \"image\", class = 2 }, \
+                         { train = \"train.txt\", test = \"test.txt\" } or { patterns = { cats = \"cat.*.jpg\" } }";
+    let path = |field: &Field<'_>| text(field).map(|path| injerto_files::from_text(&path));
+    if let Value::String(_) = &field.node.value {
+        return path(field).map(|file| ListFiles::One { file }.into());
+    }
+    let Some(entries) = field.node.table() else { return field.must_be(FORMS, None) };
+    let has = |key: &str| entries.iter().any(|entry| entry.key == key);
+    let mut s = field.section()?;
+    if has("patterns") {
+        let patterns = s.required("patterns", "`patterns = { cats = \"cat.*.jpg\" }`", patterns);
+        s.finish();
+        return patterns.map(|patterns| Labels::Patterns { patterns });
+    }
+    let files = if has("file") {
+        s.required("file", "`file = \"labels.csv\"`", path).map(|file| ListFiles::One { file })
+    } else if has("train") {
+        let train = s.required("train", "`train = \"train.txt\"`", path);
+        let (validation, test) = (s.optional("validation", path), s.optional("test", path));
+        match (train, validation, test) {
+            (Some(train), Some(validation), Some(test)) => Some(ListFiles::Parts { train, validation, test }),
+            _ => None,
+        }
+    } else {
+        return field.must_be(FORMS, None);
+    };
+    let (path, class) = (s.optional("path", column), s.optional("class", column));
+    let (split, group) = (s.optional("split", column), s.optional("group", column));
+    s.finish();
+    Some(Labels::Lists(Lists { files: files?, path: path?, class: class?, split: split?, group: group? }))
+}
+
+/// A column by its name, or by its place from 1.
+fn column(field: &Field<'_>) -> Option<Column> {
+    match &field.node.value {
+        Value::Integer(_) => count(limits::COUNT)(field).map(Column::Place),
+        Value::String(_) => text(field).map(Column::Name),
+        _ => field.must_be("the name of a column, or its place from 1", None),
+    }
+}
+
+/// Classes with the patterns of their files.
+fn patterns(field: &Field<'_>) -> Option<BTreeMap<String, Vec<String>>> {
+    let pattern = |field: &Field<'_>| {
+        let pattern = text(field)?;
+        match Labels::check_pattern(&pattern) {
+            Ok(()) => Some(pattern),
+            Err(reason) => field.wrong(format!("`{}` is not a pattern: {reason}", field.path), None),
+        }
+    };
+    let Some(entries) = field.node.table().filter(|entries| !entries.is_empty()) else {
+        return field.must_be("a table of classes with their patterns", None);
+    };
+    let each = entries.iter().map(|entry| {
+        let patterns = one_or_more(pattern)(&field.child(&entry.key, &entry.node))?;
+        Some((entry.key.clone(), patterns))
+    });
+    each.collect()
 }
 
 /// `"folder"`, or a table with what tells the groups apart.
@@ -176,7 +251,35 @@ fn grouping(field: &Field<'_>) -> Option<Grouping> {
     group
 }
 
-fn images(s: &mut Section<'_>) -> Option<Images> {
+/// The address of an archive of images, and its hash.
+fn remote(s: &mut Section<'_>) -> Option<(Option<String>, Option<String>)> {
+    let drawn = s.field("generated").is_some();
+    let url = s.optional("url", |field| {
+        let url = text(field)?;
+        if drawn {
+            let message = format!("`{}` and `data.generated` exclude each other", field.path);
+            return field.wrong(message, "images are either read or drawn: keep one of the two".to_owned());
+        }
+        match url.starts_with("https://") || url.starts_with("http://") {
+            true => Some(url),
+            false => field.must_be("an address that begins with https://", "name a folder with `data.root`".to_owned()),
+        }
+    });
+    let has_url = matches!(url, Some(Some(_)));
+    let sha256 = s.optional("sha256", |field| {
+        let hash = text(field)?;
+        if !has_url {
+            return field.wrong(format!("`{}` does nothing without `data.url`", field.path), "leave it out".to_owned());
+        }
+        match hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            true => Some(hash.to_ascii_lowercase()),
+            false => field.must_be("a SHA-256 of 64 hexadecimal digits", None),
+        }
+    });
+    Some((url?, sha256?))
+}
+
+fn images(s: &mut Section<'_>, has_url: bool) -> Option<Images> {
     let generated = s.field("generated");
     let counts = [s.field("train_per_class"), s.field("validation_per_class")];
     let Some(generated) = generated else {
@@ -186,6 +289,10 @@ fn images(s: &mut Section<'_>) -> Option<Images> {
         }
         let example = "`root = \"path/to/images\"`, a folder with one sub-folder per class";
         let path = |field: &Field<'_>| text(field).map(|path| injerto_files::from_text(&path));
+        if has_url {
+            let root = s.optional("root", one_or_more(path))?;
+            return Some(Images::Folder { root: root.unwrap_or_default() });
+        }
         return s.required("root", example, one_or_more(path)).map(|root| Images::Folder { root });
     };
     if let Some(root) = s.field("root") {

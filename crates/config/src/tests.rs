@@ -2,7 +2,7 @@ mod diagnostics;
 
 use std::path::{Path, PathBuf};
 
-use injerto_data::folder::{FolderWord, Grouping, Layout};
+use injerto_data::folder::{Column, FolderWord, Grouping, Labels, Layout, ListFiles, Lists};
 use injerto_graph::{Activation, Interpolation, Selection};
 use injerto_recipe::LossName;
 use proptest::prelude::*;
@@ -210,6 +210,65 @@ fn the_layout_of_a_folder_is_read_and_of_drawn_images_is_an_error() {
     let drawn = SHORTEST.replace("root = \"photos\"", "generated = \"flowers\"");
     let error = parse(&drawn, &["data.layout=classes"]).expect_err("it does nothing").to_string();
     assert!(error.contains("`data.layout` does nothing beside `data.generated`"), "{error}");
+}
+
+#[test]
+fn images_are_fetched_from_an_address_with_or_without_a_folder() {
+    let data = |lines: &str| SHORTEST.replace("root = \"photos\"", lines);
+    let check = |lines: &str, folders: usize| {
+        let config = good(&data(lines), &[]);
+        assert_eq!(good(&config.to_toml(), &[]).data, config.data, "{lines}");
+        let Images::Folder { root } = config.data.images else { panic!("a folder") };
+        assert_eq!((root.len(), config.data.url.as_deref()), (folders, Some("https://a.org/b.zip")));
+    };
+    check("url = \"https://a.org/b.zip\"", 0);
+    check(&format!("root = \"photos\"\nurl = \"https://a.org/b.zip\"\nsha256 = \"{}\"", "0f".repeat(32)), 1);
+    let refuse = |lines: &str, part: &str| {
+        let error = parse(&data(lines), &[]).expect_err(lines).to_string();
+        assert!(error.contains(part), "{lines}: {error}");
+    };
+    refuse("url = \"b.zip\"", "`data.url` must be an address that begins with https://");
+    refuse(
+        "url = \"https://a.org/b.zip\"\nsha256 = \"00\"",
+        "`data.sha256` must be a SHA-256 of 64 hexadecimal digits",
+    );
+    refuse("root = \"a\"\nsha256 = \"00\"", "`data.sha256` does nothing without `data.url`");
+    refuse(
+        "generated = \"flowers\"\nurl = \"https://a.org/b.zip\"",
+        "`data.url` and `data.generated` exclude each other",
+    );
+}
+
+#[test]
+fn labels_come_from_lists_with_columns_or_from_patterns() {
+    let data = |lines: &str| SHORTEST.replace("root = \"photos\"", &format!("root = \"photos\"\n{lines}"));
+    let check = |lines: &str| {
+        let config = good(&data(lines), &[]);
+        assert_eq!(good(&config.to_toml(), &[]).data, config.data, "{lines}");
+        config.data.labels.expect("it is there")
+    };
+    let one = ListFiles::One { file: "labels.csv".into() };
+    assert_eq!(check("labels = \"labels.csv\""), one.clone().into());
+    let (path, class) = (Some(Column::Name("image".to_owned())), Some(Column::Place(2)));
+    let lists = Lists { files: one, path, class, split: None, group: None };
+    assert_eq!(check("labels = { file = \"labels.csv\", path = \"image\", class = 2 }"), Labels::Lists(lists));
+    let parts = ListFiles::Parts { train: "a.txt".into(), validation: None, test: Some("b.txt".into()) };
+    assert_eq!(check("labels = { train = \"a.txt\", test = \"b.txt\" }"), parts.into());
+    let patterns = [("cats", vec!["cat.*"]), ("dogs", vec!["dog.*", "hund/**"])];
+    let owned = |texts: Vec<&str>| texts.into_iter().map(str::to_owned).collect::<Vec<_>>();
+    let patterns = patterns.map(|(class, texts)| (class.to_owned(), owned(texts))).into();
+    let lines = "labels = { patterns = { cats = \"cat.*\", dogs = [\"dog.*\", \"hund/**\"] } }";
+    assert_eq!(check(lines), Labels::Patterns { patterns });
+    let refuse = |lines: &str, part: &str| {
+        let error = parse(&data(lines), &[]).expect_err(lines).to_string();
+        assert!(error.contains(part), "{lines}: {error}");
+    };
+    refuse("labels = 3", "must be \"labels.csv\", {");
+    refuse("labels = { path = \"image\" }", "must be \"labels.csv\", {");
+    refuse("labels = { file = \"a.csv\", class = 0 }", "`data.labels.class` must be");
+    refuse("labels = { file = \"a.csv\", clas = 1 }", "did you mean `class`?");
+    refuse("labels = { patterns = { cats = \"a***\" } }", "`data.labels.patterns.cats` is not a pattern");
+    refuse("labels = \"a.csv\"\nlayout = \"classes\"", "`data.layout` does nothing beside `data.labels`");
 }
 
 #[test]

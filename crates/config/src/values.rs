@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use injerto_data::OnCorrupt;
 use injerto_data::augment::{Augmentation, MixOptions};
 use injerto_data::decode::Orientation;
-use injerto_data::folder::{Grouping, Layout};
+use injerto_data::folder::{Grouping, Labels, Layout};
 use injerto_data::generated::Task;
 use injerto_graph::{Activation, Interpolation, Selection};
 use injerto_heads::Body;
@@ -73,6 +73,12 @@ pub struct DataConfig {
     /// Where images come from.
     #[serde(flatten)]
     pub images: Images,
+    /// Address of an archive (zip, tar, tar with gzip) that is fetched if none of the folders exists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// SHA-256 of this archive in hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
     /// Height and width that images are resized to; `None`: the backbone's own size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_size: Option<[usize; 2]>,
@@ -96,6 +102,9 @@ pub struct DataConfig {
     /// What the sub-folders of the root are; `None`: whatever their names and what is in them say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layout: Option<Layout>,
+    /// What says which class each image has, if it is not the folder that the image lies in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Labels>,
     /// Whether images are cut to the aspect ratio of `image_size` instead of being distorted.
     pub crop_to_aspect_ratio: bool,
     /// How images are resized; `None`: as the backbone was trained.
@@ -136,8 +145,8 @@ pub struct DataConfig {
 pub enum Images {
     /// Folders.
     Folder {
-        /// Folders, relative to the current one, of which the first that exists is taken. Never empty.
-        #[serde(serialize_with = "paths")]
+        /// Folders, relative to the current one, of which the first that exists is taken. Empty only where there is a `url`.
+        #[serde(serialize_with = "paths", skip_serializing_if = "Vec::is_empty")]
         root: Vec<PathBuf>,
     },
     /// Drawn by this project.

@@ -137,6 +137,14 @@ pub enum DataError {
         /// Images that are held out.
         held: usize,
     },
+    /// Labels that cannot be used.
+    #[error("{}: {reason}", shown(path))]
+    Labels {
+        /// The list, or the folder of the images for patterns.
+        path: PathBuf,
+        /// What is wrong, and the fix.
+        reason: String,
+    },
     /// Groups that cannot be read, or that say nothing.
     #[error("data.group: {reason}")]
     Group {

@@ -104,7 +104,7 @@ fn the_split_is_keras_split() {
 
 #[test]
 fn every_format_decodes_by_content() {
-    use image::ImageFormat::{Bmp, Gif, Jpeg, Png, WebP};
+    use image::ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
     let folder = tempfile::tempdir().expect("a folder");
     for format in [Bmp, Gif, Jpeg, Png, WebP] {
         // The extension says nothing.
@@ -263,14 +263,14 @@ fn all_real_photos_decode() {
 
 /// A drawn picture in each format, larger than a block of any of them.
 fn encoded() -> Vec<(image::ImageFormat, Vec<u8>)> {
-    use image::ImageFormat::{Bmp, Gif, Jpeg, Png, WebP};
+    use image::ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
     let picture = image::RgbImage::from_fn(40, 30, |x, y| image::Rgb([(x * 6) as u8, (y * 8) as u8, (x * y) as u8]));
     let encode = |format| {
         let mut bytes = std::io::Cursor::new(Vec::new());
         picture.write_to(&mut bytes, format).expect("written");
         (format, bytes.into_inner())
     };
-    [Bmp, Gif, Jpeg, Png, WebP].map(encode).into()
+    [Bmp, Gif, Jpeg, Png, WebP, Tiff].map(encode).into()
 }
 
 #[test]
@@ -354,6 +354,27 @@ fn an_image_of_few_pixels_that_needs_much_memory_is_refused() {
     assert_eq!(said, "10000x15000 is too large: decoding it takes 1573 MiB of memory");
 }
 
+#[test]
+fn a_tiff_is_read_as_the_pixels_that_were_written() {
+    let written = |image: image::DynamicImage| {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        image.write_to(&mut bytes, image::ImageFormat::Tiff).expect("written");
+        bytes.into_inner()
+    };
+    let colour = image::RgbImage::from_fn(5, 3, |x, y| image::Rgb([x as u8 * 9, y as u8 * 8, 200]));
+    let bytes = written(colour.clone().into());
+    let found = decode(&bytes, Orientation::Apply).expect("read");
+    assert_eq!(found, Rgb { height: 3, width: 5, pixels: colour.into_raw() });
+    let deep = image::ImageBuffer::from_pixel(2, 1, image::Luma([0x12ff_u16]));
+    assert_eq!(decode(&written(deep.into()), Orientation::Ignore).expect("read").pixels, [0x12; 6]);
+    for end in 8..bytes.len() {
+        assert_eq!(decode(&bytes[..end], Orientation::Ignore).is_ok(), examine(&bytes[..end]).is_ok(), "{end}");
+    }
+    let floats = image::Rgb32FImage::from_pixel(1, 1, image::Rgb([0.5, 0.5, 0.5]));
+    let said = decode(&written(floats.into()), Orientation::Ignore).expect_err("refused");
+    assert!(said.contains("floating-point numbers; save it with 8 or 16 bits"), "{said}");
+}
+
 /// A WebP file of these chunks.
 fn webp(chunks: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
     let chunk = |(name, data): &(&[u8; 4], &[u8])| [&name[..], &(data.len() as u32).to_le_bytes(), data].concat();
@@ -413,8 +434,23 @@ fn what_is_no_image_is_told_in_words() {
     check(&folder.path().join("none.jpg"), "not a readable image: there is no such file");
     for (name, content, expected) in [
         ("empty.jpg", b"".as_slice(), "the file is empty"),
-        ("text.png", b"no image", "it is none of JPEG, PNG, GIF, BMP and WebP"),
+        ("text.png", b"no image", "it is none of JPEG, PNG, GIF, BMP, WebP and TIFF"),
         ("short.jpg", b"\xff\xd8\xff", "it ends too early"),
+        (
+            "phone.jpg",
+            b"\0\0\0\x18ftypheic",
+            "it is HEIC, which is not read: `heif-convert photo.heic photo.jpg` (libheif) converts them",
+        ),
+        (
+            "web.png",
+            b"\0\0\0\x18ftypavif",
+            "it is AVIF, which is not read: `avifdec photo.avif photo.png` (libavif) converts them",
+        ),
+        (
+            "new.jpg",
+            b"\xff\x0a\0",
+            "it is JPEG XL, which is not read: `djxl photo.jxl photo.png` (libjxl) converts them",
+        ),
     ] {
         let path = folder.path().join(name);
         fs::write(&path, content).expect("written");
@@ -430,7 +466,7 @@ fn what_is_no_image_is_told_in_words() {
 proptest! {
     #[test]
     fn hostile_bytes_are_errors_and_never_panics(
-        kind in 0_usize..5,
+        kind in 0..encoded().len(),
         damages in proptest::collection::vec((0.0_f64..1.0, any::<u8>(), 0_usize..4), 1..6),
     ) {
         let (format, mut bytes) = encoded().swap_remove(kind);

@@ -40,6 +40,14 @@ pub enum ExperimentError {
         /// The folders.
         tried: Vec<PathBuf>,
     },
+    /// The archive of the images cannot be fetched.
+    #[error("{source}{}", by_hand(places))]
+    Fetch {
+        /// Why.
+        source: injerto_fetch::datasets::FetchError,
+        /// Folders in which the images are looked for.
+        places: Vec<PathBuf>,
+    },
     /// The backbone's plugin cannot be found or used.
     #[error(transparent)]
     Plugin(#[from] injerto_backbones::plugin::PluginError),
@@ -272,5 +280,17 @@ impl From<injerto_backbones::resolve::ResolveError> for ExperimentError {
             ResolveError::Weights(error) => Self::Weights(error),
             ResolveError::Graph(error) => Self::Graph(error),
         }
+    }
+}
+
+/// What to do where an archive cannot be fetched.
+fn by_hand(places: &[PathBuf]) -> String {
+    let places = places.iter().map(|path| shown(path).to_string()).collect::<Vec<_>>().join(" or ");
+    match places.is_empty() {
+        true => "\nor fetch and unpack it by other means, and name the folder with `--set data.root=FOLDER`".to_owned(),
+        false => format!(
+            "\nor fetch and unpack it by other means, so that the images lie in {places}; or name another folder with `--set \
+             data.root=FOLDER`, or one that holds datasets with the variable INJERTO_DATA_DIR"
+        ),
     }
 }

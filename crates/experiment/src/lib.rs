@@ -45,6 +45,7 @@ mod resume;
 mod run;
 mod session;
 mod sort;
+pub mod source;
 mod split;
 mod suggest;
 mod tensorboard;

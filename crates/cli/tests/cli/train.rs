@@ -306,7 +306,7 @@ fn a_run_leaves_its_folder_and_a_network_that_predicts() {
     );
     let skipped: Value = ran.json();
     assert_eq!((&skipped["accuracy"], &skipped["images"]), (&report["accuracy"], &report["images"]));
-    assert_eq!(skipped["skipped"][1]["reason"], "it is none of JPEG, PNG, GIF, BMP and WebP");
+    assert_eq!(skipped["skipped"][1]["reason"], "it is none of JPEG, PNG, GIF, BMP, WebP and TIFF");
     std::fs::rename(&class, class.with_file_name("trucks")).expect("renamed");
     let error = run(at.path(), &["evaluate", "drawn/train", "--run", "out"]).fails();
     contains(&error, &["the network does not know the class 'trucks'; it was trained for ", "tulips"]);

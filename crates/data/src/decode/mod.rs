@@ -78,7 +78,7 @@ pub enum Orientation {
     Apply,
 }
 
-/// Decodes an image of any format that is read: JPEG, PNG, GIF, BMP, WebP.
+/// Decodes an image of any format that is read: JPEG, PNG, GIF, BMP, WebP, TIFF (its first page, with integers of 8 or 16 bits).
 ///
 /// # Errors
 /// A text that says what is wrong, without the file's name.
@@ -126,11 +126,13 @@ pub enum Format {
     Bmp,
     /// WebP.
     WebP,
+    /// TIFF.
+    Tiff,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Jpeg, Self::Png, Self::Gif, Self::Bmp, Self::WebP];
+    pub const ALL: [Self; 6] = [Self::Jpeg, Self::Png, Self::Gif, Self::Bmp, Self::WebP, Self::Tiff];
 
     /// Its name in lower case.
     pub fn name(self) -> &'static str {
@@ -140,6 +142,7 @@ impl Format {
             Self::Gif => "gif",
             Self::Bmp => "bmp",
             Self::WebP => "webp",
+            Self::Tiff => "tiff",
         }
     }
 
@@ -150,6 +153,7 @@ impl Format {
             Self::Gif => ImageFormat::Gif,
             Self::Bmp => ImageFormat::Bmp,
             Self::WebP => ImageFormat::WebP,
+            Self::Tiff => ImageFormat::Tiff,
         }
     }
 }
@@ -242,7 +246,7 @@ impl<'b> Opened<'b> {
             ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| error.to_string())?;
         let found = reader.format();
         let Some(format) = Format::ALL.into_iter().find(|format| Some(format.decoders()) == found) else {
-            return Err("it is none of JPEG, PNG, GIF, BMP and WebP".to_owned());
+            return Err(unread(bytes));
         };
         let jpeg = (format == Format::Jpeg).then(|| jpeg::header(bytes)).transpose()?;
         let mut limits = Limits::default();
@@ -254,6 +258,9 @@ impl<'b> Opened<'b> {
         if format == Format::WebP {
             let (width, height) = decoder.dimensions();
             webp::check(bytes, [height, width])?;
+        }
+        if matches!(decoder.color_type(), ColorType::Rgb32F | ColorType::Rgba32F) {
+            return Err("its values are floating-point numbers; save it with 8 or 16 bits per channel".to_owned());
         }
         Ok(Self { decoder, format, jpeg })
     }
@@ -274,6 +281,8 @@ impl<'b> Opened<'b> {
         let beside = match (self.format, &self.jpeg) {
             (Format::Gif, _) => pixels * 4,
             (Format::WebP, _) => pixels * 6,
+            // A buffer of all values, of which CMYK has four per pixel, and one of a strip, which may be the whole image.
+            (Format::Tiff, _) => own * 3,
             (_, Some(jpeg)) => jpeg.kept + if jpeg.components == 4 { pixels * 4 } else { 0 },
             _ => 0,
         };
@@ -320,6 +329,20 @@ impl<'b> Opened<'b> {
         let (width, height) = (image.width() as usize, image.height() as usize);
         Ok(Rgb { height, width, pixels: rgb8(image) })
     }
+}
+
+/// What a file is that is not read, and how it can be.
+fn unread(bytes: &[u8]) -> String {
+    // The boxes of ISO base media: size, `ftyp`, and the brand.
+    let brand = bytes.get(4..8).filter(|kind| *kind == b"ftyp").and_then(|_| bytes.get(8..12));
+    let (name, ending) = match (brand, bytes) {
+        (Some(b"avif" | b"avis"), _) => ("AVIF", ".avif"),
+        (Some(b"heic" | b"heix" | b"hevc" | b"heim" | b"heis" | b"mif1" | b"msf1"), _) => ("HEIC", ".heic"),
+        (_, [0xff, 0x0a, ..] | [0, 0, 0, 0x0c, b'J', b'X', b'L', b' ', ..]) => ("JPEG XL", ".jxl"),
+        (_, [0, 0, 0, 0x0c, b'j', b'P', b' ', b' ', ..] | [0xff, 0x4f, 0xff, 0x51, ..]) => ("JPEG 2000", ".jp2"),
+        _ => return "it is none of JPEG, PNG, GIF, BMP, WebP and TIFF".to_owned(),
+    };
+    format!("it is {name}, which is not read: {}", crate::folder::advice(ending))
 }
 
 /// Whether an image that is turned so has its height for a width.

@@ -2,6 +2,7 @@
 
 mod deal;
 mod groups;
+mod labels;
 mod roles;
 mod tree;
 
@@ -14,14 +15,16 @@ use unicode_normalization::UnicodeNormalization as _;
 use self::deal::Shares;
 pub use self::deal::split;
 pub use self::groups::{FolderWord, Grouping};
+use self::labels::Labelled;
+pub use self::labels::{Column, Labels, ListFiles, Lists};
 use self::roles::Decision;
 use self::tree::Tree;
-pub use self::tree::{AllLeftOut, LeftOut, Reason};
+pub use self::tree::{AllLeftOut, LeftOut, Reason, advice};
 use crate::{DataError, Dataset, Sample};
 
-/// Endings of the files that are read as images, in lower case: those of Keras and `.webp`. Keras does not read `.webp`, so
+/// Endings of the files that are read as images, in lower case: those of Keras, `.webp` and TIFF's. Keras does not read the latter, so
 /// that it splits a folder with such files differently.
-pub const EXTENSIONS: [&str; 6] = [".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp"];
+pub const EXTENSIONS: [&str; 8] = [".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"];
 
 /// The meaning of a root's sub-folders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -40,6 +43,8 @@ pub enum Layout {
 pub struct Options {
     /// The meaning of the sub-folders.
     pub layout: Layout,
+    /// What says which class each image has, if it is not the folder that the image lies in. The layout says nothing then.
+    pub labels: Option<Labels>,
     /// Share of the images that are held out for validation, between 0 and 1 (exclusive). `None` holds none out.
     pub validation_split: Option<f64>,
     /// Share of the images that are held out for a test after training, between 0 and 1 (exclusive). `None` holds none out.
@@ -91,6 +96,9 @@ pub struct Inventory {
 /// `keras.utils.image_dataset_from_directory`; without `validation_split`, all images are training images. `test_split` takes its
 /// images out of those that are left for training, so that it changes no validation image.
 ///
+/// With `labels`, lists or patterns say which images there are and which class each of them has, and may say in which part of the split
+/// it stands.
+///
 /// With `stratify` or `group` the split is not Keras's: images are dealt in a seeded order, each (or each group as a whole) to the
 /// part that lacks its class most.
 ///
@@ -102,7 +110,40 @@ pub struct Inventory {
 /// [`DataError`] if the root is missing or has no classes, if its layout is ambiguous, if a class has no images, or if a split
 /// leaves one side empty.
 pub fn open(root: &Path, options: Options) -> Result<Folder, DataError> {
-    let Options { layout, validation_split, test_split, stratify, group, seed } = options;
+    let Options { layout, labels, validation_split, test_split, stratify, group, seed } = options;
+    let mut inventory = Inventory::default();
+    let (mut train, mut validation, mut test) = match &labels {
+        Some(labels) => {
+            let Labelled { train, validation, test, by } = labels::find(root, labels, &mut inventory)?;
+            let there = [("validation", validation_split, &validation), ("test", test_split, &test)];
+            for (part, split, images) in there {
+                if let (Some(_), Some(_)) = (split, images) {
+                    return Err(DataError::SplitTwice { part, path: by });
+                }
+            }
+            (train, validation, test)
+        }
+        None => from_folders(root, layout, [validation_split, test_split], &mut inventory)?,
+    };
+    if let Some(grouping) = &group {
+        let parts = std::iter::once(&mut train).chain(&mut validation).chain(&mut test);
+        inventory.ungrouped = grouping.assign(root, parts)?;
+    }
+    let shares = Shares { validation: validation_split, test: test_split };
+    if shares.is_some() {
+        let (rest, held, kept) = deal::divide(train, shares, stratify, seed)?;
+        (train, validation, test) = (rest, validation.or(held), test.or(kept));
+    }
+    Ok(Folder { train, validation, test, inventory })
+}
+
+/// Training, validation and test images of a root whose folders say what they are.
+fn from_folders(
+    root: &Path,
+    layout: Layout,
+    [validation_split, test_split]: [Option<f64>; 2],
+    inventory: &mut Inventory,
+) -> Result<(Dataset, Option<Dataset>, Option<Dataset>), DataError> {
     let mut tree = root_of(root)?;
     let in_doubt = |path: &Path, reason: String| DataError::Layout { path: path.to_owned(), reason };
     let decision = match layout {
@@ -111,10 +152,9 @@ pub fn open(root: &Path, options: Options) -> Result<Folder, DataError> {
             roles::decide(&mut tree, validation_split.is_some()).map_err(|reason| in_doubt(root, reason))?
         }
     };
-    let mut inventory = Inventory::default();
-    let (mut train, mut validation, mut test) = match decision {
+    Ok(match decision {
         Decision::Classes => {
-            let classes = dataset(&tree, &mut inventory)?;
+            let classes = dataset(&tree, inventory)?;
             // With any layout, a single class is an error: there is nothing to learn.
             match roles::doubts(&tree).filter(|_| classes.classes.len() == 1) {
                 Some(reason) => return Err(in_doubt(root, reason)),
@@ -137,15 +177,15 @@ pub fn open(root: &Path, options: Options) -> Result<Folder, DataError> {
                 if let Some(reason) = roles::doubts(half) {
                     return Err(in_doubt(&half.path, reason));
                 }
-                Ok((half.path.clone(), dataset(half, &mut inventory)?))
+                Ok((half.path.clone(), dataset(half, inventory)?))
             };
             let (training, train) = half(training)?;
             let (validation, held) = validation.map(&mut half).transpose()?.unzip();
             let held = held.map(|held| matched(root, &train, held)).transpose()?;
             let (test, kept) = test.map(half).transpose()?.unzip();
             let kept = kept.map(|kept| matched(root, &train, kept)).transpose()?;
-            let twice = [("validation", validation_split, &validation), ("test", test_split, &test)];
-            for (part, split, path) in twice {
+            let there = [("validation", validation_split, &validation), ("test", test_split, &test)];
+            for (part, split, path) in there {
                 if let (Some(_), Some(path)) = (split, path) {
                     return Err(DataError::SplitTwice { part, path: path.clone() });
                 }
@@ -154,17 +194,7 @@ pub fn open(root: &Path, options: Options) -> Result<Folder, DataError> {
             inventory.test = test;
             (train, held, kept)
         }
-    };
-    if let Some(grouping) = &group {
-        let parts = std::iter::once(&mut train).chain(&mut validation).chain(&mut test);
-        inventory.ungrouped = grouping.assign(root, parts)?;
-    }
-    let shares = Shares { validation: validation_split, test: test_split };
-    if shares.is_some() {
-        let (rest, held, kept) = deal::divide(train, shares, stratify, seed)?;
-        (train, validation, test) = (rest, validation.or(held), test.or(kept));
-    }
-    Ok(Folder { train, validation, test, inventory })
+    })
 }
 
 /// All images below `root`. The sub-folders are the classes, sorted by the bytes of their names (as Python's `sorted`). Each

@@ -65,6 +65,11 @@ fn roles(names: &[String]) -> Vec<Option<Role>> {
     all.iter().map(role).collect()
 }
 
+/// The role that a word means by itself, as in a column of a list.
+pub(super) fn word_role(word: &str) -> Option<Role> {
+    roles(&[word.to_owned()])[0]
+}
+
 /// The place of a folder's images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {

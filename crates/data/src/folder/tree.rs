@@ -28,17 +28,35 @@ pub enum Reason {
     Special,
     /// It is an image beside the folders of the classes.
     Unlabelled,
+    /// It is an image that no list and no pattern names.
+    NotListed,
 }
 
 impl Reason {
     /// Whether the reason is an ending that images have. Users may expect that such files are read.
     pub fn is_image(&self) -> bool {
-        const IMAGES: [&str; 22] = [
-            ".heic", ".heif", ".hif", ".avif", ".tif", ".tiff", ".jfif", ".jpe", ".jp2", ".jxl", ".dng", ".cr2",
-            ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".tga", ".ppm", ".pgm", ".psd",
+        const IMAGES: [&str; 20] = [
+            ".heic", ".heif", ".hif", ".avif", ".jfif", ".jpe", ".jp2", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw",
+            ".raf", ".orf", ".rw2", ".tga", ".ppm", ".pgm", ".psd",
         ];
         matches!(self, Self::Ending(ending) if IMAGES.contains(&ending.as_str()))
     }
+}
+
+/// What to do with images that end so and are not read: the converter, and the ending that it should write.
+pub fn advice(ending: &str) -> String {
+    let command = match ending {
+        ".heic" | ".heif" | ".hif" => "`heif-convert photo.heic photo.jpg` (libheif) converts them",
+        ".avif" => "`avifdec photo.avif photo.png` (libavif) converts them",
+        ".jxl" => "`djxl photo.jxl photo.png` (libjxl) converts them",
+        ".jp2" => "`opj_decompress -i photo.jp2 -o photo.png` (OpenJPEG) converts them",
+        ".jfif" | ".jpe" => "these are JPEG files: rename them so that they end in .jpg",
+        ".dng" | ".cr2" | ".cr3" | ".nef" | ".arw" | ".raf" | ".orf" | ".rw2" => {
+            "`dcraw_emu -T photo.raw` (LibRaw) or `darktable-cli photo.raw photo.jpg` develops them"
+        }
+        _ => "`magick photo.in photo.png` (ImageMagick) converts many formats",
+    };
+    command.to_owned()
 }
 
 /// Files and folders that were left out for the same reason.
@@ -159,7 +177,7 @@ impl Tree {
     }
 }
 
-fn add(all: &mut AllLeftOut, reason: Reason, path: &Path) {
+pub(super) fn add(all: &mut AllLeftOut, reason: Reason, path: &Path) {
     all.entry(reason).or_insert_with(|| LeftOut { count: 0, first: path.to_owned() }).count += 1;
 }
 

@@ -1,0 +1,103 @@
+//! Lists as rows of fields, whatever the format of their files.
+
+use std::path::Path;
+
+use injerto_files::{csv, printable};
+use serde_json::Value;
+
+/// The rows of a list.
+pub(super) struct Table {
+    /// Names of the columns, if the list has them.
+    pub header: Vec<String>,
+    /// Whether [`Table::header`] is known already. Otherwise the first row may be the header.
+    pub has_header: bool,
+    /// Each row with the number of its line, from 1.
+    pub rows: Vec<(usize, Vec<String>)>,
+}
+
+/// Most bytes of a list: 100 million images have shorter ones.
+const LARGEST: u64 = 4 << 30;
+
+impl Table {
+    /// Reads a list. `is_image` says whether a text names an image: in a list without commas and tabs, a path may hold spaces.
+    pub fn read(file: &Path, is_image: &dyn Fn(&str) -> bool) -> Result<Self, String> {
+        let length = std::fs::metadata(file).map_err(|error| format!("cannot be read: {error}"))?.len();
+        if length > LARGEST {
+            return Err(format!("is larger than {LARGEST} bytes, the limit for a list"));
+        }
+        let bytes = std::fs::read(file).map_err(|error| format!("cannot be read: {error}"))?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+            format!("line {line}: this is not UTF-8; save the list in this encoding")
+        })?;
+        let ending = file.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_lowercase();
+        match ending.as_str() {
+            "csv" => {
+                let lines = csv::lines(&text).map_err(|line| format!("line {line}: a quotation mark is not closed"))?;
+                // Spreadsheets of countries with a decimal comma write semicolons.
+                match lines.first() {
+                    Some((_, first)) if first.len() == 1 && first[0].contains(';') => Ok(Self::split(&text, ';')),
+                    _ => Ok(Self { header: Vec::new(), has_header: false, rows: lines }),
+                }
+            }
+            "tsv" => Ok(Self::split(&text, '\t')),
+            "jsonl" | "ndjson" => Self::json(&text),
+            "json" | "parquet" | "xlsx" | "xls" => Err(format!(
+                "lists that end in .{} are not read; save it as .csv, or as .jsonl with one object per line",
+                printable(&ending)
+            )),
+            _ => Ok(Self::words(&text, is_image)),
+        }
+    }
+
+    fn split(text: &str, by: char) -> Self {
+        let row = |line: &str| line.split(by).map(|field| field.trim().trim_matches('"').to_owned()).collect();
+        Self { header: Vec::new(), has_header: false, rows: lines(text).map(|(at, line)| (at, row(line))).collect() }
+    }
+
+    fn words(text: &str, is_image: &dyn Fn(&str) -> bool) -> Self {
+        let row = |line: &str| match is_image(line) {
+            true => vec![line.to_owned()],
+            false if line.contains('\t') => line.split('\t').map(str::to_owned).collect(),
+            false => line.split_whitespace().map(str::to_owned).collect(),
+        };
+        let lines = lines(text).filter(|(_, line)| !line.starts_with('#'));
+        Self { header: Vec::new(), has_header: false, rows: lines.map(|(at, line)| (at, row(line))).collect() }
+    }
+
+    fn json(text: &str) -> Result<Self, String> {
+        let (mut header, mut rows): (Vec<String>, Vec<(usize, Vec<String>)>) = (Vec::new(), Vec::new());
+        for (at, line) in lines(text) {
+            let object: serde_json::Map<String, Value> =
+                serde_json::from_str(line).map_err(|error| format!("line {at}: expected a JSON object: {error}"))?;
+            let mut row = vec![String::new(); header.len()];
+            for (key, value) in object {
+                let field = match value {
+                    Value::String(text) => text,
+                    Value::Number(number) => number.to_string(),
+                    Value::Bool(truth) => truth.to_string(),
+                    Value::Null => String::new(),
+                    // Only a column that is asked for can be wrong.
+                    other @ (Value::Array(_) | Value::Object(_)) => other.to_string(),
+                };
+                match header.iter().position(|known| *known == key) {
+                    Some(place) => row[place] = field,
+                    None => {
+                        header.push(key);
+                        row.push(field);
+                    }
+                }
+            }
+            rows.push((at, row));
+        }
+        rows.iter_mut().for_each(|(_, row)| row.resize(header.len(), String::new()));
+        Ok(Self { header, has_header: true, rows })
+    }
+}
+
+/// Lines with their numbers, without empty ones.
+fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    (1..).zip(text.lines().map(str::trim)).filter(|(_, line)| !line.is_empty())
+}

@@ -1,0 +1,181 @@
+//! Labels that lists and patterns give.
+
+use std::fs;
+use std::path::Path;
+
+use injerto_data::folder::{Column, Folder, Labels, ListFiles, Lists, Options, Reason, open};
+
+/// A root with these images, all empty, and a list of this name.
+fn root(images: &[&str], list: &str, text: &str) -> tempfile::TempDir {
+    let root = tempfile::tempdir().expect("a folder");
+    for (file, text) in images.iter().map(|&image| (image, "")).chain([(list, text)]) {
+        let path = root.path().join(file);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        fs::write(path, text).expect("written");
+    }
+    root
+}
+
+fn listed(file: &str) -> Labels {
+    ListFiles::One { file: file.into() }.into()
+}
+
+fn with(labels: Labels) -> Options {
+    Options { labels: Some(labels), ..Options::default() }
+}
+
+/// Path and class of each image of each part.
+fn told(root: &Path, folder: &Folder) -> Vec<String> {
+    let parts =
+        [("train", Some(&folder.train)), ("validation", folder.validation.as_ref()), ("test", folder.test.as_ref())];
+    let mut all = Vec::new();
+    for (part, dataset) in parts.into_iter().filter_map(|(part, dataset)| Some((part, dataset?))) {
+        for sample in &dataset.samples {
+            let path =
+                sample.origin.path().and_then(|path| path.strip_prefix(root).ok()).expect("a file below the root");
+            let group = sample.group.as_ref().map_or(String::new(), |group| format!(" of {group}"));
+            all.push(format!("{part}: {} {}{group}", path.display(), dataset.classes[sample.label as usize]));
+        }
+    }
+    all
+}
+
+const IMAGES: [&str; 4] = ["a/1.jpg", "a/2.jpg", "b/3.jpg", "b/my 4.png"];
+
+fn check(list: &str, text: &str, labels: Labels, expected: &[&str]) {
+    let root = root(&IMAGES, list, text);
+    let found = open(root.path(), with(labels)).unwrap_or_else(|error| panic!("{text:?}: {error}"));
+    assert_eq!(told(root.path(), &found), expected, "{text:?}");
+}
+
+fn refused(list: &str, text: &str, labels: Labels, expected: &str) {
+    let root = root(&IMAGES, list, text);
+    let error = open(root.path(), with(labels)).expect_err(text).to_string();
+    let error = error.replace(&root.path().display().to_string(), "ROOT");
+    assert!(error.contains(expected), "{text:?}: {error}");
+}
+
+#[test]
+fn a_list_gives_the_classes_in_every_usual_form() {
+    let expected = ["train: a/2.jpg cat", "train: b/my 4.png cat", "train: a/1.jpg dog", "train: b/3.jpg dog"];
+    for (list, text) in [
+        ("l.csv", "path,class\na/1.jpg,dog\na/2.jpg,cat\nb/3.jpg,dog\nb/my 4.png,cat\n"),
+        ("l.csv", "breed;id\r\ndog;1\r\ncat;2\r\ndog;3\r\ncat;my 4\r\n"),
+        ("l.csv", "a/1.jpg,dog\na/2.jpg,cat\nb/3.jpg,dog\nb/my 4.png,cat"),
+        ("l.csv", "x,file_name,label\n0,1.jpg,dog\n1,2.jpg,cat\n2,b\\3.jpg,dog\n3,./b/my 4.png,cat\n"),
+        ("l.tsv", "image\tspecies\na/1\tdog\na/2\tcat\nb/3\tdog\nb/my 4\tcat\n"),
+        ("l.txt", "# comment\na/1.jpg dog\na/2.jpg\tcat\nb/3.jpg dog\nb/my 4.png\tcat\n"),
+        (
+            "a/metadata.jsonl",
+            "{\"file_name\":\"1.jpg\",\"label\":\"dog\"}\n{\"label\":\"cat\",\"file_name\":\"2.jpg\",\"x\":[1]}\n\
+             {\"file_name\":\"3.jpg\",\"label\":\"dog\"}\n{\"file_name\":\"b/my 4.png\",\"label\":\"cat\"}\n",
+        ),
+    ] {
+        check(list, text, listed(list), &expected);
+    }
+}
+
+#[test]
+fn a_list_of_paths_takes_the_classes_from_the_folders_and_equals_folders_of_classes() {
+    let root = root(&IMAGES, "list.txt", "b/my 4.png\na/1.jpg\nb/3.jpg\na/2.jpg\n");
+    let options = Options { validation_split: Some(0.5), seed: 7, ..Options::default() };
+    let by_list = open(root.path(), Options { labels: Some(listed("list.txt")), ..options.clone() }).expect("listed");
+    let by_folder = open(root.path(), options).expect("folders of classes");
+    assert_eq!((by_list.train, by_list.validation), (by_folder.train, by_folder.validation));
+}
+
+#[test]
+fn a_column_or_a_list_per_part_divides_the_images() {
+    let text = "path,class,split\na/1.jpg,x,train\na/2.jpg,y,Training\nb/3.jpg,x,val\nb/my 4.png,y,test\n";
+    let expected = ["train: a/1.jpg x", "train: a/2.jpg y", "validation: b/3.jpg x", "test: b/my 4.png y"];
+    check("l.csv", text, listed("l.csv"), &expected);
+    let root = root(&IMAGES, "train.txt", "1 x\n2 y\n");
+    fs::write(root.path().join("test.txt"), "3 x\n").expect("written");
+    let files = ListFiles::Parts { train: "train.txt".into(), validation: None, test: Some("test.txt".into()) };
+    let found = open(root.path(), with(files.into())).expect("two lists");
+    assert_eq!(told(root.path(), &found), ["train: a/1.jpg x", "train: a/2.jpg y", "test: b/3.jpg x"]);
+    assert_eq!(found.inventory.left_out[&Reason::NotListed].count, 1, "what no list names is counted");
+    let twice = Options { test_split: Some(0.5), ..with(listed("l.csv")) };
+    fs::write(root.path().join("l.csv"), text).expect("written");
+    let error = open(root.path(), twice).expect_err("it is divided").to_string();
+    assert!(error.contains("data.test_split has no effect"), "{error}");
+}
+
+#[test]
+fn columns_are_named_or_counted_and_one_may_hold_groups() {
+    let text = "a/1.jpg 7 u x\na/2.jpg 8 u y\nb/3.jpg 9 v x\n";
+    let place = |place| Some(Column::Place(place));
+    let files = ListFiles::One { file: "l.txt".into() };
+    let lists = Lists { files, path: None, class: place(4), split: None, group: place(3) };
+    let expected = ["train: a/1.jpg x of u", "train: b/3.jpg x of v", "train: a/2.jpg y of u"];
+    check("l.txt", text, Labels::Lists(lists.clone()), &expected);
+    refused(
+        "l.txt",
+        text,
+        listed("l.txt"),
+        "ROOT/l.txt: it is unclear which column holds the classes; the list has no header",
+    );
+    let beyond = Lists { class: place(5), ..lists };
+    refused("l.txt", text, Labels::Lists(beyond), "there is no column 5; the list has no header, and 4 columns");
+    let named = Lists {
+        class: Some(Column::Name("kind".to_owned())),
+        group: None,
+        ..match listed("l.csv") {
+            Labels::Lists(lists) => lists,
+            Labels::Patterns { .. } => unreachable!("it is a list"),
+        }
+    };
+    let text = "path,kind,class\na/1.jpg,10,q\na/2.jpg,9,q\n";
+    check("l.csv", text, Labels::Lists(named.clone()), &["train: a/2.jpg 9", "train: a/1.jpg 10"]);
+    refused("l.csv", "path,sort\n1,x\n", Labels::Lists(named), "there is no column 'kind'; the columns are path, sort");
+}
+
+#[test]
+fn a_list_that_contradicts_itself_or_the_folder_is_refused_with_its_line() {
+    let check = |text: &str, expected: &str| refused("l.csv", text, listed("l.csv"), expected);
+    check(
+        "path,class\na/1.jpg,x\na/2.jpg,y\n1.jpg,y\n",
+        "ROOT/a/1.jpg is of class 'x' and of class 'y' (ROOT/l.csv, line 2 and",
+    );
+    check("path,class\na/1.jpg,x\na/9.jpg,y\n", "1 of 2 listed images are not there: 'a/9.jpg' (line 3)");
+    check("path,class\na/1.jpg,x\n../../etc/passwd,y\n", "are not there: '../../etc/passwd' (line 3)");
+    check("path,class\na/1.jpg,x\na/2.jpg\n", "line 3: expected at least 2 fields, found 1");
+    check("path,class\na/1.jpg,x\na/2.jpg,\n", "line 3: there is no class");
+    check("path,class\na/1.jpg,x\na/2.jpg,x\n", "all images are of class 'x'");
+    check("path,class,split\na/1.jpg,x,train\na/2.jpg,y,banana\n", "line 3: 'banana' is no part of a split");
+    check("path,class,split\na/1.jpg,x,train\na/2.jpg,y,test\n", "no training images of y");
+    check("path,class\n\"a/1.jpg,x\n", "line 2: a quotation mark is not closed");
+    check("", "this list names no images");
+    refused("l.jsonl", "{}\n[1]\n", listed("l.jsonl"), "line 2: expected a JSON object");
+    refused("l.json", "{}", listed("l.json"), "save it as .csv");
+    refused("l.csv", "", listed("other.csv"), "other.csv: cannot be read");
+    let ambiguous = root(&["a/1.jpg", "b/1.jpg"], "l.csv", "path,class\n1.jpg,x\n");
+    let error = open(ambiguous.path(), with(listed("l.csv"))).expect_err("two").to_string();
+    assert!(error.contains("line 2: '1.jpg' may be ") && error.contains("write more of the path"), "{error}");
+    let phone = root(&["a/1.jpg", "a/2.heic"], "l.csv", "path,class\na/1.jpg,x\na/2.heic,y\n");
+    let error = open(phone.path(), with(listed("l.csv"))).expect_err("not read").to_string();
+    assert!(error.contains("files that end in .heic are not read: `heif-convert"), "{error}");
+}
+
+#[test]
+fn patterns_of_names_give_the_classes() {
+    let images = ["cat.0.jpg", "deep/cat.1.jpg", "dog.0.jpg", "hund/x/y.jpg", "other.jpg"];
+    let root = root(&images, "notes.txt", "");
+    let open = |patterns: &[(&str, &[&str])]| {
+        let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+        let patterns = patterns.iter().map(|(class, texts)| ((*class).to_owned(), owned(texts))).collect();
+        open(root.path(), with(Labels::Patterns { patterns }))
+    };
+    let found = open(&[("dog", &["dog.*", "hund/**"]), ("cat", &["cat.*"])]).expect("each class has images");
+    let expected =
+        ["train: cat.0.jpg cat", "train: deep/cat.1.jpg cat", "train: dog.0.jpg dog", "train: hund/x/y.jpg dog"];
+    assert_eq!(told(root.path(), &found), expected);
+    assert_eq!(found.inventory.left_out[&Reason::NotListed].count, 1);
+    let error = open(&[("cat", &["cat.*"]), ("dog", &["*.jpg"])]).expect_err("two classes").to_string();
+    assert!(
+        error.contains("is of class 'cat' and of class 'dog' (pattern \"cat.*\" and pattern \"*.jpg\")"),
+        "{error}"
+    );
+    let error = open(&[("cat", &["cat.*"]), ("bird", &["bird*"])]).expect_err("none").to_string();
+    assert!(error.contains("no image matches bird* of class 'bird'"), "{error}");
+}

@@ -1,0 +1,16 @@
+//! Files from other machines: downloads that are patient and can be continued, and archives that are unpacked with suspicion.
+//!
+//! - [`bytes`]: what an address gives, in memory;
+//! - [`file`]: the same as a file, continued where an earlier attempt broke off;
+//! - [`unpack`](mod@unpack): zip, tar and tar with gzip;
+//! - [`datasets`]: archives of images, fetched once and kept unpacked.
+//!
+//! *Architecture invariant:* this crate knows neither images nor weights. No other code opens a connection.
+
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+pub mod datasets;
+mod download;
+pub mod unpack;
+
+pub use download::{Patience, Transfer, bytes, collect, file};
