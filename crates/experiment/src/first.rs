@@ -129,7 +129,7 @@ impl First<'_> {
         let asked = Config::parse(&text(&sections), self.file, self.sets)?;
         self.sets.iter().for_each(|set| apply(&mut sections, set));
         let text = format!(
-            "# An experiment on the images in {}. Every key is explained in docs/experiment.md.\n\n{}",
+            "# An experiment on the images in '{}'. Every key is explained in docs/experiment.md.\n\n{}",
             to_text(self.root.as_os_str()).escape_debug(),
             text(&sections)
         );
