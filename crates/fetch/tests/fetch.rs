@@ -270,7 +270,7 @@ fn hostile_archives_are_refused_with_the_name_of_the_entry() {
         [tarred("a", EntryType::Regular, b"1")[..1024].to_vec(), tarred("a", EntryType::Regular, b"2")].concat();
     check(&twice, "'a' cannot be unpacked");
     check(&tarred("a", EntryType::Regular, &[1; 3000])[..1500], "");
-    check(&packed(&tarred("a", EntryType::Regular, b"1"))[..60], "it cannot be read");
+    check(&packed(&tarred("a", EntryType::Regular, b"1"))[..60], "'a' cannot be unpacked");
     check(b"", "it is no archive");
 }
 
