@@ -140,11 +140,11 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
 /// The photos with their classes, in every form that training takes.
 fn labelled(photos: &Path, sets: &[String], part: Option<Part>) -> Result<Folder> {
     let found = if photos.is_file() {
-        Gallery::found(&Config::load(photos, sets)?)?
+        Gallery::found(&Config::load(photos, sets)?, &Cache::of_user()?)?
     } else {
         let file = Path::new("evaluated.toml");
         let ask = Ask { root: photos, backbone: "none", weights: "none", sets, file };
-        match Gallery::found(&ask.experiment()?) {
+        match Gallery::found(&ask.experiment()?, &Cache::of_user()?) {
             Ok(found) if found.validation.is_some() || found.inventory.halves.is_some() => found,
             // Photos that are not divided may be of a single class.
             Ok(_) | Err(_) if sets.is_empty() => folder::classes(photos)?,

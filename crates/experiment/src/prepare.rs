@@ -82,8 +82,8 @@ impl Gallery {
     ///
     /// # Errors
     /// [`ExperimentError::NoRoot`], [`ExperimentError::Data`].
-    pub fn found(config: &Config) -> Result<Folder, ExperimentError> {
-        Ok(images(config)?.0)
+    pub fn found(config: &Config, cache: &Cache) -> Result<Folder, ExperimentError> {
+        Ok(images(config, cache)?.0)
     }
 
     /// Finds the images of a folder whose sub-folders are no classes, and looks at each file; files that cannot be read are left out.

@@ -193,8 +193,8 @@ fn a_summary_of_what_is_not_there_says_what_is() {
         contains(&run(at.path(), &[&["summary"], arguments].concat()).fails(), parts);
     };
     check(
-        &["mobilenet_v3"],
-        &["error: no backbone 'mobilenet_v3'; did you mean 'mobilenet_v2'?\nfound:\n", "searched:"],
+        &["mobilenet_v22"],
+        &["error: no backbone 'mobilenet_v22'; did you mean 'mobilenet_v2'?\nfound:\n", "searched:"],
     );
     check(
         &["small_cnn", "--param", "depth=3"],
