@@ -6,6 +6,8 @@
 //! for which Burn tunes and compiles its kernels unless they have been kept, is timed by itself. The outputs of its first images are
 //! compared with those that Burn computes on the processor in `f32`. The output is one row of a table.
 
+#![allow(clippy::disallowed_macros, reason = "an example prints its result")]
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

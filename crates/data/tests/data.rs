@@ -106,13 +106,13 @@ fn the_split_is_keras_split() {
 fn every_format_decodes_by_content() {
     use image::ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
     let folder = tempfile::tempdir().expect("a folder");
-    for format in [Bmp, Gif, Jpeg, Png, WebP] {
+    for format in [Bmp, Gif, Jpeg, Png, Tiff, WebP] {
         // The extension says nothing.
         let path = folder.path().join("picture.dat");
         write_image(&path, format);
         let image = decode(&fs::read(&path).expect("read"), Orientation::Ignore).expect("decodes");
         assert_eq!((image.height, image.width, image.pixels.len()), (9, 13, 9 * 13 * 3), "{format:?}");
-        if matches!(format, Bmp | Png | WebP) {
+        if matches!(format, Bmp | Png | Tiff | WebP) {
             assert_eq!(image.pixels[(3 * 13 + 4) * 3..][..3], [76, 81, 12], "{format:?}");
         }
     }
