@@ -76,7 +76,7 @@ fn the_descriptor_says_each_default_comment_and_choice_once() {
     assert_eq!(parameter("input_shape").doc, "height and width of the images, at least 8");
     assert_eq!(parameter("variant").default, json!("keras"));
     assert_eq!(parameter("variant").choices, ["keras", "torch"]);
-    assert_eq!(parameter("activation").choices.len(), 8);
+    assert_eq!(parameter("activation").choices.len(), 11);
     assert_eq!(parameter("alpha").choices, [""; 0]);
     assert_eq!(all[0].weights, ["plain"]);
 }
