@@ -1,7 +1,7 @@
 //! Files from other machines: downloads that are patient and can be continued, and archives that are unpacked with suspicion.
 //!
 //! - [`bytes`]: what an address gives, in memory;
-//! - [`file`]: the same as a file, continued where an earlier attempt broke off;
+//! - [`file`](fn@file): the same as a file, continued where an earlier attempt broke off;
 //! - [`unpack`](mod@unpack): zip, tar and tar with gzip;
 //! - [`datasets`]: archives of images, fetched once and kept unpacked.
 //!

@@ -4,8 +4,8 @@
 //!
 //! A [`Survey`] is all that is computed from pixels: the facts of each photo and, with a backbone, its features; both are kept.
 //! [`Survey::inspect`] asks all questions about it and gives an [`Inspection`], findings as data that name images by their paths. It
-//! serialises to the JSON that `injerto inspect --json` prints. [`backbone`] finds a backbone whose weights are at hand, [`rank`] compares all
-//! of them, and [`relabel`] makes moves of the labels that look wrong.
+//! serialises to the JSON that `injerto inspect --json` prints. [`backbone`] finds backbones whose weights are at hand and compares
+//! them, and [`relabel`] makes moves of the labels that look wrong.
 
 pub mod backbone;
 mod findings;
