@@ -155,9 +155,7 @@ unsafe fn soften_body<S: Simd>(scores: &mut [f32], pitch: usize, keys: usize, sc
                 S::to_slice(row, at, power);
                 all = S::add(all, power);
             }
-            let mut lanes = [0.0; 16];
-            S::to_slice(&mut lanes, 0, all);
-            *sum = lanes.into_iter().sum();
+            *sum = S::sum(all);
             if whole < keys {
                 let power = S::exp(S::mul(S::sub(S::from_slice(row, whole), top), scale));
                 let mut lanes = [0.0; 16];

@@ -79,6 +79,18 @@ pub(crate) trait Simd: Copy {
         unsafe { Self::store(values.as_mut_ptr(), v) }
     }
 
+    /// The sum of the lanes, the first one first.
+    ///
+    /// # Safety
+    /// The instructions of the type are there.
+    #[inline(always)]
+    unsafe fn sum(v: Self::V) -> f32 {
+        let mut lanes = [0.0; 16];
+        // SAFETY: there are as many values as the widest vector has lanes; the type's instructions are there.
+        unsafe { Self::to_slice(&mut lanes, 0, v) };
+        lanes.into_iter().sum()
+    }
+
     /// `exp(x)` within two units in the last place, from -87 to 88; beyond them the value there.
     ///
     /// # Safety

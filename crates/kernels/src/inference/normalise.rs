@@ -81,15 +81,6 @@ unsafe fn affine<S: Simd>(scale: &[f32], shift: &[f32], from: *const f32, to: *m
     }
 }
 
-/// The sum of a vector's lanes.
-#[inline(always)]
-unsafe fn sum<S: Simd>(v: S::V) -> f32 {
-    let mut lanes = [0.0; 16];
-    // SAFETY: there are as many values as the widest vector has lanes; the instructions of `S` are there.
-    unsafe { S::to_slice(&mut lanes, 0, v) };
-    lanes.into_iter().sum()
-}
-
 /// Normalises the channels of a pixel.
 #[inline(always)]
 unsafe fn pixel<S: Simd>(normalise: &Normalise, from: *const f32, to: *mut f32) {
@@ -104,13 +95,13 @@ unsafe fn pixel<S: Simd>(normalise: &Normalise, from: *const f32, to: *mut f32) 
         if whole < channels {
             all = S::add(all, S::load_first(from.add(whole), channels - whole));
         }
-        let mean = sum::<S>(all) / channels as f32;
+        let mean = S::sum(all) / channels as f32;
         let (middle, mut squares) = (S::splat(mean), S::splat(0.0));
         for c in (0..whole).step_by(S::LANES) {
             let x = S::sub(S::load(from.add(c)), middle);
             squares = S::fma(x, x, squares);
         }
-        let mut variance = sum::<S>(squares);
+        let mut variance = S::sum(squares);
         for c in whole..channels {
             let x = *from.add(c) - mean;
             variance += x * x;

@@ -141,15 +141,6 @@ impl Step for Standardise {
     }
 }
 
-/// The sum of a vector's lanes.
-#[inline(always)]
-unsafe fn sum<S: Simd>(v: S::V) -> f32 {
-    let mut lanes = [0.0; 16];
-    // SAFETY: there are as many values as the widest vector has lanes; the instructions of `S` are there.
-    unsafe { S::to_slice(&mut lanes, 0, v) };
-    lanes.into_iter().sum()
-}
-
 /// The sum of `f(at, lanes)` over a row, where what lies beyond its end counts as 0.
 #[inline(always)]
 unsafe fn sum_of<S: Simd>(channels: usize, f: impl Fn(usize, usize) -> S::V) -> f32 {
@@ -159,7 +150,7 @@ unsafe fn sum_of<S: Simd>(channels: usize, f: impl Fn(usize, usize) -> S::V) -> 
         for at in (0..channels).step_by(S::LANES) {
             all = S::add(all, f(at, channels - at));
         }
-        sum::<S>(all)
+        S::sum(all)
     }
 }
 
