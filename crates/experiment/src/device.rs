@@ -1,4 +1,4 @@
-//! The device that an experiment names, the card behind it, and where what is tuned and compiled for it is kept.
+//! The device that an experiment names: its card, and the folder in which the kernels that are tuned and compiled for it are kept.
 
 use burn_tensor::Device;
 

@@ -48,11 +48,7 @@ impl Prepared {
             let size = nodes[layer].shape.count();
             rows.extend(values.chunks_exact(size).flat_map(|image| pooled(image, channels)));
             let contents = dataset.fingerprints();
-            images.extend(usable.into_iter().map(|at| {
-                let sample = &dataset.samples[at];
-                let group = sample.group.as_deref().map(str::to_owned);
-                Image { part, content: contents[at], group, ..Image::new(name(&sample.origin), sample.label) }
-            }));
+            images.extend(usable.into_iter().map(|at| Image { content: contents[at], ..image(dataset, at, part) }));
         }
         let classes = gallery.folder.train.classes.clone();
         Ok(Some(FeatureTable::new(Matrix::new(channels, rows)?, images, classes)?))
@@ -77,16 +73,18 @@ pub(crate) fn name(origin: &Origin) -> std::path::PathBuf {
     }
 }
 
-/// Images of all parts of a gallery, as findings number those without features.
-pub(crate) fn images(gallery: &Gallery) -> Vec<Image> {
+/// What is known of an image without its features, but for its content.
+pub(crate) fn image(dataset: &Dataset, at: usize, part: Part) -> Image {
+    let sample = &dataset.samples[at];
+    let group = sample.group.as_deref().map(str::to_owned);
+    Image { part, group, ..Image::new(name(&sample.origin), sample.label) }
+}
+
+/// All images of some parts, with what their files' content is known by.
+pub(crate) fn images<'d>(parts: impl IntoIterator<Item = (&'d Dataset, Part)>) -> Vec<Image> {
     let of = |(dataset, part): (&Dataset, Part)| {
-        let contents = dataset.fingerprints();
-        let image = |(sample, content): (&injerto_data::Sample, _)| Image {
-            part,
-            content,
-            ..Image::new(name(&sample.origin), sample.label)
-        };
-        dataset.samples.iter().zip(contents).map(image).collect::<Vec<_>>()
+        let contents = dataset.fingerprints().into_iter().enumerate();
+        contents.map(|(at, content)| Image { content, ..image(dataset, at, part) }).collect::<Vec<_>>()
     };
-    gallery.sets().into_iter().flat_map(of).collect()
+    parts.into_iter().flat_map(of).collect()
 }

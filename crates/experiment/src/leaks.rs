@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
 use injerto_data::decode::{Orientation, decode};
-use injerto_data::{Dataset, read};
+use injerto_data::read;
 use injerto_files::csv::field;
 use injerto_insight::leaks::{Across, Kind, Leak, Limits, exact, find, moves};
 use injerto_insight::picture::Picture;
@@ -15,10 +15,11 @@ use injerto_trainer::Gathered;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::probe::{image, table};
+use crate::features::images;
+use crate::probe::table;
 use crate::questions::{Asked, Questions, RowShape};
 use crate::resume::root;
-use crate::split::{Side, Sides, name};
+use crate::split::{Side, name};
 use crate::{ExperimentError, Prepared};
 
 /// Pairs that a message names.
@@ -57,7 +58,12 @@ impl Copies {
     ) -> Result<Option<Self>, ExperimentError> {
         let Some(root) = root(&prepared.config) else { return Ok(None) };
         let sides = prepared.sides();
-        let images = images(&sides);
+        let parts = [
+            (Some(&sides.train), Part::Training),
+            (sides.validation.as_ref(), Part::Validation),
+            (sides.test.as_ref(), Part::Test),
+        ];
+        let images = images(parts.into_iter().filter_map(|(dataset, part)| Some((dataset?, part))));
         let names = sides.samples().map(|(_, sample)| name(root, sample)).collect();
         let mut leaks = exact(&images);
         if let (Some(gathered), Some(Questions { near_copies: Asked::Yes, .. })) = (gathered, prepared.plan.insight)
@@ -156,21 +162,6 @@ fn side(part: Part) -> Side {
         Part::Validation => Side::Validation,
         Part::Test => Side::Test,
     }
-}
-
-/// All images with what their files' content is known by.
-fn images(sides: &Sides) -> Vec<Image> {
-    let parts = [
-        (Some(&sides.train), Part::Training),
-        (sides.validation.as_ref(), Part::Validation),
-        (sides.test.as_ref(), Part::Test),
-    ];
-    let of = |(dataset, part): (&Dataset, Part)| -> Vec<Image> {
-        let contents = dataset.fingerprints();
-        let images = (0..dataset.samples.len()).zip(contents);
-        images.map(|(at, content)| Image { content, ..image(dataset, at, part) }).collect()
-    };
-    parts.into_iter().filter_map(|(dataset, part)| Some((dataset?, part))).flat_map(of).collect()
 }
 
 /// Near copies among the training and the validation images, by places in `images`. Pairs whose decoded pixels are equal are exact.

@@ -1,18 +1,18 @@
 //! The probe of a run: what a logistic regression on the kept features reaches, before the first epoch.
 
-use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use burn_tensor::Device;
-use injerto_data::{Dataset, Origin};
+use injerto_data::Dataset;
 use injerto_insight::folds::Folds;
 use injerto_insight::probe::{Linear, Probe};
 use injerto_insight::stats::Estimate;
-use injerto_insight::{FeatureTable, Image, InsightError, Matrix, Part, Watch as Look};
+use injerto_insight::{FeatureTable, InsightError, Matrix, Part, Watch as Look};
 use injerto_trainer::{Gathered, KeptRows, Model};
 use serde::{Deserialize, Serialize};
 
+use crate::features::image;
 use crate::questions::{RowShape, fitted};
 use crate::{ExperimentError, Prepared};
 
@@ -55,16 +55,6 @@ pub(crate) fn table(
     let image = |&at: &usize| image(dataset, at, part);
     let images = images.iter().map(image).collect();
     Ok(FeatureTable::new(Matrix::new(shape.width(), values)?, images, dataset.classes.clone())?)
-}
-
-/// What is known of an image without its features.
-pub(crate) fn image(dataset: &Dataset, at: usize, part: Part) -> Image {
-    let sample = &dataset.samples[at];
-    let path: PathBuf = match &sample.origin {
-        Origin::File(path) => path.clone(),
-        other => other.name().into_owned().into(),
-    };
-    Image { part, group: sample.group.as_deref().map(str::to_owned), ..Image::new(path, sample.label) }
 }
 
 /// Fits the probe to the training images and judges it by the validation images. `None` if it was stopped.

@@ -150,7 +150,7 @@ impl Survey {
                 found.iter().map(|leak| LeakFound::new(leak, table.images())).collect()
             }
             None => {
-                let images = features::images(&self.gallery);
+                let images = features::images(self.gallery.sets());
                 leaks::exact(&images).iter().map(|leak| LeakFound::new(leak, &images)).collect::<Vec<_>>()
             }
         };
