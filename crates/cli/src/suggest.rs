@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Args;
 use injerto_config::Device;
 use injerto_experiment::{Predictor, SuggestedPhoto, Suggestions};
-use injerto_files::{printable, shown, to_text};
+use injerto_files::{csv, printable, shown, to_text};
 use injerto_report::words::grouped;
 use serde_json::{Value, json};
 
@@ -88,15 +88,11 @@ fn as_json(photo: &SuggestedPhoto) -> Value {
 }
 
 fn as_csv(suggested: &[SuggestedPhoto]) -> String {
-    let field = |text: &str| match text.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.to_owned(),
-    };
     let mut text = "path,predicted,probability,uncertainty,typicality,distance\n".to_owned();
     for photo in suggested {
         let SuggestedPhoto { uncertainty, typicality, distance, predicted, probability, path } = photo;
-        let (path, predicted) = (field(&to_text(path.as_os_str())), field(predicted));
-        let _ = writeln!(text, "{path},{predicted},{probability:.6},{uncertainty:.6},{typicality:.6},{distance:.6}");
+        let names = csv::line([&*to_text(path.as_os_str()), predicted]);
+        let _ = writeln!(text, "{names},{probability:.6},{uncertainty:.6},{typicality:.6},{distance:.6}");
     }
     text
 }
