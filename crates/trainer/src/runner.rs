@@ -71,17 +71,6 @@ impl Runner {
         let input = to_input(pixels, [batch, height, width], &self.preprocessing, self.network.device());
         Ok(self.network.outputs(input, &self.wanted).iter().map(Value::to_host).collect())
     }
-
-    /// Outputs of the first wanted layer, `[batch, units]`.
-    ///
-    /// # Errors
-    /// Those of [`Runner::values`].
-    ///
-    /// # Panics
-    /// As [`Runner::values`].
-    pub fn outputs(&self, pixels: &[f32], batch: usize) -> Result<Vec<f32>, TrainError> {
-        Ok(self.values(pixels, batch)?.swap_remove(0))
-    }
 }
 
 /// The layers that are computed for the outputs of `wanted`.
