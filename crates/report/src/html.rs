@@ -1,5 +1,7 @@
 //! The page `report.html`.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use injerto_config::{Config, Images};
 use injerto_experiment::gain::Gain;
 use injerto_experiment::{PhaseSummary, Summary, Trust};
@@ -15,6 +17,7 @@ use crate::curves::{gain_figure, run_figure};
 use crate::decisions::decisions;
 use crate::elsewhere::elsewhere;
 use crate::images::Samples;
+use crate::looks::Looks;
 use crate::page::{NONE, anchor, cell, facts, figures, page, section, table, tile};
 use crate::plan as words;
 use crate::ranking::rankings;
@@ -34,15 +37,17 @@ pub fn report(run: &Run) -> String {
     let wall = run.judged.as_ref().map(Wall::new);
     let examples = run.judged.as_ref().map(Examples::new).unwrap_or_default();
     let samples = Samples::new(run);
+    let judged = |row: usize| run.judged.iter().map(move |judged| judged.paths[row].as_str());
+    let first: Vec<&str> = wall.iter().flat_map(Wall::rows).flat_map(judged).collect();
+    let looks = run.root().map_or_else(Looks::default, |root| Looks::of(run, &root, &first));
     let album = run.root().map(|root| {
-        let judged = |row: usize| run.judged.iter().map(move |judged| judged.paths[row].as_str());
-        let first = wall.iter().flat_map(Wall::rows).flat_map(judged);
-        Album::of(&root, first.chain(samples.paths()).chain(examples.rows().flat_map(judged)))
+        let wanted = first.iter().copied().chain(looks.training_photos()).chain(samples.paths());
+        Album::of(&root, wanted.chain(examples.rows().flat_map(judged)), &looks.overlays)
     });
     let drawn = Album::default();
     let of_classes = if album.is_some() { &examples } else { &Examples::default() };
     let parts = [
-        ("Mistakes", album.as_ref().zip(wall.as_ref()).map(|(album, wall)| wall.show(album))),
+        ("Mistakes", album.as_ref().zip(wall.as_ref()).map(|(album, wall)| wall.show(album, &looks))),
         ("Learning curves", Some(figures(&run_figure(run).each()))),
         ("What the curves say", Some(advice(&verdict))),
         ("Phases", Some(phases(run))),
@@ -50,7 +55,7 @@ pub fn report(run: &Run) -> String {
         ("How far the figures can be trusted", summary.map(trusted)),
         ("Which images the model finds first", run.judged.as_ref().map(rankings)),
         ("What can be left to the model", run.calibration.as_ref().map(decisions)),
-        ("Images", Some(samples.show(run, album.as_ref()))),
+        ("Images", Some(html! { (samples.show(run, album.as_ref())) (batch(&looks)) })),
         ("What transfer gained", summary.and_then(|summary| summary.transfer_gain.as_ref()).map(transfer)),
         ("The network", run.plan.as_ref().map(|plan| strips(&plan.phases))),
         ("Plan", Some(html! { (plan(run)) (plans(run)) })),
@@ -73,6 +78,23 @@ pub fn report(run: &Run) -> String {
         @if album.is_some() && wall.is_some() { script { (PreEscaped(include_str!("report.js"))) } }
     };
     page(&format!("{} – report", run.name), &body)
+}
+
+/// Training photos as the network saw them.
+fn batch(looks: &Looks) -> Markup {
+    html! {
+        @if !looks.batch.is_empty() {
+            h3 { "As the network saw them" }
+            p class="muted" { "Training photos of all classes, as they were changed at random in the first epoch, at the network's size." }
+            div class="samples" {
+                @for jpeg in &looks.batch {
+                    svg class="photo" viewBox="0 0 96 96" role="img" aria-label="a training image, changed at random" {
+                        image width="96" height="96" href={ "data:image/jpeg;base64," (STANDARD.encode(jpeg)) } {}
+                    }
+                }
+            }
+        }
+    }
 }
 
 fn experiment(toml: &str) -> Markup {

@@ -6,6 +6,7 @@
 //! - [`plan`]: the plan of a phase, in words; [`words`]: numbers in readable form;
 //! - [`write()`]: writes `plots/` and `report.html`;
 //! - [`Comparison`]: a comparison of several runs;
+//! - [`heat`]: what an answer rests on, in colours over a photo;
 //! - [`inspection`](mod@inspection): what was found about images before any training, in sentences and as a page.
 //!
 //! *Architecture invariant:* this crate reads the files of a run, and the photos that the run or an inspection names. It does not train, and it changes none
@@ -20,10 +21,12 @@ mod decisions;
 mod elsewhere;
 mod error;
 mod font;
+pub mod heat;
 mod html;
 mod images;
 pub mod inspection;
 mod judged;
+mod looks;
 mod network;
 mod page;
 mod paired;
