@@ -5,6 +5,7 @@
 //! - [`inspect`]: what can be said of images before any training, and which backbone suits them;
 //! - [`first`]: the first experiment on a folder, for which nobody has written a file;
 //! - [`Session`]: a new or resumed training with its [`RunFolder`];
+//! - [`sweep`]: many experiments on the same images, with one set of features;
 //! - [`Predictor`]: a trained network that classifies files, bytes or pixels, and says which are unlike all it was trained on;
 //! - [`Sorter`]: puts photos into folders by what a network says of them;
 //! - [`Knowledge`], [`Calibration`]: what a run keeps with its model for that;
@@ -48,6 +49,7 @@ mod sort;
 pub mod source;
 mod split;
 mod suggest;
+pub mod sweep;
 mod tensorboard;
 
 pub use device::{card, device};
@@ -75,6 +77,7 @@ const _: () = {
     can_be_handed_on::<Prepared>();
     can_be_handed_on::<inspect::Survey>();
     can_be_handed_on::<Session>();
+    can_be_shared::<Prepared>();
     can_be_handed_on::<Outcome>();
     can_be_handed_on::<injerto_trainer::Fit>();
     can_be_shared::<Predictor>();
