@@ -229,9 +229,11 @@ impl SweepConfig {
         let keys: Vec<&str> =
             self.grid.iter().map(|axis| &*axis.key).chain(self.random.iter().map(|axis| &*axis.key)).collect();
         if keys.is_empty() {
-            return Err("a sweep needs keys: `--grid KEY=VALUE,VALUE`, `--random KEY=LOW..HIGH`, or a table `[sweep]` in \
+            return Err(
+                "a sweep needs keys: `--grid KEY=VALUE,VALUE`, `--random KEY=LOW..HIGH`, or a table `[sweep]` in \
                         the experiment"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         if let Some(twice) = (1..keys.len()).find(|&at| keys[..at].contains(&keys[at])) {
             return Err(format!("`{}` is swept twice", keys[twice]));
@@ -386,7 +388,10 @@ mod tests {
     fn each_point_of_a_grid_is_tried_with_each_draw() {
         let trials = of(&["a=1,2"], &["b=0..9"], 3).trials(1).expect("six");
         assert_eq!(trials.len(), 6);
-        assert_eq!((&trials[0][1], &trials[0][0], &trials[1][0]), (&trials[1][1], &"a=1".to_owned(), &"a=2".to_owned()));
+        assert_eq!(
+            (&trials[0][1], &trials[0][0], &trials[1][0]),
+            (&trials[1][1], &"a=1".to_owned(), &"a=2".to_owned())
+        );
     }
 
     #[test]

@@ -249,7 +249,10 @@ pub enum ExperimentError {
         source: Box<ExperimentError>,
     },
     /// Another process is writing to the folder of a sweep.
-    #[error("{}: another sweep is writing to this folder; wait until it ends, or name another folder with `--out`", shown(path))]
+    #[error(
+        "{}: another sweep is writing to this folder; wait until it ends, or name another folder with `--out`",
+        shown(path)
+    )]
     BusySweep {
         /// The folder.
         path: PathBuf,

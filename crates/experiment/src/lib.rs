@@ -9,6 +9,7 @@
 //! - [`Predictor`]: a trained network that classifies files, bytes or pixels, and says which are unlike all it was trained on;
 //! - [`Sorter`]: puts photos into folders by what a network says of them;
 //! - [`Knowledge`], [`Calibration`]: what a run keeps with its model for that;
+//! - [`watch`]: a folder of photos that changes;
 //! - [`advise`]: a recommended strategy for a dataset and a backbone;
 //! - [`evaluate`], [`Classifier`]: a backbone with its own classifier, on photos of ImageNet's classes;
 //! - [`gain`]: the gain of transfer over training from scratch.
@@ -41,6 +42,7 @@ mod predict;
 mod prepare;
 mod probe;
 mod questions;
+mod rates;
 mod record;
 mod resume;
 mod run;
@@ -51,6 +53,7 @@ mod split;
 mod suggest;
 pub mod sweep;
 mod tensorboard;
+pub mod watch;
 
 pub use device::{card, device};
 pub use error::ExperimentError;

@@ -257,7 +257,9 @@ impl Prepared {
 fn changed_keys(was: &Value, is: &Value) -> Vec<ChangedKey> {
     let phases = was["phases"].as_array().map_or(0, Vec::len);
     let may = |key: &str| {
-        let free = FREE.contains(&key) || key.starts_with("data.root.") || ["transfer_gain", "sweep"].iter().any(|table| key.starts_with(table));
+        let free = FREE.contains(&key)
+            || key.starts_with("data.root.")
+            || ["transfer_gain", "sweep"].iter().any(|table| key.starts_with(table));
         // The number of epochs is checked later, where it is known how many are finished. A phase that was added has not
         // begun.
         let phase = key.strip_prefix("phases.").and_then(|rest| rest.split_once('.'));

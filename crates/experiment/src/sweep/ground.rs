@@ -168,7 +168,8 @@ pub(super) fn features(trial: &Prepared) -> String {
     let nodes = card.graph.nodes();
     let head = split.prefix.iter().filter(|at| **at >= card.backbone_layers);
     let head: Vec<_> = head.map(|&at| (&nodes[at].layer, &nodes[at].inputs)).collect();
-    let views = matches!(plan.keeps.training, Kept::Features { views: Some(_), .. }).then_some(&trial.config.data.augment);
+    let views =
+        matches!(plan.keeps.training, Kept::Features { views: Some(_), .. }).then_some(&trial.config.data.augment);
     let kept = [plan.keeps.training, plan.keeps.validation];
     let kernels = trial.config.uses_kernels();
     let pixels = trial.feature_pixels().pixels_key();

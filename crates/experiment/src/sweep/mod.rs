@@ -21,8 +21,8 @@ use injerto_backbones::plugin::Catalog;
 use injerto_backbones::weights::Cache;
 use injerto_config::{Config, Initial};
 use injerto_files::{Lock, LockError};
-use injerto_trainer::history::Best;
 use injerto_trainer::Watch;
+use injerto_trainer::history::Best;
 
 pub use trial::Trial;
 
@@ -298,6 +298,24 @@ impl Sweep {
     fn found(&self, known: usize, best: Option<(usize, Box<Summary>)>, interrupted: bool) -> Found {
         let trials = self.trials.iter().filter_map(|trial| trial.done.clone()).collect();
         Found { trials, asked: self.trials.len(), known, best, interrupted }
+    }
+}
+
+impl Trial {
+    /// The better trial first: by the figure that decides in the best epoch, then by the loss, then by the number.
+    pub fn compared(&self, other: &Self) -> std::cmp::Ordering {
+        let best = |trial: &Self| Best {
+            value: trial.value,
+            loss: trial.loss,
+            epoch: trial.best_epoch,
+            ..Best::new(trial.monitor, trial.mode)
+        };
+        let (own, theirs) = (best(self), best(other));
+        match (is_better(&own, &theirs), is_better(&theirs, &own)) {
+            (true, _) => std::cmp::Ordering::Less,
+            (_, true) => std::cmp::Ordering::Greater,
+            _ => self.number.cmp(&other.number),
+        }
     }
 }
 

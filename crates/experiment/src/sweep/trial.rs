@@ -44,7 +44,7 @@ pub struct Trial {
     pub value: Option<f64>,
     /// Accuracy on the validation images in the best epoch, with Wilson's interval.
     pub accuracy: Option<Estimate>,
-    /// Loss on the validation images in the best epoch.
+    /// Loss of the best epoch, on the validation images if there are any.
     pub loss: Option<f64>,
     /// Number of parameter values of the network.
     pub parameters: usize,
@@ -163,7 +163,7 @@ impl Planned {
             best_epoch: best.map_or(0, |best| best.epoch),
             value: best.and_then(|best| best.value),
             accuracy: report.map(|it| Estimate::share(right(it.accuracy, it.images), it.images)),
-            loss: report.and_then(|report| report.loss),
+            loss: best.and_then(|best| best.loss),
             parameters: prepared.card.graph.parameter_count(),
             trainable: prepared.plan.phases.iter().map(|plan| plan.trainable).max().unwrap_or(0),
             seconds: fitted.map_or(0.0, |fitted| fitted.seconds.total),
