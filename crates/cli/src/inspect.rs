@@ -207,14 +207,15 @@ fn of_folder(
     Ok((survey, why))
 }
 
-fn named(backbone: &str, weights: &str) -> Candidate {
+/// The backbone of this name with this weight set.
+pub fn named(backbone: &str, weights: &str) -> Candidate {
     let (backbone, weights) = (backbone.to_owned(), weights.to_owned());
     Candidate { backbone, weights, at_hand: true, general: true, multiply_adds: 0 }
 }
 
 /// The backbone to look through, and why: the fastest whose weights are at hand and were trained on photos of all kinds of things. Where
 /// there is none, the weights of the fastest are fetched.
-fn chosen(candidates: &[Candidate]) -> (Option<Candidate>, String) {
+pub fn chosen(candidates: &[Candidate]) -> (Option<Candidate>, String) {
     let general = |at_hand: bool| candidates.iter().filter(move |it| it.general && it.at_hand == at_hand);
     let count = general(true).count();
     match (general(true).next(), general(false).next()) {

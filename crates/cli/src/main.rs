@@ -12,6 +12,7 @@ mod export;
 mod generate;
 mod inspect;
 mod inventory;
+mod lr_find;
 mod new;
 mod output;
 mod pages;
@@ -23,9 +24,11 @@ mod progress;
 mod report;
 mod suggest;
 mod summary;
+mod sweep;
 mod train;
 mod tuning;
 mod version;
+mod watch;
 
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
@@ -111,6 +114,8 @@ enum Command {
     Suggest(suggest::Arguments),
     /// Find what is wrong with your images before any training: copies, wrong labels, odd files, too few photos
     Inspect(inspect::Arguments),
+    /// Watch a folder: what new and moved photos change is there in a second or two
+    Watch(watch::Arguments),
     /// Move images into other classes, as a list says
     #[command(subcommand)]
     Data(data::Arguments),
@@ -118,6 +123,10 @@ enum Command {
     Advise(advise::Arguments),
     /// Cross-validate a classifier on the features of an experiment's frozen backbone, in seconds
     Cv(cv::Arguments),
+    /// Try many values of any keys at once, on features that are computed once
+    Sweep(sweep::Arguments),
+    /// Find a learning rate for a phase of an experiment
+    LrFind(lr_find::Arguments),
     /// List or delete kept features of frozen prefixes
     #[command(subcommand)]
     Cache(cache::Arguments),
@@ -215,6 +224,9 @@ fn command() -> ExitCode {
         Command::Data(arguments) => data::run(&arguments),
         Command::Advise(arguments) => advise::run(&arguments, &common),
         Command::Cv(arguments) => cv::run(&arguments, &common),
+        Command::Sweep(arguments) => sweep::run(&arguments, &common),
+        Command::Watch(arguments) => watch::run(&arguments, &common),
+        Command::LrFind(arguments) => lr_find::run(&arguments, &common),
         Command::Cache(arguments) => cache::run(&arguments),
         Command::Export(arguments) => export::run(arguments),
         Command::Compare(arguments) => compare::run(arguments),

@@ -70,6 +70,9 @@ const HOMES: &[(&str, &str)] = &[
     ("monitor", "in [checkpoint]"),
     ("save_best_only", "in [checkpoint]"),
     ("seeds", "in [transfer_gain]"),
+    ("grid", "in [sweep]"),
+    ("random", "in [sweep]"),
+    ("halving", "in [sweep]"),
 ];
 
 /// What other frameworks and tutorials call things.

@@ -32,6 +32,7 @@ mod reader;
 mod schedule;
 mod schema;
 mod strategy;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -44,6 +45,7 @@ use diagnostic::{Problems, Source};
 pub use complete::Completed;
 pub use diagnostic::{ConfigError, Diagnostic};
 pub use kinds::{ClassWeights, Device, Initial, InputScale, LearningRates, OnLeak, Strategy};
+pub use sweep::{Axis, Drawn, Listed, MOST_TRIALS, SweepConfig};
 pub use values::{
     BackboneConfig, CacheConfig, CheckpointConfig, Config, DataConfig, GradualConfig, HeadConfig, Images,
     InsightConfig, LossConfig, PhaseConfig, ScratchConfig, TransferGainConfig,

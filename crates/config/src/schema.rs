@@ -12,6 +12,7 @@ use crate::kinds::{Device, Strategy};
 use crate::network::{backbone, head, loss};
 use crate::phases::{EXAMPLE, phases};
 use crate::reader::{Field, Section, boolean, choice, integer, named, one_or_more, positive, text};
+use crate::sweep::sweep;
 use crate::tree::Node;
 use crate::values::{CacheConfig, Config, InsightConfig, ScratchConfig, TransferGainConfig};
 use crate::{limits, strategy};
@@ -57,6 +58,7 @@ pub(crate) fn experiment(document: &Node, stem: &str, problems: &Problems) -> Op
         }
         transfer_gain(field, rate)
     });
+    let sweep = root.optional("sweep", sweep);
     root.finish();
     Some(Config {
         name: name?,
@@ -74,6 +76,7 @@ pub(crate) fn experiment(document: &Node, stem: &str, problems: &Problems) -> Op
         cache: cache?,
         insight: insight?,
         transfer_gain: gain?,
+        sweep: sweep?,
     })
 }
 

@@ -186,6 +186,12 @@ knowledge = false
 [transfer_gain]
 seeds = 7
 scratch = { learning_rate = 1e-2 }
+[sweep]
+grid = { "head.dropout" = [0.0, 0.25], "head.dense" = [[], [{ units = 8 }]], phases.0.optimizer = ["sgd", "adam"] }
+random = { phases.0.optimizer.learning_rate = "1e-5..0.1:log", data.batch_size = "8..64", seed = [1, 2] }
+trials = 5
+halving = true
+jobs = 2
 "#;
 
 #[test]

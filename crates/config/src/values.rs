@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::kinds::{ClassWeights, Device, Initial, InputScale, LearningRates, OnLeak, Strategy};
+use crate::sweep::SweepConfig;
 
 /// An experiment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -51,6 +52,9 @@ pub struct Config {
     /// `[transfer_gain]`: whether the experiment also compares with training from scratch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transfer_gain: Option<TransferGainConfig>,
+    /// `[sweep]`: which experiments `injerto sweep` tries. A training does not read it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<SweepConfig>,
 }
 
 /// Paths as an experiment's file has them: what is not UTF-8 is written `\xNN`.

@@ -67,7 +67,7 @@ impl Before {
         if prepared.config.data.on_leak != OnLeak::Off
             && let Some(copies) = Copies::find(prepared, before.gathered.as_ref(), watch.stop)?
         {
-            let divided = copies.settle(prepared, folder, watch)?;
+            let divided = copies.settle(prepared, &mut |name, text| folder.write(name, text), watch)?;
             before.found.leaks = Some(LeakCounts { moved: divided, ..copies.counts() });
             if divided > 0 && before.gathered.is_some() {
                 // The features are those of the same images, and are found in the cache.
@@ -134,12 +134,12 @@ impl Before {
 }
 
 impl Copies {
-    /// Writes the pairs into the folder, tells of those that do harm, and does with them what the experiment says. Returns how many
-    /// photos were moved to another side.
-    fn settle(
+    /// Writes the pairs into a file, tells of those that do harm, and does with them what the experiment says. Returns how many photos
+    /// were moved to another side; then the plan is written too. `write` is given the name of a file and its text.
+    pub fn settle(
         &self,
         prepared: &mut Prepared,
-        folder: &RunFolder,
+        write: &mut dyn FnMut(&str, &str) -> Result<(), ExperimentError>,
         watch: &mut Watch<'_>,
     ) -> Result<usize, ExperimentError> {
         let on_leak = prepared.config.data.on_leak;
@@ -147,12 +147,12 @@ impl Copies {
             return Err(ExperimentError::Leaks { findings: self.in_words() });
         }
         if !self.is_empty() {
-            folder.write(RunFolder::LEAKS, &self.to_csv(&prepared.train.classes))?;
+            write(RunFolder::LEAKS, &self.to_csv(&prepared.train.classes))?;
         }
         let moved = if on_leak == OnLeak::Move { self.moved() } else { (Vec::new(), 0) };
         if moved.1 > 0 {
             prepared.divide(prepared.sides().dealt(moved.0))?;
-            folder.write(RunFolder::PLAN, &prepared.plan.to_json())?;
+            write(RunFolder::PLAN, &prepared.plan.to_json())?;
         }
         if self.are_harmful() {
             let after = match (on_leak, moved.1) {

@@ -246,6 +246,23 @@ pub enum ExperimentError {
         /// Why, and what there is instead, in words.
         reason: String,
     },
+    /// A trial of a sweep cannot be prepared.
+    #[error("the trial with {}: {source}", printable(sets))]
+    Trial {
+        /// What the trial sets.
+        sets: String,
+        /// Why.
+        source: Box<ExperimentError>,
+    },
+    /// Another process is writing to the folder of a sweep.
+    #[error(
+        "{}: another sweep is writing to this folder; wait until it ends, or name another folder with `--out`",
+        shown(path)
+    )]
+    BusySweep {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The backbone's weights are missing, and the checkpoint cannot replace them.
     #[error("{reason}")]
     Lost {

@@ -34,6 +34,13 @@ pub struct Trust {
 }
 
 impl Trust {
+    /// Of an accuracy on images of which there are so many per class, without what takes a bootstrap.
+    pub(crate) fn of_accuracy(accuracy: f64, counts: &[usize]) -> Self {
+        let against = Baselines::of(counts);
+        let accuracy = Estimate::share((accuracy * against.n as f64).round() as usize, against.n);
+        Self { accuracy, macro_f1: None, roc_auc: None, against }
+    }
+
     /// Of predictions whose labels are known; `None` without images.
     pub(crate) fn new(predictions: &Predictions, seed: u64) -> Option<Self> {
         let (n, bootstrap) = (predictions.len(), Bootstrap::new(seed));
@@ -93,7 +100,7 @@ impl Observer for Judged<'_> {
 }
 
 /// A line per image: its path below the root, its class, the predicted class, and the probability of each class.
-fn to_csv(root: &Path, dataset: &Dataset, predictions: &Said, images: &[usize]) -> String {
+pub(crate) fn to_csv(root: &Path, dataset: &Dataset, predictions: &Said, images: &[usize]) -> String {
     let classes = in_a_line(&dataset.classes);
     let class = |at: u32| field(&classes[at as usize]);
     let mut text = "path,label,predicted".to_owned();

@@ -5,10 +5,12 @@
 //! - [`inspect`]: what can be said of images before any training, and which backbone suits them;
 //! - [`first`]: the first experiment on a folder, for which nobody has written a file;
 //! - [`Session`]: a new or resumed training with its [`RunFolder`];
+//! - [`sweep`]: many experiments on the same images, with one set of features;
 //! - [`Predictor`]: a trained network that classifies files, bytes or pixels, and says which are unlike all it was trained on;
 //! - [`explain`]: where a network looks, as maps of an image;
 //! - [`Sorter`]: puts photos into folders by what a network says of them;
 //! - [`Knowledge`], [`Calibration`]: what a run keeps with its model for that;
+//! - [`watch`]: a folder of photos that changes;
 //! - [`advise`]: a recommended strategy for a dataset and a backbone;
 //! - [`evaluate`], [`Classifier`]: a backbone with its own classifier, on photos of ImageNet's classes;
 //! - [`gain`]: the gain of transfer over training from scratch.
@@ -42,6 +44,7 @@ mod predict;
 mod prepare;
 mod probe;
 mod questions;
+mod rates;
 mod record;
 mod resume;
 mod run;
@@ -50,7 +53,9 @@ mod sort;
 pub mod source;
 mod split;
 mod suggest;
+pub mod sweep;
 mod tensorboard;
+pub mod watch;
 
 pub use device::{card, device};
 pub use error::ExperimentError;
@@ -77,6 +82,7 @@ const _: () = {
     can_be_handed_on::<Prepared>();
     can_be_handed_on::<inspect::Survey>();
     can_be_handed_on::<Session>();
+    can_be_shared::<Prepared>();
     can_be_handed_on::<Outcome>();
     can_be_handed_on::<injerto_trainer::Fit>();
     can_be_shared::<Predictor>();

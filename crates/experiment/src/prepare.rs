@@ -1,16 +1,17 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn_tensor::Device;
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::resolve::{Ask, Resolved};
-use injerto_backbones::weights::{Cache, Weights};
+use injerto_backbones::weights::{BackboneName, Cache, Weights};
 use injerto_config::{Completed, Config, Images, InputScale};
 use injerto_data::folder::{self, Folder, Inventory};
 use injerto_data::look::{Looked, Verdicts};
 use injerto_data::{Dataset, Loader, LoaderOptions, OnCorrupt};
 use injerto_files::{listed, settled};
-use injerto_graph::{Description, FreezePlan, Graph, Selection};
+use injerto_graph::{Description, FreezePlan, Graph, Preprocessing, Selection};
 use injerto_insight::Part;
 use injerto_recipe::{BatchNorm, Loss, OptimizerConfig};
 use injerto_trainer::cache::CacheSettings;
@@ -139,7 +140,7 @@ pub struct Prepared {
     /// Source of the backbone's weights, in words.
     pub origin: String,
     /// The backbone's weights.
-    pub weights: Weights,
+    pub weights: Arc<Weights>,
     /// The resolved phases.
     pub plan: Plan,
     /// Weight of each class in the loss, if the experiment sets class weights.
@@ -204,7 +205,9 @@ impl Prepared {
             settle(&mut config, root);
         }
         let resolved = resolve(&config, catalog)?;
-        let card = card(&mut config, &resolved, &images.train.classes)?;
+        let Description { preprocessing, .. } = &resolved.description;
+        let grafted = (&resolved.backbone, Some(&resolved.name), preprocessing);
+        let card = card(&mut config, grafted, &images.train.classes)?;
         let backbone = resolved.backbone.clone();
         let phases = phases(&config.phases, &config.callbacks, &backbone, card.graph.len())?;
         let best = Best::new(config.checkpoint.monitor, config.checkpoint.mode);
@@ -243,7 +246,7 @@ impl Prepared {
             card,
             backbone,
             origin: resolved.origin.to_string(),
-            weights,
+            weights: Arc::new(weights),
             plan: Plan { phases: Vec::new(), insight: None },
             class_weights,
             warnings,
@@ -254,6 +257,45 @@ impl Prepared {
         prepared.check_initial()?;
         prepared.warnings.extend(homeless_features(&prepared));
         prepared.warnings.extend(guard::warning(&prepared, &resolved));
+        Ok(prepared)
+    }
+
+    /// Another experiment on the same images, in the same division, and with the same backbone. What `config` says of where the images
+    /// are, how they are divided, and of the backbone is not looked at.
+    ///
+    /// # Errors
+    /// [`ExperimentError`] for the first part that does not fit.
+    pub(crate) fn with(&self, mut config: Config) -> Result<Self, ExperimentError> {
+        if let Some(root) = root(&self.config) {
+            settle(&mut config, root);
+        }
+        let grafted = (&self.backbone, self.card.backbone.as_ref(), &self.card.preprocessing);
+        let card = card(&mut config, grafted, &self.train.classes)?;
+        let phases = phases(&config.phases, &config.callbacks, &self.backbone, card.graph.len())?;
+        let best = Best::new(config.checkpoint.monitor, config.checkpoint.mode);
+        check_monitors(&phases, &best, self.validation.is_some())?;
+        let (asked, counts) = (config.loss.class_weights.as_ref(), self.train.counts());
+        let class_weights = asked.map(|asked| class_weights(asked, &self.train.classes, &counts)).transpose()?;
+        let mut prepared = Self {
+            warnings: warnings(&config),
+            config,
+            train: self.train.clone(),
+            validation: self.validation.clone(),
+            test: self.test.clone(),
+            inventory: self.inventory.clone(),
+            looked: self.looked.clone(),
+            card,
+            backbone: self.backbone.clone(),
+            origin: self.origin.clone(),
+            weights: self.weights.clone(),
+            plan: Plan { phases: Vec::new(), insight: None },
+            class_weights,
+            split: None,
+            features: self.features.clone(),
+        };
+        prepared.decide(&phases);
+        prepared.check_initial()?;
+        prepared.warnings.extend(homeless_features(&prepared));
         Ok(prepared)
     }
 
@@ -315,7 +357,7 @@ impl Prepared {
     /// [`ExperimentError`] if the weights cannot be put on the device.
     pub fn model(&self, seed: u32, device: &Device) -> Result<Model, ExperimentError> {
         let mut weights = Weights::initialise(&self.card.graph, u64::from(seed))?;
-        weights.extend(self.weights.clone());
+        weights.extend((*self.weights).clone());
         Ok(Model::new(self.card.clone(), &weights, device)?)
     }
 
@@ -470,13 +512,16 @@ fn resolve(config: &Config, catalog: &mut Catalog) -> Result<Resolved, Experimen
 }
 
 /// Fills in the values of `config` that depend on backbone and classes, and grafts the head onto the backbone.
-fn card(config: &mut Config, resolved: &Resolved, classes: &[String]) -> Result<ModelCard, ExperimentError> {
-    let Description { graph, preprocessing, .. } = &resolved.description;
-    let Completed { head, loss } = config.complete(classes.len(), graph.image_size()?, preprocessing.interpolation);
+fn card(
+    config: &mut Config,
+    (backbone, name, preprocessing): (&Graph, Option<&BackboneName>, &Preprocessing),
+    classes: &[String],
+) -> Result<ModelCard, ExperimentError> {
+    let Completed { head, loss } = config.complete(classes.len(), backbone.image_size()?, preprocessing.interpolation);
     loss.check(head.activation, head.units, classes.len())?;
     Ok(ModelCard {
-        backbone_layers: resolved.backbone.len(),
-        backbone: Some(resolved.name.clone()),
+        backbone_layers: backbone.len(),
+        backbone: name.cloned(),
         preprocessing: preprocessing.clone(),
         crop_to_aspect_ratio: config.data.crop_to_aspect_ratio,
         interpolation: config.data.interpolation.unwrap_or_default(),
@@ -484,7 +529,7 @@ fn card(config: &mut Config, resolved: &Resolved, classes: &[String]) -> Result<
         scaled_decoding: config.data.scaled_decoding,
         classes: classes.to_vec(),
         loss,
-        graph: head.graft(&resolved.backbone)?,
+        graph: head.graft(backbone)?,
     })
 }
 

@@ -258,7 +258,9 @@ impl Prepared {
 fn changed_keys(was: &Value, is: &Value) -> Vec<ChangedKey> {
     let phases = was["phases"].as_array().map_or(0, Vec::len);
     let may = |key: &str| {
-        let free = FREE.contains(&key) || key.starts_with("data.root.") || key.starts_with("transfer_gain");
+        let free = FREE.contains(&key)
+            || key.starts_with("data.root.")
+            || ["transfer_gain", "sweep"].iter().any(|table| key.starts_with(table));
         // The number of epochs is checked later, where it is known how many are finished. A phase that was added has not
         // begun.
         let phase = key.strip_prefix("phases.").and_then(|rest| rest.split_once('.'));
@@ -326,5 +328,6 @@ mod tests {
         check(&["phases"], json!([was["phases"][0], { "epochs": 3, "unfreeze": "all" }]), &[]);
         check(&["transfer_gain"], json!({ "seeds": [1] }), &[]);
         check(&["cache"], json!({ "memory_mb": 1 }), &[]);
+        check(&["sweep"], json!({ "trials": 3 }), &[]);
     }
 }

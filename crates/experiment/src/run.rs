@@ -430,7 +430,7 @@ fn transfer_gain(
     Ok(Some(compare(&pairs, prepared.card.classes.len())))
 }
 
-fn summarise(prepared: &Prepared, fitted: &Fitted) -> Summary {
+pub(crate) fn summarise(prepared: &Prepared, fitted: &Fitted) -> Summary {
     let config = &prepared.config;
     let count = |dataset: &Dataset| dataset.samples.len();
     let n = match fitted.best.monitor {

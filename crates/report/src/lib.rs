@@ -7,6 +7,7 @@
 //! - [`write()`]: writes `plots/` and `report.html`;
 //! - [`Comparison`]: a comparison of several runs;
 //! - [`heat`]: what an answer rests on, in colours over a photo;
+//! - [`Standings`]: the trials of a sweep; [`rates()`]: the curve of a learning rate range test;
 //! - [`inspection`](mod@inspection): what was found about images before any training, in sentences and as a page.
 //!
 //! *Architecture invariant:* this crate reads the files of a run, and the photos that the run or an inspection names. It does not train, and it changes none
@@ -35,10 +36,12 @@ pub mod plan;
 mod plane;
 mod ranking;
 mod raster;
+mod rates;
 mod run;
 pub mod scene;
 mod strip;
 mod svg;
+mod sweep;
 pub mod verdict;
 mod wall;
 pub mod words;
@@ -50,5 +53,7 @@ pub use html::report;
 pub use judged::{Judged, Pair, Placed};
 pub use network::network;
 pub use paired::{Answers, Duel};
+pub use rates::rates;
 pub use run::{Kept, Run, Stretch};
+pub use sweep::{Standing, Standings};
 pub use write::write;

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use injerto_backbones::weights::Weights;
 use injerto_data::{Loader, Skipped};
 use injerto_files::memory;
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ use crate::observer::{Event, Observer, Watch};
 use crate::optimizer::OptimizerState;
 use crate::pass::{Judge, TrainingEpoch, Validated, validate};
 use crate::plan::PhasePlan;
-use crate::tail::{restore, tail_weights};
+use crate::tail::{restore, tail_weights, weights_of};
 use crate::{Checkpoints, Model, Phase, Progress, TrainError};
 
 /// Settings of a training.
@@ -111,7 +112,7 @@ pub fn check_monitors(phases: &[Phase], best: &Best, validates: bool) -> Result<
 /// The kernels cannot compile the network.
 pub fn check_compiles(model: &Model, plans: &[PhasePlan], kernels: bool) -> Result<(), TrainError> {
     for plan in plans {
-        executor::build(kernels, model, plan, OptimizerState::default())?;
+        executor::build(kernels, model, plan, OptimizerState::default())?.prefix().program()?;
     }
     Ok(())
 }
@@ -161,6 +162,18 @@ impl Fit {
         gathered: Option<Gathered>,
         watch: &mut Watch<'_>,
     ) -> Result<Fitted, TrainError> {
+        Ok(self.run_part(Part::whole(), model, progress, gathered, watch)?.1)
+    }
+
+    /// Trains a part of the run, and returns how far the run has come.
+    pub(crate) fn run_part(
+        &self,
+        part: Part<'_>,
+        model: &mut Model,
+        progress: Option<Progress>,
+        gathered: Option<Gathered>,
+        watch: &mut Watch<'_>,
+    ) -> Result<(Progress, Fitted), TrainError> {
         let Self { train, plans, settings, .. } = self;
         let (validation, checkpoints) = (self.validation.as_ref(), self.checkpoints.as_ref());
         let Watch { observer, stop } = watch;
@@ -187,7 +200,10 @@ impl Fit {
             images,
             began,
             before,
+            best: part.best,
+            changed: Vec::new(),
         };
+        let is_paused = |progress: &Progress| progress.history.len() >= part.until;
         let mut features: Option<KeptFeatures> = None;
         let (mut ready, mut announced) = (None, false);
         if let Some(gathered) = gathered {
@@ -195,7 +211,7 @@ impl Fit {
             run.began = gathered.began;
             (features, ready, announced) = (Some(gathered.kept), gathered.executor, true);
         }
-        while progress.phases_done < plans.len() && !run.stopped() {
+        while progress.phases_done < plans.len() && !run.stopped() && !is_paused(&progress) {
             let plan = &plans[progress.phases_done];
             if !std::mem::take(&mut announced) {
                 announce(run.observer, plan, (progress.phases_done, plans.len()));
@@ -221,17 +237,44 @@ impl Fit {
                 features = Some(run.gather(plan, executor.as_ref())?);
             }
             let here = progress.phases_done;
-            while progress.phases_done == here {
+            run.changed = if run.best.is_some() { self.changed(here) } else { Vec::new() };
+            while progress.phases_done == here && !is_paused(&progress) {
                 if !run.epoch(plan, &mut progress, features.as_ref(), executor.as_mut(), checkpoints)? {
                     break;
                 }
             }
+            if is_paused(&progress) && progress.phases_done == here {
+                progress.optimizer = Some(executor.optimizer_state());
+            }
         }
         take_skipped(&mut progress.skipped, train, validation);
         let ((seconds, images), interrupted) = (run.spent(), progress.phases_done < plans.len());
-        let Progress { history, best, report, skipped, peak_memory_bytes, .. } = progress;
-        let peak_memory_bytes = peak_memory_bytes.max(memory::peak());
-        Ok(Fitted { history, best, seconds, images, peak_memory_bytes, interrupted, skipped, report })
+        let fitted = Fitted {
+            history: progress.history.clone(),
+            best: progress.best.clone(),
+            seconds,
+            images,
+            peak_memory_bytes: progress.peak_memory_bytes.max(memory::peak()),
+            interrupted,
+            skipped: progress.skipped.clone(),
+            report: progress.report.clone(),
+        };
+        Ok((progress, fitted))
+    }
+}
+
+/// The part of a run that is trained at once.
+pub(crate) struct Part<'a> {
+    /// Number of complete epochs of the whole run after which it pauses.
+    pub(crate) until: usize,
+    /// Where the weights of the best epoch are kept: of the layers that a phase has been able to change.
+    pub(crate) best: Option<&'a mut Weights>,
+}
+
+impl Part<'_> {
+    /// All epochs, of which the checkpoints alone keep the weights.
+    fn whole() -> Self {
+        Self { until: usize::MAX, best: None }
     }
 }
 
@@ -274,6 +317,9 @@ struct Run<'a> {
     began: Instant,
     /// Seconds and images of the parts before a resume.
     before: (Seconds, usize),
+    /// Where the weights of the best epoch are kept, and the layers that these are.
+    best: Option<&'a mut Weights>,
+    changed: Vec<usize>,
 }
 
 impl Run<'_> {
@@ -296,9 +342,9 @@ impl Run<'_> {
     /// Computes or finds the features that the plan keeps; fewer if the run was stopped.
     fn gather(&mut self, plan: &PhasePlan, executor: &dyn Executor) -> Result<KeptFeatures, TrainError> {
         let mut spent = Spent::default();
-        let Self { train, validation, model, settings, observer, stop, .. } = self;
-        let (images, network) = ((*train, *validation), (&**model, executor));
-        let features = KeptFeatures::gather(plan, images, network, &settings.cache, *observer, stop, &mut spent)?;
+        let Self { train, validation, settings, observer, stop, .. } = self;
+        let (images, prefix) = ((*train, *validation), executor.prefix());
+        let features = KeptFeatures::gather(plan, images, prefix, &settings.cache, *observer, stop, &mut spent)?;
         self.count(spent);
         Ok(features)
     }
@@ -330,6 +376,9 @@ impl Run<'_> {
         let decision = memory.epoch_ended(&phase.callbacks, at, &record, phase.optimizer.rule.learning_rate());
         progress.history.push(record.clone());
         executor.store(&mut self.model.network);
+        if let Some(kept) = self.best.as_deref_mut().filter(|_| best) {
+            *kept = weights_of(self.model, &self.changed);
+        }
         if decision.snapshot {
             progress.snapshot = Some(tail_weights(self.model, split));
         }
@@ -377,7 +426,7 @@ impl Run<'_> {
     ) -> Result<Option<(EpochRecord, Option<Validated>)>, TrainError> {
         let began = Instant::now();
         let judge = self.judge.clone();
-        let kept = features.and_then(|features| features.training.as_ref());
+        let kept = features.and_then(|features| features.training.as_deref());
         let mut feed = Feed::new(self.train, Some(epoch as u64), kept);
         let total = feed.batches;
         let mut pass = TrainingEpoch::new(plan, &judge, self.settings.seed, epoch, total, learning_rate);
@@ -407,7 +456,7 @@ impl Run<'_> {
         executor.swap_averages();
         let validated = match self.validation {
             Some(loader) => {
-                let kept = features.and_then(|features| features.validation.as_ref());
+                let kept = features.and_then(|features| features.validation.as_deref());
                 let (started, stop) = (Instant::now(), self.stop);
                 let mut feed = Feed::new(loader, None, kept);
                 let found = validate(&judge, &mut feed, executor, &|| !stop.load(Ordering::Relaxed))?;

@@ -48,6 +48,8 @@ pub(crate) struct TrainingEpoch<'a> {
     pub(crate) running: Accumulator,
     /// Steps whose losses and outputs have not been read, because reading them would wait for the device.
     unread: Vec<Unread>,
+    /// Loss of the step that was read last.
+    pub(crate) last: f64,
     /// Number of steps done.
     pub(crate) done: usize,
     /// Seconds spent in steps.
@@ -75,6 +77,7 @@ impl<'a> TrainingEpoch<'a> {
             size: StepSize { learning_rate, momentum: None },
             running: Accumulator::default(),
             unread: Vec::new(),
+            last: 0.0,
             done: 0,
             seconds: 0.0,
         }
@@ -112,6 +115,7 @@ impl<'a> TrainingEpoch<'a> {
     pub(crate) fn read(&mut self, executor: &mut dyn Executor) -> Result<(), TrainError> {
         for (Unread { batch, labels, learning_rate }, found) in self.unread.drain(..).zip(executor.readings()) {
             let Reading { loss: scalar, outputs } = found;
+            self.last = scalar;
             let outputs = Outputs::new(&outputs, outputs.len() / labels.len());
             self.running.add(&self.judge.loss, scalar, outputs, &labels);
             if !self.running.is_finite() {

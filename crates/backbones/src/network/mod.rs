@@ -95,9 +95,32 @@ impl Network {
     /// Values are missing or have another shape, the output of a layer has a rank that cannot be run, or there is too little memory.
     pub fn new(graph: Arc<Graph>, weights: &Weights, device: &Device) -> Result<Self, NetworkError> {
         memory::ask_for(graph.parameter_count(), device, &format!("the parameters of '{}'", graph.name()))?;
-        let device = device.clone().inner();
-        let mut parameters = Vec::with_capacity(graph.len());
-        for node in graph.nodes() {
+        Self::beginning_with(Vec::new(), graph, weights, device.clone().inner())
+    }
+
+    /// The network of `graph`, which begins with the layers of this one and shares their parameters on the device. `weights` has the
+    /// parameters of the other layers.
+    ///
+    /// # Errors
+    /// Those of [`Network::new`].
+    ///
+    /// # Panics
+    /// If `graph` does not begin with the layers of this network.
+    pub fn grown(&self, graph: Arc<Graph>, weights: &Weights) -> Result<Self, NetworkError> {
+        let own = self.graph.nodes();
+        let begins = graph.len() >= own.len() && own.iter().zip(graph.nodes()).all(|(own, other)| own == other);
+        assert!(begins, "'{}' does not begin with the layers of '{}'", graph.name(), self.graph.name());
+        Self::beginning_with(self.parameters.clone(), graph, weights, self.device.clone())
+    }
+
+    /// A network whose first layers have these parameters.
+    fn beginning_with(
+        mut parameters: Vec<Vec<ParameterTensor>>,
+        graph: Arc<Graph>,
+        weights: &Weights,
+        device: Device,
+    ) -> Result<Self, NetworkError> {
+        for node in &graph.nodes()[parameters.len()..] {
             if !matches!(node.shape.0.len(), 1..=3) {
                 return Err(NetworkError::Rank { layer: node.name().to_owned(), shape: node.shape.0.clone() });
             }

@@ -13,8 +13,11 @@ mod onnx;
 #[cfg(unix)]
 mod output;
 mod predict;
+mod rates;
 mod resume;
+mod sweep;
 mod train;
+mod watch;
 mod weights;
 
 use std::path::{Path, PathBuf};

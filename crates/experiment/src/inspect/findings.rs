@@ -133,7 +133,7 @@ pub struct SuspectFound {
 }
 
 impl SuspectFound {
-    pub(super) fn new(suspect: &Suspect, table: &FeatureTable) -> Self {
+    pub(crate) fn new(suspect: &Suspect, table: &FeatureTable) -> Self {
         let class = |class: u32| table.classes()[class as usize].clone();
         Self {
             path: table.path(suspect.row).to_owned(),

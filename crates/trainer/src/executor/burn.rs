@@ -1,7 +1,6 @@
 use burn_tensor::Tensor;
-use injerto_backbones::network::{Network, TrainingPass, Value, to_input};
-use injerto_data::Batch;
-use injerto_graph::{ParameterId, Preprocessing, Split};
+use injerto_backbones::network::{Network, TrainingPass, Value};
+use injerto_graph::{ParameterId, Split};
 use injerto_losses::tensor::TensorCrossEntropy as _;
 use injerto_recipe::StepSize;
 use rand_chacha::ChaCha8Rng;
@@ -9,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use super::{Aim, Boundary, Executor, Reading, are_finite};
 use crate::optimizer::{DeviceOptimizer, DeviceSlot, DeviceUpdate, OptimizerState, Slot, Trained};
 use crate::plan::PhasePlan;
+use crate::prefix::Prefix;
 use crate::{Model, TrainError};
 
 /// Number of steps whose losses and outputs stay on the device before they are read.
@@ -18,9 +18,7 @@ const READING: usize = 16;
 /// only checkpoints fetch them.
 pub(super) struct BurnExecutor {
     network: Network,
-    preprocessing: Preprocessing,
-    /// Height and width of the images.
-    image_size: [usize; 2],
+    prefix: Prefix,
     split: Split,
     /// Layers of the tail that train. Their parameters are leaves, and dropout in these layers drops values.
     layers: Vec<usize>,
@@ -56,8 +54,7 @@ impl BurnExecutor {
         let split = plan.split().clone();
         Self {
             network: model.network.clone(),
-            preprocessing: model.card.preprocessing.clone(),
-            image_size: model.card.image_size(),
+            prefix: Prefix::new(model, &split, false),
             layers: split.tail.iter().copied().filter(|&at| plan.trains(at)).collect(),
             updates_statistics: plan.updates_statistics(),
             split,
@@ -80,15 +77,8 @@ impl BurnExecutor {
 }
 
 impl Executor for BurnExecutor {
-    fn identity(&self) -> String {
-        super::identity(false, self.network.device())
-    }
-
-    fn prefix(&self, batch: &Batch) -> Result<Boundary, TrainError> {
-        let ([height, width], images) = (self.image_size, batch.labels.len());
-        self.network.check_room(&self.split.prefix, &self.split.boundary, images, false)?;
-        let input = to_input(&batch.pixels, [images, height, width], &self.preprocessing, self.network.device());
-        Ok(Boundary::Device(self.network.prefix(&self.split, input)))
+    fn prefix(&self) -> &Prefix {
+        &self.prefix
     }
 
     fn forward(&mut self, boundary: &Boundary, images: usize) -> Result<Vec<f32>, TrainError> {

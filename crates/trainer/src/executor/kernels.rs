@@ -1,8 +1,5 @@
-use burn_tensor::Device;
-use injerto_backbones::network::{Network, Value, to_input};
-use injerto_data::Batch;
-use injerto_graph::Preprocessing;
-use injerto_kernels::{inference, training};
+use injerto_backbones::network::Network;
+use injerto_kernels::training;
 use injerto_losses::{CrossEntropy as _, Outputs};
 use injerto_recipe::StepSize;
 use rand_chacha::ChaCha8Rng;
@@ -11,17 +8,12 @@ use rand_chacha::rand_core::Rng as _;
 use super::{Aim, Boundary, Executor, Reading, are_finite};
 use crate::optimizer::{Optimizer, OptimizerState, Trained, Update};
 use crate::plan::PhasePlan;
-use crate::runner::compile;
+use crate::prefix::Prefix;
 use crate::{Model, TrainError};
 
 /// Computes a phase with prefix and tail compiled for this CPU.
 pub(super) struct KernelExecutor {
-    preprocessing: Preprocessing,
-    /// Height and width of the images.
-    image_size: [usize; 2],
-    device: Device,
-    /// The compiled prefix; `None` if the prefix is only the input.
-    prefix: Option<inference::Program>,
+    prefix: Prefix,
     tail: training::Program,
     optimizer: Optimizer,
     readings: Vec<Reading>,
@@ -36,35 +28,19 @@ impl KernelExecutor {
     ) -> Result<Self, TrainError> {
         let optimizer = Optimizer::resume(plan.phase.optimizer.clone(), trained, state);
         let (graph, split) = (model.network.graph(), plan.split());
-        let preprocessing = model.card.preprocessing.clone();
-        let prefix = match split.prefix.len() {
-            0 | 1 => None,
-            _ => Some(compile(&model.network, &preprocessing, &split.prefix, &split.boundary)?),
-        };
         let trains = |layer: usize| plan.trains(layer);
         let statistics = plan.updates_statistics();
         let mut tail = training::Program::compile(graph, &split.tail, &split.boundary, &trains, &statistics)?;
         for (id, values) in model.network.parameters_of(&split.tail) {
             tail.set(id, &values)?;
         }
-        let (image_size, device) = (model.card.image_size(), model.network.device().clone());
-        Ok(Self { preprocessing, image_size, device, prefix, tail, optimizer, readings: Vec::new() })
+        Ok(Self { prefix: Prefix::new(model, split, true), tail, optimizer, readings: Vec::new() })
     }
 }
 
 impl Executor for KernelExecutor {
-    fn identity(&self) -> String {
-        super::identity(true, &self.device)
-    }
-
-    fn prefix(&self, batch: &Batch) -> Result<Boundary, TrainError> {
-        let images = batch.labels.len();
-        if let Some(prefix) = &self.prefix {
-            return Ok(Boundary::Host(prefix.run(&batch.pixels, images)?));
-        }
-        let [height, width] = self.image_size;
-        let input = to_input(&batch.pixels, [images, height, width], &self.preprocessing, &self.device);
-        Ok(Boundary::Host(vec![Value::Image(input).to_host()]))
+    fn prefix(&self) -> &Prefix {
+        &self.prefix
     }
 
     fn forward(&mut self, boundary: &Boundary, images: usize) -> Result<Vec<f32>, TrainError> {

@@ -11,7 +11,6 @@ use std::borrow::Cow;
 
 use burn_tensor::Device;
 use injerto_backbones::network::{Network, Value};
-use injerto_data::Batch;
 use injerto_graph::{Graph, ParameterId};
 use injerto_losses::Targets;
 use injerto_recipe::{Loss, StepSize};
@@ -19,6 +18,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::optimizer::{OptimizerState, Trained};
 use crate::plan::PhasePlan;
+use crate::prefix::Prefix;
 use crate::{Model, TrainError};
 
 /// What the outputs of a training step should be.
@@ -57,12 +57,8 @@ impl Boundary {
 
 /// A compiled phase.
 pub(crate) trait Executor {
-    /// Names the code that computes the prefix. Executors with different identities may differ in the last bits, and do not
-    /// share cached features.
-    fn identity(&self) -> String;
-
-    /// Runs the frozen prefix on a batch. A device may still be at work when this returns.
-    fn prefix(&self, batch: &Batch) -> Result<Boundary, TrainError>;
+    /// The frozen prefix, before the tail.
+    fn prefix(&self) -> &Prefix;
 
     /// Outputs `[images, units]` of the tail in inference.
     fn forward(&mut self, boundary: &Boundary, images: usize) -> Result<Vec<f32>, TrainError>;
@@ -125,7 +121,7 @@ pub(crate) fn build(
     })
 }
 
-/// [`Executor::identity`] of what runs a prefix: the kernels, or Burn on this device.
+/// [`Prefix::identity`] of what runs a prefix: the kernels, or Burn on this device.
 pub(crate) fn identity(kernels: bool, device: &Device) -> String {
     match kernels {
         true => format!("{} {:?}", injerto_kernels::REVISION, injerto_kernels::inference::Isa::detect()),
