@@ -20,6 +20,7 @@ mod predict;
 mod prepare;
 mod progress;
 mod report;
+mod several;
 mod suggest;
 mod summary;
 mod train;

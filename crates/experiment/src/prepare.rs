@@ -8,11 +8,11 @@ use injerto_backbones::weights::{Cache, Weights};
 use injerto_config::{Completed, Config, Images, InputScale};
 use injerto_data::folder::{self, Folder, Inventory};
 use injerto_data::look::{Looked, Verdicts};
-use injerto_data::{Dataset, Loader, LoaderOptions, OnCorrupt};
+use injerto_data::{Combinations, Dataset, Loader, LoaderOptions, OnCorrupt};
 use injerto_files::{listed, settled};
 use injerto_graph::{Description, FreezePlan, Graph, Selection};
 use injerto_insight::Part;
-use injerto_recipe::{BatchNorm, Loss, OptimizerConfig};
+use injerto_recipe::{BatchNorm, Loss, OptimizerConfig, Task};
 use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::history::Best;
 use injerto_trainer::plan::{Kept, Place};
@@ -110,6 +110,11 @@ impl Gallery {
         Self { folder, root: root(config).map(Path::to_owned), looked: looked.clone() }
     }
 
+    /// The labels that occur, each as if it were a class.
+    pub fn combinations(&self) -> Combinations {
+        Combinations::of(self.sets().into_iter().map(|(dataset, _)| dataset))
+    }
+
     /// The parts of the images that there are.
     pub fn sets(&self) -> Vec<(&Dataset, Part)> {
         let Folder { train, validation, .. } = &self.folder;
@@ -202,6 +207,12 @@ impl Prepared {
         };
         if let Some(root) = root.as_deref().filter(|_| gallery.is_none()) {
             settle(&mut config, root);
+        }
+        if images.train.is_multi_label() {
+            config.data.multi_label = Some(true);
+            if config.loss.class_weights.is_some() {
+                return Err(ExperimentError::ClassWeights);
+            }
         }
         let resolved = resolve(&config, catalog)?;
         let card = card(&mut config, &resolved, &images.train.classes)?;
@@ -461,7 +472,9 @@ fn resolve(config: &Config, catalog: &mut Catalog) -> Result<Resolved, Experimen
 fn card(config: &mut Config, resolved: &Resolved, classes: &[String]) -> Result<ModelCard, ExperimentError> {
     let Description { graph, preprocessing, .. } = &resolved.description;
     let Completed { head, loss } = config.complete(classes.len(), graph.image_size()?, preprocessing.interpolation);
-    loss.check(head.activation, head.units, classes.len())?;
+    let thresholds = (config.data.multi_label == Some(true)).then(|| vec![0.5; classes.len()]);
+    let task = if thresholds.is_some() { Task::MultiLabel } else { Task::MultiClass };
+    loss.check(task, head.activation, head.units, classes.len())?;
     Ok(ModelCard {
         backbone_layers: resolved.backbone.len(),
         backbone: Some(resolved.name.clone()),
@@ -472,6 +485,7 @@ fn card(config: &mut Config, resolved: &Resolved, classes: &[String]) -> Result<
         scaled_decoding: config.data.scaled_decoding,
         classes: classes.to_vec(),
         loss,
+        thresholds,
         graph: head.graft(&resolved.backbone)?,
     })
 }
@@ -498,6 +512,7 @@ fn images(config: &Config, cache: &Cache) -> Result<(Folder, Option<PathBuf>), E
             let options = folder::Options {
                 layout: config.data.layout.unwrap_or_default(),
                 labels: config.data.labels.clone(),
+                multi_label: config.data.multi_label,
                 validation_split: config.data.validation_split,
                 test_split: config.data.test_split,
                 stratify: config.data.stratify,

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use burn_tensor::Device;
-use injerto_data::Dataset;
+use injerto_data::{Combinations, Dataset};
 use injerto_insight::folds::Folds;
 use injerto_insight::probe::{Linear, Probe};
 use injerto_insight::stats::Estimate;
@@ -41,7 +41,7 @@ pub struct ProbeSummary {
 
 /// The rows of some images of a dataset as a table.
 pub(crate) fn table(
-    dataset: &Dataset,
+    (dataset, labels): (&Dataset, &Combinations),
     rows: KeptRows<'_>,
     images: &[usize],
     shape: &RowShape,
@@ -52,9 +52,9 @@ pub(crate) fn table(
         let block = rows.values(images)?.swap_remove(0);
         block.chunks_exact(shape.values).for_each(|image| values.extend(shape.row(image)));
     }
-    let image = |&at: &usize| image(dataset, at, part);
+    let image = |&at: &usize| image(dataset, at, part, labels);
     let images = images.iter().map(image).collect();
-    Ok(FeatureTable::new(Matrix::new(shape.width(), values)?, images, dataset.classes.clone())?)
+    Ok(FeatureTable::new(Matrix::new(shape.width(), values)?, images, labels.names().to_vec())?)
 }
 
 /// Fits the probe to the training images and judges it by the validation images. `None` if it was stopped.
@@ -72,7 +72,8 @@ pub(crate) fn probe(
     let usable = rows.images(prepared.train.samples.len());
     let most = fitted(usable.len(), prepared.train.classes.len());
     let taken: Vec<usize> = (0..most).map(|at| usable[at * usable.len() / most]).collect();
-    let training = table(&prepared.train, rows, &taken, shape, Part::Training)?;
+    let labels = Combinations::of([&prepared.train]);
+    let training = table((&prepared.train, &labels), rows, &taken, shape, Part::Training)?;
     let folds = Folds::new(FOLDS.min(training.len()), u64::from(prepared.config.seed));
     let (probe, validation) = match Probe::choose(&training, folds, Look::none().stopped_by(stop)) {
         Err(InsightError::Stopped) => return Ok(None),
@@ -83,7 +84,7 @@ pub(crate) fn probe(
             let usable = rows.images(dataset.samples.len());
             let mut right = 0;
             for images in usable.chunks(CHUNK) {
-                let predictions = probe.predict(&table(dataset, rows, images, shape, Part::Validation)?)?;
+                let predictions = probe.predict(&table((dataset, &labels), rows, images, shape, Part::Validation)?)?;
                 right += predictions.right().into_iter().filter(|right| *right).count();
             }
             Estimate::share(right, usable.len())

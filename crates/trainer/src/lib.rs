@@ -37,6 +37,7 @@ pub mod plan;
 mod progress;
 mod runner;
 mod tail;
+mod wanted;
 
 pub use checkpoint::{Checkpoints, LastEpoch};
 pub use error::TrainError;
