@@ -10,6 +10,7 @@ use injerto_data::generated::Task;
 use injerto_graph::Interpolation;
 
 use crate::augment::augmenting;
+use crate::forms::Kind;
 use crate::kinds::OnLeak;
 use crate::limits;
 use crate::reader::{Field, Section, boolean, choice, count, named, not_negative, number, one_or_more, pair, text};
@@ -172,8 +173,10 @@ fn labels(field: &Field<'_>) -> Option<Labels> {
     if let Value::String(_) = &field.node.value {
         return path(field).map(|file| ListFiles::One { file }.into());
     }
-    let Some(entries) = field.node.table() else { return field.must_be(FORMS, None) };
-    let has = |key: &str| entries.iter().any(|entry| entry.key == key);
+    if field.node.table().is_none() {
+        return field.must_be(FORMS, None);
+    }
+    let has = |key: &str| field.has(key);
     let mut s = field.section()?;
     if has("patterns") {
         let patterns = s.required("patterns", "`patterns = { cats = \"cat.*.jpg\" }`", patterns);
@@ -193,9 +196,12 @@ fn labels(field: &Field<'_>) -> Option<Labels> {
         return field.must_be(FORMS, None);
     };
     let (path, class) = (s.optional("path", column), s.optional("class", classes));
-    let separator = s.optional("separator", |field| match &field.node.value {
-        Value::String(text) if !text.is_empty() => Some(text.clone()),
-        _ => field.must_be("what stands between the classes of an image, such as \";\"", None),
+    let separator = s.optional("separator", |field| {
+        field.takes(|| Kind::Text);
+        match &field.node.value {
+            Value::String(text) if !text.is_empty() => Some(text.clone()),
+            _ => field.must_be("what stands between the classes of an image, such as \";\"", None),
+        }
     });
     let (split, group) = (s.optional("split", column), s.optional("group", column));
     s.finish();
@@ -251,8 +257,10 @@ fn grouping(field: &Field<'_>) -> Option<Grouping> {
     if let Value::String(_) = &field.node.value {
         return choice(&[("folder", Grouping::Folder(FolderWord::Folder))])(field);
     }
-    let Some(entries) = field.node.table() else { return field.must_be(FORMS, None) };
-    let has = |key: &str| entries.iter().any(|entry| entry.key == key);
+    if field.node.table().is_none() {
+        return field.must_be(FORMS, None);
+    }
+    let has = |key: &str| field.has(key);
     let mut s = field.section()?;
     let group = if has("pattern") {
         let pattern = s.required("pattern", "`pattern = '^(patient\\d+)'`", |field| {

@@ -1,4 +1,5 @@
 mod diagnostics;
+mod schema;
 
 use std::path::{Path, PathBuf};
 
