@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use burn_tensor::Device;
 use injerto_backbones::plugin::Catalog;
-use injerto_backbones::resolve::{Ask, Resolved};
+use injerto_backbones::resolve::{Ask, Origin, Resolved};
 use injerto_backbones::weights::{Cache, Weights};
 use injerto_config::{Completed, Config, Images, InputScale};
 use injerto_data::folder::{self, Folder, Inventory};
@@ -143,6 +143,8 @@ pub struct Prepared {
     pub backbone: Graph,
     /// Source of the backbone's weights, in words.
     pub origin: String,
+    /// The same as a value.
+    pub(crate) base: Origin,
     /// The backbone's weights.
     pub weights: Weights,
     /// The resolved phases.
@@ -254,6 +256,7 @@ impl Prepared {
             card,
             backbone,
             origin: resolved.origin.to_string(),
+            base: resolved.origin.clone(),
             weights,
             plan: Plan { phases: Vec::new(), insight: None },
             class_weights,

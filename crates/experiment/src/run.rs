@@ -20,6 +20,7 @@ use crate::judged::{self, Judged, Trust};
 use crate::knowledge::{KnowledgeSummary, learn};
 use crate::leaks::LeakCounts;
 use crate::probe::{ProbeSummary, start_from};
+use crate::readme::readme;
 use crate::record::History;
 use crate::resume::{anchored, notes, root};
 use crate::session::Start;
@@ -296,6 +297,7 @@ pub(crate) fn run(
     summary.seconds.total = seconds_before + began.elapsed().as_secs_f64();
     summary.peak_memory_bytes = summary.peak_memory_bytes.max(memory::peak());
     folder.write(RunFolder::SUMMARY, &crate::json::pretty(&summary))?;
+    folder.write(RunFolder::README, &readme(prepared, &summary))?;
     // An error of TensorBoard's file is reported last, because it is the least important file.
     board.finish()?;
     Ok(Outcome { summary, model })
