@@ -14,13 +14,14 @@ use injerto_experiment::{Calibrated, Classifier, FolderEvaluation, Gallery, Pred
 use injerto_files::{printable, shown};
 use injerto_insight::stats::Estimate;
 use injerto_report::words::{estimate, grouped};
+use injerto_trainer::metrics::{Figures, Report};
 use serde_json::{Value, json};
 
 use crate::output::{self, note, out};
 use crate::predict::checkpoint;
 use crate::progress::watched;
 use crate::summary::parameters;
-use crate::{Common, inventory};
+use crate::{Common, inventory, several};
 
 /// What `injerto evaluate` takes.
 #[derive(Args)]
@@ -177,7 +178,7 @@ fn labelled(photos: &Path, sets: &[String], part: Option<Part>) -> Result<Folder
 /// Evaluates a trained network on labelled photos.
 fn of_run(photos: Folder, run: Option<&Path>, on_corrupt: OnCorrupt, json: bool) -> Result<ExitCode> {
     let predictor = Predictor::load(&checkpoint(run)?, Device::Flex)?;
-    let FolderEvaluation { report, unknown, calibrated, inventory, looked, orientation } =
+    let FolderEvaluation { figures, unknown, calibrated, inventory, looked, orientation } =
         watched(|watch| predictor.evaluate_images(photos, on_corrupt, watch))?;
     let left_out = inventory::left_out(&inventory.left_out);
     if !left_out.is_empty() {
@@ -188,7 +189,7 @@ fn of_run(photos: Folder, run: Option<&Path>, on_corrupt: OnCorrupt, json: bool)
         "this network was trained so, and one that is trained with data.exif_orientation = \"apply\" turns them";
     inventory::of_files(&inventory, &looked, orientation, turns).iter().for_each(|warning| output::warning(warning));
     if json {
-        let mut line = serde_json::to_value(&report)?;
+        let mut line = serde_json::to_value(&figures)?;
         if let Some(unknown) = unknown {
             line["unknown"] = serde_json::to_value(unknown)?;
         }
@@ -199,19 +200,10 @@ fn of_run(photos: Folder, run: Option<&Path>, on_corrupt: OnCorrupt, json: bool)
         output::json(&line)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let figure =
-        |name: &str, value: Option<f64>| value.map_or_else(String::new, |value| format!(", {name} {value:.4}"));
-    let right = (report.accuracy * report.images as f64).round() as usize;
-    let accuracy = Estimate::share(right, report.images);
-    out!(
-        "{} photos: accuracy {}{}{}{}, calibration error {:.4}",
-        grouped(report.images),
-        estimate(accuracy.value, Some(accuracy.interval), accuracy.n),
-        figure("top-5", report.top_5),
-        figure("loss", report.loss),
-        figure("ROC AUC", report.roc_auc),
-        report.ece
-    )?;
+    match &figures {
+        Figures::MultiClass(report) => tell_report(report)?,
+        Figures::MultiLabel(report) => several::figures(report)?,
+    }
     if let Some(Calibrated { temperature, loss, ece }) = calibrated {
         out!(
             "calibrated by temperature {temperature:.2}, as predict shows them: loss {loss:.4}, calibration error {ece:.4}"
@@ -226,6 +218,33 @@ fn of_run(photos: Folder, run: Option<&Path>, on_corrupt: OnCorrupt, json: bool)
             high * 100.0
         )?;
     }
+    match &figures {
+        Figures::MultiClass(report) => tell_classes(report)?,
+        Figures::MultiLabel(report) => several::classes(report)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The figures of photos that have one class each.
+fn tell_report(report: &Report) -> Result<()> {
+    let figure =
+        |name: &str, value: Option<f64>| value.map_or_else(String::new, |value| format!(", {name} {value:.4}"));
+    let right = (report.accuracy * report.images as f64).round() as usize;
+    let accuracy = Estimate::share(right, report.images);
+    out!(
+        "{} photos: accuracy {}{}{}{}, calibration error {:.4}",
+        grouped(report.images),
+        estimate(accuracy.value, Some(accuracy.interval), accuracy.n),
+        figure("top-5", report.top_5),
+        figure("loss", report.loss),
+        figure("ROC AUC", report.roc_auc),
+        report.ece
+    )?;
+    Ok(())
+}
+
+/// A line per class.
+fn tell_classes(report: &Report) -> Result<()> {
     let names: Vec<String> = report.per_class.iter().map(|class| printable(&class.class).to_string()).collect();
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(5);
     out!("{:width$}  {:>7}  precision  recall      F1", "class", "photos")?;
@@ -233,7 +252,7 @@ fn of_run(photos: Folder, run: Option<&Path>, on_corrupt: OnCorrupt, json: bool)
         let photos = grouped(class.support);
         out!("{name:width$}  {photos:>7}     {:.4}  {:.4}  {:.4}", class.precision, class.recall, class.f1)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Tells which files were left out.

@@ -7,8 +7,9 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use injerto_backbones::weights::Precision;
 use injerto_config::Device;
+use injerto_experiment::mlflow::to_mlflow;
 use injerto_experiment::{device, export};
-use injerto_files::{shown, to_text};
+use injerto_files::{shell_word, shown, to_text};
 use injerto_trainer::{Checkpoints, Model};
 use serde_json::{Value, json};
 
@@ -22,6 +23,7 @@ Examples:
   injerto export runs/cats-20260101-120000 cats.safetensors --precision f16
   injerto export runs/shapes-20260101-120000 shapes.safetensors --backbone
   injerto export runs/cats-20260101-120000 cats.onnx
+  injerto export runs/cats-20260101-120000 --mlflow mlruns
 
 The first is a model that `injerto predict --run cats.safetensors` takes; the second holds weights for the next \
 experiment: backbone.weights = \"shapes.safetensors\". The third is for other programs: it takes `image`, float32 \
@@ -31,7 +33,11 @@ pub struct Arguments {
     /// A run's folder (its best checkpoint is taken) or a checkpoint
     run: PathBuf,
     /// The file to write: FILE.safetensors, with tensors named LAYER/PARAMETER in Keras's axes, or FILE.onnx
-    file: PathBuf,
+    #[arg(required_unless_present = "mlflow")]
+    file: Option<PathBuf>,
+    /// Write a finished run into this file store of MLflow: parameters, metrics by epoch, tags, report and best checkpoint
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["file", "backbone", "precision"])]
+    mlflow: Option<PathBuf>,
     /// Leave the head out
     #[arg(long)]
     backbone: bool,
@@ -67,7 +73,13 @@ impl Numbers {
 
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
-    let Arguments { run, file, backbone, precision, json } = arguments;
+    let Arguments { run, file, mlflow, backbone, precision, json } = arguments;
+    if let Some(store) = mlflow {
+        let written = to_mlflow(&run, &store)?;
+        out!("{}\nlook at it  mlflow ui --backend-store-uri {}", shown(&written), shell_word(&store))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Some(file) = file else { bail!("name the file to write") };
     let ending = file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     let is_onnx = match ending {
         "safetensors" => false,

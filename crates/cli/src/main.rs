@@ -22,6 +22,8 @@ mod predict;
 mod prepare;
 mod progress;
 mod report;
+mod schema;
+mod several;
 mod suggest;
 mod summary;
 mod sweep;
@@ -140,6 +142,8 @@ enum Command {
     Evaluate(evaluate::Arguments),
     /// Write the drawn images of the quickstart into a folder, to look at
     Generate(generate::Arguments),
+    /// Print the JSON Schema of an experiment's file, for editors
+    Schema(schema::Arguments),
     /// Print the completions of a shell: `injerto completions bash > FILE`
     Completions(pages::Completions),
     /// Print the manual page of injerto or of a command, or write all pages into a folder
@@ -236,6 +240,7 @@ fn command() -> ExitCode {
         Command::Suggest(arguments) => suggest::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(arguments, &common),
         Command::Generate(arguments) => generate::run(arguments),
+        Command::Schema(arguments) => schema::run(&arguments),
         Command::Completions(arguments) => pages::completions(&arguments, Cli::command()),
         Command::Man(arguments) => pages::man(&arguments, Cli::command()),
     };

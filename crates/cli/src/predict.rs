@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use injerto_backbones::weights::Cache;
 use injerto_config::Device;
+use injerto_data::SEPARATOR;
 use injerto_experiment::{Classifier, Prediction, Predictor, Similar, Sorter, Sorting};
 use injerto_files::{csv, printable, shown, to_text};
 use injerto_insight::unknown::Standing;
@@ -34,6 +35,9 @@ Examples:
   injerto predict new_photos --threshold 0.9 --move-to sorted
   injerto predict photo.jpg --neighbours
   injerto predict photo.jpg --backbone efficientnet --param variant=lite0
+
+Where photos may have several classes (data.multi_label), each photo gets those that reach the threshold of the class, which
+training has chosen; --json lists them as `labels`.
 
 A run keeps with its model what it knows of the photos that it was trained on (knowledge.safetensors). A photo that is unlike
 all of them is unknown, whatever the probabilities say, and probabilities are calibrated where that helps. A checkpoint without
@@ -62,7 +66,8 @@ pub struct Arguments {
     /// Name so many classes per photo, the most probable first [default: 5, with --csv 1, with --json all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     top: Option<u16>,
-    /// An answer that is less probable than this share, such as 0.9, is unsure
+    /// An answer that is less probable than this share, such as 0.9, is unsure; where photos have several classes, those that
+    /// reach it, instead of the thresholds that training has chosen
     #[arg(long, value_name = "SHARE", value_parser = share)]
     threshold: Option<f32>,
     /// Print one line of JSON per image
@@ -120,12 +125,20 @@ impl Network {
             None => {
                 let mut predictor = Predictor::load(&checkpoint(arguments.run.as_deref())?, Device::Flex)?;
                 predictor.set_calibrated(!arguments.uncalibrated);
+                if let Some(threshold) = arguments.threshold {
+                    predictor.set_threshold(threshold);
+                }
                 if let Some(count) = arguments.neighbours {
                     predictor.set_neighbours(count.into())?;
                 }
                 Self::Trained(Box::new(predictor))
             }
         })
+    }
+
+    /// Whether a photo may have several classes.
+    fn has_several(&self) -> bool {
+        matches!(self, Self::Trained(predictor) if predictor.thresholds().is_some())
     }
 
     fn classes(&self) -> &[String] {
@@ -141,6 +154,10 @@ impl Network {
 enum Verdict<'p> {
     /// The photo shows this class.
     Sure(&'p str),
+    /// The photo may show several classes, which [`Prediction::chosen`] names.
+    Several,
+    /// The photo may show several classes, and shows none.
+    Nothing,
     /// No class is as probable as `--threshold` asks.
     Unsure,
     /// The photo is unlike all that the network was trained on.
@@ -149,8 +166,13 @@ enum Verdict<'p> {
 
 impl<'p> Verdict<'p> {
     fn of(prediction: &'p Prediction, threshold: Option<f32>) -> Self {
+        if let Some(Standing { unknown: true, .. }) = prediction.standing() {
+            return Self::Unknown;
+        }
+        if let Some(chosen) = prediction.chosen() {
+            return if chosen.is_empty() { Self::Nothing } else { Self::Several };
+        }
         match (prediction.standing(), prediction.ranked().next()) {
-            (Some(Standing { unknown: true, .. }), _) => Self::Unknown,
             (_, Some((class, p))) if threshold.is_none_or(|threshold| p >= threshold) => Self::Sure(class),
             _ => Self::Unsure,
         }
@@ -159,14 +181,15 @@ impl<'p> Verdict<'p> {
     fn class(self) -> Option<&'p str> {
         match self {
             Self::Sure(class) => Some(class),
-            Self::Unsure | Self::Unknown => None,
+            Self::Several | Self::Nothing | Self::Unsure | Self::Unknown => None,
         }
     }
 
     /// The word for it in CSV and JSON.
     fn name(self) -> &'static str {
         match self {
-            Self::Sure(_) => "sure",
+            Self::Sure(_) | Self::Several => "sure",
+            Self::Nothing => "nothing",
             Self::Unsure => "unsure",
             Self::Unknown => "unknown",
         }
@@ -181,6 +204,11 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     let Arguments { images, move_to, link_to, threshold, json, csv, .. } = &arguments;
     let sorted = move_to.as_ref().map(|at| (at, Sorting::Move)).or(link_to.as_ref().map(|at| (at, Sorting::Link)));
     let network = Network::load(&arguments, common)?;
+    if network.has_several() && sorted.is_some() {
+        bail!(
+            "a photo may have several classes here (data.multi_label), so that it belongs into no one folder; leave --move-to out"
+        );
+    }
     let photos = photos(images, sorted.map(|(at, _)| at.as_path()))?;
     if sorted.is_some() && photos.iter().any(|photo| photo.origin.path().is_none()) {
         bail!("an image on standard input has no file that could be sorted; give its path");
@@ -193,6 +221,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     };
     let top = arguments.top.map(usize::from);
     let style = match (json, csv) {
+        (false, true) if network.has_several() => Style::SeveralCsv,
         (true, _) => Style::Json { top, neighbours: arguments.neighbours.is_some() },
         (_, true) => Style::Csv { top: top.unwrap_or(1).min(network.classes().len()) },
         _ => {
@@ -200,8 +229,13 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
             Style::Text { top: top.unwrap_or(5), width: photos.iter().map(width).max().unwrap_or(0).min(NAME) }
         }
     };
-    if let Style::Csv { top } = &style {
-        out!("{}", header(*top, sorted.map(|(_, sorting)| sorting)))?;
+    match &style {
+        Style::Csv { top } => out!("{}", header(*top, sorted.map(|(_, sorting)| sorting)))?,
+        Style::SeveralCsv => {
+            let fixed = ["image", "status", "classes"].into_iter();
+            out!("{}", csv::line(fixed.chain(network.classes().iter().map(String::as_str))))?;
+        }
+        Style::Text { .. } | Style::Json { .. } => {}
     }
     let (began, mut counted) = (Instant::now(), Counted::new(photos.len()));
     let (mut counts, mut failed) = (BTreeMap::<String, usize>::new(), 0_usize);
@@ -212,8 +246,18 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
                 (Some(sorter), Some(class), Some(path)) => Some(sorter.put(path, class)?),
                 _ => None,
             };
-            let word = verdict.class().map_or_else(|| verdict.name().to_owned(), |class| printable(class).to_string());
-            *counts.entry(word).or_default() += 1;
+            match (verdict, prediction.chosen()) {
+                // A photo counts for each of its classes.
+                (Verdict::Several, Some(chosen)) => {
+                    let words = chosen.iter().map(|&at| printable(&prediction.classes()[at]).to_string());
+                    words.for_each(|word| *counts.entry(word).or_default() += 1);
+                }
+                _ => {
+                    let word =
+                        verdict.class().map_or_else(|| verdict.name().to_owned(), |class| printable(class).to_string());
+                    *counts.entry(word).or_default() += 1;
+                }
+            }
             Ok(style.line(&network, photo, &prediction, verdict, place.as_deref(), sorted.map(|(_, sorting)| sorting)))
         });
         match said {
@@ -243,9 +287,19 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
 
 /// How answers are written.
 enum Style {
-    Text { top: usize, width: usize },
-    Json { top: Option<usize>, neighbours: bool },
-    Csv { top: usize },
+    Text {
+        top: usize,
+        width: usize,
+    },
+    Json {
+        top: Option<usize>,
+        neighbours: bool,
+    },
+    Csv {
+        top: usize,
+    },
+    /// CSV where a photo may have several classes: their names in one field, and the probability of every class.
+    SeveralCsv,
 }
 
 impl Style {
@@ -262,7 +316,20 @@ impl Style {
         match self {
             Self::Text { top, width } => {
                 let word = |(class, p): (&str, f32)| format!("{} {:.1} %", printable(class), p * 100.0);
-                let words: Vec<String> = prediction.ranked().take(*top).map(word).collect();
+                let words: Vec<String> = match prediction.chosen() {
+                    Some(chosen) => {
+                        let one = |at: usize| word((prediction.classes()[at].as_str(), prediction.probabilities()[at]));
+                        chosen.into_iter().map(one).collect()
+                    }
+                    None => prediction.ranked().take(*top).map(word).collect(),
+                };
+                let words = match verdict {
+                    Verdict::Nothing => {
+                        let (nearest, p) = prediction.ranked().next().unwrap_or_default();
+                        vec![format!("nothing ({} {:.1} % at most)", printable(nearest), p * 100.0)]
+                    }
+                    _ => words,
+                };
                 let name = format!("{}:", shown(&photo.name));
                 let unsure = if verdict == Verdict::Unsure { "unsure, " } else { "" };
                 let mut line = format!("{name:width$} {unsure}{}{}", unknown(network, prediction), words.join(", "));
@@ -276,11 +343,25 @@ impl Style {
             }
             Self::Json { top, neighbours } => {
                 let mut line = as_json(&photo.name, prediction, *top, *neighbours);
-                line["answer"] = json!(verdict.class());
+                match prediction.chosen() {
+                    Some(_) if verdict == Verdict::Unknown => line["labels"] = Value::Null,
+                    Some(chosen) => {
+                        line["labels"] = chosen.into_iter().map(|at| json!(prediction.classes()[at])).collect();
+                    }
+                    None => line["answer"] = json!(verdict.class()),
+                }
                 if let Some((place, sorting)) = place.zip(sorting) {
                     line[put(sorting)] = json!(to_text(place.as_os_str()));
                 }
                 line.to_string()
+            }
+            Self::SeveralCsv => {
+                let chosen = prediction.chosen().unwrap_or_default();
+                let names: Vec<&str> = chosen.into_iter().map(|at| prediction.classes()[at].as_str()).collect();
+                let mut fields = vec![to_text(photo.name.as_os_str()).into_owned(), verdict.name().to_owned()];
+                fields.push(if verdict == Verdict::Unknown { String::new() } else { names.join(SEPARATOR) });
+                fields.extend(prediction.probabilities().iter().map(|p| format!("{p:.6}")));
+                csv::line(fields.iter().map(String::as_str))
             }
             Self::Csv { top } => {
                 let mut fields = vec![to_text(photo.name.as_os_str()).into_owned(), verdict.name().to_owned()];

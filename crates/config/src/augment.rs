@@ -136,7 +136,7 @@ fn augmentation(field: &Field<'_>) -> Option<Augmentation> {
                 let help = format!("write {{ name = {name:?}, {example} }}, with the options of the Keras layer");
                 return field.wrong(format!("`{}` needs its options", field.path), help);
             }
-            (Section::root(&[], field.problems), known)
+            (Section::of_name(field.problems), known)
         }
         _ => {
             let mut s = field.section()?;

@@ -1,10 +1,11 @@
 mod diagnostics;
+mod schema;
 
 use std::path::{Path, PathBuf};
 
-use injerto_data::folder::{Column, FolderWord, Grouping, Labels, Layout, ListFiles, Lists};
+use injerto_data::folder::{ClassColumns, Column, FolderWord, Grouping, Labels, Layout, ListFiles, Lists};
 use injerto_graph::{Activation, Interpolation, Selection};
-use injerto_recipe::LossName;
+use injerto_recipe::{LossName, Task};
 use proptest::prelude::*;
 
 use super::*;
@@ -257,8 +258,8 @@ fn labels_come_from_lists_with_columns_or_from_patterns() {
     };
     let one = ListFiles::One { file: "labels.csv".into() };
     assert_eq!(check("labels = \"labels.csv\""), one.clone().into());
-    let (path, class) = (Some(Column::Name("image".to_owned())), Some(Column::Place(2)));
-    let lists = Lists { files: one, path, class, split: None, group: None };
+    let (path, class) = (Some(Column::Name("image".to_owned())), Some(Column::Place(2).into()));
+    let lists = Lists { files: one, path, class, separator: None, split: None, group: None };
     assert_eq!(check("labels = { file = \"labels.csv\", path = \"image\", class = 2 }"), Labels::Lists(lists));
     let parts = ListFiles::Parts { train: "a.txt".into(), validation: None, test: Some("b.txt".into()) };
     assert_eq!(check("labels = { train = \"a.txt\", test = \"b.txt\" }"), parts.into());
@@ -267,10 +268,18 @@ fn labels_come_from_lists_with_columns_or_from_patterns() {
     let patterns = patterns.map(|(class, texts)| (class.to_owned(), owned(texts))).into();
     let lines = "labels = { patterns = { cats = \"cat.*\", dogs = [\"dog.*\", \"hund/**\"] } }";
     assert_eq!(check(lines), Labels::Patterns { patterns });
+    let several =
+        check("labels = { file = \"labels.csv\", class = [\"cat\", 3], separator = \" \" }\nmulti_label = true");
+    let Labels::Lists(Lists { class: Some(ClassColumns::Each(columns)), separator, .. }) = several else {
+        panic!("{several:?}")
+    };
+    assert_eq!((columns, separator.as_deref()), (vec![Column::Name("cat".to_owned()), Column::Place(3)], Some(" ")));
     let refuse = |lines: &str, part: &str| {
         let error = parse(&data(lines), &[]).expect_err(lines).to_string();
         assert!(error.contains(part), "{lines}: {error}");
     };
+    refuse("multi_label = true", "`data.multi_label` does nothing without `data.labels`");
+    refuse("labels = { file = \"a.csv\", separator = \"\" }", "`data.labels.separator` must be what stands between");
     refuse("labels = 3", "must be \"labels.csv\", {");
     refuse("labels = { path = \"image\" }", "must be \"labels.csv\", {");
     refuse("labels = { file = \"a.csv\", class = 0 }", "`data.labels.class` must be");
@@ -392,7 +401,11 @@ fn classes_and_head_say_what_the_output_is() {
         assert_eq!((completed.kind(), head.units, head.activation), (loss, units, activation), "{sets:?}");
         let written = (config.loss.name, config.head.units, config.head.activation);
         assert_eq!(written, (Some(loss), Some(units), Some(activation)), "{sets:?}");
-        assert_eq!(completed.check(head.activation, head.units, classes), Ok(()), "defaults belong together");
+        let task = match config.data.multi_label {
+            Some(true) => Task::MultiLabel,
+            _ => Task::MultiClass,
+        };
+        assert_eq!(completed.check(task, head.activation, head.units, classes), Ok(()), "defaults belong together");
     };
     let (binary, categorical) = (LossName::BinaryCrossentropy, LossName::CategoricalCrossentropy);
     let sparse = LossName::SparseCategoricalCrossentropy;
@@ -403,6 +416,10 @@ fn classes_and_head_say_what_the_output_is() {
     check(&[], 5, sparse, 5, Activation::Softmax);
     check(&["loss.label_smoothing=0.1"], 5, categorical, 5, Activation::Softmax);
     check(&["loss.name=categorical_crossentropy", "loss.from_logits=true"], 5, categorical, 5, Activation::Linear);
+    let several = ["data.labels=labels.csv", "data.multi_label=true"];
+    check(&several, 5, binary, 5, Activation::Sigmoid);
+    check(&several, 2, binary, 2, Activation::Sigmoid);
+    check(&[&several[..], &["loss.from_logits=true"]].concat(), 5, binary, 5, Activation::Linear);
 }
 
 #[test]

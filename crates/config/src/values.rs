@@ -109,6 +109,9 @@ pub struct DataConfig {
     /// What says which class each image has, if it is not the folder that the image lies in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<Labels>,
+    /// Whether an image may have several classes, or none; `None`: the lists of `labels` show it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multi_label: Option<bool>,
     /// Whether images are cut to the aspect ratio of `image_size` instead of being distorted.
     pub crop_to_aspect_ratio: bool,
     /// How images are resized; `None`: as the backbone was trained.

@@ -11,15 +11,15 @@ use rayon::prelude::*;
 use crate::ahead::Ahead;
 use crate::augment::{Mix, augment, generator};
 use crate::cache::PixelCache;
-use crate::{DataError, Dataset, LoaderOptions, OnCorrupt, Origin, Sample};
+use crate::{DataError, Dataset, Label, LoaderOptions, OnCorrupt, Origin, Sample};
 
 /// Some images, ready for a network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     /// `[batch, height, width, 3]`, 0 to 255.
     pub pixels: Vec<f32>,
-    /// Class of each image.
-    pub labels: Vec<u32>,
+    /// What each image shows.
+    pub labels: Vec<Label>,
     /// Places of the images in the dataset.
     pub indices: Vec<usize>,
     /// Which view of its image each place holds; 0 except in [`Loader::views`].
@@ -259,7 +259,7 @@ impl Shared {
                         batch.pixels.copy_within(from, batch.labels.len() * values);
                     }
                     for view in views {
-                        batch.labels.push(self.dataset.samples[index].label);
+                        batch.labels.push(self.dataset.samples[index].label.clone());
                         batch.indices.push(index);
                         batch.views.push(view as u32);
                     }

@@ -1,5 +1,6 @@
 //! Augmentation against Keras's numbers and definitions.
 
+use injerto_data::Label;
 use injerto_data::augment::{
     Affine, Augmentation, Change, Factor, Fill, FillMode, FlipMode, MixOptions, Sampling, augment, generator,
 };
@@ -213,10 +214,10 @@ fn options_have_keras_names_and_defaults() {
 }
 
 /// Three pictures of one colour each, mixed.
-fn mixed(options: MixOptions, batch: u64, size: [usize; 2]) -> (Vec<f32>, Vec<u32>, injerto_data::augment::Mix) {
+fn mixed(options: MixOptions, batch: u64, size: [usize; 2]) -> (Vec<f32>, Vec<Label>, injerto_data::augment::Mix) {
     let length = size[0] * size[1] * 3;
     let mut pixels: Vec<f32> = [0.0, 100.0, 200.0].iter().flat_map(|&value| vec![value; length]).collect();
-    let labels = vec![0, 2, 1];
+    let labels: Vec<Label> = [0, 2, 1].map(Label::Class).to_vec();
     let mix = options.mix(&mut pixels, &labels, size, (5, 1, batch)).expect("it is on");
     (pixels, labels, mix)
 }
@@ -242,6 +243,14 @@ fn mixup_mixes_pixels_and_labels_by_the_same_part() {
     // Beta(a, a) has mean 1/2 and variance 1 / (4 (2a + 1)).
     check_beta(&parts, 0.4);
     assert_eq!(MixOptions::default().mix(&mut [], &[], [2, 2], (0, 0, 0)), None);
+}
+
+#[test]
+fn of_images_with_several_classes_each_class_is_mixed_for_itself() {
+    let labels = [Label::several([0, 2]), Label::several([]), Label::several([2])];
+    let mix =
+        injerto_data::augment::Mix { labels: labels.iter().rev().cloned().collect(), parts: vec![0.75, 0.5, 0.25] };
+    assert_eq!(mix.targets(&labels, 3), [0.75, 0.0, 1.0, 0.0, 0.0, 0.0, 0.75, 0.0, 1.0]);
 }
 
 #[track_caller]

@@ -91,7 +91,7 @@ fn the_split_is_keras_split() {
             for sample in &dataset.samples {
                 let Origin::File(path) = &sample.origin else { panic!("a file") };
                 let relative = path.strip_prefix(root.path()).expect("below the root").to_str().expect("text");
-                assert_eq!(relative.split('/').next(), Some(dataset.classes[sample.label as usize].as_str()));
+                assert_eq!(relative.split('/').next(), Some(&*sample.label.name(&dataset.classes)));
                 files.push(relative.to_owned());
             }
             files.sort();

@@ -147,7 +147,7 @@ impl Copies {
             return Err(ExperimentError::Leaks { findings: self.in_words() });
         }
         if !self.is_empty() {
-            write(RunFolder::LEAKS, &self.to_csv(&prepared.train.classes))?;
+            write(RunFolder::LEAKS, &self.to_csv())?;
         }
         let moved = if on_leak == OnLeak::Move { self.moved() } else { (Vec::new(), 0) };
         if moved.1 > 0 {

@@ -74,6 +74,18 @@ pub enum ExperimentError {
         /// The classes of the images.
         classes: Vec<String>,
     },
+    /// Weights of classes, where an image may have several.
+    #[error(
+        "loss.class_weights weighs each image by its one class, but these images may have several (data.multi_label), of which Keras \
+         would take the first alone: leave loss.class_weights out"
+    )]
+    ClassWeights,
+    /// Something that needs images with one class each.
+    #[error("{what} needs images with one class each, and these may have several (data.multi_label)")]
+    SeveralClasses {
+        /// What needs it.
+        what: &'static str,
+    },
     /// A folder holds photos of a class that the network was not trained for.
     #[error(
         "the network does not know the class '{}'; it was trained for {}",

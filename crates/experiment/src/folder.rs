@@ -35,6 +35,7 @@ const SIGNS: [&str; 6] =
 
 /// Other files that a run writes. The user may have files of the same names in a folder without a run.
 const OTHERS: [&str; 11] = [
+    RunFolder::README,
     RunFolder::SPLIT,
     RunFolder::LEAKS,
     RunFolder::INSIGHT,
@@ -61,6 +62,8 @@ impl RunFolder {
     pub(crate) const INSIGHT: &str = "insight.json";
     /// File of what the best epoch says of each validation image.
     pub const PREDICTIONS: &str = "predictions.csv";
+    /// The model card.
+    pub const README: &str = "README.md";
     /// File of the run's summary, for scripts.
     pub(crate) const SUMMARY: &str = "summary.json";
     /// File of the plan that was made before the first batch.

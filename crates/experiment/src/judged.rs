@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use injerto_data::Dataset;
+use injerto_data::{Dataset, SEPARATOR};
 use injerto_files::csv::{field, lines};
 use injerto_files::printable;
 use injerto_insight::predictions::Predictions;
 use injerto_insight::stats::{Baselines, Bootstrap, Estimate};
-use injerto_trainer::metrics::Predictions as Said;
+use injerto_trainer::metrics::{Answers, MultiLabelPredictions, Predictions as Said};
 use injerto_trainer::{Event, Observer};
 use serde::{Deserialize, Serialize};
 
@@ -87,8 +87,12 @@ impl<'a> Judged<'a> {
 impl Observer for Judged<'_> {
     fn observe(&mut self, event: &Event<'_>) {
         match (event, self.validation) {
-            (Event::Best { predictions, images, .. }, Some(dataset)) => {
-                self.unwritten = Some(to_csv(self.root.unwrap_or(Path::new("")), dataset, predictions, images));
+            (Event::Best { answers, images, .. }, Some(dataset)) => {
+                let root = self.root.unwrap_or(Path::new(""));
+                self.unwritten = Some(match answers {
+                    Answers::MultiClass(predictions) => to_csv(root, dataset, predictions, images),
+                    Answers::MultiLabel(predictions) => several_to_csv(root, dataset, predictions, images),
+                });
             }
             (Event::EpochEnded { .. }, _) => {}
             _ => return,
@@ -109,6 +113,29 @@ pub(crate) fn to_csv(root: &Path, dataset: &Dataset, predictions: &Said, images:
     for (&image, (row, predicted, label)) in images.iter().zip(predictions.rows()) {
         let path = name(root, &dataset.samples[image]);
         let _ = write!(text, "{},{},{}", field(&path), class(label), class(predicted));
+        for probability in row {
+            let _ = write!(text, ",{probability}");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// The same where an image may have several classes: a line per image with its path below the root, its classes with `|` between them, those
+/// that are predicted by the thresholds with the best F1 of these images, and the probability of each class.
+fn several_to_csv(root: &Path, dataset: &Dataset, predictions: &MultiLabelPredictions, images: &[usize]) -> String {
+    let (classes, thresholds) = (in_a_line(&dataset.classes), predictions.best_thresholds());
+    let mut text = "path,labels,predicted".to_owned();
+    classes.iter().for_each(|class| text.extend([",", &field(class)]));
+    text.push('\n');
+    let names = |holds: &dyn Fn(usize) -> bool| {
+        let names: Vec<&str> = (0..classes.len()).filter(|&at| holds(at)).map(|at| classes[at].as_str()).collect();
+        names.join(SEPARATOR)
+    };
+    for (&image, (row, truth)) in images.iter().zip(predictions.rows()) {
+        let path = name(root, &dataset.samples[image]);
+        let (own, said) = (names(&|at| truth[at]), names(&|at| row[at] >= thresholds[at]));
+        let _ = write!(text, "{},{},{}", field(&path), field(&own), field(&said));
         for probability in row {
             let _ = write!(text, ",{probability}");
         }

@@ -8,14 +8,14 @@ use std::vec;
 use injerto_data::decode::Orientation;
 use injerto_data::folder::{self, Folder, Inventory};
 use injerto_data::look::Looked;
-use injerto_data::{Batches, Decoded, Loader, LoaderOptions, OnCorrupt, Origin};
+use injerto_data::{Batches, Decoded, Label, Loader, LoaderOptions, OnCorrupt, Origin};
 use injerto_insight::calibration::{Reliability, Temperature};
 use injerto_insight::neighbours::Neighbour;
 use injerto_insight::stats::Estimate;
 use injerto_insight::unknown::Standing;
 use injerto_losses::{CrossEntropy as _, Outputs};
 use injerto_recipe::Loss;
-use injerto_trainer::metrics::{self, Report};
+use injerto_trainer::metrics::{self, Answers, Figures, Report};
 use injerto_trainer::{Model, ModelCard, Runner, Watch};
 use serde::Serialize;
 
@@ -28,6 +28,8 @@ use crate::{ExperimentError, device};
 pub struct Prediction {
     classes: Arc<[String]>,
     probabilities: Vec<f32>,
+    /// The thresholds of the classes, where an image may have several.
+    thresholds: Option<Arc<[f32]>>,
     judged: Judged,
 }
 
@@ -47,6 +49,17 @@ impl Prediction {
     /// Probability of each class, in the order of [`Prediction::classes`].
     pub fn probabilities(&self) -> &[f32] {
         &self.probabilities
+    }
+
+    /// The probability of each class from which on an image has it; `None` if an image has one class, which is the most probable one.
+    pub fn thresholds(&self) -> Option<&[f32]> {
+        self.thresholds.as_deref()
+    }
+
+    /// Where an image may have several classes: the positions of those that reach their threshold, the most probable first.
+    pub fn chosen(&self) -> Option<Vec<usize>> {
+        let thresholds = self.thresholds()?;
+        Some(self.ranking().into_iter().filter(|&at| self.probabilities[at] >= thresholds[at]).collect())
     }
 
     /// Whether the image is unlike all training images, and how far from them it is; `None` if that is not known of the network
@@ -81,6 +94,8 @@ pub(crate) struct Answering {
     pub classes: Arc<[String]>,
     /// The loss that turns outputs into probabilities; `None` if the outputs are probabilities already.
     pub loss: Option<Loss>,
+    /// The thresholds of the classes, where an image may have several.
+    pub thresholds: Option<Arc<[f32]>>,
     /// What is known of the images that the network was trained on. The runner then returns the output of its boundary after
     /// that of the last layer.
     pub known: Option<Known>,
@@ -177,7 +192,8 @@ impl Answering {
             let row = rows.next().expect("there is a row for each image that was read");
             let judged = standings.next().unwrap_or_default();
             let probabilities = self.known.as_ref().map_or_else(|| row.to_vec(), |known| known.said(row));
-            Ok(Prediction { classes: self.classes.clone(), probabilities, judged })
+            let thresholds = self.thresholds.clone();
+            Ok(Prediction { classes: self.classes.clone(), probabilities, thresholds, judged })
         };
         Ok(images.into_iter().map(&mut answer).collect())
     }
@@ -242,7 +258,7 @@ pub struct Predictor {
 #[derive(Debug)]
 pub struct FolderEvaluation {
     /// Accuracy and per-class figures of the photos, by the network's own probabilities, as during training.
-    pub report: Report,
+    pub figures: Figures,
     /// Share of the photos that are unlike all training images; `None` if that is not known of the network.
     pub unknown: Option<Estimate>,
     /// Figures of the probabilities that predictions have; `None` if these are the network's own.
@@ -302,7 +318,8 @@ impl Predictor {
         wanted.extend(known.as_ref().map(|known| known.boundary.layer));
         let runner = Runner::at(network, card.preprocessing.clone(), wanted, on.has_kernels())?;
         let (classes, loss) = (card.classes.as_slice().into(), Some(card.loss.clone()));
-        Ok(Self { card, network: Answering { runner, options, classes, loss, known }, unknowing })
+        let thresholds = card.thresholds.as_deref().map(Arc::from);
+        Ok(Self { card, network: Answering { runner, options, classes, loss, thresholds, known }, unknowing })
     }
 
     /// Names of the classes, in the order of the network's outputs.
@@ -318,6 +335,19 @@ impl Predictor {
     /// The card of the model.
     pub fn card(&self) -> &ModelCard {
         &self.card
+    }
+
+    /// Where an image may have several classes: the probability of each class from which on an image has it.
+    pub fn thresholds(&self) -> Option<&[f32]> {
+        self.network.thresholds.as_deref()
+    }
+
+    /// Sets one threshold for all classes, where an image may have several.
+    pub fn set_threshold(&mut self, threshold: f32) {
+        if let Some(thresholds) = &mut self.network.thresholds {
+            *thresholds = vec![threshold; thresholds.len()].into();
+            self.card.thresholds = Some(thresholds.to_vec());
+        }
     }
 
     /// What the run knows of its images.
@@ -402,7 +432,13 @@ impl Predictor {
             .collect::<Result<_, _>>()?;
         let looked = found.look(on_corrupt, None, &|_| {})?;
         let mut dataset = found.train;
-        dataset.samples.iter_mut().for_each(|sample| sample.label = labels[sample.label as usize]);
+        for sample in &mut dataset.samples {
+            let label = sample.label.moved(&labels);
+            sample.label = match self.thresholds() {
+                Some(_) => Label::several(label.classes().iter().copied()),
+                None => label,
+            };
+        }
         dataset.classes.clone_from(known);
         let loader = Loader::new(dataset, self.network.options.clone());
         let (mut unknown, mut judged) = (0, 0);
@@ -416,13 +452,15 @@ impl Predictor {
             Ok(())
         };
         let found_out = self.card.evaluate_seeing(&self.network.runner, &loader, watch, see)?;
-        let Some((loss, predictions)) = found_out else { return Ok(None) };
-        let report = Report::new(&predictions, known).expect("an evaluation without images is an error");
-        let report = Report { loss: Some(loss), ..report };
+        let Some((loss, answers)) = found_out else { return Ok(None) };
+        let figures = Figures::new(&answers, &self.card, Some(loss)).expect("an evaluation without images is an error");
         let (inventory, orientation) = (found.inventory, self.network.options.orientation);
         let unknown = (judged > 0).then(|| Estimate::share(unknown, judged));
-        let calibrated = self.calibrated(&predictions)?;
-        Ok(Some(FolderEvaluation { report, unknown, calibrated, inventory, looked, orientation }))
+        let calibrated = match &answers {
+            Answers::MultiClass(predictions) => self.calibrated(predictions)?,
+            Answers::MultiLabel(_) => None,
+        };
+        Ok(Some(FolderEvaluation { figures, unknown, calibrated, inventory, looked, orientation }))
     }
 
     /// Figures of calibrated probabilities, if predictions have them.
@@ -446,9 +484,23 @@ mod tests {
     fn ties_go_to_the_earlier_class() {
         let classes = ["a", "b", "c", "d"].map(str::to_owned);
         let probabilities = vec![0.1, 0.4, 0.4, 0.1];
-        let prediction = Prediction { classes: classes.into(), probabilities, judged: Judged::default() };
+        let prediction =
+            Prediction { classes: classes.into(), probabilities, thresholds: None, judged: Judged::default() };
         assert_eq!(prediction.ranking(), [1, 2, 0, 3]);
         assert_eq!(prediction.ranked().next(), Some(("b", 0.4)));
+    }
+
+    #[test]
+    fn an_image_has_the_classes_that_reach_their_thresholds() {
+        let classes = ["a", "b", "c"].map(str::to_owned);
+        let chosen = |probabilities: [f32; 3], thresholds: Option<[f32; 3]>| {
+            let thresholds = thresholds.map(|thresholds| thresholds.as_slice().into());
+            let (probabilities, judged) = (probabilities.to_vec(), Judged::default());
+            Prediction { classes: classes.clone().into(), probabilities, thresholds, judged }.chosen()
+        };
+        assert_eq!(chosen([0.3, 0.9, 0.25], Some([0.5, 0.5, 0.25])), Some(vec![1, 2]));
+        assert_eq!(chosen([0.3, 0.4, 0.2], Some([0.5; 3])), Some(vec![]), "none is an answer");
+        assert_eq!(chosen([0.3, 0.4, 0.3], None), None, "an image has one class");
     }
 
     #[test]

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use burn_tensor::Device;
 use injerto_backbones::plugin::Catalog;
-use injerto_backbones::resolve::{Ask, Resolved};
+use injerto_backbones::resolve::{Ask, Origin, Resolved};
 use injerto_backbones::weights::{BackboneName, Cache, Weights};
 use injerto_config::{Completed, Config, Images, InputScale};
 use injerto_data::folder::{self, Folder, Inventory};
 use injerto_data::look::{Looked, Verdicts};
-use injerto_data::{Dataset, Loader, LoaderOptions, OnCorrupt};
+use injerto_data::{Combinations, Dataset, Loader, LoaderOptions, OnCorrupt};
 use injerto_files::{listed, settled};
 use injerto_graph::{Description, FreezePlan, Graph, Preprocessing, Selection};
 use injerto_insight::Part;
-use injerto_recipe::{BatchNorm, Loss, OptimizerConfig};
+use injerto_recipe::{BatchNorm, Loss, OptimizerConfig, Task};
 use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::history::Best;
 use injerto_trainer::plan::{Kept, Place};
@@ -111,6 +111,11 @@ impl Gallery {
         Self { folder, root: root(config).map(Path::to_owned), looked: looked.clone() }
     }
 
+    /// The labels that occur, each as if it were a class.
+    pub fn combinations(&self) -> Combinations {
+        Combinations::of(self.sets().into_iter().map(|(dataset, _)| dataset))
+    }
+
     /// The parts of the images that there are.
     pub fn sets(&self) -> Vec<(&Dataset, Part)> {
         let Folder { train, validation, .. } = &self.folder;
@@ -139,6 +144,8 @@ pub struct Prepared {
     pub backbone: Graph,
     /// Source of the backbone's weights, in words.
     pub origin: String,
+    /// The same as a value.
+    pub(crate) base: Origin,
     /// The backbone's weights.
     pub weights: Arc<Weights>,
     /// The resolved phases.
@@ -204,6 +211,12 @@ impl Prepared {
         if let Some(root) = root.as_deref().filter(|_| gallery.is_none()) {
             settle(&mut config, root);
         }
+        if images.train.is_multi_label() {
+            config.data.multi_label = Some(true);
+            if config.loss.class_weights.is_some() {
+                return Err(ExperimentError::ClassWeights);
+            }
+        }
         let resolved = resolve(&config, catalog)?;
         let Description { preprocessing, .. } = &resolved.description;
         let grafted = (&resolved.backbone, Some(&resolved.name), preprocessing);
@@ -246,6 +259,7 @@ impl Prepared {
             card,
             backbone,
             origin: resolved.origin.to_string(),
+            base: resolved.origin.clone(),
             weights: Arc::new(weights),
             plan: Plan { phases: Vec::new(), insight: None },
             class_weights,
@@ -287,6 +301,7 @@ impl Prepared {
             card,
             backbone: self.backbone.clone(),
             origin: self.origin.clone(),
+            base: self.base.clone(),
             weights: self.weights.clone(),
             plan: Plan { phases: Vec::new(), insight: None },
             class_weights,
@@ -518,7 +533,9 @@ fn card(
     classes: &[String],
 ) -> Result<ModelCard, ExperimentError> {
     let Completed { head, loss } = config.complete(classes.len(), backbone.image_size()?, preprocessing.interpolation);
-    loss.check(head.activation, head.units, classes.len())?;
+    let thresholds = (config.data.multi_label == Some(true)).then(|| vec![0.5; classes.len()]);
+    let task = if thresholds.is_some() { Task::MultiLabel } else { Task::MultiClass };
+    loss.check(task, head.activation, head.units, classes.len())?;
     Ok(ModelCard {
         backbone_layers: backbone.len(),
         backbone: name.cloned(),
@@ -529,6 +546,7 @@ fn card(
         scaled_decoding: config.data.scaled_decoding,
         classes: classes.to_vec(),
         loss,
+        thresholds,
         graph: head.graft(backbone)?,
     })
 }
@@ -555,6 +573,7 @@ fn images(config: &Config, cache: &Cache) -> Result<(Folder, Option<PathBuf>), E
             let options = folder::Options {
                 layout: config.data.layout.unwrap_or_default(),
                 labels: config.data.labels.clone(),
+                multi_label: config.data.multi_label,
                 validation_split: config.data.validation_split,
                 test_split: config.data.test_split,
                 stratify: config.data.stratify,

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use burn_tensor::Device;
-use injerto_data::Dataset;
+use injerto_data::{Combinations, Dataset};
 use injerto_insight::folds::Folds;
 use injerto_insight::more::LearningCurve;
 use injerto_insight::probe::{Linear, Probe};
@@ -43,7 +43,7 @@ pub struct ProbeSummary {
 
 /// The rows of some images of a dataset as a table.
 pub(crate) fn table(
-    dataset: &Dataset,
+    (dataset, labels): (&Dataset, &Combinations),
     rows: KeptRows<'_>,
     images: &[usize],
     shape: &RowShape,
@@ -54,14 +54,15 @@ pub(crate) fn table(
         let block = rows.values(images)?.swap_remove(0);
         block.chunks_exact(shape.values).for_each(|image| values.extend(shape.row(image)));
     }
-    let image = |&at: &usize| image(dataset, at, part);
+    let image = |&at: &usize| image(dataset, at, part, labels);
     let images = images.iter().map(image).collect();
-    Ok(FeatureTable::new(Matrix::new(shape.width(), values)?, images, dataset.classes.clone())?)
+    Ok(FeatureTable::new(Matrix::new(shape.width(), values)?, images, labels.names().to_vec())?)
 }
 
 /// The training images that the probe is fitted to; `None` if there are none.
 fn training(
     prepared: &Prepared,
+    labels: &Combinations,
     shape: &RowShape,
     gathered: &Gathered,
 ) -> Result<Option<FeatureTable>, ExperimentError> {
@@ -69,7 +70,7 @@ fn training(
     let usable = rows.images(prepared.train.samples.len());
     let most = fitted(usable.len(), prepared.train.classes.len());
     let taken: Vec<usize> = (0..most).map(|at| usable[at * usable.len() / most]).collect();
-    Ok(Some(table(&prepared.train, rows, &taken, shape, Part::Training)?))
+    Ok(Some(table((&prepared.train, labels), rows, &taken, shape, Part::Training)?))
 }
 
 /// What more training images would bring, by a probe of this strength on growing parts of those that there are. `None` if it was stopped.
@@ -83,7 +84,8 @@ pub(crate) fn more_photos(
     strength: f64,
     stop: &AtomicBool,
 ) -> Result<Option<MorePhotos>, ExperimentError> {
-    let Some(training) = training(prepared, shape, gathered)? else { return Ok(None) };
+    let labels = Combinations::of([&prepared.train]);
+    let Some(training) = training(prepared, &labels, shape, gathered)? else { return Ok(None) };
     let folds = Folds::new(FOLDS.min(training.len()), u64::from(prepared.config.seed));
     match LearningCurve::measure(&training, folds, strength, Look::none().stopped_by(stop)) {
         Ok(curve) => Ok(Some(MorePhotos::new(&curve))),
@@ -103,7 +105,8 @@ pub(crate) fn probe(
     stop: &AtomicBool,
 ) -> Result<Option<(ProbeSummary, Probe)>, ExperimentError> {
     let began = Instant::now();
-    let Some(training) = training(prepared, shape, gathered)? else { return Ok(None) };
+    let labels = Combinations::of([&prepared.train]);
+    let Some(training) = training(prepared, &labels, shape, gathered)? else { return Ok(None) };
     let folds = Folds::new(FOLDS.min(training.len()), u64::from(prepared.config.seed));
     let (probe, validation) = match Probe::choose(&training, folds, Look::none().stopped_by(stop)) {
         Err(InsightError::Stopped) => return Ok(None),
@@ -114,7 +117,7 @@ pub(crate) fn probe(
             let usable = rows.images(dataset.samples.len());
             let mut right = 0;
             for images in usable.chunks(CHUNK) {
-                let predictions = probe.predict(&table(dataset, rows, images, shape, Part::Validation)?)?;
+                let predictions = probe.predict(&table((dataset, &labels), rows, images, shape, Part::Validation)?)?;
                 right += predictions.right().into_iter().filter(|right| *right).count();
             }
             Estimate::share(right, usable.len())

@@ -47,6 +47,9 @@ pub enum Targets<'a> {
     /// One distribution over the classes per row, `[batch, classes]`; mixing images makes such targets. With one output unit there are
     /// two columns, of which only the second is used.
     Distributions(&'a [f32]),
+    /// One value from 0 to 1 per row and unit, `[batch, units]`, where each unit decides about a class of its own: 1 if the image has the
+    /// class and 0 if it has not. Mixing images makes values between.
+    Independent(&'a [f32]),
 }
 
 impl Targets<'_> {
@@ -64,7 +67,10 @@ impl Targets<'_> {
             Self::Distributions(values) if values.len() != batch * classes => {
                 Err(LossError::Targets { found: [values.len() / classes, classes], expected: [batch, classes] })
             }
-            Self::Distributions(_) => Ok(()),
+            Self::Independent(values) if values.len() != batch * units => {
+                Err(LossError::Targets { found: [values.len() / units, units], expected: [batch, units] })
+            }
+            Self::Distributions(_) | Self::Independent(_) => Ok(()),
         }
     }
 
@@ -77,7 +83,7 @@ impl Targets<'_> {
                 row[labels[at] as usize] = 1.0;
             }
             (Self::Distributions(values), [only]) => *only = f64::from(values[2 * at + 1]),
-            (Self::Distributions(values), row) => {
+            (Self::Distributions(values) | Self::Independent(values), row) => {
                 let found = &values[at * row.len()..];
                 row.iter_mut().zip(found).for_each(|(target, &value)| *target = value.into());
             }

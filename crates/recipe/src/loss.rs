@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Loss {
-    /// The loss for two classes and one output unit, which is the probability of class 1.
+    /// The loss for two classes and one output unit, which is the probability of class 1; or for images that may have several classes, with
+    /// one output unit per class, whose losses are averaged.
     BinaryCrossentropy {
         /// Whether outputs are logits, not probabilities.
         #[serde(default)]
@@ -34,7 +35,7 @@ pub enum Loss {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LossName {
-    /// Two classes, one unit.
+    /// Two classes and one unit, or one unit per class of which an image may have several.
     BinaryCrossentropy,
     /// One unit per class, labels as one-hot rows.
     CategoricalCrossentropy,

@@ -23,6 +23,7 @@ use crate::page::{NONE, anchor, cell, facts, figures, page, section, table, tile
 use crate::plan as words;
 use crate::ranking::rankings;
 use crate::run::{Run, Stretch};
+use crate::several;
 use crate::strip::strips;
 use crate::verdict::{State, Verdict, verdict};
 use crate::wall::Wall;
@@ -41,20 +42,38 @@ pub fn report(run: &Run) -> String {
     let judged = |row: usize| run.judged.iter().map(move |judged| judged.paths[row].as_str());
     let first: Vec<&str> = wall.iter().flat_map(Wall::rows).flat_map(judged).collect();
     let looks = run.root().map_or_else(Looks::default, |root| Looks::of(run, &root, &first));
+    let several = summary.and_then(|summary| summary.multi_label.as_ref());
+    let tagged = run.tagged.as_ref().zip(several);
     let album = run.root().map(|root| {
-        let wanted = first.iter().copied().chain(looks.training_photos()).chain(samples.paths());
+        let tags = tagged.into_iter().flat_map(|(tagged, report)| {
+            tagged.rows(report).into_iter().map(|row| tagged.paths[row].as_str()).collect::<Vec<_>>()
+        });
+        let wanted = first.iter().copied().chain(tags).chain(looks.training_photos()).chain(samples.paths());
         Album::of(&root, wanted.chain(examples.rows().flat_map(judged)), &looks.overlays)
     });
     let drawn = Album::default();
     let of_classes = if album.is_some() { &examples } else { &Examples::default() };
+    let mistakes = album.as_ref().and_then(|album| match (&wall, tagged) {
+        (_, Some((tagged, report))) => Some(tagged.wall(report, album)),
+        (wall, None) => wall.as_ref().map(|wall| wall.show(album, &looks)),
+    });
+    let of_each = match several {
+        Some(report) => several::classes(report),
+        None => classes(run, of_classes, album.as_ref().unwrap_or(&drawn)),
+    };
+    let ranked = match tagged {
+        Some((tagged, report)) => Some(tagged.curves(report)),
+        None => run.judged.as_ref().map(rankings),
+    };
+    let has_wall = wall.is_some() || tagged.is_some();
     let parts = [
-        ("Mistakes", album.as_ref().zip(wall.as_ref()).map(|(album, wall)| wall.show(album, &looks))),
+        ("Mistakes", mistakes),
         ("Learning curves", Some(figures(&run_figure(run).each()))),
         ("What the curves say", Some(advice(&verdict))),
         ("Phases", Some(phases(run))),
-        ("Classes", Some(classes(run, of_classes, album.as_ref().unwrap_or(&drawn)))),
+        ("Classes", Some(of_each)),
         ("How far the figures can be trusted", summary.map(trusted)),
-        ("Which images the model finds first", run.judged.as_ref().map(rankings)),
+        ("Which images the model finds first", ranked),
         ("What can be left to the model", run.calibration.as_ref().map(decisions)),
         ("Would more photos help?", run.more.as_ref().map(more)),
         ("Images", Some(html! { (samples.show(run, album.as_ref())) (batch(&looks)) })),
@@ -77,7 +96,7 @@ pub fn report(run: &Run) -> String {
         (header(run, &verdict))
         nav aria-label="Sections" { @for (heading, _) in &parts { a href={ "#" (anchor(heading)) } { (heading) } " " } }
         @for (heading, body) in &parts { (section(heading, body)) }
-        @if album.is_some() && wall.is_some() { script { (PreEscaped(include_str!("report.js"))) } }
+        @if album.is_some() && has_wall { script { (PreEscaped(include_str!("report.js"))) } }
     };
     page(&format!("{} – report", run.name), &body)
 }
@@ -147,18 +166,29 @@ fn tiles(run: &Run) -> Markup {
             @let trust = interval(Some(probe.interval), probe.n);
             (tile(&format!("{:.4}", probe.accuracy), &format!("probe before the first epoch ({trust})")))
         }
+        @if let Some(value) = run.summary.as_ref().and_then(|it| it.multi_label.as_ref()?.mean_average_precision) {
+            (tile(&format!("{value:.4}"), "mean average precision"))
+        }
         (tile(&epochs.to_string(), if epochs == 1 { "epoch" } else { "epochs" }))
         @if let Some(summary) = &run.summary {
             @if let Some(images) = &summary.images {
-                (tile(&grouped(images.train.iter().sum()), "training images"))
-                (tile(&grouped(images.validation.iter().sum()), "validation images"))
-                @if !images.test.is_empty() { (tile(&grouped(images.test.iter().sum()), "test images")) }
+                (tile(&grouped(number(run, "train", &images.train)), "training images"))
+                (tile(&grouped(number(run, "validation", &images.validation)), "validation images"))
+                @if !images.test.is_empty() { (tile(&grouped(number(run, "test", &images.test)), "test images")) }
             }
             @if let Some(phase) = summary.phases.iter().rfind(|phase| phase.epochs > 0) {
                 (tile(&grouped(phase.trainable_params), "trainable parameters"))
             }
             (tile(&duration(summary.seconds.total), "in total"))
         }
+    }
+}
+
+/// Number of images on a side. An image of several classes counts for each, so that such images are counted by their list.
+fn number(run: &Run, side: &str, of_classes: &[usize]) -> usize {
+    match run.summary.as_ref().is_some_and(|summary| summary.multi_label.is_some()) {
+        true => run.placed.iter().filter(|placed| placed.side == side).count(),
+        false => of_classes.iter().sum(),
     }
 }
 

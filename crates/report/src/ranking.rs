@@ -102,7 +102,7 @@ pub fn rankings(judged: &Judged) -> Markup {
 }
 
 /// The points of a curve without those in the middle of a straight piece, and at most [`POINTS`] of the others.
-fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+pub(crate) fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let corner = |at: usize| {
         let Some((before, after)) = at.checked_sub(1).and_then(|at| points.get(at)).zip(points.get(at + 1)) else {
             return true;

@@ -149,7 +149,7 @@ impl<'j> Wall<'j> {
 }
 
 /// A list of the wall, which a script makes a tab.
-fn panel(id: &str, heading: &str, body: &Markup) -> Markup {
+pub(crate) fn panel(id: &str, heading: &str, body: &Markup) -> Markup {
     html! { div class="panel" id=(id) { h3 { (heading) } (body) } }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use injerto_data::augment::Mix;
-use injerto_data::{Batch, Batches, Loader};
+use injerto_data::{Batch, Batches, Label, Loader};
 
 use crate::cache::{CacheSettings, Features};
 use crate::executor::{Boundary, Executor};
@@ -19,8 +19,8 @@ pub(crate) struct Portion {
     pub(crate) boundary: Boundary,
     /// Position of each image in the dataset.
     pub(crate) images: Vec<usize>,
-    /// The class of each image.
-    pub(crate) labels: Vec<u32>,
+    /// What each image shows.
+    pub(crate) labels: Vec<Label>,
     /// How the images were mixed, if they were.
     pub(crate) mix: Option<Mix>,
 }

@@ -13,7 +13,7 @@ use crate::executor::{self, Executor};
 use crate::feed::{Feed, KeptFeatures, Spent};
 use crate::gathered::Gathered;
 use crate::history::{Best, EpochRecord};
-use crate::metrics::{Accumulator, Report};
+use crate::metrics::{Accumulator, Answers, Figures};
 use crate::observer::{Event, Observer, Watch};
 use crate::optimizer::OptimizerState;
 use crate::pass::{Judge, TrainingEpoch, Validated, validate};
@@ -90,8 +90,8 @@ pub struct Fitted {
     pub interrupted: bool,
     /// Files that were left out, as printable names with the reason.
     pub skipped: Vec<(String, String)>,
-    /// Report on the validation images with the network of the best epoch; `None` without validation images.
-    pub report: Option<Report>,
+    /// Metrics of the validation images with the network of the best epoch; `None` without validation images.
+    pub report: Option<Figures>,
 }
 
 /// Checks that the run has all monitored figures.
@@ -181,6 +181,7 @@ impl Fit {
         check_monitors(&phases, &settings.best, validation.is_some())?;
         let judge = Judge {
             loss: model.card.loss.clone(),
+            task: model.card.task(),
             classes: model.card.classes.len(),
             class_weights: settings.class_weights.clone(),
         };
@@ -366,10 +367,13 @@ impl Run<'_> {
         };
         let best = progress.best.improve(&record);
         if best {
-            let report = validated.as_ref().and_then(|it| Report::new(&it.predictions, &self.model.card.classes));
-            progress.report = report.map(|report| Report { loss: record.val_loss, ..report });
-            if let Some(Validated { predictions, images, .. }) = &validated {
-                self.observer.observe(&Event::Best { epoch: record.epoch, predictions, images });
+            if let Some(Answers::MultiLabel(predictions)) = validated.as_ref().map(|it| &it.answers) {
+                self.model.card.thresholds = Some(predictions.best_thresholds());
+            }
+            let card = &self.model.card;
+            progress.report = validated.as_ref().and_then(|it| Figures::new(&it.answers, card, record.val_loss));
+            if let Some(Validated { answers, images, .. }) = &validated {
+                self.observer.observe(&Event::Best { epoch: record.epoch, answers, images });
             }
         }
         let (memory, at) = (&mut progress.callbacks, progress.epochs_done);

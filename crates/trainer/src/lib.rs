@@ -43,6 +43,7 @@ mod range_test;
 mod runner;
 mod slopes;
 mod tail;
+mod wanted;
 
 pub use checkpoint::{Checkpoints, LastEpoch};
 pub use error::TrainError;

@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::history::EpochRecord;
-use crate::metrics::Predictions;
+use crate::metrics::Answers;
 
 /// An event of a run, to be shown or recorded.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ pub enum Event<'a> {
         /// Number of the epoch, counted from 1 over the whole run.
         epoch: usize,
         /// What the network said of the validation images.
-        predictions: &'a Predictions,
+        answers: &'a Answers,
         /// Position of each of these images in the dataset.
         images: &'a [usize],
     },

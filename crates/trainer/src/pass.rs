@@ -2,21 +2,24 @@
 
 use std::time::Instant;
 
-use injerto_losses::{CrossEntropy as _, Outputs, Targets, sample_weights};
-use injerto_recipe::{Loss, StepCount, StepSize};
+use injerto_losses::{CrossEntropy as _, Outputs, sample_weights};
+use injerto_recipe::{Loss, StepCount, StepSize, Task};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::TrainError;
 use crate::executor::{Aim, Executor, Reading};
 use crate::feed::{Feed, Portion};
-use crate::metrics::{Accumulator, Predictions};
+use crate::metrics::{Accumulator, Answers};
 use crate::plan::PhasePlan;
+use crate::wanted::Wanted;
 
 /// The targets by which outputs are judged.
 #[derive(Clone)]
 pub(crate) struct Judge {
     pub(crate) loss: Loss,
+    /// How many classes an image may have.
+    pub(crate) task: Task,
     /// Number of classes.
     pub(crate) classes: usize,
     /// Weight per class, which multiplies the loss of a training image; `None` means 1.
@@ -27,7 +30,8 @@ pub(crate) struct Judge {
 struct Unread {
     /// Number of the step in its epoch, counted from 1.
     batch: usize,
-    labels: Vec<u32>,
+    wanted: Wanted,
+    images: usize,
     learning_rate: f64,
 }
 
@@ -86,21 +90,24 @@ impl<'a> TrainingEpoch<'a> {
     /// Runs one batch forward and backward, and updates the parameters.
     pub(crate) fn step(&mut self, executor: &mut dyn Executor, portion: Portion) -> Result<(), TrainError> {
         let began = Instant::now();
-        let Judge { loss, classes, class_weights } = self.judge;
+        let Judge { loss, task, classes, class_weights } = self.judge;
         let Portion { boundary, labels, mix, .. } = portion;
         let count = StepCount {
             steps_per_epoch: self.steps_per_epoch,
             total: self.steps_per_epoch * self.plan.phase.epochs as u64,
         };
         let size = self.plan.phase.schedule.step_size(self.learning_rate, executor.steps(), count);
-        let weights = class_weights.as_deref().map(|weights| sample_weights(weights, &labels));
+        let wanted = Wanted::new(*task, *classes, &labels)?;
+        let weights = match (class_weights, &wanted) {
+            (Some(weights), Wanted::Classes(labels)) => Some(sample_weights(weights, labels)),
+            (_, Wanted::Sets(_)) | (None, _) => None,
+        };
         let mixed = mix.map(|mix| mix.targets(&labels, *classes));
-        let targets = mixed.as_deref().map_or(Targets::Labels(&labels), Targets::Distributions);
-        let aim = Aim { loss, targets, weights: weights.as_deref() };
+        let aim = Aim { loss, targets: wanted.targets(mixed.as_deref()), weights: weights.as_deref() };
         executor.step(&boundary, labels.len(), &aim, size, &mut self.random)?;
         self.size = size;
         self.done += 1;
-        self.unread.push(Unread { batch: self.done, labels, learning_rate: size.learning_rate });
+        self.unread.push(Unread { batch: self.done, wanted, images: labels.len(), learning_rate: size.learning_rate });
         if self.unread.len() >= executor.steps_between_readings() {
             self.read(executor)?;
         }
@@ -113,11 +120,12 @@ impl<'a> TrainingEpoch<'a> {
     /// # Errors
     /// The loss or an output of a step is infinite or not a number.
     pub(crate) fn read(&mut self, executor: &mut dyn Executor) -> Result<(), TrainError> {
-        for (Unread { batch, labels, learning_rate }, found) in self.unread.drain(..).zip(executor.readings()) {
+        for (unread, found) in self.unread.drain(..).zip(executor.readings()) {
+            let Unread { batch, wanted, images, learning_rate } = unread;
             let Reading { loss: scalar, outputs } = found;
             self.last = scalar;
-            let outputs = Outputs::new(&outputs, outputs.len() / labels.len());
-            self.running.add(&self.judge.loss, scalar, outputs, &labels);
+            let outputs = Outputs::new(&outputs, outputs.len() / images);
+            self.running.add(&self.judge.loss, scalar, outputs, wanted.targets(None));
             if !self.running.is_finite() {
                 let what = match scalar.is_finite() {
                     true => "the network's outputs became infinite or not a number".to_owned(),
@@ -135,7 +143,7 @@ pub(crate) struct Validated {
     /// Mean loss and accuracy.
     pub(crate) figures: Accumulator,
     /// What the network said of each image.
-    pub(crate) predictions: Predictions,
+    pub(crate) answers: Answers,
     /// Position of each image in the dataset, in the order of the predictions.
     pub(crate) images: Vec<usize>,
 }
@@ -148,13 +156,15 @@ pub(crate) fn validate(
     go_on: &dyn Fn() -> bool,
 ) -> Result<Validated, TrainError> {
     let loss = &judge.loss;
-    let (mut running, mut predictions) = (Accumulator::default(), Predictions::new(judge.classes));
+    let (mut running, mut answers) = (Accumulator::default(), Answers::new(judge.task, judge.classes));
     let mut judged = Vec::new();
     while let Some(Portion { boundary, images, labels, .. }) = feed.next(executor)? {
         let outputs = executor.forward(&boundary, labels.len())?;
         let outputs = Outputs::new(&outputs, outputs.len() / labels.len());
-        running.add(loss, loss.value(outputs, Targets::Labels(&labels), None)?, outputs, &labels);
-        predictions.take(loss, outputs, &labels);
+        let wanted = Wanted::new(judge.task, judge.classes, &labels)?;
+        let targets = wanted.targets(None);
+        running.add(loss, loss.value(outputs, targets, None)?, outputs, targets);
+        answers.take(loss, outputs, &wanted);
         judged.extend(images);
         if !go_on() {
             break;
@@ -163,5 +173,5 @@ pub(crate) fn validate(
     if running.count() == 0 && go_on() {
         return Err(TrainError::NoImages { subset: "validation" });
     }
-    Ok(Validated { figures: running, predictions, images: judged })
+    Ok(Validated { figures: running, answers, images: judged })
 }

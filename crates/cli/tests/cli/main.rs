@@ -15,6 +15,7 @@ mod output;
 mod predict;
 mod rates;
 mod resume;
+mod several;
 mod sweep;
 mod train;
 mod watch;

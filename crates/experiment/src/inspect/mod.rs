@@ -96,7 +96,7 @@ impl Survey {
             gallery.sets().into_iter().map(|(dataset, part)| Measured::open(dataset, part, &pixels, &cache)).collect();
         let table = prepared.features_of(model, &gallery, watch, &mut |set, batch| measured[set].see(batch))?;
         let Some(table) = table else { return Ok(None) };
-        let Some(photos) = self::measured(measured, watch)? else { return Ok(None) };
+        let Some(photos) = self::measured(measured, &gallery.combinations(), watch)? else { return Ok(None) };
         let backbone = Backbone {
             name: prepared.config.backbone.plugin.clone(),
             weights: prepared.origin.clone(),
@@ -133,7 +133,7 @@ impl Survey {
         };
         let sets = gallery.sets();
         let measured = sets.into_iter().map(|(dataset, part)| Measured::open(dataset, part, &pixels, &cache)).collect();
-        let Some(photos) = self::measured(measured, watch)? else { return Ok(None) };
+        let Some(photos) = self::measured(measured, &gallery.combinations(), watch)? else { return Ok(None) };
         let (seed, orientation) = (u64::from(config.seed), pixels.orientation);
         Ok(Some(Self { table: None, backbone: None, photos, seed, orientation, gallery }))
     }
@@ -148,23 +148,26 @@ impl Survey {
     pub fn inspect(&self, watch: injerto_insight::Watch<'_>) -> Result<Inspection, ExperimentError> {
         let began = Instant::now();
         let classes = &self.gallery.folder.train.classes;
-        let labelled = classes.len() > 1;
+        let several = self.gallery.folder.train.is_multi_label();
+        let labelled = classes.len() > 1 && !several;
+        let labels_of = self.gallery.combinations();
         let folds = Folds::new(FOLDS, self.seed);
         let mut answers = Answers::default();
         let photos: Vec<Photo> = self.photos.iter().map(|(_, photo)| photo.clone()).collect();
-        let health = Health::of(&photos, classes.len())?;
+        let health = Health::of(&photos, labels_of.names().len())?;
         let found = match labelled {
             true => answers.ask("shortcuts", || shortcuts(&photos, classes, folds, watch))?,
             false => None,
         };
-        let health = HealthCard::new(&health, found.unwrap_or_default(), &self.photos, classes, &self.gallery.looked);
+        let health =
+            HealthCard::new(&health, found.unwrap_or_default(), &self.photos, labels_of.names(), &self.gallery.looked);
         let leaks = match &self.table {
             Some(table) => {
                 let found = leaks::find(table, Limits::default(), |row| self.picture(table, row), watch)?;
                 found.iter().map(|leak| LeakFound::new(leak, table.images())).collect()
             }
             None => {
-                let images = features::images(self.gallery.sets());
+                let images = features::images(self.gallery.sets(), &labels_of);
                 leaks::exact(&images).iter().map(|leak| LeakFound::new(leak, &images)).collect::<Vec<_>>()
             }
         };
@@ -187,7 +190,10 @@ impl Survey {
                 .iter()
                 .for_each(|question| answers.none(question, reason));
         } else if !labelled {
-            let reason = "the images have no labels";
+            let reason = match several {
+                true => "an image may have several classes",
+                false => "the images have no labels",
+            };
             ["probe", "labels", "more_photos"].iter().for_each(|question| answers.none(question, reason));
         }
         let counts = |class: usize| self.gallery.sets().iter().map(|(set, _)| set.counts()[class]).sum();

@@ -91,7 +91,9 @@ impl Facts {
                 "it has features of {images} images, {paths} paths and {labels} labels, of {of} images"
             ));
         }
-        if let Some(label) = self.labels.iter().find(|label| **label as usize >= classes) {
+        if let Some(label) =
+            self.labels.iter().flat_map(|label| label.classes()).find(|label| **label as usize >= classes)
+        {
             return Err(format!("an image has class {label}, but there are {classes} classes"));
         }
         if self.threshold.as_ref().is_some_and(|it| !it.is_sound() || it.neighbours > MOST_NEIGHBOURS) {
@@ -106,6 +108,7 @@ impl Facts {
 
 #[cfg(test)]
 mod tests {
+    use injerto_data::Label;
     use injerto_insight::Watch;
     use injerto_insight::unknown::Known;
     use serde_json::json;
@@ -122,7 +125,7 @@ mod tests {
             classes: vec!["cats".to_owned(), "dogs".to_owned()],
             training_images: 40,
             paths: (0..12).map(|at| format!("cats/{at}.jpg")).collect(),
-            labels: (0..12).map(|at| at % 2).collect(),
+            labels: (0..12).map(|at| Label::Class(at % 2)).collect(),
             threshold: Some(known.threshold().clone()),
             temperature: None,
         };

@@ -16,7 +16,7 @@ use injerto_recipe::{
 };
 use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::history::{Best, EpochRecord};
-use injerto_trainer::metrics::Report;
+use injerto_trainer::metrics::{Figures, Report};
 use injerto_trainer::{
     Checkpoints, Event, Fit, Fitted, Model, ModelCard, Observer, Phase, Progress, Settings, TrainError, Watch,
 };
@@ -55,6 +55,7 @@ fn model() -> Model {
         scaled_decoding: false,
         classes: (0..CLASSES).map(|class| format!("class {class}")).collect(),
         loss: Loss::SparseCategoricalCrossentropy { from_logits: false },
+        thresholds: None,
         graph,
     };
     let weights = Weights::initialise(&card.graph, 5).expect("a little memory");
@@ -64,7 +65,10 @@ fn model() -> Model {
 /// Drawn images of the first three classes.
 fn loader(series: u32, shuffle: Option<u64>) -> Loader {
     let Dataset { classes, samples } = Task::Shapes.dataset(5, 3, series);
-    let samples = samples.into_iter().filter(|sample| (sample.label as usize) < CLASSES).collect();
+    let samples = samples
+        .into_iter()
+        .filter(|sample| sample.label.classes().iter().all(|&class| (class as usize) < CLASSES))
+        .collect();
     let dataset = Dataset { classes: classes[..CLASSES].to_vec(), samples };
     let options = LoaderOptions { shuffle, seed: 1, ..LoaderOptions::new([12, 12], 4) };
     Loader::new(dataset, options)
@@ -458,10 +462,14 @@ fn the_report_is_that_of_the_best_epochs_checkpoint() {
     let runner = best.runner(true).expect("compiled");
     let report = best
         .card
-        .report(&runner, &loader(1, None), &mut Watch { observer: &mut (), stop: &AtomicBool::new(false) })
+        .figures(&runner, &loader(1, None), &mut Watch { observer: &mut (), stop: &AtomicBool::new(false) })
         .expect("images")
         .expect("not stopped");
-    let own: Report = ran.fitted.report.expect("there are validation images");
+    let one = |figures: Figures| match figures {
+        Figures::MultiClass(report) => report,
+        Figures::MultiLabel(_) => panic!("an image has one class"),
+    };
+    let (report, own): (Report, Report) = (one(report), one(ran.fitted.report.expect("there are validation images")));
     assert_eq!((own.images, &own.confusion), (15, &report.confusion));
     let record = &ran.fitted.history[ran.fitted.best.epoch - 1];
     assert_eq!(Some(own.accuracy), record.val_accuracy);
