@@ -34,7 +34,7 @@ const SIGNS: [&str; 6] =
     [RunFolder::EXPERIMENT, "history.jsonl", "history.csv", "summary.json", Checkpoints::BEST, Checkpoints::LAST];
 
 /// Other files that a run writes. The user may have files of the same names in a folder without a run.
-const OTHERS: [&str; 11] = [
+const OTHERS: [&str; 12] = [
     RunFolder::README,
     RunFolder::SPLIT,
     RunFolder::LEAKS,

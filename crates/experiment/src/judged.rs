@@ -89,10 +89,7 @@ impl Observer for Judged<'_> {
         match (event, self.validation) {
             (Event::Best { answers, images, .. }, Some(dataset)) => {
                 let root = self.root.unwrap_or(Path::new(""));
-                self.unwritten = Some(match answers {
-                    Answers::MultiClass(predictions) => to_csv(root, dataset, predictions, images),
-                    Answers::MultiLabel(predictions) => several_to_csv(root, dataset, predictions, images),
-                });
+                self.unwritten = Some(to_csv(root, dataset, answers, images));
             }
             (Event::EpochEnded { .. }, _) => {}
             _ => return,
@@ -103,8 +100,16 @@ impl Observer for Judged<'_> {
     }
 }
 
+/// What the network says of each image, as text.
+pub(crate) fn to_csv(root: &Path, dataset: &Dataset, answers: &Answers, images: &[usize]) -> String {
+    match answers {
+        Answers::MultiClass(predictions) => one_to_csv(root, dataset, predictions, images),
+        Answers::MultiLabel(predictions) => several_to_csv(root, dataset, predictions, images),
+    }
+}
+
 /// A line per image: its path below the root, its class, the predicted class, and the probability of each class.
-pub(crate) fn to_csv(root: &Path, dataset: &Dataset, predictions: &Said, images: &[usize]) -> String {
+fn one_to_csv(root: &Path, dataset: &Dataset, predictions: &Said, images: &[usize]) -> String {
     let classes = in_a_line(&dataset.classes);
     let class = |at: u32| field(&classes[at as usize]);
     let mut text = "path,label,predicted".to_owned();

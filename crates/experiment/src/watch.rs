@@ -235,7 +235,8 @@ impl Watched {
         if gallery.folder.train.samples.is_empty() {
             return Ok(Some(None));
         }
-        let found = self.prepared.features_of(gallery, &self.device, watch, &mut |_, _| {})?;
+        let model = self.prepared.model(self.prepared.config.seed, &self.device)?;
+        let found = self.prepared.features_of(&model, gallery, watch, &mut |_, _| {})?;
         Ok(found.map(Some))
     }
 

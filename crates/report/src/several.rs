@@ -167,6 +167,7 @@ impl Tagged {
         let plane = Plane {
             title: "Share of the accepted images that have the class".to_owned(),
             across: "share of the images with the class that is found (precision and recall)".to_owned(),
+            counts: false,
             traces: [base].into_iter().chain(found.iter().enumerate().map(trace)).collect(),
             mark: None,
         };

@@ -117,6 +117,7 @@ impl Fit {
         };
         let judge = Judge {
             loss: model.card.loss.clone(),
+            task: model.card.task(),
             classes: model.card.classes.len(),
             class_weights: self.settings.class_weights.clone(),
         };

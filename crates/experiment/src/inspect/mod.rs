@@ -249,7 +249,7 @@ impl Survey {
     ) -> Result<Option<Drift>, ExperimentError> {
         let Some((table, threshold)) = self.table.as_ref().zip(knowledge.threshold()) else { return Ok(None) };
         let limit = Known::restore(knowledge.features(), threshold.clone())?;
-        let images = features::images(known.sets());
+        let images = features::images(known.sets(), &known.combinations());
         Ok(Some(self.drift_by(table, &limit, (&images, images.len()), watch)?))
     }
 

@@ -7,6 +7,7 @@ use injerto_data::Dataset;
 use injerto_insight::stats::Estimate;
 use injerto_recipe::{Metric, Mode};
 use injerto_trainer::history::{Best, EpochRecord};
+use injerto_trainer::metrics::Figures;
 use injerto_trainer::{Checkpoints, Event, Fitted, Observer, Paused, TrainError, Watch};
 use serde::{Deserialize, Serialize};
 
@@ -151,7 +152,10 @@ impl Planned {
     fn record(&self, prepared: &Prepared, ground: &Ground, fitted: Option<&Fitted>, complete: bool) -> Trial {
         let checkpoint = &prepared.config.checkpoint;
         let best = fitted.map(|fitted| &fitted.best).filter(|best| best.epoch > 0);
-        let report = fitted.and_then(|fitted| fitted.report.as_ref());
+        let one_class = fitted.and_then(|fitted| match &fitted.report {
+            Some(Figures::MultiClass(report)) => Some(report),
+            _ => None,
+        });
         let right = |share: f64, n: usize| (share * n as f64).round() as usize;
         Trial {
             number: self.number,
@@ -162,7 +166,7 @@ impl Planned {
             mode: checkpoint.mode,
             best_epoch: best.map_or(0, |best| best.epoch),
             value: best.and_then(|best| best.value),
-            accuracy: report.map(|it| Estimate::share(right(it.accuracy, it.images), it.images)),
+            accuracy: one_class.map(|it| Estimate::share(right(it.accuracy, it.images), it.images)),
             loss: best.and_then(|best| best.loss),
             parameters: prepared.card.graph.parameter_count(),
             trainable: prepared.plan.phases.iter().map(|plan| plan.trainable).max().unwrap_or(0),
@@ -190,8 +194,13 @@ impl Planned {
                 self.file(RunFolder::PREDICTIONS, &predictions)?;
             }
             let counts = prepared.validation.as_ref().map(Dataset::counts);
-            let trust = fitted.report.as_ref().zip(counts).map(|(it, counts)| Trust::of_accuracy(it.accuracy, &counts));
-            let summary = Summary { metrics: fitted.report.clone(), trust, ..summarise(prepared, fitted) };
+            let (metrics, multi_label) = match fitted.report.clone() {
+                Some(Figures::MultiClass(report)) => (Some(report), None),
+                Some(Figures::MultiLabel(report)) => (None, Some(report)),
+                None => (None, None),
+            };
+            let trust = metrics.as_ref().zip(counts).map(|(it, counts)| Trust::of_accuracy(it.accuracy, &counts));
+            let summary = Summary { metrics, multi_label, trust, ..summarise(prepared, fitted) };
             self.file(RunFolder::SUMMARY, &crate::json::pretty(&summary))?;
         }
         self.file(RECORD, &crate::json::pretty(trial))
@@ -267,9 +276,9 @@ struct Said<'a> {
 
 impl Observer for Said<'_> {
     fn observe(&mut self, event: &Event<'_>) {
-        if let (Event::Best { predictions, images, .. }, Some(dataset)) = (event, &self.prepared.validation) {
+        if let (Event::Best { answers, images, .. }, Some(dataset)) = (event, &self.prepared.validation) {
             let root = root(&self.prepared.config).unwrap_or(Path::new(""));
-            self.predictions = Some(judged::to_csv(root, dataset, predictions, images));
+            self.predictions = Some(judged::to_csv(root, dataset, answers, images));
         }
     }
 }
