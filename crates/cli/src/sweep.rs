@@ -164,6 +164,7 @@ fn as_json(found: &Found, standings: &Standings, folder: &Path, seconds: f64) ->
         "asked": found.asked,
         "known": found.known,
         "seconds": seconds,
+        "seconds_of_trials": found.seconds,
         "interrupted": found.interrupted,
         "best": found.best.as_ref().map(|(number, summary)| json!({
             "trial": number,
@@ -183,7 +184,13 @@ fn show(
     seconds: f64,
 ) -> Result<()> {
     let new = found.trials.len().saturating_sub(found.known);
-    let speed = if new > 0 { format!(", {:.1} per second", new as f64 / seconds.max(1e-9)) } else { String::new() };
+    let speed = match new {
+        0 => String::new(),
+        new => {
+            let rate = new as f64 / found.seconds.max(1e-9);
+            format!(", of which the trials took {} ({rate:.1} per second)", duration(found.seconds))
+        }
+    };
     let known = if found.known > 0 { format!("; {} finished before", grouped(found.known)) } else { String::new() };
     out!("{} in {}{speed}{known}\n", counted(new, "trial"), duration(seconds))?;
     let sized = standings.differ_in_size();

@@ -238,6 +238,14 @@ impl SweepConfig {
         if let Some(twice) = (1..keys.len()).find(|&at| keys[..at].contains(&keys[at])) {
             return Err(format!("`{}` is swept twice", keys[twice]));
         }
+        let below = |key: &str, table: &str| key.strip_prefix(table).is_some_and(|rest| rest.starts_with('.'));
+        let clash = keys.iter().flat_map(|table| keys.iter().map(move |key| (table, key)));
+        if let Some((table, key)) = clash.into_iter().find(|(table, key)| below(key, table)) {
+            return Err(format!(
+                "`{table}` and `{key}` cannot both be swept: a value of the first takes the place of the second; sweep keys \
+                 inside `{table}`, such as `{table}.name`"
+            ));
+        }
         let points = self.grid.iter().map(|axis| axis.values.values().len()).fold(1, usize::saturating_mul);
         let draws = if self.random.is_empty() { 1 } else { self.trials };
         if points.saturating_mul(draws) > MOST_TRIALS {
@@ -410,6 +418,10 @@ mod tests {
         check(Axis::drawn("a=x..2").map(drop), "is no range");
         check(of(&[], &[], 1).trials(1).map(drop), "`--grid KEY=VALUE,VALUE`");
         check(of(&["a=1"], &["a=1..2"], 1).trials(1).map(drop), "`a` is swept twice");
+        check(
+            of(&["p.optimizer=adam,sgd"], &["p.optimizer.learning_rate=0.1..1.0"], 2).trials(1).map(drop),
+            "`p.optimizer.name`",
+        );
         check(of(&["a=1,2"], &["b=1..2"], 9_999).trials(1).map(drop), "19998 trials, and 10000 are the most");
     }
 }

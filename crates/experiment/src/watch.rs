@@ -63,7 +63,7 @@ pub struct Answer {
     /// Why there is no accuracy, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Photos whose class looks wrong, those first of which it is surest.
+    /// Photos whose class looks wrong, those first whose class is the least probable.
     pub labels: Vec<SuspectFound>,
     /// What the photos without a class are taken for, those first of which it is surest.
     pub unsorted: Vec<Guess>,

@@ -168,14 +168,17 @@ fn answers(trial: &Trial, folder_of: &dyn Fn(usize) -> std::path::PathBuf) -> Op
     trial.accuracy.and_then(|_| Answers::load(folder))
 }
 
-/// Places of the trials of which none is beaten: no other is as accurate and costs as little, and is better in one of the two.
+/// Places of the trials of which none is beaten: no other is as accurate and costs as little, and is better in one of the two. Of those that
+/// are equal in both, the first stands for all.
 fn front(trials: &[Trial], cost: impl Fn(&Trial) -> f64) -> Vec<usize> {
     let points: Vec<(usize, f64, f64)> = (0..)
         .zip(trials)
         .filter_map(|(at, trial)| trial.accuracy.map(|Estimate { value, .. }| (at, value, cost(trial))))
         .collect();
-    let beaten = |&(_, value, cost): &(usize, f64, f64)| {
-        points.iter().any(|&(_, other, less)| other >= value && less <= cost && (other > value || less < cost))
+    let beaten = |&(at, value, cost): &(usize, f64, f64)| {
+        points.iter().any(|&(place, other, less)| {
+            other >= value && less <= cost && (other > value || less < cost || place < at)
+        })
     };
     points.iter().filter(|point| !beaten(point)).map(|(at, ..)| *at).collect()
 }
@@ -197,7 +200,7 @@ mod tests {
     #[test]
     fn trials_stand_in_order_with_those_that_are_as_good_and_those_that_nothing_beats() {
         let at = tempfile::tempdir().expect("a folder");
-        let figures = [(1, 90, 500, 3.0), (2, 95, 900, 2.0), (3, 60, 100, 1.0), (4, 60, 700, 4.0)];
+        let figures = [(1, 90, 500, 3.0), (2, 95, 900, 2.0), (3, 60, 100, 1.0), (4, 60, 100, 4.0)];
         let trials: Vec<Trial> = figures
             .iter()
             .map(|&(number, right, parameters, seconds)| {

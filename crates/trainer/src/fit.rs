@@ -244,7 +244,7 @@ impl Fit {
                     break;
                 }
             }
-            if is_paused(&progress) && progress.phases_done == here {
+            if run.best.is_some() && !run.stopped() {
                 progress.optimizer = Some(executor.optimizer_state());
             }
         }

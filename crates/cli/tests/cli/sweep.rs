@@ -1,7 +1,6 @@
 //! `injerto sweep`.
 
 use std::fs;
-use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -135,8 +134,7 @@ fn mistakes_are_told_before_the_first_trial_trains() {
     let at = folder();
     let check = |arguments: &[&str], parts: &[&str]| {
         contains(&run(at.path(), &[&["sweep", "tiny.toml"], arguments].concat()).fails(), parts);
-        let trained = Path::new("sweeps/tiny/001");
-        assert!(!at.path().join(trained).exists(), "{arguments:?}");
+        assert!(!at.path().join("sweeps").exists(), "{arguments:?}");
     };
     check(&[], &["a sweep needs keys", "--grid KEY=VALUE,VALUE"]);
     check(&["--grid", "head.dropout=0.1,2"], &["the trial with head.dropout=2", "`head.dropout` must be"]);

@@ -77,6 +77,16 @@ impl Ground {
         self.images == keys(config).1
     }
 
+    /// Notes which images there are.
+    pub fn note(&mut self) {
+        self.data = self.base.split_list().map_or_else(String::new, |list| list.digest());
+    }
+
+    /// Whether what is done with copies of images decides about the trials.
+    pub fn moves_copies(&self) -> bool {
+        matches!(self.base.config.data.on_leak, OnLeak::Move | OnLeak::Error)
+    }
+
     /// Looks for copies among the images, and does with them what the experiment says, as a run does before its first epoch. Returns
     /// whether it was not stopped.
     pub fn settle(&mut self, folder: &Path, watch: &mut Watch<'_>) -> Result<bool, ExperimentError> {
@@ -98,7 +108,7 @@ impl Ground {
                 copies.settle(&mut self.base, &mut write, watch)?;
             }
         }
-        self.data = self.base.split_list().map_or_else(String::new, |list| list.digest());
+        self.note();
         Ok(!watch.is_stopped())
     }
 

@@ -12,10 +12,11 @@ mod ground;
 pub mod halving;
 mod trial;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::weights::Cache;
@@ -71,6 +72,8 @@ pub struct Sweep {
     options: Options,
     grounds: Vec<Ground>,
     trials: Vec<Planned>,
+    /// Seconds that trials have taken.
+    seconds: f64,
 }
 
 /// What a sweep has found.
@@ -82,6 +85,8 @@ pub struct Found {
     pub asked: usize,
     /// Number of trials that an earlier sweep had finished.
     pub known: usize,
+    /// Seconds in which the others were trained, without the features and without what makes the best one a whole run.
+    pub seconds: f64,
     /// The best trial, and the summary of its run; `None` if the sweep was stopped or if all trials failed.
     pub best: Option<(usize, Box<Summary>)>,
     /// Whether it was stopped.
@@ -107,14 +112,8 @@ impl Sweep {
         cache: &Cache,
         looking: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<Self, ExperimentError> {
-        let io = |source| ExperimentError::Io { path: folder.to_owned(), source };
-        std::fs::create_dir_all(folder).map_err(io)?;
-        let lock = Lock::take(folder).map_err(|error| match error {
-            LockError::Taken => ExperimentError::BusySweep { path: folder.to_owned() },
-            LockError::Io { path, source } => ExperimentError::Io { path, source },
-        })?;
-        let mut places = Places::of(folder)?;
         let (mut grounds, mut trials): (Vec<Ground>, Vec<Planned>) = (Vec::new(), Vec::new());
+        let mut known = BTreeSet::new();
         for Asked { sets, config } in asked {
             let config = Config { sweep: None, transfer_gain: None, ..config };
             let mut plan = || {
@@ -129,16 +128,15 @@ impl Sweep {
                 let prepared = grounds[ground].base.with(config.clone())?;
                 prepared.check_folder(folder)?;
                 let experiment = anchored(&prepared.config).to_toml();
-                let (number, folder) = places.place(&experiment);
                 Ok(Planned {
-                    number,
+                    number: 0,
                     sets: sets.clone(),
                     ground,
                     features: features(&prepared),
                     is_head_alone: is_head_alone(&prepared),
                     epochs: prepared.plan.phases.iter().map(|plan| plan.phase.epochs).sum(),
                     experiment,
-                    folder,
+                    folder: PathBuf::new(),
                     done: None,
                     config: config.clone(),
                 })
@@ -148,11 +146,21 @@ impl Sweep {
                 false => ExperimentError::Trial { sets: sets.join(" "), source: Box::new(source) },
             })?;
             // Two trials of the same experiment are one.
-            if trials.iter().all(|trial| trial.number != planned.number) {
+            if known.insert(planned.experiment.clone()) {
                 trials.push(planned);
             }
         }
-        Ok(Self { folder: folder.to_owned(), _lock: lock, options, grounds, trials })
+        // Of a sweep that cannot begin, nothing is left.
+        std::fs::create_dir_all(folder).map_err(|source| ExperimentError::Io { path: folder.to_owned(), source })?;
+        let lock = Lock::take(folder).map_err(|error| match error {
+            LockError::Taken => ExperimentError::BusySweep { path: folder.to_owned() },
+            LockError::Io { path, source } => ExperimentError::Io { path, source },
+        })?;
+        let mut places = Places::of(folder)?;
+        for trial in &mut trials {
+            (trial.number, trial.folder) = places.place(&trial.experiment);
+        }
+        Ok(Self { folder: folder.to_owned(), _lock: lock, options, grounds, trials, seconds: 0.0 })
     }
 
     /// The first experiment of each ground: the images and the backbone of some trials.
@@ -186,13 +194,17 @@ impl Sweep {
     /// # Errors
     /// [`ExperimentError`] if images cannot be read, or files cannot be written. A trial that diverges is no error of the sweep.
     pub fn run(mut self, watch: &mut Watch<'_>, told: &(dyn Fn(Told) + Sync)) -> Result<Found, ExperimentError> {
-        for ground in &mut self.grounds {
-            if !ground.settle(&self.folder, watch)? {
+        self.grounds.iter_mut().for_each(Ground::note);
+        self.find();
+        for at in 0..self.grounds.len() {
+            // Nobody needs to be told twice of copies that change nothing.
+            let is_known = self.trials.iter().all(|trial| trial.ground != at || trial.done.is_some());
+            let ground = &mut self.grounds[at];
+            if (ground.moves_copies() || !is_known) && !ground.settle(&self.folder, watch)? {
                 return Ok(self.found(0, None, true));
             }
         }
-        let Self { grounds, trials, .. } = &mut self;
-        trials.iter_mut().for_each(|trial| trial.find(&grounds[trial.ground].data));
+        self.find();
         let rungs = match self.options.halving {
             true => halving::rungs(self.trials.len(), self.trials.iter().map(|trial| trial.epochs).min().unwrap_or(1)),
             false => 1,
@@ -223,6 +235,12 @@ impl Sweep {
         self.trials.iter().for_each(Planned::end);
         let number = trial.number;
         Ok(self.found(known, Some((number, Box::new(summary))), false))
+    }
+
+    /// Finds what earlier sweeps have finished.
+    fn find(&mut self) {
+        let Self { grounds, trials, .. } = self;
+        trials.iter_mut().for_each(|trial| trial.find(&grounds[trial.ground].data));
     }
 
     /// Trains trials up to the end of a rung. Returns whether it was not stopped.
@@ -262,7 +280,9 @@ impl Sweep {
             drop(first);
             tell(None);
             let members: Vec<(usize, &Planned)> = members.into_iter().map(|at| (at, &self.trials[at])).collect();
+            let began = Instant::now();
             let trained = train(&members, self.options.jobs, ground, &shared, budget, watch.stop, &tell);
+            self.seconds += began.elapsed().as_secs_f64();
             let mut stopped = false;
             let places: Vec<usize> = members.iter().map(|(at, _)| *at).collect();
             for (at, trained) in places.into_iter().zip(trained) {
@@ -297,7 +317,7 @@ impl Sweep {
 
     fn found(&self, known: usize, best: Option<(usize, Box<Summary>)>, interrupted: bool) -> Found {
         let trials = self.trials.iter().filter_map(|trial| trial.done.clone()).collect();
-        Found { trials, asked: self.trials.len(), known, best, interrupted }
+        Found { trials, asked: self.trials.len(), known, seconds: self.seconds, best, interrupted }
     }
 }
 

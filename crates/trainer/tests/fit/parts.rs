@@ -68,6 +68,10 @@ fn a_training_that_pauses_and_is_written_down_trains_the_same_network() {
             };
             assert_eq!(weights(&ours), weights(&theirs), "{file}, every {step}");
         }
+        let state = |folder: &std::path::Path| {
+            Checkpoints::new(folder, true).resume(&mut model()).expect("a checkpoint").expect("there").optimizer
+        };
+        assert_eq!(state(&ours), state(&theirs), "every {step}");
     }
 }
 
