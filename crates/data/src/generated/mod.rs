@@ -4,9 +4,12 @@
 
 mod draw;
 
+use std::fs::File;
+use std::io::BufWriter;
 use std::path::Path;
 
-use image::{ImageBuffer, Rgb as Pixel};
+use image::codecs::png::PngEncoder;
+use image::{ExtendedColorType, ImageEncoder};
 use serde::Serialize;
 
 use crate::decode::Rgb;
@@ -77,9 +80,11 @@ pub fn export(dataset: &Dataset, folder: &Path, size: [usize; 2]) -> Result<(), 
         std::fs::create_dir_all(&class).map_err(|error| failed(&class, error.to_string()))?;
         let path = class.join(format!("{at:05}.png"));
         let Rgb { height, width, pixels } = drawing.draw(size);
-        let image = ImageBuffer::<Pixel<u8>, _>::from_raw(width as u32, height as u32, pixels);
-        let image = image.expect("pixels fill the image");
-        image.save(&path).map_err(|error| failed(&path, error.to_string()))?;
+        let file = File::create(&path).map_err(|error| failed(&path, error.to_string()))?;
+        // `ImageBuffer::save` would compile the encoders of all formats into this crate.
+        let encoder = PngEncoder::new(BufWriter::new(file));
+        let written = encoder.write_image(&pixels, width as u32, height as u32, ExtendedColorType::Rgb8);
+        written.map_err(|error| failed(&path, error.to_string()))?;
     }
     Ok(())
 }
