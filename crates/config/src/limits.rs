@@ -20,3 +20,6 @@ pub(crate) const STAGES: i64 = 1_000;
 
 /// Room for features and images, in MiB.
 pub(crate) const MEBIBYTES: i64 = 1 << 20;
+
+/// Operations of an augmentation policy, and their strengths.
+pub(crate) const OPERATIONS: i64 = 1_000;

@@ -69,7 +69,9 @@ impl<'n> Section<'n> {
 
     /// The value of a key, if it is there.
     pub fn field(&mut self, key: &'static str) -> Option<Field<'n>> {
-        self.known.push(key);
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
         let entry = self.entries.iter().find(|entry| entry.key == key)?;
         Some(Field { path: self.path_of(key), node: &entry.node, problems: self.problems })
     }
@@ -106,6 +108,11 @@ impl<'n> Section<'n> {
         let path = self.path_of(key);
         let section = self.field(key).and_then(|field| field.section());
         section.unwrap_or(Self { path, ..Self::root(&[], self.problems) })
+    }
+
+    /// Notes that something about the table as a whole is wrong.
+    pub fn wrong<T>(&self, message: String, help: impl Into<Option<String>>) -> Option<T> {
+        self.problems.note(self.at, message, help)
     }
 
     /// Whether a key was read.

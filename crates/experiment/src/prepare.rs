@@ -366,6 +366,7 @@ impl Prepared {
         };
         let training = LoaderOptions {
             shuffle: data.shuffle.then_some(u64::from(seed)),
+            sampling: data.sampling,
             augment: data.augment.clone(),
             mix: data.mix(),
             cache_bytes: room(images(Some(&self.train))),

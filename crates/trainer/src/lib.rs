@@ -36,6 +36,7 @@ mod phase;
 pub mod plan;
 mod progress;
 mod runner;
+mod statistics;
 mod tail;
 
 pub use checkpoint::{Checkpoints, LastEpoch};
