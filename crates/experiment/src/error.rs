@@ -85,6 +85,19 @@ pub enum ExperimentError {
         /// The network's classes.
         known: Vec<String>,
     },
+    /// Networks that should answer together have different classes.
+    #[error(
+        "network {number} has the classes {}, but the first one has {}: networks answer together if they were trained for the same classes",
+        listed(classes.iter().map(String::as_str)), listed(expected.iter().map(String::as_str))
+    )]
+    UnlikeClasses {
+        /// Number of the network, counted from 1.
+        number: usize,
+        /// Its classes.
+        classes: Vec<String>,
+        /// Classes of the first network.
+        expected: Vec<String>,
+    },
     /// The training failed.
     #[error(transparent)]
     Train(#[from] injerto_trainer::TrainError),

@@ -6,6 +6,7 @@
 //! - [`first`]: the first experiment on a folder, for which nobody has written a file;
 //! - [`Session`]: a new or resumed training with its [`RunFolder`];
 //! - [`Predictor`]: a trained network that classifies files, bytes or pixels, and says which are unlike all it was trained on;
+//! - [`Ensemble`]: several of them that answer together;
 //! - [`Sorter`]: puts photos into folders by what a network says of them;
 //! - [`Knowledge`], [`Calibration`]: what a run keeps with its model for that;
 //! - [`advise`]: a recommended strategy for a dataset and a backbone;
@@ -20,6 +21,7 @@
 pub mod advise;
 mod before;
 mod device;
+mod ensemble;
 mod environment;
 mod error;
 mod evaluate;
@@ -51,6 +53,7 @@ mod suggest;
 mod tensorboard;
 
 pub use device::{card, device};
+pub use ensemble::Ensemble;
 pub use error::ExperimentError;
 pub use evaluate::{Classifier, Evaluation, evaluate, imagenet_classes, labelled};
 pub use folder::RunFolder;

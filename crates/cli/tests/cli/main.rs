@@ -12,6 +12,7 @@ mod onnx;
 #[cfg(unix)]
 mod output;
 mod predict;
+mod recipes;
 mod resume;
 mod train;
 mod weights;
