@@ -10,7 +10,8 @@ use clap::Args;
 use injerto_backbones::weights::Cache;
 use injerto_config::Device;
 use injerto_data::SEPARATOR;
-use injerto_experiment::{Classifier, Prediction, Predictor, Similar, Sorter, Sorting};
+use injerto_data::augment::MOST_VIEWS;
+use injerto_experiment::{Classifier, Ensemble, ExperimentError, Prediction, Predictor, Similar, Sorter, Sorting};
 use injerto_files::{csv, printable, shown, to_text};
 use injerto_insight::unknown::Standing;
 use injerto_report::words::{duration, grouped};
@@ -34,6 +35,7 @@ Examples:
   find . -name '*.jpg' -print0 | injerto predict -
   injerto predict new_photos --threshold 0.9 --move-to sorted
   injerto predict photo.jpg --neighbours
+  injerto predict new_photos --tta --run runs/cats-20260101-120000 --run runs/cats-20260102-090000
   injerto predict photo.jpg --backbone efficientnet --param variant=lite0
 
 Where photos may have several classes (data.multi_label), each photo gets those that reach the threshold of the class, which
@@ -51,9 +53,8 @@ pub struct Arguments {
     /// Photos, folders (searched at every depth) and patterns; `-` is standard input: one image, or paths
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
-    /// A run's folder (its best checkpoint is taken) or a checkpoint; by default the newest run in runs/
-    #[arg(long, value_name = "PATH")]
-    run: Option<PathBuf>,
+    #[command(flatten)]
+    together: Together,
     /// List the training photos that resemble each photo most: five, or N
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "5",
         conflicts_with = "backbone", value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -84,6 +85,46 @@ pub struct Arguments {
     link_to: Option<PathBuf>,
 }
 
+/// The networks whose probabilities are averaged.
+#[derive(Args)]
+pub struct Together {
+    /// A run's folder (its best checkpoint is taken) or a checkpoint; by default the newest run in runs/. Of several, the mean of the
+    /// probabilities is taken
+    #[arg(long, value_name = "PATH", conflicts_with = "backbone")]
+    run: Vec<PathBuf>,
+    /// Take the mean over views of each photo: itself and its mirror image, or N views (then also pieces of it)
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "2",
+        conflicts_with = "backbone", value_parser = clap::value_parser!(u16).range(2..=MOST_VIEWS as i64))]
+    tta: Option<u16>,
+}
+
+/// One trained network, or several that answer together.
+pub enum Trained {
+    One(Box<Predictor>),
+    Several(Ensemble),
+}
+
+impl Together {
+    /// Loads the networks; `prepare` is called with each.
+    pub fn load(&self, prepare: impl Fn(&mut Predictor) -> Result<()>) -> Result<Trained> {
+        let paths = match &self.run[..] {
+            [] => vec![checkpoint(None)?],
+            runs => runs.iter().map(|run| checkpoint(Some(run))).collect::<Result<_>>()?,
+        };
+        let load = |path: &PathBuf| -> Result<Predictor> {
+            let mut predictor = Predictor::load(path, Device::Flex)?;
+            predictor.set_views(self.tta.unwrap_or(1).into());
+            prepare(&mut predictor)?;
+            Ok(predictor)
+        };
+        let mut all = paths.iter().map(load).collect::<Result<Vec<_>>>()?;
+        match all.pop() {
+            Some(one) if all.is_empty() => Ok(Trained::One(Box::new(one))),
+            last => Ok(Trained::Several(Ensemble::new(all.into_iter().chain(last).collect())?)),
+        }
+    }
+}
+
 /// Options for a backbone instead of a run.
 #[derive(Args)]
 struct Other {
@@ -106,7 +147,7 @@ fn share(text: &str) -> Result<f32, String> {
 
 /// What is asked.
 enum Network {
-    Trained(Box<Predictor>),
+    Trained(Trained),
     Backbone(Box<Classifier>),
 }
 
@@ -123,27 +164,34 @@ impl Network {
                 Self::Backbone(Box::new(classifier))
             }
             None => {
-                let mut predictor = Predictor::load(&checkpoint(arguments.run.as_deref())?, Device::Flex)?;
-                predictor.set_calibrated(!arguments.uncalibrated);
-                if let Some(threshold) = arguments.threshold {
-                    predictor.set_threshold(threshold);
+                if arguments.neighbours.is_some() && arguments.together.run.len() > 1 {
+                    bail!("--neighbours takes one run: each run has training photos of its own");
                 }
-                if let Some(count) = arguments.neighbours {
-                    predictor.set_neighbours(count.into())?;
-                }
-                Self::Trained(Box::new(predictor))
+                Self::Trained(arguments.together.load(|predictor| {
+                    predictor.set_calibrated(!arguments.uncalibrated);
+                    if let Some(threshold) = arguments.threshold {
+                        predictor.set_threshold(threshold);
+                    }
+                    let count = arguments.neighbours.map(usize::from);
+                    Ok(count.map_or(Ok(()), |count| predictor.set_neighbours(count))?)
+                })?)
             }
         })
     }
 
     /// Whether a photo may have several classes.
     fn has_several(&self) -> bool {
-        matches!(self, Self::Trained(predictor) if predictor.thresholds().is_some())
+        match self {
+            Self::Trained(Trained::One(predictor)) => predictor.thresholds().is_some(),
+            Self::Trained(Trained::Several(ensemble)) => ensemble.thresholds().is_some(),
+            Self::Backbone(_) => false,
+        }
     }
 
     fn classes(&self) -> &[String] {
         match self {
-            Self::Trained(predictor) => predictor.classes(),
+            Self::Trained(Trained::One(predictor)) => predictor.classes(),
+            Self::Trained(Trained::Several(ensemble)) => ensemble.classes(),
             Self::Backbone(classifier) => classifier.classes(),
         }
     }
@@ -215,9 +263,10 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     }
     let sorter = sorted.map(|(at, sorting)| Sorter::new(at, network.classes(), sorting)).transpose()?;
     let origins: Vec<_> = photos.iter().map(|photo| photo.origin.clone()).collect();
-    let answers = match &network {
-        Network::Trained(predictor) => predictor.predict(origins),
-        Network::Backbone(classifier) => classifier.predict(origins),
+    let answers: Box<dyn Iterator<Item = Result<Prediction, ExperimentError>>> = match &network {
+        Network::Trained(Trained::One(predictor)) => Box::new(predictor.predict(origins)),
+        Network::Trained(Trained::Several(ensemble)) => Box::new(ensemble.predict(origins)),
+        Network::Backbone(classifier) => Box::new(classifier.predict(origins)),
     };
     let top = arguments.top.map(usize::from);
     let style = match (json, csv) {
@@ -398,8 +447,13 @@ fn put(sorting: Sorting) -> &'static str {
 
 /// What comes before the classes of a photo that is unlike all training photos; nothing for other photos.
 fn unknown(network: &Network, prediction: &Prediction) -> String {
-    let Network::Trained(predictor) = network else { return String::new() };
-    let knowledge = predictor.knowledge().ok();
+    let knowledge = match network {
+        Network::Trained(Trained::One(predictor)) => predictor.knowledge().ok(),
+        Network::Trained(Trained::Several(_)) if prediction.standing().is_some_and(|standing| standing.unknown) => {
+            return "unknown to most of the runs; among the known classes, ".to_owned();
+        }
+        _ => None,
+    };
     let judged = prediction.standing().zip(knowledge.and_then(|knowledge| knowledge.threshold()));
     let Some((standing, threshold)) = judged.filter(|(standing, _)| standing.unknown) else { return String::new() };
     let (all, nearer) = (grouped(threshold.n), 1.0 - standing.as_far);

@@ -2,7 +2,7 @@
 
 use injerto_graph::{Activation, Interpolation};
 use injerto_heads::Head;
-use injerto_recipe::{Loss, LossName};
+use injerto_recipe::{Focus, Loss, LossName};
 
 use crate::values::Config;
 
@@ -36,8 +36,14 @@ impl Config {
             _ if asked.label_smoothing > 0.0 => LossName::CategoricalCrossentropy,
             _ => LossName::SparseCategoricalCrossentropy,
         });
-        let loss = name.with(asked.from_logits, asked.label_smoothing);
-        let of_two = name == LossName::BinaryCrossentropy && classes == 2 && !several;
+        let own = Focus::default();
+        let focus = Focus {
+            gamma: asked.gamma.unwrap_or(own.gamma),
+            alpha: asked.alpha.unwrap_or(own.alpha),
+            apply_class_balancing: asked.apply_class_balancing.unwrap_or(own.apply_class_balancing),
+        };
+        let loss = name.focused(asked.from_logits, asked.label_smoothing, focus);
+        let of_two = loss.is_binary() && classes == 2 && !several;
         let units = *head.units.get_or_insert(if of_two { 1 } else { classes });
         let activation = *head.activation.get_or_insert(loss.natural_activation());
         Completed { head: Head { body: head.body.clone(), units, activation }, loss }

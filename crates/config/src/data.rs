@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use injerto_data::OnCorrupt;
 use injerto_data::decode::Orientation;
 use injerto_data::folder::{ClassColumns, Column, FolderWord, Grouping, Labels, Layout, ListFiles, Lists};
 use injerto_data::generated::Task;
+use injerto_data::{ClassSampling, OnCorrupt};
 use injerto_graph::Interpolation;
 
 use crate::augment::augmenting;
@@ -41,6 +41,15 @@ pub(crate) fn data(mut s: Section<'_>) -> Option<DataConfig> {
     let exif_orientation = s.or("exif_orientation", Orientation::Ignore, choice(EXIF_ORIENTATION));
     let scaled_decoding = s.or("scaled_decoding", false, boolean);
     let shuffle = s.or("shuffle", true, boolean);
+    let sampling = s.or("sampling", ClassSampling::Natural, |field| {
+        let sampling = named(&ClassSampling::ALL, ClassSampling::name)(field)?;
+        if sampling == ClassSampling::Balanced && shuffle == Some(false) {
+            let message =
+                format!("`{}` = \"balanced\" draws images, but `data.shuffle` = false keeps their order", field.path);
+            return field.wrong(message, "leave one of them out".to_owned());
+        }
+        Some(sampling)
+    });
     let augmenting = augmenting(&mut s);
     s.finish();
     let (augmenting, division, (url, sha256)) = (augmenting?, split?, remote?);
@@ -65,6 +74,7 @@ pub(crate) fn data(mut s: Section<'_>) -> Option<DataConfig> {
         exif_orientation: exif_orientation?,
         scaled_decoding: scaled_decoding?,
         shuffle: shuffle?,
+        sampling: sampling?,
         augment: augmenting.augment,
         mixup: augmenting.mixup,
         cutmix: augmenting.cutmix,

@@ -150,6 +150,11 @@ impl<'n> Section<'n> {
         })
     }
 
+    /// Notes that something about the table as a whole is wrong.
+    pub fn wrong<T>(&self, message: String, help: impl Into<Option<String>>) -> Option<T> {
+        self.problems.note(self.at, message, help)
+    }
+
     /// Whether a key was read.
     pub fn knows(&self, key: &str) -> bool {
         self.known.contains(&key)

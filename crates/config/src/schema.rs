@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use injerto_data::ClassSampling;
 use injerto_graph::Selection;
 use injerto_recipe::{Callbacks, FeaturePrecision};
 
 use crate::callbacks::{callbacks, checkpoint};
 use crate::data::data;
 use crate::diagnostic::Problems;
-use crate::kinds::{Device, Strategy};
+use crate::kinds::{ClassWeights, Device, Strategy};
 use crate::network::{backbone, head, loss};
 use crate::phases::{EXAMPLE, phases};
 use crate::reader::{Field, Section, boolean, choice, integer, named, one_or_more, positive, text};
@@ -36,6 +37,14 @@ pub(crate) fn experiment(document: &Node, stem: &str, problems: &Problems) -> Op
     let backbone = backbone(root.table("backbone"));
     let head = head(root.table("head"), known);
     let loss = loss(root.table("loss"));
+    if let (Some(data), Some(loss), Some(field)) = (&data, &loss, root.field("loss"))
+        && data.sampling == ClassSampling::Balanced
+        && loss.class_weights == Some(ClassWeights::Balanced)
+    {
+        let message =
+            "`data.sampling` and `loss.class_weights` are both \"balanced\", so rare classes would count twice";
+        field.wrong::<()>(message.to_owned(), "leave one of them out".to_owned());
+    }
     let phases = match (known, root.field("phases")) {
         (Some(strategy), None) => Some(strategy::phases(strategy)),
         (_, Some(field)) => phases(&field, &known.map_or(Selection::None, strategy::unfreeze)),

@@ -19,6 +19,32 @@ pub enum OnCorrupt {
     Skip,
 }
 
+/// How often the images of each class come in a training epoch. An epoch always has as many places as there are images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClassSampling {
+    /// Each image comes once.
+    #[default]
+    Natural,
+    /// All classes have equally many places, give or take one. An image of a rare class comes several times per epoch, each time
+    /// changed anew, and an image of a frequent class in some epochs only. No image of a class comes again before all others of
+    /// the class have come.
+    Balanced,
+}
+
+impl ClassSampling {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Natural, Self::Balanced];
+
+    /// What users call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Natural => "natural",
+            Self::Balanced => "balanced",
+        }
+    }
+}
+
 /// How images become batches.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoaderOptions {
@@ -41,6 +67,8 @@ pub struct LoaderOptions {
     pub on_corrupt: OnCorrupt,
     /// A new order in each epoch, from this seed; `None` keeps the dataset's.
     pub shuffle: Option<u64>,
+    /// How often the images of each class come in an epoch; without effect where `shuffle` keeps the dataset's order.
+    pub sampling: ClassSampling,
     /// Random changes, in this order. [`Loader::augmented`] and [`Loader::views`] make them, [`Loader::batches`] does not.
     ///
     /// [`Loader::augmented`]: crate::Loader::augmented
@@ -70,6 +98,7 @@ impl LoaderOptions {
             scaled_decoding: false,
             on_corrupt: OnCorrupt::default(),
             shuffle: None,
+            sampling: ClassSampling::default(),
             augment: Vec::new(),
             mix: MixOptions::default(),
             seed: 0,

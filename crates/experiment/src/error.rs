@@ -97,6 +97,27 @@ pub enum ExperimentError {
         /// The network's classes.
         known: Vec<String>,
     },
+    /// Networks that should answer together have different classes.
+    #[error(
+        "network {number} has the classes {}, but the first one has {}: networks answer together if they were trained for the same classes",
+        listed(classes.iter().map(String::as_str)), listed(expected.iter().map(String::as_str))
+    )]
+    UnlikeClasses {
+        /// Number of the network, counted from 1.
+        number: usize,
+        /// Its classes.
+        classes: Vec<String>,
+        /// Classes of the first network.
+        expected: Vec<String>,
+    },
+    /// Networks that answer together are made for different questions.
+    #[error(
+        "network {number} gives each image one class and network 1 several, or the other way round; leave one of them out"
+    )]
+    UnlikeTasks {
+        /// Number of the network, counted from 1.
+        number: usize,
+    },
     /// The training failed.
     #[error(transparent)]
     Train(#[from] injerto_trainer::TrainError),

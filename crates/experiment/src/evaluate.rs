@@ -88,7 +88,7 @@ impl Classifier {
         };
         let classes = imagenet_classes().into_iter().map(|(_, name)| name.to_owned()).collect();
         Ok(Self {
-            network: Answering { runner, options, classes, loss: None, thresholds: None, known: None },
+            network: Answering { runner, options, views: 1, classes, loss: None, thresholds: None, known: None },
             origin,
             warnings,
         })

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use injerto_files::Partial;
 use injerto_onnx::{Answer, Classifier, OnnxError, Precision};
-use injerto_recipe::Loss;
 use injerto_trainer::Model;
 use serde_json::json;
 
@@ -32,7 +31,7 @@ pub fn to_onnx(model: &Model, path: &Path, precision: Precision) -> Result<(), E
     metadata.extend(model.metadata());
     let answer = match &card.loss {
         loss if !loss.from_logits() => Answer::Probabilities,
-        Loss::BinaryCrossentropy { .. } => Answer::Sigmoid,
+        loss if loss.is_binary() => Answer::Sigmoid,
         _ => Answer::Softmax,
     };
     let weights = model.network.weights();

@@ -8,6 +8,7 @@
 //! - [`sweep`]: many experiments on the same images, with one set of features;
 //! - [`Predictor`]: a trained network that classifies files, bytes or pixels, and says which are unlike all it was trained on;
 //! - [`explain`]: where a network looks, as maps of an image;
+//! - [`Ensemble`]: several of them that answer together;
 //! - [`Sorter`]: puts photos into folders by what a network says of them;
 //! - [`Knowledge`], [`Calibration`]: what a run keeps with its model for that;
 //! - [`watch`]: a folder of photos that changes;
@@ -23,6 +24,7 @@
 pub mod advise;
 mod before;
 mod device;
+mod ensemble;
 mod environment;
 mod error;
 mod evaluate;
@@ -60,6 +62,7 @@ mod tensorboard;
 pub mod watch;
 
 pub use device::{card, device};
+pub use ensemble::Ensemble;
 pub use error::ExperimentError;
 pub use evaluate::{Classifier, Evaluation, evaluate, imagenet_classes, labelled};
 pub use folder::RunFolder;

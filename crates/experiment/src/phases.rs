@@ -3,7 +3,7 @@
 use injerto_config::{ClassWeights, GradualConfig, LearningRates, PhaseConfig};
 use injerto_graph::{FreezePlan, Graph, GraphError, matches_pattern};
 use injerto_losses::balanced;
-use injerto_recipe::{Callbacks, OptimizerConfig};
+use injerto_recipe::{Callbacks, OptimizerConfig, Swa};
 use injerto_trainer::Phase;
 
 use crate::ExperimentError;
@@ -28,6 +28,7 @@ pub(crate) fn phases(
             schedule: config.schedule.clone(),
             callbacks: callbacks.clone(),
             multipliers: multipliers(&config.learning_rates, backbone, layers)?,
+            swa: config.swa,
         };
         match &config.gradual {
             Some(gradual) => phases.extend(stages(&phase, gradual, &plan, backbone, layers)),
@@ -78,6 +79,11 @@ fn stages(phase: &Phase, gradual: &GradualConfig, plan: &FreezePlan, backbone: &
             epochs,
             plan: FreezePlan::from_layers(backbone.len(), trained).extended(layers - backbone.len()),
             optimizer: OptimizerConfig { rule: phase.optimizer.rule.at(rate), ..phase.optimizer.clone() },
+            // Weights are averaged while the same layers train: in the last stage.
+            swa: phase
+                .swa
+                .filter(|_| number == stages)
+                .map(|swa| Swa { start_epoch: swa.start_epoch.saturating_sub(before).max(1) }),
             ..phase.clone()
         }
     };
@@ -143,6 +149,7 @@ mod tests {
             optimizer: OptimizerConfig::adam(1e-2),
             schedule: Schedule::default(),
             learning_rates: LearningRates::default(),
+            swa: None,
             gradual: None,
         }
     }

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::vec;
 
+use injerto_data::augment::{MOST_VIEWS, test_views};
 use injerto_data::decode::Orientation;
 use injerto_data::folder::{self, Folder, Inventory};
 use injerto_data::look::Looked;
-use injerto_data::{Batches, Decoded, Label, Loader, LoaderOptions, OnCorrupt, Origin};
+use injerto_data::{Batches, Dataset, Decoded, Label, Loader, LoaderOptions, OnCorrupt, Origin};
 use injerto_insight::calibration::{Reliability, Temperature};
 use injerto_insight::neighbours::Neighbour;
 use injerto_insight::stats::Estimate;
@@ -16,7 +17,7 @@ use injerto_insight::unknown::Standing;
 use injerto_losses::{CrossEntropy as _, Outputs};
 use injerto_recipe::Loss;
 use injerto_trainer::metrics::{self, Answers, Figures, Report};
-use injerto_trainer::{Model, ModelCard, Runner, Watch};
+use injerto_trainer::{Event, Model, ModelCard, Runner, Watch};
 use serde::Serialize;
 
 use crate::knowledge::{Boundary, Found, Knowledge, Similar};
@@ -35,12 +36,21 @@ pub struct Prediction {
 
 /// How an image stands to the training images; nothing if nothing is known of them.
 #[derive(Debug, Clone, PartialEq, Default)]
-struct Judged {
-    standing: Option<Standing>,
-    neighbours: Vec<Similar>,
+pub(crate) struct Judged {
+    pub standing: Option<Standing>,
+    pub neighbours: Vec<Similar>,
 }
 
 impl Prediction {
+    pub(crate) fn new(
+        classes: Arc<[String]>,
+        probabilities: Vec<f32>,
+        thresholds: Option<Arc<[f32]>>,
+        judged: Judged,
+    ) -> Self {
+        Self { classes, probabilities, thresholds, judged }
+    }
+
     /// Names of the classes, in the order of the network's outputs.
     pub fn classes(&self) -> &[String] {
         &self.classes
@@ -91,6 +101,8 @@ impl Prediction {
 pub(crate) struct Answering {
     pub runner: Runner,
     pub options: LoaderOptions,
+    /// Number of views of each image whose probabilities are averaged ([`test_views`]).
+    pub views: usize,
     pub classes: Arc<[String]>,
     /// The loss that turns outputs into probabilities; `None` if the outputs are probabilities already.
     pub loss: Option<Loss>,
@@ -159,12 +171,32 @@ impl Answering {
         Predictions { network: self, decoded: Some(self.options.stream(images)), ready: Vec::new().into_iter() }
     }
 
-    /// The network's own probabilities of this number of images, and what its boundary puts out for them; nothing if nothing is
-    /// known of the images that it was trained on.
+    /// The network's own probabilities of this number of images, as the mean over their views, and what its boundary puts out for the
+    /// images themselves; nothing if nothing is known of the images that it was trained on.
     pub fn look(&self, pixels: &[f32], images: usize) -> Result<(Vec<f32>, Vec<f32>), ExperimentError> {
         if images == 0 {
             return Ok((Vec::new(), Vec::new()));
         }
+        let (mut probabilities, boundary) = self.glance(pixels, images)?;
+        let size = self.options.image_size;
+        let views = test_views(size, self.views);
+        let mut scratch = Vec::new();
+        for changes in &views[1..] {
+            let mut view = pixels.to_vec();
+            for image in view.chunks_exact_mut(size[0] * size[1] * 3) {
+                changes.iter().for_each(|change| change.apply(image, size, &mut scratch));
+            }
+            let (more, _) = self.glance(&view, images)?;
+            probabilities.iter_mut().zip(more).for_each(|(sum, p)| *sum += p);
+        }
+        if views.len() > 1 {
+            probabilities.iter_mut().for_each(|sum| *sum /= views.len() as f32);
+        }
+        Ok((probabilities, boundary))
+    }
+
+    /// What the network says of these pixels.
+    fn glance(&self, pixels: &[f32], images: usize) -> Result<(Vec<f32>, Vec<f32>), ExperimentError> {
         let mut values = self.runner.values(pixels, images)?.into_iter();
         let outputs = values.next().expect("the last layer is always wanted");
         let probabilities = match &self.loss {
@@ -254,6 +286,48 @@ pub struct Predictor {
     unknowing: String,
 }
 
+/// Labelled images, as an evaluation reads them.
+pub(crate) struct Labelled {
+    /// The images, with labels that are positions of the known classes.
+    pub dataset: Dataset,
+    pub inventory: Inventory,
+    pub looked: Looked,
+}
+
+impl Labelled {
+    /// The training images of `found`, whose classes must be among the known ones. `several` says whether an image may have several.
+    pub fn new(
+        known: &[String],
+        several: bool,
+        mut found: Folder,
+        on_corrupt: OnCorrupt,
+    ) -> Result<Self, ExperimentError> {
+        let place = |class: &String| {
+            // macOS may write accents as characters of their own; it is the same class.
+            let same = |known: &String| folder::composed(known) == folder::composed(class);
+            let at = known.iter().position(same).map(|at| at as u32);
+            at.ok_or_else(|| ExperimentError::UnknownClass { class: class.clone(), known: known.to_vec() })
+        };
+        let labels: Vec<u32> = found.train.classes.iter().map(place).collect::<Result<_, _>>()?;
+        let looked = found.look(on_corrupt, None, &|_| {})?;
+        let mut dataset = found.train;
+        for sample in &mut dataset.samples {
+            let label = sample.label.moved(&labels);
+            sample.label = if several { Label::several(label.classes().iter().copied()) } else { label };
+        }
+        dataset.classes = known.to_vec();
+        Ok(Self { dataset, inventory: found.inventory, looked })
+    }
+}
+
+/// What a network says of labelled images.
+pub(crate) struct Told {
+    pub answers: Answers,
+    pub loss: f64,
+    /// Whether each image is unknown; nothing if that is not known of the network.
+    pub standings: Vec<bool>,
+}
+
 /// Result of evaluating a network on the photos of a folder.
 #[derive(Debug)]
 pub struct FolderEvaluation {
@@ -319,7 +393,8 @@ impl Predictor {
         let runner = Runner::at(network, card.preprocessing.clone(), wanted, on.has_kernels())?;
         let (classes, loss) = (card.classes.as_slice().into(), Some(card.loss.clone()));
         let thresholds = card.thresholds.as_deref().map(Arc::from);
-        Ok(Self { card, network: Answering { runner, options, classes, loss, thresholds, known }, unknowing })
+        let network = Answering { runner, options, views: 1, classes, loss, thresholds, known };
+        Ok(Self { card, network, unknowing })
     }
 
     /// Names of the classes, in the order of the network's outputs.
@@ -378,6 +453,17 @@ impl Predictor {
         }
     }
 
+    /// Sets the number of views of each image whose probabilities are averaged: test-time augmentation with
+    /// [`test_views`](injerto_data::augment::test_views). At first there is one, the image itself.
+    pub fn set_views(&mut self, views: usize) {
+        self.network.views = views.clamp(1, MOST_VIEWS);
+    }
+
+    /// Probabilities of one image as they are to be said.
+    pub(crate) fn said(&self, own: &[f32]) -> Vec<f32> {
+        self.network.known.as_ref().map_or_else(|| own.to_vec(), |known| known.said(own))
+    }
+
     /// Classifies images. Each image is the path of a file ([`PathBuf`](std::path::PathBuf)), the content of a file (`Vec<u8>`,
     /// `Arc<[u8]>`), decoded pixels ([`Rgb`](injerto_data::decode::Rgb)) or any other [`Origin`].
     ///
@@ -413,54 +499,56 @@ impl Predictor {
     /// [`ExperimentError`] if there are no images, if the network does not know a class, or if files are not images.
     pub fn evaluate_images(
         &self,
-        mut found: Folder,
+        found: Folder,
         on_corrupt: OnCorrupt,
         watch: &mut Watch<'_>,
     ) -> Result<Option<FolderEvaluation>, ExperimentError> {
         let known = &self.card.classes;
-        let labels: Vec<u32> = found
-            .train
-            .classes
-            .iter()
-            .map(|class| {
-                // macOS may write accents as characters of their own; it is the same class.
-                let same = |known: &String| folder::composed(known) == folder::composed(class);
-                let at = known.iter().position(same);
-                at.map(|at| at as u32)
-                    .ok_or_else(|| ExperimentError::UnknownClass { class: class.clone(), known: known.clone() })
-            })
-            .collect::<Result<_, _>>()?;
-        let looked = found.look(on_corrupt, None, &|_| {})?;
-        let mut dataset = found.train;
-        for sample in &mut dataset.samples {
-            let label = sample.label.moved(&labels);
-            sample.label = match self.thresholds() {
-                Some(_) => Label::several(label.classes().iter().copied()),
-                None => label,
-            };
-        }
-        dataset.classes.clone_from(known);
-        let loader = Loader::new(dataset, self.network.options.clone());
-        let (mut unknown, mut judged) = (0, 0);
-        let see = |values: &[Vec<f32>]| -> Result<(), ExperimentError> {
-            if let (Some(known), Some(values)) = (&self.network.known, values.first()) {
-                let standings = known.judge(values)?;
-                let standings = standings.iter().filter_map(|judged| judged.standing.as_ref());
-                standings
-                    .for_each(|standing| (unknown, judged) = (unknown + usize::from(standing.unknown), judged + 1));
-            }
-            Ok(())
-        };
-        let found_out = self.card.evaluate_seeing(&self.network.runner, &loader, watch, see)?;
-        let Some((loss, answers)) = found_out else { return Ok(None) };
+        let several = self.thresholds().is_some();
+        let Labelled { dataset, inventory, looked } = Labelled::new(known, several, found, on_corrupt)?;
+        let Some(Told { answers, loss, standings }) = self.tell(dataset, watch)? else { return Ok(None) };
         let figures = Figures::new(&answers, &self.card, Some(loss)).expect("an evaluation without images is an error");
-        let (inventory, orientation) = (found.inventory, self.network.options.orientation);
-        let unknown = (judged > 0).then(|| Estimate::share(unknown, judged));
+        let orientation = self.network.options.orientation;
+        let unknown = standings.iter().filter(|unknown| **unknown).count();
+        let unknown = (!standings.is_empty()).then(|| Estimate::share(unknown, standings.len()));
         let calibrated = match &answers {
             Answers::MultiClass(predictions) => self.calibrated(predictions)?,
             Answers::MultiLabel(_) => None,
         };
         Ok(Some(FolderEvaluation { figures, unknown, calibrated, inventory, looked, orientation }))
+    }
+
+    /// What the network says of images whose labels are positions of its classes; `None` if `watch` was stopped.
+    pub(crate) fn tell(&self, dataset: Dataset, watch: &mut Watch<'_>) -> Result<Option<Told>, ExperimentError> {
+        let network = &self.network;
+        let loader = Loader::new(dataset, network.options.clone());
+        let mut standings = Vec::new();
+        let mut judge = |boundary: Option<&Vec<f32>>| -> Result<(), ExperimentError> {
+            if let (Some(known), Some(values)) = (&network.known, boundary) {
+                let judged = known.judge(values)?;
+                standings.extend(judged.iter().filter_map(|judged| judged.standing.as_ref()).map(|it| it.unknown));
+            }
+            Ok(())
+        };
+        if network.views == 1 {
+            let found = self.card.evaluate_seeing(&network.runner, &loader, watch, |values| judge(values.first()))?;
+            return Ok(found.map(|(loss, answers)| Told { answers, loss, standings }));
+        }
+        let (mut probabilities, mut labels, mut done, total) = (Vec::new(), Vec::new(), 0, loader.len());
+        for batch in loader.batches(&(0..total).collect::<Vec<_>>()) {
+            let batch = batch?;
+            if watch.is_stopped() {
+                return Ok(None);
+            }
+            let (own, boundary) = network.look(&batch.pixels, batch.labels.len())?;
+            judge((!batch.labels.is_empty()).then_some(&boundary))?;
+            probabilities.extend(own);
+            labels.extend(batch.labels);
+            done = (done + loader.batch_size()).min(total);
+            watch.observer.observe(&Event::Evaluated { done, total });
+        }
+        let (loss, answers) = Answers::together(self.card.task(), self.card.classes.len(), &probabilities, &labels)?;
+        Ok(Some(Told { answers, loss, standings }))
     }
 
     /// Figures of calibrated probabilities, if predictions have them.

@@ -423,8 +423,7 @@ impl Prepared {
         };
         let training = LoaderOptions {
             shuffle: data.shuffle.then_some(u64::from(seed)),
-            on_corrupt: data.on_corrupt,
-            seed: u64::from(seed),
+            sampling: data.sampling,
             cache_bytes: room(images(Some(&self.train))),
             ..training_images(&self.config, &self.card)
         };

@@ -1,6 +1,6 @@
 use injerto_recipe::Loss;
 
-use crate::{EPSILON, LossError};
+use crate::{EPSILON, LossError, focal};
 
 /// Outputs of a batch on the host, `[batch, units]`, row by row.
 #[derive(Debug, Clone, Copy)]
@@ -137,7 +137,7 @@ impl CrossEntropy for Loss {
     }
 
     fn probabilities(&self, outputs: Outputs<'_>) -> Vec<f32> {
-        let binary = matches!(self, Self::BinaryCrossentropy { .. });
+        let binary = self.is_binary();
         let mut all = Vec::with_capacity(outputs.batch() * outputs.units.max(2));
         for row in outputs.rows() {
             let start = all.len();
@@ -190,14 +190,18 @@ fn batch(
 
 /// Loss of a row and its slopes. `wanted` are the targets, which label smoothing changes.
 fn row(loss: &Loss, outputs: &[f32], wanted: &mut [f64], slopes: &mut [f64]) -> f64 {
-    let (smoothing, uniform) = match loss {
-        Loss::BinaryCrossentropy { label_smoothing, .. } => (*label_smoothing, 0.5),
-        Loss::CategoricalCrossentropy { label_smoothing, .. } => (*label_smoothing, 1.0 / outputs.len() as f64),
-        Loss::SparseCategoricalCrossentropy { .. } => (0.0, 0.0),
-    };
+    let smoothing = loss.label_smoothing();
+    let uniform = if loss.is_binary() { 0.5 } else { 1.0 / outputs.len() as f64 };
     wanted.iter_mut().for_each(|target| *target = *target * (1.0 - smoothing) + smoothing * uniform);
     let outputs = outputs.iter().map(|&output| f64::from(output));
+    if let Some(focus) = loss.focus() {
+        let compute = if loss.is_binary() { focal::binary } else { focal::categorical };
+        return compute(&outputs.collect::<Vec<_>>(), wanted, loss.from_logits(), focus, slopes);
+    }
     match loss {
+        Loss::BinaryFocalCrossentropy { .. } | Loss::CategoricalFocalCrossentropy { .. } => {
+            unreachable!("focal losses have a focus")
+        }
         Loss::BinaryCrossentropy { from_logits: true, .. } => {
             let units = slopes.len() as f64;
             let mut sum = 0.0;
@@ -260,19 +264,19 @@ fn softmax(logits: &[f64], wanted: &[f64], slopes: &mut [f64]) -> f64 {
     value
 }
 
-fn log_sum_exp(logits: &[f64]) -> f64 {
+pub(crate) fn log_sum_exp(logits: &[f64]) -> f64 {
     let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     largest + logits.iter().map(|logit| (logit - largest).exp()).sum::<f64>().ln()
 }
 
-fn sigmoid(logit: f64) -> f64 {
+pub(crate) fn sigmoid(logit: f64) -> f64 {
     // Of the two equal forms, each is used where its exponential cannot overflow.
     if logit < 0.0 { logit.exp() / (1.0 + logit.exp()) } else { 1.0 / (1.0 + (-logit).exp()) }
 }
 
 /// A probability that is kept away from 0 and 1, and the slope of doing so: 1, or 0 outside. The limits are those of single precision, in
 /// which Keras computes them.
-fn clip(probability: f64) -> (f64, f64) {
+pub(crate) fn clip(probability: f64) -> (f64, f64) {
     const LIMITS: [f64; 2] = [EPSILON as f32 as f64, (1.0 - EPSILON as f32) as f64];
     let [low, high] = LIMITS;
     (probability.clamp(low, high), f64::from(u8::from((low..=high).contains(&probability))))

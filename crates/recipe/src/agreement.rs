@@ -29,11 +29,13 @@ pub enum Mismatch {
     },
     /// The binary loss needs two classes and one unit.
     #[error(
-        "binary_crossentropy tells two classes apart with one unit, but there are {classes} classes and {units} unit(s): {}",
+        "{loss} tells two classes apart with one unit, but there are {classes} classes and {units} unit(s): {}",
         if *classes == 2 { "set head.units = 1" }
         else { "set loss.name = \"sparse_categorical_crossentropy\", head.activation = \"softmax\" and leave head.units out" }
     )]
     Binary {
+        /// Name of the loss.
+        loss: &'static str,
         /// Number of classes.
         classes: usize,
         /// Number of units.
@@ -100,7 +102,7 @@ impl Loss {
     /// The first mismatch, with the change that fixes it.
     pub fn check(&self, task: Task, activation: Activation, units: usize, classes: usize) -> Result<(), Mismatch> {
         let loss = self.name();
-        let binary = matches!(self, Self::BinaryCrossentropy { .. });
+        let binary = self.is_binary();
         if classes < 2 {
             return Err(Mismatch::Classes { classes });
         }
@@ -108,7 +110,7 @@ impl Loss {
             Task::MultiLabel if !binary => return Err(Mismatch::OneClass { loss }),
             Task::MultiLabel if units != classes => return Err(Mismatch::EachClass { loss, classes, units }),
             Task::MultiClass if binary && (classes != 2 || units != 1) => {
-                return Err(Mismatch::Binary { classes, units });
+                return Err(Mismatch::Binary { loss, classes, units });
             }
             Task::MultiClass if !binary && units != classes => return Err(Mismatch::Units { loss, classes, units }),
             Task::MultiLabel | Task::MultiClass => {}
@@ -129,7 +131,7 @@ impl Loss {
     pub fn natural_activation(&self) -> Activation {
         match (self.from_logits(), self) {
             (true, _) => Activation::Linear,
-            (false, Self::BinaryCrossentropy { .. }) => Activation::Sigmoid,
+            (false, loss) if loss.is_binary() => Activation::Sigmoid,
             (false, _) => Activation::Softmax,
         }
     }
@@ -205,7 +207,7 @@ mod tests {
         }
         for (name, from_logits) in LossName::ALL.into_iter().flat_map(|name| [(name, true), (name, false)]) {
             let loss = name.with(from_logits, 0.0);
-            let units = if name == LossName::BinaryCrossentropy { 1 } else { 2 };
+            let units = if loss.is_binary() { 1 } else { 2 };
             assert_eq!(loss.check(Task::MultiClass, loss.natural_activation(), units, 2), Ok(()));
         }
     }

@@ -25,9 +25,9 @@ mod task;
 
 pub use agreement::Mismatch;
 pub use callbacks::{Callbacks, EarlyStopping, ReduceOnPlateau};
-pub use loss::{Loss, LossName};
+pub use loss::{Focus, Loss, LossName};
 pub use metric::{Metric, Mode};
 pub use optimizer::{Adam, Clip, OptimizerConfig, RmsProp, Rule, Sgd};
-pub use phase::{BatchNorm, FeaturePrecision};
+pub use phase::{BatchNorm, FeaturePrecision, Swa};
 pub use schedule::{Anneal, Curve, Length, OneCycle, Schedule, StepCount, StepSize};
 pub use task::Task;

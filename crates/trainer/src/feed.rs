@@ -181,8 +181,9 @@ impl<'a> Feed<'a> {
 /// Batches of these images, changed as in this training epoch. If `features` keep a few views per image, they are changed as in the
 /// view that belongs to the epoch.
 fn images_of(loader: &Loader, order: &[usize], epoch: Option<u64>, features: Option<&Features>) -> Batches {
-    match epoch {
-        Some(epoch) => loader.augmented(order, features.map_or(epoch, |features| features.view(epoch))),
-        None => loader.batches(order),
+    match (epoch, features) {
+        (Some(epoch), Some(features)) => loader.view(order, features.view(epoch)),
+        (Some(epoch), None) => loader.augmented(order, epoch),
+        (None, _) => loader.batches(order),
     }
 }

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use injerto_backbones::weights::Weights;
 use injerto_data::{Loader, Skipped};
 use injerto_files::memory;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng as _;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::CacheSettings;
@@ -18,6 +20,7 @@ use crate::observer::{Event, Observer, Watch};
 use crate::optimizer::OptimizerState;
 use crate::pass::{Judge, TrainingEpoch, Validated, validate};
 use crate::plan::PhasePlan;
+use crate::statistics::renew;
 use crate::tail::{restore, tail_weights, weights_of};
 use crate::{Checkpoints, Model, Phase, Progress, TrainError};
 
@@ -362,7 +365,8 @@ impl Run<'_> {
         let (phase, split) = (&plan.phase, plan.split());
         let learning_rate = progress.callbacks.learning_rate().unwrap_or(phase.optimizer.rule.learning_rate());
         let epoch = progress.history.len();
-        let Some((record, validated)) = self.passes(plan, epoch, learning_rate, features, executor)? else {
+        let place = (epoch, progress.epochs_done);
+        let Some((record, validated)) = self.passes(plan, place, learning_rate, features, executor)? else {
             return Ok(false);
         };
         let best = progress.best.improve(&record);
@@ -419,11 +423,11 @@ impl Run<'_> {
     }
 
     /// Runs one pass over the training images and one over the validation images; `None` if it was stopped meanwhile. After it, the
-    /// executor has the weights that were validated.
+    /// executor has the weights that were validated. `epoch` counts from 0 over the whole run, and `of_phase` in the phase.
     fn passes(
         &mut self,
         plan: &PhasePlan,
-        epoch: usize,
+        (epoch, of_phase): (usize, usize),
         learning_rate: f64,
         features: Option<&KeptFeatures>,
         executor: &mut dyn Executor,
@@ -442,7 +446,7 @@ impl Run<'_> {
                 break;
             }
         }
-        pass.read(executor)?;
+        pass.finish(executor)?;
         self.count(feed.spent);
         self.seconds.train += pass.seconds;
         if self.stopped() {
@@ -457,7 +461,19 @@ impl Run<'_> {
             let layer = self.model.network.graph().nodes()[layer].name();
             return Err(diverged(format!("the weights of layer '{layer}' became infinite or not a number")));
         }
+        let averaged = plan.phase.swa.and_then(|swa| swa.before(of_phase));
+        if let Some(before) = averaged {
+            executor.average(before);
+        }
         executor.swap_averages();
+        if averaged.is_some() && !plan.updates_statistics().is_empty() {
+            // The running statistics are those of the last weights, and not of their mean.
+            let (mut feed, stop) = (Feed::new(self.train, Some(epoch as u64), kept), self.stop);
+            let graph = self.model.network.graph();
+            let mut random = ChaCha8Rng::seed_from_u64(!self.settings.seed ^ ((epoch as u64 + 1) << 32));
+            renew((plan, graph), &mut feed, executor, &mut random, &|| !stop.load(Ordering::Relaxed))?;
+            self.count(feed.spent);
+        }
         let validated = match self.validation {
             Some(loader) => {
                 let kept = features.and_then(|features| features.validation.as_deref());

@@ -42,6 +42,7 @@ mod progress;
 mod range_test;
 mod runner;
 mod slopes;
+mod statistics;
 mod tail;
 mod wanted;
 

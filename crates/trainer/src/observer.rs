@@ -77,13 +77,13 @@ pub enum Event<'a> {
         /// Position of each of these images in the dataset.
         images: &'a [usize],
     },
-    /// A training step is done.
+    /// A batch of training images is done.
     Batch {
         /// Epoch, counted from 1 over the whole run.
         epoch: usize,
-        /// Steps done in this epoch.
+        /// Batches done in this epoch.
         done: usize,
-        /// Steps in this epoch.
+        /// Batches in this epoch.
         total: usize,
         /// Mean loss of the epoch so far.
         loss: f64,

@@ -26,9 +26,9 @@ pub(crate) struct Judge {
     pub(crate) class_weights: Option<Vec<f32>>,
 }
 
-/// A step whose loss and outputs the executor still has.
+/// A batch whose loss and outputs the executor still has.
 struct Unread {
-    /// Number of the step in its epoch, counted from 1.
+    /// Number of the batch in its epoch, counted from 1.
     batch: usize,
     wanted: Wanted,
     images: usize,
@@ -48,14 +48,16 @@ pub(crate) struct TrainingEpoch<'a> {
     steps_per_epoch: u64,
     /// Learning rate and momentum of the last step.
     pub(crate) size: StepSize,
-    /// Mean loss and accuracy of the steps that have been read.
+    /// Mean loss and accuracy of the batches that have been read.
     pub(crate) running: Accumulator,
-    /// Steps whose losses and outputs have not been read, because reading them would wait for the device.
+    /// Batches whose losses and outputs have not been read, because reading them would wait for the device.
     unread: Vec<Unread>,
-    /// Loss of the step that was read last.
+    /// Loss of the batch that was read last.
     pub(crate) last: f64,
-    /// Number of steps done.
+    /// Number of batches done.
     pub(crate) done: usize,
+    /// Number of batches whose gradients wait for a step.
+    waiting: usize,
     /// Seconds spent in steps.
     pub(crate) seconds: f64,
 }
@@ -67,7 +69,7 @@ impl<'a> TrainingEpoch<'a> {
         judge: &'a Judge,
         seed: u64,
         epoch: usize,
-        steps: usize,
+        batches: usize,
         learning_rate: f64,
     ) -> Self {
         Self {
@@ -77,17 +79,18 @@ impl<'a> TrainingEpoch<'a> {
             learning_rate,
             // The generator depends on seed and epoch, so that a resumed run draws the same numbers.
             random: ChaCha8Rng::seed_from_u64(seed ^ ((epoch as u64 + 1) << 32)),
-            steps_per_epoch: steps as u64,
+            steps_per_epoch: batches.div_ceil(plan.phase.optimizer.gradient_accumulation_steps.max(1)) as u64,
             size: StepSize { learning_rate, momentum: None },
             running: Accumulator::default(),
             unread: Vec::new(),
             last: 0.0,
             done: 0,
+            waiting: 0,
             seconds: 0.0,
         }
     }
 
-    /// Runs one batch forward and backward, and updates the parameters.
+    /// Runs one batch forward and backward, and updates the parameters if as many batches wait as a step takes together.
     pub(crate) fn step(&mut self, executor: &mut dyn Executor, portion: Portion) -> Result<(), TrainError> {
         let began = Instant::now();
         let Judge { loss, task, classes, class_weights } = self.judge;
@@ -104,9 +107,13 @@ impl<'a> TrainingEpoch<'a> {
         };
         let mixed = mix.map(|mix| mix.targets(&labels, *classes));
         let aim = Aim { loss, targets: wanted.targets(mixed.as_deref()), weights: weights.as_deref() };
-        executor.step(&boundary, labels.len(), &aim, size, &mut self.random)?;
+        executor.gradient(&boundary, labels.len(), &aim, &mut self.random)?;
         self.size = size;
         self.done += 1;
+        self.waiting += 1;
+        if self.waiting >= self.plan.phase.optimizer.gradient_accumulation_steps {
+            self.update(executor);
+        }
         self.unread.push(Unread { batch: self.done, wanted, images: labels.len(), learning_rate: size.learning_rate });
         if self.unread.len() >= executor.steps_between_readings() {
             self.read(executor)?;
@@ -115,10 +122,26 @@ impl<'a> TrainingEpoch<'a> {
         Ok(())
     }
 
-    /// Reads the losses and outputs of the steps that have not been read.
+    /// Takes the last step of the epoch if batches still wait for one, and reads what has not been read.
     ///
     /// # Errors
-    /// The loss or an output of a step is infinite or not a number.
+    /// Those of [`TrainingEpoch::read`].
+    pub(crate) fn finish(&mut self, executor: &mut dyn Executor) -> Result<(), TrainError> {
+        if self.waiting > 0 {
+            self.update(executor);
+        }
+        self.read(executor)
+    }
+
+    fn update(&mut self, executor: &mut dyn Executor) {
+        executor.update(self.size);
+        self.waiting = 0;
+    }
+
+    /// Reads the losses and outputs of the batches that have not been read.
+    ///
+    /// # Errors
+    /// The loss or an output of a batch is infinite or not a number.
     pub(crate) fn read(&mut self, executor: &mut dyn Executor) -> Result<(), TrainError> {
         for (unread, found) in self.unread.drain(..).zip(executor.readings()) {
             let Unread { batch, wanted, images, learning_rate } = unread;

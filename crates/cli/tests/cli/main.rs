@@ -14,6 +14,7 @@ mod onnx;
 mod output;
 mod predict;
 mod rates;
+mod recipes;
 mod resume;
 mod several;
 mod sweep;

@@ -1,4 +1,5 @@
 use injerto_backbones::network::Network;
+use injerto_graph::ParameterId;
 use injerto_kernels::training;
 use injerto_losses::{CrossEntropy as _, Outputs};
 use injerto_recipe::StepSize;
@@ -17,6 +18,38 @@ pub(super) struct KernelExecutor {
     tail: training::Program,
     optimizer: Optimizer,
     readings: Vec<Reading>,
+    /// Gradients of several batches; `None` if each batch has its own step.
+    sums: Option<Sums>,
+}
+
+/// Gradients of the images since the last step.
+#[derive(Default)]
+struct Sums {
+    images: usize,
+    /// Sum over the images for each parameter that trains.
+    gradients: Vec<Vec<f32>>,
+}
+
+impl Sums {
+    /// Adds the mean gradients of a batch.
+    fn add<'a>(&mut self, images: usize, gradients: impl Iterator<Item = &'a [f32]>) {
+        let weight = images as f32;
+        for (at, gradient) in gradients.enumerate() {
+            match self.gradients.get_mut(at) {
+                Some(sum) => sum.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g * weight),
+                None => self.gradients.push(gradient.iter().map(|g| g * weight).collect()),
+            }
+        }
+        self.images += images;
+    }
+
+    /// The mean gradients over all images.
+    fn take(&mut self) -> Vec<Vec<f32>> {
+        let part = 1.0 / std::mem::take(&mut self.images).max(1) as f32;
+        let mut gradients = std::mem::take(&mut self.gradients);
+        gradients.iter_mut().flatten().for_each(|g| *g *= part);
+        gradients
+    }
 }
 
 impl KernelExecutor {
@@ -26,6 +59,7 @@ impl KernelExecutor {
         trained: Vec<Trained>,
         state: OptimizerState,
     ) -> Result<Self, TrainError> {
+        let sums = (plan.phase.optimizer.gradient_accumulation_steps > 1).then(Sums::default);
         let optimizer = Optimizer::resume(plan.phase.optimizer.clone(), trained, state);
         let (graph, split) = (model.network.graph(), plan.split());
         let trains = |layer: usize| plan.trains(layer);
@@ -34,7 +68,7 @@ impl KernelExecutor {
         for (id, values) in model.network.parameters_of(&split.tail) {
             tail.set(id, &values)?;
         }
-        Ok(Self { prefix: Prefix::new(model, split, true), tail, optimizer, readings: Vec::new() })
+        Ok(Self { prefix: Prefix::new(model, split, true), tail, optimizer, readings: Vec::new(), sums })
     }
 }
 
@@ -49,12 +83,11 @@ impl Executor for KernelExecutor {
         Ok(self.tail.forward(&inputs, images)?.to_vec())
     }
 
-    fn step(
+    fn gradient(
         &mut self,
         boundary: &Boundary,
         images: usize,
         aim: &Aim<'_>,
-        size: StepSize,
         random: &mut ChaCha8Rng,
     ) -> Result<(), TrainError> {
         let boundary = boundary.on_host();
@@ -64,10 +97,19 @@ impl Executor for KernelExecutor {
         let (loss, gradient) = aim.loss.gradient(rows, aim.targets, aim.weights)?;
         self.tail.backward(&gradient);
         self.readings.push(Reading { loss, outputs });
-        let trained = self.tail.trained_mut();
-        let mut updates: Vec<_> = trained.map(|(_, values, gradient)| Some(Update { values, gradient })).collect();
-        self.optimizer.step(size, &mut updates);
+        if let Some(sums) = &mut self.sums {
+            sums.add(images, self.tail.gradients().map(|(_, gradient)| gradient));
+        }
         Ok(())
+    }
+
+    fn update(&mut self, size: StepSize) {
+        let means = self.sums.as_mut().map(Sums::take);
+        let trained = self.tail.trained_mut().enumerate().map(|(at, (_, values, gradient))| {
+            let gradient: &[f32] = means.as_ref().map_or(gradient, |means| &means[at]);
+            Some(Update { values, gradient })
+        });
+        self.optimizer.step(size, &mut trained.collect::<Vec<_>>());
     }
 
     fn readings(&mut self) -> Vec<Reading> {
@@ -82,6 +124,25 @@ impl Executor for KernelExecutor {
             trained[at].swap_with_slice(average);
         }
         changed
+    }
+
+    fn average(&mut self, before: u64) {
+        self.optimizer.average(before, self.tail.trained_mut().map(|(_, values, _)| &*values));
+    }
+
+    fn observe(&mut self, boundary: &Boundary, images: usize, random: &mut ChaCha8Rng) -> Result<(), TrainError> {
+        let boundary = boundary.on_host();
+        let inputs: Vec<&[f32]> = boundary.iter().map(Vec::as_slice).collect();
+        self.tail.forward_train(&inputs, images, &mut || random.next_u32())?;
+        Ok(())
+    }
+
+    fn values(&self, id: ParameterId) -> Vec<f32> {
+        self.tail.get(id).map_or_else(Vec::new, |values| values.to_vec())
+    }
+
+    fn set_values(&mut self, id: ParameterId, values: &[f32]) {
+        self.tail.set(id, values).expect("as many values as the parameter has");
     }
 
     fn store(&self, network: &mut Network) {

@@ -9,12 +9,13 @@ mod predictions;
 mod report;
 mod running;
 
+use injerto_data::Label;
 use injerto_losses::Outputs;
-use injerto_recipe::{Loss, Task};
+use injerto_recipe::{Loss, LossName, Task};
 use serde::{Deserialize, Serialize};
 
-use crate::ModelCard;
 use crate::wanted::Wanted;
+use crate::{ModelCard, TrainError};
 
 pub use multi_label::{ClassFigures, MultiLabelPredictions, MultiLabelReport, Scores};
 pub use predictions::Predictions;
@@ -36,6 +37,46 @@ impl Answers {
         match task {
             Task::MultiClass => Self::MultiClass(Predictions::new(classes)),
             Task::MultiLabel => Self::MultiLabel(MultiLabelPredictions::new(classes)),
+        }
+    }
+
+    /// Those of images whose probabilities `[images, classes]` several views or networks have given together, and the mean cross-entropy
+    /// of these probabilities.
+    ///
+    /// # Errors
+    /// There are no images, or labels are not those of the task.
+    pub fn together(
+        task: Task,
+        classes: usize,
+        probabilities: &[f32],
+        labels: &[Label],
+    ) -> Result<(f64, Self), TrainError> {
+        use injerto_losses::CrossEntropy as _;
+        if labels.is_empty() {
+            return Err(TrainError::NoImages { subset: "validation" });
+        }
+        let name = match task {
+            Task::MultiClass => LossName::SparseCategoricalCrossentropy,
+            Task::MultiLabel => LossName::BinaryCrossentropy,
+        };
+        let loss = name.with(false, 0.0);
+        let (rows, wanted) = (Outputs::new(probabilities, classes), Wanted::new(task, classes, labels)?);
+        let value = loss.value(rows, wanted.targets(None), None)?;
+        let mut answers = Self::new(task, classes);
+        match (&mut answers, &wanted) {
+            (Self::MultiClass(predictions), Wanted::Classes(labels)) => {
+                predictions.push(probabilities, &loss.predictions(rows), labels);
+            }
+            _ => answers.take(&loss, rows, &wanted),
+        }
+        Ok((value, answers))
+    }
+
+    /// The probabilities of each image.
+    pub fn probabilities(&self) -> Vec<&[f32]> {
+        match self {
+            Self::MultiClass(predictions) => predictions.rows().map(|(row, ..)| row).collect(),
+            Self::MultiLabel(predictions) => predictions.rows().map(|(row, _)| row).collect(),
         }
     }
 
