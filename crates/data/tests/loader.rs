@@ -71,7 +71,7 @@ fn uneven(counts: &[usize], sampling: ClassSampling, shuffle: Option<u64>) -> Lo
     let Dataset { classes, mut samples } = Task::Shapes.dataset(most, 1, 0);
     let mut left = counts.to_vec();
     samples.retain(|sample| {
-        left.get_mut(sample.label as usize).is_some_and(|left| {
+        left.get_mut(sample.label.classes()[0] as usize).is_some_and(|left| {
             left.checked_sub(1).is_some_and(|less| {
                 *left = less;
                 true
@@ -85,7 +85,7 @@ fn uneven(counts: &[usize], sampling: ClassSampling, shuffle: Option<u64>) -> Lo
 fn of_each_class(loader: &Loader, epoch: u64) -> Vec<usize> {
     let mut counts = vec![0; loader.dataset().classes.len()];
     for image in loader.order(epoch) {
-        counts[loader.dataset().samples[image].label as usize] += 1;
+        counts[loader.dataset().samples[image].label.classes()[0] as usize] += 1;
     }
     counts
 }
@@ -102,7 +102,7 @@ fn balanced_epochs_have_every_class_equally_often() {
         let order = loader.order(epoch);
         let times = |image: usize| order.iter().filter(|&&other| other == image).count();
         for (image, sample) in loader.dataset().samples.iter().enumerate() {
-            let expected = [0..2, 3..5, 1..3][sample.label as usize].clone();
+            let expected = [0..2, 3..5, 1..3][sample.label.classes()[0] as usize].clone();
             assert!(expected.contains(&times(image)), "image {image} comes {} times", times(image));
         }
     }

@@ -458,6 +458,7 @@ fn with_a_network(run: &Path) {
     let card = ModelCard {
         backbone: None,
         backbone_layers: 2,
+        thresholds: None,
         graph,
         preprocessing: Preprocessing::zero_to_one(),
         crop_to_aspect_ratio: true,

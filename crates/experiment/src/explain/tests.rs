@@ -49,6 +49,7 @@ fn predictor(graph: Graph, weights: &Weights, loss: Loss) -> Predictor {
     let card = ModelCard {
         backbone: None,
         backbone_layers: graph.len() - 1,
+        thresholds: None,
         graph,
         preprocessing: Preprocessing::minus_one_to_one(),
         crop_to_aspect_ratio: false,
