@@ -20,6 +20,7 @@ mod predict;
 mod prepare;
 mod progress;
 mod report;
+mod serve;
 mod suggest;
 mod summary;
 mod train;
@@ -104,6 +105,8 @@ enum Command {
     Plugins(plugins::Arguments),
     /// Say what is on photos, with a trained checkpoint or a backbone's own classifier
     Predict(predict::Arguments),
+    /// Show a run on a page that takes photos, and answer programs in JSON
+    Serve(serve::Arguments),
     /// Say which photos of a folder to label next
     Suggest(suggest::Arguments),
     /// Find what is wrong with your images before any training: copies, wrong labels, odd files, too few photos
@@ -217,6 +220,7 @@ fn command() -> ExitCode {
         Command::Compare(arguments) => compare::run(arguments),
         Command::Report(arguments) => report::run(arguments),
         Command::Predict(arguments) => predict::run(arguments, &common),
+        Command::Serve(arguments) => serve::run(arguments),
         Command::Suggest(arguments) => suggest::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(arguments, &common),
         Command::Generate(arguments) => generate::run(arguments),

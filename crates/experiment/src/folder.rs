@@ -54,6 +54,8 @@ impl RunFolder {
     pub const SPLIT: &str = "split.csv";
     /// File of the photos that are there more than once.
     pub const LEAKS: &str = "leaks.csv";
+    /// File that somebody puts into the folder to end the training after the current batch, from another process or machine.
+    pub const STOP: &str = "stop";
     /// File of what was found out before the first epoch.
     pub(crate) const INSIGHT: &str = "insight.json";
     /// File of what the best epoch says of each validation image.

@@ -6,6 +6,7 @@
 //! - [`first`]: the first experiment on a folder, for which nobody has written a file;
 //! - [`Session`]: a new or resumed training with its [`RunFolder`];
 //! - [`Predictor`]: a trained network that classifies files, bytes or pixels, and says which are unlike all it was trained on;
+//! - [`answer`]: what is said of an image, and in which form;
 //! - [`Sorter`]: puts photos into folders by what a network says of them;
 //! - [`Knowledge`], [`Calibration`]: what a run keeps with its model for that;
 //! - [`advise`]: a recommended strategy for a dataset and a backbone;
@@ -18,6 +19,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod advise;
+pub mod answer;
 mod before;
 mod device;
 mod environment;
@@ -47,6 +49,7 @@ mod session;
 mod sort;
 pub mod source;
 mod split;
+mod stop;
 mod suggest;
 mod tensorboard;
 

@@ -5,6 +5,7 @@
 //! - [`network()`]: the table of a network's layers;
 //! - [`plan`]: the plan of a phase, in words; [`words`]: numbers in readable form;
 //! - [`write()`]: writes `plots/` and `report.html`;
+//! - [`live()`], [`style`]: the part of a live page that shows a run under way, and the style sheet of all pages;
 //! - [`Comparison`]: a comparison of several runs;
 //! - [`inspection`](mod@inspection): what was found about images before any training, in sentences and as a page.
 //!
@@ -24,6 +25,7 @@ mod html;
 mod images;
 pub mod inspection;
 mod judged;
+mod live;
 mod network;
 mod page;
 mod paired;
@@ -44,7 +46,9 @@ pub use comparison::Comparison;
 pub use error::ReportError;
 pub use html::report;
 pub use judged::{Judged, Pair, Placed};
+pub use live::live;
 pub use network::network;
+pub use page::style;
 pub use paired::{Answers, Duel};
 pub use run::{Kept, Run, Stretch};
 pub use write::write;

@@ -13,6 +13,7 @@ mod onnx;
 mod output;
 mod predict;
 mod resume;
+mod serve;
 mod train;
 mod weights;
 
