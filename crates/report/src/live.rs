@@ -8,14 +8,19 @@ use crate::page::{figures, section};
 use crate::run::Run;
 use crate::verdict::verdict;
 
-/// The tiles, the curves and what they say of a run, as the sections of a page that has the style sheet [`style`](crate::style).
-pub fn live(run: &Run) -> String {
+/// The tiles, the curves and what they say of a run, as the sections of a page that has the style sheet [`style`](crate::style). The
+/// verdict on a run that is `under_way` would be premature: the figures stand alone then.
+pub fn live(run: &Run, under_way: bool) -> String {
     let verdict = verdict(&run.history, run.best.epoch, &run.guessing());
     let body = html! {
-        p { (chip(&verdict)) }
+        @if !under_way { p { (chip(&verdict)) } }
         div class="tiles" { (tiles(run)) }
         (section("Learning curves", &figures(&run_figure(run).each())))
-        (section("What the curves say", &advice(&verdict)))
+        @if under_way {
+            (section("So far", &html! { @if !verdict.evidence.is_empty() { ul { @for line in &verdict.evidence { li { (line) } } } } }))
+        } @else {
+            (section("What the curves say", &advice(&verdict)))
+        }
     };
     body.into_string()
 }

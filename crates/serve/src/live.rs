@@ -102,7 +102,10 @@ impl Live {
         match run {
             Ok(run) => {
                 let all = run.plan.as_ref().map(|plan| plan.phases.iter().map(|phase| phase.phase.epochs).sum());
-                let (words, html) = (words(&run, state), injerto_report::live(&run));
+                let (words, html) = (
+                    words(&run, state),
+                    injerto_report::live(&run, matches!(state, State::Training | State::Stopping)),
+                );
                 let epochs = (run.history.len(), all);
                 Self { epochs, words, history: run.history, html, ..bare(run.name, state, "") }
             }

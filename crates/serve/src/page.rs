@@ -36,8 +36,9 @@ pub(crate) fn page(shared: &Shared) -> Bytes {
                 main {
                     h1 { (live.name) " " (chip(&live)) }
                     p #words .muted aria-live="polite" { (live.words) }
+                    @if changes { (stop(&live)) }
                     (ask(classes))
-                    @if changes { (stop(&live)) (collected(shared)) }
+                    @if changes { (collected(shared)) }
                     div #live { (PreEscaped(&live.html)) }
                     footer .muted {
                         p {

@@ -6,36 +6,38 @@ mod client;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::knowledge::{trained, training_photos};
 use crate::{contains, run};
 use client::{Answer, Served, form, raw};
 
-/// A run on drawn photos that all tests here ask: `out`, and its photos in `photos/`.
-fn here() -> &'static Path {
-    static RUN: OnceLock<tempfile::TempDir> = OnceLock::new();
-    let folder = RUN.get_or_init(|| {
-        let at = crate::train::folder();
-        trained(at.path(), &["--set", "checkpoint.save_best_only=true"]);
+/// A run on drawn photos that tests at the same time share: `out`, and its photos in `photos/`.
+fn here() -> Arc<TempDir> {
+    static RUN: Mutex<Weak<TempDir>> = Mutex::new(Weak::new());
+    let mut run = RUN.lock().unwrap_or_else(PoisonError::into_inner);
+    run.upgrade().unwrap_or_else(|| {
+        let at = Arc::new(crate::train::folder());
+        trained(at.path(), &[]);
+        *run = Arc::downgrade(&at);
         at
-    });
-    folder.path()
+    })
 }
 
 /// Photos of the run with the bytes of their files.
-fn photos(count: usize) -> Vec<(String, Vec<u8>)> {
-    let names = training_photos(here()).into_iter().map(|(path, _)| format!("photos/{path}"));
-    names.take(count).map(|name| (name.clone(), std::fs::read(here().join(name)).expect("there"))).collect()
+fn photos(at: &Path, count: usize) -> Vec<(String, Vec<u8>)> {
+    let names = training_photos(at).into_iter().map(|(path, _)| format!("photos/{path}"));
+    names.take(count).map(|name| (name.clone(), std::fs::read(at.join(name)).expect("there"))).collect()
 }
 
 /// What `injerto predict --json` says of photos, under the names that a server is told.
-fn predicted(names: &[&str], more: &[&str]) -> Vec<Value> {
+fn predicted(at: &Path, names: &[&str], more: &[&str]) -> Vec<Value> {
     let words = [&["predict", "--run", "out", "--json"], more, names].concat();
-    let said = run(here(), &words).succeeds();
+    let said = run(at, &words).succeeds();
     let line = |line: &str| {
         let mut line: Value = serde_json::from_str(line).expect("JSON");
         let name = line["image"].as_str().and_then(|name| name.rsplit('/').next()).expect("a name").to_owned();
@@ -47,9 +49,11 @@ fn predicted(names: &[&str], more: &[&str]) -> Vec<Value> {
 
 #[test]
 fn answers_are_those_of_predict_to_the_last_bit() {
-    let (server, photos) = (Served::start(here(), &["out"]), photos(5));
+    let at = here();
+    let at = at.path();
+    let (server, photos) = (Served::start(at, &["out"]), photos(at, 5));
     let names: Vec<&str> = photos.iter().map(|(name, _)| name.as_str()).collect();
-    let expected = predicted(&names, &["--neighbours=3"]);
+    let expected = predicted(at, &names, &["--neighbours=3"]);
     // One photo as it is, and all as the files of a form.
     let (name, bytes) = &photos[0];
     let file = name.rsplit('/').next().expect("a name");
@@ -59,7 +63,7 @@ fn answers_are_those_of_predict_to_the_last_bit() {
     let all = server.ask(&form("/predict?neighbours=3", &photos)).succeeds();
     assert_eq!(all["answers"], Value::from(expected));
     let few = server.ask(&form("/predict?top=2", &photos)).succeeds();
-    assert_eq!(few["answers"], Value::from(predicted(&names, &["--top", "2"])));
+    assert_eq!(few["answers"], Value::from(predicted(at, &names, &["--top", "2"])));
 
     // A photo that cannot be read does not keep the others from their answer.
     let broken = [photos[0].clone(), ("broken.png".to_owned(), bytes[..bytes.len() / 2].to_vec()), photos[1].clone()];
@@ -85,7 +89,7 @@ fn answers_are_those_of_predict_to_the_last_bit() {
     );
     assert!(server.get("/openapi.json").succeeds()["paths"]["/predict"]["post"].is_object());
     // A network without its run is asked in the same way.
-    let alone = Served::start(here(), &["out/best.safetensors", "--threshold", "1"]);
+    let alone = Served::start(at, &["out/best.safetensors", "--threshold", "1"]);
     let sure = alone.ask(&raw("/predict", "image/png", bytes)).succeeds();
     assert_eq!(sure["answers"][0]["classes"], one["answers"][0]["classes"]);
     assert_eq!((&sure["answers"][0]["answer"], alone.get("/events").status), (&Value::Null, 404));
@@ -93,13 +97,15 @@ fn answers_are_those_of_predict_to_the_last_bit() {
 
 #[test]
 fn what_is_too_much_or_no_photo_is_refused_with_a_status_that_says_so() {
+    let at = here();
+    let at = at.path();
     let words = ["out", "--max-mib", "1", "--max-megapixels", "1", "--timeout", "1"];
-    let (server, photos) = (Served::start(here(), &words), photos(1));
+    let (server, photos) = (Served::start(at, &words), photos(at, 1));
     let png = &photos[0].1;
     let check = |request: &[u8], status: u16, code: &str| {
         let answer = server.ask(request);
         assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (status, Some(code)), "{}", answer.body());
-        assert!(!answer.body().contains(&*here().to_string_lossy()), "no path of the machine: {}", answer.body());
+        assert!(!answer.body().contains(&*at.to_string_lossy()), "no path of the machine: {}", answer.body());
         answer
     };
     let of = |kind: &str, body: &[u8]| raw("/predict", kind, body);
@@ -161,7 +167,9 @@ fn what_is_too_much_or_no_photo_is_refused_with_a_status_that_says_so() {
 
 #[test]
 fn pages_of_other_sites_ask_nothing_and_change_nothing() {
-    let (server, photos) = (Served::start(here(), &["out", "--allow-host", "box.local"]), photos(1));
+    let at = here();
+    let at = at.path();
+    let (server, photos) = (Served::start(at, &["out", "--allow-host", "box.local"]), photos(at, 1));
     let ask = |lines: &str, path: &str| {
         let request =
             format!("{path} HTTP/1.1\r\nConnection: close\r\n{lines}Content-Length: {}\r\n\r\n", photos[0].1.len());
@@ -200,7 +208,7 @@ fn pages_of_other_sites_ask_nothing_and_change_nothing() {
             && !text.contains("<script>")
             && !text.contains(" onclick")
     );
-    assert!(!text.contains(&*here().to_string_lossy()), "no path of the machine");
+    assert!(!text.contains(&*at.to_string_lossy()), "no path of the machine");
     contains(
         &text,
         &["Learning curves", "type=\"file\"", "This is"].map(|part| if part == "This is" { "<h1>" } else { part }),
@@ -209,9 +217,11 @@ fn pages_of_other_sites_ask_nothing_and_change_nothing() {
 
 #[test]
 fn sixty_four_connections_get_the_answers_that_one_would() {
-    let (server, photos) = (Served::start(here(), &["out"]), photos(16));
+    let at = here();
+    let at = at.path();
+    let (server, photos) = (Served::start(at, &["out"]), photos(at, 16));
     let names: Vec<&str> = photos.iter().map(|(name, _)| name.as_str()).collect();
-    let expected = predicted(&names, &[]);
+    let expected = predicted(at, &names, &[]);
     std::thread::scope(|scope| {
         for connection in 0..64 {
             let (server, photos, expected) = (&server, &photos, &expected);
@@ -232,7 +242,9 @@ fn sixty_four_connections_get_the_answers_that_one_would() {
 
 #[test]
 fn a_server_that_is_interrupted_answers_what_it_was_asked_and_ends() {
-    let (server, photos) = (Served::start(here(), &["out"]), photos(1));
+    let at = here();
+    let at = at.path();
+    let (server, photos) = (Served::start(at, &["out"]), photos(at, 1));
     let request = raw("/predict", "image/png", &photos[0].1);
     let (first, rest) = request.split_at(request.len() - 10);
     let mut asking = server.connect();
@@ -251,8 +263,10 @@ fn a_server_that_is_interrupted_answers_what_it_was_asked_and_ends() {
 
 #[test]
 fn a_wrong_answer_is_kept_for_the_next_training_which_takes_the_list() {
-    let photos = photos(3);
-    let server = Served::start(here(), &["out"]);
+    let at = here();
+    let at = at.path();
+    let photos = photos(at, 3);
+    let server = Served::start(at, &["out"]);
     let keep = |query: &str, bytes: &[u8]| server.ask(&raw(&format!("/corrections?{query}"), "image/png", bytes));
     assert_eq!(keep("class=roses&name=..%2Fmine.png", &photos[0].1).succeeds()["collected"], 1);
     assert_eq!(keep("class=roses", &photos[1].1).succeeds()["collected"], 2);
@@ -261,18 +275,21 @@ fn a_wrong_answer_is_kept_for_the_next_training_which_takes_the_list() {
     assert_eq!(keep("class=cars", &photos[2].1).status, 422);
     assert_eq!(keep("class=roses", b"no image").status, 415);
     let list = server.get("/corrections").text();
-    assert_eq!(list, std::fs::read_to_string(here().join("out/corrections/labels.csv")).expect("there"));
+    assert_eq!(list, std::fs::read_to_string(at.join("out/corrections/labels.csv")).expect("there"));
     assert_eq!(list.lines().count(), 4);
     contains(&list, &["path,class,name\n", ".png,roses,mine.png\n", ".png,tulips,photo\n"]);
     let experiment = "[data]\nroot = \"out/corrections\"\nlabels = \"labels.csv\"\nimage_size = [32, 32]\nvalidation_split = 0.34\n\
                       [backbone]\nplugin = \"small_cnn\"\nweights = \"none\"\n[[phases]]\nepochs = 1\n";
-    std::fs::write(here().join("next.toml"), experiment).expect("written");
-    contains(&run(here(), &["train", "next.toml", "--dry-run"]).succeeds(), &["3 images", "roses", "tulips"]);
+    std::fs::write(at.join("next.toml"), experiment).expect("written");
+    contains(
+        &run(at, &["train", "next.toml", "--dry-run"]).succeeds(),
+        &["images     2 to train (roses 1, tulips 1), 1 to validate"],
+    );
     // Who may change nothing is told so.
-    let closed = Served::start(here(), &["out", "--read-only"]);
+    let closed = Served::start(at, &["out", "--read-only"]);
     assert_eq!(closed.ask(&raw("/corrections?class=roses", "image/png", &photos[0].1)).status, 403);
     assert_eq!(closed.ask(&raw("/stop", "application/json", b"{}")).status, 403);
-    let open = Served::start(here(), &["out", "--host", "0.0.0.0"]);
+    let open = Served::start(at, &["out", "--host", "0.0.0.0"]);
     assert_eq!(
         open.ask(&raw("/corrections?class=roses", "image/png", &photos[0].1)).status,
         403,
@@ -319,12 +336,14 @@ fn a_run_under_way_is_followed_and_stopped_and_keeps_every_finished_epoch() {
 
 #[test]
 fn what_cannot_be_served_is_said() {
-    let at = crate::train::folder();
-    let serve = |words: &[&str]| run(at.path(), &[&["serve"], words].concat());
+    let at = here();
+    let at = at.path();
+    let empty = crate::train::folder();
+    let serve = |words: &[&str]| run(empty.path(), &[&["serve"], words].concat());
     contains(&serve(&["none"]).fails(), &["none: neither a checkpoint nor the folder of a run"]);
     contains(&serve(&[]).fails(), &["no run in runs/"]);
     contains(&serve(&["tiny.toml"]).fails(), &["tiny.toml"]);
-    let (server, out) = (Served::start(here(), &["out"]), here().join("out"));
+    let (server, out) = (Served::start(at, &["out"]), at.join("out"));
     let port = server.address.port().to_string();
     contains(
         &serve(&[&*out.to_string_lossy(), "--port", &port]).fails(),

@@ -139,8 +139,9 @@ const DROP: &str = "
 #[test]
 fn a_photo_that_is_dropped_on_the_page_is_answered_without_an_error() {
     let Some(mut browser) = Browser::start() else { return eprintln!("skipped: no browser") };
-    let server = Served::start(here(), &["out"]);
-    let photo = crate::knowledge::training_photos(here()).remove(3);
+    let at = here();
+    let server = Served::start(at.path(), &["out"]);
+    let photo = crate::knowledge::training_photos(at.path()).remove(3);
     browser.screen(1100, "light");
     browser.open(&server);
     let drop = DROP.replace("PATH", &json!(photo.0).to_string());
@@ -173,6 +174,25 @@ fn a_photo_that_is_dropped_on_the_page_is_answered_without_an_error() {
     );
     assert_eq!(kept, json!([true, "kept as tulips", true, false]));
 
+    assert_eq!(browser.complaints, Vec::<String>::new(), "the console stays empty");
+
+    // What is unlike all training photos is said to be, and a file that is no photo says why it has no answer.
+    let odd = browser.run(
+        "const canvas = Object.assign(document.createElement('canvas'), { width: 40, height: 40 });
+        const context = canvas.getContext('2d');
+        context.fillStyle = '#00f';
+        context.fillRect(0, 0, 40, 40);
+        const sheet = new File([await new Promise(done => canvas.toBlob(done))], 'sheet.png', { type: 'image/png' });
+        const carried = new DataTransfer();
+        [sheet, new File(['no image'], 'words.jpg', { type: 'image/jpeg' })].forEach(file => carried.items.add(file));
+        document.dispatchEvent(Object.assign(new Event('paste', { bubbles: true }), { clipboardData: carried }));
+        while (document.querySelector('.waits')) await new Promise(done => setTimeout(done, 20));
+        return [document.querySelectorAll('.answer')[1].querySelector('.chip').textContent,
+            document.querySelectorAll('.answer')[0].textContent];",
+    );
+    let why = "words.jpg: this is no image of a kind that is read: JPEG, PNG, GIF, BMP, WebP or TIFF";
+    assert_eq!(odd, json!(["unknown", why]));
+
     // On a phone nothing is wider than the screen, in the dark as in the light.
     for (width, scheme) in [(1100, "light"), (390, "light"), (390, "dark")] {
         browser.screen(width, scheme);
@@ -184,5 +204,4 @@ fn a_photo_that_is_dropped_on_the_page_is_answered_without_an_error() {
             browser.picture(&Path::new(&folder).join(format!("serve-{width}-{scheme}.png")));
         }
     }
-    assert_eq!(browser.complaints, Vec::<String>::new(), "the console stays empty");
 }
