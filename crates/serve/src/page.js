@@ -84,9 +84,10 @@
     } else if (answer.answer === null) {
       chips.push(make('span', { class: 'chip fair' }, 'unsure'));
     }
-    const words = make('div', {}, make('h3', {}, first.class + ' ' + percent(first.probability), ' ', ...chips),
+    const said = first.class + ' ' + percent(first.probability);
+    const words = make('div', {}, make('h3', {}, answer.unknown ? 'Unlike the training photos' : said, ' ', ...chips),
       make('p', { class: 'muted name' }, file.name + ', ' + milliseconds + ' ms'));
-    if (answer.unknown) words.append(make('p', {}, 'It is unlike the training photos, whatever the probabilities say.'));
+    if (answer.unknown) words.append(make('p', {}, 'Among the classes that it knows, ' + said + '.'));
     words.append(classesOf(answer), ...neighboursOf(answer), ...correctionOf(file, answer));
     item.querySelector('.waits').replaceWith(words);
     // Where the network looked, once the server says it.

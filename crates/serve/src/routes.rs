@@ -254,7 +254,10 @@ pub(crate) async fn answer(
 ) -> Result<Reply, Refusal> {
     let kind = route.gives.0;
     Ok(match route.endpoint {
-        Endpoint::Page => reply(kind, page::page(shared)),
+        Endpoint::Page => {
+            let shared = shared.clone();
+            reply(kind, blocking(move || page::page(&shared)).await?)
+        }
         Endpoint::Style => reply(kind, page::style()),
         Endpoint::Script => reply(kind, page::SCRIPT),
         Endpoint::Predict => return predict(shared, head, body).await,
@@ -402,9 +405,11 @@ fn events(shared: &Arc<Shared>) -> Result<Reply, Refusal> {
     if shared.slot.run.is_none() {
         return Err(Refusal::NoRoute);
     }
+    let place = shared.streams.clone().try_acquire_owned().map_err(|_| Refusal::Busy)?;
     let mut seen = shared.seen.clone();
     let (send, events) = mpsc::channel(EVENTS);
     tokio::spawn(async move {
+        let _place = place;
         // A browser that loses the connection asks again after this time.
         let mut event = Bytes::from_static(b"retry: 2000\n\n");
         loop {

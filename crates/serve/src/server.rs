@@ -24,6 +24,8 @@ use crate::{Options, Refusal, ServeError, guard, routes};
 const HEAD: usize = 64 << 10;
 const LINES: usize = 64;
 const HEAD_TIME: Duration = Duration::from_secs(15);
+/// Most streams of events at a time.
+const STREAMS: usize = 32;
 /// How long the server waits after the system has refused a connection, for example because too many files are open.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -58,6 +60,8 @@ pub(crate) struct Shared {
     pub seen: watch::Receiver<Arc<Live>>,
     /// Room for the bodies of requests, in KiB.
     pub memory: Semaphore,
+    /// Streams of events, which keep their connections.
+    pub streams: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -108,7 +112,8 @@ impl Server {
         let watcher = Watcher::start(&slot, stop.subscribe()).map_err(ServeError::Begin)?;
         let memory = Semaphore::new(options.limits.memory >> 10);
         let seen = watcher.seen.clone();
-        let shared = Arc::new(Shared { options, slot, engine, metrics, seen, memory });
+        let streams = Arc::new(Semaphore::new(STREAMS));
+        let shared = Arc::new(Shared { options, slot, engine, metrics, seen, memory, streams });
         // Whatever computes has threads of its own, so that one thread is enough for the connections.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Begin)?;
         let served = runtime.block_on(serve(listener, shared, stop.subscribe()));
