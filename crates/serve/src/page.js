@@ -44,7 +44,7 @@
       picture.addEventListener('error', () => picture.replaceWith(make('div', { class: 'gone' }, 'no picture')));
       return make('figure', {}, picture, make('figcaption', {}, make('b', {}, label), ' ' + similarity.toFixed(3)));
     });
-    return near.length ? [make('p', { class: 'muted name' }, 'The training photos that resemble it most:'), make('div', { class: 'near' }, ...near)] : [];
+    return near.length ? [make('p', { class: 'muted name' }, 'The training photos that resemble it most:'), make('div', { class: 'similar' }, ...near)] : [];
   }
 
   // What is wrong can be said once; saying it again puts another class in its place.
