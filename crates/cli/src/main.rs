@@ -23,6 +23,7 @@ mod prepare;
 mod progress;
 mod report;
 mod schema;
+mod serve;
 mod several;
 mod suggest;
 mod summary;
@@ -112,6 +113,8 @@ enum Command {
     Predict(predict::Arguments),
     /// Show on photos where a trained network looks: what its answer rests on
     Explain(explain::Arguments),
+    /// Show a run on a page that takes photos, and answer programs in JSON
+    Serve(serve::Arguments),
     /// Say which photos of a folder to label next
     Suggest(suggest::Arguments),
     /// Find what is wrong with your images before any training: copies, wrong labels, odd files, too few photos
@@ -237,6 +240,7 @@ fn command() -> ExitCode {
         Command::Report(arguments) => report::run(arguments),
         Command::Predict(arguments) => predict::run(arguments, &common),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Serve(arguments) => serve::run(arguments),
         Command::Suggest(arguments) => suggest::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(arguments, &common),
         Command::Generate(arguments) => generate::run(arguments),

@@ -11,12 +11,12 @@ use injerto_backbones::weights::Cache;
 use injerto_config::Device;
 use injerto_data::SEPARATOR;
 use injerto_data::augment::MOST_VIEWS;
+use injerto_experiment::answer::{Said, Verdict};
 use injerto_experiment::{Classifier, Ensemble, ExperimentError, Prediction, Predictor, Similar, Sorter, Sorting};
 use injerto_files::{csv, printable, shown, to_text};
-use injerto_insight::unknown::Standing;
 use injerto_report::words::{duration, grouped};
 use injerto_trainer::Checkpoints;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::Common;
 use crate::output::{self, note, out};
@@ -140,7 +140,7 @@ struct Other {
 }
 
 /// A share from 0 to 1.
-fn share(text: &str) -> Result<f32, String> {
+pub fn share(text: &str) -> Result<f32, String> {
     let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
     share.ok_or_else(|| "expected a share from 0 to 1, such as 0.9".to_owned())
 }
@@ -197,53 +197,6 @@ impl Network {
     }
 }
 
-/// What is made of the probabilities of one photo.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Verdict<'p> {
-    /// The photo shows this class.
-    Sure(&'p str),
-    /// The photo may show several classes, which [`Prediction::chosen`] names.
-    Several,
-    /// The photo may show several classes, and shows none.
-    Nothing,
-    /// No class is as probable as `--threshold` asks.
-    Unsure,
-    /// The photo is unlike all that the network was trained on.
-    Unknown,
-}
-
-impl<'p> Verdict<'p> {
-    fn of(prediction: &'p Prediction, threshold: Option<f32>) -> Self {
-        if let Some(Standing { unknown: true, .. }) = prediction.standing() {
-            return Self::Unknown;
-        }
-        if let Some(chosen) = prediction.chosen() {
-            return if chosen.is_empty() { Self::Nothing } else { Self::Several };
-        }
-        match (prediction.standing(), prediction.ranked().next()) {
-            (_, Some((class, p))) if threshold.is_none_or(|threshold| p >= threshold) => Self::Sure(class),
-            _ => Self::Unsure,
-        }
-    }
-
-    fn class(self) -> Option<&'p str> {
-        match self {
-            Self::Sure(class) => Some(class),
-            Self::Several | Self::Nothing | Self::Unsure | Self::Unknown => None,
-        }
-    }
-
-    /// The word for it in CSV and JSON.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Sure(_) | Self::Several => "sure",
-            Self::Nothing => "nothing",
-            Self::Unsure => "unsure",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
 /// Columns that the name of a photo is padded to, at most.
 const NAME: usize = 60;
 
@@ -271,7 +224,9 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     let top = arguments.top.map(usize::from);
     let style = match (json, csv) {
         (false, true) if network.has_several() => Style::SeveralCsv,
-        (true, _) => Style::Json { top, neighbours: arguments.neighbours.is_some() },
+        (true, _) => {
+            Style::Json(Said { top, neighbours: arguments.neighbours.map(usize::from), threshold: *threshold })
+        }
         (_, true) => Style::Csv { top: top.unwrap_or(1).min(network.classes().len()) },
         _ => {
             let width = |photo: &Photo| shown(&photo.name).to_string().chars().count() + 1;
@@ -336,17 +291,9 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
 
 /// How answers are written.
 enum Style {
-    Text {
-        top: usize,
-        width: usize,
-    },
-    Json {
-        top: Option<usize>,
-        neighbours: bool,
-    },
-    Csv {
-        top: usize,
-    },
+    Text { top: usize, width: usize },
+    Json(Said),
+    Csv { top: usize },
     /// CSV where a photo may have several classes: their names in one field, and the probability of every class.
     SeveralCsv,
 }
@@ -390,15 +337,8 @@ impl Style {
                 }
                 line
             }
-            Self::Json { top, neighbours } => {
-                let mut line = as_json(&photo.name, prediction, *top, *neighbours);
-                match prediction.chosen() {
-                    Some(_) if verdict == Verdict::Unknown => line["labels"] = Value::Null,
-                    Some(chosen) => {
-                        line["labels"] = chosen.into_iter().map(|at| json!(prediction.classes()[at])).collect();
-                    }
-                    None => line["answer"] = json!(verdict.class()),
-                }
+            Self::Json(said) => {
+                let mut line = said.of(&to_text(photo.name.as_os_str()), prediction);
                 if let Some((place, sorting)) = place.zip(sorting) {
                     line[put(sorting)] = json!(to_text(place.as_os_str()));
                 }
@@ -464,22 +404,6 @@ fn unknown(network: &Network, prediction: &Prediction) -> String {
     format!("unknown (farther from the training photos than {than}); among the known classes, ")
 }
 
-/// A photo's line of JSON.
-fn as_json(image: &Path, prediction: &Prediction, top: Option<usize>, neighbours: bool) -> Value {
-    let ranked = prediction.ranked().take(top.unwrap_or(usize::MAX));
-    let classes: Vec<_> = ranked.map(|(class, p)| json!({ "class": class, "probability": p })).collect();
-    let mut line = json!({ "image": to_text(image.as_os_str()), "classes": classes });
-    if let Some(Standing { unknown, distance, as_far, .. }) = prediction.standing() {
-        line["unknown"] = json!(unknown);
-        line["familiarity"] = json!(as_far);
-        line["distance"] = json!(distance);
-    }
-    if neighbours {
-        line["neighbours"] = json!(prediction.neighbours());
-    }
-    line
-}
-
 /// The checkpoint to use: the best one of a run's folder, or the file itself. Without `run` it is that of the newest run, and a
 /// note says so.
 pub fn checkpoint(run: Option<&Path>) -> Result<PathBuf> {
@@ -496,7 +420,7 @@ pub fn checkpoint(run: Option<&Path>) -> Result<PathBuf> {
 }
 
 /// The run that was written to last.
-fn newest(runs: &Path) -> Option<PathBuf> {
+pub fn newest(runs: &Path) -> Option<PathBuf> {
     let folders = std::fs::read_dir(runs).ok()?.flatten().map(|entry| entry.path());
     let with_time = folders.filter_map(|path| {
         let time = path.join(Checkpoints::BEST).metadata().ok()?.modified().ok()?;

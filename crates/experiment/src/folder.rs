@@ -58,6 +58,8 @@ impl RunFolder {
     pub const LEAKS: &str = "leaks.csv";
     /// File of what more training images would bring.
     pub const MORE_PHOTOS: &str = "more_photos.json";
+    /// File that somebody puts into the folder to end the training after the current batch, from another process or machine.
+    pub const STOP: &str = "stop";
     /// File of what was found out before the first epoch.
     pub(crate) const INSIGHT: &str = "insight.json";
     /// File of what the best epoch says of each validation image.

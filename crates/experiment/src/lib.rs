@@ -9,6 +9,7 @@
 //! - [`Predictor`]: a trained network that classifies files, bytes or pixels, and says which are unlike all it was trained on;
 //! - [`explain`]: where a network looks, as maps of an image;
 //! - [`Ensemble`]: several of them that answer together;
+//! - [`answer`]: what is said of an image, and in which form;
 //! - [`Sorter`]: puts photos into folders by what a network says of them;
 //! - [`Knowledge`], [`Calibration`]: what a run keeps with its model for that;
 //! - [`watch`]: a folder of photos that changes;
@@ -22,6 +23,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod advise;
+pub mod answer;
 mod before;
 mod device;
 mod ensemble;
@@ -56,6 +58,7 @@ mod session;
 mod sort;
 pub mod source;
 mod split;
+mod stop;
 mod suggest;
 pub mod sweep;
 mod tensorboard;

@@ -150,7 +150,7 @@ fn header(run: &Run, verdict: &Verdict) -> Markup {
     }
 }
 
-fn tiles(run: &Run) -> Markup {
+pub(crate) fn tiles(run: &Run) -> Markup {
     let epochs = run.history.len();
     html! {
         @if let Some(value) = run.best.value {
@@ -192,7 +192,7 @@ fn number(run: &Run, side: &str, of_classes: &[usize]) -> usize {
     }
 }
 
-fn chip(verdict: &Verdict) -> Markup {
+pub(crate) fn chip(verdict: &Verdict) -> Markup {
     let class = match verdict.state {
         State::Converged => "good",
         State::Improving | State::Stalled => "fair",
@@ -202,7 +202,7 @@ fn chip(verdict: &Verdict) -> Markup {
     html! { span class={ "chip " (class) } { (verdict.headline) } }
 }
 
-fn advice(verdict: &Verdict) -> Markup {
+pub(crate) fn advice(verdict: &Verdict) -> Markup {
     let mut headline = verdict.headline.clone();
     if let Some(first) = headline.get_mut(..1) {
         first.make_ascii_uppercase();

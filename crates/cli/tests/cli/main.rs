@@ -16,6 +16,7 @@ mod predict;
 mod rates;
 mod recipes;
 mod resume;
+mod serve;
 mod several;
 mod sweep;
 mod train;
