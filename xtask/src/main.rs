@@ -12,9 +12,11 @@ mod features;
 mod gpu;
 mod page;
 mod peers;
+mod pictures;
 mod plugins;
 mod profile;
 mod prove;
+mod scale;
 mod test;
 mod unsafe_blocks;
 mod workspace;
@@ -34,8 +36,10 @@ Injerto's commands.
   cargo xtask bench [CRATE]                        run the benchmarks of all crates, or of one
   cargo xtask bench peers [DATA]                   compare with Keras, PyTorch and ONNX Runtime on the same work
   cargo xtask gpu                                  check training on a graphics card, or on a driver in software
+  cargo xtask pictures [course]                    make the pictures of the documentation
   cargo xtask profile CRATE                        run the benchmarks of a crate under a profiler
   cargo xtask prove fuzz|cover|kills|soak|memory   try to break it: damaged input, killed runs, long use, unsafe code
+  cargo xtask scale                                simulate a billion photos on a thousand cores
   cargo xtask unsafe                               check the list of all unsafe code
 
 Begin with:
@@ -61,8 +65,10 @@ fn main() -> ExitCode {
             (peers::HELP, |arguments| peers::run(&arguments[1..]))
         }
         "gpu" => (gpu::HELP, gpu::run),
+        "pictures" => (pictures::HELP, pictures::run),
         "profile" => (profile::HELP, profile::run),
         "prove" => (prove::HELP, prove::run),
+        "scale" => (scale::HELP, scale::run),
         "unsafe" => (unsafe_blocks::HELP, unsafe_blocks::run),
         "bench" => (bench::HELP, bench::run),
         "help" | "--help" | "-h" => (HELP, |_| {

@@ -104,7 +104,8 @@ pub fn hand_over(command: &mut Command) -> Outcome {
     }
 }
 
-fn not_started(command: &Command, error: &std::io::Error) -> String {
+/// The message that a program cannot be started.
+pub fn not_started(command: &Command, error: &std::io::Error) -> String {
     format!("cannot start {}: {error}", command.get_program().to_string_lossy())
 }
 
