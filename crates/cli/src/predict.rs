@@ -291,9 +291,14 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
 
 /// How answers are written.
 enum Style {
-    Text { top: usize, width: usize },
+    Text {
+        top: usize,
+        width: usize,
+    },
     Json(Said),
-    Csv { top: usize },
+    Csv {
+        top: usize,
+    },
     /// CSV where a photo may have several classes: their names in one field, and the probability of every class.
     SeveralCsv,
 }

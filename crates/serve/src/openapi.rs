@@ -90,7 +90,8 @@ fn schemas() -> Value {
         &["image"],
         json!({
             "image": text, "classes": list(&class), "unknown": truth, "familiarity": number, "distance": number,
-            "neighbours": list(&near), "answer": { "type": ["string", "null"] }, "error": error
+            "neighbours": list(&near), "answer": { "type": ["string", "null"] },
+            "labels": { "type": ["array", "null"], "items": { "type": "string" } }, "error": error
         }),
     );
     let epoch = json!({ "type": "object", "description": "a line of history.jsonl" });

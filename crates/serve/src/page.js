@@ -84,7 +84,8 @@
     } else if (answer.answer === null) {
       chips.push(make('span', { class: 'chip fair' }, 'unsure'));
     }
-    const said = first.class + ' ' + percent(first.probability);
+    // Where photos may have several classes, those that reach their thresholds are the answer.
+    const said = answer.labels ? answer.labels.join(', ') || 'nothing' : first.class + ' ' + percent(first.probability);
     const words = make('div', {}, make('h3', {}, answer.unknown ? 'Unlike the training photos' : said, ' ', ...chips),
       make('p', { class: 'muted name' }, file.name + ', ' + milliseconds + ' ms'));
     if (answer.unknown) words.append(make('p', {}, 'Among the classes that it knows, ' + said + '.'));
