@@ -310,6 +310,11 @@ impl Predictor {
         &self.card.classes
     }
 
+    /// The model.
+    pub fn model(&self) -> Model {
+        Model { network: self.network.runner.network().clone(), card: self.card.clone() }
+    }
+
     /// The card of the model.
     pub fn card(&self) -> &ModelCard {
         &self.card

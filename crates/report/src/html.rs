@@ -18,6 +18,7 @@ use crate::decisions::decisions;
 use crate::elsewhere::elsewhere;
 use crate::images::Samples;
 use crate::looks::Looks;
+use crate::more::more;
 use crate::page::{NONE, anchor, cell, facts, figures, page, section, table, tile};
 use crate::plan as words;
 use crate::ranking::rankings;
@@ -55,11 +56,12 @@ pub fn report(run: &Run) -> String {
         ("How far the figures can be trusted", summary.map(trusted)),
         ("Which images the model finds first", run.judged.as_ref().map(rankings)),
         ("What can be left to the model", run.calibration.as_ref().map(decisions)),
+        ("Would more photos help?", run.more.as_ref().map(more)),
         ("Images", Some(html! { (samples.show(run, album.as_ref())) (batch(&looks)) })),
         ("What transfer gained", summary.and_then(|summary| summary.transfer_gain.as_ref()).map(transfer)),
         ("The network", run.plan.as_ref().map(|plan| strips(&plan.phases))),
         ("Plan", Some(html! { (plan(run)) (plans(run)) })),
-        ("Where the time went", summary.map(time)),
+        ("Where the time went", summary.map(|summary| time(run, summary))),
         ("Files left out", summary.map(skipped)),
         ("Again, and elsewhere", Some(elsewhere(run))),
         ("Environment", Some(environment(&run.environment))),
@@ -343,7 +345,7 @@ fn plans(run: &Run) -> Markup {
     table(&["phase", "#epochs", "#trainable", "#non-trainable", "network"], &rows)
 }
 
-fn time(summary: &Summary) -> Markup {
+fn time(run: &Run, summary: &Summary) -> Markup {
     let seconds = &summary.seconds;
     let rows = [
         ("in total", duration(seconds.total)),
@@ -355,7 +357,29 @@ fn time(summary: &Summary) -> Markup {
         ("images per second, each counted once per pass", format!("{:.0}", summary.images_per_second)),
         ("largest use of memory", format!("{:.2} GiB", summary.peak_memory_bytes as f64 / f64::from(1 << 30))),
     ];
-    facts(Some("number"), &rows)
+    html! { (facts(Some("number"), &rows)) (energy(run, summary)) }
+}
+
+/// Power that a machine takes, in watts: the whole without its work, each thread of the processor at work, and a graphics card at work.
+/// Nothing measures them; they are those of an ordinary desktop.
+const WATTS: [f64; 3] = [20.0, 10.0, 250.0];
+
+/// How much energy the run may have taken.
+fn energy(run: &Run, summary: &Summary) -> Markup {
+    let Some(threads) = run.environment["threads"].as_u64().filter(|threads| *threads > 0) else { return html! {} };
+    let [idle, thread, card] = WATTS;
+    let on_card = !matches!(summary.device.as_str(), "flex" | "cpu" | "ndarray");
+    let watts = idle + thread * threads as f64 + if on_card { card } else { 0.0 };
+    let hours = watts * summary.seconds.total / 3600.0;
+    let said = if hours < 1000.0 { format!("{hours:.1} Wh") } else { format!("{:.1} kWh", hours / 1000.0) };
+    html! {
+        p class="muted" {
+            "Energy, an estimate and not a measurement: " (said) ", if the machine takes " (format!("{watts:.0}")) " W all the time ("
+            (format!("{idle:.0}")) " W, and " (format!("{thread:.0}")) " W for each of " (counted(threads as usize, "thread"))
+            @if on_card { ", and " (format!("{card:.0}")) " W for the graphics card" }
+            ")."
+        }
+    }
 }
 
 fn skipped(summary: &Summary) -> Markup {

@@ -27,6 +27,7 @@ mod images;
 pub mod inspection;
 mod judged;
 mod looks;
+mod more;
 mod network;
 mod page;
 mod paired;

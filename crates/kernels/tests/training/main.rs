@@ -8,9 +8,9 @@ use injerto_graph::{Activation, Builder, Graph, Node, Operator, Padding, Paramet
 use injerto_kernels::Isa;
 use injerto_kernels::inference::{self, Input};
 use injerto_kernels::training::Program;
-use injerto_reference::{Pass, examples};
 use injerto_reference::conformance::{self, Case, Executor, Promises, Step, Trainer, uncut};
 use injerto_reference::networks::Random;
+use injerto_reference::{Pass, examples};
 use rand_chacha::rand_core::Rng;
 
 /// A prefix compiled for inference and a tail for training, as a phase runs them, for one kind of instructions.
