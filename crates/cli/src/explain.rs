@@ -171,7 +171,10 @@ impl Answer<'_> {
 
     /// What the map is, in words.
     fn method(&self) -> String {
-        let class = self.with_probability(self.found.class);
+        let class = match self.found.class {
+            class if class == self.found.predicted() => self.name(class),
+            class => self.with_probability(class),
+        };
         if self.found.map.is_empty() {
             return format!("nothing speaks for {class}");
         }
