@@ -82,12 +82,12 @@ pub fn report(run: &Run) -> String {
     page(&format!("{} – report", run.name), &body)
 }
 
-/// Training photos as the network saw them.
+/// Training photos as the network sees them.
 fn batch(looks: &Looks) -> Markup {
     html! {
         @if !looks.batch.is_empty() {
-            h3 { "As the network saw them" }
-            p class="muted" { "Training photos of all classes, as they were changed at random in the first epoch, at the network's size." }
+            h3 { "As the network sees them" }
+            p class="muted" { "Training photos of all classes, changed at random as in training, at the network's size." }
             div class="samples" {
                 @for jpeg in &looks.batch {
                     svg class="photo" viewBox="0 0 96 96" role="img" aria-label="a training image, changed at random" {

@@ -13,6 +13,7 @@ use injerto_files::{from_text, printable};
 use injerto_trainer::Checkpoints;
 
 use crate::heat::overlay;
+use crate::judged::Placed;
 use crate::run::Run;
 
 /// Most photos whose maps are made.
@@ -44,7 +45,7 @@ pub struct Looks {
     pub method: Option<String>,
     /// Photos with the training photos that resemble them most.
     pub nearest: Vec<(String, Vec<Similar>)>,
-    /// Training photos as the network saw them in the first epoch, as JPEGs, if they were changed at random.
+    /// Training photos as the network sees them, changed at random, as JPEGs; none if they are not changed.
     pub batch: Vec<Vec<u8>>,
 }
 
@@ -106,26 +107,26 @@ impl Overlay {
     }
 }
 
-/// Some training photos as the network saw them in the first epoch; `None` if they were not changed, or cannot be read.
+/// Some training photos, changed at random as in training; `None` if they are not changed, or cannot be read.
 fn batch(run: &Run, predictor: &Predictor, root: &Path) -> Option<Vec<Vec<u8>>> {
     let config = Config::parse(run.experiment.as_ref()?, &run.folder.join("experiment.toml"), &[]).ok()?;
     let options = training_images(&config, predictor.card());
     if options.augment.is_empty() && options.mix == Default::default() {
         return None;
     }
-    let training: Vec<_> = run.placed.iter().filter(|placed| placed.side == "train").collect();
+    let training: Vec<&Placed> = run.placed.iter().filter(|placed| placed.side == "train").collect();
     let count = training.len().min(BATCH);
     let classes = predictor.classes().to_vec();
-    let sample = |at: usize| {
-        let placed = training[at * training.len() / count];
+    let sample = |placed: &&Placed| {
         let label = classes.iter().position(|class| printable(class).to_string() == placed.class).unwrap_or(0);
         Sample::new(root.join(from_text(&placed.path)), label as u32)
     };
-    let samples: Vec<Sample> = (0..count).map(sample).collect();
+    let samples: Vec<Sample> = training.iter().map(sample).collect();
+    let shown: Vec<usize> = (0..count).map(|at| at * samples.len() / count).collect();
     let [height, width] = options.image_size;
     let loader = Loader::new(Dataset { classes, samples }, options);
     let mut jpegs = Vec::new();
-    for batch in loader.augmented(&(0..count).collect::<Vec<_>>(), 1) {
+    for batch in loader.augmented(&shown, 0) {
         let pixels = batch.ok()?.pixels;
         jpegs.extend(pixels.chunks_exact(height * width * 3).filter_map(|one| small_jpeg(one, [height, width], SIDE)));
     }

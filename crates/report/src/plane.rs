@@ -72,7 +72,9 @@ impl Plane {
         let (right, bottom) = (plot[0] + plot[2], plot[1] + plot[3]);
         let points = || self.traces.iter().flat_map(|trace| &trace.points);
         let (across, decimals_across) = axis(points().map(|point| point.at.0), !self.counts);
-        let (up, decimals_up) = axis(points().map(|point| point.at.1), true);
+        // Few points lie where their intervals are wide; of many points the intervals may be cut.
+        let limits = |point: &Point| point.interval.filter(|_| self.counts).into_iter().flatten();
+        let (up, decimals_up) = axis(points().flat_map(|point| limits(point).chain([point.at.1])), true);
         let place = |(x, y): (f64, f64)| {
             let share = |value: f64, axis: &[f64]| {
                 let (low, high) = (axis[0], axis[axis.len() - 1]);

@@ -506,20 +506,20 @@ fn what_answers_rest_on_lies_over_the_photos() {
 }
 
 #[test]
-fn the_first_batch_is_shown_as_the_network_saw_it() {
+fn training_photos_are_shown_as_the_network_sees_them() {
     let folder = tempfile::tempdir().unwrap();
     let run = run_on_photos(folder.path());
     with_a_network(&run);
     let at = run.join("experiment.toml");
     let experiment = std::fs::read_to_string(&at).unwrap();
     let page = || report(&Run::load(&run).unwrap());
-    assert!(!page().contains("As the network saw them"), "nothing was changed at random");
+    assert!(!page().contains("As the network sees them"), "nothing was changed at random");
     let flipped = experiment.replace("[backbone]", "augment = [{ name = \"random_flip\" }]\n[backbone]");
     std::fs::write(&at, flipped).unwrap();
     let html = page();
     well_formed(&html);
     stands_alone(&html);
-    let batch = html.split("As the network saw them").nth(1).expect("it was changed");
+    let batch = html.split("As the network sees them").nth(1).expect("it was changed");
     let batch = batch.split("</section>").next().unwrap();
     assert_eq!(batch.matches("data:image/jpeg;base64,").count(), 1, "one training photo: {batch}");
 }
