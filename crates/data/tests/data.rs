@@ -58,8 +58,8 @@ fn the_part_of_an_image_that_is_seen_is_the_part_that_is_read() {
     };
     check(false, None, [0, 0, 30, 40]);
     check(true, None, [5, 0, 20, 40]);
-    check(false, Some(0.5), [7, 12, 15, 15]);
-    check(true, Some(0.5), [11, 12, 7, 15]);
+    check(false, Some(0.5), [8, 12, 15, 15]);
+    check(true, Some(0.5), [12, 12, 7, 15]);
 }
 
 #[test]
