@@ -81,11 +81,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let predictor = Predictor::load(&checkpoint(Some(run))?, Device::Flex)?;
     let of = class.as_deref().map(|name| position(predictor.classes(), name)).transpose()?;
     let explainer = Explainer::new(&predictor, *method, layer.as_deref())?;
-    let photos = photos(&arguments.photos, arguments.out.as_deref())?;
     let folder = match (&arguments.out, json) {
         (None, true) => None,
         (out, _) => Some(out.clone().unwrap_or_else(|| "explained".into())),
     };
+    let photos = photos(&arguments.photos, folder.as_deref())?;
     if let Some(folder) = &folder {
         std::fs::create_dir_all(folder).with_context(|| shown(folder).to_string())?;
     }
