@@ -102,7 +102,7 @@ pub struct Explainer {
 
 #[derive(Debug)]
 enum Engine {
-    GradCam(GradCam),
+    GradCam(Box<GradCam>),
     Occlusion(Occlusion),
     Rollout(Rollout),
 }
@@ -173,7 +173,7 @@ impl Explainer {
                     ));
                 }
                 named = Some(node.name().to_owned());
-                Engine::GradCam(GradCam::new(network, preprocessing, at, kernels)?)
+                Engine::GradCam(Box::new(GradCam::new(network, preprocessing, at, kernels)?))
             }
             Method::Rollout => match Rollout::new(network, preprocessing, kernels)? {
                 Ok(rollout) => Engine::Rollout(rollout),
