@@ -162,13 +162,16 @@ mod tests {
     fn stages_unfreeze_from_the_last_layer_to_what_the_phase_asks_for() {
         let (graph, layers) = (backbone(), 14);
         let gradual = Some(GradualConfig { stages: 3, epochs_per_stage: 2, factor: 0.5 });
-        let config = PhaseConfig { gradual, ..config(Selection::FromLayer(injerto_graph::LayerRef::Index(4))) };
+        let swa = Some(Swa { start_epoch: 6 });
+        let config = PhaseConfig { gradual, swa, ..config(Selection::FromLayer(injerto_graph::LayerRef::Index(4))) };
         let phases = phases(&[config], &Callbacks::default(), &graph, layers).expect("phases");
         let names: Vec<&str> = phases.iter().map(|phase| phase.name.as_str()).collect();
         assert_eq!(names, ["fine 1/3", "fine 2/3", "fine 3/3"]);
         assert_eq!(phases.iter().map(|phase| phase.epochs).collect::<Vec<_>>(), [2, 2, 3]);
         let rates: Vec<f64> = phases.iter().map(|phase| phase.optimizer.rule.learning_rate()).collect();
         assert_eq!(rates, [1e-2, 5e-3, 2.5e-3]);
+        // The sixth epoch is the second of the last stage.
+        assert_eq!([0, 1, 2].map(|stage| phases[stage].swa.map(|swa| swa.start_epoch)), [None, None, Some(2)]);
         // Four dense layers are unfrozen in the end, at 4, 6, 8 and 10: two of them first, then three.
         assert_eq!(trained(&phases[0], layers), (8..14).collect::<Vec<_>>());
         assert_eq!(trained(&phases[1], layers), (6..14).collect::<Vec<_>>());

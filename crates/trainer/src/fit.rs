@@ -468,10 +468,12 @@ impl Run<'_> {
         executor.swap_averages();
         if averaged.is_some() && !plan.updates_statistics().is_empty() {
             // The running statistics are those of the last weights, and not of their mean.
-            let (mut feed, stop) = (Feed::new(self.train, Some(epoch as u64), kept), self.stop);
+            let (mut feed, stop, started) =
+                (Feed::new(self.train, Some(epoch as u64), kept), self.stop, Instant::now());
             let graph = self.model.network.graph();
             let mut random = ChaCha8Rng::seed_from_u64(!self.settings.seed ^ ((epoch as u64 + 1) << 32));
             renew((plan, graph), &mut feed, executor, &mut random, &|| !stop.load(Ordering::Relaxed))?;
+            self.seconds.train += started.elapsed().as_secs_f64() - feed.spent.prefix;
             self.count(feed.spent);
         }
         let validated = match self.validation {

@@ -12,33 +12,40 @@ use crate::train::{assert_same_weights, folder, history};
 use crate::{contains, run};
 
 /// Options of a run that uses every recipe of training.
-const RECIPES: [&str; 5] = [
+const RECIPES: [&str; 6] = [
     "data.sampling=balanced",
     "data.augment=strong",
     "loss={name='categorical_focal_crossentropy', gamma=1.5}",
     "phases.0.optimizer.gradient_accumulation_steps=2",
     "phases.1.optimizer.gradient_accumulation_steps=3",
+    "phases.1.swa.start_epoch=1",
 ];
 
 #[test]
 fn a_run_with_every_recipe_goes_on_with_the_same_bits() {
     let at = folder();
-    let train = |words: &[&str], epochs: usize| {
-        let epochs = format!("phases.1.epochs={epochs}");
-        let sets: Vec<&str> = RECIPES.iter().chain([&epochs.as_str()]).flat_map(|set| ["--set", set]).collect();
-        run(at.path(), &[&["train"], words, &sets[..]].concat()).succeeds()
-    };
-    train(&["tiny.toml", "--run-dir", "whole"], 3);
-    train(&["tiny.toml", "--run-dir", "stopped"], 1);
-    run(at.path(), &["train", "--resume", "stopped", "--set", "phases.1.epochs=3"]).succeeds();
-    let [whole, stopped] = ["whole", "stopped"].map(|run| at.path().join(run));
-    assert_eq!(history(&whole), history(&stopped));
-    assert_same_weights(&whole, &stopped);
-    let written = std::fs::read_to_string(whole.join("experiment.toml")).expect("there");
-    contains(
-        &written,
-        &["trivial_augment_wide", "sampling = \"balanced\"", "gradient_accumulation_steps = 2", "gamma = 1.5"],
-    );
+    // With the same images in every epoch, the features of the first phase are kept.
+    for augment in ["data.augment=strong", "data.augment=[]"] {
+        let [whole, stopped] = ["whole", "stopped"].map(|run| format!("{run}-{}", augment.len()));
+        let train = |out: &str, epochs: usize| {
+            let epochs = format!("phases.1.epochs={epochs}");
+            let all = RECIPES.iter().copied().chain([augment, epochs.as_str()]);
+            let sets: Vec<&str> = all.flat_map(|set| ["--set", set]).collect();
+            run(at.path(), &[&["train", "tiny.toml", "--run-dir", out], &sets[..]].concat()).succeeds()
+        };
+        train(&whole, 4);
+        train(&stopped, 2);
+        run(at.path(), &["train", "--resume", &stopped, "--set", "phases.1.epochs=4"]).succeeds();
+        let [whole, stopped] = [whole, stopped].map(|run| at.path().join(run));
+        assert_eq!(history(&whole), history(&stopped), "{augment}");
+        assert_same_weights(&whole, &stopped);
+        let written = std::fs::read_to_string(whole.join("experiment.toml")).expect("there");
+        contains(
+            &written,
+            &["sampling = \"balanced\"", "gradient_accumulation_steps = 2", "gamma = 1.5", "start_epoch = 1"],
+        );
+        assert_eq!(written.contains("trivial_augment_wide"), augment.ends_with("strong"));
+    }
 }
 
 /// Runs of tiny.toml with these names and seeds, and ten drawn photos in `new`, two per class.
