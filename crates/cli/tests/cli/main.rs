@@ -11,6 +11,7 @@ mod knowledge;
 mod onnx;
 #[cfg(unix)]
 mod output;
+mod outside;
 mod predict;
 mod resume;
 mod several;
