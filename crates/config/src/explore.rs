@@ -119,7 +119,7 @@ fn put(document: &mut Table, path: &str, value: Value) {
     for step in &steps[1..] {
         target = match *step {
             ENTRY => {
-                if !target.as_array().is_some_and(|items| !items.is_empty()) {
+                if target.as_array().is_none_or(Vec::is_empty) {
                     *target = Value::Array(vec![Value::Boolean(false)]);
                 }
                 &mut target.as_array_mut().expect("it was made one")[0]

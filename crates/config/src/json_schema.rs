@@ -92,9 +92,10 @@ fn flatten(value: toml::Value, path: &str, all: &mut BTreeMap<String, toml::Valu
 
 /// Default and meaning of each key that the tables of the guide name, below the headings of its sections.
 pub(crate) fn meanings() -> BTreeMap<String, (String, String)> {
-    let (mut all, mut section) = (BTreeMap::new(), None);
+    let (mut all, mut section, mut nested) = (BTreeMap::new(), None, String::new());
     for line in GUIDE.lines() {
         if let Some(heading) = line.strip_prefix("## ") {
+            nested.clear();
             let name = heading.trim().trim_matches(['`', '[', ']']);
             section = match name {
                 "Top level" => Some(String::new()),
@@ -103,6 +104,11 @@ pub(crate) fn meanings() -> BTreeMap<String, (String, String)> {
                 _ => None,
             };
         }
+        // A heading within a section may be the name of a key whose own keys follow.
+        if let Some(heading) = line.strip_prefix("### ") {
+            let own = heading.strip_prefix('`').and_then(|name| name.strip_suffix('`'));
+            nested = own.map_or(String::new(), |name| format!("{name}."));
+        }
         let (Some(section), true) = (&section, line.starts_with("| `")) else { continue };
         // A bar within a cell is written with a backslash.
         let line = line.replace("\\|", "\u{0}");
@@ -110,7 +116,7 @@ pub(crate) fn meanings() -> BTreeMap<String, (String, String)> {
         let [_, names, default, meaning, _] = &cells[..] else { continue };
         for name in names.split(',') {
             if let Some(key) = name.trim().strip_prefix('`').and_then(|name| name.strip_suffix('`')) {
-                all.insert(format!("{section}{key}"), (default.clone(), plain(meaning)));
+                all.insert(format!("{section}{nested}{key}"), (default.clone(), plain(meaning)));
             }
         }
     }

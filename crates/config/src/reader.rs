@@ -98,6 +98,11 @@ impl<'n> Section<'n> {
     /// The value of a key, if it is there.
     pub fn field(&mut self, key: &'static str) -> Option<Field<'n>> {
         self.asks(key, false);
+        self.found(key)
+    }
+
+    /// The value of a key that was asked for.
+    fn found(&self, key: &str) -> Option<Field<'n>> {
         let entry = self.entries.iter().find(|entry| entry.key == key)?;
         Some(Field { path: self.path_of(key), node: &entry.node, problems: self.problems })
     }
@@ -130,7 +135,7 @@ impl<'n> Section<'n> {
         rule: impl FnOnce(&Field<'n>) -> Option<T>,
     ) -> Option<T> {
         self.asks(key, true);
-        let Some(field) = self.field(key) else {
+        let Some(field) = self.found(key) else {
             self.missing.push((key, example));
             return None;
         };

@@ -278,8 +278,8 @@ fn a_stratified_split_gives_each_part_its_share_of_each_class_that_images_have()
     let names: Vec<&str> = images.iter().map(String::as_str).collect();
     let line = |at: usize| {
         let mut classes = Vec::new();
-        classes.extend((at % 2 == 0).then_some("animal"));
-        classes.extend((at % 20 == 0).then_some("cat"));
+        classes.extend(at.is_multiple_of(2).then_some("animal"));
+        classes.extend(at.is_multiple_of(20).then_some("cat"));
         classes.extend((at % 2 == 1 && at % 20 != 1).then_some("plant"));
         classes.extend((at % 20 == 2).then_some("rare"));
         format!("{at:03}.jpg,{}\n", classes.join("|"))

@@ -94,39 +94,6 @@ pub(crate) fn more_photos(
     }
 }
 
-/// The training images that the probe is fitted to; `None` if there are none.
-fn training(
-    prepared: &Prepared,
-    shape: &RowShape,
-    gathered: &Gathered,
-) -> Result<Option<FeatureTable>, ExperimentError> {
-    let Some(rows) = gathered.training() else { return Ok(None) };
-    let usable = rows.images(prepared.train.samples.len());
-    let most = fitted(usable.len(), prepared.train.classes.len());
-    let taken: Vec<usize> = (0..most).map(|at| usable[at * usable.len() / most]).collect();
-    Ok(Some(table(&prepared.train, rows, &taken, shape, Part::Training)?))
-}
-
-/// What more training images would bring, by a probe of this strength on growing parts of those that there are. `None` if it was stopped.
-///
-/// # Errors
-/// [`ExperimentError::Insight`] if there are too few images.
-pub(crate) fn more_photos(
-    prepared: &Prepared,
-    shape: &RowShape,
-    gathered: &Gathered,
-    strength: f64,
-    stop: &AtomicBool,
-) -> Result<Option<MorePhotos>, ExperimentError> {
-    let Some(training) = training(prepared, shape, gathered)? else { return Ok(None) };
-    let folds = Folds::new(FOLDS.min(training.len()), u64::from(prepared.config.seed));
-    match LearningCurve::measure(&training, folds, strength, Look::none().stopped_by(stop)) {
-        Ok(curve) => Ok(Some(MorePhotos::new(&curve))),
-        Err(InsightError::Stopped) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// Fits the probe to the training images and judges it by the validation images. `None` if it was stopped.
 ///
 /// # Errors

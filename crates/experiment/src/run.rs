@@ -264,6 +264,9 @@ pub(crate) fn run(
     let all = &mut ((&mut keeper, &mut judged), (&mut history, (&mut board, &mut *watch.observer)));
     let fitted = fit.run_on(&mut model, progress, gathered, &mut Watch { observer: all, stop: watch.stop })?;
     folder.keep();
+    if let Some(validation) = validation {
+        board.show(validation);
+    }
     history.finish()?;
     judged.finish()?;
     keeper.failed.map_or(Ok(()), Err)?;

@@ -186,7 +186,7 @@ impl Tagged {
 pub fn classes(report: &MultiLabelReport) -> Markup {
     let row = |class: &ClassFigures| {
         let average = class.average_precision;
-        let [[_, wrong], [missed, right]] = class.confusion;
+        let [[rest, wrong], [missed, right]] = class.confusion;
         let limits = wilson(class.recall.clamp(0.0, 1.0), class.support, LEVEL);
         vec![
             cell(&class.class),
@@ -199,6 +199,7 @@ pub fn classes(report: &MultiLabelReport) -> Markup {
             cell(grouped(right)),
             cell(grouped(wrong)),
             cell(grouped(missed)),
+            cell(grouped(rest)),
         ]
     };
     let rows: Vec<_> = report.per_class.iter().map(row).collect();
@@ -213,6 +214,7 @@ pub fn classes(report: &MultiLabelReport) -> Markup {
         "#rightly said",
         "#wrongly said",
         "#missed",
+        "#rightly not said",
     ];
     let whole = table(&headings, &rows);
     let number = |value: f64| format!("{value:.4}");

@@ -12,6 +12,7 @@ mod knowledge;
 mod onnx;
 #[cfg(unix)]
 mod output;
+mod outside;
 mod predict;
 mod rates;
 mod recipes;
