@@ -176,9 +176,9 @@ fn front(trials: &[Trial], cost: impl Fn(&Trial) -> f64) -> Vec<usize> {
         .filter_map(|(at, trial)| trial.accuracy.map(|Estimate { value, .. }| (at, value, cost(trial))))
         .collect();
     let beaten = |&(at, value, cost): &(usize, f64, f64)| {
-        points.iter().any(|&(place, other, less)| {
-            other >= value && less <= cost && (other > value || less < cost || place < at)
-        })
+        points
+            .iter()
+            .any(|&(place, other, less)| other >= value && less <= cost && (other > value || less < cost || place < at))
     };
     points.iter().filter(|point| !beaten(point)).map(|(at, ..)| *at).collect()
 }
