@@ -58,6 +58,9 @@ fn each_trial_is_what_it_would_be_alone_and_the_best_becomes_a_whole_run() {
         if folder == best {
             assert_same_weights(&folder, &at.path().join(&alone));
             run(at.path(), &["report", folder.to_str().expect("UTF-8")]).succeeds();
+        } else {
+            let resumed = run(at.path(), &["train", "--resume", folder.to_str().expect("UTF-8")]);
+            contains(&resumed.fails(), &["this is a trial of a sweep", "experiment.toml` trains it as a run"]);
         }
     }
     // The table beside it says the same, one line per trial.
