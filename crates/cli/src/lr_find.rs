@@ -20,9 +20,11 @@ use crate::progress::{Quietly, on_interrupt};
 /// What `injerto lr-find` takes.
 #[derive(Args)]
 #[command(after_help = "\
-The phase is trained for a few steps with learning rates that grow from step to step, until the loss grows too (Smith, 2017).
-The learning rate at which the loss falls the most steeply, and a tenth of the one at which it is the lowest, are both good
-ones; the smaller of the two is suggested. Nothing of the experiment changes, and no run is written.
+The phase is trained for a few steps with learning rates that grow from step
+to step, until the loss grows too (Smith, 2017). The learning rate at which
+the loss falls the most steeply, and a tenth of the one at which it is the
+lowest, are both good ones; the smaller of the two is suggested. Nothing of
+the experiment changes, and no run is written.
 
 Examples:
 

@@ -23,10 +23,12 @@ use crate::{Common, inventory};
 /// What `injerto sweep` takes.
 #[derive(Args)]
 #[command(after_help = "\
-Each image passes the frozen backbone once, and all trials train on what was kept of it: a hundred heads take seconds. The
-experiment may say in a table [sweep] what is tried; --grid and --random say it in its place. Each trial leaves a folder with
-its experiment, history and predictions, and the best one becomes a whole run. The same command goes on where a sweep was
-stopped; what is finished is not done again.
+Each image passes the frozen backbone once, and all trials train on what was
+kept of it: a hundred heads take seconds. The experiment may say in a table
+[sweep] what is tried; --grid and --random say it in its place. Each trial
+leaves a folder with its experiment, history and predictions, and the best one
+becomes a whole run. The same command goes on where a sweep was stopped; what
+is finished is not done again.
 
 Examples:
 

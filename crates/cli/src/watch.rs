@@ -29,10 +29,13 @@ const MOST: usize = 10;
 /// What `injerto watch` takes.
 #[derive(Args)]
 #[command(after_help = "\
-The folder has one sub-folder per class, or such folders in train and validation. Photos in a folder `unsorted` have no class
-yet. Whenever photos are added, removed or moved, the new ones pass the backbone, a logistic regression on the features of all
-is solved again, and the answer is there: how accurate it is on photos that it has not seen, what the unsorted ones are taken
-for, and which photos seem to lie in the wrong folder. A file that is still being copied is waited for. Ctrl-C ends it.
+The folder has one sub-folder per class, or such folders in train and
+validation. Photos in a folder `unsorted` have no class yet. Whenever photos
+are added, removed or moved, the new ones pass the backbone, a logistic
+regression on the features of all is solved again, and the answer is there:
+how accurate it is on photos that it has not seen, what the unsorted ones are
+taken for, and which photos seem to lie in the wrong folder. A file that is
+still being copied is waited for. Ctrl-C ends it.
 
 Examples:
 

@@ -308,7 +308,7 @@ fn axes<'n, V>(field: &Field<'n>, values: impl Fn(&Field<'n>) -> Option<V>) -> O
         match field.node.table() {
             Some(entries) => {
                 let below = |name: &str| if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") };
-                // From behind, so that they are found in the order in which they are written.
+                // In reverse, so that they are found in the order in which they are written.
                 let entries = entries.iter().rev();
                 waiting.extend(entries.map(|entry| (below(&entry.key), field.child(&entry.key, &entry.node))));
             }

@@ -279,6 +279,16 @@ pub enum ExperimentError {
         /// Why, and what there is instead, in words.
         reason: String,
     },
+    /// The folder is that of a trial of a sweep, which keeps no checkpoint.
+    #[error(
+        "{}: this is a trial of a sweep, which keeps no checkpoint to go on from; `injerto train {}` trains it as a run",
+        shown(path),
+        shown(&path.join("experiment.toml"))
+    )]
+    IsTrial {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A trial of a sweep cannot be prepared.
     #[error("the trial with {}: {source}", printable(sets))]
     Trial {

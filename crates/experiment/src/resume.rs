@@ -137,6 +137,9 @@ impl Prepared {
         let config = Config::load(&folder.experiment(), sets)?;
         let checkpoints = Checkpoints::new(folder.path(), true);
         let Some(last) = checkpoints.open()? else {
+            if crate::sweep::is_trial(folder.path()) {
+                return Err(ExperimentError::IsTrial { path: folder.path().to_owned() });
+            }
             return match folder.trained() {
                 // Nothing has been trained, so any key may change.
                 None => Ok((Self::watched(config, catalog, cache, looking)?, None)),

@@ -58,6 +58,9 @@ fn each_trial_is_what_it_would_be_alone_and_the_best_becomes_a_whole_run() {
         if folder == best {
             assert_same_weights(&folder, &at.path().join(&alone));
             run(at.path(), &["report", folder.to_str().expect("UTF-8")]).succeeds();
+        } else {
+            let resumed = run(at.path(), &["train", "--resume", folder.to_str().expect("UTF-8")]);
+            contains(&resumed.fails(), &["this is a trial of a sweep", "experiment.toml` trains it as a run"]);
         }
     }
     // The table beside it says the same, one line per trial.
@@ -86,6 +89,27 @@ fn each_trial_is_what_it_would_be_alone_and_the_best_becomes_a_whole_run() {
         ],
     );
     assert_eq!(timeless(sweep("0.0,0.4,0.7", &["--json"]).json()), timeless(more));
+}
+
+#[test]
+fn heads_from_the_probe_images_that_change_and_layers_that_are_tuned_are_tried_as_they_train_alone() {
+    let at = folder();
+    let check = |out: &str, more: &[&str]| {
+        let found = run(at.path(), &[&["sweep", "tiny.toml", "--json", "--out", out], more].concat()).json();
+        for trial in found["trials"].as_array().expect("a list") {
+            let folder = format!("{out}/{:03}", trial["trial"].as_u64().expect("a number"));
+            let alone = format!("alone-{}", folder.replace('/', "-"));
+            run(at.path(), &["train", &format!("{folder}/experiment.toml"), "--run-dir", &alone]).succeeds();
+            let (ours, theirs) = (history(&at.path().join(&folder)), history(&at.path().join(&alone)));
+            assert!(!ours.is_empty() && ours == theirs, "{folder}: {ours:?} is not {theirs:?}");
+        }
+        assert_eq!(found["trials"].as_array().map(Vec::len), Some(2), "{found}");
+    };
+    check("probe", &["--set", &heads(2), "--grid", "head.initial=random,probe"]);
+    check("changing", &["--set", &heads(1), "--grid", "data.augment=[],['random_flip']"]);
+    // Two phases, of which the second trains all layers, side by side.
+    let two = ["--set", "phases.0.epochs=1", "--set", "phases.1.epochs=1", "--jobs", "2"];
+    check("tuned", &[&two[..], &["--grid", "phases.1.optimizer.learning_rate=0.001,0.01"]].concat());
 }
 
 #[test]

@@ -186,12 +186,14 @@ pub(super) fn features(trial: &Prepared) -> String {
     json!([head, split.boundary, pixels, plan.precision, kept, views, kernels]).to_string()
 }
 
-/// Whether a trial trains a head alone, on features in memory: many of them run at once.
+/// Whether a trial trains a head alone, on features in memory and on the CPU: many of them run at once.
 pub(super) fn is_head_alone(trial: &Prepared) -> bool {
     use injerto_trainer::plan::Place;
 
-    trial.plan.phases.iter().all(|plan| {
-        let kept = matches!(plan.keeps.training, Kept::Features { place: Place::Memory, .. });
-        kept && plan.split().tail.iter().all(|at| *at >= trial.card.backbone_layers)
-    })
+    let on_cpu = trial.config.device.has_kernels();
+    on_cpu
+        && trial.plan.phases.iter().all(|plan| {
+            let kept = matches!(plan.keeps.training, Kept::Features { place: Place::Memory, .. });
+            kept && plan.split().tail.iter().all(|at| *at >= trial.card.backbone_layers)
+        })
 }

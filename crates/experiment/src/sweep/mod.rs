@@ -348,6 +348,11 @@ impl Planned {
     }
 }
 
+/// Whether a folder is that of a trial.
+pub(crate) fn is_trial(folder: &Path) -> bool {
+    folder.join(trial::RECORD).is_file()
+}
+
 /// Whether an epoch of one trial is better than one of another, by the first one's figure: by its value, and where values are equal by
 /// the loss.
 fn is_better(a: &Best, b: &Best) -> bool {

@@ -20,7 +20,7 @@ use crate::session::Start;
 use crate::{ExperimentError, Prepared, RunFolder, Summary};
 
 /// File of a trial's record, which is written last.
-const RECORD: &str = "trial.json";
+pub(super) const RECORD: &str = "trial.json";
 /// File of a trial that may go on.
 const STATE: &str = "state.safetensors";
 
