@@ -74,6 +74,12 @@ pub enum ExperimentError {
         /// The classes of the images.
         classes: Vec<String>,
     },
+    /// The network's outputs for an image are no numbers.
+    #[error(
+        "the network's outputs are infinite or not a number, so there is no answer; its weights are too large or were \
+         damaged: use another checkpoint of the run"
+    )]
+    NoAnswer,
     /// A folder holds photos of a class that the network was not trained for.
     #[error(
         "the network does not know the class '{}'; it was trained for {}",

@@ -161,6 +161,9 @@ impl Answering {
             image?;
             let row = rows.next().expect("there is a row for each image that was read");
             let judged = standings.next().unwrap_or_default();
+            if !row.iter().all(|p| p.is_finite()) {
+                return Err(ExperimentError::NoAnswer);
+            }
             let probabilities = self.known.as_ref().map_or_else(|| row.to_vec(), |known| known.said(row));
             Ok(Prediction { classes: self.classes.clone(), probabilities, judged })
         };
@@ -180,8 +183,8 @@ pub(crate) fn batch_size([height, width]: [usize; 2]) -> usize {
 
 /// A network's answers: one per image, in the order of the images.
 ///
-/// An image that cannot be read gives an error in its place ([`DataError::Corrupt`](injerto_data::DataError::Corrupt)). Any
-/// other error ends the iterator.
+/// An image that cannot be read gives an error in its place ([`DataError::Corrupt`](injerto_data::DataError::Corrupt)), and so does
+/// one for which the network puts out no numbers ([`ExperimentError::NoAnswer`]). Any other error ends the iterator.
 #[derive(Debug)]
 pub struct Predictions<'p> {
     network: &'p Answering,
@@ -392,6 +395,9 @@ impl Predictor {
         };
         let found_out = self.card.evaluate_seeing(&self.network.runner, &loader, watch, see)?;
         let Some((loss, predictions)) = found_out else { return Ok(None) };
+        if !predictions.rows().all(|(row, ..)| row.iter().all(|p| p.is_finite())) {
+            return Err(ExperimentError::NoAnswer);
+        }
         let report = Report::new(&predictions, known).expect("an evaluation without images is an error");
         let report = Report { loss: Some(loss), ..report };
         let (inventory, orientation) = (found.inventory, self.network.options.orientation);

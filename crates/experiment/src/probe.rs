@@ -73,7 +73,8 @@ pub(crate) fn probe(
     let most = fitted(usable.len(), prepared.train.classes.len());
     let taken: Vec<usize> = (0..most).map(|at| usable[at * usable.len() / most]).collect();
     let training = table(&prepared.train, rows, &taken, shape, Part::Training)?;
-    let folds = Folds::new(FOLDS.min(training.len()), u64::from(prepared.config.seed));
+    // Of fewer than two images nothing can be held out, which dealing them says.
+    let folds = Folds::new(FOLDS.min(training.len()).max(2), u64::from(prepared.config.seed));
     let (probe, validation) = match Probe::choose(&training, folds, Look::none().stopped_by(stop)) {
         Err(InsightError::Stopped) => return Ok(None),
         found => found?,
