@@ -270,7 +270,12 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
             Err(error) => {
                 failed += 1;
                 counted.end();
-                output::error(&error.into());
+                let error = match error {
+                    // What is wrong with a file names the file.
+                    ExperimentError::NoAnswer => anyhow::Error::from(error).context(shown(&photo.name).to_string()),
+                    error => error.into(),
+                };
+                output::error(&error);
             }
         }
         counted.show(done);
@@ -278,13 +283,11 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     counted.end();
     if photos.len() > 1 {
         let counts: Vec<String> = counts.iter().map(|(word, count)| format!("{word} {}", grouped(*count))).collect();
-        let failures = if failed > 0 { format!(", {} without an answer", grouped(failed)) } else { String::new() };
-        note!(
-            "{} photos in {}: {}{failures}",
-            grouped(photos.len()),
-            duration(began.elapsed().as_secs_f64()),
-            injerto_files::listed(counts.iter().map(String::as_str))
-        );
+        let answered = injerto_files::listed(counts.iter().map(String::as_str));
+        let failures = if failed > 0 { format!("{} without an answer", grouped(failed)) } else { String::new() };
+        let said: Vec<String> = [answered, failures].into_iter().filter(|part| !part.is_empty()).collect();
+        let (count, time) = (grouped(photos.len()), duration(began.elapsed().as_secs_f64()));
+        note!("{count} photos in {time}: {}", said.join(", "));
     }
     Ok(if failed > 0 { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }

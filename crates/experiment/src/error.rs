@@ -86,6 +86,12 @@ pub enum ExperimentError {
         /// What needs it.
         what: &'static str,
     },
+    /// The network's outputs for an image are no numbers.
+    #[error(
+        "the network's outputs are infinite or not a number, so there is no answer; its weights are too large or were \
+         damaged: use another checkpoint of the run"
+    )]
+    NoAnswer,
     /// A folder holds photos of a class that the network was not trained for.
     #[error(
         "the network does not know the class '{}'; it was trained for {}",

@@ -223,6 +223,9 @@ impl Answering {
             image?;
             let row = rows.next().expect("there is a row for each image that was read");
             let judged = standings.next().unwrap_or_default();
+            if !row.iter().all(|p| p.is_finite()) {
+                return Err(ExperimentError::NoAnswer);
+            }
             let probabilities = self.known.as_ref().map_or_else(|| row.to_vec(), |known| known.said(row));
             let thresholds = self.thresholds.clone();
             Ok(Prediction { classes: self.classes.clone(), probabilities, thresholds, judged })
@@ -243,8 +246,8 @@ pub(crate) fn batch_size([height, width]: [usize; 2]) -> usize {
 
 /// A network's answers: one per image, in the order of the images.
 ///
-/// An image that cannot be read gives an error in its place ([`DataError::Corrupt`](injerto_data::DataError::Corrupt)). Any
-/// other error ends the iterator.
+/// An image that cannot be read gives an error in its place ([`DataError::Corrupt`](injerto_data::DataError::Corrupt)), and so does
+/// one for which the network puts out no numbers ([`ExperimentError::NoAnswer`]). Any other error ends the iterator.
 #[derive(Debug)]
 pub struct Predictions<'p> {
     network: &'p Answering,
@@ -326,6 +329,14 @@ pub(crate) struct Told {
     pub loss: f64,
     /// Whether each image is unknown; nothing if that is not known of the network.
     pub standings: Vec<bool>,
+}
+
+impl Told {
+    /// The same, if all probabilities are numbers.
+    fn checked(self) -> Result<Self, ExperimentError> {
+        let finite = self.answers.probabilities().into_iter().flatten().all(|p| p.is_finite());
+        if finite { Ok(self) } else { Err(ExperimentError::NoAnswer) }
+    }
 }
 
 /// Result of evaluating a network on the photos of a folder.
@@ -532,7 +543,7 @@ impl Predictor {
         };
         if network.views == 1 {
             let found = self.card.evaluate_seeing(&network.runner, &loader, watch, |values| judge(values.first()))?;
-            return Ok(found.map(|(loss, answers)| Told { answers, loss, standings }));
+            return found.map(|(loss, answers)| Told { answers, loss, standings }.checked()).transpose();
         }
         let (mut probabilities, mut labels, mut done, total) = (Vec::new(), Vec::new(), 0, loader.len());
         for batch in loader.batches(&(0..total).collect::<Vec<_>>()) {
@@ -548,7 +559,7 @@ impl Predictor {
             watch.observer.observe(&Event::Evaluated { done, total });
         }
         let (loss, answers) = Answers::together(self.card.task(), self.card.classes.len(), &probabilities, &labels)?;
-        Ok(Some(Told { answers, loss, standings }))
+        Told { answers, loss, standings }.checked().map(Some)
     }
 
     /// Figures of calibrated probabilities, if predictions have them.

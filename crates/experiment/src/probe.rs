@@ -86,7 +86,7 @@ pub(crate) fn more_photos(
 ) -> Result<Option<MorePhotos>, ExperimentError> {
     let labels = Combinations::of([&prepared.train]);
     let Some(training) = training(prepared, &labels, shape, gathered)? else { return Ok(None) };
-    let folds = Folds::new(FOLDS.min(training.len()), u64::from(prepared.config.seed));
+    let folds = Folds::new(FOLDS.min(training.len()).max(2), u64::from(prepared.config.seed));
     match LearningCurve::measure(&training, folds, strength, Look::none().stopped_by(stop)) {
         Ok(curve) => Ok(Some(MorePhotos::new(&curve))),
         Err(InsightError::Stopped) => Ok(None),
@@ -107,7 +107,8 @@ pub(crate) fn probe(
     let began = Instant::now();
     let labels = Combinations::of([&prepared.train]);
     let Some(training) = training(prepared, &labels, shape, gathered)? else { return Ok(None) };
-    let folds = Folds::new(FOLDS.min(training.len()), u64::from(prepared.config.seed));
+    // Of fewer than two images nothing can be held out, which dealing them says.
+    let folds = Folds::new(FOLDS.min(training.len()).max(2), u64::from(prepared.config.seed));
     let (probe, validation) = match Probe::choose(&training, folds, Look::none().stopped_by(stop)) {
         Err(InsightError::Stopped) => return Ok(None),
         found => found?,

@@ -3,7 +3,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn_tensor::Device;
-use injerto_backbones::network::Network;
+use injerto_backbones::network::{Network, NetworkError};
 use injerto_backbones::weights::{BackboneCard, BackboneName, Precision, WeightFile, Weights};
 use injerto_data::decode::Orientation;
 use injerto_files::printable;
@@ -199,7 +199,13 @@ impl Model {
     /// Those of [`Model::load`].
     pub fn open(path: &Path, device: &Device) -> Result<(Self, Option<String>), TrainError> {
         let file = WeightFile::open_as(path, Format::Safetensors)?;
-        Ok((Self::read(&file, path, device)?, file.checksum().map(str::to_owned)))
+        let model = Self::read(&file, path, device).map_err(|error| match error {
+            TrainError::Network(error @ NetworkError::NegativeVariance { .. }) => {
+                TrainError::Checkpoint { path: path.to_owned(), reason: error.to_string() }
+            }
+            error => error,
+        })?;
+        Ok((model, file.checksum().map(str::to_owned)))
     }
 
     /// Reads an open checkpoint. `path` names it in errors.

@@ -2,6 +2,8 @@
 //!
 //! - `variant = "keras"` is B0 as in Keras. Its ImageNet weights need a further layer, `imagenet_rescaling`.
 //! - `variant = "torch"` has the same list of layers with torchvision's padding, normalisation and epsilon.
+//! - `variant = "transformers"` is B0 as the library transformers has it: Keras's network and weights, with the normalisation of the
+//!   pixels outside of the weights.
 //! - `variant = "lite0"`, for small devices, has ReLU6 and no squeeze-and-excitation; images are scaled before the network.
 
 mod network;
@@ -14,7 +16,7 @@ use injerto_plugin_sdk::{
 
 choice! {
     /// The network, and the framework whose padding and normalisation it has.
-    enum Variant { Keras = "keras", Torch = "torch", Lite0 = "lite0" }
+    enum Variant { Keras = "keras", Torch = "torch", Lite0 = "lite0", Transformers = "transformers" }
 }
 
 parameters! {
@@ -27,7 +29,7 @@ parameters! {
         classes: usize = 1000,
         /// activation of the classifier's outputs
         classifier_activation: Activation = Activation::Softmax,
-        /// the network and its framework: "keras" or "torch" for B0, or "lite0"
+        /// the network and its framework: "keras", "torch" or "transformers" for B0, or "lite0"
         variant: Variant = Variant::Keras,
         /// add the second rescaling, which Keras's ImageNet weights need (they set it)
         imagenet_rescaling: bool = false,
@@ -57,7 +59,7 @@ impl Backbone for EfficientNet {
         let published =
             Preprocessing { interpolation: Interpolation::Bicubic, crop: Some(0.875), ..Preprocessing::none() };
         match parameters.variant {
-            Variant::Keras => Preprocessing::none(),
+            Variant::Keras | Variant::Transformers => Preprocessing::none(),
             Variant::Torch => published,
             Variant::Lite0 => Preprocessing { mean: [127.0; 3], std: [128.0; 3], ..published },
         }

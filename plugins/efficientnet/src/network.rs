@@ -89,9 +89,9 @@ impl Net {
             return;
         }
         self.builder.then("rescaling", Rescaling::new(1.0 / 255.0));
-        // In Keras the statistics are weights; in torchvision they are constants.
+        // In Keras the statistics are weights; in torchvision and transformers they are constants.
         let normalization: Operator = match self.variant {
-            Variant::Torch => {
+            Variant::Torch | Variant::Transformers => {
                 let offset: [f64; 3] = std::array::from_fn(|c| -MEAN[c] / DEVIATION[c]);
                 Rescaling::new(DEVIATION.map(f64::recip)).offset(offset).into()
             }
@@ -166,7 +166,9 @@ impl Net {
         let half = kernel / 2;
         let padding = match self.variant {
             Variant::Torch => ZeroPadding2D::around(half),
-            Variant::Keras | Variant::Lite0 => ZeroPadding2D::new(self.size.map(|side| [half - (1 - side % 2), half])),
+            Variant::Keras | Variant::Transformers | Variant::Lite0 => {
+                ZeroPadding2D::new(self.size.map(|side| [half - (1 - side % 2), half]))
+            }
         };
         self.size = self.size.map(|side| side.div_ceil(2));
         self.builder.then(name, padding);
@@ -174,7 +176,7 @@ impl Net {
 
     fn norm(&mut self, name: &str) -> LayerId {
         let norm = match self.variant {
-            Variant::Keras | Variant::Lite0 => BatchNormalization::new(),
+            Variant::Keras | Variant::Transformers | Variant::Lite0 => BatchNormalization::new(),
             Variant::Torch => BatchNormalization::new().epsilon(1e-5).momentum(0.9),
         };
         self.builder.then(name, norm)
@@ -183,7 +185,7 @@ impl Net {
     fn activation(&mut self, name: &str) -> LayerId {
         let activation = match self.variant {
             Variant::Lite0 => Activation::Relu6,
-            Variant::Keras | Variant::Torch => Activation::Swish,
+            Variant::Keras | Variant::Torch | Variant::Transformers => Activation::Swish,
         };
         self.builder.then(name, activation)
     }

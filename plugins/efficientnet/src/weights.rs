@@ -10,9 +10,11 @@ pub(crate) fn sets(parameters: &Parameters) -> Vec<WeightSet> {
         Variant::Keras => keras(top),
         Variant::Torch => torchvision(top),
         Variant::Lite0 => lite0(top),
+        Variant::Transformers => hugging_face(top),
     };
     let lites = [lite0(top).named("imagenet-lite0"), timm_lite0(top).named("imagenet-timm-lite0")];
-    [own.named("imagenet"), keras(top), torchvision(top), timm(top)].into_iter().chain(lites).collect()
+    let b0s = [own.named("imagenet"), keras(top), torchvision(top), timm(top), hugging_face(top)];
+    b0s.into_iter().chain(lites).collect()
 }
 
 fn requiring(set: WeightSet, variant: &str, top: bool) -> WeightSet {
@@ -79,6 +81,45 @@ fn timm(top: bool) -> WeightSet {
     let tensors = timms(true, top);
     let set = published::timm("efficientnet_b0.ra_in1k", "efficientnet_b0_ra", "3dd342df", top, tensors);
     requiring(b0(set), "torch", top)
+}
+
+/// As transformers names them; they were converted from Keras's. There the pixels are normalised before the network, twice by the
+/// root of the deviation, which is what [`Variant::Transformers`] does at once.
+fn hugging_face(top: bool) -> WeightSet {
+    let mut tensors = TensorMap::torch();
+    let mut pair = |module: &str, [conv, norm]: [&str; 2], layer: &str, norm_layer: &str| {
+        tensors.kernel(&format!("efficientnet.{module}.{conv}"), layer, false);
+        tensors.normalization(&format!("efficientnet.{module}.{norm}"), norm_layer);
+    };
+    pair("embeddings", ["convolution", "batchnorm"], "stem_conv", "stem_bn");
+    let blocks = || {
+        (0..).zip(
+            STAGES.iter().enumerate().flat_map(|(at, stage)| (0..stage.blocks).map(move |block| (at, stage, block))),
+        )
+    };
+    for (number, (at, stage, block)) in blocks() {
+        let (module, layer) = (format!("encoder.blocks.{number}"), prefix(at, block));
+        let mut pair = |part: &str, names: [&str; 2], conv: &str, norm: &str| {
+            pair(&format!("{module}.{part}"), names, &format!("{layer}{conv}"), &format!("{layer}{norm}"));
+        };
+        if stage.expansion > 1 {
+            pair("expansion", ["expand_conv", "expand_bn"], "expand_conv", "expand_bn");
+        }
+        pair("depthwise_conv", ["depthwise_conv", "depthwise_norm"], "dwconv", "bn");
+        pair("projection", ["project_conv", "project_bn"], "project_conv", "project_bn");
+    }
+    pair("encoder", ["top_conv", "top_bn"], "top_conv", "top_bn");
+    for (number, (at, _, block)) in blocks() {
+        let (module, layer) = (format!("efficientnet.encoder.blocks.{number}.squeeze_excite"), prefix(at, block));
+        tensors.kernel(&format!("{module}.reduce"), &format!("{layer}se_reduce"), true);
+        tensors.kernel(&format!("{module}.expand"), &format!("{layer}se_expand"), true);
+    }
+    match top {
+        true => tensors.kernel("classifier", "predictions", true),
+        false => tensors.ignore.push("classifier.*".to_owned()),
+    }
+    let set = published::hugging_face("google/efficientnet-b0", top, tensors).licence("Apache-2.0");
+    requiring(b0(set), "transformers", top)
 }
 
 /// The weights of Lite0 as timm converted them from TensorFlow.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use burn_tensor::{Device, TensorData};
 use injerto_files::memory::NoRoom;
-use injerto_graph::{Graph, ParameterId, Split};
+use injerto_graph::{Graph, ParameterId, Role, Split};
 use rand_chacha::ChaCha8Rng;
 
 pub use forward::Value;
@@ -49,6 +49,14 @@ pub enum NetworkError {
         expected: Vec<usize>,
         /// Shape of the values.
         found: Vec<usize>,
+    },
+    /// A variance is below 0.
+    #[error(
+        "the weights are damaged: '{parameter}' holds negative values, and it is a variance, which is never below 0"
+    )]
+    NegativeVariance {
+        /// `LAYER/PARAMETER`.
+        parameter: String,
     },
     /// The output of a layer is neither an image, nor tokens, nor a vector.
     #[error(
@@ -92,7 +100,7 @@ impl Network {
     /// Puts the parameters of `graph` on `device`.
     ///
     /// # Errors
-    /// Values are missing or have another shape, the output of a layer has a rank that cannot be run, or there is too little memory.
+    /// Values are missing or have another shape, a variance is negative, the output of a layer has a rank that cannot be run, or there is too little memory.
     pub fn new(graph: Arc<Graph>, weights: &Weights, device: &Device) -> Result<Self, NetworkError> {
         memory::ask_for(graph.parameter_count(), device, &format!("the parameters of '{}'", graph.name()))?;
         Self::beginning_with(Vec::new(), graph, weights, device.clone().inner())
@@ -133,6 +141,11 @@ impl Network {
                 };
                 if values.shape != expected {
                     return Err(NetworkError::Shape { parameter: name, graph, expected, found: values.shape.clone() });
+                }
+                // The root of a negative variance is not a number, which the next activation may turn into 0.
+                let is_variance = matches!(parameter.role, Role::MovingVariance | Role::Variance);
+                if is_variance && values.data.iter().any(|&variance| variance < 0.0) {
+                    return Err(NetworkError::NegativeVariance { parameter: name });
                 }
                 own.push(ParameterTensor::to_device(parameter.role, &values.shape, &values.data, &device));
             }

@@ -326,3 +326,12 @@ fn two_runs_on_the_same_photos_are_told_apart_or_not() {
         ],
     );
 }
+
+#[test]
+fn a_single_training_image_gives_no_probe_and_ends_no_run() {
+    let at = folder();
+    on_photos(at.path(), 1, "validation_split = 0.9");
+    let ran = run(at.path(), &["train", "photos.toml", "--run-dir", "out"]);
+    let text = ran.err.clone() + &ran.succeeds();
+    contains(&text, &["1 to train", "no probe: ", "best "]);
+}

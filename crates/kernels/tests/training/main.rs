@@ -196,7 +196,28 @@ fn every_kind_of_step() -> Graph {
     net.finish().expect("a graph")
 }
 
-/// Miri runs this test on the portable kernels (`cargo xtask prove memory`) and sees each address; here values are compared too.
+/// A step of training of a whole network, on images so small that Miri runs it in minutes (`cargo xtask prove memory`).
+#[test]
+fn a_small_network_keeps_to_its_memory() {
+    let mut net = Builder::new("small");
+    let x = net.input([4, 4, 2]);
+    let x = net.add("stem", Conv2D::new(3, 3).same().strides(2), &[x]);
+    let norm = Operator::BatchNormalization { epsilon: 1e-3, momentum: 0.9, center: true, scale: true };
+    let x = net.add("norm", norm, &[x]);
+    let x = net.add("relu", Operator::ReLU { max_value: Some(6.0), negative_slope: 0.0 }, &[x]);
+    let x = net.add("depthwise", DepthwiseConv2D::new(3).same(), &[x]);
+    let x = net.add("pool", Operator::GlobalAveragePooling2D { keepdims: false }, &[x]);
+    net.add("dense", Operator::Dense { units: 2, use_bias: true, activation: Activation::Linear }, &[x]);
+    let graph = net.finish().expect("a graph");
+    let (pass, split) = (everything(&graph, &[2]), uncut(&graph));
+    let case = Case::new(graph, 2, 3);
+    let dy = [0.5, -0.25, 1.0, 0.125];
+    let step = Training(Isa::Portable).step(&case, &split, &pass, &dy).expect("it compiles");
+    assert!(step.gradients.values().flatten().all(|value| value.is_finite()));
+    assert!(step.gradients.values().flatten().any(|value| *value != 0.0));
+}
+
+/// Miri can run this test too, in much longer, and sees each address; here values are compared too.
 #[test]
 fn every_kind_of_step_keeps_to_its_memory() {
     let graph = every_kind_of_step();
