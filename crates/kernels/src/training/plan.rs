@@ -15,7 +15,7 @@ use super::parameters::Parameters;
 use super::pool::{AveragePool, GlobalAverage, MaxPool};
 use super::standardise::{Respond, Standardise};
 use super::step::Step;
-use super::tokens::{Crop, Embed, Prepend};
+use super::tokens::{Crop, Embed, Prepend, Take};
 use crate::geometry::Geometry;
 use crate::isa::ForLoops;
 
@@ -225,6 +225,9 @@ impl<'a> Compiler<'a> {
             self.value_of.insert(layer, inputs[0]);
             return Ok(());
         }
+        if matches!(node.operator(), Operator::SeparableConv2D { .. }) {
+            inputs[0] = self.depthwise(layer, inputs[0]);
+        }
         let mut end = layer;
         let wants = inputs.iter().any(|&input| self.needs[input]);
         let (step, after) = match self.with_weights(layer, wants, &mut end) {
@@ -241,6 +244,26 @@ impl<'a> Compiler<'a> {
         }
         self.value_of.insert(end, output);
         Ok(())
+    }
+
+    /// The first of the two convolutions that a layer is.
+    fn depthwise(&mut self, layer: usize, input: usize) -> usize {
+        let Operator::SeparableConv2D { kernel_size, strides, padding, dilation_rate, depth_multiplier, .. } =
+            *self.node(layer).operator()
+        else {
+            unreachable!("only a separable convolution has two");
+        };
+        let geometry = Geometry::new(self.image(layer), kernel_size, strides, padding, dilation_rate);
+        let kernel = self.needed(layer, Role::DepthwiseKernel);
+        let channels = geometry.input[2] * depth_multiplier;
+        let [height, width] = geometry.output;
+        let fold = Fold::new(self.isa, channels, None);
+        let step = Box::new(Depthwise::new(geometry, depth_multiplier, kernel, fold));
+        let output = self.value(height * width * channels, self.needs[input] || self.parameters.trains(kernel));
+        let name = self.node(layer).name().to_owned();
+        let inputs = vec![input];
+        self.operations.push(Operation { name, step, inputs, output, wants: Vec::new(), places: Vec::new() });
+        output
     }
 
     /// Whether a layer's output is its input: values are flat, and a frozen layer draws no random numbers.
@@ -290,6 +313,14 @@ impl<'a> Compiler<'a> {
                 let kernel = self.needed(layer, Role::DepthwiseKernel);
                 let (fold, rest) = self.fold(layer, channels, *activation, end);
                 (Box::new(Depthwise::new(geometry, *depth_multiplier, kernel, fold)), rest)
+            }
+            // Its depthwise convolution has been made: see `depthwise`.
+            Operator::SeparableConv2D { activation, .. } => {
+                let kernel = self.needed(layer, Role::ConvolutionKernel);
+                let between = node.parameters[1].shape[2];
+                let geometry = Geometry::pointwise(node.shape.count() / channels, between);
+                let (fold, rest) = self.fold(layer, channels, *activation, end);
+                (Box::new(Convolution::new(geometry, 1, kernel, fold, wants)), rest)
             }
             Operator::Dense { activation, .. } => {
                 let features = self.node(node.inputs[0]).shape.channels();
@@ -350,6 +381,7 @@ impl<'a> Compiler<'a> {
             }
             Operator::Conv2D { .. }
             | Operator::DepthwiseConv2D { .. }
+            | Operator::SeparableConv2D { .. }
             | Operator::Dense { .. }
             | Operator::BatchNormalization { .. }
             | Operator::LayerNormalization { .. }
@@ -419,6 +451,10 @@ impl<'a> Compiler<'a> {
             Operator::Concatenate {} => {
                 let widths = node.inputs.iter().map(|&input| self.node(input).shape.channels()).collect();
                 Box::new(Concatenate { widths })
+            }
+            Operator::Take { indices } => {
+                let channels = self.node(node.inputs[0]).shape.channels();
+                Box::new(Take { channels, indices: indices.clone() })
             }
             Operator::Add {} if node.inputs.iter().all(|&input| self.node(input).shape == node.shape) => Box::new(Add),
             Operator::Add {} | Operator::Multiply {} => {

@@ -6,6 +6,7 @@ mod finish;
 mod known;
 mod layers;
 mod patterns;
+mod pieces;
 mod reader;
 mod resize;
 mod view;
