@@ -1,6 +1,6 @@
 //! `injerto export`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -8,8 +8,9 @@ use clap::{Args, ValueEnum};
 use injerto_backbones::weights::Precision;
 use injerto_config::Device;
 use injerto_experiment::{device, export};
-use injerto_files::shown;
+use injerto_files::{shown, to_text};
 use injerto_trainer::{Checkpoints, Model};
+use serde_json::{Value, json};
 
 use crate::output::out;
 
@@ -37,6 +38,9 @@ pub struct Arguments {
     /// Number type of the file
     #[arg(long, value_enum, default_value_t = Numbers::F32)]
     precision: Numbers,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -63,7 +67,7 @@ impl Numbers {
 
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
-    let Arguments { run, file, backbone, precision } = arguments;
+    let Arguments { run, file, backbone, precision, json } = arguments;
     let ending = file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     let is_onnx = match ending {
         "safetensors" => false,
@@ -76,6 +80,14 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     if is_onnx {
         export::to_onnx(&model, &file, precision.of_onnx())?;
         let [height, width] = model.card.graph.image_size()?;
+        if json {
+            let values = model.card.graph.parameter_count();
+            out!(
+                "{}",
+                written(&file, values, &json!({ "image_size": [height, width], "classes": model.card.classes }))
+            )?;
+            return Ok(ExitCode::SUCCESS);
+        }
         out!(
             "{} values in {}\ninput image: float32 [batch, {height}, {width}, 3], RGB from 0 to 255, resized before\noutput \
              probabilities: float32 [batch, {}]",
@@ -95,6 +107,16 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         model.save(&file, precision)?;
         model.card.graph.parameter_count()
     };
-    out!("{count} values in {}", shown(&file))?;
+    match json {
+        true => out!("{}", written(&file, count, &json!({ "backbone": backbone, "classes": model.card.classes })))?,
+        false => out!("{count} values in {}", shown(&file))?,
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What was written, as JSON.
+fn written(file: &Path, values: usize, more: &Value) -> Value {
+    let mut line = json!({ "file": to_text(file.as_os_str()), "values": values });
+    more.as_object().into_iter().flatten().for_each(|(key, value)| line[key] = value.clone());
+    line
 }

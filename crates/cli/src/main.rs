@@ -7,6 +7,7 @@ mod curves;
 mod cv;
 mod data;
 mod evaluate;
+mod explain;
 mod export;
 mod generate;
 mod inspect;
@@ -107,6 +108,8 @@ enum Command {
     Predict(predict::Arguments),
     /// Show a run on a page that takes photos, and answer programs in JSON
     Serve(serve::Arguments),
+    /// Show on photos where a trained network looks: what its answer rests on
+    Explain(explain::Arguments),
     /// Say which photos of a folder to label next
     Suggest(suggest::Arguments),
     /// Find what is wrong with your images before any training: copies, wrong labels, odd files, too few photos
@@ -221,6 +224,7 @@ fn command() -> ExitCode {
         Command::Report(arguments) => report::run(arguments),
         Command::Predict(arguments) => predict::run(arguments, &common),
         Command::Serve(arguments) => serve::run(arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Suggest(arguments) => suggest::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(arguments, &common),
         Command::Generate(arguments) => generate::run(arguments),

@@ -111,9 +111,10 @@ fn cache(mut s: Section<'_>) -> Option<CacheConfig> {
 /// `[insight]`.
 fn insight(mut s: Section<'_>) -> Option<InsightConfig> {
     let probe = s.or("probe", true, boolean);
+    let more_photos = s.or("more_photos", false, boolean);
     let knowledge = s.or("knowledge", true, boolean);
     s.finish();
-    Some(InsightConfig { probe: probe?, knowledge: knowledge? })
+    Some(InsightConfig { probe: probe?, more_photos: more_photos?, knowledge: knowledge? })
 }
 
 /// `[transfer_gain]`; `first_rate` is the first phase's learning rate.

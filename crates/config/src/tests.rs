@@ -108,6 +108,7 @@ images_mb = 0
 
 [insight]
 probe = true
+more_photos = false
 knowledge = true
 "#;
     assert_eq!(good(SHORTEST, &[]).to_toml(), expected);
@@ -180,6 +181,7 @@ memory_mb = 1
 images_mb = 2
 [insight]
 probe = false
+more_photos = true
 knowledge = false
 [transfer_gain]
 seeds = 7

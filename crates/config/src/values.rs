@@ -273,6 +273,8 @@ pub struct CacheConfig {
 pub struct InsightConfig {
     /// Whether a logistic regression on the kept features says what they are worth.
     pub probe: bool,
+    /// Whether the probe also says what more photos would bring: it is then fitted to growing parts of the training images.
+    pub more_photos: bool,
     /// Whether the run ends by keeping with the model what it knows of its images: features of the training images, from
     /// where on an image is unknown, and how probabilities are calibrated.
     pub knowledge: bool,

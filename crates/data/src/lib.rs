@@ -39,4 +39,4 @@ pub use fingerprint::{Facts, Fingerprint};
 pub use loader::{Batch, Batches, Decoded, Loader, Skipped};
 pub use options::{LoaderOptions, OnCorrupt};
 pub use read::{Content, read};
-pub use thumbnail::thumbnails;
+pub use thumbnail::{small_jpeg, thumbnails};

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::augment::{Augmentation, MixOptions};
 use crate::decode::{Orientation, Rgb, decode_held};
 use crate::read::read;
-use crate::resize::{Interpolation, center_crop, resize_into};
+use crate::resize::{Interpolation, center_crop, central_square, middle, resize_into};
 use crate::{DataError, Origin};
 
 /// What to do with a file that is no image.
@@ -120,6 +120,21 @@ impl LoaderOptions {
                 resize_into(&center_crop(image, share), image_size, interpolation, crop_to_aspect_ratio, pixels);
             }
             None => resize_into(image, image_size, interpolation, crop_to_aspect_ratio, pixels),
+        }
+    }
+
+    /// The part of an image of this height and width that is seen after resizing: top, left, height and width in pixels.
+    pub fn seen(&self, size: [usize; 2]) -> [usize; 4] {
+        let [top, left, height, width] = match self.center_crop {
+            Some(share) => central_square(size, share),
+            None => [0, 0, size[0], size[1]],
+        };
+        match self.crop_to_aspect_ratio {
+            true => {
+                let [down, across, height, width] = middle([height, width], self.image_size);
+                [top + down, left + across, height, width]
+            }
+            false => [top, left, height, width],
         }
     }
 

@@ -8,7 +8,7 @@ use injerto_trainer::{Event, Fit, Gathered, Model, Watch};
 use serde::{Deserialize, Serialize};
 
 use crate::leaks::{Copies, LeakCounts};
-use crate::probe::{ProbeSummary, output_layer, probe, start_from};
+use crate::probe::{ProbeSummary, more_photos, output_layer, probe, start_from};
 use crate::questions::{Asked, Questions, RowShape};
 use crate::{ExperimentError, Prepared, RunFolder};
 
@@ -75,7 +75,7 @@ impl Before {
             }
         }
         if let Some(Questions { probe: Asked::Yes, .. }) = prepared.plan.insight {
-            before.probe(prepared, model, watch)?;
+            before.probe(prepared, model, folder, watch)?;
         }
         if watch.is_stopped() {
             before.gathered = None;
@@ -86,7 +86,13 @@ impl Before {
         Ok(before)
     }
 
-    fn probe(&mut self, prepared: &Prepared, model: &mut Model, watch: &mut Watch<'_>) -> Result<(), ExperimentError> {
+    fn probe(
+        &mut self,
+        prepared: &Prepared,
+        model: &mut Model,
+        folder: &RunFolder,
+        watch: &mut Watch<'_>,
+    ) -> Result<(), ExperimentError> {
         let (Some(gathered), Ok(shape)) = (&self.gathered, RowShape::of(prepared)) else { return Ok(()) };
         let starts = prepared.config.head.initial == Initial::Probe;
         let (summary, probe) = match probe(prepared, &shape, gathered, watch.stop) {
@@ -105,6 +111,17 @@ impl Before {
         let ProbeSummary { accuracy, interval, n, seconds, .. } = summary;
         watch.observer.observe(&Event::Probed { accuracy, interval, n, seconds });
         self.found.probe = Some(summary);
+        if prepared.config.insight.more_photos {
+            match more_photos(prepared, &shape, gathered, summary.strength, watch.stop) {
+                Ok(Some(more)) => folder.write(RunFolder::MORE_PHOTOS, &crate::json::pretty(&more))?,
+                Ok(None) => return Ok(()),
+                Err(ExperimentError::Insight(error)) => {
+                    let what = format!("no answer to what more photos would bring: {error}");
+                    watch.observer.observe(&Event::Noticed { what: &what });
+                }
+                Err(error) => return Err(error),
+            }
+        }
         if starts {
             let layer = output_layer(prepared, &probe)?;
             let device: Device = model.network.device().clone();

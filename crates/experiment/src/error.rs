@@ -240,6 +240,12 @@ pub enum ExperimentError {
         /// Why there is none, in words.
         reason: String,
     },
+    /// There is no such map of what an answer rests on.
+    #[error("no map: {reason}")]
+    NoMap {
+        /// Why, and what there is instead, in words.
+        reason: String,
+    },
     /// The backbone's weights are missing, and the checkpoint cannot replace them.
     #[error("{reason}")]
     Lost {

@@ -1,7 +1,7 @@
 use injerto_data::{Batch, Dataset, Loader, LoaderOptions, Origin};
 use injerto_insight::{FeatureTable, Image, Matrix, Part};
 use injerto_trainer::cache::CacheSettings;
-use injerto_trainer::{Extracted, Watch};
+use injerto_trainer::{Extracted, Model, Watch};
 
 use crate::advise::pooled;
 use crate::prepare::{Gallery, pixels};
@@ -18,22 +18,22 @@ impl Prepared {
         device: &burn_tensor::Device,
         watch: &mut Watch<'_>,
     ) -> Result<Option<FeatureTable>, ExperimentError> {
-        self.features_of(&Gallery::of(self), device, watch, &mut |_, _| {})
+        let model = self.model(self.config.seed, device)?;
+        self.features_of(&model, &Gallery::of(self), watch, &mut |_, _| {})
     }
 
-    /// The same of the images of a gallery, which need not be the experiment's. `see` gets each batch whose features are not kept yet, with
+    /// The same of the images of a gallery, which need not be the experiment's, by a model with the experiment's network. `see` gets each batch whose features are not kept yet, with
     /// the number of its set.
     ///
     /// # Errors
     /// Those of [`Prepared::features`].
     pub(crate) fn features_of(
         &self,
+        model: &Model,
         gallery: &Gallery,
-        device: &burn_tensor::Device,
         watch: &mut Watch<'_>,
         see: &mut dyn FnMut(usize, &Batch),
     ) -> Result<Option<FeatureTable>, ExperimentError> {
-        let model = self.model(self.config.seed, device)?;
         let nodes = model.network.graph().nodes();
         let layer = model.card.head_input();
         let channels = nodes[layer].shape.channels();

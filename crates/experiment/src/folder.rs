@@ -34,10 +34,11 @@ const SIGNS: [&str; 6] =
     [RunFolder::EXPERIMENT, "history.jsonl", "history.csv", "summary.json", Checkpoints::BEST, Checkpoints::LAST];
 
 /// Other files that a run writes. The user may have files of the same names in a folder without a run.
-const OTHERS: [&str; 10] = [
+const OTHERS: [&str; 11] = [
     RunFolder::SPLIT,
     RunFolder::LEAKS,
     RunFolder::INSIGHT,
+    RunFolder::MORE_PHOTOS,
     RunFolder::PREDICTIONS,
     RunFolder::ENVIRONMENT,
     Knowledge::FILE,
@@ -56,6 +57,8 @@ impl RunFolder {
     pub const LEAKS: &str = "leaks.csv";
     /// File that somebody puts into the folder to end the training after the current batch, from another process or machine.
     pub const STOP: &str = "stop";
+    /// File of what more training images would bring.
+    pub const MORE_PHOTOS: &str = "more_photos.json";
     /// File of what was found out before the first epoch.
     pub(crate) const INSIGHT: &str = "insight.json";
     /// File of what the best epoch says of each validation image.
@@ -220,6 +223,7 @@ impl Drop for Inner {
                 RunFolder::SPLIT,
                 RunFolder::LEAKS,
                 RunFolder::INSIGHT,
+                RunFolder::MORE_PHOTOS,
                 RunFolder::ENVIRONMENT,
                 Lock::FILE,
             ]);

@@ -9,7 +9,7 @@ use injerto_data::decode::Orientation;
 use injerto_data::folder::{self, Folder, Inventory};
 use injerto_data::look::Looked;
 use injerto_data::{Batches, Decoded, Loader, LoaderOptions, OnCorrupt, Origin};
-use injerto_insight::calibration::Reliability;
+use injerto_insight::calibration::{Reliability, Temperature};
 use injerto_insight::neighbours::Neighbour;
 use injerto_insight::stats::Estimate;
 use injerto_insight::unknown::Standing;
@@ -110,17 +110,32 @@ impl Known {
 
     /// Probabilities of one image as they are to be said.
     pub fn said(&self, probabilities: &[f32]) -> Vec<f32> {
-        match self.knowledge.temperature().filter(|_| self.calibrated) {
-            Some(temperature) => {
-                let own: Vec<f64> = probabilities.iter().copied().map(f64::from).collect();
-                temperature.of(&own).into_iter().map(|p| p as f32).collect()
-            }
-            None => probabilities.to_vec(),
+        at_temperature(probabilities, self.temperature())
+    }
+
+    /// The temperature by which probabilities are calibrated, if they are.
+    fn temperature(&self) -> Option<&Temperature> {
+        self.knowledge.temperature().filter(|_| self.calibrated)
+    }
+}
+
+/// Probabilities of one image at a temperature, if there is one.
+pub(crate) fn at_temperature(probabilities: &[f32], temperature: Option<&Temperature>) -> Vec<f32> {
+    match temperature {
+        Some(temperature) => {
+            let own: Vec<f64> = probabilities.iter().copied().map(f64::from).collect();
+            temperature.of(&own).into_iter().map(|p| p as f32).collect()
         }
+        None => probabilities.to_vec(),
     }
 }
 
 impl Answering {
+    /// The temperature by which probabilities are calibrated, if they are.
+    pub fn temperature(&self) -> Option<Temperature> {
+        self.known.as_ref().and_then(Known::temperature).copied()
+    }
+
     pub fn predict<I>(&self, images: I) -> Predictions<'_>
     where
         I: IntoIterator<Item: Into<Origin>>,
@@ -217,7 +232,7 @@ impl Iterator for Predictions<'_> {
 /// probabilities are calibrated.
 #[derive(Debug)]
 pub struct Predictor {
-    card: ModelCard,
+    pub(crate) card: ModelCard,
     pub(crate) network: Answering,
     /// Why nothing is known of the training images.
     unknowing: String,
@@ -293,6 +308,16 @@ impl Predictor {
     /// Names of the classes, in the order of the network's outputs.
     pub fn classes(&self) -> &[String] {
         &self.card.classes
+    }
+
+    /// The model.
+    pub fn model(&self) -> Model {
+        Model { network: self.network.runner.network().clone(), card: self.card.clone() }
+    }
+
+    /// The card of the model.
+    pub fn card(&self) -> &ModelCard {
+        &self.card
     }
 
     /// What the run knows of its images.

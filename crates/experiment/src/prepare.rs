@@ -366,10 +366,10 @@ impl Prepared {
         };
         let training = LoaderOptions {
             shuffle: data.shuffle.then_some(u64::from(seed)),
-            augment: data.augment.clone(),
-            mix: data.mix(),
+            on_corrupt: data.on_corrupt,
+            seed: u64::from(seed),
             cache_bytes: room(images(Some(&self.train))),
-            ..validating.clone()
+            ..training_images(&self.config, &self.card)
         };
         let validation = self.validation.clone().map(|dataset| Loader::new(dataset, validating));
         (Loader::new(self.train.clone(), training), validation)
@@ -423,6 +423,18 @@ impl Prepared {
     /// The loss of the training.
     pub fn loss(&self) -> &Loss {
         &self.card.loss
+    }
+}
+
+/// How the training images of an experiment are read for the network of `card`, and changed at random.
+pub fn training_images(config: &Config, card: &ModelCard) -> LoaderOptions {
+    let (data, seed) = (&config.data, u64::from(config.seed));
+    LoaderOptions {
+        shuffle: data.shuffle.then_some(seed),
+        augment: data.augment.clone(),
+        mix: data.mix(),
+        seed,
+        ..pixels(card, data.batch_size)
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 use burn_tensor::Device;
 use injerto_data::Dataset;
 use injerto_insight::folds::Folds;
+use injerto_insight::more::LearningCurve;
 use injerto_insight::probe::{Linear, Probe};
 use injerto_insight::stats::Estimate;
 use injerto_insight::{FeatureTable, InsightError, Matrix, Part, Watch as Look};
@@ -13,6 +14,7 @@ use injerto_trainer::{Gathered, KeptRows, Model};
 use serde::{Deserialize, Serialize};
 
 use crate::features::image;
+use crate::inspect::MorePhotos;
 use crate::questions::{RowShape, fitted};
 use crate::{ExperimentError, Prepared};
 
@@ -57,6 +59,39 @@ pub(crate) fn table(
     Ok(FeatureTable::new(Matrix::new(shape.width(), values)?, images, dataset.classes.clone())?)
 }
 
+/// The training images that the probe is fitted to; `None` if there are none.
+fn training(
+    prepared: &Prepared,
+    shape: &RowShape,
+    gathered: &Gathered,
+) -> Result<Option<FeatureTable>, ExperimentError> {
+    let Some(rows) = gathered.training() else { return Ok(None) };
+    let usable = rows.images(prepared.train.samples.len());
+    let most = fitted(usable.len(), prepared.train.classes.len());
+    let taken: Vec<usize> = (0..most).map(|at| usable[at * usable.len() / most]).collect();
+    Ok(Some(table(&prepared.train, rows, &taken, shape, Part::Training)?))
+}
+
+/// What more training images would bring, by a probe of this strength on growing parts of those that there are. `None` if it was stopped.
+///
+/// # Errors
+/// [`ExperimentError::Insight`] if there are too few images.
+pub(crate) fn more_photos(
+    prepared: &Prepared,
+    shape: &RowShape,
+    gathered: &Gathered,
+    strength: f64,
+    stop: &AtomicBool,
+) -> Result<Option<MorePhotos>, ExperimentError> {
+    let Some(training) = training(prepared, shape, gathered)? else { return Ok(None) };
+    let folds = Folds::new(FOLDS.min(training.len()), u64::from(prepared.config.seed));
+    match LearningCurve::measure(&training, folds, strength, Look::none().stopped_by(stop)) {
+        Ok(curve) => Ok(Some(MorePhotos::new(&curve))),
+        Err(InsightError::Stopped) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Fits the probe to the training images and judges it by the validation images. `None` if it was stopped.
 ///
 /// # Errors
@@ -68,11 +103,7 @@ pub(crate) fn probe(
     stop: &AtomicBool,
 ) -> Result<Option<(ProbeSummary, Probe)>, ExperimentError> {
     let began = Instant::now();
-    let Some(rows) = gathered.training() else { return Ok(None) };
-    let usable = rows.images(prepared.train.samples.len());
-    let most = fitted(usable.len(), prepared.train.classes.len());
-    let taken: Vec<usize> = (0..most).map(|at| usable[at * usable.len() / most]).collect();
-    let training = table(&prepared.train, rows, &taken, shape, Part::Training)?;
+    let Some(training) = training(prepared, shape, gathered)? else { return Ok(None) };
     let folds = Folds::new(FOLDS.min(training.len()), u64::from(prepared.config.seed));
     let (probe, validation) = match Probe::choose(&training, folds, Look::none().stopped_by(stop)) {
         Err(InsightError::Stopped) => return Ok(None),
@@ -95,7 +126,7 @@ pub(crate) fn probe(
     };
     let Estimate { value, interval, n } = accuracy;
     let (seconds, strength) = (began.elapsed().as_secs_f64(), probe.strength());
-    Ok(Some((ProbeSummary { accuracy: value, interval, n, images: taken.len(), seconds, strength }, probe)))
+    Ok(Some((ProbeSummary { accuracy: value, interval, n, images: training.len(), seconds, strength }, probe)))
 }
 
 /// The probe as the output layer of an experiment's network.

@@ -21,7 +21,7 @@ const ORIGIN: &str = "injerto.weights";
 
 /// Keys that a resumed run may change, because they do not change what is trained: names, folders, caches, and what happens
 /// after training. `device` and `kernels` change at most the last bits of the results.
-const FREE: [&str; 15] = [
+const FREE: [&str; 16] = [
     "name",
     "strategy",
     "device",
@@ -32,6 +32,7 @@ const FREE: [&str; 15] = [
     "data.on_corrupt",
     "data.on_leak",
     "insight.probe",
+    "insight.more_photos",
     "cache.keep",
     "cache.memory_mb",
     "cache.images_mb",

@@ -1,5 +1,7 @@
 //! The page `report.html`.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use injerto_config::{Config, Images};
 use injerto_experiment::gain::Gain;
 use injerto_experiment::{PhaseSummary, Summary, Trust};
@@ -15,6 +17,8 @@ use crate::curves::{gain_figure, run_figure};
 use crate::decisions::decisions;
 use crate::elsewhere::elsewhere;
 use crate::images::Samples;
+use crate::looks::Looks;
+use crate::more::more;
 use crate::page::{NONE, anchor, cell, facts, figures, page, section, table, tile};
 use crate::plan as words;
 use crate::ranking::rankings;
@@ -34,15 +38,17 @@ pub fn report(run: &Run) -> String {
     let wall = run.judged.as_ref().map(Wall::new);
     let examples = run.judged.as_ref().map(Examples::new).unwrap_or_default();
     let samples = Samples::new(run);
+    let judged = |row: usize| run.judged.iter().map(move |judged| judged.paths[row].as_str());
+    let first: Vec<&str> = wall.iter().flat_map(Wall::rows).flat_map(judged).collect();
+    let looks = run.root().map_or_else(Looks::default, |root| Looks::of(run, &root, &first));
     let album = run.root().map(|root| {
-        let judged = |row: usize| run.judged.iter().map(move |judged| judged.paths[row].as_str());
-        let first = wall.iter().flat_map(Wall::rows).flat_map(judged);
-        Album::of(&root, first.chain(samples.paths()).chain(examples.rows().flat_map(judged)))
+        let wanted = first.iter().copied().chain(looks.training_photos()).chain(samples.paths());
+        Album::of(&root, wanted.chain(examples.rows().flat_map(judged)), &looks.overlays)
     });
     let drawn = Album::default();
     let of_classes = if album.is_some() { &examples } else { &Examples::default() };
     let parts = [
-        ("Mistakes", album.as_ref().zip(wall.as_ref()).map(|(album, wall)| wall.show(album))),
+        ("Mistakes", album.as_ref().zip(wall.as_ref()).map(|(album, wall)| wall.show(album, &looks))),
         ("Learning curves", Some(figures(&run_figure(run).each()))),
         ("What the curves say", Some(advice(&verdict))),
         ("Phases", Some(phases(run))),
@@ -50,11 +56,12 @@ pub fn report(run: &Run) -> String {
         ("How far the figures can be trusted", summary.map(trusted)),
         ("Which images the model finds first", run.judged.as_ref().map(rankings)),
         ("What can be left to the model", run.calibration.as_ref().map(decisions)),
-        ("Images", Some(samples.show(run, album.as_ref()))),
+        ("Would more photos help?", run.more.as_ref().map(more)),
+        ("Images", Some(html! { (samples.show(run, album.as_ref())) (batch(&looks)) })),
         ("What transfer gained", summary.and_then(|summary| summary.transfer_gain.as_ref()).map(transfer)),
         ("The network", run.plan.as_ref().map(|plan| strips(&plan.phases))),
         ("Plan", Some(html! { (plan(run)) (plans(run)) })),
-        ("Where the time went", summary.map(time)),
+        ("Where the time went", summary.map(|summary| time(run, summary))),
         ("Files left out", summary.map(skipped)),
         ("Again, and elsewhere", Some(elsewhere(run))),
         ("Environment", Some(environment(&run.environment))),
@@ -73,6 +80,23 @@ pub fn report(run: &Run) -> String {
         @if album.is_some() && wall.is_some() { script { (PreEscaped(include_str!("report.js"))) } }
     };
     page(&format!("{} – report", run.name), &body)
+}
+
+/// Training photos as the network saw them.
+fn batch(looks: &Looks) -> Markup {
+    html! {
+        @if !looks.batch.is_empty() {
+            h3 { "As the network saw them" }
+            p class="muted" { "Training photos of all classes, as they were changed at random in the first epoch, at the network's size." }
+            div class="samples" {
+                @for jpeg in &looks.batch {
+                    svg class="photo" viewBox="0 0 96 96" role="img" aria-label="a training image, changed at random" {
+                        image width="96" height="96" href={ "data:image/jpeg;base64," (STANDARD.encode(jpeg)) } {}
+                    }
+                }
+            }
+        }
+    }
 }
 
 fn experiment(toml: &str) -> Markup {
@@ -321,7 +345,7 @@ fn plans(run: &Run) -> Markup {
     table(&["phase", "#epochs", "#trainable", "#non-trainable", "network"], &rows)
 }
 
-fn time(summary: &Summary) -> Markup {
+fn time(run: &Run, summary: &Summary) -> Markup {
     let seconds = &summary.seconds;
     let rows = [
         ("in total", duration(seconds.total)),
@@ -333,7 +357,29 @@ fn time(summary: &Summary) -> Markup {
         ("images per second, each counted once per pass", format!("{:.0}", summary.images_per_second)),
         ("largest use of memory", format!("{:.2} GiB", summary.peak_memory_bytes as f64 / f64::from(1 << 30))),
     ];
-    facts(Some("number"), &rows)
+    html! { (facts(Some("number"), &rows)) (energy(run, summary)) }
+}
+
+/// Power that a machine takes, in watts: the whole without its work, each thread of the processor at work, and a graphics card at work.
+/// Nothing measures them; they are those of an ordinary desktop.
+const WATTS: [f64; 3] = [20.0, 10.0, 250.0];
+
+/// How much energy the run may have taken.
+fn energy(run: &Run, summary: &Summary) -> Markup {
+    let Some(threads) = run.environment["threads"].as_u64().filter(|threads| *threads > 0) else { return html! {} };
+    let [idle, thread, card] = WATTS;
+    let on_card = !matches!(summary.device.as_str(), "flex" | "cpu" | "ndarray");
+    let watts = idle + thread * threads as f64 + if on_card { card } else { 0.0 };
+    let hours = watts * summary.seconds.total / 3600.0;
+    let said = if hours < 1000.0 { format!("{hours:.1} Wh") } else { format!("{:.1} kWh", hours / 1000.0) };
+    html! {
+        p class="muted" {
+            "Energy, an estimate and not a measurement: " (said) ", if the machine takes " (format!("{watts:.0}")) " W all the time ("
+            (format!("{idle:.0}")) " W, and " (format!("{thread:.0}")) " W for each of " (counted(threads as usize, "thread"))
+            @if on_card { ", and " (format!("{card:.0}")) " W for the graphics card" }
+            ")."
+        }
+    }
 }
 
 fn skipped(summary: &Summary) -> Markup {

@@ -7,6 +7,7 @@
 //! - [`write()`]: writes `plots/` and `report.html`;
 //! - [`live()`], [`style`]: the part of a live page that shows a run under way, and the style sheet of all pages;
 //! - [`Comparison`]: a comparison of several runs;
+//! - [`heat`]: what an answer rests on, in colours over a photo;
 //! - [`inspection`](mod@inspection): what was found about images before any training, in sentences and as a page.
 //!
 //! *Architecture invariant:* this crate reads the files of a run, and the photos that the run or an inspection names. It does not train, and it changes none
@@ -21,11 +22,14 @@ mod decisions;
 mod elsewhere;
 mod error;
 mod font;
+pub mod heat;
 mod html;
 mod images;
 pub mod inspection;
 mod judged;
 mod live;
+mod looks;
+mod more;
 mod network;
 mod page;
 mod paired;

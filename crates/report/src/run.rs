@@ -1,7 +1,8 @@
 use std::path::{Path, PathBuf};
 
 use injerto_config::Config;
-use injerto_experiment::{Calibration, Plan, Summary};
+use injerto_experiment::inspect::MorePhotos;
+use injerto_experiment::{Calibration, Plan, RunFolder, Summary};
 use injerto_files::printable;
 use injerto_recipe::{Metric, Mode};
 use injerto_trainer::history::{Best, EpochRecord};
@@ -38,6 +39,8 @@ pub struct Run {
     pub placed: Vec<Placed>,
     /// Pairs of photos that show one picture, the worst first: `leaks.csv`; empty if it is missing.
     pub pairs: Vec<Pair>,
+    /// Content of `more_photos.json`; `None` if the run was not asked, or if another version wrote it in another form.
+    pub more: Option<MorePhotos>,
     /// Content of `environment.json`.
     pub environment: Value,
     /// Content of `plan.json`; `None` if it is missing, or if another version wrote it in another form.
@@ -125,6 +128,7 @@ impl Run {
         let name = summary.as_ref().map(|summary| summary.name.clone()).or(config.map(|config| config.name));
         let plan = optional(&folder.join(Plan::FILE))?.and_then(|text| serde_json::from_str(&text).ok());
         let calibration = optional(&folder.join(Calibration::FILE))?.and_then(|text| serde_json::from_str(&text).ok());
+        let more = optional(&folder.join(RunFolder::MORE_PHOTOS))?.and_then(|text| serde_json::from_str(&text).ok());
         let environment = optional(&folder.join("environment.json"))?;
         let environment = environment.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(Value::Null);
         let name = name.unwrap_or_else(folder_name);
@@ -146,6 +150,7 @@ impl Run {
             judged,
             placed,
             pairs,
+            more,
             environment,
             plan,
             experiment,

@@ -36,6 +36,7 @@ mod phase;
 pub mod plan;
 mod progress;
 mod runner;
+mod slopes;
 mod tail;
 
 pub use checkpoint::{Checkpoints, LastEpoch};
@@ -49,3 +50,4 @@ pub use phase::Phase;
 pub use plan::{Feeding, PhasePlan};
 pub use progress::{Asked, Ended, Lengthened, Progress};
 pub use runner::Runner;
+pub use slopes::{Seen, Slopes};

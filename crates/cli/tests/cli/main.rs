@@ -4,6 +4,7 @@
 
 mod backbones;
 mod cv;
+mod explain;
 mod first;
 mod honest;
 mod inspect;

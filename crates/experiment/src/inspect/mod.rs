@@ -26,8 +26,8 @@ use injerto_insight::picture::Picture;
 use injerto_insight::probe::{CrossValidation, Strengths};
 use injerto_insight::unknown::Known;
 use injerto_insight::{FeatureTable, Image, InsightError, Part, labels};
-use injerto_trainer::Watch;
 use injerto_trainer::cache::CacheSettings;
+use injerto_trainer::{Model, Watch};
 
 pub use findings::{
     Backbone, ClassCount, Drift, HealthCard, Inspection, LeakFound, MorePhotos, Probe, Stranger, SuspectFound,
@@ -36,7 +36,7 @@ pub use findings::{
 pub use relabel::relabel;
 
 use crate::prepare::Gallery;
-use crate::{ExperimentError, Prepared, features};
+use crate::{ExperimentError, Knowledge, Prepared, features};
 use findings::seen;
 use photos::{Measured, measured};
 
@@ -77,10 +77,24 @@ impl Survey {
         device: &burn_tensor::Device,
         watch: &mut Watch<'_>,
     ) -> Result<Option<Self>, ExperimentError> {
+        Self::seen_by(&prepared.model(prepared.config.seed, device)?, prepared, gallery, watch)
+    }
+
+    /// The same by a trained model of an experiment, whose features are those of its best epoch, fine-tuned layers included. `None` if it
+    /// was stopped; what is done by then is kept.
+    ///
+    /// # Errors
+    /// Images that cannot be read.
+    pub fn seen_by(
+        model: &Model,
+        prepared: &Prepared,
+        gallery: Gallery,
+        watch: &mut Watch<'_>,
+    ) -> Result<Option<Self>, ExperimentError> {
         let (pixels, cache) = (prepared.feature_pixels(), prepared.feature_cache());
         let mut measured: Vec<Measured<'_>> =
             gallery.sets().into_iter().map(|(dataset, part)| Measured::open(dataset, part, &pixels, &cache)).collect();
-        let table = prepared.features_of(&gallery, device, watch, &mut |set, batch| measured[set].see(batch))?;
+        let table = prepared.features_of(model, &gallery, watch, &mut |set, batch| measured[set].see(batch))?;
         let Some(table) = table else { return Ok(None) };
         let Some(photos) = self::measured(measured, watch)? else { return Ok(None) };
         let backbone = Backbone {
@@ -212,6 +226,34 @@ impl Survey {
         }
         let rows = |rows: &[usize]| known.features().select(rows);
         let limit = Known::fit(&rows(&training), &rows(&held), KEEP, watch)?;
+        let known = (known.images(), training.len() + held.len());
+        Ok(Some(self.drift_by(table, &limit, known, watch)?))
+    }
+
+    /// The same by what a run has kept, for a survey [by its model](Survey::seen_by); nothing of the training images is computed again.
+    /// `known` are the images that the run knew. `None` if the run kept no threshold, or the survey has no features.
+    ///
+    /// # Errors
+    /// A survey by another model; the caller's wish to stop.
+    pub fn drift_from(
+        &self,
+        knowledge: &Knowledge,
+        known: &Gallery,
+        watch: injerto_insight::Watch<'_>,
+    ) -> Result<Option<Drift>, ExperimentError> {
+        let Some((table, threshold)) = self.table.as_ref().zip(knowledge.threshold()) else { return Ok(None) };
+        let limit = Known::restore(knowledge.features(), threshold.clone())?;
+        let images = features::images(known.sets());
+        Ok(Some(self.drift_by(table, &limit, (&images, images.len()), watch)?))
+    }
+
+    fn drift_by(
+        &self,
+        table: &FeatureTable,
+        limit: &Known,
+        (known, count): (&[Image], usize),
+        watch: injerto_insight::Watch<'_>,
+    ) -> Result<Drift, ExperimentError> {
         let drift = limit.drift(table.features(), watch)?;
         let mut strangers: Vec<Stranger> = (0..)
             .zip(limit.judge(table.features(), watch)?)
@@ -220,8 +262,8 @@ impl Survey {
             .collect();
         strangers.sort_by(|a, b| b.distance.total_cmp(&a.distance).then_with(|| a.path.cmp(&b.path)));
         strangers.truncate(STRANGERS);
-        let trained = seen(known, table);
-        Ok(Some(Drift { drift, known: training.len() + held.len(), trained, strangers }))
+        let trained = seen(known, table.images());
+        Ok(Drift { drift, known: count, trained, strangers })
     }
 
     /// The pixels of an image, for a comparison with another.

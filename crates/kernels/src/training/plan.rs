@@ -52,6 +52,22 @@ pub(super) struct Plan {
     pub(super) buffers: Vec<usize>,
 }
 
+/// What is to be compiled.
+#[derive(Clone, Copy)]
+pub(super) struct Tail<'a> {
+    pub(super) graph: &'a Graph,
+    /// Its layers, in order.
+    pub(super) layers: &'a [usize],
+    /// The layers whose outputs are given to it.
+    pub(super) inputs: &'a [usize],
+    /// Those of its inputs whose gradients are wanted.
+    pub(super) towards: &'a [usize],
+    /// Which layers train.
+    pub(super) trains: &'a dyn Fn(usize) -> bool,
+    /// Batch normalisations that use the batch's statistics.
+    pub(super) batch_statistics: &'a [usize],
+}
+
 struct Compiler<'a> {
     isa: ForLoops,
     graph: &'a Graph,
@@ -67,15 +83,8 @@ struct Compiler<'a> {
     operations: Vec<Operation>,
 }
 
-pub(super) fn compile(
-    isa: ForLoops,
-    graph: &Graph,
-    layers: &[usize],
-    inputs: &[usize],
-    trains: &dyn Fn(usize) -> bool,
-    batch_statistics: &[usize],
-    parameters: &Parameters,
-) -> Result<Plan, Error> {
+pub(super) fn compile(isa: ForLoops, tail: Tail<'_>, parameters: &Parameters) -> Result<Plan, Error> {
+    let Tail { graph, layers, inputs, towards, trains, batch_statistics } = tail;
     let mut uses = vec![(0, 0); graph.len()];
     for &layer in layers {
         graph.nodes()[layer].inputs.iter().for_each(|&input| uses[input] = (uses[input].0 + 1, layer));
@@ -96,7 +105,7 @@ pub(super) fn compile(
     let given: Vec<usize> = inputs
         .iter()
         .map(|&layer| {
-            let value = compiler.value(graph.nodes()[layer].shape.count(), false);
+            let value = compiler.value(graph.nodes()[layer].shape.count(), towards.contains(&layer));
             compiler.value_of.insert(layer, value);
             value
         })
@@ -493,10 +502,12 @@ fn assign(
         // An input lives from the beginning, together with all others.
         let from = if given[value] { 0 } else { producer.map_or(0, |at| at + 1) };
         lives.push(Lifetime { value, is_gradient: false, from, to });
-        if let Some(producer) = producer.filter(|_| needs[value]) {
+        if needs[value] {
             let first = users[value].iter().map(|&at| backward(at)).min().unwrap_or(middle);
             let from = if value == output { middle } else { first };
-            lives.push(Lifetime { value, is_gradient: true, from, to: backward(producer) });
+            // The gradient of an input is read when all is done.
+            let to = producer.map_or(2 * n + 2, backward);
+            lives.push(Lifetime { value, is_gradient: true, from, to });
         }
     }
     lives.sort_by_key(|life| (life.from, life.value, life.is_gradient));
