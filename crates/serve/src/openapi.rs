@@ -86,11 +86,20 @@ fn schemas() -> Value {
     let class = object(&["class", "probability"], json!({ "class": text, "probability": number }));
     let near = object(&["path", "label", "similarity"], json!({ "path": text, "label": text, "similarity": number }));
     let error = object(&["code", "message"], json!({ "code": text, "message": text }));
+    let heatmap = object(
+        &["class", "method", "seen", "picture"],
+        json!({
+            "class": text, "method": { "enum": ["grad-cam", "rollout"] },
+            "seen": { "type": "array", "items": number, "description": "top, left, height and width of the part that the map covers" },
+            "picture": text
+        }),
+    );
     let answer = object(
         &["image"],
         json!({
             "image": text, "classes": list(&class), "unknown": truth, "familiarity": number, "distance": number,
-            "neighbours": list(&near), "answer": { "type": ["string", "null"] }, "error": error
+            "neighbours": list(&near), "answer": { "type": ["string", "null"] }, "heatmap": heatmap,
+            "error": error
         }),
     );
     let epoch = json!({ "type": "object", "description": "a line of history.jsonl" });
