@@ -42,6 +42,8 @@ pub(crate) struct Heat {
     pub method: &'static str,
     /// The part of the photo that the network saw: top, left, height and width, as shares of the photo's sides.
     pub seen: [f64; 4],
+    /// Whether the photo is turned as its EXIF data say; the map lies over it so.
+    pub orientation: Orientation,
     /// The map as a PNG that is half transparent, to lie over that part.
     pub picture: Vec<u8>,
 }
@@ -70,6 +72,7 @@ impl Model {
             Some(Heat {
                 class: explainer.classes()[found.class].clone(),
                 method: explainer.method().name(),
+                orientation: explainer.options().orientation,
                 seen: [top / height, left / width, rows / height, columns / width],
                 picture: overlay(&found.map).ok()?,
             })

@@ -87,11 +87,11 @@ fn schemas() -> Value {
     let near = object(&["path", "label", "similarity"], json!({ "path": text, "label": text, "similarity": number }));
     let error = object(&["code", "message"], json!({ "code": text, "message": text }));
     let heatmap = object(
-        &["class", "method", "seen", "picture"],
+        &["class", "method", "seen", "exif_orientation", "picture"],
         json!({
             "class": text, "method": { "enum": ["grad-cam", "rollout"] },
             "seen": { "type": "array", "items": number, "description": "top, left, height and width of the part that the map covers" },
-            "picture": text
+            "exif_orientation": { "enum": ["ignore", "apply"] }, "picture": text
         }),
     );
     let answer = object(

@@ -44,7 +44,7 @@
       picture.addEventListener('error', () => picture.replaceWith(make('div', { class: 'gone' }, 'no picture')));
       return make('figure', {}, picture, make('figcaption', {}, make('b', {}, label), ' ' + similarity.toFixed(3)));
     });
-    return near.length ? [make('p', { class: 'muted name' }, 'The training photos that resemble it most:'), make('div', { class: 'near' }, ...near)] : [];
+    return near.length ? [make('p', { class: 'muted name' }, 'The training photos that resemble it most:'), make('div', { class: 'similar' }, ...near)] : [];
   }
 
   // What is wrong can be said once; saying it again puts another class in its place.
@@ -91,7 +91,9 @@
     words.append(classesOf(answer), ...neighboursOf(answer), ...correctionOf(file, answer));
     item.querySelector('.waits').replaceWith(words);
     if (answer.heatmap) {
-      const { class: name, picture, seen } = answer.heatmap;
+      const { class: name, picture, seen, exif_orientation: orientation } = answer.heatmap;
+      // The photo is shown as the network saw it, which may not be as the camera was held.
+      if (orientation === 'ignore') item.querySelector('.under img').style.imageOrientation = 'none';
       const heat = make('img', { class: 'heat', src: picture, alt: 'what speaks for ' + name });
       ['top', 'left', 'height', 'width'].forEach((side, at) => { heat.style[side] = seen[at] * 100 + '%'; });
       const toggle = make('button', { type: 'button', 'aria-pressed': 'true' }, 'Where it looked');

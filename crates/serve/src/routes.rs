@@ -354,9 +354,11 @@ async fn predict(shared: &Arc<Shared>, head: &Parts, body: &mut Incoming) -> Res
         let answer = tokio::time::timeout_at(end, answer).await.map_err(late)?.unwrap_or(Err(Refusal::Failed));
         answers.push(answer.map(|(prediction, heat)| {
             let mut object = said.of(&photo.name, &prediction);
-            if let Some(Heat { class, method, seen, picture }) = heat {
+            if let Some(Heat { class, method, seen, orientation, picture }) = heat {
                 let picture = format!("data:image/png;base64,{}", STANDARD.encode(picture));
-                object["heatmap"] = json!({ "class": class, "method": method, "seen": seen, "picture": picture });
+                object["heatmap"] = json!({
+                    "class": class, "method": method, "seen": seen, "exif_orientation": orientation, "picture": picture
+                });
             }
             object
         }));

@@ -148,7 +148,7 @@ fn a_photo_that_is_dropped_on_the_page_is_answered_without_an_error() {
     let found = browser.run(&format!(
         "{drop}
         const answer = document.querySelector('.answer');
-        const near = [...answer.querySelectorAll('.near img')];
+        const near = [...answer.querySelectorAll('.similar img')];
         await Promise.all(near.map(picture => (picture.loading = 'eager', picture.decode())));
         return [answer.querySelector('h3').textContent.length > 3, answer.querySelector('.name').textContent.split(',')[0],
             answer.querySelectorAll('.classes tr').length, near.length, near[0].naturalWidth > 0, near[0].alt,
