@@ -17,7 +17,7 @@ use injerto_experiment::{ExperimentError, Prediction};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::metrics::Metrics;
-use crate::model::{Model, Slot};
+use crate::model::{Heat, Model, Slot};
 use crate::{Limits, Refusal};
 
 /// Predicting threads.
@@ -27,12 +27,14 @@ const TOGETHER: usize = 32;
 /// How long a photo waits for company.
 const GATHER: Duration = Duration::from_millis(2);
 
-/// What is said of a photo, with the network that says it.
-pub(crate) type Answer = Result<(Prediction, Arc<Model>), Refusal>;
+/// What is said of a photo, and where the network looked, if that was asked.
+pub(crate) type Answer = Result<(Prediction, Option<Heat>), Refusal>;
 
 /// A photo that waits for its answer.
 struct Job {
     photo: Bytes,
+    /// Whether to say where the network looks.
+    heat: bool,
     reply: oneshot::Sender<Answer>,
     /// Its place among those that may wait.
     _place: OwnedSemaphorePermit,
@@ -71,14 +73,18 @@ impl Engine {
     ///
     /// # Errors
     /// [`Refusal::Busy`] if too many are waiting; [`Refusal::Stopping`].
-    pub fn ask(&self, photos: impl ExactSizeIterator<Item = Bytes>) -> Result<Vec<oneshot::Receiver<Answer>>, Refusal> {
+    pub fn ask(
+        &self,
+        photos: impl ExactSizeIterator<Item = Bytes>,
+        heat: bool,
+    ) -> Result<Vec<oneshot::Receiver<Answer>>, Refusal> {
         let jobs = self.jobs.as_ref().ok_or(Refusal::Stopping)?;
         let places = self.places.clone().try_acquire_many_owned(photos.len() as u32);
         let mut places = places.map_err(|_| Refusal::Busy)?;
         let ask = |photo| {
             let (reply, answer) = oneshot::channel();
             let place = places.split(1).expect("there is a place for each photo");
-            jobs.send(Job { photo, reply, _place: place }).map_err(|_| Refusal::Failed)?;
+            jobs.send(Job { photo, heat, reply, _place: place }).map_err(|_| Refusal::Failed)?;
             Ok(answer)
         };
         photos.map(ask).collect()
@@ -136,8 +142,18 @@ fn answer(batch: Vec<Job>, model: Option<Arc<Model>>, pixels: u64, metrics: &Met
     let photos: Vec<Origin> = fit.iter().map(|job| Origin::from(Arc::<[u8]>::from(&job.photo[..]))).collect();
     let mut fit = fit.into_iter();
     let done = catch_unwind(AssertUnwindSafe(|| {
+        let mut looked = Vec::new();
         for (prediction, job) in model.predictor.predict(photos).zip(fit.by_ref()) {
-            say(job, prediction.map(|prediction| (prediction, model.clone())).map_err(refusal));
+            match prediction.map_err(refusal) {
+                Ok(prediction) if job.heat => looked.push((job, prediction)),
+                answer => say(job, answer.map(|prediction| (prediction, None))),
+            }
+        }
+        // The answers of the others do not wait for the maps.
+        let photos: Vec<Bytes> = looked.iter().map(|(job, _)| job.photo.clone()).collect();
+        let heats = if photos.is_empty() { Vec::new() } else { model.heat(&photos) };
+        for ((job, prediction), heat) in looked.into_iter().zip(heats) {
+            say(job, Ok((prediction, heat)));
         }
     }));
     if done.is_err() {

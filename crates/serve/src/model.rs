@@ -2,14 +2,19 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::SystemTime;
 
+use hyper::body::Bytes;
 use injerto_config::{Config, Device, Images};
+use injerto_data::Origin;
+use injerto_data::decode::{Orientation, dimensions, examine};
 use injerto_data::moves::Inside;
 use injerto_data::thumbnails;
+use injerto_experiment::explain::{Explainer, Explanation, Method};
 use injerto_experiment::{ExperimentError, Predictor};
 use injerto_files::from_text;
+use injerto_report::heat::overlay;
 use injerto_trainer::Checkpoints;
 
 use crate::ServeError;
@@ -25,9 +30,59 @@ pub(crate) struct Model {
     pub predictor: Predictor,
     /// Paths of the training photos that an answer may name.
     photos: HashSet<String>,
+    /// What says where the network looks, once somebody has asked; `None` where that would take as long as fifty predictions.
+    explainer: OnceLock<Option<Explainer>>,
+}
+
+/// Where the network looked on a photo.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Heat {
+    /// The class that the map speaks for.
+    pub class: String,
+    pub method: &'static str,
+    /// The part of the photo that the network saw: top, left, height and width, as shares of the photo's sides.
+    pub seen: [f64; 4],
+    /// Whether the photo is turned as its EXIF data say; the map lies over it so.
+    pub orientation: Orientation,
+    /// The map as a PNG that is half transparent, to lie over that part.
+    pub picture: Vec<u8>,
 }
 
 impl Model {
+    /// Where the network looks on photos, in their order; `None` for a photo of which that cannot be said.
+    pub fn heat(&self, photos: &[Bytes]) -> Vec<Option<Heat>> {
+        let explainer = self.explainer.get_or_init(|| {
+            let explainer = Explainer::new(&self.predictor, None, None);
+            let explainer =
+                explainer.inspect_err(|error| tracing::debug!("nothing says where the network looks: {error}"));
+            explainer.ok().filter(|explainer| explainer.method() != Method::Occlusion)
+        });
+        let Some(explainer) = explainer else { return vec![None; photos.len()] };
+        let origins: Vec<Origin> = photos.iter().map(|photo| Origin::from(Arc::<[u8]>::from(&photo[..]))).collect();
+        let heat = |(photo, found): (&Bytes, Result<Explanation, _>)| {
+            let found = found.ok()?;
+            // As the network's images are turned.
+            let (width, height) = match explainer.options().orientation {
+                Orientation::Ignore => dimensions(photo).ok()?,
+                Orientation::Apply => examine(photo).map(|known| (known.width, known.height)).ok()?,
+            };
+            let [top, left, rows, columns] =
+                explainer.seen(height as usize, width as usize).map(|length| length as f64);
+            let (height, width) = (f64::from(height), f64::from(width));
+            Some(Heat {
+                class: explainer.classes()[found.class].clone(),
+                method: explainer.method().name(),
+                orientation: explainer.options().orientation,
+                seen: [top / height, left / width, rows / height, columns / width],
+                picture: overlay(&found.map).ok()?,
+            })
+        };
+        let mut heats: Vec<_> = photos.iter().zip(explainer.explain(origins, None)).map(heat).collect();
+        // An error that is not of one photo ends the maps.
+        heats.resize(photos.len(), None);
+        heats
+    }
+
     fn load(checkpoint: &Path, calibrated: bool) -> Result<Self, ExperimentError> {
         let mut predictor = Predictor::load(checkpoint, Device::Flex)?;
         predictor.set_calibrated(calibrated);
@@ -38,7 +93,7 @@ impl Model {
         if !photos.is_empty() {
             predictor.set_neighbours(NEIGHBOURS)?;
         }
-        Ok(Self { predictor, photos })
+        Ok(Self { predictor, photos, explainer: OnceLock::new() })
     }
 }
 

@@ -86,11 +86,19 @@ fn schemas() -> Value {
     let class = object(&["class", "probability"], json!({ "class": text, "probability": number }));
     let near = object(&["path", "label", "similarity"], json!({ "path": text, "label": text, "similarity": number }));
     let error = object(&["code", "message"], json!({ "code": text, "message": text }));
+    let heatmap = object(
+        &["class", "method", "seen", "exif_orientation", "picture"],
+        json!({
+            "class": text, "method": { "enum": ["grad-cam", "rollout"] },
+            "seen": { "type": "array", "items": number, "description": "top, left, height and width of the part that the map covers" },
+            "exif_orientation": { "enum": ["ignore", "apply"] }, "picture": text
+        }),
+    );
     let answer = object(
         &["image"],
         json!({
             "image": text, "classes": list(&class), "unknown": truth, "familiarity": number, "distance": number,
-            "neighbours": list(&near), "answer": { "type": ["string", "null"] },
+            "neighbours": list(&near), "answer": { "type": ["string", "null"] }, "heatmap": heatmap,
             "labels": { "type": ["array", "null"], "items": { "type": "string" } }, "error": error
         }),
     );

@@ -91,13 +91,16 @@
     if (answer.unknown) words.append(make('p', {}, 'Among the classes that it knows, ' + said + '.'));
     words.append(classesOf(answer), ...neighboursOf(answer), ...correctionOf(file, answer));
     item.querySelector('.waits').replaceWith(words);
-    // Where the network looked, once the server says it.
     if (answer.heatmap) {
-      const heat = make('img', { class: 'heat', src: answer.heatmap, alt: '' });
+      const { class: name, picture, seen, exif_orientation: orientation } = answer.heatmap;
+      // The photo is shown as the network saw it, which may not be as the camera was held.
+      if (orientation === 'ignore') item.querySelector('.under img').style.imageOrientation = 'none';
+      const heat = make('img', { class: 'heat', src: picture, alt: 'what speaks for ' + name });
+      ['top', 'left', 'height', 'width'].forEach((side, at) => { heat.style[side] = seen[at] * 100 + '%'; });
       const toggle = make('button', { type: 'button', 'aria-pressed': 'true' }, 'Where it looked');
       toggle.addEventListener('click', () => toggle.setAttribute('aria-pressed', String(!heat.classList.toggle('off'))));
-      item.querySelector('.shown').append(heat);
-      words.append(toggle);
+      item.querySelector('.under').append(heat);
+      item.querySelector('.shown').append(toggle);
     }
   }
 
@@ -108,7 +111,7 @@
     const [item, file] = waiting.shift();
     running += 1;
     try {
-      const query = new URLSearchParams({ name: file.name, top: 5 });
+      const query = new URLSearchParams({ name: file.name, top: 5, heatmap: true });
       if ('knows' in page.dataset) query.set('neighbours', 5);
       const said = await ask('/predict?' + query, { method: 'POST', body: file, headers: { 'content-type': file.type.startsWith('image/') ? file.type : 'application/octet-stream' } });
       show(item, file, said.answers[0], said.milliseconds);
@@ -124,8 +127,8 @@
     if (!('ready' in page.dataset)) return complain('No epoch is finished yet, so there is no network to ask. Try again after the first.');
     for (const file of files) {
       const address = URL.createObjectURL(file), picture = make('img', { src: address, alt: file.name });
-      picture.addEventListener('error', () => picture.remove());
-      const item = make('li', { class: 'answer' }, make('div', { class: 'shown' }, picture), make('p', { class: 'waits muted' }, '…'));
+      picture.addEventListener('error', () => picture.closest('.shown').replaceChildren());
+      const item = make('li', { class: 'answer' }, make('div', { class: 'shown' }, make('div', { class: 'under' }, picture)), make('p', { class: 'waits muted' }, '…'));
       item.dataset.address = address;
       answers.prepend(item);
       waiting.push([item, file]);

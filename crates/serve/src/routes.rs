@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CACHE_CONTROL, HeaderValue};
 use hyper::http::request::Parts;
@@ -15,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::http::{Content, Reply, announced, collected, content_type, json, reply};
 use crate::live::State;
-use crate::model::NEIGHBOURS;
+use crate::model::{Heat, NEIGHBOURS};
 use crate::server::Shared;
 use crate::upload::{Upload, is_photo, photos};
 use crate::{Refusal, corrections, openapi, page};
@@ -114,6 +116,13 @@ pub(crate) const ROUTES: [Route; 13] = [
                 about: "list as many of the training photos that resemble each photo most, 20 at most",
             },
             Parameter { name: "top", required: false, kind: "integer", about: "name so many classes; all by default" },
+            Parameter {
+                name: "heatmap",
+                required: false,
+                kind: "boolean",
+                about: "add where the network looked: a map as a picture to lie over the photo. It takes about as long as two more \
+                        predictions, and is left out where only occlusion could say it",
+            },
             Parameter {
                 name: "name",
                 required: false,
@@ -334,15 +343,25 @@ async fn predict(shared: &Arc<Shared>, head: &Parts, body: &mut Incoming) -> Res
         neighbours: number(head, "neighbours", NEIGHBOURS)?,
         threshold: shared.options.threshold,
     };
+    let heat = parameter(head, "heatmap").is_some_and(|asked| !matches!(&*asked, "false" | "0"));
     // The room is given back with the answer.
     let (photos, _room) = received(shared, head, body).await?;
-    let asked = shared.engine.ask(photos.iter().map(|photo| photo.bytes.clone()))?;
+    let asked = shared.engine.ask(photos.iter().map(|photo| photo.bytes.clone()), heat)?;
     let end = tokio::time::Instant::from_std(began + limits.receive + limits.answer);
     let mut answers = Vec::with_capacity(photos.len());
     for (photo, answer) in photos.iter().zip(asked) {
         let late = |_| Refusal::Late { seconds: limits.answer.as_secs() };
         let answer = tokio::time::timeout_at(end, answer).await.map_err(late)?.unwrap_or(Err(Refusal::Failed));
-        answers.push(answer.map(|(prediction, _)| said.of(&photo.name, &prediction)));
+        answers.push(answer.map(|(prediction, heat)| {
+            let mut object = said.of(&photo.name, &prediction);
+            if let Some(Heat { class, method, seen, orientation, picture }) = heat {
+                let picture = format!("data:image/png;base64,{}", STANDARD.encode(picture));
+                object["heatmap"] = json!({
+                    "class": class, "method": method, "seen": seen, "exif_orientation": orientation, "picture": picture
+                });
+            }
+            object
+        }));
     }
     // A photo that cannot be read does not keep the others from their answer.
     if let [Err(refusal)] = &answers[..] {

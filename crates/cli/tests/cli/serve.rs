@@ -61,9 +61,21 @@ fn answers_are_those_of_predict_to_the_last_bit() {
     assert_eq!(one["answers"], Value::from(vec![expected[0].clone()]));
     assert!(one["milliseconds"].as_f64().is_some_and(|time| time > 0.0), "{one}");
     let all = server.ask(&form("/predict?neighbours=3", &photos)).succeeds();
-    assert_eq!(all["answers"], Value::from(expected));
+    assert_eq!(all["answers"], Value::from(expected.clone()));
     let few = server.ask(&form("/predict?top=2", &photos)).succeeds();
     assert_eq!(few["answers"], Value::from(predicted(at, &names, &["--top", "2"])));
+
+    // Where the network looked comes if it is asked, and changes nothing else.
+    let mut looked =
+        server.ask(&raw(&format!("/predict?neighbours=3&heatmap=true&name={file}"), "image/png", bytes)).succeeds();
+    let heat = looked["answers"][0].as_object_mut().expect("an answer").shift_remove("heatmap").expect("it is there");
+    assert_eq!(looked["answers"], one["answers"]);
+    assert_eq!((&heat["method"], &heat["class"]), (&"grad-cam".into(), &expected[0]["classes"][0]["class"]));
+    assert_eq!(heat["seen"], serde_json::json!([0.0, 0.0, 1.0, 1.0]));
+    assert!(
+        heat["picture"].as_str().is_some_and(|picture| picture.starts_with("data:image/png;base64,iVBOR")),
+        "{heat}"
+    );
 
     // A photo that cannot be read does not keep the others from their answer.
     let broken = [photos[0].clone(), ("broken.png".to_owned(), bytes[..bytes.len() / 2].to_vec()), photos[1].clone()];
@@ -77,9 +89,9 @@ fn answers_are_those_of_predict_to_the_last_bit() {
     contains(
         &metrics,
         &[
-            "injerto_photos_total{result=\"answered\"} 13",
+            "injerto_photos_total{result=\"answered\"} 14",
             "injerto_photos_total{result=\"refused\"} 1",
-            "_bucket{le=\"+Inf\"} 4",
+            "_bucket{le=\"+Inf\"} 5",
         ],
     );
     let health = server.get("/health").succeeds();

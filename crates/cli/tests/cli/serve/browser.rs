@@ -152,12 +152,12 @@ fn a_photo_that_is_dropped_on_the_page_is_answered_without_an_error() {
         await Promise.all(near.map(picture => (picture.loading = 'eager', picture.decode())));
         return [answer.querySelector('h3').textContent.length > 3, answer.querySelector('.name').textContent.split(',')[0],
             answer.querySelectorAll('.classes tr').length, near.length, near[0].naturalWidth > 0, near[0].alt,
-            document.querySelectorAll('#live svg').length];"
+            document.querySelectorAll('#live svg').length, answer.querySelector('.heat').naturalWidth > 0];"
     ));
     // The nearest training photo of a training photo's picture need not be itself: the picture is smaller.
     let nearest = found[5].clone();
     assert!(nearest.is_string());
-    assert_eq!(found, json!([true, "a <b>photo</b>.jpg", 5, 5, true, nearest, 2]));
+    assert_eq!(found, json!([true, "a <b>photo</b>.jpg", 5, 5, true, nearest, 2, true]));
 
     // What is wrong is said with the keyboard alone.
     let kept = browser.run(
