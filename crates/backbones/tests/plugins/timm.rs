@@ -30,6 +30,10 @@ fn plugin(network: &str) -> (&'static str, Value) {
         "mobilenet_v3_small" => ("mobilenet_v3", json!({"size": "small", "variant": "torch"})),
         "mobilenet_v3_large" => ("mobilenet_v3", json!({"size": "large", "variant": "torch"})),
         "efficientnet-b0" => ("efficientnet", json!({"variant": "transformers"})),
+        "efficientnet_v2_s" => ("efficientnet", json!({"size": "v2-s", "variant": "torch"})),
+        _ if network.starts_with("efficientnet_") => {
+            ("efficientnet", json!({"size": &network["efficientnet_".len()..], "variant": "torch"}))
+        }
         _ if network.starts_with("vit") => ("vit", json!({"variant": network})),
         _ => ("convnext", json!({"variant": network})),
     }
@@ -43,8 +47,8 @@ fn described(network: &str, more: Value) -> (Description, WeightSet) {
     let description = describe(plugin, &given);
     let theirs = |set: &&WeightSet| match &set.source {
         Source::Url { url } if matches!(plugin, "vit" | "convnext") => url.contains("huggingface.co/timm/"),
-        Source::Url { url } if plugin == "efficientnet" => url.contains("huggingface.co/google/efficientnet-b0"),
-        Source::Url { url } => url.contains(&format!("download.pytorch.org/models/{network}-")),
+        Source::Url { url } if network == "efficientnet-b0" => url.contains("huggingface.co/google/efficientnet-b0"),
+        Source::Url { url } => url.contains(&format!("download.pytorch.org/models/{network}")),
         _ => false,
     };
     let set = description.weights.iter().find(theirs).expect("a set").clone();
