@@ -42,8 +42,11 @@ const TORCHVISION: [(&str, &str); 5] = [
 fn torchvision_sets(plugin: &str, given: &Value) -> Vec<(WeightSet, Graph)> {
     let of_torchvision =
         |set: &WeightSet| matches!(&set.source, Source::Url { url } if url.contains("download.pytorch.org"));
-    // The golden files are those of the default depth.
-    let is_default = |set: &WeightSet| set.requires.get("depth").is_none_or(|depth| *depth == 50);
+    // The golden files are those of the default depth and size.
+    let is_default = |set: &WeightSet| {
+        set.requires.get("depth").is_none_or(|depth| *depth == 50)
+            && set.requires.get("size").is_none_or(|size| *size == "b0")
+    };
     let sets = describe(plugin, given).weights;
     let with_graph = |set: WeightSet| {
         let mut parameters = Value::Object(set.requires.clone());
