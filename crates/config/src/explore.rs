@@ -69,6 +69,7 @@ impl Explorer {
             let _ = schema::experiment(&node, &schema::name_of_file(Path::new("experiment.toml")), &problems);
         }
         self.forms = problems.into_forms();
+        self.forms.places.retain(|path, _| !is_deeper(path));
         for path in known(&self.forms).difference(&before) {
             self.waiting.push((document.clone(), path.clone()));
         }
@@ -88,6 +89,12 @@ impl Explorer {
             }
         }
     }
+}
+
+/// Whether a path leads through two tables whose keys users choose. Where these may lie in each other (`sweep.random`), one is enough to
+/// know what they hold.
+fn is_deeper(path: &str) -> bool {
+    path.split('.').filter(|step| *step == CHOSEN).count() > 1
 }
 
 /// A value of each kind, and those that are known to be taken.

@@ -145,7 +145,9 @@ fn plain(text: &str) -> String {
 /// The schema of a table: its keys, and whether others may be there.
 fn table(forms: &Forms, path: &str, words: &Words) -> Value {
     let prefix = if path.is_empty() { String::new() } else { format!("{path}.") };
-    let (mut properties, mut required, mut chosen) = (Map::new(), Vec::new(), json!(false));
+    // What lies in a table of a table whose keys users choose is not looked at.
+    let mut chosen = json!(path.split('.').any(|step| step == CHOSEN));
+    let (mut properties, mut required) = (Map::new(), Vec::new());
     let visits = forms.visits.get(path).copied().unwrap_or(0);
     for (own, form) in &forms.places {
         let Some(key) = own.strip_prefix(&prefix).filter(|key| !key.is_empty() && !key.contains('.')) else { continue };

@@ -108,7 +108,9 @@ impl<'n> Section<'n> {
     }
 
     fn asks(&mut self, key: &'static str, required: bool) {
-        self.known.push(key);
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
         if let Some(mut forms) = self.problems.forms().filter(|_| self.noted) {
             forms.asks(&self.path_of(key), required);
         }
