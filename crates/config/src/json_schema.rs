@@ -20,7 +20,7 @@ pub struct Key {
     pub path: String,
     /// Its default as TOML, where it has one that depends on nothing else.
     pub default: Option<String>,
-    /// What [`experiment.md`](https://injerto.dev/experiment.html) says of it; empty for keys of nested tables.
+    /// What `docs/experiment.md` says of it; empty for keys of nested tables.
     pub meaning: String,
 }
 
