@@ -4,6 +4,8 @@
     python golden/make.py keras              # layers, outputs, losses, Adam, splits, resizing
     python golden/make.py torch              # tensor names of torchvision, features of published weights
     python golden/make.py timm               # tensor names and outputs of transformers and ConvNeXts
+    python golden/make.py explain            # maps of where a network looks, by PyTorch's autograd
+    python golden/make.py transformers       # tensor names and outputs of the library transformers
     python golden/make.py insight            # probes, statistics and label errors of scikit-learn, SciPy and cleanlab
     python golden/make.py keras --check      # writes nothing; fails where a value differs
 
@@ -53,7 +55,7 @@ def differences(found, expected, tolerance, where=""):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("framework", choices=["keras", "torch", "timm", "insight"])
+    parser.add_argument("framework", choices=["keras", "torch", "timm", "transformers", "explain", "insight"])
     parser.add_argument("--only", metavar="FILE", help="make this file alone, such as keras_adam.json")
     parser.add_argument("--check", action="store_true", help="compare with the files instead of writing them")
     parser.add_argument("--against", type=Path, default=HERE, metavar="FOLDER", help="where the files to compare with are")

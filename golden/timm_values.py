@@ -45,6 +45,9 @@ NETWORKS = {
     "densenet121": ([64, 96], *TORCHVISION),
     "mobilenet_v3_small": ([65, 96], *TORCHVISION),
     "mobilenet_v3_large": ([65, 96], *TORCHVISION),
+    "efficientnet_b3": ([65, 96], *TORCHVISION),
+    "efficientnet_b5": ([65, 96], *TORCHVISION),
+    "efficientnet_v2_s": ([65, 96], *TORCHVISION),
 }
 
 
@@ -97,6 +100,15 @@ def blocks(network):
         for number, block in enumerate(network.features[1:-1]):
             prefix = f"expanded_conv_{number}_" if number else "expanded_conv_"
             yield prefix + ("add" if block.use_res_connect else "project_bn"), block
+        return
+    if kind == "EfficientNet":
+        for stage, part in enumerate(network.features[1:-1], 1):
+            for number, block in enumerate(part):
+                ending = "add" if block.use_res_connect else "project_bn"
+                # The block that expands nothing and fuses its convolutions ends with an activation.
+                if not block.use_res_connect and len(block.block) == 1:
+                    ending = "project_activation"
+                yield f"block{stage}{chr(ord('a') + number)}_{ending}", block
         return
     name = network.default_cfg["architecture"]
     if hasattr(network, "blocks"):

@@ -97,7 +97,7 @@ const CHECKS: &[Check] = &[
             "inference",
             "--test",
             "training",
-            "every_kind_of_step",
+            "a_small_network",
         ]],
         // Rayon's queues hand out neighbours of a borrowed field, which tree borrows allow and stacked borrows do not.
         flags: (

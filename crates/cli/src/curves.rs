@@ -83,6 +83,20 @@ pub fn draw(curves: &[(&str, &[f64])]) -> String {
     text
 }
 
+/// Values as a line of blocks of different height, at most `width` of them: of more values, every so manieth is taken. Values that are no
+/// numbers leave a gap.
+pub fn sparkline(values: &[f64], width: usize) -> String {
+    const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let finite = || values.iter().copied().filter(|value| value.is_finite());
+    let (low, high) = (finite().fold(f64::INFINITY, f64::min), finite().fold(f64::NEG_INFINITY, f64::max));
+    let block = |value: f64| match value.is_finite() {
+        true => BLOCKS[((value - low) / (high - low).max(f64::MIN_POSITIVE) * 7.0).round() as usize],
+        false => ' ',
+    };
+    let columns = values.len().min(width);
+    (0..columns).map(|column| block(values[column * values.len() / columns])).collect()
+}
+
 /// Numbers of the epochs, `step` columns apart: all of them where they fit, else every fifth, every tenth and so on
 fn numbers(epochs: usize, step: usize) -> String {
     let every = [1, 5, 10, 50, 100].into_iter().find(|every| every * step > epochs.to_string().len()).unwrap_or(1000);
@@ -108,6 +122,13 @@ mod tests {
         // The mark of epoch 50 stands in column 49, from 0.
         let line = numbers(100, 1);
         assert!(line[46..].starts_with("   50 "), "{line}");
+    }
+
+    #[test]
+    fn a_sparkline_rises_and_falls_with_its_values_and_fits_its_width() {
+        assert_eq!(sparkline(&[0.0, 0.5, 1.0, f64::NAN, 0.0], 60), "▁▅█ ▁");
+        assert_eq!(sparkline(&(0..100).map(f64::from).collect::<Vec<_>>(), 10).chars().count(), 10);
+        assert_eq!((sparkline(&[2.0], 5), sparkline(&[], 5)), ("▁".to_owned(), String::new()));
     }
 
     #[test]

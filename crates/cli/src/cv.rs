@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use injerto_config::Config;
-use injerto_experiment::device;
+use injerto_experiment::{ExperimentError, device};
 use injerto_files::{csv, printable, shown, to_text};
 use injerto_insight::folds::Folds;
 use injerto_insight::probe::{CrossValidation, Strengths};
@@ -58,6 +58,9 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
     let config = Config::load(&arguments.file, &arguments.set)?;
     let (seed, on) = (u64::from(config.seed), device(config.device)?);
     let prepared = prepare(config, common)?;
+    if prepared.card.thresholds.is_some() {
+        return Err(ExperimentError::SeveralClasses { what: "injerto cv" }.into());
+    }
     let table = watched(|watch| prepared.features(&on, watch))?;
     let folds = Folds { repeats: arguments.repeats, ..Folds::new(arguments.folds, seed) };
     let found = CrossValidation::run(&table, folds, &Strengths::default(), Watch::none())?;

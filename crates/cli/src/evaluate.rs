@@ -10,17 +10,18 @@ use injerto_config::{Config, Device};
 use injerto_data::folder::{self, Folder};
 use injerto_data::{Dataset, OnCorrupt, Skipped};
 use injerto_experiment::advise::Ask;
-use injerto_experiment::{Calibrated, Classifier, FolderEvaluation, Gallery, Predictor, evaluate};
+use injerto_experiment::{Calibrated, Classifier, FolderEvaluation, Gallery, evaluate};
 use injerto_files::{printable, shown};
 use injerto_insight::stats::Estimate;
 use injerto_report::words::{estimate, grouped};
+use injerto_trainer::metrics::{Figures, Report};
 use serde_json::{Value, json};
 
 use crate::output::{self, note, out};
-use crate::predict::checkpoint;
+use crate::predict::{Together, Trained};
 use crate::progress::watched;
 use crate::summary::parameters;
-use crate::{Common, inventory};
+use crate::{Common, inventory, several};
 
 /// What `injerto evaluate` takes.
 #[derive(Args)]
@@ -39,7 +40,7 @@ cut, resized and scaled as the backbone's weights ask.
 Examples:
 
   injerto evaluate photos/test --run runs/cats-20260101-120000
-  injerto evaluate photos --part validation
+  injerto evaluate photos --part validation --tta
   injerto evaluate my.toml --set data.test_split=0.2 --part test
   injerto evaluate photos --backbone efficientnet --param variant=lite0
   injerto evaluate photos --backbone mobilenet_v2 \\
@@ -54,9 +55,8 @@ pub struct Arguments {
     /// A key of the experiment, such as data.layout=classes (may be given several times)
     #[arg(long, value_name = "KEY=VALUE", conflicts_with = "backbone", value_parser = crate::text())]
     set: Vec<String>,
-    /// A run's folder (its best checkpoint is taken) or a checkpoint; by default the newest run in runs/
-    #[arg(long, value_name = "PATH")]
-    run: Option<PathBuf>,
+    #[command(flatten)]
+    together: Together,
     /// Instead of a run, a backbone with its own classifier: its name, or the path of its library
     #[arg(long, value_name = "NAME", conflicts_with = "run", value_parser = crate::text())]
     backbone: Option<String>,
@@ -98,13 +98,14 @@ enum Part {
 
 /// Runs the command.
 pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
-    let Arguments { folder, part, set, run, backbone, param, weights, crop, batch_size, on_corrupt, json } = arguments;
+    let Arguments { folder, part, set, together, backbone, param, weights, crop, batch_size, on_corrupt, json } =
+        arguments;
     let on_corrupt = match on_corrupt {
         Corrupt::Error => OnCorrupt::Error,
         Corrupt::Skip => OnCorrupt::Skip,
     };
     let Some(backbone) = backbone else {
-        return of_run(labelled(&folder, &set, part)?, run.as_deref(), on_corrupt, json);
+        return of_run(labelled(&folder, &set, part)?, &together, on_corrupt, json);
     };
     if let Some(share) = crop.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
         bail!("--crop {share}: expected a share of the shorter side, more than 0 and at most 1");
@@ -175,10 +176,13 @@ fn labelled(photos: &Path, sets: &[String], part: Option<Part>) -> Result<Folder
 }
 
 /// Evaluates a trained network on labelled photos.
-fn of_run(photos: Folder, run: Option<&Path>, on_corrupt: OnCorrupt, json: bool) -> Result<ExitCode> {
-    let predictor = Predictor::load(&checkpoint(run)?, Device::Flex)?;
-    let FolderEvaluation { report, unknown, calibrated, inventory, looked, orientation } =
-        watched(|watch| predictor.evaluate_images(photos, on_corrupt, watch))?;
+fn of_run(photos: Folder, together: &Together, on_corrupt: OnCorrupt, json: bool) -> Result<ExitCode> {
+    let trained = together.load(|_| Ok(()))?;
+    let FolderEvaluation { figures, unknown, calibrated, inventory, looked, orientation } =
+        watched(|watch| match trained {
+            Trained::One(predictor) => predictor.evaluate_images(photos, on_corrupt, watch),
+            Trained::Several(ensemble) => ensemble.evaluate_images(photos, on_corrupt, watch),
+        })?;
     let left_out = inventory::left_out(&inventory.left_out);
     if !left_out.is_empty() {
         note!("left out   {left_out}");
@@ -188,7 +192,7 @@ fn of_run(photos: Folder, run: Option<&Path>, on_corrupt: OnCorrupt, json: bool)
         "this network was trained so, and one that is trained with data.exif_orientation = \"apply\" turns them";
     inventory::of_files(&inventory, &looked, orientation, turns).iter().for_each(|warning| output::warning(warning));
     if json {
-        let mut line = serde_json::to_value(&report)?;
+        let mut line = serde_json::to_value(&figures)?;
         if let Some(unknown) = unknown {
             line["unknown"] = serde_json::to_value(unknown)?;
         }
@@ -199,19 +203,10 @@ fn of_run(photos: Folder, run: Option<&Path>, on_corrupt: OnCorrupt, json: bool)
         output::json(&line)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let figure =
-        |name: &str, value: Option<f64>| value.map_or_else(String::new, |value| format!(", {name} {value:.4}"));
-    let right = (report.accuracy * report.images as f64).round() as usize;
-    let accuracy = Estimate::share(right, report.images);
-    out!(
-        "{} photos: accuracy {}{}{}{}, calibration error {:.4}",
-        grouped(report.images),
-        estimate(accuracy.value, Some(accuracy.interval), accuracy.n),
-        figure("top-5", report.top_5),
-        figure("loss", report.loss),
-        figure("ROC AUC", report.roc_auc),
-        report.ece
-    )?;
+    match &figures {
+        Figures::MultiClass(report) => tell_report(report)?,
+        Figures::MultiLabel(report) => several::figures(report)?,
+    }
     if let Some(Calibrated { temperature, loss, ece }) = calibrated {
         out!(
             "calibrated by temperature {temperature:.2}, as predict shows them: loss {loss:.4}, calibration error {ece:.4}"
@@ -226,6 +221,33 @@ fn of_run(photos: Folder, run: Option<&Path>, on_corrupt: OnCorrupt, json: bool)
             high * 100.0
         )?;
     }
+    match &figures {
+        Figures::MultiClass(report) => tell_classes(report)?,
+        Figures::MultiLabel(report) => several::classes(report)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The figures of photos that have one class each.
+fn tell_report(report: &Report) -> Result<()> {
+    let figure =
+        |name: &str, value: Option<f64>| value.map_or_else(String::new, |value| format!(", {name} {value:.4}"));
+    let right = (report.accuracy * report.images as f64).round() as usize;
+    let accuracy = Estimate::share(right, report.images);
+    out!(
+        "{} photos: accuracy {}{}{}{}, calibration error {:.4}",
+        grouped(report.images),
+        estimate(accuracy.value, Some(accuracy.interval), accuracy.n),
+        figure("top-5", report.top_5),
+        figure("loss", report.loss),
+        figure("ROC AUC", report.roc_auc),
+        report.ece
+    )?;
+    Ok(())
+}
+
+/// A line per class.
+fn tell_classes(report: &Report) -> Result<()> {
     let names: Vec<String> = report.per_class.iter().map(|class| printable(&class.class).to_string()).collect();
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(5);
     out!("{:width$}  {:>7}  precision  recall      F1", "class", "photos")?;
@@ -233,7 +255,7 @@ fn of_run(photos: Folder, run: Option<&Path>, on_corrupt: OnCorrupt, json: bool)
         let photos = grouped(class.support);
         out!("{name:width$}  {photos:>7}     {:.4}  {:.4}  {:.4}", class.precision, class.recall, class.f1)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Tells which files were left out.

@@ -14,12 +14,13 @@ use injerto_data::moves::{self, Move};
 use injerto_data::{DataError, OnCorrupt};
 use injerto_experiment::advise::Ask;
 use injerto_experiment::inspect::backbone::{Candidate, candidates};
-use injerto_experiment::inspect::{Inspection, Survey, relabel};
-use injerto_experiment::{ExperimentError, Gallery, Prepared, device};
+use injerto_experiment::inspect::{Drift, Inspection, Survey, relabel};
+use injerto_experiment::{ExperimentError, Gallery, Predictor, Prepared, device};
 use injerto_files::{printable, settled, shell_word, shown};
+use injerto_insight::FeatureTable;
 use injerto_report::inspection::{inspection, words};
 use injerto_report::words::{duration, grouped};
-use injerto_trainer::Watch;
+use injerto_trainer::{Checkpoints, Watch};
 
 use crate::output::{self, note, out};
 use crate::progress::{Looking, Progress, interrupted, on_interrupt};
@@ -88,8 +89,21 @@ fn inspected(arguments: &Arguments, common: &Common, stop: &AtomicBool) -> Resul
             let on = device(config.device)?;
             let gallery = new_photos(&config, &arguments.data, &cache)?;
             let prepared = prepared(config, None, &mut catalog, &cache)?;
-            let known = surveyed(|watch| prepared.features(&on, watch), stop)?;
-            let survey = surveyed(|watch| Survey::with(&prepared, gallery, &on, watch), stop)?;
+            let best = run.join(Checkpoints::BEST);
+            let kept = best.is_file().then(|| Predictor::load(&best, prepared.config.device)).transpose()?;
+            // What was kept at the end of the run was seen by the network of its best epoch.
+            let kept = kept.filter(|it| it.knowledge().is_ok_and(|it| it.threshold().is_some()));
+            let (survey, known) = match kept {
+                Some(kept) => {
+                    let model = kept.model();
+                    let survey = surveyed(|watch| Survey::seen_by(&model, &prepared, gallery, watch), stop)?;
+                    (survey, Known::Kept(Box::new(kept), Box::new(Gallery::of(&prepared))))
+                }
+                None => {
+                    let known = surveyed(|watch| prepared.features(&on, watch), stop)?;
+                    (surveyed(|watch| Survey::with(&prepared, gallery, &on, watch), stop)?, Known::Seen(known))
+                }
+            };
             (survey, Some(known), format!("that of {}", shown(run)))
         }
         None => {
@@ -101,7 +115,7 @@ fn inspected(arguments: &Arguments, common: &Common, stop: &AtomicBool) -> Resul
     let listener = |progress: injerto_insight::Progress| looking.stage(&progress);
     let watch = injerto_insight::Watch::none().stopped_by(stop).told_to(&listener);
     let found = survey.inspect(watch).and_then(|found| match &known {
-        Some(known) => Ok(Inspection { drift: survey.drift(known, watch)?, ..found }),
+        Some(known) => Ok(Inspection { drift: known.drift(&survey, watch)?, ..found }),
         None => Ok(found),
     });
     looking.end();
@@ -116,6 +130,23 @@ fn inspected(arguments: &Arguments, common: &Common, stop: &AtomicBool) -> Resul
         false => show(&found, &why, arguments, written.as_deref())?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is known of the images of a run.
+enum Known {
+    /// What the run has kept with its model, and its images.
+    Kept(Box<Predictor>, Box<Gallery>),
+    /// Their features, which were computed once more because the run has kept none.
+    Seen(FeatureTable),
+}
+
+impl Known {
+    fn drift(&self, survey: &Survey, watch: injerto_insight::Watch<'_>) -> Result<Option<Drift>, ExperimentError> {
+        match self {
+            Self::Kept(predictor, images) => survey.drift_from(predictor.knowledge()?, images, watch),
+            Self::Seen(table) => survey.drift(table, watch),
+        }
+    }
 }
 
 /// The images of a folder or an experiment, seen through a backbone if there is one; and why it is this one.
@@ -176,14 +207,15 @@ fn of_folder(
     Ok((survey, why))
 }
 
-fn named(backbone: &str, weights: &str) -> Candidate {
+/// The backbone of this name with this weight set.
+pub fn named(backbone: &str, weights: &str) -> Candidate {
     let (backbone, weights) = (backbone.to_owned(), weights.to_owned());
     Candidate { backbone, weights, at_hand: true, general: true, multiply_adds: 0 }
 }
 
 /// The backbone to look through, and why: the fastest whose weights are at hand and were trained on photos of all kinds of things. Where
 /// there is none, the weights of the fastest are fetched.
-fn chosen(candidates: &[Candidate]) -> (Option<Candidate>, String) {
+pub fn chosen(candidates: &[Candidate]) -> (Option<Candidate>, String) {
     let general = |at_hand: bool| candidates.iter().filter(move |it| it.general && it.at_hand == at_hand);
     let count = general(true).count();
     match (general(true).next(), general(false).next()) {

@@ -31,6 +31,14 @@ pub fn lines(prepared: &Prepared) -> Vec<String> {
         grouped(count(validation))
     )];
     let Some(inventory) = inventory else { return lines };
+    if let Some(why) = &inventory.several {
+        let of_none = train.samples.iter().filter(|sample| sample.label.classes().is_empty()).count();
+        let none = match of_none {
+            0 => String::new(),
+            count => format!("; {} of the training images have none", grouped(count)),
+        };
+        lines.push(format!("           an image may have several classes: {why}{none}"));
+    }
     if let Some((training, validation)) = &inventory.halves {
         let validation =
             validation.as_ref().map_or(String::new(), |path| format!(", validation images from {}", shown(path)));

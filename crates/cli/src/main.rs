@@ -7,10 +7,12 @@ mod curves;
 mod cv;
 mod data;
 mod evaluate;
+mod explain;
 mod export;
 mod generate;
 mod inspect;
 mod inventory;
+mod lr_find;
 mod new;
 mod output;
 mod pages;
@@ -20,11 +22,16 @@ mod predict;
 mod prepare;
 mod progress;
 mod report;
+mod schema;
+mod serve;
+mod several;
 mod suggest;
 mod summary;
+mod sweep;
 mod train;
 mod tuning;
 mod version;
+mod watch;
 
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
@@ -104,10 +111,16 @@ enum Command {
     Plugins(plugins::Arguments),
     /// Say what is on photos, with a trained checkpoint or a backbone's own classifier
     Predict(predict::Arguments),
+    /// Show on photos where a trained network looks: what its answer rests on
+    Explain(explain::Arguments),
+    /// Show a run on a page that takes photos, and answer programs in JSON
+    Serve(serve::Arguments),
     /// Say which photos of a folder to label next
     Suggest(suggest::Arguments),
     /// Find what is wrong with your images before any training: copies, wrong labels, odd files, too few photos
     Inspect(inspect::Arguments),
+    /// Watch a folder: what new and moved photos change is there in a second or two
+    Watch(watch::Arguments),
     /// Move images into other classes, as a list says
     #[command(subcommand)]
     Data(data::Arguments),
@@ -115,6 +128,10 @@ enum Command {
     Advise(advise::Arguments),
     /// Cross-validate a classifier on the features of an experiment's frozen backbone, in seconds
     Cv(cv::Arguments),
+    /// Try many values of any keys at once, on features that are computed once
+    Sweep(sweep::Arguments),
+    /// Find a learning rate for a phase of an experiment
+    LrFind(lr_find::Arguments),
     /// List or delete kept features of frozen prefixes
     #[command(subcommand)]
     Cache(cache::Arguments),
@@ -128,6 +145,8 @@ enum Command {
     Evaluate(evaluate::Arguments),
     /// Write the drawn images of the quickstart into a folder, to look at
     Generate(generate::Arguments),
+    /// Print the JSON Schema of an experiment's file, for editors
+    Schema(schema::Arguments),
     /// Print the completions of a shell: `injerto completions bash > FILE`
     Completions(pages::Completions),
     /// Print the manual page of injerto or of a command, or write all pages into a folder
@@ -212,14 +231,20 @@ fn command() -> ExitCode {
         Command::Data(arguments) => data::run(&arguments),
         Command::Advise(arguments) => advise::run(&arguments, &common),
         Command::Cv(arguments) => cv::run(&arguments, &common),
+        Command::Sweep(arguments) => sweep::run(&arguments, &common),
+        Command::Watch(arguments) => watch::run(&arguments, &common),
+        Command::LrFind(arguments) => lr_find::run(&arguments, &common),
         Command::Cache(arguments) => cache::run(&arguments),
         Command::Export(arguments) => export::run(arguments),
         Command::Compare(arguments) => compare::run(arguments),
         Command::Report(arguments) => report::run(arguments),
         Command::Predict(arguments) => predict::run(arguments, &common),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Serve(arguments) => serve::run(arguments),
         Command::Suggest(arguments) => suggest::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(arguments, &common),
         Command::Generate(arguments) => generate::run(arguments),
+        Command::Schema(arguments) => schema::run(&arguments),
         Command::Completions(arguments) => pages::completions(&arguments, Cli::command()),
         Command::Man(arguments) => pages::man(&arguments, Cli::command()),
     };

@@ -9,12 +9,14 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use injerto_backbones::weights::Cache;
 use injerto_config::Device;
-use injerto_experiment::{Classifier, Prediction, Predictor, Similar, Sorter, Sorting};
+use injerto_data::SEPARATOR;
+use injerto_data::augment::MOST_VIEWS;
+use injerto_experiment::answer::{Said, Verdict};
+use injerto_experiment::{Classifier, Ensemble, ExperimentError, Prediction, Predictor, Similar, Sorter, Sorting};
 use injerto_files::{csv, printable, shown, to_text};
-use injerto_insight::unknown::Standing;
 use injerto_report::words::{duration, grouped};
 use injerto_trainer::Checkpoints;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::Common;
 use crate::output::{self, note, out};
@@ -33,7 +35,11 @@ Examples:
   find . -name '*.jpg' -print0 | injerto predict -
   injerto predict new_photos --threshold 0.9 --move-to sorted
   injerto predict photo.jpg --neighbours
+  injerto predict new_photos --tta --run runs/cats-20260101-120000 --run runs/cats-20260102-090000
   injerto predict photo.jpg --backbone efficientnet --param variant=lite0
+
+Where photos may have several classes (data.multi_label), each photo gets those that reach the threshold of the class, which
+training has chosen; --json lists them as `labels`.
 
 A run keeps with its model what it knows of the photos that it was trained on (knowledge.safetensors). A photo that is unlike
 all of them is unknown, whatever the probabilities say, and probabilities are calibrated where that helps. A checkpoint without
@@ -47,9 +53,8 @@ pub struct Arguments {
     /// Photos, folders (searched at every depth) and patterns; `-` is standard input: one image, or paths
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
-    /// A run's folder (its best checkpoint is taken) or a checkpoint; by default the newest run in runs/
-    #[arg(long, value_name = "PATH")]
-    run: Option<PathBuf>,
+    #[command(flatten)]
+    together: Together,
     /// List the training photos that resemble each photo most: five, or N
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "5",
         conflicts_with = "backbone", value_parser = clap::value_parser!(u16).range(1..=1000))]
@@ -62,7 +67,8 @@ pub struct Arguments {
     /// Name so many classes per photo, the most probable first [default: 5, with --csv 1, with --json all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     top: Option<u16>,
-    /// An answer that is less probable than this share, such as 0.9, is unsure
+    /// An answer that is less probable than this share, such as 0.9, is unsure; where photos have several classes, those that
+    /// reach it, instead of the thresholds that training has chosen
     #[arg(long, value_name = "SHARE", value_parser = share)]
     threshold: Option<f32>,
     /// Print one line of JSON per image
@@ -77,6 +83,46 @@ pub struct Arguments {
     /// Put a link to each photo into the folder of its class below this folder
     #[arg(long, value_name = "FOLDER")]
     link_to: Option<PathBuf>,
+}
+
+/// The networks whose probabilities are averaged.
+#[derive(Args)]
+pub struct Together {
+    /// A run's folder (its best checkpoint is taken) or a checkpoint; by default the newest run in runs/. Of several, the mean of the
+    /// probabilities is taken
+    #[arg(long, value_name = "PATH", conflicts_with = "backbone")]
+    run: Vec<PathBuf>,
+    /// Take the mean over views of each photo: itself and its mirror image, or N views (then also pieces of it)
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "2",
+        conflicts_with = "backbone", value_parser = clap::value_parser!(u16).range(2..=MOST_VIEWS as i64))]
+    tta: Option<u16>,
+}
+
+/// One trained network, or several that answer together.
+pub enum Trained {
+    One(Box<Predictor>),
+    Several(Ensemble),
+}
+
+impl Together {
+    /// Loads the networks; `prepare` is called with each.
+    pub fn load(&self, prepare: impl Fn(&mut Predictor) -> Result<()>) -> Result<Trained> {
+        let paths = match &self.run[..] {
+            [] => vec![checkpoint(None)?],
+            runs => runs.iter().map(|run| checkpoint(Some(run))).collect::<Result<_>>()?,
+        };
+        let load = |path: &PathBuf| -> Result<Predictor> {
+            let mut predictor = Predictor::load(path, Device::Flex)?;
+            predictor.set_views(self.tta.unwrap_or(1).into());
+            prepare(&mut predictor)?;
+            Ok(predictor)
+        };
+        let mut all = paths.iter().map(load).collect::<Result<Vec<_>>>()?;
+        match all.pop() {
+            Some(one) if all.is_empty() => Ok(Trained::One(Box::new(one))),
+            last => Ok(Trained::Several(Ensemble::new(all.into_iter().chain(last).collect())?)),
+        }
+    }
 }
 
 /// Options for a backbone instead of a run.
@@ -94,14 +140,14 @@ struct Other {
 }
 
 /// A share from 0 to 1.
-fn share(text: &str) -> Result<f32, String> {
+pub fn share(text: &str) -> Result<f32, String> {
     let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
     share.ok_or_else(|| "expected a share from 0 to 1, such as 0.9".to_owned())
 }
 
 /// What is asked.
 enum Network {
-    Trained(Box<Predictor>),
+    Trained(Trained),
     Backbone(Box<Classifier>),
 }
 
@@ -118,57 +164,35 @@ impl Network {
                 Self::Backbone(Box::new(classifier))
             }
             None => {
-                let mut predictor = Predictor::load(&checkpoint(arguments.run.as_deref())?, Device::Flex)?;
-                predictor.set_calibrated(!arguments.uncalibrated);
-                if let Some(count) = arguments.neighbours {
-                    predictor.set_neighbours(count.into())?;
+                if arguments.neighbours.is_some() && arguments.together.run.len() > 1 {
+                    bail!("--neighbours takes one run: each run has training photos of its own");
                 }
-                Self::Trained(Box::new(predictor))
+                Self::Trained(arguments.together.load(|predictor| {
+                    predictor.set_calibrated(!arguments.uncalibrated);
+                    if let Some(threshold) = arguments.threshold {
+                        predictor.set_threshold(threshold);
+                    }
+                    let count = arguments.neighbours.map(usize::from);
+                    Ok(count.map_or(Ok(()), |count| predictor.set_neighbours(count))?)
+                })?)
             }
         })
     }
 
+    /// Whether a photo may have several classes.
+    fn has_several(&self) -> bool {
+        match self {
+            Self::Trained(Trained::One(predictor)) => predictor.thresholds().is_some(),
+            Self::Trained(Trained::Several(ensemble)) => ensemble.thresholds().is_some(),
+            Self::Backbone(_) => false,
+        }
+    }
+
     fn classes(&self) -> &[String] {
         match self {
-            Self::Trained(predictor) => predictor.classes(),
+            Self::Trained(Trained::One(predictor)) => predictor.classes(),
+            Self::Trained(Trained::Several(ensemble)) => ensemble.classes(),
             Self::Backbone(classifier) => classifier.classes(),
-        }
-    }
-}
-
-/// What is made of the probabilities of one photo.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Verdict<'p> {
-    /// The photo shows this class.
-    Sure(&'p str),
-    /// No class is as probable as `--threshold` asks.
-    Unsure,
-    /// The photo is unlike all that the network was trained on.
-    Unknown,
-}
-
-impl<'p> Verdict<'p> {
-    fn of(prediction: &'p Prediction, threshold: Option<f32>) -> Self {
-        match (prediction.standing(), prediction.ranked().next()) {
-            (Some(Standing { unknown: true, .. }), _) => Self::Unknown,
-            (_, Some((class, p))) if threshold.is_none_or(|threshold| p >= threshold) => Self::Sure(class),
-            _ => Self::Unsure,
-        }
-    }
-
-    fn class(self) -> Option<&'p str> {
-        match self {
-            Self::Sure(class) => Some(class),
-            Self::Unsure | Self::Unknown => None,
-        }
-    }
-
-    /// The word for it in CSV and JSON.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Sure(_) => "sure",
-            Self::Unsure => "unsure",
-            Self::Unknown => "unknown",
         }
     }
 }
@@ -181,27 +205,41 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     let Arguments { images, move_to, link_to, threshold, json, csv, .. } = &arguments;
     let sorted = move_to.as_ref().map(|at| (at, Sorting::Move)).or(link_to.as_ref().map(|at| (at, Sorting::Link)));
     let network = Network::load(&arguments, common)?;
+    if network.has_several() && sorted.is_some() {
+        bail!(
+            "a photo may have several classes here (data.multi_label), so that it belongs into no one folder; leave --move-to out"
+        );
+    }
     let photos = photos(images, sorted.map(|(at, _)| at.as_path()))?;
     if sorted.is_some() && photos.iter().any(|photo| photo.origin.path().is_none()) {
         bail!("an image on standard input has no file that could be sorted; give its path");
     }
     let sorter = sorted.map(|(at, sorting)| Sorter::new(at, network.classes(), sorting)).transpose()?;
     let origins: Vec<_> = photos.iter().map(|photo| photo.origin.clone()).collect();
-    let answers = match &network {
-        Network::Trained(predictor) => predictor.predict(origins),
-        Network::Backbone(classifier) => classifier.predict(origins),
+    let answers: Box<dyn Iterator<Item = Result<Prediction, ExperimentError>>> = match &network {
+        Network::Trained(Trained::One(predictor)) => Box::new(predictor.predict(origins)),
+        Network::Trained(Trained::Several(ensemble)) => Box::new(ensemble.predict(origins)),
+        Network::Backbone(classifier) => Box::new(classifier.predict(origins)),
     };
     let top = arguments.top.map(usize::from);
     let style = match (json, csv) {
-        (true, _) => Style::Json { top, neighbours: arguments.neighbours.is_some() },
+        (false, true) if network.has_several() => Style::SeveralCsv,
+        (true, _) => {
+            Style::Json(Said { top, neighbours: arguments.neighbours.map(usize::from), threshold: *threshold })
+        }
         (_, true) => Style::Csv { top: top.unwrap_or(1).min(network.classes().len()) },
         _ => {
             let width = |photo: &Photo| shown(&photo.name).to_string().chars().count() + 1;
             Style::Text { top: top.unwrap_or(5), width: photos.iter().map(width).max().unwrap_or(0).min(NAME) }
         }
     };
-    if let Style::Csv { top } = &style {
-        out!("{}", header(*top, sorted.map(|(_, sorting)| sorting)))?;
+    match &style {
+        Style::Csv { top } => out!("{}", header(*top, sorted.map(|(_, sorting)| sorting)))?,
+        Style::SeveralCsv => {
+            let fixed = ["image", "status", "classes"].into_iter();
+            out!("{}", csv::line(fixed.chain(network.classes().iter().map(String::as_str))))?;
+        }
+        Style::Text { .. } | Style::Json { .. } => {}
     }
     let (began, mut counted) = (Instant::now(), Counted::new(photos.len()));
     let (mut counts, mut failed) = (BTreeMap::<String, usize>::new(), 0_usize);
@@ -212,8 +250,18 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
                 (Some(sorter), Some(class), Some(path)) => Some(sorter.put(path, class)?),
                 _ => None,
             };
-            let word = verdict.class().map_or_else(|| verdict.name().to_owned(), |class| printable(class).to_string());
-            *counts.entry(word).or_default() += 1;
+            match (verdict, prediction.chosen()) {
+                // A photo counts for each of its classes.
+                (Verdict::Several, Some(chosen)) => {
+                    let words = chosen.iter().map(|&at| printable(&prediction.classes()[at]).to_string());
+                    words.for_each(|word| *counts.entry(word).or_default() += 1);
+                }
+                _ => {
+                    let word =
+                        verdict.class().map_or_else(|| verdict.name().to_owned(), |class| printable(class).to_string());
+                    *counts.entry(word).or_default() += 1;
+                }
+            }
             Ok(style.line(&network, photo, &prediction, verdict, place.as_deref(), sorted.map(|(_, sorting)| sorting)))
         });
         match said {
@@ -222,7 +270,12 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
             Err(error) => {
                 failed += 1;
                 counted.end();
-                output::error(&error.into());
+                let error = match error {
+                    // What is wrong with a file names the file.
+                    ExperimentError::NoAnswer => anyhow::Error::from(error).context(shown(&photo.name).to_string()),
+                    error => error.into(),
+                };
+                output::error(&error);
             }
         }
         counted.show(done);
@@ -230,22 +283,27 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     counted.end();
     if photos.len() > 1 {
         let counts: Vec<String> = counts.iter().map(|(word, count)| format!("{word} {}", grouped(*count))).collect();
-        let failures = if failed > 0 { format!(", {} without an answer", grouped(failed)) } else { String::new() };
-        note!(
-            "{} photos in {}: {}{failures}",
-            grouped(photos.len()),
-            duration(began.elapsed().as_secs_f64()),
-            injerto_files::listed(counts.iter().map(String::as_str))
-        );
+        let answered = injerto_files::listed(counts.iter().map(String::as_str));
+        let failures = if failed > 0 { format!("{} without an answer", grouped(failed)) } else { String::new() };
+        let said: Vec<String> = [answered, failures].into_iter().filter(|part| !part.is_empty()).collect();
+        let (count, time) = (grouped(photos.len()), duration(began.elapsed().as_secs_f64()));
+        note!("{count} photos in {time}: {}", said.join(", "));
     }
     Ok(if failed > 0 { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
 /// How answers are written.
 enum Style {
-    Text { top: usize, width: usize },
-    Json { top: Option<usize>, neighbours: bool },
-    Csv { top: usize },
+    Text {
+        top: usize,
+        width: usize,
+    },
+    Json(Said),
+    Csv {
+        top: usize,
+    },
+    /// CSV where a photo may have several classes: their names in one field, and the probability of every class.
+    SeveralCsv,
 }
 
 impl Style {
@@ -262,7 +320,20 @@ impl Style {
         match self {
             Self::Text { top, width } => {
                 let word = |(class, p): (&str, f32)| format!("{} {:.1} %", printable(class), p * 100.0);
-                let words: Vec<String> = prediction.ranked().take(*top).map(word).collect();
+                let words: Vec<String> = match prediction.chosen() {
+                    Some(chosen) => {
+                        let one = |at: usize| word((prediction.classes()[at].as_str(), prediction.probabilities()[at]));
+                        chosen.into_iter().map(one).collect()
+                    }
+                    None => prediction.ranked().take(*top).map(word).collect(),
+                };
+                let words = match verdict {
+                    Verdict::Nothing => {
+                        let (nearest, p) = prediction.ranked().next().unwrap_or_default();
+                        vec![format!("nothing ({} {:.1} % at most)", printable(nearest), p * 100.0)]
+                    }
+                    _ => words,
+                };
                 let name = format!("{}:", shown(&photo.name));
                 let unsure = if verdict == Verdict::Unsure { "unsure, " } else { "" };
                 let mut line = format!("{name:width$} {unsure}{}{}", unknown(network, prediction), words.join(", "));
@@ -274,13 +345,20 @@ impl Style {
                 }
                 line
             }
-            Self::Json { top, neighbours } => {
-                let mut line = as_json(&photo.name, prediction, *top, *neighbours);
-                line["answer"] = json!(verdict.class());
+            Self::Json(said) => {
+                let mut line = said.of(&to_text(photo.name.as_os_str()), prediction);
                 if let Some((place, sorting)) = place.zip(sorting) {
                     line[put(sorting)] = json!(to_text(place.as_os_str()));
                 }
                 line.to_string()
+            }
+            Self::SeveralCsv => {
+                let chosen = prediction.chosen().unwrap_or_default();
+                let names: Vec<&str> = chosen.into_iter().map(|at| prediction.classes()[at].as_str()).collect();
+                let mut fields = vec![to_text(photo.name.as_os_str()).into_owned(), verdict.name().to_owned()];
+                fields.push(if verdict == Verdict::Unknown { String::new() } else { names.join(SEPARATOR) });
+                fields.extend(prediction.probabilities().iter().map(|p| format!("{p:.6}")));
+                csv::line(fields.iter().map(String::as_str))
             }
             Self::Csv { top } => {
                 let mut fields = vec![to_text(photo.name.as_os_str()).into_owned(), verdict.name().to_owned()];
@@ -317,8 +395,13 @@ fn put(sorting: Sorting) -> &'static str {
 
 /// What comes before the classes of a photo that is unlike all training photos; nothing for other photos.
 fn unknown(network: &Network, prediction: &Prediction) -> String {
-    let Network::Trained(predictor) = network else { return String::new() };
-    let knowledge = predictor.knowledge().ok();
+    let knowledge = match network {
+        Network::Trained(Trained::One(predictor)) => predictor.knowledge().ok(),
+        Network::Trained(Trained::Several(_)) if prediction.standing().is_some_and(|standing| standing.unknown) => {
+            return "unknown to most of the runs; among the known classes, ".to_owned();
+        }
+        _ => None,
+    };
     let judged = prediction.standing().zip(knowledge.and_then(|knowledge| knowledge.threshold()));
     let Some((standing, threshold)) = judged.filter(|(standing, _)| standing.unknown) else { return String::new() };
     let (all, nearer) = (grouped(threshold.n), 1.0 - standing.as_far);
@@ -327,22 +410,6 @@ fn unknown(network: &Network, prediction: &Prediction) -> String {
         false => format!("all {all} validation photos"),
     };
     format!("unknown (farther from the training photos than {than}); among the known classes, ")
-}
-
-/// A photo's line of JSON.
-fn as_json(image: &Path, prediction: &Prediction, top: Option<usize>, neighbours: bool) -> Value {
-    let ranked = prediction.ranked().take(top.unwrap_or(usize::MAX));
-    let classes: Vec<_> = ranked.map(|(class, p)| json!({ "class": class, "probability": p })).collect();
-    let mut line = json!({ "image": to_text(image.as_os_str()), "classes": classes });
-    if let Some(Standing { unknown, distance, as_far, .. }) = prediction.standing() {
-        line["unknown"] = json!(unknown);
-        line["familiarity"] = json!(as_far);
-        line["distance"] = json!(distance);
-    }
-    if neighbours {
-        line["neighbours"] = json!(prediction.neighbours());
-    }
-    line
 }
 
 /// The checkpoint to use: the best one of a run's folder, or the file itself. Without `run` it is that of the newest run, and a
@@ -361,7 +428,7 @@ pub fn checkpoint(run: Option<&Path>) -> Result<PathBuf> {
 }
 
 /// The run that was written to last.
-fn newest(runs: &Path) -> Option<PathBuf> {
+pub fn newest(runs: &Path) -> Option<PathBuf> {
     let folders = std::fs::read_dir(runs).ok()?.flatten().map(|entry| entry.path());
     let with_time = folders.filter_map(|path| {
         let time = path.join(Checkpoints::BEST).metadata().ok()?.modified().ok()?;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use injerto_experiment::ExperimentError;
+use injerto_experiment::sweep::Told;
 use injerto_files::printable;
 use injerto_insight::InsightError;
 use injerto_report::words::{estimate, grouped};
@@ -136,6 +137,61 @@ pub fn interrupted(error: &anyhow::Error) -> bool {
         cause.downcast_ref::<InsightError>().is_some_and(stopped)
             || matches!(cause.downcast_ref(), Some(ExperimentError::Insight(error)) if stopped(error))
     })
+}
+
+/// Shows the trials of a sweep; all threads may say how far it has come.
+pub struct Trials {
+    /// The bar, and the most trials of which it has heard.
+    bar: Mutex<(Bar, [usize; 2])>,
+}
+
+impl Trials {
+    /// Nothing to show yet.
+    pub fn new() -> Self {
+        Self { bar: Mutex::new((Bar::new(), [0; 2])) }
+    }
+
+    /// So far is the sweep.
+    pub fn show(&self, told: Told) {
+        let Told { done, total, rung: (rung, rungs), best } = told;
+        let mut held = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
+        let (bar, most) = &mut *held;
+        // Threads do not report in order.
+        *most = if most[0] == rung { [rung, most[1].max(done)] } else { [rung, done] };
+        let best = best.map_or_else(String::new, |(value, number)| format!("best {value:.4} ({number:03})"));
+        let what = if rungs > 1 { format!("rung {} of {rungs}", rung + 1) } else { "trials".to_owned() };
+        bar.show(&what, most[1], total, best);
+    }
+
+    /// Takes the bar away.
+    pub fn end(&self) {
+        self.bar.lock().unwrap_or_else(PoisonError::into_inner).0.end();
+    }
+}
+
+/// Shows what takes its time, and says nothing on standard output, which belongs to the answer.
+pub struct Quietly(Progress);
+
+impl Quietly {
+    /// Nothing to show yet.
+    pub fn new() -> Self {
+        Self(Progress::new())
+    }
+
+    /// Takes the bar away.
+    pub fn end(&self) {
+        self.0.end();
+    }
+}
+
+impl Observer for Quietly {
+    fn observe(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Prefix { .. } | Event::Evaluated { .. } => self.0.observe(event),
+            Event::Noticed { what } => output::warning(what),
+            _ => {}
+        }
+    }
 }
 
 /// Does what takes its time and nobody stops, such as an evaluation, with a bar.

@@ -27,6 +27,7 @@ use crate::inventory;
 use crate::new::{Wishes, Written};
 use crate::output::{self, aside, note, out, tell};
 use crate::progress::{Looking, Progress};
+use crate::several;
 
 /// What `injerto train` takes.
 #[derive(Args)]
@@ -247,6 +248,10 @@ fn conclude(summary: &Summary) {
         tell!("best {} {words} in epoch {}", best.monitor, best.epoch);
     }
     let mut found = Vec::new();
+    if let Some(report) = &summary.multi_label {
+        let wrong = report.images - (report.exact_match * report.images as f64).round() as usize;
+        found.push(format!("on {} of {} validation photos a class is wrong", grouped(wrong), grouped(report.images)));
+    }
     if let Some(Trust { accuracy, .. }) = &summary.trust {
         let wrong = accuracy.n - (accuracy.value * accuracy.n as f64).round() as usize;
         let are = if wrong == 1 { "is" } else { "are" };
@@ -290,11 +295,17 @@ fn beside(summary: &Summary) {
     if !others.is_empty() {
         tell!("{}", others.join(", "));
     }
+    if let Some(report) = &summary.multi_label {
+        tell!("{}; the thresholds were chosen on these photos", several::summary(report));
+    }
     if let Some(probe) = &summary.probe {
         tell!("the probe before the first epoch reached {}", estimate(probe.accuracy, Some(probe.interval), probe.n));
     }
     if let Some(test) = &summary.test {
         let words = estimate(test.accuracy, Some(test.interval), test.n);
+        if let Some(report) = &test.multi_label {
+            tell!("on the test photos: {}", several::summary(report));
+        }
         tell!("test accuracy {words}, loss {:.4}: photos that nothing had looked at before", test.loss);
     }
 }
@@ -354,8 +365,7 @@ fn report(summary: &Summary, folder: &RunFolder) {
     // The last lines are what one wants to know: the number, what is wrong, what to do, what to look at, how to use it.
     conclude(summary);
     let history: Vec<EpochRecord> = summary.phases.iter().flat_map(|phase| phase.history.clone()).collect();
-    let validation = summary.images.as_ref().map_or(&[][..], |images| &images.validation);
-    let guessing = Guessing::new(Some(summary.classes.len()), validation);
+    let guessing = Guessing::of(summary);
     let verdict = verdict(&history, summary.best.epoch, &guessing);
     if verdict.state != State::Unknown {
         tell!("{}: {}", verdict.headline, verdict.advice);

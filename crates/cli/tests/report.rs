@@ -35,6 +35,11 @@ fn a_killed_run_is_reported() {
     assert!(folder.path().join(page.trim()).is_file(), "{page}");
     assert!(folder.path().join("run/plots/curves.png").is_file());
 
+    let output = injerto(&["report", "run", "--json"], folder.path());
+    let line: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((line["run"].as_str(), line["report"].as_str()), (Some("run"), Some("run/report.html")));
+    assert_eq!(line["bytes"].as_u64(), Some(std::fs::metadata(folder.path().join("run/report.html")).unwrap().len()));
+
     let output = injerto(&["report", "."], folder.path());
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("no finished epoch to draw"), "{}", text(&output.stderr));

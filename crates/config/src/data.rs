@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use injerto_data::OnCorrupt;
 use injerto_data::decode::Orientation;
-use injerto_data::folder::{Column, FolderWord, Grouping, Labels, Layout, ListFiles, Lists};
+use injerto_data::folder::{ClassColumns, Column, FolderWord, Grouping, Labels, Layout, ListFiles, Lists};
 use injerto_data::generated::Task;
+use injerto_data::{ClassSampling, OnCorrupt};
 use injerto_graph::Interpolation;
 
 use crate::augment::augmenting;
+use crate::forms::Kind;
 use crate::kinds::OnLeak;
 use crate::limits;
 use crate::reader::{Field, Section, boolean, choice, count, named, not_negative, number, one_or_more, pair, text};
@@ -40,6 +41,15 @@ pub(crate) fn data(mut s: Section<'_>) -> Option<DataConfig> {
     let exif_orientation = s.or("exif_orientation", Orientation::Ignore, choice(EXIF_ORIENTATION));
     let scaled_decoding = s.or("scaled_decoding", false, boolean);
     let shuffle = s.or("shuffle", true, boolean);
+    let sampling = s.or("sampling", ClassSampling::Natural, |field| {
+        let sampling = named(&ClassSampling::ALL, ClassSampling::name)(field)?;
+        if sampling == ClassSampling::Balanced && shuffle == Some(false) {
+            let message =
+                format!("`{}` = \"balanced\" draws images, but `data.shuffle` = false keeps their order", field.path);
+            return field.wrong(message, "leave one of them out".to_owned());
+        }
+        Some(sampling)
+    });
     let augmenting = augmenting(&mut s);
     s.finish();
     let (augmenting, division, (url, sha256)) = (augmenting?, split?, remote?);
@@ -56,6 +66,7 @@ pub(crate) fn data(mut s: Section<'_>) -> Option<DataConfig> {
         split: division.split,
         layout: division.layout,
         labels: division.labels,
+        multi_label: division.multi_label,
         crop_to_aspect_ratio: crop_to_aspect_ratio?,
         interpolation: interpolation?,
         on_corrupt: on_corrupt?,
@@ -63,6 +74,7 @@ pub(crate) fn data(mut s: Section<'_>) -> Option<DataConfig> {
         exif_orientation: exif_orientation?,
         scaled_decoding: scaled_decoding?,
         shuffle: shuffle?,
+        sampling: sampling?,
         augment: augmenting.augment,
         mixup: augmenting.mixup,
         cutmix: augmenting.cutmix,
@@ -79,6 +91,7 @@ struct Division {
     split: Option<PathBuf>,
     layout: Option<Layout>,
     labels: Option<Labels>,
+    multi_label: Option<bool>,
 }
 
 fn division(s: &mut Section<'_>, drawn: bool) -> Option<Division> {
@@ -135,6 +148,16 @@ fn division(s: &mut Section<'_>, drawn: bool) -> Option<Division> {
         labels(field)
     });
     let labelled = matches!(labels, Some(Some(_)));
+    let multi_label = s.optional("multi_label", |field| {
+        let several = boolean(field)?;
+        if several && !labelled {
+            let message =
+                format!("`{}` does nothing without `data.labels`: a folder gives each image one class", field.path);
+            return field
+                .wrong(message, "name the classes of each image in a list, `data.labels = \"labels.csv\"`".to_owned());
+        }
+        Some(several)
+    });
     let layout = s.optional("layout", |field| {
         of_drawn("leave it out")(field)?;
         beside("`data.labels`, which says the class of each image", "leave it out", labelled)(field)?;
@@ -148,6 +171,7 @@ fn division(s: &mut Section<'_>, drawn: bool) -> Option<Division> {
         split: list?,
         layout: layout?,
         labels: labels?,
+        multi_label: multi_label?,
     })
 }
 
@@ -159,8 +183,10 @@ fn labels(field: &Field<'_>) -> Option<Labels> {
     if let Value::String(_) = &field.node.value {
         return path(field).map(|file| ListFiles::One { file }.into());
     }
-    let Some(entries) = field.node.table() else { return field.must_be(FORMS, None) };
-    let has = |key: &str| entries.iter().any(|entry| entry.key == key);
+    if field.node.table().is_none() {
+        return field.must_be(FORMS, None);
+    }
+    let has = |key: &str| field.has(key);
     let mut s = field.section()?;
     if has("patterns") {
         let patterns = s.required("patterns", "`patterns = { cats = \"cat.*.jpg\" }`", patterns);
@@ -179,10 +205,32 @@ fn labels(field: &Field<'_>) -> Option<Labels> {
     } else {
         return field.must_be(FORMS, None);
     };
-    let (path, class) = (s.optional("path", column), s.optional("class", column));
+    let (path, class) = (s.optional("path", column), s.optional("class", classes));
+    let separator = s.optional("separator", |field| {
+        field.takes(|| Kind::Text);
+        match &field.node.value {
+            Value::String(text) if !text.is_empty() => Some(text.clone()),
+            _ => field.must_be("what stands between the classes of an image, such as \";\"", None),
+        }
+    });
     let (split, group) = (s.optional("split", column), s.optional("group", column));
     s.finish();
-    Some(Labels::Lists(Lists { files: files?, path: path?, class: class?, split: split?, group: group? }))
+    Some(Labels::Lists(Lists {
+        files: files?,
+        path: path?,
+        class: class?,
+        separator: separator?,
+        split: split?,
+        group: group?,
+    }))
+}
+
+/// The column of the classes, or a list of columns that stand for one class each.
+fn classes(field: &Field<'_>) -> Option<ClassColumns> {
+    match &field.node.value {
+        Value::Array(_) => one_or_more(column)(field).map(ClassColumns::Each),
+        _ => column(field).map(ClassColumns::One),
+    }
 }
 
 /// A column by its name, or by its place from 1.
@@ -219,8 +267,10 @@ fn grouping(field: &Field<'_>) -> Option<Grouping> {
     if let Value::String(_) = &field.node.value {
         return choice(&[("folder", Grouping::Folder(FolderWord::Folder))])(field);
     }
-    let Some(entries) = field.node.table() else { return field.must_be(FORMS, None) };
-    let has = |key: &str| entries.iter().any(|entry| entry.key == key);
+    if field.node.table().is_none() {
+        return field.must_be(FORMS, None);
+    }
+    let has = |key: &str| field.has(key);
     let mut s = field.section()?;
     let group = if has("pattern") {
         let pattern = s.required("pattern", "`pattern = '^(patient\\d+)'`", |field| {

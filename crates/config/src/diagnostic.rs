@@ -1,10 +1,12 @@
 //! Where in a file something is wrong, and how to say so.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 
 use injerto_files::{is_plain, shown};
+
+use crate::forms::Forms;
 
 /// Why an experiment's file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -202,12 +204,31 @@ fn floor(text: &str, at: usize) -> usize {
 
 /// Collects what is wrong, so that a user sees all of it at once.
 #[derive(Debug, Default)]
-pub(crate) struct Problems(RefCell<Vec<Problem>>);
+pub(crate) struct Problems {
+    noted: RefCell<Vec<Problem>>,
+    /// What the reader asks for, if somebody wants to know.
+    forms: Option<RefCell<Forms>>,
+}
 
 impl Problems {
+    /// Notes besides what the reader asks for.
+    pub fn noting(forms: Forms) -> Self {
+        Self { noted: RefCell::default(), forms: Some(RefCell::new(forms)) }
+    }
+
+    /// What the reader has asked for so far; `None` if it is not noted.
+    pub fn forms(&self) -> Option<RefMut<'_, Forms>> {
+        self.forms.as_ref().map(RefCell::borrow_mut)
+    }
+
+    /// What the reader has asked for.
+    pub fn into_forms(self) -> Forms {
+        self.forms.map(RefCell::into_inner).unwrap_or_default()
+    }
+
     /// Notes a problem; `None`, so that a caller can end with it.
     pub fn note<T>(&self, at: impl Into<Option<Place>>, message: String, help: impl Into<Option<String>>) -> Option<T> {
-        let mut problems = self.0.borrow_mut();
+        let mut problems = self.noted.borrow_mut();
         if problems.len() < LOOKED_FOR {
             problems.push(Problem { at: at.into(), message, help: help.into() });
         }
@@ -216,12 +237,12 @@ impl Problems {
 
     /// Whether so many were noted that nobody reads more.
     pub fn are_enough(&self) -> bool {
-        self.0.borrow().len() >= LOOKED_FOR
+        self.noted.borrow().len() >= LOOKED_FOR
     }
 
     /// All of them, in the order of the file.
     pub fn into_error(self, sources: &[Source<'_>]) -> Option<ConfigError> {
-        let mut problems = self.0.into_inner();
+        let mut problems = self.noted.into_inner();
         problems.sort_by_key(|problem| problem.at);
         let diagnostics: Vec<_> = problems.into_iter().map(|problem| problem.locate(sources)).collect();
         (!diagnostics.is_empty()).then_some(ConfigError::Invalid { diagnostics })

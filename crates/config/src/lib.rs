@@ -20,8 +20,11 @@ mod callbacks;
 mod complete;
 mod data;
 mod diagnostic;
+mod explore;
 mod extends;
+mod forms;
 mod habits;
+mod json_schema;
 mod kinds;
 mod limits;
 mod network;
@@ -32,6 +35,7 @@ mod reader;
 mod schedule;
 mod schema;
 mod strategy;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -43,7 +47,9 @@ use diagnostic::{Problems, Source};
 
 pub use complete::Completed;
 pub use diagnostic::{ConfigError, Diagnostic};
+pub use json_schema::{Key, json_schema, keys};
 pub use kinds::{ClassWeights, Device, Initial, InputScale, LearningRates, OnLeak, Strategy};
+pub use sweep::{Axis, Drawn, Listed, MOST_TRIALS, SweepConfig};
 pub use values::{
     BackboneConfig, CacheConfig, CheckpointConfig, Config, DataConfig, GradualConfig, HeadConfig, Images,
     InsightConfig, LossConfig, PhaseConfig, ScratchConfig, TransferGainConfig,

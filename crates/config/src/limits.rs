@@ -20,3 +20,8 @@ pub(crate) const STAGES: i64 = 1_000;
 
 /// Room for features and images, in MiB.
 pub(crate) const MEBIBYTES: i64 = 1 << 20;
+/// The most trials of a sweep that run at the same time.
+pub(crate) const JOBS: i64 = 1 << 10;
+
+/// Operations of an augmentation policy, and their strengths.
+pub(crate) const OPERATIONS: i64 = 1_000;

@@ -2,11 +2,13 @@
 
 use injerto_graph::Activation;
 use injerto_heads::{Body, Hidden, Pooling};
-use injerto_recipe::LossName;
+use injerto_recipe::{Focus, LossName};
 
 use crate::kinds::{ClassWeights, Initial, InputScale, Strategy};
 use crate::limits;
-use crate::reader::{Field, Section, boolean, choice, count, json, list, named, not_negative, share_below_one, text};
+use crate::reader::{
+    Field, Section, boolean, choice, count, json, list, named, not_negative, positive, share, share_below_one, text,
+};
 use crate::strategy;
 use crate::tree::Value;
 use crate::values::{BackboneConfig, HeadConfig, LossConfig};
@@ -98,9 +100,44 @@ pub(crate) fn loss(mut s: Section<'_>) -> Option<LossConfig> {
         }
         Some(smoothing)
     });
+    let focal = name.flatten().filter(|name| name.is_focal());
+    let is_binary = focal == Some(LossName::BinaryFocalCrossentropy);
+    // An option of a focal loss. Written out, a focal loss says all of its options.
+    let of_focal = |field: &Field<'_>, used: bool| match used {
+        true => Some(()),
+        false => {
+            let message = format!("`{}` does nothing with this loss", field.path);
+            field.wrong(
+                message,
+                "set `loss.name` to a focal loss, such as \"categorical_focal_crossentropy\"".to_owned(),
+            )
+        }
+    };
+    let own = Focus::default();
+    let gamma = s.optional("gamma", |field| {
+        of_focal(field, focal.is_some())?;
+        not_negative()(field)
+    });
+    let apply_class_balancing = s.optional("apply_class_balancing", |field| {
+        of_focal(field, is_binary)?;
+        boolean(field)
+    });
+    let alpha = s.optional("alpha", |field| {
+        of_focal(field, focal.is_some())?;
+        if is_binary && apply_class_balancing.flatten() != Some(true) {
+            let message = format!("`{}` does nothing without `apply_class_balancing`", field.path);
+            return field.wrong(message, "set `apply_class_balancing = true`".to_owned());
+        }
+        if is_binary { share()(field) } else { positive()(field) }
+    });
     let class_weights = s.optional("class_weights", class_weights);
     s.finish();
+    let balances = apply_class_balancing?.or(is_binary.then_some(own.apply_class_balancing));
+    let uses_alpha = focal.is_some() && balances != Some(false);
     Some(LossConfig {
+        gamma: gamma?.or(focal.map(|_| own.gamma)),
+        alpha: alpha?.or(uses_alpha.then_some(own.alpha)),
+        apply_class_balancing: balances,
         name: name?,
         from_logits: from_logits?,
         label_smoothing: label_smoothing?,

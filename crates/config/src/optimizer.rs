@@ -2,8 +2,9 @@
 
 use injerto_recipe::{Adam, Clip, OptimizerConfig, RmsProp, Rule, Sgd};
 
+use crate::limits;
 use crate::reader::{
-    Field, Section, boolean, name_or_table, not_negative, one_or_more, positive, share_below_one, text,
+    Field, Section, boolean, count, name_or_table, not_negative, one_or_more, positive, share_below_one, text,
 };
 
 /// `"adam"`, or `{ name = "adam", learning_rate = 1e-3 }`.
@@ -33,6 +34,7 @@ pub(crate) fn optimizer(field: &Field<'_>) -> Option<OptimizerConfig> {
         one_or_more(text)(field)
     });
     let ema_momentum = s.optional("ema_momentum", share_below_one());
+    let gradient_accumulation_steps = s.or("gradient_accumulation_steps", 1, count(limits::COUNT));
     s.finish();
     Some(OptimizerConfig {
         rule: rule?,
@@ -40,6 +42,7 @@ pub(crate) fn optimizer(field: &Field<'_>) -> Option<OptimizerConfig> {
         weight_decay: weight_decay?.or(own_decay),
         exclude_from_weight_decay: exclude_from_weight_decay?,
         ema_momentum: ema_momentum?,
+        gradient_accumulation_steps: gradient_accumulation_steps?,
     })
 }
 

@@ -1,7 +1,7 @@
 //! `[[phases]]`: stretches of training, one after the other.
 
 use injerto_graph::{LayerRef, Selection};
-use injerto_recipe::{BatchNorm, OptimizerConfig, Schedule};
+use injerto_recipe::{BatchNorm, OptimizerConfig, Schedule, Swa};
 
 use crate::kinds::LearningRates;
 use crate::limits;
@@ -52,6 +52,8 @@ fn phase(field: &Field<'_>, default: &Selection) -> Option<PhaseConfig> {
     let optimizer = s.or("optimizer", OptimizerConfig::default(), optimizer);
     let schedule = s.or("schedule", Schedule::default(), schedule);
     let learning_rates = s.or("learning_rates", LearningRates::default(), multipliers);
+    let averages = optimizer.as_ref().is_some_and(|optimizer| optimizer.ema_momentum.is_some());
+    let swa = s.optional("swa", |field| swa(field, epochs, averages));
     let gradual = s.optional("gradual", |field| gradual(field, epochs, frozen));
     s.finish();
     Some(PhaseConfig {
@@ -62,6 +64,7 @@ fn phase(field: &Field<'_>, default: &Selection) -> Option<PhaseConfig> {
         optimizer: optimizer?,
         schedule: schedule?,
         learning_rates: learning_rates?,
+        swa: swa?,
         gradual: gradual?,
     })
 }
@@ -120,6 +123,24 @@ fn multipliers(field: &Field<'_>) -> Option<LearningRates> {
     // Every entry is looked at, also after a wrong one.
     let rules: Vec<Option<(String, f64)>> = rules.collect();
     rules.into_iter().collect::<Option<Vec<_>>>().map(LearningRates)
+}
+
+/// `{ start_epoch = 5 }`.
+fn swa(field: &Field<'_>, epochs: Option<usize>, averages: bool) -> Option<Swa> {
+    if averages {
+        let message = format!("`{}` and `ema_momentum` are both averages of the weights", field.path);
+        return field.wrong(message, "leave one of them out".to_owned());
+    }
+    let mut s = field.section()?;
+    let start_epoch = s.required("start_epoch", "`start_epoch = 5`, an epoch of the phase", count(limits::COUNT));
+    s.finish();
+    let start_epoch = start_epoch?;
+    if let Some(epochs) = epochs.filter(|&epochs| start_epoch >= epochs) {
+        let message =
+            format!("`{}.start_epoch` = {start_epoch} leaves nothing to average in {epochs} epochs", field.path);
+        return field.wrong(message, "take an earlier epoch, or set more `epochs`".to_owned());
+    }
+    Some(Swa { start_epoch })
 }
 
 /// `{ stages = 3, epochs_per_stage = 1 }`.

@@ -3,6 +3,7 @@
 //! Reading a key makes it known, so the list of allowed keys cannot drift from the keys that do something.
 
 use crate::diagnostic::{Place, Problems};
+use crate::forms::Kind;
 use crate::habits::{home, nearest, suggestion};
 use crate::tree::{Entry, Node, Value};
 
@@ -26,6 +27,21 @@ impl<'n> Field<'n> {
         self.problems.note(self.node.at, message, help)
     }
 
+    /// Notes that a value of this kind is taken here.
+    pub fn takes(&self, kind: impl FnOnce() -> Kind) {
+        if let Some(mut forms) = self.problems.forms().filter(|_| !self.path.is_empty()) {
+            forms.takes(&self.path, kind());
+        }
+    }
+
+    /// Whether this is a table with the key, which then is another form than a table without it.
+    pub fn has(&self, key: &str) -> bool {
+        if let (Some(mut forms), Some(_)) = (self.problems.forms(), self.node.table()) {
+            forms.asks(&format!("{}.{key}", self.path), false);
+        }
+        self.node.table().is_some_and(|entries| entries.iter().any(|entry| entry.key == key))
+    }
+
     /// A value inside this one.
     pub fn child(&self, key: impl std::fmt::Display, node: &'n Node) -> Self {
         Self { path: format!("{}.{key}", self.path), node, problems: self.problems }
@@ -33,6 +49,10 @@ impl<'n> Field<'n> {
 
     /// This value as a table whose keys are read one by one.
     pub fn section(&self) -> Option<Section<'n>> {
+        self.takes(|| Kind::Table);
+        if let Some(mut forms) = self.problems.forms() {
+            forms.visits(&self.path);
+        }
         match self.node.table() {
             Some(entries) => Some(Section {
                 path: self.path.clone(),
@@ -40,6 +60,7 @@ impl<'n> Field<'n> {
                 entries,
                 known: Vec::new(),
                 missing: Vec::new(),
+                noted: true,
                 problems: self.problems,
             }),
             None => self.must_be("a table", None),
@@ -54,13 +75,20 @@ pub(crate) struct Section<'n> {
     entries: &'n [Entry],
     known: Vec<&'static str>,
     missing: Vec<(&'static str, &'static str)>,
+    /// Whether what is asked for is noted: not for the options of a name alone, which has no table.
+    noted: bool,
     pub problems: &'n Problems,
 }
 
 impl<'n> Section<'n> {
     /// The document itself.
     pub fn root(entries: &'n [Entry], problems: &'n Problems) -> Self {
-        Self { path: String::new(), at: None, entries, known: Vec::new(), missing: Vec::new(), problems }
+        Self { path: String::new(), at: None, entries, known: Vec::new(), missing: Vec::new(), noted: true, problems }
+    }
+
+    /// No table: a name alone, all of whose options have their defaults.
+    pub fn of_name(problems: &'n Problems) -> Self {
+        Self { noted: false, ..Self::root(&[], problems) }
     }
 
     fn path_of(&self, key: &str) -> String {
@@ -69,9 +97,23 @@ impl<'n> Section<'n> {
 
     /// The value of a key, if it is there.
     pub fn field(&mut self, key: &'static str) -> Option<Field<'n>> {
-        self.known.push(key);
+        self.asks(key, false);
+        self.found(key)
+    }
+
+    /// The value of a key that was asked for.
+    fn found(&self, key: &str) -> Option<Field<'n>> {
         let entry = self.entries.iter().find(|entry| entry.key == key)?;
         Some(Field { path: self.path_of(key), node: &entry.node, problems: self.problems })
+    }
+
+    fn asks(&mut self, key: &'static str, required: bool) {
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
+        if let Some(mut forms) = self.problems.forms().filter(|_| self.noted) {
+            forms.asks(&self.path_of(key), required);
+        }
     }
 
     /// A key that may be left out: `Some(None)`. Here and below, `None` means that a problem was noted.
@@ -94,7 +136,8 @@ impl<'n> Section<'n> {
         example: &'static str,
         rule: impl FnOnce(&Field<'n>) -> Option<T>,
     ) -> Option<T> {
-        let Some(field) = self.field(key) else {
+        self.asks(key, true);
+        let Some(field) = self.found(key) else {
             self.missing.push((key, example));
             return None;
         };
@@ -105,7 +148,18 @@ impl<'n> Section<'n> {
     pub fn table(&mut self, key: &'static str) -> Self {
         let path = self.path_of(key);
         let section = self.field(key).and_then(|field| field.section());
-        section.unwrap_or(Self { path, ..Self::root(&[], self.problems) })
+        section.unwrap_or_else(|| {
+            if let Some(mut forms) = self.problems.forms() {
+                forms.visits(&path);
+                forms.takes(&path, Kind::Table);
+            }
+            Self { path, ..Self::root(&[], self.problems) }
+        })
+    }
+
+    /// Notes that something about the table as a whole is wrong.
+    pub fn wrong<T>(&self, message: String, help: impl Into<Option<String>>) -> Option<T> {
+        self.problems.note(self.at, message, help)
     }
 
     /// Whether a key was read.
@@ -142,6 +196,7 @@ impl<'n> Section<'n> {
 
 /// Any text.
 pub(crate) fn text(field: &Field<'_>) -> Option<String> {
+    field.takes(|| Kind::Text);
     match &field.node.value {
         Value::String(text) if text.trim().is_empty() => field.must_be("some text", None),
         Value::String(text) => Some(text.clone()),
@@ -152,6 +207,7 @@ pub(crate) fn text(field: &Field<'_>) -> Option<String> {
 
 /// `true` or `false`.
 pub(crate) fn boolean(field: &Field<'_>) -> Option<bool> {
+    field.takes(|| Kind::Boolean);
     match &field.node.value {
         Value::Boolean(value) => Some(*value),
         Value::String(text) if matches!(text.as_str(), "true" | "false") => {
@@ -164,6 +220,7 @@ pub(crate) fn boolean(field: &Field<'_>) -> Option<bool> {
 /// An integer from `min` to `max`.
 pub(crate) fn integer<T: TryFrom<i64>>(min: i64, max: i64) -> impl Fn(&Field<'_>) -> Option<T> {
     move |field| {
+        field.takes(|| Kind::Integer { min, max });
         let expected = if max == i64::MAX {
             format!("an integer of at least {min}")
         } else {
@@ -193,6 +250,7 @@ pub(crate) fn count(max: i64) -> impl Fn(&Field<'_>) -> Option<usize> {
 /// A number for which `holds`, which `expected` says in words. Whole numbers need no point.
 pub(crate) fn number(expected: &'static str, holds: fn(f64) -> bool) -> impl Fn(&Field<'_>) -> Option<f64> {
     move |field| {
+        field.takes(|| Kind::Number(expected));
         let number = match &field.node.value {
             Value::Float(number) => *number,
             Value::Integer(number) => *number as f64,
@@ -228,7 +286,8 @@ pub(crate) fn share_below_one() -> impl Fn(&Field<'_>) -> Option<f64> {
 /// One of a few names.
 pub(crate) fn choice<T: Clone>(choices: &[(&'static str, T)]) -> impl Fn(&Field<'_>) -> Option<T> {
     move |field| {
-        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        let names: Vec<&'static str> = choices.iter().map(|(name, _)| *name).collect();
+        field.takes(|| Kind::OneOf(names.clone()));
         let Value::String(text) = &field.node.value else {
             let names: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
             return field.must_be(&format!("one of {}", names.join(", ")), None);
@@ -255,7 +314,7 @@ pub(crate) fn name_or_table<'n, T: Clone>(
     default: T,
 ) -> Option<(Section<'n>, T)> {
     match &field.node.value {
-        Value::String(_) => Some((Section::root(&[], field.problems), choice(names)(field)?)),
+        Value::String(_) => Some((Section::of_name(field.problems), choice(names)(field)?)),
         _ => {
             let mut s = field.section()?;
             let name = s.or("name", default, choice(names))?;
@@ -269,19 +328,23 @@ pub(crate) const MAX_LIST: usize = 1000;
 
 /// A list, each entry by `rule`.
 pub(crate) fn list<'n, T>(rule: impl Fn(&Field<'n>) -> Option<T>) -> impl Fn(&Field<'n>) -> Option<Vec<T>> {
-    move |field| match &field.node.value {
-        Value::Array(items) if items.len() > MAX_LIST => {
-            let message = format!("`{}` has {} entries, and {MAX_LIST} are the most", field.path, items.len());
-            field.wrong(message, None)
+    move |field| {
+        field.takes(|| Kind::List);
+        match &field.node.value {
+            Value::Array(items) if items.len() > MAX_LIST => {
+                let message = format!("`{}` has {} entries, and {MAX_LIST} are the most", field.path, items.len());
+                field.wrong(message, None)
+            }
+            Value::Array(items) => entries(items, &rule, field),
+            _ => field.must_be("a list", None),
         }
-        Value::Array(items) => {
-            // Every entry is looked at, also after a wrong one.
-            let values: Vec<Option<T>> =
-                items.iter().enumerate().map(|(i, item)| rule(&field.child(i, item))).collect();
-            values.into_iter().collect()
-        }
-        _ => field.must_be("a list", None),
     }
+}
+
+/// The entries of a list, each by `rule`. Every entry is looked at, also after a wrong one.
+fn entries<'n, T>(items: &'n [Node], rule: &impl Fn(&Field<'n>) -> Option<T>, field: &Field<'n>) -> Option<Vec<T>> {
+    let values: Vec<Option<T>> = items.iter().enumerate().map(|(i, item)| rule(&field.child(i, item))).collect();
+    values.into_iter().collect()
 }
 
 /// One value, or a list with at least one.
@@ -298,14 +361,18 @@ pub(crate) fn pair<'n, T>(
     expected: &'static str,
     rule: impl Fn(&Field<'n>) -> Option<T>,
 ) -> impl Fn(&Field<'n>) -> Option<[T; 2]> {
-    move |field| match &field.node.value {
-        Value::Array(items) if items.len() == 2 => list(&rule)(field)?.try_into().ok(),
-        _ => field.must_be(expected, None),
+    move |field| {
+        field.takes(|| Kind::Pair);
+        match &field.node.value {
+            Value::Array(items) if items.len() == 2 => entries(items, &rule, field)?.try_into().ok(),
+            _ => field.must_be(expected, None),
+        }
     }
 }
 
 /// A table of anything that JSON can hold too.
 pub(crate) fn json(field: &Field<'_>) -> Option<serde_json::Map<String, serde_json::Value>> {
+    field.takes(|| Kind::Anything);
     let Some(entries) = field.node.table() else { return field.must_be("a table", None) };
     let mut map = serde_json::Map::new();
     for entry in entries {

@@ -2,16 +2,18 @@
 
 use std::path::Path;
 
+use injerto_data::ClassSampling;
 use injerto_graph::Selection;
 use injerto_recipe::{Callbacks, FeaturePrecision};
 
 use crate::callbacks::{callbacks, checkpoint};
 use crate::data::data;
 use crate::diagnostic::Problems;
-use crate::kinds::{Device, Strategy};
+use crate::kinds::{ClassWeights, Device, Strategy};
 use crate::network::{backbone, head, loss};
 use crate::phases::{EXAMPLE, phases};
 use crate::reader::{Field, Section, boolean, choice, integer, named, one_or_more, positive, text};
+use crate::sweep::sweep;
 use crate::tree::Node;
 use crate::values::{CacheConfig, Config, InsightConfig, ScratchConfig, TransferGainConfig};
 use crate::{limits, strategy};
@@ -35,6 +37,14 @@ pub(crate) fn experiment(document: &Node, stem: &str, problems: &Problems) -> Op
     let backbone = backbone(root.table("backbone"));
     let head = head(root.table("head"), known);
     let loss = loss(root.table("loss"));
+    if let (Some(data), Some(loss), Some(field)) = (&data, &loss, root.field("loss"))
+        && data.sampling == ClassSampling::Balanced
+        && loss.class_weights == Some(ClassWeights::Balanced)
+    {
+        let message =
+            "`data.sampling` and `loss.class_weights` are both \"balanced\", so rare classes would count twice";
+        field.wrong::<()>(message.to_owned(), "leave one of them out".to_owned());
+    }
     let phases = match (known, root.field("phases")) {
         (Some(strategy), None) => Some(strategy::phases(strategy)),
         (_, Some(field)) => phases(&field, &known.map_or(Selection::None, strategy::unfreeze)),
@@ -57,6 +67,7 @@ pub(crate) fn experiment(document: &Node, stem: &str, problems: &Problems) -> Op
         }
         transfer_gain(field, rate)
     });
+    let sweep = root.optional("sweep", sweep);
     root.finish();
     Some(Config {
         name: name?,
@@ -74,6 +85,7 @@ pub(crate) fn experiment(document: &Node, stem: &str, problems: &Problems) -> Op
         cache: cache?,
         insight: insight?,
         transfer_gain: gain?,
+        sweep: sweep?,
     })
 }
 
@@ -111,9 +123,10 @@ fn cache(mut s: Section<'_>) -> Option<CacheConfig> {
 /// `[insight]`.
 fn insight(mut s: Section<'_>) -> Option<InsightConfig> {
     let probe = s.or("probe", true, boolean);
+    let more_photos = s.or("more_photos", false, boolean);
     let knowledge = s.or("knowledge", true, boolean);
     s.finish();
-    Some(InsightConfig { probe: probe?, knowledge: knowledge? })
+    Some(InsightConfig { probe: probe?, more_photos: more_photos?, knowledge: knowledge? })
 }
 
 /// `[transfer_gain]`; `first_rate` is the first phase's learning rate.

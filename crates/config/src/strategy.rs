@@ -34,6 +34,7 @@ pub(crate) fn phases(strategy: Strategy) -> Vec<PhaseConfig> {
         optimizer: OptimizerConfig::adam(learning_rate),
         schedule: Schedule::default(),
         learning_rates: LearningRates::default(),
+        swa: None,
         gradual: None,
     };
     match strategy {

@@ -1,10 +1,13 @@
 mod diagnostics;
+mod schema;
 
 use std::path::{Path, PathBuf};
 
-use injerto_data::folder::{Column, FolderWord, Grouping, Labels, Layout, ListFiles, Lists};
+use injerto_data::ClassSampling;
+use injerto_data::augment::Preset;
+use injerto_data::folder::{ClassColumns, Column, FolderWord, Grouping, Labels, Layout, ListFiles, Lists};
 use injerto_graph::{Activation, Interpolation, Selection};
-use injerto_recipe::LossName;
+use injerto_recipe::{LossName, Swa, Task};
 use proptest::prelude::*;
 
 use super::*;
@@ -71,6 +74,7 @@ on_leak = "warn"
 exif_orientation = "ignore"
 scaled_decoding = false
 shuffle = true
+sampling = "natural"
 
 [backbone]
 plugin = "small_cnn"
@@ -108,6 +112,7 @@ images_mb = 0
 
 [insight]
 probe = true
+more_photos = false
 knowledge = true
 "#;
     assert_eq!(good(SHORTEST, &[]).to_toml(), expected);
@@ -128,7 +133,10 @@ data = { generated = "flowers", train_per_class = 7, validation_per_class = 3, i
            { name = "random_zoom", height_factor = [-0.2, 0.3], width_factor = 0.1, fill_mode = "wrap" },
            { name = "random_translation", height_factor = 0.1, width_factor = [0, 0.1], fill_mode = "nearest" },
            { name = "random_contrast", factor = [0.1, 0.3] }, { name = "random_brightness", factor = -0.2 },
-           { name = "random_crop", height = 80, width = 100 }] }
+           { name = "random_crop", height = 80, width = 100 }, "random_resized_crop",
+           { name = "color_jitter", brightness = 0.4, hue = [-0.1, 0.2] }, { name = "random_erasing", value = 124 },
+           { name = "rand_augment", num_ops = 3, magnitude = 5, num_magnitude_bins = 11, interpolation = "bilinear" },
+           { name = "trivial_augment_wide", fill_value = 7 }] }
 backbone.plugin = "./libmine.so"
 backbone.weights = "mine.safetensors"
 [backbone.parameters]
@@ -156,12 +164,14 @@ schedule = { name = "cosine", warmup = { epochs = 0.5 }, warmup_start = 1e-6, al
 epochs = 0x3
 unfreeze.from_layer = "block_13_expand"
 batch_norm = "update"
-optimizer = { name = "sgd", learning_rate = 1, momentum = 0.9, nesterov = true, clipnorm = 1, ema_momentum = 0.99 }
+optimizer = { name = "sgd", learning_rate = 1, momentum = 0.9, nesterov = true, clipnorm = 1, ema_momentum = 0.99,
+              gradient_accumulation_steps = 4 }
 schedule = { name = "one_cycle", pct_start = 0.25, anneal = "linear", three_phase = true, max_momentum = 0.9 }
 learning_rates = { "block_1*" = 0.1, "block_16_*" = 1, head = 10 }
 gradual = { stages = 2, epochs_per_stage = 2, factor = 0.5 }
 [[phases]]
-epochs = 1
+epochs = 3
+swa = { start_epoch = 2 }
 unfreeze = { patterns = ["block_16_*", "Conv_1*"] }
 optimizer = { name = "adamw", weight_decay = 0, beta_1 = 0.8, beta_2 = 0.99, epsilon = 1e-300,
               exclude_from_weight_decay = "bias" }
@@ -180,10 +190,17 @@ memory_mb = 1
 images_mb = 2
 [insight]
 probe = false
+more_photos = true
 knowledge = false
 [transfer_gain]
 seeds = 7
 scratch = { learning_rate = 1e-2 }
+[sweep]
+grid = { "head.dropout" = [0.0, 0.25], "head.dense" = [[], [{ units = 8 }]], phases.0.optimizer = ["sgd", "adam"] }
+random = { phases.0.optimizer.learning_rate = "1e-5..0.1:log", data.batch_size = "8..64", seed = [1, 2] }
+trials = 5
+halving = true
+jobs = 2
 "#;
 
 #[test]
@@ -249,8 +266,8 @@ fn labels_come_from_lists_with_columns_or_from_patterns() {
     };
     let one = ListFiles::One { file: "labels.csv".into() };
     assert_eq!(check("labels = \"labels.csv\""), one.clone().into());
-    let (path, class) = (Some(Column::Name("image".to_owned())), Some(Column::Place(2)));
-    let lists = Lists { files: one, path, class, split: None, group: None };
+    let (path, class) = (Some(Column::Name("image".to_owned())), Some(Column::Place(2).into()));
+    let lists = Lists { files: one, path, class, separator: None, split: None, group: None };
     assert_eq!(check("labels = { file = \"labels.csv\", path = \"image\", class = 2 }"), Labels::Lists(lists));
     let parts = ListFiles::Parts { train: "a.txt".into(), validation: None, test: Some("b.txt".into()) };
     assert_eq!(check("labels = { train = \"a.txt\", test = \"b.txt\" }"), parts.into());
@@ -259,10 +276,18 @@ fn labels_come_from_lists_with_columns_or_from_patterns() {
     let patterns = patterns.map(|(class, texts)| (class.to_owned(), owned(texts))).into();
     let lines = "labels = { patterns = { cats = \"cat.*\", dogs = [\"dog.*\", \"hund/**\"] } }";
     assert_eq!(check(lines), Labels::Patterns { patterns });
+    let several =
+        check("labels = { file = \"labels.csv\", class = [\"cat\", 3], separator = \" \" }\nmulti_label = true");
+    let Labels::Lists(Lists { class: Some(ClassColumns::Each(columns)), separator, .. }) = several else {
+        panic!("{several:?}")
+    };
+    assert_eq!((columns, separator.as_deref()), (vec![Column::Name("cat".to_owned()), Column::Place(3)], Some(" ")));
     let refuse = |lines: &str, part: &str| {
         let error = parse(&data(lines), &[]).expect_err(lines).to_string();
         assert!(error.contains(part), "{lines}: {error}");
     };
+    refuse("multi_label = true", "`data.multi_label` does nothing without `data.labels`");
+    refuse("labels = { file = \"a.csv\", separator = \"\" }", "`data.labels.separator` must be what stands between");
     refuse("labels = 3", "must be \"labels.csv\", {");
     refuse("labels = { path = \"image\" }", "must be \"labels.csv\", {");
     refuse("labels = { file = \"a.csv\", class = 0 }", "`data.labels.class` must be");
@@ -320,6 +345,81 @@ fn mixing_and_views_are_read() {
     assert_eq!(good(&config.to_toml(), &[]).data, config.data);
     let config = good(SHORTEST, &["data.augment=['random_flip']", "data.cached_views=3", "data.mixup=0"]);
     assert_eq!((config.data.augment.len(), config.data.cached_views), (1, Some(3)), "a mixup of 0 is none");
+}
+
+#[test]
+fn a_preset_stands_for_its_augmentations() {
+    for preset in Preset::ALL {
+        let config = good(SHORTEST, &[&format!("data.augment={}", preset.name())]);
+        assert_eq!(config.data.augment, preset.augmentations());
+        assert_eq!(good(&config.to_toml(), &[]).data, config.data, "{preset:?}");
+    }
+    let refuse = |set: &str, part: &str| {
+        let error = parse(SHORTEST, &[set]).expect_err(set).to_string();
+        assert!(error.contains(part), "{set}: {error}");
+    };
+    refuse("data.augment=strongest", "`data.augment` cannot be \"strongest\"");
+    refuse("data.augment=3", "\"medium\"");
+    refuse("data.augment=['color_jitter']", "needs its options");
+    refuse("data.augment=[{name='color_jitter'}]", "color_jitter changes nothing without one of its factors");
+    refuse("data.augment=[{name='random_erasing', scale=[0.5, 0.2]}]", "the smaller one first");
+    refuse("data.augment=[{name='random_erasing', value='noise'}]", "`data.augment.0.value` cannot be \"noise\"");
+    refuse("data.augment=[{name='rand_augment', magnitude=31}]", "an integer from 0 to 30");
+    refuse("data.augment=['randaugment']", "rand_augment");
+}
+
+#[test]
+fn a_focal_loss_says_all_of_its_options_and_other_losses_have_none() {
+    let check = |lines: &str, gamma: Option<f64>, alpha: Option<f64>, balances: Option<bool>| {
+        let config = good(&with(&format!("[loss]\n{lines}\n")), &[]);
+        let loss = &config.loss;
+        assert_eq!((loss.gamma, loss.alpha, loss.apply_class_balancing), (gamma, alpha, balances), "{lines}");
+        assert_eq!(good(&config.to_toml(), &[]), config);
+    };
+    check("", None, None, None);
+    check("name = \"binary_focal_crossentropy\"", Some(2.0), None, Some(false));
+    check("name = \"binary_focal_crossentropy\"\napply_class_balancing = true", Some(2.0), Some(0.25), Some(true));
+    check("name = \"categorical_focal_crossentropy\"\ngamma = 3", Some(3.0), Some(0.25), None);
+    let refuse = |lines: &str, part: &str| {
+        let error = parse(&with(&format!("[loss]\n{lines}\n")), &[]).expect_err(lines).to_string();
+        assert!(error.contains(part), "{lines}: {error}");
+    };
+    refuse("gamma = 2", "`loss.gamma` does nothing with this loss");
+    refuse("name = \"binary_focal_crossentropy\"\nalpha = 0.5", "does nothing without `apply_class_balancing`");
+    refuse("name = \"categorical_focal_crossentropy\"\napply_class_balancing = true", "does nothing with this loss");
+    let mut config = good(&with("[loss]\nname = \"binary_focal_crossentropy\"\ngamma = 1\n"), &[]);
+    let completed = config.complete(2, [8, 8], Interpolation::Bilinear);
+    assert_eq!(completed.loss.focus().map(|focus| focus.gamma), Some(1.0));
+    assert_eq!((completed.head.units, completed.head.activation), (1, Activation::Sigmoid));
+}
+
+#[test]
+fn weights_are_averaged_in_one_way_and_over_several_epochs() {
+    let phase = |lines: &str| SHORTEST.replace("epochs = 1", lines);
+    let config = good(&phase("epochs = 5\nswa = { start_epoch = 4 }"), &[]);
+    assert_eq!(config.phases[0].swa, Some(Swa { start_epoch: 4 }));
+    let refuse = |lines: &str, part: &str| {
+        let error = parse(&phase(lines), &[]).expect_err(lines).to_string();
+        assert!(error.contains(part), "{lines}: {error}");
+    };
+    refuse("epochs = 5\nswa = { start_epoch = 5 }", "leaves nothing to average in 5 epochs");
+    refuse("epochs = 5\nswa = {}", "`phases.0.swa.start_epoch` is missing");
+    let both = "epochs = 5\nswa = { start_epoch = 2 }\noptimizer = { name = \"sgd\", ema_momentum = 0.9 }";
+    refuse(both, "are both averages of the weights");
+}
+
+#[test]
+fn classes_are_balanced_by_sampling_or_by_weights() {
+    let config = good(SHORTEST, &["data.sampling=balanced"]);
+    assert_eq!(config.data.sampling, ClassSampling::Balanced);
+    assert_eq!(good(&config.to_toml(), &[]), config);
+    let refuse = |sets: &[&str], part: &str| {
+        let error = parse(SHORTEST, sets).expect_err("refused").to_string();
+        assert!(error.contains(part), "{sets:?}: {error}");
+    };
+    refuse(&["data.sampling=balanced", "data.shuffle=false"], "`data.shuffle` = false keeps their order");
+    refuse(&["data.sampling=balanced", "loss.class_weights=balanced"], "rare classes would count twice");
+    good(SHORTEST, &["data.sampling=balanced", "loss.class_weights={cats=2}"]);
 }
 
 #[test]
@@ -384,7 +484,11 @@ fn classes_and_head_say_what_the_output_is() {
         assert_eq!((completed.kind(), head.units, head.activation), (loss, units, activation), "{sets:?}");
         let written = (config.loss.name, config.head.units, config.head.activation);
         assert_eq!(written, (Some(loss), Some(units), Some(activation)), "{sets:?}");
-        assert_eq!(completed.check(head.activation, head.units, classes), Ok(()), "defaults belong together");
+        let task = match config.data.multi_label {
+            Some(true) => Task::MultiLabel,
+            _ => Task::MultiClass,
+        };
+        assert_eq!(completed.check(task, head.activation, head.units, classes), Ok(()), "defaults belong together");
     };
     let (binary, categorical) = (LossName::BinaryCrossentropy, LossName::CategoricalCrossentropy);
     let sparse = LossName::SparseCategoricalCrossentropy;
@@ -395,6 +499,10 @@ fn classes_and_head_say_what_the_output_is() {
     check(&[], 5, sparse, 5, Activation::Softmax);
     check(&["loss.label_smoothing=0.1"], 5, categorical, 5, Activation::Softmax);
     check(&["loss.name=categorical_crossentropy", "loss.from_logits=true"], 5, categorical, 5, Activation::Linear);
+    let several = ["data.labels=labels.csv", "data.multi_label=true"];
+    check(&several, 5, binary, 5, Activation::Sigmoid);
+    check(&several, 2, binary, 2, Activation::Sigmoid);
+    check(&[&several[..], &["loss.from_logits=true"]].concat(), 5, binary, 5, Activation::Linear);
 }
 
 #[test]

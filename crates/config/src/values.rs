@@ -2,18 +2,19 @@
 
 use std::path::PathBuf;
 
-use injerto_data::OnCorrupt;
 use injerto_data::augment::{Augmentation, MixOptions};
 use injerto_data::decode::Orientation;
 use injerto_data::folder::{Grouping, Labels, Layout};
 use injerto_data::generated::Task;
+use injerto_data::{ClassSampling, OnCorrupt};
 use injerto_graph::{Activation, Interpolation, Selection};
 use injerto_heads::Body;
-use injerto_recipe::{BatchNorm, Callbacks, FeaturePrecision, LossName, Metric, Mode, OptimizerConfig, Schedule};
+use injerto_recipe::{BatchNorm, Callbacks, FeaturePrecision, LossName, Metric, Mode, OptimizerConfig, Schedule, Swa};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::kinds::{ClassWeights, Device, Initial, InputScale, LearningRates, OnLeak, Strategy};
+use crate::sweep::SweepConfig;
 
 /// An experiment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -51,6 +52,9 @@ pub struct Config {
     /// `[transfer_gain]`: whether the experiment also compares with training from scratch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transfer_gain: Option<TransferGainConfig>,
+    /// `[sweep]`: which experiments `injerto sweep` tries. A training does not read it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<SweepConfig>,
 }
 
 /// Paths as an experiment's file has them: what is not UTF-8 is written `\xNN`.
@@ -105,6 +109,9 @@ pub struct DataConfig {
     /// What says which class each image has, if it is not the folder that the image lies in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<Labels>,
+    /// Whether an image may have several classes, or none; `None`: the lists of `labels` show it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multi_label: Option<bool>,
     /// Whether images are cut to the aspect ratio of `image_size` instead of being distorted.
     pub crop_to_aspect_ratio: bool,
     /// How images are resized; `None`: as the backbone was trained.
@@ -121,6 +128,8 @@ pub struct DataConfig {
     pub scaled_decoding: bool,
     /// Whether training images come in a new order in each epoch.
     pub shuffle: bool,
+    /// How often the images of each class come in an epoch.
+    pub sampling: ClassSampling,
     /// Random changes of training images, one after the other, with the names and options of Keras's layers.
     ///
     /// They come before the network, so that a frozen prefix sees another image in each epoch: its features are either those
@@ -203,6 +212,15 @@ pub struct LossConfig {
     pub from_logits: bool,
     /// Share of each label that is spread evenly over all classes, from 0 to below 1; 0 for the sparse loss.
     pub label_smoothing: f64,
+    /// Power of a focal loss; `None` for other losses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gamma: Option<f64>,
+    /// Weight of class 1 in the binary focal loss, factor of the categorical one; `None` where neither uses it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f64>,
+    /// Whether the binary focal loss uses `alpha`; `None` for other losses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub apply_class_balancing: Option<bool>,
     /// Weight per class, which multiplies the loss of a training image; `None` means 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class_weights: Option<ClassWeights>,
@@ -227,6 +245,9 @@ pub struct PhaseConfig {
     /// Factors of the learning rate of some layers.
     #[serde(skip_serializing_if = "LearningRates::is_empty")]
     pub learning_rates: LearningRates,
+    /// If given, epochs are judged and kept by a mean of the weights of several epochs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub swa: Option<Swa>,
     /// If given, layers are unfrozen stage by stage instead of all at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gradual: Option<GradualConfig>,
@@ -273,6 +294,8 @@ pub struct CacheConfig {
 pub struct InsightConfig {
     /// Whether a logistic regression on the kept features says what they are worth.
     pub probe: bool,
+    /// Whether the probe also says what more photos would bring: it is then fitted to growing parts of the training images.
+    pub more_photos: bool,
     /// Whether the run ends by keeping with the model what it knows of its images: features of the training images, from
     /// where on an image is unknown, and how probabilities are calibrated.
     pub knowledge: bool,

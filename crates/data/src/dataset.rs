@@ -8,6 +8,7 @@ use injerto_files::{shown, to_text};
 use crate::decode::Rgb;
 use crate::fingerprint::Seen;
 use crate::generated::Drawing;
+use crate::label::Label;
 
 /// Where an image comes from. Whatever reads images takes all of these.
 #[derive(Clone, PartialEq, Eq)]
@@ -93,13 +94,13 @@ impl From<Rgb> for Origin {
     }
 }
 
-/// An image and its class.
+/// An image and what it shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
     /// Where it comes from.
     pub origin: Origin,
-    /// Position of its class.
-    pub label: u32,
+    /// What it shows.
+    pub label: Label,
     /// What it was taken together with: images of one group never stand on two sides of a split. `None`: it stands alone, or
     /// nobody asked.
     pub group: Option<Arc<str>>,
@@ -108,9 +109,9 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// An image of the class in this position.
-    pub fn new(origin: impl Into<Origin>, label: u32) -> Self {
-        Self { origin: origin.into(), label, group: None, seen: None }
+    /// An image of the class in this position, or of several classes.
+    pub fn new(origin: impl Into<Origin>, label: impl Into<Label>) -> Self {
+        Self { origin: origin.into(), label: label.into(), group: None, seen: None }
     }
 }
 
@@ -124,10 +125,16 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Number of images per class.
+    /// Number of images per class. An image of several classes counts for each.
     pub fn counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.classes.len()];
-        self.samples.iter().for_each(|sample| counts[sample.label as usize] += 1);
+        let classes = self.samples.iter().flat_map(|sample| sample.label.classes());
+        classes.for_each(|&class| counts[class as usize] += 1);
         counts
+    }
+
+    /// Whether an image may have several classes, or none.
+    pub fn is_multi_label(&self) -> bool {
+        self.samples.first().is_some_and(|sample| sample.label.class().is_none())
     }
 }

@@ -125,7 +125,7 @@ pub enum DataError {
         path: PathBuf,
     },
     /// A split that cannot be made.
-    #[error("{part}_split {fraction} leaves {training} images to train and {held} to {}: {}",
+    #[error("{part}_split {fraction:?} leaves {training} images to train and {held} to {}: {}",
         if *part == "test" { "test" } else { "validate" }, split_fix(*fraction))]
     Split {
         /// What the images are held out for: `validation` or `test`.

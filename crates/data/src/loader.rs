@@ -4,22 +4,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
 
 use crate::ahead::Ahead;
-use crate::augment::{Mix, augment, generator};
+use crate::augment::{Mix, augment, generator_of};
 use crate::cache::PixelCache;
-use crate::{DataError, Dataset, LoaderOptions, OnCorrupt, Origin, Sample};
+use crate::order::{self, Place};
+use crate::{ClassSampling, DataError, Dataset, Label, LoaderOptions, OnCorrupt, Origin, Sample};
 
 /// Some images, ready for a network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     /// `[batch, height, width, 3]`, 0 to 255.
     pub pixels: Vec<f32>,
-    /// Class of each image.
-    pub labels: Vec<u32>,
+    /// What each image shows.
+    pub labels: Vec<Label>,
     /// Places of the images in the dataset.
     pub indices: Vec<usize>,
     /// Which view of its image each place holds; 0 except in [`Loader::views`].
@@ -60,6 +59,8 @@ enum Variation {
     None,
     /// Each is changed as in this epoch, and the batch is mixed.
     Epoch(u64),
+    /// Each is changed as in this view.
+    View(u64),
     /// Each comes so many times, changed each time.
     Views(usize),
 }
@@ -67,6 +68,8 @@ enum Variation {
 /// An image of a batch, or consecutive views of it, and where its pixels go.
 struct Slot<'a> {
     index: usize,
+    /// How often the image has come in the epoch before.
+    repeat: u64,
     views: Range<usize>,
     pixels: &'a mut [f32],
 }
@@ -102,16 +105,16 @@ impl Loader {
         self.shared.options.batch_size
     }
 
-    /// Order of the images in an epoch: the same for the same seed and epoch, on any machine.
+    /// Order of the images in an epoch: the same for the same seed and epoch, on any machine. With
+    /// [`ClassSampling::Balanced`], some images come several times and others do not come.
     pub fn order(&self, epoch: u64) -> Vec<usize> {
+        let LoaderOptions { shuffle, sampling, .. } = self.shared.options;
         let mut order: Vec<usize> = (0..self.len()).collect();
-        if let Some(seed) = self.shared.options.shuffle {
-            let mut random = ChaCha8Rng::seed_from_u64(seed);
-            random.set_stream(epoch);
-            for last in (1..order.len()).rev() {
-                // The upper half of a product is uniform enough below 2^64, and needs no rejection.
-                let pick = ((u128::from(random.next_u64()) * (last as u128 + 1)) >> 64) as usize;
-                order.swap(last, pick);
+        if let Some(seed) = shuffle {
+            let mut random = order::generator(seed, epoch);
+            match sampling {
+                ClassSampling::Natural => order::shuffle(&mut order, &mut random),
+                ClassSampling::Balanced => order = order::balanced(&self.shared.dataset.samples, &mut random),
             }
         }
         order
@@ -126,7 +129,8 @@ impl Loader {
     /// [`batches`](Self::batches) to train on in this epoch: changed by [`LoaderOptions::augment`], then mixed by
     /// [`LoaderOptions::mix`]. Without either they are the same as there.
     ///
-    /// These pixels differ in each epoch, so that nothing computed from them can be kept for the next one.
+    /// These pixels differ in each epoch, so that nothing computed from them can be kept for the next one. An image that comes
+    /// several times in `order` is changed anew each time.
     pub fn augmented(&self, order: &[usize], epoch: u64) -> Batches {
         self.start(order, Variation::Epoch(epoch))
     }
@@ -138,8 +142,16 @@ impl Loader {
         self.start(order, Variation::Views(views))
     }
 
+    /// One of the [`views`](Self::views) of each image. An image that comes several times in `order` is the same each time.
+    pub fn view(&self, order: &[usize], view: u64) -> Batches {
+        self.start(order, Variation::View(view))
+    }
+
     fn start(&self, order: &[usize], variation: Variation) -> Batches {
-        let (shared, order) = (self.shared.clone(), order.to_vec());
+        let (shared, mut order) = (self.shared.clone(), order::places(order));
+        if !matches!(variation, Variation::Epoch(_)) {
+            order.iter_mut().for_each(|place| place.repeat = 0);
+        }
         let places = order.len() * variation.views();
         let size = shared.options.batch_size.max(1);
         let batches = (0..places)
@@ -202,7 +214,7 @@ impl Variation {
     /// How often each image comes.
     fn views(self) -> usize {
         match self {
-            Self::None | Self::Epoch(_) => 1,
+            Self::None | Self::Epoch(_) | Self::View(_) => 1,
             Self::Views(views) => views,
         }
     }
@@ -216,7 +228,7 @@ impl Shared {
 
     /// All images as one batch, each with its answer.
     fn decoded(self) -> Result<Decoded, DataError> {
-        let all: Vec<usize> = (0..self.dataset.samples.len()).collect();
+        let all: Vec<Place> = (0..self.dataset.samples.len()).map(|image| Place { image, repeat: 0 }).collect();
         let Batch { pixels, .. } = self.batch(&all, 0..all.len(), Variation::None, 0)?;
         let mut skipped = self.skipped.into_inner().unwrap_or_else(PoisonError::into_inner);
         let answer = |(at, sample): (usize, Sample)| match skipped.remove(&at) {
@@ -229,7 +241,7 @@ impl Shared {
     /// The batch of these places, where an image of `order` has as many places as there are views of it.
     fn batch(
         &self,
-        order: &[usize],
+        order: &[Place],
         places: Range<usize>,
         variation: Variation,
         number: usize,
@@ -241,7 +253,8 @@ impl Shared {
             let image = at / views;
             let end = places.end.min((image + 1) * views);
             let (pixels, others) = rest.split_at_mut((end - at) * values);
-            slots.push(Slot { index: order[image], views: at - image * views..end - image * views, pixels });
+            let Place { image: index, repeat } = order[image];
+            slots.push(Slot { index, repeat, views: at - image * views..end - image * views, pixels });
             (rest, at) = (others, end);
         }
         let one = |slot: Slot<'_>| (slot.index, slot.views.clone(), self.fill(slot, variation));
@@ -259,7 +272,7 @@ impl Shared {
                         batch.pixels.copy_within(from, batch.labels.len() * values);
                     }
                     for view in views {
-                        batch.labels.push(self.dataset.samples[index].label);
+                        batch.labels.push(self.dataset.samples[index].label.clone());
                         batch.indices.push(index);
                         batch.views.push(view as u32);
                     }
@@ -291,12 +304,12 @@ impl Shared {
         }
         let epoch = match variation {
             Variation::None => return Ok(()),
-            Variation::Epoch(epoch) => epoch,
+            Variation::Epoch(epoch) | Variation::View(epoch) => epoch,
             Variation::Views(_) => slot.views.start as u64,
         };
         let LoaderOptions { augment: layers, seed, image_size, .. } = &self.options;
         let change = |pixels: &mut [f32], epoch: u64| {
-            augment(layers, pixels, *image_size, &mut generator(*seed, epoch, slot.index as u64));
+            augment(layers, pixels, *image_size, &mut generator_of(*seed, epoch, slot.index as u64, slot.repeat));
         };
         for (other, epoch) in others.chunks_exact_mut(values.max(1)).zip(epoch + 1..) {
             other.copy_from_slice(first);

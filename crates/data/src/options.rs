@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::augment::{Augmentation, MixOptions};
 use crate::decode::{Orientation, Rgb, decode_held};
 use crate::read::read;
-use crate::resize::{Interpolation, center_crop, resize_into};
+use crate::resize::{Interpolation, center_crop, central_square, middle, resize_into};
 use crate::{DataError, Origin};
 
 /// What to do with a file that is no image.
@@ -17,6 +17,32 @@ pub enum OnCorrupt {
     Error,
     /// Leave it out, and remember it.
     Skip,
+}
+
+/// How often the images of each class come in a training epoch. An epoch always has as many places as there are images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClassSampling {
+    /// Each image comes once.
+    #[default]
+    Natural,
+    /// All classes have equally many places, give or take one. An image of a rare class comes several times per epoch, each time
+    /// changed anew, and an image of a frequent class in some epochs only. No image of a class comes again before all others of
+    /// the class have come.
+    Balanced,
+}
+
+impl ClassSampling {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Natural, Self::Balanced];
+
+    /// What users call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Natural => "natural",
+            Self::Balanced => "balanced",
+        }
+    }
 }
 
 /// How images become batches.
@@ -41,6 +67,8 @@ pub struct LoaderOptions {
     pub on_corrupt: OnCorrupt,
     /// A new order in each epoch, from this seed; `None` keeps the dataset's.
     pub shuffle: Option<u64>,
+    /// How often the images of each class come in an epoch; without effect where `shuffle` keeps the dataset's order.
+    pub sampling: ClassSampling,
     /// Random changes, in this order. [`Loader::augmented`] and [`Loader::views`] make them, [`Loader::batches`] does not.
     ///
     /// [`Loader::augmented`]: crate::Loader::augmented
@@ -70,6 +98,7 @@ impl LoaderOptions {
             scaled_decoding: false,
             on_corrupt: OnCorrupt::default(),
             shuffle: None,
+            sampling: ClassSampling::default(),
             augment: Vec::new(),
             mix: MixOptions::default(),
             seed: 0,
@@ -120,6 +149,21 @@ impl LoaderOptions {
                 resize_into(&center_crop(image, share), image_size, interpolation, crop_to_aspect_ratio, pixels);
             }
             None => resize_into(image, image_size, interpolation, crop_to_aspect_ratio, pixels),
+        }
+    }
+
+    /// The part of an image of this height and width that is seen after resizing: top, left, height and width in pixels.
+    pub fn seen(&self, size: [usize; 2]) -> [usize; 4] {
+        let [top, left, height, width] = match self.center_crop {
+            Some(share) => central_square(size, share),
+            None => [0, 0, size[0], size[1]],
+        };
+        match self.crop_to_aspect_ratio {
+            true => {
+                let [down, across, height, width] = middle([height, width], self.image_size);
+                [top + down, left + across, height, width]
+            }
+            false => [top, left, height, width],
         }
     }
 

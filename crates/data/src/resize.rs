@@ -28,12 +28,10 @@ pub fn resize_into(
     crop_to_aspect_ratio: bool,
     output: &mut [f32],
 ) {
-    let (mut top, mut left, mut rows, mut columns) = (0, 0, image.height, image.width);
-    if crop_to_aspect_ratio {
-        rows = image.height.min((image.width * height) / width.max(1)).max(1);
-        columns = image.width.min((image.height * width) / height.max(1)).max(1);
-        (top, left) = ((image.height - rows) / 2, (image.width - columns) / 2);
-    }
+    let [top, left, rows, columns] = match crop_to_aspect_ratio {
+        true => middle([image.height, image.width], [height, width]),
+        false => [0, 0, image.height, image.width],
+    };
     let vertical = Taps::new(rows, height, how);
     let horizontal = Taps::new(columns, width, how);
     let source = |row: usize| &image.pixels[((top + row) * image.width + left) * 3..][..columns * 3];
@@ -44,6 +42,14 @@ pub fn resize_into(
         vertically(first, weights, source, &mut blend);
         horizontal.along(&blend, out);
     }
+}
+
+/// The largest central part of an image of `size` with the aspect ratio of `target`, each `[height, width]`: top, left, height and width.
+pub(crate) fn middle(size: [usize; 2], target: [usize; 2]) -> [usize; 4] {
+    let ([image_height, image_width], [height, width]) = (size, target);
+    let rows = image_height.min((image_width * height) / width.max(1)).max(1);
+    let columns = image_width.min((image_height * width) / height.max(1)).max(1);
+    [(image_height - rows) / 2, (image_width - columns) / 2, rows, columns]
 }
 
 /// Resizes pixels that are floats already, bilinearly, as a crop among augmentations needs it.
@@ -79,13 +85,18 @@ where
 
 /// Cuts the central square of `fraction` of the shorter side out of an image: what ImageNet's evaluation does.
 pub fn center_crop(image: &Rgb, fraction: f64) -> Rgb {
-    let side =
-        ((image.height.min(image.width) as f64 * fraction).round() as usize).clamp(1, image.height.min(image.width));
-    // As torchvision's `CenterCrop`, which rounds an odd rest to the even half.
-    let offset = |length: usize| ((length - side) as f64 / 2.0).round_ties_even() as usize;
-    let (top, left) = (offset(image.height), offset(image.width));
+    let [top, left, side, _] = central_square([image.height, image.width], fraction);
     let row = |y: usize| &image.pixels[((top + y) * image.width + left) * 3..][..side * 3];
     Rgb { height: side, width: side, pixels: (0..side).flat_map(row).copied().collect() }
+}
+
+/// Top, left, height and width of what [`center_crop`] cuts out of an image of this height and width.
+pub(crate) fn central_square([height, width]: [usize; 2], fraction: f64) -> [usize; 4] {
+    let shorter = height.min(width);
+    let side = ((shorter as f64 * fraction).round() as usize).clamp(1, shorter);
+    // As torchvision's `CenterCrop`, which rounds an odd rest to the even half.
+    let offset = |length: usize| ((length - side) as f64 / 2.0).round_ties_even() as usize;
+    [offset(height), offset(width), side, side]
 }
 
 /// For each output position along one axis, the input positions that make it up (a run of `count`) and their weights.

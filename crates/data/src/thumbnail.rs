@@ -6,7 +6,7 @@ use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 use rayon::prelude::*;
 
-use crate::decode::{Orientation, decode_scaled};
+use crate::decode::{Orientation, Rgb, decode_scaled};
 use crate::read;
 use crate::resize::{Interpolation, resize};
 
@@ -24,6 +24,22 @@ fn thumbnail(photo: &Path, side: usize) -> Option<Vec<u8>> {
     let scale = (side as f64 / image.height.max(image.width) as f64).min(1.0);
     let [height, width] = [image.height, image.width].map(|side| ((side as f64 * scale).round() as usize).max(1));
     let pixels = resize(&image, [height, width], Interpolation::Area, false);
+    encode(&pixels, [height, width])
+}
+
+/// A JPEG of pixels `[height, width, 3]`, 0 to 255, as they stand in a batch, with its longer side of at most `side` pixels.
+///
+/// # Panics
+/// If there are not as many pixels as `size` says.
+pub fn small_jpeg(pixels: &[f32], [height, width]: [usize; 2], side: usize) -> Option<Vec<u8>> {
+    assert_eq!(pixels.len(), height * width * 3, "a batch has the pixels of its images");
+    let scale = (side as f64 / height.max(width).max(1) as f64).min(1.0);
+    let small = [height, width].map(|side| ((side as f64 * scale).round() as usize).max(1));
+    let bytes = pixels.iter().map(|value| value.round() as u8).collect();
+    encode(&resize(&Rgb { height, width, pixels: bytes }, small, Interpolation::Area, false), small)
+}
+
+fn encode(pixels: &[f32], [height, width]: [usize; 2]) -> Option<Vec<u8>> {
     let bytes: Vec<u8> = pixels.iter().map(|value| value.round() as u8).collect();
     let mut jpeg = Vec::new();
     let mut encoder = JpegEncoder::new_with_quality(&mut jpeg, QUALITY);

@@ -44,6 +44,25 @@ fn write_image(path: &Path, format: image::ImageFormat) {
 }
 
 #[test]
+fn the_part_of_an_image_that_is_seen_is_the_part_that_is_read() {
+    let check = |crop_to_aspect_ratio, center_crop, expected: [usize; 4]| {
+        let options = LoaderOptions { crop_to_aspect_ratio, center_crop, ..options([4, 8]) };
+        assert_eq!(options.seen([30, 40]), expected);
+        // Grey outside of that part, and white inside.
+        let [top, left, height, width] = expected;
+        let inside = |y: usize, x: usize| (top..top + height).contains(&y) && (left..left + width).contains(&x);
+        let level = |at: usize| if inside(at / 40, at % 40) { 255 } else { 90 };
+        let image = Rgb { height: 30, width: 40, pixels: (0..1200).flat_map(|at| [level(at); 3]).collect() };
+        let pixels = options.load(&Origin::from(image)).expect("pixels");
+        assert!(pixels.iter().all(|value| *value == 255.0), "{pixels:?}");
+    };
+    check(false, None, [0, 0, 30, 40]);
+    check(true, None, [5, 0, 20, 40]);
+    check(false, Some(0.5), [8, 12, 15, 15]);
+    check(true, Some(0.5), [12, 12, 7, 15]);
+}
+
+#[test]
 fn resizing_is_tensorflows() {
     let cases = golden(include_str!("../../../golden/tf_resize.json"));
     for case in cases.as_array().expect("a list") {
@@ -91,7 +110,7 @@ fn the_split_is_keras_split() {
             for sample in &dataset.samples {
                 let Origin::File(path) = &sample.origin else { panic!("a file") };
                 let relative = path.strip_prefix(root.path()).expect("below the root").to_str().expect("text");
-                assert_eq!(relative.split('/').next(), Some(dataset.classes[sample.label as usize].as_str()));
+                assert_eq!(relative.split('/').next(), Some(&*sample.label.name(&dataset.classes)));
                 files.push(relative.to_owned());
             }
             files.sort();

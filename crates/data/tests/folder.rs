@@ -72,6 +72,8 @@ fn a_split_that_leaves_a_side_empty_is_refused() {
         let error = open(root(&["a/1.jpg", "b/1.jpg"]).path(), split(fraction)).expect_err("refused");
         assert!(matches!(error, DataError::Split { .. }), "{fraction}: {error}");
     }
+    let error = open(root(&["a/1.jpg", "b/1.jpg"]).path(), split(1e-300)).expect_err("refused").to_string();
+    assert!(error.starts_with("validation_split 1e-300 leaves 2 images to train"), "{error}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use injerto_data::folder::{Column, Folder, Labels, ListFiles, Lists, Options, Reason, open};
+use injerto_data::folder::{ClassColumns, Column, Folder, Labels, ListFiles, Lists, Options, Reason, open};
 
 /// A root with these images, all empty, and a list of this name.
 fn root(images: &[&str], list: &str, text: &str) -> tempfile::TempDir {
@@ -34,7 +34,7 @@ fn told(root: &Path, folder: &Folder) -> Vec<String> {
             let path =
                 sample.origin.path().and_then(|path| path.strip_prefix(root).ok()).expect("a file below the root");
             let group = sample.group.as_ref().map_or(String::new(), |group| format!(" of {group}"));
-            all.push(format!("{part}: {} {}{group}", path.display(), dataset.classes[sample.label as usize]));
+            all.push(format!("{part}: {} {}{group}", path.display(), sample.label.name(&dataset.classes)));
         }
     }
     all
@@ -105,8 +105,9 @@ fn a_column_or_a_list_per_part_divides_the_images() {
 fn columns_are_named_or_counted_and_one_may_hold_groups() {
     let text = "a/1.jpg 7 u x\na/2.jpg 8 u y\nb/3.jpg 9 v x\n";
     let place = |place| Some(Column::Place(place));
+    let class = |at| place(at).map(ClassColumns::One);
     let files = ListFiles::One { file: "l.txt".into() };
-    let lists = Lists { files, path: None, class: place(4), split: None, group: place(3) };
+    let lists = Lists { files, path: None, class: class(4), separator: None, split: None, group: place(3) };
     let expected = ["train: a/1.jpg x of u", "train: b/3.jpg x of v", "train: a/2.jpg y of u"];
     check("l.txt", text, Labels::Lists(lists.clone()), &expected);
     refused(
@@ -115,10 +116,10 @@ fn columns_are_named_or_counted_and_one_may_hold_groups() {
         listed("l.txt"),
         "ROOT/l.txt: it is unclear which column holds the classes; the list has no header",
     );
-    let beyond = Lists { class: place(5), ..lists };
+    let beyond = Lists { class: class(5), ..lists };
     refused("l.txt", text, Labels::Lists(beyond), "there is no column 5; the list has no header, and 4 columns");
     let named = Lists {
-        class: Some(Column::Name("kind".to_owned())),
+        class: Some(Column::Name("kind".to_owned()).into()),
         group: None,
         ..match listed("l.csv") {
             Labels::Lists(lists) => lists,
@@ -178,4 +179,125 @@ fn patterns_of_names_give_the_classes() {
     );
     let error = open(&[("cat", &["cat.*"]), ("bird", &["bird*"])]).expect_err("none").to_string();
     assert!(error.contains("no image matches bird* of class 'bird'"), "{error}");
+}
+
+/// A list of images that have several classes, and what it says.
+#[track_caller]
+fn several(list: &str, text: &str, options: Options, classes: &[&str], expected: &[&str]) -> Folder {
+    let root = root(&IMAGES, list, text);
+    let found = open(root.path(), options).unwrap_or_else(|error| panic!("{text:?}: {error}"));
+    assert_eq!(found.train.classes, classes, "{text:?}");
+    assert_eq!(told(root.path(), &found), expected, "{text:?}");
+    assert!(found.train.is_multi_label() && found.inventory.several.is_some(), "{text:?}");
+    found
+}
+
+#[test]
+fn a_list_gives_several_classes_per_image_in_every_usual_form() {
+    let classes = ["animal", "cat", "rose"];
+    let expected = ["train: a/1.jpg animal|cat", "train: a/2.jpg ", "train: b/3.jpg rose", "train: b/my 4.png animal"];
+    for (list, text) in [
+        ("l.csv", "path,labels\na/1.jpg,cat|animal\na/2.jpg,\nb/3.jpg,rose\nb/my 4.png,animal\n"),
+        ("l.csv", "path,labels\na/1.jpg, cat ; animal\na/2.jpg,\nb/3.jpg,rose\nb/my 4.png,animal;\n"),
+        ("l.csv", "path,animal,cat,rose\n1,1,1,0\n2,0,0,0\n3,0,0,1\nmy 4,1,0,0\n"),
+        ("l.csv", "image,split,animal,cat,rose\n1,train,1.0,True,0\n2,train,0,,0\n3,train,0,0,1\nmy 4,train,1,0,0\n"),
+        (
+            "l.jsonl",
+            "{\"image\":\"1\",\"labels\":[\"cat\",\"animal\"]}\n{\"image\":\"2\",\"labels\":[]}\n\
+             {\"image\":\"3\",\"labels\":[\"rose\"]}\n{\"image\":\"my 4\",\"labels\":[\"animal\"]}\n",
+        ),
+        (
+            "a/metadata.csv",
+            "file_name,labels\n1.jpg,\"['animal', 'cat']\"\n2.jpg,[]\nb/3.jpg,\"[\"\"rose\"\"]\"\nb/my 4.png,['animal']\n",
+        ),
+    ] {
+        several(list, text, with(listed(list)), &classes, &expected);
+    }
+}
+
+#[test]
+fn several_classes_can_be_asked_for_where_no_line_shows_them() {
+    let asked = |labels: Labels| Options { multi_label: Some(true), ..with(labels) };
+    // One line per image and class, as in Open Images.
+    let text = "path,class\na/1.jpg,cat\na/1.jpg,animal\nb/3.jpg,rose\n";
+    several(
+        "l.csv",
+        text,
+        asked(listed("l.csv")),
+        &["animal", "cat", "rose"],
+        &["train: a/1.jpg animal|cat", "train: b/3.jpg rose"],
+    );
+    refused("l.csv", text, listed("l.csv"), "or set data.multi_label = true for images that have several classes");
+    let Labels::Lists(lists) = listed("l.csv") else { unreachable!("it is a list") };
+    let spaced = Labels::Lists(Lists { separator: Some(" ".to_owned()), ..lists.clone() });
+    let text = "path,class\na/1.jpg,haze primary\na/2.jpg,clear\n";
+    several(
+        "l.csv",
+        text,
+        with(spaced),
+        &["clear", "haze", "primary"],
+        &["train: a/1.jpg haze|primary", "train: a/2.jpg clear"],
+    );
+    // Of the columns of a table, these are classes.
+    let each = ["x", "y"].map(|name| Column::Name(name.to_owned())).to_vec();
+    let columns = Labels::Lists(Lists { class: Some(ClassColumns::Each(each)), ..lists });
+    let text = "path,x,age,y\na/1.jpg,1,30,1\na/2.jpg,0,41,1\n";
+    several("l.csv", text, with(columns), &["x", "y"], &["train: a/1.jpg x|y", "train: a/2.jpg y"]);
+    let patterns = [("all", "*.jpg"), ("one", "1.*")].map(|(class, text)| (class.to_owned(), vec![text.to_owned()]));
+    let patterns = Labels::Patterns { patterns: patterns.into() };
+    let expected = ["train: a/1.jpg all|one", "train: a/2.jpg all", "train: b/3.jpg all"];
+    several("l.csv", "", asked(patterns), &["all", "one"], &expected);
+}
+
+#[test]
+fn one_class_per_image_stays_one_class_per_image() {
+    // Columns that hold exactly one 1 in each line, as ISIC's tables.
+    check(
+        "l.csv",
+        "path,mel,nv\na/1.jpg,1,0\na/2.jpg,0,1\n",
+        listed("l.csv"),
+        &["train: a/1.jpg mel", "train: a/2.jpg nv"],
+    );
+    let root = root(&IMAGES, "l.csv", "path,class\na/1.jpg,x|y\na/2.jpg,z\n");
+    let one = Options { multi_label: Some(false), ..with(listed("l.csv")) };
+    let found = open(root.path(), one).expect("a name with a bar");
+    assert_eq!(told(root.path(), &found), ["train: a/1.jpg x|y", "train: a/2.jpg z"]);
+    assert!(!found.train.is_multi_label() && found.inventory.several.is_none());
+    fs::write(root.path().join("l.csv"), "path,mel,nv\na/1.jpg,1,1\na/2.jpg,0,1\n").expect("written");
+    let one = Options { multi_label: Some(false), ..with(listed("l.csv")) };
+    let error = open(root.path(), one).expect_err("two").to_string();
+    assert!(error.contains("line 2: 2 of the columns of classes hold 1 (mel, nv)"), "{error}");
+    refused("l.csv", "path,class\na/1.jpg,x;\na/2.jpg,x\n", listed("l.csv"), "there is only one class, 'x'");
+    refused("l.csv", "path,mel,nv\na/1.jpg,1,1\na/2.jpg,2,1\n", listed("l.csv"), "it is unclear which column");
+}
+
+#[test]
+fn a_stratified_split_gives_each_part_its_share_of_each_class_that_images_have() {
+    // 200 images: half of them animals, a tenth of the animals cats, and ten images of nothing; ten are rare and animals.
+    let images: Vec<String> = (0..200).map(|at| format!("{at:03}.jpg")).collect();
+    let names: Vec<&str> = images.iter().map(String::as_str).collect();
+    let line = |at: usize| {
+        let mut classes = Vec::new();
+        classes.extend(at.is_multiple_of(2).then_some("animal"));
+        classes.extend(at.is_multiple_of(20).then_some("cat"));
+        classes.extend((at % 2 == 1 && at % 20 != 1).then_some("plant"));
+        classes.extend((at % 20 == 2).then_some("rare"));
+        format!("{at:03}.jpg,{}\n", classes.join("|"))
+    };
+    let root = root(&names, "l.csv", &format!("path,class\n{}", (0..200).map(line).collect::<String>()));
+    for seed in 0..5 {
+        let shares = Options {
+            validation_split: Some(0.2),
+            test_split: Some(0.1),
+            stratify: true,
+            seed,
+            ..with(listed("l.csv"))
+        };
+        let found = open(root.path(), shares).expect("divided");
+        let counts = |dataset: &injerto_data::Dataset| (dataset.counts(), dataset.samples.len());
+        assert_eq!(found.train.classes, ["animal", "cat", "plant", "rare"]);
+        assert_eq!(counts(&found.train), (vec![70, 7, 63, 7], 140), "seed {seed}");
+        assert_eq!(counts(&found.validation.expect("a share")), (vec![20, 2, 18, 2], 40), "seed {seed}");
+        assert_eq!(counts(&found.test.expect("a share")), (vec![10, 1, 9, 1], 20), "seed {seed}");
+    }
 }

@@ -6,7 +6,9 @@ use injerto_data::augment::{Augmentation, Factor, Fill, FlipMode, MixOptions, au
 use injerto_data::decode::{Orientation, Rgb, decode};
 use injerto_data::generated::{Task, export};
 use injerto_data::resize::center_crop;
-use injerto_data::{Batch, Batches, DataError, Loader, LoaderOptions, OnCorrupt, Origin, Sample, folder};
+use injerto_data::{
+    Batch, Batches, ClassSampling, DataError, Dataset, Loader, LoaderOptions, OnCorrupt, Origin, Sample, folder,
+};
 
 const SIZE: [usize; 2] = [12, 10];
 const VALUES: usize = 12 * 10 * 3;
@@ -61,6 +63,82 @@ fn augmentation_depends_neither_on_order_nor_on_batches() {
     }
     let nothing = drawn(LoaderOptions { augment: Vec::new(), ..options(4) });
     assert_eq!(all(nothing.augmented(&order, 1)), all(nothing.batches(&order)));
+}
+
+/// A loader of drawn images with so many images per class.
+fn uneven(counts: &[usize], sampling: ClassSampling, shuffle: Option<u64>) -> Loader {
+    let most = counts.iter().copied().max().unwrap_or(0);
+    let Dataset { classes, mut samples } = Task::Shapes.dataset(most, 1, 0);
+    let mut left = counts.to_vec();
+    samples.retain(|sample| {
+        left.get_mut(sample.label.classes()[0] as usize).is_some_and(|left| {
+            left.checked_sub(1).is_some_and(|less| {
+                *left = less;
+                true
+            })
+        })
+    });
+    Loader::new(Dataset { classes, samples }, LoaderOptions { sampling, shuffle, ..options(4) })
+}
+
+/// Number of places that each class has in an epoch.
+fn of_each_class(loader: &Loader, epoch: u64) -> Vec<usize> {
+    let mut counts = vec![0; loader.dataset().classes.len()];
+    for image in loader.order(epoch) {
+        counts[loader.dataset().samples[image].label.classes()[0] as usize] += 1;
+    }
+    counts
+}
+
+#[test]
+fn balanced_epochs_have_every_class_equally_often() {
+    let loader = uneven(&[14, 2, 5], ClassSampling::Balanced, Some(1));
+    let classes = loader.dataset().classes.len();
+    for epoch in 0..5 {
+        let mut counts = of_each_class(&loader, epoch);
+        counts.truncate(3);
+        assert_eq!(counts, [7, 7, 7], "epoch {epoch} of {classes} classes");
+        // No image of a class comes again before all others have come.
+        let order = loader.order(epoch);
+        let times = |image: usize| order.iter().filter(|&&other| other == image).count();
+        for (image, sample) in loader.dataset().samples.iter().enumerate() {
+            let expected = [0..2, 3..5, 1..3][sample.label.classes()[0] as usize].clone();
+            assert!(expected.contains(&times(image)), "image {image} comes {} times", times(image));
+        }
+    }
+    // It is the same order for the same seed and epoch alone.
+    assert_eq!(loader.order(3), uneven(&[14, 2, 5], ClassSampling::Balanced, Some(1)).order(3));
+    assert_ne!(loader.order(3), loader.order(4));
+    assert_ne!(loader.order(3), uneven(&[14, 2, 5], ClassSampling::Balanced, Some(2)).order(3));
+    // Every image of the largest class comes in some epoch.
+    let seen: std::collections::BTreeSet<usize> = (0..20).flat_map(|epoch| loader.order(epoch)).collect();
+    assert_eq!(seen.len(), 21);
+}
+
+#[test]
+fn places_that_cannot_be_divided_evenly_go_to_other_classes_in_each_epoch() {
+    let loader = uneven(&[9, 1, 1], ClassSampling::Balanced, Some(1));
+    let mut favoured = [0; 3];
+    for epoch in 0..60 {
+        let counts = of_each_class(&loader, epoch);
+        assert!(counts[..3].iter().all(|count| [3, 4].contains(count)) && counts.iter().sum::<usize>() == 11);
+        favoured.iter_mut().zip(counts).for_each(|(times, count)| *times += usize::from(count == 4));
+    }
+    assert!(favoured.iter().all(|times| (25..55).contains(times)), "{favoured:?}");
+    assert_eq!(uneven(&[9, 1, 1], ClassSampling::Balanced, None).order(0), (0..11).collect::<Vec<_>>());
+    assert_eq!(of_each_class(&uneven(&[9, 1, 1], ClassSampling::Natural, Some(1)), 0)[..3], [9, 1, 1]);
+}
+
+#[test]
+fn an_image_that_comes_again_in_an_epoch_is_changed_anew() {
+    let loader = drawn(options(4));
+    let rows = self::rows(&all(loader.augmented(&[3, 5, 3, 3], 2)));
+    let [first, _, second, third] = &rows[..] else { panic!("four") };
+    assert!(first.0 == 3 && second.0 == 3 && third.0 == 3);
+    assert!(first.2 != second.2 && second.2 != third.2 && first.2 != third.2);
+    // A view of an image is the same however often it comes.
+    let again = self::rows(&all(loader.view(&[3, 5, 3], 2)));
+    assert_eq!([&again[0].2, &again[1].2, &again[2].2], [&first.2, &rows[1].2, &first.2]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use injerto_trainer::{Event, Fit, Gathered, Model, Watch};
 use serde::{Deserialize, Serialize};
 
 use crate::leaks::{Copies, LeakCounts};
-use crate::probe::{ProbeSummary, output_layer, probe, start_from};
+use crate::probe::{ProbeSummary, more_photos, output_layer, probe, start_from};
 use crate::questions::{Asked, Questions, RowShape};
 use crate::{ExperimentError, Prepared, RunFolder};
 
@@ -67,7 +67,7 @@ impl Before {
         if prepared.config.data.on_leak != OnLeak::Off
             && let Some(copies) = Copies::find(prepared, before.gathered.as_ref(), watch.stop)?
         {
-            let divided = copies.settle(prepared, folder, watch)?;
+            let divided = copies.settle(prepared, &mut |name, text| folder.write(name, text), watch)?;
             before.found.leaks = Some(LeakCounts { moved: divided, ..copies.counts() });
             if divided > 0 && before.gathered.is_some() {
                 // The features are those of the same images, and are found in the cache.
@@ -75,7 +75,7 @@ impl Before {
             }
         }
         if let Some(Questions { probe: Asked::Yes, .. }) = prepared.plan.insight {
-            before.probe(prepared, model, watch)?;
+            before.probe(prepared, model, folder, watch)?;
         }
         if watch.is_stopped() {
             before.gathered = None;
@@ -86,7 +86,13 @@ impl Before {
         Ok(before)
     }
 
-    fn probe(&mut self, prepared: &Prepared, model: &mut Model, watch: &mut Watch<'_>) -> Result<(), ExperimentError> {
+    fn probe(
+        &mut self,
+        prepared: &Prepared,
+        model: &mut Model,
+        folder: &RunFolder,
+        watch: &mut Watch<'_>,
+    ) -> Result<(), ExperimentError> {
         let (Some(gathered), Ok(shape)) = (&self.gathered, RowShape::of(prepared)) else { return Ok(()) };
         let starts = prepared.config.head.initial == Initial::Probe;
         let (summary, probe) = match probe(prepared, &shape, gathered, watch.stop) {
@@ -105,6 +111,17 @@ impl Before {
         let ProbeSummary { accuracy, interval, n, seconds, .. } = summary;
         watch.observer.observe(&Event::Probed { accuracy, interval, n, seconds });
         self.found.probe = Some(summary);
+        if prepared.config.insight.more_photos {
+            match more_photos(prepared, &shape, gathered, summary.strength, watch.stop) {
+                Ok(Some(more)) => folder.write(RunFolder::MORE_PHOTOS, &crate::json::pretty(&more))?,
+                Ok(None) => return Ok(()),
+                Err(ExperimentError::Insight(error)) => {
+                    let what = format!("no answer to what more photos would bring: {error}");
+                    watch.observer.observe(&Event::Noticed { what: &what });
+                }
+                Err(error) => return Err(error),
+            }
+        }
         if starts {
             let layer = output_layer(prepared, &probe)?;
             let device: Device = model.network.device().clone();
@@ -117,12 +134,12 @@ impl Before {
 }
 
 impl Copies {
-    /// Writes the pairs into the folder, tells of those that do harm, and does with them what the experiment says. Returns how many
-    /// photos were moved to another side.
-    fn settle(
+    /// Writes the pairs into a file, tells of those that do harm, and does with them what the experiment says. Returns how many photos
+    /// were moved to another side; then the plan is written too. `write` is given the name of a file and its text.
+    pub fn settle(
         &self,
         prepared: &mut Prepared,
-        folder: &RunFolder,
+        write: &mut dyn FnMut(&str, &str) -> Result<(), ExperimentError>,
         watch: &mut Watch<'_>,
     ) -> Result<usize, ExperimentError> {
         let on_leak = prepared.config.data.on_leak;
@@ -130,12 +147,12 @@ impl Copies {
             return Err(ExperimentError::Leaks { findings: self.in_words() });
         }
         if !self.is_empty() {
-            folder.write(RunFolder::LEAKS, &self.to_csv(&prepared.train.classes))?;
+            write(RunFolder::LEAKS, &self.to_csv())?;
         }
         let moved = if on_leak == OnLeak::Move { self.moved() } else { (Vec::new(), 0) };
         if moved.1 > 0 {
             prepared.divide(prepared.sides().dealt(moved.0))?;
-            folder.write(RunFolder::PLAN, &prepared.plan.to_json())?;
+            write(RunFolder::PLAN, &prepared.plan.to_json())?;
         }
         if self.are_harmful() {
             let after = match (on_leak, moved.1) {

@@ -74,6 +74,24 @@ pub enum ExperimentError {
         /// The classes of the images.
         classes: Vec<String>,
     },
+    /// Weights of classes, where an image may have several.
+    #[error(
+        "loss.class_weights weighs each image by its one class, but these images may have several (data.multi_label), of which Keras \
+         would take the first alone: leave loss.class_weights out"
+    )]
+    ClassWeights,
+    /// Something that needs images with one class each.
+    #[error("{what} needs images with one class each, and these may have several (data.multi_label)")]
+    SeveralClasses {
+        /// What needs it.
+        what: &'static str,
+    },
+    /// The network's outputs for an image are no numbers.
+    #[error(
+        "the network's outputs are infinite or not a number, so there is no answer; its weights are too large or were \
+         damaged: use another checkpoint of the run"
+    )]
+    NoAnswer,
     /// A folder holds photos of a class that the network was not trained for.
     #[error(
         "the network does not know the class '{}'; it was trained for {}",
@@ -84,6 +102,27 @@ pub enum ExperimentError {
         class: String,
         /// The network's classes.
         known: Vec<String>,
+    },
+    /// Networks that should answer together have different classes.
+    #[error(
+        "network {number} has the classes {}, but the first one has {}: networks answer together if they were trained for the same classes",
+        listed(classes.iter().map(String::as_str)), listed(expected.iter().map(String::as_str))
+    )]
+    UnlikeClasses {
+        /// Number of the network, counted from 1.
+        number: usize,
+        /// Its classes.
+        classes: Vec<String>,
+        /// Classes of the first network.
+        expected: Vec<String>,
+    },
+    /// Networks that answer together are made for different questions.
+    #[error(
+        "network {number} gives each image one class and network 1 several, or the other way round; leave one of them out"
+    )]
+    UnlikeTasks {
+        /// Number of the network, counted from 1.
+        number: usize,
     },
     /// The training failed.
     #[error(transparent)]
@@ -239,6 +278,39 @@ pub enum ExperimentError {
     NothingKept {
         /// Why there is none, in words.
         reason: String,
+    },
+    /// There is no such map of what an answer rests on.
+    #[error("no map: {reason}")]
+    NoMap {
+        /// Why, and what there is instead, in words.
+        reason: String,
+    },
+    /// The folder is that of a trial of a sweep, which keeps no checkpoint.
+    #[error(
+        "{}: this is a trial of a sweep, which keeps no checkpoint to go on from; `injerto train {}` trains it as a run",
+        shown(path),
+        shown(&path.join("experiment.toml"))
+    )]
+    IsTrial {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A trial of a sweep cannot be prepared.
+    #[error("the trial with {}: {source}", printable(sets))]
+    Trial {
+        /// What the trial sets.
+        sets: String,
+        /// Why.
+        source: Box<ExperimentError>,
+    },
+    /// Another process is writing to the folder of a sweep.
+    #[error(
+        "{}: another sweep is writing to this folder; wait until it ends, or name another folder with `--out`",
+        shown(path)
+    )]
+    BusySweep {
+        /// The folder.
+        path: PathBuf,
     },
     /// The backbone's weights are missing, and the checkpoint cannot replace them.
     #[error("{reason}")]

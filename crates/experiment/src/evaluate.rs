@@ -87,7 +87,11 @@ impl Classifier {
             ..LoaderOptions::new(runner.image_size(), batch_size(runner.image_size()))
         };
         let classes = imagenet_classes().into_iter().map(|(_, name)| name.to_owned()).collect();
-        Ok(Self { network: Answering { runner, options, classes, loss: None, known: None }, origin, warnings })
+        Ok(Self {
+            network: Answering { runner, options, views: 1, classes, loss: None, thresholds: None, known: None },
+            origin,
+            warnings,
+        })
     }
 
     /// Names of ImageNet's classes, in the order of the network's outputs.

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use injerto_files::Partial;
 use injerto_onnx::{Answer, Classifier, OnnxError, Precision};
-use injerto_recipe::Loss;
 use injerto_trainer::Model;
 use serde_json::json;
 
@@ -13,6 +12,9 @@ use crate::ExperimentError;
 
 /// Metadata key of the names of the classes in an ONNX model, a JSON list.
 pub const CLASSES: &str = "classes";
+
+/// Metadata key of the probability of each class from which on an image has it, a JSON list, where an image may have several classes.
+pub const THRESHOLDS: &str = "thresholds";
 
 /// Writes a model as ONNX: preprocessing, network, and the function that turns outputs into probabilities. The file appears whole or
 /// not at all, and carries the names of the classes and the card of the checkpoint as metadata.
@@ -25,10 +27,11 @@ pub const CLASSES: &str = "classes";
 pub fn to_onnx(model: &Model, path: &Path, precision: Precision) -> Result<(), ExperimentError> {
     let card = &model.card;
     let mut metadata = vec![(CLASSES.to_owned(), json!(card.classes).to_string())];
+    metadata.extend(card.thresholds.iter().map(|thresholds| (THRESHOLDS.to_owned(), json!(thresholds).to_string())));
     metadata.extend(model.metadata());
     let answer = match &card.loss {
         loss if !loss.from_logits() => Answer::Probabilities,
-        Loss::BinaryCrossentropy { .. } => Answer::Sigmoid,
+        loss if loss.is_binary() => Answer::Sigmoid,
         _ => Answer::Softmax,
     };
     let weights = model.network.weights();

@@ -1,7 +1,7 @@
-use injerto_data::{Batch, Dataset, Loader, LoaderOptions, Origin};
+use injerto_data::{Batch, Combinations, Dataset, Loader, LoaderOptions, Origin};
 use injerto_insight::{FeatureTable, Image, Matrix, Part};
 use injerto_trainer::cache::CacheSettings;
-use injerto_trainer::{Extracted, Watch};
+use injerto_trainer::{Extracted, Model, Watch};
 
 use crate::advise::pooled;
 use crate::prepare::{Gallery, pixels};
@@ -18,27 +18,28 @@ impl Prepared {
         device: &burn_tensor::Device,
         watch: &mut Watch<'_>,
     ) -> Result<Option<FeatureTable>, ExperimentError> {
-        self.features_of(&Gallery::of(self), device, watch, &mut |_, _| {})
+        let model = self.model(self.config.seed, device)?;
+        self.features_of(&model, &Gallery::of(self), watch, &mut |_, _| {})
     }
 
-    /// The same of the images of a gallery, which need not be the experiment's. `see` gets each batch whose features are not kept yet, with
+    /// The same of the images of a gallery, which need not be the experiment's, by a model with the experiment's network. `see` gets each batch whose features are not kept yet, with
     /// the number of its set.
     ///
     /// # Errors
     /// Those of [`Prepared::features`].
     pub(crate) fn features_of(
         &self,
+        model: &Model,
         gallery: &Gallery,
-        device: &burn_tensor::Device,
         watch: &mut Watch<'_>,
         see: &mut dyn FnMut(usize, &Batch),
     ) -> Result<Option<FeatureTable>, ExperimentError> {
-        let model = self.model(self.config.seed, device)?;
         let nodes = model.network.graph().nodes();
         let layer = model.card.head_input();
         let channels = nodes[layer].shape.channels();
         let cache = self.feature_cache();
         let (mut rows, mut images) = (Vec::new(), Vec::new());
+        let labels = gallery.combinations();
         for (set, (dataset, part)) in gallery.sets().into_iter().enumerate() {
             let loader = Loader::new(dataset.clone(), self.feature_pixels());
             let kernels = self.config.uses_kernels();
@@ -48,9 +49,11 @@ impl Prepared {
             let size = nodes[layer].shape.count();
             rows.extend(values.chunks_exact(size).flat_map(|image| pooled(image, channels)));
             let contents = dataset.fingerprints();
-            images.extend(usable.into_iter().map(|at| Image { content: contents[at], ..image(dataset, at, part) }));
+            images.extend(
+                usable.into_iter().map(|at| Image { content: contents[at], ..image(dataset, at, part, &labels) }),
+            );
         }
-        let classes = gallery.folder.train.classes.clone();
+        let classes = labels.names().to_vec();
         Ok(Some(FeatureTable::new(Matrix::new(channels, rows)?, images, classes)?))
     }
 
@@ -74,17 +77,17 @@ pub(crate) fn name(origin: &Origin) -> std::path::PathBuf {
 }
 
 /// What is known of an image without its features, but for its content.
-pub(crate) fn image(dataset: &Dataset, at: usize, part: Part) -> Image {
+pub(crate) fn image(dataset: &Dataset, at: usize, part: Part, labels: &Combinations) -> Image {
     let sample = &dataset.samples[at];
     let group = sample.group.as_deref().map(str::to_owned);
-    Image { part, group, ..Image::new(name(&sample.origin), sample.label) }
+    Image { part, group, ..Image::new(name(&sample.origin), labels.place(&sample.label)) }
 }
 
 /// All images of some parts, with what their files' content is known by.
-pub(crate) fn images<'d>(parts: impl IntoIterator<Item = (&'d Dataset, Part)>) -> Vec<Image> {
+pub(crate) fn images<'d>(parts: impl IntoIterator<Item = (&'d Dataset, Part)>, labels: &Combinations) -> Vec<Image> {
     let of = |(dataset, part): (&Dataset, Part)| {
         let contents = dataset.fingerprints().into_iter().enumerate();
-        contents.map(|(at, content)| Image { content, ..image(dataset, at, part) }).collect::<Vec<_>>()
+        contents.map(|(at, content)| Image { content, ..image(dataset, at, part, labels) }).collect::<Vec<_>>()
     };
     parts.into_iter().flat_map(of).collect()
 }

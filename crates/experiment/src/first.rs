@@ -129,7 +129,8 @@ impl First<'_> {
         let asked = Config::parse(&text(&sections), self.file, self.sets)?;
         self.sets.iter().for_each(|set| apply(&mut sections, set));
         let text = format!(
-            "# An experiment on the images in '{}'. Every key is explained in docs/experiment.md.\n\n{}",
+            "#:schema ./experiment.schema.json\n# An experiment on the images in '{}'. Every key is explained in docs/experiment.md; \
+             `injerto schema > experiment.schema.json` lets editors\n# complete and check them.\n\n{}",
             to_text(self.root.as_os_str()).escape_debug(),
             text(&sections)
         );

@@ -34,10 +34,12 @@ const SIGNS: [&str; 6] =
     [RunFolder::EXPERIMENT, "history.jsonl", "history.csv", "summary.json", Checkpoints::BEST, Checkpoints::LAST];
 
 /// Other files that a run writes. The user may have files of the same names in a folder without a run.
-const OTHERS: [&str; 10] = [
+const OTHERS: [&str; 12] = [
+    RunFolder::README,
     RunFolder::SPLIT,
     RunFolder::LEAKS,
     RunFolder::INSIGHT,
+    RunFolder::MORE_PHOTOS,
     RunFolder::PREDICTIONS,
     RunFolder::ENVIRONMENT,
     Knowledge::FILE,
@@ -54,10 +56,16 @@ impl RunFolder {
     pub const SPLIT: &str = "split.csv";
     /// File of the photos that are there more than once.
     pub const LEAKS: &str = "leaks.csv";
+    /// File of what more training images would bring.
+    pub const MORE_PHOTOS: &str = "more_photos.json";
+    /// File that somebody puts into the folder to end the training after the current batch, from another process or machine.
+    pub const STOP: &str = "stop";
     /// File of what was found out before the first epoch.
     pub(crate) const INSIGHT: &str = "insight.json";
     /// File of what the best epoch says of each validation image.
     pub const PREDICTIONS: &str = "predictions.csv";
+    /// The model card.
+    pub const README: &str = "README.md";
     /// File of the run's summary, for scripts.
     pub(crate) const SUMMARY: &str = "summary.json";
     /// File of the plan that was made before the first batch.
@@ -218,6 +226,7 @@ impl Drop for Inner {
                 RunFolder::SPLIT,
                 RunFolder::LEAKS,
                 RunFolder::INSIGHT,
+                RunFolder::MORE_PHOTOS,
                 RunFolder::ENVIRONMENT,
                 Lock::FILE,
             ]);

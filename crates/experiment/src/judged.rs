@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use injerto_data::Dataset;
+use injerto_data::{Dataset, SEPARATOR};
 use injerto_files::csv::{field, lines};
 use injerto_files::printable;
 use injerto_insight::predictions::Predictions;
 use injerto_insight::stats::{Baselines, Bootstrap, Estimate};
-use injerto_trainer::metrics::Predictions as Said;
+use injerto_trainer::metrics::{Answers, MultiLabelPredictions, Predictions as Said};
 use injerto_trainer::{Event, Observer};
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,13 @@ pub struct Trust {
 }
 
 impl Trust {
+    /// Of an accuracy on images of which there are so many per class, without what takes a bootstrap.
+    pub(crate) fn of_accuracy(accuracy: f64, counts: &[usize]) -> Self {
+        let against = Baselines::of(counts);
+        let accuracy = Estimate::share((accuracy * against.n as f64).round() as usize, against.n);
+        Self { accuracy, macro_f1: None, roc_auc: None, against }
+    }
+
     /// Of predictions whose labels are known; `None` without images.
     pub(crate) fn new(predictions: &Predictions, seed: u64) -> Option<Self> {
         let (n, bootstrap) = (predictions.len(), Bootstrap::new(seed));
@@ -80,8 +87,9 @@ impl<'a> Judged<'a> {
 impl Observer for Judged<'_> {
     fn observe(&mut self, event: &Event<'_>) {
         match (event, self.validation) {
-            (Event::Best { predictions, images, .. }, Some(dataset)) => {
-                self.unwritten = Some(to_csv(self.root.unwrap_or(Path::new("")), dataset, predictions, images));
+            (Event::Best { answers, images, .. }, Some(dataset)) => {
+                let root = self.root.unwrap_or(Path::new(""));
+                self.unwritten = Some(to_csv(root, dataset, answers, images));
             }
             (Event::EpochEnded { .. }, _) => {}
             _ => return,
@@ -92,8 +100,16 @@ impl Observer for Judged<'_> {
     }
 }
 
+/// What the network says of each image, as text.
+pub(crate) fn to_csv(root: &Path, dataset: &Dataset, answers: &Answers, images: &[usize]) -> String {
+    match answers {
+        Answers::MultiClass(predictions) => one_to_csv(root, dataset, predictions, images),
+        Answers::MultiLabel(predictions) => several_to_csv(root, dataset, predictions, images),
+    }
+}
+
 /// A line per image: its path below the root, its class, the predicted class, and the probability of each class.
-fn to_csv(root: &Path, dataset: &Dataset, predictions: &Said, images: &[usize]) -> String {
+fn one_to_csv(root: &Path, dataset: &Dataset, predictions: &Said, images: &[usize]) -> String {
     let classes = in_a_line(&dataset.classes);
     let class = |at: u32| field(&classes[at as usize]);
     let mut text = "path,label,predicted".to_owned();
@@ -102,6 +118,29 @@ fn to_csv(root: &Path, dataset: &Dataset, predictions: &Said, images: &[usize]) 
     for (&image, (row, predicted, label)) in images.iter().zip(predictions.rows()) {
         let path = name(root, &dataset.samples[image]);
         let _ = write!(text, "{},{},{}", field(&path), class(label), class(predicted));
+        for probability in row {
+            let _ = write!(text, ",{probability}");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// The same where an image may have several classes: a line per image with its path below the root, its classes with `|` between them, those
+/// that are predicted by the thresholds with the best F1 of these images, and the probability of each class.
+fn several_to_csv(root: &Path, dataset: &Dataset, predictions: &MultiLabelPredictions, images: &[usize]) -> String {
+    let (classes, thresholds) = (in_a_line(&dataset.classes), predictions.best_thresholds());
+    let mut text = "path,labels,predicted".to_owned();
+    classes.iter().for_each(|class| text.extend([",", &field(class)]));
+    text.push('\n');
+    let names = |holds: &dyn Fn(usize) -> bool| {
+        let names: Vec<&str> = (0..classes.len()).filter(|&at| holds(at)).map(|at| classes[at].as_str()).collect();
+        names.join(SEPARATOR)
+    };
+    for (&image, (row, truth)) in images.iter().zip(predictions.rows()) {
+        let path = name(root, &dataset.samples[image]);
+        let (own, said) = (names(&|at| truth[at]), names(&|at| row[at] >= thresholds[at]));
+        let _ = write!(text, "{},{},{}", field(&path), field(&own), field(&said));
         for probability in row {
             let _ = write!(text, ",{probability}");
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
 use injerto_data::decode::{Orientation, decode};
-use injerto_data::read;
+use injerto_data::{Combinations, read};
 use injerto_files::csv::field;
 use injerto_insight::leaks::{Across, Kind, Leak, Limits, exact, find, moves};
 use injerto_insight::picture::Picture;
@@ -42,6 +42,8 @@ pub struct LeakCounts {
 pub(crate) struct Copies {
     /// All images, side by side.
     images: Vec<Image>,
+    /// What their labels are positions in.
+    labels: Combinations,
     /// Their names in the files of a run.
     names: Vec<String>,
     /// Pairs, the worst first; rows are places in `images`.
@@ -63,13 +65,14 @@ impl Copies {
             (sides.validation.as_ref(), Part::Validation),
             (sides.test.as_ref(), Part::Test),
         ];
-        let images = images(parts.into_iter().filter_map(|(dataset, part)| Some((dataset?, part))));
+        let labels = Combinations::of(parts.into_iter().filter_map(|(dataset, _)| dataset));
+        let images = images(parts.into_iter().filter_map(|(dataset, part)| Some((dataset?, part))), &labels);
         let names = sides.samples().map(|(_, sample)| name(root, sample)).collect();
         let mut leaks = exact(&images);
         if let (Some(gathered), Some(Questions { near_copies: Asked::Yes, .. })) = (gathered, prepared.plan.insight)
             && let Ok(shape) = RowShape::of(prepared)
         {
-            match near(prepared, &images, &shape, gathered, stop) {
+            match near(prepared, (&images, &labels), &shape, gathered, stop) {
                 Err(ExperimentError::Insight(InsightError::Stopped)) => return Ok(None),
                 found => {
                     let known: BTreeSet<(usize, usize)> = leaks.iter().map(|leak| (leak.a, leak.b)).collect();
@@ -81,7 +84,7 @@ impl Copies {
                 rank(a).cmp(&rank(b)).then(b.similarity.total_cmp(&a.similarity)).then((a.a, a.b).cmp(&(b.a, b.b)))
             });
         }
-        Ok(Some(Self { images, names, leaks }))
+        Ok(Some(Self { images, labels, names, leaks }))
     }
 
     fn count(&self, across: Across) -> usize {
@@ -137,7 +140,8 @@ impl Copies {
     }
 
     /// The content of `leaks.csv`: a line per pair, the worst first.
-    pub fn to_csv(&self, classes: &[String]) -> String {
+    pub fn to_csv(&self) -> String {
+        let classes = self.labels.names();
         let mut text = "a,b,kind,similarity,across,a_side,b_side,a_class,b_class\n".to_owned();
         for leak in &self.leaks {
             let kind = if leak.kind == Kind::Exact { "exact" } else { "near" };
@@ -167,7 +171,7 @@ fn side(part: Part) -> Side {
 /// Near copies among the training and the validation images, by places in `images`. Pairs whose decoded pixels are equal are exact.
 fn near(
     prepared: &Prepared,
-    images: &[Image],
+    (images, labels): (&[Image], &Combinations),
     shape: &RowShape,
     gathered: &Gathered,
     stop: &AtomicBool,
@@ -181,11 +185,11 @@ fn near(
     for (dataset, rows, part, first) in parts {
         let (Some(dataset), Some(rows)) = (dataset, rows) else { continue };
         let usable = rows.images(dataset.samples.len());
-        values.extend_from_slice(table(dataset, rows, &usable, shape, part)?.features().values());
+        values.extend_from_slice(table((dataset, labels), rows, &usable, shape, part)?.features().values());
         places.extend(usable.into_iter().map(|at| first + at));
     }
     let rows = places.iter().map(|&at| images[at].clone()).collect();
-    let table = FeatureTable::new(Matrix::new(shape.width(), values)?, rows, prepared.train.classes.clone())?;
+    let table = FeatureTable::new(Matrix::new(shape.width(), values)?, rows, labels.names().to_vec())?;
     let pixels: Mutex<HashMap<usize, [u8; 32]>> = Mutex::new(HashMap::new());
     let picture = |row: usize| {
         let bytes = read(table.path(row)).ok()?;

@@ -3,7 +3,7 @@
 use injerto_config::{ClassWeights, GradualConfig, LearningRates, PhaseConfig};
 use injerto_graph::{FreezePlan, Graph, GraphError, matches_pattern};
 use injerto_losses::balanced;
-use injerto_recipe::{Callbacks, OptimizerConfig};
+use injerto_recipe::{Callbacks, OptimizerConfig, Swa};
 use injerto_trainer::Phase;
 
 use crate::ExperimentError;
@@ -28,6 +28,7 @@ pub(crate) fn phases(
             schedule: config.schedule.clone(),
             callbacks: callbacks.clone(),
             multipliers: multipliers(&config.learning_rates, backbone, layers)?,
+            swa: config.swa,
         };
         match &config.gradual {
             Some(gradual) => phases.extend(stages(&phase, gradual, &plan, backbone, layers)),
@@ -78,6 +79,11 @@ fn stages(phase: &Phase, gradual: &GradualConfig, plan: &FreezePlan, backbone: &
             epochs,
             plan: FreezePlan::from_layers(backbone.len(), trained).extended(layers - backbone.len()),
             optimizer: OptimizerConfig { rule: phase.optimizer.rule.at(rate), ..phase.optimizer.clone() },
+            // Weights are averaged while the same layers train: in the last stage.
+            swa: phase
+                .swa
+                .filter(|_| number == stages)
+                .map(|swa| Swa { start_epoch: swa.start_epoch.saturating_sub(before).max(1) }),
             ..phase.clone()
         }
     };
@@ -143,6 +149,7 @@ mod tests {
             optimizer: OptimizerConfig::adam(1e-2),
             schedule: Schedule::default(),
             learning_rates: LearningRates::default(),
+            swa: None,
             gradual: None,
         }
     }
@@ -155,13 +162,16 @@ mod tests {
     fn stages_unfreeze_from_the_last_layer_to_what_the_phase_asks_for() {
         let (graph, layers) = (backbone(), 14);
         let gradual = Some(GradualConfig { stages: 3, epochs_per_stage: 2, factor: 0.5 });
-        let config = PhaseConfig { gradual, ..config(Selection::FromLayer(injerto_graph::LayerRef::Index(4))) };
+        let swa = Some(Swa { start_epoch: 6 });
+        let config = PhaseConfig { gradual, swa, ..config(Selection::FromLayer(injerto_graph::LayerRef::Index(4))) };
         let phases = phases(&[config], &Callbacks::default(), &graph, layers).expect("phases");
         let names: Vec<&str> = phases.iter().map(|phase| phase.name.as_str()).collect();
         assert_eq!(names, ["fine 1/3", "fine 2/3", "fine 3/3"]);
         assert_eq!(phases.iter().map(|phase| phase.epochs).collect::<Vec<_>>(), [2, 2, 3]);
         let rates: Vec<f64> = phases.iter().map(|phase| phase.optimizer.rule.learning_rate()).collect();
         assert_eq!(rates, [1e-2, 5e-3, 2.5e-3]);
+        // The sixth epoch is the second of the last stage.
+        assert_eq!([0, 1, 2].map(|stage| phases[stage].swa.map(|swa| swa.start_epoch)), [None, None, Some(2)]);
         // Four dense layers are unfrozen in the end, at 4, 6, 8 and 10: two of them first, then three.
         assert_eq!(trained(&phases[0], layers), (8..14).collect::<Vec<_>>());
         assert_eq!(trained(&phases[1], layers), (6..14).collect::<Vec<_>>());

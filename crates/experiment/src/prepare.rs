@@ -1,18 +1,19 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn_tensor::Device;
 use injerto_backbones::plugin::Catalog;
-use injerto_backbones::resolve::{Ask, Resolved};
-use injerto_backbones::weights::{Cache, Weights};
+use injerto_backbones::resolve::{Ask, Origin, Resolved};
+use injerto_backbones::weights::{BackboneName, Cache, Weights};
 use injerto_config::{Completed, Config, Images, InputScale};
 use injerto_data::folder::{self, Folder, Inventory};
 use injerto_data::look::{Looked, Verdicts};
-use injerto_data::{Dataset, Loader, LoaderOptions, OnCorrupt};
+use injerto_data::{Combinations, Dataset, Loader, LoaderOptions, OnCorrupt};
 use injerto_files::{listed, settled};
-use injerto_graph::{Description, FreezePlan, Graph, Selection};
+use injerto_graph::{Description, FreezePlan, Graph, Preprocessing, Selection};
 use injerto_insight::Part;
-use injerto_recipe::{BatchNorm, Loss, OptimizerConfig};
+use injerto_recipe::{BatchNorm, Loss, OptimizerConfig, Task};
 use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::history::Best;
 use injerto_trainer::plan::{Kept, Place};
@@ -110,6 +111,11 @@ impl Gallery {
         Self { folder, root: root(config).map(Path::to_owned), looked: looked.clone() }
     }
 
+    /// The labels that occur, each as if it were a class.
+    pub fn combinations(&self) -> Combinations {
+        Combinations::of(self.sets().into_iter().map(|(dataset, _)| dataset))
+    }
+
     /// The parts of the images that there are.
     pub fn sets(&self) -> Vec<(&Dataset, Part)> {
         let Folder { train, validation, .. } = &self.folder;
@@ -138,8 +144,10 @@ pub struct Prepared {
     pub backbone: Graph,
     /// Source of the backbone's weights, in words.
     pub origin: String,
+    /// The same as a value.
+    pub(crate) base: Origin,
     /// The backbone's weights.
-    pub weights: Weights,
+    pub weights: Arc<Weights>,
     /// The resolved phases.
     pub plan: Plan,
     /// Weight of each class in the loss, if the experiment sets class weights.
@@ -203,8 +211,16 @@ impl Prepared {
         if let Some(root) = root.as_deref().filter(|_| gallery.is_none()) {
             settle(&mut config, root);
         }
+        if images.train.is_multi_label() {
+            config.data.multi_label = Some(true);
+            if config.loss.class_weights.is_some() {
+                return Err(ExperimentError::ClassWeights);
+            }
+        }
         let resolved = resolve(&config, catalog)?;
-        let card = card(&mut config, &resolved, &images.train.classes)?;
+        let Description { preprocessing, .. } = &resolved.description;
+        let grafted = (&resolved.backbone, Some(&resolved.name), preprocessing);
+        let card = card(&mut config, grafted, &images.train.classes)?;
         let backbone = resolved.backbone.clone();
         let phases = phases(&config.phases, &config.callbacks, &backbone, card.graph.len())?;
         let best = Best::new(config.checkpoint.monitor, config.checkpoint.mode);
@@ -243,7 +259,8 @@ impl Prepared {
             card,
             backbone,
             origin: resolved.origin.to_string(),
-            weights,
+            base: resolved.origin.clone(),
+            weights: Arc::new(weights),
             plan: Plan { phases: Vec::new(), insight: None },
             class_weights,
             warnings,
@@ -254,6 +271,46 @@ impl Prepared {
         prepared.check_initial()?;
         prepared.warnings.extend(homeless_features(&prepared));
         prepared.warnings.extend(guard::warning(&prepared, &resolved));
+        Ok(prepared)
+    }
+
+    /// Another experiment on the same images, in the same division, and with the same backbone. What `config` says of where the images
+    /// are, how they are divided, and of the backbone is not looked at.
+    ///
+    /// # Errors
+    /// [`ExperimentError`] for the first part that does not fit.
+    pub(crate) fn with(&self, mut config: Config) -> Result<Self, ExperimentError> {
+        if let Some(root) = root(&self.config) {
+            settle(&mut config, root);
+        }
+        let grafted = (&self.backbone, self.card.backbone.as_ref(), &self.card.preprocessing);
+        let card = card(&mut config, grafted, &self.train.classes)?;
+        let phases = phases(&config.phases, &config.callbacks, &self.backbone, card.graph.len())?;
+        let best = Best::new(config.checkpoint.monitor, config.checkpoint.mode);
+        check_monitors(&phases, &best, self.validation.is_some())?;
+        let (asked, counts) = (config.loss.class_weights.as_ref(), self.train.counts());
+        let class_weights = asked.map(|asked| class_weights(asked, &self.train.classes, &counts)).transpose()?;
+        let mut prepared = Self {
+            warnings: warnings(&config),
+            config,
+            train: self.train.clone(),
+            validation: self.validation.clone(),
+            test: self.test.clone(),
+            inventory: self.inventory.clone(),
+            looked: self.looked.clone(),
+            card,
+            backbone: self.backbone.clone(),
+            origin: self.origin.clone(),
+            base: self.base.clone(),
+            weights: self.weights.clone(),
+            plan: Plan { phases: Vec::new(), insight: None },
+            class_weights,
+            split: None,
+            features: self.features.clone(),
+        };
+        prepared.decide(&phases);
+        prepared.check_initial()?;
+        prepared.warnings.extend(homeless_features(&prepared));
         Ok(prepared)
     }
 
@@ -315,7 +372,7 @@ impl Prepared {
     /// [`ExperimentError`] if the weights cannot be put on the device.
     pub fn model(&self, seed: u32, device: &Device) -> Result<Model, ExperimentError> {
         let mut weights = Weights::initialise(&self.card.graph, u64::from(seed))?;
-        weights.extend(self.weights.clone());
+        weights.extend((*self.weights).clone());
         Ok(Model::new(self.card.clone(), &weights, device)?)
     }
 
@@ -366,10 +423,9 @@ impl Prepared {
         };
         let training = LoaderOptions {
             shuffle: data.shuffle.then_some(u64::from(seed)),
-            augment: data.augment.clone(),
-            mix: data.mix(),
+            sampling: data.sampling,
             cache_bytes: room(images(Some(&self.train))),
-            ..validating.clone()
+            ..training_images(&self.config, &self.card)
         };
         let validation = self.validation.clone().map(|dataset| Loader::new(dataset, validating));
         (Loader::new(self.train.clone(), training), validation)
@@ -426,6 +482,18 @@ impl Prepared {
     }
 }
 
+/// How the training images of an experiment are read for the network of `card`, and changed at random.
+pub fn training_images(config: &Config, card: &ModelCard) -> LoaderOptions {
+    let (data, seed) = (&config.data, u64::from(config.seed));
+    LoaderOptions {
+        shuffle: data.shuffle.then_some(seed),
+        augment: data.augment.clone(),
+        mix: data.mix(),
+        seed,
+        ..pixels(card, data.batch_size)
+    }
+}
+
 /// Options for reading images for the network of `card`, `batch_size` images per batch. Training, evaluation and prediction
 /// use the same options.
 pub(crate) fn pixels(card: &ModelCard, batch_size: usize) -> LoaderOptions {
@@ -458,13 +526,18 @@ fn resolve(config: &Config, catalog: &mut Catalog) -> Result<Resolved, Experimen
 }
 
 /// Fills in the values of `config` that depend on backbone and classes, and grafts the head onto the backbone.
-fn card(config: &mut Config, resolved: &Resolved, classes: &[String]) -> Result<ModelCard, ExperimentError> {
-    let Description { graph, preprocessing, .. } = &resolved.description;
-    let Completed { head, loss } = config.complete(classes.len(), graph.image_size()?, preprocessing.interpolation);
-    loss.check(head.activation, head.units, classes.len())?;
+fn card(
+    config: &mut Config,
+    (backbone, name, preprocessing): (&Graph, Option<&BackboneName>, &Preprocessing),
+    classes: &[String],
+) -> Result<ModelCard, ExperimentError> {
+    let Completed { head, loss } = config.complete(classes.len(), backbone.image_size()?, preprocessing.interpolation);
+    let thresholds = (config.data.multi_label == Some(true)).then(|| vec![0.5; classes.len()]);
+    let task = if thresholds.is_some() { Task::MultiLabel } else { Task::MultiClass };
+    loss.check(task, head.activation, head.units, classes.len())?;
     Ok(ModelCard {
-        backbone_layers: resolved.backbone.len(),
-        backbone: Some(resolved.name.clone()),
+        backbone_layers: backbone.len(),
+        backbone: name.cloned(),
         preprocessing: preprocessing.clone(),
         crop_to_aspect_ratio: config.data.crop_to_aspect_ratio,
         interpolation: config.data.interpolation.unwrap_or_default(),
@@ -472,7 +545,8 @@ fn card(config: &mut Config, resolved: &Resolved, classes: &[String]) -> Result<
         scaled_decoding: config.data.scaled_decoding,
         classes: classes.to_vec(),
         loss,
-        graph: head.graft(&resolved.backbone)?,
+        thresholds,
+        graph: head.graft(backbone)?,
     })
 }
 
@@ -498,6 +572,7 @@ fn images(config: &Config, cache: &Cache) -> Result<(Folder, Option<PathBuf>), E
             let options = folder::Options {
                 layout: config.data.layout.unwrap_or_default(),
                 labels: config.data.labels.clone(),
+                multi_label: config.data.multi_label,
                 validation_split: config.data.validation_split,
                 test_split: config.data.test_split,
                 stratify: config.data.stratify,

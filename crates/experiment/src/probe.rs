@@ -4,8 +4,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use burn_tensor::Device;
-use injerto_data::Dataset;
+use injerto_data::{Combinations, Dataset};
 use injerto_insight::folds::Folds;
+use injerto_insight::more::LearningCurve;
 use injerto_insight::probe::{Linear, Probe};
 use injerto_insight::stats::Estimate;
 use injerto_insight::{FeatureTable, InsightError, Matrix, Part, Watch as Look};
@@ -13,6 +14,7 @@ use injerto_trainer::{Gathered, KeptRows, Model};
 use serde::{Deserialize, Serialize};
 
 use crate::features::image;
+use crate::inspect::MorePhotos;
 use crate::questions::{RowShape, fitted};
 use crate::{ExperimentError, Prepared};
 
@@ -41,7 +43,7 @@ pub struct ProbeSummary {
 
 /// The rows of some images of a dataset as a table.
 pub(crate) fn table(
-    dataset: &Dataset,
+    (dataset, labels): (&Dataset, &Combinations),
     rows: KeptRows<'_>,
     images: &[usize],
     shape: &RowShape,
@@ -52,9 +54,44 @@ pub(crate) fn table(
         let block = rows.values(images)?.swap_remove(0);
         block.chunks_exact(shape.values).for_each(|image| values.extend(shape.row(image)));
     }
-    let image = |&at: &usize| image(dataset, at, part);
+    let image = |&at: &usize| image(dataset, at, part, labels);
     let images = images.iter().map(image).collect();
-    Ok(FeatureTable::new(Matrix::new(shape.width(), values)?, images, dataset.classes.clone())?)
+    Ok(FeatureTable::new(Matrix::new(shape.width(), values)?, images, labels.names().to_vec())?)
+}
+
+/// The training images that the probe is fitted to; `None` if there are none.
+fn training(
+    prepared: &Prepared,
+    labels: &Combinations,
+    shape: &RowShape,
+    gathered: &Gathered,
+) -> Result<Option<FeatureTable>, ExperimentError> {
+    let Some(rows) = gathered.training() else { return Ok(None) };
+    let usable = rows.images(prepared.train.samples.len());
+    let most = fitted(usable.len(), prepared.train.classes.len());
+    let taken: Vec<usize> = (0..most).map(|at| usable[at * usable.len() / most]).collect();
+    Ok(Some(table((&prepared.train, labels), rows, &taken, shape, Part::Training)?))
+}
+
+/// What more training images would bring, by a probe of this strength on growing parts of those that there are. `None` if it was stopped.
+///
+/// # Errors
+/// [`ExperimentError::Insight`] if there are too few images.
+pub(crate) fn more_photos(
+    prepared: &Prepared,
+    shape: &RowShape,
+    gathered: &Gathered,
+    strength: f64,
+    stop: &AtomicBool,
+) -> Result<Option<MorePhotos>, ExperimentError> {
+    let labels = Combinations::of([&prepared.train]);
+    let Some(training) = training(prepared, &labels, shape, gathered)? else { return Ok(None) };
+    let folds = Folds::new(FOLDS.min(training.len()).max(2), u64::from(prepared.config.seed));
+    match LearningCurve::measure(&training, folds, strength, Look::none().stopped_by(stop)) {
+        Ok(curve) => Ok(Some(MorePhotos::new(&curve))),
+        Err(InsightError::Stopped) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Fits the probe to the training images and judges it by the validation images. `None` if it was stopped.
@@ -68,12 +105,10 @@ pub(crate) fn probe(
     stop: &AtomicBool,
 ) -> Result<Option<(ProbeSummary, Probe)>, ExperimentError> {
     let began = Instant::now();
-    let Some(rows) = gathered.training() else { return Ok(None) };
-    let usable = rows.images(prepared.train.samples.len());
-    let most = fitted(usable.len(), prepared.train.classes.len());
-    let taken: Vec<usize> = (0..most).map(|at| usable[at * usable.len() / most]).collect();
-    let training = table(&prepared.train, rows, &taken, shape, Part::Training)?;
-    let folds = Folds::new(FOLDS.min(training.len()), u64::from(prepared.config.seed));
+    let labels = Combinations::of([&prepared.train]);
+    let Some(training) = training(prepared, &labels, shape, gathered)? else { return Ok(None) };
+    // Of fewer than two images nothing can be held out, which dealing them says.
+    let folds = Folds::new(FOLDS.min(training.len()).max(2), u64::from(prepared.config.seed));
     let (probe, validation) = match Probe::choose(&training, folds, Look::none().stopped_by(stop)) {
         Err(InsightError::Stopped) => return Ok(None),
         found => found?,
@@ -83,7 +118,7 @@ pub(crate) fn probe(
             let usable = rows.images(dataset.samples.len());
             let mut right = 0;
             for images in usable.chunks(CHUNK) {
-                let predictions = probe.predict(&table(dataset, rows, images, shape, Part::Validation)?)?;
+                let predictions = probe.predict(&table((dataset, &labels), rows, images, shape, Part::Validation)?)?;
                 right += predictions.right().into_iter().filter(|right| *right).count();
             }
             Estimate::share(right, usable.len())
@@ -95,7 +130,7 @@ pub(crate) fn probe(
     };
     let Estimate { value, interval, n } = accuracy;
     let (seconds, strength) = (began.elapsed().as_secs_f64(), probe.strength());
-    Ok(Some((ProbeSummary { accuracy: value, interval, n, images: taken.len(), seconds, strength }, probe)))
+    Ok(Some((ProbeSummary { accuracy: value, interval, n, images: training.len(), seconds, strength }, probe)))
 }
 
 /// The probe as the output layer of an experiment's network.

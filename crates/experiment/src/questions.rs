@@ -5,6 +5,7 @@ use std::fmt;
 use injerto_config::{Initial, OnLeak};
 use injerto_graph::Operator;
 use injerto_heads::Pooling;
+use injerto_recipe::Task;
 use injerto_trainer::plan::{Kept, Place, Reason};
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +54,8 @@ pub enum Why {
     Many,
     /// There are too many classes for a fit in seconds.
     Classes,
+    /// An image may have several classes, and the probe gives it one.
+    SeveralClasses,
 }
 
 impl fmt::Display for Why {
@@ -67,6 +70,7 @@ impl fmt::Display for Why {
             Self::Wide => "the head does not pool, so that an image has too many features",
             Self::Many => "there are too many images to compare each with each",
             Self::Classes => "there are too many classes for a fit in seconds",
+            Self::SeveralClasses => "an image may have several classes, and the probe gives it one",
         })
     }
 }
@@ -162,6 +166,7 @@ impl Questions {
         let enough = fitted(usize::MAX, classes) >= FEWEST_PER_CLASS * classes;
         let probe = match shape {
             _ if !wanted => Err(Why::Off),
+            _ if prepared.card.task() == Task::MultiLabel => Err(Why::SeveralClasses),
             Ok(_) if !enough => Err(Why::Classes),
             shape => shape.map(|_| ()),
         };

@@ -21,7 +21,7 @@ const ORIGIN: &str = "injerto.weights";
 
 /// Keys that a resumed run may change, because they do not change what is trained: names, folders, caches, and what happens
 /// after training. `device` and `kernels` change at most the last bits of the results.
-const FREE: [&str; 15] = [
+const FREE: [&str; 16] = [
     "name",
     "strategy",
     "device",
@@ -32,6 +32,7 @@ const FREE: [&str; 15] = [
     "data.on_corrupt",
     "data.on_leak",
     "insight.probe",
+    "insight.more_photos",
     "cache.keep",
     "cache.memory_mb",
     "cache.images_mb",
@@ -40,7 +41,8 @@ const FREE: [&str; 15] = [
 ];
 
 /// Keys that later versions have added, with the values that describe what earlier ones did.
-const ADDED: [(&str, &str); 2] = [("data.stratify", "false"), ("head.initial", "\"random\"")];
+const ADDED: [(&str, &str); 3] =
+    [("data.stratify", "false"), ("head.initial", "\"random\""), ("data.sampling", "\"natural\"")];
 
 /// A key of a run's experiment whose value has changed since the run began.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,6 +137,9 @@ impl Prepared {
         let config = Config::load(&folder.experiment(), sets)?;
         let checkpoints = Checkpoints::new(folder.path(), true);
         let Some(last) = checkpoints.open()? else {
+            if crate::sweep::is_trial(folder.path()) {
+                return Err(ExperimentError::IsTrial { path: folder.path().to_owned() });
+            }
             return match folder.trained() {
                 // Nothing has been trained, so any key may change.
                 None => Ok((Self::watched(config, catalog, cache, looking)?, None)),
@@ -257,7 +262,9 @@ impl Prepared {
 fn changed_keys(was: &Value, is: &Value) -> Vec<ChangedKey> {
     let phases = was["phases"].as_array().map_or(0, Vec::len);
     let may = |key: &str| {
-        let free = FREE.contains(&key) || key.starts_with("data.root.") || key.starts_with("transfer_gain");
+        let free = FREE.contains(&key)
+            || key.starts_with("data.root.")
+            || ["transfer_gain", "sweep"].iter().any(|table| key.starts_with(table));
         // The number of epochs is checked later, where it is known how many are finished. A phase that was added has not
         // begun.
         let phase = key.strip_prefix("phases.").and_then(|rest| rest.split_once('.'));
@@ -325,5 +332,6 @@ mod tests {
         check(&["phases"], json!([was["phases"][0], { "epochs": 3, "unfreeze": "all" }]), &[]);
         check(&["transfer_gain"], json!({ "seeds": [1] }), &[]);
         check(&["cache"], json!({ "memory_mb": 1 }), &[]);
+        check(&["sweep"], json!({ "trials": 3 }), &[]);
     }
 }

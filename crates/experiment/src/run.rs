@@ -9,7 +9,7 @@ use injerto_insight::probe::Linear;
 use injerto_insight::stats::{Estimate, LEVEL, wilson};
 use injerto_recipe::Metric;
 use injerto_trainer::history::EpochRecord;
-use injerto_trainer::metrics::Report;
+use injerto_trainer::metrics::{Answers, Figures, MultiLabelReport, Report};
 use injerto_trainer::{Checkpoints, Event, Fit, Fitted, Model, Observer, PhasePlan, Progress, Seconds, Watch};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,7 @@ use crate::judged::{self, Judged, Trust};
 use crate::knowledge::{KnowledgeSummary, learn};
 use crate::leaks::LeakCounts;
 use crate::probe::{ProbeSummary, start_from};
+use crate::readme::readme;
 use crate::record::History;
 use crate::resume::{anchored, notes, root};
 use crate::session::Start;
@@ -64,6 +65,9 @@ pub struct Summary {
     /// Accuracy and per-class figures of the validation images under the weights of the best epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Report>,
+    /// The same where an image may have several classes, by the thresholds of the best epoch, which were chosen on these images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multi_label: Option<MultiLabelReport>,
     /// Intervals of these figures, and the figures of guessing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust: Option<Trust>,
@@ -107,10 +111,16 @@ impl Summary {
         }
         let metrics = self.metrics.iter();
         let all = counted.chain(metrics.clone().flat_map(|metrics| &metrics.confusion)).flatten();
+        let several = self.multi_label.iter().flat_map(|report| &report.per_class);
+        let decisions = several.clone().flat_map(|class| class.confusion.iter().flatten());
         let supports = metrics.flat_map(|metrics| &metrics.per_class).map(|class| &class.support);
+        let supports = supports.chain(several.map(|class| &class.support)).chain(decisions);
         // The limit keeps sums of these counts from overflowing.
         if let Some(count) = all.chain(supports).find(|count| **count > MOST_IMAGES) {
             return Err(format!("it counts {count} images, and no run has more than {MOST_IMAGES}"));
+        }
+        if self.multi_label.as_ref().is_some_and(|report| report.per_class.len() != classes) {
+            return Err(format!("its metrics are not those of {classes} classes"));
         }
         let Some(metrics) = &self.metrics else { return Ok(()) };
         let square = metrics.confusion.len() == classes && metrics.confusion.iter().all(|row| row.len() == classes);
@@ -184,6 +194,10 @@ pub struct TestSummary {
     pub n: usize,
     /// Mean loss.
     pub loss: f64,
+    /// All metrics, where an image may have several classes. The accuracy is then the share of right decisions, one per image and class, and
+    /// its interval is that of as many decisions as there are images: decisions about one image may go wrong together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multi_label: Option<MultiLabelReport>,
 }
 
 /// Result of a run.
@@ -250,12 +264,19 @@ pub(crate) fn run(
     let all = &mut ((&mut keeper, &mut judged), (&mut history, (&mut board, &mut *watch.observer)));
     let fitted = fit.run_on(&mut model, progress, gathered, &mut Watch { observer: all, stop: watch.stop })?;
     folder.keep();
+    if let Some(validation) = validation {
+        board.show(validation);
+    }
     history.finish()?;
     judged.finish()?;
     keeper.failed.map_or(Ok(()), Err)?;
     let mut summary = summarise(prepared, &fitted);
     (summary.probe, summary.leaks) = (found.probe, found.leaks);
-    summary.metrics = metrics(prepared, &fitted, fit.validation.as_ref(), device, folder, watch)?;
+    match metrics(prepared, &fitted, fit.validation.as_ref(), device, folder, watch)? {
+        Some(Figures::MultiClass(report)) => summary.metrics = Some(report),
+        Some(Figures::MultiLabel(report)) => summary.multi_label = Some(report),
+        None => {}
+    }
     summary.trust = trust(prepared, summary.metrics.as_ref(), folder)?;
     folder.write(RunFolder::SUMMARY, &crate::json::pretty(&summary))?;
     if !fitted.interrupted && fitted.best.epoch > 0 {
@@ -279,6 +300,7 @@ pub(crate) fn run(
     summary.seconds.total = seconds_before + began.elapsed().as_secs_f64();
     summary.peak_memory_bytes = summary.peak_memory_bytes.max(memory::peak());
     folder.write(RunFolder::SUMMARY, &crate::json::pretty(&summary))?;
+    folder.write(RunFolder::README, &readme(prepared, &summary))?;
     // An error of TensorBoard's file is reported last, because it is the least important file.
     board.finish()?;
     Ok(Outcome { summary, model })
@@ -308,10 +330,22 @@ fn test(
     let Some(loader) = prepared.test_loader().filter(|_| best.is_file()) else { return Ok(None) };
     let model = Model::load(&best, device)?;
     let runner = model.runner(prepared.config.uses_kernels())?;
-    let Some((loss, predictions)) = model.card.evaluate(&runner, &loader, watch)? else { return Ok(None) };
-    let right = predictions.rows().filter(|(_, predicted, label)| predicted == label).count();
-    let Estimate { value, interval, n } = Estimate::share(right, predictions.len());
-    Ok(Some(TestSummary { accuracy: value, interval, n, loss }))
+    let Some((loss, answers)) = model.card.evaluate(&runner, &loader, watch)? else { return Ok(None) };
+    Ok(match answers {
+        Answers::MultiClass(predictions) => {
+            let right = predictions.rows().filter(|(_, predicted, label)| predicted == label).count();
+            let Estimate { value, interval, n } = Estimate::share(right, predictions.len());
+            Some(TestSummary { accuracy: value, interval, n, loss, multi_label: None })
+        }
+        Answers::MultiLabel(_) => match Figures::new(&answers, &model.card, Some(loss)) {
+            Some(Figures::MultiLabel(report)) => {
+                let (accuracy, n) = (report.binary_accuracy, report.images);
+                let interval = wilson(accuracy, n, LEVEL);
+                Some(TestSummary { accuracy, interval, n, loss, multi_label: Some(report) })
+            }
+            _ => None,
+        },
+    })
 }
 
 /// Whether what is known of the images is to be kept with the model of the best epoch, and there is such a model.
@@ -373,13 +407,13 @@ fn metrics(
     device: &Device,
     folder: &RunFolder,
     watch: &mut Watch<'_>,
-) -> Result<Option<Report>, ExperimentError> {
+) -> Result<Option<Figures>, ExperimentError> {
     match (&fitted.report, validation) {
         (Some(report), _) => Ok(Some(report.clone())),
         (None, Some(loader)) if !fitted.interrupted && fitted.best.epoch > 0 => {
             let model = Model::load(&folder.path().join(Checkpoints::BEST), device)?;
             let runner = model.runner(prepared.config.uses_kernels())?;
-            Ok(model.card.report(&runner, loader, watch)?)
+            Ok(model.card.figures(&runner, loader, watch)?)
         }
         (None, _) => Ok(None),
     }
@@ -430,12 +464,12 @@ fn transfer_gain(
     Ok(Some(compare(&pairs, prepared.card.classes.len())))
 }
 
-fn summarise(prepared: &Prepared, fitted: &Fitted) -> Summary {
+pub(crate) fn summarise(prepared: &Prepared, fitted: &Fitted) -> Summary {
     let config = &prepared.config;
     let count = |dataset: &Dataset| dataset.samples.len();
     let n = match fitted.best.monitor {
         Metric::ValLoss | Metric::ValAccuracy => {
-            fitted.report.as_ref().map(|report| report.images).or(prepared.validation.as_ref().map(count))
+            fitted.report.as_ref().map(Figures::images).or(prepared.validation.as_ref().map(count))
         }
         Metric::Loss | Metric::Accuracy => Some(count(&prepared.train)),
     };
@@ -482,6 +516,7 @@ fn summarise(prepared: &Prepared, fitted: &Fitted) -> Summary {
         skipped: unreadable.chain(fitted.skipped.iter().cloned()).collect(),
         interrupted: fitted.interrupted,
         metrics: None,
+        multi_label: None,
         trust: None,
         probe: None,
         leaks: None,

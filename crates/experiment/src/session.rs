@@ -4,6 +4,7 @@ use injerto_backbones::weights::Cache;
 use injerto_trainer::{LastEpoch, Watch};
 
 use crate::run::run;
+use crate::stop::StopFile;
 use crate::{ExperimentError, Outcome, Prepared, RunFolder, device};
 
 /// A prepared training with its folder. It owns its data, so that a server or a binding for another language can send it to
@@ -83,11 +84,14 @@ impl Session {
     /// was, except that `experiment.toml` and `plan.json` are updated and missing lines of the history are added. A run that is
     /// complete is not trained any further.
     ///
+    /// It ends after the current batch when `watch` is stopped, or when a file named [`RunFolder::STOP`] appears in the folder.
+    ///
     /// # Errors
     /// [`ExperimentError`] if training fails or a file cannot be written. The files of finished epochs stay; a new folder in
     /// which no batch was trained is removed.
     pub fn run(self, watch: &mut Watch<'_>) -> Result<Outcome, ExperimentError> {
         let Self { prepared, folder, device, start } = self;
-        run(prepared, &device, &folder, start, watch)
+        let all = &mut (StopFile::new(&folder, watch.stop), &mut *watch.observer);
+        run(prepared, &device, &folder, start, &mut Watch { observer: all, stop: watch.stop })
     }
 }

@@ -152,7 +152,7 @@ impl SplitList {
         let contents = datasets.into_iter().flatten().flat_map(Dataset::fingerprints);
         let rows = images.samples().zip(contents).map(|((side, sample), content)| Row {
             path: name(root, sample),
-            class: images.train.classes[sample.label as usize].clone(),
+            class: sample.label.name(&images.train.classes).into_owned(),
             side,
             content: content.map_or_else(String::new, |content| hex(&content[..16])),
         });

@@ -55,6 +55,9 @@ impl Predictor {
         watch: &mut Watch<'_>,
     ) -> Result<Option<Suggestions>, ExperimentError> {
         let knowledge = self.knowledge()?;
+        if self.thresholds().is_some() {
+            return Err(ExperimentError::SeveralClasses { what: "a suggestion of photos to label" });
+        }
         let (files, left_out) = folder::images(folder)?;
         if files.is_empty() {
             return Err(ExperimentError::NoLabel {

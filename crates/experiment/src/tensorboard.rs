@@ -3,20 +3,26 @@
 //! A file is a sequence of records (length, its checksum, data, its checksum). Each record holds an `Event` message of
 //! TensorFlow's `event.proto`. Both formats are simple enough to be written without a library.
 
+mod pictures;
+
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use injerto_data::Dataset;
 use injerto_trainer::history::EpochRecord;
 use injerto_trainer::{Event, Observer};
 
+use self::pictures::Said;
 use crate::ExperimentError;
 
 /// Writes `tensorboard/events.out.tfevents.*`: loss, accuracy, their validation figures and the learning rate of each epoch.
 #[derive(Debug)]
 pub(crate) struct TensorBoard {
     file: (PathBuf, File),
+    /// What the best epoch so far has said, in this part of the run.
+    best: Option<Said>,
     /// The first error. Training continues, and [`TensorBoard::finish`] returns the error.
     failed: Option<ExperimentError>,
 }
@@ -37,10 +43,18 @@ impl TensorBoard {
                 Err(source) => return Err(ExperimentError::Io { path, source }),
             }
         };
-        let mut board = Self { file, failed: None };
+        let mut board = Self { file, best: None, failed: None };
         board.write(&record(&version_event(began)));
         board.finish()?;
         Ok(board)
+    }
+
+    /// Writes what the best epoch says of these validation images, at its step: precision over recall of each class, and its most confident
+    /// mistakes.
+    pub(crate) fn show(&mut self, validation: &Dataset) {
+        if let Some(best) = self.best.take() {
+            best.events(now(), validation).iter().for_each(|event| self.write(&record(event)));
+        }
     }
 
     /// Returns the first error of a write, if there was one.
@@ -58,8 +72,12 @@ impl TensorBoard {
 
 impl Observer for TensorBoard {
     fn observe(&mut self, event: &Event<'_>) {
-        if let Event::EpochEnded { record: epoch, .. } = event {
-            self.write(&record(&epoch_event(now(), epoch)));
+        match event {
+            Event::EpochEnded { record: epoch, .. } => self.write(&record(&epoch_event(now(), epoch))),
+            Event::Best { epoch, answers, images } => {
+                self.best = Some(Said { epoch: *epoch, answers: (*answers).clone(), images: images.to_vec() });
+            }
+            _ => {}
         }
     }
 }

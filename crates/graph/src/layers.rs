@@ -135,6 +135,14 @@ layers! {
         use_bias: bool = yes(),
         activation: Activation = Activation::default(),
     }
+    SeparableConv2D(filters: usize, kernel_size: Pair) {
+        strides: Pair = ones().into(),
+        padding: Padding = Padding::default(),
+        dilation_rate: Pair = ones().into(),
+        depth_multiplier: usize = one(),
+        use_bias: bool = yes(),
+        activation: Activation = Activation::default(),
+    }
     Dense(units: usize) {
         use_bias: bool = yes(),
         activation: Activation = Activation::default(),
@@ -182,6 +190,7 @@ layers! {
 operators! {
     Conv2D { filters, kernel_size, strides, padding, dilation_rate, groups, use_bias, activation }
     DepthwiseConv2D { kernel_size, strides, padding, dilation_rate, depth_multiplier, use_bias, activation }
+    SeparableConv2D { filters, kernel_size, strides, padding, dilation_rate, depth_multiplier, use_bias, activation }
     Dense { units, use_bias, activation }
     BatchNormalization { epsilon, momentum, center, scale }
     LayerNormalization { epsilon, center, scale }
@@ -197,8 +206,8 @@ operators! {
     GlobalMaxPooling2D { keepdims }
 }
 
-short!(same: Conv2D DepthwiseConv2D MaxPooling2D AveragePooling2D);
-short!(relu: Conv2D DepthwiseConv2D Dense);
+short!(same: Conv2D DepthwiseConv2D SeparableConv2D MaxPooling2D AveragePooling2D);
+short!(relu: Conv2D DepthwiseConv2D SeparableConv2D Dense);
 
 impl From<MaxPooling2D> for Operator {
     fn from(MaxPooling2D { pool_size, strides, padding }: MaxPooling2D) -> Self {

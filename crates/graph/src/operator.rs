@@ -69,6 +69,32 @@ pub enum Operator {
         #[serde(default)]
         activation: Activation,
     },
+    /// A [`Operator::DepthwiseConv2D`] and, without anything between them, a [`Operator::Conv2D`] of single pixels (Chollet, 2016). Its
+    /// kernels are `depthwise_kernel` and `pointwise_kernel`; bias and activation are those of the second.
+    SeparableConv2D {
+        /// Output channels.
+        filters: usize,
+        /// `[height, width]` of the first kernel.
+        kernel_size: [usize; 2],
+        /// `[vertical, horizontal]`.
+        #[serde(default = "ones")]
+        strides: [usize; 2],
+        /// Rule for the border.
+        #[serde(default)]
+        padding: Padding,
+        /// `[vertical, horizontal]`.
+        #[serde(default = "ones")]
+        dilation_rate: [usize; 2],
+        /// Number of channels per input channel between the two.
+        #[serde(default = "one")]
+        depth_multiplier: usize,
+        /// Whether a bias is added.
+        #[serde(default = "yes")]
+        use_bias: bool,
+        /// Activation of the output.
+        #[serde(default)]
+        activation: Activation,
+    },
     /// Batch normalisation over the last axis.
     BatchNormalization {
         /// Added to the variance.
@@ -190,6 +216,12 @@ pub enum Operator {
     },
     /// Joins inputs along the channels.
     Concatenate {},
+    /// The channels with these numbers, in this order, as `keras.ops.take(x, indices, axis=-1)`: a part of the channels, or a shuffle of
+    /// them. A number may occur several times.
+    Take {
+        /// The input's channel of each output channel.
+        indices: Vec<usize>,
+    },
     /// Sum of inputs. A side of length 1 is repeated.
     Add {},
     /// Product of inputs. A side of length 1 is repeated.
@@ -392,6 +424,7 @@ impl Operator {
             Self::Normalization {} => "Normalization",
             Self::Conv2D { .. } => "Conv2D",
             Self::DepthwiseConv2D { .. } => "DepthwiseConv2D",
+            Self::SeparableConv2D { .. } => "SeparableConv2D",
             Self::BatchNormalization { .. } => "BatchNormalization",
             Self::LayerNormalization { .. } => "LayerNormalization",
             Self::GroupNormalization { .. } => "GroupNormalization",
@@ -410,6 +443,7 @@ impl Operator {
             Self::GlobalAveragePooling2D { .. } => "GlobalAveragePooling2D",
             Self::GlobalMaxPooling2D { .. } => "GlobalMaxPooling2D",
             Self::Concatenate {} => "Concatenate",
+            Self::Take { .. } => "Take",
             Self::Add {} => "Add",
             Self::Multiply {} => "Multiply",
             Self::Dense { .. } => "Dense",

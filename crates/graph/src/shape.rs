@@ -68,17 +68,26 @@ pub enum Role {
 pub struct Parameter {
     /// Purpose.
     pub role: Role,
+    /// Keras's name, where it is not that of all parameters with this purpose.
+    own_name: Option<&'static str>,
     /// Shape, channels last; that of a kernel is `[height, width, in, out]`.
     pub shape: Vec<usize>,
 }
 
 impl Parameter {
     fn new(role: Role, shape: &[usize]) -> Self {
-        Self { role, shape: shape.to_vec() }
+        Self { role, own_name: None, shape: shape.to_vec() }
+    }
+
+    fn named(self, name: &'static str) -> Self {
+        Self { own_name: Some(name), ..self }
     }
 
     /// Keras's name: `kernel`, `bias`, `gamma`, `beta`, `embeddings`, `moving_mean`, `moving_variance`, …
     pub fn name(&self) -> &'static str {
+        if let Some(name) = self.own_name {
+            return name;
+        }
         match self.role {
             Role::ConvolutionKernel | Role::DepthwiseKernel | Role::DenseKernel => "kernel",
             Role::Bias => "bias",
@@ -268,6 +277,30 @@ fn output(operator: &Operator, inputs: &[&Shape]) -> Result<(Shape, Vec<Paramete
             parameters.extend(use_bias.then(|| Parameter::new(Role::Bias, &[out])));
             Ok((Shape(vec![oh, ow, out]), parameters))
         }
+        Operator::SeparableConv2D {
+            filters,
+            kernel_size,
+            strides,
+            padding,
+            dilation_rate,
+            depth_multiplier,
+            use_bias,
+            ..
+        } => {
+            let [h, w, c] = image()?;
+            let [oh, ow] = slide([h, w], *kernel_size, *strides, *padding, *dilation_rate)?;
+            let between = c.checked_mul(*depth_multiplier).ok_or("too many channels")?;
+            if between == 0 || between > LARGEST_SIDE {
+                return Err(format!("there would be {between} channels between its two convolutions"));
+            }
+            let depthwise = [kernel_size[0], kernel_size[1], c, *depth_multiplier];
+            let mut parameters = vec![
+                Parameter::new(Role::DepthwiseKernel, &depthwise).named("depthwise_kernel"),
+                Parameter::new(Role::ConvolutionKernel, &[1, 1, between, *filters]).named("pointwise_kernel"),
+            ];
+            parameters.extend(use_bias.then(|| Parameter::new(Role::Bias, &[*filters])));
+            Ok((Shape(vec![oh, ow, *filters]), parameters))
+        }
         Operator::BatchNormalization { center, scale, .. } => {
             let c = inputs[0].channels();
             let mut parameters = scale_and_shift(c, *scale, *center);
@@ -352,6 +385,16 @@ fn output(operator: &Operator, inputs: &[&Shape]) -> Result<(Shape, Vec<Paramete
             let mut shape = front.to_vec();
             // Each summand is at most the largest side, and there are too few inputs for an overflow.
             shape.push(inputs.iter().map(|s| s.channels()).fold(0, usize::saturating_add));
+            plain(Shape(shape))
+        }
+        Operator::Take { indices } => {
+            let channels = inputs[0].channels();
+            if let Some(index) = indices.iter().find(|&&index| index >= channels) {
+                return Err(format!("there is no channel {index} among {channels}, which are counted from 0"));
+            }
+            let mut shape = inputs[0].0.clone();
+            shape.pop();
+            shape.push(indices.len());
             plain(Shape(shape))
         }
         Operator::Add {} | Operator::Multiply {} => {
@@ -456,6 +499,11 @@ pub(crate) fn multiply_adds(operator: &Operator, inputs: &[&Shape], output: &Sha
         // Each output value is a product with all axes of the kernel but the last.
         Operator::Conv2D { filters, .. } => outputs.saturating_mul((parameters[0].count() / (*filters).max(1)) as u64),
         Operator::DepthwiseConv2D { kernel_size: [h, w], .. } => outputs.saturating_mul((h * w) as u64),
+        Operator::SeparableConv2D { filters, kernel_size: [h, w], depth_multiplier, .. } => {
+            let between = inputs[0].channels().saturating_mul(*depth_multiplier) as u64;
+            let pixels = outputs / (*filters).max(1) as u64;
+            pixels.saturating_mul(between).saturating_mul(((h * w) as u64).saturating_add(*filters as u64))
+        }
         Operator::Dense { .. } => outputs.saturating_mul(inputs[0].channels() as u64),
         Operator::DotProductAttention { num_heads } => Attention::new(*num_heads, inputs).map_or(0, |sizes| {
             let products = (sizes.tokens as u64).saturating_mul(sizes.others as u64);
@@ -483,6 +531,7 @@ pub(crate) fn multiply_adds(operator: &Operator, inputs: &[&Shape], output: &Sha
         Operator::InputLayer { .. }
         | Operator::ZeroPadding2D { .. }
         | Operator::Concatenate {}
+        | Operator::Take { .. }
         | Operator::PrependTokens { .. }
         | Operator::Cropping1D { .. }
         | Operator::Dropout { .. }
@@ -491,12 +540,13 @@ pub(crate) fn multiply_adds(operator: &Operator, inputs: &[&Shape], output: &Sha
     }
 }
 
-/// Number of values that a layer needs beside its inputs and its output: the zeros around an input whose windows are padded, the
-/// scores of an attention, and the weights of an interpolation. `None` if the number overflows.
+/// Number of values that a layer needs beside its inputs and its output: the zeros around an input whose windows are padded, what lies
+/// between two convolutions, the scores of an attention, and the weights of an interpolation. `None` if the number overflows.
 pub(crate) fn working_values(operator: &Operator, inputs: &[&Shape]) -> Option<usize> {
     let (window, strides, padding, dilation) = match operator {
         Operator::Conv2D { kernel_size, strides, padding, dilation_rate, .. }
-        | Operator::DepthwiseConv2D { kernel_size, strides, padding, dilation_rate, .. } => {
+        | Operator::DepthwiseConv2D { kernel_size, strides, padding, dilation_rate, .. }
+        | Operator::SeparableConv2D { kernel_size, strides, padding, dilation_rate, .. } => {
             (kernel_size, strides, padding, *dilation_rate)
         }
         Operator::MaxPooling2D(window) | Operator::AveragePooling2D(window) => {
@@ -518,7 +568,14 @@ pub(crate) fn working_values(operator: &Operator, inputs: &[&Shape]) -> Option<u
         length.checked_add(before)?.checked_add(after)
     };
     let padded = limits::product(&[side(0, height)?, side(1, width)?, channels])?;
-    padded.checked_sub(inputs[0].count())
+    let zeros = padded.checked_sub(inputs[0].count())?;
+    match operator {
+        Operator::SeparableConv2D { depth_multiplier, .. } => {
+            let [oh, ow] = slide([height, width], *window, *strides, *padding, dilation).ok()?;
+            zeros.checked_add(limits::product(&[oh, ow, channels, *depth_multiplier])?)
+        }
+        _ => Some(zeros),
+    }
 }
 
 /// Output height and width of a window that slides over an image.

@@ -40,6 +40,16 @@ impl Split {
         Self { prefix: (0..=layer).collect(), tail: (layer + 1..graph.len()).collect(), boundary: vec![layer] }
     }
 
+    /// The split whose tail is every layer that depends on the output of `layer`. Of the boundary, `layer` is one; where others lead
+    /// around it, their ends are there too.
+    pub fn after(graph: &Graph, layer: usize) -> Self {
+        let mut in_tail = vec![false; graph.len()];
+        for (index, node) in graph.nodes().iter().enumerate() {
+            in_tail[index] = node.inputs.iter().any(|&input| input == layer || in_tail[input]);
+        }
+        Self::along(graph, in_tail)
+    }
+
     /// The split with these layers in the tail, which must contain all readers of each of its layers.
     pub(crate) fn along(graph: &Graph, in_tail: Vec<bool>) -> Self {
         let (tail, prefix): (Vec<usize>, Vec<usize>) = (0..graph.len()).partition(|&index| in_tail[index]);

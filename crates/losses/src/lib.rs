@@ -1,4 +1,4 @@
-//! The three cross-entropies of Keras, each from logits or from probabilities.
+//! The cross-entropies of Keras, each from logits or from probabilities, and their focal forms.
 //!
 //! A [`Loss`](injerto_recipe::Loss) is plain data, which the experiment's TOML contains. [`CrossEntropy`] computes it, its gradient, and the
 //! classes that it predicts from outputs on the host, in double precision. [`tensor`] computes the loss on Burn tensors for networks that
@@ -8,6 +8,7 @@
 //! *Architecture invariant:* there is no network and no data here. Outputs come in as numbers, and labels as class indices.
 
 mod class_weights;
+mod focal;
 mod rows;
 pub mod tensor;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 use injerto_recipe::Loss;
 
-use crate::{EPSILON, LossError};
+use crate::{EPSILON, LossError, focal};
 
 /// Outputs of a batch on the host, `[batch, units]`, row by row.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +47,9 @@ pub enum Targets<'a> {
     /// One distribution over the classes per row, `[batch, classes]`; mixing images makes such targets. With one output unit there are
     /// two columns, of which only the second is used.
     Distributions(&'a [f32]),
+    /// One value from 0 to 1 per row and unit, `[batch, units]`, where each unit decides about a class of its own: 1 if the image has the
+    /// class and 0 if it has not. Mixing images makes values between.
+    Independent(&'a [f32]),
 }
 
 impl Targets<'_> {
@@ -64,7 +67,10 @@ impl Targets<'_> {
             Self::Distributions(values) if values.len() != batch * classes => {
                 Err(LossError::Targets { found: [values.len() / classes, classes], expected: [batch, classes] })
             }
-            Self::Distributions(_) => Ok(()),
+            Self::Independent(values) if values.len() != batch * units => {
+                Err(LossError::Targets { found: [values.len() / units, units], expected: [batch, units] })
+            }
+            Self::Distributions(_) | Self::Independent(_) => Ok(()),
         }
     }
 
@@ -77,7 +83,7 @@ impl Targets<'_> {
                 row[labels[at] as usize] = 1.0;
             }
             (Self::Distributions(values), [only]) => *only = f64::from(values[2 * at + 1]),
-            (Self::Distributions(values), row) => {
+            (Self::Distributions(values) | Self::Independent(values), row) => {
                 let found = &values[at * row.len()..];
                 row.iter_mut().zip(found).for_each(|(target, &value)| *target = value.into());
             }
@@ -131,7 +137,7 @@ impl CrossEntropy for Loss {
     }
 
     fn probabilities(&self, outputs: Outputs<'_>) -> Vec<f32> {
-        let binary = matches!(self, Self::BinaryCrossentropy { .. });
+        let binary = self.is_binary();
         let mut all = Vec::with_capacity(outputs.batch() * outputs.units.max(2));
         for row in outputs.rows() {
             let start = all.len();
@@ -184,14 +190,18 @@ fn batch(
 
 /// Loss of a row and its slopes. `wanted` are the targets, which label smoothing changes.
 fn row(loss: &Loss, outputs: &[f32], wanted: &mut [f64], slopes: &mut [f64]) -> f64 {
-    let (smoothing, uniform) = match loss {
-        Loss::BinaryCrossentropy { label_smoothing, .. } => (*label_smoothing, 0.5),
-        Loss::CategoricalCrossentropy { label_smoothing, .. } => (*label_smoothing, 1.0 / outputs.len() as f64),
-        Loss::SparseCategoricalCrossentropy { .. } => (0.0, 0.0),
-    };
+    let smoothing = loss.label_smoothing();
+    let uniform = if loss.is_binary() { 0.5 } else { 1.0 / outputs.len() as f64 };
     wanted.iter_mut().for_each(|target| *target = *target * (1.0 - smoothing) + smoothing * uniform);
     let outputs = outputs.iter().map(|&output| f64::from(output));
+    if let Some(focus) = loss.focus() {
+        let compute = if loss.is_binary() { focal::binary } else { focal::categorical };
+        return compute(&outputs.collect::<Vec<_>>(), wanted, loss.from_logits(), focus, slopes);
+    }
     match loss {
+        Loss::BinaryFocalCrossentropy { .. } | Loss::CategoricalFocalCrossentropy { .. } => {
+            unreachable!("focal losses have a focus")
+        }
         Loss::BinaryCrossentropy { from_logits: true, .. } => {
             let units = slopes.len() as f64;
             let mut sum = 0.0;
@@ -254,19 +264,19 @@ fn softmax(logits: &[f64], wanted: &[f64], slopes: &mut [f64]) -> f64 {
     value
 }
 
-fn log_sum_exp(logits: &[f64]) -> f64 {
+pub(crate) fn log_sum_exp(logits: &[f64]) -> f64 {
     let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     largest + logits.iter().map(|logit| (logit - largest).exp()).sum::<f64>().ln()
 }
 
-fn sigmoid(logit: f64) -> f64 {
+pub(crate) fn sigmoid(logit: f64) -> f64 {
     // Of the two equal forms, each is used where its exponential cannot overflow.
     if logit < 0.0 { logit.exp() / (1.0 + logit.exp()) } else { 1.0 / (1.0 + (-logit).exp()) }
 }
 
 /// A probability that is kept away from 0 and 1, and the slope of doing so: 1, or 0 outside. The limits are those of single precision, in
 /// which Keras computes them.
-fn clip(probability: f64) -> (f64, f64) {
+pub(crate) fn clip(probability: f64) -> (f64, f64) {
     const LIMITS: [f64; 2] = [EPSILON as f32 as f64, (1.0 - EPSILON as f32) as f64];
     let [low, high] = LIMITS;
     (probability.clamp(low, high), f64::from(u8::from((low..=high).contains(&probability))))

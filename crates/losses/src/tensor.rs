@@ -2,9 +2,11 @@
 
 use burn_tensor::activation::log_softmax;
 use burn_tensor::{Tensor, TensorData};
-use injerto_recipe::Loss;
+use injerto_recipe::{Focus, Loss};
 
+pub use crate::focal::{binary_focal_crossentropy, categorical_focal_crossentropy};
 use crate::{EPSILON, LossError, Targets};
+
 /// A [`Loss`] on tensors.
 pub trait TensorCrossEntropy {
     /// Mean loss of a batch, `[1]`, of outputs `[batch, units]`, as [`CrossEntropy::value`](crate::CrossEntropy::value) describes it.
@@ -54,6 +56,14 @@ fn mean(loss: &Loss, outputs: Tensor<2>, targets: Tensor<2>, sample_weights: Opt
             // For probabilities, Keras uses the logarithm of the clipped values as logits.
             let logits = if *from_logits { outputs } else { outputs.clamp(EPSILON, 1.0 - EPSILON).log() };
             categorical_crossentropy(logits, targets, true, 0.0)
+        }
+        Loss::BinaryFocalCrossentropy { from_logits, label_smoothing, gamma, alpha, apply_class_balancing } => {
+            let focus = Focus { gamma: *gamma, alpha: *alpha, apply_class_balancing: *apply_class_balancing };
+            binary_focal_crossentropy(outputs, targets, *from_logits, *label_smoothing, focus)
+        }
+        Loss::CategoricalFocalCrossentropy { from_logits, label_smoothing, gamma, alpha } => {
+            let focus = Focus { gamma: *gamma, alpha: *alpha, ..Focus::default() };
+            categorical_focal_crossentropy(outputs, targets, *from_logits, *label_smoothing, focus)
         }
     };
     let rows = match sample_weights {

@@ -19,10 +19,27 @@ fn close(ours: f32, keras: &Value, what: &dyn std::fmt::Debug) {
     assert!((ours - keras).abs() < 2e-6 * keras.abs().max(1.0), "{what:?}: {ours} is not {keras}");
 }
 
+/// Checks value and gradient on the host and on tensors.
+#[track_caller]
+fn check(loss: &Loss, (outputs, units): (&[f32], usize), targets: Targets<'_>, weights: Option<&[f32]>, case: &Value) {
+    let device = Device::flex().autodiff();
+    let (value, gradient) = loss.gradient(Outputs::new(outputs, units), targets, weights).expect("they fit");
+    let shape = [outputs.len() / units, units];
+    let leaf = Tensor::<2>::from_data(TensorData::new(outputs.to_vec(), shape), &device).require_grad();
+    let on_tensors = loss.forward(leaf.clone(), targets, weights).expect("they fit");
+    let gradient_on_tensors = leaf.grad(&on_tensors.backward()).expect("a gradient").into_data();
+    close(value as f32, &case["value"], loss);
+    close(on_tensors.inner().into_scalar::<f32>(), &case["value"], loss);
+    let keras = case["gradient"].as_array().expect("rows").iter().flat_map(|row| row.as_array().expect("a row"));
+    for ((ours, on_tensors), keras) in gradient.iter().zip(gradient_on_tensors.iter::<f32>()).zip(keras) {
+        close(*ours, keras, loss);
+        close(on_tensors, keras, loss);
+    }
+}
+
 #[test]
 fn soft_targets_and_class_weights_have_the_values_and_gradients_of_keras() {
     let golden: Value = serde_json::from_str(include_str!("../tests/golden/soft.json")).expect("JSON");
-    let device = Device::flex().autodiff();
     for case in golden["cases"].as_array().expect("a list") {
         let loss: Loss = serde_json::from_value(case["loss"].clone()).expect("a loss");
         let (outputs, units) = rows(&case["outputs"]);
@@ -39,19 +56,30 @@ fn soft_targets_and_class_weights_have_the_values_and_gradients_of_keras() {
                 (Targets::Distributions(&soft), None)
             }
         };
-        let (value, gradient) = loss.gradient(Outputs::new(&outputs, units), targets, weights).expect("they fit");
-        let shape = [outputs.len() / units, units];
-        let leaf = Tensor::<2>::from_data(TensorData::new(outputs.clone(), shape), &device).require_grad();
-        let on_tensors = loss.forward(leaf.clone(), targets, weights).expect("they fit");
-        let gradient_on_tensors = leaf.grad(&on_tensors.backward()).expect("a gradient").into_data();
-        close(value as f32, &case["value"], &loss);
-        close(on_tensors.inner().into_scalar::<f32>(), &case["value"], &loss);
-        let keras = case["gradient"].as_array().expect("rows").iter().flat_map(|row| row.as_array().expect("a row"));
-        for ((ours, on_tensors), keras) in gradient.iter().zip(gradient_on_tensors.iter::<f32>()).zip(keras) {
-            close(*ours, keras, &loss);
-            close(on_tensors, keras, &loss);
-        }
+        check(&loss, (&outputs, units), targets, weights, case);
     }
+}
+
+#[test]
+fn images_with_several_classes_have_the_values_and_gradients_of_keras() {
+    let golden: Value = serde_json::from_str(include_str!("../tests/golden/several.json")).expect("JSON");
+    let cases = golden["cases"].as_array().expect("a list");
+    assert_eq!(cases.len(), 8, "logits and probabilities, with and without smoothing, whole and mixed");
+    for case in cases {
+        let loss: Loss = serde_json::from_value(case["loss"].clone()).expect("a loss");
+        let ((outputs, units), targets) = (rows(&case["outputs"]), rows(&case["targets"]).0);
+        check(&loss, (&outputs, units), Targets::Independent(&targets), None, case);
+    }
+}
+
+#[test]
+fn one_decision_is_the_same_as_two_classes() {
+    let (outputs, loss) = ([0.25, -1.5, 3.0], Loss::BinaryCrossentropy { from_logits: true, label_smoothing: 0.1 });
+    let gradient = |targets| loss.gradient(Outputs::new(&outputs, 1), targets, None);
+    let decisions = gradient(Targets::Independent(&[1.0, 0.0, 1.0])).expect("they fit");
+    assert_eq!(decisions, gradient(Targets::Labels(&[1, 0, 1])).expect("they fit"));
+    let error = gradient(Targets::Independent(&[1.0, 0.0])).expect_err("two decisions").to_string();
+    assert_eq!(error, "soft targets have shape [2, 1], expected [3, 1]: one row per output and one column per class");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use burn_tensor::{Device, Tensor, TensorData};
 use injerto_losses::tensor::{TensorCrossEntropy as _, binary_crossentropy, categorical_crossentropy};
 use injerto_losses::{CrossEntropy as _, LossError, Outputs, Targets};
-use injerto_recipe::Loss;
+use injerto_recipe::{Focus, Loss, LossName};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -34,16 +34,15 @@ fn on_tensors(loss: &Loss, outputs: &[Vec<f32>], labels: &[u32]) -> (f32, Vec<f3
 }
 
 /// Every loss, from logits and from probabilities.
-fn losses() -> [Loss; 6] {
-    let both = |make: fn(bool) -> Loss| [make(true), make(false)];
-    let [a, b] = both(|from_logits| Loss::BinaryCrossentropy { from_logits, label_smoothing: 0.0 });
-    let [c, d] = both(|from_logits| Loss::CategoricalCrossentropy { from_logits, label_smoothing: 0.0 });
-    let [e, f] = both(|from_logits| Loss::SparseCategoricalCrossentropy { from_logits });
-    [a, b, c, d, e, f]
+fn losses() -> Vec<Loss> {
+    LossName::ALL.into_iter().flat_map(|name| [name.with(true, 0.0), name.with(false, 0.0)]).collect()
 }
 
 fn golden() -> Vec<Value> {
-    serde_json::from_str(include_str!("../../../golden/keras_losses.json")).expect("golden files are JSON")
+    let parse = |text| serde_json::from_str::<Vec<Value>>(text).expect("golden files are JSON");
+    let mut all = parse(include_str!("../../../golden/keras_losses.json"));
+    all.extend(parse(include_str!("golden/focal.json")));
+    all
 }
 
 fn rows(value: &Value) -> Vec<Vec<f32>> {
@@ -65,7 +64,7 @@ fn labels(value: &Value) -> Vec<u32> {
 #[test]
 fn values_and_gradients_are_those_of_keras() {
     let cases = golden();
-    assert!(cases.len() >= 16);
+    assert!(cases.len() >= 16 + 17);
     for (at, case) in cases.iter().enumerate() {
         let from_logits = case["options"]["from_logits"].as_bool().expect("given");
         let label_smoothing = case["options"]["label_smoothing"].as_f64().unwrap_or(0.0);
@@ -73,6 +72,20 @@ fn values_and_gradients_are_those_of_keras() {
             "BinaryCrossentropy" => Loss::BinaryCrossentropy { from_logits, label_smoothing },
             "CategoricalCrossentropy" => Loss::CategoricalCrossentropy { from_logits, label_smoothing },
             "SparseCategoricalCrossentropy" => Loss::SparseCategoricalCrossentropy { from_logits },
+            name @ ("BinaryFocalCrossentropy" | "CategoricalFocalCrossentropy") => {
+                let own = Focus::default();
+                let number = |key: &str, own| case["options"][key].as_f64().unwrap_or(own);
+                let apply_class_balancing = case["options"]["apply_class_balancing"].as_bool().unwrap_or(false);
+                let focus = Focus {
+                    gamma: number("gamma", own.gamma),
+                    alpha: number("alpha", own.alpha),
+                    apply_class_balancing,
+                };
+                let binary = name == "BinaryFocalCrossentropy";
+                let name =
+                    if binary { LossName::BinaryFocalCrossentropy } else { LossName::CategoricalFocalCrossentropy };
+                name.focused(from_logits, label_smoothing, focus)
+            }
             other => panic!("no loss {other}"),
         };
         for compute in [value_and_gradient, on_tensors] {
@@ -181,7 +194,7 @@ proptest! {
         let two: Vec<Vec<f32>> = logits.chunks(2).map(<[f32]>::to_vec).collect();
         let one: Vec<Vec<f32>> = logits.chunks(1).map(<[f32]>::to_vec).collect();
         for loss in losses() {
-            let binary = matches!(loss, Loss::BinaryCrossentropy { .. });
+            let binary = loss.is_binary();
             let mut outputs = if binary { one.clone() } else { two.clone() };
             if !loss.from_logits() {
                 // The sigmoid or softmax of such logits is often exactly 0 or 1.

@@ -57,6 +57,21 @@ plain! {
     Vec<usize>: "a list of whole numbers",
 }
 
+/// A parameter whose default depends on others: `null` in JSON.
+impl<P: Parameter> Parameter for Option<P> {
+    fn read(value: &Value) -> Result<Self, String> {
+        if value.is_null() { Ok(None) } else { P::read(value).map(Some) }
+    }
+
+    fn value(&self) -> Value {
+        self.as_ref().map_or(Value::Null, Parameter::value)
+    }
+
+    fn choices() -> Vec<String> {
+        P::choices()
+    }
+}
+
 impl Parameter for Activation {
     fn read(value: &Value) -> Result<Self, String> {
         Self::deserialize(value).map_err(|_| one_of(&Self::choices()))

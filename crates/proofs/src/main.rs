@@ -118,7 +118,7 @@ fn main() -> Result<ExitCode> {
             let folder = tempfile::tempdir()?;
             let run = injerto_proofs::example::finished(folder.path())?;
             let ready = target(&name)?.ready(&run, folder.path())?;
-            std::fs::write(file, fuzz::input(&ready.corpus, seed, number))?;
+            std::fs::write(file, ready.seeds.input(seed, number))?;
             true
         }
         Command::Kills { every, how, random, seed } => {

@@ -19,11 +19,11 @@ fn damaged_input_is_refused_and_does_no_harm() {
     let rows = fuzz::feed(Path::new(env!("CARGO_BIN_EXE_injerto-prove")), &plan, &mut |_| ()).expect("it is built");
     let harm: String = rows.iter().filter(|row| row.findings.harmful > 0).map(|row| format!("{row}\n")).collect();
     assert!(harm.is_empty(), "cargo xtask prove fuzz --inputs 500\n{}\n{harm}", fuzz::HEAD);
-    // The first inputs are those that were found by coverage; there are fewer of them than are read here.
-    // Inputs that are always refused prove little, so each target must accept some of its inputs.
+    // The first inputs are the seeds; there are fewer of them than are read here. Inputs that are refused at once prove little,
+    // so each target must accept one of twenty. Of longer series it accepts a tenth.
     for row in &rows {
         assert_eq!(row.findings.inputs, 500, "{}", row.target);
-        assert!(row.findings.accepted > 0, "{} accepts nothing", row.target);
+        assert!(row.findings.accepted >= 25, "{} accepts {} of 500", row.target, row.findings.accepted);
     }
     assert_eq!(rows.len(), TARGETS.len());
 }

@@ -1,6 +1,6 @@
 use injerto_graph::Activation;
 
-use crate::Loss;
+use crate::{Loss, Task};
 
 /// A loss, an activation and a number of units that do not go together. Each message names the fix.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,11 +29,35 @@ pub enum Mismatch {
     },
     /// The binary loss needs two classes and one unit.
     #[error(
-        "binary_crossentropy tells two classes apart with one unit, but there are {classes} classes and {units} unit(s): {}",
+        "{loss} tells two classes apart with one unit, but there are {classes} classes and {units} unit(s): {}",
         if *classes == 2 { "set head.units = 1" }
         else { "set loss.name = \"sparse_categorical_crossentropy\", head.activation = \"softmax\" and leave head.units out" }
     )]
     Binary {
+        /// Name of the loss.
+        loss: &'static str,
+        /// Number of classes.
+        classes: usize,
+        /// Number of units.
+        units: usize,
+    },
+    /// Images that may have several classes need a decision per class.
+    #[error(
+        "{loss} gives each image one class, but images have several (data.multi_label): set loss.name = \"binary_crossentropy\" and \
+         leave head.units and head.activation out"
+    )]
+    OneClass {
+        /// Name of the loss.
+        loss: &'static str,
+    },
+    /// A binary loss of several classes per image needs one unit per class.
+    #[error(
+        "{loss} of images with several classes (data.multi_label) needs one unit per class, but there are {classes} classes and \
+         {units} unit(s): set head.units = {classes}, or leave it out"
+    )]
+    EachClass {
+        /// Name of the loss.
+        loss: &'static str,
         /// Number of classes.
         classes: usize,
         /// Number of units.
@@ -71,21 +95,25 @@ pub enum Mismatch {
 }
 
 impl Loss {
-    /// Checks that this loss goes with a head that has `units` outputs with `activation`, for `classes` classes.
+    /// Checks that this loss goes with a head that has `units` outputs with `activation`, for `classes` classes, of which an image has as
+    /// many as `task` says.
     ///
     /// # Errors
     /// The first mismatch, with the change that fixes it.
-    pub fn check(&self, activation: Activation, units: usize, classes: usize) -> Result<(), Mismatch> {
+    pub fn check(&self, task: Task, activation: Activation, units: usize, classes: usize) -> Result<(), Mismatch> {
         let loss = self.name();
-        let binary = matches!(self, Self::BinaryCrossentropy { .. });
+        let binary = self.is_binary();
         if classes < 2 {
             return Err(Mismatch::Classes { classes });
         }
-        if binary && (classes != 2 || units != 1) {
-            return Err(Mismatch::Binary { classes, units });
-        }
-        if !binary && units != classes {
-            return Err(Mismatch::Units { loss, classes, units });
+        match task {
+            Task::MultiLabel if !binary => return Err(Mismatch::OneClass { loss }),
+            Task::MultiLabel if units != classes => return Err(Mismatch::EachClass { loss, classes, units }),
+            Task::MultiClass if binary && (classes != 2 || units != 1) => {
+                return Err(Mismatch::Binary { loss, classes, units });
+            }
+            Task::MultiClass if !binary && units != classes => return Err(Mismatch::Units { loss, classes, units }),
+            Task::MultiLabel | Task::MultiClass => {}
         }
         let wanted = self.natural_activation();
         let fix = wanted.name();
@@ -103,7 +131,7 @@ impl Loss {
     pub fn natural_activation(&self) -> Activation {
         match (self.from_logits(), self) {
             (true, _) => Activation::Linear,
-            (false, Self::BinaryCrossentropy { .. }) => Activation::Sigmoid,
+            (false, loss) if loss.is_binary() => Activation::Sigmoid,
             (false, _) => Activation::Softmax,
         }
     }
@@ -167,7 +195,7 @@ mod tests {
         ];
         for &(name, from_logits, activation, units, classes, fix) in table {
             let what = format!("{name}, from_logits = {from_logits}, {activation:?}, {units} units, {classes} classes");
-            match loss(name, from_logits).check(activation, units, classes) {
+            match loss(name, from_logits).check(Task::MultiClass, activation, units, classes) {
                 Ok(()) => assert_eq!(fix, "", "{what} was taken"),
                 Err(mismatch) => {
                     let message = mismatch.to_string();
@@ -179,8 +207,27 @@ mod tests {
         }
         for (name, from_logits) in LossName::ALL.into_iter().flat_map(|name| [(name, true), (name, false)]) {
             let loss = name.with(from_logits, 0.0);
-            let units = if name == LossName::BinaryCrossentropy { 1 } else { 2 };
-            assert_eq!(loss.check(loss.natural_activation(), units, 2), Ok(()));
+            let units = if loss.is_binary() { 1 } else { 2 };
+            assert_eq!(loss.check(Task::MultiClass, loss.natural_activation(), units, 2), Ok(()));
+        }
+    }
+
+    #[test]
+    fn images_with_several_classes_need_a_sigmoid_and_a_unit_per_class() {
+        use Activation::{Linear, Sigmoid, Softmax};
+        let (binary, categorical) = ("binary_crossentropy", "categorical_crossentropy");
+        for (name, from_logits, activation, units, classes, fix) in [
+            (binary, false, Sigmoid, 3, 3, ""),
+            (binary, true, Linear, 3, 3, ""),
+            (binary, false, Sigmoid, 2, 2, ""),
+            (binary, false, Sigmoid, 1, 2, "set head.units = 2, or leave it out"),
+            (binary, false, Softmax, 3, 3, "set head.activation = \"sigmoid\""),
+            (categorical, false, Softmax, 3, 3, "and leave head.units and head.activation out"),
+            (binary, false, Sigmoid, 1, 1, "add images of another class"),
+        ] {
+            let found = loss(name, from_logits).check(Task::MultiLabel, activation, units, classes);
+            let message = found.err().map_or(String::new(), |mismatch| mismatch.to_string());
+            assert!(message.ends_with(fix) && message.is_empty() == fix.is_empty(), "{name}, {units} units: {message}");
         }
     }
 

@@ -2,6 +2,7 @@
 //! watched.
 //!
 //! - [`Loss`]: a cross-entropy, and whether a head's output fits it;
+//! - [`Task`]: one class per image, or any number of them;
 //! - [`OptimizerConfig`]: an optimiser with its options;
 //! - [`Schedule`]: how the learning rate moves from step to step;
 //! - [`Callbacks`]: what watches a phase and steps in;
@@ -20,11 +21,13 @@ mod metric;
 mod optimizer;
 mod phase;
 mod schedule;
+mod task;
 
 pub use agreement::Mismatch;
 pub use callbacks::{Callbacks, EarlyStopping, ReduceOnPlateau};
-pub use loss::{Loss, LossName};
+pub use loss::{Focus, Loss, LossName};
 pub use metric::{Metric, Mode};
 pub use optimizer::{Adam, Clip, OptimizerConfig, RmsProp, Rule, Sgd};
-pub use phase::{BatchNorm, FeaturePrecision};
+pub use phase::{BatchNorm, FeaturePrecision, Swa};
 pub use schedule::{Anneal, Curve, Length, OneCycle, Schedule, StepCount, StepSize};
+pub use task::Task;

@@ -20,6 +20,19 @@ pub struct OptimizerConfig {
     /// which takes the place of the weights at the end of the phase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ema_momentum: Option<f64>,
+    /// Number of batches whose gradients one step takes together, at least 1: the mean over all of their images. The last step of an
+    /// epoch takes those that are left.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub gradient_accumulation_steps: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_one(count: &usize) -> bool {
+    *count == 1
 }
 
 impl Default for OptimizerConfig {
@@ -30,7 +43,14 @@ impl Default for OptimizerConfig {
 
 impl From<Rule> for OptimizerConfig {
     fn from(rule: Rule) -> Self {
-        Self { rule, clip: None, weight_decay: None, exclude_from_weight_decay: Vec::new(), ema_momentum: None }
+        Self {
+            rule,
+            clip: None,
+            weight_decay: None,
+            exclude_from_weight_decay: Vec::new(),
+            ema_momentum: None,
+            gradient_accumulation_steps: 1,
+        }
     }
 }
 
@@ -199,7 +219,7 @@ mod tests {
 
     #[test]
     fn what_is_written_out_is_read_as_the_same_optimiser() {
-        let text = r#"{"name":"adamw","learning_rate":0.01,"beta_1":0.9,"beta_2":0.999,"epsilon":1e-7,"clipnorm":1.0,"weight_decay":0.1,"exclude_from_weight_decay":["bias"],"ema_momentum":0.99}"#;
+        let text = r#"{"name":"adamw","learning_rate":0.01,"beta_1":0.9,"beta_2":0.999,"epsilon":1e-7,"clipnorm":1.0,"weight_decay":0.1,"exclude_from_weight_decay":["bias"],"ema_momentum":0.99,"gradient_accumulation_steps":4}"#;
         let config: OptimizerConfig = serde_json::from_str(text).expect("an optimiser");
         assert_eq!((config.clip, config.weight_decay()), (Some(Clip::Norm(1.0)), 0.1));
         assert_eq!(serde_json::to_string(&config).expect("plain data"), text);

@@ -1,7 +1,7 @@
 use injerto_graph::layers::{
     AveragePooling2D, BatchNormalization, Conv2D, Dense, DepthwiseConv2D, DotProductAttention, Dropout,
     GlobalAveragePooling2D, GlobalMaxPooling2D, GlobalResponseNormalization, GroupNormalization, LayerNormalization,
-    MaxPooling2D, PositionEmbedding, PrependTokens, ReLU, Rescaling, ZeroPadding2D,
+    MaxPooling2D, PositionEmbedding, PrependTokens, ReLU, Rescaling, SeparableConv2D, ZeroPadding2D,
 };
 use injerto_graph::{Activation, Builder, Graph, LayerId, Operator, Padding, PerChannel, Resample};
 
@@ -27,7 +27,7 @@ classes! {
     InputLayer Rescaling Normalization Conv2D DepthwiseConv2D BatchNormalization ReLU Activation Softmax ZeroPadding2D
     MaxPooling2D AveragePooling2D GlobalAveragePooling2D GlobalMaxPooling2D Concatenate Add Multiply Dense Dropout Flatten
     Reshape LayerNormalization GroupNormalization GlobalResponseNormalization LayerScale DotProductAttention PrependTokens
-    PositionEmbedding Cropping1D
+    PositionEmbedding Cropping1D SeparableConv2D Take
 }
 
 /// One operator with some attributes, on an input.
@@ -76,6 +76,7 @@ pub fn examples() -> Vec<Example> {
         one(&mut all, [3, 3, 18], Conv2D::new(20, 3).activation(activation));
         one(&mut all, [3, 3, 18], DepthwiseConv2D::new(3).activation(activation));
         one(&mut all, [2, 3, 5], Dense::new(6).activation(activation));
+        one(&mut all, [5, 4, 7], SeparableConv2D::new(6, 3).same().activation(activation));
     }
     for max_value in [None, Some(6.0), Some(0.4), Some(0.0)] {
         one(&mut all, [5, 4, 7], ReLU::new().max_value(max_value));
@@ -105,10 +106,38 @@ pub fn examples() -> Vec<Example> {
     for target_shape in [vec![2, 6, 10], vec![120], vec![1, 1, 120], vec![4, 30], vec![2, 2, 5, 6]] {
         one(&mut all, [4, 6, 5], Operator::Reshape { target_shape });
     }
+    separable(&mut all);
+    takes(&mut all);
     several(&mut all);
     normalisations(&mut all);
     tokens(&mut all);
     all
+}
+
+/// Two convolutions that are one layer.
+fn separable(all: &mut Vec<Example>) {
+    for channels in [1, 5, 18] {
+        for (kernel, strides, dilation) in
+            [([3, 3], [1, 1], [1, 1]), ([1, 5], [2, 1], [1, 1]), ([3, 2], [1, 1], [2, 1])]
+        {
+            for padding in [Padding::Valid, Padding::Same, Padding::Explicit([[1, 0], [0, 2]])] {
+                let layer = SeparableConv2D::new(9, kernel).strides(strides).dilation_rate(dilation).padding(padding);
+                one(all, [7, 6, channels], layer.clone().use_bias(false));
+                one(all, [7, 6, channels], layer.depth_multiplier(3));
+            }
+        }
+    }
+    one(all, [7, 9, 70], SeparableConv2D::new(48, 3).same().relu());
+}
+
+/// Parts, shuffles and repetitions of channels.
+fn takes(all: &mut Vec<Example>) {
+    for indices in [vec![2], vec![0, 1, 2], vec![3, 4, 5], vec![0, 3, 1, 4, 2, 5], vec![5, 0, 0, 5, 1]] {
+        one(all, [3, 4, 6], Operator::Take { indices: indices.clone() });
+        on_tokens(all, [4, 5, 6], &[], Operator::Take { indices });
+    }
+    one(all, [3, 4, 40], Operator::Take { indices: (0..20).flat_map(|c| [c, c + 20]).collect() });
+    one(all, [3, 4, 40], Operator::Take { indices: (7..33).collect() });
 }
 
 /// Normalisations that use no statistics of a batch, and the scaling of channels.

@@ -35,9 +35,13 @@ impl Backward {
         Self::new(move |dy| (vec![slope(dy)], Vec::new()))
     }
 
-    /// The way back of a layer whose output goes through a layer with one input.
+    /// The way back of a layer whose output goes through another one with one input. Both may have parameters.
     fn then(self, last: Self) -> Self {
-        Self::new(move |dy| self.apply(&last.apply(dy).0[0]))
+        Self::new(move |dy| {
+            let (between, of_last) = last.apply(dy);
+            let (of_inputs, of_both) = self.apply(&between[0]);
+            (of_inputs, of_both.into_iter().chain(of_last).collect())
+        })
     }
 
     pub(crate) fn apply(&self, dy: &Tensor) -> Slopes {
@@ -123,6 +127,26 @@ pub(crate) fn layer(inputs: &[&Tensor], context: &mut Context<'_>) -> (Tensor, B
                 convolve(x, slide, kernel, context.parameter(Role::Bias), groups, groups * depth_multiplier);
             let (y, last) = activate(&y, *activation, context);
             (y, back.then(last))
+        }
+        // The two convolutions, one after the other.
+        Operator::SeparableConv2D {
+            filters,
+            kernel_size,
+            strides,
+            padding,
+            dilation_rate,
+            depth_multiplier,
+            activation,
+            ..
+        } => {
+            let slide = Slide::new(x, *kernel_size, *strides, *padding, *dilation_rate);
+            let (depthwise, channels) = (context.needed(Role::DepthwiseKernel), x.channels());
+            let (between, first) = convolve(x, slide, depthwise, None, channels, channels * depth_multiplier);
+            let slide = Slide::new(&between, [1, 1], [1, 1], Padding::Valid, [1, 1]);
+            let pointwise = context.needed(Role::ConvolutionKernel);
+            let (y, second) = convolve(&between, slide, pointwise, context.parameter(Role::Bias), 1, *filters);
+            let (y, last) = activate(&y, *activation, context);
+            (y, first.then(second).then(last))
         }
         // y[unit] = activation(bias[unit] + sum over features of x[feature] * kernel[feature, unit]), on the last axis.
         Operator::Dense { units, activation, .. } => {
@@ -214,6 +238,24 @@ pub(crate) fn layer(inputs: &[&Tensor], context: &mut Context<'_>) -> (Tensor, B
                 (shapes.iter().enumerate().map(part).collect(), Vec::new())
             };
             (y, Backward::new(back))
+        }
+        // y[c] = x[indices[c]]
+        Operator::Take { indices } => {
+            let (old, indices) = (x.shape.clone(), indices.clone());
+            let rows = x.values.chunks_exact(x.channels());
+            let mut shape = old.clone();
+            *shape.last_mut().expect("at least one axis") = indices.len();
+            let values = rows.flat_map(|row| indices.iter().map(|&index| row[index])).collect();
+            let y = Tensor::new(x.batch, &shape, values);
+            let back = move |dy: &Tensor| {
+                let mut dx = Tensor::zeros(dy.batch, &old);
+                let channels = dx.channels();
+                for (dx, dy) in dx.values.chunks_exact_mut(channels).zip(dy.values.chunks_exact(indices.len())) {
+                    indices.iter().zip(dy).for_each(|(&index, dy)| dx[index] += dy);
+                }
+                dx
+            };
+            (y, Backward::one(back))
         }
         // A sum, in which a side of length 1 is repeated.
         Operator::Add {} => {

@@ -3,7 +3,7 @@
 use injerto_graph::layers::{
     BatchNormalization, Conv2D, Dense, DepthwiseConv2D, DotProductAttention, Dropout, GlobalAveragePooling2D,
     GlobalMaxPooling2D, GlobalResponseNormalization, GroupNormalization, LayerNormalization, PositionEmbedding,
-    PrependTokens, ReLU, Rescaling, ZeroPadding2D,
+    PrependTokens, ReLU, Rescaling, SeparableConv2D, ZeroPadding2D,
 };
 use injerto_graph::{Activation, Builder, Graph, LayerId, LayerRef, Operator, Padding, Resample, Selection, Window};
 use proptest::collection::vec;
@@ -134,7 +134,16 @@ fn operator() -> impl Strategy<Value = Operator> {
         let layer = BatchNormalization::new().epsilon(if small { 0.03 } else { 0.1 }).momentum(0.9);
         layer.center(center).scale(scale).into()
     });
+    let separable = (1_usize..20, 1_usize..3, 1_usize..3, any::<bool>(), activation()).prop_map(
+        |(filters, strides, multiplier, use_bias, activation)| {
+            let layer = SeparableConv2D::new(filters, 3).strides(strides).same().depth_multiplier(multiplier);
+            layer.use_bias(use_bias).activation(activation).into()
+        },
+    );
     prop_oneof![
+        1 => separable,
+        // Those of its input's channels that there are: see `grow`.
+        1 => vec(0_usize..12, 1..9).prop_map(|indices| Operator::Take { indices }),
         4 => convolution,
         1 => pointwise,
         3 => depthwise,
@@ -196,6 +205,10 @@ fn grow(shape: [usize; 3], choices: &[Choice]) -> Graph {
                 }
                 (Operator::PositionEmbedding { resample: Some(Resample { from, .. }) }, _) => {
                     Operator::PositionEmbedding { resample: Some(Resample { from: *from, to: grid }) }
+                }
+                (Operator::Take { indices }, Some(read)) => {
+                    let channels = read.channels();
+                    Operator::Take { indices: indices.iter().map(|index| index % channels).collect() }
                 }
                 (other, _) => other.clone(),
             };

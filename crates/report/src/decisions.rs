@@ -119,7 +119,13 @@ fn reliability(calibration: &Calibration) -> Plane {
     let own = trace("the network's own", Ink::Training, &calibration.reliability);
     let calibrated = calibration.calibrated.as_ref().map(|found| trace("calibrated", Ink::Validation, found));
     let traces = [diagonal, own].into_iter().chain(calibrated).collect();
-    Plane { title: "Share that is right".to_owned(), across: "confidence".to_owned(), traces, mark: None }
+    Plane {
+        title: "Share that is right".to_owned(),
+        across: "confidence".to_owned(),
+        counts: false,
+        traces,
+        mark: None,
+    }
 }
 
 fn coverage(calibration: &Calibration) -> Plane {
@@ -131,6 +137,7 @@ fn coverage(calibration: &Calibration) -> Plane {
     Plane {
         title: "Share of the answers that is right".to_owned(),
         across: "share of images that the model answers, the surest first".to_owned(),
+        counts: false,
         traces: vec![Trace::line("", Ink::Validation, false, points)],
         mark,
     }

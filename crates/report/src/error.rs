@@ -30,6 +30,12 @@ pub enum ReportError {
         /// The folder.
         path: PathBuf,
     },
+    /// What an answer rests on cannot be drawn.
+    #[error("the map cannot be drawn: {reason}")]
+    Look {
+        /// Why, in words.
+        reason: String,
+    },
     /// A picture cannot be encoded.
     #[error("{}: cannot be encoded as PNG: {reason}", shown(path))]
     Png {

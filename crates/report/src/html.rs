@@ -1,5 +1,7 @@
 //! The page `report.html`.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use injerto_config::{Config, Images};
 use injerto_experiment::gain::Gain;
 use injerto_experiment::{PhaseSummary, Summary, Trust};
@@ -15,10 +17,13 @@ use crate::curves::{gain_figure, run_figure};
 use crate::decisions::decisions;
 use crate::elsewhere::elsewhere;
 use crate::images::Samples;
+use crate::looks::Looks;
+use crate::more::more;
 use crate::page::{NONE, anchor, cell, facts, figures, page, section, table, tile};
 use crate::plan as words;
 use crate::ranking::rankings;
 use crate::run::{Run, Stretch};
+use crate::several;
 use crate::strip::strips;
 use crate::verdict::{State, Verdict, verdict};
 use crate::wall::Wall;
@@ -34,27 +39,48 @@ pub fn report(run: &Run) -> String {
     let wall = run.judged.as_ref().map(Wall::new);
     let examples = run.judged.as_ref().map(Examples::new).unwrap_or_default();
     let samples = Samples::new(run);
+    let judged = |row: usize| run.judged.iter().map(move |judged| judged.paths[row].as_str());
+    let first: Vec<&str> = wall.iter().flat_map(Wall::rows).flat_map(judged).collect();
+    let looks = run.root().map_or_else(Looks::default, |root| Looks::of(run, &root, &first));
+    let several = summary.and_then(|summary| summary.multi_label.as_ref());
+    let tagged = run.tagged.as_ref().zip(several);
     let album = run.root().map(|root| {
-        let judged = |row: usize| run.judged.iter().map(move |judged| judged.paths[row].as_str());
-        let first = wall.iter().flat_map(Wall::rows).flat_map(judged);
-        Album::of(&root, first.chain(samples.paths()).chain(examples.rows().flat_map(judged)))
+        let tags = tagged.into_iter().flat_map(|(tagged, report)| {
+            tagged.rows(report).into_iter().map(|row| tagged.paths[row].as_str()).collect::<Vec<_>>()
+        });
+        let wanted = first.iter().copied().chain(tags).chain(looks.training_photos()).chain(samples.paths());
+        Album::of(&root, wanted.chain(examples.rows().flat_map(judged)), &looks.overlays)
     });
     let drawn = Album::default();
     let of_classes = if album.is_some() { &examples } else { &Examples::default() };
+    let mistakes = album.as_ref().and_then(|album| match (&wall, tagged) {
+        (_, Some((tagged, report))) => Some(tagged.wall(report, album)),
+        (wall, None) => wall.as_ref().map(|wall| wall.show(album, &looks)),
+    });
+    let of_each = match several {
+        Some(report) => several::classes(report),
+        None => classes(run, of_classes, album.as_ref().unwrap_or(&drawn)),
+    };
+    let ranked = match tagged {
+        Some((tagged, report)) => Some(tagged.curves(report)),
+        None => run.judged.as_ref().map(rankings),
+    };
+    let has_wall = wall.is_some() || tagged.is_some();
     let parts = [
-        ("Mistakes", album.as_ref().zip(wall.as_ref()).map(|(album, wall)| wall.show(album))),
+        ("Mistakes", mistakes),
         ("Learning curves", Some(figures(&run_figure(run).each()))),
         ("What the curves say", Some(advice(&verdict))),
         ("Phases", Some(phases(run))),
-        ("Classes", Some(classes(run, of_classes, album.as_ref().unwrap_or(&drawn)))),
+        ("Classes", Some(of_each)),
         ("How far the figures can be trusted", summary.map(trusted)),
-        ("Which images the model finds first", run.judged.as_ref().map(rankings)),
+        ("Which images the model finds first", ranked),
         ("What can be left to the model", run.calibration.as_ref().map(decisions)),
-        ("Images", Some(samples.show(run, album.as_ref()))),
+        ("Would more photos help?", run.more.as_ref().map(more)),
+        ("Images", Some(html! { (samples.show(run, album.as_ref())) (batch(&looks)) })),
         ("What transfer gained", summary.and_then(|summary| summary.transfer_gain.as_ref()).map(transfer)),
         ("The network", run.plan.as_ref().map(|plan| strips(&plan.phases))),
         ("Plan", Some(html! { (plan(run)) (plans(run)) })),
-        ("Where the time went", summary.map(time)),
+        ("Where the time went", summary.map(|summary| time(run, summary))),
         ("Files left out", summary.map(skipped)),
         ("Again, and elsewhere", Some(elsewhere(run))),
         ("Environment", Some(environment(&run.environment))),
@@ -70,9 +96,26 @@ pub fn report(run: &Run) -> String {
         (header(run, &verdict))
         nav aria-label="Sections" { @for (heading, _) in &parts { a href={ "#" (anchor(heading)) } { (heading) } " " } }
         @for (heading, body) in &parts { (section(heading, body)) }
-        @if album.is_some() && wall.is_some() { script { (PreEscaped(include_str!("report.js"))) } }
+        @if album.is_some() && has_wall { script { (PreEscaped(include_str!("report.js"))) } }
     };
     page(&format!("{} – report", run.name), &body)
+}
+
+/// Training photos as the network sees them.
+fn batch(looks: &Looks) -> Markup {
+    html! {
+        @if !looks.batch.is_empty() {
+            h3 { "As the network sees them" }
+            p class="muted" { "Training photos of all classes, changed at random as in training, at the network's size." }
+            div class="samples" {
+                @for jpeg in &looks.batch {
+                    svg class="photo" viewBox="0 0 96 96" role="img" aria-label="a training image, changed at random" {
+                        image width="96" height="96" href={ "data:image/jpeg;base64," (STANDARD.encode(jpeg)) } {}
+                    }
+                }
+            }
+        }
+    }
 }
 
 fn experiment(toml: &str) -> Markup {
@@ -107,7 +150,7 @@ fn header(run: &Run, verdict: &Verdict) -> Markup {
     }
 }
 
-fn tiles(run: &Run) -> Markup {
+pub(crate) fn tiles(run: &Run) -> Markup {
     let epochs = run.history.len();
     html! {
         @if let Some(value) = run.best.value {
@@ -123,12 +166,15 @@ fn tiles(run: &Run) -> Markup {
             @let trust = interval(Some(probe.interval), probe.n);
             (tile(&format!("{:.4}", probe.accuracy), &format!("probe before the first epoch ({trust})")))
         }
+        @if let Some(value) = run.summary.as_ref().and_then(|it| it.multi_label.as_ref()?.mean_average_precision) {
+            (tile(&format!("{value:.4}"), "mean average precision"))
+        }
         (tile(&epochs.to_string(), if epochs == 1 { "epoch" } else { "epochs" }))
         @if let Some(summary) = &run.summary {
             @if let Some(images) = &summary.images {
-                (tile(&grouped(images.train.iter().sum()), "training images"))
-                (tile(&grouped(images.validation.iter().sum()), "validation images"))
-                @if !images.test.is_empty() { (tile(&grouped(images.test.iter().sum()), "test images")) }
+                (tile(&grouped(number(run, "train", &images.train)), "training images"))
+                (tile(&grouped(number(run, "validation", &images.validation)), "validation images"))
+                @if !images.test.is_empty() { (tile(&grouped(number(run, "test", &images.test)), "test images")) }
             }
             @if let Some(phase) = summary.phases.iter().rfind(|phase| phase.epochs > 0) {
                 (tile(&grouped(phase.trainable_params), "trainable parameters"))
@@ -138,7 +184,15 @@ fn tiles(run: &Run) -> Markup {
     }
 }
 
-fn chip(verdict: &Verdict) -> Markup {
+/// Number of images on a side. An image of several classes counts for each, so that such images are counted by their list.
+fn number(run: &Run, side: &str, of_classes: &[usize]) -> usize {
+    match run.summary.as_ref().is_some_and(|summary| summary.multi_label.is_some()) {
+        true => run.placed.iter().filter(|placed| placed.side == side).count(),
+        false => of_classes.iter().sum(),
+    }
+}
+
+pub(crate) fn chip(verdict: &Verdict) -> Markup {
     let class = match verdict.state {
         State::Converged => "good",
         State::Improving | State::Stalled => "fair",
@@ -148,7 +202,7 @@ fn chip(verdict: &Verdict) -> Markup {
     html! { span class={ "chip " (class) } { (verdict.headline) } }
 }
 
-fn advice(verdict: &Verdict) -> Markup {
+pub(crate) fn advice(verdict: &Verdict) -> Markup {
     let mut headline = verdict.headline.clone();
     if let Some(first) = headline.get_mut(..1) {
         first.make_ascii_uppercase();
@@ -321,7 +375,7 @@ fn plans(run: &Run) -> Markup {
     table(&["phase", "#epochs", "#trainable", "#non-trainable", "network"], &rows)
 }
 
-fn time(summary: &Summary) -> Markup {
+fn time(run: &Run, summary: &Summary) -> Markup {
     let seconds = &summary.seconds;
     let rows = [
         ("in total", duration(seconds.total)),
@@ -333,7 +387,29 @@ fn time(summary: &Summary) -> Markup {
         ("images per second, each counted once per pass", format!("{:.0}", summary.images_per_second)),
         ("largest use of memory", format!("{:.2} GiB", summary.peak_memory_bytes as f64 / f64::from(1 << 30))),
     ];
-    facts(Some("number"), &rows)
+    html! { (facts(Some("number"), &rows)) (energy(run, summary)) }
+}
+
+/// Power that a machine takes, in watts: the whole without its work, each thread of the processor at work, and a graphics card at work.
+/// Nothing measures them; they are those of an ordinary desktop.
+const WATTS: [f64; 3] = [20.0, 10.0, 250.0];
+
+/// How much energy the run may have taken.
+fn energy(run: &Run, summary: &Summary) -> Markup {
+    let Some(threads) = run.environment["threads"].as_u64().filter(|threads| *threads > 0) else { return html! {} };
+    let [idle, thread, card] = WATTS;
+    let on_card = !matches!(summary.device.as_str(), "flex" | "cpu" | "ndarray");
+    let watts = idle + thread * threads as f64 + if on_card { card } else { 0.0 };
+    let hours = watts * summary.seconds.total / 3600.0;
+    let said = if hours < 1000.0 { format!("{hours:.1} Wh") } else { format!("{:.1} kWh", hours / 1000.0) };
+    html! {
+        p class="muted" {
+            "Energy, an estimate and not a measurement: " (said) ", if the machine takes " (format!("{watts:.0}")) " W all the time ("
+            (format!("{idle:.0}")) " W, and " (format!("{thread:.0}")) " W for each of " (counted(threads as usize, "thread"))
+            @if on_card { ", and " (format!("{card:.0}")) " W for the graphics card" }
+            ")."
+        }
+    }
 }
 
 fn skipped(summary: &Summary) -> Markup {

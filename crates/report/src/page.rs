@@ -41,8 +41,8 @@ pub fn page(title: &str, body: &Markup) -> String {
     text + "\n"
 }
 
-/// The style sheet, which defines the colours as variables.
-fn style() -> String {
+/// The style sheet of all pages, which defines the colours as variables.
+pub fn style() -> String {
     let (mut light, mut dark) = (String::new(), String::new());
     for (name, bright, dim) in COLOURS {
         let _ = write!(light, "{name}:{bright};");

@@ -42,7 +42,7 @@ impl Answers {
     }
 
     /// Whether each of two runs was right, on the photos that both judged; `None` if there are none.
-    fn beside(&self, other: &Self) -> Option<Paired> {
+    pub(crate) fn beside(&self, other: &Self) -> Option<Paired> {
         let same = |path: &str| match (self.contents.get(path), other.contents.get(path)) {
             (Some(ours), Some(theirs)) => ours == theirs,
             _ => true,

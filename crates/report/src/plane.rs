@@ -1,8 +1,9 @@
-//! A panel whose two axes are shares: points, lines through them, and their intervals.
+//! A panel whose axes are shares, or numbers of images and shares: points, lines through them, and their intervals.
 
 use crate::chart::{SMALL, ticks};
 use crate::font::{self, Weight};
 use crate::scene::{Anchor, Ink, Item, Pen, Scene};
+use crate::words::grouped;
 
 /// Height of the space above the area inside the axes, for the title.
 const ABOVE: f64 = 30.0;
@@ -40,13 +41,15 @@ pub struct Trace {
     pub points: Vec<Point>,
 }
 
-/// A set of axes whose values are shares, between 0 and 1.
+/// A set of axes whose values are shares, between 0 and 1; those of the horizontal axis may be numbers of images instead.
 #[derive(Debug, Clone)]
 pub struct Plane {
     /// Title of the panel; it says what the vertical axis is.
     pub title: String,
     /// Title of the horizontal axis.
     pub across: String,
+    /// Whether its values are numbers of images, and not shares.
+    pub counts: bool,
     /// The traces, in order: each one covers those before it.
     pub traces: Vec<Trace>,
     /// A point that is marked by a ring, and its text.
@@ -68,8 +71,10 @@ impl Plane {
         let plot = [left + LEFT, top + ABOVE, width - LEFT - RIGHT, height - ABOVE - BELOW];
         let (right, bottom) = (plot[0] + plot[2], plot[1] + plot[3]);
         let points = || self.traces.iter().flat_map(|trace| &trace.points);
-        let (across, decimals_across) = axis(points().map(|point| point.at.0));
-        let (up, decimals_up) = axis(points().map(|point| point.at.1));
+        let (across, decimals_across) = axis(points().map(|point| point.at.0), !self.counts);
+        // Few points lie where their intervals are wide; of many points the intervals may be cut.
+        let limits = |point: &Point| point.interval.filter(|_| self.counts).into_iter().flatten();
+        let (up, decimals_up) = axis(points().flat_map(|point| limits(point).chain([point.at.1])), true);
         let place = |(x, y): (f64, f64)| {
             let share = |value: f64, axis: &[f64]| {
                 let (low, high) = (axis[0], axis[axis.len() - 1]);
@@ -84,7 +89,11 @@ impl Plane {
         }
         for &value in &across {
             let at = place((value, up[0])).0;
-            scene.text((at, bottom + 17.0), format!("{value:.decimals_across$}"), SMALL, Ink::Muted, Anchor::Middle);
+            let text = match self.counts {
+                true => grouped(value.round().max(0.0) as usize),
+                false => format!("{value:.decimals_across$}"),
+            };
+            scene.text((at, bottom + 17.0), text, SMALL, Ink::Muted, Anchor::Middle);
         }
         scene.text((plot[0] + plot[2] / 2.0, bottom + 34.0), self.across.clone(), SMALL, Ink::Muted, Anchor::Middle);
         for Trace { ink, dashed, points, .. } in &self.traces {
@@ -125,14 +134,14 @@ pub fn scene(plane: &Plane, description: &str) -> Scene {
     scene
 }
 
-/// Round values that cover shares, and the number of decimals that they need.
-fn axis(values: impl Iterator<Item = f64> + Clone) -> (Vec<f64>, usize) {
+/// Round values that cover shares, or numbers, and the number of decimals that they need.
+fn axis(values: impl Iterator<Item = f64> + Clone, are_shares: bool) -> (Vec<f64>, usize) {
     let low = values.clone().fold(f64::INFINITY, f64::min);
     let high = values.fold(f64::NEG_INFINITY, f64::max);
     if !low.is_finite() || !high.is_finite() {
         return (vec![0.0, 1.0], 0);
     }
     let (mut values, decimals) = ticks(low, high);
-    values.retain(|value| (-1e-9..=1.0 + 1e-9).contains(value));
+    values.retain(|value| !are_shares || (-1e-9..=1.0 + 1e-9).contains(value));
     if values.len() < 2 { (vec![0.0, 1.0], 0) } else { (values, decimals) }
 }

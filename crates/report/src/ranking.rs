@@ -79,6 +79,7 @@ pub fn rankings(judged: &Judged) -> Markup {
     let roc = Plane {
         title: "Share of the class's images that is found".to_owned(),
         across: "share of the other images that is accepted (ROC)".to_owned(),
+        counts: false,
         traces: [diagonal].into_iter().chain(traces(|it| &it.roc, |it| it.area)).collect(),
         mark: None,
     };
@@ -86,6 +87,7 @@ pub fn rankings(judged: &Judged) -> Markup {
     let precision = Plane {
         title: "Share of the accepted images that is of the class".to_owned(),
         across: "share of the class's images that is found (precision and recall)".to_owned(),
+        counts: false,
         traces: [base].into_iter().chain(traces(|it| &it.precision, |it| it.average_precision)).collect(),
         mark: None,
     };
@@ -100,7 +102,7 @@ pub fn rankings(judged: &Judged) -> Markup {
 }
 
 /// The points of a curve without those in the middle of a straight piece, and at most [`POINTS`] of the others.
-fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+pub(crate) fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let corner = |at: usize| {
         let Some((before, after)) = at.checked_sub(1).and_then(|at| points.get(at)).zip(points.get(at + 1)) else {
             return true;

@@ -9,19 +9,27 @@ use crate::font;
 use crate::scene::{Anchor, Ink, Item, Pen, Scene};
 
 /// Pixels per unit of the scene. Two make the picture sharp on screens with a high resolution and in print.
-const SCALE: f32 = 2.0;
+pub(crate) const SCALE: f32 = 2.0;
 
 /// The scene as a PNG file with a white background.
 ///
 /// # Errors
 /// The reason why the scene cannot be encoded, in words.
 pub fn to_png(scene: &Scene) -> Result<Vec<u8>, String> {
+    draw(scene)?.encode_png().map_err(|error| error.to_string())
+}
+
+/// The scene as pixels on a white background.
+///
+/// # Errors
+/// A scene without a size.
+pub fn draw(scene: &Scene) -> Result<Pixmap, String> {
     let pixels = |length: f64| (length as f32 * SCALE).ceil() as u32;
     let pixmap = Pixmap::new(pixels(scene.width), pixels(scene.height)).ok_or("it has no size")?;
     let mut canvas = Canvas { pixmap };
     canvas.pixmap.fill(colour(Ink::Paper));
     scene.items.iter().for_each(|item| canvas.draw(item));
-    canvas.pixmap.encode_png().map_err(|error| error.to_string())
+    Ok(canvas.pixmap)
 }
 
 fn colour(ink: Ink) -> Color {

@@ -1,7 +1,8 @@
 use std::path::{Path, PathBuf};
 
 use injerto_config::Config;
-use injerto_experiment::{Calibration, Plan, Summary};
+use injerto_experiment::inspect::MorePhotos;
+use injerto_experiment::{Calibration, Plan, RunFolder, Summary};
 use injerto_files::printable;
 use injerto_recipe::{Metric, Mode};
 use injerto_trainer::history::{Best, EpochRecord};
@@ -9,6 +10,7 @@ use serde_json::Value;
 
 use crate::ReportError;
 use crate::judged::{self, Judged, Pair, Placed};
+use crate::several::Tagged;
 use crate::verdict::Guessing;
 
 /// The contents of a run's folder.
@@ -34,10 +36,14 @@ pub struct Run {
     pub calibration: Option<Calibration>,
     /// What the best epoch says of each validation image: `predictions.csv`; `None` if it is missing, or if it names other classes.
     pub judged: Option<Judged>,
+    /// The same where an image may have several classes.
+    pub tagged: Option<Tagged>,
     /// The images with their classes and sides: `split.csv`; empty if it is missing.
     pub placed: Vec<Placed>,
     /// Pairs of photos that show one picture, the worst first: `leaks.csv`; empty if it is missing.
     pub pairs: Vec<Pair>,
+    /// Content of `more_photos.json`; `None` if the run was not asked, or if another version wrote it in another form.
+    pub more: Option<MorePhotos>,
     /// Content of `environment.json`.
     pub environment: Value,
     /// Content of `plan.json`; `None` if it is missing, or if another version wrote it in another form.
@@ -125,6 +131,7 @@ impl Run {
         let name = summary.as_ref().map(|summary| summary.name.clone()).or(config.map(|config| config.name));
         let plan = optional(&folder.join(Plan::FILE))?.and_then(|text| serde_json::from_str(&text).ok());
         let calibration = optional(&folder.join(Calibration::FILE))?.and_then(|text| serde_json::from_str(&text).ok());
+        let more = optional(&folder.join(RunFolder::MORE_PHOTOS))?.and_then(|text| serde_json::from_str(&text).ok());
         let environment = optional(&folder.join("environment.json"))?;
         let environment = environment.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(Value::Null);
         let name = name.unwrap_or_else(folder_name);
@@ -133,6 +140,7 @@ impl Run {
             summary.as_ref().map(names).is_none_or(|names: Vec<String>| names == judged.classes)
         };
         let judged = Judged::load(folder).filter(of_these_classes);
+        let tagged = summary.as_ref().and_then(|summary| Tagged::load(folder, summary));
         let (placed, pairs, folder) = (judged::placed(folder), judged::pairs(folder), folder.to_owned());
         Ok(Self {
             folder,
@@ -144,8 +152,10 @@ impl Run {
             metrics,
             calibration,
             judged,
+            tagged,
             placed,
             pairs,
+            more,
             environment,
             plan,
             experiment,
@@ -177,13 +187,13 @@ impl Run {
 
     /// Accuracy and loss of guessing, as far as the classes and validation images of the run are known.
     pub fn guessing(&self) -> Guessing {
-        let images = self.summary.as_ref().and_then(|summary| summary.images.as_ref());
-        Guessing::new(self.classes, images.map_or(&[], |images| &images.validation))
+        self.summary.as_ref().map_or_else(|| Guessing::new(self.classes, &[]), Guessing::of)
     }
 
-    /// The accuracy of guessing with equal probabilities, if the number of classes is known.
+    /// The accuracy of guessing with equal probabilities, if the number of classes is known; one half where an image may have several.
     pub fn chance(&self) -> Option<f64> {
-        self.classes.map(|classes| 1.0 / classes.max(1) as f64)
+        let several = self.summary.as_ref().is_some_and(|summary| summary.multi_label.is_some());
+        self.classes.map(|classes| if several { 0.5 } else { 1.0 / classes.max(1) as f64 })
     }
 
     /// Figures of an epoch, which is given by its number.

@@ -50,8 +50,10 @@ pub fn to_svg(scene: &Scene, colours: Colours) -> String {
     };
     let (width, height) = (short(scene.width), short(scene.height));
     let description = escaped(&scene.description);
+    // In a page an <svg> needs no namespace, which reads as an address to load.
+    let namespace = if colours == Colours::Fixed { "xmlns=\"http://www.w3.org/2000/svg\" " } else { "" };
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
+        "<svg {namespace}viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
          role=\"img\" font-family=\"'Noto Sans', system-ui, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif\">\n\
          <title>{description}</title>\n"
     );

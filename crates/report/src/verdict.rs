@@ -1,7 +1,9 @@
 //! The verdict on a run: whether it still improves, has converged or overfits, in words and with the numbers.
 
+use injerto_experiment::Summary;
 use injerto_insight::stats::{LEVEL, wilson};
 use injerto_trainer::history::EpochRecord;
+use injerto_trainer::metrics::ClassFigures;
 
 use crate::words::change;
 
@@ -34,6 +36,19 @@ impl Guessing {
         let most = images.iter().max().filter(|_| total > 0).map(|&most| most as f64 / total as f64);
         let loss = classes.map(|classes| (classes.max(2) as f64).ln());
         Self { accuracy: most.or(even), loss, images: (total > 0).then_some(total) }
+    }
+
+    /// Guessing the validation images of a run. Where an image may have several classes, each is guessed for itself: by the more frequent answer,
+    /// or with a probability of one half.
+    pub fn of(summary: &Summary) -> Self {
+        let Some(report) = &summary.multi_label else {
+            let validation = summary.images.as_ref().map_or(&[][..], |images| &images.validation);
+            return Self::new(Some(summary.classes.len()), validation);
+        };
+        let share = |class: &ClassFigures| class.support as f64 / report.images.max(1) as f64;
+        let most = report.per_class.iter().map(|class| share(class).max(1.0 - share(class))).sum::<f64>();
+        let accuracy = Some(most / report.per_class.len().max(1) as f64);
+        Self { accuracy, loss: Some(std::f64::consts::LN_2), images: Some(report.images) }
     }
 
     /// The 95 % confidence interval of an accuracy (Wilson, 1927); `None` if the number of validation images is unknown.

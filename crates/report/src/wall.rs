@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use injerto_experiment::Similar;
+use injerto_files::printable;
 use injerto_insight::labels::{Suspect, suspects};
 use maud::{Markup, html};
 
 use crate::album::Album;
 use crate::judged::Judged;
+use crate::looks::Looks;
 use crate::words::{counted, grouped};
 
 /// Most photos of a list.
@@ -58,7 +61,7 @@ impl<'j> Wall<'j> {
     }
 
     /// The wall. Without a script its lists stand one below the other.
-    pub fn show(&self, album: &Album) -> Markup {
+    pub fn show(&self, album: &Album, looks: &Looks) -> Markup {
         let images = grouped(self.judged.paths.len());
         let picture = |&row: &usize| photo(self.judged, album, row);
         html! {
@@ -73,6 +76,12 @@ impl<'j> Wall<'j> {
                 }
             }
             @if let Some(gone) = album.gone() { p class="fair" { (gone) } }
+            @if let Some(method) = &looks.method {
+                p class="muted" {
+                    (method) ". It lies over a photo that the pointer or the focus is on, and, on paper, beside it. "
+                    label { input type="checkbox" id="all-maps"; " over all photos" }
+                }
+            }
             div class="tabs" aria-label="Lists of photos" {
                 @if !self.worst.is_empty() {
                     (panel("worst", "Most confident errors", &html! {
@@ -84,6 +93,15 @@ impl<'j> Wall<'j> {
                             h4 { (title(self.judged, rows[0])) ": " (counted(*count, "image")) }
                             div class="wall" { @for row in rows { (picture(row)) } }
                         }
+                    }))
+                }
+                @if !looks.nearest.is_empty() {
+                    (panel("nearest", "Training photos that resemble them", &html! {
+                        p class="muted" {
+                            "The most confident errors, each with the training photos whose features are most similar (cosine). A neighbour of "
+                            "the wrong class may have a wrong label itself, or show why the network was misled."
+                        }
+                        @for (path, similar) in &looks.nearest { (self.resembled(path, similar, album)) }
                     }))
                 }
                 (panel("unsure", "Least sure", &html! {
@@ -105,6 +123,24 @@ impl<'j> Wall<'j> {
         }
     }
 
+    /// A photo with the training photos that resemble it.
+    fn resembled(&self, path: &str, similar: &[Similar], album: &Album) -> Markup {
+        let row = self.judged.paths.iter().position(|own| own == path);
+        html! {
+            div class="resembled" {
+                @if let Some(row) = row { (photo(self.judged, album, row)) }
+                div class="near" {
+                    @for Similar { path, label, similarity } in similar {
+                        figure {
+                            (album.picture(path, &format!("a training image of {}", printable(label))))
+                            figcaption { b { (printable(label)) } " " span class="share" { (format!("{similarity:.3}")) } br; code { (printable(path)) } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     fn suspect(&self, suspect: &Suspect, album: &Album) -> Markup {
         let name = |class: u32| &self.judged.classes[class as usize];
         let title = format!("{}, or rather {}?", name(suspect.label), name(suspect.suggested));
@@ -113,7 +149,7 @@ impl<'j> Wall<'j> {
 }
 
 /// A list of the wall, which a script makes a tab.
-fn panel(id: &str, heading: &str, body: &Markup) -> Markup {
+pub(crate) fn panel(id: &str, heading: &str, body: &Markup) -> Markup {
     html! { div class="panel" id=(id) { h3 { (heading) } (body) } }
 }
 

@@ -3,8 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use injerto_backbones::weights::{Precision, Weights};
+use injerto_config::Device;
+use injerto_experiment::device;
+use injerto_graph::layers::{Conv2D, Dense, GlobalAveragePooling2D};
+use injerto_graph::{Builder, Preprocessing};
+use injerto_recipe::Loss;
 use injerto_report::verdict::{State, verdict};
 use injerto_report::{Comparison, ReportError, Run, report, write};
+use injerto_trainer::{Model, ModelCard};
 use serde_json::{Value, json};
 
 /// An epoch's line of the history; its accuracies rise to `top`.
@@ -36,7 +43,7 @@ fn put(folder: &Path, name: &str, value: &Value) -> PathBuf {
 
 /// What begins with `<` and is no tag of ours would be read as one by a browser: tags must close in their order.
 fn well_formed(html: &str) {
-    let alone = ["!doctype", "meta", "br"];
+    let alone = ["!doctype", "meta", "br", "input"];
     let mut open: Vec<&str> = Vec::new();
     for piece in html.split('<').skip(1) {
         let tag = piece.split('>').next().unwrap();
@@ -58,7 +65,7 @@ fn stands_alone(html: &str) {
     let mut ids: Vec<&str> = html.split(" id=\"").skip(1).map(|piece| piece.split('"').next().unwrap()).collect();
     for piece in html.split(" href=\"").skip(1) {
         let target = piece.split('"').next().unwrap();
-        let inside = target.starts_with("data:image/jpeg;base64,");
+        let inside = ["jpeg", "png"].iter().any(|kind| target.starts_with(&format!("data:image/{kind};base64,")));
         assert!(inside || target.strip_prefix('#').is_some_and(|id| ids.contains(&id)), "{target}");
     }
     let all = ids.len();
@@ -437,6 +444,112 @@ fn the_photos_that_went_wrong_come_first() {
     ] {
         assert!(html.contains(part), "{part}");
     }
+}
+
+/// Puts a network into a run's folder, which sees photos in 8 x 8 pixels.
+fn with_a_network(run: &Path) {
+    let mut net = Builder::new("tiny");
+    net.image([8, 8]);
+    net.then("map", Conv2D::new(6, 3).same());
+    net.then("pool", GlobalAveragePooling2D::new());
+    net.then("predictions", Dense::new(2));
+    let graph = net.finish().unwrap();
+    let weights = Weights::initialise(&graph, 3).unwrap();
+    let card = ModelCard {
+        backbone: None,
+        backbone_layers: 2,
+        thresholds: None,
+        graph,
+        preprocessing: Preprocessing::zero_to_one(),
+        crop_to_aspect_ratio: true,
+        interpolation: Default::default(),
+        exif_orientation: Default::default(),
+        scaled_decoding: false,
+        classes: vec!["cats".to_owned(), "dogs".to_owned()],
+        loss: Loss::SparseCategoricalCrossentropy { from_logits: true },
+    };
+    let model = Model::new(card, &weights, &device(Device::Flex).unwrap()).unwrap();
+    model.save(&run.join("best.safetensors"), Precision::F32).unwrap();
+}
+
+#[test]
+fn what_answers_rest_on_lies_over_the_photos() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run_on_photos(folder.path());
+    with_a_network(&run);
+    let html = report(&Run::load(&run).unwrap());
+    well_formed(&html);
+    stands_alone(&html);
+    assert!(html.contains("Grad-CAM of the layer map"), "{html}");
+    // Each map is in the page once. The network saw the middle of the photos, which are 8 pixels wide and 6 high.
+    assert!(html.matches("data:image/png;base64,").count() >= 1);
+    assert!(
+        html.contains("<image x=\"12\" y=\"12\" width=\"72\" height=\"72\" preserveAspectRatio=\"none\""),
+        "{html}"
+    );
+    // They can be seen when they are asked for, and the focus shows one.
+    let script = "
+        const of = at => getComputedStyle(at.querySelector('.map')).opacity;
+        const wait = () => new Promise(done => setTimeout(done, 600));
+        (async () => {
+            const photos = [...document.querySelectorAll('.look .photo')].filter(at => at.querySelector('.map'));
+            const seen = [], see = async () => { await wait(); seen.push(photos.slice(0, 2).map(of).join(' ')); };
+            await see();
+            photos[0].focus();
+            await see();
+            document.getElementById('all-maps').click();
+            await see();
+            document.body.dataset.found = seen.join('; ');
+        })();";
+    let Some((found, console)) = in_a_browser(&html, script) else { return eprintln!("skipped: no browser") };
+    assert_eq!(found, "0 0; 1 0; 1 1");
+    assert_eq!(console, "", "the console stays empty");
+}
+
+#[test]
+fn training_photos_are_shown_as_the_network_sees_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = run_on_photos(folder.path());
+    with_a_network(&run);
+    let at = run.join("experiment.toml");
+    let experiment = std::fs::read_to_string(&at).unwrap();
+    let page = || report(&Run::load(&run).unwrap());
+    assert!(!page().contains("As the network sees them"), "nothing was changed at random");
+    let flipped = experiment.replace("[backbone]", "augment = [{ name = \"random_flip\" }]\n[backbone]");
+    std::fs::write(&at, flipped).unwrap();
+    let html = page();
+    well_formed(&html);
+    stands_alone(&html);
+    let batch = html.split("As the network sees them").nth(1).expect("it was changed");
+    let batch = batch.split("</section>").next().unwrap();
+    assert_eq!(batch.matches("data:image/jpeg;base64,").count(), 1, "one training photo: {batch}");
+}
+
+#[test]
+fn what_more_photos_would_bring_is_drawn_and_the_energy_is_called_an_estimate() {
+    let folder = tempfile::tempdir().unwrap();
+    put(folder.path(), "summary.json", &summary("cats", 0.97));
+    let share = |value: f64| json!({ "value": value, "interval": [value - 0.02, value + 0.02], "n": 2000 });
+    let point = |images: f64, value: f64| json!({ "images": images, "accuracy": share(value) });
+    let more = json!({ "points": [point(160.0, 0.9), point(500.0, 0.94), point(1600.0, 0.96)],
+        "law": { "floor": 0.02, "scale": 0.8, "exponent": 0.45 }, "images": 1600.0, "doubled": share(0.967), "gain": 0.007 });
+    put(folder.path(), "more_photos.json", &more);
+    put(folder.path(), "environment.json", &json!({ "threads": 2 }));
+    let html = report(&Run::load(folder.path()).unwrap());
+    well_formed(&html);
+    for part in [
+        "Would more photos help?",
+        "With 1,600 training photos a probe reaches 0.9600 (n = 2,000)",
+        ">3,000<",
+        ">expected<",
+        // 12 seconds at 40 W.
+        "an estimate and not a measurement: 0.1 Wh, if the machine takes 40 W",
+        "10 W for each of 2 threads",
+    ] {
+        assert!(html.contains(part), "{part}");
+    }
+    put(folder.path(), "more_photos.json", &json!({ "version": 9 }));
+    assert!(!report(&Run::load(folder.path()).unwrap()).contains("Would more photos help?"));
 }
 
 #[test]

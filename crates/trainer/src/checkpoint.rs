@@ -1,10 +1,11 @@
 //! Checkpoints, which are written after each epoch: the best weights, and everything that is needed to resume after the last epoch.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use injerto_backbones::weights::{Precision, WeightError, WeightFile, Weights};
+use injerto_backbones::weights::{Precision, WeightFile, Weights};
 use injerto_graph::Format;
 
 use crate::optimizer::{OptimizerState, Slot};
@@ -69,6 +70,11 @@ impl Checkpoints {
         Ok(())
     }
 
+    /// Writes the weights of the best epoch.
+    pub(crate) fn write_best(&self, model: &Model) -> Result<(), TrainError> {
+        model.save(&self.folder.join(Self::BEST), Precision::F32)
+    }
+
     /// Writes everything that is needed to resume here.
     pub(crate) fn write_last(
         &self,
@@ -78,22 +84,8 @@ impl Checkpoints {
     ) -> Result<(), TrainError> {
         let mut weights = model.network.weights();
         let mut metadata = model.metadata();
-        for (name, slot) in optimizer.slots {
-            for (part, values) in slot.into_parts() {
-                if !values.is_empty() {
-                    weights.insert(format!("{}{part}:{name}", Model::OPTIMIZER), vec![values.len()], values);
-                }
-            }
-        }
-        for (prefix, kept) in [(Model::SNAPSHOT, &progress.snapshot), (Model::LEFT, &progress.left)] {
-            for (name, values) in kept.iter().flat_map(Weights::iter) {
-                weights.insert(format!("{prefix}{name}"), values.shape.clone(), values.data.clone());
-            }
-        }
-        let json = serde_json::to_string(progress).expect("progress is plain data");
         metadata.extend(self.notes.clone());
-        metadata.insert(Progress::KEY.to_owned(), json);
-        metadata.insert(Self::STEP.to_owned(), optimizer.step.to_string());
+        pack(progress, optimizer, &mut weights, &mut metadata);
         Ok(weights.save(&self.last(), &metadata, Precision::F32)?)
     }
 
@@ -106,7 +98,7 @@ impl Checkpoints {
     }
 
     /// [`Checkpoints::lost`] with the reason of an error that already names the file.
-    fn unreadable(&self, error: &dyn std::error::Error) -> TrainError {
+    fn unreadable(&self, error: &dyn Display) -> TrainError {
         let (said, name) = (error.to_string(), format!("{}", injerto_files::shown(&self.last())));
         self.lost(said.strip_prefix(&name).map_or(said.as_str(), |rest| rest.trim_start_matches([':', ' '])))
     }
@@ -148,33 +140,63 @@ impl LastEpoch {
         if !card.agrees_with(&model.card) {
             return Err(TrainError::OtherCheckpoint { path, what: card.differs_from(&model.card) });
         }
-        let read = |error: WeightError| checkpoints.unreadable(&error);
         let found =
             Model::read(&file, &path, model.network.device()).map_err(|error| checkpoints.unreadable(&error))?;
-        let field = |key: &str| metadata.get(key).ok_or_else(|| lost(format!("no '{key}' in its metadata")));
-        let mut progress = Progress::of(metadata).map_err(lost)?;
-        let step = field(Checkpoints::STEP)?.parse().map_err(|_| lost("its step is no number".to_owned()))?;
-        let named = |prefix: &str| -> Result<Vec<(String, _)>, TrainError> {
-            let found = file.named(&format!("{prefix}*")).map_err(read)?;
-            Ok(found.iter().map(|(name, values)| (name[prefix.len()..].to_owned(), values.clone())).collect())
-        };
-        let mut state = OptimizerState { step, ..OptimizerState::default() };
-        for (name, values) in named(Model::OPTIMIZER)? {
-            let Some((part, name)) = name.split_once(':') else { continue };
-            let slot: &mut Slot = state.slots.entry(name.to_owned()).or_default();
-            if let Some(place) = slot.part_mut(part) {
-                *place = values.data;
-            }
-        }
-        for (prefix, kept) in [(Model::SNAPSHOT, &mut progress.snapshot), (Model::LEFT, &mut progress.left)] {
-            for (name, values) in named(prefix)? {
-                kept.get_or_insert_default().insert(name, values.shape, values.data);
-            }
-        }
-        progress.optimizer = Some(state);
+        let progress = unpack(&file, &|reason| checkpoints.unreadable(&reason))?;
         *model = found;
         Ok(progress)
     }
+}
+
+/// Adds to the tensors and the metadata of a file what a training needs beside the weights of its network to go on.
+pub(crate) fn pack(
+    progress: &Progress,
+    optimizer: OptimizerState,
+    weights: &mut Weights,
+    metadata: &mut BTreeMap<String, String>,
+) {
+    for (name, slot) in optimizer.slots {
+        for (part, values) in slot.into_parts() {
+            if !values.is_empty() {
+                weights.insert(format!("{}{part}:{name}", Model::OPTIMIZER), vec![values.len()], values);
+            }
+        }
+    }
+    for (prefix, kept) in [(Model::SNAPSHOT, &progress.snapshot), (Model::LEFT, &progress.left)] {
+        for (name, values) in kept.iter().flat_map(Weights::iter) {
+            weights.insert(format!("{prefix}{name}"), values.shape.clone(), values.data.clone());
+        }
+    }
+    let json = serde_json::to_string(progress).expect("progress is plain data");
+    metadata.insert(Progress::KEY.to_owned(), json);
+    metadata.insert(Checkpoints::STEP.to_owned(), optimizer.step.to_string());
+}
+
+/// Reads what [`pack`] has added. `lost` says that the file cannot be used, and why.
+pub(crate) fn unpack(file: &WeightFile, lost: &dyn Fn(String) -> TrainError) -> Result<Progress, TrainError> {
+    let metadata = file.metadata();
+    let field = |key: &str| metadata.get(key).ok_or_else(|| lost(format!("no '{key}' in its metadata")));
+    let mut progress = Progress::of(metadata).map_err(lost)?;
+    let step = field(Checkpoints::STEP)?.parse().map_err(|_| lost("its step is no number".to_owned()))?;
+    let named = |prefix: &str| -> Result<Vec<(String, _)>, TrainError> {
+        let found = file.named(&format!("{prefix}*")).map_err(|error| lost(error.to_string()))?;
+        Ok(found.iter().map(|(name, values)| (name[prefix.len()..].to_owned(), values.clone())).collect())
+    };
+    let mut state = OptimizerState { step, ..OptimizerState::default() };
+    for (name, values) in named(Model::OPTIMIZER)? {
+        let Some((part, name)) = name.split_once(':') else { continue };
+        let slot: &mut Slot = state.slots.entry(name.to_owned()).or_default();
+        if let Some(place) = slot.part_mut(part) {
+            *place = values.data;
+        }
+    }
+    for (prefix, kept) in [(Model::SNAPSHOT, &mut progress.snapshot), (Model::LEFT, &mut progress.left)] {
+        for (name, values) in named(prefix)? {
+            kept.get_or_insert_default().insert(name, values.shape, values.data);
+        }
+    }
+    progress.optimizer = Some(state);
+    Ok(progress)
 }
 
 /// Whether the file exists. It is an error if something else has that name.

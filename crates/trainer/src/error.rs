@@ -49,6 +49,11 @@ pub enum TrainError {
         /// Name of the figure, such as `val_accuracy`.
         monitor: String,
     },
+    /// Images have several classes, and the network gives each one.
+    #[error(
+        "images have several classes each, but the network was trained to give each image one: give it labels with one class per image"
+    )]
+    SeveralClasses,
     /// No image could be used.
     #[error("no usable image in the {subset} set")]
     NoImages {

@@ -1,12 +1,13 @@
 use injerto_data::Loader;
-use injerto_losses::{CrossEntropy as _, Outputs, Targets};
+use injerto_losses::{CrossEntropy as _, Outputs};
 
-use crate::metrics::{Accumulator, Predictions, Report};
+use crate::metrics::{Accumulator, Answers, Figures};
+use crate::wanted::Wanted;
 use crate::{Event, ModelCard, Runner, TrainError, Watch};
 
 impl ModelCard {
     /// Runs the card's network, compiled as `runner`, over all images of `loader` in inference, and returns the mean loss and the
-    /// predictions, or `None` if it was stopped. The observer gets [`Event::Evaluated`] after each batch.
+    /// answers, or `None` if it was stopped. The observer gets [`Event::Evaluated`] after each batch.
     ///
     /// # Errors
     /// Images cannot be read, or labels do not fit.
@@ -15,7 +16,7 @@ impl ModelCard {
         runner: &Runner,
         loader: &Loader,
         watch: &mut Watch<'_>,
-    ) -> Result<Option<(f64, Predictions)>, TrainError> {
+    ) -> Result<Option<(f64, Answers)>, TrainError> {
         self.evaluate_seeing(runner, loader, watch, |_| Ok(()))
     }
 
@@ -30,9 +31,10 @@ impl ModelCard {
         loader: &Loader,
         watch: &mut Watch<'_>,
         mut see: impl FnMut(&[Vec<f32>]) -> Result<(), E>,
-    ) -> Result<Option<(f64, Predictions)>, E> {
+    ) -> Result<Option<(f64, Answers)>, E> {
         let loss = &self.loss;
-        let (mut running, mut predictions) = (Accumulator::default(), Predictions::new(self.classes.len()));
+        let (task, classes) = (self.task(), self.classes.len());
+        let (mut running, mut answers) = (Accumulator::default(), Answers::new(task, classes));
         let (total, mut done) = (loader.len(), 0);
         let order: Vec<usize> = (0..total).collect();
         for batch in loader.batches(&order) {
@@ -45,33 +47,32 @@ impl ModelCard {
                 see(&values[1..])?;
                 let outputs = values.swap_remove(0);
                 let outputs = Outputs::new(&outputs, outputs.len() / batch.labels.len());
-                let value = loss.value(outputs, Targets::Labels(&batch.labels), None).map_err(TrainError::from)?;
-                running.add(loss, value, outputs, &batch.labels);
-                predictions.take(loss, outputs, &batch.labels);
+                let wanted = Wanted::new(task, classes, &batch.labels)?;
+                let targets = wanted.targets(None);
+                let value = loss.value(outputs, targets, None).map_err(TrainError::from)?;
+                running.add(loss, value, outputs, targets);
+                answers.take(loss, outputs, &wanted);
             }
             done = (done + loader.batch_size()).min(total);
             watch.observer.observe(&Event::Evaluated { done, total });
         }
-        if predictions.is_empty() {
+        if answers.is_empty() {
             return Err(TrainError::NoImages { subset: "validation" }.into());
         }
-        Ok(Some((running.loss(), predictions)))
+        Ok(Some((running.loss(), answers)))
     }
 
-    /// Evaluates the model like [`ModelCard::evaluate`], and returns a report.
+    /// Evaluates the model like [`ModelCard::evaluate`], and returns all metrics.
     ///
     /// # Errors
     /// Those of [`ModelCard::evaluate`].
-    pub fn report(
+    pub fn figures(
         &self,
         runner: &Runner,
         loader: &Loader,
         watch: &mut Watch<'_>,
-    ) -> Result<Option<Report>, TrainError> {
+    ) -> Result<Option<Figures>, TrainError> {
         let found = self.evaluate(runner, loader, watch)?;
-        Ok(found.and_then(|(loss, predictions)| {
-            let report = Report::new(&predictions, &self.classes)?;
-            Some(Report { loss: Some(loss), ..report })
-        }))
+        Ok(found.and_then(|(loss, answers)| Figures::new(&answers, self, Some(loss))))
     }
 }

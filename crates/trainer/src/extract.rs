@@ -4,10 +4,9 @@ use injerto_graph::Split;
 use injerto_kernels::training;
 use injerto_losses::{CrossEntropy as _, Outputs};
 
-use crate::cache::{CacheSettings, Features, Namespace};
-use crate::executor::{Boundary, identity};
-use crate::runner::compile;
-use crate::{Event, Model, Runner, TrainError, Watch};
+use crate::cache::CacheSettings;
+use crate::prefix::Prefix;
+use crate::{Event, Model, TrainError, Watch};
 
 /// What a layer puts out for the images of a dataset.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,21 +51,17 @@ impl Model {
         watch: &mut Watch<'_>,
         see: &mut dyn FnMut(&Batch),
     ) -> Result<Option<Extracted>, TrainError> {
-        let (network, preprocessing) = (&self.network, &self.card.preprocessing);
-        let split = Split::at(network.graph(), layer);
-        let runner = Runner::at(network.clone(), preprocessing.clone(), vec![layer], kernels)?;
-        let identity = identity(kernels, network.device());
-        let namespace = Namespace::new(cache, network, &split, preprocessing, loader.options(), &identity);
+        let prefix = Prefix::new(self, &Split::at(self.network.graph(), layer), kernels);
         let mut compute = |batch: &Batch| {
             see(batch);
-            runner.values(&batch.pixels, batch.labels.len()).map(Boundary::Host)
+            prefix.run(batch)
         };
         let total = loader.len();
         let mut advance = |done: usize| {
             watch.observer.observe(&Event::Prefix { done, total });
             !watch.is_stopped()
         };
-        let found = Features::gather_all(namespace, loader, None, &mut compute, &mut advance)?;
+        let found = prefix.gather(loader, None, cache, &mut compute, &mut advance)?;
         let Some(features) = found else { return Ok(None) };
         let images = features.usable(&(0..total).collect::<Vec<_>>());
         Ok(Some(Extracted { values: features.gather(&images, 0)?.0.swap_remove(0), images }))
@@ -92,20 +87,16 @@ impl Model {
         cache: &CacheSettings,
         watch: &mut Watch<'_>,
     ) -> Result<Option<Extracted>, TrainError> {
-        let (network, preprocessing) = (&self.network, &self.card.preprocessing);
+        let network = &self.network;
         let between: Vec<usize> = split.tail.iter().copied().filter(|at| *at <= layer).collect();
         let graph = network.graph().truncate(layer)?;
         // A graph with layers that `layer` does not need would have others in their places.
         if between.is_empty() || split.prefix.len() < 2 || graph.len() != layer + 1 {
             return self.extract(layer, loader, cache, true, watch);
         }
-        let prefix = compile(network, preprocessing, &split.prefix, &split.boundary)?;
-        let namespace =
-            Namespace::new(cache, network, split, preprocessing, loader.options(), &identity(true, network.device()));
-        let mut compute =
-            |batch: &injerto_data::Batch| Ok(Boundary::Host(prefix.run(&batch.pixels, batch.labels.len())?));
-        let Some(features) = Features::gather_all(namespace, loader, None, &mut compute, &mut |_| !watch.is_stopped())?
-        else {
+        let prefix = Prefix::new(self, split, true);
+        let mut go_on = |_| !watch.is_stopped();
+        let Some(features) = prefix.gather(loader, None, cache, &mut |batch| prefix.run(batch), &mut go_on)? else {
             return Ok(None);
         };
         if !features.are_kept() {

@@ -1,15 +1,17 @@
 //! Feeds a tail, either with kept features or with fresh batches that have passed the prefix.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use injerto_data::augment::Mix;
-use injerto_data::{Batch, Batches, Loader};
+use injerto_data::{Batch, Batches, Label, Loader};
 
-use crate::cache::{CacheSettings, Features, Namespace};
+use crate::cache::{CacheSettings, Features};
 use crate::executor::{Boundary, Executor};
 use crate::plan::{Kept, PhasePlan};
-use crate::{Event, Model, Observer, TrainError};
+use crate::prefix::Prefix;
+use crate::{Event, Observer, TrainError};
 
 /// A batch for the tail.
 pub(crate) struct Portion {
@@ -17,8 +19,8 @@ pub(crate) struct Portion {
     pub(crate) boundary: Boundary,
     /// Position of each image in the dataset.
     pub(crate) images: Vec<usize>,
-    /// The class of each image.
-    pub(crate) labels: Vec<u32>,
+    /// What each image shows.
+    pub(crate) labels: Vec<Label>,
     /// How the images were mixed, if they were.
     pub(crate) mix: Option<Mix>,
 }
@@ -34,21 +36,22 @@ pub(crate) struct Spent {
 
 impl Spent {
     /// Runs the prefix on a batch, and returns the values of the boundary.
-    fn prefix(&mut self, executor: &dyn Executor, batch: &Batch) -> Result<Boundary, TrainError> {
+    fn prefix(&mut self, prefix: &Prefix, batch: &Batch) -> Result<Boundary, TrainError> {
         let began = Instant::now();
-        let boundary = executor.prefix(batch)?;
+        let boundary = prefix.run(batch)?;
         self.prefix += began.elapsed().as_secs_f64();
         self.images += batch.labels.len();
         Ok(boundary)
     }
 }
 
-/// The features that a plan keeps.
+/// The features that a plan keeps. Clones share them.
+#[derive(Debug, Clone)]
 pub(crate) struct KeptFeatures {
     /// The layers whose outputs are kept.
     boundary: Vec<usize>,
-    pub(crate) training: Option<Features>,
-    pub(crate) validation: Option<Features>,
+    pub(crate) training: Option<Arc<Features>>,
+    pub(crate) validation: Option<Arc<Features>>,
 }
 
 impl KeptFeatures {
@@ -56,7 +59,7 @@ impl KeptFeatures {
     pub(crate) fn gather(
         plan: &PhasePlan,
         (train, validation): (&Loader, Option<&Loader>),
-        (model, executor): (&Model, &dyn Executor),
+        prefix: &Prefix,
         settings: &CacheSettings,
         observer: &mut dyn Observer,
         stop: &AtomicBool,
@@ -67,15 +70,12 @@ impl KeptFeatures {
         let (mut before, mut found) = (0, [None, None]);
         for (set, features) in sets.into_iter().zip(&mut found) {
             let Some((loader, views)) = set.filter(|_| !stop.load(Ordering::Relaxed)) else { continue };
-            let (network, preprocessing) = (&model.network, &model.card.preprocessing);
-            let identity = executor.identity();
-            let namespace = Namespace::new(settings, network, plan.split(), preprocessing, loader.options(), &identity);
-            let mut compute = |batch: &Batch| spent.prefix(executor, batch);
+            let mut compute = |batch: &Batch| spent.prefix(prefix, batch);
             let mut progress = |done: usize| {
                 observer.observe(&Event::Prefix { done: before + done, total });
                 !stop.load(Ordering::Relaxed)
             };
-            *features = Features::gather_all(namespace, loader, views, &mut compute, &mut progress)?;
+            *features = prefix.gather(loader, views, settings, &mut compute, &mut progress)?.map(Arc::new);
             before += loader.len();
         }
         let [training, validation] = found;
@@ -149,7 +149,7 @@ impl<'a> Feed<'a> {
                         let subset = if self.epoch.is_some() { "training" } else { "validation" };
                         let batch = images_of(self.loader, images, self.epoch, self.features).next();
                         let batch = batch.ok_or(TrainError::NoImages { subset })??;
-                        let boundary = self.spent.prefix(executor, &batch)?;
+                        let boundary = self.spent.prefix(executor.prefix(), &batch)?;
                         self.spent.images -= batch.labels.len();
                         (features.round(boundary), batch.indices, batch.labels)
                     }
@@ -163,7 +163,7 @@ impl<'a> Feed<'a> {
                     if batch.labels.is_empty() {
                         continue;
                     }
-                    let boundary = self.spent.prefix(executor, &batch)?;
+                    let boundary = self.spent.prefix(executor.prefix(), &batch)?;
                     let boundary = match features {
                         Some(features) => features.round(boundary),
                         None => boundary,
@@ -181,8 +181,9 @@ impl<'a> Feed<'a> {
 /// Batches of these images, changed as in this training epoch. If `features` keep a few views per image, they are changed as in the
 /// view that belongs to the epoch.
 fn images_of(loader: &Loader, order: &[usize], epoch: Option<u64>, features: Option<&Features>) -> Batches {
-    match epoch {
-        Some(epoch) => loader.augmented(order, features.map_or(epoch, |features| features.view(epoch))),
-        None => loader.batches(order),
+    match (epoch, features) {
+        (Some(epoch), Some(features)) => loader.view(order, features.view(epoch)),
+        (Some(epoch), None) => loader.augmented(order, epoch),
+        (None, _) => loader.batches(order),
     }
 }

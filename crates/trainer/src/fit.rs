@@ -3,8 +3,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use injerto_backbones::weights::Weights;
 use injerto_data::{Loader, Skipped};
 use injerto_files::memory;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng as _;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::CacheSettings;
@@ -12,12 +15,13 @@ use crate::executor::{self, Executor};
 use crate::feed::{Feed, KeptFeatures, Spent};
 use crate::gathered::Gathered;
 use crate::history::{Best, EpochRecord};
-use crate::metrics::{Accumulator, Report};
+use crate::metrics::{Accumulator, Answers, Figures};
 use crate::observer::{Event, Observer, Watch};
 use crate::optimizer::OptimizerState;
 use crate::pass::{Judge, TrainingEpoch, Validated, validate};
 use crate::plan::PhasePlan;
-use crate::tail::{restore, tail_weights};
+use crate::statistics::renew;
+use crate::tail::{restore, tail_weights, weights_of};
 use crate::{Checkpoints, Model, Phase, Progress, TrainError};
 
 /// Settings of a training.
@@ -89,8 +93,8 @@ pub struct Fitted {
     pub interrupted: bool,
     /// Files that were left out, as printable names with the reason.
     pub skipped: Vec<(String, String)>,
-    /// Report on the validation images with the network of the best epoch; `None` without validation images.
-    pub report: Option<Report>,
+    /// Metrics of the validation images with the network of the best epoch; `None` without validation images.
+    pub report: Option<Figures>,
 }
 
 /// Checks that the run has all monitored figures.
@@ -111,7 +115,7 @@ pub fn check_monitors(phases: &[Phase], best: &Best, validates: bool) -> Result<
 /// The kernels cannot compile the network.
 pub fn check_compiles(model: &Model, plans: &[PhasePlan], kernels: bool) -> Result<(), TrainError> {
     for plan in plans {
-        executor::build(kernels, model, plan, OptimizerState::default())?;
+        executor::build(kernels, model, plan, OptimizerState::default())?.prefix().program()?;
     }
     Ok(())
 }
@@ -161,6 +165,18 @@ impl Fit {
         gathered: Option<Gathered>,
         watch: &mut Watch<'_>,
     ) -> Result<Fitted, TrainError> {
+        Ok(self.run_part(Part::whole(), model, progress, gathered, watch)?.1)
+    }
+
+    /// Trains a part of the run, and returns how far the run has come.
+    pub(crate) fn run_part(
+        &self,
+        part: Part<'_>,
+        model: &mut Model,
+        progress: Option<Progress>,
+        gathered: Option<Gathered>,
+        watch: &mut Watch<'_>,
+    ) -> Result<(Progress, Fitted), TrainError> {
         let Self { train, plans, settings, .. } = self;
         let (validation, checkpoints) = (self.validation.as_ref(), self.checkpoints.as_ref());
         let Watch { observer, stop } = watch;
@@ -168,6 +184,7 @@ impl Fit {
         check_monitors(&phases, &settings.best, validation.is_some())?;
         let judge = Judge {
             loss: model.card.loss.clone(),
+            task: model.card.task(),
             classes: model.card.classes.len(),
             class_weights: settings.class_weights.clone(),
         };
@@ -187,7 +204,10 @@ impl Fit {
             images,
             began,
             before,
+            best: part.best,
+            changed: Vec::new(),
         };
+        let is_paused = |progress: &Progress| progress.history.len() >= part.until;
         let mut features: Option<KeptFeatures> = None;
         let (mut ready, mut announced) = (None, false);
         if let Some(gathered) = gathered {
@@ -195,7 +215,7 @@ impl Fit {
             run.began = gathered.began;
             (features, ready, announced) = (Some(gathered.kept), gathered.executor, true);
         }
-        while progress.phases_done < plans.len() && !run.stopped() {
+        while progress.phases_done < plans.len() && !run.stopped() && !is_paused(&progress) {
             let plan = &plans[progress.phases_done];
             if !std::mem::take(&mut announced) {
                 announce(run.observer, plan, (progress.phases_done, plans.len()));
@@ -221,17 +241,44 @@ impl Fit {
                 features = Some(run.gather(plan, executor.as_ref())?);
             }
             let here = progress.phases_done;
-            while progress.phases_done == here {
+            run.changed = if run.best.is_some() { self.changed(here) } else { Vec::new() };
+            while progress.phases_done == here && !is_paused(&progress) {
                 if !run.epoch(plan, &mut progress, features.as_ref(), executor.as_mut(), checkpoints)? {
                     break;
                 }
             }
+            if run.best.is_some() && !run.stopped() {
+                progress.optimizer = Some(executor.optimizer_state());
+            }
         }
         take_skipped(&mut progress.skipped, train, validation);
         let ((seconds, images), interrupted) = (run.spent(), progress.phases_done < plans.len());
-        let Progress { history, best, report, skipped, peak_memory_bytes, .. } = progress;
-        let peak_memory_bytes = peak_memory_bytes.max(memory::peak());
-        Ok(Fitted { history, best, seconds, images, peak_memory_bytes, interrupted, skipped, report })
+        let fitted = Fitted {
+            history: progress.history.clone(),
+            best: progress.best.clone(),
+            seconds,
+            images,
+            peak_memory_bytes: progress.peak_memory_bytes.max(memory::peak()),
+            interrupted,
+            skipped: progress.skipped.clone(),
+            report: progress.report.clone(),
+        };
+        Ok((progress, fitted))
+    }
+}
+
+/// The part of a run that is trained at once.
+pub(crate) struct Part<'a> {
+    /// Number of complete epochs of the whole run after which it pauses.
+    pub(crate) until: usize,
+    /// Where the weights of the best epoch are kept: of the layers that a phase has been able to change.
+    pub(crate) best: Option<&'a mut Weights>,
+}
+
+impl Part<'_> {
+    /// All epochs, of which the checkpoints alone keep the weights.
+    fn whole() -> Self {
+        Self { until: usize::MAX, best: None }
     }
 }
 
@@ -274,6 +321,9 @@ struct Run<'a> {
     began: Instant,
     /// Seconds and images of the parts before a resume.
     before: (Seconds, usize),
+    /// Where the weights of the best epoch are kept, and the layers that these are.
+    best: Option<&'a mut Weights>,
+    changed: Vec<usize>,
 }
 
 impl Run<'_> {
@@ -296,9 +346,9 @@ impl Run<'_> {
     /// Computes or finds the features that the plan keeps; fewer if the run was stopped.
     fn gather(&mut self, plan: &PhasePlan, executor: &dyn Executor) -> Result<KeptFeatures, TrainError> {
         let mut spent = Spent::default();
-        let Self { train, validation, model, settings, observer, stop, .. } = self;
-        let (images, network) = ((*train, *validation), (&**model, executor));
-        let features = KeptFeatures::gather(plan, images, network, &settings.cache, *observer, stop, &mut spent)?;
+        let Self { train, validation, settings, observer, stop, .. } = self;
+        let (images, prefix) = ((*train, *validation), executor.prefix());
+        let features = KeptFeatures::gather(plan, images, prefix, &settings.cache, *observer, stop, &mut spent)?;
         self.count(spent);
         Ok(features)
     }
@@ -315,21 +365,28 @@ impl Run<'_> {
         let (phase, split) = (&plan.phase, plan.split());
         let learning_rate = progress.callbacks.learning_rate().unwrap_or(phase.optimizer.rule.learning_rate());
         let epoch = progress.history.len();
-        let Some((record, validated)) = self.passes(plan, epoch, learning_rate, features, executor)? else {
+        let place = (epoch, progress.epochs_done);
+        let Some((record, validated)) = self.passes(plan, place, learning_rate, features, executor)? else {
             return Ok(false);
         };
         let best = progress.best.improve(&record);
         if best {
-            let report = validated.as_ref().and_then(|it| Report::new(&it.predictions, &self.model.card.classes));
-            progress.report = report.map(|report| Report { loss: record.val_loss, ..report });
-            if let Some(Validated { predictions, images, .. }) = &validated {
-                self.observer.observe(&Event::Best { epoch: record.epoch, predictions, images });
+            if let Some(Answers::MultiLabel(predictions)) = validated.as_ref().map(|it| &it.answers) {
+                self.model.card.thresholds = Some(predictions.best_thresholds());
+            }
+            let card = &self.model.card;
+            progress.report = validated.as_ref().and_then(|it| Figures::new(&it.answers, card, record.val_loss));
+            if let Some(Validated { answers, images, .. }) = &validated {
+                self.observer.observe(&Event::Best { epoch: record.epoch, answers, images });
             }
         }
         let (memory, at) = (&mut progress.callbacks, progress.epochs_done);
         let decision = memory.epoch_ended(&phase.callbacks, at, &record, phase.optimizer.rule.learning_rate());
         progress.history.push(record.clone());
         executor.store(&mut self.model.network);
+        if let Some(kept) = self.best.as_deref_mut().filter(|_| best) {
+            *kept = weights_of(self.model, &self.changed);
+        }
         if decision.snapshot {
             progress.snapshot = Some(tail_weights(self.model, split));
         }
@@ -366,18 +423,18 @@ impl Run<'_> {
     }
 
     /// Runs one pass over the training images and one over the validation images; `None` if it was stopped meanwhile. After it, the
-    /// executor has the weights that were validated.
+    /// executor has the weights that were validated. `epoch` counts from 0 over the whole run, and `of_phase` in the phase.
     fn passes(
         &mut self,
         plan: &PhasePlan,
-        epoch: usize,
+        (epoch, of_phase): (usize, usize),
         learning_rate: f64,
         features: Option<&KeptFeatures>,
         executor: &mut dyn Executor,
     ) -> Result<Option<(EpochRecord, Option<Validated>)>, TrainError> {
         let began = Instant::now();
         let judge = self.judge.clone();
-        let kept = features.and_then(|features| features.training.as_ref());
+        let kept = features.and_then(|features| features.training.as_deref());
         let mut feed = Feed::new(self.train, Some(epoch as u64), kept);
         let total = feed.batches;
         let mut pass = TrainingEpoch::new(plan, &judge, self.settings.seed, epoch, total, learning_rate);
@@ -389,7 +446,7 @@ impl Run<'_> {
                 break;
             }
         }
-        pass.read(executor)?;
+        pass.finish(executor)?;
         self.count(feed.spent);
         self.seconds.train += pass.seconds;
         if self.stopped() {
@@ -404,10 +461,24 @@ impl Run<'_> {
             let layer = self.model.network.graph().nodes()[layer].name();
             return Err(diverged(format!("the weights of layer '{layer}' became infinite or not a number")));
         }
+        let averaged = plan.phase.swa.and_then(|swa| swa.before(of_phase));
+        if let Some(before) = averaged {
+            executor.average(before);
+        }
         executor.swap_averages();
+        if averaged.is_some() && !plan.updates_statistics().is_empty() {
+            // The running statistics are those of the last weights, and not of their mean.
+            let (mut feed, stop, started) =
+                (Feed::new(self.train, Some(epoch as u64), kept), self.stop, Instant::now());
+            let graph = self.model.network.graph();
+            let mut random = ChaCha8Rng::seed_from_u64(!self.settings.seed ^ ((epoch as u64 + 1) << 32));
+            renew((plan, graph), &mut feed, executor, &mut random, &|| !stop.load(Ordering::Relaxed))?;
+            self.seconds.train += started.elapsed().as_secs_f64() - feed.spent.prefix;
+            self.count(feed.spent);
+        }
         let validated = match self.validation {
             Some(loader) => {
-                let kept = features.and_then(|features| features.validation.as_ref());
+                let kept = features.and_then(|features| features.validation.as_deref());
                 let (started, stop) = (Instant::now(), self.stop);
                 let mut feed = Feed::new(loader, None, kept);
                 let found = validate(&judge, &mut feed, executor, &|| !stop.load(Ordering::Relaxed))?;

@@ -6,7 +6,7 @@ use crate::executor::{self, Executor};
 use crate::feed::{KeptFeatures, Spent};
 use crate::fit::announce;
 use crate::optimizer::OptimizerState;
-use crate::{Fit, Model, TrainError, Watch};
+use crate::{Fit, Model, PhasePlan, TrainError, Watch};
 
 /// The features that the first phase keeps. [`Fit::run_on`] goes on from them, so that they are computed once.
 pub struct Gathered {
@@ -47,10 +47,10 @@ impl Fit {
         let (plan, began) = (&self.plans[0], Instant::now());
         let executor = executor::build(self.settings.kernels, model, plan, OptimizerState::default())?;
         let mut spent = Spent::default();
-        let (images, network) = ((&self.train, self.validation.as_ref()), (model, executor.as_ref()));
+        let images = (&self.train, self.validation.as_ref());
         let Watch { observer, stop } = watch;
-        let kept =
-            KeptFeatures::gather(plan, images, network, &self.settings.cache, &mut **observer, stop, &mut spent)?;
+        let (prefix, cache) = (executor.prefix(), &self.settings.cache);
+        let kept = KeptFeatures::gather(plan, images, prefix, cache, &mut **observer, stop, &mut spent)?;
         Ok((!watch.is_stopped()).then_some(Gathered { kept, spent, began, executor: Some(executor) }))
     }
 }
@@ -58,18 +58,37 @@ impl Fit {
 impl Gathered {
     /// Features of the training images; `None` if they are not kept.
     pub fn training(&self) -> Option<KeptRows<'_>> {
-        self.kept.training.as_ref().filter(|features| features.are_kept()).map(KeptRows)
+        self.kept.training.as_deref().filter(|features| features.are_kept()).map(KeptRows)
     }
 
     /// Features of the validation images; `None` if they are not kept.
     pub fn validation(&self) -> Option<KeptRows<'_>> {
-        self.kept.validation.as_ref().filter(|features| features.are_kept()).map(KeptRows)
+        self.kept.validation.as_deref().filter(|features| features.are_kept()).map(KeptRows)
+    }
+
+    /// The features alone, to be shared by several trainings.
+    pub fn shared(&self) -> SharedFeatures {
+        SharedFeatures(self.kept.clone())
     }
 
     /// The same features for a model whose parameters after the boundary have changed.
     #[must_use]
     pub fn for_another_head(self) -> Self {
         Self { executor: None, ..self }
+    }
+}
+
+/// Features that several trainings share: trainings on the same images, whose first phases keep the same outputs of the same layers.
+/// Clones share them too.
+#[derive(Debug, Clone)]
+pub struct SharedFeatures(KeptFeatures);
+
+impl SharedFeatures {
+    /// The features for one of the trainings, which spends no time on them. `plan` is its first phase; `None` if that phase keeps the
+    /// outputs of other layers.
+    pub fn gathered(&self, plan: &PhasePlan) -> Option<Gathered> {
+        let (kept, spent, began) = (self.0.clone(), Spent::default(), Instant::now());
+        self.0.are_of(plan).then_some(Gathered { kept, spent, began, executor: None })
     }
 }
 

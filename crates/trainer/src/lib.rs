@@ -3,12 +3,14 @@
 //! - [`Fit`] trains a [`Model`] (a backbone with its head) through phases;
 //! - [`PhasePlan`] holds all decisions about a phase before its first batch;
 //! - [`Runner`] runs a trained model in inference, and [`Model::extract`] computes the output of a layer for each image;
+//! - [`Fit::run_until`] pauses between two epochs, and [`Fit::range_test`] tries learning rates;
 //! - [`optimizer`] has Adam and other optimisers with Keras's formulas;
 //! - [`callbacks`] stop early or reduce the learning rate;
 //! - [`history`] has one record per epoch, and the best epoch;
 //! - [`cache`] keeps the features of the frozen prefix, which are computed once per image;
 //! - [`metrics`] judge the predictions of a network;
 //! - [`Checkpoints`] are written after each epoch, and a run is resumed from the [`Progress`] in them;
+//! - [`SharedFeatures`] are those of several trainings at once;
 //! - an [`Observer`] shows and records progress, and a [`Watch`] stops a run.
 //!
 //! *Architecture invariant:* nothing is printed here, and no configuration file is read.
@@ -32,20 +34,29 @@ mod model;
 mod observer;
 pub mod optimizer;
 mod pass;
+mod paused;
 mod phase;
 pub mod plan;
+mod prefix;
 mod progress;
+mod range_test;
 mod runner;
+mod slopes;
+mod statistics;
 mod tail;
+mod wanted;
 
 pub use checkpoint::{Checkpoints, LastEpoch};
 pub use error::TrainError;
 pub use extract::Extracted;
 pub use fit::{Fit, Fitted, Seconds, Settings, check_compiles, check_monitors};
-pub use gathered::{Gathered, KeptRows};
+pub use gathered::{Gathered, KeptRows, SharedFeatures};
 pub use model::{Model, ModelCard};
 pub use observer::{Event, Observer, Watch};
+pub use paused::Paused;
 pub use phase::Phase;
 pub use plan::{Feeding, PhasePlan};
 pub use progress::{Asked, Ended, Lengthened, Progress};
+pub use range_test::{RangeFound, RangePoint, RangeTest, Suggested};
 pub use runner::Runner;
+pub use slopes::{Seen, Slopes};

@@ -3,12 +3,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn_tensor::Device;
-use injerto_backbones::network::Network;
+use injerto_backbones::network::{Network, NetworkError};
 use injerto_backbones::weights::{BackboneCard, BackboneName, Precision, WeightFile, Weights};
 use injerto_data::decode::Orientation;
 use injerto_files::printable;
 use injerto_graph::{Activation, Format, Graph, GraphError, Interpolation, Operator, Preprocessing};
-use injerto_recipe::Loss;
+use injerto_recipe::{Loss, Task};
 use serde::{Deserialize, Serialize};
 
 use crate::{Runner, TrainError};
@@ -43,6 +43,10 @@ pub struct ModelCard {
     pub classes: Vec<String>,
     /// The loss of the training, which decides how outputs are interpreted.
     pub loss: Loss,
+    /// Where an image may have several classes: the probability of each class from which on an image is said to have it. They are those
+    /// with the best F1 on the validation images in the best epoch so far, and one half before. `None`: an image has one class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thresholds: Option<Vec<f32>>,
 }
 
 impl ModelCard {
@@ -59,6 +63,14 @@ impl ModelCard {
             graph: self.graph.truncate(self.backbone_layers.saturating_sub(1))?,
             preprocessing: self.preprocessing.clone(),
         })
+    }
+
+    /// How many classes an image may have.
+    pub fn task(&self) -> Task {
+        match self.thresholds {
+            None => Task::MultiClass,
+            Some(_) => Task::MultiLabel,
+        }
     }
 
     /// Reads the card in the metadata of a checkpoint, and checks that it is consistent.
@@ -95,13 +107,25 @@ impl ModelCard {
             Operator::Dense { activation, .. } | Operator::Activation { activation } => activation,
             _ => &Activation::Linear,
         };
-        self.loss.check(*activation, units, self.classes.len()).map_err(|error| error.to_string())
+        if let Some(thresholds) = &self.thresholds {
+            let holds = thresholds.len() == self.classes.len() && thresholds.iter().all(|p| (0.0..=1.0).contains(p));
+            if !holds {
+                return Err(format!(
+                    "its thresholds are not one probability for each of {} classes",
+                    self.classes.len()
+                ));
+            }
+        }
+        self.loss.check(self.task(), *activation, units, self.classes.len()).map_err(|error| error.to_string())
     }
 
     /// Whether both cards describe the same model. The graphs are compared, and not the parameters of the backbone, which old checkpoints
-    /// do not contain.
+    /// do not contain; and of the thresholds only whether there are some, because training finds them.
     pub fn agrees_with(&self, other: &Self) -> bool {
-        let unnamed = |card: &Self| Self { backbone: None, ..card.clone() };
+        let unnamed = |card: &Self| {
+            let thresholds = card.thresholds.as_ref().map(|_| Vec::new());
+            Self { backbone: None, thresholds, ..card.clone() }
+        };
         unnamed(self) == unnamed(other)
     }
 
@@ -111,6 +135,7 @@ impl ModelCard {
             (self.classes != other.classes, "list of classes"),
             (self.graph != other.graph || self.backbone_layers != other.backbone_layers, "network"),
             (self.loss != other.loss, "loss"),
+            (self.task() != other.task(), "number of classes per image"),
         ];
         differs.iter().find(|(differs, _)| *differs).map_or("preprocessing", |(_, what)| what)
     }
@@ -174,7 +199,13 @@ impl Model {
     /// Those of [`Model::load`].
     pub fn open(path: &Path, device: &Device) -> Result<(Self, Option<String>), TrainError> {
         let file = WeightFile::open_as(path, Format::Safetensors)?;
-        Ok((Self::read(&file, path, device)?, file.checksum().map(str::to_owned)))
+        let model = Self::read(&file, path, device).map_err(|error| match error {
+            TrainError::Network(error @ NetworkError::NegativeVariance { .. }) => {
+                TrainError::Checkpoint { path: path.to_owned(), reason: error.to_string() }
+            }
+            error => error,
+        })?;
+        Ok((model, file.checksum().map(str::to_owned)))
     }
 
     /// Reads an open checkpoint. `path` names it in errors.

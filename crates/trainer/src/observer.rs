@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::history::EpochRecord;
-use crate::metrics::Predictions;
+use crate::metrics::Answers;
 
 /// An event of a run, to be shown or recorded.
 #[derive(Debug)]
@@ -73,17 +73,17 @@ pub enum Event<'a> {
         /// Number of the epoch, counted from 1 over the whole run.
         epoch: usize,
         /// What the network said of the validation images.
-        predictions: &'a Predictions,
+        answers: &'a Answers,
         /// Position of each of these images in the dataset.
         images: &'a [usize],
     },
-    /// A training step is done.
+    /// A batch of training images is done.
     Batch {
         /// Epoch, counted from 1 over the whole run.
         epoch: usize,
-        /// Steps done in this epoch.
+        /// Batches done in this epoch.
         done: usize,
-        /// Steps in this epoch.
+        /// Batches in this epoch.
         total: usize,
         /// Mean loss of the epoch so far.
         loss: f64,

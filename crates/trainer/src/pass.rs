@@ -2,32 +2,36 @@
 
 use std::time::Instant;
 
-use injerto_losses::{CrossEntropy as _, Outputs, Targets, sample_weights};
-use injerto_recipe::{Loss, StepCount, StepSize};
+use injerto_losses::{CrossEntropy as _, Outputs, sample_weights};
+use injerto_recipe::{Loss, StepCount, StepSize, Task};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::TrainError;
 use crate::executor::{Aim, Executor, Reading};
 use crate::feed::{Feed, Portion};
-use crate::metrics::{Accumulator, Predictions};
+use crate::metrics::{Accumulator, Answers};
 use crate::plan::PhasePlan;
+use crate::wanted::Wanted;
 
 /// The targets by which outputs are judged.
 #[derive(Clone)]
 pub(crate) struct Judge {
     pub(crate) loss: Loss,
+    /// How many classes an image may have.
+    pub(crate) task: Task,
     /// Number of classes.
     pub(crate) classes: usize,
     /// Weight per class, which multiplies the loss of a training image; `None` means 1.
     pub(crate) class_weights: Option<Vec<f32>>,
 }
 
-/// A step whose loss and outputs the executor still has.
+/// A batch whose loss and outputs the executor still has.
 struct Unread {
-    /// Number of the step in its epoch, counted from 1.
+    /// Number of the batch in its epoch, counted from 1.
     batch: usize,
-    labels: Vec<u32>,
+    wanted: Wanted,
+    images: usize,
     learning_rate: f64,
 }
 
@@ -44,12 +48,16 @@ pub(crate) struct TrainingEpoch<'a> {
     steps_per_epoch: u64,
     /// Learning rate and momentum of the last step.
     pub(crate) size: StepSize,
-    /// Mean loss and accuracy of the steps that have been read.
+    /// Mean loss and accuracy of the batches that have been read.
     pub(crate) running: Accumulator,
-    /// Steps whose losses and outputs have not been read, because reading them would wait for the device.
+    /// Batches whose losses and outputs have not been read, because reading them would wait for the device.
     unread: Vec<Unread>,
-    /// Number of steps done.
+    /// Loss of the batch that was read last.
+    pub(crate) last: f64,
+    /// Number of batches done.
     pub(crate) done: usize,
+    /// Number of batches whose gradients wait for a step.
+    waiting: usize,
     /// Seconds spent in steps.
     pub(crate) seconds: f64,
 }
@@ -61,7 +69,7 @@ impl<'a> TrainingEpoch<'a> {
         judge: &'a Judge,
         seed: u64,
         epoch: usize,
-        steps: usize,
+        batches: usize,
         learning_rate: f64,
     ) -> Self {
         Self {
@@ -71,33 +79,42 @@ impl<'a> TrainingEpoch<'a> {
             learning_rate,
             // The generator depends on seed and epoch, so that a resumed run draws the same numbers.
             random: ChaCha8Rng::seed_from_u64(seed ^ ((epoch as u64 + 1) << 32)),
-            steps_per_epoch: steps as u64,
+            steps_per_epoch: batches.div_ceil(plan.phase.optimizer.gradient_accumulation_steps.max(1)) as u64,
             size: StepSize { learning_rate, momentum: None },
             running: Accumulator::default(),
             unread: Vec::new(),
+            last: 0.0,
             done: 0,
+            waiting: 0,
             seconds: 0.0,
         }
     }
 
-    /// Runs one batch forward and backward, and updates the parameters.
+    /// Runs one batch forward and backward, and updates the parameters if as many batches wait as a step takes together.
     pub(crate) fn step(&mut self, executor: &mut dyn Executor, portion: Portion) -> Result<(), TrainError> {
         let began = Instant::now();
-        let Judge { loss, classes, class_weights } = self.judge;
+        let Judge { loss, task, classes, class_weights } = self.judge;
         let Portion { boundary, labels, mix, .. } = portion;
         let count = StepCount {
             steps_per_epoch: self.steps_per_epoch,
             total: self.steps_per_epoch * self.plan.phase.epochs as u64,
         };
         let size = self.plan.phase.schedule.step_size(self.learning_rate, executor.steps(), count);
-        let weights = class_weights.as_deref().map(|weights| sample_weights(weights, &labels));
+        let wanted = Wanted::new(*task, *classes, &labels)?;
+        let weights = match (class_weights, &wanted) {
+            (Some(weights), Wanted::Classes(labels)) => Some(sample_weights(weights, labels)),
+            (_, Wanted::Sets(_)) | (None, _) => None,
+        };
         let mixed = mix.map(|mix| mix.targets(&labels, *classes));
-        let targets = mixed.as_deref().map_or(Targets::Labels(&labels), Targets::Distributions);
-        let aim = Aim { loss, targets, weights: weights.as_deref() };
-        executor.step(&boundary, labels.len(), &aim, size, &mut self.random)?;
+        let aim = Aim { loss, targets: wanted.targets(mixed.as_deref()), weights: weights.as_deref() };
+        executor.gradient(&boundary, labels.len(), &aim, &mut self.random)?;
         self.size = size;
         self.done += 1;
-        self.unread.push(Unread { batch: self.done, labels, learning_rate: size.learning_rate });
+        self.waiting += 1;
+        if self.waiting >= self.plan.phase.optimizer.gradient_accumulation_steps {
+            self.update(executor);
+        }
+        self.unread.push(Unread { batch: self.done, wanted, images: labels.len(), learning_rate: size.learning_rate });
         if self.unread.len() >= executor.steps_between_readings() {
             self.read(executor)?;
         }
@@ -105,15 +122,33 @@ impl<'a> TrainingEpoch<'a> {
         Ok(())
     }
 
-    /// Reads the losses and outputs of the steps that have not been read.
+    /// Takes the last step of the epoch if batches still wait for one, and reads what has not been read.
     ///
     /// # Errors
-    /// The loss or an output of a step is infinite or not a number.
+    /// Those of [`TrainingEpoch::read`].
+    pub(crate) fn finish(&mut self, executor: &mut dyn Executor) -> Result<(), TrainError> {
+        if self.waiting > 0 {
+            self.update(executor);
+        }
+        self.read(executor)
+    }
+
+    fn update(&mut self, executor: &mut dyn Executor) {
+        executor.update(self.size);
+        self.waiting = 0;
+    }
+
+    /// Reads the losses and outputs of the batches that have not been read.
+    ///
+    /// # Errors
+    /// The loss or an output of a batch is infinite or not a number.
     pub(crate) fn read(&mut self, executor: &mut dyn Executor) -> Result<(), TrainError> {
-        for (Unread { batch, labels, learning_rate }, found) in self.unread.drain(..).zip(executor.readings()) {
+        for (unread, found) in self.unread.drain(..).zip(executor.readings()) {
+            let Unread { batch, wanted, images, learning_rate } = unread;
             let Reading { loss: scalar, outputs } = found;
-            let outputs = Outputs::new(&outputs, outputs.len() / labels.len());
-            self.running.add(&self.judge.loss, scalar, outputs, &labels);
+            self.last = scalar;
+            let outputs = Outputs::new(&outputs, outputs.len() / images);
+            self.running.add(&self.judge.loss, scalar, outputs, wanted.targets(None));
             if !self.running.is_finite() {
                 let what = match scalar.is_finite() {
                     true => "the network's outputs became infinite or not a number".to_owned(),
@@ -131,7 +166,7 @@ pub(crate) struct Validated {
     /// Mean loss and accuracy.
     pub(crate) figures: Accumulator,
     /// What the network said of each image.
-    pub(crate) predictions: Predictions,
+    pub(crate) answers: Answers,
     /// Position of each image in the dataset, in the order of the predictions.
     pub(crate) images: Vec<usize>,
 }
@@ -144,13 +179,15 @@ pub(crate) fn validate(
     go_on: &dyn Fn() -> bool,
 ) -> Result<Validated, TrainError> {
     let loss = &judge.loss;
-    let (mut running, mut predictions) = (Accumulator::default(), Predictions::new(judge.classes));
+    let (mut running, mut answers) = (Accumulator::default(), Answers::new(judge.task, judge.classes));
     let mut judged = Vec::new();
     while let Some(Portion { boundary, images, labels, .. }) = feed.next(executor)? {
         let outputs = executor.forward(&boundary, labels.len())?;
         let outputs = Outputs::new(&outputs, outputs.len() / labels.len());
-        running.add(loss, loss.value(outputs, Targets::Labels(&labels), None)?, outputs, &labels);
-        predictions.take(loss, outputs, &labels);
+        let wanted = Wanted::new(judge.task, judge.classes, &labels)?;
+        let targets = wanted.targets(None);
+        running.add(loss, loss.value(outputs, targets, None)?, outputs, targets);
+        answers.take(loss, outputs, &wanted);
         judged.extend(images);
         if !go_on() {
             break;
@@ -159,5 +196,5 @@ pub(crate) fn validate(
     if running.count() == 0 && go_on() {
         return Err(TrainError::NoImages { subset: "validation" });
     }
-    Ok(Validated { figures: running, predictions, images: judged })
+    Ok(Validated { figures: running, answers, images: judged })
 }

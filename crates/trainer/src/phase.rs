@@ -1,5 +1,5 @@
 use injerto_graph::FreezePlan;
-use injerto_recipe::{BatchNorm, Callbacks, OptimizerConfig, Schedule};
+use injerto_recipe::{BatchNorm, Callbacks, OptimizerConfig, Schedule, Swa};
 use serde::{Deserialize, Serialize};
 
 /// Consecutive epochs in which the same layers train with the same optimiser.
@@ -24,6 +24,9 @@ pub struct Phase {
     /// Multiplier of the learning rate for each layer of the whole network. If it is empty, all multipliers are 1.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub multipliers: Vec<f64>,
+    /// Whether epochs are judged by a mean of weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swa: Option<Swa>,
 }
 
 impl Phase {
@@ -38,6 +41,7 @@ impl Phase {
             schedule: Schedule::default(),
             callbacks: Callbacks::default(),
             multipliers: Vec::new(),
+            swa: None,
         }
     }
 }

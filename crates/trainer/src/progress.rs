@@ -11,7 +11,7 @@ use crate::TrainError;
 use crate::callbacks::CallbackState;
 use crate::fit::Seconds;
 use crate::history::{Best, EpochRecord};
-use crate::metrics::Report;
+use crate::metrics::Figures;
 use crate::optimizer::OptimizerState;
 
 /// How far a run has come. Only complete epochs count; an epoch that was stopped begins again.
@@ -21,9 +21,9 @@ pub struct Progress {
     pub history: Vec<EpochRecord>,
     /// The best epoch.
     pub best: Best,
-    /// Report on the validation images with the network of the best epoch, so that they need not be evaluated again.
+    /// Metrics of the validation images with the network of the best epoch, so that they need not be evaluated again.
     #[serde(default)]
-    pub report: Option<Report>,
+    pub report: Option<Figures>,
     /// Number of finished phases.
     pub phases_done: usize,
     /// Number of complete epochs of the phase after them.

@@ -50,6 +50,11 @@ impl Runner {
         &self.network
     }
 
+    /// Whether it is compiled with the project's kernels.
+    pub fn is_compiled(&self) -> bool {
+        self.program.is_some()
+    }
+
     /// Height and width of the input images.
     pub fn image_size(&self) -> [usize; 2] {
         self.image_size

@@ -1,5 +1,6 @@
 //! Copies the weights that a phase can change out of a model, and restores them.
 
+use injerto_backbones::network::NetworkError;
 use injerto_backbones::weights::Weights;
 use injerto_graph::Split;
 
@@ -7,21 +8,35 @@ use crate::{Model, TrainError};
 
 /// The weights of the layers that a phase can change.
 pub(crate) fn tail_weights(model: &Model, split: &Split) -> Weights {
-    let (graph, all) = (model.network.graph(), model.network.weights());
-    let mut tail = Weights::default();
-    for id in graph.parameters_of(&split.tail) {
-        let name = graph.parameter_name(id);
-        if let Some(values) = all.get(&name) {
-            tail.insert(name, values.shape.clone(), values.data.clone());
-        }
-    }
-    tail
+    weights_of(model, &split.tail)
 }
 
-/// Replaces the model's weights by these.
+/// The weights of some layers.
+pub(crate) fn weights_of(model: &Model, layers: &[usize]) -> Weights {
+    let graph = model.network.graph();
+    let mut weights = Weights::default();
+    for (id, values) in model.network.parameters_of(layers) {
+        weights.insert(graph.parameter_name(id), graph.parameter(id).shape.clone(), values);
+    }
+    weights
+}
+
+/// Replaces the model's weights by these. Those that the network does not have are ignored.
+///
+/// # Errors
+/// Weights of another shape, from a file that was edited.
 pub(crate) fn restore(model: &mut Model, weights: &Weights) -> Result<(), TrainError> {
-    let mut all = model.network.weights();
-    all.extend(weights.clone());
-    *model = Model::new(model.card.clone(), &all, model.network.device())?;
+    let graph = model.network.graph().clone();
+    let layers: Vec<usize> = (0..graph.len()).collect();
+    for id in graph.parameters_of(&layers) {
+        let (parameter, name) = (graph.parameter(id), graph.parameter_name(id));
+        let Some(values) = weights.get(&name) else { continue };
+        if values.shape != parameter.shape {
+            let (graph, expected) = (graph.name().to_owned(), parameter.shape.clone());
+            let found = values.shape.clone();
+            return Err(NetworkError::Shape { parameter: name, graph, expected, found }.into());
+        }
+        model.network.set_values(id, &values.data);
+    }
     Ok(())
 }

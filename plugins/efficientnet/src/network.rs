@@ -1,32 +1,10 @@
 use injerto_plugin_sdk::{
     Activation, BatchNormalization, Builder, Conv2D, Dense, DepthwiseConv2D, Dropout, GlobalAveragePooling2D, Graph,
-    GraphError, LayerId, Operator, Rescaling, ZeroPadding2D,
+    GraphError, LayerId, Operator, Padding, Rescaling, ZeroPadding2D,
 };
 
+use crate::sizes::{Architecture, Stage};
 use crate::{Parameters, Variant};
-
-/// A row of the paper's table 1.
-pub(crate) struct Stage {
-    pub(crate) kernel: usize,
-    pub(crate) blocks: usize,
-    filters: usize,
-    pub(crate) expansion: usize,
-    stride: usize,
-}
-
-const fn stage(kernel: usize, blocks: usize, filters: usize, expansion: usize, stride: usize) -> Stage {
-    Stage { kernel, blocks, filters, expansion, stride }
-}
-
-pub(crate) const STAGES: [Stage; 7] = [
-    stage(3, 1, 16, 1, 1),
-    stage(3, 2, 24, 6, 2),
-    stage(5, 2, 40, 6, 2),
-    stage(3, 3, 80, 6, 2),
-    stage(5, 3, 112, 6, 1),
-    stage(5, 4, 192, 6, 2),
-    stage(3, 1, 320, 6, 1),
-];
 
 /// ImageNet's statistics of red, green and blue, for values from 0 to 1.
 const MEAN: [f64; 3] = [0.485, 0.456, 0.406];
@@ -42,19 +20,24 @@ pub(crate) fn prefix(stage: usize, block: usize) -> String {
 
 /// The network with Keras's names and order.
 pub(crate) fn build(parameters: &Parameters) -> Result<Graph, GraphError> {
-    let Parameters { input_shape: size, variant, .. } = *parameters;
-    let name = if variant == Variant::Lite0 { "efficientnet_lite0" } else { "efficientnetb0" };
-    let mut net = Net { builder: Builder::new(name), variant, size };
-    net.builder.image(size);
+    let Parameters { size, variant, .. } = *parameters;
+    let architecture = size.architecture();
+    let name = match variant {
+        Variant::Lite0 => "efficientnet_lite0".to_owned(),
+        _ => format!("efficientnet{}", size.name()),
+    };
+    let image = parameters.image();
+    let mut net = Net { builder: Builder::new(name), variant, image, architecture: &architecture };
+    net.builder.image(image);
     net.rescale(parameters.imagenet_rescaling);
 
-    net.pad("stem_conv_pad", 3);
-    net.conv("stem_conv", Conv2D::new(32, 3).strides(2));
+    let (padding, stem) = net.halved("stem_conv_pad", 3);
+    net.conv("stem_conv", Conv2D::new(architecture.stem, 3).strides(stem).padding(padding));
     net.norm("stem_bn");
     let mut x = net.activation("stem_activation");
-    let (mut channels, mut number) = (32, 0);
-    let blocks: usize = STAGES.iter().map(|stage| stage.blocks).sum();
-    for (at, stage) in STAGES.iter().enumerate() {
+    let (mut channels, mut number) = (architecture.stem, 0);
+    let blocks: usize = architecture.stages.iter().map(|stage| stage.blocks).sum();
+    for (at, stage) in architecture.stages.iter().enumerate() {
         for block in 0..stage.blocks {
             let stride = if block == 0 { stage.stride } else { 1 };
             let dropped = DROPPED * number as f64 / blocks as f64;
@@ -63,41 +46,48 @@ pub(crate) fn build(parameters: &Parameters) -> Result<Graph, GraphError> {
             number += 1;
         }
     }
-    net.conv("top_conv", Conv2D::new(1280, 1).same());
+    net.conv("top_conv", Conv2D::new(architecture.top, 1).same());
     net.norm("top_bn");
     net.activation("top_activation");
     if parameters.include_top {
         net.builder.then("avg_pool", GlobalAveragePooling2D::new());
-        net.builder.then("top_dropout", Dropout::new(0.2));
+        net.builder.then("top_dropout", Dropout::new(architecture.dropout));
         let top = Dense::new(parameters.classes).activation(parameters.classifier_activation);
         net.builder.then("predictions", top);
     }
     net.builder.finish_in_keras_order()
 }
 
-struct Net {
+struct Net<'a> {
     builder: Builder,
     variant: Variant,
     /// Height and width of the current layer's output.
-    size: [usize; 2],
+    image: [usize; 2],
+    architecture: &'a Architecture,
 }
 
-impl Net {
+impl Net<'_> {
     /// Scales pixels from 0 to 255 as the weights expect them. Images for Lite0 are already scaled.
     fn rescale(&mut self, second: bool) {
-        if self.variant == Variant::Lite0 {
-            return;
-        }
-        self.builder.then("rescaling", Rescaling::new(1.0 / 255.0));
-        // In Keras the statistics are weights; in torchvision they are constants.
-        let normalization: Operator = match self.variant {
-            Variant::Torch => {
-                let offset: [f64; 3] = std::array::from_fn(|c| -MEAN[c] / DEVIATION[c]);
-                Rescaling::new(DEVIATION.map(f64::recip)).offset(offset).into()
+        let offset: [f64; 3] = std::array::from_fn(|c| -MEAN[c] / DEVIATION[c]);
+        let (rescaling, normalization): (Rescaling, Option<Operator>) = match (self.variant, self.architecture.second) {
+            (Variant::Lite0, _) => return,
+            (Variant::Keras, true) => (Rescaling::new(1.0 / 128.0).offset(-1.0), None),
+            (Variant::Torch | Variant::Transformers, true) => {
+                let scale = DEVIATION.map(|deviation| 1.0 / (255.0 * deviation));
+                (Rescaling::new(scale).offset(offset), None)
             }
-            _ => Operator::Normalization {},
+            // In Keras the statistics are weights; in torchvision and transformers they are constants.
+            (Variant::Keras, false) => (Rescaling::new(1.0 / 255.0), Some(Operator::Normalization {})),
+            (Variant::Torch | Variant::Transformers, false) => {
+                let normalization = Rescaling::new(DEVIATION.map(f64::recip)).offset(offset);
+                (Rescaling::new(1.0 / 255.0), Some(normalization.into()))
+            }
         };
-        self.builder.then("normalization", normalization);
+        self.builder.then("rescaling", rescaling);
+        if let Some(normalization) = normalization {
+            self.builder.then("normalization", normalization);
+        }
         if second {
             // Keras's weights were trained on `(x - mean) / variance`, but the layer before divides only by the square root of the variance.
             let root = DEVIATION.map(|deviation| deviation.sqrt().recip());
@@ -116,27 +106,11 @@ impl Net {
         dropped: f64,
     ) -> LayerId {
         let wide = channels * stage.expansion;
-        if stage.expansion > 1 {
-            self.conv(&format!("{prefix}expand_conv"), Conv2D::new(wide, 1).same());
-            self.norm(&format!("{prefix}expand_bn"));
-            self.activation(&format!("{prefix}expand_activation"));
-        }
-        let depthwise = DepthwiseConv2D::new(stage.kernel).use_bias(false);
-        let depthwise = if stride == 2 {
-            self.pad(&format!("{prefix}dwconv_pad"), stage.kernel);
-            depthwise.strides(2)
+        let mut x = if stage.fused {
+            self.fused(prefix, wide, stage, stride)
         } else {
-            // All variants pad an odd window with stride 1 in the same way.
-            depthwise.same()
+            self.separated(prefix, channels, wide, stage, stride)
         };
-        self.builder.then(format!("{prefix}dwconv"), depthwise);
-        self.norm(&format!("{prefix}bn"));
-        let x = self.activation(&format!("{prefix}activation"));
-        if self.variant != Variant::Lite0 {
-            self.squeeze_and_excite(prefix, x, wide, channels / 4);
-        }
-        self.conv(&format!("{prefix}project_conv"), Conv2D::new(stage.filters, 1).same());
-        let mut x = self.norm(&format!("{prefix}project_bn"));
         if stride == 1 && channels == stage.filters {
             if dropped > 0.0 {
                 x = self.builder.then(format!("{prefix}drop"), Dropout::new(dropped).per_sample(true));
@@ -144,6 +118,54 @@ impl Net {
             x = self.builder.add(format!("{prefix}add"), Operator::Add {}, &[x, entry]);
         }
         x
+    }
+
+    /// The convolutions of a block of the first generation: expansion, one channel at a time, projection.
+    fn separated(&mut self, prefix: &str, channels: usize, wide: usize, stage: &Stage, stride: usize) -> LayerId {
+        if stage.expansion > 1 {
+            self.conv(&format!("{prefix}expand_conv"), Conv2D::new(wide, 1).same());
+            self.norm(&format!("{prefix}expand_bn"));
+            self.activation(&format!("{prefix}expand_activation"));
+        }
+        let depthwise = DepthwiseConv2D::new(stage.kernel).use_bias(false);
+        let depthwise = if stride == 2 {
+            let (padding, stride) = self.halved(&format!("{prefix}dwconv_pad"), stage.kernel);
+            depthwise.strides(stride).padding(padding)
+        } else {
+            // All variants pad an odd window with stride 1 in the same way.
+            depthwise.same()
+        };
+        self.builder.then(format!("{prefix}{}", self.architecture.depthwise()), depthwise);
+        self.norm(&format!("{prefix}bn"));
+        let x = self.activation(&format!("{prefix}activation"));
+        if self.variant != Variant::Lite0 {
+            self.squeeze_and_excite(prefix, x, wide, channels / 4);
+        }
+        self.conv(&format!("{prefix}project_conv"), Conv2D::new(stage.filters, 1).same());
+        self.norm(&format!("{prefix}project_bn"))
+    }
+
+    /// Those of the first blocks of the second generation, in which the expansion is a whole convolution. A block that does not expand
+    /// has the projection alone.
+    fn fused(&mut self, prefix: &str, wide: usize, stage: &Stage, stride: usize) -> LayerId {
+        let expands = stage.expansion > 1;
+        let whole = Conv2D::new(if expands { wide } else { stage.filters }, stage.kernel);
+        let whole = if stride == 2 {
+            let (padding, stride) = self.halved("", stage.kernel);
+            whole.strides(stride).padding(padding)
+        } else {
+            whole.same()
+        };
+        if !expands {
+            self.conv(&format!("{prefix}project_conv"), whole);
+            self.norm(&format!("{prefix}project_bn"));
+            return self.activation(&format!("{prefix}project_activation"));
+        }
+        self.conv(&format!("{prefix}expand_conv"), whole);
+        self.norm(&format!("{prefix}expand_bn"));
+        self.activation(&format!("{prefix}expand_activation"));
+        self.conv(&format!("{prefix}project_conv"), Conv2D::new(stage.filters, 1).same());
+        self.norm(&format!("{prefix}project_bn"))
     }
 
     /// Squeeze-and-excitation: scales each channel by the output of a small network, whose input is the means of all channels.
@@ -160,22 +182,33 @@ impl Net {
         self.builder.then(name, conv.use_bias(false));
     }
 
-    /// The zeros before a window with stride 2, which halves the size. Keras and TensorFlow put the smaller half of the zeros first
-    /// (`correct_pad` in `imagenet_utils.py`); PyTorch pads all sides equally.
-    fn pad(&mut self, name: &str, kernel: usize) {
+    /// The padding and the stride of a window that halves the size. Keras and TensorFlow put the smaller half of the zeros first
+    /// (`correct_pad` in `imagenet_utils.py`); PyTorch pads all sides equally. The first generation has a layer for it, with this name.
+    fn halved(&mut self, layer: &str, kernel: usize) -> (Padding, usize) {
         let half = kernel / 2;
-        let padding = match self.variant {
-            Variant::Torch => ZeroPadding2D::around(half),
-            Variant::Keras | Variant::Lite0 => ZeroPadding2D::new(self.size.map(|side| [half - (1 - side % 2), half])),
+        let keras = self.variant != Variant::Torch;
+        let zeros = self.image.map(|side| [half - (1 - side % 2), half]);
+        self.image = self.image.map(|side| side.div_ceil(2));
+        let padding = match (self.architecture.second, keras) {
+            (true, true) => Padding::Same,
+            (true, false) => Padding::around(half),
+            (false, _) => {
+                self.builder.then(layer, if keras { ZeroPadding2D::new(zeros) } else { ZeroPadding2D::around(half) });
+                Padding::Valid
+            }
         };
-        self.size = self.size.map(|side| side.div_ceil(2));
-        self.builder.then(name, padding);
+        (padding, 2)
     }
 
     fn norm(&mut self, name: &str) -> LayerId {
+        let norm = BatchNormalization::new();
         let norm = match self.variant {
-            Variant::Keras | Variant::Lite0 => BatchNormalization::new(),
-            Variant::Torch => BatchNormalization::new().epsilon(1e-5).momentum(0.9),
+            Variant::Keras if self.architecture.second => norm.momentum(0.9),
+            Variant::Keras | Variant::Transformers | Variant::Lite0 => norm,
+            Variant::Torch => {
+                let [epsilon, momentum] = self.architecture.torch_norm;
+                norm.epsilon(epsilon).momentum(momentum)
+            }
         };
         self.builder.then(name, norm)
     }
@@ -183,7 +216,7 @@ impl Net {
     fn activation(&mut self, name: &str) -> LayerId {
         let activation = match self.variant {
             Variant::Lite0 => Activation::Relu6,
-            Variant::Keras | Variant::Torch => Activation::Swish,
+            Variant::Keras | Variant::Torch | Variant::Transformers => Activation::Swish,
         };
         self.builder.then(name, activation)
     }

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use burn_tensor::activation;
 use burn_tensor::module::{avg_pool2d, conv2d, max_pool2d};
 use burn_tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
-use burn_tensor::{Device, Tensor, TensorData};
+use burn_tensor::{Device, Int, Tensor, TensorData};
 use injerto_graph::{
     Activation, Attention, Node, Operator, Padding, ParameterId, Role, Shape, Window, dropout_factor, window_padding,
 };
@@ -171,6 +171,18 @@ impl Network {
                 let y = convolve(image, kernel, vector(Role::Bias, pass), &geometry, channels);
                 activate(Value::Image(y), *activation)
             }
+            Operator::SeparableConv2D { strides, padding, dilation_rate, activation, kernel_size, .. } => {
+                let geometry =
+                    Geometry { window: *kernel_size, strides: *strides, padding: *padding, dilation: *dilation_rate };
+                let kernel = parameter(Role::DepthwiseKernel, pass).expect("has a kernel").kernel();
+                let image = x().image();
+                let channels = image.dims()[1];
+                let between = convolve(image, kernel, None, &geometry, channels);
+                let kernel = parameter(Role::ConvolutionKernel, pass).expect("has a kernel").kernel();
+                let single = Geometry { window: [1, 1], strides: [1, 1], padding: Padding::Valid, dilation: [1, 1] };
+                let y = convolve(between, kernel, vector(Role::Bias, pass), &single, 1);
+                activate(Value::Image(y), *activation)
+            }
             Operator::BatchNormalization { epsilon, momentum, .. } => {
                 let (gamma, beta) = (vector(Role::Gamma, pass), vector(Role::Beta, pass));
                 let stored = (
@@ -269,6 +281,15 @@ impl Network {
                     Value::Features(Tensor::cat(inputs.into_iter().map(Value::into_features).collect(), 1))
                 }
             },
+            Operator::Take { indices } => {
+                let numbers: Vec<i32> = indices.iter().map(|&index| index as i32).collect();
+                let numbers = Tensor::<1, Int>::from_data(TensorData::new(numbers, [indices.len()]), &self.device);
+                match x() {
+                    Value::Image(image) => Value::Image(image.select(1, numbers)),
+                    Value::Tokens(tokens) => Value::Tokens(tokens.select(2, numbers)),
+                    Value::Features(rows) => Value::Features(rows.select(1, numbers)),
+                }
+            }
             Operator::Add {} => combine(inputs, |a, b| a + b, |a, b| a + b, |a, b| a + b),
             Operator::Multiply {} => combine(inputs, |a, b| a * b, |a, b| a * b, |a, b| a * b),
             Operator::Dense { activation, .. } => {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use burn_tensor::{Device, TensorData};
 use injerto_files::memory::NoRoom;
-use injerto_graph::{Graph, ParameterId, Split};
+use injerto_graph::{Graph, ParameterId, Role, Split};
 use rand_chacha::ChaCha8Rng;
 
 pub use forward::Value;
@@ -49,6 +49,14 @@ pub enum NetworkError {
         expected: Vec<usize>,
         /// Shape of the values.
         found: Vec<usize>,
+    },
+    /// A variance is below 0.
+    #[error(
+        "the weights are damaged: '{parameter}' holds negative values, and it is a variance, which is never below 0"
+    )]
+    NegativeVariance {
+        /// `LAYER/PARAMETER`.
+        parameter: String,
     },
     /// The output of a layer is neither an image, nor tokens, nor a vector.
     #[error(
@@ -92,12 +100,35 @@ impl Network {
     /// Puts the parameters of `graph` on `device`.
     ///
     /// # Errors
-    /// Values are missing or have another shape, the output of a layer has a rank that cannot be run, or there is too little memory.
+    /// Values are missing or have another shape, a variance is negative, the output of a layer has a rank that cannot be run, or there is too little memory.
     pub fn new(graph: Arc<Graph>, weights: &Weights, device: &Device) -> Result<Self, NetworkError> {
         memory::ask_for(graph.parameter_count(), device, &format!("the parameters of '{}'", graph.name()))?;
-        let device = device.clone().inner();
-        let mut parameters = Vec::with_capacity(graph.len());
-        for node in graph.nodes() {
+        Self::beginning_with(Vec::new(), graph, weights, device.clone().inner())
+    }
+
+    /// The network of `graph`, which begins with the layers of this one and shares their parameters on the device. `weights` has the
+    /// parameters of the other layers.
+    ///
+    /// # Errors
+    /// Those of [`Network::new`].
+    ///
+    /// # Panics
+    /// If `graph` does not begin with the layers of this network.
+    pub fn grown(&self, graph: Arc<Graph>, weights: &Weights) -> Result<Self, NetworkError> {
+        let own = self.graph.nodes();
+        let begins = graph.len() >= own.len() && own.iter().zip(graph.nodes()).all(|(own, other)| own == other);
+        assert!(begins, "'{}' does not begin with the layers of '{}'", graph.name(), self.graph.name());
+        Self::beginning_with(self.parameters.clone(), graph, weights, self.device.clone())
+    }
+
+    /// A network whose first layers have these parameters.
+    fn beginning_with(
+        mut parameters: Vec<Vec<ParameterTensor>>,
+        graph: Arc<Graph>,
+        weights: &Weights,
+        device: Device,
+    ) -> Result<Self, NetworkError> {
+        for node in &graph.nodes()[parameters.len()..] {
             if !matches!(node.shape.0.len(), 1..=3) {
                 return Err(NetworkError::Rank { layer: node.name().to_owned(), shape: node.shape.0.clone() });
             }
@@ -110,6 +141,11 @@ impl Network {
                 };
                 if values.shape != expected {
                     return Err(NetworkError::Shape { parameter: name, graph, expected, found: values.shape.clone() });
+                }
+                // The root of a negative variance is not a number, which the next activation may turn into 0.
+                let is_variance = matches!(parameter.role, Role::MovingVariance | Role::Variance);
+                if is_variance && values.data.iter().any(|&variance| variance < 0.0) {
+                    return Err(NetworkError::NegativeVariance { parameter: name });
                 }
                 own.push(ParameterTensor::to_device(parameter.role, &values.shape, &values.data, &device));
             }

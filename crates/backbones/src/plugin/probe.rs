@@ -130,6 +130,13 @@ impl Probe {
     }
 
     fn ask(&self, library: &Path, question: &str, ask: Ask) -> Result<Vec<u8>, PluginError> {
+        // Loading a pipe would wait for whoever writes into it.
+        if std::fs::metadata(library).is_ok_and(|about| !about.is_file()) {
+            return Err(PluginError::Load {
+                library: library.to_owned(),
+                reason: "it is not a regular file".to_owned(),
+            });
+        }
         let child_error = |reason| PluginError::Child { program: self.program.clone(), reason };
         let folder = tempfile::Builder::new().prefix("injerto-plugin-").tempdir();
         let folder =

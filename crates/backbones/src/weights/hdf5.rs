@@ -197,8 +197,10 @@ fn by_name(contents: &Contents, graph: &Graph) -> Places {
         let mut parts = path.rsplit('/');
         if let (Some(parameter), Some(layer)) = (parts.next(), parts.next()) {
             let parameter = parameter.strip_suffix(":0").unwrap_or(parameter);
-            // This is Keras 2's name of the kernel.
-            let parameter = if parameter == "depthwise_kernel" { "kernel" } else { parameter };
+            // This is Keras 2's name of the kernel, and of one of two kernels in all versions.
+            if parameter == "depthwise_kernel" {
+                paths.entry(format!("{layer}/kernel")).or_insert(path);
+            }
             paths.insert(format!("{layer}/{parameter}"), path);
         }
     }

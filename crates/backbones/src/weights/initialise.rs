@@ -17,10 +17,20 @@ impl Weights {
     /// # Errors
     /// A network that there is no memory for.
     pub fn initialise(graph: &Graph, seed: u64) -> Result<Self, WeightError> {
-        let bytes = graph.parameter_count().saturating_mul(size_of::<f32>());
+        Self::initialise_from(graph, 0, seed)
+    }
+
+    /// The same of the layers from position `first` on alone.
+    ///
+    /// # Errors
+    /// Those of [`Weights::initialise`].
+    pub fn initialise_from(graph: &Graph, first: usize, seed: u64) -> Result<Self, WeightError> {
+        let nodes = &graph.nodes()[first..];
+        let values = nodes.iter().flat_map(|node| &node.parameters).map(injerto_graph::Parameter::count);
+        let bytes = values.fold(0, usize::saturating_add).saturating_mul(size_of::<f32>());
         memory::ask(bytes as u64, &format!("fresh weights of '{}'", printable(graph.name())))?;
         let mut weights = Self::default();
-        for (name, (role, shape)) in names(graph) {
+        for (name, (role, shape)) in names(nodes) {
             let count = shape.iter().product();
             let data = match role {
                 Role::ConvolutionKernel | Role::DepthwiseKernel | Role::DenseKernel => {

@@ -78,17 +78,17 @@ impl Weights {
 
     /// Keeps only the parameters of `graph`.
     pub fn restricted_to(mut self, graph: &Graph) -> Self {
-        let names = names(graph);
+        let names = names(graph.nodes());
         self.values.retain(|name, _| names.contains_key(name.as_str()));
         self
     }
 }
 
-/// Names of all parameters of a graph, with their roles and shapes.
-fn names(graph: &Graph) -> BTreeMap<String, (injerto_graph::Role, Vec<usize>)> {
+/// Names of all parameters of some layers, with their roles and shapes.
+fn names(nodes: &[injerto_graph::Node]) -> BTreeMap<String, (injerto_graph::Role, Vec<usize>)> {
     let of = |node: &injerto_graph::Node| -> Vec<_> {
         let name = |p: &injerto_graph::Parameter| format!("{}/{}", node.name(), p.name());
         node.parameters.iter().map(|p| (name(p), (p.role, p.shape.clone()))).collect()
     };
-    graph.nodes().iter().flat_map(of).collect()
+    nodes.iter().flat_map(of).collect()
 }

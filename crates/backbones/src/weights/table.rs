@@ -62,7 +62,7 @@ pub(super) fn fit(
     wanted: &Graph,
     rest: Rest,
 ) -> Fit {
-    let (all, wanted) = (names(graph), names(wanted));
+    let (all, wanted) = (names(graph.nodes()), names(wanted.nodes()));
     // Name of each parameter's tensor in the file.
     let in_file: BTreeMap<&str, &str> = match table.names.is_empty() {
         true => all.keys().map(|name| (name.as_str(), name.as_str())).collect(),
@@ -159,7 +159,7 @@ impl Fit {
                 hint: String::new(),
             });
         }
-        let (all, flattened) = (names(graph), flattened(graph));
+        let (all, flattened) = (names(graph.nodes()), flattened(graph));
         let mut weights = Weights::default();
         for (name, tensor) in &self.places {
             let (Some(raw), Some((role, shape))) = (tensors.get(tensor), all.get(name)) else { continue };

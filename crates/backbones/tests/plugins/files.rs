@@ -229,6 +229,7 @@ fn a_file_of_another_depth_or_size_brings_the_parameter_that_it_needs() {
     check("resnet", "imagenet-huggingface-152", "depth", json!(152));
     check("efficientnet", "imagenet-lite0", "variant", json!("lite0"));
     check("efficientnet", "imagenet-timm-lite0", "variant", json!("lite0"));
+    check("efficientnet", "imagenet-huggingface", "variant", json!("transformers"));
 }
 
 #[test]

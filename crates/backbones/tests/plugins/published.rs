@@ -42,8 +42,11 @@ const TORCHVISION: [(&str, &str); 5] = [
 fn torchvision_sets(plugin: &str, given: &Value) -> Vec<(WeightSet, Graph)> {
     let of_torchvision =
         |set: &WeightSet| matches!(&set.source, Source::Url { url } if url.contains("download.pytorch.org"));
-    // The golden files are those of the default depth.
-    let is_default = |set: &WeightSet| set.requires.get("depth").is_none_or(|depth| *depth == 50);
+    // The golden files are those of the default depth and size.
+    let is_default = |set: &WeightSet| {
+        set.requires.get("depth").is_none_or(|depth| *depth == 50)
+            && set.requires.get("size").is_none_or(|size| *size == "b0")
+    };
     let sets = describe(plugin, given).weights;
     let with_graph = |set: WeightSet| {
         let mut parameters = Value::Object(set.requires.clone());
@@ -108,6 +111,21 @@ fn deeper_networks_and_classifiers_have_keras_counts() {
     check("vgg", json!({"include_top": true}), (23, 138_357_544));
     check("efficientnet", json!({"include_top": true}), (240, 5_330_571));
     check("efficientnet", json!({"imagenet_rescaling": true}), (238, 4_049_571));
+    for (size, layers, parameters, with_top) in [
+        ("b1", 339, 6_575_239, 7_856_239),
+        ("b2", 339, 7_768_569, 9_177_569),
+        ("b3", 384, 10_783_535, 12_320_535),
+        ("b4", 474, 17_673_823, 19_466_823),
+        ("b5", 576, 28_513_527, 30_562_527),
+        ("b6", 666, 40_960_143, 43_265_143),
+        ("b7", 813, 64_097_687, 66_658_687),
+        ("v2-s", 513, 20_331_360, 21_612_360),
+    ] {
+        check("efficientnet", json!({"size": size}), (layers, parameters));
+        check("efficientnet", json!({"size": size, "include_top": true}), (layers + 3, with_top));
+    }
+    check("xception", json!({}), (132, 20_861_480));
+    check("xception", json!({"include_top": true}), (134, 22_910_480));
 }
 
 /// The sine of position and tensor number, as in `make.py`.

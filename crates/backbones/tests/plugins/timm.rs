@@ -1,4 +1,4 @@
-//! Networks that Keras does not have against timm and torchvision: every tensor has its place, and every block puts out what theirs does.
+//! Networks that Keras does not have against timm, torchvision and transformers: every tensor has its place, and every block puts out what theirs does.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,12 @@ use crate::golden::{describe, formula_images, numbers};
 use crate::published::{check, shape_of, torchvision_file};
 
 fn networks() -> BTreeMap<String, Value> {
-    serde_json::from_str(include_str!("../../../../golden/timm_networks.json")).expect("golden files are JSON")
+    let files = [
+        include_str!("../../../../golden/timm_networks.json"),
+        include_str!("../../../../golden/transformers_networks.json"),
+    ];
+    let read = |file: &str| -> BTreeMap<String, Value> { serde_json::from_str(file).expect("golden files are JSON") };
+    files.into_iter().flat_map(read).collect()
 }
 
 /// The plugin that has a network, and its parameters.
@@ -24,6 +29,11 @@ fn plugin(network: &str) -> (&'static str, Value) {
         "densenet121" => ("densenet", json!({"variant": "torch"})),
         "mobilenet_v3_small" => ("mobilenet_v3", json!({"size": "small", "variant": "torch"})),
         "mobilenet_v3_large" => ("mobilenet_v3", json!({"size": "large", "variant": "torch"})),
+        "efficientnet-b0" => ("efficientnet", json!({"variant": "transformers"})),
+        "efficientnet_v2_s" => ("efficientnet", json!({"size": "v2-s", "variant": "torch"})),
+        _ if network.starts_with("efficientnet_") => {
+            ("efficientnet", json!({"size": &network["efficientnet_".len()..], "variant": "torch"}))
+        }
         _ if network.starts_with("vit") => ("vit", json!({"variant": network})),
         _ => ("convnext", json!({"variant": network})),
     }
@@ -37,7 +47,8 @@ fn described(network: &str, more: Value) -> (Description, WeightSet) {
     let description = describe(plugin, &given);
     let theirs = |set: &&WeightSet| match &set.source {
         Source::Url { url } if matches!(plugin, "vit" | "convnext") => url.contains("huggingface.co/timm/"),
-        Source::Url { url } => url.contains(&format!("download.pytorch.org/models/{network}-")),
+        Source::Url { url } if network == "efficientnet-b0" => url.contains("huggingface.co/google/efficientnet-b0"),
+        Source::Url { url } => url.contains(&format!("download.pytorch.org/models/{network}")),
         _ => false,
     };
     let set = description.weights.iter().find(theirs).expect("a set").clone();

@@ -219,3 +219,15 @@ fn a_temporary_folder_that_is_not_there_is_to_blame_and_nothing_else() {
     contains(&error, &["cannot ask plugins: no folder can be made in ", "nowhere", "set TMPDIR to a folder"]);
     assert!(!error.contains("no backbone") && !output.status.success(), "{error}");
 }
+
+#[test]
+#[cfg(unix)]
+fn nobody_waits_for_a_pipe_among_the_plugins() {
+    let at = folder();
+    for name in [file_name("pipe"), "pipe.onnx".to_owned(), "pipe.backbone.json".to_owned()] {
+        let made = std::process::Command::new("mkfifo").arg(at.path().join(name)).status();
+        assert!(made.expect("mkfifo").success());
+    }
+    let listed = run(at.path(), &["--plugin-dir", ".", "plugins", "list"]).succeeds();
+    assert_eq!(listed.matches("it is not a regular file").count(), 3, "{listed}");
+}

@@ -90,6 +90,27 @@ fn a_run_says_what_its_features_are_worth_and_how_far_its_figures_can_be_trusted
 }
 
 #[test]
+fn a_run_that_is_asked_says_what_more_photos_would_bring() {
+    let at = folder();
+    on_photos(at.path(), 24, "validation_split = 0.25");
+    let train = |run_dir: &str, more: &str| {
+        run(at.path(), &["train", "photos.toml", "--run-dir", run_dir, "--set", &format!("insight.more_photos={more}")])
+            .succeeds()
+    };
+    train("asked", "true");
+    train("other", "false");
+    let found = std::fs::read(at.path().join("asked/more_photos.json")).expect("it was asked");
+    let found: Value = serde_json::from_slice(&found).expect("JSON");
+    // Four fifths of the 90 training photos.
+    assert_eq!((found["images"].as_f64(), found["points"].as_array().map(Vec::len)), (Some(72.0), Some(6)), "{found}");
+    let page = std::fs::read_to_string(at.path().join("asked/report.html")).expect("a report");
+    contains(&page, &["Would more photos help?", "With 72 training photos a probe reaches "]);
+    // The training is the same, and a finished run is not asked again.
+    assert!(!at.path().join("other/more_photos.json").exists());
+    assert_same_weights(&at.path().join("asked"), &at.path().join("other"));
+}
+
+#[test]
 fn a_probe_that_would_need_a_pass_of_its_own_is_left_out_and_the_plan_says_why() {
     let at = folder();
     let check = |set: &str, reason: &str, code: &str| {
@@ -304,4 +325,13 @@ fn two_runs_on_the_same_photos_are_told_apart_or_not() {
             "n = 20)",
         ],
     );
+}
+
+#[test]
+fn a_single_training_image_gives_no_probe_and_ends_no_run() {
+    let at = folder();
+    on_photos(at.path(), 1, "validation_split = 0.9");
+    let ran = run(at.path(), &["train", "photos.toml", "--run-dir", "out"]);
+    let text = ran.err.clone() + &ran.succeeds();
+    contains(&text, &["1 to train", "no probe: ", "best "]);
 }

@@ -8,7 +8,7 @@ use crate::train::{TINY, folder};
 use crate::{contains, run};
 
 /// A run on drawn photos, in `out`, of which a quarter validates: 80 photos of five kinds of flower in `photos/`.
-fn trained(at: &Path, more: &[&str]) -> String {
+pub fn trained(at: &Path, more: &[&str]) -> String {
     run(at, &["generate", "flowers", "drawn", "--train", "16", "--validation", "2", "--size", "40"]).succeeds();
     std::fs::rename(at.join("drawn/train"), at.join("photos")).expect("renamed");
     let drawn = "generated = \"flowers\"\ntrain_per_class = 12\nvalidation_per_class = 4";
@@ -22,7 +22,7 @@ fn json(path: &Path) -> Value {
 }
 
 /// Photos of the training side, by path below `photos`, with their class.
-fn training_photos(at: &Path) -> Vec<(String, String)> {
+pub fn training_photos(at: &Path) -> Vec<(String, String)> {
     let split = std::fs::read_to_string(at.join("out/split.csv")).expect("there");
     let fields = split.lines().skip(1).map(|line| line.split(',').collect::<Vec<_>>());
     let training = fields.filter(|fields| fields[2] == "train");

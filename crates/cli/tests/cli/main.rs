@@ -4,6 +4,7 @@
 
 mod backbones;
 mod cv;
+mod explain;
 mod first;
 mod honest;
 mod inspect;
@@ -11,9 +12,16 @@ mod knowledge;
 mod onnx;
 #[cfg(unix)]
 mod output;
+mod outside;
 mod predict;
+mod rates;
+mod recipes;
 mod resume;
+mod serve;
+mod several;
+mod sweep;
 mod train;
+mod watch;
 mod weights;
 
 use std::path::{Path, PathBuf};

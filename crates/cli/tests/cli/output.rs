@@ -172,6 +172,8 @@ fn no_command_panics_whatever_becomes_of_its_words_and_whatever_names_it_meets()
         (&["predict", "PHOTO", "--run", "run"], 0),
         (&["predict", "PHOTO", "--run", "run", "--json"], 0),
         (&["predict", "x\u{1b}[31m.jpg", "--run", "run"], 1),
+        (&["explain", "run", "PHOTO", "--out", "why"], 0),
+        (&["explain", "run", "x\u{1b}[31m.jpg", "--json"], 1),
         (&["evaluate", "photos", "--run", "run"], 0),
         (&["evaluate", "photos", "--run", "run", "--json"], 0),
         (&["compare", "run", "run"], 0),

@@ -162,3 +162,54 @@ fn photos_are_evaluated_with_labels_in_all_the_forms_that_training_takes() {
     assert_eq!(evaluate(&["drawn"]).json(), evaluate(&["drawn/validation"]).json());
     contains(&evaluate(&["drawn", "--part", "test"]).fails(), &["there are no test images"]);
 }
+
+/// Replaces values of a checkpoint, and takes out the checksum, which no longer fits.
+fn with_values(checkpoint: &Path, value_of: &dyn Fn(&str) -> Option<f32>) -> Vec<u8> {
+    let bytes = fs::read(checkpoint).expect("a checkpoint");
+    let (length, rest) = bytes.split_at(8);
+    let length = u64::from_le_bytes(length.try_into().expect("eight bytes")) as usize;
+    let mut header: Value = serde_json::from_slice(&rest[..length]).expect("a header");
+    let mut values = rest[length..].to_vec();
+    header["__metadata__"].as_object_mut().expect("metadata").remove("injerto.sha256");
+    for (name, about) in header.as_object().expect("a table") {
+        let Some(value) = value_of(name) else { continue };
+        let place = |at: usize| about["data_offsets"][at].as_u64().expect("a place") as usize;
+        values[place(0)..place(1)].as_chunks_mut().0.iter_mut().for_each(|bytes| *bytes = value.to_le_bytes());
+    }
+    let header = header.to_string();
+    [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &values].concat()
+}
+
+#[test]
+fn outputs_that_are_no_numbers_are_no_answer() {
+    let at = trained();
+    let huge = |name: &str| match name {
+        "batch_normalization_3/gamma" => Some(3e38),
+        "dense/kernel" => Some(-3e38),
+        _ => None,
+    };
+    let huge = with_values(&at.path().join("out/best.safetensors"), &huge);
+    fs::write(at.path().join("huge.safetensors"), huge).expect("written");
+    for photos in [["--json", "new"], ["--csv", "new"], ["--quiet", "new"]] {
+        let said = run(at.path(), &[&["predict", "--run", "huge.safetensors"], &photos[..]].concat());
+        assert_eq!(said.out.matches("NaN").count() + said.out.matches("null").count(), 0, "{}", said.out);
+        contains(&said.fails(), &[".png: the network's outputs are infinite or not a number", "another checkpoint"]);
+    }
+    let said = run(at.path(), &["predict", "new", "--run", "huge.safetensors"]).fails();
+    contains(&said, &["s: 10 without an answer"]);
+    let said = run(at.path(), &["evaluate", "new", "--run", "huge.safetensors"]).fails();
+    contains(&said, &["the network's outputs are infinite or not a number"]);
+}
+
+/// The root of a negative variance is no number, which an activation turns into 0, and so into an answer that looks like any other.
+#[test]
+fn a_checkpoint_with_a_negative_variance_gives_no_answer() {
+    let at = trained();
+    let changed = with_values(&at.path().join("out/best.safetensors"), &|name| {
+        (name == "batch_normalization/moving_variance").then_some(-5.0)
+    });
+    fs::write(at.path().join("changed.safetensors"), changed).expect("written");
+    let said = run(at.path(), &["predict", "new", "--run", "changed.safetensors"]).fails();
+    let expected = "the weights are damaged: 'batch_normalization/moving_variance' holds negative values";
+    contains(&said, &["changed.safetensors: ", expected]);
+}

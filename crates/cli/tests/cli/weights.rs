@@ -56,6 +56,10 @@ fn what_a_run_leaves_brings_its_parameters_and_scaling_to_the_next() {
     export("whole.safetensors", &[]);
     export("backbone.safetensors", &["--backbone"]);
     export("half.safetensors", &["--backbone", "--precision", "f16"]);
+    let said = run(at.path(), &["export", "first", "json.onnx", "--json"]).json();
+    assert_eq!((&said["file"], &said["image_size"]), (&"json.onnx".into(), &serde_json::json!([32, 32])));
+    let said = run(at.path(), &["export", "first", "json.safetensors", "--json"]).json();
+    assert!(said["values"].as_u64().is_some_and(|values| values > 100) && said["classes"].is_array(), "{said}");
     let files = [
         "whole.safetensors",
         "backbone.safetensors",

@@ -48,6 +48,12 @@ impl Affine {
         Self([horizontal, 0.0, offset(width, horizontal), 0.0, vertical, offset(height, vertical)])
     }
 
+    /// Columns are shifted up by the first share of their distance from the left edge, and rows to the left by the second share of
+    /// their distance from the upper edge.
+    pub fn shear([up, left]: [f32; 2]) -> Self {
+        Self([1.0, left, 0.5 * left, up, 1.0, 0.5 * up])
+    }
+
     /// A shift by pixels.
     pub fn translation([down, right]: [f32; 2]) -> Self {
         Self([1.0, 0.0, -right, 0.0, 1.0, -down])

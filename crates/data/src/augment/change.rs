@@ -1,4 +1,6 @@
-use super::{Affine, Fill};
+use rand_chacha::rand_core::Rng as _;
+
+use super::{Affine, ErasedWith, Fill, Tone, keyed};
 use crate::resize::resize_floats;
 
 /// What happens to one image, after everything random has been drawn.
@@ -27,6 +29,23 @@ pub enum Change {
         rows: usize,
         /// Columns.
         columns: usize,
+    },
+    /// Brightness and colours as torchvision changes them.
+    Tone(Tone),
+    /// A box is painted over.
+    Erase {
+        /// First row.
+        top: usize,
+        /// First column.
+        left: usize,
+        /// Rows.
+        rows: usize,
+        /// Columns.
+        columns: usize,
+        /// What is painted.
+        value: ErasedWith,
+        /// Seed of random values.
+        seed: u64,
     },
 }
 
@@ -82,6 +101,18 @@ impl Change {
                     scratch.extend_from_slice(&row[left * 3..(left + columns) * 3]);
                 }
                 pixels.copy_from_slice(&resize_floats(scratch, [rows, columns], size));
+            }
+            Self::Tone(tone) => tone.apply(pixels, width, scratch),
+            Self::Erase { top, left, rows, columns, value, seed } => {
+                let mut random = keyed([seed, 0, 0, 2]);
+                let (left, end) = (left.min(width), (left + columns).min(width));
+                for row in pixels.chunks_exact_mut(width * 3).skip(top).take(rows) {
+                    let inside = &mut row[left * 3..end * 3];
+                    match value {
+                        ErasedWith::Value(value) => inside.fill(value as f32),
+                        ErasedWith::Random => inside.iter_mut().for_each(|x| *x = (random.next_u32() >> 24) as f32),
+                    }
+                }
             }
         }
     }

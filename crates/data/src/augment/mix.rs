@@ -3,6 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 
 use super::{keyed, uniform};
+use crate::Label;
 
 /// How images of a batch are mixed; 0 switches a method off. With both methods on, a coin decides for each batch, as in timm.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -18,19 +19,19 @@ pub struct MixOptions {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mix {
     /// Label of the image that is mixed in, for each image.
-    pub labels: Vec<u32>,
+    pub labels: Vec<Label>,
     /// The part of each image's own label, 0 to 1.
     pub parts: Vec<f32>,
 }
 
 impl Mix {
-    /// Targets `[batch, classes]` for images of these labels: rows that sum to one.
-    pub fn targets(&self, labels: &[u32], classes: usize) -> Vec<f32> {
+    /// Targets `[batch, classes]` for images of these labels. Where images have one class each, rows sum to one.
+    pub fn targets(&self, labels: &[Label], classes: usize) -> Vec<f32> {
         let mut targets = vec![0.0; labels.len() * classes];
         let parts = labels.iter().zip(&self.labels).zip(&self.parts);
-        for (row, ((&own, &other), &part)) in targets.chunks_exact_mut(classes.max(1)).zip(parts) {
-            row[own as usize] += part;
-            row[other as usize] += 1.0 - part;
+        for (row, ((own, other), &part)) in targets.chunks_exact_mut(classes.max(1)).zip(parts) {
+            own.classes().iter().for_each(|&class| row[class as usize] += part);
+            other.classes().iter().for_each(|&class| row[class as usize] += 1.0 - part);
         }
         targets
     }
@@ -47,7 +48,7 @@ impl MixOptions {
     ///
     /// As in torchvision and timm the box of cutmix lies about a point drawn from the whole image and is cut off at the
     /// edges, and the part is corrected to what is left of it.
-    pub fn mix(&self, pixels: &mut [f32], labels: &[u32], size: [usize; 2], key: (u64, u64, u64)) -> Option<Mix> {
+    pub fn mix(&self, pixels: &mut [f32], labels: &[Label], size: [usize; 2], key: (u64, u64, u64)) -> Option<Mix> {
         if !self.is_on() {
             return None;
         }
@@ -67,7 +68,7 @@ impl MixOptions {
             blend(a, b, blends, size[1]);
             (parts[at], parts[count - 1 - at]) = (blends[0].part(size), blends[1].part(size));
         }
-        Some(Mix { labels: labels.iter().rev().copied().collect(), parts })
+        Some(Mix { labels: labels.iter().rev().cloned().collect(), parts })
     }
 }
 

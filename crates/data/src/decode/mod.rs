@@ -146,6 +146,12 @@ impl Format {
         }
     }
 
+    /// The format in which an image's bytes begin; `None` for all that is not read.
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        let found = image::guess_format(bytes).ok();
+        Self::ALL.into_iter().find(|format| Some(format.decoders()) == found)
+    }
+
     fn decoders(self) -> ImageFormat {
         match self {
             Self::Jpeg => ImageFormat::Jpeg,
@@ -188,6 +194,14 @@ pub fn examine(bytes: &[u8]) -> Result<Examined, String> {
         }
         Ok(Examined { format, width, height, turned })
     })
+}
+
+/// Width and height in pixels, as they are stored, by what the header says: no pixel is decoded.
+///
+/// # Errors
+/// A text that says what is wrong with the header, without the file's name.
+pub fn dimensions(bytes: &[u8]) -> Result<(u32, u32), String> {
+    guarded(|| Ok(Opened::new(bytes)?.decoder.dimensions()))
 }
 
 /// When a photo was taken, in seconds on the camera's clock (EXIF `DateTimeOriginal`, and otherwise `DateTime`); `None` for an image

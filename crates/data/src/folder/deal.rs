@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rand_mt::Mt;
 
+use super::iterative::iterative;
 use crate::{DataError, Dataset, Sample};
 
 /// Shares of the images that are held out.
@@ -67,7 +68,7 @@ pub(super) fn divide(dataset: Dataset, shares: Shares, stratify: bool, seed: u32
 
 /// Deals images one after the other, and those of a group together, the large groups first: each to the part whose share of its
 /// class is largest beside what it has (the method of Sainte-Laguë, so that each part's number is rounded, not cut). With
-/// `classes`, each class is counted for itself. The validation and the test images are returned; all keep their order.
+/// `classes`, each class is counted for itself; images of several classes are dealt by [`iterative`]. The validation and the test images are returned; all keep their order.
 fn deal(samples: &mut Vec<Sample>, shares: Shares, classes: Option<usize>) -> [Vec<Sample>; 2] {
     let held = shares.each().map(|(_, share)| share.unwrap_or(0.0));
     let shares = [1.0 - held[0] - held[1], held[0], held[1]];
@@ -83,7 +84,24 @@ fn deal(samples: &mut Vec<Sample>, shares: Shares, classes: Option<usize>) -> [V
     }
     // The sort keeps the shuffled order of groups of one size.
     groups.sort_by_key(|group| std::cmp::Reverse(group.len()));
-    let class = |at: usize| if classes.is_some() { samples[at].label as usize } else { 0 };
+    let part_of = match classes {
+        Some(classes) if samples.iter().any(|sample| sample.label.class().is_none()) => {
+            iterative(&groups, samples, classes, shares)
+        }
+        _ => one_by_one(groups, samples, classes, shares),
+    };
+    let mut parts = [Vec::new(), Vec::new(), Vec::new()];
+    for (sample, part) in std::mem::take(samples).into_iter().zip(part_of) {
+        parts[part].push(sample);
+    }
+    let [training, validation, test] = parts;
+    *samples = training;
+    [validation, test]
+}
+
+/// The part of each image, where images have one class each, or where classes do not count.
+fn one_by_one(groups: Vec<Vec<usize>>, samples: &[Sample], classes: Option<usize>, shares: [f64; 3]) -> Vec<usize> {
+    let class = |at: usize| samples[at].label.class().filter(|_| classes.is_some()).map_or(0, |class| class as usize);
     let mut counts = vec![[0_usize; 3]; classes.unwrap_or(1)];
     let mut part_of = vec![0; samples.len()];
     for group in groups {
@@ -97,13 +115,7 @@ fn deal(samples: &mut Vec<Sample>, shares: Shares, classes: Option<usize>) -> [V
             part_of[at] = part;
         }
     }
-    let mut parts = [Vec::new(), Vec::new(), Vec::new()];
-    for (sample, part) in std::mem::take(samples).into_iter().zip(part_of) {
-        parts[part].push(sample);
-    }
-    let [training, validation, test] = parts;
-    *samples = training;
-    [validation, test]
+    part_of
 }
 
 /// `numpy.random.RandomState(seed).shuffle`: the shuffle of Fisher and Yates from the end. Each number is drawn with a bit

@@ -115,8 +115,8 @@ impl Grouping {
 /// The group of each image by its path and its class.
 fn by(parts: &[&mut Dataset], group: &(dyn Fn(&Path, &str) -> Option<String> + Sync)) -> Vec<Vec<Option<Arc<str>>>> {
     let of = |dataset: &Dataset, sample: &Sample| {
-        let class = &dataset.classes[sample.label as usize];
-        group(sample.origin.path()?, class).map(Arc::from)
+        let class = sample.label.name(&dataset.classes);
+        group(sample.origin.path()?, &class).map(Arc::from)
     };
     parts.iter().map(|part| part.samples.iter().map(|sample| of(part, sample)).collect()).collect()
 }

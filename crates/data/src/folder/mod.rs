@@ -2,6 +2,7 @@
 
 mod deal;
 mod groups;
+mod iterative;
 mod labels;
 mod roles;
 mod tree;
@@ -16,7 +17,7 @@ use self::deal::Shares;
 pub use self::deal::split;
 pub use self::groups::{FolderWord, Grouping};
 use self::labels::Labelled;
-pub use self::labels::{Column, Labels, ListFiles, Lists};
+pub use self::labels::{ClassColumns, Column, Labels, ListFiles, Lists};
 use self::roles::Decision;
 use self::tree::Tree;
 pub use self::tree::{AllLeftOut, LeftOut, Reason, advice};
@@ -45,6 +46,8 @@ pub struct Options {
     pub layout: Layout,
     /// What says which class each image has, if it is not the folder that the image lies in. The layout says nothing then.
     pub labels: Option<Labels>,
+    /// Whether an image may have several classes, or none. `None`: the lists show it. Folders give each image one class.
+    pub multi_label: Option<bool>,
     /// Share of the images that are held out for validation, between 0 and 1 (exclusive). `None` holds none out.
     pub validation_split: Option<f64>,
     /// Share of the images that are held out for a test after training, between 0 and 1 (exclusive). `None` holds none out.
@@ -83,6 +86,8 @@ pub struct Inventory {
     pub left_out: AllLeftOut,
     /// Number of images that are used although their names, or those of their folders, are not UTF-8.
     pub not_utf8: usize,
+    /// What shows that images may have several classes, in words; `None` if each has one.
+    pub several: Option<String>,
     /// Number of images of which nothing says which group they belong to, if groups were asked for.
     pub ungrouped: usize,
 }
@@ -100,7 +105,7 @@ pub struct Inventory {
 /// it stands.
 ///
 /// With `stratify` or `group` the split is not Keras's: images are dealt in a seeded order, each (or each group as a whole) to the
-/// part that lacks its class most.
+/// part that lacks its class most. Images of several classes are dealt class by class, the rarest first.
 ///
 /// Hidden files and folders, and those that file systems create for themselves, are left out at every depth. A link to an
 /// image counts as the image. A link to a folder is followed if it is a class or a half of a split; inside a class it is left
@@ -110,11 +115,11 @@ pub struct Inventory {
 /// [`DataError`] if the root is missing or has no classes, if its layout is ambiguous, if a class has no images, or if a split
 /// leaves one side empty.
 pub fn open(root: &Path, options: Options) -> Result<Folder, DataError> {
-    let Options { layout, labels, validation_split, test_split, stratify, group, seed } = options;
+    let Options { layout, labels, multi_label, validation_split, test_split, stratify, group, seed } = options;
     let mut inventory = Inventory::default();
     let (mut train, mut validation, mut test) = match &labels {
         Some(labels) => {
-            let Labelled { train, validation, test, by } = labels::find(root, labels, &mut inventory)?;
+            let Labelled { train, validation, test, by } = labels::find(root, labels, multi_label, &mut inventory)?;
             let there = [("validation", validation_split, &validation), ("test", test_split, &test)];
             for (part, split, images) in there {
                 if let (Some(_), Some(_)) = (split, images) {
@@ -297,7 +302,7 @@ fn matched(root: &Path, training: &Dataset, mut validation: Dataset) -> Result<D
     }
     let place = |key: &String| ours.iter().position(|ours| ours == key).expect("both have the same classes") as u32;
     let places: Vec<u32> = theirs.iter().map(place).collect();
-    validation.samples.iter_mut().for_each(|sample| sample.label = places[sample.label as usize]);
+    validation.samples.iter_mut().for_each(|sample| sample.label = sample.label.moved(&places));
     validation.classes.clone_from(&training.classes);
     Ok(validation)
 }

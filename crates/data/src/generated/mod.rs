@@ -76,7 +76,7 @@ pub fn export(dataset: &Dataset, folder: &Path, size: [usize; 2]) -> Result<(), 
     let failed = |path: &Path, reason: String| DataError::Write { path: path.to_owned(), reason };
     for (at, sample) in dataset.samples.iter().enumerate() {
         let Origin::Drawn(drawing) = &sample.origin else { continue };
-        let class = folder.join(&dataset.classes[sample.label as usize]);
+        let class = folder.join(&*sample.label.name(&dataset.classes));
         std::fs::create_dir_all(&class).map_err(|error| failed(&class, error.to_string()))?;
         let path = class.join(format!("{at:05}.png"));
         let Rgb { height, width, pixels } = drawing.draw(size);

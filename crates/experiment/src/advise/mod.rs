@@ -63,6 +63,8 @@ pub struct Advice {
 /// [`ExperimentError`] if an image cannot be read, or if the weights cannot be put on the device.
 pub fn advise(prepared: &Prepared, device: &Device, watch: &mut Watch<'_>) -> Result<Option<Advice>, ExperimentError> {
     let dataset = &prepared.train;
+    let classes: Option<Vec<u32>> = dataset.samples.iter().map(|sample| sample.label.class()).collect();
+    let Some(class_of) = classes else { return Err(ExperimentError::SeveralClasses { what: "advice on a strategy" }) };
     let counts = dataset.counts();
     let (loader, _) = prepared.loaders(prepared.config.seed);
     // The sample has the same number of images per class: the first ones in the order of the first epoch.
@@ -72,7 +74,7 @@ pub fn advise(prepared: &Prepared, device: &Device, watch: &mut Watch<'_>) -> Re
         .order(0)
         .into_iter()
         .filter(|&image| {
-            let taken = &mut taken[dataset.samples[image].label as usize];
+            let taken = &mut taken[class_of[image] as usize];
             *taken += 1;
             *taken <= per_class
         })
@@ -89,7 +91,7 @@ pub fn advise(prepared: &Prepared, device: &Device, watch: &mut Watch<'_>) -> Re
             let shape = &nodes[at].shape;
             rows.extend(values.chunks_exact(shape.count()).flat_map(|image| pooled(image, shape.channels())));
         }
-        labels.extend(batch.labels);
+        labels.extend(batch.indices.iter().map(|&image| class_of[image]));
         watch.observer.observe(&Event::Evaluated { done: labels.len(), total: sample.len() });
         if watch.is_stopped() {
             return Ok(None);

@@ -13,7 +13,7 @@ use injerto_insight::more::{LearningCurve, Point, PowerLaw};
 use injerto_insight::probe::CrossValidation;
 use injerto_insight::stats::{Baselines, Estimate};
 use injerto_insight::{FeatureTable, Image, unknown};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Everything that was found about images before any training.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -133,7 +133,7 @@ pub struct SuspectFound {
 }
 
 impl SuspectFound {
-    pub(super) fn new(suspect: &Suspect, table: &FeatureTable) -> Self {
+    pub(crate) fn new(suspect: &Suspect, table: &FeatureTable) -> Self {
         let class = |class: u32| table.classes()[class as usize].clone();
         Self {
             path: table.path(suspect.row).to_owned(),
@@ -229,7 +229,7 @@ impl HealthCard {
 }
 
 /// Accuracy of a probe over the number of training images, and how it is likely to go on.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MorePhotos {
     /// What was measured, from few images to many.
     pub points: Vec<Point>,
@@ -244,7 +244,7 @@ pub struct MorePhotos {
 }
 
 impl MorePhotos {
-    pub(super) fn new(curve: &LearningCurve) -> Self {
+    pub(crate) fn new(curve: &LearningCurve) -> Self {
         let images = curve.points.last().map_or(0.0, |point| point.images);
         let doubled = curve.foretell(2.0 * images);
         let gain = doubled.value - curve.foretell(images).value;
@@ -286,9 +286,9 @@ pub struct Unanswered {
 }
 
 /// How many images of `new` are among those of `known`, by content.
-pub(super) fn seen(known: &FeatureTable, new: &FeatureTable) -> usize {
-    let contents: HashSet<_> = known.images().iter().filter_map(|image| image.content).collect();
-    new.images().iter().filter(|image| image.content.is_some_and(|content| contents.contains(&content))).count()
+pub(super) fn seen(known: &[Image], new: &[Image]) -> usize {
+    let contents: HashSet<_> = known.iter().filter_map(|image| image.content).collect();
+    new.iter().filter(|image| image.content.is_some_and(|content| contents.contains(&content))).count()
 }
 
 fn text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {

@@ -26,8 +26,8 @@ use injerto_insight::picture::Picture;
 use injerto_insight::probe::{CrossValidation, Strengths};
 use injerto_insight::unknown::Known;
 use injerto_insight::{FeatureTable, Image, InsightError, Part, labels};
-use injerto_trainer::Watch;
 use injerto_trainer::cache::CacheSettings;
+use injerto_trainer::{Model, Watch};
 
 pub use findings::{
     Backbone, ClassCount, Drift, HealthCard, Inspection, LeakFound, MorePhotos, Probe, Stranger, SuspectFound,
@@ -36,7 +36,7 @@ pub use findings::{
 pub use relabel::relabel;
 
 use crate::prepare::Gallery;
-use crate::{ExperimentError, Prepared, features};
+use crate::{ExperimentError, Knowledge, Prepared, features};
 use findings::seen;
 use photos::{Measured, measured};
 
@@ -77,12 +77,26 @@ impl Survey {
         device: &burn_tensor::Device,
         watch: &mut Watch<'_>,
     ) -> Result<Option<Self>, ExperimentError> {
+        Self::seen_by(&prepared.model(prepared.config.seed, device)?, prepared, gallery, watch)
+    }
+
+    /// The same by a trained model of an experiment, whose features are those of its best epoch, fine-tuned layers included. `None` if it
+    /// was stopped; what is done by then is kept.
+    ///
+    /// # Errors
+    /// Images that cannot be read.
+    pub fn seen_by(
+        model: &Model,
+        prepared: &Prepared,
+        gallery: Gallery,
+        watch: &mut Watch<'_>,
+    ) -> Result<Option<Self>, ExperimentError> {
         let (pixels, cache) = (prepared.feature_pixels(), prepared.feature_cache());
         let mut measured: Vec<Measured<'_>> =
             gallery.sets().into_iter().map(|(dataset, part)| Measured::open(dataset, part, &pixels, &cache)).collect();
-        let table = prepared.features_of(&gallery, device, watch, &mut |set, batch| measured[set].see(batch))?;
+        let table = prepared.features_of(model, &gallery, watch, &mut |set, batch| measured[set].see(batch))?;
         let Some(table) = table else { return Ok(None) };
-        let Some(photos) = self::measured(measured, watch)? else { return Ok(None) };
+        let Some(photos) = self::measured(measured, &gallery.combinations(), watch)? else { return Ok(None) };
         let backbone = Backbone {
             name: prepared.config.backbone.plugin.clone(),
             weights: prepared.origin.clone(),
@@ -119,7 +133,7 @@ impl Survey {
         };
         let sets = gallery.sets();
         let measured = sets.into_iter().map(|(dataset, part)| Measured::open(dataset, part, &pixels, &cache)).collect();
-        let Some(photos) = self::measured(measured, watch)? else { return Ok(None) };
+        let Some(photos) = self::measured(measured, &gallery.combinations(), watch)? else { return Ok(None) };
         let (seed, orientation) = (u64::from(config.seed), pixels.orientation);
         Ok(Some(Self { table: None, backbone: None, photos, seed, orientation, gallery }))
     }
@@ -134,23 +148,26 @@ impl Survey {
     pub fn inspect(&self, watch: injerto_insight::Watch<'_>) -> Result<Inspection, ExperimentError> {
         let began = Instant::now();
         let classes = &self.gallery.folder.train.classes;
-        let labelled = classes.len() > 1;
+        let several = self.gallery.folder.train.is_multi_label();
+        let labelled = classes.len() > 1 && !several;
+        let labels_of = self.gallery.combinations();
         let folds = Folds::new(FOLDS, self.seed);
         let mut answers = Answers::default();
         let photos: Vec<Photo> = self.photos.iter().map(|(_, photo)| photo.clone()).collect();
-        let health = Health::of(&photos, classes.len())?;
+        let health = Health::of(&photos, labels_of.names().len())?;
         let found = match labelled {
             true => answers.ask("shortcuts", || shortcuts(&photos, classes, folds, watch))?,
             false => None,
         };
-        let health = HealthCard::new(&health, found.unwrap_or_default(), &self.photos, classes, &self.gallery.looked);
+        let health =
+            HealthCard::new(&health, found.unwrap_or_default(), &self.photos, labels_of.names(), &self.gallery.looked);
         let leaks = match &self.table {
             Some(table) => {
                 let found = leaks::find(table, Limits::default(), |row| self.picture(table, row), watch)?;
                 found.iter().map(|leak| LeakFound::new(leak, table.images())).collect()
             }
             None => {
-                let images = features::images(self.gallery.sets());
+                let images = features::images(self.gallery.sets(), &labels_of);
                 leaks::exact(&images).iter().map(|leak| LeakFound::new(leak, &images)).collect::<Vec<_>>()
             }
         };
@@ -173,7 +190,10 @@ impl Survey {
                 .iter()
                 .for_each(|question| answers.none(question, reason));
         } else if !labelled {
-            let reason = "the images have no labels";
+            let reason = match several {
+                true => "an image may have several classes",
+                false => "the images have no labels",
+            };
             ["probe", "labels", "more_photos"].iter().for_each(|question| answers.none(question, reason));
         }
         let counts = |class: usize| self.gallery.sets().iter().map(|(set, _)| set.counts()[class]).sum();
@@ -212,6 +232,34 @@ impl Survey {
         }
         let rows = |rows: &[usize]| known.features().select(rows);
         let limit = Known::fit(&rows(&training), &rows(&held), KEEP, watch)?;
+        let known = (known.images(), training.len() + held.len());
+        Ok(Some(self.drift_by(table, &limit, known, watch)?))
+    }
+
+    /// The same by what a run has kept, for a survey [by its model](Survey::seen_by); nothing of the training images is computed again.
+    /// `known` are the images that the run knew. `None` if the run kept no threshold, or the survey has no features.
+    ///
+    /// # Errors
+    /// A survey by another model; the caller's wish to stop.
+    pub fn drift_from(
+        &self,
+        knowledge: &Knowledge,
+        known: &Gallery,
+        watch: injerto_insight::Watch<'_>,
+    ) -> Result<Option<Drift>, ExperimentError> {
+        let Some((table, threshold)) = self.table.as_ref().zip(knowledge.threshold()) else { return Ok(None) };
+        let limit = Known::restore(knowledge.features(), threshold.clone())?;
+        let images = features::images(known.sets(), &known.combinations());
+        Ok(Some(self.drift_by(table, &limit, (&images, images.len()), watch)?))
+    }
+
+    fn drift_by(
+        &self,
+        table: &FeatureTable,
+        limit: &Known,
+        (known, count): (&[Image], usize),
+        watch: injerto_insight::Watch<'_>,
+    ) -> Result<Drift, ExperimentError> {
         let drift = limit.drift(table.features(), watch)?;
         let mut strangers: Vec<Stranger> = (0..)
             .zip(limit.judge(table.features(), watch)?)
@@ -220,8 +268,8 @@ impl Survey {
             .collect();
         strangers.sort_by(|a, b| b.distance.total_cmp(&a.distance).then_with(|| a.path.cmp(&b.path)));
         strangers.truncate(STRANGERS);
-        let trained = seen(known, table);
-        Ok(Some(Drift { drift, known: training.len() + held.len(), trained, strangers }))
+        let trained = seen(known, table.images());
+        Ok(Drift { drift, known: count, trained, strangers })
     }
 
     /// The pixels of an image, for a comparison with another.

@@ -1,6 +1,6 @@
 //! What is measured on each photo: the facts of its file, and what its pixels say.
 
-use injerto_data::{Batch, Dataset, Loader, LoaderOptions, Origin, Sample};
+use injerto_data::{Batch, Combinations, Dataset, Loader, LoaderOptions, Origin, Sample};
 use injerto_insight::health::{Photo, Pixels};
 use injerto_insight::{Image, Part};
 use injerto_trainer::cache::{CacheSettings, PixelRows};
@@ -46,6 +46,7 @@ impl<'d> Measured<'d> {
 /// All photos of these datasets, measured; those are decoded that nobody has seen. `None` if it was stopped.
 pub(super) fn measured(
     sets: Vec<Measured<'_>>,
+    labels: &Combinations,
     watch: &mut Watch<'_>,
 ) -> Result<Option<Vec<(Image, Photo)>>, ExperimentError> {
     let mut photos = Vec::new();
@@ -67,19 +68,20 @@ pub(super) fn measured(
         }
         let Measured { dataset, part, pixels, rows } = set;
         for (sample, row) in dataset.samples.iter().zip(rows.keep()) {
-            let Some(photo) = row.and_then(|row| photo(sample, pixels, &row)) else { continue };
-            photos.push((Image { part, ..Image::new(name(&sample.origin), sample.label) }, photo));
+            let label = labels.place(&sample.label);
+            let Some(photo) = row.and_then(|row| photo(sample, label, pixels, &row)) else { continue };
+            photos.push((Image { part, ..Image::new(name(&sample.origin), label) }, photo));
         }
     }
     Ok((!stopped).then_some(photos))
 }
 
-fn photo(sample: &Sample, pixels: &LoaderOptions, row: &[f32]) -> Option<Photo> {
+fn photo(sample: &Sample, label: u32, pixels: &LoaderOptions, row: &[f32]) -> Option<Photo> {
     let numbers: [f64; 4] = <[f32; 4]>::try_from(row).ok()?.map(f64::from);
     let [brightness, contrast, sharpness, colour] = numbers;
     let measured = Pixels { brightness, contrast, sharpness, colour };
     let [height, width] = pixels.image_size;
-    let (label, drawn) = (sample.label, "drawn".to_owned());
+    let drawn = "drawn".to_owned();
     match &sample.origin {
         Origin::File(_) => {
             let facts = sample.facts()?;

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use injerto_backbones::weights::{Precision, WeightFile, Weights};
+use injerto_backbones::weights::{Precision, WeightError, WeightFile, Weights};
 use injerto_graph::Format;
 use injerto_insight::Matrix;
 use injerto_insight::neighbours::Neighbours;
@@ -27,6 +27,15 @@ pub(crate) enum Found {
     Nothing(String),
 }
 
+/// What a message says of a file after the file's name, which the error around it says already.
+fn unnamed(path: &Path, message: &str) -> String {
+    match message.strip_prefix(&injerto_files::shown(path).to_string()) {
+        Some(rest) if rest.starts_with(' ') => format!("it{rest}"),
+        Some(rest) => rest.trim_start_matches([':', ',', ' ']).to_owned(),
+        None => message.to_owned(),
+    }
+}
+
 impl Knowledge {
     /// Writes the file; it appears whole or not at all. Features take two bytes each.
     pub(super) fn save(&self, path: &Path) -> Result<(), ExperimentError> {
@@ -47,13 +56,14 @@ impl Knowledge {
         if size > LARGEST {
             return Err(bad(format!("it has {} MiB, and no run writes more than {}", size >> 20, LARGEST >> 20)));
         }
-        let file = WeightFile::open_as(path, Format::Safetensors).map_err(|error| bad(error.to_string()))?;
+        let unnamed = |error: WeightError| bad(unnamed(path, &error.to_string()));
+        let file = WeightFile::open_as(path, Format::Safetensors).map_err(unnamed)?;
         if file.checksum().is_none() {
             return Err(bad("it has no checksum".to_owned()));
         }
         let text = file.metadata().get(KEY).ok_or_else(|| bad(format!("there is no '{KEY}' in its metadata")))?;
         let facts: Facts = serde_json::from_str(text).map_err(|error| bad(error.to_string()))?;
-        let tensors = file.named(FEATURES).map_err(|error| bad(error.to_string()))?;
+        let tensors = file.named(FEATURES).map_err(unnamed)?;
         let values = tensors.get(FEATURES).ok_or_else(|| bad(format!("there is no tensor '{FEATURES}' in it")))?;
         let [images, width] = values.shape[..] else {
             return Err(bad(format!("its features have shape {:?}, expected [images, width]", values.shape)));
@@ -91,7 +101,9 @@ impl Facts {
                 "it has features of {images} images, {paths} paths and {labels} labels, of {of} images"
             ));
         }
-        if let Some(label) = self.labels.iter().find(|label| **label as usize >= classes) {
+        if let Some(label) =
+            self.labels.iter().flat_map(|label| label.classes()).find(|label| **label as usize >= classes)
+        {
             return Err(format!("an image has class {label}, but there are {classes} classes"));
         }
         if self.threshold.as_ref().is_some_and(|it| !it.is_sound() || it.neighbours > MOST_NEIGHBOURS) {
@@ -106,6 +118,7 @@ impl Facts {
 
 #[cfg(test)]
 mod tests {
+    use injerto_data::Label;
     use injerto_insight::Watch;
     use injerto_insight::unknown::Known;
     use serde_json::json;
@@ -122,7 +135,7 @@ mod tests {
             classes: vec!["cats".to_owned(), "dogs".to_owned()],
             training_images: 40,
             paths: (0..12).map(|at| format!("cats/{at}.jpg")).collect(),
-            labels: (0..12).map(|at| at % 2).collect(),
+            labels: (0..12).map(|at| Label::Class(at % 2)).collect(),
             threshold: Some(known.threshold().clone()),
             temperature: None,
         };
@@ -153,6 +166,7 @@ mod tests {
         let refused = |part: &str| {
             let error = Knowledge::load(&path).expect_err(part).to_string();
             assert!(error.contains(part) && error.contains("delete the file"), "{part}: {error}");
+            assert_eq!(error.matches(Knowledge::FILE).count(), 1, "the file is named once: {error}");
         };
         // A file with other facts, whose checksum is right: whoever writes it can compute one.
         let check = |change: &dyn Fn(&mut serde_json::Value), part: &str| {

@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use burn_tensor::Device;
 use injerto_backbones::weights::Precision;
-use injerto_data::{Dataset, Loader, LoaderOptions, Origin, Sample};
+use injerto_data::{Combinations, Dataset, Loader, LoaderOptions, Origin, Sample};
 use injerto_files::to_text;
 use injerto_insight::neighbours::Neighbours;
 use injerto_insight::predictions::Predictions;
@@ -76,11 +76,14 @@ pub(crate) fn learn(
             Err(InsightError::Stopped) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let probabilities = model.classify(boundary.layer, values, prepared.config.uses_kernels())?;
-        let probabilities = probabilities.into_iter().map(f64::from).collect();
-        let labels = seen.samples.iter().map(|sample| sample.label).collect();
-        let predictions = Predictions::new(model.card.classes.len(), labels, probabilities)?;
-        calibration = Some(Calibration::of(&predictions, &model.card.classes)?);
+        // A temperature belongs to probabilities that exclude each other, so where an image may have several classes there is none.
+        let labels: Option<Vec<u32>> = seen.samples.iter().map(|sample| sample.label.class()).collect();
+        if let Some(labels) = labels {
+            let probabilities = model.classify(boundary.layer, values, prepared.config.uses_kernels())?;
+            let probabilities = probabilities.into_iter().map(f64::from).collect();
+            let predictions = Predictions::new(model.card.classes.len(), labels, probabilities)?;
+            calibration = Some(Calibration::of(&predictions, &model.card.classes)?);
+        }
     }
     let root = root(&prepared.config).map(Path::to_owned);
     let facts = Facts {
@@ -89,7 +92,7 @@ pub(crate) fn learn(
         classes: model.card.classes.clone(),
         training_images: prepared.train.samples.len(),
         paths: training.samples.iter().map(|sample| below(root.as_ref(), sample)).collect(),
-        labels: training.samples.iter().map(|sample| sample.label).collect(),
+        labels: training.samples.iter().map(|sample| sample.label.clone()).collect(),
         threshold,
         temperature: calibration.as_ref().and_then(Calibration::applied_temperature),
     };
@@ -144,8 +147,9 @@ impl<'a> Look<'a, '_> {
     ) -> Result<Option<(Seen, Vec<f32>)>, ExperimentError> {
         let (prepared, model, boundary) = (self.prepared, self.model, self.boundary);
         let limit = limit.min(WORKING / size_of::<f32>() / boundary.values).max(1);
-        let labels: Vec<u32> = dataset.samples.iter().map(|sample| sample.label).collect();
-        let chosen = evenly(&labels, dataset.classes.len(), limit);
+        let kinds = Combinations::of([dataset]);
+        let labels: Vec<u32> = dataset.samples.iter().map(|sample| kinds.place(&sample.label)).collect();
+        let chosen = evenly(&labels, kinds.names().len(), limit);
         let samples: Vec<Sample> = chosen.into_iter().map(|at| dataset.samples[at].clone()).collect();
         let config = &prepared.config;
         let options =

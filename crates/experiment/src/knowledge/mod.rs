@@ -7,6 +7,7 @@ mod learn;
 
 use std::path::Path;
 
+use injerto_data::Label;
 use injerto_insight::calibration::{Operation, Temperature};
 use injerto_insight::neighbours::Neighbours;
 use injerto_insight::unknown::Threshold;
@@ -45,8 +46,8 @@ struct Facts {
     training_images: usize,
     /// Path of each image, below the folder of the images.
     paths: Vec<String>,
-    /// Class of each image.
-    labels: Vec<u32>,
+    /// What each image shows.
+    labels: Vec<Label>,
     /// From where on an image is unknown; `None` if there were no validation images.
     threshold: Option<Threshold>,
     /// The temperature of the probabilities; `None` if none was fitted, or if it did not help.
@@ -58,7 +59,7 @@ struct Facts {
 pub struct Similar {
     /// Its path below the folder of the training images, as text that [`injerto_files::from_text`] reads.
     pub path: String,
-    /// Name of its class.
+    /// Name of its class, or of its classes with `|` between them.
     pub label: String,
     /// Cosine of the two images' features: 1 for the same direction, 0 for nothing in common.
     pub similarity: f32,
@@ -107,12 +108,12 @@ impl Knowledge {
         self.images.unit()
     }
 
-    /// Path and class of a training image.
+    /// Path and label of a training image.
     ///
     /// # Panics
     /// If there is no such image.
-    pub fn image(&self, row: usize) -> (&str, u32) {
-        (&self.facts.paths[row], self.facts.labels[row])
+    pub fn image(&self, row: usize) -> (&str, &Label) {
+        (&self.facts.paths[row], &self.facts.labels[row])
     }
 
     /// From where on an image is unknown; `None` if the run had no validation images.
@@ -140,7 +141,7 @@ impl Knowledge {
     /// A training image that was found among the [nearest](Knowledge::nearest).
     pub(crate) fn similar(&self, found: &injerto_insight::neighbours::Neighbour) -> Similar {
         let (path, label) = self.image(found.row);
-        let label = self.facts.classes[label as usize].clone();
+        let label = label.name(&self.facts.classes).into_owned();
         Similar { path: path.to_owned(), label, similarity: found.similarity }
     }
 

@@ -3,7 +3,7 @@
 use injerto_graph::layers::{
     AveragePooling2D, BatchNormalization, Conv2D, Dense, DepthwiseConv2D, DotProductAttention, Dropout,
     GlobalAveragePooling2D, GlobalMaxPooling2D, GlobalResponseNormalization, GroupNormalization, LayerNormalization,
-    MaxPooling2D, PositionEmbedding, PrependTokens, ReLU, Rescaling, ZeroPadding2D,
+    MaxPooling2D, PositionEmbedding, PrependTokens, ReLU, Rescaling, SeparableConv2D, ZeroPadding2D,
 };
 use injerto_graph::{Activation, Operator, Resample};
 use serde_json::{Value, json};
@@ -18,6 +18,7 @@ fn check(layer: impl Into<Operator>, class: &str, config: Value) {
 fn a_layer_takes_the_defaults_that_a_description_takes() {
     check(Conv2D::new(64, 3), "Conv2D", json!({ "filters": 64, "kernel_size": [3, 3] }));
     check(DepthwiseConv2D::new([3, 5]), "DepthwiseConv2D", json!({ "kernel_size": [3, 5] }));
+    check(SeparableConv2D::new(8, 3), "SeparableConv2D", json!({ "filters": 8, "kernel_size": [3, 3] }));
     check(Dense::new(10), "Dense", json!({ "units": 10 }));
     check(BatchNormalization::new(), "BatchNormalization", json!({}));
     check(ReLU::new(), "ReLU", json!({}));

@@ -34,6 +34,10 @@ fn convolutions() {
     let depthwise = ("kernel", &[3, 2, 4, 2][..]);
     let config = json!({"kernel_size": [3, 2], "depth_multiplier": 2});
     check("DepthwiseConv2D", config, &[6, 5, 8], &[depthwise, ("bias", &[8])], 30 * 8 * 6);
+    let kernels =
+        [("depthwise_kernel", &[3, 2, 4, 2][..]), ("pointwise_kernel", &[1, 1, 8, 5][..]), ("bias", &[5][..])];
+    let config = json!({"filters": 5, "kernel_size": [3, 2], "depth_multiplier": 2});
+    check("SeparableConv2D", config, &[6, 5, 5], &kernels, 30 * 8 * (6 + 5));
 }
 
 #[test]
@@ -78,6 +82,7 @@ fn pooling_windows_and_global_pooling() {
 fn layers_that_only_move_values() {
     check("ZeroPadding2D", json!({"padding": [[1, 2], [0, 3]]}), &[11, 9, 4], &[], 0);
     check("Flatten", json!({}), &[192], &[], 0);
+    check("Take", json!({"indices": [3, 0, 3]}), &[8, 6, 3], &[], 0);
     check("Reshape", json!({"target_shape": [16, 12]}), &[16, 12], &[], 0);
     check("Dense", json!({"units": 5}), &[8, 6, 5], &[("kernel", &[4, 5]), ("bias", &[5])], 48 * 4 * 5);
     check("Dense", json!({"units": 5, "use_bias": false}), &[8, 6, 5], &[("kernel", &[4, 5])], 48 * 4 * 5);

@@ -319,6 +319,7 @@ fn reach(step: &Fused, values: &[Value]) -> Option<Reach> {
         | Work::Prepend(_)
         | Work::Embed(_)
         | Work::Crop(_) => None,
+        Work::Take(_) => Some(same),
     }
 }
 
@@ -372,6 +373,7 @@ fn step(isa: Present, fused: Fused, placed: &[Placed], zeros: Zeros) -> Result<S
         Work::Prepend(rows) => (Operation::Simple(Simple::Prepend(rows)), 0),
         Work::Embed(values) => (Operation::Simple(Simple::Embed(values)), 0),
         Work::Crop(first) => (Operation::Simple(Simple::Crop(first)), 0),
+        Work::Take(runs) => (Operation::Simple(Simple::Take(runs)), 0),
     };
     let Fused { name, inputs, residual, output, .. } = fused;
     let products = each * placed[output].shape.iter().product::<usize>();

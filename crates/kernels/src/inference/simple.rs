@@ -27,6 +27,23 @@ pub(crate) enum Simple {
     Embed(Vec<f32>),
     /// The rows of the input from this one on.
     Crop(usize),
+    /// These runs of the input's channels, one after the other.
+    Take(Vec<Run>),
+}
+
+/// Consecutive channels: the first, and how many.
+pub(crate) type Run = [usize; 2];
+
+/// The runs that these channels are made of.
+pub(crate) fn runs(channels: &[usize]) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for &channel in channels {
+        match runs.last_mut() {
+            Some([first, count]) if *first + *count == channel => *count += 1,
+            _ => runs.push([channel, 1]),
+        }
+    }
+    runs
 }
 
 /// How inputs become one value.
@@ -117,6 +134,7 @@ unsafe fn kernel<S: Simd>(job: &Job<'_>) {
                     Simple::Prepend(rows) => prepend(job, rows, image, y),
                     Simple::Embed(values) => embed::<S>(job, values, image, y),
                     Simple::Crop(first) => copy_row(job, image, y + first, y),
+                    Simple::Take(runs) => take(job, runs, image, y),
                 }
             }
         }
@@ -319,6 +337,21 @@ unsafe fn copy_row(job: &Job<'_>, image: usize, from: usize, to: usize) {
         let (from, to) = (job.inputs[0].0.at(image, from as isize, x), job.output.at(image, to as isize, x));
         // SAFETY: both views hold their row, whose pixels have `channels` values.
         unsafe { std::ptr::copy_nonoverlapping(from.cast_const(), to, channels) };
+    }
+}
+
+unsafe fn take(job: &Job<'_>, runs: &[Run], image: usize, y: usize) {
+    for (from, mut to) in pixels(job, image, y) {
+        for &[first, count] in runs {
+            // SAFETY: shape inference has found these channels in the input, and the output has as many as all runs together.
+            unsafe {
+                match count {
+                    1 => *to = *from.add(first),
+                    _ => std::ptr::copy_nonoverlapping(from.add(first), to, count),
+                }
+                to = to.add(count);
+            }
+        }
     }
 }
 

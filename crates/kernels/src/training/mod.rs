@@ -28,7 +28,7 @@ use injerto_graph::{Graph, ParameterId};
 use crate::isa::Isa;
 use crate::memory::{Aligned, OutOfMemory};
 use parameters::Parameters;
-use plan::Plan;
+use plan::{Plan, Tail};
 use step::{Inputs, Pass};
 
 /// Why a tail cannot be compiled or its parameters not be set.
@@ -89,6 +89,8 @@ pub struct StepTime {
 pub struct Program {
     plan: Plan,
     parameters: Parameters,
+    /// The layers whose outputs are given.
+    given: Vec<usize>,
     buffers: Vec<Aligned>,
     batch: usize,
     /// Whether the values of a training pass are there, for [`Program::backward`].
@@ -131,11 +133,31 @@ impl Program {
         trains: &dyn Fn(usize) -> bool,
         batch_statistics: &[usize],
     ) -> Result<Self, Error> {
+        Self::of(isa, Tail { graph, layers, inputs, towards: &[], trains, batch_statistics })
+    }
+
+    /// Compiles layers of which none trains, as [`Program::compile`] does, so that [`Program::backward`] gives the gradients of
+    /// those inputs that are named in `towards`: [`Program::input_gradient`].
+    ///
+    /// # Errors
+    /// Those of [`Program::compile`].
+    pub fn compile_towards(
+        graph: &Graph,
+        layers: &[usize],
+        inputs: &[usize],
+        towards: &[usize],
+    ) -> Result<Self, Error> {
+        let (trains, batch_statistics): (&dyn Fn(usize) -> bool, _) = (&|_| false, &[]);
+        Self::of(Isa::detect(), Tail { graph, layers, inputs, towards, trains, batch_statistics })
+    }
+
+    fn of(isa: Isa, tail: Tail<'_>) -> Result<Self, Error> {
         let isa = isa.present().ok_or(Error::Instructions { isa })?.for_loops();
-        let parameters = Parameters::new(graph, layers, trains)?;
-        let plan = plan::compile(isa, graph, layers, inputs, trains, batch_statistics, &parameters)?;
+        let parameters = Parameters::new(tail.graph, tail.layers, tail.trains)?;
+        let given = tail.inputs.to_vec();
+        let plan = plan::compile(isa, tail, &parameters)?;
         let buffers = vec![Aligned::default(); plan.buffers.len()];
-        Ok(Self { plan, parameters, buffers, batch: 0, trained: false, times: None })
+        Ok(Self { plan, parameters, given, buffers, batch: 0, trained: false, times: None })
     }
 
     /// All parameters of the tail, trainable or not, in order.
@@ -166,6 +188,14 @@ impl Program {
     /// Gradients of the last [`Program::backward`], in order.
     pub fn gradients(&self) -> impl Iterator<Item = (ParameterId, &[f32])> {
         self.parameters.gradients()
+    }
+
+    /// The gradient of the output of `layer`, which is one of the inputs, after [`Program::backward`]: `batch` samples, channels
+    /// last. `None` unless the program was compiled [towards](Program::compile_towards) it.
+    pub fn input_gradient(&self, layer: usize) -> Option<&[f32]> {
+        let place = self.given.iter().position(|given| *given == layer)?;
+        let value = &self.plan.values[self.plan.inputs[place]];
+        Some(&self.buffers[value.gradient?][..value.count * self.batch])
     }
 
     /// Runs in inference, for validation: with running statistics, without dropout. `inputs` in the order given to

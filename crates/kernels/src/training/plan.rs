@@ -15,7 +15,7 @@ use super::parameters::Parameters;
 use super::pool::{AveragePool, GlobalAverage, MaxPool};
 use super::standardise::{Respond, Standardise};
 use super::step::Step;
-use super::tokens::{Crop, Embed, Prepend};
+use super::tokens::{Crop, Embed, Prepend, Take};
 use crate::geometry::Geometry;
 use crate::isa::ForLoops;
 
@@ -52,6 +52,22 @@ pub(super) struct Plan {
     pub(super) buffers: Vec<usize>,
 }
 
+/// What is to be compiled.
+#[derive(Clone, Copy)]
+pub(super) struct Tail<'a> {
+    pub(super) graph: &'a Graph,
+    /// Its layers, in order.
+    pub(super) layers: &'a [usize],
+    /// The layers whose outputs are given to it.
+    pub(super) inputs: &'a [usize],
+    /// Those of its inputs whose gradients are wanted.
+    pub(super) towards: &'a [usize],
+    /// Which layers train.
+    pub(super) trains: &'a dyn Fn(usize) -> bool,
+    /// Batch normalisations that use the batch's statistics.
+    pub(super) batch_statistics: &'a [usize],
+}
+
 struct Compiler<'a> {
     isa: ForLoops,
     graph: &'a Graph,
@@ -67,15 +83,8 @@ struct Compiler<'a> {
     operations: Vec<Operation>,
 }
 
-pub(super) fn compile(
-    isa: ForLoops,
-    graph: &Graph,
-    layers: &[usize],
-    inputs: &[usize],
-    trains: &dyn Fn(usize) -> bool,
-    batch_statistics: &[usize],
-    parameters: &Parameters,
-) -> Result<Plan, Error> {
+pub(super) fn compile(isa: ForLoops, tail: Tail<'_>, parameters: &Parameters) -> Result<Plan, Error> {
+    let Tail { graph, layers, inputs, towards, trains, batch_statistics } = tail;
     let mut uses = vec![(0, 0); graph.len()];
     for &layer in layers {
         graph.nodes()[layer].inputs.iter().for_each(|&input| uses[input] = (uses[input].0 + 1, layer));
@@ -96,7 +105,7 @@ pub(super) fn compile(
     let given: Vec<usize> = inputs
         .iter()
         .map(|&layer| {
-            let value = compiler.value(graph.nodes()[layer].shape.count(), false);
+            let value = compiler.value(graph.nodes()[layer].shape.count(), towards.contains(&layer));
             compiler.value_of.insert(layer, value);
             value
         })
@@ -216,6 +225,9 @@ impl<'a> Compiler<'a> {
             self.value_of.insert(layer, inputs[0]);
             return Ok(());
         }
+        if matches!(node.operator(), Operator::SeparableConv2D { .. }) {
+            inputs[0] = self.depthwise(layer, inputs[0]);
+        }
         let mut end = layer;
         let wants = inputs.iter().any(|&input| self.needs[input]);
         let (step, after) = match self.with_weights(layer, wants, &mut end) {
@@ -232,6 +244,26 @@ impl<'a> Compiler<'a> {
         }
         self.value_of.insert(end, output);
         Ok(())
+    }
+
+    /// The first of the two convolutions that a layer is.
+    fn depthwise(&mut self, layer: usize, input: usize) -> usize {
+        let Operator::SeparableConv2D { kernel_size, strides, padding, dilation_rate, depth_multiplier, .. } =
+            *self.node(layer).operator()
+        else {
+            unreachable!("only a separable convolution has two");
+        };
+        let geometry = Geometry::new(self.image(layer), kernel_size, strides, padding, dilation_rate);
+        let kernel = self.needed(layer, Role::DepthwiseKernel);
+        let channels = geometry.input[2] * depth_multiplier;
+        let [height, width] = geometry.output;
+        let fold = Fold::new(self.isa, channels, None);
+        let step = Box::new(Depthwise::new(geometry, depth_multiplier, kernel, fold));
+        let output = self.value(height * width * channels, self.needs[input] || self.parameters.trains(kernel));
+        let name = self.node(layer).name().to_owned();
+        let inputs = vec![input];
+        self.operations.push(Operation { name, step, inputs, output, wants: Vec::new(), places: Vec::new() });
+        output
     }
 
     /// Whether a layer's output is its input: values are flat, and a frozen layer draws no random numbers.
@@ -281,6 +313,14 @@ impl<'a> Compiler<'a> {
                 let kernel = self.needed(layer, Role::DepthwiseKernel);
                 let (fold, rest) = self.fold(layer, channels, *activation, end);
                 (Box::new(Depthwise::new(geometry, *depth_multiplier, kernel, fold)), rest)
+            }
+            // Its depthwise convolution has been made: see `depthwise`.
+            Operator::SeparableConv2D { activation, .. } => {
+                let kernel = self.needed(layer, Role::ConvolutionKernel);
+                let between = node.parameters[1].shape[2];
+                let geometry = Geometry::pointwise(node.shape.count() / channels, between);
+                let (fold, rest) = self.fold(layer, channels, *activation, end);
+                (Box::new(Convolution::new(geometry, 1, kernel, fold, wants)), rest)
             }
             Operator::Dense { activation, .. } => {
                 let features = self.node(node.inputs[0]).shape.channels();
@@ -341,6 +381,7 @@ impl<'a> Compiler<'a> {
             }
             Operator::Conv2D { .. }
             | Operator::DepthwiseConv2D { .. }
+            | Operator::SeparableConv2D { .. }
             | Operator::Dense { .. }
             | Operator::BatchNormalization { .. }
             | Operator::LayerNormalization { .. }
@@ -410,6 +451,10 @@ impl<'a> Compiler<'a> {
             Operator::Concatenate {} => {
                 let widths = node.inputs.iter().map(|&input| self.node(input).shape.channels()).collect();
                 Box::new(Concatenate { widths })
+            }
+            Operator::Take { indices } => {
+                let channels = self.node(node.inputs[0]).shape.channels();
+                Box::new(Take { channels, indices: indices.clone() })
             }
             Operator::Add {} if node.inputs.iter().all(|&input| self.node(input).shape == node.shape) => Box::new(Add),
             Operator::Add {} | Operator::Multiply {} => {
@@ -493,10 +538,12 @@ fn assign(
         // An input lives from the beginning, together with all others.
         let from = if given[value] { 0 } else { producer.map_or(0, |at| at + 1) };
         lives.push(Lifetime { value, is_gradient: false, from, to });
-        if let Some(producer) = producer.filter(|_| needs[value]) {
+        if needs[value] {
             let first = users[value].iter().map(|&at| backward(at)).min().unwrap_or(middle);
             let from = if value == output { middle } else { first };
-            lives.push(Lifetime { value, is_gradient: true, from, to: backward(producer) });
+            // The gradient of an input is read when all is done.
+            let to = producer.map_or(2 * n + 2, backward);
+            lives.push(Lifetime { value, is_gradient: true, from, to });
         }
     }
     lives.sort_by_key(|life| (life.from, life.value, life.is_gradient));

@@ -1,4 +1,4 @@
-//! Learned tokens and positions, and a part of a sequence.
+//! Learned tokens and positions, a part of a sequence, and a part of the channels.
 
 use injerto_graph::Resample;
 use rayon::prelude::*;
@@ -123,6 +123,31 @@ impl Step for Crop {
                 dx.fill(0.0);
             }
             dx[self.before..].iter_mut().zip(dy).for_each(|(dx, dy)| *dx += dy);
+        });
+    }
+}
+
+/// The channels with these numbers.
+#[derive(Debug)]
+pub(super) struct Take {
+    /// Channels of the input.
+    pub(super) channels: usize,
+    pub(super) indices: Vec<usize>,
+}
+
+impl Step for Take {
+    fn forward(&mut self, _: &mut Parameters, x: &Inputs<'_>, y: &mut [f32], _: &mut Pass<'_>) {
+        let rows = y.par_chunks_mut(self.indices.len()).zip(x.get(0).par_chunks(self.channels));
+        rows.with_min_len(64).for_each(|(y, x)| y.iter_mut().zip(&self.indices).for_each(|(y, &from)| *y = x[from]));
+    }
+
+    fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, _: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
+        let rows = dx.par_chunks_mut(self.channels).zip(dy.par_chunks(self.indices.len()));
+        rows.with_min_len(64).for_each(|(dx, dy)| {
+            if !accumulate {
+                dx.fill(0.0);
+            }
+            self.indices.iter().zip(dy).for_each(|(&to, dy)| dx[to] += dy);
         });
     }
 }

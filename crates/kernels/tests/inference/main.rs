@@ -290,7 +290,25 @@ fn strips() -> Graph {
     net.finish().expect("a graph")
 }
 
-/// Miri runs this test on the portable kernels (`cargo xtask prove memory`) and sees each address; here values are compared too.
+/// A whole network, on images so small that Miri runs it in minutes (`cargo xtask prove memory`).
+#[test]
+fn a_small_network_keeps_to_its_memory() {
+    let mut net = Builder::new("small");
+    let x = net.input([4, 4, 2]);
+    let x = net.add("stem", conv(3, [3, 3], [2, 2], Padding::Same), &[x]);
+    let x = net.add("norm", norm(), &[x]);
+    let x = net.add("relu", Operator::ReLU { max_value: Some(6.0), negative_slope: 0.0 }, &[x]);
+    let x = net.add("depthwise", depthwise([3, 3], [1, 1], Padding::Same, 1), &[x]);
+    let x = net.add("pool", Operator::GlobalAveragePooling2D { keepdims: false }, &[x]);
+    net.add("dense", Operator::Dense { units: 2, use_bias: true, activation: Activation::Softmax }, &[x]);
+    let graph = net.finish().expect("a graph");
+    let last = graph.len() - 1;
+    let case = Case::new(graph, 1, 3);
+    let outputs = Inference(Isa::Portable).infer(&case, &[last]).expect("it compiles");
+    assert!((outputs[0].iter().sum::<f32>() - 1.0).abs() < 1e-5, "{outputs:?}");
+}
+
+/// Miri can run this test too, in much longer, and sees each address; here values are compared too.
 #[test]
 fn every_kind_of_step_keeps_to_its_memory() {
     // One image in two threads, each of which takes some rows; and an image for each thread.

@@ -8,9 +8,9 @@ use injerto_graph::{Activation, Builder, Graph, Node, Operator, Padding, Paramet
 use injerto_kernels::Isa;
 use injerto_kernels::inference::{self, Input};
 use injerto_kernels::training::Program;
-use injerto_reference::Pass;
 use injerto_reference::conformance::{self, Case, Executor, Promises, Step, Trainer, uncut};
 use injerto_reference::networks::Random;
+use injerto_reference::{Pass, examples};
 use rand_chacha::rand_core::Rng;
 
 /// A prefix compiled for inference and a tail for training, as a phase runs them, for one kind of instructions.
@@ -196,7 +196,28 @@ fn every_kind_of_step() -> Graph {
     net.finish().expect("a graph")
 }
 
-/// Miri runs this test on the portable kernels (`cargo xtask prove memory`) and sees each address; here values are compared too.
+/// A step of training of a whole network, on images so small that Miri runs it in minutes (`cargo xtask prove memory`).
+#[test]
+fn a_small_network_keeps_to_its_memory() {
+    let mut net = Builder::new("small");
+    let x = net.input([4, 4, 2]);
+    let x = net.add("stem", Conv2D::new(3, 3).same().strides(2), &[x]);
+    let norm = Operator::BatchNormalization { epsilon: 1e-3, momentum: 0.9, center: true, scale: true };
+    let x = net.add("norm", norm, &[x]);
+    let x = net.add("relu", Operator::ReLU { max_value: Some(6.0), negative_slope: 0.0 }, &[x]);
+    let x = net.add("depthwise", DepthwiseConv2D::new(3).same(), &[x]);
+    let x = net.add("pool", Operator::GlobalAveragePooling2D { keepdims: false }, &[x]);
+    net.add("dense", Operator::Dense { units: 2, use_bias: true, activation: Activation::Linear }, &[x]);
+    let graph = net.finish().expect("a graph");
+    let (pass, split) = (everything(&graph, &[2]), uncut(&graph));
+    let case = Case::new(graph, 2, 3);
+    let dy = [0.5, -0.25, 1.0, 0.125];
+    let step = Training(Isa::Portable).step(&case, &split, &pass, &dy).expect("it compiles");
+    assert!(step.gradients.values().flatten().all(|value| value.is_finite()));
+    assert!(step.gradients.values().flatten().any(|value| *value != 0.0));
+}
+
+/// Miri can run this test too, in much longer, and sees each address; here values are compared too.
 #[test]
 fn every_kind_of_step_keeps_to_its_memory() {
     let graph = every_kind_of_step();
@@ -211,6 +232,49 @@ fn every_kind_of_step_keeps_to_its_memory() {
         let case = conformance::away_from_kinks(case.graph, 2, 3, &pass).expect("a case");
         conformance::check_step(&trainer, &case, &[split], &pass).unwrap_or_else(|error| panic!("{error}"));
     }
+}
+
+/// A program of frozen layers hands the gradient on to an input, also where several layers take it.
+#[test]
+fn the_gradient_of_an_input_is_that_of_the_specification() {
+    let alone = examples().into_iter().map(|example| example.alone());
+    for graph in alone.chain([every_kind_of_step(), wide()]).filter(|graph| graph.len() > 1) {
+        let frozen = Pass { seed: Some(1), ..Pass::default() };
+        let Some(case) = conformance::away_from_kinks(graph, 2, 5, &frozen) else { continue };
+        let mut program = Program::compile_towards(&case.graph, &uncut(&case.graph).tail, &[0], &[0]).unwrap();
+        for id in program.parameters().collect::<Vec<_>>() {
+            program.set(id, &case.parameters[id.layer()][id.place()]).unwrap();
+        }
+        let output = program.forward_train(&[&case.input], 2, &mut || unreachable!("nothing drops")).unwrap().to_vec();
+        let dy = Random::new(8).values(output.len(), -1.0, 1.0);
+        program.backward(&dy);
+        let expected = case.evaluate(&frozen).backward(&dy.iter().map(|&dy| f64::from(dy)).collect::<Vec<_>>()).input;
+        let found = program.input_gradient(0).unwrap();
+        assert_eq!(found.len(), expected.len());
+        let largest = expected.iter().fold(1e-3_f64, |largest, value| largest.max(value.abs()));
+        for (found, expected) in found.iter().zip(&expected) {
+            let off = (f64::from(*found) - expected).abs();
+            assert!(off <= 1e-3 * largest, "{found}, expected {expected}: {:?}", case.graph.nodes().last());
+        }
+        assert_eq!(program.gradients().count(), 0, "nothing trains");
+    }
+}
+
+#[test]
+fn an_input_that_nobody_asked_about_has_no_gradient() {
+    let mut net = Builder::new("net");
+    let image = net.input([2, 2, 3]);
+    let a = net.add("a", Conv2D::new(4, 1), &[image]);
+    let b = net.add("b", Conv2D::new(4, 1), &[a]);
+    net.add("sum", Operator::Add {}, &[a, b]);
+    let graph = net.finish().unwrap();
+    // What depends on `b` also takes `a`.
+    let split = Split::after(&graph, 2);
+    assert_eq!((&split.tail[..], &split.boundary[..]), (&[3][..], &[1, 2][..]));
+    let mut program = Program::compile_towards(&graph, &split.tail, &split.boundary, &[2]).unwrap();
+    program.forward_train(&[&[1.0; 16], &[2.0; 16]], 1, &mut || 0).unwrap();
+    program.backward(&[3.0; 16]);
+    assert_eq!((program.input_gradient(1), program.input_gradient(2)), (None, Some(&[3.0; 16][..])));
 }
 
 /// A training pass in which every layer trains.

@@ -1,12 +1,15 @@
-"""Writes soft.json beside this script: Keras's losses of soft targets (as mixup and cutmix make them) and class weights.
+"""Writes soft.json beside this script: Keras's losses of soft targets (as mixup and cutmix make them) and class weights; and
+several.json: those of images that have several classes each.
 
-    python make_golden.py
+    python make_golden.py                        soft.json, with TensorFlow
+    KERAS_BACKEND=torch python make_golden.py    several.json, with PyTorch
 
 Nothing here is needed to build or to test.
 """
 
 import json
 import os
+import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -14,6 +17,36 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import keras
 import numpy as np
+
+
+def several():
+    """Keras's binary cross-entropy of rows with any number of ones, whole and mixed. The gradient is that of the backend."""
+    import torch
+
+    rng = np.random.default_rng(13)
+    cases = []
+    for from_logits in (False, True):
+        for smoothing in (0.0, 0.1):
+            for mixed in (False, True):
+                targets = (rng.random((5, 3)) < 0.4).astype("float32")
+                if mixed:
+                    part = rng.beta(1.0, 1.0, size=(5, 1))
+                    targets = part * targets + (1 - part) * targets[::-1]
+                z = rng.normal(size=(5, 3)) * 2
+                outputs = z if from_logits else 1 / (1 + np.exp(-z))
+                given = {"from_logits": from_logits, "label_smoothing": smoothing}
+                x = torch.tensor(outputs.astype("float32"), requires_grad=True)
+                value = keras.losses.BinaryCrossentropy(**given)(torch.tensor(targets.astype("float32")), x)
+                value.backward()
+                cases.append({"loss": {"name": "binary_crossentropy", **given}, "targets": targets.tolist(),
+                              "outputs": outputs.tolist(), "value": value.item(), "gradient": x.grad.tolist()})
+    return {"from": f"Keras {keras.__version__} on PyTorch {torch.__version__}", "cases": cases}
+
+
+if keras.backend.backend() == "torch":
+    (Path(__file__).parent / "several.json").write_text(json.dumps(several(), indent=1) + "\n")
+    sys.exit()
+
 import tensorflow as tf
 
 rng = np.random.default_rng(11)

@@ -138,6 +138,7 @@ impl Reader<'_> {
 
     /// `x * scale + offset` with constants of `shape`: one number, or one per index of one axis.
     fn scaled(&mut self, x: &View, shape: &[usize], scale: Vec<f64>, offset: Vec<f64>) -> Result<Value, String> {
+        let x = &self.whole(x)?;
         let own = x.shape(self.batch);
         let same = |values: &[f64]| values.iter().all(|value| *value == values[0]);
         let is_within = shape.len() <= own.len() && broadcast(&own, shape).is_some_and(|both| both == own);

@@ -100,11 +100,16 @@ impl Reader<'_> {
                             self.exchange_colours()?;
                         }
                         (start, 1, length) => {
-                            let part = view.part(axis, start as usize, length);
+                            let part = self.part(&view, axis, start as usize, length)?;
                             view =
                                 part.ok_or_else(|| format!("it cuts a part of axis {axis} out, which no layer does"))?;
                         }
-                        _ => return Err(format!("it picks parts of axis {axis}, which no layer does")),
+                        (start, step, length) => {
+                            let places = (0..length as i64).map(|at| (start + at * step) as usize).collect();
+                            let picked = self.pick(&view, axis, places)?;
+                            view =
+                                picked.ok_or_else(|| format!("it picks parts of axis {axis}, which no layer does"))?;
+                        }
                     }
                 }
                 Ok(Value::Seen(view))
@@ -127,7 +132,16 @@ impl Reader<'_> {
                         }
                         Ok(Value::Seen(view))
                     }
-                    _ => Err(format!("it picks parts of axis {axis}, which no layer does")),
+                    indices if choice.shape.len() == 1 => {
+                        let all = shape[axis] as i64;
+                        let place = |&index: &i64| usize::try_from(if index < 0 { index + all } else { index }).ok();
+                        let places = indices.iter().map(place).collect::<Option<Vec<_>>>();
+                        let picked = self.pick(&x, axis, places.ok_or("there is no such index")?)?;
+                        picked
+                            .map(Value::Seen)
+                            .ok_or_else(|| format!("it picks parts of axis {axis}, which no layer does"))
+                    }
+                    _ => Err(format!("it picks parts of axis {axis} in several axes, which no layer does")),
                 }
             }
             "Conv" => self.convolution(node, &x, needed(1, "kernel")?, constant(2)),
@@ -469,14 +483,14 @@ impl Reader<'_> {
                 (0..parts).map(|at| length.min(all.saturating_sub(at * length))).collect()
             }
         };
-        let mut start = 0_usize;
-        let part = |length: usize| {
-            let end = start.checked_add(length).filter(|&end| end <= all);
-            let part = end.and_then(|_| x.part(along, start, length));
-            start = end.unwrap_or(all);
-            part.map(Value::Seen).ok_or_else(|| format!("it splits axis {along} in a way that no layer does"))
-        };
-        lengths.into_iter().map(part).collect()
+        let wrong = || format!("it splits axis {along} in a way that no layer does");
+        let (mut start, mut parts) = (0_usize, Vec::with_capacity(lengths.len()));
+        for length in lengths {
+            let end = start.checked_add(length).filter(|&end| end <= all).ok_or_else(wrong)?;
+            parts.push(Value::Seen(self.part(x, along, start, length)?.ok_or_else(wrong)?));
+            start = end;
+        }
+        Ok(parts)
     }
 
     /// A layer that computes each value by itself.

@@ -6,6 +6,7 @@ mod finish;
 mod known;
 mod layers;
 mod patterns;
+mod pieces;
 mod reader;
 mod resize;
 mod view;
@@ -108,11 +109,11 @@ impl ModelFile {
     pub fn open(path: &Path) -> Result<Self, OnnxError> {
         let io = |source| OnnxError::Io { path: path.to_owned(), source };
         let damaged = |reason: &str| OnnxError::Damaged { reason: reason.to_owned() };
-        let file = std::fs::File::open(path).map_err(io)?;
-        // Reading a pipe might never end.
-        if !file.metadata().map_err(io)?.is_file() {
+        // Even opening a pipe waits for whoever writes into it, and reading one might never end.
+        if !std::fs::metadata(path).map_err(io)?.is_file() {
             return Err(damaged("it is not a regular file"));
         }
+        let file = std::fs::File::open(path).map_err(io)?;
         let mut bytes = Vec::new();
         file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(io)?;
         if bytes.len() as u64 > LARGEST_FILE {

@@ -60,6 +60,8 @@ pub(super) struct Reader<'m> {
     /// Names of layers, and the number that the next layer of the same name gets.
     names: HashMap<String, usize>,
     reshaped: HashMap<(usize, Vec<usize>), usize>,
+    /// The layers that take channels of another one.
+    pub(super) taken: HashMap<(usize, Vec<usize>), usize>,
     computed: usize,
     /// Nodes that are no layers, with their positions in the model.
     pub(super) refused: Vec<(usize, RefusedNode)>,
@@ -85,6 +87,7 @@ impl<'m> Reader<'m> {
             drafts: Vec::new(),
             names: HashMap::new(),
             reshaped: HashMap::new(),
+            taken: HashMap::new(),
             computed: 0,
             refused: Vec::new(),
             makers: HashMap::new(),
@@ -295,10 +298,11 @@ impl<'m> Reader<'m> {
     /// Orders of the axes of a value that a layer may have. They differ where axes have length 1, which lie anywhere.
     pub(super) fn orders(&self, view: &View) -> Vec<Vec<usize>> {
         let batch = view.batch_axis();
-        let mut orders = vec![view.natural_order()];
+        let mut orders = Vec::with_capacity(3);
         if view.axes.len() == 4 && batch == Some(0) {
             orders.push(IMAGE.to_vec());
         }
+        orders.push(view.natural_order());
         orders.push((0..view.axes.len()).filter(|axis| Some(*axis) != batch).collect());
         let (all, stored) = (view.shape(self.batch), &self.drafts[view.layer].shape.0);
         // An order in which the layer already is needs no change of its shape.
@@ -327,37 +331,6 @@ impl<'m> Reader<'m> {
         }
     }
 
-    /// The view of a layer of its own, if the value is a piece of a layer's output: the positions of a sequence that are left when
-    /// others are cropped.
-    pub(super) fn whole(&mut self, view: &View) -> Result<View, String> {
-        let stored = self.drafts[view.layer].shape.clone();
-        let (all, count) = (stored.count(), view.count());
-        let is_part = |factor: &Factor| match *factor {
-            Factor::Batch => None,
-            Factor::Part { length, stride } => Some((stride, length)),
-        };
-        let mut factors: Vec<(usize, usize)> = view.axes.iter().flatten().filter_map(is_part).collect();
-        factors.sort_unstable();
-        let mut expected = 1;
-        for (stride, length) in factors {
-            if stride != expected {
-                return Ok(view.clone());
-            }
-            expected *= length;
-        }
-        if count == all || view.offset + count > all {
-            return Ok(view.clone());
-        }
-        // Any length that divides the piece, its place and the whole is a position.
-        let own = stored.channels();
-        let fits = count.is_multiple_of(own) && view.offset.is_multiple_of(own);
-        let channels = if fits { own } else { divisor(divisor(count, view.offset), all) };
-        let layer = self.with_shape(view.layer, vec![all / channels, channels])?;
-        let (before, after) = (view.offset / channels, (all - view.offset - count) / channels);
-        let layer = self.add("part", Operator::Cropping1D { cropping: [before, after] }, &[layer], Vec::new())?;
-        Ok(View { layer, axes: view.axes.clone(), offset: 0 })
-    }
-
     /// The view of a value of the model, if it was read.
     pub(super) fn seen(&self, name: &str) -> Option<&View> {
         match self.values.get(name) {
@@ -365,11 +338,6 @@ impl<'m> Reader<'m> {
             _ => None,
         }
     }
-}
-
-/// The greatest common divisor.
-fn divisor(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { divisor(b, a % b) }
 }
 
 /// The image that a model takes. A number that the model leaves open is `None`.

@@ -77,6 +77,22 @@ impl Lowering<'_, '_> {
                 attributes.push(("group", Attribute::Int(channels as i64)));
                 self.convolution(node, &x, kernel, attributes, *activation)?
             }
+            Operator::SeparableConv2D { filters, kernel_size, strides, padding, dilation_rate, activation, .. } => {
+                let [kh, kw] = *kernel_size;
+                let (channels, between) = (input_shape[2], node.parameters[1].shape[2]);
+                let depthwise = transposed(self.needed(node, Role::DepthwiseKernel)?, [kh * kw, between, 1], [1, 0, 2]);
+                let depthwise = self.kernel(format!("{name}/depthwise_kernel"), &[between, 1, kh, kw], depthwise)?;
+                let mut attributes = sliding([*kernel_size, *strides, *dilation_rate], *padding, input_shape);
+                attributes.push(("group", Attribute::Int(channels as i64)));
+                let inputs = [x.name.as_str(), depthwise.as_str()];
+                let between_name = self.node(format!("{name}/depthwise"), "Conv", &inputs, attributes);
+                let pointwise = self.needed(node, Role::ConvolutionKernel)?;
+                let pointwise = transposed(pointwise, [1, between, *filters], [2, 1, 0]);
+                let pointwise =
+                    self.kernel(format!("{name}/pointwise_kernel"), &[*filters, between, 1, 1], pointwise)?;
+                let attributes = sliding([[1, 1]; 3], Padding::Valid, shape);
+                self.convolution(node, &placed(between_name), pointwise, attributes, *activation)?
+            }
             Operator::BatchNormalization { epsilon, .. } => {
                 let channels = *input_shape.last().expect("a shape has at least one axis");
                 let mean = self.needed(node, Role::MovingMean)?.to_vec();
@@ -202,6 +218,12 @@ impl Lowering<'_, '_> {
                 let inputs = self.same_order(inputs, is_image);
                 let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
                 placed(self.node(name, "Concat", &names, vec![("axis", Attribute::Int(axis))]))
+            }
+            Operator::Take { indices } => {
+                let indices = indices.iter().map(|&index| index as i64).collect();
+                let indices = self.ints(format!("{name}/indices"), indices);
+                let axis = if first { 1 } else { -1 };
+                placed(self.node(name, "Gather", &[&x.name, &indices], vec![("axis", Attribute::Int(axis))]))
             }
             Operator::Add {} => self.fold(name, "Add", inputs, is_image),
             Operator::Multiply {} => self.fold(name, "Mul", inputs, is_image),

@@ -62,6 +62,7 @@ fn networks_of_torchvision_compute_what_onnx_runtime_computes() {
         "efficientnet_b0",
         "densenet121",
         "regnet_y_400mf",
+        "shufflenet_v2_x0_5",
     ];
     let Some((folder, _kept)) = folder(&names) else { return };
     let mut read = names.iter().map(|name| check(&folder, name));
@@ -76,8 +77,14 @@ fn networks_of_torchvision_compute_what_onnx_runtime_computes() {
 
 #[test]
 fn transformers_and_convnexts_compute_what_onnx_runtime_computes() {
-    let names =
-        ["vit_small_patch16_224", "vit_small_patch16_224:dynamo", "convnext_atto", "convnext_atto:old", "vit_b_32"];
+    let names = [
+        "vit_small_patch16_224",
+        "vit_small_patch16_224:dynamo",
+        "convnext_atto",
+        "convnext_atto:old",
+        "vit_b_32",
+        "convnext_tiny",
+    ];
     let Some((folder, _kept)) = folder(&names) else { return };
     let attentions = |network: &Network| {
         let is_one = |node: &&injerto_graph::Node| node.operator().class() == "DotProductAttention";

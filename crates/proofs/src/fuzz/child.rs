@@ -9,13 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
-use super::{Fault, Findings, Random, Target, limit, mutate};
-
-/// An input by its number: first the corpus as it is, then changes of it.
-pub fn input(corpus: &[Vec<u8>], seed: u64, number: u64) -> Vec<u8> {
-    let known = usize::try_from(number).ok().and_then(|number| corpus.get(number));
-    known.cloned().unwrap_or_else(|| mutate(corpus, &mut Random::new(seed, number)))
-}
+use super::{Fault, Findings, Target, limit};
 
 thread_local! {
     /// Place and message of the panic of this thread.
@@ -48,14 +42,14 @@ pub fn work(
         PANIC.with_borrow_mut(|text| *text = format!("panics at {place}: {}", why.replace('\n', " ")));
     }));
     // Threads of pools allocate memory when they start, so they start before the limit is set.
-    (ready.read)(&ready.corpus[0].clone());
+    (ready.read)(&ready.seeds.good[0]);
     limit::memory(memory)?;
     let mut place = File::options().write(true).open(place).context("where the number goes")?;
     let mut findings = Findings::default();
     for number in numbers {
         place.seek(SeekFrom::Start(0))?;
         place.write_all(&[number.to_le_bytes(), findings.accepted.to_le_bytes()].concat())?;
-        let bytes = input(&ready.corpus, seed, number);
+        let bytes = ready.seeds.input(seed, number);
         let began = Instant::now();
         let read = catch_unwind(AssertUnwindSafe(|| (ready.read)(&bytes)));
         let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -12,8 +12,8 @@ use zip::{ZipArchive, ZipWriter};
 const MOST: usize = 100;
 const MOST_BYTES: usize = 24 << 10;
 
-/// Targets whose inputs are files of a run: they hold times, and paths of the machine, and are not kept.
-const OF_A_RUN: [&str; 5] = ["features", "report", "compare", "predict", "resume"];
+/// Targets whose inputs are files of a run: they hold times, paths of the machine, or the checksum of its checkpoint, and are not kept.
+const OF_A_RUN: [&str; 6] = ["features", "report", "compare", "predict", "knowledge", "resume"];
 
 /// The archive of a target.
 pub fn archive(target: &str) -> PathBuf {

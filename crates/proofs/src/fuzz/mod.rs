@@ -1,10 +1,12 @@
 //! Damaged input for everything that reads.
 //!
-//! A series of inputs is made from valid ones with a seed, so that each input can be made again from its number. Each target runs in a
+//! A series of inputs is made from valid files and from inputs that a search by coverage found ([`Seeds`]), with a seed, so that
+//! each input can be made again from its number. Each target runs in a
 //! separate process with limited memory. An unchecked size from a file ends this process, and so do a stack overflow and an access
 //! to foreign memory. The parent process sees at which input it ended, reports it, and starts another process after that input.
 
 mod child;
+mod form;
 mod found;
 mod limit;
 mod mutate;
@@ -20,9 +22,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
-pub use child::{input, work};
+pub use child::work;
 pub use found::keep_found;
-pub use mutate::{Random, mutate};
+pub use mutate::{Random, Seeds};
 pub use targets::{Ready, TARGETS, Target};
 
 /// The number and kinds of trials.
@@ -169,7 +171,7 @@ pub fn begin(folder: &Path) -> Result<()> {
         let scratch = tempfile::tempdir()?;
         let inputs = folder.join(target.name);
         std::fs::create_dir_all(&inputs)?;
-        for (number, input) in target.ready(&run, scratch.path())?.corpus.iter().enumerate() {
+        for (number, input) in target.ready(&run, scratch.path())?.seeds.all().enumerate() {
             std::fs::write(inputs.join(format!("known-{number}")), input)?;
         }
     }
@@ -187,7 +189,7 @@ fn keep(findings: &mut Findings, target: &Target, seed: u64, run: &Path, scratch
     let ready = target.ready(run, scratch)?;
     for fault in &mut findings.faults {
         let path = kept.join(format!("{}-{seed}-{}", target.name, fault.number));
-        std::fs::write(&path, input(&ready.corpus, seed, fault.number))?;
+        std::fs::write(&path, ready.seeds.input(seed, fault.number))?;
         fault.what += &format!(" (kept as {})", path.display());
     }
     Ok(())

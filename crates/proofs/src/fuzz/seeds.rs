@@ -1,6 +1,6 @@
 //! Valid inputs, from which damaged ones are made. Most are made here; a few are golden files of the repository.
 
-use std::io::{Cursor, Write as _};
+use std::io::{Cursor, Read as _, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -176,8 +176,9 @@ fn flower(width: u32, height: u32) -> RgbImage {
     RgbImage::from_raw(width, height, pixels).expect("as many pixels as it has")
 }
 
-/// Images of a format: in colour, in grey and, if the format has it, with transparency.
-pub fn pictures(format: ImageFormat) -> Vec<Vec<u8>> {
+/// Images of a format: in colour, in grey and, if the format has it, with transparency; and those of `pictures/draw.py`, which are
+/// of the other kinds that the format has.
+pub fn pictures(format: ImageFormat) -> Result<Vec<Vec<u8>>> {
     let flower = image::DynamicImage::ImageRgb8(flower(23, 17));
     let kinds = [
         flower.clone(),
@@ -190,11 +191,25 @@ pub fn pictures(format: ImageFormat) -> Vec<Vec<u8>> {
         let mut bytes = Cursor::new(Vec::new());
         picture.write_to(&mut bytes, format).ok().map(|()| bytes.into_inner())
     };
-    kinds.iter().filter_map(written).collect()
+    let mut pictures: Vec<Vec<u8>> = kinds.iter().filter_map(written).collect();
+    let mut drawn = zip::ZipArchive::new(Cursor::new(include_bytes!("../../pictures/pictures.zip")))?;
+    for at in 0..drawn.len() {
+        let mut file = drawn.by_index(at)?;
+        let kind = file.name()?.split('/').next().and_then(ImageFormat::from_extension);
+        if kind == Some(format) {
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
+            pictures.push(bytes);
+        }
+    }
+    if format == ImageFormat::Jpeg {
+        pictures.extend(jpeg());
+    }
+    Ok(pictures)
 }
 
 /// JPEG files of every kind: progressive, with restarts, CMYK, turned by EXIF.
-pub fn jpeg() -> Vec<Vec<u8>> {
+fn jpeg() -> Vec<Vec<u8>> {
     let golden: Value = serde_json::from_str(include_str!("../../../data/tests/golden/jpeg.json")).expect("JSON");
     let bytes = |text: &str| -> Vec<u8> {
         text.as_bytes()
@@ -202,6 +217,15 @@ pub fn jpeg() -> Vec<Vec<u8>> {
             .map(|two| u8::from_str_radix(&String::from_utf8_lossy(two), 16).expect("digits"))
             .collect()
     };
-    let cases = golden["cases"].as_array().expect("a list").iter();
-    cases.filter_map(|case| case["file"].as_str()).map(bytes).chain(pictures(ImageFormat::Jpeg)).collect()
+    golden["cases"].as_array().expect("a list").iter().filter_map(|case| case["file"].as_str()).map(bytes).collect()
+}
+
+/// Networks in ONNX as PyTorch's exporters write them.
+pub fn onnx() -> [&'static [u8]; 4] {
+    [
+        include_bytes!("../../../../golden/onnx_small_cnn.onnx"),
+        include_bytes!("../../../../golden/onnx_small_cnn_folded.onnx"),
+        include_bytes!("../../../../golden/onnx_small_transformer.onnx"),
+        include_bytes!("../../../../golden/onnx_small_transformer_old.onnx"),
+    ]
 }

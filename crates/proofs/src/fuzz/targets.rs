@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use image::ImageFormat;
 use injerto_backbones::plugin::Identity;
 use injerto_backbones::weights::Weights;
 use injerto_config::{Config, Device};
@@ -16,7 +17,9 @@ use injerto_onnx::read::{Ask, ModelFile};
 use injerto_report::{Comparison, Run};
 use injerto_trainer::{Checkpoints, Model, cache};
 
+use super::form::{self, Form};
 use super::found::found;
+use super::mutate::{Random, Seeds};
 use super::seeds;
 
 /// Reads an input and says whether it is accepted.
@@ -24,8 +27,8 @@ pub type Reader = Box<dyn FnMut(&[u8]) -> bool>;
 
 /// A target that is ready: valid inputs, and a reader.
 pub struct Ready {
-    /// Valid inputs, which are changed.
-    pub corpus: Vec<Vec<u8>>,
+    /// What its inputs are made from.
+    pub seeds: Seeds,
     /// Reads an input, and returns whether it was accepted. It may refuse, but it must not panic, and it must keep its promises.
     pub read: Reader,
 }
@@ -48,7 +51,7 @@ impl Target {
     /// Folders that are not what they should be.
     pub fn ready(&self, run: &Path, scratch: &Path) -> Result<Ready> {
         let mut ready = (self.ready)(run, scratch)?;
-        ready.corpus.extend(found(self.name)?);
+        ready.seeds.found = found(self.name)?;
         Ok(ready)
     }
 }
@@ -69,19 +72,20 @@ pub const TARGETS: &[Target] = &[
     Target { name: "predict", what: "a checkpoint, put to use", ready: predict },
     Target { name: "knowledge", what: "what a run keeps with its model", ready: knowledge },
     Target { name: "resume", what: "a checkpoint, to go on from", ready: resume },
-    Target { name: "jpeg", what: "JPEG", ready: |_, _| pictures(seeds::jpeg()) },
-    Target { name: "png", what: "PNG", ready: |_, _| pictures(seeds::pictures(image::ImageFormat::Png)) },
-    Target { name: "gif", what: "GIF", ready: |_, _| pictures(seeds::pictures(image::ImageFormat::Gif)) },
-    Target { name: "bmp", what: "BMP", ready: |_, _| pictures(seeds::pictures(image::ImageFormat::Bmp)) },
-    Target { name: "webp", what: "WebP", ready: |_, _| pictures(seeds::pictures(image::ImageFormat::WebP)) },
+    Target { name: "jpeg", what: "JPEG", ready: |_, _| pictures(ImageFormat::Jpeg) },
+    Target { name: "png", what: "PNG", ready: |_, _| pictures(ImageFormat::Png) },
+    Target { name: "gif", what: "GIF", ready: |_, _| pictures(ImageFormat::Gif) },
+    Target { name: "bmp", what: "BMP", ready: |_, _| pictures(ImageFormat::Bmp) },
+    Target { name: "webp", what: "WebP", ready: |_, _| pictures(ImageFormat::WebP) },
+    Target { name: "tiff", what: "TIFF", ready: |_, _| pictures(ImageFormat::Tiff) },
 ];
 
-fn ready(corpus: Vec<Vec<u8>>, read: impl FnMut(&[u8]) -> bool + 'static) -> Result<Ready> {
-    Ok(Ready { corpus, read: Box::new(read) })
+fn ready(good: Vec<Vec<u8>>, form: Form, read: impl FnMut(&[u8]) -> bool + 'static) -> Result<Ready> {
+    Ok(Ready { seeds: Seeds { good, found: Vec::new(), form }, read: Box::new(read) })
 }
 
 fn toml(_: &Path, _: &Path) -> Result<Ready> {
-    ready(seeds::experiments(), |bytes| {
+    ready(seeds::experiments(), form::toml, |bytes| {
         let (text, path) = (String::from_utf8_lossy(bytes), Path::new("experiment.toml"));
         let Ok(config) = Config::parse(&text, path, &[]) else { return false };
         // The resolved text must be read back as the same experiment.
@@ -93,7 +97,7 @@ fn toml(_: &Path, _: &Path) -> Result<Ready> {
 }
 
 fn graph(_: &Path, _: &Path) -> Result<Ready> {
-    ready(seeds::graphs(), |bytes| {
+    ready(seeds::graphs(), form::json, |bytes| {
         let Ok(graph) = serde_json::from_slice::<Graph>(bytes) else { return false };
         let all = FreezePlan::new(&graph, &Selection::All).expect("everything can train");
         let summary = Summary::new(&graph, &all);
@@ -124,7 +128,7 @@ fn run(graph: &Graph) {
 }
 
 fn description(_: &Path, _: &Path) -> Result<Ready> {
-    ready(seeds::descriptions(), |bytes| {
+    ready(seeds::descriptions(), form::json, |bytes| {
         let Ok(description) = serde_json::from_slice::<Description>(bytes) else { return false };
         let written = serde_json::to_vec(&description).expect("plain data");
         serde_json::from_slice::<Description>(&written).expect("what is written can be read");
@@ -133,7 +137,7 @@ fn description(_: &Path, _: &Path) -> Result<Ready> {
 }
 
 fn answer(_: &Path, _: &Path) -> Result<Ready> {
-    ready(seeds::answers(), |bytes| {
+    ready(seeds::answers(), form::json, |bytes| {
         let identity = serde_json::from_slice::<Identity>(bytes).is_ok();
         let Ok(descriptors) = serde_json::from_slice::<Vec<Descriptor>>(bytes) else { return identity };
         for descriptor in descriptors {
@@ -145,10 +149,10 @@ fn answer(_: &Path, _: &Path) -> Result<Ready> {
 }
 
 /// Weights of the same small network in any format.
-fn weights(corpus: Vec<Vec<u8>>, formats: &'static [Format], map: TensorMap) -> Result<Ready> {
+fn weights(corpus: Vec<Vec<u8>>, form: Form, formats: &'static [Format], map: TensorMap) -> Result<Ready> {
     let graph = seeds::network();
     let expected: usize = graph.nodes().iter().flat_map(|node| &node.parameters).map(|p| p.count()).sum();
-    ready(corpus, move |bytes| {
+    ready(corpus, form, move |bytes| {
         let read = |format: &Format| Weights::read_bytes(bytes.to_vec(), "input", *format, &map, &graph);
         formats
             .iter()
@@ -162,12 +166,12 @@ fn weights(corpus: Vec<Vec<u8>>, formats: &'static [Format], map: TensorMap) -> 
 fn onnx(run: &Path, scratch: &Path) -> Result<Ready> {
     let model = Model::load(&run.join(Checkpoints::BEST), &burn_tensor::Device::flex())?;
     let path = scratch.join("seed.onnx");
-    let mut corpus = Vec::new();
+    let mut corpus: Vec<Vec<u8>> = seeds::onnx().map(<[u8]>::to_vec).into();
     for precision in [injerto_onnx::Precision::F32, injerto_onnx::Precision::F16] {
         injerto_experiment::export::to_onnx(&model, &path, precision)?;
         corpus.push(std::fs::read(&path)?);
     }
-    ready(corpus, move |bytes| {
+    ready(corpus, form::protobuf, move |bytes| {
         let file = ModelFile::from_bytes(bytes.to_vec(), &path);
         let Ok(network) = file.read(&Ask::default()) else { return false };
         network.up_to(&network.features).expect("the features are those of a layer");
@@ -179,20 +183,20 @@ fn onnx(run: &Path, scratch: &Path) -> Result<Ready> {
 }
 
 fn safetensors(_: &Path, scratch: &Path) -> Result<Ready> {
-    weights(seeds::safetensors(scratch)?, &[Format::Safetensors], TensorMap::keras())
+    weights(seeds::safetensors(scratch)?, form::safetensors, &[Format::Safetensors], TensorMap::keras())
 }
 
 fn pickle(_: &Path, _: &Path) -> Result<Ready> {
-    weights(seeds::pickles()?, &[Format::Pytorch], TensorMap::keras())
+    weights(seeds::pickles()?, form::zip, &[Format::Pytorch], TensorMap::keras())
 }
 
 fn hdf5(_: &Path, _: &Path) -> Result<Ready> {
-    weights(seeds::hdf5(), &[Format::KerasHdf5], TensorMap::keras())
+    weights(seeds::hdf5(), form::zip, &[Format::KerasHdf5], TensorMap::keras())
 }
 
 fn features(run: &Path, scratch: &Path) -> Result<Ready> {
     let path = scratch.join("input.features");
-    ready(seeds::features(run)?, move |bytes| {
+    ready(seeds::features(run)?, form::segment, move |bytes| {
         std::fs::write(&path, bytes).expect("the scratch folder can be written");
         cache::verify(&path).is_ok()
     })
@@ -207,6 +211,24 @@ fn text_files(run: &Path) -> Result<Vec<Vec<u8>>> {
     let read = |(at, name): (usize, &&str)| Some([vec![at as u8], std::fs::read(run.join(name)).ok()?].concat());
     let corpus: Vec<Vec<u8>> = OF_REPORTS.iter().enumerate().filter_map(read).collect();
     (!corpus.is_empty()).then_some(corpus).context("the run left no files")
+}
+
+/// Changes a text file of a run within its form, and keeps its place in [`OF_REPORTS`].
+fn text_form(bytes: &[u8], random: &mut Random) -> Option<Vec<u8>> {
+    let (&place, text) = bytes.split_first()?;
+    let name = OF_REPORTS[usize::from(place) % OF_REPORTS.len()];
+    let changed = match name.rsplit_once('.')?.1 {
+        "json" => form::json(text, random)?,
+        "toml" => form::toml(text, random)?,
+        "jsonl" => {
+            let mut lines: Vec<Vec<u8>> = text.split(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect();
+            let at = random.below(lines.len());
+            lines[at] = form::json(&lines[at], random)?;
+            lines.join(&b'\n')
+        }
+        _ => return None,
+    };
+    Some([&[place][..], &changed].concat())
 }
 
 /// A copy of a run in which one file at a time is damaged.
@@ -239,7 +261,7 @@ impl Copy {
 
 fn report(run: &Path, scratch: &Path) -> Result<Ready> {
     let mut copy = Copy::new(run, scratch.join("report"))?;
-    ready(text_files(run)?, move |bytes| {
+    ready(text_files(run)?, text_form, move |bytes| {
         copy.damage(bytes);
         Run::load(&copy.folder).map(|run| assert!(injerto_report::report(&run).ends_with("</html>\n"))).is_ok()
     })
@@ -247,7 +269,7 @@ fn report(run: &Path, scratch: &Path) -> Result<Ready> {
 
 fn compare(run: &Path, scratch: &Path) -> Result<Ready> {
     let mut copy = Copy::new(run, scratch.join("compare"))?;
-    ready(text_files(run)?, move |bytes| {
+    ready(text_files(run)?, text_form, move |bytes| {
         copy.damage(bytes);
         let Ok(comparison) = Comparison::load(&[copy.run.clone(), copy.folder.clone()]) else { return false };
         let _ = (comparison.gains(), comparison.warnings());
@@ -260,14 +282,22 @@ fn as_file(path: &Path, bytes: &[u8]) {
     std::fs::write(path, bytes).expect("the scratch folder can be written");
 }
 
+/// Whether there is an answer for a picture, which must be one in numbers.
+fn answers(predictor: &Predictor, picture: &[u8]) -> bool {
+    predictor.predict([picture.to_vec()]).all(|said| {
+        let Ok(prediction) = said else { return false };
+        assert!(prediction.probabilities().iter().all(|p| (0.0..=1.0).contains(p)), "{prediction:?}");
+        true
+    })
+}
+
 fn predict(run: &Path, scratch: &Path) -> Result<Ready> {
     let corpus = vec![std::fs::read(run.join(Checkpoints::BEST))?];
-    let (checkpoint, picture) =
-        (scratch.join("input.safetensors"), seeds::pictures(image::ImageFormat::Png)[0].clone());
-    ready(corpus, move |bytes| {
+    let (checkpoint, picture) = (scratch.join("input.safetensors"), seeds::pictures(ImageFormat::Png)?.remove(0));
+    ready(corpus, form::safetensors, move |bytes| {
         as_file(&checkpoint, bytes);
         let Ok(predictor) = Predictor::load(&checkpoint, Device::Flex) else { return false };
-        predictor.predict([picture.clone()]).all(|said| said.is_ok())
+        answers(&predictor, &picture)
     })
 }
 
@@ -277,11 +307,11 @@ fn knowledge(run: &Path, scratch: &Path) -> Result<Ready> {
     std::fs::create_dir_all(&folder)?;
     let checkpoint = folder.join(Checkpoints::BEST);
     std::fs::copy(run.join(Checkpoints::BEST), &checkpoint)?;
-    let picture = seeds::pictures(image::ImageFormat::Png)[0].clone();
-    ready(corpus, move |bytes| {
+    let picture = seeds::pictures(ImageFormat::Png)?.remove(0);
+    ready(corpus, form::safetensors, move |bytes| {
         as_file(&folder.join(Knowledge::FILE), bytes);
         let Ok(mut predictor) = Predictor::load(&checkpoint, Device::Flex) else { return false };
-        predictor.set_neighbours(3).is_ok() && predictor.predict([picture.clone()]).all(|said| said.is_ok())
+        predictor.set_neighbours(3).is_ok() && answers(&predictor, &picture)
     })
 }
 
@@ -290,15 +320,16 @@ fn resume(run: &Path, scratch: &Path) -> Result<Ready> {
     let good = Model::load(&run.join(Checkpoints::BEST), &burn_tensor::Device::flex())?;
     let folder = scratch.join("resume");
     std::fs::create_dir_all(&folder)?;
-    ready(corpus, move |bytes| {
+    ready(corpus, form::safetensors, move |bytes| {
         as_file(&folder.join(Checkpoints::LAST), bytes);
         let mut model = good.clone();
         Checkpoints::new(&folder, true).resume(&mut model).is_ok()
     })
 }
 
-fn pictures(corpus: Vec<Vec<u8>>) -> Result<Ready> {
-    ready(corpus, |bytes| {
+fn pictures(format: ImageFormat) -> Result<Ready> {
+    let form = if format == ImageFormat::Png { form::png } else { form::bytes };
+    ready(seeds::pictures(format)?, form, |bytes| {
         let whole = decode(bytes, Orientation::Apply);
         let scaled = decode_scaled(bytes, Orientation::Apply, [4, 4]);
         for image in [&whole, &scaled].into_iter().flatten() {
@@ -306,4 +337,21 @@ fn pictures(corpus: Vec<Vec<u8>>) -> Result<Ready> {
         }
         whole.is_ok()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_drawn_pictures_are_good_ones() {
+        use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
+        for format in [Bmp, Gif, Jpeg, Png, Tiff, WebP] {
+            let mut ready = pictures(format).expect("they can be read");
+            assert!(ready.seeds.good.len() > 5, "{format:?}");
+            for (at, picture) in ready.seeds.good.iter().enumerate() {
+                assert!((ready.read)(picture), "{format:?} {at}");
+            }
+        }
+    }
 }

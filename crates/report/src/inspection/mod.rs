@@ -41,7 +41,7 @@ pub fn inspection(name: &str, found: &Inspection) -> String {
         (section("Labels that look wrong", &labels(&found.labels, &photos)))
         @if let Some(more) = &found.more_photos {
             (section("Would more photos help?", &html! {
-                p { (words::more(more)) }
+                (crate::more::more(more))
                 (table(&["#training photos", "#accuracy", "#95 % interval", "#n"], &more.points.iter().map(|point| vec![
                     cell(grouped(point.images.round() as usize)),
                     cell(format!("{:.4}", point.accuracy.value)),

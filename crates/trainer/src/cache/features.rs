@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use injerto_data::{Batch, Fingerprint, Loader, OnCorrupt};
+use injerto_data::{Batch, Fingerprint, Label, Loader, OnCorrupt};
 use injerto_recipe::FeaturePrecision;
 use sha2::{Digest, Sha256};
 
@@ -29,7 +29,7 @@ pub(crate) struct Features {
     rows: Vec<Option<Row>>,
     /// Whether rows are in memory or in segments, and not computed again whenever they are needed.
     kept: bool,
-    labels: Vec<u32>,
+    labels: Vec<Label>,
     memory: Option<Vec<u8>>,
     segments: Vec<Segment>,
 }
@@ -61,7 +61,7 @@ impl Features {
         let (each, count) = (views.unwrap_or(1), loader.len() * views.unwrap_or(1));
         let holds = count.saturating_mul(row_bytes) <= namespace.memory;
         let homeless = !holds && namespace.folder.is_none();
-        let labels = loader.dataset().samples.iter().map(|sample| sample.label).collect();
+        let labels = loader.dataset().samples.iter().map(|sample| sample.label.clone()).collect();
         let memory = holds.then(|| Vec::with_capacity(count * row_bytes));
         let (rows, segments) = (vec![None; count], Vec::new());
         let mut features = Self { namespace, views: each, rows, kept: !homeless, labels, memory, segments };
@@ -243,7 +243,7 @@ impl Features {
     ///
     /// # Errors
     /// A segment has been damaged since it was checked.
-    pub(crate) fn gather(&self, images: &[usize], epoch: u64) -> Result<(Vec<Vec<f32>>, Vec<u32>), TrainError> {
+    pub(crate) fn gather(&self, images: &[usize], epoch: u64) -> Result<(Vec<Vec<f32>>, Vec<Label>), TrainError> {
         let header = &self.namespace.header;
         let widths: Vec<usize> = header.shapes.iter().map(|shape| shape.iter().product()).collect();
         let mut blocks: Vec<Vec<f32>> = widths.iter().map(|width| Vec::with_capacity(width * images.len())).collect();
@@ -266,7 +266,7 @@ impl Features {
                 row = rest;
             }
         }
-        Ok((blocks, images.iter().map(|&image| self.labels[image]).collect()))
+        Ok((blocks, images.iter().map(|&image| self.labels[image].clone()).collect()))
     }
 }
 

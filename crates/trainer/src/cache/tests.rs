@@ -55,7 +55,7 @@ fn check(features: &Features, loader: &Loader) {
         let whole: Vec<f32> = expected.iter().flat_map(|batch| batch[at].clone()).collect();
         assert_eq!(block, &whole);
     }
-    let own: Vec<u32> = order.iter().map(|&image| loader.dataset().samples[image].label).collect();
+    let own: Vec<_> = order.iter().map(|&image| loader.dataset().samples[image].label.clone()).collect();
     assert_eq!(labels, own);
 }
 

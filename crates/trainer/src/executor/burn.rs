@@ -1,7 +1,6 @@
 use burn_tensor::Tensor;
-use injerto_backbones::network::{Network, TrainingPass, Value, to_input};
-use injerto_data::Batch;
-use injerto_graph::{ParameterId, Preprocessing, Split};
+use injerto_backbones::network::{Network, TrainingPass, Value};
+use injerto_graph::{ParameterId, Split};
 use injerto_losses::tensor::TensorCrossEntropy as _;
 use injerto_recipe::StepSize;
 use rand_chacha::ChaCha8Rng;
@@ -9,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use super::{Aim, Boundary, Executor, Reading, are_finite};
 use crate::optimizer::{DeviceOptimizer, DeviceSlot, DeviceUpdate, OptimizerState, Slot, Trained};
 use crate::plan::PhasePlan;
+use crate::prefix::Prefix;
 use crate::{Model, TrainError};
 
 /// Number of steps whose losses and outputs stay on the device before they are read.
@@ -18,9 +18,7 @@ const READING: usize = 16;
 /// only checkpoints fetch them.
 pub(super) struct BurnExecutor {
     network: Network,
-    preprocessing: Preprocessing,
-    /// Height and width of the images.
-    image_size: [usize; 2],
+    prefix: Prefix,
     split: Split,
     /// Layers of the tail that train. Their parameters are leaves, and dropout in these layers drops values.
     layers: Vec<usize>,
@@ -31,6 +29,13 @@ pub(super) struct BurnExecutor {
     optimizer: DeviceOptimizer,
     /// Losses `[1]` and outputs `[images, units]` that are still on the device.
     unread: Vec<(Tensor<1>, Tensor<2>)>,
+    /// Whether a step takes the gradients of several batches together.
+    accumulates: bool,
+    /// Gradients since the last step, one per parameter that trains, if a gradient reached it: those of the batch, or their sums over
+    /// the images.
+    gradients: Vec<Option<Tensor<1>>>,
+    /// Number of images since the last step.
+    images: usize,
 }
 
 impl BurnExecutor {
@@ -56,14 +61,16 @@ impl BurnExecutor {
         let split = plan.split().clone();
         Self {
             network: model.network.clone(),
-            preprocessing: model.card.preprocessing.clone(),
-            image_size: model.card.image_size(),
+            prefix: Prefix::new(model, &split, false),
             layers: split.tail.iter().copied().filter(|&at| plan.trains(at)).collect(),
             updates_statistics: plan.updates_statistics(),
             split,
             trained,
             optimizer,
             unread: Vec::new(),
+            accumulates: plan.phase.optimizer.gradient_accumulation_steps > 1,
+            gradients: Vec::new(),
+            images: 0,
         }
     }
 
@@ -80,15 +87,8 @@ impl BurnExecutor {
 }
 
 impl Executor for BurnExecutor {
-    fn identity(&self) -> String {
-        super::identity(false, self.network.device())
-    }
-
-    fn prefix(&self, batch: &Batch) -> Result<Boundary, TrainError> {
-        let ([height, width], images) = (self.image_size, batch.labels.len());
-        self.network.check_room(&self.split.prefix, &self.split.boundary, images, false)?;
-        let input = to_input(&batch.pixels, [images, height, width], &self.preprocessing, self.network.device());
-        Ok(Boundary::Device(self.network.prefix(&self.split, input)))
+    fn prefix(&self) -> &Prefix {
+        &self.prefix
     }
 
     fn forward(&mut self, boundary: &Boundary, images: usize) -> Result<Vec<f32>, TrainError> {
@@ -98,12 +98,11 @@ impl Executor for BurnExecutor {
         Ok(to_host(self.network.tail(&self.split, boundary, None).into_features()))
     }
 
-    fn step(
+    fn gradient(
         &mut self,
         boundary: &Boundary,
         images: usize,
         aim: &Aim<'_>,
-        size: StepSize,
         random: &mut ChaCha8Rng,
     ) -> Result<(), TrainError> {
         self.network.check_room(&self.split.tail, &[], images, true)?;
@@ -121,13 +120,35 @@ impl Executor for BurnExecutor {
         let loss = aim.loss.forward(outputs.clone(), aim.targets, aim.weights)?;
         self.unread.push((loss.clone().inner(), outputs.inner()));
         let mut gradients = loss.backward();
-        let network = &self.network;
-        // Values and gradient of each parameter that trains, if a gradient reached it.
-        let update = |id: &ParameterId| {
-            let gradient = leaves[id].gradient(&mut gradients)?.flat();
-            Some(DeviceUpdate { values: network.get(*id).flat(), gradient })
+        let found = self.trained.iter().map(|id| Some(leaves[id].gradient(&mut gradients)?.flat()));
+        let found: Vec<Option<Tensor<1>>> = match self.accumulates {
+            true => found.map(|gradient| Some(gradient?.mul_scalar(images as f32))).collect(),
+            false => found.collect(),
         };
-        let mut updates: Vec<Option<DeviceUpdate>> = self.trained.iter().map(update).collect();
+        self.gradients = match std::mem::take(&mut self.gradients) {
+            before if before.is_empty() => found,
+            before => before.into_iter().zip(found).map(|pair| sum(pair.0, pair.1)).collect(),
+        };
+        self.images += images;
+        statistics.into_iter().for_each(|(id, tensor)| self.network.set(id, tensor));
+        Ok(())
+    }
+
+    fn update(&mut self, size: StepSize) {
+        let (images, network) = (std::mem::take(&mut self.images), &self.network);
+        let gradients = std::mem::take(&mut self.gradients);
+        let mut updates: Vec<Option<DeviceUpdate>> = self
+            .trained
+            .iter()
+            .zip(gradients)
+            .map(|(&id, gradient)| {
+                let gradient = match self.accumulates {
+                    true => gradient?.div_scalar(images.max(1) as f32),
+                    false => gradient?,
+                };
+                Some(DeviceUpdate { values: network.get(id).flat(), gradient })
+            })
+            .collect();
         self.optimizer.step(size, &mut updates);
         for (&id, update) in self.trained.iter().zip(updates) {
             if let Some(DeviceUpdate { values, .. }) = update {
@@ -135,8 +156,6 @@ impl Executor for BurnExecutor {
                 self.network.set(id, moved);
             }
         }
-        statistics.into_iter().for_each(|(id, tensor)| self.network.set(id, tensor));
-        Ok(())
     }
 
     fn readings(&mut self) -> Vec<Reading> {
@@ -166,6 +185,36 @@ impl Executor for BurnExecutor {
             self.network.set(id, judged);
         }
         changed
+    }
+
+    fn average(&mut self, before: u64) {
+        let values = self.trained.iter().map(|&id| self.network.get(id).flat());
+        self.optimizer.average(before, values);
+    }
+
+    fn observe(&mut self, boundary: &Boundary, images: usize, random: &mut ChaCha8Rng) -> Result<(), TrainError> {
+        self.network.check_room(&self.split.tail, &[], images, true)?;
+        let leaves = self.network.leaves(self.layers.iter().copied());
+        let mut pass = TrainingPass {
+            leaves: &leaves,
+            random,
+            drawing: &self.layers,
+            updates_statistics: &self.updates_statistics,
+            statistics: Vec::new(),
+        };
+        let boundary = self.to_device(boundary, images);
+        self.network.tail(&self.split, boundary, Some(&mut pass));
+        let statistics = pass.statistics;
+        statistics.into_iter().for_each(|(id, tensor)| self.network.set(id, tensor));
+        Ok(())
+    }
+
+    fn values(&self, id: ParameterId) -> Vec<f32> {
+        self.network.to_values(id, self.network.get(id))
+    }
+
+    fn set_values(&mut self, id: ParameterId, values: &[f32]) {
+        self.network.set_values(id, values);
     }
 
     fn store(&self, network: &mut Network) {
@@ -204,6 +253,14 @@ impl Executor for BurnExecutor {
 
     fn steps_between_readings(&self) -> usize {
         READING
+    }
+}
+
+/// The sum of those that are there.
+fn sum(a: Option<Tensor<1>>, b: Option<Tensor<1>>) -> Option<Tensor<1>> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a + b),
+        (a, b) => a.or(b),
     }
 }
 

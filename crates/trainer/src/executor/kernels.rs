@@ -1,8 +1,6 @@
-use burn_tensor::Device;
-use injerto_backbones::network::{Network, Value, to_input};
-use injerto_data::Batch;
-use injerto_graph::Preprocessing;
-use injerto_kernels::{inference, training};
+use injerto_backbones::network::Network;
+use injerto_graph::ParameterId;
+use injerto_kernels::training;
 use injerto_losses::{CrossEntropy as _, Outputs};
 use injerto_recipe::StepSize;
 use rand_chacha::ChaCha8Rng;
@@ -11,20 +9,47 @@ use rand_chacha::rand_core::Rng as _;
 use super::{Aim, Boundary, Executor, Reading, are_finite};
 use crate::optimizer::{Optimizer, OptimizerState, Trained, Update};
 use crate::plan::PhasePlan;
-use crate::runner::compile;
+use crate::prefix::Prefix;
 use crate::{Model, TrainError};
 
 /// Computes a phase with prefix and tail compiled for this CPU.
 pub(super) struct KernelExecutor {
-    preprocessing: Preprocessing,
-    /// Height and width of the images.
-    image_size: [usize; 2],
-    device: Device,
-    /// The compiled prefix; `None` if the prefix is only the input.
-    prefix: Option<inference::Program>,
+    prefix: Prefix,
     tail: training::Program,
     optimizer: Optimizer,
     readings: Vec<Reading>,
+    /// Gradients of several batches; `None` if each batch has its own step.
+    sums: Option<Sums>,
+}
+
+/// Gradients of the images since the last step.
+#[derive(Default)]
+struct Sums {
+    images: usize,
+    /// Sum over the images for each parameter that trains.
+    gradients: Vec<Vec<f32>>,
+}
+
+impl Sums {
+    /// Adds the mean gradients of a batch.
+    fn add<'a>(&mut self, images: usize, gradients: impl Iterator<Item = &'a [f32]>) {
+        let weight = images as f32;
+        for (at, gradient) in gradients.enumerate() {
+            match self.gradients.get_mut(at) {
+                Some(sum) => sum.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g * weight),
+                None => self.gradients.push(gradient.iter().map(|g| g * weight).collect()),
+            }
+        }
+        self.images += images;
+    }
+
+    /// The mean gradients over all images.
+    fn take(&mut self) -> Vec<Vec<f32>> {
+        let part = 1.0 / std::mem::take(&mut self.images).max(1) as f32;
+        let mut gradients = std::mem::take(&mut self.gradients);
+        gradients.iter_mut().flatten().for_each(|g| *g *= part);
+        gradients
+    }
 }
 
 impl KernelExecutor {
@@ -34,37 +59,22 @@ impl KernelExecutor {
         trained: Vec<Trained>,
         state: OptimizerState,
     ) -> Result<Self, TrainError> {
+        let sums = (plan.phase.optimizer.gradient_accumulation_steps > 1).then(Sums::default);
         let optimizer = Optimizer::resume(plan.phase.optimizer.clone(), trained, state);
         let (graph, split) = (model.network.graph(), plan.split());
-        let preprocessing = model.card.preprocessing.clone();
-        let prefix = match split.prefix.len() {
-            0 | 1 => None,
-            _ => Some(compile(&model.network, &preprocessing, &split.prefix, &split.boundary)?),
-        };
         let trains = |layer: usize| plan.trains(layer);
         let statistics = plan.updates_statistics();
         let mut tail = training::Program::compile(graph, &split.tail, &split.boundary, &trains, &statistics)?;
         for (id, values) in model.network.parameters_of(&split.tail) {
             tail.set(id, &values)?;
         }
-        let (image_size, device) = (model.card.image_size(), model.network.device().clone());
-        Ok(Self { preprocessing, image_size, device, prefix, tail, optimizer, readings: Vec::new() })
+        Ok(Self { prefix: Prefix::new(model, split, true), tail, optimizer, readings: Vec::new(), sums })
     }
 }
 
 impl Executor for KernelExecutor {
-    fn identity(&self) -> String {
-        super::identity(true, &self.device)
-    }
-
-    fn prefix(&self, batch: &Batch) -> Result<Boundary, TrainError> {
-        let images = batch.labels.len();
-        if let Some(prefix) = &self.prefix {
-            return Ok(Boundary::Host(prefix.run(&batch.pixels, images)?));
-        }
-        let [height, width] = self.image_size;
-        let input = to_input(&batch.pixels, [images, height, width], &self.preprocessing, &self.device);
-        Ok(Boundary::Host(vec![Value::Image(input).to_host()]))
+    fn prefix(&self) -> &Prefix {
+        &self.prefix
     }
 
     fn forward(&mut self, boundary: &Boundary, images: usize) -> Result<Vec<f32>, TrainError> {
@@ -73,12 +83,11 @@ impl Executor for KernelExecutor {
         Ok(self.tail.forward(&inputs, images)?.to_vec())
     }
 
-    fn step(
+    fn gradient(
         &mut self,
         boundary: &Boundary,
         images: usize,
         aim: &Aim<'_>,
-        size: StepSize,
         random: &mut ChaCha8Rng,
     ) -> Result<(), TrainError> {
         let boundary = boundary.on_host();
@@ -88,10 +97,19 @@ impl Executor for KernelExecutor {
         let (loss, gradient) = aim.loss.gradient(rows, aim.targets, aim.weights)?;
         self.tail.backward(&gradient);
         self.readings.push(Reading { loss, outputs });
-        let trained = self.tail.trained_mut();
-        let mut updates: Vec<_> = trained.map(|(_, values, gradient)| Some(Update { values, gradient })).collect();
-        self.optimizer.step(size, &mut updates);
+        if let Some(sums) = &mut self.sums {
+            sums.add(images, self.tail.gradients().map(|(_, gradient)| gradient));
+        }
         Ok(())
+    }
+
+    fn update(&mut self, size: StepSize) {
+        let means = self.sums.as_mut().map(Sums::take);
+        let trained = self.tail.trained_mut().enumerate().map(|(at, (_, values, gradient))| {
+            let gradient: &[f32] = means.as_ref().map_or(gradient, |means| &means[at]);
+            Some(Update { values, gradient })
+        });
+        self.optimizer.step(size, &mut trained.collect::<Vec<_>>());
     }
 
     fn readings(&mut self) -> Vec<Reading> {
@@ -106,6 +124,25 @@ impl Executor for KernelExecutor {
             trained[at].swap_with_slice(average);
         }
         changed
+    }
+
+    fn average(&mut self, before: u64) {
+        self.optimizer.average(before, self.tail.trained_mut().map(|(_, values, _)| &*values));
+    }
+
+    fn observe(&mut self, boundary: &Boundary, images: usize, random: &mut ChaCha8Rng) -> Result<(), TrainError> {
+        let boundary = boundary.on_host();
+        let inputs: Vec<&[f32]> = boundary.iter().map(Vec::as_slice).collect();
+        self.tail.forward_train(&inputs, images, &mut || random.next_u32())?;
+        Ok(())
+    }
+
+    fn values(&self, id: ParameterId) -> Vec<f32> {
+        self.tail.get(id).map_or_else(Vec::new, |values| values.to_vec())
+    }
+
+    fn set_values(&mut self, id: ParameterId, values: &[f32]) {
+        self.tail.set(id, values).expect("as many values as the parameter has");
     }
 
     fn store(&self, network: &mut Network) {

@@ -11,7 +11,6 @@ use std::borrow::Cow;
 
 use burn_tensor::Device;
 use injerto_backbones::network::{Network, Value};
-use injerto_data::Batch;
 use injerto_graph::{Graph, ParameterId};
 use injerto_losses::Targets;
 use injerto_recipe::{Loss, StepSize};
@@ -19,6 +18,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::optimizer::{OptimizerState, Trained};
 use crate::plan::PhasePlan;
+use crate::prefix::Prefix;
 use crate::{Model, TrainError};
 
 /// What the outputs of a training step should be.
@@ -29,7 +29,7 @@ pub(crate) struct Aim<'a> {
     pub(crate) weights: Option<&'a [f32]>,
 }
 
-/// What a training step found before it changed the parameters.
+/// What a batch gave before it changed the parameters.
 pub(crate) struct Reading {
     pub(crate) loss: f64,
     /// Outputs, `[images, units]`.
@@ -57,32 +57,44 @@ impl Boundary {
 
 /// A compiled phase.
 pub(crate) trait Executor {
-    /// Names the code that computes the prefix. Executors with different identities may differ in the last bits, and do not
-    /// share cached features.
-    fn identity(&self) -> String;
-
-    /// Runs the frozen prefix on a batch. A device may still be at work when this returns.
-    fn prefix(&self, batch: &Batch) -> Result<Boundary, TrainError>;
+    /// The frozen prefix, before the tail.
+    fn prefix(&self) -> &Prefix;
 
     /// Outputs `[images, units]` of the tail in inference.
     fn forward(&mut self, boundary: &Boundary, images: usize) -> Result<Vec<f32>, TrainError>;
 
-    /// One training step: forward, loss, backward, and the optimiser. `random` draws dropout's masks. A device may still be at
-    /// work when this returns.
-    fn step(
+    /// Forward, loss and backward of a batch, whose gradients wait for [`Executor::update`]. Unless the optimiser accumulates
+    /// gradients, each batch is followed by an update. `random` draws dropout's masks. A device may still be at work when this
+    /// returns.
+    fn gradient(
         &mut self,
         boundary: &Boundary,
         images: usize,
         aim: &Aim<'_>,
-        size: StepSize,
         random: &mut ChaCha8Rng,
     ) -> Result<(), TrainError>;
 
-    /// What the steps since the last call found, one after the other. This waits for the device.
+    /// One step of the optimiser, with the mean gradient of all images since the last one. A device may still be at work when this
+    /// returns.
+    fn update(&mut self, size: StepSize);
+
+    /// What the batches since the last call found, one after the other. This waits for the device.
     fn readings(&mut self) -> Vec<Reading>;
 
     /// Swaps the weights and their moving averages, if there are averages, and returns whether it did. Calling it twice changes nothing.
     fn swap_averages(&mut self) -> bool;
+
+    /// Takes the weights into their mean, into which those of `before` epochs have been taken; [`Executor::swap_averages`] swaps both.
+    fn average(&mut self, before: u64);
+
+    /// Runs a batch in training mode for its statistics alone: weights stay, and running statistics move.
+    fn observe(&mut self, boundary: &Boundary, images: usize, random: &mut ChaCha8Rng) -> Result<(), TrainError>;
+
+    /// Values of a parameter of the tail.
+    fn values(&self, id: ParameterId) -> Vec<f32>;
+
+    /// Replaces the values of a parameter of the tail.
+    fn set_values(&mut self, id: ParameterId, values: &[f32]);
 
     /// Copies the parameters of the tail to a network of the same graph.
     fn store(&self, network: &mut Network);
@@ -96,7 +108,7 @@ pub(crate) trait Executor {
     /// State of the optimiser for a checkpoint.
     fn optimizer_state(&self) -> OptimizerState;
 
-    /// Number of steps after which [`Executor::readings`] is to be asked. It is 1 if they are on the host. If asking would wait for a
+    /// Number of batches after which [`Executor::readings`] is to be asked. It is 1 if they are on the host. If asking would wait for a
     /// device, divergence is noticed with this delay.
     fn steps_between_readings(&self) -> usize;
 }
@@ -125,7 +137,7 @@ pub(crate) fn build(
     })
 }
 
-/// [`Executor::identity`] of what runs a prefix: the kernels, or Burn on this device.
+/// [`Prefix::identity`] of what runs a prefix: the kernels, or Burn on this device.
 pub(crate) fn identity(kernels: bool, device: &Device) -> String {
     match kernels {
         true => format!("{} {:?}", injerto_kernels::REVISION, injerto_kernels::inference::Isa::detect()),

@@ -1,27 +1,41 @@
-use injerto_losses::{CrossEntropy as _, Outputs};
+use injerto_losses::{CrossEntropy as _, Outputs, Targets};
 use injerto_recipe::Loss;
 
 use super::Predictions;
 
 /// Mean loss and accuracy over batches. Each image counts once, so a smaller last batch has a smaller weight (Keras's `Mean`
-/// metric).
+/// metric). Where images may have several classes, the accuracy is Keras's `binary_accuracy`: the share of right decisions, one per image and
+/// class, with one half as the threshold.
 #[derive(Debug, Clone, Default)]
 pub struct Accumulator {
     loss: f64,
     right: usize,
+    /// Number of decisions: one per image, or one per image and class.
+    decisions: usize,
     count: usize,
     /// Whether an output or a loss was infinite or not a number. A loss that clips its input would hide it.
     broken: bool,
 }
 
 impl Accumulator {
-    /// Adds a batch: its mean loss, its outputs `[batch, units]` and its labels.
-    pub fn add(&mut self, loss: &Loss, value: f64, outputs: Outputs<'_>, labels: &[u32]) {
-        self.loss += value * labels.len() as f64;
-        self.count += labels.len();
+    /// Adds a batch: its mean loss, its outputs `[batch, units]` and its targets, which are not those of mixed images.
+    pub fn add(&mut self, loss: &Loss, value: f64, outputs: Outputs<'_>, targets: Targets<'_>) {
+        self.loss += value * outputs.batch() as f64;
+        self.count += outputs.batch();
         self.broken |= !value.is_finite() || outputs.values().iter().any(|output| !output.is_finite());
-        self.right +=
-            loss.predictions(outputs).iter().zip(labels).filter(|(predicted, label)| predicted == label).count();
+        let (right, decisions) = match targets {
+            Targets::Labels(labels) => {
+                let same = |(predicted, label): &(&u32, &u32)| predicted == label;
+                (loss.predictions(outputs).iter().zip(labels).filter(same).count(), labels.len())
+            }
+            Targets::Independent(wanted) | Targets::Distributions(wanted) => {
+                let threshold = if loss.from_logits() { 0.0 } else { 0.5 };
+                let same = |(output, wanted): &(&f32, &f32)| (**output > threshold) == (**wanted > 0.5);
+                (outputs.values().iter().zip(wanted).filter(same).count(), wanted.len())
+            }
+        };
+        self.right += right;
+        self.decisions += decisions;
     }
 
     /// Whether every loss and every output so far was finite.
@@ -39,9 +53,9 @@ impl Accumulator {
         self.loss / self.count.max(1) as f64
     }
 
-    /// Share of images that were predicted right so far; 0 before the first image.
+    /// Share of right decisions so far; 0 before the first image.
     pub fn accuracy(&self) -> f64 {
-        self.right as f64 / self.count.max(1) as f64
+        self.right as f64 / self.decisions.max(1) as f64
     }
 }
 

@@ -49,8 +49,18 @@ impl DeviceOptimizer {
         self.trained.iter().map(|own| own.name.as_str()).zip(&self.slots)
     }
 
-    /// Moving average of each parameter's values, with the parameter's position, so that callers can swap values and averages.
-    /// Empty without `ema_momentum`.
+    /// Takes the values of the parameters, in their order, into their mean over epochs. `before` epochs are in it already.
+    pub(crate) fn average(&mut self, before: u64, values: impl Iterator<Item = Tensor<1>>) {
+        for (slot, values) in self.slots.iter_mut().zip(values) {
+            slot.average = Some(match slot.average.take().filter(|_| before > 0) {
+                Some(mean) => mean.clone() + (values - mean).mul_scalar(1.0 / (before + 1) as f32),
+                None => values,
+            });
+        }
+    }
+
+    /// Average of each parameter's values, with the parameter's position, so that callers can swap values and averages. Empty
+    /// without `ema_momentum` and before the first [`DeviceOptimizer::average`].
     pub(crate) fn averages(&mut self) -> impl Iterator<Item = (usize, &mut Tensor<1>)> {
         self.slots.iter_mut().enumerate().filter_map(|(at, slot)| Some((at, slot.average.as_mut()?)))
     }

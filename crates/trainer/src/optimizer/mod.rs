@@ -192,8 +192,20 @@ impl Optimizer {
         self.trained.iter().map(|own| own.name.as_str()).zip(&self.slots)
     }
 
-    /// Moving average of each parameter's values, with the parameter's position, so that callers can swap values and averages.
-    /// Empty without `ema_momentum`.
+    /// Takes the values of the parameters, in their order, into their mean over epochs. `before` epochs are in it already.
+    pub(crate) fn average<'a>(&mut self, before: u64, values: impl Iterator<Item = &'a [f32]>) {
+        let part = 1.0 / (before + 1) as f32;
+        for (slot, values) in self.slots.iter_mut().zip(values) {
+            if before == 0 || slot.average.is_empty() {
+                slot.average = values.to_vec();
+            } else {
+                slot.average.iter_mut().zip(values).for_each(|(mean, w)| *mean += (w - *mean) * part);
+            }
+        }
+    }
+
+    /// Average of each parameter's values, with the parameter's position, so that callers can swap values and averages. Empty
+    /// without `ema_momentum` and before the first [`Optimizer::average`].
     pub(crate) fn averages(&mut self) -> impl Iterator<Item = (usize, &mut Vec<f32>)> {
         let slots = self.slots.iter_mut().map(|slot| &mut slot.average).enumerate();
         slots.filter(|(_, average)| !average.is_empty())

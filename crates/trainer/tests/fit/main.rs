@@ -1,7 +1,9 @@
 //! Trains a tiny network on drawn images: it learns, it resumes where it stopped, and it does not change frozen parameters.
 
+mod parts;
 mod phases;
 mod plan;
+mod several;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +19,7 @@ use injerto_graph::{
 use injerto_recipe::{BatchNorm, FeaturePrecision, Loss, Metric, Mode, OptimizerConfig};
 use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::history::{Best, EpochRecord};
+use injerto_trainer::metrics::Answers;
 use injerto_trainer::{
     Checkpoints, Event, Feeding, Fit, Fitted, Model, ModelCard, Observer, Phase, PhasePlan, Settings, Watch,
 };
@@ -65,6 +68,7 @@ fn model() -> Model {
         scaled_decoding: false,
         classes: Task::Flowers.classes()[..CLASSES as usize].iter().map(|class| (*class).to_owned()).collect(),
         loss: Loss::SparseCategoricalCrossentropy { from_logits: true },
+        thresholds: None,
         graph,
     };
     Model::new(card, &weights, &Device::flex()).expect("fits")
@@ -73,7 +77,7 @@ fn model() -> Model {
 fn loader(per_class: usize, series: u32) -> Loader {
     let Dataset { mut classes, mut samples } = Task::Flowers.dataset(per_class, 5, series);
     classes.truncate(CLASSES as usize);
-    samples.retain(|sample| sample.label < CLASSES);
+    samples.retain(|sample| sample.label.class().is_some_and(|class| class < CLASSES));
     let options = LoaderOptions { shuffle: Some(9), seed: 1, ..LoaderOptions::new([12, 12], 5) };
     Loader::new(Dataset { classes, samples }, options)
 }
@@ -203,7 +207,7 @@ impl Observer for Heard {
         match event {
             Event::PhaseBegan { .. } => self.phases += 1,
             Event::Prefix { done, .. } => self.features = self.features.max(*done),
-            Event::Best { epoch, predictions, images } => {
+            Event::Best { epoch, answers: Answers::MultiClass(predictions), images } => {
                 self.best = Some((*epoch, predictions.accuracy(), images.to_vec()));
             }
             _ => {}
@@ -302,6 +306,7 @@ fn a_head_answers_from_extracted_features_as_the_whole_network_does_from_pixels(
         let ours = model.classify(layer, &found.values, kernels).expect("it holds together");
         let runner = model.runner(kernels).expect("it compiles");
         let (_, theirs) = model.card.evaluate(&runner, &loader, &mut watch).expect("readable").expect("not stopped");
+        let Answers::MultiClass(theirs) = theirs else { panic!("an image has one class") };
         let theirs: Vec<f32> = theirs.rows().flat_map(|(row, ..)| row.to_vec()).collect();
         assert_eq!(ours.len(), theirs.len());
         for (ours, theirs) in ours.iter().zip(&theirs) {

@@ -12,11 +12,11 @@ use injerto_data::{Dataset, Loader, LoaderOptions};
 use injerto_graph::{Activation, Builder, FreezePlan, Graph, Operator, Preprocessing, Selection};
 use injerto_recipe::{
     BatchNorm, Callbacks, EarlyStopping, FeaturePrecision, Loss, Metric, Mode, OptimizerConfig, ReduceOnPlateau,
-    Schedule,
+    Schedule, Swa,
 };
 use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::history::{Best, EpochRecord};
-use injerto_trainer::metrics::Report;
+use injerto_trainer::metrics::{Figures, Report};
 use injerto_trainer::{
     Checkpoints, Event, Fit, Fitted, Model, ModelCard, Observer, Phase, Progress, Settings, TrainError, Watch,
 };
@@ -55,6 +55,7 @@ fn model() -> Model {
         scaled_decoding: false,
         classes: (0..CLASSES).map(|class| format!("class {class}")).collect(),
         loss: Loss::SparseCategoricalCrossentropy { from_logits: false },
+        thresholds: None,
         graph,
     };
     let weights = Weights::initialise(&card.graph, 5).expect("a little memory");
@@ -64,7 +65,10 @@ fn model() -> Model {
 /// Drawn images of the first three classes.
 fn loader(series: u32, shuffle: Option<u64>) -> Loader {
     let Dataset { classes, samples } = Task::Shapes.dataset(5, 3, series);
-    let samples = samples.into_iter().filter(|sample| (sample.label as usize) < CLASSES).collect();
+    let samples = samples
+        .into_iter()
+        .filter(|sample| sample.label.classes().iter().all(|&class| (class as usize) < CLASSES))
+        .collect();
     let dataset = Dataset { classes: classes[..CLASSES].to_vec(), samples };
     let options = LoaderOptions { shuffle, seed: 1, ..LoaderOptions::new([12, 12], 4) };
     Loader::new(dataset, options)
@@ -159,7 +163,8 @@ fn a_run_that_is_stopped_after_every_epoch_ends_with_the_same_bits() {
         cooldown: 1,
         min_lr: 0.0,
     };
-    let averaged = r#"{"name": "rmsprop", "learning_rate": 0.01, "centered": true, "ema_momentum": 0.7}"#;
+    let averaged = r#"{"name": "rmsprop", "learning_rate": 0.01, "centered": true, "ema_momentum": 0.7,
+        "gradient_accumulation_steps": 3}"#;
     let phases = [
         Phase {
             callbacks: Callbacks { reduce_lr_on_plateau: Some(plateau), ..early_stopping(Metric::Loss, Mode::Max, 3) },
@@ -222,6 +227,124 @@ fn a_run_that_gets_more_epochs_ends_as_one_that_was_longer_from_the_start() {
         assert_eq!(timeless(&found.fitted), timeless(&expected.fitted), "{optimizer} {callbacks:?}");
         assert_eq!(found.model.network.weights(), expected.model.network.weights(), "{optimizer} {callbacks:?}");
         assert_eq!(found.fitted.report, expected.fitted.report);
+    }
+}
+
+/// Trains through `phases` with batches of this size.
+fn trained(phases: &[Phase], batch_size: usize, kernels: bool) -> (Model, Fitted) {
+    let loader = |series, shuffle| {
+        let loader = loader(series, shuffle);
+        Loader::new(loader.dataset().clone(), LoaderOptions { batch_size, ..loader.options().clone() })
+    };
+    let (train, validation, mut model) = (loader(0, Some(9)), loader(1, None), model());
+    let best = Best::new(Metric::ValLoss, Mode::Auto);
+    let cache = CacheSettings { folder: None, memory: 1 << 20, precision: FeaturePrecision::F32 };
+    let settings = Settings { seed: 1, best, class_weights: Some(vec![1.0, 0.5, 2.0]), cache, kernels };
+    let plans = plans(phases, &model, (&train, Some(&validation)), None, &settings);
+    let fit = Fit { train, validation: Some(validation), plans, settings, checkpoints: None };
+    let stop = AtomicBool::new(false);
+    let mut watcher = Watcher { epochs: None, stop: &stop, stopped_early: 0, reduced: 0 };
+    let fitted = fit.run(&mut model, None, &mut Watch { observer: &mut watcher, stop: &stop }).expect("it trains");
+    (model, fitted)
+}
+
+/// Trains the last layer for three epochs with batches of this size, `joined` of them to a step.
+fn accumulated(batch_size: usize, joined: usize, kernels: bool) -> (Model, Fitted) {
+    let optimizer = format!(
+        r#"{{"name": "adam", "learning_rate": 0.05, "global_clipnorm": 0.5, "gradient_accumulation_steps": {joined}}}"#
+    );
+    let schedule: Schedule = serde_json::from_str(r#"{"name": "cosine", "warmup": 2}"#).expect("a schedule");
+    trained(&[Phase { schedule, ..phase("one", 3, &Selection::Last(1), &optimizer) }], batch_size, kernels)
+}
+
+#[test]
+fn accumulated_gradients_train_as_one_large_batch_does() {
+    for kernels in [true, false] {
+        // Fifteen images: four, four, four and three are eight and seven.
+        let (expected, at_once) = accumulated(8, 1, kernels);
+        let (found, in_parts) = accumulated(4, 2, kernels);
+        let (other, _) = accumulated(4, 1, kernels);
+        let farthest = |model: &Model| {
+            let (all, expected) = (model.network.weights(), expected.network.weights());
+            let values = expected.iter().flat_map(|(name, values)| {
+                let found = &all.get(name).expect("the same network").data;
+                values.data.iter().zip(found).map(|(a, b)| (a - b).abs()).collect::<Vec<f32>>()
+            });
+            values.fold(0.0, f32::max)
+        };
+        assert!(farthest(&found) < 1e-5, "kernels {kernels}: {}", farthest(&found));
+        assert!(farthest(&other) > 1e-3, "small batches train otherwise");
+        for (a, b) in at_once.history.iter().zip(&in_parts.history) {
+            assert_eq!((a.accuracy, a.learning_rate), (b.accuracy, b.learning_rate), "the schedule counts steps");
+            assert!((a.loss - b.loss).abs() < 1e-5 && a.val_accuracy == b.val_accuracy);
+        }
+    }
+}
+
+/// The weights at the end of an epoch, of which `run` keeps a file each.
+fn of_epoch(folder: &Path, epoch: usize) -> Weights {
+    let path = folder.join(format!("epoch-{epoch:03}.safetensors"));
+    Model::load(&path, &Device::flex()).expect("a checkpoint").network.weights()
+}
+
+#[test]
+fn stochastic_weight_averaging_judges_epochs_by_the_mean_of_their_weights() {
+    let sgd = r#"{"name": "sgd", "learning_rate": 0.1, "momentum": 0.5}"#;
+    // No statistics move, so that the weights of both runs are the same until an average is judged.
+    let frozen = |epochs: usize, swa: Option<Swa>| {
+        [Phase { swa, batch_norm: BatchNorm::Frozen, ..phase("one", epochs, &Selection::All, sgd) }]
+    };
+    let [plain, averaged, stopped] = [(); 3].map(|()| tempfile::tempdir().expect("a folder"));
+    let swa = Some(Swa { start_epoch: 3 });
+    let raw = run(&frozen(5, None), plain.path(), None, None);
+    let mean = run(&frozen(5, swa), averaged.path(), None, None);
+    for (a, b) in raw.fitted.history.iter().zip(&mean.fitted.history) {
+        assert_eq!((a.loss, a.accuracy), (b.loss, b.accuracy), "training goes on with the last weights");
+        assert_eq!(a.val_loss == b.val_loss, a.epoch <= 3, "from the second weights on, a mean is judged");
+    }
+    for last in [3, 4, 5] {
+        let weights: Vec<Weights> = (3..=last).map(|epoch| of_epoch(plain.path(), epoch)).collect();
+        for (name, found) in of_epoch(averaged.path(), last).iter() {
+            for (at, found) in found.data.iter().enumerate() {
+                let each = weights.iter().map(|weights| weights.get(name).expect("the same network").data[at]);
+                let expected = each.sum::<f32>() / weights.len() as f32;
+                assert!((found - expected).abs() < 1e-6, "{name} after epoch {last}: {found} is not {expected}");
+            }
+        }
+    }
+    assert_eq!(mean.model.network.weights(), of_epoch(averaged.path(), 5), "the mean stays");
+    // A run that is stopped in between, and one that gets more epochs, end with the same bits.
+    let moving = |epochs: usize| [Phase { swa, ..phase("one", epochs, &Selection::All, sgd) }];
+    let expected = whole(&moving(6));
+    run(&moving(4), stopped.path(), None, Some(3));
+    run(&moving(4), stopped.path(), None, None);
+    let found = run(&moving(6), stopped.path(), None, None);
+    assert_eq!(timeless(&found.fitted), timeless(&expected.fitted));
+    assert_eq!(found.model.network.weights(), expected.model.network.weights());
+}
+
+#[test]
+fn the_running_statistics_of_averaged_weights_are_the_mean_over_the_batches() {
+    // With a learning rate of next to nothing the weights stay, and so does what the normalisation gets. All images together have the
+    // mean of their batches, to which the usual moving average comes in many epochs.
+    let still = r#"{"name": "sgd", "learning_rate": 1e-12}"#;
+    let phases = [Phase { swa: Some(Swa { start_epoch: 1 }), ..phase("one", 2, &Selection::All, still) }];
+    for kernels in [true, false] {
+        let statistics = |phases: &[Phase], batch_size: usize, name: &str| {
+            let weights = trained(phases, batch_size, kernels).0.network.weights();
+            weights.get(name).expect("a statistic").data.clone()
+        };
+        let found = statistics(&phases, 4, "norm/moving_mean");
+        let expected = statistics(&[phase("one", 120, &Selection::All, still)], 15, "norm/moving_mean");
+        let usual = statistics(&[phase("one", 2, &Selection::All, still)], 4, "norm/moving_mean");
+        let farthest = |a: &[f32]| a.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(farthest(&found) < 1e-4, "kernels {kernels}: {found:?} is not {expected:?}");
+        assert!(farthest(&usual) > 1e-3, "the usual moving average has not come there");
+        // With all images in one batch, the variances are the same too.
+        let found = statistics(&phases, 15, "norm/moving_variance");
+        let expected = statistics(&[phase("one", 120, &Selection::All, still)], 15, "norm/moving_variance");
+        let near = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-4 * b.abs().max(1.0);
+        assert!(found.iter().zip(&expected).all(near), "kernels {kernels}: {found:?} is not {expected:?}");
     }
 }
 
@@ -458,10 +581,14 @@ fn the_report_is_that_of_the_best_epochs_checkpoint() {
     let runner = best.runner(true).expect("compiled");
     let report = best
         .card
-        .report(&runner, &loader(1, None), &mut Watch { observer: &mut (), stop: &AtomicBool::new(false) })
+        .figures(&runner, &loader(1, None), &mut Watch { observer: &mut (), stop: &AtomicBool::new(false) })
         .expect("images")
         .expect("not stopped");
-    let own: Report = ran.fitted.report.expect("there are validation images");
+    let one = |figures: Figures| match figures {
+        Figures::MultiClass(report) => report,
+        Figures::MultiLabel(_) => panic!("an image has one class"),
+    };
+    let (report, own): (Report, Report) = (one(report), one(ran.fitted.report.expect("there are validation images")));
     assert_eq!((own.images, &own.confusion), (15, &report.confusion));
     let record = &ran.fitted.history[ran.fitted.best.epoch - 1];
     assert_eq!(Some(own.accuracy), record.val_accuracy);

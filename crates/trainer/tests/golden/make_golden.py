@@ -305,8 +305,58 @@ def metrics():
     write("metrics", {"from": f"scikit-learn {sklearn.__version__}", "cases": cases})
 
 
+def multi_label():
+    """Probabilities of several classes per image with their truth, and scikit-learn's metrics of them.
+
+    `ties` has few distinct scores. `absent` has a class that no image has: its average precision is 0 in scikit-learn, with a
+    warning, and is left out of the mean here. `best_f1` is the largest on scikit-learn's precision-recall curve.
+    """
+    import warnings
+
+    import sklearn
+    from sklearn import metrics as m
+
+    warnings.simplefilter("ignore")
+    rng = np.random.default_rng(5)
+
+    def case(name, p, truth, thresholds):
+        p = p.astype(np.float32)
+        thresholds = np.asarray(thresholds, dtype=np.float32)
+        said, half = (p >= thresholds).astype(int), (p > 0.5).astype(int)
+        precision, recall, f1, support = m.precision_recall_fscore_support(truth, said, zero_division=0)
+        occurs = truth.sum(axis=0) > 0
+        average = m.average_precision_score(truth, p, average=None)
+        best = []
+        for column in range(truth.shape[1]):
+            ps, rs, _ = m.precision_recall_curve(truth[:, column], p[:, column])
+            best.append(np.max(2 * ps * rs / np.maximum(ps + rs, 1e-30)))
+        out = {"name": name, "probabilities": [[round(float(x), 9) for x in row] for row in p], "truth": truth,
+               "thresholds": thresholds, "confusion": m.multilabel_confusion_matrix(truth, said),
+               "precision": precision, "recall": recall, "f1": f1, "support": support,
+               "average_precision": average, "mean_average_precision": average[occurs].mean(),
+               "binary_accuracy": (half == truth).mean(), "exact_match": m.accuracy_score(truth, said),
+               "macro_f1_at_half": m.f1_score(truth, half, average="macro", zero_division=0), "best_f1": best}
+        for mean in ("macro", "micro"):
+            row = m.precision_recall_fscore_support(truth, said, average=mean, zero_division=0)
+            out[mean] = {"precision": row[0], "recall": row[1], "f1": row[2]}
+        return out
+
+    def sigmoid(z):
+        return 1 / (1 + np.exp(-z))
+
+    truth = (rng.random((60, 4)) < [0.5, 0.3, 0.1, 0.05]).astype(int)
+    some = sigmoid(3 * (truth - 0.5) + 1.5 * rng.normal(size=truth.shape))
+    few = (rng.random((40, 3)) < 0.4).astype(int)
+    ties = np.round(np.clip(0.5 + 0.3 * (few - 0.5) + 0.2 * rng.normal(size=few.shape), 0.0, 1.0) * 8) / 8
+    none = (rng.random((12, 3)) < [0.5, 0.0, 0.3]).astype(int)
+    absent = sigmoid(rng.normal(size=none.shape))
+    cases = [case("some", some, truth, [0.5, 0.4, 0.3, 0.25]), case("ties", ties, few, [0.5, 0.375, 0.625]),
+             case("absent", absent, none, [0.5, 0.5, 0.25])]
+    write("multi_label", {"from": f"scikit-learn {sklearn.__version__}", "cases": cases})
+
+
 if __name__ == "__main__":
-    parts = {f.__name__: f for f in (optimizers, schedules, one_cycle, callbacks, metrics)}
+    parts = {f.__name__: f for f in (optimizers, schedules, one_cycle, callbacks, metrics, multi_label)}
     if len(sys.argv) == 2:
         parts[sys.argv[1]]()
     else:

@@ -120,7 +120,7 @@ cats.toml:14:8: `loss.name` cannot be "mse"
    |
 14 | name = "mse"
    |        ^^^^^
-   = help: the choices are `binary_crossentropy`, `categorical_crossentropy` and `sparse_categorical_crossentropy`
+   = help: the choices are `binary_crossentropy`, `categorical_crossentropy`, `sparse_categorical_crossentropy`, `binary_focal_crossentropy` and `categorical_focal_crossentropy`
 
 cats.toml:15:19: `loss.label_smoothing` must be a number from 0 to below 1, but is 1
    |

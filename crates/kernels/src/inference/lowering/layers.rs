@@ -1,14 +1,30 @@
 //! What each layer becomes.
 
-use injerto_graph::{Activation, Attention, Operator, Padding, Shape, Window};
+use injerto_graph::{Activation, Attention, Operator, Padding, Role, Shape, Window};
 
 use super::super::Error;
 use super::super::minimal::Form;
 use super::super::normalise::{Normalise, Over};
-use super::super::simple::{Factor, Join, Pool};
+use super::super::simple::{Factor, Join, Pool, runs};
 use super::super::view::Epilogue;
 use super::{Lowerer, Seen, Value, Weights, Work, as_image};
 use crate::geometry::Geometry;
+
+/// Which of a layer's parameters are the kernel and the bias of a convolution.
+struct Kernel {
+    place: usize,
+    bias: Option<usize>,
+    groups: usize,
+    /// Whether each filter reads all channels of its group, as those of a `Conv2D`, which may be computed by minimal filtering.
+    full: bool,
+}
+
+impl Kernel {
+    /// Those of a layer with one kernel.
+    fn only(use_bias: bool) -> Self {
+        Self { place: 0, bias: use_bias.then_some(1), groups: 1, full: true }
+    }
+}
 
 impl Lowerer<'_, '_, '_> {
     /// Lowers layer `at`.
@@ -67,25 +83,45 @@ impl Lowerer<'_, '_, '_> {
                 activation,
             } => {
                 let windows = (*kernel_size, *strides, *padding, *dilation_rate);
-                let (weights, input) = self.weights(at, windows, *groups, *use_bias)?;
+                let input = self.unpadded(node.inputs[0]);
+                let weights =
+                    self.weights(at, input, windows, Kernel { groups: *groups, ..Kernel::only(*use_bias) })?;
                 // Where each filter has a channel to itself, the kernel lies in memory as that of a depthwise convolution.
                 let depthwise = *groups > 1 && groups == filters && weights.geometry.input[2] == *groups;
                 let work = if depthwise { Work::Depthwise(weights) } else { Work::Convolution(weights) };
-                self.step(at, work, vec![input]);
+                self.step(at, work, vec![input.0]);
                 self.end(at, *activation);
             }
             Operator::DepthwiseConv2D {
                 kernel_size, strides, padding, dilation_rate, use_bias, activation, ..
             } => {
                 let windows = (*kernel_size, *strides, *padding, *dilation_rate);
-                let (weights, input) = self.weights(at, windows, 1, *use_bias)?;
-                self.step(at, Work::Depthwise(weights), vec![input]);
+                let input = self.unpadded(node.inputs[0]);
+                let weights = self.weights(at, input, windows, Kernel { full: false, ..Kernel::only(*use_bias) })?;
+                self.step(at, Work::Depthwise(weights), vec![input.0]);
+                self.end(at, *activation);
+            }
+            Operator::SeparableConv2D {
+                kernel_size, strides, padding, dilation_rate, use_bias, activation, ..
+            } => {
+                let input = self.unpadded(node.inputs[0]);
+                let windows = (*kernel_size, *strides, *padding, *dilation_rate);
+                let depthwise = Kernel { full: false, ..Kernel::only(false) };
+                let depthwise = self.weights(at, input, windows, depthwise)?;
+                let [height, width] = depthwise.geometry.output;
+                let between = self.make([height, width, depthwise.bias.len()], 1);
+                self.push(at, Work::Depthwise(depthwise), vec![input.0], between);
+                let windows = ([1, 1], [1, 1], Padding::Valid, [1, 1]);
+                let pointwise = Kernel { place: 1, bias: use_bias.then_some(2), ..Kernel::only(false) };
+                let weights = self.weights(at, (between, [[0; 2]; 2]), windows, pointwise)?;
+                self.step(at, Work::Convolution(weights), vec![between]);
                 self.end(at, *activation);
             }
             Operator::Dense { use_bias, activation, .. } => {
                 let windows = ([1, 1], [1, 1], Padding::Valid, [1, 1]);
-                let (weights, input) = self.weights(at, windows, 1, *use_bias)?;
-                self.step(at, Work::Convolution(weights), vec![input]);
+                let input = self.unpadded(node.inputs[0]);
+                let weights = self.weights(at, input, windows, Kernel { full: false, ..Kernel::only(*use_bias) })?;
+                self.step(at, Work::Convolution(weights), vec![input.0]);
                 self.end(at, *activation);
             }
             Operator::ReLU { max_value, negative_slope } => {
@@ -118,6 +154,7 @@ impl Lowerer<'_, '_, '_> {
             Operator::GlobalAveragePooling2D { .. } => self.pool_all(at, false),
             Operator::GlobalMaxPooling2D { .. } => self.pool_all(at, true),
             Operator::Concatenate {} => self.concatenate(at),
+            Operator::Take { indices } => self.plain(at, Work::Take(runs(indices))),
             Operator::Add {} => {
                 let nodes = self.graph.nodes();
                 match node.inputs.iter().all(|&input| nodes[input].shape == node.shape) {
@@ -245,24 +282,26 @@ impl Lowerer<'_, '_, '_> {
         self.step(at, Work::Map { affine: Some((scale, shift)), reverse: false }, vec![value]);
     }
 
-    /// Geometry and weights of a convolution, and the value that it reads, whose halo grows to what the windows want.
+    /// Geometry and weights of a convolution. The halo of the value that it reads grows to what the windows want; `zeros` lie around it.
     fn weights(
         &mut self,
         at: usize,
+        (value, zeros): (usize, [[usize; 2]; 2]),
         (kernel_size, strides, padding, dilation): ([usize; 2], [usize; 2], Padding, [usize; 2]),
-        groups: usize,
-        use_bias: bool,
-    ) -> Result<(Weights, usize), Error> {
-        let (value, zeros) = self.unpadded(self.graph.nodes()[at].inputs[0]);
-        let node = &self.graph.nodes()[at];
+        Kernel { place, bias, groups, full }: Kernel,
+    ) -> Result<Weights, Error> {
         let [height, width, channels] = self.lowering.values[value].shape;
         let [tall, broad] =
             [(0, height), (1, width)].map(|(axis, side): (usize, usize)| side + zeros[axis][0] + zeros[axis][1]);
         let geometry =
             Geometry::new([tall, broad, channels], kernel_size, strides, padding, dilation).with_padding(zeros);
-        let filters = node.shape.channels();
-        let full = groups == 1 && matches!(node.operator(), Operator::Conv2D { .. });
-        let form = if full { Form::choose(&geometry, filters) } else { None };
+        let kernel = self.parameter(at, place)?.into_owned();
+        let shape = &self.graph.nodes()[at].parameters[place];
+        let filters = match shape.role {
+            Role::DepthwiseKernel => shape.shape[2] * shape.shape[3],
+            _ => *shape.shape.last().expect("a kernel has axes"),
+        };
+        let form = if full && groups == 1 { Form::choose(&geometry, filters) } else { None };
         let halo = &mut self.lowering.values[value].halo;
         for (axis, [before, after]) in halo.iter_mut().enumerate() {
             let tile = form.map_or(1, |form| form.tile()[axis]);
@@ -271,12 +310,11 @@ impl Lowerer<'_, '_, '_> {
             *before = geometry.before[axis].max(*before);
             *after = end.saturating_sub(geometry.before[axis] + geometry.input[axis]).max(*after);
         }
-        let bias = match use_bias {
-            true => self.parameter(at, 1)?.iter().map(|&x| f64::from(x)).collect(),
-            false => vec![0.0; filters],
+        let bias = match bias {
+            Some(place) => self.parameter(at, place)?.iter().map(|&x| f64::from(x)).collect(),
+            None => vec![0.0; filters],
         };
-        let kernel = self.parameter(at, 0)?.into_owned();
-        Ok((Weights { geometry, groups, form, kernel, scale: vec![1.0; filters], bias }, value))
+        Ok(Weights { geometry, groups, form, kernel, scale: vec![1.0; filters], bias })
     }
 
     fn pool(&mut self, at: usize, largest: bool, window: &Window) {

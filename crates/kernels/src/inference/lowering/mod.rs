@@ -9,7 +9,7 @@ use injerto_graph::{Attention, Graph};
 
 use super::minimal::Form;
 use super::normalise::Normalise;
-use super::simple::{Factor, Join, Pool};
+use super::simple::{Factor, Join, Pool, Run};
 use super::view::Epilogue;
 use super::{Error, Input};
 use crate::geometry::Geometry;
@@ -67,6 +67,8 @@ pub(crate) enum Work {
     Embed(Vec<f32>),
     /// The rows of the input from this one on.
     Crop(usize),
+    /// These runs of the input's channels.
+    Take(Vec<Run>),
 }
 
 /// A convolution's geometry and weights.

@@ -1,0 +1,279 @@
+//! What the lines of a list say.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use injerto_files::{listed, printable, shown};
+
+use super::classes::{Said, mark};
+use super::index::{Found, Index};
+use super::table::Table;
+use super::{ClassColumns, Column, Line, Lists};
+use crate::folder::roles::{Role, word_role};
+use crate::folder::tree::{AllLeftOut, Reason, advice};
+
+/// Names of columns that are found without being told, in lower case, the likelier first.
+const PATHS: &[&str] = &[
+    "path",
+    "file_name",
+    "filename",
+    "file",
+    "filepath",
+    "file_path",
+    "image_path",
+    "image",
+    "image_name",
+    "image_id",
+    "img",
+    "img_path",
+    "name",
+    "id",
+];
+const CLASSES: &[&str] = &[
+    "class",
+    "label",
+    "class_name",
+    "label_name",
+    "category",
+    "target",
+    "species",
+    "breed",
+    "diagnosis",
+    "labels",
+    "classes",
+    "y",
+    "dx",
+];
+const SPLITS: &[&str] = &["split", "side", "set", "subset", "partition"];
+
+/// Where a list says the classes of an image.
+enum Classes {
+    /// In the name of the folder that the image lies in.
+    Folder,
+    /// In one column.
+    In(usize),
+    /// In one column per class, which holds 1 if the image has the class and 0 if it has not.
+    Marked(Vec<usize>),
+}
+
+/// Places of the columns, from 0.
+struct Columns {
+    path: usize,
+    classes: Classes,
+    split: Option<usize>,
+    group: Option<usize>,
+}
+
+impl Lists {
+    /// What a list says of the images in the index.
+    pub(super) fn read(
+        &self,
+        file: &Path,
+        role: Option<Role>,
+        index: &Index,
+        left_out: &AllLeftOut,
+    ) -> Result<Vec<(usize, Line)>, String> {
+        let beside = index.below(file.parent().unwrap_or(Path::new("")));
+        let find = |path: &str| index.find(path, beside.as_deref());
+        let mut table = Table::read(file, &|path| matches!(find(path), Found::One(_)))?;
+        let columns = self.columns(&mut table, &find)?;
+        let roles = self.roles(&table, &columns, role)?;
+        let (mut told, mut lost) = (Vec::new(), Vec::new());
+        for (line, row) in &table.rows {
+            let line = *line;
+            let field = |at: usize| match row.get(at).map(|field| field.trim()) {
+                Some(field) => Ok(field),
+                None => Err(format!("line {line}: expected at least {} fields, found {}", at + 1, row.len())),
+            };
+            let path = field(columns.path)?;
+            let at = match find(path) {
+                Found::One(at) => at,
+                Found::Several([a, b]) => {
+                    return Err(format!(
+                        "line {line}: '{}' may be {} or {}: write more of the path",
+                        printable(path),
+                        shown(&index.files()[a]),
+                        shown(&index.files()[b])
+                    ));
+                }
+                Found::None => {
+                    lost.push((line, path));
+                    continue;
+                }
+            };
+            let classes = match &columns.classes {
+                Classes::In(column) => Said::Text(field(*column)?.to_owned()),
+                Classes::Marked(places) => {
+                    let (mut marked, mut others) = (Vec::new(), Vec::new());
+                    for &place in places {
+                        let name = table.header[place].trim().to_owned();
+                        match mark(field(place)?) {
+                            Some(true) => marked.push(name),
+                            Some(false) => others.push(name),
+                            None => {
+                                return Err(format!(
+                                    "line {line}: the column of class '{}' must hold 1 or 0, but holds '{}'",
+                                    printable(&name),
+                                    printable(field(place)?)
+                                ));
+                            }
+                        }
+                    }
+                    Said::Marks { marked, others }
+                }
+                Classes::Folder => Said::Folder(index.folder(at).ok_or_else(|| {
+                    format!(
+                        "line {line}: the list has no column of classes, and {} lies in no folder that could be one",
+                        shown(&index.files()[at])
+                    )
+                })?),
+            };
+            let part = match columns.split {
+                Some(column) => roles[field(column)?],
+                None => role.unwrap_or(Role::Training),
+            };
+            let group = columns.group.map(&field).transpose()?.filter(|group| !group.is_empty()).map(Arc::from);
+            told.push((at, Line { line, classes, role: part, group, by: format!("{}, line {line}", shown(file)) }));
+        }
+        if !lost.is_empty() {
+            return Err(absent(&lost, table.rows.len(), index, left_out));
+        }
+        match told.is_empty() {
+            true => Err("this list names no images".to_owned()),
+            false => Ok(told),
+        }
+    }
+
+    /// Finds the columns of a list, and takes its header off.
+    fn columns(&self, table: &mut Table, find: &dyn Fn(&str) -> Found) -> Result<Columns, String> {
+        let lower = |name: &String| name.trim().to_lowercase();
+        let class = match &self.class {
+            Some(ClassColumns::One(column)) => Some(column),
+            Some(ClassColumns::Each(columns)) => columns.first(),
+            None => None,
+        };
+        let asked = [self.path.as_ref(), class, self.split.as_ref(), self.group.as_ref()];
+        if !table.has_header {
+            let first: Vec<String> =
+                table.rows.first().map_or_else(Vec::new, |(_, row)| row.iter().map(lower).collect());
+            let place = match self.path {
+                Some(Column::Place(place)) => place - 1,
+                _ => 0,
+            };
+            let is_image = |at: usize| {
+                let path = table.rows.get(at).and_then(|(_, row)| row.get(place));
+                path.is_some_and(|path| !matches!(find(path), Found::None))
+            };
+            let known = first.iter().any(|name| PATHS.contains(&name.as_str()));
+            let named = asked.iter().any(|column| matches!(column, Some(Column::Name(_))));
+            table.has_header = !is_image(0) && (known || named || is_image(1));
+            if table.has_header {
+                table.header = table.rows.remove(0).1;
+            }
+        }
+        let width =
+            if table.has_header { table.header.len() } else { table.rows.first().map_or(0, |(_, row)| row.len()) };
+        let names = || match table.has_header {
+            true => format!("the columns are {}", listed(table.header.iter().map(|name| name.trim()))),
+            false => format!("the list has no header, and {width} columns"),
+        };
+        let place = |column: &Column| match column {
+            Column::Name(name) => table
+                .header
+                .iter()
+                .position(|known| known.trim() == name)
+                .ok_or_else(|| format!("there is no column '{}'; {}", printable(name), names())),
+            Column::Place(place) if (1..=width).contains(place) => Ok(place - 1),
+            Column::Place(place) => Err(format!("there is no column {place}; {}", names())),
+        };
+        let usual = |known: &[&str]| {
+            known.iter().find_map(|name| table.header.iter().position(|column| lower(column) == *name))
+        };
+        let find = |column: &Option<Column>, known: &[&str]| match column {
+            Some(column) => place(column).map(Some),
+            None => Ok(usual(known)),
+        };
+        let group = self.group.as_ref().map(place).transpose()?;
+        let path = find(&self.path, PATHS)?.unwrap_or(0);
+        let split = find(&self.split, SPLITS)?;
+        let classes = match &self.class {
+            Some(ClassColumns::One(column)) => Classes::In(place(column)?),
+            Some(ClassColumns::Each(columns)) => {
+                Classes::Marked(columns.iter().map(place).collect::<Result<_, String>>()?)
+            }
+            None => match usual(CLASSES) {
+                Some(class) => Classes::In(class),
+                None => {
+                    let taken = [Some(path), split, group];
+                    let left: Vec<usize> = (0..width).filter(|at| !taken.contains(&Some(*at))).collect();
+                    let is_marked = |at: &usize| {
+                        table.rows.iter().all(|(_, row)| row.get(*at).is_none_or(|field| mark(field.trim()).is_some()))
+                    };
+                    match left[..] {
+                        [] => Classes::Folder,
+                        [only] => Classes::In(only),
+                        _ if table.has_header && left.iter().all(is_marked) => Classes::Marked(left),
+                        _ => {
+                            return Err(format!(
+                                "it is unclear which column holds the classes; {}: set data.labels.class to its name, or to its \
+                                 place from 1, or to a list of columns that hold 1 or 0",
+                                names()
+                            ));
+                        }
+                    }
+                }
+            },
+        };
+        Ok(Columns { path, classes, split, group })
+    }
+
+    /// The part that each word of the column of parts means.
+    fn roles<'t>(
+        &self,
+        table: &'t Table,
+        columns: &Columns,
+        role: Option<Role>,
+    ) -> Result<HashMap<&'t str, Role>, String> {
+        let Some(split) = columns.split else { return Ok(HashMap::new()) };
+        let mut roles = HashMap::new();
+        for (line, row) in &table.rows {
+            let Some(word) = row.get(split).map(|word| word.trim()) else { continue };
+            if roles.contains_key(word) {
+                continue;
+            }
+            let found = word_role(word).ok_or_else(|| {
+                format!("line {line}: '{}' is no part of a split: expected train, validation or test", printable(word))
+            })?;
+            if role.is_some_and(|role| role != found) {
+                return Err(format!(
+                    "line {line}: the column of parts says '{}', but the list is given for another part",
+                    printable(word)
+                ));
+            }
+            roles.insert(word, found);
+        }
+        Ok(roles)
+    }
+}
+
+/// A message about listed files that are not among the images.
+fn absent(lost: &[(usize, &str)], all: usize, index: &Index, left_out: &AllLeftOut) -> String {
+    let first: Vec<String> =
+        lost.iter().take(3).map(|(line, path)| format!("'{}' (line {line})", printable(path))).collect();
+    let more = if lost.len() > first.len() { ", …" } else { "" };
+    let endings: BTreeSet<String> = lost
+        .iter()
+        .filter_map(|(_, path)| Some(format!(".{}", Path::new(path).extension()?.to_str()?.to_lowercase())))
+        .collect();
+    let known =
+        |reason: &&Reason| matches!(reason, Reason::Ending(ending) if endings.contains(ending) && reason.is_image());
+    let fix = match left_out.keys().find(known) {
+        Some(Reason::Ending(ending)) => format!("files that end in {ending} are not read: {}", advice(ending)),
+        _ => format!(
+            "paths begin below {} (data.root) or beside the list; correct them, or remove the lines",
+            shown(index.root())
+        ),
+    };
+    format!("{} of {all} listed images are not there: {}{more}; {fix}", lost.len(), first.join(", "))
+}

@@ -1,0 +1,57 @@
+//! Running statistics for weights that no step has led to: those of a mean of weights.
+
+use injerto_graph::{Graph, Operator, ParameterId};
+use rand_chacha::ChaCha8Rng;
+
+use crate::TrainError;
+use crate::executor::Executor;
+use crate::feed::{Feed, Portion};
+use crate::plan::PhasePlan;
+
+/// Replaces the running statistics that `plan` updates by their mean over the batches of `feed`, in which every image counts the same
+/// (Izmailov et al. 2018, section 3.2; PyTorch's `update_bn`). Weights stay as they are. Returns whether `go_on` let it come to its end.
+///
+/// # Errors
+/// Images cannot be read, or there is not enough memory.
+pub(crate) fn renew(
+    (plan, graph): (&PhasePlan, &Graph),
+    feed: &mut Feed<'_>,
+    executor: &mut dyn Executor,
+    random: &mut ChaCha8Rng,
+    go_on: &dyn Fn() -> bool,
+) -> Result<bool, TrainError> {
+    let moved = plan.updates_statistics();
+    // What a batch adds to a statistic that was zero, divided by this, is the statistic of the batch.
+    let share = |id: ParameterId| match graph.nodes()[id.layer()].operator() {
+        Operator::BatchNormalization { momentum, .. } => 1.0 - momentum,
+        _ => 0.0,
+    };
+    let statistics = |id: &ParameterId| moved.contains(&id.layer()) && !graph.parameter(*id).trainable();
+    let all: Vec<(ParameterId, f64)> = graph
+        .parameters_of(&plan.split().tail)
+        .filter(statistics)
+        .map(|id| (id, share(id)))
+        .filter(|(_, share)| *share > 0.0)
+        .collect();
+    let mut sums: Vec<Vec<f64>> = all.iter().map(|(id, _)| vec![0.0; executor.values(*id).len()]).collect();
+    let mut count = 0;
+    while let Some(Portion { boundary, labels, .. }) = feed.next(executor)? {
+        for ((id, _), sum) in all.iter().zip(&sums) {
+            executor.set_values(*id, &vec![0.0; sum.len()]);
+        }
+        executor.observe(&boundary, labels.len(), random)?;
+        for ((id, share), sum) in all.iter().zip(&mut sums) {
+            let weight = labels.len() as f64 / share;
+            sum.iter_mut().zip(executor.values(*id)).for_each(|(sum, value)| *sum += weight * f64::from(value));
+        }
+        count += labels.len();
+        if !go_on() {
+            return Ok(false);
+        }
+    }
+    for ((id, _), sum) in all.iter().zip(&sums) {
+        let mean: Vec<f32> = sum.iter().map(|sum| (sum / count.max(1) as f64) as f32).collect();
+        executor.set_values(*id, &mean);
+    }
+    Ok(true)
+}
