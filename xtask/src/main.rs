@@ -7,6 +7,8 @@ mod ci;
 mod contest;
 mod cover;
 mod dependencies;
+#[cfg(test)]
+mod docs;
 mod experiment;
 mod features;
 mod gpu;

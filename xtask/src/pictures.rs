@@ -19,16 +19,12 @@ course   runs the experiments of docs/course.md on the course's photos and copie
          --set backbone.weights=inception_v3.safetensors";
 
 /// The experiments of the course: name of the picture, file, and whether the network is InceptionV3.
-const COURSE: [(&str, &str, bool); 9] = [
+const COURSE: [(&str, &str, bool); 5] = [
     ("baseline", "configs/cats_vs_dogs/baseline_small.toml", false),
     ("feature_extraction", "configs/cats_vs_dogs/feature_extraction.toml", false),
     ("fine_tuning", "configs/cats_vs_dogs/fine_tuning.toml", false),
-    ("flowers_mobilenet_v2", "configs/flowers/mobilenet_v2.toml", false),
     ("flowers", "configs/flowers/inception_v3.toml", true),
-    ("flowers_sparse", "configs/flowers/inception_v3_sparse.toml", true),
-    ("flowers_logits", "configs/flowers/inception_v3_logits.toml", true),
     ("early_layers", "configs/flowers/inception_v3_early_layers.toml", true),
-    ("early_layers_fine_tuning", "configs/flowers/inception_v3_fine_tuning.toml", true),
 ];
 
 /// What is photographed of the report: name of the picture, width and height in pixels, fragment of the address.
