@@ -445,7 +445,7 @@ fn what_is_missing_is_named() {
     );
     let short = |layer: usize, place: usize| Cow::Borrowed(&parameters[layer][place][1..]);
     let error = Program::compile(&graph, &[0, 1, 2], &[2], &short, &Input::default()).unwrap_err();
-    assert!(matches!(error, Error::Parameter { expected: 4, found: 3, .. }), "{error}");
+    assert!(matches!(error, Error::Parameter { expected: 108, found: 107, .. }), "{error}");
     let input = Input { scale: vec![1.0; 4], shift: vec![0.0; 4], reverse_channels: false };
     let error = Program::compile(&graph, &[0, 1, 2], &[2], &given, &input).unwrap_err();
     assert_eq!(error, Error::Input { expected: 3, found: 4 });
