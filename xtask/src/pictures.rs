@@ -12,7 +12,8 @@ Makes the pictures of the documentation again, in docs/pictures. All images in t
 
 Usage: cargo xtask pictures [course] [--set KEY=VALUE]…
 
-Without an argument: what the terminal shows of the quickstart (SVG), and its report as a browser shows it (PNG, needs Chromium or Chrome).
+Without an argument: what the terminal shows of a training on drawn flowers (SVG), and its report as a browser shows it (PNG, needs
+Chromium or Chrome).
 
 course   runs the experiments of docs/course.md on the course's photos and copies their curves. What has been run before (below
          target/pictures) is not run again. --set is given to all runs with InceptionV3, for example
@@ -26,6 +27,33 @@ const COURSE: [(&str, &str, bool); 5] = [
     ("flowers", "configs/flowers/inception_v3.toml", true),
     ("early_layers", "configs/flowers/inception_v3_early_layers.toml", true),
 ];
+
+/// The experiment that is shown: that of the quickstart, on images that are files, so that the report has photos.
+const SHOWN: &str = "\
+[data]
+root = \"flowers\"
+image_size = [64, 64]
+batch_size = 16
+
+[backbone]
+plugin = \"small_cnn\"
+weights = \"shapes\"
+parameters = { filters = [16, 32, 64], momentum = 0.8 }
+
+[[phases]]
+name = \"feature-extraction\"
+epochs = 8
+optimizer = { name = \"adam\", learning_rate = 1e-2 }
+
+[[phases]]
+name = \"fine-tuning\"
+epochs = 4
+unfreeze = \"all\"
+optimizer = { name = \"adam\", learning_rate = 3e-4 }
+";
+
+/// The most characters in a line of the terminal.
+const COLUMNS: usize = 118;
 
 /// What is photographed of the report: name of the picture, width and height in pixels, fragment of the address.
 const VIEWS: [(&str, u32, u32, &str); 2] = [("report", 1100, 900, ""), ("report_mistakes", 1100, 760, "#mistakes")];
@@ -54,21 +82,29 @@ pub fn run(arguments: &[String]) -> Outcome {
     }
 }
 
-/// The quickstart: the terminal, and the report.
+/// A training on drawn flowers: the terminal, and the report.
 fn first_screen(binary: &Path, work: &Path, pictures: &Path) -> Outcome {
-    let run = work.join("quickstart");
-    if run.exists() {
-        std::fs::remove_dir_all(&run).map_err(|error| format!("{}: {error}", run.display()))?;
+    let run = work.join("runs/flowers");
+    for old in [&run, &work.join("flowers")] {
+        if old.exists() {
+            std::fs::remove_dir_all(old).map_err(|error| format!("{}: {error}", old.display()))?;
+        }
+    }
+    write(&work.join("flowers.toml"), SHOWN)?;
+    let mut images = Command::new(binary);
+    images.args(["generate", "flowers", "flowers", "--train", "30", "--validation", "40", "--size", "64"]);
+    if !succeeds(images.current_dir(work).stdout(Stdio::null()))? {
+        return Ok(code(false));
     }
     let mut command = Command::new(binary);
-    command.args(["train", "configs/quickstart.toml", "--run-dir"]).arg(&run).current_dir(root());
+    command.args(["train", "flowers.toml", "--run-dir", "runs/flowers"]).current_dir(work);
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
     let output = output.map_err(|error| not_started(&command, &error))?;
     if !output.status.success() {
         return Ok(code(false));
     }
-    let text = String::from_utf8_lossy(&output.stdout).replace(&*run.to_string_lossy(), "runs/quickstart");
-    write(&pictures.join("terminal.svg"), &terminal("cargo xtask experiment configs/quickstart.toml", &text))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    write(&pictures.join("terminal.svg"), &terminal("injerto train flowers.toml", &text))?;
     let Some(browser) = BROWSERS.iter().find(|name| starts(name)) else {
         return Err(format!("the report cannot be photographed: none of {} is installed", BROWSERS.join(", ")));
     };
@@ -114,8 +150,7 @@ fn curves(binary: &Path, work: &Path, pictures: &Path, settings: &[String]) -> O
 fn terminal(command: &str, text: &str) -> String {
     // Width of a character and height of a line at 13 px, and the margins.
     let (advance, line_height, left, top) = (7.83, 18.0, 18.0, 58.0);
-    let lines: Vec<String> =
-        std::iter::once(format!("$ {command}")).chain(text.lines().map(ToOwned::to_owned)).collect();
+    let lines: Vec<String> = std::iter::once(format!("$ {command}")).chain(text.lines().flat_map(wrapped)).collect();
     let longest = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
     let (width, height) = (longest as f32 * advance + 2.0 * left, lines.len() as f32 * line_height + top + 6.0);
     let mut svg = format!(
@@ -138,6 +173,19 @@ fn terminal(command: &str, text: &str) -> String {
         );
     }
     svg + "</g>\n</svg>\n"
+}
+
+/// A line in pieces that fit into the terminal.
+fn wrapped(line: &str) -> Vec<String> {
+    let mut pieces = vec![String::new()];
+    for word in line.split_inclusive(' ') {
+        let last = pieces.last_mut().expect("there is one");
+        match last.chars().count() + word.trim_end().chars().count() > COLUMNS && !last.is_empty() {
+            true => pieces.push(format!("    {word}")),
+            false => last.push_str(word),
+        }
+    }
+    pieces
 }
 
 fn escaped(text: &str) -> String {
@@ -163,5 +211,8 @@ mod tests {
         let svg = terminal("injerto train a&b", "one\n\n  <two>");
         assert!(svg.contains("$ injerto train a&amp;b</text>") && svg.contains(">  &lt;two&gt;</text>"), "{svg}");
         assert_eq!(svg.matches("<text").count(), 3, "empty lines take room and no element");
+        let long = "word ".repeat(40);
+        assert!(wrapped(&long).iter().all(|piece| piece.chars().count() <= COLUMNS + 5));
+        assert_eq!(wrapped("a  b"), ["a  b"]);
     }
 }
