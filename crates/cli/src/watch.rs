@@ -50,7 +50,7 @@ pub struct Arguments {
     /// A weight set of the backbone, or a file
     #[arg(long, default_value = "imagenet", requires = "backbone", value_parser = crate::text())]
     weights: String,
-    /// Any key of an experiment, such as data.image_size=[160,160] (may be given several times)
+    /// Any key of an experiment, such as data.batch_size=16 (may be given several times)
     #[arg(long, value_name = "KEY=VALUE", value_parser = crate::text())]
     set: Vec<String>,
     /// Seconds between two looks at the folder
