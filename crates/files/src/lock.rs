@@ -38,7 +38,7 @@ impl Lock {
     /// On a file system without locks this succeeds, because there is nothing better to do than to go on.
     ///
     /// # Errors
-    /// [`LockError::Taken`], after at most [`Lock::PATIENCE`]; [`LockError::Io`].
+    /// [`LockError::Taken`], after at most 50 ms; [`LockError::Io`].
     pub fn take(folder: &Path) -> Result<Self, LockError> {
         let path = folder.join(Self::FILE);
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
