@@ -211,12 +211,7 @@ impl Prepared {
         if let Some(root) = root.as_deref().filter(|_| gallery.is_none()) {
             settle(&mut config, root);
         }
-        if images.train.is_multi_label() {
-            config.data.multi_label = Some(true);
-            if config.loss.class_weights.is_some() {
-                return Err(ExperimentError::ClassWeights);
-            }
-        }
+        found_labels(&mut config, &images.train)?;
         let resolved = resolve(&config, catalog)?;
         let Description { preprocessing, .. } = &resolved.description;
         let grafted = (&resolved.backbone, Some(&resolved.name), preprocessing);
@@ -283,6 +278,7 @@ impl Prepared {
         if let Some(root) = root(&self.config) {
             settle(&mut config, root);
         }
+        found_labels(&mut config, &self.train)?;
         let grafted = (&self.backbone, self.card.backbone.as_ref(), &self.card.preprocessing);
         let card = card(&mut config, grafted, &self.train.classes)?;
         let phases = phases(&config.phases, &config.callbacks, &self.backbone, card.graph.len())?;
@@ -480,6 +476,17 @@ impl Prepared {
     pub fn loss(&self) -> &Loss {
         &self.card.loss
     }
+}
+
+/// Notes in `config` that images may have several classes, if they may, and refuses what needs one class per image.
+fn found_labels(config: &mut Config, train: &Dataset) -> Result<(), ExperimentError> {
+    if train.is_multi_label() {
+        config.data.multi_label = Some(true);
+        if config.loss.class_weights.is_some() {
+            return Err(ExperimentError::ClassWeights);
+        }
+    }
+    Ok(())
 }
 
 /// How the training images of an experiment are read for the network of `card`, and changed at random.
