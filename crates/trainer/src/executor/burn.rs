@@ -1,5 +1,7 @@
+use std::collections::BTreeMap;
+
 use burn_tensor::Tensor;
-use injerto_backbones::network::{Network, TrainingPass, Value};
+use injerto_backbones::network::{Network, ParameterTensor, TrainingPass, Value};
 use injerto_graph::{ParameterId, Split};
 use injerto_losses::tensor::TensorCrossEntropy as _;
 use injerto_recipe::StepSize;
@@ -84,6 +86,22 @@ impl BurnExecutor {
         let device = self.network.device();
         shapes.zip(boundary).map(|(shape, values)| Value::from_host(values.clone(), images, shape, device)).collect()
     }
+
+    /// The outputs of the tail in training mode, and the running statistics that it updates.
+    fn forward_train(
+        &self,
+        leaves: &BTreeMap<ParameterId, ParameterTensor>,
+        boundary: &Boundary,
+        images: usize,
+        random: &mut ChaCha8Rng,
+    ) -> Result<(Value, Vec<(ParameterId, ParameterTensor)>), TrainError> {
+        self.network.check_room(&self.split.tail, &[], images, true)?;
+        let (drawing, updates_statistics) = (&self.layers, &self.updates_statistics);
+        let mut pass = TrainingPass { leaves, random, drawing, updates_statistics, statistics: Vec::new() };
+        let boundary = self.to_device(boundary, images);
+        let outputs = self.network.tail(&self.split, boundary, Some(&mut pass));
+        Ok((outputs, pass.statistics))
+    }
 }
 
 impl Executor for BurnExecutor {
@@ -105,18 +123,9 @@ impl Executor for BurnExecutor {
         aim: &Aim<'_>,
         random: &mut ChaCha8Rng,
     ) -> Result<(), TrainError> {
-        self.network.check_room(&self.split.tail, &[], images, true)?;
         let leaves = self.network.leaves(self.layers.iter().copied());
-        let mut pass = TrainingPass {
-            leaves: &leaves,
-            random,
-            drawing: &self.layers,
-            updates_statistics: &self.updates_statistics,
-            statistics: Vec::new(),
-        };
-        let boundary = self.to_device(boundary, images);
-        let outputs = self.network.tail(&self.split, boundary, Some(&mut pass)).into_features();
-        let statistics = pass.statistics;
+        let (outputs, statistics) = self.forward_train(&leaves, boundary, images, random)?;
+        let outputs = outputs.into_features();
         let loss = aim.loss.forward(outputs.clone(), aim.targets, aim.weights)?;
         self.unread.push((loss.clone().inner(), outputs.inner()));
         let mut gradients = loss.backward();
@@ -193,18 +202,8 @@ impl Executor for BurnExecutor {
     }
 
     fn observe(&mut self, boundary: &Boundary, images: usize, random: &mut ChaCha8Rng) -> Result<(), TrainError> {
-        self.network.check_room(&self.split.tail, &[], images, true)?;
         let leaves = self.network.leaves(self.layers.iter().copied());
-        let mut pass = TrainingPass {
-            leaves: &leaves,
-            random,
-            drawing: &self.layers,
-            updates_statistics: &self.updates_statistics,
-            statistics: Vec::new(),
-        };
-        let boundary = self.to_device(boundary, images);
-        self.network.tail(&self.split, boundary, Some(&mut pass));
-        let statistics = pass.statistics;
+        let (_, statistics) = self.forward_train(&leaves, boundary, images, random)?;
         statistics.into_iter().for_each(|(id, tensor)| self.network.set(id, tensor));
         Ok(())
     }
