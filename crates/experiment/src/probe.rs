@@ -73,6 +73,11 @@ fn training(
     Ok(Some(table((&prepared.train, labels), rows, &taken, shape, Part::Training)?))
 }
 
+/// How training images are held out in turn. Of fewer than two nothing can be held out, which dealing them says.
+fn folds(prepared: &Prepared, training: &FeatureTable) -> Folds {
+    Folds::new(FOLDS.min(training.len()).max(2), u64::from(prepared.config.seed))
+}
+
 /// What more training images would bring, by a probe of this strength on growing parts of those that there are. `None` if it was stopped.
 ///
 /// # Errors
@@ -86,7 +91,7 @@ pub(crate) fn more_photos(
 ) -> Result<Option<MorePhotos>, ExperimentError> {
     let labels = Combinations::of([&prepared.train]);
     let Some(training) = training(prepared, &labels, shape, gathered)? else { return Ok(None) };
-    let folds = Folds::new(FOLDS.min(training.len()).max(2), u64::from(prepared.config.seed));
+    let folds = folds(prepared, &training);
     match LearningCurve::measure(&training, folds, strength, Look::none().stopped_by(stop)) {
         Ok(curve) => Ok(Some(MorePhotos::new(&curve))),
         Err(InsightError::Stopped) => Ok(None),
@@ -107,8 +112,7 @@ pub(crate) fn probe(
     let began = Instant::now();
     let labels = Combinations::of([&prepared.train]);
     let Some(training) = training(prepared, &labels, shape, gathered)? else { return Ok(None) };
-    // Of fewer than two images nothing can be held out, which dealing them says.
-    let folds = Folds::new(FOLDS.min(training.len()).max(2), u64::from(prepared.config.seed));
+    let folds = folds(prepared, &training);
     let (probe, validation) = match Probe::choose(&training, folds, Look::none().stopped_by(stop)) {
         Err(InsightError::Stopped) => return Ok(None),
         found => found?,
