@@ -272,11 +272,8 @@ pub(crate) fn run(
     keeper.failed.map_or(Ok(()), Err)?;
     let mut summary = summarise(prepared, &fitted);
     (summary.probe, summary.leaks) = (found.probe, found.leaks);
-    match metrics(prepared, &fitted, fit.validation.as_ref(), device, folder, watch)? {
-        Some(Figures::MultiClass(report)) => summary.metrics = Some(report),
-        Some(Figures::MultiLabel(report)) => summary.multi_label = Some(report),
-        None => {}
-    }
+    let figures = metrics(prepared, &fitted, fit.validation.as_ref(), device, folder, watch)?;
+    (summary.metrics, summary.multi_label) = figures.map_or((None, None), Figures::parts);
     summary.trust = trust(prepared, summary.metrics.as_ref(), folder)?;
     folder.write(RunFolder::SUMMARY, &crate::json::pretty(&summary))?;
     if !fitted.interrupted && fitted.best.epoch > 0 {

@@ -194,11 +194,7 @@ impl Planned {
                 self.file(RunFolder::PREDICTIONS, &predictions)?;
             }
             let counts = prepared.validation.as_ref().map(Dataset::counts);
-            let (metrics, multi_label) = match fitted.report.clone() {
-                Some(Figures::MultiClass(report)) => (Some(report), None),
-                Some(Figures::MultiLabel(report)) => (None, Some(report)),
-                None => (None, None),
-            };
+            let (metrics, multi_label) = fitted.report.clone().map_or((None, None), Figures::parts);
             let trust = metrics.as_ref().zip(counts).map(|(it, counts)| Trust::of_accuracy(it.accuracy, &counts));
             let summary = Summary { metrics, multi_label, trust, ..summarise(prepared, fitted) };
             self.file(RunFolder::SUMMARY, &crate::json::pretty(&summary))?;

@@ -133,6 +133,14 @@ impl Figures {
         }
     }
 
+    /// The one kind of figures and the other, of which one is there.
+    pub fn parts(self) -> (Option<Report>, Option<MultiLabelReport>) {
+        match self {
+            Self::MultiClass(report) => (Some(report), None),
+            Self::MultiLabel(report) => (None, Some(report)),
+        }
+    }
+
     /// Number of images.
     pub fn images(&self) -> usize {
         match self {
