@@ -11,10 +11,15 @@
 #
 #   BIN      folder of the binary, the plugins and examples/device; the default is target/release
 #   DEVICES  devices to measure; the default is "wgpu". "flex" is the processor, for comparison
+#   WORK     what is done; the default is "quickstart photos scratch forward torch"
+#   NETWORKS networks of the forward passes; the default is "mobilenet_v2 inception_v3 vit_small"
+#   PRECISIONS of the forward passes; the default is "f32 f16 bf16"
+#   KERNELS  a folder in which tuned and compiled kernels stay after the script; a second call with it finds them
 #   SMALL    if it is 1, only the quickstart and one forward pass run: a check on a driver without a card
 #   PYTHON   the Python that has PyTorch, or nothing; the default is python3
 #
-# Kernels are tuned and compiled in a folder of this script's own, so the first rows pay for it, and say so.
+# Without KERNELS they are tuned and compiled in a folder of this script's own, so the first rows pay for it, and say so. Tuning is what
+# takes long: scripts with folders of their own can do it for several pieces of work at the same time.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -22,6 +27,7 @@ data=${1:-}
 bin=${BIN:-target/release}
 devices=${DEVICES:-wgpu}
 small=${SMALL:-0}
+work_list=" ${WORK:-quickstart photos scratch forward torch} "
 python=${PYTHON-python3}
 # The quickstart trains each of three seeds by transfer and from scratch, for twelve epochs.
 shorter='' epochs=72
@@ -34,6 +40,10 @@ trap 'rm -rf "$work"' EXIT
 cache=${INJERTO_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/injerto}
 export INJERTO_CACHE_DIR=$work/cache
 mkdir -p "$INJERTO_CACHE_DIR"
+if [ -n "${KERNELS:-}" ]; then
+    mkdir -p "$KERNELS"
+    ln -s "$(realpath "$KERNELS")" "$INJERTO_CACHE_DIR/devices"
+fi
 if [ -d "$cache/weights" ]; then cp -r "$cache/weights" "$INJERTO_CACHE_DIR/"; fi
 
 for needed in "$bin/injerto" "$bin/examples/device"; do
@@ -43,6 +53,8 @@ for needed in "$bin/injerto" "$bin/examples/device"; do
     fi
 done
 
+# Whether this piece of work was asked for.
+asked() { [[ "$work_list" == *" $1 "* ]]; }
 now() { date +%s.%N; }
 since() { awk -v from="$1" -v to="$(now)" 'BEGIN { printf "%.1f", to - from }'; }
 
@@ -79,6 +91,7 @@ echo "|---|---|---|---|"
 
 for device in $devices; do
     for round in first again; do
+        asked quickstart || continue
         start=$(now)
         # shellcheck disable=SC2086 # several arguments, or none
         if train "quickstart-$device-$round" configs/quickstart.toml --set device="$device" $shorter; then
@@ -88,7 +101,7 @@ for device in $devices; do
         fi
     done
 
-    if [ -n "$data" ] && [ "$small" != 1 ]; then
+    if [ -n "$data" ] && [ "$small" != 1 ] && asked photos; then
         photos=$(find "$data" -type f \( -name '*.jpg' -o -name '*.jpeg' -o -name '*.png' \) | wc -l)
         for round in first again; do
             name=fine_tuning-$device-$round
@@ -110,6 +123,8 @@ for device in $devices; do
                 echo "| both phases, whole command, $round run | $device | $all s | |"
             fi
         done
+    fi
+    if [ -n "$data" ] && [ "$small" != 1 ] && asked scratch; then
         name=scratch-$device
         if train "$name" configs/cats_vs_dogs/baseline_small.toml --set device="$device" --set data.root="$data" \
             --set 'phases.0.epochs=3'; then
@@ -121,18 +136,18 @@ for device in $devices; do
     forward() { "$bin/examples/device" "$device" "$@" 2>/dev/null || echo "| forward, $* | $device | failed | |"; }
     if [ "$small" = 1 ]; then
         forward mobilenet_v2 1 0
-    else
-        # ViT-S belongs here as soon as its operators are there.
-        for precision in f32 f16 bf16; do
-            forward mobilenet_v2 32 2 "$precision"
-            forward mobilenet_v2 256 2 "$precision"
-            forward inception_v3 8 2 "$precision"
-            forward inception_v3 64 2 "$precision"
+    elif asked forward; then
+        for precision in ${PRECISIONS:-f32 f16 bf16}; do
+            for network in ${NETWORKS:-mobilenet_v2 inception_v3 vit_small}; do
+                batches="8 64"
+                if [ "$network" = mobilenet_v2 ]; then batches="32 256"; fi
+                for batch in $batches; do forward "$network" "$batch" 2 "$precision"; done
+            done
         done
     fi
 done
 
-if [ "$small" != 1 ] && [ -n "$python" ] && "$python" -c 'import torch, torchvision' 2>/dev/null; then
+if [ "$small" != 1 ] && asked torch && [ -n "$python" ] && "$python" -c 'import torch, torchvision' 2>/dev/null; then
     # shellcheck disable=SC2086 # without a folder there is no argument
     "$python" benches/peers/torch_device.py ${data:+"$data"} 2>/dev/null || echo "| PyTorch | failed | | |"
 fi

@@ -2,8 +2,8 @@
 
     python torch_device.py [DATA]
 
-Forward passes are channels-last and without top: MobileNetV2 at 160×160, batch 32 and 256, and InceptionV3 at 224×224, batch 8 and
-64, with fp32 sums and products (`fp32`), with products in TF32 (`tf32`), with automatic mixed precision (`bf16`, `fp16`), and
+Forward passes are channels-last and without top: MobileNetV2 at 160×160, batch 32 and 256, InceptionV3 and (where timm is installed)
+ViT-S/16 at 224×224, batch 8 and 64, with fp32 sums and products (`fp32`), with products in TF32 (`tf32`), with automatic mixed precision (`bf16`, `fp16`), and
 replayed as a CUDA graph. Images are on the card, as in Injerto's example `device`. DATA holds train/ and validation/; with it,
 the work of configs/cats_vs_dogs/fine_tuning.toml is done: features once, a head for 10 epochs, and 5 epochs from block 11 on. The
 output is rows of a table.
@@ -145,6 +145,12 @@ def main():
     inception = models.inception_v3(weights=None, aux_logits=False, init_weights=False)
     inception.fc = nn.Identity()
     forward("inception_v3", inception, 224, [8, 64])
+    try:
+        import timm
+    except ImportError:
+        print("| forward, vit_small | no timm | | |", flush=True)
+    else:
+        forward("vit_small", timm.create_model("vit_small_patch16_224", num_classes=0), 224, [8, 64])
     if len(sys.argv) > 1:
         transfer(sys.argv[1])
 

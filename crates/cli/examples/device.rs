@@ -1,7 +1,7 @@
 //! Images per second of whole networks on a device, forward only:
 //! `cargo run --release -p injerto-cli --features wgpu --example device -- wgpu NETWORK [BATCH [SECONDS [PRECISION]]]`.
 //!
-//! NETWORK is `mobilenet_v2` (160×160) or `inception_v3` (224×224), PRECISION is `f32`, `f16` or `bf16`. The images are on the device;
+//! NETWORK is `mobilenet_v2` (160×160), `inception_v3` or `vit_small` (224×224), PRECISION is `f32`, `f16` or `bf16`. The images are on the device;
 //! the time begins before the first layer of a batch and ends when the outputs of the last batch have come back. The first batch,
 //! for which Burn tunes and compiles its kernels unless they have been kept, is timed by itself. The outputs of its first images are
 //! compared with those that Burn computes on the processor in `f32`. The output is one row of a table.
@@ -31,7 +31,8 @@ fn main() -> Result<()> {
     let (graph, side) = match argument(1, "mobilenet_v2") {
         "mobilenet_v2" => (networks::mobilenet_v2(160), 160),
         "inception_v3" => (networks::inception_v3(224), 224),
-        other => bail!("no network '{other}': take mobilenet_v2 or inception_v3"),
+        "vit_small" => (networks::vit_small(224), 224),
+        other => bail!("no network '{other}': take mobilenet_v2, inception_v3 or vit_small"),
     };
     let batch: usize = argument(2, "32").parse().context("BATCH is a number")?;
     let seconds: f64 = argument(3, "3").parse().context("SECONDS is a number")?;
