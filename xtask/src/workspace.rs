@@ -74,7 +74,16 @@ pub fn root() -> PathBuf {
 pub fn cargo(subcommand: &str) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.arg(subcommand).arg("--manifest-path").arg(root().join("Cargo.toml"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_this_program(&name.to_string_lossy())) {
+        command.env_remove(name);
+    }
     command
+}
+
+/// Whether Cargo has set an environment variable for `cargo xtask` alone. Build scripts ask for some of them (that of `ring` does), and
+/// would run again, with all that is built on their crates, whenever `cargo xtask` and a plain `cargo` take turns.
+fn is_of_this_program(name: &str) -> bool {
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Runs a command, waits for it, and returns whether it succeeded.
@@ -117,7 +126,7 @@ pub fn not_started(command: &Command, error: &std::io::Error) -> String {
 /// # Errors
 /// Folders cannot be read, or there is no Cargo.
 pub fn build(profile: &Profile, features: &[&str]) -> Result<Option<PathBuf>, String> {
-    Ok(build_all(profile, features, &[], Libraries::Foreign)?.map(|built| built.binary))
+    Ok(build_all(profile, features, &[], Libraries::Foreign, None)?.map(|built| built.binary))
 }
 
 /// Builds as [`build`], with the standard backbones as libraries, which lie in [`Built::libraries`], and with some further packages.
@@ -125,7 +134,16 @@ pub fn build(profile: &Profile, features: &[&str]) -> Result<Option<PathBuf>, St
 /// # Errors
 /// Those of [`build`]; a library cannot be put in its place.
 pub fn build_with(profile: &Profile, features: &[&str], more: &[&str]) -> Result<Option<Built>, String> {
-    build_all(profile, features, more, Libraries::All)
+    build_all(profile, features, more, Libraries::All, None)
+}
+
+/// Builds as [`build_with`], for a platform. A binary that is linked statically can load no libraries, so there are none of its platform.
+///
+/// # Errors
+/// Those of [`build_with`].
+pub fn build_for(profile: &Profile, target: Option<&str>) -> Result<Option<Built>, String> {
+    let is_static = target.is_some_and(|target| target.ends_with("-musl"));
+    build_all(profile, &[], &[], if is_static { Libraries::Foreign } else { Libraries::All }, target)
 }
 
 /// What was built.
@@ -152,6 +170,7 @@ fn build_all(
     features: &[&str],
     more: &[&str],
     libraries: Libraries,
+    platform: Option<&str>,
 ) -> Result<Option<Built>, String> {
     let mut command = cargo("build");
     command.args(["--profile", profile.name(), "--package", BINARY_PACKAGE]);
@@ -167,13 +186,16 @@ fn build_all(
     for feature in features {
         command.args(["--features", &format!("{BINARY_PACKAGE}/{feature}")]);
     }
+    if let Some(platform) = platform {
+        command.args(["--target", platform]);
+    }
     if !succeeds(&mut command)? {
         return Ok(None);
     }
     // This program is `TARGET/debug/xtask`, so its path gives the target folder.
     let own = std::env::current_exe().map_err(|error| format!("cannot find this program's own path: {error}"))?;
     let target = own.parent().and_then(Path::parent).ok_or("this program is in no target folder")?;
-    let folder = target.join(profile.folder());
+    let folder = platform.map_or(target.to_owned(), |platform| target.join(platform)).join(profile.folder());
     let binary = folder.join(format!("injerto{}", std::env::consts::EXE_SUFFIX));
     if !binary.is_file() {
         return Err(format!("{} does not exist, although it was built", binary.display()));
@@ -294,6 +316,16 @@ mod tests {
         check("device = 3\n", None);
         check("device = \"open\ndevice = ", None);
         check("", None);
+    }
+
+    #[test]
+    fn cargo_is_started_as_a_user_starts_it() {
+        // Cargo sets this for every program that it runs, and so for this one.
+        assert!(std::env::var_os("CARGO_PKG_NAME").is_some() && std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+        let command = cargo("build");
+        let removed: Vec<_> = command.get_envs().filter(|(_, value)| value.is_none()).map(|(name, _)| name).collect();
+        assert!(removed.contains(&OsStr::new("CARGO_PKG_NAME")) && removed.contains(&OsStr::new("CARGO_MANIFEST_DIR")));
+        assert!(!is_of_this_program("CARGO_TARGET_DIR") && !is_of_this_program("CARGO_BUILD_JOBS"));
     }
 
     #[test]
