@@ -36,7 +36,7 @@ const HELP: &str = "\
 Injerto's commands.
 
   cargo xtask experiment FILE [--set KEY=VALUE]…   build what FILE needs and run it
-  cargo xtask plugins [list | validate PATH]       build the backbones and list or check them
+  cargo xtask plugins [list | validate PATH]       build the backbones as libraries and list or check them
   cargo xtask test [ARGUMENTS OF CARGO TEST]       build the backbones and run all tests
   cargo xtask ci                                   format, lints, documentation and tests, as CI checks them
   cargo xtask bench [CRATE]                        run the benchmarks of all crates, or of one

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use injerto_backbones::plugin::{Catalog, Found, Origin, Probe, SearchPath, validate};
 use injerto_backbones::weights::Cache;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use crate::{assert_conforms, built, file_name, missing, probe, root};
 
