@@ -88,6 +88,7 @@ impl Bill {
     }
 
     /// The packages.
+    #[cfg(test)]
     pub fn packages(&self) -> &[Package] {
         &self.0
     }

@@ -64,7 +64,7 @@ pub struct Linked(&'static Table);
 
 impl Linked {
     /// # Safety
-    /// The table keeps to the ABI: [`check_table`](crate::check_table) accepts it, and its functions are what `injerto_plugin.h` says.
+    /// The table keeps to the ABI: `check_table` accepts it, and its functions are what `injerto_plugin.h` says.
     #[doc(hidden)]
     pub const unsafe fn new(table: &'static Table) -> Self {
         Self(table)
