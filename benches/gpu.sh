@@ -3,13 +3,13 @@
 # MobileNetV2 on photos, forward passes of whole networks, and the same in PyTorch where it is installed. It takes less than five
 # minutes on a card and builds nothing:
 #
-#   cargo build --release -p injerto-cli --features wgpu --bin injerto --example device && cargo xtask plugins --release
+#   cargo build --release -p injerto-cli --features wgpu --bin injerto --example device
 #   benches/gpu.sh [DATA]
 #
 # DATA holds train/ and validation/ with one folder of photos per class; without it, MobileNetV2 is not trained. These variables change
 # the rest:
 #
-#   BIN      folder of the binary, the plugins and examples/device; the default is target/release
+#   BIN      folder of the binary and examples/device; the default is target/release
 #   DEVICES  devices to measure; the default is "wgpu". "flex" is the processor, for comparison
 #   WORK     what is done; the default is "quickstart photos scratch forward torch"
 #   NETWORKS networks of the forward passes; the default is "mobilenet_v2 inception_v3 vit_small"

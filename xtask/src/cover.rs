@@ -45,8 +45,8 @@ impl Asked {
 /// Arguments, folders or programs that are not there.
 pub fn run(profile: &Profile, arguments: &[String]) -> Outcome {
     let asked = Asked::parse(arguments)?;
-    let Some(binary) = build_with(profile, &[], &PROOFS)? else { return Ok(code(false)) };
-    let program = binary.with_file_name(format!("injerto-prove{}", std::env::consts::EXE_SUFFIX));
+    let Some(built) = build_with(profile, &[], &PROOFS)? else { return Ok(code(false)) };
+    let program = built.binary.with_file_name(format!("injerto-prove{}", std::env::consts::EXE_SUFFIX));
     let target = root().join("target/fuzz");
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     build.args(["build", "--target", HOST, "--manifest-path"]).arg(root().join("fuzz/Cargo.toml"));

@@ -65,19 +65,32 @@ fn parse(tree: &str) -> Licences {
 
 /// The packages, with the licences that the tables `[[licenses.clarify]]` give to those that name none.
 fn clarify(packages: Licences, deny: &str) -> Licences {
+    let name = |package: &str| package.split(' ').next().unwrap_or_default().to_owned();
+    let licence = |(package, licence): (String, String)| match licence.is_empty() {
+        true => (package.clone(), clarified(&name(&package), deny).unwrap_or_default()),
+        false => (package, licence),
+    };
+    packages.into_iter().map(licence).collect()
+}
+
+/// The licence that a table `[[licenses.clarify]]` gives to a package.
+fn clarified(package: &str, deny: &str) -> Option<String> {
     let value = |table: &str, key: &str| {
         let line = table.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = "))?;
         Some(line.trim_matches('"').to_owned())
     };
-    let tables = deny.split("\n[[licenses.clarify]]\n").skip(1).map(|rest| rest.split("\n[").next().unwrap_or(rest));
-    let known: Vec<(String, String)> =
-        tables.filter_map(|table| Some((value(table, "crate")?, value(table, "expression")?))).collect();
-    let licence = |(package, licence): (String, String)| {
-        let name = package.split(' ').next().unwrap_or_default();
-        let given = known.iter().find(|(of, _)| of == name).filter(|_| licence.is_empty());
-        (package.clone(), given.map_or(licence, |(_, given)| given.clone()))
-    };
-    packages.into_iter().map(licence).collect()
+    let mut tables =
+        deny.split("\n[[licenses.clarify]]\n").skip(1).map(|rest| rest.split("\n[").next().unwrap_or(rest));
+    tables.find(|table| value(table, "crate").as_deref() == Some(package)).and_then(|table| value(table, "expression"))
+}
+
+/// The licence of a package as an SPDX expression: what it says, or else what `deny.toml` says. `/` is how `OR` was written once.
+pub fn said(package: &str, licence: &str, deny: &str) -> String {
+    match licence.is_empty() {
+        true => clarified(package, deny).unwrap_or_default(),
+        false if licence.contains('/') => licence.replace(" / ", "/").replace('/', " OR "),
+        false => licence.to_owned(),
+    }
 }
 
 /// The licences between the brackets of `allow = […]`.

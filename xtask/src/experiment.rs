@@ -8,7 +8,7 @@ use crate::workspace::{Profile, build, code, experiments, hand_over, top_level_s
 
 /// Text of `--help`.
 pub const HELP: &str = "\
-Builds the backbones and the binary, with the features that the experiment's device needs, and runs the experiment.
+Builds the binary, which has the backbones inside, with the features that the experiment's device needs, and runs the experiment.
 
 Usage: cargo xtask experiment FILE|FOLDER [OPTIONS] [OPTIONS OF injerto train]
 

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use crate::Outcome;
-use crate::workspace::{Profile, build_with, cargo, code, hand_over, root, succeeds};
+use crate::workspace::{Profile, build, cargo, code, hand_over, root, succeeds};
 
 /// Text of `--help`.
 pub const HELP: &str = "\
@@ -28,7 +28,7 @@ pub fn run(arguments: &[String]) -> Outcome {
     if let Some(more) = arguments.first() {
         return Err(format!("`cargo xtask gpu` takes no {more}"));
     }
-    let Some(binary) = build_with(&profile, &["wgpu"], &[])? else { return Ok(code(false)) };
+    let Some(binary) = build(&profile, &["wgpu"])? else { return Ok(code(false)) };
     let mut example = cargo("build");
     example.args([
         "--profile",

@@ -2,16 +2,20 @@
 //!
 //! *Architecture invariant:* it has no dependencies, so that the first `cargo xtask` in a clean clone answers in seconds.
 
+mod archive;
 mod bench;
+mod bill;
 mod ci;
 mod contest;
 mod cover;
 mod dependencies;
+mod dist;
 #[cfg(test)]
 mod docs;
 mod experiment;
 mod features;
 mod gpu;
+mod json;
 mod page;
 mod peers;
 mod pictures;
@@ -32,12 +36,13 @@ const HELP: &str = "\
 Injerto's commands.
 
   cargo xtask experiment FILE [--set KEY=VALUE]…   build what FILE needs and run it
-  cargo xtask plugins [list | validate PATH]       build the backbones and list or check them
+  cargo xtask plugins [list | validate PATH]       build the backbones as libraries and list or check them
   cargo xtask test [ARGUMENTS OF CARGO TEST]       build the backbones and run all tests
   cargo xtask ci                                   format, lints, documentation and tests, as CI checks them
   cargo xtask bench [CRATE]                        run the benchmarks of all crates, or of one
   cargo xtask bench peers [DATA]                   compare with Keras, PyTorch and ONNX Runtime on the same work
   cargo xtask gpu                                  check training on a graphics card, or on a driver in software
+  cargo xtask dist                                 make the archive that a user unpacks
   cargo xtask pictures [course]                    make the pictures of the documentation
   cargo xtask profile CRATE                        run the benchmarks of a crate under a profiler
   cargo xtask prove fuzz|cover|kills|soak|memory   try to break it: damaged input, killed runs, long use, unsafe code
@@ -66,6 +71,7 @@ fn main() -> ExitCode {
         "bench" if arguments.first().is_some_and(|first| first == "peers") => {
             (peers::HELP, |arguments| peers::run(&arguments[1..]))
         }
+        "dist" => (dist::HELP, dist::run),
         "gpu" => (gpu::HELP, gpu::run),
         "pictures" => (pictures::HELP, pictures::run),
         "profile" => (profile::HELP, profile::run),

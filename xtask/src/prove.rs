@@ -49,8 +49,8 @@ pub fn run(arguments: &[String]) -> Outcome {
         Some("memory") if arguments.len() == 1 => memory(),
         Some("cover") => cover::run(&profile, &arguments[1..]),
         Some("fuzz" | "fuzz-input" | "kills" | "soak") => {
-            let Some(binary) = build_with(&profile, &[], &PROOFS)? else { return Ok(code(false)) };
-            let program = binary.with_file_name(format!("injerto-prove{}", std::env::consts::EXE_SUFFIX));
+            let Some(built) = build_with(&profile, &[], &PROOFS)? else { return Ok(code(false)) };
+            let program = built.binary.with_file_name(format!("injerto-prove{}", std::env::consts::EXE_SUFFIX));
             Ok(code(succeeds(Command::new(program).args(arguments))?))
         }
         Some(other) => Err(format!("no proof '{other}': fuzz, fuzz-input, cover, kills, soak or memory")),
@@ -109,7 +109,7 @@ const CHECKS: &[Check] = &[
         name: "AddressSanitizer, plugin border",
         there: &["--version"],
         commands: &[
-            &["build", "--package", "injerto-plugin-small_cnn", "--target", HOST],
+            &["build", "--package", "injerto-plugin-small_cnn", "--examples", "--target", HOST],
             &["test", "--package", "injerto-plugin-abi", "--tests", "--target", HOST],
         ],
         flags: ADDRESS,

@@ -74,7 +74,16 @@ pub fn root() -> PathBuf {
 pub fn cargo(subcommand: &str) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.arg(subcommand).arg("--manifest-path").arg(root().join("Cargo.toml"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_this_program(&name.to_string_lossy())) {
+        command.env_remove(name);
+    }
     command
+}
+
+/// Whether Cargo has set an environment variable for `cargo xtask` alone. Build scripts ask for some of them (that of `ring` does), and
+/// would run again, with all that is built on their crates, whenever `cargo xtask` and a plain `cargo` take turns.
+fn is_of_this_program(name: &str) -> bool {
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Runs a command, waits for it, and returns whether it succeeded.
@@ -109,32 +118,76 @@ pub fn not_started(command: &Command, error: &std::io::Error) -> String {
     format!("cannot start {}: {error}", command.get_program().to_string_lossy())
 }
 
-/// Builds the `injerto` binary and all plugins, and returns the path of the binary. It is `None` if they do not compile, which the
-/// compiler has explained.
+/// Builds the `injerto` binary, which has the standard backbones inside, and returns its path. Crates in `plugins/` that are no part of it
+/// are built too, as libraries. The path is `None` if something does not compile, which the compiler has explained.
 ///
 /// One invocation builds all of them, so each dependency is built once, with the features that they need together.
 ///
 /// # Errors
 /// Folders cannot be read, or there is no Cargo.
 pub fn build(profile: &Profile, features: &[&str]) -> Result<Option<PathBuf>, String> {
-    build_with(profile, features, &[])
+    Ok(build_all(profile, features, &[], Libraries::Foreign, None)?.map(|built| built.binary))
 }
 
-/// Builds as [`build`], with some further packages.
+/// Builds as [`build`], with the standard backbones as libraries, which lie in [`Built::libraries`], and with some further packages.
 ///
 /// # Errors
-/// Those of [`build`].
-pub fn build_with(profile: &Profile, features: &[&str], more: &[&str]) -> Result<Option<PathBuf>, String> {
+/// Those of [`build`]; a library cannot be put in its place.
+pub fn build_with(profile: &Profile, features: &[&str], more: &[&str]) -> Result<Option<Built>, String> {
+    build_all(profile, features, more, Libraries::All, None)
+}
+
+/// Builds as [`build_with`], for a platform. A binary that is linked statically can load no libraries, so there are none of its platform.
+///
+/// # Errors
+/// Those of [`build_with`].
+pub fn build_for(profile: &Profile, target: Option<&str>) -> Result<Option<Built>, String> {
+    let is_static = target.is_some_and(|target| target.ends_with("-musl"));
+    build_all(profile, &[], &[], if is_static { Libraries::Foreign } else { Libraries::All }, target)
+}
+
+/// What was built.
+#[derive(Debug)]
+pub struct Built {
+    /// The `injerto` binary.
+    pub binary: PathBuf,
+    /// The folder of the standard backbones as libraries. The binary does not look there: it has them inside, and a library that was built
+    /// before a change must not take the place of the changed one.
+    pub libraries: PathBuf,
+}
+
+/// Which plugins are built as libraries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Libraries {
+    /// Those that are no part of the binary.
+    Foreign,
+    /// All of them.
+    All,
+}
+
+fn build_all(
+    profile: &Profile,
+    features: &[&str],
+    more: &[&str],
+    libraries: Libraries,
+    platform: Option<&str>,
+) -> Result<Option<Built>, String> {
     let mut command = cargo("build");
     command.args(["--profile", profile.name(), "--package", BINARY_PACKAGE]);
-    for package in more {
+    let plugins = packages(&root().join("plugins"))?;
+    let wanted = plugins.iter().filter(|plugin| libraries == Libraries::All || !plugin.is_standard);
+    for package in more.iter().copied().chain(wanted.map(|plugin| plugin.name.as_str())) {
         command.args(["--package", package]);
     }
-    for plugin in packages(&root().join("plugins"))? {
-        command.args(["--package", &plugin.name]);
+    if libraries == Libraries::All {
+        // The library of a standard backbone is an example of its crate.
+        command.args(["--bins", "--lib", "--example", "injerto_plugin_*"]);
     }
     for feature in features {
         command.args(["--features", &format!("{BINARY_PACKAGE}/{feature}")]);
+    }
+    if let Some(platform) = platform {
+        command.args(["--target", platform]);
     }
     if !succeeds(&mut command)? {
         return Ok(None);
@@ -142,11 +195,33 @@ pub fn build_with(profile: &Profile, features: &[&str], more: &[&str]) -> Result
     // This program is `TARGET/debug/xtask`, so its path gives the target folder.
     let own = std::env::current_exe().map_err(|error| format!("cannot find this program's own path: {error}"))?;
     let target = own.parent().and_then(Path::parent).ok_or("this program is in no target folder")?;
-    let binary = target.join(profile.folder()).join(format!("injerto{}", std::env::consts::EXE_SUFFIX));
-    match binary.is_file() {
-        true => Ok(Some(binary)),
-        false => Err(format!("{} does not exist, although it was built", binary.display())),
+    let folder = platform.map_or(target.to_owned(), |platform| target.join(platform)).join(profile.folder());
+    let binary = folder.join(format!("injerto{}", std::env::consts::EXE_SUFFIX));
+    if !binary.is_file() {
+        return Err(format!("{} does not exist, although it was built", binary.display()));
     }
+    let built = Built { binary, libraries: folder.join("backbones") };
+    let standard = plugins.iter().filter(|plugin| plugin.is_standard).map(Package::library);
+    if libraries == Libraries::All {
+        gather(&folder.join("examples"), &built.libraries, standard)?;
+    } else {
+        // An earlier version of this program has left them where the binary looks.
+        standard.for_each(|name| drop(std::fs::remove_file(folder.join(name))));
+    }
+    Ok(Some(built))
+}
+
+/// Puts files of a folder into another one, which holds nothing else afterwards.
+fn gather(from: &Path, to: &Path, names: impl Iterator<Item = String>) -> Result<(), String> {
+    let cannot = |error: std::io::Error| format!("{}: {error}", to.display());
+    if to.exists() {
+        std::fs::remove_dir_all(to).map_err(cannot)?;
+    }
+    std::fs::create_dir_all(to).map_err(cannot)?;
+    for name in names {
+        std::fs::copy(from.join(&name), to.join(&name)).map_err(cannot)?;
+    }
+    Ok(())
 }
 
 /// A crate of this workspace.
@@ -156,6 +231,16 @@ pub struct Package {
     pub name: String,
     /// Whether it has benchmarks.
     pub has_benches: bool,
+    /// Whether it is a standard backbone: a crate that the binary links, with its library as an example.
+    pub is_standard: bool,
+}
+
+impl Package {
+    /// File name of the library of a plugin.
+    pub fn library(&self) -> String {
+        let name = self.name.replace('-', "_");
+        format!("{}{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX)
+    }
 }
 
 /// The crates in a folder, in alphabetical order.
@@ -177,7 +262,8 @@ pub fn packages(folder: &Path) -> Result<Vec<Package>, String> {
             .ok_or_else(|| format!("{}: no name in [package]", manifest.display()))?
             .to_owned();
         let has_benches = text.lines().any(|line| line.trim() == "[[bench]]") || crate_folder.join("benches").is_dir();
-        packages.push(Package { name, has_benches });
+        let is_standard = text.contains(&format!("[[example]]\nname = \"{}\"\n", name.replace('-', "_")));
+        packages.push(Package { name, has_benches, is_standard });
     }
     packages.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(packages)
@@ -233,6 +319,16 @@ mod tests {
     }
 
     #[test]
+    fn cargo_is_started_as_a_user_starts_it() {
+        // Cargo sets this for every program that it runs, and so for this one.
+        assert!(std::env::var_os("CARGO_PKG_NAME").is_some() && std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+        let command = cargo("build");
+        let removed: Vec<_> = command.get_envs().filter(|(_, value)| value.is_none()).map(|(name, _)| name).collect();
+        assert!(removed.contains(&OsStr::new("CARGO_PKG_NAME")) && removed.contains(&OsStr::new("CARGO_MANIFEST_DIR")));
+        assert!(!is_of_this_program("CARGO_TARGET_DIR") && !is_of_this_program("CARGO_BUILD_JOBS"));
+    }
+
+    #[test]
     fn profile_flags_are_taken_out() {
         let check = |arguments: &[&str], profile: &str, left: &[&str]| {
             let mut arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
@@ -249,6 +345,8 @@ mod tests {
     #[test]
     fn the_workspace_has_plugins_and_they_have_names() {
         let names = packages(&root().join("plugins")).expect("plugins/ can be read");
-        assert!(names.iter().any(|package| package.name == "injerto-plugin-mobilenet_v2"), "{names:?}");
+        let mobilenet =
+            names.iter().find(|package| package.name == "injerto-plugin-mobilenet_v2").expect("it is there");
+        assert!(mobilenet.is_standard && mobilenet.library().contains("injerto_plugin_mobilenet_v2."), "{names:?}");
     }
 }

@@ -65,11 +65,13 @@ A folder of photos, one sub-folder per class:
 
 A first experiment, with nothing to download:
 
-  injerto train configs/quickstart.toml
+  injerto new --quickstart
+  injerto train quickstart.toml
 
-Backbones are plugins: shared libraries named libinjerto_plugin_NAME, or files
-named NAME.backbone.json, or ONNX models named NAME.onnx. They are looked for in --plugin-dir,
-INJERTO_PLUGIN_PATH, beside this program, and in the user's data folder.
+The standard backbones are inside this program. Others are plugins: shared libraries named
+libinjerto_plugin_NAME, or files named NAME.backbone.json, or ONNX models named NAME.onnx. They are
+looked for in --plugin-dir, INJERTO_PLUGIN_PATH, beside this program, and in the user's data folder,
+and take the place of the standard backbone of their name.
 `injerto plugins list` shows what is found.
 
 Exit codes: 0 the command did what was asked; 1 it could not, or not for all files;
@@ -155,7 +157,8 @@ enum Command {
 
 impl Common {
     fn catalog(&self) -> Result<Catalog> {
-        Ok(Catalog::scan(SearchPath::usual(self.plugin_dir.clone()), Probe::this_program()?))
+        let path = SearchPath::usual(self.plugin_dir.clone()).with_linked(injerto_standard::PLUGINS);
+        Ok(Catalog::scan(path, Probe::this_program()?))
     }
 }
 

@@ -58,11 +58,15 @@ Examples:
 
   injerto new photos
   injerto new photos --backbone mobilenet_v2 --fine-tune 100 --out my.toml
-  injerto new photos --out -")]
+  injerto new photos --out -
+  injerto new --quickstart")]
 pub struct Arguments {
     /// Folder of the images
-    #[arg(value_name = "FOLDER")]
-    folder: PathBuf,
+    #[arg(value_name = "FOLDER", required_unless_present = "quickstart")]
+    folder: Option<PathBuf>,
+    /// Write quickstart.toml instead: transfer learning in a minute, on drawn flowers, with nothing to download
+    #[arg(long, conflicts_with_all = ["folder", "backbone", "epochs", "fine_tune", "name", "set"])]
+    quickstart: bool,
     #[command(flatten)]
     wishes: Wishes,
     /// Any key of the experiment, such as data.batch_size=16 (may be given several times)
@@ -73,9 +77,15 @@ pub struct Arguments {
     out: Option<PathBuf>,
 }
 
+/// The experiment of [`Arguments::quickstart`].
+const QUICKSTART: &str = include_str!("../../../configs/quickstart.toml");
+
 /// Runs `injerto new`.
 pub fn run(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
-    let Arguments { folder, wishes, set, out } = arguments;
+    let Arguments { folder, quickstart: _, wishes, set, out } = arguments;
+    let Some(folder) = folder else {
+        return write(QUICKSTART, out.as_deref().unwrap_or(Path::new("quickstart.toml")));
+    };
     let (mut catalog, cache) = (common.catalog()?, Cache::of_user()?);
     let ground = ground(wishes, &mut catalog, &cache)?;
     if let Ground::Pretrained(Candidate { backbone, weights, at_hand: false, .. }) = &ground {
@@ -84,17 +94,32 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
     }
     let out = out.as_deref();
     let file = out.filter(|out| out.as_os_str() != "-").map(Path::to_owned);
-    let written = Written::new(folder, wishes, set, file.clone(), &ground, &mut catalog)?;
-    if out.is_some_and(|out| out.as_os_str() == "-") {
-        out!("{}", written.text.trim_end())?;
+    let written = Written::new(folder, wishes, set, file, &ground, &mut catalog)?;
+    write(&written.text, out.unwrap_or(&written.file))
+}
+
+/// Writes an experiment into a file that is not there yet, or prints it where the file is `-`.
+fn write(text: &str, file: &Path) -> Result<ExitCode> {
+    if file.as_os_str() == "-" {
+        out!("{}", text.trim_end())?;
         return Ok(ExitCode::SUCCESS);
     }
-    if !written.keep()? {
-        bail!("{} is there already, and is not overwritten; name another file with --out", shown(&written.file));
+    if !keep(text, file)? {
+        bail!("{} is there already, and is not overwritten; name another file with --out", shown(file));
     }
-    out!("wrote {}", shown(&written.file))?;
-    out!("next  injerto train {} --dry-run   (the plan), and without --dry-run", shell_word(&written.file))?;
+    out!("wrote {}", shown(file))?;
+    out!("next  injerto train {} --dry-run   (the plan), and without --dry-run", shell_word(file))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a file, and returns whether it was not there before.
+fn keep(text: &str, file: &Path) -> Result<bool> {
+    let opened = std::fs::OpenOptions::new().write(true).create_new(true).open(file);
+    match opened.and_then(|mut opened| opened.write_all(text.as_bytes())) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error).with_context(|| shown(file).to_string()),
+    }
 }
 
 /// An experiment that was written for a folder.
@@ -158,12 +183,7 @@ impl Written {
 
     /// Writes the file, and returns whether it was not there before.
     pub fn keep(&self) -> Result<bool> {
-        let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&self.file);
-        match file.and_then(|mut file| file.write_all(self.text.as_bytes())) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(error).with_context(|| shown(&self.file).to_string()),
-        }
+        keep(&self.text, &self.file)
     }
 
     /// The text, to be shown.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Subcommand;
-use injerto_backbones::plugin::{BackboneFile, Probe, validate};
+use injerto_backbones::plugin::{BackboneFile, Origin, Probe, validate};
 use injerto_files::{printable, shown, to_text};
 use serde_json::json;
 
@@ -53,6 +53,11 @@ The name of the file is the backbone's: NAME.backbone.json in a plugin folder is
     },
 }
 
+/// The place of a plugin in JSON: its file, or `linked in`.
+fn library(origin: &Origin) -> String {
+    origin.file().map_or_else(|| "linked in".to_owned(), |path| to_text(path.as_os_str()).into_owned())
+}
+
 /// Runs the command.
 pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     match arguments {
@@ -64,16 +69,16 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
                 .iter()
                 .map(|found| {
                     json!({
-                        "library": to_text(found.library.as_os_str()),
+                        "library": library(&found.origin),
                         "descriptor": found.descriptor,
-                        "shadowed_by": found.shadowed_by.as_ref().map(|first| to_text(first.as_os_str())),
+                        "shadowed_by": found.shadowed_by.as_ref().map(library),
                     })
                 })
                 .collect();
             let refused: Vec<_> = catalog
                 .refused
                 .iter()
-                .map(|refused| json!({ "library": to_text(refused.library.as_os_str()), "reason": refused.error.to_string() }))
+                .map(|refused| json!({ "library": library(&refused.origin), "reason": refused.error.to_string() }))
                 .collect();
             let passed_over: Vec<_> = catalog.passed_over.iter().map(|library| to_text(library.as_os_str())).collect();
             output::json(&json!({ "found": found, "refused": refused, "passed_over": passed_over }))?;

@@ -2,7 +2,7 @@
 //! files.
 //!
 //! ```sh
-//! cargo xtask plugins && cargo run -p injerto-cli -p injerto-experiment --example in_memory
+//! cargo run -p injerto-cli -p injerto-experiment --example in_memory
 //! ```
 
 use std::error::Error;
@@ -77,9 +77,8 @@ fn png(image: &Rgb) -> Result<Vec<u8>, Box<dyn Error>> {
 #[allow(dead_code, reason = "a test includes this file as a module")]
 fn main() -> Result<(), Box<dyn Error>> {
     answer_if_asked();
-    // Cargo puts the workspace's plugins beside the `examples` folder of this program.
-    let built = std::env::current_exe()?.ancestors().nth(2).map(Path::to_owned);
-    let mut catalog = Catalog::scan(SearchPath::usual(built), Probe::this_program()?);
+    let path = SearchPath::usual([]).with_linked(injerto_standard::PLUGINS);
+    let mut catalog = Catalog::scan(path, Probe::this_program()?);
     let folder = std::env::temp_dir().join(format!("injerto-in-memory-{}", std::process::id()));
     for line in train_and_predict(&mut catalog, &folder)? {
         println!("{line}");

@@ -6,11 +6,10 @@ mod in_memory;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use burn_tensor::Device;
 use injerto_backbones::network::{Network, to_input};
-use injerto_backbones::plugin::{Catalog, Probe, SearchPath, answer_if_asked};
+use injerto_backbones::plugin::{Catalog, Probe, SearchPath};
 use injerto_backbones::resolve::Ask;
 use injerto_backbones::weights::Cache;
 use injerto_config::{self as config, Config};
@@ -21,20 +20,10 @@ use injerto_experiment::{Classifier, ExperimentError, Prepared, evaluate};
 use injerto_trainer::Watch;
 use serde_json::{Map, Value, json};
 
-/// The child process of every plugin probe in these tests: this program, started to run this test alone.
-#[test]
-fn answers_a_plugin_question() {
-    answer_if_asked();
-}
-
+/// The standard backbones, which are linked into this program, so that no child process is asked.
 fn catalog() -> Catalog {
-    let arguments = ["answers_a_plugin_question", "--exact", "--nocapture"].map(Into::into).to_vec();
-    let program = std::env::current_exe().expect("this program");
-    // Cargo puts the workspace's plugins beside the `deps` folder that this program lies in.
-    let folder = program.ancestors().nth(2).expect("target/PROFILE").to_owned();
-    let library = format!("{}injerto_plugin_resnet{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-    assert!(folder.join(library).is_file(), "plugins are not built: run `cargo xtask plugins` (or `cargo xtask test`)");
-    Catalog::scan(SearchPath::of([folder]), Probe { program, arguments, timeout: Duration::from_secs(20) })
+    let path = SearchPath::default().with_linked(injerto_standard::PLUGINS);
+    Catalog::scan(path, Probe::this_program().expect("this program"))
 }
 
 /// A file or folder of `../shared`. If it is missing, the test is skipped with a message; in CI it must exist.

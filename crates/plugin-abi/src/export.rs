@@ -1,8 +1,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::table::{Sink, Status, Str};
+use crate::host::Plugin;
+use crate::table::{Sink, Status, Str, Table};
 
-/// The functions to which the table of [`export_plugin!`](crate::export_plugin) delegates.
+/// The functions to which the table of [`plugin_table!`](crate::plugin_table) delegates.
 #[doc(hidden)]
 pub struct Export;
 
@@ -55,13 +56,167 @@ pub fn guarded<T>(body: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
-/// Exports a Rust plugin: defines the entry symbol and its table.
+/// A plugin that is linked into a program: the table that [`plugin_table!`](crate::plugin_table) has written.
+///
+/// It answers through the same table as a library that was loaded, and defines no symbol, so a program may have any number of them.
+#[derive(Clone, Copy)]
+pub struct Linked(&'static Table);
+
+impl Linked {
+    /// # Safety
+    /// The table keeps to the ABI: `check_table` accepts it, and its functions are what `injerto_plugin.h` says.
+    #[doc(hidden)]
+    pub const unsafe fn new(table: &'static Table) -> Self {
+        Self(table)
+    }
+
+    /// The table.
+    pub const fn table(self) -> &'static Table {
+        self.0
+    }
+
+    /// The plugin, as a host asks it.
+    pub fn plugin(self) -> Plugin {
+        // SAFETY: whoever made this value vouches for the table, which is static.
+        unsafe { Plugin::new(self.0) }.expect("a table that the macro writes is accepted")
+    }
+}
+
+impl PartialEq for Linked {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.0, other.0)
+    }
+}
+
+impl Eq for Linked {}
+
+impl std::fmt::Debug for Linked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Linked").field(&self.plugin().name()).finish()
+    }
+}
+
+/// Writes the table of a Rust plugin. The macro stands for a [`Linked`].
 ///
 /// - `descriptors`: `fn() -> Result<String, String>` returns a JSON array of descriptors;
 /// - `describe`: `fn(name: &str, parameters: &str) -> Result<String, String>` takes parameters and returns a description, both as JSON;
 /// - `weights` (optional): `fn(id: &str) -> Result<impl AsRef<[u8]>, String>` returns a weight file that the library carries.
 ///
 /// An `Err` becomes the error text of the call, and so does a panic.
+///
+/// ```
+/// use injerto_plugin_abi::{Linked, plugin_table};
+///
+/// static PLUGIN: Linked = plugin_table! {
+///     name: "empty",
+///     version: "0.1.0",
+///     descriptors: || Ok("[]".to_owned()),
+///     describe: |name, _parameters| Err::<String, _>(format!("no backbone '{name}'")),
+/// };
+/// assert_eq!(PLUGIN.plugin().name(), "empty");
+/// assert_eq!(PLUGIN.plugin().descriptors(1 << 20).unwrap(), b"[]");
+/// ```
+#[macro_export]
+macro_rules! plugin_table {
+    (
+        name: $name:expr,
+        version: $version:expr,
+        descriptors: $descriptors:expr,
+        describe: $describe:expr
+        $(, weights: $weights:expr)?
+        $(,)?
+    ) => {{
+        unsafe extern "C" fn injerto_descriptors(out: $crate::Sink, error: $crate::Sink) -> $crate::Status {
+            // SAFETY: these are the sinks of this call.
+            unsafe { $crate::Export::run([], out, error, |[]: [&str; 0]| ($descriptors)()) }
+        }
+        unsafe extern "C" fn injerto_describe(
+            name: $crate::Str,
+            parameters: $crate::Str,
+            out: $crate::Sink,
+            error: $crate::Sink,
+        ) -> $crate::Status {
+            // SAFETY: these are the texts and the sinks of this call.
+            unsafe {
+                $crate::Export::run([name, parameters], out, error, |[name, parameters]: [&str; 2]| {
+                    ($describe)(name, parameters)
+                })
+            }
+        }
+        #[allow(unused_mut, unused_assignments)]
+        static TABLE: $crate::Table = {
+            let mut extension: Option<$crate::ExtensionFn> = None;
+            $(
+                unsafe extern "C" fn injerto_read(
+                    id: $crate::Str,
+                    out: $crate::Sink,
+                    error: $crate::Sink,
+                ) -> $crate::Status {
+                    // SAFETY: these are the text and the sinks of this call.
+                    unsafe { $crate::Export::run([id], out, error, |[id]: [&str; 1]| ($weights)(id)) }
+                }
+                static WEIGHTS: $crate::WeightsExtension = $crate::WeightsExtension {
+                    size: ::core::mem::size_of::<$crate::WeightsExtension>(),
+                    read: Some(injerto_read),
+                };
+                unsafe extern "C" fn injerto_extension(id: $crate::Str) -> *const ::core::ffi::c_void {
+                    // SAFETY: this is the text of this call.
+                    match unsafe { id.as_str() } {
+                        Some($crate::WEIGHTS_EXTENSION) => (&raw const WEIGHTS).cast(),
+                        _ => ::core::ptr::null(),
+                    }
+                }
+                extension = Some(injerto_extension);
+            )?
+            $crate::Table {
+                magic: $crate::MAGIC,
+                // The last field ends where the struct ends; see the golden offsets.
+                size: ::core::mem::size_of::<$crate::Table>(),
+                abi_major: $crate::ABI_MAJOR,
+                abi_minor: $crate::ABI_MINOR,
+                name: $crate::Str::new($name),
+                version: $crate::Str::new($version),
+                descriptors: Some(injerto_descriptors),
+                describe: Some(injerto_describe),
+                score: None,
+                extension,
+            }
+        };
+        // SAFETY: the functions above keep to the ABI, and the table is complete.
+        unsafe { $crate::Linked::new(&TABLE) }
+    }};
+}
+
+/// Exports a plugin that is written as [`plugin_table!`](crate::plugin_table) from a library: defines the entry symbol, which a library
+/// has once.
+///
+/// ```
+/// # use injerto_plugin_abi::{Linked, plugin_table};
+/// # static PLUGIN: Linked = plugin_table! {
+/// #     name: "empty",
+/// #     version: "0.1.0",
+/// #     descriptors: || Ok("[]".to_owned()),
+/// #     describe: |name, _parameters| Err::<String, _>(format!("no backbone '{name}'")),
+/// # };
+/// injerto_plugin_abi::export_table!(PLUGIN);
+/// # fn main() {
+/// // SAFETY: it is the entry symbol of this program.
+/// let plugin = unsafe { injerto_plugin_abi::Plugin::new(injerto_plugin_entry()) }.unwrap();
+/// assert_eq!(plugin.name(), "empty");
+/// # }
+/// ```
+#[macro_export]
+macro_rules! export_table {
+    ($plugin:expr) => {
+        /// The table of this plugin; see `injerto_plugin.h`.
+        #[unsafe(no_mangle)]
+        pub extern "C" fn injerto_plugin_entry() -> *const $crate::Table {
+            ::core::ptr::from_ref($plugin.table())
+        }
+    };
+}
+
+/// Exports a Rust plugin: writes its table, as [`plugin_table!`](crate::plugin_table) does, and defines the entry symbol.
 ///
 /// ```
 /// injerto_plugin_abi::export_plugin! {
@@ -78,74 +233,10 @@ pub fn guarded<T>(body: impl FnOnce() -> T) -> Result<T, String> {
 /// ```
 #[macro_export]
 macro_rules! export_plugin {
-    (
-        name: $name:expr,
-        version: $version:expr,
-        descriptors: $descriptors:expr,
-        describe: $describe:expr
-        $(, weights: $weights:expr)?
-        $(,)?
-    ) => {
-        /// The table of this plugin; see `injerto_plugin.h`.
-        #[unsafe(no_mangle)]
-        pub extern "C" fn injerto_plugin_entry() -> *const $crate::Table {
-            unsafe extern "C" fn injerto_descriptors(out: $crate::Sink, error: $crate::Sink) -> $crate::Status {
-                // SAFETY: these are the sinks of this call.
-                unsafe { $crate::Export::run([], out, error, |[]: [&str; 0]| ($descriptors)()) }
-            }
-            unsafe extern "C" fn injerto_describe(
-                name: $crate::Str,
-                parameters: $crate::Str,
-                out: $crate::Sink,
-                error: $crate::Sink,
-            ) -> $crate::Status {
-                // SAFETY: these are the texts and the sinks of this call.
-                unsafe {
-                    $crate::Export::run([name, parameters], out, error, |[name, parameters]: [&str; 2]| {
-                        ($describe)(name, parameters)
-                    })
-                }
-            }
-            #[allow(unused_mut, unused_assignments)]
-            static TABLE: $crate::Table = {
-                let mut extension: Option<$crate::ExtensionFn> = None;
-                $(
-                    unsafe extern "C" fn injerto_read(
-                        id: $crate::Str,
-                        out: $crate::Sink,
-                        error: $crate::Sink,
-                    ) -> $crate::Status {
-                        // SAFETY: these are the text and the sinks of this call.
-                        unsafe { $crate::Export::run([id], out, error, |[id]: [&str; 1]| ($weights)(id)) }
-                    }
-                    static WEIGHTS: $crate::WeightsExtension = $crate::WeightsExtension {
-                        size: ::core::mem::size_of::<$crate::WeightsExtension>(),
-                        read: Some(injerto_read),
-                    };
-                    unsafe extern "C" fn injerto_extension(id: $crate::Str) -> *const ::core::ffi::c_void {
-                        // SAFETY: this is the text of this call.
-                        match unsafe { id.as_str() } {
-                            Some($crate::WEIGHTS_EXTENSION) => (&raw const WEIGHTS).cast(),
-                            _ => ::core::ptr::null(),
-                        }
-                    }
-                    extension = Some(injerto_extension);
-                )?
-                $crate::Table {
-                    magic: $crate::MAGIC,
-                    // The last field ends where the struct ends; see the golden offsets.
-                    size: ::core::mem::size_of::<$crate::Table>(),
-                    abi_major: $crate::ABI_MAJOR,
-                    abi_minor: $crate::ABI_MINOR,
-                    name: $crate::Str::new($name),
-                    version: $crate::Str::new($version),
-                    descriptors: Some(injerto_descriptors),
-                    describe: Some(injerto_describe),
-                    score: None,
-                    extension,
-                }
-            };
-            &raw const TABLE
-        }
+    ($($answers:tt)*) => {
+        $crate::export_table!({
+            static PLUGIN: $crate::Linked = $crate::plugin_table! { $($answers)* };
+            PLUGIN
+        });
     };
 }

@@ -5,7 +5,8 @@
 //! `CHANGELOG.md` says what changed. A test keeps the three consistent.
 //!
 //! - [`Table`], [`Str`], [`Sink`], [`Status`], [`WeightsExtension`]: the types that cross the border;
-//! - [`export_plugin!`]: exports a Rust plugin, and catches panics at the border;
+//! - [`plugin_table!`], [`Linked`]: the table of a Rust plugin, which catches panics at the border and may be linked into a program;
+//! - [`export_plugin!`]: exports such a table from a library;
 //! - [`check_table`]: the check that a host makes before it trusts a table;
 //! - [`Plugin`]: asks as a host does, and follows every pointer of the border in one place.
 //!
@@ -18,6 +19,7 @@ mod host;
 mod table;
 
 pub use check::{TableError, check_table};
+pub use export::Linked;
 #[doc(hidden)]
 pub use export::{Export, guarded};
 pub use host::{CallError, Plugin};

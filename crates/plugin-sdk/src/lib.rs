@@ -3,7 +3,7 @@
 //! - [`Backbone`]: the trait of a backbone, with its network, its preprocessing and its weights;
 //! - [`parameters!`], [`choice!`]: the parameters of a backbone, each with its default and its documentation in one
 //!   place;
-//! - [`export!`]: makes the library of some backbones;
+//! - [`export!`]: makes the library of some backbones; [`plugin!`]: makes a plugin of them that a program can have inside;
 //! - [`published`]: weight sets of Keras, torchvision and Python packages;
 //! - all of [`graph`]: [`Builder`], the layers, [`Preprocessing`], [`WeightSet`], [`TensorMap`].
 //!
@@ -61,6 +61,7 @@ pub use injerto_graph::layers::*;
 pub use injerto_graph::*;
 #[doc(hidden)]
 pub use injerto_plugin_abi as plugin_abi;
+pub use injerto_plugin_abi::Linked;
 pub use parameters::{Parameter, Parameters, at_least};
 pub use serde_json::{Map, Value, json};
 
@@ -107,17 +108,41 @@ pub trait Backbone {
     }
 }
 
-/// Exports a library of these backbones. Its name is that of the first backbone, and its version is that of the crate.
+/// Defines `PLUGIN`, a plugin of these backbones: a [`Linked`], which a program may have inside and a library may
+/// [export](crate::export_plugin). Its name is that of the first backbone, and its version is that of the crate.
 #[macro_export]
-macro_rules! export {
+macro_rules! plugin {
     [$first:ty $(, $more:ty)* $(,)?] => {
         const INJERTO_BACKBONES: &[$crate::Entry] = &[$crate::Entry::of::<$first>(), $($crate::Entry::of::<$more>()),*];
-        $crate::plugin_abi::export_plugin! {
+
+        /// The plugin: its table, which answers as `injerto_plugin.h` says.
+        pub static PLUGIN: $crate::Linked = $crate::plugin_abi::plugin_table! {
             name: <$first as $crate::Backbone>::NAME,
             version: env!("CARGO_PKG_VERSION"),
             descriptors: || $crate::Entry::descriptors(INJERTO_BACKBONES),
             describe: |name: &str, parameters: &str| $crate::Entry::describe(INJERTO_BACKBONES, name, parameters),
             weights: |id: &str| $crate::Entry::weights(INJERTO_BACKBONES, id),
-        }
+        };
+    };
+}
+
+/// Exports a `PLUGIN` of another crate from this library: defines the symbol by which a host finds it.
+///
+/// A crate that defines the symbol can be linked into no program beside another that does. A plugin that should be a library and
+/// part of programs therefore defines [`plugin!`](crate::plugin) in its crate, and this in a library of its own, such as an example
+/// with `crate-type = ["cdylib"]`.
+#[macro_export]
+macro_rules! export_plugin {
+    ($plugin:path) => {
+        $crate::plugin_abi::export_table!($plugin);
+    };
+}
+
+/// Exports a library of these backbones. Its name is that of the first backbone, and its version is that of the crate.
+#[macro_export]
+macro_rules! export {
+    [$($backbone:ty),+ $(,)?] => {
+        $crate::plugin![$($backbone),+];
+        $crate::export_plugin!(PLUGIN);
     };
 }

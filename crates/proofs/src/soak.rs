@@ -70,7 +70,7 @@ pub fn soak(runs: usize, predictions: usize) -> Result<Soak> {
     let folder = tempfile::tempdir()?;
     let mut seen = Soak { runs: Vec::new(), predictions: Vec::new() };
     let mut last = folder.path().join("none");
-    let mut catalog = Catalog::scan(SearchPath::of([built()?]), Probe::this_program()?);
+    let mut catalog = Catalog::scan(SearchPath::of([built()?.join("backbones")]), Probe::this_program()?);
     for number in 0..runs {
         let shorter = SHORTER.iter().map(|set| (*set).to_owned());
         let sets: Vec<String> = shorter.chain([format!("seed={number}")]).collect();

@@ -7,8 +7,8 @@ mod network;
 mod weights;
 
 use injerto_plugin_sdk::{
-    Activation, Backbone, Graph, GraphError, Interpolation, Preprocessing, WeightSet, at_least, choice, export,
-    parameters,
+    Activation, Backbone, Graph, GraphError, Interpolation, Preprocessing, WeightSet, at_least, choice, parameters,
+    plugin,
 };
 
 choice! {
@@ -80,4 +80,4 @@ impl Backbone for ConvNeXt {
     }
 }
 
-export![ConvNeXt];
+plugin![ConvNeXt];

@@ -6,7 +6,7 @@ mod network;
 mod weights;
 
 use injerto_plugin_sdk::{
-    Activation, Backbone, Graph, GraphError, Preprocessing, WeightSet, at_least, choice, export, parameters,
+    Activation, Backbone, Graph, GraphError, Preprocessing, WeightSet, at_least, choice, parameters, plugin,
 };
 
 choice! {
@@ -54,4 +54,4 @@ impl Backbone for DenseNet {
     }
 }
 
-export![DenseNet];
+plugin![DenseNet];

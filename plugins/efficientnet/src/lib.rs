@@ -12,8 +12,8 @@ mod sizes;
 mod weights;
 
 use injerto_plugin_sdk::{
-    Activation, Backbone, Graph, GraphError, Interpolation, Preprocessing, WeightSet, at_least, choice, export,
-    parameters,
+    Activation, Backbone, Graph, GraphError, Interpolation, Preprocessing, WeightSet, at_least, choice, parameters,
+    plugin,
 };
 use sizes::Size;
 
@@ -91,4 +91,4 @@ impl Backbone for EfficientNet {
     }
 }
 
-export![EfficientNet];
+plugin![EfficientNet];

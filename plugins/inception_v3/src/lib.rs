@@ -7,7 +7,7 @@ mod network;
 mod weights;
 
 use injerto_plugin_sdk::{
-    Activation, Backbone, Graph, GraphError, Preprocessing, WeightSet, at_least, choice, export, parameters,
+    Activation, Backbone, Graph, GraphError, Preprocessing, WeightSet, at_least, choice, parameters, plugin,
 };
 
 choice! {
@@ -55,4 +55,4 @@ impl Backbone for InceptionV3 {
     }
 }
 
-export![InceptionV3];
+plugin![InceptionV3];

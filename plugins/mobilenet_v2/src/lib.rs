@@ -8,7 +8,7 @@ mod network;
 mod weights;
 
 use injerto_plugin_sdk::{
-    Activation, Backbone, Graph, GraphError, Preprocessing, WeightSet, at_least, choice, export, parameters,
+    Activation, Backbone, Graph, GraphError, Preprocessing, WeightSet, at_least, choice, parameters, plugin,
 };
 
 choice! {
@@ -64,4 +64,4 @@ impl Backbone for MobileNetV2 {
     }
 }
 
-export![MobileNetV2];
+plugin![MobileNetV2];

@@ -6,8 +6,8 @@ mod network;
 mod weights;
 
 use injerto_plugin_sdk::{
-    Activation, Backbone, Graph, GraphError, Interpolation, Preprocessing, WeightSet, at_least, choice, export,
-    parameters,
+    Activation, Backbone, Graph, GraphError, Interpolation, Preprocessing, WeightSet, at_least, choice, parameters,
+    plugin,
 };
 
 choice! {
@@ -71,4 +71,4 @@ impl Backbone for MobileNetV3 {
     }
 }
 
-export![MobileNetV3];
+plugin![MobileNetV3];

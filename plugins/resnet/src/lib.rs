@@ -7,7 +7,7 @@ mod network;
 mod weights;
 
 use injerto_plugin_sdk::{
-    Activation, Backbone, Graph, GraphError, Preprocessing, WeightSet, at_least, choice, export, parameters,
+    Activation, Backbone, Graph, GraphError, Preprocessing, WeightSet, at_least, choice, parameters, plugin,
 };
 
 choice! {
@@ -63,4 +63,4 @@ impl Backbone for ResNet {
     }
 }
 
-export![ResNet];
+plugin![ResNet];

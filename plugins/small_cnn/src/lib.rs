@@ -7,7 +7,7 @@
 mod network;
 mod weights;
 
-use injerto_plugin_sdk::{Activation, Backbone, Graph, GraphError, Preprocessing, WeightSet, export, parameters};
+use injerto_plugin_sdk::{Activation, Backbone, Graph, GraphError, Preprocessing, WeightSet, parameters, plugin};
 
 parameters! {
     struct Parameters {
@@ -59,4 +59,4 @@ impl Backbone for SmallCnn {
     }
 }
 
-export![SmallCnn];
+plugin![SmallCnn];

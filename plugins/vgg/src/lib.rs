@@ -7,7 +7,7 @@ mod network;
 mod weights;
 
 use injerto_plugin_sdk::{
-    Activation, Backbone, Graph, GraphError, Preprocessing, WeightSet, at_least, choice, export, parameters,
+    Activation, Backbone, Graph, GraphError, Preprocessing, WeightSet, at_least, choice, parameters, plugin,
 };
 
 choice! {
@@ -57,4 +57,4 @@ impl Backbone for Vgg16 {
     }
 }
 
-export![Vgg16];
+plugin![Vgg16];

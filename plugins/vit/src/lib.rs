@@ -6,7 +6,7 @@ mod network;
 mod weights;
 
 use injerto_plugin_sdk::{
-    Activation, Backbone, Graph, GraphError, Interpolation, Preprocessing, WeightSet, choice, export, parameters,
+    Activation, Backbone, Graph, GraphError, Interpolation, Preprocessing, WeightSet, choice, parameters, plugin,
 };
 
 choice! {
@@ -86,4 +86,4 @@ impl Backbone for Vit {
     }
 }
 
-export![Vit];
+plugin![Vit];

@@ -3,7 +3,7 @@
 mod network;
 
 use injerto_plugin_sdk::{
-    Activation, Backbone, Graph, GraphError, Preprocessing, WeightSet, at_least, export, parameters, published,
+    Activation, Backbone, Graph, GraphError, Preprocessing, WeightSet, at_least, parameters, plugin, published,
 };
 
 parameters! {
@@ -53,4 +53,4 @@ impl Backbone for Xception {
     }
 }
 
-export![Xception];
+plugin![Xception];

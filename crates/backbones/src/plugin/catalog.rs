@@ -2,22 +2,24 @@ use std::path::{Path, PathBuf};
 
 use injerto_files::{from_text, nearest, shown, user};
 use injerto_graph::{Description, Descriptor};
+use injerto_plugin_abi::Linked;
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 
 use super::onnx;
-use super::provider::Provider;
-use super::{BackboneFile, Notes, PluginError, Probe};
+use super::provider::{Provider, missing};
+use super::{BackboneFile, Notes, Origin, PluginError, Probe};
 
 /// Beginning of the file name of a plugin: `libinjerto_plugin_` (`injerto_plugin_` on Windows).
 fn prefix() -> String {
     format!("{}injerto_plugin_", std::env::consts::DLL_PREFIX)
 }
 
-/// Folders in which plugins are looked for, in order and each only once.
+/// Where plugins are looked for: in folders, in order and each only once, and then among those that are linked into this program.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SearchPath {
     folders: Vec<PathBuf>,
+    linked: Vec<Linked>,
 }
 
 impl SearchPath {
@@ -52,6 +54,13 @@ impl SearchPath {
         Self::of(folders)
     }
 
+    /// The same search path with these plugins after its folders. A program that has plugins inside thus has backbones wherever it is
+    /// moved, and a library in a folder still takes the place of the plugin of its name.
+    pub fn with_linked(mut self, linked: &[Linked]) -> Self {
+        self.linked.extend_from_slice(linked);
+        self
+    }
+
     /// The folders.
     pub fn folders(&self) -> &[PathBuf] {
         &self.folders
@@ -83,22 +92,22 @@ impl SearchPath {
     }
 }
 
-/// A backbone in a library, or as a file.
+/// A backbone in a library, as a file, or in this program.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
-    /// The library, or the backbone file.
-    pub library: PathBuf,
+    /// The place of the plugin that offers it.
+    pub origin: Origin,
     /// Descriptor of the backbone.
     pub descriptor: Descriptor,
-    /// The library or file that offers the same name and comes earlier in the search path, if there is one.
-    pub shadowed_by: Option<PathBuf>,
+    /// The place of the plugin that offers the same name and comes earlier in the search path, if there is one.
+    pub shadowed_by: Option<Origin>,
 }
 
 /// A library or a backbone file that cannot be used.
 #[derive(Debug)]
 pub struct Refused {
     /// The library, or the backbone file.
-    pub library: PathBuf,
+    pub origin: Origin,
     /// The reason.
     pub error: PluginError,
 }
@@ -122,21 +131,26 @@ impl Catalog {
         let (libraries, passed_over) = path.libraries();
         // Each answer comes from a separate process, and starting it takes most of the time.
         let answers: Vec<_> = libraries.par_iter().map(|library| Provider::of(library).descriptors(&probe)).collect();
+        let linked: Vec<Origin> = path.linked.iter().copied().map(Origin::Linked).collect();
         let mut catalog = Self { probe, path, found: Vec::new(), refused: Vec::new(), passed_over };
-        libraries.into_iter().zip(answers).for_each(|(library, answer)| catalog.add(library, answer));
+        libraries.into_iter().zip(answers).for_each(|(library, answer)| catalog.add(Origin::File(library), answer));
+        for origin in linked {
+            let answer = Provider::from(&origin).descriptors(&catalog.probe);
+            catalog.add(origin, answer);
+        }
         catalog
     }
 
-    fn add(&mut self, library: PathBuf, answer: Result<Vec<Descriptor>, PluginError>) {
+    fn add(&mut self, origin: Origin, answer: Result<Vec<Descriptor>, PluginError>) {
         match answer {
             Ok(descriptors) => {
                 for descriptor in descriptors {
                     let first = self.found.iter().find(|found| found.descriptor.name == descriptor.name);
-                    let shadowed_by = first.map(|found| found.library.clone());
-                    self.found.push(Found { library: library.clone(), descriptor, shadowed_by });
+                    let shadowed_by = first.map(|found| found.origin.clone());
+                    self.found.push(Found { origin: origin.clone(), descriptor, shadowed_by });
                 }
             }
-            Err(error) => self.refused.push(Refused { library, error }),
+            Err(error) => self.refused.push(Refused { origin, error }),
         }
     }
 
@@ -155,24 +169,34 @@ impl Catalog {
         if file.is_file() || path.contains(['/', '\\']) {
             let library = std::path::absolute(&file).unwrap_or(file);
             if !library.is_file() {
-                return Err(Provider::of(&library).missing());
+                return Err(missing(&library));
             }
             let descriptors = Provider::of(&library).descriptors(&self.probe)?;
             let wanted = |descriptor: &&Descriptor| name.is_none_or(|name| descriptor.name == name);
             let candidates: Vec<&Descriptor> = descriptors.iter().filter(wanted).collect();
             if let [descriptor] = candidates[..] {
-                return Ok(Found { library, descriptor: descriptor.clone(), shadowed_by: None });
+                let origin = Origin::File(library.clone());
+                return Ok(Found { origin, descriptor: descriptor.clone(), shadowed_by: None });
             }
             let names: Vec<&str> = descriptors.iter().map(|descriptor| descriptor.name.as_str()).collect();
             let suggestion = format!("; write {path}:NAME with one of: {}", names.join(", "));
             return Err(PluginError::Unknown { name: plugin.to_owned(), suggestion, listing: String::new() });
         }
-        if let Some(found) = self.found.iter().find(|found| found.descriptor.name == plugin) {
-            return Ok(found.clone());
+        let found = self.found.iter().find(|found| found.descriptor.name == plugin).cloned();
+        if let Some(found @ Found { origin: Origin::File(_), .. }) = found {
+            return Ok(found);
         }
-        // If no plugin could be asked, that is the reason.
+        // If no library could be asked, that is the reason. One of them may have been meant to take the place of what is linked in.
         if let Some(at) = self.refused.iter().position(|refused| refused.error.concerns_all()) {
             return Err(self.refused.swap_remove(at).error);
+        }
+        if let Some(found) = found {
+            let file = format!("{}{plugin}{}", prefix(), std::env::consts::DLL_SUFFIX);
+            let is_instead = |refused: &&Refused| refused.origin.file().is_some_and(|path| path.ends_with(&file));
+            if let Some(Refused { error, .. }) = self.refused.iter().find(is_instead) {
+                tracing::warn!("{error}; the '{plugin}' that is linked into this program is used instead");
+            }
+            return Ok(found);
         }
         let near = nearest(plugin, self.found.iter().map(|found| found.descriptor.name.as_str()));
         let suggestion = near.map_or_else(String::new, |name| format!("; did you mean '{name}'?"));
@@ -185,12 +209,12 @@ impl Catalog {
     /// An unknown parameter, or the plugin's own refusal.
     pub fn describe(&self, found: &Found, parameters: &Map<String, Value>) -> Result<Description, PluginError> {
         let all = found.descriptor.resolve(parameters).map_err(|reason| PluginError::Parameter { reason })?;
-        Provider::of(&found.library).describe(&self.probe, &found.descriptor.name, &all)
+        Provider::from(&found.origin).describe(&self.probe, &found.descriptor.name, &all)
     }
 
     /// What a user should know about the backbone with these parameters before training.
     pub(crate) fn notes(&self, found: &Found, parameters: &Map<String, Value>) -> Result<Option<Notes>, PluginError> {
-        Provider::of(&found.library).notes(parameters)
+        Provider::from(&found.origin).notes(parameters)
     }
 
     /// The bytes of a weight file that the backbone's library, or the model itself, carries. Only a model asks for the parameters.
@@ -198,7 +222,7 @@ impl Catalog {
     /// # Errors
     /// Those of [`Library::weights`](super::Library::weights).
     pub fn weights(&self, found: &Found, id: &str, parameters: &Map<String, Value>) -> Result<Vec<u8>, PluginError> {
-        Provider::of(&found.library).weights(&self.probe, id, parameters)
+        Provider::from(&found.origin).weights(&self.probe, id, parameters)
     }
 
     /// A text that lists what was found, what was refused, what was ignored, and where was searched.
@@ -207,14 +231,17 @@ impl Catalog {
         if !self.found.is_empty() {
             lines.push("found:".to_owned());
         }
-        for Found { library, descriptor, shadowed_by } in &self.found {
-            let shadow = shadowed_by.as_ref().map(|first| format!(" (shadowed by {})", shown(first)));
+        for Found { origin, descriptor, shadowed_by } in &self.found {
+            let shadow = shadowed_by.as_ref().map(|first| format!(" (shadowed by {first})"));
             let shadow = shadow.unwrap_or_default();
             lines.push(format!("  {:<16} {}{shadow}", descriptor.name, descriptor.summary));
             if !descriptor.weights.is_empty() {
                 lines.push(format!("  {:<16} weights: {}", "", descriptor.weights.join(", ")));
             }
-            lines.push(format!("  {:<16} {}", "", shown(library)));
+            lines.push(match origin {
+                Origin::File(path) => format!("  {:<16} {}", "", shown(path)),
+                Origin::Linked(_) => format!("  {:<16} linked in", ""),
+            });
         }
         if !self.refused.is_empty() {
             lines.push("refused:".to_owned());
@@ -242,6 +269,9 @@ impl Catalog {
             let missing = if folder.is_dir() { "" } else { " (not there)" };
             format!("  {}{missing}", shown(folder))
         }));
+        if !self.path.linked.is_empty() {
+            lines.push(format!("  {} plugins that are linked into this program", self.path.linked.len()));
+        }
         lines.join("\n")
     }
 }

@@ -3,6 +3,8 @@ use std::path::PathBuf;
 use injerto_files::{printable, shown};
 use injerto_plugin_abi::TableError;
 
+use super::Origin;
+
 /// The reason why a plugin cannot be used. Messages name the library.
 #[derive(Debug, thiserror::Error)]
 pub enum PluginError {
@@ -32,20 +34,20 @@ pub enum PluginError {
 
     // --- asking ----------------------------------------------------------------------------------------------------
     /// A call failed.
-    #[error("{}: {question}: {}", shown(library), printable(reason))]
+    #[error("{plugin}: {question}: {}", printable(reason))]
     Call {
-        /// The library.
-        library: PathBuf,
+        /// The plugin.
+        plugin: Origin,
         /// The question, such as `describe mobilenet_v2`.
         question: String,
         /// The error of the plugin.
         reason: String,
     },
     /// An answer is not valid.
-    #[error("{}: {question}: its answer is not valid: {}", shown(library), printable(reason))]
+    #[error("{plugin}: {question}: its answer is not valid: {}", printable(reason))]
     Answer {
-        /// The library.
-        library: PathBuf,
+        /// The plugin.
+        plugin: Origin,
         /// The question.
         question: String,
         /// The problem with the answer.

@@ -1,11 +1,11 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use injerto_graph::{Description, Descriptor};
-use injerto_plugin_abi::{CallError, ENTRY_SYMBOL, EntryFn, Plugin};
+use injerto_plugin_abi::{CallError, ENTRY_SYMBOL, EntryFn, Linked, Plugin};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::PluginError;
+use super::{Origin, PluginError};
 
 /// Size limit of a description in bytes, which is larger than any description within the limits of a graph.
 const LARGEST_JSON: usize = 64 << 20;
@@ -16,13 +16,19 @@ pub(super) const LARGEST_WEIGHTS: usize = 256 << 20;
 /// Number of characters of an error text that are shown.
 const LONGEST_ERROR: usize = 2000;
 
-/// A plugin that is loaded into this process.
+/// A plugin that is in this process: a library that was loaded, or a plugin that is linked into this program.
 ///
 /// Libraries are never unloaded, because a plugin may have started threads or handed out static data.
 #[derive(Debug)]
 pub struct Library {
-    path: PathBuf,
+    origin: Origin,
     plugin: Plugin,
+}
+
+impl From<Linked> for Library {
+    fn from(linked: Linked) -> Self {
+        Self { origin: Origin::Linked(linked), plugin: linked.plugin() }
+    }
 }
 
 impl Library {
@@ -51,7 +57,7 @@ impl Library {
         // SAFETY: the entry function has the type of the ABI, and the library is never unloaded.
         let plugin = unsafe { Plugin::new(entry()) };
         let plugin = plugin.map_err(|reason| PluginError::Table { library: library.clone(), reason })?;
-        Ok(Self { path: library, plugin })
+        Ok(Self { origin: Origin::File(library), plugin })
     }
 
     /// Name and version of the library.
@@ -95,17 +101,17 @@ impl Library {
     }
 
     fn failed(&self, question: &str, error: &CallError) -> PluginError {
-        let (library, question) = (self.path.clone(), question.to_owned());
+        let (plugin, question) = (self.origin.clone(), question.to_owned());
         let reason = error.to_string().chars().take(LONGEST_ERROR).collect();
         match error {
-            CallError::TooLong(_) | CallError::Unreadable => PluginError::Answer { library, question, reason },
-            _ => PluginError::Call { library, question, reason },
+            CallError::TooLong(_) | CallError::Unreadable => PluginError::Answer { plugin, question, reason },
+            _ => PluginError::Call { plugin, question, reason },
         }
     }
 
     fn parse<T: DeserializeOwned>(&self, question: &str, bytes: &[u8]) -> Result<T, PluginError> {
         serde_json::from_slice(bytes).map_err(|error| PluginError::Answer {
-            library: self.path.clone(),
+            plugin: self.origin.clone(),
             question: question.to_owned(),
             reason: error.to_string(),
         })

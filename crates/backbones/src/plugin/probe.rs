@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::library::LARGEST_WEIGHTS;
-use super::{Library, PluginError};
+use super::{Library, Origin, PluginError};
 
 /// Environment variable that makes a program answer a question instead of doing its work.
 const QUESTION: &str = "INJERTO_PLUGIN_QUESTION";
@@ -123,7 +123,7 @@ impl Probe {
     fn parsed<T: DeserializeOwned>(&self, library: &Path, question: &str, ask: Ask) -> Result<T, PluginError> {
         let bytes = self.ask(library, question, ask)?;
         serde_json::from_slice(&bytes).map_err(|error| PluginError::Answer {
-            library: library.to_owned(),
+            plugin: Origin::File(library.to_owned()),
             question: question.to_owned(),
             reason: error.to_string(),
         })
@@ -169,9 +169,10 @@ impl Probe {
                 let text = String::from_utf8_lossy(&text);
                 let reason = text.strip_prefix(&format!("{}: ", shown(&library))).unwrap_or(&text);
                 let reason = reason.strip_prefix(&format!("{question}: ")).unwrap_or(reason).to_owned();
+                let plugin = Origin::File(library);
                 Err(match code {
-                    INVALID => PluginError::Answer { library, question, reason },
-                    _ => PluginError::Call { library, question, reason },
+                    INVALID => PluginError::Answer { plugin, question, reason },
+                    _ => PluginError::Call { plugin, question, reason },
                 })
             }
             (code, _) => {

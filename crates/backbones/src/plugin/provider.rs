@@ -4,10 +4,12 @@ use injerto_graph::{Description, Descriptor};
 use serde_json::{Map, Value};
 
 use super::onnx::{self, OnnxFile};
-use super::{BackboneFile, Notes, PluginError, Probe};
+use super::{BackboneFile, Library, Notes, Origin, PluginError, Probe};
 
 /// A source of descriptions of backbones.
 pub(super) enum Provider<'a> {
+    /// A plugin that is linked into this program and is asked directly.
+    Linked(Library),
     /// A library, which is asked in a child process.
     Library(&'a Path),
     /// A backbone file, which is read in this process, because it contains no code.
@@ -16,7 +18,25 @@ pub(super) enum Provider<'a> {
     Onnx(&'a Path),
 }
 
+/// The error for a file that does not exist, but that a user has named.
+pub(super) fn missing(path: &Path) -> PluginError {
+    let (path, reason) = (path.to_owned(), "there is no such file".to_owned());
+    match Provider::of(&path) {
+        Provider::File(_) => PluginError::File { file: path, reason },
+        Provider::Onnx(_) => PluginError::Onnx { file: path, reason },
+        Provider::Linked(_) | Provider::Library(_) => PluginError::Load { library: path, reason },
+    }
+}
+
 impl<'a> Provider<'a> {
+    /// The provider of a plugin at this place.
+    pub(super) fn from(origin: &'a Origin) -> Self {
+        match origin {
+            Origin::File(path) => Self::of(path),
+            Origin::Linked(linked) => Self::Linked((*linked).into()),
+        }
+    }
+
     /// The provider at `path`. Any JSON file is taken as a backbone file, also with a wrong name.
     pub(super) fn of(path: &'a Path) -> Self {
         match path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
@@ -26,19 +46,10 @@ impl<'a> Provider<'a> {
         }
     }
 
-    /// The error for a file that does not exist.
-    pub(super) fn missing(&self) -> PluginError {
-        let reason = "there is no such file".to_owned();
-        match self {
-            Self::Library(path) => PluginError::Load { library: (*path).to_owned(), reason },
-            Self::File(path) => PluginError::File { file: (*path).to_owned(), reason },
-            Self::Onnx(path) => PluginError::Onnx { file: (*path).to_owned(), reason },
-        }
-    }
-
     /// The backbones that the provider offers.
     pub(super) fn descriptors(&self, probe: &Probe) -> Result<Vec<Descriptor>, PluginError> {
         match self {
+            Self::Linked(library) => library.descriptors(),
             Self::Library(path) => probe.descriptors(path),
             Self::File(path) => Ok(vec![BackboneFile::read(path)?.descriptor(BackboneFile::name(path)?)]),
             Self::Onnx(path) => Ok(vec![OnnxFile::open(path)?.descriptor()?]),
@@ -53,6 +64,7 @@ impl<'a> Provider<'a> {
         parameters: &Map<String, Value>,
     ) -> Result<Description, PluginError> {
         match self {
+            Self::Linked(library) => library.describe(name, parameters),
             Self::Library(path) => probe.describe(path, name, parameters),
             Self::File(path) => Ok(BackboneFile::read(path)?.description),
             Self::Onnx(path) => OnnxFile::open(path)?.describe(parameters),
@@ -62,7 +74,7 @@ impl<'a> Provider<'a> {
     /// What a user should know about the backbone before training; `None` if its description says everything.
     pub(super) fn notes(&self, parameters: &Map<String, Value>) -> Result<Option<Notes>, PluginError> {
         match self {
-            Self::Library(_) | Self::File(_) => Ok(None),
+            Self::Linked(_) | Self::Library(_) | Self::File(_) => Ok(None),
             Self::Onnx(path) => OnnxFile::open(path)?.notes(parameters).map(Some),
         }
     }
@@ -75,6 +87,7 @@ impl<'a> Provider<'a> {
         parameters: &Map<String, Value>,
     ) -> Result<Vec<u8>, PluginError> {
         match self {
+            Self::Linked(library) => library.weights(id),
             Self::Library(path) => probe.weights(path, id),
             Self::Onnx(path) => OnnxFile::open(path)?.weights(parameters),
             Self::File(path) => {

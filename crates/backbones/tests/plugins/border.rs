@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use injerto_backbones::plugin::{Catalog, Probe, SearchPath, validate};
+use injerto_backbones::plugin::{Catalog, Found, Origin, Probe, SearchPath, validate};
 use injerto_backbones::weights::Cache;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use crate::{assert_conforms, built, file_name, missing, probe, root};
 
@@ -97,7 +97,7 @@ fn a_plugin_in_c_loads_passes_every_check_and_carries_weights() {
     assert_conforms(&library);
     let mut catalog = Catalog::scan(SearchPath::of([folder.path().to_owned()]), probe());
     let found = catalog.find("example_c").expect("found by name");
-    assert_eq!(found.library, library);
+    assert_eq!(found.origin, Origin::File(library));
     let given = Map::from_iter([("input_shape".to_owned(), json!([8, 6]))]);
     let description = catalog.describe(&found, &given).expect("describes");
     assert_eq!(description.graph.input_shape().0, [8, 6, 3]);
@@ -268,8 +268,9 @@ fn an_unknown_name_lists_what_was_found_refused_and_searched() {
     let nowhere = folders[0].path().join("nowhere");
     let path = folders.iter().map(|folder| folder.path().to_owned()).chain([nowhere.clone()]);
     let mut catalog = Catalog::scan(SearchPath::of(path), probe());
-    assert_eq!(catalog.find("tiny").expect("the first of two").library, first);
-    let shadowed = catalog.found.iter().filter(|found| found.shadowed_by.as_ref() == Some(&first)).count();
+    let first_of_two = Origin::File(first.clone());
+    assert_eq!(catalog.find("tiny").expect("the first of two").origin, first_of_two);
+    let shadowed = catalog.found.iter().filter(|found| found.shadowed_by.as_ref() == Some(&first_of_two)).count();
     assert_eq!((catalog.found.len(), shadowed, catalog.refused.len()), (2, 1, 1));
     let error = catalog.find("tinny").expect_err("no such backbone").to_string();
     assert!(error.starts_with("no backbone 'tinny'; did you mean 'tiny'?\nfound:\n  tiny "), "{error}");
@@ -287,7 +288,7 @@ fn an_unknown_name_lists_what_was_found_refused_and_searched() {
     }
     assert_eq!(catalog.passed_over, [other]);
     // A path is used wherever it is; the error for a path that does not exist says so.
-    assert_eq!(catalog.find(&first.display().to_string()).expect("by path").library, first);
+    assert_eq!(catalog.find(&first.display().to_string()).expect("by path").origin, first_of_two);
     let named = format!("{}:tiny", first.display());
     assert_eq!(catalog.find(&named).expect("by path and name").descriptor.name, "tiny");
     let error = catalog.find("no/such.so").expect_err("not there").to_string();
@@ -305,6 +306,60 @@ fn every_plugin_of_the_workspace_conforms() {
         assert!(library.is_file(), "{name} is not built: run `cargo xtask plugins` (or `cargo xtask test`)");
         assert_conforms(&library);
     }
+}
+
+/// The standard backbones are linked into the programs, and their libraries are made of the same tables.
+#[test]
+fn a_linked_plugin_answers_as_its_library_does_in_a_child_process() {
+    let linked = Catalog::scan(SearchPath::default().with_linked(injerto_standard::PLUGINS), probe());
+    let loaded = Catalog::scan(crate::workspace_plugins(), probe());
+    assert_eq!(linked.found.len(), loaded.found.len());
+    for found in &linked.found {
+        let name = &found.descriptor.name;
+        let library = loaded.found.iter().find(|library| library.descriptor.name == *name).expect(name);
+        assert_eq!(found.descriptor, library.descriptor);
+        assert!(matches!((&found.origin, &library.origin), (Origin::Linked(_), Origin::File(_))), "{name}");
+        let ask = |catalog: &Catalog, found, given: &Map<String, Value>| {
+            let answer = catalog.describe(found, given).map_err(|error| error.to_string());
+            // The place comes first in a message.
+            answer.map_err(|error| error.split_once(": ").expect("a place").1.to_owned())
+        };
+        for given in [json!({}), json!({ "input_shape": [1, 1] })] {
+            let given = given.as_object().expect("parameters");
+            assert_eq!(ask(&linked, found, given), ask(&loaded, library, given), "{name} {given:?}");
+        }
+        let carried = |catalog: &Catalog, found| catalog.weights(found, "shapes", &Map::new()).ok();
+        assert_eq!(carried(&linked, found), carried(&loaded, library), "{name}");
+    }
+}
+
+#[test]
+fn a_library_in_a_folder_takes_the_place_of_the_linked_plugin_of_its_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = || SearchPath::of([folder.path().to_owned()]).with_linked(injerto_standard::PLUGINS);
+    let mut catalog = Catalog::scan(path(), probe());
+    let vgg = catalog.find("vgg").expect("linked");
+    assert_eq!(vgg.origin.to_string(), "vgg (linked in)");
+    let listing = catalog.listing();
+    assert!(
+        listing.contains("linked in\n") && listing.ends_with(" plugins that are linked into this program"),
+        "{listing}"
+    );
+    let too_small = json!({ "input_shape": [1, 1] }).as_object().cloned().expect("parameters");
+    let error = catalog.describe(&vgg, &too_small).expect_err("too small").to_string();
+    assert!(error.starts_with("vgg (linked in): describe 'vgg': "), "{error}");
+
+    let library = folder.path().join(file_name("vgg"));
+    std::fs::copy(built().join(file_name("vgg")), &library).expect("copied");
+    let mut catalog = Catalog::scan(path(), probe());
+    let first = Origin::File(library);
+    assert_eq!(catalog.find("vgg").expect("in the folder").origin, first);
+    let shadowed: Vec<_> = catalog.found.iter().filter(|found| found.shadowed_by.as_ref() == Some(&first)).collect();
+    assert!(matches!(shadowed[..], [Found { origin: Origin::Linked(_), .. }]), "{shadowed:?}");
+    // Where no library can be asked, a linked plugin does not quietly take the place of one.
+    let nobody = Probe { program: "/no/such/program".into(), ..probe() };
+    let error = Catalog::scan(path(), nobody).find("vgg").expect_err("not asked").to_string();
+    assert!(error.starts_with("cannot ask plugins: "), "{error}");
 }
 
 #[test]
@@ -352,7 +407,7 @@ fn a_plugin_with_a_name_that_is_not_utf_8_is_used_like_any_other() {
     std::fs::rename(plain, &library).expect("moved");
     let mut catalog = Catalog::scan(SearchPath::of([odd]), probe());
     let found = catalog.find("tiny").expect("found by name");
-    assert_eq!(found.library, library);
+    assert_eq!(found.origin, Origin::File(library));
     assert_eq!(catalog.describe(&found, &Map::new()).expect("describes").graph.len(), 2);
     assert!(catalog.listing().contains("plug\\xef/libinjerto_plugin_t\\xefny.so"), "{}", catalog.listing());
 }

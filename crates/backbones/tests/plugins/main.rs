@@ -27,10 +27,11 @@ fn probe() -> Probe {
     Probe { program, arguments, timeout: Duration::from_secs(20) }
 }
 
-/// The folder into which cargo puts the workspace's plugins. It contains the `deps` folder, which contains this program.
+/// The folder into which `cargo xtask plugins` puts the workspace's plugins as libraries. It lies beside the `deps` folder, which contains
+/// this program.
 fn built() -> PathBuf {
     let program = std::env::current_exe().expect("this program");
-    program.ancestors().nth(2).expect("target/PROFILE").to_owned()
+    program.ancestors().nth(2).expect("target/PROFILE").join("backbones")
 }
 
 fn workspace_plugins() -> SearchPath {

@@ -144,7 +144,7 @@ fn the_documented_plugin_in_c_is_found_and_passes_every_check() {
     // The page uses the library name of Linux.
     if cfg!(target_os = "linux") {
         let found = Catalog::scan(SearchPath::of([folder.path().to_owned()]), probe()).find("tiny").expect("found");
-        assert_conforms(&found.library);
+        assert_conforms(found.origin.file().expect("a library"));
     }
 }
 
@@ -158,5 +158,6 @@ fn the_documented_plugin_in_rust_is_found_and_passes_every_check() {
     let manifest = manifest.replace("injerto-plugin-sdk = { git = \"…\" }", &sdk);
     build_outside(folder.path(), &manifest, code);
     let path = SearchPath::of([folder.path().join("target/debug")]);
-    assert_conforms(&Catalog::scan(path, probe()).find("stages").expect("found by name").library);
+    let found = Catalog::scan(path, probe()).find("stages").expect("found by name");
+    assert_conforms(found.origin.file().expect("a library"));
 }

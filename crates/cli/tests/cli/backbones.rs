@@ -15,7 +15,7 @@ fn folder() -> tempfile::TempDir {
 fn help_teaches() {
     let at = folder();
     let help = run(at.path(), &["--help"]).succeeds();
-    contains(&help, &["train", "summary", "plugins", "predict", "INJERTO_PLUGIN_PATH", "injerto train configs/"]);
+    contains(&help, &["train", "summary", "plugins", "predict", "INJERTO_PLUGIN_PATH", "injerto new --quickstart"]);
     for command in ["train", "summary", "predict", "generate"] {
         contains(&run(at.path(), &[command, "--help"]).succeeds(), &["Usage: injerto", "--plugin-dir"]);
     }
@@ -30,7 +30,7 @@ fn help_teaches() {
 fn backbones_are_listed_with_where_was_searched() {
     let at = folder();
     let text = run(at.path(), &["plugins", "list"]).succeeds();
-    contains(&text, &["found:\n", "mobilenet_v2 ", "small_cnn ", "searched:\n", "(not there)"]);
+    contains(&text, &["found:\n", "mobilenet_v2 ", "small_cnn ", " linked in\n", "searched:\n", "(not there)"]);
     let json = run(at.path(), &["plugins", "list", "--json"]).json();
     let names: Vec<&str> = found(&json).iter().map(|(name, ..)| *name).collect();
     assert!(names.contains(&"mobilenet_v2") && names.contains(&"small_cnn"), "{names:?}");
@@ -69,15 +69,49 @@ fn folders_are_searched_in_order_and_the_first_of_a_name_wins() {
     let output = command.output().expect("it starts");
     let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let small: Vec<_> = found(&json).into_iter().filter(|(name, ..)| *name == "small_cnn").collect();
-    let own = plugin("small_cnn").parent().expect("a folder").to_owned();
-    let expected = [&folders[0], &folders[1], &folders[2], &own, &folders[3]];
     let libraries: Vec<PathBuf> = small.iter().map(|(_, library, _)| library.clone()).collect();
-    assert_eq!(libraries, expected.map(|folder| folder.join(file_name("small_cnn"))));
+    let expected = folders.iter().map(|folder| folder.join(file_name("small_cnn")));
+    assert_eq!(libraries, expected.chain(["linked in".into()]).collect::<Vec<_>>());
     assert_eq!(small[0].2, None);
     assert!(small[1..].iter().all(|(_, _, shadow)| shadow.as_ref() == Some(&libraries[0])), "{small:?}");
     let refused = json["refused"].as_array().expect("a list");
     assert_eq!(refused.len(), 1);
     contains(refused[0]["reason"].as_str().expect("a text"), &["broken", "cannot be loaded as a library"]);
+}
+
+/// One file is enough: the binary has the standard backbones inside, with the weights of the quickstart.
+#[test]
+fn the_binary_alone_in_an_empty_folder_lists_its_backbones_and_trains_the_quickstart() {
+    let at = folder();
+    let moved = at.path().join(format!("moved{}", std::env::consts::EXE_SUFFIX));
+    std::fs::copy(env!("CARGO_BIN_EXE_injerto"), &moved).expect("copied");
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(&moved);
+        command.args(arguments).current_dir(at.path()).env_remove("INJERTO_PLUGIN_PATH");
+        for variable in ["HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "INJERTO_CACHE_DIR"] {
+            command.env(variable, at.path().join("home"));
+        }
+        let output = command.output().expect("it starts");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let json: Value = serde_json::from_str(&run(&["plugins", "list", "--json"])).expect("JSON");
+    let backbones = found(&json);
+    assert!(backbones.len() >= 11, "{backbones:?}");
+    assert!(backbones.iter().all(|(_, place, shadow)| *place == Path::new("linked in") && shadow.is_none()));
+
+    run(&["new", "--quickstart"]);
+    let mut train = vec!["train", "quickstart.toml", "--run-dir", "run"];
+    for set in [
+        "data.train_per_class=4",
+        "data.validation_per_class=2",
+        "phases.0.epochs=1",
+        "phases.1.epochs=1",
+        "transfer_gain.seeds=[1]",
+    ] {
+        train.extend(["--set", set]);
+    }
+    contains(&run(&train), &["What transfer gained"]);
 }
 
 #[test]
@@ -213,7 +247,9 @@ fn a_summary_of_what_is_not_there_says_what_is() {
 fn a_temporary_folder_that_is_not_there_is_to_blame_and_nothing_else() {
     let at = folder();
     let mut command = injerto(at.path());
-    command.args(["summary", "small_cnn"]).env("TMPDIR", at.path().join("nowhere"));
+    // A library is asked in a child process; what is linked in does not take its place because that cannot be done.
+    let folder = plugin("small_cnn").with_file_name("");
+    command.args(["summary", "small_cnn", "--plugin-dir"]).arg(folder).env("TMPDIR", at.path().join("nowhere"));
     let output = command.output().expect("it starts");
     let error = String::from_utf8_lossy(&output.stderr);
     contains(&error, &["cannot ask plugins: no folder can be made in ", "nowhere", "set TMPDIR to a folder"]);

@@ -56,10 +56,9 @@ impl Ran {
     }
 }
 
-/// The binary in a folder, with nothing of the user's own: only the plugins beside it are found.
+/// The binary in a folder, with nothing of the user's own: only the plugins that are linked into it are found.
 fn injerto(folder: &Path) -> Command {
     let binary = Path::new(env!("CARGO_BIN_EXE_injerto"));
-    assert!(plugin("small_cnn").is_file(), "plugins are not built: run `cargo xtask plugins` (or `cargo xtask test`)");
     let mut command = Command::new(binary);
     command.current_dir(folder).env_remove("INJERTO_PLUGIN_PATH");
     for variable in ["HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "INJERTO_CACHE_DIR"] {
@@ -79,9 +78,11 @@ fn file_name(name: &str) -> String {
     format!("{}injerto_plugin_{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX)
 }
 
-/// A plugin of the workspace, beside the binary.
+/// A plugin of the workspace as a library, which is not where the binary looks.
 fn plugin(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_BIN_EXE_injerto")).with_file_name(file_name(name))
+    let library = Path::new(env!("CARGO_BIN_EXE_injerto")).with_file_name("backbones").join(file_name(name));
+    assert!(library.is_file(), "plugins are not built: run `cargo xtask plugins` (or `cargo xtask test`)");
+    library
 }
 
 #[track_caller]

@@ -33,11 +33,11 @@ fn example_c(folder: &Path) -> Option<PathBuf> {
     Some(library)
 }
 
-/// A plugin of the workspace, which cargo puts beside the `deps` folder that this program lies in.
+/// A plugin of the workspace, whose library is an example of its crate. Cargo puts it beside the `deps` folder that this program lies in.
 fn small_cnn() -> PathBuf {
     let program = std::env::current_exe().expect("this program");
     let name = format!("{}injerto_plugin_small_cnn{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-    let library = program.ancestors().nth(2).expect("target/PROFILE").join(name);
+    let library = program.ancestors().nth(2).expect("target/PROFILE").join("examples").join(name);
     assert!(library.is_file(), "plugins are not built: run `cargo xtask plugins` (or `cargo xtask test`)");
     library
 }
