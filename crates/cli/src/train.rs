@@ -11,7 +11,7 @@ use injerto_backbones::weights::Cache;
 use injerto_config::Config;
 use injerto_data::Skipped;
 use injerto_experiment::knowledge::KnowledgeSummary;
-use injerto_experiment::{Asked, Prepared, Questions, RunFolder, Session, Summary, Trust, Why, card, device};
+use injerto_experiment::{Asked, Prepared, Questions, RunFolder, Session, Summary, Taught, Trust, Why, card, device};
 use injerto_files::{from_text, printable, shell_word, shown};
 use injerto_insight::calibration::{Operation, Temperature};
 use injerto_insight::stats::Estimate;
@@ -219,6 +219,7 @@ fn plan(prepared: &Prepared, card: Option<String>) -> String {
         ),
         format!("loss       {}{}", card.loss.name(), if card.loss.from_logits() { " from logits" } else { "" }),
     ]);
+    lines.extend(prepared.plan.teacher.iter().map(teacher));
     for (at, plan) in prepared.plan.phases.iter().enumerate() {
         lines.push(format!(
             "phase {}    {}: {} epochs, trainable {} / non-trainable {}",
@@ -237,6 +238,23 @@ fn plan(prepared: &Prepared, card: Option<String>) -> String {
         lines.push(format!("probe      none: {why}"));
     }
     lines.join("\n")
+}
+
+/// The run that teaches, in one line.
+fn teacher(taught: &Taught) -> String {
+    let Taught { teacher, backbone, image_size: [height, width], best, distillation, .. } = taught;
+    let reached = best.as_ref().and_then(|best| Some((best, best.value?)));
+    let reached = reached.map_or_else(String::new, |(best, value)| {
+        let words = best.n.map_or_else(|| format!("{value:.4}"), |n| estimate(value, best.interval, n));
+        format!(", {} {words}", best.monitor)
+    });
+    format!(
+        "teacher    {}: {} at {height}x{width}{reached}; temperature {}, alpha {}",
+        shown(teacher),
+        printable(backbone),
+        distillation.temperature,
+        distillation.alpha
+    )
 }
 
 /// What the best epoch has reached, with its interval and the number of images; and how many images are wrong, and what is wrong

@@ -54,6 +54,18 @@ pub enum TrainError {
         "images have several classes each, but the network was trained to give each image one: give it labels with one class per image"
     )]
     SeveralClasses,
+    /// A teacher has other classes than the network that it is to teach.
+    #[error(
+        "{}: this network cannot teach, because it was trained for other classes, or for another number of classes per image",
+        injerto_files::shown(path)
+    )]
+    Teacher {
+        /// Checkpoint of the teacher.
+        path: PathBuf,
+    },
+    /// The teacher could not read the images of a batch that the student has read.
+    #[error("an image of a batch was read for the student and not for the teacher; its file has changed: train again")]
+    OtherImages,
     /// No image could be used.
     #[error("no usable image in the {subset} set")]
     NoImages {

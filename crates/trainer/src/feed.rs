@@ -8,9 +8,10 @@ use injerto_data::augment::Mix;
 use injerto_data::{Batch, Batches, Label, Loader};
 
 use crate::cache::{CacheSettings, Features};
-use crate::executor::{Boundary, Executor};
+use crate::executor::Boundary;
 use crate::plan::{Kept, PhasePlan};
 use crate::prefix::Prefix;
+use crate::teacher::{Answer, Lesson, Lessons};
 use crate::{Event, Observer, TrainError};
 
 /// A batch for the tail.
@@ -23,6 +24,8 @@ pub(crate) struct Portion {
     pub(crate) labels: Vec<Label>,
     /// How the images were mixed, if they were.
     pub(crate) mix: Option<Mix>,
+    /// What the teacher says of them, if there is one.
+    pub(crate) teacher: Option<Answer>,
 }
 
 /// Cost of feeding so far.
@@ -42,6 +45,14 @@ impl Spent {
         self.prefix += began.elapsed().as_secs_f64();
         self.images += batch.labels.len();
         Ok(boundary)
+    }
+
+    /// The same for a teacher, whose images do not count: they are those of the student.
+    pub(crate) fn teacher(&mut self, prefix: &Prefix, batch: &Batch) -> Result<Boundary, TrainError> {
+        let images = self.images;
+        let boundary = self.prefix(prefix, batch);
+        self.images = images;
+        boundary
     }
 }
 
@@ -106,7 +117,8 @@ pub(crate) struct Feed<'a> {
     source: Source,
     /// Number of batches, if no image is left out.
     pub(crate) batches: usize,
-    pub(crate) spent: Spent,
+    spent: Spent,
+    teacher: Option<Box<Lesson<'a>>>,
 }
 
 enum Source {
@@ -129,33 +141,47 @@ impl<'a> Feed<'a> {
             true => Source::Kept(order, 0),
             false => Source::Fresh(images_of(loader, &order, epoch, features)),
         };
-        Self { loader, epoch, features, source, batches, spent: Spent::default() }
+        Self { loader, epoch, features, source, batches, spent: Spent::default(), teacher: None }
     }
 
-    /// Returns the next batch, or `None` after the last one. Its images pass the prefix of `executor` unless their features are kept.
-    pub(crate) fn next(&mut self, executor: &dyn Executor) -> Result<Option<Portion>, TrainError> {
+    /// The same pass with what a teacher says of each batch, if there is one.
+    pub(crate) fn taught(self, lessons: Option<&'a Lessons>) -> Self {
+        let epoch = self.epoch.unwrap_or(0);
+        Self { teacher: lessons.map(|lessons| Box::new(lessons.epoch(epoch))), ..self }
+    }
+
+    /// Cost of the pass so far, that of a teacher included.
+    pub(crate) fn spent(&self) -> Spent {
+        let teacher = self.teacher.as_ref().map_or(0.0, |teacher| teacher.seconds());
+        Spent { prefix: self.spent.prefix + teacher, ..self.spent }
+    }
+
+    /// Returns the next batch, or `None` after the last one. Its images pass `prefix` unless their features are kept.
+    pub(crate) fn next(&mut self, prefix: &Prefix) -> Result<Option<Portion>, TrainError> {
+        let Some(mut portion) = self.batch(prefix)? else { return Ok(None) };
+        if let Some(teacher) = &mut self.teacher {
+            portion.teacher = Some(teacher.on(&portion.images)?);
+        }
+        Ok(Some(portion))
+    }
+
+    /// Returns the batch of these images, which is the next one unless features are kept; `None` if the next one has others.
+    pub(crate) fn of(&mut self, images: &[usize], prefix: &Prefix) -> Result<Option<Portion>, TrainError> {
+        match (&self.source, self.features) {
+            (Source::Kept(..), Some(features)) => self.kept(features, images, prefix).map(Some),
+            _ => Ok(self.batch(prefix)?.filter(|portion| portion.images == images)),
+        }
+    }
+
+    fn batch(&mut self, prefix: &Prefix) -> Result<Option<Portion>, TrainError> {
         match (&mut self.source, self.features) {
             (Source::Kept(order, at), Some(features)) => {
-                let images = &order[*at..order.len().min(*at + self.loader.batch_size())];
+                let images = order[*at..order.len().min(*at + self.loader.batch_size())].to_vec();
+                *at += images.len();
                 if images.is_empty() {
                     return Ok(None);
                 }
-                *at += images.len();
-                let (boundary, images, labels) = match features.gather(images, self.epoch.unwrap_or(0)) {
-                    Ok((boundary, labels)) => (Boundary::Host(boundary), images.to_vec(), labels),
-                    // A segment that was valid when it was opened has been damaged or removed meanwhile.
-                    Err(error) => {
-                        tracing::warn!("{error}; the features of these images are computed again");
-                        let subset = if self.epoch.is_some() { "training" } else { "validation" };
-                        let batch = images_of(self.loader, images, self.epoch, self.features).next();
-                        let batch = batch.ok_or(TrainError::NoImages { subset })??;
-                        let boundary = self.spent.prefix(executor.prefix(), &batch)?;
-                        self.spent.images -= batch.labels.len();
-                        (features.round(boundary), batch.indices, batch.labels)
-                    }
-                };
-                self.spent.images += labels.len();
-                Ok(Some(Portion { boundary, images, labels, mix: None }))
+                self.kept(features, &images, prefix).map(Some)
             }
             (Source::Fresh(batches), features) => {
                 for batch in batches {
@@ -163,18 +189,37 @@ impl<'a> Feed<'a> {
                     if batch.labels.is_empty() {
                         continue;
                     }
-                    let boundary = self.spent.prefix(executor.prefix(), &batch)?;
+                    let boundary = self.spent.prefix(prefix, &batch)?;
                     let boundary = match features {
                         Some(features) => features.round(boundary),
                         None => boundary,
                     };
                     let Batch { indices, labels, mix, .. } = batch;
-                    return Ok(Some(Portion { boundary, images: indices, labels, mix }));
+                    return Ok(Some(Portion { boundary, images: indices, labels, mix, teacher: None }));
                 }
                 Ok(None)
             }
             (Source::Kept(..), None) => unreachable!("kept features are there"),
         }
+    }
+
+    /// The batch of these images from kept features.
+    fn kept(&mut self, features: &Features, images: &[usize], prefix: &Prefix) -> Result<Portion, TrainError> {
+        let (boundary, images, labels) = match features.gather(images, self.epoch.unwrap_or(0)) {
+            Ok((boundary, labels)) => (Boundary::Host(boundary), images.to_vec(), labels),
+            // A segment that was valid when it was opened has been damaged or removed meanwhile.
+            Err(error) => {
+                tracing::warn!("{error}; the features of these images are computed again");
+                let subset = if self.epoch.is_some() { "training" } else { "validation" };
+                let batch = images_of(self.loader, images, self.epoch, self.features).next();
+                let batch = batch.ok_or(TrainError::NoImages { subset })??;
+                let boundary = self.spent.prefix(prefix, &batch)?;
+                self.spent.images -= batch.labels.len();
+                (features.round(boundary), batch.indices, batch.labels)
+            }
+        };
+        self.spent.images += labels.len();
+        Ok(Portion { boundary, images, labels, mix: None, teacher: None })
     }
 }
 

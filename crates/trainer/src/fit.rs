@@ -22,6 +22,7 @@ use crate::pass::{Judge, TrainingEpoch, Validated, validate};
 use crate::plan::PhasePlan;
 use crate::statistics::renew;
 use crate::tail::{restore, tail_weights, weights_of};
+use crate::teacher::{Lessons, Teacher};
 use crate::{Checkpoints, Model, Phase, Progress, TrainError};
 
 /// Settings of a training.
@@ -37,6 +38,8 @@ pub struct Settings {
     pub cache: CacheSettings,
     /// Whether to compute with the project's kernels instead of Burn's operators; only for networks on the CPU.
     pub kernels: bool,
+    /// A trained network that teaches this one.
+    pub teacher: Option<Teacher>,
 }
 
 /// Seconds spent in each part of a training.
@@ -109,15 +112,23 @@ pub fn check_monitors(phases: &[Phase], best: &Best, validates: bool) -> Result<
     }
 }
 
-/// Checks, before the first phase trains, that every phase can be compiled.
+/// Checks, before the first phase trains, that every phase can be compiled, and the teacher if there is one.
 ///
 /// # Errors
-/// The kernels cannot compile the network.
-pub fn check_compiles(model: &Model, plans: &[PhasePlan], kernels: bool) -> Result<(), TrainError> {
+/// The kernels cannot compile a network, or the teacher cannot be read.
+pub fn check_compiles(model: &Model, plans: &[PhasePlan], settings: &Settings) -> Result<(), TrainError> {
     for plan in plans {
-        executor::build(kernels, model, plan, OptimizerState::default())?.prefix().program()?;
+        executor::build(settings.kernels, model, plan, OptimizerState::default())?.prefix().program()?;
     }
-    Ok(())
+    settings.lessons(model)?.map_or(Ok(()), |lessons| lessons.check_compiles())
+}
+
+impl Settings {
+    /// The teacher of `model`, read from its checkpoint, if there is one.
+    pub(crate) fn lessons(&self, model: &Model) -> Result<Option<Lessons>, TrainError> {
+        let teacher = self.teacher.as_ref();
+        teacher.map(|teacher| Lessons::new(teacher, model, &self.cache, self.kernels)).transpose()
+    }
 }
 
 /// A training that has not begun yet: what to train on, through which phases, and how. It is owned, so that whoever trains can hold it
@@ -206,6 +217,7 @@ impl Fit {
             before,
             best: part.best,
             changed: Vec::new(),
+            lessons: None,
         };
         let is_paused = |progress: &Progress| progress.history.len() >= part.until;
         let mut features: Option<KeptFeatures> = None;
@@ -240,6 +252,7 @@ impl Fit {
                 drop(features.take());
                 features = Some(run.gather(plan, executor.as_ref())?);
             }
+            run.prepare_lessons(plan)?;
             let here = progress.phases_done;
             run.changed = if run.best.is_some() { self.changed(here) } else { Vec::new() };
             while progress.phases_done == here && !is_paused(&progress) {
@@ -324,6 +337,8 @@ struct Run<'a> {
     /// Where the weights of the best epoch are kept, and the layers that these are.
     best: Option<&'a mut Weights>,
     changed: Vec<usize>,
+    /// The teacher, from the first phase on that is trained.
+    lessons: Option<Lessons>,
 }
 
 impl Run<'_> {
@@ -351,6 +366,19 @@ impl Run<'_> {
         let features = KeptFeatures::gather(plan, images, prefix, &settings.cache, *observer, stop, &mut spent)?;
         self.count(spent);
         Ok(features)
+    }
+
+    /// Gets the teacher ready for a phase, if there is one.
+    fn prepare_lessons(&mut self, plan: &PhasePlan) -> Result<(), TrainError> {
+        if self.lessons.is_none() {
+            self.lessons = self.settings.lessons(self.model)?;
+        }
+        let mut spent = Spent::default();
+        if let Some(lessons) = &mut self.lessons {
+            lessons.gather(plan, self.observer, self.stop, &mut spent)?;
+        }
+        self.count(spent);
+        Ok(())
     }
 
     /// Runs one epoch and everything that follows from it: best weights, callbacks, checkpoints. Returns whether the epoch is complete.
@@ -435,10 +463,10 @@ impl Run<'_> {
         let began = Instant::now();
         let judge = self.judge.clone();
         let kept = features.and_then(|features| features.training.as_deref());
-        let mut feed = Feed::new(self.train, Some(epoch as u64), kept);
+        let mut feed = Feed::new(self.train, Some(epoch as u64), kept).taught(self.lessons.as_ref());
         let total = feed.batches;
         let mut pass = TrainingEpoch::new(plan, &judge, self.settings.seed, epoch, total, learning_rate);
-        while let Some(portion) = feed.next(executor)? {
+        while let Some(portion) = feed.next(executor.prefix())? {
             pass.step(executor, portion)?;
             let (done, loss, accuracy) = (pass.done, pass.running.loss(), pass.running.accuracy());
             self.observer.observe(&Event::Batch { epoch: epoch + 1, done, total, loss, accuracy });
@@ -447,12 +475,13 @@ impl Run<'_> {
             }
         }
         pass.finish(executor)?;
-        self.count(feed.spent);
-        self.seconds.train += pass.seconds;
+        let (spent, seconds, running, learning_rate) =
+            (feed.spent(), pass.seconds, pass.running, pass.size.learning_rate);
+        self.count(spent);
+        self.seconds.train += seconds;
         if self.stopped() {
             return Ok(None);
         }
-        let (running, learning_rate) = (pass.running, pass.size.learning_rate);
         if running.count() == 0 {
             return Err(TrainError::NoImages { subset: "training" });
         }
@@ -473,8 +502,8 @@ impl Run<'_> {
             let graph = self.model.network.graph();
             let mut random = ChaCha8Rng::seed_from_u64(!self.settings.seed ^ ((epoch as u64 + 1) << 32));
             renew((plan, graph), &mut feed, executor, &mut random, &|| !stop.load(Ordering::Relaxed))?;
-            self.seconds.train += started.elapsed().as_secs_f64() - feed.spent.prefix;
-            self.count(feed.spent);
+            self.seconds.train += started.elapsed().as_secs_f64() - feed.spent().prefix;
+            self.count(feed.spent());
         }
         let validated = match self.validation {
             Some(loader) => {
@@ -482,8 +511,8 @@ impl Run<'_> {
                 let (started, stop) = (Instant::now(), self.stop);
                 let mut feed = Feed::new(loader, None, kept);
                 let found = validate(&judge, &mut feed, executor, &|| !stop.load(Ordering::Relaxed))?;
-                self.seconds.validate += started.elapsed().as_secs_f64() - feed.spent.prefix;
-                self.count(feed.spent);
+                self.seconds.validate += started.elapsed().as_secs_f64() - feed.spent().prefix;
+                self.count(feed.spent());
                 Some(found)
             }
             None => None,

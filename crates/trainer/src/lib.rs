@@ -10,6 +10,7 @@
 //! - [`cache`] keeps the features of the frozen prefix, which are computed once per image;
 //! - [`metrics`] judge the predictions of a network;
 //! - [`Checkpoints`] are written after each epoch, and a run is resumed from the [`Progress`] in them;
+//! - a [`Teacher`] is a trained network whose answers a training learns from as well as from the labels;
 //! - [`SharedFeatures`] are those of several trainings at once;
 //! - an [`Observer`] shows and records progress, and a [`Watch`] stops a run.
 //!
@@ -44,6 +45,7 @@ mod runner;
 mod slopes;
 mod statistics;
 mod tail;
+mod teacher;
 mod wanted;
 
 pub use checkpoint::{Checkpoints, LastEpoch};
@@ -60,3 +62,4 @@ pub use progress::{Asked, Ended, Lengthened, Progress};
 pub use range_test::{RangeFound, RangePoint, RangeTest, Suggested};
 pub use runner::Runner;
 pub use slopes::{Seen, Slopes};
+pub use teacher::Teacher;

@@ -94,7 +94,7 @@ impl<'a> TrainingEpoch<'a> {
     pub(crate) fn step(&mut self, executor: &mut dyn Executor, portion: Portion) -> Result<(), TrainError> {
         let began = Instant::now();
         let Judge { loss, task, classes, class_weights } = self.judge;
-        let Portion { boundary, labels, mix, .. } = portion;
+        let Portion { boundary, labels, mix, teacher, .. } = portion;
         let count = StepCount {
             steps_per_epoch: self.steps_per_epoch,
             total: self.steps_per_epoch * self.plan.phase.epochs as u64,
@@ -106,7 +106,12 @@ impl<'a> TrainingEpoch<'a> {
             (_, Wanted::Sets(_)) | (None, _) => None,
         };
         let mixed = mix.map(|mix| mix.targets(&labels, *classes));
-        let aim = Aim { loss, targets: wanted.targets(mixed.as_deref()), weights: weights.as_deref() };
+        let aim = Aim {
+            loss,
+            targets: wanted.targets(mixed.as_deref()),
+            weights: weights.as_deref(),
+            teacher: teacher.as_ref(),
+        };
         executor.gradient(&boundary, labels.len(), &aim, &mut self.random)?;
         self.size = size;
         self.done += 1;
@@ -181,7 +186,7 @@ pub(crate) fn validate(
     let loss = &judge.loss;
     let (mut running, mut answers) = (Accumulator::default(), Answers::new(judge.task, judge.classes));
     let mut judged = Vec::new();
-    while let Some(Portion { boundary, images, labels, .. }) = feed.next(executor)? {
+    while let Some(Portion { boundary, images, labels, .. }) = feed.next(executor.prefix())? {
         let outputs = executor.forward(&boundary, labels.len())?;
         let outputs = Outputs::new(&outputs, outputs.len() / labels.len());
         let wanted = Wanted::new(judge.task, judge.classes, &labels)?;

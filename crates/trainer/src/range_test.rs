@@ -5,7 +5,7 @@ use injerto_recipe::{Curve, Length, OptimizerConfig, Schedule};
 use serde::Serialize;
 
 use crate::executor;
-use crate::feed::Feed;
+use crate::feed::{Feed, Spent};
 use crate::optimizer::OptimizerState;
 use crate::pass::{Judge, TrainingEpoch};
 use crate::{Fit, Model, Phase, PhasePlan, TrainError, Watch};
@@ -115,6 +115,10 @@ impl Fit {
             Some(executor) => executor,
             None => executor::build(self.settings.kernels, model, &plan, OptimizerState::default())?,
         };
+        let mut lessons = self.settings.lessons(model)?;
+        if let Some(lessons) = &mut lessons {
+            lessons.gather(&plan, watch.observer, watch.stop, &mut Spent::default())?;
+        }
         let judge = Judge {
             loss: model.card.loss.clone(),
             task: model.card.task(),
@@ -124,10 +128,11 @@ impl Fit {
         let mut found = RangeFound { points: Vec::new(), diverged: false };
         let (mut average, mut lowest) = (0.0, f64::INFINITY);
         for epoch in 0.. {
-            let mut feed = Feed::new(&self.train, Some(epoch as u64), gathered.kept.training.as_deref());
+            let mut feed =
+                Feed::new(&self.train, Some(epoch as u64), gathered.kept.training.as_deref()).taught(lessons.as_ref());
             let (seed, batches, rate) = (self.settings.seed, feed.batches, test.low);
             let mut pass = TrainingEpoch::new(&plan, &judge, seed, epoch, batches, rate);
-            while let Some(portion) = feed.next(executor.as_ref())? {
+            while let Some(portion) = feed.next(executor.prefix())? {
                 let done = pass.step(executor.as_mut(), portion).and_then(|()| pass.read(executor.as_mut()));
                 match done {
                     Err(TrainError::Diverged { .. }) => {

@@ -35,7 +35,7 @@ pub(crate) fn renew(
         .collect();
     let mut sums: Vec<Vec<f64>> = all.iter().map(|(id, _)| vec![0.0; executor.values(*id).len()]).collect();
     let mut count = 0;
-    while let Some(Portion { boundary, labels, .. }) = feed.next(executor)? {
+    while let Some(Portion { boundary, labels, .. }) = feed.next(executor.prefix())? {
         for ((id, _), sum) in all.iter().zip(&sums) {
             executor.set_values(*id, &vec![0.0; sum.len()]);
         }

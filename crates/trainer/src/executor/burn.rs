@@ -3,7 +3,6 @@ use std::collections::BTreeMap;
 use burn_tensor::Tensor;
 use injerto_backbones::network::{Network, ParameterTensor, TrainingPass, Value};
 use injerto_graph::{ParameterId, Split};
-use injerto_losses::tensor::TensorCrossEntropy as _;
 use injerto_recipe::StepSize;
 use rand_chacha::ChaCha8Rng;
 
@@ -126,7 +125,7 @@ impl Executor for BurnExecutor {
         let leaves = self.network.leaves(self.layers.iter().copied());
         let (outputs, statistics) = self.forward_train(&leaves, boundary, images, random)?;
         let outputs = outputs.into_features();
-        let loss = aim.loss.forward(outputs.clone(), aim.targets, aim.weights)?;
+        let loss = aim.forward(outputs.clone())?;
         self.unread.push((loss.clone().inner(), outputs.inner()));
         let mut gradients = loss.backward();
         let found = self.trained.iter().map(|id| Some(leaves[id].gradient(&mut gradients)?.flat()));

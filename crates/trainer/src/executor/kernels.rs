@@ -1,7 +1,7 @@
 use injerto_backbones::network::Network;
 use injerto_graph::ParameterId;
 use injerto_kernels::training;
-use injerto_losses::{CrossEntropy as _, Outputs};
+use injerto_losses::Outputs;
 use injerto_recipe::StepSize;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng as _;
@@ -94,7 +94,7 @@ impl Executor for KernelExecutor {
         let inputs: Vec<&[f32]> = boundary.iter().map(Vec::as_slice).collect();
         let outputs = self.tail.forward_train(&inputs, images, &mut || random.next_u32())?.to_vec();
         let rows = Outputs::new(&outputs, outputs.len() / images.max(1));
-        let (loss, gradient) = aim.loss.gradient(rows, aim.targets, aim.weights)?;
+        let (loss, gradient) = aim.gradient(rows)?;
         self.tail.backward(&gradient);
         self.readings.push(Reading { loss, outputs });
         if let Some(sums) = &mut self.sums {
