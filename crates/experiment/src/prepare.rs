@@ -17,7 +17,9 @@ use injerto_recipe::{BatchNorm, Loss, OptimizerConfig, Task};
 use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::history::Best;
 use injerto_trainer::plan::{Kept, Place};
-use injerto_trainer::{Feeding, Fit, Model, ModelCard, Phase, PhasePlan, Settings, check_compiles, check_monitors};
+use injerto_trainer::{
+    Collective, Feeding, Fit, Model, ModelCard, Phase, PhasePlan, Settings, check_compiles, check_monitors,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
@@ -160,6 +162,8 @@ pub struct Prepared {
     pub warnings: Vec<String>,
     /// The run that teaches, if one does.
     pub(crate) teaching: Option<Teaching>,
+    /// The processes that train together, if there are several.
+    pub(crate) collective: Option<Arc<dyn Collective>>,
     /// List of the images of a resumed run.
     pub(crate) split: Option<SplitList>,
     /// Folder of cached features.
@@ -267,6 +271,7 @@ impl Prepared {
             class_weights,
             warnings,
             teaching,
+            collective: None,
             split: None,
             features,
         };
@@ -311,6 +316,7 @@ impl Prepared {
             plan: Plan { phases: Vec::new(), insight: None, teacher: None },
             class_weights,
             teaching,
+            collective: None,
             split: None,
             features: self.features.clone(),
         };
@@ -483,6 +489,7 @@ impl Prepared {
             cache: self.cache(),
             kernels: self.config.uses_kernels(),
             teacher: self.teaching.as_ref().map(teacher),
+            collective: self.collective.clone(),
         }
     }
 

@@ -7,6 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng as _;
 
 use super::{Aim, Boundary, Executor, Reading, are_finite};
+use crate::collective::Peers;
 use crate::optimizer::{Optimizer, OptimizerState, Trained, Update};
 use crate::plan::PhasePlan;
 use crate::prefix::Prefix;
@@ -41,6 +42,24 @@ impl Sums {
             }
         }
         self.images += images;
+    }
+
+    /// Adds those of other processes, of which each has gradients of these lengths.
+    fn join(&mut self, lengths: impl Iterator<Item = usize>, peers: Peers<'_>) -> Result<(), TrainError> {
+        if self.gradients.is_empty() {
+            self.gradients = lengths.map(|length| vec![0.0; length]).collect();
+        }
+        // All of them in one message; its last value is the number of images.
+        let mut all: Vec<f32> = self.gradients.iter().flatten().copied().chain([self.images as f32]).collect();
+        peers.sum(&mut all)?;
+        let mut rest = all.as_slice();
+        for gradient in &mut self.gradients {
+            let (own, others) = rest.split_at(gradient.len());
+            gradient.copy_from_slice(own);
+            rest = others;
+        }
+        self.images = rest[0] as usize;
+        Ok(())
     }
 
     /// The mean gradients over all images.
@@ -101,6 +120,15 @@ impl Executor for KernelExecutor {
             sums.add(images, self.tail.gradients().map(|(_, gradient)| gradient));
         }
         Ok(())
+    }
+
+    fn sum_gradients(&mut self) {
+        self.sums.get_or_insert_default();
+    }
+
+    fn join(&mut self, peers: Peers<'_>) -> Result<(), TrainError> {
+        let sums = self.sums.as_mut().expect("gradients that are joined are summed");
+        sums.join(self.tail.gradients().map(|(_, gradient)| gradient.len()), peers)
     }
 
     fn update(&mut self, size: StepSize) {

@@ -17,6 +17,7 @@ use injerto_losses::{CrossEntropy as _, LossError, Outputs, Targets, Taught};
 use injerto_recipe::{Loss, StepSize};
 use rand_chacha::ChaCha8Rng;
 
+use crate::collective::Peers;
 use crate::optimizer::{OptimizerState, Trained};
 use crate::plan::PhasePlan;
 use crate::prefix::Prefix;
@@ -100,6 +101,12 @@ pub(crate) trait Executor {
         aim: &Aim<'_>,
         random: &mut ChaCha8Rng,
     ) -> Result<(), TrainError>;
+
+    /// From now on sums gradients over images until [`Executor::update`], so that they can be joined.
+    fn sum_gradients(&mut self);
+
+    /// Adds the gradients that wait for [`Executor::update`] up over all processes, each image counting the same.
+    fn join(&mut self, peers: Peers<'_>) -> Result<(), TrainError>;
 
     /// One step of the optimiser, with the mean gradient of all images since the last one. A device may still be at work when this
     /// returns.

@@ -5,6 +5,7 @@ mod phases;
 mod plan;
 mod several;
 mod taught;
+mod together;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
