@@ -98,6 +98,7 @@ fn settings(feature_budget: usize) -> Settings {
         cache,
         kernels: true,
         teacher: None,
+        collective: None,
     }
 }
 
