@@ -4,20 +4,23 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Args;
 use injerto_backbones::weights::Cache;
+use injerto_collective::Library;
 use injerto_config::Config;
 use injerto_data::Skipped;
 use injerto_experiment::knowledge::KnowledgeSummary;
-use injerto_experiment::{Asked, Prepared, Questions, RunFolder, Session, Summary, Trust, Why, card, device};
+use injerto_experiment::{Asked, Prepared, Questions, RunFolder, Session, Summary, Taught, Trust, Why, card, device};
 use injerto_files::{from_text, printable, shell_word, shown};
 use injerto_insight::calibration::{Operation, Temperature};
 use injerto_insight::stats::Estimate;
 use injerto_report::verdict::{Guessing, State, verdict};
 use injerto_report::words::{estimate, grouped};
 use injerto_report::{ReportError, plan as words};
+use injerto_trainer::Collective as _;
 use injerto_trainer::history::EpochRecord;
 use injerto_trainer::{Checkpoints, Watch};
 
@@ -74,11 +77,25 @@ pub struct Arguments {
     /// With --resume: go on although images were added, removed or replaced. Those that are still there keep their side
     #[arg(long, requires = "resume")]
     changed_data: bool,
+    /// Train together with other processes, through this library (docs/together.md)
+    #[arg(long, value_name = "LIBRARY", conflicts_with = "dry_run")]
+    collective: Option<PathBuf>,
+    /// With --collective: how long to wait for another process, in seconds
+    #[arg(long, value_name = "SECONDS", requires = "collective", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
+    collective_timeout: u64,
 }
 
 /// Runs the command.
 pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
-    let Arguments { file, wishes, set, dry_run, json, run_dir, resume, changed_data } = arguments;
+    let Arguments { file, wishes, set, dry_run, json, run_dir, resume, changed_data, collective, collective_timeout } =
+        arguments;
+    let patience = Duration::from_secs(collective_timeout);
+    let library = collective.map(|path| Library::join(&path, patience).map(Arc::new)).transpose()?;
+    // Process 0 writes the folder and speaks for all.
+    let follows = library.as_ref().is_some_and(|library| library.rank() > 0);
+    if follows {
+        output::set_quiet(true);
+    }
     let (mut catalog, cache, looking) = (common.catalog()?, Cache::of_user()?, Looking::new());
     let look = |done, all| looking.show(done, all);
     // A run's folder is no folder of images: the reader of experiments names the command that resumes it.
@@ -89,7 +106,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     let written = folder.map(|folder| Written::to_train(folder, &wishes, &set, &mut catalog, &cache)).transpose()?;
     let began = match resume {
         Some(folder) => {
-            let folder = RunFolder::open(&folder)?;
+            let folder = if follows { RunFolder::scratch(Some(&folder))? } else { RunFolder::open(&folder)? };
             Session::resume(folder, &set, changed_data, &mut catalog, &cache, &look)
                 .map(|session| Began::Again(Box::new(session)))
         }
@@ -132,7 +149,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     }
     let session = match began {
         Began::New(prepared) => {
-            let folder = begin(&prepared, run_dir.as_deref())?;
+            let folder = if follows { RunFolder::scratch(None)? } else { begin(&prepared, run_dir.as_deref())? };
             Session::begin(*prepared, folder)?
         }
         Began::Again(session) => *session,
@@ -149,7 +166,19 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
         }
         note!("\nstopping after this batch (Ctrl-C again stops at once)");
     })?;
-    let outcome = session.run(&mut Watch { observer: &mut Progress::new(), stop: &stop });
+    let mut progress = Progress::new();
+    let watch = &mut Watch { observer: &mut progress, stop: &stop };
+    let outcome = match &library {
+        Some(library) => session.run_together(library.clone(), watch),
+        None => session.run(watch),
+    };
+    if let Some(library) = library.filter(|_| outcome.is_err()) {
+        library.fail();
+    }
+    if follows {
+        let interrupted = outcome?.summary.interrupted;
+        return Ok(if interrupted { ExitCode::from(130) } else { ExitCode::SUCCESS });
+    }
     // The epochs before a failure are drawn too. A run that cannot be drawn is no failed run.
     match injerto_report::write(folder.path()) {
         Err(ReportError::NothingToDraw { .. }) | Ok(_) => {}
@@ -219,6 +248,7 @@ fn plan(prepared: &Prepared, card: Option<String>) -> String {
         ),
         format!("loss       {}{}", card.loss.name(), if card.loss.from_logits() { " from logits" } else { "" }),
     ]);
+    lines.extend(prepared.plan.teacher.iter().map(teacher));
     for (at, plan) in prepared.plan.phases.iter().enumerate() {
         lines.push(format!(
             "phase {}    {}: {} epochs, trainable {} / non-trainable {}",
@@ -237,6 +267,23 @@ fn plan(prepared: &Prepared, card: Option<String>) -> String {
         lines.push(format!("probe      none: {why}"));
     }
     lines.join("\n")
+}
+
+/// The run that teaches, in one line.
+fn teacher(taught: &Taught) -> String {
+    let Taught { teacher, backbone, image_size: [height, width], best, distillation, .. } = taught;
+    let reached = best.as_ref().and_then(|best| Some((best, best.value?)));
+    let reached = reached.map_or_else(String::new, |(best, value)| {
+        let words = best.n.map_or_else(|| format!("{value:.4}"), |n| estimate(value, best.interval, n));
+        format!(", {} {words}", best.monitor)
+    });
+    format!(
+        "teacher    {}: {} at {height}x{width}{reached}; temperature {}, alpha {}",
+        shown(teacher),
+        printable(backbone),
+        distillation.temperature,
+        distillation.alpha
+    )
 }
 
 /// What the best epoch has reached, with its interval and the number of images; and how many images are wrong, and what is wrong

@@ -51,8 +51,8 @@ pub use json_schema::{Key, json_schema, keys};
 pub use kinds::{ClassWeights, Device, Initial, InputScale, LearningRates, OnLeak, Strategy};
 pub use sweep::{Axis, Drawn, Listed, MOST_TRIALS, SweepConfig};
 pub use values::{
-    BackboneConfig, CacheConfig, CheckpointConfig, Config, DataConfig, GradualConfig, HeadConfig, Images,
-    InsightConfig, LossConfig, PhaseConfig, ScratchConfig, TransferGainConfig,
+    BackboneConfig, CacheConfig, CheckpointConfig, Config, DataConfig, DistillConfig, GradualConfig, HeadConfig,
+    Images, InsightConfig, LossConfig, PhaseConfig, ScratchConfig, TransferGainConfig,
 };
 
 impl Config {

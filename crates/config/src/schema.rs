@@ -4,7 +4,7 @@ use std::path::Path;
 
 use injerto_data::ClassSampling;
 use injerto_graph::Selection;
-use injerto_recipe::{Callbacks, FeaturePrecision};
+use injerto_recipe::{Callbacks, Distillation, FeaturePrecision};
 
 use crate::callbacks::{callbacks, checkpoint};
 use crate::data::data;
@@ -12,10 +12,10 @@ use crate::diagnostic::Problems;
 use crate::kinds::{ClassWeights, Device, Strategy};
 use crate::network::{backbone, head, loss};
 use crate::phases::{EXAMPLE, phases};
-use crate::reader::{Field, Section, boolean, choice, integer, named, one_or_more, positive, text};
+use crate::reader::{Field, Section, boolean, choice, integer, named, one_or_more, positive, share, text};
 use crate::sweep::sweep;
 use crate::tree::Node;
-use crate::values::{CacheConfig, Config, InsightConfig, ScratchConfig, TransferGainConfig};
+use crate::values::{CacheConfig, Config, DistillConfig, InsightConfig, ScratchConfig, TransferGainConfig};
 use crate::{limits, strategy};
 
 const DEVICES: &[(&str, Device)] =
@@ -45,6 +45,7 @@ pub(crate) fn experiment(document: &Node, stem: &str, problems: &Problems) -> Op
             "`data.sampling` and `loss.class_weights` are both \"balanced\", so rare classes would count twice";
         field.wrong::<()>(message.to_owned(), "leave one of them out".to_owned());
     }
+    let distill = root.optional("distill", distill);
     let phases = match (known, root.field("phases")) {
         (Some(strategy), None) => Some(strategy::phases(strategy)),
         (_, Some(field)) => phases(&field, &known.map_or(Selection::None, strategy::unfreeze)),
@@ -79,6 +80,7 @@ pub(crate) fn experiment(document: &Node, stem: &str, problems: &Problems) -> Op
         backbone: backbone?,
         head: head?,
         loss: loss?,
+        distill: distill?,
         phases: phases?,
         callbacks: callbacks?,
         checkpoint: checkpoint?,
@@ -127,6 +129,18 @@ fn insight(mut s: Section<'_>) -> Option<InsightConfig> {
     let knowledge = s.or("knowledge", true, boolean);
     s.finish();
     Some(InsightConfig { probe: probe?, more_photos: more_photos?, knowledge: knowledge? })
+}
+
+/// `[distill]`.
+fn distill(field: &Field<'_>) -> Option<DistillConfig> {
+    let mut s = field.section()?;
+    let own = Distillation::default();
+    let teacher = s.required("teacher", "`teacher = \"runs/NAME\"`, the folder of a finished run", text);
+    let temperature = s.or("temperature", own.temperature, positive());
+    let alpha = s.or("alpha", own.alpha, share());
+    s.finish();
+    let teacher = injerto_files::from_text(&teacher?);
+    Some(DistillConfig { teacher, distillation: Distillation { temperature: temperature?, alpha: alpha? } })
 }
 
 /// `[transfer_gain]`; `first_rate` is the first phase's learning rate.

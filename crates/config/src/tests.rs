@@ -7,7 +7,7 @@ use injerto_data::ClassSampling;
 use injerto_data::augment::Preset;
 use injerto_data::folder::{ClassColumns, Column, FolderWord, Grouping, Labels, Layout, ListFiles, Lists};
 use injerto_graph::{Activation, Interpolation, Selection};
-use injerto_recipe::{LossName, Swa, Task};
+use injerto_recipe::{Distillation, LossName, Swa, Task};
 use proptest::prelude::*;
 
 use super::*;
@@ -155,6 +155,10 @@ name = "categorical_crossentropy"
 from_logits = true
 label_smoothing = 0.1
 class_weights = { cats = 2, "a dog" = 0.5 }
+[distill]
+teacher = "runs/large"
+temperature = 2
+alpha = 0.25
 [[phases]]
 name = "head"
 epochs = 2
@@ -406,6 +410,21 @@ fn weights_are_averaged_in_one_way_and_over_several_epochs() {
     refuse("epochs = 5\nswa = {}", "`phases.0.swa.start_epoch` is missing");
     let both = "epochs = 5\nswa = { start_epoch = 2 }\noptimizer = { name = \"sgd\", ema_momentum = 0.9 }";
     refuse(both, "are both averages of the weights");
+}
+
+#[test]
+fn a_run_that_teaches_has_the_temperature_and_the_weight_of_kerass_example() {
+    let config = good(SHORTEST, &["distill.teacher=runs/large"]);
+    let expected = DistillConfig { teacher: PathBuf::from("runs/large"), distillation: Distillation::default() };
+    assert_eq!(config.distill, Some(expected));
+    assert!(config.to_toml().contains("[distill]\nteacher = \"runs/large\"\ntemperature = 3.0\nalpha = 0.1\n"));
+    let refuse = |sets: &[&str], message: &str| {
+        let error = parse(SHORTEST, sets).expect_err("refused").to_string();
+        assert!(error.contains(message), "{error}");
+    };
+    refuse(&["distill.alpha=0.5"], "`distill.teacher` is missing");
+    refuse(&["distill={teacher='a', temperature=0}"], "`distill.temperature` must be a number above 0");
+    refuse(&["distill={teacher='a', alpha=1.5}"], "`distill.alpha` must be a number from 0 to 1");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What an experiment says, as values.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use injerto_data::augment::{Augmentation, MixOptions};
 use injerto_data::decode::Orientation;
@@ -9,7 +9,9 @@ use injerto_data::generated::Task;
 use injerto_data::{ClassSampling, OnCorrupt};
 use injerto_graph::{Activation, Interpolation, Selection};
 use injerto_heads::Body;
-use injerto_recipe::{BatchNorm, Callbacks, FeaturePrecision, LossName, Metric, Mode, OptimizerConfig, Schedule, Swa};
+use injerto_recipe::{
+    BatchNorm, Callbacks, Distillation, FeaturePrecision, LossName, Metric, Mode, OptimizerConfig, Schedule, Swa,
+};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -38,6 +40,9 @@ pub struct Config {
     pub head: HeadConfig,
     /// `[loss]`: what training minimises.
     pub loss: LossConfig,
+    /// `[distill]`: the run whose answers are learned from as well as from the labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distill: Option<DistillConfig>,
     /// `[[phases]]`: stretches of training, one after the other. Never empty; names differ.
     pub phases: Vec<PhaseConfig>,
     /// `[callbacks]`: what watches each phase and steps in.
@@ -65,6 +70,11 @@ fn paths<S: serde::Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok
 /// A path as an experiment's file has it.
 fn path<S: serde::Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
     path.as_ref().map(|path| injerto_files::to_text(path.as_os_str())).serialize(serializer)
+}
+
+/// A path as an experiment's file has it.
+fn one_path<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    injerto_files::to_text(path.as_os_str()).serialize(serializer)
 }
 
 fn no_callbacks(callbacks: &Callbacks) -> bool {
@@ -299,6 +309,17 @@ pub struct InsightConfig {
     /// Whether the run ends by keeping with the model what it knows of its images: features of the training images, from
     /// where on an image is unknown, and how probabilities are calibrated.
     pub knowledge: bool,
+}
+
+/// `[distill]`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DistillConfig {
+    /// Folder of the run that teaches, or its checkpoint.
+    #[serde(serialize_with = "one_path")]
+    pub teacher: PathBuf,
+    /// How much the teacher's answers count, and the temperature.
+    #[serde(flatten)]
+    pub distillation: Distillation,
 }
 
 /// `[transfer_gain]`.

@@ -10,7 +10,7 @@ use crate::ahead::Ahead;
 use crate::augment::{Mix, augment, generator_of};
 use crate::cache::PixelCache;
 use crate::order::{self, Place};
-use crate::{ClassSampling, DataError, Dataset, Label, LoaderOptions, OnCorrupt, Origin, Sample};
+use crate::{ClassSampling, DataError, Dataset, Label, LoaderOptions, OnCorrupt, Origin, Part, Sample};
 
 /// Some images, ready for a network.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +40,7 @@ pub struct Skipped {
 #[derive(Debug, Clone)]
 pub struct Loader {
     shared: Arc<Shared>,
+    part: Part,
 }
 
 /// What a loader shares with its decoding threads.
@@ -77,7 +78,14 @@ struct Slot<'a> {
 impl Loader {
     /// A loader; nothing is read yet.
     pub fn new(dataset: Dataset, options: LoaderOptions) -> Self {
-        Self { shared: Arc::new(Shared::new(dataset, options)) }
+        Self { shared: Arc::new(Shared::new(dataset, options)), part: Part::WHOLE }
+    }
+
+    /// The same loader, whose batches have this part of the images of each batch: none, some of them or all. What is drawn at random for
+    /// an image or a batch stays what it is for the whole batch.
+    #[must_use]
+    pub fn part(&self, part: Part) -> Self {
+        Self { shared: self.shared.clone(), part }
     }
 
     /// The dataset.
@@ -148,16 +156,21 @@ impl Loader {
     }
 
     fn start(&self, order: &[usize], variation: Variation) -> Batches {
-        let (shared, mut order) = (self.shared.clone(), order::places(order));
+        let (shared, part, mut order) = (self.shared.clone(), self.part, order::places(order));
         if !matches!(variation, Variation::Epoch(_)) {
             order.iter_mut().for_each(|place| place.repeat = 0);
         }
         let places = order.len() * variation.views();
         let size = shared.options.batch_size.max(1);
-        let batches = (0..places)
-            .step_by(size)
-            .enumerate()
-            .map(move |(number, first)| shared.batch(&order, first..(first + size).min(places), variation, number));
+        let batches = (0..places).step_by(size).enumerate().map(move |(number, first)| {
+            let whole = first..(first + size).min(places);
+            // Images that are mixed with each other are read together.
+            if shared.options.mix.is_on() && matches!(variation, Variation::Epoch(_)) {
+                return Ok(shared.batch(&order, whole, variation, number)?.part(part));
+            }
+            let own = part.of(whole.len());
+            shared.batch(&order, first + own.start..first + own.end, variation, number)
+        });
         Batches { ahead: Ahead::new(batches) }
     }
 
@@ -207,6 +220,24 @@ impl LoaderOptions {
                 .then(|| Shared::new(Dataset { classes: Vec::new(), samples }, options.clone()).decoded())
         });
         Batches { ahead: Ahead::new(batches) }
+    }
+}
+
+impl Batch {
+    /// A part of the batch.
+    fn part(self, part: Part) -> Self {
+        if part.is_whole() {
+            return self;
+        }
+        let own = part.of(self.labels.len());
+        let each = self.pixels.len() / self.labels.len().max(1);
+        Self {
+            pixels: self.pixels[own.start * each..own.end * each].to_vec(),
+            labels: self.labels[own.clone()].to_vec(),
+            indices: self.indices[own.clone()].to_vec(),
+            views: self.views[own.clone()].to_vec(),
+            mix: self.mix.map(|mix| Mix { labels: mix.labels[own.clone()].to_vec(), parts: mix.parts[own].to_vec() }),
+        }
     }
 }
 

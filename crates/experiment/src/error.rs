@@ -334,6 +334,14 @@ pub enum ExperimentError {
         /// Ids of the weight sets that have one.
         with: Vec<String>,
     },
+    /// The run that is to teach cannot.
+    #[error("distill.teacher: {}: {reason}", shown(path))]
+    Teacher {
+        /// The run, as the experiment names it.
+        path: PathBuf,
+        /// Why, in words.
+        reason: String,
+    },
     /// The name of a photo or folder does not say its class.
     #[error("{}: {reason}", shown(path))]
     NoLabel {

@@ -27,6 +27,8 @@ struct Inner {
     made: Vec<PathBuf>,
     /// Whether the folder stays when the last clone is dropped.
     kept: AtomicBool,
+    /// Whether it is only for this process, and never stays.
+    scratch: bool,
 }
 
 /// Files that show that a folder holds a run.
@@ -150,12 +152,34 @@ impl RunFolder {
         Ok(folder)
     }
 
+    /// A folder for a process that trains together with another one, which writes the run's folder: it has what a training reads of the run
+    /// `of`, if there is one, and disappears with its last clone whatever is written into it.
+    ///
+    /// # Errors
+    /// [`ExperimentError`] if it cannot be created, or there is no experiment in the folder of the run.
+    pub fn scratch(of: Option<&Path>) -> Result<Self, ExperimentError> {
+        let number = jiff::Timestamp::now().as_nanosecond();
+        let path = std::env::temp_dir().join(format!("injerto-{}-{number}", std::process::id()));
+        let made = make(&path)?;
+        let mut folder = Self::locked(&path, made, false)?;
+        Arc::get_mut(&mut folder.inner).expect("nobody else has it yet").scratch = true;
+        for name in [Self::EXPERIMENT, Checkpoints::LAST, Self::SPLIT, Self::INSIGHT] {
+            let Some(from) = of.map(|of| of.join(name)) else { continue };
+            match std::fs::copy(&from, path.join(name)) {
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound && name != Self::EXPERIMENT => {}
+                Err(source) => return Err(ExperimentError::Io { path: from, source }),
+            }
+        }
+        Ok(folder)
+    }
+
     fn locked(path: &Path, made: Vec<PathBuf>, kept: bool) -> Result<Self, ExperimentError> {
         let lock = Lock::take(path).map_err(|error| match error {
             LockError::Taken => ExperimentError::Busy { path: path.to_owned() },
             LockError::Io { path, source } => ExperimentError::Io { path, source },
         })?;
-        let inner = Inner { path: path.to_owned(), _lock: lock, made, kept: AtomicBool::new(kept) };
+        let inner = Inner { path: path.to_owned(), _lock: lock, made, kept: AtomicBool::new(kept), scratch: false };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -186,7 +210,7 @@ impl RunFolder {
 
     /// Makes the folder permanent: it stays when the last clone is dropped.
     pub fn keep(&self) {
-        self.inner.kept.store(true, Ordering::Relaxed);
+        self.inner.kept.store(!self.inner.scratch, Ordering::Relaxed);
     }
 
     /// Writes a file in the folder atomically.

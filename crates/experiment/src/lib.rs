@@ -61,6 +61,7 @@ mod split;
 mod stop;
 mod suggest;
 pub mod sweep;
+mod teach;
 mod tensorboard;
 pub mod watch;
 
@@ -82,6 +83,7 @@ pub use session::Session;
 pub use sort::{Sorter, Sorting};
 pub use split::DataChange;
 pub use suggest::{SuggestedPhoto, Suggestions};
+pub use teach::Taught;
 
 /// Trainings and trained networks can be sent to another thread, and one network can be used by several threads at once.
 const _: () = {

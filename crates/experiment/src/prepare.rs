@@ -17,7 +17,9 @@ use injerto_recipe::{BatchNorm, Loss, OptimizerConfig, Task};
 use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::history::Best;
 use injerto_trainer::plan::{Kept, Place};
-use injerto_trainer::{Feeding, Fit, Model, ModelCard, Phase, PhasePlan, Settings, check_compiles, check_monitors};
+use injerto_trainer::{
+    Collective, Feeding, Fit, Model, ModelCard, Phase, PhasePlan, Settings, check_compiles, check_monitors,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
@@ -28,6 +30,7 @@ use crate::questions::Questions;
 use crate::resume::root;
 use crate::source::{locate, settle};
 use crate::split::{Side, Sides, SplitList};
+use crate::teach::{Taught, Teaching};
 
 /// Content of `plan.json`: the phases as they are resolved before the first batch. Training follows this plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,6 +40,9 @@ pub struct Plan {
     /// What is asked about the features before the first epoch. Plans of earlier versions do not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub insight: Option<Questions>,
+    /// The run that teaches, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<Taught>,
 }
 
 impl Plan {
@@ -154,6 +160,10 @@ pub struct Prepared {
     pub class_weights: Option<Vec<f32>>,
     /// Warnings about what is allowed but probably not intended.
     pub warnings: Vec<String>,
+    /// The run that teaches, if one does.
+    pub(crate) teaching: Option<Teaching>,
+    /// The processes that train together, if there are several.
+    pub(crate) collective: Option<Arc<dyn Collective>>,
     /// List of the images of a resumed run.
     pub(crate) split: Option<SplitList>,
     /// Folder of cached features.
@@ -218,6 +228,7 @@ impl Prepared {
         let card = card(&mut config, grafted, &images.train.classes)?;
         let backbone = resolved.backbone.clone();
         let phases = phases(&config.phases, &config.callbacks, &backbone, card.graph.len())?;
+        let teaching = config.distill.as_ref().map(|distill| Teaching::find(distill, &card)).transpose()?;
         let best = Best::new(config.checkpoint.monitor, config.checkpoint.mode);
         let list = config.data.split.as_deref().filter(|_| gallery.is_none());
         let list = list.map(Listed::read).transpose()?;
@@ -256,9 +267,11 @@ impl Prepared {
             origin: resolved.origin.to_string(),
             base: resolved.origin.clone(),
             weights: Arc::new(weights),
-            plan: Plan { phases: Vec::new(), insight: None },
+            plan: Plan { phases: Vec::new(), insight: None, teacher: None },
             class_weights,
             warnings,
+            teaching,
+            collective: None,
             split: None,
             features,
         };
@@ -282,6 +295,7 @@ impl Prepared {
         let grafted = (&self.backbone, self.card.backbone.as_ref(), &self.card.preprocessing);
         let card = card(&mut config, grafted, &self.train.classes)?;
         let phases = phases(&config.phases, &config.callbacks, &self.backbone, card.graph.len())?;
+        let teaching = config.distill.as_ref().map(|distill| Teaching::find(distill, &card)).transpose()?;
         let best = Best::new(config.checkpoint.monitor, config.checkpoint.mode);
         check_monitors(&phases, &best, self.validation.is_some())?;
         let (asked, counts) = (config.loss.class_weights.as_ref(), self.train.counts());
@@ -299,8 +313,10 @@ impl Prepared {
             origin: self.origin.clone(),
             base: self.base.clone(),
             weights: self.weights.clone(),
-            plan: Plan { phases: Vec::new(), insight: None },
+            plan: Plan { phases: Vec::new(), insight: None, teacher: None },
             class_weights,
+            teaching,
+            collective: None,
             split: None,
             features: self.features.clone(),
         };
@@ -314,6 +330,7 @@ impl Prepared {
     pub(crate) fn decide(&mut self, phases: &[Phase]) {
         self.plan = self.plan_of(phases);
         self.plan.insight = Some(Questions::new(self));
+        self.plan.teacher = self.teaching.as_ref().map(|teaching| teaching.taught.clone());
     }
 
     /// Resolves phases for the network and the images of the experiment.
@@ -325,11 +342,11 @@ impl Prepared {
             augments: !data.augment.is_empty(),
             mixes: data.mix().is_on(),
             views: data.cached_views,
-            cache: self.settings(self.config.seed).cache,
+            cache: self.cache(),
         };
         let ModelCard { graph, backbone_layers, .. } = &self.card;
         let phases = phases.iter().map(|phase| PhasePlan::resolve(phase, graph, *backbone_layers, &feeding));
-        Plan { phases: phases.collect(), insight: None }
+        Plan { phases: phases.collect(), insight: None, teacher: None }
     }
 
     /// The phases of the plan, as the experiment describes them.
@@ -379,7 +396,7 @@ impl Prepared {
     /// [`ExperimentError`] if the weights cannot be put on the device, or if the kernels cannot compile the network.
     pub fn rehearse(&self, device: &Device) -> Result<(), ExperimentError> {
         let model = self.model(self.config.seed, device)?;
-        Ok(check_compiles(&model, &self.plan.phases, self.config.uses_kernels())?)
+        Ok(check_compiles(&model, &self.plan.phases, &self.settings(self.config.seed))?)
     }
 
     /// The network with all weights freshly initialised.
@@ -417,14 +434,19 @@ impl Prepared {
             cache_bytes: room(images(self.validation.as_ref())),
             ..pixels(&self.card, data.batch_size)
         };
-        let training = LoaderOptions {
-            shuffle: data.shuffle.then_some(u64::from(seed)),
-            sampling: data.sampling,
-            cache_bytes: room(images(Some(&self.train))),
-            ..training_images(&self.config, &self.card)
-        };
+        let training = LoaderOptions { cache_bytes: room(images(Some(&self.train))), ..self.training_options(seed) };
         let validation = self.validation.clone().map(|dataset| Loader::new(dataset, validating));
         (Loader::new(self.train.clone(), training), validation)
+    }
+
+    /// How the training images come in a training with this seed.
+    fn training_options(&self, seed: u32) -> LoaderOptions {
+        let data = &self.config.data;
+        LoaderOptions {
+            shuffle: data.shuffle.then_some(u64::from(seed)),
+            sampling: data.sampling,
+            ..training_images(&self.config, &self.card)
+        }
     }
 
     /// The training that the plan describes, without files.
@@ -458,17 +480,26 @@ impl Prepared {
 
     /// Settings of a training with this seed, apart from its phases.
     pub fn settings(&self, seed: u32) -> Settings {
-        let (checkpoint, cache) = (&self.config.checkpoint, &self.config.cache);
+        let checkpoint = &self.config.checkpoint;
+        let teacher = |teaching: &Teaching| teaching.teacher(self, &self.training_options(seed));
         Settings {
             seed: u64::from(seed),
             best: Best::new(checkpoint.monitor, checkpoint.mode),
             class_weights: self.class_weights.clone(),
-            cache: CacheSettings {
-                folder: cache.keep.then(|| self.features.clone()),
-                memory: cache.memory_mb << 20,
-                precision: cache.precision,
-            },
+            cache: self.cache(),
             kernels: self.config.uses_kernels(),
+            teacher: self.teaching.as_ref().map(teacher),
+            collective: self.collective.clone(),
+        }
+    }
+
+    /// Whether and how features are kept.
+    pub(crate) fn cache(&self) -> CacheSettings {
+        let cache = &self.config.cache;
+        CacheSettings {
+            folder: cache.keep.then(|| self.features.clone()),
+            memory: cache.memory_mb << 20,
+            precision: cache.precision,
         }
     }
 

@@ -18,16 +18,18 @@ use crate::{ExperimentError, Prepared, RunFolder};
 const EXPERIMENT: &str = "injerto.experiment";
 const DATA: &str = "injerto.data";
 const ORIGIN: &str = "injerto.weights";
+const TEACHER: &str = "injerto.teacher";
 
 /// Keys that a resumed run may change, because they do not change what is trained: names, folders, caches, and what happens
 /// after training. `device` and `kernels` change at most the last bits of the results.
-const FREE: [&str; 16] = [
+const FREE: [&str; 17] = [
     "name",
     "strategy",
     "device",
     "kernels",
     "data.root",
     "data.url",
+    "distill.teacher",
     "data.sha256",
     "data.on_corrupt",
     "data.on_leak",
@@ -85,6 +87,11 @@ pub(crate) fn anchored(config: &Config) -> Config {
             *path = found;
         }
     }
+    if let Some(distill) = &mut config.distill
+        && let Some(found) = named(&distill.teacher)
+    {
+        distill.teacher = found;
+    }
     for text in [&mut config.backbone.weights, &mut config.backbone.plugin] {
         if let Some(path) = file(text) {
             *text = path;
@@ -105,6 +112,8 @@ pub(crate) fn root(config: &Config) -> Option<&Path> {
 pub(crate) fn notes(prepared: &Prepared, split: Option<&SplitList>) -> BTreeMap<String, String> {
     let experiment = serde_json::to_string(&anchored(&prepared.config)).expect("an experiment is plain data");
     let mut notes = BTreeMap::from([(EXPERIMENT.to_owned(), experiment), (ORIGIN.to_owned(), prepared.origin.clone())]);
+    let teaching = prepared.teaching.as_ref().and_then(|teaching| teaching.taught.checksum.clone());
+    notes.extend(teaching.map(|checksum| (TEACHER.to_owned(), checksum)));
     notes.extend(split.map(|split| (DATA.to_owned(), split.digest())));
     notes
 }
@@ -182,6 +191,14 @@ impl Prepared {
         }
         if let Some(origin) = notes.get(ORIGIN) {
             prepared.origin.clone_from(origin);
+        }
+        if let (Some(was), Some(teaching)) = (notes.get(TEACHER), &prepared.teaching)
+            && teaching.taught.checksum.as_ref() != Some(was)
+        {
+            let reason =
+                "its weights are no longer those that the run has learned from; put them back, or begin a new run";
+            let path = teaching.taught.teacher.clone();
+            return Err(ExperimentError::Teacher { path, reason: reason.to_owned() });
         }
         if let Some(digest) = notes.get(DATA) {
             prepared.keep_split(folder, digest, changed_data)?;

@@ -10,7 +10,9 @@ use injerto_insight::stats::{Estimate, LEVEL, wilson};
 use injerto_recipe::Metric;
 use injerto_trainer::history::EpochRecord;
 use injerto_trainer::metrics::{Answers, Figures, MultiLabelReport, Report};
-use injerto_trainer::{Checkpoints, Event, Fit, Fitted, Model, Observer, PhasePlan, Progress, Seconds, Watch};
+use injerto_trainer::{
+    Checkpoints, Event, Fit, Fitted, Model, Observer, PhasePlan, Progress, Seconds, Settings, Watch,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::before::Before;
@@ -260,7 +262,8 @@ pub(crate) fn run(
     let (root, validation) = (root(config), prepared.validation.as_ref());
     let mut judged = Judged::new(folder, root, validation);
     let Before { fit, gathered, found, initial } = before;
-    let fit = Fit { checkpoints: Some(checkpoints), ..fit.unwrap_or_else(|| prepared.fit()) };
+    let writes = prepared.collective.as_ref().is_none_or(|collective| collective.rank() == 0);
+    let fit = Fit { checkpoints: writes.then_some(checkpoints), ..fit.unwrap_or_else(|| prepared.fit()) };
     let all = &mut ((&mut keeper, &mut judged), (&mut history, (&mut board, &mut *watch.observer)));
     let fitted = fit.run_on(&mut model, progress, gathered, &mut Watch { observer: all, stop: watch.stop })?;
     folder.keep();
@@ -271,6 +274,9 @@ pub(crate) fn run(
     judged.finish()?;
     keeper.failed.map_or(Ok(()), Err)?;
     let mut summary = summarise(prepared, &fitted);
+    if !writes {
+        return Ok(Outcome { summary, model });
+    }
     (summary.probe, summary.leaks) = (found.probe, found.leaks);
     let figures = metrics(prepared, &fitted, fit.validation.as_ref(), device, folder, watch)?;
     (summary.metrics, summary.multi_label) = figures.map_or((None, None), Figures::parts);
@@ -443,7 +449,9 @@ fn transfer_gain(
         let mut curve = |mut model: Model, plan: &Plan, from_scratch: bool| -> Result<_, ExperimentError> {
             watch.observer.observe(&Event::ComparisonBegan { seed, from_scratch });
             let (train, validation) = prepared.loaders(seed);
-            let (plans, settings) = (plan.phases.clone(), prepared.settings(seed));
+            // Process 0 alone compares.
+            let settings = Settings { collective: None, ..prepared.settings(seed) };
+            let plans = plan.phases.clone();
             let fitted = Fit { train, validation, plans, settings, checkpoints: None }.run(&mut model, None, watch)?;
             Ok((!fitted.interrupted).then(|| accuracies(&fitted.history)))
         };

@@ -1,7 +1,9 @@
+use std::sync::Arc;
+
 use burn_tensor::Device;
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::weights::Cache;
-use injerto_trainer::{LastEpoch, Watch};
+use injerto_trainer::{Collective, LastEpoch, TrainError, Watch};
 
 use crate::run::run;
 use crate::stop::StopFile;
@@ -90,6 +92,27 @@ impl Session {
     /// [`ExperimentError`] if training fails or a file cannot be written. The files of finished epochs stay; a new folder in
     /// which no batch was trained is removed.
     pub fn run(self, watch: &mut Watch<'_>) -> Result<Outcome, ExperimentError> {
+        self.run_as(watch)
+    }
+
+    /// Trains together with other processes, each of which runs the same experiment: each trains on its part of every batch
+    /// ([`injerto_trainer::Collective`]). Process 0 writes the run's folder as [`Session::run`] does, and alone goes on with what follows
+    /// the training; the others have a folder of their own ([`RunFolder::scratch`]), and their summary is that of the training alone.
+    ///
+    /// # Errors
+    /// Those of [`Session::run`]; a process is lost.
+    pub fn run_together(
+        mut self,
+        collective: Arc<dyn Collective>,
+        watch: &mut Watch<'_>,
+    ) -> Result<Outcome, ExperimentError> {
+        // Nobody writes before everybody has read.
+        collective.barrier().map_err(TrainError::from)?;
+        self.prepared.collective = Some(collective);
+        self.run_as(watch)
+    }
+
+    fn run_as(self, watch: &mut Watch<'_>) -> Result<Outcome, ExperimentError> {
         let Self { prepared, folder, device, start } = self;
         let all = &mut (StopFile::new(&folder, watch.stop), &mut *watch.observer);
         run(prepared, &device, &folder, start, &mut Watch { observer: all, stop: watch.stop })

@@ -34,7 +34,7 @@ impl<'a> Outputs<'a> {
         self.values
     }
 
-    fn rows(&self) -> impl Iterator<Item = &'a [f32]> {
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &'a [f32]> {
         self.values.chunks_exact(self.units)
     }
 }
@@ -253,7 +253,7 @@ fn row(loss: &Loss, outputs: &[f32], wanted: &mut [f64], slopes: &mut [f64]) -> 
 }
 
 /// `-sum(y * log_softmax(z))` and its slopes.
-fn softmax(logits: &[f64], wanted: &[f64], slopes: &mut [f64]) -> f64 {
+pub(crate) fn softmax(logits: &[f64], wanted: &[f64], slopes: &mut [f64]) -> f64 {
     let normaliser = log_sum_exp(logits);
     let total: f64 = wanted.iter().sum();
     let mut value = 0.0;

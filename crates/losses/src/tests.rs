@@ -1,7 +1,7 @@
-//! Soft targets and class weights have Keras's values and gradients.
+//! Soft targets and class weights have Keras's values and gradients, and a teacher's answers have PyTorch's.
 
 use burn_tensor::{Device, Tensor, TensorData};
-use injerto_recipe::Loss;
+use injerto_recipe::{Distillation, Loss};
 use serde_json::Value;
 
 use super::*;
@@ -14,9 +14,14 @@ fn rows(value: &Value) -> (Vec<f32>, usize) {
 }
 
 #[track_caller]
-fn close(ours: f32, keras: &Value, what: &dyn std::fmt::Debug) {
-    let keras = keras.as_f64().expect("a number") as f32;
-    assert!((ours - keras).abs() < 2e-6 * keras.abs().max(1.0), "{what:?}: {ours} is not {keras}");
+fn close(ours: f32, theirs: &Value, what: &dyn std::fmt::Debug) {
+    close_to(ours, theirs, 2e-6, what);
+}
+
+#[track_caller]
+fn close_to(ours: f32, theirs: &Value, tolerance: f32, what: &dyn std::fmt::Debug) {
+    let theirs = theirs.as_f64().expect("a number") as f32;
+    assert!((ours - theirs).abs() < tolerance * theirs.abs().max(1.0), "{what:?}: {ours} is not {theirs}");
 }
 
 /// Checks value and gradient on the host and on tensors.
@@ -103,4 +108,59 @@ fn balanced_weights_make_classes_count_the_same() {
         assert!((ours - theirs).abs() < 1e-12, "{weights:?}");
     }
     assert_eq!(balanced(&[4, 0]), [0.5, 0.0]);
+}
+
+#[test]
+fn a_teacher_adds_the_divergence_and_the_gradient_of_pytorch() {
+    let golden: Value = serde_json::from_str(include_str!("../tests/golden/distillation.json")).expect("JSON");
+    let cases = golden.as_array().expect("a list");
+    assert_eq!(cases.len(), 18, "softmax, one sigmoid and several, from logits and from probabilities");
+    for case in cases {
+        let loss: Loss = serde_json::from_value(case["loss"].clone()).expect("a loss");
+        let ((outputs, units), (teacher, _)) = (rows(&case["outputs"]), rows(&case["teacher"]));
+        let (labels, decisions);
+        let targets = match loss.is_binary() {
+            true => {
+                decisions = rows(&case["labels"]).0;
+                Targets::Independent(&decisions)
+            }
+            false => {
+                labels = serde_json::from_value::<Vec<u32>>(case["labels"].clone()).expect("labels");
+                Targets::Labels(&labels)
+            }
+        };
+        let weights: Option<Vec<f32>> = serde_json::from_value(case["weights"].clone()).expect("weights");
+        let number = |key: &str| case[key].as_f64().expect("a number");
+        let distillation = Distillation { temperature: number("temperature"), alpha: number("alpha") };
+        let taught = Taught { loss: &loss, distillation, teacher: Outputs::new(&teacher, units) };
+        let (value, gradient) =
+            taught.gradient(Outputs::new(&outputs, units), targets, weights.as_deref()).expect("they fit");
+        let shape = [outputs.len() / units, units];
+        let leaf = Tensor::<2>::from_data(TensorData::new(outputs, shape), &Device::flex().autodiff()).require_grad();
+        let on_tensors = taught.forward(leaf.clone(), targets, weights.as_deref()).expect("they fit");
+        let slopes = leaf.grad(&on_tensors.backward()).expect("a gradient").into_data();
+        close(value as f32, &case["value"], &taught);
+        close_to(on_tensors.inner().into_scalar::<f32>(), &case["value"], 2e-5, &taught);
+        let theirs = rows(&case["gradient"]).0;
+        for ((ours, on_tensors), theirs) in gradient.iter().zip(slopes.iter::<f32>()).zip(theirs) {
+            close(*ours, &theirs.into(), &taught);
+            close_to(on_tensors, &theirs.into(), 2e-5, &taught);
+        }
+    }
+}
+
+#[test]
+fn a_teacher_that_says_what_the_student_says_leaves_the_loss_by_the_labels_alone() {
+    let outputs = Outputs::new(&[0.5, -1.0, 2.0, 0.25, 0.0, -3.0], 3);
+    let loss = Loss::SparseCategoricalCrossentropy { from_logits: true };
+    let taught = Taught { loss: &loss, distillation: Distillation { temperature: 2.0, alpha: 0.25 }, teacher: outputs };
+    let (value, gradient) = taught.gradient(outputs, Targets::Labels(&[2, 0]), None).expect("they fit");
+    let (alone, slopes) = loss.gradient(outputs, Targets::Labels(&[2, 0]), None).expect("they fit");
+    assert!((value - 0.25 * alone).abs() < 1e-12, "{value} is not a quarter of {alone}");
+    for (ours, alone) in gradient.iter().zip(slopes) {
+        assert!((ours - 0.25 * alone).abs() < 1e-7);
+    }
+    let error = Taught { teacher: Outputs::new(&[0.5, 1.0], 1), ..taught };
+    let error = error.gradient(outputs, Targets::Labels(&[2, 0]), None).expect_err("one unit").to_string();
+    assert_eq!(error, "soft targets have shape [2, 1], expected [2, 3]: one row per output and one column per class");
 }

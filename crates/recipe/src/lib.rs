@@ -2,6 +2,7 @@
 //! watched.
 //!
 //! - [`Loss`]: a cross-entropy, and whether a head's output fits it;
+//! - [`Distillation`]: how much of a loss is that of a teacher's answers;
 //! - [`Task`]: one class per image, or any number of them;
 //! - [`OptimizerConfig`]: an optimiser with its options;
 //! - [`Schedule`]: how the learning rate moves from step to step;
@@ -16,6 +17,7 @@
 
 mod agreement;
 mod callbacks;
+mod distillation;
 mod loss;
 mod metric;
 mod optimizer;
@@ -25,6 +27,7 @@ mod task;
 
 pub use agreement::Mismatch;
 pub use callbacks::{Callbacks, EarlyStopping, ReduceOnPlateau};
+pub use distillation::Distillation;
 pub use loss::{Focus, Loss, LossName};
 pub use metric::{Metric, Mode};
 pub use optimizer::{Adam, Clip, OptimizerConfig, RmsProp, Rule, Sgd};

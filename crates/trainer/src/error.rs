@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use crate::collective::Lost;
+
 /// The reason why training cannot begin or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
@@ -54,6 +56,35 @@ pub enum TrainError {
         "images have several classes each, but the network was trained to give each image one: give it labels with one class per image"
     )]
     SeveralClasses,
+    /// A teacher has other classes than the network that it is to teach.
+    #[error(
+        "{}: this network cannot teach, because it was trained for other classes, or for another number of classes per image",
+        injerto_files::shown(path)
+    )]
+    Teacher {
+        /// Checkpoint of the teacher.
+        path: PathBuf,
+    },
+    /// The teacher could not read the images of a batch that the student has read.
+    #[error("an image of a batch was read for the student and not for the teacher; its file has changed: train again")]
+    OtherImages,
+    /// The other processes of a training cannot be reached.
+    #[error(
+        "the other processes are lost: {0}; every finished epoch is kept in the run's folder, and `injerto train --resume` goes on with \
+         it, with any number of processes"
+    )]
+    LostPeers(#[from] Lost),
+    /// A batch has fewer images than there are processes.
+    #[error(
+        "a batch of {batch_size} image(s) cannot be divided among {processes} processes; set data.batch_size to {processes} or more, or \
+         start fewer processes"
+    )]
+    SmallBatch {
+        /// Images per batch.
+        batch_size: usize,
+        /// Number of processes.
+        processes: usize,
+    },
     /// No image could be used.
     #[error("no usable image in the {subset} set")]
     NoImages {

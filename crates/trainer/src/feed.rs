@@ -5,24 +5,30 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use injerto_data::augment::Mix;
-use injerto_data::{Batch, Batches, Label, Loader};
+use injerto_data::{Batch, Batches, Dataset, Label, Loader, Part};
 
 use crate::cache::{CacheSettings, Features};
-use crate::executor::{Boundary, Executor};
+use crate::collective::Peers;
+use crate::executor::Boundary;
 use crate::plan::{Kept, PhasePlan};
 use crate::prefix::Prefix;
+use crate::teacher::{Answer, Lesson, Lessons};
 use crate::{Event, Observer, TrainError};
 
 /// A batch for the tail.
 pub(crate) struct Portion {
     /// Values of the boundary.
     pub(crate) boundary: Boundary,
-    /// Position of each image in the dataset.
+    /// Positions in the dataset of the images of the batch, in all processes and whether they can be read or not.
+    pub(crate) batch: Vec<usize>,
+    /// Position in the dataset of each image that is this process's.
     pub(crate) images: Vec<usize>,
     /// What each image shows.
     pub(crate) labels: Vec<Label>,
     /// How the images were mixed, if they were.
     pub(crate) mix: Option<Mix>,
+    /// What the teacher says of them, if there is one.
+    pub(crate) teacher: Option<Answer>,
 }
 
 /// Cost of feeding so far.
@@ -42,6 +48,14 @@ impl Spent {
         self.prefix += began.elapsed().as_secs_f64();
         self.images += batch.labels.len();
         Ok(boundary)
+    }
+
+    /// The same for a teacher, whose images do not count: they are those of the student.
+    pub(crate) fn teacher(&mut self, prefix: &Prefix, batch: &Batch) -> Result<Boundary, TrainError> {
+        let images = self.images;
+        let boundary = self.prefix(prefix, batch);
+        self.images = images;
+        boundary
     }
 }
 
@@ -64,9 +78,13 @@ impl KeptFeatures {
         observer: &mut dyn Observer,
         stop: &AtomicBool,
         spent: &mut Spent,
+        peers: Peers<'_>,
     ) -> Result<Self, TrainError> {
         let sets = [kept(Some(train), plan.keeps.training), kept(validation, plan.keeps.validation)];
         let total = sets.iter().flatten().map(|(loader, _)| loader.len()).sum();
+        if !peers.is_alone() {
+            share(&sets, prefix, settings, stop, spent, peers)?;
+        }
         let (mut before, mut found) = (0, [None, None]);
         for (set, features) in sets.into_iter().zip(&mut found) {
             let Some((loader, views)) = set.filter(|_| !stop.load(Ordering::Relaxed)) else { continue };
@@ -89,6 +107,30 @@ impl KeptFeatures {
     }
 }
 
+/// Computes this process's part of the features into the folder that all processes share, where there is one, and waits for the others:
+/// then each of them finds all features there.
+fn share(
+    sets: &[Option<(&Loader, Option<usize>)>],
+    prefix: &Prefix,
+    settings: &CacheSettings,
+    stop: &AtomicBool,
+    spent: &mut Spent,
+    peers: Peers<'_>,
+) -> Result<(), TrainError> {
+    let settings = CacheSettings { memory: 0, ..settings.clone() };
+    for &(loader, views) in sets.iter().flatten() {
+        // Views are drawn by the place of an image in the whole dataset.
+        if views.is_none() && settings.folder.is_some() {
+            let Dataset { classes, samples } = loader.dataset();
+            let samples = samples[peers.part().of(samples.len())].to_vec();
+            let part = Loader::new(Dataset { classes: classes.clone(), samples }, loader.options().clone());
+            let mut compute = |batch: &Batch| spent.prefix(prefix, batch);
+            prefix.gather(&part, None, &settings, &mut compute, &mut |_| !stop.load(Ordering::Relaxed))?;
+        }
+    }
+    peers.barrier()
+}
+
 /// The images whose features are kept, and the number of random views per image.
 fn kept(loader: Option<&Loader>, kept: Kept) -> Option<(&Loader, Option<usize>)> {
     match kept {
@@ -100,25 +142,31 @@ fn kept(loader: Option<&Loader>, kept: Kept) -> Option<(&Loader, Option<usize>)>
 /// One pass over a set of images, batch by batch. Each training epoch has a new order; validation keeps the order of the images.
 pub(crate) struct Feed<'a> {
     loader: &'a Loader,
+    /// Images of all batches, and the position of the next batch.
+    order: Vec<usize>,
+    at: usize,
+    /// What this process takes of each batch.
+    part: Part,
     /// Training epoch; `None` for validation.
     epoch: Option<u64>,
     features: Option<&'a Features>,
     source: Source,
     /// Number of batches, if no image is left out.
     pub(crate) batches: usize,
-    pub(crate) spent: Spent,
+    spent: Spent,
+    teacher: Option<Box<Lesson<'a>>>,
 }
 
 enum Source {
-    /// Kept features of these images, and the position of the next image.
-    Kept(Vec<usize>, usize),
+    /// Kept features.
+    Kept,
     Fresh(Batches),
 }
 
 impl<'a> Feed<'a> {
     /// Starts a pass over the images of `loader`. `epoch` is the training epoch, counted from 0 over the whole run, or `None` for
-    /// validation.
-    pub(crate) fn new(loader: &'a Loader, epoch: Option<u64>, features: Option<&'a Features>) -> Self {
+    /// validation. Of each batch, `part` comes, also where it is empty.
+    pub(crate) fn new(loader: &'a Loader, epoch: Option<u64>, features: Option<&'a Features>, part: Part) -> Self {
         let order = epoch.map_or_else(|| (0..loader.len()).collect(), |epoch| loader.order(epoch));
         let order = match features {
             Some(features) => features.usable(&order),
@@ -126,55 +174,102 @@ impl<'a> Feed<'a> {
         };
         let batches = order.len().div_ceil(loader.batch_size());
         let source = match features.is_some_and(Features::are_kept) {
-            true => Source::Kept(order, 0),
-            false => Source::Fresh(images_of(loader, &order, epoch, features)),
+            true => Source::Kept,
+            false => Source::Fresh(images_of(&loader.part(part), &order, epoch, features)),
         };
-        Self { loader, epoch, features, source, batches, spent: Spent::default() }
+        Self { loader, order, at: 0, part, epoch, features, source, batches, spent: Spent::default(), teacher: None }
     }
 
-    /// Returns the next batch, or `None` after the last one. Its images pass the prefix of `executor` unless their features are kept.
-    pub(crate) fn next(&mut self, executor: &dyn Executor) -> Result<Option<Portion>, TrainError> {
-        match (&mut self.source, self.features) {
-            (Source::Kept(order, at), Some(features)) => {
-                let images = &order[*at..order.len().min(*at + self.loader.batch_size())];
-                if images.is_empty() {
-                    return Ok(None);
+    /// The same pass with what a teacher says of each batch, if there is one.
+    pub(crate) fn taught(self, lessons: Option<&'a Lessons>) -> Self {
+        let epoch = self.epoch.unwrap_or(0);
+        Self { teacher: lessons.map(|lessons| Box::new(lessons.epoch(epoch, self.part))), ..self }
+    }
+
+    /// The loader of the images.
+    pub(crate) fn loader(&self) -> &'a Loader {
+        self.loader
+    }
+
+    /// Cost of the pass so far, that of a teacher included.
+    pub(crate) fn spent(&self) -> Spent {
+        let teacher = self.teacher.as_ref().map_or(0.0, |teacher| teacher.seconds());
+        Spent { prefix: self.spent.prefix + teacher, ..self.spent }
+    }
+
+    /// Returns the next batch, or `None` after the last one. Its images pass `prefix` unless their features are kept.
+    pub(crate) fn next(&mut self, prefix: &Prefix) -> Result<Option<Portion>, TrainError> {
+        let Some(mut portion) = self.batch(prefix)? else { return Ok(None) };
+        if let Some(teacher) = &mut self.teacher {
+            portion.teacher = Some(teacher.on(&portion.images)?);
+        }
+        Ok(Some(portion))
+    }
+
+    /// Returns the batch of these images, which is the next one unless features are kept; `None` if the next one has others.
+    pub(crate) fn of(&mut self, images: &[usize], prefix: &Prefix) -> Result<Option<Portion>, TrainError> {
+        match (&self.source, self.features) {
+            (Source::Kept, Some(features)) => self.kept(features, images.to_vec(), images, prefix).map(Some),
+            _ => Ok(self.batch(prefix)?.filter(|portion| portion.images == images)),
+        }
+    }
+
+    fn batch(&mut self, prefix: &Prefix) -> Result<Option<Portion>, TrainError> {
+        while self.at < self.order.len() {
+            let batch = self.order[self.at..self.order.len().min(self.at + self.loader.batch_size())].to_vec();
+            self.at += batch.len();
+            let portion = match (&mut self.source, self.features) {
+                (Source::Kept, Some(features)) => {
+                    let own = batch[self.part.of(batch.len())].to_vec();
+                    self.kept(features, batch, &own, prefix)?
                 }
-                *at += images.len();
-                let (boundary, images, labels) = match features.gather(images, self.epoch.unwrap_or(0)) {
-                    Ok((boundary, labels)) => (Boundary::Host(boundary), images.to_vec(), labels),
-                    // A segment that was valid when it was opened has been damaged or removed meanwhile.
-                    Err(error) => {
-                        tracing::warn!("{error}; the features of these images are computed again");
-                        let subset = if self.epoch.is_some() { "training" } else { "validation" };
-                        let batch = images_of(self.loader, images, self.epoch, self.features).next();
-                        let batch = batch.ok_or(TrainError::NoImages { subset })??;
-                        let boundary = self.spent.prefix(executor.prefix(), &batch)?;
-                        self.spent.images -= batch.labels.len();
-                        (features.round(boundary), batch.indices, batch.labels)
-                    }
-                };
-                self.spent.images += labels.len();
-                Ok(Some(Portion { boundary, images, labels, mix: None }))
-            }
-            (Source::Fresh(batches), features) => {
-                for batch in batches {
-                    let batch = batch?;
-                    if batch.labels.is_empty() {
-                        continue;
-                    }
-                    let boundary = self.spent.prefix(executor.prefix(), &batch)?;
+                (Source::Fresh(batches), features) => {
+                    let Some(found) = batches.next() else { return Ok(None) };
+                    let found = found?;
+                    let boundary = match found.labels.is_empty() {
+                        true => Boundary::Host(Vec::new()),
+                        false => self.spent.prefix(prefix, &found)?,
+                    };
                     let boundary = match features {
                         Some(features) => features.round(boundary),
                         None => boundary,
                     };
-                    let Batch { indices, labels, mix, .. } = batch;
-                    return Ok(Some(Portion { boundary, images: indices, labels, mix }));
+                    let Batch { indices, labels, mix, .. } = found;
+                    Portion { boundary, batch, images: indices, labels, mix, teacher: None }
                 }
-                Ok(None)
+                (Source::Kept, None) => unreachable!("kept features are there"),
+            };
+            // Other processes may have images of a batch that has none here.
+            if !portion.images.is_empty() || !self.part.is_whole() {
+                return Ok(Some(portion));
             }
-            (Source::Kept(..), None) => unreachable!("kept features are there"),
         }
+        Ok(None)
+    }
+
+    /// The images `own` of a batch, from kept features.
+    fn kept(
+        &mut self,
+        features: &Features,
+        batch: Vec<usize>,
+        own: &[usize],
+        prefix: &Prefix,
+    ) -> Result<Portion, TrainError> {
+        let (boundary, images, labels) = match features.gather(own, self.epoch.unwrap_or(0)) {
+            Ok((boundary, labels)) => (Boundary::Host(boundary), own.to_vec(), labels),
+            // A segment that was valid when it was opened has been damaged or removed meanwhile.
+            Err(error) => {
+                tracing::warn!("{error}; the features of these images are computed again");
+                let subset = if self.epoch.is_some() { "training" } else { "validation" };
+                let batch = images_of(self.loader, own, self.epoch, self.features).next();
+                let batch = batch.ok_or(TrainError::NoImages { subset })??;
+                let boundary = self.spent.prefix(prefix, &batch)?;
+                self.spent.images -= batch.labels.len();
+                (features.round(boundary), batch.indices, batch.labels)
+            }
+        };
+        self.spent.images += labels.len();
+        Ok(Portion { boundary, batch, images, labels, mix: None, teacher: None })
     }
 }
 

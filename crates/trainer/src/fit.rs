@@ -1,6 +1,7 @@
 //! The training loop over phases and epochs.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use injerto_backbones::weights::Weights;
@@ -11,6 +12,7 @@ use rand_chacha::rand_core::SeedableRng as _;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::CacheSettings;
+use crate::collective::{Collective, Peers};
 use crate::executor::{self, Executor};
 use crate::feed::{Feed, KeptFeatures, Spent};
 use crate::gathered::Gathered;
@@ -20,8 +22,9 @@ use crate::observer::{Event, Observer, Watch};
 use crate::optimizer::OptimizerState;
 use crate::pass::{Judge, TrainingEpoch, Validated, validate};
 use crate::plan::PhasePlan;
-use crate::statistics::renew;
+use crate::statistics::{average, renew};
 use crate::tail::{restore, tail_weights, weights_of};
+use crate::teacher::{Lessons, Teacher};
 use crate::{Checkpoints, Model, Phase, Progress, TrainError};
 
 /// Settings of a training.
@@ -37,6 +40,10 @@ pub struct Settings {
     pub cache: CacheSettings,
     /// Whether to compute with the project's kernels instead of Burn's operators; only for networks on the CPU.
     pub kernels: bool,
+    /// A trained network that teaches this one.
+    pub teacher: Option<Teacher>,
+    /// The processes that train this network together; each has the same model, plan and images.
+    pub collective: Option<Arc<dyn Collective>>,
 }
 
 /// Seconds spent in each part of a training.
@@ -109,15 +116,28 @@ pub fn check_monitors(phases: &[Phase], best: &Best, validates: bool) -> Result<
     }
 }
 
-/// Checks, before the first phase trains, that every phase can be compiled.
+/// Checks, before the first phase trains, that every phase can be compiled, and the teacher if there is one.
 ///
 /// # Errors
-/// The kernels cannot compile the network.
-pub fn check_compiles(model: &Model, plans: &[PhasePlan], kernels: bool) -> Result<(), TrainError> {
+/// The kernels cannot compile a network, or the teacher cannot be read.
+pub fn check_compiles(model: &Model, plans: &[PhasePlan], settings: &Settings) -> Result<(), TrainError> {
     for plan in plans {
-        executor::build(kernels, model, plan, OptimizerState::default())?.prefix().program()?;
+        executor::build(settings.kernels, model, plan, OptimizerState::default())?.prefix().program()?;
     }
-    Ok(())
+    settings.lessons(model)?.map_or(Ok(()), |lessons| lessons.check_compiles())
+}
+
+impl Settings {
+    /// The processes that train together.
+    pub(crate) fn peers(&self) -> Peers<'_> {
+        Peers::new(self.collective.as_deref())
+    }
+
+    /// The teacher of `model`, read from its checkpoint, if there is one.
+    pub(crate) fn lessons(&self, model: &Model) -> Result<Option<Lessons>, TrainError> {
+        let teacher = self.teacher.as_ref();
+        teacher.map(|teacher| Lessons::new(teacher, model, &self.cache, self.kernels)).transpose()
+    }
 }
 
 /// A training that has not begun yet: what to train on, through which phases, and how. It is owned, so that whoever trains can hold it
@@ -182,6 +202,7 @@ impl Fit {
         let Watch { observer, stop } = watch;
         let phases: Vec<Phase> = plans.iter().map(|plan| plan.phase.clone()).collect();
         check_monitors(&phases, &settings.best, validation.is_some())?;
+        settings.peers().check(train.batch_size())?;
         let judge = Judge {
             loss: model.card.loss.clone(),
             task: model.card.task(),
@@ -206,6 +227,7 @@ impl Fit {
             before,
             best: part.best,
             changed: Vec::new(),
+            lessons: None,
         };
         let is_paused = |progress: &Progress| progress.history.len() >= part.until;
         let mut features: Option<KeptFeatures> = None;
@@ -215,7 +237,7 @@ impl Fit {
             run.began = gathered.began;
             (features, ready, announced) = (Some(gathered.kept), gathered.executor, true);
         }
-        while progress.phases_done < plans.len() && !run.stopped() && !is_paused(&progress) {
+        while progress.phases_done < plans.len() && !run.stopped()? && !is_paused(&progress) {
             let plan = &plans[progress.phases_done];
             if !std::mem::take(&mut announced) {
                 announce(run.observer, plan, (progress.phases_done, plans.len()));
@@ -240,6 +262,8 @@ impl Fit {
                 drop(features.take());
                 features = Some(run.gather(plan, executor.as_ref())?);
             }
+            run.begin_together(plan, executor.as_mut())?;
+            run.prepare_lessons(plan)?;
             let here = progress.phases_done;
             run.changed = if run.best.is_some() { self.changed(here) } else { Vec::new() };
             while progress.phases_done == here && !is_paused(&progress) {
@@ -247,7 +271,7 @@ impl Fit {
                     break;
                 }
             }
-            if run.best.is_some() && !run.stopped() {
+            if run.best.is_some() && !run.stopped()? {
                 progress.optimizer = Some(executor.optimizer_state());
             }
         }
@@ -324,11 +348,29 @@ struct Run<'a> {
     /// Where the weights of the best epoch are kept, and the layers that these are.
     best: Option<&'a mut Weights>,
     changed: Vec<usize>,
+    /// The teacher, from the first phase on that is trained.
+    lessons: Option<Lessons>,
 }
 
 impl Run<'_> {
-    fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+    /// Whether somebody has asked one of the processes to stop.
+    fn stopped(&self) -> Result<bool, TrainError> {
+        self.settings.peers().stopped(self.stop)
+    }
+
+    /// Begins a phase in all processes with the weights of process 0.
+    fn begin_together(&self, plan: &PhasePlan, executor: &mut dyn Executor) -> Result<(), TrainError> {
+        let peers = self.settings.peers();
+        if peers.is_alone() {
+            return Ok(());
+        }
+        executor.sum_gradients();
+        for id in self.model.network.graph().parameters_of(&plan.split().tail) {
+            let mut values = executor.values(id);
+            peers.broadcast(&mut values)?;
+            executor.set_values(id, &values);
+        }
+        Ok(())
     }
 
     /// Seconds and images of the whole run so far.
@@ -348,9 +390,23 @@ impl Run<'_> {
         let mut spent = Spent::default();
         let Self { train, validation, settings, observer, stop, .. } = self;
         let (images, prefix) = ((*train, *validation), executor.prefix());
-        let features = KeptFeatures::gather(plan, images, prefix, &settings.cache, *observer, stop, &mut spent)?;
+        let features =
+            KeptFeatures::gather(plan, images, prefix, &settings.cache, *observer, stop, &mut spent, settings.peers())?;
         self.count(spent);
         Ok(features)
+    }
+
+    /// Gets the teacher ready for a phase, if there is one.
+    fn prepare_lessons(&mut self, plan: &PhasePlan) -> Result<(), TrainError> {
+        if self.lessons.is_none() {
+            self.lessons = self.settings.lessons(self.model)?;
+        }
+        let mut spent = Spent::default();
+        if let Some(lessons) = &mut self.lessons {
+            lessons.gather(plan, self.observer, self.stop, &mut spent)?;
+        }
+        self.count(spent);
+        Ok(())
     }
 
     /// Runs one epoch and everything that follows from it: best weights, callbacks, checkpoints. Returns whether the epoch is complete.
@@ -433,30 +489,32 @@ impl Run<'_> {
         executor: &mut dyn Executor,
     ) -> Result<Option<(EpochRecord, Option<Validated>)>, TrainError> {
         let began = Instant::now();
-        let judge = self.judge.clone();
+        let (judge, peers) = (self.judge.clone(), self.settings.peers());
         let kept = features.and_then(|features| features.training.as_deref());
-        let mut feed = Feed::new(self.train, Some(epoch as u64), kept);
+        let mut feed = Feed::new(self.train, Some(epoch as u64), kept, peers.part()).taught(self.lessons.as_ref());
         let total = feed.batches;
-        let mut pass = TrainingEpoch::new(plan, &judge, self.settings.seed, epoch, total, learning_rate);
-        while let Some(portion) = feed.next(executor)? {
+        let mut pass = TrainingEpoch::new(plan, &judge, self.settings.seed, epoch, total, learning_rate, peers);
+        while let Some(portion) = feed.next(executor.prefix())? {
             pass.step(executor, portion)?;
             let (done, loss, accuracy) = (pass.done, pass.running.loss(), pass.running.accuracy());
             self.observer.observe(&Event::Batch { epoch: epoch + 1, done, total, loss, accuracy });
-            if self.stopped() {
+            if self.stopped()? {
                 break;
             }
         }
         pass.finish(executor)?;
-        self.count(feed.spent);
-        self.seconds.train += pass.seconds;
-        if self.stopped() {
+        let (spent, seconds, running, learning_rate) =
+            (feed.spent(), pass.seconds, pass.running, pass.size.learning_rate);
+        self.count(spent);
+        self.seconds.train += seconds;
+        if self.stopped()? {
             return Ok(None);
         }
-        let (running, learning_rate) = (pass.running, pass.size.learning_rate);
         if running.count() == 0 {
             return Err(TrainError::NoImages { subset: "training" });
         }
         let diverged = |what: String| TrainError::Diverged { epoch: epoch + 1, batch: None, what, learning_rate };
+        average((plan, self.model.network.graph()), executor, peers)?;
         if let Some(layer) = executor.broken_layer() {
             let layer = self.model.network.graph().nodes()[layer].name();
             return Err(diverged(format!("the weights of layer '{layer}' became infinite or not a number")));
@@ -469,26 +527,26 @@ impl Run<'_> {
         if averaged.is_some() && !plan.updates_statistics().is_empty() {
             // The running statistics are those of the last weights, and not of their mean.
             let (mut feed, stop, started) =
-                (Feed::new(self.train, Some(epoch as u64), kept), self.stop, Instant::now());
+                (Feed::new(self.train, Some(epoch as u64), kept, peers.part()), self.stop, Instant::now());
             let graph = self.model.network.graph();
             let mut random = ChaCha8Rng::seed_from_u64(!self.settings.seed ^ ((epoch as u64 + 1) << 32));
-            renew((plan, graph), &mut feed, executor, &mut random, &|| !stop.load(Ordering::Relaxed))?;
-            self.seconds.train += started.elapsed().as_secs_f64() - feed.spent.prefix;
-            self.count(feed.spent);
+            renew((plan, graph), &mut feed, executor, &mut random, stop, peers)?;
+            self.seconds.train += started.elapsed().as_secs_f64() - feed.spent().prefix;
+            self.count(feed.spent());
         }
         let validated = match self.validation {
             Some(loader) => {
                 let kept = features.and_then(|features| features.validation.as_deref());
                 let (started, stop) = (Instant::now(), self.stop);
-                let mut feed = Feed::new(loader, None, kept);
-                let found = validate(&judge, &mut feed, executor, &|| !stop.load(Ordering::Relaxed))?;
-                self.seconds.validate += started.elapsed().as_secs_f64() - feed.spent.prefix;
-                self.count(feed.spent);
+                let mut feed = Feed::new(loader, None, kept, peers.part());
+                let found = validate(&judge, &mut feed, executor, stop, peers)?;
+                self.seconds.validate += started.elapsed().as_secs_f64() - feed.spent().prefix;
+                self.count(feed.spent());
                 Some(found)
             }
             None => None,
         };
-        if self.stopped() {
+        if self.stopped()? {
             return Ok(None);
         }
         let figures = validated.as_ref().map(|validated| &validated.figures);

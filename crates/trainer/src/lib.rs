@@ -10,6 +10,8 @@
 //! - [`cache`] keeps the features of the frozen prefix, which are computed once per image;
 //! - [`metrics`] judge the predictions of a network;
 //! - [`Checkpoints`] are written after each epoch, and a run is resumed from the [`Progress`] in them;
+//! - a [`Collective`] carries gradients between processes that train one network together;
+//! - a [`Teacher`] is a trained network whose answers a training learns from as well as from the labels;
 //! - [`SharedFeatures`] are those of several trainings at once;
 //! - an [`Observer`] shows and records progress, and a [`Watch`] stops a run.
 //!
@@ -20,6 +22,7 @@
 pub mod cache;
 pub mod callbacks;
 mod checkpoint;
+mod collective;
 mod error;
 mod evaluate;
 mod exact;
@@ -44,9 +47,11 @@ mod runner;
 mod slopes;
 mod statistics;
 mod tail;
+mod teacher;
 mod wanted;
 
 pub use checkpoint::{Checkpoints, LastEpoch};
+pub use collective::{Collective, Lost};
 pub use error::TrainError;
 pub use extract::Extracted;
 pub use fit::{Fit, Fitted, Seconds, Settings, check_compiles, check_monitors};
@@ -60,3 +65,4 @@ pub use progress::{Asked, Ended, Lengthened, Progress};
 pub use range_test::{RangeFound, RangePoint, RangeTest, Suggested};
 pub use runner::Runner;
 pub use slopes::{Seen, Slopes};
+pub use teacher::Teacher;

@@ -1,5 +1,6 @@
 //! One pass over the training images or the validation images.
 
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use injerto_losses::{CrossEntropy as _, Outputs, sample_weights};
@@ -8,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::TrainError;
+use crate::collective::{Peers, Said};
 use crate::executor::{Aim, Executor, Reading};
 use crate::feed::{Feed, Portion};
 use crate::metrics::{Accumulator, Answers};
@@ -24,6 +26,13 @@ pub(crate) struct Judge {
     pub(crate) classes: usize,
     /// Weight per class, which multiplies the loss of a training image; `None` means 1.
     pub(crate) class_weights: Option<Vec<f32>>,
+}
+
+impl Judge {
+    /// Number of the network's outputs.
+    fn units(&self) -> usize {
+        if self.loss.is_binary() && self.task == Task::MultiClass { 1 } else { self.classes }
+    }
 }
 
 /// A batch whose loss and outputs the executor still has.
@@ -60,6 +69,8 @@ pub(crate) struct TrainingEpoch<'a> {
     waiting: usize,
     /// Seconds spent in steps.
     pub(crate) seconds: f64,
+    /// The processes that train together.
+    peers: Peers<'a>,
 }
 
 impl<'a> TrainingEpoch<'a> {
@@ -71,14 +82,16 @@ impl<'a> TrainingEpoch<'a> {
         epoch: usize,
         batches: usize,
         learning_rate: f64,
+        peers: Peers<'a>,
     ) -> Self {
         Self {
             plan,
             judge,
             epoch,
             learning_rate,
-            // The generator depends on seed and epoch, so that a resumed run draws the same numbers.
-            random: ChaCha8Rng::seed_from_u64(seed ^ ((epoch as u64 + 1) << 32)),
+            // The generator depends on seed and epoch, so that a resumed run draws the same numbers; and on the process, because each has
+            // images of its own.
+            random: ChaCha8Rng::seed_from_u64(seed ^ ((epoch as u64 + 1) << 32) ^ (peers.rank() << 48)),
             steps_per_epoch: batches.div_ceil(plan.phase.optimizer.gradient_accumulation_steps.max(1)) as u64,
             size: StepSize { learning_rate, momentum: None },
             running: Accumulator::default(),
@@ -87,6 +100,7 @@ impl<'a> TrainingEpoch<'a> {
             done: 0,
             waiting: 0,
             seconds: 0.0,
+            peers,
         }
     }
 
@@ -94,7 +108,7 @@ impl<'a> TrainingEpoch<'a> {
     pub(crate) fn step(&mut self, executor: &mut dyn Executor, portion: Portion) -> Result<(), TrainError> {
         let began = Instant::now();
         let Judge { loss, task, classes, class_weights } = self.judge;
-        let Portion { boundary, labels, mix, .. } = portion;
+        let Portion { boundary, labels, mix, teacher, .. } = portion;
         let count = StepCount {
             steps_per_epoch: self.steps_per_epoch,
             total: self.steps_per_epoch * self.plan.phase.epochs as u64,
@@ -106,13 +120,20 @@ impl<'a> TrainingEpoch<'a> {
             (_, Wanted::Sets(_)) | (None, _) => None,
         };
         let mixed = mix.map(|mix| mix.targets(&labels, *classes));
-        let aim = Aim { loss, targets: wanted.targets(mixed.as_deref()), weights: weights.as_deref() };
-        executor.gradient(&boundary, labels.len(), &aim, &mut self.random)?;
+        let aim = Aim {
+            loss,
+            targets: wanted.targets(mixed.as_deref()),
+            weights: weights.as_deref(),
+            teacher: teacher.as_ref(),
+        };
+        if !labels.is_empty() {
+            executor.gradient(&boundary, labels.len(), &aim, &mut self.random)?;
+        }
         self.size = size;
         self.done += 1;
         self.waiting += 1;
         if self.waiting >= self.plan.phase.optimizer.gradient_accumulation_steps {
-            self.update(executor);
+            self.update(executor)?;
         }
         self.unread.push(Unread { batch: self.done, wanted, images: labels.len(), learning_rate: size.learning_rate });
         if self.unread.len() >= executor.steps_between_readings() {
@@ -128,14 +149,18 @@ impl<'a> TrainingEpoch<'a> {
     /// Those of [`TrainingEpoch::read`].
     pub(crate) fn finish(&mut self, executor: &mut dyn Executor) -> Result<(), TrainError> {
         if self.waiting > 0 {
-            self.update(executor);
+            self.update(executor)?;
         }
         self.read(executor)
     }
 
-    fn update(&mut self, executor: &mut dyn Executor) {
+    fn update(&mut self, executor: &mut dyn Executor) -> Result<(), TrainError> {
+        if !self.peers.is_alone() {
+            executor.join(self.peers)?;
+        }
         executor.update(self.size);
         self.waiting = 0;
+        Ok(())
     }
 
     /// Reads the losses and outputs of the batches that have not been read.
@@ -143,12 +168,21 @@ impl<'a> TrainingEpoch<'a> {
     /// # Errors
     /// The loss or an output of a batch is infinite or not a number.
     pub(crate) fn read(&mut self, executor: &mut dyn Executor) -> Result<(), TrainError> {
-        for (unread, found) in self.unread.drain(..).zip(executor.readings()) {
-            let Unread { batch, wanted, images, learning_rate } = unread;
-            let Reading { loss: scalar, outputs } = found;
+        let mut readings = executor.readings().into_iter();
+        for Unread { batch, wanted, images, learning_rate } in self.unread.drain(..) {
+            let (mut own, mut scalar) = (Accumulator::default(), 0.0);
+            // A process without images of a batch has no reading of it.
+            if let Some(Reading { loss, outputs }) = (images > 0).then(|| readings.next()).flatten() {
+                scalar = loss;
+                let outputs = Outputs::new(&outputs, outputs.len() / images);
+                own.add(&self.judge.loss, scalar, outputs, wanted.targets(None));
+            }
+            if !self.peers.is_alone() {
+                own = own.joined(self.peers)?;
+                scalar = own.loss();
+            }
             self.last = scalar;
-            let outputs = Outputs::new(&outputs, outputs.len() / images);
-            self.running.add(&self.judge.loss, scalar, outputs, wanted.targets(None));
+            self.running.merge(&own);
             if !self.running.is_finite() {
                 let what = match scalar.is_finite() {
                     true => "the network's outputs became infinite or not a number".to_owned(),
@@ -171,29 +205,37 @@ pub(crate) struct Validated {
     pub(crate) images: Vec<usize>,
 }
 
-/// Runs the validation images through the network, batch by batch, until `go_on` returns false.
+/// Runs the validation images through the network, batch by batch, until somebody stops it. Each process gets what all of them say.
 pub(crate) fn validate(
     judge: &Judge,
     feed: &mut Feed<'_>,
     executor: &mut dyn Executor,
-    go_on: &dyn Fn() -> bool,
+    stop: &AtomicBool,
+    peers: Peers<'_>,
 ) -> Result<Validated, TrainError> {
     let loss = &judge.loss;
     let (mut running, mut answers) = (Accumulator::default(), Answers::new(judge.task, judge.classes));
     let mut judged = Vec::new();
-    while let Some(Portion { boundary, images, labels, .. }) = feed.next(executor)? {
-        let outputs = executor.forward(&boundary, labels.len())?;
+    let (mut stopped, dataset) = (false, feed.loader().dataset());
+    while let Some(Portion { boundary, batch, images, labels, .. }) = feed.next(executor.prefix())? {
+        let outputs = if labels.is_empty() { Vec::new() } else { executor.forward(&boundary, labels.len())? };
+        let said = Said { images, labels, outputs };
+        let Said { images, labels, outputs } = peers.join(said, &batch, dataset, judge.units())?;
+        if labels.is_empty() {
+            continue;
+        }
         let outputs = Outputs::new(&outputs, outputs.len() / labels.len());
         let wanted = Wanted::new(judge.task, judge.classes, &labels)?;
         let targets = wanted.targets(None);
         running.add(loss, loss.value(outputs, targets, None)?, outputs, targets);
         answers.take(loss, outputs, &wanted);
         judged.extend(images);
-        if !go_on() {
+        stopped = peers.stopped(stop)?;
+        if stopped {
             break;
         }
     }
-    if running.count() == 0 && go_on() {
+    if running.count() == 0 && !stopped {
         return Err(TrainError::NoImages { subset: "validation" });
     }
     Ok(Validated { figures: running, answers, images: judged })

@@ -113,7 +113,7 @@ impl Slopes {
 }
 
 /// The network up to its logits: without the activation of its output, and with the same layers in the same places.
-fn logits(graph: &Arc<Graph>) -> Result<Graph, GraphError> {
+pub(crate) fn logits(graph: &Arc<Graph>) -> Result<Graph, GraphError> {
     let last = graph.len() - 1;
     let node = &graph.nodes()[last];
     match node.operator() {

@@ -20,6 +20,7 @@ mod resume;
 mod serve;
 mod several;
 mod sweep;
+mod taught;
 mod train;
 mod watch;
 mod weights;

@@ -155,7 +155,7 @@ impl<'a> Look<'a, '_> {
         let options =
             LoaderOptions { on_corrupt: config.data.on_corrupt, ..pixels(&model.card, config.data.batch_size) };
         let loader = Loader::new(Dataset { classes: dataset.classes.clone(), samples }, options);
-        let cache = prepared.settings(config.seed).cache;
+        let cache = prepared.cache();
         let (tuned, kernels) = (self.is_tuned(), config.uses_kernels());
         let plain = |plan: &&PhasePlan| matches!(kept(&plan.keeps), Kept::Features { views: None, .. });
         let found = match self.best_phase().filter(plain) {

@@ -3,11 +3,11 @@ use std::collections::BTreeMap;
 use burn_tensor::Tensor;
 use injerto_backbones::network::{Network, ParameterTensor, TrainingPass, Value};
 use injerto_graph::{ParameterId, Split};
-use injerto_losses::tensor::TensorCrossEntropy as _;
 use injerto_recipe::StepSize;
 use rand_chacha::ChaCha8Rng;
 
 use super::{Aim, Boundary, Executor, Reading, are_finite};
+use crate::collective::Peers;
 use crate::optimizer::{DeviceOptimizer, DeviceSlot, DeviceUpdate, OptimizerState, Slot, Trained};
 use crate::plan::PhasePlan;
 use crate::prefix::Prefix;
@@ -126,7 +126,7 @@ impl Executor for BurnExecutor {
         let leaves = self.network.leaves(self.layers.iter().copied());
         let (outputs, statistics) = self.forward_train(&leaves, boundary, images, random)?;
         let outputs = outputs.into_features();
-        let loss = aim.loss.forward(outputs.clone(), aim.targets, aim.weights)?;
+        let loss = aim.forward(outputs.clone())?;
         self.unread.push((loss.clone().inner(), outputs.inner()));
         let mut gradients = loss.backward();
         let found = self.trained.iter().map(|id| Some(leaves[id].gradient(&mut gradients)?.flat()));
@@ -140,6 +140,36 @@ impl Executor for BurnExecutor {
         };
         self.images += images;
         statistics.into_iter().for_each(|(id, tensor)| self.network.set(id, tensor));
+        Ok(())
+    }
+
+    fn sum_gradients(&mut self) {
+        self.accumulates = true;
+    }
+
+    fn join(&mut self, peers: Peers<'_>) -> Result<(), TrainError> {
+        let own = std::mem::take(&mut self.gradients);
+        // For each parameter whether a gradient reached it, and the gradient; all of them in one message with the number of images.
+        let mut all = vec![self.images as f32];
+        for (at, &id) in self.trained.iter().enumerate() {
+            match own.get(at).and_then(Option::as_ref) {
+                Some(gradient) => {
+                    all.push(1.0);
+                    all.extend(to_host(gradient.clone()));
+                }
+                None => all.resize(all.len() + 1 + self.network.get(id).flat().dims()[0], 0.0),
+            }
+        }
+        peers.sum(&mut all)?;
+        self.images = all[0] as usize;
+        let (mut rest, device) = (&all[1..], self.network.device());
+        for &id in &self.trained {
+            let length = self.network.get(id).flat().dims()[0];
+            let (gradient, others) = rest.split_at(length + 1);
+            let reached = gradient[0] > 0.0;
+            self.gradients.push(reached.then(|| Tensor::from_floats(&gradient[1..], device)));
+            rest = others;
+        }
         Ok(())
     }
 

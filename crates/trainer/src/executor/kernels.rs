@@ -1,12 +1,13 @@
 use injerto_backbones::network::Network;
 use injerto_graph::ParameterId;
 use injerto_kernels::training;
-use injerto_losses::{CrossEntropy as _, Outputs};
+use injerto_losses::Outputs;
 use injerto_recipe::StepSize;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng as _;
 
 use super::{Aim, Boundary, Executor, Reading, are_finite};
+use crate::collective::Peers;
 use crate::optimizer::{Optimizer, OptimizerState, Trained, Update};
 use crate::plan::PhasePlan;
 use crate::prefix::Prefix;
@@ -41,6 +42,24 @@ impl Sums {
             }
         }
         self.images += images;
+    }
+
+    /// Adds those of other processes, of which each has gradients of these lengths.
+    fn join(&mut self, lengths: impl Iterator<Item = usize>, peers: Peers<'_>) -> Result<(), TrainError> {
+        if self.gradients.is_empty() {
+            self.gradients = lengths.map(|length| vec![0.0; length]).collect();
+        }
+        // All of them in one message; its last value is the number of images.
+        let mut all: Vec<f32> = self.gradients.iter().flatten().copied().chain([self.images as f32]).collect();
+        peers.sum(&mut all)?;
+        let mut rest = all.as_slice();
+        for gradient in &mut self.gradients {
+            let (own, others) = rest.split_at(gradient.len());
+            gradient.copy_from_slice(own);
+            rest = others;
+        }
+        self.images = rest[0] as usize;
+        Ok(())
     }
 
     /// The mean gradients over all images.
@@ -94,13 +113,22 @@ impl Executor for KernelExecutor {
         let inputs: Vec<&[f32]> = boundary.iter().map(Vec::as_slice).collect();
         let outputs = self.tail.forward_train(&inputs, images, &mut || random.next_u32())?.to_vec();
         let rows = Outputs::new(&outputs, outputs.len() / images.max(1));
-        let (loss, gradient) = aim.loss.gradient(rows, aim.targets, aim.weights)?;
+        let (loss, gradient) = aim.gradient(rows)?;
         self.tail.backward(&gradient);
         self.readings.push(Reading { loss, outputs });
         if let Some(sums) = &mut self.sums {
             sums.add(images, self.tail.gradients().map(|(_, gradient)| gradient));
         }
         Ok(())
+    }
+
+    fn sum_gradients(&mut self) {
+        self.sums.get_or_insert_default();
+    }
+
+    fn join(&mut self, peers: Peers<'_>) -> Result<(), TrainError> {
+        let sums = self.sums.as_mut().expect("gradients that are joined are summed");
+        sums.join(self.tail.gradients().map(|(_, gradient)| gradient.len()), peers)
     }
 
     fn update(&mut self, size: StepSize) {

@@ -9,16 +9,19 @@ mod kernels;
 
 use std::borrow::Cow;
 
-use burn_tensor::Device;
+use burn_tensor::{Device, Tensor};
 use injerto_backbones::network::{Network, Value};
 use injerto_graph::{Graph, ParameterId};
-use injerto_losses::Targets;
+use injerto_losses::tensor::TensorCrossEntropy as _;
+use injerto_losses::{CrossEntropy as _, LossError, Outputs, Targets, Taught};
 use injerto_recipe::{Loss, StepSize};
 use rand_chacha::ChaCha8Rng;
 
+use crate::collective::Peers;
 use crate::optimizer::{OptimizerState, Trained};
 use crate::plan::PhasePlan;
 use crate::prefix::Prefix;
+use crate::teacher::Answer;
 use crate::{Model, TrainError};
 
 /// What the outputs of a training step should be.
@@ -27,6 +30,31 @@ pub(crate) struct Aim<'a> {
     pub(crate) targets: Targets<'a>,
     /// Weight per image, which multiplies its loss; `None` means 1.
     pub(crate) weights: Option<&'a [f32]>,
+    /// What a teacher says of the images.
+    pub(crate) teacher: Option<&'a Answer>,
+}
+
+impl Aim<'_> {
+    /// Mean loss of outputs on the host, and its gradient.
+    pub(crate) fn gradient(&self, outputs: Outputs<'_>) -> Result<(f64, Vec<f32>), LossError> {
+        match self.taught(outputs.units()) {
+            Some(taught) => taught.gradient(outputs, self.targets, self.weights),
+            None => self.loss.gradient(outputs, self.targets, self.weights),
+        }
+    }
+
+    /// Mean loss `[1]` of outputs on a device.
+    pub(crate) fn forward(&self, outputs: Tensor<2>) -> Result<Tensor<1>, LossError> {
+        match self.taught(outputs.dims()[1]) {
+            Some(taught) => taught.forward(outputs, self.targets, self.weights),
+            None => self.loss.forward(outputs, self.targets, self.weights),
+        }
+    }
+
+    fn taught(&self, units: usize) -> Option<Taught<'_>> {
+        let Answer { distillation, logits } = self.teacher?;
+        Some(Taught { loss: self.loss, distillation: *distillation, teacher: Outputs::new(logits, units) })
+    }
 }
 
 /// What a batch gave before it changed the parameters.
@@ -73,6 +101,12 @@ pub(crate) trait Executor {
         aim: &Aim<'_>,
         random: &mut ChaCha8Rng,
     ) -> Result<(), TrainError>;
+
+    /// From now on sums gradients over images until [`Executor::update`], so that they can be joined.
+    fn sum_gradients(&mut self);
+
+    /// Adds the gradients that wait for [`Executor::update`] up over all processes, each image counting the same.
+    fn join(&mut self, peers: Peers<'_>) -> Result<(), TrainError>;
 
     /// One step of the optimiser, with the mean gradient of all images since the last one. A device may still be at work when this
     /// returns.

@@ -2,6 +2,8 @@ use injerto_losses::{CrossEntropy as _, Outputs, Targets};
 use injerto_recipe::Loss;
 
 use super::Predictions;
+use crate::TrainError;
+use crate::collective::Peers;
 
 /// Mean loss and accuracy over batches. Each image counts once, so a smaller last batch has a smaller weight (Keras's `Mean`
 /// metric). Where images may have several classes, the accuracy is Keras's `binary_accuracy`: the share of right decisions, one per image and
@@ -36,6 +38,34 @@ impl Accumulator {
         };
         self.right += right;
         self.decisions += decisions;
+    }
+
+    /// Adds what another one has counted.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.loss += other.loss;
+        self.right += other.right;
+        self.decisions += other.decisions;
+        self.count += other.count;
+        self.broken |= other.broken;
+    }
+
+    /// The sum over all processes, which count a batch each.
+    pub(crate) fn joined(self, peers: Peers<'_>) -> Result<Self, TrainError> {
+        if peers.is_alone() {
+            return Ok(self);
+        }
+        let Self { loss, right, decisions, count, broken } = self;
+        let mut all = [loss as f32, right as f32, decisions as f32, count as f32, f32::from(u8::from(broken))];
+        peers.sum(&mut all)?;
+        let [loss, right, decisions, count, broken] = all;
+        let broken = broken > 0.0 || !loss.is_finite();
+        Ok(Self {
+            loss: loss.into(),
+            right: right as usize,
+            decisions: decisions as usize,
+            count: count as usize,
+            broken,
+        })
     }
 
     /// Whether every loss and every output so far was finite.

@@ -4,6 +4,8 @@ mod parts;
 mod phases;
 mod plan;
 mod several;
+mod taught;
+mod together;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -89,7 +91,15 @@ fn phase(name: &str, epochs: usize, selection: Selection, batch_norm: BatchNorm)
 
 fn settings(feature_budget: usize) -> Settings {
     let cache = CacheSettings { folder: None, memory: feature_budget, precision: FeaturePrecision::F32 };
-    Settings { seed: 3, best: Best::new(Metric::ValLoss, Mode::Auto), class_weights: None, cache, kernels: true }
+    Settings {
+        seed: 3,
+        best: Best::new(Metric::ValLoss, Mode::Auto),
+        class_weights: None,
+        cache,
+        kernels: true,
+        teacher: None,
+        collective: None,
+    }
 }
 
 fn from(layer: &str) -> Selection {

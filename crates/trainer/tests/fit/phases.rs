@@ -115,7 +115,7 @@ fn run(phases: &[Phase], folder: &Path, class_weights: Option<Vec<f32>>, epochs:
     let (train, validation) = (loader(0, Some(9)), loader(1, None));
     let best = Best::new(Metric::ValLoss, Mode::Auto);
     let cache = CacheSettings { folder: None, memory: 1 << 20, precision: FeaturePrecision::F32 };
-    let settings = Settings { seed: 1, best, class_weights, cache, kernels: true };
+    let settings = Settings { seed: 1, best, class_weights, cache, kernels: true, teacher: None, collective: None };
     let checkpoints = Checkpoints::new(folder, false);
     let mut model = model();
     let progress = checkpoints.resume(&mut model).expect("a checkpoint");
@@ -239,7 +239,15 @@ fn trained(phases: &[Phase], batch_size: usize, kernels: bool) -> (Model, Fitted
     let (train, validation, mut model) = (loader(0, Some(9)), loader(1, None), model());
     let best = Best::new(Metric::ValLoss, Mode::Auto);
     let cache = CacheSettings { folder: None, memory: 1 << 20, precision: FeaturePrecision::F32 };
-    let settings = Settings { seed: 1, best, class_weights: Some(vec![1.0, 0.5, 2.0]), cache, kernels };
+    let settings = Settings {
+        seed: 1,
+        best,
+        class_weights: Some(vec![1.0, 0.5, 2.0]),
+        cache,
+        kernels,
+        teacher: None,
+        collective: None,
+    };
     let plans = plans(phases, &model, (&train, Some(&validation)), None, &settings);
     let fit = Fit { train, validation: Some(validation), plans, settings, checkpoints: None };
     let stop = AtomicBool::new(false);
@@ -475,7 +483,7 @@ fn fit(kernels: bool, phases: &[Phase], model: &mut Model, progress: Option<Prog
     let (train, validation, stop) = (loader(0, Some(9)), loader(1, None), AtomicBool::new(false));
     let cache = CacheSettings { folder: None, memory: 1 << 20, precision: FeaturePrecision::F32 };
     let best = Best::new(Metric::ValLoss, Mode::Auto);
-    let settings = Settings { seed: 1, best, class_weights: None, cache, kernels };
+    let settings = Settings { seed: 1, best, class_weights: None, cache, kernels, teacher: None, collective: None };
     let plans = plans(phases, model, (&train, Some(&validation)), None, &settings);
     let fit = Fit { train, validation: Some(validation), plans, settings, checkpoints: None };
     fit.run(model, progress, &mut Watch { observer: &mut (), stop: &stop })
@@ -622,7 +630,8 @@ fn only_images_that_change_pass_the_prefix_in_every_epoch() {
     for (train, kept) in [(&plain, 30), (&changing, 15)] {
         let cache = CacheSettings { folder: None, memory: 1 << 20, precision: FeaturePrecision::F32 };
         let best = Best::new(Metric::ValLoss, Mode::Auto);
-        let settings = Settings { seed: 1, best, class_weights: None, cache, kernels: true };
+        let settings =
+            Settings { seed: 1, best, class_weights: None, cache, kernels: true, teacher: None, collective: None };
         let (mut model, mut watcher, stop) = (model(), CountWatcher::default(), AtomicBool::new(false));
         let plans = plans(&last, &model, (train, Some(&validation)), None, &settings);
         let (train, held) = (train.clone(), Some(validation.clone()));
@@ -699,7 +708,8 @@ fn features_that_cannot_be_cached_train_alike() {
             let train = Loader::new(plain.dataset().clone(), LoaderOptions { augment, ..plain.options().clone() });
             let best = Best::new(Metric::ValLoss, Mode::Auto);
             let cache = CacheSettings { folder: place, memory: 0, precision };
-            let settings = Settings { seed: 1, best, class_weights: None, cache, kernels: true };
+            let settings =
+                Settings { seed: 1, best, class_weights: None, cache, kernels: true, teacher: None, collective: None };
             let (mut model, stop) = (model(), AtomicBool::new(false));
             let plans = plans(&last, &model, (&train, Some(&validation)), views, &settings);
             let fit = Fit { train, validation: Some(validation), plans, settings, checkpoints: None };

@@ -84,7 +84,7 @@ fn run(folder: &Path, kernels: bool, mixup: f64, epochs: Option<usize>) -> (Fitt
     let (train, validation, mut model) = (loader(0, mixup), loader(1, 0.0), model());
     let cache = CacheSettings { folder: None, memory: 1 << 20, precision: FeaturePrecision::F32 };
     let best = Best::new(Metric::ValLoss, Mode::Auto);
-    let settings = Settings { seed: 1, best, class_weights: None, cache, kernels };
+    let settings = Settings { seed: 1, best, class_weights: None, cache, kernels, teacher: None, collective: None };
     let plan = FreezePlan::new(&graph(), &Selection::All).expect("a plan");
     let phase = Phase { batch_norm: BatchNorm::Update, ..Phase::new("all", 6, plan, OptimizerConfig::adam(0.01)) };
     let plans = plans(&[phase], &model, (&train, Some(&validation)), None, &settings);

@@ -88,7 +88,7 @@ cats.toml:8:2: unknown key `augmentation`
   |
 8 | [augmentation]
   |  ^^^^^^^^^^^^
-  = help: the keys here are `name`, `seed`, `device`, `kernels`, `strategy`, `data`, `backbone`, `head`, `loss`, `phases`, `callbacks`, `checkpoint`, `cache`, `insight`, `transfer_gain` and `sweep`
+  = help: the keys here are `name`, `seed`, `device`, `kernels`, `strategy`, `data`, `backbone`, `head`, `loss`, `distill`, `phases`, `callbacks`, `checkpoint`, `cache`, `insight`, `transfer_gain` and `sweep`
 ",
     );
 }
