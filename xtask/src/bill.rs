@@ -42,12 +42,18 @@ impl Bill {
         }
         let read = |name: &str| std::fs::read_to_string(root().join(name)).map_err(|error| format!("{name}: {error}"));
         let metadata = Json::parse(&String::from_utf8_lossy(&output.stdout))?;
-        Self::new(&metadata, &read("Cargo.lock")?, &read("deny.toml")?)
+        Self::new(&metadata, &built(platform)?, &read("Cargo.lock")?, &read("deny.toml")?)
     }
 
-    fn new(metadata: &Json, lock: &str, deny: &str) -> Result<Self, String> {
+    /// The packages of `metadata` that are also in `built`: the graph of `cargo metadata` has all that features could switch on.
+    fn new(metadata: &Json, built: &str, lock: &str, deny: &str) -> Result<Self, String> {
+        let built: BTreeSet<(&str, &str)> = built.lines().filter_map(|line| line.split_once(" v")).collect();
         let known: BTreeMap<&str, &Json> =
             metadata.list("packages").iter().filter_map(|package| Some((package.str("id")?, package))).collect();
+        let is_built = |id: &str| {
+            let package = known.get(id);
+            package.and_then(|p| Some((p.str("name")?, p.str("version")?))).is_some_and(|found| built.contains(&found))
+        };
         let nodes = metadata.get("resolve").map_or(&[][..], |resolve| resolve.list("nodes"));
         let needs: BTreeMap<&str, Vec<&str>> =
             nodes.iter().filter_map(|node| Some((node.str("id")?, linked(node)))).collect();
@@ -56,7 +62,7 @@ impl Bill {
             known.iter().find(is_binary).ok_or_else(|| format!("Cargo knows no package {BINARY_PACKAGE}"))?;
         let (mut reached, mut open) = (BTreeSet::from([*first]), vec![*first]);
         while let Some(id) = open.pop() {
-            for need in needs.get(id).into_iter().flatten().filter(|need| reached.insert(need)) {
+            for need in needs.get(id).into_iter().flatten().filter(|need| is_built(need) && reached.insert(need)) {
                 open.push(need);
             }
         }
@@ -172,6 +178,20 @@ impl Bill {
     }
 }
 
+/// The packages of the binary with the features that are on, one a line: `NAME vVERSION`.
+fn built(platform: &str) -> Result<String, String> {
+    let mut command = cargo("tree");
+    command.args(["--package", BINARY_PACKAGE, "--edges", "normal", "--target", platform, "--locked"]);
+    let output = command.args(["--prefix", "none", "--format", "{p}"]).output();
+    let output = output.map_err(|error| format!("cannot start cargo: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("cargo tree: {}", String::from_utf8_lossy(&output.stderr)));
+    }
+    // After the version follows the place of a package that is not from the registry, or a mark.
+    let lines = String::from_utf8_lossy(&output.stdout);
+    Ok(lines.lines().map(|line| line.split(" (").next().unwrap_or(line).to_owned() + "\n").collect())
+}
+
 /// The packages that a node of Cargo's graph links: no build scripts, and nothing for tests alone.
 fn linked(node: &Json) -> Vec<&str> {
     let is_linked = |need: &&Json| need.list("dep_kinds").iter().any(|kind| kind.str("kind").is_none());
@@ -215,10 +235,12 @@ mod tests {
               "repository": "https://example.org/b" },
             { "id": "cli", "name": "injerto-cli", "version": "0.1.0", "license": "MIT", "manifest_path": "/cli/Cargo.toml" },
             { "id": "c", "name": "c", "version": "2.0.0", "license": null, "manifest_path": "/c/Cargo.toml" },
+            { "id": "off", "name": "off", "version": "1.0.0", "license": "MIT", "manifest_path": "/off/Cargo.toml" },
             { "id": "t", "name": "t", "version": "1.0.0", "license": "MIT", "manifest_path": "/t/Cargo.toml" } ],
         "resolve": { "nodes": [
             { "id": "cli", "deps": [
                 { "pkg": "b 1", "dep_kinds": [{ "kind": null }, { "kind": "dev" }] },
+                { "pkg": "off", "dep_kinds": [{ "kind": null }] },
                 { "pkg": "t", "dep_kinds": [{ "kind": "dev" }] } ] },
             { "id": "b 1", "deps": [{ "pkg": "c", "dep_kinds": [{ "kind": null }] },
                 { "pkg": "t", "dep_kinds": [{ "kind": "build" }] }] },
@@ -226,12 +248,14 @@ mod tests {
     const LOCK: &str = "[[package]]\nname = \"b\"\nversion = \"1.0.0\"\nchecksum = \"abc\"\n\n[[package]]\nname = \"c\"\nversion = \"2.0.0\"\n";
     const DENY: &str = "\n[[licenses.clarify]]\ncrate = \"c\"\nexpression = \"ISC\"\n";
 
+    const BUILT: &str = "injerto-cli v0.1.0\nb v1.0.0\nc v2.0.0\n";
+
     fn bill() -> Bill {
-        Bill::new(&Json::parse(METADATA).expect("JSON"), LOCK, DENY).expect("a bill")
+        Bill::new(&Json::parse(METADATA).expect("JSON"), BUILT, LOCK, DENY).expect("a bill")
     }
 
     #[test]
-    fn the_bill_has_what_is_linked_and_nothing_of_tests_and_build_scripts() {
+    fn the_bill_has_what_is_linked_and_nothing_of_tests_build_scripts_and_features_that_are_off() {
         let said = |package: &Package| format!("{} {} {}", package.name, package.version, package.licence);
         let all: Vec<String> = bill().packages().iter().map(said).collect();
         assert_eq!(all, ["b 1.0.0 MIT OR Apache-2.0", "c 2.0.0 ISC", "injerto-cli 0.1.0 MIT"]);
