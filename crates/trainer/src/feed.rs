@@ -76,9 +76,8 @@ impl KeptFeatures {
         prefix: &Prefix,
         settings: &CacheSettings,
         observer: &mut dyn Observer,
-        stop: &AtomicBool,
+        (stop, peers): (&AtomicBool, Peers<'_>),
         spent: &mut Spent,
-        peers: Peers<'_>,
     ) -> Result<Self, TrainError> {
         let sets = [kept(Some(train), plan.keeps.training), kept(validation, plan.keeps.validation)];
         let total = sets.iter().flatten().map(|(loader, _)| loader.len()).sum();

@@ -389,9 +389,8 @@ impl Run<'_> {
     fn gather(&mut self, plan: &PhasePlan, executor: &dyn Executor) -> Result<KeptFeatures, TrainError> {
         let mut spent = Spent::default();
         let Self { train, validation, settings, observer, stop, .. } = self;
-        let (images, prefix) = ((*train, *validation), executor.prefix());
-        let features =
-            KeptFeatures::gather(plan, images, prefix, &settings.cache, *observer, stop, &mut spent, settings.peers())?;
+        let (images, prefix, ends) = ((*train, *validation), executor.prefix(), (*stop, settings.peers()));
+        let features = KeptFeatures::gather(plan, images, prefix, &settings.cache, *observer, ends, &mut spent)?;
         self.count(spent);
         Ok(features)
     }

@@ -50,8 +50,8 @@ impl Fit {
         let images = (&self.train, self.validation.as_ref());
         let Watch { observer, stop } = watch;
         let (prefix, cache) = (executor.prefix(), &self.settings.cache);
-        let peers = self.settings.peers();
-        let kept = KeptFeatures::gather(plan, images, prefix, cache, &mut **observer, stop, &mut spent, peers)?;
+        let ends = (*stop, self.settings.peers());
+        let kept = KeptFeatures::gather(plan, images, prefix, cache, &mut **observer, ends, &mut spent)?;
         Ok((!watch.is_stopped()).then_some(Gathered { kept, spent, began, executor: Some(executor) }))
     }
 }

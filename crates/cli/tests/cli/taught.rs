@@ -1,7 +1,7 @@
 //! Runs that learn from another run, and runs of several processes.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -146,7 +146,8 @@ fn a_process_that_is_killed_leaves_a_run_that_any_number_of_processes_goes_on_wi
     let Some(library) = library(at) else { return };
     let long = ["--set", "phases.1.epochs=400"];
     let arguments = [&["train", "tiny.toml", "--run-dir", "out"], &ALIKE[..], &long[..]].concat();
-    let mut started = processes(at, &library, 2, &arguments).spawn().expect("mpirun starts");
+    let mut started = processes(at, &library, 2, &arguments);
+    let mut started = started.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("mpirun starts");
     let began = std::time::Instant::now();
     while history(&at.join("out")).len() < 3 {
         assert!(began.elapsed() < Duration::from_secs(120), "no epoch comes to its end");
