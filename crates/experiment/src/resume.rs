@@ -21,7 +21,7 @@ const ORIGIN: &str = "injerto.weights";
 
 /// Keys that a resumed run may change, because they do not change what is trained: names, folders, caches, and what happens
 /// after training. `device` and `kernels` change at most the last bits of the results.
-const FREE: [&str; 16] = [
+const FREE: [&str; 17] = [
     "name",
     "strategy",
     "device",
@@ -36,6 +36,7 @@ const FREE: [&str; 16] = [
     "cache.keep",
     "cache.memory_mb",
     "cache.images_mb",
+    "cache.photos_mb",
     "checkpoint.save_best_only",
     "insight.knowledge",
 ];
