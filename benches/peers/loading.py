@@ -3,8 +3,8 @@
     python loading.py FOLDER [--side 160] [--only NAME,...] [--runs 3] [--workers 1]
 
 Files are read before the clock starts. Figures are milliseconds of processor time per photo on one thread, medians of the runs, which
-alternate. `loader` is PyTorch's DataLoader with torchvision's ImageFolder (Pillow), resized bilinearly without antialiasing as Keras
-does; its time is that of all its processes. The last line of the output is JSON.
+alternate. `loader` is PyTorch's DataLoader with torchvision's ImageFolder; Pillow decodes and resizes, and always antialiases. Its time
+is that of all its processes. The last line of the output is JSON.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def loader(folder, side, workers):
     from torch.utils.data import DataLoader
     from torchvision import datasets, transforms
 
-    steps = transforms.Compose([transforms.Resize((side, side), antialias=False), transforms.ToTensor()])
+    steps = transforms.Compose([transforms.Resize((side, side)), transforms.ToTensor()])
     began, before = time.perf_counter(), processor()
     for _ in DataLoader(datasets.ImageFolder(folder, steps), 32, num_workers=workers):
         pass

@@ -34,7 +34,7 @@ fn signed(bits: u32, size: u32) -> i32 {
 }
 
 /// Bits that are looked up at once. Nearly all codes are as short.
-const SHORT: u32 = 9;
+const SHORT: u32 = 10;
 
 /// A Huffman table.
 #[derive(Debug)]
@@ -71,11 +71,17 @@ impl Table {
     }
 
     /// Value and length of the code that 16 bits begin with.
+    #[inline(always)]
     fn find(&self, ahead: u32) -> Option<(u8, u32)> {
         let short = self.short[(ahead >> (16 - SHORT)) as usize];
         if short != 0 {
             return Some((short as u8, u32::from(short >> 8)));
         }
+        self.find_long(ahead)
+    }
+
+    #[cold]
+    fn find_long(&self, ahead: u32) -> Option<(u8, u32)> {
         let length = (SHORT + 1..=16).find(|&length| ahead < self.end[length as usize])?;
         let at = (ahead >> (16 - length)) as i32 + self.offset[length as usize];
         Some((*self.values.get(usize::try_from(at).ok()?)?, length))
@@ -134,7 +140,7 @@ impl<'b> Bits<'b> {
     }
 
     /// A code's value, and the bits after it that belong to it: so many as `extra` says.
-    #[inline]
+    #[inline(always)]
     fn symbol(&mut self, table: &Table, extra: impl Fn(u8) -> u32) -> Result<(u8, u32), Fault> {
         self.fill();
         // After the last bit come zeros, which no code may need.
