@@ -319,7 +319,7 @@ impl Shared {
                     .for_each(|(value, bytes)| *value = f32::from_le_bytes(*bytes));
                 true
             }
-            of => options.from_looked(of, bytes, pixels),
+            of => options.fit_looked(of, bytes, pixels),
         };
         if kept.read(&photo, take) {
             return Ok(());

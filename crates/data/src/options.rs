@@ -156,7 +156,7 @@ impl LoaderOptions {
     }
 
     /// Makes pixels of what was looked at before; whether it is that.
-    pub(crate) fn from_looked(&self, of: [usize; 2], bytes: &[u8], pixels: &mut [f32]) -> bool {
+    pub(crate) fn fit_looked(&self, of: [usize; 2], bytes: &[u8], pixels: &mut [f32]) -> bool {
         if of.contains(&0) {
             return false;
         }

@@ -28,7 +28,7 @@ pub(super) struct Jpeg {
     pub exif: Option<Vec<u8>>,
     /// Whether it is of a kind in which nothing but missing or broken data can be wrong.
     pub ordinary: bool,
-    /// What [`draw`] can draw of it, unless the first scan lacks a component.
+    /// What [`draw`] draws of it; after [`header`] alone, unless the first scan lacks a component.
     pub frame: Option<Frame>,
 }
 
@@ -76,6 +76,8 @@ struct Walk<'b> {
     seen: Jpeg,
     /// The side of the squares of which each becomes a pixel, and what is looked at of those.
     wanted: Option<(usize, Sight)>,
+    /// Whether the first scan has begun.
+    scanned: bool,
     drawn: Option<Picture>,
 }
 
@@ -274,6 +276,8 @@ impl<'b> Walk<'b> {
             [a, b, c] => [a.id, b.id, c.id] != *b"RGB" && matches!(self.transform, None | Some(1)),
             _ => false,
         };
+        let has_steps = |part: &Component| self.steps.get(usize::from(part.quantization)).is_some_and(Option::is_some);
+        let usual = usual && self.frame.iter().all(has_steps);
         if !usual || !self.seen.ordinary || self.progressive || (self.seen.adobe && self.transform.is_none()) {
             return None;
         }
@@ -345,9 +349,12 @@ impl<'b> Walk<'b> {
             }
         }
         let every = parts.len() == self.frame.len() && parts.iter().enumerate().all(|(at, part)| part.component == at);
+        if !std::mem::replace(&mut self.scanned, true) {
+            self.seen.frame = self.drawable().filter(|_| every);
+        }
         // After the first scan there is nothing more to draw.
-        let wanted = self.wanted.take().filter(|_| every);
-        match wanted.and_then(|(part, sight)| Some(Picture::new(&self.drawable()?, part, sight))) {
+        let wanted = self.wanted.take();
+        match wanted.and_then(|(part, sight)| Some(Picture::new(self.seen.frame.as_ref()?, part, sight))) {
             Some(picture) => self.walk_and_draw(&parts, picture)?,
             None => self.walk(&parts, &band)?,
         }

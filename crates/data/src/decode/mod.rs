@@ -152,10 +152,8 @@ fn drawn<V: AsRef<Sight>>(
     let view = view(upright(size));
     let sight = view.as_ref().before(turn, size);
     let turned = if turn == Turn::NoTransforms { 0 } else { sight.bytes() as u64 };
-    let needed = frame.bytes(&sight) + turned;
-    let too_large =
-        || format!("{}x{} is too large: decoding it takes {} MiB of memory", size[1], size[0], needed >> 20);
-    let permit = IMAGES.take(needed).ok_or_else(too_large)?;
+    let needed = frame.bytes(sight.rows.len(), sight.columns.len()) + turned;
+    let permit = IMAGES.take(needed).ok_or_else(|| too_large(frame.size, needed))?;
     let Some(image) = jpeg::draw(bytes, part, sight)? else { return Ok(None) };
     if turn == Turn::NoTransforms {
         return Ok(Some((image, view, permit)));
@@ -284,6 +282,9 @@ pub struct Examined {
 /// As [`decode`]'s.
 pub fn examine(bytes: &[u8]) -> Result<Examined, String> {
     guarded(|| {
+        if let Some(seen) = examine_common(bytes)? {
+            return Ok(seen);
+        }
         let mut opened = Opened::new(bytes)?;
         let _permit = opened.within_limits()?;
         let (turn, stored) = (opened.turn(), opened.decoder.dimensions());
@@ -295,6 +296,32 @@ pub fn examine(bytes: &[u8]) -> Result<Examined, String> {
         }
         Ok(Examined { format, width, height, turned })
     })
+}
+
+/// [`examine`] of a JPEG of the common kind, which asks no other decoder; `None` for any other image.
+fn examine_common(bytes: &[u8]) -> Result<Option<Examined>, String> {
+    if Format::of(bytes) != Some(Format::Jpeg) {
+        return Ok(None);
+    }
+    let header = jpeg::header(bytes)?;
+    let turn = header.turn();
+    let Some(frame) = header.frame else { return Ok(None) };
+    let [height, width] = frame.size;
+    let whole = (height * width * 3) as u64;
+    let needed = frame.bytes(height, width) + if turn == Turn::NoTransforms { 0 } else { whole };
+    if needed > MEMORY {
+        return Err(too_large(frame.size, needed));
+    }
+    if jpeg::check(bytes)?.frame.is_none() {
+        return Ok(None);
+    }
+    let (height, width) = if swaps_sides(turn) { (width, height) } else { (height, width) };
+    let (width, height) = (width as u32, height as u32);
+    Ok(Some(Examined { format: Format::Jpeg, width, height, turned: turn != Turn::NoTransforms }))
+}
+
+fn too_large([height, width]: [usize; 2], bytes: u64) -> String {
+    format!("{width}x{height} is too large: decoding it takes {} MiB of memory", bytes >> 20)
 }
 
 /// Width and height in pixels, as they are stored, by what the header says: no pixel is decoded.
@@ -407,8 +434,7 @@ impl<'b> Opened<'b> {
         let mut limits = Limits::default();
         limits.max_alloc = Some(if self.format == Format::Gif { beside } else { own + beside });
         self.decoder.set_limits(limits).map_err(in_words)?;
-        let too_large = || format!("{width}x{height} is too large: decoding it takes {} MiB of memory", needed >> 20);
-        IMAGES.take(needed).ok_or_else(too_large)
+        IMAGES.take(needed).ok_or_else(|| too_large([height as usize, width as usize], needed))
     }
 
     /// How the camera was turned.

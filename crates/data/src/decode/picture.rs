@@ -77,10 +77,10 @@ impl Frame {
     }
 
     /// Bytes that a picture takes of which so many rows and columns are seen.
-    pub fn bytes(&self, sight: &Sight) -> u64 {
+    pub fn bytes(&self, rows: usize, columns: usize) -> u64 {
         let [unit, _] = self.unit();
         let bands = 2 * unit * (self.size[1] + 64) * self.sampling.len();
-        (bands + sight.rows.len() * sight.columns.len() * 3) as u64
+        (bands + rows * columns * 3) as u64
     }
 }
 
