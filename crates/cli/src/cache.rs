@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
 use injerto_backbones::weights::Cache;
 use injerto_data::look::{VerdictFile, verdict_files};
+use injerto_data::{KeptFile, kept_files};
 use injerto_files::{printable, shown, to_text};
 use injerto_report::words;
 use injerto_trainer::cache::{CachedNamespace, clear, list, prune};
@@ -19,7 +20,7 @@ use crate::output::{self, out};
 #[derive(Subcommand)]
 #[command(after_help = "\
 Features of frozen prefixes are computed once per image and kept, so that the next experiment with the same prefix \
-starts at once; so is what a look at the images' files found. Deleting them costs time and nothing else.")]
+starts at once; so are decoded photos for runs that read them in each epoch, and what a look at the images' files found. Deleting them costs time and nothing else.")]
 pub enum Arguments {
     /// List what is kept, the newest first
     List {
@@ -44,10 +45,11 @@ pub enum Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let cache = Cache::of_user()?;
     let (folder, looked) = (cache.features(), cache.looked());
+    let photos = folder.with_file_name("photos");
     // How old, and how much in all, what stays may be.
     let (age, most) = match arguments {
         Arguments::List { json } => {
-            show(&list(&folder)?, &verdict_files(&looked)?, *json)?;
+            show(&list(&folder)?, &kept_photos(&photos), &verdict_files(&looked)?, *json)?;
             return Ok(ExitCode::SUCCESS);
         }
         Arguments::Prune { older_than, max_size } => {
@@ -60,17 +62,26 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         _ => prune(&folder, age, most)?,
     };
     let features = list(&folder)?.iter().map(|space| space.bytes).sum();
-    let verdicts = forget(&looked, age, most.map(|most| most.saturating_sub(features)))?;
-    let bytes =
-        removed.iter().map(|space| space.bytes).sum::<u64>() + verdicts.iter().map(|file| file.bytes).sum::<u64>();
-    out!("{} deleted, {}", removed.len() + verdicts.len(), words::bytes(bytes))?;
+    let left: Option<u64> = most.map(|most| most.saturating_sub(features));
+    let decoded = forget(kept_photos(&photos), age, left)?;
+    let left = left.map(|left| left.saturating_sub(kept_photos(&photos).iter().map(|file| file.bytes).sum()));
+    let verdicts = forget(verdict_files(&looked)?, age, left)?;
+    let files = || decoded.iter().chain(&verdicts);
+    let bytes = removed.iter().map(|space| space.bytes).sum::<u64>() + files().map(|file| file.bytes).sum::<u64>();
+    out!("{} deleted, {}", removed.len() + files().count(), words::bytes(bytes))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Deletes verdicts on images' files that are too old, or too many in all; the oldest go first.
-fn forget(folder: &Path, age: Option<Duration>, most: Option<u64>) -> Result<Vec<VerdictFile>> {
+/// The files of decoded photos, the newest first.
+fn kept_photos(folder: &Path) -> Vec<VerdictFile> {
+    let file = |KeptFile { path, bytes, modified }| VerdictFile { path, bytes, modified };
+    kept_files(folder).into_iter().map(file).collect()
+}
+
+/// Deletes files that are too old, or too many in all; the oldest go first.
+fn forget(files: Vec<VerdictFile>, age: Option<Duration>, most: Option<u64>) -> Result<Vec<VerdictFile>> {
     let (now, mut total, mut removed) = (SystemTime::now(), 0_u64, Vec::new());
-    for file in verdict_files(folder)? {
+    for file in files {
         let old = age.is_some_and(|age| now.duration_since(file.modified).is_ok_and(|since| since > age));
         total += file.bytes;
         if old || most.is_some_and(|most| total > most) {
@@ -82,7 +93,7 @@ fn forget(folder: &Path, age: Option<Duration>, most: Option<u64>) -> Result<Vec
     Ok(removed)
 }
 
-fn show(spaces: &[CachedNamespace], looked: &[VerdictFile], as_json: bool) -> Result<()> {
+fn show(spaces: &[CachedNamespace], photos: &[VerdictFile], looked: &[VerdictFile], as_json: bool) -> Result<()> {
     if as_json {
         let seconds = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let space = |space: &CachedNamespace| {
@@ -92,7 +103,9 @@ fn show(spaces: &[CachedNamespace], looked: &[VerdictFile], as_json: bool) -> Re
             })
         };
         let file = |file: &VerdictFile| json!({ "looked": to_text(file.path.as_os_str()), "bytes": file.bytes, "modified": seconds(file.modified) });
-        return Ok(output::json(&spaces.iter().map(space).chain(looked.iter().map(file)).collect::<Vec<_>>())?);
+        let decoded = |file: &VerdictFile| json!({ "photos": to_text(file.path.as_os_str()), "bytes": file.bytes, "modified": seconds(file.modified) });
+        let all = spaces.iter().map(space).chain(photos.iter().map(decoded)).chain(looked.iter().map(file));
+        return Ok(output::json(&all.collect::<Vec<_>>())?);
     }
     if spaces.is_empty() {
         out!("no features are kept")?;
@@ -107,12 +120,17 @@ fn show(spaces: &[CachedNamespace], looked: &[VerdictFile], as_json: bool) -> Re
         out!("{bytes:>9}  {:>8} images  {network:<16} {shapes:<16} {age}", space.images)?;
         out!("           {}", shown(&space.folder))?;
     }
+    let decoded: u64 = photos.iter().map(|file| file.bytes).sum();
+    if let Some(file) = photos.first() {
+        out!("{:>9}  of decoded photos", words::bytes(decoded))?;
+        out!("           {}", shown(file.path.parent().and_then(Path::parent).unwrap_or(Path::new(""))))?;
+    }
     let verdicts: u64 = looked.iter().map(|file| file.bytes).sum();
     if let Some(file) = looked.first() {
         out!("{:>9}  of what was seen of the images' files of {} folders", words::bytes(verdicts), looked.len())?;
         out!("           {}", shown(file.path.parent().unwrap_or(Path::new(""))))?;
     }
-    let total = verdicts + spaces.iter().map(|space| space.bytes).sum::<u64>();
+    let total = decoded + verdicts + spaces.iter().map(|space| space.bytes).sum::<u64>();
     Ok(out!("{:>9}  in all", words::bytes(total))?)
 }
 

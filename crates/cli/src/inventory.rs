@@ -50,8 +50,25 @@ pub fn lines(prepared: &Prepared) -> Vec<String> {
     }
     lines.extend(groups(prepared).map(|line| format!("           {line}")));
     lines.extend(uneven(prepared).map(|line| format!("           {line}")));
+    lines.extend(squares(prepared).map(|line| format!("           {line}")));
     lines.extend(skipped(prepared));
     lines
+}
+
+/// What `data.scaled_decoding` changes, or would change for most of the photos.
+fn squares(prepared: &Prepared) -> Option<String> {
+    let ((large, all), [height, width]) = (prepared.large_photos(), prepared.card.image_size());
+    let large_are =
+        format!("{} of {} photos are at least four times as large as {height}x{width}", grouped(large), grouped(all));
+    match prepared.card.scaled_decoding {
+        true if large > 0 => {
+            Some(format!("{large_are}: they are resized from means of 4x4 or 8x8 pixels (data.scaled_decoding)"))
+        }
+        false if large * 2 > all => Some(format!(
+            "{large_are}; data.scaled_decoding = \"auto\" resizes them from means of 4x4 or 8x8 pixels, and not from single pixels"
+        )),
+        _ => None,
+    }
 }
 
 /// The lines of the plan about files that were left out or skipped.

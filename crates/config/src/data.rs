@@ -39,7 +39,7 @@ pub(crate) fn data(mut s: Section<'_>) -> Option<DataConfig> {
     let on_corrupt = s.or("on_corrupt", OnCorrupt::Error, choice(ON_CORRUPT));
     let on_leak = s.or("on_leak", OnLeak::Warn, named(&OnLeak::ALL, OnLeak::name));
     let exif_orientation = s.or("exif_orientation", Orientation::Ignore, choice(EXIF_ORIENTATION));
-    let scaled_decoding = s.or("scaled_decoding", false, boolean);
+    let scaled_decoding = s.or("scaled_decoding", false, scaled);
     let shuffle = s.or("shuffle", true, boolean);
     let sampling = s.or("sampling", ClassSampling::Natural, |field| {
         let sampling = named(&ClassSampling::ALL, ClassSampling::name)(field)?;
@@ -80,6 +80,17 @@ pub(crate) fn data(mut s: Section<'_>) -> Option<DataConfig> {
         cutmix: augmenting.cutmix,
         cached_views: augmenting.cached_views,
     })
+}
+
+/// `data.scaled_decoding`. Each photo is decided on by itself, so that `true` and `"auto"` are the same.
+fn scaled(field: &Field<'_>) -> Option<bool> {
+    field.takes(|| Kind::Boolean);
+    field.takes(|| Kind::OneOf(vec!["auto"]));
+    match &field.node.value {
+        Value::Boolean(value) => Some(*value),
+        Value::String(text) if text == "auto" => Some(true),
+        _ => field.must_be("\"auto\", true or false", None),
+    }
 }
 
 /// What the keys say that divide the images of a folder into training, validation and test.

@@ -118,8 +118,15 @@ fn cache(mut s: Section<'_>) -> Option<CacheConfig> {
     let precision = s.or("precision", FeaturePrecision::default(), choice(PRECISIONS));
     let memory_mb = s.or("memory_mb", 256, integer(0, limits::MEBIBYTES));
     let images_mb = s.or("images_mb", 0, integer(0, limits::MEBIBYTES));
+    let photos_mb = s.or("photos_mb", 4096, integer(0, limits::MEBIBYTES));
     s.finish();
-    Some(CacheConfig { keep: keep?, precision: precision?, memory_mb: memory_mb?, images_mb: images_mb? })
+    Some(CacheConfig {
+        keep: keep?,
+        precision: precision?,
+        memory_mb: memory_mb?,
+        images_mb: images_mb?,
+        photos_mb: photos_mb?,
+    })
 }
 
 /// `[insight]`.

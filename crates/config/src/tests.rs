@@ -109,6 +109,7 @@ keep = true
 precision = "f32"
 memory_mb = 256
 images_mb = 0
+photos_mb = 4096
 
 [insight]
 probe = true
@@ -192,6 +193,7 @@ keep = false
 precision = "bf16"
 memory_mb = 1
 images_mb = 2
+photos_mb = 3
 [insight]
 probe = false
 more_photos = true
@@ -349,6 +351,17 @@ fn mixing_and_views_are_read() {
     assert_eq!(good(&config.to_toml(), &[]).data, config.data);
     let config = good(SHORTEST, &["data.augment=['random_flip']", "data.cached_views=3", "data.mixup=0"]);
     assert_eq!((config.data.augment.len(), config.data.cached_views), (1, Some(3)), "a mixup of 0 is none");
+}
+
+#[test]
+fn each_photo_is_scaled_by_itself_so_that_auto_is_the_same_as_true() {
+    for (value, expected) in [("\"auto\"", true), ("auto", true), ("true", true), ("false", false)] {
+        let config = good(SHORTEST, &[&format!("data.scaled_decoding={value}")]);
+        assert_eq!(config.data.scaled_decoding, expected, "{value}");
+        assert_eq!(good(&config.to_toml(), &[]).data, config.data);
+    }
+    let error = parse(SHORTEST, &["data.scaled_decoding=4"]).expect_err("it is no choice").to_string();
+    assert!(error.contains("`data.scaled_decoding`") && error.contains("\"auto\", true or false"), "{error}");
 }
 
 #[test]

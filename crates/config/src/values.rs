@@ -133,8 +133,8 @@ pub struct DataConfig {
     pub on_leak: OnLeak,
     /// Whether images are turned as the camera's EXIF orientation says.
     pub exif_orientation: Orientation,
-    /// Whether JPEGs of at least four times the network's size are decoded at a quarter or an eighth of theirs, which is
-    /// faster and gives other pixels.
+    /// Whether photos of at least four times the network's size are taken at a quarter or an eighth of theirs, each pixel the mean of
+    /// a square: this is faster and gives other pixels.
     pub scaled_decoding: bool,
     /// Whether training images come in a new order in each epoch.
     pub shuffle: bool,
@@ -297,6 +297,9 @@ pub struct CacheConfig {
     pub memory_mb: usize,
     /// MiB of decoded and resized images that are held in memory, for epochs that look at the photos again.
     pub images_mb: usize,
+    /// MiB of decoded photos that all runs together keep in the user's cache folder, for epochs that look at the photos again; 0 keeps
+    /// none.
+    pub photos_mb: usize,
 }
 
 /// `[insight]`.

@@ -97,6 +97,12 @@ impl Sample {
         }
     }
 
+    /// The [`fingerprint`](Self::fingerprint) of a file that a [look](crate::look) has read and that nobody has written to since.
+    pub(crate) fn known(&self) -> Option<Fingerprint> {
+        let seen = self.seen.as_ref()?;
+        (Stamp::of(self.origin.path()?) == Some(seen.stamp)).then_some(seen.content)
+    }
+
     /// SHA-256 of the file's bytes, of the pixels, or of what is drawn; `None` for a file that cannot be read. A file that a
     /// [look](crate::look) has read is not read again, unless it was written to since.
     pub fn fingerprint(&self) -> Option<Fingerprint> {
@@ -126,7 +132,7 @@ impl LoaderOptions {
     /// All that a file's pixels in a batch depend on beside the file, as text.
     pub fn pixels_key(&self) -> String {
         let Self { image_size, interpolation, crop_to_aspect_ratio, orientation, scaled_decoding, .. } = self;
-        let scaled = if *scaled_decoding { " scaled" } else { "" };
+        let scaled = if *scaled_decoding { " means" } else { "" };
         let middle = self.center_crop.map_or_else(String::new, |share| format!(" center_crop {share}"));
         format!("{image_size:?} {interpolation:?} {crop_to_aspect_ratio} {orientation:?}{scaled}{middle}")
     }

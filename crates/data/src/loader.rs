@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
@@ -9,6 +9,8 @@ use rayon::prelude::*;
 use crate::ahead::Ahead;
 use crate::augment::{Mix, augment, generator_of};
 use crate::cache::PixelCache;
+use crate::kept::{Kept, KeptCounts, Row};
+use crate::options::Looked;
 use crate::order::{self, Place};
 use crate::{ClassSampling, DataError, Dataset, Label, LoaderOptions, OnCorrupt, Origin, Part, Sample};
 
@@ -49,6 +51,9 @@ struct Shared {
     dataset: Dataset,
     options: LoaderOptions,
     cache: PixelCache,
+    /// Photos on disk, and for each image whether it was decoded before.
+    kept: OnceLock<Kept>,
+    decoded: Vec<AtomicBool>,
     nanoseconds: AtomicU64,
     skipped: Mutex<BTreeMap<usize, String>>,
 }
@@ -179,6 +184,11 @@ impl Loader {
         Duration::from_nanos(self.shared.nanoseconds.load(Ordering::Relaxed))
     }
 
+    /// How many photos were read from those that are kept on disk, how many were kept, and why no more are.
+    pub fn kept(&self) -> KeptCounts {
+        self.shared.kept.get().map(Kept::counts).unwrap_or_default()
+    }
+
     /// Images that were left out so far, in the order of the dataset.
     pub fn skipped(&self) -> Vec<Skipped> {
         let skipped = self.shared.skipped.lock().unwrap_or_else(PoisonError::into_inner);
@@ -211,7 +221,7 @@ impl LoaderOptions {
         I: IntoIterator<Item: Into<Origin>>,
         I::IntoIter: Send + 'static,
     {
-        let options = Self { on_corrupt: OnCorrupt::Skip, cache_bytes: 0, ..self.clone() };
+        let options = Self { on_corrupt: OnCorrupt::Skip, cache_bytes: 0, kept: None, ..self.clone() };
         let size = options.batch_size.max(1);
         let mut images = images.into_iter().map(|image| Sample::new(image, 0));
         let batches = std::iter::from_fn(move || {
@@ -254,7 +264,10 @@ impl Variation {
 impl Shared {
     fn new(dataset: Dataset, options: LoaderOptions) -> Self {
         let cache = PixelCache::new(options.cache_bytes, dataset.samples.len());
-        Self { dataset, options, cache, nanoseconds: AtomicU64::new(0), skipped: Mutex::default() }
+        let decoded = if options.kept.is_some() { dataset.samples.len() } else { 0 };
+        let decoded = (0..decoded).map(|_| AtomicBool::new(false)).collect();
+        let (kept, nanoseconds) = (OnceLock::new(), AtomicU64::new(0));
+        Self { dataset, options, cache, kept, decoded, nanoseconds, skipped: Mutex::default() }
     }
 
     /// All images as one batch, each with its answer.
@@ -322,13 +335,45 @@ impl Shared {
         Ok(batch)
     }
 
+    /// Loads an image: from the photos on disk, or else from its file. `again` says that it will be wanted again.
+    fn load(&self, index: usize, pixels: &mut [f32], again: bool) -> Result<(), DataError> {
+        let (options, sample) = (&self.options, &self.dataset.samples[index]);
+        let Some((photos, photo)) = options.kept.as_ref().zip(sample.known()) else {
+            return options.load_into(&sample.origin, pixels).map(drop);
+        };
+        let kept = self.kept.get_or_init(|| Kept::open(photos, &options.pixels_key()));
+        let take = |of: [usize; 2], bytes: &[u8]| match of {
+            [0, 0] if bytes.len() == size_of_val(pixels) => {
+                pixels
+                    .iter_mut()
+                    .zip(bytes.as_chunks().0)
+                    .for_each(|(value, bytes)| *value = f32::from_le_bytes(*bytes));
+                true
+            }
+            of => options.fit_looked(of, bytes, pixels),
+        };
+        if kept.read(&photo, take) {
+            return Ok(());
+        }
+        let looked = options.load_into(&sample.origin, pixels)?;
+        if self.decoded[index].swap(true, Ordering::Relaxed) || again {
+            match looked {
+                Some(Looked { of, bytes }) if bytes.len() <= size_of_val(pixels) => {
+                    kept.write(&photo, &Row::Seen(of, &bytes));
+                }
+                _ => kept.write(&photo, &Row::Values(pixels)),
+            }
+        }
+        Ok(())
+    }
+
     /// Loads an image, and makes its views.
     fn fill(&self, slot: Slot<'_>, variation: Variation) -> Result<(), DataError> {
         let values = self.options.values();
         let (first, others) = slot.pixels.split_at_mut(values);
         if !self.cache.read(slot.index, first) {
             let began = Instant::now();
-            let loaded = self.options.load_into(&self.dataset.samples[slot.index].origin, first);
+            let loaded = self.load(slot.index, first, matches!(variation, Variation::Epoch(_)));
             self.nanoseconds.fetch_add(began.elapsed().as_nanos() as u64, Ordering::Relaxed);
             loaded?;
             self.cache.offer(slot.index, first);

@@ -3,10 +3,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::Serialize;
 
 use crate::augment::{Augmentation, MixOptions};
-use crate::decode::{Orientation, Rgb, decode_held};
+use crate::decode::{Examined, Orientation, Rgb, decode_seen, part_of};
+use crate::kept::KeptPhotos;
 use crate::read::read;
-use crate::resize::{Interpolation, center_crop, central_square, middle, resize_into};
-use crate::{DataError, Origin};
+use crate::resize::{Interpolation, Resizing, central_square, middle};
+use crate::{DataError, Origin, Sample};
 
 /// What to do with a file that is no image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -61,7 +62,8 @@ pub struct LoaderOptions {
     pub center_crop: Option<f64>,
     /// Whether photos are turned according to their EXIF data.
     pub orientation: Orientation,
-    /// Whether large JPEGs are decoded at a part of their size: [`decode_scaled`](crate::decode::decode_scaled).
+    /// Whether photos that are at least four times as large as what is made of them are resized from means of squares of pixels:
+    /// [`decode_scaled`](crate::decode::decode_scaled).
     pub scaled_decoding: bool,
     /// What to do with a file that is no image.
     pub on_corrupt: OnCorrupt,
@@ -83,6 +85,15 @@ pub struct LoaderOptions {
     /// keeps none. The first that come stay: in epochs that run over all images, dropping the oldest would drop each
     /// one just before its turn.
     pub cache_bytes: usize,
+    /// Where decoded photos are kept on disk, for images whose files a [look](crate::look) has read. A photo is written by
+    /// [`Loader::augmented`](crate::Loader::augmented), whose epochs come again, or when it is decoded for the second time.
+    pub kept: Option<KeptPhotos>,
+}
+
+/// What was looked at of an image: its rows and columns that resizing needs, and the height and width of the whole.
+pub(crate) struct Looked {
+    pub of: [usize; 2],
+    pub bytes: Vec<u8>,
 }
 
 impl LoaderOptions {
@@ -103,6 +114,7 @@ impl LoaderOptions {
             mix: MixOptions::default(),
             seed: 0,
             cache_bytes: 0,
+            kept: None,
         }
     }
 
@@ -116,40 +128,73 @@ impl LoaderOptions {
         Ok(pixels)
     }
 
-    /// [`load`](Self::load), straight to where the pixels are wanted. Whatever an image holds, it is an error and no panic.
-    pub(crate) fn load_into(&self, image: &Origin, pixels: &mut [f32]) -> Result<(), DataError> {
+    /// [`load`](Self::load), straight to where the pixels are wanted. Whatever an image holds, it is an error and no panic. Returns what
+    /// was looked at of a file.
+    pub(crate) fn load_into(&self, image: &Origin, pixels: &mut [f32]) -> Result<Option<Looked>, DataError> {
         let done = catch_unwind(AssertUnwindSafe(|| match image {
-            Origin::File(path) => self.decode_into(&read(path)?, pixels),
-            Origin::Bytes(bytes) => self.decode_into(bytes, pixels),
-            Origin::Pixels(image) => whole(image).map(|()| self.fit_into(image, pixels)),
+            Origin::File(path) => self.decode_into(&read(path)?, pixels).map(Some),
+            Origin::Bytes(bytes) => self.decode_into(bytes, pixels).map(Some),
+            Origin::Pixels(image) => {
+                whole(image)?;
+                self.fit_into(image, pixels);
+                Ok(None)
+            }
             Origin::Drawn(drawing) => {
                 self.fit_into(&drawing.draw(self.image_size), pixels);
-                Ok(())
+                Ok(None)
             }
         }));
         let corrupt = |reason: String| DataError::Corrupt { origin: image.clone(), reason };
         done.unwrap_or_else(|_| Err("reading it failed".to_owned())).map_err(corrupt)
     }
 
-    fn decode_into(&self, bytes: &[u8], pixels: &mut [f32]) -> Result<(), String> {
-        // Of an image whose middle is looked at, the middle has to be large enough.
-        let enough = match self.center_crop {
-            Some(share) => [(self.image_size[0].max(self.image_size[1]) as f64 / share).ceil() as usize; 2],
-            None => self.image_size,
-        };
-        let (image, _permit) = decode_held(bytes, self.orientation, self.scaled_decoding.then_some(enough))?;
-        self.fit_into(&image, pixels);
-        Ok(())
+    fn decode_into(&self, bytes: &[u8], pixels: &mut [f32]) -> Result<Looked, String> {
+        let enough = self.scaled_decoding.then(|| self.enough());
+        let (image, resizing, _permit) = decode_seen(bytes, self.orientation, enough, |size| self.resizing(size))?;
+        resizing.run(&image.pixels, pixels);
+        Ok(Looked { of: resizing.of, bytes: image.pixels })
+    }
+
+    /// Makes pixels of what was looked at before; whether it is that.
+    pub(crate) fn fit_looked(&self, of: [usize; 2], bytes: &[u8], pixels: &mut [f32]) -> bool {
+        if of.contains(&0) {
+            return false;
+        }
+        let resizing = self.resizing(of);
+        let fits = resizing.as_ref().bytes() == bytes.len();
+        if fits {
+            resizing.run(bytes, pixels);
+        }
+        fits
     }
 
     fn fit_into(&self, image: &Rgb, pixels: &mut [f32]) {
-        let Self { image_size, interpolation, crop_to_aspect_ratio, .. } = *self;
+        let resizing = self.resizing([image.height, image.width]);
+        resizing.run(&image.clone().seen(resizing.as_ref()).pixels, pixels);
+    }
+
+    /// The side of the squares of pixels whose means stand for an image with [`scaled_decoding`](Self::scaled_decoding): 8 or 4, or 1
+    /// for an image that is not at least four times as large as what is made of it. `None` for an image whose file no
+    /// [look](crate::look) has read.
+    pub fn squares(&self, sample: &Sample) -> Option<usize> {
+        let Examined { height, width, turned, .. } = sample.seen.as_ref()?.examined;
+        let (upright, stored) = ([height as usize, width as usize], [width as usize, height as usize]);
+        let size = if turned && self.orientation == Orientation::Ignore { stored } else { upright };
+        Some(part_of(size, Some(self.enough())))
+    }
+
+    /// Height and width of which an image may be made smaller before it is resized.
+    fn enough(&self) -> [usize; 2] {
+        // Of an image whose middle is looked at, the middle has to be large enough.
         match self.center_crop {
-            Some(share) => {
-                resize_into(&center_crop(image, share), image_size, interpolation, crop_to_aspect_ratio, pixels);
-            }
-            None => resize_into(image, image_size, interpolation, crop_to_aspect_ratio, pixels),
+            Some(share) => [(self.image_size[0].max(self.image_size[1]) as f64 / share).ceil() as usize; 2],
+            None => self.image_size,
         }
+    }
+
+    /// How an image of this height and width is resized.
+    fn resizing(&self, size: [usize; 2]) -> Resizing {
+        Resizing::new(size, self.seen(size), self.image_size, self.interpolation)
     }
 
     /// The part of an image of this height and width that is seen after resizing: top, left, height and width in pixels.

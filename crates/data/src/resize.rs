@@ -6,6 +6,7 @@
 pub use injerto_graph::Interpolation;
 
 use crate::decode::Rgb;
+use crate::sight::Sight;
 
 /// Resizes an image to `[height, width]` and returns `[height, width, 3]`, 0 to 255 (bicubic values may lie a little outside).
 ///
@@ -35,12 +36,61 @@ pub fn resize_into(
     let vertical = Taps::new(rows, height, how);
     let horizontal = Taps::new(columns, width, how);
     let source = |row: usize| &image.pixels[((top + row) * image.width + left) * 3..][..columns * 3];
+    blended([&vertical, &horizontal], source, columns, &mut output[..height * width * 3]);
+}
+
+/// Fills `output`, from rows of so many pixels.
+fn blended<'a, T: Copy + 'a>(
+    [vertical, horizontal]: [&Taps; 2],
+    source: impl Fn(usize) -> &'a [T],
+    columns: usize,
+    output: &mut [f32],
+) where
+    f32: From<T>,
+{
     // Down the columns first: those loops run over whole rows, which the compiler turns into vector instructions.
     let mut blend = vec![0.0_f32; columns * 3];
-    for (y, out) in output[..height * width * 3].chunks_exact_mut(width * 3).enumerate() {
+    for (y, out) in output.chunks_exact_mut(horizontal.first.len() * 3).enumerate() {
         let (first, weights) = vertical.of(y);
-        vertically(first, weights, source, &mut blend);
+        vertically(first, weights, &source, &mut blend);
         horizontal.along(&blend, out);
+    }
+}
+
+/// The resizing of one image, which knows what it looks at: a large image made small without antialiasing is mostly not looked at.
+#[derive(Debug)]
+pub(crate) struct Resizing {
+    /// Height and width of the whole image.
+    pub of: [usize; 2],
+    sight: Sight,
+    taps: [Taps; 2],
+}
+
+impl Resizing {
+    /// Of a part (top, left, height and width) of an image whose height and width is `of`, to `[height, width]`.
+    pub fn new(
+        of: [usize; 2],
+        [top, left, rows, columns]: [usize; 4],
+        [height, width]: [usize; 2],
+        how: Interpolation,
+    ) -> Self {
+        let (mut vertical, mut horizontal) = (Taps::new(rows, height, how), Taps::new(columns, width, how));
+        let shifted = |places: Vec<usize>, by: usize| places.into_iter().map(|at| at + by).collect();
+        let sight = Sight { rows: shifted(vertical.close(), top), columns: shifted(horizontal.close(), left) };
+        Self { of, sight, taps: [vertical, horizontal] }
+    }
+
+    /// Resizes what is looked at: `rows * columns * 3` bytes. The values are those of [`resize_into`] on the whole image.
+    pub fn run(&self, seen: &[u8], output: &mut [f32]) {
+        let [vertical, horizontal] = &self.taps;
+        let columns = self.sight.columns.len();
+        blended([vertical, horizontal], |row| &seen[row * columns * 3..][..columns * 3], columns, output);
+    }
+}
+
+impl AsRef<Sight> for Resizing {
+    fn as_ref(&self) -> &Sight {
+        &self.sight
     }
 }
 
@@ -57,12 +107,7 @@ pub(crate) fn resize_floats(pixels: &[f32], [rows, columns]: [usize; 2], [height
     let vertical = Taps::new(rows, height, Interpolation::Bilinear);
     let horizontal = Taps::new(columns, width, Interpolation::Bilinear);
     let mut output = vec![0.0_f32; height * width * 3];
-    let mut blend = vec![0.0_f32; columns * 3];
-    for (y, out) in output.chunks_exact_mut(width * 3).enumerate() {
-        let (first, weights) = vertical.of(y);
-        vertically(first, weights, |row| &pixels[row * columns * 3..][..columns * 3], &mut blend);
-        horizontal.along(&blend, out);
-    }
+    blended([&vertical, &horizontal], |row| &pixels[row * columns * 3..][..columns * 3], columns, &mut output);
     output
 }
 
@@ -100,6 +145,7 @@ pub(crate) fn central_square([height, width]: [usize; 2], fraction: f64) -> [usi
 }
 
 /// For each output position along one axis, the input positions that make it up (a run of `count`) and their weights.
+#[derive(Debug)]
 struct Taps {
     count: usize,
     first: Vec<usize>,
@@ -153,6 +199,18 @@ impl Taps {
             taps.first.push(first);
         }
         taps
+    }
+
+    /// Leaves out input positions of which no output is made, so that the others close the gaps. Returns these.
+    fn close(&mut self) -> Vec<usize> {
+        let mut kept: Vec<usize> = Vec::with_capacity(self.first.len() * self.count);
+        for first in &mut self.first {
+            // Runs come in order, and may overlap.
+            let next = kept.last().map_or(0, |last| last + 1).max(*first);
+            kept.extend(next..*first + self.count);
+            *first = kept.len() - self.count;
+        }
+        kept
     }
 
     fn of(&self, at: usize) -> (usize, &[f32]) {

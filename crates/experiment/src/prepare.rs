@@ -6,10 +6,10 @@ use burn_tensor::Device;
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::resolve::{Ask, Origin, Resolved};
 use injerto_backbones::weights::{BackboneName, Cache, Weights};
-use injerto_config::{Completed, Config, Images, InputScale};
+use injerto_config::{CacheConfig, Completed, Config, Images, InputScale};
 use injerto_data::folder::{self, Folder, Inventory};
 use injerto_data::look::{Looked, Verdicts};
-use injerto_data::{Combinations, Dataset, Loader, LoaderOptions, OnCorrupt};
+use injerto_data::{Combinations, Dataset, KeptPhotos, Loader, LoaderOptions, OnCorrupt};
 use injerto_files::{listed, settled};
 use injerto_graph::{Description, FreezePlan, Graph, Preprocessing, Selection};
 use injerto_insight::Part;
@@ -428,13 +428,21 @@ impl Prepared {
             let all = images(Some(&self.train)) + images(self.validation.as_ref());
             (self.config.cache.images_mb << 20) / all.max(1) * of
         };
+        let CacheConfig { keep, photos_mb, .. } = self.config.cache;
+        let kept = (keep && photos_mb > 0)
+            .then(|| KeptPhotos { folder: self.features.with_file_name("photos"), bytes: (photos_mb as u64) << 20 });
         let validating = LoaderOptions {
+            kept: kept.clone(),
             on_corrupt: data.on_corrupt,
             seed: u64::from(seed),
             cache_bytes: room(images(self.validation.as_ref())),
             ..pixels(&self.card, data.batch_size)
         };
-        let training = LoaderOptions { cache_bytes: room(images(Some(&self.train))), ..self.training_options(seed) };
+        let training = LoaderOptions {
+            kept,
+            cache_bytes: room(images(Some(&self.train))),
+            ..self.training_options(seed)
+        };
         let validation = self.validation.clone().map(|dataset| Loader::new(dataset, validating));
         (Loader::new(self.train.clone(), training), validation)
     }
@@ -447,6 +455,14 @@ impl Prepared {
             sampling: data.sampling,
             ..training_images(&self.config, &self.card)
         }
+    }
+
+    /// How many of the images are at least four times as large as the network's input in both directions, so that
+    /// `data.scaled_decoding` changes their pixels; and how many there are.
+    pub fn large_photos(&self) -> (usize, usize) {
+        let options = pixels(&self.card, self.config.data.batch_size);
+        let samples = || std::iter::once(&self.train).chain(&self.validation).flat_map(|dataset| &dataset.samples);
+        (samples().filter(|sample| options.squares(sample).is_some_and(|side| side > 1)).count(), samples().count())
     }
 
     /// The training that the plan describes, without files.

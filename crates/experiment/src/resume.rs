@@ -38,6 +38,7 @@ const FREE: [&str; 17] = [
     "cache.keep",
     "cache.memory_mb",
     "cache.images_mb",
+    "cache.photos_mb",
     "checkpoint.save_best_only",
     "insight.knowledge",
 ];

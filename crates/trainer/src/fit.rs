@@ -276,6 +276,9 @@ impl Fit {
             }
         }
         take_skipped(&mut progress.skipped, train, validation);
+        if let Some(why) = std::iter::once(train).chain(validation).find_map(|loader| loader.kept().stopped) {
+            tracing::warn!("not all decoded photos were kept for later epochs, which decode them again: {why}");
+        }
         let ((seconds, images), interrupted) = (run.spent(), progress.phases_done < plans.len());
         let fitted = Fitted {
             history: progress.history.clone(),

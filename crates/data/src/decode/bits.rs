@@ -19,8 +19,22 @@ impl From<&'static str> for Fault {
     }
 }
 
+/// Where each coefficient of a file stands in a block whose rows follow each other (ITU-T T.81, figure A.6).
+const IN_ROWS: [u8; 64] = [
+    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21,
+    28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54,
+    47, 55, 62, 63,
+];
+
+/// The number that `size` bits stand for (ITU-T T.81, F.2.2.1).
+#[inline]
+fn signed(bits: u32, size: u32) -> i32 {
+    let negative = size > 0 && bits >> (size - 1) == 0;
+    bits as i32 - if negative { (1 << size) - 1 } else { 0 }
+}
+
 /// Bits that are looked up at once. Nearly all codes are as short.
-const SHORT: u32 = 9;
+const SHORT: u32 = 10;
 
 /// A Huffman table.
 #[derive(Debug)]
@@ -57,11 +71,17 @@ impl Table {
     }
 
     /// Value and length of the code that 16 bits begin with.
+    #[inline(always)]
     fn find(&self, ahead: u32) -> Option<(u8, u32)> {
         let short = self.short[(ahead >> (16 - SHORT)) as usize];
         if short != 0 {
             return Some((short as u8, u32::from(short >> 8)));
         }
+        self.find_long(ahead)
+    }
+
+    #[cold]
+    fn find_long(&self, ahead: u32) -> Option<(u8, u32)> {
         let length = (SHORT + 1..=16).find(|&length| ahead < self.end[length as usize])?;
         let at = (ahead >> (16 - length)) as i32 + self.offset[length as usize];
         Some((*self.values.get(usize::try_from(at).ok()?)?, length))
@@ -119,17 +139,17 @@ impl<'b> Bits<'b> {
         }
     }
 
-    /// A code's value, and the bits that belong to it are skipped: so many as `extra` says.
-    #[inline]
-    fn symbol(&mut self, table: &Table, extra: impl Fn(u8) -> u32) -> Result<u8, Fault> {
+    /// A code's value, and the bits after it that belong to it: so many as `extra` says.
+    #[inline(always)]
+    fn symbol(&mut self, table: &Table, extra: impl Fn(u8) -> u32) -> Result<(u8, u32), Fault> {
         self.fill();
         // After the last bit come zeros, which no code may need.
         let ahead = if self.count >= 16 { self.read >> (self.count - 16) } else { self.read << (16 - self.count) };
         let found = table.find((ahead & 0xffff) as u32);
         let (value, length) = found.ok_or(if self.count >= 16 { Fault::NoCode } else { Fault::NoBits })?;
-        let bits = length + extra(value);
-        self.count = self.count.checked_sub(bits).ok_or(Fault::NoBits)?;
-        Ok(value)
+        let extra = extra(value);
+        self.count = self.count.checked_sub(length + extra).ok_or(Fault::NoBits)?;
+        Ok((value, (self.read >> self.count) as u32 & ((1 << extra) - 1)))
     }
 
     fn take(&mut self, bits: u32) -> Result<u32, Fault> {
@@ -148,12 +168,60 @@ impl<'b> Bits<'b> {
         self.symbol(table, |size| u32::from(size.min(16))).map(drop)
     }
 
+    /// By how much the constant coefficient of a block differs from that of the block before.
+    pub fn difference(&mut self, table: &Table) -> Result<i32, Fault> {
+        let (size, bits) = self.symbol(table, |size| u32::from(size.min(16)))?;
+        Ok(signed(bits, u32::from(size.min(16))))
+    }
+
+    /// All coefficients of a block, each multiplied by its step. `block` is zero before, and in rows after; `steps` are in the
+    /// order of the file. `constant` is the constant coefficient of the block before, and then of this one. Returns the place
+    /// of the last coefficient in the order of the file.
+    #[inline]
+    pub fn block(
+        &mut self,
+        [dc, ac]: [&Table; 2],
+        steps: &[u16; 64],
+        constant: &mut i32,
+        block: &mut [i32; 64],
+    ) -> Result<usize, Fault> {
+        *constant = constant.wrapping_add(self.difference(dc)?);
+        block[0] = constant.wrapping_mul(i32::from(steps[0]));
+        let (mut at, mut last) = (1, 0);
+        while at < 64 {
+            let (symbol, bits) = self.symbol(ac, |symbol| u32::from(symbol & 15))?;
+            let (zeros, size) = (usize::from(symbol >> 4), u32::from(symbol & 15));
+            at += zeros;
+            if size != 0 {
+                let Some((step, &place)) = steps.get(at).zip(IN_ROWS.get(at)) else { break };
+                block[usize::from(place & 63)] = signed(bits, size).wrapping_mul(i32::from(*step));
+                last = at;
+            } else if zeros != 15 {
+                break;
+            }
+            at += 1;
+        }
+        Ok(last)
+    }
+
+    /// The same without the values, except for the constant coefficient.
+    pub fn constant(&mut self, [dc, ac]: [&Table; 2], constant: &mut i32) -> Result<(), Fault> {
+        *constant = constant.wrapping_add(self.difference(dc)?);
+        self.others(ac)
+    }
+
     /// All coefficients of a block.
     pub fn sequential(&mut self, dc: &Table, ac: &Table) -> Result<(), Fault> {
         self.dc(dc)?;
+        self.others(ac)
+    }
+
+    /// All coefficients of a block but the constant one.
+    #[inline]
+    fn others(&mut self, ac: &Table) -> Result<(), Fault> {
         let mut at = 1;
         while at < 64 {
-            let symbol = self.symbol(ac, |symbol| u32::from(symbol & 15))?;
+            let (symbol, _) = self.symbol(ac, |symbol| u32::from(symbol & 15))?;
             at += match symbol {
                 0xf0 => 16,
                 _ if symbol & 15 == 0 => break,
@@ -177,7 +245,7 @@ impl<'b> Bits<'b> {
         }
         let mut at = *band.start();
         while at <= *band.end() {
-            let symbol = self.symbol(table, |symbol| u32::from(symbol & 15))?;
+            let (symbol, _) = self.symbol(table, |symbol| u32::from(symbol & 15))?;
             let zeros = symbol >> 4;
             if symbol & 15 != 0 {
                 at += zeros;
@@ -204,7 +272,7 @@ impl<'b> Bits<'b> {
         let (mut at, end) = (*band.start(), *band.end());
         let is_nonzero = |nonzero: u64, at: u8| nonzero >> at & 1 == 1;
         while *run == 0 && at <= end {
-            let symbol = self.symbol(table, |symbol| u32::from(symbol & 15 != 0))?;
+            let (symbol, _) = self.symbol(table, |symbol| u32::from(symbol & 15 != 0))?;
             let mut zeros = symbol >> 4;
             let new = symbol & 15 != 0;
             if !new && zeros < 15 {

@@ -1,10 +1,15 @@
-//! Whether all the pixel data of a JPEG is there.
+//! Whether all the pixel data of a JPEG is there, and the pixels of a file of the common kind.
 //!
 //! Decoders fill up what is missing with grey, so none of them can be asked. This walks through a file as a decoder does,
-//! symbol by symbol, and makes no pixels: it takes a third of the time. A file that passes has data for each block of
-//! each component.
+//! symbol by symbol. A file that passes has data for each block of each component. [`check`] makes no pixels. [`draw`] makes
+//! those that somebody looks at, on the same walk: a file with one scan, 8 bits, and grey or the usual colours. Every other kind is
+//! left to another decoder, whose pixels are equal for files that both read.
+
+use image::metadata::Orientation;
 
 use super::bits::{Bits, Fault, Table};
+use super::picture::{Frame, Picture};
+use super::{Rgb, Sight};
 
 /// What is known of a file.
 #[derive(Debug, Default)]
@@ -23,6 +28,15 @@ pub(super) struct Jpeg {
     pub exif: Option<Vec<u8>>,
     /// Whether it is of a kind in which nothing but missing or broken data can be wrong.
     pub ordinary: bool,
+    /// What [`draw`] draws of it; after [`header`] alone, unless the first scan lacks a component.
+    pub frame: Option<Frame>,
+}
+
+impl Jpeg {
+    /// How the camera was turned.
+    pub fn turn(&self) -> Orientation {
+        self.exif.as_deref().and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms)
+    }
 }
 
 const EARLY: &str = "it ends too early";
@@ -50,12 +64,21 @@ struct Walk<'b> {
     dc: [Option<Box<Table>>; 4],
     ac: [Option<Box<Table>>; 4],
     quantizations: u32,
+    /// Steps of the coefficients, in the order of the file.
+    steps: [Option<Box<[u16; 64]>>; 4],
+    /// How an Adobe segment says that colours are stored.
+    transform: Option<u8>,
     restart: u32,
     progressive: bool,
     /// What comes after the last scan, if that ends as an encoder ends it.
     rest: Option<&'b [u8]>,
     frame: Vec<Component>,
     seen: Jpeg,
+    /// The side of the squares of which each becomes a pixel, and what is looked at of those.
+    wanted: Option<(usize, Sight)>,
+    /// Whether the first scan has begun.
+    scanned: bool,
+    drawn: Option<Picture>,
 }
 
 /// One scan's part of a component: its place in the frame and its tables.
@@ -89,6 +112,16 @@ pub(super) fn check(bytes: &[u8]) -> Result<Jpeg, String> {
     Walk::new(bytes).run(true).map(|walk| walk.seen)
 }
 
+/// Walks through the whole file, and draws what `sight` says of it, where the mean of each square of `part` by `part` pixels becomes one
+/// pixel. `None` for a file that has to be left to another decoder.
+///
+/// # Errors
+/// As [`check`]'s.
+pub(super) fn draw(bytes: &[u8], part: usize, sight: Sight) -> Result<Option<Rgb>, String> {
+    let walk = Walk { wanted: Some((part, sight)), ..Walk::new(bytes) }.run(true)?;
+    Ok(walk.drawn.map(Picture::finish))
+}
+
 impl<'b> Walk<'b> {
     fn new(bytes: &'b [u8]) -> Self {
         Self { bytes, at: 2, ..Self::default() }
@@ -106,7 +139,10 @@ impl<'b> Walk<'b> {
                 }
                 0xd9 => return Ok(self),
                 0x01 | 0xd0..=0xd8 => {}
-                0xda if !whole => return Ok(self),
+                0xda if !whole => {
+                    self.seen.frame = self.drawable();
+                    return Ok(self);
+                }
                 0xda => {
                     let header = self.segment()?;
                     self.scan(header)?;
@@ -128,7 +164,10 @@ impl<'b> Walk<'b> {
                                 self.seen.exif = Some(exif.to_vec());
                             }
                         }
-                        0xee => self.seen.adobe |= segment.starts_with(b"Adobe"),
+                        0xee if segment.starts_with(b"Adobe") => {
+                            self.seen.adobe = true;
+                            self.transform = segment.get(11).copied();
+                        }
                         _ => {}
                     }
                     if self.seen.components != 0 && self.frame.is_empty() {
@@ -181,7 +220,15 @@ impl<'b> Walk<'b> {
     fn quantization(&mut self, mut segment: &[u8]) {
         while let [kind, rest @ ..] = segment {
             self.quantizations |= 1 << (kind & 15);
-            segment = rest.get(if kind >> 4 == 0 { 64 } else { 128 }..).unwrap_or_default();
+            let length = if kind >> 4 == 0 { 64 } else { 128 };
+            if let (Some(steps), Some(values)) = (self.steps.get_mut(usize::from(kind & 15)), rest.get(..length)) {
+                let step = |at: usize| match length {
+                    64 => u16::from(values[at]),
+                    _ => u16::from_be_bytes([values[at * 2], values[at * 2 + 1]]),
+                };
+                *steps = Some(Box::new(std::array::from_fn(step)));
+            }
+            segment = rest.get(length..).unwrap_or_default();
         }
     }
 
@@ -220,6 +267,23 @@ impl<'b> Walk<'b> {
             self.seen.kept = (0..self.frame.len()).map(|at| self.padded(at)).map(|[w, h]| w * h * 128).sum();
         }
         Ok(())
+    }
+
+    /// What can be drawn: a frame with one pass per coefficient, of grey, or of luma and chroma.
+    fn drawable(&self) -> Option<Frame> {
+        let usual = match self.frame.as_slice() {
+            [grey] => (grey.horizontal, grey.vertical) == (1, 1),
+            [a, b, c] => [a.id, b.id, c.id] != *b"RGB" && matches!(self.transform, None | Some(1)),
+            _ => false,
+        };
+        let has_steps = |part: &Component| self.steps.get(usize::from(part.quantization)).is_some_and(Option::is_some);
+        let usual = usual && self.frame.iter().all(has_steps);
+        if !usual || !self.seen.ordinary || self.progressive || (self.seen.adobe && self.transform.is_none()) {
+            return None;
+        }
+        let size = [self.seen.height as usize, self.seen.width as usize];
+        let sampling = self.frame.iter().map(|part| [part.vertical as usize, part.horizontal as usize]).collect();
+        Some(Frame { size, sampling })
     }
 
     /// The greatest sampling factors.
@@ -284,7 +348,16 @@ impl<'b> Walk<'b> {
                 component.stride = width as usize;
             }
         }
-        self.walk(&parts, &band)?;
+        let every = parts.len() == self.frame.len() && parts.iter().enumerate().all(|(at, part)| part.component == at);
+        if !std::mem::replace(&mut self.scanned, true) {
+            self.seen.frame = self.drawable().filter(|_| every);
+        }
+        // After the first scan there is nothing more to draw.
+        let wanted = self.wanted.take();
+        match wanted.and_then(|(part, sight)| Some(Picture::new(self.seen.frame.as_ref()?, part, sight))) {
+            Some(picture) => self.walk_and_draw(&parts, picture)?,
+            None => self.walk(&parts, &band)?,
+        }
         for part in &parts {
             let low = &mut self.frame[part.component].low;
             low[usize::from(band.first)..=usize::from(band.last)].fill(Some(band.low));
@@ -333,6 +406,56 @@ impl<'b> Walk<'b> {
             }
             Ok(())
         })();
+        self.after(&bits, walked)
+    }
+
+    /// [`walk`](Self::walk), where the only scan of the file is drawn.
+    fn walk_and_draw(&mut self, parts: &[Part], mut picture: Picture) -> Result<(), String> {
+        let [width, height] = self.units();
+        let mut bits = Bits::new(self.bytes, self.at);
+        let mut until_restart = self.restart;
+        let Self { dc, ac, frame, steps, restart, .. } = self;
+        let mut block = [0_i32; 64];
+        let mut constants = [0_i32; 4];
+        let walked: Result<(), Fault> = (|| {
+            let component = |part: &Part| {
+                let component = &frame[part.component];
+                let tables = [dc[part.dc].as_deref().ok_or(BROKEN)?, ac[part.ac].as_deref().ok_or(BROKEN)?];
+                let steps = steps.get(usize::from(component.quantization)).and_then(Option::as_deref);
+                let steps = steps.ok_or("a quantization table is missing")?;
+                Ok((part.component, tables, steps, [component.vertical as usize, component.horizontal as usize]))
+            };
+            let components = parts.iter().map(component).collect::<Result<Vec<_>, &'static str>>()?;
+            for row in 0..height as usize {
+                for column in 0..width as usize {
+                    if *restart > 0 && until_restart == 0 {
+                        bits.restart().ok_or(EARLY)?;
+                        (until_restart, constants) = (*restart, [0; 4]);
+                    }
+                    until_restart = until_restart.wrapping_sub(1);
+                    for &(at, tables, steps, [vertical, horizontal]) in &components {
+                        for (down, right) in (0..vertical).flat_map(|y| (0..horizontal).map(move |x| (y, x))) {
+                            let (row, column) = (row * vertical + down, column * horizontal + right);
+                            if picture.is_seen(at, row, column) {
+                                let last = bits.block(tables, steps, &mut constants[at], &mut block)?;
+                                picture.block(at, row, column, &block, last);
+                                block.fill(0);
+                            } else {
+                                bits.constant(tables, &mut constants[at])?;
+                            }
+                        }
+                    }
+                }
+                picture.draw(row + 1, row + 1 == height as usize);
+            }
+            Ok(())
+        })();
+        self.drawn = Some(picture);
+        self.after(&bits, walked)
+    }
+
+    /// Goes on after a scan.
+    fn after(&mut self, bits: &Bits<'b>, walked: Result<(), Fault>) -> Result<(), String> {
         self.at = bits.at();
         self.rest = bits.is_filled_up().then_some(&self.bytes[self.at..]);
         walked.map_err(|fault| match fault {
