@@ -202,7 +202,7 @@ fn copy_line(out: &mut [f32], line: &[f32]) {
             _ => false,
         }
     }
-    if whole::<12>(out, line) || whole::<16>(out, line) || whole::<14>(out, line) || whole::<32>(out, line) {
+    if whole::<8>(out, line) || whole::<12>(out, line) || whole::<16>(out, line) || whole::<48>(out, line) {
         return;
     }
     out[..line.len()].copy_from_slice(line);

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use burn_tensor::Device;
@@ -43,7 +42,7 @@ fn read(folder: &Path, name: &str) -> Network {
 fn loader(folder: &Path, name: &str, size: [usize; 2]) -> Loader {
     let bytes = std::fs::read(folder.join(format!("{name}.pixels"))).expect("pixels");
     let [height, width] = size;
-    let image = |pixels: &[u8]| Arc::new(Rgb { height, width, pixels: pixels.to_vec() });
+    let image = |pixels: &[u8]| Rgb { height, width, pixels: pixels.to_vec() };
     let images = bytes.chunks_exact(height * width * 3).map(image);
     let samples: Vec<Sample> = images.zip(0..10_u32).map(|(image, class)| Sample::new(image, class)).collect();
     let batch = samples.len();
@@ -96,7 +95,11 @@ fn assert_same_steps(name: &str, before: &Network, found: &Weights, after: &Netw
     let of = |tensor: &injerto_onnx::read::Tensor| {
         let theirs = after.parameter(&tensor.name).unwrap_or_else(|| panic!("{name}: no {}", tensor.name));
         let ours = &found.get(&tensor.name).expect("the same network").data;
-        (largest(&tensor.values, theirs), largest(ours, theirs), tensor.values.iter().fold(0.0, |most, x| x.abs().max(most)))
+        (
+            largest(&tensor.values, theirs),
+            largest(ours, theirs),
+            tensor.values.iter().fold(0.0, |most, x| x.abs().max(most)),
+        )
     };
     let all: Vec<_> = before.weights.iter().map(of).collect();
     let most = all.iter().map(|(change, ..)| *change).fold(0.0, f32::max);
