@@ -8,8 +8,9 @@ use injerto_backbones::plugin::Catalog;
 use injerto_backbones::weights::{Cache, Weights};
 use injerto_graph::summary::Summary;
 use injerto_graph::{
-    Activation, Description, FreezePlan, Graph, LayerRef, Node, Operator, Preprocessing, Role, Selection,
+    Activation, Description, FreezePlan, Graph, LayerRef, Node, Operator, Parameter, Preprocessing, Role, Selection,
 };
+use injerto_reference::{Pass, evaluate};
 use serde_json::{Map, Value, json};
 
 use crate::{missing, probe, workspace_plugins};
@@ -134,23 +135,31 @@ fn formula(graph: &Graph) -> Weights {
     weights
 }
 
-/// Two images of waves, as in `golden/keras_values.py`.
+/// The pixels of two images of waves, as in `golden/keras_values.py`.
+fn formula_pixels(height: usize, width: usize) -> Vec<f32> {
+    (0..2 * height * width * 3).map(|i| (127.5 + 127.5 * (0.013 * i as f64).sin()) as f32).collect()
+}
+
+/// The two images as a network's input.
 pub(crate) fn formula_images(height: usize, width: usize, how: &Preprocessing) -> burn_tensor::Tensor<4> {
-    let pixels: Vec<f32> =
-        (0..2 * height * width * 3).map(|i| (127.5 + 127.5 * (0.013 * i as f64).sin()) as f32).collect();
-    to_input(&pixels, [2, height, width], how, &Device::flex())
+    to_input(&formula_pixels(height, width), [2, height, width], how, &Device::flex())
 }
 
 /// Checks mean, standard deviation and every 997th value, within 1e-4 of the spread of the values.
 fn check(what: &str, output: &Output, mean: f64, deviation: f64, stride_997: &[f64]) {
+    check_within(1e-4, what, output, mean, deviation, stride_997);
+}
+
+/// Checks the same within a part of the spread.
+fn check_within(part: f64, what: &str, output: &Output, mean: f64, deviation: f64, stride_997: &[f64]) {
     let ours: Vec<f64> = output.to_host().into_iter().map(f64::from).collect();
     let our_mean = ours.iter().sum::<f64>() / ours.len() as f64;
     let our_deviation = (ours.iter().map(|x| (x - our_mean).powi(2)).sum::<f64>() / ours.len() as f64).sqrt();
     let scale = mean.abs().max(deviation);
-    let near = |a: f64, b: f64| (a - b).abs() <= 1e-4 * scale.max(b.abs());
+    let near = |a: f64, b: f64| (a - b).abs() <= part * scale.max(b.abs());
     // PyTorch's standard deviation divides by n - 1.
     assert!(
-        near(our_mean, mean) && (our_deviation - deviation).abs() < 1e-4 * scale + deviation / ours.len() as f64,
+        near(our_mean, mean) && (our_deviation - deviation).abs() < part * scale + deviation / ours.len() as f64,
         "{what}: mean {our_mean}, {mean}; deviation {our_deviation}, {deviation}"
     );
     for (at, &expected) in stride_997.iter().enumerate() {
@@ -172,14 +181,37 @@ fn every_block_puts_out_what_keras_does() {
         let outputs = network.outputs(formula_images(h, w, &description.preprocessing), &wanted);
         for (layer, output) in layers.iter().zip(&outputs) {
             let what = format!("{row}, {}", layer["name"]);
-            // Here one value of 64 differs by 1.35e-4, and why is not known; the layers after it agree within 1e-6.
-            if what == "efficientnet_b3_75, \"block2b_activation\"" {
-                continue;
-            }
             let (mean, deviation) = (layer["mean"].as_f64().expect("a mean"), layer["std"].as_f64().expect("a std"));
-            check(&what, output, mean, deviation, &numbers(&layer["stride_997"]));
+            // Twelve of the 64 values that Keras recorded here are up to 1.36e-4 of the spread from those of double precision: its
+            // record is that far off. PyTorch and we are within 1e-6 of double precision, which the next test shows for all values.
+            let part = if what == "efficientnet_b3_75, \"block2b_activation\"" { 1.5e-4 } else { 1e-4 };
+            check_within(part, &what, output, mean, deviation, &numbers(&layer["stride_997"]));
         }
     }
+}
+
+#[test]
+fn where_keras_record_is_inexact_the_values_are_those_of_double_precision() {
+    let description = describe("efficientnet", &json!({"size": "b3", "input_shape": [75, 75]}));
+    let layer = description.graph.position("block2b_activation").expect("a layer");
+    let graph = Arc::new(description.graph.truncate(layer).expect("a network"));
+    let weights = formula(&graph);
+    let network = Network::new(graph.clone(), &weights, &Device::flex()).expect("fits");
+    let output = network.outputs(formula_images(75, 75, &description.preprocessing), &[layer]).swap_remove(0);
+    let double = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect::<Vec<f64>>();
+    let of = |node: &Node| {
+        let value = |p: &Parameter| weights.get(&format!("{}/{}", node.name(), p.name())).expect("a parameter");
+        node.parameters.iter().map(|parameter| double(&value(parameter).data)).collect()
+    };
+    let parameters: Vec<Vec<Vec<f64>>> = graph.nodes().iter().map(of).collect();
+    // The network takes pixels as they are.
+    let pixels = double(&formula_pixels(75, 75));
+    let exact = evaluate(&graph, &parameters, &pixels, 2, &Pass::inference()).outputs.swap_remove(layer);
+    let ours = output.to_host();
+    assert_eq!(ours.len(), exact.len());
+    let spread = (exact.iter().map(|value| value * value).sum::<f64>() / exact.len() as f64).sqrt();
+    let worst = ours.iter().zip(&exact).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+    assert!(worst < 5e-6 * spread, "{worst} with a spread of {spread}");
 }
 
 /// The published ImageNet weights, which are fetched or read from the user's cache.

@@ -21,6 +21,6 @@ mod trial;
 pub(crate) use addressed::{Addressed, Shared, Tile as AddressedTile, ZEROS};
 pub(crate) use micro::MicroKernel;
 pub(crate) use pack::{Packed, Places, Scale};
-pub(crate) use product::{Epilogue, matmul_at_b, matmul_at_b_rows, matmul_at_b_whole, multiply};
+pub(crate) use product::{Epilogue, Matrix, matmul_at_b, matmul_at_b_whole, multiply};
 pub(crate) use strided::Strided;
 pub use trial::{Kernel, Trial, kernels, multiply_registers};

@@ -8,7 +8,7 @@ use super::micro::MicroKernel;
 use super::pack::Packed;
 use super::strided::{Strided, Tile, WIDEST};
 use crate::isa::Present;
-use crate::memory::scratch;
+use crate::memory::{scratch, workspace};
 
 /// Most steps along the inner dimension in one go: a panel of as many rows stays in the first cache.
 const DEPTH: usize = 320;
@@ -50,17 +50,17 @@ pub(crate) fn multiply(
     assert!(result.len() >= (rows - 1) * result_row + columns, "the result is too short");
     let parts = inner.div_ceil(DEPTH).max(1);
     let depth = inner.div_ceil(parts).max(1);
-    for part in 0..parts {
-        let first = part * depth;
-        let steps = depth.min(inner - first);
-        let last = part + 1 == parts;
-        for panel in right.panels() {
-            let (column, width) = (panel.first, panel.columns);
-            let bias = if last { epilogue.bias } else { None };
-            let mut bias_line = [0.0; WIDEST];
-            if let Some(bias) = bias {
-                bias_line[..width].copy_from_slice(&bias[column..column + width]);
-            }
+    // All parts of a panel one after the other, so that its sums stay near between them.
+    for panel in right.panels() {
+        let (column, width) = (panel.first, panel.columns);
+        let mut bias_line = [0.0; WIDEST];
+        if let Some(bias) = epilogue.bias {
+            bias_line[..width].copy_from_slice(&bias[column..column + width]);
+        }
+        for part in 0..parts {
+            let first = part * depth;
+            let steps = depth.min(inner - first);
+            let last = part + 1 == parts;
             let clip = if last { epilogue.clip } else { None }.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
             let right = &panel.values[first * wide..][..steps * wide];
             for row in (0..rows).step_by(high) {
@@ -75,7 +75,7 @@ pub(crate) fn multiply(
                     result: result[row * result_row + column..].as_mut_ptr(),
                     result_row,
                     accumulate: epilogue.accumulate || part > 0,
-                    bias: &bias_line,
+                    bias: if last { &bias_line } else { &[0.0; WIDEST] },
                     clip,
                 };
                 // SAFETY: left side and result have been found long enough for all rows and columns (asserted above), the panel has a
@@ -101,94 +101,93 @@ impl Shared {
     }
 }
 
-/// Writes rows and columns of the left side of a [`matmul_at_b`], row by row.
+/// Writes rows and columns of a matrix, row by row.
 pub(crate) type Fill<'a> = dyn Fn(Range<usize>, Range<usize>, &mut [f32]) + Sync + 'a;
 
-/// The sum over all rows of `left[row]ᵀ right[row]`: a kernel's gradient, `[inner, columns]`.
-///
-/// `fill(rows, inner, out)` writes those values of the left side row by row. Tasks own parts of the result, so that each sum is
-/// taken in one order whatever the number of threads.
-pub(crate) fn matmul_at_b(
-    isa: Present,
-    rows: usize,
-    inner: usize,
-    fill: &Fill<'_>,
-    (right, right_row): (&[f32], usize),
-    columns: usize,
-    (result, result_row): (&mut [f32], usize),
-) {
-    if inner == 0 || columns == 0 {
-        return;
-    }
-    assert!(rows == 0 || right.len() >= (rows - 1) * right_row + columns, "the right side is too short");
-    let kernel = MicroKernel::of(isa);
-    let (high, wide) = (kernel.rows, kernel.packing.columns());
-    assert!(result.len() >= (inner - 1) * result_row + columns, "the result is too short");
-    let (tiles, panels) = (inner.div_ceil(high), columns.div_ceil(wide));
-    // About eight tasks, in parts as square as may be.
-    let (mut by_tile, mut by_panel) = (1, 1);
-    while by_tile * by_panel < 8 && (by_tile < tiles || by_panel < panels) {
-        let (tile, panel) = (tiles.div_ceil(by_tile) * high, panels.div_ceil(by_panel) * wide);
-        if (tile >= panel && by_tile < tiles) || by_panel >= panels { by_tile *= 2 } else { by_panel *= 2 }
-    }
-    let (tiles_each, panels_each) = (tiles.div_ceil(by_tile), panels.div_ceil(by_panel));
-    let shared = Shared(result.as_mut_ptr());
-    (0..by_tile * by_panel).into_par_iter().for_each(|task| {
-        let (row, column) = (task / by_panel * tiles_each * high, task % by_panel * panels_each * wide);
-        if row >= inner || column >= columns {
-            return;
-        }
-        let part = row..inner.min(row + tiles_each * high);
-        let width = columns.min(column + panels_each * wide) - column;
-        // SAFETY: rows and columns of the result that are this task's alone; its length has been checked.
-        unsafe {
-            part_at_b(
-                kernel,
-                rows,
-                [part, column..column + width],
-                fill,
-                (right, right_row),
-                (shared, result_row),
-                false,
-            )
-        };
-    });
+/// A side of a [`matmul_at_b`].
+#[derive(Clone, Copy)]
+pub(crate) enum Matrix<'a> {
+    /// Values, and how far apart their rows are.
+    Given(&'a [f32], usize),
+    /// What writes rows and columns of it where they are wanted.
+    Made(&'a Fill<'a>),
 }
 
-/// Does what [`matmul_at_b`] does, for contiguous sides and in one task: `result (+)= leftᵀ right`.
-pub(crate) fn matmul_at_b_whole(
-    isa: Present,
-    rows: usize,
-    left: (&[f32], usize),
-    (right, columns): (&[f32], usize),
-    result: &mut [f32],
-    add: bool,
-) {
-    matmul_at_b_rows(isa, rows, left, (right, columns), columns, result, add);
+/// Rows and columns of a matrix, as they are packed for a transposed product: as many columns as a tile has side by side, and of these all
+/// rows of a block one after the other.
+#[derive(Clone, Copy)]
+struct Strips {
+    columns: usize,
+    /// Columns of a strip; the last one is filled up with zeros.
+    wide: usize,
+    /// Rows of a block.
+    depth: usize,
 }
 
-/// The same for a right side whose rows are `right_row` values apart.
-pub(crate) fn matmul_at_b_rows(
-    isa: Present,
-    rows: usize,
-    (left, inner): (&[f32], usize),
-    (right, right_row): (&[f32], usize),
-    columns: usize,
-    result: &mut [f32],
-    add: bool,
-) {
-    assert!(left.len() >= rows * inner && result.len() >= inner * columns);
-    assert!(rows == 0 || right.len() >= (rows - 1) * right_row + columns, "the right side is too short");
-    let fill = |rows: Range<usize>, part: Range<usize>, out: &mut [f32]| {
-        for (row, out) in rows.zip(out.chunks_exact_mut(part.len())) {
-            out.copy_from_slice(&left[row * inner..][part.clone()]);
+impl Strips {
+    /// How many strips are packed in one go, so that whole lines of the cache are read.
+    const TOGETHER: usize = 8;
+
+    fn count(self) -> usize {
+        self.columns.div_ceil(self.wide)
+    }
+
+    /// Values of one strip.
+    fn each(self) -> usize {
+        self.wide * self.depth
+    }
+
+    /// Values of all strips; what is packed after them begins with a line of the cache.
+    fn values(self) -> usize {
+        (self.count() * self.each()).next_multiple_of(16)
+    }
+
+    /// The strip with this number.
+    fn strip(self, packed: &[f32], at: usize, steps: usize) -> &[f32] {
+        &packed[at * self.each()..][..steps * self.wide]
+    }
+
+    /// Packs `steps` rows that are `row` values apart, in this thread.
+    fn pack(self, (values, row): (&[f32], usize), steps: usize, out: &mut [f32]) {
+        self.pack_from(0, (values, row), steps, &mut out[..self.count() * self.each()]);
+    }
+
+    /// Packs the strips from column `first` on that `out` has room for; `values` begin with that column.
+    fn pack_from(self, first: usize, (values, row): (&[f32], usize), steps: usize, out: &mut [f32]) {
+        // Some rows at a time, so that their lines stay near from one strip to the next.
+        for step in (0..steps).step_by(16) {
+            for (strip, out) in out.chunks_exact_mut(self.each()).enumerate() {
+                let (from, wide) = (strip * self.wide, self.wide);
+                let width = wide.min(self.columns - first - from);
+                let lines = out[step * wide..].chunks_exact_mut(wide).take(16.min(steps - step));
+                for (line, out) in lines.enumerate() {
+                    copy_line(out, &values[(step + line) * row + from..][..width]);
+                }
+            }
         }
-    };
-    let shared = Shared(result.as_mut_ptr());
-    // SAFETY: the whole result is borrowed for this call alone, and its length has been checked.
-    unsafe {
-        part_at_b(MicroKernel::of(isa), rows, [0..inner, 0..columns], &fill, (right, right_row), (shared, columns), add)
-    };
+    }
+
+    /// Packs `rows` of the matrix in parallel.
+    fn pack_in_parallel(self, matrix: Matrix<'_>, rows: Range<usize>, out: &mut [f32]) {
+        let out = &mut out[..self.count() * self.each()];
+        out.par_chunks_mut(Self::TOGETHER * self.each()).enumerate().for_each(|(part, out)| {
+            let first = part * Self::TOGETHER * self.wide;
+            let steps = rows.len();
+            match matrix {
+                _ if steps == 0 => {}
+                Matrix::Given(values, row) => {
+                    self.pack_from(first, (&values[rows.start * row + first..], row), steps, out)
+                }
+                Matrix::Made(fill) => {
+                    let part = first..self.columns.min(first + out.len() / self.depth);
+                    scratch(steps * part.len(), |lines| {
+                        fill(rows.clone(), part.clone(), lines);
+                        self.pack_from(first, (lines, part.len()), steps, out);
+                    });
+                }
+            }
+        });
+    }
 }
 
 /// Copies a line of a tile, and fills up with zeros. Whole lines have few lengths, for which no function is called.
@@ -203,73 +202,170 @@ fn copy_line(out: &mut [f32], line: &[f32]) {
             _ => false,
         }
     }
-    if whole::<12>(out, line) || whole::<16>(out, line) || whole::<14>(out, line) || whole::<32>(out, line) {
+    if whole::<8>(out, line) || whole::<12>(out, line) || whole::<16>(out, line) || whole::<48>(out, line) {
         return;
     }
     out[..line.len()].copy_from_slice(line);
     out[line.len()..].fill(0.0);
 }
 
-/// # Safety
-/// `result` has the rows `part` and the columns `columns`, `result_row` values apart, and nobody else touches them.
-unsafe fn part_at_b(
-    kernel: &MicroKernel<Strided>,
+/// Values that are packed together for a [`matmul_at_b`], unless one block alone has more: 4 MiB.
+const PACKED: usize = 1 << 20;
+
+/// The sum over all rows of `left[row]ᵀ right[row]`: a kernel's gradient, `[inner, columns]`.
+///
+/// Blocks of rows of both sides are packed once, by all threads; then tasks own parts of the result, so that each sum is taken in one order
+/// whatever the number of threads.
+pub(crate) fn matmul_at_b(
+    isa: Present,
     rows: usize,
-    [part, columns]: [Range<usize>; 2],
-    fill: &Fill<'_>,
+    (left, inner): (Matrix<'_>, usize),
     (right, right_row): (&[f32], usize),
-    (result, result_row): (Shared, usize),
+    columns: usize,
+    (result, result_row): (&mut [f32], usize),
+) {
+    if inner == 0 || columns == 0 {
+        return;
+    }
+    assert!(rows == 0 || right.len() >= (rows - 1) * right_row + columns, "the right side is too short");
+    if let Matrix::Given(left, left_row) = left {
+        assert!(rows == 0 || left.len() >= (rows - 1) * left_row + inner, "the left side is too short");
+    }
+    assert!(result.len() >= (inner - 1) * result_row + columns, "the result is too short");
+    let kernel = MicroKernel::of(isa);
+    let (high, wide) = (kernel.rows, kernel.packing.columns());
+    let depth = DEPTH.min(rows).max(1);
+    let (lefts, rights) = (Strips { columns: inner, wide: high, depth }, Strips { columns, wide, depth });
+    let each = lefts.values() + rights.values();
+    // No rows: one block that writes zeros.
+    let blocks = rows.div_ceil(depth).max(1);
+    let together = (PACKED / each).clamp(1, blocks);
+    let span = |block: usize| block * depth..rows.min((block + 1) * depth);
+    let (tiles, panels) = (lefts.count(), rights.count());
+    // About eight tasks, in parts as square as may be.
+    let (mut by_tile, mut by_panel) = (1, 1);
+    while by_tile * by_panel < 8 && (by_tile < tiles || by_panel < panels) {
+        let (tile, panel) = (tiles.div_ceil(by_tile) * high, panels.div_ceil(by_panel) * wide);
+        if (tile >= panel && by_tile < tiles) || by_panel >= panels { by_tile *= 2 } else { by_panel *= 2 }
+    }
+    let (tiles_each, panels_each) = (tiles.div_ceil(by_tile), panels.div_ceil(by_panel));
+    let shared = Shared(result.as_mut_ptr());
+    workspace(together * each, |buffer| {
+        for first in (0..blocks).step_by(together) {
+            let buffer = &mut buffer[..together.min(blocks - first) * each];
+            buffer.par_chunks_mut(each).enumerate().for_each(|(block, out)| {
+                let rows = span(first + block);
+                let (for_right, for_left) = out.split_at_mut(rights.values());
+                rayon::join(
+                    || lefts.pack_in_parallel(left, rows.clone(), for_left),
+                    || rights.pack_in_parallel(Matrix::Given(right, right_row), rows.clone(), for_right),
+                );
+            });
+            (0..by_tile * by_panel).into_par_iter().for_each(|task| {
+                let part = |at: usize, each: usize, all: usize| (at * each).min(all)..((at + 1) * each).min(all);
+                let tiles = part(task / by_panel, tiles_each, tiles);
+                let panels = part(task % by_panel, panels_each, panels);
+                for (block, packed) in buffer.chunks_exact(each).enumerate() {
+                    let (right, left) = packed.split_at(rights.values());
+                    let steps = span(first + block).len();
+                    let add = first + block > 0;
+                    for (panel, tile) in panels.clone().flat_map(|panel| tiles.clone().map(move |tile| (panel, tile))) {
+                        let left = (lefts.strip(left, tile, steps).as_ptr(), high);
+                        let right = rights.strip(right, panel, steps);
+                        // SAFETY: the tile's rows and columns of the result are this task's alone, and the result's length has been checked;
+                        // a strip of the left side has the tile's rows for each step.
+                        unsafe {
+                            tile_at_b(kernel, [lefts, rights], [tile, panel], left, right, (shared, result_row), add);
+                        };
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// Does what [`matmul_at_b`] does in one task: `result (+)= leftᵀ right`. `left` is `(values, values from row to row, columns)`, the
+/// result's rows lie one after the other.
+///
+/// A left side that meets few panels is read where it lies.
+pub(crate) fn matmul_at_b_whole(
+    isa: Present,
+    rows: usize,
+    (left, left_row, inner): (&[f32], usize, usize),
+    (right, right_row): (&[f32], usize),
+    columns: usize,
+    result: &mut [f32],
     add: bool,
 ) {
-    let (column, width) = (columns.start, columns.len());
+    if inner == 0 || columns == 0 {
+        return;
+    }
+    assert!(rows == 0 || left.len() >= (rows - 1) * left_row + inner, "the left side is too short");
+    assert!(rows == 0 || right.len() >= (rows - 1) * right_row + columns, "the right side is too short");
+    assert!(result.len() >= inner * columns, "the result is too short");
+    let kernel = MicroKernel::of(isa);
     let (high, wide) = (kernel.rows, kernel.packing.columns());
-    let (tiles, panels) = (part.len().div_ceil(high), width.div_ceil(wide));
     let depth = DEPTH.min(rows).max(1);
-    scratch(depth * (part.len() + high * tiles + wide * panels), |buffer| {
-        // The panels first, so that they begin with a line of the cache.
-        let (packed, buffer) = buffer.split_at_mut(depth * wide * panels);
-        let (left, lines) = buffer.split_at_mut(depth * high * tiles);
-        // No rows: one turn that writes zeros.
+    let (lefts, rights) = (Strips { columns: inner, wide: high, depth }, Strips { columns, wide, depth });
+    let in_place = rights.count() < 4;
+    let shared = Shared(result.as_mut_ptr());
+    scratch(rights.values() + if in_place { 0 } else { lefts.values() }, |buffer| {
+        let (for_right, for_left) = buffer.split_at_mut(rights.values());
         for first in (0..rows.max(1)).step_by(depth) {
             let steps = depth.min(rows - first);
-            fill(first..first + steps, part.clone(), &mut lines[..steps * part.len()]);
-            for (t, out) in left.chunks_exact_mut(depth * high).enumerate() {
-                let height = high.min(part.len() - t * high);
-                let lines = lines.chunks_exact(part.len());
-                for (out, line) in out.chunks_exact_mut(high).zip(lines).take(steps) {
-                    copy_line(out, &line[t * high..][..height]);
+            if steps > 0 {
+                rights.pack((&right[first * right_row..], right_row), steps, for_right);
+                if !in_place {
+                    lefts.pack((&left[first * left_row..], left_row), steps, for_left);
                 }
             }
-            for (panel, out) in packed.chunks_exact_mut(depth * wide).enumerate() {
-                let from = column + panel * wide;
-                let width = wide.min(columns.end - from);
-                for (p, out) in out.chunks_exact_mut(wide).take(steps).enumerate() {
-                    copy_line(out, &right[(first + p) * right_row + from..][..width]);
-                }
-            }
-            for panel in 0..panels {
-                let from = column + panel * wide;
-                let right = &packed[panel * depth * wide..][..steps * wide];
-                for t in 0..tiles {
-                    let tile = Tile {
-                        rows: high.min(part.len() - t * high),
-                        width: wide.min(columns.end - from),
-                        steps,
-                        left: left[t * depth * high..][..steps * high].as_ptr(),
-                        left_row: 1,
-                        left_step: high,
-                        right: right.as_ptr(),
-                        result: result.at((part.start + t * high) * result_row + from),
-                        result_row,
-                        accumulate: add || first > 0,
-                        bias: &[0.0; WIDEST],
-                        clip: (f32::NEG_INFINITY, f32::INFINITY),
-                    };
-                    // SAFETY: both sides have been cut to lines of as many rows and columns as a tile has, one for each step; the rows
-                    // and columns of this tile lie in the part of the result that nobody else touches.
-                    unsafe { kernel.run(&tile) };
+            for (panel, tile) in (0..rights.count()).flat_map(|panel| (0..lefts.count()).map(move |t| (panel, t))) {
+                let right = rights.strip(for_right, panel, steps);
+                let left = if in_place {
+                    (left.as_ptr().wrapping_add(first * left_row + tile * high), left_row)
+                } else {
+                    (lefts.strip(for_left, tile, steps).as_ptr(), high)
+                };
+                // SAFETY: the whole result is borrowed for this call alone, and its length has been checked, as has the left side's; a strip
+                // of its copy has the tile's rows for each step.
+                unsafe {
+                    tile_at_b(kernel, [lefts, rights], [tile, panel], left, right, (shared, columns), add || first > 0);
                 }
             }
         }
     });
+}
+
+/// One tile of a transposed product.
+///
+/// # Safety
+/// `left` is the address of the first of as many lines as `right` has, at the distance that is given, each with a value for every row of
+/// the tile. `result` has the tile's rows and columns, `result_row` values apart, and nobody else touches them.
+#[inline(always)]
+unsafe fn tile_at_b(
+    kernel: &MicroKernel<Strided>,
+    [lefts, rights]: [Strips; 2],
+    [tile, panel]: [usize; 2],
+    (left, left_step): (*const f32, usize),
+    right: &[f32],
+    (result, result_row): (Shared, usize),
+    accumulate: bool,
+) {
+    let (row, column) = (tile * lefts.wide, panel * rights.wide);
+    let tile = Tile {
+        rows: lefts.wide.min(lefts.columns - row),
+        width: rights.wide.min(rights.columns - column),
+        steps: right.len() / rights.wide,
+        left,
+        left_row: 1,
+        left_step,
+        right: right.as_ptr(),
+        result: result.at(row * result_row + column),
+        result_row,
+        accumulate,
+        bias: &[0.0; WIDEST],
+        clip: (f32::NEG_INFINITY, f32::INFINITY),
+    };
+    // SAFETY: the panel has a line for each step; the caller vouches for the left side and the result.
+    unsafe { kernel.run(&tile) };
 }

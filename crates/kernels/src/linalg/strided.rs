@@ -12,7 +12,7 @@ use crate::simd::{Portable, Simd};
 pub(crate) enum Strided {}
 
 /// Columns of the widest panel.
-pub(super) const WIDEST: usize = 32;
+pub(super) const WIDEST: usize = 48;
 
 /// One tile of a product.
 ///
@@ -47,13 +47,13 @@ impl Addressing for Strided {
     type Tile<'a> = Tile<'a>;
 
     const KERNELS: &'static [MicroKernel<Self>] = &[
-        // 28 sums, two vectors of the right side and two values of the left just fit in the registers.
+        // 24 sums, three vectors of the right side and up to five values of the left fit in the registers. Eleven loads feed 24 products.
         #[cfg(target_arch = "x86_64")]
         MicroKernel {
-            name: "strided 14x32, AVX-512",
+            name: "strided 8x48, AVX-512",
             isa: Isa::Avx512,
-            rows: 14,
-            packing: Packing { lanes: 16, vectors: 2, narrower: false },
+            rows: 8,
+            packing: Packing { lanes: 16, vectors: 3, narrower: false },
             share: 0.8,
             run: avx512,
         },
@@ -113,12 +113,25 @@ macro_rules! by_rows {
 unsafe fn avx512(tile: &Tile<'_>) {
     #[target_feature(enable = "avx512f")]
     unsafe fn all(tile: &Tile<'_>) {
-        by_rows! { tile;
-            14 => avx512_whole,
-            7 => some_rows::<Avx512, 7, 2>,
-            4 => some_rows::<Avx512, 4, 2>,
-            2 => some_rows::<Avx512, 2, 2>,
-            1 => some_rows::<Avx512, 1, 2>,
+        // Vectors without a column of the result are not computed.
+        match tile.width {
+            33.. => by_rows! { tile;
+                8 => avx512_whole,
+                4 => some_rows::<Avx512, 4, 3, 3>,
+                2 => some_rows::<Avx512, 2, 3, 3>,
+                1 => some_rows::<Avx512, 1, 3, 3>,
+            },
+            17.. => by_rows! { tile;
+                8 => some_rows::<Avx512, 8, 2, 3>,
+                4 => some_rows::<Avx512, 4, 2, 3>,
+                2 => some_rows::<Avx512, 2, 2, 3>,
+                1 => some_rows::<Avx512, 1, 2, 3>,
+            },
+            _ => by_rows! { tile;
+                8 => some_rows::<Avx512, 8, 1, 3>,
+                4 => some_rows::<Avx512, 4, 1, 3>,
+                1 => some_rows::<Avx512, 1, 1, 3>,
+            },
         }
     }
     // SAFETY: this row of the table is run where there is AVX-512; the tile's addresses are valid.
@@ -130,12 +143,12 @@ unsafe fn avx2(tile: &Tile<'_>) {
     #[target_feature(enable = "avx2,fma")]
     unsafe fn all(tile: &Tile<'_>) {
         by_rows! { tile;
-            6 => some_rows::<Avx2, 6, 2>,
-            5 => some_rows::<Avx2, 5, 2>,
-            4 => some_rows::<Avx2, 4, 2>,
-            3 => some_rows::<Avx2, 3, 2>,
-            2 => some_rows::<Avx2, 2, 2>,
-            1 => some_rows::<Avx2, 1, 2>,
+            6 => some_rows::<Avx2, 6, 2, 2>,
+            5 => some_rows::<Avx2, 5, 2, 2>,
+            4 => some_rows::<Avx2, 4, 2, 2>,
+            3 => some_rows::<Avx2, 3, 2, 2>,
+            2 => some_rows::<Avx2, 2, 2, 2>,
+            1 => some_rows::<Avx2, 1, 2, 2>,
         }
     }
     // SAFETY: this row of the table is run where there are AVX2 and FMA; the tile's addresses are valid.
@@ -144,20 +157,20 @@ unsafe fn avx2(tile: &Tile<'_>) {
 
 unsafe fn portable(tile: &Tile<'_>) {
     by_rows! { tile;
-        4 => some_rows::<Portable, 4, 4>,
-        3 => some_rows::<Portable, 3, 4>,
-        2 => some_rows::<Portable, 2, 4>,
-        1 => some_rows::<Portable, 1, 4>,
+        4 => some_rows::<Portable, 4, 4, 4>,
+        3 => some_rows::<Portable, 3, 4, 4>,
+        2 => some_rows::<Portable, 2, 4, 4>,
+        1 => some_rows::<Portable, 1, 4, 4>,
     }
 }
 
-/// The first `ROWS` rows of a tile, `W` vectors wide.
+/// The first `ROWS` rows of a tile, `W` vectors wide, with a panel of `PANEL` vectors.
 ///
 /// # Safety
 /// The instructions of `S` are there; the tile has as many rows, its panel as many vectors, and its addresses are valid.
 #[inline(always)]
-unsafe fn some_rows<S: Simd, const ROWS: usize, const W: usize>(tile: &Tile<'_>) {
-    // SAFETY: the left side has `ROWS` rows of `steps` values, the right side `W` vectors for each step.
+unsafe fn some_rows<S: Simd, const ROWS: usize, const W: usize, const PANEL: usize>(tile: &Tile<'_>) {
+    // SAFETY: the left side has `ROWS` rows of `steps` values, the right side `PANEL` vectors for each step, which are `W` at least.
     unsafe {
         let mut sums = [[S::splat(0.0); W]; ROWS];
         let mut left: [*const f32; ROWS] = std::array::from_fn(|i| tile.left.wrapping_add(i * tile.left_row));
@@ -171,7 +184,7 @@ unsafe fn some_rows<S: Simd, const ROWS: usize, const W: usize>(tile: &Tile<'_>)
                 }
                 left[i] = left[i].wrapping_add(tile.left_step);
             }
-            right = right.add(W * S::LANES);
+            right = right.add(PANEL * S::LANES);
         }
         store::<S, ROWS, W>(tile, &sums);
     }
@@ -208,97 +221,88 @@ unsafe fn store<S: Simd, const ROWS: usize, const W: usize>(tile: &Tile<'_>, sum
 /// A whole tile, in assembly because the compiler does not find out by itself that the sums fit in the registers.
 ///
 /// # Safety
-/// AVX-512 is there; the tile has 14 rows, and its addresses are valid.
+/// AVX-512 is there; the tile has 8 rows and a column in each of three vectors, and its addresses are valid.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 #[rustfmt::skip]
 unsafe fn avx512_whole(tile: &Tile<'_>) {
-    use std::arch::x86_64::_mm512_setzero_ps;
-    let mut sums = [[_mm512_setzero_ps(); 2]; 14];
+    use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch, _mm512_setzero_ps};
+    let mut sums = [[_mm512_setzero_ps(); 3]; 8];
     let row = tile.left_row * size_of::<f32>();
+    for i in 0..8 {
+        for w in 0..3 {
+            // The lines of the result are on their way while the products are computed.
+            _mm_prefetch::<_MM_HINT_ET0>(tile.result.wrapping_add(i * tile.result_row + w * 16).cast());
+        }
+    }
     if tile.steps > 0 {
-        // SAFETY: reads `steps` lines of the panel and `steps` values of 14 rows of the left side; writes registers only.
+        // SAFETY: reads `steps` lines of the panel and `steps` values of 8 rows of the left side; writes registers only.
         unsafe {
             std::arch::asm!(
                 "2:",
-                "vmovups zmm28, zmmword ptr [{b}]",
-                "vmovups zmm29, zmmword ptr [{b} + 64]",
-                "vbroadcastss zmm30, dword ptr [{a}]",
-                "vfmadd231ps zmm0, zmm28, zmm30",
-                "vfmadd231ps zmm1, zmm29, zmm30",
-                "vbroadcastss zmm31, dword ptr [{a} + {r}]",
-                "vfmadd231ps zmm2, zmm28, zmm31",
-                "vfmadd231ps zmm3, zmm29, zmm31",
-                "vbroadcastss zmm30, dword ptr [{a} + 2 * {r}]",
-                "vfmadd231ps zmm4, zmm28, zmm30",
-                "vfmadd231ps zmm5, zmm29, zmm30",
-                "vbroadcastss zmm31, dword ptr [{a} + {r3}]",
-                "vfmadd231ps zmm6, zmm28, zmm31",
-                "vfmadd231ps zmm7, zmm29, zmm31",
-                "vbroadcastss zmm30, dword ptr [{a} + 4 * {r}]",
-                "vfmadd231ps zmm8, zmm28, zmm30",
-                "vfmadd231ps zmm9, zmm29, zmm30",
-                "vbroadcastss zmm31, dword ptr [{a} + {r5}]",
-                "vfmadd231ps zmm10, zmm28, zmm31",
-                "vfmadd231ps zmm11, zmm29, zmm31",
-                "vbroadcastss zmm30, dword ptr [{a} + 2 * {r3}]",
-                "vfmadd231ps zmm12, zmm28, zmm30",
-                "vfmadd231ps zmm13, zmm29, zmm30",
+                "vmovups zmm24, zmmword ptr [{b}]",
+                "vmovups zmm25, zmmword ptr [{b} + 64]",
+                "vmovups zmm26, zmmword ptr [{b} + 128]",
+                "vbroadcastss zmm27, dword ptr [{a}]",
+                "vfmadd231ps zmm0, zmm24, zmm27",
+                "vfmadd231ps zmm1, zmm25, zmm27",
+                "vfmadd231ps zmm2, zmm26, zmm27",
+                "vbroadcastss zmm28, dword ptr [{a} + {r}]",
+                "vfmadd231ps zmm3, zmm24, zmm28",
+                "vfmadd231ps zmm4, zmm25, zmm28",
+                "vfmadd231ps zmm5, zmm26, zmm28",
+                "vbroadcastss zmm29, dword ptr [{a} + 2 * {r}]",
+                "vfmadd231ps zmm6, zmm24, zmm29",
+                "vfmadd231ps zmm7, zmm25, zmm29",
+                "vfmadd231ps zmm8, zmm26, zmm29",
+                "vbroadcastss zmm30, dword ptr [{a} + {r3}]",
+                "vfmadd231ps zmm9, zmm24, zmm30",
+                "vfmadd231ps zmm10, zmm25, zmm30",
+                "vfmadd231ps zmm11, zmm26, zmm30",
                 "vbroadcastss zmm31, dword ptr [{h}]",
-                "vfmadd231ps zmm14, zmm28, zmm31",
-                "vfmadd231ps zmm15, zmm29, zmm31",
-                "vbroadcastss zmm30, dword ptr [{h} + {r}]",
-                "vfmadd231ps zmm16, zmm28, zmm30",
-                "vfmadd231ps zmm17, zmm29, zmm30",
-                "vbroadcastss zmm31, dword ptr [{h} + 2 * {r}]",
-                "vfmadd231ps zmm18, zmm28, zmm31",
-                "vfmadd231ps zmm19, zmm29, zmm31",
-                "vbroadcastss zmm30, dword ptr [{h} + {r3}]",
-                "vfmadd231ps zmm20, zmm28, zmm30",
-                "vfmadd231ps zmm21, zmm29, zmm30",
-                "vbroadcastss zmm31, dword ptr [{h} + 4 * {r}]",
-                "vfmadd231ps zmm22, zmm28, zmm31",
-                "vfmadd231ps zmm23, zmm29, zmm31",
-                "vbroadcastss zmm30, dword ptr [{h} + {r5}]",
-                "vfmadd231ps zmm24, zmm28, zmm30",
-                "vfmadd231ps zmm25, zmm29, zmm30",
-                "vbroadcastss zmm31, dword ptr [{h} + 2 * {r3}]",
-                "vfmadd231ps zmm26, zmm28, zmm31",
-                "vfmadd231ps zmm27, zmm29, zmm31",
+                "vfmadd231ps zmm12, zmm24, zmm31",
+                "vfmadd231ps zmm13, zmm25, zmm31",
+                "vfmadd231ps zmm14, zmm26, zmm31",
+                "vbroadcastss zmm27, dword ptr [{h} + {r}]",
+                "vfmadd231ps zmm15, zmm24, zmm27",
+                "vfmadd231ps zmm16, zmm25, zmm27",
+                "vfmadd231ps zmm17, zmm26, zmm27",
+                "vbroadcastss zmm28, dword ptr [{h} + 2 * {r}]",
+                "vfmadd231ps zmm18, zmm24, zmm28",
+                "vfmadd231ps zmm19, zmm25, zmm28",
+                "vfmadd231ps zmm20, zmm26, zmm28",
+                "vbroadcastss zmm29, dword ptr [{h} + {r3}]",
+                "vfmadd231ps zmm21, zmm24, zmm29",
+                "vfmadd231ps zmm22, zmm25, zmm29",
+                "vfmadd231ps zmm23, zmm26, zmm29",
                 "add {a}, {step}",
                 "add {h}, {step}",
-                "add {b}, 128",
+                "add {b}, 192",
                 "dec {count}",
                 "jnz 2b",
                 a = inout(reg) tile.left => _,
-                h = inout(reg) tile.left.byte_add(7 * row) => _,
+                h = inout(reg) tile.left.wrapping_byte_add(4 * row) => _,
                 b = inout(reg) tile.right => _,
                 count = inout(reg) tile.steps => _,
                 r = in(reg) row,
                 r3 = in(reg) 3 * row,
-                r5 = in(reg) 5 * row,
                 step = in(reg) tile.left_step * size_of::<f32>(),
-                inout("zmm0") sums[0][0], inout("zmm1") sums[0][1],
-                inout("zmm2") sums[1][0], inout("zmm3") sums[1][1],
-                inout("zmm4") sums[2][0], inout("zmm5") sums[2][1],
-                inout("zmm6") sums[3][0], inout("zmm7") sums[3][1],
-                inout("zmm8") sums[4][0], inout("zmm9") sums[4][1],
-                inout("zmm10") sums[5][0], inout("zmm11") sums[5][1],
-                inout("zmm12") sums[6][0], inout("zmm13") sums[6][1],
-                inout("zmm14") sums[7][0], inout("zmm15") sums[7][1],
-                inout("zmm16") sums[8][0], inout("zmm17") sums[8][1],
-                inout("zmm18") sums[9][0], inout("zmm19") sums[9][1],
-                inout("zmm20") sums[10][0], inout("zmm21") sums[10][1],
-                inout("zmm22") sums[11][0], inout("zmm23") sums[11][1],
-                inout("zmm24") sums[12][0], inout("zmm25") sums[12][1],
-                inout("zmm26") sums[13][0], inout("zmm27") sums[13][1],
+                inout("zmm0") sums[0][0], inout("zmm1") sums[0][1], inout("zmm2") sums[0][2],
+                inout("zmm3") sums[1][0], inout("zmm4") sums[1][1], inout("zmm5") sums[1][2],
+                inout("zmm6") sums[2][0], inout("zmm7") sums[2][1], inout("zmm8") sums[2][2],
+                inout("zmm9") sums[3][0], inout("zmm10") sums[3][1], inout("zmm11") sums[3][2],
+                inout("zmm12") sums[4][0], inout("zmm13") sums[4][1], inout("zmm14") sums[4][2],
+                inout("zmm15") sums[5][0], inout("zmm16") sums[5][1], inout("zmm17") sums[5][2],
+                inout("zmm18") sums[6][0], inout("zmm19") sums[6][1], inout("zmm20") sums[6][2],
+                inout("zmm21") sums[7][0], inout("zmm22") sums[7][1], inout("zmm23") sums[7][2],
+                out("zmm24") _, out("zmm25") _, out("zmm26") _, out("zmm27") _,
                 out("zmm28") _, out("zmm29") _, out("zmm30") _, out("zmm31") _,
                 options(nostack, readonly),
             );
         }
     }
     // SAFETY: this function has the instructions; the tile has the rows, and its addresses are valid.
-    unsafe { store::<Avx512, 14, 2>(tile, &sums) }
+    unsafe { store::<Avx512, 8, 3>(tile, &sums) }
 }
 
 #[cfg(test)]
@@ -312,9 +316,13 @@ mod tests {
         for kernel in Strided::KERNELS.iter().filter(|kernel| kernel.isa.present().is_some()) {
             let columns = kernel.packing.columns();
             for rows in 1..=kernel.rows {
-                for (width, steps, accumulate) in
-                    [(columns, 37, false), (columns - 1, 5, true), (3, 1, false), (1, 0, true)]
-                {
+                for (width, steps, accumulate) in [
+                    (columns, 37, false),
+                    (columns - 1, 5, true),
+                    (columns / 3 * 2, 7, true),
+                    (3, 1, false),
+                    (1, 0, true),
+                ] {
                     let left: Vec<f32> = (0..rows * steps).map(value).collect();
                     let right: Vec<f32> = (0..steps * columns).map(|at| value(at + 5)).collect();
                     let mut bias = [0.0; WIDEST];

@@ -29,7 +29,7 @@ pub fn kernels() -> Vec<Kernel> {
 }
 
 impl Kernel {
-    /// Its name, such as `strided 14x32, AVX-512`.
+    /// Its name, such as `strided 8x48, AVX-512`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Row::Addressed(kernel) => kernel.name,

@@ -8,7 +8,7 @@ use super::parameters::Parameters;
 use super::step::{Inputs, Pass, Step, put};
 use crate::attention::{Head, Rows};
 use crate::isa::ForLoops;
-use crate::linalg::{Epilogue, matmul_at_b_rows, multiply};
+use crate::linalg::{Epilogue, matmul_at_b_whole, multiply};
 use crate::memory::workspace;
 use crate::simd::vectorised;
 
@@ -19,7 +19,7 @@ pub(super) struct Attention {
     sizes: Sizes,
     /// Whether queries, keys and values are side by side in one input.
     joint: bool,
-    /// For each sample the gradients of queries, keys and values, one after the other.
+    /// For each sample the gradients of queries, keys and values, one after the other, where they are inputs of their own.
     gradients: Vec<f32>,
 }
 
@@ -51,55 +51,63 @@ impl Attention {
         Rows { values: &values[first + head * width..], step, count, width }
     }
 
-    /// The gradients of one head of a sample, in `gradients` of the sample.
-    fn back(&self, [q, k, v, dy]: [Rows<'_>; 4], head: usize, gradients: &mut [f32]) {
-        let heads = self.sizes.heads;
-        let (of_q, rest) = gradients.split_at_mut(self.first(1));
-        let (of_k, of_v) = rest.split_at_mut(self.first(2) - self.first(1));
-        let [_, columns] = self.part(0);
+    /// For each of the three parts, where the gradient of a head's first value lies in that of a sample, and how far apart its rows are.
+    fn places(&self, head: usize) -> [(usize, usize); 3] {
+        std::array::from_fn(|part| {
+            let [_, columns] = self.part(part);
+            let within = head * (columns / self.sizes.heads);
+            if self.joint { (part * columns + within, 3 * columns) } else { (self.first(part) + within, columns) }
+        })
+    }
+
+    /// Writes, or adds, the gradients of one head to those of a sample.
+    fn back(&self, [q, k, v, dy]: [Rows<'_>; 4], head: usize, gradients: &mut [f32], accumulate: bool) {
+        let [(of_q, q_step), of_k, of_v] = self.places(head);
         let isa = self.isa;
         // The second head has vᵀ and k, for the slopes of the shares and of the queries.
         Head::lend(isa, k, v, |forward, memory| {
             Head::lend(isa, v, k, |backward, _| {
                 let (most, pitch) = forward.block(q.count);
-                workspace(most * pitch + pitch * (k.width + v.width), |buffer| {
+                workspace(most * pitch + k.count * (k.width + v.width), |buffer| {
                     let (slopes, sums) = buffer.split_at_mut(most * pitch);
-                    let (keys, values) = sums.split_at_mut(pitch * k.width);
+                    let (keys, values) = sums.split_at_mut(k.count * k.width);
                     forward.each_block(q, 0..q.count, memory, |queries, shares, _, totals| {
                         let (first, count) = (queries.start, queries.len());
-                        let slopes = &mut slopes[..count * pitch];
-                        multiply(
-                            count,
-                            dy.from(first),
-                            dy.step,
-                            backward.keys(),
-                            slopes,
-                            pitch,
-                            Epilogue::plain(false),
-                        );
+                        let (slopes, plain) = (&mut slopes[..count * pitch], Epilogue::plain(false));
+                        multiply(count, dy.from(first), dy.step, backward.keys(), slopes, pitch, plain);
                         soften_back(isa, shares, totals, k.count, forward.scale(), slopes);
-                        let vectors = isa.vectors();
-                        let add = first > 0;
-                        matmul_at_b_rows(
-                            vectors,
-                            count,
-                            (shares, pitch),
-                            (dy.from(first), dy.step),
-                            v.width,
-                            values,
-                            add,
-                        );
-                        matmul_at_b_rows(vectors, count, (slopes, pitch), (q.from(first), q.step), k.width, keys, add);
-                        let to = &mut of_q[first * columns + head * q.width..];
-                        multiply(count, slopes, pitch, backward.values(), to, columns, Epilogue::plain(false));
+                        let gradient = |left: &[f32], right: Rows<'_>, out: &mut [f32]| {
+                            let right_side = (right.from(first), right.step);
+                            let left = (left, pitch, k.count);
+                            matmul_at_b_whole(isa.vectors(), count, left, right_side, right.width, out, first > 0);
+                        };
+                        gradient(shares, dy, values);
+                        gradient(slopes, q, keys);
+                        let to = &mut gradients[of_q + first * q_step..];
+                        multiply(count, slopes, pitch, backward.values(), to, q_step, Epilogue::plain(accumulate));
                     });
-                    for (from, to, width) in [(keys, of_k, k.width), (values, of_v, v.width)] {
-                        for (to, from) in to.chunks_exact_mut(heads * width).zip(from.chunks_exact(width)) {
-                            to[head * width..][..width].copy_from_slice(from);
+                    for (from, (to, step), width) in [(keys, of_k, k.width), (values, of_v, v.width)] {
+                        for (row, from) in from.chunks_exact(width).enumerate() {
+                            let to = &mut gradients[to + row * step..][..width];
+                            to.iter_mut().zip(from).for_each(|(to, from)| put(to, *from, accumulate));
                         }
                     }
                 });
             });
+        });
+    }
+
+    /// Writes, or adds, the gradients of all samples, `size` values each.
+    fn back_all(&self, x: &Inputs<'_>, dy: &[f32], gradients: &mut [f32], size: usize, accumulate: bool) {
+        let Sizes { heads, tokens, value_channels, .. } = self.sizes;
+        let width = value_channels / heads;
+        let samples = gradients.par_chunks_mut(size).zip(dy.par_chunks(tokens * value_channels)).enumerate();
+        samples.for_each(|(sample, (gradients, dy))| {
+            for head in 0..heads {
+                let [q, k, v] = [0, 1, 2].map(|part| self.rows(x, part, sample, head));
+                let dy = Rows { values: &dy[head * width..], step: value_channels, count: tokens, width };
+                self.back([q, k, v, dy], head, gradients, accumulate);
+            }
         });
     }
 }
@@ -119,38 +127,32 @@ impl Step for Attention {
     }
 
     fn backward(&mut self, _: &mut Parameters, x: &Inputs<'_>, _: &[f32], dy: &mut [f32]) {
-        let Sizes { heads, tokens, value_channels, .. } = self.sizes;
-        let (size, width) = (self.first(3), value_channels / heads);
-        let mut gradients = std::mem::take(&mut self.gradients);
-        gradients.resize(x.batch * size, 0.0);
-        gradients.par_chunks_mut(size).zip(dy.par_chunks(tokens * value_channels)).enumerate().for_each(
-            |(sample, (gradients, dy))| {
-                for head in 0..heads {
-                    let [q, k, v] = [0, 1, 2].map(|part| self.rows(x, part, sample, head));
-                    let dy = Rows { values: &dy[head * width..], step: value_channels, count: tokens, width };
-                    self.back([q, k, v, dy], head, gradients);
-                }
-            },
-        );
-        self.gradients = gradients;
+        // Where all three are one input, its gradient is computed where it goes.
+        if !self.joint {
+            let (size, mut gradients) = (self.first(3), std::mem::take(&mut self.gradients));
+            gradients.resize(x.batch * size, 0.0);
+            self.back_all(x, dy, &mut gradients, size, false);
+            self.gradients = gradients;
+        }
     }
 
-    fn input_gradient(&mut self, place: usize, _: &Inputs<'_>, _: &[f32], _: &[f32], dx: &mut [f32], accumulate: bool) {
+    fn input_gradient(
+        &mut self,
+        place: usize,
+        x: &Inputs<'_>,
+        _: &[f32],
+        dy: &[f32],
+        dx: &mut [f32],
+        accumulate: bool,
+    ) {
         let size = self.first(3);
-        let parts = if self.joint { 0..3 } else { place..place + 1 };
-        let all: usize = parts.clone().map(|part| self.part(part)[1]).sum();
-        let each = self.part(parts.start)[0] * all;
-        dx.par_chunks_mut(each).zip(self.gradients.par_chunks(size)).for_each(|(dx, gradients)| {
-            let mut column = 0;
-            for part in parts.clone() {
-                let [count, width] = self.part(part);
-                let from = &gradients[self.first(part)..][..count * width];
-                for (dx, from) in dx.chunks_exact_mut(all).zip(from.chunks_exact(width)) {
-                    let dx = &mut dx[column..column + width];
-                    dx.iter_mut().zip(from).for_each(|(dx, from)| put(dx, *from, accumulate));
-                }
-                column += width;
-            }
+        if self.joint {
+            return self.back_all(x, dy, dx, size, accumulate);
+        }
+        let [count, width] = self.part(place);
+        dx.par_chunks_mut(count * width).zip(self.gradients.par_chunks(size)).for_each(|(dx, gradients)| {
+            let from = &gradients[self.first(place)..];
+            dx.iter_mut().zip(from).for_each(|(dx, from)| put(dx, *from, accumulate));
         });
     }
 

@@ -2,12 +2,13 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::fold::{Fold, clip_and_sum};
+use super::elementwise::{BLOCK, pass_on};
+use super::fold::{Fold, clip_and_sum, join};
 use super::parameters::Parameters;
 use super::step::{Inputs, Pass, Step};
 use super::winograd::{self, Kernels};
 use crate::geometry::Geometry;
-use crate::linalg::{Epilogue, MicroKernel, Packed, Scale, Strided, matmul_at_b, multiply};
+use crate::linalg::{Epilogue, Matrix, MicroKernel, Packed, Scale, Strided, matmul_at_b, multiply};
 use crate::memory::scratch;
 
 impl Geometry {
@@ -151,8 +152,9 @@ impl Convolution {
     /// Rows that one task takes: whole tiles, few enough that its part of the gathered matrix stays in the second cache.
     fn rows_each(&self, rows: usize) -> usize {
         let tile = MicroKernel::<Strided>::of(self.fold.isa.vectors()).rows;
+        // The part of a wide result stays there too.
         let fitting =
-            if self.geometry.is_pointwise() { 192 } else { (128 * 1024 / self.inner().max(1)).clamp(tile, 192) };
+            if self.geometry.is_pointwise() { 96 } else { (128 * 1024 / self.inner().max(1)).clamp(tile, 192) };
         fitting.min(rows.div_ceil(8)).next_multiple_of(tile)
     }
 }
@@ -161,10 +163,16 @@ impl Step for Convolution {
     fn forward(&mut self, parameters: &mut Parameters, x: &Inputs<'_>, y: &mut [f32], _: &mut Pass<'_>) {
         self.refresh(parameters);
         let (geometry, filters, each, inner) = (&self.geometry, self.filters, self.filters / self.groups, self.inner());
-        let x = x.get(0);
+        let (x, other) = (x.get(0), self.fold.joins.then(|| x.get(1)));
+        let (isa, limits) = (self.fold.isa, self.fold.clip);
+        let clip = if other.is_some() { None } else { limits };
         if let Some((kernels, _)) = &self.winograd {
-            let epilogue = Epilogue { accumulate: false, bias: self.fold.shift(), clip: self.fold.clip };
+            let epilogue = Epilogue { accumulate: false, bias: self.fold.shift(), clip };
             winograd::convolve(geometry, x, kernels, filters, y, epilogue);
+            if let Some(other) = other {
+                let parts = y.par_chunks_mut(BLOCK).zip(other.par_chunks(BLOCK));
+                parts.for_each(|(y, other)| join(isa, other, limits, y));
+            }
             return;
         }
         let rows = y.len() / filters;
@@ -173,7 +181,7 @@ impl Step for Convolution {
             let rows = y.len() / filters;
             for (group, (packed, _)) in self.packed.iter().enumerate() {
                 let bias = self.fold.shift().map(|shift| &shift[group * each..][..each]);
-                let epilogue = Epilogue { accumulate: false, bias, clip: self.fold.clip };
+                let epilogue = Epilogue { accumulate: false, bias, clip };
                 let y = &mut y[group * each..];
                 if geometry.is_pointwise() {
                     let from = task * block * geometry.input[2] + self.channels(group).start;
@@ -185,6 +193,9 @@ impl Step for Convolution {
                         multiply(rows, values, inner, packed, y, filters, epilogue);
                     });
                 }
+            }
+            if let Some(other) = other {
+                join(isa, &other[task * block * filters..][..y.len()], limits, y);
             }
         });
     }
@@ -207,23 +218,32 @@ impl Step for Convolution {
                 let fill = |rows: Range<usize>, part: Range<usize>, out: &mut [f32]| {
                     self.geometry.gather(x, rows, &part, &channels, out);
                 };
+                let left = match self.geometry.is_pointwise() {
+                    true => Matrix::Given(&x[channels.start..], self.geometry.input[2]),
+                    false => Matrix::Made(&fill),
+                };
                 let (right, result) = (&dy[group * each..], &mut gradient[group * each..]);
-                matmul_at_b(
-                    self.fold.isa.vectors(),
-                    rows,
-                    self.inner(),
-                    &fill,
-                    (right, self.filters),
-                    each,
-                    (result, self.filters),
-                );
+                let (isa, left) = (self.fold.isa.vectors(), (left, self.inner()));
+                matmul_at_b(isa, rows, left, (right, self.filters), each, (result, self.filters));
             }
         }
         self.fold.write_gradients(parameters, self.kernel, &mut gradient, &self.sums);
         if trains { parameters.give(self.kernel, gradient) } else { self.spare = gradient }
     }
 
-    fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, _: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
+    fn input_gradient(
+        &mut self,
+        place: usize,
+        _: &Inputs<'_>,
+        _: &[f32],
+        dy: &[f32],
+        dx: &mut [f32],
+        accumulate: bool,
+    ) {
+        // The other value of the sum.
+        if place == 1 {
+            return pass_on(dy, dx, accumulate);
+        }
         let (geometry, filters, each, inner) = (&self.geometry, self.filters, self.filters / self.groups, self.inner());
         let width = geometry.input[2];
         if let Some((_, kernels)) = &self.winograd {

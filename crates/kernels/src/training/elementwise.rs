@@ -7,7 +7,7 @@ use crate::isa::ForLoops;
 use crate::simd::{Simd, limit, vectorised};
 
 /// Values of one task.
-const BLOCK: usize = 16 * 1024;
+pub(super) const BLOCK: usize = 16 * 1024;
 
 /// `min(max(x, least), most)`.
 #[derive(Debug)]

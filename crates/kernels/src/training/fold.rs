@@ -2,12 +2,12 @@ use rayon::prelude::*;
 
 use super::parameters::Parameters;
 use crate::isa::ForLoops;
-use crate::simd::{fma, vectorised};
+use crate::simd::{fma, limit, vectorised};
 
 /// What follows a convolution or a dense layer and is computed with it: bias, a batch normalisation with its running
-/// statistics, and a clip.
+/// statistics, a sum with another value, and a clip.
 ///
-/// With `scale = gamma / sqrt(variance + epsilon)` the output is `clip(x · (kernel * scale) + shift)`. Going backward,
+/// With `scale = gamma / sqrt(variance + epsilon)` the output is `clip(x · (kernel * scale) + shift + other)`. Going backward,
 /// gamma's gradient follows from the gradient of the scaled kernel, because the sum over all positions of `dy * (x · kernel)`
 /// is the sum over the kernel of `kernel * (xᵀ dy)`: what lies between the convolution and the clip need not be kept.
 #[derive(Debug, Clone)]
@@ -17,6 +17,8 @@ pub(super) struct Fold {
     pub(super) channels: usize,
     pub(super) bias: Option<usize>,
     pub(super) norm: Option<Norm>,
+    /// Whether another value, the second input, is added before the clip.
+    pub(super) joins: bool,
     pub(super) clip: Option<(f32, f32)>,
     pub(super) scale: Vec<f32>,
     pub(super) shift: Vec<f32>,
@@ -48,7 +50,8 @@ impl Norm {
 
 impl Fold {
     pub(super) fn new(isa: ForLoops, channels: usize, bias: Option<usize>) -> Self {
-        Self { isa, channels, bias, norm: None, clip: None, scale: vec![1.0; channels], shift: vec![0.0; channels] }
+        let (scale, shift) = (vec![1.0; channels], vec![0.0; channels]);
+        Self { isa, channels, bias, norm: None, joins: false, clip: None, scale, shift }
     }
 
     /// When the kernel, or what is folded into it, changed last.
@@ -209,6 +212,19 @@ fn multiply_and_sum_body<const FUSED: bool>(x: &[f32], dy: &[f32], sums: &mut [f
         for ((sum, x), dy) in sums.iter_mut().zip(x).zip(dy) {
             *sum = fma::<FUSED>(*x, *dy, *sum);
         }
+    }
+}
+
+vectorised! {
+    /// `y = clip(y + other)`.
+    pub(super) fn join(other: &[f32], clip: Option<(f32, f32)>, y: &mut [f32]) => join_body
+}
+
+#[inline(always)]
+fn join_body<const FUSED: bool>(other: &[f32], clip: Option<(f32, f32)>, y: &mut [f32]) {
+    match clip {
+        Some(limits) => y.iter_mut().zip(other).for_each(|(y, other)| *y = limit(*y + other, limits)),
+        None => y.iter_mut().zip(other).for_each(|(y, other)| *y += other),
     }
 }
 

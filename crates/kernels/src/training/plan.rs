@@ -173,8 +173,56 @@ impl<'a> Compiler<'a> {
         Some(clip)
     }
 
+    /// Takes the sum after `end` along, if one follows whose other value is there already, and returns that value.
+    fn absorb_sum(&mut self, end: &mut usize) -> Option<usize> {
+        let next = self.only_user(*end)?;
+        let node = self.node(next);
+        let (Operator::Add {}, [a, b]) = (node.operator(), node.inputs.as_slice()) else {
+            return None;
+        };
+        let other = if a == end { *b } else { *a };
+        let value = self.value_of.get(&other).copied().filter(|_| self.node(other).shape == node.shape)?;
+        self.absorbed[next] = true;
+        *end = next;
+        Some(value)
+    }
+
     /// A fold for `layer` with the normalisation and the clip after it, and what is left of the layer's own activation.
     fn fold(&mut self, layer: usize, channels: usize, activation: Activation, end: &mut usize) -> (Fold, Activation) {
+        let (mut fold, rest) = self.fold_norm(layer, channels, activation, end);
+        if activation == Activation::Linear {
+            fold.clip = self.absorb_clip(end);
+        }
+        (fold, rest)
+    }
+
+    /// The same for a layer that can add another value before the clip, which becomes its second input.
+    fn fold_sum(
+        &mut self,
+        layer: usize,
+        channels: usize,
+        activation: Activation,
+        end: &mut usize,
+        inputs: &mut Vec<usize>,
+    ) -> (Fold, Activation) {
+        let (mut fold, rest) = self.fold_norm(layer, channels, activation, end);
+        if activation == Activation::Linear {
+            let other = self.absorb_sum(end);
+            fold.joins = other.is_some();
+            inputs.extend(other);
+            fold.clip = self.absorb_clip(end);
+        }
+        (fold, rest)
+    }
+
+    /// A fold with the layer's own clip, or with the normalisation after it.
+    fn fold_norm(
+        &mut self,
+        layer: usize,
+        channels: usize,
+        activation: Activation,
+        end: &mut usize,
+    ) -> (Fold, Activation) {
         let mut fold = Fold::new(self.isa, channels, self.parameter(layer, Role::Bias));
         match activation {
             Activation::Relu => fold.clip = Some((0.0, f32::INFINITY)),
@@ -188,7 +236,6 @@ impl<'a> Compiler<'a> {
                     self.absorbed[next] = true;
                     *end = next;
                 }
-                fold.clip = self.absorb_clip(end);
             }
             other => return (fold, other),
         }
@@ -230,12 +277,13 @@ impl<'a> Compiler<'a> {
         }
         let mut end = layer;
         let wants = inputs.iter().any(|&input| self.needs[input]);
-        let (step, after) = match self.with_weights(layer, wants, &mut end) {
+        let (step, after) = match self.with_weights(layer, wants, &mut end, &mut inputs) {
             Some(both) => both,
             None => (self.without_weights(layer), Activation::Linear),
         };
-        let parts: Vec<usize> = (layer..=end).filter(|&at| at == layer || self.absorbed[at]).collect();
-        let needs = wants || self.any_trains(&parts);
+        let next = |&at: &usize| if at == end { None } else { self.only_user(at) };
+        let parts: Vec<usize> = std::iter::successors(Some(layer), next).collect();
+        let needs = inputs.iter().any(|&input| self.needs[input]) || self.any_trains(&parts);
         let mut output = self.push(layer, end, step, inputs, needs);
         if after != Activation::Linear {
             let channels = self.node(layer).shape.channels();
@@ -286,18 +334,25 @@ impl<'a> Compiler<'a> {
 
     /// The step of a layer with weights, together with what is folded into it, the last of which becomes `end`; and what is left
     /// of its activation. `None` for other layers.
-    fn with_weights(&mut self, layer: usize, wants: bool, end: &mut usize) -> Option<(Box<dyn Step>, Activation)> {
+    fn with_weights(
+        &mut self,
+        layer: usize,
+        wants: bool,
+        end: &mut usize,
+        inputs: &mut Vec<usize>,
+    ) -> Option<(Box<dyn Step>, Activation)> {
         let node = self.node(layer);
         let channels = node.shape.channels();
         Some(match node.operator() {
             Operator::Conv2D { kernel_size, strides, padding, dilation_rate, groups, activation, .. } => {
                 let geometry = Geometry::new(self.image(layer), *kernel_size, *strides, *padding, *dilation_rate);
                 let kernel = self.needed(layer, Role::ConvolutionKernel);
-                let (fold, rest) = self.fold(layer, channels, *activation, end);
                 // Where each filter has a channel to itself, the kernel lies in memory as that of a depthwise convolution.
                 if *groups > 1 && *groups == channels && geometry.input[2] == channels {
+                    let (fold, rest) = self.fold(layer, channels, *activation, end);
                     return Some((Box::new(Depthwise::new(geometry, 1, kernel, fold)), rest));
                 }
+                let (fold, rest) = self.fold_sum(layer, channels, *activation, end, inputs);
                 (Box::new(Convolution::new(geometry, *groups, kernel, fold, wants)), rest)
             }
             Operator::DepthwiseConv2D {
@@ -319,14 +374,14 @@ impl<'a> Compiler<'a> {
                 let kernel = self.needed(layer, Role::ConvolutionKernel);
                 let between = node.parameters[1].shape[2];
                 let geometry = Geometry::pointwise(node.shape.count() / channels, between);
-                let (fold, rest) = self.fold(layer, channels, *activation, end);
+                let (fold, rest) = self.fold_sum(layer, channels, *activation, end, inputs);
                 (Box::new(Convolution::new(geometry, 1, kernel, fold, wants)), rest)
             }
             Operator::Dense { activation, .. } => {
                 let features = self.node(node.inputs[0]).shape.channels();
                 let geometry = Geometry::pointwise(node.shape.count() / channels, features);
                 let kernel = self.needed(layer, Role::DenseKernel);
-                let (fold, rest) = self.fold(layer, channels, *activation, end);
+                let (fold, rest) = self.fold_sum(layer, channels, *activation, end, inputs);
                 (Box::new(Convolution::new(geometry, 1, kernel, fold, wants)), rest)
             }
             Operator::BatchNormalization { epsilon, momentum, .. } => {

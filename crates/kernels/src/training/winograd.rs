@@ -193,8 +193,9 @@ pub(super) fn kernel_gradient(
                     matmul_at_b_whole(
                         isa.vectors(),
                         tiles,
-                        (values, channels),
+                        (values, channels, channels),
                         (slopes, filters),
+                        filters,
                         sums,
                         start + task > 0,
                     );
