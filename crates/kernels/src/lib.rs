@@ -8,6 +8,7 @@
 //! hands over a slice of it.
 
 mod attention;
+mod element;
 mod geometry;
 pub mod inference;
 mod isa;
@@ -17,6 +18,7 @@ mod simd;
 pub mod training;
 mod transform;
 
+pub use element::Bf16;
 pub use isa::Isa;
 pub use memory::OutOfMemory;
 
