@@ -41,8 +41,12 @@ const FREE: [&str; 16] = [
 ];
 
 /// Keys that later versions have added, with the values that describe what earlier ones did.
-const ADDED: [(&str, &str); 3] =
-    [("data.stratify", "false"), ("head.initial", "\"random\""), ("data.sampling", "\"natural\"")];
+const ADDED: [(&str, &str); 4] = [
+    ("data.stratify", "false"),
+    ("head.initial", "\"random\""),
+    ("data.sampling", "\"natural\""),
+    ("backbone.precision", "\"f32\""),
+];
 
 /// A key of a run's experiment whose value has changed since the run began.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -181,7 +181,11 @@ mod tests {
             let count = from.len() - at;
             // SAFETY: all three have `count` values from here on, of which no more are touched; the instructions of `S` are there.
             unsafe {
-                Bf16::store_up_to::<S>(to.as_mut_ptr().add(at), f32::load_up_to::<S>(from.as_ptr().add(at), count), count);
+                Bf16::store_up_to::<S>(
+                    to.as_mut_ptr().add(at),
+                    f32::load_up_to::<S>(from.as_ptr().add(at), count),
+                    count,
+                );
                 let loaded = Bf16::load_up_to::<S>(to.as_ptr().add(at), count);
                 f32::store_up_to::<S>(back.as_mut_ptr().add(at), loaded, count);
             }
@@ -201,6 +205,8 @@ mod tests {
                 unsafe { copy(isa.present().expect("it is available"), &job) };
                 for ((from, to), back) in from.iter().zip(&to).zip(&back) {
                     assert_eq!(*to, Bf16::round(*from), "{isa:?}: {from}");
+                    let specified = injerto_reference::bf16(f64::from(*from));
+                    assert!(specified.is_nan() || f64::from(to.value()) == specified, "{isa:?}: {from}");
                     assert!(back.is_nan() || back.to_bits() == to.value().to_bits(), "{isa:?}: {from}");
                 }
             }

@@ -58,5 +58,6 @@ pub use phase::Phase;
 pub use plan::{Feeding, PhasePlan};
 pub use progress::{Asked, Ended, Lengthened, Progress};
 pub use range_test::{RangeFound, RangePoint, RangeTest, Suggested};
+pub use injerto_kernels::inference::Arithmetic;
 pub use runner::Runner;
 pub use slopes::{Seen, Slopes};

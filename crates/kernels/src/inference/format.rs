@@ -162,12 +162,7 @@ impl Format for Bf16 {
         means.vectors()
     }
 
-    fn prepare(
-        unit: PresentUnit,
-        weights: Weights,
-        input: Placed,
-        epilogue: Epilogue,
-    ) -> Result<Product, OutOfMemory> {
+    fn prepare(unit: PresentUnit, weights: Weights, input: Placed, epilogue: Epilogue) -> Result<Product, OutOfMemory> {
         let (scaled, bias) = scaled(&weights);
         let weight = |k: usize, filter: usize| scaled(k, filter) as f32;
         let steps = [input.row, input.pixel];

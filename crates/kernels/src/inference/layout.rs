@@ -340,12 +340,7 @@ fn zeros(value: &Value, offset: usize) -> Zeros {
     runs
 }
 
-fn step<T: Format>(
-    means: T::Means,
-    fused: Fused,
-    placed: &[Placed],
-    zeros: Zeros,
-) -> Result<Step<T>, OutOfMemory> {
+fn step<T: Format>(means: T::Means, fused: Fused, placed: &[Placed], zeros: Zeros) -> Result<Step<T>, OutOfMemory> {
     let epilogue = fused.epilogue;
     let (operation, each) = match fused.work {
         Work::Convolution(weights) => {

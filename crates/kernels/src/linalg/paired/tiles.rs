@@ -36,13 +36,14 @@ macro_rules! one_by_two {
 const ROW: usize = COLUMNS * size_of::<f32>();
 
 /// The instructions of one operation. `{at}` is where the steps begin, in numbers from a row's first; `{row}` the bytes from row to row.
+/// What stands in the place of an index is how far the rows of a tile lie apart: it is not added to the address of the first.
 #[cfg(target_arch = "x86_64")]
 macro_rules! instruction {
     (left $to:literal $first:ident) => {
-        concat!("lea {from}, [{", stringify!($first), "} + 2 * {at}]\n tileloadd tmm", $to, ", [{from} + {row}]")
+        concat!("lea {from}, [{", stringify!($first), "} + 2 * {at}]\n tileloadd tmm", $to, ", [{from} + {row} * 1]")
     };
     (right $to:literal $offset:literal) => {
-        concat!("tileloadd tmm", $to, ", [{right} + {line} + ", $offset, "]")
+        concat!("tileloadd tmm", $to, ", [{right} + {line} * 1 + ", $offset, "]")
     };
     (multiply $sum:literal $left:literal $right:literal) => {
         concat!("tdpbf16ps tmm", $sum, ", tmm", $left, ", tmm", $right)
@@ -62,7 +63,7 @@ macro_rules! hardware {
             "add {right}, 2048",
             "dec {count}",
             "jnz 2b",
-            $(concat!("tilestored [{sums} + {line} + ", $to, "], tmm", $from),)*
+            $(concat!("tilestored [{sums} + {line} * 1 + ", $to, "], tmm", $from),)*
             $($first = in(reg) $tile.left.wrapping_add($number * $tile.left_row),)*
             row = in(reg) $tile.left_row * 2,
             steps = inout(reg) $tile.steps.as_ptr() => _,
