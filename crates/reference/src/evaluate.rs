@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use injerto_graph::{Graph, Node, Operator, ParameterId, Role};
+use injerto_graph::{Graph, Node, Operator, Parameter, ParameterId, Role};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -79,7 +79,7 @@ pub fn evaluate(graph: &Graph, parameters: &[Vec<Vec<f64>>], input: &[f64], batc
 pub fn evaluate_in_bf16(graph: &Graph, parameters: &[Vec<Vec<f64>>], input: &[f64], batch: usize) -> Values {
     let round = |(node, values): (&Node, &Vec<Vec<f64>>)| {
         let kernels =
-            values.iter().zip(&node.parameters).map(|(values, parameter)| match multiplies(node, parameter.role) {
+            values.iter().zip(&node.parameters).map(|(values, parameter)| match multiplies(node, parameter) {
                 true => values.iter().map(|&x| bf16(x)).collect(),
                 false => values.clone(),
             });
@@ -89,10 +89,14 @@ pub fn evaluate_in_bf16(graph: &Graph, parameters: &[Vec<Vec<f64>>], input: &[f6
     forward(graph, &rounded, input, batch, &Pass::inference(), &bf16)
 }
 
-/// Whether a parameter of this layer is one side of a product of matrices. A kernel each filter of which sees one channel is not.
-fn multiplies(node: &Node, role: Role) -> bool {
-    let alone = matches!(node.operator(), Operator::Conv2D { groups, filters, .. } if *groups > 1 && groups == filters);
-    matches!(role, Role::ConvolutionKernel | Role::DenseKernel) && !alone
+/// Whether a parameter of this layer is one side of a product of matrices. The kernel of a layer each filter of which has a channel to itself
+/// is not.
+fn multiplies(node: &Node, parameter: &Parameter) -> bool {
+    let alone = match node.operator() {
+        Operator::Conv2D { groups, filters, .. } => *groups > 1 && groups == filters && parameter.shape[2] == 1,
+        _ => false,
+    };
+    matches!(parameter.role, Role::ConvolutionKernel | Role::DenseKernel) && !alone
 }
 
 /// The number of bf16 next to `x`: 8 significant bits, and none below 2 to the power of -133. Of two that are equally near, the even one.

@@ -60,9 +60,8 @@ fn measure(bf16: Arithmetic) -> Option<f64> {
     let graph = net.finish().ok()?;
     let [kernel, bias] = [CHANNELS * CHANNELS, CHANNELS].map(|count| vec![0.01_f32; count]);
     let given = |_: usize, place: usize| Cow::Borrowed([kernel.as_slice(), &bias][place]);
-    let compile = |arithmetic| {
-        Program::compile_with(arithmetic, &graph, &[0, 1, 2], &[2], &given, &Input::default()).ok()
-    };
+    let compile =
+        |arithmetic| Program::compile_with(arithmetic, &graph, &[0, 1, 2], &[2], &given, &Input::default()).ok();
     let programs = [compile(Arithmetic::f32())?, compile(bf16)?];
     let pixels = vec![0.5; ROWS * CHANNELS];
     let mut best = [f64::INFINITY; 2];
