@@ -92,11 +92,12 @@ pub fn evaluate_in_bf16(graph: &Graph, parameters: &[Vec<Vec<f64>>], input: &[f6
 /// Whether a parameter of this layer is one side of a product of matrices. The kernel of a layer each filter of which has a channel to itself
 /// is not.
 fn multiplies(node: &Node, parameter: &Parameter) -> bool {
-    let alone = match node.operator() {
+    let kernel = matches!(parameter.role, Role::ConvolutionKernel | Role::DenseKernel);
+    let alone = || match node.operator() {
         Operator::Conv2D { groups, filters, .. } => *groups > 1 && groups == filters && parameter.shape[2] == 1,
         _ => false,
     };
-    matches!(parameter.role, Role::ConvolutionKernel | Role::DenseKernel) && !alone
+    kernel && !alone()
 }
 
 /// The number of bf16 next to `x`: 8 significant bits, and none below 2 to the power of -133. Of two that are equally near, the even one.
