@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use injerto_backbones::weights::Cache;
 use injerto_collective::Library;
-use injerto_config::Config;
+use injerto_config::{Config, Precision};
 use injerto_data::Skipped;
 use injerto_experiment::knowledge::KnowledgeSummary;
 use injerto_experiment::{Asked, Prepared, Questions, RunFolder, Session, Summary, Taught, Trust, Why, card, device};
@@ -22,7 +22,7 @@ use injerto_report::words::{estimate, grouped};
 use injerto_report::{ReportError, plan as words};
 use injerto_trainer::Collective as _;
 use injerto_trainer::history::EpochRecord;
-use injerto_trainer::{Checkpoints, Watch};
+use injerto_trainer::{Arithmetic, Checkpoints, Watch};
 
 use crate::Common;
 use crate::curves;
@@ -227,6 +227,23 @@ fn show_written(written: &Written, dry_run: bool) -> Result<()> {
     Ok(())
 }
 
+/// What the frozen layers are computed in, if anything was asked for, and why.
+fn precision(prepared: &Prepared) -> Option<String> {
+    let asked = prepared.config.backbone.precision;
+    if asked == Precision::F32 || !prepared.config.uses_kernels() {
+        return None;
+    }
+    let (bf16, gain) = (Arithmetic::bf16(), Arithmetic::gain_of_bf16());
+    let (Some(Arithmetic::Bf16(unit)), Some(gain)) = (bf16, gain) else {
+        return Some("f32: this processor has no unit for bf16".to_owned());
+    };
+    let (unit, layers) = (unit.name(), "in the frozen layers");
+    Some(match prepared.arithmetic() {
+        Arithmetic::Bf16(_) => format!("bf16 by {unit} {layers}, {gain:.1} times as fast as f32 on this machine"),
+        Arithmetic::F32(_) => format!("f32 {layers}: bf16 by {unit} is {gain:.1} times as fast on this machine"),
+    })
+}
+
 /// What will be done, in a few lines.
 fn plan(prepared: &Prepared, card: Option<String>) -> String {
     let on = match card {
@@ -242,6 +259,9 @@ fn plan(prepared: &Prepared, card: Option<String>) -> String {
     lines.extend([
         format!("backbone   {plugin} at {height}x{width}, {} layers", card.backbone_layers),
         format!("weights    {}", printable(&prepared.origin)),
+    ]);
+    lines.extend(precision(prepared).map(|line| format!("precision  {line}")));
+    lines.extend([
         format!(
             "head       {}",
             card.graph.nodes()[card.backbone_layers..].iter().map(|node| node.name()).collect::<Vec<_>>().join(", ")

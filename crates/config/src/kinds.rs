@@ -62,6 +62,33 @@ impl OnLeak {
     }
 }
 
+/// What the frozen layers of the backbone are computed in on the CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Single precision.
+    #[default]
+    F32,
+    /// bf16 with sums in single precision, where the processor has a unit for it.
+    Bf16,
+    /// bf16 where it is faster on this machine.
+    Auto,
+}
+
+impl Precision {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::Auto];
+
+    /// What users call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::Auto => "auto",
+        }
+    }
+}
+
 /// The weights that the output layer starts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]

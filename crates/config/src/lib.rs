@@ -48,7 +48,7 @@ use diagnostic::{Problems, Source};
 pub use complete::Completed;
 pub use diagnostic::{ConfigError, Diagnostic};
 pub use json_schema::{Key, json_schema, keys};
-pub use kinds::{ClassWeights, Device, Initial, InputScale, LearningRates, OnLeak, Strategy};
+pub use kinds::{ClassWeights, Device, Initial, InputScale, LearningRates, OnLeak, Precision, Strategy};
 pub use sweep::{Axis, Drawn, Listed, MOST_TRIALS, SweepConfig};
 pub use values::{
     BackboneConfig, CacheConfig, CheckpointConfig, Config, DataConfig, DistillConfig, GradualConfig, HeadConfig,

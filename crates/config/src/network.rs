@@ -4,7 +4,7 @@ use injerto_graph::Activation;
 use injerto_heads::{Body, Hidden, Pooling};
 use injerto_recipe::{Focus, LossName};
 
-use crate::kinds::{ClassWeights, Initial, InputScale, Strategy};
+use crate::kinds::{ClassWeights, Initial, InputScale, Precision, Strategy};
 use crate::limits;
 use crate::reader::{
     Field, Section, boolean, choice, count, json, list, named, not_negative, positive, share, share_below_one, text,
@@ -39,6 +39,7 @@ pub(crate) fn backbone(mut s: Section<'_>) -> Option<BackboneConfig> {
     });
     let last_layer = s.optional("last_layer", text);
     let preprocessing = s.optional("preprocessing", named(&InputScale::ALL, InputScale::name));
+    let precision = s.or("precision", Precision::default(), named(&Precision::ALL, Precision::name));
     s.finish();
     Some(BackboneConfig {
         plugin: plugin?,
@@ -46,6 +47,7 @@ pub(crate) fn backbone(mut s: Section<'_>) -> Option<BackboneConfig> {
         parameters: parameters?,
         last_layer: last_layer?,
         preprocessing: preprocessing?,
+        precision: precision?,
     })
 }
 

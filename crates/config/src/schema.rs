@@ -9,7 +9,7 @@ use injerto_recipe::{Callbacks, Distillation, FeaturePrecision};
 use crate::callbacks::{callbacks, checkpoint};
 use crate::data::data;
 use crate::diagnostic::Problems;
-use crate::kinds::{ClassWeights, Device, Strategy};
+use crate::kinds::{ClassWeights, Device, Precision, Strategy};
 use crate::network::{backbone, head, loss};
 use crate::phases::{EXAMPLE, phases};
 use crate::reader::{Field, Section, boolean, choice, integer, named, one_or_more, positive, share, text};
@@ -35,6 +35,15 @@ pub(crate) fn experiment(document: &Node, stem: &str, problems: &Problems) -> Op
     let known = strategy.flatten();
     let data = data(root.table("data"));
     let backbone = backbone(root.table("backbone"));
+    if let (Some(backbone), Some(device), Some(kernels)) = (&backbone, device, kernels)
+        && backbone.precision == Precision::Bf16
+        && !(kernels && device.has_kernels())
+        && let Some(field) = root.field("backbone")
+    {
+        let message = "`backbone.precision` is \"bf16\", in which only the project's kernels compute".to_owned();
+        let help = "leave it out, or take `device = \"flex\"` and `kernels = true`".to_owned();
+        field.wrong::<()>(message, help);
+    }
     let head = head(root.table("head"), known);
     let loss = loss(root.table("loss"));
     if let (Some(data), Some(loss), Some(field)) = (&data, &loss, root.field("loss"))

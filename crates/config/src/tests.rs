@@ -80,6 +80,7 @@ sampling = "natural"
 plugin = "small_cnn"
 weights = "imagenet"
 parameters = {}
+precision = "f32"
 
 [head]
 pooling = "avg"
@@ -140,6 +141,7 @@ data = { generated = "flowers", train_per_class = 7, validation_per_class = 3, i
            { name = "trivial_augment_wide", fill_value = 7 }] }
 backbone.plugin = "./libmine.so"
 backbone.weights = "mine.safetensors"
+backbone.precision = "auto"
 [backbone.parameters]
 alpha = 1.0
 depth = 3

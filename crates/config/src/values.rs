@@ -15,7 +15,7 @@ use injerto_recipe::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::kinds::{ClassWeights, Device, Initial, InputScale, LearningRates, OnLeak, Strategy};
+use crate::kinds::{ClassWeights, Device, Initial, InputScale, LearningRates, OnLeak, Precision, Strategy};
 use crate::sweep::SweepConfig;
 
 /// An experiment.
@@ -194,6 +194,8 @@ pub struct BackboneConfig {
     /// How pixels are scaled, for weights that were trained on other pixels than the backbone says; `None`: as it says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preprocessing: Option<InputScale>,
+    /// What the frozen layers are computed in on the CPU.
+    pub precision: Precision,
 }
 
 /// `[head]`.

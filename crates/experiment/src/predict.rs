@@ -17,7 +17,7 @@ use injerto_insight::unknown::Standing;
 use injerto_losses::{CrossEntropy as _, Outputs};
 use injerto_recipe::Loss;
 use injerto_trainer::metrics::{self, Answers, Figures, Report};
-use injerto_trainer::{Event, Model, ModelCard, Runner, Watch};
+use injerto_trainer::{Arithmetic, Event, Model, ModelCard, Runner, Watch};
 use serde::Serialize;
 
 use crate::knowledge::{Boundary, Found, Knowledge, Similar};
@@ -390,7 +390,7 @@ impl Predictor {
     }
 
     fn knowing(model: Model, found: Found, on: injerto_config::Device) -> Result<Self, ExperimentError> {
-        let Model { network, card } = model;
+        let Model { network, card, .. } = model;
         let (known, unknowing) = match found {
             Found::Kept(knowledge) => {
                 let boundary = Boundary::of(&card);
@@ -415,7 +415,8 @@ impl Predictor {
 
     /// The model.
     pub fn model(&self) -> Model {
-        Model { network: self.network.runner.network().clone(), card: self.card.clone() }
+        let (network, card) = (self.network.runner.network().clone(), self.card.clone());
+        Model { network, card, arithmetic: Arithmetic::f32() }
     }
 
     /// The card of the model.

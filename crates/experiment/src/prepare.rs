@@ -6,7 +6,7 @@ use burn_tensor::Device;
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::resolve::{Ask, Origin, Resolved};
 use injerto_backbones::weights::{BackboneName, Cache, Weights};
-use injerto_config::{CacheConfig, Completed, Config, Images, InputScale};
+use injerto_config::{CacheConfig, Completed, Config, Images, InputScale, Precision};
 use injerto_data::folder::{self, Folder, Inventory};
 use injerto_data::look::{Looked, Verdicts};
 use injerto_data::{Combinations, Dataset, KeptPhotos, Loader, LoaderOptions, OnCorrupt};
@@ -18,7 +18,7 @@ use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::history::Best;
 use injerto_trainer::plan::{Kept, Place};
 use injerto_trainer::{
-    Collective, Feeding, Fit, Model, ModelCard, Phase, PhasePlan, Settings, check_compiles, check_monitors,
+    Arithmetic, Collective, Feeding, Fit, Model, ModelCard, Phase, PhasePlan, Settings, check_compiles, check_monitors,
 };
 use serde::{Deserialize, Serialize};
 
@@ -386,7 +386,17 @@ impl Prepared {
     pub fn model(&self, seed: u32, device: &Device) -> Result<Model, ExperimentError> {
         let mut weights = Weights::initialise(&self.card.graph, u64::from(seed))?;
         weights.extend((*self.weights).clone());
-        Ok(Model::new(self.card.clone(), &weights, device)?)
+        let model = Model::new(self.card.clone(), &weights, device)?;
+        Ok(Model { arithmetic: self.arithmetic(), ..model })
+    }
+
+    /// What a frozen prefix is computed with, as `backbone.precision` and this machine decide.
+    pub fn arithmetic(&self) -> Arithmetic {
+        match self.config.backbone.precision {
+            Precision::F32 => Arithmetic::f32(),
+            Precision::Bf16 => Arithmetic::bf16().unwrap_or_else(Arithmetic::f32),
+            Precision::Auto => Arithmetic::fastest(),
+        }
     }
 
     /// Creates the network on the device and compiles every phase, so that problems of these steps appear before the run

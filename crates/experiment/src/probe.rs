@@ -159,6 +159,6 @@ pub(crate) fn start_from(model: &mut Model, layer: &Linear, device: &Device) -> 
         let shape = weights.get(&name).expect("an output layer has a kernel and a bias").shape.clone();
         weights.insert(name, shape, values.clone());
     }
-    *model = Model::new(model.card.clone(), &weights, device)?;
+    *model = Model { arithmetic: model.arithmetic, ..Model::new(model.card.clone(), &weights, device)? };
     Ok(())
 }

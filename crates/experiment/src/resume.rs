@@ -22,7 +22,7 @@ const TEACHER: &str = "injerto.teacher";
 
 /// Keys that a resumed run may change, because they do not change what is trained: names, folders, caches, and what happens
 /// after training. `device` and `kernels` change at most the last bits of the results.
-const FREE: [&str; 17] = [
+const FREE: [&str; 18] = [
     "name",
     "strategy",
     "device",
@@ -44,8 +44,12 @@ const FREE: [&str; 17] = [
 ];
 
 /// Keys that later versions have added, with the values that describe what earlier ones did.
-const ADDED: [(&str, &str); 3] =
-    [("data.stratify", "false"), ("head.initial", "\"random\""), ("data.sampling", "\"natural\"")];
+const ADDED: [(&str, &str); 4] = [
+    ("data.stratify", "false"),
+    ("head.initial", "\"random\""),
+    ("data.sampling", "\"natural\""),
+    ("backbone.precision", "\"f32\""),
+];
 
 /// A key of a run's experiment whose value has changed since the run began.
 #[derive(Debug, Clone, PartialEq, Eq)]

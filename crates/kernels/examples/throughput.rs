@@ -1,15 +1,25 @@
 //! Images per second of whole networks: `cargo run --profile bench -p injerto-kernels --example throughput -- NETWORK [SECONDS]`.
 //!
-//! NETWORK is `mobilenet_v2` (160×160, batch 32), `inception_v3`, `vit_small` or `convnext_tiny` (224×224, batch 8); `--profile` after it prints where the time goes.
+//! NETWORK is `mobilenet_v2` (160×160, batch 32), `inception_v3`, `vit_small` or `convnext_tiny` (224×224, batch 8). `--profile` prints
+//! where the time goes; `--precision bf16` computes in bf16 with the best unit of the processor, and `--precision f32`, the default, does not.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-use injerto_kernels::inference::{Input, Program};
+use injerto_kernels::inference::{Arithmetic, Input, Program};
 use injerto_reference::networks;
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arithmetic = match precision(&mut arguments) {
+        Ok(arithmetic) => arithmetic,
+        Err(error) => {
+            eprintln!("{error}");
+            std::process::exit(2);
+        }
+    };
+    let profiled =
+        arguments.iter().position(|argument| argument == "--profile").map(|at| arguments.remove(at)).is_some();
     let network = arguments.first().map_or("mobilenet_v2", String::as_str);
     let (graph, batch) = match network {
         "mobilenet_v2" => (networks::mobilenet_v2(160), 32),
@@ -24,7 +34,8 @@ fn main() {
     let parameters = networks::parameters(&graph, 1);
     let layers: Vec<usize> = (0..graph.len()).collect();
     let given = |layer: usize, place: usize| Cow::Borrowed(parameters[layer][place].as_slice());
-    let program = match Program::compile(&graph, &layers, &[graph.len() - 1], &given, &Input::default()) {
+    let outputs = [graph.len() - 1];
+    let program = match Program::compile_with(arithmetic, &graph, &layers, &outputs, &given, &Input::default()) {
         Ok(program) => program,
         Err(error) => {
             eprintln!("{error}");
@@ -32,7 +43,7 @@ fn main() {
         }
     };
     let pixels = networks::Random::new(2).values(batch * graph.input_shape().count(), 0.0, 1.0);
-    if arguments.get(1).is_some_and(|argument| argument == "--profile") {
+    if profiled {
         return profile(&program, &pixels);
     }
     let seconds = arguments.get(1).and_then(|text| text.parse().ok()).unwrap_or(3.0);
@@ -49,9 +60,25 @@ fn main() {
         times.sort_by(f64::total_cmp);
         format!("best {:.1}, median {:.1}", batch as f64 / times[0], batch as f64 / times[times.len() / 2])
     };
-    println!("{network}: {} images/s ({} KiB per image)", rates(&mut times), program.bytes_per_image() / 1024);
+    println!(
+        "{network}, {arithmetic}: {} images/s ({} KiB per image)",
+        rates(&mut times),
+        program.bytes_per_image() / 1024
+    );
     if !processor.is_empty() {
-        println!("{network}: {} images for each second of a processor", rates(&mut processor));
+        println!("{network}, {arithmetic}: {} images for each second of a processor", rates(&mut processor));
+    }
+}
+
+/// Takes `--precision WHICH` out of the arguments.
+fn precision(arguments: &mut Vec<String>) -> Result<Arithmetic, String> {
+    let Some(at) = arguments.iter().position(|argument| argument == "--precision") else {
+        return Ok(Arithmetic::f32());
+    };
+    match arguments.drain(at..arguments.len().min(at + 2)).nth(1).as_deref() {
+        Some("f32") => Ok(Arithmetic::f32()),
+        Some("bf16") => Arithmetic::bf16().ok_or_else(|| "this processor has no unit for bf16".to_owned()),
+        _ => Err("--precision takes f32 or bf16".to_owned()),
     }
 }
 

@@ -4,10 +4,11 @@
 //! - [`training`]: a trainable tail, forward and backward;
 //! - [`linalg`]: the products of matrices under both, and the table of micro-kernels that compute them.
 //!
-//! *Architecture invariant:* there is no Burn here and no file. Values are `f32` slices, channels last, and what owns a tensor
+//! *Architecture invariant:* there is no Burn here and no file. Values come in and go out as `f32` slices, channels last, and what owns a tensor
 //! hands over a slice of it.
 
 mod attention;
+mod element;
 mod geometry;
 pub mod inference;
 mod isa;
@@ -17,6 +18,7 @@ mod simd;
 pub mod training;
 mod transform;
 
+pub use element::Bf16;
 pub use isa::Isa;
 pub use memory::OutOfMemory;
 

@@ -7,6 +7,8 @@
 //! [`Present`]: crate::isa::Present
 //! [`ForLoops`]: crate::isa::ForLoops
 
+use crate::element::Bf16;
+
 /// A vector of `f32`.
 ///
 /// # Safety
@@ -36,6 +38,38 @@ pub(crate) trait Simd: Copy {
     unsafe fn round(a: Self::V) -> Self::V;
     /// 2 to a whole number from -126 to 127.
     unsafe fn exp2_whole(a: Self::V) -> Self::V;
+
+    /// Loads `LANES` numbers of bf16.
+    ///
+    /// # Safety
+    /// The instructions of the type are there, and `LANES` numbers lie at the pointer.
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const Bf16) -> Self::V {
+        let mut lanes = [0.0; 16];
+        // SAFETY: `LANES` numbers lie at the pointer; the array has room for the widest vector; the type's instructions are there.
+        unsafe {
+            for (at, lane) in lanes.iter_mut().enumerate().take(Self::LANES) {
+                *lane = (*p.add(at)).value();
+            }
+            Self::load(lanes.as_ptr())
+        }
+    }
+
+    /// Rounds the first `n` lanes to bf16 (see [`Bf16::round`]) and stores them, `n <= LANES`.
+    ///
+    /// # Safety
+    /// The instructions of the type are there, and there is room for `n` numbers at the pointer.
+    #[inline(always)]
+    unsafe fn store_bf16(p: *mut Bf16, v: Self::V, n: usize) {
+        let mut lanes = [0.0; 16];
+        // SAFETY: the array has room for the widest vector, and `n` numbers for the pointer; the type's instructions are there.
+        unsafe {
+            Self::store(lanes.as_mut_ptr(), v);
+            for (at, lane) in lanes.into_iter().enumerate().take(n) {
+                *p.add(at) = Bf16::round(lane);
+            }
+        }
+    }
 
     /// Loads the first `n` lanes, all of them if there are not as many.
     ///
@@ -309,6 +343,7 @@ mod x86 {
     use std::arch::x86_64::*;
 
     use super::Simd;
+    use crate::element::Bf16;
 
     /// 16 lanes.
     #[derive(Clone, Copy)]
@@ -357,6 +392,31 @@ mod x86 {
         unsafe fn store_first(p: *mut f32, v: __m512, n: usize) {
             // SAFETY: `n` values lie at the pointer, and lanes that are masked out are not touched; the type's instructions are there.
             unsafe { _mm512_mask_storeu_ps(p, ((1_u32 << n) - 1) as __mmask16, v) }
+        }
+        #[inline(always)]
+        unsafe fn load_bf16(p: *const Bf16) -> __m512 {
+            // SAFETY: `LANES` numbers lie at the pointer; the type's instructions are there.
+            unsafe {
+                let halves = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()));
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(halves))
+            }
+        }
+        #[inline(always)]
+        unsafe fn store_bf16(p: *mut Bf16, v: __m512, n: usize) {
+            // SAFETY: there is room for `n` numbers at the pointer, and lanes that are masked out are not touched; the type's instructions
+            // are there.
+            unsafe {
+                let bits = _mm512_castps_si512(v);
+                let last = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+                let near = _mm512_add_epi32(bits, _mm512_add_epi32(last, _mm512_set1_epi32(0x7fff)));
+                let none = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+                let near = _mm512_mask_or_epi32(near, none, bits, _mm512_set1_epi32(0x40_0000));
+                let halves = _mm512_srli_epi32::<16>(near);
+                match n {
+                    16.. => _mm256_storeu_si256(p.cast(), _mm512_cvtepi32_epi16(halves)),
+                    n => _mm512_mask_cvtepi32_storeu_epi16(p.cast(), ((1_u32 << n) - 1) as __mmask16, halves),
+                }
+            }
         }
         intrinsics! { __m512;
             fma(a, b, c) = _mm512_fmadd_ps(a, b, c);
@@ -423,33 +483,61 @@ mod x86 {
     }
 }
 
-/// Makes `unsafe fn NAME(isa: Present, job: &JOB)` out of a generic `unsafe fn KERNEL<S: Simd>(job: &JOB)`, which must
-/// be `#[inline(always)]`.
+/// Makes `unsafe fn NAME(isa: Present, job: &JOB)` out of a generic `unsafe fn KERNEL<S: Simd>(job: &JOB)`, or of one with a number
+/// format as its second type (`KERNEL::<S, f32>`), which must be `#[inline(always)]`.
 ///
 /// # Safety
 /// The job has the memory that the kernel wants.
 macro_rules! per_isa {
-    ($(#[$doc:meta])* $vis:vis $name:ident = $kernel:ident($job:ty)) => {
+    ($(#[$doc:meta])* $vis:vis $name:ident = $kernel:ident$(::<S, $element:ty>)?($job:ty)) => {
         $(#[$doc])*
         $vis unsafe fn $name(isa: $crate::isa::Present, job: &$job) {
             use $crate::simd;
             $crate::isa::dispatch!(isa.isa(), (job: &$job),
                 "avx512f" => {
                     // SAFETY: this body is compiled for the instructions of its vectors; the job has the memory.
-                    unsafe { $kernel::<simd::Avx512>(job) }
+                    unsafe { $kernel::<simd::Avx512 $(, $element)?>(job) }
                 },
                 avx2 => {
                     // SAFETY: this body is compiled for the instructions of its vectors; the job has the memory.
-                    unsafe { $kernel::<simd::Avx2>(job) }
+                    unsafe { $kernel::<simd::Avx2 $(, $element)?>(job) }
                 },
                 portable => {
                     // SAFETY: arrays need no instructions; the job has the memory.
-                    unsafe { $kernel::<simd::Portable>(job) }
+                    unsafe { $kernel::<simd::Portable $(, $element)?>(job) }
                 });
         }
     };
 }
 pub(crate) use per_isa;
+
+/// Makes `unsafe fn NAME(isa: Present, job: &JOB)` as [`per_isa`] does, for jobs on values in bf16: where there is no AVX-512 there is no unit
+/// that multiplies them either, and arrays serve whoever emulates one.
+///
+/// # Safety
+/// The job has the memory that the kernel wants.
+macro_rules! wide_or_portable {
+    ($(#[$doc:meta])* $vis:vis $name:ident = $kernel:ident::<S, Bf16>($job:ty)) => {
+        $(#[$doc])*
+        $vis unsafe fn $name(isa: $crate::isa::Present, job: &$job) {
+            use $crate::simd;
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f")]
+            unsafe fn avx512(job: &$job) {
+                // SAFETY: this body is compiled for the instructions of its vectors; the job has the memory.
+                unsafe { $kernel::<simd::Avx512, $crate::element::Bf16>(job) }
+            }
+            match isa.isa() {
+                // SAFETY: `isa` is the proof that the machine has these instructions; the job has the memory.
+                #[cfg(target_arch = "x86_64")]
+                $crate::isa::Isa::Avx512 => unsafe { avx512(job) },
+                // SAFETY: arrays need no instructions; the job has the memory.
+                _ => unsafe { $kernel::<simd::Portable, $crate::element::Bf16>(job) },
+            }
+        }
+    };
+}
+pub(crate) use wide_or_portable;
 
 /// `a * b + c`, rounded once where `FUSED`.
 #[inline(always)]

@@ -16,7 +16,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::networks::{self, Random};
 use crate::strategy::{graphs, selection};
-use crate::{Example, Pass, Values, evaluate, examples};
+use crate::{Example, Pass, Values, evaluate, evaluate_in_bf16, examples};
 
 /// A network with its parameters, and a batch of images.
 #[derive(Debug, Clone)]
@@ -41,10 +41,24 @@ impl Case {
 
     /// What the specification computes.
     pub fn evaluate(&self, pass: &Pass) -> Values {
+        let (parameters, input) = self.in_double();
+        evaluate(&self.graph, &parameters, &input, self.batch, pass)
+    }
+
+    /// What the specification computes in inference with values of this format.
+    pub fn infer(&self, format: Format) -> Values {
+        let (parameters, input) = self.in_double();
+        match format {
+            Format::F32 => evaluate(&self.graph, &parameters, &input, self.batch, &Pass::inference()),
+            Format::Bf16 => evaluate_in_bf16(&self.graph, &parameters, &input, self.batch),
+        }
+    }
+
+    /// Parameters and images in double precision.
+    fn in_double(&self) -> (Vec<Vec<Vec<f64>>>, Vec<f64>) {
         let double = |values: &Vec<f32>| values.iter().map(|&value| f64::from(value)).collect::<Vec<f64>>();
-        let parameters: Vec<Vec<Vec<f64>>> =
-            self.parameters.iter().map(|layer| layer.iter().map(double).collect()).collect();
-        evaluate(&self.graph, &parameters, &double(&self.input), self.batch, pass)
+        let parameters = self.parameters.iter().map(|layer| layer.iter().map(double).collect()).collect();
+        (parameters, double(&self.input))
     }
 
     /// The same network with one of the images.
@@ -65,6 +79,28 @@ pub struct Promises {
     pub any_cut: bool,
 }
 
+/// The number format in which an executor keeps values between layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Eight significant bits.
+    Bf16,
+}
+
+impl Format {
+    /// The tolerance for values that single precision computes within `single`. Numbers of bf16 are up to 1/128 of their size apart, and a
+    /// sum between two of them may be rounded to either. An executor that computes several layers as one rounds less often than the
+    /// specification.
+    fn tolerance(self, single: f64) -> f64 {
+        match self {
+            Self::F32 => single,
+            Self::Bf16 => 400.0 * single,
+        }
+    }
+}
+
 /// What computes networks.
 pub trait Executor: Sync {
     /// What it is called in messages.
@@ -78,6 +114,11 @@ pub trait Executor: Sync {
     /// What it says of its last bits.
     fn promises(&self) -> Promises {
         Promises::default()
+    }
+
+    /// In which format its values are in inference.
+    fn format(&self) -> Format {
+        Format::F32
     }
 
     /// The outputs of some layers in inference, `[batch, …]`, channels last.
@@ -201,7 +242,7 @@ pub fn away_from_kinks(graph: Graph, batch: usize, seed: u64, pass: &Pass) -> Op
 }
 
 /// Compares the outputs of layers in inference, and holds the executor to its promises. `tolerance` is relative to the largest
-/// value of a layer.
+/// value of a layer, and that of single precision.
 ///
 /// # Errors
 /// What is wrong.
@@ -213,7 +254,8 @@ pub fn check_values(
 ) -> Result<(), TestCaseError> {
     let name = executor.name();
     let Some(found) = outcome(executor, case, executor.infer(case, layers))? else { return Ok(()) };
-    let expected = case.evaluate(&Pass::inference());
+    let expected = case.infer(executor.format());
+    let tolerance = executor.format().tolerance(tolerance);
     prop_assert_eq!(found.len(), layers.len());
     for (&layer, found) in layers.iter().zip(&found) {
         let what = || format!("{name}: layer {layer} '{}'", case.graph.nodes()[layer].name());

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use injerto_graph::{Graph, ParameterId};
+use injerto_graph::{Graph, Node, Operator, Parameter, ParameterId, Role};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -68,6 +68,61 @@ pub struct Gradients {
 /// # Panics
 /// If `input` is not as long as `batch` samples, or an output has not the shape that the graph says.
 pub fn evaluate(graph: &Graph, parameters: &[Vec<Vec<f64>>], input: &[f64], batch: usize, pass: &Pass) -> Values {
+    forward(graph, parameters, input, batch, pass, &|x| x)
+}
+
+/// Computes a network in inference as an executor does that keeps values in bf16: what a layer puts out is rounded, and so are the kernels
+/// that are multiplied with many values. What happens inside of a layer, sums above all, is in double precision.
+///
+/// # Panics
+/// If `input` is not as long as `batch` samples.
+pub fn evaluate_in_bf16(graph: &Graph, parameters: &[Vec<Vec<f64>>], input: &[f64], batch: usize) -> Values {
+    let round = |(node, values): (&Node, &Vec<Vec<f64>>)| {
+        let kernels =
+            values.iter().zip(&node.parameters).map(|(values, parameter)| match multiplies(node, parameter) {
+                true => values.iter().map(|&x| bf16(x)).collect(),
+                false => values.clone(),
+            });
+        kernels.collect::<Vec<Vec<f64>>>()
+    };
+    let rounded: Vec<Vec<Vec<f64>>> = graph.nodes().iter().zip(parameters).map(round).collect();
+    forward(graph, &rounded, input, batch, &Pass::inference(), &bf16)
+}
+
+/// Whether a parameter of this layer is one side of a product of matrices. The kernel of a layer each filter of which has a channel to itself
+/// is not.
+fn multiplies(node: &Node, parameter: &Parameter) -> bool {
+    let kernel = matches!(parameter.role, Role::ConvolutionKernel | Role::DenseKernel);
+    let alone = || match node.operator() {
+        Operator::Conv2D { groups, filters, .. } => *groups > 1 && groups == filters && parameter.shape[2] == 1,
+        _ => false,
+    };
+    kernel && !alone()
+}
+
+/// The number of bf16 next to `x`: 8 significant bits, and none below 2 to the power of -133. Of two that are equally near, the even one.
+pub fn bf16(x: f64) -> f64 {
+    if x == 0.0 || !x.is_finite() {
+        return x;
+    }
+    let exponent = ((x.abs().to_bits() >> 52) as i32 - 1023).max(-126);
+    let unit = 2.0_f64.powi(exponent - 7);
+    let rounded = (x / unit).round_ties_even() * unit;
+    match rounded.abs() < 2.0_f64.powi(128) {
+        true => rounded,
+        false => f64::INFINITY.copysign(x),
+    }
+}
+
+/// A pass forward in which every layer's output goes through `round`.
+fn forward(
+    graph: &Graph,
+    parameters: &[Vec<Vec<f64>>],
+    input: &[f64],
+    batch: usize,
+    pass: &Pass,
+    round: &dyn Fn(f64) -> f64,
+) -> Values {
     let mut random = pass.random();
     let (mut statistics, mut nearest_kink) = (BTreeMap::new(), f64::INFINITY);
     let mut tensors: Vec<Tensor> = Vec::with_capacity(graph.len());
@@ -83,11 +138,12 @@ pub fn evaluate(graph: &Graph, parameters: &[Vec<Vec<f64>>], input: &[f64], batc
             moved: Vec::new(),
             nearest_kink: &mut nearest_kink,
         };
-        let (output, slopes) = match inputs.is_empty() {
+        let (mut output, slopes) = match inputs.is_empty() {
             true => (Tensor::new(batch, &node.shape.0, input.to_vec()), Backward::constant()),
             false => layer(&inputs, &mut context),
         };
         assert_eq!(output.shape, node.shape.0, "layer '{}': shape inference and its values disagree", node.name());
+        output.values.iter_mut().for_each(|x| *x = round(*x));
         statistics.extend(context.moved.into_iter().map(|(place, values)| (ParameterId::new(at, place), values)));
         tensors.push(output);
         backward.push(slopes);

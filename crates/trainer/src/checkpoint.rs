@@ -143,7 +143,7 @@ impl LastEpoch {
         let found =
             Model::read(&file, &path, model.network.device()).map_err(|error| checkpoints.unreadable(&error))?;
         let progress = unpack(&file, &|reason| checkpoints.unreadable(&reason))?;
-        *model = found;
+        *model = Model { arithmetic: model.arithmetic, ..found };
         Ok(progress)
     }
 }

@@ -56,6 +56,7 @@ pub use error::TrainError;
 pub use extract::Extracted;
 pub use fit::{Fit, Fitted, Seconds, Settings, check_compiles, check_monitors};
 pub use gathered::{Gathered, KeptRows, SharedFeatures};
+pub use injerto_kernels::inference::Arithmetic;
 pub use model::{Model, ModelCard};
 pub use observer::{Event, Observer, Watch};
 pub use paused::Paused;

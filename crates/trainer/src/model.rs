@@ -8,6 +8,7 @@ use injerto_backbones::weights::{BackboneCard, BackboneName, Precision, WeightFi
 use injerto_data::decode::Orientation;
 use injerto_files::printable;
 use injerto_graph::{Activation, Format, Graph, GraphError, Interpolation, Operator, Preprocessing};
+use injerto_kernels::inference::Arithmetic;
 use injerto_recipe::{Loss, Task};
 use serde::{Deserialize, Serialize};
 
@@ -164,6 +165,9 @@ pub struct Model {
     pub network: Network,
     /// The card, which describes the model.
     pub card: ModelCard,
+    /// What the project's kernels compute a frozen prefix with. It is no part of a checkpoint: whole networks that are read from one are
+    /// computed in `f32`.
+    pub arithmetic: Arithmetic,
 }
 
 impl Model {
@@ -182,7 +186,7 @@ impl Model {
         card.graph.image_size()?;
         card.preprocessing.check()?;
         let network = Network::new(Arc::new(card.graph.clone()), weights, device)?;
-        Ok(Self { network, card })
+        Ok(Self { network, card, arithmetic: Arithmetic::f32() })
     }
 
     /// Reads a checkpoint that [`Model::save`] wrote.

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use injerto_backbones::network::{Network, Value, to_input};
 use injerto_data::{Batch, Loader};
 use injerto_graph::{Preprocessing, Split};
-use injerto_kernels::inference::Program;
+use injerto_kernels::inference::{Arithmetic, Program};
 
 use crate::cache::{CacheSettings, Features, Namespace};
 use crate::executor::Boundary;
@@ -23,6 +23,8 @@ pub(crate) struct Prefix {
     split: Split,
     /// Whether the project's kernels compute it; otherwise Burn's operators do, on the network's device.
     kernels: bool,
+    /// What the kernels compute it with.
+    arithmetic: Arithmetic,
     /// The compiled prefix. It is compiled for the first batch: a training whose features are all kept never needs it.
     program: OnceLock<Program>,
 }
@@ -36,6 +38,7 @@ impl Prefix {
             image_size: model.card.image_size(),
             split: split.clone(),
             kernels,
+            arithmetic: model.arithmetic,
             program: OnceLock::new(),
         }
     }
@@ -43,7 +46,7 @@ impl Prefix {
     /// Names the code that computes the prefix. Prefixes with different identities may differ in the last bits, and do not share cached
     /// features.
     pub(crate) fn identity(&self) -> String {
-        identity(self.kernels, self.network.device())
+        identity(self.kernels.then_some(self.arithmetic), self.network.device())
     }
 
     /// The compiled prefix; `None` if Burn runs it, or if the prefix is only the input.
@@ -56,7 +59,7 @@ impl Prefix {
         }
         if self.program.get().is_none() {
             let Split { prefix, boundary, .. } = &self.split;
-            let program = compile(&self.network, &self.preprocessing, prefix, boundary)?;
+            let program = compile(self.arithmetic, &self.network, &self.preprocessing, prefix, boundary)?;
             // Where two threads compile at once, both programs are the same.
             let _ = self.program.set(program);
         }

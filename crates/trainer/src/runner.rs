@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use injerto_backbones::network::{Network, Value, to_input};
 use injerto_graph::{ParameterId, Preprocessing};
-use injerto_kernels::inference::{Input, Program};
+use injerto_kernels::inference::{Arithmetic, Input, Program};
 
 use crate::TrainError;
 
@@ -40,8 +40,9 @@ impl Runner {
     ) -> Result<Self, TrainError> {
         let image_size = network.graph().image_size()?;
         preprocessing.check()?;
-        let program =
-            if kernels { Some(compile(&network, &preprocessing, &layers_up_to(&wanted), &wanted)?) } else { None };
+        let layers = layers_up_to(&wanted);
+        let compile = || compile(Arithmetic::f32(), &network, &preprocessing, &layers, &wanted);
+        let program = kernels.then(compile).transpose()?;
         Ok(Self { network, preprocessing, wanted, program, image_size })
     }
 
@@ -85,6 +86,7 @@ fn layers_up_to(wanted: &[usize]) -> Vec<usize> {
 
 /// Compiles `layers` of a network for the values of `outputs`. The input of the program is pixels from 0 to 255.
 pub(crate) fn compile(
+    arithmetic: Arithmetic,
     network: &Network,
     preprocessing: &Preprocessing,
     layers: &[usize],
@@ -92,5 +94,6 @@ pub(crate) fn compile(
 ) -> Result<Program, TrainError> {
     let own: BTreeMap<ParameterId, Vec<f32>> = network.parameters_of(layers).into_iter().collect();
     let parameters = |layer, place| Cow::Borrowed(own[&ParameterId::new(layer, place)].as_slice());
-    Ok(Program::compile(network.graph(), layers, outputs, &parameters, &Input::from(preprocessing))?)
+    let input = Input::from(preprocessing);
+    Ok(Program::compile_with(arithmetic, network.graph(), layers, outputs, &parameters, &input)?)
 }

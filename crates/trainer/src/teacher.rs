@@ -99,12 +99,12 @@ impl Lessons {
         kernels: bool,
     ) -> Result<Self, TrainError> {
         let path = &teacher.checkpoint;
-        let Model { network, card } = Model::load(path, student.network.device())?;
+        let Model { network, card, arithmetic } = Model::load(path, student.network.device())?;
         let answers = Answers::new(&card, &student.card).ok_or_else(|| TrainError::Teacher { path: path.clone() })?;
         let graph = logits(network.graph())?;
         let last = graph.len() - 1;
         let network = Network::new(Arc::new(graph.clone()), &network.weights(), network.device())?;
-        let model = Model { network, card: ModelCard { graph, ..card } };
+        let model = Model { network, card: ModelCard { graph, ..card }, arithmetic };
         let prefix = Prefix::new(&model, &Split::at(model.network.graph(), last), kernels);
         // A few logits per image need no smaller numbers.
         let cache = CacheSettings { precision: FeaturePrecision::F32, ..cache.clone() };

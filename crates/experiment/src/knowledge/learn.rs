@@ -51,6 +51,8 @@ pub(crate) fn learn(
         model.save(&best, Precision::F32)?;
         checksum = Model::open(&best, device)?.1;
     }
+    // The features are those of the training, which may be kept.
+    let model = Model { arithmetic: prepared.arithmetic(), ..model };
     let checkpoint = checksum.expect("a file that was saved has a checksum");
     let boundary = Boundary::of(&model.card);
     let mut look = Look { prepared, model: &model, boundary: &boundary, fitted, watch };

@@ -118,7 +118,7 @@ impl Ground {
         let graph = Arc::new(trial.card.graph.clone());
         let head = Weights::initialise_from(&graph, trial.card.backbone_layers, u64::from(trial.config.seed))?;
         let network = self.network.grown(graph, &head).map_err(TrainError::from)?;
-        Ok(Model { network, card: trial.card.clone() })
+        Ok(Model { network, card: trial.card.clone(), arithmetic: trial.arithmetic() })
     }
 
     /// Computes or finds the features of the first phase of a trial, for all trials with the same [`features`]. `None` if it was stopped.

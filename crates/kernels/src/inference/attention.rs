@@ -2,16 +2,17 @@
 
 use injerto_graph::Attention;
 
+use super::format::Format;
 use super::view::{Region, View};
 use crate::attention::{Head, Rows};
 use crate::isa::Present;
 
 /// Work of one attention.
-pub(crate) struct Job<'a> {
+pub(crate) struct Job<'a, T> {
     pub sizes: Attention,
     /// Queries, keys and values; one view where all of them lie side by side.
-    pub inputs: &'a [View],
-    pub output: View,
+    pub inputs: &'a [View<T>],
+    pub output: View<T>,
     pub region: Region,
 }
 
@@ -19,14 +20,17 @@ pub(crate) struct Job<'a> {
 ///
 /// # Safety
 /// The views hold all tokens of the images, and nobody else touches the region of the output.
-pub(crate) unsafe fn run(isa: Present, job: &Job<'_>) {
+pub(crate) unsafe fn run<T: Format>(isa: Present, job: &Job<'_, T>) {
     let Attention { heads, tokens, others, channels, value_channels } = job.sizes;
     let view = |part: usize| match job.inputs {
         [all] => (*all, part * channels),
         views => (views[part], 0),
     };
+    // Arithmetic is in `f32`: queries, keys and values of a head in another format are copied.
+    let mut copies: [Vec<f32>; 3] = Default::default();
     for image in job.region.images.clone() {
         for head in 0..heads {
+            let [ref mut queries, ref mut keys, ref mut values] = copies;
             let rows = |part: usize, count: usize, width: usize| {
                 let (view, first) = view(part);
                 let step = view.row;
@@ -34,19 +38,26 @@ pub(crate) unsafe fn run(isa: Present, job: &Job<'_>) {
                 // SAFETY: the view holds `count` rows that are `step` values apart, with as many channels as all heads take, and nobody
                 // writes them while this step runs.
                 let values = unsafe { std::slice::from_raw_parts(at, (count - 1) * step + width) };
-                Rows { values, step, count, width }
+                (values, [step, count, width])
             };
-            let q = rows(0, tokens, channels / heads);
-            let k = rows(1, others, channels / heads);
+            let q = single::<T>(rows(0, tokens, channels / heads), queries);
+            let k = single::<T>(rows(1, others, channels / heads), keys);
             let width = value_channels / heads;
-            let v = rows(2, others, width);
+            let v = single::<T>(rows(2, others, width), values);
             let queries = job.region.rows.clone();
             let step = job.output.row;
             let at = job.output.at(image, queries.start as isize, 0).wrapping_add(head * width);
             let length = (queries.len() - 1) * step + width;
             // SAFETY: the view holds the region's rows, which nobody else touches, from this head's first channel on.
             let out = unsafe { std::slice::from_raw_parts_mut(at, length) };
-            Head::lend(isa.for_loops(), k, v, |head, memory| head.run(q, queries, memory, out, step));
+            T::write_rows(out, width, step, |out, step| {
+                Head::lend(isa.for_loops(), k, v, |head, memory| head.run(q, queries, memory, out, step));
+            });
         }
     }
+}
+
+/// Rows of a head as `f32`.
+fn single<'a, T: Format>((values, [step, count, width]): (&'a [T], [usize; 3]), copy: &'a mut Vec<f32>) -> Rows<'a> {
+    Rows { values: T::singles(values, copy), step, count, width }
 }

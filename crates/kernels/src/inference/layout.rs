@@ -4,15 +4,14 @@ use injerto_graph::Attention;
 use injerto_graph::limits::MOST_VALUES;
 
 use super::Error;
-use super::convolution::Convolution;
 use super::depthwise::Depthwise;
+use super::format::Format;
 use super::lowering::{Fused, Lowering, Value, Weights, Work};
-use super::minimal::{Form, Minimal};
+use super::minimal::Form;
 use super::normalise::{Normalise, Over};
 use super::simple::{Map, Simple};
 use super::strips::{Chain, Inner, Reach};
 use super::view::{Epilogue, View};
-use crate::isa::Present;
 use crate::memory::OutOfMemory;
 
 /// Bytes from which on a value between two steps is worth keeping in the cache.
@@ -41,9 +40,9 @@ pub(crate) type Zeros = Vec<(usize, usize)>;
 
 /// A step that can be run.
 #[derive(Debug)]
-pub(crate) struct Step {
+pub(crate) struct Step<T: Format> {
     pub name: String,
-    pub operation: Operation,
+    pub operation: Operation<T>,
     pub inputs: Vec<usize>,
     pub residual: Option<usize>,
     pub output: usize,
@@ -55,9 +54,8 @@ pub(crate) struct Step {
 
 /// What a step does, its parameters in the order in which they are read.
 #[derive(Debug)]
-pub(crate) enum Operation {
-    Convolution(Convolution),
-    Minimal(Minimal),
+pub(crate) enum Operation<T: Format> {
+    Product(T::Product),
     Depthwise(Depthwise),
     Normalise(Normalise),
     Attention(Attention),
@@ -66,8 +64,8 @@ pub(crate) enum Operation {
 
 /// Steps, where their values lie, and how much room an image takes.
 #[derive(Debug)]
-pub(crate) struct Layout {
-    pub steps: Vec<Step>,
+pub(crate) struct Layout<T: Format> {
+    pub steps: Vec<Step<T>>,
     pub values: Vec<Placed>,
     /// Values of an image's arena.
     pub size: usize,
@@ -77,7 +75,7 @@ pub(crate) struct Layout {
 
 impl Placed {
     /// Its view in arenas of `size` values that begin at `base`.
-    pub fn view(&self, base: *mut f32, size: usize) -> View {
+    pub fn view<T>(&self, base: *mut T, size: usize) -> View<T> {
         View { base: base.wrapping_add(self.offset), image: size, row: self.row, pixel: self.pixel }
     }
 }
@@ -116,7 +114,7 @@ const LARGEST_ARENA: usize = 2 * MOST_VALUES;
 /// # Errors
 /// [`Error::Size`] for a value that takes more room with its halo than a network may have: a graph's own limits do not see what
 /// several readers want around one value. After that no size here can overflow.
-pub(crate) fn lay_out(isa: Present, lowering: Lowering) -> Result<Layout, Error> {
+pub(crate) fn lay_out<T: Format>(means: T::Means, lowering: Lowering) -> Result<Layout<T>, Error> {
     let Lowering { steps: fused, values, outputs } = lowering;
     let roots = roots(&values);
     for step in &fused {
@@ -154,7 +152,7 @@ pub(crate) fn lay_out(isa: Present, lowering: Lowering) -> Result<Layout, Error>
         let root = roots[fused.output].0;
         let begins = first[root] == Some(at) && rows[root].is_none();
         let zeros = if begins { zeros(&values[root], offsets[root]) } else { Vec::new() };
-        step(isa, fused, &placed, zeros)
+        step(means, fused, &placed, zeros)
     });
     let steps = made.collect::<Result<_, _>>()?;
     Ok(Layout { steps, values: placed, size, chains })
@@ -342,12 +340,12 @@ fn zeros(value: &Value, offset: usize) -> Zeros {
     runs
 }
 
-fn step(isa: Present, fused: Fused, placed: &[Placed], zeros: Zeros) -> Result<Step, OutOfMemory> {
+fn step<T: Format>(means: T::Means, fused: Fused, placed: &[Placed], zeros: Zeros) -> Result<Step<T>, OutOfMemory> {
     let epilogue = fused.epilogue;
     let (operation, each) = match fused.work {
         Work::Convolution(weights) => {
             let each = weights.kernel.len() / weights.bias.len().max(1);
-            (convolution(isa, weights, placed[fused.inputs[0]], epilogue)?, each)
+            (Operation::Product(T::prepare(means, weights, placed[fused.inputs[0]], epilogue)?), each)
         }
         Work::Depthwise(weights) => {
             let [kh, kw] = weights.geometry.window;
@@ -380,21 +378,7 @@ fn step(isa: Present, fused: Fused, placed: &[Placed], zeros: Zeros) -> Result<S
     Ok(Step { name, operation, inputs, residual, output, zeros, products })
 }
 
-fn convolution(isa: Present, weights: Weights, input: Placed, epilogue: Epilogue) -> Result<Operation, OutOfMemory> {
-    let Weights { geometry, groups, form, kernel, scale, bias } = weights;
-    let (channels, filters) = (geometry.input[2], bias.len());
-    let bias: Vec<f32> = bias.into_iter().map(|x| x as f32).collect();
-    let scaled = |k: usize, filter: usize| f64::from(kernel[k * filters + filter]) * scale[filter];
-    if let Some(form) = form {
-        let kernel = |tap: usize, c: usize, filter: usize| scaled(tap * channels + c, filter);
-        return Ok(Operation::Minimal(Minimal::new(isa, form, geometry, kernel, &bias, epilogue)?));
-    }
-    let weight = |k: usize, filter: usize| scaled(k, filter) as f32;
-    let steps = [input.row, input.pixel];
-    Ok(Operation::Convolution(Convolution::new(isa, geometry, groups, steps, weight, &bias, epilogue)?))
-}
-
-fn depthwise(weights: Weights, epilogue: Epilogue) -> Result<Operation, OutOfMemory> {
+fn depthwise<T: Format>(weights: Weights, epilogue: Epilogue) -> Result<Operation<T>, OutOfMemory> {
     let Weights { geometry, kernel, scale, bias, .. } = weights;
     let channels = bias.len();
     let bias: Vec<f32> = bias.into_iter().map(|x| x as f32).collect();

@@ -9,31 +9,36 @@
 //! wherever its tile falls.
 //!
 //! - `lowering`: layers to steps; `layout`: steps to memory; `strips`: which steps run together, a few rows at a time;
-//! - `convolution`, `minimal`, `depthwise`, `attention`, `normalise`, `simple`: what steps do, with the products of [`crate::linalg`].
+//! - `convolution`, `minimal`, `product`, `depthwise`, `attention`, `normalise`, `simple`: what steps do, with the products of
+//!   [`crate::linalg`]; `format`: what of it depends on the number format of the values between steps, `f32` or bf16.
 
 mod attention;
 mod convolution;
 mod depthwise;
+mod format;
 mod layout;
 mod lowering;
 mod minimal;
 mod normalise;
+mod product;
+mod program;
 mod simple;
 mod strips;
 mod view;
 
-use std::borrow::Cow;
 use std::sync::Mutex;
 use std::time::Instant;
 
 use injerto_graph::{ChannelOrder, Graph, Preprocessing};
 use rayon::prelude::*;
 
-use crate::isa::Present;
 use crate::memory::{Aligned, OutOfMemory, filled};
 
 pub use crate::isa::Isa;
+pub use crate::linalg::Unit;
+use format::{Format, Places};
 use layout::{Layout, Operation, Step};
+pub use program::{Arithmetic, Program};
 use strips::{Chain, Progress};
 use view::{Region, View};
 
@@ -86,6 +91,12 @@ pub enum Error {
         /// What was asked for.
         isa: Isa,
     },
+    /// A unit for bf16 that this machine does not have.
+    #[error("this machine does not multiply bf16 by {}; take Unit::detect()", unit.name())]
+    Unit {
+        /// What was asked for.
+        unit: Unit,
+    },
 }
 
 /// What happens to pixels before the first layer: `x * scale + shift` for each channel.
@@ -122,13 +133,11 @@ pub struct StepProfile {
     pub products: usize,
 }
 
-/// Layers of a graph, ready to run.
-///
-/// It can be used from several threads at once. Work goes to rayon's current pool.
+/// Layers of a graph, ready to run, with values in one number format between its steps.
 #[derive(Debug)]
-pub struct Program {
-    isa: Present,
-    layout: Layout,
+struct Machine<T: Format> {
+    means: T::Means,
+    layout: Layout<T>,
     outputs: Vec<usize>,
     input: [usize; 3],
     /// Memory for the values of some images, that no run is using.
@@ -136,79 +145,50 @@ pub struct Program {
 }
 
 /// Where a step finds its values.
-struct Memory {
+struct Memory<T> {
     /// Arenas of the images.
-    base: *mut f32,
+    base: *mut T,
     /// Input of the images.
     pixels: *const f32,
     /// The arena for values inside a chain.
-    strips: *mut f32,
+    strips: *mut T,
     /// First row in the buffer of the input and of the output, where they are inside a chain.
     first: [isize; 2],
 }
 
-impl Memory {
+impl<T> Memory<T> {
     /// For a step alone.
-    fn plain(base: *mut f32, pixels: *const f32) -> Self {
+    fn plain(base: *mut T, pixels: *const f32) -> Self {
         Self { base, pixels, strips: base, first: [0, 0] }
     }
 }
 
-impl Program {
-    /// Compiles `layers` (positions in `graph`, such as [`injerto_graph::Split`]'s prefix) for this machine. `outputs` are the
-    /// positions whose values are wanted; `parameters` gives a layer's parameter, by position of the layer and place in its
-    /// list, in Keras's axes.
-    ///
-    /// # Errors
-    /// A layer that is needed and not given, a parameter of a wrong length, or values that take more room than there is.
-    pub fn compile<'a>(
+impl<T: Format> Machine<T> {
+    fn compile(
+        means: T::Means,
         graph: &Graph,
         layers: &[usize],
         outputs: &[usize],
-        parameters: &dyn Fn(usize, usize) -> Cow<'a, [f32]>,
+        parameters: lowering::Parameters<'_, '_>,
         input: &Input,
     ) -> Result<Self, Error> {
-        Self::compile_for(Isa::detect(), graph, layers, outputs, parameters, input)
-    }
-
-    /// Compiles as [`Program::compile`] does, for given instructions.
-    ///
-    /// # Errors
-    /// Those of [`Program::compile`], or [`Error::Instructions`] where this machine lacks the instructions.
-    pub fn compile_for<'a>(
-        isa: Isa,
-        graph: &Graph,
-        layers: &[usize],
-        outputs: &[usize],
-        parameters: &dyn Fn(usize, usize) -> Cow<'a, [f32]>,
-        input: &Input,
-    ) -> Result<Self, Error> {
-        let isa = isa.present().ok_or(Error::Instructions { isa })?;
-        let lowering = lowering::lower(graph, layers, outputs, parameters, input)?;
+        let lowering = lowering::lower(graph, layers, outputs, parameters, input, T::MINIMAL)?;
         let outputs = lowering.outputs.clone();
-        let layout = layout::lay_out(isa, lowering)?;
+        let layout = layout::lay_out(means, lowering)?;
         let input = lowering::as_image(&graph.input_shape().0);
-        Ok(Self { isa, layout, outputs, input, arenas: Mutex::new(Vec::new()) })
+        Ok(Self { means, layout, outputs, input, arenas: Mutex::new(Vec::new()) })
     }
 
-    /// Values of each output for one image.
-    pub fn output_sizes(&self) -> Vec<usize> {
+    fn output_sizes(&self) -> Vec<usize> {
         self.outputs.iter().map(|&value| self.layout.values[value].shape.iter().product()).collect()
     }
 
-    /// Bytes that one image's values take while a program runs.
-    pub fn bytes_per_image(&self) -> usize {
-        self.layout.size * size_of::<f32>()
+    fn bytes_per_image(&self) -> usize {
+        self.layout.size * size_of::<T>()
     }
 
-    /// Runs `batch` images, `[batch, height, width, channels]`, and gives each output as `[batch, …]`, channels last.
-    ///
-    /// # Errors
-    /// [`Error::Memory`] where there is no room for the images' values.
-    ///
-    /// # Panics
-    /// If `pixels` has not as many values as `batch` images have.
-    pub fn run(&self, pixels: &[f32], batch: usize) -> Result<Vec<Vec<f32>>, Error> {
+    /// See [`Program::run`].
+    fn run(&self, pixels: &[f32], batch: usize) -> Result<Vec<Vec<f32>>, Error> {
         let image = self.input.iter().product::<usize>();
         assert_eq!(pixels.len(), batch * image, "{batch} images have {} values", batch * image);
         // A network's outputs are at most 2^32 values per image, and the images are there: no product overflows.
@@ -240,17 +220,11 @@ impl Program {
         Ok(outputs)
     }
 
-    /// Runs up to four images in this thread and says how long each step, or chain of steps, took.
-    ///
-    /// # Errors
-    /// In the cases of [`Program::run`].
-    ///
-    /// # Panics
-    /// If there are too few values for the images.
-    pub fn profile(&self, pixels: &[f32], batch: usize) -> Result<Vec<StepProfile>, Error> {
+    /// See [`Program::profile`].
+    fn profile(&self, pixels: &[f32], batch: usize) -> Result<Vec<StepProfile>, Error> {
         let batch = batch.min(GROUP);
         assert!(pixels.len() >= batch * self.input.iter().product::<usize>(), "too few values for {batch} images");
-        let time = |base: *mut f32, chain: &Chain| {
+        let time = |base: *mut T, chain: &Chain| {
             let start = Instant::now();
             self.together(chain, base, pixels.as_ptr(), batch);
             let seconds = start.elapsed().as_secs_f64();
@@ -263,7 +237,7 @@ impl Program {
     }
 
     /// Runs steps on `images` images in this thread.
-    fn together(&self, chain: &Chain, base: *mut f32, pixels: *const f32, images: usize) {
+    fn together(&self, chain: &Chain, base: *mut T, pixels: *const f32, images: usize) {
         self.clear(chain, base, images);
         let last = &self.layout.steps[chain.steps.end - 1];
         let rows = 0..self.layout.values[last.output].shape[0];
@@ -276,7 +250,7 @@ impl Program {
     }
 
     /// Runs steps on fewer images than there are threads: each takes some rows.
-    fn apart(&self, chain: &Chain, base: *mut f32, pixels: *const f32, images: usize) -> Result<(), OutOfMemory> {
+    fn apart(&self, chain: &Chain, base: *mut T, pixels: *const f32, images: usize) -> Result<(), OutOfMemory> {
         self.clear(chain, base, images);
         let last = &self.layout.steps[chain.steps.end - 1];
         let rows = self.layout.values[last.output].shape[0];
@@ -296,7 +270,7 @@ impl Program {
     }
 
     /// Runs a chain on rows of one image, strip by strip. `strips` is the arena in which the values inside the chain lie.
-    fn strips(&self, chain: &Chain, [base, strips]: [*mut f32; 2], pixels: *const f32, region: Region) {
+    fn strips(&self, chain: &Chain, [base, strips]: [*mut T; 2], pixels: *const f32, region: Region) {
         let steps = &self.layout.steps[chain.steps.clone()];
         let mut progress = Progress::new(chain);
         let mut memory = Memory { base, pixels, strips, first: [0, 0] };
@@ -328,7 +302,7 @@ impl Program {
     ///
     /// # Safety
     /// The buffer must hold the rows from `fill.start` to `fill.new.end`.
-    unsafe fn shift(&self, step: &Step, inner: strips::Inner, fill: &strips::Fill, arena: *mut f32) {
+    unsafe fn shift(&self, step: &Step<T>, inner: strips::Inner, fill: &strips::Fill, arena: *mut T) {
         let placed = self.layout.values[step.output];
         let width = placed.shape[1] * placed.pixel;
         let start = arena.wrapping_add(placed.offset - inner.left);
@@ -353,19 +327,19 @@ impl Program {
     }
 
     /// Lends memory for `images` images.
-    fn with_arena<T>(&self, images: usize, work: impl FnOnce(*mut f32) -> T) -> Result<T, OutOfMemory> {
+    fn with_arena<R>(&self, images: usize, work: impl FnOnce(*mut T) -> R) -> Result<R, OutOfMemory> {
         // A vector may be read beyond the last value of the last image.
         let length = (images * self.layout.size).next_multiple_of(16) + 16;
         let arenas = || self.arenas.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut arena = arenas().pop().unwrap_or_default();
-        arena.replace(length, "values between layers")?;
-        let result = work(arena.as_mut_ptr());
+        arena.replace((length * size_of::<T>()).div_ceil(size_of::<f32>()), "values between layers")?;
+        let result = work(arena.as_mut_ptr().cast());
         arenas().push(arena);
         Ok(result)
     }
 
     /// Writes the zeros that must lie around the steps' outputs.
-    fn clear(&self, chain: &Chain, base: *mut f32, images: usize) {
+    fn clear(&self, chain: &Chain, base: *mut T, images: usize) {
         for image in 0..images {
             for &(offset, length) in self.layout.steps[chain.steps.clone()].iter().flat_map(|step| &step.zeros) {
                 // SAFETY: runs lie in an image's arena, and `base` is the address of `images` arenas.
@@ -375,7 +349,7 @@ impl Program {
     }
 
     /// Runs a step on a region of its output.
-    fn step(&self, step: &Step, memory: &Memory, region: Region) {
+    fn step(&self, step: &Step<T>, memory: &Memory<T>, region: Region) {
         let view = |value: usize, first: isize| {
             let placed = self.layout.values[value];
             if !placed.strip {
@@ -384,6 +358,7 @@ impl Program {
             let base = memory.strips.wrapping_add(placed.offset).wrapping_offset(-first * placed.row as isize);
             View { base, image: 0, row: placed.row, pixel: placed.pixel }
         };
+        let isa = T::vectors(self.means);
         let output = view(step.output, memory.first[1]);
         let residual = step.residual.map(|value| view(value, 0));
         let view = |value: usize| view(value, memory.first[0]);
@@ -391,45 +366,42 @@ impl Program {
         // values the same room.
         unsafe {
             match &step.operation {
-                Operation::Convolution(convolution) => {
-                    let input = view(step.inputs[0]);
-                    convolution::run(self.isa, &convolution::Job { convolution, input, output, residual, region });
-                }
-                Operation::Minimal(minimal) => {
-                    let input = view(step.inputs[0]);
-                    minimal::run(self.isa, &minimal::Job { minimal, input, output, residual, region });
+                Operation::Product(product) => {
+                    let places = Places { input: view(step.inputs[0]), output, residual };
+                    T::multiply(self.means, product, places, region);
                 }
                 Operation::Depthwise(depthwise) => {
                     let input = view(step.inputs[0]);
-                    depthwise::run(self.isa, &depthwise::Job { depthwise, input, output, residual, region });
+                    T::depthwise(isa, &depthwise::Job { depthwise, input, output, residual, region });
                 }
                 Operation::Normalise(normalise) => {
                     let (input, shape) = (view(step.inputs[0]), self.layout.values[step.output].shape);
-                    normalise::run(self.isa, &normalise::Job { normalise, input, output, shape, region });
+                    T::normalise(isa, &normalise::Job { normalise, input, output, shape, region });
                 }
                 Operation::Attention(sizes) => {
-                    let inputs: Vec<View> = step.inputs.iter().map(|&value| view(value)).collect();
+                    let inputs: Vec<View<T>> = step.inputs.iter().map(|&value| view(value)).collect();
                     let job = attention::Job { sizes: *sizes, inputs: &inputs, output, region };
-                    attention::run(self.isa, &job);
+                    attention::run(isa, &job);
                 }
                 Operation::Simple(simple) => {
-                    let mut inputs: Vec<(View, [usize; 3])> =
+                    let inputs: Vec<(View<T>, [usize; 3])> =
                         step.inputs.iter().map(|&value| (view(value), self.layout.values[value].shape)).collect();
-                    if inputs.is_empty() {
-                        let [height, width, pixel] = self.input;
-                        let base = memory.pixels.cast_mut();
-                        let image = height * width * pixel;
-                        inputs.push((View { base, image, row: width * pixel, pixel }, self.input));
-                    }
+                    let [height, width, pixel] = self.input;
+                    let pixels = inputs.is_empty().then(|| View {
+                        base: memory.pixels.cast_mut(),
+                        image: height * width * pixel,
+                        row: width * pixel,
+                        pixel,
+                    });
                     let shape = self.layout.values[step.output].shape;
-                    simple::run(self.isa, &simple::Job { simple, inputs: &inputs, output, shape, region });
+                    T::simple(isa, &simple::Job { simple, pixels, inputs: &inputs, output, shape, region });
                 }
             }
         }
     }
 
     /// Copies the outputs of a group to where they belong, from image `first` on.
-    fn copy_out(&self, base: *mut f32, images: usize, to: &[View], first: usize) {
+    fn copy_out(&self, base: *mut T, images: usize, to: &[View], first: usize) {
         for (&value, to) in self.outputs.iter().zip(to) {
             let placed = self.layout.values[value];
             let [height, width, channels] = placed.shape;
@@ -441,7 +413,7 @@ impl Program {
                         // SAFETY: outputs have room for all images, and each image is written by one thread.
                         unsafe {
                             let pixel = from.at(image, y as isize, x as isize);
-                            std::ptr::copy_nonoverlapping(pixel, at, channels);
+                            (0..channels).for_each(|c| *at.add(c) = (*pixel.add(c)).get());
                             at = at.add(channels);
                         }
                     }
@@ -452,6 +424,6 @@ impl Program {
 }
 
 /// An address that can go to other threads.
-fn view_of(base: *mut f32) -> View {
+fn view_of<T>(base: *mut T) -> View<T> {
     View { base, image: 0, row: 0, pixel: 0 }
 }

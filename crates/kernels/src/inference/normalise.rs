@@ -1,7 +1,8 @@
 //! Normalisations with the statistics of the values themselves.
 
 use super::view::{Region, View};
-use crate::simd::{Simd, per_isa};
+use crate::element::{Bf16, Element};
+use crate::simd::{Simd, per_isa, wide_or_portable};
 
 /// Which values have a mean and a variance together.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,10 +27,10 @@ pub(crate) struct Normalise {
 }
 
 /// Work of one normalisation.
-pub(crate) struct Job<'a> {
+pub(crate) struct Job<'a, T> {
     pub normalise: &'a Normalise,
-    pub input: View,
-    pub output: View,
+    pub input: View<T>,
+    pub output: View<T>,
     /// `[height, width, channels]`.
     pub shape: [usize; 3],
     pub region: Region,
@@ -37,11 +38,16 @@ pub(crate) struct Job<'a> {
 
 per_isa! {
     /// Computes the region of the output.
-    pub(super) run = kernel(Job<'_>)
+    pub(super) run = kernel::<S, f32>(Job<'_, f32>)
+}
+
+wide_or_portable! {
+    /// Computes the region of the output.
+    pub(super) run_bf16 = kernel::<S, Bf16>(Job<'_, Bf16>)
 }
 
 #[inline(always)]
-unsafe fn kernel<S: Simd>(job: &Job<'_>) {
+unsafe fn kernel<S: Simd, T: Element>(job: &Job<'_, T>) {
     for image in job.region.images.clone() {
         // SAFETY: the views hold all pixels of the image (see `View`); the instructions of `S` are there.
         unsafe {
@@ -55,8 +61,8 @@ unsafe fn kernel<S: Simd>(job: &Job<'_>) {
                     let from = job.input.at(image, y as isize, x as isize).cast_const();
                     let to = job.output.at(image, y as isize, x as isize);
                     match &whole {
-                        None => pixel::<S>(job.normalise, from, to),
-                        Some((scale, shift)) => affine::<S>(scale, shift, from, to),
+                        None => pixel::<S, T>(job.normalise, from, to),
+                        Some((scale, shift)) => affine::<S, T>(scale, shift, from, to),
                     }
                 }
             }
@@ -66,7 +72,7 @@ unsafe fn kernel<S: Simd>(job: &Job<'_>) {
 
 /// `x * scale + shift` of a pixel.
 #[inline(always)]
-unsafe fn affine<S: Simd>(scale: &[f32], shift: &[f32], from: *const f32, to: *mut f32) {
+unsafe fn affine<S: Simd, T: Element>(scale: &[f32], shift: &[f32], from: *const T, to: *mut T) {
     let channels = scale.len();
     let mut c = 0;
     while c < channels {
@@ -75,7 +81,7 @@ unsafe fn affine<S: Simd>(scale: &[f32], shift: &[f32], from: *const f32, to: *m
         unsafe {
             let (scale, shift) =
                 (S::load_up_to(scale.as_ptr().add(c), count), S::load_up_to(shift.as_ptr().add(c), count));
-            S::store_up_to(to.add(c), S::fma(S::load_up_to(from.add(c), count), scale, shift), count);
+            T::store_up_to::<S>(to.add(c), S::fma(T::load_up_to::<S>(from.add(c), count), scale, shift), count);
         }
         c += S::LANES;
     }
@@ -83,27 +89,27 @@ unsafe fn affine<S: Simd>(scale: &[f32], shift: &[f32], from: *const f32, to: *m
 
 /// Normalises the channels of a pixel.
 #[inline(always)]
-unsafe fn pixel<S: Simd>(normalise: &Normalise, from: *const f32, to: *mut f32) {
+unsafe fn pixel<S: Simd, T: Element>(normalise: &Normalise, from: *const T, to: *mut T) {
     let channels = normalise.gamma.len();
     let whole = channels / S::LANES * S::LANES;
     // SAFETY: both pixels have `channels` values, of which no more are read or written; the instructions of `S` are there.
     unsafe {
         let mut all = S::splat(0.0);
         for c in (0..whole).step_by(S::LANES) {
-            all = S::add(all, S::load(from.add(c)));
+            all = S::add(all, T::load::<S>(from.add(c)));
         }
         if whole < channels {
-            all = S::add(all, S::load_first(from.add(whole), channels - whole));
+            all = S::add(all, T::load_up_to::<S>(from.add(whole), channels - whole));
         }
         let mean = S::sum(all) / channels as f32;
         let (middle, mut squares) = (S::splat(mean), S::splat(0.0));
         for c in (0..whole).step_by(S::LANES) {
-            let x = S::sub(S::load(from.add(c)), middle);
+            let x = S::sub(T::load::<S>(from.add(c)), middle);
             squares = S::fma(x, x, squares);
         }
         let mut variance = S::sum(squares);
         for c in whole..channels {
-            let x = *from.add(c) - mean;
+            let x = (*from.add(c)).get() - mean;
             variance += x * x;
         }
         let inverse = (1.0 / (f64::from(variance) / channels as f64 + normalise.epsilon).sqrt()) as f32;
@@ -113,8 +119,8 @@ unsafe fn pixel<S: Simd>(normalise: &Normalise, from: *const f32, to: *mut f32) 
             let count = channels - c;
             let gamma = S::load_up_to(normalise.gamma.as_ptr().add(c), count);
             let beta = S::load_up_to(normalise.beta.as_ptr().add(c), count);
-            let x = S::mul(S::sub(S::load_up_to(from.add(c), count), middle), inverse);
-            S::store_up_to(to.add(c), S::fma(x, gamma, beta), count);
+            let x = S::mul(S::sub(T::load_up_to::<S>(from.add(c), count), middle), inverse);
+            T::store_up_to::<S>(to.add(c), S::fma(x, gamma, beta), count);
             c += S::LANES;
         }
     }
@@ -122,7 +128,7 @@ unsafe fn pixel<S: Simd>(normalise: &Normalise, from: *const f32, to: *mut f32) 
 
 /// For each channel the sum over all pixels of `f(channel, value)`: in single precision in a row, and in double precision from there.
 #[inline(always)]
-unsafe fn sums(job: &Job<'_>, image: usize, f: impl Fn(usize, f32) -> f32) -> Vec<f64> {
+unsafe fn sums<T: Element>(job: &Job<'_, T>, image: usize, f: impl Fn(usize, f32) -> f32) -> Vec<f64> {
     let [height, width, channels] = job.shape;
     let (mut all, mut row) = (vec![0.0_f64; channels], vec![0.0_f32; channels]);
     for y in 0..height {
@@ -131,7 +137,7 @@ unsafe fn sums(job: &Job<'_>, image: usize, f: impl Fn(usize, f32) -> f32) -> Ve
             let pixel = job.input.at(image, y as isize, x as isize).cast_const();
             // SAFETY: the view holds the pixel with its channels, which nobody writes while this step runs.
             let pixel = unsafe { std::slice::from_raw_parts(pixel, channels) };
-            row.iter_mut().zip(pixel).enumerate().for_each(|(c, (sum, x))| *sum += f(c, *x));
+            row.iter_mut().zip(pixel).enumerate().for_each(|(c, (sum, x))| *sum += f(c, x.get()));
         }
         all.iter_mut().zip(&row).for_each(|(all, row)| *all += f64::from(*row));
     }
@@ -140,7 +146,7 @@ unsafe fn sums(job: &Job<'_>, image: usize, f: impl Fn(usize, f32) -> f32) -> Ve
 
 /// Scale and shift of each channel with the mean and the variance of its group.
 #[inline(always)]
-unsafe fn of_groups(job: &Job<'_>, image: usize, groups: usize) -> (Vec<f32>, Vec<f32>) {
+unsafe fn of_groups<T: Element>(job: &Job<'_, T>, image: usize, groups: usize) -> (Vec<f32>, Vec<f32>) {
     let Normalise { epsilon, gamma, beta, .. } = job.normalise;
     let [height, width, channels] = job.shape;
     let each = channels / groups;
@@ -162,7 +168,7 @@ unsafe fn of_groups(job: &Job<'_>, image: usize, groups: usize) -> (Vec<f32>, Ve
 
 /// Scale and shift of each channel with its norm and the mean of all channels' norms.
 #[inline(always)]
-unsafe fn of_norms(job: &Job<'_>, image: usize) -> (Vec<f32>, Vec<f32>) {
+unsafe fn of_norms<T: Element>(job: &Job<'_, T>, image: usize) -> (Vec<f32>, Vec<f32>) {
     let Normalise { epsilon, gamma, beta, .. } = job.normalise;
     // SAFETY: the view holds all pixels of the image.
     let norms: Vec<f64> = unsafe { sums(job, image, |_, x| x * x) }.into_iter().map(f64::sqrt).collect();

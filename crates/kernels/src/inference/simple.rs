@@ -1,8 +1,9 @@
 //! Pooling, element-wise functions, and moving values about.
 
 use super::view::{Epilogue, Region, View};
+use crate::element::{Bf16, Element};
 use crate::geometry::Geometry;
-use crate::simd::{Simd, per_isa};
+use crate::simd::{Simd, per_isa, wide_or_portable};
 
 /// What a job does with its inputs.
 #[derive(Debug, Clone)]
@@ -100,11 +101,13 @@ pub(crate) struct Pool {
 }
 
 /// Work of one simple step.
-pub(crate) struct Job<'a> {
+pub(crate) struct Job<'a, T> {
     pub simple: &'a Simple,
-    /// View and `[height, width, channels]` of each input.
-    pub inputs: &'a [(View, [usize; 3])],
-    pub output: View,
+    /// The program's own input, for the step that reads it, which is a [`Simple::Map`].
+    pub pixels: Option<View>,
+    /// View and `[height, width, channels]` of each other input.
+    pub inputs: &'a [(View<T>, [usize; 3])],
+    pub output: View<T>,
     /// `[height, width, channels]`.
     pub shape: [usize; 3],
     pub region: Region,
@@ -112,27 +115,35 @@ pub(crate) struct Job<'a> {
 
 per_isa! {
     /// Computes the region of the output.
-    pub(super) run = kernel(Job<'_>)
+    pub(super) run = kernel::<S, f32>(Job<'_, f32>)
+}
+
+wide_or_portable! {
+    /// Computes the region of the output.
+    pub(super) run_bf16 = kernel::<S, Bf16>(Job<'_, Bf16>)
 }
 
 #[inline(always)]
-unsafe fn kernel<S: Simd>(job: &Job<'_>) {
+unsafe fn kernel<S: Simd, T: Element>(job: &Job<'_, T>) {
     for image in job.region.images.clone() {
         for y in job.region.rows.clone() {
             // SAFETY: the views hold the row and what it is made of, with a vector beyond (see `View`); the instructions of `S` are
             // there.
             unsafe {
                 match job.simple {
-                    Simple::Map(m) => map::<S>(job, m, image, y),
-                    Simple::Add(epilogue) => add::<S>(job, *epilogue, image, y),
-                    Simple::Join(Join::Sum, all, epilogue) => join::<S, true>(job, all, *epilogue, image, y),
-                    Simple::Join(Join::Product, all, epilogue) => join::<S, false>(job, all, *epilogue, image, y),
-                    Simple::Pool(p) => pool::<S>(job, p, image, y),
+                    Simple::Map(m) => match job.pixels {
+                        Some(pixels) => map::<S, f32, T>(pixels, job, m, image, y),
+                        None => map::<S, T, T>(job.inputs[0].0, job, m, image, y),
+                    },
+                    Simple::Add(epilogue) => add::<S, T>(job, *epilogue, image, y),
+                    Simple::Join(Join::Sum, all, epilogue) => join::<S, T, true>(job, all, *epilogue, image, y),
+                    Simple::Join(Join::Product, all, epilogue) => join::<S, T, false>(job, all, *epilogue, image, y),
+                    Simple::Pool(p) => pool::<S, T>(job, p, image, y),
                     Simple::Softmax => softmax(job, image, y),
                     Simple::Place(at) => place(job, *at, image, y),
                     Simple::Reshape => reshape(job, image, y),
                     Simple::Prepend(rows) => prepend(job, rows, image, y),
-                    Simple::Embed(values) => embed::<S>(job, values, image, y),
+                    Simple::Embed(values) => embed::<S, T>(job, values, image, y),
                     Simple::Crop(first) => copy_row(job, image, y + first, y),
                     Simple::Take(runs) => take(job, runs, image, y),
                 }
@@ -143,48 +154,58 @@ unsafe fn kernel<S: Simd>(job: &Job<'_>) {
 
 /// Pixels of row `y`, as addresses of input 0 and output.
 #[inline(always)]
-fn pixels(job: &Job<'_>, image: usize, y: usize) -> impl Iterator<Item = (*const f32, *mut f32)> {
-    let (input, output) = (job.inputs[0].0, job.output);
-    (0..job.shape[1] as isize)
-        .map(move |x| (input.at(image, y as isize, x).cast_const(), output.at(image, y as isize, x)))
+fn pixels<T>(job: &Job<'_, T>, image: usize, y: usize) -> impl Iterator<Item = (*const T, *mut T)> {
+    both(job.inputs[0].0, job.output, job.shape[1], image, y)
+}
+
+/// Pixels of row `y`, as addresses in both.
+#[inline(always)]
+fn both<I, T>(
+    input: View<I>,
+    output: View<T>,
+    width: usize,
+    image: usize,
+    y: usize,
+) -> impl Iterator<Item = (*const I, *mut T)> {
+    (0..width as isize).map(move |x| (input.at(image, y as isize, x).cast_const(), output.at(image, y as isize, x)))
 }
 
 #[inline(always)]
-unsafe fn map<S: Simd>(job: &Job<'_>, m: &Map, image: usize, y: usize) {
+unsafe fn map<S: Simd, I: Element, T: Element>(input: View<I>, job: &Job<'_, T>, m: &Map, image: usize, y: usize) {
     let [_, width, channels] = job.shape;
     // SAFETY: the views hold row `y`; stores are cut to the row, or to the channels; the instructions of `S` are there.
     unsafe {
         if m.reverse {
-            for (from, to) in pixels(job, image, y) {
+            for (from, to) in both(input, job.output, width, image, y) {
                 for c in 0..channels {
-                    let x = *from.add(channels - 1 - c);
-                    *to.add(c) = if m.scale.is_empty() { x } else { x * m.scale[c] + m.shift[c] };
+                    let x = (*from.add(channels - 1 - c)).get();
+                    *to.add(c) = T::of(if m.scale.is_empty() { x } else { x * m.scale[c] + m.shift[c] });
                 }
             }
-        } else if job.inputs[0].0.pixel == channels && job.output.pixel == channels {
-            let (from, to) = (job.inputs[0].0.at(image, y as isize, 0), job.output.at(image, y as isize, 0));
-            line::<S>(m, from, to, width * channels);
+        } else if input.pixel == channels && job.output.pixel == channels {
+            let (from, to) = (input.at(image, y as isize, 0), job.output.at(image, y as isize, 0));
+            line::<S, I, T>(m, from, to, width * channels);
         } else {
-            for (from, to) in pixels(job, image, y) {
-                line::<S>(m, from, to, channels);
+            for (from, to) in both(input, job.output, width, image, y) {
+                line::<S, I, T>(m, from, to, channels);
             }
         }
     }
 }
 
 #[inline(always)]
-unsafe fn line<S: Simd>(m: &Map, from: *const f32, to: *mut f32, length: usize) {
+unsafe fn line<S: Simd, I: Element, T: Element>(m: &Map, from: *const I, to: *mut T, length: usize) {
     let (mut i, mut at) = (0, 0);
     while i < length {
         // SAFETY: `length` values lie at both addresses, of which no more are read or written; scale and shift are whole vectors; the
         // instructions of `S` are there.
         unsafe {
             // No more is read than there is: the input may be the batch of pixels itself, with nothing after it.
-            let mut x = S::load_up_to(from.add(i), length - i);
+            let mut x = I::load_up_to::<S>(from.add(i), length - i);
             if !m.scale.is_empty() {
                 x = S::fma(x, S::load(m.scale.as_ptr().add(at)), S::load(m.shift.as_ptr().add(at)));
             }
-            S::store_up_to(to.add(i), m.epilogue.apply::<S>(x), length - i);
+            T::store_up_to::<S>(to.add(i), m.epilogue.apply::<S>(x), length - i);
         }
         i += S::LANES;
         at += S::LANES;
@@ -195,19 +216,19 @@ unsafe fn line<S: Simd>(m: &Map, from: *const f32, to: *mut f32, length: usize) 
 }
 
 #[inline(always)]
-unsafe fn add<S: Simd>(job: &Job<'_>, epilogue: Epilogue, image: usize, y: usize) {
+unsafe fn add<S: Simd, T: Element>(job: &Job<'_, T>, epilogue: Epilogue, image: usize, y: usize) {
     for x in 0..job.shape[1] as isize {
         let mut c = 0;
         while c < job.shape[2] {
             // SAFETY: the pixel lies in the row, of which the inputs hold a vector beyond (see `View`); the store is cut to the channels; the
             // instructions of `S` are there.
             unsafe {
-                let mut sum = S::load(job.inputs[0].0.at(image, y as isize, x).add(c));
+                let mut sum = T::load::<S>(job.inputs[0].0.at(image, y as isize, x).add(c));
                 for (input, _) in &job.inputs[1..] {
-                    sum = S::add(sum, S::load(input.at(image, y as isize, x).add(c)));
+                    sum = S::add(sum, T::load::<S>(input.at(image, y as isize, x).add(c)));
                 }
                 let to = job.output.at(image, y as isize, x).add(c);
-                S::store_up_to(to, epilogue.apply::<S>(sum), job.shape[2] - c);
+                T::store_up_to::<S>(to, epilogue.apply::<S>(sum), job.shape[2] - c);
             }
             c += S::LANES;
         }
@@ -215,8 +236,8 @@ unsafe fn add<S: Simd>(job: &Job<'_>, epilogue: Epilogue, image: usize, y: usize
 }
 
 #[inline(always)]
-unsafe fn join<S: Simd, const SUM: bool>(
-    job: &Job<'_>,
+unsafe fn join<S: Simd, T: Element, const SUM: bool>(
+    job: &Job<'_, T>,
     factors: &[Factor],
     epilogue: Epilogue,
     image: usize,
@@ -233,11 +254,14 @@ unsafe fn join<S: Simd, const SUM: bool>(
             // SAFETY: the pixel of each input has the channels and a vector beyond, or the one that is repeated; the store is cut to the
             // channels; the instructions of `S` are there.
             unsafe {
-                let value = |i: usize| if factors[i].single { S::splat(*pixel(i)) } else { S::load(pixel(i).add(c)) };
+                let value = |i: usize| match factors[i].single {
+                    true => S::splat((*pixel(i)).get()),
+                    false => T::load::<S>(pixel(i).add(c)),
+                };
                 let both = |a: S::V, b: S::V| if SUM { S::add(a, b) } else { S::mul(a, b) };
                 let all = (1..job.inputs.len()).fold(value(0), |all, i| both(all, value(i)));
                 let to = job.output.at(image, y as isize, x as isize).add(c);
-                S::store_up_to(to, epilogue.apply::<S>(all), job.shape[2] - c);
+                T::store_up_to::<S>(to, epilogue.apply::<S>(all), job.shape[2] - c);
             }
             c += S::LANES;
         }
@@ -245,7 +269,7 @@ unsafe fn join<S: Simd, const SUM: bool>(
 }
 
 #[inline(always)]
-unsafe fn pool<S: Simd>(job: &Job<'_>, p: &Pool, image: usize, y: usize) {
+unsafe fn pool<S: Simd, T: Element>(job: &Job<'_, T>, p: &Pool, image: usize, y: usize) {
     let (input, [_, _, channels]) = job.inputs[0];
     let geometry = &p.geometry;
     // Rows of the input under a window, or columns.
@@ -268,13 +292,13 @@ unsafe fn pool<S: Simd>(job: &Job<'_>, p: &Pool, image: usize, y: usize) {
             unsafe {
                 let corner = input.at(image, top as isize, left as isize).add(c);
                 let all = match (p.largest, bottom - top, right - left) {
-                    (true, 3, 3) => window::<S, true>(corner, input, 3, 3),
-                    (false, 3, 3) => window::<S, false>(corner, input, 3, 3),
-                    (true, rows, columns) => window::<S, true>(corner, input, rows, columns),
-                    (false, rows, columns) => window::<S, false>(corner, input, rows, columns),
+                    (true, 3, 3) => window::<S, T, true>(corner, input, 3, 3),
+                    (false, 3, 3) => window::<S, T, false>(corner, input, 3, 3),
+                    (true, rows, columns) => window::<S, T, true>(corner, input, rows, columns),
+                    (false, rows, columns) => window::<S, T, false>(corner, input, rows, columns),
                 };
                 let all = if p.largest { all } else { S::mul(all, S::splat(share)) };
-                S::store_up_to(to.add(c), all, channels - c);
+                T::store_up_to::<S>(to.add(c), all, channels - c);
             }
             c += S::LANES;
         }
@@ -283,13 +307,18 @@ unsafe fn pool<S: Simd>(job: &Job<'_>, p: &Pool, image: usize, y: usize) {
 
 /// Largest value or sum of a window.
 #[inline(always)]
-unsafe fn window<S: Simd, const LARGEST: bool>(corner: *const f32, input: View, rows: usize, columns: usize) -> S::V {
+unsafe fn window<S: Simd, T: Element, const LARGEST: bool>(
+    corner: *const T,
+    input: View<T>,
+    rows: usize,
+    columns: usize,
+) -> S::V {
     // SAFETY: the input holds `rows` by `columns` pixels from the corner on, and a vector beyond; the instructions of `S` are there.
     unsafe {
         let mut all = S::splat(if LARGEST { f32::NEG_INFINITY } else { 0.0 });
         for i in 0..rows {
             for j in 0..columns {
-                let value = S::load(corner.add(i * input.row + j * input.pixel));
+                let value = T::load::<S>(corner.add(i * input.row + j * input.pixel));
                 all = if LARGEST { S::max(all, value) } else { S::add(all, value) };
             }
         }
@@ -297,23 +326,24 @@ unsafe fn window<S: Simd, const LARGEST: bool>(corner: *const f32, input: View, 
     }
 }
 
-unsafe fn softmax(job: &Job<'_>, image: usize, y: usize) {
+unsafe fn softmax<T: Element>(job: &Job<'_, T>, image: usize, y: usize) {
+    let channels = job.shape[2];
+    let mut powers = vec![0.0_f32; channels];
     for (from, to) in pixels(job, image, y) {
         // SAFETY: both pixels have their channels one after the other. Input and output may be the same.
         unsafe {
-            let channels = job.shape[2];
-            let largest = (0..channels).map(|c| *from.add(c)).fold(f32::NEG_INFINITY, f32::max);
+            let largest = (0..channels).map(|c| (*from.add(c)).get()).fold(f32::NEG_INFINITY, f32::max);
             let mut sum = 0.0;
-            for c in 0..channels {
-                *to.add(c) = (*from.add(c) - largest).exp();
-                sum += *to.add(c);
+            for (c, power) in powers.iter_mut().enumerate() {
+                *power = ((*from.add(c)).get() - largest).exp();
+                sum += *power;
             }
-            (0..channels).for_each(|c| *to.add(c) /= sum);
+            powers.iter().enumerate().for_each(|(c, power)| *to.add(c) = T::of(power / sum));
         }
     }
 }
 
-unsafe fn place(job: &Job<'_>, [top, left]: [usize; 2], image: usize, y: usize) {
+unsafe fn place<T: Element>(job: &Job<'_, T>, [top, left]: [usize; 2], image: usize, y: usize) {
     let (input, [height, width, channels]) = job.inputs[0];
     for x in 0..job.shape[1] {
         let to = job.output.at(image, y as isize, x as isize);
@@ -331,7 +361,7 @@ unsafe fn place(job: &Job<'_>, [top, left]: [usize; 2], image: usize, y: usize) 
 }
 
 /// Copies row `from` of the input to row `to` of the output.
-unsafe fn copy_row(job: &Job<'_>, image: usize, from: usize, to: usize) {
+unsafe fn copy_row<T: Element>(job: &Job<'_, T>, image: usize, from: usize, to: usize) {
     let [_, width, channels] = job.shape;
     for x in 0..width as isize {
         let (from, to) = (job.inputs[0].0.at(image, from as isize, x), job.output.at(image, to as isize, x));
@@ -340,7 +370,7 @@ unsafe fn copy_row(job: &Job<'_>, image: usize, from: usize, to: usize) {
     }
 }
 
-unsafe fn take(job: &Job<'_>, runs: &[Run], image: usize, y: usize) {
+unsafe fn take<T: Element>(job: &Job<'_, T>, runs: &[Run], image: usize, y: usize) {
     for (from, mut to) in pixels(job, image, y) {
         for &[first, count] in runs {
             // SAFETY: shape inference has found these channels in the input, and the output has as many as all runs together.
@@ -355,7 +385,7 @@ unsafe fn take(job: &Job<'_>, runs: &[Run], image: usize, y: usize) {
     }
 }
 
-unsafe fn prepend(job: &Job<'_>, rows: &[f32], image: usize, y: usize) {
+unsafe fn prepend<T: Element>(job: &Job<'_, T>, rows: &[f32], image: usize, y: usize) {
     let [_, width, channels] = job.shape;
     let line = width * channels;
     // SAFETY: the output has as many rows more than the input as there are learned ones, each of a row's length.
@@ -364,7 +394,7 @@ unsafe fn prepend(job: &Job<'_>, rows: &[f32], image: usize, y: usize) {
             Some(row) => {
                 for (x, pixel) in row.chunks_exact(channels).enumerate() {
                     let to = job.output.at(image, y as isize, x as isize);
-                    std::ptr::copy_nonoverlapping(pixel.as_ptr(), to, channels);
+                    pixel.iter().enumerate().for_each(|(c, value)| *to.add(c) = T::of(*value));
                 }
             }
             None => copy_row(job, image, y - rows.len() / line, y),
@@ -373,7 +403,7 @@ unsafe fn prepend(job: &Job<'_>, rows: &[f32], image: usize, y: usize) {
 }
 
 #[inline(always)]
-unsafe fn embed<S: Simd>(job: &Job<'_>, values: &[f32], image: usize, y: usize) {
+unsafe fn embed<S: Simd, T: Element>(job: &Job<'_, T>, values: &[f32], image: usize, y: usize) {
     let [_, width, channels] = job.shape;
     let row = &values[y * width * channels..][..width * channels];
     for ((from, to), own) in pixels(job, image, y).zip(row.chunks_exact(channels)) {
@@ -382,15 +412,15 @@ unsafe fn embed<S: Simd>(job: &Job<'_>, values: &[f32], image: usize, y: usize) 
             let count = channels - c;
             // SAFETY: all three have `channels` values, and no more are read or written; the instructions of `S` are there.
             unsafe {
-                let sum = S::add(S::load_up_to(from.add(c), count), S::load_up_to(own.as_ptr().add(c), count));
-                S::store_up_to(to.add(c), sum, count);
+                let sum = S::add(T::load_up_to::<S>(from.add(c), count), S::load_up_to(own.as_ptr().add(c), count));
+                T::store_up_to::<S>(to.add(c), sum, count);
             }
             c += S::LANES;
         }
     }
 }
 
-unsafe fn reshape(job: &Job<'_>, image: usize, y: usize) {
+unsafe fn reshape<T: Element>(job: &Job<'_, T>, image: usize, y: usize) {
     let (input, [_, in_width, in_channels]) = job.inputs[0];
     let [_, width, channels] = job.shape;
     for x in 0..width {

@@ -5,10 +5,10 @@
 ///
 /// Around the image there may be zeros (its halo), so that windows need no checks at the border. After its last value there is
 /// room for a vector that is read beyond it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct View {
+#[derive(Debug)]
+pub(crate) struct View<T = f32> {
     /// First value of the first pixel.
-    pub base: *mut f32,
+    pub base: *mut T,
     /// From one image to the next.
     pub image: usize,
     /// From one row to the next.
@@ -18,14 +18,22 @@ pub(crate) struct View {
 }
 
 // SAFETY: a view is an address and steps; what runs jobs in parallel gives each its own rows or images to write.
-unsafe impl Send for View {}
+unsafe impl<T> Send for View<T> {}
 // SAFETY: sharing a view copies its address.
-unsafe impl Sync for View {}
+unsafe impl<T> Sync for View<T> {}
 
-impl View {
+impl<T> Clone for View<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for View<T> {}
+
+impl<T> View<T> {
     /// Address of a pixel, which may lie in the halo.
     #[inline(always)]
-    pub fn at(&self, image: usize, y: isize, x: isize) -> *mut f32 {
+    pub fn at(&self, image: usize, y: isize, x: isize) -> *mut T {
         let offset = (image * self.image) as isize + y * self.row as isize + x * self.pixel as isize;
         self.base.wrapping_offset(offset)
     }

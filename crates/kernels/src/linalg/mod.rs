@@ -8,12 +8,15 @@
 //!   inference reads the pixels of a convolution where they lie;
 //! - `strided`: rows, and the steps in them, are equally far apart. This is how training reads matrices and packed copies.
 //!
+//! - `paired`: both sides are in bf16, and the steps of the rows lie 32 at a time at given places.
+//!
 //! Another kernel is another row. A kernel for another number format brings its own `Packing`: a slot of a packed panel is
-//! four bytes, an `f32` or two halves of consecutive steps, and only `pack` knows which values lie in which slot.
+//! four bytes, an `f32` or two numbers in bf16 of consecutive steps.
 
 mod addressed;
 mod micro;
 mod pack;
+mod paired;
 mod product;
 mod strided;
 mod trial;
@@ -21,6 +24,8 @@ mod trial;
 pub(crate) use addressed::{Addressed, Shared, Tile as AddressedTile, ZEROS};
 pub(crate) use micro::MicroKernel;
 pub(crate) use pack::{Packed, Places, Scale};
+pub use paired::Unit;
+pub(crate) use paired::{COLUMNS, DEPTH, PackedPairs, PresentUnit, ROWS, Ready, Sums, Tile as PairedTile};
 pub(crate) use product::{Epilogue, Matrix, matmul_at_b, matmul_at_b_whole, multiply};
 pub(crate) use strided::Strided;
 pub use trial::{Kernel, Trial, kernels, multiply_registers};

@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use burn_tensor::{Device, Tensor};
 use injerto_backbones::network::{Network, Value};
 use injerto_graph::{Graph, ParameterId};
+use injerto_kernels::inference::Arithmetic;
 use injerto_losses::tensor::TensorCrossEntropy as _;
 use injerto_losses::{CrossEntropy as _, LossError, Outputs, Targets, Taught};
 use injerto_recipe::{Loss, StepSize};
@@ -171,12 +172,12 @@ pub(crate) fn build(
     })
 }
 
-/// [`Prefix::identity`] of what runs a prefix: the kernels, or Burn on this device.
-pub(crate) fn identity(kernels: bool, device: &Device) -> String {
+/// [`Prefix::identity`] of what runs a prefix: the kernels with this arithmetic, or Burn on this device.
+pub(crate) fn identity(kernels: Option<Arithmetic>, device: &Device) -> String {
     match kernels {
-        true => format!("{} {:?}", injerto_kernels::REVISION, injerto_kernels::inference::Isa::detect()),
-        false if *device == Device::flex() => "burn".to_owned(),
-        false => format!("burn {device:?}"),
+        Some(arithmetic) => format!("{} {arithmetic}", injerto_kernels::REVISION),
+        None if *device == Device::flex() => "burn".to_owned(),
+        None => format!("burn {device:?}"),
     }
 }
 

@@ -19,6 +19,7 @@ use injerto_data::{Dataset, Loader, LoaderOptions};
 use injerto_graph::{
     Activation, Builder, FreezePlan, Graph, Interpolation, LayerRef, Operator, Padding, Preprocessing, Selection,
 };
+use injerto_kernels::inference::{Arithmetic, Unit};
 use injerto_recipe::{BatchNorm, FeaturePrecision, Loss, Metric, Mode, OptimizerConfig};
 use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::history::{Best, EpochRecord};
@@ -180,17 +181,24 @@ fn a_tiny_network_learns_its_images_by_heart() {
 fn a_run_that_was_stopped_goes_on_as_if_it_had_not_been() {
     let phases =
         [phase("head", 2, from("output"), BatchNorm::Frozen), phase("tuning", 3, from("conv_2"), BatchNorm::Update)];
-    let (whole, history) = train(&phases, 1 << 20);
-    for stops in [vec![1], vec![2], vec![1, 3], vec![4]] {
-        let folder = tempfile::tempdir().expect("a folder");
-        for &epochs in &stops {
-            let stopped = run(&mut model(), &phases, 1 << 20, Some(folder.path()), epochs);
-            assert!(stopped.interrupted && stopped.history.len() == epochs, "{stops:?}");
+    for (arithmetic, all) in [
+        (Arithmetic::f32(), vec![vec![1], vec![2], vec![1, 3], vec![4]]),
+        (Arithmetic::Bf16(Unit::EmulatedTiles), vec![vec![1, 3]]),
+    ] {
+        let model = || Model { arithmetic, ..model() };
+        let mut whole = model();
+        let history = timeless(run(&mut whole, &phases, 1 << 20, None, usize::MAX).history);
+        for stops in all {
+            let folder = tempfile::tempdir().expect("a folder");
+            for &epochs in &stops {
+                let stopped = run(&mut model(), &phases, 1 << 20, Some(folder.path()), epochs);
+                assert!(stopped.interrupted && stopped.history.len() == epochs, "{arithmetic}: {stops:?}");
+            }
+            let mut resumed = model();
+            let fitted = run(&mut resumed, &phases, 1 << 20, Some(folder.path()), usize::MAX);
+            assert_eq!(timeless(fitted.history), history, "{arithmetic}: {stops:?}");
+            assert_eq!(resumed.network.weights(), whole.network.weights(), "{arithmetic}: {stops:?}");
         }
-        let mut resumed = model();
-        let fitted = run(&mut resumed, &phases, 1 << 20, Some(folder.path()), usize::MAX);
-        assert_eq!(timeless(fitted.history), history, "{stops:?}");
-        assert_eq!(resumed.network.weights(), whole.network.weights(), "{stops:?}");
     }
 }
 

@@ -10,6 +10,7 @@ use injerto_data::decode::Orientation;
 use injerto_data::generated::Task;
 use injerto_data::{Dataset, Loader, LoaderOptions};
 use injerto_graph::{Activation, Builder, FreezePlan, Graph, Operator, Preprocessing, Selection};
+use injerto_kernels::inference::{Arithmetic, Unit};
 use injerto_recipe::{
     BatchNorm, Callbacks, EarlyStopping, FeaturePrecision, Loss, Metric, Mode, OptimizerConfig, ReduceOnPlateau,
     Schedule, Swa,
@@ -721,6 +722,35 @@ fn features_that_cannot_be_cached_train_alike() {
         let kept = trained(None);
         for how in [NoPlace::NotWanted, NoPlace::NotWritable, NoPlace::Cleared, NoPlace::Damaged] {
             assert!(trained(Some(how)) == kept, "{precision:?}, {views:?} views: {how:?}");
+        }
+    }
+}
+
+/// The features of one arithmetic never stand in for those of another, and those that are kept are those that are computed.
+#[test]
+fn a_prefix_in_bf16_has_features_of_its_own() {
+    let last = [phase("one", 3, &Selection::Last(1), r#"{"name": "adam", "learning_rate": 0.01}"#)];
+    let kept = tempfile::tempdir().expect("a folder");
+    let trained = |arithmetic: Arithmetic, folder: Option<&Path>| {
+        let (train, validation) = (loader(0, Some(9)), loader(1, None));
+        let best = Best::new(Metric::ValLoss, Mode::Auto);
+        let folder = folder.map(Path::to_owned);
+        let cache = CacheSettings { folder, memory: 1 << 20, precision: FeaturePrecision::F32 };
+        let settings = Settings { seed: 1, best, class_weights: None, cache, kernels: true, teacher: None, collective: None };
+        let (mut model, stop) = (Model { arithmetic, ..model() }, AtomicBool::new(false));
+        let plans = plans(&last, &model, (&train, Some(&validation)), None, &settings);
+        let fit = Fit { train, validation: Some(validation), plans, settings, checkpoints: None };
+        let fitted = fit.run(&mut model, None, &mut Watch { observer: &mut (), stop: &stop }).expect("it trains");
+        (fitted.history.last().expect("an epoch").loss, model.network.weights())
+    };
+    let [single, half] = [Arithmetic::f32(), Arithmetic::Bf16(Unit::EmulatedDots)];
+    let in_memory = [single, half].map(|arithmetic| trained(arithmetic, None));
+    assert!(in_memory[0].1 != in_memory[1].1, "bf16 rounds");
+    assert!((in_memory[0].0 - in_memory[1].0).abs() < 0.02, "{} and {}", in_memory[0].0, in_memory[1].0);
+    // Each finds what the other has kept, and then what it has kept itself.
+    for _ in 0..2 {
+        for (arithmetic, expected) in [single, half].into_iter().zip(&in_memory) {
+            assert!(trained(arithmetic, Some(kept.path())).1 == expected.1, "{arithmetic}");
         }
     }
 }

@@ -311,3 +311,21 @@ fn what_cannot_be_augmented() {
 ",
     );
 }
+
+#[test]
+fn bf16_without_the_kernels() {
+    let backbone = "[backbone]\nprecision = \"bf16\"";
+    check(
+        &SHORTEST.replace("[backbone]", backbone),
+        &["kernels=false"],
+        r#"
+cats.toml:3:1: `backbone.precision` is "bf16", in which only the project's kernels compute
+  |
+3 | [backbone]
+  | ^^^^^^^^^^
+  = help: leave it out, or take `device = "flex"` and `kernels = true`
+"#,
+    );
+    good(&SHORTEST.replace("[backbone]", backbone), &[]);
+    good(&SHORTEST.replace("[backbone]", "[backbone]\nprecision = \"auto\""), &["kernels=false"]);
+}

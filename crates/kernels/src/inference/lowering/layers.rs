@@ -301,7 +301,7 @@ impl Lowerer<'_, '_, '_> {
             Role::DepthwiseKernel => shape.shape[2] * shape.shape[3],
             _ => *shape.shape.last().expect("a kernel has axes"),
         };
-        let form = if full && groups == 1 { Form::choose(&geometry, filters) } else { None };
+        let form = if self.minimal && full && groups == 1 { Form::choose(&geometry, filters) } else { None };
         let halo = &mut self.lowering.values[value].halo;
         for (axis, [before, after]) in halo.iter_mut().enumerate() {
             let tile = form.map_or(1, |form| form.tile()[axis]);

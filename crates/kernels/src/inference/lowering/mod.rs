@@ -106,6 +106,8 @@ pub(crate) struct Lowering {
 struct Lowerer<'p, 'a, 'g> {
     graph: &'g Graph,
     parameters: Parameters<'p, 'a>,
+    /// Whether products may be computed by minimal filtering.
+    minimal: bool,
     lowering: Lowering,
     seen: Vec<Option<Seen>>,
     uses: Vec<usize>,
@@ -121,13 +123,14 @@ pub(crate) fn as_image(shape: &[usize]) -> [usize; 3] {
     }
 }
 
-/// Lowers the layers that the outputs need.
+/// Lowers the layers that the outputs need; `minimal` says whether products may be computed by minimal filtering.
 pub(crate) fn lower(
     graph: &Graph,
     layers: &[usize],
     outputs: &[usize],
     parameters: Parameters<'_, '_>,
     input: &Input,
+    minimal: bool,
 ) -> Result<Lowering, Error> {
     let name = |at: usize| graph.nodes().get(at).map_or_else(|| format!("layer {at}"), |n| n.name().to_owned());
     let mut given = vec![false; graph.len()];
@@ -151,7 +154,8 @@ pub(crate) fn lower(
             }
         }
     }
-    let mut lowerer = Lowerer { graph, parameters, lowering: Lowering::default(), seen: vec![None; graph.len()], uses };
+    let (lowering, seen) = (Lowering::default(), vec![None; graph.len()]);
+    let mut lowerer = Lowerer { graph, parameters, minimal, lowering, seen, uses };
     lowerer.input(input)?;
     for at in (1..graph.len()).filter(|&at| given[at]) {
         if lowerer.uses[at] > 0 {

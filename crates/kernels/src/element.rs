@@ -1,0 +1,215 @@
+//! The number formats in which values lie between the steps of a program. Arithmetic is in `f32` whatever they are.
+
+use crate::simd::Simd;
+
+/// A brain floating-point number: the sign, the 8 bits of exponent and the first 7 bits of fraction of an `f32`, which it stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(transparent)]
+pub struct Bf16(u16);
+
+impl Bf16 {
+    /// The nearest number to `x`; of two that are equally near, the one whose last bit is 0. What is too large becomes infinite, and
+    /// what is not a number stays so.
+    #[inline(always)]
+    pub fn round(x: f32) -> Self {
+        let bits = x.to_bits();
+        if x.is_nan() {
+            // The first bit of the fraction keeps a number from becoming infinite whose payload lies in the bits that are cut off.
+            return Self((bits >> 16) as u16 | 0x40);
+        }
+        Self(((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16)
+    }
+
+    /// The number as `f32`, which has room for all of it.
+    #[inline(always)]
+    pub fn value(self) -> f32 {
+        f32::from_bits(u32::from(self.0) << 16)
+    }
+
+    /// Its bits.
+    #[inline(always)]
+    pub fn to_bits(self) -> u16 {
+        self.0
+    }
+
+    /// The number with these bits.
+    #[inline(always)]
+    pub fn from_bits(bits: u16) -> Self {
+        Self(bits)
+    }
+}
+
+/// A format in which a value can lie in memory: vectors of it are loaded as `f32`, and rounded when they are stored. All zero bits
+/// are the number 0.
+pub(crate) trait Element: Copy + Send + Sync + 'static {
+    /// The nearest number of the format.
+    fn of(x: f32) -> Self;
+
+    /// The number.
+    fn get(self) -> f32;
+
+    /// Loads a vector.
+    ///
+    /// # Safety
+    /// The instructions of `S` are there, and a vector of values lies at the pointer.
+    unsafe fn load<S: Simd>(p: *const Self) -> S::V;
+
+    /// Loads the first `n` lanes, all of them if there are not as many; the others are zeros.
+    ///
+    /// # Safety
+    /// The instructions of `S` are there, and `n` values (or a vector of them) lie at the pointer.
+    unsafe fn load_up_to<S: Simd>(p: *const Self, n: usize) -> S::V;
+
+    /// Stores the first `n` lanes, all of them if there are not as many.
+    ///
+    /// # Safety
+    /// The instructions of `S` are there, and `n` values (or a vector of them) lie at the pointer.
+    unsafe fn store_up_to<S: Simd>(p: *mut Self, v: S::V, n: usize);
+}
+
+impl Element for f32 {
+    #[inline(always)]
+    fn of(x: f32) -> Self {
+        x
+    }
+
+    #[inline(always)]
+    fn get(self) -> f32 {
+        self
+    }
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(p: *const Self) -> S::V {
+        // SAFETY: a vector lies at the pointer; the instructions of `S` are there.
+        unsafe { S::load(p) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_up_to<S: Simd>(p: *const Self, n: usize) -> S::V {
+        // SAFETY: `n` values, or a whole vector of them, lie at the pointer; the instructions of `S` are there.
+        unsafe { S::load_up_to(p, n) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_up_to<S: Simd>(p: *mut Self, v: S::V, n: usize) {
+        // SAFETY: `n` values, or a whole vector of them, lie at the pointer; the instructions of `S` are there.
+        unsafe { S::store_up_to(p, v, n) }
+    }
+}
+
+impl Element for Bf16 {
+    #[inline(always)]
+    fn of(x: f32) -> Self {
+        Self::round(x)
+    }
+
+    #[inline(always)]
+    fn get(self) -> f32 {
+        self.value()
+    }
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(p: *const Self) -> S::V {
+        // SAFETY: a vector lies at the pointer; the instructions of `S` are there.
+        unsafe { S::load_bf16(p) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_up_to<S: Simd>(p: *const Self, n: usize) -> S::V {
+        if n >= S::LANES {
+            // SAFETY: a whole vector lies at the pointer; the instructions of `S` are there.
+            return unsafe { S::load_bf16(p) };
+        }
+        let mut lanes = [Self::default(); 16];
+        // SAFETY: `n` values lie at the pointer, and the array has room for a vector of any kind; the instructions of `S` are there.
+        unsafe {
+            for (at, lane) in lanes.iter_mut().enumerate().take(n) {
+                *lane = *p.add(at);
+            }
+            S::load_bf16(lanes.as_ptr())
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_up_to<S: Simd>(p: *mut Self, v: S::V, n: usize) {
+        // SAFETY: `n` values, or a whole vector of them, lie at the pointer; the instructions of `S` are there.
+        unsafe { S::store_bf16(p, v, n.min(S::LANES)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::Isa;
+    use crate::simd::per_isa;
+
+    #[test]
+    fn rounding_takes_the_nearest_and_of_two_the_even_one() {
+        let round = |bits: u32| Bf16::round(f32::from_bits(bits)).to_bits();
+        assert_eq!(round(0x3f80_0000), 0x3f80);
+        assert_eq!(round(0x3f80_7fff), 0x3f80, "below the middle");
+        assert_eq!(round(0x3f80_8000), 0x3f80, "the middle, and the lower one is even");
+        assert_eq!(round(0x3f81_8000), 0x3f82, "the middle, and the upper one is even");
+        assert_eq!(round(0xbf80_8001), 0xbf81, "above the middle");
+        assert_eq!(round(0x7f7f_ffff), 0x7f80, "too large a number is infinite");
+        assert_eq!(round(0xff80_0000), 0xff80);
+        assert_eq!(round(0x0000_8001), 0x0001, "the smallest number is not lost");
+        for nan in [0x7f80_0001, 0x7fc0_0000, 0xffff_ffff] {
+            assert!(Bf16::round(f32::from_bits(nan)).value().is_nan());
+        }
+        for bits in (0..=u16::MAX).step_by(if cfg!(miri) { 251 } else { 1 }) {
+            let number = Bf16::from_bits(bits);
+            assert!(number.value().is_nan() || Bf16::round(number.value()) == number, "{bits:#x}");
+        }
+    }
+
+    struct Copy<'a> {
+        from: &'a [f32],
+        to: &'a mut [Bf16],
+        back: &'a mut [f32],
+    }
+
+    per_isa! {
+        /// Rounds vectors and loads them again.
+        copy = copy_kernel(std::cell::RefCell<Copy<'_>>)
+    }
+
+    #[inline(always)]
+    unsafe fn copy_kernel<S: Simd>(job: &std::cell::RefCell<Copy<'_>>) {
+        let Copy { from, to, back } = &mut *job.borrow_mut();
+        for at in (0..from.len()).step_by(S::LANES) {
+            let count = from.len() - at;
+            // SAFETY: all three have `count` values from here on, of which no more are touched; the instructions of `S` are there.
+            unsafe {
+                Bf16::store_up_to::<S>(
+                    to.as_mut_ptr().add(at),
+                    f32::load_up_to::<S>(from.as_ptr().add(at), count),
+                    count,
+                );
+                let loaded = Bf16::load_up_to::<S>(to.as_ptr().add(at), count);
+                f32::store_up_to::<S>(back.as_mut_ptr().add(at), loaded, count);
+            }
+        }
+    }
+
+    #[test]
+    fn vectors_round_as_single_numbers_do() {
+        let special = [f32::NAN, f32::INFINITY, -0.0, f32::MAX, f32::MIN_POSITIVE / 4.0, 1.003_906_3, 1.011_718_8];
+        let value = |at: u32| f32::from_bits(at.wrapping_mul(2_654_435_761));
+        for isa in Isa::available() {
+            for count in [1, 15, 16, 37, 200] {
+                let from: Vec<f32> = special.into_iter().chain((0..).map(value)).take(count).collect();
+                let (mut to, mut back) = (vec![Bf16::default(); count], vec![0.0; count]);
+                let job = std::cell::RefCell::new(Copy { from: &from, to: &mut to, back: &mut back });
+                // SAFETY: the slices are equally long.
+                unsafe { copy(isa.present().expect("it is available"), &job) };
+                for ((from, to), back) in from.iter().zip(&to).zip(&back) {
+                    assert_eq!(*to, Bf16::round(*from), "{isa:?}: {from}");
+                    let specified = injerto_reference::bf16(f64::from(*from));
+                    assert!(specified.is_nan() || f64::from(to.value()) == specified, "{isa:?}: {from}");
+                    assert!(back.is_nan() || back.to_bits() == to.value().to_bits(), "{isa:?}: {from}");
+                }
+            }
+        }
+    }
+}

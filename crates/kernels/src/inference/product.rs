@@ -1,0 +1,263 @@
+//! Convolutions and dense layers in bf16: tiles of pixels by panels of 32 filters, with sums in `f32`.
+//!
+//! A unit reads rows of pixels that lie equally far apart, 32 values at a time. Where the pixels of a tile lie so and a window's runs are
+//! whole multiples of that, it reads them where they are; otherwise the windows are gathered into rows first, once for all filters.
+
+use super::view::{Epilogue, Region, View};
+use crate::element::{Bf16, Element};
+use crate::geometry::Geometry;
+use crate::linalg::{COLUMNS, DEPTH, PackedPairs, PairedTile, PresentUnit, ROWS, Ready, Sums};
+use crate::memory::{OutOfMemory, filled, scratch};
+use crate::simd::{Simd, wide_or_portable};
+
+/// Pixels whose addresses are found at once; their windows stay near while the panels go by.
+const BLOCK: usize = 128;
+
+/// A convolution with its weights in the order in which the unit reads them.
+#[derive(Debug)]
+pub(crate) struct Product {
+    unit: PresentUnit,
+    geometry: Geometry,
+    /// Where each run of weights starts in the input, from the window's first value.
+    taps: Vec<usize>,
+    /// Values that follow one another at each tap.
+    run: usize,
+    /// Where each [`DEPTH`] values begin in a window that is read where it lies; `None` where runs are not whole multiples of it.
+    lying: Option<Vec<usize>>,
+    /// Where they begin in a window that has been gathered.
+    gathered: Vec<usize>,
+    groups: Vec<Group>,
+    /// One value per filter, and zeros for a panel beyond them.
+    bias: Vec<f32>,
+    epilogue: Epilogue,
+}
+
+/// Filters that see the same channels of the input.
+#[derive(Debug)]
+struct Group {
+    /// First channel of the input.
+    from: usize,
+    /// First channel of the output.
+    to: usize,
+    /// `[tap × run, filter]`.
+    weights: PackedPairs,
+}
+
+impl Product {
+    /// A convolution with `weight(k, filter)` for the k-th value of a window of the filter's group. `row` and `pixel` are the
+    /// steps from one row and from one pixel of the input to the next.
+    pub(crate) fn new(
+        unit: PresentUnit,
+        geometry: Geometry,
+        groups: usize,
+        [row, pixel]: [usize; 2],
+        weight: impl Fn(usize, usize) -> f32,
+        bias: &[f32],
+        epilogue: Epilogue,
+    ) -> Result<Self, OutOfMemory> {
+        let ([kh, kw], [dy, dx]) = (geometry.window, geometry.dilation);
+        let (inner, each) = (geometry.input[2] / groups, bias.len() / groups);
+        // Columns of a window that follow one another are one run.
+        let (taps, run): (Vec<usize>, usize) = if groups == 1 && dx == 1 && pixel == inner {
+            ((0..kh).map(|i| i * dy * row).collect(), kw * inner)
+        } else {
+            ((0..kh).flat_map(|i| (0..kw).map(move |j| i * dy * row + j * dx * pixel)).collect(), inner)
+        };
+        let depth = taps.len() * run;
+        let lying = run.is_multiple_of(DEPTH).then(|| {
+            let steps = |tap: &usize| (0..run).step_by(DEPTH).map(move |at| tap + at).collect::<Vec<usize>>();
+            taps.iter().flat_map(|tap| steps(&{ *tap })).collect()
+        });
+        let gathered = (0..depth).step_by(DEPTH).collect();
+        let group = |at: usize| {
+            let (from, to) = (at * inner, at * each);
+            let weights = PackedPairs::new(unit, [depth, each], |k, filter| weight(k, to + filter))?;
+            Ok(Group { from, to, weights })
+        };
+        let groups = (0..groups).map(group).collect::<Result<_, _>>()?;
+        let mut padded = filled(0.0, bias.len() + COLUMNS, "weights")?;
+        padded[..bias.len()].copy_from_slice(bias);
+        Ok(Self { unit, geometry, taps, run, lying, gathered, groups, bias: padded, epilogue })
+    }
+}
+
+/// Work of one product.
+pub(crate) struct Job<'a> {
+    pub product: &'a Product,
+    pub input: View<Bf16>,
+    pub output: View<Bf16>,
+    /// Added before the last function.
+    pub residual: Option<View<Bf16>>,
+    pub region: Region,
+}
+
+/// Addresses of the pixels of a block.
+struct Block {
+    input: [*const Bf16; BLOCK],
+    output: [*mut Bf16; BLOCK],
+    residual: [*const Bf16; BLOCK],
+}
+
+/// Computes the region of the output.
+///
+/// # Safety
+/// The views hold the region, the windows that it needs, and a vector beyond.
+pub(crate) unsafe fn run(job: &Job<'_>) {
+    let Product { unit, geometry, groups, .. } = job.product;
+    let width = geometry.output[1];
+    let pixels = job.region.images.len() * job.region.rows.len() * width;
+    let (input, residual) = ([std::ptr::null(); BLOCK], [std::ptr::null(); BLOCK]);
+    let mut block = Block { input, output: [std::ptr::null_mut(); BLOCK], residual };
+    let (mut image, mut y, mut x) = (job.region.images.start, job.region.rows.start, 0);
+    let ready = unit.ready();
+    for first in (0..pixels).step_by(BLOCK) {
+        let count = BLOCK.min(pixels - first);
+        for i in 0..count {
+            block.input[i] = job.input.at(image, geometry.start(0, y), geometry.start(1, x));
+            block.output[i] = job.output.at(image, y as isize, x as isize);
+            block.residual[i] = job.residual.map_or(std::ptr::null(), |view| view.at(image, y as isize, x as isize));
+            x += 1;
+            if x == width {
+                x = 0;
+                y += 1;
+                if y == job.region.rows.end {
+                    y = job.region.rows.start;
+                    image += 1;
+                }
+            }
+        }
+        for group in groups {
+            // SAFETY: the block's pixels lie in the region that the views hold, with their windows and a vector beyond.
+            unsafe { multiply(&ready, job, group, &block, count) };
+        }
+    }
+}
+
+/// The left side of a tile.
+#[derive(Clone, Copy)]
+struct Left<'a> {
+    /// First pixel of the block in it.
+    first: usize,
+    rows: usize,
+    at: *const Bf16,
+    row: usize,
+    steps: &'a [usize],
+}
+
+/// All filters of a group for the first `count` pixels of a block.
+///
+/// # Safety
+/// The views hold these pixels, their windows, and a vector beyond.
+unsafe fn multiply(ready: &Ready, job: &Job<'_>, group: &Group, block: &Block, count: usize) {
+    let Product { unit, lying, gathered, .. } = job.product;
+    let high = group.weights.rows();
+    let tiles = count.div_ceil(high);
+    let long = group.weights.depth().next_multiple_of(DEPTH);
+    let whole = unit.reads_whole_tiles();
+    // Each slot of the scratch is two numbers.
+    scratch(BLOCK.min(count.next_multiple_of(16)) * long / 2, |windows| {
+        let windows = windows.as_mut_ptr().cast::<Bf16>();
+        let mut lefts = [Left { first: 0, rows: 0, at: windows, row: long, steps: gathered }; BLOCK];
+        for (tile, left) in lefts.iter_mut().enumerate().take(tiles) {
+            // Tiles are whole where the unit reads whole ones, and share the pixels evenly otherwise.
+            let (first, end) = match whole {
+                true => (tile * high, count.min((tile + 1) * high)),
+                false => (tile * count / tiles, (tile + 1) * count / tiles),
+            };
+            let (rows, inputs) = (end - first, &block.input[first..end]);
+            let reads = !whole || rows.is_multiple_of(16);
+            *left = match (lying, distance(inputs)) {
+                (Some(steps), Some(row)) if reads => {
+                    Left { first, rows, at: inputs[0].wrapping_add(group.from), row, steps }
+                }
+                _ => {
+                    let to = windows.wrapping_add(first * long);
+                    // SAFETY: the scratch has a row for each pixel, and the views hold the windows.
+                    unsafe { gather(job.product, group, inputs, to, long) };
+                    Left { first, rows, at: to, row: long, steps: gathered }
+                }
+            };
+        }
+        let mut sums = Sums([[0.0; COLUMNS]; ROWS]);
+        for (first, columns, right) in group.weights.panels() {
+            let to = group.to + first;
+            for &Left { first, rows, at, row, steps } in &lefts[..tiles] {
+                let tile = PairedTile { rows, left: at, left_row: row, steps, right, sums: &raw mut sums };
+                let pixels = first..first + rows;
+                let residual = job.residual.is_some().then(|| &block.residual[pixels.clone()]);
+                let product = job.product;
+                let finish = Finish { product, sums: &sums.0, pixels: &block.output[pixels], residual, to, columns };
+                // SAFETY: the window of each pixel lies in the input's halo or in the scratch, and where the unit reads whole tiles, the rows
+                // are whole or the scratch has room for more; each output has all filters, and the residual a vector beyond.
+                unsafe {
+                    group.weights.multiply(ready, &tile);
+                    finish_tile(unit.vectors(), &finish);
+                }
+            }
+        }
+    });
+}
+
+/// How far the pixels lie from each other, if that is equally far.
+fn distance(pixels: &[*const Bf16]) -> Option<usize> {
+    let step = |pair: &[*const Bf16]| (pair[1].addr().wrapping_sub(pair[0].addr())) / size_of::<Bf16>();
+    let first = pixels.windows(2).next().map_or(DEPTH, step);
+    pixels.windows(2).all(|pair| step(pair) == first).then_some(first)
+}
+
+/// Copies the windows of pixels to rows of `long` numbers, with zeros after them.
+///
+/// # Safety
+/// The windows lie at the addresses, and there is room for all rows.
+unsafe fn gather(product: &Product, group: &Group, inputs: &[*const Bf16], to: *mut Bf16, long: usize) {
+    let Product { taps, run, .. } = product;
+    let rest = long - taps.len() * run;
+    for (at, input) in inputs.iter().enumerate() {
+        let row = to.wrapping_add(at * long);
+        // SAFETY: each tap's run lies in the window, and the row has room for all of them and the zeros.
+        unsafe {
+            for (place, tap) in taps.iter().enumerate() {
+                std::ptr::copy_nonoverlapping(input.wrapping_add(group.from + tap), row.add(place * run), *run);
+            }
+            std::ptr::write_bytes(row.add(long - rest), 0, rest);
+        }
+    }
+}
+
+/// What is to be done with the sums of a tile.
+struct Finish<'a> {
+    product: &'a Product,
+    sums: &'a [[f32; COLUMNS]; ROWS],
+    /// One per row.
+    pixels: &'a [*mut Bf16],
+    /// One per row.
+    residual: Option<&'a [*const Bf16]>,
+    /// First channel of the output.
+    to: usize,
+    columns: usize,
+}
+
+wide_or_portable! {
+    /// Adds the bias and the residual, applies the function and rounds.
+    finish_tile = finish::<S, Bf16>(Finish<'_>)
+}
+
+#[inline(always)]
+unsafe fn finish<S: Simd, T>(job: &Finish<'_>) {
+    let Product { bias, epilogue, .. } = job.product;
+    let bias = &bias[job.to..][..COLUMNS];
+    for (row, (pixel, sums)) in job.pixels.iter().zip(job.sums).enumerate() {
+        for c in (0..job.columns).step_by(S::LANES) {
+            // SAFETY: bias and sums have a whole panel; the residual has a vector beyond its channels, and the store is cut to the panel's
+            // columns, which the pixel has; the instructions of `S` are there.
+            unsafe {
+                let mut sum = S::add(S::load(sums.as_ptr().add(c)), S::load(bias.as_ptr().add(c)));
+                if let Some(residual) = job.residual {
+                    sum = S::add(sum, Bf16::load::<S>(residual[row].wrapping_add(job.to + c)));
+                }
+                let to = pixel.add(job.to + c);
+                Bf16::store_up_to::<S>(to, epilogue.apply::<S>(sum), job.columns - c);
+            }
+        }
+    }
+}

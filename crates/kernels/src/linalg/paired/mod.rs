@@ -1,0 +1,291 @@
+//! Products of matrices in bf16 with sums in `f32`: rows by panels of 32 columns, two steps of the inner dimension at a time.
+//!
+//! Both kinds of unit that processors have for this multiply pairs of consecutive steps: a slot of the packed right side holds such a
+//! pair. A kernel computes the sums of a few rows, and what happens to the sums afterwards is the caller's.
+//!
+//! - `tiles`: the matrix unit of AMX, whose registers hold 16 rows of 64 bytes;
+//! - `dots`: AVX-512's products of pairs.
+//!
+//! Each is there twice, once in the processor's instructions and once in plain Rust with the same order of sums, so that everything
+//! around it is tested on every machine. The order is part of the definition of the instructions (Intel's manual, volume 2, `TDPBF16PS`
+//! and `VDPBF16PS`): numbers too small for their exponent are zeros, before and after each operation.
+
+mod dots;
+mod tiles;
+
+use super::micro::{Addressing, MicroKernel};
+use super::pack::{Packed, Packing};
+use crate::element::Bf16;
+use crate::isa::{Isa, Present};
+use crate::memory::OutOfMemory;
+
+/// What multiplies numbers of bf16.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Unit {
+    /// The matrix unit of AMX (`TDPBF16PS`).
+    Amx,
+    /// AVX-512's products of pairs (`VDPBF16PS`).
+    Avx512Bf16,
+    /// Tiles as in AMX, in plain Rust: for tests.
+    EmulatedTiles,
+    /// Products of pairs as in AVX-512, in plain Rust: for tests.
+    EmulatedDots,
+}
+
+/// A unit that this machine has, and vectors for what is done with the sums. The value is the proof: [`Unit::present`] makes it after asking
+/// processor and system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PresentUnit {
+    unit: Unit,
+    vectors: Present,
+}
+
+impl Unit {
+    /// All that there are: the processor's first, and the fastest of them before the others.
+    pub const ALL: [Self; 4] = [Self::Amx, Self::Avx512Bf16, Self::EmulatedTiles, Self::EmulatedDots];
+
+    /// What this machine has of them, the processor's own first. The emulated ones are everywhere.
+    pub fn available() -> Vec<Self> {
+        Self::ALL.into_iter().filter(|unit| unit.present().is_some()).collect()
+    }
+
+    /// The best that the processor itself has.
+    pub fn detect() -> Option<Self> {
+        Self::available().into_iter().find(|unit| !unit.is_emulated())
+    }
+
+    /// Whether plain Rust computes what a unit would.
+    pub fn is_emulated(self) -> bool {
+        matches!(self, Self::EmulatedTiles | Self::EmulatedDots)
+    }
+
+    /// Its name, such as `AMX`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Amx => "AMX",
+            Self::Avx512Bf16 => "AVX-512 BF16",
+            Self::EmulatedTiles => "emulated tiles",
+            Self::EmulatedDots => "emulated products of pairs",
+        }
+    }
+
+    /// Whether this machine has it, as a proof.
+    pub(crate) fn present(self) -> Option<PresentUnit> {
+        let vectors = match self {
+            Self::Amx => tiles::are_allowed().then(|| Isa::Avx512.present())?,
+            Self::Avx512Bf16 => dots::are_there().then(|| Isa::Avx512.present())?,
+            Self::EmulatedTiles | Self::EmulatedDots => Isa::detect().present(),
+        };
+        Some(PresentUnit { unit: self, vectors: vectors? })
+    }
+}
+
+impl PresentUnit {
+    /// The vectors for everything but products.
+    pub(crate) fn vectors(self) -> Present {
+        self.vectors
+    }
+
+    /// Makes this thread's unit ready, until the value is dropped.
+    pub(crate) fn ready(self) -> Ready {
+        if self.unit == Unit::Amx {
+            // SAFETY: `Unit::present` has found the unit.
+            unsafe { tiles::configure() };
+        }
+        Ready { unit: self, thread: std::marker::PhantomData }
+    }
+}
+
+/// A thread's unit, ready to multiply. It stays in the thread.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    unit: PresentUnit,
+    thread: std::marker::PhantomData<*const ()>,
+}
+
+impl Drop for Ready {
+    fn drop(&mut self) {
+        if self.unit.unit == Unit::Amx {
+            // SAFETY: `Unit::present` has found the unit.
+            unsafe { tiles::release() };
+        }
+    }
+}
+
+/// Rows of the left side lie equally far apart, and their steps 32 at a time at given places.
+#[derive(Debug)]
+pub(crate) enum Paired {}
+
+/// Steps of the inner dimension that are multiplied at once.
+pub(crate) const DEPTH: usize = 32;
+
+/// Columns of a panel.
+pub(crate) const COLUMNS: usize = 32;
+
+/// Rows of the largest tile of any kernel.
+pub(crate) const ROWS: usize = 32;
+
+/// The sums of a tile, row by row.
+#[repr(C, align(64))]
+pub(crate) struct Sums(pub(crate) [[f32; COLUMNS]; ROWS]);
+
+/// One tile of a product.
+///
+/// For each row there are [`DEPTH`] numbers at each of the steps' places; where the kernel's rows are `whole`, also for the rows after the
+/// last up to a multiple of 16.
+pub(crate) struct Tile<'a> {
+    /// How many rows there are.
+    pub(crate) rows: usize,
+    /// The first row.
+    pub(crate) left: *const Bf16,
+    /// Numbers from one row to the next.
+    pub(crate) left_row: usize,
+    /// Where each [`DEPTH`] steps begin, counted from a row's first number.
+    pub(crate) steps: &'a [usize],
+    /// The panel: for each two steps a slot per column.
+    pub(crate) right: &'a [f32],
+    /// Receives the sums; those of rows that are not there hold anything afterwards.
+    pub(crate) sums: *mut Sums,
+}
+
+impl Addressing for Paired {
+    type Tile<'a> = Tile<'a>;
+
+    const KERNELS: &'static [MicroKernel<Self>] = &[
+        #[cfg(target_arch = "x86_64")]
+        MicroKernel {
+            name: "paired 32x32, AMX",
+            isa: Isa::Avx512,
+            rows: 32,
+            packing: PACKING,
+            share: 0.5,
+            run: tiles::multiply_amx,
+        },
+        #[cfg(target_arch = "x86_64")]
+        MicroKernel {
+            name: "paired 12x32, AVX-512 BF16",
+            isa: Isa::Avx512,
+            rows: 12,
+            packing: PACKING,
+            share: 0.5,
+            run: dots::multiply_avx512,
+        },
+        MicroKernel {
+            name: "paired 32x32, emulated tiles",
+            isa: Isa::Portable,
+            rows: 32,
+            packing: PACKING,
+            share: 0.0,
+            run: tiles::multiply_emulated,
+        },
+        MicroKernel {
+            name: "paired 12x32, emulated products of pairs",
+            isa: Isa::Portable,
+            rows: 12,
+            packing: PACKING,
+            share: 0.0,
+            run: dots::multiply_emulated,
+        },
+    ];
+}
+
+/// Slots of 32 columns for each two steps.
+const PACKING: Packing = Packing { lanes: 16, vectors: 2, narrower: false };
+
+impl PresentUnit {
+    /// The row of the table for this unit.
+    fn kernel(self) -> &'static MicroKernel<Paired> {
+        let from_the_end = match self.unit {
+            Unit::Amx => 4,
+            Unit::Avx512Bf16 => 3,
+            Unit::EmulatedTiles => 2,
+            Unit::EmulatedDots => 1,
+        };
+        &Paired::KERNELS[Paired::KERNELS.len() - from_the_end]
+    }
+
+    /// Whether its kernel reads rows in multiples of 16.
+    pub(crate) fn reads_whole_tiles(self) -> bool {
+        matches!(self.unit, Unit::Amx | Unit::EmulatedTiles)
+    }
+}
+
+/// The right side of a product in bf16, packed for the unit that reads it.
+#[derive(Debug)]
+pub(crate) struct PackedPairs {
+    unit: PresentUnit,
+    /// Of the matrix, before it is filled up with zeros.
+    depth: usize,
+    pairs: Packed<Paired>,
+}
+
+impl PackedPairs {
+    /// Packs `value(step, column)`, rounded, of a matrix `[depth, columns]`; steps are filled up with zeros to whole [`DEPTH`]s.
+    ///
+    /// # Errors
+    /// No memory for the packed copy.
+    pub(crate) fn new(
+        unit: PresentUnit,
+        [depth, columns]: [usize; 2],
+        value: impl Fn(usize, usize) -> f32,
+    ) -> Result<Self, OutOfMemory> {
+        let mut pairs = Packed::with(unit.kernel());
+        let half = |step: usize, column: usize| match step < depth {
+            true => u32::from(Bf16::round(value(step, column)).to_bits()),
+            false => 0,
+        };
+        let pair = |pair: usize, column: usize| half(2 * pair, column) | half(2 * pair + 1, column) << 16;
+        pairs.fill([depth.next_multiple_of(DEPTH) / 2, columns], |at, column| f32::from_bits(pair(at, column)))?;
+        Ok(Self { unit, depth, pairs })
+    }
+
+    /// Steps of the inner dimension, without the zeros after them.
+    pub(crate) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Rows of the largest tile.
+    pub(crate) fn rows(&self) -> usize {
+        self.pairs.kernel().rows
+    }
+
+    /// Each panel: its first column, how many columns it has, and its slots.
+    pub(crate) fn panels(&self) -> impl Iterator<Item = (usize, usize, &[f32])> {
+        self.pairs.panels().map(|panel| (panel.first, panel.columns, panel.values))
+    }
+
+    /// Computes the sums of a tile.
+    ///
+    /// # Safety
+    /// The tile's addresses are valid, as its fields say.
+    #[inline(always)]
+    pub(crate) unsafe fn multiply(&self, ready: &Ready, tile: &Tile<'_>) {
+        assert_eq!(ready.unit, self.unit, "another unit is ready");
+        assert!(tile.right.len() >= tile.steps.len() * DEPTH / 2 * COLUMNS && (1..=self.rows()).contains(&tile.rows));
+        // SAFETY: the machine has the unit, which is ready; the panel has all steps (asserted), and the tile's addresses are valid.
+        unsafe { self.pairs.kernel().run(tile) }
+    }
+}
+
+/// `x`, or zero where it is too small for its exponent: so the units read and write.
+fn flush(x: f32) -> f32 {
+    if x.is_subnormal() { 0.0_f32.copysign(x) } else { x }
+}
+
+/// The two numbers of a pair.
+fn halves(pair: u32) -> [f32; 2] {
+    [pair << 16, pair & 0xffff_0000].map(|bits| flush(f32::from_bits(bits)))
+}
+
+/// A pair of numbers of the left side.
+///
+/// # Safety
+/// Two numbers lie at the address.
+unsafe fn pair_at(p: *const Bf16) -> u32 {
+    // SAFETY: two numbers lie at the address, which is that of a number.
+    let [low, high] = unsafe { [*p, *p.add(1)] };
+    u32::from(low.to_bits()) | u32::from(high.to_bits()) << 16
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,290 @@
+//! Tiles of AMX: eight registers of 16 rows of 64 bytes, that is of 16 pairs of bf16 or 16 sums.
+//!
+//! The steps of the two kernels (32 rows and 16 rows, each by 32 columns) are written once, as data: `hardware!` makes one block of
+//! instructions of them, because a tile register cannot live outside of such a block, and `emulated!` calls [`Registers`]. So which register
+//! is multiplied with which, and where each is loaded and stored, is tested on machines without the unit.
+
+use super::{COLUMNS, Sums, Tile, flush, halves};
+
+/// Says what the kernel of 32 rows does to `$write`: the left rows that it names, the registers of its sums, what it does for each
+/// [`DEPTH`](super::DEPTH) steps, and where each sum's register goes, as bytes in [`Sums`].
+macro_rules! two_by_two {
+    ($write:ident, $tile:expr) => {
+        $write! { $tile;
+            rows (first 0) (second 16);
+            sums 0 1 2 3;
+            step (left 4 first) (right 6 0) (multiply 0 4 6) (right 7 64) (multiply 1 4 7)
+                (left 5 second) (multiply 2 5 6) (multiply 3 5 7);
+            end (0 0) (1 64) (2 2048) (3 2112)
+        }
+    };
+}
+
+/// Says the same of the kernel of 16 rows.
+macro_rules! one_by_two {
+    ($write:ident, $tile:expr) => {
+        $write! { $tile;
+            rows (first 0);
+            sums 0 1;
+            step (left 4 first) (right 6 0) (multiply 0 4 6) (right 7 64) (multiply 1 4 7);
+            end (0 0) (1 64)
+        }
+    };
+}
+
+/// Bytes of a row of sums, and of the slots for two steps in a panel.
+const ROW: usize = COLUMNS * size_of::<f32>();
+
+/// The instructions of one operation. `{at}` is where the steps begin, in numbers from a row's first; `{row}` the bytes from row to row.
+/// What stands in the place of an index is how far the rows of a tile lie apart: it is not added to the address of the first.
+#[cfg(target_arch = "x86_64")]
+macro_rules! instruction {
+    (left $to:literal $first:ident) => {
+        concat!("lea {from}, [{", stringify!($first), "} + 2 * {at}]\n tileloadd tmm", $to, ", [{from} + {row} * 1]")
+    };
+    (right $to:literal $offset:literal) => {
+        concat!("tileloadd tmm", $to, ", [{right} + {line} * 1 + ", $offset, "]")
+    };
+    (multiply $sum:literal $left:literal $right:literal) => {
+        concat!("tdpbf16ps tmm", $sum, ", tmm", $left, ", tmm", $right)
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+macro_rules! hardware {
+    ($tile:expr; rows $(($first:ident $number:literal))*; sums $($sum:literal)*; step $(($($operation:tt)*))*;
+        end $(($from:literal $to:literal))*) => {
+        std::arch::asm!(
+            $(concat!("tilezero tmm", $sum),)*
+            "2:",
+            "mov {at}, qword ptr [{steps}]",
+            $(instruction!($($operation)*),)*
+            "add {steps}, 8",
+            "add {right}, 2048",
+            "dec {count}",
+            "jnz 2b",
+            $(concat!("tilestored [{sums} + {line} * 1 + ", $to, "], tmm", $from),)*
+            $($first = in(reg) $tile.left.wrapping_add($number * $tile.left_row),)*
+            row = in(reg) $tile.left_row * 2,
+            steps = inout(reg) $tile.steps.as_ptr() => _,
+            count = inout(reg) $tile.steps.len() => _,
+            right = inout(reg) $tile.right.as_ptr() => _,
+            line = in(reg) ROW,
+            sums = in(reg) $tile.sums,
+            at = out(reg) _,
+            from = out(reg) _,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack),
+        )
+    };
+}
+
+macro_rules! emulated {
+    ($tile:expr; rows $(($first:ident $number:literal))*; sums $($sum:literal)*; step $(($($operation:tt)*))*;
+        end $(($from:literal $to:literal))*) => {{
+        let mut unit = Registers::default();
+        $(let $first = $tile.left.wrapping_add($number * $tile.left_row).cast::<u8>();)*
+        $(unit.registers[$sum] = Default::default();)*
+        for (step, at) in $tile.steps.iter().enumerate() {
+            let right = $tile.right.as_ptr().wrapping_add(step * 512).cast::<u8>();
+            $(operation!(unit, $tile, right, *at; $($operation)*);)*
+        }
+        let sums = $tile.sums.cast::<u8>();
+        $(unit.store(sums.wrapping_add($to), ROW, $from);)*
+    }};
+}
+
+/// The emulation of one operation.
+macro_rules! operation {
+    ($unit:ident, $tile:expr, $right:ident, $at:expr; left $to:literal $first:ident) => {
+        $unit.load($to, $first.wrapping_add(2 * $at), $tile.left_row * 2)
+    };
+    ($unit:ident, $tile:expr, $right:ident, $at:expr; right $to:literal $offset:literal) => {
+        $unit.load($to, $right.wrapping_add($offset), ROW)
+    };
+    ($unit:ident, $tile:expr, $right:ident, $at:expr; multiply $sum:literal $left:literal $other:literal) => {
+        $unit.multiply($sum, $left, $other)
+    };
+}
+
+/// Tile registers in plain Rust, configured as [`configure`] does it. What they hold are pairs of bf16, or the bits of sums.
+#[derive(Default)]
+struct Registers {
+    registers: [[[u32; 16]; 16]; 8],
+}
+
+impl Registers {
+    /// `TILELOADD`: 16 rows that are `row` bytes apart.
+    ///
+    /// # Safety
+    /// 64 bytes lie at the address of each row.
+    unsafe fn load(&mut self, to: usize, from: *const u8, row: usize) {
+        for (at, line) in self.registers[to].iter_mut().enumerate() {
+            // SAFETY: 64 bytes lie at the address of the row.
+            *line = unsafe { from.wrapping_add(at * row).cast::<[u32; 16]>().read_unaligned() };
+        }
+    }
+
+    /// `TILESTORED`: 16 rows that are `row` bytes apart.
+    ///
+    /// # Safety
+    /// There is room for 64 bytes at the address of each row.
+    unsafe fn store(&self, to: *mut u8, row: usize, from: usize) {
+        for (at, line) in self.registers[from].iter().enumerate() {
+            // SAFETY: there is room for 64 bytes at the address of the row.
+            unsafe { to.wrapping_add(at * row).cast::<[u32; 16]>().write_unaligned(*line) };
+        }
+    }
+
+    /// `TDPBF16PS`: the even and the odd steps have a chain of sums each, from zero on; then both are added, and the old sum last.
+    fn multiply(&mut self, sum: usize, left: usize, right: usize) {
+        let (left, right) = (self.registers[left], self.registers[right]);
+        for (sums, left) in self.registers[sum].iter_mut().zip(left) {
+            for (column, sum) in sums.iter_mut().enumerate() {
+                let mut chains = [0.0_f32; 2];
+                for (pair, slots) in left.into_iter().zip(&right) {
+                    let (x, w) = (halves(pair), halves(slots[column]));
+                    // A product of two numbers of bf16 has room in an `f32`, so this rounds once.
+                    (0..2).for_each(|half| chains[half] = flush(chains[half] + x[half] * w[half]));
+                }
+                let both = flush(chains[0] + chains[1]);
+                *sum = flush(f32::from_bits(*sum) + both).to_bits();
+            }
+        }
+    }
+}
+
+/// The kernel in plain Rust.
+///
+/// # Safety
+/// The tile's addresses are valid, as its fields say.
+pub(super) unsafe fn multiply_emulated(tile: &Tile<'_>) {
+    // SAFETY: the tile's rows are whole, and the panel has its steps; the sums have room for 32 rows.
+    unsafe {
+        match tile.rows {
+            17.. => two_by_two!(emulated, tile),
+            _ => one_by_two!(emulated, tile),
+        }
+    }
+}
+
+/// The kernel in AMX's instructions.
+///
+/// # Safety
+/// The unit is there and has been configured in this thread; the tile's addresses are valid, as its fields say.
+#[cfg(target_arch = "x86_64")]
+pub(super) unsafe fn multiply_amx(tile: &Tile<'_>) {
+    if tile.steps.is_empty() {
+        // SAFETY: the sums are there, and may be written.
+        return unsafe { tile.sums.write(Sums([[0.0; COLUMNS]; super::ROWS])) };
+    }
+    // SAFETY: the unit is configured; the tile's rows are whole, and the panel has its steps, of which there is one at least; the sums have
+    // room for 32 rows of 128 bytes.
+    unsafe {
+        match tile.rows {
+            17.. => two_by_two!(hardware, tile),
+            _ => one_by_two!(hardware, tile),
+        }
+    }
+}
+
+/// How the registers are cut: palette 1, then for each of the eight registers 64 bytes in a row, and 16 rows.
+#[cfg(target_arch = "x86_64")]
+#[repr(C, align(64))]
+struct Configuration {
+    palette: u8,
+    start_row: u8,
+    reserved: [u8; 14],
+    bytes: [u16; 16],
+    rows: [u8; 16],
+}
+
+/// Cuts the registers of this thread into 16 rows of 64 bytes.
+///
+/// # Safety
+/// The unit is there.
+#[cfg(target_arch = "x86_64")]
+pub(super) unsafe fn configure() {
+    static CONFIGURATION: Configuration = Configuration {
+        palette: 1,
+        start_row: 0,
+        reserved: [0; 14],
+        bytes: [64, 64, 64, 64, 64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
+        rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
+    };
+    // SAFETY: the unit is there, and 64 bytes of a configuration that it accepts lie at the address.
+    unsafe {
+        std::arch::asm!("ldtilecfg [{at}]", at = in(reg) &raw const CONFIGURATION,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _, options(nostack, readonly));
+    }
+}
+
+/// Gives the registers of this thread back: the system need not keep what they hold any more.
+///
+/// # Safety
+/// The unit is there.
+#[cfg(target_arch = "x86_64")]
+pub(super) unsafe fn release() {
+    // SAFETY: the unit is there.
+    unsafe {
+        std::arch::asm!("tilerelease",
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _, options(nostack, nomem));
+    }
+}
+
+/// Never called: there is no such unit here.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) unsafe fn configure() {}
+
+/// Never called: there is no such unit here.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) unsafe fn release() {}
+
+/// Whether processor and system let this process use the unit. The first call asks the system for it, for all threads.
+pub(super) fn are_allowed() -> bool {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
+    {
+        static ALLOWED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+        *ALLOWED.get_or_init(|| has_unit() && ask_system())
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux", not(miri))))]
+    false
+}
+
+/// Whether the processor has tiles and multiplies bf16 in them, and the system keeps them for each thread.
+#[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
+fn has_unit() -> bool {
+    use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
+    #[target_feature(enable = "xsave")]
+    unsafe fn kept() -> u64 {
+        // SAFETY: this function has the instruction, and register 0 always exists.
+        unsafe { _xgetbv(0) }
+    }
+    /// Bits 22 (`AMX-BF16`) and 24 (`AMX-TILE`) of `EDX`.
+    const UNIT: u32 = 1 << 22 | 1 << 24;
+    /// Configuration and contents of the tiles.
+    const KEPT: u64 = 1 << 17 | 1 << 18;
+    if __cpuid(0).eax < 7 || __cpuid_count(7, 0).edx & UNIT != UNIT || !is_x86_feature_detected!("xsave") {
+        return false;
+    }
+    // SAFETY: the processor has the instruction, and the system has switched it on: the detection looks at both.
+    let kept = unsafe { kept() };
+    kept & KEPT == KEPT
+}
+
+/// Asks for the permission to use tiles, which a process has from then on (Linux 5.16).
+#[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
+fn ask_system() -> bool {
+    /// `arch_prctl`, `ARCH_REQ_XCOMP_PERM`, and the number of the contents of tiles.
+    const CALL: [u64; 3] = [158, 0x1023, 18];
+    let answer: i64;
+    // SAFETY: the call reads its two numbers and no memory, and `rcx` and `r11` are what a call to the system changes.
+    unsafe {
+        std::arch::asm!("syscall", inout("rax") CALL[0] as i64 => answer, in("rdi") CALL[1], in("rsi") CALL[2],
+            out("rcx") _, out("r11") _, options(nostack));
+    }
+    answer == 0
+}
