@@ -4,7 +4,6 @@ mod parts;
 mod phases;
 mod plan;
 mod several;
-mod torch;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
