@@ -121,5 +121,4 @@ def main():
         print(wanted, image.shape, output.shape)
 
 
-if __name__ == "__main__":
-    main()
+main()

@@ -6,7 +6,6 @@ mod plan;
 mod several;
 mod taught;
 mod together;
-mod torch;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
