@@ -243,6 +243,7 @@ wide_or_portable! {
 }
 
 #[inline(always)]
+#[expect(clippy::extra_unused_type_parameters, reason = "the macro names the format of what is stored")]
 unsafe fn finish<S: Simd, T>(job: &Finish<'_>) {
     let Product { bias, epilogue, .. } = job.product;
     let bias = &bias[job.to..][..COLUMNS];
