@@ -51,7 +51,7 @@ pub use error::TrainError;
 pub use extract::Extracted;
 pub use fit::{Fit, Fitted, Seconds, Settings, check_compiles, check_monitors};
 pub use gathered::{Gathered, KeptRows, SharedFeatures};
-pub use model::{Model, ModelCard};
+pub use model::{Model, ModelCard, head_input};
 pub use observer::{Event, Observer, Watch};
 pub use paused::Paused;
 pub use phase::Phase;
