@@ -16,6 +16,9 @@ pub const BINARY_PACKAGE: &str = "injerto-cli";
 /// The packages of the proofs: the library that lets file operations fail, and the program that tries to break the project.
 pub const PROOFS: [&str; 2] = ["injerto-failing", "injerto-proofs"];
 
+/// The package of the library that Python loads.
+pub const PYTHON: &str = "injerto-python";
+
 /// A build profile of Cargo.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Profile(String);
@@ -139,14 +142,20 @@ pub fn build_with(profile: &Profile, features: &[&str], more: &[&str]) -> Result
     if !succeeds(&mut command)? {
         return Ok(None);
     }
-    // This program is `TARGET/debug/xtask`, so its path gives the target folder.
-    let own = std::env::current_exe().map_err(|error| format!("cannot find this program's own path: {error}"))?;
-    let target = own.parent().and_then(Path::parent).ok_or("this program is in no target folder")?;
-    let binary = target.join(profile.folder()).join(format!("injerto{}", std::env::consts::EXE_SUFFIX));
+    let binary = own_target()?.join(profile.folder()).join(format!("injerto{}", std::env::consts::EXE_SUFFIX));
     match binary.is_file() {
         true => Ok(Some(binary)),
         false => Err(format!("{} does not exist, although it was built", binary.display())),
     }
+}
+
+/// The target folder: this program is `TARGET/debug/xtask`.
+///
+/// # Errors
+/// The program cannot find its own path.
+pub fn own_target() -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|error| format!("cannot find this program's own path: {error}"))?;
+    Ok(own.parent().and_then(Path::parent).ok_or("this program is in no target folder")?.to_owned())
 }
 
 /// A crate of this workspace.

@@ -17,7 +17,7 @@ static LAST: Mutex<Option<(SearchPath, Catalog)>> = Mutex::new(None);
 /// What a child process does with the path of this module: loading it answers the question.
 const ANSWER: &str = "import sys, importlib.machinery as m, importlib.util as u\n\
                       loader = m.ExtensionFileLoader('_injerto', sys.argv[1])\n\
-                      u.module_from_spec(u.spec_from_loader('_injerto', loader))";
+                      loader.exec_module(u.module_from_spec(u.spec_from_loader('_injerto', loader)))";
 
 /// What a program needs to find plugins: where they lie, and who asks them.
 #[derive(Debug, Clone)]

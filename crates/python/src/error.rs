@@ -14,11 +14,14 @@ pub fn raised(error: impl std::error::Error) -> PyErr {
     Error::new_err(in_words(&error))
 }
 
-/// The exception for an error about images. An image that cannot be read has a class of its own.
-pub fn of_image(error: &ExperimentError) -> PyErr {
+/// The exception for an error about images, with the place of the image that it concerns. An image that cannot be read has a class of
+/// its own.
+pub fn of_image(error: &ExperimentError, place: Option<usize>) -> PyErr {
+    let text = in_words(error);
+    let text = place.map_or_else(|| text.clone(), |place| format!("image {place}: {text}"));
     match error {
-        ExperimentError::Data(DataError::Corrupt { .. }) => ImageError::new_err(error.to_string()),
-        other => Error::new_err(in_words(other)),
+        ExperimentError::Data(DataError::Corrupt { .. }) => ImageError::new_err(text),
+        _ => Error::new_err(text),
     }
 }
 

@@ -26,14 +26,14 @@ pub fn each(images: &Bound<'_, PyAny>, take: &mut dyn FnMut(Origin) -> PyResult<
     // Tables of Arrow are columns; an array of Arrow iterates over its values.
     if !images.hasattr("__iter__")? || images.hasattr("column_names")? {
         let name = images.get_type().name()?;
-        return Err(PyTypeError::new_err(format!("{name} is neither an image nor several: {FORMS}")));
+        return Err(PyTypeError::new_err(format!("the type {name} is neither an image nor several: {FORMS}")));
     }
     for (at, item) in images.try_iter()?.enumerate() {
         let item = item?;
         let image = single(&item)?.map_or_else(|| arrow_value(&item), |image| Ok(Some(image)))?;
         let Some(image) = image else {
             let name = item.get_type().name()?;
-            return Err(PyTypeError::new_err(format!("item {at} is a {name}: {FORMS}")));
+            return Err(PyTypeError::new_err(format!("image {at} is of the type {name}: {FORMS}")));
         };
         if !take(image)? {
             return Ok(());

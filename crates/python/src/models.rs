@@ -30,9 +30,13 @@ type Rows<T> = Vec<Result<T, ExperimentError>>;
 /// All results, if none is an error about an image.
 ///
 /// # Errors
-/// That of the first image that has one.
+/// That of the first image that has one, with its place.
 fn all<T>(rows: Rows<T>) -> PyResult<Vec<Option<T>>> {
-    rows.into_iter().map(|row| row.map(Some).map_err(|error| of_image(&error))).collect()
+    let several = rows.len() > 1;
+    let row = |(at, row): (usize, Result<T, ExperimentError>)| {
+        row.map(Some).map_err(|error| of_image(&error, (several && concerns_one(&error)).then_some(at)))
+    };
+    rows.into_iter().enumerate().map(row).collect()
 }
 
 /// Results with `None` for images that could not be read, and for each image why.
@@ -43,7 +47,7 @@ fn apart<T>(rows: Rows<T>) -> PyResult<(Vec<Option<T>>, Vec<Option<String>>)> {
     let each = rows.into_iter().map(|row| match row {
         Ok(row) => Ok((Some(row), None)),
         Err(error) if concerns_one(&error) => Ok((None, Some(error.to_string()))),
-        Err(error) => Err(of_image(&error)),
+        Err(error) => Err(of_image(&error, None)),
     });
     each.collect()
 }

@@ -32,7 +32,7 @@ pub fn train(arguments: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
     let sets = set.map_or_else(|| Ok(Vec::new()), |set| sets(&set))?;
     let asked = Asked::new(&experiment, sets)?;
     let found = Where::new(py)?;
-    run(py, progress, run_dir, move |run_dir| {
+    run(py, progress, run_dir, true, move |run_dir| {
         let cache = Cache::of_user().map_err(ExperimentError::from)?;
         let prepared = found.catalog(|catalog| {
             let config = match asked {
@@ -84,7 +84,7 @@ pub fn fit(arguments: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
     let folder = Folder { train, validation: None, test: None, inventory: Inventory::default() };
     let gallery = Gallery { folder, root: None, looked: Looked::default() };
     let found = Where::new(py)?;
-    run(py, progress, Some(run_dir), move |_| {
+    run(py, progress, Some(run_dir), false, move |_| {
         let cache = Cache::of_user().map_err(ExperimentError::from)?;
         found.catalog(|catalog| Prepared::on(&gallery, *config, catalog, &cache))
     })
@@ -134,11 +134,12 @@ fn sets(set: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
     each.collect()
 }
 
-/// Prepares and trains on another thread, while this one passes epochs on to `progress`.
+/// Prepares and trains on another thread, while this one passes epochs on to `progress`. `reports` says whether a page is drawn of the run.
 fn run(
     py: Python<'_>,
     progress: Option<Bound<'_, PyAny>>,
     run_dir: Option<PathBuf>,
+    reports: bool,
     prepare: impl FnOnce(Option<&Path>) -> Result<Prepared, ExperimentError> + Send,
 ) -> PyResult<Py<PyAny>> {
     let stop = AtomicBool::new(false);
@@ -151,8 +152,10 @@ fn run(
         let session = Session::begin(prepared, folder)?;
         let folder = session.folder().clone();
         let outcome = session.run(&mut Watch { observer: &mut observer, stop: &stop });
-        // Without an epoch there is nothing to draw, and a run that cannot be drawn is no failed run.
-        let _ = injerto_report::write(folder.path());
+        if reports {
+            // Without an epoch there is nothing to draw, and a run that cannot be drawn is no failed run.
+            let _ = injerto_report::write(folder.path());
+        }
         let mut summary = serde_json::to_value(&outcome?.summary).expect("plain data with names for keys");
         summary["run"] = injerto_files::to_text(folder.path().as_os_str()).into();
         Ok((warnings, summary))

@@ -1,6 +1,7 @@
 """Networks that are loaded once and asked often."""
 
 from injerto import _injerto
+from injerto._arrow import with_columns
 from injerto._types import Prediction
 
 
@@ -10,6 +11,16 @@ def _again(cls, model, options):
 
 class _Model:
     """A network that another process can load again: what is pickled is its name and its options."""
+
+    def table(self, table, column="bytes", keep=False):
+        """A table of Arrow with the further columns that `columns` names. It needs pyarrow.
+
+        Args:
+            table: A table or record batch of pyarrow, or anything else with Arrow's interface of capsules, as Polars and DuckDB have it.
+            column: Name of the column with the images: paths, or the bytes of files.
+            keep: Whether this column stays.
+        """
+        return with_columns(table, column, keep, self)
 
     def __reduce__(self):
         return _again, (type(self), self._model, self._options)
