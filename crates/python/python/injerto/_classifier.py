@@ -36,7 +36,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         >>> import injerto, numpy
         >>> dark, bright = numpy.zeros((4, 32, 32, 3), "uint8"), numpy.full((4, 32, 32, 3), 255, "uint8")
         >>> images, labels = numpy.concatenate([dark, bright]), ["dark"] * 4 + ["bright"] * 4
-        >>> classifier = injerto.Classifier("small_cnn", weights="none", image_size=(32, 32), epochs=30, learning_rate=0.01)
+        >>> small = {"weights": "none", "parameters": {"filters": [4], "momentum": 0.5}, "image_size": (16, 16)}
+        >>> classifier = injerto.Classifier("small_cnn", **small, epochs=8, learning_rate=0.05)
         >>> classifier.fit(images, labels).predict(images[[0, 7]]).tolist()
         ['dark', 'bright']
     """
@@ -83,26 +84,27 @@ class Classifier(ClassifierMixin, BaseEstimator):
             run = os.path.join(folder, "run")
             names = [str(name) for name in classes.tolist()]
             summary = _injerto.fit(self._experiment(), X, positions.ravel().tolist(), names, run, progress)
-            self._files = _files(run)
-        self.classes_, self.summary_, self._loaded = classes, summary, None
+            self._files, self._predictor = _files(run), Predictor(run, device=self.device)
+        self.classes_, self.summary_ = classes, summary
         return self
 
     def predict_proba(self, X):
         """Probability of each class for each image: an array [n, classes]."""
-        return self._predictor()._call(X, False)[1]
+        check_is_fitted(self, "classes_")
+        return self._predictor._call(X, False)[1]
 
     def predict(self, X):
         """The most probable class of each image."""
-        predictor = self._predictor()
-        places = {name: place for place, name in enumerate(predictor.classes)}
-        return self.classes_[[places[answer.label] for answer in predictor(X)]]
+        check_is_fitted(self, "classes_")
+        places = {name: place for place, name in enumerate(self._predictor.classes)}
+        return self.classes_[[places[answer.label] for answer in self._predictor(X)]]
 
     def _experiment(self):
         optimizer = {"name": "adam", "learning_rate": self.learning_rate}
         phases = [{"name": "head", "epochs": self.epochs, "unfreeze": "none", "optimizer": optimizer}]
         backbone = {"plugin": self.backbone, "weights": self.weights, "parameters": self.parameters}
         if self.weights == "none":
-            phases[0]["unfreeze"] = "all"
+            phases[0].update(unfreeze="all", batch_norm="update")
         if self.fine_tune is not None:
             slower = {"name": "adam", "learning_rate": self.learning_rate / 10}
             unfreeze = {"from_layer": self.fine_tune}
@@ -124,20 +126,18 @@ class Classifier(ClassifierMixin, BaseEstimator):
             experiment[key] = {**experiment[key], **value} if both else value
         return experiment
 
-    def _predictor(self):
-        check_is_fitted(self, "classes_")
-        if self._loaded is None:
+    def __getstate__(self):
+        # The files say all of the network.
+        return {key: value for key, value in super().__getstate__().items() if key != "_predictor"}
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "_files" in state:
             with tempfile.TemporaryDirectory(prefix="injerto-") as folder:
                 for name, content in self._files.items():
                     with open(os.path.join(folder, name), "wb") as file:
                         file.write(content)
-                self._loaded = Predictor(folder, device=self.device)
-        return self._loaded
-
-    def __getstate__(self):
-        # The files say all of the network, which is loaded again when it is wanted.
-        state = dict(super().__getstate__())
-        return {**state, "_loaded": None} if "_loaded" in state else state
+                self._predictor = Predictor(folder, device=self.device)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
