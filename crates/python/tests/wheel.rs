@@ -51,6 +51,7 @@ fn run(python: &Path, file: &str, arguments: &[&OsStr]) -> Output {
     let mut command = Command::new(python);
     command.arg(tests).args(arguments).env("PYTHONPATH", folder.path()).env_remove("INJERTO_PLUGIN_PATH");
     command.env("INJERTO_CACHE_DIR", folder.path().join("cache")).env("PYTHONDONTWRITEBYTECODE", "1");
+    command.env("INJERTO_EXAMPLES", Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/python"));
     command.current_dir(folder.path()).output().expect("Python starts")
 }
 
@@ -76,4 +77,9 @@ fn the_examples_of_the_documentation_hold() {
 #[test]
 fn the_classifier_is_an_estimator_of_scikit_learn() {
     check(&["numpy", "sklearn"], "classifier.py");
+}
+
+#[test]
+fn engines_for_many_photos_give_the_features_of_the_single_process() {
+    check(&["numpy", "PIL", "pyarrow"], "engines.py");
 }
