@@ -35,7 +35,7 @@ def main(arguments=None):
         photos,
         asked.model,
         column,
-        concurrency=asked.actors,
+        actors=asked.actors,
         batch_size=asked.batch_size,
         precision=asked.precision,
         **options,

@@ -110,8 +110,8 @@ class Engines(unittest.TestCase):
         self.addCleanup(ray.shutdown)
 
         # The actors take both processors, so the photos are read before.
-        photos = ray.data.read_parquet(self.shards).materialize()
-        got = injerto.ray.features(photos, "small_cnn", concurrency=2, batch_size=4, **SMALL)
+        photos = ray.data.read_parquet(self.shards).repartition(16).materialize()
+        got = injerto.ray.features(photos, "small_cnn", actors=2, batch_size=4, **SMALL)
         tables, killed = [], False
         for table in got.iter_batches(batch_size=None, batch_format="pyarrow"):
             tables.append(table)
@@ -141,6 +141,7 @@ class Engines(unittest.TestCase):
         photos.mkdir()
         for at in range(6):
             (photos / f"{at}.png").write_bytes(png(at) if at != 2 else b"broken")
+        os.environ["PYSPARK_PYTHON"] = sys.executable
         session = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
         self.addCleanup(session.stop)
         spark_predict.main(str(run), str(photos), str(out))
