@@ -77,6 +77,13 @@ pub fn root() -> PathBuf {
 pub fn cargo(subcommand: &str) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.arg(subcommand).arg("--manifest-path").arg(root().join("Cargo.toml"));
+    // Cargo tells this program its own name and version. Build scripts look at variables of these names (that of `ring` does), and would
+    // run again, with all that depends on them, whenever `cargo xtask` comes after a plain `cargo`, or the other way round.
+    for (name, _) in std::env::vars_os() {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|own| name.to_string_lossy().starts_with(own)) {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
