@@ -103,6 +103,8 @@ class Engines(unittest.TestCase):
                 about = tarfile.TarInfo(f"{key}.jpg")
                 about.size = len(content)
                 tar.addfile(about, io.BytesIO(content))
+        # By default, workers yield to everything else on the machine.
+        os.environ.setdefault("RAY_worker_niceness", "0")
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
         self.addCleanup(cluster.shutdown)
         cluster.add_node(num_cpus=1)
