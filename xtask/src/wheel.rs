@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Outcome;
-use crate::workspace::{Profile, build, code, own_target, root, succeeds};
+use crate::workspace::{Profile, cargo, code, own_target, packages, root, succeeds};
 
 /// Text of `--help`.
 pub const HELP: &str = "\
@@ -42,10 +42,18 @@ pub fn run(arguments: &[String]) -> Outcome {
             python.display()
         ));
     }
-    let Some(binary) = build(&options.profile, &[])? else { return Ok(code(false)) };
+    // The binary is not in the wheel, and maturin builds the library itself.
+    let mut plugins = cargo("build");
+    plugins.args(["--profile", options.profile.name()]);
+    for plugin in packages(&root().join("plugins"))? {
+        plugins.args(["--package", &plugin.name]);
+    }
+    if !succeeds(&mut plugins)? {
+        return Ok(code(false));
+    }
     let package = root().join("crates/python");
-    let built = binary.parent().ok_or("the binary is in no folder")?;
-    let copied = copy_plugins(built, &package.join("python/injerto/plugins"))?;
+    let built = own_target()?.join(options.profile.folder());
+    let copied = copy_plugins(&built, &package.join("python/injerto/plugins"))?;
     println!("{copied} backbone libraries go into the wheel");
     let mut command = Command::new(&python);
     command.args(["-m", "maturin", "build", "--profile", options.profile.name(), "--manifest-path"]);

@@ -62,7 +62,7 @@ impl Profile {
     }
 
     /// Its folder in the target folder.
-    fn folder(&self) -> &str {
+    pub fn folder(&self) -> &str {
         if self.0 == "dev" { "debug" } else { &self.0 }
     }
 }
