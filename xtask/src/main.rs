@@ -25,6 +25,7 @@ mod prove;
 mod scale;
 mod test;
 mod unsafe_blocks;
+mod wheel;
 mod workspace;
 
 use std::process::ExitCode;
@@ -48,6 +49,7 @@ Injerto's commands.
   cargo xtask prove fuzz|cover|kills|soak|memory   try to break it: damaged input, killed runs, long use, unsafe code
   cargo xtask scale                                simulate a billion photos on a thousand cores
   cargo xtask unsafe                               check the list of all unsafe code
+  cargo xtask wheel                                build the package for Python
 
 Begin with:
 
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
         "prove" => (prove::HELP, prove::run),
         "scale" => (scale::HELP, scale::run),
         "unsafe" => (unsafe_blocks::HELP, unsafe_blocks::run),
+        "wheel" => (wheel::HELP, wheel::run),
         "bench" => (bench::HELP, bench::run),
         "help" | "--help" | "-h" => (HELP, |_| {
             println!("{HELP}");

@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::Outcome;
 use crate::contest::{Contender, WORK, Work, cores, measure};
 use crate::page::with_section;
-use crate::workspace::{Profile, build, cargo, code, root, succeeds};
+use crate::workspace::{Profile, build, cargo, code, own_target, root, succeeds};
 
 /// Text of `--help`.
 pub const HELP: &str = "\
@@ -126,12 +126,6 @@ fn parse(arguments: &[String]) -> Result<Options, String> {
         }
     }
     Ok(options)
-}
-
-/// The target folder, which also contains this program.
-fn own_target() -> Result<PathBuf, String> {
-    let own = std::env::current_exe().map_err(|error| format!("cannot find this program's own path: {error}"))?;
-    Ok(own.parent().and_then(Path::parent).ok_or("this program is in no target folder")?.to_owned())
 }
 
 /// Copies the user's fetched weights, so that no download is measured. The folder is found here once more, for Linux and

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, IsTerminal};
 use std::process::Stdio;
 
 use crate::Outcome;
-use crate::workspace::{PROOFS, Profile, build_with, cargo, code};
+use crate::workspace::{PROOFS, PYTHON, Profile, build_with, cargo, code};
 
 /// Text of `--help`.
 pub const HELP: &str = "\
@@ -28,8 +28,8 @@ pub fn run(arguments: &[String]) -> Outcome {
     let (for_cargo, for_tests) = arguments.split_at(border);
     let mut for_cargo = for_cargo.to_vec();
     let profile = Profile::take(&mut for_cargo)?;
-    // The program of the proofs is built together with their tests.
-    if build_with(&profile, &[], &PROOFS[..1])?.is_none() {
+    // The program of the proofs is built together with their tests; a library that Python loads is not.
+    if build_with(&profile, &[], &[PROOFS[0], PYTHON])?.is_none() {
         return Ok(code(false));
     }
     let mut command = cargo("test");

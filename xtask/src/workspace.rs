@@ -16,6 +16,9 @@ pub const BINARY_PACKAGE: &str = "injerto-cli";
 /// The packages of the proofs: the library that lets file operations fail, and the program that tries to break the project.
 pub const PROOFS: [&str; 2] = ["injerto-failing", "injerto-proofs"];
 
+/// The package of the library that Python loads.
+pub const PYTHON: &str = "injerto-python";
+
 /// A build profile of Cargo.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Profile(String);
@@ -59,7 +62,7 @@ impl Profile {
     }
 
     /// Its folder in the target folder.
-    fn folder(&self) -> &str {
+    pub fn folder(&self) -> &str {
         if self.0 == "dev" { "debug" } else { &self.0 }
     }
 }
@@ -192,10 +195,8 @@ fn build_all(
     if !succeeds(&mut command)? {
         return Ok(None);
     }
-    // This program is `TARGET/debug/xtask`, so its path gives the target folder.
-    let own = std::env::current_exe().map_err(|error| format!("cannot find this program's own path: {error}"))?;
-    let target = own.parent().and_then(Path::parent).ok_or("this program is in no target folder")?;
-    let folder = platform.map_or(target.to_owned(), |platform| target.join(platform)).join(profile.folder());
+    let target = own_target()?;
+    let folder = platform.map_or(target.clone(), |platform| target.join(platform)).join(profile.folder());
     let binary = folder.join(format!("injerto{}", std::env::consts::EXE_SUFFIX));
     if !binary.is_file() {
         return Err(format!("{} does not exist, although it was built", binary.display()));
@@ -222,6 +223,15 @@ fn gather(from: &Path, to: &Path, names: impl Iterator<Item = String>) -> Result
         std::fs::copy(from.join(&name), to.join(&name)).map_err(cannot)?;
     }
     Ok(())
+}
+
+/// The target folder: this program is `TARGET/debug/xtask`.
+///
+/// # Errors
+/// The program cannot find its own path.
+pub fn own_target() -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|error| format!("cannot find this program's own path: {error}"))?;
+    Ok(own.parent().and_then(Path::parent).ok_or("this program is in no target folder")?.to_owned())
 }
 
 /// A crate of this workspace.

@@ -571,7 +571,7 @@ pub(crate) fn pixels(card: &ModelCard, batch_size: usize) -> LoaderOptions {
 }
 
 /// Finds the backbone and its weights in a file or a published set. The weights are not loaded yet.
-fn resolve(config: &Config, catalog: &mut Catalog) -> Result<Resolved, ExperimentError> {
+pub(crate) fn resolve(config: &Config, catalog: &mut Catalog) -> Result<Resolved, ExperimentError> {
     let scale = config.backbone.preprocessing.map(InputScale::preprocessing);
     let resolved = catalog.resolve(&Ask {
         backbone: &config.backbone.plugin,

@@ -16,7 +16,7 @@ use injerto_config::{self as config, Config};
 use injerto_data::Origin;
 use injerto_data::decode::{Orientation, decode};
 use injerto_data::resize::{Interpolation, resize};
-use injerto_experiment::{Classifier, ExperimentError, Prepared, evaluate};
+use injerto_experiment::{Classifier, ExperimentError, Extractor, Prepared, evaluate};
 use injerto_trainer::Watch;
 use serde_json::{Map, Value, json};
 
@@ -44,6 +44,39 @@ fn missing<T>(what: &str) -> Option<T> {
 
 fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().expect("a list").iter().map(|x| x.as_f64().expect("a number")).collect()
+}
+
+/// The features of images from anywhere are those that an experiment with the same backbone trains its head on.
+#[test]
+fn an_extractor_gives_the_features_that_an_experiment_keeps() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut catalog, cache) = (catalog(), Cache::new(folder.path()));
+    let config = || {
+        let text = include_str!("../examples/tiny.toml");
+        Config::parse(text, Path::new("tiny.toml"), &[]).expect("valid")
+    };
+    let prepared = Prepared::new(config(), &mut catalog, &cache).expect("it fits");
+    let device = injerto_experiment::device(config().device).expect("the CPU");
+    let mut watch = Watch { observer: &mut (), stop: &AtomicBool::new(false) };
+    let table = prepared.features(&device, &mut watch).expect("features").expect("not stopped");
+
+    let extractor = Extractor::new(&config(), &mut catalog, &cache).expect("it fits");
+    assert_eq!((extractor.width(), extractor.image_size(), extractor.origin()), (8, [32, 32], "fresh"));
+    let images = |count| {
+        let samples = prepared.train.samples.iter().chain(&prepared.validation.as_ref().expect("held out").samples);
+        samples.map(|sample| sample.origin.clone()).take(count).collect::<Vec<Origin>>()
+    };
+    // The batches of an experiment have eight images, and those of an extractor more.
+    let rows: Vec<_> = extractor.extract(images(usize::MAX)).map(|row| row.expect("readable")).collect();
+    assert_eq!(rows.len(), 80);
+    assert!(rows.iter().map(Vec::as_slice).eq(table.features().rows()), "the same numbers, bit for bit");
+
+    let mut with_one_that_is_none = images(2);
+    with_one_that_is_none.insert(1, b"no image".to_vec().into());
+    let found: Vec<_> = extractor.extract(with_one_that_is_none).collect();
+    assert_eq!(found[2].as_ref().expect("readable"), &rows[1]);
+    let error = found[1].as_ref().expect_err("no image").to_string();
+    assert!(error.contains("8 bytes in memory"), "{error}");
 }
 
 /// The example `in_memory`: an image gives the same answer as bytes and as pixels, from any thread, and bytes that are not an

@@ -57,7 +57,7 @@ pub use extract::Extracted;
 pub use fit::{Fit, Fitted, Seconds, Settings, check_compiles, check_monitors};
 pub use gathered::{Gathered, KeptRows, SharedFeatures};
 pub use injerto_kernels::inference::Arithmetic;
-pub use model::{Model, ModelCard};
+pub use model::{Model, ModelCard, head_input};
 pub use observer::{Event, Observer, Watch};
 pub use paused::Paused;
 pub use phase::Phase;

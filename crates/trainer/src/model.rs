@@ -144,9 +144,7 @@ impl ModelCard {
     /// Position of the layer whose output the head learns from: the head's global pooling, or the last layer of the backbone
     /// if the head has none.
     pub fn head_input(&self) -> usize {
-        let (nodes, end) = (self.graph.nodes(), self.backbone_layers - 1);
-        let pools = |at: &usize| nodes[*at].inputs == [end] && nodes[*at].operator().class().starts_with("Global");
-        (end + 1..nodes.len()).find(pools).unwrap_or(end)
+        head_input(&self.graph, self.backbone_layers)
     }
 
     /// Height and width of the images that the network takes.
@@ -156,6 +154,14 @@ impl ModelCard {
     pub fn image_size(&self) -> [usize; 2] {
         self.graph.image_size().expect("a card's network takes RGB images")
     }
+}
+
+/// Position of the layer whose output the head learns from, in a network whose first `backbone_layers` layers are the backbone:
+/// [`ModelCard::head_input`].
+pub fn head_input(graph: &Graph, backbone_layers: usize) -> usize {
+    let (nodes, end) = (graph.nodes(), backbone_layers - 1);
+    let pools = |at: &usize| nodes[*at].inputs == [end] && nodes[*at].operator().class().starts_with("Global");
+    (end + 1..nodes.len()).find(pools).unwrap_or(end)
 }
 
 /// A backbone with its head, on a device.

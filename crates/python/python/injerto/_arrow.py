@@ -1,0 +1,25 @@
+"""Tables of Arrow, for the engines that pass them on."""
+
+
+def with_columns(table, column, keep, network):
+    """The table with what `network.columns` says of the images in a column, which is left out unless `keep`."""
+    import pyarrow
+
+    # Whatever has the interface of capsules becomes a table: one of Polars, DuckDB, arro3, or a record batch.
+    table = table if isinstance(table, pyarrow.Table) else pyarrow.table(table)
+    if column not in table.column_names:
+        raise ValueError(f"the table has no column {column!r} of images; it has {', '.join(table.column_names)}")
+    columns = network.columns(table[column])
+    table = table if keep else table.drop_columns([column])
+    for name, values in columns.items():
+        table = table.append_column(name, _array(pyarrow, name, values))
+    return table
+
+
+def _array(pyarrow, name, values):
+    """A row of numbers becomes a list of fixed size; of the other columns the kind is known, also where all values are missing."""
+    if name in ("features", "probabilities"):
+        kind = pyarrow.from_numpy_dtype(values.dtype)
+        return pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(values.ravel(), kind), values.shape[1])
+    kinds = {"probability": pyarrow.float32(), "unknown": pyarrow.bool_()}
+    return pyarrow.array(values, kinds.get(name, pyarrow.string()))
