@@ -112,12 +112,24 @@ pub fn not_started(command: &Command, error: &std::io::Error) -> String {
 /// Builds the `injerto` binary and all plugins, and returns the path of the binary. It is `None` if they do not compile, which the
 /// compiler has explained.
 ///
-/// One invocation builds all of them, so each dependency is built once, with the features that they need together.
+/// `features` are added to those that are on by default; [`WITHOUT_SHARDS`] takes these away. One invocation builds all of them, so each dependency is built once, with the features that they need together.
 ///
 /// # Errors
 /// Folders cannot be read, or there is no Cargo.
 pub fn build(profile: &Profile, features: &[&str]) -> Result<Option<PathBuf>, String> {
     build_with(profile, features, &[])
+}
+
+/// Arguments of Cargo for a binary without what only work on many machines needs, so that a first build is short.
+pub const WITHOUT_SHARDS: &str = "--no-default-features";
+
+fn add_features(command: &mut Command, features: &[&str]) {
+    for feature in features {
+        match feature.starts_with("--") {
+            true => command.arg(feature),
+            false => command.args(["--features", &format!("{BINARY_PACKAGE}/{feature}")]),
+        };
+    }
 }
 
 /// Builds as [`build`], with some further packages.
@@ -133,9 +145,7 @@ pub fn build_with(profile: &Profile, features: &[&str], more: &[&str]) -> Result
     for plugin in packages(&root().join("plugins"))? {
         command.args(["--package", &plugin.name]);
     }
-    for feature in features {
-        command.args(["--features", &format!("{BINARY_PACKAGE}/{feature}")]);
-    }
+    add_features(&mut command, features);
     if !succeeds(&mut command)? {
         return Ok(None);
     }

@@ -15,6 +15,7 @@
 //! - [`watch`]: a folder of photos that changes;
 //! - [`advise`]: a recommended strategy for a dataset and a backbone;
 //! - [`evaluate`], [`Classifier`]: a backbone with its own classifier, on photos of ImageNet's classes;
+//! - `shards` (with the feature of this name): networks that answer about very many photos;
 //! - [`gain`]: the gain of transfer over training from scratch.
 //!
 //! *Architecture invariant:* nothing is printed here. Progress is reported to the observer in [`injerto_trainer::Watch`],
@@ -55,6 +56,8 @@ mod record;
 mod resume;
 mod run;
 mod session;
+#[cfg(feature = "shards")]
+pub mod shards;
 mod sort;
 pub mod source;
 mod split;

@@ -514,7 +514,7 @@ pub(crate) fn pixels(card: &ModelCard, batch_size: usize) -> LoaderOptions {
 }
 
 /// Finds the backbone and its weights in a file or a published set. The weights are not loaded yet.
-fn resolve(config: &Config, catalog: &mut Catalog) -> Result<Resolved, ExperimentError> {
+pub(crate) fn resolve(config: &Config, catalog: &mut Catalog) -> Result<Resolved, ExperimentError> {
     let scale = config.backbone.preprocessing.map(InputScale::preprocessing);
     let resolved = catalog.resolve(&Ask {
         backbone: &config.backbone.plugin,
@@ -533,7 +533,7 @@ fn resolve(config: &Config, catalog: &mut Catalog) -> Result<Resolved, Experimen
 }
 
 /// Fills in the values of `config` that depend on backbone and classes, and grafts the head onto the backbone.
-fn card(
+pub(crate) fn card(
     config: &mut Config,
     (backbone, name, preprocessing): (&Graph, Option<&BackboneName>, &Preprocessing),
     classes: &[String],

@@ -17,7 +17,7 @@ use self::deal::Shares;
 pub use self::deal::split;
 pub use self::groups::{FolderWord, Grouping};
 use self::labels::Labelled;
-pub use self::labels::{ClassColumns, Column, Labels, ListFiles, Lists};
+pub use self::labels::{ClassColumns, Column, Labels, ListFiles, Listed, Lists, listed_in};
 use self::roles::Decision;
 use self::tree::Tree;
 pub use self::tree::{AllLeftOut, LeftOut, Reason, advice};

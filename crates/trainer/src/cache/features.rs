@@ -160,18 +160,7 @@ impl Features {
 
     /// Rounds newly computed features as if they had been kept.
     pub(crate) fn round(&self, boundary: Boundary) -> Boundary {
-        let precision = self.namespace.precision();
-        if precision == FeaturePrecision::F32 {
-            return boundary;
-        }
-        let mut rounded = boundary.on_host().into_owned();
-        for values in &mut rounded {
-            let mut bytes = Vec::with_capacity(values.len() * precision.bytes());
-            encode(precision, values, &mut bytes);
-            values.clear();
-            decode(precision, &bytes, values);
-        }
-        Boundary::Host(rounded)
+        rounded(boundary, self.namespace.precision())
     }
 
     /// Finds rows in the segments of the namespace, checks them, and copies them if rows are held in memory.
@@ -268,6 +257,21 @@ impl Features {
         }
         Ok((blocks, images.iter().map(|&image| self.labels[image].clone()).collect()))
     }
+}
+
+/// The values of a boundary as they are after they have been kept with this precision.
+pub(crate) fn rounded(boundary: Boundary, precision: FeaturePrecision) -> Boundary {
+    if precision == FeaturePrecision::F32 {
+        return boundary;
+    }
+    let mut rounded = boundary.on_host().into_owned();
+    for values in &mut rounded {
+        let mut bytes = Vec::with_capacity(values.len() * precision.bytes());
+        encode(precision, values, &mut bytes);
+        values.clear();
+        decode(precision, &bytes, values);
+    }
+    Boundary::Host(rounded)
 }
 
 /// Fingerprints of all views of all images. A fingerprint depends on the image and on the change of the view, if there is one.

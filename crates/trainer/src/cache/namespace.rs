@@ -65,6 +65,11 @@ impl Namespace {
         Self { header, folder, memory: settings.memory }
     }
 
+    /// Hash of everything but the image on which features depend.
+    pub(crate) fn name(&self) -> &str {
+        &self.header.namespace
+    }
+
     /// Shape of each tensor of the boundary for one image.
     pub(crate) fn shapes(&self) -> &[Vec<usize>] {
         &self.header.shapes
