@@ -36,7 +36,7 @@ mod read;
 pub mod resize;
 mod thumbnail;
 
-pub use dataset::{Dataset, Origin, Sample};
+pub use dataset::{Dataset, Kept, Origin, Sample};
 pub use error::DataError;
 pub use fingerprint::{Facts, Fingerprint};
 pub use label::{Combinations, Label, SEPARATOR};

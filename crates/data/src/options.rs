@@ -122,6 +122,7 @@ impl LoaderOptions {
             Origin::File(path) => self.decode_into(&read(path)?, pixels),
             Origin::Bytes(bytes) => self.decode_into(bytes, pixels),
             Origin::Pixels(image) => whole(image).map(|()| self.fit_into(image, pixels)),
+            Origin::Kept(_) => Err("only its features are kept, and this needs its pixels".to_owned()),
             Origin::Drawn(drawing) => {
                 self.fit_into(&drawing.draw(self.image_size), pixels);
                 Ok(())

@@ -37,6 +37,8 @@ mod features;
 pub mod first;
 mod folder;
 pub mod gain;
+#[cfg(feature = "shards")]
+pub mod gathered;
 mod guard;
 pub mod inspect;
 mod json;

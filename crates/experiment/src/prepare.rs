@@ -211,6 +211,8 @@ impl Prepared {
         if let Some(root) = root.as_deref().filter(|_| gallery.is_none()) {
             settle(&mut config, root);
         }
+        #[cfg(feature = "shards")]
+        crate::gathered::settle(&mut config)?;
         found_labels(&mut config, &images.train)?;
         let resolved = resolve(&config, catalog)?;
         let Description { preprocessing, .. } = &resolved.description;
@@ -264,6 +266,8 @@ impl Prepared {
         };
         prepared.decide(&phases);
         prepared.check_initial()?;
+        #[cfg(feature = "shards")]
+        prepared.bring_features()?;
         prepared.warnings.extend(homeless_features(&prepared));
         prepared.warnings.extend(guard::warning(&prepared, &resolved));
         Ok(prepared)
@@ -594,6 +598,14 @@ fn images(config: &Config, cache: &Cache) -> Result<(Folder, Option<PathBuf>), E
             let train = generated.dataset(*train_per_class, seed, 0);
             Ok((Folder { train, validation, test: None, inventory: Inventory::default() }, None))
         }
+        #[cfg(feature = "shards")]
+        Images::Features { features } => Ok((crate::gathered::folder(features, config)?, None)),
+        #[cfg(not(feature = "shards"))]
+        Images::Features { .. } => Err(ExperimentError::Gathered {
+            reason: "data.features: this build cannot read features; build it with the feature `shards`, which is on unless \
+                     --no-default-features switches it off"
+                .to_owned(),
+        }),
     }
 }
 

@@ -10,6 +10,7 @@ use injerto_data::{Batches, DataError, Decoded, LoaderOptions, SEPARATOR};
 use injerto_files::hex;
 use injerto_recipe::FeaturePrecision;
 use injerto_shards::{About, Answer, Kind, Network, Photos, Precision, Problem};
+use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::{Extractor, Model, TrainError};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -70,7 +71,8 @@ impl FeatureNetwork {
     fn of(model: &Model, name: String, precision: FeaturePrecision, kernels: bool) -> Result<Self, ExperimentError> {
         let (card, layer) = (&model.card, model.card.head_input());
         let options = pixels(card, batch_size(card.image_size()));
-        let extractor = Extractor::new(model, layer, &options, precision, kernels)?;
+        let cache = CacheSettings { folder: None, memory: 0, precision };
+        let extractor = Extractor::new(model, layer, &options, &cache, kernels)?;
         let kind = Kind::Features {
             layer: card.graph.nodes()[layer].name().to_owned(),
             width: extractor.shape().iter().product(),

@@ -375,7 +375,8 @@ fn rows(path: &Path, batch: &RecordBatch) -> Result<Vec<Row>, ShardsError> {
     let mut features = vec![Vec::new(); batch.num_rows()];
     if let Some(column) = batch.column_by_name(FEATURES) {
         let lists = column.as_fixed_size_list_opt().ok_or_else(|| foreign(path, FEATURES))?;
-        for (row, values) in features.iter_mut().enumerate().filter(|(row, _)| !lists.is_null(*row)) {
+        // Where there is no answer, the numbers mean nothing.
+        for (row, values) in features.iter_mut().enumerate().filter(|(row, _)| errors[*row].is_none()) {
             let list = lists.value(row);
             *values = match list.data_type() {
                 DataType::Float16 => list.as_primitive::<Float16Type>().values().iter().map(|x| x.to_f32()).collect(),

@@ -140,30 +140,35 @@ enum Lists {
 
 impl Lists {
     fn new(width: usize, precision: Precision) -> Self {
-        let width = i32::try_from(width).unwrap_or(i32::MAX);
+        let length = length(width);
         match precision {
-            Precision::F16 => Self::F16(FixedSizeListBuilder::new(Float16Builder::new(), width)),
-            Precision::F32 => Self::F32(FixedSizeListBuilder::new(Float32Builder::new(), width)),
+            Precision::F16 => {
+                Self::F16(FixedSizeListBuilder::new(Float16Builder::new(), length).with_field(item(precision)))
+            }
+            Precision::F32 => {
+                Self::F32(FixedSizeListBuilder::new(Float32Builder::new(), length).with_field(item(precision)))
+            }
         }
     }
 
-    /// Appends a row; nothing is a row of nothing.
+    /// Appends a row. Where there is no answer, its numbers are NaN: not all readers of Parquet know lists of fixed length that are
+    /// missing.
     fn push(&mut self, values: Option<&[f32]>, width: usize) {
-        let filled = values.is_some();
+        let nothing = || std::iter::repeat_n(f32::NAN, width);
         match self {
             Self::F16(rows) => {
                 match values {
                     Some(values) => values.iter().for_each(|x| rows.values().append_value(f16::from_f32(*x))),
-                    None => rows.values().append_nulls(width),
+                    None => nothing().for_each(|x| rows.values().append_value(f16::from_f32(x))),
                 }
-                rows.append(filled);
+                rows.append(true);
             }
             Self::F32(rows) => {
                 match values {
                     Some(values) => rows.values().append_slice(values),
-                    None => rows.values().append_nulls(width),
+                    None => nothing().for_each(|x| rows.values().append_value(x)),
                 }
-                rows.append(filled);
+                rows.append(true);
             }
         }
     }
@@ -175,13 +180,23 @@ impl Lists {
         }
     }
 
-    fn data_type(width: usize, precision: Precision) -> DataType {
-        let item = match precision {
-            Precision::F16 => DataType::Float16,
-            Precision::F32 => DataType::Float32,
-        };
-        DataType::FixedSizeList(Arc::new(Field::new("item", item, true)), i32::try_from(width).unwrap_or(i32::MAX))
+    fn column(name: &str, width: usize, precision: Precision) -> Field {
+        Field::new(name, DataType::FixedSizeList(item(precision), length(width)), false)
     }
+}
+
+/// A number of a list.
+fn item(precision: Precision) -> Arc<Field> {
+    let kind = match precision {
+        Precision::F16 => DataType::Float16,
+        Precision::F32 => DataType::Float32,
+    };
+    Arc::new(Field::new("item", kind, false))
+}
+
+/// Length of a list, as Arrow counts it; the limits of a network are far below its own.
+fn length(width: usize) -> i32 {
+    i32::try_from(width).unwrap_or(i32::MAX)
 }
 
 /// Rows that wait to be written.
@@ -205,11 +220,11 @@ fn schema(kind: &Kind) -> SchemaRef {
     let mut fields = vec![text(KEY, false), text(PATH, false), text(SHA256, true), text(LABEL, true)];
     match kind {
         Kind::Features { width, precision, .. } => {
-            fields.push(Field::new(FEATURES, Lists::data_type(*width, *precision), true));
+            fields.push(Lists::column(FEATURES, *width, *precision));
         }
         Kind::Predictions { classes } => {
             fields.extend([text(PREDICTION, true), text(STATUS, true)]);
-            fields.push(Field::new(PROBABILITIES, Lists::data_type(classes.len(), Precision::F32), true));
+            fields.push(Lists::column(PROBABILITIES, classes.len(), Precision::F32));
         }
     }
     fields.push(text(ERROR, true));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use injerto_shards::{Gathered, Row};
 
-use crate::train::folder;
+use crate::train::{assert_same_weights, folder, history};
 use crate::{Ran, contains, injerto, run};
 
 /// A folder `drawn/train` with 30 photos, six per class.
@@ -45,7 +45,7 @@ fn features_of_eight_shards_are_those_of_one_process_bit_for_bit() {
         features(at, &["--out", "eight", "--shard", &format!("{index}/8")]).succeeds();
     }
     let (one, eight) = (rows(&at.join("one")), rows(&at.join("eight")));
-    assert_eq!((one.len(), one[0].key.as_str()), (30, "daisy/000000.png"));
+    assert_eq!((one.len(), one[0].key.as_str()), (30, "daisy/00000.png"));
     let bits = |rows: &[Row]| -> Vec<Vec<u32>> {
         rows.iter().map(|row| row.features.iter().map(|x| x.to_bits()).collect()).collect()
     };
@@ -116,7 +116,7 @@ fn a_shard_whose_process_is_killed_is_computed_by_the_next_one() {
     let at = at.path();
     features(at, &["--out", "expected"]).succeeds();
     // The process waits for a photo that does not come: a pipe into which nobody writes.
-    let late = at.join("drawn/train/sunflowers/000003.png");
+    let late = at.join("drawn/train/sunflowers/00021.png");
     let photo = fs::read(&late).expect("a photo");
     fs::remove_file(&late).expect("removed");
     assert!(Command::new("mkfifo").arg(&late).status().expect("mkfifo").success());
@@ -164,4 +164,52 @@ fn a_run_says_what_it_sees_and_what_it_thinks_part_by_part() {
         &run(at, &["features", "out", "drawn", "--out", "x", "--set", "data.image_size=[16,16]"]).fails(),
         &["brings its backbone"],
     );
+}
+
+/// An experiment on drawn flowers that trains a head; `data` says where its images are.
+fn experiment(data: &str) -> String {
+    format!(
+        "name = \"head\"\n[data]\n{data}\nvalidation_split = 0.25\nimage_size = [32, 32]\nbatch_size = 5\n\
+         [backbone]\nplugin = \"small_cnn\"\nweights = \"none\"\n[[phases]]\nname = \"head\"\nepochs = 3\n"
+    )
+}
+
+#[test]
+fn a_head_that_is_trained_on_features_is_the_one_that_is_trained_on_photos() {
+    let at = drawn();
+    let at = at.path();
+    fs::write(at.join("photos.toml"), experiment("root = \"drawn/train\"")).expect("written");
+    fs::write(at.join("features.toml"), experiment("features = \"seen\"")).expect("written");
+    for shard in ["0/3", "1/3"] {
+        features(at, &["--out", "seen", "--shard", shard]).succeeds();
+    }
+    contains(&run(at, &["train", "features.toml", "--run-dir", "none"]).fails(), &["seen: the shard 2/3 is missing"]);
+    features(at, &["--out", "seen", "--shard", "2/3"]).succeeds();
+    // Another size is another network.
+    let other = ["train", "features.toml", "--run-dir", "none", "--set", "data.image_size=[16,16]"];
+    contains(&run(at, &other).fails(), &["computed by another network"]);
+    let tuned = ["train", "features.toml", "--run-dir", "none", "--set", "phases.0.unfreeze=all"];
+    contains(&run(at, &tuned).fails(), &["phase 'head' needs the photos themselves"]);
+    run(at, &["train", "photos.toml", "--run-dir", "from_photos"]).succeeds();
+    let saved = at.join("elsewhere");
+    fs::rename(at.join("drawn"), &saved).expect("moved");
+    run(at, &["cache", "clear"]);
+    run(at, &["train", "features.toml", "--run-dir", "from_features"]).succeeds();
+    assert_same_weights(&at.join("from_photos"), &at.join("from_features"));
+    assert_eq!(history(&at.join("from_photos")), history(&at.join("from_features")));
+    // The trained network is the whole one.
+    let photo = saved.join("train/daisy/00000.png");
+    contains(&run(at, &["predict", "--run", "from_features", photo.to_str().expect("UTF-8")]).succeeds(), &["daisy"]);
+}
+
+#[test]
+fn features_are_cross_validated_without_an_experiment() {
+    let at = drawn();
+    let at = at.path();
+    features(at, &["--out", "seen"]).succeeds();
+    let found = run(at, &["cv", "seen", "--folds", "3"]).succeeds();
+    contains(&found, &["30 images of 5 classes", "small_cnn", "accuracy"]);
+    fs::write(at.join("photos.toml"), experiment("root = \"drawn/train\"")).expect("written");
+    // The experiment divides its images, and the folds do not ask how.
+    assert_eq!(run(at, &["cv", "seen", "--folds", "3", "--json"]).json()["accuracy"]["n"], 30);
 }

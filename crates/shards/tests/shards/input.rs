@@ -11,7 +11,7 @@ use parquet::arrow::ArrowWriter;
 use crate::{all, keys, photo, photos, put};
 
 /// Writes a tar archive of these files.
-pub fn tar(path: &Path, files: &[(&str, Vec<u8>)]) {
+fn tar(path: &Path, files: &[(&str, Vec<u8>)]) {
     let mut archive = tar::Builder::new(File::create(path).expect("created"));
     for (name, bytes) in files {
         let mut header = tar::Header::new_gnu();

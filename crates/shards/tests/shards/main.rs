@@ -15,20 +15,20 @@ use injerto_shards::{
 };
 
 /// A photo of one colour.
-pub fn photo(colour: u8) -> Vec<u8> {
+pub(crate) fn photo(colour: u8) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     let image = RgbImage::from_pixel(4, 4, image::Rgb([colour, 255 - colour, 7]));
     image.write_to(&mut bytes, ImageFormat::Png).expect("encoded");
     bytes.into_inner()
 }
 
-pub fn put(path: PathBuf, bytes: &[u8]) {
+pub(crate) fn put(path: PathBuf, bytes: &[u8]) {
     fs::create_dir_all(path.parent().expect("a folder")).expect("made");
     fs::write(path, bytes).expect("written");
 }
 
 /// A folder `photos` with so many photos of each of two classes.
-pub fn photos(count: u8) -> tempfile::TempDir {
+pub(crate) fn photos(count: u8) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     for class in ["cats", "dogs"] {
         for number in 0..count {
@@ -42,12 +42,12 @@ pub fn photos(count: u8) -> tempfile::TempDir {
 }
 
 /// Says of each photo the mean of its pixels, one value per channel.
-pub struct Colours {
-    pub model: &'static str,
-    pub precision: Precision,
+pub(crate) struct Colours {
+    pub(crate) model: &'static str,
+    pub(crate) precision: Precision,
 }
 
-pub const COLOURS: Colours = Colours { model: "0123456789abcdef", precision: Precision::F32 };
+pub(crate) const COLOURS: Colours = Colours { model: "0123456789abcdef", precision: Precision::F32 };
 
 impl Network for Colours {
     fn about(&self) -> About {
@@ -72,14 +72,14 @@ impl Network for Colours {
 
 /// Computes one shard of some inputs into `out`.
 #[track_caller]
-pub fn compute(inputs: &[PathBuf], shard: &str, network: &dyn Network, out: &Path) -> Outcome {
+pub(crate) fn compute(inputs: &[PathBuf], shard: &str, network: &dyn Network, out: &Path) -> Outcome {
     let share = Input::open(inputs).and_then(|input| input.share(shard.parse()?)).expect("a share");
     work(share, network, out, &mut |_| true).expect("computed")
 }
 
 /// All rows of the shards in a folder, sorted by their keys.
 #[track_caller]
-pub fn rows(folder: &Path) -> Vec<Row> {
+pub(crate) fn rows(folder: &Path) -> Vec<Row> {
     let gathered = Gathered::open(&[folder.to_owned()]).expect("gathered");
     assert_eq!(gathered.faults(), []);
     let mut rows: Vec<Row> = gathered.rows(true).collect::<Result<_, _>>().expect("read");
@@ -89,17 +89,17 @@ pub fn rows(folder: &Path) -> Vec<Row> {
 
 /// The keys of a share, in its order.
 #[track_caller]
-pub fn keys(inputs: &[PathBuf], shard: Shard) -> Vec<String> {
+pub(crate) fn keys(inputs: &[PathBuf], shard: Shard) -> Vec<String> {
     let share = Input::open(inputs).and_then(|input| input.share(shard)).expect("a share");
     share.photos().map(|photo| photo.expect("a photo").key).collect()
 }
 
 /// All shards of so many.
-pub fn all(of: u32) -> impl Iterator<Item = Shard> {
+pub(crate) fn all(of: u32) -> impl Iterator<Item = Shard> {
     (0..of).map(move |index| Shard::new(index, of).expect("below"))
 }
 
 #[track_caller]
-pub fn written(outcome: &Outcome) {
+pub(crate) fn written(outcome: &Outcome) {
     assert_eq!(outcome.done, Done::Written);
 }

@@ -259,6 +259,35 @@ impl Features {
     }
 }
 
+/// Writes rows into segments of a namespace whose boundary is one tensor, and returns how many there were.
+pub(crate) fn keep<E: From<TrainError>>(
+    namespace: &Namespace,
+    rows: impl Iterator<Item = Result<(Fingerprint, Vec<f32>), E>>,
+) -> Result<usize, E> {
+    let folder = namespace.folder.as_deref().expect("the caller keeps features in a folder");
+    let failed = |source| TrainError::Io { path: folder.to_owned(), source };
+    let (header, mut writer, mut count) = (&namespace.header, None::<Writer>, 0);
+    let mut bytes = Vec::with_capacity(header.row_bytes());
+    for row in rows {
+        let (print, values) = row?;
+        bytes.clear();
+        encode(header.precision, &values, &mut bytes);
+        assert_eq!(bytes.len(), header.row_bytes(), "a row has the values of the layer");
+        let mut open = match writer.take() {
+            Some(writer) => writer,
+            None => Writer::new(folder, header).map_err(failed)?,
+        };
+        open.push(&print, &bytes).map_err(failed)?;
+        count += 1;
+        match open.rows * bytes.len() >= SEGMENT_BYTES {
+            true => drop(open.finish().map_err(failed)?),
+            false => writer = Some(open),
+        }
+    }
+    writer.map(Writer::finish).transpose().map_err(failed)?;
+    Ok(count)
+}
+
 /// The values of a boundary as they are after they have been kept with this precision.
 pub(crate) fn rounded(boundary: Boundary, precision: FeaturePrecision) -> Boundary {
     if precision == FeaturePrecision::F32 {
