@@ -339,11 +339,12 @@ fn images(s: &mut Section<'_>, has_url: bool) -> Option<Images> {
     let path = |field: &Field<'_>| text(field).map(|path| injerto_files::from_text(&path));
     let other = ["root", "generated", "url"].into_iter().find(|key| s.field(key).is_some());
     let features = s.optional("features", |field| {
+        let folders = one_or_more(path)(field)?;
         if let Some(other) = other {
             let message = format!("`data.{other}` and `{}` exclude each other", field.path);
             return field.wrong(message, "take either photos or their features: keep one of the two".to_owned());
         }
-        one_or_more(path)(field)
+        Some(folders)
     })?;
     if let Some(features) = features {
         return Some(Images::Features { features });
