@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::Outcome;
-use crate::workspace::{Profile, build, code, experiments, hand_over, top_level_string};
+use crate::workspace::{Profile, WITHOUT_SHARDS, build, code, experiments, hand_over, top_level_string};
 
 /// Text of `--help`.
 pub const HELP: &str = "\
@@ -49,7 +49,8 @@ pub fn run(arguments: &[String]) -> Outcome {
     let text = if path.is_dir() { Ok(String::new()) } else { std::fs::read_to_string(path) };
     let text = text.map_err(|error| format!("{file}: {error}; {}", known()))?;
     let device = device(text, Path::new(&file));
-    let features: Vec<&str> = feature(device.as_deref(), &arguments[1..]).into_iter().collect();
+    let features: Vec<&str> =
+        std::iter::once(WITHOUT_SHARDS).chain(feature(device.as_deref(), &arguments[1..])).collect();
     let Some(binary) = build(&profile, &features)? else { return Ok(code(false)) };
     hand_over(Command::new(binary).arg("train").args(arguments))
 }

@@ -124,12 +124,24 @@ pub fn not_started(command: &Command, error: &std::io::Error) -> String {
 /// Builds the `injerto` binary, which has the standard backbones inside, and returns its path. Crates in `plugins/` that are no part of it
 /// are built too, as libraries. The path is `None` if something does not compile, which the compiler has explained.
 ///
-/// One invocation builds all of them, so each dependency is built once, with the features that they need together.
+/// `features` are added to those that are on by default; [`WITHOUT_SHARDS`] takes these away. One invocation builds all of them, so each dependency is built once, with the features that they need together.
 ///
 /// # Errors
 /// Folders cannot be read, or there is no Cargo.
 pub fn build(profile: &Profile, features: &[&str]) -> Result<Option<PathBuf>, String> {
     Ok(build_all(profile, features, &[], Libraries::Foreign, None)?.map(|built| built.binary))
+}
+
+/// Arguments of Cargo for a binary without what only work on many machines needs, so that a first build is short.
+pub const WITHOUT_SHARDS: &str = "--no-default-features";
+
+fn add_features(command: &mut Command, features: &[&str]) {
+    for feature in features {
+        match feature.starts_with("--") {
+            true => command.arg(feature),
+            false => command.args(["--features", &format!("{BINARY_PACKAGE}/{feature}")]),
+        };
+    }
 }
 
 /// Builds as [`build`], with the standard backbones as libraries, which lie in [`Built::libraries`], and with some further packages.
@@ -186,9 +198,7 @@ fn build_all(
         // The library of a standard backbone is an example of its crate.
         command.args(["--bins", "--lib", "--example", "injerto_plugin_*"]);
     }
-    for feature in features {
-        command.args(["--features", &format!("{BINARY_PACKAGE}/{feature}")]);
-    }
+    add_features(&mut command, features);
     if let Some(platform) = platform {
         command.args(["--target", platform]);
     }

@@ -32,9 +32,13 @@ the experiment's own training is done.
 Examples:
 
   injerto cv configs/flowers/mobilenet_v2.toml
-  injerto cv my.toml --folds 10 --repeats 3 --predictions out_of_fold.csv")]
+  injerto cv my.toml --folds 10 --repeats 3 --predictions out_of_fold.csv
+  injerto cv features
+
+The last one is of a folder that `injerto features` has written: nothing is
+computed but the classifier.")]
 pub struct Arguments {
-    /// The experiment
+    /// The experiment, or a folder of features
     file: PathBuf,
     /// Number of folds
     #[arg(long, value_name = "N", default_value_t = 5)]
@@ -55,6 +59,10 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
+    #[cfg(feature = "shards")]
+    if injerto_shards::Gathered::is_in(&arguments.file) {
+        return of_features(arguments);
+    }
     let config = Config::load(&arguments.file, &arguments.set)?;
     let (seed, on) = (u64::from(config.seed), device(config.device)?);
     let prepared = prepare(config, common)?;
@@ -62,14 +70,36 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
         return Err(ExperimentError::SeveralClasses { what: "injerto cv" }.into());
     }
     let table = watched(|watch| prepared.features(&on, watch))?;
+    judged(arguments, &table, prepared.backbone.name(), seed)
+}
+
+/// Cross-validates on features that were computed before.
+#[cfg(feature = "shards")]
+fn of_features(arguments: &Arguments) -> Result<ExitCode> {
+    if let Some(set) = arguments.set.first() {
+        let (set, folder) = (printable(set), shown(&arguments.file));
+        anyhow::bail!("--set {set}: {folder} holds features, and is no experiment; leave --set out");
+    }
+    let gathered = injerto_experiment::gathered::complete(std::slice::from_ref(&arguments.file))?;
+    let (table, unused) = injerto_experiment::gathered::table(&gathered)?;
+    if unused.unread + unused.unlabelled > 0 {
+        let (unread, unlabelled) = (grouped(unused.unread), grouped(unused.unlabelled));
+        crate::output::note!("left out   {unlabelled} photos without a label, {unread} that could not be read");
+    }
+    let name = gathered.about().map_or(String::new(), |about| about.name.clone());
+    judged(arguments, &table, &name, u64::from(Config::SEED))
+}
+
+/// Cross-validates, and says what came of it.
+fn judged(arguments: &Arguments, table: &FeatureTable, backbone: &str, seed: u64) -> Result<ExitCode> {
     let folds = Folds { repeats: arguments.repeats, ..Folds::new(arguments.folds, seed) };
-    let found = CrossValidation::run(&table, folds, &Strengths::default(), Watch::none())?;
+    let found = CrossValidation::run(table, folds, &Strengths::default(), Watch::none())?;
     if let Some(path) = &arguments.predictions {
-        injerto_files::write(path, out_of_fold(&table, &found).as_bytes()).with_context(|| shown(path).to_string())?;
+        injerto_files::write(path, out_of_fold(table, &found).as_bytes()).with_context(|| shown(path).to_string())?;
     }
     match arguments.json {
         true => output::json(&json!({ "accuracy": found.accuracy, "folds": found.folds, "strength": found.strength }))?,
-        false => show(&table, &found, prepared.backbone.name())?,
+        false => show(table, &found, backbone)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -131,6 +131,7 @@ fn decoded(photo: &Photo, explainer: &Explainer) -> Result<Rgb> {
         Origin::Bytes(bytes) => decoded(bytes),
         Origin::Pixels(image) => Ok(Rgb::clone(image)),
         Origin::Drawn(_) => Err("a drawing is no photo".to_owned()),
+        Origin::Kept(_) => Err("only its features are kept".to_owned()),
     };
     image.map_err(anyhow::Error::msg).with_context(named)
 }

@@ -9,6 +9,10 @@ mod data;
 mod evaluate;
 mod explain;
 mod export;
+#[cfg(feature = "shards")]
+mod features;
+#[cfg(feature = "shards")]
+mod gather;
 mod generate;
 mod inspect;
 mod inventory;
@@ -25,6 +29,8 @@ mod report;
 mod schema;
 mod serve;
 mod several;
+#[cfg(feature = "shards")]
+mod shards;
 mod suggest;
 mod summary;
 mod sweep;
@@ -139,6 +145,12 @@ enum Command {
     Cache(cache::Arguments),
     /// Write a trained network, or its backbone alone, into one file
     Export(export::Arguments),
+    /// Compute the features of very many photos, or of one part of them, into a Parquet file
+    #[cfg(feature = "shards")]
+    Features(features::Arguments),
+    /// Check that the files of all parts are there, and count their photos
+    #[cfg(feature = "shards")]
+    Gather(gather::Arguments),
     /// Draw several runs together, and say what the first gains over the others
     Compare(compare::Arguments),
     /// Draw a run's curves and its report.html again
@@ -239,6 +251,10 @@ fn command() -> ExitCode {
         Command::LrFind(arguments) => lr_find::run(&arguments, &common),
         Command::Cache(arguments) => cache::run(&arguments),
         Command::Export(arguments) => export::run(arguments),
+        #[cfg(feature = "shards")]
+        Command::Features(arguments) => features::run(&arguments, &common),
+        #[cfg(feature = "shards")]
+        Command::Gather(arguments) => gather::run(&arguments),
         Command::Compare(arguments) => compare::run(arguments),
         Command::Report(arguments) => report::run(arguments),
         Command::Predict(arguments) => predict::run(arguments, &common),

@@ -77,6 +77,14 @@ pub struct Arguments {
     /// Print CSV with a header and one line per image
     #[arg(long, conflicts_with = "neighbours")]
     csv: bool,
+    /// Write the answers into a Parquet file in this folder instead: of all photos, or of the part that --shard says. Photos may
+    /// then also be in lists, .tar archives and .parquet tables (`injerto features --help` says how they are divided)
+    #[cfg(feature = "shards")]
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["json", "csv", "top", "neighbours", "move_to", "link_to", "backbone"])]
+    out: Option<PathBuf>,
+    #[cfg(feature = "shards")]
+    #[command(flatten)]
+    sharing: crate::shards::Sharing,
     /// Move each photo into the folder of its class below this folder
     #[arg(long, value_name = "FOLDER", conflicts_with = "link_to")]
     move_to: Option<PathBuf>,
@@ -203,6 +211,12 @@ const NAME: usize = 60;
 /// Runs the command.
 pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     let Arguments { images, move_to, link_to, threshold, json, csv, .. } = &arguments;
+    #[cfg(feature = "shards")]
+    match &arguments.out {
+        Some(folder) => return shard(&arguments, folder),
+        None if arguments.sharing.is_given() => bail!("--shard writes a file, and needs --out FOLDER for it"),
+        None => {}
+    }
     let sorted = move_to.as_ref().map(|at| (at, Sorting::Move)).or(link_to.as_ref().map(|at| (at, Sorting::Link)));
     let network = Network::load(&arguments, common)?;
     if network.has_several() && sorted.is_some() {
@@ -290,6 +304,24 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
         note!("{count} photos in {time}: {}", said.join(", "));
     }
     Ok(if failed > 0 { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+/// Writes what the network says of one part of the photos into a file.
+#[cfg(feature = "shards")]
+fn shard(arguments: &Arguments, folder: &Path) -> Result<ExitCode> {
+    let Arguments { together, threshold, uncalibrated, .. } = arguments;
+    if together.run.len() > 1 {
+        bail!("--out takes one run; give one --run");
+    }
+    let share = arguments.sharing.share(&arguments.images)?;
+    let checkpoint = checkpoint(together.run.first().map(PathBuf::as_path))?;
+    let mut predictor = Predictor::load(&checkpoint, Device::Flex)?;
+    predictor.set_views(together.tta.unwrap_or(1).into());
+    predictor.set_calibrated(!uncalibrated);
+    threshold.iter().for_each(|threshold| predictor.set_threshold(*threshold));
+    let options = format!("{} {uncalibrated}", together.tta.unwrap_or(1));
+    let network = injerto_experiment::shards::PredictionNetwork::new(&predictor, &checkpoint, *threshold, &options)?;
+    crate::shards::compute(share, &network, folder)
 }
 
 /// How answers are written.

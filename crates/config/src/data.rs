@@ -32,8 +32,12 @@ pub(crate) fn data(mut s: Section<'_>) -> Option<DataConfig> {
     let images = images(&mut s, matches!(remote, Some((Some(_), _))));
     let image_size = s.optional("image_size", pair("[height, width], such as [160, 160]", count(limits::SIDE)));
     let batch_size = s.or("batch_size", 32, count(limits::BATCH));
-    let drawn = matches!(images, Some(Images::Drawn { .. }));
-    let split = division(&mut s, drawn);
+    let instead = match images {
+        Some(Images::Drawn { .. }) => Some("`data.generated`"),
+        Some(Images::Features { .. }) => Some("`data.features`"),
+        Some(Images::Folder { .. }) | None => None,
+    };
+    let split = division(&mut s, instead);
     let crop_to_aspect_ratio = s.or("crop_to_aspect_ratio", false, boolean);
     let interpolation = s.optional("interpolation", choice(INTERPOLATIONS));
     let on_corrupt = s.or("on_corrupt", OnCorrupt::Error, choice(ON_CORRUPT));
@@ -105,17 +109,19 @@ struct Division {
     multi_label: Option<bool>,
 }
 
-fn division(s: &mut Section<'_>, drawn: bool) -> Option<Division> {
+/// `instead` names the key of images that lie in no folder.
+fn division(s: &mut Section<'_>, instead: Option<&'static str>) -> Option<Division> {
     let beside = |what: &'static str, help: &'static str, excluded: bool| {
         move |field: &Field<'_>| match excluded {
             true => field.wrong::<()>(format!("`{}` does nothing beside {what}", field.path), help.to_owned()),
             false => Some(()),
         }
     };
-    let of_drawn = |help: &'static str| beside("`data.generated`", help, drawn);
+    let of_drawn = |help: &'static str| beside("`data.generated`", help, instead == Some("`data.generated`"));
+    let of_folders = |help: &'static str| beside(instead.unwrap_or_default(), help, instead.is_some());
     let part = || number("a number between 0 and 1", |part| part > 0.0 && part < 1.0);
     let list = s.optional("split", |field| {
-        of_drawn("leave it out")(field)?;
+        of_folders("leave it out")(field)?;
         text(field).map(|path| injerto_files::from_text(&path))
     });
     let listed = matches!(list, Some(Some(_)));
@@ -127,7 +133,7 @@ fn division(s: &mut Section<'_>, drawn: bool) -> Option<Division> {
     });
     let held = validation_split.flatten().unwrap_or(0.0);
     let test_split = s.optional("test_split", |field| {
-        of_drawn("leave it out")(field)?;
+        of_folders("leave it out")(field)?;
         of_list()(field)?;
         let test = part()(field)?;
         if held + test >= 1.0 {
@@ -151,11 +157,11 @@ fn division(s: &mut Section<'_>, drawn: bool) -> Option<Division> {
         Some(stratify)
     });
     let group = s.optional("group", |field| {
-        of_drawn("leave it out")(field)?;
+        of_folders("leave it out")(field)?;
         grouping(field)
     });
     let labels = s.optional("labels", |field| {
-        of_drawn("leave it out")(field)?;
+        of_folders("leave it out")(field)?;
         labels(field)
     });
     let labelled = matches!(labels, Some(Some(_)));
@@ -170,7 +176,7 @@ fn division(s: &mut Section<'_>, drawn: bool) -> Option<Division> {
         Some(several)
     });
     let layout = s.optional("layout", |field| {
-        of_drawn("leave it out")(field)?;
+        of_folders("leave it out")(field)?;
         beside("`data.labels`, which says the class of each image", "leave it out", labelled)(field)?;
         choice(LAYOUTS)(field)
     });
@@ -341,6 +347,19 @@ fn remote(s: &mut Section<'_>) -> Option<(Option<String>, Option<String>)> {
 }
 
 fn images(s: &mut Section<'_>, has_url: bool) -> Option<Images> {
+    let path = |field: &Field<'_>| text(field).map(|path| injerto_files::from_text(&path));
+    let other = ["root", "generated", "url"].into_iter().find(|key| s.field(key).is_some());
+    let features = s.optional("features", |field| {
+        let folders = one_or_more(path)(field)?;
+        if let Some(other) = other {
+            let message = format!("`data.{other}` and `{}` exclude each other", field.path);
+            return field.wrong(message, "take either photos or their features: keep one of the two".to_owned());
+        }
+        Some(folders)
+    })?;
+    if let Some(features) = features {
+        return Some(Images::Features { features });
+    }
     let generated = s.field("generated");
     let counts = [s.field("train_per_class"), s.field("validation_per_class")];
     let Some(generated) = generated else {
@@ -349,7 +368,6 @@ fn images(s: &mut Section<'_>, has_url: bool) -> Option<Images> {
             field.wrong::<()>(format!("`{}` does nothing without `data.generated`", field.path), help);
         }
         let example = "`root = \"path/to/images\"`, a folder with one sub-folder per class";
-        let path = |field: &Field<'_>| text(field).map(|path| injerto_files::from_text(&path));
         if has_url {
             let root = s.optional("root", one_or_more(path))?;
             return Some(Images::Folder { root: root.unwrap_or_default() });

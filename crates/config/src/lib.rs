@@ -56,6 +56,9 @@ pub use values::{
 };
 
 impl Config {
+    /// The seed of an experiment that names none.
+    pub const SEED: u32 = 123;
+
     /// Reads the file at `path`, with each `KEY.PATH=VALUE` of `sets` written over it.
     ///
     /// # Errors

@@ -27,7 +27,7 @@ const PRECISIONS: &[(&str, FeaturePrecision)] =
 pub(crate) fn experiment(document: &Node, stem: &str, problems: &Problems) -> Option<Config> {
     let mut root = Section::root(document.table()?, problems);
     let name = root.or("name", stem.to_owned(), run_name);
-    let seed = root.or("seed", 123, integer(0, limits::SEED));
+    let seed = root.or("seed", crate::Config::SEED, integer(0, limits::SEED));
     let device = root.or("device", Device::Flex, choice(DEVICES));
     let kernels = root.or("kernels", true, boolean);
     let strategy_field = root.field("strategy");

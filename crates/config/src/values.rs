@@ -158,7 +158,7 @@ pub struct DataConfig {
     pub cached_views: Option<usize>,
 }
 
-/// Where images come from: `root`, or `generated`.
+/// Where images come from: `root`, `generated`, or `features`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Images {
@@ -176,6 +176,12 @@ pub enum Images {
         train_per_class: usize,
         /// Validation images of each class.
         validation_per_class: usize,
+    },
+    /// Photos of which only the features are kept, in files that `injerto features` has written.
+    Features {
+        /// Folders of the files.
+        #[serde(serialize_with = "paths")]
+        features: Vec<PathBuf>,
     },
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use injerto_files::{shown, to_text};
 
 use crate::decode::Rgb;
-use crate::fingerprint::Seen;
+use crate::fingerprint::{Fingerprint, Seen};
 use crate::generated::Drawing;
 use crate::label::Label;
 
@@ -21,9 +21,25 @@ pub enum Origin {
     Pixels(Arc<Rgb>),
     /// Drawn when it is wanted.
     Drawn(Drawing),
+    /// A photo of which only the features are kept: it is known by its content, and has no pixels.
+    Kept(Arc<Kept>),
+}
+
+/// A photo of which only the features are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Where it was found.
+    pub path: PathBuf,
+    /// SHA-256 of its file.
+    pub content: Fingerprint,
 }
 
 impl Origin {
+    /// A photo of which only the features are kept.
+    pub fn kept(path: PathBuf, content: Fingerprint) -> Self {
+        Self::Kept(Arc::new(Kept { path, content }))
+    }
+
     /// The path of a file.
     pub fn path(&self) -> Option<&Path> {
         match self {
@@ -36,6 +52,7 @@ impl Origin {
     pub fn name(&self) -> Cow<'_, str> {
         match self {
             Self::File(path) => to_text(path.as_os_str()),
+            Self::Kept(kept) => to_text(kept.path.as_os_str()),
             other => other.to_string().into(),
         }
     }
@@ -46,6 +63,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => shown(path).fmt(f),
+            Self::Kept(kept) => shown(&kept.path).fmt(f),
             Self::Bytes(bytes) => write!(f, "an image of {} bytes in memory", bytes.len()),
             Self::Pixels(image) => write!(f, "an image of {} x {} pixels in memory", image.height, image.width),
             Self::Drawn(drawing) => write!(f, "image {} of class {}, drawn", drawing.index, drawing.class),
@@ -59,7 +77,7 @@ impl fmt::Debug for Origin {
         match self {
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
             Self::Drawn(drawing) => f.debug_tuple("Drawn").field(drawing).finish(),
-            Self::Bytes(_) | Self::Pixels(_) => write!(f, "Origin({self})"),
+            Self::Bytes(_) | Self::Pixels(_) | Self::Kept(_) => write!(f, "Origin({self})"),
         }
     }
 }

@@ -116,6 +116,7 @@ impl Sample {
                 let size = format!("pixels {} {} ", image.height, image.width);
                 Some(Sha256::new_with_prefix(size).chain_update(&image.pixels).finalize().into())
             }
+            Origin::Kept(kept) => Some(kept.content),
             Origin::Drawn(drawing) => Some(Sha256::digest(format!("{DRAWING_VERSION} {drawing:?}")).into()),
         }
     }

@@ -39,7 +39,7 @@ pub mod resize;
 mod sight;
 mod thumbnail;
 
-pub use dataset::{Dataset, Origin, Sample};
+pub use dataset::{Dataset, Kept, Origin, Sample};
 pub use error::DataError;
 pub use fingerprint::{Facts, Fingerprint};
 pub use kept::{KeptCounts, KeptFile, KeptPhotos, kept_files};

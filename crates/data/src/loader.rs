@@ -209,11 +209,14 @@ pub struct Decoded {
     pub images: Vec<Result<(), DataError>>,
 }
 
+/// Bytes of files in memory after which a batch of a [stream](LoaderOptions::stream) is full.
+const BATCH_BYTES: usize = 32 << 20;
+
 impl LoaderOptions {
     /// Images without labels, decoded by all cores ahead of use, [`LoaderOptions::batch_size`] at a time and in their order. An
     /// image that cannot be read is an error in its own place. Images are taken from the iterator as they are wanted, by
     /// another thread, and four batches of them are in memory at most, however many come. A batch is decoded once the iterator
-    /// has given all of its images. After [`DataError::Stopped`] there is nothing more.
+    /// has given all of its images; it is smaller where images are given as the content of large files. After [`DataError::Stopped`] there is nothing more.
     ///
     /// Nothing is changed at random or kept in memory: of these options only those count that decide how an image is read.
     pub fn stream<I>(&self, images: I) -> Batches<Decoded>
@@ -225,7 +228,15 @@ impl LoaderOptions {
         let size = options.batch_size.max(1);
         let mut images = images.into_iter().map(|image| Sample::new(image, 0));
         let batches = std::iter::from_fn(move || {
-            let samples: Vec<Sample> = images.by_ref().take(size).collect();
+            let (mut samples, mut bytes): (Vec<Sample>, usize) = (Vec::new(), 0);
+            while samples.len() < size && bytes < BATCH_BYTES {
+                let Some(sample) = images.next() else { break };
+                bytes += match &sample.origin {
+                    Origin::Bytes(content) => content.len(),
+                    _ => 0,
+                };
+                samples.push(sample);
+            }
             (!samples.is_empty())
                 .then(|| Shared::new(Dataset { classes: Vec::new(), samples }, options.clone()).decoded())
         });

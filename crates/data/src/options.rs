@@ -139,6 +139,7 @@ impl LoaderOptions {
                 self.fit_into(image, pixels);
                 Ok(None)
             }
+            Origin::Kept(_) => Err("only its features are kept, and this needs its pixels".to_owned()),
             Origin::Drawn(drawing) => {
                 self.fit_into(&drawing.draw(self.image_size), pixels);
                 Ok(None)

@@ -303,6 +303,16 @@ pub enum ExperimentError {
         /// Why.
         source: Box<ExperimentError>,
     },
+    /// Files of shards cannot be read or written.
+    #[cfg(feature = "shards")]
+    #[error(transparent)]
+    Shards(#[from] injerto_shards::ShardsError),
+    /// The features of `data.features` cannot be used.
+    #[error("{reason}")]
+    Gathered {
+        /// Why, in words.
+        reason: String,
+    },
     /// Another process is writing to the folder of a sweep.
     #[error(
         "{}: another sweep is writing to this folder; wait until it ends, or name another folder with `--out`",

@@ -68,7 +68,7 @@ impl Extractor {
     /// # Errors
     /// [`ExperimentError`] if the file is not a checkpoint, or if the device is not available.
     pub fn load(checkpoint: &Path, on: Device) -> Result<Self, ExperimentError> {
-        let Model { network, card } = Model::load(checkpoint, &device(on)?)?;
+        let Model { network, card, .. } = Model::load(checkpoint, &device(on)?)?;
         let layer = card.head_input();
         let options = pixels(&card, batch_size(card.image_size()));
         let runner = Runner::at(network, card.preprocessing, vec![layer], on.has_kernels())?;

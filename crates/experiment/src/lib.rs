@@ -16,6 +16,7 @@
 //! - [`watch`]: a folder of photos that changes;
 //! - [`advise`]: a recommended strategy for a dataset and a backbone;
 //! - [`evaluate`], [`Classifier`]: a backbone with its own classifier, on photos of ImageNet's classes;
+//! - `shards` (with the feature of this name): networks that answer about very many photos;
 //! - [`gain`]: the gain of transfer over training from scratch.
 //!
 //! *Architecture invariant:* nothing is printed here. Progress is reported to the observer in [`injerto_trainer::Watch`],
@@ -38,6 +39,8 @@ mod features;
 pub mod first;
 mod folder;
 pub mod gain;
+#[cfg(feature = "shards")]
+pub mod gathered;
 mod guard;
 pub mod inspect;
 mod json;
@@ -57,6 +60,8 @@ mod record;
 mod resume;
 mod run;
 mod session;
+#[cfg(feature = "shards")]
+pub mod shards;
 mod sort;
 pub mod source;
 mod split;

@@ -221,6 +221,8 @@ impl Prepared {
         if let Some(root) = root.as_deref().filter(|_| gallery.is_none()) {
             settle(&mut config, root);
         }
+        #[cfg(feature = "shards")]
+        crate::gathered::settle(&mut config)?;
         found_labels(&mut config, &images.train)?;
         let resolved = resolve(&config, catalog)?;
         let Description { preprocessing, .. } = &resolved.description;
@@ -277,6 +279,8 @@ impl Prepared {
         };
         prepared.decide(&phases);
         prepared.check_initial()?;
+        #[cfg(feature = "shards")]
+        prepared.bring_features()?;
         prepared.warnings.extend(homeless_features(&prepared));
         prepared.warnings.extend(guard::warning(&prepared, &resolved));
         Ok(prepared)
@@ -590,7 +594,7 @@ pub(crate) fn resolve(config: &Config, catalog: &mut Catalog) -> Result<Resolved
 }
 
 /// Fills in the values of `config` that depend on backbone and classes, and grafts the head onto the backbone.
-fn card(
+pub(crate) fn card(
     config: &mut Config,
     (backbone, name, preprocessing): (&Graph, Option<&BackboneName>, &Preprocessing),
     classes: &[String],
@@ -651,6 +655,14 @@ fn images(config: &Config, cache: &Cache) -> Result<(Folder, Option<PathBuf>), E
             let train = generated.dataset(*train_per_class, seed, 0);
             Ok((Folder { train, validation, test: None, inventory: Inventory::default() }, None))
         }
+        #[cfg(feature = "shards")]
+        Images::Features { features } => Ok((crate::gathered::folder(features, config)?, None)),
+        #[cfg(not(feature = "shards"))]
+        Images::Features { .. } => Err(ExperimentError::Gathered {
+            reason: "data.features: this build cannot read features; build it with the feature `shards`, which is on unless \
+                     --no-default-features switches it off"
+                .to_owned(),
+        }),
     }
 }
 

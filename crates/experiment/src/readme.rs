@@ -35,6 +35,7 @@ fn dataset(prepared: &Prepared) -> String {
             name.map_or_else(|| "images".to_owned(), |name| printable(&Path::new(name).to_string_lossy()).to_string())
         }
         Images::Drawn { generated, .. } => format!("drawn {}", generated.name()),
+        Images::Features { .. } => "photos whose features were computed before".to_owned(),
     }
 }
 

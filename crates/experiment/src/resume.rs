@@ -109,7 +109,7 @@ pub(crate) fn anchored(config: &Config) -> Config {
 pub(crate) fn root(config: &Config) -> Option<&Path> {
     match &config.data.images {
         Images::Folder { root } => root.iter().map(AsRef::as_ref).find(|root: &&Path| root.is_dir()),
-        Images::Drawn { .. } => None,
+        Images::Drawn { .. } | Images::Features { .. } => None,
     }
 }
 

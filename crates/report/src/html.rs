@@ -328,6 +328,10 @@ fn plan(run: &Run) -> Markup {
     let images = match &config.data.images {
         Images::Folder { root } => root.iter().map(|path| shown(path).to_string()).collect::<Vec<_>>().join(" or "),
         Images::Drawn { generated, .. } => format!("drawn: {}", generated.name()),
+        Images::Features { features } => {
+            let folders: Vec<String> = features.iter().map(|path| shown(path).to_string()).collect();
+            format!("features in {}", folders.join(", "))
+        }
     };
     let size = config.data.image_size.map_or(String::new(), |[height, width]| format!(", {height}×{width}"));
     let hidden = match config.head.body.dense.len() {

@@ -128,7 +128,7 @@ pub(crate) fn pairs(folder: &Path) -> Vec<Pair> {
 pub(crate) fn root(config: &Config) -> Option<std::path::PathBuf> {
     match &config.data.images {
         Images::Folder { root } => root.iter().find(|root| root.is_dir()).or(root.first()).cloned(),
-        Images::Drawn { .. } => None,
+        Images::Drawn { .. } | Images::Features { .. } => None,
     }
 }
 

@@ -174,7 +174,7 @@ impl Slot {
         let config = Config::parse(&std::fs::read_to_string(&file).ok()?, &file, &[]).ok()?;
         match config.data.images {
             Images::Folder { root } => root.iter().find(|root| root.is_dir()).or(root.first()).cloned(),
-            Images::Drawn { .. } => None,
+            Images::Drawn { .. } | Images::Features { .. } => None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use injerto_backbones::network::{Network, Value, to_input};
-use injerto_data::{Batch, Loader};
+use injerto_data::{Batch, Loader, LoaderOptions};
 use injerto_graph::{Preprocessing, Split};
 use injerto_kernels::inference::{Arithmetic, Program};
 
@@ -71,18 +71,32 @@ impl Prefix {
     /// # Errors
     /// There is not enough memory for the batch, or the kernels cannot compile the network.
     pub(crate) fn run(&self, batch: &Batch) -> Result<Boundary, TrainError> {
-        let ([height, width], images) = (self.image_size, batch.labels.len());
+        self.run_on(&batch.pixels, batch.labels.len())
+    }
+
+    /// Runs the prefix on the pixels `[images, height, width, 3]` of so many images.
+    ///
+    /// # Errors
+    /// Those of [`Prefix::run`].
+    pub(crate) fn run_on(&self, pixels: &[f32], images: usize) -> Result<Boundary, TrainError> {
+        let [height, width] = self.image_size;
         if let Some(program) = self.program()? {
-            return Ok(Boundary::Host(program.run(&batch.pixels, images)?));
+            return Ok(Boundary::Host(program.run(pixels, images)?));
         }
         if !self.kernels {
             self.network.check_room(&self.split.prefix, &self.split.boundary, images, false)?;
         }
-        let input = to_input(&batch.pixels, [images, height, width], &self.preprocessing, self.network.device());
+        let input = to_input(pixels, [images, height, width], &self.preprocessing, self.network.device());
         Ok(match self.kernels {
             true => Boundary::Host(vec![Value::Image(input).to_host()]),
             false => Boundary::Device(self.network.prefix(&self.split, input)),
         })
+    }
+
+    /// The namespace of the features of images that are read as `pixels` says.
+    pub(crate) fn namespace(&self, settings: &CacheSettings, pixels: &LoaderOptions) -> Namespace {
+        let Self { network, preprocessing, split, .. } = self;
+        Namespace::new(settings, network, split, preprocessing, pixels, &self.identity())
     }
 
     /// Features of all images of a loader, or of so many random views of each: kept ones are read, and `compute` computes the others, by
@@ -99,8 +113,7 @@ impl Prefix {
         compute: &mut dyn FnMut(&Batch) -> Result<Boundary, TrainError>,
         progress: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Option<Features>, TrainError> {
-        let Self { network, preprocessing, split, .. } = self;
-        let namespace = Namespace::new(settings, network, split, preprocessing, loader.options(), &self.identity());
+        let namespace = self.namespace(settings, loader.options());
         Features::gather_all(namespace, loader, views, compute, progress)
     }
 }

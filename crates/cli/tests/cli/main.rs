@@ -19,6 +19,8 @@ mod recipes;
 mod resume;
 mod serve;
 mod several;
+#[cfg(feature = "shards")]
+mod shards;
 mod sweep;
 mod taught;
 mod train;

@@ -41,6 +41,21 @@ pub fn split(dataset: Dataset, fraction: f64, seed: u32) -> Result<(Dataset, Dat
     Ok((train, validation.expect("a share is held out")))
 }
 
+/// The same, with an even share of each class in both if `stratify` says so.
+///
+/// # Errors
+/// [`DataError::Split`] if one side would be empty.
+pub fn split_evenly(
+    dataset: Dataset,
+    fraction: f64,
+    stratify: bool,
+    seed: u32,
+) -> Result<(Dataset, Dataset), DataError> {
+    let shares = Shares { validation: Some(fraction), test: None };
+    let (train, validation, _) = divide(dataset, shares, stratify, seed)?;
+    Ok((train, validation.expect("a share is held out")))
+}
+
 /// Splits a dataset: as Keras does, with the test images before the validation images at the end of the shuffled list; or, if
 /// classes are to be divided evenly or images have groups, by dealing.
 pub(super) fn divide(dataset: Dataset, shares: Shares, stratify: bool, seed: u32) -> Result<Parts, DataError> {

@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization as _;
 
 use self::deal::Shares;
-pub use self::deal::split;
+pub use self::deal::{split, split_evenly};
 pub use self::groups::{FolderWord, Grouping};
 use self::labels::Labelled;
-pub use self::labels::{ClassColumns, Column, Labels, ListFiles, Lists};
+pub use self::labels::{ClassColumns, Column, Labels, ListFiles, Listed, Lists, listed_in};
 use self::roles::Decision;
 use self::tree::Tree;
 pub use self::tree::{AllLeftOut, LeftOut, Reason, advice};

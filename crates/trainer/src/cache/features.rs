@@ -160,18 +160,7 @@ impl Features {
 
     /// Rounds newly computed features as if they had been kept.
     pub(crate) fn round(&self, boundary: Boundary) -> Boundary {
-        let precision = self.namespace.precision();
-        if precision == FeaturePrecision::F32 {
-            return boundary;
-        }
-        let mut rounded = boundary.on_host().into_owned();
-        for values in &mut rounded {
-            let mut bytes = Vec::with_capacity(values.len() * precision.bytes());
-            encode(precision, values, &mut bytes);
-            values.clear();
-            decode(precision, &bytes, values);
-        }
-        Boundary::Host(rounded)
+        rounded(boundary, self.namespace.precision())
     }
 
     /// Finds rows in the segments of the namespace, checks them, and copies them if rows are held in memory.
@@ -268,6 +257,50 @@ impl Features {
         }
         Ok((blocks, images.iter().map(|&image| self.labels[image].clone()).collect()))
     }
+}
+
+/// Writes rows into segments of a namespace whose boundary is one tensor, and returns how many there were.
+pub(crate) fn keep<E: From<TrainError>>(
+    namespace: &Namespace,
+    rows: impl Iterator<Item = Result<(Fingerprint, Vec<f32>), E>>,
+) -> Result<usize, E> {
+    let folder = namespace.folder.as_deref().expect("the caller keeps features in a folder");
+    let failed = |source| TrainError::Io { path: folder.to_owned(), source };
+    let (header, mut writer, mut count) = (&namespace.header, None::<Writer>, 0);
+    let mut bytes = Vec::with_capacity(header.row_bytes());
+    for row in rows {
+        let (print, values) = row?;
+        bytes.clear();
+        encode(header.precision, &values, &mut bytes);
+        assert_eq!(bytes.len(), header.row_bytes(), "a row has the values of the layer");
+        let mut open = match writer.take() {
+            Some(writer) => writer,
+            None => Writer::new(folder, header).map_err(failed)?,
+        };
+        open.push(&print, &bytes).map_err(failed)?;
+        count += 1;
+        match open.rows * bytes.len() >= SEGMENT_BYTES {
+            true => drop(open.finish().map_err(failed)?),
+            false => writer = Some(open),
+        }
+    }
+    writer.map(Writer::finish).transpose().map_err(failed)?;
+    Ok(count)
+}
+
+/// The values of a boundary as they are after they have been kept with this precision.
+pub(crate) fn rounded(boundary: Boundary, precision: FeaturePrecision) -> Boundary {
+    if precision == FeaturePrecision::F32 {
+        return boundary;
+    }
+    let mut rounded = boundary.on_host().into_owned();
+    for values in &mut rounded {
+        let mut bytes = Vec::with_capacity(values.len() * precision.bytes());
+        encode(precision, values, &mut bytes);
+        values.clear();
+        decode(precision, &bytes, values);
+    }
+    Boundary::Host(rounded)
 }
 
 /// Fingerprints of all views of all images. A fingerprint depends on the image and on the change of the view, if there is one.

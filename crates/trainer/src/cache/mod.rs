@@ -20,7 +20,7 @@ mod segment;
 mod tests;
 
 pub use clean::{CachedNamespace, clear, list, prune};
-pub(crate) use features::Features;
+pub(crate) use features::{Features, keep, rounded};
 pub(crate) use namespace::Namespace;
 pub use rows::PixelRows;
 pub use segment::verify;

@@ -1,8 +1,9 @@
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use injerto_backbones::network::Network;
-use injerto_data::LoaderOptions;
+use injerto_data::{Fingerprint, LoaderOptions};
 use injerto_files::{hex, remove_partial, shown};
 use injerto_graph::{Preprocessing, Split};
 use injerto_recipe::FeaturePrecision;
@@ -65,13 +66,23 @@ impl Namespace {
         Self { header, folder, memory: settings.memory }
     }
 
+    /// Hash of everything but the image on which features depend.
+    pub(crate) fn name(&self) -> &str {
+        &self.header.namespace
+    }
+
     /// Shape of each tensor of the boundary for one image.
     pub(crate) fn shapes(&self) -> &[Vec<usize>] {
         &self.header.shapes
     }
 
-    pub(super) fn precision(&self) -> FeaturePrecision {
+    pub(crate) fn precision(&self) -> FeaturePrecision {
         self.header.precision
+    }
+
+    /// The images that have rows in this namespace, by their content.
+    pub(crate) fn contents(&self) -> HashSet<Fingerprint> {
+        self.segments().iter().flat_map(|segment| segment.index.iter().map(|(print, _)| *print)).collect()
     }
 
     /// Finished segments of this namespace. A damaged segment is reported and removed, and its features are computed again.

@@ -9,7 +9,8 @@ use injerto_files::{listed, printable, shown};
 use super::classes::{Said, mark};
 use super::index::{Found, Index};
 use super::table::Table;
-use super::{ClassColumns, Column, Line, Lists};
+use super::{ClassColumns, Column, Labels, Line, ListFiles, Lists};
+use crate::DataError;
 use crate::folder::roles::{Role, word_role};
 use crate::folder::tree::{AllLeftOut, Reason, advice};
 
@@ -255,6 +256,50 @@ impl Lists {
         }
         Ok(roles)
     }
+}
+
+/// An image that a list names, whether it is there or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its path, as the list says it.
+    pub path: String,
+    /// Its class, or several with [`SEPARATOR`](crate::SEPARATOR) between them, if the list has a column of classes.
+    pub class: Option<String>,
+}
+
+/// The images that a list names, line by line, without a look at what is there. Columns are found as [`Lists`] says.
+///
+/// # Errors
+/// [`DataError::Labels`] if the list cannot be read.
+pub fn listed_in(file: &Path) -> Result<Vec<Listed>, DataError> {
+    let bad = |reason: String| DataError::Labels { path: file.to_owned(), reason };
+    let beside = file.parent().unwrap_or(Path::new(""));
+    let find = |path: &str| match beside.join(injerto_files::from_text(path)).is_file() {
+        true => Found::One(0),
+        false => Found::None,
+    };
+    let Labels::Lists(lists) = Labels::from(ListFiles::One { file: file.to_owned() }) else {
+        unreachable!("a file is a list")
+    };
+    let mut table = Table::read(file, &|path| matches!(find(path), Found::One(_))).map_err(bad)?;
+    let columns = lists.columns(&mut table, &find).map_err(bad)?;
+    let mut images = Vec::with_capacity(table.rows.len());
+    for (line, row) in &table.rows {
+        let field = |at: usize| row.get(at).map(|field| field.trim());
+        let path = field(columns.path).filter(|path| !path.is_empty());
+        let path = path.ok_or_else(|| bad(format!("line {line}: there is no path")))?.to_owned();
+        let class = match &columns.classes {
+            Classes::Folder => None,
+            Classes::In(column) => field(*column).map(str::to_owned),
+            Classes::Marked(places) => {
+                let marked = places.iter().filter(|&&at| field(at).and_then(mark) == Some(true));
+                let names: Vec<&str> = marked.map(|&at| table.header[at].trim()).collect();
+                Some(names.join(crate::SEPARATOR))
+            }
+        };
+        images.push(Listed { path, class: class.filter(|class| !class.is_empty()) });
+    }
+    Ok(images)
 }
 
 /// A message about listed files that are not among the images.

@@ -14,6 +14,7 @@ use serde::{Serialize, Serializer};
 
 use self::classes::{Reading, Said};
 use self::index::Index;
+pub use self::lists::{Listed, listed_in};
 use super::roles::Role;
 use super::tree::{Reason, add};
 use super::{Inventory, root_of};

@@ -1,0 +1,215 @@
+//! `injerto features`, `injerto predict --out` and `injerto gather`: work on very many photos, part by part.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use injerto_shards::{Gathered, Row};
+
+use crate::train::{assert_same_weights, folder, history};
+use crate::{Ran, contains, injerto, run};
+
+/// A folder `drawn/train` with 30 photos, six per class.
+fn drawn() -> tempfile::TempDir {
+    let at = tempfile::tempdir().expect("a folder");
+    run(at.path(), &["generate", "flowers", "drawn", "--train", "6", "--validation", "2", "--size", "32"]).succeeds();
+    at
+}
+
+/// A small network with weights from a seed, which says the same on every machine.
+const SMALL: [&str; 3] = ["features", "small_cnn", "drawn/train"];
+const SETS: [&str; 4] = ["--set", "backbone.weights=none", "--set", "data.image_size=[32,32]"];
+
+fn features(at: &Path, words: &[&str]) -> Ran {
+    run(at, &[&SMALL, words, &SETS].concat())
+}
+
+/// The rows of the shards in a folder, sorted by their keys.
+fn rows(folder: &Path) -> Vec<Row> {
+    let gathered = Gathered::open(&[folder.to_owned()]).expect("gathered");
+    let mut rows: Vec<Row> = gathered.rows(true).collect::<Result<_, _>>().expect("read");
+    rows.sort_by(|a, b| a.key.cmp(&b.key));
+    rows
+}
+
+#[test]
+fn features_of_eight_shards_are_those_of_one_process_bit_for_bit() {
+    let at = drawn();
+    let at = at.path();
+    contains(
+        &features(at, &["--out", "one"]).succeeds(),
+        &["shard 0/1  30 photos in ", "one/shard-00000-of-00001.parquet"],
+    );
+    for index in 0..8 {
+        features(at, &["--out", "eight", "--shard", &format!("{index}/8")]).succeeds();
+    }
+    let (one, eight) = (rows(&at.join("one")), rows(&at.join("eight")));
+    assert_eq!((one.len(), one[0].key.as_str()), (30, "daisy/00000.png"));
+    let bits = |rows: &[Row]| -> Vec<Vec<u32>> {
+        rows.iter().map(|row| row.features.iter().map(|x| x.to_bits()).collect()).collect()
+    };
+    // In each shard other photos share a batch.
+    assert_eq!(bits(&one), bits(&eight));
+    assert!(one.iter().all(|row| row.features.len() > 1 && row.features.iter().any(|x| *x != 0.0)));
+    assert_eq!(
+        one.iter().map(|row| &row.label).collect::<Vec<_>>(),
+        eight.iter().map(|row| &row.label).collect::<Vec<_>>()
+    );
+    let said = run(at, &["gather", "eight"]).succeeds();
+    contains(&said, &["network    small_cnn", "7/8"]);
+    assert_eq!(said.lines().last(), Some("30 photos in 8 shards"));
+}
+
+#[test]
+fn the_environment_says_which_shard_a_task_computes() {
+    let at = drawn();
+    let started = |variables: &[(&str, &str)]| {
+        let mut command = injerto(at.path());
+        command.args([&SMALL[..], &["--out", "out"], &SETS].concat()).envs(variables.iter().copied());
+        let output = command.output().expect("it starts");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+        Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    };
+    let slurm = [("SLURM_ARRAY_TASK_ID", "2"), ("SLURM_ARRAY_TASK_MIN", "1"), ("SLURM_ARRAY_TASK_COUNT", "4")];
+    contains(&started(&slurm).succeeds(), &["shard 1/4  ", "shard-00001-of-00004.parquet"]);
+    contains(&started(&[("JOB_COMPLETION_INDEX", "3"), ("INJERTO_SHARDS", "4")]).succeeds(), &["shard 3/4  "]);
+    contains(&started(&[("JOB_COMPLETION_INDEX", "3")]).fails(), &["JOB_COMPLETION_INDEX", "INJERTO_SHARDS"]);
+    let ran = run(at.path(), &["gather", "out"]);
+    assert_eq!(ran.out.lines().last().map(|line| line.ends_with("photos in 2 shards")), Some(true), "{}", ran.out);
+    contains(&ran.fails(), &["out: the shards 0/4, 2/4 are missing"]);
+}
+
+#[test]
+fn a_shard_that_is_done_is_skipped_and_one_with_a_new_photo_is_not() {
+    let at = drawn();
+    let at = at.path();
+    features(at, &["--out", "out"]).succeeds();
+    contains(
+        &features(at, &["--out", "out"]).succeeds(),
+        &["30 photos, skipped: out/shard-00000-of-00001.parquet is there"],
+    );
+    fs::write(at.join("drawn/train/daisy/bad.png"), b"no photo").expect("written");
+    // A photo that cannot be read is a row, and no failure.
+    contains(
+        &features(at, &["--out", "out"]).succeeds(),
+        &["31 photos, 1 without an answer (the column 'error' says why) in "],
+    );
+    let rows = rows(&at.join("out"));
+    let bad = rows.iter().find(|row| row.key == "daisy/bad.png").expect("a row");
+    assert!(bad.error.as_deref().is_some_and(|error| !error.contains("bad.png")), "{:?}", bad.error);
+    // Other numbers are another network.
+    contains(
+        &features(at, &["--out", "out", "--set", "cache.precision=f16"]).succeeds(),
+        &["31 photos, 1 without an answer"],
+    );
+    contains(
+        &run(at, &["gather", "out"]).succeeds(),
+        &[" as f16", "31 photos in 1 shard, 1 of them without an answer"],
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_shard_whose_process_is_killed_is_computed_by_the_next_one() {
+    let at = drawn();
+    let at = at.path();
+    features(at, &["--out", "expected"]).succeeds();
+    // The process waits for a photo that does not come: a pipe into which nobody writes.
+    let late = at.join("drawn/train/sunflowers/00021.png");
+    let photo = fs::read(&late).expect("a photo");
+    fs::remove_file(&late).expect("removed");
+    assert!(Command::new("mkfifo").arg(&late).status().expect("mkfifo").success());
+    let lines: String = rows(&at.join("expected")).iter().map(|row| format!("drawn/train/{}\n", row.key)).collect();
+    fs::write(at.join("photos.txt"), lines).expect("written");
+    let words = [&["features", "small_cnn", "photos.txt", "--out", "out"][..], &SETS].concat();
+    let mut child = injerto(at).args(&words).spawn().expect("it starts");
+    let (began, out) = (Instant::now(), at.join("out"));
+    let is_begun = || fs::read_dir(&out).is_ok_and(|mut files| files.next().is_some());
+    while !is_begun() {
+        assert!(began.elapsed() < Duration::from_secs(120), "it never began to write");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    contains(&run(at, &["gather", "out"]).fails(), &["no shards in out"]);
+    fs::remove_file(&late).expect("removed");
+    fs::write(&late, photo).expect("written");
+    contains(&run(at, &words).succeeds(), &["shard 0/1  30 photos in "]);
+    let (expected, found) = (rows(&at.join("expected")), rows(&out));
+    assert_eq!(found.len(), 30);
+    assert!(expected.iter().zip(&found).all(|(a, b)| a.features == b.features && a.sha256 == b.sha256));
+}
+
+#[test]
+fn a_run_says_what_it_sees_and_what_it_thinks_part_by_part() {
+    let at = folder();
+    let at = at.path();
+    run(at, &["train", "tiny.toml", "--run-dir", "out"]).succeeds();
+    run(at, &["generate", "flowers", "drawn", "--train", "2", "--validation", "2", "--size", "32"]).succeeds();
+    for index in ["0/2", "1/2"] {
+        run(at, &["predict", "--run", "out", "drawn/train", "--out", "said", "--shard", index]).succeeds();
+        run(at, &["features", "out", "drawn/train", "--out", "seen", "--shard", index]).succeeds();
+    }
+    contains(&run(at, &["gather", "said"]).succeeds(), &["5 classes", "10 photos in 2 shards"]);
+    contains(&run(at, &["gather", "seen"]).succeeds(), &["10 photos in 2 shards"]);
+    assert!(rows(&at.join("seen")).iter().all(|row| !row.features.is_empty()));
+    // Another threshold may give other answers.
+    let again = ["predict", "--run", "out", "drawn/train", "--out", "said", "--shard", "0/2"];
+    contains(&run(at, &again).succeeds(), &["skipped"]);
+    let ran = run(at, &[&again[..], &["--threshold", "0.9"]].concat()).succeeds();
+    assert!(!ran.contains("skipped"), "{ran}");
+    contains(&run(at, &["predict", "--run", "out", "drawn/train", "--shard", "0/2"]).fails(), &["needs --out"]);
+    contains(
+        &run(at, &["features", "out", "drawn", "--out", "x", "--set", "data.image_size=[16,16]"]).fails(),
+        &["brings its backbone"],
+    );
+}
+
+/// An experiment on drawn flowers that trains a head; `data` says where its images are.
+fn experiment(data: &str) -> String {
+    format!(
+        "name = \"head\"\n[data]\n{data}\nvalidation_split = 0.25\nimage_size = [32, 32]\nbatch_size = 5\n\
+         [backbone]\nplugin = \"small_cnn\"\nweights = \"none\"\n[[phases]]\nname = \"head\"\nepochs = 3\n"
+    )
+}
+
+#[test]
+fn a_head_that_is_trained_on_features_is_the_one_that_is_trained_on_photos() {
+    let at = drawn();
+    let at = at.path();
+    fs::write(at.join("photos.toml"), experiment("root = \"drawn/train\"")).expect("written");
+    fs::write(at.join("features.toml"), experiment("features = \"seen\"")).expect("written");
+    for shard in ["0/3", "1/3"] {
+        features(at, &["--out", "seen", "--shard", shard]).succeeds();
+    }
+    contains(&run(at, &["train", "features.toml", "--run-dir", "none"]).fails(), &["seen: the shard 2/3 is missing"]);
+    features(at, &["--out", "seen", "--shard", "2/3"]).succeeds();
+    // Another size is another network.
+    let other = ["train", "features.toml", "--run-dir", "none", "--set", "data.image_size=[16,16]"];
+    contains(&run(at, &other).fails(), &["computed by another network"]);
+    let tuned = ["train", "features.toml", "--run-dir", "none", "--set", "phases.0.unfreeze=all"];
+    contains(&run(at, &tuned).fails(), &["phase 'head' needs the photos themselves"]);
+    run(at, &["train", "photos.toml", "--run-dir", "from_photos"]).succeeds();
+    let saved = at.join("elsewhere");
+    fs::rename(at.join("drawn"), &saved).expect("moved");
+    run(at, &["cache", "clear"]);
+    run(at, &["train", "features.toml", "--run-dir", "from_features"]).succeeds();
+    assert_same_weights(&at.join("from_photos"), &at.join("from_features"));
+    assert_eq!(history(&at.join("from_photos")), history(&at.join("from_features")));
+    // The trained network is the whole one.
+    let photo = saved.join("train/daisy/00000.png");
+    contains(&run(at, &["predict", "--run", "from_features", photo.to_str().expect("UTF-8")]).succeeds(), &["daisy"]);
+}
+
+#[test]
+fn features_are_cross_validated_without_an_experiment() {
+    let at = drawn();
+    let at = at.path();
+    features(at, &["--out", "seen"]).succeeds();
+    let found = run(at, &["cv", "seen", "--folds", "3"]).succeeds();
+    contains(&found, &["30 images of 5 classes", "small_cnn", "accuracy"]);
+    fs::write(at.join("photos.toml"), experiment("root = \"drawn/train\"")).expect("written");
+    // The experiment divides its images, and the folds do not ask how.
+    assert_eq!(run(at, &["cv", "seen", "--folds", "3", "--json"]).json()["accuracy"]["n"], 30);
+}

@@ -1,0 +1,238 @@
+//! Networks that answer about the photos of a shard: a backbone with its features, or a trained network with its predictions.
+
+use std::fs::File;
+use std::path::Path;
+
+use injerto_backbones::plugin::Catalog;
+use injerto_backbones::weights::{Cache, Weights};
+use injerto_config::Config;
+use injerto_data::{Batches, DataError, Decoded, LoaderOptions, SEPARATOR};
+use injerto_files::hex;
+use injerto_recipe::FeaturePrecision;
+use injerto_shards::{About, Answer, Kind, Network, Photos, Precision, Problem};
+use injerto_trainer::cache::CacheSettings;
+use injerto_trainer::{Extractor, Model, TrainError};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::answer::Verdict;
+use crate::predict::batch_size;
+use crate::prepare::{card, pixels, resolve};
+use crate::{Calibration, ExperimentError, Knowledge, Prediction, Predictor, device};
+
+/// What a head learns from: the output of the layer that [`ModelCard::head_input`](injerto_trainer::ModelCard::head_input) names, of a
+/// backbone or of a trained network. The numbers are, bit for bit, those that a training keeps.
+pub struct FeatureNetwork {
+    extractor: Extractor,
+    options: LoaderOptions,
+    about: About,
+    /// Source of the weights, in words.
+    pub origin: String,
+    /// Warnings about what is allowed but probably not intended.
+    pub warnings: Vec<String>,
+}
+
+impl FeatureNetwork {
+    /// The backbone of an experiment. Of `config` count the backbone, how images are read, the head's pooling, `cache.precision` and the
+    /// device; there need be no images.
+    ///
+    /// # Errors
+    /// [`ExperimentError`] if the backbone or its weights cannot be found or do not fit.
+    pub fn of_backbone(mut config: Config, catalog: &mut Catalog, cache: &Cache) -> Result<Self, ExperimentError> {
+        let resolved = resolve(&config, catalog)?;
+        // The head's last layers say nothing of its input, so that any classes will do.
+        let classes = ["a", "b"].map(str::to_owned);
+        let grafted = (&resolved.backbone, Some(&resolved.name), &resolved.description.preprocessing);
+        let card = card(&mut config, grafted, &classes)?;
+        let mut weights = Weights::initialise(&card.graph, u64::from(config.seed))?;
+        weights.extend(resolved.weights(catalog, cache)?);
+        let model = Model::new(card, &weights, &device(config.device)?)?;
+        let name = resolved.name.name.clone();
+        let network = Self::of(&model, name, config.cache.precision, config.uses_kernels())?;
+        Ok(Self { origin: resolved.origin.to_string(), warnings: resolved.warnings.clone(), ..network })
+    }
+
+    /// The network of a checkpoint, whose layers may have been fine-tuned, on the device `on`.
+    ///
+    /// # Errors
+    /// [`ExperimentError`] if the file is not a checkpoint, or if the device is not available.
+    pub fn of_checkpoint(
+        checkpoint: &Path,
+        precision: FeaturePrecision,
+        on: injerto_config::Device,
+    ) -> Result<Self, ExperimentError> {
+        let model = Model::load(checkpoint, &device(on)?)?;
+        let name =
+            model.card.backbone.as_ref().map_or_else(|| model.card.graph.name().to_owned(), |it| it.name.clone());
+        let network = Self::of(&model, name, precision, on.has_kernels())?;
+        Ok(Self { origin: injerto_files::shown(checkpoint).to_string(), ..network })
+    }
+
+    fn of(model: &Model, name: String, precision: FeaturePrecision, kernels: bool) -> Result<Self, ExperimentError> {
+        let (card, layer) = (&model.card, model.card.head_input());
+        let options = pixels(card, batch_size(card.image_size()));
+        let cache = CacheSettings { folder: None, memory: 0, precision };
+        let extractor = Extractor::new(model, layer, &options, &cache, kernels)?;
+        let kind = Kind::Features {
+            layer: card.graph.nodes()[layer].name().to_owned(),
+            width: extractor.shape().iter().product(),
+            precision: match precision {
+                FeaturePrecision::F16 => Precision::F16,
+                // Tables have no such numbers; single precision holds each of them exactly.
+                FeaturePrecision::BF16 | FeaturePrecision::F32 => Precision::F32,
+            },
+        };
+        let about = About { name, model: extractor.space().to_owned(), kind };
+        Ok(Self { extractor, options, about, origin: String::new(), warnings: Vec::new() })
+    }
+
+    /// Answers for decoded images, one per image.
+    fn rows(&self, Decoded { pixels, images }: Decoded) -> Result<Vec<Result<Answer, Problem>>, TrainError> {
+        let readable = images.iter().filter(|image| image.is_ok()).count();
+        let values = self.extractor.run(&pixels, readable)?;
+        let width = self.extractor.shape().iter().product::<usize>().max(1);
+        let mut rows = values.chunks_exact(width);
+        let answer = |image: Result<(), DataError>| {
+            image.map_err(|error| unreadable(&error))?;
+            let features = rows.next().expect("there is a row for each image that was read").to_vec();
+            match features.iter().all(|x| x.is_finite()) {
+                true => Ok(Answer { features, ..Answer::default() }),
+                false => Err(Problem::Photo(ExperimentError::NoAnswer.to_string())),
+            }
+        };
+        Ok(images.into_iter().map(answer).collect())
+    }
+}
+
+/// What is wrong with a photo, without the name that its row has already.
+fn unreadable(error: &DataError) -> Problem {
+    Problem::Photo(match error {
+        DataError::Corrupt { reason, .. } => reason.clone(),
+        other => other.to_string(),
+    })
+}
+
+impl Network for FeatureNetwork {
+    fn about(&self) -> About {
+        self.about.clone()
+    }
+
+    fn answers(&self, photos: Photos) -> Box<dyn Iterator<Item = Result<Answer, Problem>> + '_> {
+        Box::new(Features { network: self, decoded: Some(self.options.stream(photos)), ready: Vec::new().into_iter() })
+    }
+}
+
+/// Features of photos as they are decoded.
+struct Features<'n> {
+    network: &'n FeatureNetwork,
+    decoded: Option<Batches<Decoded>>,
+    ready: std::vec::IntoIter<Result<Answer, Problem>>,
+}
+
+impl Iterator for Features<'_> {
+    type Item = Result<Answer, Problem>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(answer) = self.ready.next() {
+                return Some(answer);
+            }
+            let decoded = self.decoded.as_mut()?.next()?;
+            let rows = decoded.map_err(ExperimentError::from).and_then(|decoded| Ok(self.network.rows(decoded)?));
+            match rows {
+                Ok(rows) => self.ready = rows.into_iter(),
+                Err(error) => {
+                    self.decoded = None;
+                    return Some(Err(Problem::End(Box::new(error))));
+                }
+            }
+        }
+    }
+}
+
+/// A trained network that says which classes photos have.
+pub struct PredictionNetwork<'p> {
+    predictor: &'p Predictor,
+    threshold: Option<f32>,
+    about: About,
+}
+
+impl<'p> PredictionNetwork<'p> {
+    /// The network of `checkpoint`, which `predictor` has loaded. An answer that is less probable than `threshold` is unsure. `options`
+    /// is all that the caller has set, as text, so that answers with other options count as those of another network.
+    ///
+    /// # Errors
+    /// [`ExperimentError::Io`] if the checkpoint cannot be read again.
+    pub fn new(
+        predictor: &'p Predictor,
+        checkpoint: &Path,
+        threshold: Option<f32>,
+        options: &str,
+    ) -> Result<Self, ExperimentError> {
+        let mut hash = Sha256::new_with_prefix(json!(["predictions", threshold, options]).to_string());
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| ExperimentError::Io { path, source }
+        };
+        // What the run knows of its images decides which photos are unknown, and how probabilities are calibrated.
+        let beside = [Knowledge::FILE, Calibration::FILE].map(|file| checkpoint.with_file_name(file));
+        let beside = beside.iter().map(std::path::PathBuf::as_path).filter(|file| file.is_file());
+        for path in std::iter::once(checkpoint).chain(beside) {
+            let mut file = File::open(path).map_err(io(path))?;
+            let mut own = Sha256::new();
+            std::io::copy(&mut file, &mut Hashing(&mut own)).map_err(io(path))?;
+            hash.update(own.finalize());
+        }
+        let card = predictor.card();
+        let name = card.backbone.as_ref().map_or_else(|| card.graph.name().to_owned(), |it| it.name.clone());
+        let kind = Kind::Predictions { classes: predictor.classes().to_vec() };
+        Ok(Self { predictor, threshold, about: About { name, model: hex(hash.finalize()), kind } })
+    }
+
+    fn answer(&self, answer: Result<Prediction, ExperimentError>) -> Result<Answer, Problem> {
+        match answer {
+            Ok(prediction) => {
+                let verdict = Verdict::of(&prediction, self.threshold);
+                let names = match prediction.chosen() {
+                    Some(chosen) => {
+                        let names: Vec<&str> = chosen.into_iter().map(|at| prediction.classes()[at].as_str()).collect();
+                        names.join(SEPARATOR)
+                    }
+                    None => prediction.ranked().next().map_or(String::new(), |(class, _)| class.to_owned()),
+                };
+                Ok(Answer {
+                    prediction: Some(names),
+                    status: Some(verdict.name()),
+                    probabilities: prediction.probabilities().to_vec(),
+                    features: Vec::new(),
+                })
+            }
+            Err(ExperimentError::Data(error @ DataError::Corrupt { .. })) => Err(unreadable(&error)),
+            Err(error @ ExperimentError::NoAnswer) => Err(Problem::Photo(error.to_string())),
+            Err(error) => Err(Problem::End(Box::new(error))),
+        }
+    }
+}
+
+struct Hashing<'h>(&'h mut Sha256);
+
+impl std::io::Write for Hashing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Network for PredictionNetwork<'_> {
+    fn about(&self) -> About {
+        self.about.clone()
+    }
+
+    fn answers(&self, photos: Photos) -> Box<dyn Iterator<Item = Result<Answer, Problem>> + '_> {
+        Box::new(self.predictor.predict(photos).map(|answer| self.answer(answer)))
+    }
+}

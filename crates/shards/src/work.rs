@@ -1,0 +1,153 @@
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+use injerto_data::Origin;
+use injerto_files::{hex, remove_partial};
+use sha2::{Digest, Sha256};
+
+use crate::output::{Header, Known, Writer};
+use crate::{About, Answer, Photo, ShardsError, Share};
+
+/// Photos as they are needed; another thread may take them.
+pub type Photos = Box<dyn Iterator<Item = Origin> + Send>;
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum Problem {
+    /// The photo is to blame; the others have their answers all the same.
+    Photo(String),
+    /// Nothing more will come.
+    End(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Whatever says something of photos.
+pub trait Network: Sync {
+    /// Which network this is, and what it says.
+    fn about(&self) -> About;
+
+    /// One answer per photo, in the order of the photos.
+    fn answers(&self, photos: Photos) -> Box<dyn Iterator<Item = Result<Answer, Problem>> + '_>;
+}
+
+/// An unfinished file that was not written to for so long was left by a process that was killed.
+const UNFINISHED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What became of a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    /// It is computed and written.
+    Written,
+    /// Its file was there, of the same network and the same photos.
+    Skipped,
+    /// The caller stopped it, and nothing was written.
+    Stopped,
+}
+
+/// What became of a shard, with numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// What became of it.
+    pub done: Done,
+    /// Its file.
+    pub path: PathBuf,
+    /// Number of its photos.
+    pub photos: usize,
+    /// Number of those without an answer.
+    pub errors: usize,
+}
+
+/// Asks a network about the photos of a share, and writes the answers into a file in `folder`, which is made if it is not there.
+///
+/// The file is [named](crate::Shard::file) after the shard and appears whole or not at all, so that a process may be killed at any moment
+/// and be started again. A file that is there is left alone if the same network has written it about the same photos. A photo that
+/// cannot be read is a row that says why.
+///
+/// `progress` hears the number of photos that are done, and returns whether to go on.
+///
+/// # Errors
+/// [`ShardsError`] if the folder cannot be written to, if an archive or a table is damaged, or if the network fails.
+pub fn work(
+    share: Share,
+    network: &dyn Network,
+    folder: &Path,
+    progress: &mut dyn FnMut(usize) -> bool,
+) -> Result<Outcome, ShardsError> {
+    std::fs::create_dir_all(folder).map_err(ShardsError::io(folder))?;
+    remove_partial(folder, UNFINISHED);
+    let (about, shard, input) = (network.about(), share.shard(), share.identity().to_owned());
+    let path = folder.join(shard.file());
+    // A file that cannot be read is written anew.
+    if let Ok((header, photos)) = Header::read(&path)
+        && (header.about.model == about.model && header.about.kind == about.kind && header.input == input)
+    {
+        return Ok(Outcome { done: Done::Skipped, path, photos, errors: header.errors });
+    }
+    let mut writer = Writer::new(folder, &about, shard, &input)?;
+    let (sender, receiver) = mpsc::channel();
+    // The thread that takes photos tells what it knows of each before it hands the photo on.
+    let photos = share.photos().filter_map(move |photo| {
+        let (told, origin) = match photo {
+            Ok(photo) => told(photo),
+            Err(error) => (Told::End(error), None),
+        };
+        // Nobody listens any more if the work was stopped.
+        sender.send(told).ok()?;
+        origin
+    });
+    let photos: Photos = Box::new(photos);
+    let mut answers = network.answers(photos);
+    loop {
+        let Some(answer) = answers.next() else { break };
+        let answer = match answer {
+            Ok(answer) => Ok(answer),
+            Err(Problem::Photo(reason)) => Err(reason),
+            Err(Problem::End(error)) => return Err(ShardsError::Network(error)),
+        };
+        let known = unanswered(&receiver, &mut writer)?.expect("a photo is announced before it is answered");
+        writer.push(&known, answer)?;
+        if !progress(writer.rows) {
+            return Ok(Outcome { done: Done::Stopped, path, photos: writer.rows, errors: writer.errors });
+        }
+    }
+    drop(answers);
+    let more = unanswered(&receiver, &mut writer)?;
+    debug_assert!(more.is_none(), "all photos are answered");
+    let (photos, errors) = (writer.rows, writer.errors);
+    let path = writer.finish()?;
+    Ok(Outcome { done: Done::Written, path, photos, errors })
+}
+
+/// What the thread that takes photos knows.
+enum Told {
+    /// A photo, which has its answer later.
+    Photo(Known),
+    /// A photo that cannot be read, and why.
+    Unreadable(Known, String),
+    /// The input cannot be read further.
+    End(ShardsError),
+}
+
+/// What is known of a photo, and its content unless it cannot be read.
+fn told(Photo { key, path, label, content }: Photo) -> (Told, Option<Origin>) {
+    match content {
+        Ok(bytes) => {
+            let sha256 = Some(hex(Sha256::digest(&bytes)));
+            (Told::Photo(Known { key, path, sha256, label }), Some(Origin::from(bytes)))
+        }
+        Err(reason) => (Told::Unreadable(Known { key, path, sha256: None, label }, reason), None),
+    }
+}
+
+/// Writes the rows of photos that cannot be read, up to the next one that has an answer, which is returned.
+fn unanswered(receiver: &Receiver<Told>, writer: &mut Writer) -> Result<Option<Known>, ShardsError> {
+    // The channel is never waited for: photos are announced before they are handed on, and it ends with the thread that fills it.
+    while let Ok(told) = receiver.recv() {
+        match told {
+            Told::Photo(known) => return Ok(Some(known)),
+            Told::Unreadable(known, reason) => writer.push(&known, Err(reason))?,
+            Told::End(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
