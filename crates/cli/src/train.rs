@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use injerto_backbones::weights::Cache;
 use injerto_config::Config;
@@ -19,10 +19,11 @@ use injerto_report::verdict::{Guessing, State, verdict};
 use injerto_report::words::{estimate, grouped};
 use injerto_report::{ReportError, plan as words};
 use injerto_trainer::history::EpochRecord;
-use injerto_trainer::{Checkpoints, Watch};
+use injerto_trainer::{Checkpoints, Observer, Watch};
 
 use crate::Common;
 use crate::curves;
+use crate::dashboard::{self, Board, Dashboard};
 use crate::inventory;
 use crate::new::{Wishes, Written};
 use crate::output::{self, aside, note, out, tell};
@@ -44,6 +45,7 @@ Examples:
   injerto train my.toml --set data.root=photos --set phases.0.epochs=3
   injerto train my.toml --dry-run
   injerto train my.toml --dry-run --json
+  injerto train my.toml --tui
   injerto train --resume runs/my-20260101-120000
   injerto train --resume runs/my-20260101-120000 --set phases.1.epochs=12
 
@@ -74,11 +76,14 @@ pub struct Arguments {
     /// With --resume: go on although images were added, removed or replaced. Those that are still there keep their side
     #[arg(long, requires = "resume")]
     changed_data: bool,
+    /// Show the training on the whole terminal, with live curves; q stops it, and every finished epoch is kept
+    #[arg(long, conflicts_with = "dry_run")]
+    tui: bool,
 }
 
 /// Runs the command.
 pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
-    let Arguments { file, wishes, set, dry_run, json, run_dir, resume, changed_data } = arguments;
+    let Arguments { file, wishes, set, dry_run, json, run_dir, resume, changed_data, tui } = arguments;
     let (mut catalog, cache, looking) = (common.catalog()?, Cache::of_user()?, Looking::new());
     let look = |done, all| looking.show(done, all);
     // A run's folder is no folder of images: the reader of experiments names the command that resumes it.
@@ -145,11 +150,19 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     ctrlc::set_handler(move || {
         // Whoever asks twice does not want to wait for the batch.
         if asked.swap(true, Ordering::Relaxed) {
+            dashboard::give_back();
             std::process::exit(130);
         }
         note!("\nstopping after this batch (Ctrl-C again stops at once)");
     })?;
-    let outcome = session.run(&mut Watch { observer: &mut Progress::new(), stop: &stop });
+    let shown = tui.then(|| show(&session, &stop)).transpose()?.flatten();
+    let board: Box<dyn Observer> = match &shown {
+        Some(shown) => Box::new(shown.observer()),
+        None => Box::new(()),
+    };
+    let mut observer = (Progress::new(), board);
+    let outcome = session.run(&mut Watch { observer: &mut observer, stop: &stop });
+    drop(shown);
     // The epochs before a failure are drawn too. A run that cannot be drawn is no failed run.
     match injerto_report::write(folder.path()) {
         Err(ReportError::NothingToDraw { .. }) | Ok(_) => {}
@@ -158,6 +171,24 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     let outcome = outcome.map_err(|error| with_what_is_kept(error.into(), &folder))?;
     report(&outcome.summary, &folder);
     Ok(if outcome.summary.interrupted { ExitCode::from(130) } else { ExitCode::SUCCESS })
+}
+
+/// The dashboard of a training, or a sentence that says why there is none.
+fn show(session: &Session, stop: &Arc<AtomicBool>) -> Result<Option<Dashboard>> {
+    if !dashboard::is_possible() {
+        note!(
+            "--tui needs a terminal for its keys and its curves, and there is none: the training is shown in lines\n"
+        );
+        return Ok(None);
+    }
+    let (prepared, folder) = (session.prepared(), session.folder().path());
+    // A new run has no epochs yet.
+    let history = injerto_report::Run::load(folder).map_or_else(|_| Vec::new(), |run| run.history);
+    let at = shell_word(folder).to_string();
+    let board = Board::new(&prepared.config.name, at, &prepared.plan.phases, history);
+    Dashboard::begin(board, stop)
+        .map(Some)
+        .context("the terminal cannot be taken for --tui; without it the training is shown in lines")
 }
 
 /// What is to be trained.
