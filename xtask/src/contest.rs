@@ -43,13 +43,30 @@ pub(crate) struct Contender {
     /// Shares of the machine that other programs took meanwhile.
     pub(crate) others: Vec<f64>,
     pub(crate) failed: Option<String>,
+    /// What its output has to contain: a program that does not know an option may compute something else.
+    says: Option<&'static str>,
 }
 
 impl Contender {
     pub(crate) fn new(name: &str, command: impl Fn() -> Result<Command, String> + 'static) -> Self {
         let (version, values) = (String::new(), Vec::new());
         let (seconds, peak_kib, others, failed) = (0.0, None, Vec::new(), None);
-        Self { name: name.to_owned(), version, command: Box::new(command), values, seconds, peak_kib, others, failed }
+        Self {
+            name: name.to_owned(),
+            version,
+            command: Box::new(command),
+            values,
+            seconds,
+            peak_kib,
+            others,
+            failed,
+            says: None,
+        }
+    }
+
+    /// The same, whose output has to contain this word.
+    pub(crate) fn that_says(self, word: &'static str) -> Self {
+        Self { says: Some(word), ..self }
     }
 }
 
@@ -84,6 +101,9 @@ pub(crate) fn measure(one: &mut Contender, folder: &Path, rate: bool) -> Result<
         one.others.push(((busy - user - system) / seconds / cores() as f64).max(0.0));
     }
     let said = String::from_utf8_lossy(&output.stdout);
+    if let Some(word) = one.says.filter(|word| !said.contains(word)) {
+        return Err(format!("it does not say that it computes in {word}"));
+    }
     let last = said.lines().rev().find(|line| line.starts_with('{')).unwrap_or_default();
     if let Some(version) = field(last, "version") {
         version.clone_into(&mut one.version);

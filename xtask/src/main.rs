@@ -3,6 +3,7 @@
 //! *Architecture invariant:* it has no dependencies, so that the first `cargo xtask` in a clean clone answers in seconds.
 
 mod archive;
+mod bars;
 mod bench;
 mod bill;
 mod ci;
@@ -41,10 +42,10 @@ Injerto's commands.
   cargo xtask test [ARGUMENTS OF CARGO TEST]       build the backbones and run all tests
   cargo xtask ci                                   format, lints, documentation and tests, as CI checks them
   cargo xtask bench [CRATE]                        run the benchmarks of all crates, or of one
-  cargo xtask bench peers [DATA]                   compare with Keras, PyTorch and ONNX Runtime on the same work
+  cargo xtask bench peers [DATA]                   compare with other frameworks on the same work
   cargo xtask gpu                                  check training on a graphics card, or on a driver in software
   cargo xtask dist                                 make the archive that a user unpacks
-  cargo xtask pictures [course]                    make the pictures of the documentation
+  cargo xtask pictures [course|benchmarks]         make the pictures of the documentation
   cargo xtask profile CRATE                        run the benchmarks of a crate under a profiler
   cargo xtask prove fuzz|cover|kills|soak|memory   try to break it: damaged input, killed runs, long use, unsafe code
   cargo xtask scale                                simulate a billion photos on a thousand cores

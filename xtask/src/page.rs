@@ -19,10 +19,12 @@ command.
 
 *injerto* starts without kept features; *injerto, again* runs the same command a second time. The scripts of the other frameworks are
 `benches/peers/*.py`. *plain* is written as a beginner writes it; *tuned* uses channels-last, two workers and no gradients in the
-frozen part; *cached* computes features once. All compute in fp32. Seconds are those of the whole process, including its
+frozen part; *cached* computes features once; *compile* is `torch.compile`. All compute in fp32, except those whose name ends in *bf16*. Seconds are those of the whole process, including its
 start. Peak memory is that of the largest single process. *Load of others* is
 the share of all cores that other programs took meanwhile (median).
 Keras's weights are random, and so are PyTorch's without `--weights`; this does not change the amount of work, and no download is measured.
+
+![The three pieces of work with the largest lead over the fastest other framework](pictures/benchmarks.svg)
 ";
 
 /// The page `old` with a new section for `work`; sections of other work stay, and so do those that were written by hand, which come last.
@@ -51,15 +53,16 @@ pub(crate) fn with_section(old: &str, work: &Work, all: &[Contender], arguments:
 fn table(all: &[Contender], rates: bool) -> String {
     let unit = if rates { "images/s" } else { "seconds" };
     let mut page = format!(
-        "| | runs | {unit} (median) | spread | peak memory | load of others | speed of *injerto* relative to it |\n"
+        "| | runs | {unit} (median) | spread | peak memory | load of others | speed of *injerto* relative to it | processor has |\n"
     );
-    page += "|---|---|---|---|---|---|---|\n";
+    page += "|---|---|---|---|---|---|---|---|\n";
+    let has = instructions(&cpuinfo());
     let ours = all.first().and_then(|first| median(&first.values));
     for one in all {
         let name = if one.version.is_empty() { one.name.clone() } else { format!("{} ({})", one.name, one.version) };
         let Some(value) = median(&one.values) else {
             let why = one.failed.as_deref().unwrap_or("no run").replace('|', "/");
-            let _ = writeln!(page, "| {name} | 0 | not run: {why} | | | | |");
+            let _ = writeln!(page, "| {name} | 0 | not run: {why} | | | | | {has} |");
             continue;
         };
         let least = one.values.iter().copied().fold(f64::INFINITY, f64::min);
@@ -70,7 +73,10 @@ fn table(all: &[Contender], rates: bool) -> String {
         let ratio =
             ours.map_or_else(String::new, |ours| format!("{:.2}×", if rates { ours / value } else { value / ours }));
         let runs = one.values.len();
-        let _ = writeln!(page, "| {name} | {runs} | {value:.1} | {least:.1}–{most:.1} | {peak} | {load} | {ratio} |");
+        let _ = writeln!(
+            page,
+            "| {name} | {runs} | {value:.1} | {least:.1}–{most:.1} | {peak} | {load} | {ratio} | {has} |"
+        );
     }
     if all.iter().filter_map(|one| median(&one.others)).any(|share| share > BUSY) {
         page += "\n**The machine was not idle: these figures show that the work runs, but not how fast it is.**\n";
@@ -82,22 +88,38 @@ fn table(all: &[Contender], rates: bool) -> String {
 fn note(arguments: &[String]) -> String {
     let days = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() / 86_400);
     let (year, month, day) = date(days);
-    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let cpuinfo = cpuinfo();
     let cpu = cpuinfo
         .lines()
         .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
         .map_or("unknown", |(_, cpu)| cpu);
-    let vectors = ["avx512f", "avx2"].into_iter().find(|name| cpuinfo.contains(name));
-    let vectors = vectors.map_or_else(String::new, |name| format!(" with {name}"));
     let git = Command::new("git").arg("-C").arg(root()).args(["rev-parse", "--short", "HEAD"]).output();
     let commit = git.map_or_else(|_| String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     format!(
-        "{year}-{month:02}-{day:02}, commit {commit}, {cpu}, {} cores{vectors}, {} {}: `{}`",
+        "{year}-{month:02}-{day:02}, commit {commit}, {cpu}, {} cores, {} {}: `{}`",
         cores(),
         std::env::consts::OS,
         std::env::consts::ARCH,
         as_shown(arguments),
     )
+}
+
+/// What Linux says of the processors; nothing elsewhere.
+fn cpuinfo() -> String {
+    std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default()
+}
+
+/// The instruction sets that decide how fast matrices are multiplied: the widest vectors, and what computes in bf16.
+fn instructions(cpuinfo: &str) -> String {
+    let flags: Vec<&str> = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("flags")?.split_once(": "))
+        .map_or_else(Vec::new, |(_, flags)| flags.split_whitespace().collect());
+    let has = |flag: &&(&str, &str)| flags.contains(&flag.0);
+    let widest = [("avx512f", "AVX-512"), ("avx2", "AVX2")].iter().find(has).map(|(_, name)| *name);
+    let more = [("avx512_bf16", "AVX-512 BF16"), ("amx_bf16", "AMX")];
+    let all: Vec<&str> = widest.into_iter().chain(more.iter().filter(has).map(|(_, name)| *name)).collect();
+    if all.is_empty() { std::env::consts::ARCH.to_owned() } else { all.join(", ") }
 }
 
 /// The command without paths of this machine, as others would write it.
@@ -148,6 +170,21 @@ mod tests {
     }
 
     #[test]
+    fn every_row_says_what_the_processor_has() {
+        let check = |flags: &str, expected: &str| {
+            assert_eq!(instructions(&format!("processor\t: 0\nflags\t\t: fpu {flags}\nbugs\t\t:\n")), expected);
+        };
+        check("sse4_2 avx2", "AVX2");
+        check("avx2 avx512f avx512_bf16", "AVX-512, AVX-512 BF16");
+        check("avx2 avx512f avx512_bf16 amx_bf16 amx_tile", "AVX-512, AVX-512 BF16, AMX");
+        check("fpu", std::env::consts::ARCH);
+        let mut one = [Contender::new("injerto", || Err(String::new()))];
+        one[0].failed = Some("no module".to_owned());
+        let has = instructions(&cpuinfo());
+        assert!(table(&one, true).contains(&format!("| injerto | 0 | not run: no module | | | | | {has} |")));
+    }
+
+    #[test]
     fn days_since_1970() {
         assert_eq!((date(0), date(11_016), date(20_454)), ((1970, 1, 1), (2000, 2, 29), (2026, 1, 1)));
     }
@@ -158,8 +195,8 @@ mod tests {
             [Contender::new("injerto", || Err(String::new())), Contender::new("keras", || Err(String::new()))];
         all[0].values = vec![2.0];
         all[1].values = vec![30.0, 10.0, 20.0];
-        assert!(table(&all, false).contains("| keras | 3 | 20.0 | 10.0–30.0 | – | – | 10.00× |"));
-        assert!(table(&all, true).contains("| 0.10× |"));
+        assert!(table(&all, false).contains("| keras | 3 | 20.0 | 10.0–30.0 | – | – | 10.00× | "));
+        assert!(table(&all, true).contains("| 0.10× | "));
         all[1].values.clear();
         all[1].failed = Some("no module".to_owned());
         assert!(table(&all, false).contains("| keras | 0 | not run: no module |"));

@@ -10,8 +10,8 @@ use crate::workspace::{Profile, build, cargo, code, own_target, root, succeeds};
 
 /// Text of `--help`.
 pub const HELP: &str = "\
-Runs two experiments, two forward passes and a training step in Injerto, Keras, PyTorch and ONNX Runtime, in alternation, and writes
-docs/benchmarks.md: medians, peak memory, ratios. Sections of other work stay unchanged.
+Runs two experiments, two forward passes and a training step in Injerto, Keras, PyTorch, ONNX Runtime and OpenVINO, in alternation, and
+writes docs/benchmarks.md: medians, peak memory, ratios; and docs/pictures/benchmarks.svg. Sections of other work stay unchanged.
 
 Usage: cargo xtask bench peers [DATA] [OPTIONS]
 
@@ -20,7 +20,8 @@ Usage: cargo xtask bench peers [DATA] [OPTIONS]
   --python PATH    the Python that runs the peers; the default is the one in target/peers
   --runs N         number of runs of each program; the default is 5
   --budget SECONDS do not run a program again that has used this much time; the default is no limit
-  --only NAME,…    run only these peers: keras, torch-plain, torch-tuned, torch-cached, onnxruntime, torch
+  --only NAME,…    run only these peers: of whole commands keras, torch-plain, torch-tuned, torch-cached; of forward passes and
+                   training steps onnxruntime, openvino, torch, torch-compile and, with the ending -bf16, all but the first
   --work NAME,…    do only this work: feature_extraction, fine_tuning, mobilenet_v2, inception_v3, small_cnn
   --threads N      threads of forward passes and training steps; the default is one per core
   --weights FILE   a .pt file of MobileNetV2 without its top, for PyTorch; without it, PyTorch's weights are random
@@ -30,7 +31,10 @@ Keep the machine idle. On Linux the page says how much of it other programs took
 spinning (PyTorch's, ONNX Runtime's) lose far more time on a busy machine than other programs.";
 
 const TRAINERS: [&str; 4] = ["keras", "torch-cached", "torch-tuned", "torch-plain"];
-const ENGINES: [&str; 2] = ["onnxruntime", "torch"];
+/// Peers of forward passes, and those of training steps among them. The ending says that they compute in bf16.
+const ENGINES: [&str; 7] =
+    ["onnxruntime", "openvino", "torch", "torch-compile", "openvino-bf16", "torch-bf16", "torch-compile-bf16"];
+const STEPS: [&str; 4] = ["torch", "torch-compile", "torch-bf16", "torch-compile-bf16"];
 
 #[derive(Debug, Default, PartialEq)]
 struct Options {
@@ -92,6 +96,7 @@ pub fn run(arguments: &[String]) -> Outcome {
             .map_err(|error| format!("{}: {error}", file.display()))?;
     }
     println!("written: {}", file.display());
+    crate::bars::draw()?;
     Ok(code(true))
 }
 
@@ -177,24 +182,33 @@ impl Bench<'_> {
         let trains = network == "small_cnn";
         let example = if trains { "training_step" } else { "throughput" };
         let example = self.binary.with_file_name("examples").join(format!("{example}{}", std::env::consts::EXE_SUFFIX));
-        let ours = threads.clone();
-        let mut all = vec![Contender::new("injerto", move || {
-            let mut command = Command::new(&example);
-            command.arg(network).args(if trains { &["--steps", "4"][..] } else { &["3"] });
-            command.env("RAYON_NUM_THREADS", &ours);
-            Ok(command)
-        })];
-        for engine in self.peers(if trains { &["torch"] } else { &ENGINES }) {
+        let ours = |bf16: bool| {
+            let (example, threads) = (example.clone(), threads.clone());
+            let name = if bf16 { "injerto-bf16" } else { "injerto" };
+            let one = Contender::new(name, move || {
+                let mut command = Command::new(&example);
+                command.arg(network).args(if trains { &["--steps", "4"][..] } else { &["3"] });
+                command.args(if bf16 { &["--precision", "bf16"][..] } else { &[] });
+                command.env("RAYON_NUM_THREADS", &threads);
+                Ok(command)
+            });
+            if bf16 { one.that_says("bf16") } else { one }
+        };
+        let mut all = vec![ours(false), ours(true)];
+        for name in self.peers(if trains { &STEPS } else { &ENGINES }) {
             let (python, threads) = (self.python.clone(), threads.clone());
-            all.push(Contender::new(engine, move || {
+            let (engine, precision) = name.strip_suffix("-bf16").map_or((name, "f32"), |engine| (engine, "bf16"));
+            let one = Contender::new(name, move || {
                 let mut command = Command::new(&python);
-                let script = if trains { "torch_step.py" } else { "onnx_forward.py" };
+                let script = if trains { "torch_step.py" } else { "forward.py" };
                 command.arg(root().join("benches/peers").join(script)).args(["--threads", &threads]);
+                command.args(["--engine", engine, "--precision", precision]);
                 if !trains {
-                    command.args([network, "--engine", engine]);
+                    command.arg(network);
                 }
                 Ok(command)
-            }));
+            });
+            all.push(if precision == "bf16" { one.that_says("bf16") } else { one });
         }
         all
     }

@@ -10,10 +10,12 @@ use crate::workspace::{Profile, build, code, not_started, root, succeeds};
 pub const HELP: &str = "\
 Makes the pictures of the documentation again, in docs/pictures. All images in them are drawn by the program.
 
-Usage: cargo xtask pictures [course] [--set KEY=VALUE]…
+Usage: cargo xtask pictures [course|benchmarks] [--set KEY=VALUE]…
 
 Without an argument: what the terminal shows of a training on drawn flowers (SVG), and its report as a browser shows it (PNG, needs
 Chromium or Chrome).
+
+benchmarks   draws the table of docs/benchmarks.md, and runs nothing.
 
 course   runs the experiments of docs/course.md on the course's photos and copies their curves. What has been run before (below
          target/pictures) is not run again. --set is given to all runs with InceptionV3, for example
@@ -66,6 +68,9 @@ const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "c
 /// # Errors
 /// A program cannot be started, or a file cannot be written.
 pub fn run(arguments: &[String]) -> Outcome {
+    if arguments.first().is_some_and(|first| first == "benchmarks") {
+        return crate::bars::draw().map(|()| code(true));
+    }
     let (course, settings) = match arguments.split_first() {
         Some((first, rest)) if first == "course" => (true, rest),
         _ => (false, arguments),

@@ -5,6 +5,7 @@ mod cache;
 mod compare;
 mod curves;
 mod cv;
+mod dashboard;
 mod data;
 mod evaluate;
 mod explain;

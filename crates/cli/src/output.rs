@@ -7,6 +7,8 @@
 //! - [`note!`]: on standard error, never an error, and not with `--quiet`;
 //! - [`insist!`], [`warning`], [`error`]: on standard error, never an error.
 //!
+//! While something else has the terminal ([`hold`]), all of this waits, in its order, until the terminal is free again ([`release`]).
+//!
 //! *Architecture invariant:* no text reaches a terminal but by [`write()`], which lets nothing through that would move the
 //! cursor, change colours or turn the direction of reading. The program's own colours are added after that.
 
@@ -47,6 +49,69 @@ macro_rules! insist {
 }
 
 pub(crate) use {aside, insist, note, out, tell};
+
+/// What was said while something else has the terminal; `None` where nothing has it.
+static HELD: Mutex<Option<Vec<Said>>> = Mutex::new(None);
+
+/// A line that was said, and on which stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// On standard output, by [`tell!`] or [`aside!`].
+    Out(String),
+    /// On standard error, with its label, as in `warning: `.
+    Err(Option<Label>, String),
+}
+
+/// The word before a line on standard error, and its colour.
+pub type Label = (&'static str, &'static str);
+
+impl Said {
+    /// The line without colours, and whether it is a warning or an error.
+    pub fn text(&self) -> (String, bool) {
+        match self {
+            Self::Out(text) | Self::Err(None, text) => (readable(text).into_owned(), false),
+            Self::Err(Some((word, _)), text) => (format!("{word}: {}", readable(text)), true),
+        }
+    }
+}
+
+/// From now on, what is said waits: something else has the terminal.
+pub fn hold() {
+    held(|held| held.get_or_insert_default().len());
+}
+
+/// The terminal is free again: says what has waited, on the streams that it was meant for.
+pub fn release() {
+    for said in held(Option::take).into_iter().flatten() {
+        match said {
+            Said::Out(text) => told(&text),
+            Said::Err(label, text) => say(label, &text),
+        }
+    }
+}
+
+/// How many lines wait, and the last ones, `most` at most.
+pub fn waiting(most: usize) -> (usize, Vec<Said>) {
+    held(|held| {
+        held.as_deref()
+            .map_or_else(Default::default, |said| (said.len(), said[said.len().saturating_sub(most)..].to_vec()))
+    })
+}
+
+/// Lets a line wait, if something else has the terminal; otherwise returns it.
+fn wait(said: Said) -> Option<Said> {
+    held(|held| match held {
+        Some(all) => {
+            all.push(said);
+            None
+        }
+        None => Some(said),
+    })
+}
+
+fn held<T>(work: impl FnOnce(&mut Option<Vec<Said>>) -> T) -> T {
+    work(&mut HELD.lock().unwrap_or_else(PoisonError::into_inner))
+}
 
 /// Whether the answer, warnings and errors are wanted alone.
 static QUIET: AtomicBool = AtomicBool::new(false);
@@ -108,7 +173,7 @@ pub fn told(line: &str) {
     /// Whether the reader has gone away, and whether a word was said of a full disk.
     static GONE: AtomicBool = AtomicBool::new(false);
     static WARNED: AtomicBool = AtomicBool::new(false);
-    if GONE.load(Ordering::Relaxed) {
+    if GONE.load(Ordering::Relaxed) || wait(Said::Out(line.to_owned())).is_none() {
         return;
     }
     let stdout = io::stdout();
@@ -177,7 +242,10 @@ pub fn is_full_disk(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(full))
 }
 
-fn say(label: Option<(&str, &str)>, text: &str) {
+fn say(label: Option<Label>, text: &str) {
+    if wait(Said::Err(label, text.to_owned())).is_none() {
+        return;
+    }
     let stderr = io::stderr();
     let text = if stderr.is_terminal() && !text.contains('\n') { fold(text, width()) } else { text.into() };
     let label = label.map(|(word, colour)| match has_colours(&stderr) {
@@ -214,7 +282,7 @@ fn readable(text: &str) -> Cow<'_, str> {
 
 /// Whether colours are written to a stream: to a terminal that shows them, unless the user has set NO_COLOR. (On Windows a terminal
 /// has to be told to show colours, which this program does not do.)
-fn has_colours(stream: &impl IsTerminal) -> bool {
+pub fn has_colours(stream: &impl IsTerminal) -> bool {
     let term = std::env::var_os("TERM").unwrap_or_default();
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     cfg!(unix) && wanted && !term.is_empty() && term != "dumb" && stream.is_terminal()
@@ -227,7 +295,7 @@ fn width() -> usize {
 
 /// Breaks each line that is longer than `width` between words. What follows stands below the line's second column, where it
 /// has one (`backbone   mobilenet_v2`), and otherwise below its first.
-fn fold(text: &str, width: usize) -> Cow<'_, str> {
+pub fn fold(text: &str, width: usize) -> Cow<'_, str> {
     if width < 40 || text.lines().all(|line| line.chars().count() <= width) {
         return text.into();
     }
@@ -260,9 +328,14 @@ fn fold_line(line: &str, width: usize) -> String {
     folded
 }
 
-/// A bar on standard error that counts `what`; nothing is drawn where that is no terminal, or a simple one, or with `--quiet`.
+/// A bar on standard error that counts `what`; nothing is drawn where that is no terminal, or a simple one, or with `--quiet`, or while
+/// something else has the terminal.
 pub fn bar(what: &str, total: u64) -> ProgressBar {
-    let target = if is_quiet() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(10) };
+    let target = if is_quiet() || held(|held| held.is_some()) {
+        ProgressDrawTarget::hidden()
+    } else {
+        ProgressDrawTarget::stderr_with_hz(10)
+    };
     let bar = ProgressBar::with_draw_target(Some(total), target);
     let style =
         ProgressStyle::with_template("{prefix:>12} {bar:32} {pos}/{len} {msg} {eta}").expect("a valid template");
@@ -336,6 +409,19 @@ mod tests {
         let value = serde_json::json!({ "class": "a\u{9b}b\u{7f}\u{202e}\u{1b}" });
         let text = value.to_string();
         assert_eq!(serde_json::from_str::<serde_json::Value>(&readable(&text)).expect("JSON"), value);
+    }
+
+    #[test]
+    fn while_something_else_has_the_terminal_lines_wait_in_their_order() {
+        assert_eq!(wait(Said::Out("free".to_owned())), Some(Said::Out("free".to_owned())));
+        hold();
+        told("epoch 1");
+        say(Some(("warning", "33")), "a name with \u{1b}[31m");
+        let last = waiting(2).1.iter().map(Said::text).collect::<Vec<_>>();
+        let warning = "warning: a name with \\u001b[31m".to_owned();
+        assert_eq!(last, [("epoch 1".to_owned(), false), (warning, true)]);
+        release();
+        assert_eq!(waiting(2), (0, Vec::new()));
     }
 
     #[test]

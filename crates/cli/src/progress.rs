@@ -204,6 +204,36 @@ pub fn watched<T>(
     Ok(done?.expect("nobody stops it"))
 }
 
+/// A count of what is under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// What is counted.
+    pub what: String,
+    pub done: usize,
+    pub total: usize,
+    /// What is to be said of it.
+    pub message: String,
+}
+
+impl Step {
+    /// The count that an event tells of, if it tells of one.
+    pub fn of(event: &Event<'_>) -> Option<Self> {
+        let step = |what: &str, done: &usize, total: &usize, message: &str| {
+            Some(Self { what: what.to_owned(), done: *done, total: *total, message: message.to_owned() })
+        };
+        match event {
+            Event::Prefix { done, total } => {
+                step("features", done, total, "images through the frozen prefix, once each")
+            }
+            Event::Evaluated { done, total } => step("images", done, total, ""),
+            Event::Batch { epoch, done, total, loss, accuracy } => {
+                step(&format!("epoch {epoch}"), done, total, &format!("loss {loss:.4} accuracy {accuracy:.4}"))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Shows progress on the terminal, or in a log.
 pub struct Progress {
     bar: Bar,
@@ -240,6 +270,20 @@ impl Progress {
 impl Observer for Progress {
     fn observe(&mut self, event: &Event<'_>) {
         match event {
+            Event::Batch { .. } => {
+                self.end_features();
+                self.phase_began = false;
+            }
+            Event::Prefix { .. } if self.phase_began => {
+                self.features_began.get_or_insert_with(Instant::now);
+            }
+            _ => {}
+        }
+        if let Some(Step { what, done, total, message }) = Step::of(event) {
+            self.bar.show(&what, done, total, message);
+        }
+        match event {
+            Event::Prefix { done, total } if done == total => self.end_features(),
             Event::PhaseBegan { name, trainable, non_trainable, epochs, .. } => {
                 (self.phase_began, self.features_began) = (true, None);
                 self.line(&format!(
@@ -249,16 +293,6 @@ impl Observer for Progress {
                     grouped(*non_trainable),
                 ));
             }
-            Event::Prefix { done, total } => {
-                if self.phase_began {
-                    self.features_began.get_or_insert_with(Instant::now);
-                }
-                self.bar.show("features", *done, *total, "images through the frozen prefix, once each".to_owned());
-                if done == total {
-                    self.end_features();
-                }
-            }
-            Event::Evaluated { done, total } => self.bar.show("images", *done, *total, String::new()),
             Event::KnowledgeKept { images, seconds } => {
                 let images = grouped(*images);
                 self.line(&format!(
@@ -267,12 +301,6 @@ impl Observer for Progress {
             }
             Event::ComparisonBegan { seed, from_scratch } => {
                 self.line(&format!("\nseed {seed}, {}", if *from_scratch { "from scratch" } else { "by transfer" }));
-            }
-            Event::Batch { epoch, done, total, loss, accuracy } => {
-                self.end_features();
-                self.phase_began = false;
-                let message = format!("loss {loss:.4} accuracy {accuracy:.4}");
-                self.bar.show(&format!("epoch {epoch}"), *done, *total, message);
             }
             Event::EpochEnded { record, best } => {
                 let validation = match (record.val_loss, record.val_accuracy) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use injerto_backbones::weights::Cache;
 use injerto_collective::Library;
@@ -22,10 +22,11 @@ use injerto_report::words::{estimate, grouped};
 use injerto_report::{ReportError, plan as words};
 use injerto_trainer::Collective as _;
 use injerto_trainer::history::EpochRecord;
-use injerto_trainer::{Arithmetic, Checkpoints, Watch};
+use injerto_trainer::{Arithmetic, Checkpoints, Observer, Watch};
 
 use crate::Common;
 use crate::curves;
+use crate::dashboard::{self, Board, Dashboard};
 use crate::inventory;
 use crate::new::{Wishes, Written};
 use crate::output::{self, aside, note, out, tell};
@@ -47,6 +48,7 @@ Examples:
   injerto train my.toml --set data.root=photos --set phases.0.epochs=3
   injerto train my.toml --dry-run
   injerto train my.toml --dry-run --json
+  injerto train my.toml --tui
   injerto train --resume runs/my-20260101-120000
   injerto train --resume runs/my-20260101-120000 --set phases.1.epochs=12
 
@@ -83,12 +85,26 @@ pub struct Arguments {
     /// With --collective: how long to wait for another process, in seconds
     #[arg(long, value_name = "SECONDS", requires = "collective", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
     collective_timeout: u64,
+    /// Show the training on the whole terminal, with live curves; q stops it, and every finished epoch is kept
+    #[arg(long, conflicts_with = "dry_run")]
+    tui: bool,
 }
 
 /// Runs the command.
 pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
-    let Arguments { file, wishes, set, dry_run, json, run_dir, resume, changed_data, collective, collective_timeout } =
-        arguments;
+    let Arguments {
+        file,
+        wishes,
+        set,
+        dry_run,
+        json,
+        run_dir,
+        resume,
+        changed_data,
+        collective,
+        collective_timeout,
+        tui,
+    } = arguments;
     let patience = Duration::from_secs(collective_timeout);
     let library = collective.map(|path| Library::join(&path, patience).map(Arc::new)).transpose()?;
     // Process 0 writes the folder and speaks for all.
@@ -162,16 +178,23 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     ctrlc::set_handler(move || {
         // Whoever asks twice does not want to wait for the batch.
         if asked.swap(true, Ordering::Relaxed) {
+            dashboard::give_back();
             std::process::exit(130);
         }
         note!("\nstopping after this batch (Ctrl-C again stops at once)");
     })?;
-    let mut progress = Progress::new();
-    let watch = &mut Watch { observer: &mut progress, stop: &stop };
+    let shown = (tui && !follows).then(|| show(&session, &stop)).transpose()?.flatten();
+    let board: Box<dyn Observer> = match &shown {
+        Some(shown) => Box::new(shown.observer()),
+        None => Box::new(()),
+    };
+    let mut observer = (Progress::new(), board);
+    let watch = &mut Watch { observer: &mut observer, stop: &stop };
     let outcome = match &library {
         Some(library) => session.run_together(library.clone(), watch),
         None => session.run(watch),
     };
+    drop(shown);
     if let Some(library) = library.filter(|_| outcome.is_err()) {
         library.fail();
     }
@@ -187,6 +210,24 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     let outcome = outcome.map_err(|error| with_what_is_kept(error.into(), &folder))?;
     report(&outcome.summary, &folder);
     Ok(if outcome.summary.interrupted { ExitCode::from(130) } else { ExitCode::SUCCESS })
+}
+
+/// The dashboard of a training, or a sentence that says why there is none.
+fn show(session: &Session, stop: &Arc<AtomicBool>) -> Result<Option<Dashboard>> {
+    if !dashboard::is_possible() {
+        note!(
+            "--tui needs a terminal for its keys and its curves, and there is none: the training is shown in lines\n"
+        );
+        return Ok(None);
+    }
+    let (prepared, folder) = (session.prepared(), session.folder().path());
+    // A new run has no epochs yet.
+    let history = injerto_report::Run::load(folder).map_or_else(|_| Vec::new(), |run| run.history);
+    let at = shell_word(folder).to_string();
+    let board = Board::new(&prepared.config.name, at, &prepared.plan.phases, history);
+    Dashboard::begin(board, stop)
+        .map(Some)
+        .context("the terminal cannot be taken for --tui; without it the training is shown in lines")
 }
 
 /// What is to be trained.

@@ -60,7 +60,7 @@ pub fn read(list: &Path) -> Result<Vec<Move>, DataError> {
 }
 
 fn text_of(list: &Path) -> Result<String, DataError> {
-    std::fs::read_to_string(list).map_err(|error| failed(list, &error))
+    injerto_files::read_text(list).map_err(|error| failed(list, &error))
 }
 
 fn parse(list: &Path, text: &str) -> Result<Vec<Move>, DataError> {

@@ -1,6 +1,5 @@
 //! Reading files that should be images.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::ops::Deref;
 use std::path::Path;
@@ -37,14 +36,14 @@ pub fn read(path: &Path) -> Result<Content, String> {
         std::io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
         _ => error.to_string(),
     };
-    let mut file = File::open(path).map_err(in_words)?;
+    let mut file = injerto_files::open(path).map_err(in_words)?;
     let metadata = file.metadata().map_err(in_words)?;
     if metadata.is_dir() {
         return Err("it is a folder".to_owned());
     }
     let too_large = || format!("it is too large: a file may have {} MiB", MEMORY >> 20);
     let permit = FILES.take(metadata.len()).ok_or_else(too_large)?;
-    // A pipe has no length, and a file may grow while it is read.
+    // A file may grow while it is read.
     let mut bytes = Vec::with_capacity(metadata.len() as usize);
     file.by_ref().take(MEMORY + 1).read_to_end(&mut bytes).map_err(in_words)?;
     if bytes.len() as u64 > MEMORY {

@@ -35,7 +35,7 @@ impl Listed {
             reason: format!("line {line}: {reason}"),
         };
         let text =
-            std::fs::read_to_string(path).map_err(|source| ExperimentError::Io { path: path.to_owned(), source })?;
+            injerto_files::read_text(path).map_err(|source| ExperimentError::Io { path: path.to_owned(), source })?;
         let lines = csv::lines(&text).map_err(|line| wrong(line, "a quotation mark is not closed".to_owned()))?;
         let mut lines = lines.into_iter();
         let (at, header) = lines.next().unwrap_or((1, Vec::new()));

@@ -452,11 +452,8 @@ impl Prepared {
             cache_bytes: room(images(self.validation.as_ref())),
             ..pixels(&self.card, data.batch_size)
         };
-        let training = LoaderOptions {
-            kept,
-            cache_bytes: room(images(Some(&self.train))),
-            ..self.training_options(seed)
-        };
+        let training =
+            LoaderOptions { kept, cache_bytes: room(images(Some(&self.train))), ..self.training_options(seed) };
         let validation = self.validation.clone().map(|dataset| Loader::new(dataset, validating));
         (Loader::new(self.train.clone(), training), validation)
     }

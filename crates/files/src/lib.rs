@@ -1,6 +1,7 @@
 //! Files that survive a crash, folders of the user, and names that are fit for a terminal.
 //!
 //! - [`write()`], [`Partial`]: writes a file that appears on the disk whole or not at all;
+//! - [`open`]: opens what was named as a file, and neither a pipe nor a device, which may wait for ever;
 //! - [`Lock`]: lets only one process at a time write into a folder;
 //! - [`memory`]: asks how much memory there is, before gigabytes are allocated;
 //! - [`user`]: finds the folders where this platform keeps a user's caches and data;
@@ -18,6 +19,7 @@ mod hex;
 mod lock;
 pub mod memory;
 mod names;
+mod open;
 mod place;
 mod quiet;
 mod shown;
@@ -28,6 +30,7 @@ mod write;
 pub use hex::hex;
 pub use lock::{Lock, LockError};
 pub use names::{listed, nearest};
+pub use open::{open, read_text};
 pub use place::{absolute, settled};
 pub use quiet::catch_quietly;
 pub use shown::{Printable, is_plain, printable, shown};

@@ -5,6 +5,7 @@
 //! - [`network()`]: the table of a network's layers;
 //! - [`plan`]: the plan of a phase, in words; [`words`]: numbers in readable form;
 //! - [`write()`]: writes `plots/` and `report.html`;
+//! - [`ahead()`]: what is under way in a training, and how long it will take;
 //! - [`live()`], [`style`]: the part of a live page that shows a run under way, and the style sheet of all pages;
 //! - [`Comparison`]: a comparison of several runs;
 //! - [`heat`]: what an answer rests on, in colours over a photo;
@@ -14,6 +15,7 @@
 //! *Architecture invariant:* this crate reads the files of a run, and the photos that the run or an inspection names. It does not train, and it changes none
 //! of these files.
 
+mod ahead;
 mod album;
 mod chart;
 mod classes;
@@ -50,6 +52,7 @@ mod wall;
 pub mod words;
 mod write;
 
+pub use ahead::{Stage, UnderWay, ahead, kept};
 pub use comparison::Comparison;
 pub use error::ReportError;
 pub use html::report;

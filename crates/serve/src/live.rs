@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use injerto_experiment::RunFolder;
 use injerto_files::Lock;
-use injerto_report::words::{counted, duration};
-use injerto_report::{ReportError, Run};
+use injerto_report::words::counted;
+use injerto_report::{ReportError, Run, Stage, ahead, kept};
 use injerto_trainer::history::EpochRecord;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -139,50 +139,18 @@ pub(crate) fn state(folder: &Path, run: Option<&Run>) -> State {
 
 /// What is under way, and how long it will take.
 fn words(run: &Run, state: State) -> String {
-    let (done, kept) = (run.history.len(), counted(run.history.len(), "finished epoch"));
-    let kept = if done == 1 { format!("the {kept} is kept") } else { format!("all {kept} are kept") };
+    let (done, kept) = (run.history.len(), kept(run.history.len()));
     match state {
-        State::Training => ahead(run),
+        State::Training => {
+            let plans = run.plan.iter().flat_map(|plan| &plan.phases);
+            let stages: Vec<Stage> = plans.map(|plan| Stage::of(&plan.phase)).collect();
+            ahead(&stages, &run.history, None)
+        }
         State::Stopping => format!("stopping after this batch; {kept}"),
         State::Stopped => format!("stopped before its end; {kept}, and injerto train --resume goes on"),
         State::Finished => format!("finished after {}", counted(done, "epoch")),
         State::Checkpoint => String::new(),
     }
-}
-
-/// The epoch under way, the time left in its phase, and the phases to come.
-fn ahead(run: &Run) -> String {
-    let phases: Vec<(&str, usize)> = run
-        .plan
-        .iter()
-        .flat_map(|plan| &plan.phases)
-        .map(|plan| (plan.phase.name.as_str(), plan.phase.epochs))
-        .collect();
-    let of = |name: &str| run.history.iter().filter(|record| record.phase == name).collect::<Vec<_>>();
-    // A phase that ended early has a record of a later phase after it.
-    let last = run.history.last().map_or("", |record| record.phase.as_str());
-    let at = phases.iter().position(|(name, _)| *name == last).unwrap_or(0);
-    let Some((name, epochs)) = phases.get(at).copied() else { return "training".to_owned() };
-    let own = of(name);
-    let left = epochs.saturating_sub(own.len());
-    let later = phases.get(at + 1..).unwrap_or_default();
-    if left == 0 {
-        return match later.first() {
-            Some((next, epochs)) => format!("{next} begins, {}", counted(*epochs, "epoch")),
-            None => "all epochs are finished; the results are written".to_owned(),
-        };
-    }
-    // The first epoch of a phase may compute what the later ones read.
-    let typical = if own.len() > 1 { &own[1..] } else { &own[..] };
-    let seconds = typical.iter().map(|record| record.seconds).sum::<f64>() / typical.len().max(1) as f64;
-    let then: Vec<String> =
-        later.iter().map(|(name, epochs)| format!("{name} ({})", counted(*epochs, "epoch"))).collect();
-    let then = if then.is_empty() { String::new() } else { format!("; then {}", then.join(", ")) };
-    format!(
-        "{name}: epoch {} of {epochs} is under way, about {} left{then}",
-        own.len() + 1,
-        duration(seconds * left as f64)
-    )
 }
 
 /// The thread that looks at the folder.

@@ -189,11 +189,11 @@ fn published(bytes: &[u8], sets: &[WeightSet]) -> Vec<String> {
 /// Reads all bytes of a file, unless it exceeds the limit for a file of weights.
 fn bounded(path: &Path) -> Result<Vec<u8>, WeightError> {
     let io = |source| WeightError::Io { path: path.to_owned(), source };
-    let file = std::fs::File::open(path).map_err(io)?;
+    let file = injerto_files::open(path).map_err(io)?;
     let length = file.metadata().map_err(io)?.len();
     let mut bytes = Vec::new();
     if length <= LARGEST_FILE {
-        // A device has no length, and may never end.
+        // It may grow while it is read.
         file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(io)?;
     }
     if length.max(bytes.len() as u64) > LARGEST_FILE {

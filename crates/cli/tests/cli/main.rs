@@ -4,6 +4,7 @@
 
 mod backbones;
 mod cv;
+mod dashboard;
 mod explain;
 mod first;
 mod honest;

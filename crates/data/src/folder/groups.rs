@@ -160,7 +160,7 @@ struct Table(HashMap<String, String>);
 
 impl Table {
     fn read(path: &Path, column: &str, file_column: Option<&str>) -> Result<Self, String> {
-        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", shown(path)))?;
+        let text = injerto_files::read_text(path).map_err(|error| format!("{}: {error}", shown(path)))?;
         let wrong = |line: usize, what: &str| format!("{}: line {line}: {what}", shown(path));
         let lines = injerto_files::csv::lines(&text).map_err(|line| wrong(line, "a quotation mark is not closed"))?;
         let mut lines = lines.into_iter();

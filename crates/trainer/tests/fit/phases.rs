@@ -736,7 +736,8 @@ fn a_prefix_in_bf16_has_features_of_its_own() {
         let best = Best::new(Metric::ValLoss, Mode::Auto);
         let folder = folder.map(Path::to_owned);
         let cache = CacheSettings { folder, memory: 1 << 20, precision: FeaturePrecision::F32 };
-        let settings = Settings { seed: 1, best, class_weights: None, cache, kernels: true, teacher: None, collective: None };
+        let settings =
+            Settings { seed: 1, best, class_weights: None, cache, kernels: true, teacher: None, collective: None };
         let (mut model, stop) = (Model { arithmetic, ..model() }, AtomicBool::new(false));
         let plans = plans(&last, &model, (&train, Some(&validation)), None, &settings);
         let fit = Fit { train, validation: Some(validation), plans, settings, checkpoints: None };

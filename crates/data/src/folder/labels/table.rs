@@ -1,5 +1,6 @@
 //! Lists as rows of fields, whatever the format of their files.
 
+use std::io::Read as _;
 use std::path::Path;
 
 use injerto_files::{csv, printable};
@@ -25,7 +26,9 @@ impl Table {
         if length > LARGEST {
             return Err(format!("is larger than {LARGEST} bytes, the limit for a list"));
         }
-        let bytes = std::fs::read(file).map_err(|error| format!("cannot be read: {error}"))?;
+        let mut bytes = Vec::with_capacity(length as usize);
+        let unread = |error: std::io::Error| format!("cannot be read: {error}");
+        injerto_files::open(file).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(unread)?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
             let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
