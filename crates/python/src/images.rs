@@ -72,7 +72,7 @@ fn single(item: &Bound<'_, PyAny>) -> PyResult<Option<Origin>> {
             _ => Err(unfit(item, &shape)),
         };
     }
-    if item.get_type().name()?.to_string() == "memoryview" {
+    if item.get_type().name()? == "memoryview" {
         let bytes = item.call_method0("tobytes")?;
         return Ok(Some(bytes.extract::<Vec<u8>>()?.into()));
     }

@@ -39,11 +39,14 @@ fn all<T>(rows: Rows<T>) -> PyResult<Vec<Option<T>>> {
     rows.into_iter().enumerate().map(row).collect()
 }
 
+/// What is said of each image, and for each image why nothing is.
+type Columns<T> = (Vec<Option<T>>, Vec<Option<String>>);
+
 /// Results with `None` for images that could not be read, and for each image why.
 ///
 /// # Errors
 /// Something went wrong that concerns all images.
-fn apart<T>(rows: Rows<T>) -> PyResult<(Vec<Option<T>>, Vec<Option<String>>)> {
+fn apart<T>(rows: Rows<T>) -> PyResult<Columns<T>> {
     let each = rows.into_iter().map(|row| match row {
         Ok(row) => Ok((Some(row), None)),
         Err(error) if concerns_one(&error) => Ok((None, Some(error.to_string()))),

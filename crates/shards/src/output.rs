@@ -210,6 +210,7 @@ struct Waiting {
 }
 
 /// The columns of what a network says.
+#[expect(clippy::large_enum_variant, reason = "there is one value per file that is written")]
 enum Said {
     Features { width: usize, lists: Lists },
     Predictions { classes: usize, prediction: StringBuilder, status: StringBuilder, probabilities: Lists },

@@ -82,16 +82,16 @@ fn compile_with(
 
 /// Every output of every image is the specification's within `tolerance` (of the largest value), and the same bits in every
 /// batch and with every number of threads.
-fn check_within(tolerance: f64, graph: &Graph, outputs: &[usize], seed: u64) {
+fn check_within(tolerance: impl Fn(Format) -> f64, graph: &Graph, outputs: &[usize], seed: u64) {
     let case = Case::new(graph.clone(), BATCH, seed);
     for executor in fast_executors() {
-        let check = conformance::check_values(&executor, &case, outputs, tolerance);
+        let check = conformance::check_values(&executor, &case, outputs, tolerance(executor.format()));
         check.unwrap_or_else(|error| panic!("{error}"));
     }
 }
 
 fn check(graph: &Graph, outputs: &[usize], seed: u64) {
-    check_within(2e-5, graph, outputs, seed);
+    check_within(|_| 2e-5, graph, outputs, seed);
 }
 
 fn bits(outputs: &[Vec<f32>]) -> Vec<Vec<u32>> {
@@ -227,7 +227,9 @@ proptest! {
         let x = net.add("sum", Operator::Add {}, &[x, y]);
         net.add("end", Operator::Activation { activation }, &[x]);
         let graph = net.finish().unwrap();
-        check(&graph, &[graph.len() - 1], seed);
+        // Four layers in a row round, and each of them can round the other way after the one before it did.
+        let tolerance = |format| if format == Format::F32 { 2e-5 } else { 1e-4 };
+        check_within(tolerance, &graph, &[graph.len() - 1], seed);
     }
 
     /// Values this large stay in the cache strip by strip.
@@ -261,7 +263,7 @@ proptest! {
         let program = compile(Isa::detect(), &graph, &[graph.len() - 1], &parameters, &Input::default()).unwrap();
         let steps = program.profile(&vec![0.5; graph.input_shape().count()], 1).unwrap();
         prop_assert!(steps.iter().any(|step| step.name.contains(" + ")), "{steps:?}");
-        check_within(1e-4, &graph, &[graph.len() - 1], seed);
+        check_within(|_| 1e-4, &graph, &[graph.len() - 1], seed);
     }
 }
 
@@ -435,7 +437,7 @@ fn mobilenet_v2_as_a_whole() {
 fn inception_v3_as_a_whole() {
     let graph = networks::inception_v3(75);
     assert_eq!(graph.output_shape().0, [1, 1, 2048]);
-    check_within(1e-4, &graph, &[graph.len() - 1], 3);
+    check_within(|_| 1e-4, &graph, &[graph.len() - 1], 3);
 }
 
 #[test]

@@ -29,9 +29,9 @@ fn shards_that_are_missing_are_named() {
     for shard in ["0/5", "1/5", "4/5"] {
         compute(&inputs, shard, &COLOURS, &out);
     }
-    check(&faults(&[out.clone()]), &[&["2/5, 3/5 are missing"]]);
+    check(&faults(std::slice::from_ref(&out)), &[&["2/5, 3/5 are missing"]]);
     compute(&inputs, "2/5", &COLOURS, &out);
-    check(&faults(&[out.clone()]), &[&["the shard 3/5 is missing"]]);
+    check(&faults(std::slice::from_ref(&out)), &[&["the shard 3/5 is missing"]]);
     // The work may be spread over folders.
     let other = folder.path().join("other");
     compute(&inputs, "3/5", &COLOURS, &other);
@@ -97,7 +97,7 @@ fn a_damaged_shard_is_named() {
     let path = out.join("shard-00001-of-00002.parquet");
     let bytes = fs::read(&path).expect("read");
     fs::write(&path, &bytes[..bytes.len() / 2]).expect("written");
-    check(&faults(&[out.clone()]), &[&["shard-00001-of-00002.parquet", "compute this shard again"]]);
+    check(&faults(std::slice::from_ref(&out)), &[&["shard-00001-of-00002.parquet", "compute this shard again"]]);
     compute(&inputs, "1/2", &COLOURS, &out);
     check(&faults(&[out]), &[]);
 }

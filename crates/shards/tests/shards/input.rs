@@ -37,8 +37,10 @@ fn whole(path: PathBuf) -> Vec<Photo> {
     share.photos().collect::<Result<_, _>>().expect("photos")
 }
 
-/// Key, label and content of each photo.
-fn told(photos: Vec<Photo>) -> Vec<(String, Option<String>, Result<Vec<u8>, String>)> {
+/// Key, label and content of a photo.
+type Told = (String, Option<String>, Result<Vec<u8>, String>);
+
+fn told(photos: Vec<Photo>) -> Vec<Told> {
     photos.into_iter().map(|photo| (photo.key, photo.label, photo.content)).collect()
 }
 
