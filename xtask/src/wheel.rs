@@ -1,14 +1,14 @@
 //! `cargo xtask wheel` builds the package for Python.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::Outcome;
-use crate::workspace::{Profile, cargo, code, own_target, packages, root, succeeds};
+use crate::workspace::{Profile, code, own_target, root, succeeds};
 
 /// Text of `--help`.
 pub const HELP: &str = "\
-Builds the backbones and a wheel for Python 3.9 and later, which has them inside: target/wheels/injerto-….whl.
+Builds a wheel for Python 3.9 and later, which has the standard backbones inside: target/wheels/injerto-….whl.
 
 Usage: cargo xtask wheel [--setup] [--python PATH] [--dev | --profile NAME]
 
@@ -42,19 +42,7 @@ pub fn run(arguments: &[String]) -> Outcome {
             python.display()
         ));
     }
-    // The binary is not in the wheel, and maturin builds the library itself.
-    let mut plugins = cargo("build");
-    plugins.args(["--profile", options.profile.name()]);
-    for plugin in packages(&root().join("plugins"))? {
-        plugins.args(["--package", &plugin.name]);
-    }
-    if !succeeds(&mut plugins)? {
-        return Ok(code(false));
-    }
     let package = root().join("crates/python");
-    let built = own_target()?.join(options.profile.folder());
-    let copied = copy_plugins(&built, &package.join("python/injerto/plugins"))?;
-    println!("{copied} backbone libraries go into the wheel");
     let mut command = Command::new(&python);
     command.args(["-m", "maturin", "build", "--profile", options.profile.name(), "--manifest-path"]);
     Ok(code(succeeds(command.arg(package.join("Cargo.toml")))?))
@@ -89,27 +77,6 @@ impl Options {
     }
 }
 
-/// Copies the plugins in `built` into `folder`, which then holds nothing else, and returns their number.
-fn copy_plugins(built: &Path, folder: &Path) -> Result<usize, String> {
-    let failed = |path: &Path, error: std::io::Error| format!("{}: {error}", path.display());
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(folder, error)),
-        _ => {}
-    }
-    std::fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
-    let beginning = format!("{}injerto_plugin_", std::env::consts::DLL_PREFIX);
-    let mut copied = 0;
-    for entry in std::fs::read_dir(built).map_err(|error| failed(built, error))? {
-        let path = entry.map_err(|error| failed(built, error))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with(&beginning) && name.ends_with(std::env::consts::DLL_SUFFIX) {
-            std::fs::copy(&path, folder.join(&name)).map_err(|error| failed(&path, error))?;
-            copied += 1;
-        }
-    }
-    Ok(copied)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,23 +93,5 @@ mod tests {
         check(&["--dev", "--python", "venv/bin/python"], "dev", Some("venv/bin/python"));
         check(&["--profile=bench"], "bench", None);
         assert!(Options::parse(&["photos".to_owned()]).is_err());
-    }
-
-    #[test]
-    fn plugins_are_copied_and_older_ones_are_gone() {
-        let folder = std::env::temp_dir().join(format!("injerto-xtask-wheel-{}", std::process::id()));
-        let (built, plugins) = (folder.join("built"), folder.join("plugins"));
-        std::fs::create_dir_all(&built).expect("made");
-        std::fs::create_dir_all(&plugins).expect("made");
-        let library = |name: &str| format!("{}{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-        for name in [library("injerto_plugin_a"), library("other"), "injerto_plugin_b.d".to_owned()] {
-            std::fs::write(built.join(name), b"").expect("written");
-        }
-        std::fs::write(plugins.join("old"), b"").expect("written");
-        assert_eq!(copy_plugins(&built, &plugins), Ok(1));
-        let left: Vec<_> =
-            std::fs::read_dir(&plugins).expect("read").map(|entry| entry.expect("read").file_name()).collect();
-        assert_eq!(left, [library("injerto_plugin_a").as_str()]);
-        std::fs::remove_dir_all(&folder).expect("removed");
     }
 }

@@ -27,7 +27,8 @@ pub struct Where {
 }
 
 impl Where {
-    /// The folders of `INJERTO_PLUGIN_PATH`, then the folder `plugins` of the package, then those that the binary looks in too.
+    /// The folders of `INJERTO_PLUGIN_PATH`, then those that the binary looks in too, and at last the standard backbones, which are inside
+    /// this library.
     ///
     /// # Errors
     /// Python does not say where its program or this module is.
@@ -38,10 +39,7 @@ impl Where {
         let program = program.ok_or_else(|| {
             Error::new_err("sys.executable is empty, so there is no Python that could ask the plugins; set it to one")
         })?;
-        let own = module.parent().map(|folder| folder.join("plugins"));
-        let variable = std::env::var_os("INJERTO_PLUGIN_PATH").unwrap_or_default();
-        let named = std::env::split_paths(&variable).filter(|folder| !folder.as_os_str().is_empty());
-        let path = SearchPath::usual(named.chain(own));
+        let path = SearchPath::usual(None).with_linked(injerto_standard::PLUGINS);
         let arguments = ["-I", "-S", "-c", ANSWER].map(Into::into).into_iter().chain([module.into_os_string()]);
         let probe = Probe { program, arguments: arguments.collect(), timeout: Duration::from_secs(60) };
         Ok(Self { path, probe })

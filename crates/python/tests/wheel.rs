@@ -31,20 +31,10 @@ fn installed() -> tempfile::TempDir {
     }
     let module = if cfg!(windows) { "_injerto.pyd" } else { "_injerto.abi3.so" };
     std::fs::copy(built.join(library), package.join(module)).expect("copied");
-    let plugins = package.join("plugins");
-    std::fs::create_dir(&plugins).expect("made");
-    for file in std::fs::read_dir(&built).expect("read").flatten() {
-        let name = file.file_name().to_string_lossy().into_owned();
-        if name.starts_with(&format!("{}injerto_plugin_", std::env::consts::DLL_PREFIX))
-            && name.ends_with(std::env::consts::DLL_SUFFIX)
-        {
-            std::fs::copy(file.path(), plugins.join(name)).expect("copied");
-        }
-    }
     folder
 }
 
-/// Runs a file of Python's tests with these arguments. The caches are empty, and plugins are found in the package alone.
+/// Runs a file of Python's tests with these arguments. The caches are empty, and there are no backbones but those in the library.
 fn run(python: &Path, file: &str, arguments: &[&OsStr]) -> Output {
     let folder = installed();
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file);
@@ -77,6 +67,11 @@ fn the_examples_of_the_documentation_hold() {
 #[test]
 fn the_classifier_is_an_estimator_of_scikit_learn() {
     check(&["numpy", "sklearn"], "classifier.py");
+}
+
+#[test]
+fn processes_that_torch_has_joined_train_one_network() {
+    check(&["numpy", "torch"], "collective.py");
 }
 
 #[test]
