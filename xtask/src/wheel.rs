@@ -42,9 +42,10 @@ pub fn run(arguments: &[String]) -> Outcome {
             python.display()
         ));
     }
+    let package = root().join("crates/python");
     let mut command = Command::new(&python);
     command.args(["-m", "maturin", "build", "--profile", options.profile.name(), "--manifest-path"]);
-    Ok(code(succeeds(command.arg(root().join("crates/python/Cargo.toml")))?))
+    Ok(code(succeeds(command.arg(package.join("Cargo.toml")))?))
 }
 
 /// What the command takes.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::weights::Cache;
@@ -41,9 +41,12 @@ Examples:
   injerto inspect photos
   injerto inspect photos --html photos.html --moves moves.csv
   injerto inspect my.toml --set seed=7 --json
-  injerto inspect new_photos --run runs/my-20260101-120000")]
+  injerto inspect new_photos --run runs/my-20260101-120000
+  injerto inspect features
+
+The last one is of a folder that `injerto features` has written: no photo is opened.")]
 pub struct Arguments {
-    /// Folder of the images (train/ and validation/, or one sub-folder per class), or an experiment
+    /// Folder of the images (train/ and validation/, or one sub-folder per class), an experiment, or a folder of features
     data: PathBuf,
     /// Name of the backbone, or path of its library
     #[arg(long, value_name = "NAME", conflicts_with = "run", value_parser = crate::text())]
@@ -105,6 +108,10 @@ fn inspected(arguments: &Arguments, common: &Common, stop: &AtomicBool) -> Resul
                 }
             };
             (survey, Some(known), format!("that of {}", shown(run)))
+        }
+        #[cfg(feature = "shards")]
+        None if injerto_shards::Gathered::is_in(&arguments.data) => {
+            (of_features(arguments)?, None, "its features were computed before".to_owned())
         }
         None => {
             let (survey, why) = of_folder(arguments, &mut catalog, &cache, stop)?;
@@ -205,6 +212,28 @@ fn of_folder(
         None => surveyed(|watch| Survey::without(&config, gallery, cache, watch), stop)?,
     };
     Ok((survey, why))
+}
+
+/// Features that were computed before.
+#[cfg(feature = "shards")]
+fn of_features(arguments: &Arguments) -> Result<Survey> {
+    let folder = shown(&arguments.data);
+    if let Some(set) = arguments.set.first() {
+        bail!("--set {}: {folder} holds features, and is no experiment; leave --set out", printable(set));
+    }
+    if arguments.backbone.is_some() {
+        bail!("--backbone: {folder} holds the features of one backbone already; leave --backbone out");
+    }
+    if arguments.moves.is_some() {
+        bail!("--moves: {folder} holds features, and no photos that could be moved; inspect the folder of the photos");
+    }
+    let gathered = injerto_experiment::gathered::complete(std::slice::from_ref(&arguments.data))?;
+    let (survey, unused) = Survey::of_features(&gathered, u64::from(Config::SEED))?;
+    if unused.unread + unused.unlabelled > 0 {
+        let (unread, unlabelled) = (grouped(unused.unread), grouped(unused.unlabelled));
+        note!("left out   {unlabelled} photos without a label, {unread} that could not be read");
+    }
+    Ok(survey)
 }
 
 /// The backbone of this name with this weight set.
@@ -314,7 +343,10 @@ fn show(found: &Inspection, why: &str, arguments: &Arguments, written: Option<&s
              `--backbone NAME` fetches one",
         )?,
     }
-    output::prose(&format!("files      {}", words::sizes(&found.health)))?;
+    let opened = found.health.n > 0;
+    if opened {
+        output::prose(&format!("files      {}", words::sizes(&found.health)))?;
+    }
     let line = |label: &str, text: &str| output::prose(&format!("{label:<10} {text}"));
     if let Some(drift) = &found.drift {
         line("\ndrift     ", &words::drift(drift))?;
@@ -345,7 +377,7 @@ fn show(found: &Inspection, why: &str, arguments: &Arguments, written: Option<&s
         more(found.labels.len())?;
     }
     let health = words::health(&found.health);
-    if health.is_empty() {
+    if health.is_empty() && opened {
         line("\nhealth    ", &format!("nothing is conspicuous about {} files", grouped(found.health.n)))?;
     }
     for (at, text) in health.iter().enumerate() {
@@ -386,6 +418,8 @@ fn next(found: &Inspection, arguments: &Arguments, written: Option<&str>) -> Res
                 shown(list)
             )
         }
+        // Features cannot be moved, and an experiment on them has to be written.
+        _ if found.health.n == 0 => out!("next       injerto cv {data}"),
         _ if !found.labels.is_empty() => {
             out!("next       injerto inspect {data} --html inspection.html --moves moves.csv")
         }

@@ -24,6 +24,10 @@ pub enum ExperimentError {
     /// The experiment file is wrong.
     #[error(transparent)]
     Config(#[from] injerto_config::ConfigError),
+    /// There is not enough memory for features that are read at once.
+    #[cfg(feature = "shards")]
+    #[error(transparent)]
+    NoRoom(#[from] injerto_files::memory::NoRoom),
     /// The images cannot be read, or their folders are not laid out as expected.
     #[error(transparent)]
     Data(#[from] injerto_data::DataError),

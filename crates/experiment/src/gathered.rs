@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use injerto_config::{Config, Images};
 use injerto_data::folder::{Folder, Inventory, split_evenly};
 use injerto_data::{Dataset, Label, Origin, Sample};
-use injerto_files::shown;
+use injerto_files::{memory, shown};
 use injerto_insight::{FeatureTable, Image, Matrix};
 use injerto_recipe::FeaturePrecision;
 use injerto_shards::{About, Gathered, Kind, Precision, Row};
@@ -45,16 +45,16 @@ pub fn complete(folders: &[PathBuf]) -> Result<Gathered, ExperimentError> {
     }
 }
 
-/// The rows that can be used, class by class and sorted by their keys, so that neither the number of shards nor their order matters. It is
-/// the order of a folder with one sub-folder per class.
-fn usable(gathered: &Gathered, features: bool) -> Result<(Vec<Row>, Unused), ExperimentError> {
+/// The rows that can be used, without their features, class by class and sorted by their keys, so that neither the number of shards nor
+/// their order matters. It is the order of a folder with one sub-folder per class. Each has its place among all rows.
+fn usable(gathered: &Gathered) -> Result<(Vec<(usize, Row)>, Unused), ExperimentError> {
     let (mut rows, mut unused) = (Vec::new(), Unused::default());
-    for row in gathered.rows(features) {
+    for (at, row) in gathered.rows(false).enumerate() {
         let row = row?;
         match (&row.error, &row.label) {
             (Some(_), _) => unused.unread += 1,
             (None, None) => unused.unlabelled += 1,
-            (None, Some(_)) => rows.push(row),
+            (None, Some(_)) => rows.push((at, row)),
         }
     }
     if rows.is_empty() {
@@ -66,13 +66,13 @@ fn usable(gathered: &Gathered, features: bool) -> Result<(Vec<Row>, Unused), Exp
             ),
         });
     }
-    rows.sort_by(|a, b| (&a.label, &a.key).cmp(&(&b.label, &b.key)));
+    rows.sort_by(|(_, a), (_, b)| (&a.label, &a.key).cmp(&(&b.label, &b.key)));
     Ok((rows, unused))
 }
 
 /// Names of the classes, sorted by their bytes, and the place of each.
-fn classes(rows: &[Row]) -> (Vec<String>, BTreeMap<String, u32>) {
-    let names: BTreeSet<&String> = rows.iter().filter_map(|row| row.label.as_ref()).collect();
+fn classes(rows: &[(usize, Row)]) -> (Vec<String>, BTreeMap<String, u32>) {
+    let names: BTreeSet<&String> = rows.iter().filter_map(|(_, row)| row.label.as_ref()).collect();
     let places = names.iter().zip(0..).map(|(name, at)| ((*name).clone(), at)).collect();
     (names.into_iter().cloned().collect(), places)
 }
@@ -80,17 +80,38 @@ fn classes(rows: &[Row]) -> (Vec<String>, BTreeMap<String, u32>) {
 /// What a backbone said of the labelled photos, as a table about which questions can be asked. All of it is in memory.
 ///
 /// # Errors
-/// [`ExperimentError`] if a file is damaged, or if no photo has a label.
+/// [`ExperimentError`] if a file is damaged, if no photo has a label, or if there is not enough memory for the table and a copy of it, which
+/// questions need. That is known before any features are read.
 pub fn table(gathered: &Gathered) -> Result<(FeatureTable, Unused), ExperimentError> {
-    let (rows, unused) = usable(gathered, true)?;
+    let (rows, unused) = usable(gathered)?;
     let (names, places) = classes(&rows);
-    let width = rows[0].features.len();
-    let images = rows.iter().map(|row| {
+    let width = match gathered.about().map(|about| &about.kind) {
+        Some(Kind::Features { width, .. }) => *width,
+        _ => 0,
+    };
+    let bytes = (rows.len() * width * size_of::<f32>()) as u64;
+    let count = rows.len();
+    let what = format!("{count} rows of {width} features and a copy (a training reads them from the disk instead)");
+    memory::ask(2 * bytes, &what)?;
+    let mut values = vec![0.0; rows.len() * width];
+    let place: BTreeMap<usize, usize> = rows.iter().enumerate().map(|(place, (at, _))| (*at, place)).collect();
+    for (at, row) in gathered.rows(true).enumerate() {
+        let row = row?;
+        if let Some(place) = place.get(&at) {
+            if row.features.len() != width {
+                let (key, found) = (injerto_files::printable(&row.key), row.features.len());
+                return Err(ExperimentError::Gathered {
+                    reason: format!("the row of '{key}' has {found} features and not {width}; compute its shard again"),
+                });
+            }
+            values[place * width..(place + 1) * width].copy_from_slice(&row.features);
+        }
+    }
+    let images = rows.iter().map(|(_, row)| {
         let label = row.label.as_ref().map_or(0, |label| places[label]);
         Image { content: row.sha256, ..Image::new(&row.path, label) }
     });
     let images = images.collect();
-    let values = rows.into_iter().flat_map(|row| row.features).collect();
     Ok((FeatureTable::new(Matrix::new(width, values)?, images, names)?, unused))
 }
 
@@ -99,9 +120,9 @@ pub fn table(gathered: &Gathered) -> Result<(FeatureTable, Unused), ExperimentEr
 /// # Errors
 /// Those of [`table`].
 pub(crate) fn dataset(gathered: &Gathered) -> Result<(Dataset, Unused), ExperimentError> {
-    let (rows, unused) = usable(gathered, false)?;
+    let (rows, unused) = usable(gathered)?;
     let (classes, places) = classes(&rows);
-    let sample = |row: Row| {
+    let sample = |(_, row): (usize, Row)| {
         let label = row.label.as_ref().map_or(0, |label| places[label]);
         Some(Sample::new(Origin::kept(injerto_files::from_text(&row.path), row.sha256?), Label::from(label)))
     };

@@ -4,27 +4,23 @@ use std::fs::File;
 use std::path::Path;
 
 use injerto_backbones::plugin::Catalog;
-use injerto_backbones::weights::{Cache, Weights};
+use injerto_backbones::weights::Cache;
 use injerto_config::Config;
-use injerto_data::{Batches, DataError, Decoded, LoaderOptions, SEPARATOR};
+use injerto_data::{DataError, SEPARATOR};
 use injerto_files::hex;
 use injerto_recipe::FeaturePrecision;
 use injerto_shards::{About, Answer, Kind, Network, Photos, Precision, Problem};
-use injerto_trainer::cache::CacheSettings;
-use injerto_trainer::{Extractor, Model, TrainError};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::answer::Verdict;
-use crate::predict::batch_size;
-use crate::prepare::{card, pixels, resolve};
-use crate::{Calibration, ExperimentError, Knowledge, Prediction, Predictor, device};
+use crate::extractor::Seeing;
+use crate::{Calibration, ExperimentError, Knowledge, Prediction, Predictor};
 
 /// What a head learns from: the output of the layer that [`ModelCard::head_input`](injerto_trainer::ModelCard::head_input) names, of a
 /// backbone or of a trained network. The numbers are, bit for bit, those that a training keeps.
 pub struct FeatureNetwork {
-    extractor: Extractor,
-    options: LoaderOptions,
+    seeing: Seeing,
     about: About,
     /// Source of the weights, in words.
     pub origin: String,
@@ -38,18 +34,8 @@ impl FeatureNetwork {
     ///
     /// # Errors
     /// [`ExperimentError`] if the backbone or its weights cannot be found or do not fit.
-    pub fn of_backbone(mut config: Config, catalog: &mut Catalog, cache: &Cache) -> Result<Self, ExperimentError> {
-        let resolved = resolve(&config, catalog)?;
-        // The head's last layers say nothing of its input, so that any classes will do.
-        let classes = ["a", "b"].map(str::to_owned);
-        let grafted = (&resolved.backbone, Some(&resolved.name), &resolved.description.preprocessing);
-        let card = card(&mut config, grafted, &classes)?;
-        let mut weights = Weights::initialise(&card.graph, u64::from(config.seed))?;
-        weights.extend(resolved.weights(catalog, cache)?);
-        let model = Model::new(card, &weights, &device(config.device)?)?;
-        let name = resolved.name.name.clone();
-        let network = Self::of(&model, name, config.cache.precision, config.uses_kernels())?;
-        Ok(Self { origin: resolved.origin.to_string(), warnings: resolved.warnings.clone(), ..network })
+    pub fn of_backbone(config: Config, catalog: &mut Catalog, cache: &Cache) -> Result<Self, ExperimentError> {
+        Ok(Self::of(Seeing::of_backbone(config, catalog, cache)?))
     }
 
     /// The network of a checkpoint, whose layers may have been fine-tuned, on the device `on`.
@@ -61,46 +47,24 @@ impl FeatureNetwork {
         precision: FeaturePrecision,
         on: injerto_config::Device,
     ) -> Result<Self, ExperimentError> {
-        let model = Model::load(checkpoint, &device(on)?)?;
-        let name =
-            model.card.backbone.as_ref().map_or_else(|| model.card.graph.name().to_owned(), |it| it.name.clone());
-        let network = Self::of(&model, name, precision, on.has_kernels())?;
-        Ok(Self { origin: injerto_files::shown(checkpoint).to_string(), ..network })
+        Ok(Self::of(Seeing::of_checkpoint(checkpoint, precision, on)?))
     }
 
-    fn of(model: &Model, name: String, precision: FeaturePrecision, kernels: bool) -> Result<Self, ExperimentError> {
-        let (card, layer) = (&model.card, model.card.head_input());
-        let options = pixels(card, batch_size(card.image_size()));
-        let cache = CacheSettings { folder: None, memory: 0, precision };
-        let extractor = Extractor::new(model, layer, &options, &cache, kernels)?;
+    fn of(mut seeing: Seeing) -> Self {
+        let card = &seeing.card;
+        let name = card.backbone.as_ref().map_or_else(|| card.graph.name().to_owned(), |it| it.name.clone());
         let kind = Kind::Features {
-            layer: card.graph.nodes()[layer].name().to_owned(),
-            width: extractor.shape().iter().product(),
-            precision: match precision {
+            layer: card.graph.nodes()[card.head_input()].name().to_owned(),
+            width: seeing.width(),
+            precision: match seeing.extractor.precision() {
                 FeaturePrecision::F16 => Precision::F16,
                 // Tables have no such numbers; single precision holds each of them exactly.
                 FeaturePrecision::BF16 | FeaturePrecision::F32 => Precision::F32,
             },
         };
-        let about = About { name, model: extractor.space().to_owned(), kind };
-        Ok(Self { extractor, options, about, origin: String::new(), warnings: Vec::new() })
-    }
-
-    /// Answers for decoded images, one per image.
-    fn rows(&self, Decoded { pixels, images }: Decoded) -> Result<Vec<Result<Answer, Problem>>, TrainError> {
-        let readable = images.iter().filter(|image| image.is_ok()).count();
-        let values = self.extractor.run(&pixels, readable)?;
-        let width = self.extractor.shape().iter().product::<usize>().max(1);
-        let mut rows = values.chunks_exact(width);
-        let answer = |image: Result<(), DataError>| {
-            image.map_err(|error| unreadable(&error))?;
-            let features = rows.next().expect("there is a row for each image that was read").to_vec();
-            match features.iter().all(|x| x.is_finite()) {
-                true => Ok(Answer { features, ..Answer::default() }),
-                false => Err(Problem::Photo(ExperimentError::NoAnswer.to_string())),
-            }
-        };
-        Ok(images.into_iter().map(answer).collect())
+        let about = About { name, model: seeing.extractor.space().to_owned(), kind };
+        let (origin, warnings) = (std::mem::take(&mut seeing.origin), std::mem::take(&mut seeing.warnings));
+        Self { seeing, about, origin, warnings }
     }
 }
 
@@ -118,35 +82,12 @@ impl Network for FeatureNetwork {
     }
 
     fn answers(&self, photos: Photos) -> Box<dyn Iterator<Item = Result<Answer, Problem>> + '_> {
-        Box::new(Features { network: self, decoded: Some(self.options.stream(photos)), ready: Vec::new().into_iter() })
-    }
-}
-
-/// Features of photos as they are decoded.
-struct Features<'n> {
-    network: &'n FeatureNetwork,
-    decoded: Option<Batches<Decoded>>,
-    ready: std::vec::IntoIter<Result<Answer, Problem>>,
-}
-
-impl Iterator for Features<'_> {
-    type Item = Result<Answer, Problem>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(answer) = self.ready.next() {
-                return Some(answer);
-            }
-            let decoded = self.decoded.as_mut()?.next()?;
-            let rows = decoded.map_err(ExperimentError::from).and_then(|decoded| Ok(self.network.rows(decoded)?));
-            match rows {
-                Ok(rows) => self.ready = rows.into_iter(),
-                Err(error) => {
-                    self.decoded = None;
-                    return Some(Err(Problem::End(Box::new(error))));
-                }
-            }
-        }
+        Box::new(self.seeing.see(photos).map(|row| match row {
+            Ok(Ok(features)) => Ok(Answer { features, ..Answer::default() }),
+            Ok(Err(ExperimentError::Data(error))) => Err(unreadable(&error)),
+            Ok(Err(error)) => Err(Problem::Photo(error.to_string())),
+            Err(error) => Err(Problem::End(Box::new(error))),
+        }))
     }
 }
 

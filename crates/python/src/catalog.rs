@@ -27,7 +27,8 @@ pub struct Where {
 }
 
 impl Where {
-    /// The folders of `INJERTO_PLUGIN_PATH`, then those that the binary looks in too, then the backbones that are linked in.
+    /// The folders of `INJERTO_PLUGIN_PATH`, then those that the binary looks in too, and at last the standard backbones, which are inside
+    /// this library.
     ///
     /// # Errors
     /// Python does not say where its program or this module is.

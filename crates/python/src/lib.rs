@@ -8,6 +8,7 @@
 //! - `images`: what an image may be;
 //! - `models`: networks that are loaded once and asked often;
 //! - `train`: an experiment in this process;
+//! - `collective`: other processes that train together with this one;
 //! - `values`: JSON, TOML and arrays as Python's values;
 //! - `catalog`: where plugins are found from a wheel;
 //! - `module`: the module as Python loads it.
@@ -23,6 +24,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod catalog;
+mod collective;
 mod error;
 mod feed;
 mod images;

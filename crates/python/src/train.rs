@@ -1,6 +1,7 @@
 //! An experiment in this process.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 
@@ -18,21 +19,26 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 use serde_json::Value;
 
 use crate::catalog::Where;
+use crate::collective::Peers;
 use crate::error::raised;
 use crate::feed::{heard, interruptible};
 use crate::images;
 use crate::values::{from_json, to_table};
 
 /// Trains what an experiment describes, and returns its summary: the figures of `summary.json`, and `run`, the folder of the run. It takes
-/// the experiment, `progress` or `None`, settings or `None`, and a folder or `None`.
+/// the experiment, and `progress`, settings, a folder and a collective, each of which may be `None`.
 pub fn train(arguments: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
     let py = arguments.py();
-    type Arguments<'py> = (Bound<'py, PyAny>, Option<Bound<'py, PyAny>>, Option<Bound<'py, PyAny>>, Option<PathBuf>);
-    let (experiment, progress, set, run_dir): Arguments<'_> = arguments.extract()?;
+    type Any<'py> = Option<Bound<'py, PyAny>>;
+    type Arguments<'py> = (Bound<'py, PyAny>, Any<'py>, Any<'py>, Option<PathBuf>, Any<'py>);
+    let (experiment, progress, set, run_dir, collective): Arguments<'_> = arguments.extract()?;
+    let peers = collective.map(|object| Peers::new(&object).map(Arc::new)).transpose()?;
+    let follows = peers.as_ref().is_some_and(|peers| peers.follows());
     let sets = set.map_or_else(|| Ok(Vec::new()), |set| sets(&set))?;
     let asked = Asked::new(&experiment, sets)?;
     let found = Where::new(py)?;
-    run(py, progress, run_dir, true, move |run_dir| {
+    let run = Run { progress, run_dir, peers, reports: true };
+    run.train(py, move |run_dir| {
         let cache = Cache::of_user().map_err(ExperimentError::from)?;
         let prepared = found.catalog(|catalog| {
             let config = match asked {
@@ -55,7 +61,10 @@ pub fn train(arguments: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
             };
             Prepared::new(config, catalog, &cache)
         })?;
-        prepared.check_folder(run_dir.unwrap_or(Path::new("runs")))?;
+        // The folder belongs to process 0, which may have made it already.
+        if !follows {
+            prepared.check_folder(run_dir.unwrap_or(Path::new("runs")))?;
+        }
         Ok(prepared)
     })
 }
@@ -84,7 +93,8 @@ pub fn fit(arguments: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
     let folder = Folder { train, validation: None, test: None, inventory: Inventory::default() };
     let gallery = Gallery { folder, root: None, looked: Looked::default() };
     let found = Where::new(py)?;
-    run(py, progress, Some(run_dir), false, move |_| {
+    let run = Run { progress, run_dir: Some(run_dir), peers: None, reports: false };
+    run.train(py, move |_| {
         let cache = Cache::of_user().map_err(ExperimentError::from)?;
         found.catalog(|catalog| Prepared::on(&gallery, *config, catalog, &cache))
     })
@@ -134,46 +144,74 @@ fn sets(set: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
     each.collect()
 }
 
-/// Prepares and trains on another thread, while this one passes epochs on to `progress`. `reports` says whether a page is drawn of the run.
-fn run(
-    py: Python<'_>,
-    progress: Option<Bound<'_, PyAny>>,
+/// How an experiment is run.
+struct Run<'py> {
+    /// Called with the figures of each epoch.
+    progress: Option<Bound<'py, PyAny>>,
     run_dir: Option<PathBuf>,
+    /// Processes that train together with this one.
+    peers: Option<Arc<Peers>>,
+    /// Whether a page is drawn of the run.
     reports: bool,
-    prepare: impl FnOnce(Option<&Path>) -> Result<Prepared, ExperimentError> + Send,
-) -> PyResult<Py<PyAny>> {
-    let stop = AtomicBool::new(false);
-    let (told, mut hear) = channel();
-    let work = || -> Result<(Vec<String>, Value), ExperimentError> {
-        let mut observer = Epochs { told };
-        let prepared = prepare(run_dir.as_deref())?;
-        let warnings = prepared.warnings.clone();
-        let folder = RunFolder::create(run_dir.as_deref(), &prepared.config.name)?;
-        let session = Session::begin(prepared, folder)?;
-        let folder = session.folder().clone();
-        let outcome = session.run(&mut Watch { observer: &mut observer, stop: &stop });
-        if reports {
-            // Without an epoch there is nothing to draw, and a run that cannot be drawn is no failed run.
-            let _ = injerto_report::write(folder.path());
+}
+
+impl Run<'_> {
+    /// Prepares and trains on another thread, while this one passes epochs on to `progress`.
+    fn train(
+        self,
+        py: Python<'_>,
+        prepare: impl FnOnce(Option<&Path>) -> Result<Prepared, ExperimentError> + Send,
+    ) -> PyResult<Py<PyAny>> {
+        let Self { progress, run_dir, peers, reports } = self;
+        let stop = AtomicBool::new(false);
+        let (told, mut hear) = channel();
+        let others = peers.clone();
+        let follows = peers.as_ref().is_some_and(|peers| peers.follows());
+        let work = || -> Result<(Vec<String>, Value), ExperimentError> {
+            let mut observer = Epochs { told };
+            let prepared = prepare(run_dir.as_deref())?;
+            let warnings = if follows { Vec::new() } else { prepared.warnings.clone() };
+            let folder = match follows {
+                true => RunFolder::scratch(None)?,
+                false => RunFolder::create(run_dir.as_deref(), &prepared.config.name)?,
+            };
+            let session = Session::begin(prepared, folder)?;
+            let folder = session.folder().clone();
+            let watch = &mut Watch { observer: &mut observer, stop: &stop };
+            let outcome = match others {
+                Some(others) => session.run_together(others, watch),
+                None => session.run(watch),
+            };
+            if reports && !follows {
+                // Without an epoch there is nothing to draw, and a run that cannot be drawn is no failed run.
+                let _ = injerto_report::write(folder.path());
+            }
+            let mut summary = serde_json::to_value(&outcome?.summary).expect("plain data with names for keys");
+            summary["run"] = match follows {
+                true => Value::Null,
+                false => injerto_files::to_text(folder.path().as_os_str()).into(),
+            };
+            Ok((warnings, summary))
+        };
+        let listen = || loop {
+            match (heard(py, &mut hear), &progress) {
+                (Ok(epoch), Some(progress)) => drop(progress.call1((from_json(py, &epoch)?,))?),
+                (Ok(_), None) | (Err(RecvTimeoutError::Timeout), _) => {}
+                (Err(RecvTimeoutError::Disconnected), _) => return Ok(()),
+            }
+            py.check_signals()?;
+        };
+        let explained = |error| match &peers {
+            Some(peers) => peers.explain(py, raised(error)),
+            None => raised(error),
+        };
+        let (warnings, summary) = interruptible(py, &stop, work, listen)?.map_err(explained)?;
+        let warn = py.import("warnings")?.getattr("warn")?;
+        for warning in warnings {
+            warn.call1((warning,))?;
         }
-        let mut summary = serde_json::to_value(&outcome?.summary).expect("plain data with names for keys");
-        summary["run"] = injerto_files::to_text(folder.path().as_os_str()).into();
-        Ok((warnings, summary))
-    };
-    let listen = || loop {
-        match (heard(py, &mut hear), &progress) {
-            (Ok(epoch), Some(progress)) => drop(progress.call1((from_json(py, &epoch)?,))?),
-            (Ok(_), None) | (Err(RecvTimeoutError::Timeout), _) => {}
-            (Err(RecvTimeoutError::Disconnected), _) => return Ok(()),
-        }
-        py.check_signals()?;
-    };
-    let (warnings, summary) = interruptible(py, &stop, work, listen)?.map_err(raised)?;
-    let warn = py.import("warnings")?.getattr("warn")?;
-    for warning in warnings {
-        warn.call1((warning,))?;
+        Ok(from_json(py, &summary)?.unbind())
     }
-    Ok(from_json(py, &summary)?.unbind())
 }
 
 /// Tells the figures of each epoch.

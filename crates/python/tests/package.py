@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+import types
 import unittest
 from pathlib import Path
 
@@ -217,6 +218,53 @@ class TrainingAndPredicting(unittest.TestCase):
         with self.assertRaises(KeyboardInterrupt):
             injerto.train(EXPERIMENT, lambda _: interrupt(0), set={"phases.0.epochs": 10000}, run_dir=folder)
         self.assertTrue(os.path.exists(os.path.join(folder, "last.safetensors")))
+
+    def test_any_object_that_adds_up_arrays_is_a_collective(self):
+        meet, values = threading.Barrier(2), [None, None]
+
+        class Collective:
+            size = 2
+
+            def __init__(self, rank):
+                self.rank = rank
+
+            def all_reduce(self, array):
+                values[self.rank] = array.copy()
+                meet.wait(60)
+                array[:] = values[0] + values[1]
+                meet.wait(60)
+
+        folder, summaries = self.run_dir + "-together", [None, None]
+
+        def train(rank):
+            summaries[rank] = injerto.train(EXPERIMENT, run_dir=folder, collective=Collective(rank))
+
+        threads = [threading.Thread(target=train, args=(rank,)) for rank in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual([summary["run"] for summary in summaries], [folder, None])
+        for summary in summaries:
+            self.assertAlmostEqual(summary["phases"][0]["history"][0]["loss"], self.epochs[0]["loss"], 5)
+
+    def test_an_exception_of_a_collective_is_the_cause_of_the_error(self):
+        def all_reduce(_):
+            raise ConnectionError("nobody is there")
+
+        collective = types.SimpleNamespace(rank=0, size=2, all_reduce=all_reduce)
+        with self.assertRaisesRegex(injerto.Error, "nobody is there") as caught:
+            injerto.train(EXPERIMENT, run_dir=self.run_dir + "-lost", collective=collective)
+        self.assertIsInstance(caught.exception.__cause__, ConnectionError)
+
+    def test_what_is_no_collective_is_an_error_that_says_what_is(self):
+        def check(collective, kind, text):
+            with self.assertRaisesRegex(kind, text):
+                injerto.train(EXPERIMENT, collective=collective)
+
+        check(3, TypeError, "an object of the type int: a collective has rank")
+        check(types.SimpleNamespace(rank=0, size=2, all_reduce=1), TypeError, "all_reduce cannot be called")
+        check(types.SimpleNamespace(rank=2, size=2, all_reduce=print), ValueError, "no process 2 of 2")
 
     def test_an_answer_has_a_label_and_a_probability_per_class(self):
         answers = self.predictor(pictures())

@@ -34,7 +34,7 @@ fn installed() -> tempfile::TempDir {
     folder
 }
 
-/// Runs a file of Python's tests with these arguments. The caches are empty, and there are no backbones but those that are linked in.
+/// Runs a file of Python's tests with these arguments. The caches are empty, and there are no backbones but those in the library.
 fn run(python: &Path, file: &str, arguments: &[&OsStr]) -> Output {
     let folder = installed();
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(file);
@@ -67,6 +67,11 @@ fn the_examples_of_the_documentation_hold() {
 #[test]
 fn the_classifier_is_an_estimator_of_scikit_learn() {
     check(&["numpy", "sklearn"], "classifier.py");
+}
+
+#[test]
+fn processes_that_torch_has_joined_train_one_network() {
+    check(&["numpy", "torch"], "collective.py");
 }
 
 #[test]

@@ -213,3 +213,19 @@ fn features_are_cross_validated_without_an_experiment() {
     // The experiment divides its images, and the folds do not ask how.
     assert_eq!(run(at, &["cv", "seen", "--folds", "3", "--json"]).json()["accuracy"]["n"], 30);
 }
+
+#[test]
+fn features_are_inspected_without_opening_a_photo() {
+    let at = drawn();
+    let at = at.path();
+    features(at, &["--out", "seen"]).succeeds();
+    fs::remove_dir_all(at.join("drawn")).expect("removed");
+    let found = run(at, &["inspect", "seen"]).succeeds();
+    contains(&found, &["30 images of 5 classes", "small_cnn", "its features were computed before", "probe", "leaks"]);
+    contains(&found, &["files, shortcuts: no photo was opened", "next       injerto cv seen"]);
+    let json = run(at, &["inspect", "seen", "--json"]).json();
+    assert_eq!((&json["images"], &json["probe"]["n"]), (&30.into(), &30.into()));
+    assert_eq!(json["health"]["n"], 0);
+    contains(&run(at, &["inspect", "seen", "--set", "seed=7"]).fails(), &["seen holds features", "leave --set out"]);
+    contains(&run(at, &["inspect", "seen", "--moves", "moves.csv"]).fails(), &["no photos that could be moved"]);
+}

@@ -59,8 +59,8 @@ pub struct Backbone {
     pub name: String,
     /// Its weights, in words.
     pub weights: String,
-    /// Height and width of the images that it saw.
-    pub image_size: [usize; 2],
+    /// Height and width of the images that it saw; `None` where its features do not say so.
+    pub image_size: Option<[usize; 2]>,
     /// Features per image.
     pub features: usize,
 }

@@ -100,7 +100,7 @@ impl Survey {
         let backbone = Backbone {
             name: prepared.config.backbone.plugin.clone(),
             weights: prepared.origin.clone(),
-            image_size: prepared.card.image_size(),
+            image_size: Some(prepared.card.image_size()),
             features: table.features().width(),
         };
         let (seed, orientation) = (u64::from(prepared.config.seed), pixels.orientation);
@@ -138,6 +138,34 @@ impl Survey {
         Ok(Some(Self { table: None, backbone: None, photos, seed, orientation, gallery }))
     }
 
+    /// Features that `injerto features` has computed, and the number of photos that have none or no label. No photo is opened, so that
+    /// nothing is known of the files.
+    ///
+    /// # Errors
+    /// Those of [`gathered::table`](crate::gathered::table).
+    #[cfg(feature = "shards")]
+    pub fn of_features(
+        gathered: &injerto_shards::Gathered,
+        seed: u64,
+    ) -> Result<(Self, crate::gathered::Unused), ExperimentError> {
+        let (table, unused) = crate::gathered::table(gathered)?;
+        let folder = injerto_data::folder::Folder {
+            train: crate::gathered::dataset(gathered)?.0,
+            validation: None,
+            test: None,
+            inventory: injerto_data::folder::Inventory::default(),
+        };
+        let gallery = Gallery { folder, root: None, looked: injerto_data::look::Looked::default() };
+        let backbone = gathered.about().map(|about| Backbone {
+            name: about.name.clone(),
+            weights: about.model.get(..12).unwrap_or(&about.model).to_owned(),
+            image_size: None,
+            features: table.features().width(),
+        });
+        let orientation = injerto_data::decode::Orientation::default();
+        Ok((Self { gallery, table: Some(table), backbone, photos: Vec::new(), seed, orientation }, unused))
+    }
+
     /// Asks everything that the images can answer, the quick questions first. A question that they cannot answer (too few images, one class,
     /// no features) is named in [`Inspection::unanswered`] with the reason.
     ///
@@ -155,7 +183,11 @@ impl Survey {
         let mut answers = Answers::default();
         let photos: Vec<Photo> = self.photos.iter().map(|(_, photo)| photo.clone()).collect();
         let health = Health::of(&photos, labels_of.names().len())?;
-        let found = match labelled {
+        let measured = !photos.is_empty();
+        if !measured {
+            ["files", "shortcuts"].iter().for_each(|it| answers.none(it, "no photo was opened"));
+        }
+        let found = match labelled && measured {
             true => answers.ask("shortcuts", || shortcuts(&photos, classes, folds, watch))?,
             false => None,
         };

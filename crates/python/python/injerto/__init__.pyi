@@ -1,6 +1,6 @@
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Optional, TypedDict, Union
+from typing import Any, Literal, NamedTuple, Optional, Protocol, TypedDict, Union
 
 import numpy
 from numpy.typing import NDArray
@@ -102,11 +102,19 @@ class Classifier(ClassifierMixin, BaseEstimator):
     def predict(self, X: Images) -> NDArray[Any]: ...
     def predict_proba(self, X: Images) -> NDArray[numpy.float32]: ...
 
+class Collective(Protocol):
+    @property
+    def rank(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    def all_reduce(self, values: NDArray[numpy.float32]) -> object: ...
+
 def train(
     experiment: Union[Path, Mapping[str, Any]],
     progress: Optional[Callable[[dict[str, Any]], object]] = None,
     *,
     set: Union[Mapping[str, Any], Sequence[str], None] = None,
     run_dir: Optional[Path] = None,
+    collective: Optional[Collective] = None,
 ) -> dict[str, Any]: ...
 def backbones() -> dict[str, str]: ...

@@ -34,9 +34,9 @@ pub fn images(found: &Inspection) -> String {
 /// The backbone that has seen the images; `None` without one.
 pub fn backbone(found: &Inspection) -> Option<String> {
     let backbone = found.backbone.as_ref()?;
-    let [height, width] = backbone.image_size;
+    let size = backbone.image_size.map_or(String::new(), |[height, width]| format!(" at {height}x{width}"));
     let (name, weights) = (printable(&backbone.name), printable(&backbone.weights));
-    Some(format!("{name} at {height}x{width}, {} features ({weights})", grouped(backbone.features)))
+    Some(format!("{name}{size}, {} features ({weights})", grouped(backbone.features)))
 }
 
 /// What a probe reaches.
