@@ -19,8 +19,8 @@ use injerto_insight::{Content, FeatureTable, InsightError, labels};
 use injerto_trainer::{Model, Watch};
 use serde::{Serialize, Serializer};
 
+use crate::gallery::Gallery;
 use crate::inspect::{ClassCount, FOLDS, SuspectFound};
-use crate::prepare::Gallery;
 use crate::{ExperimentError, Prepared};
 
 /// Name of the folder whose photos have no class yet.

@@ -474,6 +474,7 @@ fn shells_and_man_know_every_command() {
     for name in names.into_iter().filter(|name| !name.is_empty() && *name != "help") {
         assert!(at.path().join(format!("pages/injerto-{name}.1")).is_file(), "{name}");
         contains(&bash, &[&format!("injerto,{name})")]);
+        contains(include_str!("../../../../README.md"), &[&format!("injerto {name}")]);
     }
     contains(&run(at.path(), &["man", "data", "apply"]).succeeds(), &["undo"]);
     contains(&run(at.path(), &["man", "train"]).succeeds(), &["tui"]);

@@ -315,7 +315,7 @@ fn a_wrong_answer_is_kept_for_the_next_training_which_takes_the_list() {
     contains(&said, &["3 files moved in out/corrections\n", "data apply out/corrections/moves.csv --undo"]);
     assert_eq!(lie("roses"), [photos[0].1.clone()]);
     assert_eq!(lie("tulips"), sorted(vec![photos[1].1.clone(), photos[2].1.clone()]));
-    contains(&run(at, &["inspect", "out/corrections"]).succeeds(), &["3 photos"]);
+    contains(&run(at, &["inspect", "out/corrections"]).succeeds(), &["3 images of 2 classes: roses 1, tulips 2"]);
     // What is said afterwards has a list of its own, and the labels name the photos where they lie.
     assert_eq!(keep("class=roses", &photos[0].1).succeeds()["moves"], Value::Null);
     assert_eq!(keep("class=roses", &photos[1].1).succeeds()["moves"], "corrections/moves-2.csv");

@@ -31,7 +31,7 @@ impl Browser {
         assert!(Command::new("mkfifo").args([&orders, &answers]).status().expect("mkfifo is there").success());
         let profile = format!("--user-data-dir={}", folder.path().join("profile").display());
         let script =
-            "exec \"$0\" --headless=new --no-sandbox --disable-gpu --remote-debugging-pipe \"$1\" 3<\"$2\" 4>\"$3\"";
+            "exec \"$0\" --headless=new --no-sandbox --disable-gpu --hide-scrollbars --remote-debugging-pipe \"$1\" 3<\"$2\" 4>\"$3\"";
         let mut command = Command::new("sh");
         command
             .args(["-c", script, name, &profile])
@@ -102,9 +102,13 @@ impl Browser {
         self.order("Emulation.setEmulatedMedia", json!({ "features": features }));
     }
 
-    /// Takes a picture of the page: the whole of it, or what is on the screen.
+    /// Takes a picture of the page, the whole of it or what is on the screen: PNG, or WebP if the file's name ends so.
     pub fn picture(&mut self, file: &Path, whole: bool) {
-        let taken = self.order("Page.captureScreenshot", json!({ "format": "png", "captureBeyondViewport": whole }));
+        let mut wanted = json!({ "format": "png", "captureBeyondViewport": whole });
+        if file.extension().is_some_and(|ending| ending == "webp") {
+            wanted = json!({ "format": "webp", "quality": 90, "captureBeyondViewport": whole });
+        }
+        let taken = self.order("Page.captureScreenshot", wanted);
         let mut bytes = Vec::new();
         let (mut held, mut bits) = (0_u32, 0);
         for letter in taken["data"].as_str().expect("base64").bytes().filter(|letter| *letter != b'=') {
