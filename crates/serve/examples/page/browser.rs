@@ -30,8 +30,8 @@ impl Browser {
         let [orders, answers] = ["orders", "answers"].map(|name| folder.path().join(name));
         assert!(Command::new("mkfifo").args([&orders, &answers]).status().expect("mkfifo is there").success());
         let profile = format!("--user-data-dir={}", folder.path().join("profile").display());
-        let script =
-            "exec \"$0\" --headless=new --no-sandbox --disable-gpu --hide-scrollbars --remote-debugging-pipe \"$1\" 3<\"$2\" 4>\"$3\"";
+        let script = "exec \"$0\" --headless=new --no-sandbox --disable-gpu --hide-scrollbars \
+                      --remote-debugging-pipe \"$1\" 3<\"$2\" 4>\"$3\"";
         let mut command = Command::new("sh");
         command
             .args(["-c", script, name, &profile])
