@@ -163,9 +163,14 @@ fn served(binary: &Path, work: &Path, picture: &Path) -> Outcome {
     let said = server.0.stdout.take().ok_or("the server's output is not piped")?;
     BufReader::new(said).read_line(&mut line).map_err(|error| format!("the server says nothing: {error}"))?;
     let address = line.trim().trim_start_matches("http://").trim_end_matches('/');
-    let mut example = cargo("run");
-    example.args(["--package", BINARY_PACKAGE, "--package", "injerto-serve", "--example", "page", "--", address]);
-    Ok(code(succeeds(example.arg(picture).arg(drawn))?))
+    // Both packages are named so that nothing is built again with the features of one alone; `cargo run` takes one.
+    let mut example = cargo("build");
+    example.args(["--package", BINARY_PACKAGE, "--package", "injerto-serve", "--example", "page"]);
+    if !succeeds(&mut example)? {
+        return Ok(code(false));
+    }
+    let page = binary.with_file_name("examples").join("page");
+    Ok(code(succeeds(Command::new(page).args([address.as_ref(), picture.as_os_str(), drawn.as_os_str()]))?))
 }
 
 /// The curves of the course.

@@ -2,7 +2,8 @@
 //!
 //! ```sh
 //! injerto serve runs/mine &
-//! cargo run -p injerto-cli -p injerto-serve --example page -- 127.0.0.1:8080 page.png photo.jpg
+//! cargo build -p injerto-cli -p injerto-serve --example page
+//! target/debug/examples/page 127.0.0.1:8080 page.png photo.jpg
 //! ```
 
 mod browser;
