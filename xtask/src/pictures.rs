@@ -1,10 +1,11 @@
 //! `cargo xtask pictures` makes the pictures of the documentation: what the terminal shows, the report, and the curves of the course.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::Outcome;
-use crate::workspace::{Profile, build, code, not_started, root, succeeds};
+use crate::workspace::{BINARY_PACKAGE, Profile, build, cargo, code, not_started, root, succeeds};
 
 /// Text of `--help`.
 pub const HELP: &str = "\
@@ -12,8 +13,9 @@ Makes the pictures of the documentation again, in docs/pictures. All images in t
 
 Usage: cargo xtask pictures [course|benchmarks] [--set KEY=VALUE]…
 
-Without an argument: what the terminal shows of a training on drawn flowers (SVG), and its report as a browser shows it (PNG, needs
-Chromium or Chrome).
+Without an argument: what the terminal shows of a training on drawn flowers (SVG), its report as a browser shows it, and the page of
+`injerto serve` with a flower that was dropped on it (PNG and WebP;
+Chromium or Chrome is needed).
 
 benchmarks   draws the table of docs/benchmarks.md, and runs nothing.
 
@@ -59,6 +61,9 @@ const COLUMNS: usize = 118;
 
 /// What is photographed of the report: name of the picture, width and height in pixels, fragment of the address.
 const VIEWS: [(&str, u32, u32, &str); 2] = [("report", 1100, 900, ""), ("report_mistakes", 1100, 760, "#mistakes")];
+
+/// The photo that is dropped on the page, below the folder of the work.
+const DROPPED: &str = "dropped/validation/roses/00007.png";
 
 /// The browsers that are looked for.
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
@@ -127,7 +132,45 @@ fn first_screen(binary: &Path, work: &Path, pictures: &Path) -> Outcome {
             return Err(format!("{browser} made no picture of {}", report.display()));
         }
     }
-    Ok(code(true))
+    served(binary, work, &pictures.join("serve.webp"))
+}
+
+/// A server that ends with its value.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A server that has ended by itself needs no end.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The page on which the run is served, with an answer: a flower that is drawn larger than those of the training, so that one sees it.
+fn served(binary: &Path, work: &Path, picture: &Path) -> Outcome {
+    let drawn = work.join(DROPPED);
+    if !drawn.is_file() {
+        let mut images = Command::new(binary);
+        images.args(["generate", "flowers", "dropped", "--train", "1", "--validation", "3", "--size", "256"]);
+        if !succeeds(images.current_dir(work).stdout(Stdio::null()))? {
+            return Ok(code(false));
+        }
+    }
+    let mut command = Command::new(binary);
+    command.args(["serve", "runs/flowers", "--port", "0"]).current_dir(work).stdout(Stdio::piped());
+    let mut server = Server(command.spawn().map_err(|error| not_started(&command, &error))?);
+    let mut line = String::new();
+    let said = server.0.stdout.take().ok_or("the server's output is not piped")?;
+    BufReader::new(said).read_line(&mut line).map_err(|error| format!("the server says nothing: {error}"))?;
+    let address = line.trim().trim_start_matches("http://").trim_end_matches('/');
+    // Both packages are named so that nothing is built again with the features of one alone; `cargo run` takes one.
+    let mut example = cargo("build");
+    example.args(["--package", BINARY_PACKAGE, "--package", "injerto-serve", "--example", "page"]);
+    if !succeeds(&mut example)? {
+        return Ok(code(false));
+    }
+    let page = binary.with_file_name("examples").join("page");
+    Ok(code(succeeds(Command::new(page).args([address.as_ref(), picture.as_os_str(), drawn.as_os_str()]))?))
 }
 
 /// The curves of the course.

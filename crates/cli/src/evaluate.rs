@@ -12,7 +12,7 @@ use injerto_data::{Dataset, OnCorrupt, Skipped};
 use injerto_experiment::advise::Ask;
 use injerto_experiment::{Calibrated, Classifier, FolderEvaluation, Gallery, evaluate};
 use injerto_files::{printable, shown};
-use injerto_insight::stats::Estimate;
+use injerto_insight::stats::{Estimate, count_of};
 use injerto_report::words::{estimate, grouped};
 use injerto_trainer::metrics::{Figures, Report};
 use serde_json::{Value, json};
@@ -232,8 +232,7 @@ fn of_run(photos: Folder, together: &Together, on_corrupt: OnCorrupt, json: bool
 fn tell_report(report: &Report) -> Result<()> {
     let figure =
         |name: &str, value: Option<f64>| value.map_or_else(String::new, |value| format!(", {name} {value:.4}"));
-    let right = (report.accuracy * report.images as f64).round() as usize;
-    let accuracy = Estimate::share(right, report.images);
+    let accuracy = Estimate::share(count_of(report.accuracy, report.images), report.images);
     out!(
         "{} photos: accuracy {}{}{}{}, calibration error {:.4}",
         grouped(report.images),

@@ -16,7 +16,7 @@ use injerto_experiment::knowledge::KnowledgeSummary;
 use injerto_experiment::{Asked, Prepared, Questions, RunFolder, Session, Summary, Taught, Trust, Why, card, device};
 use injerto_files::{from_text, printable, shell_word, shown};
 use injerto_insight::calibration::{Operation, Temperature};
-use injerto_insight::stats::Estimate;
+use injerto_insight::stats::{Estimate, count_of};
 use injerto_report::verdict::{Guessing, State, verdict};
 use injerto_report::words::{estimate, grouped};
 use injerto_report::{ReportError, plan as words};
@@ -357,11 +357,11 @@ fn conclude(summary: &Summary) {
     }
     let mut found = Vec::new();
     if let Some(report) = &summary.multi_label {
-        let wrong = report.images - (report.exact_match * report.images as f64).round() as usize;
+        let wrong = report.images - count_of(report.exact_match, report.images);
         found.push(format!("on {} of {} validation photos a class is wrong", grouped(wrong), grouped(report.images)));
     }
     if let Some(Trust { accuracy, .. }) = &summary.trust {
-        let wrong = accuracy.n - (accuracy.value * accuracy.n as f64).round() as usize;
+        let wrong = accuracy.n - accuracy.count();
         let are = if wrong == 1 { "is" } else { "are" };
         found.push(format!("{} of {} validation photos {are} wrong", grouped(wrong), grouped(accuracy.n)));
     }

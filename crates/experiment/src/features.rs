@@ -4,7 +4,8 @@ use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::{Extracted, Model, Watch};
 
 use crate::advise::pooled;
-use crate::prepare::{Gallery, pixels};
+use crate::gallery::Gallery;
+use crate::prepare::pixels;
 use crate::{ExperimentError, Prepared};
 
 impl Prepared {

@@ -7,7 +7,7 @@ use injerto_data::{Dataset, SEPARATOR};
 use injerto_files::csv::{field, lines};
 use injerto_files::printable;
 use injerto_insight::predictions::Predictions;
-use injerto_insight::stats::{Baselines, Bootstrap, Estimate};
+use injerto_insight::stats::{Baselines, Bootstrap, Estimate, count_of};
 use injerto_trainer::metrics::{Answers, MultiLabelPredictions, Predictions as Said};
 use injerto_trainer::{Event, Observer};
 use serde::{Deserialize, Serialize};
@@ -37,7 +37,7 @@ impl Trust {
     /// Of an accuracy on images of which there are so many per class, without what takes a bootstrap.
     pub(crate) fn of_accuracy(accuracy: f64, counts: &[usize]) -> Self {
         let against = Baselines::of(counts);
-        let accuracy = Estimate::share((accuracy * against.n as f64).round() as usize, against.n);
+        let accuracy = Estimate::share(count_of(accuracy, against.n), against.n);
         Self { accuracy, macro_f1: None, roc_auc: None, against }
     }
 

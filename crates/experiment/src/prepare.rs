@@ -1,4 +1,3 @@
-use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -6,31 +5,31 @@ use burn_tensor::Device;
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::resolve::{Ask, Origin, Resolved};
 use injerto_backbones::weights::{BackboneName, Cache, Weights};
-use injerto_config::{CacheConfig, Completed, Config, Images, InputScale, Precision};
-use injerto_data::folder::{self, Folder, Inventory};
-use injerto_data::look::{Looked, Verdicts};
-use injerto_data::{Combinations, Dataset, KeptPhotos, Loader, LoaderOptions, OnCorrupt};
-use injerto_files::{listed, settled};
+use injerto_config::{CacheConfig, Completed, Config, InputScale, Precision};
+use injerto_data::folder::{Folder, Inventory};
+use injerto_data::look::Looked;
+use injerto_data::{Dataset, KeptPhotos, Loader, LoaderOptions};
+use injerto_files::settled;
 use injerto_graph::{Description, FreezePlan, Graph, Preprocessing, Selection};
-use injerto_insight::Part;
 use injerto_recipe::{BatchNorm, Loss, OptimizerConfig, Task};
 use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::history::Best;
-use injerto_trainer::plan::{Kept, Place};
 use injerto_trainer::{
     Arithmetic, Collective, Feeding, Fit, Model, ModelCard, Phase, PhasePlan, Settings, check_compiles, check_monitors,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::ExperimentError;
+use crate::gallery::{Gallery, images, look};
 use crate::guard;
 use crate::listed::Listed;
 use crate::phases::{class_weights, phases};
 use crate::questions::Questions;
 use crate::resume::root;
-use crate::source::{locate, settle};
-use crate::split::{Side, Sides, SplitList};
+use crate::source::settle;
+use crate::split::{Sides, SplitList};
 use crate::teach::{Taught, Teaching};
+use crate::warnings;
 
 /// Content of `plan.json`: the phases as they are resolved before the first batch. Training follows this plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,80 +51,6 @@ impl Plan {
     /// The plan as the JSON of its file.
     pub fn to_json(&self) -> String {
         crate::json::pretty(self)
-    }
-}
-
-/// Images that were found and looked at, before any network. Several experiments can be prepared on one gallery.
-#[derive(Debug, Clone)]
-pub struct Gallery {
-    /// The images, and how they were found.
-    pub folder: Folder,
-    /// Folder of the images; `None` for drawn ones.
-    pub root: Option<PathBuf>,
-    /// Findings of the look at the files.
-    pub looked: Looked,
-}
-
-impl Gallery {
-    /// Finds the images of an experiment and looks at each file. `looking` is called with the number of files that are done and the number
-    /// of all files.
-    ///
-    /// # Errors
-    /// [`ExperimentError::NoRoot`], [`ExperimentError::Data`].
-    pub fn open(
-        config: &Config,
-        cache: &Cache,
-        looking: &(dyn Fn(usize, usize) + Sync),
-    ) -> Result<Self, ExperimentError> {
-        let (mut folder, root) = images(config, cache)?;
-        let looked = match &root {
-            Some(root) => look(&mut folder, config, root, cache, looking)?,
-            None => Looked::default(),
-        };
-        Ok(Self { folder, root, looked })
-    }
-
-    /// Finds the images of an experiment, as [`Gallery::open`] does, and does not look at them.
-    ///
-    /// # Errors
-    /// [`ExperimentError::NoRoot`], [`ExperimentError::Data`].
-    pub fn found(config: &Config, cache: &Cache) -> Result<Folder, ExperimentError> {
-        Ok(images(config, cache)?.0)
-    }
-
-    /// Finds the images of a folder whose sub-folders are no classes, and looks at each file; files that cannot be read are left out.
-    ///
-    /// # Errors
-    /// [`ExperimentError::Data`].
-    pub fn unlabelled(
-        root: &Path,
-        cache: &Cache,
-        looking: &(dyn Fn(usize, usize) + Sync),
-    ) -> Result<Self, ExperimentError> {
-        let mut folder = folder::unlabelled(root)?;
-        let total = folder.train.samples.len();
-        let verdicts = Verdicts::new(&cache.looked(), root);
-        let looked = folder.look(OnCorrupt::Skip, Some(&verdicts), &|done| looking(done, total))?;
-        Ok(Self { folder, root: Some(root.to_owned()), looked })
-    }
-
-    /// The images of a prepared experiment.
-    pub fn of(prepared: &Prepared) -> Self {
-        let Prepared { config, train, validation, test, inventory, looked, .. } = prepared;
-        let inventory = inventory.clone().unwrap_or_default();
-        let folder = Folder { train: train.clone(), validation: validation.clone(), test: test.clone(), inventory };
-        Self { folder, root: root(config).map(Path::to_owned), looked: looked.clone() }
-    }
-
-    /// The labels that occur, each as if it were a class.
-    pub fn combinations(&self) -> Combinations {
-        Combinations::of(self.sets().into_iter().map(|(dataset, _)| dataset))
-    }
-
-    /// The parts of the images that there are.
-    pub fn sets(&self) -> Vec<(&Dataset, Part)> {
-        let Folder { train, validation, .. } = &self.folder;
-        std::iter::once((train, Part::Training)).chain(validation.iter().map(|held| (held, Part::Validation))).collect()
     }
 }
 
@@ -243,13 +168,13 @@ impl Prepared {
         };
         let Folder { train, validation, test, inventory } = images;
         let mut sides = Sides { train, validation, test };
-        let mut warnings = warnings(&config);
+        let mut warnings = warnings::asked(&config);
         if let Some((list, root)) = list.as_ref().zip(root.as_ref()) {
             let (divided, warning) = list.divide(root, sides)?;
             sides = divided;
             warnings.extend(warning);
         }
-        warnings.extend(parted_groups(&sides));
+        warnings.extend(warnings::parted_groups(&sides));
         let Sides { train, validation, test } = sides;
         let inventory = root.is_some().then_some(inventory);
         let asked = config.loss.class_weights.as_ref();
@@ -281,7 +206,7 @@ impl Prepared {
         prepared.check_initial()?;
         #[cfg(feature = "shards")]
         prepared.bring_features()?;
-        prepared.warnings.extend(homeless_features(&prepared));
+        prepared.warnings.extend(warnings::homeless_features(&prepared));
         prepared.warnings.extend(guard::warning(&prepared, &resolved));
         Ok(prepared)
     }
@@ -305,7 +230,7 @@ impl Prepared {
         let (asked, counts) = (config.loss.class_weights.as_ref(), self.train.counts());
         let class_weights = asked.map(|asked| class_weights(asked, &self.train.classes, &counts)).transpose()?;
         let mut prepared = Self {
-            warnings: warnings(&config),
+            warnings: warnings::asked(&config),
             config,
             train: self.train.clone(),
             validation: self.validation.clone(),
@@ -326,7 +251,7 @@ impl Prepared {
         };
         prepared.decide(&phases);
         prepared.check_initial()?;
-        prepared.warnings.extend(homeless_features(&prepared));
+        prepared.warnings.extend(warnings::homeless_features(&prepared));
         Ok(prepared)
     }
 
@@ -612,112 +537,5 @@ pub(crate) fn card(
         loss,
         thresholds,
         graph: head.graft(backbone)?,
-    })
-}
-
-/// Reads every image once. Those that cannot be decoded are refused or left out, as the experiment says.
-fn look(
-    images: &mut Folder,
-    config: &Config,
-    root: &Path,
-    cache: &Cache,
-    looking: &(dyn Fn(usize, usize) + Sync),
-) -> Result<Looked, ExperimentError> {
-    let verdicts = Verdicts::new(&cache.looked(), root);
-    let parts = [Some(&images.train), images.validation.as_ref(), images.test.as_ref()];
-    let total = parts.into_iter().flatten().map(|part| part.samples.len()).sum();
-    Ok(images.look(config.data.on_corrupt, Some(&verdicts), &|done| looking(done, total))?)
-}
-
-/// The images of an experiment, and their root folder unless they are drawn.
-fn images(config: &Config, cache: &Cache) -> Result<(Folder, Option<PathBuf>), ExperimentError> {
-    match &config.data.images {
-        Images::Folder { .. } => {
-            let root = &locate(config, cache)?.expect("images of folders have a root");
-            let options = folder::Options {
-                layout: config.data.layout.unwrap_or_default(),
-                labels: config.data.labels.clone(),
-                multi_label: config.data.multi_label,
-                validation_split: config.data.validation_split,
-                test_split: config.data.test_split,
-                stratify: config.data.stratify,
-                group: config.data.group.clone(),
-                seed: config.seed,
-            };
-            Ok((folder::open(root, options)?, Some(root.clone())))
-        }
-        Images::Drawn { generated, train_per_class, validation_per_class } => {
-            let seed = u64::from(config.seed);
-            let validation = Some(generated.dataset(*validation_per_class, seed, 1));
-            let train = generated.dataset(*train_per_class, seed, 0);
-            Ok((Folder { train, validation, test: None, inventory: Inventory::default() }, None))
-        }
-        #[cfg(feature = "shards")]
-        Images::Features { features } => Ok((crate::gathered::folder(features, config)?, None)),
-        #[cfg(not(feature = "shards"))]
-        Images::Features { .. } => Err(ExperimentError::Gathered {
-            reason: "data.features: this build cannot read features; build it with the feature `shards`, which is on unless \
-                     --no-default-features switches it off"
-                .to_owned(),
-        }),
-    }
-}
-
-fn warnings(config: &Config) -> Vec<String> {
-    let first = &config.phases[0];
-    let mut warnings = Vec::new();
-    if config.backbone.weights != "none" && first.unfreeze != Selection::None {
-        warnings.push(format!(
-            "phase '{}' trains layers of the backbone under a head that was never trained: the gradients of random weights \
-             are large, and the backbone may forget what it learned in pre-training; put a phase with unfreeze = \"none\" first",
-            first.name
-        ));
-    }
-    warnings
-}
-
-/// A warning about groups that stand on several sides, where the folders or a list divide the images.
-fn parted_groups(images: &Sides) -> Option<String> {
-    let mut sides: HashMap<&str, Side> = HashMap::new();
-    let mut parted: BTreeSet<&str> = BTreeSet::new();
-    for (side, sample) in images.samples() {
-        let Some(group) = sample.group.as_deref() else { continue };
-        if *sides.entry(group).or_insert(side) != side {
-            parted.insert(group);
-        }
-    }
-    (!parted.is_empty()).then(|| {
-        format!(
-            "{} of {} groups (data.group) stand on more than one side of the split, so that the accuracy may be too good: {}; \
-             let data.validation_split divide the images",
-            parted.len(),
-            sides.len(),
-            listed(parted.iter().copied())
-        )
-    })
-}
-
-/// A warning about features that are stored nowhere: they do not fit into memory, and the experiment does not cache them on
-/// disk.
-fn homeless_features(prepared: &Prepared) -> Option<String> {
-    let bytes_of = |plan: &PhasePlan| {
-        let rows = |kept: Kept, images: usize| match kept {
-            Kept::Features { views, place: Place::Nowhere } => images.saturating_mul(views.unwrap_or(1)),
-            Kept::Features { .. } | Kept::Nothing(_) => 0,
-        };
-        let training = rows(plan.keeps.training, prepared.train.samples.len());
-        let validation = prepared.validation.as_ref().map_or(0, |dataset| dataset.samples.len());
-        (training.max(rows(plan.keeps.validation, validation)) as u64).saturating_mul(plan.cut.bytes)
-    };
-    let phases = &prepared.plan.phases;
-    let (plan, bytes) = phases.iter().map(|plan| (plan, bytes_of(plan))).max_by_key(|(_, bytes)| *bytes)?;
-    (bytes > 0).then(|| {
-        format!(
-            "the features of phase '{}' take {} KiB, more than cache.memory_mb = {}, and with cache.keep = false they are not \
-             written to disk: they are computed again in every epoch, which takes longer but trains the same network",
-            plan.phase.name,
-            bytes.div_ceil(1 << 10),
-            prepared.config.cache.memory_mb
-        )
     })
 }

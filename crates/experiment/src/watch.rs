@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
-use burn_tensor::Device;
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::weights::Cache;
 use injerto_config::Config;
@@ -17,11 +16,11 @@ use injerto_files::to_text;
 use injerto_insight::folds::Folds;
 use injerto_insight::probe::{CrossValidation, Mean, Probe, Strengths};
 use injerto_insight::{Content, FeatureTable, InsightError, labels};
-use injerto_trainer::Watch;
+use injerto_trainer::{Model, Watch};
 use serde::{Serialize, Serializer};
 
+use crate::gallery::Gallery;
 use crate::inspect::{ClassCount, FOLDS, SuspectFound};
-use crate::prepare::Gallery;
 use crate::{ExperimentError, Prepared};
 
 /// Name of the folder whose photos have no class yet.
@@ -41,7 +40,8 @@ pub type State = BTreeMap<PathBuf, (u64, Option<SystemTime>)>;
 pub struct Watched {
     root: PathBuf,
     prepared: Prepared,
-    device: Device,
+    /// The network whose features are taken. It is made once, and serves every look.
+    model: Model,
     cache: Cache,
     /// The photos of the last answer: their content, and the folder that each lies in.
     before: Option<BTreeMap<PathBuf, Option<Content>>>,
@@ -113,8 +113,9 @@ impl Watched {
         let folder = Folder { train, validation: None, test: None, inventory: Inventory::default() };
         let gallery = Gallery { folder, root: None, looked: Looked::default() };
         let prepared = Prepared::on(&gallery, config, catalog, cache)?;
+        let model = prepared.model(prepared.config.seed, &device)?;
         let (root, cache) = (root.to_owned(), cache.clone());
-        Ok(Self { root, prepared, device, cache, before: None, strength: None })
+        Ok(Self { root, prepared, model, cache, before: None, strength: None })
     }
 
     /// The backbone's name and the source of its weights.
@@ -235,8 +236,7 @@ impl Watched {
         if gallery.folder.train.samples.is_empty() {
             return Ok(Some(None));
         }
-        let model = self.prepared.model(self.prepared.config.seed, &self.device)?;
-        let found = self.prepared.features_of(&model, gallery, watch, &mut |_, _| {})?;
+        let found = self.prepared.features_of(&self.model, gallery, watch, &mut |_, _| {})?;
         Ok(found.map(Some))
     }
 

@@ -167,8 +167,7 @@ pub fn class_thresholds(predictions: &Predictions, precision: f64) -> Vec<Option
         let images = predictions.labels().iter().filter(|label| **label as usize == class).count();
         let all = operations(taken, predictions.len());
         all.into_iter().rev().find(|operation| operation.accuracy.value >= precision).map(|operation| {
-            let found = (operation.accuracy.value * operation.accuracy.n as f64).round() as usize;
-            let recall = Estimate::share(found, images);
+            let recall = Estimate::share(operation.accuracy.count(), images);
             ClassThreshold { class, threshold: operation.threshold, precision: operation.accuracy, recall }
         })
     };

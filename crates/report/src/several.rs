@@ -5,7 +5,7 @@ use std::path::Path;
 use injerto_data::SEPARATOR;
 use injerto_experiment::{RunFolder, Summary};
 use injerto_files::{csv, printable};
-use injerto_insight::stats::{LEVEL, wilson};
+use injerto_insight::stats::{LEVEL, count_of, wilson};
 use injerto_trainer::metrics::{ClassFigures, MultiLabelPredictions, MultiLabelReport};
 use maud::{Markup, html};
 
@@ -109,7 +109,7 @@ impl Tagged {
     /// The mistakes, class by class.
     pub fn wall(&self, report: &MultiLabelReport, album: &Album) -> Markup {
         let mistakes = self.mistakes(report);
-        let wrong = report.images - (report.exact_match * report.images as f64).round() as usize;
+        let wrong = report.images - count_of(report.exact_match, report.images);
         let photos = |rows: &[(usize, f32)], heading: String| {
             html! {
                 @if !rows.is_empty() {

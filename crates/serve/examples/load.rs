@@ -2,7 +2,8 @@
 //!
 //! ```sh
 //! injerto serve runs/mine &
-//! cargo run -p injerto-cli -p injerto-serve --example load -- 127.0.0.1:8080 64 2000 photos/*.jpg
+//! cargo build -p injerto-cli -p injerto-serve --example load
+//! target/debug/examples/load 127.0.0.1:8080 64 2000 photos/*.jpg
 //! ```
 
 use std::error::Error;

@@ -1,11 +1,17 @@
-//! Photos whose answer was wrong, collected for the next training: `corrections/` in the run's folder, with `labels.csv`, a list that
-//! `data.labels` takes.
+//! Photos whose answer was wrong, collected for the next training: `corrections/` in the run's folder, with two lists.
+//!
+//! `labels.csv` is a list that `data.labels` takes. `moves.csv` is a list that `injerto data apply` carries out, after which each photo
+//! lies in a folder of its class. Where a photo lies is looked up, not remembered, so that both lists are right after photos were moved,
+//! moved back or taken away.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::fs::DirEntry;
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use injerto_data::decode::{Format, examine};
-use injerto_files::{Lock, LockError, csv, hex};
+use injerto_data::moves::{Inside, Move, journal, to_csv};
+use injerto_files::{Lock, LockError, csv, from_text, hex, to_text};
 use sha2::{Digest as _, Sha256};
 
 use crate::Refusal;
@@ -14,6 +20,8 @@ use crate::Refusal;
 pub(crate) const FOLDER: &str = "corrections";
 /// Name of the list in the folder.
 pub(crate) const LIST: &str = "labels.csv";
+/// Name of the first list of moves in the folder. Further ones have a number.
+const MOVES: &str = "moves";
 /// Most photos that are collected. A visitor cannot fill the disk.
 const MOST: usize = 10_000;
 /// The columns of the list.
@@ -22,21 +30,51 @@ const HEADER: [&str; 3] = ["path", "class", "name"];
 /// The server has one list, which one request changes at a time.
 static CHANGING: Mutex<()> = Mutex::new(());
 
+/// What has been collected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Collected {
+    /// Number of photos.
+    pub count: usize,
+    /// Name of the list that moves them into a folder for each class; `None` if all of them lie there.
+    pub moves: Option<String>,
+}
+
 /// A photo, and what is on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Row {
-    /// Name of its file in the folder: the checksum of its content.
+    /// Path of its file below the folder. The file's name is the checksum of its content.
     path: String,
     class: String,
     /// What it was called by whoever sent it.
     name: String,
 }
 
-/// Keeps a photo under the class that it shows, and returns how many are collected. A photo that was kept before gets the new class.
+impl Row {
+    /// Name of the file, without the folder of a class.
+    fn file(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or(&self.path)
+    }
+
+    /// Where the photo is to lie: in a folder that is named as its class, unless the class cannot name one.
+    fn target(&self) -> Option<String> {
+        let class = from_text(&self.class);
+        let is_name = matches!(class.components().collect::<Vec<_>>()[..], [Component::Normal(part)] if part == class);
+        is_name.then(|| format!("{}/{}", self.class, self.file()))
+    }
+
+    /// How it comes to where it is to lie; `None` if it lies there.
+    fn way(&self) -> Option<Move> {
+        let inside = |path: &str| Inside::new(&from_text(path));
+        let target = self.target().filter(|target| *target != self.path)?;
+        Some(Move { from: inside(&self.path)?, to: inside(&target)? })
+    }
+}
+
+/// Keeps a photo under the class that it shows, and returns what is collected. A photo that was kept before gets the new class.
 ///
 /// # Errors
 /// [`Refusal`]: no readable image, or a list that is full or cannot be written.
-pub(crate) fn keep(run: &Path, photo: &[u8], class: &str, name: &str) -> Result<usize, Refusal> {
+pub(crate) fn keep(run: &Path, photo: &[u8], class: &str, name: &str) -> Result<Collected, Refusal> {
     let format = Format::of(photo).ok_or(Refusal::NoImage)?;
     examine(photo).map_err(Refusal::Unreadable)?;
     let ending = match format {
@@ -44,7 +82,7 @@ pub(crate) fn keep(run: &Path, photo: &[u8], class: &str, name: &str) -> Result<
         Format::Tiff => "tif",
         other => other.name(),
     };
-    let path = format!("{}.{ending}", hex(&Sha256::digest(photo)[..16]));
+    let file = format!("{}.{ending}", hex(&Sha256::digest(photo)[..16]));
     let _changing = CHANGING.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = run.join(FOLDER);
     std::fs::create_dir_all(&folder).map_err(failed)?;
@@ -53,21 +91,37 @@ pub(crate) fn keep(run: &Path, photo: &[u8], class: &str, name: &str) -> Result<
         error => failed(error),
     })?;
     let mut rows = rows(&folder)?;
-    let row = Row { path: path.clone(), class: class.to_owned(), name: name.to_owned() };
-    match rows.iter().position(|row| row.path == path) {
-        Some(known) => rows[known] = row,
+    match rows.iter().position(|row| row.file() == file) {
+        Some(known) => (rows[known].class, rows[known].name) = (class.to_owned(), name.to_owned()),
         None if rows.len() >= MOST => {
             return Err(Refusal::Malformed(format!("{MOST} photos are collected; train with them first")));
         }
         None => {
-            injerto_files::write(&folder.join(&path), photo).map_err(failed)?;
-            rows.push(row);
+            injerto_files::write(&folder.join(&file), photo).map_err(failed)?;
+            rows.push(Row { path: file, class: class.to_owned(), name: name.to_owned() });
         }
     }
     let line = |row: &Row| csv::line([row.path.as_str(), &row.class, &row.name]) + "\n";
     let text = csv::line(HEADER) + "\n" + &rows.iter().map(line).collect::<String>();
     injerto_files::write(&folder.join(LIST), text.as_bytes()).map_err(failed)?;
-    Ok(rows.len())
+    let moves: Vec<Move> = rows.iter().filter_map(Row::way).collect();
+    let list = list_of_moves(&folder);
+    injerto_files::write(&list, to_csv(&moves).as_bytes()).map_err(failed)?;
+    let name = list.file_name().map(|name| name.to_string_lossy().into_owned());
+    Ok(Collected { count: rows.len(), moves: name.filter(|_| !moves.is_empty()) })
+}
+
+/// The first list of moves that has not been applied. One that has stays as it was, so that it can be taken back.
+fn list_of_moves(folder: &Path) -> PathBuf {
+    let mut number = 1;
+    loop {
+        let name = if number == 1 { format!("{MOVES}.csv") } else { format!("{MOVES}-{number}.csv") };
+        let list = folder.join(name);
+        if journal(&list).symlink_metadata().is_err() {
+            return list;
+        }
+        number += 1;
+    }
 }
 
 /// The list as text; its header alone if nothing is collected.
@@ -84,6 +138,7 @@ pub(crate) fn count(run: &Path) -> usize {
     rows(&run.join(FOLDER)).map_or(0, |rows| rows.len())
 }
 
+/// What the list says, of the photos that are still there.
 fn rows(folder: &Path) -> Result<Vec<Row>, Refusal> {
     let text = list(folder.parent().unwrap_or(folder))?;
     let lines =
@@ -92,7 +147,27 @@ fn rows(folder: &Path) -> Result<Vec<Row>, Refusal> {
         Ok([path, class, name]) => Ok(Row { path, class, name }),
         Err(_) => Err(failed(format!("{LIST}, line {line}: expected path,class,name"))),
     };
-    lines.into_iter().skip(1).map(row).collect()
+    let rows = lines.into_iter().skip(1).map(row).collect::<Result<Vec<_>, _>>()?;
+    let mut places = places(folder);
+    let found = |row: Row| Some(Row { path: places.remove(row.file())?, ..row });
+    Ok(rows.into_iter().filter_map(found).collect())
+}
+
+/// The files in the folder and in those of the classes: their paths by their names.
+fn places(folder: &Path) -> HashMap<String, String> {
+    let inside = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let name = |entry: &DirEntry| to_text(&entry.file_name()).into_owned();
+    let mut places = HashMap::new();
+    for entry in inside(folder) {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => {
+                let class = name(&entry);
+                places.extend(inside(&entry.path()).map(|photo| (name(&photo), format!("{class}/{}", name(&photo)))));
+            }
+            _ => drop(places.insert(name(&entry), name(&entry))),
+        }
+    }
+    places
 }
 
 fn failed(error: impl std::fmt::Display) -> Refusal {
@@ -111,8 +186,9 @@ mod tests {
     fn a_photo_is_kept_once_under_the_class_that_was_said_last() {
         let run = tempfile::tempdir().expect("a folder");
         assert_eq!((count(run.path()), list(run.path())), (0, Ok("path,class,name\n".to_owned())));
-        assert_eq!(keep(run.path(), PNG, "roses", "../a, \"b\".png"), Ok(1));
-        assert_eq!(keep(run.path(), PNG, "tulips", "again.png"), Ok(1));
+        let one = Ok(Collected { count: 1, moves: Some("moves.csv".to_owned()) });
+        assert_eq!(keep(run.path(), PNG, "roses", "../a, \"b\".png"), one);
+        assert_eq!(keep(run.path(), PNG, "tulips", "again.png"), one);
         let text = list(run.path()).expect("there");
         let file = text.lines().nth(1).and_then(|line| line.split(',').next()).expect("a row");
         assert_eq!(text, format!("path,class,name\n{file},tulips,again.png\n"));
@@ -120,5 +196,34 @@ mod tests {
         assert_eq!(keep(run.path(), b"no image", "roses", "x"), Err(Refusal::NoImage));
         assert!(matches!(keep(run.path(), &PNG[..50], "roses", "x"), Err(Refusal::Unreadable(_))));
         assert_eq!(count(run.path()), 1);
+    }
+
+    #[test]
+    fn a_photo_whose_list_was_applied_is_moved_again_when_another_class_is_said() {
+        let run = tempfile::tempdir().expect("a folder");
+        let folder = run.path().join(FOLDER);
+        let said = |class: &str| keep(run.path(), PNG, class, "a.png").expect("kept");
+        let paths = || -> Vec<String> { rows(&folder).expect("a list").into_iter().map(|row| row.path).collect() };
+        let moves = |name: &str| Collected { count: 1, moves: Some(name.to_owned()) };
+        assert_eq!(said("roses"), moves("moves.csv"));
+        let file = paths().remove(0);
+        let apply = |name: &str| injerto_data::moves::apply(&folder.join(name), &folder).expect("applied");
+        assert_eq!((apply("moves.csv"), paths()), (1, vec![format!("roses/{file}")]));
+        assert_eq!(said("roses"), Collected { count: 1, moves: None }, "it lies where it is to lie");
+        assert_eq!(said("tulips"), moves("moves-2.csv"));
+        assert_eq!((apply("moves-2.csv"), paths()), (1, vec![format!("tulips/{file}")]));
+        // Taken back, it lies where the first list had put it; taken away, it is collected no more.
+        injerto_data::moves::undo(&folder.join("moves-2.csv"), &folder).expect("taken back");
+        assert_eq!((paths(), said("tulips")), (vec![format!("roses/{file}")], moves("moves-2.csv")));
+        std::fs::remove_dir_all(folder.join("roses")).expect("removed");
+        assert_eq!(count(run.path()), 0);
+    }
+
+    #[test]
+    fn a_class_that_cannot_name_a_folder_moves_nothing() {
+        let run = tempfile::tempdir().expect("a folder");
+        for class in ["..", "a/b", "/tmp", "."] {
+            assert_eq!(keep(run.path(), PNG, class, "a.png"), Ok(Collected { count: 1, moves: None }), "{class}");
+        }
     }
 }

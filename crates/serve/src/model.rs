@@ -119,11 +119,12 @@ impl Slot {
         let run = path.is_dir().then(|| path.to_owned());
         let checkpoint = if run.is_some() { path.join(Checkpoints::BEST) } else { path.to_owned() };
         let is_run = run.as_ref().is_some_and(|run| run.join("experiment.toml").is_file());
-        if !is_run && !checkpoint.is_file() {
+        // What is named itself and is no file, such as a pipe, is refused where it is opened.
+        if !is_run && !checkpoint.exists() {
             return Err(ServeError::Nothing { path: path.to_owned() });
         }
         let slot = Self { checkpoint, run, calibrated, now: RwLock::new(None) };
-        if slot.checkpoint.is_file() {
+        if slot.checkpoint.exists() {
             slot.fill()?;
         }
         Ok(slot)

@@ -117,7 +117,10 @@ fn schemas() -> Value {
             }),
         ),
         "Stopping": object(&["state", "epochs_kept"], json!({ "state": text, "epochs_kept": count })),
-        "Collected": object(&["collected", "list"], json!({ "collected": count, "list": text })),
+        "Collected": object(
+            &["collected", "list", "moves"],
+            json!({ "collected": count, "list": text, "moves": { "type": ["string", "null"] } }),
+        ),
         "Refusal": object(&["error"], json!({ "error": error })),
     })
 }

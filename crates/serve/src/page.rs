@@ -104,7 +104,8 @@ fn collected(shared: &Shared) -> Markup {
             p { b #count { (count) } " photos with the class that you said, in " a href="/corrections" { code { "corrections/labels.csv" } }
                 " of the run's folder." }
             p .muted { "An experiment takes them with " code { "root = \"…/corrections\"" } " and " code { "labels = \"labels.csv\"" }
-                " under " code { "[data]" } "." }
+                " under " code { "[data]" } ". " code { "injerto data apply …/corrections/moves.csv" }
+                " moves each photo into a folder of its class." }
         }
     }
 }

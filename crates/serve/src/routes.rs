@@ -495,9 +495,10 @@ async fn correct(shared: &Shared, head: &Parts, body: &mut Incoming) -> Result<R
         crate::engine::check(&photo, most)?;
         corrections::keep(&run, &photo, &class, &name)
     };
-    let count = blocking(keep).await??;
-    let list = format!("{}/{}", corrections::FOLDER, corrections::LIST);
-    Ok(json(StatusCode::OK, &json!({ "collected": count, "list": list })))
+    let kept = blocking(keep).await??;
+    let path = |name: &str| format!("{}/{name}", corrections::FOLDER);
+    let moves = kept.moves.as_deref().map(path);
+    Ok(json(StatusCode::OK, &json!({ "collected": kept.count, "list": path(corrections::LIST), "moves": moves })))
 }
 
 #[cfg(test)]

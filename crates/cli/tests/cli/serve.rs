@@ -275,8 +275,10 @@ fn a_server_that_is_interrupted_answers_what_it_was_asked_and_ends() {
 
 #[test]
 fn a_wrong_answer_is_kept_for_the_next_training_which_takes_the_list() {
-    let at = here();
+    // A run of its own: what another test says of its photos would be in the list.
+    let at = crate::train::folder();
     let at = at.path();
+    trained(at, &[]);
     let photos = photos(at, 3);
     let server = Served::start(at, &["out"]);
     let keep = |query: &str, bytes: &[u8]| server.ask(&raw(&format!("/corrections?{query}"), "image/png", bytes));
@@ -297,6 +299,32 @@ fn a_wrong_answer_is_kept_for_the_next_training_which_takes_the_list() {
         &run(at, &["train", "next.toml", "--dry-run"]).succeeds(),
         &["images     2 to train (roses 1, tulips 1), 1 to validate"],
     );
+    // Or the photos are moved into a folder for each class.
+    assert_eq!(keep("class=roses", &photos[0].1).succeeds()["moves"], "corrections/moves.csv");
+    let lie = |class: &str| -> Vec<Vec<u8>> {
+        let files = std::fs::read_dir(at.join("out/corrections").join(class)).into_iter().flatten().flatten();
+        let mut photos: Vec<_> = files.map(|file| std::fs::read(file.path()).expect("there")).collect();
+        photos.sort();
+        photos
+    };
+    let sorted = |mut photos: Vec<Vec<u8>>| {
+        photos.sort();
+        photos
+    };
+    let said = run(at, &["data", "apply", "out/corrections/moves.csv"]).succeeds();
+    contains(&said, &["3 files moved in out/corrections\n", "data apply out/corrections/moves.csv --undo"]);
+    assert_eq!(lie("roses"), [photos[0].1.clone()]);
+    assert_eq!(lie("tulips"), sorted(vec![photos[1].1.clone(), photos[2].1.clone()]));
+    contains(&run(at, &["inspect", "out/corrections"]).succeeds(), &["3 images of 2 classes: roses 1, tulips 2"]);
+    // What is said afterwards has a list of its own, and the labels name the photos where they lie.
+    assert_eq!(keep("class=roses", &photos[0].1).succeeds()["moves"], Value::Null);
+    assert_eq!(keep("class=roses", &photos[1].1).succeeds()["moves"], "corrections/moves-2.csv");
+    run(at, &["data", "apply", "out/corrections/moves-2.csv"]).succeeds();
+    assert_eq!(lie("roses"), sorted(vec![photos[0].1.clone(), photos[1].1.clone()]));
+    keep("class=roses", &photos[1].1).succeeds();
+    let list = server.get("/corrections").text();
+    assert_eq!((list.matches("\nroses/").count(), list.matches("\ntulips/").count()), (2, 1), "{list}");
+    contains(&run(at, &["train", "next.toml", "--dry-run"]).succeeds(), &["images     2 to train"]);
     // Who may change nothing is told so.
     let closed = Served::start(at, &["out", "--read-only"]);
     assert_eq!(closed.ask(&raw("/corrections?class=roses", "image/png", &photos[0].1)).status, 403);

@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::Map;
 
 use super::{FOLDS, Survey};
-use crate::prepare::Gallery;
+use crate::gallery::Gallery;
 use crate::{ExperimentError, Prepared};
 
 /// Beginning of the ids of weights that were trained on photos of all kinds of things, and so say something of any photo.

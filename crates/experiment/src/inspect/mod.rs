@@ -35,7 +35,7 @@ pub use findings::{
 };
 pub use relabel::relabel;
 
-use crate::prepare::Gallery;
+use crate::gallery::Gallery;
 use crate::{ExperimentError, Knowledge, Prepared, features};
 use findings::seen;
 use photos::{Measured, measured};

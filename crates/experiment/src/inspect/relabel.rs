@@ -7,7 +7,7 @@ use injerto_data::moves::{Inside, Move};
 use injerto_files::from_text;
 
 use super::SuspectFound;
-use crate::prepare::Gallery;
+use crate::gallery::Gallery;
 
 /// The moves of these images, in their order, with paths below the images' folder. An image stays in its half of a split. Where a file of its
 /// name lies in the other class already, the name gets the old class's beside it. Images that lie in no class's folder (behind a link, in

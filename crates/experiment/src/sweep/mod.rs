@@ -27,7 +27,7 @@ use injerto_trainer::history::Best;
 
 pub use trial::Trial;
 
-use crate::prepare::Gallery;
+use crate::gallery::Gallery;
 use crate::resume::anchored;
 use crate::source::settle;
 use crate::{ExperimentError, Prepared, Summary, device};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use injerto_data::Dataset;
-use injerto_insight::stats::Estimate;
+use injerto_insight::stats::{Estimate, count_of};
 use injerto_recipe::{Metric, Mode};
 use injerto_trainer::history::{Best, EpochRecord};
 use injerto_trainer::metrics::Figures;
@@ -156,7 +156,6 @@ impl Planned {
             Some(Figures::MultiClass(report)) => Some(report),
             _ => None,
         });
-        let right = |share: f64, n: usize| (share * n as f64).round() as usize;
         Trial {
             number: self.number,
             sets: by_key(&self.sets),
@@ -166,7 +165,7 @@ impl Planned {
             mode: checkpoint.mode,
             best_epoch: best.map_or(0, |best| best.epoch),
             value: best.and_then(|best| best.value),
-            accuracy: one_class.map(|it| Estimate::share(right(it.accuracy, it.images), it.images)),
+            accuracy: one_class.map(|it| Estimate::share(count_of(it.accuracy, it.images), it.images)),
             loss: best.and_then(|best| best.loss),
             parameters: prepared.card.graph.parameter_count(),
             trainable: prepared.plan.phases.iter().map(|plan| plan.trainable).max().unwrap_or(0),

@@ -33,6 +33,16 @@ impl Estimate {
         let value = right as f64 / n.max(1) as f64;
         Self { value, interval: wilson(value, n, LEVEL), n }
     }
+
+    /// How many images the value is the share of, where it is a share.
+    pub fn count(&self) -> usize {
+        count_of(self.value, self.n)
+    }
+}
+
+/// How many of `n` images a share of them is.
+pub fn count_of(share: f64, n: usize) -> usize {
+    (share * n as f64).round() as usize
 }
 
 /// Wilson's score interval for a share seen among `n` (Wilson, "Probable Inference, the Law of Succession, and
