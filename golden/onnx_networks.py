@@ -121,4 +121,5 @@ def main():
         print(wanted, image.shape, output.shape)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use injerto_graph::{Activation, Operator, PerChannel};
+use injerto_graph::PerChannel::{self, Each, One};
+use injerto_graph::{Activation, Operator};
 
 use super::known::{axis, broadcast};
 use super::layers::shortest;
@@ -13,7 +14,7 @@ use crate::tensor::Constant;
 
 /// `x * scale + offset` with the same numbers for all values.
 fn linear(scale: f64, offset: f64) -> Operator {
-    Operator::Rescaling { scale: PerChannel::One(scale), offset: PerChannel::One(offset) }
+    Operator::Rescaling { scale: One(scale), offset: One(offset) }
 }
 
 impl Reader<'_> {
@@ -110,24 +111,21 @@ impl Reader<'_> {
                 _ => Err("it divides by a value of the image".to_owned()),
             },
             (op, [Some(Value::Seen(a)), Some(Value::Known(k))]) => {
-                let by = |f: &dyn Fn(f64) -> (f64, f64)| {
-                    let each: Vec<(f64, f64)> = k.to_floats().iter().map(|&value| f(f64::from(value))).collect();
-                    each.into_iter().unzip()
-                };
-                let (scale, offset): (Vec<f64>, Vec<f64>) = match op {
-                    "Add" | "Sum" => by(&|k| (1.0, k)),
-                    "Sub" => by(&|k| (1.0, -k)),
-                    "Mul" => by(&|k| (k, 0.0)),
-                    _ => by(&|k| (1.0 / k, 0.0)),
+                let by = |f: &dyn Fn(f64) -> f64| Each(k.to_floats().iter().map(|&k| f(f64::from(k))).collect());
+                let (scale, offset) = match op {
+                    "Add" | "Sum" => (One(1.0), by(&|k| k)),
+                    "Sub" => (One(1.0), by(&|k| -k)),
+                    "Mul" => (by(&|k| k), One(0.0)),
+                    _ => (by(&|k| 1.0 / k), One(0.0)),
                 };
                 self.scaled(a, &k.shape, scale, offset)
             }
             (op, [Some(Value::Known(k)), Some(Value::Seen(b))]) => {
-                let values = k.to_floats().into_iter().map(f64::from);
-                let (scale, offset): (Vec<f64>, Vec<f64>) = match op {
-                    "Add" | "Sum" => values.map(|k| (1.0, k)).unzip(),
-                    "Sub" => values.map(|k| (-1.0, k)).unzip(),
-                    "Mul" => values.map(|k| (k, 0.0)).unzip(),
+                let values = Each(k.to_floats().into_iter().map(f64::from).collect());
+                let (scale, offset) = match op {
+                    "Add" | "Sum" => (One(1.0), values),
+                    "Sub" => (One(-1.0), values),
+                    "Mul" => (values, One(0.0)),
                     _ => return Err("it divides by a value of the image".to_owned()),
                 };
                 self.scaled(b, &k.shape, scale, offset)
@@ -136,17 +134,26 @@ impl Reader<'_> {
         }
     }
 
-    /// `x * scale + offset` with constants of `shape`: one number, or one per index of one axis.
-    fn scaled(&mut self, x: &View, shape: &[usize], scale: Vec<f64>, offset: Vec<f64>) -> Result<Value, String> {
+    /// `x * scale + offset` with a constant of `shape`, which is one of the two: one number, or one per index of one axis.
+    ///
+    /// The shape of the constant, and not its values, says whether it is a parameter: one number per channel after a layer with
+    /// parameters is one also where all numbers are equal, as they are in a network that was not trained yet (a layer scale of 1e-6,
+    /// a bias of 0).
+    fn scaled(&mut self, x: &View, shape: &[usize], scale: PerChannel, offset: PerChannel) -> Result<Value, String> {
         let x = &self.whole(x)?;
         let own = x.shape(self.batch);
-        let same = |values: &[f64]| values.iter().all(|value| *value == values[0]);
+        let count: usize = shape.iter().product();
         let is_within = shape.len() <= own.len() && broadcast(&own, shape).is_some_and(|both| both == own);
-        if scale.is_empty() || !(is_within || scale.len() == 1) {
+        if count == 0 || !(is_within || count == 1) {
             return Err(format!("a constant of shape {shape:?} enlarges its input of {}", open(&own)));
         }
-        if same(&scale) && same(&offset) {
-            return match (scale[0], offset[0]) {
+        let is_parameter = self.is_per_channel(x, shape) && scale != One(-1.0);
+        let same = |values: &PerChannel| match values {
+            One(value) => Some(*value),
+            Each(values) => values.iter().all(|value| *value == values[0]).then(|| values[0]),
+        };
+        if let (false, Some(scale), Some(offset)) = (is_parameter, same(&scale), same(&offset)) {
+            return match (scale, offset) {
                 (1.0, 0.0) => Ok(Value::Seen(x.clone())),
                 (scale, offset) => self.unary("", x, linear(scale, offset)),
             };
@@ -155,38 +162,52 @@ impl Reader<'_> {
         let long: Vec<usize> = (0..shape.len()).filter(|&at| shape[at] != 1).map(|at| at + missing).collect();
         let batch = x.batch_axis().ok_or("it mixes the samples")?;
         let &[along] = long.as_slice() else {
-            if scale.iter().any(|&scale| scale != 1.0) {
+            let (One(1.0), Each(offset)) = (&scale, &offset) else {
                 return Err(format!(
                     "its constant of shape {shape:?} multiplies each place of the image by another number"
                 ));
-            }
-            return self.positions(x, shape, &offset, batch);
+            };
+            return self.positions(x, shape, offset, batch);
         };
         if along == batch {
             return Err("it has a number for each sample".to_owned());
         }
         let order: Vec<usize> = x.natural_order().into_iter().filter(|&axis| axis != along).chain([along]).collect();
         let layer = self.materialise(x, &order)?;
-        // Before the first layer with parameters it is the scaling of pixels, which nobody trains.
+        let layer = match (scale, offset) {
+            (Each(scale), One(0.0)) if self.is_learned(layer) => {
+                let values: Vec<f32> = scale.iter().map(|&value| value as f32).collect();
+                let gamma = Weight { parameter: "gamma", shape: vec![values.len()], values };
+                self.add("", Operator::LayerScale {}, &[layer], vec![gamma])?
+            }
+            (scale, offset) => {
+                let channels = shape[along - missing];
+                let each = |values: PerChannel| Each(values.values(channels));
+                let operator = Operator::Rescaling { scale: each(scale), offset: each(offset) };
+                self.add("", operator, &[layer], Vec::new())?
+            }
+        };
+        Ok(Value::Seen(self.placed(layer, &order, x.axes.len(), batch)))
+    }
+
+    /// Whether a constant of `shape` has one number per channel of a value that layers with parameters have computed.
+    fn is_per_channel(&self, x: &View, shape: &[usize]) -> bool {
+        let missing = x.axes.len().saturating_sub(shape.len());
+        let long: Vec<usize> = (0..shape.len()).filter(|&at| shape[at] != 1).map(|at| at + missing).collect();
+        let channels = x.natural_order().last().copied();
+        long.len() == 1 && long.first().copied() == channels && self.is_learned(x.layer)
+    }
+
+    /// Whether a layer with parameters, or another one that is no scaling of pixels, leads to this one or is it. A scale and an offset
+    /// of pixels train nowhere.
+    fn is_learned(&self, layer: usize) -> bool {
         let mut first = layer;
         while let Operator::Rescaling { .. } | Operator::Reshape { .. } | Operator::Flatten {} =
             self.drafts[first].operator
         {
             first = self.drafts[first].inputs[0];
         }
-        let is_learned = !matches!(self.drafts[first].operator, Operator::InputLayer { .. });
-        let layer = match is_learned && offset.iter().all(|&offset| offset == 0.0) {
-            true => {
-                let values: Vec<f32> = scale.iter().map(|&value| value as f32).collect();
-                let gamma = Weight { parameter: "gamma", shape: vec![values.len()], values };
-                self.add("", Operator::LayerScale {}, &[layer], vec![gamma])?
-            }
-            false => {
-                let operator = Operator::Rescaling { scale: PerChannel::Each(scale), offset: PerChannel::Each(offset) };
-                self.add("", operator, &[layer], Vec::new())?
-            }
-        };
-        Ok(Value::Seen(self.placed(layer, &order, x.axes.len(), batch)))
+        !matches!(self.drafts[first].operator, Operator::InputLayer { .. })
     }
 
     /// A sum with a constant that has a number for each place.

@@ -112,11 +112,12 @@ impl Layers {
                 (
                     Operator::Rescaling { scale: PerChannel::Each(scale), offset: PerChannel::Each(offset) },
                     &[input],
-                ) if users[input] == 1 && scale.iter().all(|&scale| scale == 1.0) => {
-                    let offset = offset.iter().map(|&value| value as f32).collect();
-                    if self.drafts[input].take_bias(offset) {
+                ) if scale.iter().all(|&scale| scale == 1.0) => {
+                    let bias = offset.iter().map(|&value| value as f32).collect();
+                    let is_nothing = offset.iter().all(|&offset| offset == 0.0);
+                    if users[input] == 1 && self.drafts[input].take_bias(bias) || is_nothing {
                         self.redirect(at, input);
-                        (users[input], users[at]) = (users[at], 0);
+                        (users[input], users[at]) = (users[input] + users[at] - 1, 0);
                     }
                 }
                 (Operator::LayerScale {}, &[input]) if users[input] == 1 => {

@@ -162,3 +162,24 @@ fn damaged_models_are_errors() {
         assert!(matches!(read(text.into()), Err(OnnxError::Damaged { .. } | OnnxError::Unsuited { .. })), "{text}");
     }
 }
+
+#[test]
+fn the_shape_of_a_constant_and_not_its_values_says_whether_it_is_a_parameter() {
+    let check = |constant: Vec<u8>, parameters: &[&str]| {
+        let layers = vec![
+            constant,
+            zeros("w", &[4, 3, 3, 3]),
+            node("Conv", "stem", &["x", "w"], "a", &[ints("pads", &[1, 1, 1, 1])]),
+            node("Add", "sum", &["a", "k"], "b", &[]),
+            node("Relu", "relu", &["b"], "c", &[]),
+            node("Mul", "scale", &["c", "k"], "y", &[]),
+        ];
+        let network = read(&layers, &Ask::default()).expect("layers");
+        let names: Vec<&str> = network.weights.iter().map(|tensor| tensor.name.as_str()).collect();
+        assert_eq!(names, parameters);
+    };
+    // Before training, the numbers of a bias or of a layer scale are all equal.
+    check(zeros("k", &[4, 1, 1]), &["stem/kernel", "stem/bias", "scale/gamma"]);
+    // One number for all channels is a constant of the formula.
+    check(zeros("k", &[1]), &["stem/kernel"]);
+}

@@ -6,6 +6,7 @@ mod plan;
 mod several;
 mod taught;
 mod together;
+mod torch;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
