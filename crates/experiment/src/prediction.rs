@@ -64,12 +64,12 @@ impl Prediction {
     }
 
     /// Whether the image is unlike all training images, and how far from them it is; `None` if that is not known of the network
-    /// ([`Predictor::knowledge`]).
+    /// ([`Predictor::knowledge`](crate::Predictor::knowledge)).
     pub fn standing(&self) -> Option<&Standing> {
         self.judged.standing.as_ref()
     }
 
-    /// The training images that resemble it most, the most similar first, as many as [`Predictor::set_neighbours`] says.
+    /// The training images that resemble it most, the most similar first, as many as [`Predictor::set_neighbours`](crate::Predictor::set_neighbours) says.
     pub fn neighbours(&self) -> &[Similar] {
         &self.judged.neighbours
     }
