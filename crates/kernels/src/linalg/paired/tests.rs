@@ -18,7 +18,7 @@ fn sums(unit: Unit, rows: usize, columns: usize, steps: &[usize]) -> Vec<f32> {
     let row = last + DEPTH + 6;
     let left: Vec<Bf16> = (0..ROWS * row).map(|at| Bf16::round(number(at))).collect();
     let depth = steps.len() * DEPTH;
-    let right = PackedPairs::new(unit, [depth, columns], |step, column| number(step * columns + column + 1 << 9))
+    let right = PackedPairs::new(unit, [depth, columns], |step, column| number((step * columns + column + 1) << 9))
         .expect("a little memory");
     let ready = unit.ready();
     let mut all = Vec::new();
@@ -69,7 +69,7 @@ fn sums_are_those_of_the_rounded_numbers() {
                             let half = |x: f32| f64::from(flush(Bf16::round(x).value()));
                             let products = (0..steps.len() * DEPTH).map(|step| {
                                 let left = r * row + steps[step / DEPTH] + step % DEPTH;
-                                half(number(left)) * half(number(step * columns + column + 1 << 9))
+                                half(number(left)) * half(number((step * columns + column + 1) << 9))
                             });
                             let (sum, size) = products.fold((0.0, 0.0), |(sum, size), x| (sum + x, size + x.abs()));
                             let off = (f64::from(found[at]) - sum).abs();
