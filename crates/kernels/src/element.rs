@@ -54,6 +54,19 @@ pub(crate) trait Element: Copy + Send + Sync + 'static {
     /// The instructions of `S` are there, and a vector of values lies at the pointer.
     unsafe fn load<S: Simd>(p: *const Self) -> S::V;
 
+    /// Loads `N` vectors of consecutive values, in the order that suits the format: `f32` has one
+    /// vector only, and two of bf16 hold the values at even and at odd places.
+    ///
+    /// # Safety
+    /// The instructions of `S` are there, and `N` vectors of values lie at the pointer.
+    unsafe fn load_all<S: Simd, const N: usize>(p: *const Self) -> [S::V; N];
+
+    /// Stores the first `n` values of vectors in the order of [`Element::load_all`], all of them if there are not as many.
+    ///
+    /// # Safety
+    /// The instructions of `S` are there, and `n` values (or `N` vectors of them) lie at the pointer.
+    unsafe fn store_all<S: Simd, const N: usize>(p: *mut Self, v: [S::V; N], n: usize);
+
     /// Loads the first `n` lanes, all of them if there are not as many; the others are zeros.
     ///
     /// # Safety
@@ -82,6 +95,20 @@ impl Element for f32 {
     unsafe fn load<S: Simd>(p: *const Self) -> S::V {
         // SAFETY: a vector lies at the pointer; the instructions of `S` are there.
         unsafe { S::load(p) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_all<S: Simd, const N: usize>(p: *const Self) -> [S::V; N] {
+        const { assert!(N == 1) };
+        // SAFETY: a vector lies at the pointer; the instructions of `S` are there.
+        unsafe { [S::load(p); N] }
+    }
+
+    #[inline(always)]
+    unsafe fn store_all<S: Simd, const N: usize>(p: *mut Self, v: [S::V; N], n: usize) {
+        const { assert!(N == 1) };
+        // SAFETY: `n` values, or a whole vector of them, lie at the pointer; the instructions of `S` are there.
+        unsafe { S::store_up_to(p, v[0], n) }
     }
 
     #[inline(always)]
@@ -115,6 +142,23 @@ impl Element for Bf16 {
     }
 
     #[inline(always)]
+    unsafe fn load_all<S: Simd, const N: usize>(p: *const Self) -> [S::V; N] {
+        const { assert!(N == 2) };
+        // SAFETY: two vectors lie at the pointer; the instructions of `S` are there.
+        let both = unsafe { S::load_two_bf16(p) };
+        let mut all = [both[0]; N];
+        all[1] = both[1];
+        all
+    }
+
+    #[inline(always)]
+    unsafe fn store_all<S: Simd, const N: usize>(p: *mut Self, v: [S::V; N], n: usize) {
+        const { assert!(N == 2) };
+        // SAFETY: `n` values, or two whole vectors of them, lie at the pointer; the instructions of `S` are there.
+        unsafe { S::store_two_bf16(p, [v[0], v[1]], n.min(2 * S::LANES)) }
+    }
+
+    #[inline(always)]
     unsafe fn load_up_to<S: Simd>(p: *const Self, n: usize) -> S::V {
         if n >= S::LANES {
             // SAFETY: a whole vector lies at the pointer; the instructions of `S` are there.
@@ -141,7 +185,7 @@ impl Element for Bf16 {
 mod tests {
     use super::*;
     use crate::isa::Isa;
-    use crate::simd::per_isa;
+    use crate::simd::{per_isa, wide_or_portable};
 
     #[test]
     fn rounding_takes_the_nearest_and_of_two_the_even_one() {
@@ -192,17 +236,49 @@ mod tests {
         }
     }
 
+    wide_or_portable! {
+        /// Rounds two vectors at once, even and odd places, and loads them again.
+        copy_two = copy_two_kernel::<S, Bf16>(std::cell::RefCell<Copy<'_>>)
+    }
+
+    #[inline(always)]
+    unsafe fn copy_two_kernel<S: Simd, T: Element>(job: &std::cell::RefCell<Copy<'_>>) {
+        let Copy { from, to, back } = &mut *job.borrow_mut();
+        for at in (0..from.len()).step_by(2 * S::LANES) {
+            let count = (from.len() - at).min(2 * S::LANES);
+            let (mut even, mut odd, mut both) = ([0.0; 16], [0.0; 16], [Bf16::default(); 32]);
+            for (place, value) in from[at..at + count].iter().enumerate() {
+                [&mut even, &mut odd][place % 2][place / 2] = *value;
+            }
+            // SAFETY: `to` has `count` values from here on, the arrays two vectors of any kind; the instructions of `S` are there.
+            unsafe {
+                let values = [S::load(even.as_ptr()), S::load(odd.as_ptr())];
+                S::store_two_bf16(to.as_mut_ptr().add(at), values, count);
+                both[..count].copy_from_slice(&to[at..at + count]);
+                let [first, second] = S::load_two_bf16(both.as_ptr());
+                S::store(even.as_mut_ptr(), first);
+                S::store(odd.as_mut_ptr(), second);
+            }
+            for (place, value) in back[at..at + count].iter_mut().enumerate() {
+                *value = [even, odd][place % 2][place / 2];
+            }
+        }
+    }
+
     #[test]
     fn vectors_round_as_single_numbers_do() {
         let special = [f32::NAN, f32::INFINITY, -0.0, f32::MAX, f32::MIN_POSITIVE / 4.0, 1.003_906_3, 1.011_718_8];
         let value = |at: u32| f32::from_bits(at.wrapping_mul(2_654_435_761));
         for isa in Isa::available() {
-            for count in [1, 15, 16, 37, 200] {
+            for (count, two) in
+                [1, 2, 15, 16, 37, 63, 200].into_iter().flat_map(|count| [(count, false), (count, true)])
+            {
                 let from: Vec<f32> = special.into_iter().chain((0..).map(value)).take(count).collect();
                 let (mut to, mut back) = (vec![Bf16::default(); count], vec![0.0; count]);
                 let job = std::cell::RefCell::new(Copy { from: &from, to: &mut to, back: &mut back });
+                let isa = isa.present().expect("it is available");
                 // SAFETY: the slices are equally long.
-                unsafe { copy(isa.present().expect("it is available"), &job) };
+                unsafe { if two { copy_two(isa, &job) } else { copy(isa, &job) } };
                 for ((from, to), back) in from.iter().zip(&to).zip(&back) {
                     assert_eq!(*to, Bf16::round(*from), "{isa:?}: {from}");
                     let specified = injerto_reference::bf16(f64::from(*from));

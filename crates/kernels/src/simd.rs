@@ -71,6 +71,43 @@ pub(crate) trait Simd: Copy {
         }
     }
 
+    /// Loads `2 * LANES` numbers of bf16: those at even places, and those at odd ones. Both lie in the same 32 bits, so that one load and an
+    /// operation each are all that it takes.
+    ///
+    /// # Safety
+    /// The instructions of the type are there, and `2 * LANES` numbers lie at the pointer.
+    #[inline(always)]
+    unsafe fn load_two_bf16(p: *const Bf16) -> [Self::V; 2] {
+        [0, 1].map(|odd| {
+            let mut lanes = [0.0; 16];
+            // SAFETY: `2 * LANES` numbers lie at the pointer; the array has room for the widest vector; the type's instructions are there.
+            unsafe {
+                for (at, lane) in lanes.iter_mut().enumerate().take(Self::LANES) {
+                    *lane = (*p.add(2 * at + odd)).value();
+                }
+                Self::load(lanes.as_ptr())
+            }
+        })
+    }
+
+    /// Rounds two vectors, whose numbers belong at even places and at odd ones, and stores the first `n` numbers, `n <= 2 * LANES`.
+    ///
+    /// # Safety
+    /// The instructions of the type are there, and there is room for `n` numbers at the pointer.
+    #[inline(always)]
+    unsafe fn store_two_bf16(p: *mut Bf16, v: [Self::V; 2], n: usize) {
+        for (odd, v) in v.into_iter().enumerate() {
+            let mut lanes = [0.0; 16];
+            // SAFETY: the array has room for the widest vector, and `n` numbers for the pointer; the type's instructions are there.
+            unsafe {
+                Self::store(lanes.as_mut_ptr(), v);
+                for at in (odd..n).step_by(2) {
+                    *p.add(at) = Bf16::round(lanes[at / 2]);
+                }
+            }
+        }
+    }
+
     /// Loads the first `n` lanes, all of them if there are not as many.
     ///
     /// # Safety
@@ -364,6 +401,25 @@ mod x86 {
         };
     }
 
+    /// The bits of an odd place in a pair of bf16.
+    const UPPER: i32 = 0xffff_0000_u32 as i32;
+
+    /// Numbers of bf16 in the upper halves of 32 bits: the nearest ones, as [`Bf16::round`] finds them. The lower halves hold anything.
+    ///
+    /// # Safety
+    /// The instructions of AVX-512 are there.
+    #[inline(always)]
+    unsafe fn near(v: __m512) -> __m512i {
+        // SAFETY: the instructions are there, which is all that the intrinsics want.
+        unsafe {
+            let bits = _mm512_castps_si512(v);
+            let last = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let near = _mm512_add_epi32(bits, _mm512_add_epi32(last, _mm512_set1_epi32(0x7fff)));
+            let none = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+            _mm512_mask_or_epi32(near, none, bits, _mm512_set1_epi32(0x40_0000))
+        }
+    }
+
     impl Simd for Avx512 {
         const LANES: usize = 16;
         type V = __m512;
@@ -406,15 +462,37 @@ mod x86 {
             // SAFETY: there is room for `n` numbers at the pointer, and lanes that are masked out are not touched; the type's instructions
             // are there.
             unsafe {
-                let bits = _mm512_castps_si512(v);
-                let last = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-                let near = _mm512_add_epi32(bits, _mm512_add_epi32(last, _mm512_set1_epi32(0x7fff)));
-                let none = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
-                let near = _mm512_mask_or_epi32(near, none, bits, _mm512_set1_epi32(0x40_0000));
-                let halves = _mm512_srli_epi32::<16>(near);
+                let halves = _mm512_srli_epi32::<16>(near(v));
                 match n {
                     16.. => _mm256_storeu_si256(p.cast(), _mm512_cvtepi32_epi16(halves)),
                     n => _mm512_mask_cvtepi32_storeu_epi16(p.cast(), ((1_u32 << n) - 1) as __mmask16, halves),
+                }
+            }
+        }
+        #[inline(always)]
+        unsafe fn load_two_bf16(p: *const Bf16) -> [__m512; 2] {
+            // SAFETY: `2 * LANES` numbers lie at the pointer; the type's instructions are there.
+            unsafe {
+                let both = _mm512_loadu_si512(p.cast());
+                let odd = _mm512_and_si512(both, _mm512_set1_epi32(UPPER));
+                [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(both)), _mm512_castsi512_ps(odd)]
+            }
+        }
+        #[inline(always)]
+        unsafe fn store_two_bf16(p: *mut Bf16, [even, odd]: [__m512; 2], n: usize) {
+            // SAFETY: there is room for `n` numbers at the pointer: all, or as many pairs as are stored, and the last alone; the type's
+            // instructions are there.
+            unsafe {
+                let upper = _mm512_and_si512(near(odd), _mm512_set1_epi32(UPPER));
+                let both = _mm512_or_si512(_mm512_srli_epi32::<16>(near(even)), upper);
+                if n >= 32 {
+                    return _mm512_storeu_si512(p.cast(), both);
+                }
+                _mm512_mask_storeu_epi32(p.cast(), ((1_u32 << (n / 2)) - 1) as __mmask16, both);
+                if n % 2 == 1 {
+                    let mut pairs = [0_u32; 16];
+                    _mm512_storeu_si512(pairs.as_mut_ptr().cast(), both);
+                    *p.add(n - 1) = Bf16::from_bits(pairs[n / 2] as u16);
                 }
             }
         }

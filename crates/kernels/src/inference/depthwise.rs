@@ -1,10 +1,50 @@
-//! Depthwise convolutions: a vector of channels at a time, several columns of the output in registers.
+//! Depthwise convolutions: a vector of channels at a time, or two of bf16, and several columns of the output in registers.
 
-use super::view::{Epilogue, Region, View, pitch};
+use super::view::{Epilogue, Region, View};
 use crate::element::{Bf16, Element};
 use crate::geometry::Geometry;
+use crate::linalg::{COLUMNS, column};
 use crate::memory::{OutOfMemory, filled};
 use crate::simd::{Simd, per_isa, wide_or_portable};
+
+/// How weights and bias lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Channel by channel.
+    Plain,
+    /// In blocks of 32 channels, those with an even number before the others: as two vectors of bf16 are loaded at once.
+    Pairs,
+}
+
+impl Order {
+    /// The channel at a place.
+    fn channel(self, place: usize) -> usize {
+        match self {
+            Self::Plain => place,
+            Self::Pairs => column(place),
+        }
+    }
+
+    /// Weights, or the bias, for `N` vectors of values from `channel` on.
+    ///
+    /// # Safety
+    /// The numbers of all channels lie at the pointer, up to whole blocks of 32; the instructions of `S` are there.
+    #[inline(always)]
+    unsafe fn load<S: Simd, const N: usize>(p: *const f32, channel: usize) -> [S::V; N] {
+        let first = match N {
+            1 => channel,
+            _ => channel / COLUMNS * COLUMNS + channel % COLUMNS / 2,
+        };
+        // SAFETY: a block's first half has a vector at the place, and so has the second; the instructions of `S` are there.
+        unsafe {
+            let mut all = [S::load(p.add(first)); N];
+            if N == 2 {
+                all[1] = S::load(p.add(first + COLUMNS / 2));
+            }
+            all
+        }
+    }
+}
 
 /// A depthwise convolution.
 #[derive(Debug, Clone)]
@@ -22,20 +62,24 @@ pub(crate) struct Depthwise {
 impl Depthwise {
     /// A depthwise convolution with `weight(tap, channel)` for each channel of the output.
     pub(crate) fn new(
+        order: Order,
         geometry: Geometry,
         weight: impl Fn(usize, usize) -> f32,
         bias: &[f32],
         epilogue: Epilogue,
     ) -> Result<Self, OutOfMemory> {
         let (taps, channels) = (geometry.window[0] * geometry.window[1], bias.len());
-        let pitch = pitch(channels);
+        let (pitch, multiplier) = (channels.next_multiple_of(COLUMNS), channels / geometry.input[2]);
+        // Kernels of any size take their channels one by one.
+        let order = if is_unrolled(&geometry, multiplier) { order } else { Order::Plain };
         let mut weights = filled(0.0, taps * pitch, "weights")?;
         for (tap, row) in weights.chunks_exact_mut(pitch).enumerate() {
-            row[..channels].iter_mut().enumerate().for_each(|(channel, to)| *to = weight(tap, channel));
+            for (place, to) in row.iter_mut().enumerate().filter(|(place, _)| order.channel(*place) < channels) {
+                *to = weight(tap, order.channel(place));
+            }
         }
-        let mut padded = vec![0.0; pitch];
-        padded[..channels].copy_from_slice(bias);
-        Ok(Self { geometry, multiplier: channels / geometry.input[2], weights, bias: padded, epilogue })
+        let bias = (0..pitch).map(|place| bias.get(order.channel(place)).copied().unwrap_or(0.0)).collect();
+        Ok(Self { geometry, multiplier, weights, bias, epilogue })
     }
 
     /// Channels of the output.
@@ -47,6 +91,13 @@ impl Depthwise {
     fn pitch(&self) -> usize {
         self.bias.len()
     }
+}
+
+/// Whether there is a kernel of the window's size.
+fn is_unrolled(geometry: &Geometry, multiplier: usize) -> bool {
+    let Geometry { window, strides, dilation, .. } = geometry;
+    let size = matches!((window, strides[1]), ([3, 3] | [5, 5], 1 | 2) | ([7, 7], 1));
+    size && multiplier == 1 && dilation[1] == 1
 }
 
 /// Work of one depthwise convolution.
@@ -61,27 +112,43 @@ pub(crate) struct Job<'a, T> {
 
 per_isa! {
     /// Computes the region of the output.
-    pub(super) run = kernel::<S, f32>(Job<'_, f32>)
+    pub(super) run = singles::<S, f32>(Job<'_, f32>)
 }
 
 wide_or_portable! {
     /// Computes the region of the output.
-    pub(super) run_bf16 = kernel::<S, Bf16>(Job<'_, Bf16>)
+    pub(super) run_bf16 = doubles::<S, Bf16>(Job<'_, Bf16>)
 }
 
 #[inline(always)]
-unsafe fn kernel<S: Simd, T: Element>(job: &Job<'_, T>) {
+unsafe fn singles<S: Simd, T: Element>(job: &Job<'_, T>) {
+    // SAFETY: the caller's promises are the same.
+    unsafe { kernel::<S, T, 1>(job) }
+}
+
+#[inline(always)]
+unsafe fn doubles<S: Simd, T: Element>(job: &Job<'_, T>) {
+    // SAFETY: the caller's promises are the same.
+    unsafe { kernel::<S, T, 2>(job) }
+}
+
+/// Kernels of `N` vectors of channels at once.
+#[inline(always)]
+unsafe fn kernel<S: Simd, T: Element, const N: usize>(job: &Job<'_, T>) {
     let Depthwise { geometry, multiplier, .. } = job.depthwise;
+    if !is_unrolled(geometry, *multiplier) {
+        // SAFETY: the caller's promises are the same.
+        return unsafe { any::<S, T>(job) };
+    }
     // SAFETY: the views hold the region, the windows in the input's halo and a vector beyond (see `View`); the instructions of `S`
     // are there.
     unsafe {
-        match (multiplier, geometry.window, geometry.strides[1], geometry.dilation[1]) {
-            (1, [3, 3], 1, 1) => columns::<S, T, 3, 3, 1>(job),
-            (1, [3, 3], 2, 1) => columns::<S, T, 3, 3, 2>(job),
-            (1, [5, 5], 1, 1) => columns::<S, T, 5, 5, 1>(job),
-            (1, [5, 5], 2, 1) => columns::<S, T, 5, 5, 2>(job),
-            (1, [7, 7], 1, 1) => columns::<S, T, 7, 7, 1>(job),
-            _ => any::<S, T>(job),
+        match (geometry.window[0], geometry.strides[1]) {
+            (3, 1) => columns::<S, T, N, 3, 3, 1>(job),
+            (3, _) => columns::<S, T, N, 3, 3, 2>(job),
+            (5, 1) => columns::<S, T, N, 5, 5, 1>(job),
+            (5, _) => columns::<S, T, N, 5, 5, 2>(job),
+            _ => columns::<S, T, N, 7, 7, 1>(job),
         }
     }
 }
@@ -94,27 +161,29 @@ fn rows(region: &Region) -> impl Iterator<Item = (usize, usize)> {
 }
 
 /// Most columns of the output at once: their sums, a row of weights and an input fill less than 32 registers.
-const COLUMNS: usize = 8;
+const MOST: usize = 8;
 
-/// Kernels of a known size, up to [`COLUMNS`] columns at once, as evenly as they go.
+/// Kernels of a known size, up to [`MOST`] columns at once, as evenly as they go.
 #[inline(always)]
-unsafe fn columns<S: Simd, T: Element, const H: usize, const W: usize, const STRIDE: usize>(job: &Job<'_, T>) {
+unsafe fn columns<S: Simd, T: Element, const N: usize, const H: usize, const W: usize, const STRIDE: usize>(
+    job: &Job<'_, T>,
+) {
     let width = job.depthwise.geometry.output[1];
-    let parts = width.div_ceil(COLUMNS);
+    let parts = width.div_ceil(MOST);
     for (image, y) in rows(&job.region) {
         for part in 0..parts {
             let (x, end) = (part * width / parts, (part + 1) * width / parts);
             // SAFETY: the columns lie in the region that the views hold; the instructions of `S` are there.
             unsafe {
                 match end - x {
-                    8 => channels::<S, T, H, W, STRIDE, 8>(job, image, y, x),
-                    7 => channels::<S, T, H, W, STRIDE, 7>(job, image, y, x),
-                    6 => channels::<S, T, H, W, STRIDE, 6>(job, image, y, x),
-                    5 => channels::<S, T, H, W, STRIDE, 5>(job, image, y, x),
-                    4 => channels::<S, T, H, W, STRIDE, 4>(job, image, y, x),
-                    3 => channels::<S, T, H, W, STRIDE, 3>(job, image, y, x),
-                    2 => channels::<S, T, H, W, STRIDE, 2>(job, image, y, x),
-                    _ => channels::<S, T, H, W, STRIDE, 1>(job, image, y, x),
+                    8 => channels::<S, T, N, H, W, STRIDE, 8>(job, image, y, x),
+                    7 => channels::<S, T, N, H, W, STRIDE, 7>(job, image, y, x),
+                    6 => channels::<S, T, N, H, W, STRIDE, 6>(job, image, y, x),
+                    5 => channels::<S, T, N, H, W, STRIDE, 5>(job, image, y, x),
+                    4 => channels::<S, T, N, H, W, STRIDE, 4>(job, image, y, x),
+                    3 => channels::<S, T, N, H, W, STRIDE, 3>(job, image, y, x),
+                    2 => channels::<S, T, N, H, W, STRIDE, 2>(job, image, y, x),
+                    _ => channels::<S, T, N, H, W, STRIDE, 1>(job, image, y, x),
                 }
             }
         }
@@ -123,7 +192,15 @@ unsafe fn columns<S: Simd, T: Element, const H: usize, const W: usize, const STR
 
 /// All channels of `X` columns.
 #[inline(always)]
-unsafe fn channels<S: Simd, T: Element, const H: usize, const W: usize, const STRIDE: usize, const X: usize>(
+unsafe fn channels<
+    S: Simd,
+    T: Element,
+    const N: usize,
+    const H: usize,
+    const W: usize,
+    const STRIDE: usize,
+    const X: usize,
+>(
     job: &Job<'_, T>,
     image: usize,
     y: usize,
@@ -133,14 +210,22 @@ unsafe fn channels<S: Simd, T: Element, const H: usize, const W: usize, const ST
     while channel < job.depthwise.geometry.input[2] {
         // SAFETY: the columns lie in the region that the views hold, and the channel is one of theirs; the instructions of `S` are
         // there.
-        unsafe { block::<S, T, H, W, STRIDE, X>(job, image, [y, x, channel]) };
-        channel += S::LANES;
+        unsafe { block::<S, T, N, H, W, STRIDE, X>(job, image, [y, x, channel]) };
+        channel += N * S::LANES;
     }
 }
 
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "iterators over the sums would keep them in memory")]
-unsafe fn block<S: Simd, T: Element, const H: usize, const W: usize, const STRIDE: usize, const X: usize>(
+unsafe fn block<
+    S: Simd,
+    T: Element,
+    const N: usize,
+    const H: usize,
+    const W: usize,
+    const STRIDE: usize,
+    const X: usize,
+>(
     job: &Job<'_, T>,
     image: usize,
     [y, x, channel]: [usize; 3],
@@ -151,23 +236,38 @@ unsafe fn block<S: Simd, T: Element, const H: usize, const W: usize, const STRID
     // SAFETY: the columns' windows lie in the input's halo, with a vector beyond; weights and bias are whole vectors (`pitch`); the
     // instructions of `S` are there.
     unsafe {
-        let mut sums = [S::load(d.bias.as_ptr().add(channel)); X];
+        let mut sums = [Order::load::<S, N>(d.bias.as_ptr(), channel); X];
         for i in 0..H {
             let row = job.input.at(image, in_y + (i * down) as isize, in_x).add(channel);
-            let weights: [S::V; W] =
-                std::array::from_fn(|j| S::load(d.weights.as_ptr().add((i * W + j) * pitch + channel)));
+            let mut weights = [Order::load::<S, N>(d.weights.as_ptr().add(i * W * pitch), channel); W];
+            for j in 1..W {
+                weights[j] = Order::load::<S, N>(d.weights.as_ptr().add((i * W + j) * pitch), channel);
+            }
             // Every column of the input is read once. Each sum takes its taps from left to right.
             for column in 0..(X - 1) * STRIDE + W {
-                let value = T::load::<S>(row.add(column * job.input.pixel));
+                let value = T::load_all::<S, N>(row.add(column * job.input.pixel));
                 for o in 0..X {
                     if column >= o * STRIDE && column - o * STRIDE < W {
-                        sums[o] = S::fma(value, weights[column - o * STRIDE], sums[o]);
+                        for n in 0..N {
+                            sums[o][n] = S::fma(value[n], weights[column - o * STRIDE][n], sums[o][n]);
+                        }
                     }
                 }
             }
         }
         for o in 0..X {
-            store::<S, T>(job, image, [y, x + o, channel], sums[o]);
+            let mut sum = sums[o];
+            if let Some(residual) = job.residual {
+                let more = T::load_all::<S, N>(residual.at(image, y as isize, (x + o) as isize).add(channel));
+                for n in 0..N {
+                    sum[n] = S::add(sum[n], more[n]);
+                }
+            }
+            for n in 0..N {
+                sum[n] = d.epilogue.apply::<S>(sum[n]);
+            }
+            let to = job.output.at(image, y as isize, (x + o) as isize).add(channel);
+            T::store_all::<S, N>(to, sum, d.channels() - channel);
         }
     }
 }

@@ -25,6 +25,9 @@ pub(crate) trait Format: Element + Debug {
     /// Whether products may be computed by minimal filtering, whose tiles want more zeros around their input.
     const MINIMAL: bool;
 
+    /// How the weights of depthwise convolutions lie.
+    const DEPTHWISE: depthwise::Order;
+
     /// The vectors for everything but products.
     fn vectors(means: Self::Means) -> Present;
 
@@ -95,6 +98,7 @@ impl Format for f32 {
     type Product = Single;
 
     const MINIMAL: bool = true;
+    const DEPTHWISE: depthwise::Order = depthwise::Order::Plain;
 
     fn vectors(means: Present) -> Present {
         means
@@ -157,6 +161,7 @@ impl Format for Bf16 {
     type Product = Product;
 
     const MINIMAL: bool = false;
+    const DEPTHWISE: depthwise::Order = depthwise::Order::Pairs;
 
     fn vectors(means: PresentUnit) -> Present {
         means.vectors()

@@ -20,8 +20,8 @@ const LARGE: usize = 96 << 10;
 /// Bytes of weights that a chain may have: they are read again for every strip, and are to stay in the cache too.
 const MOST_WEIGHTS: usize = 256 << 10;
 
-/// Values after each buffer that a vector may read.
-const SLACK: usize = 16;
+/// Values after each buffer that a vector may read, or two vectors of bf16 that are loaded at once.
+pub(super) const SLACK: usize = 32;
 
 /// Where a value lies in an image's arena.
 #[derive(Debug, Clone, Copy)]
@@ -237,7 +237,7 @@ fn checked_buffer(value: &Value) -> Option<usize> {
 /// Room that a value (or `rows` of it) takes with its halo, in whole cache lines.
 fn buffer(value: &Value, rows: Option<usize>) -> usize {
     let [[top, bottom], _] = value.halo;
-    (rows.unwrap_or(value.shape[0] + top + bottom) * row(value) + SLACK).next_multiple_of(16)
+    (rows.unwrap_or(value.shape[0] + top + bottom) * row(value) + SLACK).next_multiple_of(SLACK)
 }
 
 /// Values of a row with its halo.
@@ -383,5 +383,5 @@ fn depthwise<T: Format>(weights: Weights, epilogue: Epilogue) -> Result<Operatio
     let channels = bias.len();
     let bias: Vec<f32> = bias.into_iter().map(|x| x as f32).collect();
     let weight = |tap: usize, c: usize| (f64::from(kernel[tap * channels + c]) * scale[c]) as f32;
-    Ok(Operation::Depthwise(Depthwise::new(geometry, weight, &bias, epilogue)?))
+    Ok(Operation::Depthwise(Depthwise::new(T::DEPTHWISE, geometry, weight, &bias, epilogue)?))
 }

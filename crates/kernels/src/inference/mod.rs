@@ -328,8 +328,8 @@ impl<T: Format> Machine<T> {
 
     /// Lends memory for `images` images.
     fn with_arena<R>(&self, images: usize, work: impl FnOnce(*mut T) -> R) -> Result<R, OutOfMemory> {
-        // A vector may be read beyond the last value of the last image.
-        let length = (images * self.layout.size).next_multiple_of(16) + 16;
+        // Vectors may be read beyond the last value of the last image.
+        let length = (images * self.layout.size).next_multiple_of(layout::SLACK) + layout::SLACK;
         let arenas = || self.arenas.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut arena = arenas().pop().unwrap_or_default();
         arena.replace((length * size_of::<T>()).div_ceil(size_of::<f32>()), "values between layers")?;

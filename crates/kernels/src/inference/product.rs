@@ -4,9 +4,9 @@
 //! whole multiples of that, it reads them where they are; otherwise the windows are gathered into rows first, once for all filters.
 
 use super::view::{Epilogue, Region, View};
-use crate::element::{Bf16, Element};
+use crate::element::Bf16;
 use crate::geometry::Geometry;
-use crate::linalg::{COLUMNS, DEPTH, PackedPairs, PairedTile, PresentUnit, ROWS, Ready, Sums};
+use crate::linalg::{COLUMNS, DEPTH, PackedPairs, PairedTile, PresentUnit, ROWS, Ready, Sums, column};
 use crate::memory::{OutOfMemory, filled, scratch};
 use crate::simd::{Simd, wide_or_portable};
 
@@ -27,8 +27,6 @@ pub(crate) struct Product {
     /// Where they begin in a window that has been gathered.
     gathered: Vec<usize>,
     groups: Vec<Group>,
-    /// One value per filter, and zeros for a panel beyond them.
-    bias: Vec<f32>,
     epilogue: Epilogue,
 }
 
@@ -41,6 +39,8 @@ struct Group {
     to: usize,
     /// `[tap × run, filter]`.
     weights: PackedPairs,
+    /// One value per filter at the place that it has in its panel, and zeros up to whole panels.
+    bias: Vec<f32>,
 }
 
 impl Product {
@@ -72,12 +72,14 @@ impl Product {
         let group = |at: usize| {
             let (from, to) = (at * inner, at * each);
             let weights = PackedPairs::new(unit, [depth, each], |k, filter| weight(k, to + filter))?;
-            Ok(Group { from, to, weights })
+            let mut own = filled(0.0, each.next_multiple_of(COLUMNS), "weights")?;
+            for (place, value) in own.iter_mut().enumerate() {
+                *value = bias[to..to + each].get(column(place)).copied().unwrap_or(0.0);
+            }
+            Ok(Group { from, to, weights, bias: own })
         };
         let groups = (0..groups).map(group).collect::<Result<_, _>>()?;
-        let mut padded = filled(0.0, bias.len() + COLUMNS, "weights")?;
-        padded[..bias.len()].copy_from_slice(bias);
-        Ok(Self { unit, geometry, taps, run, lying, gathered, groups, bias: padded, epilogue })
+        Ok(Self { unit, geometry, taps, run, lying, gathered, groups, epilogue })
     }
 }
 
@@ -180,13 +182,14 @@ unsafe fn multiply(ready: &Ready, job: &Job<'_>, group: &Group, block: &Block, c
         }
         let mut sums = Sums([[0.0; COLUMNS]; ROWS]);
         for (first, columns, right) in group.weights.panels() {
-            let to = group.to + first;
+            let (to, bias) = (group.to + first, &group.bias[first..][..COLUMNS]);
             for &Left { first, rows, at, row, steps } in &lefts[..tiles] {
                 let tile = PairedTile { rows, left: at, left_row: row, steps, right, sums: &raw mut sums };
                 let pixels = first..first + rows;
                 let residual = job.residual.is_some().then(|| &block.residual[pixels.clone()]);
-                let product = job.product;
-                let finish = Finish { product, sums: &sums.0, pixels: &block.output[pixels], residual, to, columns };
+                let epilogue = job.product.epilogue;
+                let finish =
+                    Finish { epilogue, bias, sums: &sums.0, pixels: &block.output[pixels], residual, to, columns };
                 // SAFETY: the window of each pixel lies in the input's halo or in the scratch, and where the unit reads whole tiles, the rows
                 // are whole or the scratch has room for more; each output has all filters, and the residual a vector beyond.
                 unsafe {
@@ -226,7 +229,9 @@ unsafe fn gather(product: &Product, group: &Group, inputs: &[*const Bf16], to: *
 
 /// What is to be done with the sums of a tile.
 struct Finish<'a> {
-    product: &'a Product,
+    epilogue: Epilogue,
+    /// Of the panel's filters, at their places.
+    bias: &'a [f32],
     sums: &'a [[f32; COLUMNS]; ROWS],
     /// One per row.
     pixels: &'a [*mut Bf16],
@@ -245,19 +250,38 @@ wide_or_portable! {
 #[inline(always)]
 #[expect(clippy::extra_unused_type_parameters, reason = "the macro names the format of what is stored")]
 unsafe fn finish<S: Simd, T>(job: &Finish<'_>) {
-    let Product { bias, epilogue, .. } = job.product;
-    let bias = &bias[job.to..][..COLUMNS];
+    // SAFETY: the caller's promises are the same; the instructions of `S` are there.
+    unsafe {
+        match job.epilogue {
+            // The two most common ones have loops of their own, without a choice in them.
+            Epilogue::None => finish_with::<S>(job, |sum| sum),
+            Epilogue::Clamp(low, high) => {
+                let [low, high] = [S::splat(low), S::splat(high)];
+                finish_with::<S>(job, |sum| S::min(S::max(sum, low), high));
+            }
+            epilogue => finish_with::<S>(job, |sum| epilogue.apply::<S>(sum)),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn finish_with<S: Simd>(job: &Finish<'_>, function: impl Fn(S::V) -> S::V) {
+    const ODD: usize = COLUMNS / 2;
+    let bias = &job.bias[..COLUMNS];
     for (row, (pixel, sums)) in job.pixels.iter().zip(job.sums).enumerate() {
-        for c in (0..job.columns).step_by(S::LANES) {
-            // SAFETY: bias and sums have a whole panel; the residual has a vector beyond its channels, and the store is cut to the panel's
-            // columns, which the pixel has; the instructions of `S` are there.
+        for c in (0..job.columns.div_ceil(2)).step_by(S::LANES) {
+            // SAFETY: bias and sums have a whole panel, of which both halves are read; the residual has two vectors beyond its channels, and the
+            // store is cut to the panel's columns, which the pixel has; the instructions of `S` are there.
             unsafe {
-                let mut sum = S::add(S::load(sums.as_ptr().add(c)), S::load(bias.as_ptr().add(c)));
+                let (sum, bias) = (sums.as_ptr().add(c), bias.as_ptr().add(c));
+                let mut both =
+                    [S::add(S::load(sum), S::load(bias)), S::add(S::load(sum.add(ODD)), S::load(bias.add(ODD)))];
                 if let Some(residual) = job.residual {
-                    sum = S::add(sum, Bf16::load::<S>(residual[row].wrapping_add(job.to + c)));
+                    let more = S::load_two_bf16(residual[row].wrapping_add(job.to + 2 * c));
+                    both = [S::add(both[0], more[0]), S::add(both[1], more[1])];
                 }
-                let to = pixel.add(job.to + c);
-                Bf16::store_up_to::<S>(to, epilogue.apply::<S>(sum), job.columns - c);
+                let to = pixel.add(job.to + 2 * c);
+                S::store_two_bf16(to, [function(both[0]), function(both[1])], (job.columns - 2 * c).min(2 * S::LANES));
             }
         }
     }

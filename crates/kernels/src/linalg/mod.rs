@@ -25,7 +25,7 @@ pub(crate) use addressed::{Addressed, Shared, Tile as AddressedTile, ZEROS};
 pub(crate) use micro::MicroKernel;
 pub(crate) use pack::{Packed, Places, Scale};
 pub use paired::Unit;
-pub(crate) use paired::{COLUMNS, DEPTH, PackedPairs, PresentUnit, ROWS, Ready, Sums, Tile as PairedTile};
+pub(crate) use paired::{COLUMNS, DEPTH, PackedPairs, PresentUnit, ROWS, Ready, Sums, Tile as PairedTile, column};
 pub(crate) use product::{Epilogue, Matrix, matmul_at_b, matmul_at_b_whole, multiply};
 pub(crate) use strided::Strided;
 pub use trial::{Kernel, Trial, kernels, multiply_registers};

@@ -216,11 +216,14 @@ pub(crate) struct PackedPairs {
     unit: PresentUnit,
     /// Of the matrix, before it is filled up with zeros.
     depth: usize,
+    /// Likewise.
+    columns: usize,
     pairs: Packed<Paired>,
 }
 
 impl PackedPairs {
-    /// Packs `value(step, column)`, rounded, of a matrix `[depth, columns]`; steps are filled up with zeros to whole [`DEPTH`]s.
+    /// Packs `value(step, column)`, rounded, of a matrix `[depth, columns]`; steps are filled up with zeros to whole [`DEPTH`]s, and columns
+    /// to whole panels. Columns lie at their [`place`]s.
     ///
     /// # Errors
     /// No memory for the packed copy.
@@ -230,13 +233,14 @@ impl PackedPairs {
         value: impl Fn(usize, usize) -> f32,
     ) -> Result<Self, OutOfMemory> {
         let mut pairs = Packed::with(unit.kernel());
-        let half = |step: usize, column: usize| match step < depth {
+        let half = |step: usize, column: usize| match step < depth && column < columns {
             true => u32::from(Bf16::round(value(step, column)).to_bits()),
             false => 0,
         };
         let pair = |pair: usize, column: usize| half(2 * pair, column) | half(2 * pair + 1, column) << 16;
-        pairs.fill([depth.next_multiple_of(DEPTH) / 2, columns], |at, column| f32::from_bits(pair(at, column)))?;
-        Ok(Self { unit, depth, pairs })
+        let shape = [depth.next_multiple_of(DEPTH) / 2, columns.next_multiple_of(COLUMNS)];
+        pairs.fill(shape, |at, slot| f32::from_bits(pair(at, column(slot))))?;
+        Ok(Self { unit, depth, columns, pairs })
     }
 
     /// Steps of the inner dimension, without the zeros after them.
@@ -251,7 +255,7 @@ impl PackedPairs {
 
     /// Each panel: its first column, how many columns it has, and its slots.
     pub(crate) fn panels(&self) -> impl Iterator<Item = (usize, usize, &[f32])> {
-        self.pairs.panels().map(|panel| (panel.first, panel.columns, panel.values))
+        self.pairs.panels().map(|panel| (panel.first, COLUMNS.min(self.columns - panel.first), panel.values))
     }
 
     /// Computes the sums of a tile.
@@ -265,6 +269,19 @@ impl PackedPairs {
         // SAFETY: the machine has the unit, which is ready; the panel has all steps (asserted), and the tile's addresses are valid.
         unsafe { self.pairs.kernel().run(tile) }
     }
+}
+
+/// Where a panel has a column, and a tile its sums: columns with an even number come first. Two sums that belong into the same 32 bits of bf16
+/// are thus at the same place of two vectors.
+#[cfg(test)]
+pub(crate) fn place(column: usize) -> usize {
+    column / COLUMNS * COLUMNS + column % 2 * (COLUMNS / 2) + column % COLUMNS / 2
+}
+
+/// The column at a place, counted through all panels.
+pub(crate) fn column(place: usize) -> usize {
+    let within = place % COLUMNS;
+    place / COLUMNS * COLUMNS + within % (COLUMNS / 2) * 2 + within / (COLUMNS / 2)
 }
 
 /// `x`, or zero where it is too small for its exponent: so the units read and write.

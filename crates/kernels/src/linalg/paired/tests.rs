@@ -30,7 +30,7 @@ fn sums(unit: Unit, rows: usize, columns: usize, steps: &[usize]) -> Vec<f32> {
             let tile = Tile { rows: here, left, left_row: row, steps, right: values, sums: &raw mut sums };
             // SAFETY: the left side has 32 rows with all steps, and the panel too.
             unsafe { right.multiply(&ready, &tile) };
-            all.extend(sums.0[..here].iter().flat_map(|row| row[..columns].to_vec()));
+            all.extend(sums.0[..here].iter().flat_map(|row| (0..columns).map(|column| row[place(column)])));
         }
     }
     all
