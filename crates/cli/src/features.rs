@@ -54,7 +54,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
     /// A key of an experiment that says how photos are read and what the backbone is, such as `data.image_size=[160,160]`,
-    /// backbone.weights=imagenet, backbone.parameters.alpha=0.5, backbone.last_layer=NAME or cache.precision=f32 (may be given
+    /// `backbone.weights=imagenet`, `backbone.parameters.alpha=0.5`, `backbone.last_layer=NAME` or `cache.precision=f32` (may be given
     /// several times)
     #[arg(long, value_name = "KEY=VALUE", value_parser = crate::text())]
     set: Vec<String>,

@@ -57,8 +57,7 @@ pub struct LoaderOptions {
     pub interpolation: Interpolation,
     /// Cut images to the aspect ratio of `image_size` instead of squeezing them.
     pub crop_to_aspect_ratio: bool,
-    /// Look at the middle of each image only, before resizing: a square of this share of its shorter side
-    /// ([`center_crop`]).
+    /// Look at the middle of each image only, before resizing: a square of this share of its shorter side.
     pub center_crop: Option<f64>,
     /// Whether photos are turned according to their EXIF data.
     pub orientation: Orientation,
