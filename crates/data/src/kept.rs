@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use injerto_files::{hex, shown};
+use injerto_files::{hex, read_at, shown};
 use sha2::{Digest, Sha256};
 
 use crate::Fingerprint;
@@ -271,22 +271,6 @@ fn read_heads(path: &Path, rows: &mut HashMap<Fingerprint, Place>) -> io::Result
         let photo = photo.try_into().expect("a fingerprint has 32 bytes");
         let (size, length, sum) = ([number(0), number(1)], number(2), number(3));
         rows.insert(photo, Place { file: file.clone(), at: values, size, length, sum });
-    }
-    Ok(())
-}
-
-#[cfg(unix)]
-fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
-}
-
-#[cfg(windows)]
-fn read_at(file: &File, mut bytes: &mut [u8], mut offset: u64) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match std::os::windows::fs::FileExt::seek_read(file, bytes, offset)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            n => (bytes, offset) = (&mut bytes[n..], offset + n as u64),
-        }
     }
     Ok(())
 }

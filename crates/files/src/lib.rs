@@ -2,6 +2,7 @@
 //!
 //! - [`write()`], [`Partial`]: writes a file that appears on the disk whole or not at all;
 //! - [`open`]: opens what was named as a file, and neither a pipe nor a device, which may wait for ever;
+//! - [`read_at`]: reads at a place of a file that others read from too;
 //! - [`Lock`]: lets only one process at a time write into a folder;
 //! - [`memory`]: asks how much memory there is, before gigabytes are allocated;
 //! - [`user`]: finds the folders where this platform keeps a user's caches and data;
@@ -14,6 +15,7 @@
 //!
 //! *Architecture invariant:* this crate knows no other crate of the project, and of file formats only the quoting of CSV.
 
+mod at;
 pub mod csv;
 mod hex;
 mod lock;
@@ -27,6 +29,7 @@ mod text;
 pub mod user;
 mod write;
 
+pub use at::read_at;
 pub use hex::hex;
 pub use lock::{Lock, LockError};
 pub use names::{listed, nearest};

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use half::slice::HalfFloatSliceExt as _;
 use injerto_data::Fingerprint;
-use injerto_files::Partial;
+use injerto_files::{Partial, read_at};
 use injerto_recipe::FeaturePrecision;
 use serde::{Deserialize, Serialize};
 
@@ -166,22 +166,6 @@ pub fn verify(path: &Path) -> io::Result<usize> {
     };
     (0..segment.index.len()).try_for_each(|at| segment.read(at, &mut row))?;
     Ok(segment.index.len())
-}
-
-#[cfg(unix)]
-fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
-}
-
-#[cfg(windows)]
-fn read_at(file: &File, mut bytes: &mut [u8], mut offset: u64) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match std::os::windows::fs::FileExt::seek_read(file, bytes, offset)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            n => (bytes, offset) = (&mut bytes[n..], offset + n as u64),
-        }
-    }
-    Ok(())
 }
 
 /// A segment that is being written, with a name that no reader looks for.
