@@ -88,6 +88,18 @@ impl Geometry {
         (self.window[axis] - 1) * self.dilation[axis] + 1
     }
 
+    /// Where each run of a window's values starts in the input, from the window's first value, and how many values a run has. `row` and
+    /// `pixel` are the steps from one row and from one pixel of the input to the next; a window sees the channels of one of `groups`.
+    pub(crate) fn runs(&self, groups: usize, [row, pixel]: [usize; 2]) -> (Vec<usize>, usize) {
+        let ([kh, kw], [dy, dx], inner) = (self.window, self.dilation, self.input[2] / groups);
+        // Columns of a window that follow one another are one run.
+        if groups == 1 && dx == 1 && pixel == inner {
+            ((0..kh).map(|i| i * dy * row).collect(), kw * inner)
+        } else {
+            ((0..kh).flat_map(|i| (0..kw).map(move |j| i * dy * row + j * dx * pixel)).collect(), inner)
+        }
+    }
+
     pub(crate) fn pixels(&self) -> usize {
         self.output[0] * self.output[1]
     }

@@ -1,15 +1,13 @@
 //! Convolutions and dense layers as matrix products without the matrix: a tile of pixels by a panel of filters stays in
 //! registers while taps and channels go by; pixels are read where they lie, through one address each.
 
+use super::block::{BLOCK, Block, Walk};
 use super::view::{Epilogue, Region, View};
 use crate::geometry::Geometry;
 use crate::isa::Present;
 use crate::linalg::{Addressed, AddressedTile, Packed, Shared};
 use crate::memory::{OutOfMemory, filled};
 use crate::simd::{Simd, per_isa};
-
-/// Pixels whose addresses are found at once; their inputs stay near while the panels go by.
-const BLOCK: usize = 128;
 
 /// A convolution with its weights in the order in which they are read.
 #[derive(Debug)]
@@ -37,29 +35,23 @@ struct Group {
 }
 
 impl Convolution {
-    /// A convolution with `weight(k, filter)` for the k-th value of a window of the filter's group. `row` and `pixel` are the
-    /// steps from one row and from one pixel of the input to the next.
+    /// A convolution with `weight(k, filter)` for the k-th value of a window of the filter's group. `steps` are those from one
+    /// row and from one pixel of the input to the next.
     pub(crate) fn new(
         isa: Present,
         geometry: Geometry,
         groups: usize,
-        [row, pixel]: [usize; 2],
+        steps: [usize; 2],
         weight: impl Fn(usize, usize) -> f32,
         bias: &[f32],
         epilogue: Epilogue,
     ) -> Result<Self, OutOfMemory> {
-        let ([kh, kw], [dy, dx]) = (geometry.window, geometry.dilation);
         let (inner, each) = (geometry.input[2] / groups, bias.len() / groups);
-        // Columns of a window that follow one another are one run.
-        let (taps, run): (Vec<usize>, usize) = if groups == 1 && dx == 1 && pixel == inner {
-            ((0..kh).map(|i| i * dy * row).collect(), kw * inner)
-        } else {
-            ((0..kh).flat_map(|i| (0..kw).map(move |j| i * dy * row + j * dx * pixel)).collect(), inner)
-        };
+        let (taps, run) = geometry.runs(groups, steps);
         let group = |at: usize| {
             let (from, to) = (at * inner, at * each);
             let mut weights = Packed::new(isa);
-            weights.fill([kh * kw * inner, each], |k, filter| weight(k, to + filter))?;
+            weights.fill([taps.len() * run, each], |k, filter| weight(k, to + filter))?;
             Ok(Group { from, to, weights })
         };
         let groups = (0..groups).map(group).collect::<Result<_, _>>()?;
@@ -83,41 +75,18 @@ pub(crate) struct Job<'a> {
     pub region: Region,
 }
 
-/// Addresses of the pixels of a block.
-struct Block {
-    input: [*const f32; BLOCK],
-    output: [*mut f32; BLOCK],
-    residual: [*const f32; BLOCK],
-}
-
 /// Computes the region of the output.
 ///
 /// # Safety
 /// The views hold the region, the windows that it needs, and a vector beyond.
 pub(crate) unsafe fn run(isa: Present, job: &Job<'_>) {
     let Convolution { geometry, groups, epilogue, .. } = job.convolution;
-    let width = geometry.output[1];
-    let pixels = job.region.images.len() * job.region.rows.len() * width;
-    let (input, residual) = ([std::ptr::null(); BLOCK], [std::ptr::null(); BLOCK]);
-    let mut block = Block { input, output: [std::ptr::null_mut(); BLOCK], residual };
-    let (mut image, mut y, mut x) = (job.region.images.start, job.region.rows.start, 0);
+    let mut walk = Walk::new(geometry, [job.input, job.output], job.residual, &job.region);
+    let (pixels, mut block) = (walk.pixels(), Block::default());
     let blocks = pixels.div_ceil(BLOCK);
     for at in 0..blocks {
         let count = (at + 1) * pixels / blocks - at * pixels / blocks;
-        for i in 0..count {
-            block.input[i] = job.input.at(image, geometry.start(0, y), geometry.start(1, x));
-            block.output[i] = job.output.at(image, y as isize, x as isize);
-            block.residual[i] = job.residual.map_or(std::ptr::null(), |view| view.at(image, y as isize, x as isize));
-            x += 1;
-            if x == width {
-                x = 0;
-                y += 1;
-                if y == job.region.rows.end {
-                    y = job.region.rows.start;
-                    image += 1;
-                }
-            }
-        }
+        walk.next(count, &mut block);
         for group in groups {
             // SAFETY: the block's pixels lie in the region that the views hold, with their windows and a vector beyond.
             unsafe { multiply(job, group, &block, count) };
@@ -134,7 +103,7 @@ pub(crate) unsafe fn run(isa: Present, job: &Job<'_>) {
 ///
 /// # Safety
 /// The views hold these pixels, their windows, and a vector beyond.
-unsafe fn multiply(job: &Job<'_>, group: &Group, block: &Block, count: usize) {
+unsafe fn multiply(job: &Job<'_>, group: &Group, block: &Block<f32>, count: usize) {
     let Convolution { taps, run, bias, epilogue, .. } = job.convolution;
     let kernel = group.weights.kernel();
     let clip = if let Epilogue::Clamp(low, high) = *epilogue { Some((low, high)) } else { None };

@@ -13,6 +13,7 @@
 //!   [`crate::linalg`]; `format`: what of it depends on the number format of the values between steps, `f32` or bf16.
 
 mod attention;
+mod block;
 mod convolution;
 mod depthwise;
 mod format;

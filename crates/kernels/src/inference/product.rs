@@ -3,15 +3,13 @@
 //! A unit reads rows of pixels that lie equally far apart, 32 values at a time. Where the pixels of a tile lie so and a window's runs are
 //! whole multiples of that, it reads them where they are; otherwise the windows are gathered into rows first, once for all filters.
 
+use super::block::{BLOCK, Block, Walk};
 use super::view::{Epilogue, Region, View};
 use crate::element::Bf16;
 use crate::geometry::Geometry;
 use crate::linalg::{COLUMNS, DEPTH, PackedPairs, PairedTile, PresentUnit, ROWS, Ready, Sums, column};
 use crate::memory::{OutOfMemory, filled, scratch};
 use crate::simd::{Simd, wide_or_portable};
-
-/// Pixels whose addresses are found at once; their windows stay near while the panels go by.
-const BLOCK: usize = 128;
 
 /// A convolution with its weights in the order in which the unit reads them.
 #[derive(Debug)]
@@ -44,29 +42,23 @@ struct Group {
 }
 
 impl Product {
-    /// A convolution with `weight(k, filter)` for the k-th value of a window of the filter's group. `row` and `pixel` are the
-    /// steps from one row and from one pixel of the input to the next.
+    /// A convolution with `weight(k, filter)` for the k-th value of a window of the filter's group. `steps` are those from one
+    /// row and from one pixel of the input to the next.
     pub(crate) fn new(
         unit: PresentUnit,
         geometry: Geometry,
         groups: usize,
-        [row, pixel]: [usize; 2],
+        steps: [usize; 2],
         weight: impl Fn(usize, usize) -> f32,
         bias: &[f32],
         epilogue: Epilogue,
     ) -> Result<Self, OutOfMemory> {
-        let ([kh, kw], [dy, dx]) = (geometry.window, geometry.dilation);
         let (inner, each) = (geometry.input[2] / groups, bias.len() / groups);
-        // Columns of a window that follow one another are one run.
-        let (taps, run): (Vec<usize>, usize) = if groups == 1 && dx == 1 && pixel == inner {
-            ((0..kh).map(|i| i * dy * row).collect(), kw * inner)
-        } else {
-            ((0..kh).flat_map(|i| (0..kw).map(move |j| i * dy * row + j * dx * pixel)).collect(), inner)
-        };
+        let (taps, run) = geometry.runs(groups, steps);
         let depth = taps.len() * run;
         let lying = run.is_multiple_of(DEPTH).then(|| {
-            let steps = |tap: &usize| (0..run).step_by(DEPTH).map(move |at| tap + at).collect::<Vec<usize>>();
-            taps.iter().flat_map(|tap| steps(&{ *tap })).collect()
+            let steps_of = |tap: &usize| (0..run).step_by(DEPTH).map(move |at| tap + at).collect::<Vec<usize>>();
+            taps.iter().flat_map(steps_of).collect()
         });
         let gathered = (0..depth).step_by(DEPTH).collect();
         let group = |at: usize| {
@@ -93,41 +85,18 @@ pub(crate) struct Job<'a> {
     pub region: Region,
 }
 
-/// Addresses of the pixels of a block.
-struct Block {
-    input: [*const Bf16; BLOCK],
-    output: [*mut Bf16; BLOCK],
-    residual: [*const Bf16; BLOCK],
-}
-
 /// Computes the region of the output.
 ///
 /// # Safety
 /// The views hold the region, the windows that it needs, and a vector beyond.
 pub(crate) unsafe fn run(job: &Job<'_>) {
     let Product { unit, geometry, groups, .. } = job.product;
-    let width = geometry.output[1];
-    let pixels = job.region.images.len() * job.region.rows.len() * width;
-    let (input, residual) = ([std::ptr::null(); BLOCK], [std::ptr::null(); BLOCK]);
-    let mut block = Block { input, output: [std::ptr::null_mut(); BLOCK], residual };
-    let (mut image, mut y, mut x) = (job.region.images.start, job.region.rows.start, 0);
+    let mut walk = Walk::new(geometry, [job.input, job.output], job.residual, &job.region);
+    let (pixels, mut block) = (walk.pixels(), Block::default());
     let ready = unit.ready();
     for first in (0..pixels).step_by(BLOCK) {
         let count = BLOCK.min(pixels - first);
-        for i in 0..count {
-            block.input[i] = job.input.at(image, geometry.start(0, y), geometry.start(1, x));
-            block.output[i] = job.output.at(image, y as isize, x as isize);
-            block.residual[i] = job.residual.map_or(std::ptr::null(), |view| view.at(image, y as isize, x as isize));
-            x += 1;
-            if x == width {
-                x = 0;
-                y += 1;
-                if y == job.region.rows.end {
-                    y = job.region.rows.start;
-                    image += 1;
-                }
-            }
-        }
+        walk.next(count, &mut block);
         for group in groups {
             // SAFETY: the block's pixels lie in the region that the views hold, with their windows and a vector beyond.
             unsafe { multiply(&ready, job, group, &block, count) };
@@ -150,7 +119,7 @@ struct Left<'a> {
 ///
 /// # Safety
 /// The views hold these pixels, their windows, and a vector beyond.
-unsafe fn multiply(ready: &Ready, job: &Job<'_>, group: &Group, block: &Block, count: usize) {
+unsafe fn multiply(ready: &Ready, job: &Job<'_>, group: &Group, block: &Block<Bf16>, count: usize) {
     let Product { unit, lying, gathered, .. } = job.product;
     let high = group.weights.rows();
     let tiles = count.div_ceil(high);

@@ -123,21 +123,6 @@ impl Program {
         Self::compile_with(Arithmetic::f32(), graph, layers, outputs, parameters, input)
     }
 
-    /// Compiles as [`Program::compile`] does, for given instructions.
-    ///
-    /// # Errors
-    /// Those of [`Program::compile`], or [`Error::Instructions`] where this machine lacks the instructions.
-    pub fn compile_for<'a>(
-        isa: Isa,
-        graph: &Graph,
-        layers: &[usize],
-        outputs: &[usize],
-        parameters: &dyn Fn(usize, usize) -> Cow<'a, [f32]>,
-        input: &Input,
-    ) -> Result<Self, Error> {
-        Self::compile_with(Arithmetic::F32(isa), graph, layers, outputs, parameters, input)
-    }
-
     /// Compiles as [`Program::compile`] does, for a given arithmetic. What a program takes and puts out is `f32` in each.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use injerto_graph::{Activation, Builder, Graph, LayerId, Operator, Padding, PerChannel, Window};
+use injerto_kernels::inference::Arithmetic;
 use injerto_kernels::{inference, training};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -119,7 +120,14 @@ fn use_it(graph: &Graph) {
     let little = values <= 1 << 16 && graph.multiply_adds() <= 1 << 24;
     let pixels = vec![0.5; if little { 2 * graph.input_shape().count() } else { 0 }];
     for isa in inference::Isa::available() {
-        let program = inference::Program::compile_for(isa, graph, &all, &outputs, &given, &inference::Input::default());
+        let program = inference::Program::compile_with(
+            Arithmetic::F32(isa),
+            graph,
+            &all,
+            &outputs,
+            &given,
+            &inference::Input::default(),
+        );
         let Ok(program) = program else { continue };
         if little && program.bytes_per_image() < 1 << 24 {
             assert_eq!(program.run(&pixels, 2).expect("a little memory").len(), 2);
@@ -190,7 +198,8 @@ fn a_layer_as_wide_as_any() {
     for isa in inference::Isa::available() {
         let given = |_, _| Cow::Borrowed(kernel.as_slice());
         let input = inference::Input::default();
-        let program = inference::Program::compile_for(isa, &graph, &[0, 1], &[1], &given, &input).expect("compiles");
+        let program = inference::Program::compile_with(Arithmetic::F32(isa), &graph, &[0, 1], &[1], &given, &input)
+            .expect("compiles");
         assert_eq!(program.run(&[1.0], 1).expect("runs"), std::slice::from_ref(&kernel));
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use injerto_graph::layers::{Conv2D, DepthwiseConv2D};
 use injerto_graph::{Activation, Builder, Graph, Node, Operator, Padding, ParameterId, Role, Split, Window};
 use injerto_kernels::Isa;
-use injerto_kernels::inference::{self, Input};
+use injerto_kernels::inference::{self, Arithmetic, Input};
 use injerto_kernels::training::Program;
 use injerto_reference::conformance::{self, Case, Executor, Promises, Step, Trainer, uncut};
 use injerto_reference::networks::Random;
@@ -40,9 +40,16 @@ impl Training {
         }
         let given = |layer: usize, place: usize| Cow::Borrowed(case.parameters[layer][place].as_slice());
         let (graph, prefix) = (&case.graph, &split.prefix);
-        inference::Program::compile_for(self.0, graph, prefix, &split.boundary, &given, &Input::default())
-            .and_then(|program| program.run(&case.input, case.batch))
-            .map_err(|error| error.to_string())
+        inference::Program::compile_with(
+            Arithmetic::F32(self.0),
+            graph,
+            prefix,
+            &split.boundary,
+            &given,
+            &Input::default(),
+        )
+        .and_then(|program| program.run(&case.input, case.batch))
+        .map_err(|error| error.to_string())
     }
 }
 
