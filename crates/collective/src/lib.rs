@@ -1,5 +1,5 @@
-//! The library through which the processes of a training add up their gradients: an existing collective such as MPI behind the C interface
-//! of `include/injerto_collective.h`.
+//! The library through which the processes of a training add up their gradients: an existing collective such as MPI, called through the
+//! C interface of `include/injerto_collective.h`.
 //!
 //! The binary is linked to no collective. Whoever trains across processes compiles one file against the MPI of their machines
 //! (`mpi/injerto_mpi.c`), because MPI has no ABI that all implementations share.
