@@ -212,12 +212,11 @@ fn build_all(
         return Err(format!("{} does not exist, although it was built", binary.display()));
     }
     let built = Built { binary, libraries: folder.join("backbones") };
-    let standard = plugins.iter().filter(|plugin| plugin.is_standard).map(Package::library);
+    let standard = || plugins.iter().filter(|plugin| plugin.is_standard).map(Package::library);
+    // An earlier version of this program has left them where the binary looks, and they would take the place of what it has inside.
+    standard().for_each(|name| drop(std::fs::remove_file(folder.join(name))));
     if libraries == Libraries::All {
-        gather(&folder.join("examples"), &built.libraries, standard)?;
-    } else {
-        // An earlier version of this program has left them where the binary looks.
-        standard.for_each(|name| drop(std::fs::remove_file(folder.join(name))));
+        gather(&folder.join("examples"), &built.libraries, standard())?;
     }
     Ok(Some(built))
 }
