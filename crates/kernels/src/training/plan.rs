@@ -181,7 +181,9 @@ impl<'a> Compiler<'a> {
             return None;
         };
         let other = if a == end { *b } else { *a };
-        let value = self.value_of.get(&other).copied().filter(|_| self.node(other).shape == node.shape)?;
+        // Neither value is repeated: each has the shape of the sum.
+        let alike = [*end, other].iter().all(|&layer| self.node(layer).shape == node.shape);
+        let value = self.value_of.get(&other).copied().filter(|_| alike)?;
         self.absorbed[next] = true;
         *end = next;
         Some(value)

@@ -241,6 +241,33 @@ fn every_kind_of_step_keeps_to_its_memory() {
     }
 }
 
+/// A sum is computed with the layer before it only where it repeats no value: here one pixel of a dense layer or a convolution is added
+/// to every pixel of another value.
+#[test]
+fn a_layer_that_a_sum_repeats_is_computed_by_itself() {
+    for operator in [Conv2D::new(3, 1).into(), Conv2D::new(3, 2).same().into(), dense(3)] {
+        let mut net = Builder::new("repeated");
+        let image = net.input([4, 5, 3]);
+        let mean = net.add("mean", Operator::GlobalAveragePooling2D { keepdims: true }, &[image]);
+        let small = net.add("small", operator, &[mean]);
+        let sum = net.add("sum", Operator::Add {}, &[small, image]);
+        let pooled = net.add("pool", Operator::GlobalAveragePooling2D { keepdims: false }, &[sum]);
+        net.add("dense", dense(2), &[pooled]);
+        let graph = net.finish().expect("a graph");
+        let (pass, split) = (everything(&graph, &[]), uncut(&graph));
+        let case = Case::new(graph, 2, 3);
+        for isa in Isa::available() {
+            let check = conformance::check_step(&Training(isa), &case, std::slice::from_ref(&split), &pass);
+            check.unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+}
+
+/// A dense layer without a function.
+fn dense(units: usize) -> Operator {
+    Operator::Dense { units, use_bias: true, activation: Activation::Linear }
+}
+
 /// A program of frozen layers hands the gradient on to an input, also where several layers take it.
 #[test]
 fn the_gradient_of_an_input_is_that_of_the_specification() {
