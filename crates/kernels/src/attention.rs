@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use crate::isa::ForLoops;
-use crate::linalg::{Epilogue, MicroKernel, Packed, Scale, Strided, multiply};
+use crate::linalg::{Epilogue, Multiplier, Right, Scale};
 use crate::memory::Aligned;
 use crate::simd::{Simd, vectorised};
 
@@ -40,10 +40,11 @@ impl<'a> Rows<'a> {
 #[derive(Debug)]
 pub(crate) struct Head {
     isa: ForLoops,
+    multiplier: Multiplier,
     /// `kᵀ`, `[width of a key, keys]`.
-    keys: Packed<Strided>,
+    keys: Right,
     /// `v`, `[keys, width of a value]`.
-    values: Packed<Strided>,
+    values: Right,
     scale: f32,
 }
 
@@ -53,12 +54,18 @@ thread_local! {
 }
 
 impl Head {
-    /// Lends the packed form of these keys and values, and memory for scores.
-    pub(crate) fn lend<R>(isa: ForLoops, k: Rows<'_>, v: Rows<'_>, work: impl FnOnce(&Self, &mut Aligned) -> R) -> R {
-        let spare = SPARE.with_borrow_mut(Vec::pop).filter(|(head, _)| head.isa == isa);
+    /// Lends the packed form of these keys and values, and memory for scores. `isa` is for everything but products.
+    pub(crate) fn lend<R>(
+        (isa, multiplier): (ForLoops, Multiplier),
+        k: Rows<'_>,
+        v: Rows<'_>,
+        work: impl FnOnce(&Self, &mut Aligned) -> R,
+    ) -> R {
+        let alike = |(head, _): &(Self, Aligned)| (head.isa, head.multiplier) == (isa, multiplier);
+        let spare = SPARE.with_borrow_mut(Vec::pop).filter(alike);
         let (mut head, mut memory) = spare.unwrap_or_else(|| {
-            let packed = || Packed::new(isa.vectors());
-            (Self { isa, keys: packed(), values: packed(), scale: 1.0 }, Aligned::default())
+            let [keys, values] = [Right::new(multiplier), Right::new(multiplier)];
+            (Self { isa, multiplier, keys, values, scale: 1.0 }, Aligned::default())
         });
         head.keys.pack([k.width, k.count], k.values, [1, k.step], Scale::One);
         head.values.pack([v.count, v.width], v.values, [v.step, 1], Scale::One);
@@ -74,19 +81,19 @@ impl Head {
     }
 
     /// `kᵀ`, packed.
-    pub(crate) fn keys(&self) -> &Packed<Strided> {
+    pub(crate) fn keys(&self) -> &Right {
         &self.keys
     }
 
     /// `v`, packed.
-    pub(crate) fn values(&self) -> &Packed<Strided> {
+    pub(crate) fn values(&self) -> &Right {
         &self.values
     }
 
     /// How many queries a block has at most, and how many values a row of its scores has.
     pub(crate) fn block(&self, queries: usize) -> (usize, usize) {
         let pitch = self.keys.columns().next_multiple_of(16);
-        let high = MicroKernel::<Strided>::of(self.isa.vectors()).rows;
+        let high = self.multiplier.rows();
         let most = (SCORES / pitch).clamp(high, MOST_QUERIES.max(high)) / high * high;
         (most.min(queries), pitch)
     }
@@ -109,7 +116,7 @@ impl Head {
             let scores = &mut scores[..count * pitch];
             // What lies beside the keys of a row takes no part in its largest value.
             scores.chunks_exact_mut(pitch).for_each(|row| row[keys..].fill(f32::NEG_INFINITY));
-            multiply(count, q.from(first), q.step, &self.keys, scores, pitch, Epilogue::plain(false));
+            self.keys.multiply(count, q.from(first), q.step, scores, pitch, Epilogue::plain(false));
             soften(self.isa, scores, pitch, keys, self.scale, &mut sums[..count]);
             block(first..first + count, scores, pitch, &sums[..count]);
         }
@@ -120,7 +127,7 @@ impl Head {
         let (start, width) = (queries.start, self.values.columns());
         self.each_block(q, queries, memory, |queries, powers, pitch, sums| {
             let out = &mut out[(queries.start - start) * step..];
-            multiply(queries.len(), powers, pitch, &self.values, out, step, Epilogue::plain(false));
+            self.values.multiply(queries.len(), powers, pitch, out, step, Epilogue::plain(false));
             for (row, sum) in out.chunks_mut(step).zip(sums) {
                 let share = 1.0 / sum;
                 row[..width].iter_mut().for_each(|value| *value *= share);

@@ -39,6 +39,13 @@ impl Bf16 {
     }
 }
 
+/// Memory for values of `f32` as memory for twice as many numbers of bf16.
+pub(crate) fn as_halves(slots: &mut [f32]) -> &mut [Bf16] {
+    // SAFETY: a number takes half of a value's bytes and is aligned where the value is; all bits are numbers of either kind, and the slice
+    // is borrowed for as long as the other.
+    unsafe { std::slice::from_raw_parts_mut(slots.as_mut_ptr().cast(), 2 * slots.len()) }
+}
+
 /// A format in which a value can lie in memory: vectors of it are loaded as `f32`, and rounded when they are stored. All zero bits
 /// are the number 0.
 pub(crate) trait Element: Copy + Send + Sync + 'static {

@@ -87,7 +87,7 @@ impl DerefMut for Aligned {
 /// Lends a thread's own memory, `length` values that hold anything.
 pub(crate) fn scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     thread_local! {
-        static SCRATCH: RefCell<Aligned> = RefCell::default();
+        static SCRATCH: Spare = RefCell::default();
     }
     lend(&SCRATCH, length, work)
 }
@@ -95,19 +95,22 @@ pub(crate) fn scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R
 /// Lends memory as [`scratch`] does, for work that goes on in other threads, which lend their own.
 pub(crate) fn workspace<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     thread_local! {
-        static WORKSPACE: RefCell<Aligned> = RefCell::default();
+        static WORKSPACE: Spare = RefCell::default();
     }
     lend(&WORKSPACE, length, work)
 }
 
-/// Takes the memory out while it is lent: whoever asks in the meantime gets new memory.
-fn lend<R>(own: &'static LocalKey<RefCell<Aligned>>, length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
-    let mut buffer = own.take();
+/// Memory that nobody uses; what was lent first lies on top.
+type Spare = RefCell<Vec<Aligned>>;
+
+/// Takes the memory out while it is lent: whoever asks in the meantime gets other memory, the same each time.
+fn lend<R>(own: &'static LocalKey<Spare>, length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    let mut buffer = own.with_borrow_mut(Vec::pop).unwrap_or_default();
     if buffer.len() < length {
         buffer.grow(length, "one thread's work").unwrap_or_else(|error| panic!("{error}"));
     }
     let result = work(&mut buffer[..length]);
-    own.set(buffer);
+    own.with_borrow_mut(|spare| spare.push(buffer));
     result
 }
 

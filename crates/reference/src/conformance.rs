@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::OnceLock;
 
-use injerto_graph::{Cut, CutOptions, FreezePlan, Graph, Node, Operator, ParameterId, Split};
+use injerto_graph::{Cut, CutOptions, FreezePlan, Graph, Node, Operator, ParameterId, Role, Split};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::networks::{self, Random};
 use crate::strategy::{graphs, selection};
-use crate::{Example, Pass, Values, evaluate, evaluate_in_bf16, examples};
+use crate::{Example, Pass, Values, evaluate, evaluate_in_bf16, evaluate_with_bf16_products, examples};
 
 /// A network with its parameters, and a batch of images.
 #[derive(Debug, Clone)]
@@ -47,11 +47,42 @@ impl Case {
 
     /// What the specification computes in inference with values of this format.
     pub fn infer(&self, format: Format) -> Values {
+        self.evaluate_in(format, &Pass::inference())
+    }
+
+    /// What the specification computes with values of this format.
+    ///
+    /// # Panics
+    /// If training is asked for in [`Format::Bf16`], in which nothing trains.
+    pub fn evaluate_in(&self, format: Format, pass: &Pass) -> Values {
         let (parameters, input) = self.in_double();
         match format {
-            Format::F32 => evaluate(&self.graph, &parameters, &input, self.batch, &Pass::inference()),
-            Format::Bf16 => evaluate_in_bf16(&self.graph, &parameters, &input, self.batch),
+            Format::F32 => evaluate(&self.graph, &parameters, &input, self.batch, pass),
+            Format::Bf16 => {
+                assert!(pass.seed.is_none(), "values in bf16 are for inference");
+                evaluate_in_bf16(&self.graph, &parameters, &input, self.batch)
+            }
+            Format::Bf16Products => evaluate_with_bf16_products(&self.graph, &parameters, &input, self.batch, pass),
         }
+    }
+
+    /// The same case with normalisations whose factors are powers of two. An executor that scales a kernel by such a factor before it rounds it
+    /// gets what the specification gets, which rounds the kernel alone.
+    #[must_use]
+    pub fn with_plain_scales(mut self) -> Self {
+        for (node, parameters) in self.graph.nodes().iter().zip(&mut self.parameters) {
+            let Operator::BatchNormalization { epsilon, .. } = *node.operator() else { continue };
+            for (parameter, values) in node.parameters.iter().zip(parameters) {
+                for value in values {
+                    match parameter.role {
+                        Role::Gamma => *value = value.signum() * value.abs().max(0.25).log2().round().exp2(),
+                        Role::MovingVariance => *value = (1.0 - epsilon) as f32,
+                        _ => {}
+                    }
+                }
+            }
+        }
+        self
     }
 
     /// Parameters and images in double precision.
@@ -87,6 +118,8 @@ pub enum Format {
     F32,
     /// Eight significant bits.
     Bf16,
+    /// Single precision, in which both sides of each product of matrices are rounded to eight significant bits.
+    Bf16Products,
 }
 
 impl Format {
@@ -97,6 +130,8 @@ impl Format {
         match self {
             Self::F32 => single,
             Self::Bf16 => (400.0 * single).max(2.5 / 128.0),
+            // A sum whose last bits differ may be rounded to the other side when the next product reads it: few are, but by a part in 256.
+            Self::Bf16Products => 20.0 * single,
         }
     }
 }
@@ -116,7 +151,7 @@ pub trait Executor: Sync {
         Promises::default()
     }
 
-    /// In which format its values are in inference.
+    /// In which format its values are.
     fn format(&self) -> Format {
         Format::F32
     }
@@ -159,7 +194,7 @@ pub fn computes_every_operator(executor: &dyn Executor) {
     for (at, example) in examples().iter().enumerate() {
         let graph = example.alone();
         let last = graph.len() - 1;
-        let case = Case::new(graph, if at % 2 == 0 { 1 } else { 3 }, at as u64);
+        let case = case_for(executor.format(), graph, if at % 2 == 0 { 1 } else { 3 }, at as u64);
         let check = check_values(executor, &case, &[last], 2e-5);
         check.unwrap_or_else(|error| panic!("{error}\n{}", describe(example, &case)));
     }
@@ -175,7 +210,7 @@ pub fn trains_every_operator(trainer: &dyn Trainer) {
         let statistics = if at % 3 == 0 { Vec::new() } else { norms };
         let pass = Pass { seed: Some(at as u64), trains: all, batch_statistics: statistics };
         let split = uncut(&graph);
-        let case = away_from_kinks(graph, if at % 2 == 0 { 1 } else { 3 }, at as u64, &pass);
+        let case = away_from_kinks(trainer.format(), graph, if at % 2 == 0 { 1 } else { 3 }, at as u64, &pass);
         let check = case.map_or(Ok(()), |case| check_step(trainer, &case, &[split], &pass));
         check.unwrap_or_else(|error| panic!("{error}\n{}", describe(example, &Case::new(example.alone(), 1, 0))));
     }
@@ -187,7 +222,7 @@ pub fn computes_random_networks(executor: &dyn Executor, cases: u32) {
     run(cases, any, |(graph, also, batch, seed)| {
         let layers = [graph.len() - 1, also % graph.len()];
         // Sums of products grow with depth; the error of single precision grows with them.
-        check_values(executor, &Case::new(graph, batch, seed), &layers, 1e-4)
+        check_values(executor, &case_for(executor.format(), graph, batch, seed), &layers, 1e-4)
     });
 }
 
@@ -211,7 +246,7 @@ pub fn trains_random_networks(trainer: &dyn Trainer, cases: u32) {
         let trains = (0..graph.len()).filter(|&at| plan.trains(at)).collect();
         let training = Pass { seed: Some(seed), trains, batch_statistics };
         let splits = [uncut(&graph), latest, planned];
-        let Some(case) = away_from_kinks(graph, batch, seed, &training) else { return Ok(()) };
+        let Some(case) = away_from_kinks(trainer.format(), graph, batch, seed, &training) else { return Ok(()) };
         check_step(trainer, &case, &splits, &Pass { seed: None, ..training.clone() })?;
         check_step(trainer, &case, &splits, &training)
     });
@@ -235,10 +270,17 @@ fn normalisations(graph: &Graph) -> Vec<usize> {
     (0..graph.len()).filter(norm).collect()
 }
 
+/// A case for an executor with values of this format.
+fn case_for(format: Format, graph: Graph, batch: usize, seed: u64) -> Case {
+    let case = Case::new(graph, batch, seed);
+    if format == Format::Bf16Products { case.with_plain_scales() } else { case }
+}
+
 /// A case in which no value is so near a kink that rounding decides on which side it lies; none if there is none soon.
-pub fn away_from_kinks(graph: Graph, batch: usize, seed: u64, pass: &Pass) -> Option<Case> {
-    let mut cases = (0..20).map(|more| Case::new(graph.clone(), batch, seed + more * 7919));
-    cases.find(|case| case.evaluate(pass).nearest_kink > 1e-5)
+pub fn away_from_kinks(format: Format, graph: Graph, batch: usize, seed: u64, pass: &Pass) -> Option<Case> {
+    let mut cases = (0..20).map(|more| case_for(format, graph.clone(), batch, seed + more * 7919));
+    let near = if format == Format::F32 { 1e-5 } else { 2e-4 };
+    cases.find(|case| case.evaluate_in(format, pass).nearest_kink > near)
 }
 
 /// Compares the outputs of layers in inference, and holds the executor to its promises. `tolerance` is relative to the largest
@@ -288,8 +330,8 @@ fn infer(executor: &dyn Executor, case: &Case, layers: &[usize]) -> Result<Vec<V
 /// # Errors
 /// What is wrong.
 pub fn check_step(trainer: &dyn Trainer, case: &Case, splits: &[Split], pass: &Pass) -> Result<(), TestCaseError> {
-    let name = trainer.name();
-    let expected = case.evaluate(pass);
+    let (name, format) = (trainer.name(), trainer.format());
+    let expected = case.evaluate_in(format, pass);
     let output = &expected.outputs[case.graph.len() - 1];
     let dy = Random::new(case.batch as u64 + 99).values(output.len(), -1.0, 1.0);
     let trains = |id: &ParameterId| {
@@ -302,7 +344,7 @@ pub fn check_step(trainer: &dyn Trainer, case: &Case, splits: &[Split], pass: &P
     for split in splits {
         let Some(found) = outcome(trainer, case, trainer.step(case, split, pass, &dy))? else { return Ok(()) };
         let cut = if split.prefix.len() > 1 { ", cut" } else { "" };
-        near(|| format!("{name}{cut}: output"), &found.output, output, 1e-4)?;
+        near(|| format!("{name}{cut}: output"), &found.output, output, format.tolerance(1e-4))?;
         for (what, found, expected, tolerance) in [
             ("statistics", &found.statistics, &expected.statistics, 1e-4),
             ("gradient", &found.gradients, &gradients, 3e-4),
@@ -313,7 +355,7 @@ pub fn check_step(trainer: &dyn Trainer, case: &Case, splits: &[Split], pass: &P
                 let node = &case.graph.nodes()[id.layer()];
                 let what =
                     || format!("{name}{cut}: {what} of '{}/{}'", node.name(), node.parameters[id.place()].name());
-                near(what, found, expected, tolerance)?;
+                near(what, found, expected, format.tolerance(tolerance))?;
             }
         }
         if trainer.promises().any_threads {

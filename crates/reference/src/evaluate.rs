@@ -4,7 +4,7 @@ use injerto_graph::{Graph, Node, Operator, Parameter, ParameterId, Role};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::operators::{Backward, Context, layer};
+use crate::operators::{Backward, Context, Operand, layer};
 use crate::tensor::Tensor;
 
 /// How a pass is made.
@@ -68,7 +68,7 @@ pub struct Gradients {
 /// # Panics
 /// If `input` is not as long as `batch` samples, or an output has not the shape that the graph says.
 pub fn evaluate(graph: &Graph, parameters: &[Vec<Vec<f64>>], input: &[f64], batch: usize, pass: &Pass) -> Values {
-    forward(graph, parameters, input, batch, pass, &|x| x)
+    forward(graph, parameters, input, batch, pass, [|x| x; 2])
 }
 
 /// Computes a network in inference as an executor does that keeps values in bf16: what a layer puts out is rounded, and so are the kernels
@@ -86,7 +86,22 @@ pub fn evaluate_in_bf16(graph: &Graph, parameters: &[Vec<Vec<f64>>], input: &[f6
         kernels.collect::<Vec<Vec<f64>>>()
     };
     let rounded: Vec<Vec<Vec<f64>>> = graph.nodes().iter().zip(parameters).map(round).collect();
-    forward(graph, &rounded, input, batch, &Pass::inference(), &bf16)
+    forward(graph, &rounded, input, batch, &Pass::inference(), [bf16, |x| x])
+}
+
+/// Computes a network as an executor does that multiplies matrices in bf16: both sides of a product are rounded, forward and back, and
+/// everything else, sums above all, is in double precision.
+///
+/// # Panics
+/// In the cases of [`evaluate`].
+pub fn evaluate_with_bf16_products(
+    graph: &Graph,
+    parameters: &[Vec<Vec<f64>>],
+    input: &[f64],
+    batch: usize,
+    pass: &Pass,
+) -> Values {
+    forward(graph, parameters, input, batch, pass, [|x| x, bf16])
 }
 
 /// Whether a parameter of this layer is one side of a product of matrices. The kernel of a layer each filter of which has a channel to itself
@@ -114,14 +129,14 @@ pub fn bf16(x: f64) -> f64 {
     }
 }
 
-/// A pass forward in which every layer's output goes through `round`.
+/// A pass forward in which every layer's output goes through `round`, and both sides of each product of matrices through `operand`.
 fn forward(
     graph: &Graph,
     parameters: &[Vec<Vec<f64>>],
     input: &[f64],
     batch: usize,
     pass: &Pass,
-    round: &dyn Fn(f64) -> f64,
+    [round, operand]: [Operand; 2],
 ) -> Values {
     let mut random = pass.random();
     let (mut statistics, mut nearest_kink) = (BTreeMap::new(), f64::INFINITY);
@@ -135,6 +150,7 @@ fn forward(
             drops: pass.drops(at),
             uses_batch: pass.uses_batch(at),
             random: &mut random,
+            operand,
             moved: Vec::new(),
             nearest_kink: &mut nearest_kink,
         };

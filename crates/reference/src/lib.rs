@@ -1,7 +1,8 @@
 //! What every operator computes, and the suite that everything that computes operators must pass. For tests only.
 //!
 //! - [`evaluate`]: the specification. Plain loops in double precision, forward and backward, one arm per operator, with the
-//!   semantics of Keras; nothing is folded, fused or reordered. [`evaluate_in_bf16`] rounds what lies between layers;
+//!   semantics of Keras; nothing is folded, fused or reordered. [`evaluate_in_bf16`] rounds what lies between layers,
+//!   and [`evaluate_with_bf16_products`] what is multiplied in products of matrices;
 //! - [`examples`]: every operator alone, over the grid of its attributes;
 //! - [`strategy`]: random networks that hold together, and random wishes about which of their layers train;
 //! - [`networks`]: whole networks of the literature, their parameters, and random numbers;
@@ -21,5 +22,5 @@ mod tensor;
 mod tokens;
 mod windows;
 
-pub use evaluate::{Gradients, Pass, Values, bf16, evaluate, evaluate_in_bf16};
+pub use evaluate::{Gradients, Pass, Values, bf16, evaluate, evaluate_in_bf16, evaluate_with_bf16_products};
 pub use examples::{Example, classes, examples};

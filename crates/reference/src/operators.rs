@@ -49,6 +49,9 @@ impl Backward {
     }
 }
 
+/// What becomes of a number before it is multiplied in a product of matrices.
+pub(crate) type Operand = fn(f64) -> f64;
+
 /// What a layer is computed with, and what it leaves.
 pub(crate) struct Context<'a> {
     pub(crate) node: &'a Node,
@@ -58,6 +61,8 @@ pub(crate) struct Context<'a> {
     /// Whether a batch normalisation uses the batch's statistics.
     pub(crate) uses_batch: bool,
     pub(crate) random: &'a mut ChaCha8Rng,
+    /// For both sides of products of matrices.
+    pub(crate) operand: Operand,
     /// Running statistics that the layer has moved.
     pub(crate) moved: Vec<(usize, Vec<f64>)>,
     pub(crate) nearest_kink: &'a mut f64,
@@ -107,7 +112,10 @@ pub(crate) fn layer(inputs: &[&Tensor], context: &mut Context<'_>) -> (Tensor, B
         Operator::Conv2D { filters, kernel_size, strides, padding, dilation_rate, groups, activation, .. } => {
             let slide = Slide::new(x, *kernel_size, *strides, *padding, *dilation_rate);
             let kernel = context.needed(Role::ConvolutionKernel);
-            let (y, back) = convolve(x, slide, kernel, context.parameter(Role::Bias), *groups, *filters);
+            // Where each filter has a channel to itself there is no product of matrices.
+            let alone = *groups > 1 && groups == filters && x.channels() == *groups;
+            let operand = if alone { |x| x } else { context.operand };
+            let (y, back) = convolve(operand, x, slide, kernel, context.parameter(Role::Bias), *groups, *filters);
             let (y, last) = activate(&y, *activation, context);
             (y, back.then(last))
         }
@@ -124,7 +132,7 @@ pub(crate) fn layer(inputs: &[&Tensor], context: &mut Context<'_>) -> (Tensor, B
             let slide = Slide::new(x, *kernel_size, *strides, *padding, *dilation_rate);
             let (kernel, groups) = (context.needed(Role::DepthwiseKernel), x.channels());
             let (y, back) =
-                convolve(x, slide, kernel, context.parameter(Role::Bias), groups, groups * depth_multiplier);
+                convolve(|x| x, x, slide, kernel, context.parameter(Role::Bias), groups, groups * depth_multiplier);
             let (y, last) = activate(&y, *activation, context);
             (y, back.then(last))
         }
@@ -141,10 +149,11 @@ pub(crate) fn layer(inputs: &[&Tensor], context: &mut Context<'_>) -> (Tensor, B
         } => {
             let slide = Slide::new(x, *kernel_size, *strides, *padding, *dilation_rate);
             let (depthwise, channels) = (context.needed(Role::DepthwiseKernel), x.channels());
-            let (between, first) = convolve(x, slide, depthwise, None, channels, channels * depth_multiplier);
+            let (between, first) = convolve(|x| x, x, slide, depthwise, None, channels, channels * depth_multiplier);
             let slide = Slide::new(&between, [1, 1], [1, 1], Padding::Valid, [1, 1]);
             let pointwise = context.needed(Role::ConvolutionKernel);
-            let (y, second) = convolve(&between, slide, pointwise, context.parameter(Role::Bias), 1, *filters);
+            let bias = context.parameter(Role::Bias);
+            let (y, second) = convolve(context.operand, &between, slide, pointwise, bias, 1, *filters);
             let (y, last) = activate(&y, *activation, context);
             (y, first.then(second).then(last))
         }
@@ -154,7 +163,8 @@ pub(crate) fn layer(inputs: &[&Tensor], context: &mut Context<'_>) -> (Tensor, B
             let image = x.shaped(&[rows, 1, features]);
             let slide = Slide::new(&image, [1, 1], [1, 1], Padding::Valid, [1, 1]);
             let kernel = context.needed(Role::DenseKernel);
-            let (y, back) = convolve(&image, slide, kernel, context.parameter(Role::Bias), 1, *units);
+            let bias = context.parameter(Role::Bias);
+            let (y, back) = convolve(context.operand, &image, slide, kernel, bias, 1, *units);
             let (y, last) = activate(&y, *activation, context);
             let (shape, of_image) = (x.shape.clone(), y.shape.clone());
             let back = Backward::new(move |dy| {
@@ -190,7 +200,7 @@ pub(crate) fn layer(inputs: &[&Tensor], context: &mut Context<'_>) -> (Tensor, B
             };
             (y, Backward::new(back))
         }
-        Operator::DotProductAttention { num_heads } => tokens::attention(inputs, *num_heads),
+        Operator::DotProductAttention { num_heads } => tokens::attention(inputs, *num_heads, context.operand),
         Operator::PrependTokens { .. } => tokens::prepend(x, context.needed(Role::Embedding)),
         Operator::PositionEmbedding { resample } => tokens::embed(x, context.needed(Role::Embedding), *resample),
         Operator::Cropping1D { cropping } => tokens::crop(x, *cropping),

@@ -2,7 +2,7 @@
 
 use injerto_graph::Resample;
 
-use crate::operators::Backward;
+use crate::operators::{Backward, Operand};
 use crate::tensor::Tensor;
 
 /// A matrix of one head of one sample: rows, and where they lie.
@@ -22,9 +22,10 @@ impl Matrix {
     }
 }
 
-/// `softmax(q kᵀ / sqrt(d)) v` for each head.
-pub(crate) fn attention(inputs: &[&Tensor], heads: usize) -> (Tensor, Backward) {
-    let inputs: Vec<Tensor> = inputs.iter().map(|&x| x.clone()).collect();
+/// `softmax(q kᵀ / sqrt(d)) v` for each head. Both sides of each product are first made `operand`s: going forward the powers of the scores,
+/// whose sum divides afterwards, and going back their shares.
+pub(crate) fn attention(inputs: &[&Tensor], heads: usize, operand: Operand) -> (Tensor, Backward) {
+    let inputs: Vec<Tensor> = inputs.iter().map(|&x| x.map(|_, x| operand(x))).collect();
     let joint = inputs.len() == 1;
     // The tensor that holds queries, keys and values, and their width.
     let holder = move |part: usize| if joint { 0 } else { part };
@@ -41,8 +42,8 @@ pub(crate) fn attention(inputs: &[&Tensor], heads: usize) -> (Tensor, Backward) 
         Matrix { rows: shape[0], columns, first, step: shape[1] }
     };
     let scale = 1.0 / (widths[0] as f64 / heads as f64).sqrt();
-    // The shares of all keys for a query.
-    let shares = move |inputs: &[Tensor], q: Matrix, k: Matrix, row: usize| {
+    // The powers of all keys for a query, and their sum.
+    let powers = move |inputs: &[Tensor], q: Matrix, k: Matrix, row: usize| {
         let (queries, keys) = (&inputs[holder(0)].values, &inputs[holder(1)].values);
         let score = |other: usize| {
             let product = |c: usize| queries[q.at(row, c)] * keys[k.at(other, c)];
@@ -52,7 +53,7 @@ pub(crate) fn attention(inputs: &[&Tensor], heads: usize) -> (Tensor, Backward) 
         let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let powers: Vec<f64> = scores.iter().map(|score| (score - top).exp()).collect();
         let sum: f64 = powers.iter().sum();
-        powers.into_iter().map(|power| power / sum).collect::<Vec<f64>>()
+        (powers, sum)
     };
     let out = move |sample: usize, row: usize, head: usize, c: usize| {
         (sample * tokens + row) * widths[2] + head * (widths[2] / heads) + c
@@ -66,29 +67,30 @@ pub(crate) fn attention(inputs: &[&Tensor], heads: usize) -> (Tensor, Backward) 
         }
     };
     each(&mut |sample, head, [q, k, v], row| {
-        let shares = shares(&inputs, q, k, row);
+        let (powers, sum) = powers(&inputs, q, k, row);
         for c in 0..v.columns {
-            let value = |(other, share): (usize, &f64)| share * inputs[holder(2)].values[v.at(other, c)];
-            y.values[out(sample, row, head, c)] = shares.iter().enumerate().map(value).sum();
+            let value = |(other, power): (usize, &f64)| operand(*power) * inputs[holder(2)].values[v.at(other, c)];
+            y.values[out(sample, row, head, c)] = powers.iter().enumerate().map(value).sum::<f64>() / sum;
         }
     });
     let back = move |dy: &Tensor| {
         let mut slopes: Vec<Tensor> = inputs.iter().map(|x| Tensor::zeros(x.batch, &x.shape)).collect();
         each(&mut |sample, head, [q, k, v], row| {
-            let shares = shares(&inputs, q, k, row);
-            let dy = |c: usize| dy.values[out(sample, row, head, c)];
+            let (powers, sum) = powers(&inputs, q, k, row);
+            let shares: Vec<f64> = powers.into_iter().map(|power| power / sum).collect();
+            let dy = |c: usize| operand(dy.values[out(sample, row, head, c)]);
             let of_share =
                 |other: usize| (0..v.columns).map(|c| dy(c) * inputs[holder(2)].values[v.at(other, c)]).sum::<f64>();
             let of_shares: Vec<f64> = (0..k.rows).map(of_share).collect();
             let mean: f64 = of_shares.iter().zip(&shares).map(|(slope, share)| slope * share).sum();
             for other in 0..k.rows {
-                let of_score = shares[other] * (of_shares[other] - mean) * scale;
+                let of_score = operand(shares[other] * (of_shares[other] - mean) * scale);
                 for c in 0..q.columns {
                     let (query, key) = (q.at(row, c), k.at(other, c));
                     slopes[holder(0)].values[query] += of_score * inputs[holder(1)].values[key];
                     slopes[holder(1)].values[key] += of_score * inputs[holder(0)].values[query];
                 }
-                (0..v.columns).for_each(|c| slopes[holder(2)].values[v.at(other, c)] += shares[other] * dy(c));
+                (0..v.columns).for_each(|c| slopes[holder(2)].values[v.at(other, c)] += operand(shares[other]) * dy(c));
             }
         });
         (slopes, Vec::new())

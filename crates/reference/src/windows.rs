@@ -2,7 +2,7 @@
 
 use injerto_graph::{Padding, Window};
 
-use crate::operators::{Backward, Context};
+use crate::operators::{Backward, Context, Operand};
 use crate::tensor::Tensor;
 
 /// A window that slides over an image.
@@ -90,15 +90,19 @@ impl Slide {
     }
 }
 
-/// `y[p, f] = bias[f] + sum of x[from(p, t), c] * kernel[t, c, f]` over taps `t` and the channels `c` of `f`'s group.
+/// `y[p, f] = bias[f] + sum of x[from(p, t), c] * kernel[t, c, f]` over taps `t` and the channels `c` of `f`'s group. Both sides of each
+/// product, going back too, are first made `operand`s.
 pub(crate) fn convolve(
+    operand: Operand,
     x: &Tensor,
     slide: Slide,
-    (kernel_place, kernel): (usize, Vec<f64>),
+    (kernel_place, mut kernel): (usize, Vec<f64>),
     bias: Option<(usize, Vec<f64>)>,
     groups: usize,
     filters: usize,
 ) -> (Tensor, Backward) {
+    let x = x.map(|_, x| operand(x));
+    kernel.iter_mut().for_each(|kernel| *kernel = operand(*kernel));
     let channels = x.channels();
     // Channels and filters of a group.
     let (width, each) = (channels / groups, filters / groups);
@@ -123,8 +127,9 @@ pub(crate) fn convolve(
             y.values[to..to + each].iter_mut().zip(&kernel[at..]).for_each(|(y, kernel)| *y += value * kernel);
         });
     }
-    let (x, bias_place) = (x.clone(), bias.map(|(place, _)| place));
-    let back = move |dy: &Tensor| {
+    let bias_place = bias.map(|(place, _)| place);
+    let back = move |slopes: &Tensor| {
+        let dy = slopes.map(|_, dy| operand(dy));
         let (mut dx, mut dk) = (Tensor::zeros(x.batch, &x.shape), vec![0.0; kernel.len()]);
         for sample in 0..x.batch {
             terms(sample, &mut |to, from, at| {
@@ -134,7 +139,7 @@ pub(crate) fn convolve(
             });
         }
         let mut parameters = vec![(kernel_place, dk)];
-        parameters.extend(bias_place.map(|place| (place, dy.sum_by_channel(dy, |_, dy, _| dy))));
+        parameters.extend(bias_place.map(|place| (place, slopes.sum_by_channel(slopes, |_, dy, _| dy))));
         (vec![dx], parameters)
     };
     (y, Backward::new(back))

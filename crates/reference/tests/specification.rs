@@ -65,7 +65,7 @@ fn slopes_are_those_of_the_values_for_every_operator() {
     for (at, example) in examples().iter().enumerate() {
         let graph = example.alone();
         for pass in [training(graph.len(), 3), Pass::inference()] {
-            let case = conformance::away_from_kinks(graph.clone(), 2, at as u64, &pass);
+            let case = conformance::away_from_kinks(Format::F32, graph.clone(), 2, at as u64, &pass);
             let Some(case) = case else { continue };
             check_slopes(&case, &pass).unwrap_or_else(|error| panic!("{error}\n{example:?}"));
         }
@@ -78,7 +78,7 @@ proptest! {
     #[test]
     fn slopes_are_those_of_the_values_in_random_networks(graph in graphs(8), seed in 0_u64..1_000_000) {
         let pass = training(graph.len(), seed);
-        if let Some(case) = conformance::away_from_kinks(graph, 3, seed, &pass) {
+        if let Some(case) = conformance::away_from_kinks(Format::F32, graph, 3, seed, &pass) {
             check_slopes(&case, &pass)?;
         }
     }

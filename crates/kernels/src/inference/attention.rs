@@ -6,6 +6,7 @@ use super::format::Format;
 use super::view::{Region, View};
 use crate::attention::{Head, Rows};
 use crate::isa::Present;
+use crate::linalg::Multiplier;
 
 /// Work of one attention.
 pub(crate) struct Job<'a, T> {
@@ -51,7 +52,8 @@ pub(crate) unsafe fn run<T: Format>(isa: Present, job: &Job<'_, T>) {
             // SAFETY: the view holds the region's rows, which nobody else touches, from this head's first channel on.
             let out = unsafe { std::slice::from_raw_parts_mut(at, length) };
             T::write_rows(out, width, step, |out, step| {
-                Head::lend(isa.for_loops(), k, v, |head, memory| head.run(q, queries, memory, out, step));
+                let means = (isa.for_loops(), Multiplier::Single(isa.for_loops().vectors()));
+                Head::lend(means, k, v, |head, memory| head.run(q, queries, memory, out, step));
             });
         }
     }

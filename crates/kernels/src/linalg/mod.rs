@@ -10,11 +10,15 @@
 //!
 //! - `paired`: both sides are in bf16, and the steps of the rows lie 32 at a time at given places.
 //!
+//! A `Multiplier` is what multiplies matrices that lie in `f32`, as training does: a strided kernel, or a unit, for which both sides are
+//! rounded.
+//!
 //! Another kernel is another row. A kernel for another number format brings its own `Packing`: a slot of a packed panel is
 //! four bytes, an `f32` or two numbers in bf16 of consecutive steps.
 
 mod addressed;
 mod micro;
+mod multiplier;
 mod pack;
 mod paired;
 mod product;
@@ -22,10 +26,12 @@ mod strided;
 mod trial;
 
 pub(crate) use addressed::{Addressed, Shared, Tile as AddressedTile, ZEROS};
-pub(crate) use micro::MicroKernel;
+pub(crate) use multiplier::{Multiplier, Right};
 pub(crate) use pack::{Packed, Places, Scale};
 pub use paired::Unit;
-pub(crate) use paired::{COLUMNS, DEPTH, PackedPairs, PresentUnit, ROWS, Ready, Sums, Tile as PairedTile, column};
+pub(crate) use paired::{
+    COLUMNS, DEPTH, PackedPairs, PresentUnit, ROWS, Ready, Sums, Tile as PairedTile, column, round,
+};
 pub(crate) use product::{Epilogue, Matrix, matmul_at_b, matmul_at_b_whole, multiply};
 pub(crate) use strided::Strided;
 pub use trial::{Kernel, Trial, kernels, multiply_registers};

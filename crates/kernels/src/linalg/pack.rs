@@ -127,7 +127,7 @@ impl<A: Addressing> Packed<A> {
     }
 
     /// Makes room for a matrix whose panels the caller fills.
-    fn room(&mut self, [depth, columns]: [usize; 2]) -> Result<&mut [f32], OutOfMemory> {
+    pub(super) fn room(&mut self, [depth, columns]: [usize; 2]) -> Result<&mut [f32], OutOfMemory> {
         (self.depth, self.columns) = (depth, columns);
         self.cuts.clear();
         let packing = self.kernel.packing;

@@ -5,9 +5,10 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::micro::MicroKernel;
+use super::multiplier::Multiplier;
 use super::pack::Packed;
+use super::paired::{self, Finish, Work};
 use super::strided::{Strided, Tile, WIDEST};
-use crate::isa::Present;
 use crate::memory::{scratch, workspace};
 
 /// Most steps along the inner dimension in one go: a panel of as many rows stays in the first cache.
@@ -113,12 +114,25 @@ pub(crate) enum Matrix<'a> {
     Made(&'a Fill<'a>),
 }
 
+/// How the values of a strip lie.
+#[derive(Clone, Copy)]
+enum Lie {
+    /// One row after the other.
+    Lines,
+    /// One column after the other, in bf16.
+    Turned,
+    /// Two rows side by side, in bf16, after the other two.
+    Zipped,
+}
+
 /// Rows and columns of a matrix, as they are packed for a transposed product: as many columns as a tile has side by side, and of these all
-/// rows of a block one after the other.
+/// rows of a block.
 #[derive(Clone, Copy)]
 struct Strips {
+    multiplier: Multiplier,
+    lie: Lie,
     columns: usize,
-    /// Columns of a strip; the last one is filled up with zeros.
+    /// Columns of a strip; the last one is filled up.
     wide: usize,
     /// Rows of a block.
     depth: usize,
@@ -128,13 +142,26 @@ impl Strips {
     /// How many strips are packed in one go, so that whole lines of the cache are read.
     const TOGETHER: usize = 8;
 
+    /// Those of the left side and of the right side of a product with `rows` steps.
+    fn of(multiplier: Multiplier, rows: usize, inner: usize, columns: usize) -> [Self; 2] {
+        let (depth, lies) = match multiplier {
+            Multiplier::Single(_) => (DEPTH.min(rows).max(1), [Lie::Lines, Lie::Lines]),
+            Multiplier::Half(_) => (DEPTH.min(rows).max(1).next_multiple_of(paired::DEPTH), [Lie::Turned, Lie::Zipped]),
+        };
+        let strips = |lie, columns, wide| Self { multiplier, lie, columns, wide, depth };
+        [strips(lies[0], inner, multiplier.rows()), strips(lies[1], columns, multiplier.columns())]
+    }
+
     fn count(self) -> usize {
         self.columns.div_ceil(self.wide)
     }
 
     /// Values of one strip.
     fn each(self) -> usize {
-        self.wide * self.depth
+        match self.lie {
+            Lie::Lines => self.wide * self.depth,
+            Lie::Turned | Lie::Zipped => self.wide * self.depth / 2,
+        }
     }
 
     /// Values of all strips; what is packed after them begins with a line of the cache.
@@ -143,8 +170,8 @@ impl Strips {
     }
 
     /// The strip with this number.
-    fn strip(self, packed: &[f32], at: usize, steps: usize) -> &[f32] {
-        &packed[at * self.each()..][..steps * self.wide]
+    fn strip(self, packed: &[f32], at: usize) -> &[f32] {
+        &packed[at * self.each()..][..self.each()]
     }
 
     /// Packs `steps` rows that are `row` values apart, in this thread.
@@ -154,11 +181,23 @@ impl Strips {
 
     /// Packs the strips from column `first` on that `out` has room for; `values` begin with that column.
     fn pack_from(self, first: usize, (values, row): (&[f32], usize), steps: usize, out: &mut [f32]) {
+        let width = |from: usize| self.wide.min(self.columns - first - from);
+        if let Multiplier::Half(unit) = self.multiplier {
+            let isa = unit.vectors().for_loops();
+            for (strip, out) in out.chunks_exact_mut(self.each()).enumerate() {
+                let from = strip * self.wide;
+                match self.lie {
+                    Lie::Zipped => paired::zip_strip(isa, &values[from..], row, width(from), steps, out),
+                    _ => paired::turn_strip(isa, &values[from..], row, [width(from), self.wide], steps, out),
+                }
+            }
+            return;
+        }
         // Some rows at a time, so that their lines stay near from one strip to the next.
         for step in (0..steps).step_by(16) {
             for (strip, out) in out.chunks_exact_mut(self.each()).enumerate() {
                 let (from, wide) = (strip * self.wide, self.wide);
-                let width = wide.min(self.columns - first - from);
+                let width = width(from);
                 let lines = out[step * wide..].chunks_exact_mut(wide).take(16.min(steps - step));
                 for (line, out) in lines.enumerate() {
                     copy_line(out, &values[(step + line) * row + from..][..width]);
@@ -179,7 +218,7 @@ impl Strips {
                     self.pack_from(first, (&values[rows.start * row + first..], row), steps, out)
                 }
                 Matrix::Made(fill) => {
-                    let part = first..self.columns.min(first + out.len() / self.depth);
+                    let part = first..self.columns.min(first + out.len() / self.each() * self.wide);
                     scratch(steps * part.len(), |lines| {
                         fill(rows.clone(), part.clone(), lines);
                         self.pack_from(first, (lines, part.len()), steps, out);
@@ -217,7 +256,7 @@ const PACKED: usize = 1 << 20;
 /// Blocks of rows of both sides are packed once, by all threads; then tasks own parts of the result, so that each sum is taken in one order
 /// whatever the number of threads.
 pub(crate) fn matmul_at_b(
-    isa: Present,
+    multiplier: Multiplier,
     rows: usize,
     (left, inner): (Matrix<'_>, usize),
     (right, right_row): (&[f32], usize),
@@ -232,10 +271,8 @@ pub(crate) fn matmul_at_b(
         assert!(rows == 0 || left.len() >= (rows - 1) * left_row + inner, "the left side is too short");
     }
     assert!(result.len() >= (inner - 1) * result_row + columns, "the result is too short");
-    let kernel = MicroKernel::of(isa);
-    let (high, wide) = (kernel.rows, kernel.packing.columns());
-    let depth = DEPTH.min(rows).max(1);
-    let (lefts, rights) = (Strips { columns: inner, wide: high, depth }, Strips { columns, wide, depth });
+    let [lefts, rights] = Strips::of(multiplier, rows, inner, columns);
+    let (high, wide, depth) = (lefts.wide, rights.wide, lefts.depth);
     let each = lefts.values() + rights.values();
     // No rows: one block that writes zeros.
     let blocks = rows.div_ceil(depth).max(1);
@@ -265,18 +302,16 @@ pub(crate) fn matmul_at_b(
                 let part = |at: usize, each: usize, all: usize| (at * each).min(all)..((at + 1) * each).min(all);
                 let tiles = part(task / by_panel, tiles_each, tiles);
                 let panels = part(task % by_panel, panels_each, panels);
+                let mut tiling = Tiling::new(multiplier);
                 for (block, packed) in buffer.chunks_exact(each).enumerate() {
                     let (right, left) = packed.split_at(rights.values());
                     let steps = span(first + block).len();
                     let add = first + block > 0;
                     for (panel, tile) in panels.clone().flat_map(|panel| tiles.clone().map(move |tile| (panel, tile))) {
-                        let left = (lefts.strip(left, tile, steps).as_ptr(), high);
-                        let right = rights.strip(right, panel, steps);
-                        // SAFETY: the tile's rows and columns of the result are this task's alone, and the result's length has been checked;
-                        // a strip of the left side has the tile's rows for each step.
-                        unsafe {
-                            tile_at_b(kernel, [lefts, rights], [tile, panel], left, right, (shared, result_row), add);
-                        };
+                        let (left, right) = (Left::Strip(lefts.strip(left, tile)), rights.strip(right, panel));
+                        let (strips, place) = ([lefts, rights], [tile, panel]);
+                        // SAFETY: the tile's rows and columns of the result are this task's alone, and the result's length has been checked.
+                        unsafe { tiling.tile(strips, place, steps, left, right, (shared, result_row), add) };
                     }
                 }
             });
@@ -289,7 +324,7 @@ pub(crate) fn matmul_at_b(
 ///
 /// A left side that meets few panels is read where it lies.
 pub(crate) fn matmul_at_b_whole(
-    isa: Present,
+    multiplier: Multiplier,
     rows: usize,
     (left, left_row, inner): (&[f32], usize, usize),
     (right, right_row): (&[f32], usize),
@@ -303,14 +338,13 @@ pub(crate) fn matmul_at_b_whole(
     assert!(rows == 0 || left.len() >= (rows - 1) * left_row + inner, "the left side is too short");
     assert!(rows == 0 || right.len() >= (rows - 1) * right_row + columns, "the right side is too short");
     assert!(result.len() >= inner * columns, "the result is too short");
-    let kernel = MicroKernel::of(isa);
-    let (high, wide) = (kernel.rows, kernel.packing.columns());
-    let depth = DEPTH.min(rows).max(1);
-    let (lefts, rights) = (Strips { columns: inner, wide: high, depth }, Strips { columns, wide, depth });
-    let in_place = rights.count() < 4;
+    let [lefts, rights] = Strips::of(multiplier, rows, inner, columns);
+    let depth = lefts.depth;
+    let in_place = rights.count() < 4 && matches!(multiplier, Multiplier::Single(_));
     let shared = Shared(result.as_mut_ptr());
     scratch(rights.values() + if in_place { 0 } else { lefts.values() }, |buffer| {
         let (for_right, for_left) = buffer.split_at_mut(rights.values());
+        let mut tiling = Tiling::new(multiplier);
         for first in (0..rows.max(1)).step_by(depth) {
             let steps = depth.min(rows - first);
             if steps > 0 {
@@ -320,52 +354,93 @@ pub(crate) fn matmul_at_b_whole(
                 }
             }
             for (panel, tile) in (0..rights.count()).flat_map(|panel| (0..lefts.count()).map(move |t| (panel, t))) {
-                let right = rights.strip(for_right, panel, steps);
+                let right = rights.strip(for_right, panel);
                 let left = if in_place {
-                    (left.as_ptr().wrapping_add(first * left_row + tile * high), left_row)
+                    Left::Lying(left.as_ptr().wrapping_add(first * left_row + tile * lefts.wide), left_row)
                 } else {
-                    (lefts.strip(for_left, tile, steps).as_ptr(), high)
+                    Left::Strip(lefts.strip(for_left, tile))
                 };
-                // SAFETY: the whole result is borrowed for this call alone, and its length has been checked, as has the left side's; a strip
-                // of its copy has the tile's rows for each step.
-                unsafe {
-                    tile_at_b(kernel, [lefts, rights], [tile, panel], left, right, (shared, columns), add || first > 0);
-                }
+                let (strips, place, result) = ([lefts, rights], [tile, panel], (shared, columns));
+                // SAFETY: the whole result is borrowed for this call alone, and its length has been checked, as has the left side's.
+                unsafe { tiling.tile(strips, place, steps, left, right, result, add || first > 0) };
             }
         }
     });
 }
 
-/// One tile of a transposed product.
-///
-/// # Safety
-/// `left` is the address of the first of as many lines as `right` has, at the distance that is given, each with a value for every row of
-/// the tile. `result` has the tile's rows and columns, `result_row` values apart, and nobody else touches them.
-#[inline(always)]
-unsafe fn tile_at_b(
-    kernel: &MicroKernel<Strided>,
-    [lefts, rights]: [Strips; 2],
-    [tile, panel]: [usize; 2],
-    (left, left_step): (*const f32, usize),
-    right: &[f32],
-    (result, result_row): (Shared, usize),
-    accumulate: bool,
-) {
-    let (row, column) = (tile * lefts.wide, panel * rights.wide);
-    let tile = Tile {
-        rows: lefts.wide.min(lefts.columns - row),
-        width: rights.wide.min(rights.columns - column),
-        steps: right.len() / rights.wide,
-        left,
-        left_row: 1,
-        left_step,
-        right: right.as_ptr(),
-        result: result.at(row * result_row + column),
-        result_row,
-        accumulate,
-        bias: &[0.0; WIDEST],
-        clip: (f32::NEG_INFINITY, f32::INFINITY),
-    };
-    // SAFETY: the panel has a line for each step; the caller vouches for the left side and the result.
-    unsafe { kernel.run(&tile) };
+/// The left side of a tile of a transposed product.
+enum Left<'a> {
+    /// Packed.
+    Strip(&'a [f32]),
+    /// The address of the tile's first value, and values from one step to the next.
+    Lying(*const f32, usize),
+}
+
+/// What a thread computes the tiles of a transposed product with.
+enum Tiling {
+    Single(&'static MicroKernel<Strided>),
+    Half(Work),
+}
+
+impl Tiling {
+    fn new(multiplier: Multiplier) -> Self {
+        match multiplier {
+            Multiplier::Single(isa) => Self::Single(MicroKernel::of(isa)),
+            Multiplier::Half(unit) => Self::Half(Work::new(unit)),
+        }
+    }
+
+    /// One tile, with `steps` steps of its strips.
+    ///
+    /// # Safety
+    /// A left side that lies somewhere has a value for every step and row of the tile. `result` has the tile's rows and columns,
+    /// `result_row` values apart, and nobody else touches them.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "they are the three matrices and the place of the tile in them")]
+    unsafe fn tile(
+        &mut self,
+        [lefts, rights]: [Strips; 2],
+        [tile, panel]: [usize; 2],
+        steps: usize,
+        left: Left<'_>,
+        right: &[f32],
+        (result, result_row): (Shared, usize),
+        accumulate: bool,
+    ) {
+        let (row, column) = (tile * lefts.wide, panel * rights.wide);
+        let (rows, width) = (lefts.wide.min(lefts.columns - row), rights.wide.min(rights.columns - column));
+        let result = result.at(row * result_row + column);
+        let clip = (f32::NEG_INFINITY, f32::INFINITY);
+        match (self, left) {
+            (Self::Single(kernel), left) => {
+                let (left, left_step) = match left {
+                    Left::Strip(strip) => (strip.as_ptr(), lefts.wide),
+                    Left::Lying(at, step) => (at, step),
+                };
+                let tile = Tile {
+                    rows,
+                    width,
+                    steps,
+                    left,
+                    left_row: 1,
+                    left_step,
+                    right: right.as_ptr(),
+                    result,
+                    result_row,
+                    accumulate,
+                    bias: &[0.0; WIDEST],
+                    clip,
+                };
+                // SAFETY: strips have all rows, columns and steps; the caller vouches for the rest.
+                unsafe { kernel.run(&tile) };
+            }
+            (Self::Half(work), Left::Strip(left)) => {
+                let finish =
+                    Finish { rows, width, result, result_row, accumulate, bias: &[0.0; paired::COLUMNS], clip };
+                // SAFETY: the strips have been packed for the unit; the caller vouches for the result.
+                unsafe { work.strips(left, right, steps.next_multiple_of(paired::DEPTH), &finish) };
+            }
+            (Self::Half(_), Left::Lying(..)) => unreachable!("a unit reads strips"),
+        }
+    }
 }

@@ -8,7 +8,7 @@ use super::parameters::Parameters;
 use super::step::{Inputs, Pass, Step, put};
 use crate::attention::{Head, Rows};
 use crate::isa::ForLoops;
-use crate::linalg::{Epilogue, matmul_at_b_whole, multiply};
+use crate::linalg::{Epilogue, Multiplier, matmul_at_b_whole};
 use crate::memory::workspace;
 use crate::simd::vectorised;
 
@@ -16,6 +16,7 @@ use crate::simd::vectorised;
 #[derive(Debug)]
 pub(super) struct Attention {
     isa: ForLoops,
+    multiplier: Multiplier,
     sizes: Sizes,
     /// Whether queries, keys and values are side by side in one input.
     joint: bool,
@@ -24,8 +25,8 @@ pub(super) struct Attention {
 }
 
 impl Attention {
-    pub(super) fn new(isa: ForLoops, sizes: Sizes, joint: bool) -> Self {
-        Self { isa, sizes, joint, gradients: Vec::new() }
+    pub(super) fn new(isa: ForLoops, multiplier: Multiplier, sizes: Sizes, joint: bool) -> Self {
+        Self { isa, multiplier, sizes, joint, gradients: Vec::new() }
     }
 
     /// Rows and columns of the queries, keys or values of a sample.
@@ -63,10 +64,11 @@ impl Attention {
     /// Writes, or adds, the gradients of one head to those of a sample.
     fn back(&self, [q, k, v, dy]: [Rows<'_>; 4], head: usize, gradients: &mut [f32], accumulate: bool) {
         let [(of_q, q_step), of_k, of_v] = self.places(head);
-        let isa = self.isa;
+        let (isa, multiplier) = (self.isa, self.multiplier);
+        let means = (isa, multiplier);
         // The second head has vᵀ and k, for the slopes of the shares and of the queries.
-        Head::lend(isa, k, v, |forward, memory| {
-            Head::lend(isa, v, k, |backward, _| {
+        Head::lend(means, k, v, |forward, memory| {
+            Head::lend(means, v, k, |backward, _| {
                 let (most, pitch) = forward.block(q.count);
                 workspace(most * pitch + k.count * (k.width + v.width), |buffer| {
                     let (slopes, sums) = buffer.split_at_mut(most * pitch);
@@ -74,17 +76,17 @@ impl Attention {
                     forward.each_block(q, 0..q.count, memory, |queries, shares, _, totals| {
                         let (first, count) = (queries.start, queries.len());
                         let (slopes, plain) = (&mut slopes[..count * pitch], Epilogue::plain(false));
-                        multiply(count, dy.from(first), dy.step, backward.keys(), slopes, pitch, plain);
+                        backward.keys().multiply(count, dy.from(first), dy.step, slopes, pitch, plain);
                         soften_back(isa, shares, totals, k.count, forward.scale(), slopes);
                         let gradient = |left: &[f32], right: Rows<'_>, out: &mut [f32]| {
                             let right_side = (right.from(first), right.step);
                             let left = (left, pitch, k.count);
-                            matmul_at_b_whole(isa.vectors(), count, left, right_side, right.width, out, first > 0);
+                            matmul_at_b_whole(multiplier, count, left, right_side, right.width, out, first > 0);
                         };
                         gradient(shares, dy, values);
                         gradient(slopes, q, keys);
                         let to = &mut gradients[of_q + first * q_step..];
-                        multiply(count, slopes, pitch, backward.values(), to, q_step, Epilogue::plain(accumulate));
+                        backward.values().multiply(count, slopes, pitch, to, q_step, Epilogue::plain(accumulate));
                     });
                     for (from, (to, step), width) in [(keys, of_k, k.width), (values, of_v, v.width)] {
                         for (row, from) in from.chunks_exact(width).enumerate() {
@@ -119,7 +121,7 @@ impl Step for Attention {
         y.par_chunks_mut(tokens * value_channels).enumerate().for_each(|(sample, y)| {
             for head in 0..heads {
                 let [q, k, v] = [0, 1, 2].map(|part| self.rows(x, part, sample, head));
-                Head::lend(self.isa, k, v, |packed, memory| {
+                Head::lend((self.isa, self.multiplier), k, v, |packed, memory| {
                     packed.run(q, 0..tokens, memory, &mut y[head * width..], value_channels);
                 });
             }

@@ -6,55 +6,11 @@ use super::elementwise::{BLOCK, pass_on};
 use super::fold::{Fold, clip_and_sum, join};
 use super::parameters::Parameters;
 use super::step::{Inputs, Pass, Step};
+use super::windows::{Values, turn};
 use super::winograd::{self, Kernels};
 use crate::geometry::Geometry;
-use crate::linalg::{Epilogue, Matrix, MicroKernel, Packed, Scale, Strided, matmul_at_b, multiply};
+use crate::linalg::{Epilogue, Matrix, Multiplier, Right, Scale, matmul_at_b};
 use crate::memory::scratch;
-
-impl Geometry {
-    /// Writes, for output pixels `rows` (of the whole batch), the values under the window that make up `part` of a row of
-    /// the kernel's matrix; `channels` are those of one group.
-    fn gather(&self, x: &[f32], rows: Range<usize>, part: &Range<usize>, channels: &Range<usize>, out: &mut [f32]) {
-        let (pixels, width, count) = (self.pixels(), self.input[2], channels.len());
-        for (row, out) in rows.zip(out.chunks_exact_mut(part.len().max(1))) {
-            let (image, pixel) = (row / pixels, row % pixels);
-            let x = &x[image * self.input_values()..][..self.input_values()];
-            let (oy, ox) = (pixel / self.output[1], pixel % self.output[1]);
-            let mut at = part.start;
-            while at < part.end {
-                let (tap, c) = (at / count, at % count);
-                let length = (count - c).min(part.end - at);
-                let out = &mut out[at - part.start..][..length];
-                let (y, x_at) = (self.source(0, oy, tap / self.window[1]), self.source(1, ox, tap % self.window[1]));
-                match (y, x_at) {
-                    (Some(y), Some(x_at)) => {
-                        let from = (y * self.input[1] + x_at) * width + channels.start + c;
-                        out.copy_from_slice(&x[from..from + length]);
-                    }
-                    _ => out.fill(0.0),
-                }
-                at += length;
-            }
-        }
-    }
-
-    /// Adds to one image's gradient what [`Geometry::gather`] would have read.
-    fn scatter(&self, dx: &mut [f32], rows: Range<usize>, channels: &Range<usize>, values: &[f32]) {
-        let (width, count) = (self.input[2], channels.len());
-        let inner = count * self.window[0] * self.window[1];
-        for (pixel, values) in rows.zip(values.chunks_exact(inner)) {
-            let (oy, ox) = (pixel / self.output[1], pixel % self.output[1]);
-            for (tap, values) in values.chunks_exact(count).enumerate() {
-                let y = self.source(0, oy, tap / self.window[1]);
-                let x_at = self.source(1, ox, tap % self.window[1]);
-                if let (Some(y), Some(x_at)) = (y, x_at) {
-                    let from = (y * self.input[1] + x_at) * width + channels.start;
-                    dx[from..from + count].iter_mut().zip(values).for_each(|(dx, value)| *dx += value);
-                }
-            }
-        }
-    }
-}
 
 /// A convolution or a dense layer, with what is folded into it.
 #[derive(Debug)]
@@ -64,12 +20,15 @@ pub(super) struct Convolution {
     filters: usize,
     kernel: usize,
     fold: Fold,
+    multiplier: Multiplier,
     /// Whether the input wants a gradient.
     input_wants: bool,
     /// For each group, the kernel for going forward and for going backward.
-    packed: Vec<(Packed<Strided>, Packed<Strided>)>,
-    /// The same for a convolution that Winograd's method suits, instead.
+    packed: Vec<(Right, Right)>,
+    /// The same for a convolution that Winograd's method suits, instead. Its transforms would round bf16 once more, and amplify what is lost.
     winograd: Option<(Kernels, Kernels)>,
+    /// The convolution that takes the output's gradient to the input's, where a unit computes it as one.
+    turned: Option<Geometry>,
     /// A copy of the kernel, scaled or turned.
     copy: Vec<f32>,
     /// The stamp of the parameters from which the packed forms were made.
@@ -81,16 +40,28 @@ pub(super) struct Convolution {
 }
 
 impl Convolution {
-    pub(super) fn new(geometry: Geometry, groups: usize, kernel: usize, fold: Fold, input_wants: bool) -> Self {
+    pub(super) fn new(
+        geometry: Geometry,
+        groups: usize,
+        kernel: usize,
+        fold: Fold,
+        multiplier: Multiplier,
+        input_wants: bool,
+    ) -> Self {
         let (isa, filters) = (fold.isa, fold.channels);
+        let by_unit = matches!(multiplier, Multiplier::Half(_));
+        let suits = !by_unit && winograd::suits(&geometry, groups, filters);
+        let turns = by_unit && groups == 1 && !geometry.is_pointwise();
         Self {
             geometry,
             groups,
             filters,
             kernel,
-            winograd: winograd::suits(&geometry, groups, filters).then(|| (Kernels::new(isa), Kernels::new(isa))),
-            packed: (0..groups).map(|_| (Packed::new(isa.vectors()), Packed::new(isa.vectors()))).collect(),
+            winograd: suits.then(|| (Kernels::new(isa), Kernels::new(isa))),
+            turned: if turns { geometry.turned(filters) } else { None },
+            packed: (0..groups).map(|_| (Right::new(multiplier), Right::new(multiplier))).collect(),
             fold,
+            multiplier,
             input_wants,
             copy: Vec::new(),
             stamp: None,
@@ -132,18 +103,26 @@ impl Convolution {
             forward.transform(kernel, sides);
             if wants {
                 self.copy.resize(kernel.len(), 0.0);
-                winograd::turn(kernel, sides, &mut self.copy);
+                turn(kernel, sides, &mut self.copy);
                 backward.transform(&self.copy, [sides[1], sides[0]]);
             }
             return;
         }
+        let turns = wants && self.turned.is_some();
+        if turns {
+            self.copy.resize(kernel.len(), 0.0);
+            turn(kernel, [self.geometry.input[2], filters], &mut self.copy);
+        }
+        let (turned, channels) = (&self.copy, self.geometry.input[2]);
         self.packed.par_iter_mut().enumerate().for_each(|(group, (forward, backward))| {
             let kernel = &kernel[group * each..];
             let scale = &scale[group * each..][..each];
             let (columns, rows) =
                 if has_scale { (Scale::Columns(scale), Scale::Rows(scale)) } else { (Scale::One, Scale::One) };
             forward.pack([inner, each], kernel, [filters, 1], columns);
-            if wants {
+            if turns {
+                backward.pack([turned.len() / channels, channels], turned, [channels, 1], rows);
+            } else if wants {
                 backward.pack([each, inner], kernel, [1, filters], rows);
             }
         });
@@ -151,7 +130,7 @@ impl Convolution {
 
     /// Rows that one task takes: whole tiles, few enough that its part of the gathered matrix stays in the second cache.
     fn rows_each(&self, rows: usize) -> usize {
-        let tile = MicroKernel::<Strided>::of(self.fold.isa.vectors()).rows;
+        let tile = self.multiplier.rows();
         // The part of a wide result stays there too.
         let fitting =
             if self.geometry.is_pointwise() { 96 } else { (128 * 1024 / self.inner().max(1)).clamp(tile, 192) };
@@ -162,7 +141,7 @@ impl Convolution {
 impl Step for Convolution {
     fn forward(&mut self, parameters: &mut Parameters, x: &Inputs<'_>, y: &mut [f32], _: &mut Pass<'_>) {
         self.refresh(parameters);
-        let (geometry, filters, each, inner) = (&self.geometry, self.filters, self.filters / self.groups, self.inner());
+        let (geometry, filters, each) = (&self.geometry, self.filters, self.filters / self.groups);
         let (x, other) = (x.get(0), self.fold.joins.then(|| x.get(1)));
         let (isa, limits) = (self.fold.isa, self.fold.clip);
         let clip = if other.is_some() { None } else { limits };
@@ -177,26 +156,28 @@ impl Step for Convolution {
         }
         let rows = y.len() / filters;
         let block = self.rows_each(rows);
-        y.par_chunks_mut(block * filters).enumerate().for_each(|(task, y)| {
-            let rows = y.len() / filters;
-            for (group, (packed, _)) in self.packed.iter().enumerate() {
-                let bias = self.fold.shift().map(|shift| &shift[group * each..][..each]);
-                let epilogue = Epilogue { accumulate: false, bias, clip };
-                let y = &mut y[group * each..];
-                if geometry.is_pointwise() {
-                    let from = task * block * geometry.input[2] + self.channels(group).start;
-                    multiply(rows, &x[from..], geometry.input[2], packed, y, filters, epilogue);
-                } else {
-                    scratch(rows * inner, |values| {
-                        let pixels = task * block..task * block + rows;
-                        geometry.gather(x, pixels, &(0..inner), &self.channels(group), values);
-                        multiply(rows, values, inner, packed, y, filters, epilogue);
-                    });
+        Values::lend(self.multiplier, isa, (!geometry.is_pointwise()).then_some(x), |windows| {
+            y.par_chunks_mut(block * filters).enumerate().for_each(|(task, y)| {
+                let rows = y.len() / filters;
+                for (group, (packed, _)) in self.packed.iter().enumerate() {
+                    let bias = self.fold.shift().map(|shift| &shift[group * each..][..each]);
+                    let epilogue = Epilogue { accumulate: false, bias, clip };
+                    let (first, y, channels) = (task * block, &mut y[group * each..], self.channels(group));
+                    match &windows {
+                        Some(values) => {
+                            let pixels = first..first + rows;
+                            values.multiply(geometry, pixels, &channels, packed, y, filters, epilogue);
+                        }
+                        None => {
+                            let x = &x[first * geometry.input[2] + channels.start..];
+                            packed.multiply(rows, x, geometry.input[2], y, filters, epilogue);
+                        }
+                    }
                 }
-            }
-            if let Some(other) = other {
-                join(isa, &other[task * block * filters..][..y.len()], limits, y);
-            }
+                if let Some(other) = other {
+                    join(isa, &other[task * block * filters..][..y.len()], limits, y);
+                }
+            });
         });
     }
 
@@ -216,15 +197,15 @@ impl Step for Convolution {
             for group in (0..self.groups).filter(|_| self.winograd.is_none()) {
                 let channels = self.channels(group);
                 let fill = |rows: Range<usize>, part: Range<usize>, out: &mut [f32]| {
-                    self.geometry.gather(x, rows, &part, &channels, out);
+                    self.geometry.gather(x, rows, &part, &channels, out, part.len());
                 };
                 let left = match self.geometry.is_pointwise() {
                     true => Matrix::Given(&x[channels.start..], self.geometry.input[2]),
                     false => Matrix::Made(&fill),
                 };
                 let (right, result) = (&dy[group * each..], &mut gradient[group * each..]);
-                let (isa, left) = (self.fold.isa.vectors(), (left, self.inner()));
-                matmul_at_b(isa, rows, left, (right, self.filters), each, (result, self.filters));
+                let left = (left, self.inner());
+                matmul_at_b(self.multiplier, rows, left, (right, self.filters), each, (result, self.filters));
             }
         }
         self.fold.write_gradients(parameters, self.kernel, &mut gradient, &self.sums);
@@ -247,8 +228,19 @@ impl Step for Convolution {
         let (geometry, filters, each, inner) = (&self.geometry, self.filters, self.filters / self.groups, self.inner());
         let width = geometry.input[2];
         if let Some((_, kernels)) = &self.winograd {
-            let turned = winograd::turned(geometry, filters);
+            let turned = geometry.turned(filters).expect("the method suits no convolution with more padding");
             winograd::convolve(&turned, dy, kernels, width, dx, Epilogue::plain(accumulate));
+            return;
+        }
+        if let Some(turned) = &self.turned {
+            let (block, packed) = (self.rows_each(dx.len() / width), &self.packed[0].1);
+            Values::lend(self.multiplier, self.fold.isa, Some(dy), |windows| {
+                let Some(values) = windows else { return };
+                dx.par_chunks_mut(block * width).enumerate().for_each(|(task, dx)| {
+                    let pixels = task * block..task * block + dx.len() / width;
+                    values.multiply(turned, pixels, &(0..filters), packed, dx, width, Epilogue::plain(accumulate));
+                });
+            });
             return;
         }
         if geometry.is_pointwise() {
@@ -257,7 +249,7 @@ impl Step for Convolution {
                 for (group, (_, packed)) in self.packed.iter().enumerate() {
                     let dx = &mut dx[self.channels(group).start..];
                     let rows = dy.len() / filters;
-                    multiply(rows, &dy[group * each..], filters, packed, dx, width, Epilogue::plain(accumulate));
+                    packed.multiply(rows, &dy[group * each..], filters, dx, width, Epilogue::plain(accumulate));
                 }
             });
             return;
@@ -273,7 +265,7 @@ impl Step for Convolution {
                     let rows = block.min(pixels - first);
                     scratch(rows * inner, |values| {
                         let dy = &dy[first * filters + group * each..];
-                        multiply(rows, dy, filters, packed, values, inner, Epilogue::plain(false));
+                        packed.multiply(rows, dy, filters, values, inner, Epilogue::plain(false));
                         geometry.scatter(dx, first..first + rows, &self.channels(group), values);
                     });
                 }

@@ -19,13 +19,16 @@ mod pool;
 mod standardise;
 mod step;
 mod tokens;
+mod windows;
 mod winograd;
 
 use std::time::{Duration, Instant};
 
 use injerto_graph::{Graph, ParameterId};
 
+use crate::inference::{Arithmetic, Unit};
 use crate::isa::Isa;
+use crate::linalg::Multiplier;
 use crate::memory::{Aligned, OutOfMemory};
 use parameters::Parameters;
 use plan::{Plan, Tail};
@@ -68,6 +71,12 @@ pub enum Error {
     Instructions {
         /// What was asked for.
         isa: Isa,
+    },
+    /// A unit for bf16 that this machine does not have.
+    #[error("this machine does not multiply bf16 by {}; take Unit::detect()", unit.name())]
+    Unit {
+        /// What was asked for.
+        unit: Unit,
     },
 }
 
@@ -118,22 +127,24 @@ impl Program {
         trains: &dyn Fn(usize) -> bool,
         batch_statistics: &[usize],
     ) -> Result<Self, Error> {
-        Self::compile_for(Isa::detect(), graph, layers, inputs, trains, batch_statistics)
+        Self::compile_with(Arithmetic::f32(), graph, layers, inputs, trains, batch_statistics)
     }
 
-    /// Compiles as [`Program::compile`] does, for given instructions.
+    /// Compiles as [`Program::compile`] does, for a given arithmetic. With bf16 both sides of every product of matrices are rounded, forward
+    /// and backward, and sums are `f32`: those of convolutions, dense layers and attention. All else is computed in `f32`, in which
+    /// values, gradients and parameters lie.
     ///
     /// # Errors
-    /// Those of [`Program::compile`], or [`Error::Instructions`] where this machine lacks the instructions.
-    pub fn compile_for(
-        isa: Isa,
+    /// Those of [`Program::compile`]; [`Error::Instructions`] and [`Error::Unit`] where this machine lacks what is asked for.
+    pub fn compile_with(
+        arithmetic: Arithmetic,
         graph: &Graph,
         layers: &[usize],
         inputs: &[usize],
         trains: &dyn Fn(usize) -> bool,
         batch_statistics: &[usize],
     ) -> Result<Self, Error> {
-        Self::of(isa, Tail { graph, layers, inputs, towards: &[], trains, batch_statistics })
+        Self::of(arithmetic, Tail { graph, layers, inputs, towards: &[], trains, batch_statistics })
     }
 
     /// Compiles layers of which none trains, as [`Program::compile`] does, so that [`Program::backward`] gives the gradients of
@@ -148,14 +159,23 @@ impl Program {
         towards: &[usize],
     ) -> Result<Self, Error> {
         let (trains, batch_statistics): (&dyn Fn(usize) -> bool, _) = (&|_| false, &[]);
-        Self::of(Isa::detect(), Tail { graph, layers, inputs, towards, trains, batch_statistics })
+        Self::of(Arithmetic::f32(), Tail { graph, layers, inputs, towards, trains, batch_statistics })
     }
 
-    fn of(isa: Isa, tail: Tail<'_>) -> Result<Self, Error> {
-        let isa = isa.present().ok_or(Error::Instructions { isa })?.for_loops();
+    fn of(arithmetic: Arithmetic, tail: Tail<'_>) -> Result<Self, Error> {
+        let means = match arithmetic {
+            Arithmetic::F32(isa) => {
+                let isa = isa.present().ok_or(Error::Instructions { isa })?.for_loops();
+                (isa, Multiplier::Single(isa.vectors()))
+            }
+            Arithmetic::Bf16(unit) => {
+                let unit = unit.present().ok_or(Error::Unit { unit })?;
+                (unit.vectors().for_loops(), Multiplier::Half(unit))
+            }
+        };
         let parameters = Parameters::new(tail.graph, tail.layers, tail.trains)?;
         let given = tail.inputs.to_vec();
-        let plan = plan::compile(isa, tail, &parameters)?;
+        let plan = plan::compile(means, tail, &parameters)?;
         let buffers = vec![Aligned::default(); plan.buffers.len()];
         Ok(Self { plan, parameters, given, buffers, batch: 0, trained: false, times: None })
     }

@@ -18,6 +18,7 @@ use super::step::Step;
 use super::tokens::{Crop, Embed, Prepend, Take};
 use crate::geometry::Geometry;
 use crate::isa::ForLoops;
+use crate::linalg::Multiplier;
 
 /// A step with its place among the values.
 #[derive(Debug)]
@@ -70,6 +71,7 @@ pub(super) struct Tail<'a> {
 
 struct Compiler<'a> {
     isa: ForLoops,
+    multiplier: Multiplier,
     graph: &'a Graph,
     trains: &'a dyn Fn(usize) -> bool,
     batch_statistics: &'a [usize],
@@ -83,7 +85,11 @@ struct Compiler<'a> {
     operations: Vec<Operation>,
 }
 
-pub(super) fn compile(isa: ForLoops, tail: Tail<'_>, parameters: &Parameters) -> Result<Plan, Error> {
+pub(super) fn compile(
+    (isa, multiplier): (ForLoops, Multiplier),
+    tail: Tail<'_>,
+    parameters: &Parameters,
+) -> Result<Plan, Error> {
     let Tail { graph, layers, inputs, towards, trains, batch_statistics } = tail;
     let mut uses = vec![(0, 0); graph.len()];
     for &layer in layers {
@@ -91,6 +97,7 @@ pub(super) fn compile(isa: ForLoops, tail: Tail<'_>, parameters: &Parameters) ->
     }
     let mut compiler = Compiler {
         isa,
+        multiplier,
         graph,
         trains,
         batch_statistics,
@@ -355,7 +362,7 @@ impl<'a> Compiler<'a> {
                     return Some((Box::new(Depthwise::new(geometry, 1, kernel, fold)), rest));
                 }
                 let (fold, rest) = self.fold_sum(layer, channels, *activation, end, inputs);
-                (Box::new(Convolution::new(geometry, *groups, kernel, fold, wants)), rest)
+                (Box::new(Convolution::new(geometry, *groups, kernel, fold, self.multiplier, wants)), rest)
             }
             Operator::DepthwiseConv2D {
                 kernel_size,
@@ -377,14 +384,14 @@ impl<'a> Compiler<'a> {
                 let between = node.parameters[1].shape[2];
                 let geometry = Geometry::pointwise(node.shape.count() / channels, between);
                 let (fold, rest) = self.fold_sum(layer, channels, *activation, end, inputs);
-                (Box::new(Convolution::new(geometry, 1, kernel, fold, wants)), rest)
+                (Box::new(Convolution::new(geometry, 1, kernel, fold, self.multiplier, wants)), rest)
             }
             Operator::Dense { activation, .. } => {
                 let features = self.node(node.inputs[0]).shape.channels();
                 let geometry = Geometry::pointwise(node.shape.count() / channels, features);
                 let kernel = self.needed(layer, Role::DenseKernel);
                 let (fold, rest) = self.fold_sum(layer, channels, *activation, end, inputs);
-                (Box::new(Convolution::new(geometry, 1, kernel, fold, wants)), rest)
+                (Box::new(Convolution::new(geometry, 1, kernel, fold, self.multiplier, wants)), rest)
             }
             Operator::BatchNormalization { epsilon, momentum, .. } => {
                 let moves = self.batch_statistics.contains(&layer).then_some(*momentum);
@@ -450,7 +457,7 @@ impl<'a> Compiler<'a> {
             Operator::DotProductAttention { num_heads } => {
                 let shapes: Vec<&Shape> = node.inputs.iter().map(|&input| &self.node(input).shape).collect();
                 let sizes = Sizes::new(*num_heads, &shapes).expect("shape inference has seen these inputs");
-                Box::new(Attention::new(self.isa, sizes, node.inputs.len() == 1))
+                Box::new(Attention::new(self.isa, self.multiplier, sizes, node.inputs.len() == 1))
             }
             Operator::Cropping1D { cropping } => {
                 let size = self.node(node.inputs[0]).shape.count();

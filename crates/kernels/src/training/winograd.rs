@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::geometry::Geometry;
 use crate::isa::ForLoops;
-use crate::linalg::{Epilogue, Packed, Places, Strided, matmul_at_b_whole, multiply};
+use crate::linalg::{Epilogue, Multiplier, Packed, Places, Strided, matmul_at_b_whole, multiply};
 use crate::memory::{scratch, workspace};
 use crate::simd::{Simd, vectorised};
 use crate::transform::{F4, Transform, square};
@@ -61,34 +61,6 @@ impl Kernels {
                 packed.iter_mut().map(|packed| packed.places([inner, columns])).collect();
             transform_kernel(isa, kernel, line, [inner, columns], &mut rooms);
         });
-    }
-}
-
-/// The kernel of the convolution that takes an output's gradient to its input's: turned by half a turn, `[3, 3, columns, inner]`.
-pub(super) fn turn(kernel: &[f32], [inner, columns]: [usize; 2], out: &mut [f32]) {
-    out.par_chunks_mut(inner * columns).enumerate().for_each(|(tap, out)| {
-        let kernel = &kernel[(8 - tap) * inner * columns..][..inner * columns];
-        // Blocks that stay in the first cache on both sides.
-        for first in (0..columns).step_by(LANES) {
-            for (i, row) in kernel.chunks_exact(columns).enumerate() {
-                for (j, value) in row[first..columns.min(first + LANES)].iter().enumerate() {
-                    out[(first + j) * inner + i] = *value;
-                }
-            }
-        }
-    });
-}
-
-/// The geometry of that convolution.
-pub(super) fn turned(geometry: &Geometry, filters: usize) -> Geometry {
-    let [height, width, _] = geometry.input;
-    let [above, left] = geometry.before;
-    Geometry {
-        input: [geometry.output[0], geometry.output[1], filters],
-        output: [height, width],
-        before: [2 - above, 2 - left],
-        after: geometry.after.map(|after| 2_usize.saturating_sub(after)),
-        ..*geometry
     }
 }
 
@@ -191,7 +163,7 @@ pub(super) fn kernel_gradient(
                     let (values, slopes) = buffer.split_at(POINTS * inner);
                     let (values, slopes) = (&values[point * inner..], &slopes[point * outer..]);
                     matmul_at_b_whole(
-                        isa.vectors(),
+                        Multiplier::Single(isa.vectors()),
                         tiles,
                         (values, channels, channels),
                         (slopes, filters),

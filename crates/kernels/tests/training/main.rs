@@ -6,26 +6,27 @@ use std::collections::BTreeMap;
 use injerto_graph::layers::{Conv2D, DepthwiseConv2D};
 use injerto_graph::{Activation, Builder, Graph, Node, Operator, Padding, ParameterId, Role, Split, Window};
 use injerto_kernels::Isa;
-use injerto_kernels::inference::{self, Arithmetic, Input};
+use injerto_kernels::inference::{self, Arithmetic, Input, Unit};
 use injerto_kernels::training::Program;
-use injerto_reference::conformance::{self, Case, Executor, Promises, Step, Trainer, uncut};
+use injerto_reference::conformance::{self, Case, Executor, Format, Promises, Step, Trainer, uncut};
 use injerto_reference::networks::Random;
 use injerto_reference::{Pass, examples};
 use rand_chacha::rand_core::Rng;
 
-/// A prefix compiled for inference and a tail for training, as a phase runs them, for one kind of instructions.
-struct Training(Isa);
+/// A prefix compiled for inference and a tail for training, as a phase runs them, for one arithmetic of the tail.
+struct Training(Arithmetic);
 
-/// One for all instructions that this machine has.
+/// One for all instructions and units that this machine has.
 fn trainers() -> Vec<Training> {
-    Isa::available().into_iter().map(Training).collect()
+    let units = Unit::available().into_iter().map(Arithmetic::Bf16);
+    Isa::available().into_iter().map(Arithmetic::F32).chain(units).map(Training).collect()
 }
 
 impl Training {
     /// A program for `layers`, which take the values of `inputs`, with the case's parameters.
     fn compile(&self, case: &Case, layers: &[usize], inputs: &[usize], pass: &Pass) -> Result<Program, String> {
         let trains = |layer: usize| pass.trains.contains(&layer);
-        let program = Program::compile_for(self.0, &case.graph, layers, inputs, &trains, &pass.batch_statistics);
+        let program = Program::compile_with(self.0, &case.graph, layers, inputs, &trains, &pass.batch_statistics);
         let mut program = program.map_err(|error| error.to_string())?;
         for id in program.parameters().collect::<Vec<_>>() {
             program.set(id, &case.parameters[id.layer()][id.place()]).map_err(|error| error.to_string())?;
@@ -41,7 +42,8 @@ impl Training {
         let given = |layer: usize, place: usize| Cow::Borrowed(case.parameters[layer][place].as_slice());
         let (graph, prefix) = (&case.graph, &split.prefix);
         inference::Program::compile_with(
-            Arithmetic::F32(self.0),
+            // A prefix whose values are those of the specification, in which nothing but products is rounded.
+            if let Arithmetic::F32(_) = self.0 { self.0 } else { Arithmetic::f32() },
             graph,
             prefix,
             &split.boundary,
@@ -56,6 +58,13 @@ impl Training {
 impl Executor for Training {
     fn name(&self) -> String {
         format!("training with {:?}", self.0)
+    }
+
+    fn format(&self) -> Format {
+        match self.0 {
+            Arithmetic::F32(_) => Format::F32,
+            Arithmetic::Bf16(_) => Format::Bf16Products,
+        }
     }
 
     fn promises(&self) -> Promises {
@@ -219,7 +228,7 @@ fn a_small_network_keeps_to_its_memory() {
     let (pass, split) = (everything(&graph, &[2]), uncut(&graph));
     let case = Case::new(graph, 2, 3);
     let dy = [0.5, -0.25, 1.0, 0.125];
-    let step = Training(Isa::Portable).step(&case, &split, &pass, &dy).expect("it compiles");
+    let step = Training(Arithmetic::F32(Isa::Portable)).step(&case, &split, &pass, &dy).expect("it compiles");
     assert!(step.gradients.values().flatten().all(|value| value.is_finite()));
     assert!(step.gradients.values().flatten().any(|value| *value != 0.0));
 }
@@ -229,14 +238,14 @@ fn a_small_network_keeps_to_its_memory() {
 fn every_kind_of_step_keeps_to_its_memory() {
     let graph = every_kind_of_step();
     let pass = everything(&graph, &[2]);
-    let (trainer, split) = (Training(Isa::Portable), uncut(&graph));
+    let (trainer, split) = (Training(Arithmetic::F32(Isa::Portable)), uncut(&graph));
     let dy = [0.5, -0.25, 1.0];
     let case = Case::new(graph, 1, 3);
     let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
     let step = pool(2).install(|| trainer.step(&case, &split, &pass, &dy)).expect("it compiles");
     assert!(step.gradients.values().flatten().all(|value| value.is_finite()));
     if !cfg!(miri) {
-        let case = conformance::away_from_kinks(case.graph, 2, 3, &pass).expect("a case");
+        let case = conformance::away_from_kinks(Format::F32, case.graph, 2, 3, &pass).expect("a case");
         conformance::check_step(&trainer, &case, &[split], &pass).unwrap_or_else(|error| panic!("{error}"));
     }
 }
@@ -257,7 +266,8 @@ fn a_layer_that_a_sum_repeats_is_computed_by_itself() {
         let (pass, split) = (everything(&graph, &[]), uncut(&graph));
         let case = Case::new(graph, 2, 3);
         for isa in Isa::available() {
-            let check = conformance::check_step(&Training(isa), &case, std::slice::from_ref(&split), &pass);
+            let check =
+                conformance::check_step(&Training(Arithmetic::F32(isa)), &case, std::slice::from_ref(&split), &pass);
             check.unwrap_or_else(|error| panic!("{error}"));
         }
     }
@@ -274,7 +284,7 @@ fn the_gradient_of_an_input_is_that_of_the_specification() {
     let alone = examples().into_iter().map(|example| example.alone());
     for graph in alone.chain([every_kind_of_step(), wide()]).filter(|graph| graph.len() > 1) {
         let frozen = Pass { seed: Some(1), ..Pass::default() };
-        let Some(case) = conformance::away_from_kinks(graph, 2, 5, &frozen) else { continue };
+        let Some(case) = conformance::away_from_kinks(Format::F32, graph, 2, 5, &frozen) else { continue };
         let mut program = Program::compile_towards(&case.graph, &uncut(&case.graph).tail, &[0], &[0]).unwrap();
         for id in program.parameters().collect::<Vec<_>>() {
             program.set(id, &case.parameters[id.layer()][id.place()]).unwrap();
@@ -397,7 +407,7 @@ fn wide_layers_agree_with_the_specification() {
 fn a_tiny_batch_is_learnt() {
     let case = Case::new(wide(), 6, 3);
     let pass = everything(&case.graph, &[2, 4, 16]);
-    let mut program = Training(Isa::detect()).compile(&case, &uncut(&case.graph).tail, &[0], &pass).unwrap();
+    let mut program = Training(Arithmetic::f32()).compile(&case, &uncut(&case.graph).tail, &[0], &pass).unwrap();
     let mut draws = Random::new(2);
     let mut losses = Vec::new();
     let mut moments = vec![Vec::new(); program.gradients().count()];
@@ -450,7 +460,7 @@ fn a_frozen_kernel_is_packed_once_and_one_that_trains_in_every_step() {
     let case = Case::new(net.finish().expect("a graph"), 2, 3);
     let layers = uncut(&case.graph).tail;
     let pass = Pass { seed: Some(1), trains: (3..6).collect(), batch_statistics: vec![4] };
-    let mut program = Training(Isa::detect()).compile(&case, &layers, &[0], &pass).expect("a program");
+    let mut program = Training(Arithmetic::f32()).compile(&case, &layers, &[0], &pass).expect("a program");
     for step in 1..=5 {
         program.forward_train(&[&case.input], 2, &mut || 0).expect("memory");
         program.backward(&[0.1; 32]);

@@ -6,12 +6,18 @@
 //! - `tiles`: the matrix unit of AMX, whose registers hold 16 rows of 64 bytes;
 //! - `dots`: AVX-512's products of pairs.
 //!
-//! Each is there twice, once in the processor's instructions and once in plain Rust with the same order of sums, so that everything
+//! `halves` multiplies matrices that lie in `f32`, as training does.
+//!
+//! Each unit is there twice, once in the processor's instructions and once in plain Rust with the same order of sums, so that everything
 //! around it is tested on every machine. The order is part of the definition of the instructions (Intel's manual, volume 2, `TDPBF16PS`
 //! and `VDPBF16PS`): numbers too small for their exponent are zeros, before and after each operation.
 
 mod dots;
+mod halves;
 mod tiles;
+
+pub(super) use halves::{Finish, Work, turn_strip, zip_strip};
+pub(crate) use halves::{Halves, round};
 
 use super::micro::{Addressing, MicroKernel};
 use super::pack::{Packed, Packing};
@@ -194,7 +200,7 @@ const PACKING: Packing = Packing { lanes: 16, vectors: 2, narrower: false };
 
 impl PresentUnit {
     /// The row of the table for this unit.
-    fn kernel(self) -> &'static MicroKernel<Paired> {
+    pub(super) fn kernel(self) -> &'static MicroKernel<Paired> {
         let from_the_end = match self.unit {
             Unit::Amx => 4,
             Unit::Avx512Bf16 => 3,

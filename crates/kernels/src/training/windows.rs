@@ -1,0 +1,155 @@
+//! The values under windows as rows of a matrix, and the convolution that takes an output's gradient to its input's.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::elementwise::BLOCK;
+use crate::element::{Bf16, as_halves};
+use crate::geometry::Geometry;
+use crate::isa::ForLoops;
+use crate::linalg::{Epilogue, Multiplier, Right, round};
+use crate::memory::{scratch, workspace};
+
+impl Geometry {
+    /// Writes, for output pixels `rows` (of the whole batch), the values under the window that make up `part` of a row of
+    /// the kernel's matrix, and zeros after them up to `distance`; `channels` are those of one group.
+    pub(super) fn gather<T: Copy + Default>(
+        &self,
+        x: &[T],
+        rows: Range<usize>,
+        part: &Range<usize>,
+        channels: &Range<usize>,
+        out: &mut [T],
+        distance: usize,
+    ) {
+        let (pixels, width, count) = (self.pixels(), self.input[2], channels.len());
+        for (row, out) in rows.zip(out.chunks_exact_mut(distance.max(1))) {
+            let (image, pixel) = (row / pixels, row % pixels);
+            let x = &x[image * self.input_values()..][..self.input_values()];
+            let (oy, ox) = (pixel / self.output[1], pixel % self.output[1]);
+            let mut at = part.start;
+            while at < part.end {
+                let (tap, c) = (at / count, at % count);
+                let length = (count - c).min(part.end - at);
+                let out = &mut out[at - part.start..][..length];
+                let (y, x_at) = (self.source(0, oy, tap / self.window[1]), self.source(1, ox, tap % self.window[1]));
+                match (y, x_at) {
+                    (Some(y), Some(x_at)) => {
+                        let from = (y * self.input[1] + x_at) * width + channels.start + c;
+                        out.copy_from_slice(&x[from..from + length]);
+                    }
+                    _ => out.fill(T::default()),
+                }
+                at += length;
+            }
+            out[part.len()..].fill(T::default());
+        }
+    }
+
+    /// Adds to one image's gradient what [`Geometry::gather`] would have read.
+    pub(super) fn scatter(&self, dx: &mut [f32], rows: Range<usize>, channels: &Range<usize>, values: &[f32]) {
+        let (width, count) = (self.input[2], channels.len());
+        let inner = count * self.window[0] * self.window[1];
+        for (pixel, values) in rows.zip(values.chunks_exact(inner)) {
+            let (oy, ox) = (pixel / self.output[1], pixel % self.output[1]);
+            for (tap, values) in values.chunks_exact(count).enumerate() {
+                let y = self.source(0, oy, tap / self.window[1]);
+                let x_at = self.source(1, ox, tap % self.window[1]);
+                if let (Some(y), Some(x_at)) = (y, x_at) {
+                    let from = (y * self.input[1] + x_at) * width + channels.start;
+                    dx[from..from + count].iter_mut().zip(values).for_each(|(dx, value)| *dx += value);
+                }
+            }
+        }
+    }
+
+    /// The geometry of the convolution with the turned kernel ([`turn`]) that takes the gradient of this one's output, of `filters` channels,
+    /// to its input's. `None` where it would have strides in its input, or more padding than its window covers.
+    pub(super) fn turned(&self, filters: usize) -> Option<Self> {
+        let [height, width, _] = self.input;
+        let beyond = |axis: usize| (self.window[axis] - 1) * self.dilation[axis];
+        let before = [0, 1].map(|axis| beyond(axis).checked_sub(self.before[axis]));
+        let (Some(above), Some(left), [1, 1]) = (before[0], before[1], self.strides) else { return None };
+        Some(Self {
+            input: [self.output[0], self.output[1], filters],
+            output: [height, width],
+            before: [above, left],
+            after: [0, 1].map(|axis| beyond(axis).saturating_sub(self.after[axis])),
+            ..*self
+        })
+    }
+}
+
+/// Turns a kernel `[taps, inner, columns]` by half a turn, to `[taps, columns, inner]`.
+pub(super) fn turn(kernel: &[f32], [inner, columns]: [usize; 2], out: &mut [f32]) {
+    /// Columns whose lines stay in the first cache on both sides.
+    const TOGETHER: usize = 16;
+    let size = inner * columns;
+    let taps = kernel.len() / size;
+    out.par_chunks_mut(size).enumerate().for_each(|(tap, out)| {
+        let kernel = &kernel[(taps - 1 - tap) * size..][..size];
+        for first in (0..columns).step_by(TOGETHER) {
+            for (i, row) in kernel.chunks_exact(columns).enumerate() {
+                for (j, value) in row[first..columns.min(first + TOGETHER)].iter().enumerate() {
+                    out[(first + j) * inner + i] = *value;
+                }
+            }
+        }
+    });
+}
+
+/// The values that windows slide over, as what multiplies them reads them: a unit's are rounded once, and not once in each window.
+pub(super) enum Values<'a> {
+    /// Those of vectors of `f32`.
+    Single(&'a [f32]),
+    /// Those of a unit.
+    Half(&'a [Bf16]),
+}
+
+impl Values<'_> {
+    /// Lends these values for windows, if there are some.
+    pub(super) fn lend<R>(
+        multiplier: Multiplier,
+        isa: ForLoops,
+        x: Option<&[f32]>,
+        work: impl FnOnce(Option<Values<'_>>) -> R,
+    ) -> R {
+        match (x, multiplier) {
+            (None, _) => work(None),
+            (Some(x), Multiplier::Single(_)) => work(Some(Values::Single(x))),
+            (Some(x), Multiplier::Half(_)) => workspace(x.len().div_ceil(2), |copy| {
+                let copy = &mut as_halves(copy)[..x.len()];
+                copy.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).for_each(|(copy, x)| round(isa, x, copy));
+                work(Some(Values::Half(copy)))
+            }),
+        }
+    }
+
+    /// `result (+)= windows · right` for output pixels `pixels` of the whole batch and the channels of one group.
+    #[expect(clippy::too_many_arguments, reason = "they are the three matrices, and which of their rows are meant")]
+    pub(super) fn multiply(
+        &self,
+        geometry: &Geometry,
+        pixels: Range<usize>,
+        channels: &Range<usize>,
+        right: &Right,
+        result: &mut [f32],
+        result_row: usize,
+        epilogue: Epilogue<'_>,
+    ) {
+        let (rows, inner) = (pixels.len(), geometry.window[0] * geometry.window[1] * channels.len());
+        match (self, right) {
+            (Self::Single(x), _) => scratch(rows * inner, |values| {
+                geometry.gather(x, pixels, &(0..inner), channels, values, inner);
+                right.multiply(rows, values, inner, result, result_row, epilogue);
+            }),
+            (Self::Half(x), Right::Half(right)) => scratch(right.copy(rows), |copy| {
+                let copy = as_halves(copy);
+                geometry.gather(x, pixels, &(0..inner), channels, copy, right.row());
+                right.multiply_rounded(rows, copy, result, result_row, epilogue);
+            }),
+            (Self::Half(_), Right::Single(_)) => unreachable!("values are rounded for a unit alone"),
+        }
+    }
+}
