@@ -2,6 +2,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use injerto_backbones::network::Network;
 use injerto_graph::{Activation, Graph, GraphError, GraphSpec, Operator, Preprocessing, Split};
+use injerto_kernels::inference::Arithmetic;
 use injerto_kernels::training::Program;
 
 use crate::{Model, Runner, TrainError};
@@ -57,7 +58,7 @@ impl Slopes {
             return Err(GraphError::IndexOutOfRange { at, graph: graph.name().to_owned(), layers }.into());
         }
         let Split { tail, boundary, .. } = Split::after(&graph, layer);
-        let mut program = Program::compile_towards(&graph, &tail, &boundary, &[layer])?;
+        let mut program = Program::compile_towards(Arithmetic::f32(), &graph, &tail, &boundary, &[layer])?;
         for (id, values) in network.parameters_of(&tail) {
             program.set(id, &values)?;
         }

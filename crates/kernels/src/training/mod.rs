@@ -147,19 +147,20 @@ impl Program {
         Self::of(arithmetic, Tail { graph, layers, inputs, towards: &[], trains, batch_statistics })
     }
 
-    /// Compiles layers of which none trains, as [`Program::compile`] does, so that [`Program::backward`] gives the gradients of
+    /// Compiles layers of which none trains, as [`Program::compile_with`] does, so that [`Program::backward`] gives the gradients of
     /// those inputs that are named in `towards`: [`Program::input_gradient`].
     ///
     /// # Errors
     /// Those of [`Program::compile`].
     pub fn compile_towards(
+        arithmetic: Arithmetic,
         graph: &Graph,
         layers: &[usize],
         inputs: &[usize],
         towards: &[usize],
     ) -> Result<Self, Error> {
         let (trains, batch_statistics): (&dyn Fn(usize) -> bool, _) = (&|_| false, &[]);
-        Self::of(Arithmetic::f32(), Tail { graph, layers, inputs, towards, trains, batch_statistics })
+        Self::of(arithmetic, Tail { graph, layers, inputs, towards, trains, batch_statistics })
     }
 
     fn of(arithmetic: Arithmetic, tail: Tail<'_>) -> Result<Self, Error> {

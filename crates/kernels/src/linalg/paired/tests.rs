@@ -1,4 +1,5 @@
 use super::*;
+use crate::linalg::{Epilogue, Matrix, Multiplier, Scale, matmul_at_b, matmul_at_b_whole};
 
 /// Numbers of both signs and very different sizes, one of a few too small for its exponent.
 fn number(seed: usize) -> f32 {
@@ -79,6 +80,103 @@ fn sums_are_those_of_the_rounded_numbers() {
                     }
                 }
             }
+        }
+    }
+}
+
+/// A value of a matrix, and what a unit reads of it.
+fn value(seed: usize) -> f32 {
+    ((seed * 7919 + 13) % 1009) as f32 / 500.0 - 1.0
+}
+
+fn rounded(x: f32) -> f64 {
+    f64::from(Bf16::round(x).value())
+}
+
+/// Compares with sums in double precision, within the rounding of `f32`.
+fn check(what: &str, found: f32, products: impl Iterator<Item = f64>, before: f64) {
+    let (sum, size) = products.fold((before, before.abs()), |(sum, size), x| (sum + x, size + x.abs()));
+    assert!((f64::from(found) - sum).abs() <= 1e-6 * size.max(1.0), "{what}: {found} for {sum}");
+}
+
+const MATRICES: [[usize; 3]; 6] = [[1, 1, 1], [5, 3, 17], [33, 70, 40], [17, 32, 32], [40, 64, 65], [13, 0, 5]];
+
+/// A right side that lies row by row or column by column, with a factor per row or per column; a bias, limits, and what is there already; and
+/// values beside the result that must stay.
+#[test]
+fn products_of_matrices_in_single_precision_are_those_of_their_rounded_values() {
+    for unit in Unit::available() {
+        let unit = unit.present().expect("it is available");
+        for ([rows, depth, columns], turned, accumulate) in
+            MATRICES.into_iter().flat_map(|shape| [(shape, false, true), (shape, true, false)])
+        {
+            let (left_row, result_row) = (depth + 3, columns + 2);
+            let left: Vec<f32> = (0..rows * left_row).map(value).collect();
+            let source: Vec<f32> = (0..depth * columns).map(|at| value(at + 31)).collect();
+            let steps = if turned { [1, depth] } else { [columns, 1] };
+            let factors: Vec<f32> = (0..depth.max(columns)).map(|at| 1.0 + value(at + 7) / 3.0).collect();
+            let scale = if turned { Scale::Rows(&factors[..depth]) } else { Scale::Columns(&factors[..columns]) };
+            let bias: Vec<f32> = (0..columns).map(|at| value(at + 3)).collect();
+            let before: Vec<f32> = (0..rows * result_row).map(|at| value(at + 11)).collect();
+            let mut right = Halves::new(unit);
+            // A matrix before it leaves nothing behind.
+            right.pack([50, 50], &[3.0; 2500], [50, 1], Scale::One);
+            right.pack([depth, columns], &source, steps, scale);
+            let mut result = before.clone();
+            let epilogue = Epilogue { accumulate, bias: Some(&bias), clip: Some((-3.5, 4.0)) };
+            right.multiply(rows, &left, left_row, &mut result, result_row, epilogue);
+            for (at, (found, before)) in result.iter().zip(&before).enumerate() {
+                let (row, column) = (at / result_row, at % result_row);
+                if column >= columns {
+                    assert_eq!(found, before, "beside the result");
+                    continue;
+                }
+                let start = f64::from(bias[column]) + if accumulate { f64::from(*before) } else { 0.0 };
+                let products = (0..depth).map(|step| {
+                    let value =
+                        source[step * steps[0] + column * steps[1]] * factors[if turned { step } else { column }];
+                    rounded(left[row * left_row + step]) * rounded(value)
+                });
+                let sum: f64 = products.clone().sum::<f64>() + start;
+                if (-3.5..=4.0).contains(&sum) {
+                    check(&format!("{unit:?} {rows}x{depth}x{columns}"), *found, products, start);
+                } else {
+                    assert!((f64::from(*found) - sum.clamp(-3.5, 4.0)).abs() < 1e-5);
+                }
+            }
+        }
+    }
+}
+
+/// Sums over the rows of two matrices, by all threads and by one, in blocks of steps and with steps that fill no block.
+#[test]
+fn transposed_products_are_those_of_rounded_values() {
+    let shapes: &[[usize; 3]] =
+        if cfg!(miri) { &[[5, 17, 33]] } else { &[[0, 3, 5], [1, 1, 1], [33, 13, 40], [700, 50, 70]] };
+    for (unit, &[rows, inner, columns]) in
+        Unit::available().into_iter().flat_map(|u| shapes.iter().map(move |s| (u, s)))
+    {
+        let multiplier = Multiplier::Half(unit.present().expect("it is available"));
+        let left: Vec<f32> = (0..rows * inner).map(value).collect();
+        let right: Vec<f32> = (0..rows * columns).map(|at| value(at + 77)).collect();
+        let [mut all, mut whole, mut made] = [0.5, 2.0, 0.0].map(|before| vec![before; inner * columns]);
+        let given = (Matrix::Given(&left, inner), inner);
+        matmul_at_b(multiplier, rows, given, (&right, columns), columns, (&mut all, columns));
+        let sides = ((left.as_slice(), inner, inner), (right.as_slice(), columns));
+        matmul_at_b_whole(multiplier, rows, sides.0, sides.1, columns, &mut whole, true);
+        let fill = |rows: std::ops::Range<usize>, part: std::ops::Range<usize>, out: &mut [f32]| {
+            for (row, out) in rows.zip(out.chunks_exact_mut(part.len())) {
+                out.copy_from_slice(&left[row * inner..][part.clone()]);
+            }
+        };
+        let made_of = (Matrix::Made(&fill), inner);
+        matmul_at_b(multiplier, rows, made_of, (&right, columns), columns, (&mut made, columns));
+        assert_eq!(all, made, "{unit:?}: whoever writes the rows");
+        for (at, (all, whole)) in all.iter().zip(&whole).enumerate() {
+            let (i, j) = (at / columns, at % columns);
+            let products = (0..rows).map(|row| rounded(left[row * inner + i]) * rounded(right[row * columns + j]));
+            check(&format!("{unit:?} {rows}x{inner}x{columns}"), *all, products.clone(), 0.0);
+            check(&format!("{unit:?} {rows}x{inner}x{columns}, one thread"), *whole, products, 2.0);
         }
     }
 }
