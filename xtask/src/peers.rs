@@ -215,15 +215,17 @@ impl Bench<'_> {
 
     /// Contenders for an experiment: ours without kept features, ours again with them, and the peers.
     fn trainers(&self, work: &'static str) -> Vec<Contender> {
-        let ours = [("injerto", true), ("injerto, again", false)];
-        let mut all: Vec<Contender> = ours.into_iter().map(|(name, cold)| self.ours(name, work, cold)).collect();
+        let mut all = vec![self.ours("injerto", work, true, "f32"), self.ours("injerto, again", work, false, "f32")];
+        if work == "fine_tuning" {
+            all.push(self.ours("injerto-bf16", work, true, "bf16").that_says("bf16 by"));
+        }
         // In fine-tuning, "cached" would keep the same features as "tuned".
         let others = self.peers(&TRAINERS).filter(|name| *name != "torch-cached" || work != "fine_tuning");
         all.extend(others.map(|name| self.trainer(name, work)));
         all
     }
 
-    fn ours(&self, name: &str, work: &str, cold: bool) -> Contender {
+    fn ours(&self, name: &str, work: &str, cold: bool, precision: &'static str) -> Contender {
         let experiment = root().join(match work {
             "fine_tuning" => "benches/peers/fine_tuning.toml".to_owned(),
             work => format!("configs/cats_vs_dogs/{work}.toml"),
@@ -238,6 +240,7 @@ impl Bench<'_> {
             }
             let mut command = Command::new(&binary);
             command.arg("train").arg(&experiment).arg("--set").arg(format!("data.root=\"{}\"", data.display()));
+            command.args(["--set", &format!("backbone.precision={precision}")]);
             command.arg("--run-dir").arg(&run).env("INJERTO_CACHE_DIR", &cache);
             Ok(command)
         })

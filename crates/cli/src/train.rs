@@ -22,7 +22,7 @@ use injerto_report::words::{estimate, grouped};
 use injerto_report::{ReportError, plan as words};
 use injerto_trainer::Collective as _;
 use injerto_trainer::history::EpochRecord;
-use injerto_trainer::{Arithmetic, Checkpoints, Observer, Watch};
+use injerto_trainer::{Arithmetic, Checkpoints, Observer, Said, Watch, gain_of_bf16_in_training};
 
 use crate::Common;
 use crate::curves;
@@ -268,21 +268,20 @@ fn show_written(written: &Written, dry_run: bool) -> Result<()> {
     Ok(())
 }
 
-/// What the frozen layers are computed in, if anything was asked for, and why.
+/// What prefix and tail are computed in, if anything but `f32` was asked for, and why.
 fn precision(prepared: &Prepared) -> Option<String> {
-    let asked = prepared.config.backbone.precision;
-    if asked == Precision::F32 || !prepared.config.uses_kernels() {
+    if prepared.config.backbone.precision == Precision::F32 {
         return None;
     }
-    let (bf16, gain) = (Arithmetic::bf16(), Arithmetic::gain_of_bf16());
-    let (Some(Arithmetic::Bf16(unit)), Some(gain)) = (bf16, gain) else {
+    let Said { prefix, tail } = prepared.plan.arithmetic.as_ref()?;
+    let gains = Arithmetic::gain_of_bf16().zip(gain_of_bf16_in_training());
+    let (Some(Arithmetic::Bf16(unit)), Some((frozen, trained))) = (Arithmetic::bf16(), gains) else {
         return Some("f32: this processor has no unit for bf16".to_owned());
     };
-    let (unit, layers) = (unit.name(), "in the frozen layers");
-    Some(match prepared.arithmetic() {
-        Arithmetic::Bf16(_) => format!("bf16 by {unit} {layers}, {gain:.1} times as fast as f32 on this machine"),
-        Arithmetic::F32(_) => format!("f32 {layers}: bf16 by {unit} is {gain:.1} times as fast on this machine"),
-    })
+    Some(format!(
+        "frozen layers in {prefix}, the others in {tail}; on this machine, bf16 by {} is {frozen:.1} and {trained:.1} times as fast as f32",
+        unit.name()
+    ))
 }
 
 /// What will be done, in a few lines.

@@ -246,6 +246,16 @@ pub enum ExperimentError {
         /// The keys whose values differ.
         changed: Vec<ChangedKey>,
     },
+    /// A run that began in bf16, on a machine that cannot compute in it.
+    #[error(
+        "{}: the run computes in bf16 (`backbone.precision`), for which this processor has no unit; resume it on a machine with AMX or \
+         AVX-512 BF16, or begin a new run with `--set backbone.precision=f32`",
+        shown(path)
+    )]
+    NoUnit {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The images of a resumed run are not those that the run began with.
     #[error(
         "{}: the images have changed since the run began: {change}. Restore them, or continue anyway with \

@@ -15,7 +15,8 @@ use injerto_recipe::{BatchNorm, Loss, OptimizerConfig, Task};
 use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::history::Best;
 use injerto_trainer::{
-    Arithmetic, Collective, Feeding, Fit, Model, ModelCard, Phase, PhasePlan, Settings, check_compiles, check_monitors,
+    Arithmetic, Arithmetics, Collective, Feeding, Fit, Model, ModelCard, Phase, PhasePlan, Said, Settings,
+    check_compiles, check_monitors,
 };
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +33,7 @@ use crate::teach::{Taught, Teaching};
 use crate::warnings;
 
 /// Content of `plan.json`: the phases as they are resolved before the first batch. Training follows this plan.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// The phases, in order.
     pub phases: Vec<PhasePlan>,
@@ -42,6 +43,10 @@ pub struct Plan {
     /// The run that teaches, if one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teacher: Option<Taught>,
+    /// What prefix and tail are computed with; `None` where the project's kernels do not compute them. Plans of earlier versions do not say
+    /// it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arithmetic: Option<Said>,
 }
 
 impl Plan {
@@ -87,12 +92,25 @@ pub struct Prepared {
     pub warnings: Vec<String>,
     /// The run that teaches, if one does.
     pub(crate) teaching: Option<Teaching>,
+    /// What prefix and tail are computed with.
+    arithmetic: Arithmetics,
     /// The processes that train together, if there are several.
     pub(crate) collective: Option<Arc<dyn Collective>>,
     /// List of the images of a resumed run.
     pub(crate) split: Option<SplitList>,
     /// Folder of cached features.
     features: PathBuf,
+}
+
+/// What this machine computes with where this precision is asked for.
+fn arithmetic(precision: Precision) -> Arithmetics {
+    let both = |arithmetic| Arithmetics { prefix: arithmetic, tail: arithmetic };
+    match precision {
+        Precision::F32 => Arithmetics::f32(),
+        Precision::Bf16 => both(Arithmetic::bf16().unwrap_or_else(Arithmetic::f32)),
+        // Each part is measured by itself.
+        Precision::Auto => Arithmetics { prefix: Arithmetic::fastest(), tail: injerto_trainer::fastest_training() },
+    }
 }
 
 impl Prepared {
@@ -183,6 +201,7 @@ impl Prepared {
         warnings.extend(resolved.warnings.iter().cloned());
         let features = cache.features();
         let mut prepared = Self {
+            arithmetic: arithmetic(config.backbone.precision),
             config,
             train,
             validation,
@@ -194,7 +213,7 @@ impl Prepared {
             origin: resolved.origin.to_string(),
             base: resolved.origin.clone(),
             weights: Arc::new(weights),
-            plan: Plan { phases: Vec::new(), insight: None, teacher: None },
+            plan: Plan::default(),
             class_weights,
             warnings,
             teaching,
@@ -231,6 +250,7 @@ impl Prepared {
         let class_weights = asked.map(|asked| class_weights(asked, &self.train.classes, &counts)).transpose()?;
         let mut prepared = Self {
             warnings: warnings::asked(&config),
+            arithmetic: self.arithmetic,
             config,
             train: self.train.clone(),
             validation: self.validation.clone(),
@@ -242,7 +262,7 @@ impl Prepared {
             origin: self.origin.clone(),
             base: self.base.clone(),
             weights: self.weights.clone(),
-            plan: Plan { phases: Vec::new(), insight: None, teacher: None },
+            plan: Plan::default(),
             class_weights,
             teaching,
             collective: None,
@@ -259,6 +279,7 @@ impl Prepared {
     pub(crate) fn decide(&mut self, phases: &[Phase]) {
         self.plan = self.plan_of(phases);
         self.plan.insight = Some(Questions::new(self));
+        self.plan.arithmetic = self.config.uses_kernels().then(|| self.arithmetic.said());
         self.plan.teacher = self.teaching.as_ref().map(|teaching| teaching.taught.clone());
     }
 
@@ -275,7 +296,7 @@ impl Prepared {
         };
         let ModelCard { graph, backbone_layers, .. } = &self.card;
         let phases = phases.iter().map(|phase| PhasePlan::resolve(phase, graph, *backbone_layers, &feeding));
-        Plan { phases: phases.collect(), insight: None, teacher: None }
+        Plan { phases: phases.collect(), ..Plan::default() }
     }
 
     /// The phases of the plan, as the experiment describes them.
@@ -319,13 +340,15 @@ impl Prepared {
         Ok(Model { arithmetic: self.arithmetic(), ..model })
     }
 
-    /// What a frozen prefix is computed with, as `backbone.precision` and this machine decide.
-    pub fn arithmetic(&self) -> Arithmetic {
-        match self.config.backbone.precision {
-            Precision::F32 => Arithmetic::f32(),
-            Precision::Bf16 => Arithmetic::bf16().unwrap_or_else(Arithmetic::f32),
-            Precision::Auto => Arithmetic::fastest(),
-        }
+    /// What prefix and tail are computed with, as `backbone.precision` and the machine on which the run began have decided.
+    pub fn arithmetic(&self) -> Arithmetics {
+        self.arithmetic
+    }
+
+    /// Takes what a run has begun with in place of what this machine decides.
+    pub(crate) fn compute_with(&mut self, arithmetic: Arithmetics) {
+        self.arithmetic = arithmetic;
+        self.plan.arithmetic = self.config.uses_kernels().then(|| arithmetic.said());
     }
 
     /// Creates the network on the device and compiles every phase, so that problems of these steps appear before the run
@@ -344,7 +367,7 @@ impl Prepared {
     /// [`ExperimentError`] if the weights cannot be put on the device.
     pub fn scratch_model(&self, seed: u32, device: &Device) -> Result<Model, ExperimentError> {
         let weights = Weights::initialise(&self.card.graph, u64::from(seed))?;
-        Ok(Model::new(self.card.clone(), &weights, device)?)
+        Ok(Model { arithmetic: self.arithmetic(), ..Model::new(self.card.clone(), &weights, device)? })
     }
 
     /// A plan for training from scratch: one phase, as long as all phases together, in which every layer trains.

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::weights::Cache;
-use injerto_config::{Config, Images};
+use injerto_config::{Config, Images, Precision};
 use injerto_data::folder::{Grouping, Labels};
 use injerto_files::{absolute, shown};
-use injerto_trainer::{Checkpoints, LastEpoch, ModelCard, Progress};
+use injerto_trainer::{Arithmetic, Arithmetics, Checkpoints, LastEpoch, ModelCard, Multiplied, Part, Progress, Said};
 use serde_json::Value;
 
 use crate::split::{DataChange, SplitList};
@@ -120,6 +120,11 @@ pub(crate) fn notes(prepared: &Prepared, split: Option<&SplitList>) -> BTreeMap<
     let teaching = prepared.teaching.as_ref().and_then(|teaching| teaching.taught.checksum.clone());
     notes.extend(teaching.map(|checksum| (TEACHER.to_owned(), checksum)));
     notes.extend(split.map(|split| (DATA.to_owned(), split.digest())));
+    // Also where this machine has decided for `f32`, because another one might decide otherwise.
+    if prepared.config.backbone.precision != Precision::F32 {
+        let said = serde_json::to_string(&prepared.arithmetic().said()).expect("words are plain data");
+        notes.insert(Arithmetics::KEY.to_owned(), said);
+    }
     notes
 }
 
@@ -205,6 +210,11 @@ impl Prepared {
             let path = teaching.taught.teacher.clone();
             return Err(ExperimentError::Teacher { path, reason: reason.to_owned() });
         }
+        if config.backbone.precision != Precision::F32 {
+            let said = notes.get(Arithmetics::KEY).map(|text| serde_json::from_str::<Said>(text)).transpose();
+            let said = said.map_err(|error| checkpoints.lost(error.to_string()))?;
+            prepared.keep_arithmetic(folder.path(), said.as_ref(), Arithmetic::bf16())?;
+        }
         if let Some(digest) = notes.get(DATA) {
             prepared.keep_split(folder, digest, changed_data)?;
         }
@@ -241,6 +251,33 @@ impl Prepared {
         }
         prepared.config.backbone.weights.clone_from(&config.backbone.weights);
         Some(prepared)
+    }
+
+    /// Computes prefix and tail in the precision in which the run began, whatever this machine, whose unit for bf16 is `unit`, would decide.
+    /// Earlier versions, which noted nothing, computed every tail in `f32`.
+    fn keep_arithmetic(
+        &mut self,
+        path: &Path,
+        said: Option<&Said>,
+        unit: Option<Arithmetic>,
+    ) -> Result<(), ExperimentError> {
+        let Some(said) = said else {
+            self.compute_with(Arithmetics { tail: Arithmetic::f32(), ..self.arithmetic() });
+            return Ok(());
+        };
+        let again = |part: &Part| part.again(unit).ok_or_else(|| ExperimentError::NoUnit { path: path.to_owned() });
+        self.compute_with(Arithmetics { prefix: again(&said.prefix)?, tail: again(&said.tail)? });
+        let now = self.arithmetic().said();
+        let other = [(&said.prefix, &now.prefix), (&said.tail, &now.tail)]
+            .into_iter()
+            .find(|(was, is)| was != is && was.precision == Multiplied::Bf16);
+        if let Some((was, is)) = other {
+            self.warnings.push(format!(
+                "the epochs so far were computed in {was}, and this machine computes in {is}, which adds up in another order: the last \
+                 bits of results differ"
+            ));
+        }
+        Ok(())
     }
 
     /// Keeps the split of the run's list of images, which has the digest `digest`. Changed images are an error unless they

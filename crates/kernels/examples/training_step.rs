@@ -6,11 +6,13 @@
 //!
 //! `small_cnn`: batch 8 at 160×160, filters 128, 256 and 512, batch statistics. `mobilenet_v2`: batch 32, the layers from
 //! block 11 on for images of 160×160, trained from layer 100, running statistics. `vit_small`: batch 8, the last four blocks of ViT-S/16
-//! for images of 224×224.
+//! for images of 224×224. `--precision bf16` multiplies in bf16 with the best unit of the processor, and `--precision f32`, the default, does
+//! not.
 
 use std::time::{Duration, Instant};
 
 use injerto_graph::{Activation, Builder, Graph, GraphError, LayerId, Operator, Padding, Role, Window};
+use injerto_kernels::inference::Arithmetic;
 use injerto_kernels::training::Program;
 use injerto_reference::networks::vit_small_tail;
 
@@ -18,25 +20,32 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let after = |flag: &str| arguments.iter().position(|a| a == flag).and_then(|at| arguments.get(at + 1));
     let steps: usize = after("--steps").map_or(Ok(10), |steps| steps.parse())?;
+    let arithmetic = match after("--precision").map_or("f32", String::as_str) {
+        "f32" => Arithmetic::f32(),
+        "bf16" => Arithmetic::bf16().ok_or("this processor has no unit for bf16")?,
+        _ => return Err("--precision takes f32 or bf16".into()),
+    };
     let profiled = arguments.iter().any(|a| a == "--profile");
     let all = !arguments.iter().any(|a| a == "small_cnn" || a == "mobilenet_v2" || a == "vit_small");
     if all || arguments.iter().any(|a| a == "small_cnn") {
         let graph = small_cnn()?;
         let norm = |&at: &usize| matches!(graph.nodes()[at].operator(), Operator::BatchNormalization { .. });
         let statistics: Vec<usize> = (0..graph.len()).filter(norm).collect();
-        time("small_cnn", &graph, 8, &|_| true, &statistics, steps, profiled)?;
+        time(arithmetic, "small_cnn", &graph, 8, &|_| true, &statistics, steps, profiled)?;
     }
     if all || arguments.iter().any(|a| a == "mobilenet_v2") {
         // The expansion of block 11 and its normalisation are layers 98 and 99.
-        time("mobilenet_v2", &mobilenet_v2_tail()?, 32, &|layer| layer > 2, &[], steps, profiled)?;
+        time(arithmetic, "mobilenet_v2", &mobilenet_v2_tail()?, 32, &|layer| layer > 2, &[], steps, profiled)?;
     }
     if all || arguments.iter().any(|a| a == "vit_small") {
-        time("vit_small", &vit_small_tail(4), 8, &|_| true, &[], steps, profiled)?;
+        time(arithmetic, "vit_small", &vit_small_tail(4), 8, &|_| true, &[], steps, profiled)?;
     }
     Ok(())
 }
 
+#[expect(clippy::too_many_arguments, reason = "they are what the command line says")]
 fn time(
+    arithmetic: Arithmetic,
     name: &str,
     graph: &Graph,
     batch: usize,
@@ -46,7 +55,7 @@ fn time(
     profiled: bool,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let layers: Vec<usize> = (1..graph.len()).collect();
-    let mut program = Program::compile(graph, &layers, &[0], trains, statistics)?;
+    let mut program = Program::compile_with(arithmetic, graph, &layers, &[0], trains, statistics)?;
     let mut state = 1_u64;
     let mut random = || {
         state ^= state << 13;
@@ -90,7 +99,9 @@ fn time(
     times.sort_by(f64::total_cmp);
     let megabytes = program.buffer_bytes(batch) / 1_000_000;
     let (best, median) = (times[0], times[times.len() / 2]);
-    println!("{name}: {median:.1} ms a step (fastest {best:.1}, {steps} steps of {batch}, {megabytes} MB of buffers)");
+    println!(
+        "{name}, {arithmetic}: {median:.1} ms a step (fastest {best:.1}, {steps} steps of {batch}, {megabytes} MB of buffers)"
+    );
     let rate = |milliseconds: f64| batch as f64 * 1e3 / milliseconds;
     println!("{name}: best {:.2}, median {:.2} images/s", rate(best), rate(median));
     if let (Some(before), Some(after)) = (before, processor_time()) {

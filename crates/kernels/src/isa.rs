@@ -72,6 +72,15 @@ impl Isa {
         Self::ALL.into_iter().filter(|isa| isa.present().is_some()).collect()
     }
 
+    /// Its name, such as `AVX-512`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Avx512 => "AVX-512",
+            Self::Avx2 => "AVX2",
+            Self::Portable => "portable vectors",
+        }
+    }
+
     /// Whether this machine has it, as a proof.
     pub(crate) fn present(self) -> Option<Present> {
         let facts = Facts::get();

@@ -2,7 +2,9 @@
 
 use injerto_graph::layers::{Conv2D, Dense, ReLU};
 use injerto_graph::{Activation, Builder, Node, Split};
-use injerto_reference::conformance::{self, Case, Executor, Promises, Step, Trainer, check_step, check_values, uncut};
+use injerto_reference::conformance::{
+    self, Case, Executor, Format, Promises, Step, Trainer, check_step, check_values, uncut,
+};
 use injerto_reference::networks::Random;
 use injerto_reference::strategy::graphs;
 use injerto_reference::{Pass, evaluate, examples};

@@ -20,6 +20,7 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod arithmetic;
 pub mod cache;
 pub mod callbacks;
 mod checkpoint;
@@ -52,6 +53,7 @@ mod tail;
 mod teacher;
 mod wanted;
 
+pub use arithmetic::{Arithmetics, Multiplied, Part, Said};
 pub use checkpoint::{Checkpoints, LastEpoch};
 pub use collective::{Collective, Lost};
 pub use error::TrainError;
@@ -60,6 +62,7 @@ pub use extractor::Extractor;
 pub use fit::{Fit, Fitted, Seconds, Settings, check_compiles, check_monitors};
 pub use gathered::{Gathered, KeptRows, SharedFeatures};
 pub use injerto_kernels::inference::Arithmetic;
+pub use injerto_kernels::training::{fastest as fastest_training, gain_of_bf16 as gain_of_bf16_in_training};
 pub use model::{Model, ModelCard, head_input};
 pub use observer::{Event, Observer, Watch};
 pub use paused::Paused;

@@ -8,11 +8,10 @@ use injerto_backbones::weights::{BackboneCard, BackboneName, Precision, WeightFi
 use injerto_data::decode::Orientation;
 use injerto_files::printable;
 use injerto_graph::{Activation, Format, Graph, GraphError, Interpolation, Operator, Preprocessing};
-use injerto_kernels::inference::Arithmetic;
 use injerto_recipe::{Loss, Task};
 use serde::{Deserialize, Serialize};
 
-use crate::{Runner, TrainError};
+use crate::{Arithmetics, Runner, TrainError};
 
 /// Everything that is needed to run a trained network, apart from its weights. The card is in the metadata of a checkpoint, so that a
 /// checkpoint alone can predict, without the plugin that described the backbone.
@@ -171,9 +170,9 @@ pub struct Model {
     pub network: Network,
     /// The card, which describes the model.
     pub card: ModelCard,
-    /// What the project's kernels compute a frozen prefix with. It is no part of a checkpoint: whole networks that are read from one are
+    /// What the project's kernels train it with. A checkpoint says it and does not bring it: whole networks that are read from one are
     /// computed in `f32`.
-    pub arithmetic: Arithmetic,
+    pub arithmetic: Arithmetics,
 }
 
 impl Model {
@@ -192,7 +191,7 @@ impl Model {
         card.graph.image_size()?;
         card.preprocessing.check()?;
         let network = Network::new(Arc::new(card.graph.clone()), weights, device)?;
-        Ok(Self { network, card, arithmetic: Arithmetic::f32() })
+        Ok(Self { network, card, arithmetic: Arithmetics::f32() })
     }
 
     /// Reads a checkpoint that [`Model::save`] wrote.
@@ -235,10 +234,14 @@ impl Model {
         Ok(self.network.weights().save(path, &self.metadata(), precision)?)
     }
 
-    /// The card as metadata of a checkpoint.
+    /// The card as metadata of a checkpoint, and in what precision the network has been trained where that is not `f32`.
     pub fn metadata(&self) -> BTreeMap<String, String> {
         let card = serde_json::to_string(&self.card).expect("a card is plain data");
-        BTreeMap::from([(ModelCard::KEY.to_owned(), card)])
+        let arithmetic = self.arithmetic.has_bf16().then(|| {
+            let said = serde_json::to_string(&self.arithmetic.said()).expect("words are plain data");
+            (Arithmetics::KEY.to_owned(), said)
+        });
+        std::iter::once((ModelCard::KEY.to_owned(), card)).chain(arithmetic).collect()
     }
 
     /// A runner of the network; with `kernels` for a network on the CPU.

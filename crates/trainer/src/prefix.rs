@@ -38,7 +38,7 @@ impl Prefix {
             image_size: model.card.image_size(),
             split: split.clone(),
             kernels,
-            arithmetic: model.arithmetic,
+            arithmetic: model.arithmetic.prefix,
             program: OnceLock::new(),
         }
     }

@@ -135,6 +135,65 @@ fn what_a_dry_run_plans_is_what_a_run_trains_from() {
     contains(&alone.err, &["--dry-run"]);
 }
 
+/// What is written of prefix and tail in the metadata of a checkpoint.
+fn arithmetic_of(checkpoint: &std::path::Path) -> Option<Value> {
+    let bytes = std::fs::read(checkpoint).expect("a checkpoint");
+    let length = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..8 + length]).expect("the header of a checkpoint");
+    let text = header["__metadata__"]["injerto.arithmetic"].as_str()?;
+    Some(serde_json::from_str(text).expect("JSON"))
+}
+
+/// `backbone.precision` from the TOML to the plan, the run's folder, a resumed run and a prediction. A machine without a unit for bf16 computes
+/// in `f32` and says so, with the same test.
+#[test]
+fn the_precision_of_a_run_is_said_and_kept() {
+    let at = folder();
+    let toml = std::fs::read_to_string(at.path().join("tiny.toml")).expect("an experiment");
+    let path = at.path().join("half.toml");
+    std::fs::write(&path, toml.replace("[backbone]\n", "[backbone]\nprecision = \"bf16\"\n")).expect("written");
+    let text = run(at.path(), &["train", "half.toml", "--run-dir", "run"]).succeeds();
+    let plan = |run: &str| -> Value {
+        let text = std::fs::read_to_string(at.path().join(run).join("plan.json")).expect("a plan");
+        serde_json::from_str(&text).expect("JSON")
+    };
+    let said = plan("run")["arithmetic"].clone();
+    let precision = said["prefix"]["precision"].as_str().expect("a word").to_owned();
+    assert_eq!(said["tail"]["precision"], precision.as_str(), "one key is for both parts");
+    let unit = said["prefix"]["by"].as_str().expect("a word");
+    match precision.as_str() {
+        "bf16" => {
+            contains(&text, &[&format!("precision  frozen layers in bf16 by {unit}, the others in bf16 by {unit};")])
+        }
+        _ => contains(&text, &["precision  f32: this processor has no unit for bf16"]),
+    }
+    let last = at.path().join("run/last.safetensors");
+    assert_eq!(arithmetic_of(&last), Some(said.clone()), "the checkpoint says what the plan says");
+    if precision == "bf16" {
+        assert_eq!(arithmetic_of(&at.path().join("run/best.safetensors")), Some(said.clone()));
+    }
+    contains(&std::fs::read_to_string(at.path().join("run/experiment.toml")).expect("TOML"), &["precision = \"bf16\""]);
+
+    let refused = run(at.path(), &["train", "--resume", "run", "--set", "backbone.precision=f32"]).fails();
+    contains(&refused, &["backbone.precision"]);
+    run(at.path(), &["train", "--resume", "run", "--set", "phases.1.epochs=5"]).succeeds();
+    assert_eq!((plan("run")["arithmetic"].clone(), arithmetic_of(&last)), (said.clone(), Some(said)));
+
+    // In `f32` nothing is said but in the plan, and other numbers come out.
+    let plain = run(at.path(), &["train", "tiny.toml", "--run-dir", "plain"]).succeeds();
+    assert!(!plain.contains("precision  "), "{plain}");
+    assert_eq!(plan("plain")["arithmetic"]["tail"]["precision"], "f32");
+    assert_eq!(arithmetic_of(&at.path().join("plain/best.safetensors")), None);
+    let first = |run: &str| history(&at.path().join(run))[0].clone();
+    assert_eq!(first("run") == first("plain"), precision == "f32", "bf16 rounds");
+
+    run(at.path(), &["generate", "shapes", "drawn", "--train", "1", "--validation", "1", "--size", "32"]).succeeds();
+    for kept in ["run", "plain"] {
+        let said = run(at.path(), &["predict", "drawn/train", "--run", kept]).succeeds();
+        contains(&said, &[".png", "%"]);
+    }
+}
+
 #[test]
 fn set_overrides_any_key_and_a_dry_run_leaves_nothing() {
     let at = folder();

@@ -4,10 +4,16 @@
 //! computed with the convolution before them, forward and backward; only gradients that a trainable parameter needs are
 //! computed; values and gradients share buffers. Images are channels last, parameters have Keras's axes.
 //!
+//! Products of matrices are computed in `f32`, or by a unit for bf16 ([`Program::compile_with`]). Values and gradients lie in `f32` in both
+//! cases: clips, normalisations with the batch's statistics, depthwise convolutions and sums of gradients read them too, and would round
+//! once more each. So a value is rounded where a product reads it, once, while it is copied for the unit, which costs a copy in a near cache
+//! and leaves one plan of steps and buffers for both.
+//!
 //! *Architecture invariant:* equal inputs give equal bits on one machine. Sums over a batch are taken in parts that do not depend
 //! on threads or time, and parts are added in order.
 
 mod attention;
+mod choice;
 mod convolution;
 mod depthwise;
 mod elementwise;
@@ -24,6 +30,7 @@ mod winograd;
 
 use std::time::{Duration, Instant};
 
+pub use choice::{fastest, gain_of_bf16};
 use injerto_graph::{Graph, ParameterId};
 
 use crate::inference::{Arithmetic, Unit};

@@ -25,7 +25,8 @@ use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::history::{Best, EpochRecord};
 use injerto_trainer::metrics::Answers;
 use injerto_trainer::{
-    Checkpoints, Event, Feeding, Fit, Fitted, Model, ModelCard, Observer, Phase, PhasePlan, Settings, Watch,
+    Arithmetics, Checkpoints, Event, Feeding, Fit, Fitted, Model, ModelCard, Observer, Phase, PhasePlan, Settings,
+    Watch,
 };
 
 const CLASSES: u32 = 3;
@@ -185,7 +186,7 @@ fn a_run_that_was_stopped_goes_on_as_if_it_had_not_been() {
         (Arithmetic::f32(), vec![vec![1], vec![2], vec![1, 3], vec![4]]),
         (Arithmetic::Bf16(Unit::EmulatedTiles), vec![vec![1, 3]]),
     ] {
-        let model = || Model { arithmetic, ..model() };
+        let model = || Model { arithmetic: Arithmetics { prefix: arithmetic, tail: arithmetic }, ..model() };
         let mut whole = model();
         let history = timeless(run(&mut whole, &phases, 1 << 20, None, usize::MAX).history);
         for stops in all {

@@ -19,7 +19,8 @@ use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::history::{Best, EpochRecord};
 use injerto_trainer::metrics::{Figures, Report};
 use injerto_trainer::{
-    Checkpoints, Event, Fit, Fitted, Model, ModelCard, Observer, Phase, Progress, Settings, TrainError, Watch,
+    Arithmetics, Checkpoints, Event, Fit, Fitted, Model, ModelCard, Observer, Phase, Progress, Settings, TrainError,
+    Watch,
 };
 
 use super::plans;
@@ -738,7 +739,10 @@ fn a_prefix_in_bf16_has_features_of_its_own() {
         let cache = CacheSettings { folder, memory: 1 << 20, precision: FeaturePrecision::F32 };
         let settings =
             Settings { seed: 1, best, class_weights: None, cache, kernels: true, teacher: None, collective: None };
-        let (mut model, stop) = (Model { arithmetic, ..model() }, AtomicBool::new(false));
+        let (mut model, stop) = (
+            Model { arithmetic: Arithmetics { prefix: arithmetic, tail: Arithmetic::f32() }, ..model() },
+            AtomicBool::new(false),
+        );
         let plans = plans(&last, &model, (&train, Some(&validation)), None, &settings);
         let fit = Fit { train, validation: Some(validation), plans, settings, checkpoints: None };
         let fitted = fit.run(&mut model, None, &mut Watch { observer: &mut (), stop: &stop }).expect("it trains");
