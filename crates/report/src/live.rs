@@ -4,6 +4,7 @@ use maud::html;
 
 use crate::curves::run_figure;
 use crate::html::{advice, chip, tiles};
+use crate::next::command;
 use crate::page::{figures, section};
 use crate::run::Run;
 use crate::verdict::verdict;
@@ -19,7 +20,7 @@ pub fn live(run: &Run, under_way: bool) -> String {
         @if under_way {
             (section("So far", &html! { @if !verdict.evidence.is_empty() { ul { @for line in &verdict.evidence { li { (line) } } } } }))
         } @else {
-            (section("What the curves say", &advice(&verdict)))
+            (section("What the curves say", &advice(&verdict, command(run, &verdict))))
         }
     };
     body.into_string()
