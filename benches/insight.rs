@@ -5,7 +5,7 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use injerto_insight::folds::Folds;
 use injerto_insight::more::LearningCurve;
-use injerto_insight::neighbours::Neighbours;
+use injerto_insight::neighbours::nearest_others;
 use injerto_insight::picture::Picture;
 use injerto_insight::probe::Probe;
 use injerto_insight::{FeatureTable, Image, Matrix, Watch};
@@ -41,7 +41,7 @@ fn insight(criterion: &mut Criterion) {
         b.iter(|| Probe::choose(black_box(&table), Folds::new(5, 1), watch).expect("two classes"));
     });
     group.bench_function("eight nearest of each image", |b| {
-        b.iter(|| Neighbours::new(black_box(table.features())).nearest_others(8, watch).expect("nobody stops it"));
+        b.iter(|| nearest_others(black_box(table.features()), 8, |_, _| true, watch).expect("nobody stops it"));
     });
     group.bench_function("a learning curve", |b| {
         b.iter(|| LearningCurve::measure(black_box(&table), Folds::new(5, 1), 1e-3, watch).expect("two classes"));

@@ -36,6 +36,7 @@ Examples:
       --set data.image_size=[224,224] --out my.toml")]
 pub struct Arguments {
     /// Folder of the images: train/ and validation/, or one sub-folder per class
+    #[arg(value_parser = crate::images())]
     data: PathBuf,
     /// Name of the backbone, or path of its library; without it, all whose weights are at hand are compared
     #[arg(long, value_parser = crate::text())]

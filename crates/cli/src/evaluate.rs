@@ -47,7 +47,7 @@ Examples:
       --weights imagenet-torchvision-top --crop 0.875 --json")]
 pub struct Arguments {
     /// The photos: a folder of them, one folder per class, train/ and validation/, or an experiment's file
-    #[arg(value_name = "FOLDER|FILE")]
+    #[arg(value_name = "FOLDER|FILE", value_parser = crate::images())]
     folder: PathBuf,
     /// Which part of divided photos [default: test, or validation if there is no test]
     #[arg(long, value_enum, conflicts_with = "backbone")]

@@ -47,6 +47,7 @@ Examples:
 The last one is of a folder that `injerto features` has written: no photo is opened.")]
 pub struct Arguments {
     /// Folder of the images (train/ and validation/, or one sub-folder per class), an experiment, or a folder of features
+    #[arg(value_parser = crate::images())]
     data: PathBuf,
     /// Name of the backbone, or path of its library
     #[arg(long, value_name = "NAME", conflicts_with = "run", value_parser = crate::text())]

@@ -175,6 +175,11 @@ impl Common {
     }
 }
 
+/// A folder of images. A name that is nothing here is looked for as `data.root` is, and among the datasets that were fetched.
+fn images() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(|argument: OsString| photos::found(PathBuf::from(argument)))
+}
+
 /// Any argument as text; what in it is not UTF-8 is written `\xNN`, as in an experiment's file.
 fn text() -> impl TypedValueParser<Value = String> {
     OsStringValueParser::new().map(|argument: OsString| injerto_files::to_text(&argument).into_owned())

@@ -62,7 +62,7 @@ Examples:
   injerto new --quickstart")]
 pub struct Arguments {
     /// Folder of the images
-    #[arg(value_name = "FOLDER", required_unless_present = "quickstart")]
+    #[arg(value_name = "FOLDER", required_unless_present = "quickstart", value_parser = crate::images())]
     folder: Option<PathBuf>,
     /// Write quickstart.toml instead: transfer learning in a minute, on drawn flowers, with nothing to download
     #[arg(long, conflicts_with_all = ["folder", "backbone", "epochs", "fine_tune", "name", "set"])]

@@ -5,8 +5,10 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use injerto_backbones::weights::Cache;
 use injerto_data::Origin;
 use injerto_data::folder::{self, AllLeftOut};
+use injerto_experiment::source;
 use injerto_files::{from_text, settled, shown};
 
 use crate::inventory;
@@ -30,6 +32,16 @@ impl Photo {
     fn file(path: PathBuf) -> Self {
         Self { origin: path.clone().into(), name: path }
     }
+}
+
+/// Where the images are that a command line names: there, or else where `data.root` would be looked for, or in an archive that was fetched
+/// before. What is nowhere keeps its name, for the message that says so.
+pub fn found(name: PathBuf) -> PathBuf {
+    if name.exists() {
+        return name;
+    }
+    let dataset = name.to_str().zip(Cache::of_user().ok());
+    dataset.and_then(|(dataset, cache)| source::kept(dataset, &cache)).unwrap_or(name)
 }
 
 /// Finds all photos that the arguments name, in their order. Of a folder, these are the images at every depth, but not those in the

@@ -57,7 +57,7 @@ in. With --set it takes more epochs for the phase under way or the last one, ano
 decides what is trained stays as it was when the run began.")]
 pub struct Arguments {
     /// The experiment, or a folder of images
-    #[arg(value_name = "FILE|FOLDER", required_unless_present = "resume")]
+    #[arg(value_name = "FILE|FOLDER", required_unless_present = "resume", value_parser = crate::images())]
     file: Option<PathBuf>,
     #[command(flatten)]
     wishes: Wishes,
@@ -369,7 +369,8 @@ fn conclude(summary: &Summary) {
             [(leaks.across_split, "on two sides of the split"), (leaks.across_class, "under two classes")]
         {
             if pairs > 0 {
-                found.push(format!("photos stand {what} in {} pairs ({})", grouped(pairs), RunFolder::LEAKS));
+                let stand = if pairs == 1 { "pair of copies stands" } else { "pairs of copies stand" };
+                found.push(format!("{} {stand} {what} ({})", grouped(pairs), RunFolder::LEAKS));
             }
         }
     }

@@ -43,6 +43,7 @@ Examples:
   injerto watch photos --backbone mobilenet_v2 --once --json")]
 pub struct Arguments {
     /// The folder of the photos
+    #[arg(value_parser = crate::images())]
     folder: PathBuf,
     /// Name of the backbone, or path of its library [default: one whose weights are at hand]
     #[arg(long, value_name = "NAME", value_parser = crate::text())]

@@ -9,6 +9,7 @@ use injerto_data::decode::{Orientation, decode};
 use injerto_data::{Combinations, read};
 use injerto_files::csv::field;
 use injerto_insight::leaks::{Across, Kind, Leak, Limits, exact, find, moves};
+use injerto_insight::neighbours::Neighbourhood;
 use injerto_insight::picture::Picture;
 use injerto_insight::{FeatureTable, Image, InsightError, Matrix, Part, Watch as Look};
 use injerto_trainer::Gathered;
@@ -198,7 +199,9 @@ fn near(
         pixels.lock().unwrap_or_else(PoisonError::into_inner).insert(row, hash.into());
         Picture::new(image.width, image.height, &image.pixels).ok()
     };
-    let found = find(&table, Limits::default(), picture, Look::none().stopped_by(stop))?;
+    let look = Look::none().stopped_by(stop);
+    let around = Neighbourhood::of(&table, look)?;
+    let found = find(&table, &around, Limits::default(), picture, look)?;
     let pixels = pixels.into_inner().unwrap_or_else(PoisonError::into_inner);
     let placed = |leak: Leak| {
         let same = pixels.get(&leak.a).is_some_and(|one| pixels.get(&leak.b) == Some(one));

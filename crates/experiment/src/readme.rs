@@ -215,7 +215,7 @@ fn limits(prepared: &Prepared, summary: &Summary) -> String {
     }
     if let Some(leaks) = summary.leaks.filter(|leaks| leaks.across_split + leaks.across_class > 0) {
         lines.push(format!(
-            "{} pairs of copies stand on two sides of the split and {} under two classes.",
+            "Pairs of copies on two sides of the split: {}; under two classes: {}.",
             leaks.across_split, leaks.across_class
         ));
     }

@@ -22,6 +22,13 @@ pub fn asked(config: &Config) -> Vec<String> {
             first.name
         ));
     }
+    if config.backbone.weights == "none" && config.phases.iter().all(|phase| phase.unfreeze == Selection::None) {
+        warnings.push(
+            "the backbone has fresh weights, and no phase trains any of them: the head learns from random features; set \
+             unfreeze = \"all\" in a phase, or backbone.weights"
+                .to_owned(),
+        );
+    }
     warnings
 }
 

@@ -14,6 +14,7 @@ use injerto_data::look::{Looked, Verdicts, look};
 use injerto_data::{DataError, Dataset, OnCorrupt, Sample};
 use injerto_files::to_text;
 use injerto_insight::folds::Folds;
+use injerto_insight::neighbours::Neighbourhood;
 use injerto_insight::probe::{CrossValidation, Mean, Probe, Strengths};
 use injerto_insight::{Content, FeatureTable, InsightError, labels};
 use injerto_trainer::{Model, Watch};
@@ -210,7 +211,7 @@ impl Watched {
         let found = CrossValidation::run(table, folds, &strengths, stop)?;
         self.strength = Some((found.strength, chosen));
         answer.accuracy = Some(found.accuracy);
-        let suspects = labels::find(table, &found.predictions, stop)?;
+        let suspects = labels::find(table, &Neighbourhood::of(table, stop)?, &found.predictions)?;
         answer.labels = suspects.iter().map(|suspect| SuspectFound::new(suspect, table)).collect();
         if let Some(loose) = loose {
             let probabilities = Probe::fit(table, found.strength, stop)?.probabilities(loose.features())?;

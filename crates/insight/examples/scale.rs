@@ -5,6 +5,7 @@ use std::time::Instant;
 use injerto_insight::folds::Folds;
 use injerto_insight::leaks::{self, Limits};
 use injerto_insight::more::LearningCurve;
+use injerto_insight::neighbours::Neighbourhood;
 use injerto_insight::probe::{CrossValidation, Strengths};
 use injerto_insight::{FeatureTable, Image, Matrix, Watch, labels};
 
@@ -17,13 +18,16 @@ fn main() -> injerto_insight::Result<()> {
     let table = drawn(images)?;
     report("features", Instant::now(), cpu_seconds());
     let (began, cpu) = (Instant::now(), cpu_seconds());
-    leaks::find(&table, Limits::default(), |_| None, Watch::none())?;
-    report("leaks", began, cpu);
+    let around = Neighbourhood::of(&table, Watch::none())?;
+    report("neighbours", began, cpu);
+    let (began, cpu) = (Instant::now(), cpu_seconds());
+    leaks::find(&table, &around, Limits::default(), |_| None, Watch::none())?;
+    report("copies", began, cpu);
     let (began, cpu) = (Instant::now(), cpu_seconds());
     let found = CrossValidation::run(&table, Folds::new(5, 1), &Strengths::default(), Watch::none())?;
     report("probe", began, cpu);
     let (began, cpu) = (Instant::now(), cpu_seconds());
-    labels::find(&table, &found.predictions, Watch::none())?;
+    labels::find(&table, &around, &found.predictions)?;
     report("labels", began, cpu);
     let (began, cpu) = (Instant::now(), cpu_seconds());
     LearningCurve::measure(&table, Folds::new(5, 1), found.strength, Watch::none())?;

@@ -1,7 +1,7 @@
 //! Products of rows: the arithmetic of everything else.
 //!
-//! Two loops are enough. [`dots`] multiplies rows by rows (logits, similarities), [`combine`] adds up rows with
-//! weights (gradients). Both keep a tile of sums in registers and read the rows where they lie, so that a subset of a
+//! Two loops are enough for few rows of weights or few queries; [`crate::pairs`] has the one for all pairs. [`dots`] multiplies rows by rows
+//! (logits, similarities), [`combine`] adds up rows with weights (gradients). Both keep a tile of sums in registers and read the rows where they lie, so that a subset of a
 //! matrix is a list of its rows and never a copy. A row's result does not depend on which rows are beside it, so that
 //! the number of threads changes no bit.
 
@@ -14,7 +14,7 @@ const TILE: usize = 4;
 
 /// Instruction sets that the loops are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Isa {
+pub(crate) enum Isa {
     #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "x86_64")]
@@ -22,7 +22,7 @@ enum Isa {
     Plain,
 }
 
-fn isa() -> Isa {
+pub(crate) fn isa() -> Isa {
     static ISA: OnceLock<Isa> = OnceLock::new();
     *ISA.get_or_init(|| {
         #[cfg(target_arch = "x86_64")]
@@ -40,7 +40,7 @@ fn isa() -> Isa {
 
 /// `a * b + c`, in one instruction where the instruction set has it.
 #[inline(always)]
-fn fused<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+pub(crate) fn fused<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 

@@ -8,14 +8,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::neighbours::leave_one_out;
+use crate::neighbours::{AROUND, Neighbourhood, leave_one_out};
 use crate::predictions::{Predictions, largest};
 use crate::table::FeatureTable;
-use crate::watch::Watch;
 use crate::{InsightError, Result};
-
-/// Neighbours that vote beside the probe.
-const NEIGHBOURS: usize = 10;
 
 /// Values that differ by less are equal.
 const EQUAL: f64 = 1e-6;
@@ -41,13 +37,13 @@ pub struct Suspect {
 /// than with the probe alone; of 110 among 3,670 flowers, five to eight more.
 ///
 /// # Errors
-/// Predictions of other images, fewer than two images or classes, the caller's wish to stop.
-pub fn find(table: &FeatureTable, out_of_fold: &Predictions, watch: Watch<'_>) -> Result<Vec<Suspect>> {
+/// Predictions or a neighbourhood of other images, fewer than two images or classes.
+pub fn find(table: &FeatureTable, around: &Neighbourhood, out_of_fold: &Predictions) -> Result<Vec<Suspect>> {
     if out_of_fold.labels() != table.labels() {
         let (found, expected) = (out_of_fold.len(), table.len());
         return Err(InsightError::Count { what: "out-of-fold predictions of these images", found, expected });
     }
-    let votes = leave_one_out(table, NEIGHBOURS, watch)?;
+    let votes = leave_one_out(table, around, AROUND)?;
     let mean = |row: usize| out_of_fold.row(row).iter().zip(votes.row(row)).map(|(a, b)| (a + b) / 2.0);
     let both = (0..table.len()).flat_map(mean).collect();
     suspects(&Predictions::new(table.classes().len(), table.labels(), both)?)

@@ -6,11 +6,11 @@ use std::collections::{BTreeSet, HashMap};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
-use crate::neighbours::{Neighbour, Neighbours};
+use crate::neighbours::{Neighbour, Neighbourhood};
 use crate::picture::{Agreement, Picture};
 use crate::table::{FeatureTable, Image, Part};
 use crate::watch::Watch;
+use crate::{InsightError, Result};
 
 /// Neighbours of each image that are looked at.
 const NEIGHBOURS: usize = 8;
@@ -93,20 +93,24 @@ impl Default for Limits {
 /// Finds every pair of images that show one picture, the worst first: across the split, then across classes, then the
 /// others; exact copies before near ones, similar ones before less similar ones.
 ///
-/// `picture` gives the pixels of a row, and is asked only for rows that have a near neighbour; `None` means that a
+/// `around` is the neighbourhood of the table's images. `picture` gives the pixels of a row, and is asked only for rows that have a near neighbour; `None` means that a
 /// pair with that row is judged by features alone.
 ///
 /// # Errors
-/// The caller's wish to stop.
+/// The neighbourhood of other images; the caller's wish to stop.
 pub fn find(
     table: &FeatureTable,
+    around: &Neighbourhood,
     limits: Limits,
     picture: impl Fn(usize) -> Option<Picture> + Sync,
     watch: Watch<'_>,
 ) -> Result<Vec<Leak>> {
-    watch.step("copies", 0, 2)?;
-    let near = Neighbours::new(table.features()).nearest_others(NEIGHBOURS, watch)?;
-    watch.step("copies", 1, 2)?;
+    if around.nearest().len() != table.len() {
+        let (found, expected) = (around.nearest().len(), table.len());
+        return Err(InsightError::Count { what: "neighbourhoods of these images", found, expected });
+    }
+    watch.step("copies", 0, 1)?;
+    let near: Vec<&[Neighbour]> = around.nearest().iter().map(|near| &near[..near.len().min(NEIGHBOURS)]).collect();
     let typical = typical_distance(&near);
     let exact = exact_pairs(table.images());
     let distance = |neighbour: &Neighbour| 1.0 - f64::from(neighbour.similarity);
@@ -136,7 +140,7 @@ pub fn find(
     let exact = exact.iter().map(|&(a, b)| leak(table.images(), (a, b), Kind::Exact, unit_cosine(a, b), None));
     let mut leaks: Vec<Leak> = exact.chain(near?.into_iter().flatten()).collect();
     rank(&mut leaks);
-    watch.step("copies", 2, 2)?;
+    watch.step("copies", 1, 1)?;
     Ok(leaks)
 }
 
@@ -183,8 +187,8 @@ pub fn moves(images: &[Image], leaks: &[Leak]) -> Vec<(usize, Part)> {
 }
 
 /// Median over images of the distance to the fifth neighbour, or to the farthest of fewer.
-fn typical_distance(near: &[Vec<Neighbour>]) -> f64 {
-    let of = |neighbours: &Vec<Neighbour>| neighbours.get(TYPICAL).or(neighbours.last()).copied();
+fn typical_distance(near: &[&[Neighbour]]) -> f64 {
+    let of = |neighbours: &&[Neighbour]| neighbours.get(TYPICAL).or(neighbours.last()).copied();
     let mut distances: Vec<f64> = near.iter().filter_map(of).map(|it| 1.0 - f64::from(it.similarity)).collect();
     distances.sort_by(f64::total_cmp);
     if distances.is_empty() { 0.0 } else { crate::stats::quantile(&distances, 0.5) }

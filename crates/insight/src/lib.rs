@@ -18,6 +18,7 @@
 //!
 //! ```
 //! use injerto_insight::folds::Folds;
+//! use injerto_insight::neighbours::Neighbourhood;
 //! use injerto_insight::probe::{CrossValidation, Strengths};
 //! use injerto_insight::{FeatureTable, Image, Matrix, Watch, labels};
 //!
@@ -28,7 +29,8 @@
 //! let table = FeatureTable::new(features, images, vec!["cats".into(), "dogs".into()])?;
 //! let validation = CrossValidation::run(&table, Folds::new(5, 123), &Strengths::default(), Watch::none())?;
 //! assert_eq!(validation.accuracy.mean, 1.0);
-//! let suspects = labels::find(&table, &validation.predictions, Watch::none())?;
+//! let around = Neighbourhood::of(&table, Watch::none())?;
+//! let suspects = labels::find(&table, &around, &validation.predictions)?;
 //! assert!(suspects.is_empty());
 //! # Ok(())
 //! # }
@@ -51,6 +53,7 @@ pub mod leaks;
 mod logme;
 pub mod more;
 pub mod neighbours;
+mod pairs;
 pub mod picture;
 pub mod predictions;
 pub mod probe;

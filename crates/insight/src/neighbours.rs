@@ -1,14 +1,19 @@
 //! The most similar images by the cosine of their features.
 
+use std::sync::Mutex;
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::dense::{block, dots};
+use crate::pairs::{BLOCK, Packed, inverse_lengths};
 use crate::predictions::Predictions;
 use crate::table::{FeatureTable, Matrix};
-use crate::watch::Watch;
+use crate::watch::{Steps, Watch};
 use crate::{InsightError, Result};
 
+/// Neighbours of each image in a [`Neighbourhood`]: as many as vote on a label.
+pub const AROUND: usize = 10;
 /// Rows that one thread compares at once, and with how many: products of a block fit into a core's cache.
 const QUERIES: usize = 64;
 const BASE: usize = 256;
@@ -22,11 +27,8 @@ pub struct Neighbour {
     pub similarity: f32,
 }
 
-/// Features among which neighbours are looked for.
-///
-/// All pairs are compared, in blocks: `2 · queries · rows · width` operations, and memory for the unit rows and for
-/// one block per thread. A hundred thousand images of 1,280 features against themselves are 26 TFLOP, minutes on two
-/// cores.
+/// Features among which neighbours of other images are looked for. Each query is compared with each row, in blocks:
+/// `2 · queries · rows · width` operations, and memory for the unit rows and for one block per thread.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Neighbours {
     unit: Matrix,
@@ -59,40 +61,19 @@ impl Neighbours {
     /// Queries of another width; the caller's wish to stop.
     pub fn nearest(&self, queries: &Matrix, count: usize, watch: Watch<'_>) -> Result<Vec<Vec<Neighbour>>> {
         self.unit.same_width(queries)?;
-        self.search(&queries.unit(), count, |_, _| true, watch)
-    }
-
-    /// The same for each of the rows themselves, without the row itself.
-    ///
-    /// # Errors
-    /// The caller's wish to stop.
-    pub fn nearest_others(&self, count: usize, watch: Watch<'_>) -> Result<Vec<Vec<Neighbour>>> {
-        self.search(&self.unit, count, |query, row| query != row, watch)
-    }
-
-    /// `allowed` takes the query's number and a row.
-    fn search(
-        &self,
-        queries: &Matrix,
-        count: usize,
-        allowed: impl Fn(usize, usize) -> bool + Sync,
-        watch: Watch<'_>,
-    ) -> Result<Vec<Vec<Neighbour>>> {
+        let queries = queries.unit();
         let of_block = |first: usize| {
             watch.check()?;
-            let rows = block(queries, first, QUERIES);
+            let rows = block(&queries, first, QUERIES);
             let mut best = vec![Best::new(count); rows.len()];
             let mut products = vec![0.0; rows.len() * BASE];
             for from in (0..self.len()).step_by(BASE) {
                 let columns = block(&self.unit, from, BASE);
                 let products = &mut products[..rows.len() * columns.len()];
                 dots(&rows, &columns, products);
-                for (at, (best, products)) in best.iter_mut().zip(products.chunks_exact(columns.len())).enumerate() {
-                    for (column, &similarity) in products.iter().enumerate() {
-                        if similarity > best.limit && allowed(first + at, from + column) {
-                            best.take(Neighbour { row: from + column, similarity });
-                        }
-                    }
+                for (best, products) in best.iter_mut().zip(products.chunks_exact(columns.len())) {
+                    let found = products.iter().enumerate();
+                    found.for_each(|(column, &similarity)| best.offer(from + column, similarity));
                 }
             }
             Ok(best.into_iter().map(|best| best.found).collect::<Vec<_>>())
@@ -103,12 +84,111 @@ impl Neighbours {
     }
 }
 
+/// The nearest others of each image of a table: one look at all pairs, which every question about neighbours shares.
+///
+/// Each pair is compared once, in blocks: `images² · width` operations, and memory for one packed block per thread. A hundred thousand images
+/// of 1,280 features are 13 TFLOP.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Neighbourhood {
+    nearest: Vec<Vec<Neighbour>>,
+    /// The nearest of other groups; `None` where each image stands alone.
+    apart: Option<Vec<Vec<Neighbour>>>,
+}
+
+impl Neighbourhood {
+    /// Looks at all pairs, and keeps the [`AROUND`] nearest of each image.
+    ///
+    /// # Errors
+    /// The caller's wish to stop.
+    pub fn of(table: &FeatureTable, watch: Watch<'_>) -> Result<Self> {
+        let groups = table.groups();
+        let grouped = groups.iter().max().is_some_and(|last| last + 1 < table.len());
+        let nearest = nearest_others(table.features(), AROUND, |_, _| true, watch)?;
+        let other = |a: usize, b: usize| groups[a] != groups[b];
+        let apart = grouped.then(|| nearest_others(table.features(), AROUND, other, watch)).transpose()?;
+        Ok(Self { nearest, apart })
+    }
+
+    /// The nearest others of each image, the nearest first; of equally near ones the first row comes first.
+    pub fn nearest(&self) -> &[Vec<Neighbour>] {
+        &self.nearest
+    }
+
+    /// The nearest images of other groups.
+    pub fn apart(&self) -> &[Vec<Neighbour>] {
+        self.apart.as_ref().unwrap_or(&self.nearest)
+    }
+}
+
+/// For each row its `count` nearest others among those that `allowed` takes with it, the nearest first; of equally near ones the first row
+/// comes first.
+///
+/// # Errors
+/// The caller's wish to stop.
+pub fn nearest_others(
+    features: &Matrix,
+    count: usize,
+    allowed: impl Fn(usize, usize) -> bool + Sync,
+    watch: Watch<'_>,
+) -> Result<Vec<Vec<Neighbour>>> {
+    let inverse = inverse_lengths(features);
+    let firsts: Vec<usize> = (0..features.len()).step_by(BLOCK).collect();
+    let best = |&first: &usize| Mutex::new(vec![Best::new(count); BLOCK.min(features.len() - first)]);
+    let best: Vec<Mutex<Vec<Best>>> = firsts.iter().map(best).collect();
+    let steps = Steps::new("neighbours", firsts.len() * (firsts.len() + 1) / 2, watch)?;
+    // The last blocks are compared with the most others.
+    firsts.par_iter().enumerate().rev().try_for_each(|(later, &first)| {
+        let columns = Packed::new(features, &inverse, first);
+        let mut products = vec![[0.0; BLOCK]; BLOCK];
+        for (earlier, &from) in firsts[..=later].iter().enumerate() {
+            let rows = block(features, from, BLOCK);
+            columns.multiply(&rows, &mut products);
+            let products = &mut products[..rows.len()];
+            for (row, products) in products.iter_mut().enumerate() {
+                products.iter_mut().for_each(|product| *product *= inverse[from + row]);
+            }
+            // Within a block, each pair is taken from above the diagonal.
+            let begin = |row: usize| if earlier == later { row + 1 } else { 0 };
+            let pairs = |row: usize| (begin(row)..columns.columns()).map(move |column| (from + row, first + column));
+            {
+                let mut best = lock(&best[earlier]);
+                for (row, (best, products)) in best.iter_mut().zip(&*products).enumerate() {
+                    for ((row, other), &similarity) in pairs(row).zip(&products[begin(row)..]) {
+                        if similarity >= best.limit && allowed(row, other) {
+                            best.offer(other, similarity);
+                        }
+                    }
+                }
+            }
+            let mut best = lock(&best[later]);
+            for (row, products) in products.iter().enumerate() {
+                let best = best[begin(row)..].iter_mut();
+                for (((row, other), &similarity), best) in pairs(row).zip(&products[begin(row)..]).zip(best) {
+                    if similarity >= best.limit && allowed(other, row) {
+                        best.offer(row, similarity);
+                    }
+                }
+            }
+            drop(best);
+            steps.one()?;
+        }
+        Ok(())
+    })?;
+    let found = |best: Mutex<Vec<Best>>| best.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    Ok(best.into_iter().flat_map(found).map(|best| best.found).collect())
+}
+
+/// The guarded value; where another thread has panicked, its panic is what is told.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// The nearest so far, sorted.
 #[derive(Debug, Clone)]
 struct Best {
     found: Vec<Neighbour>,
     count: usize,
-    /// A neighbour must be more similar than this to be taken.
+    /// A neighbour must be at least so similar to be taken.
     limit: f32,
 }
 
@@ -118,9 +198,19 @@ impl Best {
         Self { found: Vec::with_capacity(count + 1), count, limit }
     }
 
-    fn take(&mut self, neighbour: Neighbour) {
-        let place = self.found.partition_point(|other| other.similarity >= neighbour.similarity);
-        self.found.insert(place, neighbour);
+    /// Takes a row if it is among the nearest. The order in which rows are offered changes nothing.
+    #[inline]
+    fn offer(&mut self, row: usize, similarity: f32) {
+        if similarity < self.limit {
+            return;
+        }
+        let nearer =
+            |other: &Neighbour| other.similarity > similarity || (other.similarity == similarity && other.row < row);
+        let place = self.found.partition_point(nearer);
+        if place == self.count {
+            return;
+        }
+        self.found.insert(place, Neighbour { row, similarity });
         self.found.truncate(self.count);
         if self.found.len() == self.count {
             self.limit = self.found.last().map_or(f32::INFINITY, |last| last.similarity);
@@ -138,14 +228,16 @@ pub fn vote(labelled: &FeatureTable, queries: &Matrix, count: usize, watch: Watc
     votes(labelled, &found, count)
 }
 
-/// What each image's `count` nearest others say of it: leave-one-out predictions. Images of its own group have no vote.
+/// What each image's `count` nearest others (at most [`AROUND`]) say of it: leave-one-out predictions. Images of its own group have no vote.
 ///
 /// # Errors
-/// Fewer than two images or groups, the caller's wish to stop.
-pub fn leave_one_out(table: &FeatureTable, count: usize, watch: Watch<'_>) -> Result<Predictions> {
-    let (groups, all) = (table.groups(), Neighbours::new(table.features()));
-    let found = all.search(&all.unit, count, |query, row| groups[query] != groups[row], watch)?;
-    Predictions::new(table.classes().len(), table.labels(), votes(table, &found, count)?)
+/// The neighbourhood of other images; fewer than two images or groups.
+pub fn leave_one_out(table: &FeatureTable, around: &Neighbourhood, count: usize) -> Result<Predictions> {
+    let (found, expected) = (around.apart().len(), table.len());
+    if found != expected {
+        return Err(InsightError::Count { what: "neighbourhoods of these images", found, expected });
+    }
+    Predictions::new(table.classes().len(), table.labels(), votes(table, around.apart(), count)?)
 }
 
 fn votes(labelled: &FeatureTable, found: &[Vec<Neighbour>], count: usize) -> Result<Vec<f64>> {
@@ -156,6 +248,7 @@ fn votes(labelled: &FeatureTable, found: &[Vec<Neighbour>], count: usize) -> Res
     let classes = labelled.classes().len();
     let mut all = Vec::with_capacity(found.len() * classes);
     for neighbours in found {
+        let neighbours = &neighbours[..neighbours.len().min(count)];
         // Opposite directions do not vote; if all are, each counts alike.
         let weight = |neighbour: &Neighbour| f64::from(neighbour.similarity.max(0.0));
         let sum: f64 = neighbours.iter().map(weight).sum();

@@ -19,7 +19,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::dense::dots;
-use crate::neighbours::{Neighbour, Neighbours};
+use crate::neighbours::{Neighbour, Neighbours, nearest_others};
 use crate::table::Matrix;
 use crate::watch::Watch;
 use crate::{InsightError, Result};
@@ -107,7 +107,7 @@ pub fn next(
 
 /// Mean similarity of each photo to its nearest others, moved to 0 for the least and 1 for the most.
 fn typicality(pool: &Matrix, watch: Watch<'_>) -> Result<Vec<f64>> {
-    let near = Neighbours::new(pool).nearest_others(NEIGHBOURS, watch)?;
+    let near = nearest_others(pool, NEIGHBOURS, |_, _| true, watch)?;
     let mean =
         |near: &Vec<Neighbour>| near.iter().map(|it| f64::from(it.similarity)).sum::<f64>() / near.len().max(1) as f64;
     let means: Vec<f64> = near.iter().map(mean).collect();

@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::{InsightError, Result};
 
@@ -69,5 +69,33 @@ impl<'a> Watch<'a> {
             listener(Progress { stage, done, total });
         }
         Ok(())
+    }
+}
+
+/// The steps of a computation that several threads do, told in a hundred parts.
+pub(crate) struct Steps<'a> {
+    stage: &'static str,
+    done: AtomicUsize,
+    total: usize,
+    watch: Watch<'a>,
+}
+
+/// Parts of which a listener hears.
+const PARTS: usize = 100;
+
+impl<'a> Steps<'a> {
+    pub(crate) fn new(stage: &'static str, total: usize, watch: Watch<'a>) -> Result<Self> {
+        watch.step(stage, 0, PARTS)?;
+        Ok(Self { stage, done: AtomicUsize::new(0), total, watch })
+    }
+
+    /// One more is done.
+    pub(crate) fn one(&self) -> Result<()> {
+        let before = self.done.fetch_add(1, Ordering::Relaxed);
+        let part = |done: usize| done * PARTS / self.total;
+        if part(before + 1) > part(before) {
+            return self.watch.step(self.stage, part(before + 1), PARTS);
+        }
+        self.watch.check()
     }
 }

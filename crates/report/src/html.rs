@@ -19,6 +19,7 @@ use crate::elsewhere::elsewhere;
 use crate::images::Samples;
 use crate::looks::Looks;
 use crate::more::more;
+use crate::next::command;
 use crate::page::{NONE, anchor, cell, facts, figures, page, section, table, tile};
 use crate::plan as words;
 use crate::ranking::rankings;
@@ -69,7 +70,7 @@ pub fn report(run: &Run) -> String {
     let parts = [
         ("Mistakes", mistakes),
         ("Learning curves", Some(figures(&run_figure(run).each()))),
-        ("What the curves say", Some(advice(&verdict))),
+        ("What the curves say", Some(advice(&verdict, command(run, &verdict)))),
         ("Phases", Some(phases(run))),
         ("Classes", Some(of_each)),
         ("How far the figures can be trusted", summary.map(trusted)),
@@ -202,13 +203,15 @@ pub(crate) fn chip(verdict: &Verdict) -> Markup {
     html! { span class={ "chip " (class) } { (verdict.headline) } }
 }
 
-pub(crate) fn advice(verdict: &Verdict) -> Markup {
+/// The verdict with its evidence, and the command to type next, if there is one.
+pub(crate) fn advice(verdict: &Verdict, next: Option<String>) -> Markup {
     let mut headline = verdict.headline.clone();
     if let Some(first) = headline.get_mut(..1) {
         first.make_ascii_uppercase();
     }
     html! {
         p { b { (headline) "." } " " (verdict.advice) }
+        @if let Some(next) = next { p { "Next: " code { (next) } } }
         ul {
             @for line in &verdict.evidence { li { (line) } }
         }

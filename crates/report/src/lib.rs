@@ -34,6 +34,7 @@ mod live;
 mod looks;
 mod more;
 mod network;
+mod next;
 mod page;
 mod paired;
 pub mod plan;

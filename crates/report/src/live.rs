@@ -9,7 +9,8 @@ use crate::run::Run;
 use crate::verdict::verdict;
 
 /// The tiles, the curves and what they say of a run, as the sections of a page that has the style sheet [`style`](crate::style). The
-/// verdict on a run that is `under_way` would be premature: the figures stand alone then.
+/// verdict on a run that is `under_way` would be premature: the figures stand alone then. Unlike the report, this says no command to type
+/// next, because a command names folders of this machine.
 pub fn live(run: &Run, under_way: bool) -> String {
     let verdict = verdict(&run.history, run.best.epoch, &run.guessing());
     let body = html! {
@@ -19,7 +20,7 @@ pub fn live(run: &Run, under_way: bool) -> String {
         @if under_way {
             (section("So far", &html! { @if !verdict.evidence.is_empty() { ul { @for line in &verdict.evidence { li { (line) } } } } }))
         } @else {
-            (section("What the curves say", &advice(&verdict)))
+            (section("What the curves say", &advice(&verdict, None)))
         }
     };
     body.into_string()

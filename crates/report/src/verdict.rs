@@ -12,7 +12,7 @@ const RISE: f64 = 0.05;
 /// If the validation loss falls by less than this share over the last third of the epochs, it is constant.
 const FALL: f64 = 0.02;
 /// If the training accuracy is above the validation accuracy by more than this, the advice mentions the gap.
-const GAP: f64 = 0.05;
+pub(crate) const GAP: f64 = 0.05;
 
 /// If the training loss is more than this multiple of the loss of guessing, training has diverged.
 const LOST: f64 = 1.5;

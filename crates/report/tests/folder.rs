@@ -231,6 +231,32 @@ fn many_classes_are_folded() {
 }
 
 #[test]
+fn the_verdict_ends_with_the_command_to_type_next() {
+    let experiment =
+        "[data]\nroot = \"photos\"\n[backbone]\nplugin = \"mobilenet_v2\"\n[[phases]]\nname = \"head\"\nepochs = 6\n";
+    let check = |losses: [f64; 6], set: &str, expected: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut lines = String::new();
+        for (number, loss) in (1..).zip(losses) {
+            let mut record = epoch(number, "head", 0.99);
+            record["val_loss"] = json!(loss);
+            lines += &(record.to_string() + "\n");
+        }
+        std::fs::write(folder.path().join("history.jsonl"), lines).unwrap();
+        let experiment = experiment.replace("[backbone]", &format!("{set}\n[backbone]"));
+        std::fs::write(folder.path().join("experiment.toml"), experiment).unwrap();
+        let page = report(&Run::load(folder.path()).unwrap());
+        let expected = expected.replace("RUN", &folder.path().display().to_string());
+        assert!(page.contains(&format!("Next: <code>{expected}</code>")), "{expected}");
+    };
+    let falling = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4];
+    check(falling, "", "injerto train --resume RUN --set phases.0.epochs=12");
+    let rising = [0.9, 0.5, 0.6, 0.7, 0.8, 0.9];
+    check(rising, "", "injerto train RUN/experiment.toml --set data.augment=medium");
+    check(rising, "augment = \"light\"", "injerto inspect photos");
+}
+
+#[test]
 fn a_killed_run_is_drawn_as_far_as_it_came() {
     let folder = tempfile::tempdir().unwrap();
     let lines: String = (1..=3).map(|number| epoch(number, "head", 0.9).to_string() + "\n").collect();

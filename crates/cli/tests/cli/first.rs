@@ -40,6 +40,18 @@ fn a_folder_is_trained_in_one_line_and_leaves_the_experiment_to_change() {
 }
 
 #[test]
+fn a_folder_that_is_not_here_is_looked_for_where_an_experiment_looks_for_it() {
+    let at = tempfile::tempdir().expect("a folder");
+    photos(at.path(), "4");
+    fs::create_dir(at.path().join("data")).expect("made");
+    fs::rename(at.path().join("photos"), at.path().join("data/photos")).expect("moved");
+    for command in [&["new", "photos", "--backbone", "small_cnn", "--out", "-"][..], &["inspect", "photos"]] {
+        contains(&offline(at.path(), command).succeeds(), &["data/photos"]);
+    }
+    contains(&run(at.path(), &["new", "nowhere"]).fails(), &["nowhere: no such folder"]);
+}
+
+#[test]
 fn an_experiment_for_a_folder_is_written_with_its_reasons_and_never_over_another() {
     let at = tempfile::tempdir().expect("a folder");
     photos(at.path(), "4");

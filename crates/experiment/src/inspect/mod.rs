@@ -22,6 +22,7 @@ use injerto_insight::folds::Folds;
 use injerto_insight::health::{Health, Photo, shortcuts};
 use injerto_insight::leaks::{self, Limits};
 use injerto_insight::more::LearningCurve;
+use injerto_insight::neighbours::Neighbourhood;
 use injerto_insight::picture::Picture;
 use injerto_insight::probe::{CrossValidation, Strengths};
 use injerto_insight::unknown::Known;
@@ -193,9 +194,11 @@ impl Survey {
         };
         let health =
             HealthCard::new(&health, found.unwrap_or_default(), &self.photos, labels_of.names(), &self.gallery.looked);
-        let leaks = match &self.table {
-            Some(table) => {
-                let found = leaks::find(table, Limits::default(), |row| self.picture(table, row), watch)?;
+        let around = self.table.as_ref().map(|table| Neighbourhood::of(table, watch)).transpose()?;
+        let known = self.table.as_ref().zip(around.as_ref());
+        let leaks = match known {
+            Some((table, around)) => {
+                let found = leaks::find(table, around, Limits::default(), |row| self.picture(table, row), watch)?;
                 found.iter().map(|leak| LeakFound::new(leak, table.images())).collect()
             }
             None => {
@@ -204,11 +207,11 @@ impl Survey {
             }
         };
         let (mut probe, mut suspects, mut more) = (None, Vec::new(), None);
-        if let Some(table) = self.table.as_ref().filter(|_| labelled) {
+        if let Some((table, around)) = known.filter(|_| labelled) {
             let validation =
                 answers.ask("probe", || CrossValidation::run(table, folds, &Strengths::default(), watch))?;
             if let Some(validation) = validation {
-                let found = answers.ask("labels", || labels::find(table, &validation.predictions, watch))?;
+                let found = answers.ask("labels", || labels::find(table, around, &validation.predictions))?;
                 suspects = found.iter().flatten().map(|suspect| SuspectFound::new(suspect, table)).collect();
                 let curve =
                     answers.ask("more_photos", || LearningCurve::measure(table, folds, validation.strength, watch))?;

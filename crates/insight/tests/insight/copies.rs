@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
-use injerto_insight::leaks::{Across, Kind, Leak, Limits, find, moves};
+use injerto_insight::leaks::{self, Across, Kind, Leak, Limits, moves};
+use injerto_insight::neighbours::Neighbourhood;
 use injerto_insight::picture::Picture;
 use injerto_insight::{FeatureTable, Part, Watch};
 
@@ -68,6 +69,11 @@ fn with_copies() -> FeatureTable {
     })
 }
 
+fn find(table: &FeatureTable, picture: impl Fn(usize) -> Option<Picture> + Sync) -> Vec<Leak> {
+    let around = Neighbourhood::of(table, Watch::none()).unwrap();
+    leaks::find(table, &around, Limits::default(), picture, Watch::none()).unwrap()
+}
+
 fn pairs(leaks: &[Leak]) -> Vec<(usize, usize)> {
     leaks.iter().map(|leak| (leak.a, leak.b)).collect()
 }
@@ -75,7 +81,7 @@ fn pairs(leaks: &[Leak]) -> Vec<(usize, usize)> {
 #[test]
 fn copies_are_found_and_those_across_the_split_come_first() {
     let table = with_copies();
-    let found = find(&table, Limits::default(), |_| None, Watch::none()).unwrap();
+    let found = find(&table, |_| None);
     let expected: BTreeSet<(usize, usize)> = (0..10).map(|row| (row, row + 50)).collect();
     assert_eq!(pairs(&found).into_iter().collect::<BTreeSet<_>>(), expected);
     let across: Vec<Across> = found.iter().map(Leak::across).collect();
@@ -88,7 +94,7 @@ fn copies_are_found_and_those_across_the_split_come_first() {
 fn features_that_are_near_are_no_copies_if_the_pixels_say_so() {
     // Of the ten pairs, those of 3 and 57 are other photos.
     let picture = |row: usize| Some(whole(if row == 53 || row == 57 { row } else { row % 50 }));
-    let found = find(&with_copies(), Limits::default(), picture, Watch::none()).unwrap();
+    let found = find(&with_copies(), picture);
     let expected: Vec<(usize, usize)> =
         (0..10).filter(|row| ![3, 7].contains(row)).map(|row| (row, row + 50)).collect();
     assert_eq!(pairs(&found).into_iter().collect::<BTreeSet<_>>(), expected.into_iter().collect());
@@ -100,7 +106,7 @@ fn equal_content_is_an_exact_copy_whatever_the_features_say() {
     let table = with_images(&with_copies(), |row, image| {
         image.content = Some([if row == 59 { 20 } else { row as u8 }; 32]);
     });
-    let found = find(&table, Limits::default(), |_| None, Watch::none()).unwrap();
+    let found = find(&table, |_| None);
     let exact: Vec<&Leak> = found.iter().filter(|leak| leak.kind == Kind::Exact).collect();
     assert_eq!((exact.len(), exact[0].a, exact[0].b, exact[0].across()), (1, 20, 59, Across::Split));
     assert_eq!(found[0].kind, Kind::Exact, "what is sure comes first");
@@ -110,7 +116,7 @@ fn equal_content_is_an_exact_copy_whatever_the_features_say() {
     let many = with_images(&with_copies(), |row, image| {
         (image.content, image.label, image.part) = ((row < 50).then_some([1; 32]), 0, Part::Training);
     });
-    let found = find(&many, Limits::default(), |_| None, Watch::none()).unwrap();
+    let found = find(&many, |_| None);
     assert_eq!(found.iter().filter(|leak| leak.kind == Kind::Exact).count(), 49);
 }
 
@@ -119,13 +125,13 @@ fn after_the_moves_no_picture_stands_on_two_sides() {
     let table = with_images(&with_copies(), |row, image| {
         image.part = [Part::Training, Part::Validation, Part::Test][row % 3];
     });
-    let leaks = find(&table, Limits::default(), |_| None, Watch::none()).unwrap();
+    let leaks = find(&table, |_| None);
     let moves = moves(table.images(), &leaks);
     let moved = with_images(&table, |row, image| {
         image.part = moves.iter().find(|it| it.0 == row).map_or(image.part, |it| it.1);
     });
     assert!(leaks.iter().any(|leak| leak.across_split));
-    let left = find(&moved, Limits::default(), |_| None, Watch::none()).unwrap();
+    let left = find(&moved, |_| None);
     assert!(left.iter().all(|leak| !leak.across_split) && left.len() == leaks.len());
     assert!(moves.iter().all(|&(row, part)| part < table.images()[row].part), "nothing leaves training");
 }
@@ -133,6 +139,6 @@ fn after_the_moves_no_picture_stands_on_two_sides() {
 #[test]
 fn a_dataset_in_which_all_photos_are_alike_is_not_a_dataset_of_copies() {
     let alike = table(80, 16, 2, |row, column| 5.0 + 0.2 * noise(row, column));
-    let found = find(&alike, Limits::default(), |_| None, Watch::none()).unwrap();
+    let found = find(&alike, |_| None);
     assert!(found.is_empty(), "{found:?}");
 }

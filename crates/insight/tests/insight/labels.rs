@@ -1,6 +1,7 @@
 use injerto_insight::Watch;
 use injerto_insight::folds::Folds;
 use injerto_insight::labels::{find, suspects};
+use injerto_insight::neighbours::Neighbourhood;
 use injerto_insight::predictions::Predictions;
 use injerto_insight::probe::{CrossValidation, Strengths};
 use serde_json::Value;
@@ -25,7 +26,8 @@ fn wrong_labels_are_found_with_what_they_should_be() {
     let is_wrong = |row: usize| row % 20 == 7;
     let wrong = with_images(&clean, |row, image| image.label = (image.label + u32::from(is_wrong(row))) % 3);
     let validation = CrossValidation::run(&wrong, Folds::new(5, 1), &Strengths::default(), Watch::none()).unwrap();
-    let found = find(&wrong, &validation.predictions, Watch::none()).unwrap();
+    let around = Neighbourhood::of(&wrong, Watch::none()).unwrap();
+    let found = find(&wrong, &around, &validation.predictions).unwrap();
     let hits = found.iter().take(15).filter(|it| is_wrong(it.row)).count();
     assert!(hits >= 14, "{hits} of 15");
     for suspect in found.iter().filter(|it| is_wrong(it.row)) {
@@ -33,7 +35,7 @@ fn wrong_labels_are_found_with_what_they_should_be() {
     }
     assert!(found.is_sorted_by(|a, b| a.self_confidence <= b.self_confidence));
     let other = Predictions::new(3, vec![0], vec![1.0, 0.0, 0.0]).unwrap();
-    let error = find(&wrong, &other, Watch::none()).unwrap_err().to_string();
+    let error = find(&wrong, &around, &other).unwrap_err().to_string();
     assert_eq!(error, "1 out-of-fold predictions of these images, but 300 are expected");
 }
 

@@ -2,7 +2,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use injerto_insight::folds::Folds;
-use injerto_insight::neighbours::{Neighbours, leave_one_out};
+use injerto_insight::neighbours::{Neighbourhood, Neighbours, leave_one_out, nearest_others};
 use injerto_insight::probe::{CrossValidation, Probe, Strengths};
 use injerto_insight::{InsightError, Matrix, Watch};
 use serde_json::Value;
@@ -137,7 +137,7 @@ fn a_watched_run_tells_how_far_it_is_and_ends_soon_after_it_is_told_to_stop() {
 #[test]
 fn neighbours_are_those_of_the_largest_cosine() {
     let table = waves(70, 9, 2);
-    let found = Neighbours::new(table.features()).nearest_others(3, none()).unwrap();
+    let found = nearest_others(table.features(), 3, |_, _| true, none()).unwrap();
     for (query, found) in found.iter().enumerate() {
         let cosine = |other: usize| {
             let (a, b) = (table.features().row(query), table.features().row(other));
@@ -154,12 +154,30 @@ fn neighbours_are_those_of_the_largest_cosine() {
 }
 
 #[test]
+fn all_pairs_of_many_images_give_the_neighbours_that_each_query_finds_alone() {
+    // Blocks of rows, and a rest; every fifth row is the one before it, so that many are equally near.
+    let table = table(431, 37, 3, |row, column| noise(row - usize::from(row % 5 == 4), column));
+    let found = nearest_others(table.features(), 4, |a, b| a % 7 != b % 7, none()).unwrap();
+    let one_by_one = Neighbours::new(table.features()).nearest(table.features(), 431, none()).unwrap();
+    for (query, (found, all)) in found.iter().zip(one_by_one).enumerate() {
+        let expected = all.iter().filter(|it| it.row % 7 != query % 7).take(4);
+        let close = found.iter().zip(expected).all(|(a, b)| (a.similarity - b.similarity).abs() < 1e-6);
+        assert!(found.len() == 4 && close, "of {query}");
+        let ordered = found.is_sorted_by(|a, b| (b.similarity, a.row) < (a.similarity, b.row));
+        assert!(ordered, "equally near ones in the order of rows: {found:?}");
+    }
+    let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let again = alone.install(|| nearest_others(table.features(), 4, |a, b| a % 7 != b % 7, none()).unwrap());
+    assert_eq!(found, again, "the number of threads changes nothing");
+}
+
+#[test]
 fn images_of_a_burst_do_not_vote_for_each_other() {
     // Pairs of equal rows with random labels: the twin knows the label, and nothing else does.
     let twins = table(80, 6, 2, |row, column| noise(row / 2, column));
     let twins = with_images(&twins, |row, image| image.label = u32::from(noise(row / 2, 99) > 0.0));
-    let alone = leave_one_out(&twins, 1, none()).unwrap().accuracy().value;
+    let alone = leave_one_out(&twins, &Neighbourhood::of(&twins, none()).unwrap(), 1).unwrap().accuracy().value;
     let grouped = with_images(&twins, |row, image| image.group = Some(format!("burst {}", row / 2)));
-    let apart = leave_one_out(&grouped, 1, none()).unwrap().accuracy().value;
+    let apart = leave_one_out(&grouped, &Neighbourhood::of(&grouped, none()).unwrap(), 1).unwrap().accuracy().value;
     assert!(alone == 1.0 && apart < 0.8, "{alone}, {apart}");
 }
