@@ -237,3 +237,91 @@ fn colours(y: [u8; 16], cb: [u8; 16], cr: [u8; 16]) -> [u8; 48] {
     pixels.as_chunks_mut::<8>().0.iter_mut().zip(longs).for_each(|(to, long)| *to = long.to_le_bytes());
     pixels
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::transform;
+    use super::*;
+
+    /// A block of the file's order.
+    fn block(constant: i32, others: &[i16]) -> Block {
+        let mut block = Block { constant, is_flat: false, ..Block::EMPTY };
+        block.values[0] = constant as i16;
+        let places = transform::PLACES[1..].iter().zip(others);
+        places.for_each(|(&place, &value)| block.values[usize::from(place)] = value);
+        block
+    }
+
+    /// Whether the vectors take a block, whose samples are then the portable ones.
+    fn check(avx2: Avx2, block: &Block, steps: &[u16; 64]) -> bool {
+        let (steps, stride) = (Steps::new(steps), 13);
+        let [mut portable, mut vectors] = [[7_u8; 8 * 13]; 2];
+        transform::samples(block, &steps, &mut portable, stride);
+        let is_taken = avx2.samples(block, &steps, &mut vectors, stride);
+        assert_eq!(vectors, if is_taken { portable } else { [7; 8 * 13] }, "{block:?}");
+        is_taken
+    }
+
+    proptest! {
+        #[test]
+        fn blocks_have_the_same_samples_with_vectors_as_without(
+            constant in -3000..3000_i32,
+            others in proptest::collection::vec(-40..40_i16, 63),
+            large in (0..63_usize, any::<i16>()),
+            step in 1..40_u16,
+            odd in (0..64_usize, any::<u16>()),
+        ) {
+            let Some(avx2) = Avx2::detect() else { return Ok(()) };
+            // As in a photo, then with a coefficient, a step and a constant of any size.
+            let mut steps = [step; 64];
+            check(avx2, &block(constant / i32::from(step), &others.iter().map(|x| x / 8).collect::<Vec<_>>()), &steps);
+            check(avx2, &block(constant, &others), &[1; 64]);
+            let mut wild = others.clone();
+            wild[large.0] = large.1;
+            check(avx2, &block(constant, &wild), &steps);
+            check(avx2, &block(0, &wild.iter().map(|x| x / 64).collect::<Vec<_>>()), &[1; 64]);
+            steps[odd.0] = odd.1;
+            check(avx2, &block(constant.wrapping_mul(1 << 20), &others), &steps);
+            check(avx2, &block(constant, &others), &steps);
+        }
+
+        #[test]
+        fn pixels_have_the_same_colours_with_vectors_as_without(
+            y in any::<[u8; 16]>(), cb in any::<[u8; 16]>(), cr in any::<[u8; 16]>(),
+        ) {
+            let Some(avx2) = Avx2::detect() else { return Ok(()) };
+            let rows = |avx2| {
+                let mut pixels = [[0; 3]; 16];
+                colour::row(avx2, &y, &cb, &cr, &mut pixels);
+                pixels
+            };
+            prop_assert_eq!(rows(Some(avx2)), rows(None));
+        }
+    }
+
+    #[test]
+    fn blocks_of_photos_are_transformed_with_vectors_and_larger_numbers_without() {
+        let Some(avx2) = Avx2::detect() else { return };
+        let steps = [16; 64];
+        assert!(check(avx2, &block(-64, &[20; 40]), &steps));
+        assert!(!check(avx2, &block(-64, &[60; 63]), &steps), "a column of 7,680");
+        assert!(!check(avx2, &block(-64, &[i16::MIN]), &steps));
+        assert!(!check(avx2, &block(1 << 16, &[1]), &steps), "the lower 16 bits are zero");
+        // The greatest column that is taken, with the signs that make the most of it.
+        for signs in 0..256_u16 {
+            let mut block = block(if signs & 1 == 0 { 737 } else { -737 }, &[]);
+            for (at, pair) in block.values[..64].chunks_mut(2).enumerate() {
+                let row = at / 8 * 2;
+                if at % 8 == 0 {
+                    pair.iter_mut().enumerate().for_each(|(side, value)| {
+                        *value = if signs >> (row + side) & 1 == 0 { 737 } else { -737 };
+                    });
+                }
+            }
+            block.values[0] = block.constant as i16;
+            assert!(check(avx2, &block, &[1; 64]));
+        }
+    }
+}
