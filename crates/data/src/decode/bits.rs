@@ -1,6 +1,9 @@
-//! The bits of a JPEG's scans, and their Huffman codes.
+//! The bits of a JPEG's scans.
 
 use std::ops::RangeInclusive;
+
+use super::codes::{Code, SKIPPED, Table};
+use super::transform::{Block, PLACES};
 
 /// Why no more can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,143 +22,188 @@ impl From<&'static str> for Fault {
     }
 }
 
-/// Where each coefficient of a file stands in a block whose rows follow each other (ITU-T T.81, figure A.6).
-const IN_ROWS: [u8; 64] = [
-    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21,
-    28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54,
-    47, 55, 62, 63,
-];
+/// Bytes that a block takes at most, with eight for the next look ahead: a constant coefficient of 32 bits, and 63 others of 31 bits.
+const BLOCK: usize = 264;
 
-/// The number that `size` bits stand for (ITU-T T.81, F.2.2.1).
-#[inline]
-fn signed(bits: u32, size: u32) -> i32 {
-    let negative = size > 0 && bits >> (size - 1) == 0;
-    bits as i32 - if negative { (1 << size) - 1 } else { 0 }
+/// Bytes of a scan that are in memory without their stuffing.
+const WINDOW: usize = 4096;
+
+/// The window, and zeros after the last byte of a scan.
+type Window = [u8; WINDOW + 2 * BLOCK];
+
+/// The bits that come next.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ahead {
+    /// They begin at the upper end. After the first `count` come some that are read again.
+    bits: u64,
+    /// Less than 64.
+    count: u32,
+    /// Where the byte after them is in the window.
+    next: usize,
 }
 
-/// Bits that are looked up at once. Nearly all codes are as short.
-const SHORT: u32 = 10;
-
-/// A Huffman table.
-#[derive(Debug)]
-pub(super) struct Table {
-    /// For each beginning, the code's length in the upper byte and its value in the lower; 0 for a longer code.
-    short: [u16; 1 << SHORT],
-    /// For each length, one more than the greatest code, at the upper end of 16 bits.
-    end: [u32; 17],
-    /// For each length, what is added to a code to find its value.
-    offset: [i32; 17],
-    values: Vec<u8>,
-}
-
-impl Table {
-    /// A table with so many codes of each length from 1 to 16.
-    pub fn new(lengths: &[u8; 16], values: &[u8]) -> Self {
-        let mut table = Self { short: [0; 1 << SHORT], end: [0; 17], offset: [0; 17], values: values.to_vec() };
-        let (mut code, mut at) = (0_u32, 0_usize);
-        for (length, &count) in (1_u32..).zip(lengths) {
-            table.offset[length as usize] = at as i32 - code as i32;
-            for &value in &values[at..at + usize::from(count)] {
-                if length <= SHORT {
-                    let from = (code << (SHORT - length)) as usize;
-                    let to = (from + (1 << (SHORT - length))).min(1 << SHORT);
-                    table.short[from.min(to)..to].fill((length as u16) << 8 | u16::from(value));
-                }
-                code += 1;
-            }
-            at += usize::from(count);
-            table.end[length as usize] = code << (16 - length);
-            code <<= 1;
-        }
-        table
-    }
-
-    /// Value and length of the code that 16 bits begin with.
+impl Ahead {
+    /// Has at least 56 bits afterwards.
     #[inline(always)]
-    fn find(&self, ahead: u32) -> Option<(u8, u32)> {
-        let short = self.short[(ahead >> (16 - SHORT)) as usize];
-        if short != 0 {
-            return Some((short as u8, u32::from(short >> 8)));
+    fn fill(&mut self, window: &Window) {
+        if let Some(eight) = window.get(self.next..).and_then(|ahead| ahead.first_chunk()) {
+            self.bits |= u64::from_be_bytes(*eight) >> self.count;
+            self.next += (63 - self.count) as usize / 8;
+            self.count |= 56;
         }
-        self.find_long(ahead)
     }
 
-    #[cold]
-    fn find_long(&self, ahead: u32) -> Option<(u8, u32)> {
-        let length = (SHORT + 1..=16).find(|&length| ahead < self.end[length as usize])?;
-        let at = (ahead >> (16 - length)) as i32 + self.offset[length as usize];
-        Some((*self.values.get(usize::try_from(at).ok()?)?, length))
+    /// Goes past some bits, of which there have to be as many, and at most 32.
+    #[inline(always)]
+    fn pass(&mut self, bits: u32) {
+        self.bits <<= bits & 63;
+        self.count = self.count.wrapping_sub(bits);
     }
 }
 
 /// Reads the bits of a scan up to the next marker.
+///
+/// Bytes are taken into a window, without those that are stuffed between them. After the last come zeros: each function reads on
+/// in them and sees at its end that it has gone too far, which is one question per block and not per symbol.
 #[derive(Debug)]
 pub(super) struct Bits<'b> {
     bytes: &'b [u8],
+    /// Where the first byte is that is not in the window.
     at: usize,
-    /// Bits that were read, at the lower end.
-    read: u64,
-    count: u32,
+    window: Box<Window>,
+    /// Where the window's bytes end.
+    end: usize,
+    /// Whether there are no more bytes than the window has.
+    is_last: bool,
+    ahead: Ahead,
 }
 
 impl<'b> Bits<'b> {
     pub fn new(bytes: &'b [u8], at: usize) -> Self {
-        Self { bytes, at, read: 0, count: 0 }
+        let window = Box::new([0; WINDOW + 2 * BLOCK]);
+        Self { bytes, at, window, end: 0, is_last: false, ahead: Ahead::default() }
+    }
+
+    /// Number of bits up to the next marker that are in the window; negative for a reader that has gone too far.
+    #[inline(always)]
+    fn left(&self, ahead: Ahead) -> i64 {
+        (self.end as i64 - ahead.next as i64) * 8 + i64::from(ahead.count)
     }
 
     /// Where the next byte is that was not used. Where bytes ahead are stuffed, it is some further.
     pub fn at(&self) -> usize {
-        self.at - (self.count / 8) as usize
+        self.at - (self.left(self.ahead).max(0) / 8) as usize
     }
 
     /// Whether the last byte is filled up with ones, as the standard says.
     pub fn is_filled_up(&self) -> bool {
-        let rest = (1 << (self.count % 8)) - 1;
-        self.read & rest == rest
+        let rest = self.left(self.ahead).max(0) as u32 % 8;
+        self.ahead.bits.leading_ones() >= rest
     }
 
-    #[inline]
-    fn fill(&mut self) {
-        if self.count >= 32 {
-            return;
-        }
-        if let Some(&four) = self.bytes.get(self.at..).and_then(|ahead| ahead.first_chunk::<4>())
-            && !four.contains(&0xff)
-        {
-            self.read = self.read << 32 | u64::from(u32::from_be_bytes(four));
-            self.count += 32;
-            self.at += 4;
-            return;
-        }
-        while self.count <= 48 {
-            let step = match self.bytes.get(self.at..) {
-                Some([0xff, 0, ..]) => 2,
-                Some([0xff, ..] | []) | None => return,
-                Some(_) => 1,
-            };
-            self.read = self.read << 8 | u64::from(self.bytes[self.at]);
-            self.count += 8;
-            self.at += step;
-        }
-    }
-
-    /// A code's value, and the bits after it that belong to it: so many as `extra` says.
+    /// What comes next, with all the bytes that a block may take, or zeros in their place.
     #[inline(always)]
-    fn symbol(&mut self, table: &Table, extra: impl Fn(u8) -> u32) -> Result<(u8, u32), Fault> {
-        self.fill();
-        // After the last bit come zeros, which no code may need.
-        let ahead = if self.count >= 16 { self.read >> (self.count - 16) } else { self.read << (16 - self.count) };
-        let found = table.find((ahead & 0xffff) as u32);
-        let (value, length) = found.ok_or(if self.count >= 16 { Fault::NoCode } else { Fault::NoBits })?;
-        let extra = extra(value);
-        self.count = self.count.checked_sub(length + extra).ok_or(Fault::NoBits)?;
-        Ok((value, (self.read >> self.count) as u32 & ((1 << extra) - 1)))
+    fn ready(&mut self) -> Ahead {
+        if self.ahead.next + BLOCK > self.end && !self.is_last {
+            self.move_window();
+        }
+        let mut ahead = self.ahead;
+        ahead.fill(&self.window);
+        ahead
+    }
+
+    /// Keeps what comes next, unless that is after the end.
+    #[inline(always)]
+    fn done(&mut self, ahead: Ahead) -> Result<(), Fault> {
+        self.ahead = ahead;
+        if self.left(ahead) < 0 { Err(Fault::NoBits) } else { Ok(()) }
+    }
+
+    /// Why no code was found.
+    #[cold]
+    fn fault(&self, ahead: Ahead) -> Fault {
+        if self.left(ahead) >= 16 { Fault::NoCode } else { Fault::NoBits }
+    }
+
+    /// The code that comes next.
+    #[inline(always)]
+    fn code(&self, ahead: Ahead, table: &Table) -> Result<Code, Fault> {
+        match table.short(ahead.bits) {
+            Some(code) => Ok(code),
+            None => self.long_code(ahead, table),
+        }
+    }
+
+    #[cold]
+    fn long_code(&self, ahead: Ahead, table: &Table) -> Result<Code, Fault> {
+        table.long(ahead.bits).ok_or_else(|| self.fault(ahead))
+    }
+
+    /// Moves what is left to the beginning of the window, and takes more bytes after it.
+    #[cold]
+    fn move_window(&mut self) {
+        let from = self.ahead.next.min(self.end);
+        self.window.copy_within(from..self.end, 0);
+        (self.end, self.ahead.next) = (self.end - from, self.ahead.next - from);
+        let (bytes, window) = (self.bytes, &mut *self.window);
+        let (mut at, mut end) = (self.at, self.end);
+        while end < WINDOW {
+            let before = match bytes.get(at..).and_then(|ahead| ahead.first_chunk::<8>()) {
+                Some(eight) => {
+                    window[end..end + 8].copy_from_slice(eight);
+                    // The lowest set bit is in the first byte of 255 (the first zero of the inverse).
+                    let word = u64::from_le_bytes(*eight);
+                    let marks = (!word).wrapping_sub(0x0101_0101_0101_0101) & word & 0x8080_8080_8080_8080;
+                    if marks == 0 { 8 } else { marks.trailing_zeros() as usize / 8 }
+                }
+                None => 0,
+            };
+            (at, end) = (at + before, end + before);
+            if before == 8 {
+                continue;
+            }
+            // A byte of 255 comes with a zero, or it begins a marker.
+            let (byte, step) = match bytes.get(at..) {
+                Some([0xff, 0, ..]) => (0xff, 2),
+                Some([0xff, ..] | []) | None => {
+                    self.is_last = true;
+                    break;
+                }
+                Some([byte, ..]) => (*byte, 1),
+            };
+            window[end] = byte;
+            (at, end) = (at + step, end + 1);
+        }
+        (self.at, self.end) = (at, end);
+        if self.is_last {
+            self.window[self.end..].fill(0);
+        }
     }
 
     fn take(&mut self, bits: u32) -> Result<u32, Fault> {
-        self.fill();
-        self.count = self.count.checked_sub(bits).ok_or(Fault::NoBits)?;
-        Ok((self.read >> self.count) as u32 & ((1 << bits) - 1))
+        let mut ahead = self.ready();
+        let taken = (ahead.bits >> 32) as u32;
+        ahead.pass(bits);
+        self.done(ahead)?;
+        Ok(taken.checked_shr(32 - bits).unwrap_or(0))
+    }
+
+    /// A code's value; the bits that belong to it come next.
+    fn value(&mut self, table: &Table) -> Result<u8, Fault> {
+        let mut ahead = self.ready();
+        let code = self.code(ahead, table)?;
+        ahead.pass(code.length());
+        self.done(ahead)?;
+        Ok(code.value())
+    }
+
+    /// A code's value; the bits that belong to it are gone past.
+    fn symbol(&mut self, table: &Table) -> Result<u8, Fault> {
+        let mut ahead = self.ready();
+        let code = self.code(ahead, table)?;
+        ahead.pass(code.bits());
+        self.done(ahead)?;
+        Ok(code.value())
     }
 
     /// Goes past so many bits, at most 16.
@@ -165,70 +213,81 @@ impl<'b> Bits<'b> {
 
     /// The first bits of a constant coefficient.
     pub fn dc(&mut self, table: &Table) -> Result<(), Fault> {
-        self.symbol(table, |size| u32::from(size.min(16))).map(drop)
+        self.symbol(table).map(drop)
     }
 
-    /// By how much the constant coefficient of a block differs from that of the block before.
-    pub fn difference(&mut self, table: &Table) -> Result<i32, Fault> {
-        let (size, bits) = self.symbol(table, |size| u32::from(size.min(16)))?;
-        Ok(signed(bits, u32::from(size.min(16))))
+    /// Adds to `constant` by how much the constant coefficient of a block differs from that of the block before.
+    #[inline(always)]
+    fn difference(&self, mut ahead: Ahead, table: &Table, constant: &mut i32) -> Result<Ahead, Fault> {
+        let code = self.code(ahead, table)?;
+        if code.value() != 0 {
+            *constant = constant.wrapping_add(code.number(ahead.bits));
+        }
+        ahead.pass(code.bits());
+        Ok(ahead)
     }
 
-    /// All coefficients of a block, each multiplied by its step. `block` is zero before, and in rows after; `steps` are in the
-    /// order of the file. `constant` is the constant coefficient of the block before, and then of this one. Returns the place
-    /// of the last coefficient in the order of the file.
-    #[inline]
-    pub fn block(
-        &mut self,
-        [dc, ac]: [&Table; 2],
-        steps: &[u16; 64],
-        constant: &mut i32,
-        block: &mut [i32; 64],
-    ) -> Result<usize, Fault> {
-        *constant = constant.wrapping_add(self.difference(dc)?);
-        block[0] = constant.wrapping_mul(i32::from(steps[0]));
-        let (mut at, mut last) = (1, 0);
+    /// All coefficients of a block, which is empty before. `constant` is the constant coefficient of the block before, and then of this
+    /// one.
+    #[inline(always)]
+    pub fn block(&mut self, [dc, ac]: [&Table; 2], constant: &mut i32, block: &mut Block) -> Result<(), Fault> {
+        let ahead = self.ready();
+        let mut ahead = self.difference(ahead, dc, constant)?;
+        (block.constant, block.values[0]) = (*constant, *constant as i16);
+        let (mut at, mut end) = (1, 1);
         while at < 64 {
-            let (symbol, bits) = self.symbol(ac, |symbol| u32::from(symbol & 15))?;
-            let (zeros, size) = (usize::from(symbol >> 4), u32::from(symbol & 15));
-            at += zeros;
-            if size != 0 {
-                let Some((step, &place)) = steps.get(at).zip(IN_ROWS.get(at)) else { break };
-                block[usize::from(place & 63)] = signed(bits, size).wrapping_mul(i32::from(*step));
-                last = at;
-            } else if zeros != 15 {
+            if ahead.count < 32 {
+                ahead.fill(&self.window);
+            }
+            let code = self.code(ahead, ac)?;
+            at += code.zeros();
+            if code.is_coefficient() {
+                // Places after the last one are not looked at.
+                block.values[usize::from(PLACES[at & 127])] = code.number(ahead.bits) as i16;
+                end = at + 1;
+            } else if code.zeros() != 15 {
+                ahead.pass(code.bits());
                 break;
             }
+            ahead.pass(code.bits());
             at += 1;
         }
-        Ok(last)
+        block.is_flat = match end {
+            1 => true,
+            ..=64 => false,
+            _ => block.values[1..64].iter().all(|&value| value == 0),
+        };
+        self.done(ahead)
     }
 
     /// The same without the values, except for the constant coefficient.
+    #[inline(always)]
     pub fn constant(&mut self, [dc, ac]: [&Table; 2], constant: &mut i32) -> Result<(), Fault> {
-        *constant = constant.wrapping_add(self.difference(dc)?);
-        self.others(ac)
-    }
-
-    /// All coefficients of a block.
-    pub fn sequential(&mut self, dc: &Table, ac: &Table) -> Result<(), Fault> {
-        self.dc(dc)?;
-        self.others(ac)
-    }
-
-    /// All coefficients of a block but the constant one.
-    #[inline]
-    fn others(&mut self, ac: &Table) -> Result<(), Fault> {
-        let mut at = 1;
+        let ahead = self.ready();
+        let mut ahead = self.difference(ahead, dc, constant)?;
+        let (mut at, skips) = (1, ac.skips());
         while at < 64 {
-            let (symbol, _) = self.symbol(ac, |symbol| u32::from(symbol & 15))?;
-            at += match symbol {
-                0xf0 => 16,
-                _ if symbol & 15 == 0 => break,
-                _ => usize::from(symbol >> 4) + 1,
-            };
+            if ahead.count < 32 {
+                ahead.fill(&self.window);
+            }
+            let skip = skips.map(|skips| skips[(ahead.bits >> (64 - SKIPPED)) as usize]);
+            // Where a block may end among these codes, they are read one after the other.
+            if let Some(skip) = skip.filter(|skip| skip.is_found() && at + skip.coefficients() < 64) {
+                ahead.pass(skip.bits());
+                at += skip.coefficients();
+                if skip.is_last() {
+                    break;
+                }
+                continue;
+            }
+            let code = self.code(ahead, ac)?;
+            ahead.pass(code.bits());
+            if !code.is_coefficient() && code.zeros() != 15 {
+                break;
+            }
+            at += code.zeros() + 1;
         }
-        Ok(())
+        self.done(ahead)
     }
 
     /// The first bits of some coefficients. `run` blocks after this one have none.
@@ -245,7 +304,7 @@ impl<'b> Bits<'b> {
         }
         let mut at = *band.start();
         while at <= *band.end() {
-            let (symbol, _) = self.symbol(table, |symbol| u32::from(symbol & 15))?;
+            let symbol = self.symbol(table)?;
             let zeros = symbol >> 4;
             if symbol & 15 != 0 {
                 at += zeros;
@@ -272,10 +331,12 @@ impl<'b> Bits<'b> {
         let (mut at, end) = (*band.start(), *band.end());
         let is_nonzero = |nonzero: u64, at: u8| nonzero >> at & 1 == 1;
         while *run == 0 && at <= end {
-            let (symbol, _) = self.symbol(table, |symbol| u32::from(symbol & 15 != 0))?;
+            let symbol = self.value(table)?;
             let mut zeros = symbol >> 4;
             let new = symbol & 15 != 0;
-            if !new && zeros < 15 {
+            if new {
+                self.skip(1)?;
+            } else if zeros < 15 {
                 *run = (1 << zeros) + self.take(u32::from(zeros))?;
                 break;
             }
@@ -305,7 +366,7 @@ impl<'b> Bits<'b> {
 
     /// Goes past the restart marker that has to come next. Bytes before the marker mean nothing.
     pub fn restart(&mut self) -> Option<()> {
-        (self.read, self.count) = (0, 0);
+        (self.end, self.is_last, self.ahead) = (0, false, Ahead::default());
         loop {
             let ahead = self.bytes.get(self.at..)?;
             self.at += ahead.iter().position(|&byte| byte == 0xff)?;

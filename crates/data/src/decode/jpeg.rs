@@ -5,10 +5,15 @@
 //! those that somebody looks at, on the same walk: a file with one scan, 8 bits, and grey or the usual colours. Every other kind is
 //! left to another decoder, whose pixels are equal for files that both read.
 
+use std::rc::Rc;
+
 use image::metadata::Orientation;
 
-use super::bits::{Bits, Fault, Table};
+use super::avx2::Avx2;
+use super::bits::{Bits, Fault};
+use super::codes::{Kind, Table};
 use super::picture::{Frame, Picture};
+use super::transform::{Block, Steps};
 use super::{Rgb, Sight};
 
 /// What is known of a file.
@@ -211,8 +216,9 @@ impl<'b> Walk<'b> {
             let values = lengths.iter().map(|&count| usize::from(count)).sum::<usize>();
             let values = rest.get(..values).ok_or(BROKEN)?;
             segment = &rest[values.len()..];
-            let tables = if kind >> 4 == 0 { &mut self.dc } else { &mut self.ac };
-            *tables.get_mut(usize::from(kind & 15)).ok_or(BROKEN)? = Some(Box::new(Table::new(lengths, values)));
+            let (tables, of) =
+                if kind >> 4 == 0 { (&mut self.dc, Kind::Constant) } else { (&mut self.ac, Kind::Others) };
+            *tables.get_mut(usize::from(kind & 15)).ok_or(BROKEN)? = Some(Box::new(Table::new(of, lengths, values)));
         }
         Ok(())
     }
@@ -354,10 +360,17 @@ impl<'b> Walk<'b> {
         }
         // After the first scan there is nothing more to draw.
         let wanted = self.wanted.take();
-        match wanted.and_then(|(part, sight)| Some(Picture::new(self.seen.frame.as_ref()?, part, sight))) {
-            Some(picture) => self.walk_and_draw(&parts, picture)?,
-            None => self.walk(&parts, &band)?,
-        }
+        let picture = wanted.and_then(|(part, sight)| Some(Picture::new(self.seen.frame.as_ref()?, part, sight)));
+        let draws = picture.is_some();
+        let mut bits = Bits::new(self.bytes, self.at);
+        self.drawn = picture.or(self.drawn.take());
+        let walked = match Avx2::detect() {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: an `Avx2` is made only where the processor has all of them.
+            Some(_) => unsafe { self.walk_avx2(&mut bits, &parts, &band, draws) },
+            _ => self.walk(&mut bits, &parts, &band, draws),
+        };
+        self.after(&bits, walked)?;
         for part in &parts {
             let low = &mut self.frame[part.component].low;
             low[usize::from(band.first)..=usize::from(band.last)].fill(Some(band.low));
@@ -365,93 +378,114 @@ impl<'b> Walk<'b> {
         Ok(())
     }
 
-    fn walk(&mut self, parts: &[Part], band: &Band) -> Result<(), String> {
+    /// [`walk`](Self::walk), compiled for another processor.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
+    fn walk_avx2(&mut self, bits: &mut Bits<'b>, parts: &[Part], band: &Band, draws: bool) -> Result<(), Fault> {
+        self.walk(bits, parts, band, draws)
+    }
+
+    /// Walks through a scan, and draws it where `draws` says that it is the only scan of a file to be drawn.
+    #[inline(always)]
+    fn walk(&mut self, bits: &mut Bits<'b>, parts: &[Part], band: &Band, draws: bool) -> Result<(), Fault> {
+        match self.drawn.take() {
+            Some(mut picture) if draws => {
+                let walked = self.draw_units(bits, parts, &mut picture);
+                self.drawn = Some(picture);
+                walked
+            }
+            drawn => {
+                self.drawn = drawn;
+                self.check_units(bits, parts, band)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn check_units(&mut self, bits: &mut Bits<'b>, parts: &[Part], band: &Band) -> Result<(), Fault> {
         let alone = parts.len() == 1;
         let [width, height] = if alone { self.blocks(parts[0].component) } else { self.units() };
-        let mut bits = Bits::new(self.bytes, self.at);
         let mut run = 0_u32;
         let mut until_restart = self.restart;
         let Self { dc, ac, frame, progressive, restart, .. } = self;
-        let walked: Result<(), Fault> = (|| {
-            for unit in 0..height * width {
-                if *restart > 0 && until_restart == 0 {
-                    bits.restart().ok_or(EARLY)?;
-                    (until_restart, run) = (*restart, 0);
-                }
-                until_restart = until_restart.wrapping_sub(1);
-                let (row, column) = (unit / width, unit % width);
-                for part in parts {
-                    let component = &mut frame[part.component];
-                    let (dc, ac) = (dc[part.dc].as_deref(), ac[part.ac].as_deref());
-                    let [h, v] = if alone { [1, 1] } else { [component.horizontal, component.vertical] };
-                    for at in 0..h * v {
-                        if !*progressive {
-                            bits.sequential(dc.ok_or(BROKEN)?, ac.ok_or(BROKEN)?)?;
-                            continue;
+        for unit in 0..height * width {
+            if *restart > 0 && until_restart == 0 {
+                bits.restart().ok_or(EARLY)?;
+                (until_restart, run) = (*restart, 0);
+            }
+            until_restart = until_restart.wrapping_sub(1);
+            let (row, column) = (unit / width, unit % width);
+            for part in parts {
+                let component = &mut frame[part.component];
+                let (dc, ac) = (dc[part.dc].as_deref(), ac[part.ac].as_deref());
+                let [h, v] = if alone { [1, 1] } else { [component.horizontal, component.vertical] };
+                for at in 0..h * v {
+                    if !*progressive {
+                        bits.constant([dc.ok_or(BROKEN)?, ac.ok_or(BROKEN)?], &mut 0)?;
+                        continue;
+                    }
+                    let (row, column) = (row * v + at / h, column * h + at % h);
+                    let nonzero = &mut component.nonzero[row as usize * component.stride + column as usize];
+                    match band {
+                        Band { first: 0, high: 0, .. } => bits.dc(dc.ok_or(BROKEN)?)?,
+                        Band { first: 0, .. } => bits.skip(1)?,
+                        Band { first, last, high: 0, .. } => {
+                            bits.ac(ac.ok_or(BROKEN)?, *first..=*last, &mut run, nonzero)?;
                         }
-                        let (row, column) = (row * v + at / h, column * h + at % h);
-                        let nonzero = &mut component.nonzero[row as usize * component.stride + column as usize];
-                        match band {
-                            Band { first: 0, high: 0, .. } => bits.dc(dc.ok_or(BROKEN)?)?,
-                            Band { first: 0, .. } => bits.skip(1)?,
-                            Band { first, last, high: 0, .. } => {
-                                bits.ac(ac.ok_or(BROKEN)?, *first..=*last, &mut run, nonzero)?;
-                            }
-                            Band { first, last, .. } => {
-                                bits.corrections(ac.ok_or(BROKEN)?, *first..=*last, &mut run, nonzero)?;
-                            }
+                        Band { first, last, .. } => {
+                            bits.corrections(ac.ok_or(BROKEN)?, *first..=*last, &mut run, nonzero)?;
                         }
                     }
                 }
             }
-            Ok(())
-        })();
-        self.after(&bits, walked)
+        }
+        Ok(())
     }
 
-    /// [`walk`](Self::walk), where the only scan of the file is drawn.
-    fn walk_and_draw(&mut self, parts: &[Part], mut picture: Picture) -> Result<(), String> {
+    #[inline(always)]
+    fn draw_units(&self, bits: &mut Bits<'b>, parts: &[Part], picture: &mut Picture) -> Result<(), Fault> {
         let [width, height] = self.units();
-        let mut bits = Bits::new(self.bytes, self.at);
-        let mut until_restart = self.restart;
-        let Self { dc, ac, frame, steps, restart, .. } = self;
-        let mut block = [0_i32; 64];
-        let mut constants = [0_i32; 4];
-        let walked: Result<(), Fault> = (|| {
-            let component = |part: &Part| {
-                let component = &frame[part.component];
-                let tables = [dc[part.dc].as_deref().ok_or(BROKEN)?, ac[part.ac].as_deref().ok_or(BROKEN)?];
-                let steps = steps.get(usize::from(component.quantization)).and_then(Option::as_deref);
-                let steps = steps.ok_or("a quantization table is missing")?;
-                Ok((part.component, tables, steps, [component.vertical as usize, component.horizontal as usize]))
-            };
-            let components = parts.iter().map(component).collect::<Result<Vec<_>, &'static str>>()?;
-            for row in 0..height as usize {
-                for column in 0..width as usize {
-                    if *restart > 0 && until_restart == 0 {
-                        bits.restart().ok_or(EARLY)?;
-                        (until_restart, constants) = (*restart, [0; 4]);
-                    }
-                    until_restart = until_restart.wrapping_sub(1);
-                    for &(at, tables, steps, [vertical, horizontal]) in &components {
-                        for (down, right) in (0..vertical).flat_map(|y| (0..horizontal).map(move |x| (y, x))) {
-                            let (row, column) = (row * vertical + down, column * horizontal + right);
-                            if picture.is_seen(at, row, column) {
-                                let last = bits.block(tables, steps, &mut constants[at], &mut block)?;
-                                picture.block(at, row, column, &block, last);
-                                block.fill(0);
-                            } else {
-                                bits.constant(tables, &mut constants[at])?;
-                            }
-                        }
+        let (mut until_restart, mut constants) = (self.restart, [0_i32; 4]);
+        // One entry per block of a unit: its component, row and column in the unit, tables and steps.
+        let mut blocks = Vec::new();
+        for &Part { component: at, dc, ac } in parts {
+            let component = &self.frame[at];
+            let tables = [self.dc[dc].as_deref().ok_or(BROKEN)?, self.ac[ac].as_deref().ok_or(BROKEN)?];
+            let steps = self.steps.get(usize::from(component.quantization)).and_then(Option::as_deref);
+            let steps = Rc::new(Steps::new(steps.ok_or("a quantization table is missing")?));
+            let [down, right] = [component.vertical as usize, component.horizontal as usize];
+            let places = (0..down).flat_map(|y| (0..right).map(move |x| [y, x]));
+            blocks.extend(places.map(|place| (at, [down, right], place, tables, steps.clone())));
+        }
+        // All blocks of a unit are read before the first is drawn, since a processor waits where it reads as one what was just written
+        // piece by piece.
+        let mut read: Vec<Block> = blocks.iter().map(|_| Block::EMPTY).collect();
+        for row in 0..height as usize {
+            for column in 0..width as usize {
+                if self.restart > 0 && until_restart == 0 {
+                    bits.restart().ok_or(EARLY)?;
+                    (until_restart, constants) = (self.restart, [0; 4]);
+                }
+                until_restart = until_restart.wrapping_sub(1);
+                let place = |[down, right]: [usize; 2], [y, x]: [usize; 2]| [row * down + y, column * right + x];
+                for ((at, each, own, tables, _), block) in blocks.iter().zip(&mut read) {
+                    if picture.is_seen(*at, place(*each, *own)) {
+                        bits.block(*tables, &mut constants[*at], block)?;
+                    } else {
+                        bits.constant(*tables, &mut constants[*at])?;
                     }
                 }
-                picture.draw(row + 1, row + 1 == height as usize);
+                for ((at, each, own, _, steps), block) in blocks.iter().zip(&mut read) {
+                    let place = place(*each, *own);
+                    if picture.is_seen(*at, place) {
+                        picture.block(*at, place, block, steps);
+                        block.clear();
+                    }
+                }
             }
-            Ok(())
-        })();
-        self.drawn = Some(picture);
-        self.after(&bits, walked)
+            picture.draw(row + 1, row + 1 == height as usize);
+        }
+        Ok(())
     }
 
     /// Goes on after a scan.

@@ -31,7 +31,11 @@
 //! ([`Interpolation::Area`](crate::resize::Interpolation::Area)), which both stand for (measured with another scaling decoder, which
 //! interpolates chroma).
 
+#[cfg_attr(not(target_arch = "x86_64"), path = "no_avx2.rs")]
+mod avx2;
 mod bits;
+mod codes;
+mod colour;
 mod jpeg;
 mod picture;
 mod transform;

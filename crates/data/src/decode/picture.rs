@@ -1,7 +1,8 @@
 //! Pixels of a JPEG while its data is read: only those that somebody looks at, and no more rows at a time than neighbours need.
 
-use super::transform::{means, samples};
-use super::{Rgb, Sight};
+use super::avx2::Avx2;
+use super::transform::{Block, Steps, flat, means, samples};
+use super::{Rgb, Sight, colour};
 
 /// A component of the picture.
 #[derive(Debug)]
@@ -51,23 +52,7 @@ pub(super) struct Picture {
 struct Lines {
     blend: Vec<u8>,
     planes: [Vec<u8>; 3],
-    colours: [Vec<u8>; 3],
-}
-
-/// Proof that the processor has AVX2.
-#[derive(Debug, Clone, Copy)]
-struct Avx2(());
-
-impl Avx2 {
-    #[cfg(target_arch = "x86_64")]
-    fn detect() -> Option<Self> {
-        is_x86_feature_detected!("avx2").then_some(Self(()))
-    }
-
-    #[cfg(not(target_arch = "x86_64"))]
-    fn detect() -> Option<Self> {
-        None
-    }
+    whole: Vec<[u8; 3]>,
 }
 
 impl Frame {
@@ -122,48 +107,71 @@ impl Picture {
         let planes: Vec<Plane> = frame.sampling.iter().map(plane).collect();
         let smooth = planes.iter().any(|plane| plane.spread[0] > 1);
         let Sight { rows, columns } = sight;
-        let pixels = Vec::with_capacity(rows.len() * columns.len() * 3);
+        let pixels = vec![0; rows.len() * columns.len() * 3];
         let lines = Lines::default();
         Self { planes, unit: unit[0] / part, rows, columns, drawn: 0, smooth, pixels, lines, avx2: Avx2::detect() }
     }
 
     /// Whether somebody looks at a block.
-    #[inline]
-    pub fn is_seen(&self, component: usize, row: usize, column: usize) -> bool {
+    #[inline(always)]
+    pub fn is_seen(&self, component: usize, [row, column]: [usize; 2]) -> bool {
         let [rows, columns] = &self.planes[component].seen;
         rows[row] && columns[column]
     }
 
-    /// Takes the coefficients of a block, of which those after `last` (in the order of the file) are zero.
-    #[inline]
-    pub fn block(&mut self, component: usize, row: usize, column: usize, block: &[i32; 64], last: usize) {
+    /// Takes the coefficients of a block, and what they are multiplied by.
+    #[inline(always)]
+    pub fn block(&mut self, component: usize, [row, column]: [usize; 2], block: &Block, steps: &Steps) {
         let plane = &mut self.planes[component];
         let row = row % (2 * plane.blocks[0]);
-        let out = &mut plane.samples[row * plane.size[0] * plane.stride + column * plane.size[1]..];
+        let (out, stride) =
+            (&mut plane.samples[row * plane.size[0] * plane.stride + column * plane.size[1]..], plane.stride);
         if plane.size != [8, 8] {
-            return means(block, last, plane.size, out, plane.stride);
+            return means(block, steps, plane.size, out, stride);
         }
-        match self.avx2 {
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: an `Avx2` is made only where the processor has it.
-            Some(Avx2(())) => unsafe { samples_avx2(block, last, out, plane.stride) },
-            _ => samples(block, last, out, plane.stride),
+        if let Some(value) = flat(block, steps) {
+            return (0..8).for_each(|row| out[row * stride..][..8].fill(value));
+        }
+        if !self.avx2.is_some_and(|avx2| avx2.samples(block, steps, out, stride)) {
+            samples(block, steps, out, stride);
         }
     }
 
     /// Draws what can be drawn when so many rows of units are there; `all` says that there are no more.
+    #[inline(always)]
     pub fn draw(&mut self, units: usize, all: bool) {
         let ready = if all { usize::MAX } else { units * self.unit - usize::from(self.smooth) };
         while let Some(&row) = self.rows.get(self.drawn).filter(|&&row| row < ready) {
-            let Self { planes, columns, pixels, lines, .. } = self;
-            match self.avx2 {
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: an `Avx2` is made only where the processor has it.
-                Some(Avx2(())) => unsafe { line_avx2(planes, row, columns, lines, pixels) },
-                _ => line(planes, row, columns, lines, pixels),
-            }
+            self.line(row);
             self.drawn += 1;
         }
+    }
+
+    /// Draws the pixels of a row.
+    #[inline(always)]
+    fn line(&mut self, row: usize) {
+        let Self { planes, lines, avx2, .. } = self;
+        let columns = &self.columns;
+        let Lines { blend, planes: own, whole } = lines;
+        let pixels = &mut self.pixels[self.drawn * columns.len() * 3..][..columns.len() * 3];
+        let pixels = pixels.as_chunks_mut::<3>().0;
+        let [first, second, third] = own;
+        let y = planes[0].line(row, blend, first);
+        let is_all = columns.len() == columns.last().map_or(0, |last| last + 1);
+        if planes.len() == 1 {
+            match is_all {
+                true => pixels.iter_mut().zip(y).for_each(|(to, &value)| *to = [value; 3]),
+                false => pixels.iter_mut().zip(columns).for_each(|(to, &column)| *to = [y[column]; 3]),
+            }
+            return;
+        }
+        let (cb, cr) = (planes[1].line(row, blend, second), planes[2].line(row, blend, third));
+        if is_all {
+            return colour::row(*avx2, y, cb, cr, pixels);
+        }
+        whole.resize(y.len().min(cb.len()).min(cr.len()), [0; 3]);
+        colour::row(*avx2, y, cb, cr, whole);
+        pixels.iter_mut().zip(columns).for_each(|(to, &column)| *to = whole[column]);
     }
 
     /// The rows and columns that somebody looks at.
@@ -172,83 +180,34 @@ impl Picture {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn samples_avx2(block: &[i32; 64], last: usize, out: &mut [u8], stride: usize) {
-    samples(block, last, out, stride);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn line_avx2(planes: &[Plane], row: usize, columns: &[usize], lines: &mut Lines, pixels: &mut Vec<u8>) {
-    line(planes, row, columns, lines, pixels);
-}
-
-/// Appends the pixels of a row.
-#[inline(always)]
-fn line(planes: &[Plane], row: usize, columns: &[usize], lines: &mut Lines, pixels: &mut Vec<u8>) {
-    let Lines { blend, planes: own, colours } = lines;
-    for (plane, own) in planes.iter().zip(own.iter_mut()) {
-        plane.line(row, blend, own);
-    }
-    let all = columns.len() == columns.last().map_or(0, |last| last + 1);
-    if planes.len() == 1 {
-        let grey = &own[0];
-        match all {
-            true => pixels.extend(grey[..columns.len()].iter().flat_map(|&value| [value; 3])),
-            false => pixels.extend(columns.iter().flat_map(|&column| [grey[column]; 3])),
-        }
-        return;
-    }
-    let [y, cb, cr] = own;
-    colour(y, cb, cr, colours);
-    let [red, green, blue] = colours;
-    let from = pixels.len();
-    pixels.resize(from + columns.len() * 3, 0);
-    let out = pixels[from..].as_chunks_mut::<3>().0;
-    match all {
-        true => {
-            for (((out, &r), &g), &b) in out.iter_mut().zip(&*red).zip(&*green).zip(&*blue) {
-                *out = [r, g, b];
-            }
-        }
-        false => {
-            let length = red.len().min(green.len()).min(blue.len());
-            let (red, green, blue) = (&red[..length], &green[..length], &blue[..length]);
-            for (out, &column) in out.iter_mut().zip(columns) {
-                *out = [red[column], green[column], blue[column]];
-            }
-        }
-    }
-}
-
 impl Plane {
     /// The samples of a row of pixels, one per pixel. Between samples, a pixel is three quarters of the nearer and a quarter of the
     /// farther one, in each direction ("fancy upsampling" of the Independent JPEG Group).
     #[inline(always)]
-    fn line(&self, row: usize, blend: &mut Vec<u8>, out: &mut Vec<u8>) {
+    fn line<'l>(&'l self, row: usize, blend: &mut Vec<u8>, out: &'l mut Vec<u8>) -> &'l [u8] {
         let samples = |row: usize| {
             let row = row % (2 * self.blocks[0] * self.size[0]);
             &self.samples[row * self.stride..][..self.stride]
         };
-        out.clear();
-        let wide = self.spread[1] == 2;
         let own = samples(row / self.spread[0]);
+        let is_wide = self.spread[1] == 2;
         if self.spread[0] == 1 {
-            match wide {
-                true => widened(own, out),
-                false => out.extend_from_slice(own),
+            if !is_wide {
+                return own;
             }
-            return;
+            widened(own, out);
+            return out;
         }
         let near = row / 2;
         let far = if row % 2 == 1 { (near + 1).min(self.rows - 1) } else { near.saturating_sub(1) };
-        let target = if wide { &mut *blend } else { &mut *out };
-        target.clear();
-        target.extend(own.iter().zip(samples(far)).map(|(&near, &far)| between(near, far)));
-        if wide {
+        let target = if is_wide { &mut *blend } else { &mut *out };
+        target.resize(own.len(), 0);
+        let rows = own.iter().zip(samples(far));
+        target.iter_mut().zip(rows).for_each(|(to, (&near, &far))| *to = between(near, far));
+        if is_wide {
             widened(blend, out);
         }
+        out
     }
 }
 
@@ -267,26 +226,4 @@ fn widened(row: &[u8], out: &mut Vec<u8>) {
         *pair = [between(three[1], three[0]), between(three[1], three[2])];
     }
     pairs[last] = [between(row[last], row[last.saturating_sub(1)]), row[last]];
-}
-
-/// Fractional bits of the weights of colours.
-const BITS: u32 = 14;
-
-/// Red, green and blue of a row of luma and chroma (ITU-T T.871, section 7), in 14 fractional bits.
-#[inline(always)]
-fn colour(y: &[u8], cb: &[u8], cr: &[u8], colours: &mut [Vec<u8>; 3]) {
-    const WEIGHTS: [i32; 4] = [22_970, -11_700, -5_638, 29_032];
-    let length = y.len().min(cb.len()).min(cr.len());
-    let (y, cb, cr) = (&y[..length], &cb[..length], &cr[..length]);
-    colours.iter_mut().for_each(|colour| colour.resize(length, 0));
-    let [red, green, blue] = colours;
-    let (red, green, blue) = (&mut red[..length], &mut green[..length], &mut blue[..length]);
-    let value = |sum: i32| (sum >> BITS).clamp(0, 255) as u8;
-    for at in 0..length {
-        let luma = (i32::from(y[at]) << BITS) + (1 << (BITS - 1)) - 1;
-        let (cb, cr) = (i32::from(cb[at]) - 128, i32::from(cr[at]) - 128);
-        red[at] = value(luma + cr * WEIGHTS[0]);
-        green[at] = value(luma + cr * WEIGHTS[1] + cb * WEIGHTS[2]);
-        blue[at] = value(luma + cb * WEIGHTS[3]);
-    }
 }
