@@ -12,6 +12,9 @@ use super::view::{Factor, View};
 use crate::proto::Node;
 use crate::tensor::Constant;
 
+/// Limit for the nodes between an initialiser and its use.
+const MOST_MOVES: usize = 64;
+
 /// `x * scale + offset` with the same numbers for all values.
 fn linear(scale: f64, offset: f64) -> Operator {
     Operator::Rescaling { scale: One(scale), offset: One(offset) }
@@ -118,7 +121,7 @@ impl Reader<'_> {
                     "Mul" => (by(&|k| k), One(0.0)),
                     _ => (by(&|k| 1.0 / k), One(0.0)),
                 };
-                self.scaled(a, &k.shape, scale, offset)
+                self.scaled(a, &k.shape, scale, offset, self.is_stored(&node.inputs[1]))
             }
             (op, [Some(Value::Known(k)), Some(Value::Seen(b))]) => {
                 let values = Each(k.to_floats().into_iter().map(f64::from).collect());
@@ -128,18 +131,27 @@ impl Reader<'_> {
                     "Mul" => (values, One(0.0)),
                     _ => return Err("it divides by a value of the image".to_owned()),
                 };
-                self.scaled(b, &k.shape, scale, offset)
+                self.scaled(b, &k.shape, scale, offset, self.is_stored(&node.inputs[0]))
             }
             _ => Err("it has other inputs than two".to_owned()),
         }
     }
 
-    /// `x * scale + offset` with a constant of `shape`, which is one of the two: one number, or one per index of one axis.
+    /// `x * scale + offset` with a constant of `shape`, which is one of the two: one number, or one per index of one axis, or (only as
+    /// an offset) one per place.
     ///
-    /// The shape of the constant, and not its values, says whether it is a parameter: one number per channel after a layer with
-    /// parameters is one also where all numbers are equal, as they are in a network that was not trained yet (a layer scale of 1e-6,
-    /// a bias of 0).
-    fn scaled(&mut self, x: &View, shape: &[usize], scale: PerChannel, offset: PerChannel) -> Result<Value, String> {
+    /// Shape and origin of the constant, and not its values, say whether it is a parameter, because the numbers of a parameter may all be
+    /// equal, as they are in a network that was not trained yet (a layer scale of 1e-6, a bias of 0, embeddings of 0). After a layer
+    /// with parameters, one number per channel is a parameter. So are offsets for several axes, or for a single channel, that the model
+    /// has stored (`is_stored`); those that its nodes compute are not.
+    fn scaled(
+        &mut self,
+        x: &View,
+        shape: &[usize],
+        scale: PerChannel,
+        offset: PerChannel,
+        is_stored: bool,
+    ) -> Result<Value, String> {
         let x = &self.whole(x)?;
         let own = x.shape(self.batch);
         let count: usize = shape.iter().product();
@@ -147,7 +159,16 @@ impl Reader<'_> {
         if count == 0 || !(is_within || count == 1) {
             return Err(format!("a constant of shape {shape:?} enlarges its input of {}", open(&own)));
         }
-        let is_parameter = self.is_per_channel(x, shape) && scale != One(-1.0);
+        let missing = own.len().saturating_sub(shape.len());
+        let mut long: Vec<usize> = (0..shape.len()).filter(|&at| shape[at] != 1).map(|at| at + missing).collect();
+        let mut channels = x.natural_order().last().copied();
+        let is_added = is_stored && scale == One(1.0);
+        if is_added && long.is_empty() && self.drafts[x.layer].shape.channels() == 1 {
+            channels = (0..own.len()).find(|&axis| own[axis] == 1 && x.batch_axis() != Some(axis));
+            long.extend(channels);
+        }
+        let is_per_channel = long.len() == 1 && long.first().copied() == channels && scale != One(-1.0);
+        let is_parameter = (is_per_channel || is_added && long.len() > 1) && self.is_learned(x.layer);
         let same = |values: &PerChannel| match values {
             One(value) => Some(*value),
             Each(values) => values.iter().all(|value| *value == values[0]).then(|| values[0]),
@@ -158,8 +179,6 @@ impl Reader<'_> {
                 (scale, offset) => self.unary("", x, linear(scale, offset)),
             };
         }
-        let missing = own.len() - shape.len();
-        let long: Vec<usize> = (0..shape.len()).filter(|&at| shape[at] != 1).map(|at| at + missing).collect();
         let batch = x.batch_axis().ok_or("it mixes the samples")?;
         let &[along] = long.as_slice() else {
             let (One(1.0), Each(offset)) = (&scale, &offset) else {
@@ -181,8 +200,7 @@ impl Reader<'_> {
                 self.add("", Operator::LayerScale {}, &[layer], vec![gamma])?
             }
             (scale, offset) => {
-                let channels = shape[along - missing];
-                let each = |values: PerChannel| Each(values.values(channels));
+                let each = |values: PerChannel| Each(values.values(count));
                 let operator = Operator::Rescaling { scale: each(scale), offset: each(offset) };
                 self.add("", operator, &[layer], Vec::new())?
             }
@@ -190,12 +208,26 @@ impl Reader<'_> {
         Ok(Value::Seen(self.placed(layer, &order, x.axes.len(), batch)))
     }
 
-    /// Whether a constant of `shape` has one number per channel of a value that layers with parameters have computed.
-    fn is_per_channel(&self, x: &View, shape: &[usize]) -> bool {
-        let missing = x.axes.len().saturating_sub(shape.len());
-        let long: Vec<usize> = (0..shape.len()).filter(|&at| shape[at] != 1).map(|at| at + missing).collect();
-        let channels = x.natural_order().last().copied();
-        long.len() == 1 && long.first().copied() == channels && self.is_learned(x.layer)
+    /// Whether a constant lies in the model as an initialiser, as parameters do, and came to its use as it is or in another shape, order or
+    /// part. Exporters write numbers of formulas as `Constant` nodes or let nodes compute them.
+    pub(super) fn is_stored(&self, name: &str) -> bool {
+        let (mut rest, mut steps) = (vec![name], 0);
+        while let Some(name) = rest.pop() {
+            let Some(&at) = self.makers.get(name) else { return true };
+            let node = &self.model.graph.nodes[at];
+            steps += 1;
+            if steps > MOST_MOVES {
+                return false;
+            }
+            match node.op.as_str() {
+                "Identity" | "Cast" | "Reshape" | "Transpose" | "Flatten" | "Squeeze" | "Unsqueeze" | "Slice"
+                | "Gather" | "Resize" => rest.extend(node.inputs.first().map(String::as_str)),
+                // The embeddings of tokens and of patches may come from different tensors.
+                "Concat" => rest.extend(node.inputs.iter().map(String::as_str).take(MOST_MOVES)),
+                _ => {}
+            }
+        }
+        false
     }
 
     /// Whether a layer with parameters, or another one that is no scaling of pixels, leads to this one or is it. A scale and an offset

@@ -234,6 +234,13 @@ impl Layers {
 impl Draft {
     /// Takes a sum after the layer as its bias, if it has none.
     fn take_bias(&mut self, values: Vec<f32>) -> bool {
+        if self.shape.channels() == values.len()
+            && let Some([_, beta]) = self.own_of_groups()
+            && beta.values.iter().all(|&value| value == 0.0)
+        {
+            beta.values = values;
+            return true;
+        }
         let (use_bias, parameter) = match &mut self.operator {
             Operator::Conv2D { use_bias, activation: Activation::Linear, .. }
             | Operator::DepthwiseConv2D { use_bias, activation: Activation::Linear, .. }
@@ -253,6 +260,14 @@ impl Draft {
 
     /// Takes a layer scale after a normalisation as its gamma, if it has neither gamma nor beta.
     fn take_gamma(&mut self, values: Vec<f32>) -> bool {
+        if self.shape.channels() == values.len()
+            && let Some([gamma, beta]) = self.own_of_groups()
+            && gamma.values.iter().all(|&value| value == 1.0)
+            && beta.values.iter().all(|&value| value == 0.0)
+        {
+            gamma.values = values;
+            return true;
+        }
         match &mut self.operator {
             Operator::LayerNormalization { center: false, scale, .. }
             | Operator::GroupNormalization { center: false, scale, .. }
@@ -263,6 +278,17 @@ impl Draft {
                 true
             }
             _ => false,
+        }
+    }
+
+    /// Gamma and beta of a group normalisation. Exporters write one with a group per channel as an instance normalisation with 1 and 0,
+    /// which look like parameters before training, and what they scale with follows.
+    fn own_of_groups(&mut self) -> Option<&mut [Weight; 2]> {
+        match self.operator {
+            Operator::GroupNormalization { center: true, scale: true, .. } => {
+                self.weights.as_mut_slice().try_into().ok()
+            }
+            _ => None,
         }
     }
 }

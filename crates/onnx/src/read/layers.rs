@@ -337,8 +337,11 @@ impl Reader<'_> {
             return Err("its channels are no groups of channels".to_owned());
         }
         let (gamma, beta) = (scale.to_floats(), shift.to_floats());
-        let is_plain = scale.uniform() == Some(1.0) && shift.uniform() == Some(0.0);
-        let weights = match (is_plain, groups == channels && gamma.len() == channels && beta.len() == channels) {
+        let has_own = groups == channels && gamma.len() == channels && beta.len() == channels;
+        // Parameters that are not trained yet are 1 and 0 as well.
+        let is_parameter = has_own && node.inputs.get(1).is_some_and(|name| self.is_stored(name));
+        let is_plain = scale.uniform() == Some(1.0) && shift.uniform() == Some(0.0) && !is_parameter;
+        let weights = match (is_plain, has_own) {
             (true, _) => Vec::new(),
             (false, true) => [("gamma", gamma), ("beta", beta)]
                 .map(|(parameter, values)| Weight { parameter, shape: vec![channels], values })

@@ -163,23 +163,78 @@ fn damaged_models_are_errors() {
     }
 }
 
+/// Names of the parameters of a convolution of this many channels, on whose output these nodes follow.
+fn parameters(channels: u8, nodes: &[Vec<u8>]) -> Vec<String> {
+    let stem =
+        vec![zeros("w", &[channels, 3, 3, 3]), node("Conv", "stem", &["x", "w"], "a", &[ints("pads", &[1, 1, 1, 1])])];
+    let network = read(&[stem, nodes.to_vec()].concat(), &Ask::default()).expect("layers");
+    network.weights.into_iter().map(|tensor| tensor.name).collect()
+}
+
 #[test]
-fn the_shape_of_a_constant_and_not_its_values_says_whether_it_is_a_parameter() {
-    let check = |constant: Vec<u8>, parameters: &[&str]| {
-        let layers = vec![
+fn a_constant_per_channel_is_a_parameter_whatever_its_values() {
+    let check = |constant: Vec<u8>, expected: &[&str]| {
+        let layers = [
             constant,
-            zeros("w", &[4, 3, 3, 3]),
-            node("Conv", "stem", &["x", "w"], "a", &[ints("pads", &[1, 1, 1, 1])]),
             node("Add", "sum", &["a", "k"], "b", &[]),
             node("Relu", "relu", &["b"], "c", &[]),
             node("Mul", "scale", &["c", "k"], "y", &[]),
         ];
-        let network = read(&layers, &Ask::default()).expect("layers");
-        let names: Vec<&str> = network.weights.iter().map(|tensor| tensor.name.as_str()).collect();
-        assert_eq!(names, parameters);
+        assert_eq!(parameters(4, &layers), expected);
     };
     // Before training, the numbers of a bias or of a layer scale are all equal.
     check(zeros("k", &[4, 1, 1]), &["stem/kernel", "stem/bias", "scale/gamma"]);
     // One number for all channels is a constant of the formula.
     check(zeros("k", &[1]), &["stem/kernel"]);
+}
+
+#[test]
+fn an_offset_of_equal_numbers_is_a_parameter_if_the_model_has_stored_it() {
+    let check = |channels: u8, constant: &[Vec<u8>], expected: &[&str]| {
+        let layers = [constant, &[node("Add", "sum", &["a", "k"], "y", &[])]].concat();
+        assert_eq!(parameters(channels, &layers), expected);
+    };
+    let (embeddings, none) = (["stem/kernel", "sum/embeddings"], ["stem/kernel"]);
+    check(4, &[zeros("k", &[1, 4, 8, 8])], &embeddings);
+    check(4, &[zeros("k", &[8, 8])], &embeddings);
+    // Exporters store it in another order of axes, or with more rows than the image needs.
+    let sides = |values: &[u8]| [field(1, "value_ints"), values.iter().flat_map(|&v| number(8, v)).collect()].concat();
+    let moved =
+        [zeros("stored", &[8, 8, 4]), node("Transpose", "order", &["stored"], "k", &[ints("perm", &[2, 0, 1])])];
+    check(4, &moved, &embeddings);
+    let computed =
+        [node("Constant", "sides", &[], "n", &[sides(&[4, 8, 8])]), node("ConstantOfShape", "zeros", &["n"], "k", &[])];
+    check(4, &computed, &none);
+    let expanded = [
+        node("Constant", "sides", &[], "n", &[sides(&[4, 8, 8])]),
+        zeros("one", &[1]),
+        node("Expand", "all", &["one", "n"], "k", &[]),
+    ];
+    check(4, &expanded, &none);
+    // The bias of a layer of one channel is one number, as that of a classifier with one sigmoid.
+    check(1, &[zeros("k", &[1, 1, 1])], &["stem/kernel", "stem/bias"]);
+}
+
+#[test]
+fn an_instance_normalisation_has_one_scale_and_one_offset_also_before_training() {
+    // In a file, a number 1.0 is the bytes 0, 0, 128, 63.
+    let ones = |name: &str, sides: &[u8]| {
+        let count: usize = sides.iter().map(|&side| usize::from(side)).product();
+        let dims: Vec<u8> = sides.iter().flat_map(|&side| number(1, side)).collect();
+        field(5, [dims, number(2, 1), field(8, name), field(9, [0, 0, 128, 63].repeat(count))].concat())
+    };
+    let alone = [ones("g", &[4]), zeros("b", &[4]), node("InstanceNormalization", "norm", &["a", "g", "b"], "y", &[])];
+    let own = ["stem/kernel", "norm/gamma", "norm/beta"];
+    assert_eq!(parameters(4, &alone), own);
+    // A group normalisation with one group per channel, as exporters write it.
+    let scaled = [
+        ones("g", &[4]),
+        zeros("b", &[4]),
+        node("InstanceNormalization", "norm", &["a", "g", "b"], "n", &[]),
+        ones("gamma", &[4, 1, 1]),
+        node("Mul", "scale", &["n", "gamma"], "s", &[]),
+        zeros("beta", &[4, 1, 1]),
+        node("Add", "shift", &["s", "beta"], "y", &[]),
+    ];
+    assert_eq!(parameters(4, &scaled), own);
 }

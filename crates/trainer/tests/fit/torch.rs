@@ -15,12 +15,11 @@ use injerto_trainer::{Fit, Model, ModelCard, Phase, Watch};
 
 use crate::{plans, settings};
 
-/// Steps, each of which sees all images. In two steps, no ReLU of ResNet-18 sees a value within 4e-5 of 0, as PyTorch computes in double
-/// precision. In the third, one sees 7.6e-7: rounding then decides whether its gradient passes, and 1/50 of a change with it.
+/// Steps, each of which sees all images.
 const STEPS: usize = 2;
 
 /// Writes models before and after steps in PyTorch into a new folder; `None` if there is no Python with PyTorch.
-fn written_by_pytorch(wanted: &[&str]) -> Option<tempfile::TempDir> {
+fn written_by_pytorch(wanted: &[String]) -> Option<tempfile::TempDir> {
     let python = std::env::var_os("INJERTO_PYTHON").unwrap_or_else(|| "python3".into());
     let imports = ["-c", "import torch, torchvision, timm, onnx, onnxruntime, onnxscript"];
     if !Command::new(&python).args(imports).output().is_ok_and(|output| output.status.success()) {
@@ -125,29 +124,56 @@ fn assert_same_steps(name: &str, before: &Network, found: &Weights, after: &Netw
     assert!(faults.is_empty(), "{name}, {} of {} parameters:\n{}", faults.len(), all.len(), faults.join("\n"));
 }
 
-/// Steps of SGD with momentum and of Adam.
-fn check(folder: &Path, name: &str, first: &str, kernels: bool, rules: &[&str]) {
+/// A network, of which the parameters of some layers train.
+struct Steps {
+    /// Its name in torchvision or timm.
+    name: &'static str,
+    /// The module from which on parameters train, and the seed of the images (`golden/onnx_steps.py` says what they must fulfil).
+    from: &'static str,
+    /// The beginning of the names of the layers of that module.
+    first: &'static str,
+    /// Whether the layers run on the project's kernels, on Burn's operators, or once on each.
+    kernels: &'static [bool],
+}
+
+/// Both kinds of executors.
+const BOTH: &[bool] = &[true, false];
+
+/// Asserts that steps of SGD with momentum and of Adam change the weights as in PyTorch.
+fn check(all: &[Steps]) {
+    let wanted: Vec<String> = all.iter().map(|steps| format!("{}={}", steps.name, steps.from)).collect();
+    let Some(folder) = written_by_pytorch(&wanted) else { return };
     let sgd = Rule::Sgd(Sgd { learning_rate: 0.02, momentum: 0.9, nesterov: false });
     // With Keras's epsilon of 1e-7, a gradient that is nothing but rounding becomes a step of full length.
     let adam = Rule::Adam(Adam { learning_rate: 0.002, epsilon: 1e-4, ..Adam::default() });
-    for (rule, suffix) in [(sgd, "sgd"), (adam, "adam")].into_iter().filter(|(_, suffix)| rules.contains(suffix)) {
-        let (before, found) = trained(folder, name, first, rule.into(), kernels);
-        assert_same_steps(&format!("{name}, {suffix}"), &before, &found, &read(folder, &format!("{name}_{suffix}")));
+    for Steps { name, first, kernels, .. } in all {
+        for (rule, suffix) in [(&sgd, "sgd"), (&adam, "adam")] {
+            let after = read(folder.path(), &format!("{name}_{suffix}"));
+            for &kernels in *kernels {
+                let (before, found) = trained(folder.path(), name, first, rule.clone().into(), kernels);
+                assert_same_steps(&format!("{name}, {suffix}, kernels = {kernels}"), &before, &found, &after);
+            }
+        }
     }
 }
 
 #[test]
 fn steps_on_convolutional_networks_are_pytorchs() {
-    let wanted = ["resnet18=layer4"];
-    let Some(folder) = written_by_pytorch(&wanted) else { return };
-    check(folder.path(), "resnet18", "/layer4/", true, &["sgd"]);
+    let steps = |name, from, first| Steps { name, from, first, kernels: &[true] };
+    check(&[
+        steps("resnet18", "layer4:41", "/layer4/"),
+        steps("densenet121", "features.denseblock4.denselayer13:30", "/features/denseblock4/denselayer13/"),
+        steps("shufflenet_v2_x1_0", "conv5:5", "/conv5/"),
+        steps("regnet_y_400mf", "trunk_output.block4.block4-4:5", "/trunk_output/block4/block4-4/"),
+        steps("efficientnet_b0", "features.1:5", "/features/features.1/"),
+        Steps { kernels: BOTH, ..steps("mobilenet_v3_small", "features.7:5", "/features/features.7/") },
+    ]);
 }
 
 #[test]
 fn steps_on_transformers_and_convnexts_are_pytorchs() {
-    let wanted = ["convnext_atto=stages.3", "vit_tiny_patch16_224=blocks.10"];
-    let Some(folder) = written_by_pytorch(&wanted) else { return };
-    check(folder.path(), "convnext_atto", "/stages/stages.3/", true, &["sgd", "adam"]);
-    check(folder.path(), "vit_tiny_patch16_224", "/blocks/blocks.10/", true, &["sgd", "adam"]);
-    check(folder.path(), "vit_tiny_patch16_224", "/blocks/blocks.10/", false, &["sgd", "adam"]);
+    check(&[
+        Steps { name: "convnext_tiny", from: "features.5:5", first: "/features/features.5/", kernels: &[true] },
+        Steps { name: "vit_small_patch16_224", from: "blocks.9:5", first: "/blocks/blocks.9/", kernels: BOTH },
+    ]);
 }
