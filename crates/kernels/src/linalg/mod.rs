@@ -23,7 +23,7 @@ mod trial;
 
 pub(crate) use addressed::{Addressed, Shared, Tile as AddressedTile, ZEROS};
 pub(crate) use micro::MicroKernel;
-pub(crate) use pack::{Packed, Places, Scale};
+pub(crate) use pack::{Packed, Panel, Places, Scale};
 pub use paired::Unit;
 pub(crate) use paired::{COLUMNS, DEPTH, PackedPairs, PresentUnit, ROWS, Ready, Sums, Tile as PairedTile, column};
 pub(crate) use product::{Epilogue, Matrix, matmul_at_b, matmul_at_b_whole, multiply};
