@@ -303,8 +303,8 @@ fn a_pointwise_convolution_goes_before_a_mean_where_it_leaves_fewer_channels() {
         let parameters = networks::parameters(&graph, 1);
         let program = compile(Isa::detect(), &graph, &[graph.len() - 1], &parameters, &Input::default()).unwrap();
         let steps = program.profile(&vec![0.5; graph.input_shape().count()], 1).unwrap();
-        let names = steps.iter().flat_map(|step| step.name.split(" + ").map(str::to_owned).collect::<Vec<_>>());
-        names.filter(|name| ["pool", "conv"].contains(&name.as_str())).next().expect("both are steps")
+        let mut names = steps.iter().flat_map(|step| step.name.split(" + ").map(str::to_owned).collect::<Vec<_>>());
+        names.find(|name| ["pool", "conv"].contains(&name.as_str())).expect("both are steps")
     };
     assert_eq!(first_step(16, false, false, [1, 1], false), "conv");
     assert_eq!(first_step(50, false, false, [1, 1], false), "pool", "more channels");
