@@ -2,7 +2,8 @@
 //! `IN = OUT + 2` products in place of `3 * OUT`.
 //!
 //! Values under the window, and taps, are transformed to `IN` points each; products are taken point by point, and transformed
-//! to outputs. Along both axes of an image it makes `OUT × OUT` outputs with `IN × IN` products.
+//! to outputs. Along both axes of an image it makes `OUT × OUT` outputs with `IN × IN` products. Training has [`F4`]; inference has
+//! [`Points`], for windows of other lengths too.
 
 use crate::simd::Simd;
 
@@ -22,40 +23,9 @@ pub(crate) trait Transform<const IN: usize, const OUT: usize> {
 
     /// The transposed of [`Transform::output`]: points of the outputs' gradients, from which the taps' gradients follow.
     unsafe fn slopes<S: Simd>(gradients: [S::V; OUT]) -> [S::V; IN];
-
-    /// Points of three taps.
-    fn taps([a, b, c]: [f64; 3]) -> [f64; IN] {
-        Self::TAPS.map(|factors| factors[0] * a + factors[1] * b + factors[2] * c)
-    }
 }
 
-/// F(2, 3): no factors but ±1 for values and halves for taps, so that results stay as near as the definition's.
-pub(crate) enum F2 {}
-
-// SAFETY: none of these functions has an address; each wants the instructions of `S`, and nothing else.
-impl Transform<4, 2> for F2 {
-    const TAPS: [[f64; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
-
-    #[inline(always)]
-    unsafe fn input<S: Simd>(d: [S::V; 4]) -> [S::V; 4] {
-        // SAFETY: the instructions of `S` are there.
-        unsafe { [S::sub(d[0], d[2]), S::add(d[1], d[2]), S::sub(d[2], d[1]), S::sub(d[1], d[3])] }
-    }
-
-    #[inline(always)]
-    unsafe fn output<S: Simd>(m: [S::V; 4]) -> [S::V; 2] {
-        // SAFETY: the instructions of `S` are there.
-        unsafe { [S::add(S::add(m[0], m[1]), m[2]), S::sub(S::sub(m[1], m[2]), m[3])] }
-    }
-
-    #[inline(always)]
-    unsafe fn slopes<S: Simd>(y: [S::V; 2]) -> [S::V; 4] {
-        // SAFETY: the instructions of `S` are there.
-        unsafe { [y[0], S::add(y[0], y[1]), S::sub(y[0], y[1]), S::sub(S::splat(0.0), y[1])] }
-    }
-}
-
-/// F(4, 3): fewer products than [`F2`], and factors up to 8, which cost some bits.
+/// F(4, 3) at the points 0, ±1, ±2 and infinity, with factors up to 8, which cost some bits.
 pub(crate) enum F4 {}
 
 impl Transform<6, 4> for F4 {
@@ -113,34 +83,149 @@ impl Transform<6, 4> for F4 {
     }
 }
 
+/// Values of polynomials at points, which is what minimal filtering multiplies (Toom and Cook): the first `IN - 1` points are
+/// numbers, the last is infinity, where a polynomial's value is its leading coefficient. `OUT` outputs of up to `IN + 1 - OUT` taps follow.
+///
+/// # Safety
+/// All functions need the instructions of `S`, and nothing else.
+pub(crate) trait Points<const IN: usize, const OUT: usize> {
+    /// Points of neighbouring values.
+    unsafe fn input<S: Simd>(values: [S::V; IN]) -> [S::V; IN];
+
+    /// Outputs of the products at all points.
+    unsafe fn output<S: Simd>(products: [S::V; IN]) -> [S::V; OUT];
+}
+
+/// Points of `taps`, of which there may be `most`; zeros follow fewer. `numbers` are the points but infinity.
+pub(crate) fn points_of_taps(numbers: &[f64], most: usize, taps: &[f64]) -> Vec<f64> {
+    let at = |&point: &f64| {
+        let value = taps.iter().rev().fold(0.0, |sum, tap| sum * point + tap);
+        value / numbers.iter().filter(|&&other| other != point).map(|other| point - other).product::<f64>()
+    };
+    let infinite = taps.get(most - 1).copied().unwrap_or(0.0);
+    numbers.iter().map(at).chain([infinite]).collect()
+}
+
+/// One value and one tap: no filtering.
+pub(crate) enum One {}
+
+impl One {
+    pub(crate) const NUMBERS: [f64; 0] = [];
+}
+
+impl Points<1, 1> for One {
+    #[inline(always)]
+    unsafe fn input<S: Simd>(values: [S::V; 1]) -> [S::V; 1] {
+        values
+    }
+
+    #[inline(always)]
+    unsafe fn output<S: Simd>(products: [S::V; 1]) -> [S::V; 1] {
+        products
+    }
+}
+
+/// The points 0, ±11/16, ±11/8 and infinity.
+///
+/// Near the square roots of a half and of two the factors of values and of outputs are smallest, so that results are nearly as exact as
+/// the definition's, and three times as exact as with ±1 and ±2. Powers up to the third are exact in `f32`.
+pub(crate) enum Six {}
+
+impl Six {
+    pub(crate) const NUMBERS: [f64; 5] = [0.0, NEAR, -NEAR, FAR, -FAR];
+}
+
+const NEAR: f64 = 11.0 / 16.0;
+const FAR: f64 = 11.0 / 8.0;
+
+impl<const OUT: usize> Points<6, OUT> for Six {
+    #[inline(always)]
+    unsafe fn input<S: Simd>(d: [S::V; 6]) -> [S::V; 6] {
+        const NEAR_SQUARE: f64 = NEAR * NEAR;
+        const FAR_SQUARE: f64 = FAR * FAR;
+        // SAFETY: the instructions of `S` are there.
+        unsafe {
+            let factor = |x: f64| S::splat(x as f32);
+            let (less_sum, product) = (factor(-NEAR_SQUARE - FAR_SQUARE), factor(NEAR_SQUARE * FAR_SQUARE));
+            // x (x² - NEAR²) (x² - FAR²) without one of its factors, for each point; at infinity all of it.
+            let ends = |first, middle, last| S::fma(product, first, S::fma(less_sum, middle, last));
+            let even = |square: f64| S::fma(factor(-square), d[2], d[4]);
+            let odd = |square: f64| S::fma(factor(-square), d[1], d[3]);
+            let ([near, near_odd], [far, far_odd]) =
+                ([even(FAR_SQUARE), odd(FAR_SQUARE)], [even(NEAR_SQUARE), odd(NEAR_SQUARE)]);
+            [
+                ends(d[0], d[2], d[4]),
+                S::fma(factor(NEAR), near_odd, near),
+                S::fma(factor(-NEAR), near_odd, near),
+                S::fma(factor(FAR), far_odd, far),
+                S::fma(factor(-FAR), far_odd, far),
+                ends(d[1], d[3], d[5]),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn output<S: Simd>(m: [S::V; 6]) -> [S::V; OUT] {
+        // SAFETY: the instructions of `S` are there.
+        unsafe {
+            let factor = |x: f64| S::splat(x as f32);
+            // What each power needs of the two points with it: even ones their sum, odd ones their difference.
+            let near = [S::add(m[1], m[2]), S::sub(m[1], m[2])];
+            let far = [S::add(m[3], m[4]), S::sub(m[3], m[4])];
+            let mut outputs = [S::add(S::add(m[0], near[0]), far[0]); OUT];
+            let powers = [[NEAR, FAR], [NEAR * NEAR, FAR * FAR], [NEAR * NEAR * NEAR, FAR * FAR * FAR]];
+            for i in 1..OUT {
+                let [a, b] = powers[i - 1];
+                outputs[i] = S::fma(factor(a), near[i % 2], S::mul(factor(b), far[i % 2]));
+            }
+            outputs[OUT - 1] = S::add(outputs[OUT - 1], m[5]);
+            outputs
+        }
+    }
+}
+
 /// Transforms a square along both axes: first the values of each column (`|row, column| value`), then the results along each row,
 /// which go to `|row, column, value| store`. The transform and both expressions are put where the macro stands, because closures
 /// of this size are not inlined, and without inlining they lack the instructions of their vectors.
 macro_rules! square {
-    ($S:ty, $from:expr => $to:expr, $along:expr, |$i:ident, $j:ident| $load:expr, |$row:ident, $column:ident, $value:ident| $store:expr) => {{
+    ($S:ty, $from:expr => $to:expr, $along:expr, |$i:ident, $j:ident| $load:expr, |$row:ident, $column:ident, $value:ident| $store:expr) => {
+        $crate::transform::rectangle!(
+            $S,
+            [$from, $from] => [$to, $to],
+            [$along, $along],
+            |$i, $j| $load,
+            |$row, $column, $value| $store
+        )
+    };
+}
+pub(crate) use square;
+
+/// Transforms a rectangle as [`square`] does, with a transform for its columns and one for its rows.
+macro_rules! rectangle {
+    ($S:ty, [$height:expr, $width:expr] => [$down:expr, $right:expr], [$vertical:expr, $horizontal:expr], |$i:ident, $j:ident| $load:expr, |$row:ident, $column:ident, $value:ident| $store:expr) => {{
         let zero = <$S>::splat(0.0);
-        let mut columns = [[zero; $to]; $from];
-        for $j in 0..$from {
-            let mut values = [zero; $from];
-            for $i in 0..$from {
+        let mut columns = [[zero; $down]; $width];
+        for $j in 0..$width {
+            let mut values = [zero; $height];
+            for $i in 0..$height {
                 values[$i] = $load;
             }
-            columns[$j] = $along(values);
+            columns[$j] = $vertical(values);
         }
-        for $row in 0..$to {
-            let mut values = [zero; $from];
-            for j in 0..$from {
+        for $row in 0..$down {
+            let mut values = [zero; $width];
+            for j in 0..$width {
                 values[j] = columns[j][$row];
             }
-            let values = $along(values);
-            for $column in 0..$to {
+            let values = $horizontal(values);
+            for $column in 0..$right {
                 let $value = values[$column];
                 $store;
             }
         }
     }};
 }
-pub(crate) use square;
+pub(crate) use rectangle;
 
 #[cfg(test)]
 mod tests {
@@ -151,7 +236,7 @@ mod tests {
     fn check<T: Transform<IN, OUT>, const IN: usize, const OUT: usize>() {
         let value = |at: usize| ((at * 37 + 11) % 19) as f32 / 4.0 - 2.0;
         let (values, taps) = (std::array::from_fn(|at| [value(at); 4]), [1.5, -0.75, 2.25]);
-        let points = T::taps(taps);
+        let points = T::TAPS.map(|[a, b, c]| a * taps[0] + b * taps[1] + c * taps[2]);
         let gradients: [[f32; 4]; OUT] = std::array::from_fn(|at| [value(at + 40); 4]);
         // SAFETY: arrays need no instructions.
         let (inputs, slopes) = unsafe { (T::input::<Portable>(values), T::slopes::<Portable>(gradients)) };
@@ -169,7 +254,33 @@ mod tests {
 
     #[test]
     fn minimal_filtering_computes_a_correlation_and_its_gradient() {
-        check::<F2, 4, 2>();
         check::<F4, 6, 4>();
+    }
+
+    /// Outputs through the points are those of the definition, for each number of taps up to the most.
+    fn check_points<T: Points<IN, OUT>, const IN: usize, const OUT: usize>(numbers: &[f64]) {
+        let value = |at: usize| ((at * 37 + 11) % 19) as f32 / 4.0 - 2.0;
+        let all = [1.5, -0.75, 2.25, 0.5, -1.25];
+        for count in 1..=IN + 1 - OUT {
+            let taps = &all[..count];
+            let points = points_of_taps(numbers, IN + 1 - OUT, taps);
+            // SAFETY: arrays need no instructions.
+            let inputs = unsafe { T::input::<Portable>(std::array::from_fn(|at| [value(at); 4])) };
+            let products: [[f32; 4]; IN] = std::array::from_fn(|at| inputs[at].map(|x| x * points[at] as f32));
+            // SAFETY: arrays need no instructions.
+            let outputs = unsafe { T::output::<Portable>(products) };
+            for (at, output) in outputs.iter().enumerate() {
+                let expected: f64 = taps.iter().enumerate().map(|(tap, x)| f64::from(value(at + tap)) * x).sum();
+                assert!((f64::from(output[0]) - expected).abs() < 1e-5, "{count} taps, output {at}: {output:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn points_compute_a_correlation_of_any_length() {
+        check_points::<One, 1, 1>(&One::NUMBERS);
+        check_points::<Six, 6, 2>(&Six::NUMBERS);
+        check_points::<Six, 6, 3>(&Six::NUMBERS);
+        check_points::<Six, 6, 4>(&Six::NUMBERS);
     }
 }

@@ -108,17 +108,21 @@ unsafe fn multiply(job: &Job<'_>, group: &Group, block: &Block<f32>, count: usiz
     let kernel = group.weights.kernel();
     let clip = if let Epilogue::Clamp(low, high) = *epilogue { Some((low, high)) } else { None };
     let tiles = count.div_ceil(kernel.rows);
-    for right in group.weights.panels() {
+    for (at, right) in group.weights.panels().enumerate() {
+        // After the last panel the next block begins with the first.
+        let next = group.weights.panel((at + 1) % group.weights.len());
         let to = group.to + right.first;
         let start = &bias[to..];
-        let shared = Shared { right, taps, run: *run, start, from: group.from, to, clip };
+        let shared = Shared { right, taps, run: *run, start, from: group.from, to, clip, next };
         for tile in 0..tiles {
             let pixels = tile * count / tiles..(tile + 1) * count / tiles;
+            let ahead = shared.ahead(tile);
             let tile = AddressedTile {
                 panel: &shared,
                 left: &block.input[pixels.clone()],
                 result: &block.output[pixels.clone()],
                 residual: job.residual.is_some().then(|| &block.residual[pixels]),
+                ahead,
             };
             // SAFETY: the window of each pixel lies in the input's halo, each output has all filters, and the residual a vector beyond.
             unsafe { kernel.run(&tile) };

@@ -18,7 +18,7 @@ use crate::memory::OutOfMemory;
 const LARGE: usize = 96 << 10;
 
 /// Bytes of weights that a chain may have: they are read again for every strip, and are to stay in the cache too.
-const MOST_WEIGHTS: usize = 256 << 10;
+const MOST_WEIGHTS: usize = 512 << 10;
 
 /// Values after each buffer that a vector may read, or two vectors of bf16 that are loaded at once.
 pub(super) const SLACK: usize = 32;
@@ -276,9 +276,11 @@ fn chains(steps: &[Fused], values: &[Value], outputs: &[usize]) -> Vec<Chain> {
         let inner = (start..end - 1)
             .map(|at| {
                 let value = &values[steps[at].output];
-                let reach = reach(&steps[at + 1], values).expect("checked as it joined");
+                let reach_of = |at: usize| reach(&steps[at], values);
+                let reach = reach_of(at + 1).expect("checked as it joined");
+                let tile = reach_of(at).map_or(1, |reach| reach.tile);
                 let left = value.halo[1][0] * value.shape[2];
-                Inner { height: value.shape[0], halo: value.halo[0], reach, row: row(value), left }
+                Inner { height: value.shape[0], halo: value.halo[0], tile, reach, row: row(value), left }
             })
             .collect();
         chains.push(Chain::new(start..end, inner, values[steps[end - 1].output].shape[0]));
@@ -290,17 +292,18 @@ fn chains(steps: &[Fused], values: &[Value], outputs: &[usize]) -> Vec<Chain> {
 /// Bytes of a step's weights.
 fn weight(step: &Fused) -> usize {
     match &step.work {
-        Work::Convolution(weights) if weights.form == Some(Form::Square) => {
-            weights.kernel.len() * size_of::<f32>() * 16 / 9
+        Work::Convolution(weights) | Work::Depthwise(weights) => {
+            let [height, width] = weights.geometry.window;
+            let each = weights.form.map_or(height * width, Form::depths);
+            weights.kernel.len() / (height * width) * each * size_of::<f32>()
         }
-        Work::Convolution(weights) | Work::Depthwise(weights) => weights.kernel.len() * size_of::<f32>(),
         _ => 0,
     }
 }
 
 /// How a step reaches for rows of its one input; `None` where it is not so simple.
 fn reach(step: &Fused, values: &[Value]) -> Option<Reach> {
-    let same = Reach { stride: 1, front: 0, window: 1, pairs: false };
+    let same = Reach { stride: 1, front: 0, window: 1, tile: 1 };
     match &step.work {
         Work::Convolution(weights) | Work::Depthwise(weights) => {
             Some(Reach::new(&weights.geometry, weights.form.map_or(1, |form| form.tile()[0])))

@@ -98,6 +98,8 @@ pub(crate) struct Pool {
     pub geometry: Geometry,
     /// Count padding in a mean.
     pub include_padding: bool,
+    /// Applied last.
+    pub epilogue: Epilogue,
 }
 
 /// Work of one simple step.
@@ -298,7 +300,7 @@ unsafe fn pool<S: Simd, T: Element>(job: &Job<'_, T>, p: &Pool, image: usize, y:
                     (false, rows, columns) => window::<S, T, false>(corner, input, rows, columns),
                 };
                 let all = if p.largest { all } else { S::mul(all, S::splat(share)) };
-                T::store_up_to::<S>(to.add(c), all, channels - c);
+                T::store_up_to::<S>(to.add(c), p.epilogue.apply::<S>(all), channels - c);
             }
             c += S::LANES;
         }

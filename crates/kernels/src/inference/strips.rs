@@ -20,27 +20,27 @@ pub(crate) struct Reach {
     pub front: usize,
     /// Rows of a window.
     pub window: usize,
-    /// Rows are computed in pairs.
-    pub pairs: bool,
+    /// Rows that are computed together, from a multiple of it on.
+    pub tile: usize,
 }
 
 impl Reach {
-    /// The reach of a window, where outputs are made in tiles of one row or two.
+    /// The reach of a window, where outputs are made in tiles of so many rows.
     pub fn new(geometry: &Geometry, tile: usize) -> Self {
-        Self { stride: geometry.strides[0], front: geometry.before[0], window: geometry.extent(0), pairs: tile == 2 }
+        Self { stride: geometry.strides[0], front: geometry.before[0], window: geometry.extent(0), tile }
     }
 
     /// Rows of the input for rows of the output, perhaps beyond the input's ends.
     fn rows(self, rows: &Range<isize>) -> Range<isize> {
-        let (start, end) = if self.pairs { (rows.start & !1, (rows.end + 1) & !1) } else { (rows.start, rows.end) };
-        let [stride, front, window] = [self.stride, self.front, self.window].map(|n| n as isize);
+        let [stride, front, window, tile] = [self.stride, self.front, self.window, self.tile].map(|n| n as isize);
+        let (start, end) = (rows.start.div_euclid(tile) * tile, -(-rows.end).div_euclid(tile) * tile);
         start * stride - front..(end - 1) * stride - front + window
     }
 
     /// The most rows of the input that `rows` of the output reach.
     fn most(self, rows: usize) -> usize {
-        // Pairs may begin one row before and end one after.
-        let rows = if self.pairs { (rows + 1).next_multiple_of(2) } else { rows };
+        // Tiles may begin before the rows and end after them.
+        let rows = (rows + self.tile - 1).next_multiple_of(self.tile);
         (rows - 1) * self.stride + self.window
     }
 }
@@ -52,6 +52,8 @@ pub(crate) struct Inner {
     pub height: usize,
     /// Rows of zeros above and below.
     pub halo: [usize; 2],
+    /// Rows of it that are computed together.
+    pub tile: usize,
     /// How its reader reaches for it.
     pub reach: Reach,
     /// Values of one row with its halo.
@@ -79,10 +81,11 @@ impl Chain {
             let rows = chain.capacities();
             rows.iter().zip(&chain.inner).map(|(rows, inner)| rows * inner.row * size_of::<f32>()).sum()
         };
-        while chain.strip > 1 && size(&chain) > BUDGET {
-            // Strips of equal height.
+        let tile = chain.inner.last().map_or(1, |inner| inner.reach.tile);
+        while chain.strip > tile && size(&chain) > BUDGET {
+            // Strips of equal height, and of whole tiles.
             let strips = height.div_ceil(chain.strip) + 1;
-            chain.strip = height.div_ceil(strips).min(chain.strip - 1);
+            chain.strip = height.div_ceil(strips).next_multiple_of(tile).min((chain.strip - 1) / tile * tile);
         }
         chain
     }
@@ -95,7 +98,7 @@ impl Chain {
             .iter()
             .rev()
             .map(|inner| {
-                rows = inner.reach.most(rows).min(inner.height + inner.halo[0] + inner.halo[1]);
+                rows = (inner.reach.most(rows) + inner.tile - 1).min(inner.height + inner.halo[0] + inner.halo[1]);
                 rows
             })
             .collect();
@@ -143,7 +146,12 @@ impl<'a> Progress<'a> {
             let need = reach.start.max(-top)..reach.end.min(height + bottom);
             let held = self.held[at].clone().unwrap_or(need.start..need.start);
             let done = held.end.max(need.start);
-            let end = done.max(need.end);
+            let mut end = done.max(need.end);
+            if end > done && end < height {
+                // A tile that is begun is finished, so that none is computed twice.
+                let tile = inner.tile as isize;
+                end = (-(-end).div_euclid(tile) * tile).min(height);
+            }
             fills[at] = Some(Fill { held: held.start, start: need.start, new: done..end });
             self.held[at] = Some(need.start..end);
             wanted = done.clamp(0, height)..end.clamp(0, height);
@@ -158,23 +166,29 @@ mod tests {
 
     #[test]
     fn every_row_is_made_once_and_fits() {
-        let reach = |stride, front, window, pairs| Reach { stride, front, window, pairs };
+        let reach = |stride, front, window, tile| Reach { stride, front, window, tile };
         for (first, second) in [
-            (reach(1, 0, 1, false), reach(1, 1, 3, false)),
-            (reach(1, 1, 3, true), reach(2, 0, 3, false)),
-            (reach(2, 2, 5, false), reach(1, 1, 3, true)),
-            (reach(1, 3, 7, false), reach(2, 0, 1, false)),
+            (reach(1, 0, 1, 1), reach(1, 1, 3, 1)),
+            (reach(1, 1, 3, 2), reach(2, 0, 3, 1)),
+            (reach(2, 2, 5, 1), reach(1, 1, 3, 2)),
+            (reach(1, 3, 7, 1), reach(2, 0, 1, 1)),
+            (reach(1, 1, 3, 4), reach(1, 0, 3, 4)),
+            (reach(1, 0, 3, 3), reach(2, 1, 5, 2)),
         ] {
             for height in [7_usize, 16, 33] {
                 let out = |n: usize, reach: Reach| (n + 2 * reach.front - reach.window) / reach.stride + 1;
                 let middle = out(height, first);
                 let last = out(middle, second);
-                let inner = |height: usize, reach: Reach| {
+                let inner = |height: usize, tile: usize, reach: Reach| {
                     let below = reach.rows(&(0..out(height, reach) as isize)).end - height as isize;
-                    Inner { height, halo: [reach.front, below.max(0) as usize], reach, row: 4, left: 0 }
+                    Inner { height, halo: [reach.front, below.max(0) as usize], tile, reach, row: 4, left: 0 }
                 };
                 for strip in 1..=last {
-                    let chain = Chain { steps: 0..3, inner: vec![inner(height, first), inner(middle, second)], strip };
+                    let chain = Chain {
+                        steps: 0..3,
+                        inner: vec![inner(height, 3, first), inner(middle, first.tile, second)],
+                        strip,
+                    };
                     let capacities = chain.capacities();
                     let mut progress = Progress::new(&chain);
                     let mut next = [None; 2];

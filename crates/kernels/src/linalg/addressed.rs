@@ -6,7 +6,7 @@ use super::pack::{Packing, Panel};
 use crate::isa::Isa;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
-use crate::simd::{Portable, Simd};
+use crate::simd::{Portable, Simd, prefetch_second};
 
 /// Each row of the left side has an address of its own.
 #[derive(Debug)]
@@ -29,6 +29,22 @@ pub(crate) struct Shared<'a> {
     pub(crate) to: usize,
     /// Limits.
     pub(crate) clip: Option<(f32, f32)>,
+    /// The panel that is read next, perhaps from far away: the first tiles ask for its lines while they compute.
+    pub(crate) next: Panel<'a>,
+}
+
+impl Shared<'_> {
+    /// The values of whose lines one is asked for at each step of the `tile`-th tile: some of the next panel as long as there are any, and
+    /// then those of this one, which costs nothing.
+    #[inline(always)]
+    pub(crate) fn ahead(&self, tile: usize) -> *const f32 {
+        let Panel { vectors, values, .. } = self.next;
+        if tile < vectors {
+            values.as_ptr().wrapping_add(tile * values.len() / vectors)
+        } else {
+            self.right.values.as_ptr()
+        }
+    }
 }
 
 /// One tile of a product.
@@ -44,6 +60,8 @@ pub(crate) struct Tile<'a> {
     pub(crate) result: &'a [*mut f32],
     /// Added before the limits; one per row.
     pub(crate) residual: Option<&'a [*const f32]>,
+    /// See [`Shared::ahead`].
+    pub(crate) ahead: *const f32,
 }
 
 /// A start for products without a bias.
@@ -148,6 +166,7 @@ unsafe fn kernel<S: Simd, const P: usize, const W: usize>(tile: &Tile<'_>) {
             }
         }
         let mut weights = panel.right.values.as_ptr();
+        let mut ahead = tile.ahead;
         for &tap in panel.taps {
             let input: [*const f32; P] =
                 std::array::from_fn(|p| (*tile.left.get_unchecked(p)).wrapping_add(panel.from + tap));
@@ -160,6 +179,8 @@ unsafe fn kernel<S: Simd, const P: usize, const W: usize>(tile: &Tile<'_>) {
                     }
                 }
                 weights = weights.add(W * S::LANES);
+                prefetch_second(ahead);
+                ahead = ahead.wrapping_add(S::LANES);
             }
         }
         if let Some(residual) = tile.residual {

@@ -26,8 +26,9 @@ mod strided;
 mod trial;
 
 pub(crate) use addressed::{Addressed, Shared, Tile as AddressedTile, ZEROS};
+pub(crate) use micro::MicroKernel;
 pub(crate) use multiplier::{Multiplier, Right};
-pub(crate) use pack::{Packed, Places, Scale};
+pub(crate) use pack::{Packed, Panel, Places, Scale};
 pub use paired::Unit;
 pub(crate) use paired::{
     COLUMNS, DEPTH, PackedPairs, PresentUnit, ROWS, Ready, Sums, Tile as PairedTile, column, round,

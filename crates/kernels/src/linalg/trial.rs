@@ -137,12 +137,13 @@ fn addressed(right: &Packed<Addressed>, left: &[f32], result: &mut [f32]) {
         let base = result.as_mut_ptr();
         let result: Vec<*mut f32> = (0..rows).map(|row| base.wrapping_add(row * columns)).collect();
         for right in right.panels() {
-            let panel = Shared { right, taps: &[0], run: depth, start: &ZEROS, from: 0, to: right.first, clip: None };
+            let (taps, to) = (&[0], right.first);
+            let panel = Shared { right, taps, run: depth, start: &ZEROS, from: 0, to, clip: None, next: right };
             let tiles = rows.div_ceil(kernel.rows);
             for tile in 0..tiles {
                 let range = tile * rows / tiles..(tile + 1) * rows / tiles;
                 let (left, result) = (&left[range.clone()], &result[range]);
-                let tile = addressed::Tile { panel: &panel, left, result, residual: None };
+                let tile = addressed::Tile { panel: &panel, left, result, residual: None, ahead: panel.ahead(tile) };
                 // SAFETY: each address on the left is that of `depth` values, each of the result that of a row of `columns` values,
                 // of which the panel's are some; nothing else touches the result.
                 unsafe { kernel.run(&tile) };

@@ -320,7 +320,7 @@ impl Lowerer<'_, '_, '_> {
     fn pool(&mut self, at: usize, largest: bool, window: &Window) {
         let value = self.value(self.graph.nodes()[at].inputs[0]);
         let geometry = Geometry::of_window(self.lowering.values[value].shape, window);
-        let pool = Pool { largest, geometry, include_padding: window.count_include_pad };
+        let pool = Pool { largest, geometry, include_padding: window.count_include_pad, epilogue: Epilogue::None };
         self.step(at, Work::Pool(pool), vec![value]);
     }
 

@@ -2,6 +2,7 @@
 //! follow, and zero padding is left to the convolution after it.
 
 mod layers;
+mod pooling;
 
 use std::borrow::Cow;
 
@@ -166,6 +167,7 @@ pub(crate) fn lower(
         let value = lowerer.value(at);
         lowerer.lowering.outputs.push(value);
     }
+    pooling::pool_fewer_channels(&mut lowerer.lowering);
     Ok(lowerer.lowering)
 }
 
