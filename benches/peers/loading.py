@@ -4,7 +4,8 @@
 
 Files are read before the clock starts. Figures are milliseconds of processor time per photo on one thread, medians of the runs, which
 alternate. `loader` is PyTorch's DataLoader with torchvision's ImageFolder; Pillow decodes and resizes, and always antialiases. Its time
-is that of all its processes. The last line of the output is JSON.
+is that of all its processes. `tf.data` is what Keras's `image_dataset_from_directory` makes of the folder, after a pass that is not
+counted; its time is that of all its threads. The last line of the output is JSON.
 """
 
 import argparse
@@ -73,6 +74,23 @@ def loader(folder, side, workers):
     return time.perf_counter() - began, processor() - before
 
 
+def tf_data(folder, side):
+    """Seconds, and seconds of processor, of a pass of the dataset that Keras makes of a folder; None without TensorFlow."""
+    try:
+        import keras
+        import tensorflow  # noqa: F401
+    except ImportError:
+        return None
+    batches = keras.utils.image_dataset_from_directory(
+        folder, image_size=(side, side), batch_size=32, shuffle=False, verbose=False
+    )
+    for turn in range(2):
+        began, before = time.perf_counter(), processor()
+        for _ in batches:
+            pass
+    return time.perf_counter() - began, processor() - before
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
@@ -98,6 +116,10 @@ def main():
                 seconds, busy = loader(arguments.folder, arguments.side, workers)
                 times.setdefault(f"loader, {workers} workers", []).append(busy / len(files) * 1e3)
                 times.setdefault(f"loader, {workers} workers, elapsed", []).append(seconds / len(files) * 1e3)
+        if not wanted or "tf.data" in wanted:
+            if passed := tf_data(arguments.folder, arguments.side):
+                times.setdefault("tf.data", []).append(passed[1] / len(files) * 1e3)
+                times.setdefault("tf.data, elapsed", []).append(passed[0] / len(files) * 1e3)
     medians = {name: round(statistics.median(values), 3) for name, values in times.items()}
     for name, value in medians.items():
         print(f"{name}: {value:.2f} ms per photo, {1e3 / value:.0f} per second")

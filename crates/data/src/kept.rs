@@ -433,6 +433,25 @@ mod tests {
         assert!(kept.stopped.expect("it failed").contains("kept"));
     }
 
+    /// A device of Linux on which every write finds the disk full.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_said_once_and_what_was_kept_before_is_still_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let kept = KeptPhotos { folder: folder.path().join("kept"), bytes: 1 << 20 };
+        let (open, row) = (|| Kept::open(&kept, "a key"), Row::Seen([1, 1], &[1, 2, 3]));
+        open().write(&[1; 32], &row);
+        let later = open();
+        let full = File::options().append(true).open("/dev/full").expect("Linux has it");
+        later.writer.lock().expect("no thread has it").file = Some((Arc::new(full), "/dev/full".into()));
+        (2..9).for_each(|photo| later.write(&[photo; 32], &row));
+        assert!(later.read(&[1; 32], |size, values| (size, values) == ([1, 1], &[1, 2, 3])));
+        assert!(!later.read(&[2; 32], |_, _| true));
+        let counts = later.counts();
+        assert_eq!((counts.read, counts.written), (1, 0));
+        assert!(counts.stopped.expect("it failed").contains("No space left on device"));
+    }
+
     #[test]
     fn a_start_removes_the_oldest_photos_of_other_pixels_where_there_are_too_many() {
         let folder = tempfile::tempdir().expect("a folder");

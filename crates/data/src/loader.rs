@@ -367,7 +367,8 @@ impl Shared {
             return Ok(());
         }
         let looked = options.load_into(&sample.origin, pixels)?;
-        if self.decoded[index].swap(true, Ordering::Relaxed) || again {
+        // A file that somebody writes to at this moment may have pixels that are not those of its fingerprint.
+        if (self.decoded[index].swap(true, Ordering::Relaxed) || again) && sample.known() == Some(photo) {
             match looked {
                 Some(Looked { of, bytes }) if bytes.len() <= size_of_val(pixels) => {
                     kept.write(&photo, &Row::Seen(of, &bytes));

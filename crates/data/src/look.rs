@@ -38,7 +38,7 @@ pub struct Verdicts {
 }
 
 /// Raised when a file is judged otherwise than before, or more is said of it.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// What was seen of an image, and what the file's content is known by. Of any other file, what is wrong.
 type Verdict = Result<(Examined, Fingerprint), String>;

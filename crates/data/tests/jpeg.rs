@@ -292,6 +292,29 @@ fn restart_markers_are_no_end_and_what_is_missing_between_them_is_missed() {
         damaged.drain(gap.clone());
         assert!(refusals(&damaged).iter().all(Option::is_some), "without {gap:?}");
     }
+    // Two markers later in the count than it should be, as where two parts were lost.
+    let mut later = whole.clone();
+    later[data + 2] += 2;
+    assert_eq!(refusals(&later), [(); 3].map(|()| Some("a part of its pixel data is missing".to_owned())));
+}
+
+#[test]
+fn rare_kinds_of_jpeg_are_refused_with_their_kind() {
+    let whole = photo([16, 16]);
+    let frame = whole.windows(2).position(|pair| pair == [0xff, 0xc0]).expect("a frame");
+    let kinds = [
+        (1, 0xc3, "a lossless one"),
+        (1, 0xc5, "a hierarchical one"),
+        (1, 0xc9, "one with arithmetic codes"),
+        (1, 0xca, "one with arithmetic codes"),
+        (4, 12, "one with 12 bits per channel"),
+    ];
+    for (at, byte, kind) in kinds {
+        let mut other = whole.clone();
+        other[frame + at] = byte;
+        let reason = format!("it is a JPEG of a kind that is not read, {kind}: save it as a usual JPEG, or as PNG");
+        assert_eq!(refusals(&other), [(); 3].map(|()| Some(reason.clone())));
+    }
 }
 
 #[test]

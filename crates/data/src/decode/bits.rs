@@ -76,12 +76,14 @@ pub(super) struct Bits<'b> {
     /// Whether there are no more bytes than the window has.
     is_last: bool,
     ahead: Ahead,
+    /// Number of restart markers so far.
+    restarts: u8,
 }
 
 impl<'b> Bits<'b> {
     pub fn new(bytes: &'b [u8], at: usize) -> Self {
         let window = Box::new([0; WINDOW + 2 * BLOCK]);
-        Self { bytes, at, window, end: 0, is_last: false, ahead: Ahead::default() }
+        Self { bytes, at, window, end: 0, is_last: false, ahead: Ahead::default(), restarts: 0 }
     }
 
     /// Number of bits up to the next marker that are in the window; negative for a reader that has gone too far.
@@ -364,20 +366,22 @@ impl<'b> Bits<'b> {
         Ok(())
     }
 
-    /// Goes past the restart marker that has to come next. Bytes before the marker mean nothing.
-    pub fn restart(&mut self) -> Option<()> {
+    /// Goes past the restart marker that has to come next. Bytes before the marker mean nothing. Markers are counted from 0 to 7: where
+    /// another one comes, data between them is lost, and all that follows would be drawn in the wrong place.
+    pub fn restart(&mut self) -> Result<(), Fault> {
         (self.end, self.is_last, self.ahead) = (0, false, Ahead::default());
         loop {
-            let ahead = self.bytes.get(self.at..)?;
-            self.at += ahead.iter().position(|&byte| byte == 0xff)?;
-            match self.bytes.get(self.at + 1)? {
-                0 => self.at += 2,
-                0xff => self.at += 1,
-                0xd0..=0xd7 => {
+            let ahead = self.bytes.get(self.at..).unwrap_or_default();
+            self.at += ahead.iter().position(|&byte| byte == 0xff).ok_or(Fault::NoBits)?;
+            match self.bytes.get(self.at + 1) {
+                Some(0) => self.at += 2,
+                Some(0xff) => self.at += 1,
+                Some(&marker) if marker == 0xd0 + self.restarts % 8 => {
                     self.at += 2;
-                    return Some(());
+                    self.restarts = self.restarts.wrapping_add(1);
+                    return Ok(());
                 }
-                _ => return None,
+                _ => return Err(Fault::NoBits),
             }
         }
     }

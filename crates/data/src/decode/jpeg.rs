@@ -157,11 +157,9 @@ impl<'b> Walk<'b> {
                     match marker {
                         0xc4 => self.tables(segment)?,
                         0xc0..=0xc2 => self.frame(segment, marker)?,
-                        // Lossless, hierarchical and arithmetic files: the decoder says what it thinks of them.
-                        0xc3 | 0xc5..=0xc7 | 0xc9..=0xcf => {
-                            self.seen.ordinary = false;
-                            return Ok(self);
-                        }
+                        0xc3 => return Err(unread("a lossless one")),
+                        0xc5..=0xc7 => return Err(unread("a hierarchical one")),
+                        0xc9..=0xcf => return Err(unread("one with arithmetic codes")),
                         0xdb => self.quantization(segment),
                         0xdd => self.restart = u32::from(be16(segment, 0).ok_or(BROKEN)?),
                         0xe1 => {
@@ -243,9 +241,12 @@ impl<'b> Walk<'b> {
         let (height, width) = (u32::from(u16::from_be_bytes([h1, h0])), u32::from(u16::from_be_bytes([w1, w0])));
         (self.seen.width, self.seen.height, self.seen.components) = (width, height, usize::from(count));
         self.progressive = marker == 0xc2;
+        if precision != 8 {
+            return Err(unread(&format!("one with {precision} bits per channel")));
+        }
         let components = components.as_chunks::<3>().0;
         let pixels = u64::from(width) * u64::from(height);
-        let walkable = precision == 8 && matches!(count, 1..=4) && pixels > 0 && pixels <= super::LARGEST_PIXELS;
+        let walkable = matches!(count, 1..=4) && pixels > 0 && pixels <= super::LARGEST_PIXELS;
         let first = self.frame.is_empty();
         self.frame.clear();
         self.seen.ordinary = false;
@@ -410,7 +411,7 @@ impl<'b> Walk<'b> {
         let Self { dc, ac, frame, progressive, restart, .. } = self;
         for unit in 0..height * width {
             if *restart > 0 && until_restart == 0 {
-                bits.restart().ok_or(EARLY)?;
+                bits.restart()?;
                 (until_restart, run) = (*restart, 0);
             }
             until_restart = until_restart.wrapping_sub(1);
@@ -463,16 +464,17 @@ impl<'b> Walk<'b> {
         for row in 0..height as usize {
             for column in 0..width as usize {
                 if self.restart > 0 && until_restart == 0 {
-                    bits.restart().ok_or(EARLY)?;
+                    bits.restart()?;
                     (until_restart, constants) = (self.restart, [0; 4]);
                 }
                 until_restart = until_restart.wrapping_sub(1);
                 let place = |[down, right]: [usize; 2], [y, x]: [usize; 2]| [row * down + y, column * right + x];
                 for ((at, each, own, tables, _), block) in blocks.iter().zip(&mut read) {
-                    if picture.is_seen(*at, place(*each, *own)) {
+                    if picture.is_seen(*at, place(*each, *own)) && picture.needs_all(*at) {
                         bits.block(*tables, &mut constants[*at], block)?;
                     } else {
                         bits.constant(*tables, &mut constants[*at])?;
+                        block.constant = constants[*at];
                     }
                 }
                 for ((at, each, own, _, steps), block) in blocks.iter().zip(&mut read) {
@@ -508,6 +510,11 @@ impl<'b> Walk<'b> {
         let is_end = matches!(self.rest, Some([] | [0xff]));
         is_end && !self.frame.is_empty() && self.frame.iter().all(whole)
     }
+}
+
+/// What is said of a kind of JPEG that hardly any program writes or reads.
+fn unread(kind: &str) -> String {
+    format!("it is a JPEG of a kind that is not read, {kind}: save it as a usual JPEG, or as PNG")
 }
 
 fn be16(bytes: &[u8], at: usize) -> Option<u16> {

@@ -17,6 +17,10 @@
 //! its pixels are there (Pillow 9.5 to 13.0 refuses it). Images of more pixels than Pillow takes, and images that need more memory than all threads together may fill,
 //! are refused before that memory is asked for.
 //!
+//! A restart marker out of order is missing data too. A progressive JPEG that ends after some of its scans *with* an end marker is a
+//! whole file of less detail, and is read (Pillow smooths its blocks, which is not done here). Lossless, hierarchical and arithmetic
+//! JPEGs, those with 12 bits, and TIFFs with a palette, of CIE L\*a\*b\* or of floating-point numbers are refused with their kind.
+//!
 //! # What is not looked at is not decoded
 //! Resizing without antialiasing, as Keras does it, takes single pixels of a large image and passes over the rest. Of a JPEG of the common
 //! kind (one scan, grey or the usual colours), only blocks that are looked at are transformed, and rows are made as they are read; the
@@ -478,9 +482,18 @@ fn unread(bytes: &[u8]) -> String {
         (Some(b"heic" | b"heix" | b"hevc" | b"heim" | b"heis" | b"mif1" | b"msf1"), _) => ("HEIC", ".heic"),
         (_, [0xff, 0x0a, ..] | [0, 0, 0, 0x0c, b'J', b'X', b'L', b' ', ..]) => ("JPEG XL", ".jxl"),
         (_, [0, 0, 0, 0x0c, b'j', b'P', b' ', b' ', ..] | [0xff, 0x4f, 0xff, 0x51, ..]) => ("JPEG 2000", ".jp2"),
+        _ if bytes.iter().all(|&byte| byte == 0) => return "it holds only zeros: a copy of it has failed".to_owned(),
+        _ if is_page(bytes) => return "it is a web page: fetch the image itself".to_owned(),
         _ => return "it is none of JPEG, PNG, GIF, BMP, WebP and TIFF".to_owned(),
     };
     format!("it is {name}, which is not read: {}", crate::folder::advice(ending))
+}
+
+/// Whether bytes are HTML, as servers send it in place of an image that they do not have.
+fn is_page(bytes: &[u8]) -> bool {
+    let text = bytes.trim_ascii_start();
+    let begins = |with: &[u8]| text.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
+    begins(b"<!doctype html") || begins(b"<html")
 }
 
 /// Whether an image that is turned so has its height for a width.
@@ -495,6 +508,7 @@ fn in_words(error: ImageError) -> String {
             "it takes more memory than its size explains".to_owned()
         }
         ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => String::new(),
+        ImageError::Unsupported(_) => format!("{error}: save it as PNG or JPEG"),
         error => error.to_string(),
     };
     let early = ["unexpected end of file", "image truncated"];

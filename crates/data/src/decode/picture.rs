@@ -119,6 +119,12 @@ impl Picture {
         rows[row] && columns[column]
     }
 
+    /// Whether samples of a component depend on more than the constant coefficients, which are the means of their blocks.
+    #[inline(always)]
+    pub fn needs_all(&self, component: usize) -> bool {
+        self.planes[component].size != [1, 1]
+    }
+
     /// Takes the coefficients of a block, and what they are multiplied by.
     #[inline(always)]
     pub fn block(&mut self, component: usize, [row, column]: [usize; 2], block: &Block, steps: &Steps) {
