@@ -1,8 +1,7 @@
 //! Loops over parts of slices in parallel, with the names of Rayon's.
 //!
-//! Rayon's own iterators are compiled again for each combination of slices and each closure. Here Rayon knows one loop, over numbers,
-//! which calls the closure of a part through a pointer: a kernel has about 70 such loops, and each is a few hundred bytes less and not a few
-//! thousand.
+//! Rayon's own iterators are compiled again for each combination of slices and each closure, which took a sixth of the time to build this
+//! crate. Here Rayon knows one loop, over numbers, which calls the closure of a part through a pointer.
 
 use std::marker::PhantomData;
 
