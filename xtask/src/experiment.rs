@@ -4,11 +4,12 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::Outcome;
-use crate::workspace::{Profile, WITHOUT_SHARDS, build, code, experiments, hand_over, top_level_string};
+use crate::workspace::{Profile, TRAINING_ALONE, build, code, experiments, hand_over, top_level_string};
 
 /// Text of `--help`.
 pub const HELP: &str = "\
 Builds the binary, which has the backbones inside, with the features that the experiment's device needs, and runs the experiment.
+To be ready sooner, this binary lacks the commands that no training needs (serve, features, gather, completions, man); `cargo build` adds them.
 
 Usage: cargo xtask experiment FILE|FOLDER [OPTIONS] [OPTIONS OF injerto train]
 
@@ -50,7 +51,7 @@ pub fn run(arguments: &[String]) -> Outcome {
     let text = text.map_err(|error| format!("{file}: {error}; {}", known()))?;
     let device = device(text, Path::new(&file));
     let features: Vec<&str> =
-        std::iter::once(WITHOUT_SHARDS).chain(feature(device.as_deref(), &arguments[1..])).collect();
+        std::iter::once(TRAINING_ALONE).chain(feature(device.as_deref(), &arguments[1..])).collect();
     let Some(binary) = build(&profile, &features)? else { return Ok(code(false)) };
     hand_over(Command::new(binary).arg("train").args(arguments))
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::workspace::{BINARY_PACKAGE, WITHOUT_SHARDS, cargo};
+use crate::workspace::{BINARY_PACKAGE, TRAINING_ALONE, cargo};
 
 /// Package with version, and the sets of features with which it is built (build scripts may have another set).
 type Features = BTreeMap<String, BTreeSet<String>>;
@@ -15,7 +15,7 @@ type Features = BTreeMap<String, BTreeSet<String>>;
 /// # Errors
 /// `cargo tree` failed.
 pub fn agree() -> Result<bool, String> {
-    let mut experiment = vec![WITHOUT_SHARDS.to_owned(), "--edges".to_owned(), "normal,build".to_owned()];
+    let mut experiment = vec![TRAINING_ALONE.to_owned(), "--edges".to_owned(), "normal,build".to_owned()];
     experiment.extend(["--package".to_owned(), BINARY_PACKAGE.to_owned()]);
     let tests = ["--workspace".to_owned(), "--edges".to_owned(), "normal,build,dev".to_owned()];
     let differences = differences(&tree(&experiment)?, &tree(&tests)?);
@@ -56,7 +56,7 @@ fn differences(experiment: &Features, tests: &Features) -> Vec<(String, String)>
         sets.iter().flat_map(|set| set.split(',')).filter(|name| !name.is_empty()).map(str::to_owned).collect()
     };
     let differs = |(package, sets): (&String, &BTreeSet<String>)| {
-        // The project's own packages lie above Burn: experiments leave `shards` out of some of them, and both builds are kept.
+        // The project's own packages lie above Burn: experiments leave features out of some of them, and both builds are kept.
         if package.starts_with("injerto-") {
             return None;
         }

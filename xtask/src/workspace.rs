@@ -124,7 +124,8 @@ pub fn not_started(command: &Command, error: &std::io::Error) -> String {
 /// Builds the `injerto` binary, which has the standard backbones inside, and returns its path. Crates in `plugins/` that are no part of it
 /// are built too, as libraries. The path is `None` if something does not compile, which the compiler has explained.
 ///
-/// `features` are added to those that are on by default; [`WITHOUT_SHARDS`] takes these away. One invocation builds all of them, so each dependency is built once, with the features that they need together.
+/// `features` are added to those that are on by default; [`TRAINING_ALONE`] takes these away. One invocation builds all of them, so each
+/// dependency is built once, with the features that they need together.
 ///
 /// # Errors
 /// Folders cannot be read, or there is no Cargo.
@@ -132,8 +133,9 @@ pub fn build(profile: &Profile, features: &[&str]) -> Result<Option<PathBuf>, St
     Ok(build_all(profile, features, &[], Libraries::Foreign, None)?.map(|built| built.binary))
 }
 
-/// Arguments of Cargo for a binary without what only work on many machines needs, so that a first build is short.
-pub const WITHOUT_SHARDS: &str = "--no-default-features";
+/// The argument of Cargo for a binary without what no training needs (the server, completions and manual pages, work on many machines), so
+/// that a first build is short.
+pub const TRAINING_ALONE: &str = "--no-default-features";
 
 fn add_features(command: &mut Command, features: &[&str]) {
     for feature in features {

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+#[cfg(feature = "shards")]
+use anyhow::bail;
+use anyhow::{Context as _, Result};
 use clap::Args;
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::weights::Cache;

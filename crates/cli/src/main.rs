@@ -18,8 +18,11 @@ mod generate;
 mod inspect;
 mod inventory;
 mod lr_find;
+#[cfg(any(test, not(all(feature = "pages", feature = "serve", feature = "shards"))))]
+mod missing;
 mod new;
 mod output;
+#[cfg(feature = "pages")]
 mod pages;
 mod photos;
 mod plugins;
@@ -28,6 +31,7 @@ mod prepare;
 mod progress;
 mod report;
 mod schema;
+#[cfg(feature = "serve")]
 mod serve;
 mod several;
 #[cfg(feature = "shards")]
@@ -47,14 +51,30 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
+#[cfg(feature = "pages")]
+use clap::CommandFactory as _;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
 use injerto_backbones::plugin::{Catalog, Probe, SearchPath, answer_if_asked};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::output::{Unsaid, insist};
+
+// A command is listed in every build; in one without its feature it takes anything and says how it comes.
+#[cfg(not(feature = "serve"))]
+use missing::Arguments as Serve;
+#[cfg(not(feature = "shards"))]
+use missing::{Arguments as Features, Arguments as Gather};
+#[cfg(not(feature = "pages"))]
+use missing::{Arguments as Completions, Arguments as Man};
+#[cfg(feature = "pages")]
+use pages::{Completions, Man};
+#[cfg(feature = "serve")]
+use serve::Arguments as Serve;
+#[cfg(feature = "shards")]
+use {features::Arguments as Features, gather::Arguments as Gather};
 
 /// Transfer learning on your own photos: a new head on a pre-trained backbone.
 #[derive(Parser)]
@@ -123,7 +143,7 @@ enum Command {
     /// Show on photos where a trained network looks: what its answer rests on
     Explain(explain::Arguments),
     /// Show a run on a page that takes photos, and answer programs in JSON
-    Serve(serve::Arguments),
+    Serve(Serve),
     /// Say which photos of a folder to label next
     Suggest(suggest::Arguments),
     /// Find what is wrong with your images before any training: copies, wrong labels, odd files, too few photos
@@ -147,11 +167,9 @@ enum Command {
     /// Write a trained network, or its backbone alone, into one file
     Export(export::Arguments),
     /// Compute the features of very many photos, or of one part of them, into a Parquet file
-    #[cfg(feature = "shards")]
-    Features(features::Arguments),
+    Features(Features),
     /// Check that the files of all parts are there, and count their photos
-    #[cfg(feature = "shards")]
-    Gather(gather::Arguments),
+    Gather(Gather),
     /// Draw several runs together, and say what the first gains over the others
     Compare(compare::Arguments),
     /// Draw a run's curves and its report.html again
@@ -163,9 +181,9 @@ enum Command {
     /// Print the JSON Schema of an experiment's file, for editors
     Schema(schema::Arguments),
     /// Print the completions of a shell: `injerto completions bash > FILE`
-    Completions(pages::Completions),
+    Completions(Completions),
     /// Print the manual page of injerto or of a command, or write all pages into a folder
-    Man(pages::Man),
+    Man(Man),
 }
 
 impl Common {
@@ -261,17 +279,30 @@ fn command() -> ExitCode {
         Command::Features(arguments) => features::run(&arguments, &common),
         #[cfg(feature = "shards")]
         Command::Gather(arguments) => gather::run(&arguments),
+        #[cfg(not(feature = "shards"))]
+        Command::Features(_) => missing::run("features"),
+        #[cfg(not(feature = "shards"))]
+        Command::Gather(_) => missing::run("gather"),
         Command::Compare(arguments) => compare::run(arguments),
         Command::Report(arguments) => report::run(arguments),
         Command::Predict(arguments) => predict::run(arguments, &common),
         Command::Explain(arguments) => explain::run(&arguments),
+        #[cfg(feature = "serve")]
         Command::Serve(arguments) => serve::run(arguments),
+        #[cfg(not(feature = "serve"))]
+        Command::Serve(_) => missing::run("serve"),
         Command::Suggest(arguments) => suggest::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(arguments, &common),
         Command::Generate(arguments) => generate::run(arguments),
         Command::Schema(arguments) => schema::run(&arguments),
+        #[cfg(feature = "pages")]
         Command::Completions(arguments) => pages::completions(&arguments, Cli::command()),
+        #[cfg(feature = "pages")]
         Command::Man(arguments) => pages::man(&arguments, Cli::command()),
+        #[cfg(not(feature = "pages"))]
+        Command::Completions(_) => missing::run("completions"),
+        #[cfg(not(feature = "pages"))]
+        Command::Man(_) => missing::run("man"),
     };
     done.unwrap_or_else(|error| ended(&error))
 }

@@ -262,7 +262,7 @@ fn write(stream: &mut impl Write, label: Option<&str>, line: &str) -> io::Result
     stream.flush()
 }
 
-/// The text with escapes for every character that is not plain, except line breaks and tabs. It is the second wall, after the
+/// The text with escapes for every character that is not plain, except line breaks and tabs. It is the second line of defence, after the
 /// places where names are put into messages. It writes `\u001b`, which means the same character in a string of JSON and of TOML.
 fn readable(text: &str) -> Cow<'_, str> {
     let passes = |c: char| matches!(c, '\n' | '\t') || is_plain(c);

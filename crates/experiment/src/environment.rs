@@ -1,3 +1,5 @@
+use std::time::SystemTime;
+
 use injerto_files::to_text;
 use serde_json::{Value, json};
 
@@ -11,7 +13,7 @@ pub(crate) fn environment(device: &str) -> Value {
         "threads": std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         "device": device,
         "command": std::env::args_os().map(|argument| to_text(&argument).into_owned()).collect::<Vec<_>>(),
-        "started": jiff::Timestamp::now().to_string(),
+        "started": humantime::format_rfc3339_nanos(SystemTime::now()).to_string(),
     })
 }
 

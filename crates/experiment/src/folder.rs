@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use injerto_files::{Lock, LockError, remove_partial};
 use injerto_trainer::Checkpoints;
@@ -95,8 +95,7 @@ impl RunFolder {
             }
             None => {
                 let safe = |c: char| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' };
-                let time = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string();
-                let base = format!("{}-{time}", name.chars().map(safe).collect::<String>());
+                let base = format!("{}-{}", name.chars().map(safe).collect::<String>(), in_a_name(SystemTime::now()));
                 let runs = Path::new("runs");
                 // Several runs may begin in the same second. `create_dir` succeeds for one of them; the others try the next
                 // number.
@@ -158,7 +157,7 @@ impl RunFolder {
     /// # Errors
     /// [`ExperimentError`] if it cannot be created, or there is no experiment in the folder of the run.
     pub fn scratch(of: Option<&Path>) -> Result<Self, ExperimentError> {
-        let number = jiff::Timestamp::now().as_nanosecond();
+        let number = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         let path = std::env::temp_dir().join(format!("injerto-{}-{number}", std::process::id()));
         let made = make(&path)?;
         let mut folder = Self::locked(&path, made, false)?;
@@ -261,6 +260,12 @@ impl Drop for Inner {
     }
 }
 
+/// A time in UTC as folders have it in their names, such as `20261127-075422`.
+fn in_a_name(time: SystemTime) -> String {
+    let text = humantime::format_rfc3339_seconds(time).to_string();
+    text.replace(['-', ':', 'Z'], "").replace('T', "-")
+}
+
 /// Creates a folder with its missing parents, and returns the created folders, the outermost first.
 fn make(path: &Path) -> Result<Vec<PathBuf>, ExperimentError> {
     let missing = path.ancestors().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists());
@@ -277,6 +282,12 @@ mod tests {
     fn names(folder: &Path) -> Vec<String> {
         let entries = std::fs::read_dir(folder).expect("readable").flatten();
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn a_name_has_the_time_in_utc() {
+        let time = UNIX_EPOCH + Duration::from_millis(1_795_766_062_900);
+        assert_eq!(in_a_name(time), "20261127-075422");
     }
 
     #[test]

@@ -69,6 +69,7 @@ pub mod source;
 mod split;
 mod stop;
 mod suggest;
+mod summary;
 pub mod sweep;
 mod teach;
 mod tensorboard;
@@ -91,11 +92,12 @@ pub use prepare::{Plan, Prepared, training_images};
 pub use probe::ProbeSummary;
 pub use questions::{Asked, Questions, Why};
 pub use resume::ChangedKey;
-pub use run::{BestSummary, ImageCounts, Outcome, PhaseSummary, Summary, TestSummary};
+pub use run::Outcome;
 pub use session::Session;
 pub use sort::{Sorter, Sorting};
 pub use split::DataChange;
 pub use suggest::{SuggestedPhoto, Suggestions};
+pub use summary::{BestSummary, ImageCounts, PhaseSummary, Summary, TestSummary};
 pub use teach::Taught;
 
 /// Trainings and trained networks can be sent to another thread, and one network can be used by several threads at once.

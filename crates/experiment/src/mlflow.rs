@@ -5,13 +5,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use injerto_files::{hex, write};
 use injerto_trainer::Checkpoints;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::run::Summary;
+use crate::summary::Summary;
 use crate::{ExperimentError, RunFolder};
 
 /// Files of a run that become its artifacts, where they exist.
@@ -43,8 +44,9 @@ pub fn to_mlflow(folder: &Path, store: &Path) -> Result<PathBuf, ExperimentError
     })?;
     let environment: Value =
         read(RunFolder::ENVIRONMENT).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-    let began = environment["started"].as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
-    let began = began.unwrap_or_default().as_millisecond();
+    let began = environment["started"].as_str().and_then(|text| humantime::parse_rfc3339(text).ok());
+    let since = began.and_then(|began| began.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    let began = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
     let digest = |text: &str| hex(Sha256::digest(text.as_bytes()));
     let (experiment, place) = experiment(store, &summary.name, began)?;
     let folder_name = folder.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy());

@@ -11,7 +11,7 @@ use injerto_insight::stats::{Estimate, LEVEL, wilson};
 use injerto_trainer::metrics::MultiLabelReport;
 use serde_json::{Value, json};
 
-use crate::run::{ImageCounts, Summary, TestSummary};
+use crate::summary::{ImageCounts, Summary, TestSummary};
 use crate::{Prepared, Trust};
 
 /// The content of `README.md`.

@@ -14,6 +14,7 @@ pub mod inference;
 mod isa;
 pub mod linalg;
 mod memory;
+mod parallel;
 mod simd;
 pub mod training;
 mod transform;

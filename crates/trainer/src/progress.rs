@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::Phase;
 use crate::TrainError;
 use crate::callbacks::CallbackState;
-use crate::fit::Seconds;
+use crate::fitted::Seconds;
 use crate::history::{Best, EpochRecord};
 use crate::metrics::Figures;
 use crate::optimizer::OptimizerState;

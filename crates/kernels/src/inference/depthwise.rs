@@ -1,5 +1,7 @@
 //! Depthwise convolutions: a vector of channels at a time, or two of bf16, and several columns of the output in registers.
 
+use std::mem::MaybeUninit;
+
 use super::view::{Epilogue, Region, View};
 use crate::element::{Bf16, Element};
 use crate::geometry::Geometry;
@@ -173,51 +175,39 @@ unsafe fn columns<S: Simd, T: Element, const N: usize, const H: usize, const W: 
     for (image, y) in rows(&job.region) {
         for part in 0..parts {
             let (x, end) = (part * width / parts, (part + 1) * width / parts);
-            // SAFETY: the columns lie in the region that the views hold; the instructions of `S` are there.
-            unsafe {
-                match end - x {
-                    8 => channels::<S, T, N, H, W, STRIDE, 8>(job, image, y, x),
-                    7 => channels::<S, T, N, H, W, STRIDE, 7>(job, image, y, x),
-                    6 => channels::<S, T, N, H, W, STRIDE, 6>(job, image, y, x),
-                    5 => channels::<S, T, N, H, W, STRIDE, 5>(job, image, y, x),
-                    4 => channels::<S, T, N, H, W, STRIDE, 4>(job, image, y, x),
-                    3 => channels::<S, T, N, H, W, STRIDE, 3>(job, image, y, x),
-                    2 => channels::<S, T, N, H, W, STRIDE, 2>(job, image, y, x),
-                    _ => channels::<S, T, N, H, W, STRIDE, 1>(job, image, y, x),
+            let mut channel = 0;
+            while channel < job.depthwise.geometry.input[2] {
+                let at = [y, x, channel];
+                let mut room = MaybeUninit::<[[S::V; N]; MOST]>::uninit();
+                let sums = room.as_mut_ptr().cast::<[S::V; N]>();
+                // SAFETY: the columns lie in the region that the views hold, and the channel is one of theirs; the sums of as many
+                // columns are written, of which there are at most `MOST`, as are read; the instructions of `S` are there.
+                unsafe {
+                    match end - x {
+                        8 => sum::<S, T, N, H, W, STRIDE, 8>(job, image, at, sums),
+                        7 => sum::<S, T, N, H, W, STRIDE, 7>(job, image, at, sums),
+                        6 => sum::<S, T, N, H, W, STRIDE, 6>(job, image, at, sums),
+                        5 => sum::<S, T, N, H, W, STRIDE, 5>(job, image, at, sums),
+                        4 => sum::<S, T, N, H, W, STRIDE, 4>(job, image, at, sums),
+                        3 => sum::<S, T, N, H, W, STRIDE, 3>(job, image, at, sums),
+                        2 => sum::<S, T, N, H, W, STRIDE, 2>(job, image, at, sums),
+                        _ => sum::<S, T, N, H, W, STRIDE, 1>(job, image, at, sums),
+                    }
+                    for column in 0..end - x {
+                        finish::<S, T, N>(job, image, [y, x + column, channel], *sums.add(column));
+                    }
                 }
+                channel += N * S::LANES;
             }
         }
     }
 }
 
-/// All channels of `X` columns.
-#[inline(always)]
-unsafe fn channels<
-    S: Simd,
-    T: Element,
-    const N: usize,
-    const H: usize,
-    const W: usize,
-    const STRIDE: usize,
-    const X: usize,
->(
-    job: &Job<'_, T>,
-    image: usize,
-    y: usize,
-    x: usize,
-) {
-    let mut channel = 0;
-    while channel < job.depthwise.geometry.input[2] {
-        // SAFETY: the columns lie in the region that the views hold, and the channel is one of theirs; the instructions of `S` are
-        // there.
-        unsafe { block::<S, T, N, H, W, STRIDE, X>(job, image, [y, x, channel]) };
-        channel += N * S::LANES;
-    }
-}
-
+/// The sums of `X` columns, without what happens to each at the end: that is code of its own, which would be compiled again for each
+/// size.
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "iterators over the sums would keep them in memory")]
-unsafe fn block<
+unsafe fn sum<
     S: Simd,
     T: Element,
     const N: usize,
@@ -229,12 +219,13 @@ unsafe fn block<
     job: &Job<'_, T>,
     image: usize,
     [y, x, channel]: [usize; 3],
+    to: *mut [S::V; N],
 ) {
     let d = job.depthwise;
     let (in_y, in_x) = (d.geometry.start(0, y), (x * STRIDE) as isize - d.geometry.before[1] as isize);
     let (pitch, down) = (d.pitch(), d.geometry.dilation[0]);
-    // SAFETY: the columns' windows lie in the input's halo, with a vector beyond; weights and bias are whole vectors (`pitch`); the
-    // instructions of `S` are there.
+    // SAFETY: the columns' windows lie in the input's halo, with a vector beyond; weights and bias are whole vectors (`pitch`); `to` has
+    // room for `X` sums; the instructions of `S` are there.
     unsafe {
         let mut sums = [Order::load::<S, N>(d.bias.as_ptr(), channel); X];
         for i in 0..H {
@@ -255,20 +246,34 @@ unsafe fn block<
                 }
             }
         }
-        for o in 0..X {
-            let mut sum = sums[o];
-            if let Some(residual) = job.residual {
-                let more = T::load_all::<S, N>(residual.at(image, y as isize, (x + o) as isize).add(channel));
-                for n in 0..N {
-                    sum[n] = S::add(sum[n], more[n]);
-                }
-            }
+        to.cast::<[[S::V; N]; X]>().write(sums);
+    }
+}
+
+/// Adds the residual to the sums of a pixel, applies the function, and stores them.
+#[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "iterators over the sums would keep them in memory")]
+unsafe fn finish<S: Simd, T: Element, const N: usize>(
+    job: &Job<'_, T>,
+    image: usize,
+    [y, x, channel]: [usize; 3],
+    mut sum: [S::V; N],
+) {
+    let d = job.depthwise;
+    // SAFETY: the pixel lies in the region that output and residual hold, the residual with a vector beyond; the store is cut to the
+    // channels; the instructions of `S` are there.
+    unsafe {
+        if let Some(residual) = job.residual {
+            let more = T::load_all::<S, N>(residual.at(image, y as isize, x as isize).add(channel));
             for n in 0..N {
-                sum[n] = d.epilogue.apply::<S>(sum[n]);
+                sum[n] = S::add(sum[n], more[n]);
             }
-            let to = job.output.at(image, y as isize, (x + o) as isize).add(channel);
-            T::store_all::<S, N>(to, sum, d.channels() - channel);
         }
+        for n in 0..N {
+            sum[n] = d.epilogue.apply::<S>(sum[n]);
+        }
+        let to = job.output.at(image, y as isize, x as isize).add(channel);
+        T::store_all::<S, N>(to, sum, d.channels() - channel);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The right side of a product, packed in panels.
 
-use rayon::prelude::*;
+use crate::parallel::{Divide as _, Parts as _};
 
 use super::micro::{Addressing, MicroKernel};
 use super::strided::{Strided, WIDEST};

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
+use crate::parallel::{self, Divide as _, Parts as _};
 
 use super::micro::MicroKernel;
 use super::multiplier::Multiplier;
@@ -298,7 +298,7 @@ pub(crate) fn matmul_at_b(
                     || rights.pack_in_parallel(Matrix::Given(right, right_row), rows.clone(), for_right),
                 );
             });
-            (0..by_tile * by_panel).into_par_iter().for_each(|task| {
+            parallel::each(by_tile * by_panel, &|task| {
                 let part = |at: usize, each: usize, all: usize| (at * each).min(all)..((at + 1) * each).min(all);
                 let tiles = part(task / by_panel, tiles_each, tiles);
                 let panels = part(task % by_panel, panels_each, panels);

@@ -1,8 +1,8 @@
 //! Attention going forward and backward. Going backward computes the scores anew, a block of queries at a time, so that nothing of the size
 //! of all pairs of tokens is kept.
 
+use crate::parallel::{Divide as _, Parts as _};
 use injerto_graph::Attention as Sizes;
-use rayon::prelude::*;
 
 use super::parameters::Parameters;
 use super::step::{Inputs, Pass, Step, put};

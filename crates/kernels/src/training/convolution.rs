@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use rayon::prelude::*;
+use crate::parallel::{Divide as _, Parts as _};
 
 use super::elementwise::{BLOCK, pass_on};
 use super::fold::{Fold, clip_and_sum, join};

@@ -1,4 +1,4 @@
-use rayon::prelude::*;
+use crate::parallel::{Divide as _, Parts as _};
 
 use super::fold::{Fold, clip_and_sum};
 use super::parameters::Parameters;

@@ -1,5 +1,5 @@
+use crate::parallel::{Divide as _, Parts as _};
 use injerto_graph::{Activation, dropout_factor};
-use rayon::prelude::*;
 
 use super::parameters::Parameters;
 use super::step::{Inputs, Pass, Step, put};

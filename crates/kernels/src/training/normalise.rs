@@ -1,4 +1,4 @@
-use rayon::prelude::*;
+use crate::parallel::{Divide as _, Parts as _};
 
 use super::fold::{Norm, PARTS, multiply_and_sum, part, reduce};
 use super::parameters::Parameters;

@@ -1,4 +1,4 @@
-use rayon::prelude::*;
+use crate::parallel::{Divide as _, Parts as _};
 
 use super::parameters::Parameters;
 use super::step::{Inputs, Pass, Step, put};

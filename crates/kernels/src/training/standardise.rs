@@ -1,6 +1,6 @@
 //! Normalisations with the statistics of the values themselves, which are the same in training and in inference.
 
-use rayon::prelude::*;
+use crate::parallel::{Divide as _, Parts as _};
 
 use super::fold::{PARTS, part, reduce};
 use super::parameters::Parameters;

@@ -1,7 +1,7 @@
 //! Learned tokens and positions, a part of a sequence, and a part of the channels.
 
+use crate::parallel::{Divide as _, Parts as _};
 use injerto_graph::Resample;
-use rayon::prelude::*;
 
 use super::parameters::Parameters;
 use super::step::{Inputs, Pass, Step, put};
@@ -127,6 +127,9 @@ impl Step for Crop {
     }
 }
 
+/// Rows of a task of [`Take`].
+const ROWS: usize = 64;
+
 /// The channels with these numbers.
 #[derive(Debug)]
 pub(super) struct Take {
@@ -137,17 +140,23 @@ pub(super) struct Take {
 
 impl Step for Take {
     fn forward(&mut self, _: &mut Parameters, x: &Inputs<'_>, y: &mut [f32], _: &mut Pass<'_>) {
-        let rows = y.par_chunks_mut(self.indices.len()).zip(x.get(0).par_chunks(self.channels));
-        rows.with_min_len(64).for_each(|(y, x)| y.iter_mut().zip(&self.indices).for_each(|(y, &from)| *y = x[from]));
+        let (wide, narrow) = (self.channels, self.indices.len());
+        y.par_chunks_mut(ROWS * narrow).zip(x.get(0).par_chunks(ROWS * wide)).for_each(|(y, x)| {
+            for (y, x) in y.chunks_exact_mut(narrow).zip(x.chunks_exact(wide)) {
+                y.iter_mut().zip(&self.indices).for_each(|(y, &from)| *y = x[from]);
+            }
+        });
     }
 
     fn input_gradient(&mut self, _: usize, _: &Inputs<'_>, _: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
-        let rows = dx.par_chunks_mut(self.channels).zip(dy.par_chunks(self.indices.len()));
-        rows.with_min_len(64).for_each(|(dx, dy)| {
+        let (wide, narrow) = (self.channels, self.indices.len());
+        dx.par_chunks_mut(ROWS * wide).zip(dy.par_chunks(ROWS * narrow)).for_each(|(dx, dy)| {
             if !accumulate {
                 dx.fill(0.0);
             }
-            self.indices.iter().zip(dy).for_each(|(&to, dy)| dx[to] += dy);
+            for (dx, dy) in dx.chunks_exact_mut(wide).zip(dy.chunks_exact(narrow)) {
+                self.indices.iter().zip(dy).for_each(|(&to, dy)| dx[to] += dy);
+            }
         });
     }
 }

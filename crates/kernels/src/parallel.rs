@@ -1,0 +1,190 @@
+//! Loops over parts of slices in parallel, with the names of Rayon's.
+//!
+//! Rayon's own iterators are compiled again for each combination of slices and each closure, which took a sixth of the time to build this
+//! crate. Here Rayon knows one loop, over numbers, which calls the closure of a part through a pointer.
+
+use std::marker::PhantomData;
+
+use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
+
+/// Calls `work` with all numbers below `count`, each once.
+pub(crate) fn each(count: usize, work: &(dyn Fn(usize) + Sync)) {
+    (0..count).into_par_iter().for_each(work);
+}
+
+/// Something that falls into parts, each of which one task may have.
+pub(crate) trait Parts: Sync + Sized {
+    /// A part.
+    type Part;
+
+    /// How many there are.
+    fn count(&self) -> usize;
+
+    /// A part by its number.
+    ///
+    /// # Safety
+    /// The number is below [`Parts::count`], and no other call has asked for the same one while its part lives.
+    unsafe fn part(&self, at: usize) -> Self::Part;
+
+    /// Pairs of parts, as many as there are of both.
+    fn zip<B: Parts>(self, other: B) -> Zip<Self, B> {
+        Zip(self, other)
+    }
+
+    /// The parts with their numbers.
+    fn enumerate(self) -> Enumerate<Self> {
+        Enumerate(self)
+    }
+
+    /// Hands each part to `work` once, in parallel.
+    fn for_each(self, work: impl Fn(Self::Part) + Sync) {
+        // SAFETY: `each` calls with numbers below the count, and with each of them once.
+        each(self.count(), &|at| work(unsafe { self.part(at) }));
+    }
+}
+
+/// Slices that are divided into chunks.
+pub(crate) trait Divide<T> {
+    /// Chunks of `size` values, the last of which may be shorter.
+    fn par_chunks(&self, size: usize) -> Chunks<'_, T>;
+    /// Chunks of `size` values that may be written.
+    fn par_chunks_mut(&mut self, size: usize) -> ChunksMut<'_, T>;
+    /// Each value, which may be written.
+    fn par_iter_mut(&mut self) -> Each<'_, T>;
+}
+
+impl<T> Divide<T> for [T] {
+    fn par_chunks(&self, size: usize) -> Chunks<'_, T> {
+        assert!(size > 0, "chunks have values");
+        Chunks { values: self, size }
+    }
+
+    fn par_chunks_mut(&mut self, size: usize) -> ChunksMut<'_, T> {
+        assert!(size > 0, "chunks have values");
+        ChunksMut { first: self.as_mut_ptr(), length: self.len(), size, slice: PhantomData }
+    }
+
+    fn par_iter_mut(&mut self) -> Each<'_, T> {
+        Each(self.par_chunks_mut(1))
+    }
+}
+
+/// See [`Divide::par_chunks`].
+pub(crate) struct Chunks<'a, T> {
+    values: &'a [T],
+    size: usize,
+}
+
+impl<'a, T: Sync> Parts for Chunks<'a, T> {
+    type Part = &'a [T];
+
+    fn count(&self) -> usize {
+        self.values.len().div_ceil(self.size)
+    }
+
+    unsafe fn part(&self, at: usize) -> &'a [T] {
+        &self.values[at * self.size..self.values.len().min((at + 1) * self.size)]
+    }
+}
+
+/// See [`Divide::par_chunks_mut`].
+pub(crate) struct ChunksMut<'a, T> {
+    first: *mut T,
+    length: usize,
+    size: usize,
+    slice: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: what several threads share are the address and two numbers; each part goes to one of them (see `Parts::part`), to which its values
+// may be sent.
+unsafe impl<T: Send> Sync for ChunksMut<'_, T> {}
+
+impl<'a, T: Send> Parts for ChunksMut<'a, T> {
+    type Part = &'a mut [T];
+
+    fn count(&self) -> usize {
+        self.length.div_ceil(self.size)
+    }
+
+    unsafe fn part(&self, at: usize) -> &'a mut [T] {
+        let start = at * self.size;
+        let length = self.size.min(self.length - start);
+        // SAFETY: the number is below the count, so the chunk lies in the slice, which is borrowed as long; chunks do not overlap, and no one
+        // else has this one.
+        unsafe { std::slice::from_raw_parts_mut(self.first.add(start), length) }
+    }
+}
+
+/// See [`Divide::par_iter_mut`].
+pub(crate) struct Each<'a, T>(ChunksMut<'a, T>);
+
+impl<'a, T: Send> Parts for Each<'a, T> {
+    type Part = &'a mut T;
+
+    fn count(&self) -> usize {
+        self.0.count()
+    }
+
+    unsafe fn part(&self, at: usize) -> &'a mut T {
+        // SAFETY: the caller's number is handed on, with what is promised of it.
+        let chunk = unsafe { self.0.part(at) };
+        &mut chunk[0]
+    }
+}
+
+/// See [`Parts::zip`].
+pub(crate) struct Zip<A, B>(A, B);
+
+impl<A: Parts, B: Parts> Parts for Zip<A, B> {
+    type Part = (A::Part, B::Part);
+
+    fn count(&self) -> usize {
+        self.0.count().min(self.1.count())
+    }
+
+    unsafe fn part(&self, at: usize) -> Self::Part {
+        // SAFETY: the number is below both counts, and no other call asks for the same one.
+        unsafe { (self.0.part(at), self.1.part(at)) }
+    }
+}
+
+/// See [`Parts::enumerate`].
+pub(crate) struct Enumerate<A>(A);
+
+impl<A: Parts> Parts for Enumerate<A> {
+    type Part = (usize, A::Part);
+
+    fn count(&self) -> usize {
+        self.0.count()
+    }
+
+    unsafe fn part(&self, at: usize) -> Self::Part {
+        // SAFETY: the caller's number is handed on, with what is promised of it.
+        (at, unsafe { self.0.part(at) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_chunk_is_handed_out_once_with_its_number_and_its_partners() {
+        let (mut sums, values) = (vec![0; 4], [1, 2, 3, 4, 5, 6, 7]);
+        sums.par_chunks_mut(1)
+            .zip(values.par_chunks(2))
+            .enumerate()
+            .for_each(|(at, (sum, values))| sum[0] += 100 * at + values.iter().sum::<usize>());
+        assert_eq!(sums, [3, 107, 211, 307]);
+    }
+
+    #[test]
+    fn pairs_end_with_the_shorter_side_and_nothing_has_no_parts() {
+        let mut all = vec![1; 5];
+        all.par_iter_mut().enumerate().for_each(|(at, value)| *value += at / 4);
+        assert_eq!(all, [1, 1, 1, 1, 2]);
+        all.par_chunks_mut(2).zip([0; 2].par_chunks(1)).for_each(|(all, _)| all.fill(9));
+        assert_eq!(all, [9, 9, 9, 9, 2]);
+        Vec::<usize>::new().par_chunks_mut(3).for_each(|_| panic!("there is none"));
+    }
+}
