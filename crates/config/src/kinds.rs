@@ -62,7 +62,7 @@ impl OnLeak {
     }
 }
 
-/// What the frozen layers of the backbone are computed in on the CPU.
+/// What a network is computed in on the CPU while it trains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {

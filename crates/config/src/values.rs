@@ -200,7 +200,7 @@ pub struct BackboneConfig {
     /// How pixels are scaled, for weights that were trained on other pixels than the backbone says; `None`: as it says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preprocessing: Option<InputScale>,
-    /// What the frozen layers are computed in on the CPU.
+    /// What the network is computed in on the CPU while it trains.
     pub precision: Precision,
 }
 
