@@ -44,7 +44,7 @@ impl Predictor {
     /// many others, and which differ from those of training and from each other ([`injerto_insight::suggest::next`]). Files that
     /// are not readable images are left out. Returns `None` if `watch` was stopped.
     ///
-    /// All pairs of the folder's photos are compared, `2 · photos² · features` operations.
+    /// All pairs of the folder's photos are compared, `photos² · features` operations.
     ///
     /// # Errors
     /// [`ExperimentError::NothingKept`] if nothing is known of the training images; a folder that cannot be read.

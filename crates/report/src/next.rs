@@ -19,8 +19,16 @@ pub fn command(run: &Run, verdict: &Verdict) -> Option<String> {
     match verdict.state {
         State::Unknown if last.val_loss.is_none() => again("data.validation_split=0.2".to_owned()),
         State::Unknown | State::Improving => {
-            let epochs = (2 * phase.epochs).max(5);
-            Some(format!("injerto train --resume {folder} --set phases.{at}.epochs={epochs}"))
+            let ran = run.history.iter().filter(|record| record.phase == phase.name).count();
+            match (run.summary.is_some(), ran < phase.epochs) {
+                (false, _) => Some(format!("injerto train --resume {folder}")),
+                // Early stopping has ended the phase, and no number of epochs goes on with it.
+                (true, true) => None,
+                (true, false) => {
+                    let epochs = (2 * phase.epochs).max(5);
+                    Some(format!("injerto train --resume {folder} --set phases.{at}.epochs={epochs}"))
+                }
+            }
         }
         State::Worsening { .. } => {
             again(format!("phases.{at}.optimizer.learning_rate={}", phase.optimizer.rule.learning_rate() / 10.0))

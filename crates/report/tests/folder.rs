@@ -232,28 +232,39 @@ fn many_classes_are_folded() {
 
 #[test]
 fn the_verdict_ends_with_the_command_to_type_next() {
-    let experiment =
-        "[data]\nroot = \"photos\"\n[backbone]\nplugin = \"mobilenet_v2\"\n[[phases]]\nname = \"head\"\nepochs = 6\n";
-    let check = |losses: [f64; 6], set: &str, expected: &str| {
+    let check = |losses: [f64; 6], finished: bool, set: &str, expected: &str| {
         let folder = tempfile::tempdir().unwrap();
-        let mut lines = String::new();
-        for (number, loss) in (1..).zip(losses) {
+        let record = |(number, loss): (usize, f64)| {
             let mut record = epoch(number, "head", 0.99);
             record["val_loss"] = json!(loss);
-            lines += &(record.to_string() + "\n");
+            record
+        };
+        let history: Vec<Value> = (1..).zip(losses).map(record).collect();
+        if finished {
+            let mut whole = summary("cats", 0.97);
+            whole["phases"] = json!([{ "name": "head", "epochs": 6, "trainable_params": 1, "non_trainable_params": 2,
+                "seconds": 6.0, "history": history }]);
+            whole["best"]["epoch"] = json!(6);
+            put(folder.path(), "summary.json", &whole);
+        } else {
+            let lines: String = history.iter().map(|record| record.to_string() + "\n").collect();
+            std::fs::write(folder.path().join("history.jsonl"), lines).unwrap();
         }
-        std::fs::write(folder.path().join("history.jsonl"), lines).unwrap();
-        let experiment = experiment.replace("[backbone]", &format!("{set}\n[backbone]"));
+        let experiment = format!(
+            "[data]\nroot = \"photos\"\n{set}\n[backbone]\nplugin = \"mobilenet_v2\"\n[[phases]]\nname = \"head\"\nepochs = 6\n"
+        );
         std::fs::write(folder.path().join("experiment.toml"), experiment).unwrap();
         let page = report(&Run::load(folder.path()).unwrap());
         let expected = expected.replace("RUN", &folder.path().display().to_string());
         assert!(page.contains(&format!("Next: <code>{expected}</code>")), "{expected}");
     };
     let falling = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4];
-    check(falling, "", "injerto train --resume RUN --set phases.0.epochs=12");
+    check(falling, true, "", "injerto train --resume RUN --set phases.0.epochs=12");
+    check(falling, false, "", "injerto train --resume RUN");
     let rising = [0.9, 0.5, 0.6, 0.7, 0.8, 0.9];
-    check(rising, "", "injerto train RUN/experiment.toml --set data.augment=medium");
-    check(rising, "augment = \"light\"", "injerto inspect photos");
+    check(rising, true, "", "injerto train RUN/experiment.toml --set data.augment=medium");
+    check(rising, true, "augment = \"light\"", "injerto inspect photos");
+    check([0.5; 6], true, "", "injerto advise photos");
 }
 
 #[test]
