@@ -78,7 +78,7 @@ impl Verdicts {
                     let mut fields = rest.split(' ');
                     let mut number = || fields.next()?.parse().ok();
                     let (width, height, name) = (number()?, number()?, fields.next()?);
-                    let format = Format::ALL.into_iter().find(|format| format.name() == name)?;
+                    let format = Format::ALL.iter().copied().find(|format| format.name() == name)?;
                     Ok((Examined { format, width, height, turned: word == "turned" }, unhex(fields.next()?)?))
                 }
             };

@@ -51,8 +51,14 @@ fn call(url: &str, how: Transfer, headers: &[(&str, String)]) -> Result<ureq::ht
     headers.iter().fold(request, |request, (name, value)| request.header(*name, value)).call()
 }
 
-fn unreachable(error: &ureq::Error) -> String {
-    format!("the address cannot be reached ({error}); is this machine offline?")
+fn refused(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::StatusCode(code @ (404 | 410)) => {
+            format!("the server has nothing at this address (HTTP status {code}); look at its spelling")
+        }
+        ureq::Error::StatusCode(code) => format!("the server refuses it (HTTP status {code})"),
+        error => format!("the address cannot be reached ({error}); is this machine offline?"),
+    }
 }
 
 /// What an address gives.
@@ -60,7 +66,7 @@ fn unreachable(error: &ureq::Error) -> String {
 /// # Errors
 /// Why it cannot be had, in words.
 pub fn bytes(url: &str, how: Transfer) -> Result<Vec<u8>, String> {
-    let response = call(url, how, &[]).map_err(|error| unreachable(&error))?;
+    let response = call(url, how, &[]).map_err(|error| refused(&error))?;
     let mut bytes = Vec::new();
     collect(response.into_body().into_reader(), how, 0, &mut |part| {
         bytes.extend_from_slice(part);
@@ -166,7 +172,7 @@ fn continued(
         }
         response => response,
     };
-    let response = response.map_err(|error| Broken::Final(unreachable(&error)))?;
+    let response = response.map_err(|error| Broken::Final(refused(&error)))?;
     let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let begins =
         header("content-range").and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.parse().ok());

@@ -60,7 +60,8 @@ fn a_download_ends_when_the_other_side_ends_early_falls_silent_drips_or_takes_to
     check(seven, vec![(0, b"wei"), (5000, b"ghts")], Err("only 3 bytes arrived in 0 seconds, after 0 bytes"));
     check(open, [(200, &b"w"[..])].repeat(40), Err("bytes arrived in 0 seconds, after"));
     check(open, [(100, &b"weigh"[..])].repeat(40), Err("fetch the file by other means"));
-    check("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", vec![], Err("404"));
+    check("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", vec![], Err("the server has nothing at this address"));
+    check("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", vec![], Err("refuses it (HTTP status 403)"));
     check("", vec![(5000, b"HTTP")], Err("cannot be reached"));
     check("HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999999\r\n\r\n", vec![], Err(""));
     let error = bytes(&serve(seven, vec![(0, b"weights")]), how(patience, true)).expect_err("it is not encrypted");

@@ -41,6 +41,8 @@ mod bits;
 mod codes;
 mod colour;
 mod jpeg;
+#[cfg(feature = "jxl")]
+mod jxl;
 mod picture;
 mod transform;
 mod webp;
@@ -94,7 +96,8 @@ pub enum Orientation {
     Apply,
 }
 
-/// Decodes an image of any format that is read: JPEG, PNG, GIF, BMP, WebP, TIFF (its first page, with integers of 8 or 16 bits).
+/// Decodes an image of any format that is read: JPEG, PNG, GIF, BMP, WebP, TIFF (its first page, with integers of 8 or 16 bits), and
+/// JPEG XL with the feature `jxl`.
 ///
 /// # Errors
 /// A text that says what is wrong, without the file's name.
@@ -235,11 +238,23 @@ pub enum Format {
     WebP,
     /// TIFF.
     Tiff,
+    /// JPEG XL.
+    #[cfg(feature = "jxl")]
+    Jxl,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Jpeg, Self::Png, Self::Gif, Self::Bmp, Self::WebP, Self::Tiff];
+    pub const ALL: &[Self] = &[
+        Self::Jpeg,
+        Self::Png,
+        Self::Gif,
+        Self::Bmp,
+        Self::WebP,
+        Self::Tiff,
+        #[cfg(feature = "jxl")]
+        Self::Jxl,
+    ];
 
     /// Its name in lower case.
     pub fn name(self) -> &'static str {
@@ -250,24 +265,33 @@ impl Format {
             Self::Bmp => "bmp",
             Self::WebP => "webp",
             Self::Tiff => "tiff",
+            #[cfg(feature = "jxl")]
+            Self::Jxl => "jxl",
         }
     }
 
     /// The format in which an image's bytes begin; `None` for all that is not read.
     pub fn of(bytes: &[u8]) -> Option<Self> {
-        let found = image::guess_format(bytes).ok();
-        Self::ALL.into_iter().find(|format| Some(format.decoders()) == found)
+        #[cfg(feature = "jxl")]
+        if jxl::begins(bytes) {
+            return Some(Self::Jxl);
+        }
+        let found = image::guess_format(bytes).ok()?;
+        Self::ALL.iter().copied().find(|format| format.decoders() == Some(found))
     }
 
-    fn decoders(self) -> ImageFormat {
-        match self {
+    /// Its decoder in the crate `image`, if it is one of those.
+    fn decoders(self) -> Option<ImageFormat> {
+        Some(match self {
             Self::Jpeg => ImageFormat::Jpeg,
             Self::Png => ImageFormat::Png,
             Self::Gif => ImageFormat::Gif,
             Self::Bmp => ImageFormat::Bmp,
             Self::WebP => ImageFormat::WebP,
             Self::Tiff => ImageFormat::Tiff,
-        }
+            #[cfg(feature = "jxl")]
+            Self::Jxl => return None,
+        })
     }
 }
 
@@ -385,6 +409,8 @@ struct Opened<'b> {
     decoder: Box<dyn ImageDecoder + 'b>,
     format: Format,
     jpeg: Option<jpeg::Jpeg>,
+    /// Bytes that a decoder of another crate than `image` fills beside the image.
+    beside: u64,
 }
 
 impl<'b> Opened<'b> {
@@ -392,19 +418,28 @@ impl<'b> Opened<'b> {
         if bytes.is_empty() {
             return Err("the file is empty".to_owned());
         }
-        let mut reader =
-            ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| error.to_string())?;
-        let found = reader.format();
-        let Some(format) = Format::ALL.into_iter().find(|format| Some(format.decoders()) == found) else {
-            return Err(unread(bytes));
-        };
+        let format = Format::of(bytes).ok_or_else(|| unread(bytes))?;
         let jpeg = (format == Format::Jpeg).then(|| jpeg::header(bytes)).transpose()?;
         let mut limits = Limits::default();
         limits.max_image_width = Some(LARGEST_SIDE);
         limits.max_image_height = Some(LARGEST_SIDE);
         limits.max_alloc = Some(HEADER);
-        reader.limits(limits);
-        let decoder: Box<dyn ImageDecoder> = Box::new(reader.into_decoder().map_err(in_words)?);
+        let (decoder, beside): (Box<dyn ImageDecoder>, u64) = match format.decoders() {
+            Some(decoders) => {
+                let mut reader = ImageReader::with_format(Cursor::new(bytes), decoders);
+                reader.limits(limits);
+                (Box::new(reader.into_decoder().map_err(in_words)?), 0)
+            }
+            #[cfg(feature = "jxl")]
+            None => {
+                let mut decoder = jxl::Decoder::new(bytes)?;
+                decoder.set_limits(limits).map_err(in_words)?;
+                let beside = decoder.beside();
+                (Box::new(decoder), beside)
+            }
+            #[cfg(not(feature = "jxl"))]
+            None => return Err(unread(bytes)),
+        };
         if format == Format::WebP {
             let (width, height) = decoder.dimensions();
             webp::check(bytes, [height, width])?;
@@ -412,7 +447,7 @@ impl<'b> Opened<'b> {
         if matches!(decoder.color_type(), ColorType::Rgb32F | ColorType::Rgba32F) {
             return Err("its values are floating-point numbers; save it with 8 or 16 bits per channel".to_owned());
         }
-        Ok(Self { decoder, format, jpeg })
+        Ok(Self { decoder, format, jpeg, beside })
     }
 
     /// The permit to decode: the image's share of the memory. It waits until other images have returned theirs.
@@ -434,7 +469,7 @@ impl<'b> Opened<'b> {
             // A buffer of all values, of which CMYK has four per pixel, and one of a strip, which may be the whole image.
             (Format::Tiff, _) => own * 3,
             (_, Some(jpeg)) => jpeg.kept + if jpeg.components == 4 { pixels * 4 } else { 0 },
-            _ => 0,
+            _ => self.beside,
         };
         let turned = if self.turn() == Turn::NoTransforms { 0 } else { own };
         let needed = own + beside + converted.max(turned);

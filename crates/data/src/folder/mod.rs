@@ -25,7 +25,18 @@ use crate::{DataError, Dataset, Sample};
 
 /// Endings of the files that are read as images, in lower case: those of Keras, `.webp` and TIFF's. Keras does not read the latter, so
 /// that it splits a folder with such files differently.
-pub const EXTENSIONS: [&str; 8] = [".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"];
+pub const EXTENSIONS: &[&str] = &[
+    ".bmp",
+    ".gif",
+    ".jpeg",
+    ".jpg",
+    #[cfg(feature = "jxl")]
+    ".jxl",
+    ".png",
+    ".tif",
+    ".tiff",
+    ".webp",
+];
 
 /// The meaning of a root's sub-folders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
