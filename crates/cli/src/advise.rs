@@ -165,7 +165,10 @@ fn of_features(arguments: &Arguments, stop: &AtomicBool) -> Result<ExitCode> {
     let Baselines { chance, majority, majority_class, .. } = Baselines::of(&table.counts());
     let largest = printable(&table.classes()[majority_class]);
     out!("against  {chance:.4} by chance, {majority:.4} for always saying {largest}")?;
-    out!("LogME    {logme:+.3}")?;
+    // Features that are all the same say nothing.
+    if logme.is_finite() {
+        out!("LogME    {logme:+.3}")?;
+    }
     output::prose(&format!(
         "\nNot compared: {missing}. These need the photos: `injerto advise FOLDER` with their folder says it."
     ))?;

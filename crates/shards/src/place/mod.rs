@@ -32,6 +32,7 @@ pub struct Place(Kind);
 #[derive(Debug, Clone)]
 enum Kind {
     Local(PathBuf),
+    #[cfg_attr(not(feature = "s3"), expect(dead_code, reason = "there are no objects without stores"))]
     Object(Object),
 }
 
