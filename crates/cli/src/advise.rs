@@ -10,9 +10,13 @@ use injerto_backbones::weights::Cache;
 use injerto_config::Config;
 use injerto_experiment::advise::{Advice, Ask, advise};
 use injerto_experiment::inspect::backbone::{Candidate, Judged, Ranked, candidates, judge, ranked};
+#[cfg(feature = "shards")]
+use injerto_experiment::inspect::backbone::{Probed, probed};
 use injerto_experiment::{Gallery, Prepared, device};
 use injerto_files::{printable, shell_word, shown};
 use injerto_insight::InsightError;
+#[cfg(feature = "shards")]
+use injerto_insight::stats::Baselines;
 use injerto_report::words::{grouped, millions};
 use injerto_trainer::Watch;
 use serde_json::json;
@@ -28,14 +32,18 @@ use crate::progress::{Looking, Progress, interrupted, on_interrupt};
 Without --backbone, every installed backbone whose weights are at hand sees the images once,
 and a cross-validated probe on its features says what it is worth for them.
 
+Of a folder that `injerto features` has written, the probe judges the backbone whose features
+they are; what would need the photos is named, and not said.
+
 Examples:
 
   injerto advise photos --out my.toml
   injerto advise photos --backbone mobilenet_v2
   injerto advise photos --backbone inception_v3 --weights my.safetensors \\
-      --set data.image_size=[224,224] --out my.toml")]
+      --set data.image_size=[224,224] --out my.toml
+  injerto advise features")]
 pub struct Arguments {
-    /// Folder of the images: train/ and validation/, or one sub-folder per class
+    /// Folder of the images (train/ and validation/, or one sub-folder per class), or of features
     #[arg(value_parser = crate::images())]
     data: PathBuf,
     /// Name of the backbone, or path of its library; without it, all whose weights are at hand are compared
@@ -68,6 +76,10 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
 }
 
 fn advised(arguments: &Arguments, common: &Common, stop: &AtomicBool) -> Result<ExitCode> {
+    #[cfg(feature = "shards")]
+    if injerto_shards::Gathered::is_in(&injerto_shards::Place::parse(arguments.data.as_os_str())?) {
+        return of_features(arguments, stop);
+    }
     let Arguments { data, set, out, json, .. } = arguments;
     let file = out.as_deref().unwrap_or(Path::new("advised.toml"));
     let (ranking, prepared) = match &arguments.backbone {
@@ -109,6 +121,58 @@ fn advised(arguments: &Arguments, common: &Common, stop: &AtomicBool) -> Result<
         Some(out) => out!("\n{}", command(out, common))?,
         None => out!("\n{experiment}")?,
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What features that were computed before say of the one backbone that has computed them.
+#[cfg(feature = "shards")]
+fn of_features(arguments: &Arguments, stop: &AtomicBool) -> Result<ExitCode> {
+    let Arguments { data, backbone, weights: _, set, out, json } = arguments;
+    let folder = shown(data);
+    let needs_photos = [("--backbone", backbone.is_some()), ("--set", !set.is_empty()), ("--out", out.is_some())];
+    if let Some((option, _)) = needs_photos.iter().find(|(_, given)| *given) {
+        bail!(
+            "{option}: {folder} holds the features of one backbone, and the photos are needed for this; leave {option} out, or give the \
+             folder of the photos"
+        );
+    }
+    let gathered = injerto_experiment::gathered::complete(std::slice::from_ref(data))?;
+    let (table, unused) = injerto_experiment::gathered::table(&gathered)?;
+    if unused.unread + unused.unlabelled > 0 {
+        let (unread, unlabelled) = (grouped(unused.unread), grouped(unused.unlabelled));
+        note!("left out   {unlabelled} photos without a label, {unread} that could not be read");
+    }
+    let looking = Looking::new();
+    let listener = |progress: injerto_insight::Progress| looking.stage(&progress);
+    let watch = injerto_insight::Watch::none().stopped_by(stop).told_to(&listener);
+    let found = probed(&table, u64::from(Config::SEED), watch);
+    looking.end();
+    let Probed { accuracy, logme } = found?;
+    let name = gathered.about().map_or(String::new(), |about| about.name.clone());
+    let missing = "the other backbones, the depths of this one, and whether fine-tuning would pay";
+    if *json {
+        let (features, images) = (table.features().width(), table.len());
+        output::json(&json!({ "backbones": [{
+            "backbone": name, "features": features, "images": images, "accuracy": accuracy, "logme": logme,
+        }], "not_compared": missing }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let ([low, high], n) = (accuracy.interval, grouped(accuracy.n));
+    out!("backbone {}, {} features", printable(&name), grouped(table.features().width()))?;
+    out!(
+        "accuracy {:.4} of a probe on images that it has not seen ({low:.3} to {high:.3}, 95 %, n = {n})",
+        accuracy.mean
+    )?;
+    let Baselines { chance, majority, majority_class, .. } = Baselines::of(&table.counts());
+    let largest = printable(&table.classes()[majority_class]);
+    out!("against  {chance:.4} by chance, {majority:.4} for always saying {largest}")?;
+    // Features that are all the same say nothing.
+    if logme.is_finite() {
+        out!("LogME    {logme:+.3}")?;
+    }
+    output::prose(&format!(
+        "\nNot compared: {missing}. These need the photos: `injerto advise FOLDER` with their folder says it."
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 

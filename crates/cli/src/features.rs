@@ -10,6 +10,7 @@ use injerto_config::Config;
 use injerto_experiment::advise::Ask;
 use injerto_experiment::shards::FeatureNetwork;
 use injerto_recipe::FeaturePrecision;
+use injerto_shards::Place;
 
 use crate::output::{self, note};
 use crate::shards::{self, Sharing};
@@ -23,7 +24,10 @@ into one Parquet file per shard: key, path, sha256, label, features, error. The
 numbers are those that a training keeps, bit for bit, whatever the number of shards.
 
 Input: folders, images, lists (.csv, .tsv, .jsonl, .txt), WebDataset archives (.tar)
-and Parquet tables with a column of bytes or paths.
+and Parquet tables with a column of bytes or paths. All of them, and the output, may lie
+in a store that speaks S3 (s3://BUCKET/PREFIX), with the keys in AWS_ACCESS_KEY_ID and
+AWS_SECRET_ACCESS_KEY, the region in AWS_REGION, and AWS_ENDPOINT_URL for other stores
+than AWS.
 
 --shard I/N computes part I of N, counted from 0. Without it, an array of SLURM
 (SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT) or a Kubernetes Indexed Job
@@ -40,17 +44,18 @@ Examples:
   injerto features mobilenet_v2 photos --out features
   injerto features mobilenet_v2 photos --set data.image_size=[160,160] --shard 3/8 --out features
   injerto features runs/cats-20260101-120000 shards/*.tar --shard 0/100 --out features
+  injerto features mobilenet_v2 s3://photos/2026 --shard 3/8 --out s3://results/features
   injerto gather features")]
 pub struct Arguments {
     /// A backbone's name, a run's folder, or a checkpoint
     #[arg(value_name = "MODEL", value_parser = crate::text())]
     model: String,
-    /// Folders, images, lists, .tar archives and .parquet tables
+    /// Folders, images, lists, .tar archives and .parquet tables; also file:///FOLDER and s3://BUCKET/PREFIX
     #[arg(required = true, value_name = "INPUT")]
     input: Vec<PathBuf>,
     #[command(flatten)]
     sharing: Sharing,
-    /// Folder for the files of the shards
+    /// Folder for the files of the shards, or s3://BUCKET/PREFIX
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
     /// A key of an experiment that says how photos are read and what the backbone is, such as `data.image_size=[160,160]`,
@@ -63,11 +68,12 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
     let Arguments { model, input, sharing, out, set } = arguments;
+    let out = Place::parse(out.as_os_str())?;
     let share = sharing.share(input)?;
     let network = network(model, set, common)?;
     network.warnings.iter().for_each(|warning| output::warning(warning));
     note!("weights    {}", network.origin);
-    shards::compute(share, &network, out)
+    shards::compute(share, &network, &out)
 }
 
 /// The network of a run or a checkpoint, or the backbone of this name.

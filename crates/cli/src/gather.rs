@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use injerto_files::{printable, shown};
+use injerto_files::printable;
 use injerto_report::words::grouped;
 use injerto_shards::{About, Gathered, Kind, Precision};
 
 use crate::output::{self, out};
+use crate::shards::places;
 
 /// What `injerto gather` takes.
 #[derive(Args)]
@@ -24,21 +25,22 @@ Folders whose shards do not overlap are parts of one set; otherwise each folder 
 Examples:
 
   injerto gather features
-  injerto gather node1/features node2/features")]
+  injerto gather node1/features node2/features
+  injerto gather s3://bucket/features")]
 pub struct Arguments {
-    /// Folders with the files of shards
+    /// Folders with the files of shards, also file:///FOLDER and s3://BUCKET/PREFIX
     #[arg(required = true, value_name = "FOLDER")]
     folders: Vec<PathBuf>,
 }
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let gathered = Gathered::open(&arguments.folders)?;
+    let gathered = Gathered::open(&places(&arguments.folders)?)?;
     let width = gathered.parts().map(|part| part.shard.to_string().len()).max().unwrap_or(0).max(5);
     out!("{:<width$}  {:>11}  {:>10}  file", "shard", "photos", "unanswered")?;
     for part in gathered.parts() {
         let (photos, errors) = (grouped(part.photos), grouped(part.errors));
-        out!("{:<width$}  {photos:>11}  {errors:>10}  {}", part.shard.to_string(), shown(&part.path))?;
+        out!("{:<width$}  {photos:>11}  {errors:>10}  {}", part.shard.to_string(), part.place)?;
     }
     if let Some(about) = gathered.about() {
         out!("network    {}", network(about))?;
@@ -60,7 +62,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-fn network(About { name, model, kind }: &About) -> String {
+fn network(About { name, model, kind, .. }: &About) -> String {
     let (name, model) = (printable(name), printable(model.get(..12).unwrap_or(model)).to_string());
     match kind {
         Kind::Features { layer, width, precision } => {

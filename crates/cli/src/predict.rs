@@ -313,6 +313,7 @@ fn shard(arguments: &Arguments, folder: &Path) -> Result<ExitCode> {
     if together.run.len() > 1 {
         bail!("--out takes one run; give one --run");
     }
+    let folder = injerto_shards::Place::parse(folder.as_os_str())?;
     let share = arguments.sharing.share(&arguments.images)?;
     let checkpoint = checkpoint(together.run.first().map(PathBuf::as_path))?;
     let mut predictor = Predictor::load(&checkpoint, Device::Flex)?;
@@ -321,7 +322,7 @@ fn shard(arguments: &Arguments, folder: &Path) -> Result<ExitCode> {
     threshold.iter().for_each(|threshold| predictor.set_threshold(*threshold));
     let options = format!("{} {uncalibrated}", together.tta.unwrap_or(1));
     let network = injerto_experiment::shards::PredictionNetwork::new(&predictor, &checkpoint, *threshold, &options)?;
-    crate::shards::compute(share, &network, folder)
+    crate::shards::compute(share, &network, &folder)
 }
 
 /// How answers are written.

@@ -1,15 +1,14 @@
 //! What the commands have in common that divide their photos into shards.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::Result;
 use clap::Args;
-use injerto_files::shown;
 use injerto_report::words::{duration, grouped};
-use injerto_shards::{Done, Input, Network, Outcome, Shard, Share, work};
+use injerto_shards::{Done, Input, Network, Outcome, Place, Shard, Share, work};
 
 use crate::inventory;
 use crate::output::{note, out};
@@ -31,11 +30,12 @@ impl Sharing {
 
     /// The photos of the part.
     pub fn share(&self, input: &[PathBuf]) -> Result<Share> {
+        let input = places(input)?;
         let shard = match self.shard {
             Some(shard) => shard,
             None => Shard::from_environment(|name| std::env::var(name).ok())?.unwrap_or(Shard::WHOLE),
         };
-        let input = Input::open(input)?;
+        let input = Input::open(&input)?;
         for left_out in &input.left_out {
             let words = inventory::left_out(left_out);
             if !words.is_empty() {
@@ -46,29 +46,34 @@ impl Sharing {
     }
 }
 
+/// The places that paths and addresses name.
+pub fn places(named: &[PathBuf]) -> Result<Vec<Place>> {
+    Ok(named.iter().map(|path| Place::parse(path.as_os_str())).collect::<Result<_, _>>()?)
+}
+
 /// Asks the network about the photos of a part, and says what became of it.
-pub fn compute(share: Share, network: &dyn Network, folder: &Path) -> Result<ExitCode> {
+pub fn compute(share: Share, network: &dyn Network, folder: &Place) -> Result<ExitCode> {
     let (began, stop, shard) = (Instant::now(), on_interrupt()?, share.shard());
     let mut counted = Counted::new(share.count().unwrap_or(0));
-    let done = work(share, network, folder, &mut |done| {
+    let done = work(share, network, folder.clone(), &mut |done| {
         counted.show(done);
         !stop.load(Ordering::Relaxed)
     });
     counted.end();
-    let Outcome { done, path, photos, errors } = done?;
+    let Outcome { done, place, photos, errors } = done?;
     let unanswered = match errors {
         0 => String::new(),
         errors => format!(", {} without an answer (the column 'error' says why)", grouped(errors)),
     };
-    let (photos, path) = (grouped(photos), shown(&path));
+    let photos = grouped(photos);
     match done {
         Done::Written => {
             let time = duration(began.elapsed().as_secs_f64());
-            out!("shard {shard}  {photos} photos{unanswered} in {time}: {path}")?;
+            out!("shard {shard}  {photos} photos{unanswered} in {time}: {place}")?;
         }
         Done::Skipped => {
             out!(
-                "shard {shard}  {photos} photos{unanswered}, skipped: {path} is there, of this network and these photos"
+                "shard {shard}  {photos} photos{unanswered}, skipped: {place} is there, of this network and these photos"
             )?;
         }
         Done::Stopped => {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use injerto_data::folder::{Folder, FolderWord, Grouping, Layout, Options, Reason, open, scan};
+use injerto_data::folder::{Folder, FolderWord, Grouping, Layout, Options, Reason, images, named, open, scan};
 use injerto_data::look::Verdicts;
 use injerto_data::{DataError, Dataset, OnCorrupt, Origin};
 
@@ -551,4 +551,24 @@ fn what_was_seen_is_remembered_until_a_file_changes() {
     let text = fs::read_to_string(&kept).expect("read").replace(" no ", " yes ");
     fs::write(&kept, text).expect("written");
     assert_eq!(look(), 3);
+}
+
+#[test]
+fn names_alone_say_what_the_folder_with_these_files_says() {
+    let check = |files: &[&str]| {
+        let folder = root(files);
+        let (found, left_out) = images(folder.path()).expect("a folder");
+        let (named, named_out, parts) = named(folder.path(), files);
+        assert_eq!((&found, &left_out), (&named, &named_out));
+        match open(folder.path(), Options::default()) {
+            Ok(Folder { train, validation, test, .. }) => {
+                assert_eq!(parts, std::iter::once(train).chain(validation).chain(test).collect::<Vec<_>>());
+            }
+            Err(_) => assert_eq!(parts, []),
+        }
+    };
+    check(&["cats/b.jpg", "cats/deep/a.PNG", "dogs/1.jpg", "dogs/.hidden.jpg", "readme.txt", "Thumbs.db"]);
+    check(&["train/cats/1.jpg", "train/dogs/2.jpg", "val/cats/3.jpg", "val/dogs/4.jpg", "__MACOSX/x.jpg"]);
+    check(&["a-b/1.jpg", "a/b/2.jpg", "a/c.jpg", "photo.heic"]);
+    check(&["1.jpg", "2.jpg"]);
 }

@@ -22,7 +22,14 @@ pub struct Gallery {
     pub root: Option<PathBuf>,
     /// Findings of the look at the files.
     pub looked: Looked,
+    pub(crate) features: Features,
 }
+
+/// The files of `data.features`, where an experiment has these instead of photos.
+#[cfg(feature = "shards")]
+pub(crate) type Features = Option<std::sync::Arc<injerto_shards::Gathered>>;
+#[cfg(not(feature = "shards"))]
+pub(crate) type Features = ();
 
 impl Gallery {
     /// Finds the images of an experiment and looks at each file. `looking` is called with the number of files that are done and the number
@@ -35,12 +42,12 @@ impl Gallery {
         cache: &Cache,
         looking: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<Self, ExperimentError> {
-        let (mut folder, root) = images(config, cache)?;
+        let (mut folder, root, features) = images(config, cache)?;
         let looked = match &root {
             Some(root) => look(&mut folder, config, root, cache, looking)?,
             None => Looked::default(),
         };
-        Ok(Self { folder, root, looked })
+        Ok(Self { folder, root, looked, features })
     }
 
     /// Finds the images of an experiment, as [`Gallery::open`] does, and does not look at them.
@@ -64,7 +71,7 @@ impl Gallery {
         let total = folder.train.samples.len();
         let verdicts = Verdicts::new(&cache.looked(), root);
         let looked = folder.look(OnCorrupt::Skip, Some(&verdicts), &|done| looking(done, total))?;
-        Ok(Self { folder, root: Some(root.to_owned()), looked })
+        Ok(Self { folder, root: Some(root.to_owned()), looked, features: Features::default() })
     }
 
     /// The images of a prepared experiment.
@@ -72,7 +79,8 @@ impl Gallery {
         let Prepared { config, train, validation, test, inventory, looked, .. } = prepared;
         let inventory = inventory.clone().unwrap_or_default();
         let folder = Folder { train: train.clone(), validation: validation.clone(), test: test.clone(), inventory };
-        Self { folder, root: root(config).map(Path::to_owned), looked: looked.clone() }
+        let root = root(config).map(Path::to_owned);
+        Self { folder, root, looked: looked.clone(), features: Features::default() }
     }
 
     /// The labels that occur, each as if it were a class.
@@ -102,7 +110,7 @@ pub(crate) fn look(
 }
 
 /// The images of an experiment, and their root folder unless they are drawn.
-pub(crate) fn images(config: &Config, cache: &Cache) -> Result<(Folder, Option<PathBuf>), ExperimentError> {
+pub(crate) fn images(config: &Config, cache: &Cache) -> Result<(Folder, Option<PathBuf>, Features), ExperimentError> {
     match &config.data.images {
         Images::Folder { .. } => {
             let root = &locate(config, cache)?.expect("images of folders have a root");
@@ -116,16 +124,19 @@ pub(crate) fn images(config: &Config, cache: &Cache) -> Result<(Folder, Option<P
                 group: config.data.group.clone(),
                 seed: config.seed,
             };
-            Ok((folder::open(root, options)?, Some(root.clone())))
+            Ok((folder::open(root, options)?, Some(root.clone()), Features::default()))
         }
         Images::Drawn { generated, train_per_class, validation_per_class } => {
             let seed = u64::from(config.seed);
             let validation = Some(generated.dataset(*validation_per_class, seed, 1));
             let train = generated.dataset(*train_per_class, seed, 0);
-            Ok((Folder { train, validation, test: None, inventory: Inventory::default() }, None))
+            Ok((Folder { train, validation, test: None, inventory: Inventory::default() }, None, Features::default()))
         }
         #[cfg(feature = "shards")]
-        Images::Features { features } => Ok((crate::gathered::folder(features, config)?, None)),
+        Images::Features { features } => {
+            let gathered = crate::gathered::complete(features)?;
+            Ok((crate::gathered::folder(&gathered, config)?, None, Some(gathered.into())))
+        }
         #[cfg(not(feature = "shards"))]
         Images::Features { .. } => Err(ExperimentError::Gathered {
             reason: "data.features: this build cannot read features; build it with the feature `shards`, which is on unless \

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use injerto_config::{Config, Images};
 use injerto_data::folder::{Folder, Inventory, split_evenly};
@@ -9,10 +10,11 @@ use injerto_data::{Dataset, Label, Origin, Sample};
 use injerto_files::{memory, shown};
 use injerto_insight::{FeatureTable, Image, Matrix};
 use injerto_recipe::FeaturePrecision;
-use injerto_shards::{About, Gathered, Kind, Precision, Row};
+use injerto_shards::{About, Gathered, Kind, Place, Precision, Row};
 use injerto_trainer::Extractor;
 use injerto_trainer::plan::Kept;
 
+use crate::gallery::Features;
 use crate::{ExperimentError, Prepared, device};
 
 /// Photos that cannot be used, by the reason.
@@ -29,7 +31,8 @@ pub struct Unused {
 /// # Errors
 /// [`ExperimentError::Gathered`] with all that is wrong, and [`ExperimentError::Shards`].
 pub fn complete(folders: &[PathBuf]) -> Result<Gathered, ExperimentError> {
-    let gathered = Gathered::open(folders)?;
+    let places: Vec<Place> = folders.iter().map(|folder| Place::parse(folder.as_os_str())).collect::<Result<_, _>>()?;
+    let gathered = Gathered::open(&places)?;
     let faults: Vec<String> = gathered.faults().iter().map(ToString::to_string).collect();
     if !faults.is_empty() {
         return Err(ExperimentError::Gathered { reason: faults.join("\n") });
@@ -130,8 +133,8 @@ pub(crate) fn dataset(gathered: &Gathered) -> Result<(Dataset, Unused), Experime
 }
 
 /// The images of an experiment with `data.features`, divided into training and validation images.
-pub(crate) fn folder(folders: &[PathBuf], config: &Config) -> Result<Folder, ExperimentError> {
-    let (train, unused) = dataset(&complete(folders)?)?;
+pub(crate) fn folder(gathered: &Gathered, config: &Config) -> Result<Folder, ExperimentError> {
+    let (train, unused) = dataset(gathered)?;
     if let [only] = &train.classes[..] {
         return Err(ExperimentError::Gathered {
             reason: format!(
@@ -157,20 +160,24 @@ pub(crate) fn folder(folders: &[PathBuf], config: &Config) -> Result<Folder, Exp
     Ok(Folder { train, validation, test: None, inventory: Inventory::default() })
 }
 
-/// Sets the number type of an experiment's features to that of `data.features`, if it has these.
-pub(crate) fn settle(config: &mut Config) -> Result<(), ExperimentError> {
-    let Images::Features { features } = &config.data.images else { return Ok(()) };
-    if let Some(About { kind: Kind::Features { precision: Precision::F16, .. }, .. }) = complete(features)?.about() {
+/// Sets the number type of an experiment's features to that of `data.features`, if it has these, and returns their files, which are opened
+/// unless they were.
+pub(crate) fn settle(config: &mut Config, opened: Features) -> Result<Features, ExperimentError> {
+    let Images::Features { features } = &config.data.images else { return Ok(None) };
+    let gathered = opened.map_or_else(|| complete(features).map(Arc::new), Ok)?;
+    if let Some(About { kind: Kind::Features { precision: Precision::F16, .. }, .. }) = gathered.about() {
         config.cache.precision = FeaturePrecision::F16;
     }
-    Ok(())
+    Ok(Some(gathered))
 }
 
 impl Prepared {
     /// Puts the features of `data.features` where a training looks for features, unless they are there already. Nothing happens for
     /// other images.
-    pub(crate) fn bring_features(&self) -> Result<(), ExperimentError> {
-        let Images::Features { features } = &self.config.data.images else { return Ok(()) };
+    pub(crate) fn bring_features(&self, gathered: Option<&Gathered>) -> Result<(), ExperimentError> {
+        let (Some(gathered), Images::Features { features }) = (gathered, &self.config.data.images) else {
+            return Ok(());
+        };
         let refuse = |reason: String| ExperimentError::Gathered { reason: format!("data.features: {reason}") };
         let layer = self.card.head_input();
         for plan in &self.plan.phases {
@@ -186,7 +193,6 @@ impl Prepared {
         if !self.config.cache.keep {
             return Err(refuse("the features are read from the cache; leave cache.keep = false out".to_owned()));
         }
-        let gathered = complete(features)?;
         let model = self.model(self.config.seed, &device(self.config.device)?)?;
         let cache = self.feature_cache();
         let extractor = Extractor::new(&model, layer, &self.feature_pixels(), &cache, self.config.uses_kernels())?;

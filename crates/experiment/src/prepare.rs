@@ -157,15 +157,16 @@ impl Prepared {
         cache: &Cache,
         looking: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<Self, ExperimentError> {
-        let (mut images, root) = match gallery {
-            Some(gallery) => (gallery.folder.clone(), gallery.root.clone()),
+        #[cfg_attr(not(feature = "shards"), expect(unused_variables, reason = "there are no features in files"))]
+        let (mut images, root, given) = match gallery {
+            Some(gallery) => (gallery.folder.clone(), gallery.root.clone(), gallery.features.clone()),
             None => images(&config, cache)?,
         };
         if let Some(root) = root.as_deref().filter(|_| gallery.is_none()) {
             settle(&mut config, root);
         }
         #[cfg(feature = "shards")]
-        crate::gathered::settle(&mut config)?;
+        let given = crate::gathered::settle(&mut config, given)?;
         found_labels(&mut config, &images.train)?;
         let resolved = resolve(&config, catalog)?;
         let Description { preprocessing, .. } = &resolved.description;
@@ -224,7 +225,7 @@ impl Prepared {
         prepared.decide(&phases);
         prepared.check_initial()?;
         #[cfg(feature = "shards")]
-        prepared.bring_features()?;
+        prepared.bring_features(given.as_deref())?;
         prepared.warnings.extend(warnings::homeless_features(&prepared));
         prepared.warnings.extend(guard::warning(&prepared, &resolved));
         Ok(prepared)

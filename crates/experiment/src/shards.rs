@@ -62,7 +62,8 @@ impl FeatureNetwork {
                 FeaturePrecision::BF16 | FeaturePrecision::F32 => Precision::F32,
             },
         };
-        let about = About { name, model: seeing.extractor.space().to_owned(), kind };
+        let image_size = Some(card.image_size());
+        let about = About { name, model: seeing.extractor.space().to_owned(), image_size, kind };
         let (origin, warnings) = (std::mem::take(&mut seeing.origin), std::mem::take(&mut seeing.warnings));
         Self { seeing, about, origin, warnings }
     }
@@ -127,7 +128,11 @@ impl<'p> PredictionNetwork<'p> {
         let card = predictor.card();
         let name = card.backbone.as_ref().map_or_else(|| card.graph.name().to_owned(), |it| it.name.clone());
         let kind = Kind::Predictions { classes: predictor.classes().to_vec() };
-        Ok(Self { predictor, threshold, about: About { name, model: hex(hash.finalize()), kind } })
+        Ok(Self {
+            predictor,
+            threshold,
+            about: About { name, model: hex(hash.finalize()), image_size: Some(card.image_size()), kind },
+        })
     }
 
     fn answer(&self, answer: Result<Prediction, ExperimentError>) -> Result<Answer, Problem> {

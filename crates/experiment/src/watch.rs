@@ -112,7 +112,7 @@ impl Watched {
         // The head is that of any two classes: nothing is trained, and the classes may change.
         let train = Dataset { classes: ["a", "b"].map(str::to_owned).to_vec(), samples: Vec::new() };
         let folder = Folder { train, validation: None, test: None, inventory: Inventory::default() };
-        let gallery = Gallery { folder, root: None, looked: Looked::default() };
+        let gallery = Gallery { folder, root: None, looked: Looked::default(), features: Default::default() };
         let prepared = Prepared::on(&gallery, config, catalog, cache)?;
         let model = prepared.model(prepared.config.seed, &device)?;
         let (root, cache) = (root.to_owned(), cache.clone());
@@ -300,7 +300,7 @@ impl Watched {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok((Gallery { folder, root: Some(root.to_owned()), looked }, spoilt))
+        Ok((Gallery { folder, root: Some(root.to_owned()), looked, features: Default::default() }, spoilt))
     }
 }
 

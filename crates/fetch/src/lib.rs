@@ -2,6 +2,7 @@
 //!
 //! - [`bytes`]: what an address gives, in memory;
 //! - [`file`](fn@file): the same as a file, continued where an earlier attempt broke off;
+//! - [`exchange`](mod@exchange): single requests, for protocols that a library speaks;
 //! - [`unpack`](mod@unpack): zip, tar and tar with gzip;
 //! - [`datasets`]: archives of images, fetched once and kept unpacked.
 //!
@@ -11,6 +12,7 @@
 
 pub mod datasets;
 mod download;
+pub mod exchange;
 pub mod unpack;
 
 pub use download::{Patience, Transfer, bytes, collect, file};

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use injerto_fetch::datasets::{Archive, KNOWN, get};
+use injerto_fetch::exchange::{Connections, NoAnswer, http};
 use injerto_fetch::unpack::{Limits, unpack};
 use injerto_fetch::{Patience, Transfer, bytes, collect};
 use injerto_files::hex;
@@ -295,4 +296,21 @@ fn datasets_with_names_have_encrypted_addresses() {
     }
     assert_eq!(Archive::known("cats"), None);
     assert!(Archive::known("flower_photos").expect("known").kept(Path::new("/nowhere")).is_none());
+}
+
+#[test]
+fn an_exchange_hands_on_whatever_is_answered_and_says_whether_the_other_side_was_reached() {
+    let request = |address: &str| http::Request::get(address).body(Vec::new()).expect("a request");
+    let ask = |address: &str, limit: u64| Connections::default().exchange(request(address), limit);
+    let answer =
+        ask(&serve("HTTP/1.1 404 No\r\nContent-Length: 4\r\n\r\n", vec![(0, b"none")]), 100).expect("an answer");
+    assert_eq!((answer.status().as_u16(), &answer.body()[..]), (404, &b"none"[..]));
+    let moved = ask(&serve("HTTP/1.1 301 Moved\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", vec![]), 100);
+    assert_eq!(moved.expect("an answer").status().as_u16(), 301);
+    let cut = ask(&serve("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", vec![(0, b"wei")]), 100);
+    assert!(matches!(cut, Err(NoAnswer::Broken(_))), "{cut:?}");
+    let large = ask(&serve("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n", vec![(0, b"none")]), 3);
+    assert!(matches!(large, Err(NoAnswer::Refused(_))), "{large:?}");
+    let nobody = ask("http://127.0.0.1:9/", 100);
+    assert!(matches!(nobody, Err(NoAnswer::Unreachable(_))), "{nobody:?}");
 }

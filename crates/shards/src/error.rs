@@ -2,6 +2,8 @@ use std::path::PathBuf;
 
 use injerto_files::{printable, shown};
 
+use crate::Place;
+
 /// Why work on shards cannot be done.
 #[derive(Debug, thiserror::Error)]
 pub enum ShardsError {
@@ -29,23 +31,44 @@ pub enum ShardsError {
         /// The error of the system.
         source: std::io::Error,
     },
+    /// What was given as a place is none.
+    #[error("{}: {reason}", printable(given))]
+    Place {
+        /// What was given.
+        given: String,
+        /// What is wrong with it, and what is expected.
+        reason: String,
+    },
+    /// An object store refuses, or cannot be reached.
+    #[error("{}: {reason}", printable(place))]
+    Store {
+        /// The object.
+        place: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// There is no such object in a store.
+    #[error("{}: there is no such object, and nothing below that name", printable(place))]
+    Absent {
+        /// The object.
+        place: String,
+    },
     /// Images of a folder cannot be found.
     #[error(transparent)]
     Data(#[from] injerto_data::DataError),
     /// An input that holds no photos.
     #[error(
-        "{}: there are no photos here; expected images, .tar or .parquet files, or a list (.csv, .tsv, .jsonl, .txt)",
-        shown(path)
+        "{place}: there are no photos here; expected images, .tar or .parquet files, or a list (.csv, .tsv, .jsonl, .txt)"
     )]
     NoPhotos {
         /// The input.
-        path: PathBuf,
+        place: Place,
     },
     /// An archive, a table or a list that cannot be read.
-    #[error("{}: {reason}", shown(path))]
+    #[error("{place}: {reason}")]
     Input {
         /// The file.
-        path: PathBuf,
+        place: Place,
         /// What is wrong with it.
         reason: String,
     },
@@ -64,21 +87,21 @@ pub enum ShardsError {
     #[error("{0}")]
     Network(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A file of a shard that is damaged or not one.
-    #[error("{}: {reason}", shown(path))]
+    #[error("{place}: {reason}")]
     Output {
         /// The file.
-        path: PathBuf,
+        place: Place,
         /// What is wrong with it.
         reason: String,
     },
     /// There are no files of shards.
     #[error(
         "no shards in {}; `injerto features MODEL PHOTOS --out FOLDER` writes them",
-        folders.iter().map(|folder| shown(folder).to_string()).collect::<Vec<_>>().join(", ")
+        folders.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     )]
     NoShards {
         /// The folders.
-        folders: Vec<PathBuf>,
+        folders: Vec<Place>,
     },
 }
 
@@ -88,11 +111,11 @@ impl ShardsError {
         move |source| Self::Io { path, source }
     }
 
-    pub(crate) fn output(path: impl Into<PathBuf>, reason: impl std::fmt::Display) -> Self {
-        Self::Output { path: path.into(), reason: reason.to_string() }
+    pub(crate) fn output(place: &Place, reason: impl std::fmt::Display) -> Self {
+        Self::Output { place: place.clone(), reason: reason.to_string() }
     }
 
-    pub(crate) fn input(path: impl Into<PathBuf>, reason: impl std::fmt::Display) -> Self {
-        Self::Input { path: path.into(), reason: reason.to_string() }
+    pub(crate) fn input(place: &Place, reason: impl std::fmt::Display) -> Self {
+        Self::Input { place: place.clone(), reason: reason.to_string() }
     }
 }

@@ -2,20 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::fs::File;
-use std::path::{Path, PathBuf};
 
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{Float16Type, Float32Type};
 use arrow_array::{Array as _, RecordBatch};
 use arrow_schema::DataType;
-use injerto_files::{listed, printable, shown};
+use injerto_files::{listed, printable};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use sha2::{Digest, Sha256};
 
 use crate::output::{ERROR, FEATURES, Header, KEY, LABEL, PATH, SHA256};
-use crate::{About, Shard, ShardsError};
+use crate::place::Source;
+use crate::{About, Place, Shard, ShardsError};
 
 /// Rows that are decoded together.
 const TOGETHER: usize = 1024;
@@ -24,7 +23,7 @@ const TOGETHER: usize = 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     /// The file.
-    pub path: PathBuf,
+    pub place: Place,
     /// The shard.
     pub shard: Shard,
     /// Number of its photos.
@@ -53,32 +52,32 @@ pub enum Fault {
     /// Shards that have no file.
     Missing {
         /// The folders where they could be.
-        folders: Vec<PathBuf>,
+        folders: Vec<Place>,
         /// The shards.
         shards: Vec<Shard>,
     },
     /// A file that cannot be read.
     Damaged {
         /// The file.
-        path: PathBuf,
+        place: Place,
         /// What is wrong with it.
         reason: String,
     },
     /// One folder holds shards of several numbers.
     Mixed {
         /// The folder.
-        folder: PathBuf,
+        folder: Place,
         /// Into how many shards the work was divided.
         of: Vec<u32>,
     },
     /// A file that another network has written.
     OtherModel {
         /// The file.
-        path: PathBuf,
+        place: Place,
         /// The network.
         found: String,
         /// The file of the first network.
-        first: PathBuf,
+        first: Place,
         /// The network of most files.
         expected: String,
     },
@@ -96,26 +95,24 @@ impl fmt::Display for Fault {
         match self {
             Self::Missing { folders, shards } => {
                 let names: Vec<String> = shards.iter().map(ToString::to_string).collect();
-                let folders: Vec<String> = folders.iter().map(|folder| shown(folder).to_string()).collect();
+                let folders: Vec<String> = folders.iter().map(ToString::to_string).collect();
                 let (folders, names) =
                     (listed(folders.iter().map(String::as_str)), listed(names.iter().map(String::as_str)));
                 let one = if shards.len() == 1 { "the shard" } else { "the shards" };
                 write!(f, "{folders}: {one} {names} {}", if shards.len() == 1 { "is missing" } else { "are missing" })
             }
-            Self::Damaged { path, reason } => {
-                write!(f, "{}: {}; compute this shard again", shown(path), printable(reason))
+            Self::Damaged { place, reason } => {
+                write!(f, "{place}: {}; compute this shard again", printable(reason))
             }
             Self::Mixed { folder, of } => {
                 let of: Vec<String> = of.iter().map(ToString::to_string).collect();
                 let of = of.join(" and of ");
-                write!(f, "{}: there are shards of {of}; remove those of the other division", shown(folder))
+                write!(f, "{folder}: there are shards of {of}; remove those of the other division")
             }
-            Self::OtherModel { path, found, first, expected } => write!(
+            Self::OtherModel { place, found, first, expected } => write!(
                 f,
-                "{} is of another network ({}) than {} ({}); compute it again, or gather it alone",
-                shown(path),
+                "{place} is of another network ({}) than {first} ({}); compute it again, or gather it alone",
                 printable(found),
-                shown(first),
                 printable(expected)
             ),
             Self::SameKeys { count, keys } => {
@@ -128,27 +125,30 @@ impl fmt::Display for Fault {
 
 impl Gathered {
     /// Whether a folder holds files of shards.
-    pub fn is_in(folder: &Path) -> bool {
-        files(folder).is_ok_and(|files| !files.is_empty())
+    ///
+    /// A place in a store is taken for one: nothing else there can be looked at.
+    pub fn is_in(folder: &Place) -> bool {
+        folder.is_remote() || files(folder).is_ok_and(|files| !files.is_empty())
     }
 
     /// Reads what the files of these folders say of themselves. What is wrong with them is among the [faults](Self::faults).
     ///
     /// # Errors
     /// [`ShardsError`] if a folder cannot be read, or if there are no shards.
-    pub fn open(folders: &[PathBuf]) -> Result<Self, ShardsError> {
-        let (mut faults, mut of_folder): (Vec<Fault>, Vec<(&Path, Vec<Part>)>) = (Vec::new(), Vec::new());
+    pub fn open(folders: &[impl Clone + Into<Place>]) -> Result<Self, ShardsError> {
+        let folders: Vec<Place> = folders.iter().cloned().map(Into::into).collect();
+        let (mut faults, mut of_folder): (Vec<Fault>, Vec<(&Place, Vec<Part>)>) = (Vec::new(), Vec::new());
         let mut damaged = Vec::new();
-        for folder in folders {
+        for folder in &folders {
             let mut parts = Vec::new();
-            for (shard, path) in files(folder)? {
-                match Header::read(&path) {
+            for (shard, place) in files(folder)? {
+                match Header::read(&place) {
                     Ok((Header { about, errors, version, .. }, photos)) => {
-                        parts.push(Part { path, shard, photos, errors, version, about });
+                        parts.push(Part { place, shard, photos, errors, version, about });
                     }
-                    Err(ShardsError::Output { path, reason }) => {
+                    Err(ShardsError::Output { place, reason }) => {
                         damaged.push((folder, shard));
-                        faults.push(Fault::Damaged { path, reason });
+                        faults.push(Fault::Damaged { place, reason });
                     }
                     Err(error) => return Err(error),
                 }
@@ -160,15 +160,15 @@ impl Gathered {
             of_folder.push((folder, parts));
         }
         if of_folder.iter().all(|(_, parts)| parts.is_empty()) && faults.is_empty() {
-            return Err(ShardsError::NoShards { folders: folders.to_vec() });
+            return Err(ShardsError::NoShards { folders });
         }
         let all: Vec<Shard> = of_folder.iter().flat_map(|(_, parts)| parts.iter().map(|part| part.shard)).collect();
         let distinct: BTreeSet<Shard> = all.iter().copied().collect();
         let divisions: BTreeSet<u32> = all.iter().map(|shard| shard.of()).collect();
         let together = distinct.len() == all.len() && divisions.len() <= 1;
-        let groups: Vec<(Vec<PathBuf>, Vec<Part>)> = match together {
-            true => vec![(folders.to_vec(), of_folder.into_iter().flat_map(|(_, parts)| parts).collect())],
-            false => of_folder.into_iter().map(|(folder, parts)| (vec![folder.to_owned()], parts)).collect(),
+        let groups: Vec<(Vec<Place>, Vec<Part>)> = match together {
+            true => vec![(folders.clone(), of_folder.into_iter().flat_map(|(_, parts)| parts).collect())],
+            false => of_folder.into_iter().map(|(folder, parts)| (vec![folder.clone()], parts)).collect(),
         };
         let mut sets = Vec::new();
         for (folders, mut parts) in groups {
@@ -199,9 +199,9 @@ impl Gathered {
             self.parts().filter(|part| part.about.model != first.about.model || part.about.kind != first.about.kind);
         others
             .map(|part| Fault::OtherModel {
-                path: part.path.clone(),
+                place: part.place.clone(),
                 found: name(part),
-                first: first.path.clone(),
+                first: first.place.clone(),
                 expected: name(first),
             })
             .collect()
@@ -259,9 +259,9 @@ impl Gathered {
 
     fn each_key(&self, take: &mut dyn FnMut(&str)) -> Result<(), ShardsError> {
         for part in self.parts() {
-            for batch in reader(&part.path, &[KEY])? {
-                let batch = batch.map_err(|error| ShardsError::output(&part.path, error))?;
-                let keys = batch.column(0).as_string_opt::<i32>().ok_or_else(|| foreign(&part.path, KEY))?;
+            for batch in reader(&part.place, &[KEY])? {
+                let batch = batch.map_err(|error| ShardsError::output(&part.place, error))?;
+                let keys = batch.column(0).as_string_opt::<i32>().ok_or_else(|| foreign(&part.place, KEY))?;
                 (0..keys.len()).for_each(|row| take(keys.value(row)));
             }
         }
@@ -275,14 +275,10 @@ impl Gathered {
 }
 
 /// The files of shards in a folder, in their order.
-fn files(folder: &Path) -> Result<Vec<(Shard, PathBuf)>, ShardsError> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(ShardsError::io(folder))? {
-        let entry = entry.map_err(ShardsError::io(folder))?;
-        if let Some(shard) = entry.file_name().to_str().and_then(Shard::of_file) {
-            files.push((shard, entry.path()));
-        }
-    }
+fn files(folder: &Place) -> Result<Vec<(Shard, Place)>, ShardsError> {
+    let entries = folder.entries(false)?.into_iter();
+    let mut files: Vec<(Shard, Place)> =
+        entries.filter_map(|entry| Some((Shard::of_file(&entry.name)?, folder.join(&entry.name)))).collect();
     files.sort();
     Ok(files)
 }
@@ -327,16 +323,16 @@ impl Iterator for Rows<'_> {
                         true => &[KEY, PATH, SHA256, LABEL, ERROR, FEATURES],
                         false => &[KEY, PATH, SHA256, LABEL, ERROR],
                     };
-                    reader(&part.path, columns).map(|reader| self.now = Some((part, reader)))
+                    reader(&part.place, columns).map(|reader| self.now = Some((part, reader)))
                 }
                 Some((part, reader)) => match injerto_files::catch_quietly(|| reader.next()) {
                     Some(None) => {
                         self.now = None;
                         Ok(())
                     }
-                    Some(Some(Ok(batch))) => rows(&part.path, &batch).map(|rows| self.rows = rows.into_iter()),
-                    Some(Some(Err(error))) => Err(ShardsError::output(&part.path, format!("it is damaged ({error})"))),
-                    None => Err(ShardsError::output(&part.path, "it is damaged")),
+                    Some(Some(Ok(batch))) => rows(&part.place, &batch).map(|rows| self.rows = rows.into_iter()),
+                    Some(Some(Err(error))) => Err(ShardsError::output(&part.place, format!("it is damaged ({error})"))),
+                    None => Err(ShardsError::output(&part.place, "it is damaged")),
                 },
             };
             if let Err(error) = found {
@@ -348,13 +344,13 @@ impl Iterator for Rows<'_> {
     }
 }
 
-fn foreign(path: &Path, column: &str) -> ShardsError {
+fn foreign(path: &Place, column: &str) -> ShardsError {
     ShardsError::output(path, format!("its column '{column}' is missing, or not as a shard writes it"))
 }
 
-fn reader(path: &Path, columns: &[&str]) -> Result<ParquetRecordBatchReader, ShardsError> {
-    let file = File::open(path).map_err(ShardsError::io(path))?;
-    let damaged = |reason: &dyn fmt::Display| ShardsError::output(path, format!("it is damaged ({reason})"));
+fn reader(place: &Place, columns: &[&str]) -> Result<ParquetRecordBatchReader, ShardsError> {
+    let file = Source::open(place)?;
+    let damaged = |reason: &dyn fmt::Display| ShardsError::output(place, format!("it is damaged ({reason})"));
     let builder = injerto_files::catch_quietly(|| ParquetRecordBatchReaderBuilder::try_new(file))
         .ok_or_else(|| damaged(&"its metadata"))?
         .map_err(|error| damaged(&error))?;
@@ -365,7 +361,7 @@ fn reader(path: &Path, columns: &[&str]) -> Result<ParquetRecordBatchReader, Sha
     builder.with_projection(mask).with_batch_size(TOGETHER).build().map_err(|error| damaged(&error))
 }
 
-fn rows(path: &Path, batch: &RecordBatch) -> Result<Vec<Row>, ShardsError> {
+fn rows(path: &Place, batch: &RecordBatch) -> Result<Vec<Row>, ShardsError> {
     let texts = |name: &str| -> Result<Vec<Option<String>>, ShardsError> {
         let column = batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
         Ok(column.ok_or_else(|| foreign(path, name))?.iter().map(|text| text.map(str::to_owned)).collect())

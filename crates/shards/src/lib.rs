@@ -1,5 +1,6 @@
 //! Work on very many photos, divided over processes and machines that need not know each other.
 //!
+//! - [`Place`]: where photos and files lie, on this machine or in an object store;
 //! - [`Shard`]: one of so many parts of the work, and where SLURM and Kubernetes say which one a process has;
 //! - [`Input`]: photos in folders, lists, WebDataset archives and Parquet tables; [`Input::share`] is the part of one shard;
 //! - [`Network`]: whatever says something of photos; [`work`] asks it about a share, and writes one Parquet file;
@@ -15,6 +16,7 @@ mod error;
 mod gather;
 mod input;
 mod output;
+mod place;
 mod shard;
 mod work;
 
@@ -22,5 +24,6 @@ pub use error::ShardsError;
 pub use gather::{Fault, Gathered, Part, Row, Rows};
 pub use input::{Input, Photo, Share};
 pub use output::{About, Answer, Kind, Precision};
+pub use place::Place;
 pub use shard::Shard;
 pub use work::{Done, Network, Outcome, Photos, Problem, work};

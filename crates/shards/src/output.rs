@@ -1,13 +1,11 @@
 //! The Parquet file of one shard.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::builder::{ArrayBuilder as _, FixedSizeListBuilder, Float16Builder, Float32Builder, StringBuilder};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use half::f16;
-use injerto_files::Partial;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::metadata::KeyValue;
@@ -16,7 +14,8 @@ use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::schema::types::ColumnPath;
 use serde::{Deserialize, Serialize};
 
-use crate::{Shard, ShardsError};
+use crate::place::{Sink, Source};
+use crate::{Place, Shard, ShardsError};
 
 /// Rows that are written together. A reader needs the memory of one such group.
 const GROUP: usize = 4096;
@@ -58,6 +57,9 @@ pub struct About {
     pub name: String,
     /// Hash of all that answers depend on beside the photo: network, weights, how pixels are made, number type, code.
     pub model: String,
+    /// Height and width at which it sees photos; `None` where an older version has not said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_size: Option<[usize; 2]>,
     /// What it says.
     #[serde(flatten)]
     pub kind: Kind,
@@ -84,9 +86,9 @@ impl Header {
     pub const KEY: &str = "injerto";
 
     /// Reads the header of a file, and the number of its rows.
-    pub fn read(path: &Path) -> Result<(Self, usize), ShardsError> {
-        let file = std::fs::File::open(path).map_err(ShardsError::io(path))?;
-        let bad = |reason: String| ShardsError::output(path, reason);
+    pub fn read(place: &Place) -> Result<(Self, usize), ShardsError> {
+        let file = Source::open(place)?;
+        let bad = |reason: String| ShardsError::output(place, reason);
         let reader = injerto_files::catch_quietly(|| SerializedFileReader::new(file))
             .ok_or_else(|| bad("it is damaged".to_owned()))?
             .map_err(|error| bad(format!("it is damaged, or no Parquet file ({error})")))?;
@@ -234,19 +236,19 @@ fn schema(kind: &Kind) -> SchemaRef {
 
 /// A shard's file that is being written beside its place.
 pub(crate) struct Writer {
-    writer: ArrowWriter<Partial>,
+    writer: ArrowWriter<Sink>,
     schema: SchemaRef,
     waiting: Waiting,
-    path: PathBuf,
+    place: Place,
     header: Header,
     pub rows: usize,
     pub errors: usize,
 }
 
 impl Writer {
-    pub fn new(folder: &Path, about: &About, shard: Shard, input: &str) -> Result<Self, ShardsError> {
-        let path = folder.join(shard.file());
-        let file = Partial::beside(&path).map_err(ShardsError::io(&path))?;
+    pub fn new(folder: &Place, about: &About, shard: Shard, input: &str) -> Result<Self, ShardsError> {
+        let place = folder.join(&shard.file());
+        let file = Sink::at(&place)?;
         let schema = schema(&about.kind);
         let mut properties = WriterProperties::builder()
             .set_max_row_group_row_count(Some(GROUP))
@@ -264,7 +266,7 @@ impl Writer {
             properties = properties.set_column_dictionary_enabled(ColumnPath::from(name), false);
         }
         let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties.build()));
-        let writer = writer.map_err(|error| ShardsError::output(&path, error))?;
+        let writer = writer.map_err(|error| ShardsError::output(&place, error))?;
         let header = Header {
             about: about.clone(),
             shard: (shard.index(), shard.of()),
@@ -285,7 +287,7 @@ impl Writer {
         };
         let text = StringBuilder::new;
         let waiting = Waiting { key: text(), path: text(), sha256: text(), label: text(), said, error: text() };
-        Ok(Self { writer, schema, waiting, path, header, rows: 0, errors: 0 })
+        Ok(Self { writer, schema, waiting, place, header, rows: 0, errors: 0 })
     }
 
     /// Appends what is known of a photo and what is said of it, or why nothing is.
@@ -335,19 +337,19 @@ impl Writer {
             }
         }
         columns.push(Arc::new(error.finish()));
-        let failed = |error: &dyn std::fmt::Display| ShardsError::output(&self.path, error);
+        let failed = |error: &dyn std::fmt::Display| ShardsError::output(&self.place, error);
         let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(|error| failed(&error))?;
         self.writer.write(&batch).and_then(|()| self.writer.flush()).map_err(|error| failed(&error))
     }
 
     /// Writes what is left, and puts the file in its place.
-    pub fn finish(mut self) -> Result<PathBuf, ShardsError> {
+    pub fn finish(mut self) -> Result<Place, ShardsError> {
         self.flush()?;
         self.header.errors = self.errors;
         let text = serde_json::to_string(&self.header).expect("a header is plain data");
         self.writer.append_key_value_metadata(KeyValue::new(Header::KEY.to_owned(), text));
-        let file = self.writer.into_inner().map_err(|error| ShardsError::output(&self.path, error))?;
-        file.persist(&self.path).map_err(ShardsError::io(&self.path))?;
-        Ok(self.path)
+        let file = self.writer.into_inner().map_err(|error| ShardsError::output(&self.place, error))?;
+        file.finish(&self.place)?;
+        Ok(self.place)
     }
 }

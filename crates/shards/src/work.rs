@@ -1,13 +1,11 @@
-use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver};
-use std::time::Duration;
 
 use injerto_data::Origin;
-use injerto_files::{hex, remove_partial};
+use injerto_files::hex;
 use sha2::{Digest, Sha256};
 
 use crate::output::{Header, Known, Writer};
-use crate::{About, Answer, Photo, ShardsError, Share};
+use crate::{About, Answer, Photo, Place, ShardsError, Share};
 
 /// Photos as they are needed; another thread may take them.
 pub type Photos = Box<dyn Iterator<Item = Origin> + Send>;
@@ -30,9 +28,6 @@ pub trait Network: Sync {
     fn answers(&self, photos: Photos) -> Box<dyn Iterator<Item = Result<Answer, Problem>> + '_>;
 }
 
-/// An unfinished file that was not written to for so long was left by a process that was killed.
-const UNFINISHED: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// What became of a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Done {
@@ -50,7 +45,7 @@ pub struct Outcome {
     /// What became of it.
     pub done: Done,
     /// Its file.
-    pub path: PathBuf,
+    pub place: Place,
     /// Number of its photos.
     pub photos: usize,
     /// Number of those without an answer.
@@ -70,18 +65,23 @@ pub struct Outcome {
 pub fn work(
     share: Share,
     network: &dyn Network,
-    folder: &Path,
+    folder: impl Into<Place>,
     progress: &mut dyn FnMut(usize) -> bool,
 ) -> Result<Outcome, ShardsError> {
-    std::fs::create_dir_all(folder).map_err(ShardsError::io(folder))?;
-    remove_partial(folder, UNFINISHED);
+    let folder: &Place = &folder.into();
+    folder.make_folder()?;
     let (about, shard, input) = (network.about(), share.shard(), share.identity().to_owned());
-    let path = folder.join(shard.file());
-    // A file that cannot be read is written anew.
-    if let Ok((header, photos)) = Header::read(&path)
-        && (header.about.model == about.model && header.about.kind == about.kind && header.input == input)
-    {
-        return Ok(Outcome { done: Done::Skipped, path, photos, errors: header.errors });
+    let place = folder.join(&shard.file());
+    match Header::read(&place) {
+        Ok((header, photos))
+            if header.about.model == about.model && header.about.kind == about.kind && header.input == input =>
+        {
+            return Ok(Outcome { done: Done::Skipped, place, photos, errors: header.errors });
+        }
+        // A store that refuses now would refuse the result too, after hours.
+        Err(error @ ShardsError::Store { .. }) => return Err(error),
+        // A file that cannot be read is written anew.
+        _ => {}
     }
     let mut writer = Writer::new(folder, &about, shard, &input)?;
     let (sender, receiver) = mpsc::channel();
@@ -107,15 +107,15 @@ pub fn work(
         let known = unanswered(&receiver, &mut writer)?.expect("a photo is announced before it is answered");
         writer.push(&known, answer)?;
         if !progress(writer.rows) {
-            return Ok(Outcome { done: Done::Stopped, path, photos: writer.rows, errors: writer.errors });
+            return Ok(Outcome { done: Done::Stopped, place, photos: writer.rows, errors: writer.errors });
         }
     }
     drop(answers);
     let more = unanswered(&receiver, &mut writer)?;
     debug_assert!(more.is_none(), "all photos are answered");
     let (photos, errors) = (writer.rows, writer.errors);
-    let path = writer.finish()?;
-    Ok(Outcome { done: Done::Written, path, photos, errors })
+    let place = writer.finish()?;
+    Ok(Outcome { done: Done::Written, place, photos, errors })
 }
 
 /// What the thread that takes photos knows.

@@ -22,6 +22,8 @@ mod serve;
 mod several;
 #[cfg(feature = "shards")]
 mod shards;
+#[cfg(feature = "s3")]
+mod stores;
 mod sweep;
 mod taught;
 mod train;
@@ -72,7 +74,11 @@ fn injerto(folder: &Path) -> Command {
 }
 
 fn run(folder: &Path, arguments: &[&str]) -> Ran {
-    let output = injerto(folder).args(arguments).output().expect("it starts");
+    ran(injerto(folder).args(arguments))
+}
+
+fn ran(command: &mut Command) -> Ran {
+    let output = command.output().expect("it starts");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
     Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }

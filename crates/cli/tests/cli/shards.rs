@@ -26,7 +26,7 @@ fn features(at: &Path, words: &[&str]) -> Ran {
 }
 
 /// The rows of the shards in a folder, sorted by their keys.
-fn rows(folder: &Path) -> Vec<Row> {
+pub(crate) fn rows(folder: &Path) -> Vec<Row> {
     let gathered = Gathered::open(&[folder.to_owned()]).expect("gathered");
     let mut rows: Vec<Row> = gathered.rows(true).collect::<Result<_, _>>().expect("read");
     rows.sort_by(|a, b| a.key.cmp(&b.key));
@@ -167,7 +167,7 @@ fn a_run_says_what_it_sees_and_what_it_thinks_part_by_part() {
 }
 
 /// An experiment on drawn flowers that trains a head; `data` says where its images are.
-fn experiment(data: &str) -> String {
+pub(crate) fn experiment(data: &str) -> String {
     format!(
         "name = \"head\"\n[data]\n{data}\nvalidation_split = 0.25\nimage_size = [32, 32]\nbatch_size = 5\n\
          [backbone]\nplugin = \"small_cnn\"\nweights = \"none\"\n[[phases]]\nname = \"head\"\nepochs = 3\n"

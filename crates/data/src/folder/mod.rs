@@ -160,7 +160,16 @@ fn from_folders(
     [validation_split, test_split]: [Option<f64>; 2],
     inventory: &mut Inventory,
 ) -> Result<(Dataset, Option<Dataset>, Option<Dataset>), DataError> {
-    let mut tree = root_of(root)?;
+    of_tree(root_of(root)?, root, layout, [validation_split, test_split], inventory)
+}
+
+fn of_tree(
+    mut tree: Tree,
+    root: &Path,
+    layout: Layout,
+    [validation_split, test_split]: [Option<f64>; 2],
+    inventory: &mut Inventory,
+) -> Result<(Dataset, Option<Dataset>, Option<Dataset>), DataError> {
     let in_doubt = |path: &Path, reason: String| DataError::Layout { path: path.to_owned(), reason };
     let decision = match layout {
         Layout::Classes => Decision::Classes,
@@ -327,6 +336,19 @@ pub fn images(root: &Path) -> Result<(Vec<PathBuf>, AllLeftOut), DataError> {
     let mut left_out = AllLeftOut::new();
     tree.tell(&mut left_out);
     Ok((tree.files(), left_out))
+}
+
+/// The same as [`images`] of a folder elsewhere, of which only the names of the files in it are known, at any depth, with `/` between
+/// folders; and the training, validation and test images with their classes, as [`open`] finds them, unless it is unclear what the
+/// folders mean.
+pub fn named(root: &Path, names: &[&str]) -> (Vec<PathBuf>, AllLeftOut, Vec<Dataset>) {
+    let (tree, mut left_out) = (Tree::of_names(root.to_owned(), names), AllLeftOut::new());
+    tree.tell(&mut left_out);
+    let images = tree.files();
+    let parts = of_tree(tree, root, Layout::Auto, [None; 2], &mut Inventory::default());
+    let parts = parts
+        .map_or(Vec::new(), |(train, validation, test)| std::iter::once(train).chain(validation).chain(test).collect());
+    (images, left_out, parts)
 }
 
 /// A name in Unicode's composed form (NFC). macOS may write `é` as two characters; it is the same class.

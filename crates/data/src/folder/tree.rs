@@ -128,6 +128,33 @@ impl Tree {
         Ok(Self { path, images, folders, linked, left_out })
     }
 
+    /// A folder of which only the names of the files in it are known, at any depth, with `/` between folders.
+    pub fn of_names(path: PathBuf, names: &[&str]) -> Self {
+        let (mut own, mut inside): (Vec<&str>, BTreeMap<&str, Vec<&str>>) = (Vec::new(), BTreeMap::new());
+        for name in names {
+            match name.split_once('/') {
+                Some((folder, name)) => inside.entry(folder).or_default().push(name),
+                None => own.push(name),
+            }
+        }
+        let (mut images, mut folders, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
+        for name in own {
+            match role_of_name(name, false) {
+                Ok(_) => images.push(path.join(name)),
+                Err(reason) => left_out.push((reason, path.join(name))),
+            }
+        }
+        for (folder, names) in inside {
+            match role_of_name(folder, true) {
+                Ok(_) => folders.push(Self::of_names(path.join(folder), &names)),
+                Err(reason) => left_out.push((reason, path.join(folder))),
+            }
+        }
+        images.sort();
+        folders.sort_by(|a, b| a.path.cmp(&b.path));
+        Self { path, images, folders, linked: Vec::new(), left_out }
+    }
+
     /// Follows the links to folders that are directly in this folder; links in its sub-folders are not followed.
     pub fn follow(&mut self) -> Result<(), DataError> {
         for linked in std::mem::take(&mut self.linked) {
@@ -189,7 +216,7 @@ enum Entry {
 
 fn role(path: &Path, kind: FileType) -> Result<Entry, Reason> {
     let name = path.file_name().unwrap_or_default();
-    let lower = name.to_string_lossy().to_lowercase();
+    let lower = name.to_string_lossy();
     if name.as_encoded_bytes().starts_with(b".") {
         return Err(Reason::Hidden);
     }
@@ -200,15 +227,23 @@ fn role(path: &Path, kind: FileType) -> Result<Entry, Reason> {
         None if kind.is_symlink() => return Err(Reason::BrokenLink),
         None => (kind.is_dir(), kind.is_file()),
     };
-    if is_folder {
-        return match SERVICE.contains(&lower.as_str()) {
-            true => Err(Reason::Service),
-            false if kind.is_symlink() => Ok(Entry::Linked),
-            false => Ok(Entry::Folder),
-        };
-    }
-    if !is_file {
+    if !is_folder && !is_file {
         return Err(Reason::Special);
+    }
+    match role_of_name(&lower, is_folder)? {
+        Entry::Folder if kind.is_symlink() => Ok(Entry::Linked),
+        entry => Ok(entry),
+    }
+}
+
+/// What the name alone says of a file or a folder.
+fn role_of_name(name: &str, is_folder: bool) -> Result<Entry, Reason> {
+    let lower = name.to_lowercase();
+    if lower.starts_with('.') {
+        return Err(Reason::Hidden);
+    }
+    if is_folder {
+        return if SERVICE.contains(&lower.as_str()) { Err(Reason::Service) } else { Ok(Entry::Folder) };
     }
     if SERVICE_FILES.contains(&lower.as_str()) {
         return Err(Reason::Service);

@@ -113,6 +113,24 @@ pub struct Judged {
     right: Vec<bool>,
 }
 
+/// What features say of the backbone that has computed them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Probed {
+    /// Cross-validated accuracy of a probe.
+    pub accuracy: Mean,
+    /// LogME, on at most 600 images; higher is better.
+    pub logme: f64,
+}
+
+/// Asks features what [`judge`] asks them, where there are no photos to measure the speed with.
+///
+/// # Errors
+/// [`InsightError`](injerto_insight::InsightError) if the images are too few for a probe, or if it was stopped.
+pub fn probed(table: &FeatureTable, seed: u64, watch: injerto_insight::Watch<'_>) -> Result<Probed, ExperimentError> {
+    let accuracy = CrossValidation::run(table, Folds::new(FOLDS, seed), &Strengths::default(), watch)?.accuracy;
+    Ok(Probed { accuracy, logme: logme(&sample(table))? })
+}
+
 /// Computes what there is to know of one backbone: its features of all images are kept. `None` if it was stopped.
 ///
 /// # Errors

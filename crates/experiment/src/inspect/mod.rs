@@ -156,11 +156,12 @@ impl Survey {
             test: None,
             inventory: injerto_data::folder::Inventory::default(),
         };
-        let gallery = Gallery { folder, root: None, looked: injerto_data::look::Looked::default() };
+        let looked = injerto_data::look::Looked::default();
+        let gallery = Gallery { folder, root: None, looked, features: Default::default() };
         let backbone = gathered.about().map(|about| Backbone {
             name: about.name.clone(),
             weights: about.model.get(..12).unwrap_or(&about.model).to_owned(),
-            image_size: None,
+            image_size: about.image_size,
             features: table.features().width(),
         });
         let orientation = injerto_data::decode::Orientation::default();

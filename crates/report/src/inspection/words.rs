@@ -34,7 +34,10 @@ pub fn images(found: &Inspection) -> String {
 /// The backbone that has seen the images; `None` without one.
 pub fn backbone(found: &Inspection) -> Option<String> {
     let backbone = found.backbone.as_ref()?;
-    let size = backbone.image_size.map_or(String::new(), |[height, width]| format!(" at {height}x{width}"));
+    let size = match backbone.image_size {
+        Some([height, width]) => format!(" at {height}x{width}"),
+        None => " at a size that its features do not say".to_owned(),
+    };
     let (name, weights) = (printable(&backbone.name), printable(&backbone.weights));
     Some(format!("{name}{size}, {} features ({weights})", grouped(backbone.features)))
 }

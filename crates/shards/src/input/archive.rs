@@ -1,27 +1,26 @@
 //! WebDataset archives: the files of one photo have one name with different endings, and stand one after the other.
 
-use std::fs::File;
 use std::io::{BufReader, Read};
-use std::path::Path;
 use std::sync::mpsc;
 
 use injerto_data::folder::EXTENSIONS;
-use injerto_files::{printable, to_text};
+use injerto_files::printable;
 
 use super::{LARGEST, Photo};
-use crate::ShardsError;
+use crate::place::Source;
+use crate::{Place, ShardsError};
 
 /// Upper limit of what is read of a label.
 const LABEL: u64 = 1 << 20;
 
 /// The photos of an archive, one after the other.
-pub(super) fn photos(path: &Path) -> impl Iterator<Item = Result<Photo, ShardsError>> + Send + 'static {
+pub(super) fn photos(place: &Place) -> impl Iterator<Item = Result<Photo, ShardsError>> + Send + 'static {
     // Entries borrow the archive, so that a thread of its own walks through it, as far as photos are taken.
     let (sender, receiver) = mpsc::sync_channel(2);
-    let path = path.to_owned();
+    let place = place.clone();
     std::thread::spawn(move || {
         let mut send = |photo| sender.send(photo).is_ok();
-        if let Err(error) = walk(&path, &mut send) {
+        if let Err(error) = walk(&place, &mut send) {
             send(Err(error));
         }
     });
@@ -40,20 +39,20 @@ struct Parts {
 
 impl Parts {
     /// The photo; `None` if nothing with this name was an image.
-    fn photo(self, archive: &Path) -> Option<Photo> {
+    fn photo(self, archive: &Place) -> Option<Photo> {
         let Self { key, image, class, said } = self;
         let (name, content) = image?;
-        let path = format!("{}#{name}", to_text(archive.as_os_str()));
+        let path = format!("{}#{name}", archive.text());
         Some(Photo { key, path, label: class.or(said), content })
     }
 }
 
 /// Hands all photos of an archive on, as long as `send` takes them.
-fn walk(path: &Path, send: &mut dyn FnMut(Result<Photo, ShardsError>) -> bool) -> Result<(), ShardsError> {
-    let file = File::open(path).map_err(ShardsError::io(path))?;
+fn walk(place: &Place, send: &mut dyn FnMut(Result<Photo, ShardsError>) -> bool) -> Result<(), ShardsError> {
+    let file = Source::open(place)?.stream();
     let mut archive = tar::Archive::new(BufReader::with_capacity(1 << 20, file));
     let damaged =
-        |error: std::io::Error| ShardsError::input(path, format!("the archive is damaged or cut short ({error})"));
+        |error: std::io::Error| ShardsError::input(place, format!("the archive is damaged or cut short ({error})"));
     let mut parts = Parts::default();
     for entry in archive.entries().map_err(damaged)? {
         let mut entry = entry.map_err(damaged)?;
@@ -68,7 +67,7 @@ fn walk(path: &Path, send: &mut dyn FnMut(Result<Photo, ShardsError>) -> bool) -
         let key = format!("{folder}{stem}");
         if key != parts.key {
             let before = std::mem::replace(&mut parts, Parts { key, ..Parts::default() });
-            if let Some(photo) = before.photo(path)
+            if let Some(photo) = before.photo(place)
                 && !send(Ok(photo))
             {
                 return Ok(());
@@ -86,7 +85,7 @@ fn walk(path: &Path, send: &mut dyn FnMut(Result<Photo, ShardsError>) -> bool) -
             other if EXTENSIONS.contains(&format!(".{}", other.rsplit('.').next().unwrap_or(other)).as_str()) => {
                 if let Some((first, _)) = &parts.image {
                     return Err(ShardsError::input(
-                        path,
+                        place,
                         format!("{} and {} are two images with one key", printable(first), printable(name)),
                     ));
                 }
@@ -97,7 +96,7 @@ fn walk(path: &Path, send: &mut dyn FnMut(Result<Photo, ShardsError>) -> bool) -
                         entry.read_to_end(&mut bytes).map_err(damaged)?;
                         // An archive that is cut short ends in the middle of a file.
                         if (bytes.len() as u64) < size {
-                            return Err(ShardsError::input(path, "the archive is cut short"));
+                            return Err(ShardsError::input(place, "the archive is cut short"));
                         }
                         Ok(bytes)
                     }
@@ -107,7 +106,7 @@ fn walk(path: &Path, send: &mut dyn FnMut(Result<Photo, ShardsError>) -> bool) -
             _ => {}
         }
     }
-    if let Some(photo) = parts.photo(path) {
+    if let Some(photo) = parts.photo(place) {
         send(Ok(photo));
     }
     Ok(())

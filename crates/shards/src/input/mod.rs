@@ -1,17 +1,21 @@
 //! Where photos come from.
 
+mod ahead;
 mod archive;
 mod table;
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
+use injerto_data::Dataset;
 use injerto_data::folder::{self, AllLeftOut};
-use injerto_files::{from_text, hex, to_text};
+use injerto_files::{hex, to_text};
 use sha2::{Digest, Sha256};
 
-use crate::{Shard, ShardsError};
+use self::ahead::ahead;
+use crate::place::Source;
+use crate::{Place, Shard, ShardsError};
 
 /// Upper limit of the bytes of a photo's file. A larger one is no photo.
 pub(crate) const LARGEST: u64 = 256 << 20;
@@ -47,20 +51,24 @@ pub struct Input {
 }
 
 /// A photo that is a file of its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 struct File {
     key: String,
-    path: PathBuf,
+    place: Place,
     label: Option<String>,
+    /// Size and time or version, if they are known already.
+    stamp: Option<String>,
 }
 
 /// A file with many photos in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 struct Pack {
     /// Its path below the folder that was given, or its name.
     name: String,
-    path: PathBuf,
+    place: Place,
     format: Format,
+    /// Size and time or version, if they are known already.
+    stamp: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,8 +78,8 @@ enum Format {
 }
 
 impl Format {
-    fn of(path: &Path) -> Option<Self> {
-        let name = path.file_name()?.to_string_lossy().to_lowercase();
+    fn of(name: &str) -> Option<Self> {
+        let name = name.to_lowercase();
         match () {
             () if name.ends_with(".tar") => Some(Self::Tar),
             () if name.ends_with(".parquet") => Some(Self::Parquet),
@@ -89,39 +97,70 @@ impl Input {
     /// # Errors
     /// [`ShardsError`] if a folder or a list cannot be read, or if there are no photos in it. A photo that is not there is found when
     /// it is read.
-    pub fn open(paths: &[PathBuf]) -> Result<Self, ShardsError> {
+    pub fn open(places: &[impl Clone + Into<Place>]) -> Result<Self, ShardsError> {
         let mut input = Self::default();
-        for path in paths {
+        for place in places {
+            let place: &Place = &place.clone().into();
             let before = input.files.len() + input.packs.len();
-            let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
-            if path.is_dir() {
-                input.folder(path)?;
-            } else if let Some(format) = Format::of(path) {
-                let name = path.file_name().map(to_text).unwrap_or_default().into_owned();
-                input.packs.push(Pack { name, path: path.clone(), format });
+            let name = place.name();
+            let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_lowercase()).unwrap_or_default();
+            if place.is_folder()? {
+                match place.local() {
+                    Some(path) => input.folder(path)?,
+                    None => input.prefix(place)?,
+                }
+            } else if let Some(format) = Format::of(&name) {
+                input.packs.push(Pack { name, place: place.clone(), format, stamp: None });
             } else if LISTS.contains(&ending.as_str()) {
-                input.list(path)?;
+                input.list(place)?;
             } else {
-                let key = to_text(path.as_os_str()).into_owned();
-                input.files.push(File { key, path: path.clone(), label: None });
+                input.files.push(File { key: place.text(), place: place.clone(), label: None, stamp: None });
             }
             if input.files.len() + input.packs.len() == before {
-                return Err(ShardsError::NoPhotos { path: path.clone() });
+                return Err(ShardsError::NoPhotos { place: place.clone() });
             }
         }
-        input.packs.sort_by(|a, b| (&a.name, &a.path).cmp(&(&b.name, &b.path)));
+        input.packs.sort_by(|a, b| (&a.name, &a.place).cmp(&(&b.name, &b.place)));
         Ok(input)
     }
 
     fn folder(&mut self, root: &Path) -> Result<(), ShardsError> {
         let (images, left_out) = folder::images(root)?;
-        let labels = labels(root);
+        let parts = folder::open(root, folder::Options::default());
+        let parts = parts.map_or(Vec::new(), |found| {
+            std::iter::once(found.train).chain(found.validation).chain(found.test).collect()
+        });
+        let labels = labels(parts);
         self.files.extend(images.into_iter().map(|path| {
             let key = below(root, &path);
-            File { label: labels.get(&path).cloned(), key, path }
+            File { label: labels.get(&path).cloned(), key, place: Place::from(path), stamp: None }
         }));
         self.left_out.push(left_out);
         self.packed(root, root)
+    }
+
+    /// The objects of a store whose names begin with a prefix, which are found as those of a folder.
+    fn prefix(&mut self, root: &Place) -> Result<(), ShardsError> {
+        let entries = root.entries(true)?;
+        if entries.is_empty() {
+            return Err(ShardsError::Absent { place: root.text() });
+        }
+        let stamps: BTreeMap<&str, &String> = entries.iter().map(|entry| (entry.name.as_str(), &entry.stamp)).collect();
+        let names: Vec<&str> = stamps.keys().copied().collect();
+        let (images, left_out, parts) = folder::named(Path::new(""), &names);
+        let labels = labels(parts);
+        self.files.extend(images.into_iter().map(|path| {
+            let key = below(Path::new(""), &path);
+            let stamp = stamps.get(key.as_str()).map(|stamp| (*stamp).clone());
+            File { label: labels.get(&path).cloned(), place: root.join(&key), key, stamp }
+        }));
+        self.left_out.push(left_out);
+        let hidden = |name: &str| name.split('/').any(|part| part.starts_with('.'));
+        self.packs.extend(stamps.iter().filter(|(name, _)| !hidden(name)).filter_map(|(name, stamp)| {
+            let stamp = Some((*stamp).clone());
+            Some(Pack { name: (*name).to_owned(), place: root.join(name), format: Format::of(name)?, stamp })
+        }));
+        Ok(())
     }
 
     /// The archives and tables in a folder at every depth, apart from hidden ones.
@@ -132,19 +171,33 @@ impl Input {
                 continue;
             }
             let path = entry.path();
-            match Format::of(&path) {
+            match Format::of(&entry.file_name().to_string_lossy()) {
                 _ if entry.file_type().is_ok_and(|kind| kind.is_dir()) => self.packed(root, &path)?,
-                Some(format) if path.is_file() => self.packs.push(Pack { name: below(root, &path), path, format }),
+                Some(format) if path.is_file() => {
+                    let name = below(root, &path);
+                    self.packs.push(Pack { name, place: Place::from(path), format, stamp: None });
+                }
                 _ => {}
             }
         }
         Ok(())
     }
 
-    fn list(&mut self, list: &Path) -> Result<(), ShardsError> {
-        let beside = list.parent().unwrap_or(Path::new(""));
-        for folder::Listed { path, class } in folder::listed_in(list)? {
-            self.files.push(File { path: beside.join(from_text(&path)), key: path, label: class });
+    fn list(&mut self, list: &Place) -> Result<(), ShardsError> {
+        let listed = match list.local() {
+            Some(path) => folder::listed_in(path)?,
+            None => {
+                // What reads lists reads files.
+                let folder = tempfile::tempdir().map_err(ShardsError::io(std::env::temp_dir()))?;
+                let copy = folder.path().join(list.name());
+                let mut content = Source::open(list)?.stream().take(LARGEST);
+                let mut write = || std::io::copy(&mut content, &mut std::fs::File::create(&copy)?);
+                write().map_err(|error| ShardsError::input(list, error))?;
+                folder::listed_in(&copy).map_err(|error| ShardsError::input(list, error))?
+            }
+        };
+        for folder::Listed { path, class } in listed {
+            self.files.push(File { place: list.beside(&path)?, key: path, label: class, stamp: None });
         }
         Ok(())
     }
@@ -162,27 +215,34 @@ impl Input {
         let mut files: Vec<File> = self.files.into_iter().filter(|file| shard.holds(&file.key)).collect();
         files.sort_by(|a, b| a.key.cmp(&b.key));
         if let Some([a, b]) = files.array_windows().find(|[a, b]| a.key == b.key) {
-            let text = |file: &File| to_text(file.path.as_os_str()).into_owned();
-            return Err(ShardsError::SameKey { key: a.key.clone(), paths: [text(a), text(b)] });
+            return Err(ShardsError::SameKey { key: a.key.clone(), paths: [a.place.text(), b.place.text()] });
         }
         let mine = |(place, _): &(usize, Pack)| !whole || shard.holds_place(*place);
         let packs: Vec<Pack> = self.packs.into_iter().enumerate().filter(mine).map(|(_, pack)| pack).collect();
         let mut hash = Sha256::new_with_prefix(format!("1 {shard} {whole}\n"));
-        for File { key, path, label } in &files {
-            hash.update(format!("{key:?} {label:?} {}\n", stamp(path)));
+        for (file, stamp) in files.iter().zip(stamps(files.iter().map(|file| (&file.place, &file.stamp)))) {
+            hash.update(format!("{:?} {:?} {}\n", file.key, file.label, stamp?));
         }
-        for Pack { name, path, .. } in &packs {
-            hash.update(format!("{name:?} {}\n", stamp(path)));
+        for (pack, stamp) in packs.iter().zip(stamps(packs.iter().map(|pack| (&pack.place, &pack.stamp)))) {
+            hash.update(format!("{:?} {}\n", pack.name, stamp?));
         }
         Ok(Share { shard, files, packs, whole, identity: hex(hash.finalize()) })
     }
 }
 
-/// Size and time of a file, as text: whoever writes to it changes one of them.
-fn stamp(path: &Path) -> String {
-    let Ok(metadata) = path.metadata() else { return "absent".to_owned() };
-    let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
-    format!("{} {}", metadata.len(), modified.as_nanos())
+/// Size and time or version of each file, as text: whoever writes to it changes one of them. Several are asked for at once.
+fn stamps<'f>(
+    files: impl Iterator<Item = (&'f Place, &'f Option<String>)>,
+) -> impl Iterator<Item = Result<String, ShardsError>> {
+    let asked: Vec<_> = files.map(|(place, stamp)| (place.clone(), stamp.clone())).collect();
+    ahead(
+        asked.into_iter(),
+        |(place, stamp)| stamp.is_none() && place.is_remote(),
+        |(place, stamp)| match stamp {
+            Some(stamp) => Ok(stamp),
+            None => place.stamp(),
+        },
+    )
 }
 
 /// A path below a folder, with `/` on every system.
@@ -192,18 +252,16 @@ fn below(root: &Path, path: &Path) -> String {
     parts.join("/")
 }
 
-/// The classes of a folder's images, if `injerto train` would read them.
-fn labels(root: &Path) -> BTreeMap<PathBuf, String> {
-    let Ok(found) = folder::open(root, folder::Options::default()) else { return BTreeMap::new() };
-    let parts = [Some(found.train), found.validation, found.test];
-    let of = |part: injerto_data::Dataset| {
+/// The classes of a folder's images, as `injerto train` would read them.
+fn labels(parts: Vec<Dataset>) -> BTreeMap<PathBuf, String> {
+    let of = |part: Dataset| {
         let classes = part.classes;
         let named = part.samples.into_iter().filter_map(move |sample| {
             Some((sample.origin.path()?.to_owned(), classes[sample.label.class()? as usize].clone()))
         });
         named.collect::<Vec<_>>()
     };
-    parts.into_iter().flatten().flat_map(of).collect()
+    parts.into_iter().flat_map(of).collect()
 }
 
 /// The photos of one shard, in an order that follows from their names.
@@ -236,14 +294,13 @@ impl Share {
     /// Reads the photos one after the other. After an error there is nothing more.
     pub fn photos(self) -> impl Iterator<Item = Result<Photo, ShardsError>> + Send + 'static {
         let Self { shard, files, packs, whole, .. } = self;
-        let files = files.into_iter().map(|File { key, path, label }| {
-            let content = read(&path);
-            Ok(Photo { key, path: to_text(path.as_os_str()).into_owned(), label, content })
-        });
+        let read =
+            |File { key, place, label, .. }: File| Ok(Photo { key, path: place.text(), label, content: place.photo() });
+        let files = ahead(files.into_iter(), |file| file.place.is_remote(), read);
         let packed = packs.into_iter().flat_map(|pack| -> Box<dyn Iterator<Item = _> + Send> {
             match pack.format {
-                Format::Tar => Box::new(archive::photos(&pack.path)),
-                Format::Parquet => Box::new(table::photos(&pack.path)),
+                Format::Tar => Box::new(archive::photos(&pack.place)),
+                Format::Parquet => Box::new(table::photos(&pack.place)),
             }
         });
         let mine = move |photo: &Result<Photo, ShardsError>| {
@@ -252,9 +309,4 @@ impl Share {
         let mut ended = false;
         files.chain(packed.filter(mine)).take_while(move |photo| !std::mem::replace(&mut ended, photo.is_err()))
     }
-}
-
-/// The content of a photo's file, or why it cannot be had.
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    Ok(injerto_data::read(path)?.to_vec())
 }

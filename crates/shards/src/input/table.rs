@@ -1,15 +1,14 @@
 //! Parquet tables: one photo per row, in a column of bytes or of paths.
 
-use std::path::{Path, PathBuf};
-
 use arrow_array::cast::AsArray as _;
 use arrow_array::{Array, ArrayRef, RecordBatch, StructArray};
 use arrow_schema::{DataType, Schema};
-use injerto_files::{from_text, listed, to_text};
+use injerto_files::listed;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
-use super::{Photo, read};
-use crate::ShardsError;
+use super::Photo;
+use crate::place::Source;
+use crate::{Place, ShardsError};
 
 /// Rows that are read together: few, because a row may hold a photo of many megabytes.
 const TOGETHER: usize = 16;
@@ -21,8 +20,8 @@ const KEYS: &[&str] = &["key", "__key__"];
 const LABELS: &[&str] = &["label", "class", "cls", "target", "category"];
 
 /// The photos of a table, one after the other.
-pub(super) fn photos(path: &Path) -> impl Iterator<Item = Result<Photo, ShardsError>> + Send + 'static {
-    match Rows::open(path) {
+pub(super) fn photos(place: &Place) -> impl Iterator<Item = Result<Photo, ShardsError>> + Send + 'static {
+    match Rows::open(place) {
         Ok(rows) => Box::new(rows) as Box<dyn Iterator<Item = _> + Send>,
         Err(error) => Box::new(std::iter::once(Err(error))),
     }
@@ -37,7 +36,7 @@ struct Columns {
 }
 
 struct Rows {
-    path: PathBuf,
+    place: Place,
     reader: ParquetRecordBatchReader,
     columns: Columns,
     batch: Option<RecordBatch>,
@@ -92,9 +91,9 @@ impl Columns {
 }
 
 impl Rows {
-    fn open(path: &Path) -> Result<Self, ShardsError> {
-        let file = std::fs::File::open(path).map_err(ShardsError::io(path))?;
-        let bad = |reason: String| ShardsError::input(path, reason);
+    fn open(place: &Place) -> Result<Self, ShardsError> {
+        let file = Source::open(place)?;
+        let bad = |reason: String| ShardsError::input(place, reason);
         let damaged =
             |error: parquet::errors::ParquetError| bad(format!("it is damaged, or no Parquet file ({error})"));
         let builder = injerto_files::catch_quietly(|| ParquetRecordBatchReaderBuilder::try_new(file))
@@ -102,28 +101,27 @@ impl Rows {
             .map_err(damaged)?;
         let columns = Columns::of(builder.schema()).map_err(bad)?;
         let reader = builder.with_batch_size(TOGETHER).build().map_err(damaged)?;
-        Ok(Self { path: path.to_owned(), reader, columns, batch: None, next: (0, 0) })
+        Ok(Self { place: place.clone(), reader, columns, batch: None, next: (0, 0) })
     }
 
     fn photo(&self, batch: &RecordBatch, row: usize) -> Photo {
         let Columns { content, path, key, label } = &self.columns;
-        let beside = self.path.parent().unwrap_or(Path::new(""));
         let own = path.and_then(|at| text(batch.column(at), row));
         let number = self.next.1 + row;
-        let name = self.path.file_name().map(to_text).unwrap_or_default();
+        let (name, own_text) = (self.place.name(), self.place.text());
         let key = key.and_then(|at| text(batch.column(at), row));
         let key = key.or_else(|| content.is_none().then(|| own.clone()).flatten());
         let key = key.unwrap_or_else(|| format!("{name}#{number}"));
         let (path, content) = match (content, &own) {
             (Some(at), _) => {
                 let bytes = bytes(batch.column(*at), row).ok_or_else(|| "the row holds no photo".to_owned());
-                (format!("{}#{number}", to_text(self.path.as_os_str())), bytes)
+                (format!("{own_text}#{number}"), bytes)
             }
-            (None, Some(own)) => {
-                let path = beside.join(from_text(own));
-                (to_text(path.as_os_str()).into_owned(), read(&path))
-            }
-            (None, None) => (to_text(self.path.as_os_str()).into_owned(), Err("the row holds no path".to_owned())),
+            (None, Some(own)) => match self.place.beside(own) {
+                Ok(photo) => (photo.text(), photo.photo()),
+                Err(error) => (own.clone(), Err(error.to_string())),
+            },
+            (None, None) => (own_text, Err("the row holds no path".to_owned())),
         };
         Photo { key, path, label: label.and_then(|at| text(batch.column(at), row)), content }
     }
@@ -145,7 +143,7 @@ impl Iterator for Rows {
             }
             let reader = &mut self.reader;
             let next = injerto_files::catch_quietly(|| reader.next());
-            let damaged = |reason: String| ShardsError::input(&self.path, format!("it is damaged ({reason})"));
+            let damaged = |reason: String| ShardsError::input(&self.place, format!("it is damaged ({reason})"));
             match next {
                 Some(None) => return None,
                 Some(Some(Ok(batch))) => self.batch = Some(batch),

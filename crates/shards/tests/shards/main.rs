@@ -52,7 +52,7 @@ pub(crate) const COLOURS: Colours = Colours { model: "0123456789abcdef", precisi
 impl Network for Colours {
     fn about(&self) -> About {
         let kind = Kind::Features { layer: "mean".to_owned(), width: 3, precision: self.precision };
-        About { name: "colours".to_owned(), model: self.model.to_owned(), kind }
+        About { name: "colours".to_owned(), model: self.model.to_owned(), image_size: None, kind }
     }
 
     fn answers(&self, photos: Photos) -> Box<dyn Iterator<Item = Result<Answer, Problem>> + '_> {

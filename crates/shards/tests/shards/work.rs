@@ -107,6 +107,7 @@ struct Failing;
 impl Network for Failing {
     fn about(&self) -> About {
         About {
+            image_size: None,
             name: "failing".to_owned(),
             model: "0".to_owned(),
             kind: Kind::Predictions { classes: vec!["a".to_owned()] },
@@ -143,7 +144,7 @@ fn rows_are_written_in_groups_so_that_memory_is_bounded() {
     let out = folder.path().join("out");
     let outcome = compute(&[list], "0/1", &COLOURS, &out);
     assert_eq!((outcome.photos, outcome.errors), (9000, 9000));
-    let file = File::open(outcome.path).expect("opened");
+    let file = File::open(outcome.place.local().expect("a file")).expect("opened");
     let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("a table");
     let groups: Vec<i64> = reader.metadata().row_groups().iter().map(|group| group.num_rows()).collect();
     assert_eq!(groups, [4096, 4096, 808]);
