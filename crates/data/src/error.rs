@@ -89,12 +89,21 @@ pub enum DataError {
         /// What cannot be told, and what to do.
         reason: String,
     },
-    /// Two folders with names that are equal to the eye.
+    /// A folder that is, by way of a link, another one of the folders of images, or holds it.
     #[error(
-        "{}: two folders are called '{}': their names differ in how letters with accents are written (Unicode's composed and \
-         decomposed form); put their images into one",
-        shown(path), printable(&classes[0])
+        "{} and {} are one folder, or one lies in the other, by way of a link: their images would count twice; remove one of \
+         them",
+        shown(folder),
+        shown(other)
     )]
+    SameFolder {
+        /// One of the folders.
+        folder: PathBuf,
+        /// The other one.
+        other: PathBuf,
+    },
+    /// Two folders with names that are equal to the eye.
+    #[error("{}: two folders are called '{}': {}", shown(path), printable(&classes[0]), same_name(classes))]
     SameClass {
         /// The folder that they are in.
         path: PathBuf,
@@ -205,7 +214,18 @@ pub enum DataError {
 }
 
 fn split_fix(fraction: f64) -> &'static str {
-    if fraction > 0.0 && fraction < 1.0 { "there are too few images" } else { "expected a number between 0 and 1" }
+    if fraction > 0.0 && fraction < 1.0 { "there are too few images" } else { "expected a number above 0 and below 1" }
+}
+
+/// How two names that are equal to the eye differ, and the fix.
+fn same_name([a, b]: &[String; 2]) -> &'static str {
+    match a == b {
+        true => "in one of them a byte is not UTF-8, and is shown as \\xNN; rename one",
+        false => {
+            "their names differ in how letters with accents are written (Unicode's composed and decomposed form); put their \
+             images into one"
+        }
+    }
 }
 
 fn loose(images: usize) -> String {

@@ -310,9 +310,11 @@ fn empty_classes_are_named_together_with_what_is_in_them() {
 
 #[test]
 fn archives_that_hold_a_half_in_a_folder_of_its_name_are_understood() {
-    let found = opened(&strs(&halves(&["seg_train/seg_train", "seg_test/seg_test"])), Options::default());
-    assert_eq!(counts(&found.train), [("cats", 5), ("dogs", 5)]);
-    assert_eq!(found.validation.expect("there").samples.len(), 10);
+    for names in [["seg_train/seg_train", "seg_test/seg_test"], ["train/images", "val/images"], ["train/data", "val"]] {
+        let found = opened(&strs(&halves(&names)), Options::default());
+        assert_eq!(counts(&found.train), [("cats", 5), ("dogs", 5)], "{names:?}");
+        assert_eq!(found.validation.expect("there").samples.len(), 10);
+    }
 }
 
 #[test]
@@ -382,6 +384,8 @@ fn what_is_left_out_is_counted_by_ending_and_reason() {
 fn links_to_images_and_classes_are_followed_and_other_links_are_counted() {
     use std::os::unix::fs::symlink;
     let elsewhere = root(&["photos/1.jpg", "photos/2.jpg", "one.png"]);
+    let sides =
+        root(&["train/a/1.jpg", "train/a/2.jpg", "train/b/1.jpg", "train/b/2.jpg", "val/a/1.jpg", "val/b/1.jpg"]);
     let root = root(&["cats/1.jpg", "dogs/1.jpg"]);
     let link = |to: &str, name: &str| symlink(elsewhere.path().join(to), root.path().join(name)).expect("linked");
     link("one.png", "cats/linked.png");
@@ -392,14 +396,35 @@ fn links_to_images_and_classes_are_followed_and_other_links_are_counted() {
     let halves = tempfile::tempdir().expect("a folder");
     for (half, class) in [("train", "a"), ("train", "b"), ("val", "a"), ("val", "b")] {
         fs::create_dir_all(halves.path().join(half)).expect("made");
-        symlink(elsewhere.path().join("photos"), halves.path().join(half).join(class)).expect("linked");
+        symlink(sides.path().join(half).join(class), halves.path().join(half).join(class)).expect("linked");
     }
     let linked = open(halves.path(), Options::default()).expect("opens");
-    assert_eq!((linked.train.counts(), linked.validation.expect("there").counts()), (vec![2, 2], vec![2, 2]));
+    assert_eq!((linked.train.counts(), linked.validation.expect("there").counts()), (vec![2, 2], vec![1, 1]));
     let found = open(root.path(), Options::default()).expect("opens");
     assert_eq!(counts(&found.train), [("cats", 2), ("dogs", 1), ("owls", 2)]);
     let left_out: Vec<_> = found.inventory.left_out.iter().map(|(reason, left)| (reason.clone(), left.count)).collect();
     assert_eq!(left_out, [(Reason::BrokenLink, 1), (Reason::LinkedFolder, 2)]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_links_make_two_of_is_refused() {
+    // Each case: what is there, and the links in it with what they lead to.
+    let check = |files: &[&str], links: &[(&str, &str)]| {
+        let root = root(files);
+        for (name, to) in links {
+            std::os::unix::fs::symlink(to, root.path().join(name)).expect("linked");
+        }
+        let error = open(root.path(), Options::default()).expect_err("refused");
+        assert!(matches!(error, DataError::SameFolder { .. }), "{files:?}, {links:?}: {error}");
+    };
+    // Two classes, two sides, a class in another one, and a class that holds everything.
+    check(&["cats/1.jpg"], &[("dogs", "cats")]);
+    check(&["all/cats/1.jpg", "all/dogs/1.jpg", "x/1.jpg"], &[("train", "all"), ("val", "all")]);
+    check(&["train/cats/1.jpg", "train/dogs/1.jpg", "val/dogs/1.jpg"], &[("val/cats", "../train/cats")]);
+    check(&["cats/black/1.jpg", "dogs/1.jpg"], &[("black cats", "cats/black")]);
+    check(&["cats/1.jpg", "dogs/1.jpg"], &[("up", "..")]);
+    check(&["cats/1.jpg", "dogs/1.jpg"], &[("self", ".")]);
 }
 
 #[cfg(target_os = "linux")]
@@ -416,6 +441,11 @@ fn names_that_are_not_utf_8_are_kept_and_told_apart() {
     let found = open(root.path(), Options::default()).expect("opens");
     assert_eq!(counts(&found.train), [("cats", 1), ("ni\\xf1o", 1), ("ni\\xf2o", 1)]);
     assert_eq!(found.inventory.not_utf8, 2);
+    // A name that is written as the other one is shown.
+    fs::create_dir(root.path().join("ni\\xf1o")).expect("made");
+    fs::write(root.path().join("ni\\xf1o/1.jpg"), b"").expect("written");
+    let error = open(root.path(), Options::default()).expect_err("alike").to_string();
+    assert!(error.contains("'ni\\xf1o': in one of them a byte is not UTF-8"), "{error}");
 }
 
 #[test]

@@ -146,6 +146,10 @@ fn a_list_that_contradicts_itself_or_the_folder_is_refused_with_its_line() {
     check("path,class,split\na/1.jpg,x,train\na/2.jpg,y,banana\n", "line 3: 'banana' is no part of a split");
     check("path,class,split\na/1.jpg,x,train\na/2.jpg,y,test\n", "no training images of y");
     check("path,class\n\"a/1.jpg,x\n", "line 2: a quotation mark is not closed");
+    check("path,class\na/1.jpg,x\na/2.jpg,great, grey\n", "line 3: 3 fields, and the header has 2");
+    check("a/1.jpg,x\na/2.jpg,great, grey\n", "line 2: 3 fields, and the first line has 2");
+    check("path,label,Label\na/1.jpg,x,y\n", "2 columns are called 'label': rename all but one");
+    refused("l.txt", "a/1.jpg dane\na/2.jpg great dane\n", listed("l.txt"), "line 2: 3 fields");
     check("", "this list names no images");
     refused("l.jsonl", "{}\n[1]\n", listed("l.jsonl"), "line 2: expected a JSON object");
     refused("l.json", "{}", listed("l.json"), "save it as .csv");

@@ -28,17 +28,29 @@ pub fn line<'a>(fields: impl IntoIterator<Item = &'a str>) -> String {
 /// # Errors
 /// The number of the line on which a quotation mark opens and is not closed, or after which text follows a closing one.
 pub fn lines(text: &str) -> Result<Vec<(usize, Vec<String>)>, usize> {
+    separated(text, ',')
+}
+
+/// Reads lines as [`lines`] does, whose fields `separator` separates: a semicolon, as spreadsheets of countries with a decimal comma
+/// write, or a tabulator. Spaces before and after a field in quotation marks are not part of it.
+///
+/// # Errors
+/// Those of [`lines`].
+pub fn separated(text: &str, separator: char) -> Result<Vec<(usize, Vec<String>)>, usize> {
     let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
     let (mut lines, mut number) = (Vec::new(), 1);
     while !rest.is_empty() {
         let begin = number;
         let mut fields = Vec::new();
         loop {
-            let quoted = rest.strip_prefix('"');
+            let quoted = rest.trim_start_matches(' ').strip_prefix('"');
             let (field, after) = match quoted {
-                Some(inner) => closed(inner).ok_or(begin)?,
+                Some(inner) => {
+                    let (field, after) = closed(inner).ok_or(begin)?;
+                    (field, after.trim_start_matches(' '))
+                }
                 None => {
-                    let end = rest.find([',', '\n']).unwrap_or(rest.len());
+                    let end = rest.find([separator, '\n']).unwrap_or(rest.len());
                     let whole = &rest[..end];
                     let ends = rest[end..].starts_with('\n') || end == rest.len();
                     let field = if ends { whole.strip_suffix('\r').unwrap_or(whole) } else { whole };
@@ -47,7 +59,7 @@ pub fn lines(text: &str) -> Result<Vec<(usize, Vec<String>)>, usize> {
             };
             number += field.matches('\n').count();
             fields.push(field);
-            if let Some(next) = after.strip_prefix(',') {
+            if let Some(next) = after.strip_prefix(separator) {
                 rest = next;
                 continue;
             }
@@ -108,5 +120,13 @@ mod tests {
         assert_eq!(lines(""), Ok(Vec::new()));
         assert_eq!(lines("a,b\n\"c,d\n"), Err(2));
         assert_eq!(lines("\"a\"b,c\n"), Err(1));
+    }
+
+    #[test]
+    fn fields_may_be_separated_by_other_characters_and_stand_between_spaces() {
+        let of = |fields: &[&str]| vec![(1, fields.iter().map(|&field| field.to_owned()).collect::<Vec<_>>())];
+        assert_eq!(separated("a;\"b;c\"; d,e", ';'), Ok(of(&["a", "b;c", " d,e"])));
+        assert_eq!(separated("a b\t\"c\td\"", '\t'), Ok(of(&["a b", "c\td"])));
+        assert_eq!(lines("a, \"b, c\" ,d"), Ok(of(&["a", "b, c", "d"])));
     }
 }

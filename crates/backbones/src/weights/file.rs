@@ -1,6 +1,6 @@
 //! An open file of weights: its tensors, its metadata, and its bytes, which are read once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -45,9 +45,46 @@ impl WeightFile {
     pub fn open(path: &Path, known: &[WeightSet]) -> Result<Self, WeightError> {
         let bytes = bounded(path)?;
         let origin = shown(path).to_string();
-        let format = sniff(&bytes).map_err(|reason| WeightError::Unreadable { origin: origin.clone(), reason })?;
+        let unreadable = |reason: String| WeightError::Unreadable { origin: origin.clone(), reason };
+        if let Some(parts) = read::parts(&bytes) {
+            return Self::of_parts(path, parts.map_err(unreadable)?);
+        }
+        let format = sniff(&bytes).map_err(unreadable)?;
         let published = published(&bytes, known);
-        Ok(Self { published, ..Self::parse(bytes, origin, format, Some(path.to_owned()))? })
+        let file = Self::parse(bytes, origin.clone(), format, Some(path.to_owned()))?;
+        match &file.contents {
+            Contents::Named(tensors) if tensors.is_empty() => Err(unreadable("it holds no tensors".to_owned())),
+            // PyTorch's optimisers name what they keep by the numbers of the parameters.
+            Contents::Named(tensors) if tensors.keys().all(|name| name.starts_with("state.")) => {
+                Err(unreadable("it holds the state of an optimiser alone; the weights are in another file".to_owned()))
+            }
+            _ => Ok(Self { published, ..file }),
+        }
+    }
+
+    /// Opens the files in which an index says that the tensors are. They lie beside the index.
+    fn of_parts(index: &Path, parts: BTreeSet<String>) -> Result<Self, WeightError> {
+        let origin = shown(index).to_string();
+        let unreadable = |reason: String| WeightError::Unreadable { origin: origin.clone(), reason };
+        let (mut all, mut length, mut found) = (BTreeMap::new(), 0, None);
+        for part in parts {
+            let path = index.with_file_name(&part);
+            let bytes = bounded(&path)?;
+            length += bytes.len() as u64;
+            if length > LARGEST_FILE {
+                return Err(unreadable(format!("its parts are larger than {} GiB, the limit", LARGEST_FILE >> 30)));
+            }
+            let part = shown(&path).to_string();
+            let format = sniff(&bytes).map_err(|reason| unreadable(format!("its part {part}: {reason}")))?;
+            match Self::parse(bytes, part.clone(), format, Some(path))?.contents {
+                Contents::Named(tensors) => all.extend(tensors),
+                Contents::Keras(_) => return Err(unreadable(format!("its part {part} is no table of tensors"))),
+            }
+            found = Some(format);
+        }
+        let format = found.ok_or_else(|| unreadable("it names no files".to_owned()))?;
+        let contents = Contents::Named(all);
+        Ok(Self { origin, format, contents, metadata: BTreeMap::new(), published: Vec::new() })
     }
 
     /// Opens a file of this format, such as a checkpoint.
@@ -67,6 +104,7 @@ impl WeightFile {
     ) -> Result<Self, WeightError> {
         let bad = |format, reason| WeightError::Format { origin: origin.clone(), format, reason };
         let (contents, metadata) = match format {
+            Format::Safetensors if bytes.is_empty() => return Err(bad("safetensors", "it is empty".to_owned())),
             Format::Safetensors => {
                 let (tensors, metadata) = read::safetensors(bytes).map_err(|reason| bad("safetensors", reason))?;
                 checksum::verify(&tensors, &metadata)
@@ -215,8 +253,12 @@ fn sniff(bytes: &[u8]) -> Result<Format, String> {
     match bytes {
         _ if hdf5 => Ok(Format::KerasHdf5),
         _ if safetensors => Ok(Format::Safetensors),
-        _ if bytes.starts_with(b"PK") => {
-            Ok(if read::has_keras_weights(bytes) { Format::KerasHdf5 } else { Format::Pytorch })
+        _ if bytes.starts_with(b"PK") => read::archive(bytes),
+        // PyTorch's first container has these entries.
+        _ if tar
+            && !["sys_info", "pickle", "storages", "tensors"].iter().any(|own| bytes.starts_with(own.as_bytes())) =>
+        {
+            Err("it is a tar archive of other files; unpack it first".to_owned())
         }
         _ if pickle || tar => Ok(Format::Pytorch),
         [] => Err("it is empty".to_owned()),

@@ -1,11 +1,13 @@
 //! Reads safetensors and PyTorch's files as tables of tensors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Cursor, Read as _};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use injerto_files::printable;
+use injerto_graph::Format;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use zip::ZipArchive;
@@ -147,9 +149,49 @@ fn check_pickle(bytes: &[u8]) -> Result<(), String> {
 /// Name of the file with the weights in a `.keras` archive.
 const KERAS_WEIGHTS: &str = "model.weights.h5";
 
-/// Whether an archive is a `.keras` archive.
-pub(super) fn has_keras_weights(bytes: &[u8]) -> bool {
-    ZipArchive::new(Cursor::new(bytes)).is_ok_and(|archive| archive.index_for_name(KERAS_WEIGHTS).is_some())
+/// The format of a ZIP archive, or what the archive is instead.
+pub(super) fn archive(bytes: &[u8]) -> Result<Format, String> {
+    // The directory of an archive is at its end.
+    let archive = ZipArchive::new(Cursor::new(bytes))
+        .map_err(|_| "it is an archive that is damaged or cut short; fetch or copy it again".to_owned())?;
+    let has = |ending: &str| archive.file_names_raw().any(|name| name.ends_with(ending.as_bytes()));
+    if archive.index_for_name(KERAS_WEIGHTS).is_some() {
+        return Ok(Format::KerasHdf5);
+    }
+    Err(match (has("data.pkl"), has("constants.pkl"), has(".npy")) {
+        (true, false, _) => return Ok(Format::Pytorch),
+        (true, true, _) => {
+            "it is a TorchScript program; load it in PyTorch, and save its weights with torch.save(model.state_dict(), …)"
+        }
+        (false, _, true) => "it holds NumPy's arrays; save them with safetensors.numpy.save_file",
+        (false, _, false) => "it is an archive of other files; unpack it first",
+    }
+    .to_owned())
+}
+
+/// Size limit of an index of several files in bytes; the index of a network within the limits is smaller.
+const LARGEST_INDEX: usize = 16 << 20;
+
+/// The names of the files that hold the tensors, if these bytes are an index of several files, as `model.safetensors.index.json`;
+/// otherwise `None`.
+///
+/// # Errors
+/// A name that leads out of the index's folder, in words.
+pub(super) fn parts(bytes: &[u8]) -> Option<Result<BTreeSet<String>, String>> {
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    if bytes.first() != Some(&b'{') || bytes.len() > LARGEST_INDEX {
+        return None;
+    }
+    let index: Index = serde_json::from_slice(bytes).ok()?;
+    let names: BTreeSet<String> = index.weight_map.into_values().collect();
+    let leads_out = |name: &&String| Path::new(name).file_name() != Some(name.as_ref());
+    Some(match names.iter().find(leads_out) {
+        Some(name) => Err(format!("it is an index whose file '{}' is not beside it", printable(name))),
+        None => Ok(names),
+    })
 }
 
 /// The HDF5 file in a `.keras` archive.

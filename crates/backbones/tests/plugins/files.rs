@@ -388,8 +388,58 @@ fn what_is_no_file_of_weights_is_said_to_be_what_it_is() {
     check(b"version https://git-lfs.github.com/spec/v1\n", "it is a Git LFS pointer");
     check(b"\x1f\x8b\x08\x00", "it is compressed by gzip; unpack it first");
     check(&[7; 100], "it is none of safetensors, a PyTorch file, Keras HDF5 and .keras");
+    let mut tar = vec![0; 1024];
+    tar[..9].copy_from_slice(b"model.pth");
+    tar[257..262].copy_from_slice(b"ustar");
+    check(&tar, "it is a tar archive of other files; unpack it first");
+    check(&zip(&["model.pth"]), "it is an archive of other files; unpack it first");
+    check(&zip(&["kernel.npy"]), "it holds NumPy's arrays");
+    check(&zip(&["net/data.pkl", "net/constants.pkl"]), "it is a TorchScript program");
+    let whole = zip(&["net/data.pkl", "net/data/0"]);
+    check(&whole[..whole.len() / 2], "it is an archive that is damaged or cut short");
     let error = bench.resolve_with(".", json!({})).expect_err("a folder");
     assert!(error.ends_with("is not a file of weights: it is a folder"), "{error}");
+    let mut holds = |tensors: &Tensors, part: &str| {
+        write(&bench.path("w.safetensors"), tensors);
+        let error = bench.resolve_with("w.safetensors", json!({})).expect_err("no weights");
+        assert!(error.contains(part), "no {part:?} in {error}");
+    };
+    holds(&Tensors::new(), "it holds no tensors");
+    holds(&vec![tensor("state.0.exp_avg", &[3])], "it holds the state of an optimiser alone");
+}
+
+/// An archive of empty files with these names.
+fn zip(names: &[&str]) -> Vec<u8> {
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for name in names {
+        archive.start_file(*name, zip::write::SimpleFileOptions::default()).expect("begun");
+    }
+    archive.finish().expect("finished").into_inner()
+}
+
+#[test]
+fn weights_in_several_files_are_read_by_their_index() {
+    let mut bench = Bench::new();
+    let mut first = bench.torch();
+    let second = first.split_off(first.len() / 2);
+    let files = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+    let mut places = serde_json::Map::new();
+    for (file, tensors) in files.iter().zip([&first, &second]) {
+        write(&bench.path(file), tensors);
+        places.extend(tensors.iter().map(|(name, _, _)| (name.clone(), json!(file))));
+    }
+    let index = bench.path("model.safetensors.index.json");
+    std::fs::write(&index, json!({ "metadata": {}, "weight_map": places }).to_string()).expect("written");
+    bench.gives("model.safetensors.index.json", "torch");
+    let mut refused = |place: &str, part: &str| {
+        std::fs::write(&index, json!({ "weight_map": { "x": place } }).to_string()).expect("written");
+        let error = bench.resolve_with("model.safetensors.index.json", json!({})).expect_err("refused");
+        assert!(error.contains(part), "no {part:?} in {error}");
+    };
+    refused("gone.safetensors", "gone.safetensors");
+    refused("../other.safetensors", "it is an index whose file '../other.safetensors' is not beside it");
+    // An index that names itself ends all the same.
+    refused("model.safetensors.index.json", "it is none of safetensors");
 }
 
 #[test]

@@ -123,8 +123,8 @@ pub struct Inventory {
 /// out, as in Keras.
 ///
 /// # Errors
-/// [`DataError`] if the root is missing or has no classes, if its layout is ambiguous, if a class has no images, or if a split
-/// leaves one side empty.
+/// [`DataError`] if the root is missing or has no classes, if its layout is ambiguous, if a class has no images, if links make one
+/// folder stand for two classes or sides, or if a split leaves one side empty.
 pub fn open(root: &Path, options: Options) -> Result<Folder, DataError> {
     let Options { layout, labels, multi_label, validation_split, test_split, stratify, group, seed } = options;
     let mut inventory = Inventory::default();
@@ -191,6 +191,7 @@ fn of_tree(
             tree.tell_unlabelled(&mut inventory.left_out);
             inventory.alone =
                 alone.iter().map(|&at| (tree.folders[at].path.clone(), tree.folders[at].count())).collect();
+            let mut used = Vec::new();
             let mut half = |at: usize| -> Result<(PathBuf, Dataset), DataError> {
                 let half = &mut tree.folders[at];
                 half.follow()?;
@@ -202,6 +203,7 @@ fn of_tree(
                 if let Some(reason) = roles::doubts(half) {
                     return Err(in_doubt(&half.path, reason));
                 }
+                used.extend(half.folders.iter().map(|class| class.path.clone()));
                 Ok((half.path.clone(), dataset(half, inventory)?))
             };
             let (training, train) = half(training)?;
@@ -209,6 +211,7 @@ fn of_tree(
             let held = held.map(|held| matched(root, &train, held)).transpose()?;
             let (test, kept) = test.map(half).transpose()?.unzip();
             let kept = kept.map(|kept| matched(root, &train, kept)).transpose()?;
+            tree::distinct(&used)?;
             let there = [("validation", validation_split, &validation), ("test", test_split, &test)];
             for (part, split, path) in there {
                 if let (Some(_), Some(path)) = (split, path) {
@@ -297,6 +300,7 @@ fn dataset(tree: &Tree, inventory: &mut Inventory) -> Result<Dataset, DataError>
             return Err(DataError::SameClass { path: path(), classes: [other.clone(), class.clone()] });
         }
     }
+    tree::distinct(&tree.folders.iter().map(|class| class.path.clone()).collect::<Vec<_>>())?;
     let mut samples = Vec::new();
     for (label, class) in (0..).zip(&tree.folders) {
         samples.extend(class.files().into_iter().map(|path| Sample::new(path, label)));

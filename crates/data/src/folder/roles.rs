@@ -183,14 +183,16 @@ fn name_of(tree: &Tree) -> &std::path::Path {
     std::path::Path::new(tree.path.file_name().unwrap_or_default())
 }
 
-/// Position of the folder inside a half that repeats the half's name and holds all its images, as in `train/train/cats` of
-/// some archives.
+/// Position of the folder inside a half that holds all its images and says nothing of them: it repeats the half's name
+/// (`train/train/cats`), or says that there are images (`train/images/cats`), as in some archives.
 pub(super) fn twice(half: &Tree) -> Option<usize> {
     let [at] = (0..half.folders.len()).filter(|&at| half.folders[at].count() > 0).collect::<Vec<_>>()[..] else {
         return None;
     };
-    let again = half.images.is_empty() && words(&half.name()) == words(&half.folders[at].name());
-    (again && form(&half.folders[at], None) == Form::Nest).then_some(at)
+    let name = words(&half.folders[at].name());
+    let fills = !name.is_empty() && name.iter().all(|word| FILLERS.contains(&word.as_str()));
+    let says_nothing = fills || name == words(&half.name());
+    (half.images.is_empty() && says_nothing && form(&half.folders[at], None) == Form::Nest).then_some(at)
 }
 
 /// The reason, in words, why the folders in a root are probably not classes.
@@ -217,10 +219,10 @@ fn doubt(root: &Tree, roles: &[Option<Role>]) -> Option<String> {
             )
         } else {
             format!(
-                "there is nothing to tell apart: '{what}' is the only folder with images; if the folders in it ({}) are \
-                 the classes, set data.root to '{}'",
-                listed(below.iter().map(String::as_str)),
-                shown(&root.folders[one].path)
+                "there is nothing to tell apart: '{what}' is the only folder with images; set data.root to '{}' to use the \
+                 folders in it ({})",
+                shown(&root.folders[one].path),
+                listed(below.iter().map(String::as_str))
             )
         });
     }

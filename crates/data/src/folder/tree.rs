@@ -155,9 +155,14 @@ impl Tree {
         Self { path, images, folders, linked: Vec::new(), left_out }
     }
 
-    /// Follows the links to folders that are directly in this folder; links in its sub-folders are not followed.
+    /// Follows the links to folders that are directly in this folder; links in its sub-folders are not followed. A link to a folder
+    /// that this one lies in is an error: it would lead in a circle.
     pub fn follow(&mut self) -> Result<(), DataError> {
+        let own = target(&self.path);
         for linked in std::mem::take(&mut self.linked) {
+            if own.starts_with(target(&linked)) {
+                return Err(DataError::SameFolder { folder: linked, other: self.path.clone() });
+            }
             self.folders.push(Self::read(linked)?);
         }
         self.folders.sort_by(|a, b| a.path.cmp(&b.path));
@@ -201,6 +206,23 @@ impl Tree {
     /// Adds the images directly in this folder, which have no class if its sub-folders are the classes, to `all`.
     pub fn tell_unlabelled(&self, all: &mut AllLeftOut) {
         self.images.iter().for_each(|path| add(all, Reason::Unlabelled, path));
+    }
+}
+
+/// The folder that a path leads to in the end.
+fn target(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+/// Checks that no folder of images is another one of them, or lies in it, by way of a link: its images would count twice, and stand
+/// under two classes or on two sides of a split.
+pub(super) fn distinct(folders: &[PathBuf]) -> Result<(), DataError> {
+    let mut targets: Vec<(PathBuf, &PathBuf)> = folders.iter().map(|folder| (target(folder), folder)).collect();
+    // What lies in a folder follows it in the order of paths.
+    targets.sort();
+    match targets.windows(2).find(|pair| pair[1].0.starts_with(&pair[0].0)) {
+        Some(pair) => Err(DataError::SameFolder { folder: pair[0].1.clone(), other: pair[1].1.clone() }),
+        None => Ok(()),
     }
 }
 

@@ -175,25 +175,47 @@ impl Lists {
         }
         let width =
             if table.has_header { table.header.len() } else { table.rows.first().map_or(0, |(_, row)| row.len()) };
+        // A class or a path of which only the first part is read would be another one.
+        let beyond = |(line, row): &(usize, Vec<String>)| {
+            let fields = row.iter().rposition(|field| !field.trim().is_empty()).map_or(0, |last| last + 1);
+            (fields > width).then_some((*line, fields))
+        };
+        if let Some((line, fields)) = table.rows.iter().find_map(beyond) {
+            let first = if table.has_header { "header" } else { "first line" };
+            return Err(format!(
+                "line {line}: {fields} fields, and the {first} has {width}: put a text that holds the separator into quotation \
+                 marks, in a .csv or .tsv"
+            ));
+        }
         let names = || match table.has_header {
             true => format!("the columns are {}", listed(table.header.iter().map(|name| name.trim()))),
             false => format!("the list has no header, and {width} columns"),
+        };
+        let only = |at: usize| match table.header.iter().filter(|name| lower(name) == lower(&table.header[at])).count()
+        {
+            1 => Ok(at),
+            count => Err(format!(
+                "{count} columns are called '{}': rename all but one, or name the column by its place from 1",
+                printable(table.header[at].trim())
+            )),
         };
         let place = |column: &Column| match column {
             Column::Name(name) => table
                 .header
                 .iter()
                 .position(|known| known.trim() == name)
-                .ok_or_else(|| format!("there is no column '{}'; {}", printable(name), names())),
+                .ok_or_else(|| format!("there is no column '{}'; {}", printable(name), names()))
+                .and_then(only),
             Column::Place(place) if (1..=width).contains(place) => Ok(place - 1),
             Column::Place(place) => Err(format!("there is no column {place}; {}", names())),
         };
         let usual = |known: &[&str]| {
-            known.iter().find_map(|name| table.header.iter().position(|column| lower(column) == *name))
+            let found = known.iter().find_map(|name| table.header.iter().position(|column| lower(column) == *name));
+            found.map(only).transpose()
         };
         let find = |column: &Option<Column>, known: &[&str]| match column {
             Some(column) => place(column).map(Some),
-            None => Ok(usual(known)),
+            None => usual(known),
         };
         let group = self.group.as_ref().map(place).transpose()?;
         let path = find(&self.path, PATHS)?.unwrap_or(0);
@@ -203,7 +225,7 @@ impl Lists {
             Some(ClassColumns::Each(columns)) => {
                 Classes::Marked(columns.iter().map(place).collect::<Result<_, String>>()?)
             }
-            None => match usual(CLASSES) {
+            None => match usual(CLASSES)? {
                 Some(class) => Classes::In(class),
                 None => {
                     let taken = [Some(path), split, group];

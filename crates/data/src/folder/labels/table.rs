@@ -37,14 +37,11 @@ impl Table {
         let ending = file.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_lowercase();
         match ending.as_str() {
             "csv" => {
-                let lines = csv::lines(&text).map_err(|line| format!("line {line}: a quotation mark is not closed"))?;
                 // Spreadsheets of countries with a decimal comma write semicolons.
-                match lines.first() {
-                    Some((_, first)) if first.len() == 1 && first[0].contains(';') => Ok(Self::split(&text, ';')),
-                    _ => Ok(Self { header: Vec::new(), has_header: false, rows: lines }),
-                }
+                let by = if by_semicolons(&text) { ';' } else { ',' };
+                Ok(Self { header: Vec::new(), has_header: false, rows: separated(&text, by)? })
             }
-            "tsv" => Ok(Self::split(&text, '\t')),
+            "tsv" => Ok(Self { header: Vec::new(), has_header: false, rows: separated(&text, '\t')? }),
             "jsonl" | "ndjson" => Self::json(&text),
             "json" | "parquet" | "xlsx" | "xls" => Err(format!(
                 "lists that end in .{} are not read; save it as .csv, or as .jsonl with one object per line",
@@ -52,11 +49,6 @@ impl Table {
             )),
             _ => Ok(Self::words(&text, is_image)),
         }
-    }
-
-    fn split(text: &str, by: char) -> Self {
-        let row = |line: &str| line.split(by).map(|field| field.trim().trim_matches('"').to_owned()).collect();
-        Self { header: Vec::new(), has_header: false, rows: lines(text).map(|(at, line)| (at, row(line))).collect() }
     }
 
     fn words(text: &str, is_image: &dyn Fn(&str) -> bool) -> Self {
@@ -97,6 +89,19 @@ impl Table {
         rows.iter_mut().for_each(|(_, row)| row.resize(header.len(), String::new()));
         Ok(Self { header, has_header: true, rows })
     }
+}
+
+/// Whether the first line of a text holds semicolons outside of quotation marks and no commas there.
+fn by_semicolons(text: &str) -> bool {
+    let first = lines(text).next().map_or("", |(_, line)| line);
+    // Every other part stands between quotation marks.
+    let outside = || first.split('"').step_by(2);
+    outside().any(|part| part.contains(';')) && !outside().any(|part| part.contains(','))
+}
+
+/// The rows of a text whose fields are separated by a character.
+fn separated(text: &str, by: char) -> Result<Vec<(usize, Vec<String>)>, String> {
+    csv::separated(text, by).map_err(|line| format!("line {line}: a quotation mark is not closed"))
 }
 
 /// Lines with their numbers, without empty ones.
