@@ -1,6 +1,6 @@
 //! Messages about the images before training: their numbers, the files that were left out, and warnings.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use injerto_config::ClassWeights;
 use injerto_data::decode::Orientation;
@@ -172,6 +172,7 @@ pub fn warnings(prepared: &Prepared) -> Vec<String> {
         let counts = dataset.classes.iter().zip(dataset.counts());
         counts.filter(|(_, count)| *count == 0).map(|(class, _)| class.clone()).collect()
     };
+    warnings.extend(alike(&train.classes));
     let untrained = without(train);
     if !untrained.is_empty() {
         let weights = match &config.loss.class_weights {
@@ -195,6 +196,22 @@ pub fn warnings(prepared: &Prepared) -> Vec<String> {
         ));
     }
     warnings
+}
+
+/// A warning about classes whose names differ only in upper and lower case or in spaces around them.
+fn alike(classes: &[String]) -> Option<String> {
+    let mut known: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for class in classes {
+        known.entry(class.trim().to_lowercase()).or_default().push(class);
+    }
+    let alike: Vec<String> = known.values().filter(|names| names.len() > 1).map(|names| names.join(" and ")).collect();
+    (!alike.is_empty()).then(|| {
+        format!(
+            "the names of classes differ in upper and lower case alone, or in spaces around them: {}; if they are one class, give \
+             it one name",
+            listed(alike.iter().map(String::as_str))
+        )
+    })
 }
 
 /// What converts images with these endings, each advice once.
@@ -254,4 +271,24 @@ pub fn of_files(inventory: &Inventory, looked: &Looked, orientation: Orientation
         ));
     }
     warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_whose_names_differ_in_case_or_spaces_alone_are_told() {
+        let check = |classes: &[&str], expected: Option<&str>| {
+            let classes: Vec<String> = classes.iter().map(|&class| class.to_owned()).collect();
+            let said = alike(&classes);
+            assert_eq!(said.is_some(), expected.is_some(), "{classes:?}: {said:?}");
+            assert!(said.unwrap_or_default().contains(expected.unwrap_or_default()), "{classes:?}");
+        };
+        check(
+            &["Cats", "birds", "cats", "dogs", "dogs "],
+            Some("in spaces around them: Cats and cats, dogs and dogs ;"),
+        );
+        check(&["cat", "cats", "c ats"], None);
+    }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use injerto_backbones::weights::Cache;
 use injerto_config::Device;
@@ -457,7 +457,17 @@ pub fn checkpoint(run: Option<&Path>) -> Result<PathBuf> {
             newest
         }
     };
-    Ok(if run.is_dir() { run.join(Checkpoints::BEST) } else { run })
+    if !run.is_dir() {
+        return Ok(run);
+    }
+    let best = run.join(Checkpoints::BEST);
+    ensure!(
+        best.exists(),
+        "{}: there is no {} in this folder: it holds no run, or no epoch of the run is finished",
+        shown(&run),
+        Checkpoints::BEST
+    );
+    Ok(best)
 }
 
 /// The run that was written to last.

@@ -8,7 +8,7 @@ use injerto_trainer::{Event, Fit, Gathered, Model, Watch};
 use serde::{Deserialize, Serialize};
 
 use crate::leaks::{Copies, LeakCounts};
-use crate::probe::{ProbeSummary, more_photos, output_layer, probe, start_from};
+use crate::probe::{ProbeSummary, alike, more_photos, output_layer, probe, start_from};
 use crate::questions::{Asked, Questions, RowShape};
 use crate::{ExperimentError, Prepared, RunFolder};
 
@@ -60,8 +60,9 @@ impl Before {
         if asked {
             let fit = before.fit.insert(prepared.fit());
             before.gathered = fit.gather(model, watch)?;
-            if before.gathered.is_none() {
-                return Ok(before);
+            let Some(gathered) = &before.gathered else { return Ok(before) };
+            if let Some(what) = alike(prepared, gathered)? {
+                watch.observer.observe(&Event::Noticed { what: &what });
             }
         }
         if prepared.config.data.on_leak != OnLeak::Off

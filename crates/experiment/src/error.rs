@@ -18,6 +18,17 @@ fn changed_in_words(changed: &[ChangedKey]) -> String {
     words.join(", ")
 }
 
+/// What is there instead of the folders that were looked for, or why they cannot be there.
+fn other_than_folder(tried: &[PathBuf]) -> String {
+    let file = tried.iter().find(|path| path.is_file());
+    let home = tried.first().filter(|path| path.starts_with("~"));
+    match (file, home) {
+        (Some(file), _) => format!("\n{} is a file: if it is an archive, unpack it", shown(file)),
+        (None, Some(_)) => "\n`~` is not replaced in a path: write the home folder's path".to_owned(),
+        (None, None) => String::new(),
+    }
+}
+
 /// Why an experiment cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum ExperimentError {
@@ -37,12 +48,22 @@ pub enum ExperimentError {
     /// None of the folders in `data.root` exists.
     #[error(
         "data.root: none of these folders exists: {}\nput the images there, or name another folder with \
-         `--set data.root=FOLDER`",
-        tried.iter().map(|path| shown(path).to_string()).collect::<Vec<_>>().join(", ")
+         `--set data.root=FOLDER`{}",
+        tried.iter().map(|path| shown(path).to_string()).collect::<Vec<_>>().join(", "),
+        other_than_folder(tried)
     )]
     NoRoot {
         /// The folders.
         tried: Vec<PathBuf>,
+    },
+    /// The checkpoint of the best epoch so far cannot be read when a run is resumed.
+    #[error(
+        "{source}\nit has the weights of the best epoch so far: put a copy of it back, or delete it to continue without these \
+         weights"
+    )]
+    DamagedBest {
+        /// What is wrong with it.
+        source: injerto_backbones::weights::WeightError,
     },
     /// The archive of the images cannot be fetched.
     #[error("{source}{}", by_hand(places))]

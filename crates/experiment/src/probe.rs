@@ -41,6 +41,9 @@ pub struct ProbeSummary {
     pub strength: f64,
 }
 
+/// Number of images whose features are compared by [`alike`].
+const MOST_ALIKE: usize = 32;
+
 /// The rows of some images of a dataset as a table.
 pub(crate) fn table(
     (dataset, labels): (&Dataset, &Combinations),
@@ -57,6 +60,29 @@ pub(crate) fn table(
     let image = |&at: &usize| image(dataset, at, part, labels);
     let images = images.iter().map(image).collect();
     Ok(FeatureTable::new(Matrix::new(shape.width(), values)?, images, labels.names().to_vec())?)
+}
+
+/// A warning about features that are equal for the first training images, so that nothing can be learned from them; `None` if they
+/// differ, or if the first phase keeps none.
+pub(crate) fn alike(prepared: &Prepared, gathered: &Gathered) -> Result<Option<String>, ExperimentError> {
+    let Some(rows) = gathered.training() else { return Ok(None) };
+    let mut images = rows.images(prepared.train.samples.len());
+    images.truncate(MOST_ALIKE);
+    if images.len() < 2 {
+        return Ok(None);
+    }
+    let are_equal = |block: &Vec<f32>| {
+        let mut each = block.chunks_exact((block.len() / images.len()).max(1));
+        let first = each.next();
+        each.all(|row| Some(row) == first)
+    };
+    Ok(rows.values(&images)?.iter().all(are_equal).then(|| {
+        format!(
+            "the features of the first {} training images are equal, so that nothing can be learned from them: the weights of \
+             the backbone are zeros or damaged (backbone.weights), or the images are equal",
+            images.len()
+        )
+    }))
 }
 
 /// The training images that the probe is fitted to; `None` if there are none.

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use injerto_backbones::plugin::Catalog;
-use injerto_backbones::weights::Cache;
+use injerto_backbones::weights::{Cache, WeightFile};
 use injerto_config::{Config, Images, Precision};
 use injerto_data::folder::{Grouping, Labels};
 use injerto_files::{absolute, shown};
+use injerto_graph::Format;
 use injerto_trainer::{Arithmetic, Arithmetics, Checkpoints, LastEpoch, ModelCard, Multiplied, Part, Progress, Said};
 use serde_json::Value;
 
@@ -217,6 +218,12 @@ impl Prepared {
         }
         if let Some(digest) = notes.get(DATA) {
             prepared.keep_split(folder, digest, changed_data)?;
+        }
+        let best = folder.path().join(Checkpoints::BEST);
+        if best.is_file() {
+            // Otherwise the run would find out after its last epoch.
+            WeightFile::open_as(&best, Format::Safetensors)
+                .map_err(|source| ExperimentError::DamagedBest { source })?;
         }
         if let Some(epoch) = checkpoints.lacks_best(&progress) {
             prepared.warnings.push(format!(

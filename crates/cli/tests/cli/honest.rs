@@ -335,3 +335,24 @@ fn a_single_training_image_gives_no_probe_and_ends_no_run() {
     let text = ran.err.clone() + &ran.succeeds();
     contains(&text, &["1 to train", "no probe: ", "best "]);
 }
+
+#[test]
+fn features_that_are_equal_for_all_images_are_told() {
+    let at = folder();
+    on_photos(at.path(), 4, "validation_split = 0.25\non_leak = \"off\"");
+    let train = |out: &str| run(at.path(), &["train", "photos.toml", "--run-dir", out]);
+    let told = "training images are equal, so that nothing can be learned from them";
+    let ran = train("different");
+    assert!(!ran.err.contains(told), "{}", ran.err);
+    ran.succeeds();
+    // As weights that are zeros do, equal images give equal features.
+    let classes = std::fs::read_dir(at.path().join("photos")).expect("there").map(|class| class.expect("read").path());
+    let files =
+        classes.flat_map(|class| std::fs::read_dir(class).expect("there").map(|file| file.expect("read").path()));
+    let files: Vec<_> = files.collect();
+    let first = std::fs::read(&files[0]).expect("there");
+    files.iter().for_each(|file| std::fs::write(file, &first).expect("written"));
+    let ran = train("equal");
+    let text = ran.err.clone() + &ran.succeeds();
+    contains(&text, &["the features of the first ", told]);
+}

@@ -216,7 +216,18 @@ fn a_run_whose_best_checkpoint_is_gone_says_so() {
     let at = folder();
     let at = at.path();
     trained(at, "tiny.toml", "out", [1, 1]);
-    std::fs::remove_file(at.join("out/best.safetensors")).expect("removed");
+    let best = at.join("out/best.safetensors");
+    std::fs::remove_file(&best).expect("removed");
+    let error = run(at, &["predict", "photo.jpg", "--run", "out"]).fails();
+    contains(&error, &["out: there is no best.safetensors in this folder: it holds no run, or no epoch"]);
+    // A damaged one is told before an epoch is trained.
+    std::fs::write(&best, b"").expect("written");
+    let error = resume(at, "out", &[]).fails();
+    contains(
+        &error,
+        &["out/best.safetensors: not readable as safetensors: it is empty", "delete it to continue without"],
+    );
+    std::fs::remove_file(&best).expect("removed");
     let ran = resume(at, "out", &[]);
     contains(&ran.err, &["out/best.safetensors is missing: the weights of epoch ", "unless a later epoch is better"]);
     ran.succeeds();

@@ -254,6 +254,10 @@ fn folders_that_are_missing_or_taken_are_named() {
     let error = run(at.path(), &["train", "photos.toml"]).fails();
     let searched = "data.root: none of these folders exists: here, data/here, there, data/there\n";
     contains(&error, &[searched, "--set data.root=FOLDER"]);
+    std::fs::write(at.path().join("there"), "an archive").expect("written");
+    contains(&run(at.path(), &["train", "photos.toml"]).fails(), &["there is a file: if it is an archive, unpack it"]);
+    let error = run(at.path(), &["train", "photos.toml", "--set", "data.root=~/photos"]).fails();
+    contains(&error, &["`~` is not replaced in a path: write the home folder's path"]);
     std::fs::create_dir(at.path().join("taken")).expect("made");
     std::fs::write(at.path().join("taken/experiment.toml"), "name = \"other\"").expect("written");
     let error = run(at.path(), &["train", "tiny.toml", "--run-dir", "taken"]).fails();
