@@ -74,6 +74,11 @@ impl Gallery {
         Ok(Self { folder, root: Some(root.to_owned()), looked, features: Features::default() })
     }
 
+    /// Images that a program hands over. Nobody looks at them before the training.
+    pub fn given(folder: Folder) -> Self {
+        Self { folder, root: None, looked: Looked::default(), features: Features::default() }
+    }
+
     /// The images of a prepared experiment.
     pub fn of(prepared: &Prepared) -> Self {
         let Prepared { config, train, validation, test, inventory, looked, .. } = prepared;

@@ -8,7 +8,6 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use injerto_backbones::weights::Cache;
 use injerto_config::Config;
 use injerto_data::folder::{Folder, Inventory};
-use injerto_data::look::Looked;
 use injerto_data::{Dataset, Origin, Sample};
 use injerto_experiment::first::{First, Ground};
 use injerto_experiment::{ExperimentError, Gallery, Prepared, RunFolder, Session};
@@ -91,7 +90,7 @@ pub fn fit(arguments: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
     let samples = origins.into_iter().zip(labels).map(|(origin, label)| Sample::new(origin, label)).collect();
     let train = Dataset { classes, samples };
     let folder = Folder { train, validation: None, test: None, inventory: Inventory::default() };
-    let gallery = Gallery { folder, root: None, looked: Looked::default() };
+    let gallery = Gallery::given(folder);
     let found = Where::new(py)?;
     let run = Run { progress, run_dir: Some(run_dir), peers: None, reports: false };
     run.train(py, move |_| {

@@ -150,7 +150,7 @@ fn check(all: &[Steps]) {
         for (rule, suffix) in [(&sgd, "sgd"), (&adam, "adam")] {
             let after = read(folder.path(), &format!("{name}_{suffix}"));
             for &kernels in *kernels {
-                let (before, found) = trained(folder.path(), name, first, rule.clone().into(), kernels);
+                let (before, found) = trained(folder.path(), name, first, (*rule).into(), kernels);
                 assert_same_steps(&format!("{name}, {suffix}, kernels = {kernels}"), &before, &found, &after);
             }
         }
