@@ -487,7 +487,8 @@ fn shells_and_man_know_every_command() {
 fn quiet_says_the_answer_alone_and_very_verbose_says_all() {
     let at = photos(&["cats", "dogs"]);
     let at = at.path();
-    let ran = run(at, &["train", "exp.toml", "--run-dir", "run", "-q"]);
+    // A backbone with fresh weights that nothing trains would be warned of.
+    let ran = run(at, &["train", "exp.toml", "--run-dir", "run", "-q", "--set", "phases.0.unfreeze=all"]);
     assert!(!ran.out.contains("epoch ") || ran.out.contains("in epoch "), "{}", ran.out);
     assert!(!ran.out.contains("backbone   ") && ran.err.is_empty(), "{}{}", ran.out, ran.err);
     contains(&ran.out, &["best val_accuracy ", "look at    run/report.html"]);
