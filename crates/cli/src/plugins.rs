@@ -85,7 +85,11 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
         }
         Arguments::Validate { path, json } => {
             if !path.is_file() {
-                bail!("{}: no such file", shown(&path));
+                bail!(
+                    "{}: no such file; `plugins validate` takes the path of a library or of a NAME.backbone.json, and `injerto plugins list` \
+                     says where these are",
+                    shown(&path)
+                );
             }
             let report = validate(&path, &Probe::this_program()?);
             if json {

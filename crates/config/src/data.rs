@@ -119,7 +119,7 @@ fn division(s: &mut Section<'_>, instead: Option<&'static str>) -> Option<Divisi
     };
     let of_drawn = |help: &'static str| beside("`data.generated`", help, instead == Some("`data.generated`"));
     let of_folders = |help: &'static str| beside(instead.unwrap_or_default(), help, instead.is_some());
-    let part = || number("a number between 0 and 1", |part| part > 0.0 && part < 1.0);
+    let part = || number("a number above 0 and below 1", |part| part > 0.0 && part < 1.0);
     let list = s.optional("split", |field| {
         of_folders("leave it out")(field)?;
         text(field).map(|path| injerto_files::from_text(&path))
@@ -281,8 +281,12 @@ fn patterns(field: &Field<'_>) -> Option<BTreeMap<String, Vec<String>>> {
 /// `"folder"`, or a table with what tells the groups apart.
 fn grouping(field: &Field<'_>) -> Option<Grouping> {
     const FORMS: &str = "\"folder\", { pattern = '^(patient\\d+)' }, { exif_seconds = 60 } or { csv = \"patients.csv\", column = \"patient\" }";
-    if let Value::String(_) = &field.node.value {
-        return choice(&[("folder", Grouping::Folder(FolderWord::Folder))])(field);
+    if let Value::String(word) = &field.node.value {
+        field.takes(|| Kind::OneOf(vec!["folder"]));
+        return match word == "folder" {
+            true => Some(Grouping::Folder(FolderWord::Folder)),
+            false => field.must_be(FORMS, None),
+        };
     }
     if field.node.table().is_none() {
         return field.must_be(FORMS, None);

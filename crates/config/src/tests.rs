@@ -332,6 +332,7 @@ fn a_split_by_shares_by_groups_or_by_a_list_is_read_and_written_out() {
     refuse("stratify = true", &["`data.stratify` does nothing without a split"]);
     refuse("group = { pattern = '(' }", &["`data.group.pattern` is not a regular expression"]);
     refuse("group = { csv = \"p.csv\" }", &["`data.group.column` is missing", "column = \"patient\""]);
+    refuse("group = \"patient\"", &["`data.group` must be", "column = \"patient\""]);
     refuse("group = 60", &["`data.group` must be", "exif_seconds = 60"]);
     refuse("on_leak = \"ignore\"", &["`data.on_leak` cannot be \"ignore\""]);
 }

@@ -90,7 +90,7 @@ cats.toml:5:14: `data.batch_size` must be an integer from 1 to 65536, but is 0
 5 | batch_size = 0
   |              ^
 
-cats.toml:6:20: `data.validation_split` must be a number between 0 and 1, but is 1
+cats.toml:6:20: `data.validation_split` must be a number above 0 and below 1, but is 1
   |
 6 | validation_split = 1
   |                    ^
