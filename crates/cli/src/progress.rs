@@ -97,12 +97,12 @@ impl Looking {
         Self { bar: Mutex::new((Bar::new(), 0)) }
     }
 
-    /// So many files of so many are done; all threads may say so.
+    /// So many images of so many are read; all threads may say so.
     pub fn show(&self, done: usize, all: usize) {
         let mut held = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
         let (bar, most) = &mut *held;
         *most = done.max(*most);
-        bar.show("images", *most, all, "files looked at".to_owned());
+        bar.show("images", *most, all, "read".to_owned());
     }
 
     /// So far is a computation of `insight`.

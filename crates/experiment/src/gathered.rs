@@ -17,6 +17,9 @@ use injerto_trainer::plan::Kept;
 use crate::gallery::Features;
 use crate::{ExperimentError, Prepared, device};
 
+/// Rows after which it is told how many were copied.
+const TOLD: usize = 1000;
+
 /// Photos that cannot be used, by the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Unused {
@@ -173,8 +176,12 @@ pub(crate) fn settle(config: &mut Config, opened: Features) -> Result<Features, 
 
 impl Prepared {
     /// Puts the features of `data.features` where a training looks for features, unless they are there already. Nothing happens for
-    /// other images.
-    pub(crate) fn bring_features(&self, gathered: Option<&Gathered>) -> Result<(), ExperimentError> {
+    /// other images. `copying` is called with the number of rows that were read and the number of all rows.
+    pub(crate) fn bring_features(
+        &self,
+        gathered: Option<&Gathered>,
+        copying: &(dyn Fn(usize, usize) + Sync),
+    ) -> Result<(), ExperimentError> {
         let (Some(gathered), Images::Features { features }) = (gathered, &self.config.data.images) else {
             return Ok(());
         };
@@ -213,7 +220,13 @@ impl Prepared {
             row.is_ok_and(|row| row.error.is_none() && row.sha256.is_some_and(|content| !kept.contains(&content)))
         });
         if missing {
-            let rows = gathered.rows(true).filter_map(|row| match row {
+            let all = gathered.photos();
+            let told = gathered.rows(true).enumerate().inspect(|(done, _)| {
+                if done % TOLD == 0 {
+                    copying(*done, all);
+                }
+            });
+            let rows = told.filter_map(|(_, row)| match row {
                 Ok(row) if row.error.is_some() => None,
                 Ok(row) => {
                     row.sha256.filter(|content| !kept.contains(content)).map(|content| Ok((content, row.features)))

@@ -122,8 +122,8 @@ impl Prepared {
         Self::watched(config, catalog, cache, &|_, _| {})
     }
 
-    /// The same as [`Prepared::new`], with progress: while the images are read, `looking` is called with the number of files
-    /// that are done and the number of all files.
+    /// The same as [`Prepared::new`], with progress: while the images are read, or features that are given are copied, `looking` is called
+    /// with the number of those that are done and the number of all.
     ///
     /// # Errors
     /// [`ExperimentError`] for the first part that is missing or does not fit.
@@ -225,7 +225,7 @@ impl Prepared {
         prepared.decide(&phases);
         prepared.check_initial()?;
         #[cfg(feature = "shards")]
-        prepared.bring_features(given.as_deref())?;
+        prepared.bring_features(given.as_deref(), looking)?;
         prepared.warnings.extend(warnings::homeless_features(&prepared));
         prepared.warnings.extend(guard::warning(&prepared, &resolved));
         Ok(prepared)
