@@ -366,7 +366,7 @@ fn conclude(summary: &Summary) {
     }
     if let Some(leaks) = &summary.leaks {
         for (pairs, what) in
-            [(leaks.across_split, "on two sides of the split"), (leaks.across_class, "under two classes")]
+            [(leaks.trained_across_split(), "on two sides of the split"), (leaks.across_class, "under two classes")]
         {
             if pairs > 0 {
                 let stand = if pairs == 1 { "pair of copies stands" } else { "pairs of copies stand" };

@@ -29,7 +29,7 @@ const NAMED: usize = 3;
 /// Number of pairs of photos that show one picture, by what they stand on two sides of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LeakCounts {
-    /// Pairs on two sides of the split.
+    /// Pairs on two sides of the split, before photos were moved.
     pub across_split: usize,
     /// Pairs under two classes, on one side.
     pub across_class: usize,
@@ -37,6 +37,13 @@ pub struct LeakCounts {
     pub none: usize,
     /// Photos that were moved to another side.
     pub moved: usize,
+}
+
+impl LeakCounts {
+    /// Pairs that were on two sides of the split when training began: none where photos were moved, because that leaves none.
+    pub fn trained_across_split(self) -> usize {
+        if self.moved > 0 { 0 } else { self.across_split }
+    }
 }
 
 /// The copies among the images of an experiment.

@@ -213,10 +213,11 @@ fn limits(prepared: &Prepared, summary: &Summary) -> String {
     if let Some(report) = &summary.metrics {
         lines.push(format!("The expected calibration error of its own probabilities is {:.4}.", report.ece));
     }
-    if let Some(leaks) = summary.leaks.filter(|leaks| leaks.across_split + leaks.across_class > 0) {
+    if let Some(leaks) = summary.leaks.filter(|leaks| leaks.trained_across_split() + leaks.across_class > 0) {
         lines.push(format!(
             "Pairs of copies on two sides of the split: {}; under two classes: {}.",
-            leaks.across_split, leaks.across_class
+            leaks.trained_across_split(),
+            leaks.across_class
         ));
     }
     if summary.knowledge.is_some() {

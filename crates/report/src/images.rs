@@ -105,7 +105,10 @@ fn balance(summary: &Summary) -> Markup {
 fn copies(summary: &Summary) -> Markup {
     let Some(LeakCounts { across_split, across_class, none, moved }) = summary.leaks else { return html! {} };
     let rows = [
-        ("pairs on two sides of the split", across_split),
+        (
+            if moved > 0 { "pairs that were on two sides of the split" } else { "pairs on two sides of the split" },
+            across_split,
+        ),
         ("pairs under two classes", across_class),
         ("pairs on one side and under one class", none),
         ("photos that were moved to another side before training", moved),

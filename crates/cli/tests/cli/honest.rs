@@ -296,6 +296,7 @@ fn a_photo_on_both_sides_of_the_split_is_told_moved_or_refused() {
     let moving = ["--set", "data.on_leak=move"];
     let ran = run(at, &[&["train", "photos.toml", "--run-dir", "move"], &moving[..]].concat());
     contains(&ran.err, &["1 photo was moved, so that its copies stand on one side"]);
+    assert!(!ran.out.contains("two sides of the split"), "they no longer are: {}", ran.out);
     assert!(sides(&at.join("move"))["train"].contains("validation/roses/copy.png"));
     assert_eq!(summary(&at.join("move"))["images"]["validation"][2], 4);
     let short = ["--set", "phases.1.epochs=2"];
