@@ -282,25 +282,18 @@ pub(crate) trait Simd: Copy {
     }
 }
 
-/// Asks for a line of the cache that is soon written.
-#[inline(always)]
-pub(crate) fn prefetch(p: *const f32) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: every 64-bit x86 has the instruction, and it reads and writes nothing.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(p.cast());
-    }
-    #[cfg(any(not(target_arch = "x86_64"), miri))]
-    let _ = p;
-}
+/// The first cache, for [`prefetch`], as the processor's instruction numbers them.
+pub(crate) const FIRST_CACHE: i32 = 3;
+/// The second cache.
+pub(crate) const SECOND_CACHE: i32 = 2;
 
-/// Asks for a line of the second cache that is soon read.
+/// Asks for the line of these values in a cache, [`FIRST_CACHE`] or [`SECOND_CACHE`].
 #[inline(always)]
-pub(crate) fn prefetch_second(p: *const f32) {
+pub(crate) fn prefetch<const CACHE: i32>(p: *const f32) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: every 64-bit x86 has the instruction, and it reads and writes nothing.
     unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(p.cast());
+        std::arch::x86_64::_mm_prefetch::<CACHE>(p.cast());
     }
     #[cfg(any(not(target_arch = "x86_64"), miri))]
     let _ = p;

@@ -1,35 +1,19 @@
-//! Winograd's minimal filtering (Winograd, 1980; Lavin and Gray, 2016): `OUT` neighbouring outputs of three taps with
-//! `IN = OUT + 2` products in place of `3 * OUT`.
+//! Winograd's minimal filtering (Winograd, 1980; Lavin and Gray, 2016): neighbouring outputs with fewer products than the definition takes.
 //!
-//! Values under the window, and taps, are transformed to `IN` points each; products are taken point by point, and transformed
-//! to outputs. Along both axes of an image it makes `OUT × OUT` outputs with `IN × IN` products. Training has [`F4`]; inference has
-//! [`Points`], for windows of other lengths too.
+//! Values under the window, and taps, are transformed to points; products are taken point by point, and transformed to outputs. Training
+//! has [`F4`], whose outputs have three taps; inference has [`Points`], for windows of other lengths too.
 
 use crate::simd::Simd;
 
-/// F(`OUT`, 3), with its three transforms and the transposed of the last.
+/// F(4, 3) at the points 0, ±1, ±2 and infinity, with factors up to 8, which cost some bits: along both axes of an image 4×4 outputs of
+/// 3×3 taps with 36 products in place of 144.
 ///
-/// # Safety
 /// All functions need the instructions of `S`, and nothing else.
-pub(crate) trait Transform<const IN: usize, const OUT: usize> {
-    /// What the three taps contribute to each point.
-    const TAPS: [[f64; 3]; IN];
-
-    /// Points of neighbouring values.
-    unsafe fn input<S: Simd>(values: [S::V; IN]) -> [S::V; IN];
-
-    /// Outputs of the products at all points.
-    unsafe fn output<S: Simd>(products: [S::V; IN]) -> [S::V; OUT];
-
-    /// The transposed of [`Transform::output`]: points of the outputs' gradients, from which the taps' gradients follow.
-    unsafe fn slopes<S: Simd>(gradients: [S::V; OUT]) -> [S::V; IN];
-}
-
-/// F(4, 3) at the points 0, ±1, ±2 and infinity, with factors up to 8, which cost some bits.
 pub(crate) enum F4 {}
 
-impl Transform<6, 4> for F4 {
-    const TAPS: [[f64; 3]; 6] = [
+impl F4 {
+    /// What the three taps contribute to each point.
+    pub(crate) const TAPS: [[f64; 3]; 6] = [
         [0.25, 0.0, 0.0],
         [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
         [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
@@ -38,8 +22,9 @@ impl Transform<6, 4> for F4 {
         [0.0, 0.0, 1.0],
     ];
 
+    /// Points of neighbouring values.
     #[inline(always)]
-    unsafe fn input<S: Simd>(d: [S::V; 6]) -> [S::V; 6] {
+    pub(crate) unsafe fn input<S: Simd>(d: [S::V; 6]) -> [S::V; 6] {
         // SAFETY: the instructions of `S` are there.
         unsafe {
             let (two, four, five) = (S::splat(2.0), S::splat(4.0), S::splat(5.0));
@@ -56,8 +41,9 @@ impl Transform<6, 4> for F4 {
         }
     }
 
+    /// Outputs of the products at all points.
     #[inline(always)]
-    unsafe fn output<S: Simd>(m: [S::V; 6]) -> [S::V; 4] {
+    pub(crate) unsafe fn output<S: Simd>(m: [S::V; 6]) -> [S::V; 4] {
         // SAFETY: the instructions of `S` are there.
         unsafe {
             let (s, d) = (S::add(m[1], m[2]), S::sub(m[1], m[2]));
@@ -71,8 +57,9 @@ impl Transform<6, 4> for F4 {
         }
     }
 
+    /// The transposed of [`F4::output`]: points of the outputs' gradients, from which the taps' gradients follow.
     #[inline(always)]
-    unsafe fn slopes<S: Simd>(y: [S::V; 4]) -> [S::V; 6] {
+    pub(crate) unsafe fn slopes<S: Simd>(y: [S::V; 4]) -> [S::V; 6] {
         // SAFETY: the instructions of `S` are there.
         unsafe {
             let (two, four, eight) = (S::splat(2.0), S::splat(4.0), S::splat(8.0));
@@ -233,16 +220,17 @@ mod tests {
     use crate::simd::Portable;
 
     /// Outputs through the points are those of the definition; the transposed transform has the same products.
-    fn check<T: Transform<IN, OUT>, const IN: usize, const OUT: usize>() {
+    #[test]
+    fn minimal_filtering_computes_a_correlation_and_its_gradient() {
         let value = |at: usize| ((at * 37 + 11) % 19) as f32 / 4.0 - 2.0;
         let (values, taps) = (std::array::from_fn(|at| [value(at); 4]), [1.5, -0.75, 2.25]);
-        let points = T::TAPS.map(|[a, b, c]| a * taps[0] + b * taps[1] + c * taps[2]);
-        let gradients: [[f32; 4]; OUT] = std::array::from_fn(|at| [value(at + 40); 4]);
+        let points = F4::TAPS.map(|[a, b, c]| a * taps[0] + b * taps[1] + c * taps[2]);
+        let gradients: [[f32; 4]; 4] = std::array::from_fn(|at| [value(at + 40); 4]);
         // SAFETY: arrays need no instructions.
-        let (inputs, slopes) = unsafe { (T::input::<Portable>(values), T::slopes::<Portable>(gradients)) };
-        let products: [[f32; 4]; IN] = std::array::from_fn(|at| inputs[at].map(|x| x * points[at] as f32));
+        let (inputs, slopes) = unsafe { (F4::input::<Portable>(values), F4::slopes::<Portable>(gradients)) };
+        let products: [[f32; 4]; 6] = std::array::from_fn(|at| inputs[at].map(|x| x * points[at] as f32));
         // SAFETY: arrays need no instructions.
-        let outputs = unsafe { T::output::<Portable>(products) };
+        let outputs = unsafe { F4::output::<Portable>(products) };
         for (at, output) in outputs.iter().enumerate() {
             let expected: f64 = (0..3).map(|tap| f64::from(values[at + tap][0]) * taps[tap]).sum();
             assert!((f64::from(output[0]) - expected).abs() < 1e-4, "output {at}: {} for {expected}", output[0]);
@@ -250,11 +238,6 @@ mod tests {
         let dot = |a: &[[f32; 4]], b: &[[f32; 4]]| a.iter().zip(b).map(|(a, b)| a[0] * b[0]).sum::<f32>();
         let (forward, backward) = (dot(&outputs, &gradients), dot(&products, &slopes));
         assert!((forward - backward).abs() < 1e-3 * forward.abs().max(1.0), "{forward} and {backward}");
-    }
-
-    #[test]
-    fn minimal_filtering_computes_a_correlation_and_its_gradient() {
-        check::<F4, 6, 4>();
     }
 
     /// Outputs through the points are those of the definition, for each number of taps up to the most.

@@ -41,14 +41,35 @@ impl Arithmetic {
     /// bf16 where it makes programs at least a quarter faster ([`Arithmetic::gain_of_bf16`]), and `f32` elsewhere. The margin is wide, so
     /// that a machine does not answer one way today and another way tomorrow.
     pub fn fastest() -> Self {
-        match (Self::bf16(), Self::gain_of_bf16()) {
+        Self::where_it_pays(Self::gain_of_bf16())
+    }
+
+    /// bf16 if this is gain enough.
+    pub(crate) fn where_it_pays(gain: Option<f64>) -> Self {
+        match (Self::bf16(), gain) {
             (Some(bf16), Some(gain)) if gain >= 1.25 => bf16,
             _ => Self::f32(),
         }
     }
+
+    /// How many times as fast as the first of two programs the second one is. They run in turn, and the best time of each counts, in
+    /// seconds; `None` if they do not run.
+    pub(crate) fn gain<P>(
+        mut programs: [P; 2],
+        rounds: usize,
+        mut seconds: impl FnMut(&mut P) -> Option<f64>,
+    ) -> Option<f64> {
+        let mut best = [f64::INFINITY; 2];
+        for _ in 0..rounds {
+            for (program, best) in programs.iter_mut().zip(&mut best) {
+                *best = best.min(seconds(program)?);
+            }
+        }
+        (best[1] > 0.0).then(|| best[0] / best[1])
+    }
 }
 
-/// How many times as fast as in `f32` two dense layers on 256 rows are; the best of a few runs in turn counts. `None` if they do not run.
+/// How many times as fast as in `f32` two dense layers on 256 rows are.
 fn measure(bf16: Arithmetic) -> Option<f64> {
     const ROWS: usize = 256;
     const CHANNELS: usize = 192;
@@ -64,14 +85,9 @@ fn measure(bf16: Arithmetic) -> Option<f64> {
         |arithmetic| Program::compile_with(arithmetic, &graph, &[0, 1, 2], &[2], &given, &Input::default()).ok();
     let programs = [compile(Arithmetic::f32())?, compile(bf16)?];
     let pixels = vec![0.5; ROWS * CHANNELS];
-    let mut best = [f64::INFINITY; 2];
-    for _ in 0..12 {
-        for (program, best) in programs.iter().zip(&mut best) {
-            let seconds = program.profile(&pixels, 1).ok()?.iter().map(|step| step.seconds).sum();
-            *best = best.min(seconds);
-        }
-    }
-    (best[1] > 0.0).then(|| best[0] / best[1])
+    Arithmetic::gain(programs, 12, |program| {
+        Some(program.profile(&pixels, 1).ok()?.iter().map(|step| step.seconds).sum())
+    })
 }
 
 /// Names what programs with it compute, to the last bit, on all machines that have it.

@@ -6,7 +6,7 @@ use super::pack::{Packing, Panel};
 use crate::isa::Isa;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
-use crate::simd::{Portable, Simd, prefetch_second};
+use crate::simd::{Portable, SECOND_CACHE, Simd, prefetch};
 
 /// Each row of the left side has an address of its own.
 #[derive(Debug)]
@@ -179,7 +179,7 @@ unsafe fn kernel<S: Simd, const P: usize, const W: usize>(tile: &Tile<'_>) {
                     }
                 }
                 weights = weights.add(W * S::LANES);
-                prefetch_second(ahead);
+                prefetch::<SECOND_CACHE>(ahead);
                 ahead = ahead.wrapping_add(S::LANES);
             }
         }

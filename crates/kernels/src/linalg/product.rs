@@ -7,7 +7,7 @@ use crate::parallel::{self, Divide as _, Parts as _};
 use super::micro::MicroKernel;
 use super::multiplier::Multiplier;
 use super::pack::Packed;
-use super::paired::{self, Finish, Work};
+use super::paired::{self, Finish, PresentUnit, Work};
 use super::strided::{Strided, Tile, WIDEST};
 use crate::memory::{scratch, workspace};
 
@@ -119,17 +119,16 @@ pub(crate) enum Matrix<'a> {
 enum Lie {
     /// One row after the other.
     Lines,
-    /// One column after the other, in bf16.
-    Turned,
-    /// Two rows side by side, in bf16, after the other two.
-    Zipped,
+    /// One column after the other, in bf16, as this unit reads left sides.
+    Turned(PresentUnit),
+    /// Two rows side by side, in bf16, after the other two, as it reads right sides.
+    Zipped(PresentUnit),
 }
 
 /// Rows and columns of a matrix, as they are packed for a transposed product: as many columns as a tile has side by side, and of these all
 /// rows of a block.
 #[derive(Clone, Copy)]
 struct Strips {
-    multiplier: Multiplier,
     lie: Lie,
     columns: usize,
     /// Columns of a strip; the last one is filled up.
@@ -146,9 +145,11 @@ impl Strips {
     fn of(multiplier: Multiplier, rows: usize, inner: usize, columns: usize) -> [Self; 2] {
         let (depth, lies) = match multiplier {
             Multiplier::Single(_) => (DEPTH.min(rows).max(1), [Lie::Lines, Lie::Lines]),
-            Multiplier::Half(_) => (DEPTH.min(rows).max(1).next_multiple_of(paired::DEPTH), [Lie::Turned, Lie::Zipped]),
+            Multiplier::Half(unit) => {
+                (DEPTH.min(rows).max(1).next_multiple_of(paired::DEPTH), [Lie::Turned(unit), Lie::Zipped(unit)])
+            }
         };
-        let strips = |lie, columns, wide| Self { multiplier, lie, columns, wide, depth };
+        let strips = |lie, columns, wide| Self { lie, columns, wide, depth };
         [strips(lies[0], inner, multiplier.rows()), strips(lies[1], columns, multiplier.columns())]
     }
 
@@ -160,7 +161,7 @@ impl Strips {
     fn each(self) -> usize {
         match self.lie {
             Lie::Lines => self.wide * self.depth,
-            Lie::Turned | Lie::Zipped => self.wide * self.depth / 2,
+            Lie::Turned(_) | Lie::Zipped(_) => self.wide * self.depth / 2,
         }
     }
 
@@ -181,26 +182,27 @@ impl Strips {
 
     /// Packs the strips from column `first` on that `out` has room for; `values` begin with that column.
     fn pack_from(self, first: usize, (values, row): (&[f32], usize), steps: usize, out: &mut [f32]) {
-        let width = |from: usize| self.wide.min(self.columns - first - from);
-        if let Multiplier::Half(unit) = self.multiplier {
-            let isa = unit.vectors().for_loops();
-            for (strip, out) in out.chunks_exact_mut(self.each()).enumerate() {
-                let from = strip * self.wide;
-                match self.lie {
-                    Lie::Zipped => paired::zip_strip(isa, &values[from..], row, width(from), steps, out),
-                    _ => paired::turn_strip(isa, &values[from..], row, [width(from), self.wide], steps, out),
+        let wide = self.wide;
+        let width = |from: usize| wide.min(self.columns - first - from);
+        match self.lie {
+            // Some rows at a time, so that their lines stay near from one strip to the next.
+            Lie::Lines => (0..steps).step_by(16).for_each(|step| {
+                for (strip, out) in out.chunks_exact_mut(self.each()).enumerate() {
+                    let (from, width) = (strip * wide, width(strip * wide));
+                    let lines = out[step * wide..].chunks_exact_mut(wide).take(16.min(steps - step));
+                    for (line, out) in lines.enumerate() {
+                        copy_line(out, &values[(step + line) * row + from..][..width]);
+                    }
                 }
-            }
-            return;
-        }
-        // Some rows at a time, so that their lines stay near from one strip to the next.
-        for step in (0..steps).step_by(16) {
-            for (strip, out) in out.chunks_exact_mut(self.each()).enumerate() {
-                let (from, wide) = (strip * self.wide, self.wide);
-                let width = width(from);
-                let lines = out[step * wide..].chunks_exact_mut(wide).take(16.min(steps - step));
-                for (line, out) in lines.enumerate() {
-                    copy_line(out, &values[(step + line) * row + from..][..width]);
+            }),
+            Lie::Turned(unit) | Lie::Zipped(unit) => {
+                let isa = unit.vectors().for_loops();
+                for (strip, out) in out.chunks_exact_mut(self.each()).enumerate() {
+                    let (values, width) = (&values[strip * wide..], width(strip * wide));
+                    match self.lie {
+                        Lie::Turned(_) => paired::turn_strip(isa, values, row, [width, wide], steps, out),
+                        _ => paired::zip_strip(isa, values, row, width, steps, out),
+                    }
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Which arithmetic trains faster on this machine, by a measurement.
 
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use injerto_graph::layers::Conv2D;
 use injerto_graph::{Builder, Graph};
@@ -20,10 +20,7 @@ pub fn gain_of_bf16() -> Option<f64> {
 
 /// bf16 where it makes training at least a quarter faster ([`gain_of_bf16`]), and `f32` elsewhere.
 pub fn fastest() -> Arithmetic {
-    match (Arithmetic::bf16(), gain_of_bf16()) {
-        (Some(bf16), Some(gain)) if gain >= 1.25 => bf16,
-        _ => Arithmetic::f32(),
-    }
+    Arithmetic::where_it_pays(gain_of_bf16())
 }
 
 /// Images of a batch, and pixels along a side.
@@ -40,7 +37,7 @@ fn small() -> Option<Graph> {
     net.finish().ok()
 }
 
-/// How many times as fast as in `f32` a step of [`small`] is; the best of a few steps in turn counts. `None` if they do not run.
+/// How many times as fast as in `f32` a step of [`small`] is.
 fn measure(bf16: Arithmetic) -> Option<f64> {
     let graph = small()?;
     let values = vec![0.01; BATCH * SIDE * SIDE * 64];
@@ -51,17 +48,12 @@ fn measure(bf16: Arithmetic) -> Option<f64> {
         }
         Some(program)
     };
-    let mut programs = [compile(Arithmetic::f32())?, compile(bf16)?];
-    let mut best = [Duration::MAX; 2];
-    for _ in 0..8 {
-        for (program, best) in programs.iter_mut().zip(&mut best) {
-            let started = Instant::now();
-            program.forward_train(&[&values], BATCH, &mut || 0).ok()?;
-            program.backward(&values);
-            // A kernel that has changed is packed anew, as in every step of a training.
-            program.trained_mut().for_each(|(_, values, _)| values[0] += 0.01);
-            *best = (*best).min(started.elapsed());
-        }
-    }
-    (!best[1].is_zero()).then(|| best[0].as_secs_f64() / best[1].as_secs_f64())
+    Arithmetic::gain([compile(Arithmetic::f32())?, compile(bf16)?], 8, |program| {
+        let started = Instant::now();
+        program.forward_train(&[&values], BATCH, &mut || 0).ok()?;
+        program.backward(&values);
+        // A kernel that has changed is packed anew, as in every step of a training.
+        program.trained_mut().for_each(|(_, values, _)| values[0] += 0.01);
+        Some(started.elapsed().as_secs_f64())
+    })
 }

@@ -156,23 +156,14 @@ impl Step for Convolution {
         }
         let rows = y.len() / filters;
         let block = self.rows_each(rows);
-        Values::lend(self.multiplier, isa, (!geometry.is_pointwise()).then_some(x), |windows| {
+        Values::lend(self.multiplier, isa, geometry, x, |values| {
             y.par_chunks_mut(block * filters).enumerate().for_each(|(task, y)| {
                 let rows = y.len() / filters;
                 for (group, (packed, _)) in self.packed.iter().enumerate() {
                     let bias = self.fold.shift().map(|shift| &shift[group * each..][..each]);
                     let epilogue = Epilogue { accumulate: false, bias, clip };
-                    let (first, y, channels) = (task * block, &mut y[group * each..], self.channels(group));
-                    match &windows {
-                        Some(values) => {
-                            let pixels = first..first + rows;
-                            values.multiply(geometry, pixels, &channels, packed, y, filters, epilogue);
-                        }
-                        None => {
-                            let x = &x[first * geometry.input[2] + channels.start..];
-                            packed.multiply(rows, x, geometry.input[2], y, filters, epilogue);
-                        }
-                    }
+                    let (pixels, y) = (task * block..task * block + rows, &mut y[group * each..]);
+                    values.multiply(geometry, pixels, &self.channels(group), packed, y, filters, epilogue);
                 }
                 if let Some(other) = other {
                     join(isa, &other[task * block * filters..][..y.len()], limits, y);
@@ -234,8 +225,7 @@ impl Step for Convolution {
         }
         if let Some(turned) = &self.turned {
             let (block, packed) = (self.rows_each(dx.len() / width), &self.packed[0].1);
-            Values::lend(self.multiplier, self.fold.isa, Some(dy), |windows| {
-                let Some(values) = windows else { return };
+            Values::lend(self.multiplier, self.fold.isa, turned, dy, |values| {
                 dx.par_chunks_mut(block * width).enumerate().for_each(|(task, dx)| {
                     let pixels = task * block..task * block + dx.len() / width;
                     values.multiply(turned, pixels, &(0..filters), packed, dx, width, Epilogue::plain(accumulate));

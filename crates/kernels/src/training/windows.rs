@@ -2,14 +2,13 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::elementwise::BLOCK;
 use crate::element::{Bf16, as_halves};
 use crate::geometry::Geometry;
 use crate::isa::ForLoops;
 use crate::linalg::{Epilogue, Multiplier, Right, round};
 use crate::memory::{scratch, workspace};
+use crate::parallel::{Divide as _, Parts as _};
 
 impl Geometry {
     /// Writes, for output pixels `rows` (of the whole batch), the values under the window that make up `part` of a row of
@@ -99,30 +98,31 @@ pub(super) fn turn(kernel: &[f32], [inner, columns]: [usize; 2], out: &mut [f32]
     });
 }
 
-/// The values that windows slide over, as what multiplies them reads them: a unit's are rounded once, and not once in each window.
+/// The values that windows slide over, as what multiplies them reads them: a unit's are rounded once, and not once in each window. Windows of
+/// single pixels are rows that lie there already.
 pub(super) enum Values<'a> {
-    /// Those of vectors of `f32`.
+    /// In `f32`.
     Single(&'a [f32]),
-    /// Those of a unit.
+    /// Rounded for a unit.
     Half(&'a [Bf16]),
 }
 
 impl Values<'_> {
-    /// Lends these values for windows, if there are some.
+    /// Lends `x` for the windows of a convolution.
     pub(super) fn lend<R>(
         multiplier: Multiplier,
         isa: ForLoops,
-        x: Option<&[f32]>,
-        work: impl FnOnce(Option<Values<'_>>) -> R,
+        geometry: &Geometry,
+        x: &[f32],
+        work: impl FnOnce(Values<'_>) -> R,
     ) -> R {
-        match (x, multiplier) {
-            (None, _) => work(None),
-            (Some(x), Multiplier::Single(_)) => work(Some(Values::Single(x))),
-            (Some(x), Multiplier::Half(_)) => workspace(x.len().div_ceil(2), |copy| {
+        match multiplier {
+            Multiplier::Half(_) if !geometry.is_pointwise() => workspace(x.len().div_ceil(2), |copy| {
                 let copy = &mut as_halves(copy)[..x.len()];
                 copy.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).for_each(|(copy, x)| round(isa, x, copy));
-                work(Some(Values::Half(copy)))
+                work(Values::Half(copy))
             }),
+            _ => work(Values::Single(x)),
         }
     }
 
@@ -140,6 +140,10 @@ impl Values<'_> {
     ) {
         let (rows, inner) = (pixels.len(), geometry.window[0] * geometry.window[1] * channels.len());
         match (self, right) {
+            (Self::Single(x), _) if geometry.is_pointwise() => {
+                let (width, first) = (geometry.input[2], pixels.start);
+                right.multiply(rows, &x[first * width + channels.start..], width, result, result_row, epilogue);
+            }
             (Self::Single(x), _) => scratch(rows * inner, |values| {
                 geometry.gather(x, pixels, &(0..inner), channels, values, inner);
                 right.multiply(rows, values, inner, result, result_row, epilogue);

@@ -10,7 +10,7 @@ use crate::isa::ForLoops;
 use crate::linalg::{Epilogue, Multiplier, Packed, Places, Strided, matmul_at_b_whole, multiply};
 use crate::memory::{scratch, workspace};
 use crate::simd::{Simd, vectorised};
-use crate::transform::{F4, Transform, square};
+use crate::transform::{F4, square};
 
 /// Outputs of a tile along one axis.
 const OUT: usize = 4;

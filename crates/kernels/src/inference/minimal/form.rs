@@ -57,6 +57,7 @@ const THREE: Axis = Axis { set: Set::Six, outputs: 4, pieces: &[Piece { first: 0
 const FIVE: Axis = Axis { set: Set::Six, outputs: 2, pieces: &[Piece { first: 0, taps: 5 }] };
 const SEVEN: Axis =
     Axis { set: Set::Six, outputs: 3, pieces: &[Piece { first: 0, taps: 4 }, Piece { first: 4, taps: 3 }] };
+
 impl Axis {
     /// Taps that there may be for the points.
     fn most(&self) -> usize {
@@ -103,7 +104,8 @@ impl Form {
         let [rows, columns] = form.tile();
         let (tiles, channels) = (height.div_ceil(rows) * width.div_ceil(columns), geometry.input[2]);
         // What a tile takes: products, and transforms of its values and of its products.
-        let spread = form.parts().len() * form.planes() * channels;
+        let parts: usize = form.axes().map(|axis| axis.pieces.len()).into_iter().product();
+        let spread = parts * form.planes() * channels;
         let tile = form.depths() * channels * filters + TRANSFORM * (spread + form.planes() * filters);
         let cost = tiles * tile + WEIGHT * form.depths() * channels * filters;
         let taps = geometry.window[0] * geometry.window[1] * channels * filters;

@@ -13,7 +13,7 @@ use crate::geometry::Geometry;
 use crate::isa::Present;
 use crate::linalg::{Addressed, AddressedTile, MicroKernel, Packed, Panel, Shared, ZEROS};
 use crate::memory::{OutOfMemory, filled, scratch};
-use crate::simd::{Simd, per_isa, prefetch};
+use crate::simd::{FIRST_CACHE, Simd, per_isa, prefetch};
 use crate::transform::{One, Points, Six, rectangle};
 
 /// The most tiles, and the fewest, that are transformed together.
@@ -162,7 +162,7 @@ fn ask_for_output(job: &Job<'_>, places: &[Place], from: usize) {
         let first = job.output.at(image, y as isize, x as isize).wrapping_add(from);
         for (dy, dx) in (0..down).flat_map(|dy| (0..right).map(move |dx| (dy, dx))) {
             let pixel = first.wrapping_add(dy * job.output.row + dx * job.output.pixel);
-            (0..WIDEST).step_by(16).for_each(|c| prefetch(pixel.wrapping_add(c)));
+            (0..WIDEST).step_by(16).for_each(|c| prefetch::<FIRST_CACHE>(pixel.wrapping_add(c)));
         }
     }
 }

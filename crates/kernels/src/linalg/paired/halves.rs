@@ -3,14 +3,13 @@
 //! A value is rounded where a product reads it and nowhere else, so a program's values, gradients and parameters lie as they would
 //! without a unit.
 
-use rayon::prelude::*;
-
 use super::{COLUMNS, DEPTH, Paired, PresentUnit, Ready, Sums, Tile};
 use crate::element::{Bf16, Element, as_halves};
 use crate::isa::ForLoops;
 use crate::linalg::pack::{Packed, Scale};
 use crate::linalg::product::Epilogue;
 use crate::memory::scratch;
+use crate::parallel::{Divide as _, Parts as _};
 use crate::simd::{Simd, per_isa, vectorised};
 
 /// Rows that a unit's tiles are multiples of.
