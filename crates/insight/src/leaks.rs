@@ -6,11 +6,11 @@ use std::collections::{BTreeSet, HashMap};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::Result;
 use crate::neighbours::{Neighbour, Neighbourhood};
 use crate::picture::{Agreement, Picture};
 use crate::table::{FeatureTable, Image, Part};
 use crate::watch::Watch;
-use crate::{InsightError, Result};
 
 /// Neighbours of each image that are looked at.
 const NEIGHBOURS: usize = 8;
@@ -105,10 +105,7 @@ pub fn find(
     picture: impl Fn(usize) -> Option<Picture> + Sync,
     watch: Watch<'_>,
 ) -> Result<Vec<Leak>> {
-    if around.nearest().len() != table.len() {
-        let (found, expected) = (around.nearest().len(), table.len());
-        return Err(InsightError::Count { what: "neighbourhoods of these images", found, expected });
-    }
+    around.check(table)?;
     watch.step("copies", 0, 1)?;
     let near: Vec<&[Neighbour]> = around.nearest().iter().map(|near| &near[..near.len().min(NEIGHBOURS)]).collect();
     let typical = typical_distance(&near);

@@ -101,12 +101,23 @@ impl Neighbourhood {
     /// # Errors
     /// The caller's wish to stop.
     pub fn of(table: &FeatureTable, watch: Watch<'_>) -> Result<Self> {
-        let groups = table.groups();
-        let grouped = groups.iter().max().is_some_and(|last| last + 1 < table.len());
-        let nearest = nearest_others(table.features(), AROUND, |_, _| true, watch)?;
+        let (features, groups) = (table.features(), table.groups());
         let other = |a: usize, b: usize| groups[a] != groups[b];
-        let apart = grouped.then(|| nearest_others(table.features(), AROUND, other, watch)).transpose()?;
-        Ok(Self { nearest, apart })
+        if groups.iter().max().is_some_and(|last| last + 1 < table.len()) {
+            let [nearest, apart] = nearest_of(features, AROUND, [&|_, _| true, &other], watch)?;
+            return Ok(Self { nearest, apart: Some(apart) });
+        }
+        let [nearest] = nearest_of(features, AROUND, [&|_, _| true], watch)?;
+        Ok(Self { nearest, apart: None })
+    }
+
+    /// Checks that this is the neighbourhood of the table's images.
+    pub(crate) fn check(&self, table: &FeatureTable) -> Result<()> {
+        let (found, expected) = (self.nearest.len(), table.len());
+        if found == expected {
+            return Ok(());
+        }
+        Err(InsightError::Count { what: "neighbourhoods of these images", found, expected })
     }
 
     /// The nearest others of each image, the nearest first; of equally near ones the first row comes first.
@@ -131,10 +142,31 @@ pub fn nearest_others(
     allowed: impl Fn(usize, usize) -> bool + Sync,
     watch: Watch<'_>,
 ) -> Result<Vec<Vec<Neighbour>>> {
+    nearest_of(features, count, [&allowed], watch).map(|[nearest]| nearest)
+}
+
+/// Whether a row may be a neighbour of another one.
+type Allowed<'a> = &'a (dyn Fn(usize, usize) -> bool + Sync);
+
+/// [`nearest_others`] for several conditions, by one look at all pairs.
+fn nearest_of<const N: usize>(
+    features: &Matrix,
+    count: usize,
+    allowed: [Allowed<'_>; N],
+    watch: Watch<'_>,
+) -> Result<[Vec<Vec<Neighbour>>; N]> {
     let inverse = inverse_lengths(features);
     let firsts: Vec<usize> = (0..features.len()).step_by(BLOCK).collect();
-    let best = |&first: &usize| Mutex::new(vec![Best::new(count); BLOCK.min(features.len() - first)]);
-    let best: Vec<Mutex<Vec<Best>>> = firsts.iter().map(best).collect();
+    let each: [Best; N] = std::array::from_fn(|_| Best::new(count));
+    let best = |&first: &usize| Mutex::new(vec![each.clone(); BLOCK.min(features.len() - first)]);
+    let best: Vec<Mutex<Vec<[Best; N]>>> = firsts.iter().map(best).collect();
+    let offer = |best: &mut [Best; N], row: usize, other: usize, similarity: f32| {
+        for (best, allowed) in best.iter_mut().zip(allowed) {
+            if similarity >= best.limit && allowed(row, other) {
+                best.offer(other, similarity);
+            }
+        }
+    };
     let steps = Steps::new("neighbours", firsts.len() * (firsts.len() + 1) / 2, watch)?;
     // The last blocks are compared with the most others.
     firsts.par_iter().enumerate().rev().try_for_each(|(later, &first)| {
@@ -154,9 +186,7 @@ pub fn nearest_others(
                 let mut best = lock(&best[earlier]);
                 for (row, (best, products)) in best.iter_mut().zip(&*products).enumerate() {
                     for ((row, other), &similarity) in pairs(row).zip(&products[begin(row)..]) {
-                        if similarity >= best.limit && allowed(row, other) {
-                            best.offer(other, similarity);
-                        }
+                        offer(best, row, other, similarity);
                     }
                 }
             }
@@ -164,9 +194,7 @@ pub fn nearest_others(
             for (row, products) in products.iter().enumerate() {
                 let best = best[begin(row)..].iter_mut();
                 for (((row, other), &similarity), best) in pairs(row).zip(&products[begin(row)..]).zip(best) {
-                    if similarity >= best.limit && allowed(other, row) {
-                        best.offer(row, similarity);
-                    }
+                    offer(best, other, row, similarity);
                 }
             }
             drop(best);
@@ -174,8 +202,11 @@ pub fn nearest_others(
         }
         Ok(())
     })?;
-    let found = |best: Mutex<Vec<Best>>| best.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    Ok(best.into_iter().flat_map(found).map(|best| best.found).collect())
+    let mut all = [const { Vec::new() }; N];
+    for best in best.into_iter().flat_map(|best| best.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)) {
+        all.iter_mut().zip(best).for_each(|(all, best)| all.push(best.found));
+    }
+    Ok(all)
 }
 
 /// The guarded value; where another thread has panicked, its panic is what is told.
@@ -233,10 +264,7 @@ pub fn vote(labelled: &FeatureTable, queries: &Matrix, count: usize, watch: Watc
 /// # Errors
 /// The neighbourhood of other images; fewer than two images or groups.
 pub fn leave_one_out(table: &FeatureTable, around: &Neighbourhood, count: usize) -> Result<Predictions> {
-    let (found, expected) = (around.apart().len(), table.len());
-    if found != expected {
-        return Err(InsightError::Count { what: "neighbourhoods of these images", found, expected });
-    }
+    around.check(table)?;
     Predictions::new(table.classes().len(), table.labels(), votes(table, around.apart(), count)?)
 }
 
