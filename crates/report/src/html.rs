@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use injerto_config::{Config, Images};
+use injerto_config::Images;
 use injerto_experiment::gain::Gain;
 use injerto_experiment::{PhaseSummary, Summary, Trust};
 use injerto_files::shown;
@@ -323,11 +323,7 @@ fn transfer(gain: &Gain) -> Markup {
 }
 
 fn plan(run: &Run) -> Markup {
-    let Some(config) =
-        run.experiment.as_ref().and_then(|text| Config::parse(text, "experiment.toml".as_ref(), &[]).ok())
-    else {
-        return html! {};
-    };
+    let Some(config) = run.config() else { return html! {} };
     let images = match &config.data.images {
         Images::Folder { root } => root.iter().map(|path| shown(path).to_string()).collect::<Vec<_>>().join(" or "),
         Images::Drawn { generated, .. } => format!("drawn: {}", generated.name()),

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use injerto_config::{Config, Device};
+use injerto_config::Device;
 use injerto_data::decode::{Orientation, examine};
 use injerto_data::{Dataset, Loader, Sample, small_jpeg};
 use injerto_experiment::explain::{Explainer, Explanation, Method};
@@ -109,7 +109,7 @@ impl Overlay {
 
 /// Some training photos, changed at random as in training; `None` if they are not changed, or cannot be read.
 fn batch(run: &Run, predictor: &Predictor, root: &Path) -> Option<Vec<Vec<u8>>> {
-    let config = Config::parse(run.experiment.as_ref()?, &run.folder.join("experiment.toml"), &[]).ok()?;
+    let config = run.config()?;
     let options = training_images(&config, predictor.card());
     if options.augment.is_empty() && options.mix == Default::default() {
         return None;

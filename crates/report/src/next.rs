@@ -1,6 +1,6 @@
 //! The command that follows from a verdict: what the advice says, ready to type.
 
-use injerto_config::{Config, Images};
+use injerto_config::Images;
 use injerto_files::shell_word;
 
 use crate::run::Run;
@@ -8,7 +8,7 @@ use crate::verdict::{GAP, State, Verdict};
 
 /// The command, if the run's folder holds what it takes and a command can do what is advised.
 pub fn command(run: &Run, verdict: &Verdict) -> Option<String> {
-    let config = Config::parse(run.experiment.as_ref()?, "experiment.toml".as_ref(), &[]).ok()?;
+    let config = run.config()?;
     let (folder, experiment) = (shell_word(&run.folder), shell_word(&run.folder.join("experiment.toml")));
     let last = run.history.last()?;
     // The phase in which the run ended.

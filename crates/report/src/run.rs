@@ -52,6 +52,11 @@ pub struct Run {
     pub experiment: Option<String>,
 }
 
+/// What the text of an experiment in this folder says.
+fn config(text: &str, folder: &Path) -> Option<Config> {
+    Config::parse(text, &folder.join("experiment.toml"), &[]).ok()
+}
+
 /// The epoch whose weights were kept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kept {
@@ -110,8 +115,7 @@ impl Run {
         }
         let experiment = optional(&folder.join("experiment.toml"))?;
         // An experiment of another version may have unknown keys. Its runs are drawn without the experiment's values.
-        let config =
-            experiment.as_ref().and_then(|text| Config::parse(text, &folder.join("experiment.toml"), &[]).ok());
+        let config = experiment.as_ref().and_then(|text| config(text, folder));
         let best = match &summary {
             Some(Summary { best, .. }) => Kept { epoch: best.epoch, monitor: best.monitor.clone(), value: best.value },
             None => {
@@ -176,8 +180,12 @@ impl Run {
 
     /// The folder that the run's photos lie in; `None` if the images were drawn, or if it is unknown.
     pub fn root(&self) -> Option<PathBuf> {
-        let text = self.experiment.as_ref()?;
-        judged::root(&Config::parse(text, &self.folder.join("experiment.toml"), &[]).ok()?)
+        judged::root(&self.config()?)
+    }
+
+    /// The experiment; `None` if its file is missing, or has keys that this version does not know.
+    pub fn config(&self) -> Option<Config> {
+        config(self.experiment.as_ref()?, &self.folder)
     }
 
     /// Accuracy of each epoch on the validation images, or on the training images if there are no validation images.
