@@ -361,16 +361,15 @@ impl<'b> Walk<'b> {
         }
         // After the first scan there is nothing more to draw.
         let wanted = self.wanted.take();
-        let picture = wanted.and_then(|(part, sight)| Some(Picture::new(self.seen.frame.as_ref()?, part, sight)));
-        let draws = picture.is_some();
+        let mut picture = wanted.and_then(|(part, sight)| Some(Picture::new(self.seen.frame.as_ref()?, part, sight)));
         let mut bits = Bits::new(self.bytes, self.at);
-        self.drawn = picture.or(self.drawn.take());
         let walked = match Avx2::detect() {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: an `Avx2` is made only where the processor has all of them.
-            Some(_) => unsafe { self.walk_avx2(&mut bits, &parts, &band, draws) },
-            _ => self.walk(&mut bits, &parts, &band, draws),
+            Some(_) => unsafe { self.walk_avx2(&mut bits, &parts, &band, picture.as_mut()) },
+            _ => self.walk(&mut bits, &parts, &band, picture.as_mut()),
         };
+        self.drawn = picture.or(self.drawn.take());
         self.after(&bits, walked)?;
         for part in &parts {
             let low = &mut self.frame[part.component].low;
@@ -382,23 +381,28 @@ impl<'b> Walk<'b> {
     /// [`walk`](Self::walk), compiled for another processor.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
-    fn walk_avx2(&mut self, bits: &mut Bits<'b>, parts: &[Part], band: &Band, draws: bool) -> Result<(), Fault> {
-        self.walk(bits, parts, band, draws)
+    fn walk_avx2(
+        &mut self,
+        bits: &mut Bits<'b>,
+        parts: &[Part],
+        band: &Band,
+        picture: Option<&mut Picture>,
+    ) -> Result<(), Fault> {
+        self.walk(bits, parts, band, picture)
     }
 
-    /// Walks through a scan, and draws it where `draws` says that it is the only scan of a file to be drawn.
+    /// Walks through a scan, and draws the picture if there is one, which only a file with a single scan has.
     #[inline(always)]
-    fn walk(&mut self, bits: &mut Bits<'b>, parts: &[Part], band: &Band, draws: bool) -> Result<(), Fault> {
-        match self.drawn.take() {
-            Some(mut picture) if draws => {
-                let walked = self.draw_units(bits, parts, &mut picture);
-                self.drawn = Some(picture);
-                walked
-            }
-            drawn => {
-                self.drawn = drawn;
-                self.check_units(bits, parts, band)
-            }
+    fn walk(
+        &mut self,
+        bits: &mut Bits<'b>,
+        parts: &[Part],
+        band: &Band,
+        picture: Option<&mut Picture>,
+    ) -> Result<(), Fault> {
+        match picture {
+            Some(picture) => self.draw_units(bits, parts, picture),
+            None => self.check_units(bits, parts, band),
         }
     }
 

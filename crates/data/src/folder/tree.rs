@@ -238,7 +238,6 @@ enum Entry {
 
 fn role(path: &Path, kind: FileType) -> Result<Entry, Reason> {
     let name = path.file_name().unwrap_or_default();
-    let lower = name.to_string_lossy();
     if name.as_encoded_bytes().starts_with(b".") {
         return Err(Reason::Hidden);
     }
@@ -252,7 +251,7 @@ fn role(path: &Path, kind: FileType) -> Result<Entry, Reason> {
     if !is_folder && !is_file {
         return Err(Reason::Special);
     }
-    match role_of_name(&lower, is_folder)? {
+    match role_of_name(&name.to_string_lossy(), is_folder)? {
         Entry::Folder if kind.is_symlink() => Ok(Entry::Linked),
         entry => Ok(entry),
     }
