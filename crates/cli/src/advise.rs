@@ -77,7 +77,7 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
 
 fn advised(arguments: &Arguments, common: &Common, stop: &AtomicBool) -> Result<ExitCode> {
     #[cfg(feature = "shards")]
-    if injerto_shards::Gathered::is_in(&injerto_shards::Place::parse(arguments.data.as_os_str())?) {
+    if crate::shards::is_gathered(&arguments.data)? {
         return of_features(arguments, stop);
     }
     let Arguments { data, set, out, json, .. } = arguments;

@@ -60,7 +60,7 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
     #[cfg(feature = "shards")]
-    if injerto_shards::Gathered::is_in(&injerto_shards::Place::parse(arguments.file.as_os_str())?) {
+    if crate::shards::is_gathered(&arguments.file)? {
         return of_features(arguments);
     }
     let config = Config::load(&arguments.file, &arguments.set)?;

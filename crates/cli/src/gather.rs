@@ -7,10 +7,9 @@ use anyhow::Result;
 use clap::Args;
 use injerto_files::printable;
 use injerto_report::words::grouped;
-use injerto_shards::{About, Gathered, Kind, Precision};
+use injerto_shards::{About, Gathered, Kind, Place, Precision};
 
 use crate::output::{self, out};
-use crate::shards::places;
 
 /// What `injerto gather` takes.
 #[derive(Args)]
@@ -35,7 +34,7 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let gathered = Gathered::open(&places(&arguments.folders)?)?;
+    let gathered = Gathered::open(&Place::parse_all(&arguments.folders)?)?;
     let width = gathered.parts().map(|part| part.shard.to_string().len()).max().unwrap_or(0).max(5);
     out!("{:<width$}  {:>11}  {:>10}  file", "shard", "photos", "unanswered")?;
     for part in gathered.parts() {

@@ -113,7 +113,7 @@ fn inspected(arguments: &Arguments, common: &Common, stop: &AtomicBool) -> Resul
             (survey, Some(known), format!("that of {}", shown(run)))
         }
         #[cfg(feature = "shards")]
-        None if injerto_shards::Gathered::is_in(&injerto_shards::Place::parse(arguments.data.as_os_str())?) => {
+        None if crate::shards::is_gathered(&arguments.data)? => {
             (of_features(arguments)?, None, "its features were computed before".to_owned())
         }
         None => {

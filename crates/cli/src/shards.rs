@@ -1,6 +1,6 @@
 //! What the commands have in common that divide their photos into shards.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::Args;
 use injerto_report::words::{duration, grouped};
-use injerto_shards::{Done, Input, Network, Outcome, Place, Shard, Share, work};
+use injerto_shards::{Done, Gathered, Input, Network, Outcome, Place, Shard, Share, work};
 
 use crate::inventory;
 use crate::output::{note, out};
@@ -30,12 +30,11 @@ impl Sharing {
 
     /// The photos of the part.
     pub fn share(&self, input: &[PathBuf]) -> Result<Share> {
-        let input = places(input)?;
         let shard = match self.shard {
             Some(shard) => shard,
             None => Shard::from_environment(|name| std::env::var(name).ok())?.unwrap_or(Shard::WHOLE),
         };
-        let input = Input::open(&input)?;
+        let input = Input::open(&Place::parse_all(input)?)?;
         for left_out in &input.left_out {
             let words = inventory::left_out(left_out);
             if !words.is_empty() {
@@ -46,9 +45,9 @@ impl Sharing {
     }
 }
 
-/// The places that paths and addresses name.
-pub fn places(named: &[PathBuf]) -> Result<Vec<Place>> {
-    Ok(named.iter().map(|path| Place::parse(path.as_os_str())).collect::<Result<_, _>>()?)
+/// Whether a path or an address is that of a folder with the files of shards.
+pub fn is_gathered(named: &Path) -> Result<bool> {
+    Ok(Gathered::is_in(&Place::parse(named.as_os_str())?))
 }
 
 /// Asks the network about the photos of a part, and says what became of it.

@@ -34,8 +34,7 @@ pub struct Unused {
 /// # Errors
 /// [`ExperimentError::Gathered`] with all that is wrong, and [`ExperimentError::Shards`].
 pub fn complete(folders: &[PathBuf]) -> Result<Gathered, ExperimentError> {
-    let places: Vec<Place> = folders.iter().map(|folder| Place::parse(folder.as_os_str())).collect::<Result<_, _>>()?;
-    let gathered = Gathered::open(&places)?;
+    let gathered = Gathered::open(&Place::parse_all(folders)?)?;
     let faults: Vec<String> = gathered.faults().iter().map(ToString::to_string).collect();
     if !faults.is_empty() {
         return Err(ExperimentError::Gathered { reason: faults.join("\n") });

@@ -280,7 +280,7 @@ impl Prepared {
     pub(crate) fn decide(&mut self, phases: &[Phase]) {
         self.plan = self.plan_of(phases);
         self.plan.insight = Some(Questions::new(self));
-        self.plan.arithmetic = self.config.uses_kernels().then(|| self.arithmetic.said());
+        self.compute_with(self.arithmetic);
         self.plan.teacher = self.teaching.as_ref().map(|teaching| teaching.taught.clone());
     }
 
@@ -346,7 +346,7 @@ impl Prepared {
         self.arithmetic
     }
 
-    /// Takes what a run has begun with in place of what this machine decides.
+    /// Computes prefix and tail with this, and says so in the plan.
     pub(crate) fn compute_with(&mut self, arithmetic: Arithmetics) {
         self.arithmetic = arithmetic;
         self.plan.arithmetic = self.config.uses_kernels().then(|| arithmetic.said());

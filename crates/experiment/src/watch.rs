@@ -10,7 +10,7 @@ use injerto_backbones::plugin::Catalog;
 use injerto_backbones::weights::Cache;
 use injerto_config::Config;
 use injerto_data::folder::{self, Folder, Inventory};
-use injerto_data::look::{Looked, Verdicts, look};
+use injerto_data::look::{Verdicts, look};
 use injerto_data::{DataError, Dataset, OnCorrupt, Sample};
 use injerto_files::to_text;
 use injerto_insight::folds::Folds;
@@ -112,7 +112,7 @@ impl Watched {
         // The head is that of any two classes: nothing is trained, and the classes may change.
         let train = Dataset { classes: ["a", "b"].map(str::to_owned).to_vec(), samples: Vec::new() };
         let folder = Folder { train, validation: None, test: None, inventory: Inventory::default() };
-        let gallery = Gallery { folder, root: None, looked: Looked::default(), features: Default::default() };
+        let gallery = Gallery::given(folder);
         let prepared = Prepared::on(&gallery, config, catalog, cache)?;
         let model = prepared.model(prepared.config.seed, &device)?;
         let (root, cache) = (root.to_owned(), cache.clone());

@@ -156,8 +156,7 @@ impl Survey {
             test: None,
             inventory: injerto_data::folder::Inventory::default(),
         };
-        let looked = injerto_data::look::Looked::default();
-        let gallery = Gallery { folder, root: None, looked, features: Default::default() };
+        let gallery = Gallery::given(folder);
         let backbone = gathered.about().map(|about| Backbone {
             name: about.name.clone(),
             weights: about.model.get(..12).unwrap_or(&about.model).to_owned(),

@@ -2,7 +2,7 @@
 
 mod sink;
 mod source;
-#[cfg(feature = "s3")]
+#[cfg_attr(not(feature = "s3"), path = "no_store.rs")]
 mod store;
 
 use std::cmp::Ordering;
@@ -17,13 +17,7 @@ pub(crate) use self::sink::Sink;
 pub(crate) use self::source::Source;
 use crate::ShardsError;
 
-#[cfg(feature = "s3")]
 use self::store::Object;
-
-/// There are no objects in a program without stores.
-#[cfg(not(feature = "s3"))]
-#[derive(Debug, Clone)]
-enum Object {}
 
 /// A file or a folder, on this machine or in an object store.
 #[derive(Debug, Clone)]
@@ -32,7 +26,6 @@ pub struct Place(Kind);
 #[derive(Debug, Clone)]
 enum Kind {
     Local(PathBuf),
-    #[cfg_attr(not(feature = "s3"), expect(dead_code, reason = "there are no objects without stores"))]
     Object(Object),
 }
 
@@ -65,14 +58,19 @@ impl Place {
                 },
                 _ => bad("expected file:///FOLDER with three slashes, for a folder on this machine".to_owned()),
             },
-            #[cfg(feature = "s3")]
             "s3" => Object::parse(rest).map(|object| Self(Kind::Object(object))).or_else(bad),
-            #[cfg(not(feature = "s3"))]
-            "s3" => bad("this program is built without object stores; build it with the feature s3".to_owned()),
             // A folder may be called so, if it is there.
             _ if Path::new(text).exists() => Ok(Self::from(PathBuf::from(text))),
             _ => bad("expected a path, file:///FOLDER, or s3://BUCKET/PREFIX for a store that speaks S3".to_owned()),
         }
+    }
+
+    /// The places that several paths and addresses name.
+    ///
+    /// # Errors
+    /// Those of [`Place::parse`].
+    pub fn parse_all(named: &[PathBuf]) -> Result<Vec<Self>, ShardsError> {
+        named.iter().map(|path| Self::parse(path.as_os_str())).collect()
     }
 
     /// Whether it is in an object store.
@@ -108,10 +106,7 @@ impl Place {
     pub(crate) fn join(&self, name: &str) -> Self {
         Self(match &self.0 {
             Kind::Local(path) => Kind::Local(path.join(from_text(name))),
-            #[cfg(feature = "s3")]
             Kind::Object(object) => Kind::Object(object.join(name)),
-            #[cfg(not(feature = "s3"))]
-            Kind::Object(object) => match *object {},
         })
     }
 
@@ -122,10 +117,7 @@ impl Place {
         }
         match &self.0 {
             Kind::Local(path) => Ok(Self::from(path.parent().unwrap_or(Path::new("")).join(from_text(named)))),
-            #[cfg(feature = "s3")]
             Kind::Object(object) => Ok(Self(Kind::Object(object.parent().join(named)))),
-            #[cfg(not(feature = "s3"))]
-            Kind::Object(object) => match *object {},
         }
     }
 
@@ -133,10 +125,7 @@ impl Place {
     pub(crate) fn is_folder(&self) -> Result<bool, ShardsError> {
         match &self.0 {
             Kind::Local(path) => Ok(path.is_dir()),
-            #[cfg(feature = "s3")]
             Kind::Object(object) => Ok(object.stamp()?.is_none()),
-            #[cfg(not(feature = "s3"))]
-            Kind::Object(object) => match *object {},
         }
     }
 
@@ -153,10 +142,7 @@ impl Place {
                 }
                 Ok(entries)
             }
-            #[cfg(feature = "s3")]
             Kind::Object(object) => object.entries(depth),
-            #[cfg(not(feature = "s3"))]
-            Kind::Object(object) => match *object {},
         }
     }
 
@@ -164,10 +150,7 @@ impl Place {
     pub(crate) fn stamp(&self) -> Result<String, ShardsError> {
         match &self.0 {
             Kind::Local(path) => Ok(stamp(path)),
-            #[cfg(feature = "s3")]
             Kind::Object(object) => Ok(object.stamp()?.unwrap_or_else(|| ABSENT.to_owned())),
-            #[cfg(not(feature = "s3"))]
-            Kind::Object(object) => match *object {},
         }
     }
 
@@ -175,10 +158,7 @@ impl Place {
     pub(crate) fn photo(&self) -> Result<Vec<u8>, String> {
         match &self.0 {
             Kind::Local(path) => Ok(injerto_data::read(path)?.to_vec()),
-            #[cfg(feature = "s3")]
             Kind::Object(object) => object.whole(),
-            #[cfg(not(feature = "s3"))]
-            Kind::Object(object) => match *object {},
         }
     }
 
@@ -245,13 +225,6 @@ impl fmt::Display for Place {
             Kind::Local(path) => shown(path).fmt(f),
             Kind::Object(object) => printable(&object.to_string()).fmt(f),
         }
-    }
-}
-
-#[cfg(not(feature = "s3"))]
-impl fmt::Display for Object {
-    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {}
     }
 }
 

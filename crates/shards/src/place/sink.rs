@@ -2,14 +2,14 @@ use std::io::{self, Write};
 
 use injerto_files::Partial;
 
+use super::store::Upload;
 use super::{Kind, Place};
 use crate::ShardsError;
 
 /// A file that is being written, and appears whole or not at all.
 pub(crate) enum Sink {
     File(Partial),
-    #[cfg(feature = "s3")]
-    Object(super::store::Upload),
+    Object(Upload),
 }
 
 impl Sink {
@@ -17,10 +17,7 @@ impl Sink {
     pub fn at(place: &Place) -> Result<Self, ShardsError> {
         match &place.0 {
             Kind::Local(path) => Partial::beside(path).map(Self::File).map_err(ShardsError::io(path)),
-            #[cfg(feature = "s3")]
-            Kind::Object(object) => Ok(Self::Object(super::store::Upload::of(object.clone()))),
-            #[cfg(not(feature = "s3"))]
-            Kind::Object(object) => match *object {},
+            Kind::Object(object) => Ok(Self::Object(Upload::of(object.clone()))),
         }
     }
 
@@ -31,7 +28,6 @@ impl Sink {
                 let path = place.local().expect("a file lies on this machine");
                 file.persist(path).map_err(ShardsError::io(path))
             }
-            #[cfg(feature = "s3")]
             Self::Object(upload) => upload.finish(),
         }
     }
@@ -41,7 +37,6 @@ impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::File(file) => file.write(bytes),
-            #[cfg(feature = "s3")]
             Self::Object(upload) => upload.write(bytes),
         }
     }
@@ -49,7 +44,6 @@ impl Write for Sink {
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::File(file) => file.flush(),
-            #[cfg(feature = "s3")]
             Self::Object(_) => Ok(()),
         }
     }

@@ -5,14 +5,14 @@ use bytes::Bytes;
 use parquet::errors::Result;
 use parquet::file::reader::{ChunkReader, Length};
 
+use super::store::Blocks;
 use super::{Kind, Place};
 use crate::ShardsError;
 
 /// A file that is read at any place of it.
 pub(crate) enum Source {
     File(File),
-    #[cfg(feature = "s3")]
-    Object(super::store::Blocks),
+    Object(Blocks),
 }
 
 impl Source {
@@ -20,10 +20,7 @@ impl Source {
     pub fn open(place: &Place) -> std::result::Result<Self, ShardsError> {
         match &place.0 {
             Kind::Local(path) => File::open(path).map(Self::File).map_err(ShardsError::io(path)),
-            #[cfg(feature = "s3")]
-            Kind::Object(object) => super::store::Blocks::open(object.clone()).map(Self::Object),
-            #[cfg(not(feature = "s3"))]
-            Kind::Object(object) => match *object {},
+            Kind::Object(object) => Blocks::open(object.clone()).map(Self::Object),
         }
     }
 
@@ -31,7 +28,6 @@ impl Source {
     pub fn stream(self) -> Box<dyn Read + Send> {
         match self {
             Self::File(file) => Box::new(file),
-            #[cfg(feature = "s3")]
             Self::Object(blocks) => Box::new(blocks.from(0)),
         }
     }
@@ -41,7 +37,6 @@ impl Length for Source {
     fn len(&self) -> u64 {
         match self {
             Self::File(file) => file.len(),
-            #[cfg(feature = "s3")]
             Self::Object(blocks) => blocks.size(),
         }
     }
@@ -53,7 +48,6 @@ impl ChunkReader for Source {
     fn get_read(&self, start: u64) -> Result<Self::T> {
         Ok(match self {
             Self::File(file) => Box::new(file.get_read(start)?),
-            #[cfg(feature = "s3")]
             Self::Object(blocks) => Box::new(blocks.from(start)),
         })
     }
@@ -61,7 +55,6 @@ impl ChunkReader for Source {
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
         match self {
             Self::File(file) => file.get_bytes(start, length),
-            #[cfg(feature = "s3")]
             Self::Object(blocks) => {
                 // A damaged file may ask for more than there is.
                 let length = (length as u64).min(blocks.size().saturating_sub(start));
