@@ -226,7 +226,7 @@ fn a_file_address_is_a_folder_on_this_machine() {
 }
 
 #[test]
-fn a_server_that_checks_signatures_and_rights_takes_files_and_gives_them_back() {
+fn a_server_that_checks_signatures_takes_files_and_gives_them_back() {
     let python = std::env::var_os("INJERTO_PYTHON").unwrap_or_else(|| "python3".into());
     let has = Command::new(&python).args(["-c", "import boto3, moto.server"]).output();
     if !has.is_ok_and(|output| output.status.success()) {
