@@ -6,14 +6,15 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use injerto_backbones::weights::Cache;
-use injerto_config::{Config, Device};
+use injerto_config::{Config, Device, Precision};
 use injerto_data::folder::{self, Folder};
 use injerto_data::{Dataset, OnCorrupt, Skipped};
 use injerto_experiment::advise::Ask;
-use injerto_experiment::{Calibrated, Classifier, FolderEvaluation, Gallery, evaluate};
+use injerto_experiment::{Calibrated, Classifier, Evaluation, FolderEvaluation, Gallery, evaluate};
 use injerto_files::{printable, shown};
 use injerto_insight::stats::{Estimate, count_of};
 use injerto_report::words::{estimate, grouped};
+use injerto_trainer::Multiplied;
 use injerto_trainer::metrics::{Figures, Report};
 use serde_json::{Value, json};
 
@@ -69,6 +70,9 @@ pub struct Arguments {
     /// Look at the middle of each photo only: a square of this share of its shorter side
     #[arg(long, value_name = "SHARE", requires = "backbone")]
     crop: Option<f64>,
+    /// What the network is computed in: f32, bf16 if the processor has a unit for it, or auto, the faster of both
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t, requires = "backbone")]
+    precision: Computed,
     /// Photos per batch
     #[arg(long, default_value_t = 16, requires = "backbone")]
     batch_size: usize,
@@ -88,6 +92,15 @@ enum Corrupt {
     Skip,
 }
 
+/// `backbone.precision`, as a word of the command line.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum Computed {
+    #[default]
+    F32,
+    Bf16,
+    Auto,
+}
+
 /// A part of divided photos.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
@@ -98,8 +111,20 @@ enum Part {
 
 /// Runs the command.
 pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
-    let Arguments { folder, part, set, together, backbone, param, weights, crop, batch_size, on_corrupt, json } =
-        arguments;
+    let Arguments {
+        folder,
+        part,
+        set,
+        together,
+        backbone,
+        param,
+        weights,
+        crop,
+        precision,
+        batch_size,
+        on_corrupt,
+        json,
+    } = arguments;
     let on_corrupt = match on_corrupt {
         Corrupt::Error => OnCorrupt::Error,
         Corrupt::Skip => OnCorrupt::Skip,
@@ -117,6 +142,14 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
         classifier.set_crop(share);
     }
     classifier.set_batch_size(batch_size);
+    let computed = classifier.set_precision(match precision {
+        Computed::F32 => Precision::F32,
+        Computed::Bf16 => Precision::Bf16,
+        Computed::Auto => Precision::Auto,
+    })?;
+    if matches!(precision, Computed::Bf16) && computed.precision == Multiplied::F32 {
+        output::warning("this processor has no unit for bf16, so the network is computed in f32");
+    }
     let found = watched(|watch| evaluate(&classifier, &folder, on_corrupt, watch))?;
     tell_skipped(&found.skipped);
     if json {
@@ -124,6 +157,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
             "backbone": backbone,
             "weights": classifier.origin,
             "crop": classifier.crop(),
+            "arithmetic": computed,
             "images": found.images,
             "top_1": found.top_1,
             "top_5": found.top_5,
@@ -133,7 +167,8 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
         output::json(&line)?;
     } else {
         out!("{}, {}", printable(&backbone), printable(&classifier.origin.to_string()))?;
-        out!("{} photos in {:.1} s: top-1 {:.3}, top-5 {:.3}", found.images, found.seconds, found.top_1, found.top_5)?;
+        let Evaluation { images, seconds, top_1, top_5, .. } = found;
+        out!("{images} photos in {seconds:.1} s, computed in {computed}: top-1 {top_1:.3}, top-5 {top_5:.3}")?;
     }
     Ok(ExitCode::SUCCESS)
 }

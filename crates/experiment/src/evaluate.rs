@@ -7,14 +7,16 @@ use injerto_backbones::network::Network;
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::resolve::Ask;
 use injerto_backbones::weights::Cache;
+use injerto_config::Precision;
 use injerto_data::folder::EXTENSIONS;
 use injerto_data::look::{Looked, look};
 use injerto_data::{DataError, LoaderOptions, OnCorrupt, Origin, Skipped};
 use injerto_graph::{Activation, Graph, Operator, WeightSet};
-use injerto_trainer::{Event, Runner, Watch};
+use injerto_trainer::{Event, Part, Runner, Watch};
 use serde_json::{Map, Value, json};
 
 use crate::predict::{Answering, Predictions, batch_size};
+use crate::prepare::arithmetic;
 use crate::{ExperimentError, device};
 
 /// ImageNet's classes, one per line: WordNet number and name.
@@ -113,6 +115,16 @@ impl Classifier {
     /// Sets the number of images that run through the network together; 0 counts as 1.
     pub fn set_batch_size(&mut self, images: usize) {
         self.network.options.batch_size = images.max(1);
+    }
+
+    /// Has the network computed in `precision`, or in `f32` if this processor has no unit for it, and says which.
+    ///
+    /// # Errors
+    /// The kernels cannot compile the network.
+    pub fn set_precision(&mut self, precision: Precision) -> Result<Part, ExperimentError> {
+        let prefix = arithmetic(precision).prefix;
+        self.network.runner.set_arithmetic(prefix)?;
+        Ok(Part::of(prefix))
     }
 
     /// Classifies images. [`Predictor::predict`](crate::Predictor::predict) describes their forms and the order of the answers.

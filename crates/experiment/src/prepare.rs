@@ -103,7 +103,7 @@ pub struct Prepared {
 }
 
 /// What this machine computes with where this precision is asked for.
-fn arithmetic(precision: Precision) -> Arithmetics {
+pub(crate) fn arithmetic(precision: Precision) -> Arithmetics {
     let both = |arithmetic| Arithmetics { prefix: arithmetic, tail: arithmetic };
     match precision {
         Precision::F32 => Arithmetics::f32(),

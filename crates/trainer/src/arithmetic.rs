@@ -61,7 +61,8 @@ pub enum Multiplied {
 }
 
 impl Part {
-    fn of(arithmetic: Arithmetic) -> Self {
+    /// The same in words.
+    pub fn of(arithmetic: Arithmetic) -> Self {
         let (precision, by) = match arithmetic {
             Arithmetic::F32(isa) => (Multiplied::F32, isa.name()),
             Arithmetic::Bf16(unit) => (Multiplied::Bf16, unit.name()),

@@ -46,6 +46,18 @@ impl Runner {
         Ok(Self { network, preprocessing, wanted, program, image_size })
     }
 
+    /// Compiles the network once more, for other arithmetic than `f32`. On Burn's operators nothing changes.
+    ///
+    /// # Errors
+    /// The kernels cannot compile it.
+    pub fn set_arithmetic(&mut self, arithmetic: Arithmetic) -> Result<(), TrainError> {
+        if self.program.is_some() {
+            let layers = layers_up_to(&self.wanted);
+            self.program = Some(compile(arithmetic, &self.network, &self.preprocessing, &layers, &self.wanted)?);
+        }
+        Ok(())
+    }
+
     /// The network.
     pub fn network(&self) -> &Network {
         &self.network
