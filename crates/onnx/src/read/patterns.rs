@@ -193,7 +193,10 @@ impl<'m> Reader<'m> {
             let (epsilon, variance) = orders.into_iter().find_map(|(e, v)| Some((self.number(e)?, v)))?;
             let (square, of_variance) = self.mean_of(variance, &mut own)?;
             let base = match self.maker(square, "Pow", &mut own) {
-                Some(power) => power.inputs.first().filter(|_| self.number(&power.inputs[1]) == Some(2.0))?,
+                Some(power) => {
+                    let [base, exponent] = power.inputs.as_slice() else { return None };
+                    (self.number(exponent)? == 2.0).then_some(base)?
+                }
                 None => {
                     let [a, b] = self.maker(square, "Mul", &mut own)?.inputs.as_slice() else { return None };
                     (a == b).then_some(a)?

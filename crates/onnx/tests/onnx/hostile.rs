@@ -238,3 +238,79 @@ fn an_instance_normalisation_has_one_scale_and_one_offset_also_before_training()
     ];
     assert_eq!(parameters(4, &scaled), own);
 }
+
+/// The fields of a message: their numbers, and all of their bytes.
+fn fields(message: &[u8]) -> Vec<(u8, &[u8])> {
+    fn variable(bytes: &[u8], at: &mut usize) -> usize {
+        let (mut value, mut shift) = (0, 0);
+        loop {
+            let byte = bytes[*at];
+            *at += 1;
+            value |= usize::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte < 0x80 {
+                return value;
+            }
+        }
+    }
+    let (mut found, mut at) = (Vec::new(), 0);
+    while at < message.len() {
+        let from = at;
+        let key = variable(message, &mut at);
+        match key & 7 {
+            0 => drop(variable(message, &mut at)),
+            1 => at += 8,
+            2 => at += variable(message, &mut at),
+            _ => at += 4,
+        }
+        found.push(((key >> 3) as u8, &message[from..at]));
+    }
+    found
+}
+
+/// The content of a field that is a message.
+fn content(whole: &[u8]) -> &[u8] {
+    let length = whole[1..].iter().position(|&byte| byte < 0x80).expect("a length");
+    &whole[length + 2..]
+}
+
+/// A message without the field at this place.
+fn without(message: &[u8], left_out: usize) -> Vec<u8> {
+    let kept = fields(message).into_iter().enumerate().filter(|&(place, _)| place != left_out);
+    kept.flat_map(|(_, (_, bytes))| bytes.to_vec()).collect()
+}
+
+/// A message with other content of the field at this place.
+fn exchanged(message: &[u8], place: usize, other: &[u8]) -> Vec<u8> {
+    let of =
+        |(at, (number, bytes)): (usize, (u8, &[u8]))| if at == place { field(number, other) } else { bytes.to_vec() };
+    fields(message).into_iter().enumerate().flat_map(of).collect()
+}
+
+#[test]
+fn a_node_that_lacks_an_input_an_output_or_an_attribute_is_refused_or_read_and_never_trusted() {
+    let models: [&[u8]; 4] = [
+        include_bytes!("../../../../golden/onnx_small_cnn.onnx"),
+        include_bytes!("../../../../golden/onnx_small_cnn_folded.onnx"),
+        include_bytes!("../../../../golden/onnx_small_transformer.onnx"),
+        include_bytes!("../../../../golden/onnx_small_transformer_old.onnx"),
+    ];
+    let mut tried = 0;
+    for model in models {
+        let (at, (_, graph)) = fields(model).into_iter().enumerate().find(|(_, (n, _))| *n == 7).expect("a graph");
+        let graph = content(graph);
+        for (place, (number, node)) in fields(graph).into_iter().enumerate() {
+            if number != 1 {
+                continue;
+            }
+            let node = content(node);
+            for part in 0..fields(node).len() {
+                let broken = exchanged(model, at, &exchanged(graph, place, &without(node, part)));
+                // Either answer is right: what must not happen is a panic.
+                let _ = ModelFile::from_bytes(broken, Path::new("model.onnx")).read(&Ask::default());
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 500, "{tried} models were tried");
+}
