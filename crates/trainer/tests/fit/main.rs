@@ -1,5 +1,6 @@
 //! Trains a tiny network on drawn images: it learns, it resumes where it stopped, and it does not change frozen parameters.
 
+mod device;
 mod parts;
 mod phases;
 mod plan;
