@@ -13,7 +13,7 @@ use injerto_data::{Dataset, Label, Loader, OnCorrupt, Origin};
 use injerto_insight::calibration::Reliability;
 use injerto_insight::stats::Estimate;
 use injerto_trainer::metrics::{self, Answers, Figures, Report};
-use injerto_trainer::{Arithmetics, Event, Model, ModelCard, Runner, Watch};
+use injerto_trainer::{Event, Model, ModelCard, Runner, Watch};
 use serde::Serialize;
 
 use crate::knowledge::{Boundary, Found, Knowledge};
@@ -162,7 +162,7 @@ impl Predictor {
     /// The model.
     pub fn model(&self) -> Model {
         let (network, card) = (self.network.runner.network().clone(), self.card.clone());
-        Model { network, card, arithmetic: Arithmetics::f32() }
+        Model { network, card, arithmetic: None }
     }
 
     /// The card of the model.

@@ -92,8 +92,8 @@ pub struct Prepared {
     pub warnings: Vec<String>,
     /// The run that teaches, if one does.
     pub(crate) teaching: Option<Teaching>,
-    /// What prefix and tail are computed with.
-    arithmetic: Arithmetics,
+    /// What prefix and tail are computed with, where the experiment does not leave it at `f32`.
+    arithmetic: Option<Arithmetics>,
     /// The processes that train together, if there are several.
     pub(crate) collective: Option<Arc<dyn Collective>>,
     /// List of the images of a resumed run.
@@ -103,14 +103,14 @@ pub struct Prepared {
 }
 
 /// What this machine computes with where this precision is asked for.
-fn arithmetic(precision: Precision) -> Arithmetics {
-    let both = |arithmetic| Arithmetics { prefix: arithmetic, tail: arithmetic };
-    match precision {
-        Precision::F32 => Arithmetics::f32(),
-        Precision::Bf16 => both(Arithmetic::bf16().unwrap_or_else(Arithmetic::f32)),
+fn arithmetic(precision: Precision) -> Option<Arithmetics> {
+    let (prefix, tail) = match precision {
+        Precision::F32 => return None,
+        Precision::Bf16 => [(); 2].map(|()| Arithmetic::bf16().unwrap_or_else(Arithmetic::f32)).into(),
         // Each part is measured by itself.
-        Precision::Auto => Arithmetics { prefix: Arithmetic::fastest(), tail: injerto_trainer::fastest_training() },
-    }
+        Precision::Auto => (Arithmetic::fastest(), injerto_trainer::fastest_training()),
+    };
+    Some(Arithmetics { prefix, tail })
 }
 
 impl Prepared {
@@ -341,15 +341,16 @@ impl Prepared {
         Ok(Model { arithmetic: self.arithmetic(), ..model })
     }
 
-    /// What prefix and tail are computed with, as `backbone.precision` and the machine on which the run began have decided.
-    pub fn arithmetic(&self) -> Arithmetics {
+    /// What prefix and tail are computed with, as `backbone.precision` and the machine on which the run began have decided; `None` where the
+    /// experiment leaves it at `f32`.
+    pub fn arithmetic(&self) -> Option<Arithmetics> {
         self.arithmetic
     }
 
     /// Computes prefix and tail with this, and says so in the plan.
-    pub(crate) fn compute_with(&mut self, arithmetic: Arithmetics) {
+    pub(crate) fn compute_with(&mut self, arithmetic: Option<Arithmetics>) {
         self.arithmetic = arithmetic;
-        self.plan.arithmetic = self.config.uses_kernels().then(|| arithmetic.said());
+        self.plan.arithmetic = self.config.uses_kernels().then(|| arithmetic.unwrap_or_else(Arithmetics::f32).said());
     }
 
     /// Creates the network on the device and compiles every phase, so that problems of these steps appear before the run

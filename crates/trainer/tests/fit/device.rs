@@ -67,9 +67,7 @@ fn copies(optimizer: OptimizerConfig, selection: Selection, augmented: bool) -> 
     let plans = plans(&phases, &model, (&train, Some(&validation)), None, &settings);
     let fit = Fit { train, validation: Some(validation), plans, settings, checkpoints: None };
     let mut counted = PerBatch::default();
-    tracing::subscriber::with_default(Counter, || {
-        fit.run(&mut model, None, &mut Watch { observer: &mut counted, stop: &stop }).expect("trains")
-    });
+    fit.run(&mut model, None, &mut Watch { observer: &mut counted, stop: &stop }).expect("trains");
     counted.copies
 }
 
@@ -77,6 +75,9 @@ fn copies(optimizer: OptimizerConfig, selection: Selection, augmented: bool) -> 
 /// does the boundary between a prefix and a tail that run one after the other.
 #[test]
 fn a_step_on_a_device_copies_nothing_to_the_host_but_every_sixteenth_the_losses_and_outputs_since() {
+    // For all threads: of a place where tests on other threads were first, a subscriber of this thread alone might never hear.
+    tracing::subscriber::set_global_default(Counter).expect("no other test needs one");
+    tracing::callsite::rebuild_interest_cache();
     // Losses and outputs of several steps are one copy each. Those of the last four are read when the epoch ends.
     let expected: Vec<usize> = (1..=36).map(|batch| if batch % 16 == 0 { 2 } else { 0 }).collect();
     let everything = OptimizerConfig {
