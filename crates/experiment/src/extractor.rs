@@ -13,7 +13,8 @@ use injerto_trainer::{Model, ModelCard};
 
 use crate::advise::pooled;
 use crate::predict::batch_size;
-use crate::prepare::{card, pixels, resolve};
+use crate::prepare::{card, resolve};
+use crate::training::pixels;
 use crate::{ExperimentError, device};
 
 /// What a head learns from, of images as they come: the output of the layer that

@@ -26,7 +26,7 @@ use injerto_recipe::Loss;
 use injerto_trainer::Runner;
 use serde::Serialize;
 
-use crate::prepare::pixels;
+use crate::training::pixels;
 use crate::{ExperimentError, Predictor};
 use grad_cam::GradCam;
 use occlusion::Occlusion;
