@@ -384,7 +384,7 @@ fn the_plan_is_told_as_it_was_made() {
     for words in [
         ">fine-tuning</td>",
         "2,257,984",
-        "frozen prefix 1 layers, tail 1 layers, 9,600 values per image between them",
+        "frozen prefix 1 layer, tail 1 layer, 9,600 values per image between them",
         "cut before block_2_expand: 38 KB per image instead of 269 KB; recomputes 5.6 M multiply-adds per image in each epoch",
         "4 augmented views of each training image pass the prefix once",
     ] {
@@ -394,5 +394,5 @@ fn the_plan_is_told_as_it_was_made() {
     assert!(html.contains("<title>stem: frozen, and run once per image</title>"), "{html}");
     // A plan of another version is left out, and the rest is drawn.
     put(folder.path(), "plan.json", &json!({ "phases": [{ "phase": "another" }] }));
-    assert!(!report(&Run::load(folder.path()).unwrap()).contains("frozen prefix 1 layers"));
+    assert!(!report(&Run::load(folder.path()).unwrap()).contains("frozen prefix 1 layer"));
 }

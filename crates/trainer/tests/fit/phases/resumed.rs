@@ -100,7 +100,7 @@ fn phases_that_have_begun_must_not_change() {
         assert!(error.contains(part), "{error}");
     };
     check(&phases([3, 3], adam), "phase 'one' cannot go on: it is finished, and had 2 epochs, not 3");
-    check(&phases([2, 1], adam), "phase 'two' cannot go on: it has 1 epochs now, but 1 are complete");
+    check(&phases([2, 1], adam), "phase 'two' cannot go on: its `epochs` is 1 now, but 1 are complete");
     check(&phases([2, 3], r#"{"name": "adam", "learning_rate": 0.02}"#), "it has changed (optimizer)");
     check(&phases([2, 3], adam)[..1], "phase 'two' cannot go on: it is missing");
     let lengthened = |phases: &[Phase]| progress.lengthened(phases).expect("it goes on");
