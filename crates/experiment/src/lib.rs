@@ -50,6 +50,7 @@ pub mod knowledge;
 mod leaks;
 mod listed;
 pub mod mlflow;
+mod one_each;
 mod phases;
 mod predict;
 mod prediction;
