@@ -10,7 +10,7 @@ use injerto_experiment::ExperimentError;
 use injerto_experiment::sweep::Told;
 use injerto_files::printable;
 use injerto_insight::InsightError;
-use injerto_report::words::{estimate, grouped};
+use injerto_report::words::{counted, estimate, grouped};
 use injerto_trainer::{Event, Observer, Watch};
 
 use crate::output::{self, aside, note};
@@ -287,8 +287,9 @@ impl Observer for Progress {
             Event::PhaseBegan { name, trainable, non_trainable, epochs, .. } => {
                 (self.phase_began, self.features_began) = (true, None);
                 self.line(&format!(
-                    "{}: {epochs} epochs, trainable {} / non-trainable {}",
+                    "{}: {}, trainable {} / non-trainable {}",
                     printable(name),
+                    counted(*epochs, "epoch"),
                     grouped(*trainable),
                     grouped(*non_trainable),
                 ));

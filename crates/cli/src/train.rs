@@ -18,7 +18,7 @@ use injerto_files::{from_text, printable, shell_word, shown};
 use injerto_insight::calibration::{Operation, Temperature};
 use injerto_insight::stats::{Estimate, count_of};
 use injerto_report::verdict::{Guessing, State, verdict};
-use injerto_report::words::{estimate, grouped};
+use injerto_report::words::{counted, estimate, grouped};
 use injerto_report::{ReportError, plan as words};
 use injerto_trainer::Collective as _;
 use injerto_trainer::history::EpochRecord;
@@ -311,10 +311,10 @@ fn plan(prepared: &Prepared, card: Option<String>) -> String {
     lines.extend(prepared.plan.teacher.iter().map(teacher));
     for (at, plan) in prepared.plan.phases.iter().enumerate() {
         lines.push(format!(
-            "phase {}    {}: {} epochs, trainable {} / non-trainable {}",
+            "phase {}    {}: {}, trainable {} / non-trainable {}",
             at + 1,
             printable(&plan.phase.name),
-            plan.phase.epochs,
+            counted(plan.phase.epochs, "epoch"),
             grouped(plan.trainable),
             grouped(plan.non_trainable),
         ));

@@ -1,19 +1,20 @@
 //! Features of images from anywhere, one row per image ([`Extractor`]).
 
 use std::path::Path;
-use std::vec;
 
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::weights::{Cache, Weights};
 use injerto_config::{Config, Device};
-use injerto_data::{Batches, Decoded, LoaderOptions, Origin};
+use injerto_data::{LoaderOptions, Origin};
 use injerto_recipe::FeaturePrecision;
 use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::{Model, ModelCard};
 
 use crate::advise::pooled;
+use crate::one_each::{Answer, OneEach};
 use crate::predict::batch_size;
-use crate::prepare::{card, pixels, resolve};
+use crate::prepare::{card, resolve};
+use crate::training::pixels;
 use crate::{ExperimentError, device};
 
 /// What a head learns from, of images as they come: the output of the layer that
@@ -89,50 +90,34 @@ impl Seeing {
         I: IntoIterator<Item: Into<Origin>>,
         I::IntoIter: Send + 'static,
     {
-        Rows { seeing: self, decoded: Some(self.options.stream(images)), ready: Vec::new().into_iter() }
+        Rows { seeing: self, images: OneEach::new(self.options.stream(images)) }
     }
 
-    /// The values of the layer for decoded images, one result per image.
-    fn rows(&self, Decoded { pixels, images }: Decoded) -> Result<Vec<Row>, ExperimentError> {
-        let readable = images.iter().filter(|image| image.is_ok()).count();
-        let values = self.extractor.run(&pixels, readable)?;
-        let mut rows = values.chunks_exact(self.width().max(1));
-        let row = |image: Result<(), _>| {
-            image?;
-            let row = rows.next().expect("there is a row for each image that was read");
-            if row.iter().all(|value| value.is_finite()) { Ok(row.to_vec()) } else { Err(ExperimentError::NoAnswer) }
+    /// The values of the layer for this number of images.
+    fn rows(&self, pixels: &[f32], images: usize) -> Result<Vec<Row>, ExperimentError> {
+        let values = self.extractor.run(pixels, images)?;
+        let row = |row: &[f32]| match row.iter().all(|value| value.is_finite()) {
+            true => Ok(row.to_vec()),
+            false => Err(ExperimentError::NoAnswer),
         };
-        Ok(images.into_iter().map(row).collect())
+        Ok(values.chunks_exact(self.width().max(1)).map(row).collect())
     }
 }
 
 /// The values of a layer for an image, or why there are none.
-type Row = Result<Vec<f32>, ExperimentError>;
+type Row = Answer<Vec<f32>>;
 
 /// What [`Seeing::see`] returns.
 pub(crate) struct Rows<'s> {
     seeing: &'s Seeing,
-    decoded: Option<Batches<Decoded>>,
-    ready: vec::IntoIter<Row>,
+    images: OneEach<Vec<f32>>,
 }
 
 impl Iterator for Rows<'_> {
     type Item = Result<Row, ExperimentError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(row) = self.ready.next() {
-                return Some(Ok(row));
-            }
-            let decoded = self.decoded.as_mut()?.next()?;
-            match decoded.map_err(ExperimentError::from).and_then(|decoded| self.seeing.rows(decoded)) {
-                Ok(rows) => self.ready = rows.into_iter(),
-                Err(error) => {
-                    self.decoded = None;
-                    return Some(Err(error));
-                }
-            }
-        }
+        self.images.next(|pixels, images| self.seeing.rows(pixels, images))
     }
 }
 

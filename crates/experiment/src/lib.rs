@@ -50,6 +50,7 @@ pub mod knowledge;
 mod leaks;
 mod listed;
 pub mod mlflow;
+mod one_each;
 mod phases;
 mod predict;
 mod prediction;
@@ -73,6 +74,7 @@ mod summary;
 pub mod sweep;
 mod teach;
 mod tensorboard;
+mod training;
 mod warnings;
 pub mod watch;
 
@@ -88,7 +90,7 @@ pub use knowledge::{Calibration, Knowledge, Similar};
 pub use leaks::LeakCounts;
 pub use predict::{Calibrated, FolderEvaluation, Predictor};
 pub use prediction::{Prediction, Predictions};
-pub use prepare::{Plan, Prepared, training_images};
+pub use prepare::{Plan, Prepared};
 pub use probe::ProbeSummary;
 pub use questions::{Asked, Questions, Why};
 pub use resume::ChangedKey;
@@ -99,6 +101,7 @@ pub use split::DataChange;
 pub use suggest::{SuggestedPhoto, Suggestions};
 pub use summary::{BestSummary, ImageCounts, PhaseSummary, Summary, TestSummary};
 pub use teach::Taught;
+pub use training::training_images;
 
 /// Trainings and trained networks can be sent to another thread, and one network can be used by several threads at once.
 const _: () = {

@@ -13,12 +13,12 @@ use injerto_data::{Dataset, Label, Loader, OnCorrupt, Origin};
 use injerto_insight::calibration::Reliability;
 use injerto_insight::stats::Estimate;
 use injerto_trainer::metrics::{self, Answers, Figures, Report};
-use injerto_trainer::{Arithmetics, Event, Model, ModelCard, Runner, Watch};
+use injerto_trainer::{Event, Model, ModelCard, Runner, Watch};
 use serde::Serialize;
 
 use crate::knowledge::{Boundary, Found, Knowledge};
 pub(crate) use crate::prediction::{Answering, Judged, Known, Prediction, Predictions, at_temperature, batch_size};
-use crate::prepare::pixels;
+use crate::training::pixels;
 use crate::{ExperimentError, device};
 
 /// A trained network that classifies images and can be evaluated on labelled ones. It needs its checkpoint only, neither plugin
@@ -162,7 +162,7 @@ impl Predictor {
     /// The model.
     pub fn model(&self) -> Model {
         let (network, card) = (self.network.runner.network().clone(), self.card.clone());
-        Model { network, card, arithmetic: Arithmetics::f32() }
+        Model { network, card, arithmetic: None }
     }
 
     /// The card of the model.

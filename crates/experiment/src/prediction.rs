@@ -1,10 +1,9 @@
 //! What a network says of one image ([`Prediction`]), and how it comes to say it.
 
 use std::sync::Arc;
-use std::vec;
 
 use injerto_data::augment::test_views;
-use injerto_data::{Batches, Decoded, LoaderOptions, Origin};
+use injerto_data::{LoaderOptions, Origin};
 use injerto_insight::calibration::Temperature;
 use injerto_insight::neighbours::Neighbour;
 use injerto_insight::unknown::Standing;
@@ -14,6 +13,7 @@ use injerto_trainer::Runner;
 
 use crate::ExperimentError;
 use crate::knowledge::{Boundary, Knowledge, Similar};
+use crate::one_each::{Answer, OneEach};
 
 /// A network's class probabilities for one image.
 #[derive(Debug, Clone, PartialEq)]
@@ -159,7 +159,7 @@ impl Answering {
         I: IntoIterator<Item: Into<Origin>>,
         I::IntoIter: Send + 'static,
     {
-        Predictions { network: self, decoded: Some(self.options.stream(images)), ready: Vec::new().into_iter() }
+        Predictions { network: self, images: OneEach::new(self.options.stream(images)) }
     }
 
     /// The network's own probabilities of this number of images, as the mean over their views, and what its boundary puts out for the
@@ -197,22 +197,15 @@ impl Answering {
         Ok((probabilities, values.next().unwrap_or_default()))
     }
 
-    /// Predictions for decoded images, one result per image.
-    fn answers(
-        &self,
-        Decoded { pixels, images }: Decoded,
-    ) -> Result<Vec<Result<Prediction, ExperimentError>>, ExperimentError> {
-        let readable = images.iter().filter(|image| image.is_ok()).count();
-        let (probabilities, boundary) = self.look(&pixels, readable)?;
-        let standings = match (&self.known, readable) {
+    /// Predictions for this number of images.
+    fn answers(&self, pixels: &[f32], images: usize) -> Result<Vec<Answer<Prediction>>, ExperimentError> {
+        let (probabilities, boundary) = self.look(pixels, images)?;
+        let standings = match (&self.known, images) {
             (Some(known), 1..) => known.judge(&boundary)?,
             _ => Vec::new(),
         };
-        let mut rows = probabilities.chunks_exact(self.classes.len().max(1));
         let mut standings = standings.into_iter();
-        let mut answer = |image: Result<(), _>| {
-            image?;
-            let row = rows.next().expect("there is a row for each image that was read");
+        let answer = |row: &[f32]| {
             let judged = standings.next().unwrap_or_default();
             if !row.iter().all(|p| p.is_finite()) {
                 return Err(ExperimentError::NoAnswer);
@@ -221,7 +214,7 @@ impl Answering {
             let thresholds = self.thresholds.clone();
             Ok(Prediction { classes: self.classes.clone(), probabilities, thresholds, judged })
         };
-        Ok(images.into_iter().map(&mut answer).collect())
+        Ok(probabilities.chunks_exact(self.classes.len().max(1)).map(answer).collect())
     }
 }
 
@@ -242,27 +235,14 @@ pub(crate) fn batch_size([height, width]: [usize; 2]) -> usize {
 #[derive(Debug)]
 pub struct Predictions<'p> {
     network: &'p Answering,
-    decoded: Option<Batches<Decoded>>,
-    ready: vec::IntoIter<Result<Prediction, ExperimentError>>,
+    images: OneEach<Prediction>,
 }
 
 impl Iterator for Predictions<'_> {
     type Item = Result<Prediction, ExperimentError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(answer) = self.ready.next() {
-                return Some(answer);
-            }
-            let decoded = self.decoded.as_mut()?.next()?;
-            match decoded.map_err(ExperimentError::from).and_then(|decoded| self.network.answers(decoded)) {
-                Ok(answers) => self.ready = answers.into_iter(),
-                Err(error) => {
-                    self.decoded = None;
-                    return Some(Err(error));
-                }
-            }
-        }
+        self.images.next(|pixels, images| self.network.answers(pixels, images)).map(Result::flatten)
     }
 }
 

@@ -1,22 +1,19 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use burn_tensor::Device;
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::resolve::{Ask, Origin, Resolved};
 use injerto_backbones::weights::{BackboneName, Cache, Weights};
-use injerto_config::{CacheConfig, Completed, Config, InputScale, Precision};
+use injerto_config::{Completed, Config, InputScale, Precision};
+use injerto_data::Dataset;
 use injerto_data::folder::{Folder, Inventory};
 use injerto_data::look::Looked;
-use injerto_data::{Dataset, KeptPhotos, Loader, LoaderOptions};
 use injerto_files::settled;
-use injerto_graph::{Description, FreezePlan, Graph, Preprocessing, Selection};
-use injerto_recipe::{BatchNorm, Loss, OptimizerConfig, Task};
-use injerto_trainer::cache::CacheSettings;
+use injerto_graph::{Description, Graph, Preprocessing};
+use injerto_recipe::Task;
 use injerto_trainer::history::Best;
 use injerto_trainer::{
-    Arithmetic, Arithmetics, Collective, Feeding, Fit, Model, ModelCard, Phase, PhasePlan, Said, Settings,
-    check_compiles, check_monitors,
+    Arithmetic, Arithmetics, Collective, Feeding, ModelCard, Phase, PhasePlan, Said, check_monitors,
 };
 use serde::{Deserialize, Serialize};
 
@@ -60,7 +57,7 @@ impl Plan {
 }
 
 /// An experiment whose images, backbone, weights and phases have been found and fit together, before training.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Prepared {
     /// The experiment, with the values filled in that depend on the images and the backbone.
     pub config: Config,
@@ -92,25 +89,25 @@ pub struct Prepared {
     pub warnings: Vec<String>,
     /// The run that teaches, if one does.
     pub(crate) teaching: Option<Teaching>,
-    /// What prefix and tail are computed with.
-    arithmetic: Arithmetics,
+    /// What prefix and tail are computed with, where the experiment does not leave it at `f32`.
+    arithmetic: Option<Arithmetics>,
     /// The processes that train together, if there are several.
     pub(crate) collective: Option<Arc<dyn Collective>>,
     /// List of the images of a resumed run.
     pub(crate) split: Option<SplitList>,
     /// Folder of cached features.
-    features: PathBuf,
+    pub(crate) features: PathBuf,
 }
 
 /// What this machine computes with where this precision is asked for.
-pub(crate) fn arithmetic(precision: Precision) -> Arithmetics {
-    let both = |arithmetic| Arithmetics { prefix: arithmetic, tail: arithmetic };
-    match precision {
-        Precision::F32 => Arithmetics::f32(),
-        Precision::Bf16 => both(Arithmetic::bf16().unwrap_or_else(Arithmetic::f32)),
+pub(crate) fn arithmetic(precision: Precision) -> Option<Arithmetics> {
+    let (prefix, tail) = match precision {
+        Precision::F32 => return None,
+        Precision::Bf16 => [(); 2].map(|()| Arithmetic::bf16().unwrap_or_else(Arithmetic::f32)).into(),
         // Each part is measured by itself.
-        Precision::Auto => Arithmetics { prefix: Arithmetic::fastest(), tail: injerto_trainer::fastest_training() },
-    }
+        Precision::Auto => (Arithmetic::fastest(), injerto_trainer::fastest_training()),
+    };
+    Some(Arithmetics { prefix, tail })
 }
 
 impl Prepared {
@@ -196,8 +193,7 @@ impl Prepared {
         warnings.extend(warnings::parted_groups(&sides));
         let Sides { train, validation, test } = sides;
         let inventory = root.is_some().then_some(inventory);
-        let asked = config.loss.class_weights.as_ref();
-        let class_weights = asked.map(|asked| class_weights(asked, &train.classes, &train.counts())).transpose()?;
+        let class_weights = weights_of_classes(&config, &train)?;
         let weights = resolved.weights(catalog, cache)?;
         warnings.extend(resolved.warnings.iter().cloned());
         let features = cache.features();
@@ -247,28 +243,16 @@ impl Prepared {
         let teaching = config.distill.as_ref().map(|distill| Teaching::find(distill, &card)).transpose()?;
         let best = Best::new(config.checkpoint.monitor, config.checkpoint.mode);
         check_monitors(&phases, &best, self.validation.is_some())?;
-        let (asked, counts) = (config.loss.class_weights.as_ref(), self.train.counts());
-        let class_weights = asked.map(|asked| class_weights(asked, &self.train.classes, &counts)).transpose()?;
         let mut prepared = Self {
             warnings: warnings::asked(&config),
-            arithmetic: self.arithmetic,
+            class_weights: weights_of_classes(&config, &self.train)?,
             config,
-            train: self.train.clone(),
-            validation: self.validation.clone(),
-            test: self.test.clone(),
-            inventory: self.inventory.clone(),
-            looked: self.looked.clone(),
             card,
-            backbone: self.backbone.clone(),
-            origin: self.origin.clone(),
-            base: self.base.clone(),
-            weights: self.weights.clone(),
             plan: Plan::default(),
-            class_weights,
             teaching,
             collective: None,
             split: None,
-            features: self.features.clone(),
+            ..self.clone()
         };
         prepared.decide(&phases);
         prepared.check_initial()?;
@@ -330,113 +314,16 @@ impl Prepared {
         }
     }
 
-    /// The network with the backbone's weights and a freshly initialised head.
-    ///
-    /// # Errors
-    /// [`ExperimentError`] if the weights cannot be put on the device.
-    pub fn model(&self, seed: u32, device: &Device) -> Result<Model, ExperimentError> {
-        let mut weights = Weights::initialise(&self.card.graph, u64::from(seed))?;
-        weights.extend((*self.weights).clone());
-        let model = Model::new(self.card.clone(), &weights, device)?;
-        Ok(Model { arithmetic: self.arithmetic(), ..model })
-    }
-
-    /// What prefix and tail are computed with, as `backbone.precision` and the machine on which the run began have decided.
-    pub fn arithmetic(&self) -> Arithmetics {
+    /// What prefix and tail are computed with, as `backbone.precision` and the machine on which the run began have decided; `None` where the
+    /// experiment leaves it at `f32`.
+    pub fn arithmetic(&self) -> Option<Arithmetics> {
         self.arithmetic
     }
 
     /// Computes prefix and tail with this, and says so in the plan.
-    pub(crate) fn compute_with(&mut self, arithmetic: Arithmetics) {
+    pub(crate) fn compute_with(&mut self, arithmetic: Option<Arithmetics>) {
         self.arithmetic = arithmetic;
-        self.plan.arithmetic = self.config.uses_kernels().then(|| arithmetic.said());
-    }
-
-    /// Creates the network on the device and compiles every phase, so that problems of these steps appear before the run
-    /// starts.
-    ///
-    /// # Errors
-    /// [`ExperimentError`] if the weights cannot be put on the device, or if the kernels cannot compile the network.
-    pub fn rehearse(&self, device: &Device) -> Result<(), ExperimentError> {
-        let model = self.model(self.config.seed, device)?;
-        Ok(check_compiles(&model, &self.plan.phases, &self.settings(self.config.seed))?)
-    }
-
-    /// The network with all weights freshly initialised.
-    ///
-    /// # Errors
-    /// [`ExperimentError`] if the weights cannot be put on the device.
-    pub fn scratch_model(&self, seed: u32, device: &Device) -> Result<Model, ExperimentError> {
-        let weights = Weights::initialise(&self.card.graph, u64::from(seed))?;
-        Ok(Model { arithmetic: self.arithmetic(), ..Model::new(self.card.clone(), &weights, device)? })
-    }
-
-    /// A plan for training from scratch: one phase, as long as all phases together, in which every layer trains.
-    ///
-    /// # Errors
-    /// None in practice, because the selection of all layers always resolves.
-    pub fn scratch_plan(&self, learning_rate: f64) -> Result<Plan, ExperimentError> {
-        let epochs = self.plan.phases.iter().map(|plan| plan.phase.epochs).sum();
-        let plan = FreezePlan::new(&self.card.graph, &Selection::All)?;
-        let phase = Phase::new("scratch", epochs, plan, OptimizerConfig::adam(learning_rate));
-        Ok(self.plan_of(&[Phase { batch_norm: BatchNorm::Update, ..phase }]))
-    }
-
-    /// Loaders of the training and the validation images.
-    pub fn loaders(&self, seed: u32) -> (Loader, Option<Loader>) {
-        let data = &self.config.data;
-        let images = |dataset: Option<&Dataset>| dataset.map_or(0, |dataset| dataset.samples.len());
-        // Each set has the same share of the memory as of the images.
-        let room = |of: usize| {
-            let all = images(Some(&self.train)) + images(self.validation.as_ref());
-            (self.config.cache.images_mb << 20) / all.max(1) * of
-        };
-        let CacheConfig { keep, photos_mb, .. } = self.config.cache;
-        let kept = (keep && photos_mb > 0)
-            .then(|| KeptPhotos { folder: self.features.with_file_name("photos"), bytes: (photos_mb as u64) << 20 });
-        let validating = LoaderOptions {
-            kept: kept.clone(),
-            on_corrupt: data.on_corrupt,
-            seed: u64::from(seed),
-            cache_bytes: room(images(self.validation.as_ref())),
-            ..pixels(&self.card, data.batch_size)
-        };
-        let training =
-            LoaderOptions { kept, cache_bytes: room(images(Some(&self.train))), ..self.training_options(seed) };
-        let validation = self.validation.clone().map(|dataset| Loader::new(dataset, validating));
-        (Loader::new(self.train.clone(), training), validation)
-    }
-
-    /// How the training images come in a training with this seed.
-    fn training_options(&self, seed: u32) -> LoaderOptions {
-        let data = &self.config.data;
-        LoaderOptions {
-            shuffle: data.shuffle.then_some(u64::from(seed)),
-            sampling: data.sampling,
-            ..training_images(&self.config, &self.card)
-        }
-    }
-
-    /// How many of the images are at least four times as large as the network's input in both directions, so that
-    /// `data.scaled_decoding` changes their pixels; and how many there are.
-    pub fn large_photos(&self) -> (usize, usize) {
-        let options = pixels(&self.card, self.config.data.batch_size);
-        let samples = || std::iter::once(&self.train).chain(&self.validation).flat_map(|dataset| &dataset.samples);
-        (samples().filter(|sample| options.squares(sample).is_some_and(|side| side > 1)).count(), samples().count())
-    }
-
-    /// The training that the plan describes, without files.
-    pub(crate) fn fit(&self) -> Fit {
-        let (train, validation) = self.loaders(self.config.seed);
-        let settings = self.settings(self.config.seed);
-        Fit { train, validation, plans: self.plan.phases.clone(), settings, checkpoints: None }
-    }
-
-    /// Loader of the test images.
-    pub(crate) fn test_loader(&self) -> Option<Loader> {
-        let data = &self.config.data;
-        let options = LoaderOptions { on_corrupt: data.on_corrupt, ..pixels(&self.card, data.batch_size) };
-        self.test.clone().map(|dataset| Loader::new(dataset, options))
+        self.plan.arithmetic = self.config.uses_kernels().then(|| arithmetic.unwrap_or_else(Arithmetics::f32).said());
     }
 
     /// The images, side by side.
@@ -447,42 +334,16 @@ impl Prepared {
     /// Divides the same images anew, and decides again what depends on it: the weights of the classes, and where features are kept.
     pub(crate) fn divide(&mut self, sides: Sides) -> Result<(), ExperimentError> {
         (self.train, self.validation, self.test) = (sides.train, sides.validation, sides.test);
-        let asked = self.config.loss.class_weights.as_ref();
-        let counts = self.train.counts();
-        self.class_weights = asked.map(|asked| class_weights(asked, &self.train.classes, &counts)).transpose()?;
+        self.class_weights = weights_of_classes(&self.config, &self.train)?;
         self.decide(&self.phases());
         Ok(())
     }
+}
 
-    /// Settings of a training with this seed, apart from its phases.
-    pub fn settings(&self, seed: u32) -> Settings {
-        let checkpoint = &self.config.checkpoint;
-        let teacher = |teaching: &Teaching| teaching.teacher(self, &self.training_options(seed));
-        Settings {
-            seed: u64::from(seed),
-            best: Best::new(checkpoint.monitor, checkpoint.mode),
-            class_weights: self.class_weights.clone(),
-            cache: self.cache(),
-            kernels: self.config.uses_kernels(),
-            teacher: self.teaching.as_ref().map(teacher),
-            collective: self.collective.clone(),
-        }
-    }
-
-    /// Whether and how features are kept.
-    pub(crate) fn cache(&self) -> CacheSettings {
-        let cache = &self.config.cache;
-        CacheSettings {
-            folder: cache.keep.then(|| self.features.clone()),
-            memory: cache.memory_mb << 20,
-            precision: cache.precision,
-        }
-    }
-
-    /// The loss of the training.
-    pub fn loss(&self) -> &Loss {
-        &self.card.loss
-    }
+/// Weight of each class in the loss, if the experiment weights classes.
+fn weights_of_classes(config: &Config, train: &Dataset) -> Result<Option<Vec<f32>>, ExperimentError> {
+    let asked = config.loss.class_weights.as_ref();
+    asked.map(|asked| class_weights(asked, &train.classes, &train.counts())).transpose()
 }
 
 /// Notes in `config` that images may have several classes, if they may, and refuses what needs one class per image.
@@ -494,30 +355,6 @@ fn found_labels(config: &mut Config, train: &Dataset) -> Result<(), ExperimentEr
         }
     }
     Ok(())
-}
-
-/// How the training images of an experiment are read for the network of `card`, and changed at random.
-pub fn training_images(config: &Config, card: &ModelCard) -> LoaderOptions {
-    let (data, seed) = (&config.data, u64::from(config.seed));
-    LoaderOptions {
-        shuffle: data.shuffle.then_some(seed),
-        augment: data.augment.clone(),
-        mix: data.mix(),
-        seed,
-        ..pixels(card, data.batch_size)
-    }
-}
-
-/// Options for reading images for the network of `card`, `batch_size` images per batch. Training, evaluation and prediction
-/// use the same options.
-pub(crate) fn pixels(card: &ModelCard, batch_size: usize) -> LoaderOptions {
-    LoaderOptions {
-        interpolation: card.interpolation,
-        crop_to_aspect_ratio: card.crop_to_aspect_ratio,
-        orientation: card.exif_orientation,
-        scaled_decoding: card.scaled_decoding,
-        ..LoaderOptions::new(card.image_size(), batch_size)
-    }
 }
 
 /// Finds the backbone and its weights in a file or a published set. The weights are not loaded yet.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::weights::{Cache, WeightFile};
-use injerto_config::{Config, Images, Precision};
+use injerto_config::{Config, Images};
 use injerto_data::folder::{Grouping, Labels};
 use injerto_files::{absolute, shown};
 use injerto_graph::Format;
@@ -121,11 +121,6 @@ pub(crate) fn notes(prepared: &Prepared, split: Option<&SplitList>) -> BTreeMap<
     let teaching = prepared.teaching.as_ref().and_then(|teaching| teaching.taught.checksum.clone());
     notes.extend(teaching.map(|checksum| (TEACHER.to_owned(), checksum)));
     notes.extend(split.map(|split| (DATA.to_owned(), split.digest())));
-    // Also where this machine has decided for `f32`, because another one might decide otherwise.
-    if prepared.config.backbone.precision != Precision::F32 {
-        let said = serde_json::to_string(&prepared.arithmetic().said()).expect("words are plain data");
-        notes.insert(Arithmetics::KEY.to_owned(), said);
-    }
     notes
 }
 
@@ -211,10 +206,10 @@ impl Prepared {
             let path = teaching.taught.teacher.clone();
             return Err(ExperimentError::Teacher { path, reason: reason.to_owned() });
         }
-        if config.backbone.precision != Precision::F32 {
+        if let Some(chosen) = prepared.arithmetic() {
             let said = notes.get(Arithmetics::KEY).map(|text| serde_json::from_str::<Said>(text)).transpose();
             let said = said.map_err(|error| checkpoints.lost(error.to_string()))?;
-            prepared.keep_arithmetic(folder.path(), said.as_ref(), Arithmetic::bf16())?;
+            prepared.keep_arithmetic(folder.path(), chosen, said.as_ref(), Arithmetic::bf16())?;
         }
         if let Some(digest) = notes.get(DATA) {
             prepared.keep_split(folder, digest, changed_data)?;
@@ -265,16 +260,18 @@ impl Prepared {
     fn keep_arithmetic(
         &mut self,
         path: &Path,
+        chosen: Arithmetics,
         said: Option<&Said>,
         unit: Option<Arithmetic>,
     ) -> Result<(), ExperimentError> {
         let Some(said) = said else {
-            self.compute_with(Arithmetics { tail: Arithmetic::f32(), ..self.arithmetic() });
+            self.compute_with(Some(Arithmetics { tail: Arithmetic::f32(), ..chosen }));
             return Ok(());
         };
         let again = |part: &Part| part.again(unit).ok_or_else(|| ExperimentError::NoUnit { path: path.to_owned() });
-        self.compute_with(Arithmetics { prefix: again(&said.prefix)?, tail: again(&said.tail)? });
-        let now = self.arithmetic().said();
+        let kept = Arithmetics { prefix: again(&said.prefix)?, tail: again(&said.tail)? };
+        self.compute_with(Some(kept));
+        let now = kept.said();
         let other = [(&said.prefix, &now.prefix), (&said.tail, &now.tail)]
             .into_iter()
             .find(|(was, is)| was != is && was.precision == Multiplied::Bf16);

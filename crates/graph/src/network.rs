@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use injerto_files::nearest;
 use serde::{Deserialize, Serialize};
 
-use crate::{GraphError, Operator, Parameter, ParameterId, Shape, limits, shape};
+use crate::{GraphError, Operator, Parameter, ParameterId, Shape, limits, shape, work};
 
 /// A layer as a description writes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -128,9 +128,9 @@ impl Graph {
                 let class = layer.operator.class();
                 GraphError::TooLarge { index, layer: layer.name.clone(), class, reason }
             };
-            let beside = shape::working_values(&layer.operator, &input_shapes);
+            let beside = work::working_values(&layer.operator, &input_shapes);
             size.add_memory(beside, &shape, &parameters).map_err(too_large)?;
-            let multiply_adds = shape::multiply_adds(&layer.operator, &input_shapes, &shape, &parameters);
+            let multiply_adds = work::multiply_adds(&layer.operator, &input_shapes, &shape, &parameters);
             size.add_work(multiply_adds, inputs.len()).map_err(too_large)?;
             let working_values = beside.unwrap_or(0);
             nodes.push(Node { layer, inputs, shape, parameters, multiply_adds, working_values });

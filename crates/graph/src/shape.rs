@@ -2,8 +2,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{self, LARGEST_SIDE, MOST_AXES};
-use crate::{GraphError, Layer, Operator, Padding, Resample, Window};
+use crate::limits::{LARGEST_SIDE, MOST_AXES};
+use crate::{GraphError, Layer, Operator, Padding, Parameter, Resample, Role, Window};
 
 /// Shape of one sample: `[height, width, channels]` or `[features]`, without the batch.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -31,131 +31,6 @@ impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sides: Vec<String> = self.0.iter().map(usize::to_string).collect();
         write!(f, "[{}]", sides.join(", "))
-    }
-}
-
-/// The purpose of a parameter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// Convolution kernel, `[height, width, in / groups, out]`.
-    ConvolutionKernel,
-    /// Depthwise kernel, `[height, width, in, multiplier]`.
-    DepthwiseKernel,
-    /// Dense kernel, `[in, out]`.
-    DenseKernel,
-    /// Bias, which is added at the end.
-    Bias,
-    /// Scale of a normalisation, or of a layer scale.
-    Gamma,
-    /// Shift of a normalisation.
-    Beta,
-    /// Learned tokens or positions, `[…, channels]`.
-    Embedding,
-    /// Running mean of a batch normalisation.
-    MovingMean,
-    /// Running variance of a batch normalisation.
-    MovingVariance,
-    /// Mean of a `Normalization` layer.
-    Mean,
-    /// Variance of a `Normalization` layer.
-    Variance,
-    /// Number of images that a `Normalization` layer was adapted to. It is kept because Keras counts it as a parameter.
-    Count,
-}
-
-/// A named tensor of a layer, in Keras's axes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parameter {
-    /// Purpose.
-    pub role: Role,
-    /// Keras's name, where it is not that of all parameters with this purpose.
-    own_name: Option<&'static str>,
-    /// Shape, channels last; that of a kernel is `[height, width, in, out]`.
-    pub shape: Vec<usize>,
-}
-
-impl Parameter {
-    fn new(role: Role, shape: &[usize]) -> Self {
-        Self { role, own_name: None, shape: shape.to_vec() }
-    }
-
-    fn named(self, name: &'static str) -> Self {
-        Self { own_name: Some(name), ..self }
-    }
-
-    /// Keras's name: `kernel`, `bias`, `gamma`, `beta`, `embeddings`, `moving_mean`, `moving_variance`, …
-    pub fn name(&self) -> &'static str {
-        if let Some(name) = self.own_name {
-            return name;
-        }
-        match self.role {
-            Role::ConvolutionKernel | Role::DepthwiseKernel | Role::DenseKernel => "kernel",
-            Role::Bias => "bias",
-            Role::Gamma => "gamma",
-            Role::Beta => "beta",
-            Role::Embedding => "embeddings",
-            Role::MovingMean => "moving_mean",
-            Role::MovingVariance => "moving_variance",
-            Role::Mean => "mean",
-            Role::Variance => "variance",
-            Role::Count => "count",
-        }
-    }
-
-    /// Number of values.
-    pub fn count(&self) -> usize {
-        self.shape.iter().product()
-    }
-
-    /// Whether an optimiser may change the parameter. Running statistics are updated by the forward pass instead.
-    pub fn trainable(&self) -> bool {
-        matches!(
-            self.role,
-            Role::ConvolutionKernel
-                | Role::DepthwiseKernel
-                | Role::DenseKernel
-                | Role::Bias
-                | Role::Gamma
-                | Role::Beta
-                | Role::Embedding
-        )
-    }
-}
-
-/// Identifies a parameter of a graph by the position of its layer and its place in the layer's list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ParameterId {
-    /// Position of the layer in [`Graph::nodes`](crate::Graph::nodes).
-    pub layer: u32,
-    /// Place in [`Node::parameters`](crate::Node::parameters).
-    pub place: u32,
-}
-
-impl ParameterId {
-    /// The parameter at `place` of the layer at `layer`.
-    ///
-    /// # Panics
-    /// If a number does not fit into 32 bits, which would be far more layers than [`limits`] allow.
-    pub fn new(layer: usize, place: usize) -> Self {
-        let narrow = |number: usize| u32::try_from(number).expect("a graph has far fewer layers and parameters");
-        Self { layer: narrow(layer), place: narrow(place) }
-    }
-
-    /// Position of the layer, as an index.
-    pub fn layer(self) -> usize {
-        self.layer as usize
-    }
-
-    /// Place in the layer's list, as an index.
-    pub fn place(self) -> usize {
-        self.place as usize
-    }
-}
-
-impl From<(usize, usize)> for ParameterId {
-    /// Converts a pair of layer and place.
-    fn from((layer, place): (usize, usize)) -> Self {
-        Self::new(layer, place)
     }
 }
 
@@ -491,95 +366,8 @@ impl Attention {
     }
 }
 
-/// Multiply-adds of one forward pass; see `Node::multiply_adds`.
-pub(crate) fn multiply_adds(operator: &Operator, inputs: &[&Shape], output: &Shape, parameters: &[Parameter]) -> u64 {
-    let read = || inputs.iter().map(|shape| shape.count() as u64).sum::<u64>();
-    let outputs = output.count() as u64;
-    match operator {
-        // Each output value is a product with all axes of the kernel but the last.
-        Operator::Conv2D { filters, .. } => outputs.saturating_mul((parameters[0].count() / (*filters).max(1)) as u64),
-        Operator::DepthwiseConv2D { kernel_size: [h, w], .. } => outputs.saturating_mul((h * w) as u64),
-        Operator::SeparableConv2D { filters, kernel_size: [h, w], depth_multiplier, .. } => {
-            let between = inputs[0].channels().saturating_mul(*depth_multiplier) as u64;
-            let pixels = outputs / (*filters).max(1) as u64;
-            pixels.saturating_mul(between).saturating_mul(((h * w) as u64).saturating_add(*filters as u64))
-        }
-        Operator::Dense { .. } => outputs.saturating_mul(inputs[0].channels() as u64),
-        Operator::DotProductAttention { num_heads } => Attention::new(*num_heads, inputs).map_or(0, |sizes| {
-            let products = (sizes.tokens as u64).saturating_mul(sizes.others as u64);
-            products.saturating_mul((sizes.channels + sizes.value_channels) as u64)
-        }),
-        Operator::MaxPooling2D(window) | Operator::AveragePooling2D(window) => {
-            let [h, w] = window.pool_size;
-            outputs.saturating_mul((h * w) as u64)
-        }
-        Operator::Rescaling { .. }
-        | Operator::Normalization {}
-        | Operator::BatchNormalization { .. }
-        | Operator::LayerNormalization { .. }
-        | Operator::GroupNormalization { .. }
-        | Operator::GlobalResponseNormalization { .. }
-        | Operator::LayerScale {}
-        | Operator::PositionEmbedding { .. }
-        | Operator::ReLU { .. }
-        | Operator::Activation { .. }
-        | Operator::Softmax {}
-        | Operator::GlobalAveragePooling2D { .. }
-        | Operator::GlobalMaxPooling2D { .. }
-        | Operator::Add {}
-        | Operator::Multiply {} => read(),
-        Operator::InputLayer { .. }
-        | Operator::ZeroPadding2D { .. }
-        | Operator::Concatenate {}
-        | Operator::Take { .. }
-        | Operator::PrependTokens { .. }
-        | Operator::Cropping1D { .. }
-        | Operator::Dropout { .. }
-        | Operator::Flatten {}
-        | Operator::Reshape { .. } => 0,
-    }
-}
-
-/// Number of values that a layer needs beside its inputs and its output: the zeros around an input whose windows are padded, what lies
-/// between two convolutions, the scores of an attention, and the weights of an interpolation. `None` if the number overflows.
-pub(crate) fn working_values(operator: &Operator, inputs: &[&Shape]) -> Option<usize> {
-    let (window, strides, padding, dilation) = match operator {
-        Operator::Conv2D { kernel_size, strides, padding, dilation_rate, .. }
-        | Operator::DepthwiseConv2D { kernel_size, strides, padding, dilation_rate, .. }
-        | Operator::SeparableConv2D { kernel_size, strides, padding, dilation_rate, .. } => {
-            (kernel_size, strides, padding, *dilation_rate)
-        }
-        Operator::MaxPooling2D(window) | Operator::AveragePooling2D(window) => {
-            (&window.pool_size, &window.strides, &window.padding, [1, 1])
-        }
-        Operator::DotProductAttention { num_heads } => {
-            let sizes = Attention::new(*num_heads, inputs).ok()?;
-            return limits::product(&[sizes.heads, sizes.tokens, sizes.others]);
-        }
-        // The weights of each axis.
-        Operator::PositionEmbedding { resample: Some(Resample { from, to }) } => {
-            return limits::product(&[from[0], to[0]])?.checked_add(limits::product(&[from[1], to[1]])?);
-        }
-        _ => return Some(0),
-    };
-    let [height, width, channels] = inputs[0].image()?;
-    let side = |axis: usize, length: usize| {
-        let ((before, after), _) = window_padding(*padding, axis, length, window[axis], strides[axis], dilation[axis])?;
-        length.checked_add(before)?.checked_add(after)
-    };
-    let padded = limits::product(&[side(0, height)?, side(1, width)?, channels])?;
-    let zeros = padded.checked_sub(inputs[0].count())?;
-    match operator {
-        Operator::SeparableConv2D { depth_multiplier, .. } => {
-            let [oh, ow] = slide([height, width], *window, *strides, *padding, dilation).ok()?;
-            zeros.checked_add(limits::product(&[oh, ow, channels, *depth_multiplier])?)
-        }
-        _ => Some(zeros),
-    }
-}
-
 /// Output height and width of a window that slides over an image.
-fn slide(
+pub(crate) fn slide(
     [h, w]: [usize; 2],
     window: [usize; 2],
     strides: [usize; 2],

@@ -1,5 +1,7 @@
 //! Soft targets and class weights have Keras's values and gradients, and a teacher's answers have PyTorch's.
 
+#![expect(clippy::disallowed_methods, reason = "there is no network here, which has the function for it")]
+
 use burn_tensor::{Device, Tensor, TensorData};
 use injerto_recipe::{Distillation, Loss};
 use serde_json::Value;

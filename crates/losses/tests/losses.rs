@@ -1,5 +1,7 @@
 //! Tests the losses against Keras and with extreme outputs, and the messages for a loss that does not fit.
 
+#![expect(clippy::disallowed_methods, reason = "there is no network here, which has the function for it")]
+
 use burn_tensor::{Device, Tensor, TensorData};
 use injerto_losses::tensor::{TensorCrossEntropy as _, binary_crossentropy, categorical_crossentropy};
 use injerto_losses::{CrossEntropy as _, LossError, Outputs, Targets};

@@ -4,6 +4,7 @@
 //! - [`parameters!`], [`choice!`]: the parameters of a backbone, each with its default and its documentation in one
 //!   place;
 //! - [`export!`]: makes the library of some backbones; [`plugin!`]: makes a plugin of them that a program can have inside;
+//! - [`Variant`], [`classifier`]: what many networks have in common;
 //! - [`published`]: weight sets of Keras, torchvision and Python packages;
 //! - all of [`graph`]: [`Builder`], the layers, [`Preprocessing`], [`WeightSet`], [`TensorMap`].
 //!
@@ -62,7 +63,7 @@ pub use injerto_graph::*;
 #[doc(hidden)]
 pub use injerto_plugin_abi as plugin_abi;
 pub use injerto_plugin_abi::Linked;
-pub use parameters::{Parameter, Parameters, at_least};
+pub use parameters::{Parameter, Parameters, Variant, at_least};
 pub use serde_json::{Map, Value, json};
 
 /// Items to which the macros of this crate expand.
@@ -106,6 +107,12 @@ pub trait Backbone {
     fn embedded() -> &'static [(&'static str, &'static [u8])] {
         &[]
     }
+}
+
+/// Ends a network with the classifier that most of Keras's have: the mean of each channel (`avg_pool`), and a dense layer (`predictions`).
+pub fn classifier(net: &mut Builder, classes: usize, activation: Activation) {
+    net.then("avg_pool", GlobalAveragePooling2D::new());
+    net.then("predictions", Dense::new(classes).activation(activation));
 }
 
 /// Defines `PLUGIN`, a plugin of these backbones: a [`Linked`], which a program may have inside and a library may

@@ -221,3 +221,13 @@ macro_rules! choice {
         }
     };
 }
+
+choice! {
+    /// The framework whose details a network has, such as padding and epsilon. A plugin's parameter says which details these are.
+    pub enum Variant {
+        /// Keras.
+        Keras = "keras",
+        /// PyTorch with torchvision.
+        Torch = "torch",
+    }
+}

@@ -4,10 +4,21 @@
 use injerto_graph::{Format, Source, TensorMap, WeightSet};
 use serde_json::Map;
 
+use crate::Variant;
+
 /// A weight set of which only the file is known.
 fn set(id: &str, source: Source, format: Format, tensors: TensorMap) -> WeightSet {
     let [summary, licence] = [const { String::new() }; 2];
     WeightSet { id: id.to_owned(), summary, licence, source, checksum: None, format, tensors, requires: Map::new() }
+}
+
+/// The sets of a network that Keras and torchvision publish. The one of `variant` comes first, as `imagenet`.
+pub fn both(variant: Variant, keras: WeightSet, torchvision: WeightSet) -> Vec<WeightSet> {
+    let own = match variant {
+        Variant::Keras => keras.clone(),
+        Variant::Torch => torchvision.clone(),
+    };
+    vec![own.named("imagenet"), keras, torchvision]
 }
 
 /// The word `with` or `without`, for a summary that continues with `top`.

@@ -3,7 +3,7 @@
 use injerto_trainer::PhasePlan;
 use injerto_trainer::plan::{Kept, Place, Reason};
 
-use crate::words::{bytes, grouped, millions};
+use crate::words::{bytes, counted, grouped, millions};
 
 /// The cut of a phase with its costs: bytes per image at the boundary, and multiply-adds per image that are repeated in each
 /// epoch.
@@ -22,9 +22,9 @@ pub fn cut(plan: &PhasePlan) -> String {
 
 /// Number of layers in prefix and tail, and number of values between them.
 pub fn parts(plan: &PhasePlan) -> String {
-    let (prefix, tail) = (plan.split().prefix.len(), plan.split().tail.len());
+    let [prefix, tail] = [&plan.split().prefix, &plan.split().tail].map(|layers| counted(layers.len(), "layer"));
     let values = grouped(plan.boundary_values);
-    format!("frozen prefix {prefix} layers, tail {tail} layers, {values} values per image between them")
+    format!("frozen prefix {prefix}, tail {tail}, {values} values per image between them")
 }
 
 /// Notes on the kept features of the training and validation images. There is no note on the usual case, in which each image

@@ -13,17 +13,12 @@ pub struct Arithmetics {
 }
 
 impl Arithmetics {
-    /// Metadata key of a checkpoint of a network that has been trained in bf16, in part or as a whole.
+    /// Metadata key of a checkpoint, where an experiment has chosen what its network trains in.
     pub const KEY: &str = "injerto.arithmetic";
 
     /// `f32` in both.
     pub fn f32() -> Self {
         Self { prefix: Arithmetic::f32(), tail: Arithmetic::f32() }
-    }
-
-    /// Whether bf16 is in it.
-    pub fn has_bf16(self) -> bool {
-        [self.prefix, self.tail].iter().any(|part| matches!(part, Arithmetic::Bf16(_)))
     }
 
     /// The same in words.

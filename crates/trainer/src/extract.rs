@@ -1,4 +1,4 @@
-use injerto_backbones::network::{Network, Value};
+use injerto_backbones::network::{Network, Value, to_host};
 use injerto_data::{Batch, Loader};
 use injerto_graph::Split;
 use injerto_kernels::training;
@@ -138,8 +138,7 @@ impl Model {
                 Some(program) => program.forward(&[values], images)?.to_vec(),
                 None => {
                     let boundary = Value::from_host(values.to_vec(), images, &shape.0, device);
-                    let outputs = network.tail(&split, vec![boundary], None).into_features();
-                    outputs.into_data().iter::<f32>().collect()
+                    to_host(network.tail(&split, vec![boundary], None).into_features())
                 }
             };
             probabilities.extend(loss.probabilities(Outputs::new(&outputs, outputs.len() / images)));

@@ -170,9 +170,10 @@ pub struct Model {
     pub network: Network,
     /// The card, which describes the model.
     pub card: ModelCard,
-    /// What the project's kernels train it with. A checkpoint says it and does not bring it: whole networks that are read from one are
-    /// computed in `f32`.
-    pub arithmetic: Arithmetics,
+    /// What the project's kernels train it with, where an experiment has chosen it; otherwise `f32`. Checkpoints say the choice, also where
+    /// it is `f32`, because another machine might choose otherwise. They do not bring it: whole networks that are read from one are computed
+    /// in `f32`.
+    pub arithmetic: Option<Arithmetics>,
 }
 
 impl Model {
@@ -191,7 +192,7 @@ impl Model {
         card.graph.image_size()?;
         card.preprocessing.check()?;
         let network = Network::new(Arc::new(card.graph.clone()), weights, device)?;
-        Ok(Self { network, card, arithmetic: Arithmetics::f32() })
+        Ok(Self { network, card, arithmetic: None })
     }
 
     /// Reads a checkpoint that [`Model::save`] wrote.
@@ -234,11 +235,16 @@ impl Model {
         Ok(self.network.weights().save(path, &self.metadata(), precision)?)
     }
 
-    /// The card as metadata of a checkpoint, and in what precision the network has been trained where that is not `f32`.
+    /// What the project's kernels train it with.
+    pub(crate) fn arithmetic(&self) -> Arithmetics {
+        self.arithmetic.unwrap_or_else(Arithmetics::f32)
+    }
+
+    /// The card as metadata of a checkpoint, and what the network has been trained in where an experiment has chosen it.
     pub fn metadata(&self) -> BTreeMap<String, String> {
         let card = serde_json::to_string(&self.card).expect("a card is plain data");
-        let arithmetic = self.arithmetic.has_bf16().then(|| {
-            let said = serde_json::to_string(&self.arithmetic.said()).expect("words are plain data");
+        let arithmetic = self.arithmetic.map(|chosen| {
+            let said = serde_json::to_string(&chosen.said()).expect("words are plain data");
             (Arithmetics::KEY.to_owned(), said)
         });
         std::iter::once((ModelCard::KEY.to_owned(), card)).chain(arithmetic).collect()

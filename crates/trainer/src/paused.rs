@@ -71,13 +71,12 @@ impl Fit {
 }
 
 impl Paused {
-    /// Writes the training into a file, with `notes` that it does not need and that [`Paused::load`] returns. The file appears whole or
-    /// not at all.
+    /// Writes the training into a file, which appears whole or not at all.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn save(&self, path: &Path, notes: &BTreeMap<String, String>) -> Result<(), TrainError> {
-        let (mut weights, mut metadata) = (Weights::default(), notes.clone());
+    pub fn save(&self, path: &Path) -> Result<(), TrainError> {
+        let (mut weights, mut metadata) = (Weights::default(), BTreeMap::new());
         for (prefix, kept) in [(NOW, &self.now), (BEST, &self.best)] {
             for (name, values) in kept.iter() {
                 weights.insert(format!("{prefix}{name}"), values.shape.clone(), values.data.clone());
@@ -88,11 +87,11 @@ impl Paused {
         Ok(weights.save(path, &metadata, Precision::F32)?)
     }
 
-    /// Reads a file that [`Paused::save`] wrote, and its metadata, the notes among it.
+    /// Reads a file that [`Paused::save`] wrote.
     ///
     /// # Errors
     /// The file cannot be read, or is damaged.
-    pub fn load(path: &Path) -> Result<(Self, BTreeMap<String, String>), TrainError> {
+    pub fn load(path: &Path) -> Result<Self, TrainError> {
         let lost = |reason: String| TrainError::Checkpoint { path: path.to_owned(), reason };
         let file = WeightFile::open_as(path, Format::Safetensors)?;
         let progress = unpack(&file, &lost)?;
@@ -104,7 +103,7 @@ impl Paused {
             Ok(weights)
         };
         let (now, best) = (named(NOW)?, named(BEST)?);
-        Ok((Self { progress, now, best }, file.metadata().clone()))
+        Ok(Self { progress, now, best })
     }
 
     /// Writes the checkpoints of the whole network, those of the best and of the last epoch, as a training that writes them after each

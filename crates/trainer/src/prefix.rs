@@ -38,7 +38,7 @@ impl Prefix {
             image_size: model.card.image_size(),
             split: split.clone(),
             kernels,
-            arithmetic: model.arithmetic.prefix,
+            arithmetic: model.arithmetic().prefix,
             program: OnceLock::new(),
         }
     }

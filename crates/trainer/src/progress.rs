@@ -169,7 +169,7 @@ impl Progress {
                 _ if at == self.phases_done => {
                     return refuse(
                         &phase.name,
-                        format!("it has {now} epochs now, but {} are complete", self.epochs_done),
+                        format!("its `epochs` is {now} now, but {} are complete", self.epochs_done),
                     );
                 }
                 Some(ended) if ended.early => {
@@ -182,7 +182,10 @@ impl Progress {
                 }
                 Some(ended) if now > ended.epochs => longer.reopened = Some(at),
                 Some(ended) => {
-                    return refuse(&phase.name, format!("it has {now} epochs now, but {} are complete", ended.epochs));
+                    return refuse(
+                        &phase.name,
+                        format!("its `epochs` is {now} now, but {} are complete", ended.epochs),
+                    );
                 }
                 None => {
                     return refuse(&phase.name, format!("it is finished, and had {was} epochs, not {now}"));

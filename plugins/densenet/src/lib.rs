@@ -6,13 +6,8 @@ mod network;
 mod weights;
 
 use injerto_plugin_sdk::{
-    Activation, Backbone, Graph, GraphError, Preprocessing, WeightSet, at_least, choice, parameters, plugin,
+    Activation, Backbone, Graph, GraphError, Preprocessing, Variant, WeightSet, at_least, parameters, plugin,
 };
-
-choice! {
-    /// The framework whose epsilon the network has.
-    enum Variant { Keras = "keras", Torch = "torch" }
-}
 
 parameters! {
     struct Parameters {

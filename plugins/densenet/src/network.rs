@@ -1,9 +1,9 @@
 use injerto_plugin_sdk::{
-    Activation, AveragePooling2D, BatchNormalization, Builder, Conv2D, Dense, GlobalAveragePooling2D, Graph,
-    GraphError, LayerId, MaxPooling2D, Operator, ZeroPadding2D,
+    Activation, AveragePooling2D, BatchNormalization, Builder, Conv2D, Graph, GraphError, LayerId, MaxPooling2D,
+    Operator, Variant, ZeroPadding2D, classifier,
 };
 
-use crate::{Parameters, Variant};
+use crate::Parameters;
 
 /// Blocks of each of the four stages of DenseNet-121, from table 1 of the paper.
 pub(crate) const BLOCKS: [usize; 4] = [6, 12, 24, 16];
@@ -37,9 +37,7 @@ pub(crate) fn build(parameters: &Parameters) -> Result<Graph, GraphError> {
     }
     net.normalised("bn", "relu");
     if parameters.include_top {
-        net.builder.then("avg_pool", GlobalAveragePooling2D::new());
-        let top = Dense::new(parameters.classes).activation(parameters.classifier_activation);
-        net.builder.then("predictions", top);
+        classifier(&mut net.builder, parameters.classes, parameters.classifier_activation);
     }
     net.builder.finish_in_keras_order()
 }

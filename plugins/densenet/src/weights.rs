@@ -1,16 +1,14 @@
 use injerto_plugin_sdk::{TensorMap, WeightSet, published};
 
+use crate::Parameters;
 use crate::network::BLOCKS;
-use crate::{Parameters, Variant};
 
 /// The published weights; `imagenet` is the preferred set of the variant.
 pub(crate) fn sets(parameters: &Parameters) -> Vec<WeightSet> {
     let top = parameters.include_top;
-    let own = match parameters.variant {
-        Variant::Keras => keras(top),
-        Variant::Torch => torchvision(top),
-    };
-    vec![own.named("imagenet"), keras(top), torchvision(top), timm(top)]
+    let mut sets = published::both(parameters.variant, keras(top), torchvision(top));
+    sets.push(timm(top));
+    sets
 }
 
 fn requiring(set: WeightSet, variant: &str, top: bool) -> WeightSet {

@@ -1,9 +1,9 @@
 use injerto_plugin_sdk::{
-    Activation, AveragePooling2D, BatchNormalization, Builder, Conv2D, Dense, GlobalAveragePooling2D, Graph,
-    GraphError, LayerId, MaxPooling2D, Operator, numbered,
+    Activation, AveragePooling2D, BatchNormalization, Builder, Conv2D, Graph, GraphError, LayerId, MaxPooling2D,
+    Operator, Variant, classifier, numbered,
 };
 
-use crate::{Parameters, Variant};
+use crate::Parameters;
 
 /// A convolution in the tables below: torchvision's name within its module, filters, `[height, width]`.
 type Step = (&'static str, usize, [usize; 2]);
@@ -66,9 +66,8 @@ pub(crate) fn build(parameters: &Parameters) -> Result<(Graph, Modules), GraphEr
         x = net.wide(at, module, x);
     }
     if parameters.include_top {
-        net.builder.from(x).then("avg_pool", GlobalAveragePooling2D::new());
-        let top = Dense::new(parameters.classes).activation(parameters.classifier_activation);
-        net.builder.then("predictions", top);
+        net.builder.from(x);
+        classifier(&mut net.builder, parameters.classes, parameters.classifier_activation);
     }
     Ok((net.builder.finish_in_keras_order()?, net.modules))
 }

@@ -1,16 +1,12 @@
-use injerto_plugin_sdk::{TensorMap, WeightSet, numbered, published};
+use injerto_plugin_sdk::{TensorMap, Variant, WeightSet, numbered, published};
 
+use crate::Parameters;
 use crate::network::build;
-use crate::{Parameters, Variant};
 
 /// The published weights, with or without top as `parameters` say. `imagenet` is the preferred set of the variant.
 pub(crate) fn sets(parameters: &Parameters) -> Vec<WeightSet> {
     let top = parameters.include_top;
-    let own = match parameters.variant {
-        Variant::Keras => keras(top),
-        Variant::Torch => torchvision(top),
-    };
-    vec![own.named("imagenet"), keras(top), torchvision(top)]
+    published::both(parameters.variant, keras(top), torchvision(top))
 }
 
 fn requiring(set: WeightSet, variant: &str, top: bool) -> WeightSet {

@@ -1,9 +1,9 @@
 use injerto_plugin_sdk::{
     BatchNormalization, Builder, Conv2D, Dense, DepthwiseConv2D, GlobalAveragePooling2D, Graph, GraphError, Operator,
-    Padding, ReLU, ZeroPadding2D,
+    Padding, ReLU, Variant, ZeroPadding2D,
 };
 
-use crate::{Parameters, Variant};
+use crate::Parameters;
 
 /// Filters, stride and expansion of each block, from table 2 of the paper.
 pub(crate) const BLOCKS: [(usize, usize, usize); 17] = [

@@ -6,18 +6,13 @@ mod network;
 mod weights;
 
 use injerto_plugin_sdk::{
-    Activation, Backbone, Graph, GraphError, Interpolation, Preprocessing, WeightSet, at_least, choice, parameters,
-    plugin,
+    Activation, Backbone, Graph, GraphError, Interpolation, Preprocessing, Variant, WeightSet, at_least, choice,
+    parameters, plugin,
 };
 
 choice! {
     /// How large the network is.
     enum Size { Small = "small", Large = "large" }
-}
-
-choice! {
-    /// The framework whose padding and scaling of pixels the network has.
-    enum Variant { Keras = "keras", Torch = "torch" }
 }
 
 parameters! {

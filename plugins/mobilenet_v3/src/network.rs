@@ -1,9 +1,9 @@
 use injerto_plugin_sdk::{
     Activation, BatchNormalization, Builder, Conv2D, DepthwiseConv2D, Dropout, GlobalAveragePooling2D, Graph,
-    GraphError, LayerId, Operator, Padding, ReLU, Rescaling, ZeroPadding2D, numbered,
+    GraphError, LayerId, Operator, Padding, ReLU, Rescaling, Variant, ZeroPadding2D, numbered,
 };
 
-use crate::{Parameters, Size, Variant};
+use crate::{Parameters, Size};
 
 /// A row of the paper's tables 1 and 2.
 #[derive(Clone, Copy)]

@@ -1,7 +1,7 @@
-use injerto_plugin_sdk::{TensorMap, WeightSet, published};
+use injerto_plugin_sdk::{TensorMap, Variant, WeightSet, published};
 
 use crate::network::{blocks, prefix};
-use crate::{Parameters, Size, Variant};
+use crate::{Parameters, Size};
 
 /// The published weights of the size; `imagenet` is the preferred set of the variant. Those of the other size come last, so that a file of it is
 /// known by its shapes.

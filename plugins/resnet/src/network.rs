@@ -1,9 +1,9 @@
 use injerto_plugin_sdk::{
     Activation, BatchNormalization, Builder, Conv2D, Dense, GlobalAveragePooling2D, Graph, GraphError, LayerId,
-    MaxPooling2D, Operator, Padding, ZeroPadding2D,
+    MaxPooling2D, Operator, Padding, Variant, ZeroPadding2D, classifier,
 };
 
-use crate::{Parameters, Variant};
+use crate::Parameters;
 
 /// Number of blocks in each of the four stacks, from table 1 of the paper.
 pub(crate) fn stacks(depth: usize) -> Option<[usize; 4]> {
@@ -93,9 +93,7 @@ pub(crate) fn build(parameters: &Parameters) -> Result<Graph, GraphError> {
         }
     }
     if parameters.include_top {
-        net.builder.then("avg_pool", GlobalAveragePooling2D::new());
-        let top = Dense::new(parameters.classes).activation(parameters.classifier_activation);
-        net.builder.then("predictions", top);
+        classifier(&mut net.builder, parameters.classes, parameters.classifier_activation);
     }
     net.builder.finish_in_keras_order()
 }

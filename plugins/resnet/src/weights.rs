@@ -1,7 +1,7 @@
-use injerto_plugin_sdk::{TensorMap, WeightSet, published};
+use injerto_plugin_sdk::{TensorMap, Variant, WeightSet, published};
 
+use crate::Parameters;
 use crate::network::{is_basic, stacks};
-use crate::{Parameters, Variant};
 
 /// The depths that weights are published for.
 const DEPTHS: [usize; 5] = [18, 34, 50, 101, 152];

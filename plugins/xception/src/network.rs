@@ -1,6 +1,6 @@
 use injerto_plugin_sdk::{
-    Activation, BatchNormalization, Builder, Conv2D, Dense, GlobalAveragePooling2D, Graph, GraphError, LayerId,
-    MaxPooling2D, Operator, SeparableConv2D, numbered,
+    Activation, BatchNormalization, Builder, Conv2D, Graph, GraphError, LayerId, MaxPooling2D, Operator,
+    SeparableConv2D, classifier, numbered,
 };
 
 use crate::Parameters;
@@ -34,9 +34,7 @@ pub(crate) fn build(parameters: &Parameters) -> Result<Graph, GraphError> {
         net.builder.then(format!("block14_sepconv{number}_act"), Activation::Relu);
     }
     if parameters.include_top {
-        net.builder.then("avg_pool", GlobalAveragePooling2D::new());
-        let top = Dense::new(parameters.classes).activation(parameters.classifier_activation);
-        net.builder.then("predictions", top);
+        classifier(&mut net.builder, parameters.classes, parameters.classifier_activation);
     }
     net.builder.finish_in_keras_order()
 }

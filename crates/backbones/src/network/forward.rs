@@ -10,7 +10,7 @@ use injerto_graph::{
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
-use super::{Network, ParameterTensor, TrainingPass, floats, tokens};
+use super::{Network, ParameterTensor, TrainingPass, to_host, tokens};
 
 /// The output of a layer.
 #[derive(Debug, Clone)]
@@ -36,12 +36,11 @@ impl Value {
     /// The values on the host in Keras's order, channels last: `[batch, height, width, channels]`, `[batch, tokens, channels]` or
     /// `[batch, features]`.
     pub fn to_host(&self) -> Vec<f32> {
-        let data = match self {
-            Self::Image(image) => image.clone().permute([0, 2, 3, 1]).into_data(),
-            Self::Tokens(tokens) => tokens.to_data(),
-            Self::Features(features) => features.to_data(),
-        };
-        floats(data)
+        match self {
+            Self::Image(image) => to_host(image.clone().permute([0, 2, 3, 1])),
+            Self::Tokens(tokens) => to_host(tokens.clone()),
+            Self::Features(features) => to_host(features.clone()),
+        }
     }
 
     /// Makes a value from host values in the order of [`Value::to_host`]. `shape` is that of one sample, channels last.

@@ -13,7 +13,7 @@ mod tokens;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use burn_tensor::{Device, TensorData};
+use burn_tensor::{Device, Tensor};
 use injerto_files::memory::NoRoom;
 use injerto_graph::{Graph, ParameterId, Role, Split};
 use rand_chacha::ChaCha8Rng;
@@ -235,7 +235,7 @@ impl Network {
     }
 
     /// Runs the whole network in inference. Images are `[batch, channels, height, width]`, prepared by [`to_input`].
-    pub fn forward(&self, images: burn_tensor::Tensor<4>) -> Value {
+    pub fn forward(&self, images: Tensor<4>) -> Value {
         let everything: Vec<usize> = (1..self.graph.len()).collect();
         let mut known = BTreeMap::from([(0, Value::Image(images))]);
         self.run(&everything, &mut known, &[self.graph.len() - 1], None);
@@ -243,7 +243,7 @@ impl Network {
     }
 
     /// Runs the prefix in inference, and returns the tensors of the boundary in the order of [`Split::boundary`].
-    pub fn prefix(&self, split: &Split, images: burn_tensor::Tensor<4>) -> Vec<Value> {
+    pub fn prefix(&self, split: &Split, images: Tensor<4>) -> Vec<Value> {
         let mut known = BTreeMap::from([(0, Value::Image(images))]);
         self.run(&split.prefix, &mut known, &split.boundary, None);
         split.boundary.iter().map(|at| known[at].clone()).collect()
@@ -258,7 +258,7 @@ impl Network {
     }
 
     /// Runs in inference and returns the outputs of the layers in `wanted`, in that order.
-    pub fn outputs(&self, images: burn_tensor::Tensor<4>, wanted: &[usize]) -> Vec<Value> {
+    pub fn outputs(&self, images: Tensor<4>, wanted: &[usize]) -> Vec<Value> {
         let upto: Vec<usize> = (1..=wanted.iter().copied().max().unwrap_or(0)).collect();
         let mut known = BTreeMap::from([(0, Value::Image(images))]);
         self.run(&upto, &mut known, wanted, None);
@@ -266,7 +266,13 @@ impl Network {
     }
 }
 
-/// The values, whatever their type on the device. An iterator would look up the type for each value.
-fn floats(data: TensorData) -> Vec<f32> {
-    data.convert::<f32>().try_into_vec().expect("they were made f32")
+/// Copies a tensor from its device to the host, whatever the type of its values there. This waits for the device.
+///
+/// No other code does it (`clippy.toml` forbids it), and each copy is traced with the target `injerto::device`, so that copies can be
+/// counted.
+#[expect(clippy::disallowed_methods, reason = "the one place")]
+pub fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tracing::trace!(target: "injerto::device", shape = ?tensor.dims(), "copied to the host");
+    // An iterator would look up the type for each value.
+    tensor.into_data().convert::<f32>().try_into_vec().expect("they were made f32")
 }

@@ -1,7 +1,7 @@
 use burn_tensor::{Device, Gradients, Tensor, TensorData};
 use injerto_graph::Role;
 
-use super::floats;
+use super::to_host;
 
 /// A parameter on a device, in Burn's axes.
 #[derive(Debug, Clone)]
@@ -52,16 +52,15 @@ impl ParameterTensor {
 
     /// Converts back to Keras's axes on the host.
     pub(super) fn to_host(&self, role: Role, shape: &[usize]) -> Vec<f32> {
-        let data = match (self, role) {
+        match (self, role) {
             (Self::Kernel(kernel), Role::DepthwiseKernel) => {
                 let [h, w, channels, multiplier] = [shape[0], shape[1], shape[2], shape[3]];
-                kernel.clone().reshape([channels, multiplier, h, w]).permute([2, 3, 0, 1]).into_data()
+                to_host(kernel.clone().reshape([channels, multiplier, h, w]).permute([2, 3, 0, 1]))
             }
-            (Self::Kernel(kernel), _) => kernel.clone().permute([2, 3, 1, 0]).into_data(),
-            (Self::Matrix(matrix), _) => matrix.to_data(),
-            (Self::Vector(vector), _) => vector.to_data(),
-        };
-        floats(data)
+            (Self::Kernel(kernel), _) => to_host(kernel.clone().permute([2, 3, 1, 0])),
+            (Self::Matrix(matrix), _) => to_host(matrix.clone()),
+            (Self::Vector(vector), _) => to_host(vector.clone()),
+        }
     }
 
     /// All values in one row, in Burn's order, for element-wise arithmetic such as that of an optimiser.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use burn_tensor::{Device, Tensor, TensorData};
-use injerto_backbones::network::{Network, TrainingPass, Value};
+use injerto_backbones::network::{Network, TrainingPass, Value, to_host};
 use injerto_backbones::weights::Weights;
 use injerto_graph::{Node, Split};
 use injerto_reference::Pass;
@@ -66,7 +66,7 @@ impl Trainer for Burn {
         };
         let output = network.tail(split, boundary, Some(&mut training)).into_features();
         let statistics = training.statistics.iter().map(|(id, tensor)| (*id, network.to_values(*id, tensor))).collect();
-        let mut step = Step { output: output.to_data().iter::<f32>().collect(), statistics, ..Step::default() };
+        let mut step = Step { output: to_host(output.clone()), statistics, ..Step::default() };
         if !leaves.is_empty() {
             let dy = TensorData::new(dy.to_vec(), output.dims());
             let mut gradients = (output * Tensor::from_data(dy, &Device::flex())).sum().backward();

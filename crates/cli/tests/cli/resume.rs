@@ -77,7 +77,7 @@ fn a_run_gets_more_epochs_from_any_folder_and_ends_as_a_longer_one() {
     );
     contains(
         &resume(&elsewhere, &out, &["--set", "phases.1.epochs=1"]).fails(),
-        &["it has 1 epochs now, but 5 are complete"],
+        &["its `epochs` is 1 now, but 5 are complete"],
     );
 }
 

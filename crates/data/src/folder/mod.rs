@@ -179,7 +179,7 @@ fn of_tree(
     };
     Ok(match decision {
         Decision::Classes => {
-            let classes = dataset(&tree, inventory)?;
+            let classes = distinct(&tree, inventory)?;
             // With any layout, a single class is an error: there is nothing to learn.
             match roles::doubts(&tree).filter(|_| classes.classes.len() == 1) {
                 Some(reason) => return Err(in_doubt(root, reason)),
@@ -203,7 +203,7 @@ fn of_tree(
                 if let Some(reason) = roles::doubts(half) {
                     return Err(in_doubt(&half.path, reason));
                 }
-                used.extend(half.folders.iter().map(|class| class.path.clone()));
+                used.extend(half.class_paths());
                 Ok((half.path.clone(), dataset(half, inventory)?))
             };
             let (training, train) = half(training)?;
@@ -241,7 +241,7 @@ pub fn scan(root: &Path) -> Result<Dataset, DataError> {
 /// [`DataError`] if a folder cannot be read, if there are no classes, or if a class has no images.
 pub fn classes(root: &Path) -> Result<Folder, DataError> {
     let mut inventory = Inventory::default();
-    Ok(Folder { train: dataset(&root_of(root)?, &mut inventory)?, validation: None, test: None, inventory })
+    Ok(Folder { train: distinct(&root_of(root)?, &mut inventory)?, validation: None, test: None, inventory })
 }
 
 /// The name of the only class of [`unlabelled`] images.
@@ -272,7 +272,14 @@ fn root_of(root: &Path) -> Result<Tree, DataError> {
     Ok(tree)
 }
 
-/// A dataset whose classes are the folders of a tree.
+/// A dataset whose classes are the folders of a tree, none of which is or holds another one.
+fn distinct(tree: &Tree, inventory: &mut Inventory) -> Result<Dataset, DataError> {
+    let found = dataset(tree, inventory)?;
+    tree::distinct(&tree.class_paths())?;
+    Ok(found)
+}
+
+/// A dataset whose classes are the folders of a tree. Whoever has all folders that are read checks that they are distinct.
 fn dataset(tree: &Tree, inventory: &mut Inventory) -> Result<Dataset, DataError> {
     let path = || tree.path.clone();
     if tree.folders.is_empty() {
@@ -300,7 +307,6 @@ fn dataset(tree: &Tree, inventory: &mut Inventory) -> Result<Dataset, DataError>
             return Err(DataError::SameClass { path: path(), classes: [other.clone(), class.clone()] });
         }
     }
-    tree::distinct(&tree.folders.iter().map(|class| class.path.clone()).collect::<Vec<_>>())?;
     let mut samples = Vec::new();
     for (label, class) in (0..).zip(&tree.folders) {
         samples.extend(class.files().into_iter().map(|path| Sample::new(path, label)));

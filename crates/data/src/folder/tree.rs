@@ -191,6 +191,11 @@ impl Tree {
         folders.into_iter().flat_map(|tree| tree.images.iter().cloned()).collect()
     }
 
+    /// Paths of the folders directly in this one, which are its classes.
+    pub fn class_paths(&self) -> Vec<PathBuf> {
+        self.folders.iter().map(|class| class.path.clone()).collect()
+    }
+
     /// Adds the files and folders that were left out, at any depth, to `all`.
     pub fn tell(&self, all: &mut AllLeftOut) {
         self.tell_own(all);

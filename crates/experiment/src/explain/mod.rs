@@ -16,9 +16,8 @@ mod tests;
 
 use std::str::FromStr;
 use std::sync::Arc;
-use std::vec;
 
-use injerto_data::{Batches, Decoded, LoaderOptions, Origin};
+use injerto_data::{LoaderOptions, Origin};
 use injerto_graph::{Graph, Operator, Shape};
 use injerto_insight::calibration::Temperature;
 use injerto_losses::{CrossEntropy as _, Outputs};
@@ -26,7 +25,8 @@ use injerto_recipe::Loss;
 use injerto_trainer::Runner;
 use serde::Serialize;
 
-use crate::prepare::pixels;
+use crate::one_each::OneEach;
+use crate::training::pixels;
 use crate::{ExperimentError, Predictor};
 use grad_cam::GradCam;
 use occlusion::Occlusion;
@@ -255,7 +255,7 @@ impl Explainer {
         I: IntoIterator<Item: Into<Origin>>,
         I::IntoIter: Send + 'static,
     {
-        Explanations { explainer: self, of, decoded: Some(self.options.stream(images)), ready: Vec::new().into_iter() }
+        Explanations { explainer: self, of, images: OneEach::new(self.options.stream(images)) }
     }
 }
 
@@ -267,42 +267,17 @@ const MOST_IMAGES: usize = 16;
 pub struct Explanations<'e> {
     explainer: &'e Explainer,
     of: Option<usize>,
-    decoded: Option<Batches<Decoded>>,
-    ready: vec::IntoIter<Result<Explanation, ExperimentError>>,
-}
-
-impl Explanations<'_> {
-    fn next_batch(
-        &self,
-        Decoded { pixels, images }: Decoded,
-    ) -> Result<Vec<Result<Explanation, ExperimentError>>, ExperimentError> {
-        let readable = images.iter().filter(|image| image.is_ok()).count();
-        let mut found = self.explainer.maps(&pixels, readable, self.of)?.into_iter();
-        let mut each = |image: Result<(), _>| {
-            image?;
-            Ok(found.next().expect("there is a map for each image that was read"))
-        };
-        Ok(images.into_iter().map(&mut each).collect())
-    }
+    images: OneEach<Explanation>,
 }
 
 impl Iterator for Explanations<'_> {
     type Item = Result<Explanation, ExperimentError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(ready) = self.ready.next() {
-                return Some(ready);
-            }
-            let decoded = self.decoded.as_mut()?.next()?;
-            match decoded.map_err(ExperimentError::from).and_then(|decoded| self.next_batch(decoded)) {
-                Ok(found) => self.ready = found.into_iter(),
-                Err(error) => {
-                    self.decoded = None;
-                    return Some(Err(error));
-                }
-            }
-        }
+        let maps = |pixels: &[f32], images: usize| {
+            Ok(self.explainer.maps(pixels, images, self.of)?.into_iter().map(Ok).collect())
+        };
+        self.images.next(maps).map(Result::flatten)
     }
 }
 

@@ -138,14 +138,14 @@ impl Planned {
         let complete = paused.progress.is_complete(&prepared.phases());
         let trial = self.record(&prepared, ground, Some(&fitted), complete);
         make(&self.folder)?;
-        paused.save(&self.folder.join(STATE), &notes(&prepared, None))?;
+        paused.save(&self.folder.join(STATE))?;
         self.write(&prepared, &trial, Some(&fitted), predictions)?;
         Ok(Some(trial))
     }
 
     /// Where it paused; `None` if that cannot be read, so that it begins again.
     fn paused(&self, done: &Trial) -> Option<Paused> {
-        let (paused, _) = Paused::load(&self.folder.join(STATE)).ok()?;
+        let paused = Paused::load(&self.folder.join(STATE)).ok()?;
         (paused.progress.history == done.history).then_some(paused)
     }
 

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use burn_tensor::Tensor;
-use injerto_backbones::network::{Network, ParameterTensor, TrainingPass, Value};
+use injerto_backbones::network::{Network, ParameterTensor, TrainingPass, Value, to_host};
 use injerto_graph::{ParameterId, Split};
 use injerto_recipe::StepSize;
 use rand_chacha::ChaCha8Rng;
@@ -291,8 +291,4 @@ fn sum(a: Option<Tensor<1>>, b: Option<Tensor<1>>) -> Option<Tensor<1>> {
         (Some(a), Some(b)) => Some(a + b),
         (a, b) => a.or(b),
     }
-}
-
-fn to_host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().iter::<f32>().collect()
 }

@@ -84,7 +84,7 @@ impl KernelExecutor {
         let trains = |layer: usize| plan.trains(layer);
         let statistics = plan.updates_statistics();
         let (layers, inputs) = (&split.tail, &split.boundary);
-        let arithmetic = model.arithmetic.tail;
+        let arithmetic = model.arithmetic().tail;
         let mut tail = training::Program::compile_with(arithmetic, graph, layers, inputs, &trains, &statistics)?;
         for (id, values) in model.network.parameters_of(&split.tail) {
             tail.set(id, &values)?;
