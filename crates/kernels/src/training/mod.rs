@@ -18,6 +18,7 @@ mod convolution;
 mod depthwise;
 mod elementwise;
 mod fold;
+mod narrow;
 mod normalise;
 mod parameters;
 mod plan;

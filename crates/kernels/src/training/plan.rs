@@ -1,6 +1,7 @@
 //! From a graph to steps: what is computed together, which gradients are needed, and which values share a buffer.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use injerto_graph::{Activation, Attention as Sizes, Graph, Node, Operator, Padding, ParameterId, Role, Shape};
 
@@ -10,6 +11,7 @@ use super::convolution::Convolution;
 use super::depthwise::Depthwise;
 use super::elementwise::{Activate, Add, Clip, Concatenate, Dropout, Join, Leaky, ZeroPad};
 use super::fold::{Fold, Norm};
+use super::narrow::Narrow;
 use super::normalise::{Affine, AffineSource, Normalise, Scale};
 use super::parameters::Parameters;
 use super::pool::{AveragePool, GlobalAverage, MaxPool};
@@ -79,7 +81,11 @@ struct Compiler<'a> {
     /// How often each layer's output is taken by layers of the program, and by which last.
     uses: Vec<(usize, usize)>,
     absorbed: Vec<bool>,
+    /// Which rows of each layer are computed.
+    narrow: Narrow<'a>,
     value_of: BTreeMap<usize, usize>,
+    /// Values that are rows of others: of this one, from this row on, up to that.
+    parts: BTreeMap<(usize, usize, usize), usize>,
     values: Vec<Value>,
     needs: Vec<bool>,
     operations: Vec<Operation>,
@@ -104,7 +110,9 @@ pub(super) fn compile(
         parameters,
         uses,
         absorbed: vec![false; graph.len()],
+        narrow: Narrow::new(graph, layers, inputs, &|layer| passes(graph, trains, layer)),
         value_of: BTreeMap::new(),
+        parts: BTreeMap::new(),
         values: Vec::new(),
         needs: Vec::new(),
         operations: Vec::new(),
@@ -146,10 +154,35 @@ impl<'a> Compiler<'a> {
         self.values.len() - 1
     }
 
-    /// The layer that alone takes the output of `layer`.
+    /// The layer that alone takes the output of `layer`, and computes the same rows.
     fn only_user(&self, layer: usize) -> Option<usize> {
         let (uses, user) = self.uses[layer];
-        (uses == 1 && layer + 1 != self.graph.len()).then_some(user)
+        let alike = self.narrow.rows(layer) == self.narrow.rows(user);
+        (uses == 1 && layer + 1 != self.graph.len() && alike).then_some(user)
+    }
+
+    /// The value that has these rows of the output of `input`, for `layer`.
+    fn rows_of(&mut self, input: usize, rows: Range<usize>, layer: usize) -> Result<usize, Error> {
+        let value = *self.value_of.get(&input).ok_or_else(|| self.missing(layer, input))?;
+        let computed = self.narrow.rows(input);
+        if rows == computed {
+            return Ok(value);
+        }
+        if let Some(&part) = self.parts.get(&(value, rows.start, rows.end)) {
+            return Ok(part);
+        }
+        let size = self.narrow.count(input);
+        let row = size / computed.len();
+        let step = Crop { before: (rows.start - computed.start) * row, size, left: rows.len() * row };
+        let part = self.value(step.left, self.needs[value]);
+        self.operation(layer, Box::new(step), vec![value], part);
+        self.parts.insert((value, rows.start, rows.end), part);
+        Ok(part)
+    }
+
+    fn operation(&mut self, layer: usize, step: Box<dyn Step>, inputs: Vec<usize>, output: usize) {
+        let name = self.node(layer).name().to_owned();
+        self.operations.push(Operation { name, step, inputs, output, wants: Vec::new(), places: Vec::new() });
     }
 
     fn parameter(&self, layer: usize, role: Role) -> Option<usize> {
@@ -190,7 +223,10 @@ impl<'a> Compiler<'a> {
         let other = if a == end { *b } else { *a };
         // Neither value is repeated: each has the shape of the sum.
         let alike = [*end, other].iter().all(|&layer| self.node(layer).shape == node.shape);
-        let value = self.value_of.get(&other).copied().filter(|_| alike)?;
+        if !alike || !self.value_of.contains_key(&other) {
+            return None;
+        }
+        let value = self.rows_of(other, self.narrow.rows(next), next).ok()?;
         self.absorbed[next] = true;
         *end = next;
         Some(value)
@@ -262,22 +298,21 @@ impl<'a> Compiler<'a> {
     }
 
     fn push(&mut self, layer: usize, end: usize, step: Box<dyn Step>, inputs: Vec<usize>, needs: bool) -> usize {
-        let output = self.value(self.node(end).shape.count(), needs);
-        let name = self.node(layer).name().to_owned();
-        self.operations.push(Operation { name, step, inputs, output, wants: Vec::new(), places: Vec::new() });
+        let output = self.value(self.narrow.count(end), needs);
+        self.operation(layer, step, inputs, output);
         output
     }
 
     fn layer(&mut self, layer: usize) -> Result<(), Error> {
         let node = self.node(layer);
         let mut inputs = Vec::with_capacity(node.inputs.len());
-        for &input in &node.inputs {
-            inputs.push(*self.value_of.get(&input).ok_or_else(|| self.missing(layer, input))?);
+        for (place, &input) in node.inputs.iter().enumerate() {
+            inputs.push(self.rows_of(input, self.narrow.wanted(layer, place), layer)?);
         }
         if node.inputs.is_empty() {
             return Err(self.missing(layer, layer));
         }
-        if self.passes(layer) {
+        if passes(self.graph, self.trains, layer) {
             self.value_of.insert(layer, inputs[0]);
             return Ok(());
         }
@@ -317,22 +352,8 @@ impl<'a> Compiler<'a> {
         let fold = Fold::new(self.isa, channels, None);
         let step = Box::new(Depthwise::new(geometry, depth_multiplier, kernel, fold));
         let output = self.value(height * width * channels, self.needs[input] || self.parameters.trains(kernel));
-        let name = self.node(layer).name().to_owned();
-        let inputs = vec![input];
-        self.operations.push(Operation { name, step, inputs, output, wants: Vec::new(), places: Vec::new() });
+        self.operation(layer, step, vec![input], output);
         output
-    }
-
-    /// Whether a layer's output is its input: values are flat, and a frozen layer draws no random numbers.
-    fn passes(&self, layer: usize) -> bool {
-        let operator = self.node(layer).operator();
-        match operator {
-            Operator::Flatten {}
-            | Operator::Reshape { .. }
-            | Operator::Activation { activation: Activation::Linear } => true,
-            Operator::Dropout { .. } => !(operator.is_random() && (self.trains)(layer)),
-            _ => false,
-        }
     }
 
     /// Height, width and channels of a layer's input.
@@ -388,7 +409,7 @@ impl<'a> Compiler<'a> {
             }
             Operator::Dense { activation, .. } => {
                 let features = self.node(node.inputs[0]).shape.channels();
-                let geometry = Geometry::pointwise(node.shape.count() / channels, features);
+                let geometry = Geometry::pointwise(self.narrow.count(layer) / channels, features);
                 let kernel = self.needed(layer, Role::DenseKernel);
                 let (fold, rest) = self.fold_sum(layer, channels, *activation, end, inputs);
                 (Box::new(Convolution::new(geometry, 1, kernel, fold, self.multiplier, wants)), rest)
@@ -440,9 +461,10 @@ impl<'a> Compiler<'a> {
         let node = self.node(layer);
         let channels = node.shape.channels();
         match node.operator() {
-            Operator::InputLayer { .. } | Operator::Flatten {} | Operator::Reshape { .. } => {
-                unreachable!("the input is given, and the others pass their input on")
-            }
+            Operator::InputLayer { .. }
+            | Operator::Flatten {}
+            | Operator::Reshape { .. }
+            | Operator::Cropping1D { .. } => unreachable!("the input is given, and the others pass their input on"),
             Operator::Conv2D { .. }
             | Operator::DepthwiseConv2D { .. }
             | Operator::SeparableConv2D { .. }
@@ -457,11 +479,8 @@ impl<'a> Compiler<'a> {
             Operator::DotProductAttention { num_heads } => {
                 let shapes: Vec<&Shape> = node.inputs.iter().map(|&input| &self.node(input).shape).collect();
                 let sizes = Sizes::new(*num_heads, &shapes).expect("shape inference has seen these inputs");
-                Box::new(Attention::new(self.isa, self.multiplier, sizes, node.inputs.len() == 1))
-            }
-            Operator::Cropping1D { cropping } => {
-                let size = self.node(node.inputs[0]).shape.count();
-                Box::new(Crop { before: cropping[0] * channels, size, left: node.shape.count() })
+                let joint = node.inputs.len() == 1;
+                Box::new(Attention::new(self.isa, self.multiplier, sizes, joint, self.narrow.rows(layer)))
             }
             Operator::Dropout { rate, per_sample } => {
                 let shape = node.shape.0.clone();
@@ -527,6 +546,19 @@ impl<'a> Compiler<'a> {
                 Box::new(Join { sum, shape: node.shape.0.clone(), inputs })
             }
         }
+    }
+}
+
+/// Whether a layer's output is its input: values are flat, rows are taken where they are wanted, and a frozen layer draws no random numbers.
+fn passes(graph: &Graph, trains: &dyn Fn(usize) -> bool, layer: usize) -> bool {
+    let operator = graph.nodes()[layer].operator();
+    match operator {
+        Operator::Flatten {}
+        | Operator::Reshape { .. }
+        | Operator::Cropping1D { .. }
+        | Operator::Activation { activation: Activation::Linear } => true,
+        Operator::Dropout { .. } => !(operator.is_random() && trains(layer)),
+        _ => false,
     }
 }
 
