@@ -15,6 +15,7 @@ use super::narrow::Narrow;
 use super::normalise::{Affine, AffineSource, Normalise, Scale};
 use super::parameters::Parameters;
 use super::pool::{AveragePool, GlobalAverage, MaxPool};
+use super::smooth::Smooth;
 use super::standardise::{Respond, Standardise};
 use super::step::Step;
 use super::tokens::{Crop, Embed, Prepend, Take};
@@ -213,6 +214,16 @@ impl<'a> Compiler<'a> {
         Some(clip)
     }
 
+    /// Takes the smooth function after `end` along, if one follows.
+    fn absorb_smooth(&mut self, end: &mut usize) -> Option<Smooth> {
+        let next = self.only_user(*end)?;
+        let Operator::Activation { activation } = *self.node(next).operator() else { return None };
+        let function = Smooth::of(activation)?;
+        self.absorbed[next] = true;
+        *end = next;
+        Some(function)
+    }
+
     /// Takes the sum after `end` along, if one follows whose other value is there already, and returns that value.
     fn absorb_sum(&mut self, end: &mut usize) -> Option<usize> {
         let next = self.only_user(*end)?;
@@ -241,16 +252,27 @@ impl<'a> Compiler<'a> {
         (fold, rest)
     }
 
-    /// The same for a layer that can add another value before the clip, which becomes its second input.
+    /// The same for a layer that can add another value before the clip, which becomes its second input, or compute a smooth function in
+    /// place of both.
     fn fold_sum(
         &mut self,
         layer: usize,
-        channels: usize,
+        geometry: &Geometry,
         activation: Activation,
         end: &mut usize,
         inputs: &mut Vec<usize>,
     ) -> (Fold, Activation) {
+        let channels = self.node(layer).shape.channels();
         let (mut fold, rest) = self.fold_norm(layer, channels, activation, end);
+        if geometry.is_pointwise() && fold.clip.is_none() {
+            fold.function = match rest {
+                Activation::Linear => self.absorb_smooth(end),
+                rest => Smooth::of(rest),
+            };
+            if fold.function.is_some() {
+                return (fold, Activation::Linear);
+            }
+        }
         if activation == Activation::Linear {
             let other = self.absorb_sum(end);
             fold.joins = other.is_some();
@@ -382,7 +404,7 @@ impl<'a> Compiler<'a> {
                     let (fold, rest) = self.fold(layer, channels, *activation, end);
                     return Some((Box::new(Depthwise::new(geometry, 1, kernel, fold)), rest));
                 }
-                let (fold, rest) = self.fold_sum(layer, channels, *activation, end, inputs);
+                let (fold, rest) = self.fold_sum(layer, &geometry, *activation, end, inputs);
                 (Box::new(Convolution::new(geometry, *groups, kernel, fold, self.multiplier, wants)), rest)
             }
             Operator::DepthwiseConv2D {
@@ -404,14 +426,14 @@ impl<'a> Compiler<'a> {
                 let kernel = self.needed(layer, Role::ConvolutionKernel);
                 let between = node.parameters[1].shape[2];
                 let geometry = Geometry::pointwise(node.shape.count() / channels, between);
-                let (fold, rest) = self.fold_sum(layer, channels, *activation, end, inputs);
+                let (fold, rest) = self.fold_sum(layer, &geometry, *activation, end, inputs);
                 (Box::new(Convolution::new(geometry, 1, kernel, fold, self.multiplier, wants)), rest)
             }
             Operator::Dense { activation, .. } => {
                 let features = self.node(node.inputs[0]).shape.channels();
                 let geometry = Geometry::pointwise(self.narrow.count(layer) / channels, features);
                 let kernel = self.needed(layer, Role::DenseKernel);
-                let (fold, rest) = self.fold_sum(layer, channels, *activation, end, inputs);
+                let (fold, rest) = self.fold_sum(layer, &geometry, *activation, end, inputs);
                 (Box::new(Convolution::new(geometry, 1, kernel, fold, self.multiplier, wants)), rest)
             }
             Operator::BatchNormalization { epsilon, momentum, .. } => {
