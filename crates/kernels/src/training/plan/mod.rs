@@ -1,9 +1,15 @@
 //! From a graph to steps: what is computed together, which gradients are needed, and which values share a buffer.
 
+mod folding;
+mod lifetimes;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use injerto_graph::{Activation, Attention as Sizes, Graph, Node, Operator, Padding, ParameterId, Role, Shape};
+
+use folding::clip_of;
+use lifetimes::{assign, contributions};
 
 use super::Error;
 use super::attention::Attention;
@@ -15,7 +21,6 @@ use super::narrow::Narrow;
 use super::normalise::{Affine, AffineSource, Normalise, Scale};
 use super::parameters::Parameters;
 use super::pool::{AveragePool, GlobalAverage, MaxPool};
-use super::smooth::Smooth;
 use super::standardise::{Respond, Standardise};
 use super::step::Step;
 use super::tokens::{Crop, Embed, Prepend, Take};
@@ -72,6 +77,7 @@ pub(super) struct Tail<'a> {
     pub(super) batch_statistics: &'a [usize],
 }
 
+/// What is known of a tail while its steps are made.
 struct Compiler<'a> {
     isa: ForLoops,
     multiplier: Multiplier,
@@ -203,110 +209,6 @@ impl<'a> Compiler<'a> {
             variance: self.needed(layer, Role::MovingVariance),
             epsilon,
         }
-    }
-
-    /// Takes the clip after `end` along, if one follows.
-    fn absorb_clip(&mut self, end: &mut usize) -> Option<(f32, f32)> {
-        let next = self.only_user(*end)?;
-        let clip = clip_of(self.node(next).operator())?;
-        self.absorbed[next] = true;
-        *end = next;
-        Some(clip)
-    }
-
-    /// Takes the smooth function after `end` along, if one follows.
-    fn absorb_smooth(&mut self, end: &mut usize) -> Option<Smooth> {
-        let next = self.only_user(*end)?;
-        let Operator::Activation { activation } = *self.node(next).operator() else { return None };
-        let function = Smooth::of(activation)?;
-        self.absorbed[next] = true;
-        *end = next;
-        Some(function)
-    }
-
-    /// Takes the sum after `end` along, if one follows whose other value is there already, and returns that value.
-    fn absorb_sum(&mut self, end: &mut usize) -> Option<usize> {
-        let next = self.only_user(*end)?;
-        let node = self.node(next);
-        let (Operator::Add {}, [a, b]) = (node.operator(), node.inputs.as_slice()) else {
-            return None;
-        };
-        let other = if a == end { *b } else { *a };
-        // Neither value is repeated: each has the shape of the sum.
-        let alike = [*end, other].iter().all(|&layer| self.node(layer).shape == node.shape);
-        if !alike || !self.value_of.contains_key(&other) {
-            return None;
-        }
-        let value = self.rows_of(other, self.narrow.rows(next), next).ok()?;
-        self.absorbed[next] = true;
-        *end = next;
-        Some(value)
-    }
-
-    /// A fold for `layer` with the normalisation and the clip after it, and what is left of the layer's own activation.
-    fn fold(&mut self, layer: usize, channels: usize, activation: Activation, end: &mut usize) -> (Fold, Activation) {
-        let (mut fold, rest) = self.fold_norm(layer, channels, activation, end);
-        if activation == Activation::Linear {
-            fold.clip = self.absorb_clip(end);
-        }
-        (fold, rest)
-    }
-
-    /// The same for a layer that can add another value before the clip, which becomes its second input, or compute a smooth function in
-    /// place of both.
-    fn fold_sum(
-        &mut self,
-        layer: usize,
-        geometry: &Geometry,
-        activation: Activation,
-        end: &mut usize,
-        inputs: &mut Vec<usize>,
-    ) -> (Fold, Activation) {
-        let channels = self.node(layer).shape.channels();
-        let (mut fold, rest) = self.fold_norm(layer, channels, activation, end);
-        if geometry.is_pointwise() && fold.clip.is_none() {
-            fold.function = match rest {
-                Activation::Linear => self.absorb_smooth(end),
-                rest => Smooth::of(rest),
-            };
-            if fold.function.is_some() {
-                return (fold, Activation::Linear);
-            }
-        }
-        if activation == Activation::Linear {
-            let other = self.absorb_sum(end);
-            fold.joins = other.is_some();
-            inputs.extend(other);
-            fold.clip = self.absorb_clip(end);
-        }
-        (fold, rest)
-    }
-
-    /// A fold with the layer's own clip, or with the normalisation after it.
-    fn fold_norm(
-        &mut self,
-        layer: usize,
-        channels: usize,
-        activation: Activation,
-        end: &mut usize,
-    ) -> (Fold, Activation) {
-        let mut fold = Fold::new(self.isa, channels, self.parameter(layer, Role::Bias));
-        match activation {
-            Activation::Relu => fold.clip = Some((0.0, f32::INFINITY)),
-            Activation::Relu6 => fold.clip = Some((0.0, 6.0)),
-            Activation::Linear => {
-                let next = self.only_user(layer).filter(|next| !self.batch_statistics.contains(next));
-                if let Some(next) = next
-                    && let Operator::BatchNormalization { epsilon, .. } = self.node(next).operator()
-                {
-                    fold.norm = Some(self.norm(next, *epsilon));
-                    self.absorbed[next] = true;
-                    *end = next;
-                }
-            }
-            other => return (fold, other),
-        }
-        (fold, Activation::Linear)
     }
 
     /// Whether a parameter of the layers that a fold is made of trains.
@@ -582,109 +484,4 @@ fn passes(graph: &Graph, trains: &dyn Fn(usize) -> bool, layer: usize) -> bool {
         Operator::Dropout { .. } => !(operator.is_random() && trains(layer)),
         _ => false,
     }
-}
-
-/// The limits, if the operator is a clip.
-fn clip_of(operator: &Operator) -> Option<(f32, f32)> {
-    match operator {
-        Operator::ReLU { max_value, negative_slope } if *negative_slope == 0.0 => {
-            Some((0.0, max_value.map_or(f32::INFINITY, |most| most as f32)))
-        }
-        Operator::Activation { activation: Activation::Relu } => Some((0.0, f32::INFINITY)),
-        Operator::Activation { activation: Activation::Relu6 } => Some((0.0, 6.0)),
-        _ => None,
-    }
-}
-
-/// Finds out which inputs want gradients, and which contribution to each comes first.
-fn contributions(operations: &mut [Operation], needs: &[bool]) {
-    let mut seen = vec![false; needs.len()];
-    for operation in operations.iter_mut().rev() {
-        for &input in &operation.inputs {
-            let wanted = needs[input] && needs[operation.output];
-            operation.wants.push(wanted.then_some(seen[input]));
-            seen[input] |= wanted;
-        }
-    }
-}
-
-/// The moments from which on and up to which a value, or its gradient, must be in a buffer.
-struct Lifetime {
-    value: usize,
-    is_gradient: bool,
-    from: usize,
-    to: usize,
-}
-
-/// Gives buffers to values and gradients whose lifetimes do not overlap, and tells the operations.
-fn assign(
-    operations: &mut [Operation],
-    values: &mut [Value],
-    needs: &[bool],
-    parameters: &Parameters,
-    inputs: &[usize],
-    output: usize,
-) -> Vec<usize> {
-    // Inputs come at 0, operation i runs forward at i + 1, the output is read at `middle`, and backward in reverse order.
-    let n = operations.len();
-    let (middle, backward) = (n + 1, |at: usize| 2 * n + 1 - at);
-    let mut producers: Vec<Option<usize>> = vec![None; values.len()];
-    let mut users: Vec<Vec<usize>> = vec![Vec::new(); values.len()];
-    for (at, operation) in operations.iter().enumerate() {
-        producers[operation.output] = Some(at);
-        operation.inputs.iter().for_each(|&input| users[input].push(at));
-    }
-    let mut given = vec![false; values.len()];
-    inputs.iter().for_each(|&value| given[value] = true);
-    let mut lives: Vec<Lifetime> = Vec::new();
-    for value in 0..values.len() {
-        let producer = producers[value];
-        let mut to = producer.map_or(0, |at| at + 1);
-        for &at in &users[value] {
-            let user = &operations[at];
-            to = to.max(at + 1);
-            if needs[user.output] && user.step.keeps_inputs(parameters) {
-                to = to.max(backward(at));
-            }
-        }
-        if value == output {
-            to = to.max(middle);
-        }
-        if let Some(at) = producer.filter(|&at| needs[value] && operations[at].step.keeps_output()) {
-            to = to.max(backward(at));
-        }
-        // An input lives from the beginning, together with all others.
-        let from = if given[value] { 0 } else { producer.map_or(0, |at| at + 1) };
-        lives.push(Lifetime { value, is_gradient: false, from, to });
-        if needs[value] {
-            let first = users[value].iter().map(|&at| backward(at)).min().unwrap_or(middle);
-            let from = if value == output { middle } else { first };
-            // The gradient of an input is read when all is done.
-            let to = producer.map_or(2 * n + 2, backward);
-            lives.push(Lifetime { value, is_gradient: true, from, to });
-        }
-    }
-    lives.sort_by_key(|life| (life.from, life.value, life.is_gradient));
-    // Length and end of each buffer.
-    let mut buffers: Vec<(usize, usize)> = Vec::new();
-    for life in lives {
-        let count = values[life.value].count;
-        let free = buffers.iter().enumerate().filter(|(_, (_, to))| *to < life.from);
-        // The smallest that is large enough, else the largest.
-        let best = free.min_by_key(|(_, (length, _))| (*length < count, length.abs_diff(count))).map(|(at, _)| at);
-        let at = best.unwrap_or_else(|| {
-            buffers.push((0, 0));
-            buffers.len() - 1
-        });
-        buffers[at] = (buffers[at].0.max(count), life.to);
-        if life.is_gradient {
-            values[life.value].gradient = Some(at);
-        } else {
-            values[life.value].buffer = at;
-        }
-    }
-    for operation in operations {
-        operation.places = operation.inputs.iter().map(|&at| (values[at].buffer, values[at].count)).collect();
-    }
-    buffers.into_iter().map(|(length, _)| length).collect()
 }
