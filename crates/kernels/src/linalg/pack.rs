@@ -6,6 +6,7 @@ use super::micro::{Addressing, MicroKernel};
 use super::strided::{Strided, WIDEST};
 use crate::isa::Present;
 use crate::memory::{Aligned, OutOfMemory};
+use crate::simd::vectorised;
 
 /// Rows that are packed together where the source is turned.
 const BLOCK: usize = 16;
@@ -170,13 +171,17 @@ impl Packed<Strided> {
         (places, self.room(shape).unwrap_or_else(|error| panic!("{error}")))
     }
 
-    /// Packs `value(step, column) = source[step * row + column * across]`, each value times `scale[step]` or `scale[column]`.
+    /// Packs `value(step, column) = source[step * row + column * across]`, each value times `scale[step]` or `scale[column]`. The values
+    /// of a row, or those of a column, lie side by side: `across` or `row` is 1.
     ///
     /// # Panics
     /// In the cases of [`Packed::places`].
     pub(crate) fn pack(&mut self, shape: [usize; 2], source: &[f32], [row, across]: [usize; 2], scale: Scale<'_>) {
         let [depth, columns] = shape;
+        let present = self.kernel.isa.present().expect("a kernel is chosen by the instructions that there are");
+        let isa = present.for_loops();
         let (Places { wide, .. }, room) = self.places(shape);
+        assert!(across == 1 || row == 1, "neither rows nor columns lie side by side");
         room.par_chunks_mut((depth * wide).max(1)).enumerate().for_each(|(panel, out)| {
             let first = panel * wide;
             let width = wide.min(columns - first);
@@ -184,29 +189,65 @@ impl Packed<Strided> {
             if let Scale::Columns(scale) = scale {
                 line[..width].copy_from_slice(&scale[first..first + width]);
             }
-            let factor = |step: usize| if let Scale::Rows(scale) = scale { scale[step] } else { 1.0 };
-            if across == 1 {
-                for (step, out) in out.chunks_exact_mut(wide).enumerate() {
-                    let factor = factor(step);
-                    let source = &source[step * row + first..][..width];
-                    for ((out, value), line) in out.iter_mut().zip(source).zip(&line) {
-                        *out = value * line * factor;
-                    }
-                    out[width..].fill(0.0);
-                }
-                return;
+            let source = &source[first * across..];
+            match across {
+                1 => pack_rows(isa, source, row, &line[..width], wide, out),
+                _ => pack_columns(isa, source, across, &line[..width], wide, out),
             }
-            // Blocks that stay in the first cache on both sides.
-            for (block, out) in out.chunks_mut(BLOCK * wide).enumerate() {
-                for j in 0..width {
-                    let source = &source[(first + j) * across + block * BLOCK * row..];
-                    for (step, out) in out.chunks_exact_mut(wide).enumerate() {
-                        out[j] = source[step * row] * line[j] * factor(block * BLOCK + step);
-                    }
+            if let Scale::Rows(scale) = scale {
+                for (out, factor) in out.chunks_exact_mut(wide).zip(scale) {
+                    out.iter_mut().for_each(|value| *value *= factor);
                 }
-                out.chunks_exact_mut(wide).for_each(|out| out[width..].fill(0.0));
             }
         });
+    }
+}
+
+vectorised! {
+    /// Packs a panel of `wide` columns from rows that are `row` values apart; each column is multiplied by its factor.
+    fn pack_rows(source: &[f32], row: usize, factors: &[f32], wide: usize, out: &mut [f32]) => pack_rows_body
+}
+
+#[inline(always)]
+fn pack_rows_body<const FUSED: bool>(source: &[f32], row: usize, factors: &[f32], wide: usize, out: &mut [f32]) {
+    for (step, out) in out.chunks_exact_mut(wide).enumerate() {
+        let (line, rest) = out.split_at_mut(factors.len());
+        for ((out, value), factor) in line.iter_mut().zip(&source[step * row..]).zip(factors) {
+            *out = value * factor;
+        }
+        rest.fill(0.0);
+    }
+}
+
+vectorised! {
+    /// Packs a panel of `wide` columns that are `across` values apart; each is multiplied by its factor.
+    fn pack_columns(source: &[f32], across: usize, factors: &[f32], wide: usize, out: &mut [f32]) => pack_columns_body
+}
+
+#[inline(always)]
+fn pack_columns_body<const FUSED: bool>(source: &[f32], across: usize, factors: &[f32], wide: usize, out: &mut [f32]) {
+    // Blocks that stay in the first cache on both sides.
+    for (block, out) in out.chunks_mut(BLOCK * wide).enumerate() {
+        let steps = out.len() / wide;
+        let source = &source[block * BLOCK..];
+        // Four columns side by side make stores of four values.
+        let fours = factors.as_chunks::<4>().0;
+        for (four, &[f, g, h, i]) in fours.iter().enumerate() {
+            let source = &source[4 * four * across..];
+            let (a, b) = (&source[..steps], &source[across..][..steps]);
+            let (c, d) = (&source[2 * across..][..steps], &source[3 * across..][..steps]);
+            for ((((out, a), b), c), d) in out.chunks_exact_mut(wide).zip(a).zip(b).zip(c).zip(d) {
+                let out = &mut out[4 * four..];
+                if let Some(out) = out.first_chunk_mut::<4>() {
+                    *out = [a * f, b * g, c * h, d * i];
+                }
+            }
+        }
+        for at in 4 * fours.len()..factors.len() {
+            let values = source[at * across..][..steps].iter().map(|value| value * factors[at]);
+            out[at..].iter_mut().step_by(wide).zip(values).for_each(|(out, value)| *out = value);
+        }
+        out.chunks_exact_mut(wide).for_each(|out| out[factors.len()..].fill(0.0));
     }
 }
 

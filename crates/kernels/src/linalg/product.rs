@@ -9,7 +9,9 @@ use super::multiplier::Multiplier;
 use super::pack::Packed;
 use super::paired::{self, Finish, PresentUnit, Work};
 use super::strided::{Strided, Tile, WIDEST};
+use crate::isa::ForLoops;
 use crate::memory::{scratch, workspace};
+use crate::simd::vectorised;
 
 /// Most steps along the inner dimension in one go: a panel of as many rows stays in the first cache.
 const DEPTH: usize = 320;
@@ -117,8 +119,8 @@ pub(crate) enum Matrix<'a> {
 /// How the values of a strip lie.
 #[derive(Clone, Copy)]
 enum Lie {
-    /// One row after the other.
-    Lines,
+    /// One row after the other, copied with these instructions.
+    Lines(ForLoops),
     /// One column after the other, in bf16, as this unit reads left sides.
     Turned(PresentUnit),
     /// Two rows side by side, in bf16, after the other two, as it reads right sides.
@@ -144,7 +146,7 @@ impl Strips {
     /// Those of the left side and of the right side of a product with `rows` steps.
     fn of(multiplier: Multiplier, rows: usize, inner: usize, columns: usize) -> [Self; 2] {
         let (depth, lies) = match multiplier {
-            Multiplier::Single(_) => (DEPTH.min(rows).max(1), [Lie::Lines, Lie::Lines]),
+            Multiplier::Single(isa) => (DEPTH.min(rows).max(1), [Lie::Lines(isa.for_loops()); 2]),
             Multiplier::Half(unit) => {
                 (DEPTH.min(rows).max(1).next_multiple_of(paired::DEPTH), [Lie::Turned(unit), Lie::Zipped(unit)])
             }
@@ -160,7 +162,7 @@ impl Strips {
     /// Values of one strip.
     fn each(self) -> usize {
         match self.lie {
-            Lie::Lines => self.wide * self.depth,
+            Lie::Lines(_) => self.wide * self.depth,
             Lie::Turned(_) | Lie::Zipped(_) => self.wide * self.depth / 2,
         }
     }
@@ -185,16 +187,10 @@ impl Strips {
         let wide = self.wide;
         let width = |from: usize| wide.min(self.columns - first - from);
         match self.lie {
-            // Some rows at a time, so that their lines stay near from one strip to the next.
-            Lie::Lines => (0..steps).step_by(16).for_each(|step| {
-                for (strip, out) in out.chunks_exact_mut(self.each()).enumerate() {
-                    let (from, width) = (strip * wide, width(strip * wide));
-                    let lines = out[step * wide..].chunks_exact_mut(wide).take(16.min(steps - step));
-                    for (line, out) in lines.enumerate() {
-                        copy_line(out, &values[(step + line) * row + from..][..width]);
-                    }
-                }
-            }),
+            Lie::Lines(isa) => {
+                let shape = [steps, wide, self.columns - first];
+                copy_lines(isa, values, row, shape, self.each(), out);
+            }
             Lie::Turned(unit) | Lie::Zipped(unit) => {
                 let isa = unit.vectors().for_loops();
                 for (strip, out) in out.chunks_exact_mut(self.each()).enumerate() {
@@ -231,9 +227,35 @@ impl Strips {
     }
 }
 
+vectorised! {
+    /// Copies `[steps, strip, columns]` of rows that are `row` values apart to strips of `each` values.
+    fn copy_lines(values: &[f32], row: usize, shape: [usize; 3], each: usize, out: &mut [f32]) => copy_lines_body
+}
+
+#[inline(always)]
+fn copy_lines_body<const FUSED: bool>(
+    values: &[f32],
+    row: usize,
+    [steps, wide, columns]: [usize; 3],
+    each: usize,
+    out: &mut [f32],
+) {
+    // Some rows at a time, so that their lines stay near from one strip to the next.
+    for step in (0..steps).step_by(16) {
+        for (strip, out) in out.chunks_exact_mut(each).enumerate() {
+            let (from, width) = (strip * wide, wide.min(columns - strip * wide));
+            let lines = out[step * wide..].chunks_exact_mut(wide).take(16.min(steps - step));
+            for (line, out) in lines.enumerate() {
+                copy_line(out, &values[(step + line) * row + from..][..width]);
+            }
+        }
+    }
+}
+
 /// Copies a line of a tile, and fills up with zeros. Whole lines have few lengths, for which no function is called.
 #[inline(always)]
 fn copy_line(out: &mut [f32], line: &[f32]) {
+    #[inline(always)]
     fn whole<const N: usize>(out: &mut [f32], line: &[f32]) -> bool {
         match (out.as_mut_array::<N>(), line.as_array::<N>()) {
             (Some(out), Some(line)) => {

@@ -1,6 +1,8 @@
 //! Attention going forward and backward. Going backward computes the scores anew, a block of queries at a time, so that nothing of the size
 //! of all pairs of tokens is kept.
 
+use std::ops::Range;
+
 use crate::parallel::{Divide as _, Parts as _};
 use injerto_graph::Attention as Sizes;
 
@@ -20,13 +22,25 @@ pub(super) struct Attention {
     sizes: Sizes,
     /// Whether queries, keys and values are side by side in one input.
     joint: bool,
+    /// The tokens whose output is computed. Where queries are an input of their own, it has no others.
+    queries: Range<usize>,
     /// For each sample the gradients of queries, keys and values, one after the other, where they are inputs of their own.
     gradients: Vec<f32>,
 }
 
 impl Attention {
-    pub(super) fn new(isa: ForLoops, multiplier: Multiplier, sizes: Sizes, joint: bool) -> Self {
-        Self { isa, multiplier, sizes, joint, gradients: Vec::new() }
+    pub(super) fn new(
+        isa: ForLoops,
+        multiplier: Multiplier,
+        mut sizes: Sizes,
+        joint: bool,
+        mut queries: Range<usize>,
+    ) -> Self {
+        if !joint {
+            sizes.tokens = queries.len();
+            queries = 0..queries.len();
+        }
+        Self { isa, multiplier, sizes, joint, queries, gradients: Vec::new() }
     }
 
     /// Rows and columns of the queries, keys or values of a sample.
@@ -64,6 +78,10 @@ impl Attention {
     /// Writes, or adds, the gradients of one head to those of a sample.
     fn back(&self, [q, k, v, dy]: [Rows<'_>; 4], head: usize, gradients: &mut [f32], accumulate: bool) {
         let [(of_q, q_step), of_k, of_v] = self.places(head);
+        // Nothing comes from queries whose output is not computed.
+        for row in (0..q.count).filter(|row| !accumulate && !self.queries.contains(row)) {
+            gradients[of_q + row * q_step..][..q.width].fill(0.0);
+        }
         let (isa, multiplier) = (self.isa, self.multiplier);
         let means = (isa, multiplier);
         // The second head has vᵀ and k, for the slopes of the shares and of the queries.
@@ -73,18 +91,19 @@ impl Attention {
                 workspace(most * pitch + k.count * (k.width + v.width), |buffer| {
                     let (slopes, sums) = buffer.split_at_mut(most * pitch);
                     let (keys, values) = sums.split_at_mut(k.count * k.width);
-                    forward.each_block(q, 0..q.count, memory, |queries, shares, _, totals| {
+                    let start = self.queries.start;
+                    forward.each_block(q, self.queries.clone(), memory, |queries, shares, _, totals| {
                         let (first, count) = (queries.start, queries.len());
+                        let (at, add) = (first - start, first > start);
                         let (slopes, plain) = (&mut slopes[..count * pitch], Epilogue::plain(false));
-                        backward.keys().multiply(count, dy.from(first), dy.step, slopes, pitch, plain);
+                        backward.keys().multiply(count, dy.from(at), dy.step, slopes, pitch, plain);
                         soften_back(isa, shares, totals, k.count, forward.scale(), slopes);
-                        let gradient = |left: &[f32], right: Rows<'_>, out: &mut [f32]| {
-                            let right_side = (right.from(first), right.step);
+                        let gradient = |left: &[f32], right: &[f32], step: usize, width: usize, out: &mut [f32]| {
                             let left = (left, pitch, k.count);
-                            matmul_at_b_whole(multiplier, count, left, right_side, right.width, out, first > 0);
+                            matmul_at_b_whole(multiplier, count, left, (right, step), width, out, add);
                         };
-                        gradient(shares, dy, values);
-                        gradient(slopes, q, keys);
+                        gradient(shares, dy.from(at), dy.step, dy.width, values);
+                        gradient(slopes, q.from(first), q.step, q.width, keys);
                         let to = &mut gradients[of_q + first * q_step..];
                         backward.values().multiply(count, slopes, pitch, to, q_step, Epilogue::plain(accumulate));
                     });
@@ -101,8 +120,8 @@ impl Attention {
 
     /// Writes, or adds, the gradients of all samples, `size` values each.
     fn back_all(&self, x: &Inputs<'_>, dy: &[f32], gradients: &mut [f32], size: usize, accumulate: bool) {
-        let Sizes { heads, tokens, value_channels, .. } = self.sizes;
-        let width = value_channels / heads;
+        let Sizes { heads, value_channels, .. } = self.sizes;
+        let (tokens, width) = (self.queries.len(), value_channels / heads);
         let samples = gradients.par_chunks_mut(size).zip(dy.par_chunks(tokens * value_channels)).enumerate();
         samples.for_each(|(sample, (gradients, dy))| {
             for head in 0..heads {
@@ -116,13 +135,13 @@ impl Attention {
 
 impl Step for Attention {
     fn forward(&mut self, _: &mut Parameters, x: &Inputs<'_>, y: &mut [f32], _: &mut Pass<'_>) {
-        let Sizes { heads, tokens, value_channels, .. } = self.sizes;
-        let width = value_channels / heads;
-        y.par_chunks_mut(tokens * value_channels).enumerate().for_each(|(sample, y)| {
+        let Sizes { heads, value_channels, .. } = self.sizes;
+        let (queries, width) = (&self.queries, value_channels / heads);
+        y.par_chunks_mut(queries.len() * value_channels).enumerate().for_each(|(sample, y)| {
             for head in 0..heads {
                 let [q, k, v] = [0, 1, 2].map(|part| self.rows(x, part, sample, head));
                 Head::lend((self.isa, self.multiplier), k, v, |packed, memory| {
-                    packed.run(q, 0..tokens, memory, &mut y[head * width..], value_channels);
+                    packed.run(q, queries.clone(), memory, &mut y[head * width..], value_channels);
                 });
             }
         });

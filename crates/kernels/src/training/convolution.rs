@@ -3,14 +3,15 @@ use std::ops::Range;
 use crate::parallel::{Divide as _, Parts as _};
 
 use super::elementwise::{BLOCK, pass_on};
-use super::fold::{Fold, clip_and_sum, join};
+use super::fold::{Fold, clip_and_sum, join, slope_and_sum};
 use super::parameters::Parameters;
+use super::smooth;
 use super::step::{Inputs, Pass, Step};
 use super::windows::{Values, turn};
 use super::winograd::{self, Kernels};
 use crate::geometry::Geometry;
 use crate::linalg::{Epilogue, Matrix, Multiplier, Right, Scale, matmul_at_b};
-use crate::memory::scratch;
+use crate::memory::{Aligned, OutOfMemory, scratch};
 
 /// A convolution or a dense layer, with what is folded into it.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(super) struct Convolution {
     copy: Vec<f32>,
     /// The stamp of the parameters from which the packed forms were made.
     stamp: Option<u64>,
+    /// The slopes of the function at the end, of the last training pass.
+    slopes: Aligned,
     sums: Vec<f32>,
     partial: Vec<f32>,
     /// Where the kernel's gradient goes when only gamma wants it.
@@ -65,6 +68,7 @@ impl Convolution {
             input_wants,
             copy: Vec::new(),
             stamp: None,
+            slopes: Aligned::default(),
             sums: vec![0.0; filters],
             partial: Vec::new(),
             spare: Vec::new(),
@@ -128,19 +132,8 @@ impl Convolution {
         });
     }
 
-    /// Rows that one task takes: whole tiles, few enough that its part of the gathered matrix stays in the second cache.
-    fn rows_each(&self, rows: usize) -> usize {
-        let tile = self.multiplier.rows();
-        // The part of a wide result stays there too.
-        let fitting =
-            if self.geometry.is_pointwise() { 96 } else { (128 * 1024 / self.inner().max(1)).clamp(tile, 192) };
-        fitting.min(rows.div_ceil(8)).next_multiple_of(tile)
-    }
-}
-
-impl Step for Convolution {
-    fn forward(&mut self, parameters: &mut Parameters, x: &Inputs<'_>, y: &mut [f32], _: &mut Pass<'_>) {
-        self.refresh(parameters);
+    /// Computes `y`, and the slopes of the function at its end, unless there is no room for them.
+    fn compute(&self, x: &Inputs<'_>, y: &mut [f32], slopes: &mut [f32]) {
         let (geometry, filters, each) = (&self.geometry, self.filters, self.filters / self.groups);
         let (x, other) = (x.get(0), self.fold.joins.then(|| x.get(1)));
         let (isa, limits) = (self.fold.isa, self.fold.clip);
@@ -157,7 +150,7 @@ impl Step for Convolution {
         let rows = y.len() / filters;
         let block = self.rows_each(rows);
         Values::lend(self.multiplier, isa, geometry, x, |values| {
-            y.par_chunks_mut(block * filters).enumerate().for_each(|(task, y)| {
+            let work = |task: usize, y: &mut [f32], slopes: Option<&mut [f32]>| {
                 let rows = y.len() / filters;
                 for (group, (packed, _)) in self.packed.iter().enumerate() {
                     let bias = self.fold.shift().map(|shift| &shift[group * each..][..each]);
@@ -168,12 +161,44 @@ impl Step for Convolution {
                 if let Some(other) = other {
                     join(isa, &other[task * block * filters..][..y.len()], limits, y);
                 }
-            });
+                // The block is still in a near cache.
+                if let Some(f) = self.fold.function {
+                    smooth::finish(isa, f, y, slopes);
+                }
+            };
+            let blocks = y.par_chunks_mut(block * filters);
+            if slopes.is_empty() {
+                return blocks.enumerate().for_each(|(task, y)| work(task, y, None));
+            }
+            let blocks = blocks.zip(slopes.par_chunks_mut(block * filters)).enumerate();
+            blocks.for_each(|(task, (y, slopes))| work(task, y, Some(slopes)));
         });
     }
 
+    /// Rows that one task takes: whole tiles, few enough that its part of the gathered matrix stays in the second cache.
+    fn rows_each(&self, rows: usize) -> usize {
+        let tile = self.multiplier.rows();
+        // The part of a wide result stays there too.
+        let fitting =
+            if self.geometry.is_pointwise() { 96 } else { (128 * 1024 / self.inner().max(1)).clamp(tile, 192) };
+        fitting.min(rows.div_ceil(8)).next_multiple_of(tile)
+    }
+}
+
+impl Step for Convolution {
+    fn forward(&mut self, parameters: &mut Parameters, x: &Inputs<'_>, y: &mut [f32], pass: &mut Pass<'_>) {
+        self.refresh(parameters);
+        let mut slopes = std::mem::take(&mut self.slopes);
+        let kept = if matches!(pass, Pass::Training(_)) { self.kept() * x.batch } else { 0 };
+        self.compute(x, y, &mut slopes[..kept]);
+        self.slopes = slopes;
+    }
+
     fn backward(&mut self, parameters: &mut Parameters, x: &Inputs<'_>, y: &[f32], dy: &mut [f32]) {
-        if self.fold.clip.is_some() || self.fold.needs_sums(parameters) {
+        if self.fold.function.is_some() {
+            let slopes = &self.slopes[..dy.len()];
+            slope_and_sum(self.fold.isa, dy, slopes, &mut self.sums, &mut self.partial);
+        } else if self.fold.clip.is_some() || self.fold.needs_sums(parameters) {
             clip_and_sum(self.fold.isa, dy, y, self.fold.clip, &mut self.sums, &mut self.partial);
         }
         let needs_kernel = self.fold.needs_kernel(parameters, self.kernel);
@@ -261,6 +286,15 @@ impl Step for Convolution {
                 }
             }
         });
+    }
+
+    fn kept(&self) -> usize {
+        if self.fold.function.is_some() { self.geometry.pixels() * self.filters } else { 0 }
+    }
+
+    fn reserve(&mut self, batch: usize) -> Result<(), OutOfMemory> {
+        let values = self.kept() * batch;
+        if self.slopes.len() < values { self.slopes.grow(values, "values and gradients") } else { Ok(()) }
     }
 
     fn keeps_inputs(&self, parameters: &Parameters) -> bool {

@@ -2,9 +2,10 @@ use crate::parallel::{Divide as _, Parts as _};
 use injerto_graph::{Activation, dropout_factor};
 
 use super::parameters::Parameters;
+use super::smooth::{self, Smooth};
 use super::step::{Inputs, Pass, Step, put};
 use crate::isa::ForLoops;
-use crate::simd::{Simd, limit, vectorised};
+use crate::simd::{limit, vectorised};
 
 /// Values of one task.
 pub(super) const BLOCK: usize = 16 * 1024;
@@ -114,10 +115,8 @@ impl Step for Activate {
                 }
                 return;
             }
-            match self.function {
-                Activation::Gelu => return gelu(self.isa, x, y),
-                Activation::GeluTanh => return gelu_tanh(self.isa, x, y),
-                _ => {}
+            if let Some(f) = Smooth::of(self.function) {
+                return smooth::forward(self.isa, f, x, y);
             }
             for (y, &x) in y.iter_mut().zip(x) {
                 *y = match self.function {
@@ -149,10 +148,8 @@ impl Step for Activate {
                 }
                 return;
             }
-            match self.function {
-                Activation::Gelu => return gelu_back(self.isa, dy, x, accumulate, dx),
-                Activation::GeluTanh => return gelu_tanh_back(self.isa, dy, x, accumulate, dx),
-                _ => {}
+            if let Some(f) = Smooth::of(self.function) {
+                return smooth::backward(self.isa, f, dy, x, accumulate, dx);
             }
             for (((dx, &dy), &x), &y) in dx.iter_mut().zip(dy).zip(x).zip(y) {
                 let inside = |inside: bool| if inside { 1.0 } else { 0.0 };
@@ -187,74 +184,6 @@ impl Activate {
     fn keeps_x(&self) -> bool {
         matches!(self.function, Activation::Swish | Activation::HardSwish | Activation::Gelu | Activation::GeluTanh)
     }
-}
-
-vectorised! {
-    fn gelu(x: &[f32], y: &mut [f32]) => gelu_body::<S>
-}
-
-#[inline(always)]
-unsafe fn gelu_body<S: Simd>(x: &[f32], y: &mut [f32]) {
-    // SAFETY: the instructions of `S` are there.
-    unsafe { map::<S>(x, y, |x| S::gelu(x)) }
-}
-
-vectorised! {
-    fn gelu_tanh(x: &[f32], y: &mut [f32]) => gelu_tanh_body::<S>
-}
-
-#[inline(always)]
-unsafe fn gelu_tanh_body<S: Simd>(x: &[f32], y: &mut [f32]) {
-    // SAFETY: the instructions of `S` are there.
-    unsafe { map::<S>(x, y, |x| S::gelu_tanh(x)) }
-}
-
-/// `y = f(x)`.
-#[inline(always)]
-unsafe fn map<S: Simd>(x: &[f32], y: &mut [f32], f: impl Fn(S::V) -> S::V) {
-    let length = x.len().min(y.len());
-    for at in (0..length).step_by(S::LANES) {
-        let count = length - at;
-        // SAFETY: both slices have `count` values from `at` on, and no more are read or written; the instructions of `S` are there.
-        unsafe { S::store_up_to(y.as_mut_ptr().add(at), f(S::load_up_to(x.as_ptr().add(at), count)), count) };
-    }
-}
-
-/// `dx (+)= dy * slope(x)`.
-#[inline(always)]
-unsafe fn map_back<S: Simd>(dy: &[f32], x: &[f32], accumulate: bool, dx: &mut [f32], slope: impl Fn(S::V) -> S::V) {
-    let length = x.len().min(dx.len()).min(dy.len());
-    for at in (0..length).step_by(S::LANES) {
-        let count = length - at;
-        // SAFETY: all slices have `count` values from `at` on, and no more are read or written; the instructions of `S` are there.
-        unsafe {
-            let to = dx.as_mut_ptr().add(at);
-            let (dy, x) = (S::load_up_to(dy.as_ptr().add(at), count), S::load_up_to(x.as_ptr().add(at), count));
-            let before = if accumulate { S::load_up_to(to, count) } else { S::splat(0.0) };
-            S::store_up_to(to, S::fma(dy, slope(x), before), count);
-        }
-    }
-}
-
-vectorised! {
-    /// The slope of GELU is the distribution function plus `x` times the density.
-    fn gelu_back(dy: &[f32], x: &[f32], accumulate: bool, dx: &mut [f32]) => gelu_back_body::<S>
-}
-
-#[inline(always)]
-unsafe fn gelu_back_body<S: Simd>(dy: &[f32], x: &[f32], accumulate: bool, dx: &mut [f32]) {
-    // SAFETY: the instructions of `S` are there.
-    unsafe { map_back::<S>(dy, x, accumulate, dx, |x| S::gelu_slope(x)) }
-}
-
-vectorised! {
-    fn gelu_tanh_back(dy: &[f32], x: &[f32], accumulate: bool, dx: &mut [f32]) => gelu_tanh_back_body::<S>
-}
-
-#[inline(always)]
-unsafe fn gelu_tanh_back_body<S: Simd>(dy: &[f32], x: &[f32], accumulate: bool, dx: &mut [f32]) {
-    // SAFETY: the instructions of `S` are there.
-    unsafe { map_back::<S>(dy, x, accumulate, dx, |x| S::gelu_tanh_slope(x)) }
 }
 
 /// Sum of inputs of equal shape.

@@ -1,11 +1,12 @@
 use crate::parallel::{Divide as _, Parts as _};
 
 use super::parameters::Parameters;
+use super::smooth::Smooth;
 use crate::isa::ForLoops;
 use crate::simd::{fma, limit, vectorised};
 
 /// What follows a convolution or a dense layer and is computed with it: bias, a batch normalisation with its running
-/// statistics, a sum with another value, and a clip.
+/// statistics, a sum with another value, and a clip or a smooth function.
 ///
 /// With `scale = gamma / sqrt(variance + epsilon)` the output is `clip(x · (kernel * scale) + shift + other)`. Going backward,
 /// gamma's gradient follows from the gradient of the scaled kernel, because the sum over all positions of `dy * (x · kernel)`
@@ -20,6 +21,8 @@ pub(super) struct Fold {
     /// Whether another value, the second input, is added before the clip.
     pub(super) joins: bool,
     pub(super) clip: Option<(f32, f32)>,
+    /// A function that is computed at the end, where there is no clip.
+    pub(super) function: Option<Smooth>,
     pub(super) scale: Vec<f32>,
     pub(super) shift: Vec<f32>,
 }
@@ -51,7 +54,7 @@ impl Norm {
 impl Fold {
     pub(super) fn new(isa: ForLoops, channels: usize, bias: Option<usize>) -> Self {
         let (scale, shift) = (vec![1.0; channels], vec![0.0; channels]);
-        Self { isa, channels, bias, norm: None, joins: false, clip: None, scale, shift }
+        Self { isa, channels, bias, norm: None, joins: false, clip: None, function: None, scale, shift }
     }
 
     /// When the kernel, or what is folded into it, changed last.
@@ -167,6 +170,17 @@ pub(super) fn clip_and_sum(
     reduce(partial, sums);
 }
 
+/// Multiplies the gradient by the slopes of what followed, and sums it per channel.
+pub(super) fn slope_and_sum(isa: ForLoops, dy: &mut [f32], slopes: &[f32], sums: &mut [f32], partial: &mut Vec<f32>) {
+    let channels = sums.len();
+    let each = part(dy.len() / channels.max(1));
+    partial.clear();
+    partial.resize(PARTS * channels, 0.0);
+    let parts = dy.par_chunks_mut(each * channels).zip(partial.par_chunks_mut(channels));
+    parts.zip(slopes.par_chunks(each * channels)).for_each(|((dy, sums), slopes)| slope_rows(isa, dy, slopes, sums));
+    reduce(partial, sums);
+}
+
 /// Sums the parts in order.
 pub(super) fn reduce(partial: &[f32], sums: &mut [f32]) {
     sums.fill(0.0);
@@ -185,6 +199,21 @@ fn clip_rows_body<const FUSED: bool>(dy: &mut [f32], y: &[f32], sums: &mut [f32]
     for (dy, y) in dy.chunks_exact_mut(channels).zip(y.chunks_exact(channels)) {
         for ((dy, y), sum) in dy.iter_mut().zip(y).zip(sums.iter_mut()) {
             *dy = if *y > least && *y < most { *dy } else { 0.0 };
+            *sum += *dy;
+        }
+    }
+}
+
+vectorised! {
+    fn slope_rows(dy: &mut [f32], slopes: &[f32], sums: &mut [f32]) => slope_rows_body
+}
+
+#[inline(always)]
+fn slope_rows_body<const FUSED: bool>(dy: &mut [f32], slopes: &[f32], sums: &mut [f32]) {
+    let channels = sums.len();
+    for (dy, slopes) in dy.chunks_exact_mut(channels).zip(slopes.chunks_exact(channels)) {
+        for ((dy, slope), sum) in dy.iter_mut().zip(slopes).zip(sums.iter_mut()) {
+            *dy *= slope;
             *sum += *dy;
         }
     }

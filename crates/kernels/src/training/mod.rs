@@ -18,10 +18,12 @@ mod convolution;
 mod depthwise;
 mod elementwise;
 mod fold;
+mod narrow;
 mod normalise;
 mod parameters;
 mod plan;
 mod pool;
+mod smooth;
 mod standardise;
 mod step;
 mod tokens;
@@ -328,7 +330,8 @@ impl Program {
 
     /// Bytes that values and gradients take for a batch.
     pub fn buffer_bytes(&self, batch: usize) -> usize {
-        self.plan.buffers.iter().sum::<usize>() * batch * size_of::<f32>()
+        let kept: usize = self.plan.operations.iter().map(|operation| operation.step.kept()).sum();
+        (self.plan.buffers.iter().sum::<usize>() + kept) * batch * size_of::<f32>()
     }
 
     fn output(&self) -> &[f32] {
@@ -347,6 +350,9 @@ impl Program {
             if buffer.len() < length * batch {
                 buffer.grow(length * batch, "values and gradients")?;
             }
+        }
+        if matches!(pass, Pass::Training(_)) {
+            self.plan.operations.iter_mut().try_for_each(|operation| operation.step.reserve(batch))?;
         }
         let values = &self.plan.values;
         for (&at, input) in self.plan.inputs.iter().zip(inputs) {

@@ -1,5 +1,5 @@
 use super::parameters::Parameters;
-use crate::memory::Aligned;
+use crate::memory::{Aligned, OutOfMemory};
 
 /// Values that a step takes.
 pub(super) struct Inputs<'a> {
@@ -39,6 +39,16 @@ pub(super) trait Step: Send + Sync + std::fmt::Debug {
 
     /// Writes, or adds, the gradient of the input at `place`, after [`Step::backward`] has seen `dy`.
     fn input_gradient(&mut self, place: usize, x: &Inputs<'_>, y: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool);
+
+    /// Values per sample that a step keeps for going backward beside inputs and output.
+    fn kept(&self) -> usize {
+        0
+    }
+
+    /// Makes room for what is kept of a batch, before it is trained on.
+    fn reserve(&mut self, _batch: usize) -> Result<(), OutOfMemory> {
+        Ok(())
+    }
 
     /// Whether going backward reads the inputs.
     fn keeps_inputs(&self, _parameters: &Parameters) -> bool {

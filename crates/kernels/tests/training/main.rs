@@ -13,6 +13,8 @@ use injerto_reference::networks::Random;
 use injerto_reference::{Pass, examples};
 use rand_chacha::rand_core::Rng;
 
+mod rows;
+
 /// A prefix compiled for inference and a tail for training, as a phase runs them, for one arithmetic of the tail.
 struct Training(Arithmetic);
 

@@ -1,8 +1,15 @@
 //! From a graph to steps: what is computed together, which gradients are needed, and which values share a buffer.
 
+mod folding;
+mod lifetimes;
+
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use injerto_graph::{Activation, Attention as Sizes, Graph, Node, Operator, Padding, ParameterId, Role, Shape};
+
+use folding::clip_of;
+use lifetimes::{assign, contributions};
 
 use super::Error;
 use super::attention::Attention;
@@ -10,6 +17,7 @@ use super::convolution::Convolution;
 use super::depthwise::Depthwise;
 use super::elementwise::{Activate, Add, Clip, Concatenate, Dropout, Join, Leaky, ZeroPad};
 use super::fold::{Fold, Norm};
+use super::narrow::Narrow;
 use super::normalise::{Affine, AffineSource, Normalise, Scale};
 use super::parameters::Parameters;
 use super::pool::{AveragePool, GlobalAverage, MaxPool};
@@ -69,6 +77,7 @@ pub(super) struct Tail<'a> {
     pub(super) batch_statistics: &'a [usize],
 }
 
+/// What is known of a tail while its steps are made.
 struct Compiler<'a> {
     isa: ForLoops,
     multiplier: Multiplier,
@@ -79,7 +88,11 @@ struct Compiler<'a> {
     /// How often each layer's output is taken by layers of the program, and by which last.
     uses: Vec<(usize, usize)>,
     absorbed: Vec<bool>,
+    /// Which rows of each layer are computed.
+    narrow: Narrow<'a>,
     value_of: BTreeMap<usize, usize>,
+    /// Values that are rows of others: of this one, from this row on, up to that.
+    parts: BTreeMap<(usize, usize, usize), usize>,
     values: Vec<Value>,
     needs: Vec<bool>,
     operations: Vec<Operation>,
@@ -104,7 +117,9 @@ pub(super) fn compile(
         parameters,
         uses,
         absorbed: vec![false; graph.len()],
+        narrow: Narrow::new(graph, layers, inputs, &|layer| passes(graph, trains, layer)),
         value_of: BTreeMap::new(),
+        parts: BTreeMap::new(),
         values: Vec::new(),
         needs: Vec::new(),
         operations: Vec::new(),
@@ -146,10 +161,35 @@ impl<'a> Compiler<'a> {
         self.values.len() - 1
     }
 
-    /// The layer that alone takes the output of `layer`.
+    /// The layer that alone takes the output of `layer`, and computes the same rows.
     fn only_user(&self, layer: usize) -> Option<usize> {
         let (uses, user) = self.uses[layer];
-        (uses == 1 && layer + 1 != self.graph.len()).then_some(user)
+        let alike = self.narrow.rows(layer) == self.narrow.rows(user);
+        (uses == 1 && layer + 1 != self.graph.len() && alike).then_some(user)
+    }
+
+    /// The value that has these rows of the output of `input`, for `layer`.
+    fn rows_of(&mut self, input: usize, rows: Range<usize>, layer: usize) -> Result<usize, Error> {
+        let value = *self.value_of.get(&input).ok_or_else(|| self.missing(layer, input))?;
+        let computed = self.narrow.rows(input);
+        if rows == computed {
+            return Ok(value);
+        }
+        if let Some(&part) = self.parts.get(&(value, rows.start, rows.end)) {
+            return Ok(part);
+        }
+        let size = self.narrow.count(input);
+        let row = size / computed.len();
+        let step = Crop { before: (rows.start - computed.start) * row, size, left: rows.len() * row };
+        let part = self.value(step.left, self.needs[value]);
+        self.operation(layer, Box::new(step), vec![value], part);
+        self.parts.insert((value, rows.start, rows.end), part);
+        Ok(part)
+    }
+
+    fn operation(&mut self, layer: usize, step: Box<dyn Step>, inputs: Vec<usize>, output: usize) {
+        let name = self.node(layer).name().to_owned();
+        self.operations.push(Operation { name, step, inputs, output, wants: Vec::new(), places: Vec::new() });
     }
 
     fn parameter(&self, layer: usize, role: Role) -> Option<usize> {
@@ -171,86 +211,6 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// Takes the clip after `end` along, if one follows.
-    fn absorb_clip(&mut self, end: &mut usize) -> Option<(f32, f32)> {
-        let next = self.only_user(*end)?;
-        let clip = clip_of(self.node(next).operator())?;
-        self.absorbed[next] = true;
-        *end = next;
-        Some(clip)
-    }
-
-    /// Takes the sum after `end` along, if one follows whose other value is there already, and returns that value.
-    fn absorb_sum(&mut self, end: &mut usize) -> Option<usize> {
-        let next = self.only_user(*end)?;
-        let node = self.node(next);
-        let (Operator::Add {}, [a, b]) = (node.operator(), node.inputs.as_slice()) else {
-            return None;
-        };
-        let other = if a == end { *b } else { *a };
-        // Neither value is repeated: each has the shape of the sum.
-        let alike = [*end, other].iter().all(|&layer| self.node(layer).shape == node.shape);
-        let value = self.value_of.get(&other).copied().filter(|_| alike)?;
-        self.absorbed[next] = true;
-        *end = next;
-        Some(value)
-    }
-
-    /// A fold for `layer` with the normalisation and the clip after it, and what is left of the layer's own activation.
-    fn fold(&mut self, layer: usize, channels: usize, activation: Activation, end: &mut usize) -> (Fold, Activation) {
-        let (mut fold, rest) = self.fold_norm(layer, channels, activation, end);
-        if activation == Activation::Linear {
-            fold.clip = self.absorb_clip(end);
-        }
-        (fold, rest)
-    }
-
-    /// The same for a layer that can add another value before the clip, which becomes its second input.
-    fn fold_sum(
-        &mut self,
-        layer: usize,
-        channels: usize,
-        activation: Activation,
-        end: &mut usize,
-        inputs: &mut Vec<usize>,
-    ) -> (Fold, Activation) {
-        let (mut fold, rest) = self.fold_norm(layer, channels, activation, end);
-        if activation == Activation::Linear {
-            let other = self.absorb_sum(end);
-            fold.joins = other.is_some();
-            inputs.extend(other);
-            fold.clip = self.absorb_clip(end);
-        }
-        (fold, rest)
-    }
-
-    /// A fold with the layer's own clip, or with the normalisation after it.
-    fn fold_norm(
-        &mut self,
-        layer: usize,
-        channels: usize,
-        activation: Activation,
-        end: &mut usize,
-    ) -> (Fold, Activation) {
-        let mut fold = Fold::new(self.isa, channels, self.parameter(layer, Role::Bias));
-        match activation {
-            Activation::Relu => fold.clip = Some((0.0, f32::INFINITY)),
-            Activation::Relu6 => fold.clip = Some((0.0, 6.0)),
-            Activation::Linear => {
-                let next = self.only_user(layer).filter(|next| !self.batch_statistics.contains(next));
-                if let Some(next) = next
-                    && let Operator::BatchNormalization { epsilon, .. } = self.node(next).operator()
-                {
-                    fold.norm = Some(self.norm(next, *epsilon));
-                    self.absorbed[next] = true;
-                    *end = next;
-                }
-            }
-            other => return (fold, other),
-        }
-        (fold, Activation::Linear)
-    }
-
     /// Whether a parameter of the layers that a fold is made of trains.
     fn any_trains(&self, layers: &[usize]) -> bool {
         layers.iter().any(|&layer| {
@@ -262,22 +222,21 @@ impl<'a> Compiler<'a> {
     }
 
     fn push(&mut self, layer: usize, end: usize, step: Box<dyn Step>, inputs: Vec<usize>, needs: bool) -> usize {
-        let output = self.value(self.node(end).shape.count(), needs);
-        let name = self.node(layer).name().to_owned();
-        self.operations.push(Operation { name, step, inputs, output, wants: Vec::new(), places: Vec::new() });
+        let output = self.value(self.narrow.count(end), needs);
+        self.operation(layer, step, inputs, output);
         output
     }
 
     fn layer(&mut self, layer: usize) -> Result<(), Error> {
         let node = self.node(layer);
         let mut inputs = Vec::with_capacity(node.inputs.len());
-        for &input in &node.inputs {
-            inputs.push(*self.value_of.get(&input).ok_or_else(|| self.missing(layer, input))?);
+        for (place, &input) in node.inputs.iter().enumerate() {
+            inputs.push(self.rows_of(input, self.narrow.wanted(layer, place), layer)?);
         }
         if node.inputs.is_empty() {
             return Err(self.missing(layer, layer));
         }
-        if self.passes(layer) {
+        if passes(self.graph, self.trains, layer) {
             self.value_of.insert(layer, inputs[0]);
             return Ok(());
         }
@@ -317,22 +276,8 @@ impl<'a> Compiler<'a> {
         let fold = Fold::new(self.isa, channels, None);
         let step = Box::new(Depthwise::new(geometry, depth_multiplier, kernel, fold));
         let output = self.value(height * width * channels, self.needs[input] || self.parameters.trains(kernel));
-        let name = self.node(layer).name().to_owned();
-        let inputs = vec![input];
-        self.operations.push(Operation { name, step, inputs, output, wants: Vec::new(), places: Vec::new() });
+        self.operation(layer, step, vec![input], output);
         output
-    }
-
-    /// Whether a layer's output is its input: values are flat, and a frozen layer draws no random numbers.
-    fn passes(&self, layer: usize) -> bool {
-        let operator = self.node(layer).operator();
-        match operator {
-            Operator::Flatten {}
-            | Operator::Reshape { .. }
-            | Operator::Activation { activation: Activation::Linear } => true,
-            Operator::Dropout { .. } => !(operator.is_random() && (self.trains)(layer)),
-            _ => false,
-        }
     }
 
     /// Height, width and channels of a layer's input.
@@ -361,7 +306,7 @@ impl<'a> Compiler<'a> {
                     let (fold, rest) = self.fold(layer, channels, *activation, end);
                     return Some((Box::new(Depthwise::new(geometry, 1, kernel, fold)), rest));
                 }
-                let (fold, rest) = self.fold_sum(layer, channels, *activation, end, inputs);
+                let (fold, rest) = self.fold_sum(layer, &geometry, *activation, end, inputs);
                 (Box::new(Convolution::new(geometry, *groups, kernel, fold, self.multiplier, wants)), rest)
             }
             Operator::DepthwiseConv2D {
@@ -383,14 +328,14 @@ impl<'a> Compiler<'a> {
                 let kernel = self.needed(layer, Role::ConvolutionKernel);
                 let between = node.parameters[1].shape[2];
                 let geometry = Geometry::pointwise(node.shape.count() / channels, between);
-                let (fold, rest) = self.fold_sum(layer, channels, *activation, end, inputs);
+                let (fold, rest) = self.fold_sum(layer, &geometry, *activation, end, inputs);
                 (Box::new(Convolution::new(geometry, 1, kernel, fold, self.multiplier, wants)), rest)
             }
             Operator::Dense { activation, .. } => {
                 let features = self.node(node.inputs[0]).shape.channels();
-                let geometry = Geometry::pointwise(node.shape.count() / channels, features);
+                let geometry = Geometry::pointwise(self.narrow.count(layer) / channels, features);
                 let kernel = self.needed(layer, Role::DenseKernel);
-                let (fold, rest) = self.fold_sum(layer, channels, *activation, end, inputs);
+                let (fold, rest) = self.fold_sum(layer, &geometry, *activation, end, inputs);
                 (Box::new(Convolution::new(geometry, 1, kernel, fold, self.multiplier, wants)), rest)
             }
             Operator::BatchNormalization { epsilon, momentum, .. } => {
@@ -440,9 +385,10 @@ impl<'a> Compiler<'a> {
         let node = self.node(layer);
         let channels = node.shape.channels();
         match node.operator() {
-            Operator::InputLayer { .. } | Operator::Flatten {} | Operator::Reshape { .. } => {
-                unreachable!("the input is given, and the others pass their input on")
-            }
+            Operator::InputLayer { .. }
+            | Operator::Flatten {}
+            | Operator::Reshape { .. }
+            | Operator::Cropping1D { .. } => unreachable!("the input is given, and the others pass their input on"),
             Operator::Conv2D { .. }
             | Operator::DepthwiseConv2D { .. }
             | Operator::SeparableConv2D { .. }
@@ -457,11 +403,8 @@ impl<'a> Compiler<'a> {
             Operator::DotProductAttention { num_heads } => {
                 let shapes: Vec<&Shape> = node.inputs.iter().map(|&input| &self.node(input).shape).collect();
                 let sizes = Sizes::new(*num_heads, &shapes).expect("shape inference has seen these inputs");
-                Box::new(Attention::new(self.isa, self.multiplier, sizes, node.inputs.len() == 1))
-            }
-            Operator::Cropping1D { cropping } => {
-                let size = self.node(node.inputs[0]).shape.count();
-                Box::new(Crop { before: cropping[0] * channels, size, left: node.shape.count() })
+                let joint = node.inputs.len() == 1;
+                Box::new(Attention::new(self.isa, self.multiplier, sizes, joint, self.narrow.rows(layer)))
             }
             Operator::Dropout { rate, per_sample } => {
                 let shape = node.shape.0.clone();
@@ -530,107 +473,15 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// The limits, if the operator is a clip.
-fn clip_of(operator: &Operator) -> Option<(f32, f32)> {
+/// Whether a layer's output is its input: values are flat, rows are taken where they are wanted, and a frozen layer draws no random numbers.
+fn passes(graph: &Graph, trains: &dyn Fn(usize) -> bool, layer: usize) -> bool {
+    let operator = graph.nodes()[layer].operator();
     match operator {
-        Operator::ReLU { max_value, negative_slope } if *negative_slope == 0.0 => {
-            Some((0.0, max_value.map_or(f32::INFINITY, |most| most as f32)))
-        }
-        Operator::Activation { activation: Activation::Relu } => Some((0.0, f32::INFINITY)),
-        Operator::Activation { activation: Activation::Relu6 } => Some((0.0, 6.0)),
-        _ => None,
+        Operator::Flatten {}
+        | Operator::Reshape { .. }
+        | Operator::Cropping1D { .. }
+        | Operator::Activation { activation: Activation::Linear } => true,
+        Operator::Dropout { .. } => !(operator.is_random() && trains(layer)),
+        _ => false,
     }
-}
-
-/// Finds out which inputs want gradients, and which contribution to each comes first.
-fn contributions(operations: &mut [Operation], needs: &[bool]) {
-    let mut seen = vec![false; needs.len()];
-    for operation in operations.iter_mut().rev() {
-        for &input in &operation.inputs {
-            let wanted = needs[input] && needs[operation.output];
-            operation.wants.push(wanted.then_some(seen[input]));
-            seen[input] |= wanted;
-        }
-    }
-}
-
-/// The moments from which on and up to which a value, or its gradient, must be in a buffer.
-struct Lifetime {
-    value: usize,
-    is_gradient: bool,
-    from: usize,
-    to: usize,
-}
-
-/// Gives buffers to values and gradients whose lifetimes do not overlap, and tells the operations.
-fn assign(
-    operations: &mut [Operation],
-    values: &mut [Value],
-    needs: &[bool],
-    parameters: &Parameters,
-    inputs: &[usize],
-    output: usize,
-) -> Vec<usize> {
-    // Inputs come at 0, operation i runs forward at i + 1, the output is read at `middle`, and backward in reverse order.
-    let n = operations.len();
-    let (middle, backward) = (n + 1, |at: usize| 2 * n + 1 - at);
-    let mut producers: Vec<Option<usize>> = vec![None; values.len()];
-    let mut users: Vec<Vec<usize>> = vec![Vec::new(); values.len()];
-    for (at, operation) in operations.iter().enumerate() {
-        producers[operation.output] = Some(at);
-        operation.inputs.iter().for_each(|&input| users[input].push(at));
-    }
-    let mut given = vec![false; values.len()];
-    inputs.iter().for_each(|&value| given[value] = true);
-    let mut lives: Vec<Lifetime> = Vec::new();
-    for value in 0..values.len() {
-        let producer = producers[value];
-        let mut to = producer.map_or(0, |at| at + 1);
-        for &at in &users[value] {
-            let user = &operations[at];
-            to = to.max(at + 1);
-            if needs[user.output] && user.step.keeps_inputs(parameters) {
-                to = to.max(backward(at));
-            }
-        }
-        if value == output {
-            to = to.max(middle);
-        }
-        if let Some(at) = producer.filter(|&at| needs[value] && operations[at].step.keeps_output()) {
-            to = to.max(backward(at));
-        }
-        // An input lives from the beginning, together with all others.
-        let from = if given[value] { 0 } else { producer.map_or(0, |at| at + 1) };
-        lives.push(Lifetime { value, is_gradient: false, from, to });
-        if needs[value] {
-            let first = users[value].iter().map(|&at| backward(at)).min().unwrap_or(middle);
-            let from = if value == output { middle } else { first };
-            // The gradient of an input is read when all is done.
-            let to = producer.map_or(2 * n + 2, backward);
-            lives.push(Lifetime { value, is_gradient: true, from, to });
-        }
-    }
-    lives.sort_by_key(|life| (life.from, life.value, life.is_gradient));
-    // Length and end of each buffer.
-    let mut buffers: Vec<(usize, usize)> = Vec::new();
-    for life in lives {
-        let count = values[life.value].count;
-        let free = buffers.iter().enumerate().filter(|(_, (_, to))| *to < life.from);
-        // The smallest that is large enough, else the largest.
-        let best = free.min_by_key(|(_, (length, _))| (*length < count, length.abs_diff(count))).map(|(at, _)| at);
-        let at = best.unwrap_or_else(|| {
-            buffers.push((0, 0));
-            buffers.len() - 1
-        });
-        buffers[at] = (buffers[at].0.max(count), life.to);
-        if life.is_gradient {
-            values[life.value].gradient = Some(at);
-        } else {
-            values[life.value].buffer = at;
-        }
-    }
-    for operation in operations {
-        operation.places = operation.inputs.iter().map(|&at| (values[at].buffer, values[at].count)).collect();
-    }
-    buffers.into_iter().map(|(length, _)| length).collect()
 }
