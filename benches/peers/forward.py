@@ -1,9 +1,10 @@
 """Measures a forward pass in ONNX Runtime, OpenVINO or PyTorch (channels-last), in images per second.
 
-    python forward.py mobilenet_v2|inception_v3 [--engine onnxruntime|openvino|torch|torch-compile] [--precision f32|bf16]
+    python forward.py mobilenet_v2|inception_v3|vit_small|convnext_tiny [--engine onnxruntime|openvino|torch|torch-compile] [--precision f32|bf16]
                       [--threads N] [--seconds S]
 
-mobilenet_v2 is MobileNetV2 without its top at 160×160, batch 32; inception_v3 is InceptionV3 without its top at 224×224, batch 8.
+mobilenet_v2 is MobileNetV2 without its top at 160×160, batch 32; inception_v3, vit_small (ViT-S/16) and convnext_tiny are without their
+tops at 224×224, batch 8. ViT-S/16 needs timm, the others torchvision.
 Weights are random, which does not change the amount of work. The last line of the output is JSON.
 """
 
@@ -23,6 +24,12 @@ def network(name):
     """Returns the network, its batch size and its image side."""
     if name == "mobilenet_v2":
         return models.mobilenet_v2(weights=None).features, 32, 160
+    if name == "vit_small":
+        import timm
+
+        return timm.create_model("vit_small_patch16_224", num_classes=0), 8, 224
+    if name == "convnext_tiny":
+        return models.convnext_tiny(weights=None).features, 8, 224
     inception = models.inception_v3(weights=None, aux_logits=False, init_weights=False)
     inception.avgpool = inception.dropout = inception.fc = nn.Identity()
     return inception, 8, 224
@@ -89,7 +96,7 @@ ENGINES = {
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("network", choices=["mobilenet_v2", "inception_v3"])
+    parser.add_argument("network", choices=["mobilenet_v2", "inception_v3", "vit_small", "convnext_tiny"])
     parser.add_argument("--engine", choices=list(ENGINES), default="onnxruntime")
     parser.add_argument("--precision", choices=["f32", "bf16"], default="f32")
     parser.add_argument("--threads", type=int, default=2)

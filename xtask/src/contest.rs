@@ -14,9 +14,11 @@ pub(crate) struct Work {
 }
 
 /// All work, in the order of the page.
-pub(crate) const WORK: [Work; 5] = [
+pub(crate) const WORK: [Work; 7] = [
     Work { name: "mobilenet_v2", title: "Forward pass, MobileNetV2 without top, 160×160, batch 32", rates: true },
     Work { name: "inception_v3", title: "Forward pass, InceptionV3 without top, 224×224, batch 8", rates: true },
+    Work { name: "vit_small", title: "Forward pass, ViT-S/16 without top, 224×224, batch 8", rates: true },
+    Work { name: "convnext_tiny", title: "Forward pass, ConvNeXt-tiny without top, 224×224, batch 8", rates: true },
     Work { name: "small_cnn", title: "Training step, small CNN, 160×160, batch 8", rates: true },
     Work {
         name: "feature_extraction",

@@ -10,7 +10,7 @@ use crate::workspace::{Profile, build, cargo, code, own_target, root, succeeds};
 
 /// Text of `--help`.
 pub const HELP: &str = "\
-Runs two experiments, two forward passes and a training step in Injerto, Keras, PyTorch, ONNX Runtime and OpenVINO, in alternation, and
+Runs two experiments, four forward passes and a training step in Injerto, Keras, PyTorch, ONNX Runtime and OpenVINO, in alternation, and
 writes docs/benchmarks.md: medians, peak memory, ratios; and docs/pictures/benchmarks.svg. Sections of other work stay unchanged.
 
 Usage: cargo xtask bench peers [DATA] [OPTIONS]
@@ -22,7 +22,7 @@ Usage: cargo xtask bench peers [DATA] [OPTIONS]
   --budget SECONDS do not run a program again that has used this much time; the default is no limit
   --only NAME,…    run only these peers: of whole commands keras, torch-plain, torch-tuned, torch-cached; of forward passes and
                    training steps onnxruntime, openvino, torch, torch-compile and, with the ending -bf16, all but the first
-  --work NAME,…    do only this work: feature_extraction, fine_tuning, mobilenet_v2, inception_v3, small_cnn
+  --work NAME,…    do only this work: feature_extraction, fine_tuning, mobilenet_v2, inception_v3, vit_small, convnext_tiny, small_cnn
   --threads N      threads of forward passes and training steps; the default is one per core
   --weights FILE   a .pt file of MobileNetV2 without its top, for PyTorch; without it, PyTorch's weights are random
 

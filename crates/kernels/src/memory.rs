@@ -21,6 +21,22 @@ pub(crate) fn filled<T: Clone>(element: T, count: usize, what: &'static str) -> 
     Ok(values)
 }
 
+/// Room for `count` values that are still to be written.
+pub(crate) fn room<T>(count: usize, what: &'static str) -> Result<Vec<T>, OutOfMemory> {
+    let mut values = Vec::new();
+    reserve(&mut values, count, what)?;
+    Ok(values)
+}
+
+/// Makes room for `count` values in all.
+fn reserve<T>(values: &mut Vec<T>, count: usize, what: &'static str) -> Result<(), OutOfMemory> {
+    let more = count.saturating_sub(values.len());
+    values.try_reserve_exact(more).map_err(|_| {
+        let length = count.saturating_mul(size_of::<T>() / size_of::<f32>());
+        OutOfMemory { length, what }
+    })
+}
+
 /// Makes `values` at least `count` long; new ones are `element`.
 pub(crate) fn grow<T: Clone>(
     values: &mut Vec<T>,
@@ -28,11 +44,7 @@ pub(crate) fn grow<T: Clone>(
     count: usize,
     what: &'static str,
 ) -> Result<(), OutOfMemory> {
-    let more = count.saturating_sub(values.len());
-    if values.try_reserve_exact(more).is_err() {
-        let length = count.saturating_mul(size_of::<T>() / size_of::<f32>());
-        return Err(OutOfMemory { length, what });
-    }
+    reserve(values, count, what)?;
     values.resize(count.max(values.len()), element);
     Ok(())
 }

@@ -49,6 +49,9 @@ pub(crate) trait Divide<T> {
     fn par_chunks(&self, size: usize) -> Chunks<'_, T>;
     /// Chunks of `size` values that may be written.
     fn par_chunks_mut(&mut self, size: usize) -> ChunksMut<'_, T>;
+    /// Chunks of `size` values that may be written, each within one of the `whole` values that follow one another: the last of each whole may
+    /// be shorter.
+    fn par_chunks_within_mut(&mut self, size: usize, whole: usize) -> ChunksMut<'_, T>;
     /// Each value, which may be written.
     fn par_iter_mut(&mut self) -> Each<'_, T>;
 }
@@ -60,8 +63,12 @@ impl<T> Divide<T> for [T] {
     }
 
     fn par_chunks_mut(&mut self, size: usize) -> ChunksMut<'_, T> {
-        assert!(size > 0, "chunks have values");
-        ChunksMut { first: self.as_mut_ptr(), length: self.len(), size, slice: PhantomData }
+        self.par_chunks_within_mut(size, self.len().max(1))
+    }
+
+    fn par_chunks_within_mut(&mut self, size: usize, whole: usize) -> ChunksMut<'_, T> {
+        assert!(size > 0 && whole > 0, "chunks have values");
+        ChunksMut { first: self.as_mut_ptr(), length: self.len(), size, whole, slice: PhantomData }
     }
 
     fn par_iter_mut(&mut self) -> Each<'_, T> {
@@ -87,11 +94,12 @@ impl<'a, T: Sync> Parts for Chunks<'a, T> {
     }
 }
 
-/// See [`Divide::par_chunks_mut`].
+/// See [`Divide::par_chunks_within_mut`].
 pub(crate) struct ChunksMut<'a, T> {
     first: *mut T,
     length: usize,
     size: usize,
+    whole: usize,
     slice: PhantomData<&'a mut [T]>,
 }
 
@@ -103,12 +111,14 @@ impl<'a, T: Send> Parts for ChunksMut<'a, T> {
     type Part = &'a mut [T];
 
     fn count(&self) -> usize {
-        self.length.div_ceil(self.size)
+        self.length / self.whole * self.whole.div_ceil(self.size) + (self.length % self.whole).div_ceil(self.size)
     }
 
     unsafe fn part(&self, at: usize) -> &'a mut [T] {
-        let start = at * self.size;
-        let length = self.size.min(self.length - start);
+        let each = self.whole.div_ceil(self.size);
+        let (first, inside) = (at / each * self.whole, at % each * self.size);
+        let (start, end) = (first + inside, self.length.min(first + self.whole.min(inside + self.size)));
+        let length = end - start;
         // SAFETY: the number is below the count, so the chunk lies in the slice, which is borrowed as long; chunks do not overlap, and no one
         // else has this one.
         unsafe { std::slice::from_raw_parts_mut(self.first.add(start), length) }
@@ -176,6 +186,13 @@ mod tests {
             .enumerate()
             .for_each(|(at, (sum, values))| sum[0] += 100 * at + values.iter().sum::<usize>());
         assert_eq!(sums, [3, 107, 211, 307]);
+    }
+
+    #[test]
+    fn no_chunk_goes_from_one_whole_to_the_next() {
+        let mut all = vec![0; 8];
+        all.par_chunks_within_mut(2, 3).enumerate().for_each(|(at, part)| part.fill(at));
+        assert_eq!(all, [0, 0, 1, 2, 2, 3, 4, 4]);
     }
 
     #[test]

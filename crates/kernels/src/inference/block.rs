@@ -47,13 +47,24 @@ impl<'a, T> Walk<'a, T> {
     /// The addresses of the next `count` pixels, which `block` has first afterwards.
     #[inline(always)]
     pub(crate) fn next(&mut self, count: usize, block: &mut Block<T>) {
-        for i in 0..count {
+        let mut done = 0;
+        while done < count {
             let (image, y, x) = (self.image, self.y, self.x);
-            block.input[i] = self.input.at(image, self.geometry.start(0, y), self.geometry.start(1, x));
-            block.output[i] = self.output.at(image, y as isize, x as isize);
-            block.residual[i] = self.residual.map_or(std::ptr::null(), |view| view.at(image, y as isize, x as isize));
-            self.x += 1;
-            if self.x == self.geometry.output[1] {
+            let width = self.geometry.output[1];
+            // Pixels of a row lie equally far apart.
+            let run = done..count.min(done + width - x);
+            let first = self.input.at(image, self.geometry.start(0, y), self.geometry.start(1, x));
+            let step = self.geometry.strides[1] * self.input.pixel;
+            fill(&mut block.input[run.clone()], |i| first.wrapping_add(i * step).cast_const());
+            let first = self.output.at(image, y as isize, x as isize);
+            fill(&mut block.output[run.clone()], |i| first.wrapping_add(i * self.output.pixel));
+            if let Some(view) = self.residual {
+                let first = view.at(image, y as isize, x as isize);
+                fill(&mut block.residual[run.clone()], |i| first.wrapping_add(i * view.pixel).cast_const());
+            }
+            self.x += run.len();
+            done = run.end;
+            if self.x == width {
                 self.x = 0;
                 self.y += 1;
                 if self.y == self.region.rows.end {
@@ -63,6 +74,11 @@ impl<'a, T> Walk<'a, T> {
             }
         }
     }
+}
+
+#[inline(always)]
+fn fill<P>(to: &mut [P], address: impl Fn(usize) -> P) {
+    to.iter_mut().enumerate().for_each(|(i, to)| *to = address(i));
 }
 
 impl<T> Default for Block<T> {

@@ -116,13 +116,14 @@ unsafe fn multiply(job: &Job<'_>, group: &Group, block: &Block<f32>, count: usiz
         let shared = Shared { right, taps, run: *run, start, from: group.from, to, clip, next };
         for tile in 0..tiles {
             let pixels = tile * count / tiles..(tile + 1) * count / tiles;
-            let ahead = shared.ahead(tile);
+            let (ahead, after) = (shared.ahead(tile), block.input[(tile + 1) * count / tiles % count]);
             let tile = AddressedTile {
                 panel: &shared,
                 left: &block.input[pixels.clone()],
                 result: &block.output[pixels.clone()],
                 residual: job.residual.is_some().then(|| &block.residual[pixels]),
                 ahead,
+                after,
             };
             // SAFETY: the window of each pixel lies in the input's halo, each output has all filters, and the residual a vector beyond.
             unsafe { kernel.run(&tile) };

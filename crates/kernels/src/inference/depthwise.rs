@@ -165,46 +165,79 @@ fn rows(region: &Region) -> impl Iterator<Item = (usize, usize)> {
 /// Most columns of the output at once: their sums, a row of weights and an input fill less than 32 registers.
 const MOST: usize = 8;
 
+/// Bytes of the input under the columns and channels that are computed row after row: half of a first cache of 48 KiB, so that the rows
+/// that the next row's windows share are still there.
+const NEAR: usize = 24 << 10;
+
 /// Kernels of a known size, up to [`MOST`] columns at once, as evenly as they go.
+///
+/// Bands of columns and channels are computed from the first row to the last: whole rows of wide layers do not fit in the first cache,
+/// and would be fetched again for every row of a window.
 #[inline(always)]
 unsafe fn columns<S: Simd, T: Element, const N: usize, const H: usize, const W: usize, const STRIDE: usize>(
     job: &Job<'_, T>,
 ) {
-    let width = job.depthwise.geometry.output[1];
+    let (width, channels) = (job.depthwise.geometry.output[1], job.depthwise.geometry.input[2]);
     let parts = width.div_ceil(MOST);
-    for (image, y) in rows(&job.region) {
+    let window = H * (width.div_ceil(parts) * STRIDE + W) * size_of::<T>();
+    let bands = (channels * window).div_ceil(NEAR);
+    let band = channels.div_ceil(bands).next_multiple_of(N * S::LANES);
+    // The most common end is short enough to happen in registers: whole vectors are clipped and stored.
+    let clip = match (job.depthwise.epilogue, job.residual) {
+        // SAFETY: the instructions of `S` are there.
+        (Epilogue::Clamp(low, high), None) => Some(unsafe { [S::splat(low), S::splat(high)] }),
+        _ => None,
+    };
+    for image in job.region.images.clone() {
         for part in 0..parts {
             let (x, end) = (part * width / parts, (part + 1) * width / parts);
-            let mut channel = 0;
-            while channel < job.depthwise.geometry.input[2] {
-                let at = [y, x, channel];
-                let mut room = MaybeUninit::<[[S::V; N]; MOST]>::uninit();
-                let sums = room.as_mut_ptr().cast::<[S::V; N]>();
-                // SAFETY: the columns lie in the region that the views hold, and the channel is one of theirs; the sums of as many
-                // columns are written, of which there are at most `MOST`, as are read; the instructions of `S` are there.
-                unsafe {
-                    match end - x {
-                        8 => sum::<S, T, N, H, W, STRIDE, 8>(job, image, at, sums),
-                        7 => sum::<S, T, N, H, W, STRIDE, 7>(job, image, at, sums),
-                        6 => sum::<S, T, N, H, W, STRIDE, 6>(job, image, at, sums),
-                        5 => sum::<S, T, N, H, W, STRIDE, 5>(job, image, at, sums),
-                        4 => sum::<S, T, N, H, W, STRIDE, 4>(job, image, at, sums),
-                        3 => sum::<S, T, N, H, W, STRIDE, 3>(job, image, at, sums),
-                        2 => sum::<S, T, N, H, W, STRIDE, 2>(job, image, at, sums),
-                        _ => sum::<S, T, N, H, W, STRIDE, 1>(job, image, at, sums),
-                    }
-                    for column in 0..end - x {
-                        finish::<S, T, N>(job, image, [y, x + column, channel], *sums.add(column));
+            for first in (0..channels).step_by(band) {
+                for y in job.region.rows.clone() {
+                    for channel in (first..channels.min(first + band)).step_by(N * S::LANES) {
+                        let at = [y, x, channel];
+                        let clip = if channel + N * S::LANES <= channels { clip } else { None };
+                        let mut room = MaybeUninit::<[[S::V; N]; MOST]>::uninit();
+                        let sums = room.as_mut_ptr().cast::<[S::V; N]>();
+                        // SAFETY: the columns lie in the region that the views hold, and the channel is one of theirs; the sums of as many
+                        // columns are written, of which there are at most `MOST`, as are read; the instructions of `S` are there.
+                        unsafe {
+                            match end - x {
+                                8 => sum::<S, T, N, H, W, STRIDE, 8>(job, image, at, sums, clip),
+                                7 => sum::<S, T, N, H, W, STRIDE, 7>(job, image, at, sums, clip),
+                                6 => sum::<S, T, N, H, W, STRIDE, 6>(job, image, at, sums, clip),
+                                5 => sum::<S, T, N, H, W, STRIDE, 5>(job, image, at, sums, clip),
+                                4 => sum::<S, T, N, H, W, STRIDE, 4>(job, image, at, sums, clip),
+                                3 => sum::<S, T, N, H, W, STRIDE, 3>(job, image, at, sums, clip),
+                                2 => sum::<S, T, N, H, W, STRIDE, 2>(job, image, at, sums, clip),
+                                _ => sum::<S, T, N, H, W, STRIDE, 1>(job, image, at, sums, clip),
+                            }
+                            if clip.is_none() {
+                                finish::<S, T, N>(job, image, at, std::slice::from_raw_parts(sums, end - x));
+                            }
+                        }
                     }
                 }
-                channel += N * S::LANES;
             }
         }
     }
 }
 
-/// The sums of `X` columns, without what happens to each at the end: that is code of its own, which would be compiled again for each
-/// size.
+/// Writes code once for each column that the widest window of [`MOST`] columns has: a loop whose turns differ so much is one that the
+/// compiler may leave as it is, and then the sums are in memory.
+macro_rules! for_each_column {
+    (|$column:ident| $body:expr) => {
+        for_each_column!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18; |$column| $body)
+    };
+    ($($at:literal)*; |$column:ident| $body:expr) => {
+        $({
+            const $column: usize = $at;
+            $body
+        })*
+    };
+}
+
+/// The sums of `X` columns. With `clip` they are clipped and stored in the output; without it, `to` gets them, because what else happens
+/// at the end is much code, which would be compiled again for each size.
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "iterators over the sums would keep them in memory")]
 unsafe fn sum<
@@ -220,7 +253,9 @@ unsafe fn sum<
     image: usize,
     [y, x, channel]: [usize; 3],
     to: *mut [S::V; N],
+    clip: Option<[S::V; 2]>,
 ) {
+    const { assert!((X - 1) * STRIDE + W <= 19, "`for_each_column` has no more columns") };
     let d = job.depthwise;
     let (in_y, in_x) = (d.geometry.start(0, y), (x * STRIDE) as isize - d.geometry.before[1] as isize);
     let (pitch, down) = (d.pitch(), d.geometry.dilation[0]);
@@ -235,45 +270,57 @@ unsafe fn sum<
                 weights[j] = Order::load::<S, N>(d.weights.as_ptr().add((i * W + j) * pitch), channel);
             }
             // Every column of the input is read once. Each sum takes its taps from left to right.
-            for column in 0..(X - 1) * STRIDE + W {
-                let value = T::load_all::<S, N>(row.add(column * job.input.pixel));
-                for o in 0..X {
-                    if column >= o * STRIDE && column - o * STRIDE < W {
+            for_each_column!(|COLUMN| if COLUMN < (X - 1) * STRIDE + W {
+                let value = T::load_all::<S, N>(row.add(COLUMN * job.input.pixel));
+                for j in 0..W {
+                    if COLUMN >= j && (COLUMN - j).is_multiple_of(STRIDE) && (COLUMN - j) / STRIDE < X {
                         for n in 0..N {
-                            sums[o][n] = S::fma(value[n], weights[column - o * STRIDE][n], sums[o][n]);
+                            let sum = &mut sums[(COLUMN - j) / STRIDE][n];
+                            *sum = S::fma(value[n], weights[j][n], *sum);
                         }
                     }
                 }
-            }
+            });
         }
-        to.cast::<[[S::V; N]; X]>().write(sums);
+        let Some([low, high]) = clip else {
+            return to.cast::<[[S::V; N]; X]>().write(sums);
+        };
+        let to = job.output.at(image, y as isize, x as isize).add(channel);
+        for o in 0..X {
+            for n in 0..N {
+                sums[o][n] = S::min(S::max(sums[o][n], low), high);
+            }
+            T::store_all::<S, N>(to.add(o * job.output.pixel), sums[o], N * S::LANES);
+        }
     }
 }
 
-/// Adds the residual to the sums of a pixel, applies the function, and stores them.
+/// Adds the residual to the sums of pixels that lie side by side, applies the function, and stores them.
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "iterators over the sums would keep them in memory")]
 unsafe fn finish<S: Simd, T: Element, const N: usize>(
     job: &Job<'_, T>,
     image: usize,
     [y, x, channel]: [usize; 3],
-    mut sum: [S::V; N],
+    sums: &[[S::V; N]],
 ) {
     let d = job.depthwise;
-    // SAFETY: the pixel lies in the region that output and residual hold, the residual with a vector beyond; the store is cut to the
-    // channels; the instructions of `S` are there.
-    unsafe {
-        if let Some(residual) = job.residual {
-            let more = T::load_all::<S, N>(residual.at(image, y as isize, x as isize).add(channel));
-            for n in 0..N {
-                sum[n] = S::add(sum[n], more[n]);
+    for (at, &sum) in sums.iter().enumerate() {
+        let (mut sum, x) = (sum, (x + at) as isize);
+        // SAFETY: the pixels lie in the region that output and residual hold, the residual with a vector beyond; the store is cut to the
+        // channels; the instructions of `S` are there.
+        unsafe {
+            if let Some(residual) = job.residual {
+                let more = T::load_all::<S, N>(residual.at(image, y as isize, x).add(channel));
+                for n in 0..N {
+                    sum[n] = S::add(sum[n], more[n]);
+                }
             }
+            for n in 0..N {
+                sum[n] = d.epilogue.apply::<S>(sum[n]);
+            }
+            T::store_all::<S, N>(job.output.at(image, y as isize, x).add(channel), sum, d.channels() - channel);
         }
-        for n in 0..N {
-            sum[n] = d.epilogue.apply::<S>(sum[n]);
-        }
-        let to = job.output.at(image, y as isize, x as isize).add(channel);
-        T::store_all::<S, N>(to, sum, d.channels() - channel);
     }
 }
 

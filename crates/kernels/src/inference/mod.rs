@@ -33,7 +33,7 @@ use std::time::Instant;
 use injerto_graph::{ChannelOrder, Graph, Preprocessing};
 use rayon::prelude::*;
 
-use crate::memory::{Aligned, OutOfMemory, filled};
+use crate::memory::{Aligned, OutOfMemory, room};
 
 pub use crate::isa::Isa;
 pub use crate::linalg::Unit;
@@ -193,9 +193,10 @@ impl<T: Format> Machine<T> {
         let image = self.input.iter().product::<usize>();
         assert_eq!(pixels.len(), batch * image, "{batch} images have {} values", batch * image);
         // A network's outputs are at most 2^32 values per image, and the images are there: no product overflows.
-        let sizes = self.output_sizes().into_iter();
+        let sizes = self.output_sizes();
+        // Whoever computes an image is the first to touch its outputs.
         let mut outputs: Vec<Vec<f32>> =
-            sizes.map(|size| filled(0.0, size * batch, "outputs")).collect::<Result<_, _>>()?;
+            sizes.iter().map(|size| room(size * batch, "outputs")).collect::<Result<_, _>>()?;
         let to: Vec<View> = outputs.iter_mut().map(|output| view_of(output.as_mut_ptr())).collect();
         let threads = rayon::current_num_threads();
         if batch >= threads {
@@ -217,6 +218,10 @@ impl<T: Format> Machine<T> {
                 self.copy_out(base, batch, &to, 0);
                 Ok::<_, OutOfMemory>(())
             })??;
+        }
+        for (output, size) in outputs.iter_mut().zip(sizes) {
+            // SAFETY: there is room for as many values, and `copy_out` has written those of all images.
+            unsafe { output.set_len(size * batch) };
         }
         Ok(outputs)
     }

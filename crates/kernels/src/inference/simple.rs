@@ -197,6 +197,24 @@ unsafe fn map<S: Simd, I: Element, T: Element>(input: View<I>, job: &Job<'_, T>,
 
 #[inline(always)]
 unsafe fn line<S: Simd, I: Element, T: Element>(m: &Map, from: *const I, to: *mut T, length: usize) {
+    // SAFETY: the caller's promises are the same.
+    unsafe {
+        match m.epilogue {
+            // The most common one, before the first layer, has a loop of its own, without a choice in it.
+            Epilogue::None => line_with::<S, I, T>(m, from, to, length, |x| x),
+            epilogue => line_with::<S, I, T>(m, from, to, length, |x| epilogue.apply::<S>(x)),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn line_with<S: Simd, I: Element, T: Element>(
+    m: &Map,
+    from: *const I,
+    to: *mut T,
+    length: usize,
+    function: impl Fn(S::V) -> S::V,
+) {
     let (mut i, mut at) = (0, 0);
     while i < length {
         // SAFETY: `length` values lie at both addresses, of which no more are read or written; scale and shift are whole vectors; the
@@ -207,7 +225,7 @@ unsafe fn line<S: Simd, I: Element, T: Element>(m: &Map, from: *const I, to: *mu
             if !m.scale.is_empty() {
                 x = S::fma(x, S::load(m.scale.as_ptr().add(at)), S::load(m.shift.as_ptr().add(at)));
             }
-            T::store_up_to::<S>(to.add(i), m.epilogue.apply::<S>(x), length - i);
+            T::store_up_to::<S>(to.add(i), function(x), length - i);
         }
         i += S::LANES;
         at += S::LANES;

@@ -6,7 +6,7 @@ use super::pack::{Packing, Panel};
 use crate::isa::Isa;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
-use crate::simd::{Portable, SECOND_CACHE, Simd, prefetch};
+use crate::simd::{FIRST_CACHE, Portable, SECOND_CACHE, Simd, prefetch};
 
 /// Each row of the left side has an address of its own.
 #[derive(Debug)]
@@ -62,6 +62,9 @@ pub(crate) struct Tile<'a> {
     pub(crate) residual: Option<&'a [*const f32]>,
     /// See [`Shared::ahead`].
     pub(crate) ahead: *const f32,
+    /// The first row of the tile that is computed next, as `left` has it. Its values are asked for while this one is computed, as if its
+    /// rows lay one after the other; where they do not, nothing is lost.
+    pub(crate) after: *const f32,
 }
 
 /// A start for products without a bias.
@@ -166,7 +169,7 @@ unsafe fn kernel<S: Simd, const P: usize, const W: usize>(tile: &Tile<'_>) {
             }
         }
         let mut weights = panel.right.values.as_ptr();
-        let mut ahead = tile.ahead;
+        let (mut ahead, mut after) = (tile.ahead, tile.after.wrapping_add(panel.from));
         for &tap in panel.taps {
             let input: [*const f32; P] =
                 std::array::from_fn(|p| (*tile.left.get_unchecked(p)).wrapping_add(panel.from + tap));
@@ -181,6 +184,8 @@ unsafe fn kernel<S: Simd, const P: usize, const W: usize>(tile: &Tile<'_>) {
                 weights = weights.add(W * S::LANES);
                 prefetch::<SECOND_CACHE>(ahead);
                 ahead = ahead.wrapping_add(S::LANES);
+                prefetch::<FIRST_CACHE>(after);
+                after = after.wrapping_add(P);
             }
         }
         if let Some(residual) = tile.residual {

@@ -142,8 +142,9 @@ fn addressed(right: &Packed<Addressed>, left: &[f32], result: &mut [f32]) {
             let tiles = rows.div_ceil(kernel.rows);
             for tile in 0..tiles {
                 let range = tile * rows / tiles..(tile + 1) * rows / tiles;
+                let (ahead, after) = (panel.ahead(tile), left[range.end % rows]);
                 let (left, result) = (&left[range.clone()], &result[range]);
-                let tile = addressed::Tile { panel: &panel, left, result, residual: None, ahead: panel.ahead(tile) };
+                let tile = addressed::Tile { panel: &panel, left, result, residual: None, ahead, after };
                 // SAFETY: each address on the left is that of `depth` values, each of the result that of a row of `columns` values,
                 // of which the panel's are some; nothing else touches the result.
                 unsafe { kernel.run(&tile) };

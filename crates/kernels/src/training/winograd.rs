@@ -3,12 +3,11 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use crate::geometry::Geometry;
 use crate::isa::ForLoops;
 use crate::linalg::{Epilogue, Multiplier, Packed, Places, Strided, matmul_at_b_whole, multiply};
 use crate::memory::{scratch, workspace};
+use crate::parallel::{Divide as _, Parts as _};
 use crate::simd::{Simd, vectorised};
 use crate::transform::{F4, square};
 
@@ -100,12 +99,11 @@ pub(super) fn convolve(
     let channels = geometry.input[2];
     let size: usize = geometry.input.iter().product();
     let line = geometry.output[1] * filters;
-    let split = &split;
-    let images = y.par_chunks_mut(geometry.output[0] * line).zip(x.par_chunks(size));
-    let tasks = images
-        .flat_map(|(y, x)| y.par_chunks_mut(split.rows * OUT * line).enumerate().map(move |(task, y)| (task, y, x)));
-    tasks.for_each(|(task, y, x)| {
-        let first = task * split.rows;
+    let per_image = split.tiles[0].div_ceil(split.rows);
+    let tasks = y.par_chunks_within_mut(split.rows * OUT * line, geometry.output[0] * line);
+    tasks.enumerate().for_each(|(task, y)| {
+        let (image, first) = (task / per_image, task % per_image * split.rows);
+        let x = &x[image * size..][..size];
         let rows = (y.len() / line).div_ceil(OUT);
         let tiles = rows * split.tiles[1];
         let (inner, outer) = (plane(tiles, channels), plane(tiles, filters));

@@ -185,8 +185,9 @@ unsafe fn multiply(
     let parts = count.div_ceil(kernel.rows);
     for part in 0..parts {
         let (tile, ahead) = (part * count / parts..(part + 1) * count / parts, shared.ahead(part));
+        let after = left[tile.end % count];
         let (left, result) = (&left[tile.clone()], &result[tile]);
-        let tile = AddressedTile { panel: &shared, left, result, residual: None, ahead };
+        let tile = AddressedTile { panel: &shared, left, result, residual: None, ahead, after };
         // SAFETY: each of the addresses is that of a row of values, or of a row of products as wide as any panel.
         unsafe { kernel.run(&tile) };
     }
