@@ -79,6 +79,10 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
 /// The network of a run or a checkpoint, or the backbone of this name.
 fn network(model: &str, set: &[String], common: &Common) -> Result<FeatureNetwork> {
     let path = injerto_files::from_text(model);
+    if model.contains("://") && !path.exists() {
+        let model = injerto_files::printable(model);
+        bail!("{model}: a network is read from this machine; copy its folder, or its checkpoint, here first");
+    }
     if !path.is_dir() && path.extension().is_none_or(|ending| ending != "safetensors") {
         let (mut catalog, cache) = (common.catalog()?, Cache::of_user()?);
         let file = Path::new("features.toml");

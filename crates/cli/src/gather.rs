@@ -10,6 +10,7 @@ use injerto_report::words::grouped;
 use injerto_shards::{About, Gathered, Kind, Place, Precision};
 
 use crate::output::{self, out};
+use crate::shards::photos;
 
 /// What `injerto gather` takes.
 #[derive(Args)]
@@ -52,12 +53,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         errors => format!(", {} of them without an answer", grouped(errors)),
     };
     let shards = gathered.parts().count();
-    out!(
-        "{} photos in {} {}{errors}",
-        grouped(gathered.photos()),
-        grouped(shards),
-        if shards == 1 { "shard" } else { "shards" }
-    )?;
+    let shards = format!("{} {}", grouped(shards), if shards == 1 { "shard" } else { "shards" });
+    out!("{} in {shards}{errors}", photos(gathered.photos()))?;
     Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 

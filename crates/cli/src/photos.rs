@@ -76,6 +76,13 @@ pub fn photos(arguments: &[PathBuf], without: Option<&Path>) -> Result<Vec<Photo
 /// Adds the photo, or those of the folder.
 fn named(path: PathBuf, without: Option<&Path>, photos: &mut Vec<Photo>) -> Result<()> {
     if !path.is_dir() {
+        if path.to_string_lossy().contains("://") && !path.exists() {
+            bail!(
+                "{}: this is an address, and a path on this machine is expected; `injerto features` and `injerto predict --out` take \
+                 addresses too",
+                shown(&path)
+            );
+        }
         photos.push(Photo::file(path));
         return Ok(());
     }

@@ -50,6 +50,11 @@ pub fn is_gathered(named: &Path) -> Result<bool> {
     Ok(Gathered::is_in(&Place::parse(named.as_os_str())?))
 }
 
+/// A number of photos, in words.
+pub fn photos(count: usize) -> String {
+    format!("{} {}", grouped(count), if count == 1 { "photo" } else { "photos" })
+}
+
 /// Asks the network about the photos of a part, and says what became of it.
 pub fn compute(share: Share, network: &dyn Network, folder: &Place) -> Result<ExitCode> {
     let (began, stop, shard) = (Instant::now(), on_interrupt()?, share.shard());
@@ -64,16 +69,14 @@ pub fn compute(share: Share, network: &dyn Network, folder: &Place) -> Result<Ex
         0 => String::new(),
         errors => format!(", {} without an answer (the column 'error' says why)", grouped(errors)),
     };
-    let photos = grouped(photos);
+    let photos = self::photos(photos);
     match done {
         Done::Written => {
             let time = duration(began.elapsed().as_secs_f64());
-            out!("shard {shard}  {photos} photos{unanswered} in {time}: {place}")?;
+            out!("shard {shard}  {photos}{unanswered} in {time}: {place}")?;
         }
         Done::Skipped => {
-            out!(
-                "shard {shard}  {photos} photos{unanswered}, skipped: {place} is there, of this network and these photos"
-            )?;
+            out!("shard {shard}  {photos}{unanswered}, skipped: {place} is there, of this network and these photos")?;
         }
         Done::Stopped => {
             note!("stopped; nothing was written");

@@ -10,7 +10,7 @@ use injerto_data::{Dataset, Label, Origin, Sample};
 use injerto_files::{memory, shown};
 use injerto_insight::{FeatureTable, Image, Matrix};
 use injerto_recipe::FeaturePrecision;
-use injerto_shards::{About, Gathered, Kind, Place, Precision, Row};
+use injerto_shards::{About, Fault, Gathered, Kind, Place, Precision, Row};
 use injerto_trainer::Extractor;
 use injerto_trainer::plan::Kept;
 
@@ -71,7 +71,15 @@ fn usable(gathered: &Gathered) -> Result<(Vec<(usize, Row)>, Unused), Experiment
             ),
         });
     }
-    rows.sort_by(|(_, a), (_, b)| (&a.label, &a.key).cmp(&(&b.label, &b.key)));
+    rows.sort_by(|(_, a), (_, b)| a.key.cmp(&b.key));
+    let mut keys: Vec<String> =
+        rows.array_windows().filter(|[(_, a), (_, b)]| a.key == b.key).map(|[(_, a), _]| a.key.clone()).collect();
+    keys.dedup();
+    if !keys.is_empty() {
+        return Err(ExperimentError::Gathered { reason: Fault::SameKeys { keys }.to_string() });
+    }
+    // The sort is stable, so the rows of a class keep the order of their keys.
+    rows.sort_by(|(_, a), (_, b)| a.label.cmp(&b.label));
     Ok((rows, unused))
 }
 
@@ -162,13 +170,16 @@ pub(crate) fn folder(gathered: &Gathered, config: &Config) -> Result<Folder, Exp
     Ok(Folder { train, validation, test: None, inventory: Inventory::default() })
 }
 
-/// Sets the number type of an experiment's features to that of `data.features`, if it has these, and returns their files, which are opened
-/// unless they were.
+/// Sets the number type of an experiment's features, and the size of its images unless the experiment says it, to those of `data.features`,
+/// if it has these, and returns their files, which are opened unless they were.
 pub(crate) fn settle(config: &mut Config, opened: Features) -> Result<Features, ExperimentError> {
     let Images::Features { features } = &config.data.images else { return Ok(None) };
     let gathered = opened.map_or_else(|| complete(features).map(Arc::new), Ok)?;
-    if let Some(About { kind: Kind::Features { precision: Precision::F16, .. }, .. }) = gathered.about() {
-        config.cache.precision = FeaturePrecision::F16;
+    if let Some(About { kind: Kind::Features { precision, .. }, image_size, .. }) = gathered.about() {
+        if *precision == Precision::F16 {
+            config.cache.precision = FeaturePrecision::F16;
+        }
+        config.data.image_size = config.data.image_size.or(*image_size);
     }
     Ok(Some(gathered))
 }
@@ -204,14 +215,16 @@ impl Prepared {
         let extractor = Extractor::new(&model, layer, &self.feature_pixels(), &cache, self.config.uses_kernels())?;
         let about = gathered.about().expect("a complete set has a file");
         if about.model != extractor.space() {
+            let network = |name: &str, model: &str, size: Option<[usize; 2]>| {
+                let size = size.map_or_else(String::new, |[height, width]| format!(" at {height}x{width}"));
+                format!("{} {}{size}", injerto_files::printable(name), model.get(..12).unwrap_or_default())
+            };
             return Err(refuse(format!(
-                "the features in {} were computed by another network ({} {}) than this experiment has ({} {}); give [backbone], \
+                "the features in {} were computed by another network ({}) than this experiment has ({}); give [backbone], \
                  data.image_size and cache.precision the values that `injerto features` was given with --set",
                 shown(&features[0]),
-                injerto_files::printable(&about.name),
-                about.model.get(..12).unwrap_or_default(),
-                injerto_files::printable(self.backbone.name()),
-                &extractor.space()[..12],
+                network(&about.name, &about.model, about.image_size),
+                network(self.backbone.name(), extractor.space(), Some(self.card.image_size())),
             )));
         }
         let kept = extractor.kept();

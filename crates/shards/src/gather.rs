@@ -1,6 +1,6 @@
 //! The files of all shards, checked and read again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
 use arrow_array::cast::AsArray as _;
@@ -81,11 +81,16 @@ pub enum Fault {
         /// The network of most files.
         expected: String,
     },
+    /// A file whose name is that of another shard than the one in it.
+    Renamed {
+        /// The file.
+        place: Place,
+        /// The shard in it.
+        holds: Shard,
+    },
     /// Keys that stand for several photos.
     SameKeys {
-        /// How many there are.
-        count: usize,
-        /// Some of them.
+        /// All of them, in their order.
         keys: Vec<String>,
     },
 }
@@ -102,7 +107,7 @@ impl fmt::Display for Fault {
                 write!(f, "{folders}: {one} {names} {}", if shards.len() == 1 { "is missing" } else { "are missing" })
             }
             Self::Damaged { place, reason } => {
-                write!(f, "{place}: {}; compute this shard again", printable(reason))
+                write!(f, "{place}: {}; remove it and compute this shard again", printable(reason))
             }
             Self::Mixed { folder, of } => {
                 let of: Vec<String> = of.iter().map(ToString::to_string).collect();
@@ -115,9 +120,13 @@ impl fmt::Display for Fault {
                 printable(found),
                 printable(expected)
             ),
-            Self::SameKeys { count, keys } => {
-                let (they, stand) = if *count == 1 { ("key", "stands") } else { ("keys", "stand") };
-                write!(f, "{count} {they} {stand} for several photos: {}", listed(keys.iter().map(String::as_str)))
+            Self::Renamed { place, holds } => {
+                write!(f, "{place}: the shard in this file is {holds}; give it the name {}", holds.file())
+            }
+            Self::SameKeys { keys } => {
+                let (they, stand) = if keys.len() == 1 { ("key", "stands") } else { ("keys", "stand") };
+                let named = listed(keys.iter().map(String::as_str));
+                write!(f, "{} {they} {stand} for several photos: {named}", keys.len())
             }
         }
     }
@@ -143,7 +152,15 @@ impl Gathered {
             let mut parts = Vec::new();
             for (shard, place) in files(folder)? {
                 match Header::read(&place) {
-                    Ok((Header { about, errors, version, .. }, photos)) => {
+                    Ok((Header { about, shard: (index, of), errors, version, .. }, photos)) => {
+                        match Shard::new(index, of) {
+                            Ok(holds) if holds == shard => {}
+                            Ok(holds) => faults.push(Fault::Renamed { place: place.clone(), holds }),
+                            Err(error) => {
+                                let reason = format!("its metadata is damaged ({error})");
+                                faults.push(Fault::Damaged { place: place.clone(), reason });
+                            }
+                        }
                         parts.push(Part { place, shard, photos, errors, version, about });
                     }
                     Err(ShardsError::Output { place, reason }) => {
@@ -232,35 +249,44 @@ impl Gathered {
         self.parts().next().map(|part| &part.about)
     }
 
-    /// Reads all keys, and finds those that stand for several photos. It takes 16 bytes of memory per photo.
+    /// Reads all keys, and finds those that stand for several photos, or else a file whose keys cannot be read. It takes 16 bytes of
+    /// memory per photo, and those of the keys that it finds.
     ///
     /// # Errors
-    /// [`ShardsError::Output`] if a file is damaged.
+    /// [`ShardsError`] if a file cannot be opened.
     pub fn same_keys(&self) -> Result<Option<Fault>, ShardsError> {
+        match self.keys_of_several() {
+            Ok(keys) if keys.is_empty() => Ok(None),
+            Ok(keys) => Ok(Some(Fault::SameKeys { keys })),
+            Err(ShardsError::Output { place, reason }) => Ok(Some(Fault::Damaged { place, reason })),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn keys_of_several(&self) -> Result<Vec<String>, ShardsError> {
         let short = |key: &str| -> u128 {
             u128::from_be_bytes(Sha256::digest(key)[..16].try_into().expect("a SHA-256 has 32 bytes"))
         };
         let mut all = Vec::with_capacity(self.photos());
         self.each_key(&mut |key| all.push(short(key)))?;
         all.sort_unstable();
-        let twice: HashMap<u128, ()> = all.array_windows().filter(|[a, b]| a == b).map(|[a, _]| (*a, ())).collect();
+        let twice: HashSet<u128> = all.array_windows().filter(|[a, b]| a == b).map(|[a, _]| *a).collect();
         drop(all);
-        if twice.is_empty() {
-            return Ok(None);
-        }
         let mut keys = BTreeSet::new();
-        self.each_key(&mut |key| {
-            if keys.len() < 100 && twice.contains_key(&short(key)) {
-                keys.insert(key.to_owned());
-            }
-        })?;
-        Ok(Some(Fault::SameKeys { count: twice.len(), keys: keys.into_iter().collect() }))
+        if !twice.is_empty() {
+            self.each_key(&mut |key| {
+                if twice.contains(&short(key)) {
+                    keys.insert(key.to_owned());
+                }
+            })?;
+        }
+        Ok(keys.into_iter().collect())
     }
 
     fn each_key(&self, take: &mut dyn FnMut(&str)) -> Result<(), ShardsError> {
         for part in self.parts() {
-            for batch in reader(&part.place, &[KEY])? {
-                let batch = batch.map_err(|error| ShardsError::output(&part.place, error))?;
+            let mut batches = reader(&part.place, &[KEY])?;
+            while let Some(batch) = next(&part.place, &mut batches)? {
                 let keys = batch.column(0).as_string_opt::<i32>().ok_or_else(|| foreign(&part.place, KEY))?;
                 (0..keys.len()).for_each(|row| take(keys.value(row)));
             }
@@ -325,14 +351,13 @@ impl Iterator for Rows<'_> {
                     };
                     reader(&part.place, columns).map(|reader| self.now = Some((part, reader)))
                 }
-                Some((part, reader)) => match injerto_files::catch_quietly(|| reader.next()) {
-                    Some(None) => {
+                Some((part, reader)) => match next(&part.place, reader) {
+                    Ok(None) => {
                         self.now = None;
                         Ok(())
                     }
-                    Some(Some(Ok(batch))) => rows(&part.place, &batch).map(|rows| self.rows = rows.into_iter()),
-                    Some(Some(Err(error))) => Err(ShardsError::output(&part.place, format!("it is damaged ({error})"))),
-                    None => Err(ShardsError::output(&part.place, "it is damaged")),
+                    Ok(Some(batch)) => rows(&part.place, &batch).map(|rows| self.rows = rows.into_iter()),
+                    Err(error) => Err(error),
                 },
             };
             if let Err(error) = found {
@@ -348,9 +373,21 @@ fn foreign(path: &Place, column: &str) -> ShardsError {
     ShardsError::output(path, format!("its column '{column}' is missing, or not as a shard writes it"))
 }
 
+/// The next rows of a file.
+fn next(place: &Place, reader: &mut ParquetRecordBatchReader) -> Result<Option<RecordBatch>, ShardsError> {
+    match injerto_files::catch_quietly(|| reader.next()) {
+        Some(batch) => batch.transpose().map_err(|error| damaged(place, &error)),
+        None => Err(damaged(place, &"it cannot be decoded")),
+    }
+}
+
+fn damaged(place: &Place, reason: &dyn fmt::Display) -> ShardsError {
+    ShardsError::output(place, format!("it is damaged ({reason})"))
+}
+
 fn reader(place: &Place, columns: &[&str]) -> Result<ParquetRecordBatchReader, ShardsError> {
     let file = Source::open(place)?;
-    let damaged = |reason: &dyn fmt::Display| ShardsError::output(place, format!("it is damaged ({reason})"));
+    let damaged = |reason: &dyn fmt::Display| damaged(place, reason);
     let builder = injerto_files::catch_quietly(|| ParquetRecordBatchReaderBuilder::try_new(file))
         .ok_or_else(|| damaged(&"its metadata"))?
         .map_err(|error| damaged(&error))?;

@@ -20,12 +20,17 @@ fn prefix() -> String {
 pub struct SearchPath {
     folders: Vec<PathBuf>,
     linked: Vec<Linked>,
+    /// Whether libraries are refused without being asked.
+    no_libraries: bool,
 }
+
+/// Whether this program is linked statically on a system where such a program can load no libraries.
+const IS_STATIC: bool = cfg!(all(target_os = "linux", target_feature = "crt-static"));
 
 impl SearchPath {
     /// A search path of only these folders.
     pub fn of(folders: impl IntoIterator<Item = PathBuf>) -> Self {
-        let mut path = Self::default();
+        let mut path = Self { no_libraries: IS_STATIC, ..Self::default() };
         let mut known = Vec::new();
         for folder in folders {
             // A folder may be named twice, for example through a link.
@@ -59,6 +64,26 @@ impl SearchPath {
     pub fn with_linked(mut self, linked: &[Linked]) -> Self {
         self.linked.extend_from_slice(linked);
         self
+    }
+
+    /// The same search path of a program that can load no libraries: each that is found is refused, and backbone files and ONNX models are
+    /// read. A program that is linked statically on Linux always has such a path.
+    pub fn without_libraries(mut self) -> Self {
+        self.no_libraries = true;
+        self
+    }
+
+    /// The backbones of a library or a file.
+    fn ask(&self, file: &Path, probe: &Probe) -> Result<Vec<Descriptor>, PluginError> {
+        match Provider::of(file) {
+            Provider::Library(library) if self.no_libraries => Err(PluginError::Load {
+                library: library.to_owned(),
+                reason: format!(
+                    "{NO_LIBRARIES}; `injerto plugins dump` of another build writes its backbones as files, which it reads"
+                ),
+            }),
+            provider => provider.descriptors(probe),
+        }
     }
 
     /// The folders.
@@ -130,7 +155,7 @@ impl Catalog {
     pub fn scan(path: SearchPath, probe: Probe) -> Self {
         let (libraries, passed_over) = path.libraries();
         // Each answer comes from a separate process, and starting it takes most of the time.
-        let answers: Vec<_> = libraries.par_iter().map(|library| Provider::of(library).descriptors(&probe)).collect();
+        let answers: Vec<_> = libraries.par_iter().map(|library| path.ask(library, &probe)).collect();
         let linked: Vec<Origin> = path.linked.iter().copied().map(Origin::Linked).collect();
         let mut catalog = Self { probe, path, found: Vec::new(), refused: Vec::new(), passed_over };
         libraries.into_iter().zip(answers).for_each(|(library, answer)| catalog.add(Origin::File(library), answer));
@@ -171,7 +196,7 @@ impl Catalog {
             if !library.is_file() {
                 return Err(missing(&library));
             }
-            let descriptors = Provider::of(&library).descriptors(&self.probe)?;
+            let descriptors = self.path.ask(&library, &self.probe)?;
             let wanted = |descriptor: &&Descriptor| name.is_none_or(|name| descriptor.name == name);
             let candidates: Vec<&Descriptor> = descriptors.iter().filter(wanted).collect();
             if let [descriptor] = candidates[..] {
@@ -272,9 +297,15 @@ impl Catalog {
         if !self.path.linked.is_empty() {
             lines.push(format!("  {} plugins that are linked into this program", self.path.linked.len()));
         }
+        if self.path.no_libraries {
+            lines.push(format!("  {NO_LIBRARIES}"));
+        }
         lines.join("\n")
     }
 }
+
+/// What is said of a program that is linked statically.
+const NO_LIBRARIES: &str = "this program is linked statically and loads no libraries";
 
 /// Largest number of foreign libraries that are listed. A folder of the system holds hundreds.
 const MOST_PASSED_OVER: usize = 10;

@@ -334,6 +334,27 @@ fn a_linked_plugin_answers_as_its_library_does_in_a_child_process() {
 }
 
 #[test]
+fn a_program_that_is_linked_statically_refuses_libraries_and_reads_files() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let library = folder.path().join(file_name("mine"));
+    std::fs::write(&library, b"no library is looked at").expect("written");
+    let path = SearchPath::of([folder.path().to_owned()]).with_linked(injerto_standard::PLUGINS).without_libraries();
+    let mut catalog = Catalog::scan(path, probe());
+    let refused: Vec<_> = catalog.refused.iter().map(|refused| refused.error.to_string()).collect();
+    assert!(matches!(&refused[..], [one] if one.contains("loads no libraries; `injerto plugins dump`")), "{refused:?}");
+    let named = catalog.find(&library.to_string_lossy()).expect_err("refused").to_string();
+    assert!(named.contains("this program is linked statically"), "{named}");
+    let listing = catalog.listing();
+    assert!(listing.ends_with("\n  this program is linked statically and loads no libraries"), "{listing}");
+    // A backbone as a file is data.
+    let vgg = catalog.find("vgg").expect("linked in");
+    let dump = catalog.dump(&vgg, &Map::new(), None, "mine").expect("dumped");
+    dump.write(&folder.path().join("mine.backbone.json")).expect("written");
+    let path = SearchPath::of([folder.path().to_owned()]).without_libraries();
+    assert!(Catalog::scan(path, probe()).find("mine").is_ok());
+}
+
+#[test]
 fn a_library_in_a_folder_takes_the_place_of_the_linked_plugin_of_its_name() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = || SearchPath::of([folder.path().to_owned()]).with_linked(injerto_standard::PLUGINS);

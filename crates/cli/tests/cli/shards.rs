@@ -179,7 +179,9 @@ fn a_head_that_is_trained_on_features_is_the_one_that_is_trained_on_photos() {
     let at = drawn();
     let at = at.path();
     fs::write(at.join("photos.toml"), experiment("root = \"drawn/train\"")).expect("written");
-    fs::write(at.join("features.toml"), experiment("features = \"seen\"")).expect("written");
+    // The features say at which size the network saw the photos.
+    let on_features = experiment("features = \"seen\"").replace("image_size = [32, 32]\n", "");
+    fs::write(at.join("features.toml"), on_features).expect("written");
     for shard in ["0/3", "1/3"] {
         features(at, &["--out", "seen", "--shard", shard]).succeeds();
     }
@@ -187,7 +189,7 @@ fn a_head_that_is_trained_on_features_is_the_one_that_is_trained_on_photos() {
     features(at, &["--out", "seen", "--shard", "2/3"]).succeeds();
     // Another size is another network.
     let other = ["train", "features.toml", "--run-dir", "none", "--set", "data.image_size=[16,16]"];
-    contains(&run(at, &other).fails(), &["computed by another network"]);
+    contains(&run(at, &other).fails(), &["computed by another network", " at 32x32) than this", " at 16x16)"]);
     let tuned = ["train", "features.toml", "--run-dir", "none", "--set", "phases.0.unfreeze=all"];
     contains(&run(at, &tuned).fails(), &["phase 'head' needs the photos themselves"]);
     run(at, &["train", "photos.toml", "--run-dir", "from_photos"]).succeeds();
@@ -200,6 +202,41 @@ fn a_head_that_is_trained_on_features_is_the_one_that_is_trained_on_photos() {
     // The trained network is the whole one.
     let photo = saved.join("train/daisy/00000.png");
     contains(&run(at, &["predict", "--run", "from_features", photo.to_str().expect("UTF-8")]).succeeds(), &["daisy"]);
+}
+
+#[test]
+fn features_of_one_photo_under_two_shards_are_refused() {
+    let at = drawn();
+    let at = at.path();
+    for shard in ["0/2", "1/2"] {
+        features(at, &["--out", "seen", "--shard", shard]).succeeds();
+    }
+    features(at, &["--out", "again"]).succeeds();
+    fs::write(at.join("my.toml"), experiment("features = [\"seen\", \"again\"]")).expect("written");
+    contains(
+        &run(at, &["train", "my.toml", "--run-dir", "none"]).fails(),
+        &["30 keys stand for several photos: daisy/00000.png", "… and 22 more"],
+    );
+    let name = |index: u32| at.join(format!("seen/shard-0000{index}-of-00002.parquet"));
+    fs::copy(name(0), name(1)).expect("copied");
+    for command in ["cv", "inspect", "advise"] {
+        contains(&run(at, &[command, "seen"]).fails(), &["the shard in this file is 0/2"]);
+    }
+}
+
+#[test]
+fn addresses_where_a_path_is_expected_are_named_as_such() {
+    let at = drawn();
+    let at = at.path();
+    let check = |words: &[&str], expected: &str| {
+        contains(&run(at, words).fails(), &[expected]);
+    };
+    check(
+        &["features", "s3://photos/run", "drawn/train", "--out", "x"],
+        "s3://photos/run: a network is read from this machine",
+    );
+    check(&["features", "small_cnn", "drawn/tarin", "--out", "x"], "drawn/tarin: No such file");
+    assert!(!at.join("x").exists());
 }
 
 #[test]

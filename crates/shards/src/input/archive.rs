@@ -31,7 +31,8 @@ pub(super) fn photos(place: &Place) -> impl Iterator<Item = Result<Photo, Shards
 #[derive(Default)]
 struct Parts {
     key: String,
-    image: Option<(String, Result<Vec<u8>, String>)>,
+    /// Name, number of further dots in its ending, and content.
+    image: Option<(String, usize, Result<Vec<u8>, String>)>,
     class: Option<String>,
     /// What the JSON says, which counts if there is no `.cls`.
     said: Option<String>,
@@ -41,7 +42,7 @@ impl Parts {
     /// The photo; `None` if nothing with this name was an image.
     fn photo(self, archive: &Place) -> Option<Photo> {
         let Self { key, image, class, said } = self;
-        let (name, content) = image?;
+        let (name, _, content) = image?;
         let path = format!("{}#{name}", archive.text());
         Some(Photo { key, path, label: class.or(said), content })
     }
@@ -83,11 +84,22 @@ fn walk(place: &Place, send: &mut dyn FnMut(Result<Photo, ShardsError>) -> bool)
             "cls" => parts.class = Some(text()?).filter(|text| !text.is_empty()),
             "json" => parts.said = label(&text()?),
             other if EXTENSIONS.contains(&format!(".{}", other.rsplit('.').next().unwrap_or(other)).as_str()) => {
-                if let Some((first, _)) = &parts.image {
-                    return Err(ShardsError::input(
-                        place,
-                        format!("{} and {} are two images with one key", printable(first), printable(name)),
-                    ));
+                // Beside `001.jpg`, `001.mask.png` says something of the photo and is none.
+                let further = other.matches('.').count();
+                match &parts.image {
+                    Some((_, kept, _)) if *kept < further => continue,
+                    Some((first, kept, _)) if *kept == further => {
+                        return Err(ShardsError::input(
+                            place,
+                            format!(
+                                "{} and {} are two images with one key; call only the photo KEY.{}, and the other KEY.NAME.png",
+                                printable(first),
+                                printable(name),
+                                printable(other.rsplit('.').next().unwrap_or(other))
+                            ),
+                        ));
+                    }
+                    _ => {}
                 }
                 let content = match size > LARGEST {
                     true => Err(format!("it is too large: a photo may have {} MiB", LARGEST >> 20)),
@@ -101,7 +113,7 @@ fn walk(place: &Place, send: &mut dyn FnMut(Result<Photo, ShardsError>) -> bool)
                         Ok(bytes)
                     }
                 };
-                parts.image = Some((name.to_owned(), content));
+                parts.image = Some((name.to_owned(), further, content));
             }
             _ => {}
         }

@@ -9,7 +9,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use injerto_data::Dataset;
-use injerto_data::folder::{self, AllLeftOut};
+use injerto_data::folder::{self, AllLeftOut, Reason};
 use injerto_files::{hex, to_text};
 use sha2::{Digest, Sha256};
 
@@ -95,12 +95,15 @@ impl Input {
     /// Finds the photos in all of these.
     ///
     /// # Errors
-    /// [`ShardsError`] if a folder or a list cannot be read, or if there are no photos in it. A photo that is not there is found when
-    /// it is read.
+    /// [`ShardsError`] if one of them is not there or is no such input, if a folder or a list cannot be read, or if there are no photos in
+    /// it. A photo in a list or a table that is not there is found when it is read.
     pub fn open(places: &[impl Clone + Into<Place>]) -> Result<Self, ShardsError> {
         let mut input = Self::default();
         for place in places {
             let place: &Place = &place.clone().into();
+            if let Some(path) = place.local() {
+                path.metadata().map_err(ShardsError::io(path))?;
+            }
             let before = input.files.len() + input.packs.len();
             let name = place.name();
             let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_lowercase()).unwrap_or_default();
@@ -113,12 +116,15 @@ impl Input {
                 input.packs.push(Pack { name, place: place.clone(), format, stamp: None });
             } else if LISTS.contains(&ending.as_str()) {
                 input.list(place)?;
-            } else {
+            } else if ending.is_empty() || folder::EXTENSIONS.contains(&format!(".{ending}").as_str()) {
                 input.files.push(File { key: place.text(), place: place.clone(), label: None, stamp: None });
             }
             if input.files.len() + input.packs.len() == before {
                 return Err(ShardsError::NoPhotos { place: place.clone() });
             }
+        }
+        for left_out in &mut input.left_out {
+            left_out.retain(|reason, _| !matches!(reason, Reason::Ending(ending) if Format::of(ending).is_some()));
         }
         input.packs.sort_by(|a, b| (&a.name, &a.place).cmp(&(&b.name, &b.place)));
         Ok(input)

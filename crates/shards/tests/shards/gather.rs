@@ -66,6 +66,29 @@ fn the_same_photos_twice_are_found_by_their_keys() {
 }
 
 #[test]
+fn of_many_keys_that_stand_for_several_photos_the_first_are_named_and_all_are_counted() {
+    let folder = photos(60);
+    let inputs = [folder.path().join("photos")];
+    let outs = ["one", "two"].map(|name| folder.path().join(name));
+    outs.iter().for_each(|out| drop(compute(&inputs, "0/1", &COLOURS, out)));
+    check(&faults(&outs), &[&["120 keys stand for several photos", "cats/000.png", "cats/007.png … and 112 more"]]);
+}
+
+#[test]
+fn a_file_with_the_name_of_another_shard_is_named_with_its_own() {
+    let folder = photos(10);
+    let (inputs, out) = ([folder.path().join("photos")], folder.path().join("out"));
+    for shard in ["0/2", "1/2"] {
+        compute(&inputs, shard, &COLOURS, &out);
+    }
+    let name = |index: u32| out.join(format!("shard-0000{index}-of-00002.parquet"));
+    fs::copy(name(0), name(1)).expect("copied");
+    let renamed: &[&str] =
+        &["shard-00001-of-00002.parquet: the shard in this file is 0/2", "name shard-00000-of-00002.parquet"];
+    check(&faults(std::slice::from_ref(&out)), &[renamed, &["keys stand for several photos"]]);
+}
+
+#[test]
 fn shards_of_two_networks_do_not_belong_together() {
     let folder = photos(10);
     let (inputs, out) = ([folder.path().join("photos")], folder.path().join("out"));
@@ -97,7 +120,19 @@ fn a_damaged_shard_is_named() {
     let path = out.join("shard-00001-of-00002.parquet");
     let bytes = fs::read(&path).expect("read");
     fs::write(&path, &bytes[..bytes.len() / 2]).expect("written");
-    check(&faults(std::slice::from_ref(&out)), &[&["shard-00001-of-00002.parquet", "compute this shard again"]]);
+    check(
+        &faults(std::slice::from_ref(&out)),
+        &[&["shard-00001-of-00002.parquet", "remove it and compute this shard again"]],
+    );
+    // The end of the file, which says what it holds, is whole.
+    let mut inside = bytes;
+    inside[4..100].fill(0xff);
+    fs::write(&path, &inside).expect("written");
+    check(
+        &faults(std::slice::from_ref(&out)),
+        &[&["shard-00001-of-00002.parquet: it is damaged", "remove it and compute this shard again"]],
+    );
+    fs::remove_file(&path).expect("removed");
     compute(&inputs, "1/2", &COLOURS, &out);
     check(&faults(&[out]), &[]);
 }

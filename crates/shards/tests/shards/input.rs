@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray};
+use injerto_data::folder::Reason;
 use injerto_shards::{Input, Photo, Shard, ShardsError};
 use parquet::arrow::ArrowWriter;
 
@@ -89,10 +90,49 @@ fn files_of_one_photo_in_an_archive_have_one_name() {
             ("a/002.png", photo(2)),
             ("a/003.txt", b"a caption alone is no photo".to_vec()),
             ("004.left.png", photo(4)),
+            ("005.mask.png", photo(0)),
+            ("005.jpg", photo(5)),
+            ("005.depth.png", photo(0)),
         ],
     );
-    let expected = [("a/001", text("3"), 1), ("a/002", text("dog"), 2), ("004", None, 4)];
+    let expected = [("a/001", text("3"), 1), ("a/002", text("dog"), 2), ("004", None, 4), ("005", None, 5)];
     assert_eq!(told(whole(path)), expected.map(|(key, label, colour)| (key.to_owned(), label, Ok(photo(colour)))));
+}
+
+#[test]
+fn two_photos_of_one_name_in_an_archive_are_an_error_with_the_fix() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("pairs.tar");
+    tar(&path, &[("1.left.png", photo(1)), ("1.right.png", photo(2))]);
+    let share = Input::open(&[path]).and_then(|input| input.share(Shard::WHOLE)).expect("a share");
+    let error = share.photos().find_map(Result::err).expect("an error").to_string();
+    assert!(error.contains("1.left.png and 1.right.png are two images with one key; call only the photo"), "{error}");
+}
+
+#[test]
+fn what_is_named_must_be_there_and_be_an_input() {
+    let folder = photos(1);
+    let check = |name: &str, expected: &str| {
+        let error = Input::open(&[folder.path().join(name)]).expect_err(name).to_string();
+        assert!(error.contains(name) && error.contains(expected), "{error}");
+    };
+    check("fotos", "No such file");
+    check("photos/dogs/gone.png", "No such file");
+    check("gone.tar", "No such file");
+    put(folder.path().join("photos.tar.gz"), b"packed");
+    check("photos.tar.gz", "expected images, .tar or .parquet files");
+    let alone = [folder.path().join("photos/dogs/000.png")];
+    assert_eq!(keys(&alone, Shard::WHOLE).len(), 1);
+}
+
+#[test]
+fn archives_and_tables_in_a_folder_are_not_left_out() {
+    let folder = photos(1);
+    tar(&folder.path().join("photos/more.tar"), &[("1.png", photo(1))]);
+    put(folder.path().join("photos/notes.pdf"), b"");
+    let input = Input::open(&[folder.path().join("photos")]).expect("photos");
+    let left_out: Vec<_> = input.left_out.iter().flat_map(|left_out| left_out.keys().cloned()).collect();
+    assert_eq!(left_out, [Reason::Ending(".pdf".to_owned())]);
 }
 
 #[test]

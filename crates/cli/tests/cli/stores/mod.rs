@@ -80,6 +80,25 @@ fn photos_in_a_store_give_the_file_that_photos_on_this_machine_give() {
 }
 
 #[test]
+fn a_run_says_what_it_thinks_of_photos_in_a_store_part_by_part() {
+    let (at, server) = drawn();
+    let at = at.path();
+    fs::write(at.join("my.toml"), crate::shards::experiment("root = \"drawn/train\"")).expect("written");
+    run(at, &["train", "my.toml", "--run-dir", "run"]).succeeds();
+    let predict = ["predict", "--run", "run", "s3://photos/flowers"];
+    for index in ["0/2", "1/2"] {
+        let words = [&predict[..], &["--shard", index, "--out", "s3://photos/said"]].concat();
+        contains(&store(at, &server, &words).succeeds(), &[": s3://photos/said/shard-0000"]);
+        contains(&store(at, &server, &words).succeeds(), &["skipped"]);
+    }
+    contains(&store(at, &server, &["gather", "s3://photos/said"]).succeeds(), &["5 classes", "30 photos in 2 shards"]);
+    contains(
+        &store(at, &server, &predict).fails(),
+        &["s3://photos/flowers: this is an address", "`injerto predict --out`"],
+    );
+}
+
+#[test]
 fn a_head_trains_on_features_in_a_store_as_on_those_on_this_machine() {
     let (at, server) = drawn();
     let at = at.path();
@@ -131,7 +150,7 @@ fn archives_lists_and_single_photos_in_a_store_are_read() {
     check("s3://photos/packs", "2 photos in");
     check("s3://photos/packs/train-000.tar", "2 photos");
     check("s3://photos/flowers/list.csv", "2 photos, 1 without an answer");
-    check("s3://photos/flowers/daisy/00000.png", "1 photos in");
+    check("s3://photos/flowers/daisy/00000.png", "1 photo in");
 }
 
 #[test]
