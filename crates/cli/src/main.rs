@@ -45,7 +45,7 @@ mod version;
 mod watch;
 
 use std::ffi::OsString;
-use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
+use std::panic::PanicHookInfo;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
@@ -203,18 +203,40 @@ fn text() -> impl TypedValueParser<Value = String> {
     OsStringValueParser::new().map(|argument: OsString| injerto_files::to_text(&argument).into_owned())
 }
 
+/// Bytes of the stack of the thread that a command runs on. That of the process is what `ulimit -s` says, and where it is full, nothing
+/// can be said any more.
+const STACK: usize = 8 << 20;
+
 fn main() -> ExitCode {
     answer_if_asked();
     std::panic::set_hook(Box::new(remember));
     let_large_files_fail();
-    catch_unwind(AssertUnwindSafe(command)).unwrap_or_else(|_| {
-        let what = PANIC.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
-        insist!(
-            "error: this is a defect of injerto, not of your files: {what}\n\
-             please report it, with this message and the command; RUST_BACKTRACE=1 adds the calls that led there"
-        );
-        ExitCode::from(101)
-    })
+    match std::thread::Builder::new().name("command".to_owned()).stack_size(STACK).spawn(command) {
+        Ok(thread) => thread.join().unwrap_or_else(|_| defect()),
+        Err(error) => ended(&no_threads(&error)),
+    }
+}
+
+/// Says that the program has panicked, and on what.
+fn defect() -> ExitCode {
+    let what = PANIC.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+    insist!(
+        "error: this is a defect of injerto, not of your files: {what}\n\
+         please report it, with this message and the command; RUST_BACKTRACE=1 adds the calls that led there"
+    );
+    ExitCode::from(101)
+}
+
+/// Starts the threads that compute, so that a system that gives none is an error before the work.
+fn start_threads() -> Result<()> {
+    rayon::ThreadPoolBuilder::new().build_global().map_err(|error| no_threads(&error))
+}
+
+fn no_threads(error: &dyn std::error::Error) -> anyhow::Error {
+    anyhow::anyhow!(
+        "the system gives no more threads or memory to this program ({error}): raise its limits (`ulimit -u`, `ulimit -v`), or let it \
+         have fewer threads with RAYON_NUM_THREADS=1"
+    )
 }
 
 /// Beyond `ulimit -f`, a write becomes an error with a message, as on a full disk, and not the end of the process. A handler,
@@ -261,22 +283,28 @@ fn command() -> ExitCode {
         .with_target(false)
         .with_filter(LevelFilter::from_level(level));
     tracing_subscriber::registry().with(log).with(tuning::Tuning::layer()).init();
-    let done = match command {
-        Command::Train(arguments) => train::run(arguments, &common),
-        Command::New(arguments) => new::run(&arguments, &common),
-        Command::Summary(arguments) => summary::run(arguments, &common),
-        Command::Plugins(arguments) => plugins::run(arguments, &common),
-        Command::Inspect(arguments) => inspect::run(&arguments, &common),
+    let done = start_threads().and_then(|()| done(command, &common));
+    done.unwrap_or_else(|error| ended(&error))
+}
+
+/// Does what a command asks for.
+fn done(command: Command, common: &Common) -> Result<ExitCode> {
+    match command {
+        Command::Train(arguments) => train::run(arguments, common),
+        Command::New(arguments) => new::run(&arguments, common),
+        Command::Summary(arguments) => summary::run(arguments, common),
+        Command::Plugins(arguments) => plugins::run(arguments, common),
+        Command::Inspect(arguments) => inspect::run(&arguments, common),
         Command::Data(arguments) => data::run(&arguments),
-        Command::Advise(arguments) => advise::run(&arguments, &common),
-        Command::Cv(arguments) => cv::run(&arguments, &common),
-        Command::Sweep(arguments) => sweep::run(&arguments, &common),
-        Command::Watch(arguments) => watch::run(&arguments, &common),
-        Command::LrFind(arguments) => lr_find::run(&arguments, &common),
+        Command::Advise(arguments) => advise::run(&arguments, common),
+        Command::Cv(arguments) => cv::run(&arguments, common),
+        Command::Sweep(arguments) => sweep::run(&arguments, common),
+        Command::Watch(arguments) => watch::run(&arguments, common),
+        Command::LrFind(arguments) => lr_find::run(&arguments, common),
         Command::Cache(arguments) => cache::run(&arguments),
         Command::Export(arguments) => export::run(arguments),
         #[cfg(feature = "shards")]
-        Command::Features(arguments) => features::run(&arguments, &common),
+        Command::Features(arguments) => features::run(&arguments, common),
         #[cfg(feature = "shards")]
         Command::Gather(arguments) => gather::run(&arguments),
         #[cfg(not(feature = "shards"))]
@@ -285,14 +313,14 @@ fn command() -> ExitCode {
         Command::Gather(_) => missing::run("gather"),
         Command::Compare(arguments) => compare::run(arguments),
         Command::Report(arguments) => report::run(arguments),
-        Command::Predict(arguments) => predict::run(arguments, &common),
+        Command::Predict(arguments) => predict::run(arguments, common),
         Command::Explain(arguments) => explain::run(&arguments),
         #[cfg(feature = "serve")]
         Command::Serve(arguments) => serve::run(arguments),
         #[cfg(not(feature = "serve"))]
         Command::Serve(_) => missing::run("serve"),
         Command::Suggest(arguments) => suggest::run(&arguments),
-        Command::Evaluate(arguments) => evaluate::run(arguments, &common),
+        Command::Evaluate(arguments) => evaluate::run(arguments, common),
         Command::Generate(arguments) => generate::run(arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         #[cfg(feature = "pages")]
@@ -303,8 +331,7 @@ fn command() -> ExitCode {
         Command::Completions(_) => missing::run("completions"),
         #[cfg(not(feature = "pages"))]
         Command::Man(_) => missing::run("man"),
-    };
-    done.unwrap_or_else(|error| ended(&error))
+    }
 }
 
 /// The exit code of a command that could not do all that it was asked for. That nobody reads its output any more is no failure.

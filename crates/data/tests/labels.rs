@@ -63,6 +63,12 @@ fn a_list_gives_the_classes_in_every_usual_form() {
         ("l.csv", "breed;id\r\ndog;1\r\ncat;2\r\ndog;3\r\ncat;my 4\r\n"),
         ("l.csv", "a/1.jpg,dog\na/2.jpg,cat\nb/3.jpg,dog\nb/my 4.png,cat"),
         ("l.csv", "x,file_name,label\n0,1.jpg,dog\n1,2.jpg,cat\n2,b\\3.jpg,dog\n3,./b/my 4.png,cat\n"),
+        ("l.csv", "path|class\na/1.jpg|dog\na/2.jpg|cat\nb/3.jpg|dog\nb/my 4.png|cat\n"),
+        ("l.csv", "sep=;\r\nid;breed\r\n1;dog\r\n2;cat\r\n3;dog\r\nmy 4;cat\r\n"),
+        ("l.csv", "path,class\ra/1.jpg,dog\ra/2.jpg,cat\rb/3.jpg,dog\rb/my 4.png,cat\r"),
+        ("l.tsv", "path,class\na/1.jpg,dog\na/2.jpg,cat\nb/3.jpg,dog\nb/my 4.png,cat\n"),
+        ("l.txt", "# comment\npath|class\na/1.jpg|dog\na/2.jpg|cat\nb/3.jpg|dog\nb/my 4.png|cat\n"),
+        ("l.txt", "\"a/1.jpg\",dog\na/2.jpg,cat\nb/3.jpg,dog\nb/my 4.png,cat\n"),
         ("l.tsv", "image\tspecies\na/1\tdog\na/2\tcat\nb/3\tdog\nb/my 4\tcat\n"),
         ("l.txt", "# comment\na/1.jpg dog\na/2.jpg\tcat\nb/3.jpg dog\nb/my 4.png\tcat\n"),
         (
@@ -89,6 +95,14 @@ fn a_column_or_a_list_per_part_divides_the_images() {
     let text = "path,class,split\na/1.jpg,x,train\na/2.jpg,y,Training\nb/3.jpg,x,val\nb/my 4.png,y,test\n";
     let expected = ["train: a/1.jpg x", "train: a/2.jpg y", "validation: b/3.jpg x", "test: b/my 4.png y"];
     check("l.csv", text, listed("l.csv"), &expected);
+    let marked = "path,class,is_valid\na/1.jpg,x,False\na/2.jpg,y,0\nb/3.jpg,x,True\n";
+    check("l.csv", marked, listed("l.csv"), &expected[..3]);
+    refused(
+        "l.csv",
+        "path,class,is_test\n1,x,train\n",
+        listed("l.csv"),
+        "line 2: 'train' is no part of a split: expected true or",
+    );
     let root = root(&IMAGES, "train.txt", "1 x\n2 y\n");
     fs::write(root.path().join("test.txt"), "3 x\n").expect("written");
     let files = ListFiles::Parts { train: "train.txt".into(), validation: None, test: Some("test.txt".into()) };
@@ -139,6 +153,8 @@ fn a_list_that_contradicts_itself_or_the_folder_is_refused_with_its_line() {
         "ROOT/a/1.jpg is of class 'x' and of class 'y' (ROOT/l.csv, line 2 and",
     );
     check("path,class\na/1.jpg,x\na/9.jpg,y\n", "1 of 2 listed images are not there: 'a/9.jpg' (line 3)");
+    check("path,class\nold/1.JPG,x\n", "capitals count, and 'old/1.JPG' may mean ROOT/a/1.jpg; correct them");
+    check("path:class\na/1.jpg:x\n", "one column each; put a comma, a semicolon, a tab or | between path and class");
     check("path,class\na/1.jpg,x\n../../etc/passwd,y\n", "are not there: '../../etc/passwd' (line 3)");
     check("path,class\na/1.jpg,x\na/2.jpg\n", "line 3: expected at least 2 fields, found 1");
     check("path,class\na/1.jpg,x\na/2.jpg,\n", "line 3: there is no class");

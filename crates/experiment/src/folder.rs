@@ -143,8 +143,17 @@ impl RunFolder {
     /// [`ExperimentError`] if there is no experiment in the folder, or if another process is writing to it.
     pub fn open(path: &Path) -> Result<Self, ExperimentError> {
         if !path.join(Self::EXPERIMENT).is_file() {
-            let source = std::io::Error::new(std::io::ErrorKind::NotFound, "no such file; this is not a run's folder");
-            return Err(ExperimentError::Io { path: path.join(Self::EXPERIMENT), source });
+            let source = |said| std::io::Error::new(std::io::ErrorKind::NotFound, said);
+            return Err(match path.is_file() {
+                true => {
+                    let source = source("this is a file; name the folder of the run");
+                    ExperimentError::Io { path: path.to_owned(), source }
+                }
+                false => {
+                    let source = source("no such file; this is not a run's folder");
+                    ExperimentError::Io { path: path.join(Self::EXPERIMENT), source }
+                }
+            });
         }
         let folder = Self::locked(path, Vec::new(), true)?;
         remove_partial(path, Duration::ZERO);

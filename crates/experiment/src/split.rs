@@ -1,11 +1,11 @@
 //! The list of images that a run keeps, with the side of each, so that a resumed run can find out what has changed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Write as _};
 use std::path::Path;
 
 use injerto_data::{Dataset, Origin, Sample};
-use injerto_files::{csv, hex, shown};
+use injerto_files::{csv, hex, listed, shown};
 use sha2::{Digest, Sha256};
 
 /// Content of `split.csv`: the images of a run, in the order in which they are read.
@@ -101,8 +101,10 @@ pub struct DataChange {
     pub removed: usize,
     /// Number of files with the same name but another content.
     pub replaced: usize,
-    /// Number of files that are in another class.
-    pub relabelled: usize,
+    /// Number of files with another name but the same content and class.
+    pub renamed: usize,
+    /// Number of files that are in another class, by their classes before and now.
+    pub relabelled: BTreeMap<[String; 2], usize>,
     /// Number of training images that would become validation images.
     pub to_validation: usize,
     /// Number of validation images that would become training images.
@@ -118,17 +120,23 @@ impl fmt::Display for DataChange {
                 "the lists of images differ, but split.csv, which would show how, is missing or belongs to another run",
             );
         }
+        let files = |count: usize| format!("{count} file{}", if count == 1 { "" } else { "s" });
         let counts = [
             (self.added, "added"),
             (self.removed, "removed"),
             (self.replaced, "replaced by others of the same name"),
-            (self.relabelled, "moved to another class"),
+            (self.renamed, "renamed"),
         ];
-        let mut parts: Vec<String> = counts
-            .into_iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, what)| format!("{count} file{} {what}", if count == 1 { "" } else { "s" }))
-            .collect();
+        let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+        let mut parts: Vec<String> = counts.map(|(count, what)| format!("{} {what}", files(count))).collect();
+        if !self.relabelled.is_empty() {
+            let mut pairs: Vec<_> = self.relabelled.iter().collect();
+            pairs.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+            let pairs: Vec<String> =
+                pairs.into_iter().map(|([from, to], count)| format!("{count} from {from} to {to}")).collect();
+            let all = files(self.relabelled.values().sum());
+            parts.push(format!("{all} moved to another class ({})", listed(pairs.iter().map(String::as_str))));
+        }
         if self.to_validation + self.to_training > 0 {
             parts.push(format!(
                 "the split moved: {} training image{} would become validation images, and {} the other way round",
@@ -186,19 +194,26 @@ impl SplitList {
         hex(Sha256::digest(Self { rows }.to_csv()))
     }
 
-    /// The changes from the list `before` to this list.
+    /// The changes from the list `before` to this list. A file is known by its content first, wherever it lies now, and then by its
+    /// name.
     pub fn change_since(&self, before: &Self) -> DataChange {
-        let old: BTreeMap<&str, &Row> = before.rows.iter().map(|row| (row.path.as_str(), row)).collect();
-        let new: BTreeSet<&str> = self.rows.iter().map(|row| row.path.as_str()).collect();
         let sides = before.sides();
-        let mut change =
-            DataChange { removed: old.keys().filter(|path| !new.contains(*path)).count(), ..DataChange::default() };
+        let mut change = DataChange::default();
+        let mut gone: BTreeMap<&str, &Row> = before.rows.iter().map(|row| (row.path.as_str(), row)).collect();
+        let relabel = |change: &mut DataChange, old: &Row, new: &Row| {
+            if old.class != new.class {
+                *change.relabelled.entry([old.class.clone(), new.class.clone()]).or_default() += 1;
+            }
+        };
+        // Those that lie where they were, then those that lie elsewhere, then those that others have replaced.
+        let mut left: Vec<&Row> = Vec::new();
         for row in &self.rows {
-            match old.get(row.path.as_str()) {
-                None => change.added += 1,
-                Some(old) if old.class != row.class => change.relabelled += 1,
-                Some(old) if old.content != row.content => change.replaced += 1,
-                Some(_) => {}
+            match gone.get(row.path.as_str()) {
+                Some(old) if old.content == row.content => {
+                    relabel(&mut change, old, row);
+                    gone.remove(row.path.as_str());
+                }
+                _ => left.push(row),
             }
             match sides.get(row.content.as_str()) {
                 Some(Side::Train) if row.side == Side::Validation => change.to_validation += 1,
@@ -206,6 +221,29 @@ impl SplitList {
                 _ => {}
             }
         }
+        let mut by_content: HashMap<&str, Vec<&str>> = HashMap::new();
+        for (path, row) in gone.iter().rev().filter(|(_, row)| !row.content.is_empty()) {
+            by_content.entry(row.content.as_str()).or_default().push(path);
+        }
+        left.retain(|row| match by_content.get_mut(row.content.as_str()).and_then(Vec::pop) {
+            Some(path) => {
+                let old = gone.remove(path).expect("each path is taken once");
+                change.renamed += usize::from(old.class == row.class);
+                relabel(&mut change, old, row);
+                false
+            }
+            None => true,
+        });
+        for row in left {
+            match gone.remove(row.path.as_str()) {
+                Some(old) => {
+                    change.replaced += 1;
+                    relabel(&mut change, old, row);
+                }
+                None => change.added += 1,
+            }
+        }
+        change.removed = gone.len();
         change
     }
 
@@ -298,16 +336,18 @@ mod tests {
             added: 1,
             removed: 1,
             replaced: 1,
-            relabelled: 1,
+            renamed: 0,
+            relabelled: BTreeMap::from([(["dogs".to_owned(), "cats".to_owned()], 1)]),
             to_validation: 1,
             to_training: 1,
             unknown: false,
         };
         assert_eq!(after.change_since(&before), expected);
         let told = expected.to_string();
-        for part in
-            ["1 file added", "1 file removed", "1 file replaced", "the split moved: 1 training image would become"]
-        {
+        for part in [
+            "1 file added, 1 file removed, 1 file replaced",
+            "1 file moved to another class (1 from dogs to cats), the split moved: 1 training image would become",
+        ] {
             assert!(told.contains(part), "{told}");
         }
         // Training images stay in training, and validation images in validation; new images stay where the split put them.
@@ -315,6 +355,41 @@ mod tests {
             after.with_sides_of(&before).rows.into_iter().map(|row| (row.path, row.side)).collect();
         let expected = [("a.jpg", Train), ("c.jpg", Validation), ("d.jpg", Validation), ("e.jpg", Validation)];
         assert_eq!(sides, expected.map(|(path, side)| (path.to_owned(), side)));
+    }
+
+    #[test]
+    fn files_are_known_by_their_contents_wherever_they_lie() {
+        let was = ["cats/1.jpg", "cats/2.jpg", "dogs/1.jpg", "dogs/2.jpg"];
+        let check = |is: [(&str, &str); 4], expected: &str| {
+            let row = |(path, content): (&'static str, &'static str)| (path, &path[..4], Side::Train, content);
+            let before = list(&was.into_iter().zip(["01", "02", "03", "04"]).map(row).collect::<Vec<_>>());
+            let mut after: Vec<(&str, &str, Side, &str)> =
+                is.iter().map(|&(path, content)| (path, &path[..4], Side::Train, content)).collect();
+            after.sort();
+            assert_eq!(list(&after).change_since(&before).to_string(), expected, "{is:?}");
+        };
+        // Two classes whose folders were exchanged, with files of the same names.
+        check(
+            [("cats/1.jpg", "03"), ("cats/2.jpg", "04"), ("dogs/1.jpg", "01"), ("dogs/2.jpg", "02")],
+            "4 files moved to another class (2 from cats to dogs, 2 from dogs to cats)",
+        );
+        check(
+            [("cats/1.jpg", "01"), ("dogs/9.jpg", "02"), ("dogs/1.jpg", "03"), ("dogs/2.jpg", "04")],
+            "1 file moved to another class (1 from cats to dogs)",
+        );
+        check(
+            [("cats/a.jpg", "01"), ("cats/2.jpg", "02"), ("dogs/1.jpg", "04"), ("dogs/2.jpg", "03")],
+            "3 files renamed",
+        );
+        // A copy is a further file, and a file that cannot be read is known by its name alone.
+        check(
+            [("cats/1.jpg", "01"), ("cats/2.jpg", "01"), ("dogs/1.jpg", "03"), ("dogs/2.jpg", "04")],
+            "1 file replaced by others of the same name",
+        );
+        check(
+            [("cats/1.jpg", ""), ("cats/3.jpg", ""), ("dogs/1.jpg", "03"), ("dogs/2.jpg", "04")],
+            "1 file added, 1 file removed, 1 file replaced by others of the same name",
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::io::{self, BufReader, Read, Seek as _};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
-use injerto_files::printable;
+use injerto_files::{mistaken, printable};
 
 /// Upper limits of what an archive may hold.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +46,8 @@ pub fn unpack(archive: &Path, into: &Path, limits: Limits) -> Result<(), String>
     } else if begin.get(257..262) == Some(b"ustar") {
         unpacking.tar(file)
     } else {
-        Err("it is no archive that can be unpacked: expected .zip, .tar, .tar.gz or .tgz".to_owned())
+        let other = mistaken(&begin).unwrap_or("it is no archive that can be unpacked");
+        Err(format!("{other}; expected .zip, .tar, .tar.gz or .tgz"))
     }
 }
 

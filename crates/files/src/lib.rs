@@ -8,18 +8,21 @@
 //! - [`user`]: finds the folders where this platform keeps a user's caches and data;
 //! - [`shown`], [`printable`]: make a path or a name fit for a terminal;
 //! - [`listed`], [`nearest`]: write many names in one line, and find the name that was probably meant; [`hex`]: writes a checksum as text;
+//! - [`mistaken`]: says what stands in place of a file that a reader cannot read;
 //! - [`catch_quietly`]: turns the panic of a reader of foreign files into an error, and prints nothing;
 //! - [`absolute`], [`settled`]: say where a path leads, with and without its links;
 //! - [`to_text`], [`from_text`], [`shell_word`]: write a path as text that can be read back, even if it is not UTF-8;
 //! - [`csv`]: writes and reads the fields of a table.
 //!
-//! *Architecture invariant:* this crate knows no other crate of the project, and of file formats only the quoting of CSV.
+//! *Architecture invariant:* this crate knows no other crate of the project, and of file formats only the quoting of CSV,
+//! and what is mistaken for a file of any format.
 
 mod at;
 pub mod csv;
 mod hex;
 mod lock;
 pub mod memory;
+mod mistaken;
 mod names;
 mod open;
 mod place;
@@ -32,6 +35,7 @@ mod write;
 pub use at::read_at;
 pub use hex::hex;
 pub use lock::{Lock, LockError};
+pub use mistaken::mistaken;
 pub use names::{listed, nearest};
 pub use open::{open, read_text};
 pub use place::{absolute, settled};

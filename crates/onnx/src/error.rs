@@ -27,7 +27,12 @@ pub enum OnnxError {
         reason: String,
     },
     /// Nodes that the backbone needs cannot be expressed by layers. All of them are listed.
-    #[error("{} of its nodes cannot be read as layers:\n{}", .nodes.len(), refused(.nodes))]
+    #[error(
+        "{} of its nodes cannot be read as layers:\n{}\na network that ends before them can be used: name its last node as \
+         `backbone.last_layer`",
+        .nodes.len(),
+        refused(.nodes)
+    )]
     Nodes {
         /// The nodes.
         nodes: Vec<RefusedNode>,

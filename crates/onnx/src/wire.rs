@@ -97,7 +97,8 @@ impl<'a> Fields<'a> {
             2 => {
                 let length = varint(&mut self.0)?;
                 let length = usize::try_from(length).ok().filter(|&length| length <= self.0.len());
-                let (bytes, rest) = self.0.split_at(length.ok_or("a field is longer than its message")?);
+                let (bytes, rest) =
+                    self.0.split_at(length.ok_or("a field is longer than its message, or the file is cut short")?);
                 self.0 = rest;
                 Value::Bytes(bytes)
             }

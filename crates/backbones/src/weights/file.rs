@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use injerto_files::shown;
+use injerto_files::{mistaken, shown};
 use injerto_graph::{Checksum, Format, Graph, Layout, TensorMap, WeightSet, matches_pattern};
 
 use super::card::BackboneCard;
@@ -104,9 +104,10 @@ impl WeightFile {
     ) -> Result<Self, WeightError> {
         let bad = |format, reason| WeightError::Format { origin: origin.clone(), format, reason };
         let (contents, metadata) = match format {
-            Format::Safetensors if bytes.is_empty() => return Err(bad("safetensors", "it is empty".to_owned())),
             Format::Safetensors => {
-                let (tensors, metadata) = read::safetensors(bytes).map_err(|reason| bad("safetensors", reason))?;
+                let other = mistaken(&bytes);
+                let bad = |reason: String| bad("safetensors", other.map_or(reason, str::to_owned));
+                let (tensors, metadata) = read::safetensors(bytes).map_err(bad)?;
                 checksum::verify(&tensors, &metadata)
                     .map_err(|found| WeightError::Damaged { origin: origin.clone(), found })?;
                 (Contents::Named(tensors), metadata)
@@ -261,12 +262,8 @@ fn sniff(bytes: &[u8]) -> Result<Format, String> {
             Err("it is a tar archive of other files; unpack it first".to_owned())
         }
         _ if pickle || tar => Ok(Format::Pytorch),
-        [] => Err("it is empty".to_owned()),
-        [0x1f, 0x8b, ..] => Err("it is compressed by gzip; unpack it first".to_owned()),
-        _ if bytes.starts_with(b"version https://git-lfs") => {
-            Err("it is a Git LFS pointer, not the file itself; fetch that with `git lfs pull`".to_owned())
-        }
-        [b'<', ..] => Err("it is a web page, not a file of weights; download the file itself".to_owned()),
-        _ => Err("it is none of safetensors, a PyTorch file, Keras HDF5 and .keras, or it is cut short".to_owned()),
+        _ => Err(mistaken(bytes)
+            .unwrap_or("it is none of safetensors, a PyTorch file, Keras HDF5 and .keras, or it is cut short")
+            .to_owned()),
     }
 }

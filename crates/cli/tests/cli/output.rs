@@ -235,6 +235,25 @@ fn beyond_the_limit_on_files_a_training_ends_with_a_message() {
 }
 
 #[test]
+fn the_stack_of_the_shell_does_not_matter_and_too_few_threads_are_an_error() {
+    let at = photos(&["cats", "dogs"]);
+    let at = at.path();
+    let mut command = injerto(at);
+    command.env("INJERTO", env!("CARGO_BIN_EXE_injerto"));
+    let check = |line: &str, code: i32, said: &str| {
+        let output =
+            shell(&command, &format!("{line}; exec \"$INJERTO\" train exp.toml -q")).output().expect("a shell");
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{line}: {err}");
+        contains(&err, &[said]);
+    };
+    check("ulimit -s 128", 0, "");
+    // The stacks of so many threads take more than the memory that may be addressed.
+    let many = "ulimit -v 2000000; export RAYON_NUM_THREADS=5000";
+    check(many, 1, "error: the system gives no more threads or memory to this program");
+}
+
+#[test]
 fn without_a_terminal_there_are_no_colours() {
     let at = photos(&["cats", "dogs"]);
     let mut command = injerto(at.path());

@@ -179,6 +179,17 @@ fn images_that_have_changed_are_told_and_taken_only_if_allowed() {
     let ran = resume(at, "out", &[&further[..], &["--changed-data"]].concat());
     contains(&ran.err, &["warning: the images have changed, and no split.csv says which were trained on"]);
     ran.succeeds();
+    // Two classes that were exchanged are told as such: the photos are known by what is in them.
+    let exchange = || {
+        for (from, to) in [("roses", "other"), ("tulips", "roses"), ("other", "tulips")] {
+            std::fs::rename(at.join("moved").join(from), at.join("moved").join(to)).expect("renamed");
+        }
+    };
+    exchange();
+    let error = resume(at, "out", &["--set", "phases.1.epochs=6"]).fails();
+    contains(&error, &["files moved to another class (", " from roses to tulips", " from tulips to roses"]);
+    assert!(!error.contains("added") && !error.contains("removed"), "{error}");
+    exchange();
     // Other classes are another task, whatever is allowed.
     std::fs::rename(at.join("moved/roses"), at.join("moved/rose")).expect("renamed");
     for rest in [&[][..], &["--changed-data"]] {
@@ -209,6 +220,14 @@ fn a_run_whose_last_checkpoint_is_gone_does_not_begin_anew() {
     std::fs::write(at.join("out/last.safetensors"), "").expect("written");
     let error = resume(at, "out", &[]).fails();
     assert_eq!(error.matches("last.safetensors").count(), 1, "{error}");
+}
+
+#[test]
+fn a_file_of_a_run_is_not_its_folder() {
+    let at = folder();
+    std::fs::write(at.path().join("a.toml"), "").expect("written");
+    contains(&resume(at.path(), "a.toml", &[]).fails(), &["a.toml: this is a file; name the folder of the run"]);
+    contains(&resume(at.path(), ".", &[]).fails(), &["./experiment.toml: no such file; this is not a run's folder"]);
 }
 
 #[test]

@@ -52,6 +52,7 @@ use std::io::Cursor;
 use image::error::LimitErrorKind;
 use image::metadata::Orientation as Turn;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+use injerto_files::mistaken;
 use serde::{Deserialize, Serialize};
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
@@ -517,18 +518,9 @@ fn unread(bytes: &[u8]) -> String {
         (Some(b"heic" | b"heix" | b"hevc" | b"heim" | b"heis" | b"mif1" | b"msf1"), _) => ("HEIC", ".heic"),
         (_, [0xff, 0x0a, ..] | [0, 0, 0, 0x0c, b'J', b'X', b'L', b' ', ..]) => ("JPEG XL", ".jxl"),
         (_, [0, 0, 0, 0x0c, b'j', b'P', b' ', b' ', ..] | [0xff, 0x4f, 0xff, 0x51, ..]) => ("JPEG 2000", ".jp2"),
-        _ if bytes.iter().all(|&byte| byte == 0) => return "it holds only zeros: a copy of it has failed".to_owned(),
-        _ if is_page(bytes) => return "it is a web page: fetch the image itself".to_owned(),
-        _ => return "it is none of JPEG, PNG, GIF, BMP, WebP and TIFF".to_owned(),
+        _ => return mistaken(bytes).unwrap_or("it is none of JPEG, PNG, GIF, BMP, WebP and TIFF").to_owned(),
     };
     format!("it is {name}, which is not read: {}", crate::folder::advice(ending))
-}
-
-/// Whether bytes are HTML, as servers send it in place of an image that they do not have.
-fn is_page(bytes: &[u8]) -> bool {
-    let text = bytes.trim_ascii_start();
-    let begins = |with: &[u8]| text.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
-    begins(b"<!doctype html") || begins(b"<html")
 }
 
 /// Whether an image that is turned so has its height for a width.

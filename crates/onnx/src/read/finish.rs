@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use injerto_files::printable;
 use injerto_graph::{Activation, Layer, Operator, PerChannel};
 
 use super::reader::{Draft, Reader, Weight};
@@ -27,6 +28,10 @@ impl Reader<'_> {
                     _ => view.layer,
                 }
             }
+            (None, None) if let Some(last) = ask.last_layer.as_ref().filter(|last| !self.is_node(last)) => {
+                let reason = format!("it has no node '{}' to be its last layer", printable(last));
+                return Err(OnnxError::Unsuited { reason });
+            }
             (None, None) if !self.refused.is_empty() => {
                 let nodes = self.refused.into_iter().map(|(_, node)| node).collect();
                 return Err(OnnxError::Nodes { nodes });
@@ -50,6 +55,11 @@ impl Reader<'_> {
         let (is_resizable, channel_order) = (self.is_resizable, self.channel_order);
         let metadata = self.model.metadata.clone();
         Ok(Network { graph, weights, features, classes, is_resizable, channel_order, folded, producer, metadata })
+    }
+
+    /// Whether the model has a node of this name. Layers have the names of nodes.
+    fn is_node(&self, name: &str) -> bool {
+        self.model.graph.nodes.iter().any(|node| node.name == name)
     }
 
     /// What the file shows about batch normalisations that were folded into convolutions.

@@ -16,6 +16,7 @@ use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use injerto_files::mistaken;
 use injerto_graph::{ChannelOrder, Graph, GraphSpec, Layer};
 
 use crate::OnnxError;
@@ -128,12 +129,17 @@ impl ModelFile {
         Self { bytes, folder, path: path.to_owned() }
     }
 
+    fn model(&self) -> Result<Model<'_>, OnnxError> {
+        let damaged = |reason| OnnxError::Damaged { reason: mistaken(&self.bytes).map_or(reason, str::to_owned) };
+        Model::parse(&self.bytes).map_err(damaged)
+    }
+
     /// What the model says about itself. Its nodes are not looked at.
     ///
     /// # Errors
     /// [`OnnxError`] if it is damaged, or does not take images.
     pub fn about(&self) -> Result<About, OnnxError> {
-        let model = Model::parse(&self.bytes).map_err(|reason| OnnxError::Damaged { reason })?;
+        let model = self.model()?;
         let input = reader::image(&model).map_err(|reason| OnnxError::Unsuited { reason })?;
         Ok(About { nodes: model.graph.nodes.len(), producer: producer(&model), is_resizable: input.is_resizable() })
     }
@@ -143,8 +149,7 @@ impl ModelFile {
     /// # Errors
     /// [`OnnxError`], which lists all nodes at once that are no layers.
     pub fn read(&self, ask: &Ask) -> Result<Network, OnnxError> {
-        let damaged = |reason: String| OnnxError::Damaged { reason };
-        let model = Model::parse(&self.bytes).map_err(damaged)?;
+        let model = self.model()?;
         let reader = Reader::new(&model, &self.folder, ask)?;
         let name = self.path.file_stem().map_or_else(|| "model".to_owned(), |stem| stem.to_string_lossy().into_owned());
         reader.network(&name, ask)

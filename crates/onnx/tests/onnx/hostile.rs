@@ -79,6 +79,12 @@ fn all_nodes_that_are_no_layers_are_named_at_once() {
         nodes.iter().map(|RefusedNode { operator, node, .. }| (operator.as_str(), node.as_str())).collect();
     assert_eq!(named, [("GridSample", "grid"), ("Det", "determinant"), ("MaxPool", "pool")]);
     assert!(error.to_string().contains("MaxPool 'pool': it has no kernel_shape"), "{error}");
+    assert!(error.to_string().contains("name its last node as `backbone.last_layer`"), "{error}");
+    // A last layer that is misspelt is the first thing to mend.
+    let asked = |last: &str| Ask { last_layer: Some(last.to_owned()), ..Ask::default() };
+    let error = read(&parts, &asked("stemm")).expect_err("there is no such node").to_string();
+    assert!(error.contains("it has no node 'stemm' to be its last layer"), "{error}");
+    assert!(matches!(read(&parts, &asked("grid")), Err(OnnxError::Nodes { .. })));
 }
 
 #[test]

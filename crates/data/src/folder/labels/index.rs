@@ -110,6 +110,13 @@ impl Index {
             .unwrap_or(Found::None)
     }
 
+    /// An image whose own name is that of a path that means none, but for capitals.
+    pub fn named_like(&self, listed: &str) -> Option<&Path> {
+        let name = |path: &str| path.rsplit(['/', '\\']).next().map(str::to_lowercase);
+        let wanted = name(&composed(listed.trim()))?;
+        self.files.iter().find(|file| name(&key(file)).as_ref() == Some(&wanted)).map(PathBuf::as_path)
+    }
+
     /// Name of the folder that an image lies in; `None` for the root.
     pub fn folder(&self, at: usize) -> Option<String> {
         let path = self.files[at].strip_prefix(&self.root).ok()?;

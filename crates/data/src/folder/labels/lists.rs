@@ -11,6 +11,7 @@ use super::index::{Found, Index};
 use super::table::Table;
 use super::{ClassColumns, Column, Labels, Line, ListFiles, Lists};
 use crate::DataError;
+use crate::folder::EXTENSIONS;
 use crate::folder::roles::{Role, word_role};
 use crate::folder::tree::{AllLeftOut, Reason, advice};
 
@@ -47,6 +48,13 @@ const CLASSES: &[&str] = &[
     "dx",
 ];
 const SPLITS: &[&str] = &["split", "side", "set", "subset", "partition"];
+/// Names of columns that hold 1 or true for the images of one part and 0 or false for training images, and that part.
+const MARKED_PARTS: [(&str, Role); 4] = [
+    ("is_valid", Role::Validation),
+    ("is_val", Role::Validation),
+    ("is_validation", Role::Validation),
+    ("is_test", Role::Test),
+];
 
 /// Where a list says the classes of an image.
 enum Classes {
@@ -138,7 +146,7 @@ impl Lists {
             told.push((at, Line { line, classes, role: part, group, by: format!("{}, line {line}", shown(file)) }));
         }
         if !lost.is_empty() {
-            return Err(absent(&lost, table.rows.len(), index, left_out));
+            return Err(absent(&lost, &table, index, left_out));
         }
         match told.is_empty() {
             true => Err("this list names no images".to_owned()),
@@ -219,7 +227,10 @@ impl Lists {
         };
         let group = self.group.as_ref().map(place).transpose()?;
         let path = find(&self.path, PATHS)?.unwrap_or(0);
-        let split = find(&self.split, SPLITS)?;
+        let split = match find(&self.split, SPLITS)? {
+            None => usual(&MARKED_PARTS.map(|(name, _)| name))?,
+            found => found,
+        };
         let classes = match &self.class {
             Some(ClassColumns::One(column)) => Classes::In(place(column)?),
             Some(ClassColumns::Each(columns)) => {
@@ -259,14 +270,21 @@ impl Lists {
         role: Option<Role>,
     ) -> Result<HashMap<&'t str, Role>, String> {
         let Some(split) = columns.split else { return Ok(HashMap::new()) };
+        let name = table.header.get(split).map_or_else(String::new, |name| name.trim().to_lowercase());
+        let marked = MARKED_PARTS.iter().find(|(known, _)| *known == name).map(|&(_, role)| role);
+        let said = |word: &str| match marked {
+            Some(role) => mark(word).map(|is| if is { role } else { Role::Training }),
+            None => word_role(word),
+        };
+        let expected = if marked.is_some() { "true or false" } else { "train, validation or test" };
         let mut roles = HashMap::new();
         for (line, row) in &table.rows {
             let Some(word) = row.get(split).map(|word| word.trim()) else { continue };
             if roles.contains_key(word) {
                 continue;
             }
-            let found = word_role(word).ok_or_else(|| {
-                format!("line {line}: '{}' is no part of a split: expected train, validation or test", printable(word))
+            let found = said(word).ok_or_else(|| {
+                format!("line {line}: '{}' is no part of a split: expected {expected}", printable(word))
             })?;
             if role.is_some_and(|role| role != found) {
                 return Err(format!(
@@ -325,7 +343,7 @@ pub fn listed_in(file: &Path) -> Result<Vec<Listed>, DataError> {
 }
 
 /// A message about listed files that are not among the images.
-fn absent(lost: &[(usize, &str)], all: usize, index: &Index, left_out: &AllLeftOut) -> String {
+fn absent(lost: &[(usize, &str)], table: &Table, index: &Index, left_out: &AllLeftOut) -> String {
     let first: Vec<String> =
         lost.iter().take(3).map(|(line, path)| format!("'{}' (line {line})", printable(path))).collect();
     let more = if lost.len() > first.len() { ", …" } else { "" };
@@ -335,12 +353,26 @@ fn absent(lost: &[(usize, &str)], all: usize, index: &Index, left_out: &AllLeftO
         .collect();
     let known =
         |reason: &&Reason| matches!(reason, Reason::Ending(ending) if endings.contains(ending) && reason.is_image());
+    let all = table.rows.len();
+    // The name of a file does not go on after its ending.
+    let is_joined = |(_, path): &(usize, &str)| {
+        let path = path.to_lowercase();
+        let mut rests = EXTENSIONS.iter().filter_map(|ending| Some(&path[path.find(ending)? + ending.len()..]));
+        rests.any(|rest| rest.starts_with(|next: char| !next.is_alphanumeric()))
+    };
     let fix = match left_out.keys().find(known) {
         Some(Reason::Ending(ending)) => format!("files that end in {ending} are not read: {}", advice(ending)),
-        _ => format!(
-            "paths begin below {} (data.root) or beside the list; correct them, or remove the lines",
-            shown(index.root())
-        ),
+        _ if lost.len() == all && table.rows.iter().all(|(_, row)| row.len() == 1) && lost.iter().any(is_joined) => {
+            "the lines have one column each; put a comma, a semicolon, a tab or | between path and class".to_owned()
+        }
+        _ => {
+            let meant = lost.iter().find_map(|(_, path)| Some((path, index.named_like(path)?)));
+            let meant = meant.map_or_else(String::new, |(path, file)| {
+                format!(", capitals count, and '{}' may mean {}", printable(path), shown(file))
+            });
+            let root = shown(index.root());
+            format!("paths begin below {root} (data.root) or beside the list{meant}; correct them, or remove the lines")
+        }
     };
     format!("{} of {all} listed images are not there: {}{more}; {fix}", lost.len(), first.join(", "))
 }

@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use injerto_files::{csv, printable};
+use injerto_files::{csv, mistaken, printable};
 use serde_json::Value;
 
 /// The rows of a list.
@@ -29,26 +29,48 @@ impl Table {
         let mut bytes = Vec::with_capacity(length as usize);
         let unread = |error: std::io::Error| format!("cannot be read: {error}");
         injerto_files::open(file).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(unread)?;
-        let text = String::from_utf8(bytes).map_err(|error| {
+        if let Some(other) = mistaken(&bytes).filter(|_| !bytes.is_empty()) {
+            return Err(other.to_owned());
+        }
+        let mut text = String::from_utf8(bytes).map_err(|error| {
             let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
             let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
             format!("line {line}: this is not UTF-8; save the list in this encoding")
         })?;
+        if !text.contains('\n') {
+            // Some spreadsheets for the Mac end lines so.
+            text = text.replace('\r', "\n");
+        }
         let ending = file.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_lowercase();
         match ending.as_str() {
-            "csv" => {
-                // Spreadsheets of countries with a decimal comma write semicolons.
-                let by = if by_semicolons(&text) { ';' } else { ',' };
-                Ok(Self { header: Vec::new(), has_header: false, rows: separated(&text, by)? })
-            }
-            "tsv" => Ok(Self { header: Vec::new(), has_header: false, rows: separated(&text, '\t')? }),
+            "csv" => Self::separated(&text, ',', is_image),
+            "tsv" => Self::separated(&text, '\t', is_image),
             "jsonl" | "ndjson" => Self::json(&text),
             "json" | "parquet" | "xlsx" | "xls" => Err(format!(
                 "lists that end in .{} are not read; save it as .csv, or as .jsonl with one object per line",
                 printable(&ending)
             )),
-            _ => Ok(Self::words(&text, is_image)),
+            _ => match between_words(&text, is_image) {
+                Some(by) => {
+                    let mut rows = separated(&text, by)?;
+                    rows.retain(|(_, row)| !row[0].trim_start().starts_with('#'));
+                    Ok(Self { header: Vec::new(), has_header: false, rows })
+                }
+                None => Ok(Self::words(&text, is_image)),
+            },
         }
+    }
+
+    /// A list whose columns are separated by `usual`, unless its first line shows another separator.
+    fn separated(text: &str, usual: char, is_image: &dyn Fn(&str) -> bool) -> Result<Self, String> {
+        let first = lines(text).next().map_or("", |(_, line)| line);
+        // Excel writes and reads such a line.
+        let named = first.strip_prefix("sep=").and_then(|by| by.chars().next());
+        let mut rows = separated(text, named.unwrap_or_else(|| separator(first, usual, is_image)))?;
+        if named.is_some() {
+            rows.remove(0);
+        }
+        Ok(Self { header: Vec::new(), has_header: false, rows })
     }
 
     fn words(text: &str, is_image: &dyn Fn(&str) -> bool) -> Self {
@@ -91,12 +113,29 @@ impl Table {
     }
 }
 
-/// Whether the first line of a text holds semicolons outside of quotation marks and no commas there.
-fn by_semicolons(text: &str) -> bool {
-    let first = lines(text).next().map_or("", |(_, line)| line);
+/// What separates columns, the likelier first: spreadsheets of countries with a decimal comma write semicolons.
+pub(super) const SEPARATORS: [char; 4] = [',', ';', '\t', '|'];
+
+/// The separator in the first line of a list: the usual one if the line holds it outside of quotation marks, or else another one that it
+/// holds there. A line that is the path of an image holds none.
+fn separator(first: &str, usual: char, is_image: &dyn Fn(&str) -> bool) -> char {
     // Every other part stands between quotation marks.
-    let outside = || first.split('"').step_by(2);
-    outside().any(|part| part.contains(';')) && !outside().any(|part| part.contains(','))
+    let holds = |by: &char| first.split('"').step_by(2).any(|part| part.contains(*by));
+    let known = std::iter::once(usual).chain(SEPARATORS).find(holds);
+    known.filter(|_| !is_image(first)).unwrap_or(usual)
+}
+
+/// The separator of a text that is meant to have spaces or tabs between its fields, but whose first lines name images only if another
+/// character separates them; `None` where spaces and tabs do.
+fn between_words(text: &str, is_image: &dyn Fn(&str) -> bool) -> Option<char> {
+    // The first line may be a header.
+    lines(text).filter(|(_, line)| !line.starts_with('#')).take(2).find_map(|(_, line)| {
+        if is_image(line) || line.split_whitespace().any(is_image) || line.split('\t').any(is_image) {
+            return None;
+        }
+        let names = |by: &char| line.split(*by).any(|field| is_image(field.trim().trim_matches('"')));
+        SEPARATORS.into_iter().find(names)
+    })
 }
 
 /// The rows of a text whose fields are separated by a character.
