@@ -26,49 +26,61 @@ pub(super) struct KernelExecutor {
 /// Gradients of the images since the last step.
 #[derive(Default)]
 struct Sums {
-    images: usize,
-    /// Sum over the images for each parameter that trains.
-    gradients: Vec<Vec<f32>>,
+    /// The sums over the images for all parameters that train, one after the other, and at last the number of images. Processes exchange
+    /// it as it is.
+    all: Vec<f32>,
 }
 
 impl Sums {
-    /// Adds the mean gradients of a batch.
-    fn add<'a>(&mut self, images: usize, gradients: impl Iterator<Item = &'a [f32]>) {
-        let weight = images as f32;
-        for (at, gradient) in gradients.enumerate() {
-            match self.gradients.get_mut(at) {
-                Some(sum) => sum.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g * weight),
-                None => self.gradients.push(gradient.iter().map(|g| g * weight).collect()),
-            }
-        }
-        self.images += images;
+    /// The sums, which mean nothing while there are no images, and the number of images.
+    fn parts(&mut self, length: usize) -> (&mut [f32], &mut f32) {
+        self.all.resize(length + 1, 0.0);
+        let (images, sums) = self.all.split_last_mut().expect("one more value than gradients");
+        (sums, images)
     }
 
-    /// Adds those of other processes, of which each has gradients of these lengths.
-    fn join(&mut self, lengths: impl Iterator<Item = usize>, peers: Peers<'_>) -> Result<(), TrainError> {
-        if self.gradients.is_empty() {
-            self.gradients = lengths.map(|length| vec![0.0; length]).collect();
+    /// The same, where sums of no images are zero.
+    fn settled(&mut self, length: usize) -> (&mut [f32], &mut f32) {
+        let (sums, images) = self.parts(length);
+        if *images == 0.0 {
+            sums.fill(0.0);
         }
-        // All of them in one message; its last value is the number of images.
-        let mut all: Vec<f32> = self.gradients.iter().flatten().copied().chain([self.images as f32]).collect();
-        peers.sum(&mut all)?;
-        let mut rest = all.as_slice();
-        for gradient in &mut self.gradients {
-            let (own, others) = rest.split_at(gradient.len());
-            gradient.copy_from_slice(own);
+        (sums, images)
+    }
+
+    /// Adds the mean gradients of a batch, which have so many values in all.
+    fn add<'a>(&mut self, images: usize, length: usize, gradients: impl Iterator<Item = &'a [f32]>) {
+        let weight = images as f32;
+        let (mut rest, count) = self.parts(length);
+        for gradient in gradients {
+            let (sums, others) = rest.split_at_mut(gradient.len());
+            match *count > 0.0 {
+                true => sums.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g * weight),
+                false => sums.iter_mut().zip(gradient).for_each(|(sum, g)| *sum = g * weight),
+            }
             rest = others;
         }
-        self.images = rest[0] as usize;
-        Ok(())
+        *count += weight;
     }
 
-    /// The mean gradients over all images.
-    fn take(&mut self) -> Vec<Vec<f32>> {
-        let part = 1.0 / std::mem::take(&mut self.images).max(1) as f32;
-        let mut gradients = std::mem::take(&mut self.gradients);
-        gradients.iter_mut().flatten().for_each(|g| *g *= part);
-        gradients
+    /// Adds those of other processes, of which each has so many values.
+    fn join(&mut self, length: usize, peers: Peers<'_>) -> Result<(), TrainError> {
+        self.settled(length);
+        peers.sum(&mut self.all)
     }
+
+    /// The mean gradients over all images, one after the other. Sums begin anew.
+    fn take(&mut self, length: usize) -> &[f32] {
+        let (sums, images) = self.settled(length);
+        let part = 1.0 / std::mem::take(images).max(1.0);
+        sums.iter_mut().for_each(|g| *g *= part);
+        sums
+    }
+}
+
+/// Number of values of all gradients.
+fn length(tail: &training::Program) -> usize {
+    tail.gradients().map(|(_, gradient)| gradient.len()).sum()
 }
 
 impl KernelExecutor {
@@ -119,7 +131,8 @@ impl Executor for KernelExecutor {
         self.tail.backward(&gradient);
         self.readings.push(Reading { loss, outputs });
         if let Some(sums) = &mut self.sums {
-            sums.add(images, self.tail.gradients().map(|(_, gradient)| gradient));
+            let length = length(&self.tail);
+            sums.add(images, length, self.tail.gradients().map(|(_, gradient)| gradient));
         }
         Ok(())
     }
@@ -130,13 +143,17 @@ impl Executor for KernelExecutor {
 
     fn join(&mut self, peers: Peers<'_>) -> Result<(), TrainError> {
         let sums = self.sums.as_mut().expect("gradients that are joined are summed");
-        sums.join(self.tail.gradients().map(|(_, gradient)| gradient.len()), peers)
+        sums.join(length(&self.tail), peers)
     }
 
     fn update(&mut self, size: StepSize) {
-        let means = self.sums.as_mut().map(Sums::take);
-        let trained = self.tail.trained_mut().enumerate().map(|(at, (_, values, gradient))| {
-            let gradient: &[f32] = means.as_ref().map_or(gradient, |means| &means[at]);
+        let length = length(&self.tail);
+        let mut means = self.sums.as_mut().map(|sums| sums.take(length));
+        let trained = self.tail.trained_mut().map(|(_, values, own)| {
+            let gradient = match &mut means {
+                Some(rest) => rest.split_off(..own.len()).expect("a mean for each value of a gradient"),
+                None => own,
+            };
             Some(Update { values, gradient })
         });
         self.optimizer.step(size, &mut trained.collect::<Vec<_>>());
