@@ -273,9 +273,10 @@ unsafe fn sum<
             for_each_column!(|COLUMN| if COLUMN < (X - 1) * STRIDE + W {
                 let value = T::load_all::<S, N>(row.add(COLUMN * job.input.pixel));
                 for j in 0..W {
-                    if COLUMN >= j && (COLUMN - j).is_multiple_of(STRIDE) && (COLUMN - j) / STRIDE < X {
+                    let Some(start) = COLUMN.checked_sub(j) else { break };
+                    if start.is_multiple_of(STRIDE) && start / STRIDE < X {
                         for n in 0..N {
-                            let sum = &mut sums[(COLUMN - j) / STRIDE][n];
+                            let sum = &mut sums[start / STRIDE][n];
                             *sum = S::fma(value[n], weights[j][n], *sum);
                         }
                     }
