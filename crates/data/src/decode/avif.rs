@@ -327,7 +327,7 @@ fn rgb(picture: &Picture, colours: Option<(u16, bool)>) -> Result<RgbImage, Stri
     // The nearest stored value and the next one.
     let pair = |at: usize, length: usize, halves: bool| match halves {
         false => [at, at],
-        true if at % 2 == 0 => [at / 2, (at / 2).saturating_sub(1)],
+        true if at.is_multiple_of(2) => [at / 2, (at / 2).saturating_sub(1)],
         true => [at / 2, (at / 2 + 1).min(length.div_ceil(2) - 1)],
     };
     let mut pixels = Vec::with_capacity(width * height * 3);
