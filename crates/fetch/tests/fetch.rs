@@ -230,7 +230,7 @@ fn what_was_not_meant_is_refused_and_not_kept() {
     };
     let url = serve(zip.clone());
     check(&archive(&url, Some("00".repeat(32))), &["its SHA-256 is", "expected 0000", "is not kept", &url]);
-    check(&archive(&serve(b"<html>".to_vec()), None), &["it is no archive"]);
+    check(&archive(&serve(b"<html>".to_vec()), None), &["it is a web page, not the file itself"]);
     check(&archive(&serve(zipped(&[("../x", b"")])), None), &["'../x' is refused: its path leads out"]);
     let cut = zip[..zip.len() / 2].to_vec();
     check(&archive(&serve(cut), None), &["it cannot be read"]);
@@ -273,7 +273,8 @@ fn hostile_archives_are_refused_with_the_name_of_the_entry() {
     check(&twice, "'a' cannot be unpacked");
     check(&tarred("a", EntryType::Regular, &[1; 3000])[..1500], "");
     check(&packed(&tarred("a", EntryType::Regular, b"1"))[..60], "'a' cannot be unpacked");
-    check(b"", "it is no archive");
+    check(b"", "it is empty; expected .zip");
+    check(b"text", "it is no archive that can be unpacked; expected .zip");
 }
 
 #[test]

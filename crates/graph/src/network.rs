@@ -187,7 +187,11 @@ impl Graph {
         self.nodes.iter().position(|node| node.name() == name).ok_or_else(|| GraphError::NoSuchLayer {
             name: name.to_owned(),
             graph: self.name.clone(),
-            nearest: nearest(name, self.nodes.iter().map(Node::name)).map(str::to_owned),
+            // A block, such as `blocks.10`, begins with its first layer.
+            nearest: (self.nodes.iter().map(Node::name))
+                .find(|known| known.strip_prefix(name).is_some_and(|rest| rest.starts_with(['.', '/', '_'])))
+                .or_else(|| nearest(name, self.nodes.iter().map(Node::name)))
+                .map(str::to_owned),
         })
     }
 

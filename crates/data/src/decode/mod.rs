@@ -35,6 +35,8 @@
 //! ([`Interpolation::Area`](crate::resize::Interpolation::Area)), which both stand for (measured with another scaling decoder, which
 //! interpolates chroma).
 
+#[cfg(feature = "avif")]
+mod avif;
 #[cfg_attr(not(target_arch = "x86_64"), path = "no_avx2.rs")]
 mod avx2;
 mod bits;
@@ -98,7 +100,7 @@ pub enum Orientation {
 }
 
 /// Decodes an image of any format that is read: JPEG, PNG, GIF, BMP, WebP, TIFF (its first page, with integers of 8 or 16 bits), and
-/// JPEG XL with the feature `jxl`.
+/// AVIF with the feature `avif` and JPEG XL with the feature `jxl`.
 ///
 /// # Errors
 /// A text that says what is wrong, without the file's name.
@@ -239,6 +241,9 @@ pub enum Format {
     WebP,
     /// TIFF.
     Tiff,
+    /// AVIF.
+    #[cfg(feature = "avif")]
+    Avif,
     /// JPEG XL.
     #[cfg(feature = "jxl")]
     Jxl,
@@ -253,6 +258,8 @@ impl Format {
         Self::Bmp,
         Self::WebP,
         Self::Tiff,
+        #[cfg(feature = "avif")]
+        Self::Avif,
         #[cfg(feature = "jxl")]
         Self::Jxl,
     ];
@@ -266,6 +273,8 @@ impl Format {
             Self::Bmp => "bmp",
             Self::WebP => "webp",
             Self::Tiff => "tiff",
+            #[cfg(feature = "avif")]
+            Self::Avif => "avif",
             #[cfg(feature = "jxl")]
             Self::Jxl => "jxl",
         }
@@ -273,6 +282,10 @@ impl Format {
 
     /// The format in which an image's bytes begin; `None` for all that is not read.
     pub fn of(bytes: &[u8]) -> Option<Self> {
+        #[cfg(feature = "avif")]
+        if avif::begins(bytes) {
+            return Some(Self::Avif);
+        }
         #[cfg(feature = "jxl")]
         if jxl::begins(bytes) {
             return Some(Self::Jxl);
@@ -290,6 +303,8 @@ impl Format {
             Self::Bmp => ImageFormat::Bmp,
             Self::WebP => ImageFormat::WebP,
             Self::Tiff => ImageFormat::Tiff,
+            #[cfg(feature = "avif")]
+            Self::Avif => return None,
             #[cfg(feature = "jxl")]
             Self::Jxl => return None,
         })
@@ -425,21 +440,27 @@ impl<'b> Opened<'b> {
         limits.max_image_width = Some(LARGEST_SIDE);
         limits.max_image_height = Some(LARGEST_SIDE);
         limits.max_alloc = Some(HEADER);
-        let (decoder, beside): (Box<dyn ImageDecoder>, u64) = match format.decoders() {
-            Some(decoders) => {
-                let mut reader = ImageReader::with_format(Cursor::new(bytes), decoders);
-                reader.limits(limits);
-                (Box::new(reader.into_decoder().map_err(in_words)?), 0)
+        let (decoder, beside): (Box<dyn ImageDecoder>, u64) = match format {
+            #[cfg(feature = "avif")]
+            Format::Avif => {
+                let mut decoder = avif::Decoder::new(bytes)?;
+                decoder.set_limits(limits).map_err(in_words)?;
+                let beside = decoder.beside();
+                (Box::new(decoder), beside)
             }
             #[cfg(feature = "jxl")]
-            None => {
+            Format::Jxl => {
                 let mut decoder = jxl::Decoder::new(bytes)?;
                 decoder.set_limits(limits).map_err(in_words)?;
                 let beside = decoder.beside();
                 (Box::new(decoder), beside)
             }
-            #[cfg(not(feature = "jxl"))]
-            None => return Err(unread(bytes)),
+            _ => {
+                let decoders = format.decoders().ok_or_else(|| unread(bytes))?;
+                let mut reader = ImageReader::with_format(Cursor::new(bytes), decoders);
+                reader.limits(limits);
+                (Box::new(reader.into_decoder().map_err(in_words)?), 0)
+            }
         };
         if format == Format::WebP {
             let (width, height) = decoder.dimensions();

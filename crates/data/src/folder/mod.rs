@@ -26,6 +26,8 @@ use crate::{DataError, Dataset, Sample};
 /// Endings of the files that are read as images, in lower case: those of Keras, `.webp` and TIFF's. Keras does not read the latter, so
 /// that it splits a folder with such files differently.
 pub const EXTENSIONS: &[&str] = &[
+    #[cfg(feature = "avif")]
+    ".avif",
     ".bmp",
     ".gif",
     ".jpeg",

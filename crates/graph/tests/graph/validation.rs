@@ -312,6 +312,11 @@ fn selections_of_layers_that_do_not_exist() {
             Selection::FromLayer(LayerRef::Name("block_1_con".into())),
             "no layer 'block_1_con' in 'net'; did you mean 'block_1_conv'?",
         ),
+        // A block is meant from its first layer on.
+        (
+            Selection::FromLayer(LayerRef::Name("block_1".into())),
+            "no layer 'block_1' in 'net'; did you mean 'block_1_conv'?",
+        ),
         (Selection::FromLayer(LayerRef::Name("quite else".into())), "no layer 'quite else' in 'net'"),
         (
             Selection::Patterns(vec!["top".into(), "block_2_*".into()]),

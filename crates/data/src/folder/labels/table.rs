@@ -114,7 +114,7 @@ impl Table {
 }
 
 /// What separates columns, the likelier first: spreadsheets of countries with a decimal comma write semicolons.
-pub(super) const SEPARATORS: [char; 4] = [',', ';', '\t', '|'];
+const SEPARATORS: [char; 4] = [',', ';', '\t', '|'];
 
 /// The separator in the first line of a list: the usual one if the line holds it outside of quotation marks, or else another one that it
 /// holds there. A line that is the path of an image holds none.
@@ -128,14 +128,15 @@ fn separator(first: &str, usual: char, is_image: &dyn Fn(&str) -> bool) -> char 
 /// The separator of a text that is meant to have spaces or tabs between its fields, but whose first lines name images only if another
 /// character separates them; `None` where spaces and tabs do.
 fn between_words(text: &str, is_image: &dyn Fn(&str) -> bool) -> Option<char> {
-    // The first line may be a header.
-    lines(text).filter(|(_, line)| !line.starts_with('#')).take(2).find_map(|(_, line)| {
+    let by = |line: &str| {
         if is_image(line) || line.split_whitespace().any(is_image) || line.split('\t').any(is_image) {
-            return None;
+            return Some(None);
         }
         let names = |by: &char| line.split(*by).any(|field| is_image(field.trim().trim_matches('"')));
-        SEPARATORS.into_iter().find(names)
-    })
+        SEPARATORS.into_iter().find(names).map(Some)
+    };
+    // The first line may be a header, which names no image.
+    lines(text).filter(|(_, line)| !line.starts_with('#')).take(2).find_map(|(_, line)| by(line)).flatten()
 }
 
 /// The rows of a text whose fields are separated by a character.
