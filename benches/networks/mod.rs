@@ -1,6 +1,7 @@
 //! A network of real size for the benchmarks that need one.
 
-use injerto_graph::{Activation, Builder, Graph, LayerId, Operator, Padding};
+use injerto_graph::layers::{Conv2D, DepthwiseConv2D};
+use injerto_graph::{Builder, Graph, LayerId, Operator};
 
 /// The layers of MobileNetV2 1.0 without top, with the same shapes and names as in the plugin.
 pub fn mobilenet_v2(size: usize) -> Graph {
@@ -21,15 +22,7 @@ pub fn mobilenet_v2(size: usize) -> Graph {
                 y = convolution(&mut net, &name("expand"), factor * channels, 1, 1, y);
                 y = normalised(&mut net, &name("expand_BN"), Some(&name("expand_relu")), y);
             }
-            let depthwise = Operator::DepthwiseConv2D {
-                kernel_size: [3, 3],
-                strides: [stride, stride],
-                padding: Padding::Same,
-                dilation_rate: [1, 1],
-                depth_multiplier: 1,
-                use_bias: false,
-                activation: Activation::Linear,
-            };
+            let depthwise = DepthwiseConv2D::new(3).strides(stride).same().use_bias(false);
             y = net.add(name("depthwise"), depthwise, &[y]);
             y = normalised(&mut net, &name("depthwise_BN"), Some(&name("depthwise_relu")), y);
             y = convolution(&mut net, &name("project"), filters, 1, 1, y);
@@ -45,16 +38,7 @@ pub fn mobilenet_v2(size: usize) -> Graph {
 }
 
 fn convolution(net: &mut Builder, name: &str, filters: usize, window: usize, stride: usize, x: LayerId) -> LayerId {
-    let operator = Operator::Conv2D {
-        filters,
-        kernel_size: [window, window],
-        strides: [stride, stride],
-        padding: Padding::Same,
-        dilation_rate: [1, 1],
-        groups: 1,
-        use_bias: false,
-        activation: Activation::Linear,
-    };
+    let operator = Conv2D::new(filters, window).strides(stride).same().use_bias(false);
     net.add(name, operator, &[x])
 }
 

@@ -4,8 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::Outcome;
-use crate::prove::HOST;
-use crate::workspace::{PROOFS, Profile, build_with, code, root, succeeds};
+use crate::workspace::{HOST, PROOFS, Profile, build_with, code, root, succeeds};
 
 /// Counters at each edge and comparison, as libFuzzer wants them.
 const COUNTERS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

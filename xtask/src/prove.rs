@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::workspace::{PROOFS, Profile, build_with, code, root, succeeds};
+use crate::workspace::{HOST, PROOFS, Profile, build_with, code, root, succeeds};
 use crate::{Outcome, cover};
 
 /// Text of `--help`.
@@ -124,9 +124,6 @@ const CHECKS: &[Check] = &[
 
 /// A library that is loaded finds the sanitizer's functions in the program, which must export them.
 const ADDRESS: (&str, &str) = ("RUSTFLAGS", "-Zsanitizer=address -Clink-arg=-rdynamic");
-
-/// The target for which sanitizers are run.
-pub const HOST: &str = "x86_64-unknown-linux-gnu";
 
 /// `cargo` of the nightly toolchain, with a separate target folder, because its artefacts do not fit those of stable.
 fn nightly(arguments: &[&str]) -> Command {

@@ -16,6 +16,9 @@ pub const BINARY_PACKAGE: &str = "injerto-cli";
 /// The packages of the proofs: the library that lets file operations fail, and the program that tries to break the project.
 pub const PROOFS: [&str; 2] = ["injerto-failing", "injerto-proofs"];
 
+/// The target for which sanitizers are run.
+pub const HOST: &str = "x86_64-unknown-linux-gnu";
+
 /// The package of the library that Python loads.
 pub const PYTHON: &str = "injerto-python";
 

@@ -14,7 +14,7 @@ use crate::advise::pooled;
 use crate::one_each::{Answer, OneEach};
 use crate::predict::batch_size;
 use crate::prepare::{card, resolve};
-use crate::training::pixels;
+use crate::reading::pixels;
 use crate::{ExperimentError, device};
 
 /// What a head learns from, of images as they come: the output of the layer that

@@ -5,7 +5,7 @@ use injerto_trainer::{Extracted, Model, Watch};
 
 use crate::advise::pooled;
 use crate::gallery::Gallery;
-use crate::training::pixels;
+use crate::reading::pixels;
 use crate::{ExperimentError, Prepared};
 
 impl Prepared {

@@ -58,6 +58,7 @@ mod prepare;
 mod probe;
 mod questions;
 mod rates;
+mod reading;
 mod readme;
 mod record;
 mod resume;
@@ -93,6 +94,7 @@ pub use prediction::{Prediction, Predictions};
 pub use prepare::{Plan, Prepared};
 pub use probe::ProbeSummary;
 pub use questions::{Asked, Questions, Why};
+pub use reading::training_images;
 pub use resume::ChangedKey;
 pub use run::Outcome;
 pub use session::Session;
@@ -101,7 +103,6 @@ pub use split::DataChange;
 pub use suggest::{SuggestedPhoto, Suggestions};
 pub use summary::{BestSummary, ImageCounts, PhaseSummary, Summary, TestSummary};
 pub use teach::Taught;
-pub use training::training_images;
 
 /// Trainings and trained networks can be sent to another thread, and one network can be used by several threads at once.
 const _: () = {

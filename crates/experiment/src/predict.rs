@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use crate::knowledge::{Boundary, Found, Knowledge};
 pub(crate) use crate::prediction::{Answering, Judged, Known, Prediction, Predictions, at_temperature, batch_size};
-use crate::training::pixels;
+use crate::reading::pixels;
 use crate::{ExperimentError, device};
 
 /// A trained network that classifies images and can be evaluated on labelled ones. It needs its checkpoint only, neither plugin

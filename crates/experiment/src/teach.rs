@@ -11,7 +11,7 @@ use injerto_recipe::{Distillation, Task};
 use injerto_trainer::{Checkpoints, ModelCard, Teacher, TrainError};
 use serde::{Deserialize, Serialize};
 
-use crate::training::pixels;
+use crate::reading::pixels;
 use crate::{BestSummary, ExperimentError, Prepared, RunFolder, Summary};
 
 /// What a plan says of the teacher.

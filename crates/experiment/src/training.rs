@@ -2,14 +2,15 @@
 
 use burn_tensor::Device;
 use injerto_backbones::weights::Weights;
-use injerto_config::{CacheConfig, Config};
+use injerto_config::CacheConfig;
 use injerto_data::{Dataset, KeptPhotos, Loader, LoaderOptions};
 use injerto_graph::{FreezePlan, Selection};
 use injerto_recipe::{BatchNorm, Loss, OptimizerConfig};
 use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::history::Best;
-use injerto_trainer::{Fit, Model, ModelCard, Phase, Settings, check_compiles};
+use injerto_trainer::{Fit, Model, Phase, Settings, check_compiles};
 
+use crate::reading::{pixels, training_images};
 use crate::teach::Teaching;
 use crate::{ExperimentError, Plan, Prepared};
 
@@ -140,29 +141,5 @@ impl Prepared {
     /// The loss of the training.
     pub fn loss(&self) -> &Loss {
         &self.card.loss
-    }
-}
-
-/// How the training images of an experiment are read for the network of `card`, and changed at random.
-pub fn training_images(config: &Config, card: &ModelCard) -> LoaderOptions {
-    let (data, seed) = (&config.data, u64::from(config.seed));
-    LoaderOptions {
-        shuffle: data.shuffle.then_some(seed),
-        augment: data.augment.clone(),
-        mix: data.mix(),
-        seed,
-        ..pixels(card, data.batch_size)
-    }
-}
-
-/// Options for reading images for the network of `card`, `batch_size` images per batch. Training, evaluation and prediction
-/// use the same options.
-pub(crate) fn pixels(card: &ModelCard, batch_size: usize) -> LoaderOptions {
-    LoaderOptions {
-        interpolation: card.interpolation,
-        crop_to_aspect_ratio: card.crop_to_aspect_ratio,
-        orientation: card.exif_orientation,
-        scaled_decoding: card.scaled_decoding,
-        ..LoaderOptions::new(card.image_size(), batch_size)
     }
 }

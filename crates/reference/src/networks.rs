@@ -1,7 +1,8 @@
 //! Whole networks of the literature with random parameters, for tests and timing.
 
 use injerto_graph::layers::{
-    Conv2D, Dense, DotProductAttention, GlobalAveragePooling2D, LayerNormalization, PositionEmbedding, PrependTokens,
+    Conv2D, Dense, DepthwiseConv2D, DotProductAttention, GlobalAveragePooling2D, LayerNormalization, PositionEmbedding,
+    PrependTokens,
 };
 use injerto_graph::{Activation, Builder, Graph, LayerId, Operator, Padding, Role, Window};
 
@@ -73,7 +74,7 @@ impl Net {
         format!("layer_{}", self.1)
     }
 
-    fn add(&mut self, operator: Operator, inputs: &[LayerId]) -> LayerId {
+    fn add(&mut self, operator: impl Into<Operator>, inputs: &[LayerId]) -> LayerId {
         let name = self.name();
         self.0.add(name, operator, inputs)
     }
@@ -90,19 +91,7 @@ impl Net {
         stride: usize,
         padding: Padding,
     ) -> LayerId {
-        let x = self.add(
-            Operator::Conv2D {
-                filters,
-                kernel_size,
-                strides: [stride; 2],
-                padding,
-                dilation_rate: [1, 1],
-                groups: 1,
-                use_bias: false,
-                activation: Activation::Linear,
-            },
-            &[x],
-        );
+        let x = self.add(Conv2D::new(filters, kernel_size).strides(stride).padding(padding).use_bias(false), &[x]);
         self.norm(x)
     }
 
@@ -127,10 +116,10 @@ impl Net {
 pub fn vit_small(side: usize) -> Graph {
     let (mut net, patches) = (Net(Builder::new("vit_small"), 0), side / 16);
     let x = net.0.image([side, side]);
-    let x = net.add(Conv2D::new(384, 16).strides(16).into(), &[x]);
+    let x = net.add(Conv2D::new(384, 16).strides(16), &[x]);
     let x = net.add(Operator::Reshape { target_shape: vec![patches * patches, 384] }, &[x]);
-    let x = net.add(PrependTokens::new().into(), &[x]);
-    let x = net.add(PositionEmbedding::new().into(), &[x]);
+    let x = net.add(PrependTokens::new(), &[x]);
+    let x = net.add(PositionEmbedding::new(), &[x]);
     transformer(net, x, 12, patches * patches + 1)
 }
 
@@ -147,18 +136,18 @@ pub fn vit_small_tail(blocks: usize) -> Graph {
 
 /// Blocks of a width of 384 with six heads, a normalisation, and the first token.
 fn transformer(mut net: Net, mut x: LayerId, blocks: usize, tokens: usize) -> Graph {
-    let normalise = || LayerNormalization::new().epsilon(1e-6).into();
+    let normalise = || LayerNormalization::new().epsilon(1e-6);
     for _ in 0..blocks {
         let entry = x;
         x = net.add(normalise(), &[x]);
-        x = net.add(Dense::new(3 * 384).into(), &[x]);
-        x = net.add(DotProductAttention::new(6).into(), &[x]);
-        x = net.add(Dense::new(384).into(), &[x]);
+        x = net.add(Dense::new(3 * 384), &[x]);
+        x = net.add(DotProductAttention::new(6), &[x]);
+        x = net.add(Dense::new(384), &[x]);
         let middle = net.add(Operator::Add {}, &[entry, x]);
         x = net.add(normalise(), &[middle]);
-        x = net.add(Dense::new(4 * 384).into(), &[x]);
-        x = net.add(Activation::Gelu.into(), &[x]);
-        x = net.add(Dense::new(384).into(), &[x]);
+        x = net.add(Dense::new(4 * 384), &[x]);
+        x = net.add(Activation::Gelu, &[x]);
+        x = net.add(Dense::new(384), &[x]);
         x = net.add(Operator::Add {}, &[middle, x]);
     }
     x = net.add(normalise(), &[x]);
@@ -170,28 +159,28 @@ fn transformer(mut net: Net, mut x: LayerId, blocks: usize, tokens: usize) -> Gr
 /// ConvNeXt-tiny up to the normalised mean.
 pub fn convnext_tiny(side: usize) -> Graph {
     let mut net = Net(Builder::new("convnext_tiny"), 0);
-    let normalise = || LayerNormalization::new().epsilon(1e-6).into();
+    let normalise = || LayerNormalization::new().epsilon(1e-6);
     let mut x = net.0.image([side, side]);
     for (stage, (blocks, width)) in [(3, 96), (3, 192), (9, 384), (3, 768)].into_iter().enumerate() {
         if stage == 0 {
-            x = net.add(Conv2D::new(width, 4).strides(4).into(), &[x]);
+            x = net.add(Conv2D::new(width, 4).strides(4), &[x]);
             x = net.add(normalise(), &[x]);
         } else {
             x = net.add(normalise(), &[x]);
-            x = net.add(Conv2D::new(width, 2).strides(2).into(), &[x]);
+            x = net.add(Conv2D::new(width, 2).strides(2), &[x]);
         }
         for _ in 0..blocks {
             let entry = x;
-            x = net.add(Conv2D::new(width, 7).groups(width).same().into(), &[x]);
+            x = net.add(Conv2D::new(width, 7).groups(width).same(), &[x]);
             x = net.add(normalise(), &[x]);
-            x = net.add(Dense::new(4 * width).into(), &[x]);
-            x = net.add(Activation::Gelu.into(), &[x]);
-            x = net.add(Dense::new(width).into(), &[x]);
+            x = net.add(Dense::new(4 * width), &[x]);
+            x = net.add(Activation::Gelu, &[x]);
+            x = net.add(Dense::new(width), &[x]);
             x = net.add(Operator::LayerScale {}, &[x]);
             x = net.add(Operator::Add {}, &[entry, x]);
         }
     }
-    x = net.add(GlobalAveragePooling2D::new().into(), &[x]);
+    x = net.add(GlobalAveragePooling2D::new(), &[x]);
     net.add(normalise(), &[x]);
     net.0.finish().expect("a ConvNeXt holds together")
 }
@@ -217,15 +206,8 @@ pub fn mobilenet_v2(side: usize) -> Graph {
                 x = net.add(Operator::ZeroPadding2D { padding: [[size % 2, 1]; 2] }, &[x]);
                 size = size.div_ceil(2);
             }
-            let depthwise = Operator::DepthwiseConv2D {
-                kernel_size: [3, 3],
-                strides: [stride; 2],
-                padding: if stride == 2 { Padding::Valid } else { Padding::Same },
-                dilation_rate: [1, 1],
-                depth_multiplier: 1,
-                use_bias: false,
-                activation: Activation::Linear,
-            };
+            let padding = if stride == 2 { Padding::Valid } else { Padding::Same };
+            let depthwise = DepthwiseConv2D::new(3).strides(stride).padding(padding).use_bias(false);
             x = net.add(depthwise, &[x]);
             x = net.norm(x);
             x = net.relu6(x);

@@ -7,9 +7,9 @@ use std::time::Instant;
 use injerto_data::augment::Mix;
 use injerto_data::{Batch, Batches, Dataset, Label, Loader, Part};
 
+use crate::boundary::Boundary;
 use crate::cache::{CacheSettings, Features};
 use crate::collective::Peers;
-use crate::executor::Boundary;
 use crate::plan::{Kept, PhasePlan};
 use crate::prefix::Prefix;
 use crate::teacher::{Answer, Lesson, Lessons};

@@ -182,7 +182,7 @@ impl Fit {
         while progress.phases_done < plans.len() && !run.stopped()? && !is_paused(&progress) {
             let plan = &plans[progress.phases_done];
             if !std::mem::take(&mut announced) {
-                announce(run.observer, plan, (progress.phases_done, plans.len()));
+                run.observer.observe(&Event::phase_began(plan, (progress.phases_done, plans.len())));
             }
             let reopened = std::mem::take(&mut reopened);
             if let Some(left) = progress.left.take_if(|_| reopened) {
@@ -249,19 +249,6 @@ impl Part<'_> {
     fn whole() -> Self {
         Self { until: usize::MAX, best: None }
     }
-}
-
-/// Tells that a phase begins.
-pub(crate) fn announce(observer: &mut dyn Observer, plan: &PhasePlan, place: (usize, usize)) {
-    observer.observe(&Event::PhaseBegan {
-        name: &plan.phase.name,
-        place,
-        epochs: plan.phase.epochs,
-        trainable: plan.trainable,
-        non_trainable: plan.non_trainable,
-        layers: (plan.split().prefix.len(), plan.split().tail.len()),
-        boundary: plan.boundary_values,
-    });
 }
 
 /// Adds the files that the loaders have left out to the known ones.

@@ -4,9 +4,8 @@ use std::time::Instant;
 
 use crate::executor::{self, Executor};
 use crate::feed::{KeptFeatures, Spent};
-use crate::fit::announce;
 use crate::optimizer::OptimizerState;
-use crate::{Fit, Model, PhasePlan, TrainError, Watch};
+use crate::{Event, Fit, Model, PhasePlan, TrainError, Watch};
 
 /// The features that the first phase keeps. [`Fit::run_on`] goes on from them, so that they are computed once.
 pub struct Gathered {
@@ -32,7 +31,7 @@ impl Fit {
     /// # Panics
     /// If there are no phases.
     pub fn gather(&self, model: &Model, watch: &mut Watch<'_>) -> Result<Option<Gathered>, TrainError> {
-        announce(watch.observer, &self.plans[0], (0, self.plans.len()));
+        watch.observer.observe(&Event::phase_began(&self.plans[0], (0, self.plans.len())));
         self.gather_again(model, watch)
     }
 

@@ -21,6 +21,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod arithmetic;
+mod boundary;
 pub mod cache;
 pub mod callbacks;
 mod checkpoint;

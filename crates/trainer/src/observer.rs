@@ -2,6 +2,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::history::EpochRecord;
 use crate::metrics::Answers;
+use crate::plan::PhasePlan;
 
 /// An event of a run, to be shown or recorded.
 #[derive(Debug)]
@@ -111,6 +112,21 @@ pub enum Event<'a> {
         /// Name of the phase.
         phase: &'a str,
     },
+}
+
+impl<'a> Event<'a> {
+    /// The event that the phase of `plan` begins. `place` is that among the phases, and the number of phases.
+    pub(crate) fn phase_began(plan: &'a PhasePlan, place: (usize, usize)) -> Self {
+        Self::PhaseBegan {
+            name: &plan.phase.name,
+            place,
+            epochs: plan.phase.epochs,
+            trainable: plan.trainable,
+            non_trainable: plan.non_trainable,
+            layers: (plan.split().prefix.len(), plan.split().tail.len()),
+            boundary: plan.boundary_values,
+        }
+    }
 }
 
 /// Receives the events of a run, for example to draw a progress bar or to write a history file.

@@ -2,14 +2,14 @@
 
 use std::sync::OnceLock;
 
+use burn_tensor::Device;
 use injerto_backbones::network::{Network, Value, to_input};
 use injerto_data::{Batch, Loader, LoaderOptions};
 use injerto_graph::{Preprocessing, Split};
 use injerto_kernels::inference::{Arithmetic, Program};
 
+use crate::boundary::Boundary;
 use crate::cache::{CacheSettings, Features, Namespace};
-use crate::executor::Boundary;
-use crate::executor::identity;
 use crate::runner::compile;
 use crate::{Model, TrainError};
 
@@ -46,7 +46,11 @@ impl Prefix {
     /// Names the code that computes the prefix. Prefixes with different identities may differ in the last bits, and do not share cached
     /// features.
     pub(crate) fn identity(&self) -> String {
-        identity(self.kernels.then_some(self.arithmetic), self.network.device())
+        match self.network.device() {
+            _ if self.kernels => format!("{} {}", injerto_kernels::REVISION, self.arithmetic),
+            device if *device == Device::flex() => "burn".to_owned(),
+            device => format!("burn {device:?}"),
+        }
     }
 
     /// The compiled prefix; `None` if Burn runs it, or if the prefix is only the input.

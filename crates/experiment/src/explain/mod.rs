@@ -26,7 +26,7 @@ use injerto_trainer::Runner;
 use serde::Serialize;
 
 use crate::one_each::OneEach;
-use crate::training::pixels;
+use crate::reading::pixels;
 use crate::{ExperimentError, Predictor};
 use grad_cam::GradCam;
 use occlusion::Occlusion;

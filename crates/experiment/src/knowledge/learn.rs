@@ -14,8 +14,8 @@ use injerto_trainer::plan::{Keeps, Kept};
 use injerto_trainer::{Checkpoints, Event, Extracted, Fitted, Model, PhasePlan, Watch};
 
 use super::{Boundary, Calibration, Facts, Knowledge, KnowledgeSummary};
+use crate::reading::pixels;
 use crate::resume::root;
-use crate::training::pixels;
 use crate::{ExperimentError, Prepared, RunFolder};
 
 /// Upper limit of the training images that are kept. Of more, this many are taken, evenly per class.

@@ -1,38 +1,22 @@
 //! The cheapest place for the cut.
 
+use injerto_graph::layers::{Conv2D, DepthwiseConv2D};
 use injerto_graph::{
-    Activation, Builder, Cut, CutOptions, FreezePlan, Graph, LayerId, LayerRef, Operator, Padding, Selection, Split,
+    Activation, Builder, Cut, CutOptions, FreezePlan, Graph, LayerId, LayerRef, Operator, Selection, Split,
 };
 use injerto_reference::strategy::{graphs, selection};
 use proptest::prelude::*;
 
 use crate::properties::check_split;
 
-fn pointwise(filters: usize) -> Operator {
-    Operator::Conv2D {
-        filters,
-        kernel_size: [1, 1],
-        strides: [1, 1],
-        padding: Padding::Same,
-        dilation_rate: [1, 1],
-        groups: 1,
-        use_bias: false,
-        activation: Activation::Linear,
-    }
+fn pointwise(filters: usize) -> Conv2D {
+    Conv2D::new(filters, 1).same().use_bias(false)
 }
 
 /// Blocks of MobileNetV2's kind at 10×10: expand, depthwise, project, and a sum around them.
 fn inverted_residuals() -> Graph {
     let mut net = Builder::new("blocks");
-    let depthwise = || Operator::DepthwiseConv2D {
-        kernel_size: [3, 3],
-        strides: [1, 1],
-        padding: Padding::Same,
-        dilation_rate: [1, 1],
-        depth_multiplier: 1,
-        use_bias: false,
-        activation: Activation::Linear,
-    };
+    let depthwise = || DepthwiseConv2D::new(3).same().use_bias(false);
     let input = net.input([10, 10, 3]);
     let mut x: LayerId = net.add("stem", pointwise(96), &[input]);
     for block in 1..=2 {

@@ -1,5 +1,6 @@
 //! Error messages for descriptions that are not valid networks.
 
+use injerto_graph::layers::Conv2D;
 use injerto_graph::{
     Activation, Builder, Description, Descriptor, FreezePlan, Graph, GraphSpec, LayerRef, Operator, Padding,
     PerChannel, Preprocessing, Selection, Window, limits,
@@ -197,16 +198,7 @@ fn the_largest_networks_in_use_are_far_from_the_limits() {
     let mut x = net.input([1024, 1024, 3]);
     for (block, (convolutions, filters)) in [(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)].into_iter().enumerate() {
         for at in 0..convolutions {
-            let operator = Operator::Conv2D {
-                filters,
-                kernel_size: [3, 3],
-                strides: [1, 1],
-                padding: Padding::Same,
-                dilation_rate: [1, 1],
-                groups: 1,
-                use_bias: true,
-                activation: Activation::Relu,
-            };
+            let operator = Conv2D::new(filters, 3).same().relu();
             x = net.add(format!("block{block}_conv{at}"), operator, &[x]);
         }
         let window = Window { pool_size: [2, 2], strides: [2, 2], padding: Padding::Valid, count_include_pad: false };

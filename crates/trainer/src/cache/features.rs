@@ -8,7 +8,7 @@ use super::Namespace;
 use super::namespace::damaged;
 use super::segment::{Segment, Writer, decode, encode};
 use crate::TrainError;
-use crate::executor::Boundary;
+use crate::boundary::Boundary;
 
 /// Computes the boundary of a batch. A device may still be at work when it returns.
 type Compute<'a> = dyn FnMut(&Batch) -> Result<Boundary, TrainError> + 'a;

@@ -4,7 +4,7 @@ use std::path::Path;
 use injerto_data::generated::Task;
 use injerto_data::{Batch, Dataset, Loader, LoaderOptions, OnCorrupt, Origin};
 
-use crate::executor::Boundary;
+use crate::boundary::Boundary;
 
 use super::segment::{Header, decode, encode};
 use super::*;

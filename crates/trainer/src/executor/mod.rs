@@ -7,17 +7,15 @@
 mod burn;
 mod kernels;
 
-use std::borrow::Cow;
-
-use burn_tensor::{Device, Tensor};
-use injerto_backbones::network::{Network, Value};
+use burn_tensor::Tensor;
+use injerto_backbones::network::Network;
 use injerto_graph::{Graph, ParameterId};
-use injerto_kernels::inference::Arithmetic;
 use injerto_losses::tensor::TensorCrossEntropy as _;
 use injerto_losses::{CrossEntropy as _, LossError, Outputs, Targets, Taught};
 use injerto_recipe::{Loss, StepSize};
 use rand_chacha::ChaCha8Rng;
 
+use crate::boundary::Boundary;
 use crate::collective::Peers;
 use crate::optimizer::{OptimizerState, Trained};
 use crate::plan::PhasePlan;
@@ -63,25 +61,6 @@ pub(crate) struct Reading {
     pub(crate) loss: f64,
     /// Outputs, `[images, units]`.
     pub(crate) outputs: Vec<f32>,
-}
-
-/// Values of the boundary for a batch.
-#[derive(Debug)]
-pub(crate) enum Boundary {
-    /// On the host, with one vector per tensor, channels last.
-    Host(Vec<Vec<f32>>),
-    /// On the device of the executor that computed them. If the tail follows at once, they never leave it.
-    Device(Vec<Value>),
-}
-
-impl Boundary {
-    /// The values on the host. This waits for the device.
-    pub(crate) fn on_host(&self) -> Cow<'_, [Vec<f32>]> {
-        match self {
-            Self::Host(values) => Cow::Borrowed(values),
-            Self::Device(values) => Cow::Owned(values.iter().map(Value::to_host).collect()),
-        }
-    }
 }
 
 /// A compiled phase.
@@ -170,15 +149,6 @@ pub(crate) fn build(
         true => Box::new(kernels::KernelExecutor::new(model, plan, described, state)?),
         false => Box::new(burn::BurnExecutor::new(model, plan, (trained, described), state)),
     })
-}
-
-/// [`Prefix::identity`] of what runs a prefix: the kernels with this arithmetic, or Burn on this device.
-pub(crate) fn identity(kernels: Option<Arithmetic>, device: &Device) -> String {
-    match kernels {
-        Some(arithmetic) => format!("{} {arithmetic}", injerto_kernels::REVISION),
-        None if *device == Device::flex() => "burn".to_owned(),
-        None => format!("burn {device:?}"),
-    }
 }
 
 /// The parameters that train, in the graph's order, which is the order of the optimiser.

@@ -17,8 +17,9 @@ use injerto_backbones::weights::Weights;
 use injerto_data::decode::Orientation;
 use injerto_data::generated::Task;
 use injerto_data::{Dataset, Loader, LoaderOptions};
+use injerto_graph::layers::Conv2D;
 use injerto_graph::{
-    Activation, Builder, FreezePlan, Graph, Interpolation, LayerRef, Operator, Padding, Preprocessing, Selection,
+    Activation, Builder, FreezePlan, Graph, Interpolation, LayerRef, Operator, Preprocessing, Selection,
 };
 use injerto_kernels::inference::{Arithmetic, Unit};
 use injerto_recipe::{BatchNorm, FeaturePrecision, Loss, Metric, Mode, OptimizerConfig};
@@ -34,16 +35,7 @@ const CLASSES: u32 = 3;
 
 /// Two convolutions with batch normalisation, dropout and a dense layer.
 fn graph() -> Graph {
-    let conv = |filters, strides| Operator::Conv2D {
-        filters,
-        kernel_size: [3, 3],
-        strides: [strides, strides],
-        padding: Padding::Same,
-        dilation_rate: [1, 1],
-        groups: 1,
-        use_bias: false,
-        activation: Activation::Linear,
-    };
+    let conv = |filters, strides| Conv2D::new(filters, 3).strides(strides).same().use_bias(false);
     let bn = || Operator::BatchNormalization { epsilon: 1e-3, momentum: 0.9, center: true, scale: true };
     let relu = || Operator::ReLU { max_value: None, negative_slope: 0.0 };
     let mut net = Builder::new("tiny");

@@ -1,6 +1,7 @@
 //! The decisions about a phase before its first batch.
 
-use injerto_graph::{Activation, Builder, FreezePlan, Graph, Operator, Padding};
+use injerto_graph::layers::Conv2D;
+use injerto_graph::{Activation, Builder, FreezePlan, Graph, Operator};
 use injerto_recipe::{FeaturePrecision, OptimizerConfig};
 use injerto_trainer::cache::CacheSettings;
 use injerto_trainer::plan::{Kept, Place, Reason};
@@ -9,16 +10,7 @@ use injerto_trainer::{Feeding, Phase, PhasePlan};
 /// A network that widens an image in two frozen steps before the head, so that the later boundary is wider and an earlier cut repeats
 /// work.
 fn widening() -> Graph {
-    let conv = |filters| Operator::Conv2D {
-        filters,
-        kernel_size: [5, 5],
-        strides: [1, 1],
-        padding: Padding::Same,
-        dilation_rate: [1, 1],
-        groups: 1,
-        use_bias: false,
-        activation: Activation::Linear,
-    };
+    let conv = |filters| Conv2D::new(filters, 5).same().use_bias(false);
     let mut net = Builder::new("widening");
     let x = net.input([4, 4, 8]);
     let x = net.add("narrow", conv(2), &[x]);
