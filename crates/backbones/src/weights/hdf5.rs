@@ -26,6 +26,9 @@ const MOST_ENTRIES: usize = 100_000;
 /// this.
 const LARGEST_CHUNK: u64 = 1 << 24;
 
+/// Limit for the bytes of a value: those of a number in double precision.
+const LARGEST_VALUE: u64 = 8;
+
 /// Path in the file of each wanted parameter that was found.
 type Places = BTreeMap<String, String>;
 
@@ -105,6 +108,11 @@ fn values(dataset: &Dataset) -> Result<Vec<f32>, String> {
         && count(&chunk).is_none_or(|chunk| chunk > LARGEST_CHUNK.max(own))
     {
         return Err(format!("its chunks have shape {chunk:?}, far larger than the dataset"));
+    }
+    // The reader makes room for as many bytes per value as the file claims.
+    let size = dataset.element_size().map_err(say)?;
+    if size > LARGEST_VALUE {
+        return Err(format!("its values have {size} bytes each, and numbers have at most {LARGEST_VALUE}"));
     }
     dataset.read_f32().map_err(say)
 }
