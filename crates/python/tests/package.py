@@ -42,6 +42,11 @@ def png(pixels):
     return content.getvalue()
 
 
+def setUpModule():
+    # A program that a script starts in the background may ignore this signal.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def interrupt(seconds):
     threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)).start()
 
