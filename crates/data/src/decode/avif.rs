@@ -11,7 +11,7 @@ use re_rav1d::dav1d::{Error, Picture, PixelLayout, PlanarImageComponent as Compo
 /// Bytes that decoding takes per pixel beside what it gives: planes of up to 16 bits with their borders, and what filters keep.
 const WORK: u64 = 12;
 
-/// Boxes and extents of which a file may have so many.
+/// Upper limit of the boxes that lie side by side.
 const MOST: usize = 1000;
 
 /// Whether a file is AVIF: its brand says so, or one that it is compatible with.
@@ -206,15 +206,15 @@ fn data(mut places: Unread<'_>, item: u64, file: &[u8], inner: Option<Unread<'_>
         let elsewhere = places.number(2)?;
         let begin = places.number(base)?;
         let pieces = places.number(2)?;
+        let index = if version > 0 { index } else { 0 };
+        if number != item {
+            places.bytes(pieces as usize * (index + offset + length))?;
+            continue;
+        }
         let mut all = Vec::new();
         for _ in 0..pieces {
-            if version > 0 {
-                places.number(index)?;
-            }
+            places.number(index)?;
             let (from, length) = (places.number(offset)?, places.number(length)?);
-            if number != item {
-                continue;
-            }
             let source = match (method, inner) {
                 (0, _) if elsewhere == 0 => file,
                 (1, Some(inner)) => inner.0,
@@ -228,9 +228,7 @@ fn data(mut places: Unread<'_>, item: u64, file: &[u8], inner: Option<Unread<'_>
                 return Err("its pieces overlap".to_owned());
             }
         }
-        if number == item {
-            return if all.is_empty() { Err(SHORT.to_owned()) } else { Ok(all) };
-        }
+        return if all.is_empty() { Err(SHORT.to_owned()) } else { Ok(all) };
     }
     Err("nothing says where its picture is".to_owned())
 }
