@@ -127,7 +127,10 @@ impl Decoder {
                     body.bytes(8)?;
                     colours = Some((body.number(2)? as u16, body.number(1)? >> 7 == 1));
                 }
-                b"av1C" | b"colr" | b"pixi" | b"pasp" | b"a1op" | b"lsel" => {}
+                b"av1C" | b"colr" | b"pixi" | b"pasp" => {}
+                // What is decoded is the first operating point, with all of its layers.
+                b"a1op" if body.0 == [0] => {}
+                b"lsel" if body.0 == [0xff; 2] => {}
                 _ if essential => {
                     let kind = String::from_utf8_lossy(&kind).into_owned();
                     return Err(format!("its property '{}' is not read", injerto_files::printable(&kind)));
@@ -149,6 +152,8 @@ impl Decoder {
         let mut settings = Settings::new();
         settings.set_n_threads(1);
         settings.set_max_frame_delay(1);
+        // Of a picture in several layers, only the finest one comes.
+        settings.set_all_layers(false);
         settings.set_frame_size_limit(width.saturating_mul(height));
         let say = |error: Error| match error {
             Error::Again => SHORT.to_owned(),
