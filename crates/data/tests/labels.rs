@@ -65,6 +65,7 @@ fn a_list_gives_the_classes_in_every_usual_form() {
         ("l.csv", "x,file_name,label\n0,1.jpg,dog\n1,2.jpg,cat\n2,b\\3.jpg,dog\n3,./b/my 4.png,cat\n"),
         ("l.csv", "path|class\na/1.jpg|dog\na/2.jpg|cat\nb/3.jpg|dog\nb/my 4.png|cat\n"),
         ("l.csv", "sep=;\r\nid;breed\r\n1;dog\r\n2;cat\r\n3;dog\r\nmy 4;cat\r\n"),
+        ("l.csv", "sep=\t\r\nid\tbreed\r\n1\tdog\r\n2\tcat\r\n3\tdog\r\nmy 4\tcat\r\n"),
         ("l.csv", "path,class\ra/1.jpg,dog\ra/2.jpg,cat\rb/3.jpg,dog\rb/my 4.png,cat\r"),
         ("l.tsv", "path,class\na/1.jpg,dog\na/2.jpg,cat\nb/3.jpg,dog\nb/my 4.png,cat\n"),
         ("l.txt", "# comment\npath|class\na/1.jpg|dog\na/2.jpg|cat\nb/3.jpg|dog\nb/my 4.png|cat\n"),
@@ -103,6 +104,8 @@ fn a_column_or_a_list_per_part_divides_the_images() {
         listed("l.csv"),
         "line 2: 'train' is no part of a split: expected true or",
     );
+    let both = "path,class,is_valid,is_test\n1,x,0,0\n2,y,0,0\n3,x,1,0\n";
+    refused("l.csv", both, listed("l.csv"), "several columns mark the images of a part; the columns are path, class");
     let root = root(&IMAGES, "train.txt", "1 x\n2 y\n");
     fs::write(root.path().join("test.txt"), "3 x\n").expect("written");
     let files = ListFiles::Parts { train: "train.txt".into(), validation: None, test: Some("test.txt".into()) };

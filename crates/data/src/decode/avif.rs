@@ -11,7 +11,7 @@ use re_rav1d::dav1d::{Error, Picture, PixelLayout, PlanarImageComponent as Compo
 /// Bytes that decoding takes per pixel beside what it gives: planes of up to 16 bits with their borders, and what filters keep.
 const WORK: u64 = 12;
 
-/// Boxes and extents of which a file may have so many.
+/// Upper limit of the boxes that lie side by side.
 const MOST: usize = 1000;
 
 /// Whether a file is AVIF: its brand says so, or one that it is compatible with.
@@ -127,7 +127,10 @@ impl Decoder {
                     body.bytes(8)?;
                     colours = Some((body.number(2)? as u16, body.number(1)? >> 7 == 1));
                 }
-                b"av1C" | b"colr" | b"pixi" | b"pasp" | b"a1op" | b"lsel" => {}
+                b"av1C" | b"colr" | b"pixi" | b"pasp" => {}
+                // What is decoded is the first operating point, with all of its layers.
+                b"a1op" if body.0 == [0] => {}
+                b"lsel" if body.0 == [0xff; 2] => {}
                 _ if essential => {
                     let kind = String::from_utf8_lossy(&kind).into_owned();
                     return Err(format!("its property '{}' is not read", injerto_files::printable(&kind)));
@@ -149,6 +152,8 @@ impl Decoder {
         let mut settings = Settings::new();
         settings.set_n_threads(1);
         settings.set_max_frame_delay(1);
+        // Of a picture in several layers, only the finest one comes.
+        settings.set_all_layers(false);
         settings.set_frame_size_limit(width.saturating_mul(height));
         let say = |error: Error| match error {
             Error::Again => SHORT.to_owned(),
@@ -206,15 +211,15 @@ fn data(mut places: Unread<'_>, item: u64, file: &[u8], inner: Option<Unread<'_>
         let elsewhere = places.number(2)?;
         let begin = places.number(base)?;
         let pieces = places.number(2)?;
+        let index = if version > 0 { index } else { 0 };
+        if number != item {
+            places.bytes(pieces as usize * (index + offset + length))?;
+            continue;
+        }
         let mut all = Vec::new();
         for _ in 0..pieces {
-            if version > 0 {
-                places.number(index)?;
-            }
+            places.number(index)?;
             let (from, length) = (places.number(offset)?, places.number(length)?);
-            if number != item {
-                continue;
-            }
             let source = match (method, inner) {
                 (0, _) if elsewhere == 0 => file,
                 (1, Some(inner)) => inner.0,
@@ -228,9 +233,7 @@ fn data(mut places: Unread<'_>, item: u64, file: &[u8], inner: Option<Unread<'_>
                 return Err("its pieces overlap".to_owned());
             }
         }
-        if number == item {
-            return if all.is_empty() { Err(SHORT.to_owned()) } else { Ok(all) };
-        }
+        return if all.is_empty() { Err(SHORT.to_owned()) } else { Ok(all) };
     }
     Err("nothing says where its picture is".to_owned())
 }

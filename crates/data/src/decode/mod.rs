@@ -99,8 +99,8 @@ pub enum Orientation {
     Apply,
 }
 
-/// Decodes an image of any format that is read: JPEG, PNG, GIF, BMP, WebP, TIFF (its first page, with integers of 8 or 16 bits), and
-/// AVIF with the feature `avif` and JPEG XL with the feature `jxl`.
+/// Decodes an image of any format that is read: JPEG, PNG, GIF, BMP, WebP, TIFF (its first page, with integers of 8 or 16 bits), AVIF
+/// with the feature `avif`, and JPEG XL with the feature `jxl`.
 ///
 /// # Errors
 /// A text that says what is wrong, without the file's name.

@@ -165,8 +165,8 @@ fn rows(region: &Region) -> impl Iterator<Item = (usize, usize)> {
 /// Most columns of the output at once: their sums, a row of weights and an input fill less than 32 registers.
 const MOST: usize = 8;
 
-/// Bytes of the input under the columns and channels that are computed row after row: half of a first cache of 48 KiB, so that the rows
-/// that the next row's windows share are still there.
+/// Upper limit of the bytes of input under the windows of one band: half of a first cache of 48 KiB. The windows of the next row find the
+/// rows that they share with this one there.
 const NEAR: usize = 24 << 10;
 
 /// Kernels of a known size, up to [`MOST`] columns at once, as evenly as they go.
@@ -222,8 +222,8 @@ unsafe fn columns<S: Simd, T: Element, const N: usize, const H: usize, const W: 
     }
 }
 
-/// Writes code once for each column that the widest window of [`MOST`] columns has: a loop whose turns differ so much is one that the
-/// compiler may leave as it is, and then the sums are in memory.
+/// Writes code once for each column of the input that [`MOST`] columns of the output can have under their windows. The compiler may leave
+/// a loop over them as it is, because its turns differ, and then the sums are in memory.
 macro_rules! for_each_column {
     (|$column:ident| $body:expr) => {
         for_each_column!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18; |$column| $body)

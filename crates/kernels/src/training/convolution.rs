@@ -189,7 +189,8 @@ impl Step for Convolution {
     fn forward(&mut self, parameters: &mut Parameters, x: &Inputs<'_>, y: &mut [f32], pass: &mut Pass<'_>) {
         self.refresh(parameters);
         let mut slopes = std::mem::take(&mut self.slopes);
-        let kept = if matches!(pass, Pass::Training(_)) { self.kept() * x.batch } else { 0 };
+        // There is no room where nothing goes back through this layer.
+        let kept = if matches!(pass, Pass::Training(_)) { slopes.len().min(self.kept() * x.batch) } else { 0 };
         self.compute(x, y, &mut slopes[..kept]);
         self.slopes = slopes;
     }

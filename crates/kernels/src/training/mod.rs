@@ -330,7 +330,9 @@ impl Program {
 
     /// Bytes that values and gradients take for a batch.
     pub fn buffer_bytes(&self, batch: usize) -> usize {
-        let kept: usize = self.plan.operations.iter().map(|operation| operation.step.kept()).sum();
+        let (operations, values) = (self.plan.operations.iter(), &self.plan.values);
+        let backward = operations.filter(|operation| values[operation.output].gradient.is_some());
+        let kept: usize = backward.map(|operation| operation.step.kept()).sum();
         (self.plan.buffers.iter().sum::<usize>() + kept) * batch * size_of::<f32>()
     }
 
@@ -351,10 +353,12 @@ impl Program {
                 buffer.grow(length * batch, "values and gradients")?;
             }
         }
-        if matches!(pass, Pass::Training(_)) {
-            self.plan.operations.iter_mut().try_for_each(|operation| operation.step.reserve(batch))?;
-        }
         let values = &self.plan.values;
+        if matches!(pass, Pass::Training(_)) {
+            let operations = self.plan.operations.iter_mut();
+            let mut backward = operations.filter(|operation| values[operation.output].gradient.is_some());
+            backward.try_for_each(|operation| operation.step.reserve(batch))?;
+        }
         for (&at, input) in self.plan.inputs.iter().zip(inputs) {
             assert_eq!(input.len(), values[at].count * batch, "an input's length is not that of {batch} samples");
             self.buffers[values[at].buffer][..input.len()].copy_from_slice(input);

@@ -45,7 +45,7 @@ pub(super) trait Step: Send + Sync + std::fmt::Debug {
         0
     }
 
-    /// Makes room for what is kept of a batch, before it is trained on.
+    /// Makes room for what is kept of a batch, before it is trained on. No step is asked through which no gradient goes back.
     fn reserve(&mut self, _batch: usize) -> Result<(), OutOfMemory> {
         Ok(())
     }

@@ -9,8 +9,8 @@ use super::{everything, trainers};
 const TOKENS: usize = 21;
 const WIDTH: usize = 12;
 
-/// Two blocks of a transformer with a clip, and dropout where `drops` says so, whose last attention takes queries, keys and values from one layer or from three, and
-/// what `read` takes of its tokens.
+/// Two blocks of a transformer, each with a clip at its end and, if it `drops`, with dropout, and what `read` takes of its tokens. The last
+/// attention takes queries, keys and values from one layer if they are `joint`, and otherwise from three.
 fn transformer(joint: bool, drops: bool, read: impl FnOnce(&mut Builder, LayerId) -> LayerId) -> Graph {
     let mut net = Builder::new("transformer");
     let x = net.input([4, 5, WIDTH]);

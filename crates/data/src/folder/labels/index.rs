@@ -110,7 +110,7 @@ impl Index {
             .unwrap_or(Found::None)
     }
 
-    /// An image whose own name is that of a path that means none, but for capitals.
+    /// An image that a path which means none may have been written for: its own name is that of the path, except perhaps for capitals.
     pub fn named_like(&self, listed: &str) -> Option<&Path> {
         let name = |path: &str| path.rsplit(['/', '\\']).next().map(str::to_lowercase);
         let wanted = name(&composed(listed.trim()))?;

@@ -228,7 +228,18 @@ impl Lists {
         let group = self.group.as_ref().map(place).transpose()?;
         let path = find(&self.path, PATHS)?.unwrap_or(0);
         let split = match find(&self.split, SPLITS)? {
-            None => usual(&MARKED_PARTS.map(|(name, _)| name))?,
+            None => {
+                let is_known = |name: &str| MARKED_PARTS.iter().any(|(known, _)| name == *known);
+                // Of two such columns, one alone would put the images of the other part into training.
+                if table.header.iter().filter(|name| is_known(&lower(name))).count() > 1 {
+                    return Err(format!(
+                        "several columns mark the images of a part; {}: put the parts into one column with train, validation or \
+                         test",
+                        names()
+                    ));
+                }
+                usual(&MARKED_PARTS.map(|(name, _)| name))?
+            }
             found => found,
         };
         let classes = match &self.class {
@@ -366,9 +377,13 @@ fn absent(lost: &[(usize, &str)], table: &Table, index: &Index, left_out: &AllLe
             "the lines have one column each; put a comma, a semicolon, a tab or | between path and class".to_owned()
         }
         _ => {
-            let meant = lost.iter().find_map(|(_, path)| Some((path, index.named_like(path)?)));
+            // Each look goes through all images.
+            let meant = lost.iter().take(3).find_map(|(_, path)| Some((path, index.named_like(path)?)));
             let meant = meant.map_or_else(String::new, |(path, file)| {
-                format!(", capitals count, and '{}' may mean {}", printable(path), shown(file))
+                let name = file.file_name().and_then(|name| name.to_str());
+                let is_equal = name.is_some_and(|name| path.trim().ends_with(name));
+                let capitals = if is_equal { "" } else { "capitals count, " };
+                format!(", {capitals}and '{}' may mean {}", printable(path), shown(file))
             });
             let root = shown(index.root());
             format!("paths begin below {root} (data.root) or beside the list{meant}; correct them, or remove the lines")

@@ -64,8 +64,10 @@ impl Table {
     /// A list whose columns are separated by `usual`, unless its first line shows another separator.
     fn separated(text: &str, usual: char, is_image: &dyn Fn(&str) -> bool) -> Result<Self, String> {
         let first = lines(text).next().map_or("", |(_, line)| line);
-        // Excel writes and reads such a line.
-        let named = first.strip_prefix("sep=").and_then(|by| by.chars().next());
+        // Excel writes and reads such a line. A tab at its end is the separator.
+        let begin = text.trim_start_matches('\u{feff}').trim_start();
+        let named = begin.strip_prefix("sep=").and_then(|by| by.chars().next());
+        let named = named.filter(|by| !matches!(by, '\r' | '\n' | '"'));
         let mut rows = separated(text, named.unwrap_or_else(|| separator(first, usual, is_image)))?;
         if named.is_some() {
             rows.remove(0);
