@@ -455,7 +455,7 @@ fn what_is_no_image_is_told_in_words() {
         ("empty.jpg", b"".as_slice(), "the file is empty"),
         ("text.png", b"no image", "it is none of JPEG, PNG, GIF, BMP, WebP and TIFF"),
         ("zeros.jpg", &[0; 300], "it holds only zeros: a copy of it has failed"),
-        ("page.jpg", b"\n<!doctype HTML><html>", "it is a web page, not the file itself; download that"),
+        ("page.jpg", b"\n<!doctype HTML><html>", "it is a web page, not the file itself; download the file"),
         ("short.jpg", b"\xff\xd8\xff", "it ends too early"),
         (
             "phone.jpg",

@@ -1,7 +1,7 @@
 //! Files that are something else than their names say.
 
-/// What a file is in place of what it should be, by its first bytes: nothing at all, zeros, a pointer of Git LFS, a web page, or compressed.
-/// `None` if it is none of these, and the reader of its format has the word.
+/// What a file is in place of what it should be, by its bytes: nothing at all, zeros, a pointer of Git LFS, a web page,
+/// a store's error, or compressed. `None` if it is none of these, and the reader of its format has the word.
 ///
 /// # Examples
 /// ```
@@ -18,7 +18,12 @@ pub fn mistaken(bytes: &[u8]) -> Option<&'static str> {
         _ if bytes.starts_with(b"version https://git-lfs") => {
             "it is a Git LFS pointer, not the file itself; fetch that with `git lfs pull`"
         }
-        _ if begins(b"<!doctype html") || begins(b"<html") => "it is a web page, not the file itself; download that",
+        _ if begins(b"<!doctype html") || begins(b"<html") => {
+            "it is a web page, not the file itself; download the file"
+        }
+        _ if begins(b"<?xml") && bytes.windows(6).take(256).any(|part| part == b"<Error") => {
+            "it is the error of a store that refused the download, not the file itself"
+        }
         _ if bytes.iter().all(|&byte| byte == 0) => "it holds only zeros: a copy of it has failed",
         _ => return None,
     })
@@ -36,6 +41,9 @@ mod tests {
         check(b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull");
         check(&[0; 9], "only zeros");
         check(&[0x1f, 0x8b, 8], "gzip");
-        assert_eq!(mistaken(b"<svg>"), None);
+        check(b"<?xml version=\"1.0\"?>\n<Error><Code>AccessDenied</Code></Error>", "refused the download");
+        for picture in ["<svg>", "<?xml version=\"1.0\"?><svg></svg>"] {
+            assert_eq!(mistaken(picture.as_bytes()), None);
+        }
     }
 }

@@ -30,7 +30,7 @@ const IS_STATIC: bool = cfg!(all(target_os = "linux", target_feature = "crt-stat
 impl SearchPath {
     /// A search path of only these folders.
     pub fn of(folders: impl IntoIterator<Item = PathBuf>) -> Self {
-        let mut path = Self { no_libraries: IS_STATIC, ..Self::default() };
+        let mut path = Self::default();
         let mut known = Vec::new();
         for folder in folders {
             // A folder may be named twice, for example through a link.
@@ -66,6 +66,10 @@ impl SearchPath {
         self
     }
 
+    fn refuses_libraries(&self) -> bool {
+        IS_STATIC || self.no_libraries
+    }
+
     /// The same search path of a program that can load no libraries: each that is found is refused, and backbone files and ONNX models are
     /// read. A program that is linked statically on Linux always has such a path.
     pub fn without_libraries(mut self) -> Self {
@@ -76,7 +80,7 @@ impl SearchPath {
     /// The backbones of a library or a file.
     fn ask(&self, file: &Path, probe: &Probe) -> Result<Vec<Descriptor>, PluginError> {
         match Provider::of(file) {
-            Provider::Library(library) if self.no_libraries => Err(PluginError::Load {
+            Provider::Library(library) if self.refuses_libraries() => Err(PluginError::Load {
                 library: library.to_owned(),
                 reason: format!(
                     "{NO_LIBRARIES}; `injerto plugins dump` of another build writes its backbones as files, which it reads"
@@ -297,7 +301,7 @@ impl Catalog {
         if !self.path.linked.is_empty() {
             lines.push(format!("  {} plugins that are linked into this program", self.path.linked.len()));
         }
-        if self.path.no_libraries {
+        if self.path.refuses_libraries() {
             lines.push(format!("  {NO_LIBRARIES}"));
         }
         lines.join("\n")

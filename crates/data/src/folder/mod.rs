@@ -23,8 +23,8 @@ use self::tree::Tree;
 pub use self::tree::{AllLeftOut, LeftOut, Reason, advice};
 use crate::{DataError, Dataset, Sample};
 
-/// Endings of the files that are read as images, in lower case: those of Keras, `.webp` and TIFF's. Keras does not read the latter, so
-/// that it splits a folder with such files differently.
+/// Endings of the files that are read as images, in lower case: those of Keras, and `.webp`, TIFF's and, if they are built in, `.avif` and
+/// `.jxl`. Keras does not read these others, so that it splits a folder with such files differently.
 pub const EXTENSIONS: &[&str] = &[
     #[cfg(feature = "avif")]
     ".avif",
