@@ -14,6 +14,8 @@ pub struct Runner {
     preprocessing: Preprocessing,
     wanted: Vec<usize>,
     program: Option<Program>,
+    /// What the program computes with.
+    arithmetic: Arithmetic,
     /// Height and width of the input images.
     image_size: [usize; 2],
 }
@@ -41,19 +43,21 @@ impl Runner {
         let image_size = network.graph().image_size()?;
         preprocessing.check()?;
         let layers = layers_up_to(&wanted);
-        let compile = || compile(Arithmetic::f32(), &network, &preprocessing, &layers, &wanted);
+        let arithmetic = Arithmetic::f32();
+        let compile = || compile(arithmetic, &network, &preprocessing, &layers, &wanted);
         let program = kernels.then(compile).transpose()?;
-        Ok(Self { network, preprocessing, wanted, program, image_size })
+        Ok(Self { network, preprocessing, wanted, program, arithmetic, image_size })
     }
 
-    /// Compiles the network once more, for other arithmetic than `f32`. On Burn's operators nothing changes.
+    /// Compiles the network once more if it is compiled for other arithmetic, which is `f32` at first. On Burn's operators nothing changes.
     ///
     /// # Errors
     /// The kernels cannot compile it.
     pub fn set_arithmetic(&mut self, arithmetic: Arithmetic) -> Result<(), TrainError> {
-        if self.program.is_some() {
+        if self.program.is_some() && self.arithmetic != arithmetic {
             let layers = layers_up_to(&self.wanted);
             self.program = Some(compile(arithmetic, &self.network, &self.preprocessing, &layers, &self.wanted)?);
+            self.arithmetic = arithmetic;
         }
         Ok(())
     }
