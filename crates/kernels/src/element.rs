@@ -9,10 +9,13 @@ pub struct Bf16(u16);
 
 impl Bf16 {
     /// The nearest number to `x`; of two that are equally near, the one whose last bit is 0. What is too large becomes infinite, and
-    /// what is not a number stays so.
+    /// what is not a number stays so. What is too small for the exponent of an `f32` becomes zero, as processors round to this format.
     #[inline(always)]
     pub fn round(x: f32) -> Self {
         let bits = x.to_bits();
+        if bits & 0x7f80_0000 == 0 {
+            return Self((bits >> 16) as u16 & 0x8000);
+        }
         if x.is_nan() {
             // The first bit of the fraction keeps a number from becoming infinite whose payload lies in the bits that are cut off.
             return Self((bits >> 16) as u16 | 0x40);
@@ -74,6 +77,15 @@ pub(crate) trait Element: Copy + Send + Sync + 'static {
     /// The instructions of `S` are there, and `n` values (or `N` vectors of them) lie at the pointer.
     unsafe fn store_all<S: Simd, const N: usize>(p: *mut Self, v: [S::V; N], n: usize);
 
+    /// Whether [`Element::store_limited`] knows these limits.
+    fn limits(low: f32, high: f32) -> bool;
+
+    /// Stores as [`Element::store_all`] does, within limits.
+    ///
+    /// # Safety
+    /// Those of [`Element::store_all`].
+    unsafe fn store_limited<S: Simd, const N: usize>(p: *mut Self, v: [S::V; N], limits: (f32, f32), n: usize);
+
     /// Loads the first `n` lanes, all of them if there are not as many; the others are zeros.
     ///
     /// # Safety
@@ -116,6 +128,18 @@ impl Element for f32 {
         const { assert!(N == 1) };
         // SAFETY: `n` values, or a whole vector of them, lie at the pointer; the instructions of `S` are there.
         unsafe { S::store_up_to(p, v[0], n) }
+    }
+
+    #[inline(always)]
+    fn limits(_: f32, _: f32) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    unsafe fn store_limited<S: Simd, const N: usize>(p: *mut Self, v: [S::V; N], (low, high): (f32, f32), n: usize) {
+        const { assert!(N == 1) };
+        // SAFETY: `n` values, or a whole vector of them, lie at the pointer; the instructions of `S` are there.
+        unsafe { S::store_up_to(p, S::min(S::max(v[0], S::splat(low)), S::splat(high)), n) }
     }
 
     #[inline(always)]
@@ -166,6 +190,18 @@ impl Element for Bf16 {
     }
 
     #[inline(always)]
+    fn limits(low: f32, high: f32) -> bool {
+        low == 0.0 && high > 0.0 && Self::round(high).value() == high
+    }
+
+    #[inline(always)]
+    unsafe fn store_limited<S: Simd, const N: usize>(p: *mut Self, v: [S::V; N], (_, high): (f32, f32), n: usize) {
+        const { assert!(N == 2) };
+        // SAFETY: `n` values, or two whole vectors of them, lie at the pointer; the instructions of `S` are there.
+        unsafe { S::store_two_rectified(p, [v[0], v[1]], Self::round(high), n.min(2 * S::LANES)) }
+    }
+
+    #[inline(always)]
     unsafe fn load_up_to<S: Simd>(p: *const Self, n: usize) -> S::V {
         if n >= S::LANES {
             // SAFETY: a whole vector lies at the pointer; the instructions of `S` are there.
@@ -204,13 +240,15 @@ mod tests {
         assert_eq!(round(0xbf80_8001), 0xbf81, "above the middle");
         assert_eq!(round(0x7f7f_ffff), 0x7f80, "too large a number is infinite");
         assert_eq!(round(0xff80_0000), 0xff80);
-        assert_eq!(round(0x0000_8001), 0x0001, "the smallest number is not lost");
+        assert_eq!(round(0x0080_0000), 0x0080, "the smallest number with a whole fraction is not lost");
+        assert_eq!(round(0x807f_ffff), 0x8000, "below it there is only zero");
         for nan in [0x7f80_0001, 0x7fc0_0000, 0xffff_ffff] {
             assert!(Bf16::round(f32::from_bits(nan)).value().is_nan());
         }
         for bits in (0..=u16::MAX).step_by(if cfg!(miri) { 251 } else { 1 }) {
             let number = Bf16::from_bits(bits);
-            assert!(number.value().is_nan() || Bf16::round(number.value()) == number, "{bits:#x}");
+            let none = number.value().is_nan() || number.value().is_subnormal();
+            assert!(none || Bf16::round(number.value()) == number, "{bits:#x}");
         }
     }
 

@@ -31,6 +31,8 @@ struct Facts {
     avx512f: bool,
     /// The rest of AVX-512 that x86-64-v4 has: bytes and words, doublewords and quadwords, and the same on shorter vectors.
     avx512_bw_dq_vl: bool,
+    /// Products of pairs of bf16, and the rounding to it.
+    avx512_bf16: bool,
 }
 
 impl Facts {
@@ -49,6 +51,7 @@ impl Facts {
             avx512_bw_dq_vl: is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl"),
+            avx512_bf16: is_x86_feature_detected!("avx512bf16"),
         }
     }
 
@@ -106,6 +109,12 @@ impl Present {
     /// Which it is.
     pub(crate) const fn isa(self) -> Isa {
         self.0
+    }
+
+    /// Whether it is AVX-512 with bytes and words, and with instructions for bf16.
+    pub(crate) fn has_bf16(self) -> bool {
+        let facts = Facts::get();
+        self.0 == Isa::Avx512 && facts.avx512_bw_dq_vl && facts.avx512_bf16
     }
 
     /// The same, or the next best where loops need more of AVX-512 than there is.

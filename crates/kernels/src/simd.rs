@@ -108,6 +108,39 @@ pub(crate) trait Simd: Copy {
         }
     }
 
+    /// Rounds two vectors as [`Simd::store_two_bf16`] does, and stores what is negative as zero and what is greater than `most` as `most`,
+    /// which is positive. The bits of positive numbers are ordered as the numbers are, and those of negative ones are negative as whole numbers.
+    ///
+    /// # Safety
+    /// Those of [`Simd::store_two_bf16`].
+    #[inline(always)]
+    unsafe fn store_two_rectified(p: *mut Bf16, v: [Self::V; 2], most: Bf16, n: usize) {
+        // SAFETY: there is room for `n` numbers, which are written before they are read; the type's instructions are there.
+        unsafe {
+            Self::store_two_bf16(p, v, n);
+            for at in 0..n {
+                let bits = (*p.add(at)).to_bits().cast_signed();
+                *p.add(at) = Bf16::from_bits(bits.clamp(0, most.to_bits().cast_signed()).cast_unsigned());
+            }
+        }
+    }
+
+    /// Writes 32 numbers of bf16: `run` from each of these places, one after the other, and zeros after them.
+    ///
+    /// # Safety
+    /// The instructions of the type are there; `run` numbers lie at each place, at most 32 in all, and there is room for 32 at the pointer.
+    #[inline(always)]
+    unsafe fn join_bf16(from: impl Iterator<Item = *const Bf16>, run: usize, to: *mut Bf16) {
+        let mut all = [Bf16::default(); 32];
+        let places = from.flat_map(|from| (0..run).map(move |at| from.wrapping_add(at)));
+        for (to, from) in all.iter_mut().zip(places) {
+            // SAFETY: `run` numbers lie at each place.
+            *to = unsafe { *from };
+        }
+        // SAFETY: there is room for 32 numbers; unaligned is what they may be.
+        unsafe { to.cast::<[Bf16; 32]>().write_unaligned(all) };
+    }
+
     /// Loads the first `n` lanes, all of them if there are not as many.
     ///
     /// # Safety
@@ -378,7 +411,7 @@ impl Simd for Portable {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{Avx2, Avx512};
+pub(crate) use x86::{Avx2, Avx512, Avx512Bf16};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
@@ -387,9 +420,15 @@ mod x86 {
     use super::Simd;
     use crate::element::Bf16;
 
-    /// 16 lanes.
+    /// 16 lanes, with or without instructions that round to bf16.
     #[derive(Clone, Copy)]
-    pub(crate) struct Avx512;
+    pub(crate) struct Sixteen<const ROUNDS: bool>;
+
+    /// 16 lanes.
+    pub(crate) type Avx512 = Sixteen<false>;
+
+    /// 16 lanes, and instructions for bf16, bytes and words.
+    pub(crate) type Avx512Bf16 = Sixteen<true>;
 
     /// 8 lanes with FMA.
     #[derive(Clone, Copy)]
@@ -409,6 +448,17 @@ mod x86 {
     /// The bits of an odd place in a pair of bf16.
     const UPPER: i32 = 0xffff_0000_u32 as i32;
 
+    /// Where each of 32 numbers comes from whose even ones lie before the odd ones.
+    static ZIPPED: [u16; 32] = {
+        let mut places = [0; 32];
+        let mut at = 0;
+        while at < 32 {
+            places[at] = (at % 2 * 16 + at / 2) as u16;
+            at += 1;
+        }
+        places
+    };
+
     /// Numbers of bf16 in the upper halves of 32 bits: the nearest ones, as [`Bf16::round`] finds them. The lower halves hold anything.
     ///
     /// # Safety
@@ -421,11 +471,54 @@ mod x86 {
             let last = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
             let near = _mm512_add_epi32(bits, _mm512_add_epi32(last, _mm512_set1_epi32(0x7fff)));
             let none = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
-            _mm512_mask_or_epi32(near, none, bits, _mm512_set1_epi32(0x40_0000))
+            let near = _mm512_mask_or_epi32(near, none, bits, _mm512_set1_epi32(0x40_0000));
+            // Where there is no exponent, the sign alone is left.
+            let small = _mm512_testn_epi32_mask(bits, _mm512_set1_epi32(0x7f80_0000));
+            _mm512_mask_and_epi32(near, small, bits, _mm512_set1_epi32(i32::MIN))
         }
     }
 
-    impl Simd for Avx512 {
+    /// Two vectors as 32 numbers of bf16, which take turns.
+    ///
+    /// # Safety
+    /// The instructions of [`Sixteen`] are there.
+    #[inline(always)]
+    unsafe fn pair<const ROUNDS: bool>([even, odd]: [__m512; 2]) -> __m512i {
+        // SAFETY: the instructions are there, and 32 places lie at the address.
+        unsafe {
+            if ROUNDS {
+                // The even ones and then the odd ones are brought to their places.
+                let halves = _mm512_cvtne2ps_pbh(odd, even);
+                let places = _mm512_loadu_si512((&raw const ZIPPED).cast());
+                return _mm512_permutexvar_epi16(places, std::mem::transmute::<__m512bh, __m512i>(halves));
+            }
+            let upper = _mm512_and_si512(near(odd), _mm512_set1_epi32(UPPER));
+            _mm512_or_si512(_mm512_srli_epi32::<16>(near(even)), upper)
+        }
+    }
+
+    /// Stores the first `n` of 32 numbers.
+    ///
+    /// # Safety
+    /// The instructions of AVX-512 are there, and there is room for `n` numbers at the pointer: all, or as many pairs as are stored, and the
+    /// last alone.
+    #[inline(always)]
+    unsafe fn store_halves(p: *mut Bf16, all: __m512i, n: usize) {
+        // SAFETY: there is room for what is stored; the instructions are there.
+        unsafe {
+            if n >= 32 {
+                return _mm512_storeu_si512(p.cast(), all);
+            }
+            _mm512_mask_storeu_epi32(p.cast(), ((1_u32 << (n / 2)) - 1) as __mmask16, all);
+            if n % 2 == 1 {
+                let mut pairs = [0_u32; 16];
+                _mm512_storeu_si512(pairs.as_mut_ptr().cast(), all);
+                *p.add(n - 1) = Bf16::from_bits(pairs[n / 2] as u16);
+            }
+        }
+    }
+
+    impl<const ROUNDS: bool> Simd for Sixteen<ROUNDS> {
         const LANES: usize = 16;
         type V = __m512;
 
@@ -467,6 +560,10 @@ mod x86 {
             // SAFETY: there is room for `n` numbers at the pointer, and lanes that are masked out are not touched; the type's instructions
             // are there.
             unsafe {
+                if ROUNDS && n >= 16 {
+                    let halves: __m256bh = _mm512_cvtneps_pbh(v);
+                    return _mm256_storeu_si256(p.cast(), std::mem::transmute::<__m256bh, __m256i>(halves));
+                }
                 let halves = _mm512_srli_epi32::<16>(near(v));
                 match n {
                     16.. => _mm256_storeu_si256(p.cast(), _mm512_cvtepi32_epi16(halves)),
@@ -484,21 +581,34 @@ mod x86 {
             }
         }
         #[inline(always)]
-        unsafe fn store_two_bf16(p: *mut Bf16, [even, odd]: [__m512; 2], n: usize) {
-            // SAFETY: there is room for `n` numbers at the pointer: all, or as many pairs as are stored, and the last alone; the type's
-            // instructions are there.
+        unsafe fn store_two_bf16(p: *mut Bf16, v: [__m512; 2], n: usize) {
+            // SAFETY: there is room for `n` numbers at the pointer; the type's instructions are there.
+            unsafe { store_halves(p, pair::<ROUNDS>(v), n) }
+        }
+        #[inline(always)]
+        unsafe fn store_two_rectified(p: *mut Bf16, v: [__m512; 2], most: Bf16, n: usize) {
+            const { assert!(ROUNDS, "words are compared by instructions that come with those for bf16") };
+            // SAFETY: there is room for `n` numbers at the pointer; the type's instructions are there.
             unsafe {
-                let upper = _mm512_and_si512(near(odd), _mm512_set1_epi32(UPPER));
-                let both = _mm512_or_si512(_mm512_srli_epi32::<16>(near(even)), upper);
-                if n >= 32 {
-                    return _mm512_storeu_si512(p.cast(), both);
+                let most = _mm512_set1_epi16(most.to_bits().cast_signed());
+                let halves = _mm512_max_epi16(pair::<ROUNDS>(v), _mm512_setzero_si512());
+                store_halves(p, _mm512_min_epi16(halves, most), n);
+            }
+        }
+        #[inline(always)]
+        unsafe fn join_bf16(from: impl Iterator<Item = *const Bf16>, run: usize, to: *mut Bf16) {
+            const { assert!(ROUNDS, "words are masked by instructions that come with those for bf16") };
+            // SAFETY: numbers that are masked out are not touched, and `run` of them lie at each place; there is room for 32 numbers; the
+            // instructions for bytes and words are there where those for bf16 are.
+            unsafe {
+                let mut all = _mm512_setzero_si512();
+                for (place, from) in from.enumerate() {
+                    let mask = ((1_u64 << run) - 1) << (place * run);
+                    // What is loaded lies where it belongs.
+                    let from = from.wrapping_sub(place * run);
+                    all = _mm512_mask_loadu_epi16(all, mask as __mmask32, from.cast());
                 }
-                _mm512_mask_storeu_epi32(p.cast(), ((1_u32 << (n / 2)) - 1) as __mmask16, both);
-                if n % 2 == 1 {
-                    let mut pairs = [0_u32; 16];
-                    _mm512_storeu_si512(pairs.as_mut_ptr().cast(), both);
-                    *p.add(n - 1) = Bf16::from_bits(pairs[n / 2] as u16);
-                }
+                _mm512_storeu_si512(to.cast(), all);
             }
         }
         intrinsics! { __m512;
@@ -594,8 +704,8 @@ macro_rules! per_isa {
 }
 pub(crate) use per_isa;
 
-/// Makes `unsafe fn NAME(isa: Present, job: &JOB)` as [`per_isa`] does, for jobs on values in bf16: where there is no AVX-512 there is no unit
-/// that multiplies them either, and arrays serve whoever emulates one.
+/// Makes `unsafe fn NAME(isa: Present, job: &JOB)` as [`per_isa`] does, for jobs on values in bf16: vectors with the processor's own
+/// rounding, or arrays. Where there is no AVX-512 with bf16 there is no unit that multiplies it either, and arrays serve whoever emulates one.
 ///
 /// # Safety
 /// The job has the memory that the kernel wants.
@@ -605,18 +715,19 @@ macro_rules! wide_or_portable {
         $vis unsafe fn $name(isa: $crate::isa::Present, job: &$job) {
             use $crate::simd;
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx512f")]
-            unsafe fn avx512(job: &$job) {
+            #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+            unsafe fn wide(job: &$job) {
                 // SAFETY: this body is compiled for the instructions of its vectors; the job has the memory.
-                unsafe { $kernel::<simd::Avx512, $crate::element::Bf16>(job) }
+                unsafe { $kernel::<simd::Avx512Bf16, $crate::element::Bf16>(job) }
             }
-            match isa.isa() {
-                // SAFETY: `isa` is the proof that the machine has these instructions; the job has the memory.
-                #[cfg(target_arch = "x86_64")]
-                $crate::isa::Isa::Avx512 => unsafe { avx512(job) },
-                // SAFETY: arrays need no instructions; the job has the memory.
-                _ => unsafe { $kernel::<simd::Portable, $crate::element::Bf16>(job) },
+            #[cfg(target_arch = "x86_64")]
+            if isa.has_bf16() {
+                // SAFETY: the machine has these instructions; the job has the memory.
+                return unsafe { wide(job) };
             }
+            let _ = isa;
+            // SAFETY: arrays need no instructions; the job has the memory.
+            unsafe { $kernel::<simd::Portable, $crate::element::Bf16>(job) }
         }
     };
 }

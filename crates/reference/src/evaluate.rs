@@ -115,12 +115,15 @@ fn multiplies(node: &Node, parameter: &Parameter) -> bool {
     kernel && !alone()
 }
 
-/// The number of bf16 next to `x`: 8 significant bits, and none below 2 to the power of -133. Of two that are equally near, the even one.
+/// The number of bf16 next to `x`: 8 significant bits, and zero below 2 to the power of -126. Of two that are equally near, the even one.
 pub fn bf16(x: f64) -> f64 {
     if x == 0.0 || !x.is_finite() {
         return x;
     }
-    let exponent = ((x.abs().to_bits() >> 52) as i32 - 1023).max(-126);
+    if x.abs() < 2.0_f64.powi(-126) {
+        return 0.0_f64.copysign(x);
+    }
+    let exponent = (x.abs().to_bits() >> 52) as i32 - 1023;
     let unit = 2.0_f64.powi(exponent - 7);
     let rounded = (x / unit).round_ties_even() * unit;
     match rounded.abs() < 2.0_f64.powi(128) {

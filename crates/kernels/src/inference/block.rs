@@ -13,11 +13,26 @@ pub(crate) struct Block<T> {
     pub output: [*mut T; BLOCK],
     /// Null where nothing is added.
     pub residual: [*const T; BLOCK],
+    /// Values from a pixel's window to that of the next, unless there is a break between them.
+    distance: usize,
+    /// The pixels, in order, whose windows lie elsewhere than those before them let expect.
+    breaks: Vec<usize>,
+}
+
+impl<T> Block<T> {
+    /// How far the windows of some pixels lie from each other, if that is equally far.
+    #[inline(always)]
+    pub(crate) fn distance(&self, pixels: std::ops::Range<usize>) -> Option<usize> {
+        let inside = |at: &usize| pixels.start < *at && *at < pixels.end;
+        (!self.breaks.iter().any(inside)).then_some(self.distance)
+    }
 }
 
 /// Goes through the pixels of a region, image by image and row by row.
 pub(crate) struct Walk<'a, T> {
     geometry: &'a Geometry,
+    /// Pixels from one row to the next, of which those after the output's width are none: their output is null.
+    pitch: usize,
     input: View<T>,
     output: View<T>,
     residual: Option<View<T>>,
@@ -31,40 +46,67 @@ impl<'a, T> Walk<'a, T> {
     /// A walk from the first pixel of a region of `output`, whose windows lie in `input`.
     pub(crate) fn new(
         geometry: &'a Geometry,
+        views: [View<T>; 2],
+        residual: Option<View<T>>,
+        region: &'a Region,
+    ) -> Self {
+        Self::stretched(geometry, geometry.output[1], views, residual, region)
+    }
+
+    /// The same with rows of `pitch` pixels, at least the output's width: where the windows of a row's first pixel and of the last one
+    /// before it are as far apart as any two, the pixels of several rows lie equally far apart. What is computed for the pixels between
+    /// rows belongs nowhere; their windows lie between those of others.
+    pub(crate) fn stretched(
+        geometry: &'a Geometry,
+        pitch: usize,
         [input, output]: [View<T>; 2],
         residual: Option<View<T>>,
         region: &'a Region,
     ) -> Self {
         let (image, y) = (region.images.start, region.rows.start);
-        Self { geometry, input, output, residual, region, image, y, x: 0 }
+        Self { geometry, pitch, input, output, residual, region, image, y, x: 0 }
     }
 
-    /// How many pixels the region has.
+    /// How many pixels the region has, with those between rows.
     pub(crate) fn pixels(&self) -> usize {
-        self.region.images.len() * self.region.rows.len() * self.geometry.output[1]
+        let between = self.region.rows.len().saturating_sub(1) * self.pitch;
+        match self.region.rows.is_empty() {
+            true => 0,
+            false => self.region.images.len() * (between + self.geometry.output[1]),
+        }
     }
 
     /// The addresses of the next `count` pixels, which `block` has first afterwards.
     #[inline(always)]
     pub(crate) fn next(&mut self, count: usize, block: &mut Block<T>) {
         let mut done = 0;
+        block.distance = self.geometry.strides[1] * self.input.pixel;
+        block.breaks.clear();
         while done < count {
             let (image, y, x) = (self.image, self.y, self.x);
             let width = self.geometry.output[1];
+            // The last row of an image has none after it.
+            let end = if y + 1 == self.region.rows.end { width } else { self.pitch };
             // Pixels of a row lie equally far apart.
-            let run = done..count.min(done + width - x);
+            let run = done..count.min(done + end - x);
             let first = self.input.at(image, self.geometry.start(0, y), self.geometry.start(1, x));
-            let step = self.geometry.strides[1] * self.input.pixel;
+            let step = block.distance;
+            if done > 0 && block.input[done - 1].wrapping_add(step) != first.cast_const() {
+                block.breaks.push(done);
+            }
             fill(&mut block.input[run.clone()], |i| first.wrapping_add(i * step).cast_const());
             let first = self.output.at(image, y as isize, x as isize);
             fill(&mut block.output[run.clone()], |i| first.wrapping_add(i * self.output.pixel));
+            if x + run.len() > width {
+                block.output[done + width.saturating_sub(x)..run.end].fill(std::ptr::null_mut());
+            }
             if let Some(view) = self.residual {
                 let first = view.at(image, y as isize, x as isize);
                 fill(&mut block.residual[run.clone()], |i| first.wrapping_add(i * view.pixel).cast_const());
             }
             self.x += run.len();
             done = run.end;
-            if self.x == width {
+            if self.x == end {
                 self.x = 0;
                 self.y += 1;
                 if self.y == self.region.rows.end {
@@ -84,6 +126,7 @@ fn fill<P>(to: &mut [P], address: impl Fn(usize) -> P) {
 impl<T> Default for Block<T> {
     fn default() -> Self {
         let nowhere = [std::ptr::null(); BLOCK];
-        Self { input: nowhere, output: [std::ptr::null_mut(); BLOCK], residual: nowhere }
+        let (distance, breaks) = (0, Vec::new());
+        Self { input: nowhere, output: [std::ptr::null_mut(); BLOCK], residual: nowhere, distance, breaks }
     }
 }

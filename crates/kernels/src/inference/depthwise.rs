@@ -184,8 +184,7 @@ unsafe fn columns<S: Simd, T: Element, const N: usize, const H: usize, const W: 
     let band = channels.div_ceil(bands).next_multiple_of(N * S::LANES);
     // The most common end is short enough to happen in registers: whole vectors are clipped and stored.
     let clip = match (job.depthwise.epilogue, job.residual) {
-        // SAFETY: the instructions of `S` are there.
-        (Epilogue::Clamp(low, high), None) => Some(unsafe { [S::splat(low), S::splat(high)] }),
+        (Epilogue::Clamp(low, high), None) if T::limits(low, high) => Some((low, high)),
         _ => None,
     };
     for image in job.region.images.clone() {
@@ -253,7 +252,7 @@ unsafe fn sum<
     image: usize,
     [y, x, channel]: [usize; 3],
     to: *mut [S::V; N],
-    clip: Option<[S::V; 2]>,
+    clip: Option<(f32, f32)>,
 ) {
     const { assert!((X - 1) * STRIDE + W <= 19, "`for_each_column` has no more columns") };
     let d = job.depthwise;
@@ -283,15 +282,12 @@ unsafe fn sum<
                 }
             });
         }
-        let Some([low, high]) = clip else {
+        let Some(limits) = clip else {
             return to.cast::<[[S::V; N]; X]>().write(sums);
         };
         let to = job.output.at(image, y as isize, x as isize).add(channel);
         for o in 0..X {
-            for n in 0..N {
-                sums[o][n] = S::min(S::max(sums[o][n], low), high);
-            }
-            T::store_all::<S, N>(to.add(o * job.output.pixel), sums[o], N * S::LANES);
+            T::store_limited::<S, N>(to.add(o * job.output.pixel), sums[o], limits, N * S::LANES);
         }
     }
 }

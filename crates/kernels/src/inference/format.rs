@@ -22,6 +22,9 @@ pub(crate) trait Format: Element + Debug {
     /// A convolution or a dense layer.
     type Product: Debug + Send + Sync;
 
+    /// Images that go through a step together in one thread: enough that weights are used again while they are near.
+    const GROUP: usize;
+
     /// Whether products may be computed by minimal filtering, whose tiles want more zeros around their input.
     const MINIMAL: bool;
 
@@ -63,6 +66,12 @@ pub(crate) trait Format: Element + Debug {
     /// The views hold the region and what it is made of, with a vector beyond.
     unsafe fn simple(isa: Present, job: &simple::Job<'_, Self>);
 
+    /// Copies a value to where it is `f32`.
+    ///
+    /// # Safety
+    /// Both views hold the images, and nobody else touches the output.
+    unsafe fn copy_out(isa: Present, job: &simple::Out<Self>);
+
     /// These values as `f32`; `copy` is room for them where they are not.
     fn singles<'a>(values: &'a [Self], copy: &'a mut Vec<f32>) -> &'a [f32];
 
@@ -97,6 +106,7 @@ impl Format for f32 {
     type Means = Present;
     type Product = Single;
 
+    const GROUP: usize = 4;
     const MINIMAL: bool = true;
     const DEPTHWISE: depthwise::Order = depthwise::Order::Plain;
 
@@ -147,6 +157,11 @@ impl Format for f32 {
         unsafe { simple::run(isa, job) }
     }
 
+    unsafe fn copy_out(isa: Present, job: &simple::Out<Self>) {
+        // SAFETY: both views hold the images.
+        unsafe { simple::copy_out(isa, job) }
+    }
+
     fn singles<'a>(values: &'a [Self], _copy: &'a mut Vec<f32>) -> &'a [f32] {
         values
     }
@@ -160,6 +175,8 @@ impl Format for Bf16 {
     type Means = PresentUnit;
     type Product = Product;
 
+    // Products take so much less time that reading the weights takes a large part of it.
+    const GROUP: usize = 8;
     const MINIMAL: bool = false;
     const DEPTHWISE: depthwise::Order = depthwise::Order::Pairs;
 
@@ -193,6 +210,11 @@ impl Format for Bf16 {
     unsafe fn simple(isa: Present, job: &simple::Job<'_, Self>) {
         // SAFETY: the views hold the region and what it is made of, with a vector beyond.
         unsafe { simple::run_bf16(isa, job) }
+    }
+
+    unsafe fn copy_out(isa: Present, job: &simple::Out<Self>) {
+        // SAFETY: both views hold the images.
+        unsafe { simple::copy_out_bf16(isa, job) }
     }
 
     fn singles<'a>(values: &'a [Self], copy: &'a mut Vec<f32>) -> &'a [f32] {

@@ -43,9 +43,6 @@ pub use program::{Arithmetic, Program};
 use strips::{Chain, Progress};
 use view::{Region, View};
 
-/// Images that go through a step together in one thread: enough that weights are used again while they are near.
-const GROUP: usize = 4;
-
 /// Why a program cannot be compiled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -200,7 +197,7 @@ impl<T: Format> Machine<T> {
         let to: Vec<View> = outputs.iter_mut().map(|output| view_of(output.as_mut_ptr())).collect();
         let threads = rayon::current_num_threads();
         if batch >= threads {
-            let group = batch.div_ceil(threads).min(GROUP);
+            let group = batch.div_ceil(threads).min(T::GROUP);
             (0..batch.div_ceil(group)).into_par_iter().try_for_each(|at| {
                 let first = at * group;
                 let count = group.min(batch - first);
@@ -228,7 +225,7 @@ impl<T: Format> Machine<T> {
 
     /// See [`Program::profile`].
     fn profile(&self, pixels: &[f32], batch: usize) -> Result<Vec<StepProfile>, Error> {
-        let batch = batch.min(GROUP);
+        let batch = batch.min(T::GROUP);
         assert!(pixels.len() >= batch * self.input.iter().product::<usize>(), "too few values for {batch} images");
         let time = |base: *mut T, chain: &Chain| {
             let start = Instant::now();
@@ -411,20 +408,11 @@ impl<T: Format> Machine<T> {
         for (&value, to) in self.outputs.iter().zip(to) {
             let placed = self.layout.values[value];
             let [height, width, channels] = placed.shape;
-            let from = placed.view(base, self.layout.size);
-            let mut at = to.base.wrapping_add(first * height * width * channels);
-            for image in 0..images {
-                for y in 0..height {
-                    for x in 0..width {
-                        // SAFETY: outputs have room for all images, and each image is written by one thread.
-                        unsafe {
-                            let pixel = from.at(image, y as isize, x as isize);
-                            (0..channels).for_each(|c| *at.add(c) = (*pixel.add(c)).get());
-                            at = at.add(channels);
-                        }
-                    }
-                }
-            }
+            let (input, first) =
+                (placed.view(base, self.layout.size), to.base.wrapping_add(first * height * width * channels));
+            let output = View { base: first, image: height * width * channels, row: width * channels, pixel: channels };
+            // SAFETY: the arenas hold the value of each image, and outputs have room for all images; each is written by one thread.
+            unsafe { T::copy_out(T::vectors(self.means), &simple::Out { input, output, shape: placed.shape, images }) };
         }
     }
 }

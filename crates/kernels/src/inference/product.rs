@@ -1,15 +1,21 @@
 //! Convolutions and dense layers in bf16: tiles of pixels by panels of 32 filters, with sums in `f32`.
 //!
-//! A unit reads rows of pixels that lie equally far apart, 32 values at a time. Where the pixels of a tile lie so and a window's runs are
-//! whole multiples of that, it reads them where they are; otherwise the windows are gathered into rows first, once for all filters.
+//! A unit reads rows of pixels that lie equally far apart, an even number of values at a time. Where the pixels of a tile lie so and such a
+//! number divides a window's runs, it reads them where they are; otherwise the windows are gathered into rows first, once for all filters.
 
 use super::block::{BLOCK, Block, Walk};
 use super::view::{Epilogue, Region, View};
-use crate::element::Bf16;
+use crate::element::{Bf16, Element as _};
 use crate::geometry::Geometry;
-use crate::linalg::{COLUMNS, DEPTH, PackedPairs, PairedTile, PresentUnit, ROWS, Ready, Sums, column};
+use crate::linalg::{Bias, COLUMNS, DEPTH, Depth, PackedPairs, PairedTile, PresentUnit, ROWS, Ready, Sums, column};
 use crate::memory::{OutOfMemory, filled, scratch};
 use crate::simd::{Simd, wide_or_portable};
+
+/// Bytes of the windows of a block: they are to stay in the first cache while the panels go by.
+const NEAR: usize = 32 << 10;
+
+/// Rows of the smallest tile of any unit that is not cut at the end: so many tiles a block has at most.
+const LOW: usize = 12;
 
 /// A convolution with its weights in the order in which the unit reads them.
 #[derive(Debug)]
@@ -20,10 +26,16 @@ pub(crate) struct Product {
     taps: Vec<usize>,
     /// Values that follow one another at each tap.
     run: usize,
-    /// Where each [`DEPTH`] values begin in a window that is read where it lies; `None` where runs are not whole multiples of it.
+    /// Values of a step.
+    step: Depth,
+    /// Where each step begins in a window that is read where it lies; `None` where no step divides the runs.
     lying: Option<Vec<usize>>,
-    /// Where they begin in a window that has been gathered.
+    /// Where it begins in a window that has been gathered.
     gathered: Vec<usize>,
+    /// Pixels from one row to the next, with those between them that are computed for nothing.
+    pitch: usize,
+    /// Pixels whose windows are near at once.
+    block: usize,
     groups: Vec<Group>,
     epilogue: Epilogue,
 }
@@ -37,8 +49,8 @@ struct Group {
     to: usize,
     /// `[tap × run, filter]`.
     weights: PackedPairs,
-    /// One value per filter at the place that it has in its panel, and zeros up to whole panels.
-    bias: Vec<f32>,
+    /// For each panel, with zeros where it has fewer filters.
+    bias: Vec<Bias>,
 }
 
 impl Product {
@@ -53,25 +65,42 @@ impl Product {
         bias: &[f32],
         epilogue: Epilogue,
     ) -> Result<Self, OutOfMemory> {
-        let (inner, each) = (geometry.input[2] / groups, bias.len() / groups);
+        let (inner, each, width) = (geometry.input[2] / groups, bias.len() / groups, geometry.output[1]);
         let (taps, run) = geometry.runs(groups, steps);
         let depth = taps.len() * run;
-        let lying = run.is_multiple_of(DEPTH).then(|| {
-            let steps_of = |tap: &usize| (0..run).step_by(DEPTH).map(move |at| tap + at).collect::<Vec<usize>>();
+        // Shorter steps are more of them, for which no window is copied.
+        let divides = |step: &Depth| 2 * depth.div_ceil(step.numbers()) <= 3 * depth.div_ceil(DEPTH);
+        let step = Depth::dividing(run).filter(divides);
+        let lying: Option<Vec<usize>> = step.map(|step| {
+            let steps_of =
+                |tap: &usize| (0..run).step_by(step.numbers()).map(move |at| tap + at).collect::<Vec<usize>>();
             taps.iter().flat_map(steps_of).collect()
         });
-        let gathered = (0..depth).step_by(DEPTH).collect();
+        // Where windows are read where they lie, tiles go on from one row to the next: a fifth more pixels cost less than copies.
+        let (row, pixel) = (geometry.strides[0] * steps[0], geometry.strides[1] * steps[1]);
+        let pitch = Some(row / pixel).filter(|pitch| {
+            lying.is_some() && row.is_multiple_of(pixel) && (0..=width / 5).contains(&(pitch - width.min(*pitch)))
+        });
+        let step = step.unwrap_or(Depth::WHOLE);
+        let gathered = (0..depth).step_by(step.numbers()).collect();
+        let block = (NEAR / size_of::<Bf16>() / depth.max(1) / ROWS * ROWS).clamp(ROWS, BLOCK);
         let group = |at: usize| {
             let (from, to) = (at * inner, at * each);
-            let weights = PackedPairs::new(unit, [depth, each], |k, filter| weight(k, to + filter))?;
-            let mut own = filled(0.0, each.next_multiple_of(COLUMNS), "weights")?;
-            for (place, value) in own.iter_mut().enumerate() {
+            let weights = PackedPairs::new(unit, step, [depth, each], |k, filter| weight(k, to + filter))?;
+            let mut own = filled(Bias([0.0; COLUMNS]), each.div_ceil(COLUMNS), "weights")?;
+            for (place, value) in own.iter_mut().flat_map(|panel| &mut panel.0).enumerate() {
                 *value = bias[to..to + each].get(column(place)).copied().unwrap_or(0.0);
             }
             Ok(Group { from, to, weights, bias: own })
         };
         let groups = (0..groups).map(group).collect::<Result<_, _>>()?;
-        Ok(Self { unit, geometry, taps, run, lying, gathered, groups, epilogue })
+        let pitch = pitch.unwrap_or(width);
+        Ok(Self { unit, geometry, taps, run, step, lying, gathered, pitch, block, groups, epilogue })
+    }
+
+    /// Values of a window that has been gathered, with the zeros up to whole steps.
+    fn long(&self) -> usize {
+        self.gathered.len() * self.step.numbers()
     }
 }
 
@@ -90,18 +119,24 @@ pub(crate) struct Job<'a> {
 /// # Safety
 /// The views hold the region, the windows that it needs, and a vector beyond.
 pub(crate) unsafe fn run(job: &Job<'_>) {
-    let Product { unit, geometry, groups, .. } = job.product;
-    let mut walk = Walk::new(geometry, [job.input, job.output], job.residual, &job.region);
+    let Product { unit, geometry, groups, step, pitch, block: most, .. } = job.product;
+    let mut walk = Walk::stretched(geometry, *pitch, [job.input, job.output], job.residual, &job.region);
     let (pixels, mut block) = (walk.pixels(), Block::default());
-    let ready = unit.ready();
-    for first in (0..pixels).step_by(BLOCK) {
-        let count = BLOCK.min(pixels - first);
-        walk.next(count, &mut block);
-        for group in groups {
-            // SAFETY: the block's pixels lie in the region that the views hold, with their windows and a vector beyond.
-            unsafe { multiply(&ready, job, group, &block, count) };
+    let ready = unit.ready(*step);
+    // Each slot of the scratch is two numbers. Windows are copied a vector at a time, of which the last may go beyond its row.
+    let rows = (*most).min(pixels.next_multiple_of(16));
+    scratch((rows * job.product.long() + DEPTH).div_ceil(2), |windows| {
+        let windows = windows.as_mut_ptr().cast::<Bf16>();
+        for first in (0..pixels).step_by(*most) {
+            let count = (*most).min(pixels - first);
+            walk.next(count, &mut block);
+            for group in groups {
+                // SAFETY: the block's pixels lie in the region that the views hold, with their windows and a vector beyond; the scratch has room
+                // for them.
+                unsafe { multiply(&ready, job, group, &block, count, windows) };
+            }
         }
-    }
+    });
 }
 
 /// The left side of a tile.
@@ -118,80 +153,96 @@ struct Left<'a> {
 /// All filters of a group for the first `count` pixels of a block.
 ///
 /// # Safety
-/// The views hold these pixels, their windows, and a vector beyond.
-unsafe fn multiply(ready: &Ready, job: &Job<'_>, group: &Group, block: &Block<Bf16>, count: usize) {
-    let Product { unit, lying, gathered, .. } = job.product;
+/// The views hold these pixels, their windows, and a vector beyond; there is room for as many windows, up to whole tiles, and a vector beyond.
+unsafe fn multiply(ready: &Ready, job: &Job<'_>, group: &Group, block: &Block<Bf16>, count: usize, windows: *mut Bf16) {
+    let Product { unit, geometry, lying, gathered, pitch, step, .. } = job.product;
     let high = group.weights.rows();
     let tiles = count.div_ceil(high);
-    let long = group.weights.depth().next_multiple_of(DEPTH);
+    let long = job.product.long();
     let whole = unit.reads_whole_tiles();
-    // Each slot of the scratch is two numbers.
-    scratch(BLOCK.min(count.next_multiple_of(16)) * long / 2, |windows| {
-        let windows = windows.as_mut_ptr().cast::<Bf16>();
-        let mut lefts = [Left { first: 0, rows: 0, at: windows, row: long, steps: gathered }; BLOCK];
-        for (tile, left) in lefts.iter_mut().enumerate().take(tiles) {
-            // Tiles are whole where the unit reads whole ones, and share the pixels evenly otherwise.
-            let (first, end) = match whole {
-                true => (tile * high, count.min((tile + 1) * high)),
-                false => (tile * count / tiles, (tile + 1) * count / tiles),
-            };
-            let (rows, inputs) = (end - first, &block.input[first..end]);
-            let reads = !whole || rows.is_multiple_of(16);
-            *left = match (lying, distance(inputs)) {
-                (Some(steps), Some(row)) if reads => {
-                    Left { first, rows, at: inputs[0].wrapping_add(group.from), row, steps }
-                }
-                _ => {
-                    let to = windows.wrapping_add(first * long);
-                    // SAFETY: the scratch has a row for each pixel, and the views hold the windows.
-                    unsafe { gather(job.product, group, inputs, to, long) };
-                    Left { first, rows, at: to, row: long, steps: gathered }
-                }
-            };
-        }
-        let mut sums = Sums([[0.0; COLUMNS]; ROWS]);
-        for (first, columns, right) in group.weights.panels() {
-            let (to, bias) = (group.to + first, &group.bias[first..][..COLUMNS]);
-            for &Left { first, rows, at, row, steps } in &lefts[..tiles] {
-                let tile = PairedTile { rows, left: at, left_row: row, steps, right, sums: &raw mut sums };
-                let pixels = first..first + rows;
-                let residual = job.residual.is_some().then(|| &block.residual[pixels.clone()]);
-                let epilogue = job.product.epilogue;
-                let finish =
-                    Finish { epilogue, bias, sums: &sums.0, pixels: &block.output[pixels], residual, to, columns };
-                // SAFETY: the window of each pixel lies in the input's halo or in the scratch, and where the unit reads whole tiles, the rows
-                // are whole or the scratch has room for more; each output has all filters, and the residual a vector beyond.
-                unsafe {
-                    group.weights.multiply(ready, &tile);
-                    finish_tile(unit.vectors(), &finish);
-                }
+    let gaps = *pitch != geometry.output[1];
+    let mut lefts = [Left { first: 0, rows: 0, at: windows, row: long, steps: gathered }; BLOCK.div_ceil(LOW)];
+    for (tile, left) in lefts.iter_mut().enumerate().take(tiles) {
+        // Tiles are whole where the unit reads whole ones, and share the pixels evenly otherwise.
+        let (first, end) = match whole {
+            true => (tile * high, count.min((tile + 1) * high)),
+            false => (tile * count / tiles, (tile + 1) * count / tiles),
+        };
+        let (rows, inputs) = (end - first, &block.input[first..end]);
+        let reads = !whole || rows.is_multiple_of(16);
+        *left = match (lying, block.distance(first..end)) {
+            (Some(steps), Some(row)) if reads => {
+                Left { first, rows, at: inputs[0].wrapping_add(group.from), row, steps }
+            }
+            _ => {
+                let to = windows.wrapping_add(first * long);
+                // SAFETY: the scratch has a row for each pixel and a vector beyond; the views hold the windows, and a vector beyond.
+                unsafe { gather(unit.vectors(), &Gather { product: job.product, from: group.from, inputs, to, long }) };
+                Left { first, rows, at: to, row: long, steps: gathered }
+            }
+        };
+    }
+    let mut sums = Sums([[0.0; COLUMNS]; ROWS]);
+    for ((first, columns, right), bias) in group.weights.panels().zip(&group.bias) {
+        let to = group.to + first;
+        for &Left { first, rows, at: left, row: left_row, steps } in &lefts[..tiles] {
+            let tile = PairedTile { rows, left, left_row, depth: *step, steps, right, bias, sums: &raw mut sums };
+            let pixels = first..first + rows;
+            let residual = job.residual.is_some().then(|| &block.residual[pixels.clone()]);
+            let epilogue = job.product.epilogue;
+            let (sums, pixels) = (&sums.0, &block.output[pixels]);
+            let finish = Finish { epilogue, sums, pixels, residual, gaps, to, columns };
+            // SAFETY: the window of each pixel lies in the input's halo or in the scratch, and where the unit reads whole tiles, the rows
+            // are whole or the scratch has room for more; each output has all filters, and the residual a vector beyond.
+            unsafe {
+                group.weights.multiply(ready, &tile);
+                finish_tile(unit.vectors(), &finish);
             }
         }
-    });
+    }
 }
 
-/// How far the pixels lie from each other, if that is equally far.
-fn distance(pixels: &[*const Bf16]) -> Option<usize> {
-    let step = |pair: &[*const Bf16]| (pair[1].addr().wrapping_sub(pair[0].addr())) / size_of::<Bf16>();
-    let first = pixels.windows(2).next().map_or(DEPTH, step);
-    pixels.windows(2).all(|pair| step(pair) == first).then_some(first)
+/// Windows that are to be copied.
+struct Gather<'a> {
+    product: &'a Product,
+    /// First channel of the input.
+    from: usize,
+    /// First value of each window.
+    inputs: &'a [*const Bf16],
+    to: *mut Bf16,
+    /// Numbers from one copy to the next.
+    long: usize,
 }
 
-/// Copies the windows of pixels to rows of `long` numbers, with zeros after them.
-///
-/// # Safety
-/// The windows lie at the addresses, and there is room for all rows.
-unsafe fn gather(product: &Product, group: &Group, inputs: &[*const Bf16], to: *mut Bf16, long: usize) {
-    let Product { taps, run, .. } = product;
-    let rest = long - taps.len() * run;
-    for (at, input) in inputs.iter().enumerate() {
-        let row = to.wrapping_add(at * long);
-        // SAFETY: each tap's run lies in the window, and the row has room for all of them and the zeros.
+wide_or_portable! {
+    /// Copies windows to rows one after the other, with zeros after the values of each.
+    gather = gather_kernel::<S, Bf16>(Gather<'_>)
+}
+
+#[inline(always)]
+#[expect(clippy::extra_unused_type_parameters, reason = "the macro names the format of what is copied")]
+unsafe fn gather_kernel<S: Simd, T>(job: &Gather<'_>) {
+    /// What is copied at once. More than a run may be read, and what is written after it is overwritten by what comes next.
+    type Piece = [Bf16; DEPTH];
+    let Product { taps, run, .. } = job.product;
+    for (at, input) in job.inputs.iter().enumerate() {
+        let (row, input) = (job.to.wrapping_add(at * job.long), input.wrapping_add(job.from));
+        if job.long == DEPTH {
+            let runs = taps.iter().map(|tap| input.wrapping_add(*tap));
+            // SAFETY: each tap's run lies in the window, and the row has room for as many numbers; the instructions of `S` are there.
+            unsafe { S::join_bf16(runs, *run, row) };
+            continue;
+        }
+        // SAFETY: each tap's run lies in the window with a vector beyond, and the row has room for all of them and the zeros, with a vector
+        // beyond, which is the row that is written next or the end of the scratch.
         unsafe {
             for (place, tap) in taps.iter().enumerate() {
-                std::ptr::copy_nonoverlapping(input.wrapping_add(group.from + tap), row.add(place * run), *run);
+                for piece in (0..*run).step_by(DEPTH) {
+                    let values = input.wrapping_add(tap + piece).cast::<Piece>().read_unaligned();
+                    row.add(place * run + piece).cast::<Piece>().write_unaligned(values);
+                }
             }
-            std::ptr::write_bytes(row.add(long - rest), 0, rest);
+            row.add(taps.len() * run).cast::<Piece>().write_unaligned([Bf16::default(); DEPTH]);
         }
     }
 }
@@ -199,58 +250,77 @@ unsafe fn gather(product: &Product, group: &Group, inputs: &[*const Bf16], to: *
 /// What is to be done with the sums of a tile.
 struct Finish<'a> {
     epilogue: Epilogue,
-    /// Of the panel's filters, at their places.
-    bias: &'a [f32],
     sums: &'a [[f32; COLUMNS]; ROWS],
-    /// One per row.
+    /// One per row; null where the row belongs nowhere.
     pixels: &'a [*mut Bf16],
     /// One per row.
     residual: Option<&'a [*const Bf16]>,
+    /// Whether there are such rows.
+    gaps: bool,
     /// First channel of the output.
     to: usize,
     columns: usize,
 }
 
 wide_or_portable! {
-    /// Adds the bias and the residual, applies the function and rounds.
+    /// Adds the residual, applies the function and rounds.
     finish_tile = finish::<S, Bf16>(Finish<'_>)
 }
+
+/// What happens to sums before they are stored: the most common ends have loops of their own, without a choice in them.
+const NOTHING: u8 = 0;
+const LIMITS: u8 = 1;
+const FUNCTION: u8 = 2;
 
 #[inline(always)]
 #[expect(clippy::extra_unused_type_parameters, reason = "the macro names the format of what is stored")]
 unsafe fn finish<S: Simd, T>(job: &Finish<'_>) {
+    let whole = job.columns == COLUMNS && !job.gaps && job.residual.is_none();
     // SAFETY: the caller's promises are the same; the instructions of `S` are there.
     unsafe {
         match job.epilogue {
-            // The two most common ones have loops of their own, without a choice in them.
-            Epilogue::None => finish_with::<S>(job, |sum| sum),
-            Epilogue::Clamp(low, high) => {
-                let [low, high] = [S::splat(low), S::splat(high)];
-                finish_with::<S>(job, |sum| S::min(S::max(sum, low), high));
-            }
-            epilogue => finish_with::<S>(job, |sum| epilogue.apply::<S>(sum)),
+            Epilogue::None if whole => finish_rows::<S, NOTHING, true>(job, (0.0, 0.0)),
+            Epilogue::None => finish_rows::<S, NOTHING, false>(job, (0.0, 0.0)),
+            Epilogue::Clamp(low, high) if Bf16::limits(low, high) => match whole {
+                true => finish_rows::<S, LIMITS, true>(job, (low, high)),
+                false => finish_rows::<S, LIMITS, false>(job, (low, high)),
+            },
+            _ => finish_rows::<S, FUNCTION, false>(job, (0.0, 0.0)),
         }
     }
 }
 
+/// `WHOLE` says that all columns are there, that every row belongs somewhere, and that nothing is added.
+///
+/// # Safety
+/// The job holds what its fields say, and the instructions of `S` are there.
 #[inline(always)]
-unsafe fn finish_with<S: Simd>(job: &Finish<'_>, function: impl Fn(S::V) -> S::V) {
+unsafe fn finish_rows<S: Simd, const END: u8, const WHOLE: bool>(job: &Finish<'_>, limits: (f32, f32)) {
     const ODD: usize = COLUMNS / 2;
-    let bias = &job.bias[..COLUMNS];
+    let columns = if WHOLE { COLUMNS } else { job.columns };
     for (row, (pixel, sums)) in job.pixels.iter().zip(job.sums).enumerate() {
-        for c in (0..job.columns.div_ceil(2)).step_by(S::LANES) {
-            // SAFETY: bias and sums have a whole panel, of which both halves are read; the residual has two vectors beyond its channels, and the
+        if !WHOLE && pixel.is_null() {
+            continue;
+        }
+        for c in (0..columns.div_ceil(2)).step_by(S::LANES) {
+            // SAFETY: the sums have a whole panel, of which both halves are read; the residual has two vectors beyond its channels, and the
             // store is cut to the panel's columns, which the pixel has; the instructions of `S` are there.
             unsafe {
-                let (sum, bias) = (sums.as_ptr().add(c), bias.as_ptr().add(c));
-                let mut both =
-                    [S::add(S::load(sum), S::load(bias)), S::add(S::load(sum.add(ODD)), S::load(bias.add(ODD)))];
-                if let Some(residual) = job.residual {
+                let sum = sums.as_ptr().add(c);
+                let mut both = [S::load(sum), S::load(sum.add(ODD))];
+                if let Some(residual) = job.residual.filter(|_| !WHOLE) {
                     let more = S::load_two_bf16(residual[row].wrapping_add(job.to + 2 * c));
                     both = [S::add(both[0], more[0]), S::add(both[1], more[1])];
                 }
-                let to = pixel.add(job.to + 2 * c);
-                S::store_two_bf16(to, [function(both[0]), function(both[1])], (job.columns - 2 * c).min(2 * S::LANES));
+                let (to, n) = (pixel.add(job.to + 2 * c), (columns - 2 * c).min(2 * S::LANES));
+                match END {
+                    NOTHING => Bf16::store_all::<S, 2>(to, both, n),
+                    LIMITS => Bf16::store_limited::<S, 2>(to, both, limits, n),
+                    _ => {
+                        let both = [job.epilogue.apply::<S>(both[0]), job.epilogue.apply::<S>(both[1])];
+                        Bf16::store_all::<S, 2>(to, both, n);
+                    }
+                }
             }
         }
     }

@@ -184,7 +184,8 @@ impl Program {
         either!(self, machine => machine.run(pixels, batch))
     }
 
-    /// Runs up to four images in this thread and says how long each step, or chain of steps, took.
+    /// Runs images in this thread, as many as go through a step together at the most (four in `f32`, eight in bf16), and says how long each
+    /// step, or chain of steps, took.
     ///
     /// # Errors
     /// In the cases of [`Program::run`].

@@ -125,6 +125,38 @@ wide_or_portable! {
     pub(super) run_bf16 = kernel::<S, Bf16>(Job<'_, Bf16>)
 }
 
+/// A value that leaves a program.
+pub(crate) struct Out<T> {
+    pub input: View<T>,
+    pub output: View,
+    /// `[height, width, channels]`.
+    pub shape: [usize; 3],
+    pub images: usize,
+}
+
+per_isa! {
+    /// Copies a value.
+    pub(super) copy_out = copy_out_kernel::<S, f32>(Out<f32>)
+}
+
+wide_or_portable! {
+    /// Copies a value as `f32`.
+    pub(super) copy_out_bf16 = copy_out_kernel::<S, Bf16>(Out<Bf16>)
+}
+
+#[inline(always)]
+unsafe fn copy_out_kernel<S: Simd, T: Element>(job: &Out<T>) {
+    let [height, width, channels] = job.shape;
+    for (image, y) in (0..job.images).flat_map(|image| (0..height).map(move |y| (image, y))) {
+        for (from, to) in both(job.input, job.output, width, image, y) {
+            for c in (0..channels).step_by(S::LANES) {
+                // SAFETY: the pixel has the channels in both views, and no more are touched; the instructions of `S` are there.
+                unsafe { S::store_up_to(to.add(c), T::load_up_to::<S>(from.add(c), channels - c), channels - c) };
+            }
+        }
+    }
+}
+
 #[inline(always)]
 unsafe fn kernel<S: Simd, T: Element>(job: &Job<'_, T>) {
     for image in job.region.images.clone() {

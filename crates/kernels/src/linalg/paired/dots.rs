@@ -1,6 +1,6 @@
 //! AVX-512's products of pairs: a vector of 16 sums takes the products of two consecutive steps at once.
 
-use super::{COLUMNS, DEPTH, Tile, flush, halves, pair_at};
+use super::{COLUMNS, Tile, flush, halves, pair_at};
 
 /// Whether the processor multiplies pairs in vectors of 16.
 pub(super) fn are_there() -> bool {
@@ -47,15 +47,16 @@ pub(super) unsafe fn multiply_avx512(tile: &Tile<'_>) {
 #[expect(clippy::needless_range_loop, reason = "iterators over the sums would keep them in memory")]
 unsafe fn sized<const P: usize>(tile: &Tile<'_>) {
     use std::arch::x86_64::*;
-    // SAFETY: this function has the instructions; the panel has two vectors for each two steps; each row has as many numbers as there are
+    // SAFETY: this function has the instructions; bias and panel have two vectors (for each pair); each row has as many numbers as there are
     // steps at each place, and the sums have room for all rows.
     unsafe {
-        let mut sums = [[_mm512_setzero_ps(); 2]; P];
+        let bias = [0, 16].map(|first| _mm512_loadu_ps(tile.bias.0.as_ptr().add(first)));
+        let mut sums = [bias; P];
         let mut weights = tile.right.as_ptr();
         for &at in tile.steps {
             let rows: [*const i32; P] =
                 std::array::from_fn(|p| tile.left.wrapping_add(p * tile.left_row + at).cast::<i32>());
-            for pair in 0..DEPTH / 2 {
+            for pair in 0..tile.depth.pairs() {
                 let row = [0, 16].map(|first| {
                     std::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(weights.add(first).cast()))
                 });
@@ -83,13 +84,13 @@ unsafe fn sized<const P: usize>(tile: &Tile<'_>) {
 /// The tile's addresses are valid, as its fields say.
 pub(super) unsafe fn multiply_emulated(tile: &Tile<'_>) {
     for row in 0..tile.rows {
-        let mut sums = [0.0_f32; COLUMNS];
+        let mut sums = tile.bias.0;
         for (step, at) in tile.steps.iter().enumerate() {
-            for pair in 0..DEPTH / 2 {
+            for pair in 0..tile.depth.pairs() {
                 let left = tile.left.wrapping_add(row * tile.left_row + at + 2 * pair);
                 // SAFETY: the row has all numbers of the steps at this place.
                 let x = halves(unsafe { pair_at(left) });
-                let slots = &tile.right[(step * DEPTH / 2 + pair) * COLUMNS..][..COLUMNS];
+                let slots = &tile.right[(step * tile.depth.pairs() + pair) * COLUMNS..][..COLUMNS];
                 for (sum, slot) in sums.iter_mut().zip(slots) {
                     let w = halves(slot.to_bits());
                     // `VDPBF16PS`: the odd step first. A product of two numbers of bf16 has room in an `f32`, so each sum rounds once.

@@ -3,7 +3,7 @@
 //! A value is rounded where a product reads it and nowhere else, so a program's values, gradients and parameters lie as they would
 //! without a unit.
 
-use super::{COLUMNS, DEPTH, Paired, PresentUnit, Ready, Sums, Tile};
+use super::{Bias, COLUMNS, DEPTH, Depth, Paired, PresentUnit, Ready, Sums, Tile};
 use crate::element::{Bf16, Element, as_halves};
 use crate::isa::ForLoops;
 use crate::linalg::pack::{Packed, Scale};
@@ -108,9 +108,9 @@ impl Halves {
         let mut work = Work::new(self.unit);
         with_steps(long, |steps| {
             for panel in self.pairs.panels() {
-                let mut bias = [0.0; COLUMNS];
+                let mut bias = Bias([0.0; COLUMNS]);
                 if let Some(values) = epilogue.bias {
-                    bias[..panel.columns].copy_from_slice(&values[panel.first..][..panel.columns]);
+                    bias.0[..panel.columns].copy_from_slice(&values[panel.first..][..panel.columns]);
                 }
                 for row in (0..rows).step_by(kernel.rows) {
                     let left = (left[row * long..].as_ptr(), long);
@@ -166,15 +166,15 @@ pub(in crate::linalg) struct Finish<'a> {
     pub(in crate::linalg) result_row: usize,
     /// Whether the sums are added to what is there.
     pub(in crate::linalg) accumulate: bool,
-    /// Added, one per column.
-    pub(in crate::linalg) bias: &'a [f32; COLUMNS],
+    /// What the sums begin with, one per column.
+    pub(in crate::linalg) bias: &'a Bias,
     /// Limits; what is not a number stays so.
     pub(in crate::linalg) clip: (f32, f32),
 }
 
 impl Work {
     pub(in crate::linalg) fn new(unit: PresentUnit) -> Self {
-        Self { ready: unit.ready(), sums: Box::new(Sums([[0.0; COLUMNS]; super::ROWS])) }
+        Self { ready: unit.ready(Depth::WHOLE), sums: Box::new(Sums([[0.0; COLUMNS]; super::ROWS])) }
     }
 
     /// A tile of a transposed product from strips that [`turn_strip`] and [`zip_strip`] have packed, `long` steps of them.
@@ -202,7 +202,8 @@ impl Work {
         let unit = self.ready.unit;
         let kernel = unit.kernel();
         assert!(right.len() >= steps.len() * DEPTH / 2 * COLUMNS && (1..=kernel.rows).contains(&finish.rows));
-        let tile = Tile { rows: finish.rows, left, left_row, steps, right, sums: &raw mut *self.sums };
+        let (rows, depth, bias, sums) = (finish.rows, Depth::WHOLE, finish.bias, &raw mut *self.sums);
+        let tile = Tile { rows, left, left_row, depth, steps, right, bias, sums };
         // SAFETY: the machine has the unit, which is ready; the panel has all steps (asserted), and the caller vouches for the rest.
         unsafe {
             kernel.run(&tile);
@@ -212,20 +213,20 @@ impl Work {
 }
 
 per_isa! {
-    /// Adds the bias, and what is there if wanted, limits and stores.
+    /// Adds what is there if wanted, limits and stores.
     finish_tile = finish_kernel((&Finish<'_>, &Sums))
 }
 
 #[inline(always)]
 unsafe fn finish_kernel<S: Simd>((job, sums): &(&Finish<'_>, &Sums)) {
-    // SAFETY: bias and sums have a whole panel; loads and stores of the result are cut to the columns that each of its rows has; the
+    // SAFETY: the sums have a whole panel; loads and stores of the result are cut to the columns that each of its rows has; the
     // instructions of `S` are there.
     unsafe {
         let (least, most) = (S::splat(job.clip.0), S::splat(job.clip.1));
         for (row, sums) in sums.0.iter().enumerate().take(job.rows) {
             for c in (0..job.width).step_by(S::LANES) {
                 let (to, width) = (job.result.wrapping_add(row * job.result_row + c), job.width - c);
-                let mut sum = S::add(S::load(sums.as_ptr().add(c)), S::load(job.bias.as_ptr().add(c)));
+                let mut sum = S::load(sums.as_ptr().add(c));
                 if job.accumulate {
                     sum = S::add(sum, S::load_up_to(to, width));
                 }

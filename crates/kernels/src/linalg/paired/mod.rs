@@ -92,13 +92,13 @@ impl PresentUnit {
         self.vectors
     }
 
-    /// Makes this thread's unit ready, until the value is dropped.
-    pub(crate) fn ready(self) -> Ready {
+    /// Makes this thread's unit ready for steps of a depth, until the value is dropped.
+    pub(crate) fn ready(self, depth: Depth) -> Ready {
         if self.unit == Unit::Amx {
             // SAFETY: `Unit::present` has found the unit.
-            unsafe { tiles::configure() };
+            unsafe { tiles::configure(depth) };
         }
-        Ready { unit: self, thread: std::marker::PhantomData }
+        Ready { unit: self, depth, thread: std::marker::PhantomData }
     }
 }
 
@@ -106,6 +106,7 @@ impl PresentUnit {
 #[derive(Debug)]
 pub(crate) struct Ready {
     unit: PresentUnit,
+    depth: Depth,
     thread: std::marker::PhantomData<*const ()>,
 }
 
@@ -118,12 +119,36 @@ impl Drop for Ready {
     }
 }
 
-/// Rows of the left side lie equally far apart, and their steps 32 at a time at given places.
+/// Rows of the left side lie equally far apart, and their steps up to 32 at a time at given places.
 #[derive(Debug)]
 pub(crate) enum Paired {}
 
-/// Steps of the inner dimension that are multiplied at once.
+/// Most numbers of the inner dimension that are multiplied in one step.
 pub(crate) const DEPTH: usize = 32;
+
+/// How many numbers of the inner dimension are multiplied in one step: an even number from 2 to [`DEPTH`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Depth(usize);
+
+impl Depth {
+    /// The most that there are.
+    pub(crate) const WHOLE: Self = Self(DEPTH);
+
+    /// The deepest step that divides runs of `run` numbers, if they are even.
+    pub(crate) fn dividing(run: usize) -> Option<Self> {
+        (2..=DEPTH).rev().step_by(2).find(|depth| run > 0 && run.is_multiple_of(*depth)).map(Self)
+    }
+
+    /// Numbers of a step.
+    pub(crate) fn numbers(self) -> usize {
+        self.0
+    }
+
+    /// Pairs of numbers of a step.
+    pub(crate) fn pairs(self) -> usize {
+        self.0 / 2
+    }
+}
 
 /// Columns of a panel.
 pub(crate) const COLUMNS: usize = 32;
@@ -135,9 +160,14 @@ pub(crate) const ROWS: usize = 32;
 #[repr(C, align(64))]
 pub(crate) struct Sums(pub(crate) [[f32; COLUMNS]; ROWS]);
 
+/// What the sums of a panel begin with, one per column, at the places that columns have. A line of the cache holds half of it.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Bias(pub(crate) [f32; COLUMNS]);
+
 /// One tile of a product.
 ///
-/// For each row there are [`DEPTH`] numbers at each of the steps' places; where the kernel's rows are `whole`, also for the rows after the
+/// For each row there are a step's numbers at each of the steps' places; where the kernel's rows are `whole`, also for the rows after the
 /// last up to a multiple of 16.
 pub(crate) struct Tile<'a> {
     /// How many rows there are.
@@ -146,10 +176,14 @@ pub(crate) struct Tile<'a> {
     pub(crate) left: *const Bf16,
     /// Numbers from one row to the next.
     pub(crate) left_row: usize,
-    /// Where each [`DEPTH`] steps begin, counted from a row's first number.
+    /// Numbers of each step, for which the unit is ready.
+    pub(crate) depth: Depth,
+    /// Where each step begins, counted from a row's first number.
     pub(crate) steps: &'a [usize],
-    /// The panel: for each two steps a slot per column.
+    /// The panel: for each pair of each step a slot per column.
     pub(crate) right: &'a [f32],
+    /// What the sums begin with.
+    pub(crate) bias: &'a Bias,
     /// Receives the sums; those of rows that are not there hold anything afterwards.
     pub(crate) sums: *mut Sums,
 }
@@ -220,38 +254,33 @@ impl PresentUnit {
 #[derive(Debug)]
 pub(crate) struct PackedPairs {
     unit: PresentUnit,
+    step: Depth,
     /// Of the matrix, before it is filled up with zeros.
-    depth: usize,
-    /// Likewise.
     columns: usize,
     pairs: Packed<Paired>,
 }
 
 impl PackedPairs {
-    /// Packs `value(step, column)`, rounded, of a matrix `[depth, columns]`; steps are filled up with zeros to whole [`DEPTH`]s, and columns
-    /// to whole panels. Columns lie at their [`place`]s.
+    /// Packs `value(row, column)`, rounded, of a matrix `[depth, columns]`; the depth is filled up with zeros to whole steps, and columns to
+    /// whole panels. Columns lie at their [`place`]s.
     ///
     /// # Errors
     /// No memory for the packed copy.
     pub(crate) fn new(
         unit: PresentUnit,
+        step: Depth,
         [depth, columns]: [usize; 2],
         value: impl Fn(usize, usize) -> f32,
     ) -> Result<Self, OutOfMemory> {
         let mut pairs = Packed::with(unit.kernel());
-        let half = |step: usize, column: usize| match step < depth && column < columns {
-            true => u32::from(Bf16::round(value(step, column)).to_bits()),
+        let half = |row: usize, column: usize| match row < depth && column < columns {
+            true => u32::from(Bf16::round(value(row, column)).to_bits()),
             false => 0,
         };
         let pair = |pair: usize, column: usize| half(2 * pair, column) | half(2 * pair + 1, column) << 16;
-        let shape = [depth.next_multiple_of(DEPTH) / 2, columns.next_multiple_of(COLUMNS)];
+        let shape = [depth.next_multiple_of(step.numbers()) / 2, columns.next_multiple_of(COLUMNS)];
         pairs.fill(shape, |at, slot| f32::from_bits(pair(at, column(slot))))?;
-        Ok(Self { unit, depth, columns, pairs })
-    }
-
-    /// Steps of the inner dimension, without the zeros after them.
-    pub(crate) fn depth(&self) -> usize {
-        self.depth
+        Ok(Self { unit, step, columns, pairs })
     }
 
     /// Rows of the largest tile.
@@ -270,8 +299,9 @@ impl PackedPairs {
     /// The tile's addresses are valid, as its fields say.
     #[inline(always)]
     pub(crate) unsafe fn multiply(&self, ready: &Ready, tile: &Tile<'_>) {
-        assert_eq!(ready.unit, self.unit, "another unit is ready");
-        assert!(tile.right.len() >= tile.steps.len() * DEPTH / 2 * COLUMNS && (1..=self.rows()).contains(&tile.rows));
+        assert_eq!((ready.unit, ready.depth), (self.unit, self.step), "another unit is ready");
+        assert!(tile.depth == self.step && (1..=self.rows()).contains(&tile.rows));
+        assert!(tile.right.len() >= tile.steps.len() * tile.depth.pairs() * COLUMNS, "the panel is too short");
         // SAFETY: the machine has the unit, which is ready; the panel has all steps (asserted), and the tile's addresses are valid.
         unsafe { self.pairs.kernel().run(tile) }
     }

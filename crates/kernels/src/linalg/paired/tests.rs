@@ -12,33 +12,84 @@ fn number(seed: usize) -> f32 {
     }
 }
 
-/// The sums of a product of `rows` rows, whose steps begin at these places, by `columns` columns.
-fn sums(unit: Unit, rows: usize, columns: usize, steps: &[usize]) -> Vec<f32> {
-    let unit = unit.present().expect("it is available");
-    let last = steps.iter().max().expect("steps");
-    let row = last + DEPTH + 6;
-    let left: Vec<Bf16> = (0..ROWS * row).map(|at| Bf16::round(number(at))).collect();
-    let depth = steps.len() * DEPTH;
-    let right = PackedPairs::new(unit, [depth, columns], |step, column| number((step * columns + column + 1) << 9))
-        .expect("a little memory");
-    let ready = unit.ready();
-    let mut all = Vec::new();
-    for first in (0..rows).step_by(right.rows()) {
-        let here = right.rows().min(rows - first);
-        let mut sums = Sums([[f32::NAN; COLUMNS]; ROWS]);
-        for (_, columns, values) in right.panels() {
-            let left = left[first * row..].as_ptr();
-            let tile = Tile { rows: here, left, left_row: row, steps, right: values, sums: &raw mut sums };
-            // SAFETY: the left side has 32 rows with all steps, and the panel too.
-            unsafe { right.multiply(&ready, &tile) };
-            all.extend(sums.0[..here].iter().flat_map(|row| (0..columns).map(|column| row[place(column)])));
-        }
-    }
-    all
+/// A product whose left side has its steps of `depth` numbers at given places.
+struct Shape {
+    rows: usize,
+    columns: usize,
+    depth: usize,
+    steps: &'static [usize],
 }
 
-const SHAPES: [(usize, usize, &[usize]); 5] =
-    [(1, 1, &[0]), (16, 32, &[0, 32]), (17, 20, &[64, 0]), (32, 40, &[5, 40, 100]), (12, 64, &[0, 32, 64, 96, 128])];
+impl Shape {
+    const fn new(rows: usize, columns: usize, depth: usize, steps: &'static [usize]) -> Self {
+        Self { rows, columns, depth, steps }
+    }
+
+    /// Numbers from one row of the left side to the next.
+    fn row(&self) -> usize {
+        self.steps.iter().max().expect("steps") + self.depth + 6
+    }
+
+    fn bias(&self, column: usize) -> f32 {
+        number(column + 77)
+    }
+
+    fn left(&self, row: usize, step: usize) -> f32 {
+        number(row * self.row() + self.steps[step / self.depth] + step % self.depth)
+    }
+
+    fn right(&self, step: usize, column: usize) -> f32 {
+        number((step * self.columns + column + 1) << 9)
+    }
+
+    /// The sums that a unit computes, tile by tile: rows, and within them panels.
+    fn sums(&self, unit: Unit) -> Vec<f32> {
+        let Self { rows, columns, steps, .. } = *self;
+        let unit = unit.present().expect("it is available");
+        let depth = Depth::dividing(self.depth).expect("it is even");
+        assert_eq!(depth.numbers(), self.depth);
+        // Between the steps, and after the last, lies what is no number: none of it is read.
+        let mut left = vec![Bf16::round(f32::NAN); ROWS * self.row()];
+        for (row, values) in left.chunks_exact_mut(self.row()).enumerate() {
+            for step in 0..steps.len() * self.depth {
+                values[steps[step / self.depth] + step % self.depth] = Bf16::round(self.left(row, step));
+            }
+        }
+        let shape = [steps.len() * self.depth, columns];
+        let right =
+            PackedPairs::new(unit, depth, shape, |step, column| self.right(step, column)).expect("a little memory");
+        let ready = unit.ready(depth);
+        let mut all = Vec::new();
+        for first in (0..rows).step_by(right.rows()) {
+            let here = right.rows().min(rows - first);
+            // A tile has whole rows of its own, whichever of them are wanted.
+            let mut own = vec![Bf16::default(); ROWS * self.row()];
+            own[..here * self.row()].copy_from_slice(&left[first * self.row()..][..here * self.row()]);
+            let mut sums = Sums([[f32::NAN; COLUMNS]; ROWS]);
+            for (panel, columns, right_side) in right.panels() {
+                let mut bias = Bias([0.0; COLUMNS]);
+                (0..columns).for_each(|at| bias.0[place(at)] = self.bias(panel + at));
+                let (left, left_row, bias, sums_to) = (own.as_ptr(), self.row(), &bias, &raw mut sums);
+                let tile = Tile { rows: here, left, left_row, depth, steps, right: right_side, bias, sums: sums_to };
+                // SAFETY: the left side has 32 rows with all steps, and the panel too.
+                unsafe { right.multiply(&ready, &tile) };
+                all.extend(sums.0[..here].iter().flat_map(|row| (0..columns).map(|column| row[place(column)])));
+            }
+        }
+        all
+    }
+}
+
+const SHAPES: [Shape; 8] = [
+    Shape::new(1, 1, 32, &[0]),
+    Shape::new(16, 32, 32, &[0, 32]),
+    Shape::new(17, 20, 32, &[64, 0]),
+    Shape::new(32, 40, 32, &[5, 40, 100]),
+    Shape::new(12, 64, 32, &[0, 32, 64, 96, 128]),
+    Shape::new(32, 33, 24, &[0, 24, 100]),
+    Shape::new(20, 32, 16, &[3]),
+    Shape::new(9, 7, 2, &[0, 5, 9]),
+];
 
 /// Only what the unit itself does differs between a unit and its emulation, so every sum has the same bits.
 #[test]
@@ -47,9 +98,10 @@ fn units_and_their_emulations_put_out_the_same_bits() {
         if unit.present().is_none() {
             continue;
         }
-        for (rows, columns, steps) in SHAPES {
-            let bits = |unit| sums(unit, rows, columns, steps).into_iter().map(f32::to_bits).collect::<Vec<u32>>();
-            assert_eq!(bits(unit), bits(emulated), "{unit:?}: {rows} rows, {columns} columns, {steps:?}");
+        for shape in SHAPES {
+            let bits = |unit| shape.sums(unit).into_iter().map(f32::to_bits).collect::<Vec<u32>>();
+            let Shape { rows, columns, depth, steps } = shape;
+            assert_eq!(bits(unit), bits(emulated), "{unit:?}: {rows} by {columns}, {depth} numbers at {steps:?}");
         }
     }
 }
@@ -58,30 +110,37 @@ fn units_and_their_emulations_put_out_the_same_bits() {
 #[test]
 fn sums_are_those_of_the_rounded_numbers() {
     for unit in Unit::available() {
-        for (rows, columns, steps) in SHAPES {
-            let row = steps.iter().max().expect("steps") + DEPTH + 6;
-            let found = sums(unit, rows, columns, steps);
+        for shape in SHAPES {
+            let Shape { rows, columns, .. } = shape;
+            let mut found = shape.sums(unit).into_iter();
             let high = unit.present().expect("it is available").kernel().rows;
-            let mut at = 0;
             for first in (0..rows).step_by(high) {
                 for panel in (0..columns).step_by(COLUMNS) {
-                    for r in first..rows.min(first + high) {
+                    for row in first..rows.min(first + high) {
                         for column in panel..columns.min(panel + COLUMNS) {
-                            let half = |x: f32| f64::from(flush(Bf16::round(x).value()));
-                            let products = (0..steps.len() * DEPTH).map(|step| {
-                                let left = r * row + steps[step / DEPTH] + step % DEPTH;
-                                half(number(left)) * half(number((step * columns + column + 1) << 9))
-                            });
-                            let (sum, size) = products.fold((0.0, 0.0), |(sum, size), x| (sum + x, size + x.abs()));
-                            let off = (f64::from(found[at]) - sum).abs();
-                            assert!(off <= 1e-6 * size, "{unit:?} {rows}x{columns}: {} for {sum}", found[at]);
-                            at += 1;
+                            let half = |x: f32| f64::from(Bf16::round(x).value());
+                            let start = f64::from(shape.bias(column));
+                            let products = (0..shape.steps.len() * shape.depth)
+                                .map(|step| half(shape.left(row, step)) * half(shape.right(step, column)));
+                            let (sum, size) =
+                                products.fold((start, start.abs()), |(sum, size), x| (sum + x, size + x.abs()));
+                            let found = found.next().expect("a sum for each");
+                            let off = (f64::from(found) - sum).abs();
+                            assert!(off <= 1e-6 * size, "{unit:?} {rows}x{columns}: {found} for {sum}");
                         }
                     }
                 }
             }
         }
     }
+}
+
+/// The deepest step that reads nothing but a run.
+#[test]
+fn steps_divide_runs_of_an_even_length() {
+    let depth = |run| Depth::dividing(run).map(Depth::numbers);
+    assert_eq!([16, 24, 32, 144, 240, 58].map(depth), [16, 24, 32, 24, 30, 2].map(Some));
+    assert_eq!([0, 1, 27].map(depth), [None; 3]);
 }
 
 /// A value of a matrix, and what a unit reads of it.

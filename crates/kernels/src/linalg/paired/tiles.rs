@@ -1,18 +1,21 @@
-//! Tiles of AMX: eight registers of 16 rows of 64 bytes, that is of 16 pairs of bf16 or 16 sums.
+//! Tiles of AMX: eight registers of 16 rows of up to 64 bytes, that is of up to 16 pairs of bf16 or of 16 sums.
+//!
+//! How many pairs a row of the left side has is part of the configuration, so steps may have any even number of numbers up to 32: what lies
+//! after them is neither read nor multiplied.
 //!
 //! The steps of the two kernels (32 rows and 16 rows, each by 32 columns) are written once, as data: `hardware!` makes one block of
 //! instructions of them, because a tile register cannot live outside of such a block, and `emulated!` calls [`Registers`]. So which register
 //! is multiplied with which, and where each is loaded and stored, is tested on machines without the unit.
 
-use super::{COLUMNS, Sums, Tile, flush, halves};
+use super::{COLUMNS, Depth, Sums, Tile, flush, halves};
 
-/// Says what the kernel of 32 rows does to `$write`: the left rows that it names, the registers of its sums, what it does for each
-/// [`DEPTH`](super::DEPTH) steps, and where each sum's register goes, as bytes in [`Sums`].
+/// Says what the kernel of 32 rows does to `$write`: the left rows that it names, the registers of its sums with the bytes of the bias that
+/// they begin with, what it does for each step, and where each sum's register goes, as bytes in [`Sums`].
 macro_rules! two_by_two {
     ($write:ident, $tile:expr) => {
         $write! { $tile;
             rows (first 0) (second 16);
-            sums 0 1 2 3;
+            sums (0 0) (1 64) (2 0) (3 64);
             step (left 4 first) (right 6 0) (multiply 0 4 6) (right 7 64) (multiply 1 4 7)
                 (left 5 second) (multiply 2 5 6) (multiply 3 5 7);
             end (0 0) (1 64) (2 2048) (3 2112)
@@ -25,14 +28,14 @@ macro_rules! one_by_two {
     ($write:ident, $tile:expr) => {
         $write! { $tile;
             rows (first 0);
-            sums 0 1;
+            sums (0 0) (1 64);
             step (left 4 first) (right 6 0) (multiply 0 4 6) (right 7 64) (multiply 1 4 7);
             end (0 0) (1 64)
         }
     };
 }
 
-/// Bytes of a row of sums, and of the slots for two steps in a panel.
+/// Bytes of a row of sums, and of the slots for a pair in a panel.
 const ROW: usize = COLUMNS * size_of::<f32>();
 
 /// The instructions of one operation. `{at}` is where the steps begin, in numbers from a row's first; `{row}` the bytes from row to row.
@@ -52,23 +55,28 @@ macro_rules! instruction {
 
 #[cfg(target_arch = "x86_64")]
 macro_rules! hardware {
-    ($tile:expr; rows $(($first:ident $number:literal))*; sums $($sum:literal)*; step $(($($operation:tt)*))*;
+    ($tile:expr; rows $(($first:ident $number:literal))*; sums $(($sum:literal $begin:literal))*; step $(($($operation:tt)*))*;
         end $(($from:literal $to:literal))*) => {
         std::arch::asm!(
-            $(concat!("tilezero tmm", $sum),)*
+            // Rows that lie no bytes apart are one row, read 16 times.
+            $(concat!("tileloadd tmm", $sum, ", [{bias} + {count} * 1 + ", $begin, "]"),)*
+            "mov {count}, {steps_of}",
             "2:",
             "mov {at}, qword ptr [{steps}]",
             $(instruction!($($operation)*),)*
             "add {steps}, 8",
-            "add {right}, 2048",
+            "add {right}, {right_step}",
             "dec {count}",
             "jnz 2b",
             $(concat!("tilestored [{sums} + {line} * 1 + ", $to, "], tmm", $from),)*
             $($first = in(reg) $tile.left.wrapping_add($number * $tile.left_row),)*
             row = in(reg) $tile.left_row * 2,
             steps = inout(reg) $tile.steps.as_ptr() => _,
-            count = inout(reg) $tile.steps.len() => _,
+            steps_of = in(reg) $tile.steps.len(),
+            count = inout(reg) 0_usize => _,
             right = inout(reg) $tile.right.as_ptr() => _,
+            right_step = in(reg) $tile.depth.pairs() * ROW,
+            bias = in(reg) $tile.bias.0.as_ptr(),
             line = in(reg) ROW,
             sums = in(reg) $tile.sums,
             at = out(reg) _,
@@ -81,13 +89,14 @@ macro_rules! hardware {
 }
 
 macro_rules! emulated {
-    ($tile:expr; rows $(($first:ident $number:literal))*; sums $($sum:literal)*; step $(($($operation:tt)*))*;
+    ($tile:expr; rows $(($first:ident $number:literal))*; sums $(($sum:literal $begin:literal))*; step $(($($operation:tt)*))*;
         end $(($from:literal $to:literal))*) => {{
-        let mut unit = Registers::default();
+        let mut unit = Registers { registers: [[[0; 16]; 16]; 8], pairs: $tile.depth.pairs() };
+        let bias = $tile.bias.0.as_ptr();
         $(let $first = $tile.left.wrapping_add($number * $tile.left_row).cast::<u8>();)*
-        $(unit.registers[$sum] = Default::default();)*
+        $(unit.load($sum, bias.cast::<u8>().wrapping_add($begin), 0);)*
         for (step, at) in $tile.steps.iter().enumerate() {
-            let right = $tile.right.as_ptr().wrapping_add(step * 512).cast::<u8>();
+            let right = $tile.right.as_ptr().wrapping_add(step * unit.pairs * COLUMNS).cast::<u8>();
             $(operation!(unit, $tile, right, *at; $($operation)*);)*
         }
         let sums = $tile.sums.cast::<u8>();
@@ -98,20 +107,22 @@ macro_rules! emulated {
 /// The emulation of one operation.
 macro_rules! operation {
     ($unit:ident, $tile:expr, $right:ident, $at:expr; left $to:literal $first:ident) => {
-        $unit.load($to, $first.wrapping_add(2 * $at), $tile.left_row * 2)
+        $unit.load_left($to, $first.wrapping_add(2 * $at), $tile.left_row * 2)
     };
     ($unit:ident, $tile:expr, $right:ident, $at:expr; right $to:literal $offset:literal) => {
-        $unit.load($to, $right.wrapping_add($offset), ROW)
+        $unit.load_right($to, $right.wrapping_add($offset), ROW)
     };
     ($unit:ident, $tile:expr, $right:ident, $at:expr; multiply $sum:literal $left:literal $other:literal) => {
         $unit.multiply($sum, $left, $other)
     };
 }
 
-/// Tile registers in plain Rust, configured as [`configure`] does it. What they hold are pairs of bf16, or the bits of sums.
-#[derive(Default)]
+/// Tile registers in plain Rust, configured as [`configure`] does it: those of the left side have shorter rows, and those of the right side
+/// fewer, where steps are shorter. What they hold are pairs of bf16, or the bits of sums.
 struct Registers {
     registers: [[[u32; 16]; 16]; 8],
+    /// Pairs in a row of the left side, and rows of the right side.
+    pairs: usize,
 }
 
 impl Registers {
@@ -121,6 +132,30 @@ impl Registers {
     /// 64 bytes lie at the address of each row.
     unsafe fn load(&mut self, to: usize, from: *const u8, row: usize) {
         for (at, line) in self.registers[to].iter_mut().enumerate() {
+            // SAFETY: 64 bytes lie at the address of the row.
+            *line = unsafe { from.wrapping_add(at * row).cast::<[u32; 16]>().read_unaligned() };
+        }
+    }
+
+    /// The same for the left side, whose rows have as many pairs as are configured.
+    ///
+    /// # Safety
+    /// The pairs lie at the address of each row.
+    unsafe fn load_left(&mut self, to: usize, from: *const u8, row: usize) {
+        for (at, line) in self.registers[to].iter_mut().enumerate() {
+            for (pair, to) in line.iter_mut().enumerate().take(self.pairs) {
+                // SAFETY: the pairs lie at the address of the row.
+                *to = unsafe { from.wrapping_add(at * row).cast::<u32>().add(pair).read_unaligned() };
+            }
+        }
+    }
+
+    /// The same for the right side, which has a row for each pair.
+    ///
+    /// # Safety
+    /// 64 bytes lie at the address of each row.
+    unsafe fn load_right(&mut self, to: usize, from: *const u8, row: usize) {
+        for (at, line) in self.registers[to].iter_mut().enumerate().take(self.pairs) {
             // SAFETY: 64 bytes lie at the address of the row.
             *line = unsafe { from.wrapping_add(at * row).cast::<[u32; 16]>().read_unaligned() };
         }
@@ -143,7 +178,7 @@ impl Registers {
         for (sums, left) in self.registers[sum].iter_mut().zip(left) {
             for (column, sum) in sums.iter_mut().enumerate() {
                 let mut chains = [0.0_f32; 2];
-                for (pair, slots) in left.into_iter().zip(&right) {
+                for (pair, slots) in left.into_iter().zip(&right).take(self.pairs) {
                     let (x, w) = (halves(pair), halves(slots[column]));
                     // A product of two numbers of bf16 has room in an `f32`, so this rounds once.
                     (0..2).for_each(|half| chains[half] = flush(chains[half] + x[half] * w[half]));
@@ -177,9 +212,9 @@ pub(super) unsafe fn multiply_emulated(tile: &Tile<'_>) {
 pub(super) unsafe fn multiply_amx(tile: &Tile<'_>) {
     if tile.steps.is_empty() {
         // SAFETY: the sums are there, and may be written.
-        return unsafe { tile.sums.write(Sums([[0.0; COLUMNS]; super::ROWS])) };
+        return unsafe { tile.sums.write(Sums([tile.bias.0; super::ROWS])) };
     }
-    // SAFETY: the unit is configured; the tile's rows are whole, and the panel has its steps, of which there is one at least; the sums have
+    // SAFETY: the unit is configured for steps of this depth; the tile's rows are whole, and the panel has its steps, of which there is one at least; the sums have
     // room for 32 rows of 128 bytes.
     unsafe {
         match tile.rows {
@@ -189,7 +224,7 @@ pub(super) unsafe fn multiply_amx(tile: &Tile<'_>) {
     }
 }
 
-/// How the registers are cut: palette 1, then for each of the eight registers 64 bytes in a row, and 16 rows.
+/// How the registers are cut: palette 1, then for each of the eight registers how many bytes are in a row, and how many rows there are.
 #[cfg(target_arch = "x86_64")]
 #[repr(C, align(64))]
 struct Configuration {
@@ -200,22 +235,24 @@ struct Configuration {
     rows: [u8; 16],
 }
 
-/// Cuts the registers of this thread into 16 rows of 64 bytes.
+/// Cuts the registers of this thread: 0 to 3 into 16 rows of 16 sums, 4 and 5 into 16 rows of a step each, 6 and 7 into a row of 16 pairs for
+/// each two numbers of a step.
 ///
 /// # Safety
 /// The unit is there.
 #[cfg(target_arch = "x86_64")]
-pub(super) unsafe fn configure() {
-    static CONFIGURATION: Configuration = Configuration {
+pub(super) unsafe fn configure(depth: Depth) {
+    let (bytes, pairs) = (4 * depth.pairs() as u16, depth.pairs() as u8);
+    let configuration = Configuration {
         palette: 1,
         start_row: 0,
         reserved: [0; 14],
-        bytes: [64, 64, 64, 64, 64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
-        rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
+        bytes: [64, 64, 64, 64, bytes, bytes, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
+        rows: [16, 16, 16, 16, 16, 16, pairs, pairs, 0, 0, 0, 0, 0, 0, 0, 0],
     };
-    // SAFETY: the unit is there, and 64 bytes of a configuration that it accepts lie at the address.
+    // SAFETY: the unit is there, and 64 bytes of a configuration that it accepts lie at the address: steps have a pair at least, and 16 at most.
     unsafe {
-        std::arch::asm!("ldtilecfg [{at}]", at = in(reg) &raw const CONFIGURATION,
+        std::arch::asm!("ldtilecfg [{at}]", at = in(reg) &raw const configuration,
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _, options(nostack, readonly));
     }
@@ -237,7 +274,7 @@ pub(super) unsafe fn release() {
 
 /// Never called: there is no such unit here.
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) unsafe fn configure() {}
+pub(super) unsafe fn configure(_: Depth) {}
 
 /// Never called: there is no such unit here.
 #[cfg(not(target_arch = "x86_64"))]
