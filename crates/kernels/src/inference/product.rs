@@ -7,15 +7,18 @@ use super::block::{BLOCK, Block, Walk};
 use super::view::{Epilogue, Region, View};
 use crate::element::{Bf16, Element as _};
 use crate::geometry::Geometry;
-use crate::linalg::{Bias, COLUMNS, DEPTH, Depth, PackedPairs, PairedTile, PresentUnit, ROWS, Ready, Sums, column};
+use crate::linalg::{
+    Bias, COLUMNS, DEPTH, Depth, PackedPairs, PairedTile, PresentUnit, ROWS, Ready, Start, Sums, column,
+};
 use crate::memory::{OutOfMemory, filled, scratch};
 use crate::simd::{Simd, wide_or_portable};
 
-/// Bytes of the windows of a block: they are to stay in the first cache while the panels go by.
-const NEAR: usize = 32 << 10;
+/// Most steps that are computed for all tiles of a block before the next ones are: their part of a panel, of up to 2 KiB for each, stays in
+/// the first cache beside the sums.
+const NEAR: usize = 10;
 
-/// Rows of the smallest tile of any unit that is not cut at the end: so many tiles a block has at most.
-const LOW: usize = 12;
+/// Tiles that a block has at most: the lowest tiles of any unit have 12 rows.
+const TILES: usize = BLOCK.div_ceil(12);
 
 /// A convolution with its weights in the order in which the unit reads them.
 #[derive(Debug)]
@@ -34,8 +37,6 @@ pub(crate) struct Product {
     gathered: Vec<usize>,
     /// Pixels from one row to the next, with those between them that are computed for nothing.
     pitch: usize,
-    /// Pixels whose windows are near at once.
-    block: usize,
     groups: Vec<Group>,
     epilogue: Epilogue,
 }
@@ -83,7 +84,6 @@ impl Product {
         });
         let step = step.unwrap_or(Depth::WHOLE);
         let gathered = (0..depth).step_by(step.numbers()).collect();
-        let block = (NEAR / size_of::<Bf16>() / depth.max(1) / ROWS * ROWS).clamp(ROWS, BLOCK);
         let group = |at: usize| {
             let (from, to) = (at * inner, at * each);
             let weights = PackedPairs::new(unit, step, [depth, each], |k, filter| weight(k, to + filter))?;
@@ -95,7 +95,17 @@ impl Product {
         };
         let groups = (0..groups).map(group).collect::<Result<_, _>>()?;
         let pitch = pitch.unwrap_or(width);
-        Ok(Self { unit, geometry, taps, run, step, lying, gathered, pitch, block, groups, epilogue })
+        Ok(Self { unit, geometry, taps, run, step, lying, gathered, pitch, groups, epilogue })
+    }
+
+    /// In how many parts the steps of a product are computed.
+    fn parts(&self) -> usize {
+        self.gathered.len().div_ceil(NEAR).max(1)
+    }
+
+    /// How many tiles of sums are there at once.
+    fn sums(&self) -> usize {
+        if self.parts() > 1 { TILES } else { 1 }
     }
 
     /// Values of a window that has been gathered, with the zeros up to whole steps.
@@ -119,21 +129,23 @@ pub(crate) struct Job<'a> {
 /// # Safety
 /// The views hold the region, the windows that it needs, and a vector beyond.
 pub(crate) unsafe fn run(job: &Job<'_>) {
-    let Product { unit, geometry, groups, step, pitch, block: most, .. } = job.product;
+    let Product { unit, geometry, groups, step, pitch, .. } = job.product;
     let mut walk = Walk::stretched(geometry, *pitch, [job.input, job.output], job.residual, &job.region);
     let (pixels, mut block) = (walk.pixels(), Block::default());
     let ready = unit.ready(*step);
     // Each slot of the scratch is two numbers. Windows are copied a vector at a time, of which the last may go beyond its row.
-    let rows = (*most).min(pixels.next_multiple_of(16));
-    scratch((rows * job.product.long() + DEPTH).div_ceil(2), |windows| {
-        let windows = windows.as_mut_ptr().cast::<Bf16>();
-        for first in (0..pixels).step_by(*most) {
-            let count = (*most).min(pixels - first);
+    let rows = BLOCK.min(pixels.next_multiple_of(16));
+    let sums = job.product.sums() * ROWS * COLUMNS;
+    scratch(sums + (rows * job.product.long() + DEPTH).div_ceil(2), |memory| {
+        let (sums, windows) = memory.split_at_mut(sums);
+        let (sums, windows) = (sums.as_mut_ptr().cast::<Sums>(), windows.as_mut_ptr().cast::<Bf16>());
+        for first in (0..pixels).step_by(BLOCK) {
+            let count = BLOCK.min(pixels - first);
             walk.next(count, &mut block);
             for group in groups {
                 // SAFETY: the block's pixels lie in the region that the views hold, with their windows and a vector beyond; the scratch has room
                 // for them.
-                unsafe { multiply(&ready, job, group, &block, count, windows) };
+                unsafe { multiply(&ready, job, group, (&block, count), windows, sums) };
             }
         }
     });
@@ -153,15 +165,23 @@ struct Left<'a> {
 /// All filters of a group for the first `count` pixels of a block.
 ///
 /// # Safety
-/// The views hold these pixels, their windows, and a vector beyond; there is room for as many windows, up to whole tiles, and a vector beyond.
-unsafe fn multiply(ready: &Ready, job: &Job<'_>, group: &Group, block: &Block<Bf16>, count: usize, windows: *mut Bf16) {
+/// The views hold these pixels, their windows, and a vector beyond; there is room for as many windows, up to whole tiles, and a vector beyond,
+/// and for [`Product::sums`].
+unsafe fn multiply(
+    ready: &Ready,
+    job: &Job<'_>,
+    group: &Group,
+    (block, count): (&Block<Bf16>, usize),
+    windows: *mut Bf16,
+    sums: *mut Sums,
+) {
     let Product { unit, geometry, lying, gathered, pitch, step, .. } = job.product;
     let high = group.weights.rows();
     let tiles = count.div_ceil(high);
     let long = job.product.long();
     let whole = unit.reads_whole_tiles();
     let gaps = *pitch != geometry.output[1];
-    let mut lefts = [Left { first: 0, rows: 0, at: windows, row: long, steps: gathered }; BLOCK.div_ceil(LOW)];
+    let mut lefts = [Left { first: 0, rows: 0, at: windows, row: long, steps: gathered }; TILES];
     for (tile, left) in lefts.iter_mut().enumerate().take(tiles) {
         // Tiles are whole where the unit reads whole ones, and share the pixels evenly otherwise.
         let (first, end) = match whole {
@@ -182,21 +202,31 @@ unsafe fn multiply(ready: &Ready, job: &Job<'_>, group: &Group, block: &Block<Bf
             }
         };
     }
-    let mut sums = Sums([[0.0; COLUMNS]; ROWS]);
+    let (slots, parts) = (step.pairs() * COLUMNS, job.product.parts());
     for ((first, columns, right), bias) in group.weights.panels().zip(&group.bias) {
         let to = group.to + first;
-        for &Left { first, rows, at: left, row: left_row, steps } in &lefts[..tiles] {
-            let tile = PairedTile { rows, left, left_row, depth: *step, steps, right, bias, sums: &raw mut sums };
-            let pixels = first..first + rows;
-            let residual = job.residual.is_some().then(|| &block.residual[pixels.clone()]);
-            let epilogue = job.product.epilogue;
-            let (sums, pixels) = (&sums.0, &block.output[pixels]);
-            let finish = Finish { epilogue, sums, pixels, residual, gaps, to, columns };
-            // SAFETY: the window of each pixel lies in the input's halo or in the scratch, and where the unit reads whole tiles, the rows
-            // are whole or the scratch has room for more; each output has all filters, and the residual a vector beyond.
-            unsafe {
-                group.weights.multiply(ready, &tile);
-                finish_tile(unit.vectors(), &finish);
+        for part in 0..parts {
+            let these = part * gathered.len() / parts..(part + 1) * gathered.len() / parts;
+            let right = &right[these.start * slots..these.end * slots];
+            let start = if part == 0 { Start::Bias(bias) } else { Start::Before };
+            for (tile, &Left { first, rows, at: left, row: left_row, steps }) in lefts[..tiles].iter().enumerate() {
+                let sums = sums.wrapping_add(if parts > 1 { tile } else { 0 });
+                let (steps, depth) = (&steps[these.clone()], *step);
+                let tile = PairedTile { rows, left, left_row, depth, steps, right, start, sums };
+                // SAFETY: the window of each pixel lies in the input's halo or in the scratch, and where the unit reads whole tiles, the rows are
+                // whole or the scratch has room for more; the sums before these are in their place.
+                unsafe { group.weights.multiply(ready, &tile) };
+                if part + 1 < parts {
+                    continue;
+                }
+                let pixels = first..first + rows;
+                let residual = job.residual.is_some().then(|| &block.residual[pixels.clone()]);
+                // SAFETY: there is room for the sums, which the unit has written.
+                let sums = unsafe { &(*sums).0 };
+                let (epilogue, pixels) = (job.product.epilogue, &block.output[pixels]);
+                let finish = Finish { epilogue, sums, pixels, residual, gaps, to, columns };
+                // SAFETY: each output has all filters, and the residual a vector beyond.
+                unsafe { finish_tile(unit.vectors(), &finish) };
             }
         }
     }

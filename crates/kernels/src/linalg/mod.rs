@@ -31,7 +31,7 @@ pub(crate) use multiplier::{Multiplier, Right};
 pub(crate) use pack::{Packed, Panel, Places, Scale};
 pub use paired::Unit;
 pub(crate) use paired::{
-    Bias, COLUMNS, DEPTH, Depth, PackedPairs, PresentUnit, ROWS, Ready, Sums, Tile as PairedTile, column, round,
+    Bias, COLUMNS, DEPTH, Depth, PackedPairs, PresentUnit, ROWS, Ready, Start, Sums, Tile as PairedTile, column, round,
 };
 pub(crate) use product::{Epilogue, Matrix, matmul_at_b, matmul_at_b_whole, multiply};
 pub(crate) use strided::Strided;

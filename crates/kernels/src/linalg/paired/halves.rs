@@ -3,7 +3,7 @@
 //! A value is rounded where a product reads it and nowhere else, so a program's values, gradients and parameters lie as they would
 //! without a unit.
 
-use super::{Bias, COLUMNS, DEPTH, Depth, Paired, PresentUnit, Ready, Sums, Tile};
+use super::{Bias, COLUMNS, DEPTH, Depth, Paired, PresentUnit, Ready, Start, Sums, Tile};
 use crate::element::{Bf16, Element, as_halves};
 use crate::isa::ForLoops;
 use crate::linalg::pack::{Packed, Scale};
@@ -202,8 +202,8 @@ impl Work {
         let unit = self.ready.unit;
         let kernel = unit.kernel();
         assert!(right.len() >= steps.len() * DEPTH / 2 * COLUMNS && (1..=kernel.rows).contains(&finish.rows));
-        let (rows, depth, bias, sums) = (finish.rows, Depth::WHOLE, finish.bias, &raw mut *self.sums);
-        let tile = Tile { rows, left, left_row, depth, steps, right, bias, sums };
+        let (rows, depth, start, sums) = (finish.rows, Depth::WHOLE, Start::Bias(finish.bias), &raw mut *self.sums);
+        let tile = Tile { rows, left, left_row, depth, steps, right, start, sums };
         // SAFETY: the machine has the unit, which is ready; the panel has all steps (asserted), and the caller vouches for the rest.
         unsafe {
             kernel.run(&tile);

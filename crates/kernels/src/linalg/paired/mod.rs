@@ -165,6 +165,15 @@ pub(crate) struct Sums(pub(crate) [[f32; COLUMNS]; ROWS]);
 #[repr(C, align(64))]
 pub(crate) struct Bias(pub(crate) [f32; COLUMNS]);
 
+/// What the sums of a tile begin with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Start<'a> {
+    /// These, in every row.
+    Bias(&'a Bias),
+    /// Those of the steps before, which are there already.
+    Before,
+}
+
 /// One tile of a product.
 ///
 /// For each row there are a step's numbers at each of the steps' places; where the kernel's rows are `whole`, also for the rows after the
@@ -182,10 +191,19 @@ pub(crate) struct Tile<'a> {
     pub(crate) steps: &'a [usize],
     /// The panel: for each pair of each step a slot per column.
     pub(crate) right: &'a [f32],
-    /// What the sums begin with.
-    pub(crate) bias: &'a Bias,
+    pub(crate) start: Start<'a>,
     /// Receives the sums; those of rows that are not there hold anything afterwards.
     pub(crate) sums: *mut Sums,
+}
+
+impl Tile<'_> {
+    /// The first of the values that the sums begin with, and how many values the next row's are after it.
+    fn begin(&self) -> (*const f32, usize) {
+        match self.start {
+            Start::Bias(bias) => (bias.0.as_ptr(), 0),
+            Start::Before => (self.sums.cast::<f32>().cast_const(), COLUMNS),
+        }
+    }
 }
 
 impl Addressing for Paired {

@@ -69,10 +69,17 @@ impl Shape {
             for (panel, columns, right_side) in right.panels() {
                 let mut bias = Bias([0.0; COLUMNS]);
                 (0..columns).for_each(|at| bias.0[place(at)] = self.bias(panel + at));
-                let (left, left_row, bias, sums_to) = (own.as_ptr(), self.row(), &bias, &raw mut sums);
-                let tile = Tile { rows: here, left, left_row, depth, steps, right: right_side, bias, sums: sums_to };
-                // SAFETY: the left side has 32 rows with all steps, and the panel too.
-                unsafe { right.multiply(&ready, &tile) };
+                let (left, left_row, start) = (own.as_ptr(), self.row(), Start::Bias(&bias));
+                // The first step by itself, and then the others on top of its sums.
+                let (first, others) = steps.split_at(1);
+                let (first_right, right_side) = right_side.split_at(depth.pairs() * COLUMNS);
+                let parts = [(start, first, first_right), (Start::Before, others, right_side)];
+                for (start, steps, right_side) in parts {
+                    let sums = &raw mut sums;
+                    let tile = Tile { rows: here, left, left_row, depth, steps, right: right_side, start, sums };
+                    // SAFETY: the left side has 32 rows with all steps, and the panel too.
+                    unsafe { right.multiply(&ready, &tile) };
+                }
                 all.extend(sums.0[..here].iter().flat_map(|row| (0..columns).map(|column| row[place(column)])));
             }
         }

@@ -7,15 +7,15 @@
 //! instructions of them, because a tile register cannot live outside of such a block, and `emulated!` calls [`Registers`]. So which register
 //! is multiplied with which, and where each is loaded and stored, is tested on machines without the unit.
 
-use super::{COLUMNS, Depth, Sums, Tile, flush, halves};
+use super::{COLUMNS, Depth, Tile, flush, halves};
 
-/// Says what the kernel of 32 rows does to `$write`: the left rows that it names, the registers of its sums with the bytes of the bias that
-/// they begin with, what it does for each step, and where each sum's register goes, as bytes in [`Sums`].
+/// Says what the kernel of 32 rows does to `$write`: the left rows that it names, the registers of its sums with what they begin with
+/// (the first or second of [`Begin::rows`], and how many bytes after it), what it does for each step, and where each sum's register goes, as bytes in [`Sums`](super::Sums).
 macro_rules! two_by_two {
-    ($write:ident, $tile:expr) => {
-        $write! { $tile;
+    ($write:ident, $tile:expr, $start:expr) => {
+        $write! { $tile, $start;
             rows (first 0) (second 16);
-            sums (0 0) (1 64) (2 0) (3 64);
+            sums (0 0 0) (1 0 64) (2 1 0) (3 1 64);
             step (left 4 first) (right 6 0) (multiply 0 4 6) (right 7 64) (multiply 1 4 7)
                 (left 5 second) (multiply 2 5 6) (multiply 3 5 7);
             end (0 0) (1 64) (2 2048) (3 2112)
@@ -25,10 +25,10 @@ macro_rules! two_by_two {
 
 /// Says the same of the kernel of 16 rows.
 macro_rules! one_by_two {
-    ($write:ident, $tile:expr) => {
-        $write! { $tile;
+    ($write:ident, $tile:expr, $start:expr) => {
+        $write! { $tile, $start;
             rows (first 0);
-            sums (0 0) (1 64);
+            sums (0 0 0) (1 0 64);
             step (left 4 first) (right 6 0) (multiply 0 4 6) (right 7 64) (multiply 1 4 7);
             end (0 0) (1 64)
         }
@@ -53,13 +53,24 @@ macro_rules! instruction {
     };
 }
 
+/// The register that holds one of [`Begin::rows`], and is used for the steps afterwards.
+#[cfg(target_arch = "x86_64")]
+macro_rules! begin {
+    (0) => {
+        "at"
+    };
+    (1) => {
+        "from"
+    };
+}
+
 #[cfg(target_arch = "x86_64")]
 macro_rules! hardware {
-    ($tile:expr; rows $(($first:ident $number:literal))*; sums $(($sum:literal $begin:literal))*; step $(($($operation:tt)*))*;
+    ($tile:expr, $start:expr; rows $(($first:ident $number:literal))*; sums $(($sum:literal $rows:tt $begin:literal))*; step $(($($operation:tt)*))*;
         end $(($from:literal $to:literal))*) => {
         std::arch::asm!(
             // Rows that lie no bytes apart are one row, read 16 times.
-            $(concat!("tileloadd tmm", $sum, ", [{bias} + {count} * 1 + ", $begin, "]"),)*
+            $(concat!("tileloadd tmm", $sum, ", [{", begin!($rows), "} + {count} * 1 + ", $begin, "]"),)*
             "mov {count}, {steps_of}",
             "2:",
             "mov {at}, qword ptr [{steps}]",
@@ -73,14 +84,13 @@ macro_rules! hardware {
             row = in(reg) $tile.left_row * 2,
             steps = inout(reg) $tile.steps.as_ptr() => _,
             steps_of = in(reg) $tile.steps.len(),
-            count = inout(reg) 0_usize => _,
+            count = inout(reg) $start.row => _,
             right = inout(reg) $tile.right.as_ptr() => _,
             right_step = in(reg) $tile.depth.pairs() * ROW,
-            bias = in(reg) $tile.bias.0.as_ptr(),
             line = in(reg) ROW,
             sums = in(reg) $tile.sums,
-            at = out(reg) _,
-            from = out(reg) _,
+            at = inout(reg) $start.rows[0] => _,
+            from = inout(reg) $start.rows[1] => _,
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
             options(nostack),
@@ -89,12 +99,11 @@ macro_rules! hardware {
 }
 
 macro_rules! emulated {
-    ($tile:expr; rows $(($first:ident $number:literal))*; sums $(($sum:literal $begin:literal))*; step $(($($operation:tt)*))*;
+    ($tile:expr, $start:expr; rows $(($first:ident $number:literal))*; sums $(($sum:literal $rows:tt $begin:literal))*; step $(($($operation:tt)*))*;
         end $(($from:literal $to:literal))*) => {{
         let mut unit = Registers { registers: [[[0; 16]; 16]; 8], pairs: $tile.depth.pairs() };
-        let bias = $tile.bias.0.as_ptr();
         $(let $first = $tile.left.wrapping_add($number * $tile.left_row).cast::<u8>();)*
-        $(unit.load($sum, bias.cast::<u8>().wrapping_add($begin), 0);)*
+        $(unit.load($sum, $start.rows[$rows].cast::<u8>().wrapping_add($begin), $start.row);)*
         for (step, at) in $tile.steps.iter().enumerate() {
             let right = $tile.right.as_ptr().wrapping_add(step * unit.pairs * COLUMNS).cast::<u8>();
             $(operation!(unit, $tile, right, *at; $($operation)*);)*
@@ -190,16 +199,32 @@ impl Registers {
     }
 }
 
+/// Where the values lie that sums begin with.
+struct Begin {
+    /// The first of the upper 16 rows, and of the lower ones.
+    rows: [*const f32; 2],
+    /// Bytes from one row to the next.
+    row: usize,
+}
+
+impl Begin {
+    fn of(tile: &Tile<'_>) -> Self {
+        let (first, row) = tile.begin();
+        Self { rows: [first, first.wrapping_add(16 * row)], row: row * size_of::<f32>() }
+    }
+}
+
 /// The kernel in plain Rust.
 ///
 /// # Safety
 /// The tile's addresses are valid, as its fields say.
 pub(super) unsafe fn multiply_emulated(tile: &Tile<'_>) {
+    let start = Begin::of(tile);
     // SAFETY: the tile's rows are whole, and the panel has its steps; the sums have room for 32 rows.
     unsafe {
         match tile.rows {
-            17.. => two_by_two!(emulated, tile),
-            _ => one_by_two!(emulated, tile),
+            17.. => two_by_two!(emulated, tile, start),
+            _ => one_by_two!(emulated, tile, start),
         }
     }
 }
@@ -211,15 +236,16 @@ pub(super) unsafe fn multiply_emulated(tile: &Tile<'_>) {
 #[cfg(target_arch = "x86_64")]
 pub(super) unsafe fn multiply_amx(tile: &Tile<'_>) {
     if tile.steps.is_empty() {
-        // SAFETY: the sums are there, and may be written.
-        return unsafe { tile.sums.write(Sums([tile.bias.0; super::ROWS])) };
+        // SAFETY: the tile's addresses are valid.
+        return unsafe { multiply_emulated(tile) };
     }
+    let start = Begin::of(tile);
     // SAFETY: the unit is configured for steps of this depth; the tile's rows are whole, and the panel has its steps, of which there is one at least; the sums have
     // room for 32 rows of 128 bytes.
     unsafe {
         match tile.rows {
-            17.. => two_by_two!(hardware, tile),
-            _ => one_by_two!(hardware, tile),
+            17.. => two_by_two!(hardware, tile, start),
+            _ => one_by_two!(hardware, tile, start),
         }
     }
 }
