@@ -757,8 +757,30 @@ pub(crate) const PLAIN_FUSED: bool = cfg!(target_arch = "aarch64");
 
 /// Defines a function whose body is compiled for every instruction set and chosen by its first argument, a
 /// [`ForLoops`](crate::isa::ForLoops). The body is an inlined function over slices: a safe one with a constant `FUSED`, for
-/// [`fma`], or (`body::<S>`) one over vectors that is unsafe because it wants their instructions, and for nothing else.
+/// [`fma`], or (`body::<S>`) one over vectors that is unsafe because it wants their instructions, and for nothing else. `body::<S, Bf16>` is
+/// compiled for the processor's own rounding too.
 macro_rules! vectorised {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) => $body:ident::<S, Bf16>) => {
+        $(#[$doc])*
+        #[allow(clippy::too_many_arguments)]
+        $vis fn $name(isa: $crate::isa::ForLoops, $($arg: $ty),*) {
+            use $crate::simd;
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+            #[allow(clippy::too_many_arguments)]
+            unsafe fn rounding($($arg: $ty),*) {
+                // SAFETY: this function is compiled for the instructions of the vectors, and the body wants no more.
+                unsafe { $body::<simd::Avx512Bf16>($($arg),*) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            if isa.vectors().has_bf16() {
+                // SAFETY: the machine has these instructions: `ForLoops` stands for all but the last, which has been asked for.
+                return unsafe { rounding($($arg),*) };
+            }
+            $crate::simd::vectorised! { fn other($($arg: $ty),*) => $body::<S> }
+            other(isa, $($arg),*);
+        }
+    };
     ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) => $body:ident::<S>) => {
         $(#[$doc])*
         #[allow(clippy::too_many_arguments)]

@@ -204,7 +204,7 @@ unsafe fn multiply(
     }
     let (slots, parts) = (step.pairs() * COLUMNS, job.product.parts());
     for ((first, columns, right), bias) in group.weights.panels().zip(&group.bias) {
-        let to = group.to + first;
+        let channel = group.to + first;
         for part in 0..parts {
             let these = part * gathered.len() / parts..(part + 1) * gathered.len() / parts;
             let right = &right[these.start * slots..these.end * slots];
@@ -212,7 +212,8 @@ unsafe fn multiply(
             for (tile, &Left { first, rows, at: left, row: left_row, steps }) in lefts[..tiles].iter().enumerate() {
                 let sums = sums.wrapping_add(if parts > 1 { tile } else { 0 });
                 let (steps, depth) = (&steps[these.clone()], *step);
-                let tile = PairedTile { rows, left, left_row, depth, steps, right, start, sums };
+                let (to, sums_row) = (sums.cast::<f32>(), COLUMNS);
+                let tile = PairedTile { rows, left, left_row, depth, steps, right, start, sums: to, sums_row };
                 // SAFETY: the window of each pixel lies in the input's halo or in the scratch, and where the unit reads whole tiles, the rows are
                 // whole or the scratch has room for more; the sums before these are in their place.
                 unsafe { group.weights.multiply(ready, &tile) };
@@ -224,7 +225,7 @@ unsafe fn multiply(
                 // SAFETY: there is room for the sums, which the unit has written.
                 let sums = unsafe { &(*sums).0 };
                 let (epilogue, pixels) = (job.product.epilogue, &block.output[pixels]);
-                let finish = Finish { epilogue, sums, pixels, residual, gaps, to, columns };
+                let finish = Finish { epilogue, sums, pixels, residual, gaps, to: channel, columns };
                 // SAFETY: each output has all filters, and the residual a vector beyond.
                 unsafe { finish_tile(unit.vectors(), &finish) };
             }

@@ -459,15 +459,7 @@ impl Tiling {
                 unsafe { kernel.run(&tile) };
             }
             (Self::Half(work), Left::Strip(left)) => {
-                let finish = Finish {
-                    rows,
-                    width,
-                    result,
-                    result_row,
-                    accumulate,
-                    bias: &paired::Bias([0.0; paired::COLUMNS]),
-                    clip,
-                };
+                let finish = Finish { rows, width, result, result_row, accumulate, bias: None, clip };
                 // SAFETY: the strips have been packed for the unit; the caller vouches for the result.
                 unsafe { work.strips(left, right, steps.next_multiple_of(paired::DEPTH), &finish) };
             }

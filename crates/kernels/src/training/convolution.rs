@@ -179,8 +179,12 @@ impl Convolution {
     fn rows_each(&self, rows: usize) -> usize {
         let tile = self.multiplier.rows();
         // The part of a wide result stays there too.
-        let fitting =
-            if self.geometry.is_pointwise() { 96 } else { (128 * 1024 / self.inner().max(1)).clamp(tile, 192) };
+        let fitting = match self.multiplier {
+            // A unit's rows are made part by part, and panels of many MiB are read again for every task.
+            Multiplier::Half(_) => 192,
+            Multiplier::Single(_) if self.geometry.is_pointwise() => 96,
+            Multiplier::Single(_) => (128 * 1024 / self.inner().max(1)).clamp(tile, 192),
+        };
         fitting.min(rows.div_ceil(8)).next_multiple_of(tile)
     }
 }

@@ -148,11 +148,11 @@ impl Values<'_> {
                 geometry.gather(x, pixels, &(0..inner), channels, values, inner);
                 right.multiply(rows, values, inner, result, result_row, epilogue);
             }),
-            (Self::Half(x), Right::Half(right)) => scratch(right.copy(rows), |copy| {
-                let copy = as_halves(copy);
-                geometry.gather(x, pixels, &(0..inner), channels, copy, right.row());
-                right.multiply_rounded(rows, copy, result, result_row, epilogue);
-            }),
+            (Self::Half(x), Right::Half(right)) => {
+                right.multiply_parts(rows, result, result_row, epilogue, |part, copy, long| {
+                    geometry.gather(x, pixels.clone(), &part, channels, copy, long);
+                });
+            }
             (Self::Half(_), Right::Single(_)) => unreachable!("values are rounded for a unit alone"),
         }
     }

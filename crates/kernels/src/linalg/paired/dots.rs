@@ -77,7 +77,7 @@ unsafe fn sized<const P: usize>(tile: &Tile<'_>) {
         }
         for p in 0..P {
             for w in 0..2 {
-                _mm512_store_ps(tile.sums.cast::<f32>().add(p * COLUMNS + w * 16), sums[p][w]);
+                _mm512_storeu_ps(tile.sums.add(p * tile.sums_row + w * 16), sums[p][w]);
             }
         }
     }
@@ -107,6 +107,6 @@ pub(super) unsafe fn multiply_emulated(tile: &Tile<'_>) {
             }
         }
         // SAFETY: the sums have room for all rows.
-        unsafe { tile.sums.cast::<f32>().add(row * COLUMNS).cast::<[f32; COLUMNS]>().write(sums) };
+        unsafe { tile.sums.add(row * tile.sums_row).cast::<[f32; COLUMNS]>().write(sums) };
     }
 }

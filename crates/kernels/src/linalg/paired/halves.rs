@@ -3,6 +3,8 @@
 //! A value is rounded where a product reads it and nowhere else, so a program's values, gradients and parameters lie as they would
 //! without a unit.
 
+use std::ops::Range;
+
 use super::{Bias, COLUMNS, DEPTH, Depth, Paired, PresentUnit, Ready, Start, Sums, Tile};
 use crate::element::{Bf16, Element, as_halves};
 use crate::isa::ForLoops;
@@ -14,6 +16,9 @@ use crate::simd::{Simd, per_isa, vectorised};
 
 /// Rows that a unit's tiles are multiples of.
 const TALL: usize = 16;
+
+/// Most steps of a part: 20 KiB of a panel, in the first cache.
+const NEAR: usize = 10;
 
 /// The right side of a product, `[depth, columns]`, rounded and packed. Columns lie in order.
 #[derive(Debug)]
@@ -70,48 +75,72 @@ impl Halves {
             return;
         }
         assert!(left.len() >= (rows - 1) * left_row + self.depth, "the left side is too short");
-        let long = self.row();
-        scratch(self.copy(rows), |copy| {
-            let copy = as_halves(copy);
-            round_rows(self.unit.vectors().for_loops(), left, left_row, self.depth, &mut copy[..rows * long], long);
-            self.multiply_rounded(rows, copy, result, result_row, epilogue);
+        let isa = self.unit.vectors().for_loops();
+        self.multiply_parts(rows, result, result_row, epilogue, |part, copy, long| {
+            round_rows(isa, &left[part.start.min(left.len())..], left_row, part.len(), copy, long);
         });
     }
 
-    /// Numbers from one row of a rounded left side to the next: whole [`DEPTH`]s.
-    pub(crate) fn row(&self) -> usize {
-        self.depth.next_multiple_of(DEPTH)
-    }
-
-    /// Values of `f32` that take as much memory as a rounded left side of so many rows, with those that a unit reads after the last.
-    pub(crate) fn copy(&self, rows: usize) -> usize {
-        rows.next_multiple_of(TALL) * self.row() / 2
-    }
-
-    /// The same for a left side that has been rounded: rows of [`Halves::row`] numbers with zeros after the depth, in memory for
-    /// [`Halves::copy`].
-    pub(crate) fn multiply_rounded(
+    /// The same for a left side that is made part by part: `make` writes all rows of a part of the depth, rounded, in rows of so many numbers
+    /// with zeros after the part.
+    ///
+    /// For each part all panels are multiplied: a panel's part stays in the first cache while the rows go by, and the part of the rows in the
+    /// second one while the panels do.
+    pub(crate) fn multiply_parts(
         &self,
+        rows: usize,
+        result: &mut [f32],
+        result_row: usize,
+        epilogue: Epilogue<'_>,
+        make: impl Fn(Range<usize>, &mut [Bf16], usize),
+    ) {
+        let all = self.depth.div_ceil(DEPTH);
+        let parts = all.div_ceil(NEAR).max(1);
+        scratch(rows.next_multiple_of(TALL) * all.div_ceil(parts) * DEPTH / 2, |copy| {
+            let copy = as_halves(copy);
+            for part in 0..parts {
+                let steps = part * all / parts..(part + 1) * all / parts;
+                let long = steps.len() * DEPTH;
+                if long > 0 {
+                    let numbers = steps.start * DEPTH..self.depth.min(steps.end * DEPTH);
+                    make(numbers, &mut copy[..rows * long], long);
+                }
+                let epilogue = Epilogue {
+                    accumulate: epilogue.accumulate || part > 0,
+                    bias: epilogue.bias.filter(|_| part == 0),
+                    clip: epilogue.clip.filter(|_| part + 1 == parts),
+                };
+                self.multiply_part(steps, rows, copy, result, result_row, epilogue);
+            }
+        });
+    }
+
+    /// `result (+)= left · self` for some of the steps; `left` has rows of as many, and room for whole tiles.
+    fn multiply_part(
+        &self,
+        part: Range<usize>,
         rows: usize,
         left: &[Bf16],
         result: &mut [f32],
         result_row: usize,
         epilogue: Epilogue<'_>,
     ) {
-        let (long, kernel, columns) = (self.row(), self.pairs.kernel(), self.columns());
+        let (long, kernel, columns) = (part.len() * DEPTH, self.pairs.kernel(), self.columns());
         if rows == 0 || columns == 0 {
             return;
         }
-        assert!(left.len() >= 2 * self.copy(rows), "the left side is too short");
+        assert!(left.len() >= rows.next_multiple_of(TALL) * long, "the left side is too short");
         assert!(result.len() >= (rows - 1) * result_row + columns, "the result is too short");
+        let slots = part.start * DEPTH / 2 * COLUMNS..part.end * DEPTH / 2 * COLUMNS;
         let clip = epilogue.clip.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
         let mut work = Work::new(self.unit);
         with_steps(long, |steps| {
             for panel in self.pairs.panels() {
-                let mut bias = Bias([0.0; COLUMNS]);
-                if let Some(values) = epilogue.bias {
+                let bias = epilogue.bias.map(|values| {
+                    let mut bias = NO_BIAS;
                     bias.0[..panel.columns].copy_from_slice(&values[panel.first..][..panel.columns]);
-                }
+                    bias
+                });
                 for row in (0..rows).step_by(kernel.rows) {
                     let left = (left[row * long..].as_ptr(), long);
                     let finish = Finish {
@@ -120,12 +149,12 @@ impl Halves {
                         result: result[row * result_row + panel.first..].as_mut_ptr(),
                         result_row,
                         accumulate: epilogue.accumulate,
-                        bias: &bias,
+                        bias: bias.as_ref(),
                         clip,
                     };
                     // SAFETY: the left side has all rows, and those that a unit reads after them, with whole steps (asserted above); the panel
                     // has as many; the result has the rows and columns (asserted), and is borrowed for this call alone.
-                    unsafe { work.tile(left, steps, panel.values, &finish) };
+                    unsafe { work.tile(left, steps, &panel.values[slots.clone()], &finish) };
                 }
             }
         });
@@ -166,8 +195,8 @@ pub(in crate::linalg) struct Finish<'a> {
     pub(in crate::linalg) result_row: usize,
     /// Whether the sums are added to what is there.
     pub(in crate::linalg) accumulate: bool,
-    /// What the sums begin with, one per column.
-    pub(in crate::linalg) bias: &'a Bias,
+    /// What the sums begin with.
+    pub(in crate::linalg) bias: Option<&'a Bias>,
     /// Limits; what is not a number stays so.
     pub(in crate::linalg) clip: (f32, f32),
 }
@@ -202,13 +231,36 @@ impl Work {
         let unit = self.ready.unit;
         let kernel = unit.kernel();
         assert!(right.len() >= steps.len() * DEPTH / 2 * COLUMNS && (1..=kernel.rows).contains(&finish.rows));
-        let (rows, depth, start, sums) = (finish.rows, Depth::WHOLE, Start::Bias(finish.bias), &raw mut *self.sums);
-        let tile = Tile { rows, left, left_row, depth, steps, right, start, sums };
+        let (rows, depth, start) = (finish.rows, Depth::WHOLE, Start::Bias(finish.bias.unwrap_or(&NO_BIAS)));
+        if finish.is_nothing(unit) {
+            let start = if finish.accumulate { Start::Before } else { start };
+            let (sums, sums_row) = (finish.result, finish.result_row);
+            let tile = Tile { rows, left, left_row, depth, steps, right, start, sums, sums_row };
+            // SAFETY: the machine has the unit, which is ready; the panel has all steps (asserted); the result has all rows that the unit writes
+            // and all columns; the caller vouches for the rest.
+            return unsafe { kernel.run(&tile) };
+        }
+        let (sums, sums_row) = (self.sums.0.as_flattened_mut().as_mut_ptr(), COLUMNS);
+        let tile = Tile { rows, left, left_row, depth, steps, right, start, sums, sums_row };
         // SAFETY: the machine has the unit, which is ready; the panel has all steps (asserted), and the caller vouches for the rest.
         unsafe {
             kernel.run(&tile);
             finish_tile(unit.vectors(), &(finish, &*self.sums));
         }
+    }
+}
+
+/// What sums begin with that have no bias.
+const NO_BIAS: Bias = Bias([0.0; COLUMNS]);
+
+impl Finish<'_> {
+    /// Whether the unit itself can add to the result and write it: nothing else is to be done, and it writes no rows or columns but those that
+    /// there are.
+    fn is_nothing(&self, unit: PresentUnit) -> bool {
+        self.width == COLUMNS
+            && (!unit.reads_whole_tiles() || self.rows.is_multiple_of(TALL))
+            && self.clip == (f32::NEG_INFINITY, f32::INFINITY)
+            && !(self.accumulate && self.bias.is_some())
     }
 }
 
@@ -244,7 +296,7 @@ pub(crate) fn round(isa: ForLoops, from: &[f32], to: &mut [Bf16]) {
 
 vectorised! {
     /// Rounds rows of `columns` values that are `from_row` values apart to rows of `to_row` numbers, with zeros after the columns.
-    fn round_rows(from: &[f32], from_row: usize, columns: usize, to: &mut [Bf16], to_row: usize) => round_rows_body::<S>
+    fn round_rows(from: &[f32], from_row: usize, columns: usize, to: &mut [Bf16], to_row: usize) => round_rows_body::<S, Bf16>
 }
 
 #[inline(always)]
@@ -290,7 +342,7 @@ vectorised! {
     /// Packs a strip of the right side of a transposed product: `steps` rows of `width` values that are `row` apart, two and two; steps
     /// are filled up with zeros to whole [`DEPTH`]s.
     pub(in crate::linalg) fn zip_strip(values: &[f32], row: usize, width: usize, steps: usize, out: &mut [f32])
-        => zip_strip_body::<S>
+        => zip_strip_body::<S, Bf16>
 }
 
 #[inline(always)]
@@ -314,7 +366,7 @@ vectorised! {
     /// Packs a strip of the left side of a transposed product: `steps` rows of `width` values that are `row` apart become `width` rows of
     /// numbers, as far apart as `out` has room for `high` of them; steps are filled up with zeros to whole [`DEPTH`]s.
     pub(in crate::linalg) fn turn_strip(values: &[f32], row: usize, sides: [usize; 2], steps: usize, out: &mut [f32])
-        => turn_strip_body::<S>
+        => turn_strip_body::<S, Bf16>
 }
 
 #[inline(always)]
@@ -348,7 +400,7 @@ vectorised! {
     /// Packs one panel of a right side: `value(step, column) = source[step * row + column * across]`, scaled, rounded, two steps to a pair,
     /// with zeros up to whole steps and columns.
     fn pack_panel(shape: [usize; 2], source: &[f32], from: [usize; 2], scale: Scale<'_>, out: &mut [Bf16])
-        => pack_panel_body::<S>
+        => pack_panel_body::<S, Bf16>
 }
 
 #[inline(always)]

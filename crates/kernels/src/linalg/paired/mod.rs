@@ -192,8 +192,11 @@ pub(crate) struct Tile<'a> {
     /// The panel: for each pair of each step a slot per column.
     pub(crate) right: &'a [f32],
     pub(crate) start: Start<'a>,
-    /// Receives the sums; those of rows that are not there hold anything afterwards.
-    pub(crate) sums: *mut Sums,
+    /// Receives the sums, [`COLUMNS`] for each row; where the kernel's rows are `whole`, those of rows that are not there hold anything
+    /// afterwards.
+    pub(crate) sums: *mut f32,
+    /// Values from one row of sums to the next.
+    pub(crate) sums_row: usize,
 }
 
 impl Tile<'_> {
@@ -201,7 +204,7 @@ impl Tile<'_> {
     fn begin(&self) -> (*const f32, usize) {
         match self.start {
             Start::Bias(bias) => (bias.0.as_ptr(), 0),
-            Start::Before => (self.sums.cast::<f32>().cast_const(), COLUMNS),
+            Start::Before => (self.sums.cast_const(), self.sums_row),
         }
     }
 }

@@ -75,8 +75,9 @@ impl Shape {
                 let (first_right, right_side) = right_side.split_at(depth.pairs() * COLUMNS);
                 let parts = [(start, first, first_right), (Start::Before, others, right_side)];
                 for (start, steps, right_side) in parts {
-                    let sums = &raw mut sums;
-                    let tile = Tile { rows: here, left, left_row, depth, steps, right: right_side, start, sums };
+                    let (sums, sums_row) = (sums.0.as_flattened_mut().as_mut_ptr(), COLUMNS);
+                    let rows = here;
+                    let tile = Tile { rows, left, left_row, depth, steps, right: right_side, start, sums, sums_row };
                     // SAFETY: the left side has 32 rows with all steps, and the panel too.
                     unsafe { right.multiply(&ready, &tile) };
                 }

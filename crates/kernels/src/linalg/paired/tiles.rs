@@ -10,7 +10,7 @@
 use super::{COLUMNS, Depth, Tile, flush, halves};
 
 /// Says what the kernel of 32 rows does to `$write`: the left rows that it names, the registers of its sums with what they begin with
-/// (the first or second of [`Begin::rows`], and how many bytes after it), what it does for each step, and where each sum's register goes, as bytes in [`Sums`](super::Sums).
+/// (the first or second of [`Begin::rows`], and how many bytes after it), what it does for each step, and where each sum's register goes (the first or second 16 rows of sums, and how many bytes after their first).
 macro_rules! two_by_two {
     ($write:ident, $tile:expr, $start:expr) => {
         $write! { $tile, $start;
@@ -18,7 +18,7 @@ macro_rules! two_by_two {
             sums (0 0 0) (1 0 64) (2 1 0) (3 1 64);
             step (left 4 first) (right 6 0) (multiply 0 4 6) (right 7 64) (multiply 1 4 7)
                 (left 5 second) (multiply 2 5 6) (multiply 3 5 7);
-            end (0 0) (1 64) (2 2048) (3 2112)
+            end (0 0 0) (1 0 64) (2 1 0) (3 1 64)
         }
     };
 }
@@ -30,7 +30,7 @@ macro_rules! one_by_two {
             rows (first 0);
             sums (0 0 0) (1 0 64);
             step (left 4 first) (right 6 0) (multiply 0 4 6) (right 7 64) (multiply 1 4 7);
-            end (0 0) (1 64)
+            end (0 0 0) (1 0 64)
         }
     };
 }
@@ -67,7 +67,7 @@ macro_rules! begin {
 #[cfg(target_arch = "x86_64")]
 macro_rules! hardware {
     ($tile:expr, $start:expr; rows $(($first:ident $number:literal))*; sums $(($sum:literal $rows:tt $begin:literal))*; step $(($($operation:tt)*))*;
-        end $(($from:literal $to:literal))*) => {
+        end $(($from:literal $place:tt $to:literal))*) => {
         std::arch::asm!(
             // Rows that lie no bytes apart are one row, read 16 times.
             $(concat!("tileloadd tmm", $sum, ", [{", begin!($rows), "} + {count} * 1 + ", $begin, "]"),)*
@@ -79,7 +79,12 @@ macro_rules! hardware {
             "add {right}, {right_step}",
             "dec {count}",
             "jnz 2b",
-            $(concat!("tilestored [{sums} + {line} * 1 + ", $to, "], tmm", $from),)*
+            // Nothing more is read: the first and the second rows of the sums take the place of those of the steps.
+            "mov {at}, {sums}",
+            "mov {from}, {sums_row}",
+            "shl {from}, 4",
+            "add {from}, {sums}",
+            $(concat!("tilestored [{", begin!($place), "} + {sums_row} * 1 + ", $to, "], tmm", $from),)*
             $($first = in(reg) $tile.left.wrapping_add($number * $tile.left_row),)*
             row = in(reg) $tile.left_row * 2,
             steps = inout(reg) $tile.steps.as_ptr() => _,
@@ -89,6 +94,7 @@ macro_rules! hardware {
             right_step = in(reg) $tile.depth.pairs() * ROW,
             line = in(reg) ROW,
             sums = in(reg) $tile.sums,
+            sums_row = in(reg) $tile.sums_row * size_of::<f32>(),
             at = inout(reg) $start.rows[0] => _,
             from = inout(reg) $start.rows[1] => _,
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
@@ -100,7 +106,7 @@ macro_rules! hardware {
 
 macro_rules! emulated {
     ($tile:expr, $start:expr; rows $(($first:ident $number:literal))*; sums $(($sum:literal $rows:tt $begin:literal))*; step $(($($operation:tt)*))*;
-        end $(($from:literal $to:literal))*) => {{
+        end $(($from:literal $place:tt $to:literal))*) => {{
         let mut unit = Registers { registers: [[[0; 16]; 16]; 8], pairs: $tile.depth.pairs() };
         $(let $first = $tile.left.wrapping_add($number * $tile.left_row).cast::<u8>();)*
         $(unit.load($sum, $start.rows[$rows].cast::<u8>().wrapping_add($begin), $start.row);)*
@@ -108,8 +114,8 @@ macro_rules! emulated {
             let right = $tile.right.as_ptr().wrapping_add(step * unit.pairs * COLUMNS).cast::<u8>();
             $(operation!(unit, $tile, right, *at; $($operation)*);)*
         }
-        let sums = $tile.sums.cast::<u8>();
-        $(unit.store(sums.wrapping_add($to), ROW, $from);)*
+        let sums = [$tile.sums, $tile.sums.wrapping_add(16 * $tile.sums_row)];
+        $(unit.store(sums[$place].cast::<u8>().wrapping_add($to), $tile.sums_row * size_of::<f32>(), $from);)*
     }};
 }
 
@@ -220,7 +226,7 @@ impl Begin {
 /// The tile's addresses are valid, as its fields say.
 pub(super) unsafe fn multiply_emulated(tile: &Tile<'_>) {
     let start = Begin::of(tile);
-    // SAFETY: the tile's rows are whole, and the panel has its steps; the sums have room for 32 rows.
+    // SAFETY: the tile's rows are whole, and the panel has its steps; the sums have room for all rows, up to a multiple of 16.
     unsafe {
         match tile.rows {
             17.. => two_by_two!(emulated, tile, start),
@@ -241,7 +247,7 @@ pub(super) unsafe fn multiply_amx(tile: &Tile<'_>) {
     }
     let start = Begin::of(tile);
     // SAFETY: the unit is configured for steps of this depth; the tile's rows are whole, and the panel has its steps, of which there is one at least; the sums have
-    // room for 32 rows of 128 bytes.
+    // room for all rows, up to a multiple of 16.
     unsafe {
         match tile.rows {
             17.. => two_by_two!(hardware, tile, start),
