@@ -20,8 +20,9 @@ Usage: cargo xtask bench peers [DATA] [OPTIONS]
   --python PATH    the Python that runs the peers; the default is the one in target/peers
   --runs N         number of runs of each program; the default is 5
   --budget SECONDS do not run a program again that has used this much time; the default is no limit
-  --only NAME,…    run only these peers: of whole commands keras, torch-plain, torch-tuned, torch-cached; of forward passes and
-                   training steps onnxruntime, openvino, torch, torch-compile and, with the ending -bf16, all but the first
+  --only NAME,…    run only these peers: of whole commands keras, torch-plain, torch-tuned, torch-cached and, of
+                   fine-tuning, torch-tuned-bf16; of forward passes and training steps onnxruntime, openvino, torch, torch-compile
+                   and, with the ending -bf16, all but the first
   --work NAME,…    do only this work: feature_extraction, fine_tuning, mobilenet_v2, inception_v3, vit_small, convnext_tiny, small_cnn
   --threads N      threads of forward passes and training steps; the default is one per core
   --weights FILE   a .pt file of MobileNetV2 without its top, for PyTorch; without it, PyTorch's weights are random
@@ -30,7 +31,7 @@ Peak memory is that of the largest single process, if /usr/bin/time exists. A pe
 Keep the machine idle. On Linux the page says how much of it other programs took. Libraries whose threads wait for each other by
 spinning (PyTorch's, ONNX Runtime's) lose far more time on a busy machine than other programs.";
 
-const TRAINERS: [&str; 4] = ["keras", "torch-cached", "torch-tuned", "torch-plain"];
+const TRAINERS: [&str; 5] = ["keras", "torch-cached", "torch-tuned", "torch-plain", "torch-tuned-bf16"];
 /// Peers of forward passes, and those of training steps among them. The ending says that they compute in bf16.
 const ENGINES: [&str; 7] =
     ["onnxruntime", "openvino", "torch", "torch-compile", "openvino-bf16", "torch-bf16", "torch-compile-bf16"];
@@ -220,7 +221,11 @@ impl Bench<'_> {
             all.push(self.ours("injerto-bf16", work, true, "bf16").that_says("bf16 by"));
         }
         // In fine-tuning, "cached" would keep the same features as "tuned".
-        let others = self.peers(&TRAINERS).filter(|name| *name != "torch-cached" || work != "fine_tuning");
+        let others = self.peers(&TRAINERS).filter(|name| match *name {
+            "torch-cached" => work != "fine_tuning",
+            "torch-tuned-bf16" => work == "fine_tuning",
+            _ => true,
+        });
         all.extend(others.map(|name| self.trainer(name, work)));
         all
     }
@@ -255,7 +260,8 @@ impl Bench<'_> {
             command.arg(root().join("benches/peers").join(script)).arg(&data);
             command.args(["--feature-extraction", first, "--fine-tuning", second]);
             if let Some(mode) = name.strip_prefix("torch-") {
-                command.args(["--mode", mode]);
+                let (mode, precision) = mode.strip_suffix("-bf16").map_or((mode, "f32"), |mode| (mode, "bf16"));
+                command.args(["--mode", mode, "--precision", precision]);
                 command.args(weights.iter().flat_map(|file| ["--weights", file]));
             }
             Ok(command)
