@@ -8,8 +8,9 @@ use injerto_trainer::{Event, Fit, Gathered, Model, Watch};
 use serde::{Deserialize, Serialize};
 
 use crate::leaks::{Copies, LeakCounts};
+use crate::plan::{Asked, Questions};
 use crate::probe::{ProbeSummary, alike, more_photos, output_layer, probe, start_from};
-use crate::questions::{Asked, Questions, RowShape};
+use crate::questions::RowShape;
 use crate::{ExperimentError, Prepared, RunFolder};
 
 /// Content of `insight.json`, from which a resumed run takes it.

@@ -75,6 +75,9 @@ impl RunFolder {
     /// File that records version, machine, device and command of the run.
     pub(crate) const ENVIRONMENT: &str = "environment.json";
 
+    /// File of a trial's record in its folder within a sweep, which is written last.
+    pub(crate) const TRIAL: &str = "trial.json";
+
     /// Creates and locks the folder of a new run: `wanted`, or `runs/NAME-TIME` for `None`.
     ///
     /// # Errors
@@ -209,6 +212,11 @@ impl RunFolder {
     /// Path of the folder.
     pub fn path(&self) -> &Path {
         &self.inner.path
+    }
+
+    /// Whether it is the folder of a trial of a sweep.
+    pub(crate) fn is_trial(&self) -> bool {
+        self.path().join(Self::TRIAL).is_file()
     }
 
     /// Path of the resolved experiment in the folder.

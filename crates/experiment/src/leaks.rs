@@ -17,9 +17,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::features::images;
+use crate::plan::{Asked, Questions};
 use crate::probe::table;
-use crate::questions::{Asked, Questions, RowShape};
-use crate::resume::root;
+use crate::questions::RowShape;
+use crate::source::root;
 use crate::split::{Side, name};
 use crate::{ExperimentError, Prepared};
 

@@ -15,7 +15,7 @@ use injerto_trainer::{Checkpoints, Event, Extracted, Fitted, Model, PhasePlan, W
 
 use super::{Boundary, Calibration, Facts, Knowledge, KnowledgeSummary};
 use crate::reading::pixels;
-use crate::resume::root;
+use crate::source::root;
 use crate::{ExperimentError, Prepared, RunFolder};
 
 /// Upper limit of the training images that are kept. Of more, this many are taken, evenly per class.
