@@ -29,6 +29,7 @@ pub mod limits;
 mod network;
 mod operator;
 mod parameter;
+mod preprocessing;
 mod shape;
 mod split;
 pub mod summary;
@@ -40,9 +41,7 @@ mod work;
 
 pub use builder::{Builder, LayerId, numbered};
 pub use cut::{Cut, CutOptions};
-pub use description::{
-    ChannelOrder, Description, Descriptor, Interpolation, ParameterDoc, PerChannel, Preprocessing, of_images,
-};
+pub use description::{Description, Descriptor, ParameterDoc, of_images};
 pub use dropout::dropout_factor;
 pub use error::GraphError;
 pub use freeze::{FreezePlan, LayerRef, Selection, matches_pattern};
@@ -50,6 +49,7 @@ pub use infer::{Attention, window_padding};
 pub use network::{Graph, GraphSpec, Layer, Node};
 pub use operator::{Activation, Operator, Resample};
 pub use parameter::{Parameter, ParameterId, Role};
+pub use preprocessing::{ChannelOrder, Interpolation, PerChannel, Preprocessing};
 pub use shape::Shape;
 pub use split::Split;
 pub use taps::Taps;
