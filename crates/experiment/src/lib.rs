@@ -91,19 +91,17 @@ pub use folder::RunFolder;
 pub use gallery::Gallery;
 pub use judged::Trust;
 pub use knowledge::{Calibration, Knowledge, Similar};
-pub use leaks::LeakCounts;
 pub use plan::{Asked, Plan, Questions, Why};
 pub use predict::{Calibrated, FolderEvaluation, Predictor};
 pub use prediction::{Prediction, Predictions};
 pub use prepared::Prepared;
-pub use probe::ProbeSummary;
 pub use reading::training_images;
 pub use run::Outcome;
 pub use session::Session;
 pub use sort::{Sorter, Sorting};
 pub use split::DataChange;
 pub use suggest::{SuggestedPhoto, Suggestions};
-pub use summary::{BestSummary, ImageCounts, PhaseSummary, Summary, TestSummary};
+pub use summary::{BestSummary, ImageCounts, LeakCounts, PhaseSummary, ProbeSummary, Summary, TestSummary};
 pub use teach::Taught;
 
 /// Trainings and trained networks can be sent to another thread, and one network can be used by several threads at once.

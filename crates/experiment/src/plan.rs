@@ -5,6 +5,7 @@ use std::fmt;
 use injerto_trainer::{PhasePlan, Said};
 use serde::{Deserialize, Serialize};
 
+use crate::RunFolder;
 use crate::teach::Taught;
 
 /// Content of `plan.json`: the phases as they are resolved before the first batch. Training follows this plan.
@@ -26,7 +27,7 @@ pub struct Plan {
 
 impl Plan {
     /// Name of its file in a run's folder.
-    pub const FILE: &str = "plan.json";
+    pub const FILE: &str = RunFolder::PLAN;
 
     /// The plan as the JSON of its file.
     pub fn to_json(&self) -> String {
