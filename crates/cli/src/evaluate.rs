@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use injerto_backbones::weights::Cache;
 use injerto_config::{Config, Device, Precision};
@@ -71,8 +72,8 @@ pub struct Arguments {
     #[arg(long, value_name = "SHARE", requires = "backbone")]
     crop: Option<f64>,
     /// What the network is computed in: f32, bf16 if the processor has a unit for it, or auto, the faster of both
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t, requires = "backbone")]
-    precision: Computed,
+    #[arg(long, value_name = "FORMAT", value_parser = precision(), default_value = Precision::default().name(), requires = "backbone")]
+    precision: Precision,
     /// Photos per batch
     #[arg(long, default_value_t = 16, requires = "backbone")]
     batch_size: usize,
@@ -92,21 +93,18 @@ enum Corrupt {
     Skip,
 }
 
-/// `backbone.precision`, as a word of the command line.
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum Computed {
-    #[default]
-    F32,
-    Bf16,
-    Auto,
-}
-
 /// A part of divided photos.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
     Train,
     Validation,
     Test,
+}
+
+/// The words of `backbone.precision`.
+fn precision() -> impl TypedValueParser<Value = Precision> {
+    let of = |name: String| Precision::ALL.into_iter().find(|precision| precision.name() == name).unwrap_or_default();
+    PossibleValuesParser::new(Precision::ALL.map(Precision::name)).map(of)
 }
 
 /// Runs the command.
@@ -142,12 +140,8 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
         classifier.set_crop(share);
     }
     classifier.set_batch_size(batch_size);
-    let computed = classifier.set_precision(match precision {
-        Computed::F32 => Precision::F32,
-        Computed::Bf16 => Precision::Bf16,
-        Computed::Auto => Precision::Auto,
-    })?;
-    if matches!(precision, Computed::Bf16) && computed.precision == Multiplied::F32 {
+    let computed = classifier.set_precision(precision)?;
+    if precision == Precision::Bf16 && computed.precision == Multiplied::F32 {
         output::warning("this processor has no unit for bf16, so the network is computed in f32");
     }
     let found = watched(|watch| evaluate(&classifier, &folder, on_corrupt, watch))?;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use injerto_files::{shown, to_text};
 
 use crate::decode::Rgb;
-use crate::fingerprint::{Fingerprint, Seen};
-use crate::generated::Drawing;
+use crate::generated::drawing::Drawing;
 use crate::label::Label;
+use crate::stamp::{Fingerprint, Seen};
 
 /// Where an image comes from. Whatever reads images takes all of these.
 #[derive(Clone, PartialEq, Eq)]
@@ -131,6 +131,15 @@ impl Sample {
     pub fn new(origin: impl Into<Origin>, label: impl Into<Label>) -> Self {
         Self { origin: origin.into(), label: label.into(), group: None, seen: None }
     }
+}
+
+/// An image that was left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// The image.
+    pub origin: Origin,
+    /// What was wrong with it.
+    pub reason: String,
 }
 
 /// Labelled images, none of them read yet.

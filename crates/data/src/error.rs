@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use injerto_files::{listed, printable, shown};
 
+use crate::endings::EXTENSIONS;
 use crate::{Origin, Skipped};
 
 /// Why images cannot be found or read. Every message names the folder, the file or the image.
@@ -55,7 +56,7 @@ pub enum DataError {
         reason: String,
     },
     /// A folder without images.
-    #[error("{}: no images in this folder (images are files that end in {})", shown(path), crate::folder::EXTENSIONS.join(", "))]
+    #[error("{}: no images in this folder (images are files that end in {})", shown(path), EXTENSIONS.join(", "))]
     NoImages {
         /// The folder.
         path: PathBuf,
@@ -71,7 +72,7 @@ pub enum DataError {
     /// Classes without images.
     #[error(
         "{}: no images in {}{}; put some in, or remove the folder (images are files that end in {})",
-        shown(path), listed(classes.iter().map(String::as_str)), in_them(endings), crate::folder::EXTENSIONS.join(", ")
+        shown(path), listed(classes.iter().map(String::as_str)), in_them(endings), EXTENSIONS.join(", ")
     )]
     EmptyClasses {
         /// The folder of the classes.

@@ -281,8 +281,8 @@ mod tests {
 
     use super::*;
     use crate::decode::{Examined, Format};
-    use crate::fingerprint::{Seen, Stamp};
     use crate::resize::Interpolation;
+    use crate::stamp::{Seen, Stamp};
     use crate::{Dataset, Loader, LoaderOptions, Sample};
 
     const PHOTOS: usize = 5;

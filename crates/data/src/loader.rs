@@ -12,7 +12,7 @@ use crate::cache::PixelCache;
 use crate::kept::{Kept, KeptCounts, Row};
 use crate::options::Looked;
 use crate::order::{self, Place};
-use crate::{ClassSampling, DataError, Dataset, Label, LoaderOptions, OnCorrupt, Origin, Part, Sample};
+use crate::{ClassSampling, DataError, Dataset, Label, LoaderOptions, OnCorrupt, Origin, Part, Sample, Skipped};
 
 /// Some images, ready for a network.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,15 +27,6 @@ pub struct Batch {
     pub views: Vec<u32>,
     /// What was mixed into the images; then `labels` are only a part of the targets.
     pub mix: Option<Mix>,
-}
-
-/// An image that was left out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Skipped {
-    /// The image.
-    pub origin: Origin,
-    /// What was wrong with it.
-    pub reason: String,
 }
 
 /// Makes batches of a dataset. Clones share all that a loader has read and counted.

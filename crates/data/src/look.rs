@@ -11,8 +11,8 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::decode::{Examined, Format, examine};
-use crate::fingerprint::{Seen, Stamp};
 use crate::folder::Folder;
+use crate::stamp::{Seen, Stamp};
 use crate::{DataError, Fingerprint, OnCorrupt, Origin, Skipped, read};
 
 /// What was seen of the files of a folder.

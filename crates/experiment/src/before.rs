@@ -7,9 +7,11 @@ use injerto_insight::probe::Linear;
 use injerto_trainer::{Event, Fit, Gathered, Model, Watch};
 use serde::{Deserialize, Serialize};
 
-use crate::leaks::{Copies, LeakCounts};
-use crate::probe::{ProbeSummary, alike, more_photos, output_layer, probe, start_from};
-use crate::questions::{Asked, Questions, RowShape};
+use crate::leaks::Copies;
+use crate::plan::{Asked, Questions};
+use crate::probe::{alike, more_photos, output_layer, probe, start_from};
+use crate::questions::RowShape;
+use crate::summary::{LeakCounts, ProbeSummary};
 use crate::{ExperimentError, Prepared, RunFolder};
 
 /// Content of `insight.json`, from which a resumed run takes it.

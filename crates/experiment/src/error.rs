@@ -2,8 +2,18 @@ use std::path::PathBuf;
 
 use injerto_files::{listed, printable, shown};
 
-use crate::resume::ChangedKey;
 use crate::split::DataChange;
+
+/// A key of a run's experiment whose value has changed since the run began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangedKey {
+    /// The dotted key, such as `phases.0.optimizer.learning_rate`.
+    pub key: String,
+    /// The old value as JSON; `null` if the key was left out.
+    pub was: String,
+    /// The new value as JSON; `null` if the key is left out.
+    pub is: String,
+}
 
 /// The first five changed keys with their old and their new values.
 fn changed_in_words(changed: &[ChangedKey]) -> String {

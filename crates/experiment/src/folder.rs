@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use injerto_files::{Lock, LockError, remove_partial};
 use injerto_trainer::Checkpoints;
 
-use crate::{Calibration, ExperimentError, Knowledge, Plan};
+use crate::ExperimentError;
 
 /// The folder of a run, locked: while a `RunFolder` exists, no other process writes into its folder.
 ///
@@ -44,8 +44,8 @@ const OTHERS: [&str; 12] = [
     RunFolder::MORE_PHOTOS,
     RunFolder::PREDICTIONS,
     RunFolder::ENVIRONMENT,
-    Knowledge::FILE,
-    Calibration::FILE,
+    RunFolder::KNOWLEDGE,
+    RunFolder::CALIBRATION,
     "report.html",
     "plots/curves.svg",
     "plots/curves.png",
@@ -71,9 +71,16 @@ impl RunFolder {
     /// File of the run's summary, for scripts.
     pub(crate) const SUMMARY: &str = "summary.json";
     /// File of the plan that was made before the first batch.
-    pub(crate) const PLAN: &str = Plan::FILE;
+    pub(crate) const PLAN: &str = "plan.json";
+    /// File of what the run knows of its images.
+    pub(crate) const KNOWLEDGE: &str = "knowledge.safetensors";
+    /// File of the fitted temperature and of what it says.
+    pub(crate) const CALIBRATION: &str = "calibration.json";
     /// File that records version, machine, device and command of the run.
     pub(crate) const ENVIRONMENT: &str = "environment.json";
+
+    /// File of a trial's record in its folder within a sweep, which is written last.
+    pub(crate) const TRIAL: &str = "trial.json";
 
     /// Creates and locks the folder of a new run: `wanted`, or `runs/NAME-TIME` for `None`.
     ///
@@ -209,6 +216,11 @@ impl RunFolder {
     /// Path of the folder.
     pub fn path(&self) -> &Path {
         &self.inner.path
+    }
+
+    /// Whether it is the folder of a trial of a sweep.
+    pub(crate) fn is_trial(&self) -> bool {
+        self.path().join(Self::TRIAL).is_file()
     }
 
     /// Path of the resolved experiment in the folder.

@@ -9,8 +9,7 @@ use injerto_data::look::{Looked, Verdicts};
 use injerto_data::{Combinations, Dataset, OnCorrupt};
 use injerto_insight::Part;
 
-use crate::resume::root;
-use crate::source::locate;
+use crate::source::{Features, locate, root};
 use crate::{ExperimentError, Prepared};
 
 /// Images that were found and looked at, before any network. Several experiments can be prepared on one gallery.
@@ -24,12 +23,6 @@ pub struct Gallery {
     pub looked: Looked,
     pub(crate) features: Features,
 }
-
-/// The files of `data.features`, where an experiment has these instead of photos.
-#[cfg(feature = "shards")]
-pub(crate) type Features = Option<std::sync::Arc<injerto_shards::Gathered>>;
-#[cfg(not(feature = "shards"))]
-pub(crate) type Features = ();
 
 impl Gallery {
     /// Finds the images of an experiment and looks at each file. `looking` is called with the number of files that are done and the number

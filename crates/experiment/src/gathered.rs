@@ -14,7 +14,7 @@ use injerto_shards::{About, Fault, Gathered, Kind, Place, Precision, Row};
 use injerto_trainer::Extractor;
 use injerto_trainer::plan::Kept;
 
-use crate::gallery::Features;
+use crate::source::Features;
 use crate::{ExperimentError, Prepared, device};
 
 /// Rows after which it is told how many were copied.

@@ -13,38 +13,19 @@ use injerto_insight::neighbours::Neighbourhood;
 use injerto_insight::picture::Picture;
 use injerto_insight::{FeatureTable, Image, InsightError, Matrix, Part, Watch as Look};
 use injerto_trainer::Gathered;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::features::images;
+use crate::plan::{Asked, Questions};
 use crate::probe::table;
-use crate::questions::{Asked, Questions, RowShape};
-use crate::resume::root;
+use crate::questions::RowShape;
+use crate::source::root;
 use crate::split::{Side, name};
+use crate::summary::LeakCounts;
 use crate::{ExperimentError, Prepared};
 
 /// Pairs that a message names.
 const NAMED: usize = 3;
-
-/// Number of pairs of photos that show one picture, by what they stand on two sides of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct LeakCounts {
-    /// Pairs on two sides of the split, before photos were moved.
-    pub across_split: usize,
-    /// Pairs under two classes, on one side.
-    pub across_class: usize,
-    /// Pairs on one side and under one class.
-    pub none: usize,
-    /// Photos that were moved to another side.
-    pub moved: usize,
-}
-
-impl LeakCounts {
-    /// Pairs that were on two sides of the split when training began: none where photos were moved, because that leaves none.
-    pub fn trained_across_split(self) -> usize {
-        if self.moved > 0 { 0 } else { self.across_split }
-    }
-}
 
 /// The copies among the images of an experiment.
 pub(crate) struct Copies {

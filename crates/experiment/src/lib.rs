@@ -25,6 +25,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod advise;
+mod anchored;
 pub mod answer;
 mod before;
 mod device;
@@ -52,9 +53,11 @@ mod listed;
 pub mod mlflow;
 mod one_each;
 mod phases;
+mod plan;
 mod predict;
 mod prediction;
 mod prepare;
+mod prepared;
 mod probe;
 mod questions;
 mod rates;
@@ -81,27 +84,24 @@ pub mod watch;
 
 pub use device::{card, device};
 pub use ensemble::Ensemble;
-pub use error::ExperimentError;
+pub use error::{ChangedKey, ExperimentError};
 pub use evaluate::{Classifier, Evaluation, evaluate, imagenet_classes, labelled};
 pub use extractor::{Extraction, Extractor};
 pub use folder::RunFolder;
 pub use gallery::Gallery;
 pub use judged::Trust;
 pub use knowledge::{Calibration, Knowledge, Similar};
-pub use leaks::LeakCounts;
+pub use plan::{Asked, Plan, Questions, Why};
 pub use predict::{Calibrated, FolderEvaluation, Predictor};
 pub use prediction::{Prediction, Predictions};
-pub use prepare::{Plan, Prepared};
-pub use probe::ProbeSummary;
-pub use questions::{Asked, Questions, Why};
+pub use prepared::Prepared;
 pub use reading::training_images;
-pub use resume::ChangedKey;
 pub use run::Outcome;
 pub use session::Session;
 pub use sort::{Sorter, Sorting};
 pub use split::DataChange;
 pub use suggest::{SuggestedPhoto, Suggestions};
-pub use summary::{BestSummary, ImageCounts, PhaseSummary, Summary, TestSummary};
+pub use summary::{BestSummary, ImageCounts, LeakCounts, PhaseSummary, ProbeSummary, Summary, TestSummary};
 pub use teach::Taught;
 
 /// Trainings and trained networks can be sent to another thread, and one network can be used by several threads at once.

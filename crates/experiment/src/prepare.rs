@@ -1,103 +1,28 @@
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use injerto_backbones::plugin::Catalog;
-use injerto_backbones::resolve::{Ask, Origin, Resolved};
-use injerto_backbones::weights::{BackboneName, Cache, Weights};
+use injerto_backbones::resolve::{Ask, Resolved};
+use injerto_backbones::weights::{BackboneName, Cache};
 use injerto_config::{Completed, Config, InputScale, Precision};
 use injerto_data::Dataset;
-use injerto_data::folder::{Folder, Inventory};
+use injerto_data::folder::Folder;
 use injerto_data::look::Looked;
-use injerto_files::settled;
 use injerto_graph::{Description, Graph, Preprocessing};
 use injerto_recipe::Task;
 use injerto_trainer::history::Best;
-use injerto_trainer::{
-    Arithmetic, Arithmetics, Collective, Feeding, ModelCard, Phase, PhasePlan, Said, check_monitors,
-};
-use serde::{Deserialize, Serialize};
+use injerto_trainer::{Arithmetic, Arithmetics, ModelCard, Phase, check_monitors};
 
 use crate::ExperimentError;
 use crate::gallery::{Gallery, images, look};
 use crate::guard;
 use crate::listed::Listed;
 use crate::phases::{class_weights, phases};
-use crate::questions::Questions;
-use crate::resume::root;
-use crate::source::settle;
-use crate::split::{Sides, SplitList};
-use crate::teach::{Taught, Teaching};
+use crate::plan::{Plan, Questions};
+use crate::prepared::Prepared;
+use crate::source::{root, settle};
+use crate::split::Sides;
+use crate::teach::Teaching;
 use crate::warnings;
-
-/// Content of `plan.json`: the phases as they are resolved before the first batch. Training follows this plan.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Plan {
-    /// The phases, in order.
-    pub phases: Vec<PhasePlan>,
-    /// What is asked about the features before the first epoch. Plans of earlier versions do not say it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub insight: Option<Questions>,
-    /// The run that teaches, if one does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub teacher: Option<Taught>,
-    /// What prefix and tail are computed with; `None` where the project's kernels do not compute them. Plans of earlier versions do not say
-    /// it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub arithmetic: Option<Said>,
-}
-
-impl Plan {
-    /// Name of its file in a run's folder.
-    pub const FILE: &str = "plan.json";
-
-    /// The plan as the JSON of its file.
-    pub fn to_json(&self) -> String {
-        crate::json::pretty(self)
-    }
-}
-
-/// An experiment whose images, backbone, weights and phases have been found and fit together, before training.
-#[derive(Debug, Clone)]
-pub struct Prepared {
-    /// The experiment, with the values filled in that depend on the images and the backbone.
-    pub config: Config,
-    /// Training images.
-    pub train: Dataset,
-    /// Validation images.
-    pub validation: Option<Dataset>,
-    /// Test images, which nothing looks at before the last epoch.
-    pub test: Option<Dataset>,
-    /// How the images were found; `None` for drawn images.
-    pub inventory: Option<Inventory>,
-    /// Findings of the first look at the images' files: unreadable ones, and those taken with the camera turned.
-    pub looked: Looked,
-    /// Description of the whole network, without its weights.
-    pub card: ModelCard,
-    /// The backbone without the head.
-    pub backbone: Graph,
-    /// Source of the backbone's weights, in words.
-    pub origin: String,
-    /// The same as a value.
-    pub(crate) base: Origin,
-    /// The backbone's weights.
-    pub weights: Arc<Weights>,
-    /// The resolved phases.
-    pub plan: Plan,
-    /// Weight of each class in the loss, if the experiment sets class weights.
-    pub class_weights: Option<Vec<f32>>,
-    /// Warnings about what is allowed but probably not intended.
-    pub warnings: Vec<String>,
-    /// The run that teaches, if one does.
-    pub(crate) teaching: Option<Teaching>,
-    /// What prefix and tail are computed with, where the experiment does not leave it at `f32`.
-    arithmetic: Option<Arithmetics>,
-    /// The processes that train together, if there are several.
-    pub(crate) collective: Option<Arc<dyn Collective>>,
-    /// List of the images of a resumed run.
-    pub(crate) split: Option<SplitList>,
-    /// Folder of cached features.
-    pub(crate) features: PathBuf,
-}
 
 /// What this machine computes with where this precision is asked for.
 pub(crate) fn arithmetic(precision: Precision) -> Option<Arithmetics> {
@@ -266,69 +191,6 @@ impl Prepared {
         self.plan.insight = Some(Questions::new(self));
         self.compute_with(self.arithmetic);
         self.plan.teacher = self.teaching.as_ref().map(|teaching| teaching.taught.clone());
-    }
-
-    /// Resolves phases for the network and the images of the experiment.
-    pub fn plan_of(&self, phases: &[Phase]) -> Plan {
-        let data = &self.config.data;
-        let feeding = Feeding {
-            training: self.train.samples.len(),
-            validation: self.validation.as_ref().map(|dataset| dataset.samples.len()),
-            augments: !data.augment.is_empty(),
-            mixes: data.mix().is_on(),
-            views: data.cached_views,
-            cache: self.cache(),
-        };
-        let ModelCard { graph, backbone_layers, .. } = &self.card;
-        let phases = phases.iter().map(|phase| PhasePlan::resolve(phase, graph, *backbone_layers, &feeding));
-        Plan { phases: phases.collect(), ..Plan::default() }
-    }
-
-    /// The phases of the plan, as the experiment describes them.
-    pub fn phases(&self) -> Vec<Phase> {
-        self.plan.phases.iter().map(|plan| plan.phase.clone()).collect()
-    }
-
-    /// Checks that a run may use this folder: it must not lie where it would be taken for a class.
-    ///
-    /// # Errors
-    /// [`ExperimentError::AmongImages`] if the folder lies among the folders of the classes.
-    pub fn check_folder(&self, path: &Path) -> Result<(), ExperimentError> {
-        let Some(inventory) = &self.inventory else { return Ok(()) };
-        let images: Vec<&Path> = match &inventory.halves {
-            Some((train, validation)) => {
-                std::iter::once(train).chain(validation).chain(&inventory.test).map(PathBuf::as_path).collect()
-            }
-            None => root(&self.config).into_iter().collect(),
-        };
-        let place = settled(path);
-        let holds = |images: &Path| {
-            let inside = place.strip_prefix(settled(images)).ok()?;
-            // A hidden folder is not a class.
-            let hidden = |part: &std::ffi::OsStr| part.as_encoded_bytes().starts_with(b".");
-            inside.iter().next().is_none_or(|first| !hidden(first)).then(|| images.to_owned())
-        };
-        match images.into_iter().find_map(holds) {
-            Some(images) => Err(ExperimentError::AmongImages { path: path.to_owned(), images }),
-            None => Ok(()),
-        }
-    }
-
-    /// What prefix and tail are computed with, as `backbone.precision` and the machine on which the run began have decided; `None` where the
-    /// experiment leaves it at `f32`.
-    pub fn arithmetic(&self) -> Option<Arithmetics> {
-        self.arithmetic
-    }
-
-    /// Computes prefix and tail with this, and says so in the plan.
-    pub(crate) fn compute_with(&mut self, arithmetic: Option<Arithmetics>) {
-        self.arithmetic = arithmetic;
-        self.plan.arithmetic = self.config.uses_kernels().then(|| arithmetic.unwrap_or_else(Arithmetics::f32).said());
-    }
-
-    /// The images, side by side.
-    pub(crate) fn sides(&self) -> Sides {
-        Sides { train: self.train.clone(), validation: self.validation.clone(), test: self.test.clone() }
     }
 
     /// Divides the same images anew, and decides again what depends on it: the weights of the classes, and where features are kept.

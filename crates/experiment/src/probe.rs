@@ -11,35 +11,17 @@ use injerto_insight::probe::{Linear, Probe};
 use injerto_insight::stats::Estimate;
 use injerto_insight::{FeatureTable, InsightError, Matrix, Part, Watch as Look};
 use injerto_trainer::{Gathered, KeptRows, Model};
-use serde::{Deserialize, Serialize};
 
 use crate::features::image;
 use crate::inspect::MorePhotos;
 use crate::questions::{RowShape, fitted};
+use crate::summary::ProbeSummary;
 use crate::{ExperimentError, Prepared};
 
 /// Folds of the cross-validation that chooses the strength.
 const FOLDS: usize = 5;
 /// Images that are judged at a time.
 const CHUNK: usize = 4096;
-
-/// What the probe has reached.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct ProbeSummary {
-    /// Share of the validation images that it predicts right; without validation images, of the training images by
-    /// cross-validation.
-    pub accuracy: f64,
-    /// The 95 % interval of the accuracy.
-    pub interval: [f64; 2],
-    /// Number of images that it was judged by.
-    pub n: usize,
-    /// Number of training images that it was fitted to.
-    pub images: usize,
-    /// Seconds that it took, the strength's choice included.
-    pub seconds: f64,
-    /// Strength of the fit (scikit-learn's `C`), chosen by cross-validation on the training images.
-    pub strength: f64,
-}
 
 /// Number of images whose features are compared by [`alike`].
 const MOST_ALIKE: usize = 32;

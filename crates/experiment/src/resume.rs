@@ -5,13 +5,15 @@ use std::path::Path;
 
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::weights::{Cache, WeightFile};
-use injerto_config::{Config, Images};
-use injerto_data::folder::{Grouping, Labels};
-use injerto_files::{absolute, shown};
+use injerto_config::Config;
+use injerto_files::shown;
 use injerto_graph::Format;
 use injerto_trainer::{Arithmetic, Arithmetics, Checkpoints, LastEpoch, ModelCard, Multiplied, Part, Progress, Said};
 use serde_json::Value;
 
+use crate::anchored::anchored;
+use crate::error::ChangedKey;
+use crate::source::root;
 use crate::split::{DataChange, SplitList};
 use crate::{ExperimentError, Prepared, RunFolder};
 
@@ -52,68 +54,6 @@ const ADDED: [(&str, &str); 4] = [
     ("backbone.precision", "\"f32\""),
 ];
 
-/// A key of a run's experiment whose value has changed since the run began.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChangedKey {
-    /// The dotted key, such as `phases.0.optimizer.learning_rate`.
-    pub key: String,
-    /// The old value as JSON; `null` if the key was left out.
-    pub was: String,
-    /// The new value as JSON; `null` if the key is left out.
-    pub is: String,
-}
-
-/// The experiment as it is written into a run's folder. The folder of the images, the weight file and the plugin have absolute
-/// paths, so that they are found from any folder. The roots that the user wrote stay in the list after the absolute one, for
-/// a run that is moved together with its images.
-pub(crate) fn anchored(config: &Config) -> Config {
-    let mut config = config.clone();
-    // TOML cannot hold an absolute path that is not UTF-8; such a path stays as it was written.
-    let named = |path: &Path| Some(absolute(path)).filter(|path| path.to_str().is_some());
-    let file = |text: &str| {
-        let path = Path::new(text);
-        let is_path = path.extension().is_some() || path.components().count() > 1;
-        let found = named(path).filter(|_| is_path && path.is_file())?;
-        found.to_str().map(str::to_owned)
-    };
-    if let Some(found) = root(&config).and_then(named)
-        && let Images::Folder { root } = &mut config.data.images
-    {
-        root.retain(|root| *root != found);
-        root.insert(0, found);
-    }
-    // A list that is named by its place below the root is found there again.
-    let labels = config.data.labels.iter_mut().flat_map(Labels::files_mut).filter(|list| list.exists());
-    let lists = config.data.split.iter_mut().chain(labels).chain(match &mut config.data.group {
-        Some(Grouping::Csv { csv, .. }) => Some(csv),
-        _ => None,
-    });
-    for path in lists {
-        if let Some(found) = named(path) {
-            *path = found;
-        }
-    }
-    if let Some(distill) = &mut config.distill
-        && let Some(found) = named(&distill.teacher)
-    {
-        distill.teacher = found;
-    }
-    for text in [&mut config.backbone.weights, &mut config.backbone.plugin] {
-        if let Some(path) = file(text) {
-            *text = path;
-        }
-    }
-    config
-}
-
-/// Root folder of the images: the first folder of `data.root` that exists; `None` for drawn images.
-pub(crate) fn root(config: &Config) -> Option<&Path> {
-    match &config.data.images {
-        Images::Folder { root } => root.iter().map(AsRef::as_ref).find(|root: &&Path| root.is_dir()),
-        Images::Drawn { .. } | Images::Features { .. } => None,
-    }
-}
-
 /// Entries that a run adds to its checkpoints, so that it can be resumed.
 pub(crate) fn notes(prepared: &Prepared, split: Option<&SplitList>) -> BTreeMap<String, String> {
     let experiment = serde_json::to_string(&anchored(&prepared.config)).expect("an experiment is plain data");
@@ -152,7 +92,7 @@ impl Prepared {
         let config = Config::load(&folder.experiment(), sets)?;
         let checkpoints = Checkpoints::new(folder.path(), true);
         let Some(last) = checkpoints.open()? else {
-            if crate::sweep::is_trial(folder.path()) {
+            if folder.is_trial() {
                 return Err(ExperimentError::IsTrial { path: folder.path().to_owned() });
             }
             return match folder.trained() {

@@ -10,8 +10,11 @@ use injerto_insight::stats::{Estimate, LEVEL, wilson};
 use injerto_recipe::Metric;
 use injerto_trainer::history::EpochRecord;
 use injerto_trainer::metrics::{Answers, Figures, Report};
-use injerto_trainer::{Checkpoints, Event, Fit, Fitted, Model, Observer, PhasePlan, Progress, Settings, Watch};
+use injerto_trainer::{
+    Checkpoints, Event, Fit, Fitted, LastEpoch, Model, Observer, PhasePlan, Progress, Settings, Watch,
+};
 
+use crate::anchored::anchored;
 use crate::before::Before;
 use crate::environment::environment;
 use crate::gain::{Gain, compare};
@@ -20,8 +23,8 @@ use crate::knowledge::learn;
 use crate::probe::start_from;
 use crate::readme::readme;
 use crate::record::History;
-use crate::resume::{anchored, notes, root};
-use crate::session::Start;
+use crate::resume::notes;
+use crate::source::root;
 use crate::split::SplitList;
 use crate::summary::{BestSummary, ImageCounts, PhaseSummary, Summary, TestSummary};
 use crate::tensorboard::TensorBoard;
@@ -34,6 +37,15 @@ pub struct Outcome {
     pub summary: Summary,
     /// The network after the last epoch.
     pub model: Model,
+}
+
+/// The point at which a training starts.
+#[derive(Debug)]
+pub(crate) enum Start {
+    /// A new run starts at its beginning, in a new folder.
+    New,
+    /// A resumed run starts after its last finished epoch, or at its beginning if there is none.
+    Again(Option<Box<LastEpoch>>),
 }
 
 /// Trains and writes the run's folder, as [`Session::run`](crate::Session::run) describes. If the run was complete before, only

@@ -3,9 +3,9 @@ use std::sync::Arc;
 use burn_tensor::Device;
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::weights::Cache;
-use injerto_trainer::{Collective, LastEpoch, TrainError, Watch};
+use injerto_trainer::{Collective, TrainError, Watch};
 
-use crate::run::run;
+use crate::run::{Start, run};
 use crate::stop::StopFile;
 use crate::{ExperimentError, Outcome, Prepared, RunFolder, device};
 
@@ -17,15 +17,6 @@ pub struct Session {
     folder: RunFolder,
     device: Device,
     start: Start,
-}
-
-/// The point at which a training starts.
-#[derive(Debug)]
-pub(crate) enum Start {
-    /// A new run starts at its beginning, in a new folder.
-    New,
-    /// A resumed run starts after its last finished epoch, or at its beginning if there is none.
-    Again(Option<Box<LastEpoch>>),
 }
 
 impl Session {

@@ -8,6 +8,12 @@ use injerto_fetch::datasets::{Archive, get};
 
 use crate::ExperimentError;
 
+/// The files of `data.features`, where an experiment has these instead of photos.
+#[cfg(feature = "shards")]
+pub(crate) type Features = Option<std::sync::Arc<injerto_shards::Gathered>>;
+#[cfg(not(feature = "shards"))]
+pub(crate) type Features = ();
+
 /// The environment variable that names a folder of datasets.
 pub const DATA_DIR: &str = "INJERTO_DATA_DIR";
 
@@ -75,5 +81,13 @@ pub(crate) fn settle(config: &mut Config, found: &Path) {
     {
         root.retain(|root| root != found);
         root.insert(0, found.to_owned());
+    }
+}
+
+/// Root folder of the images: the first folder of `data.root` that exists; `None` for drawn images.
+pub(crate) fn root(config: &Config) -> Option<&Path> {
+    match &config.data.images {
+        Images::Folder { root } => root.iter().map(AsRef::as_ref).find(|root: &&Path| root.is_dir()),
+        Images::Drawn { .. } | Images::Features { .. } => None,
     }
 }

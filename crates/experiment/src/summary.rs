@@ -1,5 +1,6 @@
 //! `summary.json`: the results of a run, for scripts.
 
+use injerto_insight::calibration::{Operation, Temperature};
 use injerto_trainer::Seconds;
 use injerto_trainer::history::EpochRecord;
 use injerto_trainer::metrics::{MultiLabelReport, Report};
@@ -7,9 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::gain::Gain;
 use crate::judged::Trust;
-use crate::knowledge::KnowledgeSummary;
-use crate::leaks::LeakCounts;
-use crate::probe::ProbeSummary;
 
 /// Content of `summary.json`: the results of a run, for scripts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -181,4 +179,61 @@ pub struct TestSummary {
     /// its interval is that of as many decisions as there are images: decisions about one image may go wrong together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub multi_label: Option<MultiLabelReport>,
+}
+
+/// What the probe has reached.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ProbeSummary {
+    /// Share of the validation images that it predicts right; without validation images, of the training images by
+    /// cross-validation.
+    pub accuracy: f64,
+    /// The 95 % interval of the accuracy.
+    pub interval: [f64; 2],
+    /// Number of images that it was judged by.
+    pub n: usize,
+    /// Number of training images that it was fitted to.
+    pub images: usize,
+    /// Seconds that it took, the strength's choice included.
+    pub seconds: f64,
+    /// Strength of the fit (scikit-learn's `C`), chosen by cross-validation on the training images.
+    pub strength: f64,
+}
+
+/// Number of pairs of photos that show one picture, by what they stand on two sides of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LeakCounts {
+    /// Pairs on two sides of the split, before photos were moved.
+    pub across_split: usize,
+    /// Pairs under two classes, on one side.
+    pub across_class: usize,
+    /// Pairs on one side and under one class.
+    pub none: usize,
+    /// Photos that were moved to another side.
+    pub moved: usize,
+}
+
+impl LeakCounts {
+    /// Pairs that were on two sides of the split when training began: none where photos were moved, because that leaves none.
+    pub fn trained_across_split(self) -> usize {
+        if self.moved > 0 { 0 } else { self.across_split }
+    }
+}
+
+/// The part of `summary.json` about what the run has kept with its model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KnowledgeSummary {
+    /// Number of training images whose features are kept.
+    pub images: usize,
+    /// Number of training images.
+    pub training_images: usize,
+    /// Number of validation images that threshold and temperature rest on.
+    pub validation_images: usize,
+    /// The fitted temperature; `None` without validation images, and where the probabilities of an image do not add up to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<Temperature>,
+    /// Whether logits are divided by it: it gains more than chance would.
+    pub calibrated: bool,
+    /// Where the model answers most validation images with 99 % of the answers right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alone: Option<Operation>,
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use injerto_backbones::weights::WeightFile;
 use injerto_config::DistillConfig;
-use injerto_data::{Loader, LoaderOptions};
+use injerto_data::{Dataset, Loader, LoaderOptions};
 use injerto_files::listed;
 use injerto_graph::Format;
 use injerto_recipe::{Distillation, Task};
@@ -12,7 +12,7 @@ use injerto_trainer::{Checkpoints, ModelCard, Teacher, TrainError};
 use serde::{Deserialize, Serialize};
 
 use crate::reading::pixels;
-use crate::{BestSummary, ExperimentError, Prepared, RunFolder, Summary};
+use crate::{BestSummary, ExperimentError, RunFolder, Summary};
 
 /// What a plan says of the teacher.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,14 +69,14 @@ impl Teaching {
         Ok(Self { taught, checkpoint, card })
     }
 
-    /// The teacher of a training whose images are read and changed with these options.
-    pub fn teacher(&self, prepared: &Prepared, training: &LoaderOptions) -> Teacher {
+    /// The teacher of a training on `images`, which are read and changed with these options.
+    pub fn teacher(&self, images: &Dataset, training: &LoaderOptions) -> Teacher {
         let LoaderOptions { shuffle, sampling, augment, mix, seed, on_corrupt, batch_size, .. } = training.clone();
         let own = pixels(&self.card, batch_size);
         let options = LoaderOptions { shuffle, sampling, augment, mix, seed, on_corrupt, ..own };
         Teacher {
             checkpoint: self.checkpoint.clone(),
-            images: Loader::new(prepared.train.clone(), options),
+            images: Loader::new(images.clone(), options),
             distillation: self.taught.distillation,
         }
     }

@@ -116,7 +116,7 @@ impl Prepared {
     /// Settings of a training with this seed, apart from its phases.
     pub fn settings(&self, seed: u32) -> Settings {
         let checkpoint = &self.config.checkpoint;
-        let teacher = |teaching: &Teaching| teaching.teacher(self, &self.training_options(seed));
+        let teacher = |teaching: &Teaching| teaching.teacher(&self.train, &self.training_options(seed));
         Settings {
             seed: u64::from(seed),
             best: Best::new(checkpoint.monitor, checkpoint.mode),

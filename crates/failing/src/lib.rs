@@ -17,3 +17,4 @@
 
 mod calls;
 mod orders;
+mod real;

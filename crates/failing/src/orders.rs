@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::calls;
+use crate::real;
 
 /// How an operation fails. The comments give the names in the environment.
 #[derive(Clone, Copy)]
@@ -55,7 +55,7 @@ fn orders() -> Option<&'static Orders> {
         let folder = std::env::var_os("INJERTO_FAILING_FOLDER")?.into_vec();
         let text = |name| std::env::var(name).unwrap_or_default();
         let log = std::env::var_os("INJERTO_FAILING_LOG").and_then(|path| CString::new(path.into_vec()).ok());
-        let log = log.map(|path| calls::append(&path)).filter(|&file| file >= 0);
+        let log = log.map(|path| real::append(&path)).filter(|&file| file >= 0);
         let at = text("INJERTO_FAILING_AT").parse().unwrap_or(0);
         Some(Orders { folder, at, how: How::of(&text("INJERTO_FAILING_HOW")).unwrap_or(How::Kill), log })
     };
@@ -86,7 +86,7 @@ pub fn step(operation: &str, path: &[u8], grows: bool) -> Step {
     let number = COUNT.fetch_add(1, Ordering::SeqCst) + 1;
     if let Some(log) = orders.log {
         let line = [format!("{number}\t{operation}\t").as_bytes(), path, b"\n"].concat();
-        calls::write_log(log, &line);
+        real::write_log(log, &line);
     }
     match orders.how {
         How::Full if orders.at != 0 && number >= orders.at && grows => Step::Fail(libc::ENOSPC, number == orders.at),

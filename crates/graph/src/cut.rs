@@ -67,6 +67,13 @@ impl Cut {
     }
 }
 
+impl Split {
+    /// Splits `graph` where kept bytes and repeated work cost least together; [`Cut`] states the objective.
+    pub fn planned(graph: &Graph, plan: &FreezePlan, options: CutOptions) -> Self {
+        Cut::new(graph, plan, options).split
+    }
+}
+
 /// The cheapest prefix within the latest one.
 ///
 /// A prefix contains the inputs of each of its layers. In the flow network, the prefix is the set of layers on the source's side of

@@ -23,31 +23,35 @@ mod description;
 mod dropout;
 mod error;
 mod freeze;
+mod infer;
 pub mod layers;
 pub mod limits;
 mod network;
 mod operator;
 mod parameter;
+mod preprocessing;
 mod shape;
 mod split;
 pub mod summary;
 mod taps;
+mod weight_set;
 mod window;
+mod words;
 mod work;
 
 pub use builder::{Builder, LayerId, numbered};
 pub use cut::{Cut, CutOptions};
-pub use description::{
-    ChannelOrder, Checksum, Description, Descriptor, Format, Interpolation, Layout, ParameterDoc, PerChannel,
-    Preprocessing, Source, TensorMap, TensorName, WeightSet, of_images,
-};
+pub use description::{Description, Descriptor, ParameterDoc, of_images};
 pub use dropout::dropout_factor;
 pub use error::GraphError;
 pub use freeze::{FreezePlan, LayerRef, Selection, matches_pattern};
+pub use infer::{Attention, window_padding};
 pub use network::{Graph, GraphSpec, Layer, Node};
 pub use operator::{Activation, Operator, Resample};
 pub use parameter::{Parameter, ParameterId, Role};
-pub use shape::{Attention, Shape, window_padding};
+pub use preprocessing::{ChannelOrder, Interpolation, PerChannel, Preprocessing};
+pub use shape::Shape;
 pub use split::Split;
 pub use taps::Taps;
+pub use weight_set::{Checksum, Format, Layout, Source, TensorMap, TensorName, WeightSet};
 pub use window::{Padding, Window};

@@ -3,7 +3,8 @@ use std::collections::HashMap;
 use injerto_files::nearest;
 use serde::{Deserialize, Serialize};
 
-use crate::{GraphError, Operator, Parameter, ParameterId, Shape, limits, shape, work};
+use crate::infer::infer;
+use crate::{GraphError, Operator, Parameter, ParameterId, Shape, limits, work};
 
 /// A layer as a description writes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -123,7 +124,7 @@ impl Graph {
             }
             position.insert(layer.name.clone(), index);
             let input_shapes: Vec<&Shape> = inputs.iter().map(|&at| &nodes[at].shape).collect();
-            let (shape, parameters) = shape::infer(index, &layer, &input_shapes)?;
+            let (shape, parameters) = infer(index, (&layer.name, &layer.operator), &input_shapes)?;
             let too_large = |reason: String| {
                 let class = layer.operator.class();
                 GraphError::TooLarge { index, layer: layer.name.clone(), class, reason }

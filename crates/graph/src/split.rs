@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{Cut, CutOptions, FreezePlan, Graph};
+use crate::{FreezePlan, Graph};
 
 /// A network in two parts: the frozen prefix, which depends only on the image, and the tail, which contains everything that trains.
 ///
@@ -28,11 +28,6 @@ impl Split {
                 || node.inputs.iter().any(|&input| in_tail[input]);
         }
         Self::along(graph, in_tail)
-    }
-
-    /// Splits `graph` where kept bytes and repeated work cost least together; [`Cut`] states the objective.
-    pub fn planned(graph: &Graph, plan: &FreezePlan, options: CutOptions) -> Self {
-        Cut::new(graph, plan, options).split
     }
 
     /// The split after `layer`, of which nothing but its output is wanted.

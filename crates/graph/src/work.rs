@@ -1,6 +1,7 @@
 //! What a layer costs: its multiply-adds, and the values that it needs beside input and output.
 
-use crate::shape::{Attention, Shape, slide, window_padding};
+use crate::Shape;
+use crate::infer::{Attention, slide, window_padding};
 use crate::{Operator, Parameter, Resample, limits};
 
 /// Multiply-adds of one forward pass; see `Node::multiply_adds`.

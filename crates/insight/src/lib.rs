@@ -14,6 +14,7 @@
 //! | Would more photos help? | [`more::LearningCurve`] |
 //! | Which photos are to be labelled next? | [`suggest::next`] |
 //! | Which backbone? | [`logme()`], beside the probe |
+//! | What does a transformer take its answer from? | [`attention`] |
 //! | Is something else wrong with the photos? | [`health`] |
 //!
 //! ```
@@ -43,6 +44,7 @@
 //! *Architecture invariant:* no network, no file and no command line: features, pixels and facts about photos come in
 //! as numbers, and nothing is drawn or printed.
 
+pub mod attention;
 pub mod calibration;
 mod dense;
 mod error;

@@ -7,7 +7,7 @@
 use burn_tensor::{Tensor, TensorData};
 use injerto_recipe::{Distillation, Loss};
 
-use crate::rows::{clip, log_sum_exp, sigmoid, softmax};
+use crate::smooth::{clip, log_sum_exp, sigmoid, softmax};
 use crate::tensor::{TensorCrossEntropy as _, binary_crossentropy, categorical_crossentropy};
 use crate::{CrossEntropy as _, EPSILON, LossError, Outputs, Targets};
 

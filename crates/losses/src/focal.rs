@@ -9,7 +9,7 @@ use burn_tensor::activation::{sigmoid, softmax};
 use injerto_recipe::Focus;
 
 use crate::EPSILON;
-use crate::rows::{clip, log_sum_exp, sigmoid as sigmoid_of};
+use crate::smooth::{clip, log_sum_exp, sigmoid as sigmoid_of};
 
 /// Binary focal cross-entropy of a row, the mean over its units, and its slopes. `wanted` are the targets after label smoothing.
 pub(crate) fn binary(outputs: &[f64], wanted: &[f64], from_logits: bool, focus: Focus, slopes: &mut [f64]) -> f64 {

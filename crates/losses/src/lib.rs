@@ -11,6 +11,7 @@ mod class_weights;
 mod distillation;
 mod focal;
 mod rows;
+mod smooth;
 pub mod tensor;
 #[cfg(test)]
 mod tests;

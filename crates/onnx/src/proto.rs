@@ -2,7 +2,7 @@
 //! (<https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3>); other fields are passed over.
 
 use crate::tensor::Stored;
-use crate::wire::{Fields, Value};
+use crate::wire::{Fields, pair};
 
 /// Limits for the numbers of messages, which are far above those of any network: a message of two bytes becomes many times as large
 /// in memory.
@@ -113,19 +113,6 @@ impl<'a> Model<'a> {
         let own = |domain: &str| domain.is_empty() || domain == "ai.onnx";
         self.opsets.iter().find(|(domain, _)| own(domain)).map_or(0, |(_, version)| *version)
     }
-}
-
-/// A key and its value.
-pub(crate) fn pair(value: Value<'_>) -> Result<(String, String), String> {
-    let (mut key, mut text) = (String::new(), String::new());
-    for field in Fields::of(value.bytes()?) {
-        match field? {
-            (1, value) => key = value.text()?,
-            (2, value) => text = value.text()?,
-            _ => {}
-        }
-    }
-    Ok((key, text))
 }
 
 impl<'a> Graph<'a> {

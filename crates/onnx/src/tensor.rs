@@ -4,8 +4,7 @@ use std::path::{Component, Path};
 
 use injerto_files::printable;
 
-use crate::proto::pair;
-use crate::wire::Fields;
+use crate::wire::{Fields, pair};
 
 /// Limit for the number of values of one constant: 2^31, which is 8 GiB in single precision.
 pub(crate) const MOST_VALUES: usize = 1 << 31;

@@ -81,6 +81,19 @@ impl<'a> Value<'a> {
     }
 }
 
+/// A key and its value.
+pub(crate) fn pair(value: Value<'_>) -> Result<(String, String), String> {
+    let (mut key, mut text) = (String::new(), String::new());
+    for field in Fields::of(value.bytes()?) {
+        match field? {
+            (1, value) => key = value.text()?,
+            (2, value) => text = value.text()?,
+            _ => {}
+        }
+    }
+    Ok((key, text))
+}
+
 /// Reads the fields of a message one after the other. Nothing is copied or allocated, and a length that exceeds the message is an error.
 pub(crate) struct Fields<'a>(&'a [u8]);
 

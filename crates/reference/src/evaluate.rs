@@ -4,7 +4,8 @@ use injerto_graph::{Graph, Node, Operator, Parameter, ParameterId, Role};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::operators::{Backward, Context, Operand, layer};
+use crate::layer::{Backward, Context, Operand};
+use crate::operators::layer;
 use crate::tensor::Tensor;
 
 /// How a pass is made.

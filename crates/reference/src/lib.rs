@@ -12,10 +12,13 @@
 //! *Architecture invariant:* no other crate depends on it except for tests, benchmarks and examples, and it knows `graph` alone:
 //! what computes a network says so to the suite through the traits of [`conformance`].
 
+mod activations;
 pub mod conformance;
 mod evaluate;
 mod examples;
+mod layer;
 pub mod networks;
+mod norms;
 mod operators;
 pub mod strategy;
 mod tensor;

@@ -2,7 +2,7 @@
 
 use injerto_graph::Resample;
 
-use crate::operators::{Backward, Operand};
+use crate::layer::{Backward, Operand};
 use crate::tensor::Tensor;
 
 /// A matrix of one head of one sample: rows, and where they lie.

@@ -2,7 +2,7 @@
 
 use injerto_graph::{Padding, Window};
 
-use crate::operators::{Backward, Context, Operand};
+use crate::layer::{Backward, Context, Operand};
 use crate::tensor::Tensor;
 
 /// A window that slides over an image.

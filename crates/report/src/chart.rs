@@ -1,7 +1,6 @@
 //! A panel with axes, curves, and a label at the end of each curve.
 
 use crate::font::{self, Weight};
-use crate::run::Stretch;
 use crate::scene::{Anchor, Ink, Item, Pen, Scene};
 
 /// Font size of most texts, in units of the scene.
@@ -50,6 +49,17 @@ pub struct Mark {
     pub ink: Ink,
     /// Text beside the mark.
     pub text: String,
+}
+
+/// Consecutive epochs of one phase.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stretch {
+    /// Name of the phase.
+    pub name: String,
+    /// Number of the first epoch.
+    pub first: usize,
+    /// Number of the last epoch.
+    pub last: usize,
 }
 
 /// A set of axes with curves.

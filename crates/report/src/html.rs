@@ -12,6 +12,7 @@ use maud::{Markup, PreEscaped, html};
 use serde_json::Value;
 
 use crate::album::Album;
+use crate::chart::Stretch;
 use crate::classes::{Examples, classes};
 use crate::curves::{gain_figure, run_figure};
 use crate::decisions::decisions;
@@ -23,7 +24,7 @@ use crate::next::command;
 use crate::page::{NONE, anchor, cell, facts, figures, page, section, table, tile};
 use crate::plan as words;
 use crate::ranking::rankings;
-use crate::run::{Run, Stretch};
+use crate::run::Run;
 use crate::several;
 use crate::strip::strips;
 use crate::verdict::{State, Verdict, verdict};

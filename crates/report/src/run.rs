@@ -9,8 +9,9 @@ use injerto_trainer::history::{Best, EpochRecord};
 use serde_json::Value;
 
 use crate::ReportError;
+use crate::chart::Stretch;
 use crate::judged::{self, Judged, Pair, Placed};
-use crate::several::Tagged;
+use crate::tagged::Tagged;
 use crate::verdict::Guessing;
 
 /// The contents of a run's folder.
@@ -66,17 +67,6 @@ pub struct Kept {
     pub monitor: String,
     /// Value of the metric in this epoch.
     pub value: Option<f64>,
-}
-
-/// Consecutive epochs of one phase.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stretch {
-    /// Name of the phase.
-    pub name: String,
-    /// Number of the first epoch.
-    pub first: usize,
-    /// Number of the last epoch.
-    pub last: usize,
 }
 
 impl Run {

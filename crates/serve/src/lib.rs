@@ -18,6 +18,7 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod answer;
 mod corrections;
 mod engine;
 mod error;
@@ -32,6 +33,7 @@ mod page;
 mod refusal;
 mod routes;
 mod server;
+mod shared;
 mod upload;
 
 pub use error::ServeError;

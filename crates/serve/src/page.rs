@@ -5,7 +5,7 @@ use maud::{Markup, PreEscaped, html};
 
 use crate::corrections;
 use crate::live::{Live, State};
-use crate::server::Shared;
+use crate::shared::Shared;
 
 /// The script of the page.
 pub(crate) const SCRIPT: &str = include_str!("page.js");

@@ -15,9 +15,10 @@ use tokio::time::timeout;
 
 use crate::engine::Engine;
 use crate::http::{Reply, forget, refused, secured};
-use crate::live::{Live, Watcher};
+use crate::live::Watcher;
 use crate::metrics::Metrics;
 use crate::model::Slot;
+use crate::shared::Shared;
 use crate::{Options, Refusal, ServeError, guard, routes};
 
 /// Most bytes and lines of a request's head, and the time for it to arrive. A connection that asks nothing for as long is closed.
@@ -47,27 +48,6 @@ impl Stopper {
     /// Lets the server end: it takes no new connection, answers the requests that it has, and closes.
     pub fn stop(&self) {
         self.0.send_replace(true);
-    }
-}
-
-/// What all connections share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub options: Options,
-    pub slot: Arc<Slot>,
-    pub engine: Engine,
-    pub metrics: Arc<Metrics>,
-    pub seen: watch::Receiver<Arc<Live>>,
-    /// Room for the bodies of requests, in KiB.
-    pub memory: Semaphore,
-    /// Streams of events, which keep their connections.
-    pub streams: Arc<Semaphore>,
-}
-
-impl Shared {
-    /// The run of this moment.
-    pub fn live(&self) -> Arc<Live> {
-        self.seen.borrow().clone()
     }
 }
 
@@ -208,7 +188,7 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Reply {
         if !matches!(head.method, Method::GET | Method::HEAD) {
             guard::origin(&head.headers)?;
         }
-        routes::answer(shared, route, &head, &mut body).await
+        crate::answer::answer(shared, route, &head, &mut body).await
     };
     let reply = match answered.await {
         Ok(reply) => reply,

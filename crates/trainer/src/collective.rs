@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use injerto_data::{Dataset, Label, Part};
 
-use crate::TrainError;
+use crate::error::{Lost, TrainError};
 
 /// Processes that train one network together. Implementations carry numbers between them; what is added up is decided here.
 pub trait Collective: Debug + Send + Sync {
@@ -60,14 +60,6 @@ pub trait Collective: Debug + Send + Sync {
     fn barrier(&self) -> Result<(), Lost> {
         self.all_reduce_sum(&mut [0.0])
     }
-}
-
-/// The other processes cannot be reached.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}")]
-pub struct Lost {
-    /// Why, in words.
-    pub reason: String,
 }
 
 /// The other processes of a training, if there are any. Alone, joining does nothing.

@@ -1,6 +1,12 @@
 use std::path::PathBuf;
 
-use crate::collective::Lost;
+/// The other processes cannot be reached.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Lost {
+    /// Why, in words.
+    pub reason: String,
+}
 
 /// The reason why training cannot begin or go on.
 #[derive(Debug, thiserror::Error)]

@@ -12,7 +12,6 @@ use crate::cache::{CacheSettings, Features};
 use crate::collective::Peers;
 use crate::plan::{Kept, PhasePlan};
 use crate::prefix::Prefix;
-use crate::teacher::{Answer, Lesson, Lessons};
 use crate::{Event, Observer, TrainError};
 
 /// A batch for the tail.
@@ -27,8 +26,6 @@ pub(crate) struct Portion {
     pub(crate) labels: Vec<Label>,
     /// How the images were mixed, if they were.
     pub(crate) mix: Option<Mix>,
-    /// What the teacher says of them, if there is one.
-    pub(crate) teacher: Option<Answer>,
 }
 
 /// Cost of feeding so far.
@@ -153,7 +150,6 @@ pub(crate) struct Feed<'a> {
     /// Number of batches, if no image is left out.
     pub(crate) batches: usize,
     spent: Spent,
-    teacher: Option<Box<Lesson<'a>>>,
 }
 
 enum Source {
@@ -176,13 +172,7 @@ impl<'a> Feed<'a> {
             true => Source::Kept,
             false => Source::Fresh(images_of(&loader.part(part), &order, epoch, features)),
         };
-        Self { loader, order, at: 0, part, epoch, features, source, batches, spent: Spent::default(), teacher: None }
-    }
-
-    /// The same pass with what a teacher says of each batch, if there is one.
-    pub(crate) fn taught(self, lessons: Option<&'a Lessons>) -> Self {
-        let epoch = self.epoch.unwrap_or(0);
-        Self { teacher: lessons.map(|lessons| Box::new(lessons.epoch(epoch, self.part))), ..self }
+        Self { loader, order, at: 0, part, epoch, features, source, batches, spent: Spent::default() }
     }
 
     /// The loader of the images.
@@ -190,30 +180,21 @@ impl<'a> Feed<'a> {
         self.loader
     }
 
-    /// Cost of the pass so far, that of a teacher included.
+    /// Cost of the pass so far.
     pub(crate) fn spent(&self) -> Spent {
-        let teacher = self.teacher.as_ref().map_or(0.0, |teacher| teacher.seconds());
-        Spent { prefix: self.spent.prefix + teacher, ..self.spent }
-    }
-
-    /// Returns the next batch, or `None` after the last one. Its images pass `prefix` unless their features are kept.
-    pub(crate) fn next(&mut self, prefix: &Prefix) -> Result<Option<Portion>, TrainError> {
-        let Some(mut portion) = self.batch(prefix)? else { return Ok(None) };
-        if let Some(teacher) = &mut self.teacher {
-            portion.teacher = Some(teacher.on(&portion.images)?);
-        }
-        Ok(Some(portion))
+        self.spent
     }
 
     /// Returns the batch of these images, which is the next one unless features are kept; `None` if the next one has others.
     pub(crate) fn of(&mut self, images: &[usize], prefix: &Prefix) -> Result<Option<Portion>, TrainError> {
         match (&self.source, self.features) {
             (Source::Kept, Some(features)) => self.kept(features, images.to_vec(), images, prefix).map(Some),
-            _ => Ok(self.batch(prefix)?.filter(|portion| portion.images == images)),
+            _ => Ok(self.next(prefix)?.filter(|portion| portion.images == images)),
         }
     }
 
-    fn batch(&mut self, prefix: &Prefix) -> Result<Option<Portion>, TrainError> {
+    /// Returns the next batch, or `None` after the last one. Its images pass `prefix` unless their features are kept.
+    pub(crate) fn next(&mut self, prefix: &Prefix) -> Result<Option<Portion>, TrainError> {
         while self.at < self.order.len() {
             let batch = self.order[self.at..self.order.len().min(self.at + self.loader.batch_size())].to_vec();
             self.at += batch.len();
@@ -234,7 +215,7 @@ impl<'a> Feed<'a> {
                         None => boundary,
                     };
                     let Batch { indices, labels, mix, .. } = found;
-                    Portion { boundary, batch, images: indices, labels, mix, teacher: None }
+                    Portion { boundary, batch, images: indices, labels, mix }
                 }
                 (Source::Kept, None) => unreachable!("kept features are there"),
             };
@@ -268,7 +249,7 @@ impl<'a> Feed<'a> {
             }
         };
         self.spent.images += labels.len();
-        Ok(Portion { boundary, batch, images, labels, mix: None, teacher: None })
+        Ok(Portion { boundary, batch, images, labels, mix: None })
     }
 }
 

@@ -1,6 +1,5 @@
 //! The training loop over phases and epochs.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -10,77 +9,20 @@ use injerto_files::memory;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
-use crate::cache::CacheSettings;
-use crate::collective::{Collective, Peers};
 use crate::executor::{self, Executor};
 use crate::feed::{Feed, KeptFeatures, Spent};
 use crate::fitted::{Fitted, Seconds};
 use crate::gathered::Gathered;
-use crate::history::{Best, EpochRecord};
+use crate::history::EpochRecord;
 use crate::metrics::{Accumulator, Answers, Figures};
 use crate::observer::{Event, Observer, Watch};
-use crate::optimizer::OptimizerState;
 use crate::pass::{Judge, TrainingEpoch, Validated, validate};
 use crate::plan::PhasePlan;
+use crate::settings::{Settings, check_monitors};
 use crate::statistics::{average, renew};
 use crate::tail::{restore, tail_weights, weights_of};
-use crate::teacher::{Lessons, Teacher};
+use crate::teacher::{Lessons, TaughtFeed};
 use crate::{Checkpoints, Model, Phase, Progress, TrainError};
-
-/// Settings of a training.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Seed of dropout's masks. The loader has its own seed for the order of the images.
-    pub seed: u64,
-    /// The figure that decides which checkpoint is the best.
-    pub best: Best,
-    /// Weight per class, which multiplies the loss of a training image; `None` means 1. The mean is still taken over the batch.
-    pub class_weights: Option<Vec<f32>>,
-    /// Whether and how features of the frozen prefix are kept.
-    pub cache: CacheSettings,
-    /// Whether to compute with the project's kernels instead of Burn's operators; only for networks on the CPU.
-    pub kernels: bool,
-    /// A trained network that teaches this one.
-    pub teacher: Option<Teacher>,
-    /// The processes that train this network together; each has the same model, plan and images.
-    pub collective: Option<Arc<dyn Collective>>,
-}
-
-/// Checks that the run has all monitored figures.
-///
-/// # Errors
-/// A monitored figure needs validation images, and there are none.
-pub fn check_monitors(phases: &[Phase], best: &Best, validates: bool) -> Result<(), TrainError> {
-    let mut monitors = phases.iter().flat_map(|phase| phase.callbacks.monitors()).chain([best.monitor]);
-    match monitors.find(|monitor| monitor.needs_validation() && !validates) {
-        Some(monitor) => Err(TrainError::NothingToMonitor { monitor: monitor.name().to_owned() }),
-        None => Ok(()),
-    }
-}
-
-/// Checks, before the first phase trains, that every phase can be compiled, and the teacher if there is one.
-///
-/// # Errors
-/// The kernels cannot compile a network, or the teacher cannot be read.
-pub fn check_compiles(model: &Model, plans: &[PhasePlan], settings: &Settings) -> Result<(), TrainError> {
-    for plan in plans {
-        executor::build(settings.kernels, model, plan, OptimizerState::default())?.prefix().program()?;
-    }
-    settings.lessons(model)?.map_or(Ok(()), |lessons| lessons.check_compiles())
-}
-
-impl Settings {
-    /// The processes that train together.
-    pub(crate) fn peers(&self) -> Peers<'_> {
-        Peers::new(self.collective.as_deref())
-    }
-
-    /// The teacher of `model`, read from its checkpoint, if there is one.
-    pub(crate) fn lessons(&self, model: &Model) -> Result<Option<Lessons>, TrainError> {
-        let teacher = self.teacher.as_ref();
-        teacher.map(|teacher| Lessons::new(teacher, model, &self.cache, self.kernels)).transpose()
-    }
-}
 
 /// A training that has not begun yet: what to train on, through which phases, and how. It is owned, so that whoever trains can hold it
 /// and hand it to another thread.
@@ -422,11 +364,12 @@ impl Run<'_> {
         let began = Instant::now();
         let (judge, peers) = (self.judge.clone(), self.settings.peers());
         let kept = features.and_then(|features| features.training.as_deref());
-        let mut feed = Feed::new(self.train, Some(epoch as u64), kept, peers.part()).taught(self.lessons.as_ref());
-        let total = feed.batches;
+        let lessons = self.lessons.as_ref();
+        let mut feed = TaughtFeed::new(self.train, epoch as u64, kept, peers.part(), lessons);
+        let total = feed.batches();
         let mut pass = TrainingEpoch::new(plan, &judge, self.settings.seed, epoch, total, learning_rate, peers);
-        while let Some(portion) = feed.next(executor.prefix())? {
-            pass.step(executor, portion)?;
+        while let Some((portion, answer)) = feed.next(executor.prefix())? {
+            pass.step(executor, portion, answer)?;
             let (done, loss, accuracy) = (pass.done, pass.running.loss(), pass.running.accuracy());
             self.observer.observe(&Event::Batch { epoch: epoch + 1, done, total, loss, accuracy });
             if self.stopped()? {

@@ -14,6 +14,7 @@ use crate::executor::{Aim, Executor, Reading};
 use crate::feed::{Feed, Portion};
 use crate::metrics::{Accumulator, Answers};
 use crate::plan::PhasePlan;
+use crate::teacher::Answer;
 use crate::wanted::Wanted;
 
 /// The targets by which outputs are judged.
@@ -104,11 +105,16 @@ impl<'a> TrainingEpoch<'a> {
         }
     }
 
-    /// Runs one batch forward and backward, and updates the parameters if as many batches wait as a step takes together.
-    pub(crate) fn step(&mut self, executor: &mut dyn Executor, portion: Portion) -> Result<(), TrainError> {
+    /// Runs one batch, of which the teacher says `teacher`, forward and backward, and updates the parameters if as many batches wait as a step takes together.
+    pub(crate) fn step(
+        &mut self,
+        executor: &mut dyn Executor,
+        portion: Portion,
+        teacher: Option<Answer>,
+    ) -> Result<(), TrainError> {
         let began = Instant::now();
         let Judge { loss, task, classes, class_weights } = self.judge;
-        let Portion { boundary, labels, mix, teacher, .. } = portion;
+        let Portion { boundary, labels, mix, .. } = portion;
         let count = StepCount {
             steps_per_epoch: self.steps_per_epoch,
             total: self.steps_per_epoch * self.plan.phase.epochs as u64,

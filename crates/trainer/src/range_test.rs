@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use crate::collective::Peers;
 use crate::executor;
-use crate::feed::{Feed, Spent};
+use crate::feed::Spent;
 use crate::optimizer::OptimizerState;
 use crate::pass::{Judge, TrainingEpoch};
+use crate::teacher::TaughtFeed;
 use crate::{Fit, Model, Phase, PhasePlan, TrainError, Watch};
 
 /// The learning rates that are tried, and how the losses are read.
@@ -130,12 +131,12 @@ impl Fit {
         let mut found = RangeFound { points: Vec::new(), diverged: false };
         let (mut average, mut lowest) = (0.0, f64::INFINITY);
         for epoch in 0.. {
-            let mut feed = Feed::new(&self.train, Some(epoch as u64), gathered.kept.training.as_deref(), Part::WHOLE)
-                .taught(lessons.as_ref());
-            let (seed, batches, rate) = (self.settings.seed, feed.batches, test.low);
+            let kept = gathered.kept.training.as_deref();
+            let mut feed = TaughtFeed::new(&self.train, epoch as u64, kept, Part::WHOLE, lessons.as_ref());
+            let (seed, batches, rate) = (self.settings.seed, feed.batches(), test.low);
             let mut pass = TrainingEpoch::new(&plan, &judge, seed, epoch, batches, rate, Peers::new(None));
-            while let Some(portion) = feed.next(executor.prefix())? {
-                let done = pass.step(executor.as_mut(), portion).and_then(|()| pass.read(executor.as_mut()));
+            while let Some((portion, answer)) = feed.next(executor.prefix())? {
+                let done = pass.step(executor.as_mut(), portion, answer).and_then(|()| pass.read(executor.as_mut()));
                 match done {
                     Err(TrainError::Diverged { .. }) => {
                         found.diverged = true;

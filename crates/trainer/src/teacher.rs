@@ -16,7 +16,7 @@ use injerto_graph::Split;
 use injerto_recipe::{Distillation, FeaturePrecision, Task};
 
 use crate::cache::{CacheSettings, Features};
-use crate::feed::{Feed, Spent};
+use crate::feed::{Feed, Portion, Spent};
 use crate::plan::{Kept, Reason};
 use crate::prefix::Prefix;
 use crate::slopes::logits;
@@ -190,6 +190,49 @@ impl Lesson<'_> {
     /// Seconds that the teacher has spent.
     pub(crate) fn seconds(&self) -> f64 {
         self.feed.spent().prefix
+    }
+}
+
+/// One pass over the training images, with what a teacher says of each batch, if there is one.
+pub(crate) struct TaughtFeed<'a> {
+    feed: Feed<'a>,
+    lesson: Option<Lesson<'a>>,
+}
+
+impl<'a> TaughtFeed<'a> {
+    /// Starts the pass of training epoch `epoch`, counted from 0 over the whole run. Of each batch, `part` comes.
+    pub(crate) fn new(
+        loader: &'a Loader,
+        epoch: u64,
+        features: Option<&'a Features>,
+        part: Part,
+        lessons: Option<&'a Lessons>,
+    ) -> Self {
+        Self {
+            feed: Feed::new(loader, Some(epoch), features, part),
+            lesson: lessons.map(|lessons| lessons.epoch(epoch, part)),
+        }
+    }
+
+    /// Number of batches, if no image is left out.
+    pub(crate) fn batches(&self) -> usize {
+        self.feed.batches
+    }
+
+    /// Cost of the pass so far, that of the teacher included.
+    pub(crate) fn spent(&self) -> Spent {
+        let spent = self.feed.spent();
+        Spent { prefix: spent.prefix + self.lesson.as_ref().map_or(0.0, Lesson::seconds), ..spent }
+    }
+
+    /// Returns the next batch and what the teacher says of it, or `None` after the last one.
+    ///
+    /// # Errors
+    /// Those of [`Feed::next`] and [`Lesson::on`].
+    pub(crate) fn next(&mut self, prefix: &Prefix) -> Result<Option<(Portion, Option<Answer>)>, TrainError> {
+        let Some(portion) = self.feed.next(prefix)? else { return Ok(None) };
+        let answer = self.lesson.as_mut().map(|lesson| lesson.on(&portion.images)).transpose()?;
+        Ok(Some((portion, answer)))
     }
 }
 

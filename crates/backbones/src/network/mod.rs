@@ -9,6 +9,7 @@ mod parameters;
 mod preprocess;
 mod statistics;
 mod tokens;
+mod value;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,10 +19,10 @@ use injerto_files::memory::NoRoom;
 use injerto_graph::{Graph, ParameterId, Role, Split};
 use rand_chacha::ChaCha8Rng;
 
-pub use forward::Value;
 pub use parameters::ParameterTensor;
 pub use preprocess::to_input;
 pub use statistics::distance_from_training;
+pub use value::Value;
 
 use crate::weights::Weights;
 

@@ -4,7 +4,7 @@ use injerto_files::printable;
 use injerto_graph::{Format, Source, WeightSet};
 use serde_json::{Map, Value};
 
-use super::validate::word;
+use super::word::word;
 use super::{BackboneFile, Catalog, Found, PluginError};
 
 /// A backbone that [`Catalog::dump`] has turned into a file.

@@ -2,12 +2,12 @@ use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Component, Path};
 
-use injerto_files::printable;
+use injerto_files::{mistaken, printable};
 use injerto_graph::{Description, Descriptor, Source, WeightSet};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::PluginError;
-use super::validate::word;
+use super::word::word;
 
 /// End of the name of a backbone file. The text before it is the backbone's name.
 pub(super) const ENDING: &str = ".backbone.json";
@@ -90,7 +90,8 @@ impl BackboneFile {
         if bytes.len() as u64 > LARGEST {
             return Err(format!("it is larger than {} MiB", LARGEST >> 20));
         }
-        let mut file: Self = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+        let mut file: Self = serde_json::from_slice(&bytes)
+            .map_err(|error| mistaken(&bytes).map_or_else(|| error.to_string(), str::to_owned))?;
         if file.summary.chars().any(char::is_control) {
             return Err(format!("its summary is not one line of text: '{}'", printable(&file.summary)));
         }

@@ -1,3 +1,5 @@
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 use injerto_graph::{Description, Descriptor};
@@ -12,6 +14,9 @@ const LARGEST_JSON: usize = 64 << 20;
 
 /// Size limit of embedded weights in bytes. Larger weights do not belong inside a library.
 pub(super) const LARGEST_WEIGHTS: usize = 256 << 20;
+
+/// Bytes at the beginning of a file that tell what it is.
+const BEGIN: u64 = 4096;
 
 /// Number of characters of an error text that are shown.
 const LONGEST_ERROR: usize = 2000;
@@ -46,7 +51,8 @@ impl Library {
             Err(error) => {
                 // The source of the error is the message of the system, which may name a missing symbol.
                 let said = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-                let reason = said.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&said).to_owned();
+                let said = said.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&said).to_owned();
+                let reason = mistaken(path).map_or(said, str::to_owned);
                 return Err(PluginError::Load { library, reason });
             }
         };
@@ -120,6 +126,15 @@ impl Library {
 
 /// Loads a library with everything that it needs, so that a missing symbol is reported now and does not end the process later.
 ///
+/// What the file is in place of a library, if its first bytes tell it.
+fn mistaken(path: &Path) -> Option<&'static str> {
+    // Reading a pipe might never end.
+    let file = File::open(path).ok().filter(|_| path.is_file())?;
+    let mut begin = Vec::new();
+    file.take(BEGIN).read_to_end(&mut begin).ok()?;
+    injerto_files::mistaken(&begin)
+}
+
 /// # Safety
 /// The library's initialisers run.
 unsafe fn open(path: &Path) -> Result<libloading::Library, libloading::Error> {

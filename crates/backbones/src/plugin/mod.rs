@@ -23,6 +23,7 @@ mod origin;
 mod probe;
 mod provider;
 mod validate;
+mod word;
 
 pub use catalog::{Catalog, Found, Refused, SearchPath};
 pub use dump::Dump;

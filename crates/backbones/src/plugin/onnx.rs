@@ -11,7 +11,7 @@ use injerto_onnx::read::{Ask, Folded, ModelFile, Network, USUAL_SIZE};
 use serde_json::{Map, Value, json};
 
 use super::PluginError;
-use super::validate::word;
+use super::word::word;
 use crate::weights::{BackboneCard, Precision, Weights};
 
 /// Identifier of the weights that a model carries.

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::provider::Provider;
+use super::word::word;
 use super::{BackboneFile, PluginError, Probe};
 use crate::weights::Weights;
 
@@ -83,12 +84,6 @@ fn refused(result: Result<(), PluginError>) -> Result<(), String> {
         Err(error) => Err(error.to_string()),
         Ok(()) => Err("it answered".to_owned()),
     }
-}
-
-/// Checks that a name is a plain word of letters, digits, `_`, `-` and `.`, as users write it in TOML and on a command line.
-pub(super) fn word(name: &str) -> Result<(), String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-    if !name.is_empty() && name.chars().all(plain) { Ok(()) } else { Err(format!("{name:?} is not a plain word")) }
 }
 
 /// Values that a parameter should refuse: values of another type, and absurd values of the right type.

@@ -103,11 +103,11 @@ impl WeightFile {
         path: Option<PathBuf>,
     ) -> Result<Self, WeightError> {
         let bad = |format, reason| WeightError::Format { origin: origin.clone(), format, reason };
+        let other = mistaken(&bytes).or_else(|| experiment(path.as_deref()?));
+        let bad = |format, reason: String| bad(format, other.map_or(reason, str::to_owned));
         let (contents, metadata) = match format {
             Format::Safetensors => {
-                let other = mistaken(&bytes);
-                let bad = |reason: String| bad("safetensors", other.map_or(reason, str::to_owned));
-                let (tensors, metadata) = read::safetensors(bytes).map_err(bad)?;
+                let (tensors, metadata) = read::safetensors(bytes).map_err(|reason| bad("safetensors", reason))?;
                 checksum::verify(&tensors, &metadata)
                     .map_err(|found| WeightError::Damaged { origin: origin.clone(), found })?;
                 (Contents::Named(tensors), metadata)
@@ -240,6 +240,12 @@ fn bounded(path: &Path) -> Result<Vec<u8>, WeightError> {
         return Err(WeightError::Unreadable { origin: shown(path).to_string(), reason });
     }
     Ok(bytes)
+}
+
+/// What is wrong with the file of an experiment in place of weights.
+fn experiment(path: &Path) -> Option<&'static str> {
+    let is_experiment = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"));
+    is_experiment.then_some("it is an experiment; name the folder of its run, or a checkpoint")
 }
 
 /// The format of a file, judged by its first bytes, or what the file is instead.

@@ -70,7 +70,8 @@ fn an_invalid_backbone_file_is_refused_with_the_reason() {
     check_named("a b.backbone.json", sound(), "must be a plain word");
     check_named(".backbone.json", sound(), "must be a plain word");
     check("{]".to_owned(), "key must be a string");
-    check(String::new(), "EOF while parsing");
+    check(String::new(), "it is empty");
+    check("version https://git-lfs.github.com/spec/v1\n".to_owned(), "it is a Git LFS pointer");
     check(changed("\"injerto_backbone\":1", "\"injerto_backbone\":2"), "it has form 2, but this program reads form 1");
     check(changed("\"injerto_backbone\":1,", ""), "missing field `injerto_backbone`");
     check(changed("\"summary\"", "\"parameters\""), "unknown field `parameters`");

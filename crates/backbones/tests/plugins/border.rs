@@ -164,6 +164,14 @@ fn libraries_that_are_not_plugins_are_refused_with_the_reason() {
     let error = probe().descriptors(&library).expect_err("garbage").to_string();
     assert!(error.contains("list its backbones: cannot be loaded as a library: "), "{error}");
     assert!(!error.ends_with("dlopen failed"), "the system's reason is left out: {error}");
+    // Nor are these; a clone without its large files has such pointers.
+    for (bytes, part) in
+        [(&b"version https://git-lfs.github.com/spec/v1\n"[..], "it is a Git LFS pointer"), (b"", "it is empty")]
+    {
+        std::fs::write(&library, bytes).expect("written");
+        let error = probe().descriptors(&library).expect_err(part).to_string();
+        assert!(error.contains(&format!("cannot be loaded as a library: {part}")), "{error}");
+    }
     // This library needs a symbol that does not exist.
     let code = "injerto_status nowhere_to_be_found(injerto_sink);";
     let needy = C { code, describe: "return nowhere_to_be_found(out);", ..SOUND };

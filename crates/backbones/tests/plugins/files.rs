@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use injerto_backbones::plugin::Catalog;
 use injerto_backbones::resolve::{Ask, Resolved};
-use injerto_backbones::weights::{BackboneCard, Cache, Precision, Weights};
-use injerto_graph::{Graph, Layout, Preprocessing, Role, TensorMap, WeightSet};
+use injerto_backbones::weights::{BackboneCard, Cache, Precision, WeightFile, Weights};
+use injerto_graph::{Format, Graph, Layout, Preprocessing, Role, TensorMap, WeightSet};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Map, Value, json};
 
@@ -373,6 +373,15 @@ fn a_file_that_is_gone_is_said_to_be_no_file() {
     let path = bench.path("gone.h5").display().to_string();
     let error = bench.catalog.resolve(&ask("mobilenet_v2", &small(), &path)).expect_err("gone").to_string();
     assert!(error.starts_with(&format!("no weights '{path}' for this backbone: it is not a file")), "{error}");
+}
+
+#[test]
+fn an_experiment_in_place_of_a_checkpoint_is_said_to_be_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("first.toml");
+    std::fs::write(&path, "name = \"first\"\n[data]\nroot = \"photos\"\n").expect("written");
+    let error = WeightFile::open_as(&path, Format::Safetensors).expect_err("no weights").to_string();
+    assert!(error.ends_with("it is an experiment; name the folder of its run, or a checkpoint"), "{error}");
 }
 
 #[test]

@@ -4,7 +4,8 @@ use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
 use ratatui_core::style::{Color, Style};
 
-use super::view::GREY;
+/// Of scales, borders and what is less important.
+pub const GREY: Color = Color::Indexed(244);
 
 /// Columns of the scale, with the line after it.
 const SCALE: u16 = 8;

@@ -10,15 +10,13 @@ use ratatui_core::layout::Rect;
 use ratatui_core::style::{Color, Style};
 
 use super::board::Board;
-use super::plot::{Curve, plot};
+use super::plot::{Curve, GREY, plot};
 use crate::output::Said;
 use crate::progress::Step;
 
 /// Most lines of what was said that are looked at.
 pub const MESSAGES: usize = 200;
 
-/// Of scales, borders and what is less important.
-pub const GREY: Color = Color::Indexed(244);
 const TRAINING: Color = Color::Indexed(39);
 const VALIDATION: Color = Color::Indexed(214);
 const WARNING: Color = Color::Indexed(203);

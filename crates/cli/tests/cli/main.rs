@@ -7,6 +7,7 @@ mod cv;
 mod dashboard;
 mod explain;
 mod first;
+mod handed_on;
 mod honest;
 mod inspect;
 mod knowledge;
@@ -14,6 +15,8 @@ mod onnx;
 #[cfg(unix)]
 mod output;
 mod outside;
+#[cfg(unix)]
+mod pipes;
 mod predict;
 mod rates;
 mod recipes;
@@ -27,6 +30,7 @@ mod stores;
 mod sweep;
 mod taught;
 mod train;
+mod usage;
 mod watch;
 mod weights;
 

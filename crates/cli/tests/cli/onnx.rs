@@ -3,26 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::handed_on::First;
 use crate::{contains, run};
-
-/// A small classifier, whose images are drawn.
-const FIRST: &str = r#"
-name = "first"
-[data]
-generated = "shapes"
-train_per_class = 8
-validation_per_class = 4
-image_size = [32, 32]
-[backbone]
-plugin = "small_cnn"
-weights = "none"
-preprocessing = "caffe"
-parameters = { filters = [4, 8] }
-[[phases]]
-epochs = 2
-unfreeze = "all"
-batch_norm = "update"
-"#;
 
 /// The next experiment begins with the model.
 const NEXT: &str = r#"
@@ -43,12 +25,10 @@ unfreeze = { last = 2 }
 
 /// A folder with a run, its model, and drawn photos.
 fn folder() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
+    let first = First { train_per_class: 8, validation_per_class: 4, preprocessing: "caffe", epochs: 2 };
+    let folder = first.followed_by(NEXT);
     let at = folder.path();
-    std::fs::write(at.join("first.toml"), FIRST).expect("written");
-    std::fs::write(at.join("next.toml"), NEXT).expect("written");
     std::fs::create_dir(at.join("models")).expect("made");
-    run(at, &["train", "first.toml", "--run-dir", "first"]).succeeds();
     let said = run(at, &["export", "first", "models/first.onnx"]).succeeds();
     contains(&said, &["input image: float32 [batch, 32, 32, 3]", "output probabilities: float32 [batch, "]);
     folder

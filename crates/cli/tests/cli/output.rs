@@ -31,7 +31,7 @@ epochs = 2
 "#;
 
 /// A folder with photos in classes of these names, and an experiment on them.
-fn photos(classes: &[&str]) -> tempfile::TempDir {
+pub fn photos(classes: &[&str]) -> tempfile::TempDir {
     let at = tempfile::tempdir().expect("a folder");
     let drawn = ["generate", "flowers", "drawn", "--train", "8", "--validation", "0", "--size", "32"];
     run(at.path(), &drawn).succeeds();
@@ -50,7 +50,7 @@ fn photos(classes: &[&str]) -> tempfile::TempDir {
 }
 
 /// A photo in `photos/`.
-fn photo(at: &Path) -> PathBuf {
+pub fn photo(at: &Path) -> PathBuf {
     let first = |folder: &Path| std::fs::read_dir(folder).expect("there").next().expect("not empty").expect("an entry");
     first(&first(&at.join("photos")).path()).path()
 }
@@ -403,59 +403,6 @@ fn a_cause_is_said_once() {
 }
 
 #[test]
-fn a_photo_comes_through_a_pipe() {
-    let at = photos(&["cats", "dogs"]);
-    let at = at.path();
-    run(at, &["train", "exp.toml", "--run-dir", "run"]).succeeds();
-    let photo = std::fs::File::open(photo(at)).expect("a photo");
-    let mut command = injerto(at);
-    let output = command.args(["predict", "-", "--run", "run"]).stdin(photo).output().expect("it starts");
-    contains(&String::from_utf8_lossy(&output.stdout), &["-: ", " %"]);
-}
-
-#[test]
-fn nobody_waits_for_a_pipe_that_is_named_as_a_photo_a_checkpoint_or_a_list() {
-    let at = photos(&["cats", "dogs"]);
-    let at = at.path();
-    run(at, &["train", "exp.toml", "--run-dir", "run"]).succeeds();
-    let photo = photo(at).strip_prefix(at).expect("below").display().to_string();
-    for name in ["pipe.png", "pipe.safetensors", "pipe.csv"] {
-        assert!(Command::new("mkfifo").arg(at.join(name)).status().expect("mkfifo").success());
-    }
-    let check = |words: &[&str], pipe: &str| {
-        let mut child =
-            injerto(at).args(words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
-        let began = std::time::Instant::now();
-        while child.try_wait().expect("a process").is_none() {
-            if began.elapsed().as_secs() > 60 {
-                child.kill().expect("killed");
-                panic!("{words:?} waits");
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-        let output = child.wait_with_output().expect("it has ended");
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{words:?}: {error}");
-        contains(&error, &[pipe, "it is a pipe, and a regular file is needed: write what it gives into one first"]);
-    };
-    check(&["predict", "pipe.png", "--run", "run"], "pipe.png");
-    check(&["explain", "run", "pipe.png"], "pipe.png");
-    check(&["predict", &photo, "--run", "pipe.safetensors"], "pipe.safetensors");
-    check(&["explain", "pipe.safetensors", &photo], "pipe.safetensors");
-    check(&["serve", "pipe.safetensors", "--port", "0"], "pipe.safetensors");
-    check(&["export", "pipe.safetensors", "out.onnx"], "pipe.safetensors");
-    check(&["train", "exp.toml", "--set", "backbone.weights=pipe.safetensors"], "pipe.safetensors");
-    check(&["train", "exp.toml", "--set", "data.labels=pipe.csv"], "pipe.csv");
-    check(&["evaluate", "photos", "--run", "run", "--set", "data.labels=pipe.csv"], "pipe.csv");
-    check(&["data", "apply", "pipe.csv"], "pipe.csv");
-    // One that lies among photos is left out, and said to be.
-    std::fs::rename(at.join("pipe.png"), at.join("photos/pipe.png")).expect("moved");
-    let ran = run(at, &["predict", "photos", "--run", "run"]);
-    contains(&ran.err, &["left out   1 entry that is not a file"]);
-    ran.succeeds();
-}
-
-#[test]
 fn the_run_that_is_asked_by_default_is_told() {
     let at = photos(&["cats", "dogs"]);
     let at = at.path();
@@ -463,43 +410,6 @@ fn the_run_that_is_asked_by_default_is_told() {
     let ran = run(at, &["predict", &photo(at).display().to_string()]);
     contains(&ran.err, &["with the newest run, runs/exp-", "(--run names another)"]);
     ran.succeeds();
-}
-
-#[test]
-fn the_version_is_the_programs() {
-    let at = tempfile::tempdir().expect("a folder");
-    let version = run(at.path(), &["-V"]).succeeds();
-    assert_eq!(version, format!("injerto {}\n", env!("CARGO_PKG_VERSION")));
-    let long = run(at.path(), &["--version"]).succeeds();
-    assert!(long.starts_with(version.trim_end()), "{long}");
-    contains(&long, &["devices          flex (CPU)", "instruction set  "]);
-}
-
-#[test]
-fn shells_and_man_know_every_command() {
-    let at = tempfile::tempdir().expect("a folder");
-    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
-        contains(&run(at.path(), &["completions", shell]).succeeds(), &["predict", "move-to", "fine-tune"]);
-    }
-    contains(&run(at.path(), &["man"]).succeeds(), &[".TH injerto", "Exit codes", "predict"]);
-    contains(&run(at.path(), &["man", "plugins", "list"]).succeeds(), &[".TH", "plugins"]);
-    contains(&run(at.path(), &["man", "prdict"]).fails(), &["injerto has no command 'prdict'"]);
-    run(at.path(), &["man", "--out", "pages"]).succeeds();
-    // All commands that `--help` names have a page, and are completed.
-    let (help, bash) = (run(at.path(), &["--help"]).succeeds(), run(at.path(), &["completions", "bash"]).succeeds());
-    let listed = help.split_once("Commands:\n").and_then(|(_, rest)| rest.split_once("\n\n")).expect("a list").0;
-    let names: Vec<&str> = listed.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
-    for expected in ["train", "new", "serve", "data"] {
-        assert!(names.contains(&expected), "{expected} is not in {names:?}");
-    }
-    for name in names.into_iter().filter(|name| !name.is_empty() && *name != "help") {
-        assert!(at.path().join(format!("pages/injerto-{name}.1")).is_file(), "{name}");
-        contains(&bash, &[&format!("injerto,{name})")]);
-        contains(include_str!("../../../../README.md"), &[&format!("injerto {name}")]);
-    }
-    contains(&run(at.path(), &["man", "data", "apply"]).succeeds(), &["undo"]);
-    contains(&run(at.path(), &["man", "train"]).succeeds(), &["tui"]);
-    contains(&run(at.path(), &["man", "new"]).succeeds(), &["quickstart"]);
 }
 
 #[test]

@@ -2,26 +2,8 @@
 
 use std::path::Path;
 
+use crate::handed_on::First;
 use crate::{contains, run};
-
-/// A backbone with parameters that are not its defaults, and pixels scaled in a way that is not its own.
-const FIRST: &str = r#"
-name = "first"
-[data]
-generated = "shapes"
-train_per_class = 4
-validation_per_class = 2
-image_size = [32, 32]
-[backbone]
-plugin = "small_cnn"
-weights = "none"
-preprocessing = "minus_one_to_one"
-parameters = { filters = [4, 8] }
-[[phases]]
-epochs = 1
-unfreeze = "all"
-batch_norm = "update"
-"#;
 
 /// The next experiment, which says nothing but the file.
 const NEXT: &str = r#"
@@ -40,11 +22,8 @@ epochs = 2
 
 /// A folder with a run of the first experiment, and the next one's file.
 fn folder() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("first.toml"), FIRST).expect("written");
-    std::fs::write(folder.path().join("next.toml"), NEXT).expect("written");
-    run(folder.path(), &["train", "first.toml", "--run-dir", "first"]).succeeds();
-    folder
+    let first = First { train_per_class: 4, validation_per_class: 2, preprocessing: "minus_one_to_one", epochs: 1 };
+    first.followed_by(NEXT)
 }
 
 #[test]

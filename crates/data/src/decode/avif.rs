@@ -372,7 +372,7 @@ fn byte(value: f32) -> u8 {
 
 impl ImageDecoder for Decoder {
     fn dimensions(&self) -> (u32, u32) {
-        let swaps = self.turns.iter().filter(|turn| super::swaps_sides(**turn)).count() % 2 == 1;
+        let swaps = self.turns.iter().filter(|turn| super::turn::swaps_sides(**turn)).count() % 2 == 1;
         let [width, height] = self.size;
         if swaps { (height, width) } else { (width, height) }
     }

@@ -4,8 +4,8 @@
 
 use std::arch::x86_64::*;
 
-use super::colour::{self, BLUE, GREEN, RED};
 use super::transform::{BITS, Block, LARGEST_COLUMN, SECOND_HALF, Steps, fixed};
+use super::weights::{self, BLUE, GREEN, RED};
 
 /// Proof that the processor has AVX2, and the instructions for bits that came with it.
 #[derive(Debug, Clone, Copy)]
@@ -193,11 +193,11 @@ fn widened(bytes: [u8; 16], zero: i16) -> __m256i {
 #[target_feature(enable = "avx2")]
 fn colours(y: [u8; 16], cb: [u8; 16], cr: [u8; 16]) -> [u8; 48] {
     let (y, cb, cr) = (widened(y, 0), widened(cb, 128), widened(cr, 128));
-    let one = 1 << colour::BITS;
-    let half = _mm256_set1_epi32(colour::HALF);
+    let one = 1 << weights::BITS;
+    let half = _mm256_set1_epi32(weights::HALF);
     // In each half of the vectors, eight sums; packed, they stand in order again.
     let packed = |sums: [__m256i; 2]| {
-        let [low, high] = sums.map(|sum| _mm256_srai_epi32::<{ colour::BITS as i32 }>(sum));
+        let [low, high] = sums.map(|sum| _mm256_srai_epi32::<{ weights::BITS as i32 }>(sum));
         _mm256_packs_epi32(low, high)
     };
     let both = |first, second| [_mm256_unpacklo_epi16(first, second), _mm256_unpackhi_epi16(first, second)];
@@ -207,7 +207,7 @@ fn colours(y: [u8; 16], cb: [u8; 16], cr: [u8; 16]) -> [u8; 48] {
     };
     let red = packed(luma_and(cr, RED).map(|sum| _mm256_add_epi32(sum, half)));
     let blue = packed(luma_and(cb, BLUE).map(|sum| _mm256_add_epi32(sum, half)));
-    let rest = vector(in_turn(GREEN[0], colour::HALF));
+    let rest = vector(in_turn(GREEN[0], weights::HALF));
     let rest = both(cb, _mm256_set1_epi16(1)).map(|pairs| _mm256_madd_epi16(pairs, rest));
     let [low, high] = luma_and(cr, GREEN[1]);
     let green = packed([_mm256_add_epi32(low, rest[0]), _mm256_add_epi32(high, rest[1])]);
@@ -242,7 +242,7 @@ fn colours(y: [u8; 16], cb: [u8; 16], cr: [u8; 16]) -> [u8; 48] {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::transform;
+    use super::super::{colour, transform};
     use super::*;
 
     /// A block of the file's order.

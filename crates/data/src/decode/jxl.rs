@@ -7,7 +7,7 @@ use jxl_oxide::image::BitDepth;
 use jxl_oxide::{AllocTracker, AuxBoxData, EnumColourEncoding, InitializeResult, JxlImage, JxlThreadPool};
 use jxl_oxide::{FrameBufferSample, ImageStream, RenderingIntent};
 
-use super::{HEADER, IMAGES};
+use super::limits::{HEADER, IMAGES};
 
 /// What the decoder may fill for a colour profile before it says how large the profile is: twice the largest one that it takes.
 const PROFILE: u64 = 2 << 28;

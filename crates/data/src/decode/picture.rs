@@ -1,8 +1,10 @@
 //! Pixels of a JPEG while its data is read: only those that somebody looks at, and no more rows at a time than neighbours need.
 
 use super::avx2::Avx2;
+use super::colour;
+use super::rgb::Rgb;
 use super::transform::{Block, Steps, flat, means, samples};
-use super::{Rgb, Sight, colour};
+use crate::sight::Sight;
 
 /// A component of the picture.
 #[derive(Debug)]

@@ -20,25 +20,9 @@ use self::labels::Labelled;
 pub use self::labels::{ClassColumns, Column, Labels, ListFiles, Listed, Lists, listed_in};
 use self::roles::Decision;
 use self::tree::Tree;
-pub use self::tree::{AllLeftOut, LeftOut, Reason, advice};
+pub use self::tree::{AllLeftOut, LeftOut, Reason};
+pub use crate::endings::{EXTENSIONS, advice};
 use crate::{DataError, Dataset, Sample};
-
-/// Endings of the files that are read as images, in lower case: those of Keras, and `.webp`, TIFF's and, if they are built in, `.avif` and
-/// `.jxl`. Keras does not read these others, so that it splits a folder with such files differently.
-pub const EXTENSIONS: &[&str] = &[
-    #[cfg(feature = "avif")]
-    ".avif",
-    ".bmp",
-    ".gif",
-    ".jpeg",
-    ".jpg",
-    #[cfg(feature = "jxl")]
-    ".jxl",
-    ".png",
-    ".tif",
-    ".tiff",
-    ".webp",
-];
 
 /// The meaning of a root's sub-folders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use injerto_files::shown;
 
-use super::EXTENSIONS;
 use crate::DataError;
+use crate::endings::EXTENSIONS;
 
 /// The reason why a file or a folder is left out.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,22 +41,6 @@ impl Reason {
         ];
         matches!(self, Self::Ending(ending) if IMAGES.contains(&ending.as_str()))
     }
-}
-
-/// What to do with images that end so and are not read: the converter, and the ending that it should write.
-pub fn advice(ending: &str) -> String {
-    let command = match ending {
-        ".heic" | ".heif" | ".hif" => "`heif-convert photo.heic photo.jpg` (libheif) converts them",
-        ".avif" => "`avifdec photo.avif photo.png` (libavif) converts them",
-        ".jxl" => "`djxl photo.jxl photo.png` (libjxl) converts them",
-        ".jp2" => "`opj_decompress -i photo.jp2 -o photo.png` (OpenJPEG) converts them",
-        ".jfif" | ".jpe" => "these are JPEG files: rename them so that they end in .jpg",
-        ".dng" | ".cr2" | ".cr3" | ".nef" | ".arw" | ".raf" | ".orf" | ".rw2" => {
-            "`dcraw_emu -T photo.raw` (LibRaw) or `darktable-cli photo.raw photo.jpg` develops them"
-        }
-        _ => "`magick photo.in photo.png` (ImageMagick) converts many formats",
-    };
-    command.to_owned()
 }
 
 /// Files and folders that were left out for the same reason.

@@ -7,7 +7,7 @@ use std::f32::consts::{PI, TAU};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use super::{Drawing, Task};
+use super::drawing::{Drawing, Task};
 use crate::decode::Rgb;
 
 type Color = [f32; 3];

@@ -3,6 +3,7 @@
 //! An image is a pure function of its [`Drawing`]; how it is drawn is in `draw`.
 
 mod draw;
+pub(crate) mod drawing;
 
 use std::fs::File;
 use std::io::BufWriter;
@@ -10,33 +11,12 @@ use std::path::Path;
 
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
-use serde::Serialize;
 
+pub use self::drawing::{Drawing, Task};
 use crate::decode::Rgb;
 use crate::{DataError, Dataset, Origin, Sample};
 
-/// What is drawn instead of read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Task {
-    /// Five kinds of flowers on varied backgrounds: a target to transfer to.
-    Flowers,
-    /// Ten plain figures, which the shipped backbone learnt from: a source to transfer from.
-    Shapes,
-}
-
 impl Task {
-    /// All tasks.
-    pub const ALL: [Self; 2] = [Self::Flowers, Self::Shapes];
-
-    /// What users call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Flowers => "flowers",
-            Self::Shapes => "shapes",
-        }
-    }
-
     /// The task of this name.
     ///
     /// # Errors
@@ -46,14 +26,6 @@ impl Task {
             .into_iter()
             .find(|task| task.name() == name)
             .ok_or_else(|| DataError::UnknownTask { name: name.to_owned(), known: Self::ALL.map(Self::name).to_vec() })
-    }
-
-    /// Its classes, in alphabetical order.
-    pub fn classes(self) -> &'static [&'static str] {
-        match self {
-            Self::Flowers => &["daisy", "dandelion", "roses", "sunflowers", "tulips"],
-            Self::Shapes => &["bar", "blob", "burst", "crescent", "cross", "gear", "polygon", "ring", "spiral", "star"],
-        }
     }
 
     /// `per_class` images of each class. Two datasets with different `series` have no image in common.
@@ -87,19 +59,4 @@ pub fn export(dataset: &Dataset, folder: &Path, size: [usize; 2]) -> Result<(), 
         written.map_err(|error| failed(&path, error.to_string()))?;
     }
     Ok(())
-}
-
-/// One image, not drawn yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Drawing {
-    /// What is drawn.
-    pub task: Task,
-    /// Position of the class.
-    pub class: u32,
-    /// Seed of the whole dataset.
-    pub seed: u64,
-    /// Which of the datasets with this seed: 0 to train on, 1 to validate by, and others.
-    pub series: u32,
-    /// Which image of the class.
-    pub index: u32,
 }

@@ -1,5 +1,6 @@
 use injerto_backbones::network::Network;
 use injerto_graph::{Attention, Graph, Operator, Preprocessing, Shape};
+use injerto_insight::attention::Heads;
 use injerto_trainer::Runner;
 
 use super::{Batch, Map, Maps, is_map, largest};
@@ -69,13 +70,7 @@ impl Flow {
             false => share.fill(1.0 / tokens as f64),
         }
         for (layer, [queries, keys]) in self.attentions.iter().zip(outputs).rev() {
-            let scores = layer.scores(queries, keys);
-            // Half of what a token becomes comes around the attention, by the residual.
-            let mut before: Vec<f64> = share.iter().map(|share| share / 2.0).collect();
-            for (share, row) in share.iter().zip(scores.chunks_exact(tokens)) {
-                before.iter_mut().zip(row).for_each(|(before, score)| *before += share / 2.0 * f64::from(*score));
-            }
-            share = before;
+            share = layer.heads(queries, keys).carried_back(&share);
         }
         let [rows, columns] = self.grid;
         share[tokens - rows * columns..].iter().map(|share| *share as f32).collect()
@@ -93,33 +88,16 @@ impl Layer {
         self.inputs.into_iter().take(if self.is_joint() { 1 } else { 2 })
     }
 
-    /// Scores `[tokens, tokens]`, the mean over heads: each row says how much a token takes of the others.
-    fn scores(&self, queries: &[f32], keys: &[f32]) -> Vec<f32> {
-        let Attention { heads, tokens, channels, .. } = self.sizes;
+    /// Queries and keys of one image, as the layers put them out.
+    fn heads<'a>(&self, queries: &'a [f32], keys: &'a [f32]) -> Heads<'a> {
+        let Attention { heads, channels, .. } = self.sizes;
         // Side by side, keys come after the queries of the same token.
-        let (step, first_key) = if self.is_joint() { (3 * channels, channels) } else { (channels, 0) };
-        let width = channels / heads;
-        let scale = 1.0 / (width as f32).sqrt();
-        let (mut mean, mut row) = (vec![0.0_f32; tokens * tokens], vec![0.0_f32; tokens]);
-        for head in 0..heads {
-            for query in 0..tokens {
-                let q = &queries[query * step + head * width..][..width];
-                for (key, score) in row.iter_mut().enumerate() {
-                    let k = &keys[key * step + first_key + head * width..][..width];
-                    *score = q.iter().zip(k).map(|(q, k)| q * k).sum::<f32>() * scale;
-                }
-                let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                row.iter_mut().for_each(|score| *score = (*score - largest).exp());
-                let sum = row.iter().sum::<f32>() * heads as f32;
-                let mean = &mut mean[query * tokens..][..tokens];
-                mean.iter_mut().zip(&row).for_each(|(mean, score)| *mean += score / sum);
-            }
-        }
-        mean
+        let (step, keys) = if self.is_joint() { (3 * channels, &keys[channels..]) } else { (channels, keys) };
+        Heads { queries, keys, step, heads, width: channels / heads }
     }
 }
 
-/// Attention rollout: scores are not kept by executors, so they are computed here from queries and keys.
+/// Attention rollout, from the queries and keys that a runner reads.
 #[derive(Debug)]
 pub(super) struct Rollout {
     runner: Runner,

@@ -5,7 +5,7 @@ use injerto_insight::predictions::Predictions;
 use injerto_trainer::metrics::Report;
 use serde::{Deserialize, Serialize};
 
-use crate::ExperimentError;
+use crate::{ExperimentError, RunFolder};
 
 /// Content of `calibration.json`: whether the probabilities of the best epoch mean what they say on the validation images, and
 /// what can be decided with them.
@@ -58,7 +58,7 @@ const SUM: f64 = 1e-3;
 
 impl Calibration {
     /// Name of its file in a run's folder.
-    pub const FILE: &str = "calibration.json";
+    pub const FILE: &str = RunFolder::CALIBRATION;
     /// Upper limit of the points of [`Calibration::coverage`].
     pub const POINTS: usize = 200;
     /// Shares of right answers of [`Calibration::alone`].

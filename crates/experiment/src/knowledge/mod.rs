@@ -8,18 +8,20 @@ mod learn;
 use std::path::Path;
 
 use injerto_data::Label;
-use injerto_insight::calibration::{Operation, Temperature};
+use injerto_insight::calibration::Temperature;
 use injerto_insight::neighbours::Neighbours;
 use injerto_insight::unknown::Threshold;
 use injerto_insight::{Matrix, Watch};
 use injerto_trainer::ModelCard;
 use serde::{Deserialize, Serialize};
 
-use crate::ExperimentError;
+use crate::{ExperimentError, RunFolder};
 
 pub use calibration::{Alone, Calibration, ClassPrecision};
 pub(crate) use file::Found;
 pub(crate) use learn::learn;
+
+pub use crate::summary::KnowledgeSummary;
 
 /// What a run keeps with its model, in `knowledge.safetensors` beside the checkpoint.
 ///
@@ -65,28 +67,9 @@ pub struct Similar {
     pub similarity: f32,
 }
 
-/// The part of `summary.json` about what the run has kept with its model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct KnowledgeSummary {
-    /// Number of training images whose features are kept.
-    pub images: usize,
-    /// Number of training images.
-    pub training_images: usize,
-    /// Number of validation images that threshold and temperature rest on.
-    pub validation_images: usize,
-    /// The fitted temperature; `None` without validation images, and where the probabilities of an image do not add up to 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub temperature: Option<Temperature>,
-    /// Whether logits are divided by it: it gains more than chance would.
-    pub calibrated: bool,
-    /// Where the model answers most validation images with 99 % of the answers right.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub alone: Option<Operation>,
-}
-
 impl Knowledge {
     /// Name of its file in a run's folder.
-    pub const FILE: &str = "knowledge.safetensors";
+    pub const FILE: &str = RunFolder::KNOWLEDGE;
 
     /// Number of training images whose features are kept.
     pub fn len(&self) -> usize {

@@ -13,8 +13,9 @@ use injerto_trainer::{Fit, Model, SharedFeatures, TrainError, Watch};
 use serde_json::{Value, json};
 
 use crate::leaks::Copies;
+use crate::plan::{Asked, Questions};
 use crate::probe::{output_layer, probe, start_from};
-use crate::questions::{Asked, Questions, RowShape};
+use crate::questions::RowShape;
 use crate::{ExperimentError, Prepared};
 
 /// Tables and keys that decide neither which images there are and how they are divided, nor the backbone.

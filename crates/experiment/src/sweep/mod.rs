@@ -27,8 +27,8 @@ use injerto_trainer::history::Best;
 
 pub use trial::Trial;
 
+use crate::anchored::anchored;
 use crate::gallery::Gallery;
-use crate::resume::anchored;
 use crate::source::settle;
 use crate::{ExperimentError, Prepared, Summary, device};
 use ground::{Ground, Shared, features, is_head_alone};
@@ -346,11 +346,6 @@ impl Planned {
         let none = || Best::new(checkpoint.monitor, checkpoint.mode);
         self.done.as_ref().map_or_else(none, |done| done.best_within(epochs))
     }
-}
-
-/// Whether a folder is that of a trial.
-pub(crate) fn is_trial(folder: &Path) -> bool {
-    folder.join(trial::RECORD).is_file()
 }
 
 /// Whether an epoch of one trial is better than one of another, by the first one's figure: by its value, and where values are equal by

@@ -14,13 +14,11 @@ use serde::{Deserialize, Serialize};
 use super::ground::{Ground, Shared};
 use crate::judged::{self, Trust};
 use crate::record::History;
-use crate::resume::{notes, root};
-use crate::run::{run, summarise};
-use crate::session::Start;
+use crate::resume::notes;
+use crate::run::{Start, run, summarise};
+use crate::source::root;
 use crate::{ExperimentError, Prepared, RunFolder, Summary};
 
-/// File of a trial's record, which is written last.
-pub(super) const RECORD: &str = "trial.json";
 /// File of a trial that may go on.
 const STATE: &str = "state.safetensors";
 
@@ -101,7 +99,7 @@ pub(super) struct Planned {
 impl Planned {
     /// Reads the record of an earlier sweep, if it is about these images.
     pub fn find(&mut self, data: &str) {
-        let text = std::fs::read_to_string(self.folder.join(RECORD)).ok();
+        let text = std::fs::read_to_string(self.folder.join(RunFolder::TRIAL)).ok();
         let found: Option<Trial> = text.and_then(|text| serde_json::from_str(&text).ok());
         self.done = found.filter(|trial| trial.data == data).map(|trial| Trial {
             number: self.number,
@@ -198,7 +196,7 @@ impl Planned {
             let summary = Summary { metrics, multi_label, trust, ..summarise(prepared, fitted) };
             self.file(RunFolder::SUMMARY, &crate::json::pretty(&summary))?;
         }
-        self.file(RECORD, &crate::json::pretty(trial))
+        self.file(RunFolder::TRIAL, &crate::json::pretty(trial))
     }
 
     fn file(&self, name: &str, text: &str) -> Result<(), ExperimentError> {
@@ -234,7 +232,7 @@ impl Planned {
                 let folder = RunFolder::create(Some(&self.folder), &prepared.config.name)?;
                 let summary = run(prepared, &device, &folder, Start::New, watch)?.summary;
                 if let Some(record) = record {
-                    self.file(RECORD, &record)?;
+                    self.file(RunFolder::TRIAL, &record)?;
                 }
                 return Ok((!summary.interrupted).then_some(summary));
             }

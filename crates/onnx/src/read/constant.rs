@@ -1,6 +1,6 @@
 //! Values of constants, their shapes and their order.
 
-use super::known::MOST_COMPUTED;
+use super::shapes::MOST_COMPUTED;
 use crate::tensor::{Constant, Numbers, count};
 
 impl Constant {

@@ -5,9 +5,9 @@ use std::rc::Rc;
 use injerto_graph::PerChannel::{self, Each, One};
 use injerto_graph::{Activation, Operator};
 
-use super::known::{axis, broadcast};
 use super::layers::shortest;
 use super::reader::{Reader, Value, Weight};
+use super::shapes::{axis, broadcast};
 use super::view::{Factor, View};
 use crate::proto::Node;
 use crate::tensor::Constant;

@@ -1,6 +1,7 @@
 //! Reads a classifier of images from an ONNX model.
 
 mod constant;
+mod dense;
 mod elementwise;
 mod finish;
 mod known;
@@ -9,6 +10,7 @@ mod patterns;
 mod pieces;
 mod reader;
 mod resize;
+mod shapes;
 mod view;
 mod windows;
 

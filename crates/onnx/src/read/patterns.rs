@@ -6,8 +6,8 @@
 use injerto_graph::{Activation, Operator};
 
 use super::known::axes_of;
-use super::known::axis;
 use super::reader::{Reader, Value};
+use super::shapes::axis;
 use super::view::{Factor, View};
 use crate::proto::Node;
 

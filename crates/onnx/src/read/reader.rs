@@ -7,7 +7,8 @@ use std::rc::Rc;
 use injerto_files::printable;
 use injerto_graph::{ChannelOrder, Operator, Shape, limits};
 
-use super::known::{MOST_COMPUTED, compute};
+use super::known::compute;
+use super::shapes::MOST_COMPUTED;
 use super::view::{BATCH, Factor, View, stored};
 use super::{Ask, USUAL_SIZE};
 use crate::proto::{Model, Node, ValueInfo};

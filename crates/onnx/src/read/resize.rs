@@ -2,7 +2,7 @@
 //!
 //! Source: <https://onnx.ai/onnx/operators/onnx__Resize.html>.
 
-use super::known::MOST_COMPUTED;
+use super::shapes::{MOST_COMPUTED, sides};
 use crate::proto::Node;
 use crate::tensor::{Constant, count};
 
@@ -17,7 +17,7 @@ pub(super) fn resize(node: &Node<'_>, inputs: &[Option<&Constant>]) -> Result<Co
         return Err("it resizes a constant that is not a grid of four axes".to_owned());
     };
     let lengths = match (input(3), input(2)) {
-        (Some(sizes), _) if sizes.len() == 4 => super::known::sides(&sizes.to_ints())?,
+        (Some(sizes), _) if sizes.len() == 4 => sides(&sizes.to_ints())?,
         (_, Some(scales)) if scales.len() == 4 => {
             let scaled = |(&side, scale): (&usize, f32)| (side as f64 * f64::from(scale)).floor() as usize;
             x.shape.iter().zip(scales.to_floats()).map(scaled).collect()

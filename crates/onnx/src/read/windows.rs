@@ -167,7 +167,7 @@ impl Reader<'_> {
         let pads = pads.ok_or("its padding is not a constant")?;
         let rank = x.axes.len();
         let axes: Vec<usize> = match input(3) {
-            Some(axes) => axes.to_ints().iter().map(|&at| super::known::axis(at, rank)).collect::<Result<_, _>>()?,
+            Some(axes) => axes.to_ints().iter().map(|&at| super::shapes::axis(at, rank)).collect::<Result<_, _>>()?,
             None => (0..rank).collect(),
         };
         if pads.len() != 2 * axes.len() {

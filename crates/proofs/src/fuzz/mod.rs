@@ -8,6 +8,7 @@
 mod child;
 mod form;
 mod found;
+mod input;
 mod limit;
 mod mutate;
 mod seeds;
@@ -24,7 +25,8 @@ use serde::{Deserialize, Serialize};
 
 pub use child::work;
 pub use found::keep_found;
-pub use mutate::{Random, Seeds};
+pub use input::Seeds;
+pub use mutate::Random;
 pub use targets::{Ready, TARGETS, Target};
 
 /// The number and kinds of trials.

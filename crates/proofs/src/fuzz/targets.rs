@@ -19,7 +19,8 @@ use injerto_trainer::{Checkpoints, Model, cache};
 
 use super::form::{self, Form};
 use super::found::found;
-use super::mutate::{Random, Seeds};
+use super::input::Seeds;
+use super::mutate::Random;
 use super::seeds;
 
 /// Reads an input and says whether it is accepted.

@@ -11,9 +11,9 @@ use super::index::{Found, Index};
 use super::table::Table;
 use super::{ClassColumns, Column, Labels, Line, ListFiles, Lists};
 use crate::DataError;
-use crate::folder::EXTENSIONS;
+use crate::endings::{EXTENSIONS, advice};
 use crate::folder::roles::{Role, word_role};
-use crate::folder::tree::{AllLeftOut, Reason, advice};
+use crate::folder::tree::{AllLeftOut, Reason};
 
 /// Names of columns that are found without being told, in lower case, the likelier first.
 const PATHS: &[&str] = &[
