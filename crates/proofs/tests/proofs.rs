@@ -107,3 +107,20 @@ fn a_picture_takes_memory_for_its_pixels_and_none_for_those_that_it_boasts_of() 
         assert!(taken < 4 * pixels, "{format:?} takes {taken} bytes for {pixels} of pixels");
     }
 }
+
+/// A frame of an AVIF may be hidden and kept for other frames to refer to, and one that declares a second layer never shows any.
+#[test]
+#[cfg(all(feature = "avif", target_os = "linux"))]
+fn hidden_frames_of_an_avif_are_counted_before_they_take_memory() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let many = include_bytes!("../../../golden/avif_hidden_12.avif");
+    let (taken, said) = decoded(many, folder.path());
+    assert_eq!(said, "refused: its picture has 12 frames, and a still image has 4 at most");
+    assert!(taken < 16 << 20, "{taken} bytes");
+    // Of 2048 pixels square with three bytes each, once for every frame and at most once more.
+    let few = include_bytes!("../../../golden/avif_hidden_4.avif");
+    let (taken, said) = decoded(few, folder.path());
+    assert_eq!(said, "refused: it ends too early");
+    let frame = 3 * 2048 * 2048;
+    assert!((3 * frame..6 * frame).contains(&taken), "{taken} bytes for four frames of {frame}");
+}
