@@ -14,6 +14,7 @@ use injerto_files::{hex, to_text};
 use sha2::{Digest, Sha256};
 
 use self::ahead::ahead;
+use crate::output::Header;
 use crate::place::Source;
 use crate::{Place, Shard, ShardsError};
 
@@ -42,6 +43,8 @@ pub struct Photo {
 /// | `.csv`, `.tsv`, `.jsonl`, `.ndjson`, `.txt` | the files that it names, which lie beside the list or at absolute paths | the path in the list | its column of classes |
 /// | `.tar` (WebDataset) | its images | the path without its ending | the text of `.cls`, or `label`, `class` or `cls` in `.json` |
 /// | `.parquet` | one per row, in a column of bytes or of paths | the column `key` or `__key__`, or else the file's name, `#` and the row | the column `label` or `class` |
+///
+/// In a folder, files that shards have written are no input.
 #[derive(Debug, Clone, Default)]
 pub struct Input {
     files: Vec<File>,
@@ -86,6 +89,12 @@ impl Format {
             () => None,
         }
     }
+}
+
+/// Whether a file is what a shard has written. The folder for results may lie among the photos: what one shard leaves in it is no input of
+/// the next one, nor of the same one when it starts again.
+fn is_result(place: &Place) -> bool {
+    Shard::of_file(&place.name()).is_some() && Header::read(place).is_ok()
 }
 
 /// Endings of lists.
@@ -164,7 +173,8 @@ impl Input {
         let hidden = |name: &str| name.split('/').any(|part| part.starts_with('.'));
         self.packs.extend(stamps.iter().filter(|(name, _)| !hidden(name)).filter_map(|(name, stamp)| {
             let stamp = Some((*stamp).clone());
-            Some(Pack { name: (*name).to_owned(), place: root.join(name), format: Format::of(name)?, stamp })
+            let pack = Pack { name: (*name).to_owned(), place: root.join(name), format: Format::of(name)?, stamp };
+            (!is_result(&pack.place)).then_some(pack)
         }));
         Ok(())
     }
@@ -180,8 +190,10 @@ impl Input {
             match Format::of(&entry.file_name().to_string_lossy()) {
                 _ if entry.file_type().is_ok_and(|kind| kind.is_dir()) => self.packed(root, &path)?,
                 Some(format) if path.is_file() => {
-                    let name = below(root, &path);
-                    self.packs.push(Pack { name, place: Place::from(path), format, stamp: None });
+                    let (name, place) = (below(root, &path), Place::from(path));
+                    if !is_result(&place) {
+                        self.packs.push(Pack { name, place, format, stamp: None });
+                    }
                 }
                 _ => {}
             }
