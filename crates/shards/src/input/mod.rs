@@ -142,9 +142,14 @@ impl Input {
     fn folder(&mut self, root: &Path) -> Result<(), ShardsError> {
         let (images, left_out) = folder::images(root)?;
         let parts = folder::open(root, folder::Options::default());
-        let parts = parts.map_or(Vec::new(), |found| {
-            std::iter::once(found.train).chain(found.validation).chain(found.test).collect()
-        });
+        let parts = match parts {
+            Ok(found) => std::iter::once(found.train).chain(found.validation).chain(found.test).collect(),
+            // A folder of results among the classes is no class.
+            Err(_) => {
+                let names: Vec<String> = images.iter().map(|path| below(root, path)).collect();
+                folder::named(root, &names.iter().map(String::as_str).collect::<Vec<_>>()).2
+            }
+        };
         let labels = labels(parts);
         self.files.extend(images.into_iter().map(|path| {
             let key = below(root, &path);
@@ -160,7 +165,8 @@ impl Input {
         if entries.is_empty() {
             return Err(ShardsError::Absent { place: root.text() });
         }
-        let stamps: BTreeMap<&str, &String> = entries.iter().map(|entry| (entry.name.as_str(), &entry.stamp)).collect();
+        let photos = entries.iter().filter(|entry| !is_result(&root.join(&entry.name)));
+        let stamps: BTreeMap<&str, &String> = photos.map(|entry| (entry.name.as_str(), &entry.stamp)).collect();
         let names: Vec<&str> = stamps.keys().copied().collect();
         let (images, left_out, parts) = folder::named(Path::new(""), &names);
         let labels = labels(parts);
@@ -173,8 +179,7 @@ impl Input {
         let hidden = |name: &str| name.split('/').any(|part| part.starts_with('.'));
         self.packs.extend(stamps.iter().filter(|(name, _)| !hidden(name)).filter_map(|(name, stamp)| {
             let stamp = Some((*stamp).clone());
-            let pack = Pack { name: (*name).to_owned(), place: root.join(name), format: Format::of(name)?, stamp };
-            (!is_result(&pack.place)).then_some(pack)
+            Some(Pack { name: (*name).to_owned(), place: root.join(name), format: Format::of(name)?, stamp })
         }));
         Ok(())
     }
