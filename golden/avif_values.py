@@ -108,6 +108,6 @@ def hidden(side, frames):
     return head + meta(len(head) + len(meta(0)) + 8) + box(b"mdat", stream)
 
 
-for frames in 4, 12:
+for side, frames in (64, 2), (512, 4), (64, 12):
     with open(os.path.join(HERE, f"avif_hidden_{frames}.avif"), "wb") as out:
-        out.write(hidden(2048, frames))
+        out.write(hidden(side, frames))

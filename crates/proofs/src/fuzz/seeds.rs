@@ -230,7 +230,7 @@ pub fn avif() -> Vec<Vec<u8>> {
         include_bytes!("../../../../golden/avif_clear.avif"),
         include_bytes!("../../../../golden/avif_grey.avif"),
         include_bytes!("../../../../golden/avif_turned.avif"),
-        include_bytes!("../../../../golden/avif_hidden_4.avif"),
+        include_bytes!("../../../../golden/avif_hidden_2.avif"),
     ];
     files.iter().map(|file| file.to_vec()).collect()
 }
