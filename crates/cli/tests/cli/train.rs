@@ -401,7 +401,7 @@ mod stopped {
         contains(&summary, &["\"interrupted\": true"]);
         assert_eq!((history(&out).len(), out.join("last.safetensors").exists()), (0, false));
         run(at, &["train", "--resume", "out", "--set", "data.train_per_class=4"]).succeeds();
-        assert_eq!(history(&out).len(), 4);
+        assert_eq!(history(&out).len(), 6);
     }
 }
 
