@@ -18,7 +18,8 @@ Usage: cargo xtask prove fuzz [--inputs N] [--seed N] [--only TARGET]…
        cargo xtask prove memory
 
   fuzz         feed everything that reads with damaged input, 1,000,000 inputs per target unless --inputs is given; the table
-               shows how many were accepted, how many did harm, and the slowest. Harmful inputs are named by their numbers
+               shows how many were accepted, how many did harm, and the slowest. Harmful inputs are named by their numbers.
+               Pictures in AVIF and JPEG XL are tried where `--only avif` and `--only jxl` name them, and take longer to build
   fuzz-input   write one of these inputs into a file
   cover        run the same targets under libFuzzer, which looks for inputs that reach new code, for 60 seconds per target;
                harmful inputs are kept in target/fuzz/harmful. With --keep, the fewest inputs that reach as much replace
@@ -49,13 +50,23 @@ pub fn run(arguments: &[String]) -> Outcome {
         Some("memory") if arguments.len() == 1 => memory(),
         Some("cover") => cover::run(&profile, &arguments[1..]),
         Some("fuzz" | "fuzz-input" | "kills" | "soak") => {
-            let Some(built) = build_with(&profile, &[], &PROOFS)? else { return Ok(code(false)) };
+            let Some(built) = build_with(&profile, &features(&arguments), &PROOFS)? else { return Ok(code(false)) };
             let program = built.binary.with_file_name(format!("injerto-prove{}", std::env::consts::EXE_SUFFIX));
             Ok(code(succeeds(Command::new(program).args(arguments))?))
         }
         Some(other) => Err(format!("no proof '{other}': fuzz, fuzz-input, cover, kills, soak or memory")),
         None => Err("which proof? fuzz, fuzz-input, cover, kills, soak or memory; --help says more".to_owned()),
     }
+}
+
+/// Features with which the targets are built that are named and that not every program reads.
+pub fn features(arguments: &[String]) -> Vec<&'static str> {
+    let known = [("avif", "--features=injerto-proofs/avif"), ("jxl", "--features=injerto-proofs/jxl")];
+    known
+        .iter()
+        .filter(|(name, _)| arguments.iter().any(|argument| argument == name))
+        .map(|(_, feature)| *feature)
+        .collect()
 }
 
 /// A check of memory: its name, a command that tests whether the tool is installed, and commands of cargo with an environment

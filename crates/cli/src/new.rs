@@ -115,11 +115,15 @@ fn write(text: &str, file: &Path) -> Result<ExitCode> {
 /// Writes a file, and returns whether it was not there before.
 fn keep(text: &str, file: &Path) -> Result<bool> {
     let opened = std::fs::OpenOptions::new().write(true).create_new(true).open(file);
-    match opened.and_then(|mut opened| opened.write_all(text.as_bytes())) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(error).with_context(|| shown(file).to_string()),
-    }
+    let written = match opened {
+        Ok(mut opened) => opened.write_all(text.as_bytes()).inspect_err(|_| {
+            // Half a file would be in the way of the next attempt.
+            let _ = std::fs::remove_file(file);
+        }),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(false),
+        Err(error) => Err(error),
+    };
+    written.map(|()| true).with_context(|| shown(file).to_string())
 }
 
 /// An experiment that was written for a folder.

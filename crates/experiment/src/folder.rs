@@ -7,6 +7,7 @@ use injerto_files::{Lock, LockError, remove_partial};
 use injerto_trainer::Checkpoints;
 
 use crate::ExperimentError;
+use crate::summary::Summary;
 
 /// The folder of a run, locked: while a `RunFolder` exists, no other process writes into its folder.
 ///
@@ -207,10 +208,19 @@ impl RunFolder {
         match epochs {
             // The best weights alone prove nothing: they are written first, and the process may have been killed before
             // it wrote the other files.
+            // A run that was interrupted before its first epoch ended has a summary, which says so.
+            0 if self.is_untrained() => None,
             0 => [Self::SUMMARY, "report.html"].iter().find(there).map(|name| format!("{name} exists")),
             1 => Some("the history lists 1 finished epoch".to_owned()),
             _ => Some(format!("the history lists {epochs} finished epochs")),
         }
+    }
+
+    /// Whether there is a summary that knows of no epoch.
+    fn is_untrained(&self) -> bool {
+        let text = std::fs::read_to_string(self.path().join(Self::SUMMARY));
+        let summary = text.ok().and_then(|text| serde_json::from_str::<Summary>(&text).ok());
+        summary.is_some_and(|summary| summary.interrupted && summary.phases.iter().all(|phase| phase.epochs == 0))
     }
 
     /// Path of the folder.

@@ -69,9 +69,14 @@ impl Sorter {
             let done = match self.sorting {
                 Sorting::Link if std::fs::read_link(&target).is_ok_and(|there| there == real) => Ok(()),
                 Sorting::Link => link(&real, &target),
-                Sorting::Move => carry(photo, &real, &target),
+                Sorting::Move => set_down(photo, &real, &target),
             };
             match done {
+                Ok(()) if self.sorting == Sorting::Move => {
+                    // A photo that cannot be taken away stays where it is, and nowhere else.
+                    let taken = std::fs::remove_file(photo).inspect_err(|_| drop(std::fs::remove_file(&target)));
+                    return taken.map(|()| target).map_err(|source| failed(photo, source));
+                }
                 Ok(()) => return Ok(target),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(failed(&target, error)),
@@ -109,19 +114,18 @@ fn link(real: &Path, target: &Path) -> Result<(), Error> {
     std::fs::hard_link(real, target)
 }
 
-/// Moves a file to a place where nothing is. (`rename` would replace what is there.)
-fn carry(photo: &Path, real: &Path, target: &Path) -> Result<(), Error> {
+/// Gives a file a second place, where nothing is. (`rename` would replace what is there.)
+fn set_down(photo: &Path, real: &Path, target: &Path) -> Result<(), Error> {
     if photo.is_symlink() {
-        link(real, target)?;
-        return std::fs::remove_file(photo);
+        return link(real, target);
     }
     match std::fs::hard_link(photo, target) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(error),
-        // Another disk, or a file system without second names.
-        Err(_) => copy(photo, target)?,
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            // Another disk, or a file system without second names.
+            copy(photo, target)
+        }
+        done => done,
     }
-    std::fs::remove_file(photo)
 }
 
 fn copy(photo: &Path, target: &Path) -> Result<(), Error> {
@@ -178,5 +182,16 @@ mod tests {
         assert!(linked.ends_with("photo-4.jpg") && read("d/photo.jpg") == read("sorted/cats/photo-4.jpg"));
         #[cfg(unix)]
         assert_eq!(sorter(Sorting::Link).put(&photo, "cats").expect("there already"), linked);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_photo_that_cannot_be_taken_away_stays_in_its_one_place() {
+        let at = tempfile::tempdir().expect("a folder");
+        let sorter = Sorter::new(at.path(), &["cats".to_owned()], Sorting::Move).expect("a name");
+        // Nobody may remove this link, not even who may do everything.
+        let error = sorter.put(Path::new("/proc/self/exe"), "cats").expect_err("it stays").to_string();
+        assert!(error.starts_with("/proc/self/exe: "), "{error}");
+        assert_eq!(std::fs::read_dir(at.path().join("cats")).expect("made").count(), 0);
     }
 }

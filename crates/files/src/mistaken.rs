@@ -10,7 +10,7 @@
 /// assert_eq!(mistaken(b"PK\x03\x04"), None);
 /// ```
 pub fn mistaken(bytes: &[u8]) -> Option<&'static str> {
-    let text = bytes.trim_ascii_start();
+    let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes).trim_ascii_start();
     let begins = |with: &[u8]| text.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
     Some(match bytes {
         [] => "it is empty",
@@ -38,6 +38,7 @@ mod tests {
         let check = |bytes: &[u8], expected: &str| assert!(mistaken(bytes).is_some_and(|said| said.contains(expected)));
         check(b"\n<!DOCTYPE html><title>404</title>", "a web page");
         check(b"<HTML>", "a web page");
+        check("\u{feff}<!doctype html>".as_bytes(), "a web page");
         check(b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull");
         check(&[0; 9], "only zeros");
         check(&[0x1f, 0x8b, 8], "gzip");

@@ -54,7 +54,9 @@ fn many_runs_and_predictions_in_one_process_do_not_grow_its_memory() {
 fn decoded(picture: &[u8], folder: &Path) -> (u64, String) {
     let path = folder.join("picture");
     std::fs::write(&path, picture).expect("a folder");
-    let out = std::process::Command::new(env!("CARGO_BIN_EXE_injerto-prove")).arg("decode").arg(path).output();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_injerto-prove"));
+    // A decoder whose assertions are on notes where it is again and again.
+    let out = command.arg("decode").arg(path).env("RUST_BACKTRACE", "0").output();
     let said = String::from_utf8(out.expect("it is built").stdout).expect("text");
     let (taken, rest) = said.split_once(" bytes\n").expect("it says what it took");
     (taken.parse().expect("a number"), rest.trim().to_owned())
@@ -106,4 +108,21 @@ fn a_picture_takes_memory_for_its_pixels_and_none_for_those_that_it_boasts_of() 
         let pixels = 3 * u64::from(side) * u64::from(side);
         assert!(taken < 4 * pixels, "{format:?} takes {taken} bytes for {pixels} of pixels");
     }
+}
+
+/// A frame of an AVIF may be hidden and kept for other frames to refer to, and one that declares a second layer never shows any.
+#[test]
+#[cfg(all(feature = "avif", target_os = "linux"))]
+fn hidden_frames_of_an_avif_are_counted_before_they_take_memory() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let many = include_bytes!("../../../golden/avif_hidden_12.avif");
+    let (taken, said) = decoded(many, folder.path());
+    assert_eq!(said, "refused: its picture has 12 frames, and a still image has 4 at most");
+    assert!(taken < 16 << 20, "{taken} bytes");
+    // Each frame has three bytes per pixel, and the finished image has as many, twice. What is asked for beforehand covers all of them.
+    let few = include_bytes!("../../../golden/avif_hidden_4.avif");
+    let (taken, said) = decoded(few, folder.path());
+    assert_eq!(said, "512x512");
+    let frame = 3 * 512 * 512;
+    assert!((5 * frame..8 * frame + (4 << 20)).contains(&taken), "{taken} bytes for four frames of {frame}");
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use injerto_files::{mistaken, shown};
+use injerto_files::{mistaken, printable, shown};
 use injerto_graph::{Checksum, Format, Graph, Layout, TensorMap, WeightSet, matches_pattern};
 
 use super::card::BackboneCard;
@@ -55,7 +55,7 @@ impl WeightFile {
         match &file.contents {
             Contents::Named(tensors) if tensors.is_empty() => Err(unreadable("it holds no tensors".to_owned())),
             // PyTorch's optimisers name what they keep by the numbers of the parameters.
-            Contents::Named(tensors) if tensors.keys().all(|name| name.starts_with("state.")) => {
+            Contents::Named(tensors) if tensors.keys().all(|name| is_of_optimiser(name)) => {
                 Err(unreadable("it holds the state of an optimiser alone; the weights are in another file".to_owned()))
             }
             _ => Ok(Self { published, ..file }),
@@ -268,8 +268,27 @@ fn sniff(bytes: &[u8]) -> Result<Format, String> {
             Err("it is a tar archive of other files; unpack it first".to_owned())
         }
         _ if pickle || tar => Ok(Format::Pytorch),
-        _ => Err(mistaken(bytes)
-            .unwrap_or("it is none of safetensors, a PyTorch file, Keras HDF5 and .keras, or it is cut short")
-            .to_owned()),
+        _ => Err(match (mistaken(bytes), short_text(bytes)) {
+            (Some(other), _) => other.to_owned(),
+            (None, Some(text)) => {
+                format!("it is a text, \"{}\", not the file itself; download the file", printable(text))
+            }
+            (None, None) => {
+                "it is none of safetensors, a PyTorch file, Keras HDF5 and .keras, or it is cut short".to_owned()
+            }
+        }),
     }
+}
+
+/// Whether a name is one of an optimiser's, such as `state.0.exp_avg`. (Weights may be in a dictionary called `state`, too.)
+fn is_of_optimiser(name: &str) -> bool {
+    let number = name.strip_prefix("state.").and_then(|rest| rest.split('.').next());
+    number.is_some_and(|number| number.bytes().all(|digit| digit.is_ascii_digit()))
+}
+
+/// The first line of a file that is a few words, such as a server's answer to a wrong address.
+fn short_text(bytes: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(Some(bytes).filter(|bytes| bytes.len() <= 1000)?).ok()?;
+    let line = text.trim().lines().next()?;
+    (line.len() <= 200 && !text.contains(|c: char| c.is_control() && !c.is_whitespace())).then_some(line)
 }

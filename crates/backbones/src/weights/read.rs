@@ -1,5 +1,6 @@
 //! Reads safetensors and PyTorch's files as tables of tensors.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Cursor, Read as _};
 use std::ops::Range;
@@ -10,6 +11,7 @@ use injerto_files::printable;
 use injerto_graph::Format;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
+use serde::Deserialize;
 use zip::ZipArchive;
 
 /// Size limit of a file of weights in bytes, which is larger than any published file.
@@ -62,7 +64,8 @@ impl Raw {
 pub(super) type Table = (BTreeMap<String, Raw>, BTreeMap<String, String>);
 
 pub(super) fn safetensors(bytes: Vec<u8>) -> Result<Table, String> {
-    let (header, table) = SafeTensors::read_metadata(&bytes).map_err(|error| error.to_string())?;
+    let (header, table) = SafeTensors::read_metadata(&bytes)
+        .map_err(|error| other_length(&bytes).unwrap_or_else(|| error.to_string()))?;
     let begin = 8 + header;
     let file = Arc::new(bytes);
     let raw = |(name, info): (String, &safetensors::tensor::TensorInfo)| {
@@ -74,6 +77,29 @@ pub(super) fn safetensors(bytes: Vec<u8>) -> Result<Table, String> {
     };
     let tensors = table.tensors().into_iter().map(raw).collect();
     Ok((tensors, table.metadata().clone().unwrap_or_default().into_iter().collect()))
+}
+
+/// How the length of a safetensors file differs from what its header says; `None` if it does not, or if there is no header.
+fn other_length(bytes: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Tensor {
+        data_offsets: Option<[u64; 2]>,
+    }
+    let header = usize::try_from(u64::from_le_bytes(*bytes.first_chunk()?)).ok()?;
+    let (header, data) = bytes.get(8..)?.split_at_checked(header)?;
+    let tensors: BTreeMap<String, Tensor> = serde_json::from_slice(header).ok()?;
+    let (there, expected) =
+        (data.len() as u64, tensors.values().filter_map(|tensor| Some(tensor.data_offsets?[1])).max()?);
+    match there.cmp(&expected) {
+        Ordering::Less => {
+            Some(format!("it is cut short: {there} of {expected} bytes are there; fetch or copy it again"))
+        }
+        Ordering::Greater => Some(format!(
+            "more bytes follow its last tensor ({}): it was changed; fetch or copy it again",
+            there - expected
+        )),
+        Ordering::Equal => None,
+    }
 }
 
 fn numbers(dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>, String> {
@@ -178,7 +204,7 @@ const LARGEST_INDEX: usize = 16 << 20;
 /// # Errors
 /// A name that leads out of the index's folder, in words.
 pub(super) fn parts(bytes: &[u8]) -> Option<Result<BTreeSet<String>, String>> {
-    #[derive(serde::Deserialize)]
+    #[derive(Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,
     }

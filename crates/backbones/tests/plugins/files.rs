@@ -145,7 +145,8 @@ fn tensors_with_pytorchs_names_bring_what_pytorch_did() {
 fn wrappers_and_what_lies_beside_the_weights_are_no_hindrance() {
     let mut bench = Bench::new();
     let plain = bench.torch();
-    let prefixes = ["module.", "model.", "_orig_mod.module.", "state_dict.", "checkpoint.model.backbone.", "0."];
+    let prefixes =
+        ["module.", "model.", "_orig_mod.module.", "state_dict.", "state.", "checkpoint.model.backbone.", "0."];
     for prefix in prefixes {
         let mut tensors: Tensors =
             plain.iter().map(|(name, shape, data)| (format!("{prefix}{name}"), shape.clone(), data.clone())).collect();
@@ -396,6 +397,8 @@ fn what_is_no_file_of_weights_is_said_to_be_what_it_is() {
     check(b"<!doctype html>", "it is a web page");
     check(b"version https://git-lfs.github.com/spec/v1\n", "it is a Git LFS pointer");
     check(b"\x1f\x8b\x08\x00", "it is compressed by gzip; unpack it first");
+    check(b"Entry not found", "it is a text, \"Entry not found\", not the file itself; download the file");
+    check(b"{\"error\": \"Repository not found\"}\n", "it is a text, \"{");
     check(&[7; 100], "it is none of safetensors, a PyTorch file, Keras HDF5 and .keras");
     let mut tar = vec![0; 1024];
     tar[..9].copy_from_slice(b"model.pth");
@@ -415,6 +418,14 @@ fn what_is_no_file_of_weights_is_said_to_be_what_it_is() {
     };
     holds(&Tensors::new(), "it holds no tensors");
     holds(&vec![tensor("state.0.exp_avg", &[3])], "it holds the state of an optimiser alone");
+    let whole = std::fs::read(bench.path("w.safetensors")).expect("written");
+    let mut check = |bytes: &[u8], part: &str| {
+        std::fs::write(bench.path("w.safetensors"), bytes).expect("written");
+        let error = bench.resolve_with("w.safetensors", json!({})).expect_err("another length");
+        assert!(error.contains(part), "no {part:?} in {error}");
+    };
+    check(&whole[..whole.len() - 5], "it is cut short: 7 of 12 bytes are there; fetch or copy it again");
+    check(&[&whole[..], b"\n"].concat(), "more bytes follow its last tensor (1): it was changed");
 }
 
 /// An archive of empty files with these names.

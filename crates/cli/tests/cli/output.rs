@@ -424,3 +424,20 @@ fn quiet_says_the_answer_alone_and_very_verbose_says_all() {
     assert_eq!(run(at, &["report", "run", "-q", "-v"]).code, Some(2));
     run(at, &["report", "run", "-vv"]).succeeds();
 }
+
+/// No file may have a byte here. A shell that ignores the signal makes the write fail, as on a full disk.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_a_full_disk_has_no_room_for_is_an_error_and_not_half_a_file() {
+    let at = tempfile::tempdir().expect("a folder");
+    let own = injerto(at.path());
+    // The drawn images are smaller than what is gathered before it is written.
+    for words in ["new --quickstart", "generate flowers drawn --train 1 --validation 0 --size 8"] {
+        let mut command = shell(&own, "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\"");
+        let output = command.arg(own.get_program()).args(words.split(' ')).output().expect("there is a shell");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{words}: {said}");
+        contains(&said, &["File too large"]);
+    }
+    assert!(!at.path().join("quickstart.toml").exists(), "half a file would be in the way of the next attempt");
+}

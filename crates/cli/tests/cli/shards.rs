@@ -81,6 +81,22 @@ fn the_environment_says_which_shard_a_task_computes() {
 }
 
 #[test]
+fn results_among_the_photos_are_no_input() {
+    let at = drawn();
+    let at = at.path();
+    // The second shard sees what the first one has left, and the first one starts again.
+    for (shard, expected) in [("0/2", "/2  "), ("1/2", "/2  "), ("0/2", "skipped: ")] {
+        contains(&features(at, &["--out", "drawn/train/features", "--shard", shard]).succeeds(), &[expected]);
+    }
+    let said = run(at, &["gather", "drawn/train/features"]).succeeds();
+    assert_eq!(said.lines().last(), Some("30 photos in 2 shards"));
+    // Where they are named, they are tables: each row names a photo, which lies elsewhere.
+    let table = "drawn/train/features/shard-00000-of-00002.parquet";
+    let named = run(at, &[&["features", "small_cnn", table, "--out", "again"][..], &SETS].concat());
+    contains(&named.succeeds(), &["shard 0/1  "]);
+}
+
+#[test]
 fn a_shard_that_is_done_is_skipped_and_one_with_a_new_photo_is_not() {
     let at = drawn();
     let at = at.path();

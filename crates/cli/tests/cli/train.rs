@@ -333,13 +333,23 @@ mod stopped {
 
     /// Begins the experiment, sends `signal` when two epochs are done, and says how it ended.
     fn stopped_by(signal: &str, at: &Path, out: &str) -> std::process::ExitStatus {
+        stopped_when(&|| history(&at.join(out)).len() >= 2, signal, at, &[&LONG[..], &[out]].concat())
+    }
+
+    /// Begins a command, sends `signal` when `it_is_time`, and says how it ended.
+    fn stopped_when(
+        it_is_time: &dyn Fn() -> bool,
+        signal: &str,
+        at: &Path,
+        arguments: &[&str],
+    ) -> std::process::ExitStatus {
         let mut command = injerto(at);
-        command.args(LONG).arg(out).stdout(Stdio::null()).stderr(Stdio::null());
+        command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().expect("it starts");
         let began = Instant::now();
-        while history(&at.join(out)).len() < 2 {
+        while !it_is_time() {
             assert!(child.try_wait().expect("a child").is_none(), "it ended by itself");
-            assert!(began.elapsed() < Duration::from_secs(60), "no epoch ends");
+            assert!(began.elapsed() < Duration::from_secs(60), "it is never time");
             std::thread::sleep(Duration::from_millis(1));
         }
         let sent = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
@@ -376,6 +386,22 @@ mod stopped {
         resume("interrupted");
         let summary = std::fs::read_to_string(at.join("interrupted/summary.json")).expect("there");
         assert!(!summary.contains("interrupted"), "{summary}");
+    }
+
+    #[test]
+    fn a_run_that_was_interrupted_before_its_first_epoch_begins_with_it() {
+        let at = folder();
+        let at = at.path();
+        let out = at.join("out");
+        // With so many images, their features take longer than it takes to stop.
+        let many = ["train", "tiny.toml", "--set", "data.train_per_class=600", "--run-dir", "out"];
+        let ended = stopped_when(&|| out.join("plan.json").exists(), "INT", at, &many);
+        assert_eq!(ended.code(), Some(130));
+        let summary = std::fs::read_to_string(out.join("summary.json")).expect("there");
+        contains(&summary, &["\"interrupted\": true"]);
+        assert_eq!((history(&out).len(), out.join("last.safetensors").exists()), (0, false));
+        run(at, &["train", "--resume", "out", "--set", "data.train_per_class=4"]).succeeds();
+        assert_eq!(history(&out).len(), 6);
     }
 }
 

@@ -8,8 +8,7 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageResult, Limi
 use re_rav1d::dav1d::pixel::{MatrixCoefficients, YUVRange};
 use re_rav1d::dav1d::{Error, Picture, PixelLayout, PlanarImageComponent as Component, Settings};
 
-/// Bytes that decoding takes per pixel beside what it gives: planes of up to 16 bits with their borders, and what filters keep.
-const WORK: u64 = 12;
+use super::av1;
 
 /// Upper limit of the boxes that lie side by side.
 const MOST: usize = 1000;
@@ -32,6 +31,8 @@ pub(super) struct Decoder {
     turns: Vec<Turn>,
     /// The matrix and whether values fill their range, where the file says so and overrules the picture.
     colours: Option<(u16, bool)>,
+    /// Bytes that decoding takes beside the image that it gives.
+    beside: u64,
 }
 
 /// The unread bytes of a box.
@@ -139,12 +140,16 @@ impl Decoder {
             }
         }
         let size = size.ok_or_else(|| lacks("size"))?;
-        Ok(Self { picture, size, turns, colours })
+        let pixels = size.iter().map(|&side| u64::from(side)).product::<u64>();
+        // The image is made beside the place where it goes, and once more to turn it.
+        let images = pixels.saturating_mul(if turns.is_empty() { 3 } else { 6 });
+        let beside = av1::memory(&picture, pixels)?.saturating_add(images).saturating_add(picture.len() as u64);
+        Ok(Self { picture, size, turns, colours, beside })
     }
 
     /// Bytes that decoding takes beside the image that it gives.
     pub(super) fn beside(&self) -> u64 {
-        self.size.iter().map(|&side| u64::from(side)).product::<u64>().saturating_mul(WORK) + self.picture.len() as u64
+        self.beside
     }
 
     fn decode(self) -> Result<DynamicImage, String> {

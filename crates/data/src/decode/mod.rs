@@ -36,6 +36,8 @@
 //! interpolates chroma).
 
 #[cfg(feature = "avif")]
+mod av1;
+#[cfg(feature = "avif")]
 mod avif;
 #[cfg_attr(not(target_arch = "x86_64"), path = "no_avx2.rs")]
 mod avx2;

@@ -5,8 +5,6 @@
 mod draw;
 pub(crate) mod drawing;
 
-use std::fs::File;
-use std::io::BufWriter;
 use std::path::Path;
 
 use image::codecs::png::PngEncoder;
@@ -52,11 +50,13 @@ pub fn export(dataset: &Dataset, folder: &Path, size: [usize; 2]) -> Result<(), 
         std::fs::create_dir_all(&class).map_err(|error| failed(&class, error.to_string()))?;
         let path = class.join(format!("{at:05}.png"));
         let Rgb { height, width, pixels } = drawing.draw(size);
-        let file = File::create(&path).map_err(|error| failed(&path, error.to_string()))?;
-        // `ImageBuffer::save` would compile the encoders of all formats into this crate.
-        let encoder = PngEncoder::new(BufWriter::new(file));
+        // `ImageBuffer::save` would compile the encoders of all formats into this crate, and an encoder that writes to a file does not
+        // say that the last bytes of it could not be written.
+        let mut png = Vec::new();
+        let encoder = PngEncoder::new(&mut png);
         let written = encoder.write_image(&pixels, width as u32, height as u32, ExtendedColorType::Rgb8);
         written.map_err(|error| failed(&path, error.to_string()))?;
+        std::fs::write(&path, png).map_err(|error| failed(&path, error.to_string()))?;
     }
     Ok(())
 }

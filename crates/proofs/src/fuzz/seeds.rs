@@ -220,6 +220,33 @@ fn jpeg() -> Vec<Vec<u8>> {
     golden["cases"].as_array().expect("a list").iter().filter_map(|case| case["file"].as_str()).map(bytes).collect()
 }
 
+/// AVIF of every kind that is read, and frames that are never shown.
+#[cfg(feature = "avif")]
+pub fn avif() -> Vec<Vec<u8>> {
+    let files: [&[u8]; 7] = [
+        include_bytes!("../../../../golden/avif_420.avif"),
+        include_bytes!("../../../../golden/avif_422_limited.avif"),
+        include_bytes!("../../../../golden/avif_444.avif"),
+        include_bytes!("../../../../golden/avif_clear.avif"),
+        include_bytes!("../../../../golden/avif_grey.avif"),
+        include_bytes!("../../../../golden/avif_turned.avif"),
+        include_bytes!("../../../../golden/avif_hidden_2.avif"),
+    ];
+    files.iter().map(|file| file.to_vec()).collect()
+}
+
+/// JPEG XL of every kind that is read.
+#[cfg(feature = "jxl")]
+pub fn jxl() -> Vec<Vec<u8>> {
+    let files: [&[u8]; 4] = [
+        include_bytes!("../../../../golden/jxl_clear.jxl"),
+        include_bytes!("../../../../golden/jxl_grey.jxl"),
+        include_bytes!("../../../../golden/jxl_lossless.jxl"),
+        include_bytes!("../../../../golden/jxl_lossy.jxl"),
+    ];
+    files.iter().map(|file| file.to_vec()).collect()
+}
+
 /// Networks in ONNX as PyTorch's exporters write them.
 pub fn onnx() -> [&'static [u8]; 4] {
     [

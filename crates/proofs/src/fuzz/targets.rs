@@ -79,6 +79,10 @@ pub const TARGETS: &[Target] = &[
     Target { name: "bmp", what: "BMP", ready: |_, _| pictures(ImageFormat::Bmp) },
     Target { name: "webp", what: "WebP", ready: |_, _| pictures(ImageFormat::WebP) },
     Target { name: "tiff", what: "TIFF", ready: |_, _| pictures(ImageFormat::Tiff) },
+    #[cfg(feature = "avif")]
+    Target { name: "avif", what: "AVIF", ready: |_, _| ready(seeds::avif(), form::boxes, picture) },
+    #[cfg(feature = "jxl")]
+    Target { name: "jxl", what: "JPEG XL", ready: |_, _| ready(seeds::jxl(), form::boxes, picture) },
 ];
 
 fn ready(good: Vec<Vec<u8>>, form: Form, read: impl FnMut(&[u8]) -> bool + 'static) -> Result<Ready> {
@@ -330,14 +334,17 @@ fn resume(run: &Path, scratch: &Path) -> Result<Ready> {
 
 fn pictures(format: ImageFormat) -> Result<Ready> {
     let form = if format == ImageFormat::Png { form::png } else { form::bytes };
-    ready(seeds::pictures(format)?, form, |bytes| {
-        let whole = decode(bytes, Orientation::Apply);
-        let scaled = decode_scaled(bytes, Orientation::Apply, [4, 4]);
-        for image in [&whole, &scaled].into_iter().flatten() {
-            assert_eq!(image.pixels.len(), image.height * image.width * 3);
-        }
-        whole.is_ok()
-    })
+    ready(seeds::pictures(format)?, form, picture)
+}
+
+/// Decodes a picture, as it is and scaled.
+fn picture(bytes: &[u8]) -> bool {
+    let whole = decode(bytes, Orientation::Apply);
+    let scaled = decode_scaled(bytes, Orientation::Apply, [4, 4]);
+    for image in [&whole, &scaled].into_iter().flatten() {
+        assert_eq!(image.pixels.len(), image.height * image.width * 3);
+    }
+    whole.is_ok()
 }
 
 #[cfg(test)]

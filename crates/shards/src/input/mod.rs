@@ -14,6 +14,7 @@ use injerto_files::{hex, to_text};
 use sha2::{Digest, Sha256};
 
 use self::ahead::ahead;
+use crate::output::Header;
 use crate::place::Source;
 use crate::{Place, Shard, ShardsError};
 
@@ -42,6 +43,8 @@ pub struct Photo {
 /// | `.csv`, `.tsv`, `.jsonl`, `.ndjson`, `.txt` | the files that it names, which lie beside the list or at absolute paths | the path in the list | its column of classes |
 /// | `.tar` (WebDataset) | its images | the path without its ending | the text of `.cls`, or `label`, `class` or `cls` in `.json` |
 /// | `.parquet` | one per row, in a column of bytes or of paths | the column `key` or `__key__`, or else the file's name, `#` and the row | the column `label` or `class` |
+///
+/// In a folder, files that shards have written are no input.
 #[derive(Debug, Clone, Default)]
 pub struct Input {
     files: Vec<File>,
@@ -86,6 +89,12 @@ impl Format {
             () => None,
         }
     }
+}
+
+/// Whether a file is what a shard has written. The folder for results may lie among the photos: what one shard leaves in it is no input of
+/// the next one, nor of the same one when it starts again.
+fn is_result(place: &Place) -> bool {
+    Shard::of_file(&place.name()).is_some() && Header::read(place).is_ok()
 }
 
 /// Endings of lists.
@@ -133,9 +142,14 @@ impl Input {
     fn folder(&mut self, root: &Path) -> Result<(), ShardsError> {
         let (images, left_out) = folder::images(root)?;
         let parts = folder::open(root, folder::Options::default());
-        let parts = parts.map_or(Vec::new(), |found| {
-            std::iter::once(found.train).chain(found.validation).chain(found.test).collect()
-        });
+        let parts = match parts {
+            Ok(found) => std::iter::once(found.train).chain(found.validation).chain(found.test).collect(),
+            // A folder of results among the classes is no class.
+            Err(_) => {
+                let names: Vec<String> = images.iter().map(|path| below(root, path)).collect();
+                folder::named(root, &names.iter().map(String::as_str).collect::<Vec<_>>()).2
+            }
+        };
         let labels = labels(parts);
         self.files.extend(images.into_iter().map(|path| {
             let key = below(root, &path);
@@ -151,7 +165,8 @@ impl Input {
         if entries.is_empty() {
             return Err(ShardsError::Absent { place: root.text() });
         }
-        let stamps: BTreeMap<&str, &String> = entries.iter().map(|entry| (entry.name.as_str(), &entry.stamp)).collect();
+        let photos = entries.iter().filter(|entry| !is_result(&root.join(&entry.name)));
+        let stamps: BTreeMap<&str, &String> = photos.map(|entry| (entry.name.as_str(), &entry.stamp)).collect();
         let names: Vec<&str> = stamps.keys().copied().collect();
         let (images, left_out, parts) = folder::named(Path::new(""), &names);
         let labels = labels(parts);
@@ -180,8 +195,10 @@ impl Input {
             match Format::of(&entry.file_name().to_string_lossy()) {
                 _ if entry.file_type().is_ok_and(|kind| kind.is_dir()) => self.packed(root, &path)?,
                 Some(format) if path.is_file() => {
-                    let name = below(root, &path);
-                    self.packs.push(Pack { name, place: Place::from(path), format, stamp: None });
+                    let (name, place) = (below(root, &path), Place::from(path));
+                    if !is_result(&place) {
+                        self.packs.push(Pack { name, place, format, stamp: None });
+                    }
                 }
                 _ => {}
             }

@@ -1,6 +1,8 @@
 //! Changes within the form of a file: what encloses the change (lengths, brackets, checksums) is right again afterwards, so that
 //! the change reaches the code after the first check.
 
+#[cfg(any(feature = "avif", feature = "jxl"))]
+mod boxes;
 mod json;
 mod png;
 mod protobuf;
@@ -10,6 +12,8 @@ mod zip;
 
 use super::mutate::{Random, alter};
 
+#[cfg(any(feature = "avif", feature = "jxl"))]
+pub use boxes::boxes;
 pub use json::{json, toml};
 pub use png::png;
 pub use protobuf::protobuf;
@@ -93,6 +97,12 @@ mod tests {
             true
         };
         check(png, &seeds::pictures(image::ImageFormat::Png).expect("pictures")[0], is_whole);
+    }
+
+    #[test]
+    #[cfg(feature = "avif")]
+    fn the_boxes_of_a_changed_avif_fill_it() {
+        check(boxes, &seeds::avif()[0], |bytes| boxes(bytes, &mut Random::new(1, 1)).is_some());
     }
 
     #[test]
