@@ -79,9 +79,8 @@ impl Product {
         });
         // Where windows are read where they lie, tiles go on from one row to the next: a fifth more pixels cost less than copies.
         let (row, pixel) = (geometry.strides[0] * steps[0], geometry.strides[1] * steps[1]);
-        let pitch = Some(row / pixel).filter(|pitch| {
-            lying.is_some() && row.is_multiple_of(pixel) && (0..=width / 5).contains(&(pitch - width.min(*pitch)))
-        });
+        let goes_on = |pitch: &usize| (width..=width + width / 5).contains(pitch);
+        let pitch = Some(row / pixel).filter(|pitch| lying.is_some() && row.is_multiple_of(pixel) && goes_on(pitch));
         let step = step.unwrap_or(Depth::WHOLE);
         let gathered = (0..depth).step_by(step.numbers()).collect();
         let group = |at: usize| {

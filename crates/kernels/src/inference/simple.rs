@@ -146,13 +146,11 @@ wide_or_portable! {
 
 #[inline(always)]
 unsafe fn copy_out_kernel<S: Simd, T: Element>(job: &Out<T>) {
-    let [height, width, channels] = job.shape;
+    let ([height, width, channels], as_it_is) = (job.shape, Map::epilogue(Epilogue::None));
     for (image, y) in (0..job.images).flat_map(|image| (0..height).map(move |y| (image, y))) {
         for (from, to) in both(job.input, job.output, width, image, y) {
-            for c in (0..channels).step_by(S::LANES) {
-                // SAFETY: the pixel has the channels in both views, and no more are touched; the instructions of `S` are there.
-                unsafe { S::store_up_to(to.add(c), T::load_up_to::<S>(from.add(c), channels - c), channels - c) };
-            }
+            // SAFETY: the pixel has the channels in both views; the instructions of `S` are there.
+            unsafe { line::<S, T, f32>(&as_it_is, from, to, channels) };
         }
     }
 }

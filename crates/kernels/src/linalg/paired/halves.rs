@@ -96,6 +96,7 @@ impl Halves {
     ) {
         let all = self.depth.div_ceil(DEPTH);
         let parts = all.div_ceil(NEAR).max(1);
+        let mut work = Work::new(self.unit);
         scratch(rows.next_multiple_of(TALL) * all.div_ceil(parts) * DEPTH / 2, |copy| {
             let copy = as_halves(copy);
             for part in 0..parts {
@@ -110,7 +111,7 @@ impl Halves {
                     bias: epilogue.bias.filter(|_| part == 0),
                     clip: epilogue.clip.filter(|_| part + 1 == parts),
                 };
-                self.multiply_part(steps, rows, copy, result, result_row, epilogue);
+                self.multiply_part(&mut work, steps, (copy, rows), result, result_row, epilogue);
             }
         });
     }
@@ -118,9 +119,9 @@ impl Halves {
     /// `result (+)= left · self` for some of the steps; `left` has rows of as many, and room for whole tiles.
     fn multiply_part(
         &self,
+        work: &mut Work,
         part: Range<usize>,
-        rows: usize,
-        left: &[Bf16],
+        (left, rows): (&[Bf16], usize),
         result: &mut [f32],
         result_row: usize,
         epilogue: Epilogue<'_>,
@@ -133,7 +134,6 @@ impl Halves {
         assert!(result.len() >= (rows - 1) * result_row + columns, "the result is too short");
         let slots = part.start * DEPTH / 2 * COLUMNS..part.end * DEPTH / 2 * COLUMNS;
         let clip = epilogue.clip.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
-        let mut work = Work::new(self.unit);
         with_steps(long, |steps| {
             for panel in self.pairs.panels() {
                 let bias = epilogue.bias.map(|values| {
