@@ -5,11 +5,43 @@ use injerto_graph::Role;
 use crate::layer::{Backward, Context};
 use crate::tensor::Tensor;
 
+/// What follows a normalisation: a factor and a summand for each channel, which are parameters, or 1 and 0.
+struct Affine {
+    /// Where gamma and beta stand among the layer's parameters, if it has them.
+    places: [Option<usize>; 2],
+    scale: Vec<f64>,
+    shift: Vec<f64>,
+}
+
+impl Affine {
+    fn of(context: &Context<'_>, channels: usize) -> Self {
+        let [gamma, beta] = [Role::Gamma, Role::Beta].map(|role| context.parameter(role));
+        let places = [&gamma, &beta].map(|parameter| parameter.as_ref().map(|(place, _)| *place));
+        let values =
+            |parameter: Option<(usize, Vec<f64>)>, plain| parameter.map_or(vec![plain; channels], |(_, all)| all);
+        Self { places, scale: values(gamma, 1.0), shift: values(beta, 0.0) }
+    }
+
+    fn forward(&self, normal: &Tensor) -> Tensor {
+        normal.map(|c, normal| normal * self.scale[c] + self.shift[c])
+    }
+
+    /// The gradients of factor and summand by channels.
+    fn sums(&self, normal: &Tensor, dy: &Tensor) -> [Vec<f64>; 2] {
+        [dy.sum_by_channel(normal, |_, dy, normal| dy * normal), dy.sum_by_channel(dy, |_, dy, _| dy)]
+    }
+
+    /// Those of the parameters that there are.
+    fn gradients(&self, sums: [Vec<f64>; 2]) -> Vec<(usize, Vec<f64>)> {
+        self.places.into_iter().zip(sums).filter_map(|(place, sum)| Some((place?, sum))).collect()
+    }
+}
+
 /// `y = (x - mean) / sqrt(variance + epsilon) * gamma + beta` by channels, with the statistics of the batch or the running ones.
 pub(crate) fn normalise(x: &Tensor, epsilon: f64, momentum: f64, context: &mut Context<'_>) -> (Tensor, Backward) {
     let channels = x.channels();
     let rows = (x.values.len() / channels) as f64;
-    let (gamma, beta) = (context.parameter(Role::Gamma), context.parameter(Role::Beta));
+    let affine = Affine::of(context, x.channels());
     let [running_mean, running_variance] = [Role::MovingMean, Role::MovingVariance].map(|role| context.needed(role));
     let uses_batch = context.uses_batch;
     let (mut mean, mut variance) = (running_mean.1.clone(), running_variance.1.clone());
@@ -23,24 +55,18 @@ pub(crate) fn normalise(x: &Tensor, epsilon: f64, momentum: f64, context: &mut C
     }
     let inverse: Vec<f64> = variance.iter().map(|variance| 1.0 / (variance + epsilon).sqrt()).collect();
     let normal = x.map(|c, x| (x - mean[c]) * inverse[c]);
-    let scale = gamma.as_ref().map_or(vec![1.0; channels], |(_, gamma)| gamma.clone());
-    let shift = beta.as_ref().map_or(vec![0.0; channels], |(_, beta)| beta.clone());
-    let y = normal.map(|c, normal| normal * scale[c] + shift[c]);
+    let y = affine.forward(&normal);
     let back = move |dy: &Tensor| {
-        let of_gamma = dy.sum_by_channel(&normal, |_, dy, normal| dy * normal);
-        let of_beta = dy.sum_by_channel(dy, |_, dy, _| dy);
-        let mut dx = dy.map(|c, dy| dy * scale[c] * inverse[c]);
+        let [of_gamma, of_beta] = affine.sums(&normal, dy);
+        let mut dx = dy.map(|c, dy| dy * affine.scale[c] * inverse[c]);
         if uses_batch {
             // The batch's mean and variance depend on x too.
             for (at, (dx, normal)) in dx.values.iter_mut().zip(&normal.values).enumerate() {
                 let c = at % channels;
-                *dx -= scale[c] * inverse[c] * (of_beta[c] + normal * of_gamma[c]) / rows;
+                *dx -= affine.scale[c] * inverse[c] * (of_beta[c] + normal * of_gamma[c]) / rows;
             }
         }
-        let of =
-            |parameter: &Option<(usize, Vec<f64>)>, gradient| parameter.as_ref().map(|(place, _)| (*place, gradient));
-        let parameters = [of(&gamma, of_gamma), of(&beta, of_beta)];
-        (vec![dx], parameters.into_iter().flatten().collect())
+        (vec![dx], affine.gradients([of_gamma, of_beta]))
     };
     (y, Backward::new(back))
 }
@@ -52,7 +78,7 @@ pub(crate) fn standardise(
     epsilon: f64,
     context: &mut Context<'_>,
 ) -> (Tensor, Backward) {
-    let (gamma, beta) = (context.parameter(Role::Gamma), context.parameter(Role::Beta));
+    let affine = Affine::of(context, x.channels());
     let sets: Vec<usize> = (0..x.values.len()).map(set).collect();
     let count = sets.iter().max().map_or(0, |last| last + 1);
     // For each value, the mean of its set.
@@ -69,24 +95,17 @@ pub(crate) fn standardise(
     for ((x, mean), inverse) in normal.values.iter_mut().zip(&mean).zip(&inverse) {
         *x = (*x - mean) * inverse;
     }
-    let channels = x.channels();
-    let scale = gamma.as_ref().map_or(vec![1.0; channels], |(_, gamma)| gamma.clone());
-    let shift = beta.as_ref().map_or(vec![0.0; channels], |(_, beta)| beta.clone());
-    let y = normal.map(|c, normal| normal * scale[c] + shift[c]);
+    let y = affine.forward(&normal);
     let back = move |dy: &Tensor| {
-        let of_gamma = dy.sum_by_channel(&normal, |_, dy, normal| dy * normal);
-        let of_beta = dy.sum_by_channel(dy, |_, dy, _| dy);
+        let gradients = affine.gradients(affine.sums(&normal, dy));
         // Mean and variance depend on x too.
-        let mut dx = dy.map(|c, dy| dy * scale[c]);
+        let mut dx = dy.map(|c, dy| dy * affine.scale[c]);
         let plain = means(&mut dx.values.iter().copied());
         let along = means(&mut dx.values.iter().zip(&normal.values).map(|(dx, normal)| dx * normal));
         for (at, dx) in dx.values.iter_mut().enumerate() {
             *dx = (*dx - plain[at] - normal.values[at] * along[at]) * inverse[at];
         }
-        let of =
-            |parameter: &Option<(usize, Vec<f64>)>, gradient| parameter.as_ref().map(|(place, _)| (*place, gradient));
-        let parameters = [of(&gamma, of_gamma), of(&beta, of_beta)];
-        (vec![dx], parameters.into_iter().flatten().collect())
+        (vec![dx], gradients)
     };
     (y, Backward::new(back))
 }
