@@ -218,9 +218,13 @@ impl RunFolder {
 
     /// Whether there is a summary that knows of no epoch.
     fn is_untrained(&self) -> bool {
-        let text = std::fs::read_to_string(self.path().join(Self::SUMMARY));
-        let summary = text.ok().and_then(|text| serde_json::from_str::<Summary>(&text).ok());
+        let summary = Self::summary_in(self.path());
         summary.is_some_and(|summary| summary.interrupted && summary.phases.iter().all(|phase| phase.epochs == 0))
+    }
+
+    /// The summary in the folder of a run, which need not be locked; `None` if there is none that can be read.
+    pub(crate) fn summary_in(folder: &Path) -> Option<Summary> {
+        serde_json::from_str(&std::fs::read_to_string(folder.join(Self::SUMMARY)).ok()?).ok()
     }
 
     /// Path of the folder.

@@ -201,8 +201,7 @@ fn has_knowledge(folder: &RunFolder, summary: &Summary) -> bool {
 /// The summary in the folder, if it describes all epochs of the complete run and the comparison that is asked for.
 fn whole_summary(folder: &RunFolder, prepared: &Prepared, progress: &Progress) -> Option<Summary> {
     let config = &prepared.config;
-    let text = folder.read(RunFolder::SUMMARY).ok()??;
-    let summary: Summary = serde_json::from_str(&text).ok()?;
+    let summary = RunFolder::summary_in(folder.path())?;
     summary.check().ok()?;
     let epochs: usize = summary.phases.iter().map(|phase| phase.history.len()).sum();
     let seeds = |gain: &Gain| config.transfer_gain.as_ref().is_some_and(|asked| asked.seeds == gain.seeds);

@@ -12,7 +12,7 @@ use injerto_trainer::{Checkpoints, ModelCard, Teacher, TrainError};
 use serde::{Deserialize, Serialize};
 
 use crate::reading::pixels;
-use crate::{BestSummary, ExperimentError, RunFolder, Summary};
+use crate::{BestSummary, ExperimentError, RunFolder};
 
 /// What a plan says of the teacher.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -107,6 +107,5 @@ fn differences(teacher: &ModelCard, student: &ModelCard) -> Option<String> {
 
 /// The best epoch of a run, as its folder says it.
 fn best(folder: &Path) -> Option<BestSummary> {
-    let text = std::fs::read_to_string(folder.join(RunFolder::SUMMARY)).ok()?;
-    serde_json::from_str::<Summary>(&text).ok().map(|summary| summary.best)
+    RunFolder::summary_in(folder).map(|summary| summary.best)
 }
