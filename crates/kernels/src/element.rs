@@ -8,6 +8,8 @@ use crate::simd::Simd;
 pub struct Bf16(u16);
 
 impl Bf16 {
+    pub(crate) const ZERO: Self = Self(0);
+
     /// The nearest number to `x`; of two that are equally near, the one whose last bit is 0. What is too large becomes infinite, and
     /// what is not a number stays so. What is too small for the exponent of an `f32` becomes zero, as processors round to this format.
     #[inline(always)]

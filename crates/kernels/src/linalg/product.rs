@@ -91,15 +91,19 @@ pub(crate) fn multiply(
 
 /// The address of a result that tasks fill in disjoint parts.
 #[derive(Clone, Copy)]
-struct Shared(*mut f32);
+pub(super) struct Shared(*mut f32);
 
-// SAFETY: a `Shared` is an address; `matmul_at_b` gives each task rows and columns of the result of its own.
+// SAFETY: a `Shared` is an address; `matmul_at_b` and `shifted_products` give each task rows and columns of the result of its own.
 unsafe impl Send for Shared {}
 // SAFETY: sharing it copies the address.
 unsafe impl Sync for Shared {}
 
 impl Shared {
-    fn at(self, offset: usize) -> *mut f32 {
+    pub(super) fn new(result: &mut [f32]) -> Self {
+        Self(result.as_mut_ptr())
+    }
+
+    pub(super) fn at(self, offset: usize) -> *mut f32 {
         self.0.wrapping_add(offset)
     }
 }
@@ -192,12 +196,13 @@ impl Strips {
                 copy_lines(isa, values, row, shape, self.each(), out);
             }
             Lie::Turned(unit) | Lie::Zipped(unit) => {
-                let isa = unit.vectors().for_loops();
+                // No zeros between them.
+                let (isa, lines) = (unit.vectors().for_loops(), [steps.max(1); 2]);
                 for (strip, out) in out.chunks_exact_mut(self.each()).enumerate() {
                     let (values, width) = (&values[strip * wide..], width(strip * wide));
                     match self.lie {
-                        Lie::Turned(_) => paired::turn_strip(isa, values, row, [width, wide], steps, out),
-                        _ => paired::zip_strip(isa, values, row, width, steps, out),
+                        Lie::Turned(_) => paired::turn_strip(isa, values, row, [width, wide], lines, steps, out),
+                        _ => paired::zip_strip(isa, values, row, width, lines, steps, out),
                     }
                 }
             }
@@ -310,7 +315,7 @@ pub(crate) fn matmul_at_b(
         if (tile >= panel && by_tile < tiles) || by_panel >= panels { by_tile *= 2 } else { by_panel *= 2 }
     }
     let (tiles_each, panels_each) = (tiles.div_ceil(by_tile), panels.div_ceil(by_panel));
-    let shared = Shared(result.as_mut_ptr());
+    let shared = Shared::new(result);
     workspace(together * each, |buffer| {
         for first in (0..blocks).step_by(together) {
             let buffer = &mut buffer[..together.min(blocks - first) * each];
@@ -365,7 +370,7 @@ pub(crate) fn matmul_at_b_whole(
     let [lefts, rights] = Strips::of(multiplier, rows, inner, columns);
     let depth = lefts.depth;
     let in_place = rights.count() < 4 && matches!(multiplier, Multiplier::Single(_));
-    let shared = Shared(result.as_mut_ptr());
+    let shared = Shared::new(result);
     scratch(rights.values() + if in_place { 0 } else { lefts.values() }, |buffer| {
         let (for_right, for_left) = buffer.split_at_mut(rights.values());
         let mut tiling = Tiling::new(multiplier);

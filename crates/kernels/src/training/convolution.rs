@@ -148,8 +148,8 @@ impl Convolution {
             return;
         }
         let rows = y.len() / filters;
-        let block = self.rows_each(rows);
-        Values::lend(self.multiplier, isa, geometry, x, |values| {
+        let block = self.rows_each(geometry, rows);
+        Values::lend(self.multiplier, isa, (geometry, self.groups), x, |values| {
             let work = |task: usize, y: &mut [f32], slopes: Option<&mut [f32]>| {
                 let rows = y.len() / filters;
                 for (group, (packed, _)) in self.packed.iter().enumerate() {
@@ -175,9 +175,15 @@ impl Convolution {
         });
     }
 
-    /// Rows that one task takes: whole tiles, few enough that its part of the gathered matrix stays in the second cache.
-    fn rows_each(&self, rows: usize) -> usize {
+    /// Of so many output pixels of a geometry those that one task takes: whole tiles, few enough that its part of the gathered matrix stays in the
+    /// second cache; where windows are read as they lie, whole lines of one image.
+    fn rows_each(&self, geometry: &Geometry, rows: usize) -> usize {
         let tile = self.multiplier.rows();
+        if matches!(self.multiplier, Multiplier::Half(_)) && geometry.lies(self.groups) {
+            let [height, width] = geometry.output;
+            let most = (rows.div_ceil(8).min(384) / width).clamp(1, height);
+            return (1..=most).rev().find(|lines| height.is_multiple_of(*lines)).unwrap_or(1) * width;
+        }
         // The part of a wide result stays there too.
         let fitting = match self.multiplier {
             // A unit's rows are made part by part, and panels of many MiB are read again for every task.
@@ -212,10 +218,16 @@ impl Step for Convolution {
         if needs_kernel {
             gradient.resize(parameters.values(self.kernel).len(), 0.0);
             let (rows, each, x) = (dy.len() / self.filters, self.filters / self.groups, x.get(0));
-            if self.winograd.is_some() {
+            let framed = match self.multiplier {
+                Multiplier::Half(unit) => Some(unit).filter(|_| self.geometry.lies(self.groups)),
+                Multiplier::Single(_) => None,
+            };
+            if let Some(unit) = framed {
+                self.geometry.kernel_gradient(unit, x, (dy, self.filters), &mut gradient);
+            } else if self.winograd.is_some() {
                 winograd::kernel_gradient(self.fold.isa, &self.geometry, x, dy, self.filters, &mut gradient);
             }
-            for group in (0..self.groups).filter(|_| self.winograd.is_none()) {
+            for group in (0..self.groups).filter(|_| framed.is_none() && self.winograd.is_none()) {
                 let channels = self.channels(group);
                 let fill = |rows: Range<usize>, part: Range<usize>, out: &mut [f32]| {
                     self.geometry.gather(x, rows, &part, &channels, out, part.len());
@@ -254,8 +266,8 @@ impl Step for Convolution {
             return;
         }
         if let Some(turned) = &self.turned {
-            let (block, packed) = (self.rows_each(dx.len() / width), &self.packed[0].1);
-            Values::lend(self.multiplier, self.fold.isa, turned, dy, |values| {
+            let (block, packed) = (self.rows_each(turned, dx.len() / width), &self.packed[0].1);
+            Values::lend(self.multiplier, self.fold.isa, (turned, 1), dy, |values| {
                 dx.par_chunks_mut(block * width).enumerate().for_each(|(task, dx)| {
                     let pixels = task * block..task * block + dx.len() / width;
                     values.multiply(turned, pixels, &(0..filters), packed, dx, width, Epilogue::plain(accumulate));
@@ -264,7 +276,7 @@ impl Step for Convolution {
             return;
         }
         if geometry.is_pointwise() {
-            let block = self.rows_each(dy.len() / filters);
+            let block = self.rows_each(geometry, dy.len() / filters);
             dx.par_chunks_mut(block * width).zip(dy.par_chunks(block * filters)).for_each(|(dx, dy)| {
                 for (group, (_, packed)) in self.packed.iter().enumerate() {
                     let dx = &mut dx[self.channels(group).start..];
@@ -275,7 +287,7 @@ impl Step for Convolution {
             return;
         }
         let (pixels, values) = (geometry.pixels(), geometry.input_values());
-        let block = self.rows_each(pixels);
+        let block = self.rows_each(geometry, pixels);
         dx.par_chunks_mut(values).zip(dy.par_chunks(pixels * filters)).for_each(|(dx, dy)| {
             if !accumulate {
                 dx.fill(0.0);

@@ -6,7 +6,7 @@ use super::elementwise::BLOCK;
 use crate::element::{Bf16, as_halves};
 use crate::geometry::Geometry;
 use crate::isa::ForLoops;
-use crate::linalg::{Epilogue, Multiplier, Right, round};
+use crate::linalg::{DEPTH, Epilogue, Frame, Lying, Multiplier, PresentUnit, Right, round, shifted_products};
 use crate::memory::{scratch, workspace};
 use crate::parallel::{Divide as _, Parts as _};
 
@@ -98,6 +98,67 @@ pub(super) fn turn(kernel: &[f32], [inner, columns]: [usize; 2], out: &mut [f32]
     });
 }
 
+/// Rows after the last that a unit reads.
+const BEYOND: usize = 16;
+
+impl Geometry {
+    /// Whether the windows of a layer of so many groups can be read by a unit where they lie in a copy of the image with its zeros: they move
+    /// by single pixels, and no step of a product goes from one pixel to the next.
+    pub(super) fn lies(&self, groups: usize) -> bool {
+        groups == 1 && self.strides == [1, 1] && !self.is_pointwise() && self.input[2].is_multiple_of(DEPTH)
+    }
+
+    /// The image with its zeros, and the outputs, for so many images.
+    fn frame(&self, images: usize) -> Frame {
+        let [height, width] = [0, 1].map(|axis| [self.output[axis], self.output[axis] + self.extent(axis) - 1]);
+        Frame { images, height, width, channels: self.input[2] }
+    }
+
+    /// How many pixels each tap's are after the first one's, in the image with its zeros.
+    fn shifts(&self) -> Vec<usize> {
+        let wide = self.frame(0).width[1];
+        let shift =
+            |tap: usize| tap / self.window[1] * self.dilation[0] * wide + tap % self.window[1] * self.dilation[1];
+        (0..self.window[0] * self.window[1]).map(shift).collect()
+    }
+
+    /// Lends images with their zeros, rounded, and numbers that hold anything after them, which a unit reads.
+    fn lend_framed<R>(&self, isa: ForLoops, x: &[f32], work: impl FnOnce(&[Bf16], Frame) -> R) -> R {
+        let frame = self.frame(x.len() / self.input_values());
+        let ([height, width, channels], [above, left]) = (self.input, self.before);
+        let ([_, high], [_, wide]) = (frame.height, frame.width);
+        let all = frame.images * high * wide * channels;
+        workspace((all + BEYOND * channels).div_ceil(2), |copy| {
+            let copy = as_halves(copy);
+            copy[..all].par_chunks_mut(wide * channels).enumerate().for_each(|(row, out)| {
+                let (image, y) = (row / high, row % high);
+                let Some(y) = y.checked_sub(above).filter(|y| *y < height) else { return out.fill(Bf16::ZERO) };
+                let x = &x[(image * height + y) * width * channels..][..width.min(wide - left) * channels];
+                let (before, out) = out.split_at_mut(left * channels);
+                let (out, after) = out.split_at_mut(x.len());
+                before.fill(Bf16::ZERO);
+                round(isa, x, out);
+                after.fill(Bf16::ZERO);
+            });
+            work(copy, frame)
+        })
+    }
+
+    /// The gradient of a kernel whose windows lie ([`Geometry::lies`]), by a unit, to `[taps, channels, filters]`.
+    pub(super) fn kernel_gradient(
+        &self,
+        unit: PresentUnit,
+        x: &[f32],
+        (dy, filters): (&[f32], usize),
+        gradient: &mut [f32],
+    ) {
+        self.lend_framed(unit.vectors().for_loops(), x, |copy, frame| {
+            let copy = &copy[..frame.images * frame.height[1] * frame.width[1] * frame.channels];
+            shifted_products(unit, frame, copy, &self.shifts(), (dy, filters), gradient);
+        });
+    }
+}
+
 /// The values that windows slide over, as what multiplies them reads them: a unit's are rounded once, and not once in each window. Windows of
 /// single pixels are rows that lie there already.
 pub(super) enum Values<'a> {
@@ -105,18 +166,25 @@ pub(super) enum Values<'a> {
     Single(&'a [f32]),
     /// Rounded for a unit.
     Half(&'a [Bf16]),
+    /// Rounded for a unit, with their zeros, and where each step of a window begins.
+    Framed(&'a [Bf16], Frame, &'a [usize]),
 }
 
 impl Values<'_> {
-    /// Lends `x` for the windows of a convolution.
+    /// Lends `x` for the windows of a convolution of so many groups.
     pub(super) fn lend<R>(
         multiplier: Multiplier,
         isa: ForLoops,
-        geometry: &Geometry,
+        (geometry, groups): (&Geometry, usize),
         x: &[f32],
         work: impl FnOnce(Values<'_>) -> R,
     ) -> R {
         match multiplier {
+            Multiplier::Half(_) if geometry.lies(groups) => geometry.lend_framed(isa, x, |copy, frame| {
+                let steps = |shift: usize| (0..frame.channels).step_by(DEPTH).map(move |c| shift * frame.channels + c);
+                let steps: Vec<usize> = geometry.shifts().into_iter().flat_map(steps).collect();
+                work(Values::Framed(copy, frame, &steps))
+            }),
             Multiplier::Half(_) if !geometry.is_pointwise() => workspace(x.len().div_ceil(2), |copy| {
                 let copy = &mut as_halves(copy)[..x.len()];
                 copy.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).for_each(|(copy, x)| round(isa, x, copy));
@@ -126,7 +194,8 @@ impl Values<'_> {
         }
     }
 
-    /// `result (+)= windows · right` for output pixels `pixels` of the whole batch and the channels of one group.
+    /// `result (+)= windows · right` for output pixels `pixels` of the whole batch and the channels of one group. Where the values are framed,
+    /// the pixels are whole rows of one image.
     #[expect(clippy::too_many_arguments, reason = "they are the three matrices, and which of their rows are meant")]
     pub(super) fn multiply(
         &self,
@@ -153,7 +222,17 @@ impl Values<'_> {
                     geometry.gather(x, pixels.clone(), &part, channels, copy, long);
                 });
             }
-            (Self::Half(_), Right::Single(_)) => unreachable!("values are rounded for a unit alone"),
+            (Self::Framed(copy, frame, steps), Right::Half(right)) => {
+                let [[height, high], [width, wide]] = [frame.height, frame.width];
+                let line = pixels.start / width;
+                assert!(pixels.start.is_multiple_of(width) && rows.is_multiple_of(width), "lines are whole");
+                assert!(line % height + rows / width <= height, "the lines are those of one image");
+                let values = &copy[(line / height * high + line % height) * wide * frame.channels..];
+                let (row, apart) = (frame.channels, wide * frame.channels);
+                let left = Lying { values, row, steps: *steps, run: width, apart };
+                right.multiply_lying(rows, &left, result, result_row, epilogue);
+            }
+            (Self::Half(_) | Self::Framed(..), Right::Single(_)) => unreachable!("values are rounded for a unit alone"),
         }
     }
 }

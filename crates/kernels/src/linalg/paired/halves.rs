@@ -17,8 +17,8 @@ use crate::simd::{Simd, per_isa, vectorised};
 /// Rows that a unit's tiles are multiples of.
 const TALL: usize = 16;
 
-/// Most steps of a part: 20 KiB of a panel, in the first cache.
-const NEAR: usize = 10;
+/// Most steps of a part: 72 KiB of a panel, and 432 KiB of 192 rows, in the second cache. Fewer would load and store the sums more often.
+const NEAR: usize = 36;
 
 /// The right side of a product, `[depth, columns]`, rounded and packed. Columns lie in order.
 #[derive(Debug)]
@@ -84,8 +84,7 @@ impl Halves {
     /// The same for a left side that is made part by part: `make` writes all rows of a part of the depth, rounded, in rows of so many numbers
     /// with zeros after the part.
     ///
-    /// For each part all panels are multiplied: a panel's part stays in the first cache while the rows go by, and the part of the rows in the
-    /// second one while the panels do.
+    /// For each part all panels are multiplied, while the part of the rows stays in the second cache.
     pub(crate) fn multiply_parts(
         &self,
         rows: usize,
@@ -111,40 +110,61 @@ impl Halves {
                     bias: epilogue.bias.filter(|_| part == 0),
                     clip: epilogue.clip.filter(|_| part + 1 == parts),
                 };
-                self.multiply_part(&mut work, steps, (copy, rows), result, result_row, epilogue);
+                with_steps(long, |places| {
+                    let left = Lying { values: copy, row: long, steps: places, run: rows, apart: 0 };
+                    self.multiply_part(&mut work, steps, (&left, rows), result, result_row, epilogue);
+                });
             }
         });
     }
 
-    /// `result (+)= left · self` for some of the steps; `left` has rows of as many, and room for whole tiles.
-    fn multiply_part(
+    /// The same for a left side that lies in bf16 already, with a place for every step.
+    ///
+    /// # Panics
+    /// The left side or the result is too short.
+    pub(crate) fn multiply_lying(
         &self,
-        work: &mut Work,
-        part: Range<usize>,
-        (left, rows): (&[Bf16], usize),
+        rows: usize,
+        left: &Lying<'_>,
         result: &mut [f32],
         result_row: usize,
         epilogue: Epilogue<'_>,
     ) {
-        let (long, kernel, columns) = (part.len() * DEPTH, self.pairs.kernel(), self.columns());
+        let all = self.depth.div_ceil(DEPTH);
+        assert_eq!(left.steps.len(), all, "each step has a place");
+        self.multiply_part(&mut Work::new(self.unit), 0..all, (left, rows), result, result_row, epilogue);
+    }
+
+    /// `result (+)= left · self` for some of the steps, which are all that the left side has.
+    fn multiply_part(
+        &self,
+        work: &mut Work,
+        part: Range<usize>,
+        (left, rows): (&Lying<'_>, usize),
+        result: &mut [f32],
+        result_row: usize,
+        epilogue: Epilogue<'_>,
+    ) {
+        let (kernel, columns) = (self.pairs.kernel(), self.columns());
         if rows == 0 || columns == 0 {
             return;
         }
-        assert!(left.len() >= rows.next_multiple_of(TALL) * long, "the left side is too short");
+        left.check(rows);
         assert!(result.len() >= (rows - 1) * result_row + columns, "the result is too short");
         let slots = part.start * DEPTH / 2 * COLUMNS..part.end * DEPTH / 2 * COLUMNS;
         let clip = epilogue.clip.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
-        with_steps(long, |steps| {
-            for panel in self.pairs.panels() {
-                let bias = epilogue.bias.map(|values| {
-                    let mut bias = NO_BIAS;
-                    bias.0[..panel.columns].copy_from_slice(&values[panel.first..][..panel.columns]);
-                    bias
-                });
-                for row in (0..rows).step_by(kernel.rows) {
-                    let left = (left[row * long..].as_ptr(), long);
+        for panel in self.pairs.panels() {
+            let bias = epilogue.bias.map(|values| {
+                let mut bias = NO_BIAS;
+                bias.0[..panel.columns].copy_from_slice(&values[panel.first..][..panel.columns]);
+                bias
+            });
+            for (run, first) in (0..rows).step_by(left.run).enumerate() {
+                let end = rows.min(first + left.run);
+                for row in (first..end).step_by(kernel.rows) {
+                    let tile = (left.values[run * left.apart + (row - first) * left.row..].as_ptr(), left.row);
                     let finish = Finish {
-                        rows: kernel.rows.min(rows - row),
+                        rows: kernel.rows.min(end - row),
                         width: panel.columns,
                         result: result[row * result_row + panel.first..].as_mut_ptr(),
                         result_row,
@@ -152,12 +172,36 @@ impl Halves {
                         bias: bias.as_ref(),
                         clip,
                     };
-                    // SAFETY: the left side has all rows, and those that a unit reads after them, with whole steps (asserted above); the panel
-                    // has as many; the result has the rows and columns (asserted), and is borrowed for this call alone.
-                    unsafe { work.tile(left, steps, &panel.values[slots.clone()], &finish) };
+                    // SAFETY: the left side has all rows, and those that a unit reads after them, with whole steps (checked above); the panel
+                    // has as many (the tile checks); the result has the rows and columns (asserted), and is borrowed for this call alone.
+                    unsafe { work.tile(tile, left.steps, &panel.values[slots.clone()], &finish) };
                 }
             }
-        });
+        }
+    }
+}
+
+/// The left side of a product, as it lies: runs of rows that are equally far apart.
+pub(crate) struct Lying<'a> {
+    pub(crate) values: &'a [Bf16],
+    /// Numbers from one row of a run to the next.
+    pub(crate) row: usize,
+    /// Where each step begins, counted from a row's first number.
+    pub(crate) steps: &'a [usize],
+    /// Rows of a run.
+    pub(crate) run: usize,
+    /// Numbers from one run's first row to the next one's.
+    pub(crate) apart: usize,
+}
+
+impl Lying<'_> {
+    /// # Panics
+    /// There are no numbers for all steps of all rows, and of those that a unit reads after a run's last.
+    fn check(&self, rows: usize) {
+        let runs = rows.div_ceil(self.run);
+        let last = (runs - 1) * self.apart + (self.run.min(rows).next_multiple_of(TALL) - 1) * self.row;
+        let end = self.steps.iter().max().map_or(0, |step| last + step + DEPTH);
+        assert!(self.values.len() >= end, "the left side is too short");
     }
 }
 
@@ -211,13 +255,28 @@ impl Work {
     /// # Safety
     /// The result has the rows and columns, and nobody else touches them.
     pub(in crate::linalg) unsafe fn strips(&mut self, left: &[f32], right: &[f32], long: usize, finish: &Finish<'_>) {
-        let left_row = 2 * left.len() / self.ready.unit.kernel().rows;
-        with_steps(long, |steps| {
-            // SAFETY: the strips have all rows and steps, and the result is the caller's.
-            unsafe { self.tile((left.as_ptr().cast(), left_row), steps, right, finish) };
-        });
+        let left_row = 2 * left.len() / self.rows();
+        // SAFETY: the strips have all rows and steps, and the result is the caller's.
+        unsafe { self.lying((left.as_ptr().cast(), left_row), right, long, finish) };
     }
 
+    /// Rows of the largest tile.
+    pub(super) fn rows(&self) -> usize {
+        self.ready.unit.kernel().rows
+    }
+
+    /// A tile whose left side's steps lie one after the other, `long` numbers of them; `left` is the first row, and the numbers from one to the
+    /// next.
+    ///
+    /// # Safety
+    /// The conditions of [`Work::tile`].
+    pub(super) unsafe fn lying(&mut self, left: (*const Bf16, usize), right: &[f32], long: usize, finish: &Finish<'_>) {
+        // SAFETY: the caller vouches for the left side and the result.
+        with_steps(long, |steps| unsafe { self.tile(left, steps, right, finish) });
+    }
+
+    /// One tile.
+    ///
     /// # Safety
     /// The left side has the rows and steps at its address, and those that the unit reads after the last row; the result has the rows and
     /// columns, and nobody else touches them.
@@ -339,34 +398,67 @@ unsafe fn zip<S: Simd>(even: &[f32], odd: &[f32], to: &mut [Bf16]) {
 }
 
 vectorised! {
-    /// Packs a strip of the right side of a transposed product: `steps` rows of `width` values that are `row` apart, two and two; steps
-    /// are filled up with zeros to whole [`DEPTH`]s.
-    pub(in crate::linalg) fn zip_strip(values: &[f32], row: usize, width: usize, steps: usize, out: &mut [f32])
-        => zip_strip_body::<S, Bf16>
+    /// Packs a strip of the right side of a transposed product: rows of `width` values that are `row` apart, two and two, with zeros to whole
+    /// [`DEPTH`]s. Of each `lines[1]` of the `steps` the first `lines[0]` are rows, and the others are zeros.
+    pub(in crate::linalg) fn zip_strip(
+        values: &[f32],
+        row: usize,
+        width: usize,
+        lines: [usize; 2],
+        steps: usize,
+        out: &mut [f32]
+    ) => zip_strip_body::<S, Bf16>
 }
 
 #[inline(always)]
-unsafe fn zip_strip_body<S: Simd>(values: &[f32], row: usize, width: usize, steps: usize, out: &mut [f32]) {
-    let lines = as_halves(out).chunks_exact_mut(2 * COLUMNS).take(steps.next_multiple_of(DEPTH) / 2);
-    for (pair, out) in lines.enumerate() {
+unsafe fn zip_strip_body<S: Simd>(
+    values: &[f32],
+    row: usize,
+    width: usize,
+    lines: [usize; 2],
+    steps: usize,
+    out: &mut [f32],
+) {
+    let mut lines = Lines { values, row, width, lines, steps, at: 0, place: 0 };
+    for out in as_halves(out).chunks_exact_mut(2 * COLUMNS).take(steps.next_multiple_of(DEPTH) / 2) {
         // SAFETY: the instructions of `S` are there.
-        unsafe {
-            zip::<S>(line(values, row, width, steps, 2 * pair), line(values, row, width, steps, 2 * pair + 1), out)
-        };
+        unsafe { zip::<S>(lines.next(), lines.next(), out) };
     }
 }
 
-/// The row with this number, or zeros after the last.
-#[inline(always)]
-fn line(values: &[f32], row: usize, width: usize, steps: usize, at: usize) -> &[f32] {
-    if at < steps { &values[at * row..][..width] } else { &NOTHING[..width] }
+/// Rows of a strip one after the other, with zeros between them and after the last.
+struct Lines<'a> {
+    values: &'a [f32],
+    row: usize,
+    width: usize,
+    lines: [usize; 2],
+    steps: usize,
+    /// The row, and the step, that come next.
+    at: usize,
+    place: usize,
+}
+
+impl<'a> Lines<'a> {
+    #[inline(always)]
+    fn next(&mut self) -> &'a [f32] {
+        let is_row = self.place % self.lines[1] < self.lines[0] && self.place < self.steps;
+        let line = if is_row { &self.values[self.at * self.row..][..self.width] } else { &NOTHING[..self.width] };
+        (self.at, self.place) = (self.at + usize::from(is_row), self.place + 1);
+        line
+    }
 }
 
 vectorised! {
-    /// Packs a strip of the left side of a transposed product: `steps` rows of `width` values that are `row` apart become `width` rows of
-    /// numbers, as far apart as `out` has room for `high` of them; steps are filled up with zeros to whole [`DEPTH`]s.
-    pub(in crate::linalg) fn turn_strip(values: &[f32], row: usize, sides: [usize; 2], steps: usize, out: &mut [f32])
-        => turn_strip_body::<S, Bf16>
+    /// Packs a strip of the left side of a transposed product: rows of `width` values that are `row` apart become `width` rows of numbers, as far
+    /// apart as `out` has room for `high` of them, with zeros to whole [`DEPTH`]s. `lines` are those of [`zip_strip`].
+    pub(in crate::linalg) fn turn_strip(
+        values: &[f32],
+        row: usize,
+        sides: [usize; 2],
+        lines: [usize; 2],
+        steps: usize,
+        out: &mut [f32]
+    ) => turn_strip_body::<S, Bf16>
 }
 
 #[inline(always)]
@@ -374,24 +466,42 @@ unsafe fn turn_strip_body<S: Simd>(
     values: &[f32],
     row: usize,
     [width, high]: [usize; 2],
+    lines: [usize; 2],
     steps: usize,
     out: &mut [f32],
 ) {
     const PAIRS: usize = DEPTH / 2;
     let long = out.len() / high;
+    let mut lines = Lines { values, row, width, lines, steps, at: 0, place: 0 };
     for first in (0..steps).step_by(DEPTH) {
         // Pairs of one step after the other, which are then turned.
         let mut pairs = [[0.0_f32; COLUMNS]; PAIRS];
-        for (pair, to) in pairs.iter_mut().enumerate() {
-            let at = first + 2 * pair;
-            let (even, odd) = (line(values, row, width, steps, at), line(values, row, width, steps, at + 1));
+        for to in &mut pairs {
             // SAFETY: the instructions of `S` are there.
-            unsafe { zip::<S>(even, odd, as_halves(to)) };
+            unsafe { zip::<S>(lines.next(), lines.next(), as_halves(to)) };
         }
         for (column, out) in out.chunks_exact_mut(long).enumerate().take(width) {
             for (to, pairs) in out[first / 2..][..PAIRS].iter_mut().zip(&pairs) {
                 *to = pairs[column];
             }
+        }
+    }
+}
+
+vectorised! {
+    /// Packs a panel of the right side from the first 32 numbers of `count` rows that are `row` apart, two and two, with zeros after them.
+    pub(super) fn zip_numbers(values: &[Bf16], row: usize, count: usize, out: &mut [f32]) => zip_numbers_body
+}
+
+#[inline(always)]
+fn zip_numbers_body<const FUSED: bool>(values: &[Bf16], row: usize, count: usize, out: &mut [f32]) {
+    let line = |at: usize| match at < count {
+        true => values[at * row..].first_chunk::<COLUMNS>().expect("rows have as many numbers"),
+        false => &[Bf16::ZERO; COLUMNS],
+    };
+    for (pair, out) in out.chunks_exact_mut(COLUMNS).enumerate() {
+        for ((to, even), odd) in out.iter_mut().zip(line(2 * pair)).zip(line(2 * pair + 1)) {
+            *to = f32::from_bits(u32::from(even.to_bits()) | u32::from(odd.to_bits()) << 16);
         }
     }
 }
