@@ -7,7 +7,7 @@ use crate::parallel::{self, Divide as _, Parts as _};
 use super::micro::MicroKernel;
 use super::multiplier::Multiplier;
 use super::pack::Packed;
-use super::paired::{self, Finish, PresentUnit, Work};
+use super::paired::{self, Finish, Places, PresentUnit, Work};
 use super::strided::{Strided, Tile, WIDEST};
 use crate::isa::ForLoops;
 use crate::memory::{scratch, workspace};
@@ -196,13 +196,15 @@ impl Strips {
                 copy_lines(isa, values, row, shape, self.each(), out);
             }
             Lie::Turned(unit) | Lie::Zipped(unit) => {
-                // No zeros between them.
-                let (isa, lines) = (unit.vectors().for_loops(), [steps.max(1); 2]);
+                let (isa, places) = (unit.vectors().for_loops(), Places::all(steps));
                 for (strip, out) in out.chunks_exact_mut(self.each()).enumerate() {
                     let (values, width) = (&values[strip * wide..], width(strip * wide));
                     match self.lie {
-                        Lie::Turned(_) => paired::turn_strip(isa, values, row, [width, wide], lines, steps, out),
-                        _ => paired::zip_strip(isa, values, row, width, lines, steps, out),
+                        Lie::Turned(_) => paired::turn_strip(isa, values, row, [width, wide], places, steps, out),
+                        _ => {
+                            let whole = steps.next_multiple_of(paired::DEPTH) / 2 * wide;
+                            paired::zip_strip(isa, values, row, width, places, &mut out[..whole]);
+                        }
                     }
                 }
             }

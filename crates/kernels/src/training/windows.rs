@@ -6,7 +6,7 @@ use super::elementwise::BLOCK;
 use crate::element::{Bf16, as_halves};
 use crate::geometry::Geometry;
 use crate::isa::ForLoops;
-use crate::linalg::{DEPTH, Epilogue, Frame, Lying, Multiplier, PresentUnit, Right, round, shifted_products};
+use crate::linalg::{DEPTH, Epilogue, Frame, Lying, Multiplier, PresentUnit, Right, Side, round, shifted_products};
 use crate::memory::{scratch, workspace};
 use crate::parallel::{Divide as _, Parts as _};
 
@@ -108,15 +108,20 @@ impl Geometry {
         groups == 1 && self.strides == [1, 1] && !self.is_pointwise() && self.input[2].is_multiple_of(DEPTH)
     }
 
-    /// The image with its zeros, and the outputs, for so many images.
+    /// So many images with their zeros, and the outputs.
     fn frame(&self, images: usize) -> Frame {
-        let [height, width] = [0, 1].map(|axis| [self.output[axis], self.output[axis] + self.extent(axis) - 1]);
-        Frame { images, height, width, channels: self.input[2] }
+        let side = |axis: usize| Side {
+            image: self.input[axis],
+            before: self.before[axis],
+            framed: self.output[axis] + self.extent(axis) - 1,
+            output: self.output[axis],
+        };
+        Frame { images, height: side(0), width: side(1), channels: self.input[2] }
     }
 
     /// How many pixels each tap's are after the first one's, in the image with its zeros.
     fn shifts(&self) -> Vec<usize> {
-        let wide = self.frame(0).width[1];
+        let wide = self.frame(0).width.framed;
         let shift =
             |tap: usize| tap / self.window[1] * self.dilation[0] * wide + tap % self.window[1] * self.dilation[1];
         (0..self.window[0] * self.window[1]).map(shift).collect()
@@ -125,16 +130,17 @@ impl Geometry {
     /// Lends images with their zeros, rounded, and numbers that hold anything after them, which a unit reads.
     fn lend_framed<R>(&self, isa: ForLoops, x: &[f32], work: impl FnOnce(&[Bf16], Frame) -> R) -> R {
         let frame = self.frame(x.len() / self.input_values());
-        let ([height, width, channels], [above, left]) = (self.input, self.before);
-        let ([_, high], [_, wide]) = (frame.height, frame.width);
-        let all = frame.images * high * wide * channels;
+        let Frame { height, width, channels, .. } = frame;
+        let all = frame.images * height.framed * width.framed * channels;
         workspace((all + BEYOND * channels).div_ceil(2), |copy| {
             let copy = as_halves(copy);
-            copy[..all].par_chunks_mut(wide * channels).enumerate().for_each(|(row, out)| {
-                let (image, y) = (row / high, row % high);
-                let Some(y) = y.checked_sub(above).filter(|y| *y < height) else { return out.fill(Bf16::ZERO) };
-                let x = &x[(image * height + y) * width * channels..][..width.min(wide - left) * channels];
-                let (before, out) = out.split_at_mut(left * channels);
+            copy[..all].par_chunks_mut(width.framed * channels).enumerate().for_each(|(row, out)| {
+                let (image, y) = (row / height.framed, row % height.framed);
+                let Some(y) = y.checked_sub(height.before).filter(|y| *y < height.image) else {
+                    return out.fill(Bf16::ZERO);
+                };
+                let x = &x[(image * height.image + y) * width.image * channels..][..width.image * channels];
+                let (before, out) = out.split_at_mut(width.before * channels);
                 let (out, after) = out.split_at_mut(x.len());
                 before.fill(Bf16::ZERO);
                 round(isa, x, out);
@@ -152,10 +158,8 @@ impl Geometry {
         (dy, filters): (&[f32], usize),
         gradient: &mut [f32],
     ) {
-        self.lend_framed(unit.vectors().for_loops(), x, |copy, frame| {
-            let copy = &copy[..frame.images * frame.height[1] * frame.width[1] * frame.channels];
-            shifted_products(unit, frame, copy, &self.shifts(), (dy, filters), gradient);
-        });
+        let frame = self.frame(x.len() / self.input_values());
+        shifted_products(unit, frame, x, &self.shifts(), (dy, filters), gradient);
     }
 }
 
@@ -223,11 +227,12 @@ impl Values<'_> {
                 });
             }
             (Self::Framed(copy, frame, steps), Right::Half(right)) => {
-                let [[height, high], [width, wide]] = [frame.height, frame.width];
-                let line = pixels.start / width;
+                let (height, width, line) =
+                    (frame.height.output, frame.width.output, pixels.start / frame.width.output);
                 assert!(pixels.start.is_multiple_of(width) && rows.is_multiple_of(width), "lines are whole");
                 assert!(line % height + rows / width <= height, "the lines are those of one image");
-                let values = &copy[(line / height * high + line % height) * wide * frame.channels..];
+                let wide = frame.width.framed;
+                let values = &copy[(line / height * frame.height.framed + line % height) * wide * frame.channels..];
                 let (row, apart) = (frame.channels, wide * frame.channels);
                 let left = Lying { values, row, steps: *steps, run: width, apart };
                 right.multiply_lying(rows, &left, result, result_row, epilogue);

@@ -397,65 +397,84 @@ unsafe fn zip<S: Simd>(even: &[f32], odd: &[f32], to: &mut [Bf16]) {
     }
 }
 
+/// Which places of a strip have a row of values, and which zeros: a part of a picture with zeros around it, read line by line.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::linalg) struct Places {
+    /// Places of a line.
+    pub(in crate::linalg) pitch: usize,
+    /// Which places of a line have rows.
+    pub(in crate::linalg) columns: [usize; 2],
+    /// Which lines have them.
+    pub(in crate::linalg) lines: [usize; 2],
+    /// The place at which the strip begins.
+    pub(in crate::linalg) first: usize,
+}
+
+impl Places {
+    /// `steps` rows, and then zeros.
+    pub(in crate::linalg) fn all(steps: usize) -> Self {
+        Self { pitch: steps.max(1), columns: [0, steps], lines: [0, 1], first: 0 }
+    }
+}
+
+/// The rows of a strip's places one after the other.
+struct Lines<'a> {
+    values: &'a [f32],
+    /// Values from one row to the next.
+    row: usize,
+    /// Values of a row that are wanted.
+    width: usize,
+    places: Places,
+    /// The line, and the place in it, that come next.
+    next: [usize; 2],
+    /// The row that comes next.
+    at: usize,
+}
+
+impl<'a> Lines<'a> {
+    fn new(values: &'a [f32], row: usize, width: usize, places: Places) -> Self {
+        let next = [places.first / places.pitch, places.first % places.pitch];
+        Self { values, row, width, places, next, at: 0 }
+    }
+
+    /// The values of the next place's row, or zeros.
+    #[inline(always)]
+    fn next(&mut self) -> &'a [f32] {
+        let ([line, place], Places { pitch, columns, lines, .. }) = (self.next, self.places);
+        self.next = if place + 1 == pitch { [line + 1, 0] } else { [line, place + 1] };
+        let there = (lines[0]..lines[1]).contains(&line) && (columns[0]..columns[1]).contains(&place);
+        if !there {
+            return &NOTHING[..self.width];
+        }
+        self.at += 1;
+        &self.values[(self.at - 1) * self.row..][..self.width]
+    }
+}
+
 vectorised! {
-    /// Packs a strip of the right side of a transposed product: rows of `width` values that are `row` apart, two and two, with zeros to whole
-    /// [`DEPTH`]s. Of each `lines[1]` of the `steps` the first `lines[0]` are rows, and the others are zeros.
-    pub(in crate::linalg) fn zip_strip(
-        values: &[f32],
-        row: usize,
-        width: usize,
-        lines: [usize; 2],
-        steps: usize,
-        out: &mut [f32]
-    ) => zip_strip_body::<S, Bf16>
+    /// Packs a strip of the right side of a transposed product: the rows of places, of `width` values that are `row` apart, two and two, as many as
+    /// `out` has room for.
+    pub(in crate::linalg) fn zip_strip(values: &[f32], row: usize, width: usize, places: Places, out: &mut [f32])
+        => zip_strip_body::<S, Bf16>
 }
 
 #[inline(always)]
-unsafe fn zip_strip_body<S: Simd>(
-    values: &[f32],
-    row: usize,
-    width: usize,
-    lines: [usize; 2],
-    steps: usize,
-    out: &mut [f32],
-) {
-    let mut lines = Lines { values, row, width, lines, steps, at: 0, place: 0 };
-    for out in as_halves(out).chunks_exact_mut(2 * COLUMNS).take(steps.next_multiple_of(DEPTH) / 2) {
+unsafe fn zip_strip_body<S: Simd>(values: &[f32], row: usize, width: usize, places: Places, out: &mut [f32]) {
+    let mut lines = Lines::new(values, row, width, places);
+    for out in as_halves(out).chunks_exact_mut(2 * COLUMNS) {
         // SAFETY: the instructions of `S` are there.
         unsafe { zip::<S>(lines.next(), lines.next(), out) };
     }
 }
 
-/// Rows of a strip one after the other, with zeros between them and after the last.
-struct Lines<'a> {
-    values: &'a [f32],
-    row: usize,
-    width: usize,
-    lines: [usize; 2],
-    steps: usize,
-    /// The row, and the step, that come next.
-    at: usize,
-    place: usize,
-}
-
-impl<'a> Lines<'a> {
-    #[inline(always)]
-    fn next(&mut self) -> &'a [f32] {
-        let is_row = self.place % self.lines[1] < self.lines[0] && self.place < self.steps;
-        let line = if is_row { &self.values[self.at * self.row..][..self.width] } else { &NOTHING[..self.width] };
-        (self.at, self.place) = (self.at + usize::from(is_row), self.place + 1);
-        line
-    }
-}
-
 vectorised! {
-    /// Packs a strip of the left side of a transposed product: rows of `width` values that are `row` apart become `width` rows of numbers, as far
-    /// apart as `out` has room for `high` of them, with zeros to whole [`DEPTH`]s. `lines` are those of [`zip_strip`].
+    /// Packs a strip of the left side of a transposed product: `steps` places, whose rows of `width` values are `row` apart, become `width` rows
+    /// of numbers, as far apart as `out` has room for `high` of them, with what places come next up to whole [`DEPTH`]s.
     pub(in crate::linalg) fn turn_strip(
         values: &[f32],
         row: usize,
         sides: [usize; 2],
-        lines: [usize; 2],
+        places: Places,
         steps: usize,
         out: &mut [f32]
     ) => turn_strip_body::<S, Bf16>
@@ -466,13 +485,13 @@ unsafe fn turn_strip_body<S: Simd>(
     values: &[f32],
     row: usize,
     [width, high]: [usize; 2],
-    lines: [usize; 2],
+    places: Places,
     steps: usize,
     out: &mut [f32],
 ) {
     const PAIRS: usize = DEPTH / 2;
     let long = out.len() / high;
-    let mut lines = Lines { values, row, width, lines, steps, at: 0, place: 0 };
+    let mut lines = Lines::new(values, row, width, places);
     for first in (0..steps).step_by(DEPTH) {
         // Pairs of one step after the other, which are then turned.
         let mut pairs = [[0.0_f32; COLUMNS]; PAIRS];
@@ -484,24 +503,6 @@ unsafe fn turn_strip_body<S: Simd>(
             for (to, pairs) in out[first / 2..][..PAIRS].iter_mut().zip(&pairs) {
                 *to = pairs[column];
             }
-        }
-    }
-}
-
-vectorised! {
-    /// Packs a panel of the right side from the first 32 numbers of `count` rows that are `row` apart, two and two, with zeros after them.
-    pub(super) fn zip_numbers(values: &[Bf16], row: usize, count: usize, out: &mut [f32]) => zip_numbers_body
-}
-
-#[inline(always)]
-fn zip_numbers_body<const FUSED: bool>(values: &[Bf16], row: usize, count: usize, out: &mut [f32]) {
-    let line = |at: usize| match at < count {
-        true => values[at * row..].first_chunk::<COLUMNS>().expect("rows have as many numbers"),
-        false => &[Bf16::ZERO; COLUMNS],
-    };
-    for (pair, out) in out.chunks_exact_mut(COLUMNS).enumerate() {
-        for ((to, even), odd) in out.iter_mut().zip(line(2 * pair)).zip(line(2 * pair + 1)) {
-            *to = f32::from_bits(u32::from(even.to_bits()) | u32::from(odd.to_bits()) << 16);
         }
     }
 }

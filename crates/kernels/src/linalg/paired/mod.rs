@@ -17,9 +17,9 @@ mod halves;
 mod shifted;
 mod tiles;
 
-pub(super) use halves::{Finish, Work, turn_strip, zip_strip};
+pub(super) use halves::{Finish, Places, Work, turn_strip, zip_strip};
 pub(crate) use halves::{Halves, Lying, round};
-pub(crate) use shifted::{Frame, shifted_products};
+pub(crate) use shifted::{Frame, Side, shifted_products};
 
 use super::micro::{Addressing, MicroKernel};
 use super::pack::{Packed, Packing};

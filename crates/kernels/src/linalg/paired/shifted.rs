@@ -4,7 +4,7 @@
 //! outputs' gradients are transposed to the left side. A shift by one pixel would put rows of the left side, or halves of the slots of the right
 //! side, across lines of the cache, so there is a packed image for odd shifts beside that for even ones.
 
-use super::halves::{Finish, Work, turn_strip, zip_numbers};
+use super::halves::{Finish, Places, Work, turn_strip, zip_strip};
 use super::{COLUMNS, DEPTH, PresentUnit};
 use crate::element::Bf16;
 use crate::linalg::product::Shared;
@@ -14,26 +14,37 @@ use crate::parallel::{self, Divide as _, Parts as _};
 /// Columns that are transposed together: whole tiles.
 const TALL: usize = 32;
 
+/// Values that are packed together, unless one strip alone or the result has more: 4 MiB.
+const PACKED: usize = 1 << 20;
+
 /// Pixels of a strip, about: tiles of 40 steps, whose two sides stay in the second cache for all taps.
 const PIXELS: usize = 1280;
 
-/// Values that are packed together, unless one strip alone has more: 16 MiB.
-const PACKED: usize = 1 << 22;
-
-/// Images with zeros around them, and the outputs of a convolution that moves by single pixels over them.
+/// Images, and the outputs of a convolution that moves by single pixels over them with zeros around them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Frame {
     pub(crate) images: usize,
-    /// Rows of the output, and of the image with its zeros.
-    pub(crate) height: [usize; 2],
-    /// Columns of the output, and of the image with its zeros.
-    pub(crate) width: [usize; 2],
+    /// Rows of the image, of the zeros above it, and of all that the convolution sees.
+    pub(crate) height: Side,
+    /// The same for columns.
+    pub(crate) width: Side,
     /// Channels of the image.
     pub(crate) channels: usize,
 }
 
-/// Rows of an output that are packed together, and what lies where in a packed strip: transposed columns, [`TALL`] together, then panels of
-/// channels for even shifts, then those for odd ones.
+/// One side of a [`Frame`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Side {
+    pub(crate) image: usize,
+    /// Zeros before the image.
+    pub(crate) before: usize,
+    /// The image and the zeros on both sides.
+    pub(crate) framed: usize,
+    pub(crate) output: usize,
+}
+
+/// Rows of an output that are packed together, and what lies where in a packed strip: transposed columns, [`TALL`] together, then the panels
+/// of channels, each for even shifts and for odd ones.
 #[derive(Clone, Copy)]
 struct Strips {
     frame: Frame,
@@ -48,8 +59,8 @@ struct Strips {
 
 impl Strips {
     fn new(frame: Frame, reach: usize, columns: usize) -> Self {
-        let rows = (PIXELS / frame.width[1]).clamp(1, frame.height[0]);
-        let pixels = (rows * frame.width[1]).next_multiple_of(DEPTH);
+        let rows = (PIXELS / frame.width.framed).clamp(1, frame.height.output);
+        let pixels = (rows * frame.width.framed).next_multiple_of(DEPTH);
         // An odd number of lines of the cache, because columns that are a power of two apart would share few places of it.
         let long = (pixels / DEPTH | 1) * DEPTH;
         Self { frame, columns, rows, long, pairs: (pixels + reach).div_ceil(2) }
@@ -57,13 +68,17 @@ impl Strips {
 
     /// Strips of one image.
     fn per_image(&self) -> usize {
-        self.frame.height[0].div_ceil(self.rows)
+        self.frame.height.output.div_ceil(self.rows)
     }
 
-    /// Pixels of the strip with this number, with the zeros.
+    /// The image of a strip, and its first row of the output.
+    fn place(&self, strip: usize) -> (usize, usize) {
+        (strip / self.per_image(), strip % self.per_image() * self.rows)
+    }
+
+    /// Pixels of a strip, with the zeros.
     fn pixels(&self, strip: usize) -> usize {
-        let row = strip % self.per_image() * self.rows;
-        self.rows.min(self.frame.height[0] - row) * self.frame.width[1]
+        self.rows.min(self.frame.height.output - self.place(strip).1) * self.frame.width.framed
     }
 
     /// Values of [`TALL`] transposed columns.
@@ -71,45 +86,53 @@ impl Strips {
         TALL * self.long / 2
     }
 
-    /// Values of a panel.
+    /// Values of all transposed columns.
+    fn lefts(&self) -> usize {
+        self.columns.div_ceil(TALL) * self.left()
+    }
+
+    /// Values of a panel, for even or for odd shifts.
     fn panel(&self) -> usize {
         self.pairs * COLUMNS
     }
 
-    /// Values of all transposed columns, and of all panels for even shifts.
-    fn sides(&self) -> [usize; 2] {
-        [self.columns.div_ceil(TALL) * self.left(), self.frame.channels / COLUMNS * self.panel()]
-    }
-
     /// Values of a strip.
     fn values(&self) -> usize {
-        let [lefts, panels] = self.sides();
-        lefts + 2 * panels
+        self.lefts() + self.frame.channels / COLUMNS * 2 * self.panel()
     }
 
-    /// Packs the strip with this number.
-    fn pack(&self, unit: PresentUnit, strip: usize, images: &[Bf16], outputs: &[f32], packed: &mut [f32]) {
+    /// Packs a strip.
+    fn pack(&self, unit: PresentUnit, strip: usize, images: &[f32], outputs: &[f32], packed: &mut [f32]) {
         let Frame { height, width, channels, .. } = self.frame;
-        let (isa, [lefts, panels]) = (unit.vectors().for_loops(), self.sides());
-        let (image, row) = (strip / self.per_image(), strip % self.per_image() * self.rows);
-        let (for_left, for_right) = packed.split_at_mut(lefts);
-        let outputs = &outputs[(image * height[0] + row) * width[0] * self.columns..];
-        for (block, out) in for_left.chunks_exact_mut(self.left()).enumerate() {
-            let wide = TALL.min(self.columns - block * TALL);
-            turn_strip(isa, &outputs[block * TALL..], self.columns, [wide, TALL], width, self.pixels(strip), out);
-        }
-        for (odd, out) in for_right.chunks_exact_mut(panels).enumerate() {
-            let images = &images[((image * height[1] + row) * width[1] + odd) * channels..];
-            for (panel, out) in out.chunks_exact_mut(self.panel()).enumerate() {
-                zip_numbers(isa, &images[panel * COLUMNS..], channels, images.len() / channels, out);
+        let (isa, (image, row), columns) = (unit.vectors().for_loops(), self.place(strip), self.columns);
+        let (for_left, for_right) = packed.split_at_mut(self.lefts());
+        let outputs = &outputs[(image * height.output + row) * width.output * columns..];
+        for_left.par_chunks_mut(self.left()).enumerate().for_each(|(block, out)| {
+            let wide = TALL.min(columns - block * TALL);
+            let lines = self.rows.min(height.output - row);
+            let places = Places { pitch: width.framed, columns: [0, width.output], lines: [0, lines], first: 0 };
+            turn_strip(isa, &outputs[block * TALL..], columns, [wide, TALL], places, self.pixels(strip), out);
+        });
+        // The first row of the image that the strip sees, and the line of the strip at which the image begins and ends.
+        let seen = row.saturating_sub(height.before).min(height.image);
+        let lines = [height.before.saturating_sub(row), (height.before + height.image).saturating_sub(row)];
+        let images = &images[(image * height.image + seen) * width.image * channels..];
+        for_right.par_chunks_mut(2 * self.panel()).enumerate().for_each(|(panel, out)| {
+            let sees = width.before..width.before + width.image;
+            for (first, out) in out.chunks_exact_mut(self.panel()).enumerate() {
+                // An odd shift begins with the second place, whose row is the image's second one if the first one's is there.
+                let skipped = usize::from(first == 1 && lines[0] == 0 && lines[1] > 0 && sees.start == 0);
+                let places = Places { pitch: width.framed, columns: [sees.start, sees.end], lines, first };
+                let values = &images[(skipped * channels + panel * COLUMNS).min(images.len())..];
+                zip_strip(isa, values, channels, COLUMNS, places, out);
             }
-        }
+        });
     }
 }
 
-/// `result[shift, channel, column] = Σ images[pixel + shift, channel] · outputs[pixel, column]` over the pixels of all outputs, in which a row
-/// has as many places as one of the image with its zeros. `images` are `[images, height, width, channels]` with the zeros, `outputs`
-/// `[images, height, width, columns]` without.
+/// `result[shift, channel, column] = Σ framed[pixel + shift, channel] · outputs[pixel, column]` over the pixels of all outputs, where a row of
+/// outputs has as many places as one of `framed`, the images with their zeros. `images` are `[images, height, width, channels]` without the
+/// zeros, `outputs` `[images, height, width, columns]`, and both are rounded.
 ///
 /// Tasks own parts of the result, so that each sum is taken in one order whatever the number of threads.
 ///
@@ -118,22 +141,23 @@ impl Strips {
 pub(crate) fn shifted_products(
     unit: PresentUnit,
     frame: Frame,
-    images: &[Bf16],
+    images: &[f32],
     shifts: &[usize],
     (outputs, columns): (&[f32], usize),
     result: &mut [f32],
 ) {
     let channels = frame.channels;
     assert!(channels > 0 && channels.is_multiple_of(COLUMNS) && columns > 0, "channels fill panels");
-    assert_eq!(images.len(), frame.images * frame.height[1] * frame.width[1] * channels);
-    assert_eq!(outputs.len(), frame.images * frame.height[0] * frame.width[0] * columns);
+    assert_eq!(images.len(), frame.images * frame.height.image * frame.width.image * channels);
+    assert_eq!(outputs.len(), frame.images * frame.height.output * frame.width.output * columns);
     assert_eq!(result.len(), shifts.len() * channels * columns);
     let strips = Strips::new(frame, shifts.iter().max().map_or(0, |most| *most), columns);
     let all = frame.images * strips.per_image();
     if all == 0 {
         return result.fill(0.0);
     }
-    let (each, together) = (strips.values(), (PACKED / strips.values()).clamp(1, all));
+    // The result is read and written once for all strips that are packed together.
+    let (each, together) = (strips.values(), (PACKED.max(result.len()) / strips.values()).clamp(1, all));
     // `[shifts, columns, channels]`.
     workspace(together * each + result.len(), |buffer| {
         let (turned, buffer) = buffer.split_at_mut(result.len());
@@ -157,7 +181,7 @@ fn multiply(unit: PresentUnit, strips: &Strips, first: usize, packed: &[f32], sh
     // Tasks that share a part of both sides follow one another.
     let taps = if blocks * panels < 8 { 1 } else { shifts.len() };
     let groups = shifts.len().div_ceil(taps);
-    let ([lefts, all_panels], shared) = (strips.sides(), Shared::new(result));
+    let shared = Shared::new(result);
     parallel::each(blocks * panels * groups, &|task| {
         let (block, panel, group) = (task / groups / panels, task / groups % panels, task % groups);
         let mut work = Work::new(unit);
@@ -166,7 +190,7 @@ fn multiply(unit: PresentUnit, strips: &Strips, first: usize, packed: &[f32], sh
             let left = &packed[block * strips.left()..][..strips.left()];
             for tap in group * taps..shifts.len().min((group + 1) * taps) {
                 let (half, odd) = (shifts[tap] / 2, shifts[tap] % 2);
-                let right = &packed[lefts + odd * all_panels + panel * strips.panel()..][..strips.panel()];
+                let right = &packed[strips.lefts() + (2 * panel + odd) * strips.panel()..][..strips.panel()];
                 let right = &right[half * COLUMNS..][..steps / 2 * COLUMNS];
                 for row in (0..TALL.min(columns - block * TALL)).step_by(work.rows()) {
                     let column = block * TALL + row;
@@ -208,30 +232,45 @@ mod tests {
     use super::*;
     use crate::linalg::Unit;
 
-    /// Few pixels and many, outputs that fill no panel, rows whose number is odd, and two images.
+    /// Few pixels and many, outputs that fill no panel, an odd number of columns, two images, and zeros on any side or none.
     #[test]
     fn every_unit_computes_the_sums_at_all_shifts() {
         let value = |seed: usize| ((seed * 7919 + 13) % 127) as f32 / 64.0 - 1.0;
         for unit in Unit::available().into_iter().filter_map(Unit::present) {
-            for (images, [height, width], channels, columns) in
-                [(1, [3, 4], 32, 5), (2, [5, 7], 64, 40), (1, [40, 37], 32, 32)]
-            {
-                let frame = Frame { images, height: [height, height + 2], width: [width, width + 2], channels };
-                let [high, wide] = [height + 2, width + 2];
-                let left: Vec<Bf16> = (0..images * high * wide * channels).map(|at| Bf16::round(value(at))).collect();
-                let right: Vec<f32> = (0..images * height * width * columns).map(|at| value(at + 5)).collect();
-                let shifts: Vec<usize> = (0..9).map(|tap| tap / 3 * wide + tap % 3).collect();
+            for (images, [height, width], zeros, channels, columns) in [
+                (1, [3, 4], [[1, 1], [1, 1]], 32, 5),
+                (2, [5, 7], [[0, 2], [2, 0]], 64, 40),
+                (2, [6, 9], [[0, 0], [0, 0]], 32, 33),
+                (1, [40, 37], [[2, 2], [1, 2]], 32, 32),
+            ] {
+                let side = |image: usize, [before, after]: [usize; 2]| {
+                    let framed = before + image + after;
+                    Side { image, before, framed, output: framed - 2 }
+                };
+                let (high, wide) = (side(height, zeros[0]), side(width, zeros[1]));
+                let frame = Frame { images, height: high, width: wide, channels };
+                let x: Vec<f32> = (0..images * height * width * channels).map(value).collect();
+                let dy: Vec<f32> = (0..images * high.output * wide.output * columns).map(|at| value(at + 5)).collect();
+                let shifts: Vec<usize> = (0..9).map(|tap| tap / 3 * wide.framed + tap % 3).collect();
                 let mut result = vec![f32::NAN; 9 * channels * columns];
-                shifted_products(unit, frame, &left, &shifts, (&right, columns), &mut result);
+                shifted_products(unit, frame, &x, &shifts, (&dy, columns), &mut result);
                 for (at, found) in result.iter().enumerate() {
                     let (tap, channel, column) = (at / columns / channels, at / columns % channels, at % columns);
-                    let product = |pixel: usize| {
-                        let (image, y, x) = (pixel / (height * width), pixel / width % height, pixel % width);
-                        let place = (image * high + y + tap / 3) * wide + x + tap % 3;
-                        f64::from(left[place * channels + channel].value())
-                            * f64::from(Bf16::round(right[pixel * columns + column]).value())
-                    };
-                    let expected: f64 = (0..images * height * width).map(product).sum();
+                    let mut expected = 0.0;
+                    for pixel in 0..images * high.output * wide.output {
+                        let (image, y, x_at) = (
+                            pixel / (high.output * wide.output),
+                            pixel / wide.output % high.output,
+                            pixel % wide.output,
+                        );
+                        let y = (y + tap / 3).checked_sub(high.before).filter(|y| *y < height);
+                        let x_at = (x_at + tap % 3).checked_sub(wide.before).filter(|x| *x < width);
+                        if let (Some(y), Some(x_at)) = (y, x_at) {
+                            let place = (image * height + y) * width + x_at;
+                            expected += f64::from(Bf16::round(x[place * channels + channel]).value())
+                                * f64::from(Bf16::round(dy[pixel * columns + column]).value());
+                        }
+                    }
                     assert!((f64::from(*found) - expected).abs() < 1e-3, "{unit:?}, {at}: {found} for {expected}");
                 }
             }
