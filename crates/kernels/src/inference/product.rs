@@ -7,15 +7,13 @@ use super::block::{BLOCK, Block, Walk};
 use super::view::{Epilogue, Region, View};
 use crate::element::{Bf16, Element as _};
 use crate::geometry::Geometry;
-use crate::linalg::{
-    Bias, COLUMNS, DEPTH, Depth, PackedPairs, PairedTile, PresentUnit, ROWS, Ready, Start, Sums, column,
-};
+use crate::linalg::{Bias, COLUMNS, DEPTH, Depth, PackedPairs, PairedTile, PresentUnit, ROWS, Ready, Sums, column};
 use crate::memory::{OutOfMemory, filled, scratch};
 use crate::simd::{Simd, wide_or_portable};
 
 /// Most steps that are computed for all tiles of a block before the next ones are: their part of a panel, of up to 2 KiB for each, stays in
-/// the first cache beside the sums.
-const NEAR: usize = 10;
+/// the second cache.
+const NEAR: usize = 36;
 
 /// Tiles that a block has at most: the lowest tiles of any unit have 12 rows.
 const TILES: usize = BLOCK.div_ceil(12);
@@ -207,12 +205,11 @@ unsafe fn multiply(
         for part in 0..parts {
             let these = part * gathered.len() / parts..(part + 1) * gathered.len() / parts;
             let right = &right[these.start * slots..these.end * slots];
-            let start = if part == 0 { Start::Bias(bias) } else { Start::Before };
             for (tile, &Left { first, rows, at: left, row: left_row, steps }) in lefts[..tiles].iter().enumerate() {
                 let sums = sums.wrapping_add(if parts > 1 { tile } else { 0 });
-                let (steps, depth) = (&steps[these.clone()], *step);
+                let (steps, depth, adds) = (&steps[these.clone()], *step, part > 0);
                 let (to, sums_row) = (sums.cast::<f32>(), COLUMNS);
-                let tile = PairedTile { rows, left, left_row, depth, steps, right, start, sums: to, sums_row };
+                let tile = PairedTile { rows, left, left_row, depth, steps, right, adds, sums: to, sums_row };
                 // SAFETY: the window of each pixel lies in the input's halo or in the scratch, and where the unit reads whole tiles, the rows are
                 // whole or the scratch has room for more; the sums before these are in their place.
                 unsafe { group.weights.multiply(ready, &tile) };
@@ -224,7 +221,7 @@ unsafe fn multiply(
                 // SAFETY: there is room for the sums, which the unit has written.
                 let sums = unsafe { &(*sums).0 };
                 let (epilogue, pixels) = (job.product.epilogue, &block.output[pixels]);
-                let finish = Finish { epilogue, sums, pixels, residual, gaps, to: channel, columns };
+                let finish = Finish { epilogue, sums, bias, pixels, residual, gaps, to: channel, columns };
                 // SAFETY: each output has all filters, and the residual a vector beyond.
                 unsafe { finish_tile(unit.vectors(), &finish) };
             }
@@ -281,6 +278,7 @@ unsafe fn gather_kernel<S: Simd, T>(job: &Gather<'_>) {
 struct Finish<'a> {
     epilogue: Epilogue,
     sums: &'a [[f32; COLUMNS]; ROWS],
+    bias: &'a Bias,
     /// One per row; null where the row belongs nowhere.
     pixels: &'a [*mut Bf16],
     /// One per row.
@@ -293,7 +291,7 @@ struct Finish<'a> {
 }
 
 wide_or_portable! {
-    /// Adds the residual, applies the function and rounds.
+    /// Adds the bias and the residual, applies the function and rounds.
     finish_tile = finish::<S, Bf16>(Finish<'_>)
 }
 
@@ -328,16 +326,19 @@ unsafe fn finish<S: Simd, T>(job: &Finish<'_>) {
 unsafe fn finish_rows<S: Simd, const END: u8, const WHOLE: bool>(job: &Finish<'_>, limits: (f32, f32)) {
     const ODD: usize = COLUMNS / 2;
     let columns = if WHOLE { COLUMNS } else { job.columns };
-    for (row, (pixel, sums)) in job.pixels.iter().zip(job.sums).enumerate() {
-        if !WHOLE && pixel.is_null() {
-            continue;
-        }
-        for c in (0..columns.div_ceil(2)).step_by(S::LANES) {
+    // Vectors of AVX-512, which every unit of a processor has, make this one turn.
+    for c in (0..columns.div_ceil(2)).step_by(S::LANES) {
+        // SAFETY: the bias has a whole panel, of which both halves are read; the instructions of `S` are there.
+        let bias = unsafe { [0, ODD].map(|half| S::load(job.bias.0.as_ptr().add(c + half))) };
+        for (row, (pixel, sums)) in job.pixels.iter().zip(job.sums).enumerate() {
+            if !WHOLE && pixel.is_null() {
+                continue;
+            }
             // SAFETY: the sums have a whole panel, of which both halves are read; the residual has two vectors beyond its channels, and the
             // store is cut to the panel's columns, which the pixel has; the instructions of `S` are there.
             unsafe {
                 let sum = sums.as_ptr().add(c);
-                let mut both = [S::load(sum), S::load(sum.add(ODD))];
+                let mut both = [S::add(S::load(sum), bias[0]), S::add(S::load(sum.add(ODD)), bias[1])];
                 if let Some(residual) = job.residual.filter(|_| !WHOLE) {
                     let more = S::load_two_bf16(residual[row].wrapping_add(job.to + 2 * c));
                     both = [S::add(both[0], more[0]), S::add(both[1], more[1])];

@@ -31,8 +31,8 @@ pub(crate) use multiplier::{Multiplier, Right};
 pub(crate) use pack::{Packed, Panel, Places, Scale};
 pub use paired::Unit;
 pub(crate) use paired::{
-    Bias, COLUMNS, DEPTH, Depth, Frame, Lying, PackedPairs, PresentUnit, ROWS, Ready, Side, Start, Sums,
-    Tile as PairedTile, column, round, shifted_products,
+    Bias, COLUMNS, DEPTH, Depth, Frame, Lying, PackedPairs, PresentUnit, ROWS, Ready, Side, Sums, Tile as PairedTile,
+    column, round, shifted_products,
 };
 pub(crate) use product::{Epilogue, Matrix, matmul_at_b, matmul_at_b_whole, multiply};
 pub(crate) use strided::Strided;

@@ -47,14 +47,15 @@ pub(super) unsafe fn multiply_avx512(tile: &Tile<'_>) {
 #[expect(clippy::needless_range_loop, reason = "iterators over the sums would keep them in memory")]
 unsafe fn sized<const P: usize>(tile: &Tile<'_>) {
     use std::arch::x86_64::*;
-    // SAFETY: this function has the instructions; what the sums begin with has two vectors, and so has the panel for each pair; each row has as many numbers as there are
+    // SAFETY: this function has the instructions; the panel has two vectors for each pair; each row has as many numbers as there are
     // steps at each place, and the sums have room for all rows.
     unsafe {
-        let (first, row) = tile.begin();
         let mut sums = [[_mm512_setzero_ps(); 2]; P];
-        for p in 0..P {
-            for w in 0..2 {
-                sums[p][w] = _mm512_loadu_ps(first.add(p * row + w * 16));
+        if tile.adds {
+            for p in 0..P {
+                for w in 0..2 {
+                    sums[p][w] = _mm512_loadu_ps(tile.sums.add(p * tile.sums_row + w * 16));
+                }
             }
         }
         let mut weights = tile.right.as_ptr();
@@ -89,9 +90,9 @@ unsafe fn sized<const P: usize>(tile: &Tile<'_>) {
 /// The tile's addresses are valid, as its fields say.
 pub(super) unsafe fn multiply_emulated(tile: &Tile<'_>) {
     for row in 0..tile.rows {
-        let (first, apart) = tile.begin();
-        // SAFETY: what the sums begin with has all columns.
-        let mut sums = unsafe { first.add(row * apart).cast::<[f32; COLUMNS]>().read() };
+        let before = tile.sums.wrapping_add(row * tile.sums_row).cast::<[f32; COLUMNS]>();
+        // SAFETY: those that are there have all columns.
+        let mut sums = if tile.adds { unsafe { before.read() } } else { [0.0; COLUMNS] };
         for (step, at) in tile.steps.iter().enumerate() {
             for pair in 0..tile.depth.pairs() {
                 let left = tile.left.wrapping_add(row * tile.left_row + at + 2 * pair);
@@ -107,6 +108,6 @@ pub(super) unsafe fn multiply_emulated(tile: &Tile<'_>) {
             }
         }
         // SAFETY: the sums have room for all rows.
-        unsafe { tile.sums.add(row * tile.sums_row).cast::<[f32; COLUMNS]>().write(sums) };
+        unsafe { before.write(sums) };
     }
 }

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::{Bias, COLUMNS, DEPTH, Depth, Paired, PresentUnit, Ready, Start, Sums, Tile};
+use super::{Bias, COLUMNS, DEPTH, Depth, Paired, PresentUnit, Ready, Sums, Tile};
 use crate::element::{Bf16, Element, as_halves};
 use crate::isa::ForLoops;
 use crate::linalg::pack::{Packed, Scale};
@@ -239,7 +239,7 @@ pub(in crate::linalg) struct Finish<'a> {
     pub(in crate::linalg) result_row: usize,
     /// Whether the sums are added to what is there.
     pub(in crate::linalg) accumulate: bool,
-    /// What the sums begin with.
+    /// Added, one per column.
     pub(in crate::linalg) bias: Option<&'a Bias>,
     /// Limits; what is not a number stays so.
     pub(in crate::linalg) clip: (f32, f32),
@@ -290,17 +290,16 @@ impl Work {
         let unit = self.ready.unit;
         let kernel = unit.kernel();
         assert!(right.len() >= steps.len() * DEPTH / 2 * COLUMNS && (1..=kernel.rows).contains(&finish.rows));
-        let (rows, depth, start) = (finish.rows, Depth::WHOLE, Start::Bias(finish.bias.unwrap_or(&NO_BIAS)));
+        let (rows, depth) = (finish.rows, Depth::WHOLE);
         if finish.is_nothing(unit) {
-            let start = if finish.accumulate { Start::Before } else { start };
-            let (sums, sums_row) = (finish.result, finish.result_row);
-            let tile = Tile { rows, left, left_row, depth, steps, right, start, sums, sums_row };
+            let (adds, sums, sums_row) = (finish.accumulate, finish.result, finish.result_row);
+            let tile = Tile { rows, left, left_row, depth, steps, right, adds, sums, sums_row };
             // SAFETY: the machine has the unit, which is ready; the panel has all steps (asserted); the result has all rows that the unit writes
             // and all columns; the caller vouches for the rest.
             return unsafe { kernel.run(&tile) };
         }
         let (sums, sums_row) = (self.sums.0.as_flattened_mut().as_mut_ptr(), COLUMNS);
-        let tile = Tile { rows, left, left_row, depth, steps, right, start, sums, sums_row };
+        let tile = Tile { rows, left, left_row, depth, steps, right, adds: false, sums, sums_row };
         // SAFETY: the machine has the unit, which is ready; the panel has all steps (asserted), and the caller vouches for the rest.
         unsafe {
             kernel.run(&tile);
@@ -309,7 +308,7 @@ impl Work {
     }
 }
 
-/// What sums begin with that have no bias.
+/// The bias of sums that have none.
 const NO_BIAS: Bias = Bias([0.0; COLUMNS]);
 
 impl Finish<'_> {
@@ -319,12 +318,12 @@ impl Finish<'_> {
         self.width == COLUMNS
             && (!unit.reads_whole_tiles() || self.rows.is_multiple_of(TALL))
             && self.clip == (f32::NEG_INFINITY, f32::INFINITY)
-            && !(self.accumulate && self.bias.is_some())
+            && self.bias.is_none()
     }
 }
 
 per_isa! {
-    /// Adds what is there if wanted, limits and stores.
+    /// Adds the bias, and what is there if wanted, limits and stores.
     finish_tile = finish_kernel((&Finish<'_>, &Sums))
 }
 
@@ -334,10 +333,12 @@ unsafe fn finish_kernel<S: Simd>((job, sums): &(&Finish<'_>, &Sums)) {
     // instructions of `S` are there.
     unsafe {
         let (least, most) = (S::splat(job.clip.0), S::splat(job.clip.1));
-        for (row, sums) in sums.0.iter().enumerate().take(job.rows) {
-            for c in (0..job.width).step_by(S::LANES) {
+        let bias = job.bias.unwrap_or(&NO_BIAS);
+        for c in (0..job.width).step_by(S::LANES) {
+            let bias = S::load(bias.0.as_ptr().add(c));
+            for (row, sums) in sums.0.iter().enumerate().take(job.rows) {
                 let (to, width) = (job.result.wrapping_add(row * job.result_row + c), job.width - c);
-                let mut sum = S::load(sums.as_ptr().add(c));
+                let mut sum = S::add(S::load(sums.as_ptr().add(c)), bias);
                 if job.accumulate {
                     sum = S::add(sum, S::load_up_to(to, width));
                 }

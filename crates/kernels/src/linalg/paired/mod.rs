@@ -162,19 +162,10 @@ pub(crate) const ROWS: usize = 32;
 #[repr(C, align(64))]
 pub(crate) struct Sums(pub(crate) [[f32; COLUMNS]; ROWS]);
 
-/// What the sums of a panel begin with, one per column, at the places that columns have. A line of the cache holds half of it.
+/// What is added to the sums of a panel, one per column, at the places that columns have.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub(crate) struct Bias(pub(crate) [f32; COLUMNS]);
-
-/// What the sums of a tile begin with.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Start<'a> {
-    /// These, in every row.
-    Bias(&'a Bias),
-    /// Those of the steps before, which are there already.
-    Before,
-}
 
 /// One tile of a product.
 ///
@@ -193,22 +184,13 @@ pub(crate) struct Tile<'a> {
     pub(crate) steps: &'a [usize],
     /// The panel: for each pair of each step a slot per column.
     pub(crate) right: &'a [f32],
-    pub(crate) start: Start<'a>,
+    /// Whether the products are added to the sums that are there.
+    pub(crate) adds: bool,
     /// Receives the sums, [`COLUMNS`] for each row; where the kernel's rows are `whole`, those of rows that are not there hold anything
     /// afterwards.
     pub(crate) sums: *mut f32,
     /// Values from one row of sums to the next.
     pub(crate) sums_row: usize,
-}
-
-impl Tile<'_> {
-    /// The first of the values that the sums begin with, and how many values the next row's are after it.
-    fn begin(&self) -> (*const f32, usize) {
-        match self.start {
-            Start::Bias(bias) => (bias.0.as_ptr(), 0),
-            Start::Before => (self.sums.cast_const(), self.sums_row),
-        }
-    }
 }
 
 impl Addressing for Paired {

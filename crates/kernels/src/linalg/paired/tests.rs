@@ -30,10 +30,6 @@ impl Shape {
         self.steps.iter().max().expect("steps") + self.depth + 6
     }
 
-    fn bias(&self, column: usize) -> f32 {
-        number(column + 77)
-    }
-
     fn left(&self, row: usize, step: usize) -> f32 {
         number(row * self.row() + self.steps[step / self.depth] + step % self.depth)
     }
@@ -66,18 +62,16 @@ impl Shape {
             let mut own = vec![Bf16::default(); ROWS * self.row()];
             own[..here * self.row()].copy_from_slice(&left[first * self.row()..][..here * self.row()]);
             let mut sums = Sums([[f32::NAN; COLUMNS]; ROWS]);
-            for (panel, columns, right_side) in right.panels() {
-                let mut bias = Bias([0.0; COLUMNS]);
-                (0..columns).for_each(|at| bias.0[place(at)] = self.bias(panel + at));
-                let (left, left_row, start) = (own.as_ptr(), self.row(), Start::Bias(&bias));
+            for (_, columns, right_side) in right.panels() {
+                let (left, left_row) = (own.as_ptr(), self.row());
                 // The first step by itself, and then the others on top of its sums.
                 let (first, others) = steps.split_at(1);
                 let (first_right, right_side) = right_side.split_at(depth.pairs() * COLUMNS);
-                let parts = [(start, first, first_right), (Start::Before, others, right_side)];
-                for (start, steps, right_side) in parts {
+                let parts = [(false, first, first_right), (true, others, right_side)];
+                for (adds, steps, right_side) in parts {
                     let (sums, sums_row) = (sums.0.as_flattened_mut().as_mut_ptr(), COLUMNS);
                     let rows = here;
-                    let tile = Tile { rows, left, left_row, depth, steps, right: right_side, start, sums, sums_row };
+                    let tile = Tile { rows, left, left_row, depth, steps, right: right_side, adds, sums, sums_row };
                     // SAFETY: the left side has 32 rows with all steps, and the panel too.
                     unsafe { right.multiply(&ready, &tile) };
                 }
@@ -127,11 +121,10 @@ fn sums_are_those_of_the_rounded_numbers() {
                     for row in first..rows.min(first + high) {
                         for column in panel..columns.min(panel + COLUMNS) {
                             let half = |x: f32| f64::from(Bf16::round(x).value());
-                            let start = f64::from(shape.bias(column));
                             let products = (0..shape.steps.len() * shape.depth)
                                 .map(|step| half(shape.left(row, step)) * half(shape.right(step, column)));
                             let (sum, size) =
-                                products.fold((start, start.abs()), |(sum, size), x| (sum + x, size + x.abs()));
+                                products.fold((0.0_f64, 0.0_f64), |(sum, size), x| (sum + x, size + x.abs()));
                             let found = found.next().expect("a sum for each");
                             let off = (f64::from(found) - sum).abs();
                             assert!(off <= 1e-6 * size, "{unit:?} {rows}x{columns}: {found} for {sum}");

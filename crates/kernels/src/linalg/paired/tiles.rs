@@ -9,27 +9,25 @@
 
 use super::{COLUMNS, Depth, Tile, flush, halves};
 
-/// Says what the kernel of 32 rows does to `$write`: the left rows that it names, the registers of its sums with what they begin with
-/// (the first or second of [`Begin::rows`], and how many bytes after it), what it does for each step, and where each sum's register goes (the first or second 16 rows of sums, and how many bytes after their first).
+/// Says what the kernel of 32 rows does to `$write`: the left rows that it names, the registers of its sums with where each belongs (the first
+/// or second 16 rows of sums, and how many bytes after their first), and what it does for each step.
 macro_rules! two_by_two {
-    ($write:ident, $tile:expr, $start:expr) => {
-        $write! { $tile, $start;
+    ($write:ident, $tile:expr) => {
+        $write! { $tile;
             rows (first 0) (second 16);
             sums (0 0 0) (1 0 64) (2 1 0) (3 1 64);
-            step (left 4 first) (right 6 0) (right 7 64) (left 5 second) (multiply 0 4 6) (multiply 1 4 7) (multiply 2 5 6) (multiply 3 5 7);
-            end (0 0 0) (1 0 64) (2 1 0) (3 1 64)
+            step (left 4 first) (right 6 0) (right 7 64) (left 5 second) (multiply 0 4 6) (multiply 1 4 7) (multiply 2 5 6) (multiply 3 5 7)
         }
     };
 }
 
 /// Says the same of the kernel of 16 rows.
 macro_rules! one_by_two {
-    ($write:ident, $tile:expr, $start:expr) => {
-        $write! { $tile, $start;
+    ($write:ident, $tile:expr) => {
+        $write! { $tile;
             rows (first 0);
             sums (0 0 0) (1 0 64);
-            step (left 4 first) (right 6 0) (right 7 64) (multiply 0 4 6) (multiply 1 4 7);
-            end (0 0 0) (1 0 64)
+            step (left 4 first) (right 6 0) (right 7 64) (multiply 0 4 6) (multiply 1 4 7)
         }
     };
 }
@@ -62,9 +60,9 @@ macro_rules! gap {
     };
 }
 
-/// The register that holds one of [`Begin::rows`], and is used for the steps afterwards.
+/// The register that holds the address of the first or second 16 rows of sums.
 #[cfg(target_arch = "x86_64")]
-macro_rules! begin {
+macro_rules! place {
     (0) => {
         "at"
     };
@@ -75,12 +73,16 @@ macro_rules! begin {
 
 #[cfg(target_arch = "x86_64")]
 macro_rules! hardware {
-    ($tile:expr, $start:expr; rows $(($first:ident $number:literal))*; sums $(($sum:literal $rows:tt $begin:literal))*; step $(($($operation:tt)*))*;
-        end $(($from:literal $place:tt $to:literal))*) => {
+    ($tile:expr; rows $(($first:ident $number:literal))*; sums $(($sum:literal $place:tt $offset:literal))*; step $(($($operation:tt)*))*) => {
         std::arch::asm!(
-            // Rows that lie no bytes apart are one row, read 16 times.
-            $(concat!("tileloadd tmm", $sum, ", [{", begin!($rows), "} + {count} * 1 + ", $begin, "]"),)*
-            "mov {count}, {steps_of}",
+            "test {adds}, {adds}",
+            "jz 3f",
+            "mov {at}, {sums}",
+            "mov {from}, {lower}",
+            $(concat!("tileloadd tmm", $sum, ", [{", place!($place), "} + {sums_row} * 1 + ", $offset, "]"), gap!(),)*
+            "jmp 2f",
+            "3:",
+            $(concat!("tilezero tmm", $sum),)*
             "2:",
             "mov {at}, qword ptr [{steps}]",
             $(instruction!($($operation)*), gap!(),)*
@@ -88,24 +90,22 @@ macro_rules! hardware {
             "add {right}, {right_step}",
             "dec {count}",
             "jnz 2b",
-            // Nothing more is read: the first and the second rows of the sums take the place of those of the steps.
             "mov {at}, {sums}",
-            "mov {from}, {sums_row}",
-            "shl {from}, 4",
-            "add {from}, {sums}",
-            $(concat!("tilestored [{", begin!($place), "} + {sums_row} * 1 + ", $to, "], tmm", $from),)*
+            "mov {from}, {lower}",
+            $(concat!("tilestored [{", place!($place), "} + {sums_row} * 1 + ", $offset, "], tmm", $sum),)*
             $($first = in(reg) $tile.left.wrapping_add($number * $tile.left_row),)*
             row = in(reg) $tile.left_row * 2,
             steps = inout(reg) $tile.steps.as_ptr() => _,
-            steps_of = in(reg) $tile.steps.len(),
-            count = inout(reg) $start.row => _,
+            count = inout(reg) $tile.steps.len() => _,
             right = inout(reg) $tile.right.as_ptr() => _,
             right_step = in(reg) $tile.depth.pairs() * ROW,
             line = in(reg) ROW,
+            adds = in(reg) usize::from($tile.adds),
             sums = in(reg) $tile.sums,
+            lower = in(reg) $tile.sums.wrapping_add(16 * $tile.sums_row),
             sums_row = in(reg) $tile.sums_row * size_of::<f32>(),
-            at = inout(reg) $start.rows[0] => _,
-            from = inout(reg) $start.rows[1] => _,
+            at = out(reg) _,
+            from = out(reg) _,
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
             options(nostack),
@@ -114,17 +114,19 @@ macro_rules! hardware {
 }
 
 macro_rules! emulated {
-    ($tile:expr, $start:expr; rows $(($first:ident $number:literal))*; sums $(($sum:literal $rows:tt $begin:literal))*; step $(($($operation:tt)*))*;
-        end $(($from:literal $place:tt $to:literal))*) => {{
+    ($tile:expr; rows $(($first:ident $number:literal))*; sums $(($sum:literal $place:tt $offset:literal))*; step $(($($operation:tt)*))*) => {{
         let mut unit = Registers { registers: [[[0; 16]; 16]; 8], pairs: $tile.depth.pairs() };
         $(let $first = $tile.left.wrapping_add($number * $tile.left_row).cast::<u8>();)*
-        $(unit.load($sum, $start.rows[$rows].cast::<u8>().wrapping_add($begin), $start.row);)*
+        let sums = [$tile.sums, $tile.sums.wrapping_add(16 * $tile.sums_row)].map(|sums| sums.cast::<u8>());
+        let row = $tile.sums_row * size_of::<f32>();
+        if $tile.adds {
+            $(unit.load($sum, sums[$place].wrapping_add($offset), row);)*
+        }
         for (step, at) in $tile.steps.iter().enumerate() {
             let right = $tile.right.as_ptr().wrapping_add(step * unit.pairs * COLUMNS).cast::<u8>();
             $(operation!(unit, $tile, right, *at; $($operation)*);)*
         }
-        let sums = [$tile.sums, $tile.sums.wrapping_add(16 * $tile.sums_row)];
-        $(unit.store(sums[$place].cast::<u8>().wrapping_add($to), $tile.sums_row * size_of::<f32>(), $from);)*
+        $(unit.store(sums[$place].wrapping_add($offset), row, $sum);)*
     }};
 }
 
@@ -214,32 +216,16 @@ impl Registers {
     }
 }
 
-/// Where the values lie that sums begin with.
-struct Begin {
-    /// The first of the upper 16 rows, and of the lower ones.
-    rows: [*const f32; 2],
-    /// Bytes from one row to the next.
-    row: usize,
-}
-
-impl Begin {
-    fn of(tile: &Tile<'_>) -> Self {
-        let (first, row) = tile.begin();
-        Self { rows: [first, first.wrapping_add(16 * row)], row: row * size_of::<f32>() }
-    }
-}
-
 /// The kernel in plain Rust.
 ///
 /// # Safety
 /// The tile's addresses are valid, as its fields say.
 pub(super) unsafe fn multiply_emulated(tile: &Tile<'_>) {
-    let start = Begin::of(tile);
     // SAFETY: the tile's rows are whole, and the panel has its steps; the sums have room for all rows, up to a multiple of 16.
     unsafe {
         match tile.rows {
-            17.. => two_by_two!(emulated, tile, start),
-            _ => one_by_two!(emulated, tile, start),
+            17.. => two_by_two!(emulated, tile),
+            _ => one_by_two!(emulated, tile),
         }
     }
 }
@@ -254,13 +240,12 @@ pub(super) unsafe fn multiply_amx(tile: &Tile<'_>) {
         // SAFETY: the tile's addresses are valid.
         return unsafe { multiply_emulated(tile) };
     }
-    let start = Begin::of(tile);
     // SAFETY: the unit is configured for steps of this depth; the tile's rows are whole, and the panel has its steps, of which there is one at least; the sums have
     // room for all rows, up to a multiple of 16.
     unsafe {
         match tile.rows {
-            17.. => two_by_two!(hardware, tile, start),
-            _ => one_by_two!(hardware, tile, start),
+            17.. => two_by_two!(hardware, tile),
+            _ => one_by_two!(hardware, tile),
         }
     }
 }
