@@ -421,7 +421,7 @@ fn the_bits_of_a_prefix_are_those_of_this_revision() {
         let step = |hash: u64, bits: u32| (hash ^ u64::from(bits)).wrapping_mul(0x0100_0000_01b3).rotate_left(17);
         bits(&outputs).concat().into_iter().fold(1, step)
     };
-    assert_eq!(injerto_kernels::REVISION, "kernels 3", "raise it, then write down the bits of the new revision");
+    assert_eq!(injerto_kernels::REVISION, "kernels 4", "raise it, then write down the bits of the new revision");
     for isa in Isa::available() {
         // All instructions that multiply and add in one rounding put out the same.
         let fused = isa != Isa::Portable || cfg!(target_arch = "aarch64");
