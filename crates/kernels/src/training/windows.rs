@@ -234,7 +234,7 @@ impl Values<'_> {
                 let wide = frame.width.framed;
                 let values = &copy[(line / height * frame.height.framed + line % height) * wide * frame.channels..];
                 let (row, apart) = (frame.channels, wide * frame.channels);
-                let left = Lying { values, row, steps: *steps, run: width, apart };
+                let left = Lying { values, row, steps, run: width, apart };
                 right.multiply_lying(rows, &left, result, result_row, epilogue);
             }
             (Self::Half(_) | Self::Framed(..), Right::Single(_)) => unreachable!("values are rounded for a unit alone"),

@@ -6,7 +6,8 @@
 //! - `tiles`: the matrix unit of AMX, whose registers hold 16 rows of 64 bytes;
 //! - `dots`: AVX-512's products of pairs.
 //!
-//! `halves` multiplies matrices that lie in `f32`, as training does, and `shifted` computes the gradient of a convolution's kernel.
+//! `halves` multiplies matrices that lie in `f32`, as training does, `shifted` computes the gradient of a convolution's kernel, and `rounding` has
+//! what both do to values first.
 //!
 //! Each unit is there twice, once in the processor's instructions and once in plain Rust with the same order of sums, so that everything
 //! around it is tested on every machine. The order is part of the definition of the instructions (Intel's manual, volume 2, `TDPBF16PS`
@@ -14,11 +15,14 @@
 
 mod dots;
 mod halves;
+mod rounding;
 mod shifted;
 mod tiles;
 
-pub(super) use halves::{Finish, Places, Work, turn_strip, zip_strip};
-pub(crate) use halves::{Halves, Lying, round};
+pub(super) use halves::{Finish, Work};
+pub(crate) use halves::{Halves, Lying};
+pub(crate) use rounding::round;
+pub(super) use rounding::{Places, turn_strip, zip_strip};
 pub(crate) use shifted::{Frame, Side, shifted_products};
 
 use super::micro::{Addressing, MicroKernel};

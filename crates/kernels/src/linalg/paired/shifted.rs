@@ -4,7 +4,8 @@
 //! outputs' gradients are transposed to the left side. A shift by one pixel would put rows of the left side, or halves of the slots of the right
 //! side, across lines of the cache, so there is a packed image for odd shifts beside that for even ones.
 
-use super::halves::{Finish, Places, Work, turn_strip, zip_strip};
+use super::halves::{Finish, Work};
+use super::rounding::{Places, turn_strip, zip_strip};
 use super::{COLUMNS, DEPTH, PresentUnit};
 use crate::element::Bf16;
 use crate::linalg::product::Shared;
@@ -62,7 +63,7 @@ impl Strips {
         let rows = (PIXELS / frame.width.framed).clamp(1, frame.height.output);
         let pixels = (rows * frame.width.framed).next_multiple_of(DEPTH);
         // An odd number of lines of the cache, because columns that are a power of two apart would share few places of it.
-        let long = (pixels / DEPTH | 1) * DEPTH;
+        let long = ((pixels / DEPTH) | 1) * DEPTH;
         Self { frame, columns, rows, long, pairs: (pixels + reach).div_ceil(2) }
     }
 
@@ -188,8 +189,8 @@ fn multiply(unit: PresentUnit, strips: &Strips, first: usize, packed: &[f32], sh
         for (strip, packed) in packed.chunks_exact(strips.values()).enumerate() {
             let steps = strips.pixels(first + strip).next_multiple_of(DEPTH);
             let left = &packed[block * strips.left()..][..strips.left()];
-            for tap in group * taps..shifts.len().min((group + 1) * taps) {
-                let (half, odd) = (shifts[tap] / 2, shifts[tap] % 2);
+            for (tap, shift) in shifts.iter().enumerate().skip(group * taps).take(taps) {
+                let (half, odd) = (shift / 2, shift % 2);
                 let right = &packed[strips.lefts() + (2 * panel + odd) * strips.panel()..][..strips.panel()];
                 let right = &right[half * COLUMNS..][..steps / 2 * COLUMNS];
                 for row in (0..TALL.min(columns - block * TALL)).step_by(work.rows()) {

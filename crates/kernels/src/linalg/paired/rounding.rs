@@ -1,0 +1,205 @@
+//! How values come to lie as a unit reads them: rounded, and packed or turned.
+
+use super::{COLUMNS, DEPTH};
+use crate::element::{Bf16, Element, as_halves};
+use crate::isa::ForLoops;
+use crate::linalg::pack::Scale;
+use crate::simd::{Simd, vectorised};
+
+/// Rounds values.
+pub(crate) fn round(isa: ForLoops, from: &[f32], to: &mut [Bf16]) {
+    round_rows(isa, from, from.len(), from.len(), to, from.len());
+}
+
+vectorised! {
+    /// Rounds rows of `columns` values that are `from_row` values apart to rows of `to_row` numbers, with zeros after the columns.
+    pub(super) fn round_rows(from: &[f32], from_row: usize, columns: usize, to: &mut [Bf16], to_row: usize) => round_rows_body::<S, Bf16>
+}
+
+#[inline(always)]
+unsafe fn round_rows_body<S: Simd>(from: &[f32], from_row: usize, columns: usize, to: &mut [Bf16], to_row: usize) {
+    if to_row == 0 {
+        return;
+    }
+    for (row, to) in to.chunks_exact_mut(to_row).enumerate() {
+        let from = &from[row * from_row..][..columns];
+        for at in (0..columns).step_by(S::LANES) {
+            let left = columns - at;
+            // SAFETY: both rows have `left` values from here on, and no more are touched; the instructions of `S` are there.
+            unsafe {
+                let values = f32::load_up_to::<S>(from.as_ptr().add(at), left);
+                Bf16::store_up_to::<S>(to.as_mut_ptr().add(at), values, left);
+            }
+        }
+        to[columns..].fill(Bf16::default());
+    }
+}
+
+/// What pairs and panels are filled up with.
+const NOTHING: [f32; COLUMNS] = [0.0; COLUMNS];
+
+/// Rounds two rows, and writes their values as pairs.
+///
+/// # Safety
+/// The instructions of `S` are there.
+#[inline(always)]
+unsafe fn zip<S: Simd>(even: &[f32], odd: &[f32], to: &mut [Bf16]) {
+    let width = even.len().min(odd.len()).min(to.len() / 2);
+    for at in (0..width).step_by(S::LANES) {
+        let left = width - at;
+        // SAFETY: both rows have `left` values from here on, and there is room for as many pairs; the instructions of `S` are there.
+        unsafe {
+            let both = [S::load_up_to(even.as_ptr().add(at), left), S::load_up_to(odd.as_ptr().add(at), left)];
+            S::store_two_bf16(to.as_mut_ptr().add(2 * at), both, (2 * left).min(2 * S::LANES));
+        }
+    }
+}
+
+/// Which places of a strip have a row of values, and which zeros: a part of a picture with zeros around it, read line by line.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::linalg) struct Places {
+    /// Places of a line.
+    pub(in crate::linalg) pitch: usize,
+    /// Which places of a line have rows.
+    pub(in crate::linalg) columns: [usize; 2],
+    /// Which lines have them.
+    pub(in crate::linalg) lines: [usize; 2],
+    /// The place at which the strip begins.
+    pub(in crate::linalg) first: usize,
+}
+
+impl Places {
+    /// `steps` rows, and then zeros.
+    pub(in crate::linalg) fn all(steps: usize) -> Self {
+        Self { pitch: steps.max(1), columns: [0, steps], lines: [0, 1], first: 0 }
+    }
+}
+
+/// The rows of a strip's places one after the other.
+struct Lines<'a> {
+    values: &'a [f32],
+    /// Values from one row to the next.
+    row: usize,
+    /// Values of a row that are wanted.
+    width: usize,
+    places: Places,
+    /// The line, and the place in it, that come next.
+    next: [usize; 2],
+    /// The row that comes next.
+    at: usize,
+}
+
+impl<'a> Lines<'a> {
+    fn new(values: &'a [f32], row: usize, width: usize, places: Places) -> Self {
+        let next = [places.first / places.pitch, places.first % places.pitch];
+        Self { values, row, width, places, next, at: 0 }
+    }
+
+    /// The values of the next place's row, or zeros.
+    #[inline(always)]
+    fn next(&mut self) -> &'a [f32] {
+        let ([line, place], Places { pitch, columns, lines, .. }) = (self.next, self.places);
+        self.next = if place + 1 == pitch { [line + 1, 0] } else { [line, place + 1] };
+        let there = (lines[0]..lines[1]).contains(&line) && (columns[0]..columns[1]).contains(&place);
+        if !there {
+            return &NOTHING[..self.width];
+        }
+        self.at += 1;
+        &self.values[(self.at - 1) * self.row..][..self.width]
+    }
+}
+
+vectorised! {
+    /// Packs a strip of the right side of a transposed product: the rows of places, of `width` values that are `row` apart, two and two, as many as
+    /// `out` has room for.
+    pub(in crate::linalg) fn zip_strip(values: &[f32], row: usize, width: usize, places: Places, out: &mut [f32])
+        => zip_strip_body::<S, Bf16>
+}
+
+#[inline(always)]
+unsafe fn zip_strip_body<S: Simd>(values: &[f32], row: usize, width: usize, places: Places, out: &mut [f32]) {
+    let mut lines = Lines::new(values, row, width, places);
+    for out in as_halves(out).chunks_exact_mut(2 * COLUMNS) {
+        // SAFETY: the instructions of `S` are there.
+        unsafe { zip::<S>(lines.next(), lines.next(), out) };
+    }
+}
+
+vectorised! {
+    /// Packs a strip of the left side of a transposed product: `steps` places, whose rows of `width` values are `row` apart, become `width` rows
+    /// of numbers, as far apart as `out` has room for `high` of them, with what places come next up to whole [`DEPTH`]s.
+    pub(in crate::linalg) fn turn_strip(
+        values: &[f32],
+        row: usize,
+        sides: [usize; 2],
+        places: Places,
+        steps: usize,
+        out: &mut [f32]
+    ) => turn_strip_body::<S, Bf16>
+}
+
+#[inline(always)]
+unsafe fn turn_strip_body<S: Simd>(
+    values: &[f32],
+    row: usize,
+    [width, high]: [usize; 2],
+    places: Places,
+    steps: usize,
+    out: &mut [f32],
+) {
+    const PAIRS: usize = DEPTH / 2;
+    let long = out.len() / high;
+    let mut lines = Lines::new(values, row, width, places);
+    for first in (0..steps).step_by(DEPTH) {
+        // Pairs of one step after the other, which are then turned.
+        let mut pairs = [[0.0_f32; COLUMNS]; PAIRS];
+        for to in &mut pairs {
+            // SAFETY: the instructions of `S` are there.
+            unsafe { zip::<S>(lines.next(), lines.next(), as_halves(to)) };
+        }
+        for (column, out) in out.chunks_exact_mut(long).enumerate().take(width) {
+            for (to, pairs) in out[first / 2..][..PAIRS].iter_mut().zip(&pairs) {
+                *to = pairs[column];
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// Packs one panel of a right side: `value(step, column) = source[step * row + column * across]`, scaled, rounded, two steps to a pair,
+    /// with zeros up to whole steps and columns.
+    pub(super) fn pack_panel(shape: [usize; 2], source: &[f32], from: [usize; 2], scale: Scale<'_>, out: &mut [Bf16])
+        => pack_panel_body::<S, Bf16>
+}
+
+#[inline(always)]
+unsafe fn pack_panel_body<S: Simd>(
+    [depth, width]: [usize; 2],
+    source: &[f32],
+    [row, across]: [usize; 2],
+    scale: Scale<'_>,
+    out: &mut [Bf16],
+) {
+    let mut columns = [1.0_f32; COLUMNS];
+    if let Scale::Columns(scale) = scale {
+        columns[..width].copy_from_slice(scale);
+    }
+    let scaled = |step: usize| {
+        let mut line = NOTHING;
+        if step < depth {
+            let factor = if let Scale::Rows(scale) = scale { scale[step % scale.len()] } else { 1.0 };
+            let source = &source[step * row..];
+            if across == 1 {
+                line[..width].copy_from_slice(&source[..width]);
+            } else {
+                line.iter_mut().zip(source.iter().step_by(across)).take(width).for_each(|(to, from)| *to = *from);
+            }
+            line.iter_mut().zip(&columns).for_each(|(value, scale)| *value = *value * scale * factor);
+        }
+        line
+    };
+    for (pair, out) in out.chunks_exact_mut(2 * COLUMNS).enumerate() {
+        // SAFETY: the instructions of `S` are there.
+        unsafe { zip::<S>(&scaled(2 * pair), &scaled(2 * pair + 1), out) };
+    }
+}
