@@ -6,7 +6,8 @@
 use std::ops::Range;
 
 use super::{Bias, COLUMNS, DEPTH, Depth, Paired, PresentUnit, Ready, Start, Sums, Tile};
-use crate::element::{Bf16, Element, as_halves};
+use crate::bf16::{Bf16, as_halves};
+use crate::element::Element;
 use crate::isa::ForLoops;
 use crate::linalg::pack::{Packed, Scale};
 use crate::linalg::product::Epilogue;

@@ -19,9 +19,9 @@ mod tiles;
 pub(super) use halves::{Finish, Work, turn_strip, zip_strip};
 pub(crate) use halves::{Halves, round};
 
-use super::micro::{Addressing, MicroKernel};
-use super::pack::{Packed, Packing};
-use crate::element::Bf16;
+use super::micro::{Addressing, MicroKernel, Packing};
+use super::pack::Packed;
+use crate::bf16::Bf16;
 use crate::isa::{Isa, Present};
 use crate::memory::OutOfMemory;
 
