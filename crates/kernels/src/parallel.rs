@@ -136,7 +136,7 @@ impl<'a, T: Send> Parts for Each<'a, T> {
     }
 
     unsafe fn part(&self, at: usize) -> &'a mut T {
-        // SAFETY: the caller's number is handed on, with what is promised of it.
+        // SAFETY: the number is below the count, which is that of the chunks, and no other call asks for the same one.
         let chunk = unsafe { self.0.part(at) };
         &mut chunk[0]
     }
@@ -169,7 +169,7 @@ impl<A: Parts> Parts for Enumerate<A> {
     }
 
     unsafe fn part(&self, at: usize) -> Self::Part {
-        // SAFETY: the caller's number is handed on, with what is promised of it.
+        // SAFETY: the number is below the count, which is the inner one's, and no other call asks for the same one.
         (at, unsafe { self.0.part(at) })
     }
 }
