@@ -6,13 +6,11 @@ mod steps;
 
 use std::borrow::Cow;
 
-use injerto_graph::{Activation, Builder, Graph, Operator, Padding, Preprocessing, Window};
+use injerto_graph::{Activation, Builder, Graph, Operator, Padding, Preprocessing};
 use injerto_kernels::inference::{Arithmetic, Error, Input, Isa, Program, Unit};
 use injerto_reference::conformance::{self, Case, Executor, Format, Promises};
 use injerto_reference::networks::{self, Random};
-use injerto_reference::strategy::padding;
 use injerto_reference::{Pass, evaluate};
-use proptest::prelude::*;
 
 const BATCH: usize = 5;
 
