@@ -1,18 +1,20 @@
 //! Where the images of an experiment lie: in a folder that is named, in one that is looked for, or in an archive that is fetched.
 
+#[cfg(not(feature = "shards"))]
+use std::convert::Infallible as Gathered;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use injerto_backbones::weights::Cache;
 use injerto_config::{Config, Images};
 use injerto_fetch::datasets::{Archive, get};
+#[cfg(feature = "shards")]
+use injerto_shards::Gathered;
 
 use crate::ExperimentError;
 
 /// The files of `data.features`, where an experiment has these instead of photos.
-#[cfg(feature = "shards")]
-pub(crate) type Features = Option<std::sync::Arc<injerto_shards::Gathered>>;
-#[cfg(not(feature = "shards"))]
-pub(crate) type Features = ();
+pub(crate) type Features = Option<Arc<Gathered>>;
 
 /// The environment variable that names a folder of datasets.
 pub const DATA_DIR: &str = "INJERTO_DATA_DIR";

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use injerto_graph::{Activation, Builder, Graph, GraphError, LayerId, Operator, Padding, Role, Window};
 use injerto_kernels::inference::Arithmetic;
 use injerto_kernels::training::Program;
-use injerto_reference::networks::vit_small_tail;
+use injerto_reference::networks::{Random, vit_small_tail};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -56,27 +56,20 @@ fn time(
 ) -> Result<(), Box<dyn std::error::Error>> {
     let layers: Vec<usize> = (1..graph.len()).collect();
     let mut program = Program::compile_with(arithmetic, graph, &layers, &[0], trains, statistics)?;
-    let mut state = 1_u64;
-    let mut random = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 32) as u32
-    };
-    let mut uniform = |limit: f32| (random() as f32 / 2_147_483_648.0 - 1.0) * limit;
+    let mut random = Random::new(1);
     for &layer in &layers {
         for (place, parameter) in graph.nodes()[layer].parameters.iter().enumerate() {
             let fan: usize = parameter.shape.iter().rev().skip(1).product();
             let mut value = || match parameter.role {
                 Role::Gamma | Role::MovingVariance => 1.0,
                 Role::Beta | Role::Bias | Role::MovingMean => 0.0,
-                _ => uniform((6.0 / fan.max(1) as f32).sqrt()),
+                _ => (2.0 * random.number() - 1.0) * (6.0 / fan.max(1) as f32).sqrt(),
             };
             let values: Vec<f32> = (0..parameter.count()).map(|_| value()).collect();
             program.set((layer, place), &values)?;
         }
     }
-    let input: Vec<f32> = (0..batch * graph.input_shape().count()).map(|_| uniform(1.0)).collect();
+    let input = random.values(batch * graph.input_shape().count(), -1.0, 1.0);
     let mut times = Vec::with_capacity(steps);
     let mut before = None;
     for step in 0..steps + 2 {
@@ -86,7 +79,7 @@ fn time(
             before = processor_time();
         }
         let started = Instant::now();
-        let output = program.forward_train(&[&input], batch, &mut random).unwrap().to_vec();
+        let output = program.forward_train(&[&input], batch, &mut || random.bits()).unwrap().to_vec();
         let slope: Vec<f32> = output.iter().map(|y| (y - 0.5) / batch as f32).collect();
         program.backward(&slope);
         for (_, values, gradient) in program.trained_mut() {

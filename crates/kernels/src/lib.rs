@@ -8,6 +8,7 @@
 //! hands over a slice of it.
 
 mod attention;
+mod bf16;
 mod element;
 mod geometry;
 pub mod inference;
@@ -19,7 +20,7 @@ mod simd;
 pub mod training;
 mod transform;
 
-pub use element::Bf16;
+pub use bf16::Bf16;
 pub use isa::Isa;
 pub use memory::OutOfMemory;
 

@@ -12,6 +12,26 @@ pub(crate) fn each(count: usize, work: &(dyn Fn(usize) + Sync)) {
     (0..count).into_par_iter().for_each(work);
 }
 
+/// The address of values that tasks write in disjoint parts, which are no slices: rows and columns of a matrix.
+#[derive(Clone, Copy)]
+pub(crate) struct Disjoint(*mut f32);
+
+// SAFETY: a `Disjoint` is an address; who writes at it vouches that no other task does.
+unsafe impl Send for Disjoint {}
+// SAFETY: sharing it copies the address.
+unsafe impl Sync for Disjoint {}
+
+impl Disjoint {
+    pub(crate) fn new(values: &mut [f32]) -> Self {
+        Self(values.as_mut_ptr())
+    }
+
+    /// The address of the value with this number.
+    pub(crate) fn at(self, number: usize) -> *mut f32 {
+        self.0.wrapping_add(number)
+    }
+}
+
 /// Something that falls into parts, each of which one task may have.
 pub(crate) trait Parts: Sync + Sized {
     /// A part.
@@ -136,7 +156,7 @@ impl<'a, T: Send> Parts for Each<'a, T> {
     }
 
     unsafe fn part(&self, at: usize) -> &'a mut T {
-        // SAFETY: the caller's number is handed on, with what is promised of it.
+        // SAFETY: the number is below the count, which is that of the chunks, and no other call asks for the same one.
         let chunk = unsafe { self.0.part(at) };
         &mut chunk[0]
     }
@@ -169,7 +189,7 @@ impl<A: Parts> Parts for Enumerate<A> {
     }
 
     unsafe fn part(&self, at: usize) -> Self::Part {
-        // SAFETY: the caller's number is handed on, with what is promised of it.
+        // SAFETY: the number is below the count, which is the inner one's, and no other call asks for the same one.
         (at, unsafe { self.0.part(at) })
     }
 }

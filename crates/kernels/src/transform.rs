@@ -1,7 +1,7 @@
 //! Winograd's minimal filtering (Winograd, 1980; Lavin and Gray, 2016): neighbouring outputs with fewer products than the definition takes.
 //!
 //! Values under the window, and taps, are transformed to points; products are taken point by point, and transformed to outputs. Training
-//! has [`F4`], whose outputs have three taps; inference has [`Points`], for windows of other lengths too.
+//! has [`F4`], whose outputs have three taps; inference has [`Points`] and [`Outputs`], for windows of other lengths too.
 
 use crate::simd::Simd;
 
@@ -71,14 +71,20 @@ impl F4 {
 }
 
 /// Values of polynomials at points, which is what minimal filtering multiplies (Toom and Cook): the first `IN - 1` points are
-/// numbers, the last is infinity, where a polynomial's value is its leading coefficient. `OUT` outputs of up to `IN + 1 - OUT` taps follow.
+/// numbers, the last is infinity, where a polynomial's value is its leading coefficient.
 ///
 /// # Safety
-/// All functions need the instructions of `S`, and nothing else.
-pub(crate) trait Points<const IN: usize, const OUT: usize> {
+/// The function needs the instructions of `S`, and nothing else.
+pub(crate) trait Points<const IN: usize> {
     /// Points of neighbouring values.
     unsafe fn input<S: Simd>(values: [S::V; IN]) -> [S::V; IN];
+}
 
+/// [`Points`] from whose products `OUT` outputs of up to `IN + 1 - OUT` taps follow.
+///
+/// # Safety
+/// The function needs the instructions of `S`, and nothing else.
+pub(crate) trait Outputs<const IN: usize, const OUT: usize>: Points<IN> {
     /// Outputs of the products at all points.
     unsafe fn output<S: Simd>(products: [S::V; IN]) -> [S::V; OUT];
 }
@@ -100,12 +106,14 @@ impl One {
     pub(crate) const NUMBERS: [f64; 0] = [];
 }
 
-impl Points<1, 1> for One {
+impl Points<1> for One {
     #[inline(always)]
     unsafe fn input<S: Simd>(values: [S::V; 1]) -> [S::V; 1] {
         values
     }
+}
 
+impl Outputs<1, 1> for One {
     #[inline(always)]
     unsafe fn output<S: Simd>(products: [S::V; 1]) -> [S::V; 1] {
         products
@@ -125,7 +133,7 @@ impl Six {
 const NEAR: f64 = 11.0 / 16.0;
 const FAR: f64 = 11.0 / 8.0;
 
-impl<const OUT: usize> Points<6, OUT> for Six {
+impl Points<6> for Six {
     #[inline(always)]
     unsafe fn input<S: Simd>(d: [S::V; 6]) -> [S::V; 6] {
         const NEAR_SQUARE: f64 = NEAR * NEAR;
@@ -150,7 +158,9 @@ impl<const OUT: usize> Points<6, OUT> for Six {
             ]
         }
     }
+}
 
+impl<const OUT: usize> Outputs<6, OUT> for Six {
     #[inline(always)]
     unsafe fn output<S: Simd>(m: [S::V; 6]) -> [S::V; OUT] {
         // SAFETY: the instructions of `S` are there.
@@ -241,7 +251,7 @@ mod tests {
     }
 
     /// Outputs through the points are those of the definition, for each number of taps up to the most.
-    fn check_points<T: Points<IN, OUT>, const IN: usize, const OUT: usize>(numbers: &[f64]) {
+    fn check_points<T: Outputs<IN, OUT>, const IN: usize, const OUT: usize>(numbers: &[f64]) {
         let value = |at: usize| ((at * 37 + 11) % 19) as f32 / 4.0 - 2.0;
         let all = [1.5, -0.75, 2.25, 0.5, -1.25];
         for count in 1..=IN + 1 - OUT {

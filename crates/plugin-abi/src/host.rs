@@ -73,7 +73,7 @@ impl Plugin {
     /// extensions of its table live as long as the process, and its functions are what `injerto_plugin.h` says. The
     /// library must never be unloaded.
     pub unsafe fn new(table: *const Table) -> Result<Self, TableError> {
-        // SAFETY: the caller vouches for the table.
+        // SAFETY: the table is null, or what an entry symbol returned, and lives as long as the process.
         unsafe { check_table(table) }.map(Self)
     }
 

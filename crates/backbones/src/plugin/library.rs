@@ -124,8 +124,6 @@ impl Library {
     }
 }
 
-/// Loads a library with everything that it needs, so that a missing symbol is reported now and does not end the process later.
-///
 /// What the file is in place of a library, if its first bytes tell it.
 fn mistaken(path: &Path) -> Option<&'static str> {
     // Reading a pipe might never end.
@@ -135,6 +133,8 @@ fn mistaken(path: &Path) -> Option<&'static str> {
     injerto_files::mistaken(&begin)
 }
 
+/// Loads a library with everything that it needs, so that a missing symbol is reported now and does not end the process later.
+///
 /// # Safety
 /// The library's initialisers run.
 unsafe fn open(path: &Path) -> Result<libloading::Library, libloading::Error> {

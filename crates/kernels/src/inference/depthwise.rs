@@ -3,7 +3,8 @@
 use std::mem::MaybeUninit;
 
 use super::view::{Epilogue, Region, View};
-use crate::element::{Bf16, Element};
+use crate::bf16::Bf16;
+use crate::element::Element;
 use crate::geometry::Geometry;
 use crate::linalg::{COLUMNS, column};
 use crate::memory::{OutOfMemory, filled};
@@ -124,13 +125,13 @@ wide_or_portable! {
 
 #[inline(always)]
 unsafe fn singles<S: Simd, T: Element>(job: &Job<'_, T>) {
-    // SAFETY: the caller's promises are the same.
+    // SAFETY: the views hold the region, its windows and a vector beyond; the instructions of `S` are there.
     unsafe { kernel::<S, T, 1>(job) }
 }
 
 #[inline(always)]
 unsafe fn doubles<S: Simd, T: Element>(job: &Job<'_, T>) {
-    // SAFETY: the caller's promises are the same.
+    // SAFETY: the views hold the region, its windows and a vector beyond; the instructions of `S` are there.
     unsafe { kernel::<S, T, 2>(job) }
 }
 
@@ -139,7 +140,7 @@ unsafe fn doubles<S: Simd, T: Element>(job: &Job<'_, T>) {
 unsafe fn kernel<S: Simd, T: Element, const N: usize>(job: &Job<'_, T>) {
     let Depthwise { geometry, multiplier, .. } = job.depthwise;
     if !is_unrolled(geometry, *multiplier) {
-        // SAFETY: the caller's promises are the same.
+        // SAFETY: the views hold the region, its windows and a vector beyond; the instructions of `S` are there.
         return unsafe { any::<S, T>(job) };
     }
     // SAFETY: the views hold the region, the windows in the input's halo and a vector beyond (see `View`); the instructions of `S`

@@ -3,13 +3,13 @@
 use std::fmt::Debug;
 
 use super::convolution::{self, Convolution};
-use super::layout::Placed;
 use super::lowering::Weights;
 use super::minimal::{self, Minimal};
 use super::product::{self, Product};
-use super::view::{Epilogue, Region, View};
+use super::view::{Epilogue, Placed, Region, View};
 use super::{depthwise, normalise, simple};
-use crate::element::{Bf16, Element};
+use crate::bf16::Bf16;
+use crate::element::Element;
 use crate::isa::Present;
 use crate::linalg::PresentUnit;
 use crate::memory::OutOfMemory;

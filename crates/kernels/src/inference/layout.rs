@@ -11,7 +11,7 @@ use super::minimal::Form;
 use super::normalise::{Normalise, Over};
 use super::simple::{Map, Simple};
 use super::strips::{Chain, Inner, Reach};
-use super::view::{Epilogue, View};
+use super::view::{Epilogue, Placed};
 use crate::memory::OutOfMemory;
 
 /// Bytes from which on a value between two steps is worth keeping in the cache.
@@ -22,18 +22,6 @@ const MOST_WEIGHTS: usize = 512 << 10;
 
 /// Values after each buffer that a vector may read, or two vectors of bf16 that are loaded at once.
 pub(super) const SLACK: usize = 32;
-
-/// Where a value lies in an image's arena.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Placed {
-    /// Its first value.
-    pub offset: usize,
-    pub row: usize,
-    pub pixel: usize,
-    pub shape: [usize; 3],
-    /// Only some rows of it exist at a time, and of one image: it is inside a chain.
-    pub strip: bool,
-}
 
 /// A buffer's zeros, as `(offset, length)` of runs.
 pub(crate) type Zeros = Vec<(usize, usize)>;
@@ -71,13 +59,6 @@ pub(crate) struct Layout<T: Format> {
     pub size: usize,
     /// All steps in order: alone, or several that run strip by strip.
     pub chains: Vec<Chain>,
-}
-
-impl Placed {
-    /// Its view in arenas of `size` values that begin at `base`.
-    pub fn view<T>(&self, base: *mut T, size: usize) -> View<T> {
-        View { base: base.wrapping_add(self.offset), image: size, row: self.row, pixel: self.pixel }
-    }
 }
 
 /// For each value the one that holds it, and from which channel on.

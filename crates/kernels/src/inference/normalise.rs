@@ -1,7 +1,8 @@
 //! Normalisations with the statistics of the values themselves.
 
 use super::view::{Region, View};
-use crate::element::{Bf16, Element};
+use crate::bf16::Bf16;
+use crate::element::Element;
 use crate::simd::{Simd, per_isa, wide_or_portable};
 
 /// Which values have a mean and a variance together.

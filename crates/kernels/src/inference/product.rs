@@ -5,7 +5,8 @@
 
 use super::block::{BLOCK, Block, Walk};
 use super::view::{Epilogue, Region, View};
-use crate::element::{Bf16, Element as _};
+use crate::bf16::Bf16;
+use crate::element::Element as _;
 use crate::geometry::Geometry;
 use crate::linalg::{Bias, COLUMNS, DEPTH, Depth, PackedPairs, PairedTile, PresentUnit, ROWS, Ready, Sums, column};
 use crate::memory::{OutOfMemory, filled, scratch};
@@ -304,7 +305,7 @@ const FUNCTION: u8 = 2;
 #[expect(clippy::extra_unused_type_parameters, reason = "the macro names the format of what is stored")]
 unsafe fn finish<S: Simd, T>(job: &Finish<'_>) {
     let whole = job.columns == COLUMNS && !job.gaps && job.residual.is_none();
-    // SAFETY: the caller's promises are the same; the instructions of `S` are there.
+    // SAFETY: each row has its sums, and a pixel (or none) with room for the panel's columns; the instructions of `S` are there.
     unsafe {
         match job.epilogue {
             Epilogue::None if whole => finish_rows::<S, NOTHING, true>(job, (0.0, 0.0)),

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use injerto_graph::{Activation, Builder, Graph, Operator};
 
 use super::{Error, Input, Isa, Machine, StepProfile, Unit};
-use crate::element::Bf16;
+use crate::bf16::Bf16;
 
 /// What a program computes with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

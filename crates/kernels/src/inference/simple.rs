@@ -1,7 +1,8 @@
 //! Pooling, element-wise functions, and moving values about.
 
 use super::view::{Epilogue, Region, View};
-use crate::element::{Bf16, Element};
+use crate::bf16::Bf16;
+use crate::element::Element;
 use crate::geometry::Geometry;
 use crate::simd::{Simd, per_isa, wide_or_portable};
 
@@ -227,7 +228,7 @@ unsafe fn map<S: Simd, I: Element, T: Element>(input: View<I>, job: &Job<'_, T>,
 
 #[inline(always)]
 unsafe fn line<S: Simd, I: Element, T: Element>(m: &Map, from: *const I, to: *mut T, length: usize) {
-    // SAFETY: the caller's promises are the same.
+    // SAFETY: `length` values lie at both addresses; scale and shift are whole vectors; the instructions of `S` are there.
     unsafe {
         match m.epilogue {
             // The most common one, before the first layer, has a loop of its own, without a choice in it.

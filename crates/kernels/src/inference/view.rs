@@ -1,4 +1,4 @@
-//! Where a value lies while a program runs.
+//! Where a value lies, and which part of it a step computes.
 
 /// An image in memory, channels last: channel `c` of pixel `(y, x)` of image `i` is at
 /// `base + i * image + y * row + x * pixel + c`.
@@ -36,6 +36,25 @@ impl<T> View<T> {
     pub fn at(&self, image: usize, y: isize, x: isize) -> *mut T {
         let offset = (image * self.image) as isize + y * self.row as isize + x * self.pixel as isize;
         self.base.wrapping_offset(offset)
+    }
+}
+
+/// Where a value lies in an image's arena.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Placed {
+    /// Its first value.
+    pub offset: usize,
+    pub row: usize,
+    pub pixel: usize,
+    pub shape: [usize; 3],
+    /// Only some rows of it exist at a time, and of one image: it is inside a chain.
+    pub strip: bool,
+}
+
+impl Placed {
+    /// Its view in arenas of `size` values that begin at `base`.
+    pub fn view<T>(&self, base: *mut T, size: usize) -> View<T> {
+        View { base: base.wrapping_add(self.offset), image: size, row: self.row, pixel: self.pixel }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Tiles whose rows lie anywhere: a row of pixels by a panel of filters stays in registers while taps and channels go by, and
 //! each pixel is read where it lies.
 
-use super::micro::{Addressing, MicroKernel};
-use super::pack::{Packing, Panel};
+use super::micro::{Addressing, MicroKernel, Packing};
+use super::pack::Panel;
 use crate::isa::Isa;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};

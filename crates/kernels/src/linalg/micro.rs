@@ -1,6 +1,5 @@
 use std::fmt;
 
-use super::pack::Packing;
 use crate::isa::{Isa, Present};
 
 /// How kernels find the rows of their left side and of their result.
@@ -10,6 +9,45 @@ pub(crate) trait Addressing: Sized + 'static {
 
     /// The table's rows for this addressing, best first: one for each instruction set at least.
     const KERNELS: &'static [MicroKernel<Self>];
+}
+
+/// How the right side lies in panels: for each step along the inner dimension one slot per column, whole vectors of them, and
+/// zeros where there are fewer columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Packing {
+    /// Slots of a vector.
+    pub(crate) lanes: usize,
+    /// Vectors of the widest panel.
+    pub(crate) vectors: usize,
+    /// Whether the kernel computes narrower panels too. If not, all are equally wide, and the last is filled up with zeros.
+    pub(crate) narrower: bool,
+}
+
+impl Packing {
+    /// Columns of the widest panel.
+    pub(crate) const fn columns(self) -> usize {
+        self.lanes * self.vectors
+    }
+
+    /// Widths of the panels that make up `columns`, in vectors: as wide as may be, and none of one vector beside one of three,
+    /// because a tile of one vector waits for its loads.
+    pub(super) fn widths(self, columns: usize) -> Vec<usize> {
+        let (most, mut left) = (self.vectors, columns.div_ceil(self.lanes));
+        if !self.narrower {
+            return vec![most; left.div_ceil(most)];
+        }
+        let mut widths = Vec::with_capacity(left.div_ceil(most));
+        while left > most && left != 4 {
+            widths.push(most);
+            left -= most;
+        }
+        match left {
+            0 => {}
+            4 if most < 4 => widths.extend([2, 2]),
+            _ => widths.push(left),
+        }
+        widths
+    }
 }
 
 /// A row of the table: a function that computes a tile, and what it wants.
@@ -47,5 +85,19 @@ impl<A: Addressing> MicroKernel<A> {
 impl<A: Addressing> fmt::Debug for MicroKernel<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_panel_of_one_vector_lies_beside_one_of_three() {
+        let packing = Packing { lanes: 4, vectors: 3, narrower: true };
+        assert_eq!(packing.widths(4 * 7), [3, 2, 2]);
+        assert_eq!(packing.widths(4 * 6), [3, 3]);
+        assert_eq!(packing.widths(4 * 5 - 1), [3, 2]);
+        assert_eq!(packing.widths(1), [1]);
     }
 }

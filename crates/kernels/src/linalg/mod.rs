@@ -23,6 +23,7 @@ mod pack;
 mod paired;
 mod product;
 mod strided;
+mod transposed;
 mod trial;
 
 pub(crate) use addressed::{Addressed, Shared, Tile as AddressedTile, ZEROS};
@@ -34,6 +35,7 @@ pub(crate) use paired::{
     Bias, COLUMNS, DEPTH, Depth, Frame, Lying, PackedPairs, PresentUnit, ROWS, Ready, Side, Sums, Tile as PairedTile,
     column, round, shifted_products,
 };
-pub(crate) use product::{Epilogue, Matrix, matmul_at_b, matmul_at_b_whole, multiply};
+pub(crate) use product::{Epilogue, multiply};
 pub(crate) use strided::Strided;
+pub(crate) use transposed::{Matrix, matmul_at_b, matmul_at_b_whole};
 pub use trial::{Kernel, Trial, kernels, multiply_registers};

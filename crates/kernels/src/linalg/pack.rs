@@ -11,45 +11,6 @@ use crate::simd::vectorised;
 /// Rows that are packed together where the source is turned.
 const BLOCK: usize = 16;
 
-/// How the right side lies in panels: for each step along the inner dimension one slot per column, whole vectors of them, and
-/// zeros where there are fewer columns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Packing {
-    /// Slots of a vector.
-    pub(crate) lanes: usize,
-    /// Vectors of the widest panel.
-    pub(crate) vectors: usize,
-    /// Whether the kernel computes narrower panels too. If not, all are equally wide, and the last is filled up with zeros.
-    pub(crate) narrower: bool,
-}
-
-impl Packing {
-    /// Columns of the widest panel.
-    pub(crate) const fn columns(self) -> usize {
-        self.lanes * self.vectors
-    }
-
-    /// Widths of the panels that make up `columns`, in vectors: as wide as may be, and none of one vector beside one of three,
-    /// because a tile of one vector waits for its loads.
-    fn widths(self, columns: usize) -> Vec<usize> {
-        let (most, mut left) = (self.vectors, columns.div_ceil(self.lanes));
-        if !self.narrower {
-            return vec![most; left.div_ceil(most)];
-        }
-        let mut widths = Vec::with_capacity(left.div_ceil(most));
-        while left > most && left != 4 {
-            widths.push(most);
-            left -= most;
-        }
-        match left {
-            0 => {}
-            4 if most < 4 => widths.extend([2, 2]),
-            _ => widths.push(left),
-        }
-        widths
-    }
-}
-
 /// Where a panel lies, and which columns it has.
 #[derive(Debug, Clone, Copy)]
 struct Cut {
@@ -281,6 +242,7 @@ pub(crate) enum Scale<'a> {
 #[cfg(test)]
 mod tests {
     use super::super::addressed::Addressed;
+    use super::super::micro::Packing;
     use super::*;
 
     #[test]
@@ -312,14 +274,5 @@ mod tests {
         }
         check::<Addressed>();
         check::<Strided>();
-    }
-
-    #[test]
-    fn no_panel_of_one_vector_lies_beside_one_of_three() {
-        let packing = Packing { lanes: 4, vectors: 3, narrower: true };
-        assert_eq!(packing.widths(4 * 7), [3, 2, 2]);
-        assert_eq!(packing.widths(4 * 6), [3, 3]);
-        assert_eq!(packing.widths(4 * 5 - 1), [3, 2]);
-        assert_eq!(packing.widths(1), [1]);
     }
 }

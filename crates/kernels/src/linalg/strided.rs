@@ -1,7 +1,6 @@
 //! Tiles whose rows are equally far apart, as are the steps in them: whole matrices, or copies that have been packed.
 
-use super::micro::{Addressing, MicroKernel};
-use super::pack::Packing;
+use super::micro::{Addressing, MicroKernel, Packing};
 use crate::isa::Isa;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::Simd;
-use crate::element::Bf16;
+use crate::bf16::Bf16;
 
 /// 16 lanes, with or without instructions that round to bf16.
 #[derive(Clone, Copy)]

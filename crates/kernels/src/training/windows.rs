@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::elementwise::BLOCK;
-use crate::element::{Bf16, as_halves};
+use crate::bf16::{Bf16, as_halves};
 use crate::geometry::Geometry;
 use crate::isa::ForLoops;
 use crate::linalg::{DEPTH, Epilogue, Frame, Lying, Multiplier, PresentUnit, Right, Side, round, shifted_products};

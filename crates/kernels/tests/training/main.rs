@@ -1,19 +1,22 @@
 //! Programs against the specification: values, gradients, statistics; and determinism, and learning.
 
+mod bf16;
+mod inputs;
+mod memory;
+mod rows;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use injerto_graph::layers::{Conv2D, DepthwiseConv2D};
-use injerto_graph::{Activation, Builder, Graph, Node, Operator, Padding, ParameterId, Role, Split, Window};
+use injerto_graph::layers::Conv2D;
+use injerto_graph::{Activation, Builder, Graph, Node, Operator, Padding, ParameterId, Role, Split};
 use injerto_kernels::Isa;
 use injerto_kernels::inference::{self, Arithmetic, Input, Unit};
 use injerto_kernels::training::Program;
+use injerto_reference::Pass;
 use injerto_reference::conformance::{self, Case, Executor, Format, Promises, Step, Trainer, uncut};
 use injerto_reference::networks::Random;
-use injerto_reference::{Pass, examples};
 use rand_chacha::rand_core::Rng;
-
-mod rows;
 
 /// A prefix compiled for inference and a tail for training, as a phase runs them, for one arithmetic of the tail.
 struct Training(Arithmetic);
@@ -190,67 +193,6 @@ fn same_bits(trainer: &Training) {
     assert!(once == train(1) && once == train(2) && once == train(5));
 }
 
-/// Every kind of step that has kernels of its own, on images so small that Miri runs it.
-fn every_kind_of_step() -> Graph {
-    let mut net = Builder::new("small");
-    let norm = || Operator::BatchNormalization { epsilon: 1e-3, momentum: 0.9, center: true, scale: true };
-    let window = Window { pool_size: [2, 2], strides: [2, 2], padding: Padding::Same, count_include_pad: false };
-    let x = net.input([14, 13, 2]);
-    let x = net.add("stem", Conv2D::new(32, 3).same().relu(), &[x]);
-    let x = net.add("stem_norm", norm(), &[x]);
-    let x = net.add("square", Conv2D::new(32, 3).same(), &[x]);
-    let x = net.add("square_norm", norm(), &[x]);
-    let x = net.add("square_relu", Operator::ReLU { max_value: Some(6.0), negative_slope: 0.0 }, &[x]);
-    let x = net.add("largest", Operator::MaxPooling2D(window.clone()), &[x]);
-    let x = net.add("depthwise", DepthwiseConv2D::new(3).same(), &[x]);
-    let x = net.add("grouped", Conv2D::new(20, 2).groups(2).strides(2), &[x]);
-    let a = net.add("mean", Operator::AveragePooling2D(window), &[x]);
-    let b = net.add("other", Conv2D::new(20, 2).strides(2).same(), &[x]);
-    let x = net.add("sum", Operator::Add {}, &[a, b]);
-    let x = net.add("drop", Operator::Dropout { rate: 0.2, per_sample: false }, &[x]);
-    let x = net.add("pool", Operator::GlobalAveragePooling2D { keepdims: false }, &[x]);
-    net.add("dense", Operator::Dense { units: 3, use_bias: true, activation: Activation::Softmax }, &[x]);
-    net.finish().expect("a graph")
-}
-
-/// A step of training of a whole network, on images so small that Miri runs it in minutes (`cargo xtask prove memory`).
-#[test]
-fn a_small_network_keeps_to_its_memory() {
-    let mut net = Builder::new("small");
-    let x = net.input([4, 4, 2]);
-    let x = net.add("stem", Conv2D::new(3, 3).same().strides(2), &[x]);
-    let norm = Operator::BatchNormalization { epsilon: 1e-3, momentum: 0.9, center: true, scale: true };
-    let x = net.add("norm", norm, &[x]);
-    let x = net.add("relu", Operator::ReLU { max_value: Some(6.0), negative_slope: 0.0 }, &[x]);
-    let x = net.add("depthwise", DepthwiseConv2D::new(3).same(), &[x]);
-    let x = net.add("pool", Operator::GlobalAveragePooling2D { keepdims: false }, &[x]);
-    net.add("dense", Operator::Dense { units: 2, use_bias: true, activation: Activation::Linear }, &[x]);
-    let graph = net.finish().expect("a graph");
-    let (pass, split) = (everything(&graph, &[2]), uncut(&graph));
-    let case = Case::new(graph, 2, 3);
-    let dy = [0.5, -0.25, 1.0, 0.125];
-    let step = Training(Arithmetic::F32(Isa::Portable)).step(&case, &split, &pass, &dy).expect("it compiles");
-    assert!(step.gradients.values().flatten().all(|value| value.is_finite()));
-    assert!(step.gradients.values().flatten().any(|value| *value != 0.0));
-}
-
-/// Miri can run this test too, in much longer, and sees each address; here values are compared too.
-#[test]
-fn every_kind_of_step_keeps_to_its_memory() {
-    let graph = every_kind_of_step();
-    let pass = everything(&graph, &[2]);
-    let (trainer, split) = (Training(Arithmetic::F32(Isa::Portable)), uncut(&graph));
-    let dy = [0.5, -0.25, 1.0];
-    let case = Case::new(graph, 1, 3);
-    let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-    let step = pool(2).install(|| trainer.step(&case, &split, &pass, &dy)).expect("it compiles");
-    assert!(step.gradients.values().flatten().all(|value| value.is_finite()));
-    if !cfg!(miri) {
-        let case = conformance::away_from_kinks(Format::F32, case.graph, 2, 3, &pass).expect("a case");
-        conformance::check_step(&trainer, &case, &[split], &pass).unwrap_or_else(|error| panic!("{error}"));
-    }
-}
-
 /// A sum is computed with the layer before it only where it repeats no value: here one pixel of a dense layer or a convolution is added
 /// to every pixel of another value.
 #[test]
@@ -277,50 +219,6 @@ fn a_layer_that_a_sum_repeats_is_computed_by_itself() {
 /// A dense layer without a function.
 fn dense(units: usize) -> Operator {
     Operator::Dense { units, use_bias: true, activation: Activation::Linear }
-}
-
-/// A program of frozen layers hands the gradient on to an input, also where several layers take it.
-#[test]
-fn the_gradient_of_an_input_is_that_of_the_specification() {
-    let alone = examples().into_iter().map(|example| example.alone());
-    for graph in alone.chain([every_kind_of_step(), wide()]).filter(|graph| graph.len() > 1) {
-        let frozen = Pass { seed: Some(1), ..Pass::default() };
-        let Some(case) = conformance::away_from_kinks(Format::F32, graph, 2, 5, &frozen) else { continue };
-        let mut program =
-            Program::compile_towards(Arithmetic::f32(), &case.graph, &uncut(&case.graph).tail, &[0], &[0]).unwrap();
-        for id in program.parameters().collect::<Vec<_>>() {
-            program.set(id, &case.parameters[id.layer()][id.place()]).unwrap();
-        }
-        let output = program.forward_train(&[&case.input], 2, &mut || unreachable!("nothing drops")).unwrap().to_vec();
-        let dy = Random::new(8).values(output.len(), -1.0, 1.0);
-        program.backward(&dy);
-        let expected = case.evaluate(&frozen).backward(&dy.iter().map(|&dy| f64::from(dy)).collect::<Vec<_>>()).input;
-        let found = program.input_gradient(0).unwrap();
-        assert_eq!(found.len(), expected.len());
-        let largest = expected.iter().fold(1e-3_f64, |largest, value| largest.max(value.abs()));
-        for (found, expected) in found.iter().zip(&expected) {
-            let off = (f64::from(*found) - expected).abs();
-            assert!(off <= 1e-3 * largest, "{found}, expected {expected}: {:?}", case.graph.nodes().last());
-        }
-        assert_eq!(program.gradients().count(), 0, "nothing trains");
-    }
-}
-
-#[test]
-fn an_input_that_nobody_asked_about_has_no_gradient() {
-    let mut net = Builder::new("net");
-    let image = net.input([2, 2, 3]);
-    let a = net.add("a", Conv2D::new(4, 1), &[image]);
-    let b = net.add("b", Conv2D::new(4, 1), &[a]);
-    net.add("sum", Operator::Add {}, &[a, b]);
-    let graph = net.finish().unwrap();
-    // What depends on `b` also takes `a`.
-    let split = Split::after(&graph, 2);
-    assert_eq!((&split.tail[..], &split.boundary[..]), (&[3][..], &[1, 2][..]));
-    let mut program = Program::compile_towards(Arithmetic::f32(), &graph, &split.tail, &split.boundary, &[2]).unwrap();
-    program.forward_train(&[&[1.0; 16], &[2.0; 16]], 1, &mut || 0).unwrap();
-    program.backward(&[3.0; 16]);
-    assert_eq!((program.input_gradient(1), program.input_gradient(2)), (None, Some(&[3.0; 16][..])));
 }
 
 /// A training pass in which every layer trains.
@@ -404,91 +302,6 @@ fn wide_layers_agree_with_the_specification() {
                 "{}: gradient of {name} {id:?}: off by {off} of {size}",
                 trainer.name()
             );
-        }
-    }
-}
-
-/// Both sides of each product are rounded once, forward and back, and nothing else is: where a layer alone is given its values, only the last
-/// bits of `f32` are left, far less than what rounding changes.
-#[test]
-fn a_layer_in_bf16_multiplies_rounded_numbers_and_keeps_the_sums() {
-    let one = |shape: [usize; 3], before: Option<Operator>, operator: Operator| {
-        let mut net = Builder::new("one");
-        let x = net.input(shape);
-        let x = before.map_or(x, |before| net.add("before", before, &[x]));
-        net.add("layer", operator, &[x]);
-        net.finish().expect("a graph")
-    };
-    let convolutions = [
-        Conv2D::new(40, 3).same(),
-        Conv2D::new(33, 1),
-        Conv2D::new(24, 3).strides(2).same(),
-        Conv2D::new(20, 2).groups(2).strides(2),
-        Conv2D::new(12, 3).dilation_rate(2).same(),
-        Conv2D::new(7, 5),
-    ];
-    let mut graphs: Vec<(Graph, f64)> =
-        convolutions.into_iter().map(|layer| (one([11, 9, 6], None, layer.into()), 2e-6)).collect();
-    graphs.push((one([4, 3, 50], None, dense(35)), 2e-6));
-    let tokens = Operator::Reshape { target_shape: vec![9, 3 * 24] };
-    // Powers of scores that differ in their last bits are rounded too.
-    graphs.push((one([9, 1, 3 * 24], Some(tokens), Operator::DotProductAttention { num_heads: 3 }), 1e-3));
-    for (graph, tolerance) in graphs {
-        let case = Case::new(graph, 3, 4);
-        let (pass, last, split) = (everything(&case.graph, &[]), case.graph.len() - 1, uncut(&case.graph));
-        let dy = Random::new(8).values(3 * case.graph.nodes()[last].shape.count(), -1.0, 1.0);
-        let double: Vec<f64> = dy.iter().map(|&dy| f64::from(dy)).collect();
-        let [exact, expected] = [Format::F32, Format::Bf16Products].map(|format| {
-            let values = case.evaluate_in(format, &pass);
-            let slopes = values.backward(&double);
-            let kernel = slopes.parameters.get(&ParameterId::new(last, 0)).cloned().unwrap_or_default();
-            [values.outputs[last].clone(), kernel, slopes.input]
-        });
-        // How far two vectors are from each other, for the length of the first.
-        let off = |a: &[f64], b: &[f64]| {
-            let square = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
-            square(&mut a.iter().zip(b).map(|(a, b)| a - b)) / square(&mut a.iter().copied()).max(1e-9)
-        };
-        for unit in Unit::available() {
-            let what = format!("{unit:?}, {:?}", case.graph.nodes()[last].operator());
-            let step = Training(Arithmetic::Bf16(unit)).step(&case, &split, &pass, &dy).expect("it compiles");
-            let mut towards = Program::compile_towards(Arithmetic::Bf16(unit), &case.graph, &split.tail, &[0], &[0])
-                .expect("it compiles");
-            for id in towards.parameters().collect::<Vec<_>>() {
-                towards.set(id, &case.parameters[id.layer()][id.place()]).expect("its length");
-            }
-            towards.forward_train(&[&case.input], 3, &mut || 0).expect("memory");
-            towards.backward(&dy);
-            let input = towards.input_gradient(0).expect("it was asked for").to_vec();
-            let kernel = step.gradients.get(&ParameterId::new(last, 0)).cloned().unwrap_or_default();
-            for (at, found) in [step.output, kernel, input].into_iter().enumerate() {
-                let found: Vec<f64> = found.into_iter().map(f64::from).collect();
-                assert_eq!(found.len(), expected[at].len(), "{what}");
-                let (right, wrong) = (off(&expected[at], &found), off(&exact[at], &found));
-                assert!(right <= tolerance, "{what}, value {at}: off by {right}");
-                assert!(found.is_empty() || wrong > 1e-3, "{what}, value {at}: nothing was rounded ({wrong})");
-            }
-        }
-    }
-}
-
-/// Only what the unit itself does differs between a unit and its emulation, so a training has the same bits with both.
-#[test]
-fn a_unit_and_its_emulation_train_alike() {
-    let case = Case::new(every_kind_of_step(), 3, 5);
-    let (pass, split) = (everything(&case.graph, &[2]), uncut(&case.graph));
-    let dy = Random::new(9).values(9, -1.0, 1.0);
-    let available = Unit::available();
-    for [unit, emulated] in [[Unit::Amx, Unit::EmulatedTiles], [Unit::Avx512Bf16, Unit::EmulatedDots]] {
-        let step = |unit| Training(Arithmetic::Bf16(unit)).step(&case, &split, &pass, &dy).expect("it compiles");
-        let bits = |step: &Step| {
-            let values = step.output.iter().chain(step.gradients.values().flatten());
-            values.map(|value| value.to_bits()).collect::<Vec<u32>>()
-        };
-        let found = step(emulated);
-        assert!(found.gradients.values().flatten().any(|gradient| *gradient != 0.0));
-        if available.contains(&unit) {
-            assert_eq!(bits(&step(unit)), bits(&found), "{unit:?}");
         }
     }
 }

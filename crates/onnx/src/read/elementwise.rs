@@ -1,15 +1,12 @@
 //! Functions of single values, and sums and products of two.
 
-use std::rc::Rc;
-
 use injerto_graph::PerChannel::{self, Each, One};
 use injerto_graph::{Activation, Operator};
 
-use super::layers::shortest;
+use super::layers::Given;
 use super::reader::{Reader, Value, Weight};
-use super::shapes::{axis, broadcast};
+use super::shapes::{axis, broadcast, shortest};
 use super::view::{Factor, View};
-use crate::proto::Node;
 use crate::tensor::Constant;
 
 /// Limit for the nodes between an initialiser and its use.
@@ -21,13 +18,8 @@ fn linear(scale: f64, offset: f64) -> Operator {
 }
 
 impl Reader<'_> {
-    pub(super) fn elementwise(
-        &mut self,
-        node: &Node<'_>,
-        x: &View,
-        inputs: &[Option<Value>],
-        constants: &[Option<Rc<Constant>>],
-    ) -> Result<Value, String> {
+    pub(super) fn elementwise(&mut self, given: &Given<'_>) -> Result<Value, String> {
+        let Given { node, inputs, constants, x, .. } = given;
         let activation = |activation| Operator::Activation { activation };
         let limit = |at: usize, name: &str, default: f64| match (constants.get(at), inputs.get(at)) {
             (Some(Some(constant)), _) => constant.uniform().ok_or_else(|| format!("its {name} is not one number")),
@@ -94,12 +86,12 @@ impl Reader<'_> {
                 Ok(Value::Seen(self.placed(layer, &order, rank, batch)))
             }
             "Neg" => self.unary("", x, linear(-1.0, 0.0)),
-            "Sum" | "Add" | "Sub" | "Mul" | "Div" => self.arithmetic(node, x, inputs),
             _ => Err("it depends on the image".to_owned()),
         }
     }
 
-    fn arithmetic(&mut self, node: &Node<'_>, x: &View, inputs: &[Option<Value>]) -> Result<Value, String> {
+    pub(super) fn arithmetic(&mut self, given: &Given<'_>) -> Result<Value, String> {
+        let Given { node, x, inputs, .. } = given;
         match (node.op.as_str(), inputs) {
             ("Sum", [Some(_)]) => Ok(Value::Seen(x.clone())),
             (_, [Some(Value::Seen(a)), Some(Value::Seen(b))]) => match node.op.as_str() {

@@ -6,6 +6,8 @@ mod elementwise;
 mod finish;
 mod known;
 mod layers;
+mod moves;
+mod norms;
 mod patterns;
 mod pieces;
 mod reader;

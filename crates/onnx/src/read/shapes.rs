@@ -46,3 +46,8 @@ pub(super) fn target(wanted: &[i64], shape: &[usize], allow_zero: bool) -> Resul
     let left = if known > 0 && all % known == 0 { all / known } else { 0 };
     sides(&wanted.iter().map(|&side| if side == -1 { left as i64 } else { side }).collect::<Vec<_>>())
 }
+
+/// The decimal that was meant by a number in single precision: 1e-5, and not 9.999999747378752e-6.
+pub(super) fn shortest(value: f32) -> f64 {
+    value.to_string().parse().expect("a number in single precision is also one in double precision")
+}

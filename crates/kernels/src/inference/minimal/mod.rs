@@ -14,7 +14,7 @@ use crate::isa::Present;
 use crate::linalg::{Addressed, AddressedTile, MicroKernel, Packed, Panel, Shared, ZEROS};
 use crate::memory::{OutOfMemory, filled, scratch};
 use crate::simd::{FIRST_CACHE, Simd, per_isa, prefetch};
-use crate::transform::{One, Points, Six, rectangle};
+use crate::transform::{One, Outputs, Points, Six, rectangle};
 
 /// The most tiles, and the fewest, that are transformed together.
 const MOST: usize = 48;
@@ -206,36 +206,24 @@ per_isa! {
     spread_input = spread_kernel(Values<'_>)
 }
 
-/// Calls a function for the points of a form along both axes, with their number and that of outputs.
-macro_rules! with_points {
-    ($function:ident::<$S:ty>($job:expr, $form:expr)) => {
-        match $form {
-            Form::Square3 => $function::<$S, Six, Six, 6, 4, 6, 4>($job),
-            Form::Square5 => $function::<$S, Six, Six, 6, 2, 6, 2>($job),
-            Form::Line7 { vertical: true } => $function::<$S, Six, One, 6, 3, 1, 1>($job),
-            Form::Line7 { vertical: false } => $function::<$S, One, Six, 1, 1, 6, 3>($job),
-        }
-    };
-}
-
 #[inline(always)]
 unsafe fn spread_kernel<S: Simd>(v: &Values<'_>) {
-    // SAFETY: the caller's promises are the same.
-    unsafe { with_points!(spread::<S>(v, v.job.minimal.form)) }
+    // SAFETY: the points are those of the form's axes; this function is compiled for the instructions of `S`, and the job has the memory.
+    unsafe {
+        match v.job.minimal.form {
+            Form::Square3 | Form::Square5 => spread::<S, Six, Six, 6, 6>(v),
+            Form::Line7 { vertical: true } => spread::<S, Six, One, 6, 1>(v),
+            Form::Line7 { vertical: false } => spread::<S, One, Six, 1, 6>(v),
+        }
+    }
 }
 
+/// Transforms the input to the points of `Y` and `X`.
+///
+/// # Safety
+/// The instructions of `S` are there, the input's halo holds whole tiles, and the values have room for a block at all planes.
 #[inline(always)]
-unsafe fn spread<
-    S: Simd,
-    Y: Points<H, DOWN>,
-    X: Points<W, RIGHT>,
-    const H: usize,
-    const DOWN: usize,
-    const W: usize,
-    const RIGHT: usize,
->(
-    v: &Values<'_>,
-) {
+unsafe fn spread<S: Simd, Y: Points<H>, X: Points<W>, const H: usize, const W: usize>(v: &Values<'_>) {
     let Minimal { geometry, parts, row, .. } = v.job.minimal;
     let input = &v.job.input;
     let channels = geometry.input[2];
@@ -291,22 +279,28 @@ per_isa! {
 
 #[inline(always)]
 unsafe fn gather_kernel<S: Simd>(p: &Products<'_>) {
-    // SAFETY: the caller's promises are the same.
-    unsafe { with_points!(gather::<S>(p, p.job.minimal.form)) }
+    // SAFETY: the points and outputs are those of the form's axes; this function is compiled for the instructions of `S`, and the job has
+    // the memory.
+    unsafe {
+        match p.job.minimal.form {
+            Form::Square3 => gather::<S, Six, Six, 6, 4, 6, 4>(p),
+            Form::Square5 => gather::<S, Six, Six, 6, 2, 6, 2>(p),
+            Form::Line7 { vertical: true } => gather::<S, Six, One, 6, 3, 1, 1>(p),
+            Form::Line7 { vertical: false } => gather::<S, One, Six, 1, 1, 6, 3>(p),
+        }
+    }
 }
 
+/// Transforms the products at the points of `Y` and `X` to `DOWN` × `RIGHT` pixels of each tile.
+///
+/// # Safety
+/// The instructions of `S` are there, the products of a panel are there at all planes, and the views hold the region.
 #[inline(always)]
-unsafe fn gather<
-    S: Simd,
-    Y: Points<H, DOWN>,
-    X: Points<W, RIGHT>,
-    const H: usize,
-    const DOWN: usize,
-    const W: usize,
-    const RIGHT: usize,
->(
-    p: &Products<'_>,
-) {
+unsafe fn gather<S: Simd, Y, X, const H: usize, const DOWN: usize, const W: usize, const RIGHT: usize>(p: &Products<'_>)
+where
+    Y: Outputs<H, DOWN>,
+    X: Outputs<W, RIGHT>,
+{
     for (i, place) in p.places.iter().enumerate() {
         let mut c = 0;
         while c < p.filters {

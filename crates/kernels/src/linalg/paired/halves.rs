@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::rounding::{pack_panel, round_rows};
 use super::{Bias, COLUMNS, DEPTH, Depth, Paired, PresentUnit, Ready, Sums, Tile};
-use crate::element::{Bf16, as_halves};
+use crate::bf16::{Bf16, as_halves};
 use crate::linalg::pack::{Packed, Scale};
 use crate::linalg::product::Epilogue;
 use crate::memory::scratch;

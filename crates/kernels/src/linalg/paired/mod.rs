@@ -25,9 +25,9 @@ pub(crate) use rounding::round;
 pub(super) use rounding::{Places, turn_strip, zip_strip};
 pub(crate) use shifted::{Frame, Side, shifted_products};
 
-use super::micro::{Addressing, MicroKernel};
-use super::pack::{Packed, Packing};
-use crate::element::Bf16;
+use super::micro::{Addressing, MicroKernel, Packing};
+use super::pack::Packed;
+use crate::bf16::Bf16;
 use crate::isa::{Isa, Present};
 use crate::memory::OutOfMemory;
 

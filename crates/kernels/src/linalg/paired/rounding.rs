@@ -1,7 +1,8 @@
 //! How values come to lie as a unit reads them: rounded, and packed or turned.
 
 use super::{COLUMNS, DEPTH};
-use crate::element::{Bf16, Element, as_halves};
+use crate::bf16::{Bf16, as_halves};
+use crate::element::Element;
 use crate::isa::ForLoops;
 use crate::linalg::pack::Scale;
 use crate::simd::{Simd, vectorised};

@@ -7,10 +7,9 @@
 use super::halves::{Finish, Work};
 use super::rounding::{Places, turn_strip, zip_strip};
 use super::{COLUMNS, DEPTH, PresentUnit};
-use crate::element::Bf16;
-use crate::linalg::product::Shared;
+use crate::bf16::Bf16;
 use crate::memory::workspace;
-use crate::parallel::{self, Divide as _, Parts as _};
+use crate::parallel::{self, Disjoint, Divide as _, Parts as _};
 
 /// Columns that are transposed together: whole tiles.
 const TALL: usize = 32;
@@ -182,7 +181,7 @@ fn multiply(unit: PresentUnit, strips: &Strips, first: usize, packed: &[f32], sh
     // Tasks that share a part of both sides follow one another.
     let taps = if blocks * panels < 8 { 1 } else { shifts.len() };
     let groups = shifts.len().div_ceil(taps);
-    let shared = Shared::new(result);
+    let shared = Disjoint::new(result);
     parallel::each(blocks * panels * groups, &|task| {
         let (block, panel, group) = (task / groups / panels, task / groups % panels, task % groups);
         let mut work = Work::new(unit);

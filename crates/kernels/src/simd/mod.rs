@@ -7,7 +7,17 @@
 //! [`Present`]: crate::isa::Present
 //! [`ForLoops`]: crate::isa::ForLoops
 
-use crate::element::Bf16;
+mod compiled;
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub(crate) use compiled::{per_isa, vectorised, wide_or_portable};
+pub(crate) use portable::Portable;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::{Avx2, Avx512, Avx512Bf16};
+
+use crate::bf16::Bf16;
 
 /// A vector of `f32`.
 ///
@@ -332,147 +342,6 @@ pub(crate) fn prefetch<const CACHE: i32>(p: *const f32) {
     let _ = p;
 }
 
-/// Arrays of 4.
-#[derive(Clone, Copy)]
-pub(crate) struct Portable;
-
-#[inline(always)]
-fn each(a: [f32; 4], b: [f32; 4], f: impl Fn(f32, f32) -> f32) -> [f32; 4] {
-    [f(a[0], b[0]), f(a[1], b[1]), f(a[2], b[2]), f(a[3], b[3])]
-}
-
-impl Simd for Portable {
-    const LANES: usize = 4;
-    type V = [f32; 4];
-
-    #[inline(always)]
-    unsafe fn splat(x: f32) -> [f32; 4] {
-        [x; 4]
-    }
-    #[inline(always)]
-    unsafe fn load(p: *const f32) -> [f32; 4] {
-        // SAFETY: `LANES` values lie at the pointer; unaligned is what it may be.
-        unsafe { p.cast::<[f32; 4]>().read_unaligned() }
-    }
-    #[inline(always)]
-    unsafe fn store(p: *mut f32, v: [f32; 4]) {
-        // SAFETY: `LANES` values lie at the pointer; unaligned is what it may be.
-        unsafe { p.cast::<[f32; 4]>().write_unaligned(v) }
-    }
-    #[inline(always)]
-    unsafe fn load_first(p: *const f32, n: usize) -> [f32; 4] {
-        // SAFETY: `n` values lie at the pointer, and no lane from there on is read.
-        std::array::from_fn(|i| if i < n { unsafe { *p.add(i) } } else { 0.0 })
-    }
-    #[inline(always)]
-    unsafe fn store_first(p: *mut f32, v: [f32; 4], n: usize) {
-        for (i, x) in v.into_iter().enumerate().take(n) {
-            // SAFETY: `n` values lie at the pointer, and `i` is less.
-            unsafe { *p.add(i) = x };
-        }
-    }
-    #[inline(always)]
-    unsafe fn fma(a: [f32; 4], b: [f32; 4], c: [f32; 4]) -> [f32; 4] {
-        let f = fma::<PLAIN_FUSED>;
-        [f(a[0], b[0], c[0]), f(a[1], b[1], c[1]), f(a[2], b[2], c[2]), f(a[3], b[3], c[3])]
-    }
-    #[inline(always)]
-    unsafe fn add(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
-        each(a, b, |x, y| x + y)
-    }
-    #[inline(always)]
-    unsafe fn sub(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
-        each(a, b, |x, y| x - y)
-    }
-    #[inline(always)]
-    unsafe fn mul(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
-        each(a, b, |x, y| x * y)
-    }
-    #[inline(always)]
-    unsafe fn div(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
-        each(a, b, |x, y| x / y)
-    }
-    #[inline(always)]
-    unsafe fn max(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
-        each(a, b, |x, y| if x > y { x } else { y })
-    }
-    #[inline(always)]
-    unsafe fn min(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
-        each(a, b, |x, y| if x < y { x } else { y })
-    }
-    #[inline(always)]
-    unsafe fn round(a: [f32; 4]) -> [f32; 4] {
-        a.map(|x| x.round_ties_even())
-    }
-    #[inline(always)]
-    unsafe fn exp2_whole(a: [f32; 4]) -> [f32; 4] {
-        a.map(|x| f32::from_bits(((x as i32 + 127) as u32) << 23))
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{Avx2, Avx512, Avx512Bf16};
-
-#[cfg(target_arch = "x86_64")]
-mod x86;
-
-/// Makes `unsafe fn NAME(isa: Present, job: &JOB)` out of a generic `unsafe fn KERNEL<S: Simd>(job: &JOB)`, or of one with a number
-/// format as its second type (`KERNEL::<S, f32>`), which must be `#[inline(always)]`.
-///
-/// # Safety
-/// The job has the memory that the kernel wants.
-macro_rules! per_isa {
-    ($(#[$doc:meta])* $vis:vis $name:ident = $kernel:ident$(::<S, $element:ty>)?($job:ty)) => {
-        $(#[$doc])*
-        $vis unsafe fn $name(isa: $crate::isa::Present, job: &$job) {
-            use $crate::simd;
-            $crate::isa::dispatch!(isa.isa(), (job: &$job),
-                "avx512f" => {
-                    // SAFETY: this body is compiled for the instructions of its vectors; the job has the memory.
-                    unsafe { $kernel::<simd::Avx512 $(, $element)?>(job) }
-                },
-                avx2 => {
-                    // SAFETY: this body is compiled for the instructions of its vectors; the job has the memory.
-                    unsafe { $kernel::<simd::Avx2 $(, $element)?>(job) }
-                },
-                portable => {
-                    // SAFETY: arrays need no instructions; the job has the memory.
-                    unsafe { $kernel::<simd::Portable $(, $element)?>(job) }
-                });
-        }
-    };
-}
-pub(crate) use per_isa;
-
-/// Makes `unsafe fn NAME(isa: Present, job: &JOB)` as [`per_isa`] does, for jobs on values in bf16: vectors with the processor's own
-/// rounding, or arrays. Where there is no AVX-512 with bf16 there is no unit that multiplies it either, and arrays serve whoever emulates one.
-///
-/// # Safety
-/// The job has the memory that the kernel wants.
-macro_rules! wide_or_portable {
-    ($(#[$doc:meta])* $vis:vis $name:ident = $kernel:ident::<S, Bf16>($job:ty)) => {
-        $(#[$doc])*
-        $vis unsafe fn $name(isa: $crate::isa::Present, job: &$job) {
-            use $crate::simd;
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-            unsafe fn wide(job: &$job) {
-                // SAFETY: this body is compiled for the instructions of its vectors; the job has the memory.
-                unsafe { $kernel::<simd::Avx512Bf16, $crate::element::Bf16>(job) }
-            }
-            #[cfg(target_arch = "x86_64")]
-            if isa.has_bf16() {
-                // SAFETY: the machine has these instructions; the job has the memory.
-                return unsafe { wide(job) };
-            }
-            let _ = isa;
-            // SAFETY: arrays need no instructions; the job has the memory.
-            unsafe { $kernel::<simd::Portable, $crate::element::Bf16>(job) }
-        }
-    };
-}
-pub(crate) use wide_or_portable;
-
 /// `a * b + c`, rounded once where `FUSED`.
 #[inline(always)]
 pub(crate) fn fma<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
@@ -494,62 +363,3 @@ pub(crate) fn limit(x: f32, (least, most): (f32, f32)) -> f32 {
 
 /// Whether this target multiplies and adds in one instruction without more being asked for.
 pub(crate) const PLAIN_FUSED: bool = cfg!(target_arch = "aarch64");
-
-/// Defines a function whose body is compiled for every instruction set and chosen by its first argument, a
-/// [`ForLoops`](crate::isa::ForLoops). The body is an inlined function over slices: a safe one with a constant `FUSED`, for
-/// [`fma`], or (`body::<S>`) one over vectors that is unsafe because it wants their instructions, and for nothing else. `body::<S, Bf16>` is
-/// compiled for the processor's own rounding too.
-macro_rules! vectorised {
-    ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) => $body:ident::<S, Bf16>) => {
-        $(#[$doc])*
-        #[allow(clippy::too_many_arguments)]
-        $vis fn $name(isa: $crate::isa::ForLoops, $($arg: $ty),*) {
-            use $crate::simd;
-            #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
-            #[allow(clippy::too_many_arguments)]
-            unsafe fn rounding($($arg: $ty),*) {
-                // SAFETY: this function is compiled for the instructions of the vectors, and the body wants no more.
-                unsafe { $body::<simd::Avx512Bf16>($($arg),*) }
-            }
-            #[cfg(target_arch = "x86_64")]
-            if isa.vectors().has_bf16() {
-                // SAFETY: the machine has these instructions: `ForLoops` stands for all but the last, which has been asked for.
-                return unsafe { rounding($($arg),*) };
-            }
-            $crate::simd::vectorised! { fn other($($arg: $ty),*) => $body::<S> }
-            other(isa, $($arg),*);
-        }
-    };
-    ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) => $body:ident::<S>) => {
-        $(#[$doc])*
-        #[allow(clippy::too_many_arguments)]
-        $vis fn $name(isa: $crate::isa::ForLoops, $($arg: $ty),*) {
-            use $crate::simd;
-            $crate::isa::dispatch!(isa.isa(), ($($arg: $ty),*),
-                "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma" => {
-                    // SAFETY: this function is compiled for the instructions of the vectors, and the body wants no more.
-                    unsafe { $body::<simd::Avx512>($($arg),*) }
-                },
-                avx2 => {
-                    // SAFETY: this function is compiled for the instructions of the vectors, and the body wants no more.
-                    unsafe { $body::<simd::Avx2>($($arg),*) }
-                },
-                portable => {
-                    // SAFETY: arrays need no instructions, and the body wants no more.
-                    unsafe { $body::<simd::Portable>($($arg),*) }
-                });
-        }
-    };
-    ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) => $body:ident) => {
-        $(#[$doc])*
-        #[allow(clippy::too_many_arguments)]
-        $vis fn $name(isa: $crate::isa::ForLoops, $($arg: $ty),*) {
-            $crate::isa::dispatch!(isa.isa(), ($($arg: $ty),*),
-                "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma" => $body::<true>($($arg),*),
-                avx2 => $body::<true>($($arg),*),
-                portable => $body::<{ $crate::simd::PLAIN_FUSED }>($($arg),*));
-        }
-    };
-}
-pub(crate) use vectorised;
