@@ -65,6 +65,9 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
+    if let Some(file) = arguments.out.as_deref().filter(|file| file.is_file()) {
+        bail!("{} is there already, and is not overwritten; name another file with --out", shown(file));
+    }
     let stop = on_interrupt()?;
     match advised(arguments, common, &stop) {
         Err(error) if interrupted(&error) => {

@@ -18,6 +18,7 @@ use serde_json::json;
 
 use crate::Common;
 use crate::output::{self, out};
+use crate::place;
 use crate::prepare::prepare;
 use crate::progress::watched;
 
@@ -57,8 +58,12 @@ pub struct Arguments {
     json: bool,
 }
 
+/// The first columns of the file of predictions.
+const COLUMNS: &str = "path,label,predicted";
+
 /// Runs the command.
 pub fn run(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
+    arguments.predictions.as_deref().map_or(Ok(()), |file| place::check(file, COLUMNS))?;
     #[cfg(feature = "shards")]
     if crate::shards::is_gathered(&arguments.file)? {
         return of_features(arguments);
@@ -128,7 +133,7 @@ fn show(table: &FeatureTable, found: &CrossValidation, backbone: &str) -> Result
 /// One line per image: path, label, prediction, and the probability of each class.
 fn out_of_fold(table: &FeatureTable, found: &CrossValidation) -> String {
     let classes = table.classes();
-    let mut text = format!("path,label,predicted,{}\n", csv::line(classes.iter().map(String::as_str)));
+    let mut text = format!("{COLUMNS},{}\n", csv::line(classes.iter().map(String::as_str)));
     for (row, predicted) in found.predictions.predicted().into_iter().enumerate() {
         let path: &Path = table.path(row);
         let label = &classes[table.images()[row].label as usize];

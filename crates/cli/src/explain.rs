@@ -127,7 +127,7 @@ fn decoded(photo: &Photo, explainer: &Explainer) -> Result<Rgb> {
     let named = || shown(&photo.name).to_string();
     let decoded = |bytes: &[u8]| decode_scaled(bytes, explainer.options().orientation, [SIDE, SIDE]);
     let image = match &photo.origin {
-        Origin::File(path) => injerto_data::read(path).and_then(|content| decoded(&content)),
+        Origin::File(path) => injerto_data::read(path).map_err(String::from).and_then(|content| decoded(&content)),
         Origin::Bytes(bytes) => decoded(bytes),
         Origin::Pixels(image) => Ok(Rgb::clone(image)),
         Origin::Drawn(_) => Err("a drawing is no photo".to_owned()),

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use injerto_backbones::weights::Precision;
 use injerto_config::Device;
 use injerto_experiment::mlflow::to_mlflow;
-use injerto_experiment::{device, export};
+use injerto_experiment::{Knowledge, device, export};
 use injerto_files::{shell_word, shown, to_text};
 use injerto_trainer::{Checkpoints, Model};
 use serde_json::{Value, json};
@@ -87,6 +87,9 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         "onnx" => true,
         _ => bail!("{}: expected a name that ends in .safetensors or .onnx", shown(&file)),
     };
+    if is_of_a_run(&file) {
+        bail!("{}: a run keeps its own weights there, and needs them; name another file", shown(&file));
+    }
     let checkpoint = if run.is_dir() { run.join(Checkpoints::BEST) } else { run };
     let model = Model::load(&checkpoint, &device(Device::Flex)?)?;
     if is_onnx {
@@ -124,6 +127,13 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         false => out!("{count} values in {}", shown(&file))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a file is one of those in a run's folder from which the run is predicted with and resumed.
+fn is_of_a_run(file: &Path) -> bool {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let own = [Checkpoints::BEST, Checkpoints::LAST, Knowledge::FILE];
+    own.iter().any(|name| file.file_name() == Some(name.as_ref())) && folder.join("experiment.toml").is_file()
 }
 
 /// What was written, as JSON.

@@ -26,7 +26,7 @@ use injerto_trainer::{Checkpoints, Watch};
 
 use crate::output::{self, note, out};
 use crate::progress::{Looking, Progress, interrupted, on_interrupt};
-use crate::{Common, data, inventory};
+use crate::{Common, data, inventory, place};
 
 /// Findings of each kind that are named in the terminal.
 const MOST: usize = 10;
@@ -88,6 +88,8 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
 }
 
 fn inspected(arguments: &Arguments, common: &Common, stop: &AtomicBool) -> Result<ExitCode> {
+    arguments.html.as_deref().map_or(Ok(()), |page| place::check(page, place::PAGE))?;
+    arguments.moves.as_deref().map_or(Ok(()), |list| place::check(list, &moves::to_csv(&[])))?;
     let (began, mut catalog, cache) = (Instant::now(), common.catalog()?, Cache::of_user()?);
     let (survey, known, why) = match &arguments.run {
         Some(run) => {

@@ -198,20 +198,28 @@ pub fn warnings(prepared: &Prepared) -> Vec<String> {
     warnings
 }
 
-/// A warning about classes whose names differ only in upper and lower case or in spaces around them.
+/// A warning about classes whose names differ only in upper and lower case, in spaces around them, or in zeros before a number.
 fn alike(classes: &[String]) -> Option<String> {
     let mut known: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for class in classes {
-        known.entry(class.trim().to_lowercase()).or_default().push(class);
+        let name = class.trim().to_lowercase();
+        let is_number = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
+        let name = if is_number { name.trim_start_matches('0').to_owned() } else { name };
+        known.entry(name).or_default().push(class);
     }
-    let alike: Vec<String> = known.values().filter(|names| names.len() > 1).map(|names| names.join(" and ")).collect();
+    let alike: Vec<String> = known.values().filter(|names| names.len() > 1).map(|names| each_quoted(names)).collect();
     (!alike.is_empty()).then(|| {
         format!(
-            "the names of classes differ in upper and lower case alone, or in spaces around them: {}; if they are one class, give \
-             it one name",
+            "the names of classes differ in upper and lower case, in spaces around them or in zeros before a number alone: {}; if \
+             they are one class, give it one name",
             listed(alike.iter().map(String::as_str))
         )
     })
+}
+
+/// Names in quotation marks, without which a space at an end is not seen.
+fn each_quoted(names: &[&str]) -> String {
+    names.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(" and ")
 }
 
 /// What converts images with these endings, each advice once.
@@ -278,7 +286,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn classes_whose_names_differ_in_case_or_spaces_alone_are_told() {
+    fn classes_whose_names_differ_in_case_spaces_or_zeros_alone_are_told() {
         let check = |classes: &[&str], expected: Option<&str>| {
             let classes: Vec<String> = classes.iter().map(|&class| class.to_owned()).collect();
             let said = alike(&classes);
@@ -287,8 +295,9 @@ mod tests {
         };
         check(
             &["Cats", "birds", "cats", "dogs", "dogs "],
-            Some("in spaces around them: Cats and cats, dogs and dogs ;"),
+            Some("before a number alone: 'Cats' and 'cats', 'dogs' and 'dogs ';"),
         );
+        check(&["0", "00", "007", "07", "10", "a1", "a01"], Some(": '0' and '00', '007' and '07';"));
         check(&["cat", "cats", "c ats"], None);
     }
 }

@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::Common;
 use crate::curves::sparkline;
 use crate::output::{self, note, out};
+use crate::place;
 use crate::prepare::prepare;
 use crate::progress::{Quietly, on_interrupt};
 
@@ -62,6 +63,8 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
     if !(low > 0.0 && high > low && high.is_finite()) {
         bail!("--low and --high must be above 0, and --high the larger one; they are {low} and {high}");
     }
+    let file = arguments.out.clone().unwrap_or_else(|| arguments.file.with_extension("rates.svg"));
+    place::check(&file, place::FIGURE)?;
     let prepared = prepare(Config::load(&arguments.file, &arguments.set)?, common)?;
     let phase = phase(&prepared, &arguments.phase)?;
     let (on, stop, mut progress) = (device(prepared.config.device)?, on_interrupt()?, Quietly::new());
@@ -73,7 +76,6 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
         return Ok(ExitCode::from(130));
     };
     let name = &prepared.plan.phases[phase].phase.name;
-    let file = arguments.out.clone().unwrap_or_else(|| arguments.file.with_extension("rates.svg"));
     let figure = injerto_report::rates(name, &found);
     injerto_files::write(&file, figure.as_bytes()).with_context(|| shown(&file).to_string())?;
     let suggested = found.suggested();

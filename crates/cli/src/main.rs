@@ -25,6 +25,7 @@ mod output;
 #[cfg(feature = "pages")]
 mod pages;
 mod photos;
+mod place;
 mod plugins;
 mod predict;
 mod prepare;

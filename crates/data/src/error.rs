@@ -171,6 +171,17 @@ pub enum DataError {
         /// What the decoder said.
         reason: String,
     },
+    /// An image of which nothing is known, because this program or the system has too little of something.
+    #[error(
+        "{origin}: cannot be read now: {reason}; the image may be sound: let this program have more (`ulimit -n` says how many files it \
+         may have open), or give it fewer threads with RAYON_NUM_THREADS"
+    )]
+    Shortage {
+        /// The image.
+        origin: Origin,
+        /// What the system said.
+        reason: String,
+    },
     /// Files that are no readable images.
     #[error(
         "{} of {total} files are not readable images:{}\nremove or replace them, or set data.on_corrupt = \"skip\" \

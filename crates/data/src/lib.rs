@@ -51,6 +51,6 @@ pub use label::{Label, SEPARATOR};
 pub use loader::{Batch, Batches, Decoded, Loader};
 pub use options::{ClassSampling, LoaderOptions, OnCorrupt};
 pub use part::Part;
-pub use read::{Content, read};
+pub use read::{Content, Unread, read};
 pub use stamp::Fingerprint;
 pub use thumbnail::{small_jpeg, thumbnails};

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::decode::{Examined, Format, examine};
 use crate::folder::Folder;
 use crate::stamp::{Seen, Stamp};
-use crate::{DataError, Fingerprint, OnCorrupt, Origin, Skipped, read};
+use crate::{DataError, Fingerprint, OnCorrupt, Origin, Skipped, Unread, read};
 
 /// What was seen of the files of a folder.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -148,8 +148,15 @@ fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
 /// Looks at every file, by all cores: whether it can be decoded, and how the camera was held. Of ordinary JPEGs no pixels
 /// are made, so that this takes a third of the time of decoding them; with `verdicts`, files that were seen before cost
 /// nothing. `progress` is told how many files are done.
-pub fn look(files: &[&PathBuf], verdicts: Option<&Verdicts>, progress: &(dyn Fn(usize) + Sync)) -> Looked {
-    summary(files, &judged(files, verdicts, progress))
+///
+/// # Errors
+/// [`DataError::Shortage`], which says nothing of the files.
+pub fn look(
+    files: &[&PathBuf],
+    verdicts: Option<&Verdicts>,
+    progress: &(dyn Fn(usize) + Sync),
+) -> Result<Looked, DataError> {
+    Ok(summary(files, &judged(files, verdicts, progress)?))
 }
 
 /// What was seen of a file, and the file's state before that where it will tell a later write.
@@ -159,21 +166,32 @@ struct Judged {
     is_new: bool,
 }
 
-fn judged(files: &[&PathBuf], verdicts: Option<&Verdicts>, progress: &(dyn Fn(usize) + Sync)) -> Vec<Judged> {
+fn judged(
+    files: &[&PathBuf],
+    verdicts: Option<&Verdicts>,
+    progress: &(dyn Fn(usize) + Sync),
+) -> Result<Vec<Judged>, DataError> {
     let kept = verdicts.map(Verdicts::read).unwrap_or_default();
     let (now, done) = (SystemTime::now(), AtomicUsize::new(0));
     let judge = |file: &&PathBuf| {
         let stamp = Stamp::settled(file, now);
         let known = verdicts.zip(stamp).and_then(|(verdicts, stamp)| kept.get(&verdicts.key(file, &stamp)));
-        let is_new = known.is_none();
-        let verdict = known.cloned().unwrap_or_else(|| {
-            let bytes = read(file)?;
-            Ok((examine(&bytes)?, Sha256::digest(&*bytes).into()))
-        });
+        let judged = match known.cloned() {
+            Some(verdict) => Judged { stamp, verdict, is_new: false },
+            None => match read(file) {
+                Ok(bytes) => {
+                    let verdict = examine(&bytes).map(|examined| (examined, Sha256::digest(&*bytes).into()));
+                    Judged { stamp, verdict, is_new: true }
+                }
+                // That a disk does not give a file now is nothing to keep: the file is the same when the disk is back.
+                Err(Unread::File(reason)) => Judged { stamp: None, verdict: Err(reason), is_new: true },
+                Err(shortage) => return Err(shortage.of(PathBuf::clone(file).into())),
+            },
+        };
         progress(done.fetch_add(1, Ordering::Relaxed) + 1);
-        Judged { stamp, verdict, is_new }
+        Ok(judged)
     };
-    let judged: Vec<Judged> = files.par_iter().with_max_len(1).map(judge).collect();
+    let judged: Vec<Judged> = files.par_iter().with_max_len(1).map(judge).collect::<Result<_, DataError>>()?;
     if let Some(verdicts) = verdicts.filter(|_| judged.iter().any(|judged| judged.is_new && judged.stamp.is_some())) {
         let mut lines = Vec::new();
         for (file, Judged { stamp, verdict, .. }) in files.iter().zip(&judged) {
@@ -181,7 +199,7 @@ fn judged(files: &[&PathBuf], verdicts: Option<&Verdicts>, progress: &(dyn Fn(us
         }
         verdicts.write(&lines);
     }
-    judged
+    Ok(judged)
 }
 
 fn summary(files: &[&PathBuf], judged: &[Judged]) -> Looked {
@@ -214,7 +232,7 @@ impl Folder {
     ///
     /// # Errors
     /// [`DataError::CorruptFiles`] with [`OnCorrupt::Error`], all of them together; [`DataError::NoneReadable`] for classes, or a half,
-    /// of which nothing is left.
+    /// of which nothing is left; [`DataError::Shortage`].
     pub fn look(
         &mut self,
         on_corrupt: OnCorrupt,
@@ -229,7 +247,7 @@ impl Folder {
                 _ => None,
             })
             .unzip();
-        let judged = judged(&files, verdicts, progress);
+        let judged = judged(&files, verdicts, progress)?;
         let looked = summary(&files, &judged).accepted(on_corrupt)?;
         for (seen, Judged { stamp, verdict, .. }) in seen.into_iter().zip(judged) {
             *seen = stamp.zip(verdict.ok()).map(|(stamp, (examined, content))| Seen { stamp, content, examined });

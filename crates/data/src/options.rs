@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::augment::{Augmentation, MixOptions};
 use crate::decode::{Examined, Orientation, Rgb, decode_seen, part_of};
 use crate::kept::KeptPhotos;
-use crate::read::read;
+use crate::read::{Unread, read};
 use crate::resize::{Interpolation, Resizing, central_square, middle};
 use crate::{DataError, Origin, Sample};
 
@@ -120,7 +120,7 @@ impl LoaderOptions {
     /// One image as it would stand in a batch: `[height, width, 3]`, 0 to 255.
     ///
     /// # Errors
-    /// [`DataError::Corrupt`], also for a file that cannot be read.
+    /// [`DataError::Corrupt`], also for a file that cannot be read, and [`DataError::Shortage`].
     pub fn load(&self, image: &Origin) -> Result<Vec<f32>, DataError> {
         let mut pixels = vec![0.0; self.values()];
         self.load_into(image, &mut pixels)?;
@@ -131,21 +131,21 @@ impl LoaderOptions {
     /// was looked at of a file.
     pub(crate) fn load_into(&self, image: &Origin, pixels: &mut [f32]) -> Result<Option<Looked>, DataError> {
         let done = catch_unwind(AssertUnwindSafe(|| match image {
-            Origin::File(path) => self.decode_into(&read(path)?, pixels).map(Some),
-            Origin::Bytes(bytes) => self.decode_into(bytes, pixels).map(Some),
+            Origin::File(path) => Ok(Some(self.decode_into(&read(path)?, pixels)?)),
+            Origin::Bytes(bytes) => Ok(Some(self.decode_into(bytes, pixels)?)),
             Origin::Pixels(image) => {
                 whole(image)?;
                 self.fit_into(image, pixels);
                 Ok(None)
             }
-            Origin::Kept(_) => Err("only its features are kept, and this needs its pixels".to_owned()),
+            Origin::Kept(_) => Err("only its features are kept, and this needs its pixels".to_owned().into()),
             Origin::Drawn(drawing) => {
                 self.fit_into(&drawing.draw(self.image_size), pixels);
                 Ok(None)
             }
         }));
-        let corrupt = |reason: String| DataError::Corrupt { origin: image.clone(), reason };
-        done.unwrap_or_else(|_| Err("reading it failed".to_owned())).map_err(corrupt)
+        done.unwrap_or_else(|_| Err("reading it failed".to_owned().into()))
+            .map_err(|unread: Unread| unread.of(image.clone()))
     }
 
     fn decode_into(&self, bytes: &[u8], pixels: &mut [f32]) -> Result<Looked, String> {

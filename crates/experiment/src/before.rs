@@ -147,7 +147,7 @@ impl Copies {
     ) -> Result<usize, ExperimentError> {
         let on_leak = prepared.config.data.on_leak;
         if on_leak == OnLeak::Error && self.are_harmful() {
-            return Err(ExperimentError::Leaks { findings: self.in_words() });
+            return Err(ExperimentError::Leaks { findings: self.in_words(), advice: self.advice() });
         }
         if !self.is_empty() {
             write(RunFolder::LEAKS, &self.to_csv())?;
@@ -162,7 +162,7 @@ impl Copies {
                 (OnLeak::Move, 0) => String::new(),
                 (OnLeak::Move, 1) => "\n1 photo was moved, so that its copies stand on one side".to_owned(),
                 (OnLeak::Move, moved) => format!("\n{moved} photos were moved, so that copies stand on one side"),
-                _ => "\ndata.on_leak = \"move\" keeps copies on one side; leaks.csv names all pairs".to_owned(),
+                _ => format!("\n{}; leaks.csv names all pairs", self.advice()),
             };
             watch.observer.observe(&Event::Noticed { what: &(self.in_words() + &after) });
         }

@@ -192,10 +192,12 @@ pub enum ExperimentError {
         reason: String,
     },
     /// Photos stand on two sides of the split or under two classes, and `data.on_leak` says that nothing is trained then.
-    #[error("{findings}\ndata.on_leak = \"move\" keeps copies on one side, and \"warn\" trains all the same")]
+    #[error("{findings}\n{advice}; data.on_leak = \"warn\" trains all the same")]
     Leaks {
         /// What was found, in words.
         findings: String,
+        /// What can be done about it.
+        advice: &'static str,
     },
     /// `head.initial = "probe"`, and there is no probe.
     #[error("head.initial = \"probe\": {reason}; leave head.initial out")]

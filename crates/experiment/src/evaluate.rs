@@ -168,7 +168,7 @@ pub fn evaluate(
     let began = Instant::now();
     let mut photos = labelled(folder)?;
     let files: Vec<&PathBuf> = photos.iter().map(|(path, _)| path).collect();
-    let Looked { files: all, unreadable: skipped, .. } = look(&files, None, &|_| {}).accepted(on_corrupt)?;
+    let Looked { files: all, unreadable: skipped, .. } = look(&files, None, &|_| {})?.accepted(on_corrupt)?;
     let bad: HashSet<&Path> = skipped.iter().filter_map(|skipped| skipped.origin.path()).collect();
     photos.retain(|(path, _)| !bad.contains(path.as_path()));
     if photos.is_empty() {

@@ -104,6 +104,16 @@ impl Copies {
         (sides, moves.len())
     }
 
+    /// What can be done about the pairs that do harm.
+    pub fn advice(&self) -> &'static str {
+        match (self.count(Across::Split), self.count(Across::Class)) {
+            (_, 0) => "data.on_leak = \"move\" keeps copies on one side",
+            // No side is the right one for a photo that has the wrong class.
+            (0, _) => "keep each photo in its own class alone",
+            _ => "keep each photo in its own class alone; data.on_leak = \"move\" keeps copies on one side",
+        }
+    }
+
     /// What was found, in a few lines.
     pub fn in_words(&self) -> String {
         let pairs = |across: Across| self.leaks.iter().filter(move |leak| leak.across() == across);

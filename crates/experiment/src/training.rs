@@ -68,9 +68,10 @@ impl Prepared {
         let CacheConfig { keep, photos_mb, .. } = self.config.cache;
         let kept = (keep && photos_mb > 0)
             .then(|| KeptPhotos { folder: self.features.with_file_name("photos"), bytes: (photos_mb as u64) << 20 });
+        // Every file was looked at before. One that cannot be read any more ends the training, which goes on once the file is back:
+        // epochs that were measured on other images than the rest would be compared with them.
         let validating = LoaderOptions {
             kept: kept.clone(),
-            on_corrupt: data.on_corrupt,
             seed: u64::from(seed),
             cache_bytes: room(images(self.validation.as_ref())),
             ..pixels(&self.card, data.batch_size)

@@ -288,7 +288,7 @@ impl Watched {
         let verdicts = Verdicts::new(&self.cache.looked(), root);
         let files: Vec<PathBuf> =
             train.samples.iter().filter_map(|sample| sample.origin.path().map(Path::to_owned)).collect();
-        let looked = look(&files.iter().collect::<Vec<_>>(), Some(&verdicts), &|_| {});
+        let looked = look(&files.iter().collect::<Vec<_>>(), Some(&verdicts), &|_| {})?;
         let spoilt: Vec<PathBuf> =
             looked.unreadable.iter().filter_map(|file| file.origin.path().map(Path::to_owned)).collect();
         train.samples.retain(|sample| sample.origin.path().is_none_or(|path| !spoilt.iter().any(|it| it == path)));

@@ -37,7 +37,7 @@ pub use hex::hex;
 pub use lock::{Lock, LockError};
 pub use mistaken::mistaken;
 pub use names::{listed, nearest};
-pub use open::{open, read_text};
+pub use open::{is_shortage, open, read_text};
 pub use place::{absolute, settled};
 pub use quiet::catch_quietly;
 pub use shown::{Printable, is_plain, printable, shown};

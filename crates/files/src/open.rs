@@ -29,6 +29,23 @@ pub fn read_text(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
+/// Whether an error says that this program or the system has too little of something (files that may be open, memory), and so nothing
+/// of the file that was to be opened or read.
+pub fn is_shortage(error: &io::Error) -> bool {
+    // ENFILE and EMFILE are the same numbers on all systems of the family of Unix.
+    let codes: &[i32] = if cfg!(windows) { &[TOO_MANY_OPEN_FILES] } else { &[ENFILE, EMFILE] };
+    error.kind() == io::ErrorKind::OutOfMemory || error.raw_os_error().is_some_and(|code| codes.contains(&code))
+}
+
+/// The system has as many files open as it may have.
+const ENFILE: i32 = 23;
+
+/// This program has as many files open as it may have.
+const EMFILE: i32 = 24;
+
+/// The same on Windows (`ERROR_TOO_MANY_OPEN_FILES`).
+const TOO_MANY_OPEN_FILES: i32 = 4;
+
 /// What something is that is neither a file nor a folder.
 #[cfg(unix)]
 fn instead(kind: FileType) -> Option<&'static str> {
@@ -70,5 +87,17 @@ mod tests {
             ("a".to_owned(), "a".to_owned())
         );
         assert_eq!(open(&at.path().join("none")).expect_err("nothing").kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_the_system_lacks_is_told_from_what_is_wrong_with_a_file() {
+        let check = |error: io::Error, expected: bool| assert_eq!(is_shortage(&error), expected, "{error}");
+        check(io::Error::from_raw_os_error(EMFILE), true);
+        check(io::Error::from_raw_os_error(ENFILE), true);
+        check(io::ErrorKind::OutOfMemory.into(), true);
+        // "Input/output error", "Permission denied" and "No such file or directory" are said of one file.
+        for code in [5, 13, 2] {
+            check(io::Error::from_raw_os_error(code), false);
+        }
     }
 }

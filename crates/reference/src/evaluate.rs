@@ -121,16 +121,21 @@ pub fn bf16(x: f64) -> f64 {
     if x == 0.0 || !x.is_finite() {
         return x;
     }
-    if x.abs() < 2.0_f64.powi(-126) {
+    if x.abs() < power_of_two(-126) {
         return 0.0_f64.copysign(x);
     }
     let exponent = (x.abs().to_bits() >> 52) as i32 - 1023;
-    let unit = 2.0_f64.powi(exponent - 7);
+    let unit = power_of_two(exponent - 7);
     let rounded = (x / unit).round_ties_even() * unit;
-    match rounded.abs() < 2.0_f64.powi(128) {
+    match rounded.abs() < power_of_two(128) {
         true => rounded,
         false => f64::INFINITY.copysign(x),
     }
+}
+
+/// 2 to the power of `exponent`, from -1022 to 1023, exactly. Of `powi` Rust does not promise that, and Miri makes use of it.
+fn power_of_two(exponent: i32) -> f64 {
+    f64::from_bits(u64::from((1023 + exponent).cast_unsigned()) << 52)
 }
 
 /// A pass forward in which every layer's output goes through `round`, and both sides of each product of matrices through `operand`.

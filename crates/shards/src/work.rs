@@ -1,6 +1,6 @@
 use std::sync::mpsc::{self, Receiver};
 
-use injerto_data::Origin;
+use injerto_data::{Origin, Unread};
 use injerto_files::hex;
 use sha2::{Digest, Sha256};
 
@@ -135,7 +135,9 @@ fn told(Photo { key, path, label, content }: Photo) -> (Told, Option<Origin>) {
             let sha256 = Some(hex(Sha256::digest(&bytes)));
             (Told::Photo(Known { key, path, sha256, label }), Some(Origin::from(bytes)))
         }
-        Err(reason) => (Told::Unreadable(Known { key, path, sha256: None, label }, reason), None),
+        Err(Unread::File(reason)) => (Told::Unreadable(Known { key, path, sha256: None, label }, reason), None),
+        // A row of a photo that is sound would stand there as one that is not, for as long as the file is kept.
+        Err(Unread::Shortage(reason)) => (Told::End(ShardsError::io(path)(std::io::Error::other(reason))), None),
     }
 }
 

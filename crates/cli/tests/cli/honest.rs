@@ -305,6 +305,12 @@ fn a_photo_on_both_sides_of_the_split_is_told_moved_or_refused() {
     assert_eq!(history(&at.join("short")), history(&at.join("move")));
     assert_same_weights(&at.join("short"), &at.join("move"));
     assert_eq!(summary(&at.join("short"))["leaks"], summary(&at.join("move"))["leaks"]);
+
+    // No side is the right one for a photo that has a wrong class.
+    std::fs::remove_file(at.join("drawn/validation/roses/copy.png")).expect("removed");
+    let error = run(at, &["train", "photos.toml", "--run-dir", "error", "--set", "data.on_leak=error"]).fails();
+    contains(&error, &["stands under two classes", "keep each photo in its own class alone; data.on_leak = \"warn\""]);
+    assert!(!error.contains("move"), "{error}");
 }
 
 #[test]

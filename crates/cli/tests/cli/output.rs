@@ -234,6 +234,33 @@ fn beyond_the_limit_on_files_a_training_ends_with_a_message() {
     contains(&said, &["error: out/", "File too large"]);
 }
 
+/// That too few files may be open says nothing of the photos: a run that left some out would train and measure on others than it says.
+#[test]
+#[cfg(target_os = "linux")]
+fn where_too_few_files_may_be_open_no_photo_counts_as_damaged() {
+    let at = photos(&["cats", "dogs"]);
+    let at = at.path();
+    let mut command = injerto(at);
+    command.env("INJERTO", env!("CARGO_BIN_EXE_injerto"));
+    let (mut ended, skip) = (0, "--set data.on_corrupt=skip --set cache.photos_mb=0");
+    for files in [6, 7, 8, 9, 10, 11, 12, 256] {
+        let line = format!("ulimit -n {files}; exec \"$INJERTO\" train exp.toml --run-dir {files} {skip}");
+        let output = shell(&command, &line).output().expect("there is a shell");
+        let said = String::from_utf8_lossy(&output.stderr);
+        for wrong in ["not a readable image", "no usable image", "left out"] {
+            assert!(!said.contains(wrong), "{files}: {said}");
+        }
+        match output.status.code() {
+            Some(0) => ended += 1,
+            code => {
+                assert_eq!(code, Some(1), "{files}: {said}");
+                contains(&said, &["Too many open files"]);
+            }
+        }
+    }
+    assert!((1..8).contains(&ended), "some have too few files, and the last has enough: {ended}");
+}
+
 #[test]
 fn the_stack_of_the_shell_does_not_matter_and_too_few_threads_are_an_error() {
     let at = photos(&["cats", "dogs"]);

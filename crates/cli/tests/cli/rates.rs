@@ -27,6 +27,10 @@ fn a_learning_rate_is_suggested_with_its_figure_and_nothing_else_is_written() {
     let both = ["steepest", "tenth_of_minimum"].map(|key| found[key].as_f64().expect("a number"));
     assert_eq!(found["suggested"].as_f64(), Some(both[0].min(both[1])));
     assert_eq!(find(&["--json", "--phase", "1", "--low", "1e-5", "--out", "all.svg"]).json(), found);
+    // A figure takes the place of a figure; the experiment is no figure.
+    let experiment = fs::read(at.path().join("tiny.toml")).expect("written");
+    contains(&find(&["--out", "tiny.toml"]).fails(), &["tiny.toml is there already, and no result of this command"]);
+    assert_eq!(fs::read(at.path().join("tiny.toml")).expect("still there"), experiment);
     contains(&find(&["--phase", "2"]).fails(), &["there is no phase 2; the phases are 0 (head), 1 (all)"]);
     contains(&find(&["--low", "1", "--high", "0.1"]).fails(), &["--high the larger one"]);
 }

@@ -35,6 +35,10 @@ fn what_a_run_leaves_brings_its_parameters_and_scaling_to_the_next() {
     export("whole.safetensors", &[]);
     export("backbone.safetensors", &["--backbone"]);
     export("half.safetensors", &["--backbone", "--precision", "f16"]);
+    for own in ["first/best.safetensors", "first/last.safetensors", "first/knowledge.safetensors"] {
+        let error = run(at.path(), &["export", "first", own, "--backbone"]).fails();
+        contains(&error, &[&format!("{own}: a run keeps its own weights there")]);
+    }
     let said = run(at.path(), &["export", "first", "json.onnx", "--json"]).json();
     assert_eq!((&said["file"], &said["image_size"]), (&"json.onnx".into(), &serde_json::json!([32, 32])));
     let said = run(at.path(), &["export", "first", "json.safetensors", "--json"]).json();

@@ -103,7 +103,33 @@ pub(super) fn unread(bytes: &[u8]) -> String {
         (Some(b"heic" | b"heix" | b"hevc" | b"heim" | b"heis" | b"mif1" | b"msf1"), _) => ("HEIC", ".heic"),
         (_, [0xff, 0x0a, ..] | [0, 0, 0, 0x0c, b'J', b'X', b'L', b' ', ..]) => ("JPEG XL", ".jxl"),
         (_, [0, 0, 0, 0x0c, b'j', b'P', b' ', b' ', ..] | [0xff, 0x4f, 0xff, 0x51, ..]) => ("JPEG 2000", ".jp2"),
-        _ => return mistaken(bytes).unwrap_or("it is none of JPEG, PNG, GIF, BMP, WebP and TIFF").to_owned(),
+        _ => {
+            let none = || match other(bytes) {
+                Some(what) => format!("it is {what}, and none of JPEG, PNG, GIF, BMP, WebP and TIFF"),
+                None => "it is none of JPEG, PNG, GIF, BMP, WebP and TIFF".to_owned(),
+            };
+            return mistaken(bytes).map_or_else(none, str::to_owned);
+        }
     };
     format!("it is {name}, which is not read: {}", advice(ending))
+}
+
+/// What stands under the name of a photo in collections, and is none.
+fn other(bytes: &[u8]) -> Option<&'static str> {
+    let text = bytes.trim_ascii_start();
+    Some(match bytes {
+        // A photo that moves is a pair of files on some phones. Images of this family have been told before.
+        _ if bytes.get(4..8) == Some(b"ftyp") => "a video",
+        [0x1a, 0x45, 0xdf, 0xa3, ..] => "a video",
+        _ if bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"AVI ") => "a video",
+        // "AppleDouble", which a Mac writes beside a file where a disk cannot hold the file's attributes.
+        [0x00, 0x05, 0x16, 0x07, ..] => "what a Mac keeps beside a file, not the file itself",
+        _ if bytes.starts_with(b"%PDF-") => "a PDF",
+        _ if bytes.starts_with(b"8BPS") => "a file of Photoshop",
+        _ if bytes.starts_with(b"PK\x03\x04") => "a zip archive",
+        _ if text.starts_with(b"<svg") => "an SVG drawing",
+        _ if text.starts_with(b"<?xml") && bytes.windows(4).take(1024).any(|part| part == b"<svg") => "an SVG drawing",
+        _ if text.starts_with(b"{") => "JSON",
+        _ => return None,
+    })
 }

@@ -215,6 +215,18 @@ fn what_is_no_image_is_told_in_words() {
     for (name, content, expected) in [
         ("empty.jpg", b"".as_slice(), "the file is empty"),
         ("text.png", b"no image", "it is none of JPEG, PNG, GIF, BMP, WebP and TIFF"),
+        ("page.jpg", b"%PDF-1.7", "it is a PDF, and none of JPEG, PNG, GIF, BMP, WebP and TIFF"),
+        ("live.jpg", b"\0\0\0\x14ftypqt  ", "it is a video, and none of JPEG, PNG, GIF, BMP, WebP and TIFF"),
+        (
+            "._mac.jpg",
+            b"\0\x05\x16\x07",
+            "it is what a Mac keeps beside a file, not the file itself, and none of JPEG, PNG, GIF, BMP, WebP and TIFF",
+        ),
+        (
+            "icon.png",
+            b"<?xml version=\"1.0\"?>\n<svg/>",
+            "it is an SVG drawing, and none of JPEG, PNG, GIF, BMP, WebP and TIFF",
+        ),
         ("zeros.jpg", &[0; 300], "it holds only zeros: a copy of it has failed"),
         ("page.jpg", b"\n<!doctype HTML><html>", "it is a web page, not the file itself; download the file"),
         ("short.jpg", b"\xff\xd8\xff", "it ends too early"),

@@ -3,6 +3,7 @@
 use std::io::{BufReader, Read};
 use std::sync::mpsc;
 
+use injerto_data::Unread;
 use injerto_data::folder::EXTENSIONS;
 use injerto_files::printable;
 
@@ -44,7 +45,7 @@ impl Parts {
         let Self { key, image, class, said } = self;
         let (name, _, content) = image?;
         let path = format!("{}#{name}", archive.text());
-        Some(Photo { key, path, label: class.or(said), content })
+        Some(Photo { key, path, label: class.or(said), content: content.map_err(Unread::File) })
     }
 }
 

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use injerto_data::Dataset;
 use injerto_data::folder::{self, AllLeftOut, Reason};
+use injerto_data::{Dataset, Unread};
 use injerto_files::{hex, to_text};
 use sha2::{Digest, Sha256};
 
@@ -31,7 +31,7 @@ pub struct Photo {
     /// The class that it is said to have.
     pub label: Option<String>,
     /// The bytes of its file, or why they cannot be had.
-    pub content: Result<Vec<u8>, String>,
+    pub content: Result<Vec<u8>, Unread>,
 }
 
 /// The photos of some folders, files, lists, archives and tables. Nothing is read of a photo yet.

@@ -114,14 +114,14 @@ impl Rows {
         let key = key.unwrap_or_else(|| format!("{name}#{number}"));
         let (path, content) = match (content, &own) {
             (Some(at), _) => {
-                let bytes = bytes(batch.column(*at), row).ok_or_else(|| "the row holds no photo".to_owned());
+                let bytes = bytes(batch.column(*at), row).ok_or_else(|| "the row holds no photo".to_owned().into());
                 (format!("{own_text}#{number}"), bytes)
             }
             (None, Some(own)) => match self.place.beside(own) {
                 Ok(photo) => (photo.text(), photo.photo()),
-                Err(error) => (own.clone(), Err(error.to_string())),
+                Err(error) => (own.clone(), Err(error.to_string().into())),
             },
-            (None, None) => (own_text, Err("the row holds no path".to_owned())),
+            (None, None) => (own_text, Err("the row holds no path".to_owned().into())),
         };
         Photo { key, path, label: label.and_then(|at| text(batch.column(at), row)), content }
     }

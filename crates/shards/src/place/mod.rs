@@ -11,6 +11,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use injerto_data::Unread;
 use injerto_files::{from_text, printable, shown, to_text};
 
 pub(crate) use self::sink::Sink;
@@ -155,10 +156,10 @@ impl Place {
     }
 
     /// The content of a photo's file, or why it cannot be had.
-    pub(crate) fn photo(&self) -> Result<Vec<u8>, String> {
+    pub(crate) fn photo(&self) -> Result<Vec<u8>, Unread> {
         match &self.0 {
             Kind::Local(path) => Ok(injerto_data::read(path)?.to_vec()),
-            Kind::Object(object) => object.whole(),
+            Kind::Object(object) => Ok(object.whole()?),
         }
     }
 

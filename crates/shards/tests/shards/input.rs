@@ -42,7 +42,7 @@ fn whole(path: PathBuf) -> Vec<Photo> {
 type Told = (String, Option<String>, Result<Vec<u8>, String>);
 
 fn told(photos: Vec<Photo>) -> Vec<Told> {
-    photos.into_iter().map(|photo| (photo.key, photo.label, photo.content)).collect()
+    photos.into_iter().map(|photo| (photo.key, photo.label, photo.content.map_err(String::from))).collect()
 }
 
 fn text(text: &str) -> Option<String> {
