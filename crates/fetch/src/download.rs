@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 pub struct Patience {
     /// In each stretch of this length…
     pub stretch: Duration,
-    /// … so many bytes must come: a server that drips holds nobody for hours.
+    /// … at least this many bytes must come, so that a very slow server does not hold up a download for hours.
     pub least: usize,
     /// How long a whole file may take.
     pub whole: Duration,

@@ -14,7 +14,7 @@ pub enum NoAnswer {
     /// The other side was never reached, so that nothing has happened there.
     #[error("the address cannot be reached ({0})")]
     Unreachable(String),
-    /// The connection broke; nobody knows how much was done at the other side.
+    /// The connection broke; it is unknown how much the server has done.
     #[error("{0}")]
     Broken(String),
     /// Another attempt would give the same.

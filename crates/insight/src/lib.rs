@@ -37,9 +37,9 @@
 //! # }
 //! ```
 //!
-//! Results are findings as data, ranked, and name images by their row; whoever shows them takes paths from the table.
-//! They follow from data and seed alone: the number of threads changes no bit. What takes long is told to a
-//! [`Watch`], which can stop it.
+//! Results are ranked findings as data that name images by their row; the paths to show are in the table. They follow
+//! from data and seed alone: the number of threads changes no bit. What takes long is told to a [`Watch`], which can
+//! stop it.
 //!
 //! *Architecture invariant:* no network, no file and no command line: features, pixels and facts about photos come in
 //! as numbers, and nothing is drawn or printed.

@@ -53,7 +53,8 @@ impl Peers {
         error
     }
 
-    /// Has Python add up the values. The array that it gets owns its memory, so that nobody can keep a view of memory of ours.
+    /// Has Python add up the values. The array that it gets owns its memory, so that no Python code can keep a view of the library's
+    /// memory.
     fn sum(&self, py: Python<'_>, values: &mut [f32]) -> PyResult<()> {
         let bytes = PyByteArray::new_with(py, size_of_val(values), |bytes| {
             let to = bytes.as_chunks_mut::<4>().0;

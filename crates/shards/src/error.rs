@@ -8,7 +8,7 @@ use crate::Place;
 #[derive(Debug, thiserror::Error)]
 pub enum ShardsError {
     /// What was given as a shard is none.
-    #[error("'{}' is no shard: {reason}; expected I/N with I from 0 to N-1, such as 0/8", printable(given))]
+    #[error("'{}' is not a shard: {reason}; expected I/N with I from 0 to N-1, such as 0/8", printable(given))]
     Shard {
         /// What was given.
         given: String,

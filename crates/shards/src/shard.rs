@@ -28,7 +28,7 @@ impl Shard {
             true => Ok(Self { of, index }),
             false => {
                 let reason = if of == 0 {
-                    "there is no part of nothing".to_owned()
+                    "the number of shards is 0".to_owned()
                 } else {
                     format!("shards are counted from 0, so that the last of {of} is {}", of - 1)
                 };

@@ -91,7 +91,7 @@ pub fn work(
             Ok(photo) => told(photo),
             Err(error) => (Told::End(error), None),
         };
-        // Nobody listens any more if the work was stopped.
+        // There is no receiver any more if the work was stopped.
         sender.send(told).ok()?;
         origin
     });

@@ -253,7 +253,7 @@ impl Input {
     }
 }
 
-/// Size and time or version of each file, as text: whoever writes to it changes one of them. Several are asked for at once.
+/// Size and time or version of each file, as text: writing to the file changes one of them. Several are asked for at once.
 fn stamps<'f>(
     files: impl Iterator<Item = (&'f Place, &'f Option<String>)>,
 ) -> impl Iterator<Item = Result<String, ShardsError>> {
@@ -309,7 +309,7 @@ impl Share {
         &self.identity
     }
 
-    /// Number of photos; `None` if some are in archives or tables, which nobody has counted.
+    /// Number of photos; `None` if some are in archives or tables, whose photos are not counted beforehand.
     pub fn count(&self) -> Option<usize> {
         self.packs.is_empty().then_some(self.files.len())
     }
