@@ -179,7 +179,7 @@ mod tests {
             assert!(error.contains(expected), "{text}: {error}");
         };
         check("8/8", "the last of 8 is 7");
-        check("0/0", "no part of nothing");
+        check("0/0", "the number of shards is 0");
         check("3", "no '/'");
         check("-1/8", "not two numbers");
     }

@@ -24,11 +24,11 @@ pub(crate) const LARGEST: u64 = 256 << 20;
 /// A photo with its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Photo {
-    /// What it is known by, in all shards.
+    /// Its key, which is the same in all shards.
     pub key: String,
     /// Where it was found.
     pub path: String,
-    /// The class that it is said to have.
+    /// Its label.
     pub label: Option<String>,
     /// The bytes of its file, or why they cannot be had.
     pub content: Result<Vec<u8>, String>,
@@ -49,7 +49,7 @@ pub struct Photo {
 pub struct Input {
     files: Vec<File>,
     packs: Vec<Pack>,
-    /// What folders hold that is no photo.
+    /// The files in folders that are not photos.
     pub left_out: Vec<AllLeftOut>,
 }
 
@@ -91,8 +91,8 @@ impl Format {
     }
 }
 
-/// Whether a file is what a shard has written. The folder for results may lie among the photos: what one shard leaves in it is no input of
-/// the next one, nor of the same one when it starts again.
+/// Whether a file was written by a shard. The folder for results may lie among the photos, and results are not input: neither of the next
+/// shard, nor of the same one when it starts again.
 fn is_result(place: &Place) -> bool {
     Shard::of_file(&place.name()).is_some() && Header::read(place).is_ok()
 }
