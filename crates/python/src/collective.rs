@@ -7,7 +7,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyByteArray;
 
-/// What is said of anything else.
+/// The error for any other object.
 const FORM: &str = "a collective has rank (this process, counted from 0), size (the number of processes) and all_reduce(values), which \
                     replaces each value of an array of float32 by its sum over all processes; injerto.collective.torch() is one";
 
