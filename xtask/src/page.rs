@@ -14,15 +14,15 @@ const BUSY: f64 = 0.05;
 const HEAD: &str = "\
 # Benchmarks
 
-Injerto and other frameworks did the same work on the same photos, in alternation. Each section says when and where, and by which
-command.
+Injerto and other frameworks did the same work on the same photos, in turns. Each section says when, where and by which command it was
+measured.
 
 *injerto* starts without kept features; *injerto, again* runs the same command a second time. The scripts of the other frameworks are
-`benches/peers/*.py`. *plain* is written as a beginner writes it; *tuned* uses channels-last, two workers and no gradients in the
-frozen part; *cached* computes features once; *compile* is `torch.compile`. All compute in fp32, except those whose name ends in *bf16*. Seconds are those of the whole process, including its
-start. Peak memory is that of the largest single process. *Load of others* is
-the share of all cores that other programs took meanwhile (median).
-Keras's weights are random, and so are PyTorch's without `--weights`; this does not change the amount of work, and no download is measured.
+`benches/peers/*.py`: *plain* is written as a beginner would write it; *tuned* uses channels-last, two workers and no gradients in the
+frozen part; *cached* computes features once; *compile* uses `torch.compile`. All compute in fp32, except those whose names end in *bf16*.
+Seconds are those of the whole process, including its start. Peak memory is that of the largest single process. *Load of others* is the
+share of all cores that other programs took meanwhile (median). Keras's weights are random, and so are PyTorch's without `--weights`; this
+does not change the amount of work. No download is measured.
 
 ![The three pieces of work with the largest lead over the fastest other framework](pictures/benchmarks.svg)
 ";

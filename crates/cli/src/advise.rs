@@ -32,8 +32,8 @@ use crate::progress::{Looking, Progress, interrupted, on_interrupt};
 Without --backbone, every installed backbone whose weights are at hand sees the images once,
 and a cross-validated probe on its features says what it is worth for them.
 
-Of a folder that `injerto features` has written, the probe judges the backbone whose features
-they are; what would need the photos is named, and not said.
+For a folder that `injerto features` has written, the probe judges the backbone that computed
+the features; questions that need the photos are named, and not answered.
 
 Examples:
 
@@ -127,7 +127,7 @@ fn advised(arguments: &Arguments, common: &Common, stop: &AtomicBool) -> Result<
     Ok(ExitCode::SUCCESS)
 }
 
-/// What features that were computed before say of the one backbone that has computed them.
+/// Judges a backbone by features that it has computed before.
 #[cfg(feature = "shards")]
 fn of_features(arguments: &Arguments, stop: &AtomicBool) -> Result<ExitCode> {
     let Arguments { data, backbone, weights: _, set, out, json } = arguments;
@@ -174,7 +174,7 @@ fn of_features(arguments: &Arguments, stop: &AtomicBool) -> Result<ExitCode> {
         out!("LogME    {logme:+.3}")?;
     }
     output::prose(&format!(
-        "\nNot compared: {missing}. These need the photos: `injerto advise FOLDER` with their folder says it."
+        "\nNot compared: {missing}. These need the photos: run `injerto advise FOLDER` on their folder."
     ))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -266,12 +266,12 @@ fn show_ranking(ranking: &[Ranked]) -> Result<()> {
             it.logme
         )?;
     }
-    // Of those that cannot be told from the first, the fastest is worth a word.
+    // Of the backbones that cannot be told apart from the first, the fastest is named.
     let alike =
         ranking.iter().skip(1).filter(|it| it.like_first && it.images_per_second > ranking[0].images_per_second);
     if let Some(fast) = alike.max_by(|a, b| a.images_per_second.total_cmp(&b.images_per_second)) {
         output::prose(&format!(
-            "{} cannot be told from {} on these images (McNemar's test, n = {}), and is {:.1} times as fast.",
+            "{} cannot be told apart from {} on these images (McNemar's test, n = {}), and is {:.1} times as fast.",
             printable(&fast.backbone),
             printable(&ranking[0].backbone),
             grouped(n),
@@ -287,7 +287,7 @@ fn command(file: &Path, common: &Common) -> String {
     format!("injerto train {}{}", shell_word(file), folders.collect::<String>())
 }
 
-/// Classes that are named, at most.
+/// Upper limit of the classes that are named.
 const CLASSES: usize = 20;
 
 fn show(advice: &Advice) -> Result<()> {

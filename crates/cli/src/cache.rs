@@ -46,7 +46,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let cache = Cache::of_user()?;
     let (folder, looked) = (cache.features(), cache.looked());
     let photos = folder.with_file_name("photos");
-    // How old, and how much in all, what stays may be.
+    // The limits of what stays: its age, and its size in all.
     let (age, most) = match arguments {
         Arguments::List { json } => {
             show(&list(&folder)?, &kept_photos(&photos), &verdict_files(&looked)?, *json)?;
@@ -127,7 +127,7 @@ fn show(spaces: &[CachedNamespace], photos: &[VerdictFile], looked: &[VerdictFil
     }
     let verdicts: u64 = looked.iter().map(|file| file.bytes).sum();
     if let Some(file) = looked.first() {
-        out!("{:>9}  of what was seen of the images' files of {} folders", words::bytes(verdicts), looked.len())?;
+        out!("{:>9}  of findings about the image files of {} folders", words::bytes(verdicts), looked.len())?;
         out!("           {}", shown(file.path.parent().unwrap_or(Path::new(""))))?;
     }
     let total = decoded + verdicts + spaces.iter().map(|space| space.bytes).sum::<u64>();

@@ -38,7 +38,10 @@ pub struct Arguments {
 pub fn run(arguments: Arguments) -> Result<ExitCode> {
     if arguments.runs.len() > Comparison::MOST {
         let most = Comparison::MOST;
-        bail!("{} runs: more than {most} cannot be told apart; name the {most} that matter", arguments.runs.len());
+        bail!(
+            "{} runs: the curves of more than {most} cannot be told apart; name the {most} that matter",
+            arguments.runs.len()
+        );
     }
     let comparison = Comparison::load(&arguments.runs)?;
     let accuracies: Vec<Vec<f64>> = comparison.runs.iter().map(|(_, run)| run.accuracies()).collect();

@@ -83,8 +83,8 @@ pub fn draw(curves: &[(&str, &[f64])]) -> String {
     text
 }
 
-/// Values as a line of blocks of different height, at most `width` of them: of more values, every so manieth is taken. Values that are no
-/// numbers leave a gap.
+/// Values as a line of blocks of different height, at most `width` of them: of more values, evenly spaced ones are taken. Values that are
+/// no numbers leave a gap.
 pub fn sparkline(values: &[f64], width: usize) -> String {
     const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let finite = || values.iter().copied().filter(|value| value.is_finite());

@@ -25,10 +25,10 @@ use crate::progress::watched;
 /// What `injerto cv` takes.
 #[derive(Args)]
 #[command(after_help = "\
-The images of the experiment, training and validation together, pass its frozen
-backbone once, and their features are kept. A logistic regression is then fitted
-to all folds but one and judged on that one, for each fold in turn. Nothing of
-the experiment's own training is done.
+The images of the experiment, training and validation together, pass through its
+frozen backbone once, and their features are kept. A logistic regression is then
+fitted to all folds but one and judged on that one, for each fold in turn. The
+phases of the experiment are not trained.
 
 Examples:
 
@@ -36,7 +36,7 @@ Examples:
   injerto cv my.toml --folds 10 --repeats 3 --predictions out_of_fold.csv
   injerto cv features
 
-The last one is of a folder that `injerto features` has written: nothing is
+The last example takes a folder that `injerto features` has written: nothing is
 computed but the classifier.")]
 pub struct Arguments {
     /// The experiment, or a folder of features
@@ -44,13 +44,13 @@ pub struct Arguments {
     /// Number of folds
     #[arg(long, value_name = "N", default_value_t = 5)]
     folds: usize,
-    /// How often the images are dealt anew into folds
+    /// How many times the images are divided into folds anew
     #[arg(long, value_name = "N", default_value_t = 1)]
     repeats: usize,
     /// Any key of the experiment, such as seed=7 (may be given several times)
     #[arg(long, value_name = "KEY=VALUE", value_parser = crate::text())]
     set: Vec<String>,
-    /// Write what each image was taken for, by a classifier that had not seen it
+    /// Write the prediction for each image, by a classifier that had not seen it
     #[arg(long, value_name = "FILE")]
     predictions: Option<PathBuf>,
     /// Print JSON
@@ -83,7 +83,7 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
 fn of_features(arguments: &Arguments) -> Result<ExitCode> {
     if let Some(set) = arguments.set.first() {
         let (set, folder) = (printable(set), shown(&arguments.file));
-        anyhow::bail!("--set {set}: {folder} holds features, and is no experiment; leave --set out");
+        anyhow::bail!("--set {set}: {folder} holds features and is not an experiment; leave --set out");
     }
     let gathered = injerto_experiment::gathered::complete(std::slice::from_ref(&arguments.file))?;
     let (table, unused) = injerto_experiment::gathered::table(&gathered)?;
@@ -95,7 +95,7 @@ fn of_features(arguments: &Arguments) -> Result<ExitCode> {
     judged(arguments, &table, &name, u64::from(Config::SEED))
 }
 
-/// Cross-validates, and says what came of it.
+/// Cross-validates, and prints the result.
 fn judged(arguments: &Arguments, table: &FeatureTable, backbone: &str, seed: u64) -> Result<ExitCode> {
     let folds = Folds { repeats: arguments.repeats, ..Folds::new(arguments.folds, seed) };
     let found = CrossValidation::run(table, folds, &Strengths::default(), Watch::none())?;

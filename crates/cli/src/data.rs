@@ -22,7 +22,7 @@ pub enum Arguments {
 The list is a CSV file with the columns from and to, as `injerto inspect DATA --moves FILE`
 writes it: look at it first, and delete the lines that you do not agree with. Either all
 files are moved or none, no file is overwritten, links are not followed, and nothing outside
-of the folder is touched. What was done is kept in FILE.applied, by which --undo goes.
+the folder is touched. FILE.applied records what was done, and --undo reads it.
 
 Examples:
 
@@ -77,7 +77,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     out!("{} moved in {}", counted(apply(file, root)?, "file"), shown(root))?;
     out!(
-        "to take it back: {} --undo (it goes by {})",
+        "to take it back: {} --undo (which reads {})",
         command(file, Some(root).filter(|root| *root != beside)),
         shown(&journal(file))
     )?;

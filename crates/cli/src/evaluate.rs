@@ -28,16 +28,16 @@ use crate::{Common, inventory, several};
 /// What `injerto evaluate` takes.
 #[derive(Args)]
 #[command(after_help = "\
-A run is asked about photos in one folder per class, by the names that it was trained with: accuracy, loss, what each \
-class is worth, area under the ROC curve, calibration error. Of a folder with train/ and validation/ or test/, one part is \
+A run is measured on photos in one folder per class, with the names of its classes: accuracy, loss, precision and recall \
+per class, area under the ROC curve, calibration error. Of a folder with train/ and validation/ or test/, one part is \
 taken. An experiment's file says where the photos are and how they are divided, with all keys that training takes.
 
-Every file is looked at first. What is no readable image ends the command with a list of all such files, or is left out \
+Every file is examined first. If some are not readable images, the command ends with a list of them, or leaves them out \
 with --on-corrupt skip.
 
-A backbone's own classifier is asked about ImageNet's classes. The class of a photo is read from its \
+A backbone's own classifier is measured on ImageNet's classes. The class of a photo is read from its \
 name (207_golden_retriever.jpg), or from the name of its folder (207, n02099601 or golden_retriever). Each photo is \
-cut, resized and scaled as the backbone's weights ask.
+cropped, resized and scaled as the backbone's weights require.
 
 Examples:
 
@@ -71,13 +71,13 @@ pub struct Arguments {
     /// Look at the middle of each photo only: a square of this share of its shorter side
     #[arg(long, value_name = "SHARE", requires = "backbone")]
     crop: Option<f64>,
-    /// What the network is computed in: f32, bf16 if the processor has a unit for it, or auto, the faster of both
+    /// Number format in which the network is computed: f32, bf16 if the processor has a unit for it, or auto, the faster of both
     #[arg(long, value_name = "FORMAT", value_parser = precision(), default_value = Precision::default().name(), requires = "backbone")]
     precision: Precision,
     /// Photos per batch
     #[arg(long, default_value_t = 16, requires = "backbone")]
     batch_size: usize,
-    /// What to do with files that are no readable images: end with a list of all of them, or leave them out and list them
+    /// What to do about files that are not readable images: end with a list of them, or leave them out and list them
     #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
     on_corrupt: Corrupt,
     /// Print JSON
@@ -218,7 +218,7 @@ fn of_run(photos: Folder, together: &Together, on_corrupt: OnCorrupt, json: bool
     }
     tell_skipped(&looked.unreadable);
     let turns =
-        "this network was trained so, and one that is trained with data.exif_orientation = \"apply\" turns them";
+        "this network was trained in that way; one that is trained with data.exif_orientation = \"apply\" turns them";
     inventory::of_files(&inventory, &looked, orientation, turns).iter().for_each(|warning| output::warning(warning));
     if json {
         let mut line = serde_json::to_value(&figures)?;

@@ -33,24 +33,25 @@ Examples:
   injerto explain runs/cats-20260101-120000 photo.jpg --json | jq .map
 
 For each photo a picture is written: the photo, and beside it the same photo with what the answer rests on in light colours.
-If a photo lies in a folder that has the name of a class, this is its true class.
+If a photo lies in a folder that has the name of a class, this is taken as its true class.
 
-Methods: grad-cam weighs the last map of the network, or that of --layer, by the slope of the class's logit; rollout follows
-the attention of a transformer back, and is the same for every class; occlusion covers parts of the photo, suits every
-network, and takes about 50 times as long as a prediction. auto takes the first of these that suits the network.
+Methods: grad-cam weights the channels of the network's last feature map, or of --layer, by the gradient of the class's
+logit; rollout follows the attention of a transformer back, and is the same for every class; occlusion covers parts of the
+photo, suits every network, and takes about 50 times as long as a prediction. auto takes the first of these that suits the
+network.
 
-A map says what the network uses, not what is right: two maps of one photo tell more than one. The exit code is 1 if a photo
-could not be read.")]
+A map says what the network uses, not what is right; maps of two classes, or by two methods, tell more than one. The exit
+code is 1 if a photo could not be read.")]
 pub struct Arguments {
     /// The run's folder (its best checkpoint is taken) or a checkpoint
     run: PathBuf,
     /// Photos, folders (searched at every depth) and patterns; `-` is standard input: one image, or paths
     #[arg(required = true, value_name = "PHOTO")]
     photos: Vec<PathBuf>,
-    /// Show what speaks for this class; without it, what speaks for the class that is predicted
+    /// Show what speaks for this class [default: the predicted class]
     #[arg(long, value_name = "NAME", value_parser = crate::text())]
     class: Option<String>,
-    /// Take the map of this layer (`injerto summary` lists layers); without it, the last one before the head pools
+    /// Take the feature map of this layer (`injerto summary` lists layers) [default: the last one before the head's pooling]
     #[arg(long, value_name = "NAME", value_parser = crate::text())]
     layer: Option<String>,
     /// How the map is made: auto, grad-cam, occlusion or rollout
@@ -122,7 +123,7 @@ fn position(classes: &[String], name: &str) -> Result<usize> {
     Ok(at)
 }
 
-/// The photo as the network's images are turned, perhaps smaller than it is.
+/// The photo, turned as the network's images are, and perhaps reduced.
 fn decoded(photo: &Photo, explainer: &Explainer) -> Result<Rgb> {
     let named = || shown(&photo.name).to_string();
     let decoded = |bytes: &[u8]| decode_scaled(bytes, explainer.options().orientation, [SIDE, SIDE]);
@@ -143,7 +144,7 @@ fn truth(photo: &Photo, explainer: &Explainer) -> Option<usize> {
     explainer.classes().iter().position(|class| composed(class) == composed(&folder))
 }
 
-/// One photo with what was found.
+/// One photo with its explanation.
 struct Answer<'a> {
     photo: &'a Photo,
     /// The photo, perhaps smaller than it is.
@@ -194,7 +195,7 @@ impl Answer<'_> {
         format!("{}: {}{truth}; {what}{}{file}", shown(&self.photo.name), self.predicted(), self.place())
     }
 
-    /// How much of what is seen holds half of what counts.
+    /// The smallest share of the seen part that holds half of the map's sum.
     fn place(&self) -> String {
         let mut values = self.found.map.values().to_vec();
         values.sort_by(|a, b| b.total_cmp(a));

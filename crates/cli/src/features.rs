@@ -19,24 +19,24 @@ use crate::{Common, predict};
 /// What `injerto features` takes.
 #[derive(Args)]
 #[command(after_help = "\
-Each photo passes the frozen backbone once. What a head would learn from is written
-into one Parquet file per shard: key, path, sha256, label, features, error. The
-numbers are those that a training keeps, bit for bit, whatever the number of shards.
+Each photo passes through the frozen backbone once. The features that a head would learn
+from are written into one Parquet file per shard: key, path, sha256, label, features,
+error. They are those that a training keeps, bit for bit, whatever the number of shards.
 
 Input: folders, images, lists (.csv, .tsv, .jsonl, .txt), WebDataset archives (.tar)
 and Parquet tables with a column of bytes or paths. All of them, and the output, may lie
-in a store that speaks S3 (s3://BUCKET/PREFIX), with the keys in AWS_ACCESS_KEY_ID and
+in an S3 store (s3://BUCKET/PREFIX), with the keys in AWS_ACCESS_KEY_ID and
 AWS_SECRET_ACCESS_KEY, the region in AWS_REGION, and AWS_ENDPOINT_URL for other stores
 than AWS.
 
 --shard I/N computes part I of N, counted from 0. Without it, an array of SLURM
 (SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT) or a Kubernetes Indexed Job
-(JOB_COMPLETION_INDEX, and INJERTO_SHARDS for N) says which part this is, and all
-photos are one part where neither does. A photo belongs to the part that its key
-says: the first 8 bytes of the key's SHA-256, modulo N. Archives and tables are dealt
-whole, one by one in the order of their names, unless there are fewer than N.
+(JOB_COMPLETION_INDEX, and INJERTO_SHARDS for N) says which part this is; if neither
+does, all photos are one part. The part of a photo follows from its key: the first 8
+bytes of the key's SHA-256, modulo N. Archives and tables are dealt whole, one by one
+in the order of their names, unless there are fewer than N.
 
-A part whose file is there, of the same network and the same photos, is skipped. A
+A part is skipped if its file exists, with the same network and the same photos. A
 photo that cannot be read is a row with its error, and the exit code is 0.
 
 Examples:
@@ -90,7 +90,7 @@ fn network(model: &str, set: &[String], common: &Common) -> Result<FeatureNetwor
             Ask { root: Path::new("."), backbone: model, weights: "imagenet", sets: set, file }.experiment()?;
         return Ok(FeatureNetwork::of_backbone(config, &mut catalog, &cache)?);
     }
-    // How a trained network sees photos is settled.
+    // How a trained network reads photos cannot be changed.
     let settled = |set: &&String| !["cache.precision", "device"].iter().any(|key| set.trim_start().starts_with(key));
     if let Some(set) = set.iter().find(settled) {
         bail!(

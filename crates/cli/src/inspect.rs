@@ -34,9 +34,9 @@ const MOST: usize = 10;
 /// What `injerto inspect` takes.
 #[derive(Args)]
 #[command(after_help = "\
-Nothing is trained. Each photo passes a frozen backbone once, and its features are kept: a
-second look takes seconds. Without --backbone, one is taken whose weights are at hand; where
-there is none, files and exact copies are looked at alone.
+Nothing is trained. Each photo passes through a frozen backbone once, and its features are
+kept, so that a second look takes seconds. Without --backbone, one is taken whose weights are
+at hand or can be fetched; if there is none, only files and exact copies are examined.
 
 Examples:
 
@@ -46,7 +46,7 @@ Examples:
   injerto inspect new_photos --run runs/my-20260101-120000
   injerto inspect features
 
-The last one is of a folder that `injerto features` has written: no photo is opened.")]
+The last example takes a folder that `injerto features` has written: no photo is opened.")]
 pub struct Arguments {
     /// Folder of the images (train/ and validation/, or one sub-folder per class), an experiment, or a folder of features
     #[arg(value_parser = crate::images())]
@@ -99,7 +99,7 @@ fn inspected(arguments: &Arguments, common: &Common, stop: &AtomicBool) -> Resul
             let prepared = prepared(config, None, &mut catalog, &cache)?;
             let best = run.join(Checkpoints::BEST);
             let kept = best.is_file().then(|| Predictor::load(&best, prepared.config.device)).transpose()?;
-            // What was kept at the end of the run was seen by the network of its best epoch.
+            // The features that the run has kept are those of the network of its best epoch.
             let kept = kept.filter(|it| it.knowledge().is_ok_and(|it| it.threshold().is_some()));
             let (survey, known) = match kept {
                 Some(kept) => {
@@ -144,7 +144,7 @@ fn inspected(arguments: &Arguments, common: &Common, stop: &AtomicBool) -> Resul
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is known of the images of a run.
+/// What is known about the images of a run.
 enum Known {
     /// What the run has kept with its model, and its images.
     Kept(Box<Predictor>, Box<Gallery>),
@@ -204,7 +204,7 @@ fn of_folder(
         None => None,
         Some(candidate) => match prepared(config.clone(), Some(&gallery), catalog, cache) {
             Ok(prepared) => Some(prepared),
-            // Nobody asked for this backbone.
+            // The user has not asked for this backbone.
             Err(error) if arguments.backbone.is_none() && !is_file && !candidate.at_hand => {
                 output::warning(&format!("no backbone: {}", output::in_words(&error)));
                 None
@@ -278,7 +278,7 @@ fn prepared(config: Config, gallery: Option<&Gallery>, catalog: &mut Catalog, ca
     };
     looking.end();
     let prepared = prepared?;
-    // What an experiment warns of besides is about its training.
+    // The other warnings of an experiment are about its training.
     Ok(prepared)
 }
 
@@ -302,7 +302,7 @@ fn new_photos(config: &Config, folder: &Path, cache: &Cache) -> Result<Gallery> 
     Ok(gallery?)
 }
 
-/// Does what reads images, with a bar. Being stopped is an error here.
+/// Runs work that reads images, with a bar. An interruption is an error here.
 fn surveyed<T>(
     work: impl FnOnce(&mut Watch<'_>) -> Result<Option<T>, ExperimentError>,
     stop: &AtomicBool,
@@ -344,8 +344,8 @@ fn show(found: &Inspection, why: &str, arguments: &Arguments, written: Option<&s
     match words::backbone(found) {
         Some(backbone) => output::prose(&format!("backbone   {backbone}: {why}"))?,
         None => output::prose(
-            "backbone   none whose weights are at hand: files and exact copies are looked at alone. Once there is a network, \
-             `--backbone NAME` fetches one",
+            "backbone   none whose weights are at hand: only files and exact copies were examined. With access to the network, \
+             `--backbone NAME` fetches its weights",
         )?,
     }
     let opened = found.health.n > 0;
@@ -423,7 +423,7 @@ fn next(found: &Inspection, arguments: &Arguments, written: Option<&str>) -> Res
                 shown(list)
             )
         }
-        // Features cannot be moved, and an experiment on them has to be written.
+        // Features cannot be moved, and an experiment on them has to be written by hand.
         _ if found.health.n == 0 => out!("next       injerto cv {data}"),
         _ if !found.labels.is_empty() => {
             out!("next       injerto inspect {data} --html inspection.html --moves moves.csv")

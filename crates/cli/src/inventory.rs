@@ -146,7 +146,7 @@ pub fn left_out(all: &AllLeftOut) -> String {
         |count: usize, one: &str, more: &str| format!("{} {}", grouped(count), if count == 1 { one } else { more });
     let part = |(reason, count): (&Reason, usize)| match reason {
         Reason::Ending(ending) => format!("{} {}", grouped(count), printable(ending)),
-        Reason::NoEnding => several(count, "file without an ending", "files without an ending"),
+        Reason::NoEnding => several(count, "file without an extension", "files without an extension"),
         Reason::Hidden => several(count, "hidden file or folder", "hidden files or folders"),
         Reason::Service => several(count, "file or folder of the system", "files or folders of the system"),
         Reason::BrokenLink => several(count, "broken link", "broken links"),
@@ -222,7 +222,7 @@ fn each_quoted(names: &[&str]) -> String {
     names.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(" and ")
 }
 
-/// What converts images with these endings, each advice once.
+/// What converts images with these extensions, each advice once.
 fn listed_advice(endings: impl Iterator<Item = String>) -> String {
     let mut all: Vec<String> = Vec::new();
     for advice in endings.map(|ending| injerto_data::folder::advice(&ending)) {

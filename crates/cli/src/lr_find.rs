@@ -24,8 +24,8 @@ use crate::progress::{Quietly, on_interrupt};
 The phase is trained for a few steps with learning rates that grow from step
 to step, until the loss grows too (Smith, 2017). The learning rate at which
 the loss falls the most steeply, and a tenth of the one at which it is the
-lowest, are both good ones; the smaller of the two is suggested. Nothing of
-the experiment changes, and no run is written.
+lowest, are both good ones; the smaller of the two is suggested. The
+experiment does not change, and no run is written.
 
 Examples:
 
@@ -111,7 +111,7 @@ fn show(prepared: &Prepared, phase: usize, found: &RangeFound, test: &RangeTest)
     let (name, steps) = (printable(&plan.name), found.points.len());
     let Some((first, last)) = found.points.first().zip(found.points.last()) else {
         bail!(
-            "the loss of the first step is no number, at a learning rate of {:e}; --low sets a smaller one",
+            "the loss of the first step is not a number at a learning rate of {:e}; --low sets a smaller one",
             test.low
         );
     };
@@ -139,7 +139,7 @@ fn show(prepared: &Prepared, phase: usize, found: &RangeFound, test: &RangeTest)
     out!("lowest/10  {tenth_of_minimum:.1e}")?;
     output::prose(&format!("suggested  {rate:.1e}, the smaller of the two: {which}"))?;
     let now = plan.optimizer.rule.learning_rate();
-    // Stages of a phase that is unfrozen bit by bit are no phases of the file.
+    // The stages of a phase with `gradual` are not phases of the file.
     let key =
         if prepared.plan.phases.len() == prepared.config.phases.len() { phase.to_string() } else { "N".to_owned() };
     output::prose(&format!(

@@ -63,7 +63,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::output::{Unsaid, insist};
 
-// A command is listed in every build; in one without its feature it takes anything and says how it comes.
+// A command is listed in every build. In a build without its feature it accepts any arguments and says how to build it.
 #[cfg(not(feature = "serve"))]
 use missing::Arguments as Serve;
 #[cfg(not(feature = "shards"))]
@@ -105,7 +105,7 @@ and take the place of the standard backbone of their name.
 Exit codes: 0 the command did what was asked; 1 it could not, or not for all files;
 2 the command line is wrong; 101 a defect of injerto; 130 it was interrupted.
 Answers go to standard output; notes, warnings and errors to standard error.
-Colours and progress bars are for terminals alone, and NO_COLOR switches colours off."
+Colours and progress bars appear only on a terminal, and NO_COLOR switches colours off."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -120,10 +120,10 @@ struct Common {
     /// Look for plugins here first (may be given several times)
     #[arg(long, global = true, value_name = "FOLDER")]
     plugin_dir: Vec<PathBuf>,
-    /// Say more about what is done; -vv says all
+    /// Print more about what is done; -vv prints everything
     #[arg(long, short, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
-    /// Say the answer, warnings and errors alone
+    /// Print only the answer, warnings and errors
     #[arg(long, short, global = true)]
     quiet: bool,
 }
@@ -139,17 +139,17 @@ enum Command {
     /// List the backbones that are found, check a plugin, or write a backbone as a file
     #[command(subcommand)]
     Plugins(plugins::Arguments),
-    /// Say what is on photos, with a trained checkpoint or a backbone's own classifier
+    /// Predict the classes of photos, with a trained checkpoint or a backbone's own classifier
     Predict(predict::Arguments),
     /// Show on photos where a trained network looks: what its answer rests on
     Explain(explain::Arguments),
-    /// Show a run on a page that takes photos, and answer programs in JSON
+    /// Serve a run over HTTP: a page that takes photos, and JSON for programs
     Serve(Serve),
     /// Say which photos of a folder to label next
     Suggest(suggest::Arguments),
     /// Find what is wrong with your images before any training: copies, wrong labels, odd files, too few photos
     Inspect(inspect::Arguments),
-    /// Watch a folder: what new and moved photos change is there in a second or two
+    /// Watch a folder, and say how accuracy and predictions change as photos are added and moved
     Watch(watch::Arguments),
     /// Move images into other classes, as a list says
     #[command(subcommand)]
@@ -171,7 +171,7 @@ enum Command {
     Features(Features),
     /// Check that the files of all parts are there, and count their photos
     Gather(Gather),
-    /// Draw several runs together, and say what the first gains over the others
+    /// Draw the curves of several runs together, and say what the first gains over the others
     Compare(compare::Arguments),
     /// Draw a run's curves and its report.html again
     Report(report::Arguments),
@@ -204,8 +204,8 @@ fn text() -> impl TypedValueParser<Value = String> {
     OsStringValueParser::new().map(|argument: OsString| injerto_files::to_text(&argument).into_owned())
 }
 
-/// Bytes of the stack of the thread that a command runs on. That of the process is what `ulimit -s` says, and where it is full, nothing
-/// can be said any more.
+/// Bytes of the stack of the thread that a command runs on. The size of the process's own stack is what `ulimit -s` says, and if that
+/// overflows, no message can be printed.
 const STACK: usize = 8 << 20;
 
 fn main() -> ExitCode {
@@ -240,8 +240,8 @@ fn no_threads(error: &dyn std::error::Error) -> anyhow::Error {
     )
 }
 
-/// Beyond `ulimit -f`, a write becomes an error with a message, as on a full disk, and not the end of the process. A handler,
-/// and not an ignored signal, so that child processes do not inherit it.
+/// Beyond `ulimit -f`, a write becomes an error with a message, as on a full disk, and not the end of the process. This is a handler and
+/// not an ignored signal, so that child processes do not inherit it.
 fn let_large_files_fail() {
     #[cfg(unix)]
     {
@@ -250,7 +250,7 @@ fn let_large_files_fail() {
     }
 }
 
-/// What the last panic said and where. Whoever catches a panic, of a decoder for example, tells of it.
+/// What the last panic said and where. Code that catches a panic, of a decoder for example, reports it.
 static PANIC: Mutex<Option<String>> = Mutex::new(None);
 
 fn remember(panic: &PanicHookInfo<'_>) {
@@ -335,7 +335,7 @@ fn done(command: Command, common: &Common) -> Result<ExitCode> {
     }
 }
 
-/// The exit code of a command that could not do all that it was asked for. That nobody reads its output any more is no failure.
+/// The exit code of a command that could not do all that it was asked for. It is no failure if nobody reads the output any more.
 fn ended(error: &anyhow::Error) -> ExitCode {
     if matches!(error.downcast_ref(), Some(Unsaid::NoReader)) {
         return ExitCode::SUCCESS;

@@ -1,4 +1,4 @@
-//! Commands that a build without their feature does not have: they are listed, take anything, and say how they come.
+//! Commands that a build without their feature does not have: they are listed, accept any arguments, and say how to build them.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ pub struct Arguments {
     _all: Vec<OsString>,
 }
 
-/// Says how the command comes.
+/// Says how to build the command.
 pub fn run(command: &str) -> Result<ExitCode> {
     bail!(
         "this build has no `injerto {command}`: `cargo xtask experiment` leaves out what a training does not need, to begin \

@@ -16,7 +16,7 @@ use injerto_files::{printable, settled, shell_word, shown, to_text};
 use crate::Common;
 use crate::output::{self, note, out};
 
-/// What can be said of an experiment that is not written yet.
+/// Options for an experiment that is not written yet.
 #[derive(Args)]
 pub struct Wishes {
     /// With a folder: the backbone, by name or path of its library [default: one whose weights are at hand]
@@ -34,7 +34,7 @@ pub struct Wishes {
 }
 
 impl Wishes {
-    /// The first option that says something, as it is typed.
+    /// The first option that was given, as it is typed.
     pub fn first(&self) -> Option<&'static str> {
         let Self { backbone, epochs, fine_tune, name } = self;
         let said = [
@@ -201,7 +201,7 @@ impl Written {
     }
 }
 
-/// What the experiment stands on: the backbone that was asked for, or one that is chosen.
+/// The backbone of the experiment: the one that was asked for, or one that is chosen.
 fn ground(wishes: &Wishes, catalog: &mut Catalog, cache: &Cache) -> Result<Ground> {
     match &wishes.backbone {
         Some(name) => Ok(Ground::named(catalog, cache, name)?),

@@ -1,16 +1,16 @@
-//! The way out: whatever the program says, on either stream, goes through here.
+//! All output of the program, on either stream, goes through here.
 //!
-//! - [`out!`]: what a command was asked for, on standard output. It is an error when nobody takes it;
-//! - [`tell!`]: what a training says on the way, on standard output. It is never an error: a training does not end because
-//!   its words are not read;
-//! - [`aside!`]: as [`tell!`], but not with `--quiet`: what passes on the way to the answer;
+//! - [`out!`]: the answer of a command, on standard output. It is an error if it cannot be written;
+//! - [`tell!`]: the progress of a training, on standard output. It is never an error: a training does not end because nobody reads its
+//!   output;
+//! - [`aside!`]: as [`tell!`], but not with `--quiet`: messages on the way to the answer;
 //! - [`note!`]: on standard error, never an error, and not with `--quiet`;
 //! - [`insist!`], [`warning`], [`error`]: on standard error, never an error.
 //!
 //! While something else has the terminal ([`hold`]), all of this waits, in its order, until the terminal is free again ([`release`]).
 //!
-//! *Architecture invariant:* no text reaches a terminal but by [`write()`], which lets nothing through that would move the
-//! cursor, change colours or turn the direction of reading. The program's own colours are added after that.
+//! *Architecture invariant:* all text reaches a terminal through [`write()`], which lets nothing through that would move the cursor, change
+//! colours or reverse the direction of reading. The program's own colours are added after that.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -28,12 +28,12 @@ macro_rules! out {
     ($($text:tt)*) => { $crate::output::answer(&format!($($text)*)) };
 }
 
-/// Writes a line that a training says to standard output. The training goes on when nobody reads it.
+/// Writes a line of a training to standard output. The training goes on if nobody reads it.
 macro_rules! tell {
     ($($text:tt)*) => { $crate::output::told(&format!($($text)*)) };
 }
 
-/// Writes a line that a training says to standard output, but not with `--quiet`.
+/// Writes a line of a training to standard output, but not with `--quiet`.
 macro_rules! aside {
     ($($text:tt)*) => { if !$crate::output::is_quiet() { $crate::output::told(&format!($($text)*)) } };
 }
@@ -50,7 +50,7 @@ macro_rules! insist {
 
 pub(crate) use {aside, insist, note, out, tell};
 
-/// What was said while something else has the terminal; `None` where nothing has it.
+/// The output that waits while something else has the terminal; `None` if nothing has it.
 static HELD: Mutex<Option<Vec<Said>>> = Mutex::new(None);
 
 /// A line that was said, and on which stream.
@@ -75,12 +75,12 @@ impl Said {
     }
 }
 
-/// From now on, what is said waits: something else has the terminal.
+/// From now on output waits, because something else has the terminal.
 pub fn hold() {
     held(|held| held.get_or_insert_default().len());
 }
 
-/// The terminal is free again: says what has waited, on the streams that it was meant for.
+/// The terminal is free again: writes the output that has waited, to the streams that it was meant for.
 pub fn release() {
     for said in held(Option::take).into_iter().flatten() {
         match said {
@@ -151,7 +151,7 @@ pub fn answer(line: &str) -> Result<(), Unsaid> {
     Ok(write(&mut io::stdout().lock(), None, line)?)
 }
 
-/// Writes sentences as [`answer`] does. On a terminal, what is longer than a line is folded between words.
+/// Writes sentences as [`answer`] does. On a terminal, long lines are folded between words.
 ///
 /// # Errors
 /// [`Unsaid`].
@@ -167,10 +167,9 @@ pub fn json(value: &impl Serialize) -> Result<(), Unsaid> {
     answer(&serde_json::to_string_pretty(value).expect("what is printed is plain data with names for keys"))
 }
 
-/// Writes a line that a training says; [`tell!`] is shorter. On a terminal, what is longer than a line is folded between
-/// words.
+/// Writes a line of a training; [`tell!`] is shorter. On a terminal, long lines are folded between words.
 pub fn told(line: &str) {
-    /// Whether the reader has gone away, and whether a word was said of a full disk.
+    /// Whether the reader has gone away, and whether a full disk has been reported.
     static GONE: AtomicBool = AtomicBool::new(false);
     static WARNED: AtomicBool = AtomicBool::new(false);
     if GONE.load(Ordering::Relaxed) || wait(Said::Out(line.to_owned())).is_none() {
@@ -182,7 +181,7 @@ pub fn told(line: &str) {
         Ok(()) => {}
         Err(Unsaid::NoReader) => GONE.store(true, Ordering::Relaxed),
         Err(Unsaid::Io(error)) if !WARNED.swap(true, Ordering::Relaxed) => {
-            warning(&format!("standard output cannot be written: {error}; the training goes on without its words"));
+            warning(&format!("standard output cannot be written: {error}; the training goes on without it"));
         }
         Err(Unsaid::Io(_)) => {}
     }
@@ -206,14 +205,14 @@ pub fn error(error: &anyhow::Error) {
     say(Some(("error", "31")), &in_words(error));
 }
 
-/// Writes what the command line was wrong about, or the help that was asked for.
+/// Writes what is wrong about the command line, or the help that was asked for.
 ///
 /// # Errors
 /// [`Unsaid`], of the help.
 pub fn usage(said: &clap::Error) -> Result<(), Unsaid> {
     let text = said.render();
     if said.use_stderr() {
-        // It repeats what was typed, and a shell puts names of files there.
+        // The message repeats what was typed, which may contain names of files.
         noted(text.to_string().trim_end());
         return Ok(());
     }
@@ -252,7 +251,7 @@ fn say(label: Option<Label>, text: &str) {
         true => format!("\u{1b}[1;{colour}m{word}:\u{1b}[0m "),
         false => format!("{word}: "),
     });
-    // Where standard error fails, nothing is left to tell it to.
+    // If standard error fails, there is nowhere left to report it.
     let _ = write(&mut stderr.lock(), label.as_deref(), &text);
 }
 

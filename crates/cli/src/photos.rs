@@ -34,8 +34,8 @@ impl Photo {
     }
 }
 
-/// Where the images are that a command line names: there, or else where `data.root` would be looked for, or in an archive that was fetched
-/// before. What is nowhere keeps its name, for the message that says so.
+/// Where the images are that a command line names: at this path, or else where `data.root` would be looked for, or in an archive that was
+/// fetched before. A path that is found nowhere stays as it is, for the message that says so.
 pub fn found(name: PathBuf) -> PathBuf {
     if name.exists() {
         return name;
@@ -48,8 +48,8 @@ pub fn found(name: PathBuf) -> PathBuf {
 /// folder `without`.
 ///
 /// # Errors
-/// A folder without photos, a pattern that fits no file, or standard input that cannot be read. A file that is not there is a photo
-/// that cannot be read, which does not keep the others from their answer.
+/// A folder without photos, a pattern that fits no file, or standard input that cannot be read. A file that is not there counts as a photo
+/// that cannot be read, so that the others are still answered.
 pub fn photos(arguments: &[PathBuf], without: Option<&Path>) -> Result<Vec<Photo>> {
     let (mut photos, without) = (Vec::new(), without.map(settled));
     for argument in arguments {
@@ -146,7 +146,7 @@ fn stdin() -> Result<Stdin> {
 /// byte after each.
 fn said(bytes: Vec<u8>) -> Stdin {
     let begins = |with: &[u8]| bytes.starts_with(with);
-    // The other beginnings hold bytes that no text has; those of BMP may begin a name.
+    // The other signatures contain bytes that no text has, but that of BMP may begin a name.
     let is_bitmap = begins(b"BM") && bytes.get(6..10) == Some(&[0; 4]);
     let is_webp = begins(b"RIFF") && bytes.get(8..12) == Some(b"WEBP");
     if begins(b"\xff\xd8\xff") || begins(b"\x89PNG\r\n\x1a\n") || begins(b"GIF8") || is_webp || is_bitmap {

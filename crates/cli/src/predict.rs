@@ -38,12 +38,12 @@ Examples:
   injerto predict new_photos --tta --run runs/cats-20260101-120000 --run runs/cats-20260102-090000
   injerto predict photo.jpg --backbone efficientnet --param variant=lite0
 
-Where photos may have several classes (data.multi_label), each photo gets those that reach the threshold of the class, which
+If photos may have several classes (data.multi_label), each photo gets those whose probabilities reach their thresholds, which
 training has chosen; --json lists them as `labels`.
 
-A run keeps with its model what it knows of the photos that it was trained on (knowledge.safetensors). A photo that is unlike
+A run keeps with its model what it knows about the photos that it was trained on (knowledge.safetensors). A photo that is unlike
 all of them is unknown, whatever the probabilities say, and probabilities are calibrated where that helps. A checkpoint without
-that file names classes alone.
+that file only names classes.
 
 --move-to and --link-to make one folder per class. No file is ever overwritten, and photos that are unknown, or less sure than
 --threshold, stay where they are.
@@ -59,16 +59,16 @@ pub struct Arguments {
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "5",
         conflicts_with = "backbone", value_parser = clap::value_parser!(u16).range(1..=1000))]
     neighbours: Option<u16>,
-    /// Show the network's own probabilities, also where the run has found a temperature that calibrates them
+    /// Show the network's own probabilities, even if the run has found a temperature that calibrates them
     #[arg(long, conflicts_with = "backbone")]
     uncalibrated: bool,
     #[command(flatten)]
     other: Other,
-    /// Name so many classes per photo, the most probable first [default: 5, with --csv 1, with --json all]
+    /// Number of classes to name per photo, the most probable first [default: 5, with --csv 1, with --json all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     top: Option<u16>,
-    /// An answer that is less probable than this share, such as 0.9, is unsure; where photos have several classes, those that
-    /// reach it, instead of the thresholds that training has chosen
+    /// Call an answer unsure if it is less probable than this share, such as 0.9; if photos may have several classes, use it as the
+    /// threshold of all classes
     #[arg(long, value_name = "SHARE", value_parser = share)]
     threshold: Option<f32>,
     /// Print one line of JSON per image
@@ -280,12 +280,12 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
         });
         match said {
             Ok(line) => out!("{line}")?,
-            // One bad file does not keep the others from their answer.
+            // One bad file does not keep the others from being answered.
             Err(error) => {
                 failed += 1;
                 counted.end();
                 let error = match error {
-                    // What is wrong with a file names the file.
+                    // The error names the file already.
                     ExperimentError::NoAnswer => anyhow::Error::from(error).context(shown(&photo.name).to_string()),
                     error => error.into(),
                 };
@@ -335,7 +335,7 @@ enum Style {
     Csv {
         top: usize,
     },
-    /// CSV where a photo may have several classes: their names in one field, and the probability of every class.
+    /// CSV for photos that may have several classes: their names in one field, and the probability of every class.
     SeveralCsv,
 }
 
@@ -426,7 +426,7 @@ fn put(sorting: Sorting) -> &'static str {
     }
 }
 
-/// What comes before the classes of a photo that is unlike all training photos; nothing for other photos.
+/// The text before the classes of a photo that is unlike all training photos; empty for other photos.
 fn unknown(network: &Network, prediction: &Prediction) -> String {
     let knowledge = match network {
         Network::Trained(Trained::One(predictor)) => predictor.knowledge().ok(),

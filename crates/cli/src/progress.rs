@@ -1,4 +1,4 @@
-//! How a run shows itself: a bar where there is a terminal, a line now and then where there is none, a line per epoch everywhere.
+//! How a run shows its progress: a bar if there is a terminal, otherwise a line now and then, and in both cases a line per epoch.
 
 use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use injerto_trainer::{Event, Observer, Watch};
 
 use crate::output::{self, aside, note};
 
-/// How often a log gets a line of what goes on.
+/// How often a log gets a line about the progress.
 const LOG_EVERY: Duration = Duration::from_secs(30);
 
 /// A bar where there is a terminal, and a line now and then where there is none. All commands show their progress with it.
@@ -66,7 +66,7 @@ pub struct Counted {
 }
 
 impl Counted {
-    /// For so many photos.
+    /// For `total` photos.
     pub fn new(total: usize) -> Self {
         let seen = std::io::stderr().is_terminal() && !std::io::stdout().is_terminal();
         Self { bar: (seen && total > 1).then(Bar::new), total }
@@ -87,7 +87,7 @@ impl Counted {
 
 /// Shows the look at the images' files before training.
 pub struct Looking {
-    /// The bar, and the most files of which it has heard: threads do not report in order.
+    /// The bar, and the largest number of files that was reported: threads do not report in order.
     bar: Mutex<(Bar, usize)>,
 }
 
@@ -139,9 +139,9 @@ pub fn interrupted(error: &anyhow::Error) -> bool {
     })
 }
 
-/// Shows the trials of a sweep; all threads may say how far it has come.
+/// Shows the trials of a sweep; all threads may report how far it has come.
 pub struct Trials {
-    /// The bar, and the most trials of which it has heard.
+    /// The bar, and the largest number of trials that was reported.
     bar: Mutex<(Bar, [usize; 2])>,
 }
 
@@ -169,7 +169,7 @@ impl Trials {
     }
 }
 
-/// Shows what takes its time, and says nothing on standard output, which belongs to the answer.
+/// Shows the progress of long work, and writes nothing to standard output, which belongs to the answer.
 pub struct Quietly(Progress);
 
 impl Quietly {
@@ -194,7 +194,7 @@ impl Observer for Quietly {
     }
 }
 
-/// Does what takes its time and nobody stops, such as an evaluation, with a bar.
+/// Runs long work that cannot be interrupted, such as an evaluation, with a bar.
 pub fn watched<T>(
     work: impl FnOnce(&mut Watch<'_>) -> Result<Option<T>, ExperimentError>,
 ) -> Result<T, ExperimentError> {
@@ -211,7 +211,7 @@ pub struct Step {
     pub what: String,
     pub done: usize,
     pub total: usize,
-    /// What is to be said of it.
+    /// A message about it.
     pub message: String,
 }
 
@@ -237,7 +237,7 @@ impl Step {
 /// Shows progress on the terminal, or in a log.
 pub struct Progress {
     bar: Bar,
-    /// Whether a phase has begun, and when its features were first heard of: their time belongs to no epoch.
+    /// Whether a phase has begun, and when the first event about its features came: their time belongs to no epoch.
     phase_began: bool,
     features_began: Option<Instant>,
 }
@@ -248,7 +248,7 @@ impl Progress {
         Self { bar: Bar::new(), phase_began: false, features_began: None }
     }
 
-    /// Says how long the features took, if they have come just now.
+    /// Prints how long the features took, if they have just been finished.
     fn end_features(&mut self) {
         if let Some(began) = self.features_began.take() {
             let seconds = began.elapsed().as_secs_f64();

@@ -25,14 +25,16 @@ Examples:
   injerto serve model.safetensors --port 0 --quiet
 
 The page follows a run that is under way, and stops it if asked. Photos that are dropped on it are
-answered at once; of an answer that is wrong, the photo is kept in corrections/ of the run's folder
+answered at once. A photo whose answer is wrong can be kept in corrections/ of the run's folder
 for the next training.
 
-The server listens on this machine alone, unless --host says otherwise. Then everybody who reaches
-that address may ask, and sees small pictures of the training photos; nobody may stop the training
-or collect corrections, unless --allow-changes says so. There is no password and no encryption.
+The server listens on this machine alone, unless --host says otherwise. With --host, everybody who
+reaches that address may ask, and sees small pictures of the training photos, but may not stop the
+training or collect corrections unless --allow-changes is given. There is no password and no
+encryption.
 
-Ctrl-C answers what was asked and ends. docs/serve.md describes routes, limits and status codes.")]
+After Ctrl-C, waiting requests are answered and the server ends. docs/serve.md describes routes,
+limits and status codes.")]
 pub struct Arguments {
     /// A run's folder, finished or under way, or a checkpoint; by default the newest run in runs/
     #[arg(value_name = "RUN")]
@@ -43,28 +45,28 @@ pub struct Arguments {
     /// The address to listen at, such as 0.0.0.0 for all of this machine
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     host: String,
-    /// A name by which the server may be asked, besides localhost and addresses (may be given several times)
+    /// A host name that requests may use, besides localhost and addresses (may be given several times)
     #[arg(long, value_name = "NAME", value_parser = crate::text())]
     allow_host: Vec<String>,
     /// Let those who reach --host stop the training and collect corrections
     #[arg(long)]
     allow_changes: bool,
-    /// Nobody may stop the training or collect corrections, on this machine neither
+    /// Nobody may stop the training or collect corrections, not even from this machine
     #[arg(long, conflicts_with = "allow_changes")]
     read_only: bool,
-    /// An answer that is less probable than this share, such as 0.9, is unsure
+    /// Call an answer unsure if it is less probable than this share, such as 0.9
     #[arg(long, value_name = "SHARE", value_parser = share)]
     threshold: Option<f32>,
-    /// Show the network's own probabilities, also where the run has found a temperature that calibrates them
+    /// Show the network's own probabilities, even if the run has found a temperature that calibrates them
     #[arg(long)]
     uncalibrated: bool,
-    /// Most MiB of a request
+    /// Largest size of a request, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=255))]
     max_mib: u16,
-    /// Most million pixels of a photo
+    /// Largest size of a photo, in million pixels
     #[arg(long, value_name = "MILLIONS", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=178))]
     max_megapixels: u16,
-    /// Seconds in which a request has to arrive
+    /// Seconds within which a request has to arrive
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=3600))]
     timeout: u16,
 }
@@ -88,11 +90,11 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
     let server = Server::open(&run, options)?;
     let (stopper, asked) = (server.stopper(), AtomicBool::new(false));
     ctrlc::set_handler(move || {
-        // Whoever asks twice does not want to wait for the answers.
+        // A second Ctrl-C does not wait for the answers.
         if asked.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        note!("\nanswering what was asked (Ctrl-C again stops at once)");
+        note!("\nanswering the waiting requests (Ctrl-C again stops at once)");
         stopper.stop();
     })?;
     let here = server.address();
@@ -100,7 +102,7 @@ pub fn run(arguments: Arguments) -> Result<ExitCode> {
         output::warning(&format!("everybody who reaches {here} may ask this server, without a password or encryption"));
     }
     if !server.is_ready() {
-        note!("no epoch of {} is finished yet; the network is taken when it is there", shown(&run));
+        note!("no epoch of {} is finished yet; photos are answered after the first one", shown(&run));
     }
     out!("http://{here}/")?;
     aside!("{} is served; Ctrl-C ends it", shown(&run));

@@ -1,4 +1,4 @@
-//! What the commands have in common that divide their photos into shards.
+//! The common part of the commands that divide their photos into shards.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -55,7 +55,7 @@ pub fn photos(count: usize) -> String {
     format!("{} {}", grouped(count), if count == 1 { "photo" } else { "photos" })
 }
 
-/// Asks the network about the photos of a part, and says what became of it.
+/// Runs the network on the photos of a part, and prints the result.
 pub fn compute(share: Share, network: &dyn Network, folder: &Place) -> Result<ExitCode> {
     let (began, stop, shard) = (Instant::now(), on_interrupt()?, share.shard());
     let mut counted = Counted::new(share.count().unwrap_or(0));
@@ -76,7 +76,9 @@ pub fn compute(share: Share, network: &dyn Network, folder: &Place) -> Result<Ex
             out!("shard {shard}  {photos}{unanswered} in {time}: {place}")?;
         }
         Done::Skipped => {
-            out!("shard {shard}  {photos}{unanswered}, skipped: {place} is there, of this network and these photos")?;
+            out!(
+                "shard {shard}  {photos}{unanswered}, skipped: {place} exists already, with this network and these photos"
+            )?;
         }
         Done::Stopped => {
             note!("stopped; nothing was written");

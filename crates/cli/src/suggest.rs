@@ -20,8 +20,8 @@ use crate::progress::watched;
 /// What `injerto suggest` takes.
 #[derive(Args)]
 #[command(after_help = "\
-Photos come first of which the network is unsure, which stand for many others, and which differ from those that it was trained
-on and from each other. The folder is searched at every depth.
+First come the photos of which the network is unsure, that resemble many others, and that differ from the training photos and
+from each other. The folder is searched at every depth.
 
 Examples:
 

@@ -23,12 +23,12 @@ use crate::{Common, inventory};
 /// What `injerto sweep` takes.
 #[derive(Args)]
 #[command(after_help = "\
-Each image passes the frozen backbone once, and all trials train on what was
-kept of it: a hundred heads take seconds. The experiment may say in a table
-[sweep] what is tried; --grid and --random say it in its place. Each trial
-leaves a folder with its experiment, history and predictions, and the best one
-becomes a whole run. The same command goes on where a sweep was stopped; what
-is finished is not done again.
+Each image passes through the frozen backbone once, and all trials train on
+the kept features: a hundred heads take seconds. A table [sweep] of the
+experiment may say what is tried; --grid and --random replace its keys. Each
+trial leaves a folder with its experiment, history and predictions, and the
+best one becomes a whole run. The same command goes on where a sweep was
+stopped; finished trials are not trained again.
 
 Examples:
 
@@ -118,11 +118,11 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
         note!("stopped; what is finished is kept in {}, and the same command goes on", shown(&folder));
         return Ok(ExitCode::from(130));
     }
-    // Of a sweep without a single trained network, a script has to know.
+    // A sweep that has trained no network fails, so that a script notices.
     Ok(if found.best.is_some() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// What is tried: the table of the experiment, in place of which the command line may say other keys.
+/// What is tried: the table of the experiment, unless the command line gives other keys.
 fn space(arguments: &Arguments, config: &Config) -> Result<SweepConfig> {
     let Arguments { grid, random, trials, halving, jobs, .. } = arguments;
     let said = |argument: &String, reason: String| anyhow!("{}: {reason}", printable(argument));
@@ -250,7 +250,7 @@ fn show(
         output::prose(&format!("\nbest trial {number:03} with {}", printable(&sets.join(" "))))?;
         if let Some(test) = &summary.test {
             let words = estimate(test.accuracy, Some(test.interval), test.n);
-            output::prose(&format!("test accuracy {words}: photos that nothing had looked at before"))?;
+            output::prose(&format!("test accuracy {words}: photos that were not used before"))?;
         }
         out!("look at    {}", shown(&folder.join("report.html")))?;
         out!("use it     injerto predict PHOTO --run {}", shell_word(&folder))?;

@@ -107,7 +107,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     } = arguments;
     let patience = Duration::from_secs(collective_timeout);
     let library = collective.map(|path| Library::join(&path, patience).map(Arc::new)).transpose()?;
-    // Process 0 writes the folder and speaks for all.
+    // Process 0 writes the folder and prints for all.
     let follows = library.as_ref().is_some_and(|library| library.rank() > 0);
     if follows {
         output::set_quiet(true);
@@ -151,7 +151,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     let warnings = inventory::warnings(prepared);
     warnings.iter().chain(&prepared.warnings).for_each(|warning| output::warning(warning));
     if dry_run {
-        // Whatever a start would be refused for is refused here; a folder that nothing is put into disappears again.
+        // A dry run is refused for the same reasons as a start; a folder into which nothing is written disappears again.
         if let Began::New(prepared) = &began {
             begin(prepared, run_dir.as_deref())?;
         }
@@ -176,7 +176,7 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
     ctrlc::set_handler(move || {
-        // Whoever asks twice does not want to wait for the batch.
+        // A second Ctrl-C does not wait for the batch.
         if asked.swap(true, Ordering::Relaxed) {
             dashboard::give_back();
             std::process::exit(130);
@@ -268,7 +268,7 @@ fn show_written(written: &Written, dry_run: bool) -> Result<()> {
     Ok(())
 }
 
-/// What prefix and tail are computed in, if anything but `f32` was asked for, and why.
+/// The number formats of prefix and tail, if anything but `f32` was asked for, and the reason.
 fn precision(prepared: &Prepared) -> Option<String> {
     if prepared.config.backbone.precision == Precision::F32 {
         return None;
@@ -346,8 +346,7 @@ fn teacher(taught: &Taught) -> String {
     )
 }
 
-/// What the best epoch has reached, with its interval and the number of images; and how many images are wrong, and what is wrong
-/// with the images.
+/// The best value, with its interval and the number of images; how many predictions are wrong; and what is wrong with the images.
 fn conclude(summary: &Summary) {
     let best = &summary.best;
     if let Some(value) = best.value {
@@ -379,7 +378,7 @@ fn conclude(summary: &Summary) {
     }
 }
 
-/// What else is known of the best epoch, and what guessing and the probe reach.
+/// Other figures of the best epoch, and what guessing and the probe reach.
 fn beside(summary: &Summary) {
     let best = &summary.best;
     let mut others = Vec::new();
@@ -414,7 +413,7 @@ fn beside(summary: &Summary) {
         if let Some(report) = &test.multi_label {
             tell!("on the test photos: {}", several::summary(report));
         }
-        tell!("test accuracy {words}, loss {:.4}: photos that nothing had looked at before", test.loss);
+        tell!("test accuracy {words}, loss {:.4}: photos that were not used before", test.loss);
     }
 }
 
@@ -470,7 +469,7 @@ fn report(summary: &Summary, folder: &RunFolder) {
         decisions(knowledge).iter().for_each(|line| tell!("{line}"));
     }
     tell!("{:.1} s, everything is in {}\n", summary.seconds.total, shown(folder.path()));
-    // The last lines are what one wants to know: the number, what is wrong, what to do, what to look at, how to use it.
+    // The last lines say what a user wants to know: the result, what is wrong, what to do, what to look at, how to use the model.
     conclude(summary);
     let history: Vec<EpochRecord> = summary.phases.iter().flat_map(|phase| phase.history.clone()).collect();
     let guessing = Guessing::of(summary);

@@ -1,4 +1,4 @@
-//! Says that a device is being tuned, which makes the first steps of the first run on a card slow.
+//! Says that a device is being tuned, which makes the first steps of the first run on a GPU slow.
 
 use std::fmt::Debug;
 use std::sync::{Mutex, PoisonError};
@@ -45,7 +45,7 @@ impl Count {
     }
 }
 
-/// A layer of the log that hears of tuning and says it now and then.
+/// A layer of the log that gets the tuner's records and reports the tuning now and then.
 #[derive(Default)]
 pub struct Tuning {
     count: Mutex<Count>,
@@ -58,8 +58,8 @@ impl Tuning {
     }
 }
 
-/// Lets pass what the tuner logs. Whether a record is wanted is asked with the module that logs it; the event itself has the target
-/// `log`, as all events that were records.
+/// Lets the tuner's records pass. The filter is asked with the module that logs a record; the event itself has the target `log`, as all
+/// events that come from the crate `log`.
 struct OnlyTuner;
 
 impl<S> Filter<S> for OnlyTuner {

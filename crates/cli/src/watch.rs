@@ -31,11 +31,12 @@ const MOST: usize = 10;
 #[command(after_help = "\
 The folder has one sub-folder per class, or such folders in train and
 validation. Photos in a folder `unsorted` have no class yet. Whenever photos
-are added, removed or moved, the new ones pass the backbone, a logistic
-regression on the features of all is solved again, and the answer is there:
-how accurate it is on photos that it has not seen, what the unsorted ones are
-taken for, and which photos seem to lie in the wrong folder. A file that is
-still being copied is waited for. Ctrl-C ends it.
+are added, removed or moved, the new ones pass through the backbone, a
+logistic regression on the features of all photos is fitted again, and the
+answer is printed: its accuracy on photos that it has not seen, the predicted
+classes of the unsorted photos, and the photos that seem to lie in the wrong
+folder. Files that are still being copied are waited for. Ctrl-C ends the
+command.
 
 Examples:
 
@@ -76,7 +77,7 @@ pub fn run(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
     let mut last: Option<State> = None;
     while !stop.load(Ordering::Relaxed) {
         let now = watched.state()?;
-        // A state that stays the same from one look to the next is no copy that is under way.
+        // If nothing changes from one look to the next, no copying is under way.
         let is_still = arguments.once || last.as_ref() == Some(&now) || answered.is_none();
         if is_still && answered.as_ref() != Some(&now) {
             let mut progress = Quietly::new();

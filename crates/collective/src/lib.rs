@@ -1,7 +1,7 @@
 //! The library through which the processes of a training add up their gradients: an existing collective such as MPI, called through the
 //! C interface of `include/injerto_collective.h`.
 //!
-//! The binary is linked to no collective. Whoever trains across processes compiles one file against the MPI of their machines
+//! The binary is linked to no collective. To train across processes, one file is compiled against the MPI of the machines
 //! (`mpi/injerto_mpi.c`), because MPI has no ABI that all implementations share.
 //!
 //! *Architecture invariant:* a loaded library is never unloaded, and nothing else follows its pointers.
@@ -46,7 +46,7 @@ pub enum CollectiveError {
         /// What the system says.
         reason: String,
     },
-    /// It is no library of this kind, or one of another version.
+    /// It is not a library of this kind, or it has another version.
     #[error("{}: {reason}; a collective exports what injerto_collective.h describes", shown(path))]
     Table {
         /// The library.

@@ -1,4 +1,4 @@
-//! What only data and backbone can tell.
+//! The settings that follow from the data and the backbone.
 
 use injerto_graph::{Activation, Interpolation};
 use injerto_heads::Head;

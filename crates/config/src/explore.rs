@@ -1,7 +1,7 @@
 //! Finds out all keys by asking the reader: it reads one small experiment after the other, and what it asks for is noted.
 //!
 //! So there is no second list of keys that could drift from the first. Each key that comes up is tried with a value of each kind, and with
-//! each name that it can be chosen from, in the experiment in which it came up. What that makes the reader ask for is tried in turn.
+//! each name that it can have, in the experiment in which it came up. Further keys that the reader then asks for are tried in turn.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -27,7 +27,7 @@ fn all() -> Forms {
     let mut all = Explorer { forms: Forms::default(), waiting: Vec::new() };
     all.read(&base);
     all.go_on();
-    // Some keys do nothing without a sibling, and are refused before anything is asked of their values.
+    // Some keys do nothing without a sibling, and are refused before their values are read.
     let unknown = |all: &Explorer| -> Vec<String> {
         let places = all.forms.places.iter();
         places.filter(|(_, form)| form.kinds.is_empty()).map(|(path, _)| path.clone()).collect()

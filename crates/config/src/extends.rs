@@ -48,9 +48,9 @@ pub(crate) fn read(path: &Path) -> Result<String, ConfigError> {
     })
 }
 
-/// The document that `text`, which lies at `path`, makes together with the files that it extends: tables merge, all other
-/// values replace those of the file below. Returns the files that were read, the experiment's own first, in the order in
-/// which places count them; no document where something is wrong.
+/// The document of `text`, which lies at `path`, merged with the files that it extends: tables merge, and all other values replace those of
+/// the extended file. Returns the files that were read, the experiment's own first, in the order in which places count them; no document
+/// where something is wrong.
 pub(crate) fn document(text: &str, path: &Path, problems: &Problems) -> (Vec<File>, Option<Node>) {
     let mut files = vec![File { path: path.to_owned(), text: text.to_owned() }];
     let mut documents = Vec::new();

@@ -44,7 +44,7 @@ pub(crate) struct Forms {
     pub visits: BTreeMap<String, usize>,
 }
 
-/// The key that stands for those that users choose, and does for nothing else.
+/// The key that stands for keys that users choose, and for nothing else.
 pub(crate) const CHOSEN: &str = "*";
 /// The key that stands for the entries of a list.
 pub(crate) const ENTRY: &str = "[]";

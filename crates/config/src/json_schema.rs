@@ -36,8 +36,8 @@ pub fn keys() -> Vec<Key> {
     forms.places.keys().filter(named).map(key).collect()
 }
 
-/// JSON Schema (draft 7) of an experiment's file, for editors. It is made of what the reader asks for. Every experiment that can be read fits it;
-/// it does not know what keys say together, nor what is in the folders.
+/// JSON Schema (draft 7) of an experiment's file, for editors. It is made of what the reader asks for. Every experiment that can be read
+/// fits it; it does not check how keys depend on each other, nor what is in the folders.
 pub fn json_schema() -> Value {
     let (forms, defaults, meanings) = (explore(), defaults(), meanings());
     let words = Words { defaults, meanings };
@@ -48,9 +48,9 @@ pub fn json_schema() -> Value {
     let properties = top["properties"].as_object_mut().expect("a table has properties");
     properties.insert(
         "extends".to_owned(),
-        json!({"type": "string", "description": "Another experiment, of which this file says the differences."}),
+        json!({"type": "string", "description": "Another experiment; this file states its differences from it."}),
     );
-    // What a file lacks may stand in the one that it extends.
+    // A key that a file lacks may be in the file that it extends.
     let required = top.remove("required").unwrap_or_else(|| json!([]));
     top.insert("if".to_owned(), json!({"not": {"required": ["extends"]}}));
     top.insert("then".to_owned(), json!({"required": required}));
@@ -145,7 +145,7 @@ fn plain(text: &str) -> String {
 /// The schema of a table: its keys, and whether others may be there.
 fn table(forms: &Forms, path: &str, words: &Words) -> Value {
     let prefix = if path.is_empty() { String::new() } else { format!("{path}.") };
-    // What lies in a table of a table whose keys users choose is not looked at.
+    // The contents of a table within a table whose keys users choose are not explored.
     let mut chosen = json!(path.split('.').any(|step| step == CHOSEN));
     let (mut properties, mut required) = (Map::new(), Vec::new());
     let visits = forms.visits.get(path).copied().unwrap_or(0);

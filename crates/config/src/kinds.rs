@@ -1,4 +1,4 @@
-//! What a key can be chosen from.
+//! The values that some keys can have.
 
 use std::collections::BTreeMap;
 
@@ -33,17 +33,17 @@ impl Device {
     }
 }
 
-/// What is done about photos that stand on two sides of the split, or under two classes.
+/// What is done about photos that are on two sides of the split, or in two classes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnLeak {
-    /// They are told, and training begins.
+    /// They are reported, and training begins.
     Warn,
-    /// They are told, and nothing is trained.
+    /// They are reported, and nothing is trained.
     Error,
-    /// All copies of a photo that stand on two sides go to one side before training.
+    /// Copies of a photo that are on two sides are moved to one side before training.
     Move,
-    /// Nobody looks for them.
+    /// They are not looked for.
     Off,
 }
 
@@ -62,7 +62,7 @@ impl OnLeak {
     }
 }
 
-/// What a network is computed in on the CPU while it trains.
+/// The number format in which the CPU computes a network during training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
@@ -199,7 +199,7 @@ impl Serialize for LearningRates {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Strategy {
-    /// For much data that is like the source's: a new head trains first, then everything from the pre-trained weights.
+    /// For much data that is like the source's: a new head trains first, then the whole network, starting from the pre-trained weights.
     RetrainAll,
     /// For little data that is like the source's: the backbone is frozen, and new dense layers train.
     FeatureExtractor,

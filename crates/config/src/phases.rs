@@ -1,4 +1,4 @@
-//! `[[phases]]`: stretches of training, one after the other.
+//! `[[phases]]`: the parts of the training, one after the other.
 
 use injerto_graph::{LayerRef, Selection};
 use injerto_recipe::{BatchNorm, OptimizerConfig, Schedule, Swa};

@@ -75,7 +75,7 @@ pub(crate) struct Section<'n> {
     entries: &'n [Entry],
     known: Vec<&'static str>,
     missing: Vec<(&'static str, &'static str)>,
-    /// Whether what is asked for is noted: not for the options of a name alone, which has no table.
+    /// Whether the keys that are asked for are noted: not for the options of a name alone, which has no table.
     noted: bool,
     pub problems: &'n Problems,
 }

@@ -43,7 +43,7 @@ pub struct Config {
     /// `[distill]`: the run whose answers are learned from as well as from the labels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub distill: Option<DistillConfig>,
-    /// `[[phases]]`: stretches of training, one after the other. Never empty; names differ.
+    /// `[[phases]]`: the parts of the training, one after the other. Never empty; names differ.
     pub phases: Vec<PhaseConfig>,
     /// `[callbacks]`: what watches each phase and steps in.
     #[serde(skip_serializing_if = "no_callbacks")]
@@ -107,16 +107,16 @@ pub struct DataConfig {
     pub test_split: Option<f64>,
     /// Whether a split divides each class evenly.
     pub stratify: bool,
-    /// What says which images belong together, so that a split and a cross-validation never part them.
+    /// The rule that says which images belong together, so that a split and a cross-validation never divide them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<Grouping>,
     /// A list like a run's `split.csv` that says of each image whether it trains, validates or tests.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "path")]
     pub split: Option<PathBuf>,
-    /// What the sub-folders of the root are; `None`: whatever their names and what is in them say.
+    /// How the sub-folders of the root are read; `None`: by their names and contents.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layout: Option<Layout>,
-    /// What says which class each image has, if it is not the folder that the image lies in.
+    /// Where the class of each image is stated, if it is not the folder that the image lies in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<Labels>,
     /// Whether an image may have several classes, or none; `None`: the lists of `labels` show it.
@@ -129,12 +129,12 @@ pub struct DataConfig {
     pub interpolation: Option<Interpolation>,
     /// Whether an unreadable image is an error or is skipped.
     pub on_corrupt: OnCorrupt,
-    /// What is done about photos that stand on two sides of the split, or under two classes.
+    /// What is done about photos that are on two sides of the split, or in two classes.
     pub on_leak: OnLeak,
     /// Whether images are turned as the camera's EXIF orientation says.
     pub exif_orientation: Orientation,
-    /// Whether photos of at least four times the network's size are taken at a quarter or an eighth of theirs, each pixel the mean of
-    /// a square: this is faster and gives other pixels.
+    /// Whether photos of at least four times the network's size are reduced to a quarter or an eighth, each pixel the mean of a square,
+    /// before they are resized. This gives other pixels and saves no time.
     pub scaled_decoding: bool,
     /// Whether training images come in a new order in each epoch.
     pub shuffle: bool,
@@ -200,7 +200,7 @@ pub struct BackboneConfig {
     /// How pixels are scaled, for weights that were trained on other pixels than the backbone says; `None`: as it says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preprocessing: Option<InputScale>,
-    /// What the network is computed in on the CPU while it trains.
+    /// The number format in which the CPU computes the network during training.
     pub precision: Precision,
 }
 
@@ -223,7 +223,7 @@ pub struct HeadConfig {
 /// `[loss]`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LossConfig {
-    /// Name of the loss; `None`: what the classes found and the head ask for.
+    /// Name of the loss; `None`: the one that suits the classes and the head.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<LossName>,
     /// Whether outputs are logits, not probabilities.
@@ -313,12 +313,12 @@ pub struct CacheConfig {
 /// `[insight]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct InsightConfig {
-    /// Whether a logistic regression on the kept features says what they are worth.
+    /// Whether a logistic regression is fitted to the kept features, to say which accuracy they allow.
     pub probe: bool,
     /// Whether the probe also says what more photos would bring: it is then fitted to growing parts of the training images.
     pub more_photos: bool,
-    /// Whether the run ends by keeping with the model what it knows of its images: features of the training images, from
-    /// where on an image is unknown, and how probabilities are calibrated.
+    /// Whether the run ends by keeping with the model what it knows about its images: features of the training images, the distance from
+    /// which on an image is unknown, and how probabilities are calibrated.
     pub knowledge: bool,
 }
 

@@ -12,7 +12,7 @@ pub(crate) struct Budget {
 
 /// Permission to use some bytes of a [`Budget`], until it is dropped.
 ///
-/// A thread that holds a permit takes no second one of the same budget: two such threads could wait for each other for ever.
+/// A thread that holds a permit must not take a second one of the same budget, because two such threads could wait for each other for ever.
 #[derive(Debug)]
 pub(crate) struct Permit {
     budget: &'static Budget,

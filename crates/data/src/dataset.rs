@@ -10,7 +10,7 @@ use crate::generated::drawing::Drawing;
 use crate::label::Label;
 use crate::stamp::{Fingerprint, Seen};
 
-/// Where an image comes from. Whatever reads images takes all of these.
+/// Where an image comes from. All code that reads images takes every kind.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Origin {
     /// A file.
@@ -71,7 +71,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Without the content of images, which nobody wants to read.
+/// Without the content of images, which would fill the screen.
 impl fmt::Debug for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -119,10 +119,10 @@ pub struct Sample {
     pub origin: Origin,
     /// What it shows.
     pub label: Label,
-    /// What it was taken together with: images of one group never stand on two sides of a split. `None`: it stands alone, or
-    /// nobody asked.
+    /// The group of images with which it was taken: images of one group are never on two sides of a split. `None`: it is a group of its
+    /// own, or groups were not asked for.
     pub group: Option<Arc<str>>,
-    /// The content of its file, where somebody has read it already.
+    /// The content of its file, if it has been read already.
     pub(crate) seen: Option<Seen>,
 }
 

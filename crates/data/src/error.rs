@@ -29,13 +29,13 @@ pub enum DataError {
         reason: String,
     },
     /// A list of moves that was carried out before.
-    #[error("{}: this list is applied already, wholly or in part; --undo takes it back", shown(path))]
+    #[error("{}: this list was applied already, wholly or in part; --undo takes it back", shown(path))]
     Applied {
         /// The list.
         path: PathBuf,
     },
     /// A list of moves that is to be taken back, and was not carried out.
-    #[error("{}: there is nothing to take back, because this list is not applied", shown(path))]
+    #[error("{}: there is nothing to take back, because this list was not applied", shown(path))]
     NotApplied {
         /// The list.
         path: PathBuf,
@@ -82,12 +82,12 @@ pub enum DataError {
         /// Endings of the files that are in them.
         endings: Vec<String>,
     },
-    /// It cannot be told what the sub-folders are.
+    /// It is unclear what the sub-folders are.
     #[error("{}: {reason}", shown(path))]
     Layout {
         /// The folder.
         path: PathBuf,
-        /// What cannot be told, and what to do.
+        /// What is unclear, and what to do.
         reason: String,
     },
     /// A folder that is, by way of a link, another one of the folders of images, or holds it.
@@ -182,7 +182,7 @@ pub enum DataError {
         /// What the system said.
         reason: String,
     },
-    /// Files that are no readable images.
+    /// Files that are not readable images.
     #[error(
         "{} of {total} files are not readable images:{}\nremove or replace them, or set data.on_corrupt = \"skip\" \
          (in `injerto evaluate`, --on-corrupt skip) to leave them out",

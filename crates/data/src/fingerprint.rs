@@ -1,4 +1,4 @@
-//! What an image's content is known by.
+//! Fingerprints of the contents of images.
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -33,7 +33,7 @@ impl Sample {
         }
     }
 
-    /// The [`fingerprint`](Self::fingerprint) of a file that a [look](crate::look) has read and that nobody has written to since.
+    /// The [`fingerprint`](Self::fingerprint) of a file that a [look](crate::look) has read and that has not been written to since.
     pub(crate) fn known(&self) -> Option<Fingerprint> {
         let seen = self.seen.as_ref()?;
         (Stamp::of(self.origin.path()?) == Some(seen.stamp)).then_some(seen.content)

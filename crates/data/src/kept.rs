@@ -1,9 +1,9 @@
-//! Decoded photos on disk, for epochs and runs that look at them again.
+//! Decoded photos on disk, for epochs and runs that need them again.
 //!
-//! Of a photo is kept what resizing looks at, as the 8-bit values that the decoder made, so that the values in a batch are those of a
-//! photo that is decoded anew, bit for bit. Where that is more than the resized values themselves (with `area`, which looks at every
-//! pixel), those are kept instead, as they are. A photo is known by its content, and a folder belongs to everything but the photo on which
-//! pixels depend ([`LoaderOptions::pixels_key`](crate::LoaderOptions::pixels_key)).
+//! For each photo, the values that resizing reads are kept, as the 8-bit values that the decoder made, so that the values in a batch are
+//! those of a photo that is decoded anew, bit for bit. If these are more than the resized values (as with `area`, which reads every pixel),
+//! the resized values are kept instead. A photo is known by its content, and a folder belongs to everything but the photo on which pixels
+//! depend ([`LoaderOptions::pixels_key`](crate::LoaderOptions::pixels_key)).
 //!
 //! ```text
 //! magic  row …       row: fingerprint (32 bytes)  height, width, length (u32)  CRC-32 of all this and the values  values
@@ -43,7 +43,7 @@ pub struct KeptPhotos {
     pub bytes: u64,
 }
 
-/// What came of a [`KeptPhotos`].
+/// What was read from a [`KeptPhotos`] and written to it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KeptCounts {
     /// Photos that were read and not decoded.

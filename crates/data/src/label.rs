@@ -15,7 +15,7 @@ pub enum Label {
     Classes(Box<[u32]>),
 }
 
-/// What stands between the names of several classes of one image.
+/// The separator between the names of several classes of one image.
 pub const SEPARATOR: &str = "|";
 
 impl Label {

@@ -4,7 +4,7 @@
 //! - [`decode`]: bytes to RGB, by content and never by extension;
 //! - [`resize`]: RGB to `f32` at the size of a network, with TensorFlow's numbers;
 //! - [`augment`](mod@augment): random changes of training images, as Keras's layers and torchvision's transforms define them;
-//! - [`Origin`]: a file, bytes in memory, pixels in memory or a drawing: whatever reads images takes all of them;
+//! - [`Origin`]: a file, bytes in memory, pixels in memory or a drawing: all code that reads images takes every kind;
 //! - [`Label`]: one class per image, or any number of them;
 //! - [`Dataset`], [`Loader`]: batches, decoded in parallel and ahead of use, with bounded memory;
 //! - [`LoaderOptions::stream`]: the same for images without labels, however many come;

@@ -209,7 +209,7 @@ impl LoaderOptions {
     /// another thread, and four batches of them are in memory at most, however many come. A batch is decoded once the iterator
     /// has given all of its images; it is smaller where images are given as the content of large files. After [`DataError::Stopped`] there is nothing more.
     ///
-    /// Nothing is changed at random or kept in memory: of these options only those count that decide how an image is read.
+    /// Nothing is changed at random or kept in memory: of these options only those have an effect that decide how an image is read.
     pub fn stream<I>(&self, images: I) -> Batches<Decoded>
     where
         I: IntoIterator<Item: Into<Origin>>,
@@ -358,7 +358,7 @@ impl Shared {
             return Ok(());
         }
         let looked = options.load_into(&sample.origin, pixels)?;
-        // A file that somebody writes to at this moment may have pixels that are not those of its fingerprint.
+        // A file that is written to at this moment may have pixels that are not those of its fingerprint.
         if (self.decoded[index].swap(true, Ordering::Relaxed) || again) && sample.known() == Some(photo) {
             match looked {
                 Some(Looked { of, bytes }) if bytes.len() <= size_of_val(pixels) => {

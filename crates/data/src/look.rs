@@ -15,7 +15,7 @@ use crate::folder::Folder;
 use crate::stamp::{Seen, Stamp};
 use crate::{DataError, Fingerprint, OnCorrupt, Origin, Skipped, Unread, read};
 
-/// What was seen of the files of a folder.
+/// The findings about the files of a folder.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Looked {
     /// Number of files.
@@ -28,9 +28,8 @@ pub struct Looked {
 
 /// The file in which verdicts on the files of a folder are kept, so that the next look at them costs nothing.
 ///
-/// A verdict belongs to a file's path below the root and to the file's size and times, one of which changes when somebody writes
-/// to the file. Files that were written within the last two seconds are looked at again, since a clock may not tell two
-/// writes apart.
+/// A verdict belongs to a file's path below the root and to the file's size and times, one of which changes when the file is written to.
+/// Files that were written within the last two seconds are looked at again, since a clock may not tell two writes apart.
 #[derive(Debug)]
 pub struct Verdicts {
     path: PathBuf,
@@ -87,7 +86,7 @@ impl Verdicts {
         lines.lines().filter_map(verdict).collect()
     }
 
-    /// Keeps these verdicts, and no others. That they cannot be kept costs the next look, and nothing else.
+    /// Keeps these verdicts, and no others. If they cannot be kept, only the next look takes longer.
     fn write(&self, verdicts: &[(Key, &Verdict)]) {
         let mut lines = String::new();
         for (key, verdict) in verdicts {

@@ -3,7 +3,7 @@
 //! A list is a CSV file with the columns `from` and `to`, paths below the folder of the images. It may come from anywhere, so a path
 //! can lead nowhere else by its type ([`Inside`]), no link is followed, and no file is ever overwritten. [`apply`] moves either all
 //! files or none, as far as a file system lets it: what was moved before a failure is moved back. A journal beside the list, written
-//! before the first move, is what [`undo`] goes by, also after a process that was killed in the middle.
+//! before the first move, is what [`undo`] reads, even if the process was killed in the middle.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io::ErrorKind;
@@ -266,7 +266,7 @@ fn missing_folders(root: &Path, moves: &[Move]) -> Vec<Inside> {
 }
 
 fn remove_folders(root: &Path, folders: &[Inside]) {
-    // A folder that is not empty holds what somebody else has put there.
+    // A folder that is not empty holds files that others have put there.
     folders.iter().rev().for_each(|folder| drop(std::fs::remove_dir(root.join(&folder.0))));
 }
 

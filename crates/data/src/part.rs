@@ -16,7 +16,7 @@ impl Part {
     /// # Panics
     /// If there is no such reader.
     pub fn new(rank: usize, size: usize) -> Self {
-        assert!(rank < size, "{rank} is no number of {size} readers");
+        assert!(rank < size, "{rank} is not the number of one of {size} readers");
         Self { rank, size }
     }
 

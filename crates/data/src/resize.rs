@@ -57,7 +57,8 @@ fn blended<'a, T: Copy + 'a>(
     }
 }
 
-/// The resizing of one image, which knows what it looks at: a large image made small without antialiasing is mostly not looked at.
+/// The resizing of one image, which knows which rows and columns it reads: if a large image is made small without antialiasing, most of it
+/// is not read.
 #[derive(Debug)]
 pub(crate) struct Resizing {
     /// Height and width of the whole image.

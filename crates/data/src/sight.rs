@@ -1,7 +1,7 @@
 use image::metadata::Orientation as Turn;
 
-/// The rows and columns of an image that somebody looks at, each in order and none twice. Whoever makes an image for it makes these
-/// alone, one beside the other.
+/// The rows and columns of an image that are needed, each in order and none twice. An image that is made for it consists of these alone,
+/// side by side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Sight {
     pub rows: Vec<usize>,

@@ -14,8 +14,7 @@ pub type Fingerprint = [u8; 32];
 /// A clock may not tell two writes apart that are less than this apart.
 const FRESH: Duration = Duration::from_secs(2);
 
-/// State of a file: its size, and its times to the nanosecond (and its number, on Unix). Whoever writes to a file changes one of
-/// them.
+/// State of a file: its size, and its times to the nanosecond (and its number, on Unix). Writing to a file changes one of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     pub(crate) bytes: u64,

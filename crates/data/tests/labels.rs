@@ -102,7 +102,7 @@ fn a_column_or_a_list_per_part_divides_the_images() {
         "l.csv",
         "path,class,is_test\n1,x,train\n",
         listed("l.csv"),
-        "line 2: 'train' is no part of a split: expected true or",
+        "line 2: 'train' is not a part of a split: expected true or",
     );
     let both = "path,class,is_valid,is_test\n1,x,0,0\n2,y,0,0\n3,x,1,0\n";
     refused("l.csv", both, listed("l.csv"), "several columns mark the images of a part; the columns are path, class");
@@ -162,7 +162,7 @@ fn a_list_that_contradicts_itself_or_the_folder_is_refused_with_its_line() {
     check("path,class\na/1.jpg,x\na/2.jpg\n", "line 3: expected at least 2 fields, found 1");
     check("path,class\na/1.jpg,x\na/2.jpg,\n", "line 3: there is no class");
     check("path,class\na/1.jpg,x\na/2.jpg,x\n", "all images are of class 'x'");
-    check("path,class,split\na/1.jpg,x,train\na/2.jpg,y,banana\n", "line 3: 'banana' is no part of a split");
+    check("path,class,split\na/1.jpg,x,train\na/2.jpg,y,banana\n", "line 3: 'banana' is not a part of a split");
     check("path,class,split\na/1.jpg,x,train\na/2.jpg,y,test\n", "no training images of y");
     check("path,class\n\"a/1.jpg,x\n", "line 2: a quotation mark is not closed");
     check("path,class\na/1.jpg,x\na/2.jpg,great, grey\n", "line 3: 3 fields, and the header has 2");

@@ -1,12 +1,12 @@
-//! What is said of an image: the verdict on its probabilities, and the object of JSON that `injerto predict --json` prints and
-//! `injerto serve` answers.
+//! The answer about an image: the verdict on its probabilities, and the JSON object that `injerto predict --json` prints and
+//! `injerto serve` returns.
 
 use injerto_insight::unknown::Standing;
 use serde_json::{Value, json};
 
 use crate::Prediction;
 
-/// What is made of the probabilities of one image.
+/// The verdict on one image, by its probabilities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict<'p> {
     /// The image shows this class.
@@ -15,7 +15,7 @@ pub enum Verdict<'p> {
     Several,
     /// The image may show several classes, and shows none.
     Nothing,
-    /// No class is as probable as was asked for.
+    /// No class is as probable as the threshold requires.
     Unsure,
     /// The image is unlike all that the network was trained on.
     Unknown,
@@ -56,7 +56,7 @@ impl<'p> Verdict<'p> {
     }
 }
 
-/// What of a prediction is said.
+/// Which parts of a prediction an answer has.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Said {
     /// Number of classes, the most probable first; `None` for all.

@@ -1,4 +1,4 @@
-//! The device that an experiment names: its card, and the folder in which the kernels that are tuned and compiled for it are kept.
+//! The device that an experiment names: its GPU, and the folder in which the kernels that are tuned and compiled for it are kept.
 
 use burn_tensor::Device;
 
@@ -6,8 +6,8 @@ use crate::ExperimentError;
 
 /// The device that an experiment names.
 ///
-/// What Burn tunes and compiles for a card is kept in `devices` in the user's cache (`INJERTO_CACHE_DIR`), so that only the first run
-/// on a card waits for it.
+/// The kernels that Burn tunes and compiles for a GPU are kept in `devices` in the user's cache (`INJERTO_CACHE_DIR`), so that only the
+/// first run on a GPU waits for them.
 ///
 /// # Errors
 /// [`ExperimentError::Device`] if this build does not support the device, or if the machine has none.
@@ -16,7 +16,7 @@ pub fn device(wanted: injerto_config::Device) -> Result<Device, ExperimentError>
         injerto_config::Device::Flex => Ok(Device::flex()),
         #[cfg(feature = "wgpu")]
         injerto_config::Device::Wgpu => {
-            let why_not = "no card was found; install its Vulkan driver (`vulkaninfo --summary` lists what is found), or take device = \
+            let why_not = "no GPU was found; install its Vulkan driver (`vulkaninfo --summary` lists what is found), or take device = \
                            \"flex\"";
             keep_kernels();
             present("wgpu", burn_tensor::DeviceType::Wgpu, why_not)?;
@@ -24,7 +24,7 @@ pub fn device(wanted: injerto_config::Device) -> Result<Device, ExperimentError>
         }
         #[cfg(feature = "cuda")]
         injerto_config::Device::Cuda => {
-            let why_not = "no card was found; install NVIDIA's driver (`nvidia-smi` lists what is found) and CUDA's libraries, or take \
+            let why_not = "no GPU was found; install NVIDIA's driver (`nvidia-smi` lists what is found) and CUDA's libraries, or take \
                            device = \"flex\"";
             keep_kernels();
             present("cuda", burn_tensor::DeviceType::Cuda, why_not)?;
@@ -37,7 +37,7 @@ pub fn device(wanted: injerto_config::Device) -> Result<Device, ExperimentError>
     }
 }
 
-/// Name of the card behind a device, as its driver gives it; `None` for the CPU.
+/// Name of the GPU of a device, as its driver gives it; `None` for the CPU.
 pub fn card(device: &Device) -> Option<String> {
     #[cfg(any(feature = "wgpu", feature = "cuda"))]
     if *device != Device::flex() {
@@ -47,7 +47,7 @@ pub fn card(device: &Device) -> Option<String> {
     None
 }
 
-/// Finds out whether the machine has such a device, because Burn ends the program where there is none.
+/// Finds out whether the machine has such a device, because Burn ends the program if there is none.
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
 fn present(device: &'static str, kind: burn_tensor::DeviceType, why_not: &str) -> Result<(), ExperimentError> {
     if Device::enumerate(kind).into_vec().is_empty() {

@@ -15,8 +15,8 @@ use crate::predict::{FolderEvaluation, Judged, Labelled, Prediction, Predictions
 /// Several trained networks of the same classes. Each looks at an image in its own way: their backbones and the sizes of their images
 /// may differ.
 ///
-/// Probabilities are the mean of those that the networks would give alone, calibrated where they are. An image is unknown if it is for
-/// most of the networks that know their training images: of all standings, an answer has the middle one.
+/// Probabilities are the mean of those that the networks would give alone, calibrated where they are. An image is unknown if most of the
+/// networks that know their training images find it unknown: an answer has the median of all standings.
 #[derive(Debug)]
 pub struct Ensemble {
     members: Vec<Member>,
@@ -142,7 +142,7 @@ impl Ensemble {
         };
         let probabilities = rows.collect::<Vec<_>>().concat();
         let (loss, answers) = Answers::together(card.task(), self.classes.len(), &probabilities, &labels)?;
-        // An image is unknown if it is for most of those that can tell.
+        // An image is unknown if most of the networks that can tell find it unknown.
         let telling: Vec<&Vec<bool>> =
             each.iter().map(|(_, standings)| standings).filter(|them| !them.is_empty()).collect();
         let of = |at: usize| telling.iter().filter(|them| them[at]).count() * 2 > telling.len();

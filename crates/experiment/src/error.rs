@@ -121,7 +121,7 @@ pub enum ExperimentError {
         /// What needs it.
         what: &'static str,
     },
-    /// The network's outputs for an image are no numbers.
+    /// The network's outputs for an image are not numbers.
     #[error(
         "the network's outputs are infinite or not a number, so there is no answer; its weights are too large or were \
          damaged: use another checkpoint of the run"
@@ -191,8 +191,8 @@ pub enum ExperimentError {
         /// What is wrong, and the fix.
         reason: String,
     },
-    /// Photos stand on two sides of the split or under two classes, and `data.on_leak` says that nothing is trained then.
-    #[error("{findings}\n{advice}; data.on_leak = \"warn\" trains all the same")]
+    /// Photos are on two sides of the split or in two classes, and `data.on_leak` says that nothing is trained then.
+    #[error("{findings}\n{advice}; data.on_leak = \"warn\" trains nevertheless")]
     Leaks {
         /// What was found, in words.
         findings: String,
@@ -391,7 +391,7 @@ pub enum ExperimentError {
         /// Ids of the weight sets that have one.
         with: Vec<String>,
     },
-    /// The run that is to teach cannot.
+    /// The run that is named as teacher cannot teach.
     #[error("distill.teacher: {}: {reason}", shown(path))]
     Teacher {
         /// The run, as the experiment names it.

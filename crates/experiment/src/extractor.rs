@@ -19,7 +19,7 @@ use crate::{ExperimentError, device};
 
 /// What a head learns from, of images as they come: the output of the layer that
 /// [`ModelCard::head_input`](injerto_trainer::ModelCard::head_input) names, and how images are read for it. The numbers are, bit for bit,
-/// those that a training keeps. Whoever needs features of single images has them from here.
+/// those that a training keeps. All code that needs features of single images gets them from this type.
 pub(crate) struct Seeing {
     /// Computes the layer.
     pub(crate) extractor: injerto_trainer::Extractor,
@@ -33,8 +33,8 @@ pub(crate) struct Seeing {
 }
 
 impl Seeing {
-    /// The backbone of an experiment. Of `config` count the backbone, how images are read, the head's pooling, the device and
-    /// `cache.precision`; there need be no images.
+    /// The backbone of an experiment. Of `config`, only the backbone, the reading of images, the head's pooling, the device and
+    /// `cache.precision` are used; no images are needed.
     ///
     /// # Errors
     /// [`ExperimentError`] if the backbone or its weights cannot be found or do not fit, or if the device is not available.
@@ -44,7 +44,7 @@ impl Seeing {
         cache: &Cache,
     ) -> Result<Self, ExperimentError> {
         let resolved = resolve(&config, catalog)?;
-        // The head's last layers say nothing of its input, so that any classes will do.
+        // The head's input does not depend on its last layers, so any classes will do.
         let classes = ["a", "b"].map(str::to_owned);
         let grafted = (&resolved.backbone, Some(&resolved.name), &resolved.description.preprocessing);
         let card = card(&mut config, grafted, &classes)?;
@@ -83,8 +83,8 @@ impl Seeing {
 
     /// The values of the layer for each image, in the order of the images.
     ///
-    /// An image that cannot be read gives an error in its place, [`ExperimentError::Data`], and so does one for which the network puts out
-    /// no numbers, [`ExperimentError::NoAnswer`]; both are the inner ones. An outer error ends the iterator.
+    /// An image that cannot be read gives an error in its place, [`ExperimentError::Data`], and so does one whose outputs are not numbers,
+    /// [`ExperimentError::NoAnswer`]; both are inner errors. An outer error ends the iterator.
     pub(crate) fn see<I>(&self, images: I) -> Rows<'_>
     where
         I: IntoIterator<Item: Into<Origin>>,
@@ -121,7 +121,7 @@ impl Iterator for Rows<'_> {
     }
 }
 
-/// A frozen backbone that says what it sees on images: its pooled output, one row per image. It owns its data and can be used by
+/// A frozen backbone that computes the features of images: its pooled output, one row per image. It owns its data and can be used by
 /// several threads at once.
 ///
 /// The rows are those of [`Prepared::features`](crate::Prepared::features) for an experiment with the same keys, bit for bit, whatever
@@ -131,14 +131,14 @@ pub struct Extractor {
 }
 
 impl Extractor {
-    /// The backbone of an experiment, with its weights, its device and its way of reading images. Nothing else of the experiment is
-    /// looked at.
+    /// The backbone of an experiment, with its weights, its device and its way of reading images. Everything else in the experiment is
+    /// ignored.
     ///
     /// # Errors
     /// [`ExperimentError`] if the backbone or its weights cannot be found, or if the device is not available.
     pub fn new(config: &Config, catalog: &mut Catalog, cache: &Cache) -> Result<Self, ExperimentError> {
         let mut config = config.clone();
-        // Whoever gets the rows rounds them.
+        // The caller rounds the rows.
         config.cache.precision = FeaturePrecision::F32;
         Ok(Self { seeing: Seeing::of_backbone(config, catalog, cache)? })
     }

@@ -9,8 +9,8 @@ use crate::reading::pixels;
 use crate::{ExperimentError, Prepared};
 
 impl Prepared {
-    /// What the frozen backbone says of all images, training before validation: its pooled output, one row per image, kept as
-    /// training keeps features (where its prefix ends there, they are the same). `None` if it was stopped.
+    /// The features of all images, training before validation: the pooled output of the frozen backbone, one row per image, kept as
+    /// training keeps features (if the training's prefix ends there, they are the same). `None` if it was stopped.
     ///
     /// # Errors
     /// Images that cannot be read, weights that cannot be put on the device.

@@ -1,7 +1,7 @@
-//! The first experiment on a folder of images, for which nobody has written a file yet.
+//! The first experiment on a folder of images, which has no experiment's file yet.
 //!
-//! [`Ground::choose`] says which backbone it stands on, and [`First::write`] looks at the folder and writes the experiment as a text
-//! with comments, which is then the file to change.
+//! [`Ground::choose`] chooses the backbone, and [`First::write`] looks at the folder and writes the experiment as a text with comments,
+//! which is then the file to change.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -25,12 +25,12 @@ const SMALL: &str = "small_cnn";
 const HELD_OUT: f64 = 0.2;
 /// Images per step, at most.
 const LARGEST_BATCH: usize = 32;
-/// The largest class may have so many times the images of the smallest before classes are weighed.
+/// Classes are weighted if the largest has more than this many times the images of the smallest.
 const UNEVEN: usize = 3;
 /// Images of which the size is read to choose the size for a network from scratch.
 const MEASURED: usize = 64;
 
-/// What an experiment stands on.
+/// The backbone of a first experiment, and its weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ground {
     /// A backbone with weights that were trained on photos of all kinds of things.
@@ -93,12 +93,12 @@ impl Ground {
     }
 }
 
-/// What is asked of a first experiment.
+/// The options of a first experiment.
 #[derive(Debug, Clone, Copy)]
 pub struct First<'a> {
     /// Root folder of the images.
     pub root: &'a Path,
-    /// What the experiment stands on.
+    /// The backbone and its weights.
     pub ground: &'a Ground,
     /// Epochs of each phase; `None` for the usual numbers.
     pub epochs: Option<u32>,
@@ -125,7 +125,7 @@ impl First<'_> {
         };
         let (images, holds_out) = look(self.root)?;
         let mut sections = self.sections(&images, holds_out, size);
-        // What is wrong with a setting is said of the setting, and not of the text that holds it.
+        // An error in a setting is reported for the setting, and not for the text that contains it.
         let asked = Config::parse(&text(&sections), self.file, self.sets)?;
         self.sets.iter().for_each(|set| apply(&mut sections, set));
         let text = format!(
@@ -153,7 +153,7 @@ impl First<'_> {
         data.put("root", &*to_text(self.root.as_os_str()), "");
         if holds_out {
             data.put("validation_split", HELD_OUT, "the folder holds no validation images, so a fifth is held out");
-            data.put("stratify", true, "of each class its share");
+            data.put("stratify", true, "the same share of each class");
         }
         let of_size = if is_fresh { "about that of the photos" } else { "that of the backbone's weights" };
         data.put("image_size", vec![int(height), int(width)], of_size);
@@ -167,7 +167,7 @@ impl First<'_> {
         data.put("on_corrupt", "skip", "files that are no images are listed and left out");
         if is_fresh {
             let flip = Table::from_iter([("name", "random_flip"), ("mode", "horizontal")].map(pair));
-            data.put("augment", vec![Value::Table(flip)], "a new network needs many photos; a mirrored one is another");
+            data.put("augment", vec![Value::Table(flip)], "a new network needs many photos; mirroring gives more");
         }
         let mut network = Section::new("[backbone]");
         network.put("plugin", backbone, "`injerto plugins list` shows others, `injerto advise` compares them");
@@ -175,10 +175,10 @@ impl First<'_> {
         if backbone == SMALL {
             let filters = [16, 32, 64].map(int).to_vec();
             let small = [("filters".to_owned(), filters.into()), ("momentum".to_owned(), 0.9.into())];
-            network.put("parameters", Table::from_iter(small), "small enough for a processor without a card");
+            network.put("parameters", Table::from_iter(small), "small enough for a CPU without a GPU");
         }
         let mut head = Section::new("[head]");
-        head.put("dropout", 0.2, "share of the features that a step leaves out, against learning photos by heart");
+        head.put("dropout", 0.2, "share of the features that a step leaves out, against overfitting");
         let mut loss = Section::new("[loss]");
         let counts = images.train.counts();
         let [fewest, most] = [counts.iter().min(), counts.iter().max()].map(|count| count.copied().unwrap_or(0));
@@ -208,7 +208,7 @@ impl First<'_> {
             phase.put("unfreeze", "all", "");
             phase.put("batch_norm", "update", "");
         } else {
-            phase.put("name", "feature-extraction", "the backbone is frozen, and each photo passes it once");
+            phase.put("name", "feature-extraction", "the backbone is frozen; each photo passes through it once");
             phase.put("epochs", epochs(10), "");
         }
         let mut sections = vec![top, data, network, head, loss, ends, phase];
@@ -239,12 +239,12 @@ fn look(root: &Path) -> Result<(Folder, bool), ExperimentError> {
     let split = folder::Options { validation_split: Some(HELD_OUT), stratify: true, ..folder::Options::default() };
     match folder::open(root, split) {
         Ok(images) => Ok((images, true)),
-        // There are validation images, or too few images to hold any out. Whatever else is wrong is wrong without a split too.
+        // There are validation images, or too few images to hold any out. Any other error occurs without a split too.
         Err(_) => Ok((folder::open(root, folder::Options::default())?, false)),
     }
 }
 
-/// Images per step: so many that an epoch has some fifty steps, and 8 to [`LARGEST_BATCH`].
+/// Images per step, from 8 to [`LARGEST_BATCH`], so that an epoch has some fifty steps.
 fn batch_size(images: usize) -> usize {
     (images / 50).next_power_of_two().clamp(8, LARGEST_BATCH)
 }

@@ -43,7 +43,7 @@ impl Gallery {
         Ok(Self { folder, root, looked, features })
     }
 
-    /// Finds the images of an experiment, as [`Gallery::open`] does, and does not look at them.
+    /// Finds the images of an experiment, as [`Gallery::open`] does, and does not examine them.
     ///
     /// # Errors
     /// [`ExperimentError::NoRoot`], [`ExperimentError::Data`].
@@ -67,7 +67,7 @@ impl Gallery {
         Ok(Self { folder, root: Some(root.to_owned()), looked, features: Features::default() })
     }
 
-    /// Images that a program hands over. Nobody looks at them before the training.
+    /// Images that a program hands over. They are not examined before the training.
     pub fn given(folder: Folder) -> Self {
         Self { folder, root: None, looked: Looked::default(), features: Features::default() }
     }

@@ -17,7 +17,7 @@ use injerto_trainer::plan::Kept;
 use crate::source::Features;
 use crate::{ExperimentError, Prepared, device};
 
-/// Rows after which it is told how many were copied.
+/// Number of rows after which the progress of copying is reported.
 const TOLD: usize = 1000;
 
 /// Photos that cannot be used, by the reason.
@@ -90,7 +90,7 @@ fn classes(rows: &[(usize, Row)]) -> (Vec<String>, BTreeMap<String, u32>) {
     (names.into_iter().cloned().collect(), places)
 }
 
-/// What a backbone said of the labelled photos, as a table about which questions can be asked. All of it is in memory.
+/// A backbone's features of the labelled photos, as a table about which questions can be asked. All of it is in memory.
 ///
 /// # Errors
 /// [`ExperimentError`] if a file is damaged, if no photo has a label, or if there is not enough memory for the table and a copy of it, which
@@ -185,8 +185,8 @@ pub(crate) fn settle(config: &mut Config, opened: Features) -> Result<Features, 
 }
 
 impl Prepared {
-    /// Puts the features of `data.features` where a training looks for features, unless they are there already. Nothing happens for
-    /// other images. `copying` is called with the number of rows that were read and the number of all rows.
+    /// Puts the features of `data.features` where a training looks for features, unless they are there already. Does nothing for other
+    /// images. `copying` is called with the number of rows that were read and the number of all rows.
     pub(crate) fn bring_features(
         &self,
         gathered: Option<&Gathered>,

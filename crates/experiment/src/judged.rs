@@ -1,4 +1,4 @@
-//! What the best epoch says of each validation image (`predictions.csv`), and how far the figures of a run can be trusted.
+//! The predictions of the best epoch for each validation image (`predictions.csv`), and how far the figures of a run can be trusted.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -57,7 +57,7 @@ impl Trust {
 }
 
 /// Writes [`RunFolder::PREDICTIONS`] whenever an epoch is the best so far, before its checkpoint: a run that is killed between the
-/// two computes the epoch again. What could not be written is tried again after the epoch, and at the end of the run.
+/// two computes the epoch again. If the file could not be written, it is tried again after the epoch, and at the end of the run.
 pub(crate) struct Judged<'a> {
     folder: &'a RunFolder,
     root: Option<&'a Path>,
@@ -100,7 +100,7 @@ impl Observer for Judged<'_> {
     }
 }
 
-/// What the network says of each image, as text.
+/// The network's prediction for each image, as text.
 pub(crate) fn to_csv(root: &Path, dataset: &Dataset, answers: &Answers, images: &[usize]) -> String {
     match answers {
         Answers::MultiClass(predictions) => one_to_csv(root, dataset, predictions, images),

@@ -1,4 +1,4 @@
-//! Photos that stand on two sides of the split, or under two classes: what a run finds before it trains.
+//! Photos that are on two sides of the split, or in two classes: what a run finds before it trains.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -40,8 +40,8 @@ pub(crate) struct Copies {
 }
 
 impl Copies {
-    /// Looks for exact copies among all images, and for near copies among those whose features are kept. `None` if it was
-    /// stopped, or if nobody asked.
+    /// Looks for exact copies among all images, and for near copies among those whose features are kept. `None` if it was stopped, or if
+    /// the experiment does not ask for it.
     pub fn find(
         prepared: &Prepared,
         gathered: Option<&Gathered>,

@@ -8,7 +8,7 @@ use injerto_files::{csv, hex, listed, printable, shown};
 use crate::ExperimentError;
 use crate::split::{Side, Sides, name};
 
-/// A list as a person or an earlier run wrote it: columns `path` and `side`, and `sha256` where it is known.
+/// A list that a person or an earlier run wrote: columns `path` and `side`, and `sha256` if it is known.
 #[derive(Debug)]
 pub(crate) struct Listed {
     path: PathBuf,

@@ -19,7 +19,7 @@ pub struct Plan {
     /// The run that teaches, if one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teacher: Option<Taught>,
-    /// What prefix and tail are computed with; `None` where the project's kernels do not compute them. Plans of earlier versions do not say
+    /// The arithmetic of prefix and tail; `None` if the project's kernels do not compute them. Plans of earlier versions do not say
     /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arithmetic: Option<Said>,
@@ -35,8 +35,8 @@ impl Plan {
     }
 }
 
-/// What is asked about the features of the first phase before its first epoch. The features are those that the phase keeps, so
-/// that no image passes the network for it.
+/// What is asked about the features of the first phase before its first epoch. The features are those that the phase keeps, so that no
+/// image passes through the network for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Questions {
     /// What a logistic regression reaches on them.

@@ -24,7 +24,7 @@ use crate::{ExperimentError, device};
 /// A trained network that classifies images and can be evaluated on labelled ones. It needs its checkpoint only, neither plugin
 /// nor experiment. It owns its data and can be used by several threads at once.
 ///
-/// If what the run knows of its images lies beside the checkpoint ([`Knowledge`]), the network also says which images are
+/// If the run's knowledge of its images lies beside the checkpoint ([`Knowledge`]), the network also says which images are
 /// unlike all of them ([`Prediction::standing`]) and which of them resemble an image most ([`Prediction::neighbours`]), and its
 /// probabilities are calibrated.
 #[derive(Debug)]
@@ -217,7 +217,7 @@ impl Predictor {
         self.network.views = views.clamp(1, MOST_VIEWS);
     }
 
-    /// Probabilities of one image as they are to be said.
+    /// Probabilities of one image as they are reported.
     pub(crate) fn said(&self, own: &[f32]) -> Vec<f32> {
         self.network.known.as_ref().map_or_else(|| own.to_vec(), |known| known.said(own))
     }

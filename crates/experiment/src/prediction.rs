@@ -1,4 +1,4 @@
-//! What a network says of one image ([`Prediction`]), and how it comes to say it.
+//! A network's prediction for one image ([`Prediction`]), and how it is computed.
 
 use std::sync::Arc;
 
@@ -126,7 +126,7 @@ impl Known {
         Ok(found.into_iter().map(judged).collect())
     }
 
-    /// Probabilities of one image as they are to be said.
+    /// Probabilities of one image as they are reported.
     pub fn said(&self, probabilities: &[f32]) -> Vec<f32> {
         at_temperature(probabilities, self.temperature())
     }

@@ -24,7 +24,7 @@ use crate::split::Sides;
 use crate::teach::Teaching;
 use crate::warnings;
 
-/// What this machine computes with where this precision is asked for.
+/// The arithmetic of this machine for this precision.
 pub(crate) fn arithmetic(precision: Precision) -> Option<Arithmetics> {
     let (prefix, tail) = match precision {
         Precision::F32 => return None,
@@ -58,8 +58,8 @@ impl Prepared {
         Self::found(config, None, catalog, cache, looking)
     }
 
-    /// Prepares an experiment on images that were looked at already. What `config` says of where they are and how they are split is not
-    /// looked at.
+    /// Prepares an experiment on images that were looked at already. The keys of `config` that say where they are and how they are split
+    /// are ignored.
     ///
     /// # Errors
     /// [`ExperimentError`] for the first part that is missing or does not fit.
@@ -152,8 +152,8 @@ impl Prepared {
         Ok(prepared)
     }
 
-    /// Another experiment on the same images, in the same division, and with the same backbone. What `config` says of where the images
-    /// are, how they are divided, and of the backbone is not looked at.
+    /// Another experiment on the same images, in the same division, and with the same backbone. The keys of `config` about the place and
+    /// the split of the images and about the backbone are ignored.
     ///
     /// # Errors
     /// [`ExperimentError`] for the first part that does not fit.

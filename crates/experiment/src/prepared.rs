@@ -28,7 +28,7 @@ pub struct Prepared {
     pub train: Dataset,
     /// Validation images.
     pub validation: Option<Dataset>,
-    /// Test images, which nothing looks at before the last epoch.
+    /// Test images, which are not used before the last epoch has ended.
     pub test: Option<Dataset>,
     /// How the images were found; `None` for drawn images.
     pub inventory: Option<Inventory>,
@@ -52,7 +52,7 @@ pub struct Prepared {
     pub warnings: Vec<String>,
     /// The run that teaches, if one does.
     pub(crate) teaching: Option<Teaching>,
-    /// What prefix and tail are computed with, where the experiment does not leave it at `f32`.
+    /// The arithmetic of prefix and tail, unless the experiment leaves it at `f32`.
     pub(crate) arithmetic: Option<Arithmetics>,
     /// The processes that train together, if there are several.
     pub(crate) collective: Option<Arc<dyn Collective>>,
@@ -109,13 +109,13 @@ impl Prepared {
         }
     }
 
-    /// What prefix and tail are computed with, as `backbone.precision` and the machine on which the run began have decided; `None` where the
+    /// The arithmetic of prefix and tail, as `backbone.precision` and the machine on which the run began have decided; `None` if the
     /// experiment leaves it at `f32`.
     pub fn arithmetic(&self) -> Option<Arithmetics> {
         self.arithmetic
     }
 
-    /// Computes prefix and tail with this, and says so in the plan.
+    /// Sets the arithmetic of prefix and tail, and records it in the plan.
     pub(crate) fn compute_with(&mut self, arithmetic: Option<Arithmetics>) {
         self.arithmetic = arithmetic;
         self.plan.arithmetic = self.config.uses_kernels().then(|| arithmetic.unwrap_or_else(Arithmetics::f32).said());

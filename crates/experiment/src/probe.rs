@@ -81,7 +81,7 @@ fn training(
     Ok(Some(table((&prepared.train, labels), rows, &taken, shape, Part::Training)?))
 }
 
-/// How training images are held out in turn. Of fewer than two nothing can be held out, which dealing them says.
+/// How training images are held out in turn. Of fewer than two, nothing can be held out, which is an error when they are dealt.
 fn folds(prepared: &Prepared, training: &FeatureTable) -> Folds {
     Folds::new(FOLDS.min(training.len()).max(2), u64::from(prepared.config.seed))
 }

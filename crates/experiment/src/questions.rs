@@ -15,11 +15,11 @@ const MOST_FEATURES: usize = 1 << 14;
 /// Most multiplications for comparing each pair of images once: ten seconds on two cores with AVX-512, half a minute without.
 const MOST_WORK: u64 = 1_000_000_000_000;
 
-/// Most training images that the probe is fitted to; of more images, every so manieth is taken. This bounds its memory.
+/// Most training images that the probe is fitted to; of more images, evenly spaced ones are taken. This bounds its memory.
 const MOST_FITTED: usize = 20_000;
 /// Most training images times classes. This bounds its time.
 const MOST_OUTPUTS: usize = 200_000;
-/// Fewest images per class, on average, that a fit makes sense with.
+/// Smallest average number of images per class with which a fit makes sense.
 const FEWEST_PER_CLASS: usize = 5;
 
 /// Number of training images that the probe is fitted to.
@@ -126,7 +126,7 @@ fn views(prepared: &Prepared) -> bool {
 }
 
 impl Prepared {
-    /// Checks that a head that is to start from the probe can.
+    /// Checks that a head can start from the probe, if the experiment wants that.
     ///
     /// # Errors
     /// [`ExperimentError::NoProbe`] with the reason.

@@ -139,8 +139,7 @@ fn body(prepared: &Prepared, summary: &Summary) -> String {
         printable(named)
     );
     text += "## Use\n\n```sh\ninjerto predict PHOTO --run best.safetensors\n```\n\n";
-    text += "It is meant for photos like those that it was trained on, of the classes above. Whoever uses it for decisions about people, or for \
-             photos from elsewhere, should first measure it on such photos (`injerto evaluate`).\n\n";
+    text += "It is meant for photos like those that it was trained on, of the classes above. Before it is used for decisions about people, or on photos from elsewhere, it should be measured on such photos (`injerto evaluate`).\n\n";
     if let Some(ImageCounts { train, validation, test }) = &summary.images {
         text +=
             "## Training data\n\n| class | training images | validation images | test images |\n|---|---|---|---|\n";
@@ -170,7 +169,7 @@ fn body(prepared: &Prepared, summary: &Summary) -> String {
     text + &limits(prepared, summary)
 }
 
-/// What has been measured that speaks against trusting the model.
+/// The measured facts that speak against trusting the model.
 fn limits(prepared: &Prepared, summary: &Summary) -> String {
     let mut lines = Vec::new();
     if summary.test.is_none() {

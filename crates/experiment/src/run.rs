@@ -193,7 +193,7 @@ fn wants_knowledge(config: &Config, folder: &RunFolder, best: &BestSummary) -> b
     config.insight.knowledge && best.epoch > 0 && folder.path().join(Checkpoints::BEST).is_file()
 }
 
-/// Whether what is known of the images has been kept and told.
+/// Whether the knowledge of the images has been kept and reported.
 fn has_knowledge(folder: &RunFolder, summary: &Summary) -> bool {
     summary.knowledge.is_some() && folder.path().join(Knowledge::FILE).is_file()
 }

@@ -97,7 +97,7 @@ impl Session {
         collective: Arc<dyn Collective>,
         watch: &mut Watch<'_>,
     ) -> Result<Outcome, ExperimentError> {
-        // Nobody writes before everybody has read.
+        // No process writes before all have read.
         collective.barrier().map_err(TrainError::from)?;
         self.prepared.collective = Some(collective);
         self.run_as(watch)

@@ -29,8 +29,8 @@ pub struct FeatureNetwork {
 }
 
 impl FeatureNetwork {
-    /// The backbone of an experiment. Of `config` count the backbone, how images are read, the head's pooling, `cache.precision` and the
-    /// device; there need be no images.
+    /// The backbone of an experiment. Of `config`, only the backbone, the reading of images, the head's pooling, `cache.precision` and the
+    /// device are used; no images are needed.
     ///
     /// # Errors
     /// [`ExperimentError`] if the backbone or its weights cannot be found or do not fit.
@@ -100,8 +100,8 @@ pub struct PredictionNetwork<'p> {
 }
 
 impl<'p> PredictionNetwork<'p> {
-    /// The network of `checkpoint`, which `predictor` has loaded. An answer that is less probable than `threshold` is unsure. `options`
-    /// is all that the caller has set, as text, so that answers with other options count as those of another network.
+    /// The network of `checkpoint`, which `predictor` has loaded. An answer that is less probable than `threshold` is unsure. `options` has
+    /// all settings of the caller, as text, so that answers with other options count as those of another network.
     ///
     /// # Errors
     /// [`ExperimentError::Io`] if the checkpoint cannot be read again.

@@ -1,4 +1,4 @@
-//! Photos that are sorted into folders by what a network says of them.
+//! Sorts photos into folders by a network's predictions.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -9,7 +9,7 @@ use injerto_files::{from_text, printable};
 
 use crate::ExperimentError;
 
-/// What becomes of a photo.
+/// How a photo is put into the folder of its class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sorting {
     /// It is moved into the folder of its class.

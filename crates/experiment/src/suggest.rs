@@ -27,7 +27,7 @@ pub struct Suggestions {
 pub struct SuggestedPhoto {
     /// The file.
     pub path: PathBuf,
-    /// The class that the network takes it for.
+    /// The class that the network predicts.
     pub predicted: String,
     /// Probability of this class.
     pub probability: f64,
@@ -40,9 +40,9 @@ pub struct SuggestedPhoto {
 }
 
 impl Predictor {
-    /// Which `count` photos of a folder and its sub-folders to label next: photos of which the network is unsure, which stand for
-    /// many others, and which differ from those of training and from each other ([`injerto_insight::suggest::next`]). Files that
-    /// are not readable images are left out. Returns `None` if `watch` was stopped.
+    /// Which `count` photos of a folder and its sub-folders to label next: photos of which the network is unsure, that resemble many
+    /// others, and that differ from those of training and from each other ([`injerto_insight::suggest::next`]). Files that are not readable
+    /// images are left out. Returns `None` if `watch` was stopped.
     ///
     /// All pairs of the folder's photos are compared, `photos² · features` operations.
     ///

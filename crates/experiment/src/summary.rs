@@ -32,7 +32,7 @@ pub struct Summary {
     pub best: BestSummary,
     /// Duration of the run and of its parts, in seconds.
     pub seconds: Seconds,
-    /// Number of images that passed the network per second. An image counts once per pass.
+    /// Number of images that passed through the network per second. An image counts once per pass.
     pub images_per_second: f64,
     /// Largest amount of memory that the process held, in bytes.
     pub peak_memory_bytes: u64,
@@ -164,7 +164,7 @@ pub struct BestSummary {
     pub checkpoint: String,
 }
 
-/// The best epoch's network on the test images, which nothing has looked at before.
+/// The best epoch's network on the test images, which were not used before.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TestSummary {
     /// Share of the images that are predicted right.
@@ -199,7 +199,7 @@ pub struct ProbeSummary {
     pub strength: f64,
 }
 
-/// Number of pairs of photos that show one picture, by what they stand on two sides of.
+/// Number of pairs of photos that show one picture, by what separates them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LeakCounts {
     /// Pairs on two sides of the split, before photos were moved.

@@ -1,4 +1,4 @@
-//! The run that teaches another one: which it is, and whether it can.
+//! The run that teaches another one: which run it is, and whether it can teach.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::reading::pixels;
 use crate::{BestSummary, ExperimentError, RunFolder};
 
-/// What a plan says of the teacher.
+/// The teacher in a plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Taught {
     /// Folder of the run that teaches, or its checkpoint, as the experiment names it.

@@ -21,7 +21,7 @@ use crate::ExperimentError;
 #[derive(Debug)]
 pub(crate) struct TensorBoard {
     file: (PathBuf, File),
-    /// What the best epoch so far has said, in this part of the run.
+    /// The predictions of the best epoch so far, in this part of the run.
     best: Option<Said>,
     /// The first error. Training continues, and [`TensorBoard::finish`] returns the error.
     failed: Option<ExperimentError>,
@@ -49,8 +49,8 @@ impl TensorBoard {
         Ok(board)
     }
 
-    /// Writes what the best epoch says of these validation images, at its step: precision over recall of each class, and its most confident
-    /// mistakes.
+    /// Writes the predictions of the best epoch for these validation images, at its step: precision over recall of each class, and its most
+    /// confident mistakes.
     pub(crate) fn show(&mut self, validation: &Dataset) {
         if let Some(best) = self.best.take() {
             best.events(now(), validation).iter().for_each(|event| self.write(&record(event)));

@@ -1,4 +1,4 @@
-//! What a training gets of a prepared experiment: the network, the images as it reads them, and its settings.
+//! What a training takes from a prepared experiment: the network, the images as it reads them, and its settings.
 
 use burn_tensor::Device;
 use injerto_backbones::weights::Weights;

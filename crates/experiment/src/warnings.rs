@@ -1,4 +1,4 @@
-//! What an experiment is warned of before it is trained.
+//! Warnings about an experiment before it is trained.
 
 use std::collections::{BTreeSet, HashMap};
 

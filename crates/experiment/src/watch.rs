@@ -1,6 +1,6 @@
-//! A folder of photos that changes: whatever is put into it, taken out of it or moved in it, the answer is there in a second or two.
+//! A folder of photos that changes: after each change there is a new answer within a second or two.
 //!
-//! Each new photo passes the backbone once, and a logistic regression on the features of all photos is solved again.
+//! Each new photo passes through the backbone once, and a logistic regression on the features of all photos is fitted again.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -66,7 +66,7 @@ pub struct Answer {
     pub reason: Option<String>,
     /// Photos whose class looks wrong, those first whose class is the least probable.
     pub labels: Vec<SuspectFound>,
-    /// What the photos without a class are taken for, those first of which it is surest.
+    /// The predictions for photos without a class, the surest first.
     pub unsorted: Vec<Guess>,
     /// Files that cannot be read, half-written ones among them.
     #[serde(serialize_with = "texts")]
@@ -89,7 +89,7 @@ pub struct Changes {
     pub moved: Vec<(PathBuf, PathBuf)>,
 }
 
-/// What a photo without a class is taken for.
+/// The prediction for a photo without a class.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Guess {
     /// The file.
@@ -138,7 +138,7 @@ impl Watched {
         Ok(files.into_iter().filter_map(seen).collect())
     }
 
-    /// Looks at all photos, of which only new ones pass the backbone, and solves the probe again. `None` if it was stopped.
+    /// Looks at all photos, of which only new ones pass through the backbone, and fits the probe again. `None` if it was stopped.
     ///
     /// # Errors
     /// The folder cannot be read, or features cannot be computed.
@@ -190,7 +190,7 @@ impl Watched {
         Ok(Some(answer))
     }
 
-    /// Solves the probe, and asks it about all photos.
+    /// Fits the probe, and applies it to all photos.
     fn judge(
         &mut self,
         table: &FeatureTable,

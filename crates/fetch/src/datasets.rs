@@ -86,11 +86,11 @@ pub struct FetchError {
 /// Upper limit of an archive's size, in bytes.
 const LARGEST: u64 = 256 << 30;
 
-/// Two hours are little for a large archive; a connection that drips ends long before.
+/// Two hours are little for a large archive; a very slow connection ends long before.
 const PATIENT: Patience = Patience { whole: std::time::Duration::from_secs(24 * 60 * 60), ..Patience::USUAL };
 
-/// The root of an archive's images: from the cache, or fetched and unpacked there. `progress` hears the number of bytes that have come,
-/// and of all if it is known.
+/// The root of an archive's images: from the cache, or fetched and unpacked there. `progress` gets the number of bytes that have arrived,
+/// and of all bytes if it is known.
 ///
 /// # Errors
 /// [`FetchError`] if the archive cannot be reached, is not the one that was meant, or is refused.

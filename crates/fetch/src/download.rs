@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use injerto_files::hex;
 use sha2::{Digest, Sha256};
 
-/// How long another machine is waited for.
+/// How long to wait for another machine.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
     /// In each stretch of this length…
     pub stretch: Duration,
-    /// … so many bytes must come: a server that drips holds nobody for hours.
+    /// … at least this many bytes must come, so that a very slow server does not hold up a download for hours.
     pub least: usize,
     /// How long a whole file may take.
     pub whole: Duration,
@@ -29,7 +29,7 @@ impl Patience {
 /// How a file is transferred.
 #[derive(Debug, Clone, Copy)]
 pub struct Transfer {
-    /// How long the other machine is waited for.
+    /// How long to wait for the other machine.
     pub patience: Patience,
     /// Whether the connection must be encrypted.
     pub encrypted: bool,
@@ -75,9 +75,9 @@ pub fn bytes(url: &str, how: Transfer) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// Writes what an address gives to `kept`, which appears whole or not at all. What came before a connection broke lies beside it, in
-/// `kept` with the ending `.part`, and is continued by the next attempt: at once, and in later calls. `progress` hears the number of
-/// bytes that are there, and of all if the other side says it.
+/// Writes what an address gives to `kept`, which appears whole or not at all. What came before a connection broke lies beside it, in `kept`
+/// with the ending `.part`, and is continued by the next attempt: at once, and in later calls. `progress` gets the number of bytes that
+/// have arrived, and of all bytes if the server says it.
 ///
 /// A file is continued only if its hash is known or if the other side has said which version it is (`ETag`), so that two versions are
 /// never put together.
@@ -204,8 +204,8 @@ fn continued(
     file.sync_all().map_err(failed)
 }
 
-/// Hands all bytes of a reader on, unless it falls silent, drips, takes too long, or sends more than the limit. `from` bytes came in
-/// an earlier attempt.
+/// Hands on all bytes of a reader, unless it stops sending, sends too slowly, takes too long, or sends more than the limit. `from` bytes
+/// came in an earlier attempt.
 ///
 /// # Errors
 /// What is wrong, in words.

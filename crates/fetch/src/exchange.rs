@@ -1,4 +1,4 @@
-//! Single requests with their whole answers, for protocols that a library speaks and does not transport.
+//! Single requests with their whole answers, for libraries that know a protocol but have no transport.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub enum NoAnswer {
     /// The other side was never reached, so that nothing has happened there.
     #[error("the address cannot be reached ({0})")]
     Unreachable(String),
-    /// The connection broke; nobody knows how much was done at the other side.
+    /// The connection broke; it is unknown how much the server has done.
     #[error("{0}")]
     Broken(String),
     /// Another attempt would give the same.
@@ -33,7 +33,7 @@ impl Default for Connections {
 }
 
 impl Connections {
-    /// Connections for which the other machine is waited for so long.
+    /// Connections that wait this long for the other machine.
     pub fn new(connect: Duration) -> Self {
         let config = ureq::Agent::config_builder()
             .timeout_connect(Some(connect))

@@ -1,4 +1,4 @@
-//! Files from other machines: downloads that are patient and can be continued, and archives that are unpacked with suspicion.
+//! Files from other machines: downloads that can be continued, and archives that are unpacked with limits and without links.
 //!
 //! - [`bytes`]: what an address gives, in memory;
 //! - [`file`](fn@file): the same as a file, continued where an earlier attempt broke off;

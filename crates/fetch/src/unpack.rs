@@ -48,7 +48,7 @@ pub fn unpack(archive: &Path, into: &Path, limits: Limits) -> Result<(), String>
     } else {
         // Images of disks begin with zeros too.
         let is_begin = size > begin.len() as u64 && begin.iter().all(|&byte| byte == 0);
-        let other = mistaken(&begin).filter(|_| !is_begin).unwrap_or("it is no archive that can be unpacked");
+        let other = mistaken(&begin).filter(|_| !is_begin).unwrap_or("it is not an archive that can be unpacked");
         Err(format!("{other}; expected .zip, .tar, .tar.gz or .tgz"))
     }
 }

@@ -274,7 +274,7 @@ fn hostile_archives_are_refused_with_the_name_of_the_entry() {
     check(&tarred("a", EntryType::Regular, &[1; 3000])[..1500], "");
     check(&packed(&tarred("a", EntryType::Regular, b"1"))[..60], "'a' cannot be unpacked");
     check(b"", "it is empty; expected .zip");
-    check(b"text", "it is no archive that can be unpacked; expected .zip");
+    check(b"text", "it is not an archive that can be unpacked; expected .zip");
 }
 
 #[test]

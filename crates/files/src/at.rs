@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 
-/// Fills `bytes` with what lies at `offset`. Where the file is read from otherwise does not change.
+/// Fills `bytes` with what lies at `offset`. The file's own position does not change.
 ///
 /// # Errors
 /// What the system says, or [`io::ErrorKind::UnexpectedEof`] where the file ends before.
@@ -12,7 +12,7 @@ pub fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
 }
 
-/// Fills `bytes` with what lies at `offset`. Where the file is read from otherwise changes.
+/// Fills `bytes` with what lies at `offset`. The file's own position changes.
 ///
 /// # Errors
 /// What the system says, or [`io::ErrorKind::UnexpectedEof`] where the file ends before.

@@ -14,8 +14,8 @@
 //! - [`to_text`], [`from_text`], [`shell_word`]: write a path as text that can be read back, even if it is not UTF-8;
 //! - [`csv`]: writes and reads the fields of a table.
 //!
-//! *Architecture invariant:* this crate knows no other crate of the project, and of file formats only the quoting of CSV and how the
-//! files begin that are mistaken for others.
+//! *Architecture invariant:* this crate knows no other crate of the project, and of file formats only the quoting of CSV, and the first
+//! bytes of files that are mistaken for others.
 
 mod at;
 pub mod csv;

@@ -33,7 +33,7 @@ impl Lock {
 
     /// Locks `folder`, which must exist.
     ///
-    /// Whoever asks [whether it is locked](Self::is_taken) holds the file for a moment; this waits for it.
+    /// A process that asks [whether it is locked](Self::is_taken) holds the file for a moment; this waits for it.
     ///
     /// On a file system without locks this succeeds, because there is nothing better to do than to go on.
     ///

@@ -1,7 +1,7 @@
 //! How much memory this process has held, and how much it may still take.
 //!
-//! A system that promises more memory than it has ends a process when it is used, without a word. What takes gigabytes asks
-//! here before, so that the want of memory is an error.
+//! A system that promises more memory than it has kills a process when it uses that memory, without a message. Code that needs gigabytes
+//! asks here first, so that a lack of memory is an error.
 
 use std::fmt;
 

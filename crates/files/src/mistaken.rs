@@ -1,7 +1,7 @@
-//! Files that are something else than their names say.
+//! Files that are not what their names say.
 
 /// What a file is in place of what it should be, by its bytes: nothing at all, zeros, a pointer of Git LFS, a web page,
-/// a store's error, or compressed. `None` if it is none of these, and the reader of its format has the word.
+/// a store's error, or compressed. `None` if it is none of these; the error of its reader is then the best one.
 ///
 /// # Examples
 /// ```

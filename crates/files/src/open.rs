@@ -4,7 +4,7 @@ use std::fs::{File, FileType};
 use std::io::{self, Read as _};
 use std::path::Path;
 
-/// Opens a file to read it, but neither a pipe, nor a socket, nor a device: even opening a pipe waits for whoever writes into it, and a
+/// Opens a file to read it, but neither a pipe, nor a socket, nor a device: even opening a pipe waits for a writer, and a
 /// device may never end. A folder is left to the system, which refuses to read it.
 ///
 /// # Errors

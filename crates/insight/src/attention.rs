@@ -1,4 +1,4 @@
-//! How much each token contributes to what a transformer knows at its end: attention rollout (Abnar and Zuidema, "Quantifying Attention
+//! How much each token contributes to the output of a transformer: attention rollout (Abnar and Zuidema, "Quantifying Attention
 //! Flow in Transformers", ACL 2020), computed from queries and keys, because executors keep no scores.
 
 /// Queries and keys of one attention for one image. Head `h` of token `t` begins at `t * step + h * width` in each of them.
@@ -17,8 +17,8 @@ pub struct Heads<'a> {
 }
 
 impl Heads<'_> {
-    /// The shares of the tokens before the attention in what is followed, of those after it: half of what a token becomes comes around
-    /// the attention, by the residual, and half from the other tokens by their scores, the mean over heads.
+    /// Carries contributions back through one attention: given the shares of the tokens after it, returns those of the tokens before it.
+    /// Half of a token's new value comes through the residual connection, and half from all tokens by their scores, the mean over heads.
     ///
     /// # Panics
     /// If there are fewer queries or keys than shares.
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn half_of_a_token_comes_around_an_attention_and_half_by_its_scores() {
-        // Two heads of one value. The first token asks for the second one, in both heads; the second one asks for nobody.
+        // Two heads of one value. The first token asks for the second one, in both heads; the second one asks for none.
         let (queries, keys) = ([3.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 2.0]);
         let heads = Heads { queries: &queries, keys: &keys, step: 2, heads: 2, width: 1 };
         let of = |score: f64| score.exp() / (1.0 + score.exp());

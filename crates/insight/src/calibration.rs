@@ -1,4 +1,4 @@
-//! Whether probabilities mean what they say, and what can be decided with them.
+//! How well probabilities are calibrated, and what can be decided with them.
 
 use serde::{Deserialize, Serialize};
 
@@ -95,7 +95,7 @@ pub struct Bin {
     pub accuracy: Estimate,
 }
 
-/// Confidence beside accuracy: what a reliability diagram draws.
+/// Accuracy by confidence: the content of a reliability diagram.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reliability {
     /// Bins that hold images, by confidence.
@@ -131,7 +131,7 @@ impl Reliability {
     }
 }
 
-/// What a model does that answers only where it is sure enough, and leaves the other photos to a person.
+/// A model that answers only where it is sure enough, and leaves the other photos to a person.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Operation {
     /// It answers where its confidence is at least this.
@@ -153,13 +153,13 @@ pub fn coverage(predictions: &Predictions) -> Vec<Operation> {
 
 /// Where the model answers most photos with this share of right answers; `None` where no threshold reaches it.
 ///
-/// The share is that of the photos at hand; its interval says how far it can be trusted on others.
+/// The share is that of these photos; its interval says how far it can be trusted for others.
 pub fn alone_at(predictions: &Predictions, accuracy: f64) -> Option<Operation> {
     coverage(predictions).into_iter().rev().find(|operation| operation.accuracy.value >= accuracy)
 }
 
-/// For each class the lowest threshold at which the images taken for it are of it with this share, and what share of
-/// its images it then finds; `None` where no threshold reaches it.
+/// For each class the lowest threshold at which its predictions have this precision, with the recall at this threshold; `None` if no
+/// threshold reaches the precision.
 pub fn class_thresholds(predictions: &Predictions, precision: f64) -> Vec<Option<ClassThreshold>> {
     let of_class = |class: usize| {
         let taken = predictions.rows().filter(|(_, p)| largest(p) == class);
@@ -174,16 +174,16 @@ pub fn class_thresholds(predictions: &Predictions, precision: f64) -> Vec<Option
     (0..predictions.classes()).map(of_class).collect()
 }
 
-/// From where on a class is believed.
+/// The probability from which on a class is believed.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ClassThreshold {
     /// Index of the class.
     pub class: usize,
     /// Its probability must be at least this, and the largest of its row.
     pub threshold: f64,
-    /// Of the images taken for it then, the share that is.
+    /// Precision: of the images that are then predicted to be of it, the share that is.
     pub precision: Estimate,
-    /// Of its images, the share found then.
+    /// Recall: of its images, the share that is then found.
     pub recall: Estimate,
 }
 

@@ -15,7 +15,7 @@ pub enum InsightError {
         /// How many there should be.
         expected: usize,
     },
-    /// Features that are no numbers.
+    /// Features that are not numbers.
     #[error("row {row} of the features holds a value that is not finite; compute the features of this image again")]
     NotFinite {
         /// The row, from 0.
@@ -31,7 +31,7 @@ pub enum InsightError {
         /// Number of classes.
         classes: usize,
     },
-    /// Probabilities that are none.
+    /// Probabilities outside of 0 to 1.
     #[error("row {row} holds probabilities that are not between 0 and 1, or a label above the {classes} classes")]
     Probabilities {
         /// The row, from 0.

@@ -1,5 +1,4 @@
-//! What can be said of photos without a network: balance, sizes, light, sharpness, and whether one of these gives the
-//! class away.
+//! What can be found out about photos without a network: balance, sizes, light, sharpness, and whether one of these gives the class away.
 
 use std::collections::BTreeMap;
 
@@ -100,7 +99,7 @@ pub struct Photo {
     pub format: String,
     /// Whether its EXIF data turn it.
     pub turned: bool,
-    /// What its pixels say.
+    /// The facts that were measured on its pixels.
     pub pixels: Pixels,
 }
 
@@ -115,8 +114,7 @@ pub struct Range {
     pub most: f64,
 }
 
-/// What is to be known of a dataset before it is trained on. Lists hold the numbers of photos, the most conspicuous
-/// first.
+/// Facts about a dataset that should be known before training. Lists hold the numbers of photos, the oddest first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Health {
     /// Photos.
@@ -242,7 +240,7 @@ impl Trait {
     }
 }
 
-/// How well a probe tells the classes apart that sees nothing of a photo but a few such numbers.
+/// How well a probe tells the classes apart if a few such numbers are all that it knows about a photo.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Shortcut {
     /// The numbers.

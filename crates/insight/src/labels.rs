@@ -1,10 +1,9 @@
 //! Labels that look wrong: confident learning (Northcutt, Jiang and Chuang, "Confident Learning: Estimating
 //! Uncertainty in Dataset Labels", JAIR 2021).
 //!
-//! For each class a threshold is the mean probability that its own images get. An image whose probability of
-//! *another* class reaches that class's threshold counts as one of the other. The counts say how many labels of each
-//! class are really of which other one; so many images are taken, those first that are surest to be of the other
-//! class.
+//! For each class a threshold is the mean probability that its own images get. An image whose probability of *another* class reaches that
+//! class's threshold counts as one of the other. The counts estimate how many images with the label of one class really are of another one.
+//! That many images are named, those that are surest to be of the other class first.
 
 use serde::{Deserialize, Serialize};
 
@@ -31,10 +30,10 @@ pub struct Suspect {
     pub confidence: f64,
 }
 
-/// Images of a table whose label looks wrong, by two witnesses: the mean of the probe's out-of-fold probabilities and
-/// of the votes of the ten nearest other images. Neither has seen the image's label, and they err on different
-/// images. Of 60 wrong labels among 2,000 cats and dogs, the first 60 of the list hold two to three more with both
-/// than with the probe alone; of 110 among 3,670 flowers, five to eight more.
+/// Images of a table whose label looks wrong, by the mean of two predictions: the probe's out-of-fold probabilities and the votes of the
+/// ten nearest other images. Neither has seen the image's label, and they err on different images. Of 60 wrong labels among 2,000 cats and
+/// dogs, the first 60 of the list hold two to three more with both than with the probe alone; of 110 among 3,670 flowers, five to eight
+/// more.
 ///
 /// # Errors
 /// Predictions or a neighbourhood of other images, fewer than two images or classes.
@@ -94,8 +93,8 @@ pub fn suspects(predictions: &Predictions) -> Result<Vec<Suspect>> {
     Ok(found)
 }
 
-/// How many images bear each label (rows) and are confidently of each class (columns), scaled so that each row has as
-/// many as bear the label.
+/// How many images have each label (rows) and are confidently of each class (columns), scaled so that each row adds up to the number of
+/// images with the label.
 fn joint(predictions: &Predictions) -> Vec<Vec<usize>> {
     let classes = predictions.classes();
     let mut sums = vec![(0.0, 0_usize); classes];

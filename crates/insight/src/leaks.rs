@@ -1,5 +1,4 @@
-//! Photos that are there more than once: on both sides of a split they inflate the accuracy, under two classes one of
-//! them is wrong.
+//! Photos that are there more than once. On both sides of a split they inflate the accuracy; in two classes, one of the labels is wrong.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -28,15 +27,15 @@ pub enum Kind {
     Near,
 }
 
-/// What the two copies of a photo stand on two sides of, the worse first.
+/// What separates two copies of a photo, the worse first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Across {
-    /// One trains, the other measures.
+    /// One trains, the other validates.
     Split,
-    /// They bear two labels.
+    /// They have different labels.
     Class,
-    /// They differ in neither.
+    /// Neither the split nor a label separates them.
     None,
 }
 
@@ -49,9 +48,9 @@ pub struct Leak {
     pub b: usize,
     /// How sure it is.
     pub kind: Kind,
-    /// Whether they stand in two parts.
+    /// Whether they are in different parts of the split.
     pub across_split: bool,
-    /// Whether they bear two labels.
+    /// Whether they have different labels.
     pub across_class: bool,
     /// Cosine of their features.
     pub similarity: f32,
@@ -62,7 +61,7 @@ pub struct Leak {
 }
 
 impl Leak {
-    /// The worse of what the pair stands on two sides of.
+    /// What separates the pair, the worse first.
     pub fn across(&self) -> Across {
         match (self.across_split, self.across_class) {
             (true, _) => Across::Split,
@@ -72,15 +71,15 @@ impl Leak {
     }
 }
 
-/// How near is near.
+/// The limits of nearness.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
     /// Pairs are compared pixel by pixel if their distance (1 - cosine) is at most this part of the dataset's typical
     /// distance, the median of the distances to the fifth neighbour.
     pub candidate: f64,
-    /// A pair is a copy if its edges and textures correlate at least so (see [`Agreement`]).
+    /// A pair is a copy if its edges and textures correlate at least this much (see [`Agreement`]).
     pub correlation: f64,
-    /// Where pixels are not at hand, a pair is called a copy up to this part of the typical distance.
+    /// Without pixels, a pair is called a copy up to this part of the typical distance.
     pub without_pixels: f64,
 }
 

@@ -5,12 +5,12 @@
 //!
 //! | question | answer |
 //! |---|---|
-//! | What are these features worth? | [`probe::Probe`], an exact logistic regression; [`probe::CrossValidation`]; [`neighbours`] |
+//! | How well do these features tell the classes apart? | [`probe::Probe`], an exact logistic regression; [`probe::CrossValidation`]; [`neighbours`] |
 //! | How far can a number be trusted? | [`stats`]: intervals, McNemar's test, photos needed |
 //! | Is a photo on two sides of the split? | [`leaks::find`] |
 //! | Which labels look wrong? | [`labels::find`] |
 //! | Is a new photo like those of training? | [`unknown::Known`] |
-//! | Do probabilities mean what they say? | [`calibration`] |
+//! | Are probabilities calibrated? | [`calibration`] |
 //! | Would more photos help? | [`more::LearningCurve`] |
 //! | Which photos are to be labelled next? | [`suggest::next`] |
 //! | Which backbone? | [`logme()`], beside the probe |
@@ -37,9 +37,8 @@
 //! # }
 //! ```
 //!
-//! Results are findings as data, ranked, and name images by their row; whoever shows them takes paths from the table.
-//! They follow from data and seed alone: the number of threads changes no bit. What takes long is told to a
-//! [`Watch`], which can stop it.
+//! Results are ranked findings as data that name images by their row; the paths to show are in the table. They follow from data
+//! and seed alone: the number of threads changes no bit. Long computations report to a [`Watch`], which can stop them.
 //!
 //! *Architecture invariant:* no network, no file and no command line: features, pixels and facts about photos come in
 //! as numbers, and nothing is drawn or printed.

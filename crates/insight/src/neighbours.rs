@@ -219,7 +219,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 struct Best {
     found: Vec<Neighbour>,
     count: usize,
-    /// A neighbour must be at least so similar to be taken.
+    /// The least similarity with which a neighbour is taken.
     limit: f32,
 }
 
@@ -249,8 +249,7 @@ impl Best {
     }
 }
 
-/// What the `count` nearest of the labelled images say of each query: votes weighted by similarity, `[queries,
-/// classes]`.
+/// The votes of the `count` nearest labelled images for each query, weighted by similarity, `[queries, classes]`.
 ///
 /// # Errors
 /// No labelled images, queries of another width, the caller's wish to stop.

@@ -29,7 +29,7 @@ impl std::fmt::Debug for Watch<'_> {
 }
 
 impl<'a> Watch<'a> {
-    /// Nobody watches.
+    /// No observer, and no way to stop.
     pub fn none() -> Self {
         Self::default()
     }

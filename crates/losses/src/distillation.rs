@@ -16,7 +16,7 @@ use crate::{CrossEntropy as _, EPSILON, LossError, Outputs, Targets};
 pub struct Taught<'a> {
     /// The loss by the labels.
     pub loss: &'a Loss,
-    /// How much each of both counts, and the temperature.
+    /// The weight of each of the two, and the temperature.
     pub distillation: Distillation,
     /// Logits of the teacher, `[batch, units]`, in the order of the student's units.
     pub teacher: Outputs<'a>,

@@ -3,7 +3,7 @@
 //! - [`Backbone`]: the trait of a backbone, with its network, its preprocessing and its weights;
 //! - [`parameters!`], [`choice!`]: the parameters of a backbone, each with its default and its documentation in one
 //!   place;
-//! - [`export!`]: makes the library of some backbones; [`plugin!`]: makes a plugin of them that a program can have inside;
+//! - [`export!`]: makes the library of some backbones; [`plugin!`]: makes a plugin of them that can be linked into a program;
 //! - [`Variant`], [`classifier`]: what many networks have in common;
 //! - [`published`]: weight sets of Keras, torchvision and Python packages;
 //! - all of [`graph`]: [`Builder`], the layers, [`Preprocessing`], [`WeightSet`], [`TensorMap`].

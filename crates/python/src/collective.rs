@@ -7,7 +7,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyByteArray;
 
-/// What is said of anything else.
+/// The error for any other object.
 const FORM: &str = "a collective has rank (this process, counted from 0), size (the number of processes) and all_reduce(values), which \
                     replaces each value of an array of float32 by its sum over all processes; injerto.collective.torch() is one";
 
@@ -53,7 +53,8 @@ impl Peers {
         error
     }
 
-    /// Has Python add up the values. The array that it gets owns its memory, so that nobody can keep a view of memory of ours.
+    /// Has Python add up the values. The array that it gets owns its memory, so that no Python code can keep a view of the library's
+    /// memory.
     fn sum(&self, py: Python<'_>, values: &mut [f32]) -> PyResult<()> {
         let bytes = PyByteArray::new_with(py, size_of_val(values), |bytes| {
             let to = bytes.as_chunks_mut::<4>().0;

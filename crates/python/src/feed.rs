@@ -15,7 +15,7 @@ use crate::images;
 /// Images that wait at most. More are not asked of Python before some are taken, so that a generator of any length fits into memory.
 const WAITING: usize = 32;
 
-/// How long Python waits before it looks whether somebody has pressed Ctrl-C.
+/// How long Python waits before it checks whether Ctrl-C was pressed.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The images that Python hands over, one after the other.
@@ -25,7 +25,7 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// The flag that is set when nobody wants any more answers.
+    /// The flag that is set when no more answers are wanted.
     pub fn stop(&self) -> Arc<AtomicBool> {
         self.stop.clone()
     }

@@ -16,8 +16,8 @@
 //! PyO3's macros are not used: they need more features of `syn` than anything else here, so that Cargo would build serde, Burn and all
 //! that depends on them a second time for the sake of this crate. A module of a few functions does without.
 //!
-//! *Architecture invariant:* whoever waits for a computation holds no lock of Python's, and asks for signals at least ten times per
-//! second.
+//! *Architecture invariant:* a thread that waits for a computation does not hold Python's global lock, and checks for signals at least ten
+//! times per second.
 //!
 //! *Architecture invariant:* nothing is computed in Python.
 

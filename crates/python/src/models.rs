@@ -178,7 +178,7 @@ fn of_backbone(py: Python<'_>, model: &Bound<'_, PyAny>, options: &Bound<'_, PyD
     let table = |entries: Vec<(&str, toml::Value)>| -> toml::Table {
         entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     };
-    // An experiment needs images and a phase of training, at which nobody looks here.
+    // An experiment needs images and a phase of training, which are not used here.
     let mut data = table(vec![("root", ".".into())]);
     let mut backbone = table(vec![("plugin", to_toml("model", model)?)]);
     let phase = table(vec![("name", "features".into()), ("epochs", 1.into()), ("unfreeze", "none".into())]);

@@ -223,7 +223,7 @@ impl Observer for Epochs {
         if let Event::EpochEnded { record, best } = event {
             let mut epoch = serde_json::to_value(record).expect("plain data with names for keys");
             epoch["best"] = (*best).into();
-            // Nobody listens any more after an exception in `progress`; the training is then being stopped.
+            // There is no receiver any more after an exception in `progress`; the training is then being stopped.
             let _ = self.told.send(epoch);
         }
     }

@@ -21,12 +21,12 @@ impl Stage {
     }
 }
 
-/// How far whoever watches a training knows it to be. Whoever has only the finished epochs knows nothing of this.
+/// How far the phase under way is, as an observer of the training knows it. A caller that has only the finished epochs leaves it out.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct UnderWay {
     /// Place of the phase, counted from 0.
     pub phase: usize,
-    /// Which share of its epoch is done, and in how many seconds; 0 if that is unknown.
+    /// The share of its epoch that is done, and in how many seconds; 0 if that is unknown.
     pub epoch: Option<(f64, f64)>,
 }
 

@@ -35,8 +35,8 @@ pub struct Album {
 }
 
 impl Album {
-    /// Reads photos by their paths below `root`, those first that are needed most. Photos that find no room are left out. Overlays lie over
-    /// the photos of their paths.
+    /// Reads photos by their paths below `root`, given in the order of their importance. Photos for which there is no room are left out.
+    /// Overlays lie over the photos of their paths.
     pub fn of<'p>(root: &Path, wanted: impl IntoIterator<Item = &'p str>, overlays: &HashMap<String, Overlay>) -> Self {
         let mut album = Self { root: root.to_owned(), ..Self::default() };
         let mut paths: Vec<&str> = Vec::new();

@@ -1,4 +1,4 @@
-//! What can be left to a model: whether its probabilities mean what they say, and where it may answer alone.
+//! What can be left to a model: how well its probabilities are calibrated, and where it may answer alone.
 
 use injerto_experiment::Calibration;
 use injerto_insight::calibration::{Bin, Operation, Reliability};

@@ -7,7 +7,7 @@ use injerto_experiment::RunFolder;
 use injerto_files::csv;
 use injerto_insight::predictions::Predictions;
 
-/// What the best epoch says of each validation image: the content of `predictions.csv`.
+/// The best epoch's prediction for each validation image: the content of `predictions.csv`.
 #[derive(Debug, Clone)]
 pub struct Judged {
     /// Names of the classes, as the file writes them.
@@ -97,7 +97,7 @@ pub struct Pair {
     pub exact: bool,
     /// Cosine of their features.
     pub similarity: f64,
-    /// What they stand on two sides of: `split`, `class` or `none`.
+    /// What separates them: `split`, `class` or `none`.
     pub across: String,
 }
 

@@ -8,9 +8,9 @@ use crate::page::{figures, section};
 use crate::run::Run;
 use crate::verdict::verdict;
 
-/// The tiles, the curves and what they say of a run, as the sections of a page that has the style sheet [`style`](crate::style). The
-/// verdict on a run that is `under_way` would be premature: the figures stand alone then. Unlike the report, this says no command to type
-/// next, because a command names folders of this machine.
+/// The tiles, the curves and the verdict of a run, as the sections of a page that has the style sheet [`style`](crate::style). The verdict
+/// on a run that is `under_way` would be premature, so it is left out then. Unlike the report, these sections suggest no command, because a
+/// command names folders of this machine.
 pub fn live(run: &Run, under_way: bool) -> String {
     let verdict = verdict(&run.history, run.best.epoch, &run.guessing());
     let body = html! {

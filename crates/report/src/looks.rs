@@ -1,4 +1,4 @@
-//! What the network of the best epoch, asked once more, says of the photos of a page: what its answers rest on, which training photos
+//! What the network of the best epoch adds to the photos of a page when it runs once more: what its answers rest on, which training photos
 //! resemble them, and how it saw photos in training.
 
 use std::collections::HashMap;
@@ -50,8 +50,8 @@ pub struct Looks {
 }
 
 impl Looks {
-    /// Asks the network of a run about photos below `root`, those first that matter most; the first few are compared with the training
-    /// photos. Where there is no network, or the run knows nothing of its photos, less is found, and nothing is an error.
+    /// Runs the network of a run on photos below `root`, given in the order of their importance; the first few are compared with the
+    /// training photos. If there is no network, or the run knows nothing about its photos, less is found, and that is no error.
     pub fn of(run: &Run, root: &Path, photos: &[&str]) -> Self {
         let mut looks = Self::default();
         let Ok(mut predictor) = Predictor::load(&run.folder.join(Checkpoints::BEST), Device::Flex) else {
@@ -93,7 +93,7 @@ impl Looks {
 }
 
 impl Overlay {
-    /// `None` where nothing speaks for the class, or where the photo lies another way on the page than before the network.
+    /// `None` if nothing speaks for the class, or if the photo is turned on the page in another way than for the network.
     fn of(explainer: &Explainer, file: &Path, found: &Explanation) -> Option<Self> {
         let facts = examine(&injerto_data::read(file).ok()?).ok()?;
         if found.map.is_empty() || (facts.turned && explainer.options().orientation != Orientation::Apply) {

@@ -12,10 +12,10 @@ use crate::words::grouped;
 /// Probability with which the photos that are needed would tell two runs apart.
 const POWER: f64 = 0.8;
 
-/// What a run's best epoch said of a photo.
+/// The prediction of a run's best epoch for a photo.
 type Answer = (String, String);
 
-/// What a run's best epoch said of each validation photo.
+/// The predictions of a run's best epoch for the validation photos.
 #[derive(Debug, Clone, Default)]
 pub struct Answers {
     /// Label and predicted class by the photo's path below the root.
@@ -59,7 +59,7 @@ impl Answers {
 /// Two runs on the photos that both judged.
 #[derive(Debug, Clone)]
 pub struct Duel {
-    /// How often which of them was right.
+    /// How often both, either or neither was right.
     pub paired: Paired,
     /// How much more accurate the first is, with the interval of the paired bootstrap.
     pub difference: Estimate,

@@ -28,21 +28,22 @@ pub fn parts(plan: &PhasePlan) -> String {
 }
 
 /// Notes on the kept features of the training and validation images. There is no note on the usual case, in which each image
-/// passes the prefix once.
+/// passes through the prefix once.
 pub fn keeps(plan: &PhasePlan) -> Vec<String> {
     let mut lines = Vec::new();
     match plan.keeps.training {
         Kept::Features { views: Some(views), .. } => {
-            lines.push(format!("{views} augmented views of each training image pass the prefix once"));
+            lines.push(format!("{views} augmented views of each training image pass through the prefix once"));
         }
         Kept::Nothing(Reason::Mixed) if plan.split().prefix.len() > 1 => {
             lines.push(
-                "training images are mixed differently in each epoch, and pass the prefix in every epoch".to_owned(),
+                "training images are mixed differently in each epoch, and pass through the prefix in every epoch"
+                    .to_owned(),
             );
         }
         Kept::Nothing(Reason::Augmented) if plan.split().prefix.len() > 1 => {
             lines.push(
-                "training images are augmented differently in each epoch, and pass the prefix in every epoch; \
+                "training images are augmented differently in each epoch, and pass through the prefix in every epoch; \
                  data.cached_views = 4 would keep four views of each"
                     .to_owned(),
             );

@@ -35,7 +35,7 @@ pub struct Run {
     pub metrics: Value,
     /// Content of `calibration.json`; `None` if it is missing, or if another version wrote it in another form.
     pub calibration: Option<Calibration>,
-    /// What the best epoch says of each validation image: `predictions.csv`; `None` if it is missing, or if it names other classes.
+    /// The best epoch's prediction for each validation image: `predictions.csv`; `None` if it is missing, or if it names other classes.
     pub judged: Option<Judged>,
     /// The same where an image may have several classes.
     pub tagged: Option<Tagged>,

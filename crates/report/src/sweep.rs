@@ -1,4 +1,4 @@
-//! The trials of a sweep, judged: the best one, those that cannot be told apart from it, and those that nothing beats at their cost.
+//! The trials of a sweep, judged: the best one, those that cannot be told apart from it, and the Pareto front of accuracy against cost.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::paired::Answers;
 
-/// A trial and what can be said of it beside the others.
+/// A trial, and how it compares with the others.
 #[derive(Debug, Clone)]
 pub struct Standing {
     /// The trial.
@@ -162,7 +162,7 @@ impl Standings {
     }
 }
 
-/// What a trial said of each validation photo.
+/// A trial's predictions for the validation photos.
 fn answers(trial: &Trial, folder_of: &dyn Fn(usize) -> std::path::PathBuf) -> Option<Answers> {
     let folder: &Path = &folder_of(trial.number);
     trial.accuracy.and_then(|_| Answers::load(folder))
@@ -187,7 +187,7 @@ fn front(trials: &[Trial], cost: impl Fn(&Trial) -> f64) -> Vec<usize> {
 mod tests {
     use super::*;
 
-    /// A trial of 100 photos, of which it takes the first ones for what they are.
+    /// A trial of 100 photos, of which it predicts the first ones right.
     fn trial(number: usize, right: usize, parameters: usize, seconds: f64) -> Value {
         json!({
             "number": number, "sets": [["head.dropout", format!("0.{number}")]], "of_epochs": 2, "complete": true,

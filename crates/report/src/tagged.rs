@@ -5,7 +5,7 @@ use injerto_experiment::{RunFolder, Summary};
 use injerto_files::{csv, printable};
 use injerto_trainer::metrics::MultiLabelPredictions;
 
-/// What the best epoch says of each validation image: the content of `predictions.csv`, where an image may have several classes.
+/// The best epoch's prediction for each validation image: the content of `predictions.csv`, if an image may have several classes.
 #[derive(Debug, Clone)]
 pub struct Tagged {
     /// Path of each image below the root, as the file writes it.

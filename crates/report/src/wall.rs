@@ -48,7 +48,7 @@ impl<'j> Wall<'j> {
         pairs.iter_mut().for_each(|(_, rows)| rows.truncate(PER_PAIR));
         let mut unsure = judged.ranked(|_| true, |row| -judged.margin(row));
         unsure.truncate(UNSURE);
-        // Nobody trained on the validation images, so that their probabilities are witnesses about their labels.
+        // No network was trained on the validation images, so their probabilities are evidence about their labels.
         let suspects = suspects(&judged.predictions).unwrap_or_default();
         Self { judged, wrong: wrong.len(), worst: wrong.into_iter().take(MOST).collect(), pairs, unsure, suspects }
     }

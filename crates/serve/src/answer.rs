@@ -1,4 +1,4 @@
-//! What is answered, route by route.
+//! The answers, route by route.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -135,7 +135,7 @@ async fn predict(shared: &Arc<Shared>, head: &Parts, body: &mut Incoming) -> Res
             object
         }));
     }
-    // A photo that cannot be read does not keep the others from their answer.
+    // A photo that cannot be read does not keep the others from being answered.
     if let [Err(refusal)] = &answers[..] {
         return Err(refusal.clone());
     }
@@ -167,7 +167,7 @@ async fn received<'s>(
     Ok((photos, room))
 }
 
-/// Room in memory for the body of a request, which is not asked for before.
+/// Room in memory for the body of a request; the client is not asked for the body before there is room.
 async fn room<'s>(shared: &'s Shared, head: &Parts) -> Result<SemaphorePermit<'s>, Refusal> {
     let limits = &shared.options.limits;
     let kilobytes = announced(&head.headers, limits)?.div_ceil(1 << 10).max(1) as u32;

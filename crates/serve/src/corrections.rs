@@ -45,7 +45,7 @@ struct Row {
     /// Path of its file below the folder. The file's name is the checksum of its content.
     path: String,
     class: String,
-    /// What it was called by whoever sent it.
+    /// The name that its sender gave it.
     name: String,
 }
 
@@ -55,14 +55,14 @@ impl Row {
         self.path.rsplit('/').next().unwrap_or(&self.path)
     }
 
-    /// Where the photo is to lie: in a folder that is named as its class, unless the class cannot name one.
+    /// Where the photo belongs: in a folder that has the name of its class, unless the class cannot be the name of a folder.
     fn target(&self) -> Option<String> {
         let class = from_text(&self.class);
         let is_name = matches!(class.components().collect::<Vec<_>>()[..], [Component::Normal(part)] if part == class);
         is_name.then(|| format!("{}/{}", self.class, self.file()))
     }
 
-    /// How it comes to where it is to lie; `None` if it lies there.
+    /// The move to the place where it belongs; `None` if it is there.
     fn way(&self) -> Option<Move> {
         let inside = |path: &str| Inside::new(&from_text(path));
         let target = self.target().filter(|target| *target != self.path)?;
@@ -111,7 +111,7 @@ pub(crate) fn keep(run: &Path, photo: &[u8], class: &str, name: &str) -> Result<
     Ok(Collected { count: rows.len(), moves: name.filter(|_| !moves.is_empty()) })
 }
 
-/// The first list of moves that has not been applied. One that has stays as it was, so that it can be taken back.
+/// The first list of moves that has not been applied. A list that was applied stays as it was, so that it can be taken back.
 fn list_of_moves(folder: &Path) -> PathBuf {
     let mut number = 1;
     loop {
@@ -138,7 +138,7 @@ pub(crate) fn count(run: &Path) -> usize {
     rows(&run.join(FOLDER)).map_or(0, |rows| rows.len())
 }
 
-/// What the list says, of the photos that are still there.
+/// The lines of the list whose photos still exist.
 fn rows(folder: &Path) -> Result<Vec<Row>, Refusal> {
     let text = list(folder.parent().unwrap_or(folder))?;
     let lines =

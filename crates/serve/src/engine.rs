@@ -1,7 +1,7 @@
 //! The predicting threads: photos of several requests run through the network together.
 //!
 //! One thread gathers photos while the other has its own decoded and in the network, so that neither the decoders nor the network wait
-//! for each other. What an answer is does not depend on which photos it ran with.
+//! for each other. An answer does not depend on the other photos of its batch.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -24,10 +24,10 @@ use crate::{Limits, Refusal};
 const THREADS: usize = 2;
 /// Most photos that run together.
 const TOGETHER: usize = 32;
-/// How long a photo waits for company.
+/// How long a photo waits for others to share its batch.
 const GATHER: Duration = Duration::from_millis(2);
 
-/// What is said of a photo, and where the network looked, if that was asked.
+/// The answer about a photo, and where the network looked, if that was asked.
 pub(crate) type Answer = Result<(Prediction, Option<Heat>), Refusal>;
 
 /// A photo that waits for its answer.
@@ -69,7 +69,7 @@ impl Engine {
         Ok(Self { jobs: Some(jobs), places: Arc::new(Semaphore::new(limits.waiting)), threads })
     }
 
-    /// Hands photos to the network, all of them or none. Each answer comes where the iterator says.
+    /// Hands photos to the network, all of them or none. Each answer goes to the place that the iterator gives.
     ///
     /// # Errors
     /// [`Refusal::Busy`] if too many are waiting; [`Refusal::Stopping`].
@@ -126,7 +126,7 @@ fn answer(batch: Vec<Job>, model: Option<Arc<Model>>, pixels: u64, metrics: &Met
     let say = |job: Job, answer: Answer| {
         let counter = if answer.is_ok() { &metrics.answered } else { &metrics.refused };
         counter.fetch_add(1, Ordering::Relaxed);
-        // Whoever asked may have gone away.
+        // The client may have gone away.
         let _ = job.reply.send(answer);
     };
     let mut fit = Vec::with_capacity(batch.len());
@@ -174,7 +174,7 @@ pub(crate) fn check(photo: &[u8], most: u64) -> Result<(), Refusal> {
     }
 }
 
-/// What is told of an error. All but what is wrong with the photo is for the log.
+/// The answer for an error. Only errors of the photo itself are told; all others go to the log.
 fn refusal(error: ExperimentError) -> Refusal {
     match error {
         ExperimentError::Data(DataError::Corrupt { reason, .. }) => Refusal::Unreadable(reason),

@@ -1,4 +1,4 @@
-//! Who may ask: the host of a request, and the site whose page sends it.
+//! Which requests are allowed: by the host that a request names, and by the site whose page sends it.
 
 use std::net::IpAddr;
 

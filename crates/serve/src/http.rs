@@ -85,8 +85,8 @@ pub(crate) fn refused(refusal: &Refusal) -> Reply {
     reply
 }
 
-/// What every answer says to the browser: it loads and runs nothing but what this server sends, no page of another site may show or
-/// read it, and nothing of it is kept.
+/// The headers of every answer: the browser loads and runs nothing but what this server sends, no page of another site may show or read an
+/// answer, and answers are not cached.
 const SECURITY: [(HeaderName, &str); 6] = [
     (
         HeaderName::from_static("content-security-policy"),
@@ -100,7 +100,7 @@ const SECURITY: [(HeaderName, &str); 6] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-/// Adds what every answer says to the browser.
+/// Adds the headers of every answer.
 pub(crate) fn secured(mut reply: Reply) -> Reply {
     let headers = reply.headers_mut();
     for (name, value) in SECURITY {
@@ -155,7 +155,7 @@ fn too_large(limits: &Limits) -> Refusal {
 const PATIENCE: Duration = Duration::from_secs(2);
 const FORGOTTEN: usize = 256 << 20;
 
-/// Reads and forgets what a refused request still sends. Whoever waits to be asked for its body ([`EXPECT`]) reads the answer first.
+/// Reads and forgets what a refused request still sends. A client that waits to be asked for its body ([`EXPECT`]) reads the answer first.
 pub(crate) async fn forget(headers: &HeaderMap, body: &mut Incoming) {
     if headers.contains_key(EXPECT) {
         return;

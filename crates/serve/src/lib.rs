@@ -7,14 +7,14 @@
 //! Hyper speaks HTTP; one thread moves the bytes of all connections, and predicting threads of their own own the network. Photos of
 //! several requests go through it together (`engine`).
 //!
-//! *Architecture invariant:* no answer contains a path of the machine. What a request is refused for is a [`Refusal`], which has no
-//! place for a path; every other error is told to the log alone.
+//! *Architecture invariant:* no answer contains a path of the machine. The reason of a refusal is a [`Refusal`], which has no field for a
+//! path; every other error goes to the log alone.
 //!
-//! *Architecture invariant:* the routes stand in one table (`routes`), by which requests are dispatched and the OpenAPI document is
-//! written, so that no route is undescribed.
+//! *Architecture invariant:* the routes are in one table (`routes`), by which requests are dispatched and the OpenAPI document is written,
+//! so that every route is described.
 //!
-//! *Architecture invariant:* a page of another site can change nothing: what changes something is refused to other origins and to the
-//! content types that a plain form sends, and a request that names a foreign host is not answered at all (`guard`).
+//! *Architecture invariant:* a page of another site can change nothing: requests that change something are refused from other origins and
+//! with the content types that a plain form sends, and a request that names a foreign host is not answered at all (`guard`).
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 

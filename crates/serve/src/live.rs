@@ -1,4 +1,4 @@
-//! A run as it stands: one thread looks at its folder, and tells the page when something has changed.
+//! The present state of a run: one thread watches its folder, and tells the page when something has changed.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ impl State {
     }
 }
 
-/// What is told of a run.
+/// The state of a run that is shown.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Live {
     /// Name of the experiment.
@@ -81,7 +81,7 @@ impl Live {
         format!("event: run\ndata: {data}\n\n")
     }
 
-    /// Reads what is to be told of a run, or of a checkpoint alone.
+    /// Reads the state of a run, or of a checkpoint alone.
     fn of(slot: &Slot) -> Self {
         let model = slot.get();
         let bare = |name: String, state, words: &str| Self {
@@ -198,7 +198,7 @@ impl Watcher {
     }
 }
 
-/// What tells that a run has changed: its files, its network, whether somebody trains, and whether that is to stop.
+/// The signs that a run has changed: its files, its network, whether a process trains, and whether it was asked to stop.
 #[derive(Debug)]
 struct Seen([Option<(SystemTime, u64)>; 3], Option<Arc<Model>>, [bool; 2]);
 

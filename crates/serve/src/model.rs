@@ -30,7 +30,8 @@ pub(crate) struct Model {
     pub predictor: Predictor,
     /// Paths of the training photos that an answer may name.
     photos: HashSet<String>,
-    /// What says where the network looks, once somebody has asked; `None` where that would take as long as fifty predictions.
+    /// Makes the maps of where the network looks, from the first request for one on; `None` if that would take as long as fifty
+    /// predictions.
     explainer: OnceLock<Option<Explainer>>,
 }
 
@@ -42,7 +43,7 @@ pub(crate) struct Heat {
     pub method: &'static str,
     /// The part of the photo that the network saw: top, left, height and width, as shares of the photo's sides.
     pub seen: [f64; 4],
-    /// Whether the photo is turned as its EXIF data say; the map lies over it so.
+    /// Whether the photo is turned as its EXIF data say; the map fits the turned photo.
     pub orientation: Orientation,
     /// The map as a PNG that is half transparent, to lie over that part.
     pub picture: Vec<u8>,
@@ -53,8 +54,8 @@ impl Model {
     pub fn heat(&self, photos: &[Bytes]) -> Vec<Option<Heat>> {
         let explainer = self.explainer.get_or_init(|| {
             let explainer = Explainer::new(&self.predictor, None, None);
-            let explainer =
-                explainer.inspect_err(|error| tracing::debug!("nothing says where the network looks: {error}"));
+            let explainer = explainer
+                .inspect_err(|error| tracing::debug!("the maps of where the network looks cannot be made: {error}"));
             explainer.ok().filter(|explainer| explainer.method() != Method::Occlusion)
         });
         let Some(explainer) = explainer else { return vec![None; photos.len()] };
@@ -107,7 +108,7 @@ pub(crate) struct Slot {
     now: RwLock<Option<(Option<Stamp>, Arc<Model>)>>,
 }
 
-/// What tells one checkpoint from the next: time and length of its file, and of what is kept with it.
+/// What distinguishes a checkpoint from the next: time and length of its file, and of the knowledge beside it.
 type Stamp = [Option<(SystemTime, u64)>; 2];
 
 impl Slot {

@@ -63,13 +63,13 @@ fn reference(name: &str) -> Value {
 fn meaning(status: u16) -> &'static str {
     match status {
         400 => "the request cannot be understood",
-        403 => "a page of another site asks, or changes are not allowed",
+        403 => "the request comes from a page of another site, or changes are not allowed",
         404 => "there is no such photo",
         408 => "the request did not arrive in time",
         409 => "no training is under way",
         413 => "too many bytes, pixels or photos",
-        415 => "no image of a kind that is read, or another content type",
-        421 => "the request names a host that is not this one",
+        415 => "not an image of a kind that is read, or another content type",
+        421 => "the request names a host that this server does not answer for",
         422 => "an image that cannot be decoded, or a class that the network does not know",
         500 => "a file could not be written, or a defect",
         503 => "too many requests, no answer in time, or no network yet; Retry-After says when to ask again",

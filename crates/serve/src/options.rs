@@ -6,8 +6,8 @@ use std::time::Duration;
 pub struct Options {
     /// The address to listen at; port 0 takes a free one.
     pub address: SocketAddr,
-    /// Names besides `localhost` by which the server may be asked. An address is always right: a page of another site cannot reach
-    /// the server by a name of its own then (DNS rebinding).
+    /// Host names besides `localhost` that requests may use. Addresses are always allowed. So no page of another site can reach the server
+    /// by a name of its own (DNS rebinding).
     pub names: Vec<String>,
     /// Whether visitors may stop the training and collect corrections.
     pub changes: bool,
@@ -15,16 +15,16 @@ pub struct Options {
     pub threshold: Option<f32>,
     /// Whether probabilities are calibrated by the temperature of the run, if it has one.
     pub calibrated: bool,
-    /// How much one may ask.
+    /// Limits of requests.
     pub limits: Limits,
 }
 
-/// How much may be asked of a server. What is beyond is refused with a status code that says so.
+/// Limits of requests. A request beyond a limit is refused with its own status code.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
     /// Bytes of a request's body; more are 413.
     pub body: usize,
-    /// Pixels of a photo; more are 413. Its header is asked, before anything is decoded.
+    /// Pixels of a photo, as its header says before anything is decoded; more are 413.
     pub pixels: u64,
     /// Photos of a request; more are 413.
     pub photos: usize,

@@ -79,7 +79,7 @@ fn ask(classes: &[String]) -> Markup {
     }
 }
 
-/// What stops the training, and says what is kept.
+/// The button that stops the training, and what is kept then.
 fn stop(live: &Live) -> Markup {
     html! {
         section #stop hidden[live.state != State::Training] {

@@ -1,7 +1,7 @@
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-/// Why a request is not answered. None of these has a place for a path of the machine.
+/// Why a request is not answered. None of these has a field for a path of the machine.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Refusal {
     /// There is no such route.
@@ -14,13 +14,15 @@ pub enum Refusal {
     #[error("this takes {0} alone")]
     Method(&'static str),
     /// The request names a host that is not this one.
-    #[error("the host of the request is none of this server's; ask by its address, or begin it with --allow-host NAME")]
+    #[error(
+        "this server does not answer for the host of the request; use the server's address, or start it with --allow-host NAME"
+    )]
     Host,
     /// A page of another site asks.
-    #[error("a page of another site may not ask this")]
+    #[error("requests from pages of other sites are refused")]
     Origin,
     /// Visitors may change nothing.
-    #[error("this server takes no changes; begin it with --allow-changes if it is to")]
+    #[error("this server accepts no changes; start it with --allow-changes to permit them")]
     ReadOnly,
     /// The request cannot be understood.
     #[error("{0}")]
@@ -49,7 +51,7 @@ pub enum Refusal {
         limit: u64,
     },
     /// The bytes do not begin as an image.
-    #[error("this is no image of a kind that is read: JPEG, PNG, GIF, BMP, WebP or TIFF")]
+    #[error("this is not an image of a kind that is read: JPEG, PNG, GIF, BMP, WebP or TIFF")]
     NoImage,
     /// An image that cannot be decoded.
     #[error("not a readable image: {0}")]

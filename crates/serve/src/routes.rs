@@ -4,7 +4,7 @@ use hyper::Method;
 
 use crate::Refusal;
 
-/// What can be asked.
+/// The routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Endpoint {
     Page,
@@ -87,7 +87,7 @@ pub(crate) const ROUTES: [Route; 13] = [
         endpoint: Endpoint::Predict,
         method: "POST",
         path: "/predict",
-        about: "Says what is on photos: one as it is, or several as the files of a form. An answer has the keys of a line of \
+        about: "Predicts the classes of photos: one as it is, or several as the files of a form. An answer has the keys of a line of \
                 `injerto predict --json`. If there is one photo and it is refused, so is the request; of several, each has its answer \
                 or its error.",
         parameters: &[
@@ -95,22 +95,22 @@ pub(crate) const ROUTES: [Route; 13] = [
                 name: "neighbours",
                 required: false,
                 kind: "integer",
-                about: "list as many of the training photos that resemble each photo most, 20 at most",
+                about: "number of similar training photos to list for each photo, 20 at most",
             },
-            Parameter { name: "top", required: false, kind: "integer", about: "name so many classes; all by default" },
+            Parameter {
+                name: "top",
+                required: false,
+                kind: "integer",
+                about: "number of classes to list; all by default",
+            },
             Parameter {
                 name: "heatmap",
                 required: false,
                 kind: "boolean",
                 about: "add where the network looked: a map as a picture to lie over the photo. It takes about as long as two more \
-                        predictions, and is left out where only occlusion could say it",
+                        predictions, and is left out if only occlusion could make the map",
             },
-            Parameter {
-                name: "name",
-                required: false,
-                kind: "string",
-                about: "what a photo that is sent as it is is called",
-            },
+            Parameter { name: "name", required: false, kind: "string", about: "name of a photo that is sent as it is" },
         ],
         takes: &["multipart/form-data", "image/*", "application/octet-stream"],
         gives: (JSON, Some("Answers")),
@@ -199,7 +199,7 @@ pub(crate) const ROUTES: [Route; 13] = [
         about: "Keeps a photo under the class that it shows, for the next training.",
         parameters: &[
             Parameter { name: "class", required: true, kind: "string", about: "the class that the photo shows" },
-            Parameter { name: "name", required: false, kind: "string", about: "what the photo is called" },
+            Parameter { name: "name", required: false, kind: "string", about: "name of the photo" },
         ],
         takes: PHOTO,
         gives: (JSON, Some("Collected")),

@@ -81,7 +81,7 @@ impl Server {
         Stopper(self.stop.clone())
     }
 
-    /// Answers until it is stopped; then it answers what it has been asked, for at most the time that the limits give it.
+    /// Answers until it is stopped; then it answers the requests that it has, for at most the time that the limits give.
     ///
     /// # Errors
     /// [`ServeError::Begin`].
@@ -94,7 +94,7 @@ impl Server {
         let seen = watcher.seen.clone();
         let streams = Arc::new(Semaphore::new(STREAMS));
         let shared = Arc::new(Shared { options, slot, engine, metrics, seen, memory, streams });
-        // Whatever computes has threads of its own, so that one thread is enough for the connections.
+        // Computations have threads of their own, so one thread is enough for the connections.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Begin)?;
         let served = runtime.block_on(serve(listener, shared, stop.subscribe()));
         runtime.shutdown_timeout(Duration::from_secs(1));

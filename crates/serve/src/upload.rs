@@ -12,19 +12,19 @@ use crate::{Limits, Refusal};
 /// A photo of a request.
 #[derive(Debug, Clone)]
 pub(crate) struct Upload {
-    /// What it is called in the answer: the last part of the name that the request gives it.
+    /// Its name in the answer: the last part of the name that the request gives it.
     pub name: String,
     /// The content of its file.
     pub bytes: Bytes,
 }
 
-/// What a photo without a name is called, and how long a name may be.
+/// The name of a photo without one, and the upper limit of a name's length.
 const NAMELESS: &str = "photo";
 const LONGEST: usize = 200;
 
 impl Upload {
     pub fn new(name: Option<&str>, bytes: Bytes) -> Self {
-        // Some programs send whole paths, whose folders are nobody's business.
+        // Some programs send whole paths; the folders in them are private.
         let last = name.unwrap_or_default().rsplit(['/', '\\']).next().unwrap_or_default();
         let name: String = last.chars().take(LONGEST).collect();
         let name = if name.is_empty() { NAMELESS.to_owned() } else { printable(&name).to_string() };

@@ -7,8 +7,8 @@ use crate::Place;
 /// Why work on shards cannot be done.
 #[derive(Debug, thiserror::Error)]
 pub enum ShardsError {
-    /// What was given as a shard is none.
-    #[error("'{}' is no shard: {reason}; expected I/N with I from 0 to N-1, such as 0/8", printable(given))]
+    /// The argument is not a shard.
+    #[error("'{}' is not a shard: {reason}; expected I/N with I from 0 to N-1, such as 0/8", printable(given))]
     Shard {
         /// What was given.
         given: String,
@@ -31,7 +31,7 @@ pub enum ShardsError {
         /// The error of the system.
         source: std::io::Error,
     },
-    /// What was given as a place is none.
+    /// The argument is not a place.
     #[error("{}: {reason}", printable(given))]
     Place {
         /// What was given.
@@ -74,7 +74,7 @@ pub enum ShardsError {
     },
     /// Two photos with one key.
     #[error(
-        "the key '{}' stands for two photos, {} and {}; give one folder that holds both, so that their keys differ",
+        "two photos have the key '{}': {} and {}; give one folder that holds both, so that their keys differ",
         printable(key), printable(&paths[0]), printable(&paths[1])
     )]
     SameKey {

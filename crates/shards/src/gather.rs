@@ -140,7 +140,7 @@ impl Gathered {
         folder.is_remote() || files(folder).is_ok_and(|files| !files.is_empty())
     }
 
-    /// Reads what the files of these folders say of themselves. What is wrong with them is among the [faults](Self::faults).
+    /// Reads the metadata of the files in these folders. What is wrong with them is among the [faults](Self::faults).
     ///
     /// # Errors
     /// [`ShardsError`] if a folder cannot be read, or if there are no shards.
@@ -309,16 +309,16 @@ fn files(folder: &Place) -> Result<Vec<(Shard, Place)>, ShardsError> {
     Ok(files)
 }
 
-/// What a shard's file says of a photo.
+/// A row of a shard's file: one photo.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
-    /// What the photo is known by.
+    /// The photo's key.
     pub key: String,
     /// Where it was found.
     pub path: String,
     /// SHA-256 of its file; `None` if it could not be read.
     pub sha256: Option<[u8; 32]>,
-    /// The class that it is said to have.
+    /// Its label.
     pub label: Option<String>,
     /// Values of the layer; nothing if there is no answer, or if they were not asked for.
     pub features: Vec<f32>,

@@ -3,10 +3,10 @@
 //! - [`Place`]: where photos and files lie, on this machine or in an object store;
 //! - [`Shard`]: one of so many parts of the work, and where SLURM and Kubernetes say which one a process has;
 //! - [`Input`]: photos in folders, lists, WebDataset archives and Parquet tables; [`Input::share`] is the part of one shard;
-//! - [`Network`]: whatever says something of photos; [`work`] asks it about a share, and writes one Parquet file;
+//! - [`Network`]: anything that computes answers about photos; [`work`] runs it on a share, and writes one Parquet file;
 //! - [`Gathered`]: the files of all shards, checked; their rows are read again in bounded memory.
 //!
-//! There is no scheduler here: a process computes the shard that it is told to, and a file that is there is a shard that is done.
+//! There is no scheduler here: a process computes the shard that it is told to compute, and a shard is done when its file exists.
 //!
 //! *Architecture invariant:* this crate knows no network, no Burn and no configuration. Nothing is printed.
 

@@ -30,7 +30,7 @@ pub enum Precision {
     F32,
 }
 
-/// What is said of each photo.
+/// The form of the answer for each photo.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "kind")]
 pub enum Kind {
@@ -50,22 +50,22 @@ pub enum Kind {
     },
 }
 
-/// Which network says what.
+/// A network, and the form of its answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// Hash of all that answers depend on beside the photo: network, weights, how pixels are made, number type, code.
     pub model: String,
-    /// Height and width at which it sees photos; `None` where an older version has not said it.
+    /// Height and width at which it sees photos; `None` if an older version did not record them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_size: Option<[usize; 2]>,
-    /// What it says.
+    /// The form of its answers.
     #[serde(flatten)]
     pub kind: Kind,
 }
 
-/// All that a shard's file says of itself: the value of the key `injerto` in the file's metadata.
+/// The metadata of a shard's file: the value of the key `injerto`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Header {
     /// The network.
@@ -101,20 +101,20 @@ impl Header {
     }
 }
 
-/// What a network says of a photo.
+/// A network's answer for a photo.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Answer {
     /// Values of the layer.
     pub features: Vec<f32>,
     /// The class; names of several stand one after the other with `|` between them.
     pub prediction: Option<String>,
-    /// How sure that is, in a word.
+    /// The status of the answer, such as `sure`.
     pub status: Option<&'static str>,
     /// Probability of each class.
     pub probabilities: Vec<f32>,
 }
 
-/// What is known of a photo without a network.
+/// The facts about a photo that need no network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Known {
     pub key: String,
@@ -290,7 +290,7 @@ impl Writer {
         Ok(Self { writer, schema, waiting, place, header, rows: 0, errors: 0 })
     }
 
-    /// Appends what is known of a photo and what is said of it, or why nothing is.
+    /// Appends a photo with its answer, or with the reason why there is none.
     pub fn push(&mut self, known: &Known, answer: Result<Answer, String>) -> Result<(), ShardsError> {
         let Waiting { key, path, sha256, label, said, error } = &mut self.waiting;
         key.append_value(&known.key);

@@ -28,7 +28,7 @@ impl Shard {
             true => Ok(Self { of, index }),
             false => {
                 let reason = if of == 0 {
-                    "there is no part of nothing".to_owned()
+                    "the number of shards is 0".to_owned()
                 } else {
                     format!("shards are counted from 0, so that the last of {of} is {}", of - 1)
                 };
@@ -179,7 +179,7 @@ mod tests {
             assert!(error.contains(expected), "{text}: {error}");
         };
         check("8/8", "the last of 8 is 7");
-        check("0/0", "no part of nothing");
+        check("0/0", "the number of shards is 0");
         check("3", "no '/'");
         check("-1/8", "not two numbers");
     }

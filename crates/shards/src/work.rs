@@ -13,22 +13,22 @@ pub type Photos = Box<dyn Iterator<Item = Origin> + Send>;
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum Problem {
-    /// The photo is to blame; the others have their answers all the same.
+    /// The photo is at fault; the others are answered all the same.
     Photo(String),
     /// Nothing more will come.
     End(Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Whatever says something of photos.
+/// Anything that computes answers about photos.
 pub trait Network: Sync {
-    /// Which network this is, and what it says.
+    /// Which network this is, and the form of its answers.
     fn about(&self) -> About;
 
     /// One answer per photo, in the order of the photos.
     fn answers(&self, photos: Photos) -> Box<dyn Iterator<Item = Result<Answer, Problem>> + '_>;
 }
 
-/// What became of a shard.
+/// The outcome for a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Done {
     /// It is computed and written.
@@ -39,10 +39,10 @@ pub enum Done {
     Stopped,
 }
 
-/// What became of a shard, with numbers.
+/// The outcome for a shard, with numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// What became of it.
+    /// The outcome.
     pub done: Done,
     /// Its file.
     pub place: Place,
@@ -52,13 +52,13 @@ pub struct Outcome {
     pub errors: usize,
 }
 
-/// Asks a network about the photos of a share, and writes the answers into a file in `folder`, which is made if it is not there.
+/// Runs a network on the photos of a share, and writes the answers into a file in `folder`, which is created if it does not exist.
 ///
 /// The file is [named](crate::Shard::file) after the shard and appears whole or not at all, so that a process may be killed at any moment
 /// and be started again. A file that is there is left alone if the same network has written it about the same photos. A photo that
 /// cannot be read is a row that says why.
 ///
-/// `progress` hears the number of photos that are done, and returns whether to go on.
+/// `progress` gets the number of photos that are done, and returns whether to go on.
 ///
 /// # Errors
 /// [`ShardsError`] if the folder cannot be written to, if an archive or a table is damaged, or if the network fails.
@@ -91,7 +91,7 @@ pub fn work(
             Ok(photo) => told(photo),
             Err(error) => (Told::End(error), None),
         };
-        // Nobody listens any more if the work was stopped.
+        // There is no receiver any more if the work was stopped.
         sender.send(told).ok()?;
         origin
     });

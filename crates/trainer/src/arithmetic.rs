@@ -1,9 +1,10 @@
-//! What the two parts of a network are computed with while it trains, and how files say it.
+//! The arithmetic of the two parts of a network while it trains, and its form in files.
 
 use injerto_kernels::inference::Arithmetic;
 use serde::{Deserialize, Serialize};
 
-/// What the project's kernels compute a network with while it trains. Whole networks that are read from a checkpoint are computed in `f32`.
+/// The arithmetic with which the project's kernels compute a network while it trains. Whole networks that are read from a checkpoint are
+/// computed in `f32`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arithmetics {
     /// The frozen prefix, which runs once per image.
@@ -13,7 +14,7 @@ pub struct Arithmetics {
 }
 
 impl Arithmetics {
-    /// Metadata key of a checkpoint, where an experiment has chosen what its network trains in.
+    /// Metadata key of a checkpoint, if its experiment has chosen the arithmetic.
     pub const KEY: &str = "injerto.arithmetic";
 
     /// `f32` in both.
@@ -36,16 +37,16 @@ pub struct Said {
     pub tail: Part,
 }
 
-/// What is said of one part.
+/// The arithmetic of one part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
-    /// The number format of what is multiplied.
+    /// The number format of the factors.
     pub precision: Multiplied,
-    /// What multiplies it, such as `AVX-512` or `AMX`.
+    /// The unit that multiplies, such as `AVX-512` or `AMX`.
     pub by: String,
 }
 
-/// The number format of what products of matrices multiply. Sums are `f32` in both.
+/// The number format of the factors of matrix products. Sums are `f32` in both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Multiplied {

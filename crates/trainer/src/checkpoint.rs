@@ -115,7 +115,7 @@ impl Checkpoints {
     }
 }
 
-/// [`Checkpoints::LAST`], open: whoever wants to know what it says and then to go on from it reads it once.
+/// [`Checkpoints::LAST`], open, so that code that first looks at it and then goes on from it reads it once.
 #[derive(Debug)]
 pub struct LastEpoch {
     checkpoints: Checkpoints,

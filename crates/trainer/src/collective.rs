@@ -1,8 +1,8 @@
 //! Training across processes: each trains on its part of every batch, and their gradients are added up before each step.
 //!
-//! All processes read the same experiment, draw the same order of images from its seed, and make the same decisions, because everything
-//! that decisions rest on (losses, predictions, whether somebody has asked to stop) is joined first. They call the collective in lockstep,
-//! so a process that is lost ends the others with an error, and no epoch is half done.
+//! All processes read the same experiment, draw the same order of images from its seed, and make the same decisions, because everything on
+//! which decisions rest (losses, predictions, requests to stop) is joined first. They call the collective in lockstep, so a process that is
+//! lost ends the others with an error, and no epoch is half done.
 //!
 //! The gradient of a step is that of the joined batch: the sum over all images of all parts, divided by their number, so a last batch that
 //! is not divided evenly is right too. A batch normalisation that trains normalises by the process's own part, as PyTorch's
@@ -66,7 +66,7 @@ pub trait Collective: Debug + Send + Sync {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peers<'a>(Option<&'a dyn Collective>);
 
-/// What a network says of a batch.
+/// A network's outputs for a batch.
 pub(crate) struct Said {
     /// Position of each image in the dataset.
     pub(crate) images: Vec<usize>,
@@ -130,7 +130,7 @@ impl<'a> Peers<'a> {
         Ok(votes[0] > 0.0)
     }
 
-    /// What all processes say of a batch that has the images `batch` of `dataset`, in their order, of which `own` belongs to this
+    /// The outputs of all processes for a batch with the images `batch` of `dataset`, in their order, of which `own` belongs to this
     /// process. An image that could not be read is left out.
     pub(crate) fn join(self, own: Said, batch: &[usize], dataset: &Dataset, units: usize) -> Result<Said, TrainError> {
         if self.is_alone() {

@@ -37,8 +37,8 @@ impl Model {
         self.extract_and_see(layer, loader, cache, kernels, watch, &mut |_| {})
     }
 
-    /// The same, and `see` gets each batch of images whose features are not kept yet: whoever wants their pixels for something else need
-    /// not decode them a second time.
+    /// The same, and `see` gets each batch of images whose features are not kept yet, so that a caller who needs their pixels for something
+    /// else need not decode them a second time.
     ///
     /// # Errors
     /// Those of [`Model::extract`].
@@ -68,7 +68,7 @@ impl Model {
     }
 }
 
-/// Images that pass the head together.
+/// Images that pass through the head together.
 const TOGETHER: usize = 256;
 
 impl Model {

@@ -1,4 +1,4 @@
-//! Feeds a tail, either with kept features or with fresh batches that have passed the prefix.
+//! Feeds a tail, either with kept features or with fresh batches that have passed through the prefix.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,7 +31,7 @@ pub(crate) struct Portion {
 /// Cost of feeding so far.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Spent {
-    /// Number of images that passed the network.
+    /// Number of images that passed through the network.
     pub(crate) images: usize,
     /// Seconds spent in the prefix.
     pub(crate) prefix: f64,

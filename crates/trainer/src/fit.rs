@@ -24,8 +24,8 @@ use crate::tail::{restore, tail_weights, weights_of};
 use crate::teacher::{Lessons, TaughtFeed};
 use crate::{Checkpoints, Model, Phase, Progress, TrainError};
 
-/// A training that has not begun yet: what to train on, through which phases, and how. It is owned, so that whoever trains can hold it
-/// and hand it to another thread.
+/// A training that has not begun yet: what to train on, through which phases, and how. It is owned, so that a caller can keep it and send
+/// it to another thread.
 #[derive(Debug, Clone)]
 pub struct Fit {
     /// Training images.
@@ -178,7 +178,7 @@ impl Fit {
     }
 }
 
-/// The part of a run that is trained at once.
+/// The part of a run that is trained in one call.
 pub(crate) struct Part<'a> {
     /// Number of complete epochs of the whole run after which it pauses.
     pub(crate) until: usize,
@@ -227,7 +227,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Whether somebody has asked one of the processes to stop.
+    /// Whether one of the processes was asked to stop.
     fn stopped(&self) -> Result<bool, TrainError> {
         self.settings.peers().stopped(self.stop)
     }

@@ -1,4 +1,4 @@
-//! What a training has come to: its history, its best epoch, and where the time went.
+//! The result of a training: its history, its best epoch, and where the time went.
 
 use serde::{Deserialize, Serialize};
 

@@ -3,7 +3,7 @@
 //! - [`Fit`] trains a [`Model`] (a backbone with its head) through phases;
 //! - [`PhasePlan`] holds all decisions about a phase before its first batch;
 //! - [`Runner`] runs a trained model in inference, and [`Model::extract`] computes the output of a layer for each image;
-//! - [`Extractor`] computes the same for pixels as they come, for whoever keeps features elsewhere;
+//! - [`Extractor`] computes the same for pixels as they come, for callers that keep features elsewhere;
 //! - [`Fit::run_until`] pauses between two epochs, and [`Fit::range_test`] tries learning rates;
 //! - [`optimizer`] has Adam and other optimisers with Keras's formulas;
 //! - [`callbacks`] stop early or reduce the learning rate;

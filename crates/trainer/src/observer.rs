@@ -39,7 +39,7 @@ pub enum Event<'a> {
         /// All images.
         total: usize,
     },
-    /// What is known of the training images has been kept with the model.
+    /// The knowledge of the training images has been kept with the model.
     KnowledgeKept {
         /// Images whose features are kept.
         images: usize,
@@ -53,7 +53,7 @@ pub enum Event<'a> {
         /// Whether it begins with fresh weights instead of the backbone's.
         from_scratch: bool,
     },
-    /// A logistic regression on the kept features says what they are worth, before the first epoch.
+    /// A logistic regression was fitted to the kept features, before the first epoch.
     Probed {
         /// Share of the validation images that it predicts right.
         accuracy: f64,
@@ -64,7 +64,7 @@ pub enum Event<'a> {
         /// Seconds that it took.
         seconds: f64,
     },
-    /// Something was found out about the images that whoever trains should know; a sentence in lower case.
+    /// Something was found out about the images that the user should know; a sentence in lower case.
     Noticed {
         /// The sentence.
         what: &'a str,
@@ -73,7 +73,7 @@ pub enum Event<'a> {
     Best {
         /// Number of the epoch, counted from 1 over the whole run.
         epoch: usize,
-        /// What the network said of the validation images.
+        /// The network's answers for the validation images.
         answers: &'a Answers,
         /// Position of each of these images in the dataset.
         images: &'a [usize],
@@ -135,11 +135,11 @@ pub trait Observer {
     fn observe(&mut self, event: &Event<'_>);
 }
 
-/// Who watches a call that takes its time: who is told what happens, and what ends it from outside. It is borrowed for that call.
+/// The observer of a long call, and the flag that ends the call from outside. It is borrowed for that call.
 pub struct Watch<'a> {
-    /// Who is told.
+    /// The observer.
     pub observer: &'a mut dyn Observer,
-    /// Set from outside, it ends the work after the current batch.
+    /// If set from outside, it ends the work after the current batch.
     pub stop: &'a AtomicBool,
 }
 

@@ -105,7 +105,8 @@ impl<'a> TrainingEpoch<'a> {
         }
     }
 
-    /// Runs one batch, of which the teacher says `teacher`, forward and backward, and updates the parameters if as many batches wait as a step takes together.
+    /// Runs one batch, for which the teacher's answers are `teacher`, forward and backward, and updates the parameters if as many batches
+    /// wait as a step takes together.
     pub(crate) fn step(
         &mut self,
         executor: &mut dyn Executor,
@@ -201,17 +202,17 @@ impl<'a> TrainingEpoch<'a> {
     }
 }
 
-/// What a pass over the validation images gives.
+/// The result of a pass over the validation images.
 pub(crate) struct Validated {
     /// Mean loss and accuracy.
     pub(crate) figures: Accumulator,
-    /// What the network said of each image.
+    /// The network's answer for each image.
     pub(crate) answers: Answers,
     /// Position of each image in the dataset, in the order of the predictions.
     pub(crate) images: Vec<usize>,
 }
 
-/// Runs the validation images through the network, batch by batch, until somebody stops it. Each process gets what all of them say.
+/// Runs the validation images through the network, batch by batch, until it is stopped. Each process gets the answers of all processes.
 pub(crate) fn validate(
     judge: &Judge,
     feed: &mut Feed<'_>,

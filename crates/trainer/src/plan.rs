@@ -66,7 +66,7 @@ pub enum Kept {
         /// Where the features are kept.
         place: Place,
     },
-    /// No features are kept, for this reason, so images pass the prefix in every epoch.
+    /// No features are kept, for this reason, so images pass through the prefix in every epoch.
     Nothing(Reason),
 }
 

@@ -23,7 +23,7 @@ pub(crate) struct Prefix {
     split: Split,
     /// Whether the project's kernels compute it; otherwise Burn's operators do, on the network's device.
     kernels: bool,
-    /// What the kernels compute it with.
+    /// The arithmetic of the kernels.
     arithmetic: Arithmetic,
     /// The compiled prefix. It is compiled for the first batch: a training whose features are all kept never needs it.
     program: OnceLock<Program>,
@@ -64,7 +64,7 @@ impl Prefix {
         if self.program.get().is_none() {
             let Split { prefix, boundary, .. } = &self.split;
             let program = compile(self.arithmetic, &self.network, &self.preprocessing, prefix, boundary)?;
-            // Where two threads compile at once, both programs are the same.
+            // If two threads compile at once, both programs are the same.
             let _ = self.program.set(program);
         }
         Ok(self.program.get())

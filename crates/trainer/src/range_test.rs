@@ -24,7 +24,7 @@ pub struct RangeTest {
     pub steps: usize,
     /// Weight of the past in the moving average of the losses, from 0 to below 1.
     pub smoothing: f64,
-    /// The test ends when the smoothed loss is so many times its lowest value.
+    /// The test ends when the smoothed loss is this many times its lowest value.
     pub diverged: f64,
 }
 
@@ -54,7 +54,7 @@ pub struct RangeFound {
     pub diverged: bool,
 }
 
-/// Learning rates that a range test speaks for.
+/// The learning rates that a range test recommends.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Suggested {
     /// Where the smoothed loss falls the most steeply over the logarithm of the learning rate.
@@ -71,7 +71,7 @@ impl Suggested {
 }
 
 impl RangeFound {
-    /// The learning rates that the losses speak for; `None` if the loss does not fall, so that nothing can be said.
+    /// The learning rates that the losses recommend; `None` if the loss does not fall.
     pub fn suggested(&self) -> Option<Suggested> {
         let points = &self.points;
         // The moving average of the first steps is that of few losses.

@@ -14,7 +14,7 @@ pub struct Runner {
     preprocessing: Preprocessing,
     wanted: Vec<usize>,
     program: Option<Program>,
-    /// What the program computes with.
+    /// The arithmetic of the program.
     arithmetic: Arithmetic,
     /// Height and width of the input images.
     image_size: [usize; 2],

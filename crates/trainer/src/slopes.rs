@@ -7,10 +7,10 @@ use injerto_kernels::training::Program;
 
 use crate::{Model, Runner, TrainError};
 
-/// How the logits of a trained network follow what one of its layers puts out.
+/// Gradients of a trained network's logits with respect to the output of one of its layers.
 ///
-/// Nothing trains: the network is that of inference. A runner computes what crosses into the layers that depend on the layer, and a
-/// program of these layers, which is compiled for the CPU whatever device the model is on, goes forward and back.
+/// Nothing trains: the network is that of inference. A runner computes the values that enter the layers that depend on the layer, and a
+/// program of these layers, which is compiled for the CPU whatever device the model is on, runs forward and backward.
 #[derive(Debug)]
 pub struct Slopes {
     runner: Runner,

@@ -39,7 +39,7 @@ pub(crate) fn average(
 }
 
 /// Replaces the running statistics that `plan` updates by their mean over the batches of `feed`, in which every image counts the same
-/// (Izmailov et al. 2018, section 3.2; PyTorch's `update_bn`). Weights stay as they are. Returns whether nobody stopped it.
+/// (Izmailov et al. 2018, section 3.2; PyTorch's `update_bn`). Weights stay as they are. Returns whether it was not stopped.
 ///
 /// # Errors
 /// Images cannot be read, or there is not enough memory.

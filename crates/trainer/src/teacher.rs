@@ -106,7 +106,7 @@ impl Lessons {
         let network = Network::new(Arc::new(graph.clone()), &network.weights(), network.device())?;
         let model = Model { network, card: ModelCard { graph, ..card }, arithmetic };
         let prefix = Prefix::new(&model, &Split::at(model.network.graph(), last), kernels);
-        // A few logits per image need no smaller numbers.
+        // A few logits per image need no smaller number format.
         let cache = CacheSettings { precision: FeaturePrecision::F32, ..cache.clone() };
         Ok(Self { prefix, teacher: teacher.clone(), answers, cache, kept: None })
     }
@@ -167,7 +167,7 @@ pub(crate) struct Lesson<'a> {
     feed: Feed<'a>,
 }
 
-/// What a teacher says of a batch.
+/// A teacher's answers for a batch.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) distillation: Distillation,
@@ -176,7 +176,7 @@ pub(crate) struct Answer {
 }
 
 impl Lesson<'_> {
-    /// What the teacher says of the next batch, which has these images.
+    /// The teacher's answers for the next batch, which has these images.
     ///
     /// # Errors
     /// Images cannot be read, or the teacher could not read the same ones.
@@ -193,7 +193,7 @@ impl Lesson<'_> {
     }
 }
 
-/// One pass over the training images, with what a teacher says of each batch, if there is one.
+/// One pass over the training images, with a teacher's answers for each batch, if there is one.
 pub(crate) struct TaughtFeed<'a> {
     feed: Feed<'a>,
     lesson: Option<Lesson<'a>>,
@@ -225,7 +225,7 @@ impl<'a> TaughtFeed<'a> {
         Spent { prefix: spent.prefix + self.lesson.as_ref().map_or(0.0, Lesson::seconds), ..spent }
     }
 
-    /// Returns the next batch and what the teacher says of it, or `None` after the last one.
+    /// Returns the next batch with the teacher's answers, or `None` after the last one.
     ///
     /// # Errors
     /// Those of [`Feed::next`] and [`Lesson::on`].
@@ -248,7 +248,7 @@ mod tests {
         check(&[2, 0, 1], [false, false], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &[3.0, 1.0, 2.0, 6.0, 4.0, 5.0]);
         check(&[0, 1], [true, false], &[1.5, -2.0], &[0.0, 1.5, 0.0, -2.0]);
         check(&[0, 1], [false, true], &[1.0, 4.0], &[3.0]);
-        // The classes of the teacher stand in the other order.
+        // The classes of the teacher are in the other order.
         check(&[1, 0], [true, true], &[1.5], &[-1.5]);
         check(&[1, 0], [false, true], &[1.0, 4.0], &[-3.0]);
     }

@@ -31,7 +31,7 @@ pub struct Board {
     phase: Option<usize>,
     /// Another training of the same network that is under way, to compare with.
     comparison: Option<String>,
-    /// Whether the phases are shown, and not what was said.
+    /// Whether the phases are shown instead of the last lines of output.
     pub shows_phases: bool,
     /// Whether the training ends after the current batch.
     pub stopping: bool,
@@ -46,7 +46,7 @@ pub struct Current {
     pub share: f64,
     pub loss: f64,
     pub accuracy: f64,
-    /// When its first batch was heard of, and the share that was done then.
+    /// When the first event about its batches came, and the share that was done then.
     began: (Instant, f64),
 }
 
@@ -74,7 +74,7 @@ impl Board {
         }
     }
 
-    /// Shows the phases instead of what was said, or the other way round.
+    /// Shows the phases instead of the last lines of output, or the other way round.
     pub fn turn(&mut self) {
         self.shows_phases = !self.shows_phases;
     }
@@ -90,7 +90,7 @@ impl Board {
         let stages: Vec<Stage> = self.phases.iter().map(|(stage, _)| stage.clone()).collect();
         let epoch = self.epoch.as_ref().map(|epoch| {
             let (began, before) = epoch.began;
-            // Nothing is known of the time before its first batch was heard of.
+            // The time before the first event about its batches is unknown.
             let seen = epoch.share - before;
             let spent = began.elapsed().as_secs_f64() * if seen > 0.0 { epoch.share / seen } else { 0.0 };
             (epoch.share, spent)

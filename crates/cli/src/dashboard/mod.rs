@@ -1,11 +1,11 @@
 //! A training on the whole terminal: `injerto train --tui`.
 //!
-//! - [`board`]: what is shown, which hears the same events as the bar and the lines;
+//! - [`board`]: what is shown, which gets the same events as the bar and the lines;
 //! - [`view`]: how it is drawn, with the curves of [`plot`];
 //! - [`terminal`]: the terminal, which is given back however the training ends.
 //!
-//! One thread draws and reads keys while another trains. What else is said meanwhile waits in [`output`] and is said when the terminal
-//! is free again, so a training leaves the same lines with and without the dashboard.
+//! One thread draws and reads keys while another trains. Other output waits in [`output`] and is written when the terminal is free again,
+//! so a training leaves the same lines with and without the dashboard.
 
 mod board;
 mod plot;
@@ -27,10 +27,10 @@ use self::terminal::Terminal;
 pub use self::terminal::is_possible;
 use crate::output;
 
-/// How often the time is drawn, where nothing else changes.
+/// How often the time is drawn if nothing else changes.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Gives the terminal back, and says what has waited. It may be called at any time, from any thread, and more than once.
+/// Gives the terminal back, and writes the output that has waited. It may be called at any time, from any thread, and more than once.
 pub fn give_back() {
     if terminal::restore() {
         output::release();
@@ -70,7 +70,7 @@ impl Dashboard {
         }
     }
 
-    /// What tells the dashboard what happens.
+    /// The observer that tells the dashboard what happens.
     pub fn observer(&self) -> impl Observer + use<> {
         Teller(self.board.clone())
     }
@@ -140,7 +140,7 @@ impl Show {
     fn act(&self, asked: Asked) {
         match asked {
             Asked::Stop => self.stop.store(true, Ordering::Relaxed),
-            // As without the dashboard: whoever asks twice does not want to wait for the batch.
+            // As without the dashboard: a second request does not wait for the batch.
             Asked::Interrupt if self.stop.swap(true, Ordering::Relaxed) => {
                 give_back();
                 std::process::exit(130);
@@ -158,13 +158,13 @@ enum Asked {
     Stop,
     /// The same, and at the second time to end at once.
     Interrupt,
-    /// To show the phases instead of what was said, or the other way round.
+    /// To show the phases instead of the last lines of output, or the other way round.
     Turn,
 }
 
 /// What a key asks for, by the byte that the terminal sends for it.
 fn asked(key: u8) -> Option<Asked> {
-    /// What a terminal sends for Ctrl-C where that is no signal.
+    /// What a terminal in raw mode sends for Ctrl-C, which is then no signal.
     const CTRL_C: u8 = 3;
     match key {
         CTRL_C => Some(Asked::Interrupt),

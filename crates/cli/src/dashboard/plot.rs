@@ -4,7 +4,7 @@ use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
 use ratatui_core::style::{Color, Style};
 
-/// Of scales, borders and what is less important.
+/// The colour of scales, borders and less important things.
 pub const GREY: Color = Color::Indexed(244);
 
 /// Columns of the scale, with the line after it.
@@ -17,7 +17,7 @@ const FIRST: u32 = 0x2800;
 /// A curve over epochs.
 pub struct Curve {
     pub name: &'static str,
-    /// What stands at each of its finished epochs.
+    /// The mark at each of its finished epochs.
     pub mark: char,
     pub colour: Color,
     /// Epochs, which may be fractions, and values. Values that are no numbers leave a gap.
@@ -25,7 +25,7 @@ pub struct Curve {
 }
 
 /// Draws curves over each other into `area`, with a title, a legend with the last values, and scales. `epochs` is the last epoch of the
-/// scale, and at each of `borders` a dotted line stands.
+/// scale, and a dotted line stands at each of `borders`.
 pub fn plot(buffer: &mut Buffer, area: Rect, title: &str, curves: &[Curve], epochs: usize, borders: &[usize]) {
     if area.width < SCALE + 12 || area.height < 5 {
         return;
@@ -106,7 +106,7 @@ struct Scale {
     high: f64,
     step: f64,
     decimals: usize,
-    /// Rows, which say how close labels may stand.
+    /// Number of rows, which limits how close labels may stand.
     rows: usize,
 }
 
@@ -131,7 +131,8 @@ impl Scale {
         ((value - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
     }
 
-    /// The label of a row, which lies `down` from the highest (0) to the lowest value (1): that of the round value that falls on it.
+    /// The label of a row at the height `down`, from the highest (0) to the lowest value (1): the round value that falls on the row, if one
+    /// does.
     fn label(&self, down: f64) -> Option<String> {
         let row = |share: f64| (share * (self.rows - 1) as f64).round() as i64;
         let steps = ((self.high - self.low) / self.step).round() as i64;

@@ -11,7 +11,7 @@ use ratatui_core::style::{Color, Modifier};
 
 use crate::output;
 
-/// To the other screen, without a cursor; and back (xterm's control sequences, which every terminal of today understands).
+/// To the other screen, without a cursor; and back (xterm's control sequences, which all current terminals understand).
 const ENTER: &str = "\u{1b}[?1049h\u{1b}[?25l";
 const LEAVE: &str = "\u{1b}[0m\u{1b}[?25h\u{1b}[?1049l";
 
@@ -112,7 +112,7 @@ impl Backend for Screen {
                 }
             }
             self.add(cell.symbol())?;
-            // A character may be wider than a column: after letters that are not Latin, the place is said again.
+            // A character may be wider than a column: after letters that are not Latin, the position is written again.
             place = (cell.symbol().len() == 1).then_some((x + 1, y));
         }
         self.add("\u{1b}[0m")
@@ -180,7 +180,7 @@ mod raw {
     /// How long a key is waited for, in tenths of a second.
     const PATIENCE: u8 = 1;
 
-    /// What reads keys.
+    /// The descriptor from which keys are read.
     pub struct Keys(File);
 
     /// Sets the terminal to send each key at once.

@@ -14,19 +14,19 @@ use super::plot::{Curve, GREY, plot};
 use crate::output::Said;
 use crate::progress::Step;
 
-/// Most lines of what was said that are looked at.
+/// Upper limit of the lines of output that are looked at.
 pub const MESSAGES: usize = 200;
 
 const TRAINING: Color = Color::Indexed(39);
 const VALIDATION: Color = Color::Indexed(214);
 const WARNING: Color = Color::Indexed(203);
 
-/// Lines of the lower part, of the curves at least, and of what stands around both.
+/// Numbers of lines: of the lower part, of the curves at least, and of what stands around both.
 const LOWER: u16 = 7;
 const CURVES: u16 = 6;
 const AROUND: u16 = 6;
 
-/// Draws `board` over the whole of `buffer`, with the last lines that were said and the time that the training has taken.
+/// Draws `board` over the whole of `buffer`, with the last lines of output and the time that the training has taken.
 pub fn draw(buffer: &mut Buffer, board: &Board, said: &[Said], spent: Duration) {
     let area = buffer.area;
     buffer.reset();
@@ -56,7 +56,7 @@ pub fn draw(buffer: &mut Buffer, board: &Board, said: &[Said], spent: Duration) 
     }
     y += 2;
     buffer.set_stringn(0, bottom, keys(board), wide, GREY);
-    // The curves take what the lower part leaves; where there is no room for both, what was said is left.
+    // The curves take the lines that the lower part leaves. If there is no room for both, the output is left out.
     let lower = match area.height.saturating_sub(AROUND) {
         room if room >= LOWER + CURVES => LOWER + (room - LOWER - CURVES) / 4,
         room => room,
@@ -70,7 +70,7 @@ pub fn draw(buffer: &mut Buffer, board: &Board, said: &[Said], spent: Duration) 
     if board.shows_phases { phases(buffer, rest, board) } else { messages(buffer, rest, said) }
 }
 
-/// What the keys do, and what becomes of the training.
+/// What the keys do, and how the training goes on.
 fn keys(board: &Board) -> String {
     let other = if board.shows_phases { "p  what was said" } else { "p  the phases" };
     match board.stopping {
@@ -79,7 +79,7 @@ fn keys(board: &Board) -> String {
     }
 }
 
-/// How far what is counted is.
+/// How far the current count has come.
 fn bar(buffer: &mut Buffer, y: u16, step: &Step) {
     let wide = usize::from(buffer.area.width);
     let length = (wide / 4).clamp(10, 30);
@@ -105,8 +105,8 @@ fn figures(buffer: &mut Buffer, area: Rect, board: &Board) {
             .chain(now)
             .collect(),
     };
-    // What is known of the epoch under way belongs as far before its end as there is left of it. The figures of its first batches
-    // are those of a few images.
+    // A figure of the epoch under way is drawn at the share of the epoch that is done. The figures of its first batches are those of a few
+    // images and are left out.
     let at = |value: f64| now.filter(|now| now.share >= 0.25).map(|now| ((now.number - 1) as f64 + now.share, value));
     let loss = [
         curve("training", '•', TRAINING, &|record| Some(record.loss), now.and_then(|now| at(now.loss))),
@@ -126,7 +126,7 @@ fn figures(buffer: &mut Buffer, area: Rect, board: &Board) {
     plot(buffer, right, "accuracy", &accuracy, epochs, &board.borders());
 }
 
-/// The last lines of what was said, as many as there is room for.
+/// The last lines of output, as many as there is room for.
 fn messages(buffer: &mut Buffer, area: Rect, said: &[Said]) {
     let lines: Vec<(String, bool)> = said
         .iter()

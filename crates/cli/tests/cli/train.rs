@@ -295,7 +295,7 @@ fn a_trained_network_sees_photos_as_it_was_trained_to() {
     let ran = run(at.path(), &["evaluate", "photos/validation", "--run", "ignore"]);
     contains(
         &ran.err,
-        &["lying on their sides as Keras does; this network was trained so, and one that is trained with"],
+        &["lying on their sides as Keras does; this network was trained in that way; one that is trained with"],
     );
     assert!(!run(at.path(), &["evaluate", "photos/validation", "--run", "apply"]).err.contains("lying on their sides"));
 }

@@ -1,4 +1,4 @@
-//! What an image says of itself without being decoded.
+//! The facts about an image that are known without decoding it.
 
 use image::ImageDecoder as _;
 use image::metadata::Orientation as Turn;

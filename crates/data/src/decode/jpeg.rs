@@ -1,9 +1,9 @@
 //! Whether all the pixel data of a JPEG is there, and the pixels of a file of the common kind.
 //!
-//! Decoders fill up what is missing with grey, so none of them can be asked. This walks through a file as a decoder does,
-//! symbol by symbol. A file that passes has data for each block of each component. [`check`] makes no pixels. [`draw`] makes
-//! those that somebody looks at, on the same walk: a file with one scan, 8 bits, and grey or the usual colours. Every other kind is
-//! left to another decoder, whose pixels are equal for files that both read.
+//! Decoders fill up what is missing with grey, so none of them can answer this. This module walks through a file as a decoder does, symbol
+//! by symbol. A file that passes has data for each block of each component. [`check`] makes no pixels. [`draw`] makes those that are
+//! needed, in the same pass, for a file with one scan, 8 bits, and grey or the usual colours. Every other kind is left to another decoder,
+//! whose pixels are equal for files that both read.
 
 mod scan;
 

@@ -1,4 +1,4 @@
-//! Where processors have no AVX2, nobody has a proof of it.
+//! On processors without AVX2, no proof of it exists.
 
 use super::transform::{Block, Steps};
 

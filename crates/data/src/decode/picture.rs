@@ -1,4 +1,4 @@
-//! Pixels of a JPEG while its data is read: only those that somebody looks at, and no more rows at a time than neighbours need.
+//! Pixels of a JPEG while its data is read: only those that are needed, and no more rows at a time than neighbours need.
 
 use super::avx2::Avx2;
 use super::colour;
@@ -19,7 +19,7 @@ struct Plane {
     stride: usize,
     /// Number of rows, with those that only fill up the last unit.
     rows: usize,
-    /// Whether somebody looks at a block of each row of blocks, and of each column.
+    /// For each row of blocks, and for each column, whether a block in it is needed.
     seen: [Vec<bool>; 2],
     /// The rows of two units, one after the other.
     samples: Vec<u8>,
@@ -114,7 +114,7 @@ impl Picture {
         Self { planes, unit: unit[0] / part, rows, columns, drawn: 0, smooth, pixels, lines, avx2: Avx2::detect() }
     }
 
-    /// Whether somebody looks at a block.
+    /// Whether a block is needed.
     #[inline(always)]
     pub fn is_seen(&self, component: usize, [row, column]: [usize; 2]) -> bool {
         let [rows, columns] = &self.planes[component].seen;
@@ -182,7 +182,7 @@ impl Picture {
         pixels.iter_mut().zip(columns).for_each(|(to, &column)| *to = whole[column]);
     }
 
-    /// The rows and columns that somebody looks at.
+    /// The rows and columns that are needed.
     pub fn finish(self) -> Rgb {
         Rgb { height: self.rows.len(), width: self.columns.len(), pixels: self.pixels }
     }

@@ -1,7 +1,7 @@
 //! Whether a WebP file agrees with itself.
 //!
-//! Its decoder believes sizes that stand in the file: that of a lossy image inside a canvas, however small the canvas is, and
-//! that of a chunk, however short the file is. Both are held against what is there before the decoder sees them.
+//! Its decoder trusts the sizes that the file states: that of a lossy image inside a canvas, however small the canvas is, and that of a
+//! chunk, however short the file is. Both are checked against the file before the decoder sees them.
 
 /// Walks through the chunks of a file whose canvas is `[height, width]`.
 ///

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::{DataError, Dataset, Sample, decode, read};
 
-/// What says which images belong together.
+/// The rule by which images belong together.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Grouping {
@@ -64,8 +64,7 @@ impl Grouping {
         Regex::new(pattern).map_err(|error| error.to_string())
     }
 
-    /// Says of each image which group it belongs to. Returns the number of images of which nothing says it; each of these stands
-    /// alone.
+    /// Sets the group of each image. Returns the number of images that belong to no group; each of these is a group of its own.
     ///
     /// # Errors
     /// [`DataError::Group`] for a file or a pattern that cannot be used, or if no image belongs to a group.

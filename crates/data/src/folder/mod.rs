@@ -64,7 +64,7 @@ pub struct Folder {
     pub train: Dataset,
     /// Validation images.
     pub validation: Option<Dataset>,
-    /// Test images, which nothing looks at before training is over.
+    /// Test images, which are not used before training is over.
     pub test: Option<Dataset>,
     /// How the images were found.
     pub inventory: Inventory,
@@ -265,7 +265,7 @@ fn distinct(tree: &Tree, inventory: &mut Inventory) -> Result<Dataset, DataError
     Ok(found)
 }
 
-/// A dataset whose classes are the folders of a tree. Whoever has all folders that are read checks that they are distinct.
+/// A dataset whose classes are the folders of a tree. The caller, who has all folders that are read, checks that they are distinct.
 fn dataset(tree: &Tree, inventory: &mut Inventory) -> Result<Dataset, DataError> {
     let path = || tree.path.clone();
     if tree.folders.is_empty() {

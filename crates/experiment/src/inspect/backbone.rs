@@ -19,7 +19,7 @@ use super::{FOLDS, Survey};
 use crate::gallery::Gallery;
 use crate::{ExperimentError, Prepared};
 
-/// Beginning of the ids of weights that were trained on photos of all kinds of things, and so say something of any photo.
+/// Beginning of the ids of weights that were trained on photos of all kinds of things, and so are useful for any photo.
 const GENERAL: &str = "imagenet";
 
 /// Images that LogME is computed for, at most: its cost grows with the cube of their number.
@@ -80,7 +80,7 @@ fn is_at_hand(set: &WeightSet, cache: &Cache) -> bool {
     }
 }
 
-/// What a backbone is worth for a dataset.
+/// How good a backbone is for a dataset.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Ranked {
     /// Name of the backbone.
@@ -109,11 +109,11 @@ pub struct Ranked {
 #[derive(Debug)]
 pub struct Judged {
     ranked: Ranked,
-    /// Which images its probe takes for what they are.
+    /// Whether its probe predicts each image right.
     right: Vec<bool>,
 }
 
-/// What features say of the backbone that has computed them.
+/// How good the features of a backbone are for a dataset.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Probed {
     /// Cross-validated accuracy of a probe.
@@ -122,7 +122,7 @@ pub struct Probed {
     pub logme: f64,
 }
 
-/// Asks features what [`judge`] asks them, where there are no photos to measure the speed with.
+/// Judges features as [`judge`] does, without photos to measure the speed with.
 ///
 /// # Errors
 /// [`InsightError`](injerto_insight::InsightError) if the images are too few for a probe, or if it was stopped.
@@ -131,7 +131,7 @@ pub fn probed(table: &FeatureTable, seed: u64, watch: injerto_insight::Watch<'_>
     Ok(Probed { accuracy, logme: logme(&sample(table))? })
 }
 
-/// Computes what there is to know of one backbone: its features of all images are kept. `None` if it was stopped.
+/// Judges one backbone by its features of all images, which are kept. `None` if it was stopped.
 ///
 /// # Errors
 /// Images that cannot be read, weights that cannot be put on the device, images that are too few for a probe.

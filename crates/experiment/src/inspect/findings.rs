@@ -1,5 +1,5 @@
-//! Findings as data. Images are named by their paths, so that whoever shows a finding needs nothing else; the names of the fields are those
-//! of the JSON.
+//! Findings as data. Images are named by their paths, so that a finding can be shown without anything else; the names of the fields are
+//! those of the JSON.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ pub struct Inspection {
     pub images: usize,
     /// The classes, with their images.
     pub classes: Vec<ClassCount>,
-    /// What made the features; `None` where no backbone is at hand.
+    /// The backbone that made the features; `None` if there was none.
     pub backbone: Option<Backbone>,
     /// How well a linear probe tells the classes apart.
     pub probe: Option<Probe>,
@@ -30,11 +30,11 @@ pub struct Inspection {
     pub leaks: Vec<LeakFound>,
     /// Labels that look wrong, the surest first.
     pub labels: Vec<SuspectFound>,
-    /// What is conspicuous about the files.
+    /// What is odd about the files.
     pub health: HealthCard,
     /// Whether more photos would help.
     pub more_photos: Option<MorePhotos>,
-    /// Whether the photos are like those of a training; `None` if nobody asked.
+    /// Whether the photos are like those of a training; `None` if this was not asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drift: Option<Drift>,
     /// Questions without an answer.
@@ -68,7 +68,7 @@ pub struct Backbone {
 /// What a logistic regression on the features reaches on images that it has not seen.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Probe {
-    /// Share of images that it takes for what their labels say.
+    /// Share of images whose labels it predicts.
     pub accuracy: f64,
     /// Interval of 95 % for the accuracy.
     pub interval: [f64; 2],
@@ -102,7 +102,7 @@ pub struct LeakFound {
     pub kind: Kind,
     /// Cosine of their features.
     pub similarity: f32,
-    /// The worse of what they stand on two sides of.
+    /// What separates the two images: the split, or else their classes.
     pub across: Across,
     /// Whether one is the other mirrored.
     pub mirrored: bool,
@@ -155,7 +155,7 @@ pub struct Unreadable {
     pub reason: String,
 }
 
-/// What is conspicuous about the files; see [`Health`]. Lists are ranked, the most conspicuous first.
+/// What is odd about the files; see [`Health`]. Lists are ranked, the oddest first.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HealthCard {
     /// Photos that were measured.

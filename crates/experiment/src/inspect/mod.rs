@@ -1,5 +1,5 @@
-//! What can be said of images before any training: whether photos are there more than once, which labels look wrong, how well a probe tells
-//! the classes apart and whether more photos would help, what is conspicuous about the files, and whether new photos are like those of
+//! What can be found out about images before any training: whether photos are there more than once, which labels look wrong, how well a
+//! probe tells the classes apart and whether more photos would help, what is odd about the files, and whether new photos are like those of
 //! training.
 //!
 //! A [`Survey`] is all that is computed from pixels: the facts of each photo and, with a backbone, its features; both are kept.
@@ -47,7 +47,7 @@ pub const FOLDS: usize = 5;
 /// Share of the photos like those of training that stay known.
 const KEEP: f64 = 0.95;
 
-/// Of every so many training images one is held out, where there are no validation images, to see how far known photos are.
+/// If there are no validation images, one of this many training images is held out, to see how far known photos are.
 const HELD_OUT: usize = 5;
 
 /// New photos that are named as unlike those of training, at most.
@@ -250,8 +250,8 @@ impl Survey {
         })
     }
 
-    /// Whether the photos of this survey are like those that `known` was trained on, which the same backbone has seen. The threshold is where
-    /// 95 % of the validation images stay known; where there are none, every fifth training image is held out for it.
+    /// Whether the photos of this survey are like those that `known` was trained on, which the same backbone has seen. The threshold is the
+    /// distance within which 95 % of the validation images lie; if there are none, every fifth training image is held out for it.
     ///
     /// # Errors
     /// Surveys without features, or by different backbones; the caller's wish to stop.

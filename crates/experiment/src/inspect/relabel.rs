@@ -9,8 +9,8 @@ use injerto_files::from_text;
 use super::SuspectFound;
 use crate::gallery::Gallery;
 
-/// The moves of these images, in their order, with paths below the images' folder. An image stays in its half of a split. Where a file of its
-/// name lies in the other class already, the name gets the old class's beside it. Images that lie in no class's folder (behind a link, in
+/// The moves of these images, in their order, with paths below the images' folder. An image stays on its side of a split. If the other
+/// class already has a file of its name, the name of the old class is added. Images that lie in no class's folder (behind a link, in
 /// memory) are left out.
 pub fn relabel(gallery: &Gallery, suspects: &[SuspectFound]) -> Vec<Move> {
     let Some(root) = &gallery.root else { return Vec::new() };

@@ -7,31 +7,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ExperimentError, RunFolder};
 
-/// Content of `calibration.json`: whether the probabilities of the best epoch mean what they say on the validation images, and
-/// what can be decided with them.
+/// Content of `calibration.json`: how well the probabilities of the best epoch are calibrated on the validation images, and what can be
+/// decided with them.
 ///
-/// The epoch was chosen on the same images, so the figures are those of the images at hand; their intervals say how far they
-/// can be trusted on others.
+/// The epoch was chosen on the same images, so the figures hold for these images; their intervals say how far they can be trusted for
+/// others.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     /// Number of validation images.
     pub images: usize,
     /// The fitted temperature; `None` where the probabilities of an image do not add up to 1.
     pub temperature: Option<Temperature>,
-    /// Whether logits are divided by it: it gains more than chance would. All that follows `reliability` is then said of
-    /// these predictions.
+    /// Whether logits are divided by it, because it gains more than chance would. The fields after `reliability` are then about these
+    /// predictions.
     pub applied: bool,
-    /// Confidence beside accuracy, of the network's own probabilities.
+    /// Accuracy by confidence, for the network's own probabilities.
     pub reliability: Reliability,
     /// The same at the temperature; `None` if it is not applied.
     pub calibrated: Option<Reliability>,
-    /// Accuracy over coverage: what is right if the surest images alone are answered. At most [`Calibration::POINTS`] points.
+    /// Accuracy over coverage: the share of right answers if only the surest images are answered. At most [`Calibration::POINTS`] points.
     pub coverage: Vec<Operation>,
     /// Where the model answers most images with these shares of right answers.
     pub alone: Vec<Alone>,
     /// Share of right answers that `classes` are about.
     pub class_precision: f64,
-    /// From where on each class is believed.
+    /// The probability from which on each class is believed.
     pub classes: Vec<ClassPrecision>,
 }
 
@@ -44,7 +44,7 @@ pub struct Alone {
     pub at: Option<Operation>,
 }
 
-/// From where on a class is believed.
+/// The probability from which on a class is believed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClassPrecision {
     /// Name of the class.

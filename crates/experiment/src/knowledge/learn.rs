@@ -68,7 +68,7 @@ pub(crate) fn learn(
         },
         None => None,
     };
-    // What is judged is what the file holds.
+    // The features are judged as the file stores them, in 16 bits.
     let rounded = training.features.unit().values().iter().map(|&x| half::f16::from_f32(x).to_f32()).collect();
     let features = Matrix::new(boundary.width, rounded)?;
     let (mut threshold, mut calibration) = (None, None);

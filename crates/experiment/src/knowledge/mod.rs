@@ -1,4 +1,4 @@
-//! What a run keeps with its model ([`Knowledge`]): the training images as the network sees them, from where on an image is
+//! What a run keeps with its model ([`Knowledge`]): the training images as the network sees them, the distance from which on an image is
 //! unlike all of them, and how probabilities are calibrated.
 
 mod calibration;
@@ -38,7 +38,7 @@ pub struct Knowledge {
 /// What the file says in its metadata.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Facts {
-    /// Checksum of the checkpoint that all of this is true of.
+    /// Checksum of the checkpoint that all of this belongs to.
     checkpoint: String,
     /// Name of the layer whose output the features are.
     layer: String,
@@ -50,7 +50,7 @@ struct Facts {
     paths: Vec<String>,
     /// What each image shows.
     labels: Vec<Label>,
-    /// From where on an image is unknown; `None` if there were no validation images.
+    /// The distance from which on an image is unknown; `None` if there were no validation images.
     threshold: Option<Threshold>,
     /// The temperature of the probabilities; `None` if none was fitted, or if it did not help.
     temperature: Option<Temperature>,
@@ -99,7 +99,7 @@ impl Knowledge {
         (&self.facts.paths[row], &self.facts.labels[row])
     }
 
-    /// From where on an image is unknown; `None` if the run had no validation images.
+    /// The distance from which on an image is unknown; `None` if the run had no validation images.
     pub fn threshold(&self) -> Option<&Threshold> {
         self.facts.threshold.as_ref()
     }

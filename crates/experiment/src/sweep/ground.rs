@@ -1,4 +1,4 @@
-//! What the trials of a sweep stand on: images, backbone and features, each of them once.
+//! What the trials of a sweep share: images, backbone and features, each of them once.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -38,11 +38,11 @@ const FREE_DATA: [&str; 6] = ["batch_size", "shuffle", "augment", "mixup", "cutm
 /// Tables and keys beside these that decide about the backbone alone.
 const BACKBONE: [&str; 2] = ["backbone", "device"];
 
-/// Images and a backbone, on which several trials stand.
+/// Images and a backbone that several trials share.
 pub(super) struct Ground {
     /// The first of the trials.
     pub base: Prepared,
-    /// Which experiments stand on it, and which have the same images.
+    /// The keys by which experiments belong to it, and by which they have the same images.
     key: Value,
     images: Value,
     /// The backbone on the device.
@@ -68,7 +68,7 @@ impl Ground {
         Ok(Self { base, key, images, network, data: String::new() })
     }
 
-    /// Whether an experiment stands on this ground.
+    /// Whether an experiment belongs to this ground.
     pub fn bears(&self, config: &Config) -> bool {
         self.key == keys(config).0
     }

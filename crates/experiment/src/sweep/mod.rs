@@ -1,12 +1,12 @@
-//! Many experiments on the same images: each image passes a backbone once, and each trial trains on what was kept of it.
+//! Many experiments on the same images: each image passes through a backbone once, and each trial trains on the kept features.
 //!
-//! A [`Sweep`] is prepared from experiments that differ in any keys. Experiments with the same images, the same division and the same
-//! backbone stand on one ground: the images are looked at once, and the backbone's parameters are on the device once. Trials whose first
-//! phase keeps the same outputs of the same layers share these features in memory. Where a trial trains a head alone, several run at
-//! once, one per core; the numbers are those of the experiment alone, bit for bit.
+//! A [`Sweep`] is prepared from experiments that differ in any keys. Experiments with the same images, the same split and the same backbone
+//! share one ground: the images are examined once, and the backbone's parameters are on the device once. Trials whose first phase keeps the
+//! same outputs of the same layers share these features in memory. Where a trial trains a head alone, several run at once, one per core;
+//! the numbers are those of the experiment alone, bit for bit.
 //!
-//! Each trial leaves the folder of a run without a network and without a report. The best one becomes a whole run. A sweep that was
-//! stopped is repeated with the same folder: what is finished is not done again, also if the sweep has more trials by then.
+//! Each trial leaves the folder of a run without a network and without a report. The best one becomes a whole run. A sweep that was stopped
+//! goes on if it is started again with the same folder: finished trials are not trained again, even if the sweep has more trials by then.
 
 mod ground;
 pub mod halving;
@@ -99,8 +99,8 @@ impl Sweep {
     /// The same as JSON.
     pub const JSON: &str = "sweep.json";
 
-    /// Prepares all experiments, so that a mistake in one of them is told before the first one trains. `folder` is created; trials that it
-    /// holds already are found again. While images are read, `looking` is called with the number of files that are done and of all.
+    /// Prepares all experiments, so that a mistake in one of them is reported before the first one trains. `folder` is created; trials that
+    /// it holds already are found again. While images are read, `looking` is called with the number of files that are done and of all.
     ///
     /// # Errors
     /// [`ExperimentError`] for the first experiment with a part that is missing or does not fit.
@@ -197,7 +197,7 @@ impl Sweep {
         self.grounds.iter_mut().for_each(Ground::note);
         self.find();
         for at in 0..self.grounds.len() {
-            // Nobody needs to be told twice of copies that change nothing.
+            // Copies that change nothing are reported once.
             let is_known = self.trials.iter().all(|trial| trial.ground != at || trial.done.is_some());
             let ground = &mut self.grounds[at];
             if (ground.moves_copies() || !is_known) && !ground.settle(&self.folder, watch)? {
@@ -378,7 +378,7 @@ fn based(
     Prepared::on(&gallery, config, catalog, cache)
 }
 
-/// Trains trials that share their features, as many at once as pay. A place is `None` if no trial was begun there.
+/// Trains trials that share their features, as many at once as is worthwhile. A place is `None` if no trial was begun there.
 fn train(
     trials: &[(usize, &Planned)],
     jobs: Option<usize>,

@@ -61,7 +61,7 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// The best epoch among so many first ones.
+    /// The best epoch among the first ones, as many as are given.
     pub(super) fn best_within(&self, epochs: usize) -> Best {
         let mut best = Best::new(self.monitor, self.mode);
         for record in self.history.iter().take(epochs) {
@@ -70,7 +70,7 @@ impl Trial {
         best
     }
 
-    /// Whether it has been trained for so many epochs, as far as it goes.
+    /// Whether it has been trained for this many epochs, or to its end.
     pub(super) fn has(&self, epochs: usize) -> bool {
         self.complete || self.failed.is_some() || self.history.len() >= epochs
     }
@@ -89,7 +89,7 @@ pub(super) struct Planned {
     pub is_head_alone: bool,
     /// Number of its epochs.
     pub epochs: usize,
-    /// Its experiment as it stands in its folder.
+    /// Its experiment as it is written in its folder.
     pub experiment: String,
     pub folder: PathBuf,
     /// What is known of it.
@@ -224,7 +224,7 @@ impl Planned {
                 paused.write(&prepared.model(prepared.config.seed, &device)?, &checkpoints)?;
                 (folder, Start::Again(checkpoints.open()?.map(Box::new)))
             }
-            // What it takes to go on is gone, and it begins again.
+            // The state from which it would go on is gone, so it begins again.
             (None, false) => {
                 let record = self.done.as_ref().map(crate::json::pretty);
                 std::fs::remove_dir_all(&self.folder)
@@ -241,9 +241,9 @@ impl Planned {
         Ok((!summary.interrupted).then_some(summary))
     }
 
-    /// Removes what it takes to go on.
+    /// Removes the state from which it would go on.
     pub fn end(&self) {
-        // Where it cannot be removed, it takes room and does no harm.
+        // If the state cannot be removed, it takes room and does no harm.
         let _ = std::fs::remove_file(self.folder.join(STATE));
     }
 }

@@ -114,7 +114,7 @@ impl ModelFile {
     pub fn open(path: &Path) -> Result<Self, OnnxError> {
         let io = |source| OnnxError::Io { path: path.to_owned(), source };
         let damaged = |reason: &str| OnnxError::Damaged { reason: reason.to_owned() };
-        // Even opening a pipe waits for whoever writes into it, and reading one might never end.
+        // Even opening a pipe waits for a writer, and reading one might never end.
         if !std::fs::metadata(path).map_err(io)?.is_file() {
             return Err(damaged("it is not a regular file"));
         }

@@ -79,7 +79,7 @@ pub fn leak(leak: &LeakFound) -> String {
         Kind::Near => "one picture",
     };
     let across = match leak.across {
-        Across::Split => "one trains, the other measures",
+        Across::Split => "one trains, the other validates",
         Across::Class => "under two classes",
         Across::None => "in one class",
     };
@@ -253,7 +253,7 @@ mod tests {
         let three = [Across::Split, Across::None, Across::None].map(leak_of);
         let text = leaks(&three).expect("a sentence");
         assert!(text.starts_with("3 pairs of photos are one picture: 1 with one in training"), "{text}");
-        assert_eq!(leak(&three[0]), "one picture, mirrored, one trains, the other measures (similarity 0.990)");
+        assert_eq!(leak(&three[0]), "one picture, mirrored, one trains, the other validates (similarity 0.990)");
     }
 
     #[test]

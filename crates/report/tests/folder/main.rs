@@ -386,7 +386,7 @@ fn the_plan_is_told_as_it_was_made() {
         "2,257,984",
         "frozen prefix 1 layer, tail 1 layer, 9,600 values per image between them",
         "cut before block_2_expand: 38 KB per image instead of 269 KB; recomputes 5.6 M multiply-adds per image in each epoch",
-        "4 augmented views of each training image pass the prefix once",
+        "4 augmented views of each training image pass through the prefix once",
     ] {
         assert!(html.contains(words), "{words}");
     }

@@ -25,7 +25,7 @@ pub(super) fn ahead<T: Send + 'static, R: Send + 'static>(
             waiting.push_back(match is_far(&item) {
                 true => {
                     let (sender, receiver) = sync_channel(1);
-                    // Nobody listens any more if the work was stopped.
+                    // There is no receiver any more if the work was stopped.
                     std::thread::spawn(move || _ = sender.send(work(item)));
                     Waiting::Far(receiver)
                 }

@@ -28,7 +28,7 @@ pub(super) fn photos(place: &Place) -> impl Iterator<Item = Result<Photo, Shards
     receiver.into_iter()
 }
 
-/// What has come of a photo.
+/// The parts of a photo that have been read.
 #[derive(Default)]
 struct Parts {
     key: String,
@@ -85,7 +85,7 @@ fn walk(place: &Place, send: &mut dyn FnMut(Result<Photo, ShardsError>) -> bool)
             "cls" => parts.class = Some(text()?).filter(|text| !text.is_empty()),
             "json" => parts.said = label(&text()?),
             other if EXTENSIONS.contains(&format!(".{}", other.rsplit('.').next().unwrap_or(other)).as_str()) => {
-                // Beside `001.jpg`, `001.mask.png` says something of the photo and is none.
+                // Beside `001.jpg`, a `001.mask.png` belongs to the photo and is not a photo itself.
                 let further = other.matches('.').count();
                 match &parts.image {
                     Some((_, kept, _)) if *kept < further => continue,

@@ -24,11 +24,11 @@ pub(crate) const LARGEST: u64 = 256 << 20;
 /// A photo with its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Photo {
-    /// What it is known by, in all shards.
+    /// Its key, which is the same in all shards.
     pub key: String,
     /// Where it was found.
     pub path: String,
-    /// The class that it is said to have.
+    /// Its label.
     pub label: Option<String>,
     /// The bytes of its file, or why they cannot be had.
     pub content: Result<Vec<u8>, Unread>,
@@ -49,7 +49,7 @@ pub struct Photo {
 pub struct Input {
     files: Vec<File>,
     packs: Vec<Pack>,
-    /// What folders hold that is no photo.
+    /// The files in folders that are not photos.
     pub left_out: Vec<AllLeftOut>,
 }
 
@@ -91,8 +91,8 @@ impl Format {
     }
 }
 
-/// Whether a file is what a shard has written. The folder for results may lie among the photos: what one shard leaves in it is no input of
-/// the next one, nor of the same one when it starts again.
+/// Whether a file was written by a shard. The folder for results may lie among the photos, and results are not input: neither of the next
+/// shard, nor of the same one when it starts again.
 fn is_result(place: &Place) -> bool {
     Shard::of_file(&place.name()).is_some() && Header::read(place).is_ok()
 }
@@ -253,7 +253,7 @@ impl Input {
     }
 }
 
-/// Size and time or version of each file, as text: whoever writes to it changes one of them. Several are asked for at once.
+/// Size and time or version of each file, as text: writing to the file changes one of them. Several are asked for at once.
 fn stamps<'f>(
     files: impl Iterator<Item = (&'f Place, &'f Option<String>)>,
 ) -> impl Iterator<Item = Result<String, ShardsError>> {
@@ -309,7 +309,7 @@ impl Share {
         &self.identity
     }
 
-    /// Number of photos; `None` if some are in archives or tables, which nobody has counted.
+    /// Number of photos; `None` if some are in archives or tables, whose photos are not counted beforehand.
     pub fn count(&self) -> Option<usize> {
         self.packs.is_empty().then_some(self.files.len())
     }

@@ -35,7 +35,7 @@ enum Kind {
 pub(crate) struct Entry {
     /// Its path below the folder, with `/` between folders.
     pub name: String,
-    /// Size and time or version, as text: whoever writes to the file changes one of them.
+    /// Size and time or version, as text: writing to the file changes one of them.
     pub stamp: String,
 }
 
@@ -62,7 +62,7 @@ impl Place {
             "s3" => Object::parse(rest).map(|object| Self(Kind::Object(object))).or_else(bad),
             // A folder may be called so, if it is there.
             _ if Path::new(text).exists() => Ok(Self::from(PathBuf::from(text))),
-            _ => bad("expected a path, file:///FOLDER, or s3://BUCKET/PREFIX for a store that speaks S3".to_owned()),
+            _ => bad("expected a path, file:///FOLDER, or s3://BUCKET/PREFIX for an S3 store".to_owned()),
         }
     }
 

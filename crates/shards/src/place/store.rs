@@ -1,4 +1,4 @@
-//! Objects in stores that speak S3, such as those of AWS, MinIO, Ceph and Cloudflare.
+//! Objects in stores with the S3 protocol, such as those of AWS, MinIO, Ceph and Cloudflare.
 //!
 //! The library `object_store` signs, retries, and reads answers; requests go over the connections of `injerto-fetch`, one after the other,
 //! in the thread that asks.
@@ -331,7 +331,7 @@ impl Write for Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         if let (Some((id, _)), Ok(path)) = (&self.sent, self.object.path()) {
-            // Whoever drops it has an error to tell already.
+            // The caller that drops it has an error to report already.
             let _ = self.object.wait(self.object.store.abort_multipart(&path, id));
         }
     }

@@ -32,7 +32,7 @@ struct Sums {
 }
 
 impl Sums {
-    /// The sums, which mean nothing while there are no images, and the number of images.
+    /// The sums, which are undefined while there are no images, and the number of images.
     fn parts(&mut self, length: usize) -> (&mut [f32], &mut f32) {
         self.all.resize(length + 1, 0.0);
         let (images, sums) = self.all.split_last_mut().expect("one more value than gradients");
@@ -48,7 +48,7 @@ impl Sums {
         (sums, images)
     }
 
-    /// Adds the mean gradients of a batch, which have so many values in all.
+    /// Adds the mean gradients of a batch of this many images; `length` is the number of values of all gradients.
     fn add<'a>(&mut self, images: usize, length: usize, gradients: impl Iterator<Item = &'a [f32]>) {
         let weight = images as f32;
         let (mut rest, count) = self.parts(length);

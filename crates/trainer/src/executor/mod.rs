@@ -29,7 +29,7 @@ pub(crate) struct Aim<'a> {
     pub(crate) targets: Targets<'a>,
     /// Weight per image, which multiplies its loss; `None` means 1.
     pub(crate) weights: Option<&'a [f32]>,
-    /// What a teacher says of the images.
+    /// A teacher's answers for the images.
     pub(crate) teacher: Option<&'a Answer>,
 }
 
@@ -82,7 +82,7 @@ pub(crate) trait Executor {
         random: &mut ChaCha8Rng,
     ) -> Result<(), TrainError>;
 
-    /// From now on sums gradients over images until [`Executor::update`], so that they can be joined.
+    /// From now on, sums gradients over images until [`Executor::update`], so that they can be joined.
     fn sum_gradients(&mut self);
 
     /// Adds the gradients that wait for [`Executor::update`] up over all processes, each image counting the same.
@@ -92,7 +92,7 @@ pub(crate) trait Executor {
     /// returns.
     fn update(&mut self, size: StepSize);
 
-    /// What the batches since the last call found, one after the other. This waits for the device.
+    /// Losses and outputs of the batches since the last call, one after the other. This waits for the device.
     fn readings(&mut self) -> Vec<Reading>;
 
     /// Swaps the weights and their moving averages, if there are averages, and returns whether it did. Calling it twice changes nothing.
@@ -101,7 +101,7 @@ pub(crate) trait Executor {
     /// Takes the weights into their mean, into which those of `before` epochs have been taken; [`Executor::swap_averages`] swaps both.
     fn average(&mut self, before: u64);
 
-    /// Runs a batch in training mode for its statistics alone: weights stay, and running statistics move.
+    /// Runs a batch in training mode for its statistics alone: weights stay as they are, and running statistics are updated.
     fn observe(&mut self, boundary: &Boundary, images: usize, random: &mut ChaCha8Rng) -> Result<(), TrainError>;
 
     /// Values of a parameter of the tail.

@@ -1,6 +1,6 @@
 //! Metrics of training and validation.
 //!
-//! [`Accumulator`] sums loss and accuracy while an epoch runs. [`Answers`] holds what the network said of each image: [`Predictions`] where
+//! [`Accumulator`] sums loss and accuracy while an epoch runs. [`Answers`] holds the network's answer for each image: [`Predictions`] where
 //! an image has one class, and [`MultiLabelPredictions`] where it may have several. [`Figures`] are all metrics of them, a [`Report`] or a
 //! [`MultiLabelReport`], with scikit-learn's definitions.
 
@@ -22,7 +22,7 @@ pub use predictions::Predictions;
 pub use report::{ClassReport, Mean, Report};
 pub use running::Accumulator;
 
-/// What a network says of images whose labels are known.
+/// A network's answers for images whose labels are known.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answers {
     /// Each image has one class.
@@ -40,7 +40,7 @@ impl Answers {
         }
     }
 
-    /// Those of images whose probabilities `[images, classes]` several views or networks have given together, and the mean cross-entropy
+    /// The answers for images whose probabilities `[images, classes]` are means over several views or networks, and the mean cross-entropy
     /// of these probabilities.
     ///
     /// # Errors
@@ -133,7 +133,7 @@ impl Figures {
         }
     }
 
-    /// The one kind of figures and the other, of which one is there.
+    /// The two kinds of figures, one of which is `None`.
     pub fn parts(self) -> (Option<Report>, Option<MultiLabelReport>) {
         match self {
             Self::MultiClass(report) => (Some(report), None),

@@ -110,9 +110,9 @@ impl Scores {
         (self.positives > 0).then(|| self.curve().into_iter().map(add).sum())
     }
 
-    /// The threshold with the best F1, halfway between the least probable image that is taken and the most probable one that is not, so that
-    /// other images stand on the right side as likely as possible. Of equally good thresholds it is the largest; one half if no image has
-    /// the class.
+    /// The threshold with the best F1, halfway between the least probable image that is taken and the most probable one that is not, so
+    /// that other images are as likely as possible on the right side of it. Of equally good thresholds it is the largest; one half if no
+    /// image has the class.
     pub fn best_threshold(&self) -> f32 {
         let mut best: Option<(f64, f32)> = None;
         let mut steps = self.steps().peekable();
@@ -167,9 +167,9 @@ pub struct ClassFigures {
     /// Average precision ([`Scores::average_precision`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub average_precision: Option<f64>,
-    /// Share of the images that are said to have it that have it; 0 if there are none.
+    /// Precision: of the images that are predicted to have it, the share that have it; 0 if there are none.
     pub precision: f64,
-    /// Share of the images that have it that are said to have it; 0 if there are none.
+    /// Recall: of the images that have it, the share that are predicted to have it; 0 if there are none.
     pub recall: f64,
     /// Harmonic mean of precision and recall.
     pub f1: f64,

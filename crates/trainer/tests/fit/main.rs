@@ -207,7 +207,7 @@ fn features_kept_and_features_computed_again_train_alike() {
     }
 }
 
-/// Counts the images that pass the prefix and the phases that begin, and keeps what the best epoch said.
+/// Counts the images that pass through the prefix and the phases that begin, and keeps what the best epoch said.
 #[derive(Default)]
 struct Heard {
     phases: usize,

@@ -73,7 +73,7 @@ fn a_photo_that_is_dropped_on_the_page_is_answered_without_an_error() {
         return [document.querySelectorAll('.answer')[1].querySelector('.chip').textContent,
             document.querySelectorAll('.answer')[0].textContent];",
     );
-    let why = "words.jpg: this is no image of a kind that is read: JPEG, PNG, GIF, BMP, WebP or TIFF";
+    let why = "words.jpg: this is not an image of a kind that is read: JPEG, PNG, GIF, BMP, WebP or TIFF";
     assert_eq!(odd, json!(["unknown", why]));
 
     // On a phone nothing is wider than the screen, in the dark as in the light.

@@ -40,7 +40,7 @@ pub(super) enum Reading {
     One,
     /// An image has any number of classes.
     Several {
-        /// What stands between them in a column; `None` if no line names more than one.
+        /// The separator between them in a column; `None` if no line names more than one.
         separator: Option<String>,
         /// What shows it, in words.
         why: String,
@@ -104,7 +104,7 @@ impl Reading {
             )),
             (_, Said::Marks { marked, .. }) => Ok(marked.iter().cloned().collect()),
             (Self::Several { .. }, Said::Text(text)) if is_list(text) => {
-                list(text).ok_or_else(|| format!("line {number}: '{}' is no list of names", printable(text)))
+                list(text).ok_or_else(|| format!("line {number}: '{}' is not a list of names", printable(text)))
             }
             (Self::Several { separator, .. }, Said::Text(text)) => {
                 let names: Vec<&str> = match separator {

@@ -295,7 +295,7 @@ impl Lists {
                 continue;
             }
             let found = said(word).ok_or_else(|| {
-                format!("line {line}: '{}' is no part of a split: expected {expected}", printable(word))
+                format!("line {line}: '{}' is not a part of a split: expected {expected}", printable(word))
             })?;
             if role.is_some_and(|role| role != found) {
                 return Err(format!(

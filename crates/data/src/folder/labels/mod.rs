@@ -20,7 +20,7 @@ use super::tree::{Reason, add};
 use super::{Inventory, root_of};
 use crate::{DataError, Dataset, Label, Sample};
 
-/// What says which class each image has, instead of the folder that it lies in.
+/// The rule that gives each image its class, instead of the folder that it lies in.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Labels {
@@ -53,7 +53,7 @@ pub struct Lists {
     /// Without one, several columns that all hold 1 or 0 are one class each.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<ClassColumns>,
-    /// What stands between the classes of an image that has several. `None`: `|`, or else `;`, where one of them occurs.
+    /// The separator between the classes of an image that has several. `None`: `|`, or else `;`, if one of them occurs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub separator: Option<String>,
     /// The column that says whether an image trains, validates or tests. `None`: a column with a usual name (`split`, `set`, …).
@@ -158,7 +158,7 @@ pub(super) struct Labelled {
     pub by: PathBuf,
 }
 
-/// What is said of one image, and where.
+/// A statement about one image, and its place.
 struct Line {
     /// Number of the line, from 1; 0 for a pattern.
     line: usize,
