@@ -2,16 +2,16 @@
 //!
 //! - [`Prepared`]: an experiment whose images, plugin, weights, head, loss and phases are found and checked, before training;
 //! - [`Prepared::features`]: the features of the images, about which [`injerto_insight`] answers questions;
-//! - [`inspect`]: what can be said of images before any training, and which backbone suits them;
-//! - [`first`]: the first experiment on a folder, for which nobody has written a file;
+//! - [`inspect`]: what can be found out about images before any training, and which backbone suits them;
+//! - [`first`]: the first experiment on a folder, which has no experiment's file yet;
 //! - [`Session`]: a new or resumed training with its [`RunFolder`];
 //! - [`sweep`]: many experiments on the same images, with one set of features;
 //! - [`Predictor`]: a trained network that classifies files, bytes or pixels, and says which are unlike all it was trained on;
 //! - [`Extractor`]: the features of files, bytes or pixels, by a backbone or by that of a run;
 //! - [`explain`]: where a network looks, as maps of an image;
 //! - [`Ensemble`]: several of them that answer together;
-//! - [`answer`]: what is said of an image, and in which form;
-//! - [`Sorter`]: puts photos into folders by what a network says of them;
+//! - [`answer`]: the answer about an image, and its form;
+//! - [`Sorter`]: puts photos into folders by a network's predictions;
 //! - [`Knowledge`], [`Calibration`]: what a run keeps with its model for that;
 //! - [`watch`]: a folder of photos that changes;
 //! - [`advise`]: a recommended strategy for a dataset and a backbone;

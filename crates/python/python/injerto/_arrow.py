@@ -2,10 +2,10 @@
 
 
 def with_columns(table, column, keep, network):
-    """The table with what `network.columns` says of the images in a column, which is left out unless `keep`."""
+    """The table with the columns that `network.columns` computes for the images in a column, which is left out unless `keep`."""
     import pyarrow
 
-    # Whatever has the interface of capsules becomes a table: one of Polars, DuckDB, arro3, or a record batch.
+    # Every object with Arrow's capsule interface becomes a table: one of Polars, DuckDB, arro3, or a record batch.
     table = table if isinstance(table, pyarrow.Table) else pyarrow.table(table)
     if column not in table.column_names:
         raise ValueError(f"the table has no column {column!r} of images; it has {', '.join(table.column_names)}")
@@ -17,7 +17,7 @@ def with_columns(table, column, keep, network):
 
 
 def _array(pyarrow, name, values):
-    """A row of numbers becomes a list of fixed size; of the other columns the kind is known, also where all values are missing."""
+    """A row of numbers becomes a list of fixed size; the other columns have known types, even if all values are missing."""
     if name in ("features", "probabilities"):
         kind = pyarrow.from_numpy_dtype(values.dtype)
         return pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(values.ravel(), kind), values.shape[1])

@@ -109,7 +109,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             slower = {"name": "adam", "learning_rate": self.learning_rate / 10}
             unfreeze = {"from_layer": self.fine_tune}
             phases.append({"name": "fine_tune", "epochs": self.epochs, "unfreeze": unfreeze, "optimizer": slower})
-        # The images are not looked for, but an experiment says where they are.
+        # The images come from memory, but an experiment has to name a folder.
         data = {"root": ".", "image_size": self.image_size, "batch_size": self.batch_size}
         experiment = {
             "name": "classifier",
@@ -127,7 +127,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         return experiment
 
     def __getstate__(self):
-        # The files say all of the network.
+        # The files describe the whole network.
         return {key: value for key, value in super().__getstate__().items() if key != "_predictor"}
 
     def __setstate__(self, state):
@@ -148,7 +148,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
 
 
 def _files(run):
-    """The best checkpoint, and what the run knows of its images."""
+    """The best checkpoint, and what the run knows about its images."""
     files = {}
     for name in ("best.safetensors", "knowledge.safetensors", "calibration.json"):
         path = os.path.join(run, name)

@@ -1,4 +1,4 @@
-"""Networks that are loaded once and asked often."""
+"""Networks that are loaded once and used often."""
 
 from injerto import _injerto
 from injerto._arrow import with_columns
@@ -27,7 +27,7 @@ class _Model:
 
 
 class Features(_Model):
-    """What a frozen backbone sees on images: one row of numbers per image, which are alike where images are alike.
+    """The features that a frozen backbone computes: one row of numbers per image. Similar images have similar rows.
 
     Args:
         model: Name of a backbone (`injerto.backbones()` lists them), path of an ONNX model, or a run (its folder, or a checkpoint),
@@ -85,7 +85,7 @@ class Features(_Model):
 
 
 class Predictor(_Model):
-    """A trained network that says what is on images.
+    """A trained network that classifies images.
 
     Args:
         run: Folder of a run (its best checkpoint is taken), or a checkpoint.
@@ -115,7 +115,7 @@ class Predictor(_Model):
         self._call, self.classes, self.image_size = loaded
 
     def __call__(self, images):
-        """What the network says of images, which have the forms that `Features` takes: a list with one `Prediction` per image.
+        """The network's predictions for images, which have the forms that `Features` takes: a list with one `Prediction` per image.
 
         Raises:
             injerto.ImageError: An image cannot be read; `columns` goes on with the others.
@@ -123,7 +123,7 @@ class Predictor(_Model):
         return [Prediction(*answer) for answer in self._call(images, False)[0]]
 
     def columns(self, images):
-        """What the network says of images as columns of a table.
+        """The network's predictions for images as columns of a table.
 
         Returns:
             A dict: "label", "probability" and "unknown" (lists), "probabilities" (an array [n, classes]), and "error", a list of

@@ -4,7 +4,7 @@ from typing import NamedTuple, Optional
 
 
 class Prediction(NamedTuple):
-    """What a trained network says of one image."""
+    """A trained network's prediction for one image."""
 
     label: Optional[str]
     """The class. Where images may have several: all of them with "|" between them, or None if there is none."""

@@ -25,7 +25,7 @@ class torch:
 
         patience = timedelta(seconds=timeout)
         if distributed.is_initialized():
-            # A group of its own: others may be of NCCL, which takes no arrays of the CPU.
+            # A group of its own, because another group may use NCCL, which takes no arrays on the CPU.
             self._group = distributed.new_group(backend="gloo", timeout=patience)
         else:
             distributed.init_process_group("gloo", timeout=patience)

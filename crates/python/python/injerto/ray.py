@@ -13,7 +13,7 @@ from injerto._models import Features, Predictor
 
 class _Actor:
     def __init__(self, make, model, column, keep, options):
-        # Ray says how many processors an actor has; without that, each would take all of the machine.
+        # Ray says how many cores an actor has; without that, each actor would take all cores of the machine.
         os.environ.setdefault("RAYON_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
         self._network, self._column, self._keep = make(model, **options), column, keep
 
@@ -33,7 +33,7 @@ def features(dataset, model, column="bytes", *, keep=False, actors=1, batch_size
         keep: Whether the column stays; without it, photos do not travel further.
         actors: Number of actors, or a pair of the smallest and the largest number. Leave processors for reading and writing.
         batch_size: Images that an actor gets at once.
-        ray_options: Further options of `map_batches`: {"num_cpus": 4} for an actor with four processors.
+        ray_options: Further options of `map_batches`: {"num_cpus": 4} for an actor with four cores.
     """
     return _mapped(dataset, (Features, model, column, keep, options), actors, batch_size, ray_options)
 
