@@ -94,7 +94,7 @@ const CHECKS: &[Check] = &[
         name: "Miri, portable kernels",
         there: &["miri", "--version"],
         commands: &[&["miri", "test", "--package", "injerto-kernels", "--lib"]],
-        flags: ("MIRIFLAGS", "-Zmiri-disable-isolation -Zmiri-ignore-leaks"),
+        flags: RAYON,
     },
     Check {
         name: "Miri, programs of portable kernels",
@@ -110,11 +110,7 @@ const CHECKS: &[Check] = &[
             "training",
             "a_small_network",
         ]],
-        // Rayon's queues hand out neighbours of a borrowed field, which tree borrows allow and stacked borrows do not.
-        flags: (
-            "MIRIFLAGS",
-            "-Zmiri-disable-isolation -Zmiri-ignore-leaks -Zmiri-tree-borrows -Zmiri-permissive-provenance",
-        ),
+        flags: RAYON,
     },
     Check {
         name: "AddressSanitizer, plugin border",
@@ -132,6 +128,11 @@ const CHECKS: &[Check] = &[
         flags: ADDRESS,
     },
 ];
+
+/// For what runs on Rayon's threads, also within one test: its queues hand out neighbours of a borrowed field, which tree borrows allow and
+/// stacked borrows do not.
+const RAYON: (&str, &str) =
+    ("MIRIFLAGS", "-Zmiri-disable-isolation -Zmiri-ignore-leaks -Zmiri-tree-borrows -Zmiri-permissive-provenance");
 
 /// A library that is loaded finds the sanitizer's functions in the program, which must export them.
 const ADDRESS: (&str, &str) = ("RUSTFLAGS", "-Zsanitizer=address -Clink-arg=-rdynamic");
