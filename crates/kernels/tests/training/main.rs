@@ -13,9 +13,9 @@ use injerto_graph::{Activation, Builder, Graph, Node, Operator, Padding, Paramet
 use injerto_kernels::Isa;
 use injerto_kernels::inference::{self, Arithmetic, Input, Unit};
 use injerto_kernels::training::Program;
+use injerto_reference::Pass;
 use injerto_reference::conformance::{self, Case, Executor, Format, Promises, Step, Trainer, uncut};
 use injerto_reference::networks::Random;
-use injerto_reference::Pass;
 use rand_chacha::rand_core::Rng;
 
 /// A prefix compiled for inference and a tail for training, as a phase runs them, for one arithmetic of the tail.
