@@ -148,8 +148,11 @@ pub fn run(arguments: Arguments, common: &Common) -> Result<ExitCode> {
     if !json && (dry_run || !output::is_quiet()) {
         output::prose(&plan(prepared, card(&device))).or_else(|unsaid| if dry_run { Err(unsaid) } else { Ok(()) })?;
     }
-    let warnings = inventory::warnings(prepared);
-    warnings.iter().chain(&prepared.warnings).for_each(|warning| output::warning(warning));
+    if !follows {
+        // The others would say the same once more, and name folders of their own, which hold nothing yet.
+        let warnings = inventory::warnings(prepared);
+        warnings.iter().chain(&prepared.warnings).for_each(|warning| output::warning(warning));
+    }
     if dry_run {
         // A dry run is refused for the same reasons as a start; a folder into which nothing is written disappears again.
         if let Began::New(prepared) = &began {

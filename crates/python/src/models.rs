@@ -189,7 +189,7 @@ fn of_backbone(py: Python<'_>, model: &Bound<'_, PyAny>, options: &Bound<'_, PyD
         let Some(section) = section else {
             let known: Vec<&str> = KEYS.iter().flat_map(|(_, keys)| *keys).copied().collect();
             let near = injerto_files::nearest(&name, known.iter().copied());
-            let near = near.map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
+            let near = near.map_or_else(|| ".".to_owned(), |near| format!("; did you mean '{near}'?"));
             return Err(PyTypeError::new_err(format!(
                 "there is no option '{name}'{near} The options are precision, {}",
                 known.join(", ")

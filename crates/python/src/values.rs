@@ -61,7 +61,10 @@ pub fn to_toml(key: &str, value: &Bound<'_, PyAny>) -> PyResult<toml::Value> {
         let item = |(at, item): (usize, PyResult<Bound<'_, PyAny>>)| to_toml(&format!("{key}.{at}"), &item?);
         return value.try_iter()?.enumerate().map(item).collect::<PyResult<Vec<_>>>().map(toml::Value::Array);
     }
-    Err(PyTypeError::new_err(format!("{key}: an experiment cannot hold a {}", value.get_type().name()?)))
+    Err(PyTypeError::new_err(format!(
+        "{key}: an experiment cannot hold a value of the type {}",
+        value.get_type().name()?
+    )))
 }
 
 /// A dict as a table of an experiment's file. What is `None` is left out.

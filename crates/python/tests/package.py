@@ -139,6 +139,8 @@ class FeaturesOfImages(unittest.TestCase):
             injerto.Features("small_cnn", image_size=3)
         with self.assertRaisesRegex(TypeError, "did you mean 'weights'"):
             injerto.Features("small_cnn", weigts="none")
+        with self.assertRaisesRegex(TypeError, r"no option 'nonsense'\. The options are precision, "):
+            injerto.Features("small_cnn", nonsense=1)
         with self.assertRaisesRegex(injerto.Error, "did you mean 'small_cnn'"):
             injerto.Features("smal_cnn")
 
@@ -208,7 +210,7 @@ class TrainingAndPredicting(unittest.TestCase):
     def test_what_is_wrong_with_an_experiment_is_said_with_the_fix(self):
         with self.assertRaisesRegex(injerto.Error, "did you mean `backbone`"):
             injerto.train({**EXPERIMENT, "bakbone": {}})
-        with self.assertRaisesRegex(TypeError, "seed: an experiment cannot hold a object"):
+        with self.assertRaisesRegex(TypeError, "seed: an experiment cannot hold a value of the type object"):
             injerto.train({**EXPERIMENT, "seed": object()})
 
     def test_an_exception_of_progress_ends_the_training(self):

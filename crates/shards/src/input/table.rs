@@ -4,7 +4,10 @@ use arrow_array::cast::AsArray as _;
 use arrow_array::{Array, ArrayRef, RecordBatch, StructArray};
 use arrow_schema::{DataType, Schema};
 use injerto_files::listed;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::basic::Compression;
+use parquet::file::metadata::ParquetMetaData;
 
 use super::Photo;
 use crate::place::Source;
@@ -27,7 +30,8 @@ pub(super) fn photos(place: &Place) -> impl Iterator<Item = Result<Photo, Shards
     }
 }
 
-/// Places of the columns.
+/// Places of the columns, in a table or in the part of it that is read.
+#[derive(Clone, Copy)]
 struct Columns {
     content: Option<usize>,
     path: Option<usize>,
@@ -88,6 +92,36 @@ impl Columns {
             usual(LABELS, &|kind| is_text(kind) || kind.is_integer() || matches!(kind, DataType::Dictionary(..)));
         Ok(Self { content, path, key: usual(KEYS, &is_text), label })
     }
+
+    /// The columns that are read, in their order. The others, among them a mask or a second photo, would cost memory, and requests
+    /// where the table lies in a store.
+    fn read(self) -> Vec<usize> {
+        let Self { content, path, key, label } = self;
+        let mut all: Vec<usize> = [content, path, key, label].into_iter().flatten().collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// The same columns, by their places among those that are read.
+    fn among(self, read: &[usize]) -> Self {
+        let place = |column: Option<usize>| column.and_then(|column| read.binary_search(&column).ok());
+        let Self { content, path, key, label } = self;
+        Self { content: place(content), path: place(path), key: place(key), label: place(label) }
+    }
+}
+
+/// The compression of one of these columns that is not read.
+fn foreign_compression(metadata: &ParquetMetaData, read: &[usize]) -> Option<&'static str> {
+    let leaves = metadata.file_metadata().schema_descr();
+    let chunks = metadata.row_groups().iter().flat_map(|group| group.columns().iter().enumerate());
+    chunks.filter(|&(leaf, _)| read.contains(&leaves.get_column_root_idx(leaf))).find_map(|(_, chunk)| {
+        match chunk.compression() {
+            Compression::BROTLI(_) => Some("Brotli"),
+            Compression::LZO => Some("LZO"),
+            _ => None,
+        }
+    })
 }
 
 impl Rows {
@@ -100,8 +134,15 @@ impl Rows {
             .ok_or_else(|| bad("it is damaged".to_owned()))?
             .map_err(damaged)?;
         let columns = Columns::of(builder.schema()).map_err(bad)?;
-        let reader = builder.with_batch_size(TOGETHER).build().map_err(damaged)?;
-        Ok(Self { place: place.clone(), reader, columns, batch: None, next: (0, 0) })
+        let read = columns.read();
+        if let Some(compression) = foreign_compression(builder.metadata(), &read) {
+            return Err(bad(format!(
+                "its columns are compressed with {compression}, which is not read: write it with Snappy, Zstandard, gzip or LZ4"
+            )));
+        }
+        let mask = ProjectionMask::roots(builder.parquet_schema(), read.iter().copied());
+        let reader = builder.with_projection(mask).with_batch_size(TOGETHER).build().map_err(damaged)?;
+        Ok(Self { place: place.clone(), reader, columns: columns.among(&read), batch: None, next: (0, 0) })
     }
 
     fn photo(&self, batch: &RecordBatch, row: usize) -> Photo {

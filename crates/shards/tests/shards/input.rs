@@ -8,6 +8,9 @@ use arrow_array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray};
 use injerto_data::folder::Reason;
 use injerto_shards::{Input, Photo, Shard, ShardsError};
 use parquet::arrow::ArrowWriter;
+use parquet::basic::{BrotliLevel, Compression, ZstdLevel};
+use parquet::file::metadata::{ParquetMetaDataReader, ParquetMetaDataWriter};
+use parquet::file::properties::WriterProperties;
 
 use crate::{all, keys, photo, photos, put};
 
@@ -26,11 +29,33 @@ fn tar(path: &Path, files: &[(&str, Vec<u8>)]) {
 
 /// Writes a Parquet table of these columns.
 fn table(path: &Path, columns: Vec<(&str, ArrayRef)>) {
+    compressed(path, columns, Compression::UNCOMPRESSED);
+}
+
+/// The same with a compression.
+fn compressed(path: &Path, columns: Vec<(&str, ArrayRef)>, compression: Compression) {
     let batch = RecordBatch::try_from_iter(columns).expect("columns of one length");
+    let how = WriterProperties::builder().set_compression(compression).build();
     let mut writer =
-        ArrowWriter::try_new(File::create(path).expect("created"), batch.schema(), None).expect("a writer");
+        ArrowWriter::try_new(File::create(path).expect("created"), batch.schema(), Some(how)).expect("a writer");
     writer.write(&batch).expect("written");
     writer.close().expect("closed");
+}
+
+/// Says at the end of a table that one of its columns is compressed with Brotli, which no code here can write.
+fn say_brotli(path: &Path, column: usize) {
+    let mut reader = ParquetMetaDataReader::new();
+    reader.try_parse(&File::open(path).expect("opened")).expect("a table");
+    let mut metadata = reader.finish().expect("metadata").into_builder();
+    let groups = metadata.take_row_groups().into_iter().map(|group| {
+        let mut columns = group.columns().to_vec();
+        let said = columns[column].clone().into_builder().set_compression(Compression::BROTLI(BrotliLevel::default()));
+        columns[column] = said.build().expect("a column");
+        group.into_builder().set_column_metadata(columns).build().expect("a group of rows")
+    });
+    let groups = groups.collect();
+    let file = File::options().append(true).open(path).expect("opened");
+    ParquetMetaDataWriter::new(file, &metadata.set_row_groups(groups).build()).finish().expect("written");
 }
 
 fn whole(path: PathBuf) -> Vec<Photo> {
@@ -162,6 +187,36 @@ fn a_table_holds_photos_as_bytes_or_names_them() {
     table(&paths, vec![("__key__", Arc::new(StringArray::from(vec!["one", "two"]))), ("path", names)]);
     let expected = [("one", Ok(photo(1))), ("two", Err("there is no such file".to_owned()))];
     assert_eq!(told(whole(paths)), expected.map(|(key, content)| (key.to_owned(), None, content)));
+}
+
+#[test]
+fn a_table_is_read_with_the_compressions_that_writers_choose() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("photos.parquet");
+    // pyarrow and Spark choose Snappy, Polars Zstandard.
+    for compression in [Compression::SNAPPY, Compression::ZSTD(ZstdLevel::default()), Compression::LZ4_RAW] {
+        let image: ArrayRef = Arc::new(BinaryArray::from_iter_values([photo(1), photo(2)]));
+        compressed(&path, vec![("image", image)], compression);
+        let found: Vec<_> = whole(path.clone()).into_iter().map(|photo| photo.content).collect();
+        assert_eq!(found, [Ok(photo(1)), Ok(photo(2))], "{compression}");
+    }
+}
+
+#[test]
+fn columns_that_say_nothing_of_photos_are_not_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("photos.parquet");
+    let names = || Arc::new(StringArray::from(vec!["one"])) as ArrayRef;
+    let images = |colour| Arc::new(BinaryArray::from_iter_values([photo(colour)])) as ArrayRef;
+    table(&path, vec![("caption", names()), ("label", names()), ("mask", images(2)), ("image", images(1))]);
+    // Whoever reads one of these columns fails.
+    say_brotli(&path, 0);
+    say_brotli(&path, 2);
+    assert_eq!(told(whole(path.clone())), [("photos.parquet#0".to_owned(), text("one"), Ok(photo(1)))]);
+    say_brotli(&path, 3);
+    let share = Input::open(&[path]).and_then(|input| input.share(Shard::WHOLE)).expect("a share");
+    let error = share.photos().next().expect("an error").expect_err("not read").to_string();
+    assert!(error.contains("photos.parquet") && error.contains("Brotli, which is not read: write it with"), "{error}");
 }
 
 #[test]
