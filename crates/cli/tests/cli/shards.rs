@@ -103,7 +103,7 @@ fn a_shard_that_is_done_is_skipped_and_one_with_a_new_photo_is_not() {
     features(at, &["--out", "out"]).succeeds();
     contains(
         &features(at, &["--out", "out"]).succeeds(),
-        &["30 photos, skipped: out/shard-00000-of-00001.parquet is there"],
+        &["30 photos, skipped: out/shard-00000-of-00001.parquet exists already"],
     );
     fs::write(at.join("drawn/train/daisy/bad.png"), b"no photo").expect("written");
     // A photo that cannot be read is a row, and no failure.

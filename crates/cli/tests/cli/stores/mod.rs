@@ -70,7 +70,7 @@ fn photos_in_a_store_give_the_file_that_photos_on_this_machine_give() {
     contains(&store(at, &server, &["gather", "s3://photos/out"]).succeeds(), &["30 photos in 2 shards"]);
     contains(
         &features(at, &server, &["s3://photos/flowers", "--shard", "0/2", "--out", "s3://photos/out"]).succeeds(),
-        &["skipped: s3://photos/out/shard-00000-of-00002.parquet is there"],
+        &["skipped: s3://photos/out/shard-00000-of-00002.parquet exists already"],
     );
     server.put("flowers/daisy/00000.png", b"another photo");
     contains(
