@@ -42,7 +42,9 @@ mod tests {
         let at = tempfile::tempdir().expect("a folder");
         let check = |content: Option<&str>, is_free: bool| {
             let file = at.path().join("out.svg");
-            content.map(|content| std::fs::write(&file, content).expect("written"));
+            if let Some(content) = content {
+                std::fs::write(&file, content).expect("written");
+            }
             assert_eq!(super::check(&file, FIGURE).is_ok(), is_free, "{content:?}");
         };
         check(None, true);
