@@ -23,6 +23,7 @@ mod pack;
 mod paired;
 mod product;
 mod strided;
+mod transpose;
 mod transposed;
 mod trial;
 
@@ -37,5 +38,6 @@ pub(crate) use paired::{
 };
 pub(crate) use product::{Epilogue, multiply};
 pub(crate) use strided::Strided;
+pub(crate) use transpose::transpose;
 pub(crate) use transposed::{Matrix, matmul_at_b, matmul_at_b_whole};
 pub use trial::{Kernel, Trial, kernels, multiply_registers};

@@ -179,7 +179,7 @@ impl Convolution {
     /// second cache; where windows are read as they lie, whole lines of one image.
     fn rows_each(&self, geometry: &Geometry, rows: usize) -> usize {
         let tile = self.multiplier.rows();
-        if matches!(self.multiplier, Multiplier::Half(_)) && geometry.lies(self.groups) {
+        if geometry.read_in_place(self.multiplier, self.groups).is_some() {
             let [height, width] = geometry.output;
             let most = (rows.div_ceil(8).min(384) / width).clamp(1, height);
             return (1..=most).rev().find(|lines| height.is_multiple_of(*lines)).unwrap_or(1) * width;
@@ -218,10 +218,7 @@ impl Step for Convolution {
         if needs_kernel {
             gradient.resize(parameters.values(self.kernel).len(), 0.0);
             let (rows, each, x) = (dy.len() / self.filters, self.filters / self.groups, x.get(0));
-            let framed = match self.multiplier {
-                Multiplier::Half(unit) => Some(unit).filter(|_| self.geometry.lies(self.groups)),
-                Multiplier::Single(_) => None,
-            };
+            let framed = self.geometry.read_in_place(self.multiplier, self.groups);
             if let Some(unit) = framed {
                 self.geometry.kernel_gradient(unit, x, (dy, self.filters), &mut gradient);
             } else if self.winograd.is_some() {

@@ -6,7 +6,9 @@ use super::elementwise::BLOCK;
 use crate::bf16::{Bf16, as_halves};
 use crate::geometry::Geometry;
 use crate::isa::ForLoops;
-use crate::linalg::{DEPTH, Epilogue, Frame, Lying, Multiplier, PresentUnit, Right, Side, round, shifted_products};
+use crate::linalg::{
+    DEPTH, Epilogue, Frame, Lying, Multiplier, PresentUnit, Right, Side, round, shifted_products, transpose,
+};
 use crate::memory::{scratch, workspace};
 use crate::parallel::{Divide as _, Parts as _};
 
@@ -82,19 +84,10 @@ impl Geometry {
 
 /// Turns a kernel `[taps, inner, columns]` by half a turn, to `[taps, columns, inner]`.
 pub(super) fn turn(kernel: &[f32], [inner, columns]: [usize; 2], out: &mut [f32]) {
-    /// Columns whose lines stay in the first cache on both sides.
-    const TOGETHER: usize = 16;
     let size = inner * columns;
     let taps = kernel.len() / size;
     out.par_chunks_mut(size).enumerate().for_each(|(tap, out)| {
-        let kernel = &kernel[(taps - 1 - tap) * size..][..size];
-        for first in (0..columns).step_by(TOGETHER) {
-            for (i, row) in kernel.chunks_exact(columns).enumerate() {
-                for (j, value) in row[first..columns.min(first + TOGETHER)].iter().enumerate() {
-                    out[(first + j) * inner + i] = *value;
-                }
-            }
-        }
+        transpose(&kernel[(taps - 1 - tap) * size..][..size], columns, out);
     });
 }
 
@@ -102,10 +95,14 @@ pub(super) fn turn(kernel: &[f32], [inner, columns]: [usize; 2], out: &mut [f32]
 const BEYOND: usize = 16;
 
 impl Geometry {
-    /// Whether the windows of a layer of so many groups can be read by a unit where they lie in a copy of the image with its zeros: they move
-    /// by single pixels, and no step of a product goes from one pixel to the next.
-    pub(super) fn lies(&self, groups: usize) -> bool {
-        groups == 1 && self.strides == [1, 1] && !self.is_pointwise() && self.input[2].is_multiple_of(DEPTH)
+    /// The unit that reads the windows of a layer of so many groups where they lie, in a copy of the image with its zeros: they move by single
+    /// pixels, and no step of a product goes from one pixel to the next.
+    pub(super) fn read_in_place(&self, multiplier: Multiplier, groups: usize) -> Option<PresentUnit> {
+        let lies = groups == 1 && self.strides == [1, 1] && !self.is_pointwise() && self.input[2].is_multiple_of(DEPTH);
+        match multiplier {
+            Multiplier::Half(unit) if lies => Some(unit),
+            _ => None,
+        }
     }
 
     /// So many images with their zeros, and the outputs.
@@ -150,7 +147,7 @@ impl Geometry {
         })
     }
 
-    /// The gradient of a kernel whose windows lie ([`Geometry::lies`]), by a unit, to `[taps, channels, filters]`.
+    /// The gradient of a kernel whose windows lie ([`Geometry::read_in_place`]), by a unit, to `[taps, channels, filters]`.
     pub(super) fn kernel_gradient(
         &self,
         unit: PresentUnit,
@@ -184,11 +181,14 @@ impl Values<'_> {
         work: impl FnOnce(Values<'_>) -> R,
     ) -> R {
         match multiplier {
-            Multiplier::Half(_) if geometry.lies(groups) => geometry.lend_framed(isa, x, |copy, frame| {
-                let steps = |shift: usize| (0..frame.channels).step_by(DEPTH).map(move |c| shift * frame.channels + c);
-                let steps: Vec<usize> = geometry.shifts().into_iter().flat_map(steps).collect();
-                work(Values::Framed(copy, frame, &steps))
-            }),
+            Multiplier::Half(_) if geometry.read_in_place(multiplier, groups).is_some() => {
+                geometry.lend_framed(isa, x, |copy, frame| {
+                    let steps =
+                        |shift: usize| (0..frame.channels).step_by(DEPTH).map(move |c| shift * frame.channels + c);
+                    let steps: Vec<usize> = geometry.shifts().into_iter().flat_map(steps).collect();
+                    work(Values::Framed(copy, frame, &steps))
+                })
+            }
             Multiplier::Half(_) if !geometry.is_pointwise() => workspace(x.len().div_ceil(2), |copy| {
                 let copy = &mut as_halves(copy)[..x.len()];
                 copy.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).for_each(|(copy, x)| round(isa, x, copy));

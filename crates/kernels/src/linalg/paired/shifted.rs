@@ -8,6 +8,7 @@ use super::halves::{Finish, Work};
 use super::rounding::{Places, turn_strip, zip_strip};
 use super::{COLUMNS, DEPTH, PresentUnit};
 use crate::bf16::Bf16;
+use crate::linalg::transpose::transpose;
 use crate::memory::workspace;
 use crate::parallel::{self, Disjoint, Divide as _, Parts as _};
 
@@ -169,7 +170,7 @@ pub(crate) fn shifted_products(
             multiply(unit, &strips, first, buffer, shifts, turned);
         }
         result.par_chunks_mut(channels * columns).zip(turned.par_chunks(channels * columns)).for_each(|(to, from)| {
-            turn_tap(columns, from, to);
+            transpose(from, channels, to);
         });
     });
 }
@@ -211,20 +212,6 @@ fn multiply(unit: PresentUnit, strips: &Strips, first: usize, packed: &[f32], sh
             }
         }
     });
-}
-
-/// Transposes `[columns, channels]`.
-fn turn_tap(columns: usize, from: &[f32], to: &mut [f32]) {
-    /// Lines that stay in the first cache on both sides.
-    const TOGETHER: usize = 16;
-    let channels = from.len() / columns;
-    for first in (0..channels).step_by(TOGETHER) {
-        for (column, from) in from.chunks_exact(channels).enumerate() {
-            for (at, value) in from[first..channels.min(first + TOGETHER)].iter().enumerate() {
-                to[(first + at) * columns + column] = *value;
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,16 @@
+//! Matrices with their rows as columns.
+
+/// Columns whose lines stay in the first-level cache on both sides.
+const TOGETHER: usize = 16;
+
+/// Transposes a matrix with rows of `columns` values.
+pub(crate) fn transpose(matrix: &[f32], columns: usize, out: &mut [f32]) {
+    let rows = matrix.len() / columns;
+    for first in (0..columns).step_by(TOGETHER) {
+        for (i, row) in matrix.chunks_exact(columns).enumerate() {
+            for (j, value) in row[first..columns.min(first + TOGETHER)].iter().enumerate() {
+                out[(first + j) * rows + i] = *value;
+            }
+        }
+    }
+}
