@@ -241,9 +241,10 @@ enum Began {
     Again(Box<Session>),
 }
 
-/// The folder of a new run.
+/// The folder of a new run, unless something refuses the run that is known before it starts.
 fn begin(prepared: &Prepared, wanted: Option<&Path>) -> Result<RunFolder> {
     prepared.check_folder(wanted.unwrap_or(Path::new("runs")))?;
+    prepared.check_copies()?;
     Ok(RunFolder::create(wanted, &prepared.config.name)?)
 }
 

@@ -147,7 +147,7 @@ impl Copies {
     ) -> Result<usize, ExperimentError> {
         let on_leak = prepared.config.data.on_leak;
         if on_leak == OnLeak::Error && self.are_harmful() {
-            return Err(ExperimentError::Leaks { findings: self.in_words(), advice: self.advice() });
+            return Err(self.refusal());
         }
         if !self.is_empty() {
             write(RunFolder::LEAKS, &self.to_csv())?;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
+use injerto_config::OnLeak;
 use injerto_data::decode::{Orientation, decode};
 use injerto_data::{Combinations, read};
 use injerto_files::csv::field;
@@ -114,6 +115,11 @@ impl Copies {
         }
     }
 
+    /// The error where `data.on_leak` is `error`.
+    pub fn refusal(&self) -> ExperimentError {
+        ExperimentError::Leaks { findings: self.in_words(), advice: self.advice() }
+    }
+
     /// What was found, in a few lines.
     pub fn in_words(&self) -> String {
         let pairs = |across: Across| self.leaks.iter().filter(move |leak| leak.across() == across);
@@ -156,6 +162,23 @@ impl Copies {
             let _ = writeln!(text, "{a},{b},{kind},{similarity:.4},{across},{side_a},{side_b},{class_a},{class_b}");
         }
         text
+    }
+}
+
+impl Prepared {
+    /// Refuses exact copies that do harm if `data.on_leak` is `error`. They are known before any features are computed; a run finds near
+    /// copies among the features of its first phase.
+    ///
+    /// # Errors
+    /// [`ExperimentError::Leaks`], which names the first pairs.
+    pub fn check_copies(&self) -> Result<(), ExperimentError> {
+        if self.config.data.on_leak != OnLeak::Error {
+            return Ok(());
+        }
+        match Copies::find(self, None, &AtomicBool::new(false))? {
+            Some(copies) if copies.are_harmful() => Err(copies.refusal()),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -291,6 +291,9 @@ fn a_photo_on_both_sides_of_the_split_is_told_moved_or_refused() {
     let error = run(at, &["train", "photos.toml", "--run-dir", "error", "--set", "data.on_leak=error"]).fails();
     contains(&error, &["on two sides of the split", "data.on_leak = \"move\" keeps copies on one side"]);
     assert!(!at.join("error").exists(), "nothing was trained");
+    let dry = run(at, &["train", "photos.toml", "--dry-run", "--set", "data.on_leak=error"]).fails();
+    contains(&dry, &["on two sides of the split", "data.on_leak = \"warn\" trains nevertheless"]);
+    run(at, &["train", "photos.toml", "--dry-run"]).succeeds();
 
     // What was moved is in the list, and a run that goes on keeps it.
     let moving = ["--set", "data.on_leak=move"];

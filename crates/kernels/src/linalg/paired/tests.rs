@@ -159,7 +159,12 @@ fn check(what: &str, found: f32, products: impl Iterator<Item = f64>, before: f6
     assert!((f64::from(found) - sum).abs() <= 1e-6 * size.max(1.0), "{what}: {found} for {sum}");
 }
 
-const MATRICES: [[usize; 3]; 6] = [[1, 1, 1], [5, 3, 17], [33, 70, 40], [17, 32, 32], [40, 64, 65], [13, 0, 5]];
+/// Rows, depth and columns. Miri would take an hour for the larger ones.
+const MATRICES: &[[usize; 3]] = if cfg!(miri) {
+    &[[1, 1, 1], [5, 3, 17], [13, 0, 5]]
+} else {
+    &[[1, 1, 1], [5, 3, 17], [33, 70, 40], [17, 32, 32], [40, 64, 65], [13, 0, 5]]
+};
 
 /// A right side that lies row by row or column by column, with a factor per row or per column; a bias, limits, and what is there already; and
 /// values beside the result that must stay.
@@ -168,7 +173,7 @@ fn products_of_matrices_in_single_precision_are_those_of_their_rounded_values() 
     for unit in Unit::available() {
         let unit = unit.present().expect("it is available");
         for ([rows, depth, columns], turned, accumulate) in
-            MATRICES.into_iter().flat_map(|shape| [(shape, false, true), (shape, true, false)])
+            MATRICES.iter().flat_map(|shape| [(*shape, false, true), (*shape, true, false)])
         {
             let (left_row, result_row) = (depth + 3, columns + 2);
             let left: Vec<f32> = (0..rows * left_row).map(value).collect();
